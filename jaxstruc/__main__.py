@@ -1,0 +1,5 @@
+"""`python -m jaxstruc`: the command line."""
+
+from jaxstruc.cli import main
+
+main()

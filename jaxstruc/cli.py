@@ -1,0 +1,120 @@
+"""The command line: `jaxstruc generate`, `train`, `solve`. A thin door; heavy imports are inside the commands."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import tyro
+
+from jaxstruc import __version__, settings
+
+Command = (
+    Annotated[settings.Generate, tyro.conf.subcommand("generate")]
+    | Annotated[settings.Train, tyro.conf.subcommand("train")]
+    | Annotated[settings.Solve, tyro.conf.subcommand("solve")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exit status 0: done; 2: the user's mistake; 3: some files of several failed; 1: a defect."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"jaxstruc {__version__}")
+        return
+    trace = "--traceback" in words
+    words = [word for word in words if word != "--traceback"]
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        args=words,
+        prog="jaxstruc",
+        description="Measured pair distribution functions to atomic structures. With `--traceback`, errors show where.",
+    )
+    try:
+        status = _run(command)
+    except (ValueError, FloatingPointError, OSError) as error:
+        if trace:
+            traceback.print_exc()
+        else:
+            print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("jaxstruc: interrupted; what was finished is kept, run again to continue.", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def _run(command) -> int:
+    if isinstance(command, settings.Generate):
+        return generate(command)
+    if isinstance(command, settings.Train):
+        return train(command)
+    return solve(command)
+
+
+def generate(config: settings.Generate) -> int:
+    """Simulate a data set and write it."""
+    from jaxstruc import dataset, progress
+
+    with progress.bar("Simulating PDFs") as advance:
+        data = dataset.generate(config.preset, seed=config.seed, draws=config.draws, progress=advance)
+    dataset.write(data, config.out)
+    structures = len(set(zip(data.shape.tolist(), data.bond.tolist(), strict=True)))
+    print(
+        f"{config.out}: {len(data.pdf)} PDFs of {structures} distinct structures "
+        f"({len(data.shapes)} shapes x {structures // len(data.shapes)} bond lengths)."
+    )
+    return 0
+
+
+def train(config: settings.Train) -> int:
+    """Train the network and write its weights and card."""
+    from jaxstruc import dataset, progress, trained, training
+
+    if config.data is None:
+        with progress.bar("Simulating PDFs") as advance:
+            data = dataset.generate(config.preset, seed=config.seed, draws=config.draws, progress=advance)
+    else:
+        data = dataset.read(config.data)
+    parts = dataset.split(data, by=config.split, seed=config.seed)
+    with progress.bar("Training") as advance:
+
+        def report(epoch, metrics):
+            text = "  ".join(f"{name} {metrics[f'validation_{name}']:.4f}" for name in ("loss", "pair", "kl"))
+            advance(epoch, config.epochs, text)
+
+        params, end = training.fit(data, parts, config, report=report)
+    weights = config.out / "weights.safetensors"
+    trained.save(weights, params, trained.card(data, parts, config, end))
+    print(f"{weights}: validation loss {end.best:.4f} after {end.best_epoch} of {end.epoch} epochs.")
+    return 0
+
+
+def solve(config: settings.Solve) -> int:
+    """Solve measured PDFs and write the results."""
+    from jaxstruc import pipeline, progress, report
+
+    with progress.bar("Solving") as advance:
+        outcome = pipeline.solve_files(config, progress=advance, show=report.print_settings)
+    for line in ending(outcome, config):
+        print(line)
+    return outcome.status
+
+
+def ending(outcome, config: settings.Solve) -> list[str]:
+    """Return what a person wants to know of a run, a line a finding."""
+    rows = outcome.rows
+    solved = [row for row in rows if row["status"] == "solved"]
+    failed = [row for row in rows if row["status"] == "failed"]
+    lines = [f"{row['file']}: failed: {row['message']}" for row in failed]
+    for row in solved[:20]:
+        line = f"{row['file']}: {config.element}{row['n_atoms']}, Rw {float(row['rw']):.3f}"
+        lines.append(line + (f" ({row['message']})" if row["message"] else ""))
+    before = f", {outcome.skipped} of them before" if outcome.skipped else ""
+    beyond = sum("outside training" in row["message"] for row in solved)
+    lines.append(
+        f"{len(solved)} of {len(rows)} files solved{before}"
+        + (f", {beyond} outside what the model was trained on" if beyond else "")
+        + (f", {len(failed)} failed" if failed else "")
+        + f"; see {config.out / 'summary.csv'}, best/, candidates/ and fits/ beside it."
+    )
+    return lines

@@ -1,0 +1,29 @@
+"""Progress bars with the time left."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import rich.console
+import rich.progress
+
+
+@contextlib.contextmanager
+def bar(title: str) -> Iterator[Callable[..., None]]:
+    """Yield a function of (done, total, text) that moves a progress bar on standard error."""
+    columns = (
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        rich.progress.TextColumn("left"),
+        rich.progress.TimeRemainingColumn(elapsed_when_finished=False),
+        rich.progress.TextColumn("{task.fields[text]}"),
+    )
+    console = rich.console.Console(stderr=True)
+    with rich.progress.Progress(*columns, console=console) as shown:
+        task = shown.add_task(title, total=None, text="")
+
+        def advance(done: int, total: int, text: str = "") -> None:
+            shown.update(task, completed=done, total=total, text=text)
+
+        yield advance

@@ -1,0 +1,290 @@
+"""The loss, the step, the fit and its checkpoints."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from jaxtyping import Array, Float
+
+from jaxstruc import dataset, files, model, scattering, settings
+from jaxstruc.dataset import Dataset, Split
+from jaxstruc.model import CVAE, Decoded
+from jaxstruc.representation import Features
+from jaxstruc.scattering import Instrument
+
+FLOOR = 0.1
+"""Least bracket of the pair width in the PDF term, so that a wrong short distance still has a gradient."""
+
+
+class State(NamedTuple):
+    """All that a step changes."""
+
+    params: Any
+    optimiser: Any
+    step: Array
+
+
+class Batch(NamedTuple):
+    """PDFs with their structures."""
+
+    features: Features
+    pdf: Float[Array, "batch r"]
+    conditions: dataset.Conditions
+
+
+class Progress(NamedTuple):
+    """Where the fit stands; resumed with the state."""
+
+    epoch: int = 0
+    best: float = float("inf")
+    """Least validation loss."""
+    best_epoch: int = 0
+
+
+def loss(
+    params, batch: Batch, key: Array, *, network: CVAE, config: settings.Train, beta: Float[Array, ""] | float
+) -> tuple[Array, dict[str, Array]]:
+    """Return the loss and its parts: what is minimised is what is reported.
+
+    Reconstruction is the mean squared error of the distances between atoms present, and of their satellite distances
+    (KDD 2020 eq. 5), in radii; radius that of the log radius; presence a cross entropy; kl in nats; pdf the mean
+    squared difference of normalised PDFs, the term that section 6 of the paper proposes.
+    """
+    answer: Any = network.apply(params, batch.features, dataset.normalised(batch.pdf), key)
+    decoded, posterior, prior = answer
+    present = batch.features.presence.astype(batch.pdf.dtype)
+    parts = {
+        "pair": _masked_error(decoded.pair, batch.features.pair, _pair_mask(present)),
+        "satellite": _masked_error(decoded.satellite, batch.features.satellite, present[..., None]),
+        "radius": jnp.mean((decoded.log_radius - jnp.log(batch.features.radius)) ** 2),
+        "presence": jnp.mean(optax.sigmoid_binary_cross_entropy(decoded.presence, present)),
+        "kl": jnp.mean(model.divergence(posterior, prior)),
+    }
+    total = config.reconstruction * (parts["pair"] + parts["satellite"])
+    total += config.radius * parts["radius"] + config.presence * parts["presence"] + beta * parts["kl"]
+    if config.pdf > 0:
+        parts["pdf"] = jnp.mean(jax.vmap(pdf_difference)(decoded, batch.pdf, batch.conditions))
+        total += config.pdf * parts["pdf"]
+    return total, {"loss": total, **parts}
+
+
+def pdf_difference(decoded: Decoded, pdf: Float[Array, " r"], conditions: dataset.Conditions) -> Float[Array, ""]:
+    """Return the mean squared difference of a decoded structure's normalised PDF and the input's.
+
+    The decoded distances times the decoded radius go straight to G(r), each pair weighted by both presences.
+    """
+    presence = jax.nn.sigmoid(decoded.presence)
+    distances = jnp.abs(decoded.pair) * jnp.exp(decoded.log_radius)
+    instrument = Instrument(uiso=conditions.uiso, delta2=conditions.delta2, qdamp=conditions.qdamp)
+    q, r = jnp.asarray(dataset.GRID.q, pdf.dtype), jnp.asarray(dataset.GRID.r, pdf.dtype)
+    ones = jnp.ones((presence.size, q.size), pdf.dtype)
+    pairs = scattering.pairs(distances, presence)
+    f = scattering.reduced_structure_function(pairs, instrument, ones, presence, q, floor=FLOOR)
+    weights = scattering.q_weights(q, conditions.qmin, conditions.qmax)
+    curve = scattering.envelope(instrument, r) * scattering.sine_transform(f, q, weights, r)
+    curve = jnp.where((r >= conditions.rmin) & (r <= conditions.rmax), curve, 0.0)
+    return jnp.mean((dataset.normalised(curve) - dataset.normalised(pdf)) ** 2)
+
+
+def optimiser(config: settings.Train, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Return Adam, with the learning rate's schedule."""
+    steps = config.epochs * steps_per_epoch
+    return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
+
+
+@partial(jax.jit, static_argnames=("network", "config", "optimise"), donate_argnames="state")
+def train_step(
+    state: State, batch: Batch, key: Array, beta: Array, *, network: CVAE, config: settings.Train, optimise
+) -> tuple[State, dict[str, Array]]:
+    """Return the state after one step and the loss's parts, with the gradient's norm."""
+    gradient_of = jax.grad(partial(loss, network=network, config=config, beta=beta), has_aux=True)
+    gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
+    updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
+    params = optax.apply_updates(state.params, updates)
+    parts["gradient"] = optax.global_norm(gradient)
+    return State(params, optimiser_state, state.step + 1), parts
+
+
+def fit(
+    data: Dataset,
+    parts: Split,
+    config: settings.Train,
+    *,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+    stop_after: int | None = None,
+) -> tuple[Any, Progress]:
+    """Return the parameters with the least validation loss, and where the fit ended.
+
+    After each epoch a checkpoint of the last state and the best parameters replaces the one before in
+    `config.out/checkpoints`. A fit found there goes on where it stopped, to the same parameters as an unbroken one.
+    Metrics are in `config.out/metrics.jsonl`, a line an epoch.
+
+    Args:
+        data: the data set.
+        parts: indices to train on and to validate with.
+        config: settings; the seed is among them.
+        report: called after each epoch with its number and metrics.
+        stop_after: epochs after which to return early, as an interruption would.
+
+    Raises:
+        FloatingPointError: where the loss is not finite.
+        ValueError: where `config.out` holds a fit with other settings, or a batch is larger than the data.
+    """
+    network = CVAE(sizes(config))
+    gather = _gatherer(data, network.sizes)
+    steps = len(parts.train) // config.batch
+    if steps == 0:
+        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {len(parts.train)}; lower --batch.")
+    _claim(config)
+    optimise = optimiser(config, steps)
+    key_init, key_steps, key_check = jax.random.split(jax.random.key(config.seed), 3)
+    params = network.init(key_init, *gather(parts.train[:1])[:2], key_init)
+    state, best, progress = (
+        State(params, optimise.init(params), jnp.zeros((), jnp.int32)),
+        _copy(params),
+        Progress(),
+    )
+    with _checkpoints(config.out) as checkpoints:
+        state, best, progress = _restore(checkpoints, state, best, progress)
+        _cut_metrics(config.out, progress.epoch)
+        for epoch in range(progress.epoch + 1, config.epochs + 1):
+            beta = jnp.asarray(config.beta * min(1.0, epoch / max(1, config.warmup)), jnp.float32)
+            order = np.random.default_rng([config.seed, epoch]).permutation(parts.train)
+            logged = []
+            for rows in order[: steps * config.batch].reshape(steps, config.batch):
+                state, metrics = train_step(
+                    state, gather(rows), key_steps, beta, network=network, config=config, optimise=optimise
+                )
+                logged.append(metrics)
+            metrics = {name: float(np.mean([one[name] for one in logged])) for name in logged[0]}
+            checked = validate(state.params, gather, parts.validation, key_check, network=network, config=config)
+            metrics |= {f"validation_{name}": value for name, value in checked.items()}
+            _refuse_nan(metrics, epoch)
+            progress = progress._replace(epoch=epoch)
+            if metrics["validation_loss"] < progress.best:
+                progress, best = Progress(epoch, metrics["validation_loss"], epoch), _copy(state.params)
+            _log(config.out, epoch, metrics)
+            _save(checkpoints, state, best, progress)
+            if report:
+                report(epoch, metrics)
+            if epoch - progress.best_epoch >= config.patience or epoch == stop_after:
+                break
+    return jax.device_get(best), progress
+
+
+def validate(
+    params, gather: Callable, rows: np.ndarray, key: Array, *, network: CVAE, config: settings.Train
+) -> dict[str, float]:
+    """Return the mean loss parts over PDFs, with full beta and the same latent draws each time."""
+    size = min(len(rows), 500)
+    batches = rows[: len(rows) // size * size].reshape(-1, size)
+    each = [_evaluate(params, gather(batch), key, network=network, config=config) for batch in batches]
+    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+
+
+def sizes(config: settings.Train) -> settings.Model:
+    """Return the network's sizes for a training."""
+    return settings.Model(latent=config.latent)
+
+
+def recorded(config: settings.Train) -> dict[str, Any]:
+    """Return the settings that make a training what it is: all but paths."""
+    return {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+
+
+@partial(jax.jit, static_argnames=("network", "config"))
+def _evaluate(params, batch, key, *, network, config):
+    return loss(params, batch, key, network=network, config=config, beta=config.beta)[1]
+
+
+def _gatherer(data: Dataset, model_sizes: settings.Model) -> Callable[[np.ndarray], Batch]:
+    """Return a function from row numbers to a batch; the data lie on the device."""
+    shapes = dataset.shape_features(data.shapes, atoms=model_sizes.atoms, satellites=model_sizes.satellites)
+    columns = (data.shape, data.bond.astype(np.float32), data.pdf, data.conditions)
+    held = jax.device_put((shapes, columns))
+
+    @jax.jit
+    def gather(held, rows):
+        shapes, columns = held
+        shape, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
+        features = jax.tree.map(lambda column: column[shape], shapes)
+        return Batch(features._replace(radius=features.radius * bond), pdf, conditions)
+
+    return lambda rows: gather(held, jnp.asarray(rows))
+
+
+def _pair_mask(present):
+    return present[..., :, None] * present[..., None, :] * (1 - jnp.eye(present.shape[-1], dtype=present.dtype))
+
+
+def _masked_error(predicted, target, mask):
+    mask = jnp.broadcast_to(mask, target.shape)
+    return jnp.sum(mask * (predicted - target) ** 2) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def _refuse_nan(metrics: dict[str, float], epoch: int) -> None:
+    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+    if bad:
+        raise FloatingPointError(
+            f"Expected finite losses, got {bad[0]} = {metrics[bad[0]]} in epoch {epoch}; "
+            f"the checkpoint of epoch {epoch - 1} is kept: lower --rate and start in another folder."
+        )
+
+
+def _claim(config: settings.Train) -> None:
+    """Write the settings to the run's folder, or check that those there are the same."""
+    path = config.out / "config.json"
+    kept = recorded(config)
+    if not path.exists():
+        files.write_text(path, json.dumps(kept, indent=1) + "\n")
+    elif (found := json.loads(path.read_text("utf-8"))) != kept:
+        name = next(name for name in kept if found.get(name) != kept[name])
+        raise ValueError(
+            f"Expected the run in {config.out} to have {name} {kept[name]}, got {found.get(name)}; "
+            "pass the same settings to resume, or another --out."
+        )
+
+
+def _checkpoints(folder: Path) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+    return ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options)
+
+
+def _save(checkpoints, state: State, best, progress: Progress) -> None:
+    kept = {"state": state, "best": best, "progress": jax.tree.map(np.asarray, progress)}
+    checkpoints.save(progress.epoch, args=ocp.args.StandardSave(kept))
+
+
+def _restore(checkpoints, state: State, best, progress: Progress) -> tuple[State, Any, Progress]:
+    """Return the last checkpoint, or what was given where there is none."""
+    if checkpoints.latest_step() is None:
+        return state, best, progress
+    like = {"state": state, "best": best, "progress": jax.tree.map(np.asarray, progress)}
+    kept = checkpoints.restore(checkpoints.latest_step(), args=ocp.args.StandardRestore(like))
+    epoch, least, best_epoch = kept["progress"]
+    return kept["state"], kept["best"], Progress(int(epoch), float(least), int(best_epoch))
+
+
+def _copy(params):
+    """Return a copy that outlives the step, which takes its input's memory."""
+    return jax.tree.map(jnp.copy, params)
+
+
+def _log(folder: Path, epoch: int, metrics: dict[str, float]) -> None:
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"epoch": epoch, **metrics}) + "\n")
+
+
+def _cut_metrics(folder: Path, epochs: int) -> None:
+    """Drop lines of epochs after the checkpoint: they run again."""
+    path = folder / "metrics.jsonl"
+    if path.exists():
+        files.write_text(path, "".join(path.read_text("utf-8").splitlines(keepends=True)[:epochs]))

@@ -1,0 +1,43 @@
+"""What several tests share."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(params=["dimer_Au2", "random_Pd20", "dec_Au75", "l10_CuAu"])
+def golden(request):
+    """Curves of diffpy.srreal 1.4.0, see tools/make_golden.py."""
+    return load_golden(request.param)
+
+
+def load_golden(name: str) -> dict:
+    """Return the arrays and the meta data of one structure."""
+    with np.load(GOLDEN / f"{name}.npz") as archive:
+        return {key: archive[key] for key in archive.files} | {"meta": json.loads(str(archive["meta"]))}
+
+
+@pytest.fixture
+def fcc19():
+    """Positions of the 19-atom fcc cluster with bonds of 2.78 Å."""
+    from jaxstruc import clusters
+
+    return clusters.fcc((2, 2, 2)).positions * 2.78
+
+
+@pytest.fixture
+def repository():
+    """The root of the repository."""
+    return Path(__file__).parents[1]

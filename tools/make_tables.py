@@ -1,0 +1,90 @@
+"""Generate the tables of `jaxstruc/tables` from `periodictable` and `mendeleev`.
+
+    python tools/make_tables.py            writes the tables
+    python tools/make_tables.py --check    exits with 1 where a table differs from its source
+
+X-ray form factors: D. Waasmaier and A. Kirfel, Acta Cryst. A51, 416 (1995), as periodictable has them.
+Neutron bound coherent scattering lengths (real part): V. F. Sears, Neutron News 3, 26 (1992), likewise.
+Metallic radii (coordination 8-12 as tabulated, and 12): mendeleev.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import mendeleev
+import periodictable
+from periodictable import cromermann
+
+TABLES = Path(__file__).parents[1] / "jaxstruc" / "tables"
+
+
+def form_factors() -> dict:
+    """Return a1..a5, b1..b5 [Å²] and c of each Waasmaier-Kirfel entry, by symbol ("Au", "Au1+")."""
+    cromermann.getCMformula("Au")  # reads the table
+    entries = {
+        symbol: [*map(float, entry.a), *map(float, entry.b), float(entry.c)]
+        for symbol, entry in cromermann._cmformulas.items()
+    }
+    return {
+        "source": "D. Waasmaier, A. Kirfel, Acta Cryst. A51, 416 (1995); f0 = sum a exp(-b s^2) + c, s = Q/4pi",
+        "from": f"periodictable {periodictable.__version__}",
+        "entries": dict(sorted(entries.items())),
+    }
+
+
+def neutron_lengths() -> dict:
+    """Return the bound coherent scattering length b_c [fm] of each element."""
+    entries = {
+        element.symbol: float(element.neutron.b_c)
+        for element in periodictable.elements
+        if element.number > 0 and element.neutron.has_sld() and element.neutron.b_c is not None
+    }
+    return {
+        "source": "V. F. Sears, Neutron News 3, 26 (1992); bound coherent scattering length in fm",
+        "from": f"periodictable {periodictable.__version__}",
+        "entries": entries,
+    }
+
+
+def metallic_radii() -> dict:
+    """Return the tabulated and the 12-coordinate metallic radius [Å] of each element that has both."""
+    entries = {
+        element.symbol: [element.metallic_radius / 100, element.metallic_radius_c12 / 100]
+        for element in mendeleev.get_all_elements()
+        if element.metallic_radius and element.metallic_radius_c12
+    }
+    return {
+        "source": "metallic_radius and metallic_radius_c12 in Å",
+        "from": f"mendeleev {mendeleev.__version__}",
+        "entries": entries,
+    }
+
+
+def text(table: dict) -> str:
+    """Return the table as JSON, one entry a line, so that a change can be read."""
+    rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in table["entries"].items())
+    head = ",\n".join(f" {json.dumps(key)}: {json.dumps(table[key])}" for key in ("source", "from"))
+    return f'{{\n{head},\n "entries": {{\n{rows}\n }}\n}}\n'
+
+
+def main() -> None:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    for name, make in {
+        "form_factors": form_factors,
+        "neutron_lengths": neutron_lengths,
+        "metallic_radii": metallic_radii,
+    }.items():
+        path, new = TABLES / f"{name}.json", text(make())
+        if not check:
+            path.write_text(new)
+        elif json.loads(path.read_text())["entries"] != json.loads(new)["entries"]:
+            sys.exit(f"{path.name} differs from its source: run python tools/make_tables.py")
+
+
+if __name__ == "__main__":
+    main()
