@@ -9,7 +9,7 @@ TEST = $(VENV)/.installed-test
 .PHONY: demo test lint test-latest test-latest-quick example weights clean
 
 demo: $(DEMO)
-	$(BIN)/jaxstruc solve examples/Ag_56_simulated.gr --element Ag -o demo-out
+	$(BIN)/jaxstruc solve examples/Ag68_simulated.gr --element Ag -o demo-out
 
 test: $(TEST) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -27,7 +27,11 @@ def main(arguments: list[str] | None = None) -> None:
         Command,  # type: ignore[arg-type]
         args=words,
         prog="jaxstruc",
-        description="Measured pair distribution functions to atomic structures. With `--traceback`, errors show where.",
+        description=(
+            "Measured pair distribution functions to atomic structures.\n\n"
+            "Example: jaxstruc solve sample.gr --element Pt -o out/\n\n"
+            "With --traceback an error shows where it arose."
+        ),
     )
     try:
         status = _run(command)

@@ -191,8 +191,8 @@ def q_weights(
 ) -> Float[Array, " q"]:
     """Return each grid point's share of the integral from qmin to qmax, in 1/Å: the trapezoid rule.
 
-    On an even grid, a point stands for the half step to either side of it, cut at the grid's and the range's ends, so the limits
-    need not lie on the grid and may be traced.
+    On an even grid, a point stands for the half step to either side of it, cut at the grid's and the
+    range's ends, so the limits need not lie on the grid and may be traced.
     """
     step = q[1] - q[0]
     low = jnp.maximum(jnp.maximum(q - step / 2, q[0]), qmin)

@@ -5,11 +5,16 @@ This module imports neither JAX nor NumPy, so that `jaxstruc --help` is quick.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 SHIPPED = Path(__file__).parent / "weights" / "fcc.safetensors"
 
 Preset = Literal["kdd", "real"]
+Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+Maybe = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
+"""A value that the header or a default gives where the user does not."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +24,9 @@ class Generate:
     Example: jaxstruc generate real -o real.h5 --seed 0
     """
 
-    preset: Preset
+    preset: tyro.conf.Positional[Preset]
     """kdd: the KDD 2020 paper's set. real: the same shapes, real bond lengths, a random instrument for each PDF."""
-    out: Path
+    out: Out
     """HDF5 file to write."""
     seed: int = 0
     """Seed of the instruments, the noise and the splits."""
@@ -50,9 +55,9 @@ class Train:
     Example: jaxstruc train --preset real --latent 8 -o runs/real
     """
 
-    out: Path
+    out: Out
     """Folder for checkpoints, metrics and weights. A run found there is resumed."""
-    data: Path | None = None
+    data: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
     """HDF5 file written by `generate`. Without it the preset is simulated in memory."""
     preset: Preset = "real"
     """Data to simulate where no file is given."""
@@ -95,27 +100,27 @@ class Solve:
     Example: jaxstruc solve sample.gr --element Pt -o out/
     """
 
-    files: tuple[Path, ...]
+    files: tyro.conf.Positional[tuple[Path, ...]]
     """Measured PDFs (.gr)."""
     element: str
     """Element of the sample, as Pt. It gives the bond length that sets the scale."""
-    out: Path
+    out: Out
     """Folder for the results. Files solved there before with the same settings are skipped."""
-    qmin: float | None = None
+    qmin: Maybe = None
     """[1/Å] Lower end of the data's Q range. Overrides the header."""
-    qmax: float | None = None
+    qmax: Maybe = None
     """[1/Å] Upper end of the data's Q range. Overrides the header."""
-    qdamp: float | None = None
+    qdamp: Maybe = None
     """[1/Å] Damping by the instrument's resolution. Overrides the header. [0.03]"""
-    qbroad: float | None = None
+    qbroad: Maybe = None
     """[1/Å] Broadening by the instrument's resolution. [0]"""
-    rmin: float | None = None
+    rmin: Maybe = None
     """[Å] Start of the fit and of Rw. [1.5]"""
-    rmax: float | None = None
+    rmax: Maybe = None
     """[Å] End of the fit and of Rw. [20, or the data's end]"""
     samples: int = 64
     """Structures drawn for each PDF."""
     seed: int = 0
     """Seed of the draws."""
-    weights: Path = SHIPPED
+    weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="[those that ship]")] = SHIPPED
     """Trained weights (.safetensors, with their .json card beside them)."""

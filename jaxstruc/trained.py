@@ -20,7 +20,8 @@ def save(path: Path, params, card: dict) -> None:
     """Write parameters as safetensors in half precision, and the card as JSON beside them."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     with files.replacing(path) as part:
-        safetensors.numpy.save_file({name: np.asarray(value, np.float16) for name, value in flat.items()}, part)
+        halves = {name: np.asarray(value, np.float16) for name, value in flat.items()}
+        part.write_bytes(safetensors.numpy.save(halves))
     files.write_text(path.with_suffix(".json"), json.dumps(card, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -80,11 +80,8 @@ def linear_start(
 
     $d_{is}^2 - |a_s|^2 = -2 a_s \cdot x_i + |x_i|^2$ is linear in $x_i$ and $|x_i|^2$: least squares over satellites.
     """
-    known = np.asarray(anchors, np.float64)
-    design = np.concatenate([-2 * known, np.ones((len(known), 1))], axis=1)
-    inverse = jnp.asarray(np.linalg.pinv(design)[:3], satellite.dtype)
-    squared = jnp.asarray(np.sum(known**2, axis=1), satellite.dtype)
-    return (satellite**2 - squared) @ inverse.T
+    design = jnp.concatenate([-2 * anchors, jnp.ones_like(anchors[:, :1])], axis=1)
+    return (satellite**2 - jnp.sum(anchors**2, axis=1)) @ jnp.linalg.pinv(design)[:3].T
 
 
 def stress(positions, pair, satellite, presence, start, *, anchors) -> Float[Array, ""]:

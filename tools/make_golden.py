@@ -3,7 +3,8 @@
     python tools/make_golden.py FOLDER
 
 FOLDER holds curves made with diffpy.srreal 1.4.0 on libdiffpy 1.4.0.post0, one NumPy archive a structure. Kept:
-positions, every tenth point of the fine curves, and the Debye calculator's F(Q) and G(r) of three parameter sets on its own Q grid.
+positions, every tenth point of the fine curves, and the Debye calculator's F(Q) and G(r) of three parameter sets on
+its own Q grid.
 """
 
 import json
