@@ -1,0 +1,113 @@
+import hashlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxstruc import clusters, dataset, form_factors, scattering, structure
+from jaxstruc.scattering import Instrument
+
+
+@pytest.fixture(scope="module")
+def kdd():
+    return dataset.generate("kdd", seed=0)
+
+
+@pytest.fixture(scope="module")
+def real():
+    return dataset.generate("real", seed=3, draws=1)
+
+
+def test_kdd_structures_are_distinct_in_shape_and_bond(kdd):
+    """20 distinct radii among 30 metals, 10 lattice constants, 8 shapes."""
+    assert len(kdd.pdf) == len(set(zip(kdd.shape, kdd.bond, strict=True))) == 1600
+    assert sum(len(names.split()) for names in kdd.element) == 8 * 30 * 10
+
+
+@pytest.mark.parametrize("row", [0, 700, 1599])
+def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd, row, x64):
+    positions = kdd.shapes[kdd.shape[row]].positions * kdd.bond[row]
+    symbol = kdd.element[row].split()[0]
+    f = form_factors.xray(form_factors.coefficients([symbol]), jnp.asarray(dataset.GRID.q))
+    exact = scattering.pdf(
+        structure.distances(jnp.asarray(positions)),
+        jnp.ones(len(positions)),
+        f.repeat(len(positions), axis=0),
+        Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04),
+        dataset.GRID,
+    )
+    np.testing.assert_allclose(kdd.pdf[row], exact, atol=2e-5 * np.abs(exact).max())
+
+
+def test_kdd_pdfs_have_the_published_spread(kdd):
+    """R_p of the paper needs a variance near 1; normalised PDFs would have 0.015."""
+    assert 0.8 < kdd.pdf.var() < 1.5
+
+
+def test_real_bonds_are_real_and_instruments_differ(real):
+    platinum = ["Pt" in names.split() for names in real.element]
+    assert abs(np.mean(real.bond[platinum]) - 2.78) < 0.01
+    assert np.ptp(real.conditions.qmax) > 15 and np.ptp(real.conditions.rmax) > 10
+    r = dataset.GRID.r
+    for row in (0, 500):
+        beyond = (r > real.conditions.rmax[row]) | (r < real.conditions.rmin[row])
+        assert not real.pdf[row][beyond].any() and real.pdf[row][~beyond].any()
+
+
+def test_the_same_seed_gives_the_same_bytes(real, tmp_path):
+    again = dataset.generate("real", seed=3, draws=1)
+    for name, data in (("a", real), ("b", again)):
+        dataset.write(data, tmp_path / name)
+    one, two = (hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in "ab")
+    assert one == two
+    assert not np.array_equal(dataset.generate("real", seed=4, draws=1).pdf, real.pdf)
+
+
+def test_a_data_set_comes_back_from_disk(real, tmp_path):
+    dataset.write(real, tmp_path / "real.h5")
+    back = dataset.read(tmp_path / "real.h5")
+    jax.tree.map(np.testing.assert_array_equal, back.conditions, real.conditions)
+    np.testing.assert_array_equal(back.pdf, real.pdf)
+    assert [shape.label for shape in back.shapes] == [shape.label for shape in real.shapes]
+    assert list(tmp_path.iterdir()) == [tmp_path / "real.h5"]
+
+
+def test_another_file_is_no_data_set(tmp_path):
+    (tmp_path / "x.h5").write_text("no")
+    with pytest.raises(ValueError, match="Expected a data set"):
+        dataset.read(tmp_path / "x.h5")
+
+
+def test_the_random_split_is_the_papers(kdd):
+    parts = dataset.split(kdd, by="random", seed=0)
+    assert [len(rows) for rows in parts] == [1170, 293, 137]
+    assert len(np.unique(np.concatenate(parts))) == 1600
+    assert set(kdd.shape[parts.test]) <= set(kdd.shape[parts.train])
+
+
+def test_the_split_by_shape_keeps_shapes_apart(kdd):
+    parts = dataset.split(kdd, by="shape", seed=0)
+    shapes = [set(kdd.shape[rows]) for rows in parts]
+    assert not shapes[0] & shapes[2] and not shapes[0] & shapes[1] and shapes[1] and shapes[2]
+
+
+def test_all_draws_of_a_structure_are_on_one_side():
+    data = dataset.generate("real", seed=0, draws=2)
+    parts = dataset.split(data, by="random", seed=0)
+    sides = [set(zip(data.shape[rows], data.bond[rows], strict=True)) for rows in parts]
+    assert not sides[0] & sides[1] and not sides[0] & sides[2]
+
+
+def test_normalised_pdfs_forget_their_scale():
+    curve = jnp.asarray([0.0, 1.0, -2.0, 3.0, 0.0])
+    one, two = dataset.normalised(curve), dataset.normalised(7 * curve)
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+    assert float(jnp.sum(one**2)) == pytest.approx(3.0)
+    assert not dataset.normalised(jnp.zeros(5)).any()
+
+
+def test_the_distance_table_counts_all_pairs():
+    shapes = clusters.fcc_family()
+    table = dataset.distance_table(shapes)
+    np.testing.assert_array_equal(table.weight.sum(axis=1), table.atoms * (table.atoms - 1))

@@ -1,0 +1,91 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxstruc import model, settings
+from jaxstruc.model import CVAE, Gaussian
+from jaxstruc.representation import Features
+
+SIZES = settings.Model(latent=2, atoms=20, satellites=4, points=301)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    key = jax.random.split(jax.random.key(0), 4)
+    features = Features(
+        pair=jax.random.uniform(key[0], (3, 20, 20)),
+        satellite=jax.random.uniform(key[1], (3, 20, 4)),
+        presence=jnp.arange(20) < jnp.array([[20], [12], [5]]),
+        radius=jnp.ones(3),
+    )
+    return features, jax.random.normal(key[2], (3, 301)), key[3]
+
+
+@pytest.fixture(scope="module")
+def network(batch):
+    module = CVAE(SIZES)
+    return module, module.init(jax.random.key(1), *batch)
+
+
+def test_layers_are_the_papers(network):
+    _, params = network
+    shapes = {name: jax.tree.map(jnp.shape, tree) for name, tree in params["params"].items()}
+    prior = shapes["prior_network"]
+    assert prior["GatedDense_0"]["Dense_0"]["kernel"] == (301, 2 * 48)
+    assert prior["GatedDense_1"]["Dense_0"]["kernel"] == (48, 2 * 24)
+    assert prior["Dense_0"]["kernel"] == (24, 4)
+    assert [shapes["encoder"][f"Dense_{i}"]["kernel"][1] for i in range(4)] == [384, 256, 128, 4]
+    assert [shapes["decoder"][f"Dense_{i}"]["kernel"][1] for i in range(4)] == [128, 256, 384, 512]
+    assert shapes["decoder"]["Dense_4"]["kernel"][1] == 20 * 19 // 2 + 20 * 4 + 20 + 1
+
+
+def test_decoded_distances_are_symmetric_with_a_zero_diagonal(network, batch):
+    module, params = network
+    decoded, _, _ = module.apply(params, *batch)
+    np.testing.assert_array_equal(decoded.pair, jnp.swapaxes(decoded.pair, 1, 2))
+    assert not jnp.diagonal(decoded.pair, axis1=1, axis2=2).any()
+    assert decoded.satellite.shape == (3, 20, 4) and decoded.presence.shape == (3, 20)
+    assert decoded.log_radius.shape == (3,)
+
+
+def test_padding_does_not_reach_the_latent_density(network, batch):
+    module, params = network
+    features, pdf, key = batch
+    absent = ~features.presence
+    changed = features._replace(satellite=features.satellite + 9.0 * absent[..., None])
+    one, two = (module.apply(params, given, pdf, key)[1].mean for given in (features, changed))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_the_prior_does_not_see_the_structure(network, batch):
+    module, params = network
+    _, _, prior = module.apply(params, *batch)
+    alone = module.apply(params, batch[1], method=CVAE.prior)
+    np.testing.assert_array_equal(prior.mean, alone.mean)
+
+
+def test_a_structure_of_any_size_gets_the_pdf_at_each_node():
+    for atoms in (7, 100):
+        sizes = settings.Model(latent=2, atoms=atoms, satellites=4)
+        features = Features(
+            jnp.zeros((1, atoms, atoms)), jnp.zeros((1, atoms, 4)), jnp.ones((1, atoms), bool), jnp.ones(1)
+        )
+        key = jax.random.key(0)
+        module = CVAE(sizes)
+        params = module.init(key, features, jnp.zeros((1, 301)), key)
+        change = jax.grad(lambda x: module.apply(params, features, x, key)[1].mean.sum())(jnp.ones((1, 301)))  # noqa: B023
+        assert jnp.abs(change).max() > 0
+
+
+def test_the_divergence_is_that_of_a_sampled_estimate():
+    a = Gaussian(jnp.array([0.3, -1.0]), jnp.array([0.2, -0.5]))
+    b = Gaussian(jnp.array([0.0, -0.5]), jnp.array([-0.3, 0.4]))
+    draws = jax.vmap(lambda key: model.sample(a, key))(jax.random.split(jax.random.key(0), 200_000))
+
+    def log_density(density):
+        return -0.5 * jnp.sum((draws - density.mean) ** 2 / jnp.exp(density.log_variance) + density.log_variance, -1)
+
+    estimate = jnp.mean(log_density(a) - log_density(b))
+    assert float(model.divergence(a, b)) == pytest.approx(float(estimate), abs=0.02)
+    assert float(model.divergence(a, a)) == pytest.approx(0.0, abs=1e-6)

@@ -1,0 +1,61 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxstruc import clusters, representation, structure
+
+
+@pytest.fixture
+def cluster():
+    return structure.from_ase(clusters.fcc((3, 4, 2)).atoms("Pt", 2.78), size=100)
+
+
+def test_one_atom_is_at_the_origin_and_the_farthest_on_the_sphere(cluster):
+    anchors = jnp.asarray(representation.satellites(11))
+    features = representation.features(cluster, anchors)
+    assert float(features.pair[0].max()) == pytest.approx(1.0, abs=1e-6)
+    np.testing.assert_allclose(features.satellite[0], 1.0, atol=1e-6)
+    assert float(features.radius) == pytest.approx(2.236 * 2.78, abs=1e-3)
+    assert int(features.presence.sum()) == 79
+
+
+def test_padding_is_zero(cluster):
+    features = representation.features(cluster, jnp.asarray(representation.satellites(11)))
+    assert not np.any(features.pair[79:]) and not np.any(features.pair[:, 79:]) and not np.any(features.satellite[79:])
+
+
+def test_the_order_of_the_input_does_not_matter(cluster):
+    order = np.concatenate([np.random.default_rng(0).permutation(79), np.arange(79, 100)])
+    shuffled = structure.Structure(*(column[order] for column in cluster))
+    one, two = representation.ordered(cluster), representation.ordered(shuffled)
+    np.testing.assert_allclose(one.positions, two.positions, atol=1e-5)
+    outward = np.linalg.norm(one.positions[:79], axis=1)
+    assert (np.diff(outward) > -1e-3).all()
+
+
+def test_distances_on_the_sphere_times_the_radius_are_those_of_the_structure(cluster):
+    features = representation.features(cluster, jnp.asarray(representation.satellites(4)))
+    ours = np.sort(np.asarray(features.pair[:79, :79] * features.radius).ravel())
+    theirs = np.sort(np.asarray(structure.distances(cluster.positions[:79])).ravel())
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [4, 11, 100])
+def test_satellites_lie_spread_on_the_unit_sphere(count):
+    anchors = representation.satellites(count)
+    np.testing.assert_allclose(np.linalg.norm(anchors, axis=1), 1)
+    assert np.linalg.norm(anchors.mean(axis=0)) < 0.05
+    assert clusters.pair_distances(anchors).min() > 2.8 / np.sqrt(count)
+    assert np.linalg.matrix_rank(anchors - anchors[0]) == 3
+
+
+def test_three_satellites_are_refused():
+    with pytest.raises(ValueError, match="at least 4 satellites, got 3"):
+        representation.satellites(3)
+
+
+def test_the_upper_triangle_holds_a_symmetric_matrix():
+    matrix = structure.distances(jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3))[0]))
+    upper = representation.triangle(matrix)
+    assert upper.shape == (21,)
+    np.testing.assert_array_equal(representation.symmetric(upper, 7), matrix)
