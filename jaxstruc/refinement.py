@@ -1,8 +1,8 @@
 """Scale, stretch, Uiso and delta2 of a cluster of one element, fitted to a measured G(r).
 
 Levenberg-Marquardt (optimistix) on stretch, Uiso and delta2 inside their bounds; the scale follows by projection at
-each step. The pair distances are gathered once into narrow bins; they only stretch. Each evaluation is a sum of Gaussians on
-an r grid and one product with the data's band-pass matrix, which all clusters share. `jax.vmap` makes a batch of it.
+each step. The pair distances are gathered once into narrow bins; they only stretch. Each evaluation is a sum of
+Gaussians on an r grid and one product with the data's band-pass matrix, which all clusters share. `jax.vmap` makes a batch of it.
 """
 
 from typing import Any, NamedTuple

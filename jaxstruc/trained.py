@@ -17,12 +17,13 @@ from jaxstruc.training import Progress
 
 
 def save(path: Path, params, card: dict) -> None:
-    """Write parameters as safetensors in half precision, and the card as JSON beside them."""
+    """Write parameters as safetensors in half precision, and the card, with their checksum, as JSON beside them."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     with files.replacing(path) as part:
         halves = {name: np.asarray(value, np.float16) for name, value in flat.items()}
         part.write_bytes(safetensors.numpy.save(halves))
-    files.write_text(path.with_suffix(".json"), json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(card | {"sha256": files.sha256(path)}, indent=1, ensure_ascii=False)
+    files.write_text(path.with_suffix(".json"), text + "\n")
 
 
 def load(path: Path) -> tuple[Any, dict]:

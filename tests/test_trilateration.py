@@ -67,7 +67,7 @@ def test_noise_leaves_errors_near_the_cramer_rao_bound():
 
 
 def test_absent_atoms_change_nothing():
-    true, pair, satellite, presence, anchors = noisy(0.02, size=20)
+    _, pair, satellite, presence, anchors = noisy(0.02, size=20)
     wrong = jnp.where(presence[:, None] * presence[None, :] > 0, pair, 7.0)
     one = trilateration.trilaterate(pair, satellite, presence, anchors)
     two = trilateration.trilaterate(wrong, satellite, presence, anchors)
