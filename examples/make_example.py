@@ -3,7 +3,8 @@
     python examples/make_example.py
 
 The 68 atoms of fcc silver nearest to an octahedral hole (all shapes of the training set have an atom at the centre).
-I(Q) by the Debye equation, counted with Poisson noise, cut to 1.0-22.0 1/Å, transformed and damped as an instrument would.
+I(Q) by the Debye equation, counted with Poisson noise, cut to 1.0-22.0 1/Å, transformed and damped as an instrument
+would.
 """
 
 from pathlib import Path

@@ -2,7 +2,8 @@
 
 Levenberg-Marquardt (optimistix) on stretch, Uiso and delta2 inside their bounds; the scale follows by projection at
 each step. The pair distances are gathered once into narrow bins; they only stretch. Each evaluation is a sum of
-Gaussians on an r grid and one product with the data's band-pass matrix, which all clusters share. `jax.vmap` makes a batch of it.
+Gaussians on an r grid and one product with the data's band-pass matrix, which all clusters share. `jax.vmap` makes
+a batch of it.
 """
 
 from typing import Any, NamedTuple
