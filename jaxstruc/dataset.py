@@ -143,6 +143,14 @@ def normalised(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
     return pdf / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 
 
+def conditions_span(dataset: Dataset) -> dict[str, list[float]]:
+    """Return lowest and highest value of each condition: what was drawn from, or what there is; units of `RANGES`."""
+    if dataset.preset == "real":
+        return {name: list(span) for name, span in RANGES.items()}
+    named = dataset.conditions._asdict().items()
+    return {name: [float(values.min()), float(values.max())] for name, values in named}
+
+
 def shape_features(shapes: list[Cluster], *, atoms: int, satellites: int) -> representation.Features:
     """Return the unit-sphere features of each shape, stacked; the radius is that of bond length 1."""
     anchors = jnp.asarray(representation.satellites(satellites))

@@ -1,6 +1,6 @@
 """Measured PDFs: readers of `.gr` files, and the settings that go with the data.
 
-Headers of PDFgetX3, xPDFsuite and PDFgetXgui are read, and bare columns. They give qmin and qmax but never qdamp;
+Headers of PDFgetX3, xPDFsuite and PDFgetXgui are read, and bare columns. They give qmin and qmax but seldom qdamp;
 rmin and rmax here are the range of the fit. Lengths in Å, Q in 1/Å, G in 1/Å².
 """
 
@@ -20,14 +20,13 @@ NUMBERS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep
 WORDS = ("composition", "mode", "outputtype")
 DEFAULTS = {"qdamp": 0.03, "qbroad": 0.0, "rmin": 1.5, "rmax": 20.0}
 FAST = 0.3
-"""Share of power beyond 1.5 qmax from which r cannot be in Å. Measured PDFs: below 0.001, read in nm above 0.59."""
+"""Share of power beyond 1.5 qmax from which r is not in Å. Four measured PDFs: below 0.001; in nm above 0.59."""
 NEAR = 20.0
-"""Å of data, from their start, in which that share is taken: farther out a nanoparticle's PDF is noise alone."""
+"""Å of data, from their start, for that share: farther out a nanoparticle's PDF is noise alone."""
 PROGRAMS = (
     ("xPDFsuite Configuration", "xPDFsuite"),
     ("PDFgetXgui Configuration", "PDFgetXgui"),
-    ("pdfgetx3", "PDFgetX3"),
-    ("diffpy.pdfgetx", "PDFgetX3"),
+    ("pdfgetx", "PDFgetX3"),
     ("Get_XPDF", "PDFgetX2"),
     ("PDFgetN", "PDFgetN"),
 )
@@ -79,7 +78,7 @@ def read(path: Path | str) -> Measurement:
     _refuse_other_kinds(path, top, str(header.pop("outputtype", "gr")))
     r, g = _columns(rows, numbers, path)
     if others >= ROWS:
-        warnings.append(f"{others} rows of numbers apart from the {len(rows)} at line {numbers[0] + 1} not read")
+        warnings.append(f"{others} rows of numbers outside the block at line {numbers[0] + 1} not read")
     if repeated := len(rows) - len(r):
         warnings.append(f"{repeated} repeated r dropped")
     _refuse_structure_functions(g, path)
@@ -101,11 +100,9 @@ def resolve(measurement: Measurement, *, given: Mapping[str, float | None], bond
     Raises:
         ReadError: where Q limits are missing, or settings and data contradict each other.
     """
-    found = {}
-    for name in ("qmin", "qmax", "qdamp", "qbroad"):
-        found[name] = _setting(name, given.get(name), measurement.header.get(name))
-    for name in ("rmin", "rmax"):
-        found[name] = _setting(name, given.get(name), None)
+    header = measurement.header
+    found = {name: _setting(name, given.get(name), header.get(name)) for name in ("qmin", "qmax", "qdamp", "qbroad")}
+    found |= {name: _setting(name, given.get(name), None) for name in ("rmin", "rmax")}
     start, end = float(measurement.r[0]), float(measurement.r[-1])
     if found["rmax"].origin == "default" and found["rmax"].value > end:
         found["rmax"] = Setting("rmax", end, "default, cut to the data")
@@ -177,7 +174,7 @@ def _block(lines: list[str], path: Path) -> tuple[list[int], list[list[float]], 
         if row is not None:
             runs[-1].append((index, row))
     best = max(runs, key=len)
-    _expect(len(best) >= ROWS, f"at least {ROWS} rows of r and G(r), got {len(best)} in {path}; is it a PDF?")
+    _expect(len(best) >= ROWS, f"at least {ROWS} rows of r and G(r), got {len(best)} in {path}; check that it is a PDF")
     return [index for index, _ in best], [row for _, row in best], sum(map(len, runs)) - len(best)
 
 
@@ -210,14 +207,10 @@ def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
     """Refuse what the labels or the name say is no G(r) in Å."""
     labels = "\n".join(line for line in lines if "=" not in line)
     other = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
-    _expect(
-        not (other or ON_Q.search(labels)),
-        f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file",
-    )
-    _expect(
-        not IN_NM.search(labels),
-        f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100",
-    )
+    other = other or ON_Q.search(labels) is not None
+    _expect(not other, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
+    nm = IN_NM.search(labels) is not None
+    _expect(not nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
 
 
 def _columns(rows: list[list[float]], numbers: list[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -231,13 +224,11 @@ def _columns(rows: list[list[float]], numbers: list[int], path: Path) -> tuple[n
         )
     r, g = table.T
     for back in np.flatnonzero(np.diff(r) < 0)[:1] + 1:
-        raise ReadError(
-            f"Expected increasing r, got {r[back]:g} after {r[back - 1]:g} in line {numbers[back] + 1} of {path}; "
-            "sort the rows."
-        )
-    _expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; is it a PDF?")
+        where = f"{r[back]:g} after {r[back - 1]:g} in line {numbers[back] + 1} of {path}"
+        raise ReadError(f"Expected increasing r, got {where}; sort the rows.")
+    _expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; check that it is a PDF")
     kept = np.diff(r, prepend=-1.0) > 0
-    _expect(kept.sum() >= ROWS, f"at least {ROWS} different r, got {kept.sum()} in {path}; is it a PDF?")
+    _expect(kept.sum() >= ROWS, f"at least {ROWS} different r, got {kept.sum()} in {path}; check that it is a PDF")
     return r[kept], g[kept]
 
 
@@ -245,10 +236,8 @@ def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
     """Refuse curves that do not swing about zero: S(Q) goes to 1, I(Q) stays above 0."""
     tail = g[len(g) // 2 :]
     _expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
-    _expect(
-        (g[1:] <= 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0,
-        f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file",
-    )
+    swings = (g[1:] <= 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0
+    _expect(swings, f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")
 
 
 def _setting(name: str, given: float | None, header: float | str | None) -> Setting:
@@ -271,10 +260,7 @@ def _refuse_settings(value: Mapping[str, float]) -> None:
         _expect(np.isfinite(value[name]), f"a finite {name}, got {value[name]}; correct --{name}")
     qmin, qmax, qdamp, qbroad = (value[name] for name in ("qmin", "qmax", "qdamp", "qbroad"))
     _expect(0 <= qmin < qmax, f"0 <= qmin < qmax, got {qmin:g} and {qmax:g} 1/Å; pass --qmin and --qmax")
-    _expect(
-        min(qdamp, qbroad) >= 0,
-        f"qdamp and qbroad of at least 0, got {qdamp:g} and {qbroad:g}; pass --qdamp or --qbroad",
-    )
+    _expect(min(qdamp, qbroad) >= 0, f"qdamp and qbroad of at least 0, got {qdamp:g} and {qbroad:g}; correct them")
 
 
 def _refuse_range(r: np.ndarray, value: Mapping[str, float], bond: float) -> None:
@@ -306,6 +292,6 @@ def _refuse_grid(r: np.ndarray, g: np.ndarray, value: Mapping[str, float]) -> No
     )
     _expect(
         fast_share(r, g, 1.5 * qmax) <= FAST,
-        f"r in Å, got a curve that varies faster than qmax = {qmax:g} 1/Å allows: r is in nm (multiply it by 10), "
-        "or qmax is wrong (correct --qmax)",
+        f"r in Å, got a curve that varies faster than qmax = {qmax:g} 1/Å allows: r looks like nanometres; "
+        "multiply r by 10, or correct --qmax",
     )

@@ -107,7 +107,7 @@ def fit_figure(
     low, high = min(observed.min(), calculated.min()), max(observed.max(), calculated.max())
     difference = observed - calculated
     offset = low - 0.1 * (high - low) - difference.max()
-    axes.plot(r[::thin], observed[::thin], "o", ms=3.5, mfc="none", mec="C0", mew=0.8, label="measured")
+    axes.plot(r[::thin], observed[::thin], "o", ms=3.5, mfc="none", mec="C0", mew=0.8, label="data")
     axes.plot(r, calculated, "-", color="C3", lw=1.3, label="fit")
     axes.axhline(offset, color="0.5", lw=0.8, ls="--")
     axes.plot(r, difference + offset, "-", color="C2", lw=1.0, label="difference")

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors.numpy
 
 import jaxstruc
-from jaxstruc import clusters, files, settings, training
+from jaxstruc import clusters, dataset, files, settings, training
 from jaxstruc.dataset import Dataset, Split
 from jaxstruc.training import Progress
 
@@ -63,7 +63,7 @@ def card(data: Dataset, parts: Split, config: settings.Train, progress: Progress
             "diameter": [0.0, round(float((diameters[data.shape] * data.bond).max()), 2)],
             "relative_diameter": round(float(diameters.max()), 4),
             "bond": _span(data.bond),
-            **{name: _span(values) for name, values in data.conditions._asdict().items()},
+            **dataset.conditions_span(data),
         },
         "fit": {
             "epochs": progress.epoch,

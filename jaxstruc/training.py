@@ -197,7 +197,7 @@ def sizes(config: settings.Train) -> settings.Model:
 
 def recorded(config: settings.Train) -> dict[str, Any]:
     """Return the settings that make a training what it is: all but paths."""
-    return {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+    return {name: value for name, value in asdict(config).items() if name not in ("out", "data")}
 
 
 @partial(jax.jit, static_argnames=("network", "config"))

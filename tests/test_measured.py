@@ -1,3 +1,8 @@
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -27,6 +32,24 @@ HEADERS = {
 }
 
 
+def debye(r, *, qmax, uiso, noise, seed=0):
+    """Return G(r) of 55 fcc atoms by the sine transform of F(Q) cut sharply at qmax, with noise that grows with Q."""
+    grid = np.array(np.meshgrid(*[np.arange(-2, 3)] * 3)).reshape(3, -1).T
+    atoms = grid[(grid.sum(axis=1) % 2 == 0) & ((grid**2).sum(axis=1) <= 8)] * 2.78 / np.sqrt(2)
+    pairs = np.linalg.norm(atoms[:, None] - atoms, axis=-1)[np.triu_indices(len(atoms), 1)]
+    distance, count = np.unique(pairs.round(6), return_counts=True)
+    q = np.arange(1.0, qmax, 0.02)
+    f = 2 / len(atoms) * np.sin(np.outer(q, distance)) @ (count / distance) * np.exp(-uiso * q**2)
+    f += noise * np.abs(f).max() * q / qmax * np.random.default_rng(seed).normal(size=q.size)
+    return 2 / np.pi * 0.02 * f @ np.sin(np.outer(q, r))
+
+
+def assert_one_sentence(error):
+    message = str(error.value)
+    assert message.startswith("Expected ") and "got " in message and "; " in message
+    assert message.endswith(".") and "?" not in message and "\n" not in message
+
+
 @pytest.fixture
 def write(tmp_path):
     def write(text, name="x.gr"):
@@ -44,10 +67,51 @@ def test_data_come_back_exactly_whatever_program_wrote_them(write, program):
     np.testing.assert_array_equal(measurement.r, R)
     np.testing.assert_array_equal(measurement.g, wave())
     assert measurement.format == program and not measurement.warnings
-    if program != "bare":
-        assert measurement.header["qmin"] == 0.8 and measurement.header["qmax"] == 22.0
-        assert measurement.header["composition"] == "Pt"
-    assert "private" not in str(measurement.header)
+    expected = {"mode": "xray", "composition": "Pt", "qmaxinst": 25.0, "qmin": 0.8, "qmax": 22.0, "rmax": 30.0}
+    if program == "bare":
+        expected = {}
+    elif program != "PDFgetX3":
+        expected["wavelength"] = 0.1
+    assert measurement.header == expected
+
+
+@pytest.mark.parametrize(
+    ("mark", "program"),
+    [
+        ("version = diffpy.pdfgetx-2.2.1", "PDFgetX3"),
+        ("####### Get_XPDF #######", "PDFgetX2"),
+        ("#S 1 - PDF from PDFgetN", "PDFgetN"),
+    ],
+)
+def test_programs_are_known_by_their_marks_and_may_put_two_settings_in_a_line(write, mark, program):
+    measurement = measured.read(write(f"{mark}\n# Qmin= 1.00 Qmax = 35.0 1/A\n#L r(A) G(r) d_r d_Gr\n" + rows()))
+    assert measurement.format == program and measurement.header == {"qmin": 1.0, "qmax": 35.0}
+
+
+@pytest.mark.parametrize("section", ["[Misc]", "[misc]", "# [MISC]"])
+def test_the_private_section_is_not_read_and_the_next_one_is(write, section):
+    header = f"{section}\nqmax = 5\ncomposition = /private/place\n[PDF]\nqmin = 0.8\n"
+    assert measured.read(write(header + rows())).header == {"qmin": 0.8}
+
+
+@pytest.mark.parametrize("value", ["none", "nan", "22x"])
+def test_a_setting_that_is_no_number_is_said_and_not_used(write, value):
+    measurement = measured.read(write(f"qmin = 0.8\nqmax = {value}\nqdamp =\n" + rows()))
+    assert measurement.header == {"qmin": 0.8}
+    assert measurement.warnings == ("the header's qmax is no number and is not used",)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_curve_survives_writing_and_reading_to_the_last_bit(write, seed):
+    rng = np.random.default_rng(seed)
+    r = np.sort(rng.uniform(0, 100, 200))
+    g = rng.normal(size=200) * 10.0 ** rng.integers(-12, 3, 200)
+    path = write(HEADERS["PDFgetX3"] + LABELS + rows(r, g))
+    measurement = measured.read(str(path))
+    np.testing.assert_array_equal(measurement.r, r)
+    np.testing.assert_array_equal(measurement.g, g)
+    assert measurement.r.dtype == measurement.g.dtype == np.float64
+    assert measurement.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("separator", ["\t", ", ", ";", "   "])
@@ -60,15 +124,41 @@ def test_fortran_numbers_latin_and_a_lone_count_are_read(write):
     np.testing.assert_array_equal(measured.read(write(text)).g, wave())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+def test_words_come_back_from_either_encoding(write, encoding):
+    text = "composition = Pt·Ni\n" + rows()
+    assert measured.read(write(text.encode(encoding))).header == {"composition": "Pt·Ni"}
+
+
+@pytest.mark.parametrize("mark", "#!;")
+def test_comments_and_blank_lines_are_no_data(write, mark):
+    text = f"{mark} 1 2\n" * 20 + "\n" + rows().replace("\n", "\n\n", 5) + f"{mark} 99 1\n"
+    np.testing.assert_array_equal(measured.read(write(text)).r, R)
+
+
+def test_titles_that_speak_of_nanometres_or_q_are_no_labels(write):
+    text = "# Pt 1.8 nm particles\n# F(Q) was cut, for Q (0.8 to 22)\n# S(Q)\n"
+    np.testing.assert_array_equal(measured.read(write(text + rows())).r, R)
+
+
+def test_the_longest_block_is_read_and_the_others_are_said(write):
+    broken = rows().replace("\n17.0 ", "\n17.0 ****", 1)
+    measurement = measured.read(write("0 1\n1 1\nsecond\n" + broken))
+    np.testing.assert_array_equal(measurement.r, R[R < 16.995])
+    assert measurement.warnings == ("1302 rows of numbers outside the block at line 4 not read",)
+
+
 def test_a_third_column_is_no_part_of_the_curve(write):
     text = "# r, Gr\n" + rows().replace("\n", " 0.01\n")
     np.testing.assert_array_equal(measured.read(write(text)).g, wave())
 
 
 def test_repeated_r_are_dropped_with_a_warning(write):
-    measurement = measured.read(write(rows(np.insert(R, 100, R[100]))))
+    r = np.insert(R, [100, 100, 200], [R[100], R[100], R[200]])
+    measurement = measured.read(write(rows(r)))
     np.testing.assert_array_equal(measurement.r, R)
-    assert measurement.warnings == ("1 repeated r dropped",)
+    np.testing.assert_array_equal(measurement.g, wave())
+    assert measurement.warnings == ("3 repeated r dropped",)
 
 
 def test_a_header_that_disagrees_with_the_data_is_said(write):
@@ -83,31 +173,69 @@ def test_a_header_that_disagrees_with_the_data_is_said(write):
         (b"\x89PNG\0\0\0\0", "which is binary"),
         ("hello\n" * 50, "at least 10 rows .* got 0"),
         ("1 2\n2 3\n", "got 2 in"),
-        (rows(g=np.where(R == 5.0, np.nan, wave())), "1 rows with NaN"),
-        (rows(g=np.where(R > 29.9, np.inf, wave())), "rows with NaN or infinity .* data row 2991"),
-        (rows(R[::-1]), "increasing r, got 29.99 after 30"),
+        (LABELS + rows(g=np.where(R == 5.0, np.nan, wave())), "NaN or infinity in 1 of 3001 rows .* line 504;"),
+        (LABELS + rows(g=np.where(R > 29.905, np.inf, wave())), "in 10 of 3001 rows .* line 2995;"),
+        (LABELS + rows(np.where(R == 5.0, np.nan, R)), "in 1 of 3001 rows .* line 504;"),
+        (LABELS + rows(R[::-1]), "increasing r, got 29.99 after 30 in line 5 of"),
+        ("1 0\n1 -1\n" * 20 + "2 -2\n", "at least 10 different r, got 2"),
         (rows(R - 1), "r of at least 0, got -1"),
         ("#L Q($\\AA^{-1}$)  S(a.u.)\n" + rows(), "whose axis is Q"),
+        ("# Q S(Q)\n" + rows(), "whose axis is Q"),
+        ("#  q_nm^-1  I\n" + rows(), "whose axis is Q"),
+        ("/place\nQ (Inverse Nanometres)\nIntensity\n 3001\n" + rows(), "whose axis is Q"),
+        ("2-Theta Angle (Degrees)\n" + rows(), "whose axis is Q or an angle"),
         ("#L r(nm)  G\n" + rows(), "labelled in nm"),
+        ("# r (nm), G\n" + rows(), "labelled in nm"),
+        ("r / nm,G\n" + rows(), "labelled in nm"),
+        ("# r in nanometres\n" + rows(), "labelled in nm"),
         (HEADERS["PDFgetX3"].replace("outputtype = gr", "outputtype = sq") + rows(), "whose axis is Q"),
         (rows(g=1 + 0.1 * wave()), r"like S\(Q\) or I\(Q\)"),
+        (rows(g=np.where(R < 2, -1, 1) + 0.3 * wave()), r"like S\(Q\) or I\(Q\)"),
+        (rows(g=np.exp(-R)), r"like S\(Q\) or I\(Q\)"),
         (rows(g=0 * R), "constant curve"),
     ],
 )
 def test_what_is_no_pdf_is_refused_in_one_line(write, text, message):
     with pytest.raises(measured.ReadError, match=message) as error:
         measured.read(write(text))
-    assert "\n" not in str(error.value)
+    assert_one_sentence(error)
 
 
-def test_missing_files_folders_and_curves_over_q_are_refused(write, tmp_path):
+@pytest.mark.parametrize("suffix", [".sq", ".fq", ".iq", ".chi", ".SQ"])
+def test_curves_over_q_are_refused_by_their_suffix(write, suffix):
+    with pytest.raises(measured.ReadError, match="whose axis is Q") as error:
+        measured.read(write(rows(), "x" + suffix))
+    assert_one_sentence(error)
+
+
+def test_missing_files_folders_and_huge_files_are_refused(write, tmp_path):
+    huge = write(rows(), "huge.gr")
+    with huge.open("r+b") as file:
+        file.truncate(measured.LARGEST + 1)
     for path, message in (
         (tmp_path / "none.gr", "does not exist"),
         (tmp_path, "is a folder"),
-        (write(rows(), "x.sq"), "whose axis is Q"),
+        (huge, "at most 64 MB"),
     ):
-        with pytest.raises(measured.ReadError, match=message):
+        with pytest.raises(measured.ReadError, match=message) as error:
             measured.read(path)
+        assert_one_sentence(error)
+
+
+def test_a_file_that_the_system_withholds_is_refused(write, monkeypatch):
+    def withhold(path):
+        raise PermissionError(13, "Permission denied")
+
+    path = write(rows())
+    monkeypatch.setattr(Path, "read_bytes", withhold)
+    with pytest.raises(measured.ReadError, match=r"readable file, got .*: Permission denied") as error:
+        measured.read(path)
+    assert_one_sentence(error)
+
+
+def test_reading_needs_neither_jax_nor_matplotlib():
+    code = "import sys, jaxstruc.measured; sys.exit(bool({'jax', 'matplotlib', 'ase'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def resolve(write, header="", text=None, bond=2.78, **given):
@@ -121,6 +249,17 @@ def test_the_command_line_overrides_the_header_and_both_the_defaults(write):
     assert found["qdamp"] == (0.03, "default") and found["qbroad"] == (0.0, "default")
     assert found["rmin"] == (1.5, "default") and found["rmax"] == (20.0, "default")
     assert found["rstep"] == (pytest.approx(0.01), "data")
+    assert list(found) == ["qmin", "qmax", "qdamp", "qbroad", "rmin", "rmax", "rstep"]
+    found = resolve(write, "qdamp = 0.05\nqbroad = 0.01\n" + HEADERS["PDFgetX3"], qbroad=0.0, rmin=2.0)
+    assert found["qdamp"] == (0.05, "header") and found["qbroad"] == (0.0, "command line")
+    assert found["rmin"] == (2.0, "command line")
+
+
+def test_a_range_may_pass_the_data_by_less_than_half_a_step(write):
+    assert resolve(write, qmin=1, qmax=20, rmax=30.004)["rmax"] == (30.004, "command line")
+    assert resolve(write, qmin=1, qmax=20, rmin=5.004, rmax=5.086)["rmin"] == (5.004, "command line")
+    with pytest.raises(measured.ReadError, match="within the data"):
+        resolve(write, qmin=1, qmax=20, rmax=30.006)
 
 
 def test_the_default_range_is_cut_to_the_data(write):
@@ -138,19 +277,24 @@ def test_the_default_range_is_cut_to_the_data(write):
         ({"qmin": 5.0, "qmax": 4.0}, "0 <= qmin < qmax, got 5 and 4"),
         ({"qmin": -1.0, "qmax": 20.0}, "0 <= qmin < qmax"),
         ({"qmin": 1.0, "qmax": 20.0, "qdamp": -0.1}, "qdamp and qbroad of at least 0"),
-        ({"qmin": 1.0, "qmax": np.nan}, "finite settings"),
+        ({"qmin": 1.0, "qmax": 20.0, "qbroad": -0.1}, "qdamp and qbroad of at least 0"),
+        ({"qmin": 0.0, "qmax": 0.0}, "0 <= qmin < qmax, got 0 and 0"),
+        ({"qmin": 1.0, "qmax": np.nan}, "a finite qmax, got nan; correct --qmax"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmin": np.nan}, "a finite rmin, got nan; correct --rmin"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmax": np.inf}, "a finite rmax, got inf; correct --rmax"),
         ({"qmin": 1.0, "qmax": 400.0}, "step in r of at most pi/qmax"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": 9.0, "rmax": 8.0}, "rmin < rmax, got 9 and 8"),
         ({"qmin": 1.0, "qmax": 20.0, "rmax": 31.0}, "within the data, 0 to 30"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmin": -0.1}, "within the data, 0 to 30"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": 5.0, "rmax": 5.05}, "at least 10 points"),
-        ({"qmin": 1.0, "qmax": 20.0, "bond": 40.0}, "beyond one bond of 40.00 Å"),
-        ({"qmin": 0.1, "qmax": 1.4}, "r is in nm .* or qmax is wrong"),
+        ({"qmin": 1.0, "qmax": 20.0, "bond": 40.0}, "beyond one bond of 40.00 Å, .* shorter than one bond"),
+        ({"qmin": 0.1, "qmax": 1.4}, "r looks like nanometres; multiply r by 10, or correct --qmax"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(write, given, message):
     with pytest.raises(measured.ReadError, match=message) as error:
         resolve(write, **given)
-    assert "\n" not in str(error.value)
+    assert_one_sentence(error)
 
 
 def test_r_in_nanometres_is_seen_without_a_label(write, repository):
@@ -158,10 +302,30 @@ def test_r_in_nanometres_is_seen_without_a_label(write, repository):
     example = measured.read(repository / "examples" / "Ag68_simulated.gr")
     noisy = example.g + 0.02 * np.abs(example.g).max() * np.random.default_rng(0).normal(size=example.g.size)
     assert resolve(write, text=rows(example.r, noisy), qmin=1.0, qmax=22.0, bond=2.88)
-    with pytest.raises(measured.ReadError, match="r is in nm"):
+    with pytest.raises(measured.ReadError, match="looks like nanometres"):
         resolve(write, text=rows(example.r / 10, noisy), qmin=1.0, qmax=22.0, bond=1.0)
     with pytest.raises(measured.ReadError, match="or in nm; if in nm"):
         resolve(write, text=rows(example.r / 10, noisy), qmin=1.0, qmax=22.0, bond=2.88)
+
+
+@pytest.mark.parametrize("uiso", [0.003, 0.01])
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_sharp_cut_and_noise_below_qmax_are_no_sign_of_nanometres(write, uiso, noise):
+    g = debye(R, qmax=25.0, uiso=uiso, noise=noise)
+    assert measured.fast_share(R, g, 1.5 * 25) < measured.FAST / 100
+    assert resolve(write, text=rows(g=g), qmin=1.0, qmax=25.0)["qmax"] == (25.0, "command line")
+    assert measured.fast_share(R / 10, g, 1.5 * 25) > 2 * measured.FAST
+    with pytest.raises(measured.ReadError, match="looks like nanometres") as error:
+        resolve(write, text=rows(R / 10, g), qmin=1.0, qmax=25.0, bond=1.0)
+    assert_one_sentence(error)
+
+
+def test_a_long_noisy_tail_is_no_sign_of_nanometres(write):
+    """Beyond its particle a PDF is noise alone, and most of a file may lie there."""
+    r = np.arange(0, 100.005, 0.01)
+    g = debye(r, qmax=25.0, uiso=0.01, noise=0.0)
+    noisy = g + 0.05 * np.abs(g).max() * np.random.default_rng(0).normal(size=g.size)
+    assert resolve(write, text=rows(r, noisy), qmin=1.0, qmax=25.0)["rmax"] == (20.0, "default")
 
 
 def test_an_uneven_grid_is_refused(write):
