@@ -246,9 +246,9 @@ def _claim(config: settings.Train) -> None:
     if not path.exists():
         files.write_text(path, json.dumps(kept, indent=1) + "\n")
     elif (found := json.loads(path.read_text("utf-8"))) != kept:
-        name = next(name for name in kept if found.get(name) != kept[name])
+        name = next(n for n in kept | found if n not in kept or n not in found or found[n] != kept[n])
         raise ValueError(
-            f"Expected the run in {config.out} to have {name} {kept[name]}, got {found.get(name)}; "
+            f"Expected the run in {config.out} to have {name} {kept.get(name)}, got {found.get(name)}; "
             "pass the same settings to resume, or another --out."
         )
 
