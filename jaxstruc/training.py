@@ -109,7 +109,7 @@ def train_step(
     gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
     updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
-    parts["gradient"] = optax.global_norm(gradient)
+    parts["gradient"] = optax.tree.norm(gradient)
     return State(params, optimiser_state, state.step + 1), parts
 
 
