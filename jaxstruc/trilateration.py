@@ -56,14 +56,14 @@ def trilaterate(
     """
     start = linear_start(satellite, anchors)
     solver = jaxopt.LBFGS(
-        partial(stress, anchors=anchors),
+        stress,
         maxiter=iterations,
         tol=tolerance,
         implicit_diff_solve=partial(jaxopt.linear_solve.solve_cg, maxiter=100),
     )
-    positions, state = solver.run(start, pair, satellite, presence, start)
+    positions, state = solver.run(start, pair, satellite, presence, start, anchors)
     count = jnp.maximum(_measured(presence, satellite.shape[1]), 1e-6)
-    residual = 2 * presence.size * stress(positions, pair, satellite, presence, positions, anchors=anchors)
+    residual = 2 * presence.size * stress(positions, pair, satellite, presence, positions, anchors)
     finite = jnp.all(jnp.isfinite(positions))
     return Trilateration(
         positions=positions,
@@ -84,7 +84,7 @@ def linear_start(
     return (satellite**2 - jnp.sum(anchors**2, axis=1)) @ jnp.linalg.pinv(design)[:3].T
 
 
-def stress(positions, pair, satellite, presence, start, *, anchors) -> Float[Array, ""]:
+def stress(positions, pair, satellite, presence, start, anchors) -> Float[Array, ""]:
     """Return the stress of the module's docstring, s(x)."""
     atoms = presence.size
     weight = 0.5 * presence[:, None] * presence[None, :] * (1 - np.eye(atoms))

@@ -25,7 +25,7 @@ def batch():
 @pytest.fixture(scope="module")
 def network(batch):
     module = CVAE(SIZES)
-    return module, module.init(jax.random.key(1), *batch)
+    return module, jax.jit(module.init)(jax.random.key(1), *batch)
 
 
 def test_layers_are_the_papers(network):
@@ -73,8 +73,8 @@ def test_a_structure_of_any_size_gets_the_pdf_at_each_node():
         )
         key = jax.random.key(0)
         module = CVAE(sizes)
-        params = module.init(key, features, jnp.zeros((1, 301)), key)
-        change = jax.grad(lambda x: module.apply(params, features, x, key)[1].mean.sum())(jnp.ones((1, 301)))  # noqa: B023
+        params = jax.jit(module.init)(key, features, jnp.zeros((1, 301)), key)
+        change = jax.jit(jax.grad(lambda x: module.apply(params, features, x, key)[1].mean.sum()))(jnp.ones((1, 301)))  # noqa: B023
         assert jnp.abs(change).max() > 0
 
 
