@@ -78,6 +78,8 @@ def solve_files(
     bond = form_factors.bond_length(config.element)
     if config.samples < 1 or not config.files:
         raise ValueError(f"Expected at least one file and one sample, got {len(config.files)} and {config.samples}.")
+    if config.out.exists() and not config.out.is_dir():
+        raise ValueError(f"Expected a folder for the results, got the file {config.out}; pass another --out.")
     network = _load(config.weights)
     jobs, failed = _read_all(config, bond)
     if len(config.files) == 1 and failed:

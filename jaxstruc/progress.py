@@ -9,7 +9,7 @@ import rich.progress
 
 @contextlib.contextmanager
 def bar(title: str) -> Iterator[Callable[..., None]]:
-    """Yield a function of (done, total, text) that moves a progress bar on standard error."""
+    """Yield a function of (done, total, text) that moves a bar on standard error, shown from its first call."""
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),
@@ -20,10 +20,14 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         rich.progress.TextColumn("{task.fields[text]}"),
     )
     console = rich.console.Console(stderr=True)
-    with rich.progress.Progress(*columns, console=console) as shown:
-        task = shown.add_task(title, total=None, text="")
+    shown = rich.progress.Progress(*columns, console=console)
+    task = shown.add_task(title, total=None, text="")
 
-        def advance(done: int, total: int, text: str = "") -> None:
-            shown.update(task, completed=done, total=total, text=text)
+    def advance(done: int, total: int, text: str = "") -> None:
+        shown.start()
+        shown.update(task, completed=done, total=total, text=text)
 
+    try:
         yield advance
+    finally:
+        shown.stop()

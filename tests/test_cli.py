@@ -33,20 +33,24 @@ def run(words, capsys):
         ("good", ["--element", "Xx"], "Expected the symbol of an element"),
         ("good", ["--samples", 0], "at least one file and one sample"),
         ("good", ["--weights", "none.safetensors"], "Expected weights"),
+        ("good", ["-o", GOOD], "Expected a folder for the results"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2_and_writes_nothing(text, options, message, capsys, tmp_path, repository):
+def test_bad_input_is_one_line_and_status_2_and_writes_nothing(
+    text, options, message, capsys, tmp_path, repository, monkeypatch
+):
+    monkeypatch.chdir(repository)
     path = tmp_path / "x.gr"
     if text == "good":
         path = repository / GOOD
     elif text is not None:
         path.write_text(text)
-    words = ["solve", path, "-o", tmp_path / "out", *options]
+    words = ["solve", path, *options]
+    words += [] if "-o" in options else ["-o", tmp_path / "out"]
     words += [] if "--element" in options else ["--element", "Ag"]
     status, error = run(words, capsys)
-    error = error.replace("Solving", "").strip()
-    lines = [line for line in error.splitlines() if line.startswith("jaxstruc:")]
-    assert status == 2 and len(lines) == 1 and message in lines[0]
+    lines = error.strip().splitlines()
+    assert status == 2 and len(lines) == 1 and lines[0].startswith("jaxstruc: ") and message in lines[0]
     assert not (tmp_path / "out").exists()
 
 
