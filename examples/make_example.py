@@ -17,7 +17,7 @@ import ase.build
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstruc import clusters, files, form_factors, scattering, structure
+from jaxstruc import clusters, files, form_factors, scattering
 from jaxstruc.scattering import Instrument
 
 OUT = Path(__file__).with_name("Ag68_simulated.gr")
@@ -42,13 +42,13 @@ def main() -> None:
     shapes = {clusters.fingerprint(shape.positions) for shape in clusters.fcc_family()}
     assert clusters.fingerprint(positions / BOND) not in shapes
     q = jnp.arange(QMIN, QMAX + QSTEP / 2, QSTEP)
-    f = form_factors.xray(form_factors.coefficients(["Ag"]), q).repeat(len(positions), axis=0)
-    presence = jnp.ones(len(positions))
-    pairs = scattering.pairs(structure.distances(jnp.asarray(positions)), presence)
-    intensity = np.asarray(scattering.intensity(pairs, INSTRUMENT, f, presence, q))
+    f = form_factors.xray(form_factors.coefficients(["Ag"]), q)
+    atoms = jnp.full(1, float(len(positions)))
+    pairs = scattering.pairs_of(jnp.asarray(positions), np.ones(len(positions)))
+    intensity = np.asarray(scattering.intensity(pairs, INSTRUMENT, f, atoms, q))
     gain = COUNTS / intensity[-1]
     counted = np.random.default_rng(0).poisson(gain * intensity) / gain
-    own = np.sum(np.asarray(f) ** 2, axis=0)
+    own = len(positions) * np.asarray(f[0]) ** 2
     reduced = q * (counted - own) / own  # one element: N <f>^2 is the sum of f^2
     r = jnp.arange(3001) * 0.01
     g = scattering.envelope(INSTRUMENT, r) * scattering.sine_transform(

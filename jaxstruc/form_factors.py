@@ -12,6 +12,9 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Array, Float
 
+UNIT = np.array([[0.0] * 10 + [1.0]])
+"""Coefficients of a form factor of 1: for one element, whose form factor cancels from S, F and G."""
+
 
 def coefficients(symbols: list[str]) -> Float[np.ndarray, "symbol 11"]:
     """Return a1..a5, b1..b5 [Å²] and c of elements or ions ("Pt", "Cu2+"), in electrons.

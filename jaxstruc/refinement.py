@@ -150,7 +150,8 @@ def _curve(pairs: Pairs, atoms, instrument: Instrument, target: Target):
     """Return G(r) with scale 1."""
     stretched = scattering.stretched(pairs, instrument.stretch)
     variance = scattering.pair_variance(stretched, instrument) + BLUR
-    summed = scattering.peaks(stretched, variance, atoms, jnp.asarray(GRID, target.g.dtype))
+    one, count = jnp.ones(1, target.g.dtype), jnp.asarray(atoms, target.g.dtype)[None]
+    summed = scattering.peaks(stretched, variance, one, count, jnp.asarray(GRID, target.g.dtype))
     return scattering.envelope(instrument, target.r) * (target.band @ summed)
 
 

@@ -15,15 +15,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxstruc import spreading
+from jaxstruc.spreading import Nodes
 
 CHUNK = 4_000_000
 """Most pair-and-Q terms evaluated at once: bounds the memory of the exact sum."""
+SHORT = 1e-3
+"""Å. Shorter distances have the width of this one: nothing is divided by zero."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The static Q and r grids of a simulation. Both ends are included."""
+    """The static Q and r grids of a simulation. Both ends are included where the step hits them."""
 
     qmin: float = 0.0
     qmax: float = 30.0
@@ -31,6 +36,13 @@ class Grid:
     rmin: float = 0.0
     rmax: float = 30.0
     rstep: float = 0.1
+    longest: float | None = None
+    """Longest pair distance of any cluster that will come, in Å; it makes the fast route possible. A longer one
+    turns the curve into NaN."""
+    accuracy: float = 1e-6
+    """Of the fast route, relative."""
+    lorch: bool = False
+    """Whether G(r) is made with Lorch's window in place of the sharp cut."""
 
     @property
     def q(self) -> Float[np.ndarray, " q"]:
@@ -47,7 +59,7 @@ class Instrument(NamedTuple):
     """Vibrations and instrument, all differentiable. Defaults leave the curve untouched."""
 
     uiso: Float[Array, "..."] | float = 0.0
-    """Isotropic displacement, in Å²: one for all sites, or one a site."""
+    """Isotropic displacement, in Å²: one for all atoms, or one a kind."""
     delta1: Float[Array, ""] | float = 0.0
     """Correlated motion that falls with r, in Å."""
     delta2: Float[Array, ""] | float = 0.0
@@ -58,26 +70,99 @@ class Instrument(NamedTuple):
     """Broadening of peaks by the resolution, in 1/Å."""
     scale: Float[Array, ""] | float = 1.0
     """Factor on G(r)."""
-    stretch: Float[Array, ""] | float = 1.0
-    """Factor on all distances."""
+    stretch: Float[Array, ""] | float | None = None
+    """Factor on all distances. None, which stays constant under `jit`, is 1 and costs less."""
 
 
 class Pairs(NamedTuple):
-    """Unordered pairs of sites. `weight` counts ordered pairs: 2 for an ordinary pair, 0 for padding."""
+    """Unordered pairs of atoms. `weight` counts ordered pairs: 2 for an ordinary pair, 0 for padding."""
 
     distance: Float[Array, " pair"]
     weight: Float[Array, " pair"]
     first: Int[Array | np.ndarray, " pair"]
+    """Kind of the one atom: its row in the amplitudes, its place in Uiso."""
     second: Int[Array | np.ndarray, " pair"]
+    """Kind of the other atom."""
     spread: Float[Array, " pair"] | float = 0.0
     """Variance of the distances that this entry stands for, in Å²; 0 for a single distance."""
 
 
-def pairs(distances: Float[Array, "atom atom"], presence: Float[Array, " atom"]) -> Pairs:
-    """Return the pairs i < j of a distance matrix, weighted by both atoms' presence (a mask, or probabilities)."""
+class Spread(NamedTuple):
+    """Pairs spread over even nodes, see `spreading`. Any sum over pairs below may take these in their stead.
+
+    One channel for each two kinds of atoms. Made for distances before the stretch, which may be up to 1.1.
+    """
+
+    distance: Float[Array | np.ndarray, " node"]
+    weight: Float[Array, "channel node"]
+    first: Int[np.ndarray, " channel"]
+    second: Int[np.ndarray, " channel"]
+    spread: float = 0.0
+
+
+Gathered = Pairs | Spread
+
+
+def pairs(
+    distances: Float[Array, "atom atom"],
+    presence: Float[Array, " atom"],
+    kinds: Int[Array | np.ndarray, " atom"] | None = None,
+) -> Pairs:
+    """Return the pairs i < j of a distance matrix, weighted by both atoms' presence (a mask, or probabilities).
+
+    `kinds`: of each atom, its row in the amplitudes and in Uiso; all are of the first where none are given.
+    """
     first, second = np.triu_indices(distances.shape[0], 1)
-    present = jnp.asarray(presence, distances.dtype)
-    return Pairs(distances[first, second], 2 * present[first] * present[second], first, second)
+    return _paired(distances[first, second], presence, kinds, first, second)
+
+
+def pairs_of(
+    positions: Float[Array, "atom 3"],
+    presence: Float[Array, " atom"],
+    kinds: Int[Array | np.ndarray, " atom"] | None = None,
+) -> Pairs:
+    """Return the pairs i < j of positions in Å. Arguments as in `pairs`."""
+    first, second = np.triu_indices(positions.shape[0], 1)
+    square = jnp.sum((positions[first] - positions[second]) ** 2, axis=-1)
+    distance = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    return _paired(distance, presence, kinds, first, second)
+
+
+def composition(presence: Float[Array, " atom"], kinds: Int[Array, " atom"], count: int) -> Float[Array, " kind"]:
+    """Return the number of atoms of each of `count` kinds."""
+    return jnp.zeros(count, presence.dtype).at[kinds].add(presence)
+
+
+def spread(pairs: Pairs, nodes: Nodes, *, kinds: int = 1) -> Spread:
+    """Return pairs spread over nodes; `kinds` is the number of kinds."""
+    table, first, second = channels(kinds)
+    channel = 0 if kinds == 1 else jnp.asarray(table)[pairs.first, pairs.second]
+    weight = spreading.spread(pairs.distance, pairs.weight, channel, nodes, channels=len(first))
+    return Spread(nodes.distance, weight, first, second)
+
+
+def spread_positions(
+    positions: Float[Array, "atom 3"],
+    mask: Bool[Array, " atom"],
+    kinds: Int[Array | np.ndarray, " atom"],
+    nodes: Nodes,
+    *,
+    count: int,
+) -> Spread:
+    """Return all pairs of the atoms spread over nodes, with no list of pairs in memory; `count` is that of kinds."""
+    table, first, second = channels(count)
+    weight = spreading.spread_positions(positions, mask, jnp.asarray(kinds), table, nodes)
+    return Spread(nodes.distance, weight, first, second)
+
+
+def channels(
+    kinds: int,
+) -> tuple[Int[np.ndarray, "kind kind"], Int[np.ndarray, " channel"], Int[np.ndarray, " channel"]]:
+    """Return the channel of each two kinds, and the two kinds of each channel."""
+    first, second = np.triu_indices(kinds)
+    table = np.zeros((kinds, kinds), np.int32)
+    table[first, second] = table[second, first] = np.arange(len(first))
+    return table, first, second
 
 
 def binned(pairs: Pairs, *, width: float, bins: int) -> Pairs:
@@ -100,40 +185,68 @@ def binned(pairs: Pairs, *, width: float, bins: int) -> Pairs:
     return Pairs(mean, weight, zero, zero, spread)
 
 
-def stretched(pairs: Pairs, stretch: Float[Array, ""] | float) -> Pairs:
+def stretched(pairs: Gathered, stretch: Float[Array, ""] | float | None):
     """Return the pairs with their distances times `stretch`."""
+    if stretch is None:
+        return pairs
     return pairs._replace(distance=pairs.distance * stretch, spread=pairs.spread * stretch**2)
 
 
-def pair_variance(pairs: Pairs, instrument: Instrument, *, floor: float = 0.0) -> Float[Array, " pair"]:
-    r"""Return the variance of each pair distance, in Å².
+def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0) -> Float[Array, "*channel pair"]:
+    r"""Return the variance of each pair distance, in Å²; for `Spread` of each channel and node.
 
     $\sigma_{ij}^2 = (U_i + U_j)(1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2)$, at the pair's own
     distance; I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003), doi 10.1103/PhysRevB.67.104301. The bracket is kept
     at or above `floor` (0 as diffpy.srreal does; above 0 where a wrong short distance must keep a gradient).
     """
-    uiso = jnp.asarray(instrument.uiso, pairs.distance.dtype)
+    uiso = jnp.asarray(instrument.uiso, pairs.weight.dtype)
     both = 2 * uiso if uiso.ndim == 0 else uiso[pairs.first] + uiso[pairs.second]
-    r = jnp.where(pairs.distance > 0, pairs.distance, 1.0)
+    if isinstance(pairs, Spread) and uiso.ndim:
+        both = both[:, None]
+    r = jnp.maximum(jnp.abs(jnp.asarray(pairs.distance, pairs.weight.dtype)), SHORT)
     bracket = 1 - instrument.delta1 / r - instrument.delta2 / r**2 + (instrument.qbroad * r) ** 2
-    bracket = jnp.where(pairs.distance > 0, jnp.maximum(bracket, floor), floor)
-    return both * bracket + pairs.spread
+    return both * jnp.maximum(bracket, floor) + pairs.spread
+
+
+def partial_sums(
+    pairs: Gathered,
+    variance: Float[Array, "*channel pair"],
+    amplitudes: Float[Array, "kind q"],
+    q: Float[Array | np.ndarray, " q"],
+) -> Float[Array, "channel q"]:
+    r"""Return the part of each two kinds of atoms in `debye_sum`, in the order of `channels`."""
+    kinds = amplitudes.shape[0]
+    table, first, second = channels(kinds)
+    if isinstance(pairs, Pairs):
+        own = jnp.asarray(table)[pairs.first, pairs.second] == np.arange(len(first))[:, None]
+        parts = jax.vmap(lambda mask: debye_sum(pairs._replace(weight=pairs.weight * mask), variance, amplitudes, q))
+        return parts(own.astype(pairs.weight.dtype))
+    damping = jnp.exp(-0.5 * variance[..., None] * jnp.asarray(q, variance.dtype) ** 2)
+    waves = damping * _waves(q, pairs.distance, variance.dtype)
+    shape = "cn,nq->cq" if variance.ndim == 1 else "cn,cnq->cq"
+    sums = jnp.einsum(shape, pairs.weight, waves, precision="highest")
+    return sums * amplitudes[first] * amplitudes[second]
 
 
 def debye_sum(
-    pairs: Pairs,
-    variance: Float[Array, " pair"],
-    amplitudes: Float[Array, "site q"],
-    q: Float[Array, " q"],
+    pairs: Gathered,
+    variance: Float[Array, "*channel pair"],
+    amplitudes: Float[Array, "kind q"],
+    q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, " q"]:
-    r"""Return $\sum_{i \ne j} f_i f_j e^{-\sigma_{ij}^2 Q^2/2} \sin(Q r_{ij})/(Q r_{ij})$, the exact pair sum.
+    r"""Return $\sum_{i \ne j} f_i f_j e^{-\sigma_{ij}^2 Q^2/2} \sin(Q r_{ij})/(Q r_{ij})$.
+
+    Exact for `Pairs`, pair by pair; to the nodes' accuracy for `Spread`.
 
     Args:
-        pairs: from `pairs` or `binned`.
-        variance: of each pair, from `pair_variance`, in Å².
-        amplitudes: form factors of each site at each Q; one row of ones for a single element in units of f.
-        q: in 1/Å.
+        pairs: the pairs, or what stands for them.
+        variance: of each, from `pair_variance`, in Å².
+        amplitudes: form factors of each kind at each Q; one row of ones for a single element in units of f.
+        q: in 1/Å. A NumPy array gives the waves of `Spread` in double precision, before they are rounded.
     """
+    if isinstance(pairs, Spread):
+        return jnp.sum(partial_sums(pairs, variance, amplitudes, q), axis=0)
+    q = jnp.asarray(q, pairs.distance.dtype)
 
     def terms(column):
         q_value, amplitude = column
@@ -147,43 +260,65 @@ def debye_sum(
 
 
 def intensity(
-    pairs: Pairs,
+    pairs: Gathered,
     instrument: Instrument,
-    amplitudes: Float[Array, "site q"],
-    presence: Float[Array, " site"],
+    amplitudes: Float[Array, "kind q"],
+    composition: Float[Array, " kind"],
     q: Float[Array, " q"],
 ) -> Float[Array, " q"]:
-    """Return I(Q) of the whole cluster, in the amplitudes' unit squared."""
-    own = jnp.sum(presence[:, None] * amplitudes**2, axis=0)
+    """Return I(Q) of the whole cluster, in the amplitudes' unit squared.
+
+    Args:
+        pairs: the pairs, or what stands for them.
+        instrument: vibrations and instrument.
+        amplitudes: of each kind at each Q.
+        composition: number of atoms of each kind.
+        q: in 1/Å.
+    """
+    own = jnp.sum(composition[:, None] * amplitudes**2, axis=0)
     return own + _damped_sum(pairs, instrument, amplitudes, q, 0.0)
 
 
 def structure_function(
-    pairs: Pairs,
+    pairs: Gathered,
     instrument: Instrument,
-    amplitudes: Float[Array, "site q"],
-    presence: Float[Array, " site"],
+    amplitudes: Float[Array, "kind q"],
+    composition: Float[Array, " kind"],
     q: Float[Array, " q"],
     *,
     floor: float = 0.0,
 ) -> Float[Array, " q"]:
-    r"""Return $S(Q) = 1 + \sum_{i \ne j} \ldots / (N \langle f \rangle^2)$ (Faber-Ziman), dimensionless."""
-    pair_sum = _damped_sum(pairs, instrument, amplitudes, q, floor)
-    return 1 + pair_sum / _mean_square(amplitudes, presence)
+    r"""Return $S(Q) = 1 + \sum_{i \ne j} \ldots / (N \langle f \rangle^2)$ (Faber-Ziman), dimensionless.
+
+    Arguments as in `intensity`; `floor` as in `pair_variance`.
+    """
+    return 1 + _damped_sum(pairs, instrument, amplitudes, q, floor) / _mean_square(amplitudes, composition)
 
 
 def reduced_structure_function(
-    pairs: Pairs,
+    pairs: Gathered,
     instrument: Instrument,
-    amplitudes: Float[Array, "site q"],
-    presence: Float[Array, " site"],
+    amplitudes: Float[Array, "kind q"],
+    composition: Float[Array, " kind"],
     q: Float[Array, " q"],
     *,
     floor: float = 0.0,
 ) -> Float[Array, " q"]:
-    """Return F(Q) = Q [S(Q) - 1], in 1/Å. `floor`: see `pair_variance`."""
-    pair_sum = _damped_sum(pairs, instrument, amplitudes, q, floor)
-    return q * pair_sum / _mean_square(amplitudes, presence)
+    """Return F(Q) = Q [S(Q) - 1], in 1/Å. Arguments as in `structure_function`."""
+    return q * _damped_sum(pairs, instrument, amplitudes, q, floor) / _mean_square(amplitudes, composition)
+
+
+def partials(
+    pairs: Gathered,
+    instrument: Instrument,
+    amplitudes: Float[Array, "kind q"],
+    composition: Float[Array, " kind"],
+    q: Float[Array, " q"],
+) -> Float[Array, "channel q"]:
+    """Return the part of each two kinds in F(Q), in 1/Å and in the order of `channels`; they sum to F(Q)."""
+    longer = stretched(pairs, instrument.stretch)
+    sums = partial_sums(longer, pair_variance(longer, instrument), amplitudes, q)
+    return q * sums / _mean_square(amplitudes, composition)
 
 
 def q_weights(
@@ -200,25 +335,61 @@ def q_weights(
     return jnp.maximum(high - low, 0.0)
 
 
+def lorch(q: Float[Array, " q"], qmax: Float[Array, ""] | float) -> Float[Array, " q"]:
+    r"""Return Lorch's window $\sin(\pi Q/Q_\mathrm{max})/(\pi Q/Q_\mathrm{max})$, a factor on `q_weights`.
+
+    E. Lorch, J. Phys. C 2, 229 (1969), doi 10.1088/0022-3719/2/2/305. It damps the cut's ripples and widens peaks.
+    """
+    return jnp.sinc(q / qmax)
+
+
 def sine_transform(
-    f: Float[Array, " q"], q: Float[Array, " q"], weights: Float[Array, " q"], r: Float[Array, " r"]
+    f: Float[Array, " q"],
+    q: Float[Array | np.ndarray, " q"],
+    weights: Float[Array, " q"],
+    r: Float[Array | np.ndarray, " r"],
 ) -> Float[Array, " r"]:
     r"""Return $\frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$ as a sum with the weights of `q_weights`, in 1/Å²."""
-    return (2 / jnp.pi) * (jnp.sin(r[:, None] * q) @ (weights * f))
+    sines = jnp.asarray(_of_product(np.sin, jnp.sin, r, q), f.dtype)
+    return (2 / jnp.pi) * jnp.matmul(sines, weights * f, precision="highest")
 
 
 def peaks(
-    pairs: Pairs, variance: Float[Array, " pair"], atoms: Float[Array, ""] | int, r: Float[Array, " r"]
+    pairs: Pairs,
+    variance: Float[Array, " pair"],
+    amplitudes: Float[Array, " kind"],
+    composition: Float[Array, " kind"],
+    r: Float[Array, " r"],
+    *,
+    cut: float = np.inf,
 ) -> Float[Array, " r"]:
-    r"""Return $\frac{1}{N} \sum_{i \ne j} N(r - r_{ij}; \sigma_{ij}^2) / r_{ij}$ for one element, in 1/Å².
+    r"""Return $\frac{1}{N \langle f \rangle^2} \sum_{i \ne j} f_i f_j N(r - r_{ij}; \sigma_{ij}^2) / r_{ij}$, in 1/Å².
 
-    G(r) before any cut in Q: its sine integral over r is F(Q). Pairs with no distance count for nothing;
-    `variance` must be above 0.
+    G(r) in real space, before any cut in Q: for one element its sine integral over r is F(Q). Of several elements
+    the form factors' fall with Q is left out, which is the approximation of diffpy.srreal's PDFCalculator.
+
+    Args:
+        pairs: the pairs; those with no distance count for nothing.
+        variance: of each, in Å². Where it is 0 the peak is left out.
+        amplitudes: form factor of each kind at Q = 0.
+        composition: number of atoms of each kind.
+        r: in Å.
+        cut: the Gaussians end at this many of their widths.
     """
-    apart = pairs.distance > 0
-    distance = jnp.where(apart, pairs.distance, 1.0)
-    weight = jnp.where(apart, pairs.weight, 0.0) / (distance * jnp.sqrt(2 * jnp.pi * variance) * atoms)
-    return jnp.sum(weight[:, None] * jnp.exp(-((r - distance[:, None]) ** 2) / (2 * variance[:, None])), axis=0)
+    shown = (pairs.distance > 0) & (variance > 0)
+    distance = jnp.where(shown, pairs.distance, 1.0)
+    variance = jnp.where(shown, variance, 1.0)
+    strength = pairs.weight * amplitudes[pairs.first] * amplitudes[pairs.second]
+    height = jnp.where(shown, strength, 0.0) / (distance * jnp.sqrt(2 * jnp.pi * variance))
+    height = height / _mean_square(amplitudes[:, None], composition)
+
+    def at(r_value):
+        place = (r_value - distance) ** 2 / variance
+        return jnp.sum(height * jnp.where(place < cut**2, jnp.exp(-0.5 * place), 0.0))
+
+    if distance.size * r.size <= CHUNK:
+        return jax.vmap(at)(r)
+    return jax.lax.map(jax.checkpoint(at), r, batch_size=max(1, CHUNK // distance.size))
 
 
 def band_pass(
@@ -241,7 +412,8 @@ def band_pass(
         blur: variance that was added to all peaks so that the grid resolves them, in Å²; taken out again here.
     """
     kernel = weights * jnp.exp(0.5 * blur * q**2) * (2 / jnp.pi) * (r[1] - r[0])
-    return jnp.sin(r_out[:, None] * q) @ (kernel[:, None] * jnp.sin(q[:, None] * r))
+    forth = kernel[:, None] * _of_product(np.sin, jnp.sin, q, r)
+    return jnp.matmul(jnp.asarray(_of_product(np.sin, jnp.sin, r_out, q), forth.dtype), forth, precision="highest")
 
 
 def envelope(instrument: Instrument, r: Float[Array, " r"]) -> Float[Array, " r"]:
@@ -249,31 +421,10 @@ def envelope(instrument: Instrument, r: Float[Array, " r"]) -> Float[Array, " r"
     return instrument.scale * jnp.exp(-0.5 * (r * instrument.qdamp) ** 2)
 
 
-def pdf(
-    distances: Float[Array, "atom atom"],
-    presence: Float[Array, " atom"],
-    amplitudes: Float[Array, "atom q"],
-    instrument: Instrument,
-    grid: Grid,
-    *,
-    floor: float = 0.0,
-) -> Float[Array, " r"]:
-    """Return G(r) of a cluster from its pair distances, in 1/Å².
-
-    The curve follows the dtype of `distances`. The Q step must be finer than pi / (rmax + the cluster's diameter),
-    else aliases of the sine transform enter the r range.
-
-    Args:
-        distances: pair distances, in Å.
-        presence: 1 for atoms, 0 for padding; probabilities count in proportion.
-        amplitudes: form factors on `grid.q`, in electrons or fm. For one element their size does not matter.
-        instrument: vibrations and instrument.
-        grid: static Q and r grids.
-        floor: see `pair_variance`.
-    """
-    q, r = jnp.asarray(grid.q, distances.dtype), jnp.asarray(grid.r, distances.dtype)
-    f = reduced_structure_function(pairs(distances, presence), instrument, amplitudes, presence, q, floor=floor)
-    return envelope(instrument, r) * sine_transform(f, q, q_weights(q, grid.qmin, grid.qmax), r)
+def _paired(distance, presence, kinds, first, second) -> Pairs:
+    present = jnp.asarray(presence, distance.dtype)
+    kinds = np.zeros(present.size, np.int32) if kinds is None else kinds
+    return Pairs(distance, 2 * present[first] * present[second], kinds[first], kinds[second])
 
 
 def _damped_sum(pairs, instrument, amplitudes, q, floor):
@@ -282,12 +433,24 @@ def _damped_sum(pairs, instrument, amplitudes, q, floor):
     return debye_sum(longer, pair_variance(longer, instrument, floor=floor), amplitudes, q)
 
 
-def _mean_square(amplitudes, presence):
+def _mean_square(amplitudes, composition):
     r"""Return $N \langle f \rangle^2$ at each Q, 1 where there is no atom."""
-    count = jnp.sum(presence)
+    count = jnp.sum(composition)
     present = jnp.where(count > 0, count, 1.0)
-    total = jnp.sum(presence[:, None] * amplitudes, axis=0)
+    total = jnp.sum(composition[:, None] * amplitudes, axis=0)
     return jnp.where(count > 0, total**2 / present, 1.0)
+
+
+def _waves(q, distance, dtype):
+    """Return sin(Qr)/(Qr) for each node and Q."""
+    return jnp.asarray(_of_product(lambda x: np.sinc(x / np.pi), _sinc, distance, q), dtype)
+
+
+def _of_product(on_host, traced, rows, columns):
+    """Return a function of all products; of constants in double precision, so that a large phase keeps its digits."""
+    if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
+        return on_host(rows[:, None].astype(float) * columns)
+    return traced(jnp.asarray(rows)[:, None] * columns)
 
 
 def _sinc(x):
@@ -298,4 +461,4 @@ def _sinc(x):
 
 
 def _axis(low: float, high: float, step: float) -> np.ndarray:
-    return low + step * np.arange(round((high - low) / step) + 1)
+    return low + step * np.arange(int((high - low) / step + 1e-6) + 1)

@@ -85,9 +85,9 @@ def pdf_difference(decoded: Decoded, pdf: Float[Array, " r"], conditions: datase
     distances = jnp.abs(decoded.pair) * jnp.exp(decoded.log_radius)
     instrument = Instrument(uiso=conditions.uiso, delta2=conditions.delta2, qdamp=conditions.qdamp)
     q, r = jnp.asarray(dataset.GRID.q, pdf.dtype), jnp.asarray(dataset.GRID.r, pdf.dtype)
-    ones = jnp.ones((presence.size, q.size), pdf.dtype)
     pairs = scattering.pairs(distances, presence)
-    f = scattering.reduced_structure_function(pairs, instrument, ones, presence, q, floor=FLOOR)
+    ones, atoms = jnp.ones((1, q.size), pdf.dtype), jnp.sum(presence)[None]
+    f = scattering.reduced_structure_function(pairs, instrument, ones, atoms, q, floor=FLOOR)
     weights = scattering.q_weights(q, conditions.qmin, conditions.qmax)
     curve = scattering.envelope(instrument, r) * scattering.sine_transform(f, q, weights, r)
     curve = jnp.where((r >= conditions.rmin) & (r <= conditions.rmax), curve, 0.0)

@@ -17,7 +17,7 @@ def x64():
         yield
 
 
-@pytest.fixture(params=["dimer_Au2", "random_Pd20", "dec_Au75", "l10_CuAu"])
+@pytest.fixture(params=sorted(path.stem for path in GOLDEN.glob("*.npz")))
 def golden(request):
     """Curves of diffpy.srreal 1.4.0, see tools/make_golden.py."""
     return load_golden(request.param)
@@ -27,6 +27,12 @@ def load_golden(name: str) -> dict:
     """Return the arrays and the meta data of one structure."""
     with np.load(GOLDEN / f"{name}.npz") as archive:
         return {key: archive[key] for key in archive.files} | {"meta": json.loads(str(archive["meta"]))}
+
+
+@pytest.fixture
+def golden_of():
+    """The function that loads the curves of one structure."""
+    return load_golden
 
 
 @pytest.fixture

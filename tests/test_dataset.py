@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc import clusters, dataset, form_factors, scattering, structure
+from jaxstruc import clusters, dataset, form_factors, scattering, simulation
 from jaxstruc.scattering import Instrument
 
 
@@ -29,11 +29,10 @@ def test_kdd_structures_are_distinct_in_shape_and_bond(kdd):
 def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd, row, x64):
     positions = kdd.shapes[kdd.shape[row]].positions * kdd.bond[row]
     symbol = kdd.element[row].split()[0]
-    f = form_factors.xray(form_factors.coefficients([symbol]), jnp.asarray(dataset.GRID.q))
-    exact = scattering.pdf(
-        structure.distances(jnp.asarray(positions)),
-        jnp.ones(len(positions)),
-        f.repeat(len(positions), axis=0),
+    exact = simulation.pdf(
+        scattering.pairs_of(jnp.asarray(positions), np.ones(len(positions))),
+        form_factors.coefficients([symbol]),
+        np.array([float(len(positions))]),
         Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04),
         dataset.GRID,
     )

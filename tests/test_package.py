@@ -8,8 +8,8 @@ import jaxstruc
 from jaxstruc import files, settings
 
 ORDER = (
-    "settings files progress structure form_factors scattering clusters representation dataset model trilateration "
-    "metrics training trained measured refinement solve report pipeline cli __main__"
+    "settings files progress structure form_factors spreading scattering simulation clusters representation dataset "
+    "model trilateration metrics training trained measured refinement solve report pipeline cli __main__"
 ).split()
 """Modules in reading order; each imports only those before it."""
 

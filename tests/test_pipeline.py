@@ -103,7 +103,7 @@ def test_the_structure_and_the_fitted_values_give_the_fitted_curve(solved):
             uiso=float(row["uiso"]), delta2=float(row["delta2"]), qdamp=0.03, scale=float(row["scale"])
         )
         pairs = scattering.pairs(structure.distances(jnp.asarray(atoms.positions)), jnp.ones(count))
-        f = scattering.reduced_structure_function(pairs, instrument, jnp.ones((count, 800)), jnp.ones(count), q)
+        f = scattering.reduced_structure_function(pairs, instrument, jnp.ones((1, 800)), jnp.full(1, 1.0 * count), q)
         exact = scattering.envelope(instrument, r) * scattering.sine_transform(
             f, q, scattering.q_weights(q, 1.0, 22.0), r
         )

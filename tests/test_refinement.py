@@ -17,8 +17,8 @@ def curve(distances, uiso, delta2, stretch):
     instrument = Instrument(uiso=uiso, delta2=delta2, stretch=stretch, qdamp=0.03)
     q, r = jnp.asarray(Q, distances.dtype), jnp.asarray(R, distances.dtype)
     pairs = scattering.pairs(distances, jnp.ones(count))
-    ones = jnp.ones((count, q.size), q.dtype)
-    f = scattering.reduced_structure_function(pairs, instrument, ones, jnp.ones(count, q.dtype), q)
+    ones, atoms = jnp.ones((1, q.size), q.dtype), jnp.full(1, count, q.dtype)
+    f = scattering.reduced_structure_function(pairs, instrument, ones, atoms, q)
     return scattering.envelope(instrument, r) * scattering.sine_transform(f, q, scattering.q_weights(q, 1.0, 22.0), r)
 
 

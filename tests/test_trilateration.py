@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from jaxstruc import clusters, dataset, representation, scattering, structure, trilateration
+from jaxstruc import (
+    clusters,
+    dataset,
+    form_factors,
+    representation,
+    scattering,
+    simulation,
+    structure,
+    trilateration,
+)
 from jaxstruc.scattering import Grid, Instrument
 
 trilaterate = jax.jit(trilateration.trilaterate, static_argnames=("iterations", "tolerance"))
@@ -104,13 +113,14 @@ def test_derivatives_in_the_distances_are_those_of_finite_differences(x64):
     """Implicit differentiation at the minimum, end to end: distances to coordinates to G(r)."""
     _, pair, satellite, presence, anchors = noisy(0.02, dtype=jnp.float64)
     grid = Grid(qmin=0.5, qmax=12.0, qstep=0.2, rmin=1.0, rmax=8.0, rstep=0.2)
-    f = jnp.ones((20, grid.q.size))
     kept = presence[:, None] * presence[None, :]
 
     def misfit(pair, satellite):
         found = trilaterate(pair * kept, satellite, presence, anchors, tolerance=1e-11, iterations=500)
         between = structure.distances(found.positions * 4.0)
-        return jnp.sum(scattering.pdf(between, presence, f, Instrument(uiso=0.02), grid) ** 2)
+        pairs = scattering.pairs(between, presence)
+        g = simulation.pdf(pairs, form_factors.UNIT, presence.sum()[None], Instrument(uiso=0.02), grid)
+        return jnp.sum(g**2)
 
     misfit = jax.jit(misfit)
     gradients = jax.jit(jax.grad(misfit, argnums=(0, 1)))(pair, satellite)
