@@ -1,4 +1,4 @@
-"""The command line: `jaxstruc generate`, `train`, `solve`. A thin door; heavy imports are inside the commands."""
+"""The command line: `jaxstruc simulate`, `generate`, `train`, `solve`. A thin door with heavy imports inside."""
 
 import sys
 import traceback
@@ -9,7 +9,8 @@ import tyro
 from jaxstruc import __version__, settings
 
 Command = (
-    Annotated[settings.Generate, tyro.conf.subcommand("generate")]
+    Annotated[settings.Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[settings.Generate, tyro.conf.subcommand("generate")]
     | Annotated[settings.Train, tyro.conf.subcommand("train")]
     | Annotated[settings.Solve, tyro.conf.subcommand("solve")]
 )
@@ -48,11 +49,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(command) -> int:
+    if isinstance(command, settings.Simulate):
+        return simulate(command)
     if isinstance(command, settings.Generate):
         return generate(command)
     if isinstance(command, settings.Train):
         return train(command)
     return solve(command)
+
+
+def simulate(config: settings.Simulate) -> int:
+    """Simulate clusters and print or write their curves."""
+    from jaxstruc import simulated
+
+    for path, text, target in simulated.simulate_files(config):
+        if target is None:
+            print(text, end="")
+        else:
+            print(f"{path}: {config.signal} in {target}.")
+    return 0
 
 
 def generate(config: settings.Generate) -> int:

@@ -105,7 +105,7 @@ Gathered = Pairs | Spread
 
 def pairs(
     distances: Float[Array, "atom atom"],
-    presence: Float[Array, " atom"],
+    presence: Float[Array | np.ndarray, " atom"],
     kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
     """Return the pairs i < j of a distance matrix, weighted by both atoms' presence (a mask, or probabilities).
@@ -118,7 +118,7 @@ def pairs(
 
 def pairs_of(
     positions: Float[Array, "atom 3"],
-    presence: Float[Array, " atom"],
+    presence: Float[Array | np.ndarray, " atom"],
     kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
     """Return the pairs i < j of positions in Å. Arguments as in `pairs`."""
@@ -128,7 +128,9 @@ def pairs_of(
     return _paired(distance, presence, kinds, first, second)
 
 
-def composition(presence: Float[Array, " atom"], kinds: Int[Array, " atom"], count: int) -> Float[Array, " kind"]:
+def composition(
+    presence: Float[Array | np.ndarray, " atom"], kinds: Int[Array, " atom"], count: int
+) -> Float[Array, " kind"]:
     """Return the number of atoms of each of `count` kinds."""
     return jnp.zeros(count, presence.dtype).at[kinds].add(presence)
 
@@ -143,7 +145,7 @@ def spread(pairs: Pairs, nodes: Nodes, *, kinds: int = 1) -> Spread:
 
 def spread_positions(
     positions: Float[Array, "atom 3"],
-    mask: Bool[Array, " atom"],
+    mask: Bool[Array | np.ndarray, " atom"],
     kinds: Int[Array | np.ndarray, " atom"],
     nodes: Nodes,
     *,
@@ -189,7 +191,7 @@ def stretched(pairs: Gathered, stretch: Float[Array, ""] | float | None):
     """Return the pairs with their distances times `stretch`."""
     if stretch is None:
         return pairs
-    return pairs._replace(distance=pairs.distance * stretch, spread=pairs.spread * stretch**2)
+    return pairs._replace(distance=pairs.distance * stretch, spread=pairs.spread * stretch**2)  # type: ignore[arg-type]
 
 
 def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0) -> Float[Array, "*channel pair"]:
@@ -263,8 +265,8 @@ def intensity(
     pairs: Gathered,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
-    composition: Float[Array, " kind"],
-    q: Float[Array, " q"],
+    composition: Float[Array | np.ndarray, " kind"],
+    q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, " q"]:
     """Return I(Q) of the whole cluster, in the amplitudes' unit squared.
 
@@ -283,8 +285,8 @@ def structure_function(
     pairs: Gathered,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
-    composition: Float[Array, " kind"],
-    q: Float[Array, " q"],
+    composition: Float[Array | np.ndarray, " kind"],
+    q: Float[Array | np.ndarray, " q"],
     *,
     floor: float = 0.0,
 ) -> Float[Array, " q"]:
@@ -299,8 +301,8 @@ def reduced_structure_function(
     pairs: Gathered,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
-    composition: Float[Array, " kind"],
-    q: Float[Array, " q"],
+    composition: Float[Array | np.ndarray, " kind"],
+    q: Float[Array | np.ndarray, " q"],
     *,
     floor: float = 0.0,
 ) -> Float[Array, " q"]:
@@ -312,8 +314,8 @@ def partials(
     pairs: Gathered,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
-    composition: Float[Array, " kind"],
-    q: Float[Array, " q"],
+    composition: Float[Array | np.ndarray, " kind"],
+    q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
     """Return the part of each two kinds in F(Q), in 1/Å and in the order of `channels`; they sum to F(Q)."""
     longer = stretched(pairs, instrument.stretch)
@@ -322,7 +324,7 @@ def partials(
 
 
 def q_weights(
-    q: Float[Array, " q"], qmin: Float[Array, ""] | float, qmax: Float[Array, ""] | float
+    q: Float[Array | np.ndarray, " q"], qmin: Float[Array, ""] | float, qmax: Float[Array, ""] | float
 ) -> Float[Array, " q"]:
     """Return each grid point's share of the integral from qmin to qmax, in 1/Å: the trapezoid rule.
 
@@ -335,7 +337,7 @@ def q_weights(
     return jnp.maximum(high - low, 0.0)
 
 
-def lorch(q: Float[Array, " q"], qmax: Float[Array, ""] | float) -> Float[Array, " q"]:
+def lorch(q: Float[Array | np.ndarray, " q"], qmax: Float[Array, ""] | float) -> Float[Array, " q"]:
     r"""Return Lorch's window $\sin(\pi Q/Q_\mathrm{max})/(\pi Q/Q_\mathrm{max})$, a factor on `q_weights`.
 
     E. Lorch, J. Phys. C 2, 229 (1969), doi 10.1088/0022-3719/2/2/305. It damps the cut's ripples and widens peaks.
@@ -346,7 +348,7 @@ def lorch(q: Float[Array, " q"], qmax: Float[Array, ""] | float) -> Float[Array,
 def sine_transform(
     f: Float[Array, " q"],
     q: Float[Array | np.ndarray, " q"],
-    weights: Float[Array, " q"],
+    weights: Float[Array | np.ndarray, " q"],
     r: Float[Array | np.ndarray, " r"],
 ) -> Float[Array, " r"]:
     r"""Return $\frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$ as a sum with the weights of `q_weights`, in 1/Å²."""
@@ -358,8 +360,8 @@ def peaks(
     pairs: Pairs,
     variance: Float[Array, " pair"],
     amplitudes: Float[Array, " kind"],
-    composition: Float[Array, " kind"],
-    r: Float[Array, " r"],
+    composition: Float[Array | np.ndarray, " kind"],
+    r: Float[Array | np.ndarray, " r"],
     *,
     cut: float = np.inf,
 ) -> Float[Array, " r"]:
@@ -393,10 +395,10 @@ def peaks(
 
 
 def band_pass(
-    r_out: Float[Array, " out"],
-    r: Float[Array, " r"],
-    q: Float[Array, " q"],
-    weights: Float[Array, " q"],
+    r_out: Float[Array | np.ndarray, " out"],
+    r: Float[Array | np.ndarray, " r"],
+    q: Float[Array | np.ndarray, " q"],
+    weights: Float[Array | np.ndarray, " q"],
     *,
     blur: float = 0.0,
 ) -> Float[Array, "out r"]:
@@ -416,7 +418,7 @@ def band_pass(
     return jnp.matmul(jnp.asarray(_of_product(np.sin, jnp.sin, r_out, q), forth.dtype), forth, precision="highest")
 
 
-def envelope(instrument: Instrument, r: Float[Array, " r"]) -> Float[Array, " r"]:
+def envelope(instrument: Instrument, r: Float[Array | np.ndarray, " r"]) -> Float[Array, " r"]:
     r"""Return the scale times the damping by the resolution, $s\,e^{-(r q_\mathrm{damp})^2/2}$."""
     return instrument.scale * jnp.exp(-0.5 * (r * instrument.qdamp) ** 2)
 

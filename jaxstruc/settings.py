@@ -3,6 +3,7 @@
 This module imports neither JAX nor NumPy, so that `jaxstruc --help` is quick.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,55 @@ Preset = Literal["kdd", "real"]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Maybe = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 """A value that the header or a default gives where the user does not."""
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Simulate the scattering of clusters, in double precision.
+
+    Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Structure files that ASE reads (.xyz, .cif, .pdb, ...)."""
+    signal: Literal["iq", "sq", "fq", "gr"] = "gr"
+    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r)."""
+    qmin: float = 0.0
+    """[1/Å] Start of the Q range."""
+    qmax: float = 25.0
+    """[1/Å] End of the Q range."""
+    qstep: Maybe = None
+    """[1/Å] Step in Q. [so fine that no alias enters the r range]"""
+    rmin: float = 0.0
+    """[Å] Start of G(r)."""
+    rmax: float = 30.0
+    """[Å] End of G(r)."""
+    rstep: float = 0.01
+    """[Å] Step in r."""
+    qdamp: float = 0.0
+    """[1/Å] Damping of G(r) by the instrument's resolution."""
+    qbroad: float = 0.0
+    """[1/Å] Broadening of peaks by the instrument's resolution."""
+    uiso: float = 0.005
+    """[Å²] Isotropic displacement of all atoms."""
+    biso: Maybe = None
+    """[Å²] The same as B = 8 pi² U, in place of --uiso."""
+    delta1: float = 0.0
+    """[Å] Correlated motion, falling with r."""
+    delta2: float = 0.0
+    """[Å²] Correlated motion, falling with r²."""
+    probe: Literal["xray", "neutron"] = "xray"
+    """Form factors, or neutron scattering lengths (in fm)."""
+    ions: tuple[str, ...] = ()
+    """Ions whose form factors stand for their elements', as Cu2+ O2-."""
+    window: Literal["sharp", "lorch"] = "sharp"
+    """How G(r) is cut at qmax."""
+    cluster: bool = False
+    """Take the atoms of a periodic file as a cluster; its cell is ignored."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
+    """File to write, or a folder for several clusters. Without it the curve is printed."""
+    plot: bool = False
+    """Draw the curve into a .png beside it."""
 
 
 @dataclass(frozen=True)
@@ -124,3 +174,16 @@ class Solve:
     """Seed of the draws."""
     weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="[those that ship]")] = SHIPPED
     """Trained weights (.safetensors, with their .json card beside them)."""
+
+
+def words(config) -> list[str]:
+    """Return the command-line words of the settings that compute: all but files, `out` and `plot`."""
+    result = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in ("files", "out", "plot") or value is None or value is False or value == ():
+            continue
+        result.append(f"--{field.name}")
+        if value is not True:
+            result += [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
+    return result

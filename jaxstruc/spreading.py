@@ -85,7 +85,7 @@ def spread(
 
 def spread_positions(
     positions: Float[Array, "atom 3"],
-    mask: Bool[Array, " atom"],
+    mask: Bool[Array | np.ndarray, " atom"],
     kinds: Int[Array, " atom"],
     table: Int[np.ndarray, "kind kind"],
     nodes: Nodes,
@@ -260,8 +260,9 @@ def _coefficients(width: int, phase: float) -> Float[np.ndarray, "power width"]:
     t = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
     waves = root * np.exp(1j * q * _window(width))
     wanted = root * np.exp(1j * q * (t + 1) / 2)
-    stacked = [np.concatenate([wave.real, wave.imag]) for wave in (waves, wanted)]
-    best = np.linalg.lstsq(*stacked, rcond=1e-15)[0]
+    real, imaginary = ([part(wave) for wave in (waves, wanted)] for part in (np.real, np.imag))
+    left, right = (np.concatenate(parts) for parts in zip(real, imaginary, strict=True))
+    best = np.linalg.lstsq(left, right, rcond=1e-15)[0]
     series = np.polynomial.chebyshev.chebfit(t, best.T, width - 1)
     return np.stack([_padded(np.polynomial.chebyshev.cheb2poly(column), width) for column in series.T], axis=1)
 

@@ -1,0 +1,178 @@
+"""Structure files to curves in files: what `jaxstruc simulate` does."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import ase
+import ase.io
+import ase.io.formats
+import jax
+import jax.numpy as jnp
+import matplotlib.figure
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxstruc import __version__, files, form_factors, scattering, settings, simulation
+from jaxstruc.scattering import Grid, Instrument
+
+LABELS = {
+    "iq": ("Q [1/Å]", "I [f², whole cluster]"),
+    "sq": ("Q [1/Å]", "S"),
+    "fq": ("Q [1/Å]", "F [1/Å]"),
+    "gr": ("r [Å]", "G [1/Å²]"),
+}
+POINTS = 1_000_000
+"""Most points of a curve."""
+ACCURACY = 1e-11
+"""Of large clusters' curves, in double precision; small ones are summed exactly."""
+
+
+def simulate_files(config: settings.Simulate) -> Iterator[tuple[Path, str, Path | None]]:
+    """Yield each cluster's file, its curve as text, and where that was written.
+
+    Raises:
+        ValueError: for settings or files that cannot be, with what was expected.
+    """
+    _check(config)
+    several = len(config.files) > 1
+    if several and config.out is None:
+        raise ValueError(f"Expected a folder for the curves of {len(config.files)} clusters, got none; pass -o FOLDER.")
+    if several and config.out is not None and config.out.is_file():
+        raise ValueError(f"Expected a folder for the curves of several clusters, got the file {config.out}.")
+    if several and len({path.stem for path in config.files}) < len(config.files):
+        raise ValueError("Expected clusters with different file names, got one twice; their curves are named by them.")
+    clusters = [read(path, cluster=config.cluster) for path in config.files]
+    for path, atoms in zip(config.files, clusters, strict=True):
+        x, y, used = curve(atoms, config)
+        text = as_text(x, y, path, used)
+        target = config.out
+        if target is not None:
+            if several or target.is_dir():
+                target = target / f"{path.stem}.{config.signal}"
+            files.write_text(target, text)
+        if config.plot:
+            name = target or Path(f"{path.stem}.{config.signal}")
+            draw(x, y, name.with_name(f"{name.name}.png"), config.signal, f"{path.stem}, {atoms.symbols}")
+        yield path, text, target
+
+
+def read(path: Path, *, cluster: bool) -> ase.Atoms:
+    """Return the atoms of a structure file that ASE knows.
+
+    Raises:
+        ValueError: where it cannot be read, has no atoms, or repeats periodically and `cluster` is False.
+    """
+    if not path.is_file():
+        raise ValueError(f"Expected a structure file, got {path}, which does not exist.")
+    try:
+        atoms = ase.io.read(path)
+    except (
+        ase.io.formats.UnknownFileTypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        OSError,
+        AttributeError,
+        StopIteration,
+        AssertionError,
+        TypeError,
+    ) as error:
+        raise ValueError(
+            f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: {error or type(error).__name__}."
+        ) from error
+    if not isinstance(atoms, ase.Atoms) or not len(atoms):
+        raise ValueError(f"Expected a structure with atoms, got {path} with none.")
+    if not np.isfinite(atoms.positions).all():
+        raise ValueError(f"Expected finite positions, got NaN or infinity in {path}.")
+    if atoms.pbc.any() and not cluster:
+        raise ValueError(
+            f"Expected a cluster, got {path} with a periodic cell; pass --cluster to take its atoms as a cluster "
+            "and ignore the cell."
+        )
+    return atoms
+
+
+def curve(
+    atoms: ase.Atoms, config: settings.Simulate
+) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " x"], settings.Simulate]:
+    """Return Q or r, the curve in double precision, and the settings with all values filled in.
+
+    Raises:
+        ValueError: for an element or ion that is in no table.
+    """
+    with jax.enable_x64(True):
+        scatterers = simulation.scatterers(atoms.get_chemical_symbols(), probe=config.probe, ions=config.ions)
+        reach = np.linalg.norm(atoms.positions - atoms.positions.mean(axis=0), axis=1).max()
+        longest = 2 * reach + 0.01
+        qstep = config.qstep or min(simulation.alias_free_step(config.rmax, longest), (config.qmax - config.qmin) / 2)
+        uiso = config.uiso if config.biso is None else config.biso / (8 * np.pi**2)
+        used = dataclasses.replace(config, qstep=qstep, uiso=uiso, biso=None)
+        grid = Grid(
+            qmin=config.qmin, qmax=config.qmax, qstep=qstep, rmin=config.rmin, rmax=config.rmax, rstep=config.rstep,
+            longest=longest, accuracy=ACCURACY, lorch=config.window == "lorch",
+        )  # fmt: skip
+        instrument = Instrument(
+            uiso=uiso, delta1=config.delta1, delta2=config.delta2, qdamp=config.qdamp, qbroad=config.qbroad
+        )
+        positions, mask = jnp.asarray(atoms.positions), np.ones(len(atoms), bool)
+        count = len(scatterers.names)
+        gathered = simulation.gather(positions, mask, grid, kinds=scatterers.kinds, count=count)
+        if config.signal == "gr":
+            y: Array = simulation.pdf(gathered, scatterers.coefficients, scatterers.composition, instrument, grid)
+            return grid.r, np.asarray(y), used
+        amplitudes = form_factors.xray(scatterers.coefficients, jnp.asarray(grid.q))
+        function = {
+            "iq": scattering.intensity,
+            "sq": scattering.structure_function,
+            "fq": scattering.reduced_structure_function,
+        }[config.signal]
+        return grid.q, np.asarray(function(gathered, instrument, amplitudes, scatterers.composition, grid.q)), used
+
+
+def as_text(x, y, path: Path, used: settings.Simulate) -> str:
+    """Return the two columns with 15 digits, under a header whose first line is the command that makes them again."""
+    words = ["jaxstruc", "simulate", str(path), *settings.words(used)]
+    header = [shlex.join(words), f"jaxstruc {__version__}, float64", "  ".join(LABELS[used.signal])]
+    rows = [f"{a:.15g} {b:.15g}" for a, b in zip(x, y, strict=True)]
+    return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
+
+
+def draw(x, y, target: Path, signal: str, title: str) -> None:
+    """Write a picture of the curve."""
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(x, y, linewidth=1)
+    axes.set(xlabel=LABELS[signal][0], ylabel=LABELS[signal][1], title=title)
+    if signal == "iq":
+        axes.set_yscale("log")
+    else:
+        axes.axhline(1.0 if signal == "sq" else 0.0, color="0.8", linewidth=0.8, zorder=0)
+    axes.margins(x=0)
+    with files.replacing(target) as part:
+        figure.savefig(part, format="png", dpi=150)
+
+
+def _check(config: settings.Simulate) -> None:
+    """Refuse settings that cannot be."""
+    if not config.files:
+        raise ValueError("Expected at least one structure file, got none.")
+    if config.biso is not None and config.uiso != settings.Simulate.uiso:
+        raise ValueError("Expected --uiso or --biso, got both; B = 8 pi^2 U.")
+    for name in ("uiso", "biso", "delta1", "delta2", "qdamp", "qbroad", "qmin", "rmin"):
+        value = getattr(config, name)
+        if value is not None and not 0 <= value < np.inf:
+            raise ValueError(f"Expected --{name} of at least 0, got {value:g}.")
+    for axis in "qr":
+        low, high, step = (getattr(config, f"{axis}{end}") for end in ("min", "max", "step"))
+        if not low < high < np.inf:
+            raise ValueError(f"Expected {axis}min < {axis}max, got {low:g} and {high:g}.")
+        if step is not None and not 0 < step <= high - low:
+            raise ValueError(
+                f"Expected --{axis}step above 0 and at most {axis}max - {axis}min = {high - low:g}, got {step:g}."
+            )
+        if step is not None and (high - low) / step > POINTS:
+            raise ValueError(f"Expected at most {POINTS} points, got {(high - low) / step:.0f}; raise --{axis}step.")
+    if config.ions and config.probe == "neutron":
+        raise ValueError("Expected --ions with --probe xray, got neutron: neutrons see the nucleus alone.")
