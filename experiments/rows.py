@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def environment() -> dict:
     }
 
 
+def commit() -> str:
+    """Return the commit of the code, "+" after it where files differ from it; "" outside a repository."""
+    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=9", "--dirty=+", "--exclude=*"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
 def show(row: dict) -> None:
     """Print a row as one line of JSON."""
     print(json.dumps(row), flush=True)
@@ -32,3 +39,8 @@ def show(row: dict) -> None:
 def write(rows: list[dict], path: Path) -> None:
     """Write rows as a JSON list, whole or not at all."""
     files.write_text(path, "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
+
+
+def write_lines(rows: list[dict], path: Path) -> None:
+    """Write rows as lines of JSON, whole or not at all."""
+    files.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

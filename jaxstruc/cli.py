@@ -1,5 +1,6 @@
 """The command line: `jaxstruc simulate`, `generate`, `train`, `solve`. A thin door with heavy imports inside."""
 
+import dataclasses
 import sys
 import traceback
 from typing import Annotated
@@ -86,7 +87,14 @@ def generate(config: settings.Generate) -> int:
 
 
 def train(config: settings.Train) -> int:
-    """Train the network and write its weights and card."""
+    """Train the network, once a seed, and write weights and card."""
+    runs = [dataclasses.replace(config, seed=seed, seeds=(), out=config.out / f"seed-{seed}") for seed in config.seeds]
+    for run in runs or [config]:
+        _train(run)
+    return 0
+
+
+def _train(config: settings.Train) -> None:
     from jaxstruc import dataset, progress, trained, training
 
     if config.data is None:
@@ -105,7 +113,6 @@ def train(config: settings.Train) -> int:
     weights = config.out / "weights.safetensors"
     trained.save(weights, params, trained.card(data, parts, config, end))
     print(f"{weights}: validation loss {end.best:.4f} after {end.best_epoch} of {end.epoch} epochs.")
-    return 0
 
 
 def solve(config: settings.Solve) -> int:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import ase
 import numpy as np
 from ase.cluster.cubic import FaceCenteredCubic
+from scipy.sparse.csgraph import connected_components
 
 SURFACES = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
 """Surfaces of the fcc family, KDD 2020 section 4.3."""
@@ -40,6 +41,73 @@ def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> list[Clus
     """
     grid = (fcc((a, b, c)) for a, b, c in itertools.product(layers, repeat=3))
     return distinct([cluster for cluster in grid if 1 < len(cluster.positions) <= max_atoms])
+
+
+CENTRES = {
+    "atom": (0, 0, 0),
+    "octahedral hole": (1, 0, 0),
+    "tetrahedral hole": (0.5, 0.5, 0.5),
+    "bond": (0.5, 0.5, 0),
+    "triangle": (2 / 3, 2 / 3, 0),
+    "square": (0.5, 0, 0.5),
+    "beside": (0.3, 0.2, 0.1),
+}
+"""Centres of cuts through the fcc lattice, in half lattice constants."""
+
+
+def fcc_shapes(*, min_atoms: int = 13, max_atoms: int = 100) -> list[Cluster]:
+    """Return the distinct fcc clusters of a wide rule, by size.
+
+    Polyhedra cut by (100), (110) and (111) planes at all distances from each of `CENTRES`, spheres about them, and each
+    of these with one of its least-coordinated atoms missing. Only connected ones.
+    """
+    lattice = _fcc_lattice(7)
+    found = [cluster for name, centre in CENTRES.items() for cluster in _cuts(lattice, name, np.array(centre))]
+    whole = [cluster for cluster in found if min_atoms <= len(cluster.positions) <= max_atoms]
+    dented = [_with_vacancy(cluster) for cluster in distinct(whole) if len(cluster.positions) > min_atoms]
+    return [cluster for cluster in distinct(whole + dented) if connected(cluster.positions)]
+
+
+def connected(positions: np.ndarray, *, bond: float = 1.0) -> bool:
+    """Return whether atoms at most 1.2 bonds apart make one piece."""
+    near = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2 * bond
+    return connected_components(near, directed=False)[0] == 1
+
+
+def _fcc_lattice(reach: int) -> np.ndarray:
+    """Return the fcc lattice points of a cube, in half lattice constants: integers with an even sum."""
+    steps = np.arange(-reach, reach + 1)
+    points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    return points[points.sum(axis=1) % 2 == 0]
+
+
+def _cuts(lattice: np.ndarray, name: str, centre: np.ndarray) -> list[Cluster]:
+    """Return the clusters cut from the lattice by planes, and by spheres, about a centre; each set of atoms once."""
+    largest = np.sort(np.abs(lattice - centre), axis=1)[:, ::-1]
+    depths = {
+        "(100)": largest[:, 0],
+        "(110)": largest[:, :2].sum(axis=1) / math.sqrt(2),
+        "(111)": largest.sum(axis=1) / math.sqrt(3),
+    }
+    levels = [[level for level in np.unique(np.round(depth, 6)) if level < 5.5] for depth in depths.values()]
+    sets: dict[bytes, str] = {}
+    for cut in itertools.product(*levels):
+        kept = np.all([depth <= level + 1e-5 for depth, level in zip(depths.values(), cut, strict=True)], axis=0)
+        planes = " ".join(f"{plane} {level:.2f}" for plane, level in zip(depths, cut, strict=True))
+        sets.setdefault(kept.tobytes(), f"planes {planes} about {name}")
+    radius = np.linalg.norm(lattice - centre, axis=1)
+    for level in np.unique(np.round(radius[radius < 6], 6)):
+        sets.setdefault((radius <= level + 1e-5).tobytes(), f"sphere {level:.2f} about {name}")
+    cut_out = ((lattice[np.frombuffer(kept, bool)], label) for kept, label in sets.items())
+    return [Cluster("fcc", label, (x - x.mean(axis=0)) * math.sqrt(0.5)) for x, label in cut_out if len(x) > 1]
+
+
+def _with_vacancy(cluster: Cluster) -> Cluster:
+    """Return the cluster without one of its least-coordinated atoms, the first of them."""
+    positions = cluster.positions
+    near = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2
+    kept = np.delete(positions, np.argmin(near.sum(axis=1)), axis=0)
+    return Cluster(cluster.family, f"{cluster.label}, one atom missing", kept - kept.mean(axis=0))
 
 
 def distinct(clusters: list[Cluster]) -> list[Cluster]:

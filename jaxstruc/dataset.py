@@ -39,10 +39,13 @@ RANGES = {
 }
 """Instruments of the `real` preset, drawn evenly."""
 
-SPREAD = {"kdd": 0.01, "real": 0.03}
-"""Bond lengths of an element: ten, evenly over 1 - spread to 1 + spread of its own."""
+FACTORS = {
+    "kdd": np.linspace(0.99, 1.01, 10),
+    "kdd-shapes": np.ones(1),
+    "real": np.linspace(0.97, 1.03, 10),
+}
+"""Bond lengths of an element, relative to its own."""
 
-LENGTHS = 10
 TEST = 137
 
 
@@ -88,16 +91,17 @@ def generate(preset: str, *, seed: int, draws: int = 16, progress: Callable[[int
     """Return a simulated data set.
 
     `kdd`: KDD 2020 section 4.3; bond lengths from the tabulated metallic radius, one instrument. Metals of equal radius
-    give equal structures, which are merged. `real`: the same shapes with real nearest-neighbour distances, `draws`
-    random instruments for each structure.
+    give equal structures, which are merged. `kdd-shapes`: the same with the shapes of `clusters.fcc_shapes` and one
+    bond length a metal. `real`: the shapes of `kdd` with real nearest-neighbour distances, `draws` random instruments
+    for each structure.
 
     Args:
-        preset: "kdd" or "real".
+        preset: "kdd", "kdd-shapes" or "real".
         seed: of the conditions and the noise.
-        draws: instruments for each structure; 1 for kdd whatever is asked.
+        draws: instruments for each structure; 1 but for real, whatever is asked.
         progress: called with PDFs done and in all.
     """
-    shapes = clusters.fcc_family()
+    shapes = clusters.fcc_shapes() if preset == "kdd-shapes" else clusters.fcc_family()
     shape, bond, element = _structures(preset, len(shapes))
     repeats = draws if preset == "real" else 1
     shape, bond, element = (np.repeat(column, repeats) for column in (shape, bond, element))
@@ -208,10 +212,9 @@ def read(path: Path) -> Dataset:
 def _structures(preset: str, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return shape, bond length and elements of each distinct structure."""
     rule = form_factors.bond_length if preset == "real" else form_factors.tabulated_bond_length
-    spread = SPREAD[preset]
     elements: dict[float, list[str]] = {}
     for symbol in ELEMENTS:
-        for factor in np.linspace(1 - spread, 1 + spread, LENGTHS):
+        for factor in FACTORS[preset]:
             elements.setdefault(round(rule(symbol) * factor, 6), []).append(symbol)
     lengths = np.array(sorted(elements))
     names = np.array([" ".join(elements[length]) for length in sorted(elements)])

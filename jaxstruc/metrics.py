@@ -15,3 +15,10 @@ def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Fl
     misfit = jnp.sum(weights * (observed - calculated) ** 2)
     total = jnp.sum(weights * observed**2)
     return jnp.sqrt(misfit / jnp.where(total > 0, total, 1.0))
+
+
+def pearson(observed: Float[Array, " r"], calculated: Float[Array, " r"]) -> Float[Array, ""]:
+    """Return the correlation coefficient of two curves, from -1 to 1; 0 where one of them is constant."""
+    one, two = observed - jnp.mean(observed), calculated - jnp.mean(calculated)
+    lengths = jnp.sqrt(jnp.sum(one**2) * jnp.sum(two**2))
+    return jnp.sum(one * two) / jnp.where(lengths > 0, lengths, 1.0)

@@ -1,4 +1,4 @@
-"""The conditional variational autoencoder of KDD 2020, in flax.linen: arrays in, arrays out, no physics.
+"""The autoencoders of KDD 2020, variational and deterministic, in flax.linen: arrays in, arrays out, no physics.
 
 Section 4.1 of A. S. Anker, E. T. S. Kjaer et al., KDD workshop on mining and learning with graphs (2020). What the
 paper leaves open is decided here: the PDF is a sequence of one point with as many channels as r values, so the prior's
@@ -139,9 +139,10 @@ class CVAE(nn.Module):
     def __call__(
         self, features: Features, pdf: Float[Array, "*batch r"], key: Array
     ) -> tuple[Decoded, Gaussian, Gaussian]:
-        """Return the structure decoded from a posterior draw, the posterior and the prior."""
+        """Return the structure decoded from a posterior draw (the mean, if deterministic), posterior and prior."""
         posterior = self.encoder(features, pdf)
-        return self.decoder(sample(posterior, key)), posterior, self.prior_network(pdf)
+        z = sample(posterior, key) if self.sizes.stochastic else posterior.mean
+        return self.decoder(z), posterior, self.prior_network(pdf)
 
     def prior(self, pdf: Float[Array, "*batch r"]) -> Gaussian:
         """Return the latent density of normalised PDFs."""
@@ -163,6 +164,11 @@ def divergence(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
     difference = a.log_variance - b.log_variance
     distance = (a.mean - b.mean) ** 2 * jnp.exp(-b.log_variance)
     return 0.5 * jnp.sum(jnp.exp(difference) + distance - 1 - difference, axis=-1)
+
+
+def separation(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
+    """Return the squared distance of the means: the deterministic autoencoder's penalty in place of the divergence."""
+    return jnp.sum((a.mean - b.mean) ** 2, axis=-1)
 
 
 def _gaussian(output):

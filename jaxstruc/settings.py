@@ -12,7 +12,7 @@ import tyro
 
 SHIPPED = Path(__file__).parent / "weights" / "fcc.safetensors"
 
-Preset = Literal["kdd", "real"]
+Preset = Literal["kdd", "kdd-shapes", "real"]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Maybe = Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="")]
 """A value that the header or a default gives where the user does not."""
@@ -75,7 +75,8 @@ class Generate:
     """
 
     preset: tyro.conf.Positional[Preset]
-    """kdd: the KDD 2020 paper's set. real: the same shapes, real bond lengths, a random instrument for each PDF."""
+    """kdd: the KDD 2020 paper's set. kdd-shapes: the same with hundreds of fcc shapes. real: the paper's shapes with
+    real bond lengths and a random instrument for each PDF."""
     out: Out
     """HDF5 file to write."""
     seed: int = 0
@@ -96,6 +97,8 @@ class Model:
     """Anchor points on the unit sphere."""
     points: int = 301
     """Points of the PDF, r = 0 to 30 Å in steps of 0.1 Å."""
+    stochastic: bool = True
+    """True: the variational autoencoder, which draws latent vectors. False: the deterministic one (DAE)."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,13 @@ class Train:
     """Instruments drawn for each structure (real only)."""
     seed: int = 0
     """Seed of the data, the split, the parameters, the batches and the latent draws."""
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(help_behavior_hint="")] = ()
+    """Several seeds in place of one: a run each, in OUT/seed-N."""
     latent: int = 2
     """Latent dimension H."""
+    model: Literal["cvae", "dae"] = "cvae"
+    """cvae: latent densities and their KL divergence. dae: the same layers, no draws, and in its place an L2 penalty
+    between the encoder's and the prior's latent vectors (weight `beta`)."""
     split: Literal["random", "shape"] = "random"
     """random: as the paper, every shape is seen in training. shape: validation and test shapes are not."""
     epochs: int = 1000
@@ -141,6 +149,10 @@ class Train:
     """Epochs over which beta rises from 0."""
     pdf: float = 0.0
     """Weight of the PDF-consistency term."""
+    pdf_warmup: int = 0
+    """Epochs over which that weight rises from 0."""
+    pdf_through: Literal["distances", "coordinates"] = "distances"
+    """distances: the decoded ones go straight to G(r). coordinates: through the trilateration first."""
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float
 
-from jaxstruc import dataset, files, model, scattering, settings
+from jaxstruc import dataset, files, model, representation, scattering, settings, structure, trilateration
 from jaxstruc.dataset import Dataset, Split
 from jaxstruc.model import CVAE, Decoded
 from jaxstruc.representation import Features
-from jaxstruc.scattering import Instrument
+from jaxstruc.scattering import Instrument, Nodes
 
 FLOOR = 0.1
 """Least bracket of the pair width in the PDF term, so that a wrong short distance still has a gradient."""
+LONGEST = 36.0
+"""Å. Longest distance in the PDF term: beyond the r range and the data's largest particles."""
+NODES = Nodes(LONGEST, dataset.GRID.qmax, 1e-5)
+STEPS, TOLERANCE = 20, 1e-3
+"""Most iterations of the trilateration within the loss, and the gradient at which it ends."""
 
 
 class State(NamedTuple):
@@ -50,14 +56,32 @@ class Progress(NamedTuple):
 
 
 def loss(
-    params, batch: Batch, key: Array, *, network: CVAE, config: settings.Train, beta: Float[Array, ""] | float
+    params,
+    batch: Batch,
+    key: Array,
+    *,
+    network: CVAE,
+    config: settings.Train,
+    beta: Float[Array, ""] | float,
+    pdf: Float[Array, ""] | float,
 ) -> tuple[Array, dict[str, Array]]:
     """Return the loss and its parts: what is minimised is what is reported.
 
     Reconstruction is the mean squared error of the distances between atoms present, and of their satellite distances
-    (KDD 2020 eq. 5), in radii; radius that of the log radius; presence a cross entropy; kl in nats; pdf the mean
-    squared difference of normalised PDFs, the term that section 6 of the paper proposes.
+    (KDD 2020 eq. 5), in radii; radius that of the log radius; presence a cross entropy; kl in nats, for the DAE the
+    squared distance of the latent vectors; pdf the mean squared difference of normalised PDFs, the term that section 6
+    of the paper proposes.
+
+    Args:
+        params: of the network.
+        batch: PDFs with their structures.
+        key: of the latent draws.
+        network: the autoencoder.
+        config: settings.
+        beta: weight of the penalty at this point of its schedule.
+        pdf: weight of the PDF term at this point of its schedule.
     """
+    penalty = model.divergence if network.sizes.stochastic else model.separation
     answer: Any = network.apply(params, batch.features, dataset.normalised(batch.pdf), key)
     decoded, posterior, prior = answer
     present = batch.features.presence.astype(batch.pdf.dtype)
@@ -66,13 +90,14 @@ def loss(
         "satellite": _masked_error(decoded.satellite, batch.features.satellite, present[..., None]),
         "radius": jnp.mean((decoded.log_radius - jnp.log(batch.features.radius)) ** 2),
         "presence": jnp.mean(optax.sigmoid_binary_cross_entropy(decoded.presence, present)),
-        "kl": jnp.mean(model.divergence(posterior, prior)),
+        "kl": jnp.mean(penalty(posterior, prior)),
     }
     total = config.reconstruction * (parts["pair"] + parts["satellite"])
     total += config.radius * parts["radius"] + config.presence * parts["presence"] + beta * parts["kl"]
     if config.pdf > 0:
-        parts["pdf"] = jnp.mean(jax.vmap(pdf_difference)(decoded, batch.pdf, batch.conditions))
-        total += config.pdf * parts["pdf"]
+        term = PDF_TERMS[config.pdf_through]
+        parts["pdf"] = jnp.mean(jax.vmap(term)(decoded, batch.pdf, batch.conditions))
+        total += pdf * parts["pdf"]
     return total, {"loss": total, **parts}
 
 
@@ -82,14 +107,35 @@ def pdf_difference(decoded: Decoded, pdf: Float[Array, " r"], conditions: datase
     The decoded distances times the decoded radius go straight to G(r), each pair weighted by both presences.
     """
     presence = jax.nn.sigmoid(decoded.presence)
-    distances = jnp.abs(decoded.pair) * jnp.exp(decoded.log_radius)
+    return _difference(jnp.abs(decoded.pair) * jnp.exp(decoded.log_radius), presence, pdf, conditions)
+
+
+def pdf_difference_of_coordinates(
+    decoded: Decoded, pdf: Float[Array, " r"], conditions: dataset.Conditions
+) -> Float[Array, ""]:
+    """Return the same for the trilaterated coordinates: distances that no structure has count as that structure's."""
+    presence = jax.nn.sigmoid(decoded.presence)
+    anchors = jnp.asarray(representation.satellites(decoded.satellite.shape[-1]), pdf.dtype)
+    found = trilateration.trilaterate(
+        jnp.abs(decoded.pair), jnp.abs(decoded.satellite), presence, anchors, iterations=STEPS, tolerance=TOLERANCE
+    )
+    distances = structure.distances(found.positions) * jnp.exp(decoded.log_radius)
+    return _difference(distances, presence, pdf, conditions)
+
+
+PDF_TERMS = {"distances": pdf_difference, "coordinates": pdf_difference_of_coordinates}
+
+
+def _difference(distances, presence, pdf, conditions: dataset.Conditions) -> Float[Array, ""]:
+    """Return the mean squared difference of the normalised PDFs; distances beyond `LONGEST` count as that."""
     instrument = Instrument(uiso=conditions.uiso, delta2=conditions.delta2, qdamp=conditions.qdamp)
-    q, r = jnp.asarray(dataset.GRID.q, pdf.dtype), jnp.asarray(dataset.GRID.r, pdf.dtype)
-    pairs = scattering.pairs(distances, presence)
+    q, r = dataset.GRID.q, jnp.asarray(dataset.GRID.r, pdf.dtype)
+    pairs = scattering.pairs(jnp.minimum(distances, LONGEST), presence)
+    spread = scattering.spread(pairs, NODES)
     ones, atoms = jnp.ones((1, q.size), pdf.dtype), jnp.sum(presence)[None]
-    f = scattering.reduced_structure_function(pairs, instrument, ones, atoms, q, floor=FLOOR)
-    weights = scattering.q_weights(q, conditions.qmin, conditions.qmax)
-    curve = scattering.envelope(instrument, r) * scattering.sine_transform(f, q, weights, r)
+    f = scattering.reduced_structure_function(spread, instrument, ones, atoms, q, floor=FLOOR)
+    weights = scattering.q_weights(jnp.asarray(q, pdf.dtype), conditions.qmin, conditions.qmax)
+    curve = scattering.envelope(instrument, r) * scattering.sine_transform(f, q, weights, dataset.GRID.r)
     curve = jnp.where((r >= conditions.rmin) & (r <= conditions.rmax), curve, 0.0)
     return jnp.mean((dataset.normalised(curve) - dataset.normalised(pdf)) ** 2)
 
@@ -100,12 +146,25 @@ def optimiser(config: settings.Train, steps_per_epoch: int) -> optax.GradientTra
     return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
 
 
+class Weights(NamedTuple):
+    """The weights that follow a schedule."""
+
+    beta: Array
+    pdf: Array
+
+
+def scheduled(config: settings.Train, epoch: int) -> Weights:
+    """Return the weights in an epoch, counted from 1: each rises evenly over its warm-up."""
+    rising = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
+    return Weights(*(jnp.asarray(full * min(1.0, epoch / max(1, span)), jnp.float32) for full, span in rising))
+
+
 @partial(jax.jit, static_argnames=("network", "config", "optimise"), donate_argnames="state")
 def train_step(
-    state: State, batch: Batch, key: Array, beta: Array, *, network: CVAE, config: settings.Train, optimise
+    state: State, batch: Batch, key: Array, weights: Weights, *, network: CVAE, config: settings.Train, optimise
 ) -> tuple[State, dict[str, Array]]:
     """Return the state after one step and the loss's parts, with the gradient's norm."""
-    gradient_of = jax.grad(partial(loss, network=network, config=config, beta=beta), has_aux=True)
+    gradient_of = jax.grad(partial(loss, network=network, config=config, **weights._asdict()), has_aux=True)
     gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
     updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -125,7 +184,8 @@ def fit(
 
     After each epoch a checkpoint of the last state and the best parameters replaces the one before in
     `config.out/checkpoints`. A fit found there goes on where it stopped, to the same parameters as an unbroken one.
-    Metrics are in `config.out/metrics.jsonl`, a line an epoch.
+    Metrics are in `config.out/metrics.jsonl`, a line an epoch. Each batch is shared out over all devices, where their
+    number divides it.
 
     Args:
         data: the data set.
@@ -154,14 +214,15 @@ def fit(
     )
     with _checkpoints(config.out) as checkpoints:
         state, best, progress = _restore(checkpoints, state, best, progress)
+        state = jax.device_put(state, _shardings()[0])
         _cut_metrics(config.out, progress.epoch)
         for epoch in range(progress.epoch + 1, config.epochs + 1):
-            beta = jnp.asarray(config.beta * min(1.0, epoch / max(1, config.warmup)), jnp.float32)
+            weights = scheduled(config, epoch)
             order = np.random.default_rng([config.seed, epoch]).permutation(parts.train)
             logged = []
             for rows in order[: steps * config.batch].reshape(steps, config.batch):
                 state, metrics = train_step(
-                    state, gather(rows), key_steps, beta, network=network, config=config, optimise=optimise
+                    state, gather(rows), key_steps, weights, network=network, config=config, optimise=optimise
                 )
                 logged.append(metrics)
             metrics = {name: float(np.mean([one[name] for one in logged])) for name in logged[0]}
@@ -192,24 +253,25 @@ def validate(
 
 def sizes(config: settings.Train) -> settings.Model:
     """Return the network's sizes for a training."""
-    return settings.Model(latent=config.latent)
+    return settings.Model(latent=config.latent, stochastic=config.model == "cvae")
 
 
 def recorded(config: settings.Train) -> dict[str, Any]:
     """Return the settings that make a training what it is: all but paths."""
-    return {name: value for name, value in asdict(config).items() if name not in ("out", "data")}
+    return {name: value for name, value in asdict(config).items() if name not in ("out", "data", "seeds")}
 
 
 @partial(jax.jit, static_argnames=("network", "config"))
 def _evaluate(params, batch, key, *, network, config):
-    return loss(params, batch, key, network=network, config=config, beta=config.beta)[1]
+    return loss(params, batch, key, network=network, config=config, beta=config.beta, pdf=config.pdf)[1]
 
 
 def _gatherer(data: Dataset, model_sizes: settings.Model) -> Callable[[np.ndarray], Batch]:
     """Return a function from row numbers to a batch; the data lie on the device."""
     shapes = dataset.shape_features(data.shapes, atoms=model_sizes.atoms, satellites=model_sizes.satellites)
     columns = (data.shape, data.bond.astype(np.float32), data.pdf, data.conditions)
-    held = jax.device_put((shapes, columns))
+    everywhere, shared_out = _shardings()
+    held = jax.device_put((shapes, columns), everywhere)
 
     @jax.jit
     def gather(held, rows):
@@ -218,7 +280,17 @@ def _gatherer(data: Dataset, model_sizes: settings.Model) -> Callable[[np.ndarra
         features = jax.tree.map(lambda column: column[shape], shapes)
         return Batch(features._replace(radius=features.radius * bond), pdf, conditions)
 
-    return lambda rows: gather(held, jnp.asarray(rows))
+    def place(rows):
+        even = len(rows) % shared_out.num_devices == 0
+        return gather(held, jax.device_put(jnp.asarray(rows), shared_out if even else everywhere))
+
+    return place
+
+
+def _shardings() -> tuple[NamedSharding, NamedSharding]:
+    """Return how arrays lie on all devices: whole on each, and shared out by rows, so that all work on a batch."""
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("rows"))
 
 
 def _pair_mask(present):

@@ -10,6 +10,24 @@ def test_the_kdd_grid_of_layers_has_eight_shapes():
     assert sizes == [19, 43, 55, 63, 79, 85, 87, 93]
 
 
+def test_the_wide_rule_has_hundreds_of_connected_fcc_shapes():
+    shapes = clusters.fcc_shapes()
+    assert len(shapes) >= 300
+    assert len({clusters.fingerprint(shape.positions) for shape in shapes}) == len(shapes)
+    assert all(13 <= len(shape.positions) <= 100 for shape in shapes)
+    assert all(clusters.connected(shape.positions) for shape in shapes[::50])
+    for kind in ("planes", "sphere", "about atom", "about triangle", "one atom missing"):
+        assert any(kind in shape.label for shape in shapes), kind
+    for shape in shapes[::100]:
+        squares = clusters.pair_distances(shape.positions) ** 2
+        np.testing.assert_allclose(squares, np.round(squares), atol=1e-9)
+
+
+def test_two_pieces_are_not_connected():
+    pair = np.array([[0.0, 0, 0], [1, 0, 0]])
+    assert clusters.connected(pair) and not clusters.connected(1.5 * pair)
+
+
 @pytest.mark.parametrize("cluster", clusters.fcc_family(), ids=lambda cluster: cluster.label)
 def test_neighbours_lie_one_bond_apart_and_all_is_centred(cluster):
     assert clusters.pair_distances(cluster.positions).min() == pytest.approx(1.0)

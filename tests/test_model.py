@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,21 @@ def test_decoded_distances_are_symmetric_with_a_zero_diagonal(network, batch):
     assert not jnp.diagonal(decoded.pair, axis1=1, axis2=2).any()
     assert decoded.satellite.shape == (3, 20, 4) and decoded.presence.shape == (3, 20)
     assert decoded.log_radius.shape == (3,)
+
+
+def test_the_deterministic_model_has_the_same_layers_and_no_draws(network, batch):
+    module, params = network
+    plain = CVAE(replace(SIZES, stochastic=False))
+    features, pdf, key = batch
+    one, two = (plain.apply(params, features, pdf, k)[0].pair for k in (key, jax.random.key(9)))
+    np.testing.assert_array_equal(one, two)
+    drawn = module.apply(params, features, pdf, jax.random.key(9))[0].pair
+    assert np.abs(drawn - one).max() > 1e-3
+
+
+def test_separation_is_the_squared_distance_of_the_means():
+    one, two = (Gaussian(jnp.array(mean), jnp.zeros(2)) for mean in ([1.0, 2.0], [4.0, -2.0]))
+    assert float(model.separation(one, two)) == pytest.approx(25.0)
 
 
 def test_padding_does_not_reach_the_latent_density(network, batch):

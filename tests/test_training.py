@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -81,7 +84,11 @@ def test_a_loss_that_is_not_finite_stops_the_training(data, parts, tmp_path):
         training.fit(broken, parts, config(tmp_path))
 
 
-def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(data, x64):
+@pytest.mark.parametrize("through", ["distances", "coordinates"])
+def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(data, through, x64, monkeypatch):
+    term = training.PDF_TERMS[through]
+    monkeypatch.setattr(training, "TOLERANCE", 1e-11)
+    monkeypatch.setattr(training, "STEPS", 500)
     features = dataset.shape_features(data.shapes[:1], atoms=20, satellites=4)
     row = int(np.flatnonzero(data.shape == 0)[0])
     double = lambda x: jnp.asarray(x, jnp.float64)  # noqa: E731
@@ -99,18 +106,22 @@ def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(da
         presence=jnp.where(features.presence[0], 30.0, -30.0),
         log_radius=jnp.log(double(features.radius[0] * data.bond[row])),
     )
-    assert float(training.pdf_difference(true, pdf, conditions)) < 1e-6
+    assert float(term(true, pdf, conditions)) < 1e-6
     wrong = true._replace(
         pair=true.pair * (1 + 0.05 * jnp.cos(jnp.arange(400.0)).reshape(20, 20)), presence=true.presence / 10
     )
-    difference = lambda decoded: training.pdf_difference(decoded, pdf, conditions)  # noqa: E731
-    gradient = jax.grad(difference)(wrong)
-    for name in ("pair", "presence", "log_radius"):
+    difference = jax.jit(lambda decoded: term(decoded, pdf, conditions))
+    gradient = jax.jit(jax.grad(difference))(wrong)
+    names, rel = {
+        "distances": (("pair", "presence", "log_radius"), 1e-3),
+        "coordinates": (("pair", "satellite", "log_radius"), 1e-2),
+    }[through]
+    for name in names:
         slope = getattr(gradient, name)
         assert np.isfinite(slope).all() and np.abs(slope).max() > 1e-6, name
         step = 1e-6 * jnp.sign(slope)
         ends = [difference(wrong._replace(**{name: getattr(wrong, name) + s * step})) for s in (1, -1)]
-        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=1e-3)
+        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=rel)
 
 
 def test_the_pdf_term_enters_the_loss(data, parts):
@@ -121,7 +132,7 @@ def test_the_pdf_term_enters_the_loss(data, parts):
     key = jax.random.key(0)
     params = network.init(key, batch.features, batch.pdf, key)
     with_term = config(None, pdf=0.5)
-    whole = partial(training.loss, network=network, beta=0.01)
+    whole = partial(training.loss, network=network, beta=0.01, pdf=0.5)
     (total, pieces), gradient = jax.jit(jax.value_and_grad(partial(whole, config=with_term), has_aux=True))(
         params, batch, key
     )
@@ -145,3 +156,25 @@ def test_weights_without_a_card_are_refused(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match=r"Expected weights and their \.json card"):
         trained.load(tmp_path / "w.safetensors")
+
+
+def test_four_devices_train_as_one(tmp_path):
+    """The same losses to single precision, with four simulated devices."""
+    code = (
+        "import sys; from pathlib import Path; import jax; from jaxstruc import dataset, settings, training\n"
+        "assert jax.device_count() == int(sys.argv[1])\n"
+        "data = dataset.generate('kdd', seed=0); parts = dataset.split(data, by='random', seed=0)\n"
+        "parts = parts._replace(train=parts.train[:32], validation=parts.validation[:16])\n"
+        "config = settings.Train(out=Path(sys.argv[2]), preset='kdd', batch=16, epochs=2, rate=1e-3)\n"
+        "training.fit(data, parts, config)\n"
+    )
+    losses = []
+    for devices in (1, 4):
+        folder = tmp_path / str(devices)
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        subprocess.run([sys.executable, "-c", code, str(devices), str(folder)], check=True, env=environment)
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        losses.append([line["loss"] for line in lines] + [line["validation_loss"] for line in lines])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    assert losses[0][1] < losses[0][0]
