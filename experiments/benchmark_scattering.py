@@ -1,6 +1,6 @@
 """Claim: jaxstruc's scattering is the quickest there is, with gradients, at an error below 1e-5.
 
-    python experiments/benchmark_scattering.py            (about 12 minutes on 2 cores)
+    python experiments/benchmark_scattering.py            (about 6 minutes on 2 cores)
     python experiments/benchmark_scattering.py --quick    (under 50 s, not committed)
 
 Times whatever peers are installed (`pip install -e '.[peers]'`): DebyeCalculator, ASE's XrDebye (method Z, so its own
@@ -12,6 +12,7 @@ DebyeCalculator's time over the engine's. An accelerator, where there is one, is
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -344,6 +345,19 @@ def table(result: list[dict]) -> None:
     rich.console.Console(width=140).print(shown)
 
 
+def summary(result: list[dict]) -> str:
+    """Return a Markdown table of jaxstruc's rows beside DebyeCalculator's times."""
+    lines = ["| grid | atoms | what | jaxstruc | error | DebyeCalculator | ratio |", "|---|---|---|---|---|---|---|"]
+    for row in result:
+        if row["engine"] != "jaxstruc" or row["ratio"] is None:
+            continue
+        what = ("G(r)" if row["quantity"] == "gr" else "I(Q)") + (", gradient" if row["gradient"] else "")
+        atoms = row["atoms"] if row["batch"] == 1 else f"{row['batch']} x 80-100"
+        times = f"{1e3 * row['seconds']:.3g} ms | {row['error']:.0e} | {1e3 * row['seconds'] * row['ratio']:.3g} ms"
+        lines.append(f"| {row['grid']} | {atoms} | {what} | {times} | {row['ratio']:.3g} |")
+    return "\n".join(lines)
+
+
 def draw(result: list[dict], path: Path) -> None:
     """Write a picture: seconds against atoms."""
     figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
@@ -372,13 +386,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a part of the cases, under 50 s")
     parser.add_argument("--all-cores", action="store_true", help="do not keep to two cores")
+    parser.add_argument("--summary", action="store_true", help="print the table of the results that are there")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="[experiments/results/benchmark_scattering.json; none with --quick]")
     options = parser.parse_args()
     if options.memory:
         measure_memory(options.memory)
         return
-    budget = 0.2 if options.quick else 2.0
+    if options.summary:
+        print(summary(json.loads((RESULTS / "benchmark_scattering.json").read_text("utf-8"))))
+        return
+    budget = 0.2 if options.quick else 1.0
     cases = [(name, n, 1, "gr", False) for name in GRIDS for n in SIZES]
     cases += [(name, 90, 100, "gr", False) for name in GRIDS]
     if options.quick:

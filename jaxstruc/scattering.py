@@ -56,22 +56,25 @@ class Grid:
 
 
 class Instrument(NamedTuple):
-    """Vibrations and instrument, all differentiable. Defaults leave the curve untouched."""
+    """Vibrations and instrument, all differentiable. Defaults leave the curve untouched.
+
+    None, which stays constant under `jit`, means that there is no such effect, and costs less than its neutral value.
+    """
 
     uiso: Float[Array, "..."] | float = 0.0
     """Isotropic displacement, in Å²: one for all atoms, or one a kind."""
-    delta1: Float[Array, ""] | float = 0.0
+    delta1: Float[Array, ""] | float | None = None
     """Correlated motion that falls with r, in Å."""
-    delta2: Float[Array, ""] | float = 0.0
+    delta2: Float[Array, ""] | float | None = None
     """Correlated motion that falls with r², in Å²."""
     qdamp: Float[Array, ""] | float = 0.0
     """Damping of G(r) by the resolution, in 1/Å."""
-    qbroad: Float[Array, ""] | float = 0.0
+    qbroad: Float[Array, ""] | float | None = None
     """Broadening of peaks by the resolution, in 1/Å."""
     scale: Float[Array, ""] | float = 1.0
     """Factor on G(r)."""
     stretch: Float[Array, ""] | float | None = None
-    """Factor on all distances. None, which stays constant under `jit`, is 1 and costs less."""
+    """Factor on all distances."""
 
 
 class Pairs(NamedTuple):
@@ -194,8 +197,8 @@ def stretched(pairs: Gathered, stretch: Float[Array, ""] | float | None):
     return pairs._replace(distance=pairs.distance * stretch, spread=pairs.spread * stretch**2)  # type: ignore[arg-type]
 
 
-def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0) -> Float[Array, "*channel pair"]:
-    r"""Return the variance of each pair distance, in Å²; for `Spread` of each channel and node.
+def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0) -> Float[Array, "..."]:
+    r"""Return the variance of each pair distance, or of all where it is the same, in Å²; of each channel and node.
 
     $\sigma_{ij}^2 = (U_i + U_j)(1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2)$, at the pair's own
     distance; I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003), doi 10.1103/PhysRevB.67.104301. The bracket is kept
@@ -206,13 +209,19 @@ def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0
     if isinstance(pairs, Spread) and uiso.ndim:
         both = both[:, None]
     r = jnp.maximum(jnp.abs(jnp.asarray(pairs.distance, pairs.weight.dtype)), SHORT)
-    bracket = 1 - instrument.delta1 / r - instrument.delta2 / r**2 + (instrument.qbroad * r) ** 2
+    bracket = jnp.ones((), r.dtype)
+    if instrument.delta1 is not None:
+        bracket = bracket - instrument.delta1 / r
+    if instrument.delta2 is not None:
+        bracket = bracket - instrument.delta2 / r**2
+    if instrument.qbroad is not None:
+        bracket = bracket + (instrument.qbroad * r) ** 2
     return both * jnp.maximum(bracket, floor) + pairs.spread
 
 
 def partial_sums(
     pairs: Gathered,
-    variance: Float[Array, "*channel pair"],
+    variance: Float[Array, "..."],
     amplitudes: Float[Array, "kind q"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
@@ -223,16 +232,19 @@ def partial_sums(
         own = jnp.asarray(table)[pairs.first, pairs.second] == np.arange(len(first))[:, None]
         parts = jax.vmap(lambda mask: debye_sum(pairs._replace(weight=pairs.weight * mask), variance, amplitudes, q))
         return parts(own.astype(pairs.weight.dtype))
-    damping = jnp.exp(-0.5 * variance[..., None] * jnp.asarray(q, variance.dtype) ** 2)
-    waves = damping * _waves(q, pairs.distance, variance.dtype)
-    shape = "cn,nq->cq" if variance.ndim == 1 else "cn,cnq->cq"
-    sums = jnp.einsum(shape, pairs.weight, waves, precision="highest")
+    waves = _waves(q, pairs.distance, pairs.weight.dtype)
+    damping = jnp.exp(-0.5 * variance[..., None] * jnp.asarray(q, pairs.weight.dtype) ** 2)
+    if variance.ndim == 0:  # all pairs alike: the waves stay constants
+        sums = jnp.matmul(pairs.weight, waves, precision="highest") * damping
+    else:
+        shape = "cn,nq->cq" if variance.ndim == 1 else "cn,cnq->cq"
+        sums = jnp.einsum(shape, pairs.weight, damping * waves, precision="highest")
     return sums * amplitudes[first] * amplitudes[second]
 
 
 def debye_sum(
     pairs: Gathered,
-    variance: Float[Array, "*channel pair"],
+    variance: Float[Array, "..."],
     amplitudes: Float[Array, "kind q"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, " q"]:
