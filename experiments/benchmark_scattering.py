@@ -330,10 +330,7 @@ def measure_memory(atoms: int) -> None:
     """Print the seconds and the peak memory in GB of one cluster on the fine grid."""
     sites = [cluster(atoms)]
     call = jaxstruc_engine(sites, Grid(**GRIDS["fine"], longest=diameter(sites)), "gr", False, np.zeros(5001))[0]
-    seconds = median_seconds(call, 1.0)
-    # Not getrusage: its peak is the parent's where that was larger.
-    status = Path("/proc/self/status").read_text() if Path("/proc/self/status").exists() else "VmHWM: nan kB"
-    print(seconds, float(status.split("VmHWM:")[1].split()[0]) / 1e6)
+    print(median_seconds(call, 1.0), rows.peak_gigabytes())
 
 
 def table(result: list[dict]) -> None:

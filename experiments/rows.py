@@ -25,6 +25,15 @@ def environment() -> dict:
     }
 
 
+def peak_gigabytes() -> float:
+    """Return the most memory that this process has had; NaN where the system does not say.
+
+    Not from getrusage, whose peak is the parent's where that was larger.
+    """
+    status = Path("/proc/self/status")
+    return float(status.read_text().split("VmHWM:")[1].split()[0]) / 1e6 if status.exists() else float("nan")
+
+
 def commit() -> str:
     """Return the commit of the code, "+" after it where files differ from it; "" outside a repository."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=9", "--dirty=+", "--exclude=*"]

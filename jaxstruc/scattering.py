@@ -127,7 +127,7 @@ def pairs_of(
     """Return the pairs i < j of positions in Å. Arguments as in `pairs`."""
     first, second = np.triu_indices(positions.shape[0], 1)
     square = jnp.sum((positions[first] - positions[second]) ** 2, axis=-1)
-    distance = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    distance = jnp.where(square == 0, 0.0, jnp.sqrt(jnp.where(square == 0, 1.0, square)))
     return _paired(distance, presence, kinds, first, second)
 
 
@@ -390,16 +390,16 @@ def peaks(
         r: in Å.
         cut: the Gaussians end at this many of their widths.
     """
-    shown = (pairs.distance > 0) & (variance > 0)
-    distance = jnp.where(shown, pairs.distance, 1.0)
-    variance = jnp.where(shown, variance, 1.0)
+    hidden = (pairs.distance <= 0) | (variance <= 0)  # NaN is neither, and stays
+    distance = jnp.where(hidden, 1.0, pairs.distance)
+    variance = jnp.where(hidden, 1.0, variance)
     strength = pairs.weight * amplitudes[pairs.first] * amplitudes[pairs.second]
-    height = jnp.where(shown, strength, 0.0) / (distance * jnp.sqrt(2 * jnp.pi * variance))
+    height = jnp.where(hidden, 0.0, strength) / (distance * jnp.sqrt(2 * jnp.pi * variance))
     height = height / _mean_square(amplitudes[:, None], composition)
 
     def at(r_value):
         place = (r_value - distance) ** 2 / variance
-        return jnp.sum(height * jnp.where(place < cut**2, jnp.exp(-0.5 * place), 0.0))
+        return jnp.sum(height * jnp.where(place > cut**2, 0.0, jnp.exp(-0.5 * place)))
 
     if distance.size * r.size <= CHUNK:
         return jax.vmap(at)(r)

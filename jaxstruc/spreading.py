@@ -75,6 +75,7 @@ def spread(
         nodes: where to.
         channels: their number.
     """
+    distance = jnp.abs(distance)
     cell = jnp.minimum((distance * (1 / nodes.spacing)).astype(jnp.int32), nodes.cells - 1)
     powers = weight[:, None] * _powers(nodes.width, _place(distance, cell, nodes))
     moments = jnp.zeros((channels * nodes.cells, nodes.width), distance.dtype)
@@ -184,7 +185,7 @@ def _apart(one, two):
     """Return the differences and distances of the atoms of two blocks; where they coincide the gradient is 0."""
     difference = one[:, :, None] - two[:, None, :]
     square = jnp.sum(difference**2, axis=0)
-    return difference, jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
+    return difference, jnp.sqrt(jnp.where(square == 0, 1.0, square)) * (square != 0)
 
 
 def _rows(nodes: Nodes, table: bytes, distance, kinds_one, kinds_two):
@@ -192,7 +193,7 @@ def _rows(nodes: Nodes, table: bytes, distance, kinds_one, kinds_two):
     distance = jnp.minimum(distance.ravel(), FAR / 2)
     cell = (distance * (1 / nodes.spacing)).astype(jnp.int32)
     t = jnp.where(cell < nodes.cells, _place(distance, cell, nodes), 0.0)
-    cell = jnp.where(distance < FAR / 2, jnp.minimum(cell, nodes.cells), nodes.cells + 1)
+    cell = jnp.where(distance >= FAR / 2, nodes.cells + 1, jnp.minimum(cell, nodes.cells))
     channels = np.frombuffer(table, np.int32)
     if channels.size == 1:
         return cell, t

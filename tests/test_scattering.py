@@ -361,3 +361,18 @@ def test_grids_include_both_ends():
     assert GRID.q[0] == 0.5 and GRID.q[-1] == pytest.approx(15.0)
     assert len(Grid().r) == 301 and Grid().r[-1] == pytest.approx(30.0)
     assert Grid(qmin=0.0, qmax=1.0, qstep=0.35).q[-1] == pytest.approx(0.7)
+
+
+def test_a_distance_that_is_no_number_is_not_cleaned_away(fcc19):
+    pairs, composition = of(fcc19)
+    broken = pairs._replace(distance=pairs.distance.at[3].set(jnp.nan))
+    variance = scattering.pair_variance(broken, Instrument(0.01, delta2=1.0))
+    assert np.isnan(scattering.peaks(broken, variance, jnp.ones(1), composition, jnp.asarray(GRID.r))).all()
+    assert np.isnan(scattering.debye_sum(broken, variance, jnp.ones((1, 3)), jnp.ones(3))).all()
+    spread = scattering.spread(broken, scattering.Nodes(9.0, 20.0))
+    assert np.isnan(spread.weight).any()
+    shifted = jnp.asarray(fcc19).at[3].set(jnp.nan)
+    blocks = scattering.spread_positions(
+        shifted, np.ones(19, bool), np.zeros(19, int), scattering.Nodes(9.0, 20.0), count=1
+    )
+    assert np.isnan(blocks.weight).any()
