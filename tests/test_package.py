@@ -9,8 +9,8 @@ from jaxstruc import files, settings
 
 ORDER = (
     "settings files progress structure form_factors spreading scattering simulation clusters representation dataset "
-    "model trilateration metrics training trained evaluation measured refinement solve report simulated pipeline cli "
-    "__main__"
+    "model stress trilateration metrics training trained evaluation measured refinement solve report simulated "
+    "pipeline cli __main__"
 ).split()
 """Modules in reading order; each imports only those before it."""
 
