@@ -38,7 +38,7 @@ class Scatterers(NamedTuple):
     coefficients: Float[np.ndarray, "kind 11"]
     """Form factor of each kind, for `form_factors.xray`; a neutron length is its constant."""
     names: list[str]
-    """Element or ion of each kind."""
+    """Element of each kind."""
 
     @property
     def composition(self) -> Float[np.ndarray, " kind"]:
@@ -66,6 +66,8 @@ def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple
         absent = [charged[element] for element in charged if element not in elements]
         if absent:
             raise ValueError(f"Expected ions of the cluster's elements ({', '.join(elements)}), got {absent[0]!r}.")
+        if len(charged) < len(ions):
+            raise ValueError(f"Expected one ion an element, got {', '.join(ions)}.")
         coefficients = form_factors.coefficients([charged.get(element, element) for element in elements])
     return Scatterers(np.array([elements.index(symbol) for symbol in symbols]), coefficients, elements)
 
@@ -159,6 +161,9 @@ def pdf(
     composition = jnp.asarray(composition, dtype)
     f = scattering.reduced_structure_function(gathered, instrument, amplitudes, composition, q, floor=floor)
     curve = jnp.matmul(jnp.asarray(to_r, dtype), f, precision="highest")
+    if isinstance(gathered, Pairs) and grid.longest is not None:  # of nodes, `spreading` has seen to it
+        too_long = jnp.any((gathered.distance > grid.longest) & (gathered.weight != 0))
+        curve = jnp.where(too_long, jnp.nan, curve)
     return scattering.envelope(instrument, jnp.asarray(grid.r, dtype)) * curve
 
 

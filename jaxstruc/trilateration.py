@@ -2,8 +2,8 @@ r"""Pair and satellite distances to coordinates: one problem for all atoms, batc
 
 KDD 2020 section 4.2 places one atom after another. Here all atoms move together, from a closed-form start, to the
 minimum of the weighted `stress`. Gauss-Newton steps come first, each solved roughly by conjugate gradients; L-BFGS
-takes over what they leave, which is little: at 11 satellites, batch 256 and 2 cores this is about ten times faster than
-L-BFGS from the closed-form start, at the same errors.
+takes over what they leave, which is little: at 11 satellites, batch 256 and 2 cores this is about eight times faster
+than L-BFGS from the closed-form start, at the same errors.
 """
 
 from functools import partial

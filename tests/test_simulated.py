@@ -88,6 +88,7 @@ def test_a_periodic_file_is_a_cluster_only_where_asked(tmp_path, capsys):
         (["--rstep", 1e-6], "at most 1000000 points"),
         (["--ions", "Pt2+"], "ions of the cluster's elements (Au), got 'Pt2+'"),
         (["--ions", "Au9+"], "got 'Au9+'"),
+        (["--ions", "Au1+", "Au3+"], "one ion an element, got Au1+, Au3+"),
         (["--ions", "Au1+", "--probe", "neutron"], "got neutron"),
         (["--uiso", 0.1, "--biso", 3], "--uiso or --biso, got both"),
         (["none.xyz", "-o", "x"], "none.xyz, which does not exist"),

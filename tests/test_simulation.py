@@ -130,6 +130,18 @@ def test_the_way_is_chosen_by_size():
         simulation.nodes(without)
 
 
+def test_a_pair_longer_than_the_grid_says_gives_nan_by_either_route():
+    """The few Chebyshev points would give a wrong curve, and no flag, also where pairs are summed exactly."""
+    for atoms in (4, 60):
+        x = np.random.default_rng(0).normal(size=(atoms, 3)).astype(np.float32)
+        for far, wrong in ((0.0, False), (18.0, True)):
+            moved = jnp.asarray(x).at[0, 0].add(far)
+            gathered = simulation.gather(moved, np.ones(atoms, bool), FINE)
+            assert isinstance(gathered, Spread) == (atoms == 60)
+            curve = simulation.pdf(gathered, form_factors.UNIT, np.array([float(atoms)]), INSTRUMENT, FINE)
+            assert np.isnan(curve).all() == wrong and np.isfinite(curve).all() != wrong
+
+
 def test_distances_and_positions_give_one_curve(alloy, x64):
     positions, scatterers = alloy
     apart = jnp.asarray(np.linalg.norm(positions[:, None] - positions[None], axis=-1))
