@@ -1,6 +1,5 @@
 """The command line: `jaxstruc simulate`, `generate`, `train`, `solve`. A thin door with heavy imports inside."""
 
-import dataclasses
 import sys
 import traceback
 from typing import Annotated
@@ -87,14 +86,7 @@ def generate(config: settings.Generate) -> int:
 
 
 def train(config: settings.Train) -> int:
-    """Train the network, once a seed, and write weights and card."""
-    runs = [dataclasses.replace(config, seed=seed, seeds=(), out=config.out / f"seed-{seed}") for seed in config.seeds]
-    for run in runs or [config]:
-        _train(run)
-    return 0
-
-
-def _train(config: settings.Train) -> None:
+    """Train the network, all seeds together, and write weights and cards."""
     from jaxstruc import dataset, progress, trained, training
 
     if config.data is None:
@@ -102,17 +94,23 @@ def _train(config: settings.Train) -> None:
             data = dataset.generate(config.preset, seed=config.seed, draws=config.draws, progress=advance)
     else:
         data = dataset.read(config.data)
-    parts = dataset.split(data, by=config.split, seed=config.seed)
+    seeds = training.seeds(config)
+    splits = [dataset.split(data, by=config.split, seed=seed) for seed in seeds]
     with progress.bar("Training") as advance:
 
         def report(epoch, metrics):
-            text = "  ".join(f"{name} {metrics[f'validation_{name}']:.4f}" for name in ("loss", "pair", "kl"))
-            advance(epoch, config.epochs, text)
+            shown = [name for name in ("loss", "pair", "kl", "pdf") if f"validation_{name}" in metrics]
+            advance(epoch, config.epochs, "  ".join(f"{name} {metrics[f'validation_{name}']:.4f}" for name in shown))
 
-        params, end = training.fit(data, parts, config, report=report)
-    weights = config.out / "weights.safetensors"
-    trained.save(weights, params, trained.card(data, parts, config, end))
-    print(f"{weights}: validation loss {end.best:.4f} after {end.best_epoch} of {end.epoch} epochs.")
+        params, end = training.fit(data, splits, config, report=report)
+    for at, seed in enumerate(seeds):
+        folder = config.out / f"seed-{seed}" if config.seeds else config.out
+        trained.save(folder / "weights.safetensors", params[at], trained.card(data, splits[at], config, end, at=at))
+        print(
+            f"{folder / 'weights.safetensors'}: validation loss {end.best[at]:.4f} "
+            f"after {end.best_epoch[at]} of {end.epoch} epochs."
+        )
+    return 0
 
 
 def solve(config: settings.Solve) -> int:

@@ -119,7 +119,7 @@ class Train:
     seed: int = 0
     """Seed of the data, the split, the parameters, the batches and the latent draws."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(help_behavior_hint="")] = ()
-    """Several seeds in place of one: a run each, in OUT/seed-N."""
+    """Several seeds of all these but the data, trained together; weights go to OUT/seed-N."""
     latent: int = 2
     """Latent dimension H."""
     model: Literal["cvae", "dae"] = "cvae"

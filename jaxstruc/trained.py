@@ -45,11 +45,19 @@ def load(path: Path) -> tuple[Any, dict]:
     return flax.traverse_util.unflatten_dict(flat, sep="/"), card
 
 
-def card(data: Dataset, parts: Split, config: settings.Train, progress: Progress) -> dict:
-    """Return what a reader, and `solve`, must know of trained weights: their making and the limits of their data."""
+def card(data: Dataset, parts: Split, config: settings.Train, progress: Progress, *, at: int = 0) -> dict:
+    """Return what a reader, and `solve`, must know of trained weights: their making and the limits of their data.
+
+    Args:
+        data: what they were trained on.
+        parts: of it.
+        config: of the training.
+        progress: where it ended.
+        at: which of its seeds.
+    """
     diameters = np.array([clusters.pair_distances(shape.positions).max() for shape in data.shapes])
     return {
-        "name": f"{data.preset}-H{config.latent}-seed{config.seed}",
+        "name": f"{data.preset}-H{config.latent}-seed{training.seeds(config)[at]}",
         "command": command(config),
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
         "config": training.recorded(config),
@@ -67,8 +75,8 @@ def card(data: Dataset, parts: Split, config: settings.Train, progress: Progress
         },
         "fit": {
             "epochs": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "validation_loss": progress.best,
+            "best_epoch": int(progress.best_epoch[at]),
+            "validation_loss": float(progress.best[at]),
         },
     }
 
@@ -81,7 +89,8 @@ def command(config: settings.Train) -> str:
         if field.default is MISSING or value == field.default:
             continue
         name = "--" + field.name.replace("_", "-")
-        words.append(name if value is True else f"{name} {value}")
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        words.append(name if value is True else f"{name} {text}")
     return " ".join([*words, f"-o {config.out}"])
 
 

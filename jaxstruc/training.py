@@ -1,7 +1,7 @@
 """The loss, the step, the fit and its checkpoints."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -47,12 +47,13 @@ class Batch(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where the fit stands; resumed with the state."""
+    """Where the fits stand; resumed with the state."""
 
-    epoch: int = 0
-    best: float = float("inf")
-    """Least validation loss."""
-    best_epoch: int = 0
+    epoch: int
+    best: np.ndarray
+    """[seed] Least validation loss."""
+    best_epoch: np.ndarray
+    """[seed]"""
 
 
 def loss(
@@ -163,35 +164,38 @@ def scheduled(config: settings.Train, epoch: int) -> Weights:
 def train_step(
     state: State, batch: Batch, key: Array, weights: Weights, *, network: CVAE, config: settings.Train, optimise
 ) -> tuple[State, dict[str, Array]]:
-    """Return the state after one step and the loss's parts, with the gradient's norm."""
-    gradient_of = jax.grad(partial(loss, network=network, config=config, **weights._asdict()), has_aux=True)
-    gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
-    updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
-    params = optax.apply_updates(state.params, updates)
-    parts["gradient"] = optax.tree.norm(gradient)
-    return State(params, optimiser_state, state.step + 1), parts
+    """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds."""
+
+    def step(state, batch, key):
+        gradient_of = jax.grad(partial(loss, network=network, config=config, **weights._asdict()), has_aux=True)
+        gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
+        updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
+        parts["gradient"] = optax.tree.norm(gradient)
+        return State(optax.apply_updates(state.params, updates), optimiser_state, state.step + 1), parts
+
+    return jax.vmap(step)(state, batch, key)
 
 
 def fit(
     data: Dataset,
-    parts: Split,
+    splits: Sequence[Split],
     config: settings.Train,
     *,
     report: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
-) -> tuple[Any, Progress]:
-    """Return the parameters with the least validation loss, and where the fit ended.
+) -> tuple[list[Any], Progress]:
+    """Return each seed's parameters with the least validation loss, and where the fits ended.
 
-    After each epoch a checkpoint of the last state and the best parameters replaces the one before in
-    `config.out/checkpoints`. A fit found there goes on where it stopped, to the same parameters as an unbroken one.
-    Metrics are in `config.out/metrics.jsonl`, a line an epoch. Each batch is shared out over all devices, where their
-    number divides it.
+    All seeds are trained together, as one more axis of every array. After each epoch a checkpoint of the last states
+    and the best parameters replaces the one before in `config.out/checkpoints`. A fit found there goes on where it
+    stopped, to the same parameters as an unbroken one. Metrics are in `config.out/metrics.jsonl`, a line an epoch and
+    seed. Each batch is shared out over all devices, where their number divides it.
 
     Args:
         data: the data set.
-        parts: indices to train on and to validate with.
-        config: settings; the seed is among them.
-        report: called after each epoch with its number and metrics.
+        splits: for each of `seeds(config)`, indices to train on and to validate with.
+        config: settings; the seeds are among them.
+        report: called after each epoch with its number and metrics, means over the seeds.
         stop_after: epochs after which to return early, as an interruption would.
 
     Raises:
@@ -200,55 +204,63 @@ def fit(
     """
     network = CVAE(sizes(config))
     gather = _gatherer(data, network.sizes)
-    steps = len(parts.train) // config.batch
+    fewest = min(len(parts.train) for parts in splits)
+    steps = fewest // config.batch
     if steps == 0:
-        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {len(parts.train)}; lower --batch.")
+        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {fewest}; lower --batch.")
     _claim(config)
     optimise = optimiser(config, steps)
-    key_init, key_steps, key_check = jax.random.split(jax.random.key(config.seed), 3)
-    params = network.init(key_init, *gather(parts.train[:1])[:2], key_init)
-    state, best, progress = (
-        State(params, optimise.init(params), jnp.zeros((), jnp.int32)),
-        _copy(params),
-        Progress(),
-    )
+    keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in seeds(config)])
+    example = gather(splits[0].train[:1])
+    params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys[:, 0])
+    state = State(params, jax.vmap(optimise.init)(params), jnp.zeros(len(splits), jnp.int32))
+    progress = Progress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
     with _checkpoints(config.out) as checkpoints:
-        state, best, progress = _restore(checkpoints, state, best, progress)
+        state, best, progress = _restore(checkpoints, state, _copy(params), progress)
         state = jax.device_put(state, _shardings()[0])
-        _cut_metrics(config.out, progress.epoch)
-        for epoch in range(progress.epoch + 1, config.epochs + 1):
-            weights = scheduled(config, epoch)
-            order = np.random.default_rng([config.seed, epoch]).permutation(parts.train)
+        _cut_metrics(config.out, progress.epoch * len(splits))
+        while progress.epoch < config.epochs and _running(progress, config).any() and progress.epoch != stop_after:
+            epoch, weights = progress.epoch + 1, scheduled(config, progress.epoch + 1)
             logged = []
-            for rows in order[: steps * config.batch].reshape(steps, config.batch):
+            for rows in _batches(splits, config, epoch, steps):
                 state, metrics = train_step(
-                    state, gather(rows), key_steps, weights, network=network, config=config, optimise=optimise
+                    state, gather(rows), keys[:, 1], weights, network=network, config=config, optimise=optimise
                 )
                 logged.append(metrics)
-            metrics = {name: float(np.mean([one[name] for one in logged])) for name in logged[0]}
-            checked = validate(state.params, gather, parts.validation, key_check, network=network, config=config)
+            metrics = {name: np.mean([one[name] for one in logged], axis=0) for name in logged[0]}
+            checked = validate(state.params, gather, splits, keys[:, 2], network=network, config=config)
             metrics |= {f"validation_{name}": value for name, value in checked.items()}
-            _refuse_nan(metrics, epoch)
-            progress = progress._replace(epoch=epoch)
-            if metrics["validation_loss"] < progress.best:
-                progress, best = Progress(epoch, metrics["validation_loss"], epoch), _copy(state.params)
-            _log(config.out, epoch, metrics)
+            _refuse_nan(metrics, epoch, config)
+            better = _running(progress, config) & (metrics["validation_loss"] < progress.best)
+            best = _chosen(better, state.params, best)
+            progress = Progress(
+                epoch,
+                np.where(better, metrics["validation_loss"], progress.best),
+                np.where(better, epoch, progress.best_epoch),
+            )
+            _log(config, epoch, metrics)
             _save(checkpoints, state, best, progress)
             if report:
-                report(epoch, metrics)
-            if epoch - progress.best_epoch >= config.patience or epoch == stop_after:
-                break
-    return jax.device_get(best), progress
+                report(epoch, {name: float(np.mean(values)) for name, values in metrics.items()})
+    best = jax.device_get(best)
+    return [jax.tree.map(lambda leaf, at=at: leaf[at], best) for at in range(len(splits))], progress
 
 
 def validate(
-    params, gather: Callable, rows: np.ndarray, key: Array, *, network: CVAE, config: settings.Train
-) -> dict[str, float]:
-    """Return the mean loss parts over PDFs, with full beta and the same latent draws each time."""
-    size = min(len(rows), 500)
-    batches = rows[: len(rows) // size * size].reshape(-1, size)
-    each = [_evaluate(params, gather(batch), key, network=network, config=config) for batch in batches]
-    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    params, gather: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: settings.Train
+) -> dict[str, np.ndarray]:
+    """Return the mean loss parts over PDFs [seed], with full beta and the same latent draws each time."""
+    count = min(len(parts.validation) for parts in splits)
+    size = min(count, 500)
+    rows = np.stack([parts.validation[: count // size * size] for parts in splits])
+    batches = rows.reshape(len(splits), -1, size).swapaxes(0, 1)
+    each = [_evaluate(params, gather(batch), keys, network=network, config=config) for batch in batches]
+    return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+
+
+def seeds(config: settings.Train) -> tuple[int, ...]:
+    """Return the seeds that are trained together."""
+    return config.seeds or (config.seed,)
 
 
 def sizes(config: settings.Train) -> settings.Model:
@@ -258,12 +270,34 @@ def sizes(config: settings.Train) -> settings.Model:
 
 def recorded(config: settings.Train) -> dict[str, Any]:
     """Return the settings that make a training what it is: all but paths."""
-    return {name: value for name, value in asdict(config).items() if name not in ("out", "data", "seeds")}
+    kept = {name: value for name, value in asdict(config).items() if name not in ("out", "data")}
+    return kept | {"seeds": list(config.seeds)}
 
 
 @partial(jax.jit, static_argnames=("network", "config"))
-def _evaluate(params, batch, key, *, network, config):
-    return loss(params, batch, key, network=network, config=config, beta=config.beta, pdf=config.pdf)[1]
+def _evaluate(params, batch, keys, *, network, config):
+    parts = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
+    return jax.vmap(parts)(params, batch, keys)[1]
+
+
+def _batches(splits: Sequence[Split], config: settings.Train, epoch: int, steps: int) -> np.ndarray:
+    """Return the rows of an epoch's batches [step, seed, row], shuffled anew for each seed and epoch."""
+    shuffled = [
+        np.random.default_rng([seed, epoch]).permutation(parts.train)[: steps * config.batch]
+        for seed, parts in zip(seeds(config), splits, strict=True)
+    ]
+    return np.stack(shuffled).reshape(len(splits), steps, config.batch).swapaxes(0, 1)
+
+
+def _running(progress: Progress, config: settings.Train) -> np.ndarray:
+    """Return which seeds have improved within the patience; the others keep what they have."""
+    return progress.epoch - progress.best_epoch < config.patience
+
+
+@jax.jit
+def _chosen(better, new, old):
+    """Return the new parameters of the seeds that got better, the old ones of the others."""
+    return jax.tree.map(lambda a, b: jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
 
 
 def _gatherer(data: Dataset, model_sizes: settings.Model) -> Callable[[np.ndarray], Batch]:
@@ -281,16 +315,16 @@ def _gatherer(data: Dataset, model_sizes: settings.Model) -> Callable[[np.ndarra
         return Batch(features._replace(radius=features.radius * bond), pdf, conditions)
 
     def place(rows):
-        even = len(rows) % shared_out.num_devices == 0
+        even = rows.ndim == 2 and rows.shape[-1] % shared_out.num_devices == 0
         return gather(held, jax.device_put(jnp.asarray(rows), shared_out if even else everywhere))
 
     return place
 
 
 def _shardings() -> tuple[NamedSharding, NamedSharding]:
-    """Return how arrays lie on all devices: whole on each, and shared out by rows, so that all work on a batch."""
+    """Return how arrays lie on all devices: whole on each, and [seed, row, ...] shared out by rows."""
     mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
-    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("rows"))
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "rows"))
 
 
 def _pair_mask(present):
@@ -302,13 +336,14 @@ def _masked_error(predicted, target, mask):
     return jnp.sum(mask * (predicted - target) ** 2) / jnp.maximum(jnp.sum(mask), 1)
 
 
-def _refuse_nan(metrics: dict[str, float], epoch: int) -> None:
-    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
-    if bad:
-        raise FloatingPointError(
-            f"Expected finite losses, got {bad[0]} = {metrics[bad[0]]} in epoch {epoch}; "
-            f"the checkpoint of epoch {epoch - 1} is kept: lower --rate and start in another folder."
-        )
+def _refuse_nan(metrics: dict[str, np.ndarray], epoch: int, config: settings.Train) -> None:
+    for name, values in metrics.items():
+        for seed, value in zip(seeds(config), values, strict=True):
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"Expected finite losses, got {name} = {value} in epoch {epoch} of seed {seed}; "
+                    f"the checkpoint of epoch {epoch - 1} is kept: lower --rate and start in another folder."
+                )
 
 
 def _claim(config: settings.Train) -> None:
@@ -331,7 +366,7 @@ def _checkpoints(folder: Path) -> ocp.CheckpointManager:
 
 
 def _save(checkpoints, state: State, best, progress: Progress) -> None:
-    kept = {"state": state, "best": best, "progress": jax.tree.map(np.asarray, progress)}
+    kept = {"state": state, "best": best, "progress": progress._replace(epoch=np.asarray(progress.epoch))}
     checkpoints.save(progress.epoch, args=ocp.args.StandardSave(kept))
 
 
@@ -339,10 +374,10 @@ def _restore(checkpoints, state: State, best, progress: Progress) -> tuple[State
     """Return the last checkpoint, or what was given where there is none."""
     if checkpoints.latest_step() is None:
         return state, best, progress
-    like = {"state": state, "best": best, "progress": jax.tree.map(np.asarray, progress)}
+    like = {"state": state, "best": best, "progress": progress._replace(epoch=np.asarray(progress.epoch))}
     kept = checkpoints.restore(checkpoints.latest_step(), args=ocp.args.StandardRestore(like))
     epoch, least, best_epoch = kept["progress"]
-    return kept["state"], kept["best"], Progress(int(epoch), float(least), int(best_epoch))
+    return kept["state"], kept["best"], Progress(int(epoch), np.asarray(least), np.asarray(best_epoch))
 
 
 def _copy(params):
@@ -350,13 +385,15 @@ def _copy(params):
     return jax.tree.map(jnp.copy, params)
 
 
-def _log(folder: Path, epoch: int, metrics: dict[str, float]) -> None:
-    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"epoch": epoch, **metrics}) + "\n")
+def _log(config: settings.Train, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    with (config.out / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        for at, seed in enumerate(seeds(config)):
+            values = {name: float(column[at]) for name, column in metrics.items()}
+            file.write(json.dumps({"epoch": epoch, "seed": seed, **values}) + "\n")
 
 
-def _cut_metrics(folder: Path, epochs: int) -> None:
+def _cut_metrics(folder: Path, lines: int) -> None:
     """Drop lines of epochs after the checkpoint: they run again."""
     path = folder / "metrics.jsonl"
     if path.exists():
-        files.write_text(path, "".join(path.read_text("utf-8").splitlines(keepends=True)[:epochs]))
+        files.write_text(path, "".join(path.read_text("utf-8").splitlines(keepends=True)[:lines]))

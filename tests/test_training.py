@@ -36,10 +36,15 @@ def config(folder, **changes):
     return settings.Train(out=folder, batch=16, rate=3e-4, warmup=2, **{"epochs": 4, **changes})
 
 
+def stacked(params):
+    return jax.tree.map(lambda leaf: leaf[None], params)
+
+
 @pytest.fixture(scope="module")
 def unbroken(data, parts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
-    return *training.fit(data, parts, config(folder)), folder
+    (params,), progress = training.fit(data, [parts], config(folder))
+    return params, progress, folder
 
 
 def test_the_validation_loss_falls(unbroken):
@@ -52,36 +57,51 @@ def test_the_validation_loss_falls(unbroken):
 
 def test_resuming_gives_the_parameters_of_an_unbroken_run(unbroken, data, parts, tmp_path):
     params, progress, folder = unbroken
-    training.fit(data, parts, config(tmp_path), stop_after=2)
-    resumed, end = training.fit(data, parts, config(tmp_path))
+    training.fit(data, [parts], config(tmp_path), stop_after=2)
+    (resumed,), end = training.fit(data, [parts], config(tmp_path))
     jax.tree.map(np.testing.assert_array_equal, resumed, params)
-    assert end == progress
+    jax.tree.map(np.testing.assert_array_equal, end, progress)
     assert (tmp_path / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
+
+
+def test_seeds_trained_together_are_those_trained_alone(unbroken, data, tmp_path):
+    _, _, folder = unbroken
+    several = config(tmp_path, seeds=(3, 0), epochs=2)
+    params, progress = training.fit(data, [dataset.split(data, by="random", seed=seed) for seed in (3, 0)], several)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["seed"]) for line in lines] == [(1, 3), (1, 0), (2, 3), (2, 0)]
+    alone = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for name in ("loss", "validation_loss", "gradient"):
+        np.testing.assert_allclose([line[name] for line in lines[1::2]], [line[name] for line in alone[:2]], rtol=1e-4)
+        assert lines[0][name] != lines[1][name]
+    assert len(params) == 2 and list(progress.best_epoch) == [2, 2]
+    card = trained.card(data, dataset.split(data, by="random", seed=3), several, progress, at=0)
+    assert card["name"] == "real-H2-seed3" and "--seeds 3 0" in card["command"]
 
 
 def test_a_run_with_other_settings_is_not_overwritten(unbroken, data, parts):
     _, _, folder = unbroken
     with pytest.raises(ValueError, match=r"to have rate 0\.1, got 0\.0003"):
-        training.fit(data, parts, replace(config(folder), rate=0.1))
+        training.fit(data, [parts], replace(config(folder), rate=0.1))
 
 
 def test_epochs_without_improvement_end_the_training_and_keep_the_best(data, parts, tmp_path):
     """Far too high a rate: the loss rises after some epochs, and the best parameters outlive the steps after them."""
     settings_ = settings.Train(out=tmp_path, batch=16, rate=0.02, warmup=0, epochs=30, patience=2)
-    params, progress = training.fit(data, parts, settings_)
-    assert progress.epoch == progress.best_epoch + 2 < 30
+    (params,), progress = training.fit(data, [parts], settings_)
+    assert progress.epoch == progress.best_epoch[0] + 2 < 30
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     network = CVAE(training.sizes(settings_))
     key = jax.random.split(jax.random.key(0), 3)[2]
     gather = training._gatherer(data, network.sizes)
-    again = training.validate(params, gather, parts.validation, key, network=network, config=settings_)
-    assert again["loss"] == pytest.approx(lines[progress.best_epoch - 1]["validation_loss"], rel=1e-5)
+    again = training.validate(stacked(params), gather, [parts], key[None], network=network, config=settings_)
+    assert again["loss"][0] == pytest.approx(lines[progress.best_epoch[0] - 1]["validation_loss"], rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(data, parts, tmp_path):
     broken = data._replace(pdf=np.where(np.arange(len(data.pdf))[:, None] == parts.train[0], np.nan, data.pdf))
     with pytest.raises(FloatingPointError, match=r"Expected finite losses, got .* in epoch 1"):
-        training.fit(broken, parts, config(tmp_path))
+        training.fit(broken, [parts], config(tmp_path))
 
 
 @pytest.mark.parametrize("through", ["distances", "coordinates"])
@@ -166,7 +186,7 @@ def test_four_devices_train_as_one(tmp_path):
         "data = dataset.generate('kdd', seed=0); parts = dataset.split(data, by='random', seed=0)\n"
         "parts = parts._replace(train=parts.train[:32], validation=parts.validation[:16])\n"
         "config = settings.Train(out=Path(sys.argv[2]), preset='kdd', batch=16, epochs=2, rate=1e-3)\n"
-        "training.fit(data, parts, config)\n"
+        "training.fit(data, [parts], config)\n"
     )
     losses = []
     for devices in (1, 4):
