@@ -61,11 +61,28 @@ def fcc_shapes(*, min_atoms: int = 13, max_atoms: int = 100) -> list[Cluster]:
     Polyhedra cut by (100), (110) and (111) planes at all distances from each of `CENTRES`, spheres about them, and each
     of these with one of its least-coordinated atoms missing. Only connected ones.
     """
-    lattice = _fcc_lattice(7)
+    lattice = fcc_lattice(7)
     found = [cluster for name, centre in CENTRES.items() for cluster in _cuts(lattice, name, np.array(centre))]
     whole = [cluster for cluster in found if min_atoms <= len(cluster.positions) <= max_atoms]
     dented = [_with_vacancy(cluster) for cluster in distinct(whole) if len(cluster.positions) > min_atoms]
     return [cluster for cluster in distinct(whole + dented) if connected(cluster.positions)]
+
+
+def fcc_lattice(reach: int) -> np.ndarray:
+    """Return the fcc lattice points of a cube, in half lattice constants: integers with an even sum."""
+    steps = np.arange(-reach, reach + 1)
+    points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    return points[points.sum(axis=1) % 2 == 0]
+
+
+def depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far out points [point, 3] from a centre lie along the nearest (100), (110) and (111) directions."""
+    largest = np.sort(np.abs(offsets), axis=1)[:, ::-1]
+    return {
+        "(100)": largest[:, 0],
+        "(110)": largest[:, :2].sum(axis=1) / math.sqrt(2),
+        "(111)": largest.sum(axis=1) / math.sqrt(3),
+    }
 
 
 def connected(positions: np.ndarray, *, bond: float = 1.0) -> bool:
@@ -74,26 +91,14 @@ def connected(positions: np.ndarray, *, bond: float = 1.0) -> bool:
     return connected_components(near, directed=False)[0] == 1
 
 
-def _fcc_lattice(reach: int) -> np.ndarray:
-    """Return the fcc lattice points of a cube, in half lattice constants: integers with an even sum."""
-    steps = np.arange(-reach, reach + 1)
-    points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    return points[points.sum(axis=1) % 2 == 0]
-
-
 def _cuts(lattice: np.ndarray, name: str, centre: np.ndarray) -> list[Cluster]:
     """Return the clusters cut from the lattice by planes, and by spheres, about a centre; each set of atoms once."""
-    largest = np.sort(np.abs(lattice - centre), axis=1)[:, ::-1]
-    depths = {
-        "(100)": largest[:, 0],
-        "(110)": largest[:, :2].sum(axis=1) / math.sqrt(2),
-        "(111)": largest.sum(axis=1) / math.sqrt(3),
-    }
-    levels = [[level for level in np.unique(np.round(depth, 6)) if level < 5.5] for depth in depths.values()]
+    outward = depths(lattice - centre)
+    levels = [[level for level in np.unique(np.round(depth, 6)) if level < 5.5] for depth in outward.values()]
     sets: dict[bytes, str] = {}
     for cut in itertools.product(*levels):
-        kept = np.all([depth <= level + 1e-5 for depth, level in zip(depths.values(), cut, strict=True)], axis=0)
-        planes = " ".join(f"{plane} {level:.2f}" for plane, level in zip(depths, cut, strict=True))
+        kept = np.all([depth <= level + 1e-5 for depth, level in zip(outward.values(), cut, strict=True)], axis=0)
+        planes = " ".join(f"{plane} {level:.2f}" for plane, level in zip(outward, cut, strict=True))
         sets.setdefault(kept.tobytes(), f"planes {planes} about {name}")
     radius = np.linalg.norm(lattice - centre, axis=1)
     for level in np.unique(np.round(radius[radius < 6], 6)):

@@ -92,7 +92,8 @@ class Encoder(nn.Module):
         condition = pdf[..., None, :]
         for width, stride in ((48, 4), (24, 5), (12, -(-atoms // 20))):
             condition = GatedTranspose(width, stride)(condition)
-        nodes = [presence, features.pair, features.satellite, condition[..., :atoms, :]]
+        size = (jnp.log(features.radius) - LOG_RADIUS)[..., None, None] * presence
+        nodes = [presence, size, features.pair, features.satellite, condition[..., :atoms, :]]
         hidden = jnp.concatenate(nodes, axis=-1)
         for width in (384, 256, 128):
             hidden = nn.relu(nn.Dense(width)(hidden))

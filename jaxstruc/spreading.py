@@ -84,6 +84,37 @@ def spread(
     return _weights(jnp.where(too_long, jnp.nan, moments), nodes, channels)
 
 
+def spread_rows(
+    distance: Float[Array, " pair"], rows: Float[Array, "pair column"], nodes: Nodes
+) -> Float[Array, "node column"]:
+    """Return what `spread` does for several weights of each pair at once.
+
+    Args:
+        distance: of each pair, in Å; none longer than the nodes reach.
+        rows: each pair's weights.
+        nodes: where to.
+    """
+    cell, windows = _windows(distance, nodes)
+    result = jnp.zeros((nodes.cells + nodes.width - 1, rows.shape[1]), distance.dtype)
+    places = cell[:, None] + np.arange(nodes.width)
+    return result.at[places].add(windows[:, :, None] * rows[:, None, :], mode="promise_in_bounds")
+
+
+def interpolate(
+    values: Float[Array, "node column"], at: Float[Array, " point"], nodes: Nodes
+) -> Float[Array, "point column"]:
+    """Return functions known at the nodes at other places: the transpose of `spread_rows`.
+
+    Args:
+        values: of functions that hold no wave beyond `nodes.qmax`.
+        at: where to, at most `nodes.longest`.
+        nodes: where the values are known.
+    """
+    cell, windows = _windows(at, nodes)
+    rows = values[cell[:, None] + np.arange(nodes.width)]
+    return jnp.einsum("pw,pwc->pc", windows, rows)
+
+
 def spread_positions(
     positions: Float[Array, "atom 3"],
     mask: Bool[Array | np.ndarray, " atom"],
@@ -205,6 +236,14 @@ def _rows(nodes: Nodes, table: bytes, distance, kinds_one, kinds_two):
 def _place(distance, cell, nodes: Nodes):
     """Return t, the place within the cell, from -1 to 1."""
     return (distance - cell * nodes.spacing) * (2 / nodes.spacing) - 1
+
+
+def _windows(distance, nodes: Nodes):
+    """Return each place's cell and its weights of the nodes of its window."""
+    cell = jnp.minimum((distance * (1 / nodes.spacing)).astype(jnp.int32), nodes.cells - 1)
+    coefficients = jnp.asarray(_kernel(nodes.width, nodes.accuracy)[1], distance.dtype)
+    powers = _powers(nodes.width, _place(distance, cell, nodes))
+    return cell, jnp.matmul(powers, coefficients, precision="highest")
 
 
 def _weights(moments, nodes: Nodes, channels: int) -> Float[Array, "channel node"]:

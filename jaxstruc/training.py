@@ -71,7 +71,7 @@ def loss(
     Reconstruction is the mean squared error of the distances between atoms present, and of their satellite distances
     (KDD 2020 eq. 5), in radii; radius that of the log radius; presence a cross entropy; kl in nats, for the DAE the
     squared distance of the latent vectors; pdf the mean squared difference of normalised PDFs, the term that section 6
-    of the paper proposes.
+    of the paper proposes, of the structure that a draw from the prior gives: PDF in, PDF out, as in use.
 
     Args:
         params: of the network.
@@ -83,7 +83,8 @@ def loss(
         pdf: weight of the PDF term at this point of its schedule.
     """
     penalty = model.divergence if network.sizes.stochastic else model.separation
-    answer: Any = network.apply(params, batch.features, dataset.normalised(batch.pdf), key)
+    key_posterior, key_prior = jax.random.split(key)
+    answer: Any = network.apply(params, batch.features, dataset.normalised(batch.pdf), key_posterior)
     decoded, posterior, prior = answer
     present = batch.features.presence.astype(batch.pdf.dtype)
     parts = {
@@ -96,8 +97,10 @@ def loss(
     total = config.reconstruction * (parts["pair"] + parts["satellite"])
     total += config.radius * parts["radius"] + config.presence * parts["presence"] + beta * parts["kl"]
     if config.pdf > 0:
+        z = model.sample(prior, key_prior) if network.sizes.stochastic else prior.mean
+        rebuilt: Any = network.apply(params, z, method=CVAE.decode)
         term = PDF_TERMS[config.pdf_through]
-        parts["pdf"] = jnp.mean(jax.vmap(term)(decoded, batch.pdf, batch.conditions))
+        parts["pdf"] = jnp.mean(jax.vmap(term)(rebuilt, batch.pdf, batch.conditions))
         total += pdf * parts["pdf"]
     return total, {"loss": total, **parts}
 
@@ -366,7 +369,7 @@ def _checkpoints(folder: Path) -> ocp.CheckpointManager:
 
 
 def _save(checkpoints, state: State, best, progress: Progress) -> None:
-    kept = {"state": state, "best": best, "progress": progress._replace(epoch=np.asarray(progress.epoch))}
+    kept = {"state": state, "best": best, "progress": jax.tree.map(np.asarray, progress)}
     checkpoints.save(progress.epoch, args=ocp.args.StandardSave(kept))
 
 
@@ -374,7 +377,7 @@ def _restore(checkpoints, state: State, best, progress: Progress) -> tuple[State
     """Return the last checkpoint, or what was given where there is none."""
     if checkpoints.latest_step() is None:
         return state, best, progress
-    like = {"state": state, "best": best, "progress": progress._replace(epoch=np.asarray(progress.epoch))}
+    like = {"state": state, "best": best, "progress": jax.tree.map(np.asarray, progress)}
     kept = checkpoints.restore(checkpoints.latest_step(), args=ocp.args.StandardRestore(like))
     epoch, least, best_epoch = kept["progress"]
     return kept["state"], kept["best"], Progress(int(epoch), np.asarray(least), np.asarray(best_epoch))

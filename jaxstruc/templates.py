@@ -1,0 +1,158 @@
+r"""Templates: a cluster of one element as what a fit evaluates, tabulated once.
+
+A fit stretches all distances by s and changes their widths, $\sigma^2 = 2U b(d)$ with $b$ of `scattering`. With the
+exponential interpolated between a few distances $d_j$ ("shells"), $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$, the
+Debye sum separates:
+
+$$F(Q) = \frac{1}{Ns} \sum_j e^{-UQ^2 b(s d_j)} H_j(Qs), \qquad H_j(x) = \sum_d \frac{w_d}{d} L_j(d) \sin(xd)$$
+
+The H_j do not depend on what is fitted. They are tabulated over even x, from a histogram of the distances by one matrix
+product for all clusters; a curve is then a few thousand operations, however many atoms. The shells and L_j are an
+empirical interpolation (M. Barrault et al., C. R. Acad. Sci. Paris 339, 667 (2004), doi 10.1016/j.crma.2004.08.006).
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Array, Float
+
+from jaxstruc import spreading
+from jaxstruc.scattering import Instrument
+from jaxstruc.spreading import Nodes
+
+SHELLS = 8
+CLOSEST = 0.95
+"""Distances shorter than this many bonds have the width of that one."""
+FARTHEST = 20.0
+"""In bonds; distances beyond have the width of that one."""
+WIDEST = 0.06 * 30.0**2
+"""Largest U Q² that the interpolation is made for."""
+CORRELATED = 0.85
+"""Largest delta1 and delta2, in bonds and squared bonds."""
+BROADENED = 0.1
+"""Largest qbroad times bond."""
+ACCURACY = 1e-4
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a table covers; clusters and files with one span share a compilation."""
+
+    longest: float
+    """Å. Longer distances are left out."""
+    qmax: float
+    """1/Å. Largest Q times stretch."""
+
+    @property
+    def distances(self) -> Nodes:
+        """Nodes that stand for the distances."""
+        return Nodes(self.longest, self.qmax, ACCURACY)
+
+    @property
+    def waves(self) -> Nodes:
+        """Nodes over x = Q s between which H is interpolated: the same, the other way about."""
+        return Nodes(self.qmax, self.longest, ACCURACY)
+
+
+class Histogram(NamedTuple):
+    """The pair distances of a cluster, gathered in narrow bins. Padding has weight 0."""
+
+    weight: Float[Array, "*batch bin"]
+    """Ordered pairs."""
+    mean: Float[Array, "*batch bin"]
+    """Å"""
+    variance: Float[Array, "*batch bin"]
+    """Å², of the distances in the bin."""
+    atoms: Float[Array, "*batch"]
+    """Number of atoms."""
+
+
+class Template(NamedTuple):
+    """A cluster, as a fit needs it."""
+
+    waves: Float[Array, "*batch node shell"]
+    """H_j at the span's nodes, divided by the number of atoms."""
+
+
+def template(histogram: Histogram, bond: Float[Array, ""] | float, *, span: Span) -> Template:
+    """Return the tables of one cluster.
+
+    Args:
+        histogram: of its distances, in Å. Two distances stand for each bin, which keeps its mean and variance.
+        bond: nearest-neighbour distance, in Å.
+        span: what the tables cover.
+    """
+    width = jnp.sqrt(jnp.maximum(histogram.variance, 0.0))
+    distance = jnp.concatenate([histogram.mean - width, histogram.mean + width])
+    weight = jnp.concatenate([histogram.weight, histogram.weight]) / (2 * histogram.atoms)
+    weight = jnp.where(distance < span.longest, weight, 0.0)
+    distance = jnp.where(weight > 0, distance, bond)
+    shares = (weight / distance)[:, None] * _shares(distance / bond)
+    at_nodes = spreading.spread_rows(distance, shares, span.distances)
+    sines = np.sin(span.waves.distance[:, None] * span.distances.distance)
+    return Template(jnp.matmul(jnp.asarray(sines, at_nodes.dtype), at_nodes, precision="highest"))
+
+
+def reduced_structure_function(
+    template: Template, instrument: Instrument, bond: Float[Array, ""] | float, q: Float[Array, " q"], *, span: Span
+) -> Float[Array, " q"]:
+    """Return F(Q) of one cluster, in 1/Å.
+
+    Args:
+        template: its tables.
+        instrument: stretch, Uiso, delta1, delta2 and qbroad; the rest does not enter F.
+        bond: nearest-neighbour distance of the tables, in Å.
+        q: in 1/Å; times the stretch at most `span.qmax`.
+        span: what the tables cover.
+    """
+    stretch = 1.0 if instrument.stretch is None else instrument.stretch
+    waves = spreading.interpolate(template.waves, q * stretch, span.waves)
+    distance = jnp.asarray(_interpolation()[0], q.dtype) * bond * stretch
+    bracket = jnp.maximum(_bracket(instrument, distance), 0.0)
+    damping = jnp.exp(-instrument.uiso * q[:, None] ** 2 * bracket)
+    return jnp.sum(damping * waves, axis=-1) / stretch
+
+
+def _bracket(instrument: Instrument, distance):
+    bracket = jnp.ones_like(distance)
+    if instrument.delta1 is not None:
+        bracket -= instrument.delta1 / distance
+    if instrument.delta2 is not None:
+        bracket -= instrument.delta2 / distance**2
+    if instrument.qbroad is not None:
+        bracket += (instrument.qbroad * distance) ** 2
+    return bracket
+
+
+def _shares(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"]:
+    """Return L_j at distances in bonds: linear between the points of a fine table."""
+    _, table = _interpolation()
+    place = (1 - CLOSEST / jnp.maximum(distance, CLOSEST)) * ((len(table) - 1) / (1 - CLOSEST / FARTHEST))
+    cell = jnp.minimum(place.astype(jnp.int32), len(table) - 2)
+    part = jnp.minimum(place - cell, 1.0)[:, None]
+    rows = jnp.asarray(table, distance.dtype)
+    return rows[cell] * (1 - part) + rows[cell + 1] * part
+
+
+@functools.lru_cache
+def _interpolation() -> tuple[Float[np.ndarray, " shell"], Float[np.ndarray, "point shell"]]:
+    """Return the shells' distances, in bonds, and L_j at points even in 1/distance.
+
+    The shells are the pivots of the leading singular vectors of many damping curves, drawn at random with a fixed seed.
+    """
+    rng = np.random.default_rng(0)
+    distance = CLOSEST / np.linspace(1, CLOSEST / FARTHEST, 1200)
+    exponent = WIDEST * rng.uniform(0, 1, (3000, 1)) ** 3
+    kind = rng.integers(0, 2, (3000, 1))
+    correlated = rng.uniform(0, CORRELATED, (3000, 1))
+    bracket = 1 - correlated / distance ** (1 + kind)
+    bracket += (rng.uniform(0, BROADENED, (3000, 1)) * distance) ** 2 * rng.integers(0, 2, (3000, 1))
+    _, _, vectors = np.linalg.svd(np.exp(-exponent * bracket), full_matrices=False)
+    basis = vectors[:SHELLS]
+    chosen = np.sort(scipy.linalg.qr(basis, pivoting=True)[2][:SHELLS])
+    return distance[chosen], np.linalg.solve(basis[:, chosen], basis).T
