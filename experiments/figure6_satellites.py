@@ -14,6 +14,7 @@ import itertools
 import time
 from pathlib import Path
 
+import drawing
 import jax
 import jax.numpy as jnp
 import matplotlib.figure
@@ -21,7 +22,7 @@ import numpy as np
 import placing
 import rows
 
-from jaxstruc import files, trilateration
+from jaxstruc import trilateration
 
 NAME = "figure6_satellites"
 RESULTS = Path(__file__).parent / "results"
@@ -70,14 +71,11 @@ def picture(drawn: list[list[tuple[dict, np.ndarray, np.ndarray]]], path: Path) 
     for column, cell in enumerate(drawn):
         for line, (row, true, found) in enumerate(cell):
             axes = figure.add_subplot(len(cell), len(drawn), line * len(drawn) + column + 1)
-            axes.scatter(true[:, 0], true[:, 1], s=40, facecolors="none", edgecolors="0.6", linewidths=0.8)
-            axes.scatter(found[:, 0], found[:, 1], s=6, c=found[:, 2], cmap="viridis")
-            axes.set(aspect="equal", xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), xticks=[], yticks=[])
+            drawing.overlay(axes, true, found)
             axes.set_title(f"{row['atoms']} atoms, {row['satellites']} satellites\nRMSE {row['rmse']:.3f}", fontsize=8)
             if not column:
                 axes.set_ylabel(row["distances"], fontsize=8)
-    with files.replacing(path) as part:
-        figure.savefig(part, dpi=150, format="png")
+    drawing.save(figure, path)
 
 
 def main(arguments=None) -> list[dict]:

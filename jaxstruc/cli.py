@@ -1,4 +1,4 @@
-"""The command line: `jaxstruc simulate`, `generate`, `train`, `solve`. A thin door with heavy imports inside."""
+"""The command line, a thin door with heavy imports inside."""
 
 import sys
 import traceback
@@ -13,6 +13,8 @@ Command = (
     | Annotated[settings.Generate, tyro.conf.subcommand("generate")]
     | Annotated[settings.Train, tyro.conf.subcommand("train")]
     | Annotated[settings.Solve, tyro.conf.subcommand("solve")]
+    | Annotated[settings.Refine, tyro.conf.subcommand("refine")]
+    | Annotated[settings.Mine, tyro.conf.subcommand("mine")]
 )
 
 
@@ -55,6 +57,10 @@ def _run(command) -> int:
         return generate(command)
     if isinstance(command, settings.Train):
         return train(command)
+    if isinstance(command, settings.Refine):
+        return refine(command)
+    if isinstance(command, settings.Mine):
+        return mine(command)
     return solve(command)
 
 
@@ -121,6 +127,34 @@ def solve(config: settings.Solve) -> int:
         outcome = pipeline.solve_files(config, progress=advance, show=report.print_settings)
     for line in ending(outcome, config):
         print(line)
+    return outcome.status
+
+
+def refine(config: settings.Refine) -> int:
+    """Refine clusters against a measured PDF, print the values and write the results."""
+    from jaxstruc import refined, report
+
+    for line in refined.refine_files(config, show=report.print_settings):
+        print(line)
+    return 0
+
+
+def mine(config: settings.Mine) -> int:
+    """Mine measured PDFs and write the results."""
+    from jaxstruc import mined, progress, report
+
+    with progress.bar("Mining") as advance:
+        outcome = mined.mine_files(config, progress=advance, show=report.print_settings)
+    for row in outcome.rows:
+        if row["status"] == "failed":
+            print(f"{row['file']}: failed: {row['message']}")
+            continue
+        remark = f" ({row['message']})" if row["message"] else ""
+        print(
+            f"{row['file']}: {row['family']} {row['label']}, {config.element}{row['n_atoms']}, "
+            f"Rw {float(row['rw']):.3f}, {row['ties']} in the 90 % set{remark}"
+        )
+    print(f"{len(outcome.rows)} files, {outcome.skipped} of them done before; see {config.out / 'summary.csv'}.")
     return outcome.status
 
 

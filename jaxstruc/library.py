@@ -173,7 +173,40 @@ def from_files(paths: Iterable[Path]) -> Library:
         if not inside:
             raise ValueError(f"Expected structure files, got the empty folder {path}; pass a folder with some.")
         found += inside
-    return collect([_from_file(path) for path in found])
+    return collect([families.scaled("user", path.name, read_cluster(path).positions) for path in found])
+
+
+def read_cluster(path: Path) -> ase.Atoms:
+    """Return the cluster of a structure file; a cell is ignored.
+
+    Raises:
+        ValueError: naming the file, where it is missing, ASE cannot read it, or it is no cluster of one element.
+    """
+    if not path.is_file():
+        raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
+    try:
+        atoms = ase.io.read(path)
+    except (
+        ase.io.formats.UnknownFileTypeError,
+        ValueError,
+        LookupError,
+        OSError,
+        AttributeError,
+        StopIteration,
+        AssertionError,
+        TypeError,
+    ) as error:
+        raise ValueError(
+            f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: "
+            f"{error or type(error).__name__}; convert it, or take it out of the library."
+        ) from error
+    if not isinstance(atoms, ase.Atoms) or not 2 <= len(atoms) <= LARGEST or not np.isfinite(atoms.positions).all():
+        raise ValueError(f"Expected 2 to {LARGEST} atoms at finite positions, got others in {path}; correct it.")
+    if len(kinds := sorted(set(atoms.get_chemical_symbols()))) > 1:
+        raise ValueError(f"Expected one element, got {', '.join(kinds)} in {path}; keep the metal's atoms alone.")
+    if pdist(atoms.positions).min() < 0.5:
+        raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {path}; correct it.")
+    return atoms
 
 
 def cluster(library: Library, index: int) -> Cluster:
@@ -295,32 +328,3 @@ def _checked(names: Iterable[str], min_atoms: int, max_atoms: int) -> list[str]:
     if not 2 <= min_atoms <= max_atoms:
         raise ValueError(f"Expected 2 <= least <= most atoms, got {min_atoms} and {max_atoms}; correct the limits.")
     return [name for name in families.FAMILIES if name in asked]
-
-
-def _from_file(path: Path) -> Cluster:
-    """Return the cluster of a structure file."""
-    if not path.is_file():
-        raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
-    try:
-        atoms = ase.io.read(path)
-    except (
-        ase.io.formats.UnknownFileTypeError,
-        ValueError,
-        LookupError,
-        OSError,
-        AttributeError,
-        StopIteration,
-        AssertionError,
-        TypeError,
-    ) as error:
-        raise ValueError(
-            f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: "
-            f"{error or type(error).__name__}; convert it, or take it out of the library."
-        ) from error
-    if not isinstance(atoms, ase.Atoms) or not 2 <= len(atoms) <= LARGEST or not np.isfinite(atoms.positions).all():
-        raise ValueError(f"Expected 2 to {LARGEST} atoms at finite positions, got others in {path}; correct it.")
-    if len(kinds := sorted(set(atoms.get_chemical_symbols()))) > 1:
-        raise ValueError(f"Expected one element, got {', '.join(kinds)} in {path}; keep the metal's atoms alone.")
-    if pdist(atoms.positions).min() < 0.5:
-        raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {path}; correct it.")
-    return families.scaled("user", path.name, atoms.positions)

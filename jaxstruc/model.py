@@ -145,6 +145,10 @@ class CVAE(nn.Module):
         z = sample(posterior, key) if self.sizes.stochastic else posterior.mean
         return self.decoder(z), posterior, self.prior_network(pdf)
 
+    def encode(self, features: Features, pdf: Float[Array, "*batch r"]) -> Gaussian:
+        """Return the latent density of structures and their normalised PDFs."""
+        return self.encoder(features, pdf)
+
     def prior(self, pdf: Float[Array, "*batch r"]) -> Gaussian:
         """Return the latent density of normalised PDFs."""
         return self.prior_network(pdf)

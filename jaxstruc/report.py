@@ -124,3 +124,31 @@ def _cell(value) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.6g}"
     return " ".join(str(value).split())
+
+
+def write_families(
+    path: Path, families: list[str], diameters: np.ndarray, rw: np.ndarray, credible: np.ndarray, *, title: str
+) -> None:
+    """Write a picture of Rw against size, by family; candidates in the 90 % set are ringed.
+
+    Args:
+        path: of the .png.
+        families: of each candidate.
+        diameters: in Å.
+        rw: of each.
+        credible: which lie in the 90 % set.
+        title: of the picture.
+    """
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    markers = "os^vDPX*<>"
+    names = np.array(families)
+    for number, name in enumerate(sorted(set(families))):
+        of_it = names == name
+        axes.plot(diameters[of_it], rw[of_it], markers[number % len(markers)], ms=4, alpha=0.7, label=name)
+    axes.plot(diameters[credible], rw[credible], "o", ms=10, mfc="none", mec="k", mew=1, label="90 % set")
+    axes.set(xlabel="largest distance (Å)", ylabel="Rw")
+    axes.set_title(title, fontsize=10)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    with files.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=150)

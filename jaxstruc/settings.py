@@ -188,6 +188,79 @@ class Solve:
     """Trained weights (.safetensors, with their .json card beside them)."""
 
 
+Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
+
+
+@dataclass(frozen=True)
+class Mine:
+    """Fit thousands of candidate clusters to measured PDFs and rank them.
+
+    Example: jaxstruc mine sample.gr --element Pt -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured PDFs (.gr)."""
+    element: str
+    """Element of the sample, as Pt. It gives the bond length of the candidates."""
+    out: Out
+    """Folder for the results. Files done there before with the same settings are skipped."""
+    qmin: Maybe = None
+    """[1/Å] Lower end of the data's Q range. Overrides the header."""
+    qmax: Maybe = None
+    """[1/Å] Upper end of the data's Q range. Overrides the header."""
+    qdamp: Maybe = None
+    """[1/Å] Damping by the instrument's resolution. Overrides the header. [0.03]"""
+    qbroad: Maybe = None
+    """[1/Å] Broadening by the instrument's resolution. [0]"""
+    rmin: Maybe = None
+    """[Å] Start of the fit and of Rw. [1.5]"""
+    rmax: Maybe = None
+    """[Å] End of the fit and of Rw. [20, or the data's end]"""
+    free: tuple[Parameter, ...] = ("scale", "stretch", "uiso", "delta2")
+    """What is fitted for the best candidates; the first four for all."""
+    background: int = 0
+    """Smooth terms of a background under G(r)."""
+    families: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="[all]")] = ()
+    """Families of candidates: icosahedron decahedron octahedron fcc bcc sc hcp twin fault."""
+    max_atoms: int = 1000
+    """Most atoms of a candidate; up to 1500."""
+    library: Annotated[tuple[Path, ...], tyro.conf.arg(help_behavior_hint="")] = ()
+    """Your own structures in place of the families: files that ASE reads, or folders of them."""
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Fit clusters to a measured PDF, with errors.
+
+    Example: jaxstruc refine Pt93.xyz sample.gr --free scale stretch uiso delta2 qdamp -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Structure files that ASE reads, each of one element, and at last the measured PDF (.gr)."""
+    out: Out
+    """Folder for the results."""
+    qmin: Maybe = None
+    """[1/Å] Lower end of the data's Q range. Overrides the header."""
+    qmax: Maybe = None
+    """[1/Å] Upper end of the data's Q range. Overrides the header."""
+    qdamp: Maybe = None
+    """[1/Å] Damping by the instrument's resolution, held or to start from. Overrides the header. [0.03]"""
+    qbroad: Maybe = None
+    """[1/Å] Broadening by the instrument's resolution, held or to start from. [0]"""
+    rmin: Maybe = None
+    """[Å] Start of the fit and of Rw. [1.5]"""
+    rmax: Maybe = None
+    """[Å] End of the fit and of Rw. [20, or the data's end]"""
+    free: tuple[Parameter, ...] = ("scale", "stretch", "uiso", "delta2")
+    """What is fitted; the rest is held."""
+    background: int = 0
+    """Smooth terms of a background under G(r)."""
+    coordinates: bool = False
+    """Then move the atoms too, held back to where they are by `restraint`."""
+    restraint: float = 0.1
+    """[Å] How far an atom may move before it costs as much as the noise."""
+
+
 def words(config) -> list[str]:
     """Return the command-line words of the settings that compute: all but files, `out` and `plot`."""
     result = []

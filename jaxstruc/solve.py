@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxstruc import dataset, refinement, representation, trilateration
+from jaxstruc import dataset, refinement, representation, templates, trilateration
 from jaxstruc.measured import Measurement
 from jaxstruc.model import CVAE
-from jaxstruc.refinement import Fit
+from jaxstruc.refinement import Fit, Target
 from jaxstruc.structure import distances
+from jaxstruc.templates import Span, Template
 
 NEIGHBOURS = 1.25
 """Atoms count as neighbours up to this many times their nearest distance; fcc's second shell lies at 1.41."""
@@ -45,19 +46,6 @@ class Candidates(NamedTuple):
     """Disagreement of the decoded distances, in radii."""
     converged: Bool[Array, "batch sample"]
     """Of the trilateration."""
-
-
-class Data(NamedTuple):
-    """Measured PDFs, for the fit; the arguments of `refinement.target`."""
-
-    r: Float[Array, "batch r"]
-    g: Float[Array, "batch r"]
-    weights: Float[Array, "batch r"]
-    qmin: Float[Array, " batch"]
-    qmax: Float[Array, " batch"]
-    qdamp: Float[Array, " batch"]
-    qbroad: Float[Array, " batch"]
-    bond: Float[Array, " batch"]
 
 
 class Ranked(NamedTuple):
@@ -129,20 +117,34 @@ def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, 
     return jnp.where(mean > 0, mean, 1.0)
 
 
-@partial(jax.jit, static_argnames=("network", "samples"))
+@partial(jax.jit, static_argnames=("network", "samples", "span"))
 def search(
-    params: Any, pdf: Float[Array, "batch r"], data: Data, key: Array, *, network: CVAE, samples: int
+    params: Any, pdf: Float[Array, "batch r"], targets: Target, key: Array, *, network: CVAE, samples: int, span: Span
 ) -> tuple[Candidates, Fit]:
-    """Return candidates for each PDF and their fits to the data, all samples of a PDF in one batch."""
-    found = candidates(params, pdf, data.bond, key, network=network, samples=samples)
+    """Return candidates for each PDF and their fits to the data, all samples of a PDF in one batch.
+
+    Args:
+        params: of the network.
+        pdf: as for `candidates`.
+        targets: of `refinement.stacked`, one for each PDF.
+        key: random key.
+        network: the CVAE.
+        samples: draws for each PDF.
+        span: what the targets were made for.
+    """
+    found = candidates(params, pdf, targets.bond, key, network=network, samples=samples)
 
     def fit(item):
-        positions, weights, measured = item
-        target = refinement.target(**measured._asdict())
-        present = (weights > PRESENT).astype(weights.dtype)
-        return jax.vmap(lambda x, w: refinement.refine(distances(x), w, target))(positions, present)
+        positions, weights, target = item
+        tables = jax.vmap(partial(template, bond=target.bond, span=span))(positions, weights)
+        return jax.vmap(lambda one: refinement.refine(one, target, span=span))(tables)
 
-    return found, jax.lax.map(fit, (found.positions, found.weights, data))
+    return found, jax.lax.map(fit, (found.positions, found.weights, targets))
+
+
+def template(positions: Float[Array, "atom 3"], weights: Float[Array, " atom"], bond, *, span: Span) -> Template:
+    """Return a drawn structure as a fit needs it: of the atoms that are there."""
+    return templates.of_distances(distances(positions), (weights > PRESENT).astype(weights.dtype), bond, span=span)
 
 
 def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, " r"]:
@@ -171,7 +173,7 @@ def rank(found: Candidates, fit: Fit, *, bond: float) -> list[Ranked]:
     kept: list[Ranked] = []
     lists: list[np.ndarray] = []
     for sample in order:
-        mine = _sorted_distances(found, sample) * fit.stretch[sample]
+        mine = _sorted_distances(found, sample) * fit.values.stretch[sample]
         same = (i for i, other in enumerate(lists) if _same(mine, other))
         if (index := next(same, None)) is None:
             kept.append(Ranked(sample, 1, faults[sample]))

@@ -102,8 +102,8 @@ def spread_rows(
 
 def interpolate(
     values: Float[Array, "node column"], at: Float[Array, " point"], nodes: Nodes
-) -> Float[Array, "point column"]:
-    """Return functions known at the nodes at other places: the transpose of `spread_rows`.
+) -> tuple[Float[Array, "point column"], Float[Array, "point column"]]:
+    """Return functions known at the nodes, and their slopes, at other places: the transpose of `spread_rows`.
 
     Args:
         values: of functions that hold no wave beyond `nodes.qmax`.
@@ -111,8 +111,9 @@ def interpolate(
         nodes: where the values are known.
     """
     cell, windows = _windows(at, nodes)
+    slopes = jax.jvp(lambda place: _windows(place, nodes)[1], (at,), (jnp.ones_like(at),))[1]
     rows = values[cell[:, None] + np.arange(nodes.width)]
-    return jnp.einsum("pw,pwc->pc", windows, rows)
+    return jnp.einsum("pw,pwc->pc", windows, rows), jnp.einsum("pw,pwc->pc", slopes, rows)
 
 
 def spread_positions(

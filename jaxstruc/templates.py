@@ -1,8 +1,7 @@
 r"""Templates: a cluster of one element as what a fit evaluates, tabulated once.
 
-A fit stretches all distances by s and changes their widths, $\sigma^2 = 2U b(d)$ with $b$ of `scattering`. With the
-exponential interpolated between a few distances $d_j$ ("shells"), $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$, the
-Debye sum separates:
+A fit stretches all distances by s and changes their widths, $\sigma^2 = 2U b(d)$. With the exponential interpolated
+between a few distances $d_j$, the shells, $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$, the Debye sum separates:
 
 $$F(Q) = \frac{1}{Ns} \sum_j e^{-UQ^2 b(s d_j)} H_j(Qs), \qquad H_j(x) = \sum_d \frac{w_d}{d} L_j(d) \sin(xd)$$
 
@@ -19,9 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
-from jaxstruc import spreading
+from jaxstruc import scattering, spreading
 from jaxstruc.scattering import Instrument
 from jaxstruc.spreading import Nodes
 
@@ -37,6 +37,10 @@ CORRELATED = 0.85
 BROADENED = 0.1
 """Largest qbroad times bond."""
 ACCURACY = 1e-4
+SHORT = 0.5
+"""Å. Shorter distances count as of that one in 1/d: a decoded structure may have atoms at one place."""
+BIN = 0.05
+"""Å, of a histogram made of a distance matrix."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,34 @@ def template(histogram: Histogram, bond: Float[Array, ""] | float, *, span: Span
     weight = jnp.concatenate([histogram.weight, histogram.weight]) / (2 * histogram.atoms)
     weight = jnp.where(distance < span.longest, weight, 0.0)
     distance = jnp.where(weight > 0, distance, bond)
-    shares = (weight / distance)[:, None] * _shares(distance / bond)
+    shares = (weight / jnp.maximum(distance, SHORT))[:, None] * _shares(distance / bond)
     at_nodes = spreading.spread_rows(distance, shares, span.distances)
     sines = np.sin(span.waves.distance[:, None] * span.distances.distance)
     return Template(jnp.matmul(jnp.asarray(sines, at_nodes.dtype), at_nodes, precision="highest"))
+
+
+def of_distances(
+    distances: Float[Array, "atom atom"],
+    presence: Float[Array, " atom"],
+    bond: Float[Array, ""] | float,
+    *,
+    span: Span,
+) -> Template:
+    """Return the tables of a cluster given by its distance matrix; all NaN where a distance is.
+
+    Args:
+        distances: in Å.
+        presence: 1 for atoms, 0 for padding.
+        bond: nearest-neighbour distance, in Å.
+        span: what the tables cover.
+    """
+    pairs = scattering.pairs(distances, presence)
+    inside = pairs.distance < span.longest
+    kept = pairs._replace(distance=jnp.where(inside, pairs.distance, 0.0), weight=pairs.weight * inside)
+    bins = scattering.binned(kept, width=BIN, bins=int(span.longest / BIN) + 1)
+    histogram = Histogram(bins.weight, bins.distance, jnp.asarray(bins.spread), jnp.maximum(jnp.sum(presence), 1))
+    broken = jnp.any(jnp.isnan(pairs.distance) & (pairs.weight > 0))
+    return Template(jnp.where(broken, jnp.nan, template(histogram, bond, span=span).waves))
 
 
 def reduced_structure_function(
@@ -110,12 +138,42 @@ def reduced_structure_function(
         q: in 1/Å; times the stretch at most `span.qmax`.
         span: what the tables cover.
     """
-    stretch = 1.0 if instrument.stretch is None else instrument.stretch
-    waves = spreading.interpolate(template.waves, q * stretch, span.waves)
+    stretch = jnp.asarray(1.0 if instrument.stretch is None else instrument.stretch, q.dtype)
     distance = jnp.asarray(_interpolation()[0], q.dtype) * bond * stretch
-    bracket = jnp.maximum(_bracket(instrument, distance), 0.0)
-    damping = jnp.exp(-instrument.uiso * q[:, None] ** 2 * bracket)
-    return jnp.sum(damping * waves, axis=-1) / stretch
+    width = instrument.uiso * jnp.maximum(_bracket(instrument, distance), 0.0)
+    return _damped_sum(span, template.waves, stretch, width, q)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _damped_sum(span: Span, waves, stretch, width, q):
+    r"""Return $\sum_j e^{-Q^2 u_j} H_j(Qs) / s$."""
+    return _damped_terms(span, waves, stretch, width, q)[0]
+
+
+@functools.partial(_damped_sum.defjvp, symbolic_zeros=True)
+def _damped_sum_jvp(span, primals, tangents):
+    """Interpolate once for all derivatives: one by a width is a product with 8 columns."""
+    waves, stretch, width, q = primals
+    result, terms, slope = _damped_terms(span, waves, stretch, width, q)
+    change_waves, change_stretch, change_width, change_q = tangents
+    change = jnp.zeros_like(result)
+    if not isinstance(change_waves, SymbolicZero):
+        change += _damped_terms(span, change_waves, stretch, width, q)[0]
+    if not isinstance(change_stretch, SymbolicZero):
+        change += (q * slope - result / stretch) * change_stretch
+    if not isinstance(change_width, SymbolicZero):
+        change -= q**2 * (terms @ change_width)
+    if not isinstance(change_q, SymbolicZero):
+        change += (stretch * slope - 2 * q * (terms @ width)) * change_q
+    return result, change
+
+
+def _damped_terms(span: Span, waves, stretch, width, q):
+    """Return the sum, its terms [q, shell], and the sum's derivative by Qs at fixed damping."""
+    value, slope = spreading.interpolate(waves, q * stretch, span.waves)
+    damping = jnp.exp(-width * q[:, None] ** 2) / stretch
+    terms = damping * value
+    return jnp.sum(terms, axis=-1), terms, jnp.sum(damping * slope, axis=-1)
 
 
 def _bracket(instrument: Instrument, distance):

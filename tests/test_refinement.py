@@ -4,59 +4,100 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from jaxstruc import clusters, refinement, scattering, structure
+from jaxstruc import clusters, refinement, scattering, structure, templates
 from jaxstruc.scattering import Instrument
 
 R = np.arange(1.5, 15.001, 0.05)
 Q = np.linspace(1.0, 22.0, 600)
+BOND = 2.78
+SPAN = refinement.span(rmax=15.0, qmax=22.0, diameter=16.0)
+ALL = (*refinement.USUAL, "qdamp")
 
 
-def curve(distances, uiso, delta2, stretch):
-    """Return G(r) by the exact sum, scale 1, qdamp 0.03."""
+def f_of(distances, **instrument):
+    """Return F(Q) by the exact sum."""
     count = distances.shape[0]
-    instrument = Instrument(uiso=uiso, delta2=delta2, stretch=stretch, qdamp=0.03)
-    q, r = jnp.asarray(Q, distances.dtype), jnp.asarray(R, distances.dtype)
+    q = jnp.asarray(Q, distances.dtype)
     pairs = scattering.pairs(distances, jnp.ones(count))
     ones, atoms = jnp.ones((1, q.size), q.dtype), jnp.full(1, count, q.dtype)
-    f = scattering.reduced_structure_function(pairs, instrument, ones, atoms, q)
-    return scattering.envelope(instrument, r) * scattering.sine_transform(f, q, scattering.q_weights(q, 1.0, 22.0), r)
+    return scattering.reduced_structure_function(pairs, Instrument(**instrument), ones, atoms, q)
+
+
+def curve(distances, *, qdamp=0.03, noise=None, **instrument):
+    """Return G(r) by the exact sum, scale 1; `noise` is added to F(Q)."""
+    f = f_of(distances, **instrument)
+    f = f if noise is None else f + noise
+    q, r = jnp.asarray(Q, distances.dtype), jnp.asarray(R, distances.dtype)
+    transformed = scattering.sine_transform(f, q, scattering.q_weights(q, 1.0, 22.0), r)
+    return scattering.envelope(Instrument(uiso=0.0, qdamp=qdamp), r) * transformed
+
+
+def distances_of(layers, bond=BOND):
+    return structure.distances(jnp.asarray(clusters.fcc(layers).positions * bond, jnp.float32))
 
 
 @pytest.fixture(scope="module")
 def distances():
-    return structure.distances(jnp.asarray(clusters.fcc((2, 3, 2)).positions * 2.78, jnp.float32))
+    return distances_of((2, 3, 2))
 
 
-def target(g, weights=None):
-    r, g = jnp.asarray(R, jnp.float32), jnp.asarray(g, jnp.float32)
-    weights = jnp.ones_like(r) if weights is None else jnp.asarray(weights, jnp.float32)
-    return refinement.target(r, g, weights, qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=2.78)
+def target(g, *, r=R, background=0, qdamp=0.03):
+    return refinement.target(
+        r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN,
+        background=background,
+    )  # fmt: skip
 
 
-fit = jax.jit(jax.vmap(refinement.refine, (0, 0, None)))
+def fitter(free):
+    def one(distances, presence, target):
+        tables = templates.of_distances(distances, presence, BOND, span=SPAN)
+        return refinement.refine(tables, target, span=SPAN, free=free)
+
+    return jax.jit(jax.vmap(one, (0, 0, None)))
+
+
+fit, fit_all = fitter(refinement.USUAL), fitter(ALL)
+
+
+def first(found):
+    return jax.tree.map(lambda x: x[0], found)
 
 
 @pytest.mark.parametrize("true", [(0.4, 1.03, 0.012, 3.0), (2.0, 0.95, 0.005, 0.5)])
 def test_the_values_behind_a_simulated_curve_are_found(distances, true):
     scale, stretch, uiso, delta2 = true
-    g = scale * np.asarray(curve(distances, uiso, delta2, stretch))
-    found = jax.tree.map(lambda x: x[0], fit(distances[None], jnp.ones((1, 43)), target(g)))
-    assert bool(found.converged) and float(found.rw) < 5e-3
-    assert float(found.stretch) == pytest.approx(stretch, abs=2e-4)
-    assert float(found.scale) == pytest.approx(scale, rel=0.01)
-    assert float(found.uiso) == pytest.approx(uiso, rel=0.03)
-    assert float(found.delta2) == pytest.approx(delta2, abs=0.15)
+    g = scale * np.asarray(curve(distances, uiso=uiso, delta2=delta2, stretch=stretch))
+    found = first(fit(distances[None], jnp.ones((1, 43)), target(g)))
+    assert bool(found.converged) and float(found.rw) < 2e-3
+    assert float(found.values.stretch) == pytest.approx(stretch, abs=1e-4)
+    assert float(found.values.scale) == pytest.approx(scale, rel=3e-3)
+    assert float(found.values.uiso) == pytest.approx(uiso, rel=5e-3)
+    assert float(found.values.delta2) == pytest.approx(delta2, abs=0.03)
+
+
+def test_resolution_and_background_are_fitted_too(distances):
+    under = 0.3 + 0.2 * np.cos(np.pi * (R - R[0]) / (R[-1] - R[0]))
+    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.01, qdamp=0.06)) + under
+    goal = target(g, background=2, qdamp=0.02)
+    found = fit_all(distances[None], jnp.ones((1, 43)), goal)
+    assert float(found.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(found.rw[0]) < 2e-3
+    tables = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    whole, smooth = refinement.curves(
+        found, jax.tree.map(lambda x: x[None], tables), goal, R, g, span=SPAN, qmin=1.0, qmax=22.0, background=2
+    )
+    np.testing.assert_allclose(whole[0], g, atol=3e-3 * np.abs(g).max())
+    np.testing.assert_allclose(smooth[0], under, atol=0.02)
 
 
 def test_rw_is_not_above_that_of_scipy_on_the_exact_sum(distances):
     """A wrong template and noise, so that the best Rw is not zero."""
-    other = structure.distances(jnp.asarray(clusters.fcc((2, 4, 2)).positions * 2.80, jnp.float32))
-    g = np.asarray(curve(other, 0.009, 2.0, 1.0)) + 0.05 * np.random.default_rng(0).normal(size=R.size)
-    exact = jax.jit(lambda x: x[0] * curve(distances, x[1], x[2], x[3]))
+    g = np.asarray(curve(distances_of((2, 4, 2), 2.80), uiso=0.009, delta2=2.0, stretch=1.0))
+    g = g + 0.05 * np.random.default_rng(0).normal(size=R.size)
+    exact = jax.jit(lambda x: x[0] * curve(distances, uiso=x[1], delta2=x[2], stretch=x[3]))
     best = scipy.optimize.least_squares(
         lambda x: np.asarray(exact(x), float) - g,
         [1.0, 0.01, 2.0, 1.0],
-        bounds=([0, 5e-4, 0, 0.9], [9, 0.1, 6.9, 1.1]),
+        bounds=([0, 5e-4, 0, 0.9], [9, 0.1, 6.5, 1.1]),
         x_scale=[1, 0.01, 2, 0.01],
         diff_step=1e-3,
     )
@@ -66,28 +107,68 @@ def test_rw_is_not_above_that_of_scipy_on_the_exact_sum(distances):
     assert float(found.rw[0]) < theirs + 0.002
 
 
-def test_padding_and_points_without_weight_change_nothing(distances):
-    g = np.asarray(curve(distances, 0.01, 2.0, 1.01)) + 0.1 * np.sin(R)
+def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
+    """White noise on F(Q), 200 draws; of a normal error 95 % lie within two standard errors."""
+    true = {"scale": 1.0, "stretch": 1.0, "uiso": 0.01, "delta2": 2.0}
+    f = np.asarray(f_of(distances, uiso=0.01, delta2=2.0, stretch=1.0))
+    size = 0.1 * np.sqrt(np.mean(f**2))
+    draws = np.random.default_rng(1).normal(size=(200, Q.size)) * size
+    curves = jax.vmap(lambda noise: curve(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(draws)
+    goals = refinement.stacked([target(g) for g in curves])
+    tables = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    found = jax.jit(jax.vmap(lambda goal: refinement.refine(tables, goal, span=SPAN)))(goals)
+    assert bool(found.converged.all())
+    for column, name in enumerate(refinement.USUAL):
+        off = np.abs(np.asarray(getattr(found.values, name)) - true[name])
+        assert 0.90 <= np.mean(off < 2 * np.asarray(found.errors[:, column])) <= 0.98, name
+    assert np.allclose(np.diagonal(found.correlation, axis1=1, axis2=2), 1.0, atol=1e-3)
+    assert np.abs(found.correlation[:, 0, 2]).min() > 0.2
+
+
+def test_a_finer_grid_tells_nothing_more(distances):
+    noise = 0.1 * np.random.default_rng(0).normal(size=Q.size)
+    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))
+    fine, coarse = (fit(distances[None], jnp.ones((1, 43)), target(g[::k], r=R[::k])) for k in (1, 2))
+    np.testing.assert_allclose(fine.errors, coarse.errors, rtol=0.1)
+
+
+def test_padding_changes_nothing(distances):
+    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.01)) + 0.1 * np.sin(R)
     alone = fit(distances[None], jnp.ones((1, 43)), target(g))
     padded = jnp.pad(distances, ((0, 5), (0, 5)), constant_values=1.0)
-    present = jnp.arange(48) < 43
-    other = fit(padded[None], present[None] * 1.0, target(g))
-    for one, two in zip(alone, other, strict=True):
+    other = fit(padded[None], (jnp.arange(48) < 43)[None] * 1.0, target(g))
+    for one, two in zip(jax.tree.leaves(alone), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=1e-4)
-    weights = (R <= 10).astype(float)
-    cut = fit(distances[None], jnp.ones((1, 43)), target(np.where(R <= 10, g, 99.0), weights))
-    plain = fit(distances[None], jnp.ones((1, 43)), target(np.where(R <= 10, g, 0.0), weights))
-    assert float(cut.rw[0]) == pytest.approx(float(plain.rw[0]), rel=1e-3)
+    short = target(g[:200], r=R[:200])
+    together = refinement.stacked([target(g), short])
+    plain = fit(distances[None], jnp.ones((1, 43)), short)
+    from_stack = fit(distances[None], jnp.ones((1, 43)), jax.tree.map(lambda x: x[1], together))
+    np.testing.assert_allclose(plain.rw, from_stack.rw, rtol=1e-4)
 
 
 def test_a_broken_candidate_is_flagged_and_costs_the_others_nothing(distances):
-    g = np.asarray(curve(distances, 0.01, 2.0, 1.0))
+    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0))
     both = fit(jnp.stack([distances, jnp.full_like(distances, jnp.nan)]), jnp.ones((2, 43)), target(g))
     assert both.converged.tolist() == [True, False]
-    assert float(both.rw[0]) < 5e-3
+    assert float(both.rw[0]) < 5e-3 and not np.isfinite(both.rw[1])
 
 
-def test_the_fit_has_a_finite_curve_where_atoms_coincide(distances):
-    g = np.asarray(curve(distances, 0.01, 2.0, 1.0))
-    found = fit(jnp.zeros_like(distances)[None], jnp.ones((1, 43)), target(g))
-    assert np.isfinite(found.rw).all() and np.isfinite(found.curve).all()
+def test_a_value_at_its_bound_is_said_to_be_and_has_no_error(distances):
+    g = np.asarray(curve(distances, uiso=0.01, delta2=0.0, stretch=1.0))
+    g = g + 0.02 * np.random.default_rng(0).normal(size=R.size)
+    wide = np.asarray(curve(distances, uiso=0.2, delta2=0.0, stretch=1.0))
+    found = fit(distances[None], jnp.ones((1, 43)), target(wide))
+    assert found.bounded[0].tolist()[2] and np.isnan(found.errors[0, 2]) and np.isfinite(found.errors[0, 1])
+    free = fit(distances[None], jnp.ones((1, 43)), target(g))
+    assert not free.bounded[0].tolist()[2]
+
+
+def test_the_fit_is_finite_where_atoms_coincide(distances):
+    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0))
+    assert np.isfinite(fit(jnp.zeros_like(distances)[None], jnp.ones((1, 43)), target(g)).rw).all()
+
+
+def test_too_few_points_are_refused(distances):
+    r = R[:20]
+    with pytest.raises(ValueError, match=r"Expected more than 7 independent points, got 6\.4"):
+        target(np.sin(r), r=r)

@@ -8,7 +8,7 @@ import pytest
 from jaxstruc import clusters, dataset, measured, settings, solve, trained
 from jaxstruc.measured import Measurement
 from jaxstruc.model import CVAE
-from jaxstruc.refinement import Fit
+from jaxstruc.refinement import Fit, Values
 from jaxstruc.solve import Candidates
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "Ag68_simulated.gr"
@@ -106,8 +106,9 @@ def results(positions, weights, rw, converged=None):
         np.zeros(count),
         np.ones(count, bool) if converged is None else np.asarray(converged),
     )
-    ones = np.ones(count)
-    return found, Fit(ones, ones, 0.01 * ones, ones, np.asarray(rw), np.zeros((count, 5)), np.ones(count, bool))
+    values = Values(*np.ones((7, count)))
+    flags = np.ones(count, bool)
+    return found, Fit(values, np.ones((count, 4)), np.ones((count, 4, 4)), np.asarray(rw), flags, ~flags[:, None])
 
 
 def test_candidates_are_ranked_merged_and_remarked():

@@ -1,0 +1,123 @@
+"""Claim: structures with equally many atoms lie together in the latent space, for 2 and for 8 dimensions.
+
+    pip install -e '.[figures]'                    (scikit-learn, for t-SNE)
+    python experiments/figure7_latent.py           (about two minutes on 2 cores, from the finished trainings)
+    python experiments/figure7_latent.py --quick   (under 50 s: a tiny training of 8 dimensions)
+
+Figure 7 of KDD 2020 shows the latent vectors of 600 PDFs, by the prior network, coloured by the number of atoms; t-SNE
+takes 8 dimensions to 2. Here they are PDFs that were not trained on, at most 600, of seed 0. The order has a number:
+the share of the five nearest neighbours of each, in the whole latent space, that have the same number of atoms; chance
+is the share among all others. The rows are of all seeds.
+"""
+
+import importlib.util
+import sys
+from typing import Any
+
+import drawing
+import figures
+import jax.numpy as jnp
+import matplotlib
+import matplotlib.cm
+import matplotlib.colors
+import matplotlib.figure
+import numpy as np
+import rows
+import trainings
+from matplotlib.axes import Axes
+
+from jaxstruc import dataset
+from jaxstruc.model import CVAE
+
+NAME = "figure7_latent"
+MOST, NEIGHBOURS = 600, 5
+
+
+def held_out(run: trainings.Trained, at: int) -> np.ndarray:
+    """Return PDFs of a seed that its network was not trained on."""
+    rest = np.concatenate([run.splits[at].validation, run.splits[at].test])
+    return np.sort(np.random.default_rng(run.seeds[at]).permutation(rest)[:MOST])
+
+
+def latent_means(run: trainings.Trained, at: int, pdf: np.ndarray) -> np.ndarray:
+    """Return the prior's mean of each PDF [pdf, latent]."""
+    asked = dataset.normalised(jnp.asarray(pdf))
+    prior: Any = run.network.apply(run.params[at], asked, method=CVAE.prior)
+    return np.asarray(prior.mean)
+
+
+def agreement(z: np.ndarray, labels: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
+    """Return, for each point [point, latent], the share of its nearest neighbours with the same label."""
+    apart = np.linalg.norm(z[:, None] - z[None], axis=-1)
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.argsort(apart, axis=1)[:, :neighbours]
+    return np.mean(labels[nearest] == labels[:, None], axis=1)
+
+
+def chance(labels: np.ndarray) -> np.ndarray:
+    """Return, for each point, the share of all others with the same label."""
+    return (np.sum(labels[:, None] == labels[None], axis=1) - 1) / (len(labels) - 1)
+
+
+def flat(z: np.ndarray) -> np.ndarray:
+    """Return latent vectors in the plane: themselves, or by t-SNE."""
+    if z.shape[1] == 2:
+        return z
+    from sklearn.manifold import TSNE
+
+    return TSNE(random_state=0, perplexity=min(30.0, (len(z) - 1) / 3)).fit_transform(z)
+
+
+def scatter(axes: Axes, points: np.ndarray, ranks: np.ndarray, colours: matplotlib.cm.ScalarMappable) -> None:
+    """Draw latent vectors, coloured by the rank of the number of atoms; none hides behind all of another colour."""
+    order = np.random.default_rng(0).permutation(len(points))
+    axes.scatter(*points[order].T, s=14, c=colours.to_rgba(ranks[order]), linewidths=0.2, edgecolors="0.3")
+    axes.tick_params(labelsize=7)
+
+
+def colours_of(sizes: np.ndarray) -> matplotlib.cm.ScalarMappable:
+    """Return a colour for each rank of the numbers of atoms."""
+    span = matplotlib.colors.Normalize(-0.5, len(sizes) - 0.5)
+    return matplotlib.cm.ScalarMappable(span, matplotlib.colormaps["turbo"].resampled(len(sizes)))
+
+
+def main(arguments=None) -> list[dict]:
+    """Encode, show, write and draw."""
+    parser = figures.parser(__doc__, NAME)
+    parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
+    parser.add_argument("--latents", nargs="+", type=int, help="[2 and 8; quick 8]")
+    options = parser.parse_args(arguments)
+    models = options.models or (["cvae"] if options.quick else ["dae", "cvae", "cvae+pdf"])
+    latents = options.latents or ([8] if options.quick else [2, 8])
+    if max(latents) > 2 and importlib.util.find_spec("sklearn") is None:
+        sys.exit("Expected scikit-learn for t-SNE, got none; pip install -e '.[figures]'")
+    data = trainings.data_of(options.split)
+    out = figures.destination(options, NAME)
+    sizes = np.unique([len(shape.positions) for shape in data.shapes])
+    colours = colours_of(sizes)
+    figure = matplotlib.figure.Figure(figsize=(4.2 * len(latents) + 1, 3.6 * len(models)), layout="constrained")
+    grid = figure.subplots(len(models), len(latents), squeeze=False)
+    result = []
+    for line, model in zip(grid, models, strict=True):
+        for axes, latent in zip(line, latents, strict=True):
+            run = figures.trained(data, model, options.split, latent, quick=options.quick)
+            for at, seed in enumerate(run.seeds):
+                which = held_out(run, at)
+                atoms, z = figures.counts(data, which), latent_means(run, at, data.pdf[which])
+                values = {"agreement": agreement(z, atoms), "chance": chance(atoms)}
+                result += figures.rows_of(values, name=NAME, model=model, run=run, seed=seed, neighbours=NEIGHBOURS)
+                if at == 0:
+                    scatter(axes, flat(z), np.searchsorted(sizes, atoms), colours)
+                    shares = f"agreement {values['agreement'].mean():.3f}, chance {values['chance'].mean():.3f}"
+                    title = f"{model}, H = {latent}{', t-SNE' if latent > 2 else ''}\n{shares}"
+                    axes.set_title(title, fontsize=9)
+    ticks = np.unique(np.linspace(0, len(sizes) - 1, 12).round().astype(int))
+    figure.colorbar(colours, ax=grid, label="atoms", shrink=0.8, aspect=30).set_ticks(ticks, labels=sizes[ticks])
+    if out is not None:
+        rows.write_lines(result, out)
+        drawing.save(figure, out.with_suffix(".png"))
+    return result
+
+
+if __name__ == "__main__":
+    main()

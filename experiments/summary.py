@@ -1,0 +1,167 @@
+"""Writes the tables of `README.md` here from the rows in `results/`, so that they agree.
+
+    python experiments/summary.py
+
+Between `<!-- NAME -->` and `<!-- end -->`, for each of `TABLES`. A value is the mean over seeds ± the standard
+deviation over seeds, and in brackets that over structures, the mean of the seeds'. Where there are no rows, the table
+says how to get them.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jaxstruc import files
+
+HERE = Path(__file__).parent
+README = HERE / "README.md"
+PAPER = {("dae", "r_p"): 0.4548, ("dae", "pearson"): 0.7482, ("cvae", "r_p"): 0.4823, ("cvae", "pearson"): 0.7321}
+"""Table 1 of KDD 2020: random split, latent dimension 2, a draw."""
+MEASURES = {
+    "r_p": "R_p", "pearson": "Pearson", "rw": "Rw", "rw_scaled": "Rw, scaled", "r_l2": "‖ΔG‖", "mae": "MAE, Å",
+    "count_exact": "count exact",
+}  # fmt: skip
+SHORT = ("pearson", "r_p", "mae", "count_exact")
+
+Table = list[list[str]]
+
+
+def value(rows: list[dict]) -> str:
+    """Return the mean over seeds ± their deviation (that over structures), and how many structures failed."""
+    means = [row["mean"] for row in rows if row["mean"] is not None]
+    if not means:
+        return "–"
+    text = f"{np.mean(means):.4g}"
+    if len(means) > 1:
+        text += f" ± {np.std(means, ddof=1):.2g}"
+    within = [row["sd"] for row in rows if row.get("sd") is not None]
+    if within:
+        text += f" ({np.mean(within):.2g})"
+    failed = sum(row.get("failed", 0) for row in rows)
+    return text + (f", {failed} failed" if failed else "")
+
+
+def grouped(rows: list[dict], names: tuple[str, ...]) -> dict[tuple, list[dict]]:
+    """Return the rows by the values of some keys, in the order in which they come."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    return groups
+
+
+def measured(rows: list[dict]) -> list[dict]:
+    """Return the rows that are no t-tests."""
+    return [row for row in rows if not row["metric"].startswith("t_test_")]
+
+
+def table1(rows: list[dict]) -> str:
+    """Return the table of reconstructions, with the paper's numbers, and that of the t-tests."""
+    lines = [["split", "model", "H", "from", "seeds", *MEASURES.values()]]
+    for (split, latent, model, draw), group in grouped(measured(rows), ("split", "latent", "model", "draw")).items():
+        if (model, draw) == ("dae", "mean"):  # it draws nothing: the same numbers again
+            continue
+        by_metric = grouped(group, ("metric",))
+        seeds = str(len({row["seed"] for row in group}))
+        cells = [value(by_metric.get((metric,), [])) for metric in MEASURES]
+        lines.append([split, model, shown(latent), shown(draw), seeds, *cells])
+    for model in ("dae", "cvae"):
+        cells = [f"{PAPER[model, metric]}" if (model, metric) in PAPER else "–" for metric in MEASURES]
+        lines.append(["random", f"{model}, the paper", "2", "sample", "1", *cells])
+    return markdown(lines) + "\n\n" + tests(rows, ("split", "latent", "draw", "model", "against"))
+
+
+def ablation(rows: list[dict]) -> str:
+    """Return the table of the ablation, and that of its t-tests."""
+    names = ("split", "noise", "model", "weight", "refined")
+    lines = [["split", "noise", "model", "weight", "refined", "seeds", *(MEASURES[name] for name in SHORT), "s each"]]
+    for key, group in sorted(grouped(measured(rows), names).items()):
+        by_metric = grouped(group, ("metric",))
+        cells = [value(by_metric.get((metric,), [])) for metric in SHORT]
+        seconds = f"{np.mean([row['seconds_per_structure'] for row in group]):.2g}" if key[-1] else "–"
+        lines.append([*map(shown, key), str(len({row["seed"] for row in group})), *cells, seconds])
+    keys = ("split", "noise", "model", "refined", "against", "against_refined")
+    return markdown(lines) + "\n\n" + tests(rows, keys)
+
+
+def tests(rows: list[dict], names: tuple[str, ...]) -> str:
+    """Return a table of the t-tests: over seeds, and the range of p over the structures of a seed."""
+    lines = [[*(name.replace("_", " ") for name in names), "measure", "difference", "p, seeds", "p, structures"]]
+    chosen = [row for row in rows if row["metric"].startswith("t_test_")]
+    for key, group in grouped(chosen, (*names, "metric")).items():
+        single = [row for row in group if row["seed"] is not None]
+        over = [shown(row["p"]) for row in group if row["seed"] is None]
+        ps = [row["p"] for row in single if row["p"] is not None]
+        span = "–" if not ps else f"{min(ps):.1g}" if len(ps) == 1 else f"{min(ps):.1g} to {max(ps):.1g}"
+        measure = MEASURES[key[-1].removeprefix("t_test_")]
+        lines.append([*map(shown, key[:-1]), measure, value(single), over[0] if over else "–", span])
+    return markdown(lines)
+
+
+def by_model(rows: list[dict]) -> str:
+    """Return each measure, of whatever name, by split, model and latent dimension."""
+    columns = grouped(rows, ("split", "model", "latent"))
+    lines = [["measure", *(", ".join(name(part, index) for index, part in enumerate(key)) for key in columns)]]
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        cells = [value([row for row in group if row["metric"] == metric]) for group in columns.values()]
+        lines.append([metric.replace("_", " "), *cells])
+    return markdown(lines)
+
+
+def name(part, index: int) -> str:
+    """Return a column's part: the third is the latent dimension."""
+    return f"H = {part}" if index == 2 else shown(part)
+
+
+def shown(item) -> str:
+    """Return a cell's text."""
+    if item is None:
+        return "–"
+    if isinstance(item, bool):
+        return "yes" if item else "no"
+    return f"{item:.2g}" if isinstance(item, float) else str(item)
+
+
+def markdown(lines: Table) -> str:
+    """Return a Markdown table; the first line is its head."""
+    head, *body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *body])
+
+
+TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
+    "table1": ("table1_reconstruction", table1),
+    "ablation": ("pdf_loss_ablation", ablation),
+    "figure1": ("figure1_interpolation", by_model),
+    "figure7": ("figure7_latent", by_model),
+}
+"""Marker in the README: the experiment whose rows are shown, and how."""
+
+
+def written(text: str, results: Path) -> str:
+    """Return the text with each table made anew from the rows in a folder.
+
+    Raises:
+        ValueError: where a marker is missing.
+    """
+    for marker, (experiment, table) in TABLES.items():
+        path = results / f"{experiment}.jsonl"
+        if path.exists():
+            made = table([json.loads(line) for line in path.read_text("utf-8").splitlines()])
+        else:
+            made = f"not run yet: `python experiments/{experiment}.py`"
+        pattern = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"Expected <!-- {marker} --> and <!-- end --> in the README, got none; add them.")
+        text = pattern.sub(lambda found, made=made: f"{found[1]}{made}\n{found[2]}", text, count=1)
+    return text
+
+
+def main() -> None:
+    """Write the README's tables."""
+    files.write_text(README, written(README.read_text("utf-8"), HERE / "results"))
+
+
+if __name__ == "__main__":
+    main()

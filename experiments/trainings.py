@@ -1,0 +1,118 @@
+"""The trainings that the experiments share: trained once, kept in `runs/`, resumed where they stopped.
+
+    python experiments/trainings.py --models cvae+pdf --splits random --latents 2   (one of them; without options all)
+
+All models of a split get the same compute, in seconds of two cores: a step with the PDF term of the distances takes 4/3
+of one without, the term through coordinates five times that, so that model has fewer epochs. Chosen on the validation
+sets alone: the weights (see `settings.Train`), rate and epochs.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxstruc import dataset, progress, settings, training
+from jaxstruc.dataset import Dataset, Split
+from jaxstruc.model import CVAE
+
+RUNS = Path(__file__).parents[1] / "runs" / "experiments"
+PDF = {"pdf": 3.0, "pdf_warmup": 10}
+MODELS: dict[str, dict[str, Any]] = {
+    "dae": {"model": "dae"},
+    "cvae": {},
+    "cvae+pdf": PDF,
+    "cvae+pdf-coordinates": {**PDF, "pdf_through": "coordinates"},
+}
+SPLITS: dict[str, settings.Preset] = {"random": "kdd", "shape": "kdd-shapes"}
+EPOCHS = {
+    "random": {"dae": 48, "cvae": 48, "cvae+pdf": 36, "cvae+pdf-coordinates": 8},
+    "shape": {"dae": 2, "cvae": 2, "cvae+pdf": 1, "cvae+pdf-coordinates": 1},
+}
+"""kdd-shapes has nineteen times as many PDFs to train on."""
+SEEDS = (0, 1, 2)
+
+
+class Trained(NamedTuple):
+    """One training of several seeds."""
+
+    params: list[Any]
+    """Of each seed."""
+    splits: list[Split]
+    network: CVAE
+    config: settings.Train
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Its seeds."""
+        return training.seeds(self.config)
+
+
+def config_of(model: str, split: str, latent: int, *, quick: bool = False, folder: Path = RUNS) -> settings.Train:
+    """Return the settings of one training; the PDF term's warm-up is a third of short trainings."""
+    epochs = 2 if quick else EPOCHS[split][model]
+    seeds = (0,) if quick else SEEDS
+    chosen = {**MODELS[model], "pdf_warmup": min(MODELS[model].get("pdf_warmup", 0), epochs // 3)}
+    return settings.Train(
+        out=folder / f"{SPLITS[split]}-{split}-{model}-H{latent}", preset=SPLITS[split], split=split,
+        latent=latent, seeds=seeds, batch=20, rate=2e-3, cosine=True, warmup=min(5, epochs // 2), epochs=epochs,
+        radius=100.0, presence=5.0, beta=0.3, **chosen,
+    )  # fmt: skip
+
+
+def data_of(split: str) -> Dataset:
+    """Return the data set of a split."""
+    return dataset.generate(SPLITS[split], seed=0)
+
+
+def trained(data: Dataset, config: settings.Train, *, quick: bool = False) -> Trained:
+    """Return a training's outcome: trained now, or read where it has been; `quick` takes a few PDFs."""
+    splits = [dataset.split(data, by=config.split, seed=seed) for seed in training.seeds(config)]
+    if quick:
+        splits = [Split(parts.train[:40], parts.validation[:20], parts.test[:20]) for parts in splits]
+    with progress.bar(config.out.name) as advance:
+
+        def report(epoch, metrics):
+            advance(epoch, config.epochs, f"validation loss {metrics['validation_loss']:.3f}")
+
+        params, _ = training.fit(data, splits, config, report=report)
+    return Trained(params, splits, CVAE(training.sizes(config)), config)
+
+
+def finished(config: settings.Train) -> bool:
+    """Return whether a training is done: its metrics say so, and the checkpoint of that epoch is there."""
+    path = config.out / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    losses = [[line["validation_loss"] for line in lines if line["seed"] == seed] for seed in training.seeds(config)]
+    epoch = min(map(len, losses))
+    if epoch == 0 or not (config.out / "checkpoints" / str(epoch)).is_dir():
+        return False
+    return epoch >= config.epochs or all(_patience_ended(each[:epoch], config.patience) for each in losses)
+
+
+def _patience_ended(losses: list[float], patience: int) -> bool:
+    """Return whether the loss was once not improved upon for so many epochs, as `training.fit` counts."""
+    best, waited = float("inf"), 0
+    for value in losses:
+        best, waited = (value, 0) if value < best else (best, waited + 1)
+        if waited == patience:
+            return True
+    return False
+
+
+def main() -> None:
+    """Train what is not trained yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
+    parser.add_argument("--latents", nargs="+", type=int, default=[2, 8])
+    options = parser.parse_args()
+    for split in options.splits:
+        data = data_of(split)
+        for latent in options.latents:
+            for model in options.models:
+                trained(data, config_of(model, split, latent))
+
+
+if __name__ == "__main__":
+    main()
