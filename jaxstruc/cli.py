@@ -166,6 +166,9 @@ def ending(outcome, config: settings.Solve) -> list[str]:
     lines = [f"{row['file']}: failed: {row['message']}" for row in failed]
     for row in solved[:20]:
         line = f"{row['file']}: {config.element}{row['n_atoms']}, Rw {float(row['rw']):.3f}"
+        if row.get("rw_mined"):
+            line += f"; best of {row['mined'].split()[0]} clusters {config.element}{row['mined_atoms']}, "
+            line += f"Rw {float(row['rw_mined']):.3f}"
         lines.append(line + (f" ({row['message']})" if row["message"] else ""))
     before = f", {outcome.skipped} of them before" if outcome.skipped else ""
     beyond = sum("outside training" in row["message"] for row in solved)

@@ -123,7 +123,7 @@ def run(
         show(f"{job.path.name} ({job.measurement.format})", job.settings)
     rows = {job.stem: kept[job.stem] for job in jobs if job.stem in kept}
     rows |= {f"failed {index}": row for index, row in enumerate(failed)}
-    files.write_text(config.out / "settings.json", json.dumps(kind.common, indent=1) + "\n")
+    files.write_text(config.out / "settings.json", json.dumps(_settings(config, kind), indent=1) + "\n")
     _summarise(config, kind, rows)
     if todo:
         size, work = begin(todo)
@@ -185,11 +185,16 @@ def _read_all(config: Config, kind: Kind, bond: float) -> tuple[list[Job], list[
     return jobs, failed
 
 
+def _settings(config: Config, kind: Kind) -> dict[str, Any]:
+    """Return what, beside the files themselves, decides the results."""
+    return kind.common | {name: getattr(config, name) for name in GIVEN}
+
+
 def _rows_to_keep(config: Config, kind: Kind, jobs: list[Job]) -> dict[str, Row]:
     """Return the rows of files that an earlier run did with the same settings, by stem."""
     path = config.out / "settings.json"
     try:
-        if not path.exists() or json.loads(path.read_text("utf-8")) != kind.common:
+        if not path.exists() or json.loads(path.read_text("utf-8")) != _settings(config, kind):
             return {}
         before = {(row["file"], row["sha256"]): row for row in report.read_table(config.out / "summary.csv")}
     except (ValueError, KeyError):
@@ -197,9 +202,7 @@ def _rows_to_keep(config: Config, kind: Kind, jobs: list[Job]) -> dict[str, Row]
     kept = {}
     for job in jobs:
         row = before.get((str(job.path), job.measurement.sha256))
-        if row is None or row["status"] != kind.done or not kind.results(config.out, job.stem)[-1].exists():
-            continue
-        if all(row[name] == f"{job.given[name]:.6g}" for name in GIVEN if name in row):
+        if row and row["status"] == kind.done and kind.results(config.out, job.stem)[-1].exists():
             kept[job.stem] = row
     return kept
 

@@ -30,7 +30,7 @@ CANDIDATES = (
 SUMMARY = (
     *"file sha256 status message family label n_atoms diameter size_seen rw rw_second weight ties families".split(),
     *VALUES,
-    *"independent qmin qmax qbroad rmin rmax seconds version".split(),
+    *"independent qmin qmax rmin rmax seconds version".split(),
 )
 """Columns of summary.csv. `size_seen`: the diameter seen in the data, in Å; `families`: their sums of weights."""
 
@@ -79,7 +79,6 @@ def _common(config: settings.Mine) -> dict[str, Any]:
         "element": config.element,
         "free": list(config.free),
         "background": config.background,
-        "qdamp": config.qdamp,
         "families": sorted(config.families),
         "max_atoms": config.max_atoms,
         "library": {str(path): files.sha256(path) for path in own if path.is_file()},
@@ -216,7 +215,7 @@ def _write(
         ties=int(credible.sum()),
         families=", ".join(f"{name} {share:.2f}" for share, name in said),
         independent=independent,
-        **{name: given[name] for name in ("qmin", "qmax", "qbroad", "rmin", "rmax")},
+        **{name: given[name] for name in ("qmin", "qmax", "rmin", "rmax")},
         **{name: table[0][name] for name in kept if name in table[0]},
     )
 

@@ -12,8 +12,9 @@ import numpy as np
 from ase.data import atomic_numbers
 
 import jaxstruc
-from jaxstruc import files, form_factors, jobs, refinement, report, settings, solve, trained
+from jaxstruc import files, form_factors, jobs, library, mining, refinement, report, settings, solve, trained
 from jaxstruc.jobs import Job, Kind, Outcome, Row
+from jaxstruc.library import Library
 from jaxstruc.model import CVAE
 from jaxstruc.refinement import Fit, Target
 from jaxstruc.solve import Candidates
@@ -21,6 +22,9 @@ from jaxstruc.templates import Span
 
 BATCH = 8
 """Most files searched at once."""
+MINED = ("icosahedron", "decahedron", "octahedron", "fcc")
+"""Families whose best cluster is shown beside the network's; `jaxstruc mine` has more, and larger ones."""
+MOST_ATOMS = 200
 LARGEST = 20.0
 """Bonds. Longest distance in a candidate that the fit sees."""
 FITTED = ("scale", "stretch", "uiso", "delta2")
@@ -56,6 +60,7 @@ def solve_files(
 
     def begin(todo: list[Job]):
         span, size = jobs.span(todo, diameter=LARGEST * bond), _batch_size(len(todo))
+        found_before = library.cached(MINED, max_atoms=MOST_ATOMS) if config.mine else None
 
         def work(batch: list[Job]) -> list[Row]:
             begun = time.perf_counter()
@@ -64,13 +69,31 @@ def solve_files(
             rows = []
             for index, job in enumerate(batch):
                 one = jax.tree.map(lambda column, index=index: column[index], (targets, found, fits))
-                rows.append(_write(job, one, network, config, bond, seconds, span))
+                row = _write(job, one, network, config, bond, seconds, span)
+                if found_before:
+                    row |= _mined(job, config, found_before, bond=bond, span=span)
+                rows.append(row)
             return rows
 
         return size, work
 
     kind = Kind("solved", tuple(report.SUMMARY), _common(config, network), _results)
     return jobs.run(config, kind, bond=bond, begin=begin, progress=progress, show=show)
+
+
+def _mined(job: Job, config: settings.Solve, found: Library, *, bond: float, span: Span) -> Row:
+    """Return the best cluster of common families, written beside the network's, by the same fit."""
+    target = jobs.target(job, bond=bond, span=span)
+    fit = mining.fit_all(found, np.arange(len(found.atoms)), target, bond=bond, span=span)
+    if not np.isfinite(fit.rw).any():
+        return {}
+    best = int(np.nanargmin(fit.rw))
+    cluster, rw = library.cluster(found, best), float(fit.rw[best])
+    name = f"{cluster.family} {cluster.label}"
+    atoms = cluster.atoms(config.element, bond * float(fit.values.stretch[best]))
+    path = _results(config.out, job.stem)[0].with_name(f"{job.stem}-mined.xyz")
+    report.write_structure(path, atoms, {"cluster": name, "rw": rw, "source": job.path.name})
+    return {"mined": name, "mined_atoms": len(atoms), "rw_mined": rw}
 
 
 def _load(path: Path) -> Network:
@@ -83,8 +106,8 @@ def _common(config: settings.Solve, network: Network) -> dict[str, Any]:
     return {
         "element": config.element,
         "samples": config.samples,
+        "mine": config.mine,
         "seed": config.seed,
-        "qbroad": config.qbroad,
         "model": network.card["name"],
         "weights": files.sha256(config.weights),
         "version": jaxstruc.__version__,

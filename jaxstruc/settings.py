@@ -184,6 +184,8 @@ class Solve:
     """Structures drawn for each PDF."""
     seed: int = 0
     """Seed of the draws."""
+    mine: bool = True
+    """Show the best cluster of common families, fitted alike, beside the network's best."""
     weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="[those that ship]")] = SHIPPED
     """Trained weights (.safetensors, with their .json card beside them)."""
 
