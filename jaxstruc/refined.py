@@ -1,6 +1,7 @@
 """The file-facing door of `refinement`: clusters and a measured PDF to values with errors."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from scipy.spatial.distance import pdist
 from jaxstruc import coordinates, form_factors, jobs, library, measured, refinement, report, settings, templates
 from jaxstruc.jobs import Job
 from jaxstruc.mined import VALUES, values
-from jaxstruc.refinement import Fit
-from jaxstruc.templates import Span
+from jaxstruc.refinement import Fit, Target
+from jaxstruc.templates import Histogram, Span, Template
 
 SUMMARY = (*"cluster n_atoms rw rw_coordinates moved converged remark".split(), *VALUES)
 """Columns of summary.csv: one row a cluster. `moved` in Å, root mean square."""
@@ -81,7 +82,8 @@ def _refine(path: Path, atoms: ase.Atoms, job: Job, config: settings.Refine, *, 
         title=f"{path.name} to {job.path.name}: Rw = {fit.rw[0]:.4f}",
         rmin=job.given["rmin"], rmax=job.given["rmax"],
     )  # fmt: skip
-    correlation = [dict(zip(("", *free), (a, *line), strict=True)) for a, line in zip(free, _of(fit), strict=True)]
+    lines = zip(free, np.asarray(fit.correlation[0], float), strict=True)
+    correlation = [dict(zip(("", *free), (name, *line), strict=True)) for name, line in lines]
     report.write_table(config.out / "correlations" / f"{path.stem}.csv", ("", *free), correlation)
     moved = atoms.copy()
     moved.positions = np.asarray(positions, float) * float(fit.values.stretch[0])
@@ -91,20 +93,22 @@ def _refine(path: Path, atoms: ase.Atoms, job: Job, config: settings.Refine, *, 
     return row
 
 
-def _fit(positions, target, span: Span, free: tuple[str, ...]) -> tuple[Fit, templates.Template]:
+def _fit(positions, target: Target, span: Span, free: tuple[str, ...]) -> tuple[Fit, Template]:
     """Return the fit of one cluster and its tables, both with a leading axis."""
-    bins = library.histogram(np.asarray(positions, float) / float(target.bond))
-    bond, inside = float(target.bond), bins.mean * float(target.bond) < span.longest
-    weight, mean, variance = (jnp.asarray(column[inside]) for column in bins)
-    atoms = jnp.asarray(float(len(positions)))
-    histogram = templates.Histogram(weight, mean * bond, variance * bond**2, atoms)
-    tables = templates.template(histogram, bond, span=span)
-    fit = refinement.refine(tables, target, span=span, free=free)
-    return jax.tree.map(lambda column: np.asarray(column)[None], (fit, tables))
+    bond = float(target.bond)
+    bins = library.histogram(np.asarray(positions, float) / bond)
+    inside = bins.mean * bond < span.longest
+    size = 512 * -(-int(inside.sum()) // 512)
+    weight, mean, variance = (np.pad(column[inside], (0, size - inside.sum())) for column in bins)
+    columns = (weight, np.where(weight > 0, mean, 1.0) * bond, variance * bond**2, len(positions))
+    histogram = Histogram(*(jnp.asarray(column, jnp.float32) for column in columns))
+    return jax.tree.map(lambda column: np.asarray(column)[None], _fit_one(histogram, target, span=span, free=free))
 
 
-def _of(fit: Fit) -> np.ndarray:
-    return np.asarray(fit.correlation[0], float)
+@partial(jax.jit, static_argnames=("span", "free"))
+def _fit_one(histogram: Histogram, target: Target, *, span: Span, free: tuple[str, ...]) -> tuple[Fit, Template]:
+    tables = templates.template(histogram, target.bond, span=span)
+    return refinement.refine(tables, target, span=span, free=free), tables
 
 
 def _line(row: dict, config: settings.Refine) -> str:

@@ -91,7 +91,8 @@ def template(histogram: Histogram, bond: Float[Array, ""] | float, *, span: Span
         bond: nearest-neighbour distance, in Å.
         span: what the tables cover.
     """
-    width = jnp.sqrt(jnp.maximum(histogram.variance, 0.0))
+    wide = histogram.variance > 0
+    width = jnp.where(wide, jnp.sqrt(jnp.where(wide, histogram.variance, 1.0)), 0.0)
     distance = jnp.concatenate([histogram.mean - width, histogram.mean + width])
     weight = jnp.concatenate([histogram.weight, histogram.weight]) / (2 * histogram.atoms)
     weight = jnp.where(distance < span.longest, weight, 0.0)

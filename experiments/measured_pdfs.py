@@ -1,0 +1,330 @@
+"""Claim: one command names the clusters behind a measured PDF, and its weights own up to ties.
+
+    python experiments/measured_pdfs.py --data DIR               (a minute or two a file on 2 cores)
+    python experiments/measured_pdfs.py --data DIR --figures OUT (keeps each file's ranking, structures and pictures)
+    python experiments/measured_pdfs.py --calibrate              (about five minutes on 2 cores)
+    python experiments/measured_pdfs.py --quick                  (a small part of --calibrate, under 50 s)
+
+Mining: each .gr file of a folder, its metal from the header's composition, r 1.5 to 20 Å, qdamp 0.03, delta2 fitted;
+all families up to 1000 atoms. A row has what the best cluster is, its values with standard errors, how long its bonds
+are beside the metal's, and what the best of each family reaches; no row or picture in the results has measured data.
+
+Calibration: G(r) simulated from the gold decahedron (6,1,1) of 423 atoms, Q 0.58 to 21, white noise on F(Q), and the 16
+decahedra (p,q,r) of the SWAXS course fitted to it, 100 draws of the noise. Of a set with 90 % of the weights that tells
+the truth, 85 to 95 of 100 hold the true one, where the noise leaves more than one candidate; a set cannot have less
+than one, so with little noise all 100 do. The noise of a point, 0.02 1/Å apart, is relative to the rms of F.
+"""
+
+import argparse
+import re
+import tempfile
+from pathlib import Path
+
+import jax
+import matplotlib.figure
+import numpy as np
+import rows
+from ase.cluster import Decahedron
+from scipy.spatial.distance import pdist
+
+from jaxstruc import families, files, form_factors, library, measured, mined, mining, refinement, report, settings
+from jaxstruc import templates as templates_
+from jaxstruc.library import Library
+
+NAME = "measured_pdfs"
+RESULTS = Path(__file__).parent / "results"
+QDAMP = 0.03
+FCC_LIKE = ("fcc", "octahedron")
+WORDS = ("status", "message", "family", "label", "families", "sha256")
+NUMBERS = tuple(name for name in mined.SUMMARY if name not in (*WORDS, "file", "version"))
+PQR = (
+    *((3, 1, 2), (3, 1, 3), (4, 1, 0), (4, 1, 1), (4, 1, 2), (4, 1, 3), (5, 1, 0), (5, 1, 1)),
+    *((5, 1, 2), (5, 1, 3), (6, 1, 0), (6, 1, 1), (6, 1, 2), (7, 1, 0), (7, 1, 1), (7, 1, 2)),
+)
+"""Decahedra that the SWAXS course fits to gold, in ASE's three numbers."""
+TRUE = (6, 1, 1)
+NOISES = (0.05, 0.2, 0.5, 1.0, 2.0)
+LIMITS = {"qmin": 0.58, "qmax": 21.0}
+"""1/Å. A laboratory source."""
+QSTEP = 0.02
+R = np.arange(1.5, 20.001, 0.05)
+VALUES = {"uiso": 0.008, "delta2": 2.0}
+CHUNK = 20
+"""Draws fitted at once."""
+
+
+def structure_function(positions: np.ndarray, q: np.ndarray, *, uiso: float, delta2: float) -> np.ndarray:
+    """Return F(Q) of a cluster of one element, summed in double precision.
+
+    Args:
+        positions: [atom, 3] in Å.
+        q: in 1/Å.
+        uiso: in Å².
+        delta2: in Å².
+    """
+    distance, count = np.unique(np.round(pdist(positions), 6), return_counts=True)
+    variance = 2 * uiso * np.maximum(1 - delta2 / distance**2, 0.0)
+    result = np.zeros(q.size)
+    for start in range(0, len(distance), 1000):
+        d, s, n = (column[start : start + 1000] for column in (distance, variance, count))
+        result += (np.sin(np.outer(q, d)) * np.exp(-0.5 * np.outer(q**2, s))) @ (2 * n / d)
+    return result / len(positions)
+
+
+def transform(q: np.ndarray, r: np.ndarray, *, qdamp: float) -> np.ndarray:
+    """Return the matrix [r, q] that makes G(r) of F(Q) on an even grid: trapezoid rule and the resolution's damping."""
+    share = np.full(q.size, q[1] - q[0])
+    share[[0, -1]] /= 2
+    return 2 / np.pi * np.exp(-0.5 * (r[:, None] * qdamp) ** 2) * share * np.sin(r[:, None] * q)
+
+
+def draws_of(
+    positions: np.ndarray,
+    r: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    noise: float,
+    draws: int,
+    qmin: float,
+    qmax: float,
+    qdamp: float = QDAMP,
+    **values: float,
+) -> np.ndarray:
+    """Return simulated curves G(r) [draw, r] with white noise on F(Q).
+
+    Args:
+        positions: in Å.
+        r: in Å.
+        rng: of the noise.
+        noise: of a point of F(Q), relative to its root mean square.
+        draws: number of curves.
+        qmin: in 1/Å; the rest as in `structure_function` and `transform`.
+        qmax: in 1/Å.
+        qdamp: in 1/Å.
+        values: uiso and delta2.
+    """
+    q = np.linspace(qmin, qmax, round((qmax - qmin) / QSTEP) + 1)
+    f = structure_function(positions, q, **values)
+    noisy = f + noise * np.sqrt(np.mean(f**2)) * rng.normal(size=(draws, q.size))
+    return noisy @ transform(q, r, qdamp=qdamp).T
+
+
+def metal_of(path: Path) -> str:
+    """Return the element that the header's composition names first.
+
+    Raises:
+        ValueError: where it names none.
+    """
+    named = re.findall("[A-Z][a-z]?", str(measured.read(path).header.get("composition", "")))
+    if not named:
+        raise ValueError(f"Expected a composition in the header, got none in {path.name}; add composition = Au, say.")
+    return named[0]
+
+
+def mine(paths: list[Path], out: Path, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> list[dict]:
+    """Mine files, write rankings and pictures into a folder, and return their rows.
+
+    Args:
+        paths: measured PDFs.
+        out: folder; each metal has its own in it.
+        names: families of candidates, all by default.
+        max_atoms: most atoms of a candidate.
+    """
+    results = []
+    metals = {path: metal_of(path) for path in paths}
+    for metal in sorted(set(metals.values())):
+        own = tuple(path for path in paths if metals[path] == metal)
+        limits = {"qdamp": QDAMP, "families": names, "max_atoms": max_atoms}
+        config = settings.Mine(files=own, element=metal, out=out / metal, **limits)
+        outcome = mined.mine_files(config, progress=lambda *_: None, show=lambda *_: None)
+        for found in outcome.rows:
+            table = out / metal / "candidates" / f"{Path(found['file']).stem}.csv"
+            candidates = report.read_table(table) if found["status"] == "mined" else []
+            results.append(summary(found, candidates, metal))
+            rows.show(results[-1])
+    return results
+
+
+def summary(found: dict, candidates: list[dict], metal: str) -> dict:
+    """Return a row of the results from one of the command's summary and the file's table of candidates."""
+    path = Path(found["file"])
+    bond = form_factors.bond_length(metal)
+    value = {name: _number(found.get(name)) for name in NUMBERS}
+    best: dict[str, float] = {}
+    for candidate in candidates:
+        best.setdefault(candidate["family"], float(candidate["rw"]))
+    fcc_like = [best[name] for name in FCC_LIKE if name in best]
+    times = lambda x: None if x is None else bond * x  # noqa: E731
+    return {
+        "experiment": NAME,
+        "file": path.name,
+        "element": metal,
+        **{name: str(found.get(name) or "").replace(str(path), path.name) for name in WORDS},
+        **value,
+        "nearest_neighbour": times(value["stretch"]),
+        "nearest_neighbour_error": times(value["stretch_error"]),
+        "metal_bond": bond,
+        "rw_decahedron": best.get("decahedron"),
+        "rw_fcc_like": min(fcc_like) if fcc_like else None,
+        "rw_families": best,
+        "commit": rows.commit(),
+        **rows.environment(),
+    }
+
+
+def decahedra(wanted=PQR) -> Library:
+    """Return decahedra (p,q,r) as candidates."""
+    found = ((each, Decahedron("Au", *each).positions) for each in wanted)
+    return library.collect(families.scaled("decahedron", _label(each), positions) for each, positions in found)
+
+
+def calibration(noise: float, *, draws: int, candidates: Library, truth: tuple[int, int, int]) -> dict:
+    """Return how often the set with 90 % of the weights holds the true candidate.
+
+    Args:
+        noise: as in `draws_of`.
+        draws: of the noise, a multiple of `CHUNK`, or fewer.
+        candidates: that are fitted.
+        truth: (p, q, r) of the decahedron that the data are of.
+    """
+    bond = form_factors.bond_length("Au")
+    true = int(np.flatnonzero(candidates.labels == _label(truth))[0])
+    span = refinement.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * bond)
+    histograms = mining.histograms(candidates, np.arange(len(candidates.atoms)), bond=bond, span=span)
+    tables = jax.vmap(lambda histogram: templates_.template(histogram, bond, span=span))(histograms)
+    fit_all = jax.jit(jax.vmap(jax.vmap(lambda t, goal: refinement.refine(t, goal, span=span), (0, None)), (None, 0)))
+    positions = library.cluster(candidates, true).positions * bond
+    curves = draws_of(
+        positions, R, np.random.default_rng(round(1e3 * noise)), noise=noise, draws=draws, **LIMITS, **VALUES
+    )
+    found = []
+    for start in range(0, draws, CHUNK):
+        goals = [
+            refinement.target(R, g, **LIMITS, qdamp=QDAMP, qbroad=0.0, bond=bond, span=span)
+            for g in curves[start : start + CHUNK]
+        ]
+        fits = jax.tree.map(np.asarray, fit_all(tables, refinement.stacked(goals)))
+        first = np.argmin(fits.rw, axis=1)
+        best = jax.tree.map(lambda column, at=first: column[np.arange(len(at)), at], fits)
+        own = jax.tree.map(lambda column, at=first: column[at], tables)
+        g = curves[start : start + CHUNK]
+        models, _ = refinement.curves(best, own, goals[0], R, g, span=span, **LIMITS)
+        most = float(goals[0].independent)
+        for rw, left, done in zip(fits.rw, g - models, fits.converged, strict=True):
+            found.append(_draw(rw, mining.independent_points(left, most), most, true) | {"converged": done.mean()})
+    mean = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    return {
+        "experiment": f"{NAME} --calibrate",
+        "truth": _label(truth),
+        "atoms": int(candidates.atoms[true]),
+        "candidates": len(candidates.atoms),
+        "noise": noise,
+        "draws": draws,
+        **mean,
+        "coverage_error": float(np.sqrt(mean["coverage"] * (1 - mean["coverage"]) / draws)),
+        **LIMITS,
+        "commit": rows.commit(),
+        **rows.environment(),
+    }
+
+
+def _draw(rw: np.ndarray, independent: float, most: float, true: int) -> dict:
+    """Return what the weights of one draw say, with the independent points as mining counts them, and with all."""
+    sets = [mining.credible(mining.weights(rw, n, len(refinement.USUAL))) for n in (independent, most)]
+    return {
+        "coverage": sets[0][true],
+        "size": sets[0].sum(),
+        "coverage_all_points": sets[1][true],
+        "size_all_points": sets[1].sum(),
+        "independent": independent,
+        "all_points": most,
+        "first": np.argmin(rw) == true,
+        "rw_true": rw[true],
+        "rw_best": np.nanmin(rw),
+        "rw_second": np.sort(rw)[1],
+    }
+
+
+def _label(pqr: tuple[int, ...]) -> str:
+    return f"({','.join(map(str, pqr))})"
+
+
+def _number(value) -> float | None:
+    """Return a number of a summary, which is text where an earlier run wrote it."""
+    return None if value in (None, "") else float(value)
+
+
+def picture_of_families(results: list[dict], path: Path) -> None:
+    """Draw the best Rw of each family for each file."""
+    figure = matplotlib.figure.Figure(figsize=(7, 0.9 + 0.6 * len(results)), layout="constrained")
+    axes = figure.subplots()
+    for index, name in enumerate(families.FAMILIES):
+        points = [(row["rw_families"][name], y) for y, row in enumerate(results) if name in row["rw_families"]]
+        if points:
+            axes.plot(*zip(*points, strict=True), "o", color=f"C{index}", label=name, markersize=5)
+    axes.set_yticks(range(len(results)), [row["file"] for row in results], fontsize=8)
+    axes.set(xlabel="Rw of the best cluster of each family", ylim=(len(results) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    _save(figure, path)
+
+
+def picture_of_calibration(results: list[dict], path: Path) -> None:
+    """Draw how often the set holds the truth, and its size, against the noise."""
+    figure = matplotlib.figure.Figure(figsize=(8, 3.2), layout="constrained")
+    noise = [row["noise"] for row in results]
+    for axes, what in zip(figure.subplots(1, 2), ("coverage", "size"), strict=True):
+        axes.semilogx(noise, [row[what] for row in results], "o-", label="independent points of the residual")
+        axes.semilogx(noise, [row[f"{what}_all_points"] for row in results], "s--", label="all independent points")
+        axes.set(xlabel="noise of F(Q), relative to its rms")
+        axes.grid(alpha=0.3)
+    coverage, size = figure.axes
+    coverage.axhspan(0.85, 0.95, color="0.9")
+    coverage.set(ylabel="draws whose 90 % set holds the truth", ylim=(0, 1.05))
+    size.set(ylabel="mean candidates in the set")
+    coverage.legend(fontsize=7)
+    _save(figure, path)
+
+
+def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
+    with files.replacing(path) as part:
+        figure.savefig(part, dpi=150, format="png")
+
+
+def main(arguments=None) -> list[dict]:
+    """Run, show, write and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of measured .gr files")
+    parser.add_argument("--figures", type=Path, help="folder for each file's ranking and pictures [not kept]")
+    parser.add_argument("--calibrate", action="store_true", help="how often the truth is in the set, in place of data")
+    parser.add_argument("--draws", type=int, help="of the noise, for --calibrate [100; quick 20]")
+    parser.add_argument("--noises", type=float, nargs="+", help=f"for --calibrate [{NOISES}; quick 0.5]")
+    parser.add_argument("--quick", action="store_true", help="a small part; writes nothing by itself")
+    parser.add_argument("--out", type=Path, help=f"[results/{NAME}.jsonl, but not with --quick]; a .png beside it")
+    options = parser.parse_args(arguments)
+    if not (options.data or options.calibrate or options.quick):
+        parser.error("expected --data or --calibrate, got neither; name a folder of .gr files")
+    if options.data and not options.calibrate:
+        name, picture = NAME, picture_of_families
+        paths = sorted(options.data.glob("*.gr"))
+        if not paths:
+            parser.error(f"expected .gr files, got none in {options.data}; name another folder")
+        less = {"names": ("icosahedron", "decahedron", "octahedron"), "max_atoms": 250} if options.quick else {}
+        with tempfile.TemporaryDirectory() as folder:
+            results = mine(paths[:1] if options.quick else paths, options.figures or Path(folder), **less)
+    else:
+        name, picture = f"{NAME}_calibration", picture_of_calibration
+        draws = options.draws or (CHUNK if options.quick else 100)
+        candidates, results = decahedra(), []
+        for noise in options.noises or ((0.5,) if options.quick else NOISES):
+            results.append(calibration(noise, draws=draws, candidates=candidates, truth=TRUE))
+            rows.show(results[-1])
+    out = options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
+    if out is not None:
+        rows.write_lines(results, out)
+        picture(results, out.with_suffix(".png"))
+    return results
+
+
+if __name__ == "__main__":
+    main()
