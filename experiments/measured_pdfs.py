@@ -20,6 +20,7 @@ import re
 import tempfile
 from pathlib import Path
 
+import drawing
 import jax
 import matplotlib.figure
 import numpy as np
@@ -27,7 +28,7 @@ import rows
 from ase.cluster import Decahedron
 from scipy.spatial.distance import pdist
 
-from jaxstruc import families, files, form_factors, library, measured, mined, mining, refinement, report, settings
+from jaxstruc import families, form_factors, library, measured, mined, mining, refinement, report, settings
 from jaxstruc import templates as templates_
 from jaxstruc.library import Library
 
@@ -161,6 +162,7 @@ def summary(found: dict, candidates: list[dict], metal: str) -> dict:
         "element": metal,
         **{name: str(found.get(name) or "").replace(str(path), path.name) for name in WORDS},
         **value,
+        **{name: value[name] and int(value[name]) for name in ("n_atoms", "ties")},
         "nearest_neighbour": times(value["stretch"]),
         "nearest_neighbour_error": times(value["stretch_error"]),
         "metal_bond": bond,
@@ -191,7 +193,7 @@ def calibration(noise: float, *, draws: int, candidates: Library, truth: tuple[i
     true = int(np.flatnonzero(candidates.labels == _label(truth))[0])
     span = refinement.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * bond)
     histograms = mining.histograms(candidates, np.arange(len(candidates.atoms)), bond=bond, span=span)
-    tables = jax.vmap(lambda histogram: templates_.template(histogram, bond, span=span))(histograms)
+    tables = jax.jit(jax.vmap(lambda histogram: templates_.template(histogram, bond, span=span)))(histograms)
     fit_all = jax.jit(jax.vmap(jax.vmap(lambda t, goal: refinement.refine(t, goal, span=span), (0, None)), (None, 0)))
     positions = library.cluster(candidates, true).positions * bond
     curves = draws_of(
@@ -266,7 +268,7 @@ def picture_of_families(results: list[dict], path: Path) -> None:
     axes.set(xlabel="Rw of the best cluster of each family", ylim=(len(results) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    _save(figure, path)
+    drawing.save(figure, path)
 
 
 def picture_of_calibration(results: list[dict], path: Path) -> None:
@@ -283,12 +285,7 @@ def picture_of_calibration(results: list[dict], path: Path) -> None:
     coverage.set(ylabel="draws whose 90 % set holds the truth", ylim=(0, 1.05))
     size.set(ylabel="mean candidates in the set")
     coverage.legend(fontsize=7)
-    _save(figure, path)
-
-
-def _save(figure: matplotlib.figure.Figure, path: Path) -> None:
-    with files.replacing(path) as part:
-        figure.savefig(part, dpi=150, format="png")
+    drawing.save(figure, path)
 
 
 def main(arguments=None) -> list[dict]:

@@ -27,7 +27,7 @@ from ase.optimize import BFGS
 from measured_pdfs import QDAMP, draws_of
 from scipy.spatial.distance import pdist
 
-from jaxstruc import coordinates, form_factors, jobs, measured, mining, refinement, structure, templates
+from jaxstruc import coordinates, form_factors, measured, mining, refinement, structure, templates
 from jaxstruc.jobs import Job
 from jaxstruc.refinement import Fit, Target
 from jaxstruc.templates import Span

@@ -6,7 +6,7 @@ time, and lets no bad file end a run.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -161,16 +161,23 @@ def contradicted(job: Job, element: str) -> list[str]:
     return [f"the header says {composition}, --element {element}"] if named and element not in named else []
 
 
+def stems(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path's results: its stem, numbered where another has it."""
+    found: list[str] = []
+    for path in paths:
+        stem, count = path.stem, 2
+        while stem in found:
+            stem, count = f"{path.stem}-{count}", count + 1
+        found.append(stem)
+    return found
+
+
 def _read_all(config: Config, kind: Kind, bond: float) -> tuple[list[Job], list[Row]]:
     """Return the files that can be worked on, and rows of those that cannot."""
     given = {name: getattr(config, name) for name in GIVEN}
     jobs: list[Job] = []
     failed: list[Row] = []
-    stems: set[str] = set()
-    for path in config.files:
-        stem, count = path.stem, 2
-        while stem in stems:
-            stem, count = f"{path.stem}-{count}", count + 1
+    for path, stem in zip(config.files, stems(config.files), strict=True):
         try:
             measurement = measured.read(path)
             job = Job(path, stem, measurement, measured.resolve(measurement, given=given, bond=bond))
@@ -180,7 +187,6 @@ def _read_all(config: Config, kind: Kind, bond: float) -> tuple[list[Job], list[
             checksum = files.sha256(path) if path.is_file() else ""
             failed.append(row(path, status="failed", message=str(error), sha256=checksum))
             continue
-        stems.add(stem)
         jobs.append(job)
     return jobs, failed
 

@@ -10,16 +10,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxstruc import refinement, templates
-from jaxstruc.library import Library
+from jaxstruc.library import WIDTH, Library
 from jaxstruc.refinement import Fit, Target
 from jaxstruc.templates import Histogram, Span, Template
 
 BATCH = 256
-BINS = 512
-"""Most bins of a candidate's distances within the span."""
 NEAREST = 5000
 """Candidates screened: those whose size is nearest to the data's."""
 REFINED = 200
@@ -55,7 +53,7 @@ def diameter(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> tupl
             logarithm = np.log(shape + share + 1e-6)
             misfit = float(np.var(np.log(power) - logarithm))
             best = min(best, (misfit, float(size)))
-    return best[1], best[1] < place[-1] - 2.0
+    return best[1], bool(best[1] < place[-1] - 2.0)
 
 
 def choose(library: Library, diameter_: float, *, bond: float, allowed: np.ndarray, most: int = NEAREST) -> np.ndarray:
@@ -114,11 +112,12 @@ def _fit_batch(histograms_: Histogram, target: Target, *, span: Span, free: tupl
 
 def histograms(library: Library, chosen: np.ndarray, *, bond: float, span: Span) -> Histogram:
     """Return the candidates' distances in Å, as far as the span reaches, padded to one size."""
-    weight, mean, variance = (np.zeros((len(chosen), BINS), np.float32) for _ in range(3))
+    size = max(512, 64 * math.ceil((span.longest / (WIDTH * bond) + 2) / 64))
+    weight, mean, variance = (np.zeros((len(chosen), size), np.float32) for _ in range(3))
     mean[:] = bond
     for row, index in enumerate(chosen):
         start, end = library.bins[index], library.bins[index + 1]
-        count = min(int(np.searchsorted(library.mean[start:end] * bond, span.longest)), BINS)
+        count = int(np.searchsorted(library.mean[start:end] * bond, span.longest))
         rows = slice(start, start + count)
         weight[row, :count] = library.weight[rows]
         mean[row, :count] = library.mean[rows] * bond
@@ -155,16 +154,8 @@ def independent_points(residual: Float[np.ndarray, " r"], most: float) -> float:
     power = np.abs(np.fft.rfft(residual - residual.mean(), 2 * size)) ** 2
     correlation = np.fft.irfft(power)[: size // 2]
     correlation = correlation / max(correlation[0], 1e-300)
-    # The square of a correlation of nothing is 1/n by chance: what is summed stops where it no longer stands out.
-    chance = 2 / math.sqrt(max(most, 4.0))
-    ends = np.flatnonzero(_peak_after(np.abs(correlation)) < chance)
-    last = int(ends[0]) if ends.size else len(correlation)
-    return min(most, size / (1 + 2 * float(np.sum(correlation[1:last] ** 2))))
-
-
-def _peak_after(values: Array) -> np.ndarray:
-    """Return the largest of the values from each on."""
-    return np.maximum.accumulate(values[::-1])[::-1]
+    # An estimated correlation of nothing has the square (1 - k/N)/n, not 0; over these lags that adds 3/4.
+    return min(most, 1.75 * size / (1 + 2 * float(np.sum(correlation[1:] ** 2))))
 
 
 def credible(weight: np.ndarray, share: float = 0.9) -> np.ndarray:

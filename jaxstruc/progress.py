@@ -30,4 +30,5 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
     try:
         yield advance
     finally:
-        shown.stop()
+        if shown.live.is_started:
+            shown.stop()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ase
@@ -38,6 +37,8 @@ def refine_files(config: settings.Refine, *, show: Callable[[str, Any], None]) -
         raise ValueError("Expected scale among --free, got none; a measured G(r) has an unknown scale.")
     if {"delta1", "delta2"} <= set(config.free):
         raise ValueError("Expected delta1 or delta2 in --free, got both; they stand for the same motion, drop one.")
+    if config.coordinates and not config.restraint > 0:
+        raise ValueError(f"Expected a restraint above 0 Å, got {config.restraint:g}; pass another --restraint.")
     read = [library.read_cluster(path) for path in clusters]
     bonds = [form_factors.bond_length(atoms.get_chemical_symbols()[0]) for atoms in read]
     measurement = measured.read(data)
@@ -49,21 +50,23 @@ def refine_files(config: settings.Refine, *, show: Callable[[str, Any], None]) -
     show(f"{data.name} ({measurement.format})", job.settings)
     span = jobs.span([job], diameter=max(float(pdist(atoms.positions).max()) for atoms in read))
     rows: list[dict[str, Any]] = []
-    for path, atoms, bond in zip(clusters, read, bonds, strict=True):
-        rows.append(_refine(path, atoms, job, config, bond=bond, span=span))
+    stems = jobs.stems(clusters)
+    for path, stem, atoms, bond in zip(clusters, stems, read, bonds, strict=True):
+        rows.append({"cluster": str(path), **_refine(stem, atoms, job, config, bond=bond, span=span)})
         report.write_table(config.out / "summary.csv", SUMMARY, rows)
         yield _line(rows[-1], config)
-    best = min(rows, key=lambda row: row["rw"])
+    ends = [row.get("rw_coordinates", row["rw"]) for row in rows]
+    best = rows[int(np.argmin(np.where(np.isfinite(ends), ends, np.inf)))]
     yield f"best: {best['cluster']}; see {config.out / 'summary.csv'}, fits/, correlations/ and structures/ beside it."
 
 
-def _refine(path: Path, atoms: ase.Atoms, job: Job, config: settings.Refine, *, bond: float, span: Span) -> dict:
+def _refine(stem: str, atoms: ase.Atoms, job: Job, config: settings.Refine, *, bond: float, span: Span) -> dict:
     """Fit one cluster, write its results and return its row."""
     target = jobs.target(job, bond=bond, span=span, background=config.background)
     positions = jnp.asarray(atoms.positions - atoms.positions.mean(axis=0), jnp.float32)
     free = tuple(config.free)
     fit, tables = _fit(positions, target, span, free)
-    row = {"cluster": str(path), "n_atoms": len(atoms), "rw": float(fit.rw[0])}
+    row = {"n_atoms": len(atoms), "rw": float(fit.rw[0])}
     if config.coordinates:
         one = jax.tree.map(lambda column: column[0], fit.values)
         relaxed = coordinates.relax(positions, one, target, span=span, restraint=config.restraint)
@@ -78,17 +81,17 @@ def _refine(path: Path, atoms: ase.Atoms, job: Job, config: settings.Refine, *, 
     limits = {"qmin": job.given["qmin"], "qmax": job.given["qmax"], "background": config.background}
     curve, _ = refinement.curves(fit, tables, target, r, g, span=span, **limits)  # type: ignore[arg-type]
     report.write_fit(
-        config.out / "fits" / path.stem, r, g, curve[0],
-        title=f"{path.name} to {job.path.name}: Rw = {fit.rw[0]:.4f}",
+        config.out / "fits" / stem, r, g, curve[0],
+        title=f"{stem} to {job.path.name}: Rw = {fit.rw[0]:.4f}",
         rmin=job.given["rmin"], rmax=job.given["rmax"],
     )  # fmt: skip
     lines = zip(free, np.asarray(fit.correlation[0], float), strict=True)
     correlation = [dict(zip(("", *free), (name, *line), strict=True)) for name, line in lines]
-    report.write_table(config.out / "correlations" / f"{path.stem}.csv", ("", *free), correlation)
+    report.write_table(config.out / "correlations" / f"{stem}.csv", ("", *free), correlation)
     moved = atoms.copy()
     moved.positions = np.asarray(positions, float) * float(fit.values.stretch[0])
     report.write_structure(
-        config.out / "structures" / f"{path.stem}.xyz", moved, {"rw": float(fit.rw[0]), "source": job.path.name}
+        config.out / "structures" / f"{stem}.xyz", moved, {"rw": float(fit.rw[0]), "source": job.path.name}
     )
     return row
 
