@@ -60,13 +60,15 @@ def refine_files(config: settings.Refine, *, show: Callable[[str, Any], None]) -
     yield f"best: {best['cluster']}; see {config.out / 'summary.csv'}, fits/, correlations/ and structures/ beside it."
 
 
-def _refine(stem: str, atoms: ase.Atoms, job: Job, config: settings.Refine, *, bond: float, span: Span) -> dict:
+def _refine(
+    stem: str, atoms: ase.Atoms, job: Job, config: settings.Refine, *, bond: float, span: Span
+) -> dict[str, Any]:
     """Fit one cluster, write its results and return its row."""
     target = jobs.target(job, bond=bond, span=span, background=config.background)
     positions = jnp.asarray(atoms.positions - atoms.positions.mean(axis=0), jnp.float32)
     free = tuple(config.free)
     fit, tables = _fit(positions, target, span, free)
-    row = {"n_atoms": len(atoms), "rw": float(fit.rw[0])}
+    row: dict[str, Any] = {"n_atoms": len(atoms), "rw": float(fit.rw[0])}
     if config.coordinates:
         one = jax.tree.map(lambda column: column[0], fit.values)
         relaxed = coordinates.relax(positions, one, target, span=span, restraint=config.restraint)
