@@ -55,10 +55,13 @@ def mine_files(config: settings.Mine, *, progress: Callable[..., None], show: Ca
 
     def begin(todo: list[Job]):
         span = jobs.span(todo, diameter=float(found.diameter.max()) * bond)
+        # Padded to one size, so that one compilation serves all files.
+        each = [jobs.target(job, bond=bond, span=span, background=config.background) for job in todo]
+        targets = dict(zip((job.stem for job in todo), refinement.apart(refinement.stacked(each)), strict=True))
 
         def work(batch: list[Job]) -> list[Row]:
             tell = lambda done, total: progress(0, len(todo), f"{batch[0].path.name}: {done} of {total} candidates")  # noqa: E731
-            return [_mine(batch[0], config, found, bond=bond, span=span, tell=tell)]
+            return [_mine(batch[0], config, found, targets[batch[0].stem], bond=bond, span=span, tell=tell)]
 
         return 1, work
 
@@ -95,12 +98,11 @@ def _results(out: Path, stem: str) -> tuple[Path, ...]:
     )
 
 
-def _mine(job: Job, config: settings.Mine, found: Library, *, bond: float, span: Span, tell) -> Row:
+def _mine(job: Job, config: settings.Mine, found: Library, target: Target, *, bond: float, span: Span, tell) -> Row:
     """Mine one file, write its results and return its row."""
     begun = time.perf_counter()
     given = job.given
     size, reached = mining.diameter(job.measurement.r, job.measurement.g, bond=bond, qdamp=given["qdamp"])
-    target = jobs.target(job, bond=bond, span=span, background=config.background)
     allowed = library.select(found, max_atoms=config.max_atoms)
     screened = mining.choose(found, size, bond=bond, allowed=allowed)
     fit = mining.fit_all(found, screened, target, bond=bond, span=span, progress=tell)

@@ -43,7 +43,7 @@ BEYOND = 6.0
 """Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
 LOST = 1e-3
 """Curves weaker than this, relative to the strongest, are left out of the basis."""
-STEPS = 14
+STEPS = 25
 """Most Levenberg-Marquardt steps, failed ones among them."""
 DAMPING = 1e-2
 """First damping, relative to the diagonal of the normal matrix."""
@@ -210,6 +210,11 @@ def stacked(targets: Sequence[Target]) -> Target:
         return jnp.asarray(result)
 
     return jax.tree.map(together, *targets)
+
+
+def apart(targets: Target) -> list[Target]:
+    """Return what `stacked` put together, each with the common size."""
+    return [jax.tree.map(lambda column, at=at: column[at], targets) for at in range(len(targets.q))]
 
 
 def refine(template: Template, target: Target, *, span: Span, free: tuple[str, ...] = USUAL) -> Fit:
