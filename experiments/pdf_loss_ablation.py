@@ -42,7 +42,7 @@ NAME = "pdf_loss_ablation"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
 MODELS = ("cvae", "cvae+pdf")
 LATENTS = {"random": 2, "shape": 8}
-NOISES = (0.0, 0.05, 0.1, 0.2)
+NOISES = (0.0, 0.1)
 """White noise on F(Q), relative to the root mean square of F."""
 STEPS, RATE = 200, 0.05
 """Of Adam. The rate, in Å, falls to zero as a cosine."""

@@ -110,6 +110,16 @@ def by_model(rows: list[dict]) -> str:
     return markdown(lines)
 
 
+def plain(rows: list[dict]) -> str:
+    """Return rows as they are, without what they were made with."""
+    hidden = {"experiment", "device", "versions", "commit", "config", "failed"}
+    columns = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in hidden]
+    columns = [name for name in columns if not any(isinstance(row.get(name), dict | list) for row in rows)]
+    lines = [[column.replace("_", " ") for column in columns]]
+    lines += [[f"{x:.4g}" if isinstance(x := row.get(name), float) else shown(x) for name in columns] for row in rows]
+    return markdown(lines)
+
+
 def name(part, index: int) -> str:
     """Return a column's part: the third is the latent dimension."""
     return f"H = {part}" if index == 2 else shown(part)
@@ -135,6 +145,10 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     "ablation": ("pdf_loss_ablation", ablation),
     "figure1": ("figure1_interpolation", by_model),
     "figure7": ("figure7_latent", by_model),
+    "benchmark_refinement": ("benchmark_refinement", plain),
+    "measured_pdfs": ("measured_pdfs", plain),
+    "calibration": ("measured_pdfs_calibration", plain),
+    "relax_refit": ("relax_refit", plain),
 }
 """Marker in the README: the experiment whose rows are shown, and how."""
 
