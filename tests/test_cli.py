@@ -31,7 +31,7 @@ def run(words, capsys):
         ("good", ["--rmin", 9, "--rmax", 8], "rmin < rmax"),
         ("good", ["--qmax", 500], "step in r"),
         ("good", ["--element", "Xx"], "Expected the symbol of an element"),
-        ("good", ["--samples", 0], "at least one file and one sample"),
+        ("good", ["--samples", 0], "Expected at least one sample"),
         ("good", ["--weights", "none.safetensors"], "Expected weights"),
         ("good", ["-o", GOOD], "Expected a folder for the results"),
     ],
