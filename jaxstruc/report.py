@@ -17,7 +17,7 @@ from jaxstruc.measured import Setting
 
 SUMMARY = (
     "file sha256 status message n_atoms rw rw_second mined mined_atoms rw_mined scale stretch uiso delta2 "
-    "qmin qmax qdamp rmin rmax seconds seed model version"
+    "qmin qmax qdamp qbroad rmin rmax seconds seed model version"
 ).split()
 """Columns of summary.csv."""
 

@@ -110,10 +110,18 @@ def test_the_structure_and_the_fitted_values_give_the_fitted_curve(solved):
         assert np.abs(exact - fit["G_calc"]).max() < 5e-3 * np.abs(fit["G_calc"]).max()
 
 
+def test_the_best_mined_cluster_stands_beside_the_networks(solved):
+    """The example was cut from fcc with 68 atoms: a mined cluster fits it at least as well as the eight shapes known."""
+    out, _ = solved
+    row = table(out / "summary.csv")[0]
+    assert 0 < float(row["rw_mined"]) < float(row["rw"]) + 0.02 and row["mined"].split()[0] in pipeline.MINED
+    assert len(ase.io.read(out / "best" / "good-mined.xyz")) == int(row["mined_atoms"])
+
+
 def test_files_of_one_name_do_not_overwrite_each_other(solved):
     out, _ = solved
     names = {path.name for path in (out / "best").iterdir()}
-    assert names == {"good.xyz", "good-2.xyz"}
+    assert names == {"good.xyz", "good-2.xyz", "good-mined.xyz", "good-2-mined.xyz"}
     assert not list(out.rglob("*.part"))
 
 
