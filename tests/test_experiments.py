@@ -261,7 +261,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, tmp_path,
     monkeypatch.setattr(trainings, "RUNS", tmp_path)
     monkeypatch.setattr(trainings, "data_of", lambda split: small)
     monkeypatch.setattr(trainings, "EPOCHS", {"random": {"cvae": 1}})
-    monkeypatch.setattr(trainings, "SEEDS", {"random": {"cvae": 2}})
+    monkeypatch.setattr(trainings, "SEEDS", (0, 1))
     monkeypatch.setattr(table1, "MODELS", {"cvae": {}})
     monkeypatch.setattr(table1, "DRAWS", {"sample": True})
     monkeypatch.setattr(table1, "PAIRS", (("cvae", table1.TEMPLATE),))

@@ -111,7 +111,7 @@ def test_the_structure_and_the_fitted_values_give_the_fitted_curve(solved):
 
 
 def test_the_best_mined_cluster_stands_beside_the_networks(solved):
-    """The example was cut from fcc with 68 atoms: a mined cluster fits it at least as well as the eight shapes known."""
+    """The example was cut from fcc with 68 atoms: a mined cluster fits it as well as the eight shapes known."""
     out, _ = solved
     row = table(out / "summary.csv")[0]
     assert 0 < float(row["rw_mined"]) < float(row["rw"]) + 0.02 and row["mined"].split()[0] in pipeline.MINED
