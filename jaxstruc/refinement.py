@@ -43,7 +43,7 @@ BEYOND = 6.0
 """Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
 LOST = 1e-3
 """Curves weaker than this, relative to the strongest, are left out of the basis."""
-STEPS = 16
+STEPS = 25
 """Most Levenberg-Marquardt steps, failed ones among them."""
 DAMPING = 1e-2
 """First damping, relative to the diagonal of the normal matrix."""
