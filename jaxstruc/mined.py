@@ -184,7 +184,7 @@ def _write(
     source = {"source": job.path.name, "sha256": job.measurement.sha256, "element": config.element}
     for place, i in enumerate(index[:WRITTEN]):
         atoms = library.cluster(found, i).atoms(config.element, bond * float(best.values.stretch[place]))
-        name = structure if place == 0 else structure.with_name(f"{job.stem}-{place + 1}.xyz")
+        name = structure if place == 0 else structure.with_name(f"{job.stem}-rank{place + 1}.xyz")
         facts = {name: table[place][name] for name in ("family", "label", "rw", "weight")}
         report.write_structure(name, atoms, source | facts)
     report.write_table(candidates, CANDIDATES, table)

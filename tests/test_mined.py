@@ -85,7 +85,7 @@ def test_results_are_there_and_agree_with_each_other(done):
     assert int(row["ties"]) == sum(one["in_90"] == "yes" for one in rows) >= 1
     assert {one["family"] for one in rows} == {"octahedron", "icosahedron"}
     for place in range(5):
-        atoms = ase.io.read(out / "best" / ("good.xyz" if place == 0 else f"good-{place + 1}.xyz"))
+        atoms = ase.io.read(out / "best" / ("good.xyz" if place == 0 else f"good-rank{place + 1}.xyz"))
         assert len(atoms) == int(rows[place]["n_atoms"]) and set(atoms.get_chemical_symbols()) == {"Ag"}
         assert atoms.info["rw"] == pytest.approx(rw[place], rel=1e-4)
         assert atoms.get_all_distances().max() == pytest.approx(float(rows[place]["diameter"]), rel=5e-3)
