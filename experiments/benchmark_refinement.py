@@ -18,6 +18,7 @@ without, and for a second file of the same element. An accelerator, where there 
 import argparse
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 THREADS = 2
@@ -35,7 +36,7 @@ from scipy.optimize import least_squares
 
 from jaxstruc import form_factors, library, mining, refinement, templates
 from jaxstruc.library import Library
-from jaxstruc.refinement import Target
+from jaxstruc.observed import Target
 from jaxstruc.templates import Span
 
 NAME = "benchmark_refinement"
@@ -81,7 +82,7 @@ def batches(candidates: Library, size: int, goal: Target, span: Span, *, runs: i
     chosen = np.linspace(0, len(candidates.atoms) - 1, size).round().astype(int)
     bins = mining.histograms(candidates, chosen, bond=BOND, span=span)
     make = jax.vmap(lambda histogram: templates.template(histogram, BOND, span=span))
-    fit = jax.vmap(lambda table, goal: refinement.refine(table, goal, span=span, free=FREE), (0, None))
+    fit = partial(refinement.refine_all, span=span, free=FREE)
     one, other, both = jax.jit(make), jax.jit(fit), jax.jit(lambda bins, goal: fit(make(bins), goal))
     tables, *of_templates = timed(lambda: one(bins), runs=runs)
     fits, *of_fits = timed(lambda: other(tables, goal), runs=runs)

@@ -25,13 +25,11 @@ import matplotlib.figure
 import numpy as np
 import rows
 import trainings
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from jaxstruc import dataset, evaluation, metrics, representation, trilateration
+from jaxstruc import dataset, evaluation, metrics, representation
 from jaxstruc.dataset import Dataset
-from jaxstruc.evaluation import Structures
 from jaxstruc.model import CVAE
-from jaxstruc.trilateration import Trilateration
 
 NAME = "figure1_interpolation"
 PATHS, POINTS, SHOWN = 20, 21, 7
@@ -80,21 +78,12 @@ def latent_means(params: Any, seen: representation.Features, pdf: Array, *, netw
     return posterior.mean, prior.mean
 
 
-@partial(jax.jit, static_argnames="network")
-def decoded(params: Any, z: Float[Array, "batch latent"], *, network: CVAE) -> tuple[Structures, Trilateration]:
-    """Return the structure of each latent vector, in Å, and how its coordinates were found."""
-    answer: Any = network.apply(params, z, method=CVAE.decode)
-    presence = (jax.nn.sigmoid(answer.presence) > evaluation.PRESENT).astype(z.dtype)
-    anchors = jnp.asarray(representation.satellites(network.sizes.satellites), z.dtype)
-    found = trilateration.batched(jax.nn.relu(answer.pair), jax.nn.relu(answer.satellite), presence, anchors)
-    return Structures(found.positions * jnp.exp(answer.log_radius)[:, None, None], presence > 0), found
-
-
 def interpolated(params: Any, ends: np.ndarray, *, network: CVAE, points: int) -> Paths:
     """Return the structures on the straight lines between latent vectors [path, 2, latent]."""
     share = np.linspace(0, 1, points)[:, None]
     z = (1 - share) * ends[:, :1] + share * ends[:, 1:]
-    structures, found = decoded(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
+    decode = jax.jit(evaluation.decode, static_argnames="network")
+    structures, found = decode(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
     flat = (structures.positions, structures.mask, found.converged)
     return Paths(*(np.asarray(each).reshape(*z.shape[:2], *each.shape[1:]) for each in flat))
 
@@ -141,7 +130,7 @@ def end_pearsons(data: Dataset, ends: np.ndarray, paths: Paths) -> np.ndarray:
     """Return the Pearson correlation of the end points' PDFs and those of A and B [path, 2]."""
     which = ends.ravel()
     positions, mask = (np.concatenate(list(each[:, [0, -1]])) for each in (paths.positions, paths.mask))
-    found = Structures(jnp.asarray(positions), jnp.asarray(mask))
+    found = evaluation.Structures(jnp.asarray(positions), jnp.asarray(mask))
     rebuilt = evaluation.simulate(found, figures.conditions(data, which))
     return np.asarray(jax.vmap(metrics.pearson)(jnp.asarray(data.pdf[which]), rebuilt)).reshape(ends.shape)
 

@@ -40,10 +40,11 @@ def trained(data: Dataset, model: str, split: str, latent: int, *, quick: bool) 
             config = trainings.config_of(model, split, latent, quick=True, folder=Path(folder))
             return trainings.trained(data, config, quick=True)
     config = trainings.config_of(model, split, latent)
-    if not trainings.finished(config):
+    done = trainings.finished(config)
+    if done is None:
         command = f"python experiments/trainings.py --models {model} --splits {split} --latents {latent}"
         sys.exit(f"Expected a finished training in runs/experiments/{config.out.name}, got none; {command}")
-    return trainings.trained(data, config)
+    return trainings.trained(data, done)
 
 
 def tested(run: Trained, at: int) -> np.ndarray:

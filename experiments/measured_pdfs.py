@@ -28,7 +28,7 @@ import rows
 from ase.cluster import Decahedron
 from scipy.spatial.distance import pdist
 
-from jaxstruc import families, form_factors, library, measured, mined, mining, refinement, report, settings
+from jaxstruc import families, form_factors, library, measured, mined, mining, observed, refinement, report, settings
 from jaxstruc import templates as templates_
 from jaxstruc.library import Library
 
@@ -191,7 +191,7 @@ def calibration(noise: float, *, draws: int, candidates: Library, truth: tuple[i
     """
     bond = form_factors.bond_length("Au")
     true = int(np.flatnonzero(candidates.labels == _label(truth))[0])
-    span = refinement.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * bond)
+    span = observed.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * bond)
     histograms = mining.histograms(candidates, np.arange(len(candidates.atoms)), bond=bond, span=span)
     tables = jax.jit(jax.vmap(lambda histogram: templates_.template(histogram, bond, span=span)))(histograms)
     fit_all = jax.jit(jax.vmap(jax.vmap(lambda t, goal: refinement.refine(t, goal, span=span), (0, None)), (None, 0)))
@@ -202,10 +202,10 @@ def calibration(noise: float, *, draws: int, candidates: Library, truth: tuple[i
     found = []
     for start in range(0, draws, CHUNK):
         goals = [
-            refinement.target(R, g, **LIMITS, qdamp=QDAMP, qbroad=0.0, bond=bond, span=span)
+            observed.target(R, g, **LIMITS, qdamp=QDAMP, qbroad=0.0, bond=bond, span=span)
             for g in curves[start : start + CHUNK]
         ]
-        fits = jax.tree.map(np.asarray, fit_all(tables, refinement.stacked(goals)))
+        fits = jax.tree.map(np.asarray, fit_all(tables, observed.stacked(goals)))
         first = np.argmin(fits.rw, axis=1)
         best = jax.tree.map(lambda column, at=first: column[np.arange(len(at)), at], fits)
         own = jax.tree.map(lambda column, at=first: column[at], tables)

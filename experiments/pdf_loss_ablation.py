@@ -213,10 +213,13 @@ def main(arguments=None) -> list[dict]:
             configs = {
                 m: trainings.config_of(m, split, LATENTS[split], quick=options.quick, folder=folder) for m in models
             }
-            unfinished = [config.out.name for config in configs.values() if not trainings.finished(config)]
-            if options.trained_only and unfinished:
-                print(f"Left out: the {split} split; {', '.join(unfinished)} not trained.", file=sys.stderr)
-                continue
+            if options.trained_only:
+                done = {model: trainings.finished(config) for model, config in configs.items()}
+                unfinished = [model for model, config in done.items() if config is None]
+                if unfinished:
+                    print(f"Left out: the {split} split; {', '.join(unfinished)} not trained.", file=sys.stderr)
+                    continue
+                configs = done
             few = {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": STEPS}
             result += evaluate(trainings.data_of(split), split, configs, quick=options.quick, **few)
     for row in result:

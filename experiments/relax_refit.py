@@ -27,9 +27,10 @@ from ase.optimize import BFGS
 from measured_pdfs import QDAMP, draws_of
 from scipy.spatial.distance import pdist
 
-from jaxstruc import coordinates, form_factors, measured, mining, refinement, structure, templates
+from jaxstruc import coordinates, form_factors, measured, mining, observed, refinement, structure, templates
 from jaxstruc.jobs import Job
-from jaxstruc.refinement import Fit, Target
+from jaxstruc.observed import Target
+from jaxstruc.refinement import Fit
 from jaxstruc.templates import Span
 
 NAME = "relax_refit"
@@ -105,7 +106,7 @@ class Refit:
         """Make what all curves share: positions in Å [step, atom, 3], and the range of the fits."""
         self.frames, self.where, self.bond = frames, where, form_factors.bond_length("Au")
         diameter = max(float(pdist(frame).max()) for frame in frames)
-        self.span = refinement.span(rmax=float(where.r[-1]), qmax=where.qmax, diameter=diameter)
+        self.span = observed.span(rmax=float(where.r[-1]), qmax=where.qmax, diameter=diameter)
         self.tables = tables(frames, bond=self.bond, span=self.span)
         fit = lambda table, goal: refinement.refine(table, goal, span=self.span)  # noqa: E731
         self.fit = jax.jit(jax.vmap(fit, (0, None)))
@@ -113,7 +114,7 @@ class Refit:
     def target(self, g: np.ndarray) -> Target:
         """Return a curve as the fits need it."""
         instrument = {"qdamp": QDAMP, "qbroad": 0.0, "bond": self.bond, "span": self.span}
-        return refinement.target(self.where.r, g, **self.where.limits, **instrument)
+        return observed.target(self.where.r, g, **self.where.limits, **instrument)
 
     def __call__(self, g: np.ndarray) -> Fit:
         """Return the fits of all frames, on the host."""

@@ -144,13 +144,14 @@ def read(path: Path) -> list[dict]:
 def asked(
     configs: dict[tuple[str, int], settings.Train], *, trained_only: bool
 ) -> dict[tuple[str, int], settings.Train]:
-    """Return the trainings to evaluate; those that are left out are named on stderr."""
+    """Return the trainings to evaluate; where only some seeds are trained, of those; what is left out is named."""
     if not trained_only:
         return configs
-    for config in configs.values():
-        if not trainings.finished(config):
-            print(f"Left out: {config.out.name} is not trained.", file=sys.stderr)
-    return {names: config for names, config in configs.items() if trainings.finished(config)}
+    kept = {names: trainings.finished(config) for names, config in configs.items()}
+    for names, config in kept.items():
+        if config is None:
+            print(f"Left out: {configs[names].out.name} is not trained.", file=sys.stderr)
+    return {names: config for names, config in kept.items() if config is not None}
 
 
 def evaluate(

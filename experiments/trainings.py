@@ -2,12 +2,14 @@
 
     python experiments/trainings.py --models cvae+pdf --splits random --latents 2   (one of them; without options all)
 
-All models of a split get the same compute, in seconds of two cores: a step with the PDF term of the distances takes 4/3
-of one without, the term through coordinates five times that, so that model has fewer epochs. Chosen on the validation
-sets alone: the weights (see `settings.Train`), rate and epochs.
+All models of a split get about the same compute, in seconds of two cores: a step with the PDF term of the distances
+takes 4/3 of one without, the term through coordinates five times that, so that model has fewer epochs. Chosen on the
+validation sets alone: the weights (see `settings.Train`), rate and epochs. The seeds of a group are trained together;
+another group adds seeds to what is trained.
 """
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,10 +29,11 @@ MODELS: dict[str, dict[str, Any]] = {
 SPLITS: dict[str, settings.Preset] = {"random": "kdd", "shape": "kdd-shapes"}
 EPOCHS = {
     "random": {"dae": 48, "cvae": 48, "cvae+pdf": 36, "cvae+pdf-coordinates": 8},
-    "shape": {"dae": 2, "cvae": 2, "cvae+pdf": 1, "cvae+pdf-coordinates": 1},
+    "shape": {"dae": 3, "cvae": 3, "cvae+pdf": 2, "cvae+pdf-coordinates": 1},
 }
 """kdd-shapes has nineteen times as many PDFs to train on."""
-SEEDS = (0, 1, 2)
+GROUPS = ((0, 1, 2), (3, 4))
+"""Seeds, those together that are trained together."""
 
 
 class Trained(NamedTuple):
@@ -49,9 +52,9 @@ class Trained(NamedTuple):
 
 
 def config_of(model: str, split: str, latent: int, *, quick: bool = False, folder: Path = RUNS) -> settings.Train:
-    """Return the settings of one training; the PDF term's warm-up is a third of short trainings."""
+    """Return the settings of one training of all seeds; the PDF term's warm-up is a third of short trainings."""
     epochs = 2 if quick else EPOCHS[split][model]
-    seeds = (0,) if quick else SEEDS
+    seeds = (0,) if quick else tuple(seed for group in GROUPS for seed in group)
     chosen = {**MODELS[model], "pdf_warmup": min(MODELS[model].get("pdf_warmup", 0), epochs // 3)}
     return settings.Train(
         out=folder / f"{SPLITS[split]}-{split}-{model}-H{latent}", preset=SPLITS[split], split=split,
@@ -65,22 +68,41 @@ def data_of(split: str) -> Dataset:
     return dataset.generate(SPLITS[split], seed=0)
 
 
+def groups(config: settings.Train) -> list[settings.Train]:
+    """Return the settings of each group of a training's seeds, each in its own folder."""
+    wanted = [tuple(seed for seed in group if seed in training.seeds(config)) for group in GROUPS]
+    return [
+        dataclasses.replace(config, seeds=seeds, out=config.out / f"seeds-{'-'.join(map(str, seeds))}")
+        for seeds in wanted
+        if seeds
+    ]
+
+
 def trained(data: Dataset, config: settings.Train, *, quick: bool = False) -> Trained:
     """Return a training's outcome: trained now, or read where it has been; `quick` takes a few PDFs."""
-    splits = [dataset.split(data, by=config.split, seed=seed) for seed in training.seeds(config)]
-    if quick:
-        splits = [Split(parts.train[:40], parts.validation[:20], parts.test[:20]) for parts in splits]
-    with progress.bar(config.out.name) as advance:
+    params, splits = [], []
+    for group in groups(config):
+        parts = [dataset.split(data, by=config.split, seed=seed) for seed in training.seeds(group)]
+        if quick:
+            parts = [Split(each.train[:40], each.validation[:20], each.test[:20]) for each in parts]
+        with progress.bar(f"{config.out.name} {group.out.name}") as advance:
 
-        def report(epoch, metrics):
-            advance(epoch, config.epochs, f"validation loss {metrics['validation_loss']:.3f}")
+            def report(epoch, metrics, advance=advance):
+                advance(epoch, config.epochs, f"validation loss {metrics['validation_loss']:.3f}")
 
-        params, _ = training.fit(data, splits, config, report=report)
+            params += training.fit(data, parts, group, report=report)[0]
+        splits += parts
     return Trained(params, splits, CVAE(training.sizes(config)), config)
 
 
-def finished(config: settings.Train) -> bool:
-    """Return whether a training is done: its metrics say so, and the checkpoint of that epoch is there."""
+def finished(config: settings.Train) -> settings.Train | None:
+    """Return the training of those seeds whose groups are done; nothing where none is."""
+    done = tuple(seed for group in groups(config) if _finished(group) for seed in group.seeds)
+    return dataclasses.replace(config, seeds=done) if done else None
+
+
+def _finished(config: settings.Train) -> bool:
+    """Return whether a group is done: its metrics say so, and the checkpoint of that epoch is there."""
     path = config.out / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
     losses = [[line["validation_loss"] for line in lines if line["seed"] == seed] for seed in training.seeds(config)]
@@ -106,12 +128,15 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--latents", nargs="+", type=int, default=[2, 8])
+    parser.add_argument("--groups", nargs="+", type=int, default=[*range(len(GROUPS))], help="of seeds [0 1]")
     options = parser.parse_args()
     for split in options.splits:
         data = data_of(split)
         for latent in options.latents:
             for model in options.models:
-                trained(data, config_of(model, split, latent))
+                whole = config_of(model, split, latent)
+                chosen = tuple(seed for group in options.groups for seed in GROUPS[group])
+                trained(data, dataclasses.replace(whole, seeds=chosen))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import jaxopt
 from jaxtyping import Array, Float
 
 from jaxstruc import refinement, structure, templates
-from jaxstruc.refinement import Target, Values
+from jaxstruc.observed import Target
+from jaxstruc.refinement import Values
 from jaxstruc.templates import Span
 
 CLOSEST = 0.85

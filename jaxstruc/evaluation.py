@@ -16,6 +16,7 @@ from jaxstruc import clusters, dataset, form_factors, metrics, representation, s
 from jaxstruc.dataset import Dataset
 from jaxstruc.model import CVAE
 from jaxstruc.scattering import Grid, Instrument
+from jaxstruc.trilateration import Trilateration
 
 PRESENT = 0.5
 """An atom is there from this probability on."""
@@ -46,11 +47,16 @@ def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, networ
     prior: Any = network.apply(params, dataset.normalised(pdf), method=CVAE.prior)
     spread = jnp.exp(0.5 * prior.log_variance) if draw and network.sizes.stochastic else 0.0
     z = prior.mean + spread * jax.random.normal(key, prior.mean.shape, prior.mean.dtype)
+    return decode(params, z, network=network)[0]
+
+
+def decode(params: Any, z: Float[Array, "batch latent"], *, network: CVAE) -> tuple[Structures, Trilateration]:
+    """Return the structure of each latent vector, scaled by its decoded radius, and how its coordinates were found."""
     decoded: Any = network.apply(params, z, method=CVAE.decode)
-    presence = (jax.nn.sigmoid(decoded.presence) > PRESENT).astype(pdf.dtype)
-    anchors = jnp.asarray(representation.satellites(network.sizes.satellites), pdf.dtype)
+    presence = (jax.nn.sigmoid(decoded.presence) > PRESENT).astype(z.dtype)
+    anchors = jnp.asarray(representation.satellites(network.sizes.satellites), z.dtype)
     found = trilateration.batched(jax.nn.relu(decoded.pair), jax.nn.relu(decoded.satellite), presence, anchors)
-    return Structures(found.positions * jnp.exp(decoded.log_radius)[:, None, None], presence > 0)
+    return Structures(found.positions * jnp.exp(decoded.log_radius)[:, None, None], presence > 0), found
 
 
 @jax.jit

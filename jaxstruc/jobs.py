@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 import jaxstruc
-from jaxstruc import files, measured, refinement, report
+from jaxstruc import files, measured, observed, report
 from jaxstruc.measured import Measurement, Setting
-from jaxstruc.refinement import Target
+from jaxstruc.observed import Target
 from jaxstruc.templates import Span
 
 SHOWN = 8
@@ -137,6 +137,18 @@ def run(
     return Outcome(ordered, len(kept), 3 if any(row["status"] == "failed" for row in ordered) else 0)
 
 
+def check_free(free: Sequence[str]) -> None:
+    """Check that what is to be fitted can be.
+
+    Raises:
+        ValueError: where it cannot.
+    """
+    if "scale" not in free:
+        raise ValueError("Expected scale among --free, got none; a measured G(r) has an unknown scale.")
+    if {"delta1", "delta2"} <= set(free):
+        raise ValueError("Expected delta1 or delta2 in --free, got both; they stand for the same motion, drop one.")
+
+
 def row(path: Path, **values) -> Row:
     """Return a row of the summary."""
     return {"file": str(path), "version": jaxstruc.__version__, **values}
@@ -145,13 +157,13 @@ def row(path: Path, **values) -> Row:
 def span(jobs: list[Job], *, diameter: float) -> Span:
     """Return what templates of clusters up to a diameter must cover for all files, so that one compilation serves."""
     most = {name: max(job.given[name] for job in jobs) for name in ("rmax", "qmax")}
-    return refinement.span(rmax=most["rmax"], qmax=most["qmax"], diameter=diameter)
+    return observed.span(rmax=most["rmax"], qmax=most["qmax"], diameter=diameter)
 
 
 def target(job: Job, *, bond: float, span: Span, background: int = 0) -> Target:
     """Return what is fitted to one file."""
     instrument = {name: job.given[name] for name in ("qmin", "qmax", "qdamp", "qbroad")}
-    return refinement.target(*job.curve, **instrument, bond=bond, span=span, background=background)  # type: ignore[arg-type]
+    return observed.target(*job.curve, **instrument, bond=bond, span=span, background=background)  # type: ignore[arg-type]
 
 
 def contradicted(job: Job, element: str) -> list[str]:
@@ -182,7 +194,7 @@ def _read_all(config: Config, kind: Kind, bond: float) -> tuple[list[Job], list[
             measurement = measured.read(path)
             job = Job(path, stem, measurement, measured.resolve(measurement, given=given, bond=bond))
             limits = {name: job.given[name] for name in ("qmin", "qmax")}
-            refinement.independent_points(job.curve[0], **limits, background=kind.background)
+            observed.independent_points(job.curve[0], **limits, background=kind.background)
         except (ValueError, OSError) as error:
             checksum = files.sha256(path) if path.is_file() else ""
             failed.append(row(path, status="failed", message=str(error), sha256=checksum))

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 import jaxstruc
-from jaxstruc import families, files, form_factors, jobs, library, mining, refinement, report, settings
+from jaxstruc import families, files, form_factors, jobs, library, mining, observed, refinement, report, settings
 from jaxstruc.jobs import Job, Kind, Outcome, Row
 from jaxstruc.library import Library
-from jaxstruc.refinement import PARAMETERS, Fit, Target
+from jaxstruc.observed import PARAMETERS, Target
+from jaxstruc.refinement import Fit
 from jaxstruc.templates import Span
 
 LISTED = 200
@@ -47,17 +48,14 @@ def mine_files(config: settings.Mine, *, progress: Callable[..., None], show: Ca
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
     bond = form_factors.bond_length(config.element)
-    if "scale" not in config.free:
-        raise ValueError("Expected scale among --free, got none; a measured G(r) has an unknown scale.")
-    if {"delta1", "delta2"} <= set(config.free):
-        raise ValueError("Expected delta1 or delta2 in --free, got both; they stand for the same motion, drop one.")
+    jobs.check_free(config.free)
     found = _library(config, progress)
 
     def begin(todo: list[Job]):
         span = jobs.span(todo, diameter=float(found.diameter.max()) * bond)
         # Padded to one size, so that one compilation serves all files.
         each = [jobs.target(job, bond=bond, span=span, background=config.background) for job in todo]
-        targets = dict(zip((job.stem for job in todo), refinement.apart(refinement.stacked(each)), strict=True))
+        targets = dict(zip((job.stem for job in todo), observed.apart(observed.stacked(each)), strict=True))
 
         def work(batch: list[Job]) -> list[Row]:
             tell = lambda done, total: progress(0, len(todo), f"{batch[0].path.name}: {done} of {total} candidates")  # noqa: E731

@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from jaxstruc import refinement, templates
 from jaxstruc.library import WIDTH, Library
-from jaxstruc.refinement import Fit, Target
+from jaxstruc.observed import Target
+from jaxstruc.refinement import Fit
 from jaxstruc.templates import Histogram, Span, Template
 
 BATCH = 256
@@ -104,10 +105,8 @@ def fit_all(
 
 @partial(jax.jit, static_argnames=("span", "free"))
 def _fit_batch(histograms_: Histogram, target: Target, *, span: Span, free: tuple[str, ...]) -> Fit:
-    def one(histogram):
-        return refinement.refine(templates.template(histogram, target.bond, span=span), target, span=span, free=free)
-
-    return jax.vmap(one)(histograms_)
+    tables = jax.vmap(lambda histogram: templates.template(histogram, target.bond, span=span))(histograms_)
+    return refinement.refine_all(tables, target, span=span, free=free)
 
 
 def histograms(library: Library, chosen: np.ndarray, *, bond: float, span: Span) -> Histogram:

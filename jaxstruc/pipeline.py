@@ -12,11 +12,12 @@ import numpy as np
 from ase.data import atomic_numbers
 
 import jaxstruc
-from jaxstruc import files, form_factors, jobs, library, mining, refinement, report, settings, solve, trained
+from jaxstruc import files, form_factors, jobs, library, mining, observed, refinement, report, settings, solve, trained
 from jaxstruc.jobs import Job, Kind, Outcome, Row
 from jaxstruc.library import Library
 from jaxstruc.model import CVAE
-from jaxstruc.refinement import Fit, Target
+from jaxstruc.observed import Target
+from jaxstruc.refinement import Fit
 from jaxstruc.solve import Candidates
 from jaxstruc.templates import Span
 
@@ -128,7 +129,7 @@ def _search(batch: list[Job], network: Network, config: settings.Solve, bond: fl
     """Return targets, candidates and fits of a batch; a short batch is filled up with its last file."""
     filled = batch + [batch[-1]] * (size - len(batch))
     inputs = [solve.model_input(job.measurement, rmin=job.given["rmin"]) for job in filled]
-    targets = refinement.stacked([jobs.target(job, bond=bond, span=span) for job in filled])
+    targets = observed.stacked([jobs.target(job, bond=bond, span=span) for job in filled])
     key, pdf = jax.random.key(config.seed), jnp.asarray(inputs, jnp.float32)
     found = solve.search(network.params, pdf, targets, key, network=network.module, samples=config.samples, span=span)
     return targets, *jax.device_get(found)

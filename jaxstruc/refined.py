@@ -10,10 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from jaxstruc import coordinates, form_factors, jobs, library, measured, refinement, report, settings, templates
+from jaxstruc import (
+    coordinates,
+    form_factors,
+    jobs,
+    library,
+    measured,
+    observed,
+    refinement,
+    report,
+    settings,
+    templates,
+)
 from jaxstruc.jobs import Job
 from jaxstruc.mined import VALUES, values
-from jaxstruc.refinement import Fit, Target
+from jaxstruc.observed import Target
+from jaxstruc.refinement import Fit
 from jaxstruc.templates import Histogram, Span, Template
 
 SUMMARY = (*"cluster n_atoms rw rw_coordinates moved converged remark".split(), *VALUES)
@@ -33,10 +45,7 @@ def refine_files(config: settings.Refine, *, show: Callable[[str, Any], None]) -
     *clusters, data = config.files
     if not clusters:
         raise ValueError("Expected structure files and then the measured PDF, got one file; name both.")
-    if "scale" not in config.free:
-        raise ValueError("Expected scale among --free, got none; a measured G(r) has an unknown scale.")
-    if {"delta1", "delta2"} <= set(config.free):
-        raise ValueError("Expected delta1 or delta2 in --free, got both; they stand for the same motion, drop one.")
+    jobs.check_free(config.free)
     if config.coordinates and not config.restraint > 0:
         raise ValueError(f"Expected a restraint above 0 Å, got {config.restraint:g}; pass another --restraint.")
     read = [library.read_cluster(path) for path in clusters]
@@ -44,7 +53,7 @@ def refine_files(config: settings.Refine, *, show: Callable[[str, Any], None]) -
     measurement = measured.read(data)
     given = {name: getattr(config, name) for name in jobs.GIVEN}
     job = Job(data, data.stem, measurement, measured.resolve(measurement, given=given, bond=min(bonds)))
-    refinement.independent_points(
+    observed.independent_points(
         job.curve[0], qmin=job.given["qmin"], qmax=job.given["qmax"], background=config.background
     )
     show(f"{data.name} ({measurement.format})", job.settings)

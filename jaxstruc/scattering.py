@@ -200,15 +200,23 @@ def stretched(pairs: Gathered, stretch: Float[Array, ""] | float | None):
 def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0) -> Float[Array, "..."]:
     r"""Return the variance of each pair distance, or of all where it is the same, in Å²; of each channel and node.
 
-    $\sigma_{ij}^2 = (U_i + U_j)(1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2)$, at the pair's own
-    distance; I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003), doi 10.1103/PhysRevB.67.104301. The bracket is kept
-    at or above `floor` (0 as diffpy.srreal does; above 0 where a wrong short distance must keep a gradient).
+    $\sigma_{ij}^2 = (U_i + U_j) b(r)$, with the bracket at the pair's own distance, kept at or above `floor` (0 as
+    diffpy.srreal does; above 0 where a wrong short distance must keep a gradient).
     """
     uiso = jnp.asarray(instrument.uiso, pairs.weight.dtype)
     both = 2 * uiso if uiso.ndim == 0 else uiso[pairs.first] + uiso[pairs.second]
     if isinstance(pairs, Spread) and uiso.ndim:
         both = both[:, None]
     r = jnp.maximum(jnp.abs(jnp.asarray(pairs.distance, pairs.weight.dtype)), SHORT)
+    return both * jnp.maximum(width_bracket(instrument, r), floor) + pairs.spread
+
+
+def width_bracket(instrument: Instrument, r: Float[Array, "*pair"]) -> Float[Array, "*pair"]:
+    r"""Return by how much correlated motion and the instrument change the variance of a distance r in Å.
+
+    $b = 1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2$; I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003),
+    doi 10.1103/PhysRevB.67.104301. A scalar 1 where none of them is given.
+    """
     bracket = jnp.ones((), r.dtype)
     if instrument.delta1 is not None:
         bracket = bracket - instrument.delta1 / r
@@ -216,7 +224,7 @@ def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0
         bracket = bracket - instrument.delta2 / r**2
     if instrument.qbroad is not None:
         bracket = bracket + (instrument.qbroad * r) ** 2
-    return both * jnp.maximum(bracket, floor) + pairs.spread
+    return bracket
 
 
 def partial_sums(

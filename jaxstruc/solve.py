@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float
 from jaxstruc import dataset, refinement, representation, templates, trilateration
 from jaxstruc.measured import Measurement
 from jaxstruc.model import CVAE
-from jaxstruc.refinement import Fit, Target
+from jaxstruc.observed import Target
+from jaxstruc.refinement import Fit
 from jaxstruc.structure import distances
 from jaxstruc.templates import Span, Template
 
@@ -126,7 +127,7 @@ def search(
     Args:
         params: of the network.
         pdf: as for `candidates`.
-        targets: of `refinement.stacked`, one for each PDF.
+        targets: of `observed.stacked`, one for each PDF.
         key: random key.
         network: the CVAE.
         samples: draws for each PDF.
@@ -137,7 +138,7 @@ def search(
     def fit(item):
         positions, weights, target = item
         tables = jax.vmap(partial(template, bond=target.bond, span=span))(positions, weights)
-        return jax.vmap(lambda one: refinement.refine(one, target, span=span))(tables)
+        return refinement.refine_all(tables, target, span=span)
 
     return found, jax.lax.map(fit, (found.positions, found.weights, targets))
 

@@ -141,7 +141,8 @@ def reduced_structure_function(
     """
     stretch = jnp.asarray(1.0 if instrument.stretch is None else instrument.stretch, q.dtype)
     distance = jnp.asarray(_interpolation()[0], q.dtype) * bond * stretch
-    width = instrument.uiso * jnp.maximum(_bracket(instrument, distance), 0.0)
+    bracket = jnp.maximum(scattering.width_bracket(instrument, distance), 0.0)
+    width = instrument.uiso * jnp.broadcast_to(bracket, distance.shape)
     return _damped_sum(span, template.waves, stretch, width, q)
 
 
@@ -175,17 +176,6 @@ def _damped_terms(span: Span, waves, stretch, width, q):
     damping = jnp.exp(-width * q[:, None] ** 2) / stretch
     terms = damping * value
     return jnp.sum(terms, axis=-1), terms, jnp.sum(damping * slope, axis=-1)
-
-
-def _bracket(instrument: Instrument, distance):
-    bracket = jnp.ones_like(distance)
-    if instrument.delta1 is not None:
-        bracket -= instrument.delta1 / distance
-    if instrument.delta2 is not None:
-        bracket -= instrument.delta2 / distance**2
-    if instrument.qbroad is not None:
-        bracket += (instrument.qbroad * distance) ** 2
-    return bracket
 
 
 def _shares(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"]:

@@ -2,12 +2,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc import clusters, coordinates, refinement, scattering, structure
+from jaxstruc import clusters, coordinates, observed, refinement, scattering, structure
 from jaxstruc.scattering import Instrument
 
 BOND = 2.78
 R = np.arange(1.5, 15.001, 0.05)
-SPAN = refinement.span(rmax=15.0, qmax=22.0, diameter=14.0)
+SPAN = observed.span(rmax=15.0, qmax=22.0, diameter=14.0)
 VALUES = refinement.Values(*(jnp.asarray(x) for x in (1.0, 1.01, 0.006, 0.0, 2.0, 0.03, 0.0)))
 
 
@@ -27,7 +27,7 @@ def target(truth):
     f = scattering.reduced_structure_function(pairs, instrument, ones, atoms, q)
     g = scattering.sine_transform(f, q, scattering.q_weights(q, 1.0, 22.0), jnp.asarray(R, jnp.float32))
     g = scattering.envelope(instrument, jnp.asarray(R, jnp.float32)) * g
-    return refinement.target(
+    return observed.target(
         R, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN
     )  # fmt: skip
 

@@ -61,6 +61,7 @@ def row(**values):
 
 
 def log(folder, epochs, losses=(1.0,)):
+    folder = folder / "seeds-0"
     (folder / "checkpoints" / str(epochs)).mkdir(parents=True)
     lines = [{"epoch": e + 1, "seed": 0, "validation_loss": losses[min(e, len(losses) - 1)]} for e in range(epochs)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -74,12 +75,14 @@ def test_a_training_is_finished_at_its_last_epoch_or_without_patience(experiment
     log(config.out, 1)
     assert not trainings.finished(config)
     log(config.out, 2)
-    assert trainings.finished(config)
+    assert trainings.finished(config) == config
+    several = dataclasses.replace(config, seeds=(0, 3))
+    assert trainings.finished(several).seeds == (0,)
     patient = dataclasses.replace(config, epochs=50, patience=3, out=tmp_path / "patient")
     log(patient.out, 5, (3.0, 2.0, 2.0))
     assert trainings.finished(patient)
     assert not trainings.finished(dataclasses.replace(patient, patience=4))
-    (patient.out / "checkpoints" / "5").rmdir()
+    (patient.out / "seeds-0" / "checkpoints" / "5").rmdir()
     assert not trainings.finished(patient)
 
 
@@ -261,7 +264,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, tmp_path,
     monkeypatch.setattr(trainings, "RUNS", tmp_path)
     monkeypatch.setattr(trainings, "data_of", lambda split: small)
     monkeypatch.setattr(trainings, "EPOCHS", {"random": {"cvae": 1}})
-    monkeypatch.setattr(trainings, "SEEDS", (0, 1))
+    monkeypatch.setattr(trainings, "GROUPS", ((0,), (1,)))
     monkeypatch.setattr(table1, "MODELS", {"cvae": {}})
     monkeypatch.setattr(table1, "DRAWS", {"sample": True})
     monkeypatch.setattr(table1, "PAIRS", (("cvae", table1.TEMPLATE),))

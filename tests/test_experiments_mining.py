@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.cluster import Decahedron
 
-from jaxstruc import clusters, families, library, refinement, scattering
+from jaxstruc import clusters, families, library, observed, scattering
 from jaxstruc.scattering import Instrument
 
 
@@ -128,7 +128,7 @@ def test_ours_beside_scipy_has_rows_and_no_larger_misfit(experiments, keeps_core
     import benchmark_refinement as benchmark
 
     candidates = small()
-    span = refinement.span(rmax=20.0, qmax=22.0, diameter=float(candidates.diameter.max()) * benchmark.BOND)
+    span = observed.span(rmax=20.0, qmax=22.0, diameter=float(candidates.diameter.max()) * benchmark.BOND)
     g = benchmark.data(candidates, 1, seed=0)
     goal = benchmark.target(g, span)
     chosen, fits, rows = benchmark.batches(candidates, 4, goal, span, runs=1)

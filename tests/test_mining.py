@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc import clusters, families, library, mining, refinement, structure, templates
+from jaxstruc import clusters, families, library, mining, observed, refinement, structure, templates
 
 BOND = 2.8
 R = np.arange(1.5, 14.001, 0.05)
 LIMITS = {"qmin": 1.0, "qmax": 18.0}
-SPAN = refinement.span(rmax=14.0, qmax=18.0, diameter=20.0)
+SPAN = observed.span(rmax=14.0, qmax=18.0, diameter=20.0)
 
 
 def curve(positions, r, *, noise=0.0, rng=None, qmin=1.0, qmax=18.0, uiso=0.008, delta2=2.0, qdamp=0.03):
@@ -35,7 +35,7 @@ def sphere(diameter):
 
 
 def target(g):
-    return refinement.target(R, g, **LIMITS, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
+    return observed.target(R, g, **LIMITS, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -123,7 +123,7 @@ def test_no_pair_within_the_span_is_lost(small):
     found = mining.histograms(small, every, bond=BOND, span=SPAN)
     assert SPAN.longest > small.diameter.max() * BOND
     np.testing.assert_allclose(found.weight.sum(axis=1), small.atoms * (small.atoms - 1.0), rtol=1e-6)
-    short = refinement.span(rmax=4.0, qmax=18.0, diameter=20.0)
+    short = observed.span(rmax=4.0, qmax=18.0, diameter=20.0)
     near = mining.histograms(small, every, bond=BOND, span=short)
     inside = [np.sum(pdist(library.cluster(small, index).positions) * BOND < short.longest) for index in every]
     np.testing.assert_allclose(near.weight.sum(axis=1), 2 * np.array(inside), rtol=0.02)
@@ -134,7 +134,7 @@ def test_no_pair_of_a_disordered_cluster_is_lost():
     rng = np.random.default_rng(0)
     positions = 12 * rng.uniform(size=(300, 3))
     one = library.collect([clusters.Cluster("user", "drawn", positions)])
-    span = refinement.span(rmax=50.0, qmax=18.0, diameter=100.0)
+    span = observed.span(rmax=50.0, qmax=18.0, diameter=100.0)
     found = mining.histograms(one, np.array([0]), bond=2.5, span=span)
     assert float(found.weight.sum()) == pytest.approx(300 * 299)
 

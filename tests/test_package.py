@@ -10,7 +10,7 @@ from jaxstruc import files, settings
 ORDER = (
     "settings files progress structure form_factors spreading scattering templates simulation clusters families "
     "library representation dataset model stress trilateration metrics training trained evaluation measured "
-    "refinement coordinates mining solve report simulated jobs pipeline mined refined cli __main__"
+    "observed refinement coordinates mining solve report simulated jobs pipeline mined refined cli __main__"
 ).split()
 """Modules in reading order; each imports only those before it."""
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from jaxstruc import clusters, refinement, scattering, structure, templates
+from jaxstruc import clusters, observed, refinement, scattering, structure, templates
 from jaxstruc.scattering import Instrument
 
 R = np.arange(1.5, 15.001, 0.05)
 Q = np.linspace(1.0, 22.0, 600)
 BOND = 2.78
-SPAN = refinement.span(rmax=15.0, qmax=22.0, diameter=16.0)
+SPAN = observed.span(rmax=15.0, qmax=22.0, diameter=16.0)
 ALL = (*refinement.USUAL, "qdamp")
 
 
@@ -42,7 +42,7 @@ def distances():
 
 
 def target(g, *, r=R, background=0, qdamp=0.03):
-    return refinement.target(
+    return observed.target(
         r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN,
         background=background,
     )  # fmt: skip
@@ -89,6 +89,33 @@ def test_resolution_and_background_are_fitted_too(distances):
     np.testing.assert_allclose(smooth[0], under, atol=0.02)
 
 
+def test_values_that_want_beyond_a_bound_end_there_and_the_rest_is_fitted(distances):
+    """No resolution in the data, and distances that a wrong bracket made wider: qdamp and delta2 end at 0."""
+    g = np.asarray(curve(distances, uiso=0.012, delta2=-1.0, stretch=1.02))
+    found = first(fit_all(distances[None], jnp.ones((1, 43)), target(g)))
+    names = [name for name, at in zip(ALL, found.bounded, strict=True) if at]
+    assert names == ["delta2", "qdamp"] and bool(found.converged)
+    assert float(found.values.delta2) == 0 and float(found.values.qdamp) <= 1e-4
+    assert float(found.values.stretch) == pytest.approx(1.02, abs=1e-3) and float(found.rw) < 0.1
+    assert np.isnan(found.errors[jnp.asarray(found.bounded)]).all()
+    assert np.isfinite(found.errors[~jnp.asarray(found.bounded)]).all()
+
+
+def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):
+    """After one step, a third at a time: more rounds than one."""
+    monkeypatch.setattr(refinement, "EARLY", 1)
+    monkeypatch.setattr(refinement, "REST", 3)
+    g = np.asarray(curve(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
+    several = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
+    tables = jax.vmap(lambda one: templates.of_distances(one, jnp.ones(43), BOND, span=SPAN))(several)
+    together = jax.jit(lambda tables, goal: refinement.refine_all(tables, goal, span=SPAN, free=ALL))(tables, target(g))
+    alone = fit_all(several, jnp.ones((7, 43)), target(g))
+    np.testing.assert_allclose(together.rw, alone.rw, rtol=1e-5)
+    np.testing.assert_allclose(together.values.stretch, alone.values.stretch, rtol=1e-5)
+    np.testing.assert_allclose(together.errors, alone.errors, rtol=1e-2)
+    assert bool(together.converged.all())
+
+
 def test_rw_is_not_above_that_of_scipy_on_the_exact_sum(distances):
     """A wrong template and noise, so that the best Rw is not zero."""
     g = np.asarray(curve(distances_of((2, 4, 2), 2.80), uiso=0.009, delta2=2.0, stretch=1.0))
@@ -114,7 +141,7 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     size = 0.1 * np.sqrt(np.mean(f**2))
     draws = np.random.default_rng(1).normal(size=(200, Q.size)) * size
     curves = jax.vmap(lambda noise: curve(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(draws)
-    goals = refinement.stacked([target(g) for g in curves])
+    goals = observed.stacked([target(g) for g in curves])
     tables = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
     found = jax.jit(jax.vmap(lambda goal: refinement.refine(tables, goal, span=SPAN)))(goals)
     assert bool(found.converged.all())
@@ -140,7 +167,7 @@ def test_padding_changes_nothing(distances):
     for one, two in zip(jax.tree.leaves(alone), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=1e-4)
     short = target(g[:200], r=R[:200])
-    together = refinement.stacked([target(g), short])
+    together = observed.stacked([target(g), short])
     plain = fit(distances[None], jnp.ones((1, 43)), short)
     from_stack = fit(distances[None], jnp.ones((1, 43)), jax.tree.map(lambda x: x[1], together))
     np.testing.assert_allclose(plain.rw, from_stack.rw, rtol=1e-4)

@@ -2,8 +2,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +16,7 @@ from jaxstruc import dataset, files, settings, trained, training
 from jaxstruc.model import CVAE, Decoded
 
 
-@pytest.fixture(scope="module")
-def data():
+def few():
     whole = dataset.generate("real", seed=0, draws=1)
     some = slice(0, None, 20)
     return whole._replace(
@@ -25,6 +26,11 @@ def data():
         conditions=jax.tree.map(lambda column: column[some], whole.conditions),
         pdf=whole.pdf[some],
     )
+
+
+@pytest.fixture(scope="module")
+def data():
+    return few()
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +64,32 @@ def test_the_validation_loss_falls(unbroken):
 def test_resuming_gives_the_parameters_of_an_unbroken_run(unbroken, data, parts, tmp_path):
     params, progress, folder = unbroken
     training.fit(data, [parts], config(tmp_path), stop_after=2)
+    (resumed,), end = training.fit(data, [parts], config(tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, resumed, params)
+    jax.tree.map(np.testing.assert_array_equal, end, progress)
+    assert (tmp_path / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
+
+
+def killed(folder, pattern):
+    """Train in another process and kill it as soon as there is such a file in the folder; return whether there was."""
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_training as here\n"
+        "data = here.few(); parts = here.dataset.split(data, by='random', seed=0)\n"
+        "here.training.fit(data, [parts], here.config(Path(sys.argv[2])))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, Path(__file__).parent, folder])
+    while process.poll() is None and not (seen := any(folder.glob(pattern))):
+        time.sleep(0.0005)
+    process.kill()
+    process.wait()
+    return seen
+
+
+def test_a_run_killed_while_it_writes_ends_as_an_unbroken_one(unbroken, data, parts, tmp_path):
+    params, progress, folder = unbroken
+    assert killed(tmp_path, "checkpoints/2.*tmp*")  # the second checkpoint is being written
+    assert not (tmp_path / "checkpoints" / "2").exists()
+    assert killed(tmp_path, "checkpoints/3*")  # the third, or the second is being deleted
     (resumed,), end = training.fit(data, [parts], config(tmp_path))
     jax.tree.map(np.testing.assert_array_equal, resumed, params)
     jax.tree.map(np.testing.assert_array_equal, end, progress)
