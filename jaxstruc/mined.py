@@ -27,7 +27,9 @@ CANDIDATES = (
     *"rank family label n_atoms diameter rw gap weight in_90 converged remark".split(),
     *VALUES,
 )
-"""Columns of candidates/<stem>.csv. `diameter` in Å; `gap` to the best Rw; `weight` relative to all candidates."""
+"""Columns of candidates/<stem>.csv, the best `LISTED`. `diameter` in Å; `gap` to the best Rw; `weight` and `in_90` are
+of all candidates that were fitted with what is asked for: all of the size, or the best of the screening where other
+parameters than usual are free."""
 SUMMARY = (
     *"file sha256 status message family label n_atoms diameter size_seen rw rw_second weight ties families".split(),
     *VALUES,
@@ -104,22 +106,24 @@ def _mine(job: Job, config: settings.Mine, found: Library, target: Target, *, bo
     allowed = library.select(found, max_atoms=config.max_atoms)
     screened = mining.choose(found, size, bond=bond, allowed=allowed)
     fit = mining.fit_all(found, screened, target, bond=bond, span=span, progress=tell)
-    order = np.argsort(np.where(np.isfinite(fit.rw), fit.rw, np.inf), kind="stable")[: mining.REFINED]
+    index, best = _sorted(screened, fit)
     if tuple(config.free) != refinement.USUAL:
-        refined = mining.fit_all(found, screened[order], target, bond=bond, span=span, free=config.free)
-        again = np.argsort(np.where(np.isfinite(refined.rw), refined.rw, np.inf), kind="stable")
-        order, best = order[again], jax.tree.map(lambda column: column[again], refined)
-    else:
-        best = jax.tree.map(lambda column: column[order], fit)
+        index = index[: mining.REFINED]
+        index, best = _sorted(index, mining.fit_all(found, index, target, bond=bond, span=span, free=config.free))
     if not np.isfinite(best.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return jobs.row(job.path, status="failed", message=message, sha256=job.measurement.sha256)
-    index = screened[order]
-    return _write(job, config, found, index, best, np.asarray(fit.rw), target, bond=bond, span=span) | {
+    return _write(job, config, found, index, best, target, bond=bond, span=span) | {
         "size_seen": size,
         "seconds": time.perf_counter() - begun,
         "message": "; ".join(_remarks(job, config, best, size, reached)),
     }
+
+
+def _sorted(index: np.ndarray, fit: Fit) -> tuple[np.ndarray, Fit]:
+    """Return candidates and their fits by Rw; failed ones come last."""
+    order = np.argsort(np.where(np.isfinite(fit.rw), fit.rw, np.inf), kind="stable")
+    return index[order], jax.tree.map(lambda column: column[order], fit)
 
 
 def _remarks(job: Job, config: settings.Mine, best: Fit, size: float, reached: bool) -> list[str]:
@@ -142,7 +146,6 @@ def _write(
     found: Library,
     index: np.ndarray,
     best: Fit,
-    screened: np.ndarray,
     target: Target,
     *,
     bond: float,
@@ -155,9 +158,7 @@ def _write(
     tables = mining.template(found, index[0], bond=bond, span=span)
     curve, _ = refinement.curves(first, tables, target, r, g, span=span, background=config.background, **limits)
     independent = mining.independent_points(g - curve[0], float(target.independent))
-    # Candidates that were screened only keep their screened misfit: no weight is lost by the cut.
-    others = np.sort(screened)[len(index) :] if tuple(config.free) == refinement.USUAL else np.array([])
-    weight = mining.weights(np.concatenate([best.rw, others]), independent, len(config.free))[: len(index)]
+    weight = mining.weights(np.asarray(best.rw), independent, len(config.free))
     credible = mining.credible(weight)
     table = [
         {
