@@ -164,16 +164,16 @@ def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(da
     )
     difference = jax.jit(lambda decoded: term(decoded, pdf, conditions))
     gradient = jax.jit(jax.grad(difference))(wrong)
-    names, rel = {
-        "distances": (("pair", "presence", "log_radius"), 1e-3),
-        "coordinates": (("pair", "satellite", "log_radius"), 1e-2),
+    names = {
+        "distances": ("pair", "presence", "log_radius"),
+        "coordinates": ("pair", "satellite", "presence", "log_radius"),
     }[through]
     for name in names:
-        slope = getattr(gradient, name)
+        slope = jnp.where(getattr(wrong, name) != 0, getattr(gradient, name), 0.0)  # padding: |d| has a kink at 0
         assert np.isfinite(slope).all() and np.abs(slope).max() > 1e-6, name
         step = 1e-6 * jnp.sign(slope)
         ends = [difference(wrong._replace(**{name: getattr(wrong, name) + s * step})) for s in (1, -1)]
-        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=rel)
+        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=1e-4)
 
 
 def test_the_pdf_term_enters_the_loss(data, parts):
