@@ -14,6 +14,7 @@ A structure is valid where it is in one piece, with no distance under 0.85 bonds
 the median distance to a nearest neighbour, within the range of the data's bonds.
 """
 
+import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -190,19 +191,21 @@ def main(arguments=None) -> list[dict]:
     """Interpolate, show, write and draw."""
     parser = figures.parser(__doc__, NAME)
     parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
-    parser.add_argument("--latent", type=int, default=2, help="[2]")
+    parser.add_argument("--latents", type=int, nargs="+", help="[2 8; quick 2]; the picture has the first")
     options = parser.parse_args(arguments)
     data = trainings.data_of(options.split)
     drawn, result = {}, []
-    for model in options.models or (["cvae"] if options.quick else ["dae", "cvae", "cvae+pdf"]):
-        run = figures.trained(data, model, options.split, options.latent, quick=options.quick)
+    models = options.models or (["cvae"] if options.quick else ["dae", "cvae", "cvae+pdf"])
+    latents = options.latents or ([2] if options.quick else [2, 8])
+    for latent, model in itertools.product(latents, models):
+        run = figures.trained(data, model, options.split, latent, quick=options.quick)
         for at, seed in enumerate(run.seeds):
             ends = pairs(data, figures.tested(run, at), count=PATHS, seed=seed)
             for source, z in latent_ends(data, run, at, ends).items():
                 paths = interpolated(run.params[at], z, network=run.network, points=POINTS)
                 named = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": source}
                 result += figures.rows_of(measures(data, ends, paths), **named)
-                if at == 0 and source == ENDS[0]:
+                if latent == latents[0] and at == 0 and source == ENDS[0]:
                     most = int(np.argmax(np.abs(np.diff(figures.counts(data, ends), axis=1))))
                     drawn[model] = ends[most], Paths(*(each[most : most + 1] for each in paths))
     out = figures.destination(options, NAME)
