@@ -1,7 +1,7 @@
 """Claim: trained with the PDF term, at equal compute, the CVAE's reconstructions agree better with their PDFs.
 
     python experiments/pdf_loss_ablation.py                  (trains what is not trained: hours on 2 cores)
-    python experiments/pdf_loss_ablation.py --trained-only   (half an hour on 2 cores; leaves out what is not trained)
+    python experiments/pdf_loss_ablation.py --trained-only   (a quarter of an hour on 2 cores; leaves out what is not trained)
     python experiments/pdf_loss_ablation.py --quick          (under 50 s: two epochs, nothing to learn from)
 
 The term is the one that section 6 of the KDD 2020 paper proposes. Weight 0 against the weight in `trainings`, the seeds
@@ -44,7 +44,7 @@ MODELS = ("cvae", "cvae+pdf")
 LATENTS = {"random": 2, "shape": 8}
 NOISES = (0.0, 0.1)
 """White noise on F(Q), relative to the root mean square of F."""
-STEPS, RATE = 200, 0.05
+STEPS, RATE = 100, 0.05
 """Of Adam. The rate, in Å, falls to zero as a cosine."""
 RADIUS = 10.0
 """Å. A step changes the radius of a particle of this size as much as one coordinate."""
