@@ -1,7 +1,7 @@
 """Claim: trained with the PDF term, at equal compute, the CVAE's reconstructions agree better with their PDFs.
 
     python experiments/pdf_loss_ablation.py                  (trains what is not trained: hours on 2 cores)
-    python experiments/pdf_loss_ablation.py --trained-only   (a quarter of an hour on 2 cores; leaves out what is not trained)
+    python experiments/pdf_loss_ablation.py --trained-only   (15 minutes on 2 cores; leaves out what is not trained)
     python experiments/pdf_loss_ablation.py --quick          (under 50 s: two epochs, nothing to learn from)
 
 The term is the one that section 6 of the KDD 2020 paper proposes. Weight 0 against the weight in `trainings`, the seeds
