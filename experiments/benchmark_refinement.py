@@ -34,7 +34,7 @@ import rows
 from measured_pdfs import draws_of
 from scipy.optimize import least_squares
 
-from jaxstruc import form_factors, library, mining, refinement, templates
+from jaxstruc import form_factors, library, mining, observed, refinement, templates
 from jaxstruc.library import Library
 from jaxstruc.observed import Target
 from jaxstruc.templates import Span
@@ -64,7 +64,7 @@ def data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
 
 def target(g: np.ndarray, span: Span) -> Target:
     """Return the data as the fits need them."""
-    return refinement.target(R, g, **LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
+    return observed.target(R, g, **LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
 def timed(call, *, runs: int):
@@ -113,7 +113,7 @@ class Plain:
 
     def __init__(self, table: library.Histogram, atoms: int):
         """Keep the cluster's distances, in bins, as far as they reach the data."""
-        near = table.mean * BOND < R[-1] + refinement.BEYOND
+        near = table.mean * BOND < R[-1] + observed.BEYOND
         self.weight = table.weight[near].astype(float) / atoms
         self.mean = table.mean[near].astype(float) * BOND
         self.variance = table.variance[near].astype(float) * BOND**2
@@ -131,7 +131,7 @@ class Plain:
         """Return the values from which `refinement.refine` starts: the best of some stretches, with the best scale."""
         usual = [refinement.START["uiso"], refinement.START["delta2"] * BOND**2, START_QDAMP]
         tried = []
-        low, high = refinement.STRETCH
+        low, high = observed.STRETCH
         for stretch in np.clip(first_peak * refinement.TRIED, low + 0.005, high - 0.005):
             curve = self.curve(np.array([1.0, stretch, *usual]))
             scale = max(curve @ g / (curve @ curve), 1e-6)
@@ -146,8 +146,8 @@ class Plain:
             start: values in the order of `FREE`.
             enough: relative fall of the sum of squares at which it is done.
         """
-        low = [0, refinement.STRETCH[0], refinement.UISO[0], 0, 0]
-        high = [np.inf, refinement.STRETCH[1], refinement.UISO[1], templates.CORRELATED * BOND**2, refinement.QDAMP]
+        low = [0, observed.STRETCH[0], refinement.UISO[0], 0, 0]
+        high = [np.inf, observed.STRETCH[1], refinement.UISO[1], templates.CORRELATED * BOND**2, refinement.QDAMP]
         inside = np.clip(start, np.array(low) + 1e-6, np.array(high) - 1e-6)
         found = least_squares(
             lambda x: self.curve(x) - g, inside, bounds=(low, high), x_scale=[1, 0.01, 0.01, 1, 0.01], ftol=enough
@@ -200,7 +200,7 @@ def mine(candidates: Library, curves: list[np.ndarray], *, screened: int, refine
     """Return rows with the time of mining each curve, the first of them twice."""
     found = []
     allowed = library.select(candidates, max_atoms=most_atoms)
-    span = refinement.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter[allowed].max()) * BOND)
+    span = observed.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter[allowed].max()) * BOND)
     names = ["first file, with compilation", *(f"file {index + 1}" for index in range(len(curves)))]
     for name, g in zip(names, [curves[0], *curves], strict=True):
         begin = time.perf_counter()
@@ -253,7 +253,7 @@ def main(arguments=None) -> list[dict]:
     options = parser.parse_args(arguments)
     quick = options.quick
     candidates = library.build(NAMES[: 3 if quick else 4], min_atoms=50, max_atoms=120 if quick else 200)
-    span = refinement.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
+    span = observed.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
     right = len(candidates.atoms) - 1
     g = data(candidates, right, seed=0)
     goal = target(g, span)
@@ -281,7 +281,7 @@ def main(arguments=None) -> list[dict]:
     return results
 
 
-FINE = np.arange(0.0, R[-1] + refinement.BEYOND + 2.0, STEP)
+FINE = np.arange(0.0, R[-1] + observed.BEYOND + 2.0, STEP)
 CUT = cut()
 
 if __name__ == "__main__":

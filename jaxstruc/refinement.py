@@ -37,7 +37,7 @@ START = {"uiso": 0.012, "delta1": 0.25, "delta2": 0.25}
 """Values at the start; delta1 and delta2 in bonds and squared bonds."""
 STEPS = 25
 """Most Levenberg-Marquardt steps, failed ones among them."""
-EARLY, REST = 6, 4
+EARLY, REST = 8, 4
 """After so many steps, the fits of a batch that are not done go on by themselves, this part of the batch at a time."""
 LONGEST = 0.3
 """Of a step, in parts of the range between the bounds."""
