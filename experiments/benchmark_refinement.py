@@ -234,9 +234,9 @@ def picture(results: list[dict], path: Path) -> None:
     figure = matplotlib.figure.Figure(figsize=(7, 0.8 + 0.4 * len(shown)), layout="constrained")
     axes = figure.subplots()
     bars = axes.barh(names, [row["fits_per_second"] for row in shown], log=True)
-    axes.bar_label(bars, fmt="%.3g", padding=3, fontsize=8)
+    axes.bar_label(bars, fmt="{:.0f}", padding=3, fontsize=8)
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.2)
     axes.set(xlabel="fits a second")
     drawing.save(figure, path)
 
