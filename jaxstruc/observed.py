@@ -19,7 +19,9 @@ from jaxtyping import Array, Float
 from jaxstruc.templates import Span
 
 PARAMETERS = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad")
+"""What a fit can vary."""
 STRETCH = (0.88, 1.12)
+"""Least and largest."""
 BEYOND = 6.0
 """Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
 LOST = 1e-3
