@@ -1,5 +1,6 @@
 """Named families of clusters, with their labels. Bond lengths in Å."""
 
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -34,13 +35,15 @@ def fcc(layers: tuple[int, int, int]) -> Cluster:
     return Cluster("fcc", label, atoms.positions - atoms.positions.mean(axis=0))
 
 
-def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> list[Cluster]:
+@functools.cache
+def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Cluster, ...]:
     """Return the distinct fcc clusters over a grid of layers, by size.
 
     The KDD 2020 paper's grid (2 to 8 layers, fewer than 100 atoms) gives 8: most layer triples name the same shape.
+    Made once a process: copy before changing.
     """
     grid = (fcc((a, b, c)) for a, b, c in itertools.product(layers, repeat=3))
-    return distinct([cluster for cluster in grid if 1 < len(cluster.positions) <= max_atoms])
+    return tuple(distinct([cluster for cluster in grid if 1 < len(cluster.positions) <= max_atoms]))
 
 
 CENTRES = {
@@ -55,17 +58,19 @@ CENTRES = {
 """Centres of cuts through the fcc lattice, in half lattice constants."""
 
 
-def fcc_shapes(*, min_atoms: int = 13, max_atoms: int = 100) -> list[Cluster]:
+@functools.cache
+def fcc_shapes(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Cluster, ...]:
     """Return the distinct fcc clusters of a wide rule, by size.
 
     Polyhedra cut by (100), (110) and (111) planes at all distances from each of `CENTRES`, spheres about them, and each
-    of these with one of its least-coordinated atoms missing. Only connected ones.
+    of these with one of its least-coordinated atoms missing. Only connected ones. Made once
+    a process: copy before changing.
     """
     lattice = fcc_lattice(7)
     found = [cluster for name, centre in CENTRES.items() for cluster in _cuts(lattice, name, np.array(centre))]
     whole = [cluster for cluster in found if min_atoms <= len(cluster.positions) <= max_atoms]
     dented = [_with_vacancy(cluster) for cluster in distinct(whole) if len(cluster.positions) > min_atoms]
-    return [cluster for cluster in distinct(whole + dented) if connected(cluster.positions)]
+    return tuple(cluster for cluster in distinct(whole + dented) if connected(cluster.positions))
 
 
 def fcc_lattice(reach: int) -> np.ndarray:

@@ -101,7 +101,7 @@ def generate(preset: str, *, seed: int, draws: int = 16, progress: Callable[[int
         draws: instruments for each structure; 1 but for real, whatever is asked.
         progress: called with PDFs done and in all.
     """
-    shapes = clusters.fcc_shapes() if preset == "kdd-shapes" else clusters.fcc_family()
+    shapes = list(clusters.fcc_shapes() if preset == "kdd-shapes" else clusters.fcc_family())
     shape, bond, element = _structures(preset, len(shapes))
     repeats = draws if preset == "real" else 1
     shape, bond, element = (np.repeat(column, repeats) for column in (shape, bond, element))
@@ -158,14 +158,9 @@ def conditions_span(dataset: Dataset) -> dict[str, list[float]]:
 def shape_features(shapes: list[Cluster], *, atoms: int, satellites: int) -> representation.Features:
     """Return the unit-sphere features of each shape, stacked; the radius is that of bond length 1."""
     anchors = jnp.asarray(representation.satellites(satellites))
-    each = [
-        representation.features(
-            structure.from_ase(ase.Atoms(["Au"] * len(s.positions), positions=s.positions), size=atoms),
-            anchors,
-        )
-        for s in shapes
-    ]
-    return jax.tree.map(lambda *rows: jnp.stack(rows), *each)
+    each = [structure.from_ase(shape.atoms("Au", bond=1.0), size=atoms) for shape in shapes]
+    stacked = jax.tree.map(lambda *rows: np.stack(rows), *each)
+    return jax.vmap(representation.features, in_axes=(0, None))(stacked, anchors)
 
 
 def write(dataset: Dataset, path: Path) -> None:

@@ -215,7 +215,8 @@ def fit(
     optimise = optimiser(config, steps)
     keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in seeds(config)])
     example = gather(splits[0].train[:1])
-    params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys[:, 0])
+    begin = jax.jit(jax.vmap(lambda key: network.init(key, example.features, example.pdf, key)))
+    params = begin(keys[:, 0])
     state = State(params, jax.vmap(optimise.init)(params), jnp.zeros(len(splits), jnp.int32))
     progress = Progress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
     with _checkpoints(config.out) as checkpoints:

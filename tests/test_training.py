@@ -16,7 +16,9 @@ from jaxstruc import dataset, files, settings, trained, training
 from jaxstruc.model import CVAE, Decoded
 
 
-def few():
+@pytest.fixture(scope="module")
+def data():
+    """A few PDFs of the `real` preset."""
     whole = dataset.generate("real", seed=0, draws=1)
     some = slice(0, None, 20)
     return whole._replace(
@@ -29,8 +31,11 @@ def few():
 
 
 @pytest.fixture(scope="module")
-def data():
-    return few()
+def stored(data, tmp_path_factory):
+    """The same in a file, for other processes."""
+    path = tmp_path_factory.mktemp("data") / "few.h5"
+    dataset.write(data, path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +75,14 @@ def test_resuming_gives_the_parameters_of_an_unbroken_run(unbroken, data, parts,
     assert (tmp_path / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
 
 
-def killed(folder, pattern):
+def killed(stored, folder, pattern):
     """Train in another process and kill it as soon as there is such a file in the folder; return whether there was."""
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_training as here\n"
-        "data = here.few(); parts = here.dataset.split(data, by='random', seed=0)\n"
-        "here.training.fit(data, [parts], here.config(Path(sys.argv[2])))\n"
+        "data = here.dataset.read(Path(sys.argv[2])); parts = here.dataset.split(data, by='random', seed=0)\n"
+        "here.training.fit(data, [parts], here.config(Path(sys.argv[3])))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, Path(__file__).parent, folder])
+    process = subprocess.Popen([sys.executable, "-c", code, Path(__file__).parent, stored, folder])
     while process.poll() is None and not (seen := any(folder.glob(pattern))):
         time.sleep(0.0005)
     process.kill()
@@ -85,11 +90,11 @@ def killed(folder, pattern):
     return seen
 
 
-def test_a_run_killed_while_it_writes_ends_as_an_unbroken_one(unbroken, data, parts, tmp_path):
+def test_a_run_killed_while_it_writes_ends_as_an_unbroken_one(unbroken, data, stored, parts, tmp_path):
     params, progress, folder = unbroken
-    assert killed(tmp_path, "checkpoints/2.*tmp*")  # the second checkpoint is being written
+    assert killed(stored, tmp_path, "checkpoints/2.*tmp*")  # the second checkpoint is being written
     assert not (tmp_path / "checkpoints" / "2").exists()
-    assert killed(tmp_path, "checkpoints/3*")  # the third, or the second is being deleted
+    assert killed(stored, tmp_path, "checkpoints/3*")  # the third, or the second is being deleted
     (resumed,), end = training.fit(data, [parts], config(tmp_path))
     jax.tree.map(np.testing.assert_array_equal, resumed, params)
     jax.tree.map(np.testing.assert_array_equal, end, progress)
@@ -210,14 +215,14 @@ def test_weights_without_a_card_are_refused(tmp_path):
         trained.load(tmp_path / "w.safetensors")
 
 
-def test_four_devices_train_as_one(tmp_path):
+def test_four_devices_train_as_one(stored, tmp_path):
     """The same losses to single precision, with four simulated devices."""
     code = (
         "import sys; from pathlib import Path; import jax; from jaxstruc import dataset, settings, training\n"
         "assert jax.device_count() == int(sys.argv[1])\n"
-        "data = dataset.generate('kdd', seed=0); parts = dataset.split(data, by='random', seed=0)\n"
-        "parts = parts._replace(train=parts.train[:32], validation=parts.validation[:16])\n"
-        "config = settings.Train(out=Path(sys.argv[2]), preset='kdd', batch=16, epochs=2, rate=1e-3)\n"
+        "data = dataset.read(Path(sys.argv[2])); parts = dataset.split(data, by='random', seed=0)\n"
+        "parts = parts._replace(train=parts.train[:32], validation=parts.validation[:8])\n"
+        "config = settings.Train(out=Path(sys.argv[3]), batch=16, epochs=2, rate=1e-3)\n"
         "training.fit(data, [parts], config)\n"
     )
     losses = []
@@ -225,7 +230,7 @@ def test_four_devices_train_as_one(tmp_path):
         folder = tmp_path / str(devices)
         flags = f"--xla_force_host_platform_device_count={devices}"
         environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-        subprocess.run([sys.executable, "-c", code, str(devices), str(folder)], check=True, env=environment)
+        subprocess.run([sys.executable, "-c", code, str(devices), stored, folder], check=True, env=environment)
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         losses.append([line["loss"] for line in lines] + [line["validation_loss"] for line in lines])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
