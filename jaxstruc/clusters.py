@@ -42,8 +42,18 @@ def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Clu
     The KDD 2020 paper's grid (2 to 8 layers, fewer than 100 atoms) gives 8: most layer triples name the same shape.
     Made once a process: copy before changing.
     """
-    grid = (fcc((a, b, c)) for a, b, c in itertools.product(layers, repeat=3))
-    return tuple(distinct([cluster for cluster in grid if 1 < len(cluster.positions) <= max_atoms]))
+    kept: list[Cluster] = []
+    too_large: list[tuple[int, ...]] = []
+    for a, b, c in itertools.product(layers, repeat=3):
+        asked = (a, b, c)
+        if any(all(more >= less for more, less in zip(asked, known, strict=True)) for known in too_large):
+            continue  # a cluster of more layers holds those of fewer
+        cluster = fcc(asked)
+        if len(cluster.positions) > max_atoms:
+            too_large.append(asked)
+        elif len(cluster.positions) > 1:
+            kept.append(cluster)
+    return tuple(distinct(kept))
 
 
 CENTRES = {

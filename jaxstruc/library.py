@@ -198,7 +198,7 @@ def read_cluster(path: Path) -> ase.Atoms:
     ) as error:
         raise ValueError(
             f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: "
-            f"{error or type(error).__name__}; convert it, or take it out of the library."
+            f"{str(error) or type(error).__name__}; convert it, or take it out of the library."
         ) from error
     if not isinstance(atoms, ase.Atoms) or not 2 <= len(atoms) <= LARGEST or not np.isfinite(atoms.positions).all():
         raise ValueError(f"Expected 2 to {LARGEST} atoms at finite positions, got others in {path}; correct it.")

@@ -80,7 +80,8 @@ def read(path: Path, *, cluster: bool) -> ase.Atoms:
         TypeError,
     ) as error:
         raise ValueError(
-            f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: {error or type(error).__name__}."
+            "Expected a structure that ASE reads, as .xyz, .cif or .pdb, "
+            f"got {path}: {str(error) or type(error).__name__}."
         ) from error
     if not isinstance(atoms, ase.Atoms) or not len(atoms):
         raise ValueError(f"Expected a structure with atoms, got {path} with none.")

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from ase.cluster.cubic import FaceCenteredCubic
@@ -8,6 +10,13 @@ from jaxstruc import clusters
 def test_the_kdd_grid_of_layers_has_eight_shapes():
     sizes = [len(cluster.positions) for cluster in clusters.fcc_family()]
     assert sizes == [19, 43, 55, 63, 79, 85, 87, 93]
+
+
+def test_layers_passed_over_as_too_many_would_add_nothing():
+    layers = list(itertools.product(range(1, 6), repeat=3))
+    all_ = clusters.distinct([cluster for cluster in map(clusters.fcc, layers) if 1 < len(cluster.positions) <= 60])
+    found = clusters.fcc_family(layers=range(1, 6), max_atoms=60)
+    assert [cluster.label for cluster in found] == [cluster.label for cluster in all_]
 
 
 def test_the_wide_rule_has_hundreds_of_connected_fcc_shapes():

@@ -176,8 +176,8 @@ def test_the_users_structures_are_scaled_to_bonds_of_one(tmp_path):
 
 
 def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):
-    bad = tmp_path / "notes.txt"
-    bad.write_text("no structure")
+    bad = tmp_path / "notes.md"
+    bad.write_text("# no\n\nstructure\n")
     short = tmp_path / "short.xyz"
     short.write_text("5\n\nPt 0 0 0\n")
     oxide = tmp_path / "oxide.xyz"
@@ -188,7 +188,7 @@ def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):
     ase.io.write(single, ase.Atoms("Pt"))
     (tmp_path / "empty").mkdir()
     expected = {
-        bad: "Expected a structure that ASE reads, .*notes.txt: .*; convert it",
+        bad: "Expected a structure that ASE reads, .*notes.md: \\w.*; convert it",
         short: "Expected a structure that ASE reads, .*short.xyz",
         oxide: "Expected one element, got O, Pt in .*oxide.xyz; keep",
         twice: "at least 0.5 Å apart, got nearer ones in .*twice.xyz",
