@@ -94,8 +94,9 @@ def each(given: Drawn):
     for k, presence in enumerate(given.presence):
         there = presence > 0
         pair, satellite = given.pair[k][there][:, there], given.satellite[k][there]
-        weights = [np.isfinite(pair) * 1.0, np.isfinite(satellite) * 1.0]
-        yield np.nan_to_num(pair), np.nan_to_num(satellite), given.anchors, *weights
+        known, seen = np.isfinite(pair), np.isfinite(satellite)
+        # A missing distance has no weight; 0 in its place keeps the sums finite.
+        yield np.where(known, pair, 0.0), np.where(seen, satellite, 0.0), given.anchors, known * 1.0, seen * 1.0
 
 
 def together(pair, satellite, anchors, pair_weight, satellite_weight) -> np.ndarray:

@@ -73,8 +73,8 @@ def fcc_shapes(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Cluster, .
     """Return the distinct fcc clusters of a wide rule, by size.
 
     Polyhedra cut by (100), (110) and (111) planes at all distances from each of `CENTRES`, spheres about them, and each
-    of these with one of its least-coordinated atoms missing. Only connected ones. Made once
-    a process: copy before changing.
+    of these with one of its least-coordinated atoms missing. Only connected ones.
+    Made once a process: copy before changing.
     """
     lattice = fcc_lattice(7)
     found = [cluster for name, centre in CENTRES.items() for cluster in _cuts(lattice, name, np.array(centre))]

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ase
-import ase.io
-import ase.io.formats
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from jaxstruc import clusters, families, files
+from jaxstruc import clusters, families, files, structure
 from jaxstruc.clusters import Cluster
 
 WIDTH = 0.02
@@ -182,26 +180,9 @@ def read_cluster(path: Path) -> ase.Atoms:
     Raises:
         ValueError: naming the file, where it is missing, ASE cannot read it, or it is no cluster of one element.
     """
-    if not path.is_file():
-        raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
-    try:
-        atoms = ase.io.read(path)
-    except (
-        ase.io.formats.UnknownFileTypeError,
-        ValueError,
-        LookupError,
-        OSError,
-        AttributeError,
-        StopIteration,
-        AssertionError,
-        TypeError,
-    ) as error:
-        raise ValueError(
-            f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: "
-            f"{str(error) or type(error).__name__}; convert it, or take it out of the library."
-        ) from error
-    if not isinstance(atoms, ase.Atoms) or not 2 <= len(atoms) <= LARGEST or not np.isfinite(atoms.positions).all():
-        raise ValueError(f"Expected 2 to {LARGEST} atoms at finite positions, got others in {path}; correct it.")
+    atoms = structure.read(path)
+    if not 2 <= len(atoms) <= LARGEST:
+        raise ValueError(f"Expected 2 to {LARGEST} atoms in a cluster, got {len(atoms)} in {path}; leave it out.")
     if len(kinds := sorted(set(atoms.get_chemical_symbols()))) > 1:
         raise ValueError(f"Expected one element, got {', '.join(kinds)} in {path}; keep the metal's atoms alone.")
     if pdist(atoms.positions).min() < 0.5:

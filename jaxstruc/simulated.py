@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ase
-import ase.io
-import ase.io.formats
 import jax
 import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc import __version__, files, form_factors, scattering, settings, simulation
+from jaxstruc import __version__, files, form_factors, scattering, settings, simulation, structure
 from jaxstruc.scattering import Grid, Instrument
 
 LABELS = {
@@ -62,31 +60,9 @@ def read(path: Path, *, cluster: bool) -> ase.Atoms:
     """Return the atoms of a structure file that ASE knows.
 
     Raises:
-        ValueError: where it cannot be read, has no atoms, or repeats periodically and `cluster` is False.
+        ValueError: where it cannot be read (see `structure.read`), or repeats periodically and `cluster` is False.
     """
-    if not path.is_file():
-        raise ValueError(f"Expected a structure file, got {path}, which does not exist.")
-    try:
-        atoms = ase.io.read(path)
-    except (
-        ase.io.formats.UnknownFileTypeError,
-        ValueError,
-        KeyError,
-        IndexError,
-        OSError,
-        AttributeError,
-        StopIteration,
-        AssertionError,
-        TypeError,
-    ) as error:
-        raise ValueError(
-            "Expected a structure that ASE reads, as .xyz, .cif or .pdb, "
-            f"got {path}: {str(error) or type(error).__name__}."
-        ) from error
-    if not isinstance(atoms, ase.Atoms) or not len(atoms):
-        raise ValueError(f"Expected a structure with atoms, got {path} with none.")
-    if not np.isfinite(atoms.positions).all():
-        raise ValueError(f"Expected finite positions, got NaN or infinity in {path}.")
+    atoms = structure.read(path)
     if atoms.pbc.any() and not cluster:
         raise ValueError(
             f"Expected a cluster, got {path} with a periodic cell; pass --cluster to take its atoms as a cluster "

@@ -1,8 +1,11 @@
-"""A cluster as padded arrays; to and from ASE; pair distances."""
+"""A cluster as padded arrays; to and from ASE and structure files; pair distances."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import ase
+import ase.io
+import ase.io.formats
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -17,6 +20,37 @@ class Structure(NamedTuple):
     """Atomic numbers."""
     mask: Bool[Array, " atom"]
     """True for atoms, False for padding."""
+
+
+def read(path: Path) -> ase.Atoms:
+    """Return the atoms of a structure file in any format that ASE reads.
+
+    Raises:
+        ValueError: naming the file, where it is missing, ASE cannot read it, or it has no atoms at finite positions.
+    """
+    if not path.is_file():
+        raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
+    try:
+        atoms = ase.io.read(path)
+    except (
+        ase.io.formats.UnknownFileTypeError,
+        ValueError,
+        LookupError,
+        OSError,
+        AttributeError,
+        StopIteration,
+        AssertionError,
+        TypeError,
+    ) as error:  # what ASE's readers raise on a file that is not theirs
+        raise ValueError(
+            "Expected a structure that ASE reads, as .xyz, .cif or .pdb, "
+            f"got {path}: {str(error) or type(error).__name__}; convert it, or leave it out."
+        ) from error
+    if not isinstance(atoms, ase.Atoms) or not len(atoms):
+        raise ValueError(f"Expected a structure with atoms, got {path} with none; check the file.")
+    if not np.isfinite(atoms.positions).all():
+        raise ValueError(f"Expected finite positions, got NaN or infinity in {path}; correct it.")
+    return atoms
 
 
 def from_ase(atoms: ase.Atoms, *, size: int | None = None) -> Structure:
