@@ -17,12 +17,15 @@ import ase.build
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstruc import clusters, files, form_factors, scattering
-from jaxstruc.scattering import Instrument
+from jaxstruc import files
+from jaxstruc.scattering import curves, debye, form_factors
+from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering.debye import Instrument
+from jaxstruc.structures import shapes
 
 OUT = Path(__file__).with_name("Ag68_simulated.gr")
 BOND = 2.90
-QMIN, QMAX, QSTEP = 1.0, 22.0, 0.02
+GRID = Grid(qmin=1.0, qmax=22.0, qstep=0.02, rmin=0.0, rmax=30.0, rstep=0.01)
 COUNTS = 2e5
 """Counts a point at the highest Q."""
 INSTRUMENT = Instrument(uiso=0.009, delta2=2.0, qdamp=0.03)
@@ -39,29 +42,26 @@ def cluster() -> np.ndarray:
 def main() -> None:
     """Write the example."""
     positions = cluster()
-    shapes = {clusters.fingerprint(shape.positions) for shape in clusters.fcc_family()}
-    assert clusters.fingerprint(positions / BOND) not in shapes
-    q = jnp.arange(QMIN, QMAX + QSTEP / 2, QSTEP)
+    known = {shapes.fingerprint(shape.positions) for shape in shapes.fcc_family()}
+    assert shapes.fingerprint(positions / BOND) not in known
+    q = jnp.asarray(GRID.q)
     f = form_factors.xray(form_factors.coefficients(["Ag"]), q)
     atoms = jnp.full(1, float(len(positions)))
-    pairs = scattering.pairs_of(jnp.asarray(positions), np.ones(len(positions)))
-    intensity = np.asarray(scattering.intensity(pairs, INSTRUMENT, f, atoms, q))
+    pairs = debye.pairs_of(jnp.asarray(positions), np.ones(len(positions)))
+    intensity = np.asarray(debye.intensity(pairs, INSTRUMENT, f, atoms, q))
     gain = COUNTS / intensity[-1]
     counted = np.random.default_rng(0).poisson(gain * intensity) / gain
     own = len(positions) * np.asarray(f[0]) ** 2
     reduced = q * (counted - own) / own  # one element: N <f>^2 is the sum of f^2
-    r = jnp.arange(3001) * 0.01
-    g = scattering.envelope(INSTRUMENT, r) * scattering.sine_transform(
-        reduced, q, scattering.q_weights(q, QMIN, QMAX), r
-    )
+    g = np.asarray(curves.transformed(reduced, INSTRUMENT, GRID))
     header = (
         f"# simulated, not measured: Ag68, fcc around an octahedral hole, bonds {BOND} A, uiso {INSTRUMENT.uiso} A^2,\n"
         f"# delta2 {INSTRUMENT.delta2} A^2, qdamp {INSTRUMENT.qdamp} 1/A, Poisson noise of {COUNTS:g} counts at qmax\n"
-        f"[DEFAULT]\nmode = xray\ncomposition = Ag\noutputtype = gr\nqmin = {QMIN}\nqmax = {QMAX}\n"
+        f"[DEFAULT]\nmode = xray\ncomposition = Ag\noutputtype = gr\nqmin = {GRID.qmin}\nqmax = {GRID.qmax}\n"
         f"qdamp = {INSTRUMENT.qdamp}\nrmin = 0.0\nrmax = 30.0\nrstep = 0.01\n\n#### start data\n"
         "#S 1\n#L r($\\AA$)  G($\\AA^{-2}$)\n"
     )
-    rows = "".join(f"{x:.2f} {y:.6g}\n" for x, y in zip(np.asarray(r), np.asarray(g), strict=True))
+    rows = "".join(f"{x:.2f} {y:.6g}\n" for x, y in zip(GRID.r, g, strict=True))
     files.write_text(OUT, header + rows)
     print(OUT)
 

@@ -34,14 +34,21 @@ import rows
 from measured_pdfs import draws_of
 from scipy.optimize import least_squares
 
-from jaxstruc import form_factors, library, mining, observed, refinement, templates
-from jaxstruc.library import Library
-from jaxstruc.observed import Target
-from jaxstruc.templates import Span
+from jaxstruc.inference import fit, screening, values
+from jaxstruc.inference import target as targets
+from jaxstruc.inference.candidates import Candidates, fit_all, pool
+from jaxstruc.inference.target import BEYOND, Target
+from jaxstruc.scattering import form_factors, templates
+from jaxstruc.scattering.parameters import PARAMETERS, USUAL
+from jaxstruc.scattering.templates import Span
+from jaxstruc.solver.answers import REFINED
+from jaxstruc.structures import library
+from jaxstruc.structures.distances import Histogram
+from jaxstruc.structures.library import Library
 
 NAME = "benchmark_refinement"
 RESULTS = Path(__file__).parent / "results"
-FREE = (*refinement.USUAL, "qdamp")
+FREE = (*USUAL, "qdamp")
 BOND = form_factors.bond_length("Au")
 R = np.arange(1.0, 20.005, 0.01)
 LIMITS = {"qmin": 1.0, "qmax": 22.0}
@@ -64,7 +71,7 @@ def data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
 
 def target(g: np.ndarray, span: Span) -> Target:
     """Return the data as the fits need them."""
-    return observed.target(R, g, **LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
+    return targets.target(R, g, **LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
 def timed(call, *, runs: int):
@@ -77,16 +84,17 @@ def timed(call, *, runs: int):
     return result, seconds[0], float(np.median(seconds[1:]))
 
 
-def batches(candidates: Library, size: int, goal: Target, span: Span, *, runs: int):
+def batches(candidates: Library, size: int, goal: Target, *, runs: int):
     """Return the chosen candidates, their fits, and rows with the time of a batch."""
     chosen = np.linspace(0, len(candidates.atoms) - 1, size).round().astype(int)
-    bins = mining.histograms(candidates, chosen, bond=BOND, span=span)
-    make = jax.vmap(lambda histogram: templates.template(histogram, BOND, span=span))
-    fit = partial(refinement.refine_all, span=span, free=FREE)
-    one, other, both = jax.jit(make), jax.jit(fit), jax.jit(lambda bins, goal: fit(make(bins), goal))
+    bins = library.tables([(candidates, index) for index in chosen], bond=BOND, longest=goal.span.longest)
+    bins, basis = jax.device_put(bins), goal.basis
+    make = jax.vmap(lambda histogram: templates.template(histogram, BOND, span=basis.span))
+    refine = partial(fit.refine_all, free=FREE)
+    one, other, both = jax.jit(make), jax.jit(refine), jax.jit(lambda bins, basis: refine(make(bins), basis))
     tables, *of_templates = timed(lambda: one(bins), runs=runs)
-    fits, *of_fits = timed(lambda: other(tables, goal), runs=runs)
-    fits, *of_both = timed(lambda: both(bins, goal), runs=runs)
+    fits, *of_fits = timed(lambda: other(tables, basis), runs=runs)
+    fits, *of_both = timed(lambda: both(bins, basis), runs=runs)
     found = [
         {
             "what": what,
@@ -111,10 +119,10 @@ def batches(candidates: Library, size: int, goal: Target, span: Span, *, runs: i
 class Plain:
     """G(r) of one cluster in NumPy, in real space: Gaussians, cut to the data's Q range, damped."""
 
-    def __init__(self, table: library.Histogram, atoms: int):
+    def __init__(self, table: Histogram):
         """Keep the cluster's distances, in bins, as far as they reach the data."""
-        near = table.mean * BOND < R[-1] + observed.BEYOND
-        self.weight = table.weight[near].astype(float) / atoms
+        near = table.mean * BOND < R[-1] + BEYOND
+        self.weight = table.weight[near].astype(float) / table.atoms
         self.mean = table.mean[near].astype(float) * BOND
         self.variance = table.variance[near].astype(float) * BOND**2
 
@@ -128,11 +136,11 @@ class Plain:
         return scale * np.exp(-0.5 * (R * qdamp) ** 2) * (CUT @ (height @ peaks))
 
     def start(self, g: np.ndarray, first_peak: float) -> np.ndarray:
-        """Return the values from which `refinement.refine` starts: the best of some stretches, with the best scale."""
-        usual = [refinement.START["uiso"], refinement.START["delta2"] * BOND**2, START_QDAMP]
+        """Return the values from which `fit.refine` starts: the best of some stretches, with the best scale."""
+        usual = [PARAMETERS["uiso"].start, PARAMETERS["delta2"].start * BOND**2, START_QDAMP]
         tried = []
-        low, high = observed.STRETCH
-        for stretch in np.clip(first_peak * refinement.TRIED, low + 0.005, high - 0.005):
+        low, high = targets.STRETCH
+        for stretch in np.clip(first_peak * np.array(values.TRIED), low + 0.005, high - 0.005):
             curve = self.curve(np.array([1.0, stretch, *usual]))
             scale = max(curve @ g / (curve @ curve), 1e-6)
             tried.append((np.sum((g - scale * curve) ** 2), [scale, stretch, *usual]))
@@ -146,9 +154,8 @@ class Plain:
             start: values in the order of `FREE`.
             enough: relative fall of the sum of squares at which it is done.
         """
-        low = [0, observed.STRETCH[0], refinement.UISO[0], 0, 0]
-        high = [np.inf, observed.STRETCH[1], refinement.UISO[1], templates.CORRELATED * BOND**2, refinement.QDAMP]
-        inside = np.clip(start, np.array(low) + 1e-6, np.array(high) - 1e-6)
+        low, high = np.transpose([PARAMETERS[name].bounds(BOND) for name in FREE])
+        inside = np.clip(start, low + 1e-6, high - 1e-6)
         found = least_squares(
             lambda x: self.curve(x) - g, inside, bounds=(low, high), x_scale=[1, 0.01, 0.01, 1, 0.01], ftol=enough
         )
@@ -167,9 +174,9 @@ def peer(candidates: Library, chosen: np.ndarray, fits, goal: Target, g: np.ndar
     """Return the row of SciPy on some of the clusters, beside our misfits of the same."""
     seconds, differences, same, theirs, ended_well = [], [], [], [], []
     for place in np.linspace(0, len(chosen) - 1, count).round().astype(int):
-        model = Plain(library.table(candidates, chosen[place]), int(candidates.atoms[chosen[place]]))
+        model = Plain(library.table(candidates, chosen[place]))
         begin = time.perf_counter()
-        rw = model.fit(g, model.start(g, float(goal.stretch)), enough=refinement.ENOUGH)
+        rw = model.fit(g, model.start(g, float(goal.basis.stretch)), enough=fit.ENOUGH)
         seconds.append(time.perf_counter() - begin)
         ended = np.array([getattr(fits.values, name)[place] for name in FREE], float)
         best = min(rw, model.fit(g, ended, enough=1e-8))
@@ -200,28 +207,29 @@ def mine(candidates: Library, curves: list[np.ndarray], *, screened: int, refine
     """Return rows with the time of mining each curve, the first of them twice."""
     found = []
     allowed = library.select(candidates, max_atoms=most_atoms)
-    span = observed.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter[allowed].max()) * BOND)
+    span = targets.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter[allowed].max()) * BOND)
     names = ["first file, with compilation", *(f"file {index + 1}" for index in range(len(curves)))]
     for name, g in zip(names, [curves[0], *curves], strict=True):
         begin = time.perf_counter()
         goal = target(g, span)
-        size, _ = mining.diameter(R, g, bond=BOND, qdamp=START_QDAMP)
-        chosen = mining.choose(candidates, size, bond=BOND, allowed=allowed, most=screened)
-        fit = mining.fit_all(candidates, chosen, goal, bond=BOND, span=span)
-        screening = time.perf_counter() - begin
-        best = chosen[np.argsort(np.where(np.isfinite(fit.rw), fit.rw, np.inf), kind="stable")[:refined]]
-        fit = mining.fit_all(candidates, best, goal, bond=BOND, span=span, free=FREE)
+        size, _ = screening.diameter(R, g, bond=BOND, qdamp=START_QDAMP)
+        chosen = screening.choose(candidates, size, bond=BOND, allowed=allowed, most=screened)
+        of_size = pool([Candidates("library", candidates, chosen)])
+        rw = fit_all(of_size, goal).rw
+        seconds_screening = time.perf_counter() - begin
+        best = of_size.chosen(np.argsort(np.where(np.isfinite(rw), rw, np.inf), kind="stable")[:refined])
+        fits = fit_all(best, goal, free=FREE)
         found.append(
             {
                 "what": "mining",
                 "engine": "jaxstruc",
                 "file": name,
                 "screened": len(chosen),
-                "refined": len(best),
+                "refined": len(best.place),
                 "most_atoms": int(candidates.atoms[chosen].max()),
-                "seconds_screening": screening,
+                "seconds_screening": seconds_screening,
                 "seconds": time.perf_counter() - begin,
-                "rw_best": float(np.nanmin(fit.rw)),
+                "rw_best": float(np.nanmin(fits.rw)),
             }
         )
     return found
@@ -253,7 +261,7 @@ def main(arguments=None) -> list[dict]:
     options = parser.parse_args(arguments)
     quick = options.quick
     candidates = library.build(NAMES[: 3 if quick else 4], min_atoms=50, max_atoms=120 if quick else 200)
-    span = observed.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
+    span = targets.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
     right = len(candidates.atoms) - 1
     g = data(candidates, right, seed=0)
     goal = target(g, span)
@@ -266,13 +274,13 @@ def main(arguments=None) -> list[dict]:
             rows.show(results[-1])
 
     for size in options.batches or ([32] if quick else [256, 1024]):
-        chosen, fits, found = batches(candidates, size, goal, span, runs=options.runs or (2 if quick else 5))
+        chosen, fits, found = batches(candidates, size, goal, runs=options.runs or (2 if quick else 5))
         keep(found)
     keep([peer(candidates, chosen, fits, goal, g, count=options.peers or (2 if quick else 10))])
     most_atoms = 120 if quick else 300
     whole = candidates if quick else library.cached(max_atoms=most_atoms)
     curves = [data(whole, index, seed=index) for index in (len(whole.atoms) - 1, len(whole.atoms) // 2)]
-    screened, refined = options.screened or (512 if quick else 5000), 64 if quick else mining.REFINED
+    screened, refined = options.screened or (512 if quick else 5000), 64 if quick else REFINED
     keep(mine(whole, curves, screened=screened, refined=refined, most_atoms=most_atoms))
     out = options.out or (None if quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
@@ -281,7 +289,7 @@ def main(arguments=None) -> list[dict]:
     return results
 
 
-FINE = np.arange(0.0, R[-1] + observed.BEYOND + 2.0, STEP)
+FINE = np.arange(0.0, R[-1] + BEYOND + 2.0, STEP)
 CUT = cut()
 
 if __name__ == "__main__":

@@ -33,8 +33,10 @@ import rich.console
 import rich.table
 import rows
 
-from jaxstruc import files, form_factors, scattering, simulation
-from jaxstruc.scattering import Grid, Instrument
+from jaxstruc import files
+from jaxstruc.scattering import curves, debye, form_factors
+from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering.debye import Instrument
 
 try:
     import debyecalculator
@@ -124,19 +126,19 @@ def jaxstruc_engine(sites, grid: Grid, quantity: str, gradient: bool, wanted):
     batch, size = len(sites), max(len(each) for each in sites)
     padded = np.zeros((batch, size, 3), np.float32)
     masks = np.arange(size) < np.array([len(each) for each in sites])[:, None]
-    for row, each in zip(padded, sites, strict=True):
-        row[: len(each)] = each * LATTICE / 2
+    for row, own in zip(padded, sites, strict=True):
+        row[: len(own)] = own * LATTICE / 2
     q = grid.q
     gold = form_factors.coefficients(["Au"])
 
     def one(x, mask, instrument):
         count = jnp.sum(mask, keepdims=True).astype(x.dtype)
-        gathered = simulation.gather(x, mask, grid)
+        gathered = curves.gather(x, mask, grid)
         if quantity == "gr":
-            return simulation.pdf(gathered, gold, count, instrument, grid)
-        return scattering.intensity(gathered, instrument, form_factors.xray(gold, jnp.asarray(q, x.dtype)), count, q)
+            return curves.pdf(gathered, gold, count, instrument, grid)
+        return debye.intensity(gathered, instrument, form_factors.xray(gold, jnp.asarray(q, x.dtype)), count, q)
 
-    def curves(x, masks, instrument):
+    def each(x, masks, instrument):
         if batch == 1:
             return one(x[0], masks[0], instrument)[None]
         return jax.vmap(one, in_axes=(0, 0, None))(x, masks, instrument)
@@ -145,13 +147,13 @@ def jaxstruc_engine(sites, grid: Grid, quantity: str, gradient: bool, wanted):
 
     def both(x, masks, instrument):
         def total(x):
-            found = curves(x, masks, instrument)
+            found = each(x, masks, instrument)
             return jnp.sum(found @ target), found
 
         (_, found), slope = jax.value_and_grad(total, has_aux=True)(x)
         return found, slope
 
-    compiled = jax.jit(both if gradient else curves)
+    compiled = jax.jit(both if gradient else each)
     given = jnp.asarray(padded), jnp.asarray(masks), Instrument(uiso=jnp.float32(UISO), qdamp=jnp.float32(QDAMP))
     before = time.perf_counter()
     jax.block_until_ready(compiled(*given))

@@ -28,9 +28,9 @@ import rows
 import trainings
 from jaxtyping import Array
 
-from jaxstruc import dataset, evaluation, metrics, representation
-from jaxstruc.dataset import Dataset
-from jaxstruc.model import CVAE
+from jaxstruc.network import dataset, evaluation, propose, representation
+from jaxstruc.network.dataset import Dataset
+from jaxstruc.network.model import CVAE
 
 NAME = "figure1_interpolation"
 PATHS, POINTS, SHOWN = 20, 21, 7
@@ -83,9 +83,9 @@ def interpolated(params: Any, ends: np.ndarray, *, network: CVAE, points: int) -
     """Return the structures on the straight lines between latent vectors [path, 2, latent]."""
     share = np.linspace(0, 1, points)[:, None]
     z = (1 - share) * ends[:, :1] + share * ends[:, 1:]
-    decode = jax.jit(evaluation.decode, static_argnames="network")
-    structures, found = decode(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
-    flat = (structures.positions, structures.mask, found.converged)
+    decode = jax.jit(propose.structures, static_argnames="network")
+    found = decode(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
+    flat = (*evaluation.shown(found), found.converged)
     return Paths(*(np.asarray(each).reshape(*z.shape[:2], *each.shape[1:]) for each in flat))
 
 
@@ -133,7 +133,7 @@ def end_pearsons(data: Dataset, ends: np.ndarray, paths: Paths) -> np.ndarray:
     positions, mask = (np.concatenate(list(each[:, [0, -1]])) for each in (paths.positions, paths.mask))
     found = evaluation.Structures(jnp.asarray(positions), jnp.asarray(mask))
     rebuilt = evaluation.simulate(found, figures.conditions(data, which))
-    return np.asarray(jax.vmap(metrics.pearson)(jnp.asarray(data.pdf[which]), rebuilt)).reshape(ends.shape)
+    return np.asarray(jax.vmap(evaluation.pearson)(jnp.asarray(data.pdf[which]), rebuilt)).reshape(ends.shape)
 
 
 def measures(data: Dataset, ends: np.ndarray, paths: Paths) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ import rows
 import table1_reconstruction
 import trainings
 
-from jaxstruc import dataset, evaluation
+from jaxstruc.network import dataset, evaluation
 
 NAME = "figure5_examples"
 RANKS = (0.1, 0.5, 0.9)

@@ -26,8 +26,8 @@ import rows
 import trainings
 from matplotlib.axes import Axes
 
-from jaxstruc import dataset
-from jaxstruc.model import CVAE
+from jaxstruc.network import dataset
+from jaxstruc.network.model import CVAE
 
 NAME = "figure7_latent"
 MOST, NEIGHBOURS = 600, 5

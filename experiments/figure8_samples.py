@@ -22,8 +22,8 @@ import rows
 import table1_reconstruction
 import trainings
 
-from jaxstruc import dataset, evaluation
-from jaxstruc.evaluation import Structures
+from jaxstruc.network import dataset, evaluation
+from jaxstruc.network.evaluation import Structures
 
 NAME = "figure8_samples"
 DRAWS, SHOWN, CASES = 10, 5, 4

@@ -13,8 +13,7 @@ import trainings
 from table1_reconstruction import number
 from trainings import Trained
 
-from jaxstruc import training
-from jaxstruc.dataset import Conditions, Dataset
+from jaxstruc.network.dataset import Conditions, Dataset
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -37,13 +36,14 @@ def trained(data: Dataset, model: str, split: str, latent: int, *, quick: bool) 
     """Return a shared training's outcome, which must be there; a quick one is made now and leaves no files."""
     if quick:
         with tempfile.TemporaryDirectory() as folder:
-            config = trainings.config_of(model, split, latent, quick=True, folder=Path(folder))
-            return trainings.trained(data, config, quick=True)
-    config = trainings.config_of(model, split, latent)
-    done = trainings.finished(config)
+            return trainings.trained(
+                data, trainings.planned(model, split, latent, quick=True, runs=Path(folder)), quick=True
+            )
+    plan = trainings.planned(model, split, latent)
+    done = trainings.finished(plan)
     if done is None:
         command = f"python experiments/trainings.py --models {model} --splits {split} --latents {latent}"
-        sys.exit(f"Expected a finished training in runs/experiments/{config.out.name}, got none; {command}")
+        sys.exit(f"Expected a finished training in runs/experiments/{plan.folder.name}, got none; {command}")
     return trainings.trained(data, done)
 
 
@@ -64,10 +64,10 @@ def counts(data: Dataset, which: np.ndarray) -> np.ndarray:
 
 def rows_of(values: dict[str, np.ndarray], *, name: str, model: str, run: Trained, seed: int, **more) -> list[dict]:
     """Return a row a measure, with what it was made with, and print them."""
-    config = run.config
+    config = run.plan.config
     shared = {"experiment": name, "dataset": config.preset, "latent": config.latent, "model": model}
     shared |= {"split": config.split, "seed": seed, **more}
-    made_with = {"config": training.recorded(config), "commit": rows.commit(), **rows.environment()}
+    made_with = {"config": run.plan.recorded, "commit": rows.commit(), **rows.environment()}
     result = [{**shared, "metric": metric, **spread(each), **made_with} for metric, each in values.items()]
     for row in result:
         rows.show(row)

@@ -17,27 +17,31 @@ than one, so with little noise all 100 do. The noise of a point, 0.02 1/Å apart
 
 import argparse
 import re
-import tempfile
 from pathlib import Path
 
+import ase
 import drawing
-import jax
 import matplotlib.figure
 import numpy as np
 import rows
 from ase.cluster import Decahedron
 from scipy.spatial.distance import pdist
 
-from jaxstruc import families, form_factors, library, measured, mined, mining, observed, refinement, report, settings
-from jaxstruc import templates as templates_
-from jaxstruc.library import Library
+import jaxstruc
+from jaxstruc import Measurement, Result
+from jaxstruc.inference import posterior, target
+from jaxstruc.report import tables
+from jaxstruc.scattering import form_factors
+from jaxstruc.structures import families, lattices
 
 NAME = "measured_pdfs"
 RESULTS = Path(__file__).parent / "results"
 QDAMP = 0.03
 FCC_LIKE = ("fcc", "octahedron")
-WORDS = ("status", "message", "family", "label", "families", "sha256")
-NUMBERS = tuple(name for name in mined.SUMMARY if name not in (*WORDS, "file", "version"))
+SAID = tuple(
+    name for name in tables.SUMMARY if name not in ("file", "source", "rw_unmoved", "moved", "seed", "model", "version")
+)
+"""Columns of the command's summary that a row has."""
 PQR = (
     *((3, 1, 2), (3, 1, 3), (4, 1, 0), (4, 1, 1), (4, 1, 2), (4, 1, 3), (5, 1, 0), (5, 1, 1)),
     *((5, 1, 2), (5, 1, 3), (6, 1, 0), (6, 1, 1), (6, 1, 2), (7, 1, 0), (7, 1, 1), (7, 1, 2)),
@@ -47,11 +51,10 @@ TRUE = (6, 1, 1)
 NOISES = (0.05, 0.2, 0.5, 1.0, 2.0)
 LIMITS = {"qmin": 0.58, "qmax": 21.0}
 """1/Å. A laboratory source."""
+BOND = form_factors.bond_length("Au")
 QSTEP = 0.02
 R = np.arange(1.5, 20.001, 0.05)
 VALUES = {"uiso": 0.008, "delta2": 2.0}
-CHUNK = 20
-"""Draws fitted at once."""
 
 
 def structure_function(positions: np.ndarray, q: np.ndarray, *, uiso: float, delta2: float) -> np.ndarray:
@@ -110,61 +113,55 @@ def draws_of(
     return noisy @ transform(q, r, qdamp=qdamp).T
 
 
-def metal_of(path: Path) -> str:
+def metal_of(measurement: Measurement) -> str:
     """Return the element that the header's composition names first.
 
     Raises:
         ValueError: where it names none.
     """
-    named = re.findall("[A-Z][a-z]?", str(measured.read(path).header.get("composition", "")))
+    named = re.findall("[A-Z][a-z]?", str(measurement.header.get("composition", "")))
     if not named:
-        raise ValueError(f"Expected a composition in the header, got none in {path.name}; add composition = Au, say.")
+        name = Path(measurement.name).name
+        raise ValueError(f"Expected a composition in the header, got none in {name}; add composition = Au, say.")
     return named[0]
 
 
-def mine(paths: list[Path], out: Path, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> list[dict]:
-    """Mine files, write rankings and pictures into a folder, and return their rows.
+def mine(path: Path, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> Result:
+    """Return what mining finds in a file; a failed result where the data do not allow it.
 
     Args:
-        paths: measured PDFs.
-        out: folder; each metal has its own in it.
+        path: a measured PDF.
         names: families of candidates, all by default.
         max_atoms: most atoms of a candidate.
+
+    Raises:
+        ValueError: where the file is no PDF or names no element.
     """
-    results = []
-    metals = {path: metal_of(path) for path in paths}
-    for metal in sorted(set(metals.values())):
-        own = tuple(path for path in paths if metals[path] == metal)
-        limits = {"qdamp": QDAMP, "families": names, "max_atoms": max_atoms}
-        config = settings.Mine(files=own, element=metal, out=out / metal, **limits)
-        outcome = mined.mine_files(config, progress=lambda *_: None, show=lambda *_: None)
-        for found in outcome.rows:
-            table = out / metal / "candidates" / f"{Path(found['file']).stem}.csv"
-            candidates = report.read_table(table) if found["status"] == "mined" else []
-            results.append(summary(found, candidates, metal))
-            rows.show(results[-1])
-    return results
+    measurement = jaxstruc.read(path)
+    metal = metal_of(measurement)
+    try:
+        return jaxstruc.mine(measurement, element=metal, qdamp=QDAMP, families=names, max_atoms=max_atoms)
+    except ValueError as error:
+        return Result(measurement.name, measurement.sha256, metal, "failed", str(error))
 
 
-def summary(found: dict, candidates: list[dict], metal: str) -> dict:
-    """Return a row of the results from one of the command's summary and the file's table of candidates."""
-    path = Path(found["file"])
-    bond = form_factors.bond_length(metal)
-    value = {name: _number(found.get(name)) for name in NUMBERS}
+def summary(result: Result) -> dict:
+    """Return a row of what was found in a file."""
+    found = tables.row(result)
+    bond = form_factors.bond_length(result.element)
     best: dict[str, float] = {}
-    for candidate in candidates:
-        best.setdefault(candidate["family"], float(candidate["rw"]))
+    for candidate in result.candidates:
+        best.setdefault(candidate.family, candidate.rw)
     fcc_like = [best[name] for name in FCC_LIKE if name in best]
     times = lambda x: None if x is None else bond * x  # noqa: E731
     return {
         "experiment": NAME,
-        "file": path.name,
-        "element": metal,
-        **{name: str(found.get(name) or "").replace(str(path), path.name) for name in WORDS},
-        **value,
-        **{name: value[name] and int(value[name]) for name in ("n_atoms", "ties")},
-        "nearest_neighbour": times(value["stretch"]),
-        "nearest_neighbour_error": times(value["stretch_error"]),
+        "file": Path(result.name).name,
+        "element": result.element,
+        **{name: found.get(name) for name in SAID},
+        "family": next(iter(best), None),
+        "nearest_neighbour": times(found.get("stretch")),
+        "nearest_neighbour_error": times(found.get("stretch_error")),
         "metal_bond": bond,
         "rw_decahedron": best.get("decahedron"),
         "rw_fcc_like": min(fcc_like) if fcc_like else None,
@@ -174,52 +171,34 @@ def summary(found: dict, candidates: list[dict], metal: str) -> dict:
     }
 
 
-def decahedra(wanted=PQR) -> Library:
-    """Return decahedra (p,q,r) as candidates."""
-    found = ((each, Decahedron("Au", *each).positions) for each in wanted)
-    return library.collect(families.scaled("decahedron", _label(each), positions) for each, positions in found)
+def decahedra(wanted=PQR) -> dict[tuple[int, int, int], ase.Atoms]:
+    """Return gold decahedra (p,q,r), their bonds the metal's; no two have equally many atoms."""
+    found = {each: Decahedron("Au", *each).positions for each in wanted}
+    return {each: lattices.scaled("decahedron", _label(each), x).atoms("Au", BOND) for each, x in found.items()}
 
 
-def calibration(noise: float, *, draws: int, candidates: Library, truth: tuple[int, int, int]) -> dict:
+def calibration(
+    noise: float, *, draws: int, candidates: dict[tuple[int, int, int], ase.Atoms], truth: tuple[int, int, int]
+) -> dict:
     """Return how often the set with 90 % of the weights holds the true candidate.
 
     Args:
         noise: as in `draws_of`.
-        draws: of the noise, a multiple of `CHUNK`, or fewer.
+        draws: of the noise.
         candidates: that are fitted.
         truth: (p, q, r) of the decahedron that the data are of.
     """
-    bond = form_factors.bond_length("Au")
-    true = int(np.flatnonzero(candidates.labels == _label(truth))[0])
-    span = observed.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * bond)
-    histograms = mining.histograms(candidates, np.arange(len(candidates.atoms)), bond=bond, span=span)
-    tables = jax.jit(jax.vmap(lambda histogram: templates_.template(histogram, bond, span=span)))(histograms)
-    fit_all = jax.jit(jax.vmap(jax.vmap(lambda t, goal: refinement.refine(t, goal, span=span), (0, None)), (None, 0)))
-    positions = library.cluster(candidates, true).positions * bond
-    curves = draws_of(
-        positions, R, np.random.default_rng(round(1e3 * noise)), noise=noise, draws=draws, **LIMITS, **VALUES
-    )
-    found = []
-    for start in range(0, draws, CHUNK):
-        goals = [
-            observed.target(R, g, **LIMITS, qdamp=QDAMP, qbroad=0.0, bond=bond, span=span)
-            for g in curves[start : start + CHUNK]
-        ]
-        fits = jax.tree.map(np.asarray, fit_all(tables, observed.stacked(goals)))
-        first = np.argmin(fits.rw, axis=1)
-        best = jax.tree.map(lambda column, at=first: column[np.arange(len(at)), at], fits)
-        own = jax.tree.map(lambda column, at=first: column[at], tables)
-        g = curves[start : start + CHUNK]
-        models, _ = refinement.curves(best, own, goals[0], R, g, span=span, **LIMITS)
-        most = float(goals[0].independent)
-        for rw, left, done in zip(fits.rw, g - models, fits.converged, strict=True):
-            found.append(_draw(rw, mining.independent_points(left, most), most, true) | {"converged": done.mean()})
+    positions, rng = candidates[truth].positions, np.random.default_rng(round(1e3 * noise))
+    curves = draws_of(positions, R, rng, noise=noise, draws=draws, **LIMITS, **VALUES)
+    drawn = [Measurement(f"draw {index}", R, g, {}) for index, g in enumerate(curves)]
+    results = jaxstruc.refine(drawn, list(candidates.values()), **LIMITS, qdamp=QDAMP)
+    found = [_draw(result, len(candidates[truth])) for result in results]
     mean = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
     return {
         "experiment": f"{NAME} --calibrate",
         "truth": _label(truth),
-        "atoms": int(candidates.atoms[true]),
-        "candidates": len(candidates.atoms),
+        "atoms": len(candidates[truth]),
+        "candidates": len(candidates),
         "noise": noise,
         "draws": draws,
         **mean,
@@ -230,30 +209,29 @@ def calibration(noise: float, *, draws: int, candidates: Library, truth: tuple[i
     }
 
 
-def _draw(rw: np.ndarray, independent: float, most: float, true: int) -> dict:
+def _draw(result: Result, atoms: int) -> dict:
     """Return what the weights of one draw say, with the independent points as mining counts them, and with all."""
-    sets = [mining.credible(mining.weights(rw, n, len(refinement.USUAL))) for n in (independent, most)]
+    true = next(place for place, each in enumerate(result.candidates) if each.n_atoms == atoms)
+    rw = np.array([each.rw for each in result.candidates])
+    most = target.independent_points(result.r, **LIMITS)
+    of_all = posterior.credible(posterior.weights(rw, most, len(result.free)))
     return {
-        "coverage": sets[0][true],
-        "size": sets[0].sum(),
-        "coverage_all_points": sets[1][true],
-        "size_all_points": sets[1].sum(),
-        "independent": independent,
+        "coverage": result.candidates[true].in_90,
+        "size": result.ties,
+        "coverage_all_points": of_all[true],
+        "size_all_points": of_all.sum(),
+        "independent": result.facts["independent"],
         "all_points": most,
-        "first": np.argmin(rw) == true,
+        "first": true == 0,
         "rw_true": rw[true],
-        "rw_best": np.nanmin(rw),
-        "rw_second": np.sort(rw)[1],
+        "rw_best": rw[0],
+        "rw_second": rw[1],
+        "converged": np.mean([each.converged for each in result.candidates]),
     }
 
 
 def _label(pqr: tuple[int, ...]) -> str:
     return f"({','.join(map(str, pqr))})"
-
-
-def _number(value) -> float | None:
-    """Return a number of a summary, which is text where an earlier run wrote it."""
-    return None if value in (None, "") else float(value)
 
 
 def picture_of_families(results: list[dict], path: Path) -> None:
@@ -307,11 +285,16 @@ def main(arguments=None) -> list[dict]:
         if not paths:
             parser.error(f"expected .gr files, got none in {options.data}; name another folder")
         less = {"names": ("icosahedron", "decahedron", "octahedron"), "max_atoms": 250} if options.quick else {}
-        with tempfile.TemporaryDirectory() as folder:
-            results = mine(paths[:1] if options.quick else paths, options.figures or Path(folder), **less)
+        results = []
+        for path in paths[:1] if options.quick else paths:
+            found = mine(path, **less)
+            if options.figures:
+                found.save(options.figures)
+            results.append(summary(found))
+            rows.show(results[-1])
     else:
         name, picture = f"{NAME}_calibration", picture_of_calibration
-        draws = options.draws or (CHUNK if options.quick else 100)
+        draws = options.draws or (20 if options.quick else 100)
         candidates, results = decahedra(), []
         for noise in options.noises or ((0.5,) if options.quick else NOISES):
             results.append(calibration(noise, draws=draws, candidates=candidates, truth=TRUE))

@@ -32,11 +32,12 @@ import rows
 import table1_reconstruction as table1
 import trainings
 from jaxtyping import Array, Float
-from trainings import SPLITS
+from trainings import SPLITS, Planned
 
-from jaxstruc import dataset, evaluation, files, settings, training
-from jaxstruc.dataset import Conditions, Dataset
-from jaxstruc.evaluation import Structures
+from jaxstruc import files
+from jaxstruc.network import dataset, evaluation
+from jaxstruc.network.dataset import Conditions, Dataset
+from jaxstruc.network.evaluation import Structures
 
 NAME = "pdf_loss_ablation"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
@@ -128,18 +129,16 @@ def conditions_of(data: Dataset, chosen: np.ndarray) -> Conditions:
     return jax.tree.map(lambda column: column[chosen], data.conditions)
 
 
-def evaluate(
-    data: Dataset, split: str, configs: dict[str, settings.Train], *, quick: bool, noises, steps: int
-) -> list[dict]:
+def evaluate(data: Dataset, split: str, plans: dict[str, Planned], *, quick: bool, noises, steps: int) -> list[dict]:
     """Return the rows of a split."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split, "latent": LATENTS[split], "draw": "sample"}
     shared |= {**rows.environment(), "commit": rows.commit()}
     values: dict[tuple[str, bool, float], table1.Values] = {}
     names, result, descend = {}, [], None
-    for model, config in configs.items():
-        found = trainings.trained(data, config, quick=quick)
+    for model, plan in plans.items():
+        found = trainings.trained(data, plan, quick=quick)
         tests = {s: table1.tested(parts, s) for s, parts in zip(found.seeds, found.splits, strict=True)}
-        names[model] = {**shared, "model": model, "config": training.recorded(config), "weight": config.pdf}
+        names[model] = {**shared, "model": model, "config": plan.recorded, "weight": plan.config.pdf}
         for noise in noises:
             pdfs = {seed: noisy(data, test, noise, jax.random.key(seed)) for seed, test in tests.items()}
             for seed, made in table1.reconstructed(found, pdfs, draw=True).items():
@@ -154,7 +153,7 @@ def evaluate(
                     result += table1.rows_of(measured, {**names[model], **extra})
     for noise in noises:
         for (model, flag), (against, other) in COMPARED:
-            if model in configs and against in configs:
+            if model in plans and against in plans:
                 extra = {"noise": noise, "refined": flag, "against": against, "against_refined": other}
                 one, two = values[model, flag, noise], values[against, other, noise]
                 result += table1.t_tests(one, two, {**names[model], **extra})
@@ -207,21 +206,19 @@ def main(arguments=None) -> list[dict]:
     options = parser.parse_args(arguments)
     result = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) if options.quick else trainings.RUNS
+        runs = Path(scratch) if options.quick else trainings.RUNS
         for split in options.splits[: 1 if options.quick else None]:
             models = MODELS[1:] if options.quick else MODELS
-            configs = {
-                m: trainings.config_of(m, split, LATENTS[split], quick=options.quick, folder=folder) for m in models
-            }
+            plans = {m: trainings.planned(m, split, LATENTS[split], quick=options.quick, runs=runs) for m in models}
             if options.trained_only:
-                done = {model: trainings.finished(config) for model, config in configs.items()}
-                unfinished = [model for model, config in done.items() if config is None]
+                done = {model: trainings.finished(plan) for model, plan in plans.items()}
+                unfinished = [model for model, plan in done.items() if plan is None]
                 if unfinished:
                     print(f"Left out: the {split} split; {', '.join(unfinished)} not trained.", file=sys.stderr)
                     continue
-                configs = done
+                plans = done
             few = {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": STEPS}
-            result += evaluate(trainings.data_of(split), split, configs, quick=options.quick, **few)
+            result += evaluate(trainings.data_of(split), split, plans, quick=options.quick, **few)
     for row in result:
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS)

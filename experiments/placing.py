@@ -6,7 +6,8 @@ import numpy as np
 import scipy.optimize
 from ase.cluster.cubic import FaceCenteredCubic
 
-from jaxstruc import clusters, representation
+from jaxstruc.network import representation
+from jaxstruc.structures.shapes import fcc_family
 
 MISSING, OUTLIERS = 0.1, 0.05
 """Share of the distances that are missing, and that are replaced by a number between 0 and 2 radii."""
@@ -46,7 +47,7 @@ def on_unit_sphere(positions: np.ndarray) -> np.ndarray:
 
 def family() -> list[np.ndarray]:
     """Return the eight fcc shapes of fewer than 100 atoms on the unit sphere."""
-    return [on_unit_sphere(cluster.positions) for cluster in clusters.fcc_family()]
+    return [on_unit_sphere(cluster.positions) for cluster in fcc_family()]
 
 
 def drawn(

@@ -7,8 +7,8 @@ The last experiment of the SWAXS course: the gold decahedron is relaxed by ASE's
 stretch, Uiso and delta2 are refined against the PDF at each step. The stretch takes up the shrinking, so what is left
 to see is the change of shape. Controls tell whether the data could see it: curves simulated from the ideal and from the
 relaxed particle with the values of their fits, the data's Q range and white noise on F(Q), must prefer each its own.
-Beside it the atoms are moved by the PDF itself, held back to the ideal particle by 0.1 Å (`coordinates.relax`). Rows
-have misfits alone, no measured curve.
+Beside it the atoms are moved by the PDF itself, held back to the ideal particle by 0.1 Å (`relax.relax`). Rows have
+misfits alone, no measured curve.
 """
 
 import argparse
@@ -27,14 +27,21 @@ from ase.optimize import BFGS
 from measured_pdfs import QDAMP, draws_of
 from scipy.spatial.distance import pdist
 
-from jaxstruc import coordinates, form_factors, measured, mining, observed, refinement, structure, templates
-from jaxstruc.jobs import Job
-from jaxstruc.observed import Target
-from jaxstruc.refinement import Fit
-from jaxstruc.templates import Span
+import jaxstruc
+from jaxstruc.data.measurement import resolved
+from jaxstruc.data.options import DataOptions
+from jaxstruc.inference import candidates, fit, posterior, relax, target
+from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.fit import Fit
+from jaxstruc.inference.target import Target
+from jaxstruc.scattering import form_factors
+from jaxstruc.scattering.parameters import USUAL
+from jaxstruc.structures import library
+from jaxstruc.structures.atoms import Cluster
 
 NAME = "relax_refit"
 RESULTS = Path(__file__).parent / "results"
+BOND = form_factors.bond_length("Au")
 PQR = (5, 1, 0)
 FMAX = 0.01
 """eV/Å at which the relaxation ends."""
@@ -42,7 +49,7 @@ RESTRAINT = 0.1
 """Å"""
 NOISE = 0.2
 """Of a point of the controls' F(Q), relative to its root mean square; points are 0.02 1/Å apart."""
-USUAL = {"stretch": 1.0, "uiso": 0.008, "delta2": 2.0}
+CONTROL = {"stretch": 1.0, "uiso": 0.008, "delta2": 2.0}
 """Values of the controls where there are no data."""
 
 
@@ -80,88 +87,77 @@ def nearest_neighbour(positions: np.ndarray) -> float:
     return float(distance[distance < 1.2 * distance.min()].mean())
 
 
-def tables(positions: np.ndarray, *, bond: float, span: Span):
-    """Return the templates of some frames of one particle."""
-    presence = jnp.ones(positions.shape[1])
-
-    def one(x):
-        return templates.of_distances(structure.distances(x), presence, bond, span=span)
-
-    return jax.jit(lambda frames: jax.lax.map(one, frames))(jnp.asarray(positions, jnp.float32))
-
-
-def given(path: Path, bond: float) -> tuple[Range, np.ndarray]:
+def given(path: Path) -> tuple[Range, np.ndarray]:
     """Return the range of a measured PDF and its G(r) there."""
-    measurement = measured.read(path)
-    found = measured.resolve(measurement, given={"qdamp": QDAMP}, bond=bond)
-    job = Job(path, path.stem, measurement, found)
-    r, g = job.curve
-    return Range(r, job.given["qmin"], job.given["qmax"]), g
+    measurement = resolved(jaxstruc.read(path), DataOptions(qdamp=QDAMP), bond=BOND)
+    r, g = measurement.curve
+    return Range(r, measurement.given["qmin"], measurement.given["qmax"]), g
 
 
-class Refit:
-    """Fits of all frames to a curve."""
+class Course(NamedTuple):
+    """A relaxation as what is fitted."""
 
-    def __init__(self, frames: np.ndarray, where: Range):
-        """Make what all curves share: positions in Å [step, atom, 3], and the range of the fits."""
-        self.frames, self.where, self.bond = frames, where, form_factors.bond_length("Au")
-        diameter = max(float(pdist(frame).max()) for frame in frames)
-        self.span = observed.span(rmax=float(where.r[-1]), qmax=where.qmax, diameter=diameter)
-        self.tables = tables(frames, bond=self.bond, span=self.span)
-        fit = lambda table, goal: refinement.refine(table, goal, span=self.span)  # noqa: E731
-        self.fit = jax.jit(jax.vmap(fit, (0, None)))
-
-    def target(self, g: np.ndarray) -> Target:
-        """Return a curve as the fits need it."""
-        instrument = {"qdamp": QDAMP, "qbroad": 0.0, "bond": self.bond, "span": self.span}
-        return observed.target(self.where.r, g, **self.where.limits, **instrument)
-
-    def __call__(self, g: np.ndarray) -> Fit:
-        """Return the fits of all frames, on the host."""
-        return jax.tree.map(np.asarray, self.fit(self.tables, self.target(g)))
-
-    def weight(self, g: np.ndarray, fit: Fit) -> float:
-        """Return the weight of the relaxed particle beside the ideal one."""
-        ends = np.array([0, -1])
-        both, own = jax.tree.map(lambda column: column[ends], (fit, self.tables))
-        goal = self.target(g)
-        models, _ = refinement.curves(both, own, goal, self.where.r, g, span=self.span, **self.where.limits)
-        better = int(np.argmin(both.rw))
-        independent = mining.independent_points(g - models[better], float(goal.independent))
-        return float(mining.weights(both.rw, independent, len(refinement.USUAL))[1])
-
-    def moved_by_data(self, g: np.ndarray, fit: Fit) -> dict[str, float]:
-        """Return the misfit of the ideal particle after its atoms are moved by the data, and by how much they are."""
-        values = jax.tree.map(lambda column: jnp.asarray(column[0]), fit.values)
-        ideal = jnp.asarray(self.frames[0], jnp.float32)
-        found = coordinates.relax(ideal, values, self.target(g), span=self.span, restraint=RESTRAINT)
-        return {"rw_coordinates": float(found.rw), "moved": float(found.moved)}
+    frames: np.ndarray
+    """[step, atom, 3] Å, the ideal particle first, the relaxed one last."""
+    pool: Pool
+    """The same as candidates, in this order."""
 
 
-def answer(curve: str, refit: Refit, curves: np.ndarray) -> dict:
+def course(frames: np.ndarray) -> Course:
+    """Return the course of a relaxation, of positions in Å [step, atom, 3]."""
+    steps = library.of_clusters(Cluster("decahedron", f"step {step}", x / BOND) for step, x in enumerate(frames))
+    return Course(frames, candidates.pool([Candidates("file", steps, np.arange(len(frames)))]))
+
+
+def target_of(g: np.ndarray, where: Range, pool: Pool) -> Target:
+    """Return a curve as the fits of some candidates need it."""
+    diameter = float(pool.diameter.max()) * BOND
+    span = target.span(rmax=float(where.r[-1]), qmax=where.qmax, diameter=diameter)
+    return target.target(where.r, g, **where.limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
+
+
+def weight_relaxed(pool: Pool, goal: Target, fits: Fit) -> float:
+    """Return the weight of the relaxed particle beside the ideal one."""
+    ends = np.array([0, -1])
+    both = jax.tree.map(lambda column: column[ends], fits)
+    models, _ = fit.curves(both, candidates.tables(pool.chosen(ends), goal), goal)
+    independent = posterior.effective_points(goal.g - models[np.argmin(both.rw)], goal.independent)
+    return float(posterior.weights(both.rw, independent, len(USUAL))[1])
+
+
+def moved_by_data(ideal: np.ndarray, goal: Target, fits: Fit) -> dict[str, float]:
+    """Return the misfit of the ideal particle after its atoms are moved by the data, and by how much they are."""
+    values = jax.tree.map(lambda column: jnp.asarray(column[0]), fits.values)
+    found = relax.relax(jnp.asarray(ideal, jnp.float32), values, goal.basis, restraint=RESTRAINT)
+    return {"rw_coordinates": float(found.rw), "moved": float(found.moved)}
+
+
+def answer(curve: str, relaxed: Course, where: Range, curves: np.ndarray) -> dict:
     """Return a row: does relaxing improve the fit to these curves [draw, r], which differ in noise alone."""
-    fits = [refit(g) for g in curves]
-    rw = np.array([fit.rw for fit in fits])
+    frames, pool = relaxed
+    goals = [target_of(g, where, pool) for g in curves]
+    fits = [candidates.fit_all(pool, goal) for goal in goals]
+    rw = np.array([each.rw for each in fits])
     change = rw[:, -1] - rw[:, 0]
     ends = {"ideal": 0, "relaxed": -1}
     found = {
-        f"{name}_{end}": float(np.mean([getattr(fit.values, name)[at] for fit in fits]))
+        f"{name}_{end}": float(np.mean([getattr(each.values, name)[at] for each in fits]))
         for name in ("stretch", "uiso", "delta2") for end, at in ends.items()
     }  # fmt: skip
     return {
         "experiment": NAME,
         "curve": curve,
-        "atoms": refit.frames.shape[1],
+        "atoms": frames.shape[1],
         "draws": len(curves),
         "rw_ideal": float(rw[:, 0].mean()),
         "rw_relaxed": float(rw[:, -1].mean()),
         "difference": float(change.mean()),
         "difference_spread": float(change.std(ddof=1)) if len(change) > 1 else None,
-        "weight_relaxed": float(np.mean([refit.weight(g, fit) for g, fit in zip(curves, fits, strict=True)])),
-        **refit.moved_by_data(curves[0], fits[0]),
-        "converged": float(np.mean([fit.converged for fit in fits])),
+        "weight_relaxed": float(np.mean([weight_relaxed(pool, *each) for each in zip(goals, fits, strict=True)])),
+        **moved_by_data(frames[0], goals[0], fits[0]),
+        "converged": float(np.mean([each.converged for each in fits])),
         **found,
-        **refit.where.limits,
+        **where.limits,
         "rw_steps": [round(float(each), 6) for each in rw.mean(axis=0)],
     }
 
@@ -194,8 +190,8 @@ def main(arguments=None) -> list[dict]:
         parser.error("expected --data, got none; name a measured .gr file of gold")
     pqr = tuple(options.pqr or ((3, 1, 0) if options.quick else PQR))
     frames, energies = relaxation(pqr, steps=options.steps or (10 if options.quick else 200))
-    where, g = given(options.data, form_factors.bond_length("Au")) if options.data else (Range(), None)
-    refit = Refit(frames, where)
+    where, g = given(options.data) if options.data else (Range(), None)
+    relaxed = course(frames)
     common = {
         "pqr": list(pqr),
         "steps": len(frames) - 1,
@@ -207,14 +203,14 @@ def main(arguments=None) -> list[dict]:
     }
     results = []
     if g is not None:
-        results.append(answer("measured", refit, g[None]) | {"file": options.data.name, **common})
+        results.append(answer("measured", relaxed, where, g[None]) | {"file": options.data.name, **common})
         rows.show(results[0])
     for index, (name, at) in enumerate({"ideal": 0, "relaxed": -1}.items()):
-        values = {word: results[0][f"{word}_{name}"] for word in USUAL} if g is not None else dict(USUAL)
+        values = {word: results[0][f"{word}_{name}"] for word in CONTROL} if g is not None else dict(CONTROL)
         particle = frames[at] * values.pop("stretch")
         draws = {"noise": options.noise, "draws": options.draws or (2 if options.quick else 20)}
         curves = draws_of(particle, where.r, np.random.default_rng(index), **draws, **where.limits, **values)
-        row = answer(f"simulated, {name}", refit, curves) | {"noise": options.noise, **common}
+        row = answer(f"simulated, {name}", relaxed, where, curves) | {"noise": options.noise, **common}
         results.append(row)
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.jsonl")

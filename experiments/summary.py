@@ -161,8 +161,8 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     "measured_pdfs": (
         "measured_pdfs",
         columns(
-            "file family label n_atoms diameter size_seen rw rw_second weight ties nearest_neighbour metal_bond",
-            "file uiso uiso_error delta2 delta2_error qmin qmax independent seconds families message",
+            "file type family cluster n_atoms diameter size_seen rw rw_second weight ties nearest_neighbour metal_bond",
+            "file uiso uiso_error delta2 delta2_error qmin qmax independent seconds types message",
         ),
     ),
     "calibration": (

@@ -29,11 +29,11 @@ import numpy as np
 import rows
 import scipy.stats
 import trainings
-from trainings import MODELS, SPLITS, Trained
+from trainings import MODELS, SPLITS, Planned, Trained
 
-from jaxstruc import dataset, evaluation, settings, training
-from jaxstruc.dataset import Dataset, Split
-from jaxstruc.evaluation import Structures
+from jaxstruc.network import dataset, evaluation
+from jaxstruc.network.dataset import Dataset, Split
+from jaxstruc.network.evaluation import Structures
 
 NAME = "table1_reconstruction"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
@@ -142,21 +142,19 @@ def read(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def asked(
-    configs: dict[tuple[str, int], settings.Train], *, trained_only: bool
-) -> dict[tuple[str, int], settings.Train]:
+def asked(plans: dict[tuple[str, int], Planned], *, trained_only: bool) -> dict[tuple[str, int], Planned]:
     """Return the trainings to evaluate; where only some seeds are trained, of those; what is left out is named."""
     if not trained_only:
-        return configs
-    kept = {names: trainings.finished(config) for names, config in configs.items()}
-    for names, config in kept.items():
-        if config is None:
-            print(f"Left out: {configs[names].out.name} is not trained.", file=sys.stderr)
-    return {names: config for names, config in kept.items() if config is not None}
+        return plans
+    kept = {names: trainings.finished(plan) for names, plan in plans.items()}
+    for names, plan in kept.items():
+        if plan is None:
+            print(f"Left out: {plans[names].folder.name} is not trained.", file=sys.stderr)
+    return {names: plan for names, plan in kept.items() if plan is not None}
 
 
 def evaluate(
-    data: Dataset, split: str, configs: dict[tuple[str, int], settings.Train], *, template: bool, quick: bool
+    data: Dataset, split: str, plans: dict[tuple[str, int], Planned], *, template: bool, quick: bool
 ) -> list[dict]:
     """Return the rows of the trainings of a split, of the nearest template where asked, and of their comparisons."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split}
@@ -164,16 +162,16 @@ def evaluate(
     parts: dict[int, Split] = {}
     values: dict[tuple[str, int | None, str | None], Values] = {}
     kept: dict[str, dict | None] = {TEMPLATE: None}
-    for (model, latent), config in configs.items():
-        found = trainings.trained(data, config, quick=quick)
+    for (model, latent), plan in plans.items():
+        found = trainings.trained(data, plan, quick=quick)
         parts |= dict(zip(found.seeds, found.splits, strict=True))
-        kept[f"{model} {latent}"] = training.recorded(config)
+        kept[f"{model} {latent}"] = plan.recorded
         pdfs = {seed: data.pdf[tested(parts[seed], seed)] for seed in found.seeds}
         for draw, drawn in list(DRAWS.items())[: 1 if quick else None]:
             made = reconstructed(found, pdfs, draw=drawn)
             values[model, latent, draw] = {s: measures(data, tested(parts[s], s), each) for s, each in made.items()}
     if template:
-        count = max(len(training.seeds(trainings.config_of(model, split, 2, quick=quick))) for model in MODELS)
+        count = max(len(trainings.planned(model, split, 2, quick=quick).config.all_seeds) for model in MODELS)
         parts |= {seed: dataset.split(data, by=split, seed=seed) for seed in range(count) if seed not in parts}
         values[TEMPLATE, None, None] = {s: measures(data, t, nearest(data, parts[s], t)) for s, t in tests(parts)}
     result = []
@@ -215,15 +213,15 @@ def main(arguments=None) -> list[dict]:
         options.splits, options.latents = options.splits[:1], options.latents[:1]
     result = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) if options.quick else trainings.RUNS
+        runs = Path(scratch) if options.quick else trainings.RUNS
         for split in options.splits:
             names = itertools.product([model for model in options.models if model != TEMPLATE], options.latents)
-            configs = {(m, h): trainings.config_of(m, split, h, quick=options.quick, folder=folder) for m, h in names}
-            configs = asked(configs, trained_only=options.trained_only)
+            plans = {(m, h): trainings.planned(m, split, h, quick=options.quick, runs=runs) for m, h in names}
+            plans = asked(plans, trained_only=options.trained_only)
             template = TEMPLATE in options.models
-            if configs or template:
+            if plans or template:
                 data = trainings.data_of(split)
-                result += evaluate(data, split, configs, template=template, quick=options.quick)
+                result += evaluate(data, split, plans, template=template, quick=options.quick)
     for row in result:
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS)

@@ -4,7 +4,7 @@
 
 All models of a split get about the same compute, in seconds of two cores: a step with the PDF term of the distances
 takes 4/3 of one without, the term through coordinates five times that, so that model has fewer epochs. Chosen on the
-validation sets alone: the weights (see `settings.Train`), rate and epochs. The seeds of a group are trained together;
+validation sets alone: the weights (see `config.Training`), rate and epochs. The seeds of a group are trained together;
 another group adds seeds to what is trained.
 """
 
@@ -14,9 +14,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxstruc import dataset, progress, settings, training
-from jaxstruc.dataset import Dataset, Split
-from jaxstruc.model import CVAE
+from jaxstruc.commands import progress
+from jaxstruc.network import dataset, training
+from jaxstruc.network.config import Preset, Training
+from jaxstruc.network.dataset import Dataset, Split
+from jaxstruc.network.model import CVAE
 
 RUNS = Path(__file__).parents[1] / "runs" / "experiments"
 PDF = {"pdf": 3.0, "pdf_warmup": 10}
@@ -26,7 +28,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "cvae+pdf": PDF,
     "cvae+pdf-coordinates": {**PDF, "pdf_through": "coordinates"},
 }
-SPLITS: dict[str, settings.Preset] = {"random": "kdd", "shape": "kdd-shapes"}
+SPLITS: dict[str, Preset] = {"random": "kdd", "shape": "kdd-shapes"}
 EPOCHS = {
     "random": {"dae": 48, "cvae": 48, "cvae+pdf": 36, "cvae+pdf-coordinates": 8},
     "shape": {"dae": 3, "cvae": 3, "cvae+pdf": 2, "cvae+pdf-coordinates": 1},
@@ -36,31 +38,47 @@ GROUPS = ((0, 1, 2), (3, 4))
 """Seeds, those together that are trained together."""
 
 
+class Planned(NamedTuple):
+    """One training of several seeds, and where it is kept."""
+
+    config: Training
+    folder: Path
+
+    def of_seeds(self, seeds: tuple[int, ...]) -> "Planned":
+        """Return the same of other seeds."""
+        return self._replace(config=dataclasses.replace(self.config, seeds=seeds))
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The settings as rows have them."""
+        return dataclasses.asdict(self.config) | {"seeds": list(self.config.seeds)}
+
+
 class Trained(NamedTuple):
-    """One training of several seeds."""
+    """What a training gave."""
 
     params: list[Any]
     """Of each seed."""
     splits: list[Split]
     network: CVAE
-    config: settings.Train
+    plan: Planned
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Its seeds."""
-        return training.seeds(self.config)
+        return self.plan.config.all_seeds
 
 
-def config_of(model: str, split: str, latent: int, *, quick: bool = False, folder: Path = RUNS) -> settings.Train:
-    """Return the settings of one training of all seeds; the PDF term's warm-up is a third of short trainings."""
+def planned(model: str, split: str, latent: int, *, quick: bool = False, runs: Path = RUNS) -> Planned:
+    """Return one training of all seeds; the PDF term's warm-up is a third of short trainings."""
     epochs = 2 if quick else EPOCHS[split][model]
     seeds = (0,) if quick else tuple(seed for group in GROUPS for seed in group)
     chosen = {**MODELS[model], "pdf_warmup": min(MODELS[model].get("pdf_warmup", 0), epochs // 3)}
-    return settings.Train(
-        out=folder / f"{SPLITS[split]}-{split}-{model}-H{latent}", preset=SPLITS[split], split=split,
-        latent=latent, seeds=seeds, batch=20, rate=2e-3, cosine=True, warmup=min(5, epochs // 2), epochs=epochs,
-        radius=100.0, presence=5.0, beta=0.3, **chosen,
+    config = Training(
+        preset=SPLITS[split], split=split, latent=latent, seeds=seeds, batch=20, rate=2e-3, cosine=True,
+        warmup=min(5, epochs // 2), epochs=epochs, radius=100.0, presence=5.0, beta=0.3, **chosen,
     )  # fmt: skip
+    return Planned(config, runs / f"{SPLITS[split]}-{split}-{model}-H{latent}")
 
 
 def data_of(split: str) -> Dataset:
@@ -68,46 +86,47 @@ def data_of(split: str) -> Dataset:
     return dataset.generate(SPLITS[split], seed=0)
 
 
-def groups(config: settings.Train) -> list[settings.Train]:
-    """Return the settings of each group of a training's seeds, each in its own folder."""
-    wanted = [tuple(seed for seed in group if seed in training.seeds(config)) for group in GROUPS]
+def groups(plan: Planned) -> list[Planned]:
+    """Return each group of a training's seeds, each in its own folder."""
+    wanted = [tuple(seed for seed in group if seed in plan.config.all_seeds) for group in GROUPS]
     return [
-        dataclasses.replace(config, seeds=seeds, out=config.out / f"seeds-{'-'.join(map(str, seeds))}")
+        plan.of_seeds(seeds)._replace(folder=plan.folder / f"seeds-{'-'.join(map(str, seeds))}")
         for seeds in wanted
         if seeds
     ]
 
 
-def trained(data: Dataset, config: settings.Train, *, quick: bool = False) -> Trained:
+def trained(data: Dataset, plan: Planned, *, quick: bool = False) -> Trained:
     """Return a training's outcome: trained now, or read where it has been; `quick` takes a few PDFs."""
     params, splits = [], []
-    for group in groups(config):
-        parts = [dataset.split(data, by=config.split, seed=seed) for seed in training.seeds(group)]
+    for config, folder in groups(plan):
+        parts = [dataset.split(data, by=config.split, seed=seed) for seed in config.all_seeds]
         if quick:
             parts = [Split(each.train[:40], each.validation[:20], each.test[:20]) for each in parts]
-        with progress.bar(f"{config.out.name} {group.out.name}") as advance:
+        with progress.bar(f"{plan.folder.name} {folder.name}") as advance:
 
-            def report(epoch, metrics, advance=advance):
-                advance(epoch, config.epochs, f"validation loss {metrics['validation_loss']:.3f}")
+            def report(epoch, metrics, advance=advance, epochs=config.epochs):
+                advance(epoch, epochs, f"validation loss {metrics['validation_loss']:.3f}")
 
-            params += training.fit(data, parts, group, report=report)[0]
+            params += training.fit(data, parts, config, folder=folder, report=report)[0]
         splits += parts
-    return Trained(params, splits, CVAE(training.sizes(config)), config)
+    return Trained(params, splits, CVAE(plan.config.sizes), plan)
 
 
-def finished(config: settings.Train) -> settings.Train | None:
+def finished(plan: Planned) -> Planned | None:
     """Return the training of those seeds whose groups are done; nothing where none is."""
-    done = tuple(seed for group in groups(config) if _finished(group) for seed in group.seeds)
-    return dataclasses.replace(config, seeds=done) if done else None
+    done = tuple(seed for group in groups(plan) if _finished(group) for seed in group.config.seeds)
+    return plan.of_seeds(done) if done else None
 
 
-def _finished(config: settings.Train) -> bool:
+def _finished(group: Planned) -> bool:
     """Return whether a group is done: its metrics say so, and the checkpoint of that epoch is there."""
-    path = config.out / "metrics.jsonl"
+    config, folder = group
+    path = folder / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-    losses = [[line["validation_loss"] for line in lines if line["seed"] == seed] for seed in training.seeds(config)]
+    losses = [[line["validation_loss"] for line in lines if line["seed"] == seed] for seed in config.all_seeds]
     epoch = min(map(len, losses))
-    if epoch == 0 or not (config.out / "checkpoints" / str(epoch)).is_dir():
+    if epoch == 0 or not (folder / "checkpoints" / str(epoch)).is_dir():
         return False
     return epoch >= config.epochs or all(_patience_ended(each[:epoch], config.patience) for each in losses)
 
@@ -134,9 +153,8 @@ def main() -> None:
         data = data_of(split)
         for latent in options.latents:
             for model in options.models:
-                whole = config_of(model, split, latent)
                 chosen = tuple(seed for group in options.groups for seed in GROUPS[group])
-                trained(data, dataclasses.replace(whole, seeds=chosen))
+                trained(data, planned(model, split, latent).of_seeds(chosen))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,34 @@
 """From a measured pair distribution function to the atomic structure of a nanoparticle, and back, in JAX.
 
-The modules are imported by name (`from jaxstruc import scattering`); importing the package itself loads nothing heavy.
+    data = jaxstruc.read("sample.gr")
+    result = jaxstruc.solve(data, element="Pt")    # also mine, refine, simulate
+
+Importing the package loads nothing heavy: what is named here comes with its first use.
 """
 
+import importlib
+
 __version__ = "0.1.0"
+
+_PLACES = {
+    "read": "jaxstruc.solver.doors",
+    "solve": "jaxstruc.solver.doors",
+    "mine": "jaxstruc.solver.doors",
+    "refine": "jaxstruc.solver.doors",
+    "simulate": "jaxstruc.scattering.simulate",
+    "load": "jaxstruc.report.folders",
+    "Measurement": "jaxstruc.data.measurement",
+    "Result": "jaxstruc.inference.result",
+}
+"""Where each name of the package is defined."""
+__all__ = ["Measurement", "Result", "load", "mine", "read", "refine", "simulate", "solve"]
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module 'jaxstruc' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

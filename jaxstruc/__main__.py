@@ -1,5 +1,5 @@
 """`python -m jaxstruc`: the command line."""
 
-from jaxstruc.cli import main
+from jaxstruc.commands.cli import main
 
 main()

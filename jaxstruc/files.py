@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all; where the cache lies."""
 
 import contextlib
 import hashlib
@@ -28,3 +28,10 @@ def write_text(path: Path, text: str) -> None:
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return $JAXSTRUC_CACHE, or the folder jaxstruc of $XDG_CACHE_HOME or of ~/.cache."""
+    if own := os.environ.get("JAXSTRUC_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxstruc"

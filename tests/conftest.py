@@ -1,16 +1,15 @@
 """What several tests share."""
 
-import atexit
 import json
 import os
-import shutil
-import tempfile
+import sys
 from pathlib import Path
 
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    # What one test process compiles, the others and those they start need not; read as jax is imported.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxstruc-tests-")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+ROOT = Path(__file__).parents[1]
+# What one test process compiles, the others, those they start, and the next run need not; read as jax is imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+sys.path.insert(0, str(Path(__file__).parent))  # for `real_space`, the other way to G(r)
 
 import jax
 import numpy as np
@@ -47,12 +46,12 @@ def golden_of():
 @pytest.fixture
 def fcc19():
     """Positions of the 19-atom fcc cluster with bonds of 2.78 Å."""
-    from jaxstruc import clusters
+    from jaxstruc.structures import shapes
 
-    return clusters.fcc((2, 2, 2)).positions * 2.78
+    return shapes.fcc((2, 2, 2)).positions * 2.78
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def repository():
     """The root of the repository."""
-    return Path(__file__).parents[1]
+    return ROOT

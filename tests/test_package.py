@@ -1,62 +1,114 @@
-"""The package as a whole: its map, its README, its weights."""
+"""The package as a whole: its map, its README, its weights, its door."""
 
 import ast
 import json
 import re
+import subprocess
+import sys
+
+import pytest
 
 import jaxstruc
-from jaxstruc import files, settings
+from jaxstruc import files
+from jaxstruc.network.config import SHIPPED
 
-ORDER = (
-    "settings files progress structure form_factors spreading scattering templates simulation clusters families "
-    "library representation dataset model stress trilateration metrics training trained evaluation measured "
-    "observed refinement coordinates mining solve report simulated jobs pipeline mined refined cli __main__"
-).split()
-"""Modules in reading order; each imports only those before it."""
+ORDER = """
+files
+structures: atoms distances lattices families shapes library
+scattering: parameters form_factors spreading debye curves templates simulate
+data: text options measurement gr
+inference: options target values fit relax screening posterior candidates result
+network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
+network: weights card evaluation
+solver: sources answers doors
+report: tables pictures folders
+commands: settings progress compiled simulate generate train run solve mine refine cli
+__main__
+"""
+"""Folders and modules in reading order; each imports only those before it."""
+DOORS = {"inference.result": {"report.pictures", "report.folders", "report.tables"}}
+"""What a result's own methods call, to plot, save and show itself: the only way back up, at the time of the call."""
 
 
-def modules_imported(path):
-    """Return the jaxstruc modules that a file imports, anywhere in it."""
+def ordered():
+    """Return the modules' dotted names in reading order."""
+    found = []
+    for line in ORDER.split("\n"):
+        folder, _, names = line.rpartition(":")
+        found += [f"{folder}.{name}".lstrip(".") for name in names.split()]
+    return found
+
+
+def imported(path, known):
+    """Return the modules of the package that a file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "jaxstruc":
-            found |= {alias.name for alias in node.names} & set(ORDER)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jaxstruc."):
-            found.add(node.module.split(".")[1])
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxstruc":
+            place = (node.module or "").removeprefix("jaxstruc").lstrip(".")
+            found |= {f"{place}.{alias.name}".lstrip(".") for alias in node.names} & known
+            found |= {place} & known
     return found
 
 
 def test_imports_flow_one_way(repository):
-    paths = {path.stem: path for path in (repository / "jaxstruc").glob("*.py") if path.stem != "__init__"}
-    assert sorted(paths) == sorted(ORDER)
-    for index, name in enumerate(ORDER):
-        assert modules_imported(paths[name]) <= set(ORDER[:index]), name
+    package, order = repository / "jaxstruc", ordered()
+    inside = [path for path in package.rglob("*.py") if path.stem != "__init__"]
+    paths = {".".join(path.relative_to(package).with_suffix("").parts): path for path in inside}
+    assert sorted(paths) == sorted(order)
+    for index, name in enumerate(order):
+        back = imported(paths[name], set(order)) - set(order[:index])
+        assert back == DOORS.get(name, set()), name
+
+
+def test_network_and_scattering_know_no_command_line(repository):
+    for folder in ("network", "scattering", "structures"):
+        for path in (repository / "jaxstruc" / folder).glob("*.py"):
+            assert "tyro" not in path.read_text("utf-8"), path
 
 
 def test_each_module_is_in_the_map(repository):
-    text = (repository / "docs" / "design.md").read_text()
-    for name in ORDER[:-1]:
-        assert f"| `{name}` |" in text, name
+    text = (repository / "docs" / "design.md").read_text("utf-8")
+    for name in ordered()[:-1]:
+        assert f"`{name.split('.')[-1]}`" in text, name
+
+
+def test_tests_mirror_the_package(repository):
+    """A file of tests for each module, but for those that the command line's own tests go through."""
+    through = {"commands.generate", "commands.train", "commands.settings"}
+    for name in ordered()[:-1]:
+        *folder, module = name.split(".")
+        path = repository.joinpath("tests", *folder, f"test_{module}.py")
+        assert path.exists() or name in through, name
 
 
 def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.DOTALL)
-    assert blocks
+    blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample.gr").write_bytes((repository / "examples" / "Ag68_simulated.gr").read_bytes())
     space: dict = {}
     for block in blocks:
-        exec(block, space)
+        exec(block.replace('element="Pt"', 'element="Ag"'), space)
+    assert space["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
     assert 2.7 < float(space["r"][space["g"].argmax()]) < 3.0
 
 
 def test_the_shipped_weights_are_those_of_their_card():
-    card = json.loads(settings.SHIPPED.with_suffix(".json").read_text())
-    assert settings.SHIPPED.stat().st_size < 20 * 2**20
+    card = json.loads(SHIPPED.with_suffix(".json").read_text("utf-8"))
+    assert SHIPPED.stat().st_size < 20 * 2**20
     assert card["command"].startswith("jaxstruc train ") and card["config"]["seed"] == 0
     assert card["data"]["preset"] == "real"
-    assert card["sha256"] == files.sha256(settings.SHIPPED)
+    assert card["sha256"] == files.sha256(SHIPPED)
 
 
 def test_the_version_is_one(repository):
-    assert f'version = "{jaxstruc.__version__}"' in (repository / "pyproject.toml").read_text()
-    assert jaxstruc.__version__ in (repository / "CHANGELOG.md").read_text()
+    assert f'version = "{jaxstruc.__version__}"' in (repository / "pyproject.toml").read_text("utf-8")
+    assert jaxstruc.__version__ in (repository / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, jaxstruc; sys.exit(bool({'jax', 'numpy', 'ase', 'tyro'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert set(jaxstruc.__all__) <= set(dir(jaxstruc))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = jaxstruc.nothing

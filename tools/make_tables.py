@@ -1,4 +1,4 @@
-"""Generate the tables of `jaxstruc/tables` from `periodictable` and `mendeleev`.
+"""Generate the tables of `jaxstruc/scattering/tables` from `periodictable` and `mendeleev`.
 
     python tools/make_tables.py            writes the tables
     python tools/make_tables.py --check    exits with 1 where a table differs from its source
@@ -17,7 +17,7 @@ import mendeleev
 import periodictable
 from periodictable import cromermann
 
-TABLES = Path(__file__).parents[1] / "jaxstruc" / "tables"
+TABLES = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables"
 
 
 def form_factors() -> dict:

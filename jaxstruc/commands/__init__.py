@@ -1,0 +1,1 @@
+"""The command line: the only place that knows folders of files, bars and exit codes."""

@@ -1,0 +1,108 @@
+"""The command line, a thin door with heavy imports inside."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import tyro
+
+from jaxstruc import __version__
+from jaxstruc.commands import settings
+
+Command = (
+    Annotated[settings.Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[settings.Generate, tyro.conf.subcommand("generate")]
+    | Annotated[settings.Train, tyro.conf.subcommand("train")]
+    | Annotated[settings.Solve, tyro.conf.subcommand("solve")]
+    | Annotated[settings.Refine, tyro.conf.subcommand("refine")]
+    | Annotated[settings.Mine, tyro.conf.subcommand("mine")]
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exit status 0: done; 2: the user's mistake; 3: some files of several failed; 1: a defect."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"jaxstruc {__version__}")
+        return
+    trace = "--traceback" in words
+    words = [word for word in words if word != "--traceback"]
+    command = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        args=words,
+        prog="jaxstruc",
+        config=(tyro.conf.OmitArgPrefixes,),
+        description=(
+            "Measured pair distribution functions to atomic structures.\n\n"
+            "Example: jaxstruc solve sample.gr --element Pt -o out/\n\n"
+            "With --traceback an error shows where it arose."
+        ),
+    )
+    try:
+        status = _run(command)
+    except (ValueError, FloatingPointError, OSError) as error:
+        if trace:
+            traceback.print_exc()
+        else:
+            print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("jaxstruc: interrupted; what was finished is kept, run again to continue.", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def _run(command) -> int:
+    if isinstance(command, settings.Simulate):
+        return simulate(command)
+    if isinstance(command, settings.Generate):
+        return generate(command)
+    if isinstance(command, settings.Train):
+        return train(command)
+    return answer(command)
+
+
+def simulate(config: settings.Simulate) -> int:
+    """Simulate clusters and print or write their curves."""
+    from jaxstruc.commands.simulate import simulate_files
+
+    for path, text, target in simulate_files(config):
+        print(f"{path}: {config.signal} in {target}." if target else text, end="\n" if target else "")
+    return 0
+
+
+def generate(config: settings.Generate) -> int:
+    """Simulate a data set and write it."""
+    from jaxstruc.commands import progress
+    from jaxstruc.commands.generate import generate
+
+    with progress.bar("Simulating PDFs") as advance:
+        said = generate(config, progress=advance)
+    print(said)
+    return 0
+
+
+def train(config: settings.Train) -> int:
+    """Train the network, all seeds together, and write weights and cards."""
+    from jaxstruc.commands.train import train
+
+    for line in train(config):
+        print(line)
+    return 0
+
+
+def answer(config: settings.Solve | settings.Mine | settings.Refine) -> int:
+    """Find structures for measured PDFs by one of the three commands, and write the results."""
+    from jaxstruc.commands import compiled, mine, progress, refine, run, solve
+
+    compiled.keep(config.cache)
+    with progress.bar(f"{type(config).__name__[:-1]}ing") as advance:
+        if isinstance(config, settings.Solve):
+            outcome = solve.solve(config, progress=advance)
+        elif isinstance(config, settings.Mine):
+            outcome = mine.mine(config, progress=advance)
+        else:
+            outcome = refine.refine(config, progress=advance)
+    for line in run.ending(outcome, config.out):
+        print(line)
+    return outcome.status

@@ -1,0 +1,20 @@
+"""What `jaxstruc mine` does."""
+
+from jaxstruc.commands import run, settings
+from jaxstruc.commands.run import Advance, Outcome
+from jaxstruc.report import tables
+from jaxstruc.solver.doors import solving
+
+
+def mine(config: settings.Mine, *, progress: Advance) -> Outcome:
+    """Mine measured PDFs and write the results.
+
+    Raises:
+        ValueError: for a mistake that concerns all files, or where the only file is bad.
+    """
+    run.check_out(config.out)
+    plan = solving(
+        config.element, sources=("library",), data=config.data, fit=config.fit, library=config.candidates,
+        progress=progress,
+    )  # fmt: skip
+    return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

@@ -1,0 +1,38 @@
+"""What `jaxstruc refine` does."""
+
+from pathlib import Path
+
+from jaxstruc.commands import run, settings
+from jaxstruc.commands.run import Advance, Outcome
+from jaxstruc.report import tables
+from jaxstruc.solver.doors import refining
+
+MEASURED = (".gr", ".dat", ".txt", ".csv")
+"""Endings of measured PDFs; in any case the last file is one."""
+
+
+def refine(config: settings.Refine, *, progress: Advance) -> Outcome:
+    """Refine clusters against measured PDFs and write the results.
+
+    Raises:
+        ValueError: for a mistake that concerns all files, or where the only file is bad.
+    """
+    run.check_out(config.out)
+    clusters, measured = sorted_out(config.files)
+    plan = refining(clusters, data=config.data, fit=config.fit, relax=config.relax)
+    return run.run(measured, config.out, plan, progress=progress, show=tables.settings)
+
+
+def sorted_out(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
+    """Return structure files and measured ones.
+
+    Raises:
+        ValueError: where either are missing.
+    """
+    measured = [path for path in paths[:-1] if path.suffix.lower() in MEASURED] + list(paths[-1:])
+    clusters = [path for path in paths[:-1] if path.suffix.lower() not in MEASURED]
+    if not clusters or not measured:
+        raise ValueError(
+            f"Expected structure files and then measured PDFs, got {' '.join(map(str, paths)) or 'none'}; name both."
+        )
+    return clusters, measured

@@ -1,0 +1,172 @@
+"""Many files, one folder of results: what `solve`, `mine` and `refine` share.
+
+Reads and checks each file, skips what an earlier run did with the same settings, keeps a summary that is whole at any
+time, and lets no bad file end a run.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxstruc import files
+from jaxstruc.data import gr
+from jaxstruc.data.measurement import Measurement, Setting
+from jaxstruc.inference.result import Result
+from jaxstruc.report import folders, tables
+from jaxstruc.report.tables import Row
+from jaxstruc.solver.answers import Plan, answers, prepared
+
+SHOWN = 8
+"""Most files whose settings are printed."""
+LINES = 20
+"""Most files that have a line in the end."""
+
+Advance = Callable[[int, int, str], None]
+
+
+class Job(NamedTuple):
+    """One file."""
+
+    stem: str
+    """Name of its results, unlike any other's in the run."""
+    measurement: Measurement
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    results: list[Result]
+    """Of all files, in the order given; of those that cannot be read, what was wrong."""
+    skipped: int
+    """Files done before."""
+
+    @property
+    def status(self) -> int:
+        """Exit status: 0, or 3 where some files failed."""
+        return 3 if any(result.status == "failed" for result in self.results) else 0
+
+
+def run(
+    paths: Sequence[Path],
+    out: Path,
+    plan: Plan,
+    *,
+    progress: Advance,
+    show: Callable[[str, Sequence[Setting]], None],
+) -> Outcome:
+    """Do what is to be done for each file and write the folder, file by file.
+
+    Args:
+        paths: measured files.
+        out: folder of the results.
+        plan: what is to be done.
+        progress: called with files done, files in all and a remark.
+        show: called with a title and the settings of a file.
+
+    Raises:
+        ValueError: for a mistake that concerns all files, or where the only file is bad.
+    """
+    if not paths:
+        raise ValueError("Expected at least one file, got none; name the measured .gr files.")
+    check_out(out)
+    jobs, found = _read_all(paths, plan)
+    if len(paths) == 1 and not jobs:
+        raise ValueError(next(iter(found.values())).message)
+    before = _kept(out, plan, jobs)
+    found |= before
+    todo = [job for job in jobs if job.stem not in before]
+    for job in todo[:SHOWN]:
+        show(f"{Path(job.measurement.name).name} ({job.measurement.format})", job.measurement.settings)
+    names = stems(paths)
+    rows: dict[str, Row] = {stem: tables.row(result) for stem, result in found.items()}
+
+    def summarise() -> None:
+        folders.summarise(out, [rows[stem] for stem in names if stem in rows])
+
+    files.write_text(out / "settings.json", json.dumps(plan.recorded, indent=1) + "\n")
+    summarise()
+    for job, result in zip(todo, answers([job.measurement for job in todo], plan, progress=progress), strict=True):
+        folders.write(result, out, job.stem)
+        found[job.stem], rows[job.stem] = result, tables.row(result)
+        summarise()
+    progress(len(todo), len(todo), "")
+    return Outcome([found[stem] for stem in names], len(before))
+
+
+def check_out(out: Path) -> None:
+    """Check that a folder can be written to.
+
+    Raises:
+        ValueError: where it is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
+
+
+def ending(outcome: Outcome, out: Path) -> Iterator[str]:
+    """Yield what a person wants to know of a run, a line a finding; of a single file its short table."""
+    failed = [result for result in outcome.results if result.status == "failed"]
+    good = [result for result in outcome.results if result.status != "failed"]
+    yield from (tables.headline(result) for result in failed)
+    if len(outcome.results) == 1 and good:
+        yield str(good[0])
+    else:
+        yield from (tables.headline(result) for result in good[:LINES])
+        if len(good) > LINES:
+            yield f"... and {len(good) - LINES} more"
+    before = f", {outcome.skipped} of them before" if outcome.skipped else ""
+    beyond = sum("outside training" in result.message for result in good)
+    yield (
+        f"{len(good)} of {len(outcome.results)} files solved{before}"
+        + (f", {beyond} outside what the model was trained on" if beyond else "")
+        + (f", {len(failed)} failed" if failed else "")
+        + f"; see {out / 'summary.csv'}, best/, candidates/ and fits/ beside it."
+    )
+
+
+def stems(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path's results: its stem, numbered where another has it."""
+    found: list[str] = []
+    for path in paths:
+        stem, count = path.stem, 2
+        while stem in found:
+            stem, count = f"{path.stem}-{count}", count + 1
+        found.append(stem)
+    return found
+
+
+def _read_all(paths: Sequence[Path], plan: Plan) -> tuple[list[Job], dict[str, Result]]:
+    """Return the files that can be worked on, and failed results of those that cannot, by stem."""
+    jobs: list[Job] = []
+    failed: dict[str, Result] = {}
+    for path, stem in zip(paths, stems(paths), strict=True):
+        try:
+            jobs.append(Job(stem, prepared(gr.read(path), plan)))
+        except (ValueError, OSError) as error:
+            checksum = files.sha256(path) if path.is_file() else ""
+            failed[stem] = Result(str(path), checksum, plan.element, "failed", str(error))
+    return jobs, failed
+
+
+def _kept(out: Path, plan: Plan, jobs: Sequence[Job]) -> dict[str, Result]:
+    """Return the results of files that an earlier run did with the same settings; what they lack is written again."""
+    try:
+        if json.loads((out / "settings.json").read_text("utf-8")) != plan.recorded:
+            return {}
+    except (OSError, ValueError):
+        return {}
+    kept = {}
+    for stem, measurement in jobs:
+        wanted = folders.paths(out, stem)
+        if not wanted[-1].exists():
+            continue
+        try:
+            result = folders.load(wanted[-1])
+        except ValueError:
+            continue
+        if (result.name, result.sha256, result.status) == (measurement.name, measurement.sha256, "solved"):
+            if not all(path.exists() for path in wanted):
+                folders.write(result, out, stem)
+            kept[stem] = result
+    return kept

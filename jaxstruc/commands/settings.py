@@ -1,0 +1,164 @@
+"""Settings of the commands: frozen dataclasses whose field names are the names on the command line.
+
+This module imports neither JAX nor NumPy, so that `jaxstruc --help` is quick.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxstruc.data.options import DataOptions, option
+from jaxstruc.inference.options import COMMON, FitOptions, LibraryOptions, RelaxOptions, SourceName
+from jaxstruc.network.config import NetworkOptions, Preset, Training
+from jaxstruc.scattering.parameters import said
+
+Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+@dataclass(frozen=True)
+class Simulate:
+    """Simulate the scattering of clusters, in double precision.
+
+    Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Structure files that ASE reads (.xyz, .cif, .pdb, ...)."""
+    signal: Literal["iq", "sq", "fq", "gr"] = "gr"
+    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r)."""
+    qmin: Annotated[float, tyro.conf.arg(help=said("qmin"))] = 0.0
+    qmax: Annotated[float, tyro.conf.arg(help=said("qmax"))] = 25.0
+    qstep: Annotated[
+        float | None,
+        option("qstep", "[so fine that no alias enters the r range]"),
+    ] = None
+    rmin: Annotated[float, tyro.conf.arg(help=said("rmin"))] = 0.0
+    rmax: Annotated[float, tyro.conf.arg(help=said("rmax"))] = 30.0
+    rstep: Annotated[float, tyro.conf.arg(help=said("rstep"))] = 0.01
+    qdamp: Annotated[float, tyro.conf.arg(help=said("qdamp"))] = 0.0
+    qbroad: Annotated[float, tyro.conf.arg(help=said("qbroad"))] = 0.0
+    uiso: Annotated[float, tyro.conf.arg(help=said("uiso"))] = 0.005
+    biso: Annotated[float | None, option("biso")] = None
+    delta1: Annotated[float, tyro.conf.arg(help=said("delta1"))] = 0.0
+    delta2: Annotated[float, tyro.conf.arg(help=said("delta2"))] = 0.0
+    probe: Literal["xray", "neutron"] = "xray"
+    """Form factors, or neutron scattering lengths (in fm)."""
+    ions: tuple[str, ...] = ()
+    """Ions whose form factors stand for their elements', as Cu2+ O2-."""
+    window: Literal["sharp", "lorch"] = "sharp"
+    """How G(r) is cut at qmax."""
+    cluster: bool = False
+    """Take the atoms of a periodic file as a cluster; its cell is ignored."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
+    """File to write, or a folder for several clusters. Without it the curve is printed."""
+    plot: bool = False
+    """Draw the curve into a .png beside it."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Simulate a data set.
+
+    Example: jaxstruc generate real -o real.h5 --seed 0
+    """
+
+    preset: tyro.conf.Positional[Preset]
+    """kdd: the KDD 2020 paper's set. kdd-shapes: the same with hundreds of fcc shapes. real: the paper's shapes with
+    real bond lengths and a random instrument for each PDF."""
+    out: Out
+    """HDF5 file to write."""
+    seed: int = 0
+    """Seed of the instruments, the noise and the splits."""
+    draws: int = 16
+    """Instruments drawn for each structure (real only)."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train the network on a data set.
+
+    Example: jaxstruc train --preset real --latent 8 -o runs/real
+    """
+
+    out: Out
+    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """HDF5 file written by `generate`. Without it the preset is simulated in memory."""
+    training: Training = dataclasses.field(default_factory=Training)
+
+
+@dataclass(frozen=True)
+class Solve:
+    """Find atomic structures for measured PDFs, of all that a network and a library propose.
+
+    Example: jaxstruc solve sample.gr --element Pt -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured PDFs (.gr)."""
+    element: str
+    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
+    out: Out
+    """Folder for the results. Files done there before with the same settings are skipped."""
+    sources: tuple[SourceName, ...] = ("network", "library")
+    """Where candidates come from."""
+    data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    fit: FitOptions = dataclasses.field(default_factory=FitOptions)
+    candidates: LibraryOptions = COMMON
+    network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
+    cache: bool = True
+    """Keep compiled programs in the cache folder, for the next run."""
+
+
+@dataclass(frozen=True)
+class Refine:
+    """Fit clusters to measured PDFs, with errors.
+
+    Example: jaxstruc refine Pt93.xyz sample.gr --free scale stretch uiso delta2 qdamp -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Structure files that ASE reads, all of one element, and then measured PDFs (.gr)."""
+    out: Out
+    """Folder for the results. Files done there before with the same settings are skipped."""
+    data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    fit: FitOptions = dataclasses.field(default_factory=FitOptions)
+    relax: RelaxOptions = dataclasses.field(default_factory=RelaxOptions)
+    cache: bool = True
+    """Keep compiled programs in the cache folder, for the next run."""
+
+
+@dataclass(frozen=True)
+class Mine:
+    """Fit thousands of candidate clusters to measured PDFs and rank them.
+
+    Example: jaxstruc mine sample.gr --element Pt -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured PDFs (.gr)."""
+    element: str
+    """Element of the sample, as Pt. It gives the bond length of the candidates."""
+    out: Out
+    """Folder for the results. Files done there before with the same settings are skipped."""
+    data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    fit: FitOptions = dataclasses.field(default_factory=FitOptions)
+    candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
+    cache: bool = True
+    """Keep compiled programs in the cache folder, for the next run."""
+
+
+def words(config) -> list[str]:
+    """Return the command-line words of the settings that compute: all but files, `out` and `plot`."""
+    result = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in ("files", "out", "plot") or value is None or value is False or value == ():
+            continue
+        result.append(f"--{field.name}")
+        if value is not True:
+            result += [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
+    return result

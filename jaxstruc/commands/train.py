@@ -1,0 +1,49 @@
+"""What `jaxstruc train` does."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from jaxstruc.commands import progress, settings
+from jaxstruc.network import card, dataset, training, weights
+from jaxstruc.network.config import Training
+
+
+def train(config: settings.Train) -> Iterator[str]:
+    """Train the network, all seeds together, write weights and cards, and yield what to say of each."""
+    chosen = config.training
+    if config.data is None:
+        with progress.bar("Simulating PDFs") as advance:
+            data = dataset.generate(chosen.preset, seed=chosen.seed, draws=chosen.draws, progress=advance)
+    else:
+        data = dataset.read(config.data)
+    splits = [dataset.split(data, by=chosen.split, seed=seed) for seed in chosen.all_seeds]
+    with progress.bar("Training") as advance:
+
+        def report(epoch, metrics):
+            shown = [name for name in ("loss", "pair", "kl", "pdf") if f"validation_{name}" in metrics]
+            advance(epoch, chosen.epochs, "  ".join(f"{name} {metrics[f'validation_{name}']:.4f}" for name in shown))
+
+        params, end = training.fit(data, splits, chosen, folder=config.out, report=report)
+    for at, seed in enumerate(chosen.all_seeds):
+        folder = config.out / f"seed-{seed}" if chosen.seeds else config.out
+        about = card.card(data, splits[at], chosen, end, command=command(config), at=at)
+        weights.save(folder / "weights.safetensors", params[at], about)
+        yield (
+            f"{folder / 'weights.safetensors'}: validation loss {end.best[at]:.4f} "
+            f"after {end.best_epoch[at]} of {end.epoch} epochs."
+        )
+
+
+def command(config: settings.Train) -> str:
+    """Return the command that trains these settings: the options that differ from their defaults."""
+    words = ["jaxstruc train"]
+    usual = dataclasses.asdict(Training())
+    for name, value in dataclasses.asdict(config.training).items():
+        if value == usual[name]:
+            continue
+        option = "--" + name.replace("_", "-")
+        text = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        words.append(option if value is True else f"{option} {text}")
+    if config.data is not None:
+        words.append(f"--data {config.data}")
+    return " ".join([*words, f"-o {config.out}"])

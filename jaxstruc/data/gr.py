@@ -1,0 +1,111 @@
+"""Readers of `.gr` files: headers of PDFgetX3, xPDFsuite and PDFgetXgui, and bare columns."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+
+from jaxstruc.data.measurement import Measurement
+from jaxstruc.data.text import ROWS, ReadError, block, decoded, expect, number, raw_bytes
+
+NUMBERS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
+WORDS = ("composition", "mode", "outputtype")
+PROGRAMS = (
+    ("xPDFsuite Configuration", "xPDFsuite"),
+    ("PDFgetXgui Configuration", "PDFgetXgui"),
+    ("pdfgetx", "PDFgetX3"),
+    ("Get_XPDF", "PDFgetX2"),
+    ("PDFgetN", "PDFgetN"),
+)
+LABEL = r"(?im)^[#!;\s]*(?:L\s+)?[\"']?"
+ON_Q = re.compile(LABEL + r"(Q\s*([(\[_,]|\s[SFI]\b|$)|2-?th)")
+IN_NM = re.compile(LABEL + r"(r|distance)[\s,/(\[_]*(in\s+)?(nm|nanomet)")
+
+
+def read(path: Path | str) -> Measurement:
+    """Return a measured PDF.
+
+    Raises:
+        ReadError: where the file is missing, empty, no text, no PDF in Å, or has NaN or decreasing r.
+    """
+    path = Path(path)
+    raw = raw_bytes(path)
+    lines = decoded(raw, path).splitlines()
+    numbers, rows, others = block(lines, path)
+    top = lines[: numbers[0]]
+    header, warnings = _header(top)
+    _refuse_other_kinds(path, top, str(header.pop("outputtype", "gr")))
+    r, g = _columns(rows, numbers, path)
+    if others >= ROWS:
+        warnings.append(f"{others} rows of numbers outside the block at line {numbers[0] + 1} not read")
+    if repeated := len(rows) - len(r):
+        warnings.append(f"{repeated} repeated r dropped")
+    _refuse_structure_functions(g, path)
+    stated = header.get("rmax")
+    if isinstance(stated, float) and abs(stated - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
+        warnings.append(f"the header says rmax {stated:g}, the data end at {r[-1]:g} Å")
+    program = next((name for mark, name in PROGRAMS if mark in "\n".join(top)), "bare")
+    return Measurement(str(path), r, g, header, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
+
+
+def _header(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
+    """Return what is known of the header, and warnings. [Misc] holds private paths and is not read."""
+    found: dict[str, float | str] = {}
+    warnings = []
+    section = ""
+    for line in lines:
+        text = line.strip().lstrip("#!; ")
+        if text.startswith("[") and text.endswith("]"):
+            section = text[1:-1].lower()
+        pairs = [] if section == "misc" else re.findall(r"\b(\w+)\s*=\s*(.*?)(?=\s+\w+\s*=|$)", text)
+        for name, value in ((name.lower(), value) for name, value in pairs if value):
+            if name in WORDS:
+                found[name] = value
+            elif name in NUMBERS:
+                try:
+                    stated = number(re.split(r"[\s,;]", value)[0])
+                except ValueError:
+                    stated = np.nan
+                if np.isfinite(stated):
+                    found[name] = stated
+                else:
+                    warnings.append(f"the header's {name} is no number and is not used")
+    return found, warnings
+
+
+def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
+    """Refuse what the labels or the name say is no G(r) in Å."""
+    labels = "\n".join(line for line in lines if "=" not in line)
+    other = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
+    other = other or ON_Q.search(labels) is not None
+    expect(not other, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
+    nm = IN_NM.search(labels) is not None
+    expect(not nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
+
+
+def _columns(rows: list[list[float]], numbers: list[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return r and G(r), each r once."""
+    table = np.array(rows)[:, :2]
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if len(bad):
+        raise ReadError(
+            f"Expected finite numbers, got NaN or infinity in {len(bad)} of {len(table)} rows of {path}, "
+            f"first in line {numbers[bad[0]] + 1}; remove them."
+        )
+    r, g = table.T
+    for back in np.flatnonzero(np.diff(r) < 0)[:1] + 1:
+        where = f"{r[back]:g} after {r[back - 1]:g} in line {numbers[back] + 1} of {path}"
+        raise ReadError(f"Expected increasing r, got {where}; sort the rows.")
+    expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; check that it is a PDF")
+    kept = np.diff(r, prepend=-1.0) > 0
+    expect(kept.sum() >= ROWS, f"at least {ROWS} different r, got {kept.sum()} in {path}; check that it is a PDF")
+    return r[kept], g[kept]
+
+
+def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
+    """Refuse curves that do not swing about zero: S(Q) goes to 1, I(Q) stays above 0."""
+    tail = g[len(g) // 2 :]
+    expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
+    swings = (g[1:] <= 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0
+    expect(swings, f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")

@@ -1,0 +1,158 @@
+"""A measurement: what was measured, and the settings that go with it, each with where it came from.
+
+Headers give qmin and qmax but seldom qdamp; rmin and rmax here are the range of the fit. Lengths in Å, Q in 1/Å, G in
+1/Å².
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxstruc.data.options import DataOptions
+from jaxstruc.data.text import ROWS, ReadError, expect
+from jaxstruc.scattering.parameters import PARAMETERS
+
+FAST = 0.3
+"""Share of power beyond 1.5 qmax from which r is not in Å. Four measured PDFs: below 0.001; in nm above 0.59."""
+NEAR = 20.0
+"""Å of data, from their start, for that share: farther out a nanoparticle's PDF is noise alone."""
+
+
+class Setting(NamedTuple):
+    """A setting, and where it came from."""
+
+    name: str
+    value: float
+    origin: str
+    """ "command line", "header", "data", "default" or "default, cut to the data"."""
+
+
+class Measurement(NamedTuple):
+    """A measured PDF."""
+
+    name: str
+    """Of the file, as it was given."""
+    r: np.ndarray
+    """[point] Å, strictly increasing."""
+    g: np.ndarray
+    """[point] 1/Å²"""
+    header: dict[str, float | str]
+    """What the header says that is known here; never its paths."""
+    format: str = "bare"
+    """Program that wrote the file, or "bare"."""
+    warnings: tuple[str, ...] = ()
+    sha256: str = ""
+    """Of the file's bytes."""
+    settings: tuple[Setting, ...] = ()
+    """With their origins; complete once `resolved`."""
+
+    @property
+    def given(self) -> dict[str, float]:
+        """The settings' values by name."""
+        return {setting.name: setting.value for setting in self.settings}
+
+    @property
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """R in Å and G(r) in the range of the fit, both ends included."""
+        given = self.given
+        slack = 1e-6 * given["rstep"]
+        inside = (self.r >= given["rmin"] - slack) & (self.r <= given["rmax"] + slack)
+        return self.r[inside], self.g[inside]
+
+
+def resolved(measurement: Measurement, options: DataOptions, *, bond: float) -> Measurement:
+    """Return a measurement with qmin, qmax, qdamp, qbroad, rmin, rmax and rstep among its settings.
+
+    Args:
+        measurement: the data.
+        options: the user's values. They override the header.
+        bond: nearest-neighbour distance of the sample, in Å.
+
+    Raises:
+        ReadError: where Q limits are missing, or settings and data contradict each other.
+    """
+    header = measurement.header
+    given = asdict(options)
+    found = {name: _setting(name, given[name], header.get(name)) for name in ("qmin", "qmax", "qdamp", "qbroad")}
+    found |= {name: _setting(name, given[name], None) for name in ("rmin", "rmax")}
+    start, end = float(measurement.r[0]), float(measurement.r[-1])
+    if found["rmax"].origin == "default" and found["rmax"].value > end:
+        found["rmax"] = Setting("rmax", end, "default, cut to the data")
+    if found["rmin"].origin == "default" and found["rmin"].value < start:
+        found["rmin"] = Setting("rmin", start, "default, cut to the data")
+    found["rstep"] = Setting("rstep", float(np.median(np.diff(measurement.r))), "data")
+    value = {name: setting.value for name, setting in found.items()}
+    _refuse_settings(value)
+    _refuse_range(measurement.r, value, bond)
+    _refuse_grid(measurement.r, measurement.g, value)
+    return measurement._replace(settings=tuple(found.values()))
+
+
+def contradicted(measurement: Measurement, element: str) -> list[str]:
+    """Return a warning where the header's composition does not hold the element."""
+    composition = str(measurement.header.get("composition", ""))
+    named = re.findall("[A-Z][a-z]?", composition)
+    return [f"the header says {composition}, --element {element}"] if named and element not in named else []
+
+
+def fast_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
+    """Return the share of the power of the near part of G(r) at frequencies above q, in 1/Å."""
+    g = g[r - r[0] <= NEAR]
+    power = np.abs(np.fft.rfft(g - g.mean())) ** 2
+    frequency = 2 * np.pi * np.fft.rfftfreq(len(g), (r[-1] - r[0]) / (len(r) - 1))
+    return float(power[frequency > q].sum() / max(power.sum(), 1e-300))
+
+
+def _setting(name: str, given: float | None, header: float | str | None) -> Setting:
+    if given is not None:
+        return Setting(name, float(given), "command line")
+    if isinstance(header, float):
+        return Setting(name, header, "header")
+    if (default := PARAMETERS[name].default) is not None:
+        return Setting(name, default, "default")
+    raise ReadError(f"Expected {name} in the header or the command, got neither; pass --qmin and --qmax in 1/Å.")
+
+
+def _refuse_settings(value: Mapping[str, float]) -> None:
+    for name in value:
+        expect(np.isfinite(value[name]), f"a finite {name}, got {value[name]}; correct --{name}")
+    qmin, qmax, qdamp, qbroad = (value[name] for name in ("qmin", "qmax", "qdamp", "qbroad"))
+    expect(0 <= qmin < qmax, f"0 <= qmin < qmax, got {qmin:g} and {qmax:g} 1/Å; pass --qmin and --qmax")
+    expect(min(qdamp, qbroad) >= 0, f"qdamp and qbroad of at least 0, got {qdamp:g} and {qbroad:g}; correct them")
+
+
+def _refuse_range(r: np.ndarray, value: Mapping[str, float], bond: float) -> None:
+    rmin, rmax, half = value["rmin"], value["rmax"], value["rstep"] / 2
+    expect(
+        r[-1] >= 1.2 * bond,
+        f"data beyond one bond of {bond:.2f} Å, got r up to {r[-1]:g}: shorter than one bond, or in nm; "
+        "if in nm, multiply r by 10",
+    )
+    expect(rmin < rmax, f"rmin < rmax, got {rmin:g} and {rmax:g} Å; pass --rmin and --rmax")
+    expect(
+        r[0] - half <= rmin and rmax <= r[-1] + half,
+        f"rmin and rmax within the data, {r[0]:g} to {r[-1]:g} Å, got {rmin:g} and {rmax:g}; pass --rmin and --rmax",
+    )
+    inside = np.count_nonzero((r >= rmin - half) & (r <= rmax + half))
+    expect(inside >= ROWS, f"at least {ROWS} points from rmin to rmax, got {inside}; widen the range")
+
+
+def _refuse_grid(r: np.ndarray, g: np.ndarray, value: Mapping[str, float]) -> None:
+    qmax, step, steps = value["qmax"], value["rstep"], np.diff(r)
+    expect(
+        step <= np.pi / qmax,
+        f"a step in r of at most pi/qmax = {np.pi / qmax:.3g} Å, got {step:.3g}; export a finer grid, "
+        "or correct --qmax",
+    )
+    expect(
+        np.abs(steps - step).max() <= 0.2 * step,
+        f"evenly spaced r, got steps of {steps.min():.3g} to {steps.max():.3g} Å; export an even grid",
+    )
+    expect(
+        fast_share(r, g, 1.5 * qmax) <= FAST,
+        f"r in Å, got a curve that varies faster than qmax = {qmax:g} 1/Å allows: r looks like nanometres; "
+        "multiply r by 10, or correct --qmax",
+    )

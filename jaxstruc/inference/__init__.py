@@ -1,0 +1,1 @@
+"""What data say: fits of clusters, weights of candidates, results."""

@@ -1,0 +1,44 @@
+"""What a user may ask of fits, and which candidates are listed. Without JAX or NumPy, so that `--help` is quick."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
+SourceName = Literal["network", "library"]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How candidates are fitted."""
+
+    free: tuple[Parameter, ...] = ("scale", "stretch", "uiso", "delta2")
+    """What is fitted for the best candidates; the usual four for all. The rest is held."""
+    background: int = 0
+    """Smooth terms of a background under G(r)."""
+
+
+@dataclass(frozen=True)
+class LibraryOptions:
+    """Which clusters are listed as candidates."""
+
+    families: tuple[str, ...] = ()
+    """Families of candidates: icosahedron decahedron octahedron fcc bcc sc hcp twin fault; none: all."""
+    max_atoms: int = 1000
+    """Most atoms of a candidate; up to 1500."""
+    library: tuple[Path, ...] = ()
+    """Your own structures in place of the families: files that ASE reads, or folders of them."""
+
+
+COMMON = LibraryOptions(families=("icosahedron", "decahedron", "octahedron", "fcc"), max_atoms=200)
+"""The common families, in small: fitted in a second or two."""
+
+
+@dataclass(frozen=True)
+class RelaxOptions:
+    """Whether atoms may move."""
+
+    coordinates: bool = False
+    """Then move the atoms too, held back to where they are by `restraint`."""
+    restraint: float = 0.1
+    """[Å] How far an atom may move before it costs as much as the noise."""

@@ -1,0 +1,229 @@
+r"""A measured G(r) as fits compare models with it.
+
+Data and model are compared in an orthonormal basis of all curves that a model can make in the data's Q and r range:
+some 160 numbers for thousands of points. Nothing is lost: the part of the data outside the basis is a constant of the
+misfit. Of all such bases it is that in which a product with r² is diagonal, a discrete variable representation, so that
+the resolution's envelope acts on each number by itself (J. C. Light, I. P. Hamilton, J. V. Lill, J. Chem. Phys. 82,
+1400 (1985), doi 10.1063/1.448462). A smooth background is projected out of data and model.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxstruc.scattering.parameters import FITTED, PARAMETERS
+from jaxstruc.scattering.templates import Span
+
+STRETCH = PARAMETERS["stretch"].bounds(1.0)
+"""Least and largest."""
+BEYOND = 6.0
+"""Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
+LOST = 1e-3
+"""Curves weaker than this, relative to the strongest, are left out of the basis."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[
+        "q",
+        "design",
+        "radius",
+        "smooth",
+        "data",
+        "norm",
+        "rest",
+        "independent",
+        "stretch",
+        "bond",
+        "qdamp",
+        "qbroad",
+    ],
+    meta_fields=["span"],
+)
+@dataclass(frozen=True)
+class Basis:
+    """A target in the basis of its range: what enters a compiled fit. `span` is static."""
+
+    q: Float[Array, " q"]
+    """1/Å. Points of the Gauss-Legendre rule over the data's Q range."""
+    design: Float[Array, "q basis"]
+    """Takes F(Q) to the basis, without the resolution."""
+    radius: Float[Array, " basis"]
+    """Å. Where each function of the basis sits."""
+    smooth: Float[Array, "basis term"]
+    """Takes the background out of a curve c: c - smooth smooth' c."""
+    data: Float[Array, " basis"]
+    """Without its part along the background."""
+    norm: Float[Array, ""]
+    """Sum of the squared data."""
+    rest: Float[Array, ""]
+    """Sum of the squares of the part of the data that no model reaches; the background is no part of it."""
+    independent: Float[Array, ""]
+    """Number of independent points."""
+    stretch: Float[Array, ""]
+    """Of the data's first peak, relative to the bond: where the fit starts."""
+    bond: Float[Array, ""]
+    """Å. Nearest-neighbour distance of the templates."""
+    qdamp: Float[Array, ""]
+    """1/Å. Where it is held, else where the fit starts; so for the next."""
+    qbroad: Float[Array, ""]
+    span: Span
+    """What the templates cover."""
+
+
+class Target(NamedTuple):
+    """A measured G(r) in the range of its fit, with all that belongs to it; on the host."""
+
+    r: Float[np.ndarray, " r"]
+    """Å"""
+    g: Float[np.ndarray, " r"]
+    """1/Å²"""
+    qmin: float
+    """1/Å; so for the next three."""
+    qmax: float
+    qdamp: float
+    """Held, else where the fit starts; so for the next."""
+    qbroad: float
+    bond: float
+    """Å. Nearest-neighbour distance of the sample."""
+    background: int
+    """Number of smooth terms under G(r)."""
+    span: Span
+    """What the templates cover."""
+    basis: Basis
+
+    @property
+    def independent(self) -> float:
+        """Number of independent points, less the terms of the background."""
+        return float(self.basis.independent)
+
+
+def span(*, rmax: float, qmax: float, diameter: float) -> Span:
+    """Return what templates of clusters up to a diameter must cover, for data to rmax and qmax.
+
+    Rounded up, so that like files share compilations.
+    """
+    longest = min(rmax + BEYOND, diameter + 0.1)
+    return Span(longest=4.0 * math.ceil(longest / 4), qmax=4.0 * math.ceil(STRETCH[1] * qmax / 4))
+
+
+def target(
+    r: Float[np.ndarray, " r"],
+    g: Float[np.ndarray, " r"],
+    *,
+    qmin: float,
+    qmax: float,
+    qdamp: float,
+    qbroad: float,
+    bond: float,
+    span: Span,
+    background: int = 0,
+) -> Target:
+    """Return what a fit compares models with. On the host, in double precision.
+
+    Args:
+        r: points of the fit, in Å, even and rising.
+        g: G(r) there, in 1/Å².
+        qmin: of the data, in 1/Å.
+        qmax: of the data, in 1/Å.
+        qdamp: in 1/Å, held or to start from.
+        qbroad: in 1/Å, held or to start from.
+        bond: nearest-neighbour distance of the templates, in Å.
+        span: what the templates cover.
+        background: number of smooth terms, half waves over the range of r.
+
+    Raises:
+        ValueError: where there are hardly any independent points.
+    """
+    independent = independent_points(r, qmin=qmin, qmax=qmax, background=background)
+    q, to_g = transform(r, qmin, qmax, span)
+    strength, vectors = np.linalg.eigh(to_g.T @ to_g)
+    kept = strength > LOST**2 * strength[-1]
+    functions = to_g @ (vectors[:, kept] / np.sqrt(strength[kept]))
+    square, turned = np.linalg.eigh(functions.T @ (r[:, None] ** 2 * functions))
+    padding = (0, -len(square) % 32)
+    functions = np.pad(functions @ turned, ((0, 0), padding))
+    terms = background_terms(r, background)
+    # Least squares over the background: with A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
+    across, share, _ = np.linalg.svd(functions.T @ terms, full_matrices=False)
+    root = np.sqrt(np.maximum(1 - share**2, 0.0))
+    without = g - terms @ (terms.T @ g)
+    data = functions.T @ without
+    data += across @ (np.where(root > 1e-6, 1 / np.maximum(root, 1e-6) - 1, -1.0) * (across.T @ data))
+    rest = without @ without - data @ data
+    single = lambda x: jnp.asarray(x, jnp.float32)  # noqa: E731
+    basis = Basis(
+        q=single(q),
+        design=single(to_g.T @ functions),
+        radius=single(np.pad(np.sqrt(square), padding)),
+        smooth=single(across * np.sqrt(1 - root)),
+        data=single(data),
+        norm=single(g @ g),
+        rest=single(max(rest, 0.0)),
+        independent=single(independent),
+        stretch=single(_first_peak(r, g, bond) / bond),
+        bond=single(bond),
+        qdamp=single(qdamp),
+        qbroad=single(qbroad),
+        span=span,
+    )
+    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, basis)
+
+
+def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, background: int = 0) -> float:
+    """Return how many independent points data have, less the terms of the background.
+
+    Raises:
+        ValueError: where there are hardly any.
+    """
+    independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - background
+    if independent <= len(FITTED):
+        raise ValueError(
+            f"Expected more than {len(FITTED)} independent points, got {independent:.1f} for r {r[0]:g} to "
+            f"{r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; widen --rmin and --rmax, or fit fewer --background terms."
+        )
+    return independent
+
+
+def padded(targets: Sequence[Target]) -> list[Target]:
+    """Return targets whose bases have one size, so that one compilation serves all: zeros change nothing."""
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(target.basis)] for target in targets]
+    sizes = [np.max(column, axis=0).astype(int) for column in zip(*shapes, strict=True)]
+
+    def wide(leaf: Array, size: np.ndarray) -> Array:
+        result = np.zeros(size, np.float32)
+        result[tuple(map(slice, leaf.shape))] = leaf
+        return jnp.asarray(result)
+
+    def wider(basis: Basis) -> Basis:
+        leaves, kind = jax.tree.flatten(basis)
+        return jax.tree.unflatten(kind, map(wide, leaves, sizes))
+
+    return [target._replace(basis=wider(target.basis)) for target in targets]
+
+
+def background_terms(r: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r term"]:
+    """Return the smooth curves of a background: half waves over the range, 1, cos x, cos 2x, ..., made orthonormal."""
+    place = (r - r[0]) / (r[-1] - r[0])
+    return np.linalg.qr(np.cos(np.pi * place[:, None] * np.arange(count)))[0]
+
+
+def transform(r, qmin: float, qmax: float, span: Span):
+    """Return Q of a Gauss-Legendre rule, and the sine transform from F there to G(r)."""
+    phase = 0.5 * (qmax - qmin) * (STRETCH[1] * span.longest + r[-1])
+    x, share = np.polynomial.legendre.leggauss(32 * math.ceil((phase / 2 + 16) / 32))
+    q = qmin + (qmax - qmin) * (x + 1) / 2
+    return q, (qmax - qmin) / np.pi * share * np.sin(r[:, None] * q)
+
+
+def _first_peak(r, g, bond: float) -> float:
+    """Return the place of the highest point about one bond length."""
+    near = (r > 0.88 * bond) & (r < 1.12 * bond)
+    return float(r[near][np.argmax(g[near])]) if near.any() else bond

@@ -1,0 +1,57 @@
+"""The card beside trained weights: what they are, and the limits of the data behind them."""
+
+from dataclasses import asdict
+from typing import Any
+
+import jax
+import numpy as np
+from scipy.spatial.distance import pdist
+
+import jaxstruc
+from jaxstruc.network import dataset
+from jaxstruc.network.checkpoints import Progress
+from jaxstruc.network.config import Training
+from jaxstruc.network.dataset import Dataset, Split
+
+
+def card(
+    data: Dataset, parts: Split, config: Training, progress: Progress, *, command: str, at: int = 0
+) -> dict[str, Any]:
+    """Return what a reader, and `solve`, must know of trained weights: their making and the limits of their data.
+
+    Args:
+        data: what they were trained on.
+        parts: of it.
+        config: of the training.
+        progress: where it ended.
+        command: that trains them again.
+        at: which of its seeds.
+    """
+    diameters = np.array([pdist(shape.positions).max() for shape in data.shapes])
+    return {
+        "name": f"{data.preset}-H{config.latent}-seed{config.all_seeds[at]}",
+        "command": command,
+        "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
+        "config": asdict(config) | {"seeds": list(config.seeds)},
+        "sizes": asdict(config.sizes),
+        "data": {
+            "preset": data.preset,
+            "pdfs": {name: len(rows) for name, rows in parts._asdict().items()},
+            "shapes": [f"{shape.family} {len(shape.positions)} atoms: {shape.label}" for shape in data.shapes],
+        },
+        "limits": {
+            "diameter": [0.0, round(float((diameters[data.shape] * data.bond).max()), 2)],
+            "relative_diameter": round(float(diameters.max()), 4),
+            "bond": _span(data.bond),
+            **dataset.conditions_span(data),
+        },
+        "fit": {
+            "epochs": progress.epoch,
+            "best_epoch": int(progress.best_epoch[at]),
+            "validation_loss": float(progress.best[at]),
+        },
+    }
+
+
+def _span(values) -> list[float]:
+    return [round(float(np.min(values)), 4), round(float(np.max(values)), 4)]

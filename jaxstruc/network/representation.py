@@ -1,0 +1,104 @@
+"""Structures as the network sees them: inside the unit sphere, by distances to each other and to satellites.
+
+KDD 2020 section 3: one atom at the origin, the farthest on the unit sphere, anchor points ("satellites") on the
+sphere. The sphere hides the particle's size and padding hides its number of atoms, so the radius in Å and the presence
+of each atom belong to the representation.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxstruc.structures.atoms import Structure
+from jaxstruc.structures.distances import distances
+
+
+class Features(NamedTuple):
+    """A structure on the unit sphere. Rows of padding are zero."""
+
+    pair: Float[Array, "atom atom"]
+    """Distances between atoms, in radii of the particle."""
+    satellite: Float[Array, "atom satellite"]
+    """Distances from atoms to satellites, in radii of the particle."""
+    presence: Bool[Array, " atom"]
+    """True for atoms, False for padding."""
+    radius: Float[Array, ""]
+    """Distance from the atom at the origin to the farthest atom, in Å."""
+
+
+def satellites(count: int) -> Float[np.ndarray, "satellite 3"]:
+    """Return well-spread points on the unit sphere: 4 make a tetrahedron, more a golden spiral.
+
+    Raises:
+        ValueError: for fewer than 4, which cannot fix a position in space.
+    """
+    if count < 4:
+        raise ValueError(f"Expected at least 4 satellites, got {count}; 4 points fix a position in space.")
+    if count == 4:
+        return np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    k = np.arange(count)
+    height = 1 - (2 * k + 1) / count
+    turn = np.pi * (1 + np.sqrt(5)) * k
+    ring = np.sqrt(1 - height**2)
+    return np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1)
+
+
+def ordered(structure: Structure) -> Structure:
+    """Return the structure with its most central atom at the origin and first, the others outward, padding last.
+
+    Atoms equally far from the origin follow in the order of z, y, x, so that the order does not depend on the input's.
+    """
+    mask = structure.mask
+    centre = jnp.sum(structure.positions * mask[:, None], axis=0) / jnp.sum(mask)
+    off_centre = _rounded(jnp.linalg.norm(structure.positions - centre, axis=1))
+    first = _lexicographic(jnp.where(mask, off_centre, jnp.inf), structure.positions)[0]
+    positions = structure.positions - structure.positions[first]
+    outward = _rounded(jnp.linalg.norm(positions, axis=1))
+    order = _lexicographic(jnp.where(mask, outward, jnp.inf), positions)
+    positions = jnp.where(mask[order][:, None], positions[order], 0.0)
+    return Structure(positions, structure.numbers[order], mask[order])
+
+
+def features(structure_: Structure, anchors: Float[Array, "satellite 3"]) -> Features:
+    """Return the unit-sphere features of a structure, its atoms ordered by `ordered`.
+
+    Args:
+        structure_: at least two atoms, in Å.
+        anchors: from `satellites`.
+    """
+    arranged = ordered(structure_)
+    mask = arranged.mask
+    radius = jnp.max(jnp.linalg.norm(arranged.positions, axis=1))
+    unit = arranged.positions / radius
+    return Features(
+        pair=distances(unit) * mask[:, None] * mask[None, :],
+        satellite=distances(unit, jnp.asarray(anchors, unit.dtype)) * mask[:, None],
+        presence=mask,
+        radius=radius,
+    )
+
+
+def triangle(pair: Float[Array, "*batch atom atom"]) -> Float[Array, "*batch pair"]:
+    """Return the entries i < j of symmetric matrices, row by row."""
+    first, second = np.triu_indices(pair.shape[-1], 1)
+    return pair[..., first, second]
+
+
+def symmetric(triangle: Float[Array, "*batch pair"], atoms: int) -> Float[Array, "*batch atom atom"]:
+    """Return the symmetric matrices, zero on the diagonal, with these entries i < j."""
+    first, second = np.triu_indices(atoms, 1)
+    index = np.zeros((atoms, atoms), int)
+    index[first, second] = index[second, first] = np.arange(len(first))
+    return triangle[..., index] * (1 - np.eye(atoms, dtype=triangle.dtype))
+
+
+def _rounded(length):
+    """Return lengths to 1e-3 Å, so that rounding errors do not reorder equal ones."""
+    return jnp.round(length, 3)
+
+
+def _lexicographic(first, positions):
+    x, y, z = _rounded(positions).T
+    return jnp.lexsort((x, y, z, first))

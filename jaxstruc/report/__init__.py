@@ -1,0 +1,1 @@
+"""Tables, structures and pictures, of results alone."""

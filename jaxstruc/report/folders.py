@@ -1,0 +1,135 @@
+"""A folder of results: what is written of each, the same for all commands.
+
+`summary.csv` has a row a file; `best/STEM.xyz` the best structure, `structures/STEM/` the next ones; `candidates/` the
+ranking, `families/` its picture; `fits/` curves and pictures, `correlations/` of the fitted values; `results/` the
+results whole, for `jaxstruc.load`. Every file appears whole or not at all, that of `results/` last.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+
+from jaxstruc import files
+from jaxstruc.inference import result as results
+from jaxstruc.inference.result import Candidate, Result
+from jaxstruc.report import pictures, tables
+
+CURVES = ("r", "G_obs", "G_calc", "G_diff", "G_background")
+"""Columns of fits/STEM.csv."""
+
+
+def load(path: Path | str) -> Result:
+    """Return a result that was saved, from results/STEM.npz.
+
+    Raises:
+        ValueError: where the file is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return results.from_arrays({name: archive[name] for name in archive.files})
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"Expected a result that jaxstruc saved, got {path}: {reason}; run again to make it."
+        ) from error
+
+
+def save(result: Result, folder: Path) -> None:
+    """Write a result's files, under the name of its file, and the summary of all results in the folder."""
+    stem = Path(result.name).stem or "result"
+    write(result, folder, stem)
+    found = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
+    summarise(folder, [tables.row(one) for one in found])
+
+
+def summarise(folder: Path, rows: Sequence[Mapping]) -> None:
+    """Write the summary."""
+    tables.write(folder / "summary.csv", tables.SUMMARY, rows)
+
+
+def paths(folder: Path, stem: str) -> tuple[Path, ...]:
+    """Return the files that a result with a candidate always has; the last is the result itself, written last."""
+    return (
+        folder / "best" / f"{stem}.xyz",
+        folder / "candidates" / f"{stem}.csv",
+        folder / "families" / f"{stem}.png",
+        folder / "correlations" / f"{stem}.csv",
+        folder / "fits" / f"{stem}.csv",
+        folder / "fits" / f"{stem}.png",
+        folder / "results" / f"{stem}.npz",
+    )
+
+
+def write(result: Result, folder: Path, stem: str) -> None:
+    """Write a result's files.
+
+    Args:
+        result: what was found.
+        folder: of the results.
+        stem: name of the files.
+    """
+    best, ranking, families, correlations, curve, picture, whole = paths(folder, stem)
+    if result.candidates:
+        tables.write(ranking, tables.CANDIDATES, tables.candidates(result))
+        pictures.write(families, pictures.families(result))
+        _write_candidate(result, 1, best, correlations, curve, picture)
+        _clear(folder, stem)
+        for rank, candidate in enumerate(result.candidates[1:], start=2):
+            if candidate.atoms is not None:
+                _write_next(result, rank, candidate, folder, stem)
+    with files.replacing(whole) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, **results.to_arrays(result))  # type: ignore[arg-type]
+
+
+def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
+    """Write a structure as extended XYZ, with the comment's values in its second line."""
+    atoms = atoms.copy()
+    atoms.info = {name: round(v, 6) if isinstance(v, float) else v for name, v in comment.items()}
+    with files.replacing(path) as part:
+        ase.io.write(part, atoms, format="extxyz")
+
+
+def _write_candidate(
+    result: Result, rank: int, structure: Path, correlations: Path, curve: Path, picture: Path
+) -> None:
+    """Write one candidate's structure, curve, picture and correlations."""
+    candidate = result.candidates[rank - 1]
+    _write_atoms(structure, result, candidate)
+    tables.write(correlations, ("", *result.free), tables.correlation(result, candidate))
+    r, observed, calculated, background = result.curve(rank)
+    rows = np.stack([r, observed, calculated, observed - calculated, background], axis=1)
+    tables.write(curve, CURVES, (dict(zip(CURVES, line, strict=True)) for line in rows))
+    pictures.write(picture, pictures.fit(result, rank=rank))
+
+
+def _write_next(result: Result, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:
+    """Write what there is of a candidate beyond the best: all of the user's own, of others the structure."""
+    name = f"rank{rank}"
+    structure = folder / "structures" / stem / f"{name}.xyz"
+    if candidate.source != "file":
+        _write_atoms(structure, result, candidate)
+        return
+    correlations, fits = folder / "correlations" / stem / f"{name}.csv", folder / "fits" / stem
+    _write_candidate(result, rank, structure, correlations, fits / f"{name}.csv", fits / f"{name}.png")
+
+
+def _write_atoms(path: Path, result: Result, candidate: Candidate) -> None:
+    if candidate.atoms is None:
+        return
+    facts: dict[str, str | float] = {"file": Path(result.name).name, "sha256": result.sha256, "element": result.element}
+    facts |= {"source": candidate.source, "type": candidate.type, "cluster": tables.name(candidate)}
+    facts |= {"rw": candidate.rw, "weight": candidate.weight}
+    facts |= {name: candidate.values[name].value for name in result.free}
+    write_structure(path, candidate.atoms, facts)
+
+
+def _clear(folder: Path, stem: str) -> None:
+    """Remove what an earlier run left of candidates beyond the best."""
+    for kind in ("structures", "correlations", "fits"):
+        for path in (folder / kind / stem).glob("rank*"):
+            path.unlink()

@@ -1,0 +1,174 @@
+"""Results as tables: a row a file, a row a candidate, and a few lines for a person."""
+
+import csv
+import html as html_
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxstruc import files
+from jaxstruc.data.measurement import Setting
+from jaxstruc.inference.result import Candidate, Result
+from jaxstruc.scattering.parameters import FITTED, UNITS
+
+Row = dict[str, Any]
+
+VALUES = tuple(word for name in FITTED for word in (name, f"{name}_error"))
+NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
+"""What some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in radii;
+and, where atoms were moved, Rw before and how far they moved, in Å."""
+SUMMARY = (
+    *"file status source type cluster n_atoms diameter rw qmin message rw_second weight ties types".split(),
+    *VALUES,
+    *"qmax rmin rmax size_seen independent rw_unmoved moved seed model seconds version sha256".split(),
+)
+"""Columns of summary.csv, of all commands. `diameter` and `size_seen` (read from the data) in Å; `types`: their sums of
+weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts for."""
+CANDIDATES = (
+    *"rank source type family cluster n_atoms diameter rw gap weight in_90 converged remark".split(),
+    *VALUES,
+    *NOTES,
+)
+"""Columns of candidates/STEM.csv. `gap` to the best Rw; `weight` and `in_90` are of all candidates that were fitted."""
+SHOWN = 5
+"""Candidates in the short table."""
+
+
+def row(result: Result) -> Row:
+    """Return a result's row of the summary, typed: numbers are numbers, what is missing is not there."""
+    found: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
+    found |= result.given | result.facts | {"version": result.versions.get("jaxstruc", "")}
+    if result.candidates:
+        best = result.candidates[0]
+        found |= _columns(best) | {"ties": result.ties}
+        found["types"] = ", ".join(f"{name} {share:.2f}" for name, share in result.types.items() if share >= 0.005)
+        if len(result.candidates) > 1:
+            found["rw_second"] = result.candidates[1].rw
+    return {name: found[name] for name in SUMMARY if name in found}
+
+
+def candidates(result: Result) -> list[Row]:
+    """Return a row for each candidate, best first."""
+    return [
+        _columns(candidate)
+        | {
+            "rank": place,
+            "family": candidate.family,
+            "gap": candidate.rw - result.candidates[0].rw,
+            "in_90": "yes" if candidate.in_90 else "no",
+            "converged": "yes" if candidate.converged else "no",
+            "remark": candidate.remark,
+        }
+        for place, candidate in enumerate(result.candidates, start=1)
+    ]
+
+
+def correlation(result: Result, candidate: Candidate) -> list[Row]:
+    """Return the correlation matrix of a candidate's fitted values; its first column, "", names them."""
+    matrix = np.zeros((0, 0)) if candidate.correlation is None else candidate.correlation
+    return [
+        {"": name, **dict(zip(result.free, line, strict=True))}
+        for name, line in zip(result.free, matrix.tolist(), strict=False)
+    ]
+
+
+def short(result: Result) -> str:
+    """Return a few lines of text: what was found, and the best candidates."""
+    lines = [headline(result)]
+    for place, one in enumerate(result.candidates[:SHOWN], start=1):
+        lines.append(
+            f"{place:3d}  Rw {one.rw:.4f}  weight {one.weight:6.3f}  {result.element}{one.n_atoms}  {name(one)}"
+            f"  ({one.source})"
+        )
+    if len(result.candidates) > SHOWN:
+        lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
+    if result.candidates:
+        lines.append("     " + told(result))
+    return "\n".join(lines)
+
+
+def html(result: Result) -> str:
+    """Return the same as HTML."""
+    head = "".join(f"<th>{name}</th>" for name in ("", "Rw", "weight", "atoms", "type", "cluster", "source"))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{html_.escape(str(cell))}</td>"
+            for cell in (
+                place, f"{one.rw:.4f}", f"{one.weight:.3f}", f"{result.element}{one.n_atoms}", one.type, one.cluster,
+                one.source,
+            )
+        )
+        + "</tr>"
+        for place, one in enumerate(result.candidates[:SHOWN], start=1)
+    )  # fmt: skip
+    return f"<p>{html_.escape(headline(result))}</p><table><tr>{head}</tr>{body}</table>"
+
+
+def headline(result: Result) -> str:
+    """Return one line: the file, what it is, and what a person should know."""
+    if not result.candidates:
+        return f"{result.name}: {result.status}: {result.message}"
+    best = result.candidates[0]
+    text = f"{result.name}: {result.element}{best.n_atoms}, {name(best)}, Rw {best.rw:.3f}"
+    text += f", {result.ties} in the 90 % set" if result.fitted > 1 else ""
+    return text + (f" ({result.message})" if result.message else "")
+
+
+def told(result: Result) -> str:
+    """Return the best candidate's fitted values with their errors, in a line."""
+    words = []
+    for name in result.free:
+        value = result.candidates[0].values[name]
+        error = f" ± {value.error:.1g}" if value.error is not None else " (at its bound)"
+        words.append(f"{name} {value.value:.4g}{error}{' ' + value.unit if value.unit else ''}")
+    return ", ".join(words)
+
+
+def settings(title: str, given: Iterable[Setting]) -> None:
+    """Print each setting with its unit and where it came from."""
+    import rich.console
+    import rich.table
+
+    table = rich.table.Table("setting", "value", "unit", "from", title=title, title_justify="left")
+    for name, value, origin in given:
+        table.add_row(name, f"{value:g}", UNITS.get(name, ""), origin)
+    rich.console.Console().print(table)
+
+
+def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
+    """Write rows as CSV; numbers with six significant digits, missing ones empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    files.write_text(path, text.getvalue())
+
+
+def _columns(candidate: Candidate) -> Row:
+    """Return what summary and table of candidates share."""
+    found = {
+        name: getattr(candidate, name) for name in ("source", "type", "cluster", "n_atoms", "diameter", "rw", "weight")
+    }
+    for name, value in candidate.values.items():
+        found[name] = value.value
+        if value.error is not None:
+            found[f"{name}_error"] = value.error
+    return found | {name: candidate.notes[name] for name in NOTES if name in candidate.notes}
+
+
+def name(candidate: Candidate) -> str:
+    """Return a candidate's family and its parameters."""
+    return candidate.cluster if candidate.source == "file" else f"{candidate.family} {candidate.cluster}"
+
+
+def _cell(value) -> str:
+    """Return a value as text; a file's own text must not break the line."""
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    return " ".join(str(value).split())

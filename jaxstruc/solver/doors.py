@@ -1,0 +1,219 @@
+"""What Python gets: `read`, `solve`, `mine`, `refine`, with the names that the command line has.
+
+import jaxstruc
+result = jaxstruc.solve(jaxstruc.read("sample.gr"), element="Pt")
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ase
+
+from jaxstruc.data import gr
+from jaxstruc.data.measurement import Measurement
+from jaxstruc.data.options import DataOptions
+from jaxstruc.inference.options import COMMON, FitOptions, LibraryOptions, RelaxOptions
+from jaxstruc.inference.result import Result
+from jaxstruc.network.config import SHIPPED, NetworkOptions
+from jaxstruc.scattering import form_factors
+from jaxstruc.scattering.parameters import USUAL
+from jaxstruc.solver import sources as sources_
+from jaxstruc.solver.answers import Plan, answers, check, prepared
+
+Progress = Callable[[int, int, str], None]
+
+
+def read(path: Path | str) -> Measurement:
+    """Return a measured PDF from a `.gr` file.
+
+    Raises:
+        ReadError: where the file is missing, empty, no text, no PDF in Å, or has NaN or decreasing r.
+    """
+    return gr.read(path)
+
+
+def solve(
+    measurement: Measurement | Sequence[Measurement],
+    *,
+    element: str,
+    sources: Sequence[str] = ("network", "library"),
+    qmin: float | None = None,
+    qmax: float | None = None,
+    qdamp: float | None = None,
+    qbroad: float | None = None,
+    rmin: float | None = None,
+    rmax: float | None = None,
+    free: Sequence[str] = USUAL,
+    background: int = 0,
+    families: Sequence[str] = COMMON.families,
+    max_atoms: int = COMMON.max_atoms,
+    library: Sequence[Path | str] = (),
+    samples: int = 64,
+    seed: int = 0,
+    weights: Path | str = SHIPPED,
+    progress: Progress | None = None,
+) -> Result | list[Result]:
+    """Return which structures explain a measured PDF, of all that the sources propose.
+
+    Args:
+        measurement: one, or several of one element.
+        element: of the sample, as Pt.
+        sources: network, library, or both.
+        qmin: as on the command line, as are the next ones; units as there.
+        qmax: overrides the header.
+        qdamp: overrides the header.
+        qbroad: overrides the header.
+        rmin: start of the fit.
+        rmax: end of the fit.
+        free: what is fitted.
+        background: smooth terms under G(r).
+        families: of the library.
+        max_atoms: of the library.
+        library: own structures in place of the families.
+        samples: of the network.
+        seed: of the samples.
+        weights: of the network.
+        progress: called with measurements done, measurements in all and a remark.
+
+    Raises:
+        ValueError: for input that cannot be used.
+    """
+    data = DataOptions(qmin, qmax, qdamp, qbroad, rmin, rmax)
+    plan = solving(
+        element,
+        sources=sources,
+        data=data,
+        fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
+        library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
+        network=NetworkOptions(samples, seed, Path(weights)),
+        progress=progress,
+    )
+    return _results(measurement, plan, progress)
+
+
+def mine(
+    measurement: Measurement | Sequence[Measurement],
+    *,
+    element: str,
+    qmin: float | None = None,
+    qmax: float | None = None,
+    qdamp: float | None = None,
+    qbroad: float | None = None,
+    rmin: float | None = None,
+    rmax: float | None = None,
+    free: Sequence[str] = USUAL,
+    background: int = 0,
+    families: Sequence[str] = (),
+    max_atoms: int = 1000,
+    library: Sequence[Path | str] = (),
+    progress: Progress | None = None,
+) -> Result | list[Result]:
+    """Return which of thousands of clusters explains a measured PDF. Arguments as in `solve`.
+
+    Raises:
+        ValueError: for input that cannot be used.
+    """
+    data = DataOptions(qmin, qmax, qdamp, qbroad, rmin, rmax)
+    plan = solving(
+        element,
+        sources=("library",),
+        data=data,
+        fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
+        library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
+        progress=progress,
+    )
+    return _results(measurement, plan, progress)
+
+
+def refine(
+    measurement: Measurement | Sequence[Measurement],
+    clusters: ase.Atoms | Path | str | Sequence[ase.Atoms | Path | str],
+    *,
+    qmin: float | None = None,
+    qmax: float | None = None,
+    qdamp: float | None = None,
+    qbroad: float | None = None,
+    rmin: float | None = None,
+    rmax: float | None = None,
+    free: Sequence[str] = USUAL,
+    background: int = 0,
+    coordinates: bool = False,
+    restraint: float = 0.1,
+    progress: Progress | None = None,
+) -> Result | list[Result]:
+    """Return the fits of clusters to a measured PDF, with errors.
+
+    Args:
+        measurement: one, or several.
+        clusters: atoms, or structure files, of one element.
+        qmin: as in `solve`.
+        qmax: as in `solve`.
+        qdamp: as in `solve`.
+        qbroad: as in `solve`.
+        rmin: as in `solve`.
+        rmax: as in `solve`.
+        free: as in `solve`.
+        background: as in `solve`.
+        coordinates: whether to move the atoms too.
+        restraint: how far an atom may move before it costs as much as the noise, in Å.
+        progress: as in `solve`.
+
+    Raises:
+        ValueError: for input that cannot be used.
+    """
+    plan = refining(
+        [clusters] if isinstance(clusters, ase.Atoms | Path | str) else clusters,
+        data=DataOptions(qmin, qmax, qdamp, qbroad, rmin, rmax),
+        fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
+        relax=RelaxOptions(coordinates, restraint),
+    )
+    return _results(measurement, plan, progress)
+
+
+def solving(
+    element: str,
+    *,
+    sources: Sequence[str],
+    data: DataOptions,
+    fit: FitOptions,
+    library: LibraryOptions,
+    network: NetworkOptions | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """Return the plan of `solve` and `mine`.
+
+    Raises:
+        ValueError: for options that cannot be.
+    """
+    bond = form_factors.bond_length(element)
+    check(fit)
+    if not sources or set(sources) - {"network", "library"}:
+        raise ValueError(f"Expected --sources network, library or both, got {' '.join(sources) or 'none'}.")
+    found = []
+    if "network" in sources:
+        found.append(sources_.of_network(network or NetworkOptions(), bond=bond))
+    if "library" in sources:
+        found.append(sources_.of_library(library, bond=bond, progress=progress))
+    return Plan(element, tuple(found), data, fit)
+
+
+def refining(
+    clusters: Sequence[ase.Atoms | Path | str], *, data: DataOptions, fit: FitOptions, relax: RelaxOptions
+) -> Plan:
+    """Return the plan of `refine`.
+
+    Raises:
+        ValueError: for options that cannot be, or clusters that are none.
+    """
+    check(fit, relax)
+    element, source = sources_.of_files(clusters)
+    return Plan(element, (source,), data, fit, relax, screened=False, written=len(clusters))
+
+
+def _results(
+    measurement: Measurement | Sequence[Measurement], plan: Plan, progress: Progress | None
+) -> Result | list[Result]:
+    """Return the result of one measurement, or the list of several's."""
+    if isinstance(measurement, Measurement):
+        return next(answers([prepared(measurement, plan)], plan, progress=progress))
+    return list(answers([prepared(one, plan) for one in measurement], plan, progress=progress))

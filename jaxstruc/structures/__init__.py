@@ -1,0 +1,1 @@
+"""Clusters: as arrays, as rules that list them, as a library."""

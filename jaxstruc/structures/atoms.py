@@ -1,0 +1,121 @@
+"""A cluster as padded arrays, and named with bond length 1; to and from ASE and structure files."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import ase
+import ase.io
+import ase.io.formats
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy.spatial.distance import pdist
+
+CLOSEST = 0.85
+"""Bonds. Atoms of a structure do not come nearer than this."""
+LARGEST = 5000
+"""Most atoms of a user's cluster."""
+
+
+class Structure(NamedTuple):
+    """A cluster of atoms. Padding rows have number 0, position 0 and mask False, and change nothing."""
+
+    positions: Float[Array, "atom 3"]
+    """Cartesian coordinates, in Å."""
+    numbers: Int[Array, " atom"]
+    """Atomic numbers."""
+    mask: Bool[Array, " atom"]
+    """True for atoms, False for padding."""
+
+
+class Cluster(NamedTuple):
+    """A cluster with bond length 1 and the labels that name it."""
+
+    family: str
+    label: str
+    """Parameters within the family, as "layers 2-3-4 of (100)(110)(111)"."""
+    positions: np.ndarray
+    """[atom, 3], nearest-neighbour distance 1."""
+
+    def atoms(self, symbol: str, bond: float) -> ase.Atoms:
+        """Return the cluster made of an element, with nearest-neighbour distance `bond` in Å."""
+        return ase.Atoms([symbol] * len(self.positions), positions=self.positions * bond)
+
+
+def read(path: Path) -> ase.Atoms:
+    """Return the atoms of a structure file in any format that ASE reads.
+
+    Raises:
+        ValueError: naming the file, where it is missing, ASE cannot read it, or it has no atoms at finite positions.
+    """
+    if not path.is_file():
+        raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
+    try:
+        atoms = ase.io.read(path)
+    except (
+        ase.io.formats.UnknownFileTypeError,
+        ValueError,
+        LookupError,
+        OSError,
+        AttributeError,
+        StopIteration,
+        AssertionError,
+        TypeError,
+    ) as error:  # what ASE's readers raise on a file that is not theirs
+        raise ValueError(
+            "Expected a structure that ASE reads, as .xyz, .cif or .pdb, "
+            f"got {path}: {str(error) or type(error).__name__}; convert it, or leave it out."
+        ) from error
+    if not isinstance(atoms, ase.Atoms) or not len(atoms):
+        raise ValueError(f"Expected a structure with atoms, got {path} with none; check the file.")
+    if not np.isfinite(atoms.positions).all():
+        raise ValueError(f"Expected finite positions, got NaN or infinity in {path}; correct it.")
+    return atoms
+
+
+def read_cluster(path: Path) -> ase.Atoms:
+    """Return the cluster of a structure file; a cell is ignored.
+
+    Raises:
+        ValueError: naming the file, where it is missing, ASE cannot read it, or it is no cluster of one element.
+    """
+    atoms = read(path)
+    if not 2 <= len(atoms) <= LARGEST:
+        raise ValueError(f"Expected 2 to {LARGEST} atoms in a cluster, got {len(atoms)} in {path}; leave it out.")
+    if len(kinds := sorted(set(atoms.get_chemical_symbols()))) > 1:
+        raise ValueError(f"Expected one element, got {', '.join(kinds)} in {path}; keep the metal's atoms alone.")
+    if pdist(atoms.positions).min() < 0.5:
+        raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {path}; correct it.")
+    return atoms
+
+
+def from_ase(atoms: ase.Atoms, *, size: int | None = None) -> Structure:
+    """Return the padded structure of a cluster.
+
+    Args:
+        atoms: the cluster; its cell and boundary conditions are not used.
+        size: rows of the arrays, at least the number of atoms; by default that number.
+
+    Raises:
+        ValueError: where there is no atom, too many of them, or a position that is not finite.
+    """
+    count = len(atoms)
+    size = count if size is None else size
+    if not 0 < count <= size:
+        raise ValueError(f"Expected 1 to {size} atoms, got {count}; pass a larger size.")
+    if not np.isfinite(atoms.positions).all():
+        raise ValueError("Expected finite positions, got NaN or infinity; mend the structure file.")
+    padding = (0, size - count)
+    return Structure(
+        positions=jnp.asarray(np.pad(atoms.positions, (padding, (0, 0)))),
+        numbers=jnp.asarray(np.pad(atoms.numbers, padding)),
+        mask=jnp.arange(size) < count,
+    )
+
+
+def to_ase(structure: Structure) -> ase.Atoms:
+    """Return the atoms of a structure, without its padding."""
+    mask = np.asarray(structure.mask)
+    return ase.Atoms(
+        numbers=np.asarray(structure.numbers)[mask], positions=np.asarray(structure.positions, float)[mask]
+    )

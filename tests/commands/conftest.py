@@ -1,0 +1,57 @@
+"""What tests of the commands on measured files share: a few small files, small batches, a cache of its own."""
+
+import shutil
+from pathlib import Path
+
+import ase.io
+import pytest
+
+from jaxstruc.inference import candidates
+from jaxstruc.scattering import form_factors
+from jaxstruc.solver import answers
+from jaxstruc.structures import shapes
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small(tmp_path_factory):
+    """A library cache of its own, and batches and tables of the few candidates there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXSTRUC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(candidates, "BATCH", 64)
+        patch.setattr(answers, "LISTED", 10)
+        yield
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    """The example, a bad file, and the example again under the same name in another folder."""
+    folder = tmp_path_factory.mktemp("in")
+    (folder / "again").mkdir()
+    good = shutil.copy(EXAMPLE, folder / "good.gr")
+    same = shutil.copy(EXAMPLE, folder / "again" / "good.gr")
+    (folder / "bad.gr").write_text("no numbers here\n")
+    return Path(good), folder / "bad.gr", Path(same)
+
+
+@pytest.fixture(scope="session")
+def clusters(tmp_path_factory):
+    """Two silver clusters as files."""
+    folder = tmp_path_factory.mktemp("clusters")
+    paths = []
+    for name, layers in (("small", (2, 4, 2)), ("large", (3, 4, 2))):
+        paths.append(folder / f"{name}.xyz")
+        ase.io.write(paths[-1], shapes.fcc(layers).atoms("Ag", form_factors.bond_length("Ag")))
+    return tuple(paths)
+
+
+@pytest.fixture(scope="session")
+def words(clusters):
+    """The words of each command before the files, and those after them."""
+    few = ("--families", "octahedron", "icosahedron", "--max-atoms", 150)
+    return {
+        "solve": (("solve",), ("--element", "Ag", "--samples", 8, *few)),
+        "mine": (("mine",), ("--element", "Ag", *few)),
+        "refine": (("refine", *clusters), ()),
+    }

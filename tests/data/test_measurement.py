@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from jaxstruc.data import gr, measurement
+from jaxstruc.data.measurement import contradicted, resolved
+from jaxstruc.data.options import DataOptions
+from jaxstruc.data.text import ReadError
+
+R = np.arange(0, 30.005, 0.01)
+
+
+def wave(r=R):
+    """Return a curve like a PDF, band-limited to 20 1/Å."""
+    return np.sin(2.5 * r) * np.exp(-r / 12) + 0.3 * np.sin(17 * r) * np.exp(-r / 5)
+
+
+def rows(r=R, g=None, separator=" "):
+    g = wave(r) if g is None else g
+    return "".join(f"{x!r}{separator}{y!r}\n" for x, y in zip(r.tolist(), g.tolist(), strict=True))
+
+
+BODY = "mode = xray\ncomposition = Pt\noutputtype = gr\nqmaxinst = 25.0\nqmin = 0.8\nqmax = 22.0\nrmax = 30.0\n"
+HEADER = "[DEFAULT]\n\nversion = pdfgetx3-1.0\n# setup\ninputfile = /private/place/x.chi\n" + BODY + "\n"
+
+
+def debye(r, *, qmax, uiso, noise, seed=0):
+    """Return G(r) of 55 fcc atoms by the sine transform of F(Q) cut sharply at qmax, with noise that grows with Q."""
+    grid = np.array(np.meshgrid(*[np.arange(-2, 3)] * 3)).reshape(3, -1).T
+    atoms = grid[(grid.sum(axis=1) % 2 == 0) & ((grid**2).sum(axis=1) <= 8)] * 2.78 / np.sqrt(2)
+    pairs = np.linalg.norm(atoms[:, None] - atoms, axis=-1)[np.triu_indices(len(atoms), 1)]
+    distance, count = np.unique(pairs.round(6), return_counts=True)
+    q = np.arange(1.0, qmax, 0.02)
+    f = 2 / len(atoms) * np.sin(np.outer(q, distance)) @ (count / distance) * np.exp(-uiso * q**2)
+    f += noise * np.abs(f).max() * q / qmax * np.random.default_rng(seed).normal(size=q.size)
+    return 2 / np.pi * 0.02 * f @ np.sin(np.outer(q, r))
+
+
+def assert_one_sentence(error):
+    message = str(error.value)
+    assert message.startswith("Expected ") and "got " in message and "; " in message
+    assert message.endswith(".") and "?" not in message and "\n" not in message
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="x.gr"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def resolve(write, header="", text=None, bond=2.78, **given):
+    found = resolved(gr.read(write(header + (rows() if text is None else text))), DataOptions(**given), bond=bond)
+    return {setting.name: (setting.value, setting.origin) for setting in found.settings}
+
+
+def test_the_command_line_overrides_the_header_and_both_the_defaults(write):
+    found = resolve(write, HEADER, qmax=21.0, rmax=None)
+    assert found["qmin"] == (0.8, "header") and found["qmax"] == (21.0, "command line")
+    assert found["qdamp"] == (0.03, "default") and found["qbroad"] == (0.0, "default")
+    assert found["rmin"] == (1.5, "default") and found["rmax"] == (20.0, "default")
+    assert found["rstep"] == (pytest.approx(0.01), "data")
+    assert list(found) == ["qmin", "qmax", "qdamp", "qbroad", "rmin", "rmax", "rstep"]
+    found = resolve(write, "qdamp = 0.05\nqbroad = 0.01\n" + HEADER, qbroad=0.0, rmin=2.0)
+    assert found["qdamp"] == (0.05, "header") and found["qbroad"] == (0.0, "command line")
+    assert found["rmin"] == (2.0, "command line")
+
+
+def test_a_range_may_pass_the_data_by_less_than_half_a_step(write):
+    assert resolve(write, qmin=1, qmax=20, rmax=30.004)["rmax"] == (30.004, "command line")
+    assert resolve(write, qmin=1, qmax=20, rmin=5.004, rmax=5.086)["rmin"] == (5.004, "command line")
+    with pytest.raises(ReadError, match="within the data"):
+        resolve(write, qmin=1, qmax=20, rmax=30.006)
+
+
+def test_the_default_range_is_cut_to_the_data(write):
+    short = R[(R > 2) & (R < 15.005)]
+    found = resolve(write, text=rows(short), qmin=1, qmax=20)
+    assert found["rmax"] == (15.0, "default, cut to the data")
+    assert found["rmin"] == (pytest.approx(2.01), "default, cut to the data")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "pass --qmin and --qmax"),
+        ({"qmin": 1.0}, "Expected qmax in the header"),
+        ({"qmin": 5.0, "qmax": 4.0}, "0 <= qmin < qmax, got 5 and 4"),
+        ({"qmin": -1.0, "qmax": 20.0}, "0 <= qmin < qmax"),
+        ({"qmin": 1.0, "qmax": 20.0, "qdamp": -0.1}, "qdamp and qbroad of at least 0"),
+        ({"qmin": 1.0, "qmax": 20.0, "qbroad": -0.1}, "qdamp and qbroad of at least 0"),
+        ({"qmin": 0.0, "qmax": 0.0}, "0 <= qmin < qmax, got 0 and 0"),
+        ({"qmin": 1.0, "qmax": np.nan}, "a finite qmax, got nan; correct --qmax"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmin": np.nan}, "a finite rmin, got nan; correct --rmin"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmax": np.inf}, "a finite rmax, got inf; correct --rmax"),
+        ({"qmin": 1.0, "qmax": 400.0}, "step in r of at most pi/qmax"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmin": 9.0, "rmax": 8.0}, "rmin < rmax, got 9 and 8"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmax": 31.0}, "within the data, 0 to 30"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmin": -0.1}, "within the data, 0 to 30"),
+        ({"qmin": 1.0, "qmax": 20.0, "rmin": 5.0, "rmax": 5.05}, "at least 10 points"),
+        ({"qmin": 1.0, "qmax": 20.0, "bond": 40.0}, "beyond one bond of 40.00 Å, .* shorter than one bond"),
+        ({"qmin": 0.1, "qmax": 1.4}, "r looks like nanometres; multiply r by 10, or correct --qmax"),
+    ],
+)
+def test_contradictions_are_refused_in_one_line(write, given, message):
+    with pytest.raises(ReadError, match=message) as error:
+        resolve(write, **given)
+    assert_one_sentence(error)
+
+
+def test_r_in_nanometres_is_seen_without_a_label(write, repository):
+    """A PDF holds no frequency above qmax; read in nm as Å, it holds ten times that. Noise alone does not show so."""
+    example = gr.read(repository / "examples" / "Ag68_simulated.gr")
+    noisy = example.g + 0.02 * np.abs(example.g).max() * np.random.default_rng(0).normal(size=example.g.size)
+    assert resolve(write, text=rows(example.r, noisy), qmin=1.0, qmax=22.0, bond=2.88)
+    with pytest.raises(ReadError, match="looks like nanometres"):
+        resolve(write, text=rows(example.r / 10, noisy), qmin=1.0, qmax=22.0, bond=1.0)
+    with pytest.raises(ReadError, match="or in nm; if in nm"):
+        resolve(write, text=rows(example.r / 10, noisy), qmin=1.0, qmax=22.0, bond=2.88)
+
+
+@pytest.mark.parametrize("uiso", [0.003, 0.01])
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_sharp_cut_and_noise_below_qmax_are_no_sign_of_nanometres(write, uiso, noise):
+    g = debye(R, qmax=25.0, uiso=uiso, noise=noise)
+    assert measurement.fast_share(R, g, 1.5 * 25) < measurement.FAST / 100
+    assert resolve(write, text=rows(g=g), qmin=1.0, qmax=25.0)["qmax"] == (25.0, "command line")
+    assert measurement.fast_share(R / 10, g, 1.5 * 25) > 2 * measurement.FAST
+    with pytest.raises(ReadError, match="looks like nanometres") as error:
+        resolve(write, text=rows(R / 10, g), qmin=1.0, qmax=25.0, bond=1.0)
+    assert_one_sentence(error)
+
+
+def test_a_long_noisy_tail_is_no_sign_of_nanometres(write):
+    """Beyond its particle a PDF is noise alone, and most of a file may lie there."""
+    r = np.arange(0, 100.005, 0.01)
+    g = debye(r, qmax=25.0, uiso=0.01, noise=0.0)
+    noisy = g + 0.05 * np.abs(g).max() * np.random.default_rng(0).normal(size=g.size)
+    assert resolve(write, text=rows(r, noisy), qmin=1.0, qmax=25.0)["rmax"] == (20.0, "default")
+
+
+def test_an_uneven_grid_is_refused(write):
+    with pytest.raises(ReadError, match="evenly spaced"):
+        resolve(write, text=rows(np.sort(R**1.05)), qmin=0.8, qmax=20.0)
+
+
+def test_the_curve_of_a_fit_has_both_ends_of_its_range(write):
+    found = resolved(gr.read(write(rows())), DataOptions(qmin=1, qmax=20, rmin=2.0, rmax=7.5), bond=2.78)
+    r, g = found.curve
+    assert r[0] == 2.0 and r[-1] == 7.5 and len(r) == 551
+    np.testing.assert_array_equal(g, wave()[200:751])
+    assert found.given["qmax"] == 20 and found.given["rstep"] == pytest.approx(0.01)
+
+
+def test_a_header_that_names_another_element_is_said(write):
+    found = gr.read(write("composition = Pt3Ni\n" + rows()))
+    assert contradicted(found, "Au") == ["the header says Pt3Ni, --element Au"]
+    assert contradicted(found, "Ni") == [] and contradicted(gr.read(write(rows(), "y.gr")), "Au") == []

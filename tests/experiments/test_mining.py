@@ -1,0 +1,146 @@
+import json
+import os
+from functools import partial
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase.cluster import Decahedron
+
+from jaxstruc.inference import target
+from jaxstruc.scattering import debye
+from jaxstruc.scattering.debye import Instrument
+from jaxstruc.structures import lattices, library
+from jaxstruc.structures.shapes import fcc
+
+
+@pytest.fixture
+def experiments(repository, monkeypatch):
+    """The folder of experiments, on the path as when one is run."""
+    monkeypatch.syspath_prepend(repository / "experiments")
+    return repository / "experiments"
+
+
+@pytest.fixture
+def keeps_cores():
+    """The benchmark takes two cores as it is imported; the tests after this have their own again."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    yield
+    if before is not None:
+        os.sched_setaffinity(0, before)
+
+
+SMALL = ((2, 1, 1), (3, 1, 0), (2, 2, 1), (3, 2, 0))
+
+
+def small():
+    found = ((each, Decahedron("Au", *each).positions) for each in SMALL)
+    return library.collect(lattices.scaled("decahedron", f"({p},{q},{r})", positions) for (p, q, r), positions in found)
+
+
+def test_simulated_data_are_those_of_the_package(experiments):
+    import measured_pdfs
+
+    positions = fcc((2, 2, 2)).positions * 2.88
+    q = np.linspace(1, 20, 191)
+    pairs = debye.pairs_of(jnp.asarray(positions, jnp.float32), np.ones(19, bool))
+    instrument = Instrument(uiso=0.01, delta2=2.0)
+    theirs = debye.reduced_structure_function(
+        pairs, instrument, jnp.ones((1, q.size)), jnp.full(1, 19.0), jnp.asarray(q, jnp.float32)
+    )
+    ours = measured_pdfs.structure_function(positions, q, uiso=0.01, delta2=2.0)
+    np.testing.assert_allclose(ours, theirs, atol=2e-4 * np.abs(ours).max())
+
+
+def test_the_decahedra_of_the_course_are_16(experiments):
+    import measured_pdfs
+
+    found = measured_pdfs.decahedra()
+    assert len({len(atoms) for atoms in found.values()}) == len(found) == 16
+    assert len(found[6, 1, 1]) == 423
+
+
+def test_a_set_of_weights_holds_the_truth_where_noise_is_small(experiments, monkeypatch):
+    import measured_pdfs
+
+    monkeypatch.setattr(measured_pdfs, "R", np.arange(1.5, 12.001, 0.1))
+    row = measured_pdfs.calibration(0.05, draws=4, candidates=measured_pdfs.decahedra(SMALL), truth=(2, 1, 1))
+    assert row["coverage"] == row["first"] == row["size"] == 1.0
+    assert row["rw_true"] < row["rw_second"] and row["converged"] == 1.0
+    assert 4 < row["independent"] <= row["all_points"]
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments, tmp_path, capsys, monkeypatch):
+    import measured_pdfs
+
+    out = tmp_path / "rows.jsonl"
+    r = np.arange(0.0, 20.001, 0.05)
+    known = lattices.scaled("decahedron", "known", Decahedron("Au", 2, 1, 1).positions)
+    rng = np.random.default_rng(0)
+    [g] = measured_pdfs.draws_of(
+        known.positions * 2.9, r, rng, noise=0.1, draws=1, qmin=1.0, qmax=22.0, uiso=0.01, delta2=2.0
+    )
+    lines = ["composition = Au", "qmin = 1.0", "qmax = 22.0", *(f"{x:g} {y:g}" for x, y in zip(r, g, strict=True))]
+    path = tmp_path / "private" / "sample.gr"
+    path.parent.mkdir()
+    path.write_text("\n".join(lines))
+    less = {"names": ("decahedron",), "max_atoms": 60}
+    monkeypatch.setattr(measured_pdfs, "mine", partial(measured_pdfs.mine, **less))
+    [row] = measured_pdfs.main(["--data", str(path.parent), "--figures", str(tmp_path / "out"), "--out", str(out)])
+    assert (row["file"], row["element"], row["status"]) == ("sample.gr", "Au", "solved")
+    assert row["type"] == row["family"] == "decahedron"
+    assert row["cluster"] == "(2,1,1)" and row["n_atoms"] == 49 and row["rw"] < row["rw_second"]
+    assert row["rw_decahedron"] == pytest.approx(row["rw"], abs=1e-6)
+    assert row["nearest_neighbour"] == pytest.approx(2.9, abs=0.01) and row["nearest_neighbour_error"] > 0
+    assert row["rw_fcc_like"] is None and set(row["rw_families"]) == {"decahedron"}
+    assert str(tmp_path) not in json.dumps(row)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == json.loads(out.read_text()) == row
+    assert (tmp_path / "out" / "fits" / "sample.png").exists()
+    assert out.with_suffix(".png").stat().st_size > 5000
+
+
+def test_relaxing_helps_where_the_particle_is_relaxed_and_not_where_it_is_ideal(
+    experiments, tmp_path, capsys, monkeypatch
+):
+    import relax_refit
+
+    moved = {"rw_coordinates": 0.01, "moved": 0.01}  # its compilation takes longer than all else
+    monkeypatch.setattr(relax_refit, "moved_by_data", lambda *_: moved)
+    out = tmp_path / "relaxed.jsonl"
+    relax_refit.main(["--quick", "--noise", "0.05", "--draws", "1", "--steps", "6", "--out", str(out)])
+    ideal, relaxed = map(json.loads, out.read_text().splitlines())
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [ideal, relaxed]
+    assert ideal["difference"] > 0 > relaxed["difference"]
+    assert ideal["weight_relaxed"] < 0.5 < relaxed["weight_relaxed"]
+    assert relaxed["nearest_neighbour_relaxed"] < relaxed["nearest_neighbour_ideal"] and relaxed["energy_fall"] > 0
+    assert len(ideal["rw_steps"]) == ideal["steps"] + 1 == 7
+    assert out.with_suffix(".png").stat().st_size > 5000
+
+
+def test_the_plain_model_beside_ours_is_the_debye_sum(experiments, keeps_cores):
+    import benchmark_refinement as benchmark
+    from measured_pdfs import structure_function, transform
+
+    candidates, q = small(), np.linspace(1, 22, 1051)
+    model = benchmark.Plain(library.table(candidates, 0))
+    positions = library.cluster(candidates, 0).positions * benchmark.BOND * 1.01
+    f = structure_function(positions, q, uiso=0.008, delta2=2.0)
+    g = transform(q, benchmark.R, qdamp=0.04) @ f
+    curve = model.curve(np.array([1.0, 1.01, 0.008, 2.0, 0.04]))
+    assert np.linalg.norm(curve - g) < 1e-3 * np.linalg.norm(g)
+    assert model.fit(g, model.start(g, 1.0), enough=1e-6) < 1e-3
+
+
+def test_ours_beside_scipy_has_rows_and_no_larger_misfit(experiments, keeps_cores):
+    import benchmark_refinement as benchmark
+
+    candidates = small()
+    span = target.span(rmax=20.0, qmax=22.0, diameter=float(candidates.diameter.max()) * benchmark.BOND)
+    g = benchmark.data(candidates, 1, seed=0)
+    goal = benchmark.target(g, span)
+    chosen, fits, rows = benchmark.batches(candidates, 4, goal, runs=1)
+    assert [row["what"] for row in rows] == ["templates and fits", "templates", "fits"]
+    assert all(row["batch"] == 4 and row["fits_per_second"] > 0 for row in rows)
+    row = benchmark.peer(candidates, chosen, fits, goal, g, count=2)
+    assert row["largest_excess"] < 2e-3 and len(row["rw"]) == 2

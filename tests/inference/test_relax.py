@@ -1,0 +1,70 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+from jaxstruc.inference import relax
+from jaxstruc.inference import target as targets
+from jaxstruc.inference.values import Values
+from jaxstruc.scattering import curves, form_factors
+from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering.debye import Instrument
+from jaxstruc.structures import shapes
+
+BOND = 2.78
+SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=14.0)
+VALUES = Values(*(jnp.asarray(x) for x in (1.0, 1.01, 0.006, 0.0, 2.0, 0.03, 0.0)))
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Atoms of an fcc cluster, in Å."""
+    return shapes.fcc((2, 3, 2)).positions * BOND
+
+
+@pytest.fixture(scope="module")
+def target(truth):
+    """A noise-free curve of the truth, by the exact sum."""
+    grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
+    pairs = curves.gather(jnp.asarray(truth, jnp.float32), np.ones(len(truth), bool), grid)
+    instrument = Instrument(uiso=0.006, delta2=2.0, stretch=1.01, qdamp=0.03)
+    g = curves.pdf(pairs, form_factors.UNIT, np.array([len(truth)]), instrument, grid)
+    return targets.target(
+        grid.r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN
+    )
+
+
+@pytest.fixture(scope="module")
+def start(truth):
+    """The truth, each coordinate displaced by 0.05 Å at random."""
+    rng = np.random.default_rng(0)
+    return jnp.asarray(truth + 0.05 * rng.normal(size=truth.shape), jnp.float32)
+
+
+def off(positions, truth):
+    """Return the root mean square error of the distances, in Å."""
+    wrong = pdist(np.asarray(positions, float)) - pdist(truth)
+    return np.sqrt(np.mean(wrong**2))
+
+
+def test_displaced_atoms_come_nearer_to_the_truth(truth, target, start):
+    free = relax.relax(start, VALUES, target.basis, restraint=0.1)
+    held = relax.relax(start, VALUES, target.basis, restraint=1e-3)
+    assert off(start, truth) > 0.05
+    assert off(free.positions, truth) < 0.8 * off(start, truth)
+    assert float(free.rw) < 0.5 * float(held.rw)
+    moved = np.sqrt(np.mean(np.sum((np.asarray(free.positions) - np.asarray(start)) ** 2, axis=1)))
+    assert float(free.moved) == pytest.approx(moved, rel=1e-4) and 0.02 < moved < 0.2
+
+
+def test_a_tiny_restraint_keeps_the_atoms(target, start):
+    held = relax.relax(start, VALUES, target.basis, restraint=1e-3)
+    assert 0 < float(held.moved) < 0.01
+    assert float(jnp.abs(held.positions - start).max()) < 0.02
+
+
+def test_the_truth_stays_where_it_is(truth, target):
+    """The span's accuracy and rounding are all that is left to fit."""
+    held = relax.relax(jnp.asarray(truth, jnp.float32), VALUES, target.basis, restraint=0.1)
+    assert float(held.rw) < 5e-3
+    assert off(held.positions, truth) < 0.01

@@ -1,0 +1,100 @@
+"""G(r) by the other route, Gaussians in real space: a referee of `curves.pdf`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxstruc.scattering import curves, debye, form_factors
+from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering.debye import Instrument, Pairs
+
+RIPPLES = 40 * np.pi
+"""Divided by qmax: the distance beyond rmax up to which peaks are summed for their ripples within."""
+
+
+def peaks(
+    pairs: Pairs,
+    variance: Float[Array, " pair"],
+    amplitudes: Float[Array, " kind"],
+    composition: Float[Array | np.ndarray, " kind"],
+    r: Float[Array | np.ndarray, " r"],
+    *,
+    cut: float = np.inf,
+) -> Float[Array, " r"]:
+    r"""Return $\frac{1}{N \langle f \rangle^2} \sum_{i \ne j} f_i f_j N(r - r_{ij}; \sigma_{ij}^2) / r_{ij}$, in 1/Å².
+
+    G(r) in real space, before any cut in Q: for one element its sine integral over r is F(Q). Of several elements
+    the form factors' fall with Q is left out, which is the approximation of diffpy.srreal's PDFCalculator.
+
+    Args:
+        pairs: the pairs; those with no distance count for nothing.
+        variance: of each, in Å². Where it is 0 the peak is left out.
+        amplitudes: form factor of each kind at Q = 0.
+        composition: number of atoms of each kind.
+        r: in Å.
+        cut: the Gaussians end at this many of their widths.
+    """
+    hidden = (pairs.distance <= 0) | (variance <= 0)  # NaN is neither, and stays
+    distance = jnp.where(hidden, 1.0, pairs.distance)
+    variance = jnp.where(hidden, 1.0, variance)
+    strength = pairs.weight * amplitudes[pairs.first] * amplitudes[pairs.second]
+    height = jnp.where(hidden, 0.0, strength) / (distance * jnp.sqrt(2 * jnp.pi * variance))
+    height = height / debye.mean_square(amplitudes[:, None], composition)
+
+    def at(r_value):
+        place = (r_value - distance) ** 2 / variance
+        return jnp.sum(height * jnp.where(place > cut**2, 0.0, jnp.exp(-0.5 * place)))
+
+    if distance.size * r.size <= debye.CHUNK:
+        return jax.vmap(at)(r)
+    return jax.lax.map(jax.checkpoint(at), r, batch_size=max(1, debye.CHUNK // distance.size))
+
+
+def band_pass(
+    r_out: Float[Array | np.ndarray, " out"],
+    r: Float[Array | np.ndarray, " r"],
+    q: Float[Array | np.ndarray, " q"],
+    weights: Float[Array | np.ndarray, " q"],
+    *,
+    blur: float = 0.0,
+) -> Float[Array, "out r"]:
+    r"""Return the matrix that takes a curve on an even r grid to its part between qmin and qmax, on other r.
+
+    $B = \frac{2}{\pi} \sum_Q \sin(Q r_\mathrm{out})\, w_Q\, e^{b Q^2/2} \sin(Q r)\, \Delta r$.
+
+    Args:
+        r_out: where the result is wanted, in Å.
+        r: even grid, in Å, finer than pi / qmax.
+        q: even grid, in 1/Å.
+        weights: of `q_weights`.
+        blur: variance that was added to all peaks so that the grid resolves them, in Å²; taken out again here.
+    """
+    kernel = weights * jnp.exp(0.5 * blur * q**2) * (2 / jnp.pi) * (r[1] - r[0])
+    forth = kernel[:, None] * debye.of_product(np.sin, jnp.sin, q, r)
+    return jnp.matmul(jnp.asarray(debye.of_product(np.sin, jnp.sin, r_out, q), forth.dtype), forth, precision="highest")
+
+
+def real_space_pdf(
+    pairs: Pairs,
+    coefficients: Float[Array | np.ndarray, "kind 11"],
+    composition: Float[Array | np.ndarray, " kind"],
+    instrument: Instrument,
+    grid: Grid,
+) -> Float[Array, " r"]:
+    """Return G(r) by the other route, in 1/Å²: a sum of Gaussians, cut to the grid's Q range.
+
+    Form factors are taken at Q = 0, so with several elements it differs from `pdf` by up to some per cent. Peaks
+    must be wider than the grid's r step resolves: Uiso above about rstep²/2. Arguments as in `pdf`.
+    """
+    dtype = pairs.weight.dtype
+    amplitudes = form_factors.xray(coefficients, jnp.zeros(1, dtype))[:, 0]
+    longer = debye.stretched(pairs, instrument.stretch)
+    variance = debye.pair_variance(longer, instrument)
+    r = grid.rstep * np.arange(int((grid.rmax + RIPPLES / grid.qmax) / grid.rstep) + 1)
+    summed = peaks(longer, variance, amplitudes, jnp.asarray(composition, dtype), jnp.asarray(r, dtype))
+    weights = curves.q_weights(jnp.asarray(grid.q, dtype), grid.qmin, grid.qmax)
+    if grid.lorch:
+        weights *= curves.lorch(jnp.asarray(grid.q, dtype), grid.qmax)
+    passed = band_pass(grid.r, r, grid.q, weights) @ summed
+    return curves.envelope(instrument, jnp.asarray(grid.r, dtype)) * passed

@@ -1,0 +1,85 @@
+import csv
+import dataclasses
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+
+import jaxstruc
+from jaxstruc.inference.result import Candidate, Result, Value
+from jaxstruc.report import folders
+
+
+def result(name="d/a.gr", source="library", rw=0.1):
+    r = np.linspace(1.5, 20, 60)
+    atoms = ase.Atoms("Pt2", positions=[[0, 0, 0], [2.78, 0, 0]])
+    shared = {"type": "fcc", "family": "fcc", "n_atoms": 2, "diameter": 2.78, "in_90": True, "converged": True}
+    shared |= {"source": source, "remark": "", "values": {"scale": Value(0.5, 0.1, "")}, "weight": 0.5, "atoms": atoms}
+    shared |= {"background": 0 * r, "correlation": np.eye(1)}
+    found = tuple(Candidate(cluster=f"c{k}", rw=rw + k, calculated=np.sin(r + k), **shared) for k in range(3))
+    return Result(name, "00", "Pt", "solved", "", found, fitted=3, ties=1, free=("scale",), r=r, observed=np.sin(r))
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_result_is_written_whole_and_read_back(tmp_path):
+    folders.write(result(), tmp_path, "a")
+    assert all(path.exists() for path in folders.paths(tmp_path, "a")) and not list(tmp_path.rglob("*.part"))
+    back = jaxstruc.load(tmp_path / "results" / "a.npz")
+    assert back.best.cluster == "c0" and back.best.values["scale"] == Value(0.5, 0.1, "")
+    curve = np.genfromtxt(tmp_path / "fits" / "a.csv", delimiter=",", names=True)
+    assert curve.dtype.names == folders.CURVES
+    np.testing.assert_allclose(curve["G_calc"], np.sin(result().r), atol=1e-5)
+    atoms = ase.io.read(tmp_path / "best" / "a.xyz")
+    assert atoms.get_distance(0, 1) == pytest.approx(2.78) and atoms.info["rw"] == 0.1
+    assert atoms.info["cluster"] == "fcc c0" and atoms.info["scale"] == 0.5
+
+
+def test_of_further_candidates_the_structures_are_kept_and_all_of_the_users_own(tmp_path):
+    folders.write(result(), tmp_path, "a")
+    assert sorted(path.name for path in (tmp_path / "structures" / "a").iterdir()) == ["rank2.xyz", "rank3.xyz"]
+    assert not (tmp_path / "fits" / "a").exists()
+    folders.write(result(source="file"), tmp_path, "b")
+    assert sorted(path.name for path in (tmp_path / "fits" / "b").iterdir()) == [
+        "rank2.csv", "rank2.png", "rank3.csv", "rank3.png",
+    ]  # fmt: skip
+    assert table(tmp_path / "correlations" / "b" / "rank3.csv") == [{"": "scale", "scale": "1"}]
+
+
+def test_candidates_of_an_earlier_run_do_not_stay(tmp_path):
+    folders.write(result(), tmp_path, "a")
+    folders.write(dataclasses.replace(result(), candidates=result().candidates[:2]), tmp_path, "a")
+    assert [path.name for path in (tmp_path / "structures" / "a").iterdir()] == ["rank2.xyz"]
+
+
+def test_results_save_themselves_beside_others(tmp_path):
+    result("x/one.gr").save(tmp_path)
+    result("x/two.gr", rw=0.4).save(tmp_path)
+    rows = table(tmp_path / "summary.csv")
+    assert [(row["file"], row["rw"]) for row in rows] == [("x/one.gr", "0.1"), ("x/two.gr", "0.4")]
+
+
+@pytest.mark.parametrize("kind", ["missing", "broken", "cut", "foreign"])
+def test_what_is_no_result_is_refused_in_one_line(tmp_path, kind):
+    path = tmp_path / "x.npz"
+    if kind == "broken":
+        path.write_bytes(b"nothing")
+    elif kind == "foreign":
+        np.savez(path, a=np.zeros(3))
+    elif kind == "cut":
+        folders.write(result(), tmp_path, "a")
+        path.write_bytes((tmp_path / "results" / "a.npz").read_bytes()[:900])
+    with pytest.raises(ValueError, match="Expected a result that jaxstruc saved, got") as error:
+        jaxstruc.load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_structure_comes_back_with_its_comment(tmp_path):
+    atoms = ase.Atoms("Pt2", positions=[[0, 0, 0], [2.78, 0, 0]])
+    folders.write_structure(tmp_path / "x.xyz", atoms, {"rw": 0.2158081, "file": "a b.gr"})
+    back = ase.io.read(tmp_path / "x.xyz")
+    assert back.get_chemical_formula() == "Pt2" and back.info == {"rw": 0.215808, "file": "a b.gr"}

@@ -1,0 +1,82 @@
+import csv
+
+import numpy as np
+import pytest
+
+from jaxstruc.data.measurement import Setting
+from jaxstruc.inference.result import Candidate, Result, Value
+from jaxstruc.report import tables
+
+
+def candidate(rw=0.1, weight=0.75, **changed):
+    values = {"scale": Value(1.0, 0.01, ""), "uiso": Value(0.008, None, "Å²"), "qdamp": Value(0.03, None, "1/Å")}
+    given = {
+        "source": "library", "type": "fcc", "family": "octahedron", "cluster": "length 6", "n_atoms": 146,
+        "diameter": 19.5, "rw": rw, "weight": weight, "in_90": True, "converged": True, "remark": "", "values": values,
+        "correlation": np.array([[1, 0.5], [0.5, 1]]),
+    }  # fmt: skip
+    return Candidate(**given | changed)
+
+
+@pytest.fixture
+def result():
+    return Result(
+        "in/a.gr", "ff", "Pt", "solved", "say <this>", (candidate(), candidate(0.2, 0.25, notes={"draws": 3})),
+        fitted=40, ties=2, types={"fcc": 0.75, "hcp": 0.25, "bcc": 0.001}, free=("scale", "uiso"),
+        settings=(Setting("qmin", 0.8, "header"), Setting("rmin", 1.5, "default")),
+        facts={"seconds": 1.5, "seed": 0, "size_seen": 20.0}, versions={"jaxstruc": "0.1.0"},
+    )  # fmt: skip
+
+
+def test_tables_have_the_named_columns_and_six_digits(tmp_path):
+    path = tmp_path / "t.csv"
+    tables.write(path, ["a", "b", "c"], [{"a": 1 / 3, "b": "two\nlines, and a comma"}, {"a": None, "c": 4}])
+    assert path.read_text() == 'a,b,c\n0.333333,"two lines, and a comma",\n,,4\n'
+
+
+def test_a_row_is_typed_and_has_the_summarys_columns(result):
+    row = tables.row(result)
+    assert list(row) == [name for name in tables.SUMMARY if name in row]
+    assert (row["file"], row["status"], row["source"], row["type"], row["cluster"]) == (
+        "in/a.gr", "solved", "library", "fcc", "length 6",
+    )  # fmt: skip
+    assert row["n_atoms"] == 146 and row["rw"] == 0.1 and row["rw_second"] == 0.2 and row["qmin"] == 0.8
+    assert row["types"] == "fcc 0.75, hcp 0.25" and row["ties"] == 2 and row["scale_error"] == 0.01
+    assert "uiso_error" not in row and "moved" not in row and row["seed"] == 0
+    failed = tables.row(Result("b.gr", "", "Pt", "failed", "no"))
+    assert failed == {"file": "b.gr", "status": "failed", "message": "no", "version": "", "sha256": ""}
+
+
+def test_candidates_are_listed_with_their_gaps_and_notes(result):
+    one, two = tables.candidates(result)
+    assert (one["rank"], two["rank"]) == (1, 2) and two["gap"] == pytest.approx(0.1)
+    assert two["draws"] == 3 and "draws" not in one and set(one) <= set(tables.CANDIDATES)
+    assert one["in_90"] == one["converged"] == "yes"
+
+
+def test_correlations_are_named(result):
+    rows = tables.correlation(result, result.best)
+    assert rows == [{"": "scale", "scale": 1.0, "uiso": 0.5}, {"": "uiso", "scale": 0.5, "uiso": 1.0}]
+
+
+def test_a_result_shows_itself_as_a_short_table(result):
+    lines = str(result).splitlines()
+    assert lines[0] == "in/a.gr: Pt146, octahedron length 6, Rw 0.100, 2 in the 90 % set (say <this>)"
+    assert "Rw 0.1000" in lines[1] and "Pt146" in lines[1] and "library" in lines[1]
+    assert "scale 1 ± 0.01" in lines[-1] and "uiso 0.008 (at its bound) Å²" in lines[-1]
+    page = result._repr_html_()
+    assert "<table>" in page and "0.1000" in page and "say &lt;this&gt;" in page
+    assert str(Result("b.gr", "", "Pt", "failed", "no luck")) == "b.gr: failed: no luck"
+
+
+def test_settings_are_shown_with_unit_and_origin(capsys):
+    tables.settings("x.gr", [Setting("qmax", 22.0, "header"), Setting("rmax", 20.0, "default")])
+    shown = capsys.readouterr().out
+    assert "qmax" in shown and "22" in shown and "1/Å" in shown and "header" in shown
+
+
+def test_the_columns_are_in_the_order_that_people_read(tmp_path):
+    tables.write(tmp_path / "s.csv", tables.SUMMARY, [])
+    head = next(csv.reader((tmp_path / "s.csv").open()))
+    assert head[:8] == ["file", "status", "source", "type", "cluster", "n_atoms", "diameter", "rw"]
+    assert len(set(head)) == len(head)

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+import pytest
+
+from jaxstruc.scattering import parameters
+from jaxstruc.scattering.parameters import PARAMETERS
+
+
+@pytest.mark.parametrize(("name", "power"), [("uiso", 0), ("delta1", 1), ("delta2", 2), ("qbroad", -1), ("qdamp", 0)])
+def test_bounds_scale_with_the_bond_as_their_unit_says(name, power):
+    """Correlated motion is a matter of neighbours: delta1 scales with the bond, delta2 with its square."""
+    unit, longer = PARAMETERS[name].bounds(1.0), PARAMETERS[name].bounds(3.0)
+    assert unit[0] < unit[1] < float("inf")
+    assert longer == pytest.approx([3.0**power * end for end in unit])
+    assert PARAMETERS[name].low <= PARAMETERS[name].start <= PARAMETERS[name].high or name in ("qdamp", "qbroad")
+
+
+def test_at_the_largest_delta_the_nearest_pair_keeps_a_width():
+    """The bracket 1 - delta1/r - delta2/r² stays positive at one bond, whatever the bond."""
+    for bond in (2.5, 3.2):
+        assert 1 - PARAMETERS["delta1"].bounds(bond)[1] / bond > 0.1
+        assert 1 - PARAMETERS["delta2"].bounds(bond)[1] / bond**2 > 0.1
+
+
+def test_what_is_fitted_and_what_data_have_are_in_the_table():
+    assert set(parameters.USUAL) <= set(parameters.FITTED) <= set(PARAMETERS)
+    assert set(parameters.DATA) <= set(PARAMETERS)
+    assert parameters.UNITS["delta2"] == "Å²" and parameters.UNITS["scale"] == ""
+
+
+def test_help_gives_the_unit_first():
+    assert parameters.said("qmax") == "[1/Å] End of the Q range."
+    assert parameters.said("scale", "More.") == "Factor on G(r). More."
+
+
+@pytest.mark.parametrize(
+    ("free", "message"),
+    [
+        (("scale", "occupancy", "biso"), "Expected some of scale, .* in --free, got biso, occupancy; drop it."),
+        (("uiso",), "Expected scale among --free, got none; a measured .* has an unknown scale."),
+        (("scale", "delta1", "delta2"), "Expected delta1 or delta2 in --free, got both; .* drop one."),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_in_one_sentence(free, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        parameters.check_free(free)
+
+
+def test_the_usual_can_be_fitted():
+    parameters.check_free(parameters.USUAL)
+
+
+def test_the_table_loads_neither_jax_nor_numpy():
+    code = (
+        "import sys; import jaxstruc.scattering.parameters; print({'jax', 'numpy', 'scipy', 'ase'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,28 @@
+"""Curves simulated in NumPy, in double precision, for tests of what is inferred from curves."""
+
+import numpy as np
+
+from jaxstruc.structures import lattices, library
+from jaxstruc.structures.distances import histogram
+
+BOND = 2.8
+
+
+def curve(positions, r, *, noise=0.0, rng=None, qmin=1.0, qmax=18.0, uiso=0.008, delta2=2.0, qdamp=0.03):
+    """Return G(r) of atoms in Å by NumPy in double precision; `noise` on F(Q), relative to its root mean square."""
+    bins = histogram(positions, width=library.WIDTH)
+    weight, mean, spread = (column.astype(float) for column in bins[:3])
+    variance = 2 * uiso * (1 - delta2 / mean**2) + spread
+    q = np.linspace(qmin, qmax, 600)
+    f = np.sin(q[:, None] * mean) * np.exp(-0.5 * variance * q[:, None] ** 2) @ (weight / mean) / len(positions)
+    if noise:
+        f = f + noise * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
+    share = np.full(q.size, q[1] - q[0])
+    share[[0, -1]] /= 2
+    return 2 / np.pi * np.sin(r[:, None] * q) @ (share * f) * np.exp(-0.5 * (r * qdamp) ** 2)
+
+
+def sphere(diameter):
+    """Return the atoms of an fcc sphere, in Å."""
+    points = lattices.fcc_lattice(12) * np.sqrt(0.5) * BOND
+    return points[np.linalg.norm(points - [0.3, 0.2, 0.1], axis=1) < diameter / 2]

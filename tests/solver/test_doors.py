@@ -1,0 +1,105 @@
+"""The door for Python."""
+
+import ase
+import numpy as np
+import pytest
+
+import jaxstruc
+from jaxstruc.scattering import form_factors
+from jaxstruc.structures import shapes
+
+FEW = {"families": ("octahedron",), "max_atoms": 100}
+
+
+@pytest.fixture(scope="module")
+def data(repository):
+    return jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+
+
+@pytest.fixture(scope="module")
+def mined(data):
+    told = []
+    result = jaxstruc.mine(data, element="Ag", **FEW, progress=lambda *given: told.append(given))
+    assert told and told[-1][1] == 1 and "candidates" in told[-1][2]
+    return result
+
+
+def test_a_result_has_atoms_types_and_settings_with_their_origins(mined):
+    assert isinstance(mined.best.atoms, ase.Atoms) and len(mined.best.atoms) == mined.best.n_atoms
+    assert 0.02 < mined.best.rw < 0.1 and mined.types == {"fcc": 1.0}
+    origins = {setting.name: setting.origin for setting in mined.settings}
+    assert origins["qmax"] == "header" and origins["rmax"] == "default"
+    assert mined.best.values["uiso"].unit == "Å²" and mined.best.values["uiso"].error > 0
+    assert mined.facts["size_seen"] > 10 and mined.facts["seconds"] > 0
+
+
+def test_the_curve_has_the_misfit_that_is_said(mined):
+    r, observed, calculated, background = mined.curve()
+    assert np.sqrt(np.sum((observed - calculated) ** 2) / np.sum(observed**2)) == pytest.approx(mined.best.rw, rel=2e-3)
+    assert r[0] == 1.5 and not background.any()
+
+
+def test_solving_from_the_library_alone_is_mining(data, mined):
+    solved = jaxstruc.solve(data, element="Ag", sources=["library"], **FEW)
+    assert [one.rw for one in solved.candidates] == [one.rw for one in mined.candidates]
+
+
+def test_several_measurements_give_as_many_results_each_as_alone(data, mined):
+    """Among others with another range, whose basis is larger."""
+    first, second = jaxstruc.mine([data, data._replace(name="again")], element="Ag", **FEW)
+    assert first.best.rw == pytest.approx(mined.best.rw, rel=1e-5) and second.name == "again"
+    assert first.best.cluster == mined.best.cluster
+
+
+def test_settings_override_the_header(data):
+    result = jaxstruc.mine(data, element="Ag", qmin=1.5, rmax=12.0, **FEW)
+    assert result.given["qmin"] == 1.5 and result.curve().r[-1] == 12.0
+
+
+def test_a_refined_cluster_is_kept_as_it_is(data):
+    """Its own bonds count: of a cluster 2 % larger the stretch is 2 % smaller."""
+    bond = form_factors.bond_length("Ag")
+    small, large = (shapes.fcc((2, 4, 2)).atoms("Ag", factor * bond) for factor in (1.0, 1.02))
+    one, two = (jaxstruc.refine(data, atoms) for atoms in (small, large))
+    assert one.element == "Ag" and one.best.source == "file" and one.best.cluster == "Ag55"
+    ratio = one.best.values["stretch"].value / two.best.values["stretch"].value
+    assert ratio == pytest.approx(1.02, abs=1e-3) and one.best.rw == pytest.approx(two.best.rw, abs=1e-3)
+    both = jaxstruc.refine(data, [small, large], free=("scale", "stretch", "uiso", "delta2", "qdamp"))
+    assert len(both.candidates) == 2 and both.free[-1] == "qdamp"
+    assert both.candidates[1].atoms is not None
+
+
+def test_results_save_and_load(mined, tmp_path):
+    mined.save(tmp_path)
+    back = jaxstruc.load(tmp_path / "results" / "Ag68_simulated.npz")
+    assert back.best.rw == mined.best.rw and str(back) == str(mined)
+    assert (tmp_path / "summary.csv").exists() and (tmp_path / "fits" / "Ag68_simulated.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"element": "Xx"}, "Expected the symbol of an element"),
+        ({"element": "Ag", "free": ("uiso",)}, "Expected scale among --free"),
+        ({"element": "Ag", "free": ("scale", "width")}, "got width"),
+        ({"element": "Ag", "families": ("cubes",)}, "got cubes"),
+        ({"element": "Ag", "qmax": 0.1}, "0 <= qmin < qmax"),
+        ({"element": "Ag", "sources": ("oracle",)}, "Expected --sources network, library or both, got oracle"),
+        ({"element": "Ag", "samples": 0}, "Expected at least one sample"),
+    ],
+)
+def test_mistakes_are_refused_in_one_sentence(data, given, said):
+    with pytest.raises(ValueError, match=said):
+        jaxstruc.solve(data, **{"families": ("octahedron",), "max_atoms": 60, **given})
+
+
+def test_clusters_that_cannot_be_refined_together_are_refused(data):
+    with pytest.raises(ValueError, match="Expected clusters of one element, got Au, Pt"):
+        jaxstruc.refine(data, [ase.Atoms("Au2", positions=[[0, 0, 0], [0, 0, 3]]), ase.Atoms("Pt")])
+
+
+def test_a_simulated_curve_comes_from_atoms():
+    r, g, step = jaxstruc.simulate(shapes.fcc((2, 2, 2)).atoms("Pt", 2.78), qmax=20.0, uiso=0.01, rmax=10.0, rstep=0.05)
+    assert r[np.argmax(g)] == pytest.approx(2.78, abs=0.06) and g.dtype == np.float64 and step > 0
+    with pytest.raises(ValueError, match="Expected signal iq, sq, fq or gr, got 'xx'"):
+        jaxstruc.simulate(ase.Atoms("Pt"), signal="xx")

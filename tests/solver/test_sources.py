@@ -1,0 +1,56 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+
+from jaxstruc.data import gr
+from jaxstruc.data.measurement import resolved
+from jaxstruc.data.options import DataOptions
+from jaxstruc.inference.options import LibraryOptions
+from jaxstruc.network.config import NetworkOptions
+from jaxstruc.solver import sources
+
+BOND = 2.88
+
+
+@pytest.fixture(scope="module")
+def example(repository):
+    return resolved(gr.read(repository / "examples" / "Ag68_simulated.gr"), DataOptions(), bond=BOND)
+
+
+def test_a_network_gives_its_draws_and_says_what_lies_outside_its_training(example):
+    source = sources.of_network(NetworkOptions(samples=4), bond=BOND)
+    odd = example._replace(settings=tuple(s._replace(value=40.0) if s.name == "qmax" else s for s in example.settings))
+    one, two, three = source.candidates([example, odd, example])
+    assert one.source == "network" and 0 < len(one.rows) <= 4 and one.remarks == ()
+    assert "outside training: qmax 40 (trained on 10 to 30)" in two.remarks[0]
+    np.testing.assert_array_equal(one.library.positions, three.library.positions)
+    assert source.facts == {"seed": 0, "model": "real-H8-seed0"} and source.recorded["samples"] == 4
+
+
+def test_a_library_gives_what_has_the_size_of_the_data(example):
+    source = sources.of_library(LibraryOptions(("octahedron", "icosahedron"), 150), bond=BOND)
+    (found,) = source.candidates([example])
+    assert found.source == "library" and found.facts["size_seen"] == pytest.approx(13.0, rel=0.25)
+    assert len(found.rows) == len(found.library.atoms)
+    assert source.diameter == pytest.approx(found.library.diameter.max())
+    short = example._replace(r=example.r[:900], g=example.g[:900])
+    (cut,) = source.candidates([short])
+    assert "the data end at 8.99 Å, before the particle does" in cut.remarks[0]
+
+
+def test_own_clusters_keep_their_bonds_and_their_names():
+    atoms = [Atoms("Ag2", positions=[[0, 0, 0], [0, 0, d]]) for d in (2.8, 2.9)]
+    element, source = sources.of_files(atoms)
+    (found,) = source.candidates([None])
+    lengths = [np.linalg.norm(np.diff(found.cluster(place).positions, axis=0)) for place in (0, 1)]
+    np.testing.assert_allclose(np.array(lengths) * BOND, [2.8, 2.9], rtol=2e-3)
+    assert element == "Ag" and found.library.labels.tolist() == ["Ag2", "Ag2"]
+
+
+def test_no_cluster_within_the_limits_is_refused(tmp_path):
+    from ase.io import write
+
+    write(tmp_path / "x.xyz", Atoms("Ag3", positions=jnp.eye(3) * 2.88 * np.sqrt(0.5)))
+    with pytest.raises(ValueError, match="Expected a cluster of at most 2 atoms, got none"):
+        sources.of_library(LibraryOptions((), 2, (tmp_path / "x.xyz",)), bond=BOND)

@@ -1,0 +1,77 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+from jaxstruc.structures import lattices
+
+
+@pytest.mark.parametrize(("word", "above"), [("c", 0), ("h", 2), ("hc", 0), ("ch", 2), ("h" + "c" * 63, 0)])
+def test_layers_two_apart_are_alike_where_an_h_lies_between(word, above):
+    squares = (lattices.stack(word, reach=6) ** 2).sum(axis=1)
+    assert np.isclose(squares, 0).sum() == 1 and np.isclose(squares, 1).sum() == 12
+    assert np.isclose(squares, 2).sum() == 6 and np.isclose(squares, 8 / 3).sum() == above
+
+
+def test_a_twin_plane_is_a_mirror_and_layers_without_one_are_fcc():
+    points = lattices.stack("h" + "c" * 63, reach=5)
+    mirrored = points * np.array([1, 1, -1])
+    assert {tuple(x) for x in np.round(points, 5) + 0.0} == {tuple(x) for x in np.round(mirrored, 5) + 0.0}
+    squares = pdist(lattices.within(lattices.stack("c", reach=5), 2.99)) ** 2
+    np.testing.assert_allclose(squares, np.round(squares), atol=1e-6)
+
+
+def test_fcc_points_have_twelve_neighbours_in_their_half_constants():
+    squares = (lattices.fcc_lattice(3) ** 2).sum(axis=1)
+    assert [np.sum(squares == shell) for shell in (0, 1, 2, 3, 4, 6)] == [1, 0, 12, 0, 6, 24]
+
+
+def test_two_pieces_are_not_connected():
+    pair = np.array([[0.0, 0, 0], [1, 0, 0]])
+    assert lattices.connected(pair) and not lattices.connected(1.5 * pair)
+    assert lattices.connected(1.5 * pair, bond=1.5)
+
+
+def test_scaling_leaves_the_second_shell_of_bcc_out():
+    cells = np.array([(x, y, z) for x in range(4) for y in range(4) for z in range(4)])
+    crystal = 3.165 * np.concatenate([cells, cells + 0.5])
+    scaled = lattices.scaled("user", "tungsten", crystal).positions
+    assert pdist(scaled).min() == pytest.approx(1)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
+
+
+def test_depths_are_the_farthest_reach_along_any_direction_of_a_kind():
+    points = np.random.default_rng(0).normal(size=(40, 3))
+    found = lattices.depths(points)
+    for name, kind in (("(100)", (1, 0, 0)), ("(110)", (1, 1, 0)), ("(111)", (1, 1, 1))):
+        signed = itertools.product(*({x, -x} for x in kind))
+        ways = np.array([way for signs in signed for way in itertools.permutations(signs)]) / np.linalg.norm(kind)
+        np.testing.assert_allclose(found[name], (points @ ways.T).max(axis=1), rtol=1e-12)
+
+
+def test_depths_of_a_folded_crystal_are_those_of_its_mirror_image():
+    points = np.random.default_rng(1).normal(size=(40, 3))
+    image = points * np.array([1, 1, -1])
+    for name, depth in lattices.folded_depths(points).items():
+        assert np.abs(depth).max() > 0.5
+        np.testing.assert_allclose(lattices.folded_depths(image)[name], depth, rtol=1e-12)
+
+
+def test_spheres_grow_shell_by_shell():
+    points = lattices.fcc_lattice(4) * np.sqrt(0.5)
+    found = list(lattices.spheres(points, np.zeros(3), "about atom", 5, 90, growth=1.0))
+    assert [len(x) for _, x in found] == [13, 19, 43, 55, 79, 87]
+    assert found[0][0] == "sphere 1.000 about atom"
+
+
+def test_planes_cut_a_cube_and_each_set_of_atoms_once():
+    """Boxes of a simple cubic lattice, at most 2.5 times as deep one way as the other; the third planes cut nothing."""
+    points = np.array(list(itertools.product(range(-3, 4), repeat=3)), float)
+    depth = {"top": abs(points[:, 2]), "sides": abs(points[:, :2]).max(axis=1), "none": np.zeros(len(points))}
+    cut = list(lattices.solids("sc", points, depth, "about atom", 2, 200, less=(0.0, 0.5)))
+    sizes = sorted(len(cluster.positions) for cluster in cut)
+    assert sizes == [27, 45, 75, 125, 175] and len(cut) == len({cluster.label for cluster in cut})
+    for cluster in cut:
+        assert cluster.family == "sc"
+        np.testing.assert_allclose(cluster.positions.mean(axis=0), 0, atol=1e-12)
