@@ -6,12 +6,16 @@ BIN = $(VENV)/bin
 DEMO = $(VENV)/.installed
 TEST = $(VENV)/.installed-test
 
-.PHONY: demo test lint test-latest test-latest-quick example weights clean
+.PHONY: demo check test lint wheel test-latest test-latest-quick example weights clean
 
 demo: $(DEMO)
 	$(BIN)/jaxstruc solve examples/Ag68_simulated.gr --element Ag -o demo-out
 
-test: $(TEST) lint
+# For every save: all but the slow tests. What they compile is kept in .jax_cache, for the next time.
+check: lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(TEST)
@@ -19,11 +23,20 @@ lint: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Builds dist/*.whl, installs it into an empty environment and solves the example there, outside the repository.
+wheel: $(DEMO)
+	rm -rf dist build/wheel-env build/wheel-out
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel-env
+	build/wheel-env/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	mkdir build/wheel-out && cp examples/Ag68_simulated.gr build/wheel-out/
+	cd build/wheel-out && ../wheel-env/bin/jaxstruc solve Ag68_simulated.gr --element Ag -o out
+
 # The newest Python and the newest jax that install; see tools/latest.sh.
 test-latest:
 	sh tools/latest.sh
 test-latest-quick:
-	sh tools/latest.sh tests/test_scattering.py tests/test_trilateration.py tests/test_model.py
+	sh tools/latest.sh tests/scattering/test_debye.py tests/network/test_trilateration.py tests/network/test_model.py
 
 example: $(DEMO)
 	$(BIN)/python examples/make_example.py
@@ -31,8 +44,8 @@ example: $(DEMO)
 # Trains the shipped weights anew (about half an hour on 2 cores) and puts them into the package.
 weights: $(DEMO)
 	$(BIN)/jaxstruc train --draws 32 --latent 8 --epochs 20 --batch 32 --rate 0.001 --cosine --warmup 2 -o runs/real
-	cp runs/real/weights.safetensors jaxstruc/weights/fcc.safetensors
-	cp runs/real/weights.json jaxstruc/weights/fcc.json
+	cp runs/real/weights.safetensors jaxstruc/network/shipped/fcc.safetensors
+	cp runs/real/weights.json jaxstruc/network/shipped/fcc.json
 
 $(DEMO): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -45,4 +58,4 @@ $(TEST): pyproject.toml
 	touch $@ $(DEMO)
 
 clean:
-	rm -rf $(VENV) demo-out build *.egg-info
+	rm -rf $(VENV) demo-out build dist .jax_cache *.egg-info

@@ -36,6 +36,7 @@ NAME = "figure1_interpolation"
 PATHS, POINTS, SHOWN = 20, 21, 7
 ENDS = ("posterior", "prior")
 """Where the ends of a path come from."""
+DECODE = jax.jit(propose.structures, static_argnames="network")
 
 
 class Paths(NamedTuple):
@@ -83,8 +84,7 @@ def interpolated(params: Any, ends: np.ndarray, *, network: CVAE, points: int) -
     """Return the structures on the straight lines between latent vectors [path, 2, latent]."""
     share = np.linspace(0, 1, points)[:, None]
     z = (1 - share) * ends[:, :1] + share * ends[:, 1:]
-    decode = jax.jit(propose.structures, static_argnames="network")
-    found = decode(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
+    found = DECODE(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
     flat = (*evaluation.shown(found), found.converged)
     return Paths(*(np.asarray(each).reshape(*z.shape[:2], *each.shape[1:]) for each in flat))
 

@@ -2,9 +2,12 @@
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
@@ -73,8 +76,9 @@ def test_each_module_is_in_the_map(repository):
 
 
 def test_tests_mirror_the_package(repository):
-    """A file of tests for each module, but for those that the command line's own tests go through."""
-    through = {"commands.generate", "commands.train", "commands.settings"}
+    """A file of tests for each module, but for options, which tests of the command line go through."""
+    through = {"commands.generate", "commands.train", "commands.settings", "data.options", "inference.options"}
+    through |= {"network.config"}
     for name in ordered()[:-1]:
         *folder, module = name.split(".")
         path = repository.joinpath("tests", *folder, f"test_{module}.py")
@@ -112,3 +116,28 @@ def test_importing_the_package_loads_nothing_heavy():
     assert set(jaxstruc.__all__) <= set(dir(jaxstruc))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = jaxstruc.nothing
+
+
+@pytest.mark.slow
+def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
+    """Built from a copy, put apart from the repository, and asked to simulate and to load the weights that ship."""
+    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
+    copy = shutil.copytree(
+        repository,
+        tmp_path / "copy",
+        ignore=shutil.ignore_patterns(".*", "build", "dist", "runs", "experiments", "*.egg-info", "tests"),
+    )
+    subprocess.run([*wheel, str(copy)], check=True)
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(tmp_path / "installed")
+    code = (
+        "import sys, jaxstruc; from jaxstruc.network import config, weights; from ase.cluster import Icosahedron\n"
+        "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
+        "assert weights.load(config.SHIPPED).card['name']\n"
+        "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0, rstep=0.1).y.max())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    command = [sys.executable, "-c", code, str(tmp_path / "installed")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    assert float(done.stdout) > 1

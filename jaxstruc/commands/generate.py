@@ -1,7 +1,7 @@
 """What `jaxstruc generate` does."""
 
 from jaxstruc.commands import settings
-from jaxstruc.commands.run import Advance
+from jaxstruc.commands.progress import Advance
 from jaxstruc.network import dataset
 
 

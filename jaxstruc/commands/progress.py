@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 import rich.console
 import rich.progress
 
+Advance = Callable[[int, int, str], None]
+"""Called with what is done, what there is in all, and a remark."""
+
 
 @contextlib.contextmanager
 def bar(title: str) -> Iterator[Callable[..., None]]:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from jaxstruc.commands import run, settings
-from jaxstruc.commands.run import Advance, Outcome
+from jaxstruc.commands.progress import Advance
+from jaxstruc.commands.run import Outcome
 from jaxstruc.report import tables
 from jaxstruc.solver.doors import refining
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxstruc import files
+from jaxstruc.commands.progress import Advance
 from jaxstruc.data import gr
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.inference.result import Result
@@ -21,8 +22,6 @@ SHOWN = 8
 """Most files whose settings are printed."""
 LINES = 20
 """Most files that have a line in the end."""
-
-Advance = Callable[[int, int, str], None]
 
 
 class Job(NamedTuple):
@@ -86,7 +85,8 @@ def run(
 
     files.write_text(out / "settings.json", json.dumps(plan.recorded, indent=1) + "\n")
     summarise()
-    for job, result in zip(todo, answers([job.measurement for job in todo], plan, progress=progress), strict=True):
+    asked, among = ([job.measurement for job in some] for some in (todo, jobs))
+    for job, result in zip(todo, answers(asked, plan, among=among, progress=progress), strict=True):
         folders.write(result, out, job.stem)
         found[job.stem], rows[job.stem] = result, tables.row(result)
         summarise()

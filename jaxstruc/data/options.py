@@ -5,12 +5,14 @@ from typing import Annotated
 
 import tyro
 
-from jaxstruc.scattering.parameters import said
+from jaxstruc.scattering.parameters import PARAMETERS, said
 
 
-def option(name: str, more: str = ""):
-    """Return how the command line shows an optional number of the table of parameters."""
-    return tyro.conf.arg(help=said(name, more), metavar="FLOAT", help_behavior_hint="")
+def option(name: str, more: str = "", *, otherwise: str = ""):
+    """Return how the command line shows an optional number of the table of parameters, with the table's default."""
+    default = PARAMETERS[name].default
+    known = "" if default is None else f" [{default:g}{otherwise}]"
+    return tyro.conf.arg(help=said(name, more) + known, metavar="FLOAT", help_behavior_hint="")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class DataOptions:
 
     qmin: Annotated[float | None, option("qmin", "Of the data.")] = None
     qmax: Annotated[float | None, option("qmax", "Of the data.")] = None
-    qdamp: Annotated[float | None, option("qdamp", "Held, or to start from. [0.03]")] = None
-    qbroad: Annotated[float | None, option("qbroad", "Held, or to start from. [0]")] = None
-    rmin: Annotated[float | None, option("rmin", "Of the fit and of Rw. [1.5]")] = None
-    rmax: Annotated[float | None, option("rmax", "Of the fit and of Rw. [20, or the data's end]")] = None
+    qdamp: Annotated[float | None, option("qdamp", "Held, or to start from.")] = None
+    qbroad: Annotated[float | None, option("qbroad", "Held, or to start from.")] = None
+    rmin: Annotated[float | None, option("rmin", "Of the fit and of Rw.")] = None
+    rmax: Annotated[float | None, option("rmax", "Of the fit and of Rw.", otherwise=", or the data's end")] = None

@@ -19,8 +19,8 @@ from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.distances import Histogram
 from jaxstruc.structures.library import Library
 
-BATCH = 256
-"""Candidates fitted at once."""
+BATCH, FEW = 256, 16
+"""Candidates fitted at once, and where there are few, at least."""
 
 
 class Candidates(NamedTuple):
@@ -112,11 +112,12 @@ def fit_all(
         progress: called with candidates done and in all.
     """
     found, count = [], len(candidates.place)
-    for start in range(0, count, BATCH):
-        batch = np.arange(start, min(start + BATCH, count))
-        filled = np.concatenate([batch, np.full(BATCH - len(batch), batch[-1])])
+    size = min(BATCH, max(FEW, 1 << (count - 1).bit_length()))
+    for start in range(0, count, size):
+        batch = np.arange(start, min(start + size, count))
+        filled = np.concatenate([batch, np.full(size - len(batch), batch[-1])])
         fits = _fit_batch(_histograms(candidates, filled, target), target.basis, free=free)
-        found.append(jax.tree.map(lambda column, size=batch.size: np.asarray(column[:size]), fits))
+        found.append(jax.tree.map(lambda column, count=batch.size: np.asarray(column[:count]), fits))
         if progress:
             progress(start + len(batch), count)
     return jax.tree.map(lambda *columns: np.concatenate(columns), *found)

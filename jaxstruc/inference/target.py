@@ -8,7 +8,6 @@ the resolution's envelope acts on each number by itself (J. C. Light, I. P. Hami
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -27,6 +26,9 @@ BEYOND = 6.0
 """Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
 LOST = 1e-3
 """Curves weaker than this, relative to the strongest, are left out of the basis."""
+
+MULTIPLE = 64
+"""Of the basis's size, so that unlike files share a compilation: zeros are added, which change nothing."""
 
 
 @partial(
@@ -125,6 +127,7 @@ def target(
     bond: float,
     span: Span,
     background: int = 0,
+    size: int = 0,
 ) -> Target:
     """Return what a fit compares models with. On the host, in double precision.
 
@@ -138,6 +141,7 @@ def target(
         bond: nearest-neighbour distance of the templates, in Å.
         span: what the templates cover.
         background: number of smooth terms, half waves over the range of r.
+        size: points of Q at least, the further ones zero, so that unlike files share a compilation.
 
     Raises:
         ValueError: where there are hardly any independent points.
@@ -148,7 +152,7 @@ def target(
     kept = strength > LOST**2 * strength[-1]
     functions = to_g @ (vectors[:, kept] / np.sqrt(strength[kept]))
     square, turned = np.linalg.eigh(functions.T @ (r[:, None] ** 2 * functions))
-    padding = (0, -len(square) % 32)
+    padding = (0, -len(square) % MULTIPLE)
     functions = np.pad(functions @ turned, ((0, 0), padding))
     terms = background_terms(r, background)
     # Least squares over the background: with A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
@@ -158,10 +162,11 @@ def target(
     data = functions.T @ without
     data += across @ (np.where(root > 1e-6, 1 / np.maximum(root, 1e-6) - 1, -1.0) * (across.T @ data))
     rest = without @ without - data @ data
+    more = max(size - len(q), 0)
     single = lambda x: jnp.asarray(x, jnp.float32)  # noqa: E731
     basis = Basis(
-        q=single(q),
-        design=single(to_g.T @ functions),
+        q=single(np.pad(q, (0, more))),
+        design=single(np.pad(to_g.T @ functions, ((0, more), (0, 0)))),
         radius=single(np.pad(np.sqrt(square), padding)),
         smooth=single(across * np.sqrt(1 - root)),
         data=single(data),
@@ -192,35 +197,25 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
     return independent
 
 
-def padded(targets: Sequence[Target]) -> list[Target]:
-    """Return targets whose bases have one size, so that one compilation serves all: zeros change nothing."""
-    shapes = [[leaf.shape for leaf in jax.tree.leaves(target.basis)] for target in targets]
-    sizes = [np.max(column, axis=0).astype(int) for column in zip(*shapes, strict=True)]
-
-    def wide(leaf: Array, size: np.ndarray) -> Array:
-        result = np.zeros(size, np.float32)
-        result[tuple(map(slice, leaf.shape))] = leaf
-        return jnp.asarray(result)
-
-    def wider(basis: Basis) -> Basis:
-        leaves, kind = jax.tree.flatten(basis)
-        return jax.tree.unflatten(kind, map(wide, leaves, sizes))
-
-    return [target._replace(basis=wider(target.basis)) for target in targets]
-
-
 def background_terms(r: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r term"]:
     """Return the smooth curves of a background: half waves over the range, 1, cos x, cos 2x, ..., made orthonormal."""
     place = (r - r[0]) / (r[-1] - r[0])
     return np.linalg.qr(np.cos(np.pi * place[:, None] * np.arange(count)))[0]
 
 
-def transform(r, qmin: float, qmax: float, span: Span):
+def transform(
+    r: Float[np.ndarray, " r"], qmin: float, qmax: float, span: Span
+) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "r q"]]:
     """Return Q of a Gauss-Legendre rule, and the sine transform from F there to G(r)."""
-    phase = 0.5 * (qmax - qmin) * (STRETCH[1] * span.longest + r[-1])
-    x, share = np.polynomial.legendre.leggauss(32 * math.ceil((phase / 2 + 16) / 32))
+    x, share = np.polynomial.legendre.leggauss(points(r[-1], qmin, qmax, span))
     q = qmin + (qmax - qmin) * (x + 1) / 2
     return q, (qmax - qmin) / np.pi * share * np.sin(r[:, None] * q)
+
+
+def points(rmax: float, qmin: float, qmax: float, span: Span) -> int:
+    """Return how many points of Q that rule needs."""
+    phase = 0.5 * (qmax - qmin) * (STRETCH[1] * span.longest + rmax)
+    return 32 * math.ceil((phase / 2 + 16) / 32)
 
 
 def _first_peak(r, g, bond: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering.curves import Grid, Scatterers
 from jaxstruc.scattering.debye import Instrument
 
 ACCURACY = 1e-11
@@ -86,12 +86,23 @@ def simulate(
             longest=longest, accuracy=ACCURACY, lorch=window == "lorch",
         )  # fmt: skip
         instrument = Instrument(uiso=uiso, delta1=delta1, delta2=delta2, qdamp=qdamp, qbroad=qbroad)
-        positions, mask = jnp.asarray(atoms.positions), np.ones(len(atoms), bool)
-        count = len(scatterers.names)
+        y = _curve(jnp.asarray(atoms.positions), scatterers, instrument, grid=grid, signal=signal)
+        return Curve(grid.r if signal == "gr" else grid.q, np.asarray(y), qstep)
+
+
+def _curve(
+    positions: Float[Array, "atom 3"], scatterers: Scatterers, instrument: Instrument, *, grid: Grid, signal: str
+) -> Float[Array, " x"]:
+    """Return the curve of atoms; compiled whole, which takes less time than each operation by itself."""
+    coefficients, composition = scatterers.coefficients, scatterers.composition
+
+    @jax.jit
+    def curve(positions, instrument):
+        mask, count = np.ones(len(positions), bool), len(scatterers.names)
         gathered = curves.gather(positions, mask, grid, kinds=scatterers.kinds, count=count)
         if signal == "gr":
-            y: Array = curves.pdf(gathered, scatterers.coefficients, scatterers.composition, instrument, grid)
-            return Curve(grid.r, np.asarray(y), qstep)
-        amplitudes = form_factors.xray(scatterers.coefficients, jnp.asarray(grid.q))
-        y = FUNCTIONS[signal](gathered, instrument, amplitudes, scatterers.composition, grid.q)
-        return Curve(grid.q, np.asarray(y), qstep)
+            return curves.pdf(gathered, coefficients, composition, instrument, grid)
+        amplitudes = form_factors.xray(coefficients, jnp.asarray(grid.q))
+        return FUNCTIONS[signal](gathered, instrument, amplitudes, composition, grid.q)
+
+    return curve(positions, instrument)

@@ -94,20 +94,26 @@ def prepared(measurement: Measurement, plan: Plan) -> Measurement:
 
 
 def answers(
-    measurements: Sequence[Measurement], plan: Plan, *, progress: Callable[[int, int, str], None] | None = None
+    measurements: Sequence[Measurement],
+    plan: Plan,
+    *,
+    among: Sequence[Measurement] = (),
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[Result]:
     """Yield the result of each measurement; one that cannot be answered is a result that says so.
 
     Args:
         measurements: of `prepared`.
         plan: what is to be done.
+        among: all measurements of the run, where these are a part of it: a result is then that of the whole run, to the
+            last bit.
         progress: called with measurements done, measurements in all and a remark.
     """
     count, begun = len(measurements), time.perf_counter()
     if not count:
         return
     streams = [source.candidates(measurements) for source in plan.sources]
-    everything = zip(measurements, targets(measurements, plan), *streams, strict=True)
+    everything = zip(measurements, targets(measurements, plan, among or measurements), *streams, strict=True)
     for done, (measurement, goal, *groups) in enumerate(everything):
 
         def tell(fitted, candidates, done=done, name=measurement.name):
@@ -120,22 +126,21 @@ def answers(
         begun = time.perf_counter()
 
 
-def targets(measurements: Sequence[Measurement], plan: Plan) -> list[Target]:
-    """Return the targets of measurements, of one size, so that one compilation serves all."""
-    given = [measurement.given for measurement in measurements]
+def targets(measurements: Sequence[Measurement], plan: Plan, among: Sequence[Measurement]) -> Iterator[Target]:
+    """Yield the targets of measurements, all of sizes that serve `among`, so that few compilations do."""
+    every = [measurement.given for measurement in among]
     span = target.span(
-        rmax=max(one["rmax"] for one in given),
-        qmax=max(one["qmax"] for one in given),
+        rmax=max(one["rmax"] for one in every),
+        qmax=max(one["qmax"] for one in every),
         diameter=max(source.diameter for source in plan.sources) * plan.bond,
     )
-    made = [
-        target.target(
+    size = max(target.points(one["rmax"], one["qmin"], one["qmax"], span) for one in every)
+    for measurement in measurements:
+        one = measurement.given
+        yield target.target(
             *measurement.curve, qmin=one["qmin"], qmax=one["qmax"], qdamp=one["qdamp"], qbroad=one["qbroad"],
-            bond=plan.bond, span=span, background=plan.fit.background,
-        )
-        for measurement, one in zip(measurements, given, strict=True)
-    ]  # fmt: skip
-    return target.padded(made)
+            bond=plan.bond, span=span, background=plan.fit.background, size=size,
+        )  # fmt: skip
 
 
 def answer(

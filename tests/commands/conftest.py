@@ -20,6 +20,7 @@ def _small(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXSTRUC_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(candidates, "BATCH", 64)
+        patch.setattr(candidates, "FEW", 64)
         patch.setattr(answers, "LISTED", 10)
         yield
 

@@ -61,6 +61,7 @@ def ran(module, out, *words):
     return rows
 
 
+@pytest.mark.slow
 def test_figure_1_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
     import figure1_interpolation as figure
 
@@ -138,6 +139,7 @@ def test_the_encoders_density_is_the_posterior_that_is_trained(experiments, data
     np.testing.assert_allclose(found["prior"][0], prior.mean, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_figure_5_has_rows_and_a_picture(experiments, tmp_path):
     import figure5_examples
 

@@ -1,5 +1,4 @@
 import json
-import os
 from functools import partial
 
 import jax.numpy as jnp
@@ -13,24 +12,9 @@ from jaxstruc.scattering.debye import Instrument
 from jaxstruc.structures import lattices, library
 from jaxstruc.structures.shapes import fcc
 
-
-@pytest.fixture
-def experiments(repository, monkeypatch):
-    """The folder of experiments, on the path as when one is run."""
-    monkeypatch.syspath_prepend(repository / "experiments")
-    return repository / "experiments"
-
-
-@pytest.fixture
-def keeps_cores():
-    """The benchmark takes two cores as it is imported; the tests after this have their own again."""
-    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    yield
-    if before is not None:
-        os.sched_setaffinity(0, before)
-
-
 SMALL = ((2, 1, 1), (3, 1, 0), (2, 2, 1), (3, 2, 0))
+R, LIMITS = np.arange(1.5, 10.001, 0.1), {"qmin": 0.58, "qmax": 21.0}
+"""One range for all fits: they share their compilation."""
 
 
 def small():
@@ -60,10 +44,12 @@ def test_the_decahedra_of_the_course_are_16(experiments):
     assert len(found[6, 1, 1]) == 423
 
 
+@pytest.mark.slow
 def test_a_set_of_weights_holds_the_truth_where_noise_is_small(experiments, monkeypatch):
     import measured_pdfs
 
-    monkeypatch.setattr(measured_pdfs, "R", np.arange(1.5, 12.001, 0.1))
+    monkeypatch.setattr(measured_pdfs, "R", R)
+    monkeypatch.setattr(measured_pdfs, "LIMITS", LIMITS)
     row = measured_pdfs.calibration(0.05, draws=4, candidates=measured_pdfs.decahedra(SMALL), truth=(2, 1, 1))
     assert row["coverage"] == row["first"] == row["size"] == 1.0
     assert row["rw_true"] < row["rw_second"] and row["converged"] == 1.0
@@ -75,13 +61,11 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
     import measured_pdfs
 
     out = tmp_path / "rows.jsonl"
-    r = np.arange(0.0, 20.001, 0.05)
     known = lattices.scaled("decahedron", "known", Decahedron("Au", 2, 1, 1).positions)
     rng = np.random.default_rng(0)
-    [g] = measured_pdfs.draws_of(
-        known.positions * 2.9, r, rng, noise=0.1, draws=1, qmin=1.0, qmax=22.0, uiso=0.01, delta2=2.0
-    )
-    lines = ["composition = Au", "qmin = 1.0", "qmax = 22.0", *(f"{x:g} {y:g}" for x, y in zip(r, g, strict=True))]
+    [g] = measured_pdfs.draws_of(known.positions * 2.9, R, rng, noise=0.1, draws=1, **LIMITS, uiso=0.01, delta2=2.0)
+    lines = ["composition = Au", *(f"{name} = {value}" for name, value in LIMITS.items())]
+    lines += [f"{x:g} {y:g}" for x, y in zip(R, g, strict=True)]
     path = tmp_path / "private" / "sample.gr"
     path.parent.mkdir()
     path.write_text("\n".join(lines))
@@ -107,8 +91,10 @@ def test_relaxing_helps_where_the_particle_is_relaxed_and_not_where_it_is_ideal(
 
     moved = {"rw_coordinates": 0.01, "moved": 0.01}  # its compilation takes longer than all else
     monkeypatch.setattr(relax_refit, "moved_by_data", lambda *_: moved)
+    monkeypatch.setattr(relax_refit, "Range", partial(relax_refit.Range, R, **LIMITS))
     out = tmp_path / "relaxed.jsonl"
-    relax_refit.main(["--quick", "--noise", "0.05", "--draws", "1", "--steps", "6", "--out", str(out)])
+    few = ["--quick", "--pqr", "2", "1", "1", "--noise", "0.05", "--draws", "1", "--steps", "6"]
+    relax_refit.main([*few, "--out", str(out)])
     ideal, relaxed = map(json.loads, out.read_text().splitlines())
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [ideal, relaxed]
     assert ideal["difference"] > 0 > relaxed["difference"]
@@ -132,6 +118,7 @@ def test_the_plain_model_beside_ours_is_the_debye_sum(experiments, keeps_cores):
     assert model.fit(g, model.start(g, 1.0), enough=1e-6) < 1e-3
 
 
+@pytest.mark.slow
 def test_ours_beside_scipy_has_rows_and_no_larger_misfit(experiments, keeps_cores):
     import benchmark_refinement as benchmark
 

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture
-def experiments(repository, monkeypatch):
-    """The folder of experiments, on the path as when one is run."""
-    monkeypatch.syspath_prepend(repository / "experiments")
-    return repository / "experiments"
-
-
+@pytest.mark.slow
 def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys, monkeypatch):
     import placing
     import table2_trilateration
@@ -28,6 +22,7 @@ def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys, monkey
     assert rows[0]["converged"] == 1.0 and 0.7 < rows[0]["rmse"] / rows[0]["rmse_crb"] < 1.4
 
 
+@pytest.mark.slow
 def test_figure_6_gets_better_with_satellites_and_has_a_picture(experiments, tmp_path, capsys, monkeypatch):
     import figure6_satellites
 

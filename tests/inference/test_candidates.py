@@ -34,6 +34,7 @@ def target(g):
 def _small_batches():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "BATCH", 8)
+        patch.setattr(candidates, "FEW", 8)
         yield
 
 

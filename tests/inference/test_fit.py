@@ -46,10 +46,10 @@ def distances():
     return distances_of((2, 3, 2))
 
 
-def target(g, *, r=R, background=0, qdamp=0.03):
+def target(g, *, r=R, background=0, qdamp=0.03, size=0):
     return targets.target(
         r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN,
-        background=background,
+        background=background, size=size,
     )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     size = 0.1 * np.sqrt(np.mean(f**2))
     draws = np.random.default_rng(1).normal(size=(200, Q.size)) * size
     simulated = jax.vmap(lambda noise: curve(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(draws)
-    bases = [goal.basis for goal in targets.padded([target(g) for g in simulated])]
+    bases = [target(g).basis for g in simulated]
     goals = jax.tree.map(lambda *leaves: jnp.stack(leaves), *bases)
     tables = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
     found = jax.jit(jax.vmap(lambda goal: fits.refine(tables, goal)))(goals)
@@ -171,8 +171,8 @@ def test_padding_changes_nothing(distances):
     for one, two in zip(jax.tree.leaves(alone), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(one, two, rtol=2e-3, atol=1e-4)
     short = target(g[:200], r=R[:200])
-    wide = targets.padded([target(g), short])[1]
-    assert wide.basis.data.size > short.basis.data.size
+    wide = target(g[:200], r=R[:200], size=512)
+    assert wide.basis.q.size > short.basis.q.size
     plain = fit(distances[None], jnp.ones((1, 43)), short)
     among_others = fit(distances[None], jnp.ones((1, 43)), wide)
     np.testing.assert_allclose(plain.rw, among_others.rw, rtol=1e-4)

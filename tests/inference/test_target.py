@@ -7,9 +7,9 @@ R = np.arange(1.5, 15.001, 0.05)
 SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=16.0)
 
 
-def target(g, *, r=R, background=0, qmin=1.0, qmax=22.0):
+def target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, size=0):
     return targets.target(
-        r, g, qmin=qmin, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=2.78, span=SPAN, background=background
+        r, g, qmin=qmin, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=2.78, span=SPAN, background=background, size=size
     )
 
 
@@ -54,15 +54,13 @@ def test_a_background_costs_nothing():
     np.testing.assert_allclose(plain.data, lifted.data, atol=2e-4 * np.abs(g).max())
 
 
-def test_padding_to_one_size_adds_zeros_alone():
+def test_a_larger_size_adds_zeros_alone():
     g, _ = band_limited(R)
-    long, short = target(g), target(g[:150], r=R[:150], qmax=12.0)
-    one, two = targets.padded([long, short])
-    assert one.basis.design.shape == two.basis.design.shape and two.r is short.r
-    inside = tuple(map(slice, short.basis.design.shape))
-    np.testing.assert_array_equal(two.basis.design[inside], short.basis.design)
-    assert np.sum(np.abs(two.basis.design)) == pytest.approx(float(np.sum(np.abs(short.basis.design))), rel=1e-5)
-    assert two.basis.span == short.basis.span and float(two.basis.norm) == float(short.basis.norm)
+    plain, wide = target(g).basis, target(g, size=800).basis
+    assert wide.q.size == 800 > plain.q.size and plain.data.size % targets.MULTIPLE == 0
+    np.testing.assert_array_equal(wide.design[: plain.q.size], plain.design)
+    assert not np.any(wide.design[plain.q.size :]) and not np.any(wide.q[plain.q.size :])
+    np.testing.assert_array_equal(wide.data, plain.data)
 
 
 def test_too_few_points_are_refused():

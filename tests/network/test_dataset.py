@@ -1,22 +1,15 @@
 import hashlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc import clusters, dataset, form_factors, scattering, simulation
-from jaxstruc.scattering import Instrument
-
-
-@pytest.fixture(scope="module")
-def kdd():
-    return dataset.generate("kdd", seed=0)
-
-
-@pytest.fixture(scope="module")
-def real():
-    return dataset.generate("real", seed=3, draws=1)
+from jaxstruc.network import dataset
+from jaxstruc.scattering import curves, debye, form_factors
+from jaxstruc.scattering.debye import Instrument
+from jaxstruc.structures import shapes
 
 
 def test_kdd_structures_are_distinct_in_shape_and_bond(kdd):
@@ -28,15 +21,15 @@ def test_kdd_structures_are_distinct_in_shape_and_bond(kdd):
 @pytest.mark.parametrize("row", [0, 700, 1599])
 def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd, row, x64):
     positions = kdd.shapes[kdd.shape[row]].positions * kdd.bond[row]
-    symbol = kdd.element[row].split()[0]
-    exact = simulation.pdf(
-        scattering.pairs_of(jnp.asarray(positions), np.ones(len(positions))),
-        form_factors.coefficients([symbol]),
-        np.array([float(len(positions))]),
-        Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04),
-        dataset.GRID,
-    )
-    np.testing.assert_allclose(kdd.pdf[row], exact, atol=2e-5 * np.abs(exact).max())
+    coefficients = form_factors.coefficients([kdd.element[row].split()[0]])
+    instrument = Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04)
+
+    @jax.jit
+    def exact(positions):
+        pairs = debye.pairs_of(positions, np.ones(len(positions)))
+        return curves.pdf(pairs, coefficients, np.array([float(len(positions))]), instrument, dataset.GRID)
+
+    np.testing.assert_allclose(kdd.pdf[row], exact(positions), atol=2e-5 * kdd.pdf[row].max())
 
 
 def test_kdd_pdfs_have_the_published_spread(kdd):
@@ -55,7 +48,7 @@ def test_real_bonds_are_real_and_instruments_differ(real):
 
 
 def test_the_same_seed_gives_the_same_bytes(real, tmp_path):
-    again = dataset.generate("real", seed=3, draws=1)
+    again = dataset.generate("real", seed=0, draws=1)
     for name, data in (("a", real), ("b", again)):
         dataset.write(data, tmp_path / name)
     one, two = (hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in "ab")
@@ -66,7 +59,7 @@ def test_the_same_seed_gives_the_same_bytes(real, tmp_path):
 def test_a_data_set_comes_back_from_disk(real, tmp_path):
     dataset.write(real, tmp_path / "real.h5")
     back = dataset.read(tmp_path / "real.h5")
-    jax.tree.map(np.testing.assert_array_equal, back.conditions, real.conditions)
+    chex.assert_trees_all_equal(back.conditions, real.conditions)
     np.testing.assert_array_equal(back.pdf, real.pdf)
     assert [shape.label for shape in back.shapes] == [shape.label for shape in real.shapes]
     assert list(tmp_path.iterdir()) == [tmp_path / "real.h5"]
@@ -107,6 +100,24 @@ def test_normalised_pdfs_forget_their_scale():
 
 
 def test_the_distance_table_counts_all_pairs():
-    shapes = clusters.fcc_family()
-    table = dataset.distance_table(shapes)
+    table = dataset.distance_table(shapes.fcc_family())
     np.testing.assert_array_equal(table.weight.sum(axis=1), table.atoms * (table.atoms - 1))
+    np.testing.assert_array_equal(table.weight.sum(axis=1), [n * (n - 1) for n in (19, 43, 55, 63, 79, 85, 87, 93)])
+    assert not table.variance.any() and (table.mean[table.weight == 0] == 1).all()
+
+
+def test_noise_is_relative_to_f_and_its_own_in_each_pdf(real):
+    """White noise on F(Q) with no signal lost: twice as much noise is twice the difference."""
+    rows = np.array([3, 4])
+    table = jax.tree.map(lambda column: column[real.shape[rows]], dataset.distance_table(real.shapes))
+    conditions = jax.tree.map(lambda column: column[rows], real.conditions)._replace(qdamp=jnp.full(2, 0.01))
+    keys = jax.random.split(jax.random.key(5), 2)
+
+    def curve(noise):
+        given = conditions._replace(noise=jnp.full(2, noise))
+        return np.asarray(dataset.simulate(table, real.bond[rows].astype(np.float32), given, keys))
+
+    clean, one, two = (curve(noise) for noise in (0.0, 0.05, 0.1))
+    assert np.abs(one - clean).max() > 1e-2
+    np.testing.assert_allclose(two - clean, 2 * (one - clean), atol=1e-4 * np.abs(clean).max())
+    assert np.abs(np.corrcoef(one[0] - clean[0], one[1] - clean[1])[0, 1]) < 0.5

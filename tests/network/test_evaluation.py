@@ -3,14 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc import clusters, dataset, evaluation, metrics, settings
-from jaxstruc.evaluation import Structures
-from jaxstruc.model import CVAE
-
-
-@pytest.fixture(scope="module")
-def kdd():
-    return dataset.generate("kdd", seed=0)
+from jaxstruc.network import evaluation
+from jaxstruc.network.config import Sizes
+from jaxstruc.network.evaluation import Structures
+from jaxstruc.network.model import CVAE
+from jaxstruc.network.propose import Proposals
+from jaxstruc.structures import shapes
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +42,14 @@ def test_each_measure_is_what_its_name_says():
 
 def test_pearson_is_numpys():
     one, two = np.random.default_rng(0).normal(size=(2, 50))
-    assert float(metrics.pearson(jnp.asarray(one), jnp.asarray(two))) == pytest.approx(
+    assert float(evaluation.pearson(jnp.asarray(one), jnp.asarray(two))) == pytest.approx(
         np.corrcoef(one, two)[0, 1], rel=1e-4
     )
-    assert float(metrics.pearson(jnp.ones(5), jnp.arange(5.0))) == 0
+    assert float(evaluation.pearson(jnp.ones(5), jnp.arange(5.0))) == 0
 
 
 def test_turned_and_mirrored_coordinates_have_no_error():
-    positions = clusters.fcc((2, 2, 2)).positions
+    positions = shapes.fcc((2, 2, 2)).positions
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     mask = np.ones(19, bool)
     for sign in (1, -1):
@@ -70,22 +68,40 @@ def test_the_nearest_template_of_a_training_pdf_is_its_own_structure(kdd, rows):
     assert set(np.asarray(other.mask).sum(axis=1)) <= {19, 43, 55, 63}
 
 
-def test_a_network_gives_structures_without_labels(kdd, rows):
-    network = CVAE(settings.Model())
-    features = dataset.shape_features(kdd.shapes[:1], atoms=100, satellites=11)
-    key = jax.random.key(0)
-    params = jax.jit(network.init)(key, features, kdd.pdf[:1], key)
+def test_a_network_gives_structures_without_labels(kdd, rows, drawn_params):
+    network = CVAE(Sizes(atoms=20, satellites=4))
+    params, key = drawn_params(network), jax.random.key(0)
     drawn = evaluation.reconstruct(params, kdd.pdf[rows], key, network=network, draw=True)
     mean = evaluation.reconstruct(params, kdd.pdf[rows], key, network=network, draw=False)
-    assert drawn.positions.shape == (4, 100, 3) and np.isfinite(drawn.positions).all()
+    assert drawn.positions.shape == (4, 20, 3) and np.isfinite(drawn.positions).all()
     assert np.abs(drawn.positions - mean.positions).max() > 1e-3
 
 
+def test_atoms_more_likely_there_than_not_are_shown():
+    positions = jnp.arange(9.0).reshape(1, 3, 3)
+    found = Proposals(positions, jnp.array([[0.9, 0.5, 0.51]]), jnp.ones(1), jnp.zeros(1), jnp.ones(1, bool))
+    seen = evaluation.shown(found)
+    np.testing.assert_array_equal(seen.mask, [[True, False, True]])
+    np.testing.assert_array_equal(seen.positions, positions)
+
+
 def test_validity_asks_for_one_piece_and_no_close_atoms():
-    positions, mask = clusters.fcc((2, 2, 2)).positions * 2.8, np.ones(19, bool)
+    positions, mask = shapes.fcc((2, 2, 2)).positions * 2.8, np.ones(19, bool)
     assert evaluation.valid(positions, mask, 2.8)
     close, apart = positions.copy(), positions.copy()
     close[1] = close[0] + 0.5
     apart[18] += 20
     assert not evaluation.valid(close, mask, 2.8) and not evaluation.valid(apart, mask, 2.8)
     assert not evaluation.valid(positions, mask & (np.arange(19) < 1), 2.8)
+
+
+def test_rw_is_zero_for_a_perfect_fit_and_one_for_none():
+    g, w = jnp.array([1.0, -2.0, 3.0]), jnp.ones(3)
+    assert float(evaluation.rw(g, g, w)) == 0.0
+    assert float(evaluation.rw(g, 0 * g, w)) == pytest.approx(1.0)
+    assert float(evaluation.rw(g, 0.5 * g, w)) == pytest.approx(0.5)
+
+
+def test_points_without_weight_do_not_count():
+    observed, calculated = jnp.array([1.0, 2.0, 100.0]), jnp.array([1.0, 1.0, 0.0])
+    assert float(evaluation.rw(observed, calculated, jnp.array([1.0, 1.0, 0.0]))) == pytest.approx((1 / 5) ** 0.5)

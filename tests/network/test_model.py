@@ -1,15 +1,17 @@
 from dataclasses import replace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc import model, settings
-from jaxstruc.model import CVAE, Gaussian
-from jaxstruc.representation import Features
+from jaxstruc.network import model
+from jaxstruc.network.config import Sizes
+from jaxstruc.network.model import CVAE, Gaussian
+from jaxstruc.network.representation import Features
 
-SIZES = settings.Model(latent=2, atoms=20, satellites=4, points=301)
+SIZES = Sizes(latent=2, atoms=20, satellites=4, points=301)
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +27,12 @@ def batch():
 
 
 @pytest.fixture(scope="module")
-def network(batch):
+def network(drawn_params):
     module = CVAE(SIZES)
-    return module, jax.jit(module.init)(jax.random.key(1), *batch)
+    return module, drawn_params(module, seed=1)
+
+
+apply = jax.jit(lambda module, *given: module.apply(*given), static_argnums=0)
 
 
 def test_layers_are_the_papers(network):
@@ -44,7 +49,7 @@ def test_layers_are_the_papers(network):
 
 def test_decoded_distances_are_symmetric_with_a_zero_diagonal(network, batch):
     module, params = network
-    decoded, _, _ = module.apply(params, *batch)
+    decoded, _, _ = apply(module, params, *batch)
     np.testing.assert_array_equal(decoded.pair, jnp.swapaxes(decoded.pair, 1, 2))
     assert not jnp.diagonal(decoded.pair, axis1=1, axis2=2).any()
     assert decoded.satellite.shape == (3, 20, 4) and decoded.presence.shape == (3, 20)
@@ -55,15 +60,15 @@ def test_the_deterministic_model_has_the_same_layers_and_no_draws(network, batch
     module, params = network
     plain = CVAE(replace(SIZES, stochastic=False))
     features, pdf, key = batch
-    one, two = (plain.apply(params, features, pdf, k)[0].pair for k in (key, jax.random.key(9)))
+    one, two = (apply(plain, params, features, pdf, k)[0].pair for k in (key, jax.random.key(9)))
     np.testing.assert_array_equal(one, two)
-    drawn = module.apply(params, features, pdf, jax.random.key(9))[0].pair
+    drawn = apply(module, params, features, pdf, jax.random.key(9))[0].pair
     assert np.abs(drawn - one).max() > 1e-3
 
 
-def test_separation_is_the_squared_distance_of_the_means():
+def test_the_penalty_is_the_squared_distance_of_the_means():
     one, two = (Gaussian(jnp.array(mean), jnp.zeros(2)) for mean in ([1.0, 2.0], [4.0, -2.0]))
-    assert float(model.separation(one, two)) == pytest.approx(25.0)
+    assert float(model.squared_distance(one, two)) == pytest.approx(25.0)
 
 
 def test_padding_does_not_reach_the_latent_density(network, batch):
@@ -71,28 +76,28 @@ def test_padding_does_not_reach_the_latent_density(network, batch):
     features, pdf, key = batch
     absent = ~features.presence
     changed = features._replace(satellite=features.satellite + 9.0 * absent[..., None])
-    one, two = (module.apply(params, given, pdf, key)[1].mean for given in (features, changed))
+    one, two = (apply(module, params, given, pdf, key)[1].mean for given in (features, changed))
     np.testing.assert_allclose(one, two, atol=1e-6)
 
 
 def test_the_prior_does_not_see_the_structure(network, batch):
     module, params = network
-    _, _, prior = module.apply(params, *batch)
-    alone = module.apply(params, batch[1], method=CVAE.prior)
-    np.testing.assert_array_equal(prior.mean, alone.mean)
+    both = jax.jit(lambda *given: (module.apply(*given)[2], module.apply(params, batch[1], method=CVAE.prior)))
+    chex.assert_trees_all_equal(*both(params, *batch))
 
 
-def test_a_structure_of_any_size_gets_the_pdf_at_each_node():
-    for atoms in (7, 100):
-        sizes = settings.Model(latent=2, atoms=atoms, satellites=4)
-        features = Features(
-            jnp.zeros((1, atoms, atoms)), jnp.zeros((1, atoms, 4)), jnp.ones((1, atoms), bool), jnp.ones(1)
-        )
-        key = jax.random.key(0)
-        module = CVAE(sizes)
-        params = jax.jit(module.init)(key, features, jnp.zeros((1, 301)), key)
-        change = jax.jit(jax.grad(lambda x: module.apply(params, features, x, key)[1].mean.sum()))(jnp.ones((1, 301)))  # noqa: B023
-        assert jnp.abs(change).max() > 0
+@pytest.mark.parametrize("atoms", [7, 100])
+def test_a_structure_of_any_size_gets_the_pdf_at_each_node(atoms, drawn_params):
+    module = CVAE(Sizes(latent=2, atoms=atoms, satellites=4))
+    params = drawn_params(module)
+    features = Features(
+        jnp.zeros((1, atoms, atoms)), jnp.zeros((1, atoms, 4)), jnp.ones((1, atoms), bool), jnp.ones(1)
+    )
+    own = jax.jit(lambda x, seen: module.apply(
+        params, features._replace(presence=seen[None]), x, method=CVAE.encode).mean.sum())  # fmt: skip
+    nodes = jnp.eye(atoms, dtype=bool)[jnp.array([0, atoms // 2, atoms - 1])]
+    slopes = jax.jit(jax.vmap(jax.grad(own), (None, 0)))(jnp.ones((1, 301)), nodes)
+    assert (jnp.abs(slopes).max(axis=(1, 2)) > 0).all()
 
 
 def test_the_divergence_is_that_of_a_sampled_estimate():

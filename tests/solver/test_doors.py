@@ -96,10 +96,3 @@ def test_mistakes_are_refused_in_one_sentence(data, given, said):
 def test_clusters_that_cannot_be_refined_together_are_refused(data):
     with pytest.raises(ValueError, match="Expected clusters of one element, got Au, Pt"):
         jaxstruc.refine(data, [ase.Atoms("Au2", positions=[[0, 0, 0], [0, 0, 3]]), ase.Atoms("Pt")])
-
-
-def test_a_simulated_curve_comes_from_atoms():
-    r, g, step = jaxstruc.simulate(shapes.fcc((2, 2, 2)).atoms("Pt", 2.78), qmax=20.0, uiso=0.01, rmax=10.0, rstep=0.05)
-    assert r[np.argmax(g)] == pytest.approx(2.78, abs=0.06) and g.dtype == np.float64 and step > 0
-    with pytest.raises(ValueError, match="Expected signal iq, sq, fq or gr, got 'xx'"):
-        jaxstruc.simulate(ase.Atoms("Pt"), signal="xx")

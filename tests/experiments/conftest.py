@@ -1,0 +1,21 @@
+"""What the tests of experiments share."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture
+def experiments(repository, monkeypatch):
+    """The folder of experiments, on the path as when one is run."""
+    monkeypatch.syspath_prepend(repository / "experiments")
+    return repository / "experiments"
+
+
+@pytest.fixture
+def keeps_cores():
+    """The benchmarks take two cores as they are imported; the tests after this have their own again."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    yield
+    if before is not None:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,63 @@
+import json
+from dataclasses import replace
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxstruc.network import checkpoints
+from jaxstruc.network.checkpoints import Progress, State
+from jaxstruc.network.config import Training
+
+CONFIG = Training(seeds=(3, 0), rate=3e-4)
+
+
+def state(value):
+    """Return the state of two fits."""
+    params = {"kernel": jnp.full((2, 3), value, jnp.float32)}
+    return State(params, {"mean": params, "count": jnp.array([1, 2])}, jnp.array([5, 5], jnp.int32))
+
+
+def test_the_last_checkpoint_comes_back_as_it_was(tmp_path):
+    progress = Progress(2, np.array([0.25, np.inf]), np.array([1, 0]))
+    with checkpoints.manager(tmp_path) as manager:
+        checkpoints.save(manager, state(1.0), state(0.5).params, progress._replace(epoch=1))
+        checkpoints.save(manager, state(2.0), state(0.7).params, progress)
+    fresh = Progress(0, np.full(2, np.inf), np.zeros(2, int))
+    with checkpoints.manager(tmp_path) as manager:
+        found, best, end = checkpoints.restore(manager, state(0.0), state(0.0).params, fresh)
+    chex.assert_trees_all_equal((found, best, end), (state(2.0), state(0.7).params, progress))
+    assert isinstance(found, State) and isinstance(end, Progress) and end.epoch == 2
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+
+
+def test_a_new_run_starts_with_what_it_is_given(tmp_path):
+    fresh = Progress(0, np.full(2, np.inf), np.zeros(2, int))
+    with checkpoints.manager(tmp_path) as manager:
+        found = checkpoints.restore(manager, state(0.0), state(0.0).params, fresh)
+    chex.assert_trees_all_equal(found, (state(0.0), state(0.0).params, fresh))
+
+
+def test_a_run_with_other_settings_is_not_overwritten(tmp_path):
+    checkpoints.claim(tmp_path, CONFIG)
+    kept = (tmp_path / "config.json").read_text()
+    checkpoints.claim(tmp_path, CONFIG)
+    with pytest.raises(ValueError, match=r"to have rate 0\.1, got 0\.0003"):
+        checkpoints.claim(tmp_path, replace(CONFIG, rate=0.1))
+    assert (tmp_path / "config.json").read_text() == kept and json.loads(kept)["seeds"] == [3, 0]
+
+
+def test_metrics_have_a_line_an_epoch_and_seed_and_those_after_a_checkpoint_are_cut(tmp_path):
+    for epoch in (1, 2, 3):
+        checkpoints.log(tmp_path, CONFIG, epoch, {"loss": np.array([0.5, 0.25]) / epoch})
+    checkpoints.cut_metrics(tmp_path, 4)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"epoch": epoch, "seed": seed, "loss": loss / epoch} for epoch in (1, 2) for seed, loss in ((3, 0.5), (0, 0.25))
+    ]
+
+
+def test_a_run_without_metrics_has_none_to_cut(tmp_path):
+    checkpoints.cut_metrics(tmp_path, 0)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,46 @@
+import json
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from jaxstruc import files
+from jaxstruc.network import weights
+from jaxstruc.network.config import SHIPPED, Sizes
+from jaxstruc.network.model import CVAE
+
+
+def test_weights_come_back_with_their_card_in_half_precision(drawn_params, tmp_path):
+    network = CVAE(Sizes(atoms=20, satellites=4))
+    params = drawn_params(network)
+    path = tmp_path / "own" / "w.safetensors"
+    weights.save(path, params, {"name": "own", "sizes": vars(network.sizes)})
+    back = weights.load(path)
+    assert back.card == {"name": "own", "sizes": vars(network.sizes), "sha256": files.sha256(path)}
+    assert back.module == network
+    chex.assert_trees_all_equal_dtypes(back.params, params)
+    chex.assert_trees_all_close(back.params, params, rtol=1e-3, atol=1e-6)
+    assert path.stat().st_size < 2.1 * sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    ("content", "card"),
+    [(b"no", None), (b"no", {}), (None, {"sizes": {"latent": 2}})],
+)
+def test_what_is_no_network_is_refused(content, card, tmp_path):
+    path = tmp_path / "w.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    if card is not None:
+        path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"Expected weights and their \.json card at .*; make them with"):
+        weights.load(path)
+
+
+def test_the_shipped_network_has_the_sizes_of_its_card():
+    network = weights.load(SHIPPED)
+    assert network.module.sizes == Sizes(**network.card["sizes"])
+    decoder = network.params["params"]["decoder"]
+    assert decoder["Dense_0"]["kernel"].shape[0] == network.card["sizes"]["latent"]
+    assert decoder["Dense_0"]["kernel"].dtype == np.float32

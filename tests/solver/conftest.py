@@ -1,0 +1,12 @@
+"""Batches of few candidates, all of one size, so that one compilation serves these tests."""
+
+import pytest
+
+from jaxstruc.inference import candidates
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _small_batches():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "BATCH", 16)
+        yield
