@@ -1,26 +1,11 @@
 import numpy as np
 import pytest
+from written import HEADERS, R, assert_one_sentence, rows, wave
 
 from jaxstruc.data import gr, measurement
 from jaxstruc.data.measurement import contradicted, resolved
 from jaxstruc.data.options import DataOptions
 from jaxstruc.data.text import ReadError
-
-R = np.arange(0, 30.005, 0.01)
-
-
-def wave(r=R):
-    """Return a curve like a PDF, band-limited to 20 1/Å."""
-    return np.sin(2.5 * r) * np.exp(-r / 12) + 0.3 * np.sin(17 * r) * np.exp(-r / 5)
-
-
-def rows(r=R, g=None, separator=" "):
-    g = wave(r) if g is None else g
-    return "".join(f"{x!r}{separator}{y!r}\n" for x, y in zip(r.tolist(), g.tolist(), strict=True))
-
-
-BODY = "mode = xray\ncomposition = Pt\noutputtype = gr\nqmaxinst = 25.0\nqmin = 0.8\nqmax = 22.0\nrmax = 30.0\n"
-HEADER = "[DEFAULT]\n\nversion = pdfgetx3-1.0\n# setup\ninputfile = /private/place/x.chi\n" + BODY + "\n"
 
 
 def debye(r, *, qmax, uiso, noise, seed=0):
@@ -35,35 +20,19 @@ def debye(r, *, qmax, uiso, noise, seed=0):
     return 2 / np.pi * 0.02 * f @ np.sin(np.outer(q, r))
 
 
-def assert_one_sentence(error):
-    message = str(error.value)
-    assert message.startswith("Expected ") and "got " in message and "; " in message
-    assert message.endswith(".") and "?" not in message and "\n" not in message
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(text, name="x.gr"):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return write
-
-
 def resolve(write, header="", text=None, bond=2.78, **given):
     found = resolved(gr.read(write(header + (rows() if text is None else text))), DataOptions(**given), bond=bond)
     return {setting.name: (setting.value, setting.origin) for setting in found.settings}
 
 
 def test_the_command_line_overrides_the_header_and_both_the_defaults(write):
-    found = resolve(write, HEADER, qmax=21.0, rmax=None)
+    found = resolve(write, HEADERS["PDFgetX3"], qmax=21.0, rmax=None)
     assert found["qmin"] == (0.8, "header") and found["qmax"] == (21.0, "command line")
     assert found["qdamp"] == (0.03, "default") and found["qbroad"] == (0.0, "default")
     assert found["rmin"] == (1.5, "default") and found["rmax"] == (20.0, "default")
     assert found["rstep"] == (pytest.approx(0.01), "data")
     assert list(found) == ["qmin", "qmax", "qdamp", "qbroad", "rmin", "rmax", "rstep"]
-    found = resolve(write, "qdamp = 0.05\nqbroad = 0.01\n" + HEADER, qbroad=0.0, rmin=2.0)
+    found = resolve(write, "qdamp = 0.05\nqbroad = 0.01\n" + HEADERS["PDFgetX3"], qbroad=0.0, rmin=2.0)
     assert found["qdamp"] == (0.05, "header") and found["qbroad"] == (0.0, "command line")
     assert found["rmin"] == (2.0, "command line")
 
