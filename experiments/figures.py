@@ -67,7 +67,7 @@ def rows_of(values: dict[str, np.ndarray], *, name: str, model: str, run: Traine
     config = run.plan.config
     shared = {"experiment": name, "dataset": config.preset, "latent": config.latent, "model": model}
     shared |= {"split": config.split, "seed": seed, **more}
-    made_with = {"config": run.plan.recorded, "commit": rows.commit(), **rows.environment()}
+    made_with = {"config": run.plan.config.recorded, "commit": rows.commit(), **rows.environment()}
     result = [{**shared, "metric": metric, **spread(each), **made_with} for metric, each in values.items()]
     for row in result:
         rows.show(row)

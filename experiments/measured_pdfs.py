@@ -126,19 +126,15 @@ def metal_of(measurement: Measurement) -> str:
     return named[0]
 
 
-def mine(path: Path, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> Result:
-    """Return what mining finds in a file; a failed result where the data do not allow it.
+def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> Result:
+    """Return what mining finds in a measurement; a failed result where it cannot be mined.
 
     Args:
-        path: a measured PDF.
+        measurement: a measured PDF.
+        metal: its element.
         names: families of candidates, all by default.
         max_atoms: most atoms of a candidate.
-
-    Raises:
-        ValueError: where the file is no PDF or names no element.
     """
-    measurement = jaxstruc.read(path)
-    metal = metal_of(measurement)
     try:
         return jaxstruc.mine(measurement, element=metal, qdamp=QDAMP, families=names, max_atoms=max_atoms)
     except ValueError as error:
@@ -286,8 +282,10 @@ def main(arguments=None) -> list[dict]:
             parser.error(f"expected .gr files, got none in {options.data}; name another folder")
         less = {"names": ("icosahedron", "decahedron", "octahedron"), "max_atoms": 250} if options.quick else {}
         results = []
-        for path in paths[:1] if options.quick else paths:
-            found = mine(path, **less)
+        measurements = [jaxstruc.read(path) for path in (paths[:1] if options.quick else paths)]
+        metals = [metal_of(measurement) for measurement in measurements]
+        for measurement, metal in zip(measurements, metals, strict=True):
+            found = mine(measurement, metal, **less)
             if options.figures:
                 found.save(options.figures)
             results.append(summary(found))

@@ -138,7 +138,7 @@ def evaluate(data: Dataset, split: str, plans: dict[str, Planned], *, quick: boo
     for model, plan in plans.items():
         found = trainings.trained(data, plan, quick=quick)
         tests = {s: table1.tested(parts, s) for s, parts in zip(found.seeds, found.splits, strict=True)}
-        names[model] = {**shared, "model": model, "config": plan.recorded, "weight": plan.config.pdf}
+        names[model] = {**shared, "model": model, "config": plan.config.recorded, "weight": plan.config.pdf}
         for noise in noises:
             pdfs = {seed: noisy(data, test, noise, jax.random.key(seed)) for seed, test in tests.items()}
             for seed, made in table1.reconstructed(found, pdfs, draw=True).items():

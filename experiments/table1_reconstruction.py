@@ -165,7 +165,7 @@ def evaluate(
     for (model, latent), plan in plans.items():
         found = trainings.trained(data, plan, quick=quick)
         parts |= dict(zip(found.seeds, found.splits, strict=True))
-        kept[f"{model} {latent}"] = plan.recorded
+        kept[f"{model} {latent}"] = plan.config.recorded
         pdfs = {seed: data.pdf[tested(parts[seed], seed)] for seed in found.seeds}
         for draw, drawn in list(DRAWS.items())[: 1 if quick else None]:
             made = reconstructed(found, pdfs, draw=drawn)

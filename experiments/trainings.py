@@ -48,11 +48,6 @@ class Planned(NamedTuple):
         """Return the same of other seeds."""
         return self._replace(config=dataclasses.replace(self.config, seeds=seeds))
 
-    @property
-    def recorded(self) -> dict[str, Any]:
-        """The settings as rows have them."""
-        return dataclasses.asdict(self.config) | {"seeds": list(self.config.seeds)}
-
 
 class Trained(NamedTuple):
     """What a training gave."""

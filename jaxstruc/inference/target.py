@@ -113,7 +113,8 @@ def span(*, rmax: float, qmax: float, diameter: float) -> Span:
     Rounded up, so that like files share compilations.
     """
     longest = min(rmax + BEYOND, diameter + 0.1)
-    return Span(longest=4.0 * math.ceil(longest / 4), qmax=4.0 * math.ceil(STRETCH[1] * qmax / 4))
+    rounded = (4.0 * math.ceil(x / 4 - 1e-9) for x in (longest, STRETCH[1] * qmax))
+    return Span(*rounded)
 
 
 def target(

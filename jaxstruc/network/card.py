@@ -32,7 +32,7 @@ def card(
         "name": f"{data.preset}-H{config.latent}-seed{config.all_seeds[at]}",
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
-        "config": asdict(config) | {"seeds": list(config.seeds)},
+        "config": config.recorded,
         "sizes": asdict(config.sizes),
         "data": {
             "preset": data.preset,

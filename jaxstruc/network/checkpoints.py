@@ -1,7 +1,6 @@
 """A training's folder: its settings, checkpoints and metrics."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ class Progress(NamedTuple):
 def claim(folder: Path, config: Training) -> None:
     """Write the settings to the run's folder, or check that those there are the same."""
     path = folder / "config.json"
-    kept = asdict(config) | {"seeds": list(config.seeds)}
+    kept = config.recorded
     if not path.exists():
         files.write_text(path, json.dumps(kept, indent=1) + "\n")
     elif (found := json.loads(path.read_text("utf-8"))) != kept:

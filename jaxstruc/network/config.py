@@ -1,8 +1,8 @@
 """Settings of the network and of its training: frozen dataclasses, without JAX, so that `--help` is quick."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 SHIPPED = Path(__file__).parent / "shipped" / "fcc.safetensors"
 Preset = Literal["kdd", "kdd-shapes", "real"]
@@ -81,6 +81,11 @@ class Training:
     """Epochs over which that weight rises from 0."""
     pdf_through: Literal["distances", "coordinates"] = "distances"
     """distances: the decoded ones go straight to G(r). coordinates: through the trilateration first."""
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """All of it, as JSON."""
+        return asdict(self) | {"seeds": list(self.seeds)}
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

@@ -39,11 +39,15 @@ def scheduled(config: Training, epoch: int) -> Weights:
     return Weights(*(jnp.asarray(full * min(1.0, epoch / max(1, span)), jnp.float32) for full, span in rising))
 
 
-@partial(jax.jit, static_argnames=("network", "config", "optimise"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("network", "config", "steps"), donate_argnames="state")
 def train_step(
-    state: State, batch: Batch, key: Array, weights: Weights, *, network: CVAE, config: Training, optimise
+    state: State, batch: Batch, key: Array, weights: Weights, *, network: CVAE, config: Training, steps: int
 ) -> tuple[State, dict[str, Array]]:
-    """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds."""
+    """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds.
+
+    `steps` is their number in an epoch, for the learning rate's schedule.
+    """
+    optimise = optimiser(config, steps)
 
     def step(state, batch, key):
         gradient_of = jax.grad(partial(loss, network=network, config=config, **weights._asdict()), has_aux=True)
@@ -90,15 +94,12 @@ def fit(
     if steps == 0:
         raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {fewest}; lower --batch.")
     checkpoints.claim(folder, config)
-    optimise = optimiser(config, steps)
     keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in config.all_seeds])
     example = gather(splits[0].train[:1])
-    begin = jax.jit(jax.vmap(lambda key: network.init(key, example.features, example.pdf, key)))
-    params = begin(keys[:, 0])
-    state = State(params, jax.vmap(optimise.init)(params), jnp.zeros(len(splits), jnp.int32))
+    state = _begun(keys[:, 0], example, network=network, config=config, steps=steps)
     progress = Progress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
     with checkpoints.manager(folder) as manager:
-        state, best, progress = checkpoints.restore(manager, state, _copy(params), progress)
+        state, best, progress = checkpoints.restore(manager, state, _copy(state.params), progress)
         state = jax.device_put(state, _shardings()[0])
         checkpoints.cut_metrics(folder, progress.epoch * len(splits))
         while progress.epoch < config.epochs and _running(progress, config).any() and progress.epoch != stop_after:
@@ -106,7 +107,7 @@ def fit(
             logged = []
             for rows in _batches(splits, config, epoch, steps):
                 state, metrics = train_step(
-                    state, gather(rows), keys[:, 1], weights, network=network, config=config, optimise=optimise
+                    state, gather(rows), keys[:, 1], weights, network=network, config=config, steps=steps
                 )
                 logged.append(metrics)
             metrics = {name: np.mean([one[name] for one in logged], axis=0) for name in logged[0]}
@@ -138,6 +139,13 @@ def validate(
     batches = rows.reshape(len(splits), -1, size).swapaxes(0, 1)
     each = [_evaluate(params, gather(batch), keys, network=network, config=config) for batch in batches]
     return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+
+
+@partial(jax.jit, static_argnames=("network", "config", "steps"))
+def _begun(keys: Array, example: Batch, *, network: CVAE, config: Training, steps: int) -> State:
+    """Return the states that seeds begin with."""
+    params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
+    return State(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
 
 
 @partial(jax.jit, static_argnames=("network", "config"))
@@ -173,18 +181,20 @@ def _gatherer(data: Dataset, model_sizes: Sizes) -> Callable[[np.ndarray], Batch
     everywhere, shared_out = _shardings()
     held = jax.device_put((shapes, columns), everywhere)
 
-    @jax.jit
-    def gather(held, rows):
-        shapes, columns = held
-        shape, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
-        features = jax.tree.map(lambda column: column[shape], shapes)
-        return Batch(features._replace(radius=features.radius * bond), pdf, conditions)
-
     def place(rows):
         even = rows.ndim == 2 and rows.shape[-1] % shared_out.num_devices == 0
-        return gather(held, jax.device_put(jnp.asarray(rows), shared_out if even else everywhere))
+        return _gathered(held, jax.device_put(jnp.asarray(rows), shared_out if even else everywhere))
 
     return place
+
+
+@jax.jit
+def _gathered(held, rows) -> Batch:
+    """Return the batch of some rows, of shapes and columns on the device."""
+    shapes, columns = held
+    shape, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
+    features = jax.tree.map(lambda column: column[shape], shapes)
+    return Batch(features._replace(radius=features.radius * bond), pdf, conditions)
 
 
 def _shardings() -> tuple[NamedSharding, NamedSharding]:

@@ -118,7 +118,10 @@ def of_files(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Source]:
     Raises:
         ValueError: for a file that is no cluster of one element, or clusters of unlike elements.
     """
-    names = [one.get_chemical_formula() if isinstance(one, ase.Atoms) else str(one) for one in clusters]
+    names = [
+        f"{one.get_chemical_formula()}, number {place}" if isinstance(one, ase.Atoms) else str(one)
+        for place, one in enumerate(clusters, start=1)
+    ]
     read = [one if isinstance(one, ase.Atoms) else read_cluster(Path(one)) for one in clusters]
     elements = sorted({symbol for atoms in read for symbol in atoms.get_chemical_symbols()})
     if len(elements) != 1:

@@ -266,11 +266,13 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     exact = [each for each in found if each["model"] == table1.TEMPLATE and each["metric"] == "pearson"]
     assert [each["mean"] > 0.999 for each in exact] == [True, True]
     first = out.read_text()
-    resumed = []
-    again = trainings.trained
-    monkeypatch.setattr(
-        trainings, "trained", lambda *given, **more: resumed.append(again(*given, **more)) or resumed[0]
-    )
+    train, resumed = trainings.trained, []
+
+    def resuming(*given, **more):
+        resumed.append(train(*given, **more))
+        return resumed[0]
+
+    monkeypatch.setattr(trainings, "trained", resuming)
     table1.main([*words, "--trained-only", "--out", str(out)])
     assert out.read_text() == first
     monkeypatch.setattr(trainings, "trained", lambda *_, **__: resumed[0])

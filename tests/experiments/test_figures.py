@@ -148,6 +148,7 @@ def test_figure_5_has_rows_and_a_picture(experiments, tmp_path):
     assert all(row["n"] + row["failed"] == 8 for row in rows)
 
 
+@pytest.mark.slow
 def test_figure_8_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
     import figure8_samples
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from ase.cluster import Decahedron
 
-from jaxstruc.inference import target
+from jaxstruc.inference import candidates, target
 from jaxstruc.scattering import debye
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.structures import lattices, library
 from jaxstruc.structures.shapes import fcc
 
 SMALL = ((2, 1, 1), (3, 1, 0), (2, 2, 1), (3, 2, 0))
-R, LIMITS = np.arange(1.5, 10.001, 0.1), {"qmin": 0.58, "qmax": 21.0}
+R, LIMITS = np.arange(1.5, 10.001, 0.1).round(1), {"qmin": 0.58, "qmax": 21.0}
 """One range for all fits: they share their compilation."""
 
 
@@ -57,6 +57,7 @@ def test_a_set_of_weights_holds_the_truth_where_noise_is_small(experiments, monk
     assert json.loads(json.dumps(row)) == row
 
 
+@pytest.mark.slow
 def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments, tmp_path, capsys, monkeypatch):
     import measured_pdfs
 
@@ -70,6 +71,7 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
     path.parent.mkdir()
     path.write_text("\n".join(lines))
     less = {"names": ("decahedron",), "max_atoms": 60}
+    monkeypatch.setattr(candidates, "BATCH", candidates.FEW)  # of the size that the other tests compile
     monkeypatch.setattr(measured_pdfs, "mine", partial(measured_pdfs.mine, **less))
     [row] = measured_pdfs.main(["--data", str(path.parent), "--figures", str(tmp_path / "out"), "--out", str(out)])
     assert (row["file"], row["element"], row["status"]) == ("sample.gr", "Au", "solved")
@@ -84,6 +86,7 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
     assert out.with_suffix(".png").stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_relaxing_helps_where_the_particle_is_relaxed_and_not_where_it_is_ideal(
     experiments, tmp_path, capsys, monkeypatch
 ):
@@ -108,9 +111,9 @@ def test_the_plain_model_beside_ours_is_the_debye_sum(experiments, keeps_cores):
     import benchmark_refinement as benchmark
     from measured_pdfs import structure_function, transform
 
-    candidates, q = small(), np.linspace(1, 22, 1051)
-    model = benchmark.Plain(library.table(candidates, 0))
-    positions = library.cluster(candidates, 0).positions * benchmark.BOND * 1.01
+    clusters, q = small(), np.linspace(1, 22, 1051)
+    model = benchmark.Plain(library.table(clusters, 0))
+    positions = library.cluster(clusters, 0).positions * benchmark.BOND * 1.01
     f = structure_function(positions, q, uiso=0.008, delta2=2.0)
     g = transform(q, benchmark.R, qdamp=0.04) @ f
     curve = model.curve(np.array([1.0, 1.01, 0.008, 2.0, 0.04]))
@@ -122,12 +125,12 @@ def test_the_plain_model_beside_ours_is_the_debye_sum(experiments, keeps_cores):
 def test_ours_beside_scipy_has_rows_and_no_larger_misfit(experiments, keeps_cores):
     import benchmark_refinement as benchmark
 
-    candidates = small()
-    span = target.span(rmax=20.0, qmax=22.0, diameter=float(candidates.diameter.max()) * benchmark.BOND)
-    g = benchmark.data(candidates, 1, seed=0)
+    clusters = small()
+    span = target.span(rmax=20.0, qmax=22.0, diameter=float(clusters.diameter.max()) * benchmark.BOND)
+    g = benchmark.data(clusters, 1, seed=0)
     goal = benchmark.target(g, span)
-    chosen, fits, rows = benchmark.batches(candidates, 4, goal, runs=1)
+    chosen, fits, rows = benchmark.batches(clusters, 4, goal, runs=1)
     assert [row["what"] for row in rows] == ["templates and fits", "templates", "fits"]
     assert all(row["batch"] == 4 and row["fits_per_second"] > 0 for row in rows)
-    row = benchmark.peer(candidates, chosen, fits, goal, g, count=2)
+    row = benchmark.peer(clusters, chosen, fits, goal, g, count=2)
     assert row["largest_excess"] < 2e-3 and len(row["rw"]) == 2

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 from jaxstruc.network import card, dataset
 from jaxstruc.network.checkpoints import Progress
@@ -37,7 +38,10 @@ def test_the_limits_are_those_of_the_data(made, few, parts):
     limits = made["limits"]
     assert limits["relative_diameter"] == pytest.approx(5.657, abs=1e-3)
     assert limits["bond"] == pytest.approx([few.bond.min(), few.bond.max()], abs=1e-3)
-    assert limits["diameter"][1] == pytest.approx(4 * 2**0.5 * few.bond.max(), abs=0.2)
+    longest = max(
+        pdist(few.shapes[shape].positions).max() * bond for shape, bond in zip(few.shape, few.bond, strict=True)
+    )
+    assert limits["diameter"] == pytest.approx([0.0, longest], abs=0.01)
     assert limits["qmax"] == list(dataset.RANGES["qmax"])
     assert made["data"]["pdfs"] == {name: len(rows) for name, rows in parts._asdict().items()}
     assert len(made["data"]["shapes"]) == 8 and made["data"]["shapes"][0].startswith("fcc 19 atoms: layers")

@@ -68,6 +68,7 @@ def test_the_nearest_template_of_a_training_pdf_is_its_own_structure(kdd, rows):
     assert set(np.asarray(other.mask).sum(axis=1)) <= {19, 43, 55, 63}
 
 
+@pytest.mark.slow
 def test_a_network_gives_structures_without_labels(kdd, rows, drawn_params):
     network = CVAE(Sizes(atoms=20, satellites=4))
     params, key = drawn_params(network), jax.random.key(0)

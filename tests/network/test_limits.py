@@ -42,6 +42,6 @@ def test_data_outside_the_training_are_said(card, example):
 
 def test_the_signal_beyond_a_diameter_is_relative_to_that_within(example):
     r = np.arange(0.0, 30.0, 0.01)
-    data = example._replace(r=r, g=np.where(r < 12, 1.0, 0.25))
+    data = example._replace(r=r, g=np.where(r < 12.5, 1.0, 0.25))
     assert limits.signal_beyond(data, 12.0) == pytest.approx(0.25)
     assert limits.signal_beyond(data, 29.0) == 0.0  # the data end before

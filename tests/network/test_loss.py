@@ -19,7 +19,8 @@ CONFIG = Training()
 def smallest(few):
     """Three PDFs of the smallest shape, 19 atoms."""
     rows = np.flatnonzero(few.shape == 0)[:3]
-    features = dataset.shape_features([few.shapes[0]] * 3, atoms=20, satellites=4)
+    one = dataset.shape_features(few.shapes[:1], atoms=20, satellites=4)
+    features = jax.tree.map(lambda column: jnp.repeat(column, 3, axis=0), one)
     features = features._replace(radius=features.radius * few.bond[rows].astype(np.float32))
     return Batch(features, jnp.asarray(few.pdf[rows]), jax.tree.map(lambda column: column[rows], few.conditions))
 
@@ -86,6 +87,7 @@ def test_padding_does_not_count(network, smallest):
         assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_the_pdf_term_enters_the_loss(network, smallest):
     module, params = network
     key = jax.random.key(0)
@@ -99,6 +101,7 @@ def test_the_pdf_term_enters_the_loss(network, smallest):
 
 
 @pytest.mark.parametrize("through", ["distances", "coordinates"])
+@pytest.mark.slow
 def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(few, through, x64, monkeypatch):
     term = loss.PDF_TERMS[through]
     monkeypatch.setattr(loss, "TOLERANCE", 1e-11)

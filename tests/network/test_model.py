@@ -82,17 +82,20 @@ def test_padding_does_not_reach_the_latent_density(network, batch):
 
 def test_the_prior_does_not_see_the_structure(network, batch):
     module, params = network
-    both = jax.jit(lambda *given: (module.apply(*given)[2], module.apply(params, batch[1], method=CVAE.prior)))
-    chex.assert_trees_all_equal(*both(params, *batch))
+    features, pdf, key = batch
+    other = features._replace(pair=features.pair + 1.0, radius=2 * features.radius, presence=~features.presence)
+    (_, seen, prior), (_, unlike, again) = (apply(module, params, given, pdf, key) for given in (features, other))
+    chex.assert_trees_all_equal(prior, again)
+    assert np.abs(seen.mean - unlike.mean).max() > 1e-3
+    alone = jax.jit(lambda params, pdf: module.apply(params, pdf, method=CVAE.prior))(params, pdf)
+    chex.assert_trees_all_close(prior, alone, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("atoms", [7, 100])
 def test_a_structure_of_any_size_gets_the_pdf_at_each_node(atoms, drawn_params):
     module = CVAE(Sizes(latent=2, atoms=atoms, satellites=4))
     params = drawn_params(module)
-    features = Features(
-        jnp.zeros((1, atoms, atoms)), jnp.zeros((1, atoms, 4)), jnp.ones((1, atoms), bool), jnp.ones(1)
-    )
+    features = Features(jnp.zeros((1, atoms, atoms)), jnp.zeros((1, atoms, 4)), jnp.ones((1, atoms), bool), jnp.ones(1))
     own = jax.jit(lambda x, seen: module.apply(
         params, features._replace(presence=seen[None]), x, method=CVAE.encode).mean.sum())  # fmt: skip
     nodes = jnp.eye(atoms, dtype=bool)[jnp.array([0, atoms // 2, atoms - 1])]

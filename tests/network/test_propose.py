@@ -9,10 +9,11 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.network import dataset, propose, weights
+from jaxstruc.network import dataset, propose, representation, weights
 from jaxstruc.network.config import SHIPPED, Sizes
-from jaxstruc.network.model import CVAE
+from jaxstruc.network.model import CVAE, Decoded
 from jaxstruc.structures import shapes
+from jaxstruc.structures.atoms import from_ase
 
 KEY = jax.random.key(0)
 
@@ -23,10 +24,11 @@ def shipped():
 
 
 @pytest.fixture(scope="module")
-def pdfs(real):
+def pdfs():
     """Two simulated PDFs of the family, gold."""
-    rows = [int(np.flatnonzero((real.shape == shape) & (real.bond > 2.85))[0]) for shape in (0, 7)]
-    return jnp.asarray(real.pdf[rows]), jnp.asarray(real.bond[rows], jnp.float32)
+    data = dataset.generate("real", seed=11, draws=1)
+    rows = [int(np.flatnonzero((data.shape == shape) & (data.bond > 2.85))[0]) for shape in (0, 7)]
+    return jnp.asarray(data.pdf[rows]), jnp.asarray(data.bond[rows], jnp.float32)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,7 @@ def test_pdfs_to_coordinates_and_weights_is_one_pure_function(shipped, pdfs, sol
         assert 0.75 * float(bond) < nearest < 1.05 * float(bond)
 
 
+@pytest.mark.slow
 def test_a_pdf_is_solved_alike_alone_and_in_a_batch(shipped, pdfs, solved):
     one = jax.jit(partial(propose.propose, network=shipped.module, samples=4))
     alone = one(shipped.params, pdfs[0][1], KEY, bond=pdfs[1][1])
@@ -72,6 +75,7 @@ def test_a_curve_of_another_scale_gives_the_same_structures(shipped, pdfs, solve
     np.testing.assert_allclose(again.positions, solved.positions, atol=0.02)
 
 
+@pytest.mark.slow
 def test_gradients_in_the_pdf_and_in_the_parameters_are_finite_and_not_zero(shipped, pdfs):
     def size(params, pdf):
         one = partial(propose.propose, network=shipped.module, samples=2)
@@ -86,17 +90,22 @@ def test_gradients_in_the_pdf_and_in_the_parameters_are_finite_and_not_zero(ship
         assert all(np.abs(leaf).max() > 1e-6 for leaf in leaves)
 
 
-def test_the_bond_sets_the_scale_or_the_decoded_radius_does(shipped, pdfs, solved):
-    """One set of coordinates either way: with a bond neighbours lie that far apart, without one the radius counts."""
-    decoded = jax.jit(lambda params, z: shipped.module.apply(params, z, method=CVAE.decode))
-    latents = partial(propose.latents, network=shipped.module, samples=4)
-    z = latents(shipped.params, pdfs[0][1], KEY)
-    free = jax.jit(jax.vmap(propose.placed))(decoded(shipped.params, z))
-    neighbours = jax.vmap(propose.neighbour_distance)(free.positions, free.weights)
-    np.testing.assert_allclose(neighbours, pdfs[1][1], rtol=0.1)
-    scaled = free.positions * (pdfs[1][1] / neighbours)[:, None, None]
-    np.testing.assert_allclose(scaled, solved.positions[1], atol=0.02)
-    np.testing.assert_allclose(free.radius, solved.radius[1], rtol=1e-5)
+def test_a_bond_is_the_mean_distance_of_neighbours(pdfs, solved):
+    neighbours = jax.jit(jax.vmap(jax.vmap(propose.neighbour_distance)))(solved.positions, solved.weights)
+    np.testing.assert_allclose(neighbours, np.tile(pdfs[1][:, None], (1, 4)), rtol=1e-5)
+
+
+def test_without_a_bond_the_decoded_radius_sets_the_scale():
+    """True distances in radii, negative ones among them, give true positions in Å."""
+    cluster = from_ase(shapes.fcc((2, 2, 2)).atoms("Au", 2.9), size=20)
+    features = representation.features(cluster, jnp.asarray(representation.satellites(4)))
+    presence = jnp.where(features.presence, 30.0, -30.0)
+    decoded = Decoded(-features.pair, features.satellite, presence, jnp.log(features.radius))
+    found = jax.jit(propose.placed)(decoded)
+    assert bool(found.converged) and float(found.stress) < 1e-4
+    assert float(found.radius) == pytest.approx(2 * 2.9 / 2**0.5, rel=1e-5)
+    np.testing.assert_allclose(found.positions[:19], representation.ordered(cluster).positions[:19], atol=1e-3)
+    np.testing.assert_allclose(found.weights, features.presence, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -106,15 +115,21 @@ def small(drawn_params):
     return drawn_params(network), network
 
 
+@partial(jax.jit, static_argnums=(3, 4, 5))
 def drawn(params, pdf, key, network, samples=5, draw=True):
     return propose.latents(params, pdf, key, network=network, samples=samples, draw=draw)
+
+
+@partial(jax.jit, static_argnums=0)
+def prior_of(network, params, pdf):
+    return network.apply(params, dataset.normalised(pdf), method=CVAE.prior)
 
 
 def test_a_deterministic_network_gives_its_mean_whatever_is_asked(small, pdfs):
     """Nothing trains its variance, so that no draw may use it."""
     params, network = small
     plain = CVAE(replace(network.sizes, stochastic=False))
-    mean = network.apply(params, dataset.normalised(pdfs[0][0]), method=CVAE.prior).mean
+    mean = prior_of(network, params, pdfs[0][0]).mean
     for module, draw in ((plain, True), (plain, False), (network, False)):
         found = drawn(params, pdfs[0][0], KEY, module, draw=draw)
         np.testing.assert_allclose(found, np.tile(mean, (5, 1)), rtol=1e-5)
@@ -123,7 +138,7 @@ def test_a_deterministic_network_gives_its_mean_whatever_is_asked(small, pdfs):
 
 def test_draws_have_the_priors_mean_and_variance(small, pdfs):
     params, network = small
-    prior = network.apply(params, dataset.normalised(pdfs[0][0]), method=CVAE.prior)
+    prior = prior_of(network, params, pdfs[0][0])
     z = drawn(params, pdfs[0][0], KEY, network, samples=20_000)
     spread = np.exp(0.5 * prior.log_variance)
     np.testing.assert_allclose(np.mean(z, axis=0), prior.mean, atol=0.05 * spread.max())
@@ -132,8 +147,8 @@ def test_draws_have_the_priors_mean_and_variance(small, pdfs):
 
 def test_one_key_gives_all_pdfs_of_a_batch_the_same_noise(small, pdfs):
     params, network = small
-    prior = network.apply(params, dataset.normalised(pdfs[0]), method=CVAE.prior)
-    z = jax.vmap(drawn, (None, 0, None, None))(params, pdfs[0], KEY, network)
+    prior = prior_of(network, params, pdfs[0])
+    z = jax.vmap(lambda pdf: drawn(params, pdf, KEY, network))(pdfs[0])
     noise = (z - prior.mean[:, None]) / np.exp(0.5 * prior.log_variance)[:, None]
     assert np.abs(z[0] - z[1]).max() > 1e-3 and np.abs(noise).max() > 0.1
     np.testing.assert_allclose(noise[0], noise[1], atol=1e-4)

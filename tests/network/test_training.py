@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import dataset, training
+from jaxstruc.network import checkpoints, dataset, training
 from jaxstruc.network.config import Training
 from jaxstruc.network.model import CVAE
 
@@ -57,6 +57,7 @@ def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_the_validation_loss_falls(unbroken):
     _, _, folder = unbroken
     lines = metrics(folder)
@@ -65,6 +66,7 @@ def test_the_validation_loss_falls(unbroken):
     assert {"pair", "satellite", "radius", "presence", "kl", "gradient"} <= set(lines[0])
 
 
+@pytest.mark.slow
 def test_resuming_gives_the_parameters_of_an_unbroken_run(unbroken, few, parts, tmp_path):
     params, progress, folder = unbroken
     training.fit(few, [parts], CONFIG, folder=tmp_path, stop_after=2)
@@ -97,6 +99,7 @@ def test_a_run_killed_while_it_writes_ends_as_an_unbroken_one(unbroken, few, sto
     assert (tmp_path / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_seeds_trained_together_are_those_trained_alone(unbroken, few, tmp_path):
     _, _, folder = unbroken
     several = replace(CONFIG, seeds=(3, 0))
@@ -110,25 +113,32 @@ def test_seeds_trained_together_are_those_trained_alone(unbroken, few, tmp_path)
     assert len(params) == 2 and list(progress.best_epoch) == [2, 2]
 
 
-def test_a_run_with_other_settings_is_not_overwritten(unbroken, few, parts):
-    _, _, folder = unbroken
+def test_a_run_with_other_settings_is_not_overwritten(few, parts, tmp_path):
+    checkpoints.claim(tmp_path, CONFIG)
     with pytest.raises(ValueError, match=r"to have rate 0\.1, got 0\.0003"):
-        training.fit(few, [parts], replace(CONFIG, rate=0.1), folder=folder)
+        training.fit(few, [parts], replace(CONFIG, rate=0.1), folder=tmp_path)
 
 
-def test_epochs_without_improvement_end_the_training_and_keep_the_best(few, parts, tmp_path):
-    """Far too high a rate: the loss rises after some epochs, and the best parameters outlive the steps after them."""
-    wild = Training(batch=16, rate=0.02, warmup=0, epochs=30, patience=2)
-    (params,), progress = training.fit(few, [parts], wild, folder=tmp_path)
-    assert progress.epoch == progress.best_epoch[0] + 2 < 30
-    network = CVAE(wild.sizes)
+@pytest.mark.slow
+def test_epochs_without_improvement_end_the_training_and_keep_the_best(unbroken, few, parts, tmp_path, monkeypatch):
+    """The validation is told to rise after the second epoch: its parameters outlive the steps after it."""
+    told, validate = iter([3.0, 1.0, 2.0, 1.5]), training.validate
+    monkeypatch.setattr(
+        training, "validate", lambda *given, **named: validate(*given, **named) | {"loss": np.array([next(told)])}
+    )
+    patient = replace(CONFIG, epochs=30, patience=2)
+    (params,), progress = training.fit(few, [parts], patient, folder=tmp_path)
+    assert progress.epoch == 4 and progress.best_epoch[0] == 2 and progress.best[0] == 1.0
+    network = CVAE(patient.sizes)
     key = jax.random.split(jax.random.key(0), 3)[2]
     gather = training._gatherer(few, network.sizes)
-    again = training.validate(stacked(params), gather, [parts], key[None], network=network, config=wild)
-    best = metrics(tmp_path)[progress.best_epoch[0] - 1]
-    assert again["loss"][0] == pytest.approx(best["validation_loss"], rel=1e-5)
+    again = validate(stacked(params), gather, [parts], key[None], network=network, config=patient)
+    lines = metrics(unbroken[2])
+    assert again["loss"][0] == pytest.approx(lines[1]["validation_loss"], rel=1e-5)
+    assert lines[1]["validation_loss"] != pytest.approx(lines[3]["validation_loss"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training(few, parts, tmp_path):
     broken = few._replace(pdf=np.where(np.arange(len(few.pdf))[:, None] == parts.train[0], np.nan, few.pdf))
     with pytest.raises(FloatingPointError, match=r"Expected finite losses, got .* in epoch 1"):

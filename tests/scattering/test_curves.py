@@ -73,6 +73,7 @@ def test_the_stretch_of_nodes_is_the_stretch_of_positions(x64):
     assert np.abs(stretched - true).max() < 1e-6 * np.abs(true).max()
 
 
+@pytest.mark.slow
 def test_all_parameters_have_right_gradients_on_the_fast_route(x64):
     target = jnp.sin(jnp.asarray(COARSE.r))
 

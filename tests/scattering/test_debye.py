@@ -289,6 +289,7 @@ def test_each_atom_may_have_its_own_uiso(fcc19, x64):
     np.testing.assert_allclose(ours, waves.sum((0, 1)), rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_gradients_through_positions_are_right_and_not_zero(x64):
     positions = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)) * 3)
     target = jnp.sin(jnp.asarray(GRID.r))

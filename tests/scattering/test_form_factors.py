@@ -46,6 +46,7 @@ def test_unknown_elements_are_refused(symbol, message):
         form_factors.bond_length(symbol)
 
 
+@pytest.mark.slow
 def test_the_committed_tables_are_their_sources(repository):
     import subprocess
     import sys

@@ -61,7 +61,7 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
     bond = form_factors.bond_length("Ag")
     small, large = (shapes.fcc((2, 4, 2)).atoms("Ag", factor * bond) for factor in (1.0, 1.02))
     one, two = (jaxstruc.refine(data, atoms) for atoms in (small, large))
-    assert one.element == "Ag" and one.best.source == "file" and one.best.cluster == "Ag55"
+    assert one.element == "Ag" and one.best.source == "file" and one.best.cluster == "Ag55, number 1"
     ratio = one.best.values["stretch"].value / two.best.values["stretch"].value
     assert ratio == pytest.approx(1.02, abs=1e-3) and one.best.rw == pytest.approx(two.best.rw, abs=1e-3)
     both = jaxstruc.refine(data, [small, large], free=("scale", "stretch", "uiso", "delta2", "qdamp"))

@@ -45,7 +45,7 @@ def test_own_clusters_keep_their_bonds_and_their_names():
     (found,) = source.candidates([None])
     lengths = [np.linalg.norm(np.diff(found.cluster(place).positions, axis=0)) for place in (0, 1)]
     np.testing.assert_allclose(np.array(lengths) * BOND, [2.8, 2.9], rtol=2e-3)
-    assert element == "Ag" and found.library.labels.tolist() == ["Ag2", "Ag2"]
+    assert element == "Ag" and found.library.labels.tolist() == ["Ag2, number 1", "Ag2, number 2"]
 
 
 def test_no_cluster_within_the_limits_is_refused(tmp_path):
