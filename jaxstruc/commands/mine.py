@@ -13,7 +13,7 @@ def mine(config: settings.Mine, *, progress: Advance) -> Outcome:
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check_out(config.out)
+    run.check(config.files, config.out)
     plan = solving(
         config.element, sources=("library",), data=config.data, fit=config.fit, library=config.candidates,
         progress=progress,

@@ -18,8 +18,8 @@ def refine(config: settings.Refine, *, progress: Advance) -> Outcome:
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check_out(config.out)
     clusters, measured = sorted_out(config.files)
+    run.check(measured, config.out)
     plan = refining(clusters, data=config.data, fit=config.fit, relax=config.relax)
     return run.run(measured, config.out, plan, progress=progress, show=tables.settings)
 

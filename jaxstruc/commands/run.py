@@ -66,9 +66,6 @@ def run(
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    if not paths:
-        raise ValueError("Expected at least one file, got none; name the measured .gr files.")
-    check_out(out)
     jobs, found = _read_all(paths, plan)
     if len(paths) == 1 and not jobs:
         raise ValueError(next(iter(found.values())).message)
@@ -94,14 +91,18 @@ def run(
     return Outcome([found[stem] for stem in names], len(before))
 
 
-def check_out(out: Path) -> None:
-    """Check that a folder can be written to.
+def check(paths: Sequence[Path], out: Path) -> None:
+    """Check what can be checked before anything that takes time.
 
     Raises:
-        ValueError: where it is a file.
+        ValueError: where there is no file, the only one is bad, or the folder of results is a file.
     """
+    if not paths:
+        raise ValueError("Expected at least one file, got none; name the measured .gr files.")
     if out.exists() and not out.is_dir():
         raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
+    if len(paths) == 1:
+        gr.read(paths[0])
 
 
 def ending(outcome: Outcome, out: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ def solve(config: settings.Solve, *, progress: Advance) -> Outcome:
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check_out(config.out)
+    run.check(config.files, config.out)
     plan = solving(
         config.element, sources=config.sources, data=config.data, fit=config.fit, library=config.candidates,
         network=config.network, progress=progress,
