@@ -19,8 +19,8 @@ def refine(config: settings.Refine, *, progress: Advance) -> Outcome:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
     clusters, measured = sorted_out(config.files)
-    run.check(measured, config.out)
     plan = refining(clusters, data=config.data, fit=config.fit, relax=config.relax)
+    run.check(measured, config.out, plan)
     return run.run(measured, config.out, plan, progress=progress, show=tables.settings)
 
 

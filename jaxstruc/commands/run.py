@@ -91,8 +91,8 @@ def run(
     return Outcome([found[stem] for stem in names], len(before))
 
 
-def check(paths: Sequence[Path], out: Path) -> None:
-    """Check what can be checked before anything that takes time.
+def check(paths: Sequence[Path], out: Path, plan: Plan) -> None:
+    """Check what can be checked before sources are made, which takes time; the plan needs none yet.
 
     Raises:
         ValueError: where there is no file, the only one is bad, or the folder of results is a file.
@@ -102,7 +102,7 @@ def check(paths: Sequence[Path], out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
     if len(paths) == 1:
-        gr.read(paths[0])
+        prepared(gr.read(paths[0]), plan)
 
 
 def ending(outcome: Outcome, out: Path) -> Iterator[str]:

@@ -154,11 +154,10 @@ class Mine:
 def words(config) -> list[str]:
     """Return the command-line words of the settings that compute: all but files, `out` and `plot`."""
     result = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name in ("files", "out", "plot") or value is None or value is False or value == ():
+    for name, value in dataclasses.asdict(config).items():
+        if name in ("files", "out", "plot") or value is None or value is False or value == ():
             continue
-        result.append(f"--{field.name}")
+        result.append(f"--{name}")
         if value is not True:
             result += [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
     return result

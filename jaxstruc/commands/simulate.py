@@ -112,16 +112,17 @@ def draw(x, y, target: Path, signal: str, title: str) -> None:
 
 def _check(config: settings.Simulate) -> None:
     """Refuse settings that cannot be."""
+    given = dataclasses.asdict(config)
     if not config.files:
         raise ValueError("Expected at least one structure file, got none.")
     if config.biso is not None and config.uiso != settings.Simulate.uiso:
         raise ValueError("Expected --uiso or --biso, got both; B = 8 pi^2 U.")
     for name in ("uiso", "biso", "delta1", "delta2", "qdamp", "qbroad", "qmin", "rmin"):
-        value = getattr(config, name)
+        value = given[name]
         if value is not None and not 0 <= value < np.inf:
             raise ValueError(f"Expected --{name} of at least 0, got {value:g}.")
     for axis in "qr":
-        low, high, step = (getattr(config, f"{axis}{end}") for end in ("min", "max", "step"))
+        low, high, step = (given[f"{axis}{end}"] for end in ("min", "max", "step"))
         if not low < high < np.inf:
             raise ValueError(f"Expected {axis}min < {axis}max, got {low:g} and {high:g}.")
         if step is not None and not 0 < step <= high - low:

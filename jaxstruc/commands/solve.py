@@ -4,6 +4,7 @@ from jaxstruc.commands import run, settings
 from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import Outcome
 from jaxstruc.report import tables
+from jaxstruc.solver.answers import Plan
 from jaxstruc.solver.doors import solving
 
 
@@ -13,7 +14,7 @@ def solve(config: settings.Solve, *, progress: Advance) -> Outcome:
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check(config.files, config.out)
+    run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit))
     plan = solving(
         config.element, sources=config.sources, data=config.data, fit=config.fit, library=config.candidates,
         network=config.network, progress=progress,

@@ -274,7 +274,8 @@ def reduced_structure_function(
     floor: float = 0.0,
 ) -> Float[Array, " q"]:
     """Return F(Q) = Q [S(Q) - 1], in 1/Å. Arguments as in `structure_function`."""
-    return q * _damped_sum(pairs, instrument, amplitudes, q, floor) / mean_square(amplitudes, composition)
+    sums = _damped_sum(pairs, instrument, amplitudes, q, floor)
+    return jnp.asarray(q, sums.dtype) * sums / mean_square(amplitudes, composition)
 
 
 def partials(
@@ -287,7 +288,7 @@ def partials(
     """Return the part of each two kinds in F(Q), in 1/Å and in the order of `channels`; they sum to F(Q)."""
     longer = stretched(pairs, instrument.stretch)
     sums = partial_sums(longer, pair_variance(longer, instrument), amplitudes, q)
-    return q * sums / mean_square(amplitudes, composition)
+    return jnp.asarray(q, sums.dtype) * sums / mean_square(amplitudes, composition)
 
 
 def _paired(distance, presence, kinds, first, second) -> Pairs:

@@ -6,6 +6,12 @@ import pytest
 from jaxstruc.scattering import spreading
 from jaxstruc.scattering.spreading import Nodes
 
+spread = jax.jit(spreading.spread, static_argnames=("nodes", "channels"), static_argnums=3)
+
+
+def spread_positions(positions, *others):
+    return jax.jit(lambda x: spreading.spread_positions(x, *others))(positions)
+
 
 def waves(distance, q):
     return np.sinc(np.multiply.outer(q, distance) / np.pi)
@@ -16,7 +22,7 @@ def test_nodes_stand_for_the_pairs_to_the_accuracy_asked_for(accuracy, x64):
     rng = np.random.default_rng(0)
     distance, weight = rng.uniform(0, 24.9, 500), rng.normal(size=500)
     nodes = Nodes(25.0, 30.0, accuracy)
-    found = np.asarray(spreading.spread(jnp.asarray(distance), jnp.asarray(weight), 0, nodes))[0]
+    found = np.asarray(spread(jnp.asarray(distance), jnp.asarray(weight), 0, nodes))[0]
     q = np.linspace(0, 30, 201)
     error = np.abs(waves(nodes.distance, q) @ found - waves(distance, q) @ weight).max()
     assert error < accuracy * np.abs(weight).sum()
@@ -25,23 +31,23 @@ def test_nodes_stand_for_the_pairs_to_the_accuracy_asked_for(accuracy, x64):
 
 def test_the_weights_sum_to_the_pairs(x64):
     distance = jnp.asarray(np.random.default_rng(0).uniform(0, 10, 50))
-    found = spreading.spread(distance, jnp.full(50, 2.0), 0, Nodes(10.0, 20.0))
+    found = spread(distance, jnp.full(50, 2.0), 0, Nodes(10.0, 20.0))
     assert float(found.sum()) == pytest.approx(100, rel=1e-6)
 
 
 def test_channels_stay_apart(x64):
     distance, channel = jnp.array([2.0, 3.0, 4.0]), jnp.array([0, 2, 2])
-    found = spreading.spread(distance, jnp.array([1.0, 2.0, 3.0]), channel, Nodes(5.0, 20.0), channels=3)
+    found = spread(distance, jnp.array([1.0, 2.0, 3.0]), channel, Nodes(5.0, 20.0), channels=3)
     np.testing.assert_allclose(found.sum(axis=1), [1, 0, 5], atol=1e-6)
 
 
 def test_a_pair_beyond_the_nodes_gives_nan_and_not_a_wrong_curve():
     nodes = Nodes(5.0, 20.0)
-    assert np.isnan(spreading.spread(jnp.array([2.0, 5.1]), jnp.ones(2), 0, nodes)).all()
-    assert np.isfinite(spreading.spread(jnp.array([2.0, 5.1]), jnp.array([1.0, 0.0]), 0, nodes)).all()
+    assert np.isnan(spread(jnp.array([2.0, 5.1]), jnp.ones(2), 0, nodes)).all()
+    assert np.isfinite(spread(jnp.array([2.0, 5.1]), jnp.array([1.0, 0.0]), 0, nodes)).all()
     far = jnp.array([[0.0, 0, 0], [5.2, 0, 0]])
     table = np.zeros((1, 1), np.int32)
-    assert np.isnan(spreading.spread_positions(far, np.ones(2, bool), jnp.zeros(2, int), table, nodes)).all()
+    assert np.isnan(spread_positions(far, np.ones(2, bool), jnp.zeros(2, int), table, nodes)).all()
 
 
 @pytest.mark.parametrize("atoms", [30, 129, 300])
@@ -53,11 +59,11 @@ def test_blocks_of_positions_are_all_pairs(atoms, x64):
     kinds, mask = rng.integers(0, 2, atoms), np.arange(atoms) < atoms - 5
     table = np.array([[0, 1], [1, 2]], np.int32)
     nodes = Nodes(30.0, 20.0)
-    blocks = spreading.spread_positions(jnp.asarray(positions), mask, jnp.asarray(kinds), table, nodes)
+    blocks = spread_positions(jnp.asarray(positions), mask, jnp.asarray(kinds), table, nodes)
     first, second = np.triu_indices(atoms - 5, 1)
     distance = np.linalg.norm(positions[first] - positions[second], axis=1)
     channel = jnp.asarray(table[kinds[first], kinds[second]])
-    listed = spreading.spread(jnp.asarray(distance), jnp.full(first.size, 2.0), channel, nodes, channels=3)
+    listed = spread(jnp.asarray(distance), jnp.full(first.size, 2.0), channel, nodes, channels=3)
     np.testing.assert_allclose(blocks, listed, atol=1e-9)
 
 
@@ -70,14 +76,14 @@ def test_both_ways_have_the_same_gradient_and_pushforward(x64):
 
     def listed(x):
         distance = jnp.linalg.norm(x[first] - x[second], axis=1)
-        return wanted @ spreading.spread(distance, jnp.full(first.size, 2.0), 0, nodes)[0]
+        return wanted @ spread(distance, jnp.full(first.size, 2.0), 0, nodes)[0]
 
     def blocks(x):
         table = np.zeros((1, 1), np.int32)
-        return wanted @ spreading.spread_positions(x, np.ones(140, bool), jnp.zeros(140, int), table, nodes)[0]
+        return wanted @ spread_positions(x, np.ones(140, bool), jnp.zeros(140, int), table, nodes)[0]
 
-    one, two = jax.grad(listed)(positions), jax.grad(blocks)(positions)
+    one, two = (jax.jit(jax.grad(way))(positions) for way in (listed, blocks))
     np.testing.assert_allclose(two, one, atol=1e-8 * np.abs(one).max())
     assert np.abs(one).max() > 1
-    pushed = jax.jvp(blocks, (positions,), (change,))[1]
+    pushed = jax.jit(lambda x, move: jax.jvp(blocks, (x,), (move,))[1])(positions, change)
     assert float(pushed) == pytest.approx(float(jnp.vdot(one, change)), rel=1e-8)
