@@ -165,7 +165,10 @@ def shape_features(shapes: list[Cluster], *, atoms: int, satellites: int) -> rep
     anchors = jnp.asarray(representation.satellites(satellites))
     each = [from_ase(shape.atoms("Au", bond=1.0), size=atoms) for shape in shapes]
     stacked = jax.tree.map(lambda *rows: np.stack(rows), *each)
-    return jax.vmap(representation.features, in_axes=(0, None))(stacked, anchors)
+    return _features(stacked, anchors)
+
+
+_features = jax.jit(jax.vmap(representation.features, in_axes=(0, None)))
 
 
 def write(dataset: Dataset, path: Path) -> None:
