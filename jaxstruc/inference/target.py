@@ -27,7 +27,7 @@ BEYOND = 6.0
 LOST = 1e-3
 """Curves weaker than this, relative to the strongest, are left out of the basis."""
 
-MULTIPLE = 64
+MULTIPLE = 32
 """Of the basis's size, so that unlike files share a compilation: zeros are added, which change nothing."""
 
 
