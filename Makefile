@@ -11,9 +11,12 @@ TEST = $(VENV)/.installed-test
 demo: $(DEMO)
 	$(BIN)/jaxstruc solve examples/Ag68_simulated.gr --element Ag -o demo-out
 
-# For every save: all but the slow tests. What they compile is kept in .jax_cache, for the next time.
+# For every save: the tests that compile little. What they compile is kept in .jax_cache, for the next time.
+QUICK = tests/structures tests/data tests/report tests/test_files.py tests/test_package.py tests/commands/test_cli.py \
+	tests/inference/test_posterior.py tests/inference/test_result.py tests/inference/test_target.py \
+	tests/scattering/test_parameters.py tests/network/test_limits.py
 check: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(QUICK)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -85,6 +85,7 @@ def test_tests_mirror_the_package(repository):
         assert path.exists() or name in through, name
 
 
+@pytest.mark.slow
 def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 2

@@ -80,6 +80,7 @@ def test_help_has_an_example_and_imports_no_jax(command, repository):
     assert "Example: jaxstruc" in done.stdout
 
 
+@pytest.mark.slow
 def test_generate_and_train_make_weights(capsys, tmp_path):
     """The paper's set, one short epoch with one step's worth of data a batch."""
     with pytest.raises(SystemExit) as stopped:
