@@ -62,8 +62,6 @@ FITTED = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad")
 """What a fit can vary."""
 USUAL = ("scale", "stretch", "uiso", "delta2")
 """What is fitted where nothing is said."""
-DATA = ("qmin", "qmax", "qdamp", "qbroad", "rmin", "rmax")
-"""What belongs to measured data and is given by the user, the header or a default."""
 UNITS = {name: parameter.unit for name, parameter in PARAMETERS.items()}
 
 
