@@ -1,8 +1,10 @@
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
+from jaxstruc.data.options import DataOptions
 from jaxstruc.scattering import parameters
 from jaxstruc.scattering.parameters import PARAMETERS
 
@@ -25,7 +27,7 @@ def test_at_the_largest_delta_the_nearest_pair_keeps_a_width():
 
 def test_what_is_fitted_and_what_data_have_are_in_the_table():
     assert set(parameters.USUAL) <= set(parameters.FITTED) <= set(PARAMETERS)
-    assert set(parameters.DATA) <= set(PARAMETERS)
+    assert {field.name for field in dataclasses.fields(DataOptions)} <= set(PARAMETERS)
     assert parameters.UNITS["delta2"] == "Å²" and parameters.UNITS["scale"] == ""
 
 
