@@ -7,8 +7,8 @@
 Claim: the paper's CVAE and DAE reach Pearson 0.73 and 0.75; with the PDF-consistency term that the paper only proposes,
 and with radius and presence among the decoder's outputs, the CVAE reaches R_p < 0.10 and Pearson > 0.97 on the paper's
 random split, with no refinement: for each seed with 8 latent dimensions, for two of five with the paper's 2. Each shape
-of that split's test set is in its training set; `kdd-shapes` split by shape says what a model does with shapes that it has
-not seen, beside the nearest training PDF's structure as control.
+of that split's test set is in its training set; `kdd-shapes` split by shape says what a model does with shapes that it
+has not seen, beside the nearest training PDF's structure as control.
 
 One JSON line a row: mean and standard deviation of one measure over the test structures of one seed; `n` of them gave
 a number, `failed` did not. The paper's paired t-tests are rows too: of `model` minus `against`, over the structures of
