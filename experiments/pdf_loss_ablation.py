@@ -1,14 +1,15 @@
-"""Claim: trained with the PDF term, at equal compute, the CVAE's reconstructions agree better with their PDFs.
+"""Claim: trained with the PDF term, at like compute, the CVAE's reconstructions agree better with their PDFs.
 
     python experiments/pdf_loss_ablation.py                  (trains what is not trained: hours on 2 cores)
     python experiments/pdf_loss_ablation.py --trained-only   (15 minutes on 2 cores; leaves out what is not trained)
     python experiments/pdf_loss_ablation.py --quick          (under 50 s: two epochs, nothing to learn from)
 
 The term is the one that section 6 of the KDD 2020 paper proposes. Weight 0 against the weight in `trainings`, the seeds
-that are there, on the paper's random split and on held-out shapes. Control: the same reconstructions, their coordinates
-and radius then refined against the input PDF by gradient descent (`STEPS` of Adam), which needs no PDF term in
-training; the other model's output is refined beside it. White noise on F(Q) of the input, which no model here was
-trained with, says what either way makes of it; all measures are against the PDF without noise.
+that are there, on the paper's random split and on held-out shapes. The model with the term had 1.1 times the compute of
+the other, or more (see the README). Control: the same reconstructions, their coordinates and radius then refined
+against the input PDF by gradient descent (`STEPS` of Adam), which needs no PDF term in training; the other model's
+output is refined beside it. White noise on F(Q) of the input, which no model here was trained with, says what either
+way makes of it; all measures are against the PDF without noise.
 
 One JSON line a row as in `table1_reconstruction`, with `weight`, `noise` (relative to the root mean square of F),
 `refined`, `steps` and `seconds_per_structure` of the refinement. Rows of t-tests compare with `against`, which is

@@ -4,7 +4,7 @@
 
 Between `<!-- NAME -->` and `<!-- end -->`, for each of `TABLES`. A value is the mean over seeds ± the standard
 deviation over seeds, and in brackets that over structures, the mean of the seeds'. Where there are no rows, the table
-says how to get them.
+says how to get them; † marks a measure that is newer than the rows and awaits a new training.
 """
 
 import json
@@ -21,10 +21,14 @@ README = HERE / "README.md"
 PAPER = {("dae", "r_p"): 0.4548, ("dae", "pearson"): 0.7482, ("cvae", "r_p"): 0.4823, ("cvae", "pearson"): 0.7321}
 """Table 1 of KDD 2020: random split, latent dimension 2, a draw."""
 MEASURES = {
-    "r_p": "R_p", "pearson": "Pearson", "rw": "Rw", "rw_scaled": "Rw, scaled", "r_l2": "‖ΔG‖", "mae": "MAE, Å",
-    "count_exact": "count exact",
+    "r_p": "R_p", "pearson": "Pearson", "rw": "Rw", "rw_scaled": "Rw, scaled", "r_l2": "‖ΔG‖", "error": "error, Å",
+    "count_exact": "count exact", "solved": "solved",
 }  # fmt: skip
-SHORT = ("pearson", "r_p", "mae", "count_exact")
+SHORT = ("pearson", "r_p", "error", "count_exact", "solved")
+AWAITED = ("error", "solved")
+"""Measures that rows of earlier trainings lack."""
+LEVEL = 0.05
+"""Of a p that is called small, were there one comparison."""
 
 Table = list[list[str]]
 
@@ -42,6 +46,15 @@ def value(rows: list[dict]) -> str:
         text += f" ({np.mean(within):.2g})"
     failed = sum(row.get("failed", 0) for row in rows)
     return text + (f", {failed} failed" if failed else "")
+
+
+def cells(rows: list[dict], metrics) -> list[str]:
+    """Return the values of some measures of one model; † where a measure awaits a new training."""
+    by_metric = grouped(rows, ("metric",))
+    return [
+        "†" if metric in AWAITED and (metric,) not in by_metric else value(by_metric.get((metric,), []))
+        for metric in metrics
+    ]
 
 
 def grouped(rows: list[dict], names: tuple[str, ...]) -> dict[tuple, list[dict]]:
@@ -63,13 +76,11 @@ def table1(rows: list[dict]) -> str:
     for (split, latent, model, draw), group in grouped(measured(rows), ("split", "latent", "model", "draw")).items():
         if (model, draw) == ("dae", "mean"):  # it draws nothing: the same numbers again
             continue
-        by_metric = grouped(group, ("metric",))
         seeds = str(len({row["seed"] for row in group}))
-        cells = [value(by_metric.get((metric,), [])) for metric in MEASURES]
-        lines.append([split, model, shown(latent), shown(draw), seeds, *cells])
+        lines.append([split, model, shown(latent), shown(draw), seeds, *cells(group, MEASURES)])
     for model in ("dae", "cvae"):
-        cells = [f"{PAPER[model, metric]}" if (model, metric) in PAPER else "–" for metric in MEASURES]
-        lines.append(["random", f"{model}, the paper", "2", "sample", "1", *cells])
+        theirs = [f"{PAPER[model, metric]}" if (model, metric) in PAPER else "–" for metric in MEASURES]
+        lines.append(["random", f"{model}, the paper", "2", "sample", "1", *theirs])
     return markdown(lines) + "\n\n" + tests(rows, ("split", "latent", "draw", "model", "against"))
 
 
@@ -78,26 +89,38 @@ def ablation(rows: list[dict]) -> str:
     names = ("split", "noise", "model", "weight", "refined")
     lines = [["split", "noise", "model", "weight", "refined", "seeds", *(MEASURES[name] for name in SHORT), "s each"]]
     for key, group in sorted(grouped(measured(rows), names).items()):
-        by_metric = grouped(group, ("metric",))
-        cells = [value(by_metric.get((metric,), [])) for metric in SHORT]
         seconds = f"{np.mean([row['seconds_per_structure'] for row in group]):.2g}" if key[-1] else "–"
-        lines.append([*map(shown, key), str(len({row["seed"] for row in group})), *cells, seconds])
+        seeds = str(len({row["seed"] for row in group}))
+        lines.append([*map(shown, key), seeds, *cells(group, SHORT), seconds])
     keys = ("split", "noise", "model", "refined", "against", "against_refined")
     return markdown(lines) + "\n\n" + tests(rows, keys)
 
 
 def tests(rows: list[dict], names: tuple[str, ...]) -> str:
-    """Return a table of the t-tests: over seeds, and the range of p over the structures of a seed."""
-    lines = [[*(name.replace("_", " ") for name in names), "measure", "difference", "p, seeds", "p, structures"]]
+    """Return a table of the t-tests over seeds, and in words how many there are and how many of them stand out.
+
+    Not over structures, which are stretched copies of a few shapes and do not count one by one.
+    """
+    lines = [[*(name.replace("_", " ") for name in names), "measure", "difference", "p, seeds"]]
     chosen = [row for row in rows if row["metric"].startswith("t_test_")]
+    ps = []
     for key, group in grouped(chosen, (*names, "metric")).items():
-        single = [row for row in group if row["seed"] is not None]
-        over = [shown(row["p"]) for row in group if row["seed"] is None]
-        ps = [row["p"] for row in single if row["p"] is not None]
-        span = "–" if not ps else f"{min(ps):.1g}" if len(ps) == 1 else f"{min(ps):.1g} to {max(ps):.1g}"
+        over = [row["p"] for row in group if row["seed"] is None and row["p"] is not None]
+        ps += over
         measure = MEASURES[key[-1].removeprefix("t_test_")]
-        lines.append([*map(shown, key[:-1]), measure, value(single), over[0] if over else "–", span])
-    return markdown(lines)
+        single = [row for row in group if row["seed"] is not None]
+        lines.append([*map(shown, key[:-1]), measure, value(single), shown(over[0]) if over else "–"])
+    return markdown(lines) + (f"\n\n{counted(ps)}" if ps else "")
+
+
+def counted(ps: list[float]) -> str:
+    """Return in words how many comparisons there are, and how many have a small p, one by one and all together."""
+    each, level = sum(p < LEVEL for p in ps), LEVEL / len(ps)
+    return (
+        f"Comparisons: {len(ps)}. p is below {LEVEL} in {each}, where chance alone gives about "
+        f"{LEVEL * len(ps):.2g}, and below {LEVEL} / {len(ps)} = {level:.1g}, which allows for their number, in "
+        f"{sum(p < level for p in ps)}."
+    )
 
 
 def by_model(rows: list[dict]) -> str:
@@ -105,8 +128,8 @@ def by_model(rows: list[dict]) -> str:
     columns = grouped(rows, ("split", "model", "latent"))
     lines = [["measure", *(", ".join(name(part, index) for index, part in enumerate(key)) for key in columns)]]
     for metric in dict.fromkeys(row["metric"] for row in rows):
-        cells = [value([row for row in group if row["metric"] == metric]) for group in columns.values()]
-        lines.append([metric.replace("_", " "), *cells])
+        each = [value([row for row in group if row["metric"] == metric]) for group in columns.values()]
+        lines.append([metric.replace("_", " "), *each])
     return markdown(lines)
 
 

@@ -11,8 +11,9 @@ of that split's test set is in its training set; `kdd-shapes` split by shape say
 has not seen, beside the nearest training PDF's structure as control.
 
 One JSON line a row: mean and standard deviation of one measure over the test structures of one seed; `n` of them gave
-a number, `failed` did not. The paper's paired t-tests are rows too: of `model` minus `against`, over the structures of
-each seed, and with seed null over the means of the seeds. Rows of other trainings stay in the file.
+a number, `failed` did not. Differences of `model` and `against` are rows too (`t_test_...`): one a seed, and with seed
+null a paired t-test over the means of the seeds. The paper's is over structures; but those of a test set are stretched
+copies of a few shapes, all of one training, and not independent. Rows of other trainings stay in the file.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import json
 import math
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -87,12 +89,12 @@ def spread(values: np.ndarray) -> dict:
 
 
 def t_tests(one: Values, other: Values, shared: dict) -> list[dict]:
-    """Return the rows of the paired t-tests over the structures of each seed and over the seeds that both have."""
+    """Return the rows of the differences of each seed that both have, and of the paired t-tests over these seeds."""
     result = []
     for metric in TESTED:
         names = {**shared, "metric": f"t_test_{metric}"}
         pairs = {seed: np.stack([one[seed][metric], other[seed][metric]]) for seed in sorted(one.keys() & other.keys())}
-        result += [{**names, "seed": seed, **t_test(pair)} for seed, pair in pairs.items()]
+        result += [{**names, "seed": seed, **spread(pair[0] - pair[1])} for seed, pair in pairs.items()]
         if len(pairs) > 1:
             means = np.stack([pair[:, np.isfinite(pair).all(axis=0)].mean(axis=1) for pair in pairs.values()], axis=1)
             result.append({**names, "seed": None, **t_test(means)})
@@ -120,14 +122,16 @@ def combination(row: dict) -> tuple:
     return row["dataset"], row["split"], row["latent"], row["model"]
 
 
-def replaced(old: list[dict], new: list[dict]) -> list[dict]:
+def replaced(old: list[dict], new: list[dict], *, measures: Sequence[str] | None = None) -> list[dict]:
     """Return the new rows and those old ones of combinations that are not among them, in an order of their own.
 
-    A comparison with a model that has new rows is dropped too.
+    A comparison with a model that has new rows is dropped too. Where only some measures are new, the others are kept.
     """
     seen = {combination(row) for row in new}
 
     def stale(row):
+        if measures is not None and row["metric"] not in measures:
+            return False
         against = row.get("against")
         other = {**row, "model": against, "latent": None if against == TEMPLATE else row["latent"]}
         return combination(row) in seen or (against is not None and combination(other) in seen)
@@ -206,6 +210,7 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--models", nargs="+", default=choices, choices=choices)
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--latents", nargs="+", type=int, default=[2, 8])
+    parser.add_argument("--measures", nargs="+", help="write these alone, and keep the rows of the others")
     parser.add_argument("--out", type=Path, help=f"[experiments/results/{NAME}.jsonl; none with --quick]")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -222,11 +227,13 @@ def main(arguments=None) -> list[dict]:
             if plans or template:
                 data = trainings.data_of(split)
                 result += evaluate(data, split, plans, template=template, quick=options.quick)
+    if options.measures:
+        result = [row for row in result if row["metric"] in options.measures]
     for row in result:
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS)
     if out is not None:
-        rows.write_lines(replaced(read(out), result), out)
+        rows.write_lines(replaced(read(out), result, measures=options.measures), out)
     return result
 
 

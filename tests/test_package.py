@@ -17,13 +17,13 @@ from jaxstruc.network.config import SHIPPED
 
 ORDER = """
 files
-structures: atoms distances lattices families shapes library
+structures: atoms distances lattices families shapes library kinds words
 scattering: parameters form_factors spreading debye curves templates simulate
 data: text options measurement gr
-inference: options target values fit relax screening posterior candidates result
+inference: options target values fit relax screening posterior candidates profile verdict result
 network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
 network: weights card evaluation
-solver: sources answers doors
+solver: sources told answers doors
 report: tables pictures folders
 commands: settings progress compiled simulate generate train run solve mine refine cli
 __main__

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jaxstruc import files
 from jaxstruc.commands.progress import Advance
-from jaxstruc.data import gr
+from jaxstruc.data import gr, text
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.inference.result import Result
 from jaxstruc.report import folders, tables
@@ -117,10 +117,10 @@ def ending(outcome: Outcome, out: Path) -> Iterator[str]:
         if len(good) > LINES:
             yield f"... and {len(good) - LINES} more"
     before = f", {outcome.skipped} of them before" if outcome.skipped else ""
-    beyond = sum("outside training" in result.message for result in good)
+    weak = sum(result.status == "weak" for result in good)
     yield (
-        f"{len(good)} of {len(outcome.results)} files solved{before}"
-        + (f", {beyond} outside what the model was trained on" if beyond else "")
+        f"{len(good) - weak} of {len(outcome.results)} files solved{before}"
+        + (f", {weak} weakly: see their messages" if weak else "")
         + (f", {len(failed)} failed" if failed else "")
         + f"; see {out / 'summary.csv'}, best/, candidates/ and fits/ beside it."
     )
@@ -145,9 +145,16 @@ def _read_all(paths: Sequence[Path], plan: Plan) -> tuple[list[Job], dict[str, R
         try:
             jobs.append(Job(stem, prepared(gr.read(path), plan)))
         except (ValueError, OSError) as error:
-            checksum = files.sha256(path) if path.is_file() else ""
-            failed[stem] = Result(str(path), checksum, plan.element, "failed", str(error))
+            failed[stem] = Result(str(path), _checksum(path), plan.element, "failed", str(error))
     return jobs, failed
+
+
+def _checksum(path: Path) -> str:
+    """Return the checksum of a file that could not be used, "" where it cannot be read or is too large to be one."""
+    try:
+        return files.sha256(path) if path.is_file() and path.stat().st_size <= text.LARGEST else ""
+    except OSError:
+        return ""
 
 
 def _kept(out: Path, plan: Plan, jobs: Sequence[Job]) -> dict[str, Result]:
@@ -166,7 +173,7 @@ def _kept(out: Path, plan: Plan, jobs: Sequence[Job]) -> dict[str, Result]:
             result = folders.load(wanted[-1])
         except ValueError:
             continue
-        if (result.name, result.sha256, result.status) == (measurement.name, measurement.sha256, "solved"):
+        if (result.name, result.sha256) == (measurement.name, measurement.sha256) and result.status != "failed":
             if not all(path.exists() for path in wanted):
                 folders.write(result, out, stem)
             kept[stem] = result

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxstruc.data.options import DataOptions, option
-from jaxstruc.inference.options import COMMON, FitOptions, LibraryOptions, RelaxOptions, SourceName
+from jaxstruc.inference.options import FitOptions, LibraryOptions, RelaxOptions, SourceName
 from jaxstruc.network.config import NetworkOptions, Preset, Training
 from jaxstruc.scattering.parameters import said
 
@@ -107,7 +107,7 @@ class Solve:
     """Where candidates come from."""
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
-    candidates: LibraryOptions = COMMON
+    candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""

@@ -18,16 +18,21 @@ PROGRAMS = (
     ("Get_XPDF", "PDFgetX2"),
     ("PDFgetN", "PDFgetN"),
 )
-LABEL = r"(?im)^[#!;\s]*(?:L\s+)?[\"']?"
-ON_Q = re.compile(LABEL + r"(Q\s*([(\[_,]|\s[SFI]\b|$)|2-?th)")
+LABEL = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
+ON_Q = re.compile(LABEL + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])")
 IN_NM = re.compile(LABEL + r"(r|distance)[\s,/(\[_]*(in\s+)?(nm|nanomet)")
+
+WORD = 100
+"""Most characters of a word in a header."""
+SCALES = 1e-9, 1e9
+"""1/Å². Of the largest |G|; beyond, sums of squares leave single precision."""
 
 
 def read(path: Path | str) -> Measurement:
     """Return a measured PDF.
 
     Raises:
-        ReadError: where the file is missing, empty, no text, no PDF in Å, or has NaN or decreasing r.
+        ReadError: where the file is missing, empty, no text, no PDF in Å, broken, or has NaN or decreasing r.
     """
     path = Path(path)
     raw = raw_bytes(path)
@@ -58,29 +63,34 @@ def _header(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
         text = line.strip().lstrip("#!; ")
         if text.startswith("[") and text.endswith("]"):
             section = text[1:-1].lower()
-        pairs = [] if section == "misc" else re.findall(r"\b(\w+)\s*=\s*(.*?)(?=\s+\w+\s*=|$)", text)
-        for name, value in ((name.lower(), value) for name, value in pairs if value):
+        _, *parts = [""] if section == "misc" else re.split(r"(?<!\S)(\w+)\s*=\s*", text)
+        for name, value in zip(map(str.lower, parts[::2]), map(str.strip, parts[1::2]), strict=True):
+            if not value:
+                continue
             if name in WORDS:
-                found[name] = value
+                if len(value) <= WORD and value.isprintable():
+                    found[name] = value
+                else:
+                    warnings.append(f"the header's {name} is no word and is not used")
             elif name in NUMBERS:
                 try:
-                    stated = number(re.split(r"[\s,;]", value)[0])
+                    stated = number(re.split(r"[\s;]|,(?!\d)", value)[0])
                 except ValueError:
                     stated = np.nan
                 if np.isfinite(stated):
                     found[name] = stated
                 else:
                     warnings.append(f"the header's {name} is no number and is not used")
-    return found, warnings
+    return found, list(dict.fromkeys(warnings))
 
 
 def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
     """Refuse what the labels or the name say is no G(r) in Å."""
-    labels = "\n".join(line for line in lines if "=" not in line)
+    labels = [line for line in lines if "=" not in line]
     other = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
-    other = other or ON_Q.search(labels) is not None
+    other = other or any(map(ON_Q.match, labels))
     expect(not other, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
-    nm = IN_NM.search(labels) is not None
+    nm = any(map(IN_NM.match, labels))
     expect(not nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
 
 
@@ -94,18 +104,22 @@ def _columns(rows: list[list[float]], numbers: list[int], path: Path) -> tuple[n
             f"first in line {numbers[bad[0]] + 1}; remove them."
         )
     r, g = table.T
-    for back in np.flatnonzero(np.diff(r) < 0)[:1] + 1:
+    for back in np.flatnonzero(r[1:] < r[:-1])[:1] + 1:
         where = f"{r[back]:g} after {r[back - 1]:g} in line {numbers[back] + 1} of {path}"
         raise ReadError(f"Expected increasing r, got {where}; sort the rows.")
     expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; check that it is a PDF")
-    kept = np.diff(r, prepend=-1.0) > 0
+    kept = np.append(True, r[1:] > r[:-1])
     expect(kept.sum() >= ROWS, f"at least {ROWS} different r, got {kept.sum()} in {path}; check that it is a PDF")
+    repeats = f"{np.count_nonzero(~kept)} of {len(r)} repeated in {path}"
+    expect(kept.mean() >= 0.9, f"each r once, got {repeats}; export r with more digits")
     return r[kept], g[kept]
 
 
 def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
-    """Refuse curves that do not swing about zero: S(Q) goes to 1, I(Q) stays above 0."""
-    tail = g[len(g) // 2 :]
+    """Refuse curves that do not swing about zero, S(Q) goes to 1, I(Q) stays above 0; or that no fit can scale."""
+    largest, tail = np.abs(g).max(), g[len(g) // 2 :]
+    scaled = largest == 0 or SCALES[0] <= largest <= SCALES[1]
+    expect(scaled, f"G(r) in 1/Å², got values up to {largest:g} in {path}; check its unit and scale")
     expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
-    swings = (g[1:] <= 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0
+    swings = (g < 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0
     expect(swings, f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")

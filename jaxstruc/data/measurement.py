@@ -17,6 +17,12 @@ from jaxstruc.scattering.parameters import PARAMETERS
 
 FAST = 0.3
 """Share of power beyond 1.5 qmax from which r is not in Å. Four measured PDFs: below 0.001; in nm above 0.59."""
+FARTHEST = 500.0
+"""Å. End of the longest data; with the next, it bounds a fit's work and memory."""
+SHARPEST = 100.0
+"""1/Å. Largest qmax."""
+WIDEST = 1.0
+"""1/Å. Largest qdamp and qbroad: G(r) has no second peak then."""
 NEAR = 20.0
 """Å of data, from their start, for that share: farther out a nanoparticle's PDF is noise alone."""
 
@@ -76,8 +82,9 @@ def resolved(measurement: Measurement, options: DataOptions, *, bond: float) -> 
     """
     header = measurement.header
     given = asdict(options)
-    found = {name: _setting(name, given[name], header.get(name)) for name in ("qmin", "qmax", "qdamp", "qbroad")}
-    found |= {name: _setting(name, given[name], None) for name in ("rmin", "rmax")}
+    path = measurement.name
+    found = {name: _setting(name, given[name], header.get(name), path) for name in ("qmin", "qmax", "qdamp", "qbroad")}
+    found |= {name: _setting(name, given[name], None, path) for name in ("rmin", "rmax")}
     start, end = float(measurement.r[0]), float(measurement.r[-1])
     if found["rmax"].origin == "default" and found["rmax"].value > end:
         found["rmax"] = Setting("rmax", end, "default, cut to the data")
@@ -85,9 +92,9 @@ def resolved(measurement: Measurement, options: DataOptions, *, bond: float) -> 
         found["rmin"] = Setting("rmin", start, "default, cut to the data")
     found["rstep"] = Setting("rstep", float(np.median(np.diff(measurement.r))), "data")
     value = {name: setting.value for name, setting in found.items()}
-    _refuse_settings(value)
-    _refuse_range(measurement.r, value, bond)
-    _refuse_grid(measurement.r, measurement.g, value)
+    _refuse_settings(value, path)
+    _refuse_range(measurement.r, value, bond, path)
+    _refuse_grid(measurement.r, measurement.g, value, path)
     return measurement._replace(settings=tuple(found.values()))
 
 
@@ -106,53 +113,60 @@ def fast_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
     return float(power[frequency > q].sum() / max(power.sum(), 1e-300))
 
 
-def _setting(name: str, given: float | None, header: float | str | None) -> Setting:
+def _setting(name: str, given: float | None, header: float | str | None, path: str) -> Setting:
     if given is not None:
         return Setting(name, float(given), "command line")
     if isinstance(header, float):
         return Setting(name, header, "header")
     if (default := PARAMETERS[name].default) is not None:
         return Setting(name, default, "default")
-    raise ReadError(f"Expected {name} in the header or the command, got neither; pass --qmin and --qmax in 1/Å.")
+    raise ReadError(
+        f"Expected {name} in the header or the command, got neither for {path}; pass --qmin and --qmax in 1/Å."
+    )
 
 
-def _refuse_settings(value: Mapping[str, float]) -> None:
+def _refuse_settings(value: Mapping[str, float], path: str) -> None:
     for name in value:
-        expect(np.isfinite(value[name]), f"a finite {name}, got {value[name]}; correct --{name}")
+        expect(np.isfinite(value[name]), f"a finite {name}, got {value[name]}; correct --{name} for {path}")
     qmin, qmax, qdamp, qbroad = (value[name] for name in ("qmin", "qmax", "qdamp", "qbroad"))
-    expect(0 <= qmin < qmax, f"0 <= qmin < qmax, got {qmin:g} and {qmax:g} 1/Å; pass --qmin and --qmax")
-    expect(min(qdamp, qbroad) >= 0, f"qdamp and qbroad of at least 0, got {qdamp:g} and {qbroad:g}; correct them")
+    expect(0 <= qmin < qmax, f"0 <= qmin < qmax, got {qmin:g} and {qmax:g} 1/Å for {path}; pass --qmin and --qmax")
+    got = f"{qdamp:g} and {qbroad:g} for {path}; correct them"
+    expect(min(qdamp, qbroad) >= 0, f"qdamp and qbroad of at least 0, got {got}")
+    expect(max(qdamp, qbroad) <= WIDEST, f"qdamp and qbroad of at most {WIDEST:g} 1/Å, got {got}")
 
 
-def _refuse_range(r: np.ndarray, value: Mapping[str, float], bond: float) -> None:
+def _refuse_range(r: np.ndarray, value: Mapping[str, float], bond: float, path: str) -> None:
     rmin, rmax, half = value["rmin"], value["rmax"], value["rstep"] / 2
     expect(
         r[-1] >= 1.2 * bond,
-        f"data beyond one bond of {bond:.2f} Å, got r up to {r[-1]:g}: shorter than one bond, or in nm; "
+        f"data beyond one bond of {bond:.2f} Å, got r up to {r[-1]:g} in {path}: shorter than one bond, or in nm; "
         "if in nm, multiply r by 10",
     )
-    expect(rmin < rmax, f"rmin < rmax, got {rmin:g} and {rmax:g} Å; pass --rmin and --rmax")
+    expect(r[-1] <= FARTHEST, f"r in Å, up to {FARTHEST:g}, got {r[-1]:g} in {path}; check its unit, or cut it")
+    expect(rmin < rmax, f"rmin < rmax, got {rmin:g} and {rmax:g} Å for {path}; pass --rmin and --rmax")
     expect(
         r[0] - half <= rmin and rmax <= r[-1] + half,
-        f"rmin and rmax within the data, {r[0]:g} to {r[-1]:g} Å, got {rmin:g} and {rmax:g}; pass --rmin and --rmax",
+        f"rmin and rmax within the data, {r[0]:g} to {r[-1]:g} Å, got {rmin:g} and {rmax:g} for {path}; "
+        "pass --rmin and --rmax",
     )
     inside = np.count_nonzero((r >= rmin - half) & (r <= rmax + half))
-    expect(inside >= ROWS, f"at least {ROWS} points from rmin to rmax, got {inside}; widen the range")
+    expect(inside >= ROWS, f"at least {ROWS} points from rmin to rmax, got {inside} in {path}; widen the range")
 
 
-def _refuse_grid(r: np.ndarray, g: np.ndarray, value: Mapping[str, float]) -> None:
+def _refuse_grid(r: np.ndarray, g: np.ndarray, value: Mapping[str, float], path: str) -> None:
     qmax, step, steps = value["qmax"], value["rstep"], np.diff(r)
     expect(
         step <= np.pi / qmax,
-        f"a step in r of at most pi/qmax = {np.pi / qmax:.3g} Å, got {step:.3g}; export a finer grid, "
+        f"a step in r of at most pi/qmax = {np.pi / qmax:.3g} Å, got {step:.3g} in {path}; export a finer grid, "
         "or correct --qmax",
     )
+    expect(qmax <= SHARPEST, f"qmax of at most {SHARPEST:g} 1/Å, got {qmax:g} for {path}; correct --qmax")
     expect(
         np.abs(steps - step).max() <= 0.2 * step,
-        f"evenly spaced r, got steps of {steps.min():.3g} to {steps.max():.3g} Å; export an even grid",
+        f"evenly spaced r, got steps of {steps.min():.3g} to {steps.max():.3g} Å in {path}; export an even grid",
     )
     expect(
         fast_share(r, g, 1.5 * qmax) <= FAST,
-        f"r in Å, got a curve that varies faster than qmax = {qmax:g} 1/Å allows: r looks like nanometres; "
+        f"r in Å, got a curve in {path} that varies faster than qmax = {qmax:g} 1/Å allows: r looks like nanometres; "
         "multiply r by 10, or correct --qmax",
     )

@@ -5,10 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
-LARGEST = 64 * 2**20
+LARGEST = 8 * 2**20
 """Bytes; a longer file is no measurement."""
+LINES = 60_000
+"""Most lines; 600 Å in steps of 0.01 Å."""
+LONGEST = 2000
+"""Most characters of a row of numbers."""
 ROWS = 10
 """Least numeric rows of a data block."""
+
+DECIMAL_COMMAS = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?[\s;]+[-+]?\d+,\d")
 
 
 class ReadError(ValueError):
@@ -56,12 +62,16 @@ def decoded(raw: bytes, path: Path) -> str:
 
 
 def number(word: str) -> float:
-    """Return a number, nan and Fortran's 1.0D-3 too."""
+    """Return a number, nan and Fortran's 1.0D-3 too, but not Python's 1_000."""
+    if "_" in word:
+        raise ValueError(f"Expected a number, got {word}.")
     return float(re.sub(r"(?<=[\d.])[dD](?=[+-]?\d)", "e", word))
 
 
 def numbers(line: str) -> list[float] | None:
     """Return the numbers of a row of at least two, or None where it is not one."""
+    if len(line) > LONGEST:
+        return None
     words = re.split(r"[\s,;]+", line.strip().rstrip(",;"))
     try:
         return [number(word) for word in words] if len(words) > 1 else None
@@ -70,7 +80,14 @@ def numbers(line: str) -> list[float] | None:
 
 
 def block(lines: list[str], path: Path) -> tuple[list[int], list[list[float]], int]:
-    """Return line indices and rows of the longest run of one width, and how many rows are outside of it."""
+    """Return line indices and rows of the longest run of one width, and how many rows are outside of it.
+
+    Raises:
+        ReadError: where there are too many lines, too few rows, or decimal commas, or most rows are outside of it.
+    """
+    expect(len(lines) <= LINES, f"at most {LINES} lines, got {len(lines)} in {path}; export a coarser grid")
+    commas = sum(DECIMAL_COMMAS.match(line) is not None for line in lines)
+    expect(commas < ROWS, f"decimal points, got decimal commas in {commas} lines of {path}; replace them")
     runs: list[list[tuple[int, list[float]]]] = [[]]
     for index, line in enumerate(lines):
         if not line.strip():
@@ -80,6 +97,8 @@ def block(lines: list[str], path: Path) -> tuple[list[int], list[list[float]], i
             runs.append([])
         if row is not None:
             runs[-1].append((index, row))
-    best = max(runs, key=len)
+    best, every = max(runs, key=len), sum(map(len, runs))
     expect(len(best) >= ROWS, f"at least {ROWS} rows of r and G(r), got {len(best)} in {path}; check that it is a PDF")
-    return [index for index, _ in best], [row for _, row in best], sum(map(len, runs)) - len(best)
+    where = f"{len(best)} of {every} in {path}, from line {best[0][0] + 1}"
+    expect(2 * len(best) >= every, f"most rows in one block, got at most {where}; mend the lines between")
+    return [index for index, _ in best], [row for _, row in best], every - len(best)

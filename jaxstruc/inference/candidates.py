@@ -19,8 +19,8 @@ from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.distances import Histogram
 from jaxstruc.structures.library import Library
 
-BATCH, FEW = 256, 16
-"""Candidates fitted at once, and where there are few, at least."""
+BATCH, BATCH_ON_ACCELERATORS, FEW = 64, 512, 16
+"""Candidates fitted at once, which a processor's cache holds; on accelerators; and where there are few, at least."""
 
 
 class Candidates(NamedTuple):
@@ -37,8 +37,10 @@ class Candidates(NamedTuple):
     """More that the source knows of each candidate, by name."""
     facts: Mapping[str, Any] = MappingProxyType({})
     """What the source knows of the measurement, by name."""
-    remarks: tuple[str, ...] = ()
-    """What a person should know of it."""
+    outside: Callable[[float], tuple[str, ...]] = lambda size: ()
+    """What lies outside that which the source knows, in words, where the particle has a diameter in Å."""
+    largest: int = 0
+    """Most atoms that could have been found, where that is a choice; 0 where it is not."""
 
     def cluster(self, place: int) -> Cluster:
         """Return one cluster."""
@@ -112,25 +114,44 @@ def fit_all(
         progress: called with candidates done and in all.
     """
     found, count = [], len(candidates.place)
-    size = min(BATCH, max(FEW, 1 << (count - 1).bit_length()))
+    size = _padded(count)
     for start in range(0, count, size):
         batch = np.arange(start, min(start + size, count))
-        filled = np.concatenate([batch, np.full(size - len(batch), batch[-1])])
-        fits = _fit_batch(_histograms(candidates, filled, target), target.basis, free=free)
-        found.append(jax.tree.map(lambda column, count=batch.size: np.asarray(column[:count]), fits))
+        found.append(fit_tables(tables(candidates.chosen(batch), target, size=size), target, free=free))
         if progress:
             progress(start + len(batch), count)
-    return jax.tree.map(lambda *columns: np.concatenate(columns), *found)
+    fits = jax.tree.map(lambda *columns: np.concatenate(columns), *found)
+    return rows(fits, slice(0, count))
 
 
-def tables(candidates: Pool, target: Target) -> Template:
-    """Return the candidates' tables, as fits need them, with a leading axis."""
-    return _tables(_histograms(candidates, np.arange(len(candidates.place)), target), target.basis)
+def tables(candidates: Pool, target: Target, *, size: int = 0) -> Template:
+    """Return the candidates' tables, as fits need them, with a leading axis.
 
-
-def _histograms(candidates: Pool, which: np.ndarray, target: Target) -> Histogram:
+    Args:
+        candidates: at least one.
+        target: the data.
+        size: of the axis at least; further rows repeat the last candidate.
+    """
+    count = len(candidates.place)
+    which = np.arange(max(size, count, _padded(count))).clip(max=count - 1)
     entries = [candidates.entry(at) for at in which]
-    return library.tables(entries, bond=target.bond, longest=target.span.longest)
+    return _tables(library.tables(entries, bond=target.bond, longest=target.span.longest), target.basis)
+
+
+def fit_tables(tables: Template, target: Target, *, free: tuple[str, ...] = USUAL) -> Fit:
+    """Return the fits of candidates whose tables are made, on the host; those of padding too."""
+    return jax.tree.map(np.asarray, _fits(tables, target.basis, free=free))
+
+
+def rows(columns, which):
+    """Return some rows of arrays that share their first axis, in any tree."""
+    return jax.tree.map(lambda column: column[which], columns)
+
+
+def _padded(count: int) -> int:
+    """Return the size of a batch for so many candidates."""
+    largest = BATCH if jax.default_backend() == "cpu" else BATCH_ON_ACCELERATORS
+    return min(largest, max(FEW, 1 << (count - 1).bit_length()))
 
 
 @jax.jit
@@ -139,5 +160,5 @@ def _tables(histograms: Histogram, basis: Basis) -> Template:
 
 
 @partial(jax.jit, static_argnames="free")
-def _fit_batch(histograms: Histogram, basis: Basis, *, free: tuple[str, ...]) -> Fit:
-    return fit.refine_all(_tables(histograms, basis), basis, free=free)
+def _fits(tables: Template, basis: Basis, *, free: tuple[str, ...]) -> Fit:
+    return fit.refine_all(tables, basis, free=free)

@@ -100,9 +100,10 @@ def curves(
 
     Args:
         fits: one or more, with a leading axis.
-        tables: the same clusters.
+        tables: the same clusters; further ones, of padding, are left out.
         target: what was fitted.
     """
+    tables = jax.tree.map(lambda column: column[: len(fits.rw)], tables)
     found = np.asarray(_structure_functions(tables, fits.values, target.basis), float)
     q, transform = targets.transform(target.r, target.qmin, target.qmax, target.span)
     damping = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)

@@ -30,10 +30,6 @@ class LibraryOptions:
     """Your own structures in place of the families: files that ASE reads, or folders of them."""
 
 
-COMMON = LibraryOptions(families=("icosahedron", "decahedron", "octahedron", "fcc"), max_atoms=200)
-"""The common families, in small: fitted in a second or two."""
-
-
 @dataclass(frozen=True)
 class RelaxOptions:
     """Whether atoms may move."""

@@ -58,6 +58,9 @@ class Candidate:
     remark: str
     values: dict[str, Value]
     """Of the fit, by name."""
+    description: str = ""
+    """The cluster in a chemist's words: name, type, atoms, longest and shortest diameter, planes at the surface; of the
+    best candidates alone."""
     notes: dict[str, float] = field(default_factory=dict)
     """More that its source or a later step knows of it."""
     atoms: ase.Atoms | None = None
@@ -92,7 +95,7 @@ class Result:
     sha256: str
     element: str
     status: str
-    """solved or failed."""
+    """solved; weak where the answer does not explain the data, `message` says why; or failed."""
     message: str
     """What a person should know."""
     candidates: tuple[Candidate, ...] = ()
@@ -112,7 +115,8 @@ class Result:
     settings: tuple[Setting, ...] = ()
     """Of the data, with where they came from."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """size_seen (Å), independent (points), seconds, and seed and model where a network was asked."""
+    """size_seen (Å), independent (points), seconds, qmin_error and qdamp_error where these were inferred, and seed and
+    model where a network was asked."""
     versions: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""

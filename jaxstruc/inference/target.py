@@ -8,7 +8,7 @@ the resolution's envelope acts on each number by itself (J. C. Light, I. P. Hami
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -26,7 +26,8 @@ BEYOND = 6.0
 """Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
 LOST = 1e-3
 """Curves weaker than this, relative to the strongest, are left out of the basis."""
-
+WAVES = 0.03
+"""Waves weaker than this, relative to the strongest, are no part of `low_waves`."""
 MULTIPLE = 32
 """Of the basis's size, so that unlike files share a compilation: zeros are added, which change nothing."""
 
@@ -99,6 +100,8 @@ class Target(NamedTuple):
     """Number of smooth terms under G(r)."""
     span: Span
     """What the templates cover."""
+    functions: Float[np.ndarray, "r basis"]
+    """The basis, on the points of the data."""
     basis: Basis
 
     @property
@@ -129,6 +132,7 @@ def target(
     span: Span,
     background: int = 0,
     size: int = 0,
+    lowest: float | None = None,
 ) -> Target:
     """Return what a fit compares models with. On the host, in double precision.
 
@@ -143,12 +147,14 @@ def target(
         span: what the templates cover.
         background: number of smooth terms, half waves over the range of r.
         size: points of Q at least, the further ones zero, so that unlike files share a compilation.
+        lowest: least qmin that `changed` will be asked for, in 1/Å: the basis holds all curves from there on.
 
     Raises:
         ValueError: where there are hardly any independent points.
     """
     independent = independent_points(r, qmin=qmin, qmax=qmax, background=background)
-    q, to_g = transform(r, qmin, qmax, span)
+    lowest = qmin if lowest is None else min(lowest, qmin)
+    _, to_g = transform(r, lowest, qmax, span)
     strength, vectors = np.linalg.eigh(to_g.T @ to_g)
     kept = strength > LOST**2 * strength[-1]
     functions = to_g @ (vectors[:, kept] / np.sqrt(strength[kept]))
@@ -163,24 +169,39 @@ def target(
     data = functions.T @ without
     data += across @ (np.where(root > 1e-6, 1 / np.maximum(root, 1e-6) - 1, -1.0) * (across.T @ data))
     rest = without @ without - data @ data
-    more = max(size - len(q), 0)
-    single = lambda x: jnp.asarray(x, jnp.float32)  # noqa: E731
+    q, design = _design(r, functions, qmin, qmax, span, max(size, points(r[-1], lowest, qmax, span)))
     basis = Basis(
-        q=single(np.pad(q, (0, more))),
-        design=single(np.pad(to_g.T @ functions, ((0, more), (0, 0)))),
-        radius=single(np.pad(np.sqrt(square), padding)),
-        smooth=single(across * np.sqrt(1 - root)),
-        data=single(data),
-        norm=single(g @ g),
-        rest=single(max(rest, 0.0)),
-        independent=single(independent),
-        stretch=single(_first_peak(r, g, bond) / bond),
-        bond=single(bond),
-        qdamp=single(qdamp),
-        qbroad=single(qbroad),
+        q=q,
+        design=design,
+        radius=_single(np.pad(np.sqrt(square), padding)),
+        smooth=_single(across * np.sqrt(1 - root)),
+        data=_single(data),
+        norm=_single(g @ g),
+        rest=_single(max(rest, 0.0)),
+        independent=_single(independent),
+        stretch=_single(_first_peak(r, g, bond) / bond),
+        bond=_single(bond),
+        qdamp=_single(qdamp),
+        qbroad=_single(qbroad),
         span=span,
     )
-    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, basis)
+    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, functions, basis)
+
+
+def changed(target: Target, *, qmin: float | None = None, qdamp: float | None = None) -> Target:
+    """Return a target whose models begin at another qmin or have another qdamp: the same data, in the same basis.
+
+    Args:
+        target: made with a `lowest` at or below the qmin.
+        qmin: in 1/Å.
+        qdamp: in 1/Å.
+    """
+    qmin = target.qmin if qmin is None else qmin
+    qdamp = target.qdamp if qdamp is None else qdamp
+    q, design = _design(target.r, target.functions, qmin, target.qmax, target.span, len(target.basis.q))
+    independent = independent_points(target.r, qmin=qmin, qmax=target.qmax, background=target.background)
+    basis = replace(target.basis, q=q, design=design, qdamp=_single(qdamp), independent=_single(independent))
+    return target._replace(qmin=qmin, qdamp=qdamp, basis=basis)
 
 
 def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, background: int = 0) -> float:
@@ -213,10 +234,39 @@ def transform(
     return q, (qmax - qmin) / np.pi * share * np.sin(r[:, None] * q)
 
 
+def low_waves(target: Target, *, lowest: float, to: float) -> Float[np.ndarray, "basis wave"]:
+    """Return an orthonormal basis of the curves that F(Q) between two Q makes: what an unknown qmin leaves open.
+
+    Args:
+        target: the data.
+        lowest: in 1/Å.
+        to: in 1/Å.
+    """
+    q, weight = np.polynomial.legendre.leggauss(points(target.r[-1], lowest, to, target.span))
+    waves = np.sin(target.r[:, None] * (lowest + (to - lowest) * (q + 1) / 2)) * np.sqrt(weight)
+    smooth = np.asarray(target.basis.smooth, float)
+    waves = target.functions.T @ waves
+    vectors, strength, _ = np.linalg.svd(waves - smooth @ (smooth.T @ waves), full_matrices=False)
+    return vectors[:, strength > WAVES * strength[0]]
+
+
 def points(rmax: float, qmin: float, qmax: float, span: Span) -> int:
     """Return how many points of Q that rule needs."""
     phase = 0.5 * (qmax - qmin) * (STRETCH[1] * span.longest + rmax)
     return 32 * math.ceil((phase / 2 + 16) / 32)
+
+
+def _design(
+    r: Float[np.ndarray, " r"], functions: Float[np.ndarray, "r basis"], qmin: float, qmax: float, span: Span, size: int
+) -> tuple[Float[Array, " q"], Float[Array, "q basis"]]:
+    """Return the points of Q and what takes F there to the basis, both padded with zeros to a size."""
+    q, to_g = transform(r, qmin, qmax, span)
+    more = size - len(q)
+    return _single(np.pad(q, (0, more))), _single(np.pad(to_g.T @ functions, ((0, more), (0, 0))))
+
+
+def _single(x) -> Float[Array, "..."]:
+    return jnp.asarray(x, jnp.float32)
 
 
 def _first_peak(r, g, bond: float) -> float:

@@ -26,7 +26,7 @@ class Progress(NamedTuple):
 
     epoch: int
     best: np.ndarray
-    """[seed] Least validation loss."""
+    """[seed] Least validation loss, as `training.improved` counts."""
     best_epoch: np.ndarray
     """[seed]"""
 

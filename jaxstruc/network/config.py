@@ -58,7 +58,8 @@ class Training:
     epochs: int = 1000
     """Most epochs."""
     patience: int = 50
-    """Epochs without a better validation loss before the training stops."""
+    """Epochs in which the validation loss falls by less than a thousandth in all, before the training stops; it acts
+    where there are more `epochs` than that."""
     batch: int = 20
     """PDFs a step."""
     rate: float = 5e-5
@@ -73,12 +74,12 @@ class Training:
     """Weight of the cross entropy of the atoms' presence."""
     beta: float = 0.01
     """Weight of the KL divergence, in nats."""
-    warmup: int = 10
-    """Epochs over which beta rises from 0."""
+    warmup: float = 10
+    """Epochs over which beta rises from 0, step by step; 0: none."""
     pdf: float = 0.0
     """Weight of the PDF-consistency term."""
-    pdf_warmup: int = 0
-    """Epochs over which that weight rises from 0."""
+    pdf_warmup: float = 0
+    """Epochs over which that weight rises from 0, step by step; 0: none."""
     pdf_through: Literal["distances", "coordinates"] = "distances"
     """distances: the decoded ones go straight to G(r). coordinates: through the trilateration first."""
 

@@ -26,17 +26,28 @@ def optimiser(config: Training, steps_per_epoch: int) -> optax.GradientTransform
     return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
 
 
+WAITING = 1e-3
+"""Part of the validation loss by which it has to fall to count as better: less is no reason to go on."""
+VALIDATED = 500
+"""Most PDFs of each seed that are validated at once."""
+
+
 class Weights(NamedTuple):
     """The weights that follow a schedule."""
 
-    beta: Array
-    pdf: Array
+    beta: np.float32
+    pdf: np.float32
 
 
-def scheduled(config: Training, epoch: int) -> Weights:
-    """Return the weights in an epoch, counted from 1: each rises evenly over its warm-up."""
+def scheduled(config: Training, epochs: float) -> Weights:
+    """Return the weights after so many epochs and parts of one: each rises evenly over its warm-up."""
     rising = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
-    return Weights(*(jnp.asarray(full * min(1.0, epoch / max(1, span)), jnp.float32) for full, span in rising))
+    return Weights(*(np.float32(full * (min(1.0, epochs / span) if span > 0 else 1.0)) for full, span in rising))
+
+
+def improved(loss, best):
+    """Return whether a validation loss is better than the best before it by enough to count."""
+    return loss < (1 - WAITING) * best
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"), donate_argnames="state")
@@ -68,7 +79,7 @@ def fit(
     report: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
 ) -> tuple[list[Any], Progress]:
-    """Return each seed's parameters with the least validation loss, and where the fits ended.
+    """Return each seed's parameters with the least validation loss (see `improved`), and where the fits ended.
 
     All seeds are trained together, as one more axis of every array. After each epoch a checkpoint of the last states
     and the best parameters replaces the one before in `folder/checkpoints`. A fit found there goes on where it
@@ -103,9 +114,9 @@ def fit(
         state = jax.device_put(state, _shardings()[0])
         checkpoints.cut_metrics(folder, progress.epoch * len(splits))
         while progress.epoch < config.epochs and _running(progress, config).any() and progress.epoch != stop_after:
-            epoch, weights = progress.epoch + 1, scheduled(config, progress.epoch + 1)
-            logged = []
-            for rows in _batches(splits, config, epoch, steps):
+            epoch, logged = progress.epoch + 1, []
+            for done, rows in enumerate(_batches(splits, config, epoch, steps), start=1):
+                weights = scheduled(config, progress.epoch + done / steps)
                 state, metrics = train_step(
                     state, gather(rows), keys[:, 1], weights, network=network, config=config, steps=steps
                 )
@@ -114,7 +125,7 @@ def fit(
             checked = validate(state.params, gather, splits, keys[:, 2], network=network, config=config)
             metrics |= {f"validation_{name}": value for name, value in checked.items()}
             _refuse_nan(metrics, epoch, config)
-            better = _running(progress, config) & (metrics["validation_loss"] < progress.best)
+            better = _running(progress, config) & improved(metrics["validation_loss"], progress.best)
             best = _chosen(better, state.params, best)
             progress = Progress(
                 epoch,
@@ -132,13 +143,16 @@ def fit(
 def validate(
     params, gather: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: Training
 ) -> dict[str, np.ndarray]:
-    """Return the mean loss parts over PDFs [seed], with full beta and the same latent draws each time."""
+    """Return the mean loss parts over all PDFs [seed], with full beta and the same latent draws each time.
+
+    Seeds with more PDFs than the fewest leave some out, evenly: a list is sorted by shape.
+    """
     count = min(len(parts.validation) for parts in splits)
-    size = min(count, 500)
-    rows = np.stack([parts.validation[: count // size * size] for parts in splits])
-    batches = rows.reshape(len(splits), -1, size).swapaxes(0, 1)
+    rows = np.stack([parts.validation[np.arange(count) * len(parts.validation) // count] for parts in splits])
+    batches = [rows[:, start : start + VALIDATED] for start in range(0, count, VALIDATED)]
     each = [_evaluate(params, gather(batch), keys, network=network, config=config) for batch in batches]
-    return {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+    shares = [batch.shape[1] for batch in batches]
+    return {name: np.average([one[name] for one in each], axis=0, weights=shares) for name in each[0]}
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"))

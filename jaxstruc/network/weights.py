@@ -35,16 +35,21 @@ def load(path: Path) -> Network:
     """Return a trained network, its parameters in single precision.
 
     Raises:
-        ValueError: where either file is missing or is not one of `save`'s.
+        ValueError: where either file is missing or is not one of `save`'s, or the card is of other weights.
     """
     try:
         flat = safetensors.numpy.load_file(path)
         card = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        sizes = Sizes(**card["sizes"])
+        sizes, told = Sizes(**card["sizes"]), card["sha256"]
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"Expected weights and their .json card at {path}, got: {reason}; make them with `jaxstruc train`."
         ) from error
+    if (found := files.sha256(path)) != told:
+        raise ValueError(
+            f"Expected weights of sha256 {told} at {path}, as their card says, got {found}; "
+            "copy both files again, or make them with `jaxstruc train`."
+        )
     flat = {name: value.astype(np.float32) for name, value in flat.items()}
     return Network(flax.traverse_util.unflatten_dict(flat, sep="/"), CVAE(sizes), card)

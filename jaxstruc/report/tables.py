@@ -21,14 +21,15 @@ NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
 """What some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in radii;
 and, where atoms were moved, Rw before and how far they moved, in Å."""
 SUMMARY = (
-    *"file status source type cluster n_atoms diameter rw qmin message rw_second weight ties types".split(),
+    *"file status source type cluster n_atoms diameter rw qmin qmin_error message".split(),
+    *"description rw_second weight ties types".split(),
     *VALUES,
     *"qmax rmin rmax size_seen independent rw_unmoved moved seed model seconds version sha256".split(),
 )
 """Columns of summary.csv, of all commands. `diameter` and `size_seen` (read from the data) in Å; `types`: their sums of
 weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts for."""
 CANDIDATES = (
-    *"rank source type family cluster n_atoms diameter rw gap weight in_90 converged remark".split(),
+    *"rank source type family cluster description n_atoms diameter rw gap weight in_90 converged remark".split(),
     *VALUES,
     *NOTES,
 )
@@ -86,7 +87,7 @@ def short(result: Result) -> str:
     if len(result.candidates) > SHOWN:
         lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
     if result.candidates:
-        lines.append("     " + told(result))
+        lines += ["     " + one for one in (result.candidates[0].description, told(result)) if one]
     return "\n".join(lines)
 
 
@@ -111,9 +112,10 @@ def html(result: Result) -> str:
 def headline(result: Result) -> str:
     """Return one line: the file, what it is, and what a person should know."""
     if not result.candidates:
-        return f"{result.name}: {result.status}: {result.message}"
+        return " ".join(f"{result.name}: {result.status}: {result.message}".split())
     best = result.candidates[0]
-    text = f"{result.name}: {result.element}{best.n_atoms}, {name(best)}, Rw {best.rw:.3f}"
+    text = f"{result.name}: {'weak: ' if result.status == 'weak' else ''}{result.element}{best.n_atoms}, {name(best)}, "
+    text += f"Rw {best.rw:.3f}"
     text += f", {result.ties} in the 90 % set" if result.fitted > 1 else ""
     return text + (f" ({result.message})" if result.message else "")
 
@@ -151,7 +153,8 @@ def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
 def _columns(candidate: Candidate) -> Row:
     """Return what summary and table of candidates share."""
     found = {
-        name: getattr(candidate, name) for name in ("source", "type", "cluster", "n_atoms", "diameter", "rw", "weight")
+        name: getattr(candidate, name)
+        for name in ("source", "type", "cluster", "description", "n_atoms", "diameter", "rw", "weight")
     }
     for name, value in candidate.values.items():
         found[name] = value.value

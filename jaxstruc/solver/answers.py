@@ -5,7 +5,7 @@ Measurement -> Target -> candidates -> fits -> posterior -> Result
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,29 +14,27 @@ import numpy as np
 
 import jaxstruc
 from jaxstruc.data import measurement as measurements_
-from jaxstruc.data.measurement import Measurement
+from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.data.options import DataOptions
-from jaxstruc.inference import candidates, fit, posterior, relax, target
+from jaxstruc.inference import candidates, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.options import FitOptions, RelaxOptions
-from jaxstruc.inference.result import Candidate, Result, Value
+from jaxstruc.inference.profile import Profiled
+from jaxstruc.inference.result import Result
+from jaxstruc.inference.screening import Bins
 from jaxstruc.inference.target import Target
 from jaxstruc.network import draws
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.parameters import FITTED, UNITS, USUAL, check_free
+from jaxstruc.scattering.parameters import USUAL, check_free
+from jaxstruc.solver import told
 from jaxstruc.solver.sources import Source
 from jaxstruc.structures import library
-from jaxstruc.structures.families import TYPES
 
 REFINED = 200
 """Candidates refined with everything that is asked for: the best of the screening."""
-LISTED = 200
-"""Candidates in a result."""
 WRITTEN = 5
 """Candidates with atoms and curves in a result."""
-SHORT = 18.0
-"""1/Å. Below such a qmax, near distances are hardly told apart."""
 
 Ranked = tuple[Pool, Fit]
 """Candidates, best first, and their fits."""
@@ -113,6 +111,7 @@ def answers(
     if not count:
         return
     streams = [source.candidates(measurements) for source in plan.sources]
+    bins: dict[int, Bins] = {}
     everything = zip(measurements, targets(measurements, plan, among or measurements), *streams, strict=True)
     for done, (measurement, goal, *groups) in enumerate(everything):
 
@@ -120,7 +119,7 @@ def answers(
             if progress:
                 progress(done, count, f"{name}: {fitted} of {candidates} candidates")
 
-        result = answer(measurement, goal, groups, plan, progress=tell)
+        result = answer(measurement, goal, groups, plan, bins=bins, progress=tell)
         now = time.perf_counter()
         yield dataclasses.replace(result, facts=result.facts | {"seconds": now - begun})
         begun = time.perf_counter()
@@ -134,13 +133,26 @@ def targets(measurements: Sequence[Measurement], plan: Plan, among: Sequence[Mea
         qmax=max(one["qmax"] for one in every),
         diameter=max(source.diameter for source in plan.sources) * plan.bond,
     )
-    size = max(target.points(one["rmax"], one["qmin"], one["qmax"], span) for one in every)
+    size = max(target.points(one.given["rmax"], _lowest(one), one.given["qmax"], span) for one in among)
     for measurement in measurements:
         one = measurement.given
         yield target.target(
             *measurement.curve, qmin=one["qmin"], qmax=one["qmax"], qdamp=one["qdamp"], qbroad=one["qbroad"],
-            bond=plan.bond, span=span, background=plan.fit.background, size=size,
+            bond=plan.bond, span=span, background=plan.fit.background, size=size, lowest=_lowest(measurement),
         )  # fmt: skip
+
+
+def _lowest(measurement: Measurement) -> float:
+    """Return the least qmin that the models of a measurement may have."""
+    given = measurement.given["qmin"]
+    return min(profile.LOWEST, given) if "qmin" in _open(measurement, ()) else given
+
+
+def _open(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the settings that the data may correct: a header's qmin, and a qdamp that nobody gave and no fit frees."""
+    origins = {setting.name: setting.origin for setting in measurement.settings}
+    corrected = {"qmin": "header", "qdamp": "default"}
+    return tuple(name for name, origin in corrected.items() if origins[name] == origin and name not in free)
 
 
 def answer(
@@ -149,6 +161,7 @@ def answer(
     groups: Sequence[Candidates],
     plan: Plan,
     *,
+    bins: dict[int, Bins] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Return the result of one measurement.
@@ -158,6 +171,7 @@ def answer(
         goal: its target.
         groups: candidates of each source.
         plan: what is to be done.
+        bins: of libraries by their identity, kept for the next measurement of a span.
         progress: called with candidates fitted and in all.
     """
     facts: dict[str, Any] = {}
@@ -171,52 +185,63 @@ def answer(
     some = [group for group in groups if len(group.rows)]
     if not some:
         return nothing
+    screens = _screens(some, goal, {} if bins is None else bins)
+    goal, found = _corrected(measurement, goal, some, screens, plan)
+    nothing = dataclasses.replace(nothing, settings=_settings(measurement, found))
+    some = [_screened(group, screen, goal) for group, screen in zip(some, screens, strict=True)]
     pool, fits = _fitted(some, goal, plan, progress)
     if not np.isfinite(fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return dataclasses.replace(nothing, message=message)
-    remarks = [remark for group in groups for remark in group.remarks]
-    return _told(nothing, measurement, goal, pool, fits, plan, remarks)
-
-
-def _told(
-    nothing: Result, measurement: Measurement, goal: Target, pool: Pool, fits: Fit, plan: Plan, remarks: Sequence[str]
-) -> Result:
-    """Return the result of ranked candidates and their fits."""
-    free = plan.fit.free
-    best = jax.tree.map(lambda column: column[: plan.written], fits)
-    tables = candidates.tables(pool.chosen(np.arange(len(best.rw))), goal)
-    curves, backgrounds = fit.curves(best, tables, goal)
-    independent = posterior.effective_points(goal.g - curves[0], goal.independent)
-    weight = posterior.weights(np.where(pool.faulty, np.nan, fits.rw), independent, len(free))
-    credible = posterior.credible(weight)
-    found = [
-        _candidate(pool, fits, place, goal, free, float(weight[place]), bool(credible[place]))
-        for place in range(min(LISTED, len(fits.rw)))
-    ]
-    for place in range(len(best.rw)):
-        found[place] = dataclasses.replace(
-            found[place],
-            atoms=_atoms(pool, fits, place, goal, plan.element),
-            calculated=curves[place],
-            background=backgrounds[place],
-            correlation=np.asarray(fits.correlation[place], float),
-        )
-    kinds = np.array([TYPES.get(family, "") for family in pool.families])
-    shares = {str(kind): float(weight[kinds == kind].sum()) for kind in np.unique(kinds)}
-    return dataclasses.replace(
-        nothing,
-        status="solved",
-        message="; ".join([*remarks, *_remarks(measurement, found[0], plan)]),
-        candidates=tuple(found),
-        fitted=len(fits.rw),
-        ties=int(credible.sum()),
-        types=dict(sorted(shares.items(), key=lambda item: -item[1])),
-        free=free,
-        r=goal.r,
-        observed=goal.g,
-        facts=nothing.facts | {"independent": independent},
+    fits = _uncertain(pool, fits, goal, plan.fit.free, found)
+    return told.told(
+        nothing, measurement, goal, groups, pool, fits, free=plan.fit.free, written=plan.written, found=found
     )
+
+
+def _screens(groups: Sequence[Candidates], goal: Target, kept: dict[int, Bins]) -> list[Bins | None]:
+    """Return the binned distances of the groups that have more candidates than are fitted."""
+    found: list[Bins | None] = []
+    for group in groups:
+        if len(group.rows) > screening.SCREENED and id(group.library) not in kept:
+            kept[id(group.library)] = screening.bins(group.library, group.rows, bond=goal.bond, span=goal.span)
+        found.append(kept.get(id(group.library)))
+    return found
+
+
+def _screened(group: Candidates, screen: Bins | None, goal: Target) -> Candidates:
+    """Return the candidates of a group that are worth fitting."""
+    if screen is None:
+        return group
+    return group._replace(rows=screening.chosen(screen, screening.misfits(screen, goal.basis)))
+
+
+def _corrected(
+    measurement: Measurement, goal: Target, groups: Sequence[Candidates], screens: Sequence[Bins | None], plan: Plan
+) -> tuple[Target, dict[str, Profiled]]:
+    """Return the target with the settings that the data prefer, and what was found of each."""
+    found: dict[str, Profiled] = {}
+    names = _open(measurement, plan.fit.free)
+    if not names:
+        return goal, found
+    both = list(zip(groups, screens, strict=True))
+    large = [(group, screen) for group, screen in both if screen is not None]
+    few = candidates.pool([_few(group, screen, goal) for group, screen in large or both])
+    few = few.chosen(np.arange(min(profile.USED, len(few.place))))
+    for name in names:
+        free = USUAL if plan.screened else plan.fit.free
+        if best := profile.profiled(few, goal, name, free=free):
+            found[name], goal = best, target.changed(goal, **{name: best.value})
+    return goal, found
+
+
+def _few(group: Candidates, screen: Bins | None, goal: Target) -> Candidates:
+    """Return candidates that fit well whatever the qmin."""
+    if screen is None:
+        return group._replace(rows=group.rows[: profile.USED])
+    waves = target.low_waves(goal, lowest=min(profile.LOWEST, goal.qmin), to=profile.TRIED["qmin"][-1])
+    misfits = screening.misfits(screen, goal.basis, without=waves)
+    return group._replace(rows=screening.chosen(screen, misfits, most=profile.USED))
 
 
 def _fitted(
@@ -271,52 +296,25 @@ def _relaxed(pool: Pool, fits: Fit, goal: Target, restraint: float) -> Candidate
     return Candidates(pool.groups[0].source, library.of_clusters(clusters), np.arange(len(clusters)), notes=notes)
 
 
-def _candidate(
-    pool: Pool, fits: Fit, place: int, goal: Target, free: tuple[str, ...], weight: float, in_90: bool
-) -> Candidate:
-    """Return what a result says of one candidate."""
-    group, (own, index) = pool.groups[pool.group[place]], pool.entry(place)
-    at = int(pool.place[place])
-    family = str(own.families[index])
-    bounded = [name for name, held in zip(free, fits.bounded[place], strict=True) if held]
-    fault = group.faults.get(at, "")
-    return Candidate(
-        source=group.source,
-        type=TYPES.get(family, ""),
-        family=family,
-        cluster=str(own.labels[index]),
-        n_atoms=int(own.atoms[index]),
-        diameter=float(own.diameter[index]) * goal.bond * float(fits.values.stretch[place]),
-        rw=float(fits.rw[place]),
-        weight=weight,
-        in_90=in_90,
-        converged=bool(fits.converged[place]),
-        remark=", ".join([*([fault] if fault else []), *(f"{name} at its bound" for name in bounded)]),
-        values=_values(fits, place, free),
-        notes={name: column[at].item() for name, column in group.notes.items()},
+def _settings(measurement: Measurement, found: Mapping[str, Profiled]) -> tuple[Setting, ...]:
+    """Return the settings with what the data prefer."""
+    return tuple(
+        Setting(one.name, found[one.name].value, "inferred") if one.name in found else one
+        for one in measurement.settings
     )
 
 
-def _values(fits: Fit, place: int, free: tuple[str, ...]) -> dict[str, Value]:
-    """Return the values of one fit, with the standard errors of those fitted."""
-    errors = {name: float(error) for name, error in zip(free, fits.errors[place], strict=True) if np.isfinite(error)}
-    columns = fits.values._asdict()
-    return {name: Value(float(columns[name][place]), errors.get(name), UNITS[name]) for name in FITTED}
-
-
-def _atoms(pool: Pool, fits: Fit, place: int, goal: Target, element: str):
-    """Return the atoms of a candidate, with the fitted stretch."""
-    return library.cluster(*pool.entry(place)).atoms(element, goal.bond * float(fits.values.stretch[place]))
-
-
-def _remarks(measurement: Measurement, best: Candidate, plan: Plan) -> list[str]:
-    """Return what a person should know of a result."""
-    said = []
-    if (qmax := measurement.given["qmax"]) < SHORT:
-        said.append(f"qmax {qmax:g} 1/Å is short: near ties say little")
-    if best.remark:
-        said.append(best.remark)
-    if not best.converged:
-        said.append("fit not converged")
-    said += measurements_.contradicted(measurement, plan.element)
-    return [*said, *measurement.warnings]
+def _uncertain(pool: Pool, fits: Fit, goal: Target, free: tuple[str, ...], found: Mapping[str, Profiled]) -> Fit:
+    """Return the fits with the errors of inferred settings in theirs: by how much these move what is fitted."""
+    count = min(told.LISTED, len(fits.rw))
+    variance = np.asarray(fits.errors, float) ** 2
+    for name, setting in found.items():
+        step = min(setting.error, 0.1 * max(setting.value, 0.01))
+        moved = [
+            candidates.fit_all(pool.chosen(np.arange(count)), target.changed(goal, **{name: value}), free=free).values
+            for value in (max(setting.value - step, 1e-3), setting.value + step)
+        ]
+        for column, value in enumerate(free):
+            low, high = (np.asarray(getattr(one, value), float) for one in moved)
+            variance[:count, column] += ((high - low) / (2 * step) * setting.error) ** 2
+    return fits._replace(errors=np.sqrt(variance)) if found else fits

@@ -12,7 +12,7 @@ import ase
 from jaxstruc.data import gr
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import DataOptions
-from jaxstruc.inference.options import COMMON, FitOptions, LibraryOptions, RelaxOptions
+from jaxstruc.inference.options import FitOptions, LibraryOptions, RelaxOptions
 from jaxstruc.inference.result import Result
 from jaxstruc.network.config import SHIPPED, NetworkOptions
 from jaxstruc.scattering import form_factors
@@ -45,8 +45,8 @@ def solve(
     rmax: float | None = None,
     free: Sequence[str] = USUAL,
     background: int = 0,
-    families: Sequence[str] = COMMON.families,
-    max_atoms: int = COMMON.max_atoms,
+    families: Sequence[str] = (),
+    max_atoms: int = 1000,
     library: Sequence[Path | str] = (),
     samples: int = 64,
     seed: int = 0,

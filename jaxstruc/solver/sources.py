@@ -12,7 +12,6 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import screening
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.inference.options import LibraryOptions
 from jaxstruc.network import draws, limits, weights
@@ -60,9 +59,8 @@ def of_network(options: NetworkOptions, *, bond: float) -> Source:
         for measurement in measurements:  # one by one: a result does not depend on the files beside it, to the last bit
             pdf = jnp.asarray(model_input(measurement, rmin=measurement.given["rmin"]), jnp.float32)
             drawn = jax.device_get(make(network.params, pdf, jax.random.key(options.seed)))
-            beyond = limits.outside(network.card["limits"], measurement, bond)
-            remarks = (f"outside training: {', '.join(beyond)}",) if beyond else ()
-            yield draws.candidates(drawn, bond=bond, family=family)._replace(remarks=remarks)
+            outside = partial(limits.outside, network.card["limits"], measurement, bond)
+            yield draws.candidates(drawn, bond=bond, family=family)._replace(outside=outside)
 
     recorded = {"samples": options.samples, "seed": options.seed, "weights": files.sha256(options.weights)}
     facts = {"seed": options.seed, "model": network.card["name"]}
@@ -72,7 +70,7 @@ def of_network(options: NetworkOptions, *, bond: float) -> Source:
 def of_library(
     options: LibraryOptions, *, bond: float, progress: Callable[[int, int, str], None] | None = None
 ) -> Source:
-    """Return the clusters of a library whose size is that seen in the data.
+    """Return the clusters of a library.
 
     Args:
         options: which clusters.
@@ -94,12 +92,9 @@ def of_library(
         raise ValueError(f"Expected a cluster of at most {options.max_atoms} atoms, got none; raise --max-atoms.")
 
     def candidates(measurements: Sequence[Measurement]) -> Iterator[Candidates]:
-        for one in measurements:
-            size, reached = screening.diameter(one.r, one.g, bond=bond, qdamp=one.given["qdamp"])
-            chosen = screening.choose(found, size, bond=bond, allowed=allowed)
-            remarks = () if reached else (f"the data end at {one.r[-1]:g} Å, before the particle does",)
-            source = "file" if own else "library"
-            yield Candidates(source, found, chosen, facts={"size_seen": size}, remarks=remarks)
+        source, largest = ("file", 0) if own else ("library", options.max_atoms)
+        for _ in measurements:
+            yield Candidates(source, found, allowed, largest=largest)
 
     recorded = {
         "families": sorted(options.families),

@@ -1,11 +1,13 @@
 """A cluster as padded arrays, and named with bond length 1; to and from ASE and structure files."""
 
+import contextlib
+import re
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import ase
 import ase.io
-import ase.io.formats
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -15,6 +17,12 @@ CLOSEST = 0.85
 """Bonds. Atoms of a structure do not come nearer than this."""
 LARGEST = 5000
 """Most atoms of a user's cluster."""
+WIDEST = 1000.0
+"""Å. Largest distance in a user's cluster; its distances are gathered in bins up to there."""
+BYTES = 64 * 2**20
+"""A longer file is no structure."""
+SAID = 200
+"""Most characters told of what ASE says."""
 
 
 class Structure(NamedTuple):
@@ -50,21 +58,18 @@ def read(path: Path) -> ase.Atoms:
     """
     if not path.is_file():
         raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
+    if path.stat().st_size > BYTES:
+        raise ValueError(f"Expected a structure of at most {BYTES >> 20} MB, got {path}; convert it, or leave it out.")
     try:
-        atoms = ase.io.read(path)
-    except (
-        ase.io.formats.UnknownFileTypeError,
-        ValueError,
-        LookupError,
-        OSError,
-        AttributeError,
-        StopIteration,
-        AssertionError,
-        TypeError,
-    ) as error:  # what ASE's readers raise on a file that is not theirs
+        if path.suffix.lower() in (".xyz", ".extxyz"):
+            _check_counts(path)
+        with warnings.catch_warnings(action="ignore"):
+            atoms = ase.io.read(path)
+    except Exception as error:  # on a file that is not theirs ASE's readers raise whatever comes
+        said = " ".join(str(error).split())[:SAID] or type(error).__name__
         raise ValueError(
-            "Expected a structure that ASE reads, as .xyz, .cif or .pdb, "
-            f"got {path}: {str(error) or type(error).__name__}; convert it, or leave it out."
+            f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: {said}; "
+            "convert it, or leave it out."
         ) from error
     if not isinstance(atoms, ase.Atoms) or not len(atoms):
         raise ValueError(f"Expected a structure with atoms, got {path} with none; check the file.")
@@ -84,8 +89,11 @@ def read_cluster(path: Path) -> ase.Atoms:
         raise ValueError(f"Expected 2 to {LARGEST} atoms in a cluster, got {len(atoms)} in {path}; leave it out.")
     if len(kinds := sorted(set(atoms.get_chemical_symbols()))) > 1:
         raise ValueError(f"Expected one element, got {', '.join(kinds)} in {path}; keep the metal's atoms alone.")
-    if pdist(atoms.positions).min() < 0.5:
+    apart = pdist(atoms.positions)
+    if apart.min() < 0.5:
         raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {path}; correct it.")
+    if apart.max() > WIDEST:
+        raise ValueError(f"Expected a cluster of up to {WIDEST:g} Å, got {apart.max():.3g} in {path}; correct it.")
     return atoms
 
 
@@ -119,3 +127,16 @@ def to_ase(structure: Structure) -> ase.Atoms:
     return ase.Atoms(
         numbers=np.asarray(structure.numbers)[mask], positions=np.asarray(structure.positions, float)[mask]
     )
+
+
+def _check_counts(path: Path) -> None:
+    """Refuse an .xyz file whose numbers of atoms or columns pass its end: ASE would go on for as long as they say."""
+    text = path.read_text("utf-8", "replace")
+    if any(len(count) > 3 for count in re.findall(r":[RILS]:([^\s:\"']+)", text)):
+        raise ValueError("its Properties have a thousand columns or more")
+    lines, place = text.split("\n"), 0
+    with contextlib.suppress(ValueError):  # no number, as after lines of a cell: left to ASE
+        while place < len(lines) and lines[place].strip():
+            place += 2 + max(int(lines[place]), 0)
+    if place > len(lines):
+        raise ValueError(f"its numbers of atoms ask for {place} lines, it has {len(lines)}")

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from written import HEADERS, LABELS, R, assert_one_sentence, rows, wave
 
 from jaxstruc.data import gr
-from jaxstruc.data.text import LARGEST, ReadError
+from jaxstruc.data.text import LARGEST, LINES, ReadError
 
 
 @pytest.mark.parametrize("program", HEADERS)
@@ -47,11 +48,27 @@ def test_the_private_section_is_not_read_and_the_next_one_is(write, section):
     assert gr.read(write(header + rows())).header == {"qmin": 0.8}
 
 
-@pytest.mark.parametrize("value", ["none", "nan", "22x"])
+@pytest.mark.parametrize("value", ["none", "nan", "22x", "22,5", "2_2"])
 def test_a_setting_that_is_no_number_is_said_and_not_used(write, value):
     measurement = gr.read(write(f"qmin = 0.8\nqmax = {value}\nqdamp =\n" + rows()))
     assert measurement.header == {"qmin": 0.8}
     assert measurement.warnings == ("the header's qmax is no number and is not used",)
+
+
+@pytest.mark.parametrize("value", ["x" * 101, "Pt\x1b[2J"])
+def test_a_word_that_is_long_or_not_printable_is_said_and_not_used(write, value):
+    measurement = gr.read(write(f"composition = {value}\n" * 3 + rows()))
+    assert measurement.header == {}
+    assert measurement.warnings == ("the header's composition is no word and is not used",)
+
+
+@pytest.mark.parametrize(
+    "header", ["\n" * 50_000, "#\n" * 50_000, "a = b" + " " * 200_000 + "c\n", "Q" + " " * 200_000 + "x\n"]
+)
+def test_a_long_header_is_read_in_no_time(write, header):
+    begun = time.process_time()
+    np.testing.assert_array_equal(gr.read(write(header + rows())).r, R)
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -145,7 +162,22 @@ def test_a_header_that_disagrees_with_the_data_is_said(write):
         (rows(g=1 + 0.1 * wave()), r"like S\(Q\) or I\(Q\)"),
         (rows(g=np.where(R < 2, -1, 1) + 0.3 * wave()), r"like S\(Q\) or I\(Q\)"),
         (rows(g=np.exp(-R)), r"like S\(Q\) or I\(Q\)"),
+        (rows(g=np.exp(-(R**2))), r"like S\(Q\) or I\(Q\)"),
         (rows(g=0 * R), "constant curve"),
+        (rows(g=1e20 * wave()), "values up to .*e\\+20 in"),
+        (rows(g=1e-20 * wave()), "check its unit and scale"),
+        (rows(np.round(R, 1)), "each r once, got 2700 of 3001 repeated"),
+        (
+            rows().replace("\n10.0 ", "\n* ").replace("\n20.0 ", "\n* "),
+            "got at most 1000 of 2999 in .*, from line 1;",
+        ),
+        (rows().replace(".", ","), "decimal commas in 3001 lines"),
+        (rows(separator=";").replace(".", ","), "decimal commas in 3001 lines"),
+        ("Q/A^-1 F\n" + rows(), "whose axis is Q"),
+        ("# TwoTheta Intensity\n" + rows(), "whose axis is Q or an angle"),
+        ("tth,I\n" + rows(), "whose axis is Q or an angle"),
+        ("1 1\n" * (LINES + 1), "at most 60000 lines, got 60001"),
+        (("1 " * 1001 + "\n") * 20, "at least 10 rows .* got 0"),
     ],
 )
 def test_what_is_no_pdf_is_refused_in_one_line(write, text, message):
@@ -168,7 +200,7 @@ def test_missing_files_folders_and_huge_files_are_refused(write, tmp_path):
     for path, message in (
         (tmp_path / "none.gr", "does not exist"),
         (tmp_path, "is a folder"),
-        (huge, "at most 64 MB"),
+        (huge, "at most 8 MB"),
     ):
         with pytest.raises(ReadError, match=message) as error:
             gr.read(path)

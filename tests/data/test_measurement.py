@@ -60,11 +60,13 @@ def test_the_default_range_is_cut_to_the_data(write):
         ({"qmin": -1.0, "qmax": 20.0}, "0 <= qmin < qmax"),
         ({"qmin": 1.0, "qmax": 20.0, "qdamp": -0.1}, "qdamp and qbroad of at least 0"),
         ({"qmin": 1.0, "qmax": 20.0, "qbroad": -0.1}, "qdamp and qbroad of at least 0"),
+        ({"qmin": 1.0, "qmax": 20.0, "qdamp": 1.1}, "qdamp and qbroad of at most 1 1/Å, got 1.1 and 0 for .*x.gr;"),
         ({"qmin": 0.0, "qmax": 0.0}, "0 <= qmin < qmax, got 0 and 0"),
         ({"qmin": 1.0, "qmax": np.nan}, "a finite qmax, got nan; correct --qmax"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": np.nan}, "a finite rmin, got nan; correct --rmin"),
         ({"qmin": 1.0, "qmax": 20.0, "rmax": np.inf}, "a finite rmax, got inf; correct --rmax"),
         ({"qmin": 1.0, "qmax": 400.0}, "step in r of at most pi/qmax"),
+        ({"qmin": 1.0, "qmax": 101.0}, "qmax of at most 100 1/Å, got 101 for .*x.gr"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": 9.0, "rmax": 8.0}, "rmin < rmax, got 9 and 8"),
         ({"qmin": 1.0, "qmax": 20.0, "rmax": 31.0}, "within the data, 0 to 30"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": -0.1}, "within the data, 0 to 30"),
@@ -88,6 +90,12 @@ def test_r_in_nanometres_is_seen_without_a_label(write, repository):
         resolve(write, text=rows(example.r / 10, noisy), qmin=1.0, qmax=22.0, bond=1.0)
     with pytest.raises(ReadError, match="or in nm; if in nm"):
         resolve(write, text=rows(example.r / 10, noisy), qmin=1.0, qmax=22.0, bond=2.88)
+
+
+def test_r_in_picometres_is_seen_by_its_length(write):
+    with pytest.raises(ReadError, match=r"up to 500, got 3000 in .*x\.gr; check its unit") as error:
+        resolve(write, text=rows(100 * R), qmin=1.0, qmax=2.0)
+    assert_one_sentence(error)
 
 
 @pytest.mark.parametrize("uiso", [0.003, 0.01])

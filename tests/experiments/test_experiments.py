@@ -95,6 +95,26 @@ def test_a_training_is_finished_at_its_last_epoch_or_without_patience(experiment
     assert not trainings.finished(patient)
 
 
+def test_no_warm_up_vanishes_and_long_trainings_can_stop_early(experiments):
+    import trainings
+
+    for split, epochs in trainings.EPOCHS.items():
+        for model, most in epochs.items():
+            config = trainings.planned(model, split, 2).config
+            assert 0 < config.warmup <= most / 2
+            assert 0 < config.pdf_warmup <= most / 3 if config.pdf else config.pdf_warmup == 0
+            assert config.patience < most or most <= 2
+
+
+def test_a_training_whose_loss_all_but_stops_falling_is_finished(experiments, tmp_path):
+    import trainings
+
+    plan = trainings.planned("cvae", "random", 2, quick=True, runs=tmp_path)
+    patient = plan._replace(config=dataclasses.replace(plan.config, epochs=50, patience=3))
+    log(plan.folder, 5, (3.0, 2.0, 1.99999, 1.99998, 1.99997))
+    assert trainings.finished(patient)
+
+
 def test_new_rows_take_the_place_of_their_combinations_alone(experiments):
     import table1_reconstruction as table1
 
@@ -112,6 +132,11 @@ def test_new_rows_take_the_place_of_their_combinations_alone(experiments):
     assert table1.replaced(kept, new) == kept
     template = row(model="nearest-template", latent=None, draw=None)
     assert old[-1] not in table1.replaced(kept, [template])
+    error = row(metric="error")
+    assert table1.replaced([row(), error], [row(metric="error", mean=0.1)], measures=["error"]) == [
+        row(), row(metric="error", mean=0.1),
+    ]  # fmt: skip
+    assert old[-1] in table1.replaced(kept, [{**template, "metric": "error"}], measures=["error"])
 
 
 def test_failed_structures_are_counted(experiments):
@@ -122,7 +147,7 @@ def test_failed_structures_are_counted(experiments):
     assert table1.spread(np.array([np.nan])) == {"mean": None, "sd": None, "n": 0, "failed": 1}
 
 
-def test_paired_t_tests_are_of_the_differences(experiments):
+def test_paired_t_tests_are_of_the_differences_and_over_seeds_alone(experiments):
     import table1_reconstruction as table1
 
     rng = np.random.default_rng(0)
@@ -131,11 +156,13 @@ def test_paired_t_tests_are_of_the_differences(experiments):
     one[0]["r_p"][3] = np.nan
     found = table1.t_tests(one, other, {"against": "dae"})
     first, over = found[0], next(each for each in found if each["seed"] is None)
-    difference = np.delete(one[0]["r_p"] - other[0]["r_p"], 3)
     assert first["metric"] == "t_test_r_p" and (first["n"], first["failed"]) == (29, 1)
-    assert first["t"] == pytest.approx(difference.mean() / (difference.std(ddof=1) / 29**0.5))
-    assert 0 < first["p"] < 0.5 and over["n"] == 2 and over["mean"] < 0
-    assert len(found) == 2 * (2 + 1)
+    assert first["mean"] == pytest.approx(np.delete(one[0]["r_p"] - other[0]["r_p"], 3).mean())
+    assert not {"t", "p"} & set(first)
+    differences = [row["mean"] for row in found if row["seed"] is not None and row["metric"] == "t_test_r_p"]
+    assert over["mean"] == pytest.approx(np.mean(differences)) and over["mean"] < 0
+    assert over["t"] == pytest.approx(over["mean"] / (np.std(differences, ddof=1) / 2**0.5))
+    assert 0 < over["p"] < 1 and over["n"] == 2 and len(found) == 2 * (2 + 1)
 
 
 def test_a_structure_that_is_not_finite_has_no_measure(experiments, data):
@@ -187,17 +214,30 @@ def test_the_summary_of_rows_is_right(experiments):
     rows.append(row(metric="t_test_r_p", against="dae", mean=-0.1, t=-2.0, p=0.03))
     rows.append(row(metric="t_test_r_p", against="dae", seed=None, mean=-0.1, t=-2.0, p=0.2))
     made = summary.table1(rows)
-    assert "| random | cvae | 2 | sample | 2 | 0.5 ± 0.14 (0.3), 3 failed | 0.9 | – |" in made
-    assert "| random | dae, the paper | 2 | sample | 1 | 0.4548 | 0.7482 | – |" in made
-    assert "| random | 2 | sample | cvae | dae | R_p | -0.1 (0.1) | 0.2 | 0.03 |" in made
+    assert "| random | cvae | 2 | sample | 2 | 0.5 ± 0.14 (0.3), 3 failed | 0.9 | – | – | – | † | – | † |" in made
+    assert "| random | dae, the paper | 2 | sample | 1 | 0.4548 | 0.7482 | – | – | – | – | – | – |" in made
+    assert "| random | 2 | sample | cvae | dae | R_p | -0.1 (0.1) | 0.2 |\n" in made and "structures" not in made
+    assert made.endswith(
+        "Comparisons: 1. p is below 0.05 in 0, where chance alone gives about 0.05, and below 0.05 / 1 = "
+        "0.05, which allows for their number, in 0."
+    )
     extra = {"noise": 0.1, "weight": 0.0, "refined": True, "seconds_per_structure": 0.25}
     made = summary.ablation([row(**extra), row(**extra, metric="pearson", mean=0.9)])
-    assert "| random | 0.1 | cvae | 0 | yes | 1 | 0.9 (0.1) | 0.5 (0.1) | – | – | 0.25 |" in made
+    assert "| random | 0.1 | cvae | 0 | yes | 1 | 0.9 (0.1) | 0.5 (0.1) | † | – | † | 0.25 |" in made
     made = summary.by_model(
         [row(metric="share_valid", mean=0.7, sd=None), row(metric="share_valid", mean=0.9, sd=None, seed=1)]
     )
     assert made.splitlines()[0] == "| measure | random, cvae, H = 2 |"
     assert made.splitlines()[-1] == "| share valid | 0.8 ± 0.14 |"
+
+
+def test_small_ps_are_counted_one_by_one_and_all_together(experiments):
+    import summary
+
+    assert summary.counted([0.001, 0.01, 0.04, 0.5, 0.9]) == (
+        "Comparisons: 5. p is below 0.05 in 3, where chance alone gives about 0.25, and below 0.05 / 5 = 0.01, which "
+        "allows for their number, in 1."
+    )
 
 
 def test_the_summary_changes_nothing_but_what_is_between_its_markers(experiments, tmp_path):

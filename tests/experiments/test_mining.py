@@ -122,7 +122,7 @@ def test_the_plain_model_beside_ours_is_the_debye_sum(experiments, keeps_cores):
 
 
 @pytest.mark.slow
-def test_ours_beside_scipy_has_rows_and_no_larger_misfit(experiments, keeps_cores):
+def test_ours_beside_scipy_and_optimistix_has_rows_and_no_larger_misfit(experiments, keeps_cores):
     import benchmark_refinement as benchmark
 
     clusters = small()
@@ -134,3 +134,7 @@ def test_ours_beside_scipy_has_rows_and_no_larger_misfit(experiments, keeps_core
     assert all(row["batch"] == 4 and row["fits_per_second"] > 0 for row in rows)
     row = benchmark.peer(clusters, chosen, fits, goal, g, count=2)
     assert row["largest_excess"] < 2e-3 and len(row["rw"]) == 2
+    row = benchmark.library_peer(clusters, chosen, fits, goal, runs=1)
+    assert row["engine"] == "optimistix" and row["batch"] == 4 and row["fits_per_second"] > 0
+    assert row["converged"] == 1.0 and row["steps"] <= row["most_steps"] < benchmark.MOST_STEPS
+    assert row["largest_excess"] < 1e-3 and row["least_excess"] > -0.02

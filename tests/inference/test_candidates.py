@@ -62,9 +62,9 @@ def test_the_true_cluster_is_ranked_first_and_files_share_a_compilation(small):
     assert fit.rw[true] < 0.15 and np.median(fit.rw) > 2 * fit.rw[true]
     assert fit.values.stretch[true] == pytest.approx(1.02, abs=2e-3)
     assert fit.values.scale[true] == pytest.approx(0.6, rel=0.05)
-    compiled = candidates._fit_batch._cache_size()
+    compiled = candidates._fits._cache_size()
     other = candidates.fit_all(pool(small, every[:3]), target(2 * g))
-    assert candidates._fit_batch._cache_size() == compiled
+    assert candidates._fits._cache_size() == compiled
     np.testing.assert_allclose(other.rw, fit.rw[:3], rtol=1e-3)
     np.testing.assert_allclose(other.values.scale, 2 * fit.values.scale[:3], rtol=5e-3)
 
@@ -83,12 +83,13 @@ def test_a_candidate_of_the_library_fits_as_its_distance_matrix_does(small):
 
 
 def test_no_pair_within_the_span_is_lost(small):
-    every, g = np.arange(len(small.atoms)), np.sin(R)
-    found = candidates._histograms(pool(small), every, target(g))
+    every = np.arange(len(small.atoms))
+    entries = [(small, int(index)) for index in every]
+    found = library.tables(entries, bond=BOND, longest=SPAN.longest)
     assert SPAN.longest > small.diameter.max() * BOND
     np.testing.assert_allclose(found.weight.sum(axis=1), small.atoms * (small.atoms - 1.0), rtol=1e-6)
     short = targets.span(rmax=4.0, qmax=18.0, diameter=20.0)
-    near = candidates._histograms(pool(small), every, target(g)._replace(span=short))
+    near = library.tables(entries, bond=BOND, longest=short.longest)
     inside = [np.sum(pdist(library.cluster(small, index).positions) * BOND < short.longest) for index in every]
     np.testing.assert_allclose(near.weight.sum(axis=1), 2 * np.array(inside), rtol=0.02)
 

@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 
 from jaxstruc.data import gr, measurement
@@ -28,20 +27,17 @@ def resolved(data, *, qmin=1.0, qmax=22.0, bond=BOND):
 
 
 def test_data_like_those_of_the_training_are_inside(card, example):
-    assert limits.outside(card, resolved(example), BOND) == []
+    assert limits.outside(card, resolved(example), BOND, 13.0) == ()
 
 
 def test_data_outside_the_training_are_said(card, example):
     short = example._replace(r=example.r[:1200], g=example.g[:1200])
-    large = example._replace(g=np.sin(2.3 * example.r))
-    assert "data only to r = 11.99" in limits.outside(card, resolved(short), BOND)[0]
-    assert "a particle larger than" in limits.outside(card, resolved(large), BOND)[0]
-    said = limits.outside(card, resolved(example, qmax=40.0, qmin=4.0), 9.0)
+    assert "data only to r = 11.99" in limits.outside(card, resolved(short), BOND, 13.0)[0]
+    said = limits.outside(card, resolved(example, qmax=40.0, qmin=4.0), 9.0, 13.0)
     assert len(said) == 3 and any("qmax 40 (trained on 10 to 30)" in text for text in said)
 
 
-def test_the_signal_beyond_a_diameter_is_relative_to_that_within(example):
-    r = np.arange(0.0, 30.0, 0.01)
-    data = example._replace(r=r, g=np.where(r < 12.5, 1.0, 0.25))
-    assert limits.signal_beyond(data, 12.0) == pytest.approx(0.25)
-    assert limits.signal_beyond(data, 29.0) == 0.0  # the data end before
+def test_a_particle_is_larger_than_trained_by_its_size(card, example):
+    """The largest of the training has a diameter of 5.66 bonds."""
+    inside, outside = (limits.outside(card, resolved(example), BOND, size) for size in (17.0, 17.2))
+    assert inside == () and outside == ("a particle of 17 Å, larger than the model's largest (16.3 Å)",)

@@ -139,6 +139,38 @@ def test_epochs_without_improvement_end_the_training_and_keep_the_best(unbroken,
 
 
 @pytest.mark.slow
+def test_a_loss_that_all_but_stops_falling_ends_the_training(few, parts, tmp_path, monkeypatch):
+    """Each epoch a part in a million better than the one before: no reason to go on."""
+    told = iter(1 - 1e-6 * np.arange(30))
+    monkeypatch.setattr(training, "validate", lambda *_, **__: {"loss": np.array([next(told)])})
+    progress = training.fit(few, [parts], replace(CONFIG, epochs=30, patience=2), folder=tmp_path)[1]
+    assert progress.epoch == 3 and progress.best_epoch[0] == 1
+
+
+def test_small_gains_count_once_they_add_up_to_a_thousandth():
+    assert training.improved(0.9989, 1.0) and not training.improved(0.9991, 1.0)
+    np.testing.assert_array_equal(training.improved(np.array([1.0, 2.0]), np.array([np.inf, 2.0])), [True, False])
+
+
+def test_each_pdf_is_validated_as_often_as_any_other(monkeypatch):
+    """The rows that are left over from whole batches too; of a longer list, as many from either end."""
+    seen = []
+
+    def evaluated(params, batch, keys, **_):
+        seen.append(batch)
+        return {"loss": batch.mean(axis=1)}
+
+    monkeypatch.setattr(training, "_evaluate", evaluated)
+    nothing = np.arange(0)
+    splits = [dataset.Split(nothing, np.arange(count), nothing) for count in (1207, 1207)]
+    found = training.validate(None, lambda rows: rows, splits, None, network=None, config=CONFIG)
+    assert found["loss"] == pytest.approx([603, 603])
+    assert [len(set(each)) for each in np.concatenate(seen, axis=1)] == [1207, 1207]
+    splits[1] = dataset.Split(nothing, np.arange(2414), nothing)
+    assert training.validate(None, lambda rows: rows, splits, None, network=None, config=CONFIG)["loss"][1] == 1206
+
+
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training(few, parts, tmp_path):
     broken = few._replace(pdf=np.where(np.arange(len(few.pdf))[:, None] == parts.train[0], np.nan, few.pdf))
     with pytest.raises(FloatingPointError, match=r"Expected finite losses, got .* in epoch 1"):
@@ -164,7 +196,22 @@ def test_a_weight_rises_evenly_over_its_warm_up():
     weights = [training.scheduled(rising, epoch) for epoch in (1, 2, 4, 9)]
     np.testing.assert_allclose([w.beta for w in weights], [0.0025, 0.005, 0.01, 0.01])
     np.testing.assert_allclose([w.pdf for w in weights], [0.25, 0.5, 0.5, 0.5])
-    assert training.scheduled(Training(warmup=0), 1).beta == pytest.approx(0.01)
+    assert training.scheduled(Training(warmup=0), 0.1).beta == pytest.approx(0.01)
+    assert training.scheduled(Training(warmup=0.5, beta=0.3), 0.25).beta == pytest.approx(0.15)
+
+
+@pytest.mark.slow
+def test_a_weight_rises_within_the_only_epoch(few, parts, tmp_path, monkeypatch):
+    step, seen = training.train_step, []
+
+    def recorded(state, batch, key, weights, **named):
+        seen.append(float(weights.beta))
+        return step(state, batch, key, weights, **named)
+
+    monkeypatch.setattr(training, "train_step", recorded)
+    training.fit(few, [parts], CONFIG, folder=tmp_path, stop_after=1)
+    steps = len(parts.train) // CONFIG.batch
+    np.testing.assert_allclose(seen, CONFIG.beta * np.arange(1, steps + 1) / steps / CONFIG.warmup, rtol=1e-5)
 
 
 def test_the_learning_rate_falls_to_zero_as_a_cosine_where_asked():

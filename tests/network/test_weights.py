@@ -38,6 +38,27 @@ def test_what_is_no_network_is_refused(content, card, tmp_path):
         weights.load(path)
 
 
+def test_weights_that_are_not_those_of_their_card_are_refused(drawn_params, tmp_path):
+    network = CVAE(Sizes(atoms=20, satellites=4))
+    for seed, name in enumerate(("one", "other")):
+        params = drawn_params(network, seed=seed)
+        weights.save(tmp_path / f"{name}.safetensors", params, {"sizes": vars(network.sizes)})
+    (tmp_path / "other.safetensors").replace(tmp_path / "one.safetensors")
+    with pytest.raises(
+        ValueError, match=r"^Expected weights of sha256 [0-9a-f]{64} at .*, got [0-9a-f]{64}; copy[^\n]*$"
+    ):
+        weights.load(tmp_path / "one.safetensors")
+
+
+def test_a_card_without_checksum_is_refused(drawn_params, tmp_path):
+    network = CVAE(Sizes(atoms=20, satellites=4))
+    path = tmp_path / "w.safetensors"
+    weights.save(path, drawn_params(network), {"sizes": vars(network.sizes)})
+    path.with_suffix(".json").write_text(json.dumps({"sizes": vars(network.sizes)}))
+    with pytest.raises(ValueError, match="got: 'sha256'; make them with"):
+        weights.load(path)
+
+
 def test_the_shipped_network_has_the_sizes_of_its_card():
     network = weights.load(SHIPPED)
     assert network.module.sizes == Sizes(**network.card["sizes"])

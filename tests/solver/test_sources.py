@@ -22,21 +22,19 @@ def test_a_network_gives_its_draws_and_says_what_lies_outside_its_training(examp
     source = sources.of_network(NetworkOptions(samples=4), bond=BOND)
     odd = example._replace(settings=tuple(s._replace(value=40.0) if s.name == "qmax" else s for s in example.settings))
     one, two, three = source.candidates([example, odd, example])
-    assert one.source == "network" and 0 < len(one.rows) <= 4 and one.remarks == ()
-    assert "outside training: qmax 40 (trained on 10 to 30)" in two.remarks[0]
+    assert one.source == "network" and 0 < len(one.rows) <= 4 and one.outside(13.0) == ()
+    assert two.outside(13.0) == ("qmax 40 (trained on 10 to 30)",)
+    assert "a particle of 25 Å, larger than the model's largest (16.3 Å)" in one.outside(25.0)
     np.testing.assert_array_equal(one.library.positions, three.library.positions)
     assert source.facts == {"seed": 0, "model": "real-H8-seed0"} and source.recorded["samples"] == 4
 
 
-def test_a_library_gives_what_has_the_size_of_the_data(example):
+def test_a_library_gives_all_its_clusters_and_where_it_ends(example):
     source = sources.of_library(LibraryOptions(("octahedron", "icosahedron"), 150), bond=BOND)
     (found,) = source.candidates([example])
-    assert found.source == "library" and found.facts["size_seen"] == pytest.approx(13.0, rel=0.25)
+    assert found.source == "library" and found.largest == 150
     assert len(found.rows) == len(found.library.atoms)
     assert source.diameter == pytest.approx(found.library.diameter.max())
-    short = example._replace(r=example.r[:900], g=example.g[:900])
-    (cut,) = source.candidates([short])
-    assert "the data end at 8.99 Å, before the particle does" in cut.remarks[0]
 
 
 def test_own_clusters_keep_their_bonds_and_their_names():

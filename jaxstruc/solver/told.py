@@ -1,0 +1,192 @@
+"""Ranked candidates and their fits as a `Result`: what is said of each, and whether the best explains the data."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jaxstruc.data import measurement as measurements_
+from jaxstruc.data.measurement import Measurement
+from jaxstruc.inference import candidates, fit, posterior, screening, verdict
+from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.fit import Fit
+from jaxstruc.inference.profile import Profiled
+from jaxstruc.inference.result import Candidate, Result, Value
+from jaxstruc.inference.target import Target
+from jaxstruc.scattering.parameters import FITTED, UNITS
+from jaxstruc.structures import kinds, library
+from jaxstruc.structures import words as words_
+from jaxstruc.structures.families import TYPES
+
+LISTED = 200
+"""Candidates in a result."""
+SHORT = 18.0
+"""1/Å. Below such a qmax, near distances are hardly told apart."""
+SEARCHED = ("stretch", "uiso")
+"""Values whose bounds are those of the search, not of physics."""
+
+
+def told(
+    nothing: Result,
+    measurement: Measurement,
+    goal: Target,
+    groups: Sequence[Candidates],
+    pool: Pool,
+    fits: Fit,
+    *,
+    free: tuple[str, ...],
+    written: int,
+    found: Mapping[str, Profiled],
+) -> Result:
+    """Return the result of ranked candidates and their fits.
+
+    Args:
+        nothing: the result without a candidate.
+        measurement: its settings as they were given.
+        goal: the target, its settings as they were used.
+        groups: candidates of each source, as they came.
+        pool: all that were fitted, best first.
+        fits: of these.
+        free: what was fitted.
+        written: candidates with atoms and curves.
+        found: settings that the data corrected.
+    """
+    best = candidates.rows(fits, slice(0, written))
+    tables = candidates.tables(pool.chosen(np.arange(len(best.rw))), goal)
+    curves, backgrounds = fit.curves(best, tables, goal)
+    independent = posterior.effective_points(goal.g - curves[0], goal.independent)
+    weight = posterior.weights(np.where(pool.faulty, np.nan, fits.rw), independent, len(free))
+    credible = posterior.credible(weight)
+    listed = [
+        _candidate(pool, fits, place, goal, free, float(weight[place]), bool(credible[place]))
+        for place in range(min(LISTED, len(fits.rw)))
+    ]
+    for place in range(len(best.rw)):
+        atoms = _atoms(pool, fits, place, goal, nothing.element)
+        words = words_.description(atoms.positions, family=listed[place].family, label=listed[place].cluster)
+        listed[place] = dataclasses.replace(
+            listed[place],
+            description=words_.sentence(words),
+            atoms=atoms,
+            calculated=curves[place],
+            background=backgrounds[place],
+            correlation=np.asarray(fits.correlation[place], float),
+        )
+    size, reached = screening.diameter(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
+    outside = _outside(groups, listed, size)
+    weak = _weak(listed[0], measurement, goal, groups, goal.g - curves[0], outside)
+    remarks = [] if listed[0].source == "network" else _training(outside)
+    remarks += [] if reached else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
+    return dataclasses.replace(
+        nothing,
+        status="weak" if weak else "solved",
+        message="; ".join([*weak, *remarks, *_remarks(measurement, listed[0], nothing.element, found)]),
+        candidates=tuple(listed),
+        fitted=len(fits.rw),
+        ties=int(credible.sum()),
+        types=_types(pool, listed, weight),
+        free=free,
+        r=goal.r,
+        observed=goal.g,
+        facts=nothing.facts
+        | {"independent": independent, "size_seen": size}
+        | {f"{name}_error": one.error for name, one in found.items()},
+    )
+
+
+def _types(pool: Pool, listed: Sequence[Candidate], weight: np.ndarray) -> dict[str, float]:
+    """Return the weight of each type: by the atoms of those listed, by the family of the others."""
+    kinds_ = np.array([TYPES.get(family, "") for family in pool.families], dtype=object)
+    kinds_[: len(listed)] = [one.type for one in listed]
+    shares = {str(kind): float(weight[kinds_ == kind].sum()) for kind in set(kinds_)}
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _candidate(
+    pool: Pool, fits: Fit, place: int, goal: Target, free: tuple[str, ...], weight: float, in_90: bool
+) -> Candidate:
+    """Return what a result says of one candidate."""
+    group, (own, index) = pool.groups[pool.group[place]], pool.entry(place)
+    at = int(pool.place[place])
+    family = str(own.families[index])
+    bounded = [name for name, held in zip(free, fits.bounded[place], strict=True) if held]
+    fault = group.faults.get(at, "")
+    return Candidate(
+        source=group.source,
+        type=kinds.kind(library.cluster(own, index).positions).type or TYPES.get(family, ""),
+        family=family,
+        cluster=str(own.labels[index]),
+        n_atoms=int(own.atoms[index]),
+        diameter=float(own.diameter[index]) * goal.bond * float(fits.values.stretch[place]),
+        rw=float(fits.rw[place]),
+        weight=weight,
+        in_90=in_90,
+        converged=bool(fits.converged[place]),
+        remark=", ".join([*([fault] if fault else []), *(f"{name} at its bound" for name in bounded)]),
+        values=_values(fits, place, free),
+        notes={name: column[at].item() for name, column in group.notes.items()},
+    )
+
+
+def _values(fits: Fit, place: int, free: tuple[str, ...]) -> dict[str, Value]:
+    """Return the values of one fit, with the standard errors of those fitted."""
+    errors = {name: float(error) for name, error in zip(free, fits.errors[place], strict=True) if np.isfinite(error)}
+    columns = fits.values._asdict()
+    return {name: Value(float(columns[name][place]), errors.get(name), UNITS[name]) for name in FITTED}
+
+
+def _atoms(pool: Pool, fits: Fit, place: int, goal: Target, element: str):
+    """Return the atoms of a candidate, with the fitted stretch."""
+    return library.cluster(*pool.entry(place)).atoms(element, goal.bond * float(fits.values.stretch[place]))
+
+
+def _outside(groups: Sequence[Candidates], listed: Sequence[Candidate], size: float) -> list[str]:
+    """Return what lies outside that which a source knows; the particle's size is the library's best's, or read."""
+    known = next((one.diameter for one in listed if one.source != "network"), size)
+    return [text for group in groups for text in group.outside(known)]
+
+
+def _training(outside: Sequence[str]) -> list[str]:
+    return [f"outside training: {', '.join(outside)}"] if outside else []
+
+
+def _weak(
+    best: Candidate,
+    measurement: Measurement,
+    goal: Target,
+    groups: Sequence[Candidates],
+    residual: np.ndarray,
+    outside: Sequence[str],
+) -> list[str]:
+    """Return why the best candidate is no good answer."""
+    fitted = sum(value.error is not None for value in best.values.values())
+    left = verdict.structure(
+        residual, measurement.r, measurement.g,
+        diameter=best.diameter, independent=goal.independent, parameters=fitted,
+    )  # fmt: skip
+    return verdict.reasons(
+        rw=best.rw,
+        structure=left,
+        atoms=best.n_atoms,
+        largest=max(group.largest for group in groups if group.source == best.source),
+        at_bound=[name for name in SEARCHED if f"{name} at its bound" in best.remark],
+    ) + (_training(outside) if best.source == "network" else [])
+
+
+def _remarks(measurement: Measurement, best: Candidate, element: str, found: Mapping[str, Profiled]) -> list[str]:
+    """Return what else a person should know."""
+    said = [_corrected(name, measurement.given[name], one) for name, one in found.items()]
+    if (qmax := measurement.given["qmax"]) < SHORT:
+        said.append(f"qmax {qmax:g} 1/Å is short: near ties say little")
+    if best.remark:
+        said.append(best.remark)
+    if not best.converged:
+        said.append("fit not converged")
+    said += measurements_.contradicted(measurement, element)
+    return [*said, *measurement.warnings]
+
+
+def _corrected(name: str, given: float, found: Profiled) -> str:
+    """Return how a setting that the data correct differs from the given one."""
+    said = "the header says" if name == "qmin" else "default"
+    return f"{name} {found.value:.3g} ± {found.error:.1g} inferred ({said} {given:g})"
