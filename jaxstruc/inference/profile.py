@@ -26,9 +26,9 @@ LOWEST = TRIED["qmin"][0]
 """1/Å"""
 HALVED = 4
 """How often the distance between tried values is halved about the best."""
-CLEAR, CLEARLY = 2.0, 0.001
-"""Gain in the logarithm of the likelihood, that is two standard errors, and fall in Rw, from which a value replaces the
-given one."""
+CLEAR, CLEARLY = 1.0, 0.001
+"""Gain in the logarithm of the likelihood, what one more free value costs (H. Akaike, IEEE Trans. Autom. Control 19, 716
+(1974)), and fall in Rw, below which rounding decides: from both on a value replaces the given one."""
 USED = 64
 """Candidates that are fitted for it."""
 

@@ -45,9 +45,9 @@ def test_more_noise_leaves_the_value_less_certain():
 
 
 def test_the_qdamp_of_the_data_is_found_where_it_was_a_guess():
-    goal = goal_of(qmin=1.0, said=1.0, qdamp=0.06)
+    goal = goal_of(qmin=1.0, said=1.0, qdamp=0.06, noise=0.0)
     found = profile.profiled(POOL, goal, "qdamp", free=FREE)
-    assert found.value == pytest.approx(0.06, abs=3 * found.error) and found.error < 0.01
+    assert found.value == pytest.approx(0.06, abs=0.002) and 0 < found.error < 0.002
     assert profile.profiled(POOL, target.changed(goal, qdamp=0.06), "qdamp", free=FREE) is None
 
 
