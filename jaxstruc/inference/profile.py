@@ -27,8 +27,8 @@ LOWEST = TRIED["qmin"][0]
 HALVED = 4
 """How often the distance between tried values is halved about the best."""
 CLEAR, CLEARLY = 1.0, 0.001
-"""Gain in the logarithm of the likelihood, what one more free value costs (H. Akaike, IEEE Trans. Autom. Control 19, 716
-(1974)), and fall in Rw, below which rounding decides: from both on a value replaces the given one."""
+"""Gain in the logarithm of the likelihood, what one more free value costs (H. Akaike, IEEE Trans. Autom. Control 19,
+716 (1974)), and fall in Rw, below which rounding decides: from both on a value replaces the given one."""
 USED = 64
 """Candidates that are fitted for it."""
 

@@ -9,7 +9,7 @@ the resolution's envelope acts on each number by itself (J. C. Light, I. P. Hami
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -229,7 +229,7 @@ def transform(
     r: Float[np.ndarray, " r"], qmin: float, qmax: float, span: Span
 ) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "r q"]]:
     """Return Q of a Gauss-Legendre rule, and the sine transform from F there to G(r)."""
-    x, share = np.polynomial.legendre.leggauss(points(r[-1], qmin, qmax, span))
+    x, share = _rule(points(r[-1], qmin, qmax, span))
     q = qmin + (qmax - qmin) * (x + 1) / 2
     return q, (qmax - qmin) / np.pi * share * np.sin(r[:, None] * q)
 
@@ -242,7 +242,7 @@ def low_waves(target: Target, *, lowest: float, to: float) -> Float[np.ndarray, 
         lowest: in 1/Å.
         to: in 1/Å.
     """
-    q, weight = np.polynomial.legendre.leggauss(points(target.r[-1], lowest, to, target.span))
+    q, weight = _rule(points(target.r[-1], lowest, to, target.span))
     waves = np.sin(target.r[:, None] * (lowest + (to - lowest) * (q + 1) / 2)) * np.sqrt(weight)
     smooth = np.asarray(target.basis.smooth, float)
     waves = target.functions.T @ waves
@@ -254,6 +254,12 @@ def points(rmax: float, qmin: float, qmax: float, span: Span) -> int:
     """Return how many points of Q that rule needs."""
     phase = 0.5 * (qmax - qmin) * (STRETCH[1] * span.longest + rmax)
     return 32 * math.ceil((phase / 2 + 16) / 32)
+
+
+@lru_cache(maxsize=64)
+def _rule(count: int) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
+    """Return places and weights of the Gauss-Legendre rule, from -1 to 1."""
+    return np.polynomial.legendre.leggauss(count)
 
 
 def _design(

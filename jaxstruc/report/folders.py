@@ -123,6 +123,7 @@ def _write_atoms(path: Path, result: Result, candidate: Candidate) -> None:
         return
     facts: dict[str, str | float] = {"file": Path(result.name).name, "sha256": result.sha256, "element": result.element}
     facts |= {"source": candidate.source, "type": candidate.type, "cluster": tables.name(candidate)}
+    facts |= {"description": candidate.description} if candidate.description else {}
     facts |= {"rw": candidate.rw, "weight": candidate.weight}
     facts |= {name: candidate.values[name].value for name in result.free}
     write_structure(path, candidate.atoms, facts)

@@ -131,6 +131,15 @@ def test_the_curve_of_a_fit_has_both_ends_of_its_range(write):
     assert found.given["qmax"] == 20 and found.given["rstep"] == pytest.approx(0.01)
 
 
+def test_a_point_just_outside_the_range_is_no_part_of_it(write):
+    """By a hundredth of a step; rounding alone, a billionth of one, leaves it in."""
+    text = rows(R, wave())
+    for off, first, last in ((1e-4, 2.01, 7.49), (1e-11, 2.0, 7.5)):
+        given = DataOptions(qmin=1, qmax=20, rmin=2.0 + off, rmax=7.5 - off)
+        r, _ = resolved(gr.read(write(text)), given, bond=2.78).curve
+        assert (r[0], r[-1]) == (pytest.approx(first), pytest.approx(last))
+
+
 def test_a_header_that_names_another_element_is_said(write):
     found = gr.read(write("composition = Pt3Ni\n" + rows()))
     assert contradicted(found, "Au") == ["the header says Pt3Ni, --element Au"]

@@ -9,6 +9,16 @@ def test_numbers_are_read_in_many_spellings():
     assert text.number("nan") != text.number("nan")
 
 
+def test_text_of_many_lines_and_tabs_is_no_binary_file_and_control_characters_are(tmp_path):
+    plain = b"1\t2\r\n" * 400
+    assert text.decoded(plain, tmp_path) == plain.decode()
+    assert text.decoded(plain + b"\x01" * 8, tmp_path)
+    assert text.decoded("Å".encode("latin-1"), tmp_path) == text.decoded("Å".encode(), tmp_path) == "Å"
+    for binary in (plain + b"\0", b"\x01" * 9 + plain):
+        with pytest.raises(text.ReadError, match="which is binary"):
+            text.decoded(binary, tmp_path)
+
+
 def test_the_longest_run_of_one_width_is_the_block(tmp_path):
     lines = ["1 2 3"] * 3 + [""] + ["4 5"] * 12 + ["end"] + ["6 7"] * 2
     places, rows, others = text.block(lines, tmp_path)

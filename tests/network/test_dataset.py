@@ -106,6 +106,16 @@ def test_the_distance_table_counts_all_pairs():
     assert not table.variance.any() and (table.mean[table.weight == 0] == 1).all()
 
 
+def test_twice_the_signal_has_twice_the_noise(real):
+    """Half the number of atoms, and the same pairs, make all of F(Q) twice as large."""
+    rows = np.array([3, 4])
+    table = jax.tree.map(lambda column: column[real.shape[rows]], dataset.distance_table(real.shapes))
+    conditions = jax.tree.map(lambda column: column[rows], real.conditions)._replace(noise=jnp.full(2, 0.1))
+    given = real.bond[rows].astype(np.float32), conditions, jax.random.split(jax.random.key(5), 2)
+    one, two = (dataset.simulate(table._replace(atoms=table.atoms / part), *given) for part in (1, 2))
+    np.testing.assert_allclose(two, 2 * one, atol=1e-4 * np.abs(two).max())
+
+
 def test_noise_is_relative_to_f_and_its_own_in_each_pdf(real):
     """White noise on F(Q) with no signal lost: twice as much noise is twice the difference."""
     rows = np.array([3, 4])

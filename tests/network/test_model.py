@@ -80,6 +80,16 @@ def test_padding_does_not_reach_the_latent_density(network, batch):
     np.testing.assert_allclose(one, two, atol=1e-6)
 
 
+def test_the_latent_density_is_of_the_mean_atom_not_of_their_number(network):
+    """Atoms that are all alike, under a PDF of nothing: five of them say what twenty say."""
+    module, params = network
+    presence = jnp.arange(20) < jnp.array([[20], [5], [1]])
+    alike = Features(jnp.full((3, 20, 20), 0.5), jnp.full((3, 20, 4), 0.7), presence, jnp.full(3, 9.0))
+    mean = apply(module, params, alike, jnp.zeros((3, 301)), jax.random.key(0))[1].mean
+    assert np.abs(mean).max() > 1e-2
+    np.testing.assert_allclose(mean, np.tile(mean[:1], (3, 1)), rtol=1e-4)
+
+
 def test_the_prior_does_not_see_the_structure(network, batch):
     module, params = network
     features, pdf, key = batch

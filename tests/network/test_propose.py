@@ -163,6 +163,15 @@ def test_neighbours_give_the_scale_in_spite_of_errors():
     assert float(distance(padded, 0 * present)) == 1.0
 
 
+def test_neighbours_count_by_the_chances_of_both_their_atoms():
+    """A chain of four atoms with unlike bonds and chances, and one that is hardly there."""
+    positions = jnp.array([[0.0, 0, 0], [1, 0, 0], [2.1, 0, 0], [3.3, 0, 0], [3.3, 0.2, 0]])
+    weights = jnp.array([1.0, 0.6, 0.9, 0.7, 0.4])
+    shares = np.array([1.0 * 0.6, 0.6 * 0.9, 0.9 * 0.7])
+    expected = shares @ [1.0, 1.1, 1.2] / shares.sum()
+    assert float(propose.neighbour_distance(positions, weights)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_model_sees_the_curve_on_its_own_grid():
     """A band-limited curve on an odd grid comes back exact away from its ends, and zero where there are no data."""
     r = 0.013 + 0.0937 * np.arange(214)

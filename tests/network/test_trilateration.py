@@ -218,6 +218,15 @@ def test_satellites_alone_place_each_atom_by_itself():
         np.testing.assert_allclose(found.positions[k], alone.x, atol=2e-3)
 
 
+def test_atoms_with_too_few_satellites_are_placed_by_the_others():
+    """Three distances to satellites leave two places open, which the distances to other atoms decide."""
+    true, pair, satellite, presence, anchors = unit_structure()
+    seen = jnp.ones_like(satellite).at[jnp.array([4, 9]), 3:].set(0.0).at[12].set(0.0)
+    found = trilaterate(pair, jnp.where(seen > 0, satellite, jnp.nan), presence, anchors, satellite_weight=seen)
+    assert bool(found.converged)
+    np.testing.assert_allclose(found.positions[:19], true[:19], atol=1e-4)
+
+
 @pytest.mark.parametrize("case", ["exact", "missing", "outliers"])
 def test_pair_distances_alone_give_the_structure_up_to_rotation_and_mirror_image(case):
     _, pair, _, presence, _ = unit_structure(layers=(2, 4, 2), size=57)

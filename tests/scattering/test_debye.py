@@ -79,6 +79,21 @@ def test_partials_sum_to_the_total(fcc19, spread, x64):
     np.testing.assert_allclose(parts.sum(0), whole, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "instrument",
+    [Instrument(uiso=0.01), Instrument(uiso=0.01, delta2=1.5), Instrument(uiso=np.array([0.005, 0.02]), delta1=0.2)],
+)
+def test_nodes_give_the_partials_of_the_pairs(fcc19, instrument, x64):
+    """Widths that are one number, one a node, and one a channel and node."""
+    q = np.linspace(0.0, 20, 81)
+    f = form_factors.xray(form_factors.coefficients(["Au", "Cu"]), jnp.asarray(q))
+    pairs, composition = of(fcc19, MIXED)
+    exact = partials(pairs, instrument, f, composition, q)
+    nodes = partials(debye.spread(pairs, Nodes(9.0, 20.0), kinds=2), instrument, f, composition, q)
+    assert np.abs(exact).max(axis=1).min() > 0.05
+    np.testing.assert_allclose(nodes, exact, atol=1e-5 * np.abs(exact).max())
+
+
 def test_a_partial_is_the_curve_of_its_pairs_alone(fcc19, x64):
     """The gold-gold part times N <f>^2 / (n_Au f_Au^2) is F of the gold atoms alone."""
     q = np.linspace(0.5, 20, 79)

@@ -29,6 +29,13 @@ def test_nodes_stand_for_the_pairs_to_the_accuracy_asked_for(accuracy, x64):
     assert error > 0
 
 
+def test_as_few_nodes_an_angstrom_as_the_accuracy_allows():
+    """At Q = 30 1/Å; twice the Q asks for twice as many."""
+    for accuracy, count in ((1e-5, 40), (1e-6, 47), (1e-8, 44)):
+        assert 1 / Nodes(25.0, 30.0, accuracy).spacing == pytest.approx(count, rel=0.1), accuracy
+    assert Nodes(25.0, 60.0).spacing == pytest.approx(Nodes(25.0, 30.0).spacing / 2, rel=1e-3)
+
+
 def test_the_weights_sum_to_the_pairs(x64):
     distance = jnp.asarray(np.random.default_rng(0).uniform(0, 10, 50))
     found = spread(distance, jnp.full(50, 2.0), 0, Nodes(10.0, 20.0))

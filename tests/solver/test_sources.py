@@ -9,6 +9,7 @@ from jaxstruc.data.options import DataOptions
 from jaxstruc.inference.options import LibraryOptions
 from jaxstruc.network.config import NetworkOptions
 from jaxstruc.solver import sources
+from jaxstruc.structures import families
 
 BOND = 2.88
 
@@ -35,6 +36,12 @@ def test_a_library_gives_all_its_clusters_and_where_it_ends(example):
     assert found.source == "library" and found.largest == 150
     assert len(found.rows) == len(found.library.atoms)
     assert source.diameter == pytest.approx(found.library.diameter.max())
+
+
+def test_a_library_is_of_the_families_asked_for_and_of_all_where_none_are(example):
+    for asked, given in ((("octahedron", "icosahedron"),) * 2, ((), tuple(families.FAMILIES))):
+        (found,) = sources.of_library(LibraryOptions(asked, 30), bond=BOND).candidates([example])
+        assert set(found.library.families) == set(given)
 
 
 def test_own_clusters_keep_their_bonds_and_their_names():

@@ -50,6 +50,18 @@ def test_depths_are_the_farthest_reach_along_any_direction_of_a_kind():
         np.testing.assert_allclose(found[name], (points @ ways.T).max(axis=1), rtol=1e-12)
 
 
+def test_depths_of_a_prism_are_the_farthest_reach_along_its_faces():
+    """Those of hcp: the base, six sides and twelve {10-11} slopes, of the ideal ratio of axes √(8/3)."""
+    points = np.random.default_rng(2).normal(size=(40, 3))
+    around = np.radians(np.arange(30, 390, 60))
+    sides = np.stack([np.cos(around), np.sin(around), 0 * around], axis=1)
+    slopes = [2 / np.sqrt(3) * sides + [0, 0, way / np.sqrt(8 / 3)] for way in (1, -1)]
+    slopes = np.concatenate(slopes) / np.sqrt(4 / 3 + 3 / 8)
+    found = lattices.prism_depths(points)
+    for name, ways in (("base", np.array([[0, 0, 1], [0, 0, -1]])), ("sides", sides), ("less slopes", slopes)):
+        np.testing.assert_allclose(found[name], (points @ ways.T).max(axis=1), rtol=1e-12, err_msg=name)
+
+
 def test_depths_of_a_folded_crystal_are_those_of_its_mirror_image():
     points = np.random.default_rng(1).normal(size=(40, 3))
     image = points * np.array([1, 1, -1])

@@ -52,6 +52,19 @@ def test_lists_of_equal_moments_but_unlike_distances_are_kept_apart(monkeypatch)
     assert library.collect(found).labels.tolist() == ["2", "3", "4"]
 
 
+def test_lists_that_differ_in_one_distance_or_its_spread_are_kept_apart(monkeypatch):
+    """Beyond `SAME`; all have equally many pairs in the same bins."""
+    monkeypatch.setattr(library, "moments", lambda positions: (0, 0, 0))
+
+    def row(*places):
+        return Cluster("user", str(places[-1]), np.array([(x, 0.0, 0.0) for x in places]))
+
+    found = library.collect([row(0, 1, 3), row(0, 1, 3.001), row(0, 1, 3.00001)])
+    assert found.labels.tolist() == ["3", "3.001"]
+    narrow, wide = (row(0, 1 - off, 2, 7, 20) for off in (0.001, 0.004))
+    assert len(library.collect([narrow, wide]).atoms) == 2
+
+
 def test_cuts_in_two_pieces_are_left_out(monkeypatch):
     pair = np.array([[0.0, 0, 0], [1, 0, 0]])
     listed = [Cluster("sc", "apart", np.concatenate([pair, pair + np.array([0, 3, 0])])), Cluster("sc", "pair", pair)]
