@@ -278,19 +278,20 @@ def mine(candidates: Library, curves: list[np.ndarray], *, screened: int, refine
     for name, g in zip(names, [curves[0], *curves], strict=True):
         begin = time.perf_counter()
         goal = target(g, span)
-        size, _ = screening.diameter(R, g, bond=BOND, qdamp=START_QDAMP)
-        chosen = screening.choose(candidates, size, bond=BOND, allowed=allowed, most=screened)
-        of_size = pool([Candidates("library", candidates, chosen)])
-        rw = fit_all(of_size, goal).rw
+        bins = screening.bins(candidates, allowed, bond=BOND, span=span)
+        chosen = screening.chosen(bins, screening.misfits(bins, goal.basis), most=screened)
+        tried = pool([Candidates("library", candidates, chosen)])
         seconds_screening = time.perf_counter() - begin
-        best = of_size.chosen(np.argsort(np.where(np.isfinite(rw), rw, np.inf), kind="stable")[:refined])
+        rw = fit_all(tried, goal).rw
+        best = tried.chosen(np.argsort(np.where(np.isfinite(rw), rw, np.inf), kind="stable")[:refined])
         fits = fit_all(best, goal, free=FREE)
         found.append(
             {
                 "what": "mining",
                 "engine": "jaxstruc",
                 "file": name,
-                "screened": len(chosen),
+                "screened": len(allowed),
+                "fitted": len(chosen),
                 "refined": len(best.place),
                 "most_atoms": int(candidates.atoms[chosen].max()),
                 "seconds_screening": seconds_screening,

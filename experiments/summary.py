@@ -178,7 +178,7 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
         "benchmark_refinement",
         columns(
             "fits_per_second engine what batch seconds first_call_seconds ms_per_fit converged largest_excess",
-            "file screened refined most_atoms seconds_screening seconds rw_best",
+            "file screened fitted refined most_atoms seconds_screening seconds rw_best",
         ),
     ),
     "measured_pdfs": (

@@ -116,11 +116,11 @@ def ending(outcome: Outcome, out: Path) -> Iterator[str]:
         yield from (tables.headline(result) for result in good[:LINES])
         if len(good) > LINES:
             yield f"... and {len(good) - LINES} more"
-    before = f", {outcome.skipped} of them before" if outcome.skipped else ""
     weak = sum(result.status == "weak" for result in good)
     yield (
-        f"{len(good) - weak} of {len(outcome.results)} files solved{before}"
-        + (f", {weak} weakly: see their messages" if weak else "")
+        f"{len(good) - weak} of {len(outcome.results)} files solved"
+        + (f", {weak} weakly: their messages say why" if weak else "")
+        + (f", {outcome.skipped} of them before" if outcome.skipped else "")
         + (f", {len(failed)} failed" if failed else "")
         + f"; see {out / 'summary.csv'}, best/, candidates/ and fits/ beside it."
     )

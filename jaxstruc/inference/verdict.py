@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 MISFIT = 0.35
 """Rw from which no answer is one."""
-STRUCTURE = 2.0
+STRUCTURE = 1.8
 """Power of the residual over that of the noise, both for a degree of freedom, from which structure is left: simulated
 fits of the right model exceed it in less than 1 % of cases."""
 FINE = 0.01

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxstruc.data.measurement import Measurement
 
-LARGER = 1.05
+LARGER = 1.1
 """A particle so much larger than the largest of the training is called larger."""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxstruc.inference import candidates
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver import answers
+from jaxstruc.solver import told
 from jaxstruc.structures import shapes
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
@@ -21,7 +21,7 @@ def _small(tmp_path_factory):
         patch.setenv("JAXSTRUC_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(candidates, "BATCH", 64)
         patch.setattr(candidates, "FEW", 64)
-        patch.setattr(answers, "LISTED", 10)
+        patch.setattr(told, "LISTED", 10)
         yield
 
 

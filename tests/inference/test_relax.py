@@ -88,6 +88,16 @@ def test_atoms_too_close_are_pushed_apart(truth):
     assert 2.2 < apart < CLOSEST * BOND + 0.05
 
 
+def test_two_close_atoms_meet_the_penalty_half_way(target, monkeypatch):
+    """With data that say nothing: x² / ρ² + 100 (s - 2x)² of moves x in Å is least at x = s / 4 where 400 ρ² = 1."""
+    monkeypatch.setattr(relax, "misfit", lambda table, values, basis: jnp.ones(()))
+    least = CLOSEST * BOND
+    close = jnp.array([[0.0, 0, 0], [least - 0.4, 0, 0]])
+    found = relax.relax(close, VALUES, target.basis, restraint=0.05)
+    assert float(pdist(found.positions)[0]) == pytest.approx(least - 0.2, abs=0.01)
+    assert float(found.moved) == pytest.approx(0.1, abs=0.005)
+
+
 def test_the_descent_ends_at_the_minimum():
     """A bowl of curvatures 1 to 1000: what is left to gain is as little as is said."""
     curvature = jnp.logspace(0, 3, 30).reshape(10, 3)

@@ -37,6 +37,13 @@ def test_the_order_of_the_input_does_not_matter(cluster):
     assert (np.diff(outward) > -1e-3).all()
 
 
+def test_where_the_cluster_lies_does_not_matter(cluster):
+    moved = cluster._replace(positions=cluster.positions + cluster.mask[:, None] * jnp.array([3.0, -8.0, 2.0]))
+    one, two = representation.ordered(cluster), representation.ordered(moved)
+    np.testing.assert_allclose(two.positions, one.positions, atol=1e-5)
+    assert not two.positions[0].any()
+
+
 def test_distances_on_the_sphere_times_the_radius_are_those_of_the_structure(cluster):
     features = representation.features(cluster, jnp.asarray(representation.satellites(4)))
     ours = np.sort(np.asarray(features.pair[:79, :79] * features.radius).ravel())

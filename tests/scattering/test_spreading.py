@@ -29,11 +29,11 @@ def test_nodes_stand_for_the_pairs_to_the_accuracy_asked_for(accuracy, x64):
     assert error > 0
 
 
-def test_as_few_nodes_an_angstrom_as_the_accuracy_allows():
-    """At Q = 30 1/Å; twice the Q asks for twice as many."""
-    for accuracy, count in ((1e-5, 40), (1e-6, 47), (1e-8, 44)):
-        assert 1 / Nodes(25.0, 30.0, accuracy).spacing == pytest.approx(count, rel=0.1), accuracy
-    assert Nodes(25.0, 60.0).spacing == pytest.approx(Nodes(25.0, 30.0).spacing / 2, rel=1e-3)
+def test_the_nodes_are_as_few_as_the_accuracy_allows():
+    """An Å, at Q = 30 1/Å, in windows of 8 nodes twice, and of 12; twice the Q asks for twice as many."""
+    for accuracy, count in ((1e-5, 35.5), (1e-6, 47.1), (1e-8, 37.2)):
+        assert 1 / Nodes(25.0, 30.0, accuracy).spacing == pytest.approx(count, rel=0.02), accuracy
+        assert Nodes(25.0, 60.0, accuracy).spacing == pytest.approx(Nodes(25.0, 30.0, accuracy).spacing / 2, rel=1e-3)
 
 
 def test_the_weights_sum_to_the_pairs(x64):

@@ -109,16 +109,6 @@ def test_a_guessed_qdamp_is_corrected_and_a_given_one_or_a_free_one_is_not():
     assert fitted.given["qdamp"] == 0.03 and fitted.best.values["qdamp"].value == pytest.approx(0.06, abs=0.01)
 
 
-def test_an_inferred_setting_adds_to_the_errors():
-    """The scale follows qmin; the error of an uncertain qmin makes its own larger."""
-    wrong = data(1, header=HEADER | {"qmin": 0.1}, noise=0.3)
-    result = answered(wrong, known())
-    same = answered(wrong, known(), data=DataOptions(qmin=result.given["qmin"]))
-    for name in ("scale", "uiso"):
-        assert result.best.values[name].error > (1 - 1e-6) * same.best.values[name].error
-    assert result.best.values["uiso"].error > 1.0001 * same.best.values["uiso"].error
-
-
 def test_a_network_beaten_by_a_larger_particle_is_outside_its_training():
     def outside(size):
         return (f"a particle of {size:.0f} Å",) if size > 10 else ()

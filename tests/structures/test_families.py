@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist, squareform
@@ -77,6 +79,24 @@ def test_the_fcc_rule_holds_all_shapes_of_layers():
     found = {library.moments(c.positions) for c in listed}
     asked = [c for c in shapes.fcc_family(layers=range(2, 6), max_atoms=200) if len(c.positions) >= 5]
     assert len(asked) > 8 and {library.moments(c.positions) for c in asked} <= found
+
+
+def test_fcc_polyhedra_run_from_cubes_to_octahedra():
+    """The depth of {100} over that of {111} planes: 1/√3 and √3."""
+    planes = (re.match(r"planes \(111\) (\S+) \(100\) (\S+) less", c.label) for c in families.fcc(5, 120))
+    ratios = [float(found[2]) / float(found[1]) for found in planes if found]
+    assert len(ratios) > 50
+    assert min(ratios) == pytest.approx(1 / 3**0.5, rel=0.1) and max(ratios) == pytest.approx(3**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(("name", "growth"), [("fcc", 1.08), ("hcp", 1.12), ("twin", 1.12), ("fault", 1.16)])
+def test_a_sphere_has_more_atoms_by_a_ratio_than_the_one_before(name, growth):
+    sizes: dict[str, list[int]] = {}
+    for cluster in families.FAMILIES[name](5, 150):
+        if cluster.label.startswith("sphere"):
+            sizes.setdefault(cluster.label.split(" ", 2)[2], []).append(len(cluster.positions))
+    ratios = np.concatenate([np.divide(each[1:], each[:-1]) for each in sizes.values()])
+    assert len(ratios) > 50 and growth <= ratios.min() < growth + 0.02
 
 
 def test_a_fault_is_not_fcc():
