@@ -84,7 +84,8 @@ def test_running_again_skips_what_is_done_and_gives_the_same_rows(done, words, i
     monkeypatch.setattr(candidates, "fit_all", lambda *given, **names: fitted.append(1))
     assert again(command, words, inputs, out) == 3
     assert not fitted and {path: path.read_bytes() for path in before} == before
-    assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in capsys.readouterr().out.replace("\n", " ")
+    printed = capsys.readouterr().out.replace("\n", " ")
+    assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in printed
 
 
 def test_what_is_missing_is_written_again_without_a_fit(done, words, inputs, tmp_path, monkeypatch):
