@@ -96,6 +96,43 @@ def ablation(rows: list[dict]) -> str:
     return markdown(lines) + "\n\n" + tests(rows, keys)
 
 
+def trust(rows: list[dict]) -> str:
+    """Return what became of simulated particles: a line a claim."""
+    parts = {part: [row for row in rows if row["part"] == part] for part in ("screening", "qmin", "verdict")}
+    screened, wrong = parts["screening"], parts["qmin"]
+    known = [row for row in parts["verdict"] if row["structure"] is not None]
+
+    def read(low: float, high: float) -> list[float]:
+        return [row["size_seen"] / row["diameter"] for row in parts["verdict"] if low <= row["diameter"] < high]
+
+    return markdown(
+        [
+            ["what", "cases", "figure"],
+            share("best of all fits among those screened", [row["place"] < row["chosen"] for row in screened]),
+            spread("its place in the order of the screening", [row["place"] for row in screened], 1.0),
+            share("wrong header: type as with the true qmin", [row["type"] == row["type_inferred"] for row in wrong]),
+            share("wrong header: Rw at most 0.003 above", [row["rw_inferred"] - row["rw"] < 0.003 for row in wrong]),
+            spread("wrong header: qmin off by, 1/Å", [abs(row["inferred"] - row["qmin"]) for row in wrong], 0.95),
+            spread("right model: residual over noise", [row["structure"] for row in known if not row["mixed"]], 0.99),
+            spread("one particle for a mixture: likewise", [row["structure"] for row in known if row["mixed"]], 0.99),
+            spread("size read over diameter, under 15 Å", read(0, 15), 0.95),
+            spread("size read over diameter, from 15 Å", read(15, np.inf), 0.95),
+        ]
+    )
+
+
+def share(what: str, holds: list[bool]) -> list[str]:
+    """Return a line: of how many cases a claim holds."""
+    return [what, str(len(holds)), f"{100 * np.mean(holds):.1f} %" if holds else "–"]
+
+
+def spread(what: str, values: list[float], at: float) -> list[str]:
+    """Return a line: the median of values, and what a part of them do not exceed."""
+    word = "last" if at == 1.0 else f"{100 * at:g} %"
+    figure = f"median {np.median(values):.3g}, {word} {np.quantile(values, at):.3g}" if values else "–"
+    return [what, str(len(values)), figure]
+
+
 def tests(rows: list[dict], names: tuple[str, ...]) -> str:
     """Return a table of the t-tests over seeds, and in words how many there are and how many of them stand out.
 
@@ -188,6 +225,7 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
             "file uiso uiso_error delta2 delta2_error qmin qmax independent seconds types message",
         ),
     ),
+    "trust": ("trust", trust),
     "calibration": (
         "measured_pdfs_calibration",
         columns("noise draws coverage coverage_error size coverage_all_points first rw_true rw_best independent"),

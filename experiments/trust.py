@@ -17,6 +17,7 @@ verdict: the true cluster alone is fitted; a row says how much the residual exce
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,15 +179,17 @@ def _done(path: Path, part: str) -> set[int]:
     return {row["seed"] for row in found if row["part"] == part}
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*COUNT, []], help="all by default")
+    parser.add_argument("parts", nargs="*", default=[], help=", ".join(COUNT) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--max-atoms", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=RESULTS / "trust.jsonl")
     parser.add_argument("--quick", action="store_true", help="a few cases and a small library")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
+    if unknown := set(asked.parts) - set(COUNT):
+        parser.error(f"expected parts of {', '.join(COUNT)}, got {', '.join(sorted(unknown))}")
     atoms = 100 if asked.quick else asked.max_atoms
     own = library.cached(tuple(families.FAMILIES), max_atoms=atoms)
     told = {"device": jax.default_backend(), "library": len(own.atoms), "commit": rows.commit()}

@@ -21,13 +21,14 @@ NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
 """What some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in radii;
 and, where atoms were moved, Rw before and how far they moved, in Å."""
 SUMMARY = (
-    *"file status source type cluster n_atoms diameter rw qmin qmin_error message".split(),
+    *"file status source type cluster n_atoms diameter rw qmin qmin_error qmin_origin message".split(),
     *"description rw_second weight ties types".split(),
     *VALUES,
-    *"qmax rmin rmax size_seen independent rw_unmoved moved seed model seconds version sha256".split(),
+    *"qdamp_origin qmax rmin rmax size_seen independent rw_unmoved moved seed model seconds version sha256".split(),
 )
-"""Columns of summary.csv, of all commands. `diameter` and `size_seen` (read from the data) in Å; `types`: their sums of
-weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts for."""
+"""Columns of summary.csv, of all commands. Origins say where qmin and qdamp came from, "inferred" from the data among
+them; their errors are there where they were inferred or fitted. `diameter` and `size_seen` (read from the data) in Å;
+`types`: their sums of weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts."""
 CANDIDATES = (
     *"rank source type family cluster description n_atoms diameter rw gap weight in_90 converged remark".split(),
     *VALUES,
@@ -41,6 +42,7 @@ SHOWN = 5
 def row(result: Result) -> Row:
     """Return a result's row of the summary, typed: numbers are numbers, what is missing is not there."""
     found: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
+    found |= {f"{setting.name}_origin": setting.origin for setting in result.settings}
     found |= result.given | result.facts | {"version": result.versions.get("jaxstruc", "")}
     if result.candidates:
         best = result.candidates[0]

@@ -138,3 +138,22 @@ def test_ours_beside_scipy_and_optimistix_has_rows_and_no_larger_misfit(experime
     assert row["engine"] == "optimistix" and row["batch"] == 4 and row["fits_per_second"] > 0
     assert row["converged"] == 1.0 and row["steps"] <= row["most_steps"] < benchmark.MOST_STEPS
     assert row["largest_excess"] < 1e-3 and row["least_excess"] > -0.02
+
+
+@pytest.mark.slow
+def test_what_is_trusted_is_tried_on_simulated_particles(experiments, tmp_path, capsys):
+    """A case of two parts with a small library: the best fit is screened, the residual of the truth is noise."""
+    import summary
+    import trust
+
+    out = tmp_path / "trust.jsonl"
+    few = ["screening", "verdict", "--count", "1", "--max-atoms", "40", "--out", str(out)]
+    trust.main(few)
+    one, two = rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert one["part"] == "screening" and one["place"] < 20 and one["rw"] == one["rw_chosen"] < 0.1
+    assert two["part"] == "verdict" and 0.05 < two["structure"] < 3 and two["size_seen"] > 5
+    capsys.readouterr()
+    trust.main(few)
+    assert not capsys.readouterr().out  # what is done is not done again
+    text = summary.trust(rows)
+    assert "| best of all fits among those screened | 1 | 100.0 % |" in text and "| 0 | – |" in text

@@ -47,7 +47,7 @@ def test_why_an_answer_is_weak_is_said(changed, said):
 @pytest.mark.parametrize(
     "changed",
     [{}, {"rw": 0.35}, {"structure": 1.7}, {"structure": None}, {"atoms": 899}, {"largest": 0, "atoms": 5000},
-     {"structure": 50.0, "rw": 0.009}, {"structure": 50.0, "rw": 0.01}, {"structure": 2.0}],
+     {"structure": 50.0, "rw": 0.009}, {"structure": 50.0, "rw": verdict.FINE}, {"structure": verdict.STRUCTURE}],
 )  # fmt: skip
 def test_a_good_answer_has_no_such_reason(changed):
     assert verdict.reasons(**GOOD | changed) == []

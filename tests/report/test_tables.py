@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def test_a_row_is_typed_and_has_the_summarys_columns(result):
         "in/a.gr", "solved", "library", "fcc", "length 6",
     )  # fmt: skip
     assert row["n_atoms"] == 146 and row["rw"] == 0.1 and row["rw_second"] == 0.2 and row["qmin"] == 0.8
+    assert row["qmin_origin"] == "header" and "qdamp_origin" not in row
     assert row["types"] == "fcc 0.75, hcp 0.25" and row["ties"] == 2 and row["scale_error"] == 0.01
     assert "uiso_error" not in row and "moved" not in row and row["seed"] == 0
     failed = tables.row(Result("b.gr", "", "Pt", "failed", "no"))
@@ -80,3 +82,16 @@ def test_the_columns_are_in_the_order_that_people_read(tmp_path):
     head = next(csv.reader((tmp_path / "s.csv").open()))
     assert head[:8] == ["file", "status", "source", "type", "cluster", "n_atoms", "diameter", "rw"]
     assert len(set(head)) == len(head)
+
+
+def test_a_weak_answer_is_called_so_and_the_best_is_told_in_words(result):
+    told = dataclasses.replace(result.best, description="truncated octahedron, fcc, 146 atoms")
+    weak = dataclasses.replace(result, status="weak", candidates=(told,))
+    assert tables.headline(weak).startswith("in/a.gr: weak: Pt146, ") and "weak" not in tables.headline(result)
+    assert "     truncated octahedron, fcc, 146 atoms" in tables.short(weak).splitlines()
+    assert tables.row(weak)["description"] == tables.candidates(weak)[0]["description"] == told.description
+
+
+def test_a_files_own_name_does_not_break_the_line():
+    failed = Result("two\nlines.gr", "", "Pt", "failed", "Expected this\nand that.")
+    assert tables.headline(failed) == "two lines.gr: failed: Expected this and that."
