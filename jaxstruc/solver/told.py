@@ -22,6 +22,8 @@ LISTED = 200
 """Candidates in a result."""
 SHORT = 18.0
 """1/Å. Below such a qmax, near distances are hardly told apart."""
+BONDS = 0.025
+"""Relative, by which a metal's bonds in particles differ from those in bulk by less."""
 SEARCHED = ("stretch", "uiso")
 """Values whose bounds are those of the search, not of physics."""
 
@@ -80,7 +82,7 @@ def told(
     return dataclasses.replace(
         nothing,
         status="weak" if weak else "solved",
-        message="; ".join([*weak, *remarks, *_remarks(measurement, listed[0], nothing.element, found)]),
+        message="; ".join([*weak, *remarks, *_remarks(measurement, listed[0], nothing.element, goal.bond, found)]),
         candidates=tuple(listed),
         fitted=len(fits.rw),
         ties=int(credible.sum()),
@@ -173,9 +175,13 @@ def _weak(
     ) + (_training(outside) if best.source == "network" else [])
 
 
-def _remarks(measurement: Measurement, best: Candidate, element: str, found: Mapping[str, Profiled]) -> list[str]:
+def _remarks(
+    measurement: Measurement, best: Candidate, element: str, bond: float, found: Mapping[str, Profiled]
+) -> list[str]:
     """Return what else a person should know."""
     said = [_corrected(name, measurement.given[name], one) for name, one in found.items()]
+    if best.source != "file" and abs((stretch := best.values["stretch"].value) - 1) > BONDS:
+        said.append(f"bonds of {stretch * bond:.2f} Å, {element} has {bond:.2f}: check --element")
     if (qmax := measurement.given["qmax"]) < SHORT:
         said.append(f"qmax {qmax:g} 1/Å is short: near ties say little")
     if best.remark:

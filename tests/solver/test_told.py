@@ -79,6 +79,15 @@ def test_an_element_whose_bonds_are_another_length_is_weak():
     assert result.status == "weak" and "stretch at its bound" in result.message
 
 
+def test_bonds_of_another_metal_are_told():
+    """Platinum's bonds are 4 % shorter than those of gold."""
+    other, own = (
+        answered(Measurement("sample.gr", R, curve(library.cluster(KNOWN, 1).positions * bond, R), HEADER), known())
+        for bond in (0.96 * BOND, 0.98 * BOND)
+    )
+    assert "bonds of 2.76 Å, Au has 2.88: check --element" in other.message and "bonds" not in own.message
+
+
 def test_what_the_data_correct_is_a_setting_with_its_error():
     wrong = data(1, header=HEADER | {"qmin": 0.1})
     result, right = answered(wrong, known()), answered(data(1), known())
