@@ -18,6 +18,8 @@ FINE = 0.01
 """Rw below which a residual holds nothing to speak of."""
 AWAY, ENOUGH = 3.0, 5.0
 """Å beyond a particle where the data are noise alone, and of it at least."""
+MOST = 1500
+"""Most atoms that a library is listed for."""
 EDGE = 0.9
 """Part of the most atoms that could be found from which an answer lies at the edge."""
 
@@ -67,7 +69,8 @@ def reasons(*, rw: float, structure: float | None, atoms: int, largest: int, at_
     elif structure is not None and structure > STRUCTURE and rw > FINE:
         found.append(f"the residual holds structure, {structure:.1f} times the noise")
     if largest and atoms >= EDGE * largest:
-        found.append(f"{atoms} atoms, the library ends at {largest}: raise --max-atoms")
+        advice = "raise --max-atoms" if largest < MOST else "the particle may well be larger"
+        found.append(f"{atoms} atoms, the library ends at {largest}: {advice}")
     if at_bound:
         found.append(f"{', '.join(at_bound)} at its bound")
     return found

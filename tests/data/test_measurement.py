@@ -110,6 +110,14 @@ def test_a_sharp_cut_and_noise_below_qmax_are_no_sign_of_nanometres(write, uiso,
     assert_one_sentence(error)
 
 
+@pytest.mark.parametrize("begin", [0.0, 15.0])
+def test_the_share_of_fast_waves_is_that_above_a_frequency_wherever_the_data_begin(begin):
+    r = begin + np.arange(0, 15.005, 0.02)
+    g = np.sin(10 * r) + 2 * np.sin(30 * r)
+    found = [measurement.fast_share(r, g, q) for q in (5.0, 20.0, 40.0)]
+    np.testing.assert_allclose(found, [1.0, 0.8, 0.0], atol=0.02)
+
+
 def test_a_long_noisy_tail_is_no_sign_of_nanometres(write):
     """Beyond its particle a PDF is noise alone, and most of a file may lie there."""
     r = np.arange(0, 100.005, 0.01)

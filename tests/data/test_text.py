@@ -25,6 +25,14 @@ def test_the_longest_run_of_one_width_is_the_block(tmp_path):
     assert places == list(range(4, 16)) and rows == [[4.0, 5.0]] * 12 and others == 5
 
 
+def test_half_of_the_rows_make_a_block_and_fewer_do_not(tmp_path):
+    lines = ["1 2"] * 10 + ["1 2 3"] * 5 + ["1 2"] * 5
+    places, _, others = text.block(lines, tmp_path)
+    assert places == list(range(10)) and others == 10
+    with pytest.raises(text.ReadError, match="got at most 10 of 21"):
+        text.block([*lines, "1 2"], tmp_path)
+
+
 def test_what_is_expected_is_said():
     text.expect(True, "nothing")
     with pytest.raises(text.ReadError, match=r"^Expected r, got s; check\.$"):

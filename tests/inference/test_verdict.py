@@ -36,6 +36,7 @@ def test_the_noise_is_read_beyond_the_particle():
         ({"rw": 0.36}, "Rw 0.36: no candidate explains the data"),
         ({"structure": 2.5}, "the residual holds structure, 2.5 times the noise"),
         ({"atoms": 900}, "900 atoms, the library ends at 1000: raise --max-atoms"),
+        ({"atoms": 1400, "largest": 1500}, "1400 atoms, the library ends at 1500: the particle may well be larger"),
         ({"at_bound": ["stretch"]}, "stretch at its bound"),
     ],
 )
