@@ -1,13 +1,19 @@
 import json
 
+import numpy as np
 import pytest
+import simulated
+from simulated import curve, sphere
 
 from jaxstruc.data import gr, measurement
 from jaxstruc.data.options import DataOptions
+from jaxstruc.inference import screening
 from jaxstruc.network import limits
 from jaxstruc.network.config import SHIPPED
 
 BOND = 2.88
+CENTRE = [0.3, 0.2, 0.1]
+"""Of the balls, in Å."""
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +47,18 @@ def test_a_particle_is_larger_than_trained_by_its_size(card, example):
     """The largest of the training has a diameter of 5.66 bonds."""
     inside, outside = (limits.outside(card, resolved(example), BOND, size) for size in (17.8, 18.0))
     assert inside == () and outside == ("a particle of 18 Å, larger than the model's largest (16.3 Å)",)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "larger"), [(19, False), (43, False), (79, False), (200, True), (300, True), (450, True), (600, True)]
+)
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_the_size_read_from_data_tells_larger_particles(card, example, atoms, larger, noise):
+    """Balls of gold; of the smallest the size is read too large, but not so much that they pass for larger ones."""
+    radius = np.linalg.norm(sphere(40.0) - CENTRE, axis=1)
+    ball = sphere(40.0)[np.argsort(radius, kind="stable")[:atoms]] * BOND / simulated.BOND
+    r = np.arange(1.5, 40.0, 0.05)
+    g = curve(ball, r, noise=noise, rng=np.random.default_rng(atoms))
+    size, _ = screening.diameter(r, g, bond=BOND, qdamp=0.03)
+    said = limits.outside(card, resolved(example), BOND, size)
+    assert any("larger than the model's largest" in text for text in said) == larger
