@@ -17,8 +17,8 @@ jitted and vmapped. It ends where a step's change of the residual, squared, is b
 which ours ends at Rw = 0.1, about the least here. It knows no bounds, so that places between them are sigmoids of what
 it moves. Its `largest_excess` is how far our Rw lies above its own.
 
-Mining: 5000 candidates of at most 300 atoms screened and the best 200 refined, for one file with its compilation, again
-without, and for a second file of the same element. An accelerator, where there is one, is used by jaxstruc alone.
+Mining: all candidates of at most 1000 atoms screened, 1500 of them fitted and the best 200 refined, for one file with
+its compilation, again without, and for a second file of the same element. An accelerator, where there is one, is used by jaxstruc alone.
 """
 
 import argparse
@@ -269,7 +269,7 @@ def peer(candidates: Library, chosen: np.ndarray, fits, goal: Target, g: np.ndar
     }
 
 
-def mine(candidates: Library, curves: list[np.ndarray], *, screened: int, refined: int, most_atoms: int) -> list[dict]:
+def mine(candidates: Library, curves: list[np.ndarray], *, fitted: int, refined: int, most_atoms: int) -> list[dict]:
     """Return rows with the time of mining each curve, the first of them twice."""
     found = []
     allowed = library.select(candidates, max_atoms=most_atoms)
@@ -279,7 +279,7 @@ def mine(candidates: Library, curves: list[np.ndarray], *, screened: int, refine
         begin = time.perf_counter()
         goal = target(g, span)
         bins = screening.bins(candidates, allowed, bond=BOND, span=span)
-        chosen = screening.chosen(bins, screening.misfits(bins, goal.basis), most=screened)
+        chosen = screening.chosen(bins, screening.misfits(bins, goal.basis), most=fitted)
         tried = pool([Candidates("library", candidates, chosen)])
         seconds_screening = time.perf_counter() - begin
         rw = fit_all(tried, goal).rw
@@ -322,7 +322,7 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--quick", action="store_true", help="one batch of 32, and little mining; writes nothing")
     parser.add_argument("--batches", type=int, nargs="+", help="clusters at once [256 1024; quick 32]")
     parser.add_argument("--peers", type=int, help="clusters that SciPy fits too [10; quick 2]")
-    parser.add_argument("--screened", type=int, help="candidates of the mining [5000; quick 512]")
+    parser.add_argument("--fitted", type=int, help="candidates fitted in mining [1500; quick 128]")
     parser.add_argument("--runs", type=int, help="whose median is taken [5; quick 2]")
     parser.add_argument("--out", type=Path, help=f"[results/{NAME}.jsonl, but not with --quick]; a .png beside it")
     options = parser.parse_args(arguments)
@@ -340,15 +340,15 @@ def main(arguments=None) -> list[dict]:
             results.append({**row, **common})
             rows.show(results[-1])
 
-    for size in options.batches or ([32] if quick else [256, 1024]):
+    for size in options.batches or ([32] if quick else [64, 256, 1024]):
         chosen, fits, found = batches(candidates, size, goal, runs=options.runs or (2 if quick else 5))
         keep([*found, library_peer(candidates, chosen, fits, goal, runs=options.runs or (2 if quick else 5))])
     keep([peer(candidates, chosen, fits, goal, g, count=options.peers or (2 if quick else 10))])
-    most_atoms = 120 if quick else 300
+    most_atoms = 120 if quick else 1000
     whole = candidates if quick else library.cached(max_atoms=most_atoms)
     curves = [data(whole, index, seed=index) for index in (len(whole.atoms) - 1, len(whole.atoms) // 2)]
-    screened, refined = options.screened or (512 if quick else 5000), 64 if quick else REFINED
-    keep(mine(whole, curves, screened=screened, refined=refined, most_atoms=most_atoms))
+    fitted, refined = options.fitted or (128 if quick else screening.SCREENED), 64 if quick else REFINED
+    keep(mine(whole, curves, fitted=fitted, refined=refined, most_atoms=most_atoms))
     out = options.out or (None if quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
         rows.write_lines(results, out)
