@@ -222,7 +222,8 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
         "measured_pdfs",
         columns(
             "file status type family cluster n_atoms diameter size_seen rw rw_second ties nearest_neighbour metal_bond",
-            "file uiso uiso_error delta2 delta2_error qmin qmin_error qmin_origin qmax independent seconds types message",
+            "file message",
+            "file uiso uiso_error delta2 delta2_error qmin qmin_error qmin_origin qmax independent seconds types",
         ),
     ),
     "trust": ("trust", trust),
