@@ -18,8 +18,8 @@ which ours ends at Rw = 0.1, about the least here. It knows no bounds, so that p
 it moves. Its `largest_excess` is how far our Rw lies above its own.
 
 Mining: all candidates of at most 1000 atoms screened, 1500 of them fitted and the best 200 refined, for one file with
-its compilation, again without, and for a second file of the same element. An accelerator, where there is one, is used by
-jaxstruc alone.
+its compilation, again without, and for a second file of the same element. An accelerator, where there is one, is used
+by jaxstruc alone.
 """
 
 import argparse
