@@ -3,7 +3,7 @@
     python experiments/trust.py screening          (about an hour on 2 cores; resumes)
     python experiments/trust.py qmin               (about half an hour on 2 cores; resumes)
     python experiments/trust.py verdict            (some minutes on 2 cores; resumes)
-    python experiments/trust.py --quick            (a small part of all, under 50 s)
+    python experiments/trust.py --quick            (a case of each, a minute)
 
 Particles of gold of 13 to 1000 atoms, evenly in the logarithm, a family at a time, are simulated with instruments and
 vibrations drawn at random and 5 % of white noise on F(Q), for each point of a 0.02 1/Å grid; a third are mixtures of
@@ -31,7 +31,7 @@ import jaxstruc
 from jaxstruc.data import measurement as measurements
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import DataOptions
-from jaxstruc.inference import candidates, screening, target, verdict
+from jaxstruc.inference import candidates, fit, screening, target, verdict
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.inference.target import Target
 from jaxstruc.scattering import form_factors
@@ -105,7 +105,7 @@ def goal_of(one: Case, *, span: Span = SPAN) -> Target:
     return target.target(*complete.curve, **asked, qbroad=0.0, bond=BOND, span=span, size=size, lowest=0.3)
 
 
-def screened(own: Library, seeds: list[int], path: Path, told: dict[str, Any]) -> None:
+def screened(own: Library, seeds: list[int], path: Path | None, told: dict[str, Any]) -> None:
     """Add the rows of `screening`."""
     every = candidates.pool([Candidates("library", own, np.arange(len(own.atoms)))])
     bins = screening.bins(own, np.arange(len(own.atoms)), bond=BOND, span=SPAN)
@@ -129,7 +129,7 @@ def screened(own: Library, seeds: list[int], path: Path, told: dict[str, Any]) -
         })  # fmt: skip
 
 
-def inferred(own_atoms: int, seeds: list[int], own: Library, path: Path, told: dict[str, Any]) -> None:
+def inferred(own_atoms: int, seeds: list[int], own: Library, path: Path | None, told: dict[str, Any]) -> None:
     """Add the rows of `qmin`."""
     for seed in seeds:
         one = case(own, seed, part="qmin")
@@ -147,14 +147,14 @@ def inferred(own_atoms: int, seeds: list[int], own: Library, path: Path, told: d
         })  # fmt: skip
 
 
-def judged(own: Library, seeds: list[int], path: Path, told: dict[str, Any]) -> None:
+def judged(own: Library, seeds: list[int], path: Path | None, told: dict[str, Any]) -> None:
     """Add the rows of `verdict`."""
     for seed in seeds:
         one = case(own, seed, part="verdict")
         goal = goal_of(one)
         pool = candidates.pool([Candidates("library", own, np.array([one.row]))])
         fits, tables = candidates.fit_all(pool, goal), candidates.tables(pool, goal)
-        curve, _ = candidates.fit.curves(fits, candidates.rows(tables, slice(0, 1)), goal)
+        curve, _ = fit.curves(fits, candidates.rows(tables, slice(0, 1)), goal)
         positions = library.cluster(own, one.row).positions * BOND * one.values["stretch"]
         diameter = float(pdist(positions).max())
         left = verdict.structure(
@@ -168,14 +168,16 @@ def judged(own: Library, seeds: list[int], path: Path, told: dict[str, Any]) -> 
         })  # fmt: skip
 
 
-def _add(path: Path, row: dict[str, Any]) -> None:
+def _add(path: Path | None, row: dict[str, Any]) -> None:
     rows.show(row)
+    if path is None:
+        return
     with path.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
 
 
-def _done(path: Path, part: str) -> set[int]:
-    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+def _done(path: Path | None, part: str) -> set[int]:
+    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path and path.exists() else []
     return {row["seed"] for row in found if row["part"] == part}
 
 
@@ -185,23 +187,24 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(COUNT) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--max-atoms", type=int, default=1000)
-    parser.add_argument("--out", type=Path, default=RESULTS / "trust.jsonl")
-    parser.add_argument("--quick", action="store_true", help="a few cases and a small library")
+    parser.add_argument("--out", type=Path, help="rows are added here [results/trust.jsonl; quick: nowhere]")
+    parser.add_argument("--quick", action="store_true", help="a case a part and a small library")
     asked = parser.parse_args(words)
     if unknown := set(asked.parts) - set(COUNT):
         parser.error(f"expected parts of {', '.join(COUNT)}, got {', '.join(sorted(unknown))}")
-    atoms = 100 if asked.quick else asked.max_atoms
+    atoms = 60 if asked.quick else asked.max_atoms
+    out = asked.out or (None if asked.quick else RESULTS / "trust.jsonl")
     own = library.cached(tuple(families.FAMILIES), max_atoms=atoms)
     told = {"device": jax.default_backend(), "library": len(own.atoms), "commit": rows.commit()}
     for part in asked.parts or list(COUNT):
-        count = 2 if asked.quick else asked.count or COUNT[part]
-        seeds = [seed for seed in range(count) if seed not in _done(asked.out, part)]
+        count = 1 if asked.quick else asked.count or COUNT[part]
+        seeds = [seed for seed in range(count) if seed not in _done(out, part)]
         if part == "screening":
-            screened(own, seeds, asked.out, told)
+            screened(own, seeds, out, told)
         elif part == "qmin":
-            inferred(atoms, seeds, own, asked.out, told)
+            inferred(atoms, seeds, own, out, told)
         else:
-            judged(own, seeds, asked.out, told)
+            judged(own, seeds, out, told)
 
 
 if __name__ == "__main__":

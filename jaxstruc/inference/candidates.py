@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -35,8 +35,6 @@ class Candidates(NamedTuple):
     """What is wrong with some, by their place; they rank last."""
     notes: Mapping[str, np.ndarray] = MappingProxyType({})
     """More that the source knows of each candidate, by name."""
-    facts: Mapping[str, Any] = MappingProxyType({})
-    """What the source knows of the measurement, by name."""
     outside: Callable[[float], tuple[str, ...]] = lambda size: ()
     """What lies outside that which the source knows, in words, where the particle has a diameter in Å."""
     largest: int = 0

@@ -15,6 +15,7 @@ from jaxstruc.inference import candidates, fit, posterior
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.candidates import Pool
 from jaxstruc.inference.target import Target
+from jaxstruc.scattering.parameters import FITTED
 from jaxstruc.scattering.templates import Template
 
 TRIED = {
@@ -59,14 +60,13 @@ def profiled(pool: Pool, goal: Target, name: str, *, free: tuple[str, ...]) -> P
     def rw(value: float) -> float:
         if value not in found:
             fits = candidates.fit_tables(tables, targets.changed(goal, **{name: value}), free=free)
-            found[value] = float(np.nanmin(np.where(np.isfinite(fits.rw), fits.rw, np.inf)))
+            found[value] = max(float(np.min(np.where(np.isfinite(fits.rw), fits.rw, np.inf))), 1e-12)
         return found[value]
 
-    tried = [value for value in TRIED[name] if name != "qmin" or value < 0.8 * goal.qmax]
-    for value in sorted({*tried, given}):
+    tried = sorted({given, *(value for value in TRIED[name] if name != "qmin" or _enough(goal, value))})
+    for value in tried:
         rw(value)
-    step = max(np.diff(tried))
-    low, high = min(tried[0], given), max(tried[-1], given)
+    step, low, high = max(np.diff(TRIED[name])), tried[0], tried[-1]
     for _ in range(HALVED):
         step /= 2
         best = min(found, key=found.__getitem__)
@@ -77,10 +77,15 @@ def profiled(pool: Pool, goal: Target, name: str, *, free: tuple[str, ...]) -> P
     if not math.isfinite(found[best]):
         return None
     counted = _counted(tables, targets.changed(goal, **{name: best}), free) - len(free)
-    gain = counted * math.log(found[given] / max(found[best], 1e-12))
+    gain = counted * math.log(found[given] / found[best])
     if gain < CLEAR or found[given] - found[best] < CLEARLY:
         return None
     return Profiled(best, _error(found, best, step, counted), tuple(sorted(found.items())))
+
+
+def _enough(goal: Target, qmin: float) -> bool:
+    """Return whether data from a qmin on have twice as many independent points as can be fitted."""
+    return (goal.r[-1] - goal.r[0]) * (goal.qmax - qmin) / math.pi - goal.background > 2 * len(FITTED)
 
 
 def _counted(tables: Template, goal: Target, free: tuple[str, ...]) -> float:

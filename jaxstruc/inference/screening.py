@@ -75,7 +75,7 @@ def bins(library: Library, rows: np.ndarray, *, bond: float, span: Span) -> Bins
 def misfits(
     candidates: Bins, basis: Basis, *, without: Float[np.ndarray, "basis wave"] | None = None
 ) -> Float[np.ndarray, " candidate"]:
-    """Return, roughly and from above, the Rw that each candidate's fit will have.
+    """Return about the Rw that each candidate's fit will have.
 
     Args:
         candidates: of `bins`.
@@ -99,7 +99,7 @@ def misfits(
     return np.sqrt(np.maximum(left, 0.0) / float(basis.norm))
 
 
-def chosen(candidates: Bins, misfit: Float[np.ndarray, " candidate"], *, most: int = SCREENED) -> np.ndarray:
+def chosen(candidates: Bins, misfit: Float[np.ndarray, " candidate"], *, most: int) -> np.ndarray:
     """Return the candidates with the least misfits, as indices into their library, in its order.
 
     Args:

@@ -175,8 +175,8 @@ def answer(
         progress: called with candidates fitted and in all.
     """
     facts: dict[str, Any] = {}
-    for known in (*(source.facts for source in plan.sources), *(group.facts for group in groups)):
-        facts |= known
+    for source in plan.sources:
+        facts |= source.facts
     nothing = Result(
         measurement.name, measurement.sha256, plan.element, "failed", "Expected a candidate, got none; try others.",
         settings=measurement.settings, facts=facts,
@@ -185,7 +185,7 @@ def answer(
     some = [group for group in groups if len(group.rows)]
     if not some:
         return nothing
-    screens = _screens(some, goal, {} if bins is None else bins)
+    screens = _screens(some, goal, plan, {} if bins is None else bins)
     goal, found = _corrected(measurement, goal, some, screens, plan)
     nothing = dataclasses.replace(nothing, settings=_settings(measurement, found))
     some = [_screened(group, screen, goal) for group, screen in zip(some, screens, strict=True)]
@@ -199,13 +199,19 @@ def answer(
     )
 
 
-def _screens(groups: Sequence[Candidates], goal: Target, kept: dict[int, Bins]) -> list[Bins | None]:
-    """Return the binned distances of the groups that have more candidates than are fitted."""
+def _screens(groups: Sequence[Candidates], goal: Target, plan: Plan, kept: dict[int, Bins]) -> list[Bins | None]:
+    """Return the binned distances of the libraries that have more candidates than are fitted.
+
+    Draws of a network, new ones for each measurement, are all fitted, and so are clusters that a user refines.
+    """
     found: list[Bins | None] = []
     for group in groups:
-        if len(group.rows) > screening.SCREENED and id(group.library) not in kept:
+        if not plan.screened or group.source == "network" or len(group.rows) <= screening.SCREENED:
+            found.append(None)
+            continue
+        if id(group.library) not in kept:
             kept[id(group.library)] = screening.bins(group.library, group.rows, bond=goal.bond, span=goal.span)
-        found.append(kept.get(id(group.library)))
+        found.append(kept[id(group.library)])
     return found
 
 
@@ -213,7 +219,8 @@ def _screened(group: Candidates, screen: Bins | None, goal: Target) -> Candidate
     """Return the candidates of a group that are worth fitting."""
     if screen is None:
         return group
-    return group._replace(rows=screening.chosen(screen, screening.misfits(screen, goal.basis)))
+    misfits = screening.misfits(screen, goal.basis)
+    return group._replace(rows=screening.chosen(screen, misfits, most=screening.SCREENED))
 
 
 def _corrected(
@@ -228,8 +235,8 @@ def _corrected(
     large = [(group, screen) for group, screen in both if screen is not None]
     few = candidates.pool([_few(group, screen, goal) for group, screen in large or both])
     few = few.chosen(np.arange(min(profile.USED, len(few.place))))
+    free = USUAL if plan.screened else plan.fit.free
     for name in names:
-        free = USUAL if plan.screened else plan.fit.free
         if best := profile.profiled(few, goal, name, free=free):
             found[name], goal = best, target.changed(goal, **{name: best.value})
     return goal, found
@@ -310,11 +317,12 @@ def _uncertain(pool: Pool, fits: Fit, goal: Target, free: tuple[str, ...], found
     variance = np.asarray(fits.errors, float) ** 2
     for name, setting in found.items():
         step = min(setting.error, 0.1 * max(setting.value, 0.01))
+        ends = max(setting.value - step, 1e-3), setting.value + step
         moved = [
             candidates.fit_all(pool.chosen(np.arange(count)), target.changed(goal, **{name: value}), free=free).values
-            for value in (max(setting.value - step, 1e-3), setting.value + step)
+            for value in ends
         ]
         for column, value in enumerate(free):
             low, high = (np.asarray(getattr(one, value), float) for one in moved)
-            variance[:count, column] += ((high - low) / (2 * step) * setting.error) ** 2
+            variance[:count, column] += ((high - low) / (ends[1] - ends[0]) * setting.error) ** 2
     return fits._replace(errors=np.sqrt(variance)) if found else fits
