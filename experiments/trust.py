@@ -160,7 +160,7 @@ def judged(own: Library, seeds: list[int], path: Path | None, told: dict[str, An
         left = verdict.structure(
             goal.g - curve[0], R, one.g, diameter=diameter, independent=goal.independent, parameters=4
         )
-        size, reached = screening.diameter(R, one.g, bond=BOND, qdamp=one.values["qdamp"])
+        size, reached, _ = screening.seen(R, one.g, bond=BOND, qdamp=one.values["qdamp"])
         _add(path, {
             "part": "verdict", "seed": seed, "family": str(own.families[one.row]), "atoms": int(own.atoms[one.row]),
             "mixed": one.mixed, "rw": float(fits.rw[0]), "structure": left, "diameter": diameter, "size_seen": size,

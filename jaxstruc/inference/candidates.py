@@ -76,6 +76,11 @@ class Pool(NamedTuple):
         return self._column(lambda group: group.library.families[group.rows])
 
     @property
+    def atoms(self) -> np.ndarray:
+        """[candidate] numbers of atoms."""
+        return self._column(lambda group: group.library.atoms[group.rows])
+
+    @property
     def diameter(self) -> np.ndarray:
         """[candidate] largest distance, in bonds."""
         return self._column(lambda group: group.library.diameter[group.rows])

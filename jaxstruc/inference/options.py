@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
+EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
 
 

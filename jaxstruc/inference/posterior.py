@@ -1,17 +1,32 @@
 """What fits say of candidates: weights, sets that hold a share of them, the points that count."""
 
+from collections import Counter
+
 import numpy as np
 from jaxtyping import Float
 
+SIZE = 0.06
+"""Of a class of sizes, in the logarithm of the diameter of a sphere."""
+ALIKE = 0.05
+"""Bonds, of the diameters of near copies."""
 
-def weights(rw: np.ndarray, independent: float, parameters: int) -> np.ndarray:
+
+def weights(
+    rw: np.ndarray, independent: float, parameters: int, *, before: np.ndarray | float = 1.0
+) -> Float[np.ndarray, " candidate"]:
     r"""Return the relative weights of candidates from their misfits; NaN counts as 0.
 
     With noise of unknown size the likelihood is proportional to $R_w^{-(n - p)}$, n the number of independent points
     and p of fitted values.
+
+    Args:
+        rw: of the fits.
+        independent: points.
+        parameters: fitted.
+        before: weights before the fit.
     """
     logarithm = -(independent - parameters) * np.log(np.maximum(rw, 1e-12))
-    logarithm = np.where(np.isfinite(rw), logarithm, -np.inf)
+    logarithm = np.where(np.isfinite(rw), logarithm + np.log(before), -np.inf)
     relative = np.exp(logarithm - logarithm.max())
     return relative / relative.sum()
 
@@ -38,3 +53,36 @@ def credible(weight: np.ndarray, share: float = 0.9) -> np.ndarray:
     result = np.zeros(len(weight), bool)
     result[order[before < share * weight.sum()]] = True
     return result
+
+
+def prior(
+    types: np.ndarray,
+    atoms: np.ndarray,
+    diameter: np.ndarray,
+    *,
+    listed: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> Float[np.ndarray, " candidate"]:
+    """Return the weights of candidates before any fit: each type has the same at each size, whatever its rules list.
+
+    A type's weight at a size is divided among its distinct members listed there; near copies, with the same number of
+    atoms and nearly the same diameter, share one part.
+
+    Args:
+        types: of the candidates.
+        atoms: numbers of theirs.
+        diameter: theirs, in bonds.
+        listed: types, atoms and diameters of all that were listed, fitted or not.
+    """
+
+    def keys(types, atoms, diameter):
+        size = np.rint(np.log(atoms) / (3 * SIZE)).astype(int)
+        copy = np.rint(diameter / ALIKE).astype(int)
+        return list(zip(types.tolist(), size.tolist(), strict=True)), list(
+            zip(types.tolist(), atoms.tolist(), copy.tolist(), strict=True)
+        )
+
+    own, copies = keys(types, atoms, diameter)
+    places, all_copies = keys(*listed)
+    members = Counter(place for place, _ in dict.fromkeys(zip(places, all_copies, strict=True)))
+    count = Counter(all_copies)
+    return np.array([1 / max(members[a], 1) / max(count[b], 1) for a, b in zip(own, copies, strict=True)])

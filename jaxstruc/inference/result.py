@@ -14,6 +14,7 @@ import ase
 import numpy as np
 
 from jaxstruc.data.measurement import Setting
+from jaxstruc.inference.distribution import Compared, Distribution, Interval
 
 VERSION = 1
 """Of the written form."""
@@ -108,6 +109,8 @@ class Result:
     """Probability of each type, the largest first."""
     free: tuple[str, ...] = ()
     """What was fitted."""
+    ensemble: Distribution | None = None
+    """The sample as a distribution of particles, and whether it is one; None where that was not asked or cannot be."""
     r: np.ndarray | None = None
     """[point] Å, in the range of the fit."""
     observed: np.ndarray | None = None
@@ -137,6 +140,16 @@ class Result:
         """The settings' values by name."""
         return {setting.name: setting.value for setting in self.settings}
 
+    @property
+    def verdict(self) -> str:
+        """What the sample is: single, distribution or undecided; empty where it was not judged."""
+        return self.ensemble.verdict if self.ensemble else ""
+
+    @property
+    def distribution(self) -> dict[str, np.ndarray]:
+        """The distribution of sizes as columns by name, of shares by volume and by number; empty where there is none."""
+        return self.ensemble.table if self.ensemble else {}
+
     def curve(self, rank: int = 1) -> Curve:
         """Return data and fit of the best candidate, or of one at a rank whose curve is kept.
 
@@ -154,6 +167,16 @@ class Result:
         from jaxstruc.report import pictures
 
         return pictures.fit(self, rank=rank)
+
+    def plot_distribution(self):
+        """Return a figure of the distribution of sizes by type, and of what it predicts beside the best cluster.
+
+        Raises:
+            ValueError: where there is none.
+        """
+        from jaxstruc.report import pictures
+
+        return pictures.distribution(self)
 
     def save(self, folder: Path | str) -> None:
         """Write the files that the command writes: best/, candidates/, fits/, families/, results/ and summary.csv."""
@@ -199,12 +222,23 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Result:
         _made(Candidate, {**one, "values": {name: Value(**value) for name, value in one["values"].items()}})
         for one in told["candidates"]
     )
+    if told.get("ensemble"):
+        told["ensemble"] = _ensemble(told["ensemble"])
     return _made(Result, told)
+
+
+def _ensemble(told: dict[str, Any]) -> Distribution:
+    """Return a distribution of its dictionaries."""
+    told["mean_diameter"], told["width"] = (Interval(**told[name]) for name in ("mean_diameter", "width"))
+    told["shares"] = {name: Interval(**one) for name, one in told["shares"].items()}
+    told["compared"] = tuple(Compared(**one) for one in told["compared"])
+    told["types"] = tuple(told["types"])
+    return _made(Distribution, told)
 
 
 def _told(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return an item as JSON has it; arrays and atoms go into `arrays`, under their path."""
-    if isinstance(item, Result | Candidate | Value):
+    if isinstance(item, Result | Candidate | Value | Distribution | Interval | Compared):
         own = {each.name: getattr(item, each.name) for each in fields(item) if each.name != "extra"}
         item = own | getattr(item, "extra", {})
     if isinstance(item, np.ndarray):

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstruc.inference.target import STRETCH, Basis
-from jaxstruc.inference.values import TRIED
+from jaxstruc.inference.values import TRIED, Values
 from jaxstruc.scattering import debye
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.parameters import PARAMETERS
@@ -99,6 +99,24 @@ def misfits(
     return np.sqrt(np.maximum(left, 0.0) / float(basis.norm))
 
 
+def misfits_about(candidates: Bins, basis: Basis, values: Values) -> Float[np.ndarray, " candidate"]:
+    """Return about the Rw that each candidate's fit will have, by one Gauss-Newton step from values.
+
+    Args:
+        candidates: of `bins`.
+        basis: the data, of a target.
+        values: of a like fit, stretch, Uiso and delta2 of it.
+    """
+    count, none = len(candidates.rows), jnp.zeros((basis.data.shape[0], 0))
+    about = jnp.stack([jnp.asarray(x, jnp.float32) for x in (values.stretch, values.uiso, values.delta2)])
+    steps = range(0, len(candidates.weight), CHUNK)
+    explained = np.concatenate(
+        [np.asarray(_stepped(candidates.weight[start : start + CHUNK], basis, none, about)) for start in steps]
+    )[:count]
+    data = np.asarray(basis.data, float)
+    return np.sqrt(np.maximum(data @ data + float(basis.rest) - explained, 0.0) / float(basis.norm))
+
+
 def chosen(candidates: Bins, misfit: Float[np.ndarray, " candidate"], *, most: int) -> np.ndarray:
     """Return the candidates with the least misfits, as indices into their library, in its order.
 
@@ -110,8 +128,19 @@ def chosen(candidates: Bins, misfit: Float[np.ndarray, " candidate"], *, most: i
     return np.sort(candidates.rows[np.argsort(misfit, kind="stable")[:most]])
 
 
-def diameter(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> tuple[float, bool]:
-    r"""Return the particle's diameter in Å, where the signal sinks into noise, and whether the data reach beyond it.
+class Seen(NamedTuple):
+    """A particle's size as the power of the data shows it."""
+
+    diameter: float
+    """Å"""
+    reached: bool
+    """Whether the data reach beyond it."""
+    end: float
+    """Å. Where the signal sinks into the noise."""
+
+
+def seen(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> Seen:
+    r"""Return the particle's diameter, and where the signal sinks into noise.
 
     The power of G(r) in a sphere falls as the square of $\gamma(r) = 1 - 3r/2D + r^3/2D^3$, the share of points whose
     neighbour at r is in the sphere too, and of the resolution's envelope; below it lies even noise. The D with the
@@ -123,21 +152,23 @@ def diameter(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> tupl
         bond: nearest-neighbour distance, in Å.
         qdamp: in 1/Å.
     """
-    seen = r > 0.8 * bond
+    kept = r > 0.8 * bond
     step = (r[-1] - r[0]) / (len(r) - 1)
     window = np.hanning(2 * max(1, round(SMOOTHED * bond / 2.8 / step)) + 1)
-    power = np.convolve(g[seen] ** 2, window / window.sum(), "same")
-    place = r[seen]
+    power = np.convolve(g[kept] ** 2, window / window.sum(), "same")
+    place = r[kept]
     power = np.maximum(power, 1e-6 * power.max())
-    best = (math.inf, 0.0)
+    best, end = (math.inf, 0.0), float(place[-1])
     for size in np.arange(2 * bond, 1.5 * place[-1], 0.25):
         within = np.clip(1 - 1.5 * place / size + 0.5 * (place / size) ** 3, 0, None) * (place < size)
         shape = (within * np.exp(-0.5 * (place * qdamp) ** 2)) ** 2
         for share in (0.0, *np.geomspace(1e-4, 0.3, 12)):
             logarithm = np.log(shape + share + 1e-6)
             misfit = float(np.var(np.log(power) - logarithm))
-            best = min(best, (misfit, float(size)))
-    return best[1], bool(best[1] < place[-1] - 2.0)
+            if misfit < best[0]:
+                best, above = (misfit, float(size)), np.flatnonzero(shape > max(share, 1e-6))
+                end = float(place[above[-1]]) if len(above) else float(place[0])
+    return Seen(best[1], bool(best[1] < place[-1] - 2.0), end)
 
 
 def _tries(basis: Basis) -> Float[Array, "try 3"]:

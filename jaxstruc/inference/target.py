@@ -133,6 +133,7 @@ def target(
     background: int = 0,
     size: int = 0,
     lowest: float | None = None,
+    least: int = 0,
 ) -> Target:
     """Return what a fit compares models with. On the host, in double precision.
 
@@ -148,6 +149,7 @@ def target(
         background: number of smooth terms, half waves over the range of r.
         size: points of Q at least, the further ones zero, so that unlike files share a compilation.
         lowest: least qmin that `changed` will be asked for, in 1/Å: the basis holds all curves from there on.
+        least: size of the basis at least, the further functions zero, for the same end.
 
     Raises:
         ValueError: where there are hardly any independent points.
@@ -159,7 +161,7 @@ def target(
     kept = strength > LOST**2 * strength[-1]
     functions = to_g @ (vectors[:, kept] / np.sqrt(strength[kept]))
     square, turned = np.linalg.eigh(functions.T @ (r[:, None] ** 2 * functions))
-    padding = (0, -len(square) % MULTIPLE)
+    padding = (0, max(-len(square) % MULTIPLE, least - len(square)))
     functions = np.pad(functions @ turned, ((0, 0), padding))
     terms = background_terms(r, background)
     # Least squares over the background: with A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.

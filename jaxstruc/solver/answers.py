@@ -16,10 +16,10 @@ import jaxstruc
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.data.options import DataOptions
-from jaxstruc.inference import candidates, profile, relax, screening, target
+from jaxstruc.inference import candidates, fit, posterior, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.options import FitOptions, RelaxOptions
+from jaxstruc.inference.options import EnsembleName, FitOptions, RelaxOptions
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Result
 from jaxstruc.inference.screening import Bins
@@ -27,9 +27,12 @@ from jaxstruc.inference.target import Target
 from jaxstruc.network import draws
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL, check_free
-from jaxstruc.solver import told
+from jaxstruc.solver import samples, told
+from jaxstruc.solver.samples import Judging, Sample
 from jaxstruc.solver.sources import Source
+from jaxstruc.solver.told import Weighed
 from jaxstruc.structures import library
+from jaxstruc.structures.families import TYPES
 
 REFINED = 200
 """Candidates refined with everything that is asked for: the best of the screening."""
@@ -52,6 +55,8 @@ class Plan(NamedTuple):
     """Whether parameters beyond the usual are freed for the best `REFINED` alone."""
     written: int = WRITTEN
     """Candidates with atoms and curves in a result."""
+    ensemble: EnsembleName = "none"
+    """Whether the sample is judged as a distribution of particles, and of which kind."""
 
     @property
     def bond(self) -> float:
@@ -62,7 +67,7 @@ class Plan(NamedTuple):
     def recorded(self) -> dict[str, Any]:
         """What, beside a file, decides its result; as JSON."""
         own = {"element": self.element, "free": list(self.fit.free), "background": self.fit.background}
-        own |= dataclasses.asdict(self.data) | dataclasses.asdict(self.relax)
+        own |= dataclasses.asdict(self.data) | dataclasses.asdict(self.relax) | {"ensemble": self.ensemble}
         for source in self.sources:
             own |= source.recorded
         return own | {"version": jaxstruc.__version__}
@@ -112,6 +117,7 @@ def answers(
         return
     streams = [source.candidates(measurements) for source in plan.sources]
     bins: dict[int, Bins] = {}
+    kept = _judging(among or measurements, plan)
     everything = zip(measurements, targets(measurements, plan, among or measurements), *streams, strict=True)
     for done, (measurement, goal, *groups) in enumerate(everything):
 
@@ -119,7 +125,7 @@ def answers(
             if progress:
                 progress(done, count, f"{name}: {fitted} of {candidates} candidates")
 
-        result = answer(measurement, goal, groups, plan, bins=bins, progress=tell)
+        result = answer(measurement, goal, groups, plan, bins=bins, kept=kept, progress=tell)
         now = time.perf_counter()
         yield dataclasses.replace(result, facts=result.facts | {"seconds": now - begun})
         begun = time.perf_counter()
@@ -162,6 +168,7 @@ def answer(
     plan: Plan,
     *,
     bins: dict[int, Bins] | None = None,
+    kept: Judging | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Result:
     """Return the result of one measurement.
@@ -172,6 +179,7 @@ def answer(
         groups: candidates of each source.
         plan: what is to be done.
         bins: of libraries by their identity, kept for the next measurement of a span.
+        kept: what judges share, for the same end; of `samples.judging`.
         progress: called with candidates fitted and in all.
     """
     facts: dict[str, Any] = {}
@@ -193,10 +201,26 @@ def answer(
     if not np.isfinite(fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return dataclasses.replace(nothing, message=message)
+    sample: Sample | str = ""
+    if plan.ensemble != "none":
+        kept = kept or _judging([measurement], plan)
+        sample = samples.judged(
+            measurement, goal, groups, pool, fits, free=plan.fit.free, kept=kept, how=plan.ensemble
+        )
+    pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
     return told.told(
-        nothing, measurement, goal, groups, pool, fits, free=plan.fit.free, written=plan.written, found=found
-    )
+        nothing, measurement, goal, groups, pool, fits, weighed,
+        free=plan.fit.free, written=plan.written, found=found, sample=sample,
+    )  # fmt: skip
+
+
+def _judging(measurements: Sequence[Measurement], plan: Plan) -> Judging:
+    """Return what judges of a run share."""
+    return samples.judging(
+        [one.given for one in measurements], [float(one.r[-1]) for one in measurements],
+        diameter=max(source.diameter for source in plan.sources) * plan.bond, bond=plan.bond,
+    )  # fmt: skip
 
 
 def _screens(groups: Sequence[Candidates], goal: Target, plan: Plan, kept: dict[int, Bins]) -> list[Bins | None]:
@@ -287,6 +311,33 @@ def _ranked(pool: Pool, fits: Fit) -> Ranked:
     """Return candidates by Rw; faulty and failed ones come last."""
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), pool.faulty))
     return pool.chosen(order), jax.tree.map(lambda column: column[order], fits)
+
+
+def _weighed(
+    pool: Pool, fits: Fit, goal: Target, groups: Sequence[Candidates], plan: Plan, sample: Sample | str
+) -> tuple[Pool, Fit, Weighed]:
+    """Return candidates by weight: by their fits, their types on equal terms, and what these say beyond the fit."""
+    first = candidates.rows(fits, slice(0, 1))
+    curve, _ = fit.curves(first, candidates.tables(pool.chosen(np.arange(1)), goal), goal)
+    independent = posterior.effective_points(goal.g - curve[0], goal.independent)
+    before: np.ndarray | float = 1.0
+    if plan.screened:
+        every = candidates.pool([group for group in groups if len(group.rows)])
+        before = posterior.prior(*_traits(pool), listed=_traits(every))
+        if isinstance(sample, Sample):
+            beyond = independent / goal.independent
+            gains = [beyond * sample.types.get(TYPES.get(family, ""), 0.0) for family in pool.families]
+            before = before * np.exp(np.maximum(gains, -300.0))
+    sound = np.where(pool.faulty, np.nan, fits.rw)
+    weight = posterior.weights(sound, independent, len(plan.fit.free), before=before)
+    order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(sound)))
+    return pool.chosen(order), candidates.rows(fits, order), Weighed(weight[order], independent)
+
+
+def _traits(pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return types, atoms and diameters of candidates."""
+    types = np.array([TYPES.get(family, "") for family in pool.families], object)
+    return types, pool.atoms, pool.diameter
 
 
 def _relaxed(pool: Pool, fits: Fit, goal: Target, restraint: float) -> Candidates:

@@ -12,7 +12,7 @@ import ase
 from jaxstruc.data import gr
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import DataOptions
-from jaxstruc.inference.options import FitOptions, LibraryOptions, RelaxOptions
+from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions
 from jaxstruc.inference.result import Result
 from jaxstruc.network.config import SHIPPED, NetworkOptions
 from jaxstruc.scattering import form_factors
@@ -48,6 +48,7 @@ def solve(
     families: Sequence[str] = (),
     max_atoms: int = 1000,
     library: Sequence[Path | str] = (),
+    ensemble: EnsembleName = "auto",
     samples: int = 64,
     seed: int = 0,
     weights: Path | str = SHIPPED,
@@ -70,6 +71,7 @@ def solve(
         families: of the library.
         max_atoms: of the library.
         library: own structures in place of the families.
+        ensemble: auto, none, parametric or free: whether to judge if the sample is a distribution of particles.
         samples: of the network.
         seed: of the samples.
         weights: of the network.
@@ -86,6 +88,7 @@ def solve(
         fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
         library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
         network=NetworkOptions(samples, seed, Path(weights)),
+        ensemble=ensemble,
         progress=progress,
     )
     return _results(measurement, plan, progress)
@@ -106,6 +109,7 @@ def mine(
     families: Sequence[str] = (),
     max_atoms: int = 1000,
     library: Sequence[Path | str] = (),
+    ensemble: EnsembleName = "auto",
     progress: Progress | None = None,
 ) -> Result | list[Result]:
     """Return which of thousands of clusters explains a measured PDF. Arguments as in `solve`.
@@ -120,6 +124,7 @@ def mine(
         data=data,
         fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
         library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
+        ensemble=ensemble,
         progress=progress,
     )
     return _results(measurement, plan, progress)
@@ -178,6 +183,7 @@ def solving(
     fit: FitOptions,
     library: LibraryOptions,
     network: NetworkOptions | None = None,
+    ensemble: EnsembleName = "auto",
     progress: Progress | None = None,
 ) -> Plan:
     """Return the plan of `solve` and `mine`.
@@ -194,7 +200,7 @@ def solving(
         found.append(sources_.of_network(network or NetworkOptions(), bond=bond))
     if "library" in sources:
         found.append(sources_.of_library(library, bond=bond, progress=progress))
-    return Plan(element, tuple(found), data, fit)
+    return Plan(element, tuple(found), data, fit, ensemble=ensemble)
 
 
 def refining(

@@ -2,18 +2,21 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import candidates, fit, posterior, screening, verdict
+from jaxstruc.inference import candidates, fit, posterior, screening, unseen, verdict
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Candidate, Result, Value
 from jaxstruc.inference.target import Target
 from jaxstruc.scattering.parameters import FITTED, UNITS
+from jaxstruc.solver import samples
+from jaxstruc.solver.samples import Sample
 from jaxstruc.structures import kinds, library
 from jaxstruc.structures import words as words_
 from jaxstruc.structures.families import TYPES
@@ -28,6 +31,15 @@ SEARCHED = ("stretch", "uiso")
 """Values whose bounds are those of the search, not of physics."""
 
 
+class Weighed(NamedTuple):
+    """What candidates weigh, best first."""
+
+    weight: np.ndarray
+    """[candidate]; sum 1."""
+    independent: float
+    """Points that the best fit's residual counts for."""
+
+
 def told(
     nothing: Result,
     measurement: Measurement,
@@ -35,10 +47,12 @@ def told(
     groups: Sequence[Candidates],
     pool: Pool,
     fits: Fit,
+    weighed: Weighed,
     *,
     free: tuple[str, ...],
     written: int,
     found: Mapping[str, Profiled],
+    sample: Sample | str = "",
 ) -> Result:
     """Return the result of ranked candidates and their fits.
 
@@ -49,15 +63,16 @@ def told(
         groups: candidates of each source, as they came.
         pool: all that were fitted, best first.
         fits: of these.
+        weighed: their weights.
         free: what was fitted.
         written: candidates with atoms and curves.
         found: settings that the data corrected.
+        sample: the judgement between one cluster and many, or why there is none.
     """
     best = candidates.rows(fits, slice(0, written))
     tables = candidates.tables(pool.chosen(np.arange(len(best.rw))), goal)
     curves, backgrounds = fit.curves(best, tables, goal)
-    independent = posterior.effective_points(goal.g - curves[0], goal.independent)
-    weight = posterior.weights(np.where(pool.faulty, np.nan, fits.rw), independent, len(free))
+    weight, independent = weighed
     credible = posterior.credible(weight)
     listed = [
         _candidate(pool, fits, place, goal, free, float(weight[place]), bool(credible[place]))
@@ -74,7 +89,11 @@ def told(
             background=backgrounds[place],
             correlation=np.asarray(fits.correlation[place], float),
         )
-    size, reached = screening.diameter(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
+    ensemble = None
+    if isinstance(sample, Sample):
+        fitted = unseen.of_ensemble(sample.judged.found, sample.listed.mixture, sample.judged.goal, goal.r)
+        ensemble = samples.told(sample, goal, fitted)
+    size, reached, _ = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
     outside = _outside(groups, listed, size)
     weak = _weak(listed[0], measurement, goal, groups, goal.g - curves[0], outside)
     remarks = [] if listed[0].source == "network" else _training(outside)
@@ -88,6 +107,7 @@ def told(
         ties=int(credible.sum()),
         types=_types(pool, listed, weight),
         free=free,
+        ensemble=ensemble,
         r=goal.r,
         observed=goal.g,
         facts=nothing.facts

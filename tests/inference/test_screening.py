@@ -36,7 +36,7 @@ def test_the_diameter_of_spheres_is_seen(size):
     atoms = sphere(size)
     r = np.arange(0, 40, 0.02)
     g = curve(atoms, r, noise=0.05, rng=np.random.default_rng(0))
-    found, reached = screening.diameter(r, g, bond=BOND, qdamp=0.03)
+    found, reached, _ = screening.seen(r, g, bond=BOND, qdamp=0.03)
     assert found == pytest.approx(pdist(atoms).max(), rel=0.15)
     assert reached
 
@@ -44,7 +44,7 @@ def test_the_diameter_of_spheres_is_seen(size):
 def test_data_that_end_before_the_particle_are_said_to():
     r = np.arange(0, 20, 0.02)
     g = curve(sphere(30.0), r, noise=0.05, rng=np.random.default_rng(0))
-    found, reached = screening.diameter(r, g, bond=BOND, qdamp=0.03)
+    found, reached, _ = screening.seen(r, g, bond=BOND, qdamp=0.03)
     assert found > 18 and not reached
 
 

@@ -59,6 +59,6 @@ def test_the_size_read_from_data_tells_larger_particles(card, example, atoms, la
     ball = sphere(40.0)[np.argsort(radius, kind="stable")[:atoms]] * BOND / simulated.BOND
     r = np.arange(1.5, 40.0, 0.05)
     g = curve(ball, r, noise=noise, rng=np.random.default_rng(atoms))
-    size, _ = screening.diameter(r, g, bond=BOND, qdamp=0.03)
+    size, *_ = screening.seen(r, g, bond=BOND, qdamp=0.03)
     said = limits.outside(card, resolved(example), BOND, size)
     assert any("larger than the model's largest" in text for text in said) == larger

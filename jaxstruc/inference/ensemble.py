@@ -1,0 +1,408 @@
+r"""A sample as a distribution of particles: shares of atoms over classes of clusters, fitted to a measured G(r).
+
+G(r), normalised to an atom, adds up by shares of atoms, $G = \sum_k \varphi_k G_k$ with $\varphi_k \ge 0$. The classes
+are packings times sizes (`structures.classes`). Of each packing the sizes D follow
+
+$$\varphi(D) = \varphi_0 \exp\left(-\frac{(\ln D - \mu)^2}{2\sigma^2} + \tau\, w(\ln D)\right)$$
+
+with w a smooth curve of unit variance: a lognormal where the strength $\tau$ is 0, a free distribution beyond.
+Uiso, delta2 and stretch are shared; small particles contract by k/D. All are one Gaussian prior's parameters, and
+their best is found by Gauss-Newton steps: the curves are linear in what is shared about the last step, so that a step
+costs as much as one evaluation of all classes, and the distribution is descended in between. The covariance at the
+best gives the intervals (Laplace).
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from jaxstruc.inference import values as values_
+from jaxstruc.inference.target import Basis
+from jaxstruc.inference.values import Values
+from jaxstruc.scattering import templates
+from jaxstruc.scattering.templates import Span, Template
+from jaxstruc.structures.classes import Classes
+from jaxstruc.structures.distances import Histogram
+from jaxstruc.structures.library import WIDTH
+
+WIDTH_PRIOR = (0.2, 0.7)
+"""Usual width of a distribution, and how far its logarithm strays."""
+APART = (0.3, 0.4)
+"""How far the logarithms of the packings' mean sizes, and of their widths, stray from those of all."""
+SIZE_PRIOR = 1.0
+"""How far the logarithm of the mean size strays from where it is sought first."""
+CONTRACTION = 0.15
+"""Å. How far the contraction strays from none: 1 % at 15 Å."""
+SMOOTH = 0.3
+"""Length, in the logarithm of the size, over which a free distribution is smooth."""
+OUTER, INNER = 4, 14
+"""Gauss-Newton steps in what is shared, and steps of Levenberg and Marquardt in the distribution at each."""
+MEANS = (0.6, 0.75, 0.9, 1.0, 1.15, 1.4, 1.8)
+"""Mean sizes tried for the start, relative to the first guess."""
+WIDTHS = (0.08, 0.2, 0.4)
+"""Widths tried for the start."""
+NARROW, WIDE = math.log(0.04), math.log(1.0)
+"""Bounds of the logarithm of a width."""
+LONGEST = 0.7
+"""Of a step in the distribution."""
+SHARED = 0.12
+"""Of a step in what is shared, in parts of the range between the bounds."""
+DRAWS = 800
+"""Of the posterior."""
+FEW = 0.03
+"""Share below which the sizes of a packing are held in draws."""
+
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["tables", "packing", "size", "waves"], meta_fields=["packings"]
+)
+@dataclass(frozen=True)
+class Mixture:
+    """Classes of clusters, as fits to data of a span need them."""
+
+    tables: Template
+    """[class]"""
+    packing: Int[Array, " class"]
+    size: Float[Array, " class"]
+    """Å"""
+    waves: Float[Array, "class wave"]
+    """Smooth curves of the logarithm of the size, for free distributions."""
+    packings: int
+    """Their number."""
+
+
+class Guess(NamedTuple):
+    """What is fitted."""
+
+    root: Float[Array, " packing"]
+    """Square root of the share of atoms, times the scale: what is even in it has Jeffreys' prior for shares."""
+    mean: Float[Array, " packing"]
+    """Of the logarithm of the size in Å."""
+    spread: Float[Array, " packing"]
+    """Logarithm of the standard deviation of that."""
+    waves: Float[Array, "packing wave"]
+    common: Float[Array, " 2"]
+    """Mean and spread of all packings."""
+    places: Float[Array, " parameter"]
+    """Of the shared values between their bounds."""
+    contraction: Float[Array, " 1"]
+    """Å"""
+
+
+class Found(NamedTuple):
+    """The best ensemble of a strength."""
+
+    guess: Guess
+    values: Values
+    """Shared; the scale is the sum of the shares."""
+    share: Float[Array, " class"]
+    """Of atoms; times the scale."""
+    squares: Float[Array, ""]
+    """Sum of the squares of data less model."""
+    rw: Float[Array, ""]
+    precision: Float[Array, "parameter parameter"]
+    """Of the guess, ravelled: the inverse of its covariance."""
+    centre: Float[Array, ""]
+    """Logarithm of the size about which the prior is."""
+
+
+def mixture(classes: Classes, *, bond: float, span: Span) -> Mixture:
+    """Return the classes as fits need them.
+
+    Args:
+        classes: of a library.
+        bond: nearest-neighbour distance, in Å.
+        span: what the fits cover.
+    """
+    size = max(512, 64 * math.ceil((span.longest / (WIDTH * bond) + 2) / 64))
+    weight, mean, variance = (
+        np.pad(column[:, :size], ((0, 0), (0, max(0, size - column.shape[1])))) for column in classes.histogram[:3]
+    )
+    inside = (mean * bond < span.longest) & (weight > 0)
+    distances = Histogram(
+        np.where(inside, weight, 0.0), np.where(inside, mean * bond, bond), np.where(inside, variance * bond**2, 0.0),
+        classes.histogram.atoms,
+    )  # fmt: skip
+    logarithm = np.log(classes.sizes)
+    strength, vectors = np.linalg.eigh(np.exp(-0.5 * ((logarithm[:, None] - logarithm) / SMOOTH) ** 2))
+    kept = strength > 1e-3 * strength[-1]
+    waves = (vectors[:, kept] * np.sqrt(strength[kept]))[classes.place]
+    return Mixture(
+        _tables(distances, bond, span=span), jnp.asarray(classes.packing), _single(classes.size * bond), _single(waves),
+        len(classes.packings),
+    )
+
+
+@partial(jax.jit, static_argnames="span")
+def _tables(distances: Histogram, bond: float, *, span: Span) -> Template:
+    return jax.vmap(lambda one: templates.template(one, bond, span=span))(distances)
+
+
+def shares(guess: Guess, mixture: Mixture, strength) -> Float[Array, " class"]:
+    """Return the shares of atoms of all classes, times the scale."""
+    return guess.root[mixture.packing] ** 2 * _sizes(guess, mixture, strength)
+
+
+def _sizes(guess: Guess, mixture: Mixture, strength) -> Float[Array, " class"]:
+    """Return the distribution of each packing over its classes."""
+    own = mixture.packing
+    count = len(guess.mean)
+    u = -0.5 * ((jnp.log(mixture.size) - guess.mean[own]) * jnp.exp(-guess.spread[own])) ** 2
+    u += strength * jnp.sum(mixture.waves * guess.waves[own], axis=-1)
+    u -= jax.lax.stop_gradient(jax.ops.segment_max(u, own, count))[own]
+    return jnp.exp(u) / jax.ops.segment_sum(jnp.exp(u), own, count)[own]
+
+
+def curves(
+    mixture: Mixture, places, contraction, names: tuple[str, ...], basis: Basis
+) -> Float[Array, "class basis"]:
+    """Return the curves of all classes, in the basis."""
+    shared = values_.values_at(places, names, basis)
+    stretch = stretches(shared.stretch, contraction, mixture)
+    return jax.vmap(lambda one, s: values_.curve(one, shared._replace(stretch=s), basis))(mixture.tables, stretch)
+
+
+def stretches(stretch, contraction, mixture: Mixture) -> Float[Array, " class"]:
+    """Return the stretches of all classes: the smaller, the more contracted."""
+    return stretch * (1 - contraction / mixture.size)
+
+
+def first(mixture: Mixture, basis: Basis, values: Values, names: tuple[str, ...], size: float) -> Guess:
+    """Return where a fit starts: the best of a few means and widths, with the shares of packings that fit them.
+
+    Args:
+        mixture: the classes.
+        basis: the data.
+        values: of a single cluster's fit.
+        names: of the shared values.
+        size: first guess of the mean size, in Å.
+    """
+    now = jnp.stack([getattr(values, name) for name in names])
+    places = jnp.clip(values_.places(now, names, basis), 0.02, 0.98)
+    return _first(mixture, basis, places, jnp.asarray(size, jnp.float32), names=names)
+
+
+@partial(jax.jit, static_argnames="names")
+def _first(mixture: Mixture, basis: Basis, places, size, *, names) -> Guess:
+    count = int(mixture.waves.shape[1])
+    packings = mixture.packings
+    every = curves(mixture, places, 0.0, names, basis)
+    low, high = jnp.min(mixture.size), jnp.max(mixture.size)
+
+    def tried(mean, width):
+        guess = Guess(
+            jnp.ones(packings), jnp.full(packings, jnp.log(mean)), jnp.full(packings, jnp.log(width)),
+            jnp.zeros((packings, count)), jnp.stack([jnp.log(mean), jnp.log(width)]), places, jnp.zeros(1),
+        )  # fmt: skip
+        share = shares(guess, mixture, 0.0)
+        pure = jax.ops.segment_sum(share[:, None] * every, mixture.packing, packings)
+        level, misfit = _nonnegative(pure, basis.data)
+        return misfit, guess._replace(root=jnp.sqrt(level))
+
+    means = jnp.clip(size * jnp.asarray(MEANS), 1.1 * low, 0.9 * high)
+    misfits, guesses = jax.vmap(lambda m: jax.vmap(lambda w: tried(m, w))(jnp.asarray(WIDTHS)))(means)
+    best = jnp.argmin(misfits.ravel())
+    return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:])[best], guesses)
+
+
+def _nonnegative(pure: Float[Array, "packing basis"], data) -> tuple[Float[Array, " packing"], Float[Array, ""]]:
+    """Return about the non-negative least squares, each at least a little of the sum, and what is left."""
+    normal, slope = pure @ pure.T, pure @ data
+    diagonal = jnp.maximum(jnp.diagonal(normal), 1e-12)
+
+    def step(level, _):  # coordinate descent
+        for place in range(len(slope)):
+            rest = slope[place] - normal[place] @ level + diagonal[place] * level[place]
+            level = level.at[place].set(jnp.maximum(rest / diagonal[place], 0.0))
+        return level, None
+
+    level, _ = jax.lax.scan(step, jnp.zeros_like(slope), None, length=30)
+    level = jnp.maximum(level, 0.01 * jnp.sum(level) + 1e-6)
+    left = data - level @ pure
+    return level, left @ left
+
+
+def fit(mixture: Mixture, basis: Basis, guess: Guess, *, names: tuple[str, ...], strength: float) -> Found:
+    """Return the best ensemble.
+
+    Args:
+        mixture: the classes.
+        basis: the data.
+        guess: where to start.
+        names: of the shared values, all that is fitted but the scale.
+        strength: of departures from lognormal.
+    """
+    return _fit(mixture, basis, guess, jnp.asarray(strength, jnp.float32), names=names)
+
+
+class _State(NamedTuple):
+    """Where a descent in the distribution stands."""
+
+    here: Array
+    trial: Array
+    cost: Array
+    slope: Array
+    normal: Array
+    damping: Array
+
+
+@partial(jax.jit, static_argnames="names")
+def _fit(mixture: Mixture, basis: Basis, guess: Guess, strength, *, names) -> Found:
+    start, unravel = ravel_pytree(guess)
+    packings = mixture.packings
+    total, size = jnp.sum(guess.root**2), guess.common[0]
+    departures = lambda at: _departures(unravel(at), total, size)  # noqa: E731
+    scale = jax.jacfwd(departures)(start)
+    low, high = (ravel_pytree(bound)[0] for bound in _bounds(guess, mixture))
+    shared = ravel_pytree(guess._replace(
+        root=0 * guess.root, mean=0 * guess.mean, spread=0 * guess.spread, waves=0 * guess.waves,
+        common=0 * guess.common, places=1 + 0 * guess.places, contraction=1 + 0 * guess.contraction,
+    ))[0] > 0  # fmt: skip
+    longest = jnp.where(shared, SHARED, LONGEST)
+    penalty = scale.T @ scale
+
+    def linear(at):
+        own = unravel(at)
+        x = jnp.concatenate([own.places, own.contraction])
+        make = lambda x: curves(mixture, x[:-1], x[-1], names, basis)  # noqa: E731
+        return make(x), jax.jacfwd(make)(x)
+
+    def model(at, about, every, slopes):
+        own, base = unravel(at), unravel(about)
+        moved = jnp.concatenate([own.places - base.places, own.contraction - base.contraction])
+        share = shares(own, mixture, strength)
+        return share @ every + jnp.einsum("c,cbx,x->b", share, slopes, moved)
+
+    def point(at, about, every, slopes, points):
+        left = basis.data - model(at, about, every, slopes)
+        jacobian = _jacobian(at, unravel, mixture, strength, unravel(about), every, slopes)
+        squares = left @ left + basis.rest
+        off = departures(at)
+        weight = points / squares  # the derivative of (points / 2) ln squares
+        cost = points * jnp.log(squares) + off @ off
+        slope = -weight * jacobian.T @ left + scale.T @ off
+        normal = weight * jacobian.T @ jacobian + penalty
+        # A share near 0 has no slope by its root: its curvature is that of the square.
+        pure = jax.ops.segment_sum(_sizes(unravel(at), mixture, strength)[:, None] * every, mixture.packing, packings)
+        curvature = jnp.maximum(-2 * weight * pure @ left, 0.0)
+        return cost, slope, normal.at[jnp.arange(packings), jnp.arange(packings)].add(curvature)
+
+    def outer(at, _):
+        every, slopes = linear(at)
+        points = basis.independent
+
+        def inner(state, _):
+            cost, slope, normal = point(state.trial, at, every, slopes, points)
+            better = cost < state.cost
+            pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
+            damping = jnp.clip(jnp.where(better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
+            here, cost = pick(state.trial, state.here), pick(cost, state.cost)
+            slope, normal = pick(slope, state.slope), pick(normal, state.normal)
+            lead = jnp.diag(damping * jnp.diagonal(normal))
+            move = jnp.clip(jnp.linalg.solve(normal + lead, -slope), -longest, longest)
+            trial = jnp.clip(here + move, jnp.maximum(low, at - 4 * longest), jnp.minimum(high, at + 4 * longest))
+            trial = jnp.where(shared, jnp.clip(trial, at - SHARED, at + SHARED), trial)
+            return _State(here, trial, cost, slope, normal, damping), None
+
+        zero = jnp.zeros_like(at)
+        begin = _State(at, at, jnp.asarray(jnp.inf, at.dtype), zero, jnp.eye(len(at), dtype=at.dtype), jnp.asarray(0.05))
+        ended = jax.lax.scan(inner, begin, None, length=INNER)[0]
+        return ended.here, ended.normal
+
+    at, normals = jax.lax.scan(outer, start, None, length=OUTER)
+    own = unravel(at)
+    every = curves(mixture, own.places, own.contraction[0], names, basis)
+    share = shares(own, mixture, strength)
+    left = basis.data - share @ every
+    squares = left @ left + basis.rest
+    values = values_.values_at(own.places, names, basis)._replace(scale=jnp.sum(share))
+    return Found(own, values, share, squares, jnp.sqrt(squares / basis.norm), normals[-1], size)
+
+
+def _jacobian(at, unravel, mixture, strength, base, every, slopes):
+    """Return the derivatives of the model by all that is fitted."""
+    own = unravel(at)
+    moved = jnp.concatenate([own.places - base.places, own.contraction - base.contraction])
+    share, by = shares(own, mixture, strength), jax.jacfwd(lambda v: shares(unravel(v), mixture, strength))(at)
+    found = (every + slopes @ moved).T @ by
+    through = jnp.einsum("c,cbx->bx", share, slopes)
+    return found.at[:, -through.shape[1] :].add(through)  # places and contraction come last
+
+
+def _departures(guess: Guess, total, size) -> Float[Array, " departure"]:
+    """Return how far a guess is from what is usual, in standard deviations; linear.
+
+    Args:
+        guess: what is fitted.
+        total: of the shares.
+        size: logarithm of the first guess of the mean size.
+    """
+    return jnp.concatenate([
+        guess.root / jnp.sqrt(total),
+        (guess.mean - guess.common[0]) / APART[0],
+        (guess.spread - guess.common[1]) / APART[1],
+        (guess.common - jnp.stack([size, jnp.log(WIDTH_PRIOR[0])])) / jnp.asarray([SIZE_PRIOR, WIDTH_PRIOR[1]]),
+        guess.waves.ravel(),
+        guess.contraction / CONTRACTION,
+        (guess.places - 0.5) * 1e-2,
+    ])  # fmt: skip
+
+
+def _bounds(guess: Guess, mixture: Mixture) -> tuple[Guess, Guess]:
+    """Return the least and the largest values."""
+    low, high = (jax.tree.map(lambda x: jnp.full_like(x, end), guess) for end in (-jnp.inf, jnp.inf))
+    smallest, largest = jnp.log(jnp.min(mixture.size)), jnp.log(jnp.max(mixture.size))
+    low = low._replace(
+        mean=jnp.full_like(guess.mean, smallest), spread=jnp.full_like(guess.spread, NARROW),
+        places=jnp.full_like(guess.places, 1e-3),
+    )  # fmt: skip
+    high = high._replace(
+        mean=jnp.full_like(guess.mean, largest), spread=jnp.full_like(guess.spread, WIDE),
+        places=jnp.full_like(guess.places, 1 - 1e-3),
+    )  # fmt: skip
+    return low, high
+
+
+def drawn(found: Found, mixture: Mixture, *, strength: float, seed: int = 0, inflated: float = 1.0) -> Float[Array, "draw class"]:
+    """Return shares drawn from the posterior by Laplace, each times its scale.
+
+    The sizes of packings with hardly a share are held: the data say nothing of them.
+
+    Args:
+        found: the best.
+        mixture: the classes.
+        strength: of departures from lognormal.
+        seed: of the draws.
+    """
+    return _drawn(found, mixture, jnp.asarray(strength, jnp.float32), jax.random.key(seed), inflated)
+
+
+@jax.jit
+def _drawn(found: Found, mixture: Mixture, strength, key, inflated):
+    best, unravel = ravel_pytree(found.guess)
+    share = found.guess.root**2 / jnp.sum(found.guess.root**2)
+    there = share > FEW
+    every = jax.tree.map(jnp.ones_like, found.guess)
+    free = every._replace(
+        mean=every.mean * there, spread=every.spread * there, waves=every.waves * there[:, None] * (strength > 0)
+    )
+    free = ravel_pytree(free)[0]
+    precision = jnp.where(free[:, None] * free > 0, found.precision, 0.0) + jnp.diag(1 - free)
+    length = 1 / jnp.sqrt(jnp.diagonal(precision))
+    values, vectors = jnp.linalg.eigh(length[:, None] * precision * length)
+    root = length[:, None] * vectors / jnp.sqrt(jnp.maximum(values, 1e-5))
+    normal = inflated * free * (jax.random.normal(key, (DRAWS, len(best))) @ root.T)
+    low, high = (ravel_pytree(bound)[0] for bound in _bounds(found.guess, mixture))
+    return jax.vmap(lambda one: shares(unravel(jnp.clip(best + one, low, high)), mixture, strength))(normal)
+
+
+def _single(x) -> Float[Array, "..."]:
+    return jnp.asarray(x, jnp.float32)

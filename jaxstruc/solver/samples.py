@@ -1,0 +1,212 @@
+"""A sample as one cluster or a distribution of particles: the judge, given what the sources list."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxstruc.data.measurement import Measurement
+from jaxstruc.inference import candidates, distribution, judge, screening, target, unseen
+from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.distribution import Distribution
+from jaxstruc.inference.ensemble import Mixture, mixture
+from jaxstruc.inference.fit import Fit
+from jaxstruc.inference.judge import Judged
+from jaxstruc.inference.screening import Bins
+from jaxstruc.inference.target import Target
+from jaxstruc.scattering.templates import Span
+from jaxstruc.structures import classes, kinds, library
+from jaxstruc.structures.classes import Classes
+from jaxstruc.structures.families import TYPES
+
+FEWEST = 10
+"""Compact clusters of which a distribution can be made."""
+RIVALS = 2
+"""Of each type, compared beyond the fit."""
+SOURCES = 4
+"""Best candidates of each source, compared beyond the fit."""
+STRENGTHS = {"auto": (0.0, *judge.STRENGTHS), "parametric": (0.0,), "free": judge.STRENGTHS}
+"""Strengths tried for each way to ask for an ensemble."""
+EDGE, MUCH = 0.85, 0.2
+"""Part of the largest size, and share of the atoms beyond it, from which a distribution reaches the edge."""
+
+
+class Listed(NamedTuple):
+    """A library as a judge needs it."""
+
+    group: Candidates
+    classes: Classes
+    mixture: Mixture
+    bins: Bins
+
+
+class Judging(NamedTuple):
+    """What serves all files of a run."""
+
+    span: Span
+    size: int
+    """Points of Q."""
+    least: int
+    """Functions of the basis."""
+    listed: dict[int, Listed]
+    """By the library's identity."""
+
+
+class Sample(NamedTuple):
+    """What was found of one."""
+
+    judged: Judged
+    listed: Listed
+    types: dict[str, float]
+    """Gain of each type in the logarithm of the likelihood, by what its best say beyond the fit; the best has 0."""
+    end: float
+    """Å. Of the signal."""
+
+
+def judging(given: Sequence[dict[str, float]], ends: Sequence[float], *, diameter: float, bond: float) -> Judging:
+    """Return what serves all files of a run.
+
+    Args:
+        given: settings of each.
+        ends: of the data of each, in Å.
+        diameter: of the largest candidate, in Å.
+        bond: nearest-neighbour distance, in Å.
+    """
+    reach = min(unseen.REACH, max(max(ends), *(one["rmax"] for one in given)))
+    largest = max(diameter, (classes.LARGEST + 1) * bond)
+    span = target.span(rmax=reach, qmax=max(one["qmax"] for one in given), diameter=largest)
+    size = max(target.points(reach, one["qmin"], one["qmax"], span) for one in given)
+    dense = max(one["qmax"] - one["qmin"] for one in given)
+    least = target.MULTIPLE * int(np.ceil((reach * dense / np.pi + 24) / target.MULTIPLE))
+    return Judging(span, size, least, {})
+
+
+def judged(
+    measurement: Measurement,
+    goal: Target,
+    groups: Sequence[Candidates],
+    pool: Pool,
+    fits: Fit,
+    *,
+    free: tuple[str, ...],
+    kept: Judging,
+    how: str,
+) -> Sample | str:
+    """Return the judgement of a sample, or why there is none.
+
+    Args:
+        measurement: the data.
+        goal: the target of the fits.
+        groups: candidates of each source, as listed.
+        pool: those fitted, best first.
+        fits: of these.
+        free: what was fitted.
+        kept: of the run.
+        how: auto, parametric or free.
+    """
+    lists = [group for group in groups if group.source != "network"]
+    if not lists:
+        return "no distribution: it takes a library"
+    listed = _listed(lists[0], goal.bond, kept)
+    if listed is None:
+        return f"no distribution: the library has fewer than {FEWEST} clusters"
+    end = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp).end
+    rows = measurement.r >= goal.r[0] - 1e-9
+    sample = judge.Sample(measurement.r[rows], measurement.g[rows], goal, kept.span, kept.size, kept.least)
+    rivals, names = _rivals(pool, fits)
+    best, index = pool.entry(0)
+    found = judge.judge(
+        sample, listed.mixture, end=min(end, unseen.REACH), values=candidates.rows(fits.values, 0),
+        size=float(classes.size(best, np.array([index]))[0]) * goal.bond, listed=[(listed.group, listed.bins)],
+        rivals=rivals, free=free, strengths=STRENGTHS[how],
+    )  # fmt: skip
+    return Sample(found, listed, _types(found, names), end)
+
+
+def told(sample: Sample, goal: Target, fitted: np.ndarray) -> Distribution:
+    """Return what a result says of a judged sample.
+
+    Args:
+        sample: of `judged`.
+        goal: the target of the single fits.
+        fitted: [point] G(r) of the ensemble there.
+    """
+    found, own = sample.judged, sample.listed
+    share, drawn = judge.drawn(found, own.mixture)
+    size = np.asarray(own.mixture.size, float) * float(found.found.values.stretch)
+    mean, width = distribution.sizes(share, drawn, size)
+    types = tuple(dict.fromkeys(own.classes.types.tolist()))
+    volume, number = distribution.on_grid(share, own.classes, types)
+    bands = [np.quantile(one.sum(axis=1), distribution.ENDS, axis=0) for one in distribution.on_grid(drawn, own.classes, types)]
+    which = found.strengths.index(found.strength)
+    middle = found.compared[len(found.compared) // 2] if found.compared else None
+    none = np.zeros(0)
+    return Distribution(
+        verdict=found.verdict,
+        method="free" if found.strength else "parametric",
+        rw=float(np.sqrt(np.sum((goal.g - fitted) ** 2) / np.sum(goal.g**2))),
+        mean_diameter=mean,
+        width=width,
+        shares=distribution.shares(share, drawn, own.classes.types),
+        compared=tuple(
+            distribution.Compared(
+                one.cut.cut, one.cut.end, one.points, one.single.rw, one.ensembles[which].rw,
+                unseen.gain(one.single, one.ensembles[which], one.points),
+            )
+            for one in found.compared
+        ),
+        types=types,
+        size=own.classes.sizes * goal.bond * float(found.found.values.stretch),
+        volume=volume, volume_low=bands[0][0], volume_high=bands[0][1],
+        number=number, number_low=bands[1][0], number_high=bands[1][1],
+        r=middle.r if middle else none,
+        observed=middle.g if middle else none,
+        predicted=middle.curves[1 + which] if middle else none,
+        predicted_single=middle.curves[0] if middle else none,
+    )  # fmt: skip
+
+
+def _listed(group: Candidates, bond: float, kept: Judging) -> Listed | None:
+    """Return a library's classes, made once a run; None where it has too few clusters."""
+    key = id(group.library)
+    if key not in kept.listed:
+        if len(group.rows) < FEWEST:
+            return None
+        found = classes.classes(group.library, group.rows, _packings(group))
+        kept.listed[key] = Listed(
+            group, found, mixture(found, bond=bond, span=kept.span),
+            screening.bins(group.library, group.rows, bond=bond, span=kept.span),
+        )  # fmt: skip
+    return kept.listed[key]
+
+
+def _packings(group: Candidates) -> np.ndarray:
+    """Return the packing of each candidate: by its rule, or by its atoms where the user lists it."""
+    if group.source == "library":
+        return np.array([classes.PACKINGS[family] for family in group.library.families[group.rows]], object)
+    return np.array(
+        [kinds.kind(library.cluster(group.library, int(row)).positions).type or "other" for row in group.rows], object
+    )
+
+
+def _rivals(pool: Pool, fits: Fit) -> tuple[Pool, list[str]]:
+    """Return the best few candidates of each type and source, and their types."""
+    names = np.array([TYPES.get(family, "") for family in pool.families], object)
+    sound = np.flatnonzero(np.isfinite(fits.rw) & ~pool.faulty)
+    picked = [sound[names[sound] == name][:RIVALS] for name in dict.fromkeys(names.tolist()) if name]
+    picked += [sound[pool.group[sound] == number][:SOURCES] for number in range(len(pool.groups))]
+    rows = np.unique(np.concatenate(picked))
+    return pool.chosen(rows), names[rows].tolist()
+
+
+def _types(found: Judged, names: Sequence[str]) -> dict[str, float]:
+    """Return the mean gain of each type over the best one; only where there are cuts."""
+    gains: dict[str, list[float]] = {}
+    for one in found.compared:
+        best = {
+            name: np.nanmin(one.rivals[[other == name for other in names]], initial=np.inf) for name in set(names)
+        }
+        least = min(best.values())
+        for name, squares in best.items():
+            gains.setdefault(name, []).append(0.5 * one.points * float(np.log(least / squares)))
+    return {name: float(np.mean(each)) for name, each in gains.items()}
