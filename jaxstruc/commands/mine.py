@@ -17,6 +17,6 @@ def mine(config: settings.Mine, *, progress: Advance) -> Outcome:
     run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit))
     plan = solving(
         config.element, sources=("library",), data=config.data, fit=config.fit, library=config.candidates,
-        progress=progress,
+        ensemble=config.ensemble, progress=progress,
     )  # fmt: skip
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

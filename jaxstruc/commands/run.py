@@ -166,15 +166,15 @@ def _kept(out: Path, plan: Plan, jobs: Sequence[Job]) -> dict[str, Result]:
         return {}
     kept = {}
     for stem, measurement in jobs:
-        wanted = folders.paths(out, stem)
-        if not wanted[-1].exists():
+        whole = folders.paths(out, stem)[-1]
+        if not whole.exists():
             continue
         try:
-            result = folders.load(wanted[-1])
+            result = folders.load(whole)
         except ValueError:
             continue
         if (result.name, result.sha256) == (measurement.name, measurement.sha256) and result.status != "failed":
-            if not all(path.exists() for path in wanted):
+            if not all(path.exists() for path in folders.wanted(result, out, stem)):
                 folders.write(result, out, stem)
             kept[stem] = result
     return kept

@@ -11,11 +11,18 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxstruc.data.options import DataOptions, option
-from jaxstruc.inference.options import FitOptions, LibraryOptions, RelaxOptions, SourceName
+from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SourceName
 from jaxstruc.network.config import NetworkOptions, Preset, Training
 from jaxstruc.scattering.parameters import said
 
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+Ensemble = Annotated[
+    EnsembleName,
+    tyro.conf.arg(
+        help="Judge whether the sample is one cluster or a distribution of particles, and tell its sizes and types: "
+        "lognormal for each type (parametric), smooth (free), whichever predicts better (auto), or not at all (none)."
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class Solve:
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
+    ensemble: Ensemble = "auto"
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""
 
@@ -147,6 +155,7 @@ class Mine:
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
+    ensemble: Ensemble = "auto"
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""
 

@@ -42,8 +42,11 @@ CONTRACTION = 0.15
 """Å. How far the contraction strays from none: 1 % at 15 Å."""
 SMOOTH = 0.3
 """Length, in the logarithm of the size, over which a free distribution is smooth."""
-OUTER, INNER = 4, 14
-"""Gauss-Newton steps in what is shared, and steps of Levenberg and Marquardt in the distribution at each."""
+OUTER, AGAIN, INNER = 4, 2, 14
+"""Gauss-Newton steps in what is shared; of a free distribution, which starts from the lognormal; and most steps of
+Levenberg and Marquardt in the distribution at each."""
+ENOUGH = 0.02
+"""Fall of twice the negative logarithm of the posterior at which a descent in the distribution is done."""
 MEANS = (0.6, 0.75, 0.9, 1.0, 1.15, 1.4, 1.8)
 """Mean sizes tried for the start, relative to the first guess."""
 WIDTHS = (0.08, 0.2, 0.4)
@@ -60,10 +63,7 @@ FEW = 0.03
 """Share below which the sizes of a packing are held in draws."""
 
 
-
-@partial(
-    jax.tree_util.register_dataclass, data_fields=["tables", "packing", "size", "waves"], meta_fields=["packings"]
-)
+@partial(jax.tree_util.register_dataclass, data_fields=["tables", "packing", "size", "waves"], meta_fields=["packings"])
 @dataclass(frozen=True)
 class Mixture:
     """Classes of clusters, as fits to data of a span need them."""
@@ -136,7 +136,10 @@ def mixture(classes: Classes, *, bond: float, span: Span) -> Mixture:
     kept = strength > 1e-3 * strength[-1]
     waves = (vectors[:, kept] * np.sqrt(strength[kept]))[classes.place]
     return Mixture(
-        _tables(distances, bond, span=span), jnp.asarray(classes.packing), _single(classes.size * bond), _single(waves),
+        _tables(distances, bond, span=span),
+        jnp.asarray(classes.packing),
+        _single(classes.size * bond),
+        _single(waves),
         len(classes.packings),
     )
 
@@ -161,9 +164,7 @@ def _sizes(guess: Guess, mixture: Mixture, strength) -> Float[Array, " class"]:
     return jnp.exp(u) / jax.ops.segment_sum(jnp.exp(u), own, count)[own]
 
 
-def curves(
-    mixture: Mixture, places, contraction, names: tuple[str, ...], basis: Basis
-) -> Float[Array, "class basis"]:
+def curves(mixture: Mixture, places, contraction, names: tuple[str, ...], basis: Basis) -> Float[Array, "class basis"]:
     """Return the curves of all classes, in the basis."""
     shared = values_.values_at(places, names, basis)
     stretch = stretches(shared.stretch, contraction, mixture)
@@ -230,7 +231,9 @@ def _nonnegative(pure: Float[Array, "packing basis"], data) -> tuple[Float[Array
     return level, left @ left
 
 
-def fit(mixture: Mixture, basis: Basis, guess: Guess, *, names: tuple[str, ...], strength: float) -> Found:
+def fit(
+    mixture: Mixture, basis: Basis, guess: Guess, *, names: tuple[str, ...], strength: float, counted: float = 1.0
+) -> Found:
     """Return the best ensemble.
 
     Args:
@@ -239,8 +242,11 @@ def fit(mixture: Mixture, basis: Basis, guess: Guess, *, names: tuple[str, ...],
         guess: where to start.
         names: of the shared values, all that is fitted but the scale.
         strength: of departures from lognormal.
+        counted: share of the independent points that count: a misfit that is no noise varies slowly.
     """
-    return _fit(mixture, basis, guess, jnp.asarray(strength, jnp.float32), names=names)
+    steps = jnp.asarray(OUTER if strength == 0 else AGAIN)
+    own, part = (jnp.asarray(x, jnp.float32) for x in (strength, counted))
+    return _fit(mixture, basis, guess, own, steps, part, names=names)
 
 
 class _State(NamedTuple):
@@ -252,10 +258,12 @@ class _State(NamedTuple):
     slope: Array
     normal: Array
     damping: Array
+    steps: Array
+    done: Array
 
 
 @partial(jax.jit, static_argnames="names")
-def _fit(mixture: Mixture, basis: Basis, guess: Guess, strength, *, names) -> Found:
+def _fit(mixture: Mixture, basis: Basis, guess: Guess, strength, outermost, counted, *, names) -> Found:
     start, unravel = ravel_pytree(guess)
     packings = mixture.packings
     total, size = jnp.sum(guess.root**2), guess.common[0]
@@ -295,14 +303,16 @@ def _fit(mixture: Mixture, basis: Basis, guess: Guess, strength, *, names) -> Fo
         curvature = jnp.maximum(-2 * weight * pure @ left, 0.0)
         return cost, slope, normal.at[jnp.arange(packings), jnp.arange(packings)].add(curvature)
 
-    def outer(at, _):
+    def outer(_, state):
+        at, normal = state
         every, slopes = linear(at)
-        points = basis.independent
+        points = counted * basis.independent
 
-        def inner(state, _):
+        def inner(state):
             cost, slope, normal = point(state.trial, at, every, slopes, points)
             better = cost < state.cost
             pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
+            done = better & (state.cost - cost < ENOUGH)
             damping = jnp.clip(jnp.where(better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
             here, cost = pick(state.trial, state.here), pick(cost, state.cost)
             slope, normal = pick(slope, state.slope), pick(normal, state.normal)
@@ -310,21 +320,22 @@ def _fit(mixture: Mixture, basis: Basis, guess: Guess, strength, *, names) -> Fo
             move = jnp.clip(jnp.linalg.solve(normal + lead, -slope), -longest, longest)
             trial = jnp.clip(here + move, jnp.maximum(low, at - 4 * longest), jnp.minimum(high, at + 4 * longest))
             trial = jnp.where(shared, jnp.clip(trial, at - SHARED, at + SHARED), trial)
-            return _State(here, trial, cost, slope, normal, damping), None
+            return _State(here, trial, cost, slope, normal, damping, state.steps + 1, done)
 
         zero = jnp.zeros_like(at)
-        begin = _State(at, at, jnp.asarray(jnp.inf, at.dtype), zero, jnp.eye(len(at), dtype=at.dtype), jnp.asarray(0.05))
-        ended = jax.lax.scan(inner, begin, None, length=INNER)[0]
+        infinite, first = jnp.asarray(jnp.inf, at.dtype), jnp.asarray(0.05, at.dtype)
+        begin = _State(at, at, infinite, zero, normal, first, jnp.asarray(0), jnp.asarray(False))
+        ended = jax.lax.while_loop(lambda state: ~state.done & (state.steps < INNER), inner, begin)
         return ended.here, ended.normal
 
-    at, normals = jax.lax.scan(outer, start, None, length=OUTER)
+    at, normal = jax.lax.fori_loop(0, outermost, outer, (start, jnp.eye(len(start), dtype=start.dtype)))
     own = unravel(at)
     every = curves(mixture, own.places, own.contraction[0], names, basis)
     share = shares(own, mixture, strength)
     left = basis.data - share @ every
     squares = left @ left + basis.rest
     values = values_.values_at(own.places, names, basis)._replace(scale=jnp.sum(share))
-    return Found(own, values, share, squares, jnp.sqrt(squares / basis.norm), normals[-1], size)
+    return Found(own, values, share, squares, jnp.sqrt(squares / basis.norm), normal, size)
 
 
 def _jacobian(at, unravel, mixture, strength, base, every, slopes):
@@ -358,7 +369,8 @@ def _departures(guess: Guess, total, size) -> Float[Array, " departure"]:
 
 def _bounds(guess: Guess, mixture: Mixture) -> tuple[Guess, Guess]:
     """Return the least and the largest values."""
-    low, high = (jax.tree.map(lambda x: jnp.full_like(x, end), guess) for end in (-jnp.inf, jnp.inf))
+    low = jax.tree.map(lambda x: jnp.full_like(x, -jnp.inf), guess)
+    high = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf), guess)
     smallest, largest = jnp.log(jnp.min(mixture.size)), jnp.log(jnp.max(mixture.size))
     low = low._replace(
         mean=jnp.full_like(guess.mean, smallest), spread=jnp.full_like(guess.spread, NARROW),
@@ -371,7 +383,7 @@ def _bounds(guess: Guess, mixture: Mixture) -> tuple[Guess, Guess]:
     return low, high
 
 
-def drawn(found: Found, mixture: Mixture, *, strength: float, seed: int = 0, inflated: float = 1.0) -> Float[Array, "draw class"]:
+def drawn(found: Found, mixture: Mixture, *, strength: float, seed: int = 0) -> Float[Array, "draw class"]:
     """Return shares drawn from the posterior by Laplace, each times its scale.
 
     The sizes of packings with hardly a share are held: the data say nothing of them.
@@ -382,11 +394,11 @@ def drawn(found: Found, mixture: Mixture, *, strength: float, seed: int = 0, inf
         strength: of departures from lognormal.
         seed: of the draws.
     """
-    return _drawn(found, mixture, jnp.asarray(strength, jnp.float32), jax.random.key(seed), inflated)
+    return _drawn(found, mixture, jnp.asarray(strength, jnp.float32), jax.random.key(seed))
 
 
 @jax.jit
-def _drawn(found: Found, mixture: Mixture, strength, key, inflated):
+def _drawn(found: Found, mixture: Mixture, strength, key):
     best, unravel = ravel_pytree(found.guess)
     share = found.guess.root**2 / jnp.sum(found.guess.root**2)
     there = share > FEW
@@ -399,7 +411,7 @@ def _drawn(found: Found, mixture: Mixture, strength, key, inflated):
     length = 1 / jnp.sqrt(jnp.diagonal(precision))
     values, vectors = jnp.linalg.eigh(length[:, None] * precision * length)
     root = length[:, None] * vectors / jnp.sqrt(jnp.maximum(values, 1e-5))
-    normal = inflated * free * (jax.random.normal(key, (DRAWS, len(best))) @ root.T)
+    normal = free * (jax.random.normal(key, (DRAWS, len(best))) @ root.T)
     low, high = (ravel_pytree(bound)[0] for bound in _bounds(found.guess, mixture))
     return jax.vmap(lambda one: shares(unravel(jnp.clip(best + one, low, high)), mixture, strength))(normal)
 

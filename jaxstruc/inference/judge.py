@@ -1,13 +1,14 @@
 """Whether a sample is one kind of cluster or a distribution of particles, by what fits say of a range not fitted."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.inference import candidates, ensemble, screening, unseen
+from jaxstruc.inference import candidates, ensemble, posterior, screening, unseen
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.ensemble import Found, Mixture
@@ -21,6 +22,8 @@ STRENGTHS = (0.5, 1.0, 2.0)
 TRIED = 48
 """Clusters that are fitted to each cut, beside those that are passed."""
 
+THIN = 0.4
+"""Step in r of what is judged, in parts of that which the Q range can tell."""
 PADDED = 32
 """Clusters whose prediction is made at once."""
 
@@ -67,11 +70,20 @@ class Sample(NamedTuple):
     """1/Å²"""
     goal: Target
     """Of the fits: settings, bond and background."""
+    end: float
+    """Å. Of the signal."""
     span: targets.Span
     """What templates must cover, to the end of the signal."""
     size: int
-    """Points of Q, and functions of the basis, that serve all files of the run."""
+    """Points of Q, and functions of the basis, to which all targets are padded."""
     least: int
+
+    @property
+    def thin(self) -> "Sample":
+        """The same with hardly more points than tell something."""
+        step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
+        every = max(1, int(THIN * np.pi / self.goal.qmax / step))
+        return self._replace(r=self.r[::every], g=self.g[::every])
 
     def up_to(self, rmax: float) -> Target:
         """Return the target of the data up to an r."""
@@ -87,7 +99,6 @@ def judge(
     sample: Sample,
     mixture: Mixture,
     *,
-    end: float,
     values: Values,
     size: float,
     listed: Sequence[tuple[Candidates, Bins]],
@@ -100,7 +111,6 @@ def judge(
     Args:
         sample: the data.
         mixture: classes of clusters.
-        end: of the signal, in Å.
         values: of the best cluster's fit.
         size: of the best cluster, in Å.
         listed: libraries that are tried at each cut.
@@ -108,18 +118,18 @@ def judge(
         free: what is fitted.
         strengths: of ensembles that are tried.
     """
-    names = tuple(name for name in free if name != "scale")
-    whole = sample.up_to(max(end, float(sample.goal.r[-1])))
+    names, sample = tuple(name for name in free if name != "scale"), sample.thin
+    whole = sample.up_to(max(sample.end, float(sample.goal.r[-1])))
     begin = ensemble.first(mixture, whole.basis, values, names, size)
     lognormal = ensemble.fit(mixture, whole.basis, begin, names=names, strength=0.0)
+    residual = whole.g - unseen.of_ensemble(lognormal, mixture, unseen.points_of(whole, whole.r))
+    counted = posterior.effective_points(residual, whole.independent) / whole.independent
     compared = tuple(
-        _compared(sample, mixture, cut, listed, rivals, free, strengths, values, size)
-        for cut in unseen.cuts(sample.r, end)
+        _compared(sample, mixture, cut, listed, rivals, free, strengths, values, size, counted)
+        for cut in unseen.cuts(sample.r, sample.end)
     )
     best = int(np.argmin([_mean_rw(compared, k) for k in range(len(strengths))]))
-    found = lognormal
-    if strengths[best] > 0:
-        found = ensemble.fit(mixture, whole.basis, lognormal.guess, names=names, strength=strengths[best])
+    found = ensemble.fit(mixture, whole.basis, lognormal.guess, names=names, strength=strengths[best], counted=counted)
     gains = [unseen.gain(one.single, one.ensembles[best], one.points) for one in compared]
     return Judged(unseen.verdict(gains), compared, strengths, strengths[best], found, whole)
 
@@ -138,6 +148,7 @@ def _compared(
     strengths: tuple[float, ...],
     values: Values,
     size: float,
+    counted: float,
 ) -> Compared:
     """Return what single clusters and ensembles say beyond a cut."""
     goal = sample.up_to(cut.cut)
@@ -152,16 +163,18 @@ def _compared(
     shown = np.array([best, *range(count)])
     padded = np.pad(shown, (0, max(0, PADDED - len(shown))), mode="edge")
     some = candidates.rows(tables, padded), candidates.rows(fits.values, padded)
-    singles = unseen.of_clusters(*some, goal, r)[: len(shown)]
+    points = unseen.points_of(goal, r)
+    singles = unseen.of_clusters(*some, points)[: len(shown)]
     names = tuple(name for name in free if name != "scale")
     begin = ensemble.first(mixture, goal.basis, values, names, size)
-    found = [ensemble.fit(mixture, goal.basis, begin, names=names, strength=0.0)]
-    found += [ensemble.fit(mixture, goal.basis, found[0].guess, names=names, strength=one) for one in strengths if one]
-    mixtures = [unseen.of_ensemble(one, mixture, goal, r) for one in found[0 if 0.0 in strengths else 1 :]]
+    fitted = partial(ensemble.fit, mixture, goal.basis, names=names, counted=counted)
+    found = [fitted(begin, strength=0.0)]
+    found += [fitted(found[0].guess, strength=one) for one in strengths if one]
+    mixtures = [unseen.of_ensemble(one, mixture, points) for one in found[0 if 0.0 in strengths else 1 :]]
     said = [unseen.prediction(g[beyond], curve[beyond]) for curve in (*singles, *mixtures)]
     squares = np.array([one.squares for one in said[1 : len(shown)]])
     return Compared(
-        cut, unseen.points(goal, cut), said[0], tuple(said[len(shown) :]),
+        cut, unseen.independent(goal, cut), said[0], tuple(said[len(shown) :]),
         np.where(np.isfinite(rw[:count]), squares, np.nan), r, g, (singles[0], *mixtures),
     )  # fmt: skip
 

@@ -147,7 +147,7 @@ class Result:
 
     @property
     def distribution(self) -> dict[str, np.ndarray]:
-        """The distribution of sizes as columns by name, of shares by volume and by number; empty where there is none."""
+        """The distribution of sizes, as columns by name: shares by volume and by number; empty where there is none."""
         return self.ensemble.table if self.ensemble else {}
 
     def curve(self, rank: int = 1) -> Curve:

@@ -25,6 +25,8 @@ from jaxstruc.structures.library import WIDTH, Library
 
 SCREENED = 1500
 """Candidates chosen to be fitted."""
+TRIED_FURTHER = 5000
+"""Candidates that a judge tries at each cut."""
 VIBRATIONS = (0.006, 0.018)
 """Å². Uiso of the rough tries."""
 STEP = (0.012, 1.2, 0.24)
@@ -103,7 +105,7 @@ def misfits_about(candidates: Bins, basis: Basis, values: Values) -> Float[np.nd
     """Return about the Rw that each candidate's fit will have, by one Gauss-Newton step from values.
 
     Args:
-        candidates: of `bins`.
+        candidates: of `bins`, or some of these.
         basis: the data, of a target.
         values: of a like fit, stretch, Uiso and delta2 of it.
     """
@@ -115,6 +117,13 @@ def misfits_about(candidates: Bins, basis: Basis, values: Values) -> Float[np.nd
     )[:count]
     data = np.asarray(basis.data, float)
     return np.sqrt(np.maximum(data @ data + float(basis.rest) - explained, 0.0) / float(basis.norm))
+
+
+def some(candidates: Bins, rows: np.ndarray) -> Bins:
+    """Return those candidates that are of some rows of their library."""
+    kept = np.flatnonzero(np.isin(candidates.rows, rows))
+    filled = np.pad(kept, (0, -len(kept) % CHUNK), mode="edge")
+    return Bins(candidates.rows[kept], candidates.weight[filled])
 
 
 def chosen(candidates: Bins, misfit: Float[np.ndarray, " candidate"], *, most: int) -> np.ndarray:
@@ -155,8 +164,9 @@ def seen(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> Seen:
     kept = r > 0.8 * bond
     step = (r[-1] - r[0]) / (len(r) - 1)
     window = np.hanning(2 * max(1, round(SMOOTHED * bond / 2.8 / step)) + 1)
-    power = np.convolve(g[kept] ** 2, window / window.sum(), "same")
-    place = r[kept]
+    every = max(1, int(0.1 * SMOOTHED / step))
+    power = np.convolve(g[kept] ** 2, window / window.sum(), "same")[::every]
+    place = r[kept][::every]
     power = np.maximum(power, 1e-6 * power.max())
     best, end = (math.inf, 0.0), float(place[-1])
     for size in np.arange(2 * bond, 1.5 * place[-1], 0.25):

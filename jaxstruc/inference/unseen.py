@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.inference import ensemble, screening
+from jaxstruc.inference import ensemble
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.ensemble import Found, Mixture
 from jaxstruc.inference.target import Target
@@ -72,49 +72,47 @@ def cuts(r: Float[np.ndarray, " r"], end: float) -> list[Cut]:
     return list(dict.fromkeys(found))
 
 
-def points(goal: Target, cut: Cut) -> float:
+def independent(goal: Target, cut: Cut) -> float:
     """Return the independent points of the range that is predicted."""
     return (cut.end - cut.cut) * (goal.qmax - goal.qmin) / math.pi
 
 
-def curve(f: Float[Array, " q"], goal: Target, values: Values, r: Float[np.ndarray, " r"]) -> Float[np.ndarray, " r"]:
-    """Return G(r) of F(Q) at the points of `grid`, with a scale and the resolution of values, on the host."""
+class Points(NamedTuple):
+    """Points of r at which curves are predicted, and what takes F(Q) there."""
+
+    r: np.ndarray
+    """Å"""
+    q: Float[Array, " q"]
+    """1/Å, padded to one size."""
+    to_g: Float[np.ndarray, "r q"]
+
+
+def points_of(goal: Target, r: Float[np.ndarray, " r"]) -> Points:
+    """Return the points of a target's models at other r than were fitted, in Å."""
     q, to_g = targets.transform(r, goal.qmin, goal.qmax, goal.span)
-    damping = np.exp(-0.5 * (r * float(values.qdamp)) ** 2)
-    return float(values.scale) * damping * (to_g @ np.asarray(f, float)[: q.size])
+    padded = (0, max(0, len(goal.basis.q) - q.size))
+    return Points(r, jnp.asarray(np.pad(q, padded), jnp.float32), np.pad(to_g, ((0, 0), padded)))
 
 
-def grid(goal: Target, r: Float[np.ndarray, " r"]) -> Float[Array, " q"]:
-    """Return the points of Q, padded to one size, of which `curve` makes G(r)."""
-    q, _ = targets.transform(r, goal.qmin, goal.qmax, goal.span)
-    return jnp.asarray(np.pad(q, (0, max(0, len(goal.basis.q) - q.size))), jnp.float32)
-
-
-def of_clusters(tables: Template, values: Values, goal: Target, r: Float[np.ndarray, " r"]) -> list[np.ndarray]:
-    """Return G(r) of clusters' fits, on other points than were fitted; no background.
+def of_clusters(tables: Template, values: Values, points: Points) -> Float[np.ndarray, "cluster r"]:
+    """Return G(r) of clusters' fits, without background, on the host.
 
     Args:
         tables: of the clusters [cluster].
         values: of their fits [cluster].
-        goal: what was fitted.
-        r: in Å.
+        points: where.
     """
-    found = np.asarray(_structure_functions(tables, values, grid(goal, r)))
-    each = [jax.tree.map(lambda column, k=k: column[k], values) for k in range(len(found))]
-    return [curve(f, goal, own, r) for f, own in zip(found, each, strict=True)]
+    f = np.asarray(_structure_functions(tables, values, points.q), float)
+    return np.asarray(values.scale, float)[:, None] * _damped(f, np.asarray(values.qdamp, float)[:, None], points)
 
 
-def of_ensemble(found: Found, mixture: Mixture, goal: Target, r: Float[np.ndarray, " r"]) -> np.ndarray:
-    """Return G(r) of an ensemble's fit, on other points than were fitted; no background.
+def of_ensemble(found: Found, mixture: Mixture, points: Points) -> Float[np.ndarray, " r"]:
+    """Return G(r) of an ensemble's fit, without background, on the host."""
+    return _damped(np.asarray(_mixed(found, mixture, points.q), float), float(found.values.qdamp), points)
 
-    Args:
-        found: the fit.
-        mixture: the classes.
-        goal: what was fitted.
-        r: in Å.
-    """
-    f = _mixed(found, mixture, grid(goal, r))
-    return curve(f, goal, found.values._replace(scale=np.ones(())), r)
+
+def _damped(f, qdamp, points: Points):
+    return np.exp(-0.5 * (points.r * qdamp) ** 2) * (f @ points.to_g.T)
 
 
 @jax.jit

@@ -1,8 +1,9 @@
 """A folder of results: what is written of each, the same for all commands.
 
 `summary.csv` has a row a file; `best/STEM.xyz` the best structure, `structures/STEM/` the next ones; `candidates/` the
-ranking, `families/` its picture; `fits/` curves and pictures, `correlations/` of the fitted values; `results/` the
-results whole, for `jaxstruc.load`. Every file appears whole or not at all, that of `results/` last.
+ranking, `families/` its picture; `distribution/` the sample as a distribution of particles; `fits/` curves and
+pictures, `correlations/` of the fitted values; `results/` the results whole, for `jaxstruc.load`. Every file appears
+whole or not at all, that of `results/` last.
 """
 
 import zipfile
@@ -65,6 +66,12 @@ def paths(folder: Path, stem: str) -> tuple[Path, ...]:
     )
 
 
+def wanted(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
+    """Return the files that a result has."""
+    kind = folder / "distribution"
+    return ((kind / f"{stem}.csv", kind / f"{stem}.png") if result.ensemble else ()) + paths(folder, stem)
+
+
 def write(result: Result, folder: Path, stem: str) -> None:
     """Write a result's files.
 
@@ -79,6 +86,10 @@ def write(result: Result, folder: Path, stem: str) -> None:
         pictures.write(families, pictures.families(result))
         _write_candidate(result, 1, best, correlations, curve, picture)
         _clear(folder, stem)
+        if result.ensemble:
+            table, drawing = wanted(result, folder, stem)[:2]
+            tables.write(table, result.distribution, tables.distribution(result.ensemble))
+            pictures.write(drawing, pictures.distribution(result))
         for rank, candidate in enumerate(result.candidates[1:], start=2):
             if candidate.atoms is not None:
                 _write_next(result, rank, candidate, folder, stem)
@@ -124,6 +135,7 @@ def _write_atoms(path: Path, result: Result, candidate: Candidate) -> None:
     facts: dict[str, str | float] = {"file": Path(result.name).name, "sha256": result.sha256, "element": result.element}
     facts |= {"source": candidate.source, "type": candidate.type, "cluster": tables.name(candidate)}
     facts |= {"description": candidate.description} if candidate.description else {}
+    facts |= {"role": "most likely member of a distribution"} if result.verdict == "distribution" else {}
     facts |= {"rw": candidate.rw, "weight": candidate.weight}
     facts |= {name: candidate.values[name].value for name in result.free}
     write_structure(path, candidate.atoms, facts)
@@ -134,3 +146,5 @@ def _clear(folder: Path, stem: str) -> None:
     for kind in ("structures", "correlations", "fits"):
         for path in (folder / kind / stem).glob("rank*"):
             path.unlink()
+    for ending in ("csv", "png"):
+        (folder / "distribution" / f"{stem}.{ending}").unlink(missing_ok=True)

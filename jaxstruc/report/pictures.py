@@ -6,6 +6,7 @@ import matplotlib.figure
 import numpy as np
 
 from jaxstruc import files
+from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.result import Result
 from jaxstruc.report import tables
 
@@ -57,6 +58,63 @@ def families(result: Result) -> matplotlib.figure.Figure:
     axes.set_title(f"{Path(result.name).name}: the best {len(names)} of {result.fitted} candidates", fontsize=10)
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
+
+
+def distribution(result: Result) -> matplotlib.figure.Figure:
+    """Return a picture of the sample as a distribution: sizes by volume and by number, by type, and what it predicts.
+
+    Raises:
+        ValueError: where the sample was not judged.
+    """
+    own = result.ensemble
+    if own is None:
+        raise ValueError(f"Expected a distribution for {result.name}, got none; run with --ensemble auto.")
+    figure = matplotlib.figure.Figure(figsize=(12, 4), layout="constrained")
+    columns = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
+    seen = np.flatnonzero((own.volume_high > 2e-3) | (own.number_high > 2e-3))
+    ends = (own.size[seen[0]] / 1.1, own.size[seen[-1]] * 1.1) if len(seen) else (own.size[0], own.size[-1])
+    named = [row for row, kind in enumerate(own.types) if own.shares[kind].value >= tables.LEAST]
+    for axes, name, counted in zip(columns[:2], ("volume", "number"), ("atoms", "particles"), strict=True):
+        share, low, high = (getattr(own, f"{name}{end}") for end in ("", "_low", "_high"))
+        labels = [f"{own.types[row]} {own.shares[own.types[row]].value:.0%}" for row in named]
+        axes.stackplot(own.size, 100 * share[named], labels=labels, colors=[f"C{row}" for row in named], alpha=0.8)
+        axes.plot(own.size, 100 * low, "k--", lw=0.9, label="90 % band")
+        axes.plot(own.size, 100 * high, "k--", lw=0.9)
+        axes.set(xlim=ends, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {counted}")
+        axes.set_title(f"by {name}", fontsize=10)
+    columns[0].legend(frameon=False, fontsize=8, loc="upper right")
+    _predicted(columns[2], result, own)
+    figure.suptitle(f"{Path(result.name).name}: {own.verdict}; {_sizes(own)}", fontsize=10)
+    return figure
+
+
+def _sizes(own: Distribution) -> str:
+    mean, width = own.mean_diameter, own.width
+    return (
+        f"mean {mean.value:.1f} Å ({mean.low:.1f} to {mean.high:.1f}), "
+        f"width {width.value:.0%} ({width.low:.0%} to {width.high:.0%})"
+    )
+
+
+def _predicted(axes, result: Result, own: Distribution) -> None:
+    """Draw the data, what is fitted and, shaded, what is predicted by the best cluster and by the ensemble."""
+    if not own.compared or not len(own.r):
+        axes.text(0.5, 0.5, "nothing lies beyond a fit to predict", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    middle = own.compared[len(own.compared) // 2]
+    shown = own.r > 0.45 * middle.cut
+    axes.axvspan(middle.cut, middle.end, color="0.92", zorder=0)
+    axes.plot(own.r[shown], own.observed[shown], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
+    axes.plot(
+        own.r[shown], own.predicted_single[shown], "-", color="C1", lw=1.1, label=f"one cluster, Rw {middle.single:.2f}"
+    )
+    axes.plot(
+        own.r[shown], own.predicted[shown], "-", color="C3", lw=1.3, label=f"distribution, Rw {middle.ensemble:.2f}"
+    )
+    axes.set(xlim=(own.r[shown][0], middle.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    axes.set_title(f"fitted to {middle.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def write(path: Path, figure: matplotlib.figure.Figure) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.data.measurement import Setting
+from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.result import Candidate, Result
 from jaxstruc.scattering.parameters import FITTED, UNITS
+from jaxstruc.structures.families import TYPES
 
 Row = dict[str, Any]
 
@@ -21,14 +23,19 @@ NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
 """What some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in radii;
 and, where atoms were moved, Rw before and how far they moved, in Å."""
 SUMMARY = (
-    *"file status source type cluster n_atoms diameter rw qmin qmin_error qmin_origin message".split(),
+    *"file status source type cluster n_atoms diameter rw verdict rw_unseen rw_unseen_single rw_ensemble".split(),
+    *"mean_diameter mean_low mean_high width width_low width_high qmin qmin_error qmin_origin message".split(),
     *"description rw_second weight ties types".split(),
     *VALUES,
-    *"qdamp_origin qmax rmin rmax size_seen independent rw_unmoved moved seed model seconds version sha256".split(),
+    *"qdamp_origin qmax rmin rmax size_seen independent rw_unmoved moved".split(),
+    *(f"share_{name}{end}" for name in sorted(set(TYPES.values())) for end in ("", "_low", "_high")),
+    *"seed model seconds version sha256".split(),
 )
 """Columns of summary.csv, of all commands. Origins say where qmin and qdamp came from, "inferred" from the data among
 them; their errors are there where they were inferred or fitted. `diameter` and `size_seen` (read from the data) in Å;
-`types`: their sums of weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts."""
+`types`: their sums of weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts.
+`verdict` to `width_high` and the shares of atoms by type are of the sample as a distribution of particles, with 90 %
+intervals; sizes in Å."""
 CANDIDATES = (
     *"rank source type family cluster description n_atoms diameter rw gap weight in_90 converged remark".split(),
     *VALUES,
@@ -37,6 +44,8 @@ CANDIDATES = (
 """Columns of candidates/STEM.csv. `gap` to the best Rw; `weight` and `in_90` are of all candidates that were fitted."""
 SHOWN = 5
 """Candidates in the short table."""
+LEAST = 0.02
+"""Share of a type from which it is told."""
 
 
 def row(result: Result) -> Row:
@@ -50,7 +59,41 @@ def row(result: Result) -> Row:
         found["types"] = ", ".join(f"{name} {share:.2f}" for name, share in result.types.items() if share >= 0.005)
         if len(result.candidates) > 1:
             found["rw_second"] = result.candidates[1].rw
+    found |= _ensemble(result.ensemble) if result.ensemble else {}
     return {name: found[name] for name in SUMMARY if name in found}
+
+
+def _ensemble(ensemble: Distribution) -> Row:
+    """Return the columns of a sample as a distribution of particles."""
+    found: Row = {"verdict": ensemble.verdict, "rw_ensemble": ensemble.rw}
+    found |= {"rw_unseen": ensemble.unseen, "rw_unseen_single": ensemble.unseen_single}
+    for column, ends, one in (
+        ("mean_diameter", "mean", ensemble.mean_diameter),
+        ("width", "width", ensemble.width),
+        *((f"share_{name}", f"share_{name}", one) for name, one in ensemble.shares.items()),
+    ):
+        found |= {column: one.value, f"{ends}_low": one.low, f"{ends}_high": one.high}
+    return found
+
+
+def distribution(ensemble: Distribution) -> list[Row]:
+    """Return a row for each size of a distribution."""
+    columns = {name: column.tolist() for name, column in ensemble.table.items()}
+    return [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
+
+
+def said(ensemble: Distribution) -> str:
+    """Return a distribution's mean, width and largest shares, in a line."""
+    mean, width = ensemble.mean_diameter, ensemble.width
+    shares = [
+        f"{name} {one.value:.0%} ({max(one.low, 0):.0%} to {one.high:.0%})"
+        for name, one in ensemble.shares.items()
+        if one.value >= LEAST
+    ]
+    return (
+        f"mean {mean.value:.1f} Å ({mean.low:.1f} to {mean.high:.1f}), "
+        f"width {width.value:.0%} ({width.low:.0%} to {width.high:.0%}), {', '.join(shares)}"
+    )
 
 
 def candidates(result: Result) -> list[Row]:
@@ -90,6 +133,10 @@ def short(result: Result) -> str:
         lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
     if result.candidates:
         lines += ["     " + one for one in (result.candidates[0].description, told(result)) if one]
+    if result.ensemble:
+        lines.append(
+            f"     sample: {result.verdict}; as a distribution {said(result.ensemble)}, Rw {result.ensemble.rw:.4f}"
+        )
     return "\n".join(lines)
 
 

@@ -117,7 +117,7 @@ def answers(
         return
     streams = [source.candidates(measurements) for source in plan.sources]
     bins: dict[int, Bins] = {}
-    kept = _judging(among or measurements, plan)
+    kept = Judging({})
     everything = zip(measurements, targets(measurements, plan, among or measurements), *streams, strict=True)
     for done, (measurement, goal, *groups) in enumerate(everything):
 
@@ -179,7 +179,7 @@ def answer(
         groups: candidates of each source.
         plan: what is to be done.
         bins: of libraries by their identity, kept for the next measurement of a span.
-        kept: what judges share, for the same end; of `samples.judging`.
+        kept: what judges share, for the same end.
         progress: called with candidates fitted and in all.
     """
     facts: dict[str, Any] = {}
@@ -196,30 +196,24 @@ def answer(
     screens = _screens(some, goal, plan, {} if bins is None else bins)
     goal, found = _corrected(measurement, goal, some, screens, plan)
     nothing = dataclasses.replace(nothing, settings=_settings(measurement, found))
-    some = [_screened(group, screen, goal) for group, screen in zip(some, screens, strict=True)]
+    screened = [_screened(group, screen, goal) for group, screen in zip(some, screens, strict=True)]
+    some = [group for group, _ in screened]
+    tried = next((rows for group, rows in screened if group.source != "network"), np.zeros(0, int))
     pool, fits = _fitted(some, goal, plan, progress)
     if not np.isfinite(fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return dataclasses.replace(nothing, message=message)
     sample: Sample | str = ""
     if plan.ensemble != "none":
-        kept = kept or _judging([measurement], plan)
         sample = samples.judged(
-            measurement, goal, groups, pool, fits, free=plan.fit.free, kept=kept, how=plan.ensemble
-        )
+            measurement, goal, groups, pool, fits,
+            free=plan.fit.free, tried=tried, kept=Judging({}) if kept is None else kept, how=plan.ensemble,
+        )  # fmt: skip
     pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
     return told.told(
         nothing, measurement, goal, groups, pool, fits, weighed,
         free=plan.fit.free, written=plan.written, found=found, sample=sample,
-    )  # fmt: skip
-
-
-def _judging(measurements: Sequence[Measurement], plan: Plan) -> Judging:
-    """Return what judges of a run share."""
-    return samples.judging(
-        [one.given for one in measurements], [float(one.r[-1]) for one in measurements],
-        diameter=max(source.diameter for source in plan.sources) * plan.bond, bond=plan.bond,
     )  # fmt: skip
 
 
@@ -239,12 +233,15 @@ def _screens(groups: Sequence[Candidates], goal: Target, plan: Plan, kept: dict[
     return found
 
 
-def _screened(group: Candidates, screen: Bins | None, goal: Target) -> Candidates:
-    """Return the candidates of a group that are worth fitting."""
+def _screened(group: Candidates, screen: Bins | None, goal: Target) -> tuple[Candidates, np.ndarray]:
+    """Return the candidates of a group that are worth fitting, and the rows that are worth a judge's try."""
     if screen is None:
-        return group
+        return group, group.rows
     misfits = screening.misfits(screen, goal.basis)
-    return group._replace(rows=screening.chosen(screen, misfits, most=screening.SCREENED))
+    fitted, tried = (
+        screening.chosen(screen, misfits, most=most) for most in (screening.SCREENED, screening.TRIED_FURTHER)
+    )
+    return group._replace(rows=fitted), tried
 
 
 def _corrected(

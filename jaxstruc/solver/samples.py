@@ -1,5 +1,6 @@
 """A sample as one cluster or a distribution of particles: the judge, given what the sources list."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ SOURCES = 4
 """Best candidates of each source, compared beyond the fit."""
 STRENGTHS = {"auto": (0.0, *judge.STRENGTHS), "parametric": (0.0,), "free": judge.STRENGTHS}
 """Strengths tried for each way to ask for an ensemble."""
+STEP, MORE = 10.0, 20.0
+"""Å, in which the reach of the data is rounded up; functions of a basis beyond its independent points."""
 EDGE, MUCH = 0.85, 0.2
 """Part of the largest size, and share of the atoms beyond it, from which a distribution reaches the edge."""
 
@@ -41,15 +44,9 @@ class Listed(NamedTuple):
 
 
 class Judging(NamedTuple):
-    """What serves all files of a run."""
+    """What files of a run share, by the library's identity and the span of a file."""
 
-    span: Span
-    size: int
-    """Points of Q."""
-    least: int
-    """Functions of the basis."""
-    listed: dict[int, Listed]
-    """By the library's identity."""
+    listed: dict[tuple[int, Span], Listed | None]
 
 
 class Sample(NamedTuple):
@@ -63,24 +60,6 @@ class Sample(NamedTuple):
     """Å. Of the signal."""
 
 
-def judging(given: Sequence[dict[str, float]], ends: Sequence[float], *, diameter: float, bond: float) -> Judging:
-    """Return what serves all files of a run.
-
-    Args:
-        given: settings of each.
-        ends: of the data of each, in Å.
-        diameter: of the largest candidate, in Å.
-        bond: nearest-neighbour distance, in Å.
-    """
-    reach = min(unseen.REACH, max(max(ends), *(one["rmax"] for one in given)))
-    largest = max(diameter, (classes.LARGEST + 1) * bond)
-    span = target.span(rmax=reach, qmax=max(one["qmax"] for one in given), diameter=largest)
-    size = max(target.points(reach, one["qmin"], one["qmax"], span) for one in given)
-    dense = max(one["qmax"] - one["qmin"] for one in given)
-    least = target.MULTIPLE * int(np.ceil((reach * dense / np.pi + 24) / target.MULTIPLE))
-    return Judging(span, size, least, {})
-
-
 def judged(
     measurement: Measurement,
     goal: Target,
@@ -89,6 +68,7 @@ def judged(
     fits: Fit,
     *,
     free: tuple[str, ...],
+    tried: np.ndarray,
     kept: Judging,
     how: str,
 ) -> Sample | str:
@@ -101,26 +81,26 @@ def judged(
         pool: those fitted, best first.
         fits: of these.
         free: what was fitted.
+        tried: rows of the library that are tried at each cut.
         kept: of the run.
         how: auto, parametric or free.
     """
+    sample = _sample(measurement, goal)
     lists = [group for group in groups if group.source != "network"]
     if not lists:
         return "no distribution: it takes a library"
-    listed = _listed(lists[0], goal.bond, kept)
+    listed = _listed(lists[0], sample, kept)
     if listed is None:
         return f"no distribution: the library has fewer than {FEWEST} clusters"
-    end = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp).end
-    rows = measurement.r >= goal.r[0] - 1e-9
-    sample = judge.Sample(measurement.r[rows], measurement.g[rows], goal, kept.span, kept.size, kept.least)
     rivals, names = _rivals(pool, fits)
     best, index = pool.entry(0)
     found = judge.judge(
-        sample, listed.mixture, end=min(end, unseen.REACH), values=candidates.rows(fits.values, 0),
-        size=float(classes.size(best, np.array([index]))[0]) * goal.bond, listed=[(listed.group, listed.bins)],
+        sample, listed.mixture, values=candidates.rows(fits.values, 0),
+        size=float(classes.size(best, np.array([index]))[0]) * goal.bond,
+        listed=[(listed.group, screening.some(listed.bins, tried))],
         rivals=rivals, free=free, strengths=STRENGTHS[how],
     )  # fmt: skip
-    return Sample(found, listed, _types(found, names), end)
+    return Sample(found, listed, _types(found, names), sample.end)
 
 
 def told(sample: Sample, goal: Target, fitted: np.ndarray) -> Distribution:
@@ -137,7 +117,8 @@ def told(sample: Sample, goal: Target, fitted: np.ndarray) -> Distribution:
     mean, width = distribution.sizes(share, drawn, size)
     types = tuple(dict.fromkeys(own.classes.types.tolist()))
     volume, number = distribution.on_grid(share, own.classes, types)
-    bands = [np.quantile(one.sum(axis=1), distribution.ENDS, axis=0) for one in distribution.on_grid(drawn, own.classes, types)]
+    every = distribution.on_grid(drawn, own.classes, types)
+    bands = [np.quantile(one.sum(axis=1), distribution.ENDS, axis=0) for one in every]
     which = found.strengths.index(found.strength)
     middle = found.compared[len(found.compared) // 2] if found.compared else None
     none = np.zeros(0)
@@ -166,17 +147,41 @@ def told(sample: Sample, goal: Target, fitted: np.ndarray) -> Distribution:
     )  # fmt: skip
 
 
-def _listed(group: Candidates, bond: float, kept: Judging) -> Listed | None:
-    """Return a library's classes, made once a run; None where it has too few clusters."""
-    key = id(group.library)
+def at_the_edge(ensemble: Distribution) -> str:
+    """Return in words that a distribution reaches the largest sizes known; empty where it does not."""
+    far = ensemble.size > EDGE * ensemble.size[-1]
+    if (share := float(ensemble.volume[:, far].sum())) < MUCH:
+        return ""
+    return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
+
+
+def _sample(measurement: Measurement, goal: Target) -> judge.Sample:
+    """Return the data, and sizes padded by the end of their signal in steps, so that few compilations do."""
+    rows = measurement.r >= goal.r[0] - 1e-9
+    r, g = measurement.r[rows], measurement.g[rows]
+    end = min(screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp).end, unseen.REACH)
+    reach = STEP * math.ceil(max(end, float(goal.r[-1])) / STEP - 1e-9)
+    span = target.span(rmax=reach, qmax=goal.qmax, diameter=classes.LARGEST * goal.bond)
+    count = (reach - r[0]) * (goal.qmax - goal.qmin) / math.pi + MORE
+    return judge.Sample(
+        r, g, goal, end, span, target.points(reach, goal.qmin, goal.qmax, span),
+        target.MULTIPLE * math.ceil(count / target.MULTIPLE),
+    )  # fmt: skip
+
+
+def _listed(group: Candidates, sample: judge.Sample, kept: Judging) -> Listed | None:
+    """Return a library's classes, made once a run and span; None where it has too few clusters."""
+    key = id(group.library), sample.span
     if key not in kept.listed:
-        if len(group.rows) < FEWEST:
-            return None
-        found = classes.classes(group.library, group.rows, _packings(group))
-        kept.listed[key] = Listed(
-            group, found, mixture(found, bond=bond, span=kept.span),
-            screening.bins(group.library, group.rows, bond=bond, span=kept.span),
-        )  # fmt: skip
+        kept.listed[key] = None
+        if len(group.rows) >= FEWEST:
+            others = (one.classes for (own, _), one in kept.listed.items() if own == key[0] and one)
+            found = next(others, None) or classes.classes(group.library, group.rows, _packings(group))
+            bond, span = sample.goal.bond, sample.span
+            kept.listed[key] = Listed(
+                group, found, mixture(found, bond=bond, span=span),
+                screening.bins(group.library, group.rows, bond=bond, span=span),
+            )  # fmt: skip
     return kept.listed[key]
 
 
@@ -203,9 +208,7 @@ def _types(found: Judged, names: Sequence[str]) -> dict[str, float]:
     """Return the mean gain of each type over the best one; only where there are cuts."""
     gains: dict[str, list[float]] = {}
     for one in found.compared:
-        best = {
-            name: np.nanmin(one.rivals[[other == name for other in names]], initial=np.inf) for name in set(names)
-        }
+        best = {name: np.nanmin(one.rivals[[other == name for other in names]], initial=np.inf) for name in set(names)}
         least = min(best.values())
         for name, squares in best.items():
             gains.setdefault(name, []).append(0.5 * one.points * float(np.log(least / squares)))

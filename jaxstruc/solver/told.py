@@ -10,6 +10,7 @@ from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, fit, posterior, screening, unseen, verdict
 from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Candidate, Result, Value
@@ -91,12 +92,14 @@ def told(
         )
     ensemble = None
     if isinstance(sample, Sample):
-        fitted = unseen.of_ensemble(sample.judged.found, sample.listed.mixture, sample.judged.goal, goal.r)
+        where = unseen.points_of(sample.judged.goal, goal.r)
+        fitted = unseen.of_ensemble(sample.judged.found, sample.listed.mixture, where)
         ensemble = samples.told(sample, goal, fitted)
     size, reached, _ = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
     outside = _outside(groups, listed, size)
     weak = _weak(listed[0], measurement, goal, groups, goal.g - curves[0], outside)
     remarks = [] if listed[0].source == "network" else _training(outside)
+    remarks = [*_sample(sample, ensemble), *remarks]
     remarks += [] if reached else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
     return dataclasses.replace(
         nothing,
@@ -114,6 +117,25 @@ def told(
         | {"independent": independent, "size_seen": size}
         | {f"{name}_error": one.error for name, one in found.items()},
     )
+
+
+def _sample(sample: Sample | str, ensemble: Distribution | None) -> list[str]:
+    """Return what is to be said of the sample as one cluster or many."""
+    if not isinstance(sample, Sample) or ensemble is None:
+        return [sample] if isinstance(sample, str) and sample else []
+    said = []
+    if ensemble.verdict == "distribution":
+        said.append("this is the most likely member of a distribution of particles")
+    elif not ensemble.compared:
+        said.append(f"one cluster or many: undecided, the signal ends at {sample.end:.1f} Å, too near to predict any")
+    elif ensemble.verdict == "undecided":
+        said.append(
+            f"one cluster or many: undecided, beyond the fit Rw {ensemble.unseen_single:.2f} and "
+            f"{ensemble.unseen_ensemble:.2f}"
+        )
+    if ensemble.verdict != "single" and (far := samples.at_the_edge(ensemble)):
+        said.append(far)
+    return said
 
 
 def _types(pool: Pool, listed: Sequence[Candidate], weight: np.ndarray) -> dict[str, float]:

@@ -185,10 +185,11 @@ def _neighbours(packing: str) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=2)
 def _fivefold(packing: str) -> np.ndarray:
     """Return the atoms of a large icosahedron, or of a large decahedron, about its middle, bonds of 1 in the mean."""
+    reach = math.ceil(LARGEST / 2) + 3
     if packing == "icosahedron":
-        points = Icosahedron("Au", math.ceil(LARGEST / 2) + 3, latticeconstant=math.sqrt(2)).positions
+        points = Icosahedron("Au", reach, latticeconstant=math.sqrt(2)).positions
     else:
-        points = Decahedron("Au", math.ceil(LARGEST / 2) + 3, math.ceil(LARGEST) // 2, 0, latticeconstant=math.sqrt(2)).positions
+        points = Decahedron("Au", reach, reach, 0, latticeconstant=math.sqrt(2)).positions
     points = points - points.mean(axis=0)
     near = points[np.linalg.norm(points, axis=1) < 6]
     apart = np.linalg.norm(near[:, None] - near, axis=2)
