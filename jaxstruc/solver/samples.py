@@ -30,6 +30,8 @@ STRENGTHS = {"auto": (0.0, *judge.STRENGTHS), "parametric": (0.0,), "free": judg
 """Strengths tried for each way to ask for an ensemble."""
 STEP, MORE = 10.0, 20.0
 """Å, in which the reach of the data is rounded up; functions of a basis beyond its independent points."""
+WAVES, SIZES = 8.0, 128.0
+"""Steps in which Q of the templates, and points of Q, are rounded up."""
 EDGE, MUCH = 0.85, 0.2
 """Part of the largest size, and share of the atoms beyond it, from which a distribution reaches the edge."""
 
@@ -160,13 +162,16 @@ def _sample(measurement: Measurement, goal: Target) -> judge.Sample:
     rows = measurement.r >= goal.r[0] - 1e-9
     r, g = measurement.r[rows], measurement.g[rows]
     end = min(screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp).end, unseen.REACH)
-    reach = STEP * math.ceil(max(end, float(goal.r[-1])) / STEP - 1e-9)
-    span = target.span(rmax=reach, qmax=goal.qmax, diameter=classes.LARGEST * goal.bond)
+    reach = _up(max(end, float(goal.r[-1])), STEP)
+    whole = target.span(rmax=reach, qmax=goal.qmax, diameter=classes.LARGEST * goal.bond)
+    span = Span(whole.longest, _up(whole.qmax, WAVES))
+    size = target.points(reach, goal.qmin, goal.qmax, span)
     count = (reach - r[0]) * (goal.qmax - goal.qmin) / math.pi + MORE
-    return judge.Sample(
-        r, g, goal, end, span, target.points(reach, goal.qmin, goal.qmax, span),
-        target.MULTIPLE * math.ceil(count / target.MULTIPLE),
-    )  # fmt: skip
+    return judge.Sample(r, g, goal, end, span, int(_up(size, SIZES)), int(_up(count, SIZES / 2)))
+
+
+def _up(value: float, step: float) -> float:
+    return step * math.ceil(value / step - 1e-9)
 
 
 def _listed(group: Candidates, sample: judge.Sample, kept: Judging) -> Listed | None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase.cluster import Decahedron, Icosahedron
+from scipy.spatial import KDTree
 
 from jaxstruc.structures import kinds, lattices
 from jaxstruc.structures.distances import Histogram
@@ -191,7 +192,4 @@ def _fivefold(packing: str) -> np.ndarray:
     else:
         points = Decahedron("Au", reach, reach, 0, latticeconstant=math.sqrt(2)).positions
     points = points - points.mean(axis=0)
-    near = points[np.linalg.norm(points, axis=1) < 6]
-    apart = np.linalg.norm(near[:, None] - near, axis=2)
-    bonds = apart[(apart > 0.5) & (apart < lattices.SHELL)]
-    return points / bonds.mean()
+    return points / kinds.bond(KDTree(points[np.linalg.norm(points, axis=1) < 6]))
