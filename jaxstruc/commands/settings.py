@@ -15,6 +15,7 @@ from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions,
 from jaxstruc.network.config import NetworkOptions, Preset, Training
 from jaxstruc.scattering.parameters import said
 
+PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Ensemble = Annotated[
     EnsembleName,
@@ -30,10 +31,25 @@ class Simulate:
     """Simulate the scattering of clusters, in double precision.
 
     Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
+    Example: jaxstruc simulate --family fcc --element Pt --distribution lognormal --mean 25 --width 0.2 -o mix.gr
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
+    files: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Structure files that ASE reads (.xyz, .cif, .pdb, ...)."""
+    family: PackingName | None = None
+    """In place of files: balls of this packing, with whole shells and a part of the last."""
+    element: str | None = None
+    """Of the balls, as Pt."""
+    distribution: Literal["lognormal", "schulz"] | None = None
+    """Of their sizes, weighted by volume [lognormal]."""
+    mean: float | None = None
+    """[Å] Mean diameter, of spheres of equal volume, weighted by volume."""
+    width: float | None = None
+    """Standard deviation of the diameters over their mean, weighted by volume."""
+    members: int | None = None
+    """Balls, each with the same share of the atoms [32]."""
+    seed: int | None = None
+    """Of their centres and of the atoms of a last shell [0]."""
     signal: Literal["iq", "sq", "fq", "gr"] = "gr"
     """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r)."""
     qmin: Annotated[float, tyro.conf.arg(help=said("qmin"))] = 0.0

@@ -12,8 +12,10 @@ from jaxtyping import Float
 
 from jaxstruc import __version__, files
 from jaxstruc.commands import settings
+from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.simulate import simulate
 from jaxstruc.structures import atoms as structures
+from jaxstruc.structures import populations
 
 LABELS = {
     "iq": ("Q [1/Å]", "I [f², whole cluster]"),
@@ -21,6 +23,9 @@ LABELS = {
     "fq": ("Q [1/Å]", "F [1/Å]"),
     "gr": ("r [Å]", "G [1/Å²]"),
 }
+NEEDED = ("element", "mean", "width")
+DISTRIBUTION = (*NEEDED, "distribution", "members", "seed")
+"""Options of a distribution of particles; those that it needs."""
 POINTS = 1_000_000
 """Most points of a curve."""
 
@@ -32,6 +37,9 @@ def simulate_files(config: settings.Simulate) -> Iterator[tuple[Path, str, Path 
         ValueError: for settings or files that cannot be, with what was expected.
     """
     _check(config)
+    if config.family is not None:
+        yield _population(config)
+        return
     several = len(config.files) > 1
     if several and config.out is None:
         raise ValueError(f"Expected a folder for the curves of {len(config.files)} clusters, got none; pass -o FOLDER.")
@@ -54,6 +62,26 @@ def simulate_files(config: settings.Simulate) -> Iterator[tuple[Path, str, Path 
         yield path, text, target
 
 
+def _population(config: settings.Simulate) -> tuple[Path, str, Path | None]:
+    """Return a name for a distribution of particles, its curve as text, and where that was written."""
+    packing, element = str(config.family), str(config.element)
+    mean, width, shape = float(config.mean or 0), float(config.width or 0), config.distribution or "lognormal"
+    members, seed, bond = config.members or 32, config.seed or 0, form_factors.bond_length(element)
+    config = dataclasses.replace(config, distribution=shape, members=members, seed=seed)
+    found = populations.population(packing, mean=mean / bond, width=width, shape=shape, members=members, seed=seed)
+    x, y, used = curve([one.atoms(element, bond) for one in found.clusters], config)
+    held = f"mean {found.mean * bond:.6g} Å, width {found.width:.6g} of {len(found.clusters)} balls, weighted by volume"
+    text = as_text(x, y, None, used, held)
+    name = Path(f"{element}_{packing}_{shape}.{config.signal}")
+    target = config.out / name if config.out is not None and config.out.is_dir() else config.out
+    if target is not None:
+        files.write_text(target, text)
+    if config.plot:
+        drawn = target or name
+        draw(x, y, drawn.with_name(f"{drawn.name}.png"), config.signal, f"{element}, {packing}, {held}")
+    return name, text, target
+
+
 def read(path: Path, *, cluster: bool) -> ase.Atoms:
     """Return the atoms of a structure file that ASE knows.
 
@@ -70,7 +98,7 @@ def read(path: Path, *, cluster: bool) -> ase.Atoms:
 
 
 def curve(
-    atoms: ase.Atoms, config: settings.Simulate
+    atoms: ase.Atoms | list[ase.Atoms], config: settings.Simulate
 ) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " x"], settings.Simulate]:
     """Return Q or r, the curve in double precision, and the settings with all values filled in.
 
@@ -87,10 +115,10 @@ def curve(
     return found.x, found.y, dataclasses.replace(config, qstep=found.qstep, uiso=uiso, biso=None)
 
 
-def as_text(x, y, path: Path, used: settings.Simulate) -> str:
+def as_text(x, y, path: Path | None, used: settings.Simulate, *more: str) -> str:
     """Return the two columns with 15 digits, under a header whose first line is the command that makes them again."""
-    words = ["jaxstruc", "simulate", str(path), *settings.words(used)]
-    header = [shlex.join(words), f"jaxstruc {__version__}, float64", "  ".join(LABELS[used.signal])]
+    words = ["jaxstruc", "simulate", *([str(path)] if path else []), *settings.words(used)]
+    header = [shlex.join(words), f"jaxstruc {__version__}, float64", *more, "  ".join(LABELS[used.signal])]
     rows = [f"{a:.15g} {b:.15g}" for a, b in zip(x, y, strict=True)]
     return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
 
@@ -113,8 +141,15 @@ def draw(x, y, target: Path, signal: str, title: str) -> None:
 def _check(config: settings.Simulate) -> None:
     """Refuse settings that cannot be."""
     given = dataclasses.asdict(config)
-    if not config.files:
-        raise ValueError("Expected at least one structure file, got none.")
+    asked = [name for name in DISTRIBUTION if given[name] is not None]
+    if config.family is None and asked:
+        raise ValueError(f"Expected --family with --{asked[0]}, got none; name a packing, as --family fcc.")
+    if config.family is None and not config.files:
+        raise ValueError("Expected at least one structure file, or --family, got none.")
+    if config.family is not None and config.files:
+        raise ValueError(f"Expected structure files or --family, got both; drop {config.files[0]} or --family.")
+    if config.family is not None and (missing := [f"--{name}" for name in NEEDED if given[name] is None]):
+        raise ValueError(f"Expected {', '.join(missing)} with --family, got none.")
     if config.biso is not None and config.uiso != settings.Simulate.uiso:
         raise ValueError("Expected --uiso or --biso, got both; B = 8 pi^2 U.")
     for name in ("uiso", "biso", "delta1", "delta2", "qdamp", "qbroad", "qmin", "rmin"):

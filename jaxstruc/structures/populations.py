@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase.cluster import Decahedron, Icosahedron
-from scipy import stats
+from scipy import special
 from scipy.spatial import KDTree
 
 from jaxstruc.structures import kinds, lattices
@@ -68,9 +68,9 @@ def population(
     at = (np.arange(members) + 0.5) / members
     if shape == "lognormal":
         spread = math.sqrt(math.log1p(width**2))
-        sizes = mean * np.exp(spread * stats.norm.ppf(at) - spread**2 / 2)
+        sizes = mean * np.exp(spread * special.ndtri(at) - spread**2 / 2)
     else:
-        sizes = stats.gamma.ppf(at, 1 / width**2, scale=mean * width**2)
+        sizes = mean * width**2 * special.gammaincinv(1 / width**2, at)
     volume = VOLUMES.get(packing, math.sqrt(0.5))
     atoms = np.rint(math.pi / 6 * sizes**3 / volume).astype(int)
     if atoms.max() > MOST:

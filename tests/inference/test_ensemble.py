@@ -1,0 +1,149 @@
+"""Shares of atoms over classes of clusters, against mixtures whose truth is known."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import mixtures
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from jaxstruc.inference import candidates, ensemble, values
+from jaxstruc.scattering import templates
+
+
+@pytest.fixture(scope="module")
+def lognormal():
+    """A mixture of fcc spheres, mean 17 Å and width 20 %, with 2 % of noise: rows, curve, fit's start."""
+    rows = mixtures.drawn(np.random.default_rng(0), mean=17.0, width=0.2)
+    return rows, mixtures.curve(rows, noise=0.02)
+
+
+def fitted(g, strength=0.0, **more):
+    pool, fits = mixtures.best(g)
+    to = mixtures.goal(g)
+    size = float(mixtures.sizes()[pool.entry(0)[1]])
+    begin = ensemble.first(mixtures.mixed(), to.basis, candidates.rows(fits.values, 0), mixtures.NAMES, size)
+    found = ensemble.fit(mixtures.mixed(), to.basis, begin, names=mixtures.NAMES, strength=0.0, **more)
+    if strength:
+        found = ensemble.fit(mixtures.mixed(), to.basis, found.guess, names=mixtures.NAMES, strength=strength, **more)
+    return found, float(fits.rw[0])
+
+
+def told(share):
+    size, share = np.asarray(mixtures.mixed().size, float), np.asarray(share, float)
+    share = share / share.sum()
+    mean = share @ size
+    return mean, np.sqrt(share @ (size - mean) ** 2) / mean
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_mean_and_width_of_a_lognormal_are_found(lognormal, strength):
+    rows, g = lognormal
+    found, single = fitted(g, strength)
+    size = mixtures.sizes()[rows]
+    mean, width = told(found.share)
+    assert mean == pytest.approx(size.mean(), rel=0.02) and width == pytest.approx(size.std() / size.mean(), rel=0.12)
+    assert float(found.rw) < 0.6 * single
+    assert float(found.values.uiso) == pytest.approx(0.008, rel=0.03)
+    assert float(found.values.stretch) == pytest.approx(1.0, abs=2e-3)
+    fcc = np.asarray(mixtures.mixed().packing) == mixtures.classed().packings.index("fcc")
+    assert np.asarray(found.share)[fcc].sum() / np.asarray(found.share).sum() > 0.95
+
+
+def test_shares_of_two_packings_are_found():
+    rng = np.random.default_rng(1)
+    both = [
+        mixtures.drawn(rng, mean=17.0, width=0.15, families=(name,), count=n)
+        for name, n in (("fcc", 20), ("icosahedron", 40))
+    ]
+    found, _ = fitted(mixtures.curve(np.concatenate(both), noise=0.02))
+    fcc = np.asarray(mixtures.mixed().packing) == mixtures.classed().packings.index("fcc")
+    assert np.asarray(found.share)[fcc].sum() / np.asarray(found.share).sum() == pytest.approx(1 / 3, abs=0.03)
+
+
+def test_a_free_distribution_shows_two_sizes_that_a_lognormal_cannot():
+    rng = np.random.default_rng(2)
+    rows = np.concatenate([mixtures.drawn(rng, mean=mean, width=0.04, count=30) for mean in (12.0, 20.0)])
+    g = mixtures.curve(rows, noise=0.005)
+    flat, free = fitted(g)[0], fitted(g, 2.0)[0]
+    assert float(free.rw) < 0.9 * float(flat.rw)
+    size, share = np.asarray(mixtures.mixed().size), np.asarray(free.share)
+    near = [share[abs(size / mean - 1) < 0.1].sum() for mean in (12.0, 15.6, 20.0)]
+    assert near[1] < 0.5 * min(near[0], near[2])
+
+
+def test_the_contraction_of_small_particles_is_found():
+    rows = mixtures.drawn(np.random.default_rng(3), mean=15.0, width=0.25)
+    found, _ = fitted(mixtures.curve(rows, noise=0.005, contraction=0.2))
+    assert float(found.guess.contraction[0]) == pytest.approx(0.2, abs=0.05)
+    plain, _ = fitted(mixtures.curve(rows, noise=0.005))
+    assert abs(float(plain.guess.contraction[0])) < 0.05
+
+
+def test_the_curve_is_the_sum_of_the_classes(lognormal):
+    """Each class by itself through `values.curve`, weighed by its share."""
+    found, _ = fitted(lognormal[1])
+    to, mixture = mixtures.goal(lognormal[1]), mixtures.mixed()
+    stretch = np.asarray(found.values.stretch) * (1 - float(found.guess.contraction[0]) / np.asarray(mixture.size))
+    total = np.zeros(len(to.basis.data))
+    for at in np.flatnonzero(np.asarray(found.share) > 1e-6):
+        one = templates.Template(mixture.tables.waves[at], mixture.tables.bond[at], mixture.tables.span)
+        own = found.values._replace(stretch=jnp.float32(stretch[at]), scale=jnp.float32(1))
+        total += float(found.share[at]) * np.asarray(values.curve(one, own, to.basis))
+    left = np.asarray(to.basis.data) - total
+    assert float(found.squares) == pytest.approx(left @ left + float(to.basis.rest), rel=1e-3)
+
+
+def test_gradients_by_all_that_is_fitted_are_those_of_differences(lognormal):
+    mixture, to = mixtures.mixed(), mixtures.goal(lognormal[1])
+    guess = fitted(lognormal[1])[0].guess
+    flat, unravel = ravel_pytree(guess)
+
+    def misfit(x):
+        own = unravel(x)
+        every = ensemble.curves(mixture, own.places, own.contraction[0], mixtures.NAMES, to.basis)
+        return jnp.sum((0.9 * to.basis.data - ensemble.shares(own, mixture, 1.0) @ every) ** 2)
+
+    slope = np.asarray(jax.jit(jax.grad(misfit))(flat))
+    own = jax.tree.map(np.asarray, unravel(slope))
+    fcc = mixtures.classed().packings.index("fcc")
+    assert np.isfinite(slope).all() and abs(own.root[fcc]) > 0 and (abs(own.places) > 0).all()
+    value = jax.jit(misfit)
+    for at in (fcc, len(guess.root) + fcc, len(flat) - 4, len(flat) - 1):  # root, mean, stretch, contraction
+        step = np.zeros_like(slope)
+        step[at] = 2e-3
+        numeric = (float(value(flat + step)) - float(value(flat - step))) / 4e-3
+        assert slope[at] == pytest.approx(numeric, rel=0.03, abs=1e-3 * float(abs(slope).max()))
+
+
+def test_draws_of_the_posterior_are_about_the_best_and_wider_with_fewer_points(lognormal):
+    wide = []
+    for counted in (1.0, 0.25):
+        found, _ = fitted(lognormal[1], counted=counted)
+        every = np.asarray(ensemble.drawn(found, mixtures.mixed(), strength=0.0))
+        means = np.array([told(one)[0] for one in every])
+        assert np.isfinite(every).all() and (every >= 0).all() and len(every) == ensemble.DRAWS
+        assert np.median(means) == pytest.approx(told(found.share)[0], rel=0.02)
+        wide.append(np.ptp(np.quantile(means, [0.05, 0.95])))
+    assert 1.4 < wide[1] / wide[0] < 3.5 and wide[0] > 0.01
+
+
+def test_the_same_seed_gives_the_same_draws(lognormal):
+    found, _ = fitted(lognormal[1])
+    one, two, other = (
+        np.asarray(ensemble.drawn(found, mixtures.mixed(), strength=0.0, seed=seed)) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, two)
+    assert not np.allclose(one, other)
+
+
+def test_a_second_fit_does_not_compile(lognormal):
+    fitted(lognormal[1])
+    chex.clear_trace_counter()
+    fit = jax.jit(chex.assert_max_traces(ensemble._fit.__wrapped__, n=1), static_argnames="names")
+    for seed, strength in ((1, 0.0), (2, 1.0)):
+        to = mixtures.goal(mixtures.curve(lognormal[0], noise=0.05, seed=seed))
+        begin = fitted(lognormal[1])[0].guess
+        own, steps, part = jnp.float32(strength), jnp.asarray(2 + seed), jnp.float32(0.5 * seed)
+        assert np.isfinite(fit(mixtures.mixed(), to.basis, begin, own, steps, part, names=mixtures.NAMES).rw)
