@@ -94,7 +94,7 @@ def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
     (tmp_path / "sample.gr").write_bytes((repository / "examples" / "Ag68_simulated.gr").read_bytes())
     space: dict = {}
     for block in blocks:
-        exec(block.replace('element="Pt"', 'element="Ag"'), space)
+        exec(block.replace('element="Pt"', 'element="Ag", max_atoms=150'), space)
     assert space["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
     assert 2.7 < float(space["r"][space["g"].argmax()]) < 3.0
 

@@ -53,6 +53,6 @@ def words(clusters):
     few = ("--families", "octahedron", "icosahedron", "--max-atoms", 150)
     return {
         "solve": (("solve",), ("--element", "Ag", "--samples", 8, *few)),
-        "mine": (("mine",), ("--element", "Ag", *few)),
+        "mine": (("mine",), ("--element", "Ag", "--ensemble", "none", *few)),
         "refine": (("refine", *clusters), ()),
     }

@@ -33,7 +33,7 @@ PROGRAMS["PDFgui"] = "stype=X  qmin=1.0 qmax=22.0  qdamp=0.03\n##### start data\
 GOOD = {name: (header + rows(R, G)).encode() for name, header in PROGRAMS.items()}
 GOOD["tabs"] = GOOD["example"].replace(b" 0.", b"\t0.").replace(b" -", b"\t-").replace(b"\n", b"\r\n")
 GOOD["columns"] = (PROGRAMS["PDFgui"] + rows(R, G).replace("\n", " 0.0 0.01\n")).encode()
-FEW = ("--element", "Ag", "--families", "icosahedron", "--max-atoms", 60)
+FEW = ("--element", "Ag", "--families", "icosahedron", "--max-atoms", 60, "--ensemble", "none")
 EXACT = ("cut", "bytes", "lines", "encoding")
 """Kinds of damage after which a curve that is read must be the curve that was there, but for a few points."""
 

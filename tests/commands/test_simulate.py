@@ -9,10 +9,12 @@ import pytest
 from ase.build import bulk
 from ase.cluster import Icosahedron
 
+import jaxstruc
 from jaxstruc.commands import cli
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.debye import Instrument
+from jaxstruc.structures import populations
 
 
 @pytest.fixture
@@ -119,3 +121,36 @@ def test_an_element_in_no_table_is_refused(tmp_path, capsys):
     path = tmp_path / "x.xyz"
     ase.io.write(path, ase.Atoms("Og"))
     assert run([path]) == 2 and "got 'Og'" in capsys.readouterr().err
+
+
+MIX = ("--family", "fcc", "--element", "Pt", "--mean", 14, "--width", 0.2, "--members", 3)
+
+
+def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
+    """Shares of atoms are even, so that G(r) and S(Q) are plain means, and I(Q) that of a mean particle."""
+    found = populations.population("fcc", mean=14 / form_factors.bond_length("Pt"), width=0.2, members=3)
+    atoms = [one.atoms("Pt", form_factors.bond_length("Pt")) for one in found.clusters]
+    for signal in ("gr", "sq", "iq"):
+        out = tmp_path / f"mix.{signal}"
+        assert run([*MIX, "--signal", signal, "--qmin", 1, "--qmax", 15, "--qstep", 0.1, "--rmax", 20, "-o", out]) == 0
+        y = np.loadtxt(out, unpack=True)[1]
+        each = [jaxstruc.simulate(one, signal=signal, qmin=1.0, qmax=15.0, qstep=0.1, rmax=20.0).y for one in atoms]
+        count = np.array([len(one) for one in atoms])
+        weight = 1 / count / np.sum(1 / count) if signal == "iq" else np.full(3, 1 / 3)
+        np.testing.assert_allclose(y, weight @ np.array(each), atol=2e-9 * np.abs(each).max())
+    head = out.read_text().splitlines()[:3]
+    assert "--family fcc --element Pt --distribution lognormal --mean 14.0 --width 0.2 --members 3 --seed 0" in head[0]
+    assert f"mean {found.mean * form_factors.bond_length('Pt'):.6g} Å" in head[2]
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("--mean", 20), "--family with --mean"),
+    (("--family", "fcc", "--mean", 20), "Expected --element, --width with --family"),
+    (("some.xyz", *MIX), "files or --family, got both"),
+    ((*MIX, "--width", 3), "width above 0 and at most 1"),
+    ((*MIX, "--mean", 900), "at most 20000 atoms"),
+    ((), "at least one structure file, or --family"),
+])  # fmt: skip
+def test_a_distribution_that_cannot_be_is_refused(words, message, capsys):
+    assert run(words) == 2
+    assert message in capsys.readouterr().err

@@ -3,6 +3,7 @@ import json
 import ase
 import numpy as np
 import pytest
+import told
 
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference import result as results
@@ -86,3 +87,13 @@ def test_curves_are_those_of_a_rank_and_refused_where_not_kept():
     for rank in (0, 2, 3):
         with pytest.raises(ValueError, match=f"Expected a rank up to 1, whose curves are kept, got {rank}"):
             result().curve(rank)
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_a_distribution_is_read_back_without_loss(compared):
+    one = result(ensemble=told.distribution(compared=compared))
+    two = results.from_arrays(results.to_arrays(one))
+    assert_same(one, two)
+    assert two.ensemble.mean_diameter == one.ensemble.mean_diameter and two.ensemble.shares == one.ensemble.shares
+    assert two.ensemble.compared == one.ensemble.compared and two.verdict == "distribution"
+    np.testing.assert_array_equal(two.distribution["volume_fcc"], one.distribution["volume_fcc"])

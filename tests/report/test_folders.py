@@ -5,6 +5,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import told
 
 import jaxstruc
 from jaxstruc.inference.result import Candidate, Result, Value
@@ -83,3 +84,16 @@ def test_a_structure_comes_back_with_its_comment(tmp_path):
     folders.write_structure(tmp_path / "x.xyz", atoms, {"rw": 0.2158081, "file": "a b.gr"})
     back = ase.io.read(tmp_path / "x.xyz")
     assert back.get_chemical_formula() == "Pt2" and back.info == {"rw": 0.215808, "file": "a b.gr"}
+
+
+def test_a_distribution_is_written_and_cleared_and_its_best_cluster_told_as_a_member(tmp_path):
+    many = dataclasses.replace(result(), ensemble=told.distribution())
+    folders.write(many, tmp_path, "a")
+    rows = table(tmp_path / "distribution" / "a.csv")
+    assert len(rows) == 30 and float(rows[0]["diameter"]) == 10
+    assert (tmp_path / "distribution" / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert all(path.exists() for path in folders.wanted(many, tmp_path, "a"))
+    assert ase.io.read(tmp_path / "best" / "a.xyz").info["role"] == "most likely member of a distribution"
+    folders.write(result(), tmp_path, "a")
+    assert not list((tmp_path / "distribution").iterdir())
+    assert "role" not in ase.io.read(tmp_path / "best" / "a.xyz").info

@@ -1,5 +1,8 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import told
 
 from jaxstruc.inference.result import Candidate, Result
 from jaxstruc.report import pictures
@@ -44,3 +47,21 @@ def test_a_picture_is_written_whole(result, tmp_path):
 
 def test_a_result_plots_itself(result):
     assert result.plot(rank=3).axes[0].get_title().endswith("Rw = 0.300")
+
+
+def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted(result):
+    own = told.distribution()
+    figure = dataclasses.replace(result, ensemble=own).plot_distribution()
+    volume, number, curve = figure.axes
+    assert [text.get_text() for text in volume.get_legend().get_texts()] == ["fcc 70%", "decahedron 30%", "90 % band"]
+    assert volume.get_ylabel() == "% of the atoms" and number.get_ylabel() == "% of the particles"
+    np.testing.assert_allclose(volume.lines[1].get_ydata(), 100 * own.volume_high)
+    labels = [line.get_label() for line in curve.lines]
+    assert labels == ["data", "one cluster, Rw 0.60", "distribution, Rw 0.45"]
+    assert curve.get_title() == "fitted to 14.0 Å, predicted beyond (shaded)"
+    assert figure.get_suptitle().startswith("T.gr: distribution; mean 18.4 Å (17.0 to 20.1), width 20% (10% to 33%)")
+
+
+def test_where_nothing_is_predicted_the_picture_says_so(result):
+    own = dataclasses.replace(result, ensemble=told.distribution("undecided", compared=False))
+    assert "nothing lies beyond" in pictures.distribution(own).axes[2].texts[0].get_text()

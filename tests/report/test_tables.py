@@ -3,6 +3,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import told
 
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference.result import Candidate, Result, Value
@@ -95,3 +96,29 @@ def test_a_weak_answer_is_called_so_and_the_best_is_told_in_words(result):
 def test_a_files_own_name_does_not_break_the_line():
     failed = Result("two\nlines.gr", "", "Pt", "failed", "Expected this\nand that.")
     assert tables.headline(failed) == "two lines.gr: failed: Expected this and that."
+
+
+def test_a_distribution_has_its_columns_and_a_line(result):
+    many = dataclasses.replace(result, ensemble=told.distribution())
+    row = tables.row(many)
+    assert list(row) == [name for name in tables.SUMMARY if name in row]
+    assert (row["verdict"], row["rw_ensemble"]) == ("distribution", 0.16)
+    assert row["rw_unseen"] == pytest.approx(0.425) and row["rw_unseen_single"] == pytest.approx(0.55)
+    assert (row["mean_diameter"], row["mean_low"], row["mean_high"]) == (18.4, 17.0, 20.1)
+    assert (row["width"], row["width_low"], row["width_high"]) == (0.2, 0.1, 0.33)
+    assert (row["share_decahedron"], row["share_decahedron_low"], row["share_fcc_high"]) == (0.3, 0.1, 0.9)
+    line = tables.short(many).splitlines()[-1]
+    assert "sample: distribution; as a distribution mean 18.4 Å (17.0 to 20.1), width 20% (10% to 33%)" in line
+    assert "fcc 70% (50% to 90%), decahedron 30% (10% to 50%)" in line
+
+
+def test_an_undecided_sample_with_nothing_to_predict_has_no_unseen_rw(result):
+    row = tables.row(dataclasses.replace(result, ensemble=told.distribution("undecided", compared=False)))
+    assert row["verdict"] == "undecided" and row["rw_unseen"] is None and row["mean_diameter"] == 18.4
+
+
+def test_the_table_of_a_distribution_has_a_row_a_size(tmp_path):
+    own = told.distribution()
+    rows = tables.distribution(own)
+    assert len(rows) == 30 and rows[3]["volume"] == pytest.approx(own.volume[:, 3].sum())
+    assert {"diameter", "number_high", "volume_decahedron"} <= set(rows[0])

@@ -8,7 +8,7 @@ import jaxstruc
 from jaxstruc.scattering import form_factors
 from jaxstruc.structures import shapes
 
-FEW = {"families": ("octahedron",), "max_atoms": 100}
+FEW = {"families": ("octahedron",), "max_atoms": 100, "ensemble": "none"}
 
 
 @pytest.fixture(scope="module")
