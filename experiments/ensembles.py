@@ -7,6 +7,7 @@
 
 Platinum is simulated: instruments and vibrations drawn at random, white noise on F(Q) of 3 % for each point of a 0.02
 1/Å grid, r to 30 Å, where a part does not say else. Each case goes the way of `jaxstruc mine` with its qmin and qdamp.
+Members are clusters whose atoms show their type.
 
 single: one cluster of the library above 15 Å, as many of each type. offrule: the same, balls about random places.
 lognormal, schulz: eighty clusters of one packing, of the library, mean 15 to 22 Å, width 5 to 40 %. large: balls about
@@ -20,6 +21,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -53,7 +55,7 @@ COUNT = {
     **{"single": 56, "lognormal": 50, "schulz": 50, "two": 50, "offrule": 56, "large": 30, "bimodal": 20},
     **{"displaced": 20, "contracted": 20, "noise1": 16, "noise10": 16, "short": 16, "long": 16},
 }
-FIRST = 1000
+FIRST = 3000
 """Seeds begin here; those below were tuned on."""
 KINDS = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 RULES = {
@@ -159,17 +161,32 @@ def _sizes(mean: float, width: float, shape: str, rng: np.random.Generator) -> n
 
 
 def _listed(own: Library, names: Sequence[str], size: float, rng: np.random.Generator) -> int:
-    """Return a cluster of some families about as large as asked for; of the compact ones, as particles mostly are."""
+    """Return a cluster of some families about as large as asked for, whose atoms show its type.
+
+    Compact ones, as particles mostly are, where there are any.
+    """
     every = np.flatnonzero(np.isin(own.families, names))
     off = abs(np.log(classes.size(own, every) / size))
     compact = (own.diameter[every] + 1) / classes.size(own, every) <= classes.COMPACT
     near = every[(off < ALIKE) & compact]
-    return int(rng.choice(near)) if len(near) else int(every[np.argmin(off + ~compact)])
+    order = [*rng.permutation(near), *every[np.argsort(off + ~compact)]]
+    return next(int(row) for row in order if _shown(own, int(row)))
+
+
+@cache
+def _kind(positions: bytes) -> kinds.Kind:
+    return kinds.kind(np.frombuffer(positions).reshape(-1, 3))
+
+
+def _shown(own: Library, row: int) -> bool:
+    """Return whether the atoms of a cluster have the type of its rule; one twin in a large particle is fcc."""
+    kind = _kind(library.cluster(own, row).positions.tobytes()).type
+    return kind == TYPES[str(own.families[row])] or (own.families[row] == "twin" and kind == "fcc")
 
 
 def _of_row(own: Library, row: int) -> Part:
     table = library.table(own, row)
-    kind = kinds.kind(library.cluster(own, row).positions).type or TYPES[str(own.families[row])]
+    kind = _kind(library.cluster(own, row).positions.tobytes()).type
     size = float(classes.size(own, np.array([row]))[0])
     return Part(table.weight / own.atoms[row], table.mean, table.variance, size, kind)
 

@@ -10,11 +10,9 @@ from jaxstruc.structures.classes import Classes
 
 ENDS = (0.05, 0.95)
 """Of an interval."""
-WIDER = {"size": 1.25, "share": 2.2}
-"""How much wider than the posterior's the intervals of sizes, and of types' shares, are: real particles are no means of
-classes. Chosen so that 90 % of simulated samples lie within; these are not those that coverage is reported for."""
-SHOWN = 1e-3
-"""Least share of a type that is told."""
+WIDER = {"mean": 1.1, "width": 1.5, "share": 2.2}
+"""How much wider than the posterior's the intervals of mean, width and types' shares are: real particles are no means
+of classes. Chosen so that 90 % of simulated samples lie within, on others than those that coverage is reported for."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,8 @@ def sizes(
         return mean, np.sqrt(np.maximum(of @ size**2 - mean**2, 0.0)) / mean
 
     mean, width = (
-        interval(float(value), draws, WIDER["size"]) for value, draws in zip(both(share), both(drawn), strict=True)
+        interval(float(value), draws, WIDER[name])
+        for name, value, draws in zip(("mean", "width"), both(share), both(drawn), strict=True)
     )
     return mean, width
 

@@ -193,7 +193,7 @@ def _listed(group: Candidates, sample: judge.Sample, kept: Judging) -> Listed | 
 def _packings(group: Candidates) -> np.ndarray:
     """Return the packing of each candidate: by its rule, or by its atoms where the user lists it."""
     if group.source == "library":
-        return np.array([classes.PACKINGS[family] for family in group.library.families[group.rows]], object)
+        return classes.packings(group.library, group.rows)
     return np.array(
         [kinds.kind(library.cluster(group.library, int(row)).positions).type or "other" for row in group.rows], object
     )

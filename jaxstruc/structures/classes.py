@@ -7,6 +7,7 @@ Small-angle scattering of X-rays, 1955). Lengths in bonds; sizes are diameters o
 """
 
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -48,6 +49,8 @@ STACKS: Mapping[str, tuple[str, ...]] = {
     "fault": ("hc", "hcc", "hhc", "hccc", "hhhc"),
 }
 """Words of layers of the balls beyond the library."""
+INSIDE: Mapping[str, float] = {"icosahedron": 0.4, "decahedron": 1.0}
+"""Bonds, by which the centre, or the axis, lies inside a ball at least whose atoms show it."""
 SAMPLED = 150
 """Atoms from which the distances in a five-fold ball are counted."""
 
@@ -79,14 +82,29 @@ def size(library: Library, rows: np.ndarray) -> np.ndarray:
     return (6 / math.pi * library.atoms[rows] * volume) ** (1 / 3)
 
 
+def packings(library: Library, rows: np.ndarray) -> np.ndarray:
+    """Return the kind of packing [row] of a library's candidates by their rule, or "" where their atoms do not show it.
+
+    A ball that is cut far off the middle of a five-fold particle has hardly five grains.
+    """
+    found = np.array([PACKINGS[family] for family in library.families[rows]], object)
+    radius = size(library, rows) / 2
+    for at in np.flatnonzero(np.isin(found, list(INSIDE))):
+        off = re.search(r"([\d.]+) from the", str(library.labels[rows[at]]))
+        if off and float(off[1]) > radius[at] - INSIDE[found[at]]:
+            found[at] = ""
+    return found
+
+
 def classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> Classes:
     """Return the classes of some candidates.
 
     Args:
         library: of the candidates.
         rows: their indices.
-        packings: [row] the kind of packing of each.
+        packings: [row] the kind of packing of each; those without one are left out.
     """
+    rows, packings = rows[packings != ""], packings[packings != ""]
     names = tuple(dict.fromkeys([*(name for name in PACKINGS.values() if name in packings), *packings.tolist()]))
     own = size(library, rows)
     place = np.rint(np.log(own) / STEP).astype(int)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.structures import classes, families, lattices, library
+from jaxstruc.structures import classes, families, kinds, lattices, library
 from jaxstruc.structures.library import WIDTH
 
 
@@ -88,3 +88,17 @@ def test_five_fold_balls_have_the_neighbours_of_a_close_packing(packing):
     sums = classes._ball(packing, 15.0)
     near = sums[0][: round(1.2 / WIDTH)].sum()
     assert 10 < near < 12 and classes._ball("bcc", 15.0) is None
+
+
+def test_a_ball_far_off_the_five_fold_middle_is_of_no_packing():
+    large = library.collect(
+        itertools.chain(families.icosahedra(60, 300), itertools.islice(families.decahedra(60, 300), 200))
+    )
+    found = classes.packings(large, np.arange(len(large.atoms)))
+    kinds_ = [kinds.kind(library.cluster(large, row).positions).type for row in range(len(found))]
+    kept = found != ""
+    right = np.mean(found[kept] == np.array(kinds_, object)[kept])
+    wrong = np.mean(np.array(kinds_, object)[~kept] == large.families[~kept])
+    assert 0.8 < kept.mean() < 0.98 and right > 0.98 and wrong < 0.6
+    few = classes.classes(large, np.arange(len(found)), found)
+    assert set(few.packings) == {"icosahedron", "decahedron"}
