@@ -3,7 +3,6 @@
     python experiments/ensembles.py single lognormal       (some 6 s a case on 2 cores; resumes; all parts by default)
     python experiments/ensembles.py --measured DIR         (cuts by the definition, and at 14 Å; nothing is written)
     python experiments/ensembles.py --quick                (a case of three parts and a small library, under a minute)
-    python experiments/ensembles.py --summary              (tables of the rows that there are)
 
 Platinum is simulated: instruments and vibrations drawn at random, white noise on F(Q) of 3 % for each point of a 0.02
 1/Å grid, r to 30 Å, where a part does not say else. Each case goes the way of `jaxstruc mine` with its qmin and qdamp.
@@ -19,7 +18,6 @@ noise1, noise10, short, long: lognormal and single ones in turn, with 1 and 10 %
 import argparse
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -307,51 +305,6 @@ def load(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def summary(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a line for each part: how often verdicts, sizes and shares are right, and intervals hold."""
-    lines = []
-    for part in COUNT:
-        some = [row for row in found if row["part"] == part]
-        if not some:
-            continue
-        verdicts = Counter(row.get("verdict", "") for row in some)
-        line: dict[str, Any] = {
-            "part": part,
-            "cases": len(some),
-            **{name: verdicts[name] for name in ("single", "distribution", "undecided")},
-        }
-        many = [row for row in some if row["members"] > 1 and "mean_found" in row]
-        wide = [row for row in many if row["width"] >= 0.12]
-        if wide:
-            line["told_of_wide"] = f"{sum(row['verdict'] == 'distribution' for row in wide)} of {len(wide)}"
-        if many:
-            usual = [row for row in many if 0.1 <= row["width"] <= 0.3] or many
-            line["mean_within_3"] = np.mean([abs(row["mean_found"][0] / row["mean"] - 1) < 0.03 for row in usual])
-            line["width_within_15"] = np.mean([abs(row["width_found"][0] / row["width"] - 1) < 0.15 for row in usual])
-            line["mean_covered"] = np.mean(
-                [row["mean_found"][1] <= row["mean"] <= row["mean_found"][2] for row in many]
-            )
-            line["width_covered"] = np.mean(
-                [row["width_found"][1] <= row["width"] <= row["width_found"][2] for row in many]
-            )
-        if part == "two":
-            shares = [
-                (row["shares"].get(kind, [0, 0, 0]), share) for row in many for kind, share in row["types"].items()
-            ]
-            line["shares_within_0.1"] = np.mean([abs(one[0] - share) < 0.1 for one, share in shares])
-            line["shares_covered"] = np.mean([one[1] <= share <= one[2] for one, share in shares])
-        alone = [row for row in some if row["members"] == 1 and "type" in row]
-        if alone:
-            truth = [next(iter(row["types"])) for row in alone]
-            line["type_right"] = np.mean([row["type"] == kind for row, kind in zip(alone, truth, strict=True)])
-            line["type_probability"] = np.mean(
-                [row["probabilities"].get(kind, 0.0) for row, kind in zip(alone, truth, strict=True)]
-            )
-            line["said_probability"] = np.mean([max(row["probabilities"].values()) for row in alone])
-        lines.append({name: round(float(v), 3) if isinstance(v, float) else v for name, v in line.items()})
-    return lines
-
-
 def main(words: Sequence[str] | None = None) -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -359,18 +312,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--out", type=Path, help="rows are added here [results/ensembles.jsonl; quick: nowhere]")
     parser.add_argument("--measured", type=Path, help="folder of measured .gr files")
-    parser.add_argument("--summary", action="store_true", help="print the tables of the rows")
     parser.add_argument("--quick", action="store_true", help="a case of three parts and a small library")
     asked = parser.parse_args(words)
     if unknown := set(asked.parts) - set(COUNT):
         parser.error(f"expected parts of {', '.join(COUNT)}, got {', '.join(sorted(unknown))}")
     out = asked.out or (None if asked.quick else RESULTS / "ensembles.jsonl")
     if asked.measured:
-        return measured(asked.measured)
-    if asked.summary:
-        for line in summary(load(out) if out else []):
-            rows.show(line)
-        return None
+        measured(asked.measured)
+        return
     atoms = 100 if asked.quick else 1000
     own = library.cached(tuple(families.FAMILIES), max_atoms=atoms)
     told = {"device": jax.default_backend(), "library": len(own.atoms), "commit": rows.commit()}
@@ -379,7 +328,6 @@ def main(words: Sequence[str] | None = None) -> None:
     for part in parts:
         count = 1 if asked.quick else asked.count or COUNT[part]
         run(own, atoms, part, [seed for seed in range(count) if (part, seed) not in done], out, told)
-    return None
 
 
 if __name__ == "__main__":

@@ -121,6 +121,55 @@ def trust(rows: list[dict]) -> str:
     )
 
 
+def ensembles(rows: list[dict]) -> str:
+    """Return what was said of simulated samples: a line a part."""
+    lines = [
+        "part;cases;single;distribution;undecided;of width 12 % on: distribution;mean within 3 %;width within 15 %;"
+        "mean covered;width covered;type right;type's probability".split(";")
+    ]
+    for part in dict.fromkeys(row["part"] for row in rows):
+        some = [row for row in rows if row["part"] == part]
+        many = [row for row in some if row["members"] > 1 and "mean_found" in row]
+        alone = [row for row in some if row["members"] == 1 and "type" in row]
+        usual = [row for row in many if 0.1 <= row["width"] <= 0.3]
+        told = [row.get("verdict", "") for row in some]
+        lines.append(
+            [
+                *(part, str(len(some)), *(str(told.count(name)) for name in ("single", "distribution", "undecided"))),
+                percent([row["verdict"] == "distribution" for row in many if row["width"] >= 0.12]),
+                percent([abs(row["mean_found"][0] / row["mean"] - 1) < 0.03 for row in usual]),
+                percent([abs(row["width_found"][0] / row["width"] - 1) < 0.15 for row in usual]),
+                percent([row["mean_found"][1] <= row["mean"] <= row["mean_found"][2] for row in many]),
+                percent([row["width_found"][1] <= row["width"] <= row["width_found"][2] for row in many]),
+                percent([row["type"] in row["types"] for row in alone]),
+                percent([row["probabilities"].get(next(iter(row["types"])), 0.0) for row in alone]),
+            ]
+        )
+    return markdown(lines)
+
+
+def ensemble_shares(rows: list[dict]) -> str:
+    """Return how well types' shares are found where a sample has two types."""
+    two = [
+        (row["shares"].get(kind, [0.0, 0.0, 0.0]), share)
+        for row in rows
+        if row["part"] == "two" and "shares" in row
+        for kind, share in row["types"].items()
+    ]
+    return markdown(
+        [
+            ["what", "shares", "figure"],
+            share("within 0.1 of the truth", [abs(one[0] - true) < 0.1 for one, true in two]),
+            share("within their 90 % interval", [one[1] <= true <= one[2] for one, true in two]),
+        ]
+    )
+
+
+def percent(holds: list) -> str:
+    """Return a share in per cent; a dash where there are none."""
+    return f"{100 * np.mean(holds):.0f} %" if holds else "–"
+
+
 def share(what: str, holds: list[bool]) -> list[str]:
     """Return a line: of how many cases a claim holds."""
     return [what, str(len(holds)), f"{100 * np.mean(holds):.1f} %" if holds else "–"]
@@ -227,6 +276,15 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
         ),
     ),
     "trust": ("trust", trust),
+    "ensembles": ("ensembles", ensembles),
+    "ensemble_shares": ("ensembles", ensemble_shares),
+    "benchmark_ensembles": (
+        "benchmark_ensembles",
+        columns(
+            "part columns seconds first",
+            "files columns files_a_second first mean_off width_off mean_within_3 width_within_15",
+        ),
+    ),
     "calibration": (
         "measured_pdfs_calibration",
         columns("noise draws coverage coverage_error size coverage_all_points first rw_true rw_best independent"),

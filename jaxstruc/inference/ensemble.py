@@ -13,7 +13,8 @@ best gives the intervals (Laplace).
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference import values as values_
 from jaxstruc.inference.target import Basis
@@ -110,8 +111,6 @@ class Found(NamedTuple):
     rw: Float[Array, ""]
     precision: Float[Array, "parameter parameter"]
     """Of the guess, ravelled: the inverse of its covariance."""
-    centre: Float[Array, ""]
-    """Logarithm of the size about which the prior is."""
 
 
 def mixture(classes: Classes, *, bond: float, span: Span) -> Mixture:
@@ -249,103 +248,172 @@ def fit(
     return _fit(mixture, basis, guess, own, steps, part, names=names)
 
 
+def fit_series(
+    mixture: Mixture, bases: Sequence[Basis], guess: Guess, *, names: tuple[str, ...], counted: float = 1.0
+) -> Found:
+    """Return the best lognormal ensembles of many curves with the same ranges of Q and r, with a leading axis.
+
+    The classes' curves are made twice for all: linear about the guess, and about the middle of what was found.
+
+    Args:
+        mixture: the classes.
+        bases: the data, alike but for the curve.
+        guess: where all start, of one of them; its free part is left out.
+        names: of the shared values.
+        counted: as in `fit`.
+    """
+    lean = replace(mixture, waves=mixture.waves[:, :0])
+    start = guess._replace(waves=guess.waves[:, :0])
+    data, norm, rest = (jnp.stack([getattr(one, name) for one in bases]) for name in ("data", "norm", "rest"))
+    return _series(lean, bases[0], data, norm, rest, start, jnp.asarray(counted, jnp.float32), names=names)
+
+
+class _Prior(NamedTuple):
+    """What is usual, and the bounds, of a guess ravelled."""
+
+    total: Float[Array, ""]
+    size: Float[Array, ""]
+    low: Float[Array, " parameter"]
+    high: Float[Array, " parameter"]
+    shared: Float[Array, " parameter"]
+    """1 for what all packings share: places and contraction."""
+
+
+class _Linear(NamedTuple):
+    """The curves of all classes, linear in what is shared about a guess."""
+
+    about: Guess
+    every: Float[Array, "class basis"]
+    slopes: Float[Array, "class basis shared"]
+
+
 class _State(NamedTuple):
     """Where a descent in the distribution stands."""
 
-    here: Array
-    trial: Array
-    cost: Array
-    slope: Array
-    normal: Array
-    damping: Array
-    steps: Array
-    done: Array
+    here: Float[Array, " parameter"]
+    trial: Float[Array, " parameter"]
+    cost: Float[Array, ""]
+    slope: Float[Array, " parameter"]
+    normal: Float[Array, "parameter parameter"]
+    damping: Float[Array, ""]
+    steps: Int[Array, ""]
+    done: Bool[Array, ""]
 
 
 @partial(jax.jit, static_argnames="names")
 def _fit(mixture: Mixture, basis: Basis, guess: Guess, strength, outermost, counted, *, names) -> Found:
+    prior = _prior(guess, mixture)
     start, unravel = ravel_pytree(guess)
-    packings = mixture.packings
-    total, size = jnp.sum(guess.root**2), guess.common[0]
-    departures = lambda at: _departures(unravel(at), total, size)  # noqa: E731
-    scale = jax.jacfwd(departures)(start)
-    low, high = (ravel_pytree(bound)[0] for bound in _bounds(guess, mixture))
-    shared = ravel_pytree(guess._replace(
-        root=0 * guess.root, mean=0 * guess.mean, spread=0 * guess.spread, waves=0 * guess.waves,
-        common=0 * guess.common, places=1 + 0 * guess.places, contraction=1 + 0 * guess.contraction,
-    ))[0] > 0  # fmt: skip
-    longest = jnp.where(shared, SHARED, LONGEST)
-    penalty = scale.T @ scale
-
-    def linear(at):
-        own = unravel(at)
-        x = jnp.concatenate([own.places, own.contraction])
-        make = lambda x: curves(mixture, x[:-1], x[-1], names, basis)  # noqa: E731
-        return make(x), jax.jacfwd(make)(x)
-
-    def model(at, about, every, slopes):
-        own, base = unravel(at), unravel(about)
-        moved = jnp.concatenate([own.places - base.places, own.contraction - base.contraction])
-        share = shares(own, mixture, strength)
-        return share @ every + jnp.einsum("c,cbx,x->b", share, slopes, moved)
-
-    def point(at, about, every, slopes, points):
-        left = basis.data - model(at, about, every, slopes)
-        jacobian = _jacobian(at, unravel, mixture, strength, unravel(about), every, slopes)
-        squares = left @ left + basis.rest
-        off = departures(at)
-        weight = points / squares  # the derivative of (points / 2) ln squares
-        cost = points * jnp.log(squares) + off @ off
-        slope = -weight * jacobian.T @ left + scale.T @ off
-        normal = weight * jacobian.T @ jacobian + penalty
-        # A share near 0 has no slope by its root: its curvature is that of the square.
-        pure = jax.ops.segment_sum(_sizes(unravel(at), mixture, strength)[:, None] * every, mixture.packing, packings)
-        curvature = jnp.maximum(-2 * weight * pure @ left, 0.0)
-        return cost, slope, normal.at[jnp.arange(packings), jnp.arange(packings)].add(curvature)
 
     def outer(_, state):
-        at, normal = state
-        every, slopes = linear(at)
-        points = counted * basis.independent
-
-        def inner(state):
-            cost, slope, normal = point(state.trial, at, every, slopes, points)
-            better = cost < state.cost
-            pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
-            done = better & (state.cost - cost < ENOUGH)
-            damping = jnp.clip(jnp.where(better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
-            here, cost = pick(state.trial, state.here), pick(cost, state.cost)
-            slope, normal = pick(slope, state.slope), pick(normal, state.normal)
-            lead = jnp.diag(damping * jnp.diagonal(normal))
-            move = jnp.clip(jnp.linalg.solve(normal + lead, -slope), -longest, longest)
-            trial = jnp.clip(here + move, jnp.maximum(low, at - 4 * longest), jnp.minimum(high, at + 4 * longest))
-            trial = jnp.where(shared, jnp.clip(trial, at - SHARED, at + SHARED), trial)
-            return _State(here, trial, cost, slope, normal, damping, state.steps + 1, done)
-
-        zero = jnp.zeros_like(at)
-        infinite, first = jnp.asarray(jnp.inf, at.dtype), jnp.asarray(0.05, at.dtype)
-        begin = _State(at, at, infinite, zero, normal, first, jnp.asarray(0), jnp.asarray(False))
-        ended = jax.lax.while_loop(lambda state: ~state.done & (state.steps < INNER), inner, begin)
-        return ended.here, ended.normal
+        about = unravel(state[0])
+        linear = _linear(mixture, about, names, basis)
+        return _descended(about, linear, mixture, basis, prior, strength, counted)
 
     at, normal = jax.lax.fori_loop(0, outermost, outer, (start, jnp.eye(len(start), dtype=start.dtype)))
     own = unravel(at)
     every = curves(mixture, own.places, own.contraction[0], names, basis)
-    share = shares(own, mixture, strength)
+    return _found(own, shares(own, mixture, strength), every, normal, basis, prior, names)
+
+
+@partial(jax.jit, static_argnames="names")
+def _series(mixture: Mixture, basis: Basis, data, norm, rest, guess: Guess, counted, *, names) -> Found:
+    """Return the lognormal fits of several curves, linear about what their middle one shares."""
+    strength = jnp.zeros(())
+
+    def one(own, data, norm, rest, linear):
+        alone = replace(basis, data=data, norm=norm, rest=rest)
+        prior = _prior(guess, mixture)
+        at, normal = _descended(own, linear, mixture, alone, prior, strength, counted)
+        found = ravel_pytree(guess)[1](at)
+        every = linear.every + linear.slopes @ _moved(found, linear.about)
+        return _found(found, shares(found, mixture, strength), every, normal, alone, prior, names)
+
+    def again(own, about):
+        linear = _linear(mixture, about, names, basis)
+        return jax.vmap(one, (0, 0, 0, 0, None))(own, data, norm, rest, linear)
+
+    own = jax.tree.map(lambda column: jnp.broadcast_to(column, (len(data), *column.shape)), guess)
+    found = again(own, guess)
+    middle = jax.tree.map(lambda column: jnp.median(column, axis=0), found.guess)
+    return again(found.guess, middle)
+
+
+def _prior(guess: Guess, mixture: Mixture) -> _Prior:
+    low, high = (ravel_pytree(bound)[0] for bound in _bounds(guess, mixture))
+    none = jax.tree.map(jnp.zeros_like, guess)
+    shared = none._replace(places=none.places + 1, contraction=none.contraction + 1)
+    return _Prior(jnp.sum(guess.root**2), guess.common[0], low, high, ravel_pytree(shared)[0])
+
+
+def _linear(mixture: Mixture, about: Guess, names: tuple[str, ...], basis: Basis) -> _Linear:
+    make = lambda x: curves(mixture, x[:-1], x[-1], names, basis)  # noqa: E731
+    x = jnp.concatenate([about.places, about.contraction])
+    return _Linear(about, make(x), jax.jacfwd(make)(x))
+
+
+def _moved(own: Guess, about: Guess) -> Float[Array, " shared"]:
+    return jnp.concatenate([own.places - about.places, own.contraction - about.contraction])
+
+
+def _descended(
+    own: Guess, linear: _Linear, mixture: Mixture, basis: Basis, prior: _Prior, strength, counted
+) -> tuple[Float[Array, " parameter"], Float[Array, "parameter parameter"]]:
+    """Return the best guess with linear curves, ravelled, and the normal matrix there, by Levenberg and Marquardt."""
+    at, unravel = ravel_pytree(own)
+    centre = ravel_pytree(linear.about)[0]
+    longest = jnp.where(prior.shared > 0, SHARED, LONGEST)
+    least = jnp.maximum(prior.low, jnp.where(prior.shared > 0, centre - SHARED, -jnp.inf))
+    most = jnp.minimum(prior.high, jnp.where(prior.shared > 0, centre + SHARED, jnp.inf))
+
+    def step(state: _State) -> _State:
+        cost, slope, normal = _point(state.trial, unravel, linear, mixture, basis, prior, strength, counted)
+        better = cost < state.cost
+        done = better & (state.cost - cost < ENOUGH)
+        damping = jnp.clip(jnp.where(better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
+        pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
+        here, cost = pick(state.trial, state.here), pick(cost, state.cost)
+        slope, normal = pick(slope, state.slope), pick(normal, state.normal)
+        lead = jnp.diag(damping * jnp.diagonal(normal))
+        move = jnp.clip(jnp.linalg.solve(normal + lead, -slope), -longest, longest)
+        return _State(here, jnp.clip(here + move, least, most), cost, slope, normal, damping, state.steps + 1, done)
+
+    infinite, damping = jnp.asarray(jnp.inf, at.dtype), jnp.asarray(0.05, at.dtype)
+    none = jnp.zeros_like(at), jnp.eye(len(at), dtype=at.dtype)
+    begin = _State(at, at, infinite, *none, damping, jnp.asarray(0), jnp.asarray(False))
+    ended = jax.lax.while_loop(lambda state: ~state.done & (state.steps < INNER), step, begin)
+    return ended.here, ended.normal
+
+
+def _point(at, unravel, linear: _Linear, mixture: Mixture, basis: Basis, prior: _Prior, strength, counted):
+    """Return twice the negative logarithm of the posterior, and half of its slope and of its curvature."""
+    own = unravel(at)
+    every = linear.every + linear.slopes @ _moved(own, linear.about)
+    sizes = _sizes(own, mixture, strength)
+    share = own.root[mixture.packing] ** 2 * sizes
+    left = basis.data - share @ every
+    squares, points = left @ left + basis.rest, counted * basis.independent
+    weight = points / squares  # the derivative of (points / 2) ln squares
+    by = jax.jacfwd(lambda v: shares(unravel(v), mixture, strength))(at)
+    jacobian = every.T @ by
+    through = jnp.einsum("c,cbx->bx", share, linear.slopes)
+    jacobian = jacobian.at[:, -through.shape[1] :].add(through)  # places and contraction come last
+    departures = lambda v: _departures(unravel(v), prior.total, prior.size)  # noqa: E731
+    off, scale = departures(at), jax.jacfwd(departures)(at)
+    normal = weight * jacobian.T @ jacobian + scale.T @ scale
+    # A share near 0 has no slope by its root: its curvature is that of the square.
+    count = len(own.root)
+    pure = jax.ops.segment_sum(sizes[:, None] * every, mixture.packing, count)
+    curvature = jnp.maximum(-2 * weight * pure @ left, 0.0)
+    normal = normal.at[jnp.arange(count), jnp.arange(count)].add(curvature)
+    return points * jnp.log(squares) + off @ off, -weight * jacobian.T @ left + scale.T @ off, normal
+
+
+def _found(own: Guess, share, every, normal, basis: Basis, prior: _Prior, names: tuple[str, ...]) -> Found:
     left = basis.data - share @ every
     squares = left @ left + basis.rest
     values = values_.values_at(own.places, names, basis)._replace(scale=jnp.sum(share))
-    return Found(own, values, share, squares, jnp.sqrt(squares / basis.norm), normal, size)
-
-
-def _jacobian(at, unravel, mixture, strength, base, every, slopes):
-    """Return the derivatives of the model by all that is fitted."""
-    own = unravel(at)
-    moved = jnp.concatenate([own.places - base.places, own.contraction - base.contraction])
-    share, by = shares(own, mixture, strength), jax.jacfwd(lambda v: shares(unravel(v), mixture, strength))(at)
-    found = (every + slopes @ moved).T @ by
-    through = jnp.einsum("c,cbx->bx", share, slopes)
-    return found.at[:, -through.shape[1] :].add(through)  # places and contraction come last
+    return Found(own, values, share, squares, jnp.sqrt(squares / basis.norm), normal)
 
 
 def _departures(guess: Guess, total, size) -> Float[Array, " departure"]:

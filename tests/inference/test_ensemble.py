@@ -147,3 +147,17 @@ def test_a_second_fit_does_not_compile(lognormal):
         begin = fitted(lognormal[1])[0].guess
         own, steps, part = jnp.float32(strength), jnp.asarray(2 + seed), jnp.float32(0.5 * seed)
         assert np.isfinite(fit(mixtures.mixed(), to.basis, begin, own, steps, part, names=mixtures.NAMES).rw)
+
+
+def test_a_series_is_fitted_like_each_curve_alone():
+    rng = np.random.default_rng(4)
+    rows = [mixtures.drawn(rng, mean=mean, width=0.2) for mean in (15.0, 16.0, 17.0)]
+    curves = [mixtures.curve(one, noise=0.01, seed=k, stretch=1 + 0.001 * k) for k, one in enumerate(rows)]
+    begin = fitted(curves[1])[0].guess
+    bases = [mixtures.goal(g).basis for g in curves]
+    found = ensemble.fit_series(mixtures.mixed(), bases, begin, names=mixtures.NAMES)
+    for k, g in enumerate(curves):
+        alone, _ = fitted(g)
+        assert float(found.rw[k]) == pytest.approx(float(alone.rw), rel=0.1)
+        np.testing.assert_allclose(told(found.share[k]), told(alone.share), rtol=0.03)
+        assert told(found.share[k])[0] == pytest.approx(mixtures.sizes()[rows[k]].mean() * (1 + 0.001 * k), rel=0.03)

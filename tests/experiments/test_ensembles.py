@@ -1,0 +1,65 @@
+"""Simulated samples of known sizes and types, and what is said of them, with a small library."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxstruc.structures import families, library
+
+
+@pytest.fixture(scope="module")
+def own():
+    return library.cached(tuple(families.FAMILIES), max_atoms=60)
+
+
+def test_a_case_is_what_its_part_says(experiments, own):
+    import ensembles
+
+    for part in ensembles.COUNT:
+        one = ensembles.case(own, part, 4)
+        r, g = one.measurement.r, one.measurement.g
+        assert np.isfinite(g).all() and r[-1] == pytest.approx({"short": 20.0, "long": 50.0}.get(part, 30.0))
+        assert sum(one.truth["types"].values()) == pytest.approx(1) and one.truth["mean"] > 5
+        again = ensembles.case(own, part, 4)
+        np.testing.assert_array_equal(again.measurement.g, g)
+    assert ensembles.case(own, "single", 3).truth["members"] == 1
+    assert ensembles.case(own, "two", 3).truth["members"] == 2 * ensembles.MEMBERS
+    large = ensembles.case(own, "large", 0).truth
+    assert 20 < large["mean"] < 42 and 0.05 < large["width"] < 0.35
+
+
+@pytest.mark.slow
+def test_a_case_is_judged_and_told_in_tables(experiments, tmp_path, capsys):
+    import ensembles
+    import summary
+
+    out = tmp_path / "ensembles.jsonl"
+    ensembles.run(library.cached(tuple(families.FAMILIES), max_atoms=60), 60, "two", [0], out, {"commit": "x"})
+    (row,) = ensembles.load(out)
+    assert row["part"] == "two" and row["verdict"] in ("single", "distribution", "undecided")
+    assert row["mean_found"][1] <= row["mean_found"][0] <= row["mean_found"][2] and row["commit"] == "x"
+    assert sum(one[0] for one in row["shares"].values()) == pytest.approx(1)
+    assert "| two | 1 |" in summary.ensembles([row]) and "within 0.1" in summary.ensemble_shares([row])
+
+
+def test_the_tables_say_what_the_rows_say():
+    import summary
+
+    shared = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}
+    rows = [
+        {**shared, "mean_found": [20.1, 19, 21], "width_found": [0.3, 0.25, 0.4], "types": {"fcc": 0.6, "hcp": 0.4},
+         "shares": {"fcc": [0.55, 0.5, 0.7]}},
+        {**shared, "mean_found": [22.0, 21, 23], "width_found": [0.2, 0.1, 0.3], "types": {"fcc": 1.0},
+         "shares": {"fcc": [0.95, 0.9, 1.0]}},
+        {"part": "single", "members": 1, "verdict": "single", "type": "fcc", "types": {"fcc": 1.0},
+         "probabilities": {"fcc": 0.9}},
+    ]  # fmt: skip
+    rows = json.loads(json.dumps(rows))
+    text = summary.ensembles(rows)
+    assert "| two | 2 | 0 | 2 | 0 | 100 % | 50 % | 50 % | 50 % | 50 % | – | – |" in text
+    assert "| single | 1 | 1 | 0 | 0 | – | – | – | – | – | 100 % | 90 % |" in text
+    shares = summary.ensemble_shares(rows)
+    assert (
+        "| within 0.1 of the truth | 3 | 66.7 % |" in shares and "| within their 90 % interval | 3 | 66.7 % |" in shares
+    )
