@@ -96,6 +96,7 @@ def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
     for block in blocks:
         exec(block.replace('element="Pt"', 'element="Ag", max_atoms=150'), space)
     assert space["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
+    assert space["result"].verdict and (tmp_path / "out" / "distribution" / "sample.png").exists()
     assert 2.7 < float(space["r"][space["g"].argmax()]) < 3.0
 
 

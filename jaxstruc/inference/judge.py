@@ -135,7 +135,8 @@ def judge(
 
 
 def _mean_rw(compared: Sequence[Compared], which: int) -> float:
-    return float(np.mean([one.ensembles[which].rw for one in compared])) if compared else 0.0
+    mean = float(np.mean([one.ensembles[which].rw for one in compared])) if compared else 0.0
+    return mean if np.isfinite(mean) else np.inf
 
 
 def _compared(
@@ -171,7 +172,10 @@ def _compared(
     found = [fitted(begin, strength=0.0)]
     found += [fitted(found[0].guess, strength=one) for one in strengths if one]
     mixtures = [unseen.of_ensemble(one, mixture, points) for one in found[0 if 0.0 in strengths else 1 :]]
-    said = [unseen.prediction(g[beyond], curve[beyond]) for curve in (*singles, *mixtures)]
+    said = [
+        unseen.prediction(r[beyond], g[beyond], curve[beyond], background=goal.background)
+        for curve in (*singles, *mixtures)
+    ]
     squares = np.array([one.squares for one in said[1 : len(shown)]])
     return Compared(
         cut, unseen.independent(goal, cut), said[0], tuple(said[len(shown) :]),

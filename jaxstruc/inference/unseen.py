@@ -127,9 +127,24 @@ def _mixed(found: Found, mixture: Mixture, q) -> Float[Array, " q"]:
     return found.share @ _structure_functions(mixture.tables, each._replace(stretch=stretch), q)
 
 
-def prediction(observed: Float[np.ndarray, " r"], calculated: Float[np.ndarray, " r"]) -> Prediction:
-    """Return how well a curve predicts data."""
-    squares, signal = float(np.sum((observed - calculated) ** 2)), max(float(np.sum(observed**2)), 1e-300)
+def prediction(
+    r: Float[np.ndarray, " r"],
+    observed: Float[np.ndarray, " r"],
+    calculated: Float[np.ndarray, " r"],
+    *,
+    background: int = 0,
+) -> Prediction:
+    """Return how well a curve predicts data.
+
+    Args:
+        r: in Å, even.
+        observed: G(r), in 1/Å².
+        calculated: the same, without a background.
+        background: smooth terms that the data may have beside it.
+    """
+    terms = targets.background_terms(r, background)
+    left, held = (x - terms @ (terms.T @ x) for x in (observed - calculated, observed))
+    squares, signal = float(left @ left), max(float(held @ held), 1e-300)
     return Prediction(max(squares, EXACT**2 * signal), math.sqrt(squares / signal))
 
 

@@ -41,7 +41,8 @@ CANDIDATES = (
     *VALUES,
     *NOTES,
 )
-"""Columns of candidates/STEM.csv. `gap` to the best Rw; `weight` and `in_90` are of all candidates that were fitted."""
+"""Columns of candidates/STEM.csv, by weight. `gap` to the first's Rw; `weight` and `in_90` are of all candidates that
+were fitted."""
 SHOWN = 5
 """Candidates in the short table."""
 LEAST = 0.02

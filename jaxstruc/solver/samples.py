@@ -96,12 +96,15 @@ def judged(
         return f"no distribution: the library has fewer than {FEWEST} clusters"
     rivals, names = _rivals(pool, fits)
     best, index = pool.entry(0)
-    found = judge.judge(
-        sample, listed.mixture, values=candidates.rows(fits.values, 0),
-        size=float(classes.size(best, np.array([index]))[0]) * goal.bond,
-        listed=[(listed.group, screening.some(listed.bins, tried))],
-        rivals=rivals, free=free, strengths=STRENGTHS[how],
-    )  # fmt: skip
+    try:
+        found = judge.judge(
+            sample, listed.mixture, values=candidates.rows(fits.values, 0),
+            size=float(classes.size(best, np.array([index]))[0]) * goal.bond,
+            listed=[(listed.group, screening.some(listed.bins, tried))],
+            rivals=rivals, free=free, strengths=STRENGTHS[how],
+        )  # fmt: skip
+    except ValueError as error:  # data too short to be cut
+        return f"no distribution: {error}"
     return Sample(found, listed, _types(found, names), sample.end)
 
 
@@ -127,7 +130,7 @@ def told(sample: Sample, goal: Target, fitted: np.ndarray) -> Distribution:
     return Distribution(
         verdict=found.verdict,
         method="free" if found.strength else "parametric",
-        rw=float(np.sqrt(np.sum((goal.g - fitted) ** 2) / np.sum(goal.g**2))),
+        rw=unseen.prediction(goal.r, goal.g, fitted, background=goal.background).rw,
         mean_diameter=mean,
         width=width,
         shares=distribution.shares(share, drawn, own.classes.types),

@@ -65,7 +65,7 @@ def test_results_agree_with_each_other(done, command):
     assert tuple(ranking[0]) == tables.CANDIDATES
     assert float(ranking[0]["rw"]) == pytest.approx(float(row["rw"]))
     assert float(ranking[1]["rw"]) == pytest.approx(float(row["rw_second"]))
-    assert np.all(np.diff([float(one["rw"]) for one in ranking if not one["remark"]]) >= 0)
+    assert np.all(np.diff([float(one["weight"]) for one in ranking if not one["remark"]]) <= 0)
     shares = [float(each.split()[-1]) for each in row["types"].split(", ")]
     assert sum(shares) == pytest.approx(1, abs=0.02)
     for folder in ("fits", "families"):

@@ -38,12 +38,18 @@ def test_a_prediction_is_that_of_the_cluster_itself():
 
 
 def test_prediction_and_gain_are_those_of_sums_of_squares():
-    g = np.array([1.0, -2.0, 2.0])
-    one, exact = unseen.prediction(g, g + 1.0), unseen.prediction(g, g)
-    assert one == Prediction(3.0, pytest.approx(np.sqrt(3) / 3)) and exact.rw == 0
+    r, g = np.arange(3.0), np.array([1.0, -2.0, 2.0])
+    one, exact = unseen.prediction(r, g, g + 1.0), unseen.prediction(r, g, g)
+    assert one == Prediction(pytest.approx(3.0), pytest.approx(np.sqrt(3) / 3)) and exact.rw == 0
     assert exact.squares == pytest.approx(9 * unseen.EXACT**2)
     assert unseen.gain(one, Prediction(1.5, 0.0), 10.0) == pytest.approx(5 * np.log(2))
     assert unseen.gain(exact, exact, 10.0) == 0
+
+
+def test_a_background_is_no_part_of_a_prediction():
+    r = np.linspace(12, 18, 200)
+    g = np.sin(9 * r)
+    assert unseen.prediction(r, g + 3 + np.cos(np.pi * (r - 12) / 6), g, background=2).rw == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("gains", "verdict"), [
