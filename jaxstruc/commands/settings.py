@@ -31,6 +31,7 @@ class Simulate:
     """Simulate the scattering of clusters, in double precision.
 
     Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
+
     Example: jaxstruc simulate --family fcc --element Pt --distribution lognormal --mean 25 --width 0.2 -o mix.gr
     """
 
