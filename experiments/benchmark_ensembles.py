@@ -21,6 +21,7 @@ import rows
 from jaxstruc.data import measurement as measurements
 from jaxstruc.inference import candidates, ensemble, screening, target
 from jaxstruc.inference.candidates import Candidates
+from jaxstruc.scattering.templates import Span
 from jaxstruc.solver import samples
 from jaxstruc.structures import families, library
 
@@ -82,7 +83,8 @@ def main(words: Sequence[str] | None = None) -> list[dict]:
 def series(listed: samples.Listed, own: library.Library, batches: int) -> dict:
     """Return how fast a series of samples whose mean grows is fitted, and how well."""
     rng, q, r = np.random.default_rng(0), np.linspace(0.8, 20.0, 961), np.arange(1.5, 25.001, 0.05)
-    transform = ensembles.measured_pdfs.transform
+    transform, span = ensembles.measured_pdfs.transform, Span(36.0, 24.0)
+    mixture = ensemble.mixture(listed.classes, bond=ensembles.BOND, span=span)
     forth, back = (transform(q, r, qdamp=qdamp) for qdamp in (0.03, 0.0))
     bases, truth, middle = [], [], 0.55 * float(listed.mixture.size[listed.classes.members > 0].max())
     for place in range(BATCH):
@@ -92,25 +94,25 @@ def series(listed: samples.Listed, own: library.Library, batches: int) -> dict:
         f = ensembles._structure_function(parts, np.full(len(parts), 1 / len(parts)), q, values, 0.0)
         g = forth @ f + back @ (0.03 * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size))
         known = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.03, "qbroad": 0.0}
-        bases.append(target.target(r, g, **known, bond=ensembles.BOND, span=listed.mixture.tables.span).basis)
+        bases.append(target.target(r, g, **known, bond=ensembles.BOND, span=span).basis)
         size = np.array([one.size for one in parts]) * ensembles.BOND * values["stretch"]
         truth.append((size.mean(), size.std() / size.mean()))
     names = tuple(name for name in FREE if name != "scale")
     pool = candidates.pool([Candidates("library", own, np.flatnonzero(own.families == "fcc")[-16:])])
-    to = target.target(r, g, **known, bond=ensembles.BOND, span=listed.mixture.tables.span)
+    to = target.target(r, g, **known, bond=ensembles.BOND, span=span)
     values = candidates.rows(candidates.fit_all(pool, to).values, 0)
     begin = ensemble.fit(
-        listed.mixture, bases[BATCH // 2],
-        ensemble.first(listed.mixture, bases[BATCH // 2], values, names, middle), names=names, strength=0.0,
+        mixture, bases[BATCH // 2],
+        ensemble.first(mixture, bases[BATCH // 2], values, names, middle), names=names, strength=0.0,
     ).guess  # fmt: skip
 
     def work():
-        return [ensemble.fit_series(listed.mixture, bases, begin, names=names).share for _ in range(batches)]
+        return [ensemble.fit_series(mixture, bases, begin, names=names).share for _ in range(batches)]
 
     first, median = timed(work)
     share = np.asarray(work()[0], float)
     share /= share.sum(axis=1, keepdims=True)
-    size = np.asarray(listed.mixture.size, float)
+    size = np.asarray(mixture.size, float)
     mean = share @ size
     width = np.sqrt(share @ size**2 - mean**2) / mean
     off = np.abs(np.stack([mean, width], axis=1) / np.array(truth) - 1)
