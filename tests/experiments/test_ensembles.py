@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import told
 
+from jaxstruc.inference.result import Candidate, Result
 from jaxstruc.structures import families, library
 
 
@@ -29,21 +31,27 @@ def test_a_case_is_what_its_part_says(experiments, own):
     assert 20 < large["mean"] < 42 and 0.05 < large["width"] < 0.35
 
 
-@pytest.mark.slow
-def test_a_case_is_judged_and_told_in_tables(experiments, tmp_path, capsys):
+def test_rows_of_cases_are_kept_and_not_made_again(experiments, own, tmp_path, monkeypatch, capsys):
+    """The way of `mine` is tested elsewhere: here its answer stands ready."""
     import ensembles
-    import summary
 
+    best = Candidate("library", "fcc", "fcc", "x", 55, 10.0, 0.1, 1.0, True, True, "", {})
+    answer = Result("x", "", "Pt", "solved", "", (best,), types={"fcc": 1.0}, ensemble=told.distribution())
+    given = []
+    monkeypatch.setattr(ensembles, "solving", lambda *words, **more: None)
+    monkeypatch.setattr(ensembles, "answers", lambda ready, plan: given.extend(ready) or [answer] * len(ready))
+    monkeypatch.setattr(ensembles.library, "cached", lambda *words, **more: own)
     out = tmp_path / "ensembles.jsonl"
-    ensembles.run(library.cached(tuple(families.FAMILIES), max_atoms=60), 60, "two", [0], out, {"commit": "x"})
-    (row,) = ensembles.load(out)
-    assert row["part"] == "two" and row["verdict"] in ("single", "distribution", "undecided")
-    assert row["mean_found"][1] <= row["mean_found"][0] <= row["mean_found"][2] and row["commit"] == "x"
-    assert sum(one[0] for one in row["shares"].values()) == pytest.approx(1)
-    assert "| two | 1 |" in summary.ensembles([row]) and "within 0.1" in summary.ensemble_shares([row])
+    for count in (1, 2):
+        ensembles.main(["two", "--count", str(count), "--out", str(out)])
+    one, two = ensembles.load(out)
+    assert (one["seed"], two["seed"]) == (0, 1) and len(given) == 2 and one["commit"]
+    assert one["mean_found"] == [18.4, 17.0, 20.1] and one["shares"]["fcc"] == [0.7, 0.5, 0.9]
+    assert one["gains"] == [9.0, 11.5] and one["unseen"] == pytest.approx([0.55, 0.425])
+    assert given[0].given["qmin"] == pytest.approx(ensembles.case(own, "two", ensembles.FIRST).asked.qmin)
 
 
-def test_the_tables_say_what_the_rows_say():
+def test_the_tables_say_what_the_rows_say(experiments):
     import summary
 
     shared = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}

@@ -8,6 +8,7 @@ import pytest
 from simulated import BOND
 
 from jaxstruc.data.measurement import Measurement
+from jaxstruc.inference import screening
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import answers, samples
@@ -115,10 +116,10 @@ def test_a_network_alone_is_no_distribution(many):
     assert "takes a library" in said
 
 
-def test_data_that_end_soon_are_undecided(many):
-    kept = mixtures.R < 9.4
-    result = solved(many[1][kept], mixtures.R[kept])
-    assert result.verdict == "undecided" and "undecided, the signal ends at" in result.message
+def test_a_signal_that_ends_soon_is_undecided(many, monkeypatch):
+    monkeypatch.setattr(screening, "seen", lambda *given, **more: screening.Seen(9.0, True, 9.4))
+    result = solved(many[1])
+    assert result.verdict == "undecided" and "undecided, the signal ends at 9.4 Å" in result.message
     assert result.ensemble.compared == () and result.ensemble.unseen is None
 
 
