@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 DEMO = $(VENV)/.installed
 TEST = $(VENV)/.installed-test
 
-.PHONY: demo check test lint wheel test-latest test-latest-quick example weights clean
+.PHONY: demo check test test-long lint wheel test-latest test-latest-quick example weights clean
 
 demo: $(DEMO)
 	$(BIN)/jaxstruc solve examples/Ag68_simulated.gr --element Ag -o demo-out
@@ -19,7 +19,11 @@ check: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(QUICK)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+
+# What `test` leaves out: small runs of whole experiments.
+test-long: $(TEST)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
 lint: $(TEST)
 	$(BIN)/ruff check .

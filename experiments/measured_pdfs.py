@@ -136,7 +136,9 @@ def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), m
         max_atoms: most atoms of a candidate.
     """
     try:
-        return jaxstruc.mine(measurement, element=metal, qdamp=QDAMP, families=names, max_atoms=max_atoms)
+        return jaxstruc.mine(
+            measurement, element=metal, qdamp=QDAMP, families=names, max_atoms=max_atoms, ensemble="none"
+        )
     except ValueError as error:
         return Result(measurement.name, measurement.sha256, metal, "failed", str(error))
 

@@ -135,7 +135,9 @@ def inferred(own_atoms: int, seeds: list[int], own: Library, path: Path | None, 
         one = case(own, seed, part="qmin")
         known = {"qmax": one.values["qmax"], "qdamp": one.values["qdamp"]}
         true, wrong = (
-            jaxstruc.mine(measured(one, header=known | {"qmin": qmin}), element="Au", max_atoms=own_atoms, **held)
+            jaxstruc.mine(
+                measured(one, header=known | {"qmin": qmin}), element="Au", max_atoms=own_atoms, ensemble="none", **held
+            )
             for qmin, held in ((one.values["qmin"], {"qmin": one.values["qmin"]}), (0.1, {}))
         )
         _add(path, {

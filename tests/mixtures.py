@@ -12,11 +12,11 @@ from jaxstruc.scattering.templates import Span
 from jaxstruc.structures import classes, families, library
 
 R = np.arange(1.5, 26.001, 0.05)
-SPAN = Span(32.0, 24.0)
+SPAN = Span(28.0, 24.0)
 SETTINGS = {"qmin": 1.0, "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0}
 NAMES = ("stretch", "uiso", "delta2")
-SIZE, LEAST = 384, 192
-"""To which targets are padded, so that one compilation serves all tests."""
+SIZE, LEAST = 256, 128
+"""To which targets are padded: as `samples` does, so that one compilation serves all tests."""
 
 
 @lru_cache(maxsize=1)

@@ -314,9 +314,9 @@ def _weighed(
     pool: Pool, fits: Fit, goal: Target, groups: Sequence[Candidates], plan: Plan, sample: Sample | str
 ) -> tuple[Pool, Fit, Weighed]:
     """Return candidates by weight: by their fits, their types on equal terms, and what these say beyond the fit."""
-    first = candidates.rows(fits, slice(0, 1))
-    curve, _ = fit.curves(first, candidates.tables(pool.chosen(np.arange(1)), goal), goal)
-    independent = posterior.effective_points(goal.g - curve[0], goal.independent)
+    best = candidates.rows(fits, slice(0, plan.written))  # as many as `told` writes: one compilation
+    curves, _ = fit.curves(best, candidates.tables(pool.chosen(np.arange(len(best.rw))), goal), goal)
+    independent = posterior.effective_points(goal.g - curves[0], goal.independent)
     before: np.ndarray | float = 1.0
     if plan.screened:
         every = candidates.pool([group for group in groups if len(group.rows)])

@@ -275,6 +275,7 @@ def test_untrained_models_are_left_out_where_asked(experiments, tmp_path, capsys
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp_path, monkeypatch):
     """Sixty PDFs, a small network, one epoch; the paths of the whole, to rows, tables and a picture."""
     import pdf_loss_ablation as ablation

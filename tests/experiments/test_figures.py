@@ -62,6 +62,7 @@ def ran(module, out, *words):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_figure_1_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
     import figure1_interpolation as figure
 
@@ -140,6 +141,7 @@ def test_the_encoders_density_is_the_posterior_that_is_trained(experiments, data
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_figure_5_has_rows_and_a_picture(experiments, tmp_path):
     import figure5_examples
 
@@ -149,6 +151,7 @@ def test_figure_5_has_rows_and_a_picture(experiments, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_figure_8_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
     import figure8_samples
 

@@ -45,6 +45,7 @@ def test_the_decahedra_of_the_course_are_16(experiments):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_set_of_weights_holds_the_truth_where_noise_is_small(experiments, monkeypatch):
     import measured_pdfs
 
@@ -58,6 +59,7 @@ def test_a_set_of_weights_holds_the_truth_where_noise_is_small(experiments, monk
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments, tmp_path, capsys, monkeypatch):
     import measured_pdfs
 
@@ -87,6 +89,7 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_relaxing_helps_where_the_particle_is_relaxed_and_not_where_it_is_ideal(
     experiments, tmp_path, capsys, monkeypatch
 ):
@@ -122,6 +125,7 @@ def test_the_plain_model_beside_ours_is_the_debye_sum(experiments, keeps_cores):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_ours_beside_scipy_and_optimistix_has_rows_and_no_larger_misfit(experiments, keeps_cores):
     import benchmark_refinement as benchmark
 
@@ -141,6 +145,7 @@ def test_ours_beside_scipy_and_optimistix_has_rows_and_no_larger_misfit(experime
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_what_is_trusted_is_tried_on_simulated_particles(experiments, tmp_path, capsys):
     """A case of two parts with a small library: the best fit is screened, the residual of the truth is noise."""
     import summary

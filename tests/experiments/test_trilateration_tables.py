@@ -5,6 +5,7 @@ import pytest
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys, monkeypatch):
     import placing
     import table2_trilateration
@@ -23,6 +24,7 @@ def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_figure_6_gets_better_with_satellites_and_has_a_picture(experiments, tmp_path, capsys, monkeypatch):
     import figure6_satellites
 

@@ -51,7 +51,13 @@ def test_draws_are_shares(many):
 
 def test_a_thinned_sample_is_judged_alike():
     sample = judge.Sample(
-        mixtures.R, np.sin(mixtures.R), mixtures.goal(np.sin(mixtures.R)), 20.0, mixtures.SPAN, 384, 192
+        mixtures.R,
+        np.sin(mixtures.R),
+        mixtures.goal(np.sin(mixtures.R)),
+        20.0,
+        mixtures.SPAN,
+        mixtures.SIZE,
+        mixtures.LEAST,
     )
     thin = sample.thin
     step = thin.r[1] - thin.r[0]
