@@ -62,11 +62,12 @@ def main(words: Sequence[str] | None = None) -> list[dict]:
     fits = candidates.fit_all(pool, goal)
     order = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf))
     pool, fits = pool.chosen(order), candidates.rows(fits, order)
+    end = screening.seen(data.r, data.g, bond=ensembles.BOND, qdamp=known["qdamp"]).end
     kept, tried = samples.Judging({}), screening.chosen(bins, misfit, most=LISTED)
 
     def judged():
         return samples.judged(
-            data, goal, [group], pool, fits, free=FREE, tried=tried, kept=kept, how="auto"
+            data, goal, [group], pool, fits, end=end, free=FREE, tried=tried, kept=kept, how="auto"
         ).judged.found.share  # type: ignore[union-attr]
 
     first, median = timed(judged)

@@ -191,7 +191,7 @@ def _of_row(own: Library, row: int) -> Part:
 
 def _of_positions(positions: np.ndarray, packing: str) -> Part:
     bins = histogram(positions, width=WIDTH)
-    size = (6 / math.pi * len(positions) * classes.VOLUMES.get(packing, math.sqrt(0.5))) ** (1 / 3)
+    size = classes.sphere(len(positions), classes.volume(packing))
     kind = kinds.kind(positions).type or TYPES.get(packing, packing)
     return Part(np.asarray(bins.weight) / len(positions), np.asarray(bins.mean), np.asarray(bins.variance), size, kind)
 

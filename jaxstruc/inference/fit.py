@@ -104,7 +104,7 @@ def curves(
         target: what was fitted.
     """
     tables = jax.tree.map(lambda column: column[: len(fits.rw)], tables)
-    found = np.asarray(_structure_functions(tables, fits.values, target.basis), float)
+    found = np.asarray(structure_functions(tables, fits.values, target.basis.q), float)
     q, transform = targets.transform(target.r, target.qmin, target.qmax, target.span)
     damping = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
     model = np.asarray(fits.values.scale)[:, None] * damping * (found[:, : q.size] @ transform.T)
@@ -114,8 +114,9 @@ def curves(
 
 
 @jax.jit
-def _structure_functions(tables: Template, values: Values, basis: Basis) -> Float[Array, "fit q"]:
-    one = lambda template, v: templates.reduced_structure_function(template, v.instrument, basis.q)  # noqa: E731
+def structure_functions(tables: Template, values: Values, q: Float[Array, " q"]) -> Float[Array, "fit q"]:
+    """Return F(Q) of fits, with scale 1, in 1/Å; Q in 1/Å. Clusters and values have a leading axis."""
+    one = lambda template, v: templates.reduced_structure_function(template, v.instrument, q)  # noqa: E731
     return jax.vmap(one)(tables, values)
 
 

@@ -21,7 +21,6 @@ STRENGTHS = (0.5, 1.0, 2.0)
 """Of free distributions' departures from lognormal; that which predicts best is taken."""
 TRIED = 48
 """Clusters that are fitted to each cut, beside those that are passed."""
-
 THIN = 0.4
 """Step in r of what is judged, in parts of that which the Q range can tell."""
 PADDED = 32

@@ -14,12 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.inference import ensemble
+from jaxstruc.inference import ensemble, fit
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.ensemble import Found, Mixture
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.values import Values
-from jaxstruc.scattering import templates
 from jaxstruc.scattering.templates import Template
 
 CUTS = (0.6, 0.7, 0.8)
@@ -102,7 +101,7 @@ def of_clusters(tables: Template, values: Values, points: Points) -> Float[np.nd
         values: of their fits [cluster].
         points: where.
     """
-    f = np.asarray(_structure_functions(tables, values, points.q), float)
+    f = np.asarray(fit.structure_functions(tables, values, points.q), float)
     return np.asarray(values.scale, float)[:, None] * _damped(f, np.asarray(values.qdamp, float)[:, None], points)
 
 
@@ -116,15 +115,10 @@ def _damped(f, qdamp, points: Points):
 
 
 @jax.jit
-def _structure_functions(tables: Template, values: Values, q) -> Float[Array, "cluster q"]:
-    return jax.vmap(lambda one, v: templates.reduced_structure_function(one, v.instrument, q))(tables, values)
-
-
-@jax.jit
 def _mixed(found: Found, mixture: Mixture, q) -> Float[Array, " q"]:
     stretch = ensemble.stretches(found.values.stretch, found.guess.contraction[0], mixture)
     each = jax.tree.map(lambda column: jnp.broadcast_to(column, stretch.shape), found.values)
-    return found.share @ _structure_functions(mixture.tables, each._replace(stretch=stretch), q)
+    return found.share @ fit.structure_functions(mixture.tables, each._replace(stretch=stretch), q)
 
 
 def prediction(

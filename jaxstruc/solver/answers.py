@@ -203,17 +203,19 @@ def answer(
     if not np.isfinite(fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return dataclasses.replace(nothing, message=message)
+    seen = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
     sample: Sample | str = ""
     if plan.ensemble != "none":
         sample = samples.judged(
             measurement, goal, groups, pool, fits,
-            free=plan.fit.free, tried=tried, kept=Judging({}) if kept is None else kept, how=plan.ensemble,
+            end=seen.end, free=plan.fit.free, tried=tried, kept=Judging({}) if kept is None else kept,
+            how=plan.ensemble,
         )  # fmt: skip
     pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
     return told.told(
         nothing, measurement, goal, groups, pool, fits, weighed,
-        free=plan.fit.free, written=plan.written, found=found, sample=sample,
+        free=plan.fit.free, written=plan.written, found=found, seen=seen, sample=sample,
     )  # fmt: skip
 
 

@@ -69,6 +69,7 @@ def judged(
     pool: Pool,
     fits: Fit,
     *,
+    end: float,
     free: tuple[str, ...],
     tried: np.ndarray,
     kept: Judging,
@@ -82,12 +83,13 @@ def judged(
         groups: candidates of each source, as listed.
         pool: those fitted, best first.
         fits: of these.
+        end: of the signal, in Å.
         free: what was fitted.
         tried: rows of the library that are tried at each cut.
         kept: of the run.
         how: auto, parametric or free.
     """
-    sample = _sample(measurement, goal)
+    sample = _sample(measurement, goal, min(end, unseen.REACH))
     lists = [group for group in groups if group.source != "network"]
     if not lists:
         return "no distribution: it takes a library"
@@ -160,11 +162,10 @@ def at_the_edge(ensemble: Distribution) -> str:
     return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
 
 
-def _sample(measurement: Measurement, goal: Target) -> judge.Sample:
+def _sample(measurement: Measurement, goal: Target, end: float) -> judge.Sample:
     """Return the data, and sizes padded by the end of their signal in steps, so that few compilations do."""
     rows = measurement.r >= goal.r[0] - 1e-9
     r, g = measurement.r[rows], measurement.g[rows]
-    end = min(screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp).end, unseen.REACH)
     reach = _up(max(end, float(goal.r[-1])), STEP)
     whole = target.span(rmax=reach, qmax=goal.qmax, diameter=classes.LARGEST * goal.bond)
     span = Span(whole.longest, _up(whole.qmax, WAVES))
@@ -217,7 +218,9 @@ def _types(found: Judged, names: Sequence[str]) -> dict[str, float]:
     gains: dict[str, list[float]] = {}
     for one in found.compared:
         best = {name: np.nanmin(one.rivals[[other == name for other in names]], initial=np.inf) for name in set(names)}
-        least = min(best.values())
+        least = min(best.values(), default=np.inf)
+        if not np.isfinite(least):  # no rival could be fitted there
+            continue
         for name, squares in best.items():
             gains.setdefault(name, []).append(0.5 * one.points * float(np.log(least / squares)))
     return {name: float(np.mean(each)) for name, each in gains.items()}

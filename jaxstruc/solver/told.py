@@ -8,12 +8,13 @@ import numpy as np
 
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import candidates, fit, posterior, screening, unseen, verdict
+from jaxstruc.inference import candidates, fit, posterior, unseen, verdict
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Candidate, Result, Value
+from jaxstruc.inference.screening import Seen
 from jaxstruc.inference.target import Target
 from jaxstruc.scattering.parameters import FITTED, UNITS
 from jaxstruc.solver import samples
@@ -53,6 +54,7 @@ def told(
     free: tuple[str, ...],
     written: int,
     found: Mapping[str, Profiled],
+    seen: Seen,
     sample: Sample | str = "",
 ) -> Result:
     """Return the result of ranked candidates and their fits.
@@ -68,6 +70,7 @@ def told(
         free: what was fitted.
         written: candidates with atoms and curves.
         found: settings that the data corrected.
+        seen: the particle's size as the data show it.
         sample: the judgement between one cluster and many, or why there is none.
     """
     best = candidates.rows(fits, slice(0, written))
@@ -95,12 +98,11 @@ def told(
         where = unseen.points_of(sample.judged.goal, goal.r)
         fitted = unseen.of_ensemble(sample.judged.found, sample.listed.mixture, where)
         ensemble = samples.told(sample, goal, fitted)
-    size, reached, _ = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
-    outside = _outside(groups, listed, size)
+    outside = _outside(groups, listed, seen.diameter)
     weak = _weak(listed[0], measurement, goal, groups, goal.g - curves[0], outside)
     remarks = [] if listed[0].source == "network" else _training(outside)
     remarks = [*_sample(sample, ensemble), *remarks]
-    remarks += [] if reached else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
+    remarks += [] if seen.reached else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
     return dataclasses.replace(
         nothing,
         status="weak" if weak else "solved",
@@ -114,7 +116,7 @@ def told(
         r=goal.r,
         observed=goal.g,
         facts=nothing.facts
-        | {"independent": independent, "size_seen": size}
+        | {"independent": independent, "size_seen": seen.diameter}
         | {f"{name}_error": one.error for name, one in found.items()},
     )
 

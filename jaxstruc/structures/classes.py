@@ -78,8 +78,17 @@ class Classes(NamedTuple):
 
 def size(library: Library, rows: np.ndarray) -> np.ndarray:
     """Return the diameters [row] of spheres of the volumes of some candidates, in bonds."""
-    volume = np.array([VOLUMES.get(family, math.sqrt(0.5)) for family in library.families[rows]])
-    return (6 / math.pi * library.atoms[rows] * volume) ** (1 / 3)
+    return sphere(library.atoms[rows], np.array([volume(family) for family in library.families[rows]]))
+
+
+def volume(packing: str) -> float:
+    """Return the volume an atom takes, in cubed bonds."""
+    return VOLUMES.get(packing, math.sqrt(0.5))
+
+
+def sphere(atoms, volume):
+    """Return the diameter of a sphere of so many atoms of a volume."""
+    return (6 / math.pi * atoms * volume) ** (1 / 3)
 
 
 def packings(library: Library, rows: np.ndarray) -> np.ndarray:
@@ -94,6 +103,15 @@ def packings(library: Library, rows: np.ndarray) -> np.ndarray:
         if off and float(off[1]) > radius[at] - INSIDE[found[at]]:
             found[at] = ""
     return found
+
+
+def fivefold(packing: str, shells: int) -> np.ndarray:
+    """Return the atoms [atom, 3] of a large icosahedron or decahedron about its middle, in bonds of fcc."""
+    if packing == "icosahedron":
+        points = Icosahedron("Au", shells, latticeconstant=math.sqrt(2)).positions
+    else:
+        points = Decahedron("Au", shells, shells, 0, latticeconstant=math.sqrt(2)).positions
+    return points - points.mean(axis=0)
 
 
 def classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> Classes:
@@ -204,10 +222,5 @@ def _neighbours(packing: str) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=2)
 def _fivefold(packing: str) -> np.ndarray:
     """Return the atoms of a large icosahedron, or of a large decahedron, about its middle, bonds of 1 in the mean."""
-    reach = math.ceil(LARGEST / 2) + 3
-    if packing == "icosahedron":
-        points = Icosahedron("Au", reach, latticeconstant=math.sqrt(2)).positions
-    else:
-        points = Decahedron("Au", reach, reach, 0, latticeconstant=math.sqrt(2)).positions
-    points = points - points.mean(axis=0)
+    points = fivefold(packing, math.ceil(LARGEST / 2) + 3)
     return points / kinds.bond(KDTree(points[np.linalg.norm(points, axis=1) < 6]))

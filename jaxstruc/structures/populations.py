@@ -9,13 +9,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from ase.cluster import Decahedron, Icosahedron
 from scipy import special
 from scipy.spatial import KDTree
 
-from jaxstruc.structures import kinds, lattices
+from jaxstruc.structures import classes, kinds, lattices
 from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.classes import VOLUMES
 
 PACKINGS = ("fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron")
 SHAPES = ("lognormal", "schulz")
@@ -71,7 +69,7 @@ def population(
         sizes = mean * np.exp(spread * special.ndtri(at) - spread**2 / 2)
     else:
         sizes = mean * width**2 * special.gammaincinv(1 / width**2, at)
-    volume = VOLUMES.get(packing, math.sqrt(0.5))
+    volume = classes.volume(packing)
     atoms = np.rint(math.pi / 6 * sizes**3 / volume).astype(int)
     if atoms.max() > MOST:
         raise ValueError(
@@ -79,7 +77,7 @@ def population(
         )
     clusters = tuple(_ball(packing, max(int(count), FEWEST), rng) for count in atoms)
     held = np.array([len(cluster.positions) for cluster in clusters])
-    return Population(clusters, (6 / math.pi * held * volume) ** (1 / 3))
+    return Population(clusters, classes.sphere(held, volume))
 
 
 def _check(packing: str, shape: str, mean: float, width: float, members: int) -> None:
@@ -98,7 +96,7 @@ def _check(packing: str, shape: str, mean: float, width: float, members: int) ->
 
 def _ball(packing: str, atoms: int, rng: np.random.Generator) -> Cluster:
     """Return the sites nearest to a place drawn at random; of the last shell as many as are left, drawn at random."""
-    radius = (0.75 / math.pi * atoms * VOLUMES.get(packing, math.sqrt(0.5))) ** (1 / 3)
+    radius = classes.sphere(atoms, classes.volume(packing)) / 2
     points = _sites(packing, math.ceil(radius) + 3)
     centre = rng.uniform(-0.5, 0.5, 3)
     if packing == "twin":
@@ -115,12 +113,7 @@ def _ball(packing: str, atoms: int, rng: np.random.Generator) -> Cluster:
 def _sites(packing: str, reach: int) -> np.ndarray:
     """Return the sites of a packing about its middle, out to some bonds."""
     if packing in ("icosahedron", "decahedron"):
-        size = reach + 2
-        if packing == "icosahedron":
-            points = Icosahedron("Au", size, latticeconstant=math.sqrt(2)).positions
-        else:
-            points = Decahedron("Au", size, size, 0, latticeconstant=math.sqrt(2)).positions
-        points = points - points.mean(axis=0)
+        points = classes.fivefold(packing, reach + 2)
         near = points[np.linalg.norm(points, axis=1) < reach + 1]
         return near / kinds.bond(KDTree(near))
     if packing in ("bcc", "sc"):

@@ -111,7 +111,7 @@ def test_too_few_clusters_are_no_distribution(many):
 def test_a_network_alone_is_no_distribution(many):
     goal, own = mixtures.goal(many[1]), mixtures.own()
     group = Candidates("network", own, np.arange(3))
-    said = samples.judged(measured(many[1]), goal, [group], None, None, free=(), tried=np.zeros(0, int),
+    said = samples.judged(measured(many[1]), goal, [group], None, None, end=20.0, free=(), tried=np.zeros(0, int),
                           kept=samples.Judging({}), how="auto")  # fmt: skip
     assert "takes a library" in said
 
