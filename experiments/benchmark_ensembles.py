@@ -20,6 +20,7 @@ import rows
 
 from jaxstruc.data import measurement as measurements
 from jaxstruc.inference import candidates, ensemble, screening, target
+from jaxstruc.inference import mixture as mixtures
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.scattering.templates import Span
 from jaxstruc.solver import samples
@@ -85,7 +86,7 @@ def series(listed: samples.Listed, own: library.Library, batches: int) -> dict:
     """Return how fast a series of samples whose mean grows is fitted, and how well."""
     rng, q, r = np.random.default_rng(0), np.linspace(0.8, 20.0, 961), np.arange(1.5, 25.001, 0.05)
     transform, span = ensembles.measured_pdfs.transform, Span(36.0, 24.0)
-    mixture = ensemble.mixture(listed.classes, bond=ensembles.BOND, span=span)
+    mixture = mixtures.mixture(listed.classes, bond=ensembles.BOND, span=span)
     forth, back = (transform(q, r, qdamp=qdamp) for qdamp in (0.03, 0.0))
     bases, truth, middle = [], [], 0.55 * float(listed.mixture.size[listed.classes.members > 0].max())
     for place in range(BATCH):

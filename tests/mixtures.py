@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from simulated import BOND
 
-from jaxstruc.inference import candidates, ensemble, judge, screening, target
+from jaxstruc.inference import candidates, judge, mixture, screening, target
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.scattering.templates import Span
 from jaxstruc.structures import classes, families, library
@@ -36,7 +36,7 @@ def classed():
 
 @lru_cache(maxsize=1)
 def mixed():
-    return ensemble.mixture(classed(), bond=BOND, span=SPAN)
+    return mixture.mixture(classed(), bond=BOND, span=SPAN)
 
 
 def sizes():

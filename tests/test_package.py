@@ -20,7 +20,7 @@ files
 structures: atoms distances lattices families shapes library kinds classes populations words
 scattering: parameters form_factors spreading debye curves templates simulate
 data: text options measurement gr
-inference: options target values fit relax screening posterior candidates profile verdict ensemble unseen judge
+inference: options target values fit relax screening posterior candidates profile verdict mixture ensemble unseen judge
 inference: distribution result
 network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
 network: weights card evaluation

@@ -1,37 +1,26 @@
 r"""A sample as a distribution of particles: shares of atoms over classes of clusters, fitted to a measured G(r).
 
-G(r), normalised to an atom, adds up by shares of atoms, $G = \sum_k \varphi_k G_k$ with $\varphi_k \ge 0$. The classes
-are packings times sizes (`structures.classes`). Of each packing the sizes D follow
-
-$$\varphi(D) = \varphi_0 \exp\left(-\frac{(\ln D - \mu)^2}{2\sigma^2} + \tau\, w(\ln D)\right)$$
-
-with w a smooth curve of unit variance: a lognormal where the strength $\tau$ is 0, a free distribution beyond.
-Uiso, delta2 and stretch are shared; small particles contract by k/D. All are one Gaussian prior's parameters, and
-their best is found by Gauss-Newton steps: the curves are linear in what is shared about the last step, so that a step
-costs as much as one evaluation of all classes, and the distribution is descended in between. The covariance at the
-best gives the intervals (Laplace).
+G(r), normalised to an atom, adds up by shares of atoms, $G = \sum_k \varphi_k G_k$ with $\varphi_k \ge 0$, which
+`mixture` has by packing and size. What it takes has a Gaussian prior, and the best is found by Gauss-Newton steps: the
+curves are linear in what is shared about the last step, so that a step costs as much as one evaluation of all classes,
+and the distribution is descended in between. The covariance at the best gives the intervals (Laplace).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference import values as values_
+from jaxstruc.inference.mixture import Guess, Mixture, curves, shares, within
 from jaxstruc.inference.target import Basis
 from jaxstruc.inference.values import Values
-from jaxstruc.scattering import templates
-from jaxstruc.scattering.templates import Span, Template
-from jaxstruc.structures.classes import Classes
-from jaxstruc.structures.distances import Histogram
-from jaxstruc.structures.library import WIDTH
 
 WIDTH_PRIOR = (0.2, 0.7)
 """Usual width of a distribution, and how far its logarithm strays."""
@@ -41,8 +30,6 @@ SIZE_PRIOR = 1.0
 """How far the logarithm of the mean size strays from where it is sought first."""
 CONTRACTION = 0.15
 """Å. How far the contraction strays from none: 1 % at 15 Å."""
-SMOOTH = 0.3
-"""Length, in the logarithm of the size, over which a free distribution is smooth."""
 OUTER, AGAIN, INNER = 4, 2, 14
 """Gauss-Newton steps in what is shared; of a free distribution, which starts from the lognormal; and most steps of
 Levenberg and Marquardt in the distribution at each."""
@@ -64,40 +51,6 @@ FEW = 0.03
 """Share below which the sizes of a packing are held in draws."""
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["tables", "packing", "size", "waves"], meta_fields=["packings"])
-@dataclass(frozen=True)
-class Mixture:
-    """Classes of clusters, as fits to data of a span need them."""
-
-    tables: Template
-    """[class]"""
-    packing: Int[Array, " class"]
-    size: Float[Array, " class"]
-    """Å"""
-    waves: Float[Array, "class wave"]
-    """Smooth curves of the logarithm of the size, for free distributions."""
-    packings: int
-    """Their number."""
-
-
-class Guess(NamedTuple):
-    """What is fitted."""
-
-    root: Float[Array, " packing"]
-    """Square root of the share of atoms, times the scale: what is even in it has Jeffreys' prior for shares."""
-    mean: Float[Array, " packing"]
-    """Of the logarithm of the size in Å."""
-    spread: Float[Array, " packing"]
-    """Logarithm of the standard deviation of that."""
-    waves: Float[Array, "packing wave"]
-    common: Float[Array, " 2"]
-    """Mean and spread of all packings."""
-    places: Float[Array, " parameter"]
-    """Of the shared values between their bounds."""
-    contraction: Float[Array, " 1"]
-    """Å"""
-
-
 class Found(NamedTuple):
     """The best ensemble of a strength."""
 
@@ -111,68 +64,6 @@ class Found(NamedTuple):
     rw: Float[Array, ""]
     precision: Float[Array, "parameter parameter"]
     """Of the guess, ravelled: the inverse of its covariance."""
-
-
-def mixture(classes: Classes, *, bond: float, span: Span) -> Mixture:
-    """Return the classes as fits need them.
-
-    Args:
-        classes: of a library.
-        bond: nearest-neighbour distance, in Å.
-        span: what the fits cover.
-    """
-    size = max(512, 64 * math.ceil((span.longest / (WIDTH * bond) + 2) / 64))
-    weight, mean, variance = (
-        np.pad(column[:, :size], ((0, 0), (0, max(0, size - column.shape[1])))) for column in classes.histogram[:3]
-    )
-    inside = (mean * bond < span.longest) & (weight > 0)
-    distances = Histogram(
-        np.where(inside, weight, 0.0), np.where(inside, mean * bond, bond), np.where(inside, variance * bond**2, 0.0),
-        classes.histogram.atoms,
-    )  # fmt: skip
-    logarithm = np.log(classes.sizes)
-    strength, vectors = np.linalg.eigh(np.exp(-0.5 * ((logarithm[:, None] - logarithm) / SMOOTH) ** 2))
-    kept = strength > 1e-3 * strength[-1]
-    waves = (vectors[:, kept] * np.sqrt(strength[kept]))[classes.place]
-    return Mixture(
-        _tables(distances, bond, span=span),
-        jnp.asarray(classes.packing),
-        _single(classes.size * bond),
-        _single(waves),
-        len(classes.packings),
-    )
-
-
-@partial(jax.jit, static_argnames="span")
-def _tables(distances: Histogram, bond: float, *, span: Span) -> Template:
-    return jax.vmap(lambda one: templates.template(one, bond, span=span))(distances)
-
-
-def shares(guess: Guess, mixture: Mixture, strength) -> Float[Array, " class"]:
-    """Return the shares of atoms of all classes, times the scale."""
-    return guess.root[mixture.packing] ** 2 * _sizes(guess, mixture, strength)
-
-
-def _sizes(guess: Guess, mixture: Mixture, strength) -> Float[Array, " class"]:
-    """Return the distribution of each packing over its classes."""
-    own = mixture.packing
-    count = len(guess.mean)
-    u = -0.5 * ((jnp.log(mixture.size) - guess.mean[own]) * jnp.exp(-guess.spread[own])) ** 2
-    u += strength * jnp.sum(mixture.waves * guess.waves[own], axis=-1)
-    u -= jax.lax.stop_gradient(jax.ops.segment_max(u, own, count))[own]
-    return jnp.exp(u) / jax.ops.segment_sum(jnp.exp(u), own, count)[own]
-
-
-def curves(mixture: Mixture, places, contraction, names: tuple[str, ...], basis: Basis) -> Float[Array, "class basis"]:
-    """Return the curves of all classes, in the basis."""
-    shared = values_.values_at(places, names, basis)
-    stretch = stretches(shared.stretch, contraction, mixture)
-    return jax.vmap(lambda one, s: values_.curve(one, shared._replace(stretch=s), basis))(mixture.tables, stretch)
-
-
-def stretches(stretch, contraction, mixture: Mixture) -> Float[Array, " class"]:
-    """Return the stretches of all classes: the smaller, the more contracted."""
-    return stretch * (1 - contraction / mixture.size)
 
 
 def first(mixture: Mixture, basis: Basis, values: Values, names: tuple[str, ...], size: float) -> Guess:
@@ -389,7 +280,7 @@ def _point(at, unravel, linear: _Linear, mixture: Mixture, basis: Basis, prior: 
     """Return twice the negative logarithm of the posterior, and half of its slope and of its curvature."""
     own = unravel(at)
     every = linear.every + linear.slopes @ _moved(own, linear.about)
-    sizes = _sizes(own, mixture, strength)
+    sizes = within(own, mixture, strength)
     share = own.root[mixture.packing] ** 2 * sizes
     left = basis.data - share @ every
     squares, points = left @ left + basis.rest, counted * basis.independent
@@ -482,7 +373,3 @@ def _drawn(found: Found, mixture: Mixture, strength, key):
     normal = free * (jax.random.normal(key, (DRAWS, len(best))) @ root.T)
     low, high = (ravel_pytree(bound)[0] for bound in _bounds(found.guess, mixture))
     return jax.vmap(lambda one: shares(unravel(jnp.clip(best + one, low, high)), mixture, strength))(normal)
-
-
-def _single(x) -> Float[Array, "..."]:
-    return jnp.asarray(x, jnp.float32)

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from jaxstruc.inference import candidates, ensemble, posterior, screening, unseen
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.candidates import Candidates, Pool
-from jaxstruc.inference.ensemble import Found, Mixture
+from jaxstruc.inference.ensemble import Found
+from jaxstruc.inference.mixture import Mixture
 from jaxstruc.inference.screening import Bins
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.unseen import Cut, Prediction

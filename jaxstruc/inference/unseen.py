@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.inference import ensemble, fit
+from jaxstruc.inference import fit
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.ensemble import Found, Mixture
+from jaxstruc.inference.ensemble import Found
+from jaxstruc.inference.mixture import Mixture, stretches
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.values import Values
 from jaxstruc.scattering.templates import Template
@@ -116,7 +117,7 @@ def _damped(f, qdamp, points: Points):
 
 @jax.jit
 def _mixed(found: Found, mixture: Mixture, q) -> Float[Array, " q"]:
-    stretch = ensemble.stretches(found.values.stretch, found.guess.contraction[0], mixture)
+    stretch = stretches(found.values.stretch, found.guess.contraction[0], mixture)
     each = jax.tree.map(lambda column: jnp.broadcast_to(column, stretch.shape), found.values)
     return found.share @ fit.structure_functions(mixture.tables, each._replace(stretch=stretch), q)
 

@@ -10,9 +10,9 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, distribution, judge, screening, target, unseen
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.distribution import Distribution
-from jaxstruc.inference.ensemble import Mixture, mixture
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.judge import Judged
+from jaxstruc.inference.mixture import Mixture, mixture
 from jaxstruc.inference.screening import Bins
 from jaxstruc.inference.target import Target
 from jaxstruc.scattering.templates import Span

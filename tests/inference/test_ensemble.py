@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import mixtures
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
 from jaxstruc.inference import candidates, ensemble, values
 from jaxstruc.scattering import templates
@@ -93,28 +92,6 @@ def test_the_curve_is_the_sum_of_the_classes(lognormal):
         total += float(found.share[at]) * np.asarray(values.curve(one, own, to.basis))
     left = np.asarray(to.basis.data) - total
     assert float(found.squares) == pytest.approx(left @ left + float(to.basis.rest), rel=1e-3)
-
-
-def test_gradients_by_all_that_is_fitted_are_those_of_differences(lognormal):
-    mixture, to = mixtures.mixed(), mixtures.goal(lognormal[1])
-    guess = fitted(lognormal[1])[0].guess
-    flat, unravel = ravel_pytree(guess)
-
-    def misfit(x):
-        own = unravel(x)
-        every = ensemble.curves(mixture, own.places, own.contraction[0], mixtures.NAMES, to.basis)
-        return jnp.sum((0.9 * to.basis.data - ensemble.shares(own, mixture, 1.0) @ every) ** 2)
-
-    slope = np.asarray(jax.jit(jax.grad(misfit))(flat))
-    own = jax.tree.map(np.asarray, unravel(slope))
-    fcc = mixtures.classed().packings.index("fcc")
-    assert np.isfinite(slope).all() and abs(own.root[fcc]) > 0 and (abs(own.places) > 0).all()
-    value = jax.jit(misfit)
-    for at in (fcc, len(guess.root) + fcc, len(flat) - 4, len(flat) - 1):  # root, mean, stretch, contraction
-        step = np.zeros_like(slope)
-        step[at] = 2e-3
-        numeric = (float(value(flat + step)) - float(value(flat - step))) / 4e-3
-        assert slope[at] == pytest.approx(numeric, rel=0.03, abs=1e-3 * float(abs(slope).max()))
 
 
 def test_draws_of_the_posterior_are_about_the_best_and_wider_with_fewer_points(lognormal):
