@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from jaxstruc.data.options import DataOptions, option
-from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SourceName
+from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName, SourceName
 from jaxstruc.network.config import NetworkOptions, Preset, Training
 from jaxstruc.scattering.parameters import said
 
@@ -133,6 +133,8 @@ class Solve:
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
+    search: SearchName = "quick"
+    """How long lattice sites are searched for a particle that no source lists, begun from the best that they list."""
     ensemble: Ensemble = "auto"
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""

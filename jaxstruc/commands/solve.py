@@ -17,6 +17,6 @@ def solve(config: settings.Solve, *, progress: Advance) -> Outcome:
     run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit))
     plan = solving(
         config.element, sources=config.sources, data=config.data, fit=config.fit, library=config.candidates,
-        network=config.network, ensemble=config.ensemble, progress=progress,
+        network=config.network, ensemble=config.ensemble, search=config.search, progress=progress,
     )  # fmt: skip
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

@@ -151,6 +151,11 @@ def rows(columns, which):
     return jax.tree.map(lambda column: column[which], columns)
 
 
+def joined(one, other):
+    """Return arrays one after another along their first axis, in any tree."""
+    return jax.tree.map(lambda a, b: np.concatenate([np.asarray(a), np.asarray(b)]), one, other)
+
+
 def _padded(count: int) -> int:
     """Return the size of a batch for so many candidates."""
     largest = BATCH if jax.default_backend() == "cpu" else BATCH_ON_ACCELERATORS

@@ -205,6 +205,7 @@ def _ended(x, template: Template, basis: Basis, free: tuple[str, ...]) -> Fit:
     low, high = bounds(free, basis)
     place = (now - low) / (high - low)
     bounded = jnp.isfinite(high) & ((place < EDGE) | (place > 1 - EDGE))
+    bounded |= jnp.asarray([name == "scale" for name in free]) & (basis.scales[0] == basis.scales[1])
     covariance = _covariance(slopes, bounded) * squares / jnp.maximum(basis.independent - len(free), 1.0)
     errors = jnp.where(bounded, jnp.nan, jnp.sqrt(jnp.diagonal(covariance)))
     rw = jnp.sqrt(squares / basis.norm)

@@ -1,6 +1,6 @@
 """Whether a sample is one kind of cluster or a distribution of particles, by what fits say of a range not fitted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -12,16 +12,21 @@ from jaxstruc.inference import candidates, ensemble, posterior, screening, unsee
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.ensemble import Found
+from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.mixture import Mixture
 from jaxstruc.inference.screening import Bins
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.unseen import Cut, Prediction
 from jaxstruc.inference.values import Values
 
+Search = Callable[[Target, Pool, Fit], Candidates | None]
+"""What finds further clusters that fit a target, given some and their fits, best first."""
 STRENGTHS = (0.5, 1.0, 2.0)
 """Of free distributions' departures from lognormal; that which predicts best is taken."""
 TRIED = 48
 """Clusters that are fitted to each cut, beside those that are passed."""
+MORE = 8
+"""Clusters found by a search that are fitted to each cut."""
 THIN = 0.4
 """Step in r of what is judged, in parts of that which the Q range can tell."""
 PADDED = 32
@@ -105,6 +110,7 @@ def judge(
     rivals: Pool,
     free: tuple[str, ...],
     strengths: tuple[float, ...] = (0.0, *STRENGTHS),
+    searched: Search | None = None,
 ) -> Judged:
     """Return the judgement of a sample.
 
@@ -117,6 +123,7 @@ def judge(
         rivals: further clusters that are fitted to each cut, one at least; the best few of each type and source.
         free: what is fitted.
         strengths: of ensembles that are tried.
+        searched: what finds clusters that are not listed, at each cut anew.
     """
     names, sample = tuple(name for name in free if name != "scale"), sample.thin
     whole = sample.up_to(max(sample.end, float(sample.goal.r[-1])))
@@ -125,7 +132,7 @@ def judge(
     residual = whole.g - unseen.of_ensemble(lognormal, mixture, unseen.points_of(whole, whole.r))
     counted = posterior.effective_points(residual, whole.independent) / whole.independent
     compared = tuple(
-        _compared(sample, mixture, cut, listed, rivals, free, strengths, values, size, counted)
+        _compared(sample, mixture, cut, listed, rivals, free, strengths, values, size, counted, searched)
         for cut in unseen.cuts(sample.r, sample.end)
     )
     best = int(np.argmin([_mean_rw(compared, k) for k in range(len(strengths))]))
@@ -150,6 +157,7 @@ def _compared(
     values: Values,
     size: float,
     counted: float,
+    searched: Search | None,
 ) -> Compared:
     """Return what single clusters and ensembles say beyond a cut."""
     goal = sample.up_to(cut.cut)
@@ -160,6 +168,10 @@ def _compared(
     tables = candidates.tables(pool, goal)
     fits = candidates.rows(candidates.fit_tables(tables, goal, free=free), slice(0, len(pool.place)))
     rw = np.where(np.isfinite(fits.rw) & ~pool.faulty, fits.rw, np.inf)
+    if searched is not None:
+        order = np.argsort(rw, kind="stable")
+        if (more := searched(goal, pool.chosen(order), candidates.rows(fits, order))) is not None:
+            tables, fits, rw = _with_more(more, goal, free, tables, fits, rw)
     best = int(np.argmin(rw))
     shown = np.array([best, *range(count)])
     padded = np.pad(shown, (0, max(0, PADDED - len(shown))), mode="edge")
@@ -193,6 +205,17 @@ def _with(rivals: Pool, listed: Sequence[tuple[Candidates, Bins]], goal: Target,
         group.append(np.full(len(rows), len(groups) - 1))
         place.append(np.arange(len(rows)))
     return Pool(tuple(groups), np.concatenate(group), np.concatenate(place))
+
+
+def _with_more(more: Candidates, goal: Target, free: tuple[str, ...], tables, fits: Fit, rw: np.ndarray):
+    """Return tables, fits and Rw with those of a few more candidates at their ends."""
+    few = candidates.pool([more._replace(rows=more.rows[:MORE])])
+    own = candidates.tables(few, goal)
+    found = candidates.rows(candidates.fit_tables(own, goal, free=free), slice(0, len(few.place)))
+    joined = candidates.joined(
+        candidates.rows(tables, slice(0, len(rw))), candidates.rows(own, slice(0, len(few.place)))
+    )
+    return joined, candidates.joined(fits, found), np.append(rw, np.where(np.isfinite(found.rw), found.rw, np.inf))
 
 
 def drawn(judged: Judged, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import Literal
 Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
 EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
+SearchName = Literal["none", "quick", "full"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class FitOptions:
     """What is fitted for the best candidates; the usual four for all. The rest is held."""
     background: int = 0
     """Smooth terms of a background under G(r)."""
+    absolute: bool = False
+    """The data are on an absolute scale: `scale` is 1 exactly."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ written and read back without loss. The text says its version; fields that this 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -39,7 +40,7 @@ class Candidate:
     """A cluster that may be behind the measurement."""
 
     source: str
-    """network, library or file."""
+    """network, library, search or file."""
     type: str
     """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron; empty where it is not known."""
     family: str
@@ -62,6 +63,8 @@ class Candidate:
     description: str = ""
     """The cluster in a chemist's words: name, type, atoms, longest and shortest diameter, planes at the surface; of the
     best candidates alone."""
+    hexagonal: float = math.nan
+    """Share of hexagonal layers among the inner layers; NaN but for close-packed layers."""
     notes: dict[str, float] = field(default_factory=dict)
     """More that its source or a later step knows of it."""
     atoms: ase.Atoms | None = None
@@ -72,6 +75,8 @@ class Candidate:
     """[point] 1/Å²"""
     correlation: np.ndarray | None = None
     """[free, free] of the fitted values; NaN at a bound."""
+    occupancy: np.ndarray | None = None
+    """[atom] How sure each atom is, 0 to 1; of searched particles alone."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
@@ -107,6 +112,8 @@ class Result:
     """Number of them in the 90 % set."""
     types: dict[str, float] = field(default_factory=dict)
     """Probability of each type, the largest first."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """n_atoms, diameter (Å) and, of close-packed layers, hexagonal: the best's, with the 90 % interval of all."""
     free: tuple[str, ...] = ()
     """What was fitted."""
     ensemble: Distribution | None = None
@@ -222,6 +229,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Result:
         _made(Candidate, {**one, "values": {name: Value(**value) for name, value in one["values"].items()}})
         for one in told["candidates"]
     )
+    told["intervals"] = {name: Interval(**one) for name, one in told.get("intervals", {}).items()}
     if told.get("ensemble"):
         told["ensemble"] = _ensemble(told["ensemble"])
     return _made(Result, told)

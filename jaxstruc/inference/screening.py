@@ -194,16 +194,19 @@ def _kernel(values: Float[Array, " 3"], basis: Basis, left_out, size: int) -> Fl
     distance = jnp.maximum(jnp.arange(size) * (WIDTH * basis.bond), SHORT)
     bracket = debye.width_bracket(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
     damping = jnp.exp(-uiso * basis.q**2 * jnp.maximum(bracket, 0.0)[:, None])
-    f = damping * jnp.sin(basis.q * (distance * stretch)[:, None]) / distance[:, None]
+    f = damping * jnp.sin(basis.q * (distance * stretch)[:, None]) / (distance * stretch)[:, None]
     curve = jnp.matmul(f, basis.design, precision="highest") * jnp.exp(-0.5 * (basis.radius * basis.qdamp) ** 2)
     curve -= (curve @ basis.smooth) @ basis.smooth.T
     return curve - (curve @ left_out) @ left_out.T
 
 
-def _explained(curve: Float[Array, "*batch basis"], data: Float[Array, " basis"]) -> Float[Array, "*batch"]:
+def _explained(
+    curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: Basis
+) -> Float[Array, "*batch"]:
     """Return by how much a curve with its best scale, 0 or more, lowers the squares."""
-    square = jnp.sum(curve**2, axis=-1)
-    return jnp.maximum(curve @ data, 0.0) ** 2 / jnp.where(square > 0, square, 1.0)
+    square, along = jnp.sum(curve**2, axis=-1), curve @ data
+    scale = jnp.clip(along / jnp.where(square > 0, square, 1.0), *basis.scales)
+    return scale * (2 * along - scale * square)
 
 
 @jax.jit
@@ -212,7 +215,7 @@ def _scan(weight, basis: Basis, left_out, tries) -> Float[Array, "try candidate"
     data = basis.data - left_out @ (left_out.T @ basis.data)
 
     def one(values):
-        return _explained(weight @ _kernel(values, basis, left_out, weight.shape[1]), data)
+        return _explained(weight @ _kernel(values, basis, left_out, weight.shape[1]), data, basis)
 
     return jax.lax.map(one, tries)
 
@@ -229,4 +232,4 @@ def _stepped(weight, basis: Basis, left_out, values) -> Float[Array, " candidate
     normal += RIDGE * normal[:, :1, :1] * jnp.eye(normal.shape[1])
     found = jnp.linalg.solve(normal, (columns @ data)[..., None])[..., 0]
     step = jnp.clip(found[:, 1:] / jnp.maximum(found[:, :1], 1e-9), -1.0, 1.0)
-    return _explained(columns[:, 0] + jnp.einsum("ni,nib->nb", step, columns[:, 1:]), data)
+    return _explained(columns[:, 0] + jnp.einsum("ni,nib->nb", step, columns[:, 1:]), data, basis)

@@ -24,10 +24,14 @@ STRETCH = PARAMETERS["stretch"].bounds(1.0)
 """Least and largest."""
 BEYOND = 6.0
 """Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
+ACCURACY = 3e-3
+"""Rw of the errors of curves themselves, by tables and bins."""
 LOST = 1e-3
 """Curves weaker than this, relative to the strongest, are left out of the basis."""
 WAVES = 0.03
 """Waves weaker than this, relative to the strongest, are no part of `low_waves`."""
+LEAST_SCALE = 1e-6
+"""Of a fit."""
 MULTIPLE = 32
 """Of the basis's size, so that unlike files share a compilation: zeros are added, which change nothing."""
 
@@ -47,6 +51,7 @@ MULTIPLE = 32
         "bond",
         "qdamp",
         "qbroad",
+        "scales",
     ],
     meta_fields=["span"],
 )
@@ -77,6 +82,8 @@ class Basis:
     qdamp: Float[Array, ""]
     """1/Å. Where it is held, else where the fit starts; so for the next."""
     qbroad: Float[Array, ""]
+    scales: Float[Array, " 2"]
+    """Least and largest scale; both 1 where the data are on an absolute scale."""
     span: Span
     """What the templates cover."""
 
@@ -103,6 +110,13 @@ class Target(NamedTuple):
     functions: Float[np.ndarray, "r basis"]
     """The basis, on the points of the data."""
     basis: Basis
+    absolute: bool = False
+    """Whether the data are on an absolute scale: that of models is 1."""
+
+    @property
+    def accuracy(self) -> float:
+        """Root mean square, in 1/Å², below which a residual shows the accuracy of curves."""
+        return ACCURACY * float(np.sqrt(np.mean(self.g**2)))
 
     @property
     def independent(self) -> float:
@@ -134,6 +148,7 @@ def target(
     size: int = 0,
     lowest: float | None = None,
     least: int = 0,
+    absolute: bool = False,
 ) -> Target:
     """Return what a fit compares models with. On the host, in double precision.
 
@@ -150,6 +165,7 @@ def target(
         size: points of Q at least, the further ones zero, so that unlike files share a compilation.
         lowest: least qmin that `changed` will be asked for, in 1/Å: the basis holds all curves from there on.
         least: size of the basis at least, the further functions zero, for the same end.
+        absolute: whether the data are on an absolute scale.
 
     Raises:
         ValueError: where there are hardly any independent points.
@@ -185,9 +201,10 @@ def target(
         bond=_single(bond),
         qdamp=_single(qdamp),
         qbroad=_single(qbroad),
+        scales=_single((1.0, 1.0) if absolute else (LEAST_SCALE, np.inf)),
         span=span,
     )
-    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, functions, basis)
+    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, functions, basis, absolute)
 
 
 def changed(target: Target, *, qmin: float | None = None, qdamp: float | None = None) -> Target:

@@ -51,9 +51,9 @@ def curve(template: Template, values: Values, basis: Basis) -> Float[Array, " ba
 
 
 def scale_of(curve: Float[Array, " basis"], basis: Basis) -> Float[Array, ""]:
-    """Return the scale of least squares, at least a little above 0."""
+    """Return the scale of least squares, at least a little above 0; 1 where the data are absolute."""
     square = jnp.sum(curve**2)
-    return jnp.maximum(jnp.sum(curve * basis.data) / jnp.where(square > 0, square, 1.0), 1e-6)
+    return jnp.clip(jnp.sum(curve * basis.data) / jnp.where(square > 0, square, 1.0), *basis.scales)
 
 
 def misfit(template: Template, values: Values, basis: Basis) -> Float[Array, ""]:

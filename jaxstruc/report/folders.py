@@ -138,7 +138,11 @@ def _write_atoms(path: Path, result: Result, candidate: Candidate) -> None:
     facts |= {"role": "most likely member of a distribution"} if result.verdict == "distribution" else {}
     facts |= {"rw": candidate.rw, "weight": candidate.weight}
     facts |= {name: candidate.values[name].value for name in result.free}
-    write_structure(path, candidate.atoms, facts)
+    atoms = candidate.atoms
+    if candidate.occupancy is not None:
+        atoms = atoms.copy()
+        atoms.set_array("occupancy", np.round(candidate.occupancy, 4))
+    write_structure(path, atoms, facts)
 
 
 def _clear(folder: Path, stem: str) -> None:

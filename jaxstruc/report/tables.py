@@ -23,7 +23,8 @@ NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
 """What some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in radii;
 and, where atoms were moved, Rw before and how far they moved, in Å."""
 SUMMARY = (
-    *"file status source type cluster n_atoms diameter rw verdict rw_unseen rw_unseen_single rw_ensemble".split(),
+    *"file status source type cluster n_atoms n_low n_high diameter diameter_low diameter_high".split(),
+    *"hexagonal hexagonal_low hexagonal_high rw verdict rw_unseen rw_unseen_single rw_ensemble".split(),
     *"mean_diameter mean_low mean_high width width_low width_high qmin qmin_error qmin_origin message".split(),
     *"description rw_second weight ties types".split(),
     *VALUES,
@@ -34,6 +35,7 @@ SUMMARY = (
 """Columns of summary.csv, of all commands. Origins say where qmin and qdamp came from, "inferred" from the data among
 them; their errors are there where they were inferred or fitted. `diameter` and `size_seen` (read from the data) in Å;
 `types`: their sums of weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts.
+`n_low` to `hexagonal_high`: 90 % intervals over all candidates, `hexagonal` the share of such layers of the best.
 `verdict` to `width_high` and the shares of atoms by type are of the sample as a distribution of particles, with 90 %
 intervals; sizes in Å."""
 CANDIDATES = (
@@ -60,6 +62,9 @@ def row(result: Result) -> Row:
         found["types"] = ", ".join(f"{name} {share:.2f}" for name, share in result.types.items() if share >= 0.005)
         if len(result.candidates) > 1:
             found["rw_second"] = result.candidates[1].rw
+    for name, one in result.intervals.items():
+        ends = {"n_atoms": "n"}.get(name, name)
+        found |= {f"{ends}_low": one.low, f"{ends}_high": one.high} | ({name: one.value} if name == "hexagonal" else {})
     found |= _ensemble(result.ensemble) if result.ensemble else {}
     return {name: found[name] for name in SUMMARY if name in found}
 

@@ -4,6 +4,7 @@ Measurement -> Target -> candidates -> fits -> posterior -> Result
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import candidates, fit, posterior, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.options import EnsembleName, FitOptions, RelaxOptions
+from jaxstruc.inference.options import EnsembleName, FitOptions, RelaxOptions, SearchName
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Result
 from jaxstruc.inference.screening import Bins
@@ -27,8 +28,9 @@ from jaxstruc.inference.target import Target
 from jaxstruc.network import draws
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL, check_free
-from jaxstruc.solver import samples, told
+from jaxstruc.solver import samples, search, told
 from jaxstruc.solver.samples import Judging, Sample
+from jaxstruc.solver.search import SHAPE, Searched
 from jaxstruc.solver.sources import Source
 from jaxstruc.solver.told import Weighed
 from jaxstruc.structures import library
@@ -38,6 +40,9 @@ REFINED = 200
 """Candidates refined with everything that is asked for: the best of the screening."""
 WRITTEN = 5
 """Candidates with atoms and curves in a result."""
+
+FUNCTIONS, MORE = 64, 4
+"""Step in the functions of a basis for searches, so that few compilations do; functions beyond independent points."""
 
 Ranked = tuple[Pool, Fit]
 """Candidates, best first, and their fits."""
@@ -57,6 +62,12 @@ class Plan(NamedTuple):
     """Candidates with atoms and curves in a result."""
     ensemble: EnsembleName = "none"
     """Whether the sample is judged as a distribution of particles, and of which kind."""
+    search: SearchName = "none"
+    """How long lattice sites are searched for a particle that no source lists."""
+    seed: int = 0
+    """Of the search."""
+    shape: float = SHAPE
+    """What the search's prior on shape weighs."""
 
     @property
     def bond(self) -> float:
@@ -67,6 +78,7 @@ class Plan(NamedTuple):
     def recorded(self) -> dict[str, Any]:
         """What, beside a file, decides its result; as JSON."""
         own = {"element": self.element, "free": list(self.fit.free), "background": self.fit.background}
+        own |= {"absolute": self.fit.absolute, "search": self.search}
         own |= dataclasses.asdict(self.data) | dataclasses.asdict(self.relax) | {"ensemble": self.ensemble}
         for source in self.sources:
             own |= source.recorded
@@ -121,9 +133,9 @@ def answers(
     everything = zip(measurements, targets(measurements, plan, among or measurements), *streams, strict=True)
     for done, (measurement, goal, *groups) in enumerate(everything):
 
-        def tell(fitted, candidates, done=done, name=measurement.name):
+        def tell(said, done=done, name=measurement.name):
             if progress:
-                progress(done, count, f"{name}: {fitted} of {candidates} candidates")
+                progress(done, count, f"{name}: {said}")
 
         result = answer(measurement, goal, groups, plan, bins=bins, kept=kept, progress=tell)
         now = time.perf_counter()
@@ -140,12 +152,22 @@ def targets(measurements: Sequence[Measurement], plan: Plan, among: Sequence[Mea
         diameter=max(source.diameter for source in plan.sources) * plan.bond,
     )
     size = max(target.points(one.given["rmax"], _lowest(one), one.given["qmax"], span) for one in among)
+    least = (
+        FUNCTIONS * math.ceil(max(_independent(one, plan) for one in among) / FUNCTIONS) if plan.search != "none" else 0
+    )
     for measurement in measurements:
         one = measurement.given
         yield target.target(
             *measurement.curve, qmin=one["qmin"], qmax=one["qmax"], qdamp=one["qdamp"], qbroad=one["qbroad"],
             bond=plan.bond, span=span, background=plan.fit.background, size=size, lowest=_lowest(measurement),
+            least=least, absolute=plan.fit.absolute,
         )  # fmt: skip
+
+
+def _independent(measurement: Measurement, plan: Plan) -> float:
+    """Return about how many functions the basis of a measurement has."""
+    given, (r, _) = measurement.given, measurement.curve
+    return (r[-1] - r[0]) * (given["qmax"] - _lowest(measurement)) / math.pi + MORE
 
 
 def _lowest(measurement: Measurement) -> float:
@@ -169,7 +191,7 @@ def answer(
     *,
     bins: dict[int, Bins] | None = None,
     kept: Judging | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Result:
     """Return the result of one measurement.
 
@@ -180,8 +202,9 @@ def answer(
         plan: what is to be done.
         bins: of libraries by their identity, kept for the next measurement of a span.
         kept: what judges share, for the same end.
-        progress: called with candidates fitted and in all.
+        progress: called with what is being done.
     """
+    tell = progress or (lambda said: None)
     facts: dict[str, Any] = {}
     for source in plan.sources:
         facts |= source.facts
@@ -199,23 +222,29 @@ def answer(
     screened = [_screened(group, screen, goal) for group, screen in zip(some, screens, strict=True)]
     some = [group for group, _ in screened]
     tried = next((rows for group, rows in screened if group.source != "network"), np.zeros(0, int))
-    pool, fits = _fitted(some, goal, plan, progress)
+    pool, fits = _fitted(some, goal, plan, lambda done, count: tell(f"{done} of {count} candidates"))
     if not np.isfinite(fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return dataclasses.replace(nothing, message=message)
     seen = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
     sample: Sample | str = ""
     if plan.ensemble != "none":
+        tell("one cluster or many")
         sample = samples.judged(
             measurement, goal, groups, pool, fits,
             end=seen.end, free=plan.fit.free, tried=tried, kept=Judging({}) if kept is None else kept,
-            how=plan.ensemble,
+            how=plan.ensemble, searched=_at_cut(plan),
         )  # fmt: skip
-    pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample)
+    searched: Searched | None = None
+    if plan.search != "none" and not (isinstance(sample, Sample) and sample.judged.verdict == "distribution"):
+        searched = _searched(pool, fits, goal, plan, tell)
+        if searched is not None:
+            pool, fits = _joined(pool, fits, searched, goal, plan)
+    pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample, searched)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
     return told.told(
         nothing, measurement, goal, groups, pool, fits, weighed,
-        free=plan.fit.free, written=plan.written, found=found, seen=seen, sample=sample,
+        free=plan.fit.free, written=plan.written, found=found, seen=seen, sample=sample, searched=searched,
     )  # fmt: skip
 
 
@@ -291,6 +320,39 @@ def _fitted(
     return pool, fits
 
 
+def _searched(pool: Pool, fits: Fit, goal: Target, plan: Plan, progress: Callable[[str], None]) -> Searched | None:
+    """Return what a search over lattice sites finds, begun from the candidates."""
+    return search.search(
+        goal, pool, fits, level=search.LEVELS[plan.search], seed=plan.seed, weight=plan.shape, progress=progress
+    )
+
+
+def _at_cut(plan: Plan) -> Callable[[Target, Pool, Fit], Candidates | None] | None:
+    """Return the search on data to a cut, for the judge; None where there is none."""
+    if plan.search == "none":
+        return None
+
+    def at_cut(goal: Target, pool: Pool, fits: Fit) -> Candidates | None:
+        found = search.search(goal, pool, fits, level=search.AT_CUTS, seed=plan.seed, weight=plan.shape)
+        return found.group if found else None
+
+    return at_cut
+
+
+def _joined(pool: Pool, fits: Fit, found: Searched, goal: Target, plan: Plan) -> Ranked:
+    """Return candidates and searched particles together, best first; those that a source lists are its own."""
+    listed = {(int(atoms), round(float(rw), 5)) for atoms, rw in zip(pool.atoms, fits.rw, strict=True)}
+    own = candidates.pool([found.group])
+    more = candidates.fit_all(own, goal, free=plan.fit.free)
+    new = np.array(
+        [(int(a), round(float(rw), 5)) not in listed for a, rw in zip(own.atoms, more.rw, strict=True)], bool
+    )
+    group = np.concatenate([pool.group, np.full(int(new.sum()), len(pool.groups))])
+    place = np.concatenate([pool.place, np.flatnonzero(new)])
+    joined = Pool((*pool.groups, found.group), group, place)
+    return _ranked(joined, candidates.joined(fits, candidates.rows(more, new)))
+
+
 def _distinct(pool: Pool, fits: Fit) -> Ranked:
     """Return the candidates without those draws of the network that are like better ones."""
     groups, kept = list(pool.groups), []
@@ -313,12 +375,18 @@ def _ranked(pool: Pool, fits: Fit) -> Ranked:
 
 
 def _weighed(
-    pool: Pool, fits: Fit, goal: Target, groups: Sequence[Candidates], plan: Plan, sample: Sample | str
+    pool: Pool,
+    fits: Fit,
+    goal: Target,
+    groups: Sequence[Candidates],
+    plan: Plan,
+    sample: Sample | str,
+    searched: Searched | None = None,
 ) -> tuple[Pool, Fit, Weighed]:
     """Return candidates by weight: by their fits, their types on equal terms, and what these say beyond the fit."""
     best = candidates.rows(fits, slice(0, plan.written))  # as many as `told` writes: one compilation
     curves, _ = fit.curves(best, candidates.tables(pool.chosen(np.arange(len(best.rw))), goal), goal)
-    independent = posterior.effective_points(goal.g - curves[0], goal.independent)
+    independent = posterior.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
     before: np.ndarray | float = 1.0
     if plan.screened:
         every = candidates.pool([group for group in groups if len(group.rows)])
@@ -327,10 +395,18 @@ def _weighed(
             beyond = independent / goal.independent
             gains = [beyond * sample.types.get(TYPES.get(family, ""), 0.0) for family in pool.families]
             before = before * np.exp(np.maximum(gains, -300.0))
+    if searched is not None:
+        before = before * np.exp(-np.clip(plan.shape * _unusual(pool, searched), 0.0, 300.0))
     sound = np.where(pool.faulty, np.nan, fits.rw)
     weight = posterior.weights(sound, independent, len(plan.fit.free), before=before)
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(sound)))
     return pool.chosen(order), candidates.rows(fits, order), Weighed(weight[order], independent)
+
+
+def _unusual(pool: Pool, searched: Searched) -> np.ndarray:
+    """Return how much more unusual candidates' shapes are than those of listed ones."""
+    own = np.array([group is searched.group for group in pool.groups])[pool.group]
+    return np.where(own, searched.shape[np.where(own, pool.place, 0)], 0.0)
 
 
 def _traits(pool: Pool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import ase
 from jaxstruc.data import gr
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import DataOptions
-from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions
+from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName
 from jaxstruc.inference.result import Result
 from jaxstruc.network.config import SHIPPED, NetworkOptions
 from jaxstruc.scattering import form_factors
@@ -49,6 +49,8 @@ def solve(
     max_atoms: int = 1000,
     library: Sequence[Path | str] = (),
     ensemble: EnsembleName = "auto",
+    search: SearchName = "quick",
+    absolute: bool = False,
     samples: int = 64,
     seed: int = 0,
     weights: Path | str = SHIPPED,
@@ -72,6 +74,8 @@ def solve(
         max_atoms: of the library.
         library: own structures in place of the families.
         ensemble: auto, none, parametric or free: whether to judge if the sample is a distribution of particles.
+        search: none, quick or full: how long lattice sites are searched for a particle that no source lists.
+        absolute: whether the data are on an absolute scale.
         samples: of the network.
         seed: of the samples.
         weights: of the network.
@@ -85,10 +89,11 @@ def solve(
         element,
         sources=sources,
         data=data,
-        fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
+        fit=FitOptions(tuple(free), background, absolute),  # type: ignore[arg-type]
         library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
         network=NetworkOptions(samples, seed, Path(weights)),
         ensemble=ensemble,
+        search=search,
         progress=progress,
     )
     return _results(measurement, plan, progress)
@@ -110,6 +115,7 @@ def mine(
     max_atoms: int = 1000,
     library: Sequence[Path | str] = (),
     ensemble: EnsembleName = "auto",
+    absolute: bool = False,
     progress: Progress | None = None,
 ) -> Result | list[Result]:
     """Return which of thousands of clusters explains a measured PDF. Arguments as in `solve`.
@@ -122,7 +128,7 @@ def mine(
         element,
         sources=("library",),
         data=data,
-        fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
+        fit=FitOptions(tuple(free), background, absolute),  # type: ignore[arg-type]
         library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
         ensemble=ensemble,
         progress=progress,
@@ -142,6 +148,7 @@ def refine(
     rmax: float | None = None,
     free: Sequence[str] = USUAL,
     background: int = 0,
+    absolute: bool = False,
     coordinates: bool = False,
     restraint: float = 0.1,
     progress: Progress | None = None,
@@ -159,6 +166,7 @@ def refine(
         rmax: as in `solve`.
         free: as in `solve`.
         background: as in `solve`.
+        absolute: as in `solve`.
         coordinates: whether to move the atoms too.
         restraint: how far an atom may move before it costs as much as the noise, in Å.
         progress: as in `solve`.
@@ -169,7 +177,7 @@ def refine(
     plan = refining(
         [clusters] if isinstance(clusters, ase.Atoms | Path | str) else clusters,
         data=DataOptions(qmin, qmax, qdamp, qbroad, rmin, rmax),
-        fit=FitOptions(tuple(free), background),  # type: ignore[arg-type]
+        fit=FitOptions(tuple(free), background, absolute),  # type: ignore[arg-type]
         relax=RelaxOptions(coordinates, restraint),
     )
     return _results(measurement, plan, progress)
@@ -184,6 +192,7 @@ def solving(
     library: LibraryOptions,
     network: NetworkOptions | None = None,
     ensemble: EnsembleName = "auto",
+    search: SearchName = "none",
     progress: Progress | None = None,
 ) -> Plan:
     """Return the plan of `solve` and `mine`.
@@ -200,7 +209,8 @@ def solving(
         found.append(sources_.of_network(network or NetworkOptions(), bond=bond))
     if "library" in sources:
         found.append(sources_.of_library(library, bond=bond, progress=progress))
-    return Plan(element, tuple(found), data, fit, ensemble=ensemble)
+    seed = network.seed if network else 0
+    return Plan(element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed)
 
 
 def refining(

@@ -74,6 +74,7 @@ def judged(
     tried: np.ndarray,
     kept: Judging,
     how: str,
+    searched: judge.Search | None = None,
 ) -> Sample | str:
     """Return the judgement of a sample, or why there is none.
 
@@ -88,6 +89,7 @@ def judged(
         tried: rows of the library that are tried at each cut.
         kept: of the run.
         how: auto, parametric or free.
+        searched: what finds clusters that are not listed, at each cut anew.
     """
     sample = _sample(measurement, goal, min(end, unseen.REACH))
     lists = [group for group in groups if group.source != "network"]
@@ -103,7 +105,7 @@ def judged(
             sample, listed.mixture, values=candidates.rows(fits.values, 0),
             size=float(classes.size(best, np.array([index]))[0]) * goal.bond,
             listed=[(listed.group, screening.some(listed.bins, tried))],
-            rivals=rivals, free=free, strengths=STRENGTHS[how],
+            rivals=rivals, free=free, strengths=STRENGTHS[how], searched=searched,
         )  # fmt: skip
     except ValueError as error:  # data too short to be cut
         return f"no distribution: {error}"

@@ -10,7 +10,7 @@ from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, fit, posterior, unseen, verdict
 from jaxstruc.inference.candidates import Candidates, Pool
-from jaxstruc.inference.distribution import Distribution
+from jaxstruc.inference.distribution import ENDS, Distribution, Interval
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Candidate, Result, Value
@@ -19,6 +19,7 @@ from jaxstruc.inference.target import Target
 from jaxstruc.scattering.parameters import FITTED, UNITS
 from jaxstruc.solver import samples
 from jaxstruc.solver.samples import Sample
+from jaxstruc.solver.search import Searched
 from jaxstruc.structures import kinds, library
 from jaxstruc.structures import words as words_
 from jaxstruc.structures.families import TYPES
@@ -56,6 +57,7 @@ def told(
     found: Mapping[str, Profiled],
     seen: Seen,
     sample: Sample | str = "",
+    searched: Searched | None = None,
 ) -> Result:
     """Return the result of ranked candidates and their fits.
 
@@ -72,6 +74,7 @@ def told(
         found: settings that the data corrected.
         seen: the particle's size as the data show it.
         sample: the judgement between one cluster and many, or why there is none.
+        searched: what a search over lattice sites found, where there was one.
     """
     best = candidates.rows(fits, slice(0, written))
     tables = candidates.tables(pool.chosen(np.arange(len(best.rw))), goal)
@@ -92,6 +95,7 @@ def told(
             calculated=curves[place],
             background=backgrounds[place],
             correlation=np.asarray(fits.correlation[place], float),
+            occupancy=_occupancy(pool, place, searched),
         )
     ensemble = None
     if isinstance(sample, Sample):
@@ -111,6 +115,7 @@ def told(
         fitted=len(fits.rw),
         ties=int(credible.sum()),
         types=_types(pool, listed, weight),
+        intervals=_intervals(pool, listed, weight, searched),
         free=free,
         ensemble=ensemble,
         r=goal.r,
@@ -119,6 +124,45 @@ def told(
         | {"independent": independent, "size_seen": seen.diameter}
         | {f"{name}_error": one.error for name, one in found.items()},
     )
+
+
+def _occupancy(pool: Pool, place: int, searched: Searched | None) -> np.ndarray | None:
+    """Return how sure each atom of a searched particle is; None where no walk began from it."""
+    at = int(pool.place[place])
+    if searched is None or pool.groups[pool.group[place]] is not searched.group or at >= len(searched.occupancy):
+        return None
+    return searched.occupancy[at]
+
+
+def _intervals(
+    pool: Pool, listed: Sequence[Candidate], weight: np.ndarray, searched: Searched | None
+) -> dict[str, Interval]:
+    """Return the best's number of atoms, diameter and share of hexagonal layers, with what all candidates say of them.
+
+    Of searched particles the walks tell the number of atoms.
+    """
+    atoms, share = pool.atoms.astype(float), weight
+    if searched is not None:
+        own = np.array([group is searched.group for group in pool.groups])[pool.group]
+        atoms = np.concatenate([atoms[~own], searched.atoms])
+        share = np.concatenate([weight[~own], weight[own].sum() * searched.time])
+    some = weight[: len(listed)]
+    diameter, hexagonal = (
+        np.array([getattr(one, name) for one in listed], float) for name in ("diameter", "hexagonal")
+    )
+    found = {"n_atoms": interval(listed[0].n_atoms, atoms, share), "diameter": interval(diameter[0], diameter, some)}
+    layered = np.isfinite(hexagonal)
+    if layered[0]:
+        found["hexagonal"] = interval(hexagonal[0], hexagonal[layered], some[layered])
+    return found
+
+
+def interval(value: float, values: np.ndarray, share: np.ndarray) -> Interval:
+    """Return a value with the 90 % interval of weighted values; the value is within."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(share[order]) / share.sum()
+    low, high = (float(values[order[min(int(np.searchsorted(below, end)), len(order) - 1)]]) for end in ENDS)
+    return Interval(float(value), min(low, float(value)), max(high, float(value)))
 
 
 def _sample(sample: Sample | str, ensemble: Distribution | None) -> list[str]:
@@ -157,9 +201,11 @@ def _candidate(
     family = str(own.families[index])
     bounded = [name for name, held in zip(free, fits.bounded[place], strict=True) if held]
     fault = group.faults.get(at, "")
+    kind = kinds.kind(library.cluster(own, index).positions)
     return Candidate(
         source=group.source,
-        type=kinds.kind(library.cluster(own, index).positions).type or TYPES.get(family, ""),
+        type=kind.type or TYPES.get(family, ""),
+        hexagonal=kind.hexagonal,
         family=family,
         cluster=str(own.labels[index]),
         n_atoms=int(own.atoms[index]),
@@ -214,7 +260,7 @@ def _weak(
         rw=best.rw,
         structure=left,
         atoms=best.n_atoms,
-        largest=max(group.largest for group in groups if group.source == best.source),
+        largest=max((group.largest for group in groups if group.source == best.source), default=0),
         at_bound=[name for name in SEARCHED if f"{name} at its bound" in best.remark],
     ) + (_training(outside) if best.source == "network" else [])
 

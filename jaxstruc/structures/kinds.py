@@ -98,6 +98,13 @@ def kind(positions: np.ndarray) -> Kind:
     return Kind(name, hexagonal, many and len(turns) + 2 >= LAYERS and order > WHOLE)
 
 
+def word(positions: np.ndarray) -> str:
+    """Return the letters, h or c, of the inner layers of a close-packed cluster; empty where there are none."""
+    bonds = _bonds(np.asarray(positions, np.float64))
+    order, turns = (0.0, np.zeros(0, bool)) if bonds is None else _stack(bonds)
+    return "".join(np.where(turns, "h", "c")) if order >= ORDERED else ""
+
+
 def bond(tree: KDTree) -> float:
     """Return the mean distance of nearest neighbours, in the unit of the positions; 0 where atoms lie in one place."""
     nearest = tree.query(tree.data, k=2)[0][:, 1]

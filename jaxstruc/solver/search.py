@@ -1,0 +1,383 @@
+"""The search for a particle that no list holds: hosts and starts from the candidates, rounds of searches and fits."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial import KDTree
+from scipy.spatial.distance import pdist
+
+from jaxstruc.inference import candidates, fit, posterior, sites, stacking
+from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.fit import Fit
+from jaxstruc.inference.sites import Weights
+from jaxstruc.inference.target import Target
+from jaxstruc.inference.values import Values
+from jaxstruc.structures import classes, hosts, kinds, lattices, library
+from jaxstruc.structures.families import TYPES
+from jaxstruc.structures.hosts import Host
+
+SHAPE = 1.0
+"""Weight of the prior on shape: 1 takes the library's cuts for a sample of what there is."""
+SCALES = 0.3
+"""Spread of the logarithm of the scale of data that are not absolute."""
+ROOM = 2.6
+"""Sites a host has for each atom of the start."""
+SIZES = (512, 1024, 1536, 2560, 3584)
+"""Sites of hosts, so that few compilations do."""
+BATCH = 4
+"""Searches in one call."""
+RIVALS = 0.6, 2.0
+"""Types are searched whose best cluster's Rw is at most this many times the least, and this part of it more at most."""
+PACKINGS = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
+"""What is searched of a type, where that is not its own name."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """How long to search."""
+
+    starts: int
+    """Of each packing, in the first round."""
+    origins: int
+    """Tried roughly for these, each with three numbers of atoms."""
+    rounds: int
+    """After the first."""
+    kept: int
+    """Ends that a round goes on from."""
+    cycles: int = 2
+    steps: int = 45
+    walk: int = 300
+    """Steps of the walk that tells how sure the atoms are."""
+
+
+AT_CUTS = Level(2, 12, 1, 3)
+"""Of searches on data to a cut."""
+LEVELS = {"quick": Level(4, 24, 2, 4), "full": Level(16, 64, 4, 12)}
+
+
+class Start(NamedTuple):
+    """A particle on a host."""
+
+    host: Host
+    taken: np.ndarray
+    """[site]"""
+    values: Values
+    misfit: float = math.inf
+    """Rough."""
+
+
+class Found(NamedTuple):
+    """Ends of searches, best first."""
+
+    starts: list[Start]
+    pool: Pool
+    cost: np.ndarray
+    """[end] negative logarithm of the posterior, but for a constant."""
+    shape: np.ndarray
+    """[end] its part by the shape."""
+    fits: Fit
+
+
+class Searched(NamedTuple):
+    """What a search found."""
+
+    group: Candidates
+    """Distinct particles, best first; what is sure of them in its notes."""
+    shape: np.ndarray
+    """[candidate] how much more unusual each is than listed ones, as a negative logarithm."""
+    occupancy: list[np.ndarray]
+    """[candidate][atom] how sure it is."""
+    atoms: np.ndarray
+    """Numbers of atoms that the walks saw, and"""
+    time: np.ndarray
+    """the posterior's share of each."""
+
+
+def search(
+    goal: Target,
+    pool: Pool,
+    fits: Fit,
+    *,
+    level: Level,
+    seed: int,
+    weight: float = SHAPE,
+    begin: Mapping[str, tuple[int, Values]] | None = None,
+    progress: Callable[[str], None] = lambda said: None,
+) -> Searched | None:
+    """Return the particles that searches over lattice sites find; None where no candidate is fit to begin from.
+
+    Args:
+        goal: the data.
+        pool: fitted candidates, best first.
+        fits: of these.
+        level: how long to search.
+        seed: of starts and kicks.
+        weight: of the prior on shape.
+        begin: number of atoms and values to begin each packing from, in place of what candidates say.
+        progress: called with what is being done.
+    """
+    rng = np.random.default_rng([seed, 16])
+    leaders = _leaders(pool, fits) if begin is None else begin
+    if not leaders:
+        return None
+    points = _counted(goal, pool, fits)
+    progress("places and stackings")
+    groups = {name: _starts(goal, name, *leader, level, rng) for name, leader in leaders.items()}
+    first = [start for each in groups.values() for start in each]
+    count = max(int(start.taken.sum()) for start in first)
+    key = jax.random.key(seed)
+    found = None
+    for number in range(level.rounds + 1):
+        progress(f"sites, round {number + 1} of {level.rounds + 1}")
+        weights = _weights(goal, points, weight)
+        ended = _searched(goal, first, weights, count, jax.random.fold_in(key, number), level)
+        found = _ranked(goal, [*(found.starts if found else []), *ended], weights)
+        points = _counted(goal, found.pool, found.fits)
+        first = found.starts[: level.kept]
+        if number < level.rounds:
+            first = [*first[: max(level.kept - 2, 1)], *_restacked(goal, found, 2)][: level.kept] or first
+    assert found is not None
+    progress("how sure the sites are")
+    return _told(goal, found, _weights(goal, points, weight), count, key, level)
+
+
+def _weights(goal: Target, points: float, shape: float) -> Weights:
+    free = 0.0 if goal.absolute else SCALES
+    return Weights(*(jnp.asarray(x, jnp.float32) for x in (max(points - 4.0, 8.0), shape, free)))
+
+
+def _leaders(pool: Pool, fits: Fit) -> dict[str, tuple[int, Values]]:
+    """Return the number of atoms and the values of the best candidate of each packing that may be."""
+    rw = np.where(np.isfinite(fits.rw) & ~pool.faulty, fits.rw, np.inf)
+    order = np.argsort(rw, kind="stable")
+    found: dict[str, tuple[int, Values]] = {}
+    families = pool.families
+    for place in order:
+        name = TYPES.get(str(families[place]), "")
+        name = PACKINGS.get(name, name)
+        if not name or name in found or rw[place] > min(RIVALS[1] * rw[order[0]], rw[order[0]] + RIVALS[0]):
+            continue
+        if not np.isfinite(rw[place]):
+            break
+        found[name] = int(pool.atoms[place]), candidates.rows(fits.values, place)
+        if len(found) == 3:
+            break
+    return found
+
+
+def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, rng) -> list[Start]:
+    """Return the starts of a packing that fit best, roughly."""
+    if name == "stack":
+        return _stacks(goal, atoms, values, level, rng)
+    curves, width = _even_curves(goal, values)
+    data = np.asarray(goal.basis.data)
+    size = float(classes.sphere(atoms, classes.volume(name)))
+    found = []
+    for origin in hosts.origins(name, size, level.origins, rng):
+        for factor in (0.93, 1.0, 1.07):
+            count = max(round(factor * atoms), 8)
+            host = hosts.host(name, origin, round(ROOM * count))
+            misfit = _misfit(host.positions[:count], curves, width, data, goal.absolute)
+            found.append(Start(host, np.arange(len(host.positions)) < count, values, misfit))
+    found.sort(key=lambda start: start.misfit)
+    return found[: level.starts]
+
+
+def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng) -> list[Start]:
+    """Return the stacks that fit best as balls, all words tried."""
+    data, curves = np.asarray(goal.basis.data), _stack_curves(goal, values)
+    radius = float(classes.sphere(atoms, classes.volume("c"))) / 2
+    steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
+    i, j = np.meshgrid(steps, steps)
+    layer = np.stack([i + j / 2, j * math.sqrt(0.75), 0 * i], axis=-1).reshape(-1, 3)
+    found: list[Start] = []
+    trials = max(4, level.origins // 6)
+    for number in range(trials):
+        off = np.array([*rng.uniform(-0.5, 0.5, 2), 0.0]) if number else np.zeros(3)
+        lift = (0.0, 0.5, 0.25, 0.75)[number % 4] * lattices.LAYER
+        own = radius * (1.0, 0.98, 1.02)[number % 3]
+        heights = [h for h in np.arange(-15, 16) * lattices.LAYER + lift if abs(h) < own - 0.05]
+        groups = stacking.ball(layer + off, heights, own)
+        if len(groups) < 2 or any(not len(one) for each in groups for one in each):
+            groups = [each for each in groups if all(len(one) for one in each)]
+        if len(groups) < 2:
+            continue
+        for word in stacking.ranked(groups, curves, data, absolute=goal.absolute, most=level.starts):
+            found.append(_placed(groups, word, values))
+    found.sort(key=lambda start: start.misfit)
+    return found[: level.starts]
+
+
+def _placed(groups, word: stacking.Word, values: Values) -> Start:
+    """Return the particle of a word on its host."""
+    places, middle = word.places, (len(groups) - 1) // 2
+    x = np.concatenate([groups[k][place] for k, place in enumerate(places)]) - groups[middle][places[middle]][0]
+    if (places[middle + 1] - places[middle]) % 3 == 2:  # a stack's first step is to place 1: the mirror image
+        x = x * np.array([1, -1, 1])
+    host = hosts.host(stacking.word_of(word, layer=middle), x.mean(axis=0), round(ROOM * len(x)))
+    return Start(host, _taken(host, x - host.origin), values, word.misfit)
+
+
+def _taken(host: Host, positions: np.ndarray) -> np.ndarray:
+    """Return which sites of a host a particle's atoms take."""
+    apart, nearest = KDTree(host.positions).query(positions)
+    taken = np.zeros(len(host.positions), bool)
+    taken[nearest[apart < 0.3]] = True
+    return taken
+
+
+def _stack_curves(goal: Target, values: Values) -> np.ndarray:
+    """Return the curves of pairs at the distances that stacks have."""
+    distance = stacking.distances(goal.span.longest / goal.bond) * goal.bond
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
+    return np.asarray(_curves(jnp.asarray(distance, jnp.float32), single, goal.basis))
+
+
+def _even_curves(goal: Target, values: Values) -> tuple[np.ndarray, float]:
+    """Return the curves of pairs at even distances, and their step in bonds."""
+    longest = goal.span.longest / goal.bond
+    width = max(sites.WIDTH, longest / (sites.BINS - 2))
+    distance = jnp.maximum(jnp.arange(sites.BINS) * width, 0.5) * goal.bond
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
+    return np.asarray(_curves(distance.astype(jnp.float32), single, goal.basis)), width
+
+
+_curves = jax.jit(sites.pair_curves)
+
+
+def _misfit(positions: np.ndarray, curves: np.ndarray, width: float, data: np.ndarray, absolute: bool) -> float:
+    """Return the sum of squares of a particle's misfit."""
+    at = np.minimum(np.rint(pdist(positions) / width), len(curves) - 1).astype(int)
+    model = np.bincount(at, minlength=len(curves)).astype(np.float32) @ curves / len(positions)
+    along, square = float(model @ data), float(model @ model)
+    return float(data @ data) - (2 * along - square if absolute else max(along, 0) ** 2 / max(square, 1e-20))
+
+
+def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int, key, level: Level) -> list[Start]:
+    """Return where searches from starts end."""
+    size = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
+    found = []
+    for begin in range(0, len(first), BATCH):
+        some = list(first[begin : begin + BATCH])
+        grown = [_grown(start, size) for start in some]
+        padded = [*grown, *[grown[-1]] * (BATCH - len(some))]
+        where = sites.sites([start.host for start in padded], bond=goal.bond, longest=goal.span.longest)
+        taken = np.stack([start.taken for start in padded]).astype(np.float32)
+        values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
+        ended = jax.device_get(
+            sites.searched(
+                where, taken, values, goal.basis, weights, jax.random.fold_in(key, begin),
+                cycles=level.cycles, steps=level.steps,
+            )
+        )  # fmt: skip
+        found += [start._replace(taken=ended.taken[k]) for k, start in enumerate(grown)]
+    return found
+
+
+def _grown(start: Start, size: int) -> Start:
+    """Return the same particle in the middle of a host with so many sites."""
+    x = start.host.positions[start.taken]
+    middle = x.mean(axis=0)
+    if len(start.taken) == size and np.linalg.norm(middle) < 0.5:
+        return start
+    host = hosts.host(start.host.packing, start.host.origin + middle, size)
+    return start._replace(host=host, taken=_taken(host, x - middle))
+
+
+def _ranked(goal: Target, ended: Sequence[Start], weights: Weights) -> Found:
+    """Return distinct ends with their fits, best first."""
+    clusters, kept, seen = [], [], set()
+    for start in ended:
+        x = start.host.positions[start.taken]
+        if len(x) < sites.LEAST:
+            continue
+        cluster = lattices.centred(_family(x), _label(start.host.packing), x)
+        if (key := library.moments(np.round(cluster.positions, 4))) not in seen:
+            seen.add(key)
+            clusters.append(cluster)
+            kept.append(start)
+    pool = candidates.pool([Candidates("search", library.of_clusters(clusters), np.arange(len(clusters)))])
+    fits = candidates.fit_all(pool, goal)
+    shape = np.array([unusual(start.host, start.taken) for start in kept])
+    squares = np.asarray(fits.rw, float) ** 2 + sites.FLAW**2
+    cost = 0.5 * float(weights.points) * np.log(squares) + float(weights.shape) * shape
+    if not goal.absolute:
+        cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / SCALES) ** 2
+    order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
+    starts = [kept[k]._replace(values=candidates.rows(fits.values, k)) for k in order]
+    return Found(starts, pool.chosen(order), cost[order], shape[order], candidates.rows(fits, order))
+
+
+def _family(positions: np.ndarray) -> str:
+    """Return the family that lists clusters of the same type."""
+    name = kinds.kind(positions).type
+    return {"faulted": "fault"}.get(name, name) or "fault"
+
+
+def _label(packing: str) -> str:
+    """Return a host in words."""
+    return f"sites of {'a stack' if packing not in hosts.OTHER else packing}"
+
+
+def unusual(host: Host, taken: np.ndarray) -> float:
+    """Return how much more unusual a particle's shape is than a listed one's, as a negative logarithm."""
+    own = hosts.habit(host.packing)
+    tree = KDTree(host.positions)
+    pairs = tree.query_pairs(hosts.NEXT, output_type="ndarray").T
+    apart = np.linalg.norm(host.positions[pairs[0]] - host.positions[pairs[1]], axis=1)
+    counts = []
+    for some in (apart < hosts.BONDS, apart >= hosts.BONDS):
+        first, second = pairs[:, some]
+        counts.append(np.bincount(first, taken[second], len(taken)) + np.bincount(second, taken[first], len(taken)))
+    near, following = (np.clip(np.rint(x).astype(int), 0, own.cost.shape[1] - 1) for x in counts)
+    beside = taken | (near > 0)
+    total = own.cost[taken.astype(int), near, following][beside].sum()
+    return float(total - own.usual[0] * max(taken.sum(), 1) ** own.usual[1])
+
+
+def _counted(goal: Target, pool: Pool, fits: Fit) -> float:
+    """Return the points that the residual of the best of ranked candidates counts for."""
+    tables = candidates.tables(pool.chosen(np.arange(1)), goal)
+    curves, _ = fit.curves(candidates.rows(fits, slice(0, 1)), tables, goal)
+    return posterior.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
+
+
+def _restacked(goal: Target, found: Found, most: int) -> list[Start]:
+    """Return other words of the best stack's layers that fit, with its shape."""
+    best = next((start for start in found.starts[:4] if start.host.packing not in hosts.OTHER), None)
+    if best is None:
+        return []
+    groups, own = stacking.shifted(best.host.positions[best.taken])
+    if len(groups) < 3:
+        return []
+    words = stacking.ranked(
+        groups, _stack_curves(goal, best.values), np.asarray(goal.basis.data), absolute=goal.absolute, most=most + 1
+    )
+    now = stacking.Word(own, 0.0).letters
+    return [_placed(groups, word, best.values) for word in words if word.letters not in (now, now[::-1])][:most]
+
+
+def _told(goal: Target, found: Found, weights: Weights, count: int, key, level: Level) -> Searched:
+    """Return the distinct particles, with what walks from the best say."""
+    size = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
+    few = [_grown(start, size) for start in found.starts[:BATCH]]
+    padded = [*few, *[few[-1]] * (BATCH - len(few))]
+    where = sites.sites([start.host for start in padded], bond=goal.bond, longest=goal.span.longest)
+    taken = np.stack([start.taken for start in padded]).astype(np.float32)
+    values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
+    drawn = jax.device_get(
+        sites.walked(where, taken, values, goal.basis, weights, jax.random.fold_in(key, 999), steps=level.walk)
+    )
+    share = np.exp(found.cost[0] - found.cost[: len(few)])
+    share /= share.sum()
+    occupancy = [drawn.occupancy[k][start.taken] for k, start in enumerate(few)]
+    group = found.pool.groups[0]
+    return Searched(
+        group._replace(rows=group.rows[found.pool.place]), found.shape, occupancy,
+        drawn.atoms[: len(few)].ravel(), (share[:, None] * drawn.time[: len(few)]).ravel(),
+    )  # fmt: skip

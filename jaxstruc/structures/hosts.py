@@ -1,0 +1,119 @@
+"""Hosts: the sites of a packing, about a place, that atoms of a particle may take, and how usual it is that they do.
+
+Lengths in bonds. How usual is learnt from the cuts that the library lists: the share of sites that are taken, given how
+many of the neighbours and of the next neighbours are (a pseudo-likelihood: J. Besag, The Statistician 24, 179 (1975)).
+"""
+
+import json
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
+
+from jaxstruc.structures import classes, kinds, lattices
+
+BONDS = 1.13
+"""Bonds, within which sites are neighbours: with the strain of icosahedra, without the second shell of bcc."""
+NEXT = 1.52
+"""Bonds, within which they are next neighbours."""
+OTHER = ("bcc", "sc", "icosahedron", "decahedron")
+"""Packings that are no stack of close-packed layers."""
+TABLE = Path(__file__).with_name("occupied.json")
+"""How often sites are taken; made by tools/make_occupied.py."""
+FLOOR = 2.0
+"""Sites, by which a rare surrounding leans on the share of its number of neighbours alone."""
+
+
+class Host(NamedTuple):
+    """Sites, by their distance from the origin."""
+
+    packing: str
+    """bcc, sc, icosahedron, decahedron, or the word of a stack of close-packed layers."""
+    positions: np.ndarray
+    """[site, 3] in bonds."""
+    origin: np.ndarray
+    """[3] Place of the origin in the packing."""
+
+
+class Habit(NamedTuple):
+    """How usual surroundings of sites are."""
+
+    cost: np.ndarray
+    """[taken, neighbours, next neighbours] the negative logarithm of the share of sites that are so."""
+    usual: tuple[float, float]
+    """Factor and power of the number of atoms that give the sum of these over a listed particle's sites."""
+    neighbours: int
+    """Of a site inside."""
+
+
+def host(packing: str, origin: np.ndarray, sites: int) -> Host:
+    """Return the sites of a packing nearest to a place.
+
+    Args:
+        packing: as in `Host`.
+        origin: [3] in bonds, where a packing has an atom, an axis or a centre at 0.
+        sites: their number.
+    """
+    reach = math.ceil((3 / (4 * math.pi) * sites * classes.volume(packing)) ** (1 / 3) + np.linalg.norm(origin) + 2.5)
+    away = points(packing, reach) - origin
+    order = np.argsort(np.round(np.linalg.norm(away, axis=1), 6), kind="stable")[:sites]
+    return Host(packing, away[order], np.asarray(origin, float))
+
+
+@lru_cache(maxsize=64)
+def points(packing: str, reach: int) -> np.ndarray:
+    """Return the sites of a packing within a sphere about its atom, axis or centre at 0; bonds of 1 in the mean."""
+    if packing in ("icosahedron", "decahedron"):
+        found = classes.fivefold(packing, reach + 3)
+        near = found[np.linalg.norm(found, axis=1) < min(reach, 6)]
+        found = found / kinds.bond(KDTree(near))
+    elif packing in ("bcc", "sc"):
+        steps = np.arange(-reach - 1, reach + 2)
+        cells = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+        basis = np.array([(0, 0, 0), (0.5, 0.5, 0.5)]) if packing == "bcc" else np.zeros((1, 3))
+        found = (cells + basis).reshape(-1, 3) * (2 / math.sqrt(3) if packing == "bcc" else 1.0)
+    else:
+        found = lattices.stack(packing, reach=math.ceil(1.25 * reach) + 1)
+    return lattices.within(found, reach)
+
+
+def origins(packing: str, size: float, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return places [count, 3] about which particles of a size may lie: all of a lattice's, not far from a centre.
+
+    Args:
+        packing: as in `Host`.
+        size: diameter of the particle, in bonds.
+        count: of places; the first is the atom, axis or centre itself.
+        rng: that they are drawn from.
+    """
+    found = rng.uniform(-0.5, 0.5, (count, 3))
+    if packing in ("icosahedron", "decahedron"):
+        way = rng.normal(size=(count, 3)) * ((1, 1, 1) if packing == "icosahedron" else (1, 1, 0))
+        way /= np.linalg.norm(way, axis=1, keepdims=True)
+        away = way * rng.uniform(0, 0.35 * size, (count, 1))
+        found = away + found * ((0, 0, 0) if packing == "icosahedron" else (0, 0, 1))
+    elif packing not in OTHER:
+        found[:, 2] *= 2 * lattices.LAYER
+    found[0] = 0.0
+    return found
+
+
+def distances(one: Host) -> np.ndarray:
+    """Return the distances [site, site] of sites, in bonds."""
+    return cdist(one.positions, one.positions)
+
+
+@lru_cache
+def habit(packing: str) -> Habit:
+    """Return how usual surroundings are in a packing."""
+    name = packing if packing in ("bcc", "sc") else "close-packed"
+    told = json.loads(TABLE.read_text("utf-8"))[name]
+    count = np.array(told["count"], float)
+    every = count.sum(axis=2, keepdims=True)
+    by_neighbours = (every + 0.5) / (every.sum(axis=0, keepdims=True) + 1)
+    share = (count + FLOOR * by_neighbours) / (count.sum(axis=0) + FLOOR)
+    return Habit(-np.log(share), (told["usual"][0], told["usual"][1]), told["neighbours"])
