@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[1]
 # What one test process compiles, the others, those they start, and the next run need not; read as jax is imported.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# One thread of BLAS a process, read as numpy is imported: those of two processes on two cores wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))  # for `real_space`, the other way to G(r)
 
 import jax
