@@ -46,11 +46,16 @@ def distances():
     return distances_of((2, 3, 2))
 
 
-def target(g, *, r=R, background=0, qdamp=0.03, size=0):
+def target(g, *, r=R, qdamp=0.03, **more):
     return targets.target(
-        r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN,
-        background=background, size=size,
-    )  # fmt: skip
+        r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN, **more
+    )
+
+
+def padded(distances):
+    """Return distances of 48 atoms, those further no atoms, twice, and the presence: one compilation for two tests."""
+    wide = jnp.pad(distances, ((0, 5), (0, 5)), constant_values=1.0)
+    return jnp.stack([wide, wide]), jnp.tile(jnp.arange(48) < 43, (2, 1)) * 1.0
 
 
 def fitter(free):
@@ -112,7 +117,8 @@ def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkey
     several = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
     tables = jax.vmap(lambda one: templates.of_distances(one, jnp.ones(43), BOND, span=SPAN))(several)
     together = jax.jit(lambda tables, goal: fits.refine_all(tables, goal, free=ALL))(tables, target(g).basis)
-    alone = fit_all(several, jnp.ones((7, 43)), target(g))
+    each = [fit_all(one[None], jnp.ones((1, 43)), target(g)) for one in several]
+    alone = jax.tree.map(lambda *rows: jnp.concatenate(rows), *each)
     np.testing.assert_allclose(together.rw, alone.rw, rtol=1e-5)
     np.testing.assert_allclose(together.values.stretch, alone.values.stretch, rtol=1e-5)
     np.testing.assert_allclose(together.errors, alone.errors, rtol=1e-2)
@@ -145,7 +151,7 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     draws = np.random.default_rng(1).normal(size=(200, Q.size)) * size
     simulated = jax.vmap(lambda noise: curve(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(draws)
     bases = [target(g).basis for g in simulated]
-    goals = jax.tree.map(lambda *leaves: jnp.stack(leaves), *bases)
+    goals = jax.tree.map(lambda *leaves: np.stack(leaves), *bases)
     tables = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
     found = jax.jit(jax.vmap(lambda goal: fits.refine(tables, goal)))(goals)
     assert bool(found.converged.all())
@@ -166,13 +172,12 @@ def test_a_finer_grid_tells_nothing_more(distances):
 def test_padding_changes_nothing(distances):
     g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.01)) + 0.1 * np.sin(R)
     alone = fit(distances[None], jnp.ones((1, 43)), target(g))
-    padded = jnp.pad(distances, ((0, 5), (0, 5)), constant_values=1.0)
-    other = fit(padded[None], (jnp.arange(48) < 43)[None] * 1.0, target(g))
+    other = fit(*padded(distances), target(g))
     for one, two in zip(jax.tree.leaves(alone), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(one, two, rtol=2e-3, atol=1e-4)
-    short = target(g[:200], r=R[:200])
-    wide = target(g[:200], r=R[:200], size=512)
-    assert wide.basis.q.size > short.basis.q.size
+        np.testing.assert_allclose(one[0], two[0], rtol=2e-3, atol=1e-4)
+    basis, short = target(g).basis, target(g[:160], r=R[:160])
+    wide = target(g[:160], r=R[:160], size=basis.q.size, least=basis.data.size)
+    assert wide.basis.q.size > short.basis.q.size and wide.basis.data.size > short.basis.data.size
     plain = fit(distances[None], jnp.ones((1, 43)), short)
     among_others = fit(distances[None], jnp.ones((1, 43)), wide)
     np.testing.assert_allclose(plain.rw, among_others.rw, rtol=1e-4)
@@ -180,7 +185,8 @@ def test_padding_changes_nothing(distances):
 
 def test_a_broken_candidate_is_flagged_and_costs_the_others_nothing(distances):
     g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0))
-    both = fit(jnp.stack([distances, jnp.full_like(distances, jnp.nan)]), jnp.ones((2, 43)), target(g))
+    several, presence = padded(distances)
+    both = fit(several.at[1].set(jnp.nan), presence, target(g))
     assert both.converged.tolist() == [True, False]
     assert float(both.rw[0]) < 5e-3 and not np.isfinite(both.rw[1])
 
