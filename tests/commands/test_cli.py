@@ -2,8 +2,10 @@ import subprocess
 import sys
 
 import pytest
+from thinned import thinned
 
 from jaxstruc.commands import cli
+from jaxstruc.network import dataset
 
 GOOD = "examples/Ag68_simulated.gr"
 
@@ -82,12 +84,14 @@ def test_help_has_an_example_and_imports_no_jax(command, repository):
 
 @pytest.mark.slow
 def test_generate_and_train_make_weights(capsys, tmp_path):
-    """The paper's set, one short epoch with one step's worth of data a batch."""
+    """The paper's set, and an epoch on a twentieth of it, in the batches of the tests of the training."""
     with pytest.raises(SystemExit) as stopped:
         cli.main(["generate", "kdd", "-o", str(tmp_path / "kdd.h5")])
     assert stopped.value.code == 0
     assert "1600 PDFs of 1600 distinct structures (8 shapes x 200 bond lengths)" in capsys.readouterr().out
-    words = ["train", "--data", tmp_path / "kdd.h5", "--epochs", 1, "--batch", 500, "-o", tmp_path / "run"]
+    dataset.write(thinned(dataset.read(tmp_path / "kdd.h5"), 20), tmp_path / "few.h5")
+    words = ["train", "--data", tmp_path / "few.h5", "--epochs", 1, "--batch", 16, "--rate", 3e-4]
+    words += ["-o", tmp_path / "run"]
     with pytest.raises(SystemExit) as stopped:
         cli.main([str(word) for word in words])
     assert stopped.value.code == 0

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from thinned import thinned
 
 from jaxstruc.network import dataset
 from jaxstruc.network.representation import Features
@@ -24,14 +25,7 @@ def real():
 @pytest.fixture(scope="session")
 def few(real):
     """A twentieth of its PDFs."""
-    some = slice(0, None, 20)
-    return real._replace(
-        shape=real.shape[some],
-        bond=real.bond[some],
-        element=real.element[some],
-        conditions=jax.tree.map(lambda column: column[some], real.conditions),
-        pdf=real.pdf[some],
-    )
+    return thinned(real, 20)
 
 
 @pytest.fixture(scope="session")
