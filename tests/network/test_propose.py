@@ -63,7 +63,13 @@ def test_pdfs_to_coordinates_and_weights_is_one_pure_function(shipped, pdfs, sol
         assert 0.75 * float(bond) < nearest < 1.05 * float(bond)
 
 
+def test_a_pdf_is_solved_alike_whatever_its_place_in_a_batch(shipped, pdfs, solve, solved):
+    turned = solve(shipped.params, *(column[::-1] for column in pdfs), KEY)
+    np.testing.assert_allclose(turned.positions[::-1], solved.positions, atol=0.02)
+
+
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_pdf_is_solved_alike_alone_and_in_a_batch(shipped, pdfs, solved):
     one = jax.jit(partial(propose.propose, network=shipped.module, samples=4))
     alone = one(shipped.params, pdfs[0][1], KEY, bond=pdfs[1][1])

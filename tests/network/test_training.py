@@ -88,6 +88,7 @@ def killed(stored, folder, pattern):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_while_it_writes_ends_as_an_unbroken_one(unbroken, few, stored, parts, tmp_path):
     params, progress, folder = unbroken
     assert killed(stored, tmp_path, "checkpoints/2.*tmp*")  # the second checkpoint is being written

@@ -53,7 +53,7 @@ def test_exact_distances_give_exact_coordinates(count):
     exact(count, jnp.float32, 1e-5)
 
 
-@pytest.mark.parametrize("count", [11, 100])
+@pytest.mark.parametrize("count", [11, pytest.param(100, marks=pytest.mark.long)])
 def test_exact_distances_give_exact_coordinates_in_double_precision(x64, count):
     exact(count, jnp.float64, 1e-9)
 
@@ -204,8 +204,8 @@ def test_a_weight_of_two_is_a_distance_given_twice():
 
 def test_satellites_alone_place_each_atom_by_itself():
     true, pair, satellite, presence, anchors = noisy(0.02)
-    none = jnp.zeros_like(pair)
-    found = trilaterate(jnp.full_like(pair, jnp.nan), satellite, presence, anchors, pair_weight=none)
+    weights = {"pair_weight": jnp.zeros_like(pair), "satellite_weight": jnp.ones_like(satellite)}
+    found = trilaterate(jnp.full_like(pair, jnp.nan), satellite, presence, anchors, **weights)
     assert bool(found.converged)
 
     def misfit(x, given):
@@ -222,12 +222,13 @@ def test_atoms_with_too_few_satellites_are_placed_by_the_others():
     """Three distances to satellites leave two places open, which the distances to other atoms decide."""
     true, pair, satellite, presence, anchors = unit_structure()
     seen = jnp.ones_like(satellite).at[jnp.array([4, 9]), 3:].set(0.0).at[12].set(0.0)
-    found = trilaterate(pair, jnp.where(seen > 0, satellite, jnp.nan), presence, anchors, satellite_weight=seen)
+    weights = {"pair_weight": jnp.ones_like(pair), "satellite_weight": seen}
+    found = trilaterate(pair, jnp.where(seen > 0, satellite, jnp.nan), presence, anchors, **weights)
     assert bool(found.converged)
     np.testing.assert_allclose(found.positions[:19], true[:19], atol=1e-4)
 
 
-@pytest.mark.parametrize("case", ["exact", "missing", "outliers"])
+@pytest.mark.parametrize("case", [pytest.param("exact", marks=pytest.mark.long), "missing", "outliers"])
 def test_pair_distances_alone_give_the_structure_up_to_rotation_and_mirror_image(case):
     _, pair, _, presence, _ = unit_structure(layers=(2, 4, 2), size=57)
     rng = np.random.default_rng(1)
@@ -366,6 +367,7 @@ def test_bad_weights_are_refused_and_missing_distances_are_not_looked_at():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_shapes_of_the_family_come_back():
     features = dataset.shape_features(shapes.fcc_family(), atoms=100, satellites=11)
     anchors = jnp.asarray(representation.satellites(11), jnp.float32)
