@@ -7,10 +7,11 @@ $y - h_i + h_j - k_{ij}$, and the fields change by the pairs' curves.
 
 The cost of a particle is the negative logarithm of its posterior: of the misfit with noise of unknown size,
 $\frac{m}{2} \ln |d - s\,2y/N|^2$ with m the points that count, of the scale s about 1, and of its shape, how usual its
-sites' surroundings are (`hosts.Habit`). Descents rest what they just moved, for they would go back else (F. Glover,
-ORSA J. Comput. 1, 190 (1989)), and are kicked from minima by pushing atoms from one side of the particle to the other.
+sites' surroundings are (`hosts.Habit`). The best move is made, up or down; what was moved rests for some steps, for it
+would go back else (F. Glover, ORSA J. Comput. 1, 190 (1989)).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,17 +19,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from scipy.spatial import KDTree
 
 from jaxstruc.inference.target import Basis
 from jaxstruc.inference.values import Values
 from jaxstruc.scattering import debye
 from jaxstruc.structures import hosts
+from jaxstruc.structures.distances import distances
 from jaxstruc.structures.hosts import Host
 
 BINS = 2816
 """Of distances; the last stands for sites too far apart, and for a site and itself."""
 WIDTH = 0.0045
-"""Bonds, of a bin at least; its pairs share their mean distance."""
+"""Bonds, of a bin at least."""
+LEAST_BOND = 2.2
+"""Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
 FRONTIER, EXCHANGED = 64, 16
 """Sites to empty and to fill whose exchanges are estimated; exchanges that are worked out."""
 RESTING = (3, 10)
@@ -41,29 +46,33 @@ NEIGHBOURS = 14
 """Of a site that are listed, and next neighbours, at most."""
 MOST = 15
 """Numbers of neighbours, and of next neighbours, that surroundings are told apart by."""
-PUSHED = 12
-"""Atoms that a kick pushes, at most."""
 
 
 class Sites(NamedTuple):
-    """A host as a search needs it, with a leading axis for several."""
+    """Hosts as a search needs them, with a leading axis for several."""
 
-    place: Int[Array | np.ndarray, "*batch site site"]
-    """Which distance two sites have."""
-    distance: Float[Array | np.ndarray, "*batch bin"]
-    """Å"""
-    shell: Int[Array | np.ndarray, "*batch bin"]
-    """1 for neighbours, 2 for next neighbours, 0 for the others."""
+    positions: Float[Array | np.ndarray, "*batch site 3"]
+    """Bonds"""
     near: Int[Array | np.ndarray, "*batch site neighbour"]
     """Neighbours of each site; the number of sites where there are no more."""
     next: Int[Array | np.ndarray, "*batch site neighbour"]
     """The same of next neighbours."""
-    positions: Float[Array | np.ndarray, "*batch site 3"]
-    """Bonds"""
     cost: Float[Array | np.ndarray, "*batch surroundings"]
     """How unusual a site's surroundings are: [taken, neighbours, next neighbours], flat."""
     usual: Float[Array | np.ndarray, "*batch 2"]
     """Factor and power of the number of atoms: of the sum of these costs in a listed particle."""
+
+
+class _Curves(NamedTuple):
+    """The curves of all pairs of sites, and the data, both without what small changes of the values make."""
+
+    place: Int[Array, "site site"]
+    """Which curve two sites have."""
+    close: Bool[Array, " bin"]
+    """Whether it is that of neighbours or next neighbours."""
+    curve: Float[Array, "bin basis"]
+    """Of a pair, times the number of atoms."""
+    data: Float[Array, " basis"]
 
 
 class Weights(NamedTuple):
@@ -110,58 +119,90 @@ class _Here(NamedTuple):
     scale: Float[Array, ""]
 
 
-def sites(several: list[Host], *, bond: float, longest: float) -> Sites:
+def sites(several: Sequence[Host]) -> Sites:
     """Return hosts with as many sites each as a search needs them, on the host.
 
     Args:
         several: hosts, one at least.
-        bond: nearest-neighbour distance, in Å.
-        longest: distance that the data see, in Å.
     """
-    return jax.tree.map(lambda *columns: np.stack(columns), *(_sites(one, bond, longest) for one in several))
+    return jax.tree.map(lambda *columns: np.stack(columns), *map(_sites, several))
 
 
-def _sites(one: Host, bond: float, longest: float) -> Sites:
-    width = max(WIDTH, longest / bond / (BINS - 2))
-    apart = hosts.distances(one)
-    place = np.minimum(np.rint(apart / width), BINS - 1).astype(np.int16)
-    np.fill_diagonal(place, BINS - 1)
-    count = np.bincount(place.ravel(), minlength=BINS)
-    mean = np.bincount(place.ravel(), apart.ravel(), BINS) / np.maximum(count, 1)
-    mean = np.where(count > 0, mean, 1.0)
-    mean[-1] = 1.0
-    shell = np.where(mean < hosts.BONDS, 1, np.where(mean < hosts.NEXT, 2, 0)) * (count > 0)
-    shell[-1] = 0
+def _sites(one: Host) -> Sites:
+    pairs = KDTree(one.positions).query_pairs(hosts.NEXT, output_type="ndarray")
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    apart = np.linalg.norm(one.positions[pairs[:, 0]] - one.positions[pairs[:, 1]], axis=1)
+    near, next_ = (_listed(pairs[some], len(one.positions)) for some in (apart < hosts.BONDS, apart >= hosts.BONDS))
     own = hosts.habit(one.packing)
-    near, next_ = (_listed(shell[place] == ring) for ring in (1, 2))
     return Sites(
-        place, (mean * bond).astype(np.float32), shell.astype(np.int8), near, next_,
-        one.positions.astype(np.float32), own.cost.astype(np.float32).ravel(), np.array(own.usual, np.float32),
+        one.positions.astype(np.float32), near, next_,
+        own.cost.astype(np.float32).ravel(), np.array(own.usual, np.float32),
     )  # fmt: skip
 
 
-def _listed(near: np.ndarray) -> np.ndarray:
-    """Return the sites [site, neighbour] that are marked in each row, padded with the number of sites."""
-    first, second = np.nonzero(near)
-    start = np.searchsorted(first, np.arange(len(near)))
-    place = np.arange(len(first)) - start[first]
-    found = np.full((len(near), NEIGHBOURS), len(near), np.int32)
+def _listed(pairs: np.ndarray, count: int) -> np.ndarray:
+    """Return the partners [site, neighbour] of each site, padded with the number of sites."""
+    first, second = pairs[np.lexsort(pairs.T[::-1])].T
+    place = np.arange(len(first)) - np.searchsorted(first, first)
+    found = np.full((count, NEIGHBOURS), count, np.int32)
     found[first[place < NEIGHBOURS], place[place < NEIGHBOURS]] = second[place < NEIGHBOURS]
     return found
 
 
-def pair_curves(distance: Float[Array | np.ndarray, " bin"], values: Values, basis: Basis) -> Float[Array, "bin basis"]:
+def _begun(where: Sites, begin, values: Values, basis: Basis, weights: Weights) -> tuple[_Curves, _Here]:
+    """Return the curves of all pairs of a host's sites, and the particle with the fields of all sites.
+
+    Pairs stand in bins and share their mean distance. What small changes of stretch, Uiso and delta2 make of the
+    particle's curve is left out of data and curves: each particle on the way is as good as with its own values.
+    """
+    width = max(WIDTH, basis.span.longest / (LEAST_BOND * (BINS - 2)))
+    apart = distances(jnp.asarray(where.positions))
+    place = jnp.minimum(jnp.rint(apart / width), BINS - 1).astype(jnp.int32)
+    place = jnp.where(jnp.eye(len(apart), dtype=bool), BINS - 1, place)
+    count, total = (jnp.zeros(BINS).at[place.ravel()].add(x) for x in (1.0, apart.ravel()))
+    mean = jnp.where(count > 0, total / jnp.maximum(count, 1.0), 1.0).at[-1].set(1.0)
+    near = jax.lax.map(lambda row: jnp.zeros(BINS).at[row].add(begin), place, batch_size=64)
+    slopes = _slopes(mean * basis.bond, begin @ near, values, basis)
+    left_out = jnp.linalg.qr(slopes)[0]
+    curve = pair_curves(mean * basis.bond, values, basis)
+    curve -= (curve @ left_out) @ left_out.T
+    data = basis.data - left_out @ (left_out.T @ basis.data)
+    curves = _Curves(place, (mean < hosts.NEXT).at[-1].set(False), curve, data)
+    field = jnp.matmul(near, curve, precision="highest")
+    return curves, _started(where, curves, begin, field, basis, weights)
+
+
+def _slopes(distance, pairs, values: Values, basis: Basis) -> Float[Array, "basis value"]:
+    """Return how a particle's curve changes with stretch, Uiso and delta2, each of length 1."""
+
+    def curve(changed):
+        moved = values._replace(stretch=changed[0], uiso=changed[1], delta2=changed[2])
+        return _in_basis(pairs.at[-1].set(0.0) @ _waves(distance, moved, basis), moved, basis)
+
+    slopes = jax.jacfwd(curve)(jnp.stack([values.stretch, values.uiso, values.delta2]))
+    return slopes / jnp.maximum(jnp.linalg.norm(slopes, axis=0), 1e-12)
+
+
+def pair_curves(distance: Float[Array, " bin"], values: Values, basis: Basis) -> Float[Array, "bin basis"]:
     """Return the curve of a pair of atoms at each distance in Å, times the number of atoms; the last is zero."""
-    apart = jnp.asarray(distance) * values.stretch
+    return _in_basis(_waves(distance, values, basis), values, basis).at[-1].set(0.0)
+
+
+def _waves(distance, values: Values, basis: Basis) -> Float[Array, "bin q"]:
+    """Return F(Q) of a pair at each distance, times the number of atoms."""
+    apart = distance * values.stretch
     bracket = jnp.maximum(debye.width_bracket(values.instrument, apart), 0.0)
     damping = jnp.exp(-values.uiso * basis.q**2 * bracket[:, None])
-    f = 2 * damping * jnp.sin(basis.q * apart[:, None]) / apart[:, None]
+    return 2 * damping * jnp.sin(basis.q * apart[:, None]) / apart[:, None]
+
+
+def _in_basis(f, values: Values, basis: Basis):
+    """Return F(Q) in the basis of a target."""
     found = jnp.matmul(f, basis.design, precision="highest") * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
-    found -= (found @ basis.smooth) @ basis.smooth.T
-    return found.at[-1].set(0.0)
+    return found - (found @ basis.smooth) @ basis.smooth.T
 
 
-@partial(jax.jit, static_argnames=("cycles", "steps"))
+@jax.jit
 def searched(
     where: Sites,
     begin: Float[Array, "start site"],
@@ -169,9 +210,7 @@ def searched(
     basis: Basis,
     weights: Weights,
     key: Array,
-    *,
-    cycles: int,
-    steps: int,
+    steps: Int[Array, ""] | int,
 ) -> Ended:
     """Return where searches end, one for each start.
 
@@ -181,13 +220,12 @@ def searched(
         values: of the model [start].
         basis: the data, of a target.
         weights: of the cost.
-        key: of the kicks and the rests.
-        cycles: kicks, and one.
-        steps: of a cycle.
+        key: of the rests.
+        steps: moves.
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(begin)))
-    one = partial(_searched, basis=basis, weights=weights, cycles=cycles, steps=steps)
-    return jax.lax.map(lambda each: one(*each), (where, begin, values, keys))
+    one = partial(_searched, basis=basis, weights=weights, steps=steps)
+    return _each(one, where, begin, values, keys)
 
 
 @partial(jax.jit, static_argnames="steps")
@@ -208,35 +246,29 @@ def walked(
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(begin)))
     one = partial(_walked, basis=basis, weights=weights, steps=steps)
-    return jax.lax.map(lambda each: one(*each), (where, begin, values, keys))
+    return _each(one, where, begin, values, keys)
 
 
-def _searched(where: Sites, begin, values: Values, keys, *, basis: Basis, weights: Weights, cycles: int, steps: int):
-    curves = pair_curves(where.distance, values, basis)
-    first = _started(where, curves, begin, basis, weights)
+def _each(one, *columns):
+    """Return what a function gives for each row: one after another where caches count, all at once on accelerators."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda row: one(*row), columns)
+    return jax.vmap(one)(*columns)
 
-    def cycle(carry, each):
-        here, best = carry
-        key, number = each
-        kick, push, rest = jax.random.split(key, 3)
-        way = jax.random.normal(kick, (3,))
-        side = where.positions @ (way / jnp.linalg.norm(way))
-        pushed = jnp.where(number > 0, jax.random.randint(push, (), 1, PUSHED), 0)
 
-        def step(carry, each):
-            here, low, until, number = carry
-            moved, out, into = _best_move(where, curves, here, until <= number, side, number < pushed, basis, weights)
-            rests = number + jax.random.randint(each, (2,), *RESTING)
-            until = until.at[out].set(rests[0], mode="drop").at[into].set(rests[1], mode="drop")
-            return (moved, _lower(moved, low), until, number + 1), None
+def _searched(where: Sites, begin, values: Values, key, *, basis: Basis, weights: Weights, steps):
+    curves, first = _begun(where, begin, values, basis, weights)
 
-        until = jnp.zeros(len(begin), jnp.int32)
-        (here, best, _, _), _ = jax.lax.scan(step, (here, best, until, 0), jax.random.split(rest, steps))
-        return (_back(where, curves, here, best), best), None
+    def step(number, carry):
+        here, low, until = carry
+        moved, out, into = _best_move(where, curves, here, until <= number, basis, weights)
+        rests = number + jax.random.randint(jax.random.fold_in(key, number), (2,), *RESTING)
+        until = until.at[out].set(rests[0], mode="drop").at[into].set(rests[1], mode="drop")
+        return moved, _lower(moved, low), until
 
     low = Ended(first.taken, first.cost, first.scale)
-    (_, best), _ = jax.lax.scan(cycle, (first, low), (jax.random.split(keys, cycles), jnp.arange(cycles)))
-    return best._replace(taken=best.taken > 0.5)
+    _, low, _ = jax.lax.fori_loop(0, steps, step, (first, low, jnp.zeros(len(begin), jnp.int32)))
+    return low._replace(taken=low.taken > 0.5)
 
 
 def _lower(here: _Here, low: Ended) -> Ended:
@@ -245,24 +277,11 @@ def _lower(here: _Here, low: Ended) -> Ended:
     return jax.tree.map(lambda new, old: jnp.where(better, new, old), Ended(here.taken, here.cost, here.scale), low)
 
 
-def _back(where: Sites, curves, here: _Here, to: Ended) -> _Here:
-    """Return the particle that was met before, site by site where it differs."""
-    none = len(here.taken)
-
-    def move(here):
-        site = jnp.argmax(abs(here.taken - to.taken))
-        full = here.taken[site] > 0.5
-        return _moved(where, curves, here, jnp.where(full, site, none), jnp.where(full, none, site))
-
-    here = jax.lax.while_loop(lambda here: jnp.any(here.taken != to.taken), move, here)
-    return here._replace(cost=to.cost, scale=to.scale)
-
-
 def _walked(where: Sites, begin, values: Values, key, *, basis: Basis, weights: Weights, steps: int):
-    curves = pair_curves(where.distance, values, basis)
+    curves, first = _begun(where, begin, values, basis, weights)
 
     def step(here, key):
-        cost, scale = _single(where, here, _turned(where, here), basis, weights)
+        cost, scale = _single(where, curves, here, _turned(where, here), basis, weights)
         rates = jnp.where(jnp.isfinite(cost), 0.5 * (here.cost - cost), -jnp.inf)
         lasts = -jax.nn.logsumexp(rates)
         chosen = jax.random.categorical(key, rates)
@@ -272,28 +291,22 @@ def _walked(where: Sites, begin, values: Values, key, *, basis: Basis, weights: 
         moved = _moved(where, curves, here, out, into)._replace(cost=cost[chosen], scale=scale[chosen])
         return moved, (here.taken, jnp.sum(here.taken), lasts)
 
-    _, (taken, atoms, lasts) = jax.lax.scan(
-        step, _started(where, curves, begin, basis, weights), jax.random.split(key, steps)
-    )
+    _, (taken, atoms, lasts) = jax.lax.scan(step, first, jax.random.split(key, steps))
     time = jax.nn.softmax(lasts)
     return Drawn(time @ taken, atoms, time)
 
 
-def _started(where: Sites, curves, begin, basis: Basis, weights: Weights) -> _Here:
+def _started(where: Sites, curves: _Curves, begin, field, basis: Basis, weights: Weights) -> _Here:
     """Return a particle with the fields of all sites."""
-
-    def pairs_of(row):
-        return jnp.zeros(len(curves)).at[row.astype(jnp.int32)].add(begin)
-
-    field = jnp.matmul(jax.lax.map(pairs_of, where.place, batch_size=64), curves, precision="highest")
     pairs = 0.5 * (begin @ field)
     near, next_ = (jnp.sum(_around(begin, listed), axis=1) for listed in (where.near, where.next))
-    here = _Here(begin, field, pairs, near, next_, jnp.zeros(()), jnp.ones(()))
     model = pairs / jnp.sum(begin)
-    scale = jnp.where(weights.spread > 0, _positive(jnp.sum(basis.data * model) / jnp.sum(model**2)), 1.0)
-    squares = jnp.sum((basis.data - scale * model) ** 2)
+    best = _positive(jnp.sum(curves.data * model) / jnp.maximum(jnp.sum(model**2), 1e-20))
+    scale = jnp.where(weights.spread > 0, best, 1.0)
+    squares = jnp.sum((curves.data - scale * model) ** 2)
     unusual = _unusual(where, begin, near, next_)
-    return here._replace(cost=_cost(where, squares, scale, jnp.sum(begin), unusual, basis, weights), scale=scale)
+    cost = _cost(where, squares, scale, jnp.sum(begin), unusual, basis, weights)
+    return _Here(begin, field, pairs, near, next_, cost, scale)
 
 
 def _around(
@@ -348,12 +361,12 @@ def _turned(where: Sites, here: _Here):
     return total
 
 
-def _single(where: Sites, here: _Here, turned, basis: Basis, weights: Weights):
+def _single(where: Sites, curves: _Curves, here: _Here, turned, basis: Basis, weights: Weights):
     """Return the cost, and the scale, with each site filled or emptied; infinite where that is no particle."""
     atoms, sign = jnp.sum(here.taken), 1 - 2 * here.taken
     counted = atoms + sign
     share = 1 / counted
-    filled, emptied = (basis.data - here.scale * here.pairs / (atoms + one) for one in (1, -1))
+    filled, emptied = (curves.data - here.scale * here.pairs / (atoms + one) for one in (1, -1))
     along = jnp.matmul(here.field, jnp.stack([filled, emptied, here.pairs], axis=1))
     own = jnp.sum(here.field**2, axis=1)
     full = here.taken > 0.5
@@ -372,12 +385,12 @@ def _single(where: Sites, here: _Here, turned, basis: Basis, weights: Weights):
     return jnp.where(possible, cost, jnp.inf), scale
 
 
-def _best_move(where: Sites, curves, here: _Here, rested, side, pushing, basis: Basis, weights: Weights):
+def _best_move(where: Sites, curves, here: _Here, rested, basis: Basis, weights: Weights):
     """Return the particle after the best single move or exchange of rested sites, and which sites it changes."""
     none = len(here.taken)
     # Barriers: else the compiler works these out again for each use.
     turned = jax.lax.optimization_barrier(_turned(where, here))
-    cost, scale = jax.lax.optimization_barrier(_single(where, here, turned, basis, weights))
+    cost, scale = jax.lax.optimization_barrier(_single(where, curves, here, turned, basis, weights))
     cost = jnp.where(rested, cost, jnp.inf)
     full = here.taken > 0.5
     out, into, exchanged, scales = _exchanges(where, curves, here, cost, turned, basis, weights)
@@ -387,14 +400,7 @@ def _best_move(where: Sites, curves, here: _Here, rested, side, pushing, basis: 
     chosen_out = jnp.where(pair, out[best], jnp.where(empties, one, none))
     chosen_into = jnp.where(pair, into[best], jnp.where(empties, none, one))
     now, now_scale = jnp.where(pair, exchanged[best], cost[one]), jnp.where(pair, scales[best], scale[one])
-    # A kick takes the outermost atom of one side to the innermost empty place of the other.
-    pushed_out = jnp.argmax(jnp.where(full & rested, side, -jnp.inf))
-    pushed_into = jnp.argmin(jnp.where(~full & rested & (here.near >= 3) & (side < 0), -side, jnp.inf))
-    chosen_out = jnp.where(pushing, pushed_out, chosen_out)
-    chosen_into = jnp.where(pushing, pushed_into, chosen_into)
     moved = _moved(where, curves, here, chosen_out, chosen_into)
-    now = jnp.where(pushing, jnp.inf, now)
-    now_scale = jnp.where(pushing, here.scale, now_scale)
     return moved._replace(cost=now, scale=now_scale), chosen_out, chosen_into
 
 
@@ -404,22 +410,22 @@ def _exchanges(where: Sites, curves, here: _Here, cost, turned, basis: Basis, we
     into, out = (jax.lax.top_k(-jnp.where(some, cost, jnp.inf), FRONTIER)[1] for some in (~full, full))
     atoms = jnp.sum(here.taken)
     factor = here.scale / atoms
-    left = basis.data - factor * here.pairs
+    left = curves.data - factor * here.pairs
     filled, emptied = here.field[into], here.field[out]
-    place = where.place[out[:, None], into[None, :]].astype(jnp.int32)
+    place = curves.place[out[:, None], into[None, :]]
     own = jnp.sum(filled**2, axis=1)[None] + jnp.sum(emptied**2, axis=1)[:, None] - 2 * emptied @ filled.T
     rise = (emptied @ left)[:, None] - (filled @ left)[None]
     squares = jnp.maximum(jnp.sum(left**2) + 2 * factor * rise + factor**2 * own, 0.0)
     # The pair's own curve is left out, and surroundings change as in single moves: exact but for sites that are close.
-    shape = jnp.where(where.shell[place] == 0, turned[out][:, None] + turned[into][None], 0.0)
+    shape = jnp.where(~curves.close[place], turned[out][:, None] + turned[into][None], 0.0)
     guess = 0.5 * weights.points * jnp.log(squares + basis.rest + FLAW**2 * basis.norm) + weights.shape * shape
     guess = jnp.where(jnp.isfinite(cost[into])[None] & jnp.isfinite(cost[out])[:, None], guess, jnp.inf)
     partner = jnp.argmin(guess, axis=1)
     low = jnp.take_along_axis(guess, partner[:, None], axis=1)[:, 0]
     picked = jax.lax.top_k(-low, EXCHANGED)[1]
     out, into, place = out[picked], into[partner[picked]], place[picked, partner[picked]]
-    model = (here.pairs - here.field[out] + here.field[into] - curves[place]) / atoms
-    left = basis.data - here.scale * model
+    model = (here.pairs - here.field[out] + here.field[into] - curves.curve[place]) / atoms
+    left = curves.data - here.scale * model
     squares, across, length = jnp.sum(left**2, -1), jnp.sum(left * model, -1), jnp.sum(model**2, -1)
     free = weights.spread > 0
     squares -= jnp.where(free, across**2 / length, 0.0)
@@ -469,6 +475,5 @@ def _moved(where: Sites, curves, here: _Here, out, into) -> _Here:
         row = jnp.minimum(site, none - 1)
         there = site < none
         pairs = pairs + jnp.where(there, sign, 0.0) * field[row]
-        place = jnp.where(there, where.place[row].astype(jnp.int32), len(curves) - 1)
-        field = field + sign * curves[place]
+        field = field + sign * curves.curve[jnp.where(there, curves.place[row], BINS - 1)]
     return here._replace(taken=taken, field=field, pairs=pairs, near=near, next=next_)

@@ -18,6 +18,7 @@ from jaxstruc.inference.sites import Weights
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.values import Values
 from jaxstruc.structures import classes, hosts, kinds, lattices, library
+from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.families import TYPES
 from jaxstruc.structures.hosts import Host
 
@@ -29,10 +30,14 @@ ROOM = 2.6
 """Sites a host has for each atom of the start."""
 SIZES = (512, 1024, 1536, 2560, 3584)
 """Sites of hosts, so that few compilations do."""
-BATCH = 4
+BATCH, BATCH_ON_ACCELERATORS = 4, 32
 """Searches in one call."""
 RIVALS = 0.6, 2.0
 """Types are searched whose best cluster's Rw is at most this many times the least, and this part of it more at most."""
+LISTED = 60
+"""Candidates among which starts are looked for."""
+CUBE = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
+"""Turns the axes of a cube to those of a stack."""
 PACKINGS = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
 """What is searched of a type, where that is not its own name."""
 
@@ -49,15 +54,15 @@ class Level:
     """After the first."""
     kept: int
     """Ends that a round goes on from."""
-    cycles: int = 2
-    steps: int = 45
+    steps: int = 90
+    """Of each search."""
     walk: int = 300
     """Steps of the walk that tells how sure the atoms are."""
 
 
-AT_CUTS = Level(2, 12, 1, 3)
+AT_CUTS = Level(1, 12, 1, 3, 120)
 """Of searches on data to a cut."""
-LEVELS = {"quick": Level(4, 24, 2, 4), "full": Level(16, 64, 4, 12)}
+LEVELS = {"quick": Level(2, 24, 2, 4, 120), "full": Level(8, 64, 4, 12, 240)}
 
 
 class Start(NamedTuple):
@@ -127,8 +132,8 @@ def search(
         return None
     points = _counted(goal, pool, fits)
     progress("places and stackings")
-    groups = {name: _starts(goal, name, *leader, level, rng) for name, leader in leaders.items()}
-    first = [start for each in groups.values() for start in each]
+    first = [start for name, leader in leaders.items() for start in _starts(goal, name, *leader, level, rng)]
+    first += _listed(pool, fits, leaders, level) if begin is None else []
     count = max(int(start.taken.sum()) for start in first)
     key = jax.random.key(seed)
     found = None
@@ -168,6 +173,46 @@ def _leaders(pool: Pool, fits: Fit) -> dict[str, tuple[int, Values]]:
         if len(found) == 3:
             break
     return found
+
+
+def _listed(pool: Pool, fits: Fit, leaders: Mapping[str, tuple[int, Values]], level: Level) -> list[Start]:
+    """Return the best listed clusters of each packing on their hosts."""
+    found, count = [], dict.fromkeys(leaders, 0)
+    families = pool.families
+    for place in range(min(len(fits.rw), LISTED)):
+        name = TYPES.get(str(families[place]), "")
+        packing = PACKINGS.get(name, name)
+        if pool.faulty[place] or count.get(packing, level.starts) >= level.starts:
+            continue
+        cluster = library.cluster(*pool.entry(place))
+        if (start := hosted(cluster, packing, candidates.rows(fits.values, place))) is not None:
+            found.append(start)
+            count[packing] += 1
+    return found
+
+
+def hosted(cluster: Cluster, packing: str, values: Values) -> Start | None:
+    """Return a listed cluster on its host; None where it lies on none."""
+    x = cluster.positions
+    if packing == "stack":
+        x = x @ CUBE.T if cluster.family in ("fcc", "octahedron") else x
+        groups, own = stacking.shifted(x)
+        if len(groups) < 2 or any(not len(one[0]) for one in groups):
+            return None
+        start = _placed(groups, stacking.Word(own, math.inf), values)
+    elif packing in ("bcc", "sc"):
+        middle = (x - x[0]).mean(axis=0)
+        host = hosts.host(packing, middle, round(ROOM * len(x)))
+        start = Start(host, _taken(host, x - x[0] - middle), values)
+    else:
+        inner = x[np.argmin(np.linalg.norm(x, axis=1))]
+        every = hosts.points(packing, math.ceil(np.linalg.norm(x, axis=1).max()) + 4)
+        tree, near = KDTree(every), lattices.within(every, 4.0)
+        matched = [int((tree.query(x - inner + site, distance_upper_bound=0.3)[0] < 0.3).sum()) for site in near]
+        middle = near[int(np.argmax(matched))] - inner
+        host = hosts.host(packing, middle, round(ROOM * len(x)))
+        start = Start(host, _taken(host, x), values)
+    return start if start.taken.sum() > 0.9 * len(x) else None
 
 
 def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, rng) -> list[Start]:
@@ -261,18 +306,19 @@ def _misfit(positions: np.ndarray, curves: np.ndarray, width: float, data: np.nd
 def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int, key, level: Level) -> list[Start]:
     """Return where searches from starts end."""
     size = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
-    found = []
-    for begin in range(0, len(first), BATCH):
-        some = list(first[begin : begin + BATCH])
+    found: list[Start] = []
+    batch = BATCH if jax.default_backend() == "cpu" else BATCH_ON_ACCELERATORS
+    for begin in range(0, len(first), batch):
+        some = list(first[begin : begin + batch])
         grown = [_grown(start, size) for start in some]
-        padded = [*grown, *[grown[-1]] * (BATCH - len(some))]
-        where = sites.sites([start.host for start in padded], bond=goal.bond, longest=goal.span.longest)
+        padded = [*grown, *[grown[-1]] * (batch - len(some))]
+        where = sites.sites([start.host for start in padded])
         taken = np.stack([start.taken for start in padded]).astype(np.float32)
         values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
         ended = jax.device_get(
             sites.searched(
                 where, taken, values, goal.basis, weights, jax.random.fold_in(key, begin),
-                cycles=level.cycles, steps=level.steps,
+                level.steps,
             )
         )  # fmt: skip
         found += [start._replace(taken=ended.taken[k]) for k, start in enumerate(grown)]
@@ -303,7 +349,7 @@ def _ranked(goal: Target, ended: Sequence[Start], weights: Weights) -> Found:
             kept.append(start)
     pool = candidates.pool([Candidates("search", library.of_clusters(clusters), np.arange(len(clusters)))])
     fits = candidates.fit_all(pool, goal)
-    shape = np.array([unusual(start.host, start.taken) for start in kept])
+    shape = np.array([hosts.unusual(start.host, start.taken) for start in kept])
     squares = np.asarray(fits.rw, float) ** 2 + sites.FLAW**2
     cost = 0.5 * float(weights.points) * np.log(squares) + float(weights.shape) * shape
     if not goal.absolute:
@@ -322,22 +368,6 @@ def _family(positions: np.ndarray) -> str:
 def _label(packing: str) -> str:
     """Return a host in words."""
     return f"sites of {'a stack' if packing not in hosts.OTHER else packing}"
-
-
-def unusual(host: Host, taken: np.ndarray) -> float:
-    """Return how much more unusual a particle's shape is than a listed one's, as a negative logarithm."""
-    own = hosts.habit(host.packing)
-    tree = KDTree(host.positions)
-    pairs = tree.query_pairs(hosts.NEXT, output_type="ndarray").T
-    apart = np.linalg.norm(host.positions[pairs[0]] - host.positions[pairs[1]], axis=1)
-    counts = []
-    for some in (apart < hosts.BONDS, apart >= hosts.BONDS):
-        first, second = pairs[:, some]
-        counts.append(np.bincount(first, taken[second], len(taken)) + np.bincount(second, taken[first], len(taken)))
-    near, following = (np.clip(np.rint(x).astype(int), 0, own.cost.shape[1] - 1) for x in counts)
-    beside = taken | (near > 0)
-    total = own.cost[taken.astype(int), near, following][beside].sum()
-    return float(total - own.usual[0] * max(taken.sum(), 1) ** own.usual[1])
 
 
 def _counted(goal: Target, pool: Pool, fits: Fit) -> float:
@@ -367,7 +397,7 @@ def _told(goal: Target, found: Found, weights: Weights, count: int, key, level: 
     size = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
     few = [_grown(start, size) for start in found.starts[:BATCH]]
     padded = [*few, *[few[-1]] * (BATCH - len(few))]
-    where = sites.sites([start.host for start in padded], bond=goal.bond, longest=goal.span.longest)
+    where = sites.sites([start.host for start in padded])
     taken = np.stack([start.taken for start in padded]).astype(np.float32)
     values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
     drawn = jax.device_get(

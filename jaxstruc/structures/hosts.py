@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
 
 from jaxstruc.structures import classes, kinds, lattices
 
@@ -24,6 +23,8 @@ OTHER = ("bcc", "sc", "icosahedron", "decahedron")
 """Packings that are no stack of close-packed layers."""
 TABLE = Path(__file__).with_name("occupied.json")
 """How often sites are taken; made by tools/make_occupied.py."""
+ODD = 0.05
+"""Share of sites of which nothing is known: particles are less regular than what rules list."""
 FLOOR = 2.0
 """Sites, by which a rare surrounding leans on the share of its number of neighbours alone."""
 
@@ -46,8 +47,6 @@ class Habit(NamedTuple):
     """[taken, neighbours, next neighbours] the negative logarithm of the share of sites that are so."""
     usual: tuple[float, float]
     """Factor and power of the number of atoms that give the sum of these over a listed particle's sites."""
-    neighbours: int
-    """Of a site inside."""
 
 
 def host(packing: str, origin: np.ndarray, sites: int) -> Host:
@@ -102,18 +101,44 @@ def origins(packing: str, size: float, count: int, rng: np.random.Generator) -> 
     return found
 
 
-def distances(one: Host) -> np.ndarray:
-    """Return the distances [site, site] of sites, in bonds."""
-    return cdist(one.positions, one.positions)
+def surroundings(one: Host, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return of a particle's sites, and of empty ones beside them: whether taken, and how many about each are.
+
+    Args:
+        one: the host.
+        taken: [site] whether an atom is there.
+    """
+    pairs = KDTree(one.positions).query_pairs(NEXT, output_type="ndarray")
+    apart = np.linalg.norm(one.positions[pairs[:, 0]] - one.positions[pairs[:, 1]], axis=1)
+    near, following = np.zeros((2, len(taken)), int)
+    for some, count in ((pairs[apart < BONDS], near), (pairs[apart >= BONDS], following)):
+        np.add.at(count, some[:, 0], taken[some[:, 1]])
+        np.add.at(count, some[:, 1], taken[some[:, 0]])
+    beside = taken | (near > 0)
+    return tuple(column[beside] for column in (taken.astype(int), near, following))  # type: ignore[return-value]
+
+
+def unusual(one: Host, taken: np.ndarray) -> float:
+    """Return how much more unusual a particle's shape is than a listed one's, as a negative logarithm."""
+    own = habit(one.packing)
+    where = tuple(np.minimum(column, own.cost.shape[1] - 1) for column in surroundings(one, taken))
+    return float(own.cost[where].sum() - own.usual[0] * max(taken.sum(), 1) ** own.usual[1])
+
+
+def cost(count: np.ndarray) -> np.ndarray:
+    """Return the negative logarithms of the shares of sites that are empty and taken, of their numbers.
+
+    Args:
+        count: [taken, neighbours, next neighbours] sites.
+    """
+    every = count.sum(axis=2, keepdims=True)
+    by_neighbours = (every + 0.5) / (every.sum(axis=0, keepdims=True) + 1)
+    share = (count + FLOOR * by_neighbours) / (count.sum(axis=0) + FLOOR)
+    return -np.log((1 - ODD) * share + ODD / 2)
 
 
 @lru_cache
 def habit(packing: str) -> Habit:
     """Return how usual surroundings are in a packing."""
-    name = packing if packing in ("bcc", "sc") else "close-packed"
-    told = json.loads(TABLE.read_text("utf-8"))[name]
-    count = np.array(told["count"], float)
-    every = count.sum(axis=2, keepdims=True)
-    by_neighbours = (every + 0.5) / (every.sum(axis=0, keepdims=True) + 1)
-    share = (count + FLOOR * by_neighbours) / (count.sum(axis=0) + FLOOR)
-    return Habit(-np.log(share), (told["usual"][0], told["usual"][1]), told["neighbours"])
+    told = json.loads(TABLE.read_text("utf-8"))[packing if packing in OTHER else "stack"]
+    return Habit(cost(np.array(told["count"], float)), (told["usual"][0], told["usual"][1]))
