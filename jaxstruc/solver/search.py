@@ -71,7 +71,8 @@ class Start(NamedTuple):
     host: Host
     taken: np.ndarray
     """[site]"""
-    values: Values
+    values: Values | None
+    """Of the model; None where it is not to be searched."""
     misfit: float = math.inf
     """Rough."""
 
@@ -191,7 +192,7 @@ def _listed(pool: Pool, fits: Fit, leaders: Mapping[str, tuple[int, Values]], le
     return found
 
 
-def hosted(cluster: Cluster, packing: str, values: Values) -> Start | None:
+def hosted(cluster: Cluster, packing: str, values: Values | None) -> Start | None:
     """Return a listed cluster on its host; None where it lies on none."""
     x = cluster.positions
     if packing == "stack":
@@ -258,7 +259,7 @@ def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng) -> list
     return found[: level.starts]
 
 
-def _placed(groups, word: stacking.Word, values: Values) -> Start:
+def _placed(groups, word: stacking.Word, values: Values | None) -> Start:
     """Return the particle of a word on its host."""
     places, middle = word.places, (len(groups) - 1) // 2
     x = np.concatenate([groups[k][place] for k, place in enumerate(places)]) - groups[middle][places[middle]][0]
@@ -380,7 +381,7 @@ def _counted(goal: Target, pool: Pool, fits: Fit) -> float:
 def _restacked(goal: Target, found: Found, most: int) -> list[Start]:
     """Return other words of the best stack's layers that fit, with its shape."""
     best = next((start for start in found.starts[:4] if start.host.packing not in hosts.OTHER), None)
-    if best is None:
+    if best is None or best.values is None:
         return []
     groups, own = stacking.shifted(best.host.positions[best.taken])
     if len(groups) < 3:
