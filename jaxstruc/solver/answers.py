@@ -396,7 +396,7 @@ def _weighed(
             gains = [beyond * sample.types.get(TYPES.get(family, ""), 0.0) for family in pool.families]
             before = before * np.exp(np.maximum(gains, -300.0))
     if searched is not None:
-        before = before * np.exp(-np.clip(plan.shape * _unusual(pool, searched), 0.0, 300.0))
+        before = before * np.exp(-np.minimum(plan.shape * _unusual(pool, searched), 300.0))
     sound = np.where(pool.faulty, np.nan, fits.rw)
     weight = posterior.weights(sound, independent, len(plan.fit.free), before=before)
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(sound)))
