@@ -18,14 +18,14 @@ from jaxstruc.network.config import SHIPPED
 
 ORDER = """
 files
-structures: atoms distances lattices families shapes library kinds classes populations words
+structures: atoms distances lattices families shapes library kinds classes populations hosts words
 scattering: parameters form_factors spreading debye curves templates simulate
 data: text options measurement gr
-inference: options target values fit relax screening posterior candidates profile verdict mixture ensemble unseen judge
-inference: distribution result
+inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
+inference: ensemble unseen judge distribution result
 network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
 network: weights card evaluation
-solver: sources samples told answers doors
+solver: sources samples search told answers doors
 report: tables pictures folders
 commands: settings progress compiled simulate generate train run solve mine refine cli
 __main__

@@ -36,6 +36,8 @@ LEAST_BOND = 2.2
 """Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
 FRONTIER, EXCHANGED = 64, 16
 """Sites to empty and to fill whose exchanges are estimated; exchanges that are worked out."""
+TRUSTED = (0.005, 0.3, 0.06)
+"""Standard deviations of stretch, Uiso (in parts of it) and delta2 (in squared bonds) about those of the last fit."""
 RESTING = (3, 10)
 """Steps that a moved site rests, at least and at most."""
 FLAW = 1e-3
@@ -162,25 +164,35 @@ def _begun(where: Sites, begin, values: Values, basis: Basis, weights: Weights) 
     count, total = (jnp.zeros(BINS).at[place.ravel()].add(x) for x in (1.0, apart.ravel()))
     mean = jnp.where(count > 0, total / jnp.maximum(count, 1.0), 1.0).at[-1].set(1.0)
     near = jax.lax.map(lambda row: jnp.zeros(BINS).at[row].add(begin), place, batch_size=64)
-    slopes = _slopes(mean * basis.bond, begin @ near, values, basis)
-    left_out = jnp.linalg.qr(slopes)[0]
     curve = pair_curves(mean * basis.bond, values, basis)
-    curve -= (curve @ left_out) @ left_out.T
-    data = basis.data - left_out @ (left_out.T @ basis.data)
+    ways, share = _left_out(curve, mean * basis.bond, begin @ near, jnp.sum(begin), values, basis, weights)
+    curve -= ((curve @ ways) * share) @ ways.T
+    data = basis.data - ways @ (share * (ways.T @ basis.data))
     curves = _Curves(place, (mean < hosts.NEXT).at[-1].set(False), curve, data)
     field = jnp.matmul(near, curve, precision="highest")
     return curves, _started(where, curves, begin, field, basis, weights)
 
 
-def _slopes(distance, pairs, values: Values, basis: Basis) -> Float[Array, "basis value"]:
-    """Return how a particle's curve changes with stretch, Uiso and delta2, each of length 1."""
+def _left_out(curve, distance, pairs, atoms, values: Values, basis: Basis, weights: Weights):
+    r"""Return the ways in which small changes of values move a particle's curve, and which part of each is left out.
 
-    def curve(changed):
+    With changes of $\tau$ as likely as noise $\sigma$, the least over $\delta$ of
+    $|\rho - D\delta|^2 + \sigma^2 |\delta/\tau|^2$ is $|A \rho|^2$, where A takes the part
+    $1 - \sigma / \sqrt{s^2 + \sigma^2}$ of each singular vector of $D\tau$ away.
+    """
+
+    def model(changed):
         moved = values._replace(stretch=changed[0], uiso=changed[1], delta2=changed[2])
-        return _in_basis(pairs.at[-1].set(0.0) @ _waves(distance, moved, basis), moved, basis)
+        found = pairs.at[-1].set(0.0) @ _waves(distance, moved, basis)
+        return 0.5 * _in_basis(found, moved, basis) / atoms
 
-    slopes = jax.jacfwd(curve)(jnp.stack([values.stretch, values.uiso, values.delta2]))
-    return slopes / jnp.maximum(jnp.linalg.norm(slopes, axis=0), 1e-12)
+    now = jnp.stack([values.stretch, values.uiso, values.delta2])
+    trusted = jnp.asarray(TRUSTED) * jnp.stack([jnp.ones(()), values.uiso, basis.bond**2])
+    slopes = values.scale * jax.jacfwd(model)(now) * trusted
+    ways, size, _ = jnp.linalg.svd(slopes, full_matrices=False)
+    left = basis.data - values.scale * model(now)
+    noise = (jnp.sum(left**2) + basis.rest) / weights.points
+    return ways, 1 - jnp.sqrt(noise / (size**2 + noise))
 
 
 def pair_curves(distance: Float[Array, " bin"], values: Values, basis: Basis) -> Float[Array, "bin basis"]:
@@ -407,7 +419,9 @@ def _best_move(where: Sites, curves, here: _Here, rested, basis: Basis, weights:
 def _exchanges(where: Sites, curves, here: _Here, cost, turned, basis: Basis, weights: Weights):
     """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
     full = here.taken > 0.5
-    into, out = (jax.lax.top_k(-jnp.where(some, cost, jnp.inf), FRONTIER)[1] for some in (~full, full))
+    (filling, into), (emptying, out) = (
+        jax.lax.top_k(-jnp.where(some, cost, jnp.inf), FRONTIER) for some in (~full, full)
+    )
     atoms = jnp.sum(here.taken)
     factor = here.scale / atoms
     left = curves.data - factor * here.pairs
@@ -419,7 +433,7 @@ def _exchanges(where: Sites, curves, here: _Here, cost, turned, basis: Basis, we
     # The pair's own curve is left out, and surroundings change as in single moves: exact but for sites that are close.
     shape = jnp.where(~curves.close[place], turned[out][:, None] + turned[into][None], 0.0)
     guess = 0.5 * weights.points * jnp.log(squares + basis.rest + FLAW**2 * basis.norm) + weights.shape * shape
-    guess = jnp.where(jnp.isfinite(cost[into])[None] & jnp.isfinite(cost[out])[:, None], guess, jnp.inf)
+    guess = jnp.where(jnp.isfinite(filling)[None] & jnp.isfinite(emptying)[:, None], guess, jnp.inf)
     partner = jnp.argmin(guess, axis=1)
     low = jnp.take_along_axis(guess, partner[:, None], axis=1)[:, 0]
     picked = jax.lax.top_k(-low, EXCHANGED)[1]

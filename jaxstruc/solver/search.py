@@ -24,11 +24,15 @@ from jaxstruc.structures.hosts import Host
 
 SHAPE = 1.0
 """Weight of the prior on shape: 1 takes the library's cuts for a sample of what there is."""
+FEW, MANY = 200, 5.0
+"""Atoms below which more shapes are tried, up to so many times as many: they cost less."""
+SLENDER = 0.2
+"""Spread of the logarithms of their axes."""
 SCALES = 0.3
 """Spread of the logarithm of the scale of data that are not absolute."""
 ROOM = 2.6
 """Sites a host has for each atom of the start."""
-SIZES = (512, 1024, 1536, 2560, 3584)
+SIZES = (256, 512, 1024, 1536, 2560, 3584)
 """Sites of hosts, so that few compilations do."""
 BATCH, BATCH_ON_ACCELERATORS = 4, 32
 """Searches in one call."""
@@ -49,20 +53,22 @@ class Level:
     starts: int
     """Of each packing, in the first round."""
     origins: int
-    """Tried roughly for these, each with three numbers of atoms."""
+    """Tried for these."""
+    shapes: int
+    """Tried for these, of particles of `FEW` atoms or more."""
     rounds: int
     """After the first."""
     kept: int
     """Ends that a round goes on from."""
-    steps: int = 90
+    steps: int = 120
     """Of each search."""
     walk: int = 300
     """Steps of the walk that tells how sure the atoms are."""
 
 
-AT_CUTS = Level(1, 12, 1, 3, 120)
+AT_CUTS = Level(1, 12, 60, 1, 3)
 """Of searches on data to a cut."""
-LEVELS = {"quick": Level(2, 24, 2, 4, 120), "full": Level(8, 64, 4, 12, 240)}
+LEVELS = {"quick": Level(2, 24, 100, 3, 4, 100), "full": Level(8, 64, 400, 4, 12, 240)}
 
 
 class Start(NamedTuple):
@@ -220,16 +226,23 @@ def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, r
     """Return the starts of a packing that fit best, roughly."""
     if name == "stack":
         return _stacks(goal, atoms, values, level, rng)
-    curves, width = _even_curves(goal, values)
-    data = np.asarray(goal.basis.data)
     size = float(classes.sphere(atoms, classes.volume(name)))
-    found = []
-    for origin in hosts.origins(name, size, level.origins, rng):
-        for factor in (0.93, 1.0, 1.07):
-            count = max(round(factor * atoms), 8)
-            host = hosts.host(name, origin, round(ROOM * count))
-            misfit = _misfit(host.positions[:count], curves, width, data, goal.absolute)
-            found.append(Start(host, np.arange(len(host.positions)) < count, values, misfit))
+    room = round(ROOM * max(atoms, 8))
+    some = [hosts.host(name, origin, room) for origin in hosts.origins(name, size, level.origins, rng)]
+    return _shaped(goal, some, atoms, values, level, rng)
+
+
+def _shaped(goal: Target, several: Sequence[Host], atoms: int, values: Values, level: Level, rng) -> list[Start]:
+    """Return the ellipsoids cut from hosts, of random axes and numbers of atoms, that fit best, roughly."""
+    curves, width = _even_curves(goal, values)
+    data, found = np.asarray(goal.basis.data), []
+    for number in range(round(level.shapes * min(max(FEW / atoms, 1.0), MANY))):
+        host = several[number % len(several)]
+        turned = host.positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        away = np.linalg.norm(turned * np.exp(rng.normal(0, SLENDER, 3)) + rng.normal(0, 0.2, 3), axis=1)
+        count = max(round(atoms * rng.uniform(0.9, 1.1)), 8)
+        taken = away <= np.partition(away, count - 1)[count - 1]
+        found.append(Start(host, taken, values, _misfit(host.positions[taken], curves, width, data, goal.absolute)))
     found.sort(key=lambda start: start.misfit)
     return found[: level.starts]
 
@@ -256,7 +269,8 @@ def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng) -> list
         for word in stacking.ranked(groups, curves, data, absolute=goal.absolute, most=level.starts):
             found.append(_placed(groups, word, values))
     found.sort(key=lambda start: start.misfit)
-    return found[: level.starts]
+    words = {start.host.packing: start.host for start in reversed(found[: 4 * level.starts])}
+    return _shaped(goal, list(words.values())[::-1], atoms, values, level, rng)
 
 
 def _placed(groups, word: stacking.Word, values: Values | None) -> Start:

@@ -52,7 +52,7 @@ def words(clusters):
     """The words of each command before the files, and those after them."""
     few = ("--families", "octahedron", "icosahedron", "--max-atoms", 150)
     return {
-        "solve": (("solve",), ("--element", "Ag", "--samples", 8, "--ensemble", "none", *few)),
+        "solve": (("solve",), ("--element", "Ag", "--samples", 8, "--search", "none", "--ensemble", "none", *few)),
         "mine": (("mine",), ("--element", "Ag", "--ensemble", "none", *few)),
         "refine": (("refine", *clusters), ()),
     }
