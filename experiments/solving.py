@@ -2,7 +2,6 @@
 
     python experiments/solving.py offrule scale            (some 5 s a case on 2 cores; resumes; all parts by default)
     python experiments/solving.py --shard 1/8              (every eighth case, for eight processes; each has its --out)
-    python experiments/solving.py --figure                 (the figures, from the rows)
     python experiments/solving.py --quick                  (a case of two parts and a small library, under a minute)
 
 Platinum is simulated: Q 0.8 to 18-25 1/Å, qdamp known, Uiso, delta2 and stretch not, white noise on F(Q) for each point
@@ -257,17 +256,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--draws", type=int, default=DRAWS, help="particles of each kind and seed [10]")
     parser.add_argument("--out", type=Path, help="rows are added here [results/solving.jsonl; quick: nowhere]")
     parser.add_argument("--shard", default="1/1", help="which part of the cases, as 1/8")
-    parser.add_argument("--figure", action="store_true", help="draw the figures from the rows")
     parser.add_argument("--quick", action="store_true", help="a case of two parts and a small library")
     asked = parser.parse_args(words)
     if unknown := set(asked.parts) - set(PARTS):
         parser.error(f"expected parts of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     out = asked.out or (None if asked.quick else RESULTS / "solving.jsonl")
-    if asked.figure:
-        import solving_figures
-
-        solving_figures.draw(load(out or RESULTS / "solving.jsonl"))
-        return
     atoms = 100 if asked.quick else 1000
     shard, of = map(int, asked.shard.split("/"))
     told = {"device": rows.environment()["device"], "commit": rows.commit(), "jax": jax.__version__}

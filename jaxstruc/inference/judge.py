@@ -168,16 +168,18 @@ def _compared(
     tables = candidates.tables(pool, goal)
     fits = candidates.rows(candidates.fit_tables(tables, goal, free=free), slice(0, len(pool.place)))
     rw = np.where(np.isfinite(fits.rw) & ~pool.faulty, fits.rw, np.inf)
+    singles = [int(np.argmin(rw))]
     if searched is not None:
         order = np.argsort(rw, kind="stable")
         if (more := searched(goal, pool.chosen(order), candidates.rows(fits, order))) is not None:
+            own = len(rw)
             tables, fits, rw = _with_more(more, goal, free, tables, fits, rw)
-    best = int(np.argmin(rw))
-    shown = np.array([best, *range(count)])
+            singles.append(own + int(np.argmin(rw[own:])))
+    shown = np.array([*singles, *range(count)])
     padded = np.pad(shown, (0, max(0, PADDED - len(shown))), mode="edge")
     some = candidates.rows(tables, padded), candidates.rows(fits.values, padded)
     points = unseen.points_of(goal, r)
-    singles = unseen.of_clusters(*some, points)[: len(shown)]
+    curves = unseen.of_clusters(*some, points)[: len(shown)]
     names = tuple(name for name in free if name != "scale")
     begin = ensemble.first(mixture, goal.basis, values, names, size)
     fitted = partial(ensemble.fit, mixture, goal.basis, names=names, counted=counted)
@@ -186,12 +188,14 @@ def _compared(
     mixtures = [unseen.of_ensemble(one, mixture, points) for one in found[0 if 0.0 in strengths else 1 :]]
     said = [
         unseen.prediction(r[beyond], g[beyond], curve[beyond], background=goal.background)
-        for curve in (*singles, *mixtures)
+        for curve in (*curves, *mixtures)
     ]
-    squares = np.array([one.squares for one in said[1 : len(shown)]])
+    # As of the ensembles' strengths, that which predicts best is taken: of the best listed and the best searched one.
+    best = int(np.argmin([one.squares for one in said[: len(singles)]]))
+    squares = np.array([one.squares for one in said[len(singles) : len(shown)]])
     return Compared(
-        cut, unseen.independent(goal, cut), said[0], tuple(said[len(shown) :]),
-        np.where(np.isfinite(rw[:count]), squares, np.nan), r, g, (singles[0], *mixtures),
+        cut, unseen.independent(goal, cut), said[best], tuple(said[len(shown) :]),
+        np.where(np.isfinite(rw[:count]), squares, np.nan), r, g, (curves[best], *mixtures),
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from jaxstruc.solver.told import Weighed
 from jaxstruc.structures import library
 from jaxstruc.structures.families import TYPES
 
+UNSEARCHED = "sites not searched: one particle would take up what the distribution explains"
 REFINED = 200
 """Candidates refined with everything that is asked for: the best of the screening."""
 WRITTEN = 5
@@ -236,7 +237,8 @@ def answer(
             how=plan.ensemble, searched=_at_cut(plan),
         )  # fmt: skip
     searched: Searched | None = None
-    if plan.search != "none" and not (isinstance(sample, Sample) and sample.judged.verdict == "distribution"):
+    many = isinstance(sample, Sample) and sample.judged.verdict == "distribution"
+    if plan.search != "none" and not many:
         searched = _searched(pool, fits, goal, plan, tell)
         if searched is not None:
             pool, fits = _joined(pool, fits, searched, goal, plan)
@@ -245,6 +247,7 @@ def answer(
     return told.told(
         nothing, measurement, goal, groups, pool, fits, weighed,
         free=plan.fit.free, written=plan.written, found=found, seen=seen, sample=sample, searched=searched,
+        more=[UNSEARCHED] if many and plan.search != "none" else [],
     )  # fmt: skip
 
 

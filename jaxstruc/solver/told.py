@@ -58,6 +58,7 @@ def told(
     seen: Seen,
     sample: Sample | str = "",
     searched: Searched | None = None,
+    more: Sequence[str] = (),
 ) -> Result:
     """Return the result of ranked candidates and their fits.
 
@@ -75,6 +76,7 @@ def told(
         seen: the particle's size as the data show it.
         sample: the judgement between one cluster and many, or why there is none.
         searched: what a search over lattice sites found, where there was one.
+        more: what else is to be said.
     """
     best = candidates.rows(fits, slice(0, written))
     tables = candidates.tables(pool.chosen(np.arange(len(best.rw))), goal)
@@ -105,7 +107,7 @@ def told(
     outside = _outside(groups, listed, seen.diameter)
     weak = _weak(listed[0], measurement, goal, groups, goal.g - curves[0], outside)
     remarks = [] if listed[0].source == "network" else _training(outside)
-    remarks = [*_sample(sample, ensemble), *remarks]
+    remarks = [*_sample(sample, ensemble), *more, *remarks]
     remarks += [] if seen.reached else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
     return dataclasses.replace(
         nothing,
