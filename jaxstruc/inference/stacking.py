@@ -61,9 +61,14 @@ def ball(layer: np.ndarray, heights: Sequence[float], radius: float) -> list[lis
 
 
 def shifted(positions: np.ndarray) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """Return the atoms of a particle's layers over each of three places, its own moved to the others; and its own."""
+    """Return the atoms of a particle's layers over each of three places, its own moved to the others; and its own.
+
+    Nothing where it has a gap.
+    """
     each = layers(positions)
     own = np.zeros(len(each), int)
+    if not all(len(one) for one in each):
+        return [], own[:0]
     for k in range(1, len(each)):
         off = (each[k][0] - each[0][0])[:2] - PLACES[:, :2]
         # a layer's vectors are whole numbers of (1, 0) and (1/2, sqrt(3)/2)

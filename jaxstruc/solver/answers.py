@@ -79,7 +79,7 @@ class Plan(NamedTuple):
     def recorded(self) -> dict[str, Any]:
         """What, beside a file, decides its result; as JSON."""
         own = {"element": self.element, "free": list(self.fit.free), "background": self.fit.background}
-        own |= {"absolute": self.fit.absolute, "search": self.search}
+        own |= {"absolute": self.fit.absolute, "search": self.search, "seed": self.seed}
         own |= dataclasses.asdict(self.data) | dataclasses.asdict(self.relax) | {"ensemble": self.ensemble}
         for source in self.sources:
             own |= source.recorded

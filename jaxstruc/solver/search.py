@@ -37,7 +37,7 @@ SIZES = (256, 512, 1024, 1536, 2560, 3584)
 BATCH, BATCH_ON_ACCELERATORS = 4, 32
 """Searches in one call."""
 RIVALS = 0.6, 2.0
-"""Types are searched whose best cluster's Rw is at most this many times the least, and this part of it more at most."""
+"""Packings are searched whose best cluster's Rw is at most so much above the least, and so many times it."""
 LISTED = 60
 """Candidates among which starts are looked for."""
 CUBE = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
@@ -99,15 +99,15 @@ class Searched(NamedTuple):
     """What a search found."""
 
     group: Candidates
-    """Distinct particles, best first; what is sure of them in its notes."""
+    """Distinct particles, best first."""
     shape: np.ndarray
     """[candidate] how much more unusual each is than listed ones, as a negative logarithm."""
     occupancy: list[np.ndarray]
     """[candidate][atom] how sure it is."""
     atoms: np.ndarray
-    """Numbers of atoms that the walks saw, and"""
+    """[state] Numbers of atoms that the walks saw."""
     time: np.ndarray
-    """the posterior's share of each."""
+    """[state] The posterior's share of each."""
 
 
 def search(
@@ -128,7 +128,7 @@ def search(
         pool: fitted candidates, best first.
         fits: of these.
         level: how long to search.
-        seed: of starts and kicks.
+        seed: of starts and rests.
         weight: of the prior on shape.
         begin: number of atoms and values to begin each packing from, in place of what candidates say.
         progress: called with what is being done.
@@ -141,14 +141,18 @@ def search(
     progress("places and stackings")
     first = [start for name, leader in leaders.items() for start in _starts(goal, name, *leader, level, rng)]
     first += _listed(pool, fits, leaders, level) if begin is None else []
+    if not first:
+        return None
     count = max(int(start.taken.sum()) for start in first)
     key = jax.random.key(seed)
-    found = None
+    found: Found | None = None
     for number in range(level.rounds + 1):
         progress(f"sites, round {number + 1} of {level.rounds + 1}")
         weights = _weights(goal, points, weight)
         ended = _searched(goal, first, weights, count, jax.random.fold_in(key, number), level)
         found = _ranked(goal, [*(found.starts if found else []), *ended], weights)
+        if found is None:
+            return None
         points = _counted(goal, found.pool, found.fits)
         first = found.starts[: level.kept]
         if number < level.rounds:
@@ -189,7 +193,8 @@ def _listed(pool: Pool, fits: Fit, leaders: Mapping[str, tuple[int, Values]], le
     for place in range(min(len(fits.rw), LISTED)):
         name = TYPES.get(str(families[place]), "")
         packing = PACKINGS.get(name, name)
-        if pool.faulty[place] or count.get(packing, level.starts) >= level.starts:
+        group = pool.groups[pool.group[place]]
+        if group.source == "network" or pool.faulty[place] or count.get(packing, level.starts) >= level.starts:
             continue
         cluster = library.cluster(*pool.entry(place))
         if (start := hosted(cluster, packing, candidates.rows(fits.values, place))) is not None:
@@ -204,7 +209,7 @@ def hosted(cluster: Cluster, packing: str, values: Values | None) -> Start | Non
     if packing == "stack":
         x = x @ CUBE.T if cluster.family in ("fcc", "octahedron") else x
         groups, own = stacking.shifted(x)
-        if len(groups) < 2 or any(not len(one[0]) for one in groups):
+        if len(groups) < 2:
             return None
         start = _placed(groups, stacking.Word(own, math.inf), values)
     elif packing in ("bcc", "sc"):
@@ -262,8 +267,7 @@ def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng) -> list
         own = radius * (1.0, 0.98, 1.02)[number % 3]
         heights = [h for h in np.arange(-15, 16) * lattices.LAYER + lift if abs(h) < own - 0.05]
         groups = stacking.ball(layer + off, heights, own)
-        if len(groups) < 2 or any(not len(one) for each in groups for one in each):
-            groups = [each for each in groups if all(len(one) for one in each)]
+        groups = [each for each in groups if all(len(one) for one in each)]
         if len(groups) < 2:
             continue
         for word in stacking.ranked(groups, curves, data, absolute=goal.absolute, most=level.starts):
@@ -331,11 +335,8 @@ def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int
         taken = np.stack([start.taken for start in padded]).astype(np.float32)
         values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
         ended = jax.device_get(
-            sites.searched(
-                where, taken, values, goal.basis, weights, jax.random.fold_in(key, begin),
-                level.steps,
-            )
-        )  # fmt: skip
+            sites.searched(where, taken, values, goal.basis, weights, jax.random.fold_in(key, begin), level.steps)
+        )
         found += [start._replace(taken=ended.taken[k]) for k, start in enumerate(grown)]
     return found
 
@@ -350,8 +351,8 @@ def _grown(start: Start, size: int) -> Start:
     return start._replace(host=host, taken=_taken(host, x - middle))
 
 
-def _ranked(goal: Target, ended: Sequence[Start], weights: Weights) -> Found:
-    """Return distinct ends with their fits, best first."""
+def _ranked(goal: Target, ended: Sequence[Start], weights: Weights) -> Found | None:
+    """Return distinct ends with their fits, best first; None where none is a particle."""
     clusters, kept, seen = [], [], set()
     for start in ended:
         x = start.host.positions[start.taken]
@@ -362,6 +363,8 @@ def _ranked(goal: Target, ended: Sequence[Start], weights: Weights) -> Found:
             seen.add(key)
             clusters.append(cluster)
             kept.append(start)
+    if not clusters:
+        return None
     pool = candidates.pool([Candidates("search", library.of_clusters(clusters), np.arange(len(clusters)))])
     fits = candidates.fit_all(pool, goal)
     shape = np.array([hosts.unusual(start.host, start.taken) for start in kept])

@@ -10,6 +10,7 @@ from scipy.spatial.distance import pdist
 from jaxstruc import Measurement
 from jaxstruc.data import measurement as measurements
 from jaxstruc.data.options import DataOptions
+from jaxstruc.inference import stacking
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.inference.options import FitOptions
 from jaxstruc.scattering import form_factors
@@ -53,11 +54,13 @@ def results(particle, own):
         first = next(answers([ready], plan, progress=lambda done, count, text: said.append(text)))
         again = next(answers([ready], plan))
         listed = next(answers([ready], plan._replace(search="none")))
-    return first, again, listed, said
+        noise = np.random.default_rng(1).normal(size=len(r))
+        nothing = next(answers([ready._replace(g=noise, name="noise.gr")], plan))
+    return first, again, listed, said, nothing
 
 
 def test_a_searched_particle_fits_better_than_any_that_is_listed(results, particle):
-    found, _, listed, _ = results
+    found, _, listed, _, _ = results
     assert found.best.source == "search" and listed.best.source == "library"
     assert found.best.rw < 0.6 * listed.best.rw and found.best.type == "fcc"
     assert abs(found.best.n_atoms - len(particle)) <= 1
@@ -84,6 +87,15 @@ def test_the_same_seed_gives_the_same_bytes(results):
 
 def test_progress_says_what_is_done(results):
     assert any("sites, round 1 of 2" in text for text in results[3])
+
+
+def test_noise_is_no_particle(results):
+    assert results[4].status == "weak" and "Rw" in results[4].message
+
+
+def test_a_particle_with_a_gap_has_no_layers():
+    gapped = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 3.3], [1, 0, 3.3]], float)
+    assert stacking.shifted(gapped)[0] == []
 
 
 @pytest.mark.parametrize("family", ["fcc", "hcp", "twin", "bcc", "sc", "decahedron", "icosahedron"])
