@@ -141,6 +141,7 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
         "import sys, jaxstruc; from jaxstruc.network import config, weights; from ase.cluster import Icosahedron\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
         "assert weights.load(config.SHIPPED).card['name']\n"
+        "from jaxstruc.structures import hosts; assert hosts.habit('bcc').cost.shape\n"
         "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0, rstep=0.1).y.max())"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
