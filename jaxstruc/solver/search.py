@@ -342,12 +342,10 @@ def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int
 
 
 def _grown(start: Start, size: int) -> Start:
-    """Return the same particle in the middle of a host with so many sites."""
+    """Return the same particle on a host with so many sites, all about it."""
     x = start.host.positions[start.taken]
     middle = x.mean(axis=0)
-    if len(start.taken) == size and np.linalg.norm(middle) < 0.5:
-        return start
-    host = hosts.host(start.host.packing, start.host.origin + middle, size)
+    host = hosts.host(start.host.packing, start.host.origin + middle, size, about=x - middle)
     return start._replace(host=host, taken=_taken(host, x - middle))
 
 

@@ -30,7 +30,7 @@ FLOOR = 2.0
 
 
 class Host(NamedTuple):
-    """Sites, by their distance from the origin."""
+    """Sites, the nearest first."""
 
     packing: str
     """bcc, sc, icosahedron, decahedron, or the word of a stack of close-packed layers."""
@@ -49,17 +49,21 @@ class Habit(NamedTuple):
     """Factor and power of the number of atoms that give the sum of these over a listed particle's sites."""
 
 
-def host(packing: str, origin: np.ndarray, sites: int) -> Host:
-    """Return the sites of a packing nearest to a place.
+def host(packing: str, origin: np.ndarray, sites: int, *, about: np.ndarray | None = None) -> Host:
+    """Return the sites of a packing nearest to a place, or to atoms.
 
     Args:
         packing: as in `Host`.
         origin: [3] in bonds, where a packing has an atom, an axis or a centre at 0.
         sites: their number.
+        about: [atom, 3] in bonds from the origin, to which sites shall be near in place of that.
     """
-    reach = math.ceil((3 / (4 * math.pi) * sites * classes.volume(packing)) ** (1 / 3) + np.linalg.norm(origin) + 2.5)
-    away = points(packing, reach) - origin
-    order = np.argsort(np.round(np.linalg.norm(away, axis=1), 6), kind="stable")[:sites]
+    radius = (3 / (4 * math.pi) * sites * classes.volume(packing)) ** (1 / 3)
+    if about is not None:
+        radius = max(radius, np.linalg.norm(about, axis=1).max() + 2)
+    away = points(packing, math.ceil(radius + np.linalg.norm(origin) + 2.5)) - origin
+    far = np.linalg.norm(away, axis=1) if about is None else KDTree(about).query(away)[0]
+    order = np.argsort(np.round(far, 6), kind="stable")[:sites]
     return Host(packing, away[order], np.asarray(origin, float))
 
 
