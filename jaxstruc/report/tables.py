@@ -23,10 +23,10 @@ NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
 """What some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in radii;
 and, where atoms were moved, Rw before and how far they moved, in Å."""
 SUMMARY = (
-    *"file status source type cluster n_atoms n_low n_high diameter diameter_low diameter_high".split(),
-    *"hexagonal hexagonal_low hexagonal_high rw verdict rw_unseen rw_unseen_single rw_ensemble".split(),
-    *"mean_diameter mean_low mean_high width width_low width_high qmin qmin_error qmin_origin message".split(),
-    *"description rw_second weight ties types".split(),
+    *"file status source type cluster n_atoms n_low n_high diameter rw verdict rw_unseen rw_unseen_single".split(),
+    *"rw_ensemble mean_diameter mean_low mean_high width width_low width_high qmin qmin_error qmin_origin".split(),
+    *"message description rw_second weight ties types".split(),
+    *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
     *VALUES,
     *"qdamp_origin qmax rmin rmax size_seen independent rw_unmoved moved".split(),
     *(f"share_{name}{end}" for name in sorted(set(TYPES.values())) for end in ("", "_low", "_high")),
@@ -35,7 +35,8 @@ SUMMARY = (
 """Columns of summary.csv, of all commands. Origins say where qmin and qdamp came from, "inferred" from the data among
 them; their errors are there where they were inferred or fitted. `diameter` and `size_seen` (read from the data) in Å;
 `types`: their sums of weights; `ties`: candidates in the 90 % set; `independent`: points that the residual counts.
-`n_low` to `hexagonal_high`: 90 % intervals over all candidates, `hexagonal` the share of such layers of the best.
+`n_low`, `n_high`, those of the diameter and of `hexagonal`, the best's share of such layers: 90 % intervals over all
+candidates.
 `verdict` to `width_high` and the shares of atoms by type are of the sample as a distribution of particles, with 90 %
 intervals; sizes in Å."""
 CANDIDATES = (

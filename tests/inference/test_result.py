@@ -60,13 +60,13 @@ def test_fields_of_a_later_version_are_kept():
     arrays = results.to_arrays(result())
     told = json.loads(bytes(arrays[results.TEXT]).decode())
     told |= {"version": 2, "verdict": {"kind": "single", "cuts": {results.ARRAY: "cuts"}}}
-    told["candidates"][0]["occupancy"] = [0.5, 1.0]
+    told["candidates"][0]["strain"] = [0.5, 1.0]
     later = {**arrays, "cuts": np.arange(3.0), results.TEXT: np.frombuffer(json.dumps(told).encode(), np.uint8)}
     read = results.from_arrays(later)
-    assert read.extra["verdict"]["kind"] == "single" and read.best.extra == {"occupancy": [0.5, 1.0]}
+    assert read.extra["verdict"]["kind"] == "single" and read.best.extra == {"strain": [0.5, 1.0]}
     again = results.from_arrays(results.to_arrays(read))
     np.testing.assert_array_equal(again.extra["verdict"]["cuts"], np.arange(3.0))
-    assert again.best.extra == {"occupancy": [0.5, 1.0]} and again.status == "solved"
+    assert again.best.extra == {"strain": [0.5, 1.0]} and again.status == "solved"
 
 
 def test_arrays_that_are_no_result_are_refused():

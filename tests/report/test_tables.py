@@ -81,7 +81,7 @@ def test_settings_are_shown_with_unit_and_origin(capsys):
 def test_the_columns_are_in_the_order_that_people_read(tmp_path):
     tables.write(tmp_path / "s.csv", tables.SUMMARY, [])
     head = next(csv.reader((tmp_path / "s.csv").open()))
-    assert head[:8] == ["file", "status", "source", "type", "cluster", "n_atoms", "diameter", "rw"]
+    assert head[:8] == ["file", "status", "source", "type", "cluster", "n_atoms", "n_low", "n_high"]
     assert len(set(head)) == len(head)
 
 

@@ -26,7 +26,7 @@ def mined(data):
 
 def test_a_result_has_atoms_types_and_settings_with_their_origins(mined):
     assert isinstance(mined.best.atoms, ase.Atoms) and len(mined.best.atoms) == mined.best.n_atoms
-    assert 0.02 < mined.best.rw < 0.1 and mined.types == {"fcc": 1.0}
+    assert 0.02 < mined.best.rw < 0.1 and mined.types == pytest.approx({"fcc": 1.0})
     origins = {setting.name: setting.origin for setting in mined.settings}
     assert origins["qmax"] == "header" and origins["rmax"] == "default"
     assert mined.best.values["uiso"].unit == "Å²" and mined.best.values["uiso"].error > 0
