@@ -51,7 +51,7 @@ MOST = 15
 
 
 class Sites(NamedTuple):
-    """Hosts as a search needs them, with a leading axis for several."""
+    """Hosts as a search takes them, with a leading axis for several."""
 
     positions: Float[Array | np.ndarray, "*batch site 3"]
     """Bonds"""
@@ -122,7 +122,7 @@ class _Here(NamedTuple):
 
 
 def sites(several: Sequence[Host]) -> Sites:
-    """Return hosts with as many sites each as a search needs them, on the host.
+    """Return hosts, all with as many sites, as a search takes them.
 
     Args:
         several: hosts, one at least.
@@ -165,7 +165,7 @@ def _begun(where: Sites, begin, values: Values, basis: Basis, weights: Weights) 
     mean = jnp.where(count > 0, total / jnp.maximum(count, 1.0), 1.0).at[-1].set(1.0)
     near = jax.lax.map(lambda row: jnp.zeros(BINS).at[row].add(begin), place, batch_size=64)
     curve = pair_curves(mean * basis.bond, values, basis)
-    ways, share = _left_out(curve, mean * basis.bond, begin @ near, jnp.sum(begin), values, basis, weights)
+    ways, share = _left_out(mean * basis.bond, begin @ near, jnp.sum(begin), values, basis, weights)
     curve -= ((curve @ ways) * share) @ ways.T
     data = basis.data - ways @ (share * (ways.T @ basis.data))
     curves = _Curves(place, (mean < hosts.NEXT).at[-1].set(False), curve, data)
@@ -173,7 +173,7 @@ def _begun(where: Sites, begin, values: Values, basis: Basis, weights: Weights) 
     return curves, _started(where, curves, begin, field, basis, weights)
 
 
-def _left_out(curve, distance, pairs, atoms, values: Values, basis: Basis, weights: Weights):
+def _left_out(distance, pairs, atoms, values: Values, basis: Basis, weights: Weights):
     r"""Return the ways in which small changes of values move a particle's curve, and which part of each is left out.
 
     With changes of $\tau$ as likely as noise $\sigma$, the least over $\delta$ of

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from jaxstruc.structures import lattices
 
 MOST = 14
-"""Layers whose words are all tried; of more layers the outer ones go on as the inner ones begin and end: cubic."""
+"""Layers whose words are all tried; of more layers the lowest are cubic."""
 PLACES = np.array([[0.0, 0.0, 0.0], [0.0, lattices.HOLLOW, 0.0], [0.0, -lattices.HOLLOW, 0.0]])
 """Of a layer, in bonds."""
 
@@ -36,7 +36,7 @@ class Word(NamedTuple):
 
 
 def layers(positions: Float[np.ndarray, "atom 3"]) -> list[np.ndarray]:
-    """Return the atoms of each layer [atom, 3] of a stack along z, from the lowest on, each over place 0.
+    """Return the atoms of each layer [atom, 3] of a stack along z, from the lowest on.
 
     Args:
         positions: sites of a stack as `lattices.stack` makes it, in bonds, moved as a whole or not.
