@@ -146,7 +146,7 @@ def case(name: dict[str, Any], asked: Part) -> Case:
 
 def curve(positions: np.ndarray, values: dict[str, float], noise: float, rmax: float, rng: np.random.Generator):
     """Return r and G(r) of a particle, with white noise on F(Q)."""
-    q = np.arange(values["qmin"], values["qmax"], measured_pdfs.QSTEP)
+    q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
     bins = histogram(positions, width=5e-4)
     distance = np.asarray(bins.mean, float) * BOND * values["stretch"]
     variance = 2 * values["uiso"] * np.maximum(1 - values["delta2"] / distance**2, 0.0)

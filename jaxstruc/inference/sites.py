@@ -34,13 +34,13 @@ WIDTH = 0.0045
 """Bonds, of a bin at least."""
 LEAST_BOND = 2.2
 """Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
-FRONTIER, EXCHANGED = 64, 16
+FRONTIER, EXCHANGED = 48, 16
 """Sites to empty and to fill whose exchanges are estimated; exchanges that are worked out."""
 TRUSTED = (0.005, 0.3, 0.06)
 """Standard deviations of stretch, Uiso (in parts of it) and delta2 (in squared bonds) about those of the last fit."""
 RESTING = (3, 10)
 """Steps that a moved site rests, at least and at most."""
-FLAW = 1e-3
+FLAW = 3e-4
 """Rw of curves made of bins: a better fit is no better."""
 LEAST = 6
 """Atoms of a particle."""
@@ -161,8 +161,10 @@ def _begun(where: Sites, begin, values: Values, basis: Basis, weights: Weights) 
     apart = distances(jnp.asarray(where.positions))
     place = jnp.minimum(jnp.rint(apart / width), BINS - 1).astype(jnp.int32)
     place = jnp.where(jnp.eye(len(apart), dtype=bool), BINS - 1, place)
-    count, total = (jnp.zeros(BINS).at[place.ravel()].add(x) for x in (1.0, apart.ravel()))
-    mean = jnp.where(count > 0, total / jnp.maximum(count, 1.0), 1.0).at[-1].set(1.0)
+    off = apart - place * width  # summed in place of the distances, whose sums would round
+    count, total = (jnp.zeros(BINS).at[place.ravel()].add(x) for x in (1.0, off.ravel()))
+    mean = (jnp.arange(BINS) * width + total / jnp.maximum(count, 1.0)).at[-1].set(1.0)
+    mean = jnp.where(count > 0, mean, 1.0)
     near = jax.lax.map(lambda row: jnp.zeros(BINS).at[row].add(begin), place, batch_size=64)
     curve = pair_curves(mean * basis.bond, values, basis)
     ways, share = _left_out(mean * basis.bond, begin @ near, jnp.sum(begin), values, basis, weights)
@@ -427,10 +429,9 @@ def _exchanges(where: Sites, curves, here: _Here, cost, turned, basis: Basis, we
     left = curves.data - factor * here.pairs
     filled, emptied = here.field[into], here.field[out]
     place = curves.place[out[:, None], into[None, :]]
-    own = jnp.sum(filled**2, axis=1)[None] + jnp.sum(emptied**2, axis=1)[:, None] - 2 * emptied @ filled.T
-    rise = (emptied @ left)[:, None] - (filled @ left)[None]
-    squares = jnp.maximum(jnp.sum(left**2) + 2 * factor * rise + factor**2 * own, 0.0)
-    # The pair's own curve is left out, and surroundings change as in single moves: exact but for sites that are close.
+    changed = emptied[:, None] - filled[None] + curves.curve[place]
+    squares = jnp.sum((left + factor * changed) ** 2, axis=-1)
+    # Surroundings change as in single moves: exact but for sites that are close.
     shape = jnp.where(~curves.close[place], turned[out][:, None] + turned[into][None], 0.0)
     guess = 0.5 * weights.points * jnp.log(squares + basis.rest + FLAW**2 * basis.norm) + weights.shape * shape
     guess = jnp.where(jnp.isfinite(filling)[None] & jnp.isfinite(emptying)[:, None], guess, jnp.inf)

@@ -152,7 +152,15 @@ def _pairs(groups, curves) -> Float[np.ndarray, "layer place layer place basis"]
     return found.reshape(count, 3, count, 3, -1)
 
 
-def word_of(word: Word, *, layer: int) -> str:
-    """Return a stack's word for `lattices.stack`, with one of the layers as its layer 0; cubic beyond the ends."""
-    letters = "c" + word.letters + "c"
-    return letters[layer:] + "c" * (64 - len(letters)) + letters[:layer]
+def word_of(word: Word, *, layer: int, other: bool = False) -> str:
+    """Return a stack's word for `lattices.stack`, with one of the layers as its layer 0.
+
+    Args:
+        word: of the layers that there are.
+        layer: its layer 0.
+        other: whether the layers beyond are not of the letter that most inner layers have, but of the other.
+    """
+    hexagonal = 2 * word.letters.count("h") > len(word.letters)
+    beyond = "h" if hexagonal != other else "c"
+    letters = beyond + word.letters + beyond
+    return letters[layer:] + beyond * (64 - len(letters)) + letters[:layer]

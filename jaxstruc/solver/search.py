@@ -30,8 +30,8 @@ SLENDER = 0.2
 """Spread of the logarithms of their axes."""
 SCALES = 0.3
 """Spread of the logarithm of the scale of data that are not absolute."""
-ROOM = 2.6
-"""Sites a host has for each atom of the start."""
+ROOM, GROWN = 2.6, 2.0
+"""Sites a host has for each atom of a start; and where they lie about its atoms."""
 SIZES = (256, 512, 1024, 1536, 2560, 3584)
 """Sites of hosts, so that few compilations do."""
 BATCH, BATCH_ON_ACCELERATORS = 4, 32
@@ -40,6 +40,8 @@ RIVALS = 0.6, 2.0
 """Packings are searched whose best cluster's Rw is at most so much above the least, and so many times it."""
 LISTED = 60
 """Candidates among which starts are looked for."""
+SOFT = (1.0, 0.3)
+"""What the prior on shape weighs in searches, round by round, times its weight: with less a search passes over."""
 CUBE = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
 """Turns the axes of a cube to those of a stack."""
 PACKINGS = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
@@ -57,11 +59,13 @@ class Level:
     shapes: int
     """Tried for these, of particles of `FEW` atoms or more."""
     rounds: int
-    """After the first."""
+    """After the first, at least."""
     kept: int
     """Ends that a round goes on from."""
     steps: int = 120
     """Of each search."""
+    most: int = 8
+    """And at most, while they find a better one."""
     walk: int = 300
     """Steps of the walk that tells how sure the atoms are."""
 
@@ -146,20 +150,29 @@ def search(
     count = max(int(start.taken.sum()) for start in first)
     key = jax.random.key(seed)
     found: Found | None = None
-    for number in range(level.rounds + 1):
+    for number in range(level.most + 1):
         progress(f"sites, round {number + 1} of {level.rounds + 1}")
         weights = _weights(goal, points, weight)
-        ended = _searched(goal, first, weights, count, jax.random.fold_in(key, number), level)
+        soft = weights._replace(shape=weights.shape * SOFT[number % len(SOFT)])
+        ended = _searched(goal, first, soft, count, jax.random.fold_in(key, number), level)
+        before = _key(found) if found else None
         found = _ranked(goal, [*(found.starts if found else []), *ended], weights)
         if found is None:
             return None
         points = _counted(goal, found.pool, found.fits)
         first = found.starts[: level.kept]
-        if number < level.rounds:
+        if number >= level.rounds and _key(found) == before:
+            break
+        if number < level.most:
             first = [*first[: max(level.kept - 2, 1)], *_restacked(goal, found, 2)][: level.kept] or first
     assert found is not None
     progress("how sure the sites are")
     return _told(goal, found, _weights(goal, points, weight), count, key, level)
+
+
+def _key(found: Found) -> tuple[int, float]:
+    """Return what tells the best end apart."""
+    return int(found.starts[0].taken.sum()), float(found.shape[0])
 
 
 def _weights(goal: Target, points: float, shape: float) -> Weights:
@@ -277,13 +290,13 @@ def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng) -> list
     return _shaped(goal, list(words.values())[::-1], atoms, values, level, rng)
 
 
-def _placed(groups, word: stacking.Word, values: Values | None) -> Start:
-    """Return the particle of a word on its host."""
+def _placed(groups, word: stacking.Word, values: Values | None, *, other: bool = False) -> Start:
+    """Return the particle of a word on its host; `other` is that of `stacking.word_of`."""
     places, middle = word.places, (len(groups) - 1) // 2
     x = np.concatenate([groups[k][place] for k, place in enumerate(places)]) - groups[middle][places[middle]][0]
     if (places[middle + 1] - places[middle]) % 3 == 2:  # a stack's first step is to place 1: the mirror image
         x = x * np.array([1, -1, 1])
-    host = hosts.host(stacking.word_of(word, layer=middle), x.mean(axis=0), round(ROOM * len(x)))
+    host = hosts.host(stacking.word_of(word, layer=middle, other=other), x.mean(axis=0), round(ROOM * len(x)))
     return Start(host, _taken(host, x - host.origin), values, word.misfit)
 
 
@@ -324,7 +337,7 @@ def _misfit(positions: np.ndarray, curves: np.ndarray, width: float, data: np.nd
 
 def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int, key, level: Level) -> list[Start]:
     """Return where searches from starts end."""
-    size = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
+    size = next((size for size in SIZES if size >= GROWN * count), SIZES[-1])
     found: list[Start] = []
     batch = BATCH if jax.default_backend() == "cpu" else BATCH_ON_ACCELERATORS
     for begin in range(0, len(first), batch):
@@ -387,14 +400,14 @@ def _label(packing: str) -> str:
 
 
 def _counted(goal: Target, pool: Pool, fits: Fit) -> float:
-    """Return the points that the residual of the best of ranked candidates counts for."""
-    tables = candidates.tables(pool.chosen(np.arange(1)), goal)
-    curves, _ = fit.curves(candidates.rows(fits, slice(0, 1)), tables, goal)
+    """Return the points that the residual of the best fit counts for."""
+    best = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
+    curves, _ = fit.curves(candidates.rows(fits, best), candidates.tables(pool.chosen(best), goal), goal)
     return posterior.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
 
 
 def _restacked(goal: Target, found: Found, most: int) -> list[Start]:
-    """Return other words of the best stack's layers that fit, with its shape."""
+    """Return the best stack's shape with other words of its layers that fit, and with other layers beyond."""
     best = next((start for start in found.starts[:4] if start.host.packing not in hosts.OTHER), None)
     if best is None or best.values is None:
         return []
@@ -404,13 +417,15 @@ def _restacked(goal: Target, found: Found, most: int) -> list[Start]:
     words = stacking.ranked(
         groups, _stack_curves(goal, best.values), np.asarray(goal.basis.data), absolute=goal.absolute, most=most + 1
     )
-    now = stacking.Word(own, 0.0).letters
-    return [_placed(groups, word, best.values) for word in words if word.letters not in (now, now[::-1])][:most]
+    now = stacking.Word(own, 0.0)
+    same = now.letters, now.letters[::-1]
+    others = [_placed(groups, word, best.values) for word in words if word.letters not in same]
+    return [*others[: most - 1], _placed(groups, now, best.values, other=True)]
 
 
 def _told(goal: Target, found: Found, weights: Weights, count: int, key, level: Level) -> Searched:
     """Return the distinct particles, with what walks from the best say."""
-    size = next((size for size in SIZES if size >= ROOM * count), SIZES[-1])
+    size = next((size for size in SIZES if size >= GROWN * count), SIZES[-1])
     few = [_grown(start, size) for start in found.starts[:BATCH]]
     padded = [*few, *[few[-1]] * (BATCH - len(few))]
     where = sites.sites([start.host for start in padded])

@@ -31,8 +31,12 @@ from jaxstruc.structures.lattices import (
     within,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the rules below; a library in the cache that another version made is not used."""
+BLOCK = 20
+"""Most cells along a side of a block; as many as DeepStruc's grids have, twice over."""
+HCP_CELL = np.array([[1, 0, 0], [-0.5, math.sqrt(0.75), 0], [0, 0, 2 * LAYER]])
+HCP_BASIS = np.array([[0, 0, 0], [1 / 3, 2 / 3, 0.5]])
 
 
 def icosahedra(least: int, most: int) -> Iterator[Cluster]:
@@ -116,9 +120,14 @@ def sc(least: int, most: int) -> Iterator[Cluster]:
 
 
 def hcp(least: int, most: int) -> Iterator[Cluster]:
-    """Yield hcp prisms and bipyramids, truncated in all ways, and spheres, about many centres."""
+    """Yield hcp prisms and bipyramids, truncated in all ways, and spheres, about many centres; blocks of cells."""
     places = [(site, height) for site in SITES for height in (0, 0.25, 0.5)]
     yield from _stack_cuts("hcp", "hcp", "h", places, least, most, growth=1.12)
+    for size in itertools.combinations_with_replacement(range(2, BLOCK + 1), 3):
+        if least <= 2 * math.prod(size) <= most:
+            cells = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1).reshape(-1, 1, 3)
+            label = f"block of {' x '.join(map(str, size))} cells"
+            yield centred("hcp", label, (cells + HCP_BASIS).reshape(-1, 3) @ HCP_CELL)
 
 
 def twin(least: int, most: int) -> Iterator[Cluster]:

@@ -54,6 +54,22 @@ def started(where, curves, here, taken, basis, weights):
     return sites._started(where, curves, jnp.asarray(taken, jnp.float32), field, basis, weights)
 
 
+def test_the_curves_of_a_large_hosts_pairs_are_as_exact_as_the_target():
+    host = hosts.host("c" * 64, np.array([0.1, 0.2, 0.1]), 1024)
+    r = np.arange(1.5, 30.0, 0.05)
+    taken = np.linalg.norm(host.positions, axis=1) < 3.2
+    g = simulated.curve(
+        host.positions[taken] * simulated.BOND, r, noise=0.0, rng=np.random.default_rng(0), qmin=0.8, qmax=20.0
+    )
+    span = target.span(rmax=30.0, qmax=20.0, diameter=40.0)
+    goal = target.target(r, g, qmin=0.8, qmax=20.0, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
+    one = jnp.ones(1, jnp.float32)
+    values = Values(one, one, 0.008 * one, 0 * one, 2.0 * one, 0.03 * one, 0 * one)
+    _, curves, here = begun((host, taken, goal, values), taken, weights())
+    left = curves.data - here.pairs / taken.sum()
+    assert float(jnp.sum(left**2) / goal.basis.norm) < 5e-4**2
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.3])
 def test_single_moves_cost_what_the_particle_after_them_does(setting, spread):
     _host, taken, goal, _ = setting

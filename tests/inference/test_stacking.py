@@ -67,3 +67,10 @@ def test_a_word_becomes_that_of_a_stack_with_the_same_layers():
     heights = stack[:, 2] / lattices.LAYER
     own = stacking.shifted(stack[(abs(heights) < 3.5)])[1]
     assert stacking.Word(own, 0.0).letters == word.letters
+
+
+def test_layers_beyond_a_particle_go_on_as_most_of_it_does_or_otherwise():
+    hexagonal, cubic = (stacking.Word(np.array(places), 0.0) for places in ([0, 1, 0, 1, 0, 2], [0, 1, 2, 0, 1, 0]))
+    assert stacking.word_of(hexagonal, layer=0).startswith("hhhhchhh")
+    assert stacking.word_of(hexagonal, layer=0, other=True).startswith("chhhcccc")
+    assert stacking.word_of(cubic, layer=0).startswith("cccchccc")
