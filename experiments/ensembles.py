@@ -1,6 +1,7 @@
 """Claim: beyond the range of a fit, data tell one cluster from many; sizes, widths and shares have intervals that hold.
 
     python experiments/ensembles.py single lognormal       (some 6 s a case on 2 cores; resumes; all parts by default)
+    python experiments/ensembles.py --search offrule unlisted --count 28      (with searched particles; 40 s a case)
     python experiments/ensembles.py --measured DIR         (cuts by the definition, and at 14 Å; nothing is written)
     python experiments/ensembles.py --quick                (a case of three parts and a small library, under a minute)
 
@@ -12,6 +13,7 @@ single: one cluster of the library above 15 Å, as many of each type. offrule: t
 lognormal, schulz: eighty clusters of one packing, of the library, mean 15 to 22 Å, width 5 to 40 %. large: balls about
 random places, mean 22 to 40 Å. two: icosahedra and decahedra, or fcc and twins, 10 to 90 %. bimodal: two sizes of one
 packing. displaced, contracted: single ones whose atoms are moved by 0.1 Å, lognormal ones contracted by 0.2 Å / D.
+unlisted: balls about random places, mean 15 to 22 Å, width 12 to 40 %.
 noise1, noise10, short, long: lognormal and single ones in turn, with 1 and 10 % of noise, and to 20 and 50 Å.
 """
 
@@ -34,7 +36,7 @@ from jaxstruc import Measurement, Result
 from jaxstruc.data import measurement as measurements
 from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import unseen
-from jaxstruc.inference.options import FitOptions, LibraryOptions
+from jaxstruc.inference.options import FitOptions, LibraryOptions, SearchName
 from jaxstruc.inference.unseen import Cut
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver.answers import answers
@@ -51,7 +53,7 @@ ALIKE = 0.03
 """In the logarithm of the size: members of the library that may stand for a size."""
 COUNT = {
     **{"single": 56, "lognormal": 50, "schulz": 50, "two": 50, "offrule": 56, "large": 30, "bimodal": 20},
-    **{"displaced": 20, "contracted": 20, "noise1": 16, "noise10": 16, "short": 16, "long": 16},
+    **{"displaced": 20, "contracted": 20, "noise1": 16, "noise10": 16, "short": 16, "long": 16, "unlisted": 28},
 }
 FIRST = 3000
 """Seeds begin here; those below were tuned on."""
@@ -131,6 +133,9 @@ def _sample(own: Library, part: str, seed: int, rng: np.random.Generator) -> tup
     packing = MIXED[seed % len(MIXED)]
     if part == "large":
         found = _balls(packing, rng.uniform(22.0, 40.0), rng.uniform(0.1, 0.3), "lognormal", 24, rng)
+        return found, [1.0] * len(found)
+    if part == "unlisted":
+        found = _balls(packing, rng.uniform(15.0, 22.0), rng.uniform(0.12, 0.4), "lognormal", 24, rng)
         return found, [1.0] * len(found)
     if part == "two":
         pair = (("icosahedron", "decahedron"), ("fcc", "twin"))[seed % 2]
@@ -247,6 +252,7 @@ def row_of(part: str, seed: int, one: Case, found: Result) -> dict[str, Any]:
     }
     if found.candidates:
         row |= {"rw": found.best.rw, "type": found.best.type, "probabilities": found.types}
+        row |= {"source": found.best.source, "found_atoms": found.best.n_atoms}
     if ensemble is None:
         return row
     spans = {name: [i.value, i.low, i.high] for name, i in ensemble.shares.items()}
@@ -259,12 +265,20 @@ def row_of(part: str, seed: int, one: Case, found: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(own: Library, atoms: int, part: str, seeds: Sequence[int], path: Path | None, told: dict[str, Any]) -> None:
+def run(
+    own: Library,
+    atoms: int,
+    part: str,
+    seeds: Sequence[int],
+    path: Path | None,
+    told: dict[str, Any],
+    search: SearchName,
+) -> None:
     """Add the rows of a part."""
     cases = [case(own, part, FIRST + seed) for seed in seeds]
     plan = solving(
         "Pt", sources=("library",), data=DataOptions(), fit=FitOptions(), library=LibraryOptions((), atoms),
-        ensemble="auto",
+        ensemble="auto", search=search,
     )  # fmt: skip
     ready = [measurements.resolved(one.measurement, one.asked, bond=BOND) for one in cases]
     for seed, one, found in zip(seeds, cases, answers(ready, plan), strict=True):
@@ -310,13 +324,16 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(COUNT) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")
+    parser.add_argument("--search", action="store_true", help="search sites too; rows in ensembles_searched.jsonl")
+    parser.add_argument("--shard", default="1/1", help="which part of the cases, as 1/8")
     parser.add_argument("--out", type=Path, help="rows are added here [results/ensembles.jsonl; quick: nowhere]")
     parser.add_argument("--measured", type=Path, help="folder of measured .gr files")
     parser.add_argument("--quick", action="store_true", help="a case of three parts and a small library")
     asked = parser.parse_args(words)
     if unknown := set(asked.parts) - set(COUNT):
         parser.error(f"expected parts of {', '.join(COUNT)}, got {', '.join(sorted(unknown))}")
-    out = asked.out or (None if asked.quick else RESULTS / "ensembles.jsonl")
+    out = asked.out or (None if asked.quick else RESULTS / f"ensembles{'_searched' if asked.search else ''}.jsonl")
+    shard, of = map(int, asked.shard.split("/"))
     if asked.measured:
         measured(asked.measured)
         return
@@ -327,7 +344,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parts = asked.parts or (["single", "lognormal", "two"] if asked.quick else list(COUNT))
     for part in parts:
         count = 1 if asked.quick else asked.count or COUNT[part]
-        run(own, atoms, part, [seed for seed in range(count) if (part, seed) not in done], out, told)
+        seeds = [seed for seed in range(shard - 1, count, of) if (part, seed) not in done]
+        run(own, atoms, part, seeds, out, told, "quick" if asked.search else "none")
 
 
 if __name__ == "__main__":
