@@ -17,7 +17,7 @@ TRUE, REBUILT, DIFFERENCE = "0.45", "C3", "C2"
 """Colours, the same in all pictures."""
 
 
-def spheres(axes: Axes, positions: np.ndarray, *, bond: float, reach: float, colour: str) -> None:
+def spheres(axes: Axes, positions: np.ndarray, *, bond: float, reach: float, colour: str | np.ndarray) -> None:
     """Draw atoms [atom, 3] as touching circles, the nearest last and darkest.
 
     Args:
@@ -25,12 +25,14 @@ def spheres(axes: Axes, positions: np.ndarray, *, bond: float, reach: float, col
         positions: in Å; those that are not finite are left out.
         bond: diameter of the circles, in Å.
         reach: half of the picture's width, in Å.
-        colour: of the nearest atoms.
+        colour: of the nearest atoms; or of each atom [atom, 3], were it the nearest.
     """
-    seen = (positions[np.isfinite(positions).all(axis=1)] - _middle(positions)) @ view().T
-    seen = seen[np.argsort(seen[:, 2])]
+    there = np.isfinite(positions).all(axis=1)
+    seen = (positions[there] - _middle(positions)) @ view().T
+    order = np.argsort(seen[:, 2])
+    seen = seen[order]
     near = (seen[:, 2:] - seen[:1, 2]) / max(float(np.ptp(seen[:, 2])) if len(seen) else 0.0, 1e-6)
-    full = np.array(matplotlib.colors.to_rgb(colour))
+    full = np.array(matplotlib.colors.to_rgb(colour)) if isinstance(colour, str) else colour[there][order]
     shades = 1 - (0.2 + 0.8 * near) * (1 - full)
     circles = [matplotlib.patches.Circle(place, bond / 2) for place in seen[:, :2]]
     axes.add_collection(

@@ -148,6 +148,63 @@ def ensembles(rows: list[dict]) -> str:
     return markdown(lines)
 
 
+def solving(rows: list[dict]) -> str:
+    """Return how particles were solved: a line a part and noise; solved ± its deviation over seeds."""
+    lines = [
+        "part;noise;cases;type right;count exact;solved;ΔN/N, median;W1, Å;Rw over the truth's;at most 1.15;"
+        "interval covers;its width;seconds".split(";")
+    ]
+    for (part, noise), some in grouped(rows, ("part", "noise")).items():
+        told = [row for row in some if "rw" in row]
+        good = [row.get("error") is not None and row["error"] < 0.1 for row in some]
+        seeds = [np.mean([g for g, row in zip(good, some, strict=True) if row["seed"] == s]) for s in _seeds(some)]
+        spread = f" ± {100 * np.std(seeds, ddof=1):.0f}" if len(seeds) > 1 else ""
+        off = [abs(row["found_atoms"] / row["atoms"] - 1) for row in told]
+        ratio = [row["rw"] / row["truth_rw"] for row in told]
+        wide = [(row["n_high"] - row["n_low"]) / row["atoms"] for row in told]
+        lines.append(
+            [
+                *(part, f"{100 * noise:g} %", str(len(some))),
+                percent([row["found_type"] == row["type"] for row in told]),
+                percent([row["found_atoms"] == row["atoms"] for row in told]),
+                f"{100 * np.mean(good):.0f}{spread} %",
+                f"{100 * np.median(off):.2g} %",
+                f"{np.median([row['w1'] for row in told]):.2g}",
+                f"{np.median(ratio):.3g}" if noise else "–",
+                percent([each <= 1.15 for each in ratio]),
+                percent([row["n_low"] <= row["atoms"] <= row["n_high"] for row in told]),
+                f"{100 * np.median(wide):.2g} %",
+                f"{np.median([row['seconds'] for row in told]):.3g}",
+            ]
+        )
+    return markdown(lines)
+
+
+def _seeds(rows: list[dict]) -> list[int]:
+    return sorted({row["seed"] for row in rows})
+
+
+def solving_kinds(rows: list[dict]) -> str:
+    """Return how many particles of each kind were solved, and words of stacks."""
+    own = [row for row in rows if row["part"] in ("offrule", "rules")]
+    lines = [["part", "kind", *(f"solved, {noise}" for noise in ("0 %", "3 %", "10 %"))]]
+    for (part, kind), some in grouped(own, ("part", "kind")).items():
+        cells = []
+        for noise in (0.0, 0.03, 0.1):
+            good = [row.get("error") is not None and row["error"] < 0.1 for row in some if row["noise"] == noise]
+            cells.append(f"{sum(good)} of {len(good)}" if good else "–")
+        lines.append([part, kind, *cells])
+    stacks = [row for row in own if row["part"] == "offrule" and row.get("word") and "found_word" in row]
+    right, share = [], []
+    for noise in (0.0, 0.03, 0.1):
+        some = [row for row in stacks if row["noise"] == noise]
+        right.append(percent([row["found_word"] in (row["word"], row["word"][::-1]) for row in some]))
+        off = [row["found_hexagonal"] is not None and abs(row["found_hexagonal"] - row["hexagonal"]) for row in some]
+        share.append(percent([each is not False and each <= 0.05 for each in off]))
+    lines += [["stacks", "all inner letters right", *right], ["stacks", "share of h within 0.05", *share]]
+    return markdown(lines)
+
+
 def ensemble_shares(rows: list[dict]) -> str:
     """Return how well types' shares are found where a sample has two types."""
     two = [
@@ -278,6 +335,9 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     "trust": ("trust", trust),
     "ensembles": ("ensembles", ensembles),
     "ensemble_shares": ("ensembles", ensemble_shares),
+    "ensembles_searched": ("ensembles_searched", ensembles),
+    "solving": ("solving", solving),
+    "solving_kinds": ("solving", solving_kinds),
     "benchmark_ensembles": (
         "benchmark_ensembles",
         columns(

@@ -35,7 +35,7 @@ WIDTH = 0.0045
 LEAST_BOND = 2.2
 """Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
 FRONTIER, EXCHANGED = 48, 16
-"""Sites to empty and to fill whose exchanges are estimated; exchanges that are worked out."""
+"""Sites to empty and to fill whose exchanges are compared by their misfit; exchanges whose shape is worked out."""
 TRUSTED = (0.005, 0.3, 0.06)
 """Standard deviations of stretch, Uiso (in parts of it) and delta2 (in squared bonds) about those of the last fit."""
 RESTING = (3, 10)

@@ -151,7 +151,7 @@ def search(
     key = jax.random.key(seed)
     found: Found | None = None
     for number in range(level.most + 1):
-        progress(f"sites, round {number + 1} of {level.rounds + 1}")
+        progress(f"sites, round {number + 1} of {level.rounds + 1} to {level.most + 1}")
         weights = _weights(goal, points, weight)
         soft = weights._replace(shape=weights.shape * SOFT[number % len(SOFT)])
         ended = _searched(goal, first, soft, count, jax.random.fold_in(key, number), level)

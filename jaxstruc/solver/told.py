@@ -30,6 +30,9 @@ SHORT = 18.0
 """1/Å. Below such a qmax, near distances are hardly told apart."""
 BONDS = 0.025
 """Relative, by which a metal's bonds in particles differ from those in bulk by less."""
+WIDER = 1.75
+"""Times as wide as walks say is the interval of the number of atoms where the scale is free: few hundred steps do not
+go all the way along the scale. Measured on simulated particles of other seeds than those reported."""
 SEARCHED = ("stretch", "uiso")
 """Values whose bounds are those of the search, not of physics."""
 
@@ -117,7 +120,7 @@ def told(
         fitted=len(fits.rw),
         ties=int(credible.sum()),
         types=_types(pool, listed, weight),
-        intervals=_intervals(pool, listed, weight, searched),
+        intervals=_intervals(pool, listed, weight, searched, absolute=goal.absolute),
         free=free,
         ensemble=ensemble,
         r=goal.r,
@@ -137,11 +140,11 @@ def _occupancy(pool: Pool, place: int, searched: Searched | None) -> np.ndarray 
 
 
 def _intervals(
-    pool: Pool, listed: Sequence[Candidate], weight: np.ndarray, searched: Searched | None
+    pool: Pool, listed: Sequence[Candidate], weight: np.ndarray, searched: Searched | None, *, absolute: bool
 ) -> dict[str, Interval]:
     """Return the best's number of atoms, diameter and share of hexagonal layers, with what all candidates say of them.
 
-    Of searched particles the walks tell the number of atoms.
+    Of searched particles the walks tell the number of atoms, `WIDER` where the scale is free.
     """
     atoms, share = pool.atoms.astype(float), weight
     if searched is not None:
@@ -152,18 +155,23 @@ def _intervals(
     diameter, hexagonal = (
         np.array([getattr(one, name) for one in listed], float) for name in ("diameter", "hexagonal")
     )
-    found = {"n_atoms": interval(listed[0].n_atoms, atoms, share), "diameter": interval(diameter[0], diameter, some)}
+    wider = WIDER if searched is not None and not absolute else 1.0
+    n_atoms = interval(listed[0].n_atoms, atoms, share, wider=wider)
+    found = {"n_atoms": n_atoms, "diameter": interval(diameter[0], diameter, some)}
     layered = np.isfinite(hexagonal)
     if layered[0]:
         found["hexagonal"] = interval(hexagonal[0], hexagonal[layered], some[layered])
     return found
 
 
-def interval(value: float, values: np.ndarray, share: np.ndarray) -> Interval:
-    """Return a value with the 90 % interval of weighted values; the value is within."""
+def interval(value: float, values: np.ndarray, share: np.ndarray, *, wider: float = 1.0) -> Interval:
+    """Return a value with the 90 % interval of weighted values, so many times as wide; the value is within."""
     order = np.argsort(values, kind="stable")
     below = np.cumsum(share[order]) / share.sum()
     low, high = (float(values[order[min(int(np.searchsorted(below, end)), len(order) - 1)]]) for end in ENDS)
+    more = (wider - 1) * (high - low) / 2
+    if more:
+        low, high = round(low - more), round(high + more)
     return Interval(float(value), min(low, float(value)), max(high, float(value)))
 
 

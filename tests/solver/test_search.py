@@ -22,7 +22,7 @@ from jaxstruc.structures import families, hosts, library
 from jaxstruc.structures.families import TYPES
 
 BOND = form_factors.bond_length("Pt")
-BRIEF = Level(1, 4, 20, 1, 2, 60, 40)
+BRIEF = Level(1, 4, 20, 1, 2, 60, most=2, walk=40)
 
 
 @pytest.fixture(scope="module")
