@@ -336,6 +336,10 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     "ensembles": ("ensembles", ensembles),
     "ensemble_shares": ("ensembles", ensemble_shares),
     "ensembles_searched": ("ensembles_searched", ensembles),
+    "benchmark_sites": (
+        "benchmark_sites",
+        columns("atoms sites functions ms_a_step single_moves_a_second exchanges_a_second floor_ms times_the_floor"),
+    ),
     "solving": ("solving", solving),
     "solving_kinds": ("solving", solving_kinds),
     "benchmark_ensembles": (
