@@ -4,7 +4,7 @@
     python experiments/figure_solving.py --quick           (another particle and a small library; writes nothing)
 
 Left: the share of particles that are solved, against the noise, of the search and its controls; bars are the standard
-error. Right: the atoms of a particle at 3 % of noise, coloured by how sure they are, beside the true ones.
+error. Right: the atoms of a particle at 10 % of noise, coloured by how sure they are, beside the true ones.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from scipy.spatial import KDTree
 from jaxstruc.solver.answers import answers
 
 PICTURE = Path(__file__).parent / "results" / "solving.png"
-SHOWN = {"offrule": "search", "library": "library alone", "full": "search, full", "unshaped": "without the prior"}
-CASE = {"part": "offrule", "kind": "shell", "seed": 1, "draw": 1, "noise": 0.03}
+SHOWN = {"offrule": "search", "library": "library alone", "full": "search, full"}
+CASE = {"part": "offrule", "kind": "fcc", "seed": 1, "draw": 1, "noise": 0.1}
 
 
 def rates(axes, rows: list[dict]) -> None:
