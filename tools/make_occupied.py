@@ -25,9 +25,10 @@ CLUSTERS, LEAST, MOST = 400, 30, 1000
 
 
 def drawn(own: Library, family: str) -> np.ndarray:
-    """Return clusters of a family, as many of each size."""
+    """Return clusters of a family, as many of each size; no blocks, which are as slender as few particles are."""
     rng = np.random.default_rng(0)
-    rows = np.flatnonzero((own.families == family) & (own.atoms >= LEAST) & (own.atoms <= MOST))
+    block = np.char.startswith(own.labels.astype(str), "block")
+    rows = np.flatnonzero((own.families == family) & ~block & (own.atoms >= LEAST) & (own.atoms <= MOST))
     sizes = np.rint(np.log(own.atoms[rows]) / 0.2).astype(int)
     share = 1 / np.bincount(sizes)[sizes]
     return np.sort(rng.choice(rows, min(CLUSTERS, len(rows)), replace=False, p=share / share.sum()))
