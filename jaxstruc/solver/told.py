@@ -31,8 +31,8 @@ SHORT = 18.0
 BONDS = 0.025
 """Relative, by which a metal's bonds in particles differ from those in bulk by less."""
 WIDER = 1.75
-"""Times as wide as walks say is the interval of the number of atoms where the scale is free: few hundred steps do not
-go all the way along the scale. Measured on simulated particles of other seeds than those reported."""
+"""Times as wide as walks say is the interval of the number of atoms where the scale is free: measured on simulated
+particles of other seeds than those reported, which are mostly larger than found. Longer walks say the same."""
 SEARCHED = ("stretch", "uiso")
 """Values whose bounds are those of the search, not of physics."""
 
