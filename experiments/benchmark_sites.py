@@ -1,6 +1,6 @@
 """Claim: a search makes half a million exact single moves a second a core, and how far that is from the floor.
 
-    python experiments/benchmark_sites.py                  (about a minute)
+    taskset -c 0 python experiments/benchmark_sites.py     (on one core; about a minute)
     python experiments/benchmark_sites.py --quick          (small hosts, few steps; writes nothing)
 
 Balls of fcc of 100, 300 and 600 atoms, r to 30 Å, on hosts of twice the sites. A step knows the exact cost of all

@@ -156,7 +156,7 @@ def solving(rows: list[dict]) -> str:
     ]
     for (part, noise), some in grouped(rows, ("part", "noise")).items():
         told = [row for row in some if "rw" in row]
-        good = [row.get("error") is not None and row["error"] < 0.1 for row in some]
+        good = [_solved(row) for row in some]
         seeds = [np.mean([g for g, row in zip(good, some, strict=True) if row["seed"] == s]) for s in _seeds(some)]
         spread = f" ± {100 * np.std(seeds, ddof=1):.0f}" if len(seeds) > 1 else ""
         off = [abs(row["found_atoms"] / row["atoms"] - 1) for row in told]
@@ -180,6 +180,11 @@ def solving(rows: list[dict]) -> str:
     return markdown(lines)
 
 
+def _solved(row: dict) -> bool:
+    """Return whether count and coordinates are right, as in solving.py."""
+    return row.get("error") is not None and row["error"] < 0.1
+
+
 def _seeds(rows: list[dict]) -> list[int]:
     return sorted({row["seed"] for row in rows})
 
@@ -191,7 +196,7 @@ def solving_kinds(rows: list[dict]) -> str:
     for (part, kind), some in grouped(own, ("part", "kind")).items():
         cells = []
         for noise in (0.0, 0.03, 0.1):
-            good = [row.get("error") is not None and row["error"] < 0.1 for row in some if row["noise"] == noise]
+            good = [_solved(row) for row in some if row["noise"] == noise]
             cells.append(f"{sum(good)} of {len(good)}" if good else "–")
         lines.append([part, kind, *cells])
     stacks = [row for row in own if row["part"] == "offrule" and row.get("word") and "found_word" in row]

@@ -337,16 +337,11 @@ def _misfit(positions: np.ndarray, curves: np.ndarray, width: float, data: np.nd
 
 def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int, key, level: Level) -> list[Start]:
     """Return where searches from starts end."""
-    size = next((size for size in SIZES if size >= GROWN * count), SIZES[-1])
     found: list[Start] = []
     batch = BATCH if jax.default_backend() == "cpu" else BATCH_ON_ACCELERATORS
     for begin in range(0, len(first), batch):
-        some = list(first[begin : begin + batch])
-        grown = [_grown(start, size) for start in some]
-        padded = [*grown, *[grown[-1]] * (batch - len(some))]
-        where = sites.sites([start.host for start in padded])
-        taken = np.stack([start.taken for start in padded]).astype(np.float32)
-        values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
+        grown = _grown(first[begin : begin + batch], count)
+        where, taken, values = _packed(grown, batch)
         ended = jax.device_get(
             sites.searched(where, taken, values, goal.basis, weights, jax.random.fold_in(key, begin), level.steps)
         )
@@ -354,12 +349,24 @@ def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int
     return found
 
 
-def _grown(start: Start, size: int) -> Start:
-    """Return the same particle on a host with so many sites, all about it."""
-    x = start.host.positions[start.taken]
-    middle = x.mean(axis=0)
-    host = hosts.host(start.host.packing, start.host.origin + middle, size, about=x - middle)
-    return start._replace(host=host, taken=_taken(host, x - middle))
+def _grown(some: Sequence[Start], count: int) -> list[Start]:
+    """Return the same particles, of so many atoms about, on hosts of one size, all about them."""
+    size = next((size for size in SIZES if size >= GROWN * count), SIZES[-1])
+    found = []
+    for start in some:
+        x = start.host.positions[start.taken]
+        middle = x.mean(axis=0)
+        host = hosts.host(start.host.packing, start.host.origin + middle, size, about=x - middle)
+        found.append(start._replace(host=host, taken=_taken(host, x - middle)))
+    return found
+
+
+def _packed(some: Sequence[Start], batch: int) -> tuple[sites.Sites, np.ndarray, Values]:
+    """Return hosts, taken sites and values of starts as a search takes them; the last is repeated to fill the batch."""
+    padded = [*some, *[some[-1]] * (batch - len(some))]
+    taken = np.stack([start.taken for start in padded]).astype(np.float32)
+    values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
+    return sites.sites([start.host for start in padded]), taken, values
 
 
 def _ranked(goal: Target, ended: Sequence[Start], weights: Weights) -> Found | None:
@@ -425,12 +432,8 @@ def _restacked(goal: Target, found: Found, most: int) -> list[Start]:
 
 def _told(goal: Target, found: Found, weights: Weights, count: int, key, level: Level) -> Searched:
     """Return the distinct particles, with what walks from the best say."""
-    size = next((size for size in SIZES if size >= GROWN * count), SIZES[-1])
-    few = [_grown(start, size) for start in found.starts[:BATCH]]
-    padded = [*few, *[few[-1]] * (BATCH - len(few))]
-    where = sites.sites([start.host for start in padded])
-    taken = np.stack([start.taken for start in padded]).astype(np.float32)
-    values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
+    few = _grown(found.starts[:BATCH], count)
+    where, taken, values = _packed(few, BATCH)
     drawn = jax.device_get(
         sites.walked(where, taken, values, goal.basis, weights, jax.random.fold_in(key, 999), steps=level.walk)
     )

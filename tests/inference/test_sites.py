@@ -15,21 +15,23 @@ COUNT, SITES = 55, 160
 KEY = jax.random.key(0)
 
 
+def seen(positions, *, rmax, qmax, noise):
+    """The target of a particle's curve, and the values that made it."""
+    r = np.arange(1.5, rmax, 0.05)
+    g = simulated.curve(positions * simulated.BOND, r, noise=noise, rng=np.random.default_rng(0), qmin=0.8, qmax=qmax)
+    span = target.span(rmax=rmax, qmax=qmax, diameter=40.0)
+    goal = target.target(r, g, qmin=0.8, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
+    one = jnp.ones(1, jnp.float32)
+    return goal, Values(one, one, 0.008 * one, 0 * one, 2.0 * one, 0.03 * one, 0 * one)
+
+
 @pytest.fixture(scope="module")
 def setting():
     """A particle of fcc that is no ball, its curve with a little noise, and its host."""
     host = hosts.host("c" * 64, np.array([0.1, 0.2, 0.1]), SITES)
     away = np.linalg.norm(host.positions * np.array([1.3, 1.0, 0.8]), axis=1)
     taken = away <= np.sort(away)[COUNT - 1]
-    r = np.arange(1.5, 16.0, 0.05)
-    g = simulated.curve(
-        host.positions[taken] * simulated.BOND, r, noise=0.01, rng=np.random.default_rng(0), qmin=0.8, qmax=18.0
-    )
-    span = target.span(rmax=16.0, qmax=18.0, diameter=30.0)
-    goal = target.target(r, g, qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
-    one = jnp.ones(1, jnp.float32)
-    values = Values(one, one, 0.008 * one, 0 * one, 2.0 * one, 0.03 * one, 0 * one)
-    return host, taken, goal, values
+    return host, taken, *seen(host.positions[taken], rmax=16.0, qmax=18.0, noise=0.01)
 
 
 def weights(spread=0.0, shape=1.0):
@@ -56,15 +58,8 @@ def started(where, curves, here, taken, basis, weights):
 
 def test_the_curves_of_a_large_hosts_pairs_are_as_exact_as_the_target():
     host = hosts.host("c" * 64, np.array([0.1, 0.2, 0.1]), 1024)
-    r = np.arange(1.5, 30.0, 0.05)
     taken = np.linalg.norm(host.positions, axis=1) < 3.2
-    g = simulated.curve(
-        host.positions[taken] * simulated.BOND, r, noise=0.0, rng=np.random.default_rng(0), qmin=0.8, qmax=20.0
-    )
-    span = target.span(rmax=30.0, qmax=20.0, diameter=40.0)
-    goal = target.target(r, g, qmin=0.8, qmax=20.0, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
-    one = jnp.ones(1, jnp.float32)
-    values = Values(one, one, 0.008 * one, 0 * one, 2.0 * one, 0.03 * one, 0 * one)
+    goal, values = seen(host.positions[taken], rmax=30.0, qmax=20.0, noise=0.0)
     _, curves, here = begun((host, taken, goal, values), taken, weights())
     left = curves.data - here.pairs / taken.sum()
     assert float(jnp.sum(left**2) / goal.basis.norm) < 5e-4**2
