@@ -37,7 +37,7 @@ class Setting(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """A measured PDF."""
+    """A measured curve: a PDF, or a curve over Q, whose r and g are then empty."""
 
     name: str
     """Of the file, as it was given."""
@@ -54,6 +54,18 @@ class Measurement(NamedTuple):
     """Of the file's bytes."""
     settings: tuple[Setting, ...] = ()
     """With their origins; complete once `resolved`."""
+    kind: str = "gr"
+    """ "gr": G(r); "iq", "sq", "fq": I(Q), S(Q) or F(Q) = Q(S-1)."""
+    q: np.ndarray | None = None
+    """[point] 1/Å, strictly increasing, above 0; None for G(r), as are the next three."""
+    intensity: np.ndarray | None = None
+    """[point] I, S or F (1/Å) by kind."""
+    sigma: np.ndarray | None = None
+    """[point] Its standard error, above 0; None where the file has none."""
+    dq: np.ndarray | None = None
+    """[point] 1/Å, standard deviation of the pinhole resolution; None where the file has none."""
+    units: str = ""
+    """Of the intensity, as the file says: "1/cm", "1/m", "m2/g", "cm2/g", "arbitrary"; "" where it does not say."""
 
     @property
     def given(self) -> dict[str, float]:
