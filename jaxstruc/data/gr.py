@@ -6,24 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxstruc.data import header
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.text import ROWS, ReadError, block, decoded, expect, number, raw_bytes
+from jaxstruc.data.text import ROWS, ReadError, block, decoded, expect, raw_bytes
 
-NUMBERS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
-WORDS = ("composition", "mode", "outputtype")
-PROGRAMS = (
-    ("xPDFsuite Configuration", "xPDFsuite"),
-    ("PDFgetXgui Configuration", "PDFgetXgui"),
-    ("pdfgetx", "PDFgetX3"),
-    ("Get_XPDF", "PDFgetX2"),
-    ("PDFgetN", "PDFgetN"),
-)
 LABEL = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
 ON_Q = re.compile(LABEL + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])")
 IN_NM = re.compile(LABEL + r"(r|distance)[\s,/(\[_]*(in\s+)?(nm|nanomet)")
 
-WORD = 100
-"""Most characters of a word in a header."""
 SCALES = 1e-9, 1e9
 """1/Å². Of the largest |G|; beyond, sums of squares leave single precision."""
 
@@ -39,49 +29,19 @@ def read(path: Path | str) -> Measurement:
     lines = decoded(raw, path).splitlines()
     numbers, rows, others = block(lines, path)
     top = lines[: numbers[0]]
-    header, warnings = _header(top)
-    _refuse_other_kinds(path, top, str(header.pop("outputtype", "gr")))
+    known, warnings = header.stated(top)
+    _refuse_other_kinds(path, top, str(known.pop("outputtype", "gr")))
     r, g = _columns(rows, numbers, path)
     if others >= ROWS:
         warnings.append(f"{others} rows of numbers outside the block at line {numbers[0] + 1} not read")
     if repeated := len(rows) - len(r):
         warnings.append(f"{repeated} repeated r dropped")
     _refuse_structure_functions(g, path)
-    stated = header.get("rmax")
+    stated = known.get("rmax")
     if isinstance(stated, float) and abs(stated - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
         warnings.append(f"the header says rmax {stated:g}, the data end at {r[-1]:g} Å")
-    program = next((name for mark, name in PROGRAMS if mark in "\n".join(top)), "bare")
-    return Measurement(str(path), r, g, header, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
-
-
-def _header(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
-    """Return what is known of the header, and warnings. [Misc] holds private paths and is not read."""
-    found: dict[str, float | str] = {}
-    warnings = []
-    section = ""
-    for line in lines:
-        text = line.strip().lstrip("#!; ")
-        if text.startswith("[") and text.endswith("]"):
-            section = text[1:-1].lower()
-        _, *parts = [""] if section == "misc" else re.split(r"(?<!\S)(\w+)\s*=\s*", text)
-        for name, value in zip(map(str.lower, parts[::2]), map(str.strip, parts[1::2]), strict=True):
-            if not value:
-                continue
-            if name in WORDS:
-                if len(value) <= WORD and value.isprintable():
-                    found[name] = value
-                else:
-                    warnings.append(f"the header's {name} is no word and is not used")
-            elif name in NUMBERS:
-                try:
-                    stated = number(re.split(r"[\s;]|,(?!\d)", value)[0])
-                except ValueError:
-                    stated = np.nan
-                if np.isfinite(stated):
-                    found[name] = stated
-                else:
-                    warnings.append(f"the header's {name} is no number and is not used")
-    return found, list(dict.fromkeys(warnings))
+    program = header.program(top)
+    return Measurement(str(path), r, g, known, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
 
 
 def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:

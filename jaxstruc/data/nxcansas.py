@@ -1,0 +1,284 @@
+"""Reader of NXcanSAS, HDF5: one curve, or many, as frames of one signal or as entries of one file.
+
+Nothing outside the file is opened: links and data that lie in other files are refused. Only what is asked for is read.
+"""
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import h5py
+import numpy as np
+
+from jaxstruc.data import axis, points
+from jaxstruc.data.measurement import Measurement, Setting
+from jaxstruc.data.points import SLITS, Columns
+from jaxstruc.data.text import LINES, ON_Q, ROWS, ReadError, expect, raw_bytes
+
+T = TypeVar("T")
+LARGEST = 64 * 2**20
+"""Bytes of a file."""
+CHUNK = 64 * 2**20
+"""Bytes of a block that is unpacked at once."""
+MOST = 100_000
+"""Curves of a file, and groups of a group."""
+DEPTH = 3
+"""Groups from the file to a curve: entry, subentry, data."""
+BROKEN = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError)
+"""What h5py raises where a file is damaged."""
+SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
+"""Endings of HDF5 files."""
+
+
+class Curve(NamedTuple):
+    """Where a curve lies in a file."""
+
+    group: h5py.Group
+    """SASdata."""
+    place: tuple[int, ...]
+    """Of the frame in the signal, without the axis of Q."""
+
+    @property
+    def name(self) -> str:
+        """For refusals and tables: the group's path, and the frame."""
+        frame = "".join(f"[{number}]" for number in self.place)
+        return f"{self.group.name.strip('/')}{frame}"
+
+
+class Found(NamedTuple):
+    """A curve, read."""
+
+    name: str
+    columns: Columns
+
+
+def read(
+    path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None, frame: int | None = None
+) -> Measurement:
+    """Return a measured I(Q).
+
+    Args:
+        path: of the file.
+        q_unit: 1/Å, 1/nm or 2theta, where the file does not say it.
+        wavelength: of an angle, in Å.
+        frame: which curve, counted from 1, where the file has several: the frames of an entry, then the next entry.
+
+    Raises:
+        ReadError: where the file is missing, no NXcanSAS, holds several curves, or its points are not what they must
+            be.
+    """
+    path = Path(path)
+    with _opened(path) as (curves, checksum):
+        place = points.chosen_frame(frame, len(curves), lambda number: curves[number].name, path)
+        found, several = _found(curves[place], path), len(curves) > 1
+    return _measurement(found, place if several else None, path, checksum, q_unit=q_unit, wavelength=wavelength)
+
+
+def read_all(
+    path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None
+) -> list[Measurement | ReadError]:
+    """Return each curve of a file, or why it cannot be used, in the order in which `frame` counts them.
+
+    Raises:
+        ReadError: where the file as a whole cannot be used.
+    """
+    path = Path(path)
+    with _opened(path) as (curves, checksum):
+        found = [_attempt(partial(_found, curve, path)) for curve in curves]
+    several = len(found) > 1
+
+    def made(place: int, one: Found | ReadError) -> Measurement | ReadError:
+        if isinstance(one, ReadError):
+            return one
+        number = place if several else None
+        return _attempt(partial(_measurement, one, number, path, checksum, q_unit=q_unit, wavelength=wavelength))
+
+    return [made(place, one) for place, one in enumerate(found)]
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[list[Curve], str]]:
+    """Yield the curves of a file, and its checksum; say in one line what is wrong with a damaged one."""
+    checksum = hashlib.sha256(raw_bytes(path, ON_Q, largest=LARGEST)).hexdigest()
+    try:
+        with h5py.File(path, "r") as file:
+            yield _curves(file, path), checksum
+    except ReadError:
+        raise
+    except BROKEN as error:
+        said = " ".join(str(error).split())[:100]
+        raise ReadError(
+            f"Expected NXcanSAS, got {path}, which is broken or no HDF5 ({said}); export it again."
+        ) from error
+
+
+def _attempt(make: Callable[[], T]) -> T | ReadError:
+    """Return what is made, or why it cannot be."""
+    try:
+        return make()
+    except ReadError as error:
+        return error
+
+
+def _found(curve: Curve, path: Path) -> Found:
+    return Found(curve.name, _columns(curve, path))
+
+
+def _measurement(
+    found: Found, place: int | None, path: Path, checksum: str, *, q_unit: str | None, wavelength: float | None
+) -> Measurement:
+    """Return the measurement of columns; its place among several is one of its settings."""
+    made = points.measured(
+        found.columns, path=str(path), q_unit=q_unit, wavelength=wavelength,
+        header={"title": found.name[: points.TITLE]}, form="NXcanSAS", sha256=checksum,
+    )  # fmt: skip
+    more = () if place is None else (Setting("frame", place + 1.0, "command line"),)
+    return made._replace(settings=(*made.settings, *more))
+
+
+def _curves(file: h5py.File, path: Path) -> list[Curve]:
+    """Return the curves of a file.
+
+    Raises:
+        ReadError: where there are none, or too many.
+    """
+    groups = list(_groups(file, DEPTH))
+    expect(len(groups) > 0, f"NXcanSAS, got HDF5 without SASdata in {path}; export I(Q) as NXcanSAS or columns (.dat)")
+    flat = [group for group in groups if not _on_plane(group)]
+    expect(len(flat) > 0, f"I(Q), got I over two axes of Q in {path}; average it over directions")
+    found: list[Curve] = []
+    for group in flat:
+        shape = _frames(group, path)
+        count = math.prod(shape)
+        expect(len(found) + count <= MOST, f"at most {MOST} curves, got more in {path}; split it")
+        found += [Curve(group, place) for place in np.ndindex(*shape)]
+    expect(len(found) > 0, f"a curve, got none in {path}; export it again")
+    return found
+
+
+def _groups(group: h5py.Group, depth: int) -> Iterator[h5py.Group]:
+    """Yield the SASdata below a group."""
+    expect(len(group) <= MOST, f"at most {MOST} parts, got more in {group.name[:40]!a}; split the file")
+    for name in group:
+        child = _own(group, name)
+        if not isinstance(child, h5py.Group):
+            continue
+        if "SASdata" in (_text(child, "canSAS_class"), _text(child, "NX_class")):
+            yield child
+        elif depth > 1:
+            yield from _groups(child, depth - 1)
+
+
+def _own(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """Return what a name in a group stands for, None where it is not there or lies in another file."""
+    link = group.get(name, getlink=True)
+    return None if link is None or isinstance(link, h5py.ExternalLink) else group.get(name)
+
+
+def _dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
+    """Return the numbers of a name in a group.
+
+    Raises:
+        ReadError: where they are missing or no numbers.
+    """
+    found = _own(group, name)
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiu":
+        raise ReadError(f"Expected numbers {name[:20]!a} in SASdata, got none in {path}; export it again.")
+    return found
+
+
+def _refuse_far(data: h5py.Dataset, path: Path) -> None:
+    """Refuse numbers that lie in other files, or in blocks that fill the memory once unpacked."""
+    there = not data.is_virtual and not data.external
+    expect(there, f"numbers in the file, got links to others in {path}; copy them")
+    block = math.prod(data.chunks or ()) * data.dtype.itemsize
+    expect(block <= CHUNK, f"blocks of at most {CHUNK >> 20} MB, got {block >> 20} in {path}; write smaller chunks")
+
+
+def _axes(group: h5py.Group) -> list[str]:
+    """Return the names of the signal's axes."""
+    return _words(group, "I_axes") or ["Q"]
+
+
+def _on_plane(group: h5py.Group) -> bool:
+    """Return whether a signal has two axes of Q."""
+    return sum(name.startswith("Q") for name in _axes(group)) > 1
+
+
+def _q_axis(group: h5py.Group, path: Path) -> int:
+    """Return which axis of the signal is Q."""
+    signal, q = _dataset(group, "I", path), _dataset(group, "Q", path)
+    size = q.shape[-1] if q.shape else 0
+    names, sizes = _axes(group), signal.shape
+    told = [place for place, name in enumerate(names) if name == "Q" and len(names) == len(sizes)]
+    fits = [place for place in told or range(len(sizes)) if sizes[place] == size]
+    expect(len(fits) > 0, f"as many I as Q, got shapes {sizes} and {q.shape} in {path}; export it again")
+    return fits[-1]
+
+
+def _frames(group: h5py.Group, path: Path) -> tuple[int, ...]:
+    """Return the shape of a signal without the axis of Q."""
+    place, sizes = _q_axis(group, path), _dataset(group, "I", path).shape
+    return sizes[:place] + sizes[place + 1 :]
+
+
+def _columns(curve: Curve, path: Path) -> Columns:
+    """Return the columns of a curve."""
+    group, axis_of_q = curve.group, _q_axis(curve.group, path)
+    signal, q = _dataset(group, "I", path), _dataset(group, "Q", path)
+    count = signal.shape[axis_of_q]
+    expect(ROWS <= count <= LINES, f"{ROWS} to {LINES} points, got {count} in {path}; check that it is a curve")
+    at = (*curve.place[:axis_of_q], slice(None), *curve.place[axis_of_q:])
+
+    def column(name: str) -> np.ndarray:
+        data = _dataset(group, name, path)
+        _refuse_far(data, path)
+        where = at if data.shape == signal.shape else (slice(None),)
+        expect(
+            len(data.shape) == len(where), f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it"
+        )
+        found = np.asarray(data[where], np.float64)
+        expect(found.shape == (count,), f"{count} {name[:20]!a}, got {found.shape} in {path}; export it again")
+        return found
+
+    errors, widths = _errors(group, signal), _widths(group, q)
+    for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
+        expect(not np.nan_to_num(column(name), nan=1.0).any(), f"{SLITS}, got slit widths in {path}; desmear it first")
+        widths = []
+    return Columns(
+        column("Q"), column("I"), column(errors) if errors else None, column(widths[0]) if widths else None,
+        unit=axis.inverse_length(_text(q, "units") or _text(q, "unit")),
+        units=_text(signal, "units") or _text(signal, "unit"),
+    )  # fmt: skip
+
+
+def _errors(group: h5py.Group, signal: h5py.Dataset) -> str:
+    """Return the name of the signal's standard errors, "" where it has none."""
+    told = [_text(signal, "uncertainties"), _text(signal, "uncertainty")]
+    told += [_text(group, "I_uncertainties"), _text(group, "I_uncertainty"), "Idev" if "Idev" in group else ""]
+    return next(filter(None, told), "")
+
+
+def _widths(group: h5py.Group, q: h5py.Dataset) -> Sequence[str]:
+    """Return the names of the widths of the resolution; two are those of a slit."""
+    told = [_words(q, name) for name in ("resolutions", "resolution", "uncertainties", "uncertainty")]
+    told += [_words(group, "Q_uncertainties"), [name for name in ("dQw", "dQl", "Qdev") if name in group]]
+    return next(filter(None, told), [])
+
+
+def _words(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+    """Return the words of an attribute, which may be a list or parted by commas."""
+    value = holder.attrs.get(name)
+    parts = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
+    texts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in parts]
+    return [
+        word for text in texts if isinstance(text, str) for word in text.replace(":", ",").replace(",", " ").split()
+    ]
+
+
+def _text(holder: h5py.Group | h5py.Dataset, name: str) -> str:
+    return " ".join(_words(holder, name))
