@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from jaxstruc import files
 from jaxstruc.commands.progress import Advance
-from jaxstruc.data import gr, text
+from jaxstruc.data import formats, text
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.inference.result import Result
 from jaxstruc.report import folders, tables
@@ -102,7 +102,7 @@ def check(paths: Sequence[Path], out: Path, plan: Plan) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
     if len(paths) == 1:
-        prepared(gr.read(paths[0]), plan)
+        _measured(paths[0], plan)
 
 
 def ending(outcome: Outcome, out: Path) -> Iterator[str]:
@@ -143,10 +143,17 @@ def _read_all(paths: Sequence[Path], plan: Plan) -> tuple[list[Job], dict[str, R
     failed: dict[str, Result] = {}
     for path, stem in zip(paths, stems(paths), strict=True):
         try:
-            jobs.append(Job(stem, prepared(gr.read(path), plan)))
+            jobs.append(Job(stem, _measured(path, plan)))
         except (ValueError, OSError) as error:
             failed[stem] = Result(str(path), _checksum(path), plan.element, "failed", str(error))
     return jobs, failed
+
+
+def _measured(path: Path, plan: Plan) -> Measurement:
+    """Return the G(r) that a file holds or leads to, with all settings."""
+    curve = plan.curve
+    found = formats.read(path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, wanted=formats.PDFS)
+    return prepared(found, plan)
 
 
 def _checksum(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jaxstruc.data.options import DataOptions, option
+from jaxstruc.data.options import CurveOptions, DataOptions, option
 from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName, SourceName
 from jaxstruc.network.config import NetworkOptions, Preset, Training
 from jaxstruc.scattering.parameters import said
@@ -122,7 +122,7 @@ class Solve:
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr)."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
     element: str
     """Element of the sample, as Pt. It gives the bond length that sets the scale."""
     out: Out
@@ -130,6 +130,7 @@ class Solve:
     sources: tuple[SourceName, ...] = ("network", "library")
     """Where candidates come from."""
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    curve: CurveOptions = dataclasses.field(default_factory=CurveOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
@@ -152,6 +153,7 @@ class Refine:
     out: Out
     """Folder for the results. Files done there before with the same settings are skipped."""
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    curve: CurveOptions = dataclasses.field(default_factory=CurveOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     relax: RelaxOptions = dataclasses.field(default_factory=RelaxOptions)
     cache: bool = True
@@ -166,12 +168,13 @@ class Mine:
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr)."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
     element: str
     """Element of the sample, as Pt. It gives the bond length of the candidates."""
     out: Out
     """Folder for the results. Files done there before with the same settings are skipped."""
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    curve: CurveOptions = dataclasses.field(default_factory=CurveOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     ensemble: Ensemble = "auto"

@@ -110,10 +110,7 @@ def _columns(data: ElementTree.Element, path: Path) -> Columns:
             f"{SLITS}, got <{name}>, a slit's width, in {path}; desmear it first",
         )
     for name, other in (("Qdev", "Q"), ("Idev", "I")):
-        same = not units.get(name) or not units[other] or _plain(units[name]) == _plain(units[other])
-        expect(
-            same, f"{name} in the unit of {other}, got {units.get(name)} and {units[other]} in {path}; mend the file"
-        )
+        points.refuse_other_unit(name, units.get(name, ""), other, units[other], path)
     places = tuple(f"point {place + 1}" for place in range(len(rows)))
     return Columns(
         found["Q"], found["I"], found.get("Idev"), found.get("Qdev"), places,
@@ -127,10 +124,6 @@ def _unit(elements: list[ElementTree.Element], name: str, path: Path) -> str:
     got = " and ".join(sorted(unit[:20] or "none" for unit in units)[:3])
     expect(len(units) == 1, f"one unit of {name}, got {got} in {path}; mend the file")
     return units.pop()
-
-
-def _plain(unit: str) -> str:
-    return axis.inverse_length(unit) or points.intensity_units(unit) or unit
 
 
 def _number(element: ElementTree.Element, place: int, path: Path) -> float:

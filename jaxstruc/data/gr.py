@@ -44,13 +44,27 @@ def read(path: Path | str) -> Measurement:
     return Measurement(str(path), r, g, known, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
 
 
+def over_q(path: Path, lines: list[str], kind: str) -> bool:
+    """Return whether labels, the name, or the kind that a header says, tell a curve over Q or an angle."""
+    other = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
+    return other or any(map(ON_Q.match, _labels(lines)))
+
+
+def swings(g: np.ndarray) -> bool:
+    """Return whether a curve swings about 0, as G(r) does: S(Q) goes to 1, I(Q) stays above 0."""
+    tail = g[len(g) // 2 :]
+    return bool((g < 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0)
+
+
+def _labels(lines: list[str]) -> list[str]:
+    return [line for line in lines if "=" not in line]
+
+
 def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
     """Refuse what the labels or the name say is no G(r) in Å."""
-    labels = [line for line in lines if "=" not in line]
-    other = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
-    other = other or any(map(ON_Q.match, labels))
+    other = over_q(path, lines, kind)
     expect(not other, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
-    nm = any(map(IN_NM.match, labels))
+    nm = any(map(IN_NM.match, _labels(lines)))
     expect(not nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
 
 
@@ -77,9 +91,8 @@ def _columns(rows: list[list[float]], numbers: list[int], path: Path) -> tuple[n
 
 def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
     """Refuse curves that do not swing about zero, S(Q) goes to 1, I(Q) stays above 0; or that no fit can scale."""
-    largest, tail = np.abs(g).max(), g[len(g) // 2 :]
+    largest = np.abs(g).max()
     scaled = largest == 0 or SCALES[0] <= largest <= SCALES[1]
     expect(scaled, f"G(r) in 1/Å², got values up to {largest:g} in {path}; check its unit and scale")
     expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
-    swings = (g < 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0
-    expect(swings, f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")
+    expect(swings(g), f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")

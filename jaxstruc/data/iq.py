@@ -6,6 +6,7 @@ error, and the width of the resolution, as all programs write them.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,6 @@ AMBIGUOUS = ("sigma(q)", "err(q)", "error(q)")
 """An error of the curve, or the width of the resolution: read as neither."""
 _ROLES = {name: role for role, names in ROLES.items() for name in names.split()}
 _SUFFIXES = {".sq": "sq", ".fq": "fq", ".iq": "iq", ".gr": "gr", ".chi": "iq", ".xye": "iq", ".abs": "iq"}
-_ELSEWHERE = {"gr": "jaxstruc solve", "sq": "jaxstruc solve", "fq": "jaxstruc solve", "iq": "jaxstruc saxs"}
 _WAVELENGTH = re.compile(r"(?i)[#!;\s]*wavelength\s*[:=]\s*([\d.eE+-]+)\s*(m|nm|Å|A)?\s*$")
 _METRES = 1e-8
 """A wavelength below is in metres, as pyFAI writes it."""
@@ -48,16 +48,21 @@ class Described(NamedTuple):
     """Of each column, "" where it is none that is known."""
     names: tuple[str, ...]
     """As the labels have them; empty where there are none."""
+    units: tuple[str, ...]
+    """As the labels have them, "" where they do not."""
     unit: str
-    """Of the axis; "" where it is not said."""
-    units: str
-    """Of the curve."""
+    """Of the axis, as `axis` knows it; "" where it is not said."""
     kind: str
     """gr, iq, sq, fq; "" where it is not said."""
 
 
 def read(
-    path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None, kind: str | None = None
+    path: Path | str,
+    *,
+    q_unit: str | None = None,
+    wavelength: float | None = None,
+    kind: str | None = None,
+    wanted: Sequence[str] = ("iq", "sq", "fq"),
 ) -> Measurement:
     """Return a measured curve over Q.
 
@@ -65,7 +70,8 @@ def read(
         path: of the file.
         q_unit: 1/Å, 1/nm or 2theta, where the file does not say it.
         wavelength: of an angle, in Å.
-        kind: iq, sq or fq, where the file does not say it [iq].
+        kind: iq, sq or fq, where the file does not say it [iq, where that is wanted].
+        wanted: kinds that can be used; others are refused with the command that takes them.
 
     Raises:
         ReadError: where the file is missing, no text, no such curve, or does not say what it holds.
@@ -77,7 +83,7 @@ def read(
     top = lines[: numbers[0]]
     known, warnings = header.stated(top)
     told = described(top, path, str(known.pop("outputtype", "")), width=len(rows[0]))
-    found = _kind(told.kind, kind, path)
+    found = _kind(told.kind, kind, wanted, path)
     columns, more = _columns(told, rows, numbers, path)
     if others >= len(rows) // 10 + 1:
         warnings.append(f"{others} rows of numbers outside the block at line {numbers[0] + 1} not read")
@@ -105,7 +111,7 @@ def described(top: list[str], path: Path, outputtype: str = "", *, width: int) -
             best = found
     kinds = [kind for kind in (outputtype.lower(), best.kind if best else "", _SUFFIXES.get(path.suffix.lower(), ""))]
     kind = next((kind for kind in kinds if kind in NAMES), "")
-    return best._replace(kind=kind) if best else Described((), (), "", "", kind)
+    return best._replace(kind=kind) if best else Described((), (), (), "", kind)
 
 
 def _labelled(line: str, width: int) -> Described | None:
@@ -120,7 +126,8 @@ def _labelled(line: str, width: int) -> Described | None:
     curve = roles[1] if rest and roles[1] in NAMES else ""
     stated = axis.ANGLE if role == axis.ANGLE and unit else axis.inverse_length(unit)
     names = tuple(name for _, name, _ in found)
-    return Described(roles, names if rest else (), stated, rest[0][2] if rest else "", "gr" if role == "r" else curve)
+    units = tuple(unit for _, _, unit in found)
+    return Described(roles, names if rest else (), units, stated, "gr" if role == "r" else curve)
 
 
 def _parted(line: str) -> list[str]:
@@ -151,14 +158,20 @@ def _label(text: str) -> tuple[str, str, str]:
     return "", text, ""
 
 
-def _kind(stated: str, asked: str | None, path: Path) -> str:
+def _kind(stated: str, asked: str | None, wanted: Sequence[str], path: Path) -> str:
     """Return the kind of a curve over Q; refuse what is another, and say which command takes it."""
+    expected = " or ".join(NAMES[kind] for kind in ([asked] if asked else wanted))
+    if not stated and not asked and "iq" not in wanted:
+        raise ReadError(
+            f"Expected {expected}, got a curve over Q in {path} that does not say which; pass --kind sq or --kind fq, "
+            "or an I(Q) to jaxstruc saxs."
+        )
     found = stated or asked or "iq"
-    wanted = asked or ("iq, sq or fq" if found == "gr" else found)
-    if found == "gr" or (asked and found != asked):
-        expected = NAMES[asked] if asked in NAMES else "a curve over Q"
-        step = "pass it to" if _ELSEWHERE[found] != _ELSEWHERE.get(wanted) else "pass another kind to"
-        raise ReadError(f"Expected {expected}, got {NAMES[found]} in {path}; {step} {_ELSEWHERE[found]}.")
+    if found not in wanted or (asked and found != asked):
+        own = "saxs" if asked == "iq" or "gr" not in wanted else "solve"
+        other = "saxs" if found == "iq" else "solve"
+        step = f"drop --kind {asked}" if asked and own == other else f"pass it to jaxstruc {other}"
+        raise ReadError(f"Expected {expected}, got {NAMES[found]} in {path}; {step}.")
     return found
 
 
@@ -179,8 +192,10 @@ def _columns(told: Described, rows: list[list[float]], numbers: list[int], path:
     picked = {role: table[:, place] for place, role in reversed(list(enumerate(roles)))}
     slit = picked.get("slit", np.zeros(1))
     expect(not np.nan_to_num(slit, nan=1.0).any(), f"{SLITS}, got widths of slits in {path}; desmear it first")
-    found = Columns(table[:, 0], table[:, 1], picked.get("sigma"), picked.get("dq"), places, told.unit, told.units)
-    return found, said
+    units = dict(zip(roles, told.units, strict=False))
+    points.refuse_other_unit("dQ", units.get("dq", ""), "Q", units.get("q", ""), path)
+    curve = told.units[1] if told.names else ""
+    return Columns(table[:, 0], table[:, 1], picked.get("sigma"), picked.get("dq"), places, told.unit, curve), said
 
 
 def _wavelength(top: list[str], stated: float | None) -> float | None:

@@ -95,7 +95,11 @@ def resolved(measurement: Measurement, options: DataOptions, *, bond: float) -> 
     header = measurement.header
     given = asdict(options)
     path = measurement.name
-    found = {name: _setting(name, given[name], header.get(name), path) for name in ("qmin", "qmax", "qdamp", "qbroad")}
+    ends = {one.name: one for one in measurement.settings if one.origin == "data" and given.get(one.name) is None}
+    found = {
+        name: ends.get(name) or _setting(name, given[name], header.get(name), path)
+        for name in ("qmin", "qmax", "qdamp", "qbroad")
+    }
     found |= {name: _setting(name, given[name], None, path) for name in ("rmin", "rmax")}
     start, end = float(measurement.r[0]), float(measurement.r[-1])
     if found["rmax"].origin == "default" and found["rmax"].value > end:
@@ -107,7 +111,8 @@ def resolved(measurement: Measurement, options: DataOptions, *, bond: float) -> 
     _refuse_settings(value, path)
     _refuse_range(measurement.r, value, bond, path)
     _refuse_grid(measurement.r, measurement.g, value, path)
-    return measurement._replace(settings=tuple(found.values()))
+    more = (setting for setting in measurement.settings if setting.name not in found)
+    return measurement._replace(settings=(*found.values(), *more))
 
 
 def contradicted(measurement: Measurement, element: str) -> list[str]:

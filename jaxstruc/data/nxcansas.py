@@ -249,10 +249,14 @@ def _columns(curve: Curve, path: Path) -> Columns:
     for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
         expect(not np.nan_to_num(column(name), nan=1.0).any(), f"{SLITS}, got slit widths in {path}; desmear it first")
         widths = []
+    units = {name: _text(data, "units") or _text(data, "unit") for name, data in (("Q", q), ("I", signal))}
+    for name, of in ((errors, "I"), (widths[0] if widths else "", "Q")):
+        data = _own(group, name) if name else None
+        own = "" if data is None else _text(data, "units") or _text(data, "unit")
+        points.refuse_other_unit(name[:20], own, of, units[of], path)
     return Columns(
         column("Q"), column("I"), column(errors) if errors else None, column(widths[0]) if widths else None,
-        unit=axis.inverse_length(_text(q, "units") or _text(q, "unit")),
-        units=_text(signal, "units") or _text(signal, "unit"),
+        unit=axis.inverse_length(units["Q"]), units=units["I"],
     )  # fmt: skip
 
 

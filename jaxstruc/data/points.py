@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from jaxstruc.data import axis
 from jaxstruc.data.measurement import SHARPEST, Measurement, Setting
+from jaxstruc.data.options import Kind
 from jaxstruc.data.text import ROWS, ReadError, expect
 
 SCALES = 1e-30, 1e30
@@ -21,6 +22,7 @@ NEGATIVE = 5.0
 """Standard errors of its mean by which a tenth of the points is below 0, from which intensities are no noise."""
 NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
 """Kinds in words."""
+KINDS: tuple[Kind, ...] = ("gr", "iq", "sq", "fq")
 ABSOLUTE = ("1/cm", "1/m")
 """Units of an intensity on an absolute scale, by volume."""
 TITLE = 50
@@ -162,6 +164,16 @@ def chosen_frame(frame: int | None, count: int, name: Callable[[int], str], path
         raise ReadError(f"Expected one curve, got {count} in {path} ({listed}); choose with --frame, as --frame 1.")
     expect(1 <= frame <= count, f"--frame from 1 to {count}, got {frame} for {path} ({listed}); pass another")
     return frame - 1
+
+
+def refuse_other_unit(name: str, unit: str, of: str, other: str, path: Path) -> None:
+    """Refuse an error that is not in the unit of its quantity, where both are said."""
+    same = not unit or not other or _plain(unit) == _plain(other)
+    expect(same, f"{name} in the unit of {of}, got {unit[:20]} and {other[:20]} in {path}; mend the file")
+
+
+def _plain(unit: str) -> str:
+    return axis.inverse_length(unit) or intensity_units(unit) or unit
 
 
 def _refuse_negative(measurement: Measurement) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import ase
 
-from jaxstruc.data import gr
+from jaxstruc.data import formats
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import DataOptions
+from jaxstruc.data.options import CurveOptions, DataOptions, Kind, QUnit
 from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName
 from jaxstruc.inference.result import Result
 from jaxstruc.network.config import SHIPPED, NetworkOptions
@@ -23,13 +23,27 @@ from jaxstruc.solver.answers import Plan, answers, check, prepared
 Progress = Callable[[int, int, str], None]
 
 
-def read(path: Path | str) -> Measurement:
-    """Return a measured PDF from a `.gr` file.
+def read(
+    path: Path | str,
+    *,
+    q_unit: QUnit | None = None,
+    wavelength: float | None = None,
+    kind: Kind | None = None,
+    frame: int | None = None,
+) -> Measurement:
+    """Return a measured curve: G(r), or I(Q), S(Q), F(Q) from columns, CanSAS1d XML or NXcanSAS.
+
+    Args:
+        path: of the file; its first bytes, ending and header say what it is.
+        q_unit: 1/Å, 1/nm or 2theta, where a file over Q does not say it.
+        wavelength: in Å, where the axis is 2theta.
+        kind: gr, iq, sq or fq, where the file does not say it.
+        frame: which curve, counted from 1, where a file has several.
 
     Raises:
-        ReadError: where the file is missing, empty, no text, no PDF in Å, or has NaN or decreasing r.
+        ReadError: where the file cannot be used, or does not say its unit.
     """
-    return gr.read(path)
+    return formats.read(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
 
 
 def solve(
@@ -190,6 +204,7 @@ def solving(
     data: DataOptions,
     fit: FitOptions,
     library: LibraryOptions,
+    curve: CurveOptions | None = None,
     network: NetworkOptions | None = None,
     ensemble: EnsembleName = "auto",
     search: SearchName = "none",
@@ -210,11 +225,18 @@ def solving(
     if "library" in sources:
         found.append(sources_.of_library(library, bond=bond, progress=progress))
     seed = network.seed if network else 0
-    return Plan(element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed)
+    return Plan(
+        element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed, curve=curve or CurveOptions()
+    )
 
 
 def refining(
-    clusters: Sequence[ase.Atoms | Path | str], *, data: DataOptions, fit: FitOptions, relax: RelaxOptions
+    clusters: Sequence[ase.Atoms | Path | str],
+    *,
+    data: DataOptions,
+    fit: FitOptions,
+    relax: RelaxOptions,
+    curve: CurveOptions | None = None,
 ) -> Plan:
     """Return the plan of `refine`.
 
@@ -223,7 +245,9 @@ def refining(
     """
     check(fit, relax)
     element, source = sources_.of_files(clusters)
-    return Plan(element, (source,), data, fit, relax, screened=False, written=len(clusters))
+    return Plan(
+        element, (source,), data, fit, relax, screened=False, written=len(clusters), curve=curve or CurveOptions()
+    )
 
 
 def _results(
