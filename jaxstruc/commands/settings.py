@@ -10,8 +10,16 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jaxstruc.data.options import CurveOptions, DataOptions, option
-from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName, SourceName
+from jaxstruc.data.options import CurveOptions, DataOptions, QOptions, option
+from jaxstruc.inference.options import (
+    EnsembleName,
+    FitOptions,
+    LibraryOptions,
+    RelaxOptions,
+    SearchName,
+    SizeOptions,
+    SourceName,
+)
 from jaxstruc.network.config import NetworkOptions, Preset, Training
 from jaxstruc.scattering.parameters import said
 
@@ -178,6 +186,27 @@ class Mine:
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     ensemble: Ensemble = "auto"
+    cache: bool = True
+    """Keep compiled programs in the cache folder, for the next run."""
+
+
+@dataclass(frozen=True)
+class Saxs:
+    """Find sizes, their distribution and the shape of particles from measured small-angle scattering.
+
+    Example: jaxstruc saxs sample.dat --element Au -o out/
+
+    Example: jaxstruc saxs sample.dat --q-unit 1/nm --background solvent.dat --body sphere cube -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured I(Q): columns (.dat .chi .iq .csv .xye .txt), CanSAS1d XML, NXcanSAS."""
+    out: Out
+    """Folder for the results. Files done there before with the same settings are skipped."""
+    element: str = ""
+    """Element of the particles, as Au; for --absolute, and for the record."""
+    data: QOptions = dataclasses.field(default_factory=QOptions)
+    fit: SizeOptions = dataclasses.field(default_factory=SizeOptions)
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""
 

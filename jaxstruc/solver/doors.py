@@ -1,4 +1,4 @@
-"""What Python gets: `read`, `solve`, `mine`, `refine`, with the names that the command line has.
+"""What Python gets: `read`, `solve`, `mine`, `refine`, `saxs`, with the names that the command line has.
 
 import jaxstruc
 result = jaxstruc.solve(jaxstruc.read("sample.gr"), element="Pt")
@@ -9,14 +9,24 @@ from pathlib import Path
 
 import ase
 
-from jaxstruc.data import formats
+from jaxstruc.data import formats, subtraction
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import CurveOptions, DataOptions, Kind, QUnit
-from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName
+from jaxstruc.data.options import CurveOptions, DataOptions, Kind, QOptions, QUnit
+from jaxstruc.inference.options import (
+    BodyName,
+    DistributionName,
+    EnsembleName,
+    FitOptions,
+    LibraryOptions,
+    RelaxOptions,
+    SearchName,
+    SizeOptions,
+)
 from jaxstruc.inference.result import Result
 from jaxstruc.network.config import SHIPPED, NetworkOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL
+from jaxstruc.solver import small_angles
 from jaxstruc.solver import sources as sources_
 from jaxstruc.solver.answers import Plan, answers, check, prepared
 
@@ -195,6 +205,54 @@ def refine(
         relax=RelaxOptions(coordinates, restraint),
     )
     return _results(measurement, plan, progress)
+
+
+def saxs(
+    measurement: Measurement | Sequence[Measurement],
+    *,
+    element: str = "",
+    body: Sequence[BodyName] = (),
+    distribution: Sequence[DistributionName] = (),
+    qmin: float | None = None,
+    qmax: float | None = None,
+    background: Measurement | None = None,
+    background_scale: float = 1.0,
+    flat: bool = True,
+    power_law: float | None = None,
+    absolute: bool = False,
+    sld: float | None = None,
+    solvent: str = "vacuum",
+    progress: Progress | None = None,
+) -> Result | list[Result]:
+    """Return sizes, their distribution and the shape that explain measured small-angle scattering.
+
+    Args:
+        measurement: I(Q), one or several.
+        element: of the particles, as Au.
+        body: bodies that they may be; none: all.
+        distribution: of sizes; none: all.
+        qmin: start of the fit, in 1/Å.
+        qmax: its end.
+        background: I(Q) of the solvent, subtracted with its errors.
+        background_scale: factor on it.
+        flat: whether a constant background is fitted.
+        power_law: the power of Q with which a further background falls.
+        absolute: whether the data are on an absolute scale: `scale` is then the particles' share of volume.
+        sld: scattering length density of the particles, in 10⁻⁶/Å² [of the element, for X-rays].
+        solvent: what they are in: a name, or its scattering length density.
+        progress: as in `solve`.
+
+    Raises:
+        ValueError: for input that cannot be used.
+    """
+    fit = SizeOptions(tuple(body), tuple(distribution), flat, power_law, absolute, sld, solvent)
+    plan = small_angles.Plan(element, QOptions(qmin=qmin, qmax=qmax, background_scale=background_scale), fit)
+    small_angles.check(plan)
+    several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
+    if background is not None:
+        several = [subtraction.subtracted(one, background, scale=background_scale) for one in several]
+    found = list(small_angles.answers([small_angles.prepared(one, plan) for one in several], plan, progress=progress))
+    return found[0] if isinstance(measurement, Measurement) else found
 
 
 def solving(

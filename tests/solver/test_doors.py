@@ -53,7 +53,7 @@ def test_several_measurements_give_as_many_results_each_as_alone(data, mined):
 
 def test_settings_override_the_header(data):
     result = jaxstruc.mine(data, element="Ag", qmin=1.5, rmax=12.0, **FEW)
-    assert result.given["qmin"] == 1.5 and result.curve().r[-1] == 12.0
+    assert result.given["qmin"] == 1.5 and result.curve().x[-1] == 12.0
 
 
 def test_a_refined_cluster_is_kept_as_it_is(data):
