@@ -113,12 +113,8 @@ def evidence(outcome: Outcome, temper: float, *, span: float) -> float:
     return -0.5 * temper * outcome.chi2 + float(volume) + before
 
 
-def weights(outcomes: Sequence[Outcome], logarithm: np.ndarray) -> Float[np.ndarray, " outcome"]:
-    """Return the weights of fits from their evidences: every body weighs the same before, and so do its distributions."""
-    bodies: dict[str, int] = {}
-    for one in outcomes:
-        bodies[one.body] = bodies.get(one.body, 0) + 1
-    logarithm = logarithm - np.log([bodies[one.body] for one in outcomes])
+def weights(logarithm: np.ndarray) -> Float[np.ndarray, " outcome"]:
+    """Return the weights of fits from their evidences, all the same before."""
     relative = np.exp(logarithm - logarithm.max())
     return relative / relative.sum()
 
@@ -177,16 +173,24 @@ def _draw(one: Outcome, u: Float[np.ndarray, " node"], temper: float, random: np
     return jnp.asarray(at, jnp.float32), jnp.asarray(amount, jnp.float32)
 
 
-def shares_of(outcome: Outcome, u: Float[np.ndarray, " node"]) -> Float[np.ndarray, " node"]:
-    """Return the shares of volume of a fit at nodes of ln R."""
-    at, amount = (jnp.asarray(one, jnp.float32)[None] for one in (outcome.place, outcome.amplitude))
-    return np.asarray(_SHARES[outcome.family](at, amount, jnp.asarray(u, jnp.float32))[0], float)
+def shares_of(outcomes: Sequence[Outcome], u: Float[np.ndarray, " node"]) -> Float[np.ndarray, "outcome node"]:
+    """Return the shares of volume of fits at nodes of ln R."""
+    found = np.zeros((len(outcomes), len(u)))
+    kinds: dict[tuple[str, int], list[int]] = {}
+    for place, one in enumerate(outcomes):
+        kinds.setdefault((one.family, len(one.amplitude)), []).append(place)
+    nodes = jnp.asarray(u, jnp.float32)
+    for (family, _), places in kinds.items():
+        for first in range(0, len(places), PART):
+            some = places[first : first + PART]
+            full = [outcomes[place] for place in some + [some[-1]] * (PART - len(some))]
+            at, amount = (np.array([getattr(one, name) for one in full], np.float32) for name in ("place", "amplitude"))
+            found[some] = np.asarray(_SHARES[family](at, amount, nodes))[: len(some)]
+    return found
 
 
-def quantiles(
-    values: Float[np.ndarray, "draw *more"], weight: Float[np.ndarray, " draw"], ends: Sequence[float]
-) -> Float[np.ndarray, "end *more"]:
-    """Return quantiles of weighted draws."""
+def quantiles(values: np.ndarray, weight: Float[np.ndarray, " draw"], ends: Sequence[float]) -> np.ndarray:
+    """Return quantiles [quantile] or [quantile, column] of weighted draws, [draw] or [draw, column]."""
     order = np.argsort(values, axis=0, kind="stable")
     below = np.cumsum(weight[order], axis=0) - 0.5 * weight[order]
     sorted_ = np.take_along_axis(values, order, axis=0)

@@ -63,9 +63,9 @@ def volumes_of(seen: Pattern, body: str, u: Float[np.ndarray, " node"]) -> Float
 
 
 def of_shares(
-    seen: Pattern, volumes: Float[np.ndarray, "point node"], share: Float[np.ndarray, " node"]
-) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"], float, Float[np.ndarray, " term"]]:
-    """Return curve, background, scale and the background's terms of shares of volume, the best with their scale and background free."""
+    seen: Pattern, volumes: np.ndarray, share: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Return curve, background, scale and the background's terms of shares of volume, as they fit best."""
     under = pattern.background_terms(seen.q, seen.powers)
     columns = np.concatenate([(volumes @ share)[:, None], under], axis=1)
     best = _least(columns / seen.sigma[:, None], seen.intensity / seen.sigma)

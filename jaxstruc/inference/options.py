@@ -8,7 +8,21 @@ Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qb
 EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
-BodyName = Literal["sphere"]
+BodyName = Literal[
+    "sphere",
+    "cube",
+    "octahedron",
+    "truncated-octahedron",
+    "cuboctahedron",
+    "tetrahedron",
+    "truncated-tetrahedron",
+    "decahedron",
+    "marks-decahedron",
+    "icosahedron",
+    "dodecahedron",
+    "rhombic-dodecahedron",
+    "hexagonal-prism",
+]
 DistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform", "two", "free"]
 BODIES: tuple[BodyName, ...] = get_args(BodyName)
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)

@@ -113,11 +113,11 @@ def _windows(patterns: list[Pattern]) -> list[Window]:
     found = []
     sphere = tables(("sphere",))
     for one in patterns:
-        key = one.weighted.q.tobytes()
+        key = np.asarray(one.weighted.q).tobytes()
         if key not in tried:
             tried[key] = _tried(sphere, one.weighted.q)
         found.append(_start(tried[key], one.weighted))
-    return [Window(*(np.asarray(part) for part in one)) for one in found]
+    return [jax.tree.map(np.asarray, one) for one in found]
 
 
 def _batches(items, weighted: list[Weighted], windows: list[Window], every: Table, fit):
@@ -147,7 +147,8 @@ _TABLES: dict[tuple[str, ...], Table] = {}
 def tables(bodies: tuple[str, ...]) -> Table:
     """Return the tables of bodies, in single precision, with an axis of bodies in front; kept."""
     if bodies not in _TABLES:
-        _TABLES[bodies] = jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), particle.stacked(bodies))
+        stacked = particle.stacked(tuple(body.replace("-", " ") for body in bodies))
+        _TABLES[bodies] = jax.tree.map(lambda part: jnp.asarray(part, jnp.float32), stacked)
     return _TABLES[bodies]
 
 

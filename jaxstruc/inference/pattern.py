@@ -1,8 +1,9 @@
-"""A measured I(Q) as fits of bodies see it: weighted by its noise, the background projected out, padded to a few sizes."""
+"""A measured I(Q) as fits of bodies see it: over its noise, the background projected out, padded to a few sizes."""
 
 import math
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -138,5 +139,6 @@ def _weighted(q, intensity, sigma, dq, powers: tuple[float, ...], top: float) ->
     terms = np.linalg.qr(background_terms(q, powers) * inverse[:, None])[0]
     data = np.pad(intensity / top, more) * inverse
     data = data - terms @ (terms.T @ data)
-    single = [np.asarray(of, np.float32) for of in (q, inverse, data, terms)]
-    return Weighted(*single, None if dq is None else np.pad(dq, more, mode="edge").astype(np.float32))  # type: ignore[arg-type]
+    width = None if dq is None else np.pad(dq, more, mode="edge")
+    every = (q, inverse, data, terms, width)
+    return Weighted(*(None if of is None else jnp.asarray(of, jnp.float32) for of in every))  # type: ignore[arg-type]

@@ -123,8 +123,7 @@ class Result:
     observed: np.ndarray | None = None
     """[point] G(r), in 1/Å²."""
     q: np.ndarray | None = None
-    """[point] 1/Å, in the range of the fit, where I(Q) was measured; candidates' curves are then I(Q) in its unit. So for
-    the next two."""
+    """[point] 1/Å, in the range of the fit, where I(Q) was measured; candidates' curves are then I(Q) in its unit."""
     intensity: np.ndarray | None = None
     """[point] In the unit of the file."""
     sigma: np.ndarray | None = None

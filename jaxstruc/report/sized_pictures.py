@@ -19,7 +19,7 @@ def fit(result: Result, *, rank: int = 1) -> matplotlib.figure.Figure:
         ValueError: where that fit has no curve.
     """
     q, observed, calculated, background = result.curve(rank)
-    best, sigma = result.candidates[rank - 1], np.asarray(result.sigma)
+    sigma = np.asarray(result.sigma)
     figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1), width_ratios=(1.6, 1))
     axes, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])

@@ -9,7 +9,8 @@ from jaxstruc.inference.result import Candidate, Result
 Row = dict[str, Any]
 
 SUMMARY = (
-    *"file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message".split(),
+    *"file status body p_body distribution radius radius_error pd pd_error".split(),
+    *"r_eq r_eq_low r_eq_high chi2 message".split(),
     *"radius_low radius_high pd_low pd_high mean_diameter mean_low mean_high width width_low width_high".split(),
     *"rw scale scale_error background background_error power_scale power_scale_error".split(),
     *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
@@ -51,12 +52,13 @@ def row(result: Result) -> Row:
 
 def candidates(result: Result) -> list[Row]:
     """Return a row for each body and distribution, best first."""
-    return [
+    found = [
         _fit(one)
         | {"rank": place, "body": one.type, "distribution": one.family, "remark": one.remark}
         | {"in_90": "yes" if one.in_90 else "no", "converged": "yes" if one.converged else "no"}
         for place, one in enumerate(result.candidates, start=1)
     ]
+    return [{name: line[name] for name in CANDIDATES if name in line} for line in found]
 
 
 def _fit(one: Candidate) -> Row:

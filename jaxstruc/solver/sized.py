@@ -63,6 +63,8 @@ class Judged(NamedTuple):
     noise: Noise
     u: Float[np.ndarray, " node"]
     """ln R (Å) of the nodes on which sizes are told."""
+    share: Float[np.ndarray, "outcome node"]
+    """Of volume."""
     free: Free | None
     draws: Drawn
     """From all, the free distribution too."""
@@ -134,12 +136,13 @@ def _judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, 
     noise = averaging.noise(best.chi2, residual, freedom, inferred=seen.inferred)
     span = math.log(6 * seen.q[-1] / seen.q[0])
     logarithm = np.array([averaging.evidence(one, noise.temper, span=span) for one in sound])
-    weight = averaging.weights(sound, logarithm)
+    weight = averaging.weights(logarithm)
     order = np.argsort(-weight, kind="stable")
     ordered, weight = tuple(sound[k] for k in order), weight[order]
     draws = averaging.drawn(ordered, weight, u, noise.temper)
+    told_shares = averaging.shares_of(ordered, u)
     if not free:
-        return Judged(ordered, weight, noise, u, None, draws)
+        return Judged(ordered, weight, noise, u, told_shares, None, draws)
     own = _free(seen, ordered[0].body, draws, noise.temper, u)
     body = np.array([one.body == own.body for one in ordered])
     share = 0.0
@@ -147,14 +150,16 @@ def _judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, 
         share = 1.0
     elif noise.beyond:
         share = 1 / (1 + float(np.sum(np.exp(np.minimum(logarithm[order][body] - own.found.evidence, 700.0)))))
+    if share:
+        own = _free(seen, ordered[0].body, draws, noise.temper, u, count=FREELY)
     own = own._replace(weight=share * float(weight[body].sum()))
     return Judged(
-        ordered, np.where(body, (1 - share) * weight, weight), noise, u, own,
+        ordered, np.where(body, (1 - share) * weight, weight), noise, u, told_shares, own,
         _joined(draws, body[draws.place], share, own),
     )  # fmt: skip
 
 
-def _free(seen: Pattern, body: str, draws: Drawn, temper: float, u) -> Free:
+def _free(seen: Pattern, body: str, draws: Drawn, temper: float, u, *, count: int = 0) -> Free:
     """Return the free distribution of a body, over the sizes that its other distributions have and more."""
     mean = draws.weight @ draws.share
     inside = u[np.cumsum(mean) > TAIL][0], u[np.cumsum(mean) < 1 - TAIL][-1]
@@ -167,7 +172,7 @@ def _free(seen: Pattern, body: str, draws: Drawn, temper: float, u) -> Free:
     basis = np.linalg.qr(under)[0]
     curves, data = (volumes @ hats) / seen.sigma[:, None], seen.intensity / seen.sigma
     curves, data = curves - basis @ (basis.T @ curves), data - basis @ (basis.T @ data)
-    found = freeform.fitted(curves, data, temper=temper, draws=FREELY)
+    found = freeform.fitted(curves, data, temper=temper, draws=count)
     share = hats @ found.share
     drawn = found.drawn @ hats.T
     return Free(found, body, share / share.sum(), drawn / drawn.sum(axis=1, keepdims=True), volumes, 0.0)
@@ -175,6 +180,8 @@ def _free(seen: Pattern, body: str, draws: Drawn, temper: float, u) -> Free:
 
 def _joined(draws: Drawn, of_body: np.ndarray, share: float, own: Free) -> Drawn:
     """Return draws with those of the free distribution, which takes a share of its body's weight."""
+    if not len(own.drawn):
+        return draws
     weight = np.where(of_body, (1 - share) * draws.weight, draws.weight)
     more = np.full(len(own.drawn), share * float(draws.weight[of_body].sum()) / len(own.drawn))
     every = np.concatenate([draws.share, own.drawn])
@@ -196,10 +203,14 @@ def _listed(seen: Pattern, judged: Judged, factor: float) -> tuple[list[Candidat
     """Return all candidates, best first, the first with curves; and what was fitted for the best."""
     temper = judged.noise.temper
     curves = evaluated.curves(seen, judged.outcomes[:WRITTEN], judged.u, temper)
+    every = shares.sizes(judged.share, np.exp(judged.u))
     listed = [
-        _candidate(place, float(weight), judged, factor, seen, curves[place] if place < len(curves) else None)
-        for place, (one, weight) in enumerate(zip(judged.outcomes, judged.weight, strict=True))
-    ]
+        _candidate(
+            place, shares.Sizes(*(column[place] for column in every)), judged, factor, seen,
+            curves[place] if place < len(curves) else None,
+        )
+        for place in range(len(judged.outcomes))
+    ]  # fmt: skip
     if judged.free:
         listed.append(_free_candidate(judged.free, judged, factor, seen))
     listed.sort(key=lambda one: -one.weight)
@@ -209,12 +220,10 @@ def _listed(seen: Pattern, judged: Judged, factor: float) -> tuple[list[Candidat
 
 
 def _candidate(
-    place: int, weight: float, judged: Judged, factor: float, seen: Pattern, more: Evaluated | None
+    place: int, own: shares.Sizes, judged: Judged, factor: float, seen: Pattern, more: Evaluated | None
 ) -> Candidate:
     """Return what a result says of one fit."""
     one = judged.outcomes[place]
-    share = averaging.shares_of(one, judged.u)
-    own = shares.sizes(share, np.exp(judged.u))
     errors = dict(zip(more.names, more.errors, strict=True)) if more else _errors(one, judged.noise.temper)
     values = _of_sizes(own, judged.draws, place) if len(one.amplitude) > 1 else _population(one, errors)
     values["r_eq"] = values["radius"]
@@ -239,7 +248,7 @@ def _candidate(
         n_atoms=0,
         diameter=2 * float(own.mean),
         rw=math.sqrt(one.chi2 / max(float(np.sum((seen.intensity / seen.sigma) ** 2)), 1e-300)),
-        weight=weight,
+        weight=float(judged.weight[place]),
         in_90=False,
         converged=one.converged,
         remark=", ".join(f"{name} at its bound" for name in bounded),
@@ -265,7 +274,7 @@ def _population(one: Outcome, errors: dict[str, float], number: int = 0) -> dict
 def _populations(one: Outcome, errors: dict[str, float]) -> dict[str, Value]:
     """Return radius, width and share of volume of two populations."""
     share = one.amplitude / one.amplitude.sum()
-    found = {}
+    found: dict[str, Value] = {}
     for number in (1, 2):
         found |= _population(one, errors, number)
         both = [errors.get(f"scale_{k}") for k in (1, 2)]
@@ -288,7 +297,8 @@ def _of_sizes(own: shares.Sizes, draws: Drawn, place: int) -> dict[str, Value]:
 def _errors(one: Outcome, temper: float) -> dict[str, float]:
     """Return the errors of ln radius and ln pd of a fit whose curve is not evaluated."""
     matrix, free = averaging.covariance(one, temper)
-    populations, found = len(one.amplitude), {}
+    populations = len(one.amplitude)
+    found: dict[str, float] = {}
     for k in range(populations):
         more = f"_{k + 1}" if populations > 1 else ""
         for name, at in (("radius", 2 * k), ("pd", 2 * k + 1), ("scale", 2 * populations + k)):
@@ -366,14 +376,14 @@ def _sizes(judged: Judged, best: Candidate) -> Granulometry:
         place = next(
             k for k, one in enumerate(judged.outcomes) if (one.body, one.distribution) == (best.type, best.family)
         )
-        share = averaging.shares_of(judged.outcomes[place], judged.u)
+        share = judged.share[place]
     columns: list[np.ndarray] = []
     for power in (0, 3):
         both = [each / radius**power for each in (share, judged.draws.share)]
         density, drawn = (each / (each.sum(axis=-1, keepdims=True) * step) for each in both)
         ends = averaging.quantiles(drawn[:, ::SHOWN], judged.draws.weight, ENDS)
         columns += [density[::SHOWN], *ends]
-    return Granulometry(best.family, radius[::SHOWN], *columns)
+    return Granulometry(best.family, radius[::SHOWN], *columns)  # type: ignore[arg-type]
 
 
 def _facts(judged: Judged, seen: Pattern) -> dict[str, Any]:
@@ -387,7 +397,7 @@ def _facts(judged: Judged, seen: Pattern) -> dict[str, Any]:
 def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidate) -> tuple[list[str], list[str]]:
     """Return why the answer is weak, and what else a person should know."""
     weak, remarks = [], []
-    name, share = next(iter(types.items()))
+    share = next(iter(types.values()))
     if len(types) > 1 and share < SURE:
         some = [f"{body} {part:.2f}" for body, part in types.items() if part >= 0.05]
         remarks.append(f"shape not determined: {', '.join(some[:4])}" + (", ..." if len(some) > 4 else ""))

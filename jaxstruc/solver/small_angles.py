@@ -6,6 +6,7 @@ Measurement -> Pattern -> fits -> posterior -> Result
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jaxstruc
@@ -48,8 +49,8 @@ class Plan(NamedTuple):
         """10⁻⁶/Å², of particles and solvent; 1 where the scale is arbitrary."""
         if not self.fit.absolute:
             return 1.0
-        own = contrast.of_element(self.element) if self.fit.sld is None else self.fit.sld
-        return own - contrast.of_solvent(self.fit.solvent)
+        own = contrast.element(self.element) if self.fit.sld is None else self.fit.sld
+        return own - _solvent(self.fit.solvent)
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -70,16 +71,24 @@ def check(plan: Plan) -> None:
         if unknown := sorted(set(asked) - set(known)):
             raise ValueError(f"Expected --{name} among {', '.join(known)}, got {', '.join(unknown)}; drop it.")
     if plan.element:
-        contrast.of_element(plan.element)
+        contrast.element(plan.element)
     if not plan.fit.absolute:
         return
     if not plan.element and plan.fit.sld is None:
         raise ValueError("Expected --element or --sld for --absolute, got neither; pass one of them.")
     if abs(plan.contrast) < 1e-6:
-        raise ValueError(f"Expected particles unlike their solvent, got no contrast; check --sld and --solvent.")
+        raise ValueError("Expected particles unlike their solvent, got no contrast; check --sld and --solvent.")
 
 
-def read(path, plan: Plan) -> Measurement:
+def _solvent(name: str) -> float:
+    """Return the scattering length density of a solvent by its name, or the number that is said, in 10⁻⁶/Å²."""
+    try:
+        return float(name)
+    except ValueError:
+        return contrast.solvent(name)
+
+
+def read(path: Path, plan: Plan) -> Measurement:
     """Return the I(Q) that a file holds, with all settings, checked; the background's, if any, taken off.
 
     Raises:
