@@ -6,14 +6,12 @@ from types import ModuleType
 
 import numpy as np
 
-from jaxstruc.data import cansas, gr, header, iq, nxcansas
+from jaxstruc.data import cansas, gr, hdf5, header, iq, nxcansas
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import Kind, QUnit
 from jaxstruc.data.points import KINDS, NAMES
 from jaxstruc.data.text import ON_Q, PDF, ReadError, block, decoded, raw_bytes
 
-HDF5 = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of an HDF5 file."""
 XML = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
 """Those of an XML file, with and without a mark of its encoding."""
 PDFS: tuple[Kind, ...] = ("gr", "sq", "fq")
@@ -45,7 +43,7 @@ def read(
     path, pdf = Path(path), "iq" not in wanted
     if "gr" in wanted and (kind == "gr" or (kind is None and path.suffix.lower() == ".gr")):
         return gr.read(path)
-    raw = raw_bytes(path, PDF if pdf else ON_Q, largest=nxcansas.LARGEST)
+    raw = raw_bytes(path, PDF if pdf else ON_Q, largest=hdf5.LARGEST)
     if reader := _structured(raw, path):
         if pdf or kind not in (None, "iq"):
             expected = " or ".join(NAMES[one] for one in ([kind] if kind else wanted))
@@ -59,7 +57,7 @@ def read(
 def _structured(raw: bytes, path: Path) -> ModuleType | None:
     """Return the reader of a file that is no columns, None for columns."""
     suffix = path.suffix.lower()
-    if raw.startswith(HDF5) or suffix in nxcansas.SUFFIXES:
+    if raw.startswith(hdf5.SIGNATURE) or suffix in hdf5.SUFFIXES:
         return nxcansas
     return cansas if raw.startswith(XML) or suffix == ".xml" else None
 

@@ -3,10 +3,8 @@
 Nothing outside the file is opened: links and data that lie in other files are refused. Only what is asked for is read.
 """
 
-import contextlib
-import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -14,24 +12,16 @@ from typing import NamedTuple, TypeVar
 import h5py
 import numpy as np
 
-from jaxstruc.data import axis, points
+from jaxstruc.data import axis, hdf5, points
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.data.points import SLITS, Columns
-from jaxstruc.data.text import LINES, ON_Q, ROWS, ReadError, expect, raw_bytes
+from jaxstruc.data.text import LINES, ROWS, ReadError, expect
 
-T = TypeVar("T")
-LARGEST = 64 * 2**20
-"""Bytes of a file."""
-CHUNK = 64 * 2**20
-"""Bytes of a block that is unpacked at once."""
 MOST = 100_000
 """Curves of a file, and groups of a group."""
 DEPTH = 3
 """Groups from the file to a curve: entry, subentry, data."""
-BROKEN = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError)
-"""What h5py raises where a file is damaged."""
-SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
-"""Endings of HDF5 files."""
+T = TypeVar("T")
 
 
 class Curve(NamedTuple):
@@ -72,7 +62,8 @@ def read(
             be.
     """
     path = Path(path)
-    with _opened(path) as (curves, checksum):
+    with hdf5.opened(path) as (file, checksum):
+        curves = _curves(file, path)
         place = points.chosen_frame(frame, len(curves), lambda number: curves[number].name, path)
         found, several = _found(curves[place], path), len(curves) > 1
     return _measurement(found, place if several else None, path, checksum, q_unit=q_unit, wavelength=wavelength)
@@ -87,8 +78,8 @@ def read_all(
         ReadError: where the file as a whole cannot be used.
     """
     path = Path(path)
-    with _opened(path) as (curves, checksum):
-        found = [_attempt(partial(_found, curve, path)) for curve in curves]
+    with hdf5.opened(path) as (file, checksum):
+        found = [_attempt(partial(_found, curve, path)) for curve in _curves(file, path)]
     several = len(found) > 1
 
     def made(place: int, one: Found | ReadError) -> Measurement | ReadError:
@@ -98,22 +89,6 @@ def read_all(
         return _attempt(partial(_measurement, one, number, path, checksum, q_unit=q_unit, wavelength=wavelength))
 
     return [made(place, one) for place, one in enumerate(found)]
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[list[Curve], str]]:
-    """Yield the curves of a file, and its checksum; say in one line what is wrong with a damaged one."""
-    checksum = hashlib.sha256(raw_bytes(path, ON_Q, largest=LARGEST)).hexdigest()
-    try:
-        with h5py.File(path, "r") as file:
-            yield _curves(file, path), checksum
-    except ReadError:
-        raise
-    except BROKEN as error:
-        said = " ".join(str(error).split())[:100]
-        raise ReadError(
-            f"Expected NXcanSAS, got {path}, which is broken or no HDF5 ({said}); export it again."
-        ) from error
 
 
 def _attempt(make: Callable[[], T]) -> T | ReadError:
@@ -164,19 +139,13 @@ def _groups(group: h5py.Group, depth: int) -> Iterator[h5py.Group]:
     """Yield the SASdata below a group."""
     expect(len(group) <= MOST, f"at most {MOST} parts, got more in {group.name[:40]!a}; split the file")
     for name in group:
-        child = _own(group, name)
+        child = hdf5.inside(group, name)
         if not isinstance(child, h5py.Group):
             continue
-        if "SASdata" in (_text(child, "canSAS_class"), _text(child, "NX_class")):
+        if "SASdata" in (hdf5.text(child, "canSAS_class"), hdf5.text(child, "NX_class")):
             yield child
         elif depth > 1:
             yield from _groups(child, depth - 1)
-
-
-def _own(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """Return what a name in a group stands for, None where it is not there or lies in another file."""
-    link = group.get(name, getlink=True)
-    return None if link is None or isinstance(link, h5py.ExternalLink) else group.get(name)
 
 
 def _dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
@@ -185,23 +154,15 @@ def _dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
     Raises:
         ReadError: where they are missing or no numbers.
     """
-    found = _own(group, name)
+    found = hdf5.inside(group, name)
     if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiu":
         raise ReadError(f"Expected numbers {name[:20]!a} in SASdata, got none in {path}; export it again.")
     return found
 
 
-def _refuse_far(data: h5py.Dataset, path: Path) -> None:
-    """Refuse numbers that lie in other files, or in blocks that fill the memory once unpacked."""
-    there = not data.is_virtual and not data.external
-    expect(there, f"numbers in the file, got links to others in {path}; copy them")
-    block = math.prod(data.chunks or ()) * data.dtype.itemsize
-    expect(block <= CHUNK, f"blocks of at most {CHUNK >> 20} MB, got {block >> 20} in {path}; write smaller chunks")
-
-
 def _axes(group: h5py.Group) -> list[str]:
     """Return the names of the signal's axes."""
-    return _words(group, "I_axes") or ["Q"]
+    return hdf5.words(group, "I_axes") or ["Q"]
 
 
 def _on_plane(group: h5py.Group) -> bool:
@@ -232,16 +193,15 @@ def _columns(curve: Curve, path: Path) -> Columns:
     signal, q = _dataset(group, "I", path), _dataset(group, "Q", path)
     count = signal.shape[axis_of_q]
     expect(ROWS <= count <= LINES, f"{ROWS} to {LINES} points, got {count} in {path}; check that it is a curve")
-    at = (*curve.place[:axis_of_q], slice(None), *curve.place[axis_of_q:])
+    at: tuple[int | slice, ...] = (*curve.place[:axis_of_q], slice(None), *curve.place[axis_of_q:])
 
     def column(name: str) -> np.ndarray:
         data = _dataset(group, name, path)
-        _refuse_far(data, path)
         where = at if data.shape == signal.shape else (slice(None),)
         expect(
             len(data.shape) == len(where), f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it"
         )
-        found = np.asarray(data[where], np.float64)
+        found = hdf5.numbers(data, where, path)
         expect(found.shape == (count,), f"{count} {name[:20]!a}, got {found.shape} in {path}; export it again")
         return found
 
@@ -249,10 +209,10 @@ def _columns(curve: Curve, path: Path) -> Columns:
     for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
         expect(not np.nan_to_num(column(name), nan=1.0).any(), f"{SLITS}, got slit widths in {path}; desmear it first")
         widths = []
-    units = {name: _text(data, "units") or _text(data, "unit") for name, data in (("Q", q), ("I", signal))}
+    units = {name: hdf5.text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
     for name, of in ((errors, "I"), (widths[0] if widths else "", "Q")):
-        data = _own(group, name) if name else None
-        own = "" if data is None else _text(data, "units") or _text(data, "unit")
+        data = hdf5.inside(group, name) if name else None
+        own = "" if data is None else hdf5.text(data, "units", "unit")
         points.refuse_other_unit(name[:20], own, of, units[of], path)
     return Columns(
         column("Q"), column("I"), column(errors) if errors else None, column(widths[0]) if widths else None,
@@ -262,27 +222,12 @@ def _columns(curve: Curve, path: Path) -> Columns:
 
 def _errors(group: h5py.Group, signal: h5py.Dataset) -> str:
     """Return the name of the signal's standard errors, "" where it has none."""
-    told = [_text(signal, "uncertainties"), _text(signal, "uncertainty")]
-    told += [_text(group, "I_uncertainties"), _text(group, "I_uncertainty"), "Idev" if "Idev" in group else ""]
-    return next(filter(None, told), "")
+    told = hdf5.text(signal, "uncertainties", "uncertainty") or hdf5.text(group, "I_uncertainties", "I_uncertainty")
+    return told or ("Idev" if "Idev" in group else "")
 
 
-def _widths(group: h5py.Group, q: h5py.Dataset) -> Sequence[str]:
+def _widths(group: h5py.Group, q: h5py.Dataset) -> list[str]:
     """Return the names of the widths of the resolution; two are those of a slit."""
-    told = [_words(q, name) for name in ("resolutions", "resolution", "uncertainties", "uncertainty")]
-    told += [_words(group, "Q_uncertainties"), [name for name in ("dQw", "dQl", "Qdev") if name in group]]
-    return next(filter(None, told), [])
-
-
-def _words(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
-    """Return the words of an attribute, which may be a list or parted by commas."""
-    value = holder.attrs.get(name)
-    parts = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
-    texts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in parts]
-    return [
-        word for text in texts if isinstance(text, str) for word in text.replace(":", ",").replace(",", " ").split()
-    ]
-
-
-def _text(holder: h5py.Group | h5py.Dataset, name: str) -> str:
-    return " ".join(_words(holder, name))
+    told = hdf5.words(q, "resolutions", "resolution", "uncertainties", "uncertainty")
+    told = told or hdf5.words(group, "Q_uncertainties")
+    return told or [name for name in ("dQw", "dQl", "Qdev") if name in group]

@@ -229,7 +229,7 @@ def _errors(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
     sigma = columns.sigma
     if sigma is None or not np.nan_to_num(sigma, nan=1.0).any():
         return None
-    bad = ~(np.isfinite(sigma) & (sigma > 0))
+    bad = ~((sigma >= SCALES[0]) & (sigma <= SCALES[1]))
     _refuse(bad, "sigma above 0", sigma, columns, path, "remove these points, or the column")
     return sigma
 
