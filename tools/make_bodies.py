@@ -17,7 +17,7 @@ TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodi
 
 def main() -> None:
     """Average, and write."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, (make, domain) in SOLIDS.items():
         begun = time.perf_counter()
         made = particle.measured(make(), DOMAINS[domain])

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxstruc.scattering.waves import polynomial, sine_and_cosine
+
 ORIENTATIONS = 96
 """Gauss points over the angle to the axis of a spheroid or cylinder: enough for q times the difference of its half
 axes below about 70."""
@@ -25,7 +27,8 @@ _BESSEL = (
 def sphere_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     r"""Return $F = 3 (\sin x - x \cos x) / x^3$, 1 at 0. Lord Rayleigh, Proc. R. Soc. Lond. A 84, 25 (1910)."""
     low, high = jnp.minimum(x, SERIES), jnp.maximum(x, SERIES)
-    return jnp.where(x < SERIES, _polynomial(_FACTORS, low**2), 3 * (jnp.sin(high) / high - jnp.cos(high)) / high**2)
+    sine, cosine = sine_and_cosine(high)
+    return jnp.where(x < SERIES, polynomial(_FACTORS, low**2), 3 * (sine / high - cosine) / high**2)
 
 
 def sphere(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
@@ -77,16 +80,8 @@ def disc_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return 2 J1(x) / x, 1 at 0, within 2e-7."""
     low, high = jnp.minimum(x, 3.0), jnp.maximum(x, 3.0)
     near, size, phase = _BESSEL
-    wave = _polynomial(size, 3 / high) * jnp.cos(high + _polynomial(phase, 3 / high))
-    return 2 * jnp.where(x < 3, _polynomial(near, (low / 3) ** 2), wave / (high * jnp.sqrt(high)))
-
-
-def _polynomial(factors, x):
-    """Return the sum of factors times powers of x, from 0."""
-    total = jnp.zeros_like(x)
-    for factor in factors[::-1]:
-        total = total * x + jnp.asarray(factor, x.dtype)
-    return total
+    wave = polynomial(size, 3 / high) * sine_and_cosine(high + polynomial(phase, 3 / high))[1]
+    return 2 * jnp.where(x < 3, polynomial(near, (low / 3) ** 2), wave / (high * jnp.sqrt(high)))
 
 
 def _angles(x):

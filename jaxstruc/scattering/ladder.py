@@ -106,7 +106,7 @@ def schulz(mean: Float[Array, ""], pd: Float[Array, ""], ladder: Ladder) -> Floa
 
     def log(width):
         ratio = _ratio(mean, ladder)
-        return -sizes.excess(ratio) * (ratio / width) ** 2 + 3 * ratio
+        return -(jnp.expm1(ratio) - ratio) / width**2 + 3 * ratio
 
     return _volumes(log, sizes.schulz, mean, pd, ladder)
 

@@ -19,6 +19,7 @@ from scipy.special import j1, spherical_jn
 
 from jaxstruc.scattering import polyhedra
 from jaxstruc.scattering.polyhedra import Polyhedron
+from jaxstruc.scattering.waves import sine_and_cosine
 
 STEP, LAST = 0.05, 200.0
 """Width of a piece and end of the tables, in x."""
@@ -32,9 +33,9 @@ FILE = files("jaxstruc.scattering.tables").joinpath("bodies.npz")
 class Table(NamedTuple):
     """P(x) of a body, and <F>(x), its amplitude averaged over orientations, 1 at 0."""
 
-    square: Float[Array | np.ndarray, "*body piece 4"]
+    square: Float[Array | np.ndarray, "*body 4 piece"]
     """Coefficients of P (1 + x²/5)² in each piece, of the powers of the place in it from 0 to 1."""
-    mean: Float[Array | np.ndarray, "*body piece 4"]
+    mean: Float[Array | np.ndarray, "*body 4 piece"]
     """Those of <F> (1 + x²/5)."""
     tail: Float[Array | np.ndarray, "*body wave"]
     """Amplitudes of the waves cos(x d) of P x⁴ beyond the table; Porod's constant is that of d = 0."""
@@ -55,8 +56,10 @@ class Body(NamedTuple):
 
 def form_factor(table: Table, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return P(x) of one body, at x >= 0, in the precision of x."""
-    far = jnp.maximum(x, LAST)
-    waves = jnp.cos(far[..., None] * jnp.asarray(table.distance, x.dtype)) @ jnp.asarray(table.tail, x.dtype)
+    far, waves = jnp.maximum(x, LAST), jnp.zeros_like(x)
+    for n in range(WAVES):
+        cosine = sine_and_cosine(far * jnp.asarray(table.distance[n], x.dtype))[1]
+        waves += jnp.asarray(table.tail[n], x.dtype) * cosine
     return jnp.where(x < LAST, _looked_up(table.square, x) / (1 + x**2 / 5) ** 2, waves / far**4)
 
 
@@ -152,12 +155,13 @@ def tabulated(square: np.ndarray, mean: np.ndarray, tail: dict[float, float]) ->
 def _looked_up(pieces, x):
     """Return the value of cubic pieces at x, below `LAST`."""
     place = jnp.minimum(x, LAST) / STEP
-    piece = jnp.minimum(place.astype(jnp.int32), pieces.shape[0] - 1)
-    row, part = jnp.asarray(pieces, x.dtype)[piece], place - piece
-    return ((row[..., 3] * part + row[..., 2]) * part + row[..., 1]) * part + row[..., 0]
+    piece = jnp.minimum(place.astype(jnp.int32), pieces.shape[-1] - 1)
+    part = place - piece
+    value, slope, bend, turn = (jnp.asarray(row, x.dtype)[piece] for row in pieces)
+    return ((turn * part + bend) * part + slope) * part + value
 
 
-def _pieces(values) -> Float[np.ndarray, "piece 4"]:
+def _pieces(values) -> Float[np.ndarray, "4 piece"]:
     """Return cubic pieces with the values and slopes of a spline through an even function."""
     x = _places()
     spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
@@ -165,7 +169,7 @@ def _pieces(values) -> Float[np.ndarray, "piece 4"]:
     value, slope = spline(node), STEP * spline.derivative()(node)
     rise = np.diff(value)
     first, last = slope[:-1], slope[1:]
-    return np.stack([value[:-1], first, 3 * rise - 2 * first - last, first + last - 2 * rise], axis=1)
+    return np.stack([value[:-1], first, 3 * rise - 2 * first - last, first + last - 2 * rise])
 
 
 def _revolved(amplitude_at, weight, tail) -> Table:

@@ -2,8 +2,8 @@ r"""Polyhedra: the amplitude of a body with flat faces, and the average of its s
 
 Gauss's theorem, used twice, turns the integral over the body into one over faces k and those into edges j:
 
-$$F(\mathbf q) = \int e^{i\mathbf q\mathbf r} d^3r = -\frac{1}{q^2} \sum_k
-\frac{\mathbf q\mathbf n_k}{q_{\parallel k}^2} \sum_j \mathbf q(\mathbf E_j \times \mathbf n_k)\, \mathrm{sinc}(\mathbf q\mathbf E_j/2)\, e^{i\mathbf q\mathbf R_j}$$
+$$F(\mathbf q) = \int e^{i\mathbf q\mathbf r} d^3r = -\frac{1}{q^2} \sum_k \frac{\mathbf q\mathbf n_k}{q_{k\parallel}^2}
+\sum_j \mathbf q(\mathbf E_j \times \mathbf n_k)\, \mathrm{sinc}(\mathbf q\mathbf E_j/2)\, e^{i\mathbf q\mathbf R_j}$$
 
 n is a face's outward normal, E an edge (anticlockwise from outside), R its middle, q_par the part of q within the face.
 B. Croset, J. Appl. Cryst. 50, 1245 (2017), doi 10.1107/S1600576717010147; J. Wuttke, J. Appl. Cryst. 54, 580 (2021),

@@ -5,10 +5,10 @@ standard deviation of ln R. Schulz: $n \propto R^{k-1} e^{-kR/\bar R}$, $k = 1/p
 25 (1939).
 
 Nodes are even in a variable in which the density is near to Gaussian, so that their sum is accurate beyond all powers
-of their distance; they reach as far as the volumes' squares weigh, and stand for waves up to q R pd of some 60 (15
-with 64 nodes). At pd = 0 all are at the mean, where curves depend on pd². `referee` is sasmodels' way, for parity: fewer
-nodes on an even grid of R, cut at 3 or 8 standard deviations, which loses 0.9 % of a Gaussian's I(0) at 0.2, and 16 %
-of a lognormal's at 0.5.
+of their distance; they reach as far as the volumes' squares weigh, and stand for waves up to q R pd of some 60, or 15
+with 64 nodes. At pd = 0 all are at the mean, and curves depend on pd² there. `referee` is sasmodels' way, for parity:
+fewer nodes on an even grid of R, cut at 3 or 8 standard deviations, which loses 0.9 % of a Gaussian's I(0) at 0.2, and
+16 % of a lognormal's at 0.5.
 """
 
 from typing import NamedTuple
@@ -160,16 +160,6 @@ def _mean_and_width(sizes: Sizes):
     variance = jnp.sum(sizes.weight * (sizes.radius - mean[..., None]) ** 2, axis=-1)
     apart = variance > 0
     return mean, jnp.where(apart, jnp.sqrt(jnp.where(apart, variance, 1.0)), 0.0) / mean
-
-
-def excess(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Return (exp(x) - 1 - x) / x², 1/2 at 0."""
-    near = jnp.abs(x) < 0.5
-    some, small = jnp.where(near, 1.0, x), jnp.where(near, x, 0.0)
-    series = jnp.zeros_like(x)
-    for n in range(13, 1, -1):
-        series = (series * small + 1) / n
-    return jnp.where(near, series, (jnp.expm1(some) - some) / some**2)
 
 
 def _bent(x):
