@@ -105,12 +105,11 @@ def summary(found: list[dict]) -> str:
     ):
         right = [one for one in some if one["told"] == one["populations"]]
         means, widths = (np.abs([v for one in right for v in one[f"{k}_off"]]) for k in ("mean", "width"))
-        within = np.mean(means < 0.01) if len(means) else np.nan
         held = [np.mean([one[f"{k}_held"] for one in some]) for k in ("radius", "pd")]
         lines.append(
             f"{name}: {len(some)} samples, populations right {len(right) / max(len(some), 1):.1%}; of these mean off "
-            f"{np.median(means):.2%} (within 1 % {np.mean(means < 0.01):.0%}), width off {np.median(widths):.1%}; overall "
-            f"radius off {np.median(np.abs([one['radius_off'] for one in some])):.2%}, held {held[0]:.0%}, "
+            f"{np.median(means):.2%} (within 1 % {np.mean(means < 0.01):.0%}), width off {np.median(widths):.1%}; "
+            f"overall radius off {np.median(np.abs([one['radius_off'] for one in some])):.2%}, held {held[0]:.0%}, "
             f"pd held {held[1]:.0%}"
         )
     return "\n".join(lines)

@@ -29,6 +29,8 @@ DECADES = math.log(1e4)
 """Of the amplitude, in its logarithm."""
 LOOSEST = 1.0
 """Largest standard deviation of a logarithm that Laplace is trusted with; so counts a value at its bound."""
+ROUNDING = 1e-6
+"""Of a normal matrix with unit diagonal."""
 DRAWS, PART = 512, 64
 """In all, and in one step: each fit has as many of these as its weight asks for, one at least."""
 LEAST = 1e-3
@@ -84,8 +86,16 @@ def covariance(outcome: Outcome, temper: float) -> tuple[Float[np.ndarray, "para
     loose = np.full(3 * populations, LOOSEST**-2.0)
     inside = outcome.normal[np.ix_(free, free)] * temper + np.diag(loose[free])
     found = np.zeros((3 * populations, 3 * populations))
-    found[np.ix_(free, free)] = np.linalg.inv(inside)
+    found[np.ix_(free, free)] = inverse(inside)
     return found, free
+
+
+def inverse(normal: Float[np.ndarray, "parameter parameter"]) -> Float[np.ndarray, "parameter parameter"]:
+    """Return the covariance of a normal matrix in single precision: no direction counts as known better than that."""
+    size = np.sqrt(np.maximum(np.diagonal(normal), 1e-30))
+    value, vector = np.linalg.eigh(normal / (size[:, None] * size))
+    root = vector / np.sqrt(np.maximum(value, ROUNDING))
+    return (root @ root.T) / (size[:, None] * size)
 
 
 def evidence(outcome: Outcome, temper: float, *, span: float) -> float:

@@ -36,8 +36,8 @@ PARTS = (0.45, 0.8, 1.2)
 APART = 0.04
 """In ln R, between two starts."""
 SMEARING, SIGMAS = 31, (-2.5, 3.0)
-"""Even nodes of the resolution, and how far they reach, in standard deviations: where sasmodels cuts the Gaussian too,
-as a beam is cut. On a steep curve the tail below weighs: 6 % of a sphere's first fall at dQ = 0.15 Q."""
+"""Even nodes of the resolution, and how far they reach, in standard deviations: where sasmodels cuts the Gaussian too.
+On a steep curve the tail below weighs: 6 % of a sphere's first fall at dQ = 0.15 Q."""
 SMEARED = 0.05
 """Largest width of a start where the resolution smears: it hides that the sizes are alike."""
 STEP_TWO, REACH_TWO = 0.0125, 1.05
@@ -186,7 +186,7 @@ def sizes(table: Table, q: Float[Array, " q"], dq: Float[Array, " q"] | None, u)
     if dq is None:
         return volume * particle.form_factor(table, q[:, None] * jnp.exp(u))
     at = np.linspace(*SIGMAS, SMEARING)
-    weight = np.exp(-0.5 * at**2)
+    weight = np.exp(-0.5 * at**2) * np.where(np.abs(at - at.mean()) < at[-1] - at.mean(), 1.0, 0.5)
 
     def add(total, node):
         place, share = node

@@ -109,14 +109,14 @@ def _promising(outcomes: list[Outcome], bodies: tuple[str, ...]) -> list[int]:
 
 def _windows(patterns: list[Pattern]) -> list[Window]:
     """Return where fits to each pattern begin; the curves that are tried are shared by patterns of the same Q."""
-    tried: dict[bytes, Tried] = {}
+    known: dict[bytes, Tried] = {}
     found = []
     sphere = tables(("sphere",))
     for one in patterns:
         key = np.asarray(one.weighted.q).tobytes()
-        if key not in tried:
-            tried[key] = _tried(sphere, one.weighted.q)
-        found.append(_start(tried[key], one.weighted))
+        if key not in known:
+            known[key] = tried(sphere, one.weighted.q)
+        found.append(_start(known[key], one.weighted))
     return [jax.tree.map(np.asarray, one) for one in found]
 
 
@@ -153,7 +153,7 @@ def tables(bodies: tuple[str, ...]) -> Table:
 
 
 @jax.jit
-def _tried(sphere: Table, q) -> Tried:
+def tried(sphere: Table, q) -> Tried:
     return kernels.tried(jax.tree.map(lambda part: part[0], sphere), q)
 
 
