@@ -154,6 +154,7 @@ def tables(bodies: tuple[str, ...]) -> Table:
 
 @jax.jit
 def tried(sphere: Table, q) -> Tried:
+    """Return the curves of spheres of all sizes at some Q; its table has an axis of one body in front."""
     return kernels.tried(jax.tree.map(lambda part: part[0], sphere), q)
 
 

@@ -26,7 +26,7 @@ WRITTEN = 5
 """Candidates with curves."""
 NODES, REACH = 512, 2.4
 """Of ln R, on which sizes are told, and how far they go at least."""
-SHOWN = 4
+SHOWN = 2
 """Every so many nodes are told."""
 SIGNAL = 25.0
 """Least fall of chi-squared by particles beside a background alone."""
@@ -60,6 +60,8 @@ class Judged(NamedTuple):
     outcomes: tuple[Outcome, ...]
     """Best first."""
     weight: Float[np.ndarray, " outcome"]
+    evidence: Float[np.ndarray, " outcome"]
+    """In its logarithm."""
     noise: Noise
     u: Float[np.ndarray, " node"]
     """ln R (Å) of the nodes on which sizes are told."""
@@ -134,33 +136,46 @@ def _judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, 
     freedom = seen.points - best.parameters - len(seen.powers)
     residual = evaluated.curves(seen, [best], u, 1.0)[0].residual
     noise = averaging.noise(best.chi2, residual, freedom, inferred=seen.inferred)
+    judged = _weighed(seen, sound, noise, u)
+    if not free:
+        return judged
+    body = judged.outcomes[0].body
+    if not (alone or noise.beyond):
+        return judged._replace(free=_free(seen, body, judged, 1.0))
+    chi2, residual = _misfit(seen, _free(seen, body, judged, 1.0))
+    if chi2 < best.chi2:
+        noise = averaging.noise(chi2, residual, freedom, inferred=seen.inferred)
+        judged = _weighed(seen, sound, noise, u)
+    own = _free(seen, body, judged, noise.temper, count=FREELY)
+    share = 1.0
+    mine = np.array([one.body == body for one in judged.outcomes])
+    if not alone:
+        share = 1 / (1 + float(np.sum(np.exp(np.minimum(judged.evidence[mine] - own.found.evidence, 700.0)))))
+    own = own._replace(weight=share * float(judged.weight[mine].sum()))
+    draws = _joined(judged.draws, mine[judged.draws.place], share, own)
+    return judged._replace(weight=np.where(mine, (1 - share) * judged.weight, judged.weight), free=own, draws=draws)
+
+
+def _weighed(seen: Pattern, sound: Sequence[Outcome], noise: Noise, u) -> Judged:
+    """Return fits with their weights, best first, without a free distribution."""
     span = math.log(6 * seen.q[-1] / seen.q[0])
-    logarithm = np.array([averaging.evidence(one, noise.temper, span=span) for one in sound])
-    weight = averaging.weights(logarithm)
+    evidence = np.array([averaging.evidence(one, noise.temper, span=span) for one in sound])
+    weight = averaging.weights(evidence)
     order = np.argsort(-weight, kind="stable")
     ordered, weight = tuple(sound[k] for k in order), weight[order]
     draws = averaging.drawn(ordered, weight, u, noise.temper)
-    told_shares = averaging.shares_of(ordered, u)
-    if not free:
-        return Judged(ordered, weight, noise, u, told_shares, None, draws)
-    own = _free(seen, ordered[0].body, draws, noise.temper, u)
-    body = np.array([one.body == own.body for one in ordered])
-    share = 0.0
-    if alone:
-        share = 1.0
-    elif noise.beyond:
-        share = 1 / (1 + float(np.sum(np.exp(np.minimum(logarithm[order][body] - own.found.evidence, 700.0)))))
-    if share:
-        own = _free(seen, ordered[0].body, draws, noise.temper, u, count=FREELY)
-    own = own._replace(weight=share * float(weight[body].sum()))
-    return Judged(
-        ordered, np.where(body, (1 - share) * weight, weight), noise, u, told_shares, own,
-        _joined(draws, body[draws.place], share, own),
-    )  # fmt: skip
+    return Judged(ordered, weight, evidence[order], noise, u, averaging.shares_of(ordered, u), None, draws)
 
 
-def _free(seen: Pattern, body: str, draws: Drawn, temper: float, u, *, count: int = 0) -> Free:
+def _misfit(seen: Pattern, own: Free) -> tuple[float, Float[np.ndarray, " point"]]:
+    """Return chi-squared and the residual over the noise of a free distribution."""
+    residual = (seen.intensity - evaluated.of_shares(seen, own.volumes, own.share)[0]) / seen.sigma
+    return float(residual @ residual), residual
+
+
+def _free(seen: Pattern, body: str, judged: Judged, temper: float, *, count: int = 0) -> Free:
     """Return the free distribution of a body, over the sizes that its other distributions have and more."""
+    u, draws = judged.u, judged.draws
     mean = draws.weight @ draws.share
     inside = u[np.cumsum(mean) > TAIL][0], u[np.cumsum(mean) < 1 - TAIL][-1]
     more = MARGIN + 0.5 * (inside[1] - inside[0])
