@@ -20,7 +20,7 @@ ORDER = """
 files
 structures: atoms distances lattices families shapes library kinds classes populations hosts words
 scattering: parameters form_factors spreading debye curves templates simulate
-data: text options measurement header gr axis points iq cansas hdf5 nxcansas formats subtraction sine
+data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution result
 network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
