@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import h5py
+from h5py import h5o
 import numpy as np
 
 from jaxstruc.data import apart, axis, hdf5, points
@@ -147,7 +148,7 @@ def _groups(group: h5py.Group, depth: int, seen: set[int]) -> Iterator[h5py.Grou
     expect(len(group) <= MOST, f"at most {MOST} parts, got more in {group.name[:40]!a}; split the file")
     for name in group:
         child = hdf5.inside(group, name)
-        if not isinstance(child, h5py.Group) or (address := h5py.h5o.get_info(child.id).addr) in seen:
+        if not isinstance(child, h5py.Group) or (address := h5o.get_info(child.id).addr) in seen:
             continue
         seen.add(address)
         if "SASdata" in (hdf5.text(child, "canSAS_class"), hdf5.text(child, "NX_class")):
