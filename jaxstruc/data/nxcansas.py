@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import h5py
-from h5py import h5o
 import numpy as np
 
 from jaxstruc.data import apart, axis, hdf5, points
@@ -143,14 +142,14 @@ def _curves(file: h5py.File, path: Path) -> list[Curve]:
     return found
 
 
-def _groups(group: h5py.Group, depth: int, seen: set[int]) -> Iterator[h5py.Group]:
+def _groups(group: h5py.Group, depth: int, seen: set[h5py.Group]) -> Iterator[h5py.Group]:
     """Yield the SASdata below a group, each once however many links lead to it."""
     expect(len(group) <= MOST, f"at most {MOST} parts, got more in {group.name[:40]!a}; split the file")
     for name in group:
         child = hdf5.inside(group, name)
-        if not isinstance(child, h5py.Group) or (address := h5o.get_info(child.id).addr) in seen:
+        if not isinstance(child, h5py.Group) or child in seen:
             continue
-        seen.add(address)
+        seen.add(child)
         if "SASdata" in (hdf5.text(child, "canSAS_class"), hdf5.text(child, "NX_class")):
             yield child
         elif depth > 1:
