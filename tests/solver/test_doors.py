@@ -71,7 +71,7 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
 
 
 def test_an_s_of_q_is_prepared_as_the_pdf_it_leads_to(tmp_path):
-    """Peaks at the distances of a cluster, the first the highest; qmin and qmax are the data's, and the rest as ever."""
+    """Its highest peak is at the bond; qmin and qmax are those of the data, and the rest as ever."""
     atoms = shapes.fcc((2, 4, 2)).atoms("Ag", form_factors.bond_length("Ag"))
     d = atoms.get_all_distances()[np.triu_indices(len(atoms), 1)]
     q = np.arange(0.8, 20.0, 0.01)
