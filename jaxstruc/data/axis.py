@@ -45,7 +45,7 @@ class Axis(NamedTuple):
     @property
     def told(self) -> str:
         """The unit, and who said it."""
-        return f"{'Q in ' if self.unit != ANGLE else ''}{self.unit} ({self.origin})"
+        return f"{'Q in ' if self.unit != ANGLE else ''}{self.unit} by the {self.origin}"
 
 
 def inverse_length(words: str) -> str:

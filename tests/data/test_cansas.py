@@ -17,7 +17,7 @@ BOMB = (
 def test_a_curve_comes_back_with_its_units_whatever_the_version(write, space):
     found = cansas.read(write(xml(space=space), "x.xml"))
     assert_curve(found)
-    assert found.format == "CanSAS1d, Q in 1/Å (header)" and found.header == {"title": "run 1"}
+    assert found.format == "CanSAS1d, Q in 1/Å by the header" and found.header == {"title": "run 1"}
     assert found.warnings == ()
 
 

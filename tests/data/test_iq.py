@@ -23,7 +23,7 @@ from jaxstruc.data.text import ReadError
 def test_labels_say_what_columns_are_and_their_units(write, head, separator):
     found = iq.read(write(columns(Q, I, SIGMA, DQ, head=head, separator=separator), "x.dat"))
     assert_curve(found)
-    assert found.format == "columns, Q in 1/Å (header)" and found.warnings == () and len(found.sha256) == 64
+    assert found.format == "columns, Q in 1/Å by the header" and found.warnings == () and len(found.sha256) == 64
 
 
 def test_columns_may_stand_in_another_order(write):
@@ -43,7 +43,7 @@ def test_fit2ds_four_lines_say_the_unit(write):
     head = "/place/image.tif: Fri 1 Jan\nQ (Inverse Nanometres)\nIntensity\n   80\n"
     found = iq.read(write(columns(10 * Q, I, head=head), "x.chi"))
     assert_curve(found, sigma=None, dq=None, units="", rtol=1e-14)
-    assert "1/nm (header)" in found.format
+    assert "1/nm by the header" in found.format
 
 
 def test_an_angle_needs_a_wavelength_which_pyfai_writes_in_metres(write):
@@ -86,7 +86,7 @@ def test_settings_of_a_header_are_kept(write):
     head = HEADERS["xPDFsuite"].replace("outputtype = gr", "outputtype = sq") + "#L Q($\\AA^{-1}$)  S(a.u.)\n"
     found = iq.read(write(columns(Q, I, head=head), "x.sq"))
     assert found.kind == "sq" and found.header["qmax"] == 22.0 and found.header["composition"] == "Pt"
-    assert found.format == "xPDFsuite, Q in 1/Å (header)"
+    assert found.format == "xPDFsuite, Q in 1/Å by the header"
 
 
 @pytest.mark.parametrize(

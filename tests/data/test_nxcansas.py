@@ -26,7 +26,7 @@ def path(tmp_path):
 def test_a_curve_comes_back_with_its_units_in_the_new_form_and_the_old(path, old):
     found = reader.read(nxcansas(path, old=old))
     assert_curve(found)
-    assert found.format == "NXcanSAS, Q in 1/Å (header)" and found.header == {"title": "entry/data"}
+    assert found.format == "NXcanSAS, Q in 1/Å by the header" and found.header == {"title": "entry/data"}
     assert found.settings == found.warnings == () and len(found.sha256) == 64
 
 

@@ -24,7 +24,7 @@ def test_points_come_back_in_inverse_angstroms_with_what_belongs_to_them():
     for name, expected in (("q", Q), ("intensity", I), ("sigma", SIGMA), ("dq", DQ)):
         np.testing.assert_allclose(getattr(found, name), expected, rtol=1e-14)
     assert found.kind == "iq" and found.units == "1/cm" and found.settings == () and found.r.size == found.g.size == 0
-    assert found.format == "columns, Q in 1/nm (header)"
+    assert found.format == "columns, Q in 1/nm by the header"
 
 
 def test_the_width_of_the_resolution_follows_an_angle():
