@@ -21,7 +21,7 @@ files
 structures: atoms distances lattices families shapes library kinds classes populations hosts words
 scattering: parameters form_factors spreading debye curves templates simulate
 scattering: waves polyhedra solids curved particle sizes smearing contrast smallangle ladder
-data: text options measurement header gr axis points iq cansas hdf5 nxcansas formats subtraction sine
+data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution granulometry result
 inference: shares pattern kernels sizing outcomes averaging evaluated freeform

@@ -27,7 +27,7 @@ _LENGTHS = {
     "m": ("m", "metre", "metres", "meter", "meters"),
 }
 _NAMES = {word: name for name, words in _LENGTHS.items() for word in words}
-_ANGLES = ("2theta", "2-theta", "twotheta", "two-theta", "2th", "2-th", "tth", "2θ", "angle")
+_ANGLES = ("2theta", "2thetaangle", "twotheta", "2th", "tth", "2θ", "angle", "scatteringangle")
 _PARTS = {"deg", "degree", "degrees", "°"}
 
 
@@ -45,7 +45,7 @@ class Axis(NamedTuple):
     @property
     def told(self) -> str:
         """The unit, and who said it."""
-        return f"{'Q in ' if self.unit != ANGLE else ''}{self.unit} ({self.origin})"
+        return f"{'Q in ' if self.unit != ANGLE else ''}{self.unit} by the {self.origin}"
 
 
 def inverse_length(words: str) -> str:
@@ -58,7 +58,7 @@ def inverse_length(words: str) -> str:
 
 def angle(name: str, unit: str) -> str:
     """Return "2theta" where a label's name and unit say a scattering angle in degrees, else ""."""
-    known = re.sub(r"[\s_]", "", name.lower()) in _ANGLES
+    known = re.sub(r"[\s_-]", "", name.lower()) in _ANGLES
     return ANGLE if known and unit.lower().strip(" ()[].") in _PARTS else ""
 
 

@@ -37,6 +37,8 @@ _SUFFIXES = {".sq": "sq", ".fq": "fq", ".iq": "iq", ".gr": "gr", ".chi": "iq", "
 _WAVELENGTH = re.compile(r"(?i)[#!;\s]*wavelength\s*[:=]\s*([\d.eE+-]+)\s*(m|nm|Å|A)?\s*$")
 _METRES = 1e-8
 """A wavelength below is in metres, as pyFAI writes it."""
+LABEL = 80
+"""Most characters of a label."""
 MOST = 4
 """Columns without labels."""
 
@@ -116,14 +118,17 @@ def described(top: list[str], path: Path, outputtype: str = "", *, width: int) -
 
 def _labelled(line: str, width: int) -> Described | None:
     """Return what a line of labels says, None where it is none."""
-    found = [_label(part) for part in _parted(line)]
-    if not found or found[0][0] not in ("q", "r", axis.ANGLE) or len(found) not in (1, width):
+    parts = _parted(line)
+    if len(parts) not in (1, width) or max(map(len, parts)) > LABEL:
+        return None
+    found = [_label(part) for part in parts]
+    if found[0][0] not in ("q", "r", axis.ANGLE):
         return None
     (role, _, unit), *rest = found
     if len(found) == 1 and not unit:
         return None
     roles = ("q" if role == axis.ANGLE else role, *(role for role, _, _ in rest))
-    curve = roles[1] if rest and roles[1] in NAMES else ""
+    curve = next((role for role in roles[1:] if role in NAMES), "")
     stated = axis.ANGLE if role == axis.ANGLE and unit else axis.inverse_length(unit)
     names = tuple(name for _, name, _ in found)
     units = tuple(unit for _, _, unit in found)
@@ -139,21 +144,21 @@ def _parted(line: str) -> list[str]:
     text = re.sub(r"\s+(?=[(\[])|\s*/\s*(?=[\w(\[])", lambda found: "/" if "/" in found.group() else "", text)
     if re.match(r"(?i)(scattering|momentum|2-theta|two-theta)\b", text):
         return [text]
-    return [part.strip("\"'") for part in text.split()]
+    return [part.strip("\"'") for part in re.findall(r"(?:\([^)]*\)|\[[^\]]*\]|[^\s(\[])+", text)]
 
 
 def _label(text: str) -> tuple[str, str, str]:
     """Return the role, the name and the unit of a label."""
     match = re.fullmatch(r"(.*?)\s*(?:[(\[]([^()\[\]]*|\S*)[)\]]|/\s*(\S+)|_(\S*(?:\^?-1|deg|rad)))", text)
     forms = [(text, "")]
+    if re.sub(r"\s", "", text.lower()) in AMBIGUOUS:
+        return "", text, ""
     if match:
         forms.append((match[1], next(filter(None, match.groups()[1:]), "")))
     for name, unit in forms:
         if axis.angle(name, unit or "deg"):
             return axis.ANGLE, text, axis.angle(name, unit)
-        plain = re.sub(r"[\s<>._]", "", name.lower())
-        role = "" if plain in AMBIGUOUS else _ROLES.get(re.sub(r"[()]", "", plain), "")
-        if role:
+        if role := _ROLES.get(re.sub(r"[\s<>._()]", "", name.lower()), ""):
             return role, text, unit
     return "", text, ""
 
@@ -179,23 +184,28 @@ def _columns(told: Described, rows: list[list[float]], numbers: list[int], path:
     """Return the columns by their labels, or by their order where they have none; and warnings."""
     table = np.array(rows, float)
     width = table.shape[1]
-    places = tuple(f"line {number + 1}" for number in numbers)
-    if not told.names:
-        expect(width <= MOST, f"at most {MOST} columns without labels, got {width} in {path}; name them in a line")
-        roles = ("q", "iq", "sigma", "dq")[:width]
-        said = [f"column {place}, without a label, read as {name}" for place, name in ((3, "sigma"), (4, "dQ"))]
-        said = said[: max(width - 2, 0)]
+    if told.names:
+        roles, units = told.roles, told.units
     else:
-        roles = told.roles
-        names = [told.names[place] for place, role in enumerate(roles) if place > 1 and not role]
-        said = [f"columns not read: {', '.join(names)}"] if names else []
-    picked = {role: table[:, place] for place, role in reversed(list(enumerate(roles)))}
-    slit = picked.get("slit", np.zeros(1))
+        expect(width <= MOST, f"at most {MOST} columns without labels, got {width} in {path}; name them in a line")
+        roles, units = ("q", "iq", "sigma", "dq")[:width], ("",) * width
+    curve = next((place for place, role in enumerate(roles) if role in NAMES), 1)
+    expect(
+        roles[curve] not in ("sigma", "dq", "slit"), f"a column of I(Q), got none by the labels of {path}; name it I"
+    )
+    places = {role: place for place, role in reversed(list(enumerate(roles)))}
+    slit = table[:, places["slit"]] if "slit" in places else np.zeros(1)
     expect(not np.nan_to_num(slit, nan=1.0).any(), f"{SLITS}, got widths of slits in {path}; desmear it first")
-    units = dict(zip(roles, told.units, strict=False))
-    points.refuse_other_unit("dQ", units.get("dq", ""), "Q", units.get("q", ""), path)
-    curve = told.units[1] if told.names else ""
-    return Columns(table[:, 0], table[:, 1], picked.get("sigma"), picked.get("dq"), places, told.unit, curve), said
+    errors, widths = (table[:, places[role]] if role in places else None for role in ("sigma", "dq"))
+    points.refuse_other_unit("dQ", units[places["dq"]] if "dq" in places else "", "Q", units[0], path)
+    lines = tuple(f"line {number + 1}" for number in numbers)
+    columns = Columns(table[:, 0], table[:, curve], errors, widths, lines, told.unit, units[curve])
+    if not told.names:
+        names = (("sigma", "dQ")[place] for place in range(width - 2))
+        return columns, [f"column {place}, without a label, read as {name}" for place, name in enumerate(names, 3)]
+    left = [told.names[place] for place, role in enumerate(roles) if not role and place != curve]
+    shown = [name[:20] for name in left if name.isprintable()][:MOST]
+    return columns, [f"columns not read: {', '.join(shown)}"] if shown else []
 
 
 def _wavelength(top: list[str], stated: float | None) -> float | None:

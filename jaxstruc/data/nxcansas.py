@@ -4,15 +4,14 @@ Nothing outside the file is opened: links and data that lie in other files are r
 """
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 
-from jaxstruc.data import axis, hdf5, points
+from jaxstruc.data import apart, axis, hdf5, points
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.data.points import SLITS, Columns
 from jaxstruc.data.text import LINES, ROWS, ReadError, expect
@@ -21,7 +20,6 @@ MOST = 100_000
 """Curves of a file, and groups of a group."""
 DEPTH = 3
 """Groups from the file to a curve: entry, subentry, data."""
-T = TypeVar("T")
 
 
 class Curve(NamedTuple):
@@ -40,10 +38,15 @@ class Curve(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A curve, read."""
+    """Curves of a file, read."""
 
-    name: str
-    columns: Columns
+    names: list[str]
+    places: list[int]
+    """Among all of the file."""
+    columns: list[Columns | ReadError]
+    several: int
+    """Curves of the file."""
+    sha256: str
 
 
 def read(
@@ -61,12 +64,8 @@ def read(
         ReadError: where the file is missing, no NXcanSAS, holds several curves, or its points are not what they must
             be.
     """
-    path = Path(path)
-    with hdf5.opened(path) as (file, checksum):
-        curves = _curves(file, path)
-        place = points.chosen_frame(frame, len(curves), lambda number: curves[number].name, path)
-        found, several = _found(curves[place], path), len(curves) > 1
-    return _measurement(found, place if several else None, path, checksum, q_unit=q_unit, wavelength=wavelength)
+    found = apart.call(curves, Path(path), frame)
+    return _measurement(found, 0, str(path), q_unit=q_unit, wavelength=wavelength)
 
 
 def read_all(
@@ -77,41 +76,46 @@ def read_all(
     Raises:
         ReadError: where the file as a whole cannot be used.
     """
-    path = Path(path)
+    found = apart.call(curves, Path(path), None, True)
+    made: list[Measurement | ReadError] = []
+    for place in range(len(found.columns)):
+        try:
+            made.append(_measurement(found, place, str(path), q_unit=q_unit, wavelength=wavelength))
+        except ReadError as error:
+            made.append(error)
+    return made
+
+
+def curves(path: Path, frame: int | None, every: bool = False) -> Found:
+    """Return the columns of the curve that is asked for, or of every one, which may be a refusal.
+
+    Raises:
+        ReadError: where the file, or the one curve, cannot be used.
+    """
     with hdf5.opened(path) as (file, checksum):
-        found = [_attempt(partial(_found, curve, path)) for curve in _curves(file, path)]
-    several = len(found) > 1
-
-    def made(place: int, one: Found | ReadError) -> Measurement | ReadError:
-        if isinstance(one, ReadError):
-            return one
-        number = place if several else None
-        return _attempt(partial(_measurement, one, number, path, checksum, q_unit=q_unit, wavelength=wavelength))
-
-    return [made(place, one) for place, one in enumerate(found)]
-
-
-def _attempt(make: Callable[[], T]) -> T | ReadError:
-    """Return what is made, or why it cannot be."""
-    try:
-        return make()
-    except ReadError as error:
-        return error
+        there = _curves(file, path)
+        if not every:
+            place = points.chosen_frame(frame, len(there), lambda number: there[number].name, path)
+            return Found([there[place].name], [place], [_columns(there[place], path)], len(there), checksum)
+        found: list[Columns | ReadError] = []
+        for curve in there:
+            try:
+                found.append(_columns(curve, path))
+            except ReadError as error:
+                found.append(error)
+        return Found([curve.name for curve in there], list(range(len(there))), found, len(there), checksum)
 
 
-def _found(curve: Curve, path: Path) -> Found:
-    return Found(curve.name, _columns(curve, path))
-
-
-def _measurement(
-    found: Found, place: int | None, path: Path, checksum: str, *, q_unit: str | None, wavelength: float | None
-) -> Measurement:
-    """Return the measurement of columns; its place among several is one of its settings."""
+def _measurement(found: Found, place: int, path: str, *, q_unit: str | None, wavelength: float | None) -> Measurement:
+    """Return the measurement of columns; its place among several curves is one of its settings."""
+    columns = found.columns[place]
+    if isinstance(columns, ReadError):
+        raise columns
     made = points.measured(
-        found.columns, path=str(path), q_unit=q_unit, wavelength=wavelength,
-        header={"title": found.name[: points.TITLE]}, form="NXcanSAS", sha256=checksum,
+        columns, path=path, q_unit=q_unit, wavelength=wavelength, header={"title": found.names[place][: points.TITLE]},
+        form="NXcanSAS", sha256=found.sha256,
     )  # fmt: skip
-    more = () if place is None else (Setting("frame", place + 1.0, "command line"),)
+    more = () if found.several == 1 else (Setting("frame", found.places[place] + 1.0, "command line"),)
     return made._replace(settings=(*made.settings, *more))
 
 
@@ -121,13 +125,16 @@ def _curves(file: h5py.File, path: Path) -> list[Curve]:
     Raises:
         ReadError: where there are none, or too many.
     """
-    groups = list(_groups(file, DEPTH))
+    groups = list(_groups(file, DEPTH, set()))
     expect(len(groups) > 0, f"NXcanSAS, got HDF5 without SASdata in {path}; export I(Q) as NXcanSAS or columns (.dat)")
     flat = [group for group in groups if not _on_plane(group)]
     expect(len(flat) > 0, f"I(Q), got I over two axes of Q in {path}; average it over directions")
     found: list[Curve] = []
     for group in flat:
-        shape = _frames(group, path)
+        try:
+            shape = _frames(group, path)
+        except ReadError:
+            shape = ()  # told where this curve is read
         count = math.prod(shape)
         expect(len(found) + count <= MOST, f"at most {MOST} curves, got more in {path}; split it")
         found += [Curve(group, place) for place in np.ndindex(*shape)]
@@ -135,17 +142,18 @@ def _curves(file: h5py.File, path: Path) -> list[Curve]:
     return found
 
 
-def _groups(group: h5py.Group, depth: int) -> Iterator[h5py.Group]:
-    """Yield the SASdata below a group."""
+def _groups(group: h5py.Group, depth: int, seen: set[h5py.Group]) -> Iterator[h5py.Group]:
+    """Yield the SASdata below a group, each once however many links lead to it."""
     expect(len(group) <= MOST, f"at most {MOST} parts, got more in {group.name[:40]!a}; split the file")
     for name in group:
         child = hdf5.inside(group, name)
-        if not isinstance(child, h5py.Group):
+        if not isinstance(child, h5py.Group) or child in seen:
             continue
+        seen.add(child)
         if "SASdata" in (hdf5.text(child, "canSAS_class"), hdf5.text(child, "NX_class")):
             yield child
         elif depth > 1:
-            yield from _groups(child, depth - 1)
+            yield from _groups(child, depth - 1, seen)
 
 
 def _dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:

@@ -24,6 +24,7 @@ AxisUnit = Annotated[
     QUnit | None,
     tyro.conf.arg(
         help="Unit of a file's Q, where it does not say it itself; 2theta in degrees, with --wavelength.",
+        metavar="{1/Å,1/A,1/nm,2theta}",
         help_behavior_hint="",
     ),
 ]
@@ -44,13 +45,15 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class CurveOptions:
-    """What a file over Q is, where it does not say it itself. A `.gr` needs none of this."""
+    """What a file over Q is, where it does not say it itself. A .gr needs none of this."""
 
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
     kind: Annotated[
         Literal["gr", "sq", "fq"] | None,
-        tyro.conf.arg(help="G(r), S(Q), or F(Q) = Q(S-1) [as the file says]", help_behavior_hint=""),
+        tyro.conf.arg(
+            help="G(r), S(Q), or F(Q) = Q(S-1) [as the file says].", metavar="{gr,sq,fq}", help_behavior_hint=""
+        ),
     ] = None
 
 

@@ -14,6 +14,8 @@ from jaxstruc.data.text import ROWS, ReadError, expect
 
 SCALES = 1e-30, 1e30
 """Of the largest intensity, whatever its unit; beyond lies damage."""
+LEAST = 1e-7
+"""1/Å. Least Q: no instrument reaches it."""
 LOST = 0.5
 """Largest share of points that may be empty."""
 REPEATED = 0.1
@@ -23,8 +25,6 @@ NEGATIVE = 5.0
 NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
 """Kinds in words."""
 KINDS: tuple[Kind, ...] = ("gr", "iq", "sq", "fq")
-ABSOLUTE = ("1/cm", "1/m")
-"""Units of an intensity on an absolute scale, by volume."""
 TITLE = 50
 """Most characters of a curve's title."""
 LISTED = 3
@@ -105,7 +105,8 @@ def measured(
     columns = _chosen(columns, kept)
     _refuse_values(columns.intensity, path, kind)
     q, slope = axis.scattering_vector(columns.x, scale, path)
-    expect(q[-1] <= SHARPEST, f"Q of at most {SHARPEST:g} 1/Å, got {q[-1]:g} in {path}; check its unit, --q-unit")
+    within = LEAST <= q[0] and q[-1] <= SHARPEST
+    expect(within, f"Q of {LEAST:g} to {SHARPEST:g} 1/Å, got {q[0]:g} to {q[-1]:g} in {path}; check its unit, --q-unit")
     sigma = _errors(columns, path)
     width = _widths(columns, path)
     settings = (Setting("wavelength", scale.wavelength, scale.wavelength_origin),) if scale.wavelength else ()
@@ -230,7 +231,7 @@ def _errors(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
     if sigma is None or not np.nan_to_num(sigma, nan=1.0).any():
         return None
     bad = ~((sigma >= SCALES[0]) & (sigma <= SCALES[1]))
-    _refuse(bad, "sigma above 0", sigma, columns, path, "remove these points, or the column")
+    _refuse(bad, f"sigma above 0, and below {SCALES[1]:g}", sigma, columns, path, "remove these points, or the column")
     return sigma
 
 
@@ -240,10 +241,10 @@ def _widths(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
     if width is None or not np.nan_to_num(width, nan=1.0).any():
         return None
     expect((width < 0).mean() <= LOST, f"{SLITS}, got a negative dQ, a slit's, in {path}; desmear it first")
-    bad = ~(np.isfinite(width) & (width >= 0))
-    _refuse(bad, "dQ of at least 0", width, columns, path, "mend these points, or remove them")
-    got = f"{np.median(width / columns.x):.3g} times Q in {path}"
-    expect(np.median(width / columns.x) < 1, f"dQ below Q, got {got}; name the columns in a header, as Q I sigma")
+    ratio = np.median(np.nan_to_num(width, nan=0.0, posinf=0.0) / columns.x)
+    expect(ratio < 1, f"dQ below Q, got {ratio:.3g} times Q in {path}; name the columns in a header, as Q I sigma")
+    bad = ~((width >= 0) & (width <= columns.x[-1]))
+    _refuse(bad, "dQ from 0 to the largest Q", width, columns, path, "mend these points, or remove them")
     return width
 
 

@@ -12,6 +12,7 @@ from jaxstruc.data import points
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.data.points import NAMES
 from jaxstruc.data.text import ROWS, ReadError, expect
+from jaxstruc.scattering.parameters import PARAMETERS
 
 EDGE = 1e-3
 """Of a step: points so far beyond the background's ends are at them, but for rounding."""
@@ -49,11 +50,12 @@ def subtracted(sample: Measurement, background: Measurement, *, scale: float = 1
         said.append("the sample has no errors: those of the background are not used")
     if units[0] != units[1]:
         said.append(f"the unit of I is said of one alone, as {''.join(units)}; the background is taken to have it too")
+    origin = "default" if scale == PARAMETERS["background_scale"].default else "command line"
     return cut._replace(
         intensity=intensity - scale * under,
         sigma=sigma if sigma is None or spread is None else np.sqrt(sigma**2 + (scale * spread) ** 2),
         units=units[0] or units[1],
-        settings=(*sample.settings, Setting("background_scale", float(scale), "command line")),
+        settings=(*sample.settings, Setting("background_scale", float(scale), origin)),
         warnings=(*sample.warnings, *background.warnings, *said),
     )
 
