@@ -4,9 +4,13 @@ $$I(Q) = \sum_k v_k M_k(Q), \qquad M_k(Q) = V_k P(Q R_k)$$
 
 v are shares of the volume at the rungs. M depends on the body and the measured Q, smeared already, not on what is
 fitted: it is made once a file and body, and serves all starts, distributions and steps of a fit, a free histogram too.
-A step of 0.004 is right to 1e-5 for q R of some 100: the sum over even rungs of a smooth density is accurate beyond
-all powers of the step as soon as the density is wider than a step, and narrower ones are spread from nodes by quintic
-interpolation. What a curve costs is the product: batch it, with the derivatives of v as more rows.
+A step of 0.004 is right to 1e-5 for q R up to 60: the sum over even rungs of a smooth density is accurate beyond all
+powers of the step as soon as the density is wider than a step, and narrower ones are spread from nodes by quintic
+interpolation. A distribution whose centre is beyond the ladder is NaN; `cut` tells of one that reaches beyond.
+
+What a curve costs is the product. In a batch, with the derivatives of v as more rows (`jax.linearize` of one of
+`VOLUMES`), a curve of 1254 rungs and 200 Q with two derivatives takes some 50 µs of one core, half of it the product;
+a ladder over a factor 20 in R takes 60 % of that. A matrix takes 3 ms, or 20 times that with smearing.
 """
 
 from dataclasses import dataclass
@@ -24,6 +28,8 @@ NARROW = 1.3
 """In steps: a density whose standard deviation in ln R is below is spread from nodes."""
 FEW = 16
 """Those nodes."""
+LOST = 1e-6
+"""Share of the volume of a node that may lie beyond the ladder."""
 ORDER = 6
 """Rungs that a node is spread over."""
 
@@ -68,7 +74,7 @@ def matrix(
 
 
 def spread(several: Sizes, ladder: Ladder) -> Float[Array, " rung"]:
-    """Return the shares of the volume at the rungs that stand for any sizes, all of them within the ladder."""
+    """Return the shares of the volume at the rungs that stand for any sizes; NaN where some lie beyond it."""
     volume = several.weight * several.radius**3
     volume = volume / jnp.sum(volume)
     place = (jnp.log(several.radius) - np.log(ladder.low)) / ladder.step
@@ -78,7 +84,9 @@ def spread(several: Sizes, ladder: Ladder) -> Float[Array, " rung"]:
     away = (place - first)[:, None, None] - rungs  # of each node from each of its rungs
     others = np.array([[n for n in rungs if n != m] for m in rungs])
     shares = jnp.prod(away[:, 0, others] / jnp.asarray(rungs[:, None] - others, away.dtype), axis=-1)
-    return jnp.zeros(count, place.dtype).at[first[:, None] + rungs].add(volume[:, None] * shares)
+    inside = (place > -0.5) & (place < count - 0.5) | (volume < LOST)
+    shares = jnp.where(inside[:, None], volume[:, None] * shares, jnp.nan)
+    return jnp.zeros(count, place.dtype).at[first[:, None] + rungs].add(shares)
 
 
 def gaussian(mean: Float[Array, ""], pd: Float[Array, ""], ladder: Ladder) -> Float[Array, " rung"]:
@@ -117,7 +125,8 @@ def uniform(mean: Float[Array, ""], pd: Float[Array, ""], ladder: Ladder) -> Flo
     ends = jnp.log1p(half), jnp.log(jnp.maximum(1 - half, ladder.low / mean))
     upper, lower = (_passed((end - ratio) / ladder.step) for end in ends)
     wide = _normalised((upper - lower) * jnp.exp(4 * ratio))
-    return jnp.where(pd > ladder.step, wide, spread(sizes.uniform(mean, pd, count=FEW), ladder))
+    narrow = spread(sizes.uniform(mean, jnp.minimum(pd, ladder.step), count=FEW), ladder)
+    return _chosen(pd < ladder.step, narrow, wide, mean, ladder)
 
 
 VOLUMES = {"gaussian": gaussian, "lognormal": lognormal, "schulz": schulz, "uniform": uniform}
@@ -135,7 +144,12 @@ def _volumes(log, nodes, mean, pd, ladder: Ladder):
     wide = log(jnp.maximum(pd, floor))
     wide = _normalised(jnp.exp(wide - jnp.max(wide)))
     narrow = spread(nodes(mean, jnp.minimum(pd, floor), count=FEW), ladder)
-    return jnp.where(pd < floor, narrow, wide)
+    return _chosen(pd < floor, narrow, wide, mean, ladder)
+
+
+def _chosen(is_narrow, narrow, wide, mean, ladder: Ladder):
+    inside = (mean > ladder.low) & (mean < ladder.high)
+    return jnp.where(is_narrow, narrow, jnp.where(inside, wide, jnp.nan))
 
 
 def _ratio(mean, ladder: Ladder):

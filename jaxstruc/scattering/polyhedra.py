@@ -27,6 +27,8 @@ TERMS = 24
 GOLDEN = (1 + np.sqrt(5)) / 2
 NEAR = 8.0
 """The same, below which averages are by edges, not by corners, which are quicker."""
+HEAD_ON = 1e-8
+"""The part of q within a face times that distance, below which a face is seen head on."""
 CHUNK = 1024
 """Directions at a time."""
 OCTANTS = np.array([[[0, 0, 1], [x, 0, 0], [0, y, 0]] for x in (1, -1) for y in (1, -1)], float)
@@ -209,8 +211,7 @@ def _faces(corners) -> Polyhedron:
 def _by_edges(body: Polyhedron, q):
     """Return F(q) by faces and edges."""
     edges, middles = body.ends - body.starts, (body.starts + body.ends) / 2
-    normal = q @ body.normals.T
-    inside = np.sum(q**2, axis=1)[:, None] - normal**2
+    normal, inside = q @ body.normals.T, _within(body, q)
     height = normal * np.sum(body.normals * body.corner, axis=1)
     half, phase = q @ edges.T / 2, q @ middles.T - height[:, body.face]
     sinc = np.sinc(half / np.pi)
@@ -219,7 +220,7 @@ def _by_edges(body: Polyhedron, q):
     )
     first = np.unique(body.face, return_index=True)[1]
     total = np.add.reduceat(around, first, axis=1)
-    head_on = inside < 1e-16 * np.sum(q**2, axis=1)[:, None]
+    head_on = inside < (HEAD_ON / body.reach) ** 2
     face = np.where(head_on, 1j * body.areas, total / np.where(head_on, 1.0, inside)) * np.exp(1j * height)
     return -np.sum(normal * face, axis=1) / np.sum(q**2, axis=1)
 
@@ -230,16 +231,24 @@ def _along(body: Polyhedron, unit, lengths):
     By edges at first; then by corners, since along one direction $F = q^{-3} \sum_v c_v e^{i\mathbf q\mathbf r_v}$ with
     c of the direction alone. Where it is near to singular the weight of the directions is small.
     """
-    edges, normal = body.ends - body.starts, unit @ body.normals.T
+    edges, normal = body.ends - body.starts, unit @ body.normals.T / _within(body, unit)
     corners, which = np.unique(np.round(np.append(body.ends, body.starts, axis=0), 9), axis=0, return_inverse=True)
     signs = np.zeros((len(edges), len(corners)))
     np.add.at(signs, (np.tile(np.arange(len(edges)), 2), which), np.repeat([1.0, -1.0], len(edges)))
     slopes = (unit @ np.cross(edges, body.normals[body.face]).T) / (unit @ edges.T)
-    factors = ((normal / (1 - normal**2))[:, body.face] * slopes) @ signs
+    factors = (normal[:, body.face] * slopes) @ signs
     place = unit @ corners.T
     for q in lengths:
         near = q * body.reach < NEAR
         yield amplitude(body, q * unit) if near else 1j * np.sum(factors * np.exp(1j * q * place), axis=1) / q**3
+
+
+def _within(body: Polyhedron, q):
+    """Return the square of the part of q within each face's plane."""
+    first = np.unique(body.face, return_index=True)[1]
+    along = body.ends[first] - body.starts[first]
+    along = along / np.linalg.norm(along, axis=1, keepdims=True)
+    return (q @ along.T) ** 2 + (q @ np.cross(body.normals, along).T) ** 2
 
 
 def _series(body: Polyhedron, q):

@@ -8,7 +8,7 @@ Nodes are even in a variable in which the density is near to Gaussian, so that t
 of their distance; they reach as far as the volumes' squares weigh, and stand for waves up to q R pd of some 60, or 15
 with 64 nodes. At pd = 0 all are at the mean, and curves depend on pd² there. `referee` is sasmodels' way, for parity:
 fewer nodes on an even grid of R, cut at 3 or 8 standard deviations, which loses 0.9 % of a Gaussian's I(0) at 0.2, and
-16 % of a lognormal's at 0.5.
+38 % of a lognormal's at 0.5.
 """
 
 from typing import NamedTuple

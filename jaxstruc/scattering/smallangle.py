@@ -43,7 +43,7 @@ def intensity(
     sample: Sample,
     *,
     dq: Float[Array, " q"] | None = None,
-    structure: Callable[[Float[Array, "*q"]], Float[Array, "*q"]] | None = None,
+    structure: Callable[[Array, Table, Sizes], Array] | None = None,
 ) -> Float[Array, " q"]:
     """Return I(Q) of particles of one body.
 
@@ -53,11 +53,11 @@ def intensity(
         sizes: distribution of R_eq.
         sample: scale, background and contrast.
         dq: in 1/Å, standard deviation of the pinhole's resolution [none].
-        structure: S as a function of Q [1].
+        structure: one of `repulsion`, its fraction bound: what the correlation of particles multiplies I by [1].
     """
     at = q if dq is None else smearing.places(q, dq)
     values = averaged(particle.form_factor(table, at[..., None] * sizes.radius), sizes)
-    values = values if structure is None else values * structure(at)
+    values = values if structure is None else values * structure(at, table, sizes)
     values = dressed(at, values, sample)
     return values if dq is None else smearing.smeared(values)
 
