@@ -3,7 +3,7 @@
     python experiments/saxs_sphere.py            # 2 minutes on 2 CPU cores
     python experiments/saxs_sphere.py --quick    # under 50 s
 
-The slides' fit says 34.907 ± 0.071 Å and 0.062 ± 0.004. Here 1000 data sets of that sphere are counted (200 points of Q,
+The slides' fit says 34.907 ± 0.071 Å and 0.062 ± 0.004. Here 1000 data sets of it are counted (200 points of Q,
 0.01 to 0.5 1/Å, as many counts as give their errors) and fitted by the matched model, and the first 40 of them by all
 bodies and distributions. Expected: no bias beyond the error of the mean, and 90 % intervals that hold the truth in
 87 to 93 % of cases.

@@ -11,7 +11,7 @@ so many points as its autocorrelation leaves.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -25,6 +25,8 @@ from jaxstruc.inference.shares import FAMILIES
 
 WIDEST = 0.5
 """Standard deviation over mean, of the prior."""
+ALIKE = 0.02
+"""Weight of a single size before the fit, that of another distribution 1: what their widths' prior has below 0.01."""
 DECADES = math.log(1e4)
 """Of the amplitude, in its logarithm."""
 LOOSEST = 1.0
@@ -55,12 +57,12 @@ class Noise(NamedTuple):
         return self.share / self.scale
 
 
-def noise(chi2: float, residual: Float[np.ndarray, " point"], freedom: int, *, inferred: bool) -> Noise:
+def noise(chi2: float, residual: Callable[[], np.ndarray], freedom: int, *, inferred: bool) -> Noise:
     """Return by how much the noise is larger than said, as the best fit shows.
 
     Args:
         chi2: of the best fit.
-        residual: of it, over the noise.
+        residual: gives that of it, over the noise, where it is needed.
         freedom: points less parameters.
         inferred: whether the noise is inferred, so that it may as well be less.
     """
@@ -68,8 +70,9 @@ def noise(chi2: float, residual: Float[np.ndarray, " point"], freedom: int, *, i
     beyond = reduced > 1 + BEYOND * math.sqrt(2 / max(freedom, 1))
     if not beyond:
         return Noise(max(reduced, 0.1) if inferred else 1.0, 1.0, beyond)
-    points = posterior.effective_points(residual, float(len(residual)))
-    return Noise(reduced, min(points / len(residual), 1.0), beyond)
+    left = residual()
+    points = posterior.effective_points(left, float(len(left)))
+    return Noise(reduced, min(points / len(left), 1.0), beyond)
 
 
 def covariance(outcome: Outcome, temper: float) -> tuple[Float[np.ndarray, "parameter parameter"], np.ndarray]:
@@ -115,7 +118,9 @@ def evidence(outcome: Outcome, temper: float, *, span: float) -> float:
     volume = 0.5 * np.linalg.slogdet(2 * math.pi * matrix[np.ix_(free, free)])[1]
     volume += held * math.log(LOOSEST)
     before = -populations * math.log(span) - math.log(DECADES)
-    if fitted == 2:
+    if fitted == 1:
+        before += math.log(ALIKE)
+    else:
         before += float(np.sum(outcome.place[:, 1] - math.log(WIDEST)))
     if populations == 2:
         total = outcome.amplitude.sum()
@@ -161,8 +166,9 @@ def drawn(
     found, each, places = [], [], []
     for place in chosen:
         parts = max(round(DRAWS / PART * weight[place] / total), 1)
+        matrix, _ = covariance(outcomes[place], temper)
         for _ in range(parts):
-            at, amount = _draw(outcomes[place], u, temper, random)
+            at, amount = _draw(outcomes[place], matrix, u, random)
             found.append(_SHARES[outcomes[place].family](at, amount, nodes))
         each.append(np.full(parts * PART, weight[place] / total / (parts * PART)))
         places.append(np.full(parts * PART, place))
@@ -170,9 +176,8 @@ def drawn(
     return Drawn(np.concatenate(each), np.concatenate(places), shares.sizes(share, radius), share, radius)
 
 
-def _draw(one: Outcome, u: Float[np.ndarray, " node"], temper: float, random: np.random.Generator):
+def _draw(one: Outcome, matrix: np.ndarray, u: Float[np.ndarray, " node"], random: np.random.Generator):
     """Return places and amounts of populations, as a fit's covariance has them, within what the nodes hold."""
-    matrix, _ = covariance(one, temper)
     count = len(one.amplitude)
     normal = random.multivariate_normal(np.zeros(len(matrix)), matrix, PART, method="eigh")
     at = one.place + normal[:, : 2 * count].reshape(PART, count, 2)

@@ -24,7 +24,9 @@ from jaxstruc.inference.shares import FAMILIES
 
 WRITTEN = 5
 """Candidates with curves."""
-NODES, REACH = 512, 2.4
+SEEN = 1e-5
+"""Of the largest density, below which there is none."""
+NODES, REACH = 400, 2.4
 """Of ln R, on which sizes are told, and how far they go at least."""
 SHOWN = 2
 """Every so many nodes are told."""
@@ -134,8 +136,9 @@ def _judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, 
     u = float(fits.window.middle) + np.linspace(-reach / 2, reach / 2, NODES)
     best = min(sound, key=lambda one: one.chi2)
     freedom = seen.points - best.parameters - len(seen.powers)
-    residual = evaluated.curves(seen, [best], u, 1.0)[0].residual
-    noise = averaging.noise(best.chi2, residual, freedom, inferred=seen.inferred)
+    noise = averaging.noise(
+        best.chi2, lambda: evaluated.curves(seen, [best], u, 1.0)[0].residual, freedom, inferred=seen.inferred
+    )
     judged = _weighed(seen, sound, noise, u)
     if not free:
         return judged
@@ -144,7 +147,7 @@ def _judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, 
         return judged._replace(free=_free(seen, body, judged, 1.0))
     chi2, residual = _misfit(seen, _free(seen, body, judged, 1.0))
     if chi2 < best.chi2:
-        noise = averaging.noise(chi2, residual, freedom, inferred=seen.inferred)
+        noise = averaging.noise(chi2, lambda: residual, freedom, inferred=seen.inferred)
         judged = _weighed(seen, sound, noise, u)
     own = _free(seen, body, judged, noise.temper, count=FREELY)
     share = 1.0
@@ -396,8 +399,11 @@ def _sizes(judged: Judged, best: Candidate) -> Granulometry:
     for power in (0, 3):
         both = [each / radius**power for each in (share, judged.draws.share)]
         density, drawn = (each / (each.sum(axis=-1, keepdims=True) * step) for each in both)
-        ends = averaging.quantiles(drawn[:, ::SHOWN], judged.draws.weight, ENDS)
-        columns += [density[::SHOWN], *ends]
+        drawn, density = drawn[:, ::SHOWN], density[::SHOWN]
+        ends = np.zeros((2, len(density)))
+        seen = drawn.max(axis=0) > SEEN * drawn.max()
+        ends[:, seen] = averaging.quantiles(drawn[:, seen], judged.draws.weight, ENDS)
+        columns += [density, *ends]
     return Granulometry(best.family, radius[::SHOWN], *columns)  # type: ignore[arg-type]
 
 
