@@ -58,7 +58,7 @@ def main(words: Sequence[str] | None = None) -> list[dict]:
     sets = asked.sets or (16 if asked.quick else SETS)
     every = [data(seed) for seed in range(asked.first, asked.first + sets)]
     matched = jaxstruc.saxs(every, element="Au", body=["sphere"], distribution=["gaussian"])
-    opened = [] if asked.quick else jaxstruc.saxs(every[:OPEN], element="Au")
+    opened = jaxstruc.saxs(every[: 0 if asked.quick else OPEN], element="Au")
     found = [row(one, "matched", seed) for seed, one in enumerate(matched, asked.first)]
     found += [row(one, "all", seed) for seed, one in enumerate(opened, asked.first)]
     found = [one | rows.environment() | {"commit": rows.commit()} for one in found]

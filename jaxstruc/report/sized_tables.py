@@ -96,7 +96,7 @@ def short(result: Result) -> str:
     }
     lines += [f"  {name:27s} {text}" for name, text in facts.items()]
     for name, value in best.values.items():
-        error = f" ± {value.error:.2g}" if value.error is not None else " (fixed)"
+        error = f" ± {value.error:.2g}" if value.error is not None else _without_error(name, best)
         lines.append(f"  {name:27s} {value.value:.5g}{error} {value.unit}".rstrip())
     for name in ("median", "sigma"):
         if name in best.notes:
@@ -113,6 +113,13 @@ def short(result: Result) -> str:
     if len(result.candidates) > SHOWN:
         lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
     return "\n".join(lines)
+
+
+def _without_error(name: str, best: Candidate) -> str:
+    """Return why a value has no error: it is held, at its bound, or of a free distribution, whose draws tell it."""
+    if best.family == "free":
+        return ""
+    return " (at its bound)" if name.split("_")[0] in best.remark else " (fixed)"
 
 
 def _strong(result: Result) -> list[str]:
