@@ -381,7 +381,7 @@ def _intervals(judged: Judged, best: Candidate) -> dict[str, Interval]:
     found = {}
     for name, (value, drawn) in told.items():
         low, high = averaging.quantiles(drawn, weight, ENDS)
-        found[name] = Interval(float(value), float(low), float(high))
+        found[name] = Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
     return found
 
 
@@ -430,8 +430,9 @@ def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidat
         weak.append(
             f"the range of Q, {seen.q[0]:.3g} to {seen.q[-1]:.3g} 1/Å, is too short to see a size: measure further"
         )
-    if best.values["radius"].value * seen.q[0] > math.pi:
-        remarks.append(f"qmin {seen.q[0]:.3g} 1/Å is too high to see how large the largest particles are")
+    few = math.pi / best.values["radius"].value
+    if seen.q[0] > few:
+        weak.append(f"qmin {seen.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below {few:.2g}")
     if best.remark and "radius" not in best.remark:
         remarks.append(best.remark)
     if not best.converged:

@@ -57,6 +57,13 @@ def test_a_range_too_short_to_see_a_size_is_said():
     assert found.status != "solved" and ("too short" in found.message or "background alone" in found.message)
 
 
+def test_the_law_of_porod_alone_shows_no_size():
+    one = sized.measurement()
+    porod = one._replace(intensity=0.01 * one.q**-4, sigma=1e-4 * one.q**-4)
+    found = jaxstruc.saxs(porod, body=("sphere",), distribution=("gaussian",))
+    assert found.status == "weak" and "too high to see how large" in found.message
+
+
 def test_a_misfit_is_weak_and_its_errors_are_wider():
     good, bad = (fit((30.0, 0.05, 0.5), (60.0, 0.05, 0.5), counts=counts) for counts in (1e3, 1e6))
     assert bad.status == "weak" and "no body explains" in bad.message and bad.facts["noise_scale"] > 4
