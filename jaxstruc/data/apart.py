@@ -29,6 +29,8 @@ def call(function: Callable[..., Any], path: Path, *more: Any) -> Any:
         ReadError: as the function does, or where it crashes or takes too long.
     """
     with _LOCK:
+        if _process().poll() is not None:
+            _end()
         process: Any = _process()
         timer = threading.Timer(LONGEST, process.kill)
         timer.start()
@@ -41,6 +43,9 @@ def call(function: Callable[..., Any], path: Path, *more: Any) -> Any:
             raise ReadError(
                 f"Expected a sound file, got {path}, which cannot be read to its end; export it again."
             ) from error
+        except BaseException:
+            _end()  # an interrupted answer would be taken for the next one
+            raise
         finally:
             timer.cancel()
     if isinstance(answer, Exception):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxstruc.data import axis, points
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.points import SLITS, Columns
-from jaxstruc.data.text import ON_Q, ROWS, ReadError, expect, number, raw_bytes
+from jaxstruc.data.text import CURVE, ROWS, ReadError, expect, number, raw_bytes
 
 COLUMNS = ("Q", "I", "Idev", "Qdev")
 """Elements of a point."""
@@ -36,7 +36,7 @@ def read(
         ReadError: where the file is missing, no CanSAS1d, or its points are not what they must be.
     """
     path = Path(path)
-    raw = raw_bytes(path, ON_Q)
+    raw = raw_bytes(path, CURVE)
     curves = _curves(_root(raw, path))
     expect(len(curves) > 0, f"a curve in <SASdata>, got none in {path}; export it again")
     name, data = curves[points.chosen_frame(frame, len(curves), lambda place: curves[place][0], path)]

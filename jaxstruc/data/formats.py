@@ -10,10 +10,12 @@ from jaxstruc.data import cansas, gr, hdf5, header, iq, nxcansas
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import Kind, QUnit
 from jaxstruc.data.points import KINDS, NAMES
-from jaxstruc.data.text import ON_Q, PDF, ReadError, block, decoded, raw_bytes
+from jaxstruc.data.text import CURVE, PDF, ReadError, block, decoded, raw_bytes
 
 XML = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
 """Those of an XML file, with and without a mark of its encoding."""
+DEEP = 0.1
+"""Of its highest peak, how deep a G(r) goes at least; I(Q) with its background off goes below 0 by noise alone."""
 PDFS: tuple[Kind, ...] = ("gr", "sq", "fq")
 """Kinds of curves that lead to a G(r)."""
 
@@ -43,7 +45,7 @@ def read(
     path, pdf = Path(path), "iq" not in wanted
     if "gr" in wanted and (kind == "gr" or (kind is None and path.suffix.lower() == ".gr")):
         return gr.read(path)
-    raw = raw_bytes(path, PDF if pdf else ON_Q, largest=hdf5.LARGEST)
+    raw = raw_bytes(path, PDF if pdf else CURVE, largest=hdf5.LARGEST)
     if reader := _structured(raw, path):
         if pdf or kind not in (None, "iq"):
             expected = " or ".join(NAMES[one] for one in ([kind] if kind else wanted))
@@ -79,4 +81,8 @@ def _over_r(raw: bytes, path: Path, *, pdf: bool) -> bool:
     told = iq.described(top, path, outputtype, width=len(rows[0]))
     if pdf or told.kind:
         return pdf or told.kind == "gr"
-    return not told.names and not told.unit and gr.swings(np.array(rows)[:, 1])
+    curve = np.array(rows)[:, 1]
+    if told.names or told.unit or not np.isfinite(curve).all():
+        return False
+    with np.errstate(all="ignore"):  # numbers may be as large as they can
+        return gr.swings(curve) and -curve.min() > DEEP * curve.max()

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jaxstruc.data.text import ON_Q, ReadError, expect, raw_bytes
+from jaxstruc.data.text import CURVE, ReadError, expect, raw_bytes
 
 LARGEST = 64 * 2**20
 """Bytes of a file."""
@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[tuple[h5py.File, str]]:
     Raises:
         ReadError: where it cannot be opened, and for whatever h5py finds wrong while it is open.
     """
-    checksum = hashlib.sha256(raw_bytes(path, ON_Q, largest=LARGEST)).hexdigest()
+    checksum = hashlib.sha256(raw_bytes(path, CURVE, largest=LARGEST)).hexdigest()
     try:
         with h5py.File(path, "r") as file:
             yield file, checksum

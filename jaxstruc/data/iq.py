@@ -15,7 +15,7 @@ import numpy as np
 from jaxstruc.data import axis, header, points
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.points import NAMES, SLITS, Columns
-from jaxstruc.data.text import LONGEST, ON_Q, ReadError, block, decoded, expect, raw_bytes
+from jaxstruc.data.text import CURVE, LONGEST, ReadError, block, decoded, expect, raw_bytes
 
 ROLES = {
     "q": "q x qvec qvector svec scatteringvector momentumtransfer",
@@ -79,9 +79,9 @@ def read(
         ReadError: where the file is missing, no text, no such curve, or does not say what it holds.
     """
     path = Path(path)
-    raw = raw_bytes(path, ON_Q)
-    lines = decoded(raw, path, ON_Q).splitlines()
-    numbers, rows, others = block(lines, path, ON_Q)
+    raw = raw_bytes(path, CURVE)
+    lines = decoded(raw, path, CURVE).splitlines()
+    numbers, rows, others = block(lines, path, CURVE)
     top = lines[: numbers[0]]
     known, warnings = header.stated(top)
     told = described(top, path, str(known.pop("outputtype", "")), width=len(rows[0]))
@@ -111,7 +111,7 @@ def described(top: list[str], path: Path, outputtype: str = "", *, width: int) -
     for line in top:
         if len(line) <= LONGEST and (found := _labelled(line, width)):
             best = found
-    kinds = [kind for kind in (outputtype.lower(), best.kind if best else "", _SUFFIXES.get(path.suffix.lower(), ""))]
+    kinds = (outputtype.lower(), best.kind if best else "", _SUFFIXES.get(path.suffix.lower(), ""))
     kind = next((kind for kind in kinds if kind in NAMES), "")
     return best._replace(kind=kind) if best else Described((), (), (), "", kind)
 

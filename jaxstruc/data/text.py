@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
 
 
 PDF = Wanted("PDF", "G(r)", "r", ".gr")
-ON_Q = Wanted("curve", "I(Q)", "Q", ".dat")
+CURVE = Wanted("curve", "I(Q)", "Q", ".dat")
 
 
 class ReadError(ValueError):

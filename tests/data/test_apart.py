@@ -29,6 +29,23 @@ def test_errors_come_back_as_they_are():
     assert asked("2 + 2") == 4
 
 
+def test_a_process_that_was_ended_from_outside_is_started_again():
+    asked("1")
+    apart._process().kill()
+    apart._process().wait()
+    assert asked("2 + 2") == 4
+
+
+def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
+    def interrupted(stream):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(apart.pickle, "load", interrupted)
+        asked("'old'")
+    assert asked("'new'") == "new"
+
+
 @pytest.mark.parametrize(("harm", "seconds"), [("__import__('os').abort()", 60), ("__import__('time').sleep(60)", 0.5)])
 def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(harm, seconds, monkeypatch):
     asked("1")

@@ -41,6 +41,9 @@ def test_bare_columns_are_what_they_look_like_unless_somebody_says(write):
     with pytest.raises(ReadError, match="the unit of Q in the file or the command"):
         formats.read(over_q)
     assert formats.read(over_q, q_unit="1/A").kind == formats.read(over_q, q_unit="1/A", kind="iq").kind == "iq"
+    noisy = np.where(Q > 0.1, 0.2 * np.sin(1e4 * Q), I)
+    with pytest.raises(ReadError, match="the unit of Q in the file or the command"):
+        formats.read(write(columns(Q, noisy), "n.dat"))
     swinging = write(columns(np.linspace(0.1, 20, 400), WAVES), "g.dat")
     assert formats.read(swinging).kind == formats.read(swinging, wanted=formats.PDFS).kind == "gr"
     assert formats.read(swinging, q_unit="1/A", kind="fq").kind == "fq"
