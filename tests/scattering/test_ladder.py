@@ -44,16 +44,16 @@ def test_curves_are_those_of_many_nodes_whatever_the_width(name, table, x64):
     assert deviation.max() < (2e-4 if name == "uniform" else 1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["lognormal", "schulz"])
 def test_single_precision_keeps_them(name, table):
     matrix = jax.jit(lambda q: ladder.matrix(q, table, RUNGS))(jnp.asarray(Q, jnp.float32))
     found = VOLUMES[name](70.0, jnp.asarray(PDS, jnp.float32), RUNGS) @ matrix
     with jax.enable_x64(True):
         expected = np.asarray(intensity(name, jnp.asarray(Q), table, jnp.asarray(PDS)))
-    assert (np.abs(found - expected) / envelope(expected)).max() < (2e-4 if name == "uniform" else 6e-5)
+    assert (np.abs(found - expected) / envelope(expected)).max() < 6e-5
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["schulz", "uniform"])
 def test_slopes_are_right_and_not_zero(name, x64):
     """Against those of the nodes, on a wave of its own for a body."""
     waves = np.cos(np.log(RUNGS.radius)[:, None] * np.array([0.5, 3.0, 20.0]))

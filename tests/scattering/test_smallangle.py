@@ -1,14 +1,10 @@
 import shutil
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 import parity
+import pytest
 
 from jaxstruc.scattering import contrast, particle, sizes, smallangle
 from jaxstruc.scattering.smallangle import Sample
