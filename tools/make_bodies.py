@@ -5,6 +5,7 @@ python tools/make_bodies.py            writes the table; some minutes
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodi
 
 def main() -> None:
     """Average, and write."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for name, (make, domain) in SOLIDS.items():
         begun = time.perf_counter()
         made = particle.measured(make(), DOMAINS[domain])

@@ -8,6 +8,7 @@ Its orientation averages are raised where they can be: 150 Gauss points a side i
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def main() -> None:
     """Compute, and write."""
     import sasmodels
 
-    curves = {name: curve(name) for name in CASES}
+    curves: dict[str, Any] = {name: curve(name) for name in CASES}
     meta = json.dumps({"program": "sasmodels", "version": sasmodels.__version__})
     with files.replacing(GOLDEN) as path, path.open("wb") as opened:
         np.savez_compressed(opened, q=Q, meta=meta, **curves)

@@ -5,6 +5,9 @@ tabulated once (`Table`), and any size or distribution of sizes is a look-up, wi
 $P(x) (1 + x^2/5)^2$, which neither grows nor falls, in cubic pieces over even x; beyond `LAST` the law of G. Porod,
 Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, with the waves of faces in parallel planes (`polyhedra.porod`).
 All tables have one form, so that a batch of bodies is one more axis (`stacked`).
+
+Accuracy, in parts of the larger of P and its envelope 4.5 / x⁴: 4e-6 below `LAST`, in single precision 2e-5 at x = 60;
+beyond it the mean over a wave within 0.2 %, waves within 3 % of that mean, 9 % for the icosahedron and dodecahedron.
 """
 
 import functools
@@ -37,8 +40,8 @@ class Table(NamedTuple):
     """Coefficients of P (1 + x²/5)² in each piece, of the powers of the place in it from 0 to 1."""
     mean: Float[Array | np.ndarray, "*body 4 piece"]
     """Those of <F> (1 + x²/5)."""
-    tail: Float[Array | np.ndarray, "*body wave"]
-    """Amplitudes of the waves cos(x d) of P x⁴ beyond the table; Porod's constant is that of d = 0."""
+    tail: Float[Array | np.ndarray, "*body 4 wave"]
+    """Amplitudes of P x⁴ beyond the table: of cos(x d), sin(x d), and of both over the root of x; d = 0 is first."""
     distance: Float[Array | np.ndarray, "*body wave"]
     """Those d, in R_eq."""
 
@@ -57,9 +60,11 @@ class Body(NamedTuple):
 def form_factor(table: Table, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return P(x) of one body, at x >= 0, in the precision of x."""
     far, waves = jnp.maximum(x, LAST), jnp.zeros_like(x)
+    root = 1 / jnp.sqrt(far)
     for n in range(WAVES):
-        cosine = sine_and_cosine(far * jnp.asarray(table.distance[n], x.dtype))[1]
-        waves += jnp.asarray(table.tail[n], x.dtype) * cosine
+        even, odd, even_root, odd_root = (jnp.asarray(part[n], x.dtype) for part in table.tail)
+        sine, cosine = sine_and_cosine(far * jnp.asarray(table.distance[n], x.dtype))
+        waves += (even + even_root * root) * cosine + (odd + odd_root * root) * sine
     return jnp.where(x < LAST, _looked_up(table.square, x) / (1 + x**2 / 5) ** 2, waves / far**4)
 
 
@@ -90,10 +95,10 @@ def table(name: str) -> Table:
     if name == "sphere":
         x = _places()
         mean = np.where(x > 0, 3 * spherical_jn(1, x) / np.where(x > 0, x, 1), 1.0)
-        return tabulated(mean**2, mean, {0.0: 4.5, 2.0: 4.5})
+        return tabulated(mean**2, mean, {0.0: _wave(4.5), 2.0: _wave(4.5)})
     stored = _stored()
     square, mean, tail = (stored[f"{name}/{part}"] for part in ("square", "mean", "tail"))
-    return tabulated(square, mean, dict(tail))
+    return tabulated(square, mean, {row[0]: row[1:] for row in tail})
 
 
 def stacked(names: tuple[str, ...]) -> Table:
@@ -107,7 +112,11 @@ def spheroid_table(aspect: float) -> Table:
     across = aspect ** (-1 / 3)
     mu, weight = _cosines(LAST * across * abs(aspect - 1))
     turned = across * np.sqrt(1 + (aspect**2 - 1) * mu**2)
-    return _revolved(lambda x: _ball(x * turned), weight, {0.0: 4.5 * float(np.sum(weight / turned**4))})
+    tail = {0.0: _wave(4.5 * float(np.sum(weight / turned**4)))}
+    if aspect != 1:  # the equator, by stationary phase
+        size = 4.5 / across**4 * np.sqrt(np.pi / (8 * across * abs(aspect**2 - 1)))
+        tail[2 * across] = np.array([0, 0, size, -np.sign(aspect - 1) * size])
+    return _revolved(lambda x: _ball(x * turned), weight, tail)
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,9 +125,11 @@ def cylinder_table(aspect: float) -> Table:
     radius = (2 / (3 * aspect)) ** (1 / 3)
     mu, weight = _cosines(LAST * radius * np.hypot(1, aspect))
     across, along = radius * np.sqrt(1 - mu**2), radius * aspect * mu
-    factor = 2 * np.pi / (4 / 3 * np.pi) ** 2
-    flat, whole = np.pi * radius**2, 2 * np.pi * radius**2 * (1 + 2 * aspect)
-    tail = {0.0: factor * whole, 2 * radius * aspect: -2 * factor * flat}
+    factor, length = 2 * np.pi / (4 / 3 * np.pi) ** 2, 2 * radius * aspect
+    flat, side = np.pi * radius**2, 2 * np.pi * radius * length
+    root = 2 * np.pi * radius * np.sqrt(length / np.pi) / 2
+    tail = {0.0: _wave(factor * (2 * flat + side)), length: -2 * factor * np.array([flat, 0, -root, root])}
+    tail[2 * radius] = tail.get(2 * radius, _wave(0.0)) - factor * np.array([0, side, 0, 0])
     return _revolved(lambda x: 2 * j1(x * across) / (x * across) * np.sinc(x * along / np.pi), weight, tail)
 
 
@@ -130,7 +141,7 @@ def polyhedron_table(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"]
         domain: directions that stand for all [half of the octants].
     """
     made = measured(body, domain)
-    return tabulated(made["square"], made["mean"], dict(made["tail"]))
+    return tabulated(made["square"], made["mean"], {row[0]: row[1:] for row in made["tail"]})
 
 
 def measured(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None) -> dict[str, np.ndarray]:
@@ -138,18 +149,29 @@ def measured(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None)
     volume = body.volume
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
     square, mean = polyhedra.averages(body, _places() / radius, domain)
-    constant, waves = polyhedra.porod(body)
-    tail = np.array([[0.0, constant], *waves.items()]) * [1 / radius, radius**4 / volume**2]
     edge = np.linalg.norm(body.ends - body.starts, axis=1).min() / radius
     lengths = [edge, np.sqrt(polyhedra.gyration(body)) / radius, body.areas.sum() / (4 * np.pi * radius**2)]
-    return {"square": square, "mean": mean, "tail": tail, "lengths": np.array(lengths)}
+    return {"square": square, "mean": mean, "tail": tail(body), "lengths": np.array(lengths)}
 
 
-def tabulated(square: np.ndarray, mean: np.ndarray, tail: dict[float, float]) -> Table:
+def tail(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
+    """Return the distances and amplitudes of a polyhedron's waves of P x⁴ beyond the table."""
+    radius = (3 * body.volume / (4 * np.pi)) ** (1 / 3)
+    factors = radius**4 / body.volume**2 * np.array([1, 1, np.sqrt(radius), np.sqrt(radius)])
+    return np.array([[distance / radius, *(factors * wave)] for distance, wave in polyhedra.porod(body).items()])
+
+
+def tabulated(square: np.ndarray, mean: np.ndarray, tail: dict[float, np.ndarray]) -> Table:
     """Return a table from P and <F> at the stored places, and the tail's waves by their distance."""
-    envelope, waves = 1 + _places() ** 2 / 5, np.zeros((2, WAVES))
-    waves[:, : len(tail)] = np.array(sorted(tail.items())).T
-    return Table(_pieces(square * envelope**2), _pieces(mean * envelope), waves[1], waves[0])
+    envelope, distances, waves = 1 + _places() ** 2 / 5, np.zeros(WAVES), np.zeros((4, WAVES))
+    for n, distance in enumerate(sorted(tail)):
+        distances[n], waves[:, n] = distance, tail[distance]
+    return Table(_pieces(square * envelope**2), _pieces(mean * envelope), waves, distances)
+
+
+def _wave(size: float) -> np.ndarray:
+    """Return the amplitudes of a wave that is a cosine."""
+    return np.array([size, 0.0, 0.0, 0.0])
 
 
 def _looked_up(pieces, x):

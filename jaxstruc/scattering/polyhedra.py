@@ -164,22 +164,25 @@ def directions(triangles: Float[np.ndarray, "triangle 3 3"], count: int) -> Dire
     return Directions((point / length[..., None]).reshape(-1, 3), (share / share.sum()).reshape(-1))
 
 
-def porod(body: Polyhedron) -> tuple[float, dict[float, float]]:
-    r"""Return what |F|² q⁴ tends to: its mean, and the amplitude of cos(qd) for each distance d of parallel faces.
+def porod(body: Polyhedron) -> dict[float, Float[np.ndarray, " part"]]:
+    r"""Return what $\langle|F|^2\rangle q^4$ tends to, by distances d of parallel faces, 0 for the constant.
 
-    $\langle|F|^2\rangle q^4 \to 2\pi \sum_{kl} \pm A_{kl} \cos(q d_{kl})$: faces k and l in parallel planes, A the
-    area that their projections share, minus where their normals are opposite. The next terms are 1/q smaller and
-    oscillate.
+    The parts of a distance are amplitudes of cos(qd), sin(qd), and of both over the root of q. Faces k and l in
+    parallel planes: $\pm 4\pi [A_{kl} \cos qd - P_{kl} (d / 2\pi q)^{1/2} \cos(qd + \pi/4)]$, minus where their normals
+    are opposite. A is the area that their projections share and P the length of edges that they share: the Fresnel
+    integral of the area that is left when one is moved. What follows is 1/q smaller.
     """
     areas, offset = body.areas, np.sum(body.normals * body.corner, axis=1)
-    waves: dict[float, float] = {}
+    waves = {0.0: np.array([2 * np.pi * areas.sum(), 0, 0, 0])}
     for k in range(len(areas)):
         for m in range(k):
             same = body.normals[k] @ body.normals[m]
-            if abs(same) > 1 - 1e-9 and (area := _shared(body, k, m)) > 1e-9 * areas.max():
+            if abs(same) > 1 - 1e-9 and (area := _shared_area(body, k, m)) > 1e-9 * areas.max():
                 distance = float(np.round(abs(offset[k] - same * offset[m]), 6))
-                waves[distance] = waves.get(distance, 0.0) + 4 * np.pi * np.sign(same) * area
-    return 2 * np.pi * float(areas.sum()), waves
+                root = _shared_edges(body, k, m) * np.sqrt(distance / np.pi) / 2
+                wave = 4 * np.pi * np.sign(same) * np.array([area, 0, -root, root])
+                waves[distance] = waves.get(distance, 0) + wave
+    return waves
 
 
 def gyration(body: Polyhedron) -> float:
@@ -277,7 +280,7 @@ def _orders(reach, triangles):
     return (8 * np.ceil(2 + 0.08 * np.arccos(cosine.min()) * reach)).astype(int)
 
 
-def _shared(body: Polyhedron, k: int, m: int) -> float:
+def _shared_area(body: Polyhedron, k: int, m: int) -> float:
     """Return the area that the projections of two parallel convex faces share."""
     normal = body.normals[k]
     first = np.linalg.svd(normal[None])[2][1]
@@ -300,3 +303,16 @@ def _overlap(lines) -> float:
     if not best.success or best.x[2] < 1e-9 * np.abs(lines[:, 2]).max():
         return 0.0
     return float(ConvexHull(HalfspaceIntersection(lines, best.x[:2]).intersections).volume)
+
+
+def _shared_edges(body: Polyhedron, k: int, m: int) -> float:
+    """Return the length of edges of two parallel faces that lie over each other."""
+    normal = body.normals[k]
+    places = []
+    for which in (k, m):
+        here = body.face == which
+        start, end = (part[here] - np.outer(part[here] @ normal, normal) for part in (body.starts, body.ends))
+        places.append(((start + end) / 2, np.linalg.norm(end - start, axis=1)))
+    (first, lengths), (second, others) = places
+    apart = np.linalg.norm(first[:, None] - second, axis=-1) + np.abs(lengths[:, None] - others)
+    return float(lengths @ (apart.min(axis=1) < 1e-6 * body.reach))

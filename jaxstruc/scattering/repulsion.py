@@ -24,7 +24,9 @@ NEAR = 3.0
 NODES = 12
 
 
-def hard_spheres(q: Float[Array, "*q"], radius: Float[Array, "*q"], fraction: Float[Array, ""]) -> Float[Array, "*q"]:
+def hard_spheres(
+    q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*q"], fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
     """Return S(Q) of hard spheres of one radius, in Å, at a volume fraction."""
     x, fraction = 2 * q * radius, jnp.asarray(fraction, q.dtype)
     alpha = (1 + 2 * fraction) ** 2 / (1 - fraction) ** 4

@@ -44,16 +44,16 @@ def test_curves_are_those_of_many_nodes_whatever_the_width(name, table, x64):
     assert deviation.max() < (2e-4 if name == "uniform" else 1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["lognormal", "schulz"])
 def test_single_precision_keeps_them(name, table):
     matrix = jax.jit(lambda q: ladder.matrix(q, table, RUNGS))(jnp.asarray(Q, jnp.float32))
     found = VOLUMES[name](70.0, jnp.asarray(PDS, jnp.float32), RUNGS) @ matrix
     with jax.enable_x64(True):
         expected = np.asarray(intensity(name, jnp.asarray(Q), table, jnp.asarray(PDS)))
-    assert (np.abs(found - expected) / envelope(expected)).max() < (2e-4 if name == "uniform" else 6e-5)
+    assert (np.abs(found - expected) / envelope(expected)).max() < 6e-5
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["schulz", "uniform"])
 def test_slopes_are_right_and_not_zero(name, x64):
     """Against those of the nodes, on a wave of its own for a body."""
     waves = np.cos(np.log(RUNGS.radius)[:, None] * np.array([0.5, 3.0, 20.0]))
@@ -62,7 +62,7 @@ def test_slopes_are_right_and_not_zero(name, x64):
         return ladder.VOLUMES[name](values[0], values[1], RUNGS) @ waves
 
     def of_nodes(values):
-        several = sizes.DISTRIBUTIONS[name](values[0], values[1], count=400)
+        several = sizes.DISTRIBUTIONS[name](values[0], values[1], count=100)
         volume = several.weight * several.radius**3
         return volume / volume.sum() @ jnp.cos(jnp.log(several.radius)[:, None] * jnp.asarray([0.5, 3.0, 20.0]))
 
@@ -73,10 +73,15 @@ def test_slopes_are_right_and_not_zero(name, x64):
 
 
 def test_any_sizes_spread_over_rungs_and_keep_their_means(x64):
-    both = sizes.two(sizes.lognormal(40.0, 0.1), sizes.gaussian(90.0, 0.05), 0.4)
-    volumes = ladder.spread(both, RUNGS)
+
+    @jax.jit
+    def made():
+        both = sizes.two(sizes.lognormal(40.0, 0.1), sizes.gaussian(90.0, 0.05), 0.4)
+        return ladder.spread(both, RUNGS), sizes.moments(both)
+
+    volumes, moments = made()
     np.testing.assert_allclose(volumes.sum(), 1, rtol=1e-12)
-    np.testing.assert_allclose(volumes @ RUNGS.radius, sizes.moments(both).volume_mean, rtol=1e-9)
+    np.testing.assert_allclose(volumes @ RUNGS.radius, moments.volume_mean, rtol=1e-9)
 
 
 def test_smearing_is_in_the_matrix(table, x64):

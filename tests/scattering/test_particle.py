@@ -51,7 +51,7 @@ def test_small_and_large_angles_are_guiniers_and_porods(name, x64):
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_go_on_into_their_tails(name, x64):
     before, after = form_factor(particle.table(name), jnp.asarray([199.999, 200.001]))
-    assert abs(before - after) * 200**4 < 0.15 * 4.5 * particle.bodies()[name].surface
+    assert abs(before - after) * 200**4 < 0.09 * 4.5 * particle.bodies()[name].surface
 
 
 def test_radii_of_gyration_are_the_known_ones():
@@ -89,9 +89,8 @@ def test_tables_of_one_aspect_are_their_bodies(aspect, x64):
         exact = np.asarray(body(x, aspect))
         found = form_factor(table(aspect), x)
         np.testing.assert_array_less(np.abs(found - exact) / envelope(exact, x), 4e-6)
-        far = jnp.linspace(100, 200, 3001)
-        tail = form_factor(table(aspect), far + 100.01) * (far + 100.01) ** 4
-        assert np.mean(form_factor(table(aspect), far) * far**4) == pytest.approx(float(tail.mean()), rel=0.02)
+        before, after = form_factor(table(aspect), jnp.asarray([199.999, 200.001]))
+        assert abs(before - after) < 0.05 * 4.5 / 200**4
 
 
 def test_a_users_own_body_is_tabulated(monkeypatch, x64):
