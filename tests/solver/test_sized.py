@@ -57,10 +57,11 @@ def test_a_range_too_short_to_see_a_size_is_said():
     assert found.status != "solved" and ("too short" in found.message or "background alone" in found.message)
 
 
-def test_the_law_of_porod_alone_shows_no_size():
+def test_a_size_beyond_the_least_q_is_weak():
     one = sized.measurement()
     porod = one._replace(intensity=0.01 * one.q**-4, sigma=1e-4 * one.q**-4)
-    found = jaxstruc.saxs(porod, body=("sphere",), distribution=("gaussian",))
+    assert jaxstruc.saxs(porod, body=("sphere",), distribution=("gaussian",)).status == "weak"
+    found = fit((60.0, 0.1, 1.0), ends=(0.07, 0.35), counts=1e5)
     assert found.status == "weak" and "too high to see how large" in found.message
 
 
