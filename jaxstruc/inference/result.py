@@ -38,20 +38,21 @@ class Value:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cluster that may be behind the measurement."""
+    """A cluster that may be behind the measurement; of small angles a body with a distribution of sizes."""
 
     source: str
-    """network, library, search or file."""
+    """network, library, search or file; body."""
     type: str
-    """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron; empty where it is not known."""
+    """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron, empty where it is not known; the body."""
     family: str
-    """The rule that lists it."""
+    """The rule that lists it; the distribution."""
     cluster: str
     """Its parameters within the family, or its file's name."""
     n_atoms: int
     diameter: float
-    """Å. Longest distance between its atoms."""
+    """Å. Longest distance between its atoms; twice the mean radius by number."""
     rw: float
+    """Of G(r), or of I(Q) over its noise."""
     weight: float
     """Relative to all that were fitted."""
     in_90: bool
@@ -71,7 +72,7 @@ class Candidate:
     atoms: ase.Atoms | None = None
     """As fitted; of the best candidates alone. So for the next three."""
     calculated: np.ndarray | None = None
-    """[point] G(r) with the background, in 1/Å²."""
+    """[point] G(r) with the background, in 1/Å²; or I(Q)."""
     background: np.ndarray | None = None
     """[point] 1/Å²"""
     correlation: np.ndarray | None = None
@@ -113,7 +114,8 @@ class Result:
     types: dict[str, float] = field(default_factory=dict)
     """Probability of each type, the largest first."""
     intervals: dict[str, Interval] = field(default_factory=dict)
-    """n_atoms, diameter (Å) and, of close-packed layers, hexagonal: the best's, with the 90 % interval of all."""
+    """n_atoms, diameter (Å) and, of close-packed layers, hexagonal: the best's, with the 90 % interval of all. Of small
+    angles radius, pd and r_eq, by number, and mean_diameter and width, by volume."""
     free: tuple[str, ...] = ()
     """What was fitted."""
     ensemble: Distribution | None = None
