@@ -281,6 +281,55 @@ def by_model(rows: list[dict]) -> str:
     return markdown(lines)
 
 
+def saxs_sphere(rows: list[dict]) -> str:
+    """Return bias, spread, error bars and coverage of the slides' sphere, a line a model and value."""
+    lines = [["model", "sets", "value", "mean", "off", "spread", "mean error", "90 % holds", "sphere told"]]
+    for (model,), some in grouped(rows, ("model",)).items():
+        for of, truth in (("radius", 34.907), ("pd", 0.062)):
+            values = np.array([row[of] for row in some])
+            errors = np.array([row[f"{of}_error"] or np.nan for row in some])
+            held = np.mean([row[f"{of}_held"] for row in some])
+            told = np.mean([row["body"] == "sphere" for row in some])
+            numbers = (
+                f"{x:.4f}" for x in (values.mean(), values.mean() - truth, values.std(ddof=1), np.nanmean(errors))
+            )
+            lines.append([model, str(len(some)), of, *numbers, f"{held:.1%}", f"{told:.0%}"])
+    lines.append(["the slides", "1", "radius", "34.907", "–", "–", "0.071", "–", "–"])
+    lines.append(["the slides", "1", "pd", "0.062", "–", "–", "0.004", "–", "–"])
+    return markdown(lines)
+
+
+def saxs_round_robin(rows: list[dict]) -> str:
+    """Return errors and counts for samples of one population, of two, and all."""
+    head = "populations, samples, counted right, mean off (median), means within 1 %, width off (median)"
+    lines = [[*head.split(", "), "overall radius held", "overall pd held"]]
+    for label, wanted in (("one", (1,)), ("two", (2,)), ("all", (1, 2))):
+        some = [row for row in rows if row["populations"] in wanted]
+        right = [row for row in some if row["told"] == row["populations"]]
+        means, widths = (np.abs([x for row in right for x in row[f"{of}_off"]]) for of in ("mean", "width"))
+        held = [f"{np.mean([row[f'{of}_held'] for row in some]):.0%}" for of in ("radius", "pd")]
+        counted = f"{len(right) / max(len(some), 1):.1%}"
+        off = f"{np.median(means):.2%}", f"{np.mean(means < 0.01):.0%}", f"{np.median(widths):.1%}"
+        lines.append([label, str(len(some)), counted, *off, *held])
+    return markdown(lines)
+
+
+def saxs_shapes(rows: list[dict]) -> str:
+    """Return false certainty, what can be told, and whether p_body can be believed."""
+    within = [row for row in rows if row["sphere_above"] < 9]
+    clear = [row for row in rows if row["wrong_above"] > 20]
+    false = [row["told"] not in (row["truth"], "not determined") for row in within]
+    lines = [
+        ["what", "cases", "figure"],
+        share("sphere within the noise: a wrong body told", false),
+        share("best wrong body 20 above: right body first", [row["first"] == row["truth"] for row in clear]),
+    ]
+    for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
+        some = [row["first"] == row["truth"] for row in rows if low <= row["p_first"] < high]
+        lines += [share(f"p_body {low:g} to {min(high, 1.0):g}: right body first", some)] if some else []
+    return markdown(lines)
+
+
 def columns(*tables: str) -> Callable[[list[dict]], str]:
     """Return what makes tables of some columns, each of those rows that have the first of them."""
 
@@ -347,6 +396,13 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     ),
     "solving": ("solving", solving),
     "solving_kinds": ("solving", solving_kinds),
+    "saxs_sphere": ("saxs_sphere", saxs_sphere),
+    "saxs_round_robin": ("saxs_round_robin", saxs_round_robin),
+    "saxs_shapes": ("saxs_shapes", saxs_shapes),
+    "benchmark_saxs_fits": (
+        "benchmark_saxs_fits",
+        columns("part series files fits_a_second results_a_second fits_first results_first"),
+    ),
     "benchmark_ensembles": (
         "benchmark_ensembles",
         columns(

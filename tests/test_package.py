@@ -20,14 +20,16 @@ ORDER = """
 files
 structures: atoms distances lattices families shapes library kinds classes populations hosts words
 scattering: parameters form_factors spreading debye curves templates simulate
-data: text options measurement gr
+scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle ladder
+data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
-inference: ensemble unseen judge distribution result
+inference: ensemble unseen judge distribution granulometry result
+inference: shares pattern kernels sizing outcomes averaging evaluated freeform
 network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
 network: weights card evaluation
-solver: sources samples search told answers doors
-report: tables pictures folders
-commands: settings progress compiled simulate generate train run solve mine refine cli
+solver: sources samples search told answers sized small_angles doors
+report: sized_tables tables sized_pictures pictures folders
+commands: settings progress compiled simulate generate train run solve mine refine saxs cli
 __main__
 """
 """Folders and modules in reading order; each imports only those before it."""

@@ -62,6 +62,19 @@ def metallic_radii() -> dict:
     }
 
 
+def densities() -> dict:
+    """Return the density [g/cm³] of each element that has one: at 20 °C, of gases as liquids where they boil."""
+    return {
+        "source": "D. R. Lide (ed.), CRC Handbook of Chemistry and Physics, 80th edition (1999); density in g/cm³",
+        "from": f"periodictable {periodictable.__version__}",
+        "entries": {
+            element.symbol: float(element.density)
+            for element in periodictable.elements
+            if element.number > 0 and element.density is not None
+        },
+    }
+
+
 def text(table: dict) -> str:
     """Return the table as JSON, one entry a line, so that a change can be read."""
     rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in table["entries"].items())
@@ -78,6 +91,7 @@ def main() -> None:
         "form_factors": form_factors,
         "neutron_lengths": neutron_lengths,
         "metallic_radii": metallic_radii,
+        "densities": densities,
     }.items():
         path, new = TABLES / f"{name}.json", text(make())
         if not check:

@@ -16,6 +16,7 @@ Command = (
     | Annotated[settings.Solve, tyro.conf.subcommand("solve")]
     | Annotated[settings.Refine, tyro.conf.subcommand("refine")]
     | Annotated[settings.Mine, tyro.conf.subcommand("mine")]
+    | Annotated[settings.Saxs, tyro.conf.subcommand("saxs")]
 )
 
 
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="jaxstruc",
         config=(tyro.conf.OmitArgPrefixes,),
         description=(
-            "Measured pair distribution functions to atomic structures.\n\n"
+            "Measured pair distribution functions to atomic structures, small angles to sizes and shapes.\n\n"
             "Example: jaxstruc solve sample.gr --element Pt -o out/\n\n"
             "With --traceback an error shows where it arose."
         ),
@@ -59,6 +60,8 @@ def _run(command) -> int:
         return generate(command)
     if isinstance(command, settings.Train):
         return train(command)
+    if isinstance(command, settings.Saxs):
+        return saxs(command)
     return answer(command)
 
 
@@ -104,5 +107,18 @@ def answer(config: settings.Solve | settings.Mine | settings.Refine) -> int:
         else:
             outcome = refine.refine(config, progress=advance)
     for line in run.ending(outcome, config.out):
+        print(line)
+    return outcome.status
+
+
+def saxs(config: settings.Saxs) -> int:
+    """Find sizes and shapes for measured small angles, and write the results."""
+    from jaxstruc.commands import compiled, progress, run
+    from jaxstruc.commands import saxs as saxs_
+
+    compiled.keep(config.cache)
+    with progress.bar("Sizing") as advance:
+        outcome = saxs_.saxs(config, progress=advance)
+    for line in run.ending(outcome, config.out, way=saxs_.WAY):
         print(line)
     return outcome.status

@@ -14,9 +14,9 @@ def mine(config: settings.Mine, *, progress: Advance) -> Outcome:
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit))
+    run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit, curve=config.curve))
     plan = solving(
         config.element, sources=("library",), data=config.data, fit=config.fit, library=config.candidates,
-        ensemble=config.ensemble, progress=progress,
+        ensemble=config.ensemble, curve=config.curve, progress=progress,
     )  # fmt: skip
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

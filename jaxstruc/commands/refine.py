@@ -8,7 +8,7 @@ from jaxstruc.commands.run import Outcome
 from jaxstruc.report import tables
 from jaxstruc.solver.doors import refining
 
-MEASURED = (".gr", ".dat", ".txt", ".csv")
+MEASURED = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Endings of measured PDFs; in any case the last file is one."""
 
 
@@ -19,7 +19,7 @@ def refine(config: settings.Refine, *, progress: Advance) -> Outcome:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
     clusters, measured = sorted_out(config.files)
-    plan = refining(clusters, data=config.data, fit=config.fit, relax=config.relax)
+    plan = refining(clusters, data=config.data, fit=config.fit, relax=config.relax, curve=config.curve)
     run.check(measured, config.out, plan)
     return run.run(measured, config.out, plan, progress=progress, show=tables.settings)
 

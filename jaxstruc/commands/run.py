@@ -1,4 +1,4 @@
-"""Many files, one folder of results: what `solve`, `mine` and `refine` share.
+"""Many files, one folder of results: what `solve`, `mine`, `refine` and `saxs` share.
 
 Reads and checks each file, skips what an earlier run did with the same settings, keeps a summary that is whole at any
 time, and lets no bad file end a run.
@@ -7,11 +7,11 @@ time, and lets no bad file end a run.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from jaxstruc import files
 from jaxstruc.commands.progress import Advance
-from jaxstruc.data import gr, text
+from jaxstruc.data import formats, text
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.inference.result import Result
 from jaxstruc.report import folders, tables
@@ -22,6 +22,32 @@ SHOWN = 8
 """Most files whose settings are printed."""
 LINES = 20
 """Most files that have a line in the end."""
+
+
+class Plans(Protocol):
+    """What a run needs to know of a plan."""
+
+    @property
+    def element(self) -> str:
+        """Of the sample."""
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What, beside a file, decides its result."""
+
+
+class Way(NamedTuple):
+    """How files become results."""
+
+    read: Callable[[Path, Any], Measurement]
+    """A file, by a plan, as a measurement with all settings."""
+    answers: Callable[..., Iterator[Result]]
+    columns: Sequence[str]
+    """Of the summary."""
+    wanted: str
+    """What is to be named where no file is."""
+    places: str
+    """Where a person finds more."""
 
 
 class Job(NamedTuple):
@@ -49,10 +75,11 @@ class Outcome(NamedTuple):
 def run(
     paths: Sequence[Path],
     out: Path,
-    plan: Plan,
+    plan: Plans,
     *,
     progress: Advance,
     show: Callable[[str, Sequence[Setting]], None],
+    way: Way | None = None,
 ) -> Outcome:
     """Do what is to be done for each file and write the folder, file by file.
 
@@ -62,11 +89,13 @@ def run(
         plan: what is to be done.
         progress: called with files done, files in all and a remark.
         show: called with a title and the settings of a file.
+        way: how [that of PDFs].
 
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    jobs, found = _read_all(paths, plan)
+    way = way or PDFS
+    jobs, found = _read_all(paths, plan, way)
     if len(paths) == 1 and not jobs:
         raise ValueError(next(iter(found.values())).message)
     before = _kept(out, plan, jobs)
@@ -78,12 +107,12 @@ def run(
     rows: dict[str, Row] = {stem: tables.row(result) for stem, result in found.items()}
 
     def summarise() -> None:
-        folders.summarise(out, [rows[stem] for stem in names if stem in rows])
+        folders.summarise(out, [rows[stem] for stem in names if stem in rows], columns=way.columns)
 
     files.write_text(out / "settings.json", json.dumps(plan.recorded, indent=1) + "\n")
     summarise()
     asked, among = ([job.measurement for job in some] for some in (todo, jobs))
-    for job, result in zip(todo, answers(asked, plan, among=among, progress=progress), strict=True):
+    for job, result in zip(todo, way.answers(asked, plan, among=among, progress=progress), strict=True):
         folders.write(result, out, job.stem)
         found[job.stem], rows[job.stem] = result, tables.row(result)
         summarise()
@@ -91,21 +120,22 @@ def run(
     return Outcome([found[stem] for stem in names], len(before))
 
 
-def check(paths: Sequence[Path], out: Path, plan: Plan) -> None:
+def check(paths: Sequence[Path], out: Path, plan: Plans, *, way: Way | None = None) -> None:
     """Check what can be checked before sources are made, which takes time; the plan needs none yet.
 
     Raises:
         ValueError: where there is no file, the only one is bad, or the folder of results is a file.
     """
+    way = way or PDFS
     if not paths:
-        raise ValueError("Expected at least one file, got none; name the measured .gr files.")
+        raise ValueError(f"Expected at least one file, got none; name {way.wanted}.")
     if out.exists() and not out.is_dir():
         raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
     if len(paths) == 1:
-        prepared(gr.read(paths[0]), plan)
+        way.read(paths[0], plan)
 
 
-def ending(outcome: Outcome, out: Path) -> Iterator[str]:
+def ending(outcome: Outcome, out: Path, *, way: Way | None = None) -> Iterator[str]:
     """Yield what a person wants to know of a run, a line a finding; of a single file its short table."""
     failed = [result for result in outcome.results if result.status == "failed"]
     good = [result for result in outcome.results if result.status != "failed"]
@@ -122,7 +152,7 @@ def ending(outcome: Outcome, out: Path) -> Iterator[str]:
         + (f", {weak} weakly: their messages say why" if weak else "")
         + (f", {outcome.skipped} of them before" if outcome.skipped else "")
         + (f", {len(failed)} failed" if failed else "")
-        + f"; see {out / 'summary.csv'}, best/, candidates/ and fits/ beside it."
+        + f"; see {out / 'summary.csv'}, {(way or PDFS).places} beside it."
     )
 
 
@@ -137,16 +167,23 @@ def stems(paths: Sequence[Path]) -> list[str]:
     return found
 
 
-def _read_all(paths: Sequence[Path], plan: Plan) -> tuple[list[Job], dict[str, Result]]:
+def _read_all(paths: Sequence[Path], plan: Plans, way: Way) -> tuple[list[Job], dict[str, Result]]:
     """Return the files that can be worked on, and failed results of those that cannot, by stem."""
     jobs: list[Job] = []
     failed: dict[str, Result] = {}
     for path, stem in zip(paths, stems(paths), strict=True):
         try:
-            jobs.append(Job(stem, prepared(gr.read(path), plan)))
+            jobs.append(Job(stem, way.read(path, plan)))
         except (ValueError, OSError) as error:
             failed[stem] = Result(str(path), _checksum(path), plan.element, "failed", str(error))
     return jobs, failed
+
+
+def _measured(path: Path, plan: Plan) -> Measurement:
+    """Return the G(r) that a file holds or leads to, with all settings."""
+    curve = plan.curve
+    found = formats.read(path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, wanted=formats.PDFS)
+    return prepared(found, plan)
 
 
 def _checksum(path: Path) -> str:
@@ -157,7 +194,7 @@ def _checksum(path: Path) -> str:
         return ""
 
 
-def _kept(out: Path, plan: Plan, jobs: Sequence[Job]) -> dict[str, Result]:
+def _kept(out: Path, plan: Plans, jobs: Sequence[Job]) -> dict[str, Result]:
     """Return the results of files that an earlier run did with the same settings; what they lack is written again."""
     try:
         if json.loads((out / "settings.json").read_text("utf-8")) != plan.recorded:
@@ -178,3 +215,7 @@ def _kept(out: Path, plan: Plan, jobs: Sequence[Job]) -> dict[str, Result]:
                 folders.write(result, out, stem)
             kept[stem] = result
     return kept
+
+
+PDFS = Way(_measured, answers, tables.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/")
+"""That of `solve`, `mine` and `refine`."""

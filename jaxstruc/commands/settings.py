@@ -10,8 +10,16 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jaxstruc.data.options import DataOptions, option
-from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName, SourceName
+from jaxstruc.data.options import CurveOptions, DataOptions, QOptions, option
+from jaxstruc.inference.options import (
+    EnsembleName,
+    FitOptions,
+    LibraryOptions,
+    RelaxOptions,
+    SearchName,
+    SizeOptions,
+    SourceName,
+)
 from jaxstruc.network.config import NetworkOptions, Preset, Training
 from jaxstruc.scattering.parameters import said
 
@@ -122,7 +130,7 @@ class Solve:
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr)."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
     element: str
     """Element of the sample, as Pt. It gives the bond length that sets the scale."""
     out: Out
@@ -130,6 +138,7 @@ class Solve:
     sources: tuple[SourceName, ...] = ("network", "library")
     """Where candidates come from."""
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    curve: CurveOptions = dataclasses.field(default_factory=CurveOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions)
@@ -152,6 +161,7 @@ class Refine:
     out: Out
     """Folder for the results. Files done there before with the same settings are skipped."""
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    curve: CurveOptions = dataclasses.field(default_factory=CurveOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     relax: RelaxOptions = dataclasses.field(default_factory=RelaxOptions)
     cache: bool = True
@@ -166,15 +176,37 @@ class Mine:
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr)."""
+    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
     element: str
     """Element of the sample, as Pt. It gives the bond length of the candidates."""
     out: Out
     """Folder for the results. Files done there before with the same settings are skipped."""
     data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    curve: CurveOptions = dataclasses.field(default_factory=CurveOptions)
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     ensemble: Ensemble = "auto"
+    cache: bool = True
+    """Keep compiled programs in the cache folder, for the next run."""
+
+
+@dataclass(frozen=True)
+class Saxs:
+    """Find sizes, their distribution and the shape of particles from measured small-angle scattering.
+
+    Example: jaxstruc saxs sample.dat --element Au -o out/
+
+    Example: jaxstruc saxs sample.dat --q-unit 1/nm --background solvent.dat --body sphere cube -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured I(Q): columns (.dat .chi .iq .csv .xye .txt), CanSAS1d XML, NXcanSAS."""
+    out: Out
+    """Folder for the results. Files done there before with the same settings are skipped."""
+    element: str = ""
+    """Element of the particles, as Au; for --absolute, and for the record."""
+    data: QOptions = dataclasses.field(default_factory=QOptions)
+    fit: SizeOptions = dataclasses.field(default_factory=SizeOptions)
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""
 

@@ -14,9 +14,9 @@ def solve(config: settings.Solve, *, progress: Advance) -> Outcome:
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit))
+    run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit, curve=config.curve))
     plan = solving(
         config.element, sources=config.sources, data=config.data, fit=config.fit, library=config.candidates,
-        network=config.network, ensemble=config.ensemble, search=config.search, progress=progress,
+        network=config.network, ensemble=config.ensemble, search=config.search, curve=config.curve, progress=progress,
     )  # fmt: skip
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

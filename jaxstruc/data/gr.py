@@ -6,24 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxstruc.data import header
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.text import ROWS, ReadError, block, decoded, expect, number, raw_bytes
+from jaxstruc.data.text import ROWS, ReadError, block, decoded, expect, raw_bytes
 
-NUMBERS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
-WORDS = ("composition", "mode", "outputtype")
-PROGRAMS = (
-    ("xPDFsuite Configuration", "xPDFsuite"),
-    ("PDFgetXgui Configuration", "PDFgetXgui"),
-    ("pdfgetx", "PDFgetX3"),
-    ("Get_XPDF", "PDFgetX2"),
-    ("PDFgetN", "PDFgetN"),
-)
 LABEL = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
 ON_Q = re.compile(LABEL + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])")
 IN_NM = re.compile(LABEL + r"(r|distance)[\s,/(\[_]*(in\s+)?(nm|nanomet)")
 
-WORD = 100
-"""Most characters of a word in a header."""
 SCALES = 1e-9, 1e9
 """1/Å². Of the largest |G|; beyond, sums of squares leave single precision."""
 
@@ -39,58 +29,42 @@ def read(path: Path | str) -> Measurement:
     lines = decoded(raw, path).splitlines()
     numbers, rows, others = block(lines, path)
     top = lines[: numbers[0]]
-    header, warnings = _header(top)
-    _refuse_other_kinds(path, top, str(header.pop("outputtype", "gr")))
+    known, warnings = header.stated(top)
+    _refuse_other_kinds(path, top, str(known.pop("outputtype", "gr")))
     r, g = _columns(rows, numbers, path)
     if others >= ROWS:
         warnings.append(f"{others} rows of numbers outside the block at line {numbers[0] + 1} not read")
     if repeated := len(rows) - len(r):
         warnings.append(f"{repeated} repeated r dropped")
     _refuse_structure_functions(g, path)
-    stated = header.get("rmax")
+    stated = known.get("rmax")
     if isinstance(stated, float) and abs(stated - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
         warnings.append(f"the header says rmax {stated:g}, the data end at {r[-1]:g} Å")
-    program = next((name for mark, name in PROGRAMS if mark in "\n".join(top)), "bare")
-    return Measurement(str(path), r, g, header, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
+    program = header.program(top)
+    return Measurement(str(path), r, g, known, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
 
 
-def _header(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
-    """Return what is known of the header, and warnings. [Misc] holds private paths and is not read."""
-    found: dict[str, float | str] = {}
-    warnings = []
-    section = ""
-    for line in lines:
-        text = line.strip().lstrip("#!; ")
-        if text.startswith("[") and text.endswith("]"):
-            section = text[1:-1].lower()
-        _, *parts = [""] if section == "misc" else re.split(r"(?<!\S)(\w+)\s*=\s*", text)
-        for name, value in zip(map(str.lower, parts[::2]), map(str.strip, parts[1::2]), strict=True):
-            if not value:
-                continue
-            if name in WORDS:
-                if len(value) <= WORD and value.isprintable():
-                    found[name] = value
-                else:
-                    warnings.append(f"the header's {name} is no word and is not used")
-            elif name in NUMBERS:
-                try:
-                    stated = number(re.split(r"[\s;]|,(?!\d)", value)[0])
-                except ValueError:
-                    stated = np.nan
-                if np.isfinite(stated):
-                    found[name] = stated
-                else:
-                    warnings.append(f"the header's {name} is no number and is not used")
-    return found, list(dict.fromkeys(warnings))
+def over_q(path: Path, lines: list[str], kind: str) -> bool:
+    """Return whether labels, the name, or the kind that a header says, tell a curve over Q or an angle."""
+    other = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
+    return other or any(map(ON_Q.match, _labels(lines)))
+
+
+def swings(g: np.ndarray) -> bool:
+    """Return whether a curve swings about 0, as G(r) does: S(Q) goes to 1, I(Q) stays above 0."""
+    tail = g[len(g) // 2 :]
+    return bool((g < 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0)
+
+
+def _labels(lines: list[str]) -> list[str]:
+    return [line for line in lines if "=" not in line]
 
 
 def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
     """Refuse what the labels or the name say is no G(r) in Å."""
-    labels = [line for line in lines if "=" not in line]
-    other = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
-    other = other or any(map(ON_Q.match, labels))
+    other = over_q(path, lines, kind)
     expect(not other, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
-    nm = any(map(IN_NM.match, labels))
+    nm = any(map(IN_NM.match, _labels(lines)))
     expect(not nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
 
 
@@ -117,9 +91,8 @@ def _columns(rows: list[list[float]], numbers: list[int], path: Path) -> tuple[n
 
 def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
     """Refuse curves that do not swing about zero, S(Q) goes to 1, I(Q) stays above 0; or that no fit can scale."""
-    largest, tail = np.abs(g).max(), g[len(g) // 2 :]
+    largest = np.abs(g).max()
     scaled = largest == 0 or SCALES[0] <= largest <= SCALES[1]
     expect(scaled, f"G(r) in 1/Å², got values up to {largest:g} in {path}; check its unit and scale")
     expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
-    swings = (g < 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0
-    expect(swings, f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")
+    expect(swings(g), f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")

@@ -37,7 +37,7 @@ class Setting(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """A measured PDF."""
+    """A measured curve: a PDF, or a curve over Q, whose r and g are then empty."""
 
     name: str
     """Of the file, as it was given."""
@@ -54,6 +54,18 @@ class Measurement(NamedTuple):
     """Of the file's bytes."""
     settings: tuple[Setting, ...] = ()
     """With their origins; complete once `resolved`."""
+    kind: str = "gr"
+    """ "gr": G(r); "iq", "sq", "fq": I(Q), S(Q) or F(Q) = Q(S-1)."""
+    q: np.ndarray | None = None
+    """[point] 1/Å, strictly increasing, above 0; None for G(r), as are the next three."""
+    intensity: np.ndarray | None = None
+    """[point] I, S or F (1/Å) by kind."""
+    sigma: np.ndarray | None = None
+    """[point] Its standard error, above 0; None where the file has none."""
+    dq: np.ndarray | None = None
+    """[point] 1/Å, standard deviation of the pinhole resolution; None where the file has none."""
+    units: str = ""
+    """Of the intensity, as the file says: "1/cm", "1/m", "m2/g", "cm2/g", "arbitrary"; "" where it does not say."""
 
     @property
     def given(self) -> dict[str, float]:
@@ -83,7 +95,11 @@ def resolved(measurement: Measurement, options: DataOptions, *, bond: float) -> 
     header = measurement.header
     given = asdict(options)
     path = measurement.name
-    found = {name: _setting(name, given[name], header.get(name), path) for name in ("qmin", "qmax", "qdamp", "qbroad")}
+    ends = {one.name: one for one in measurement.settings if one.origin == "data" and given.get(one.name) is None}
+    found = {
+        name: ends.get(name) or _setting(name, given[name], header.get(name), path)
+        for name in ("qmin", "qmax", "qdamp", "qbroad")
+    }
     found |= {name: _setting(name, given[name], None, path) for name in ("rmin", "rmax")}
     start, end = float(measurement.r[0]), float(measurement.r[-1])
     if found["rmax"].origin == "default" and found["rmax"].value > end:
@@ -95,7 +111,8 @@ def resolved(measurement: Measurement, options: DataOptions, *, bond: float) -> 
     _refuse_settings(value, path)
     _refuse_range(measurement.r, value, bond, path)
     _refuse_grid(measurement.r, measurement.g, value, path)
-    return measurement._replace(settings=tuple(found.values()))
+    more = (setting for setting in measurement.settings if setting.name not in found)
+    return measurement._replace(settings=(*found.values(), *more))
 
 
 def contradicted(measurement: Measurement, element: str) -> list[str]:

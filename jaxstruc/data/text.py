@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,19 @@ ROWS = 10
 DECIMAL_COMMAS = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?[\s;]+[-+]?\d+,\d")
 
 
+class Wanted(NamedTuple):
+    """What a file should hold, in the words of refusals."""
+
+    name: str
+    curve: str
+    axis: str
+    suffix: str
+
+
+PDF = Wanted("PDF", "G(r)", "r", ".gr")
+CURVE = Wanted("curve", "I(Q)", "Q", ".dat")
+
+
 class ReadError(ValueError):
     """A file that cannot be used; the message says what was expected, what was found and what to do."""
 
@@ -27,26 +41,27 @@ def expect(condition: bool | np.bool_, expected: str) -> None:
         raise ReadError(f"Expected {expected}.")
 
 
-def raw_bytes(path: Path) -> bytes:
+def raw_bytes(path: Path, wanted: Wanted = PDF, *, largest: int = LARGEST) -> bytes:
     """Return what a file holds.
 
     Raises:
         ReadError: where it is missing, no file, too large, empty or not to be read.
     """
+    step = f"pass a {wanted.suffix} file"
     try:
-        expect(path.exists(), f"a PDF file, got {path}, which does not exist; check the path")
-        expect(not path.is_dir(), f"a PDF file, got {path}, which is a folder; pass the files in it")
-        expect(path.is_file(), f"a PDF file, got {path}, which is a device or a pipe; pass a .gr file")
+        expect(path.exists(), f"a {wanted.name} file, got {path}, which does not exist; check the path")
+        expect(not path.is_dir(), f"a {wanted.name} file, got {path}, which is a folder; pass the files in it")
+        expect(path.is_file(), f"a {wanted.name} file, got {path}, which is a device or a pipe; {step}")
         size = path.stat().st_size
-        expect(size <= LARGEST, f"a PDF of at most {LARGEST >> 20} MB, got {path}; pass a .gr file")
+        expect(size <= largest, f"a {wanted.name} of at most {largest >> 20} MB, got {path}; {step}")
         raw = path.read_bytes()
     except OSError as error:
         raise ReadError(f"Expected a readable file, got {path}: {error.strerror}; check it.") from error
-    expect(bool(raw.strip()), f"a PDF file, got {path}, which is empty; export it again")
+    expect(bool(raw.strip()), f"a {wanted.name} file, got {path}, which is empty; export it again")
     return raw
 
 
-def decoded(raw: bytes, path: Path) -> str:
+def decoded(raw: bytes, path: Path, wanted: Wanted = PDF) -> str:
     """Return the text of bytes, UTF-8 or Latin-1.
 
     Raises:
@@ -54,7 +69,7 @@ def decoded(raw: bytes, path: Path) -> str:
     """
     odd = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in raw[:4096])
     text = b"\0" not in raw and odd <= 8
-    expect(text, f"a text file, got {path}, which is binary; export G(r) as text (.gr)")
+    expect(text, f"a text file, got {path}, which is binary; export {wanted.curve} as text ({wanted.suffix})")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -79,7 +94,7 @@ def numbers(line: str) -> list[float] | None:
         return None
 
 
-def block(lines: list[str], path: Path) -> tuple[list[int], list[list[float]], int]:
+def block(lines: list[str], path: Path, wanted: Wanted = PDF) -> tuple[list[int], list[list[float]], int]:
     """Return line indices and rows of the longest run of one width, and how many rows are outside of it.
 
     Raises:
@@ -98,7 +113,8 @@ def block(lines: list[str], path: Path) -> tuple[list[int], list[list[float]], i
         if row is not None:
             runs[-1].append((index, row))
     best, every = max(runs, key=len), sum(map(len, runs))
-    expect(len(best) >= ROWS, f"at least {ROWS} rows of r and G(r), got {len(best)} in {path}; check that it is a PDF")
+    few = f"got {len(best)} in {path}; check that it is a {wanted.name}"
+    expect(len(best) >= ROWS, f"at least {ROWS} rows of {wanted.axis} and {wanted.curve}, {few}")
     where = f"{len(best)} of {every} in {path}, from line {best[0][0] + 1}"
     expect(2 * len(best) >= every, f"most rows in one block, got at most {where}; mend the lines between")
     return [index for index, _ in best], [row for _, row in best], every - len(best)

@@ -2,12 +2,31 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
 EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
+BodyName = Literal[
+    "sphere",
+    "cube",
+    "octahedron",
+    "truncated-octahedron",
+    "cuboctahedron",
+    "tetrahedron",
+    "truncated-tetrahedron",
+    "decahedron",
+    "marks-decahedron",
+    "icosahedron",
+    "dodecahedron",
+    "rhombic-dodecahedron",
+    "hexagonal-prism",
+]
+DistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform", "two", "free"]
+BODIES: tuple[BodyName, ...] = get_args(BodyName)
+DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
+"""Of sizes: one size, one population, two Gaussian ones, or a smooth histogram."""
 
 
 @dataclass(frozen=True)
@@ -42,3 +61,25 @@ class RelaxOptions:
     """Then move the atoms too, held back to where they are by `restraint`."""
     restraint: float = 0.1
     """[Å] How far an atom may move before it costs as much as the noise."""
+
+
+@dataclass(frozen=True)
+class SizeOptions:
+    """What sizes and shapes are fitted to small angles, and how."""
+
+    body: tuple[BodyName, ...] = ()
+    """Bodies that the particles may be; none: all. One holds it."""
+    distribution: tuple[DistributionName, ...] = ()
+    """Distributions of size; none: all."""
+    flat: bool = True
+    """A constant background is fitted."""
+    power_law: float | None = None
+    """A background that falls with this power of Q is fitted too, as 4."""
+    absolute: bool = False
+    """The data are on an absolute scale, in 1/cm where the file does not say: `scale` is the share of volume that the
+    particles take, by the scattering length densities of --element or --sld and of --solvent."""
+    sld: float | None = None
+    """[10⁻⁶/Å²] Scattering length density of the particles [of --element, for X-rays]."""
+    solvent: str = "vacuum"
+    """What the particles are in: water ethanol methanol acetone toluene hexane cyclohexane chloroform heavy-water, or a
+    number in 10⁻⁶/Å²."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference.distribution import Compared, Distribution, Interval
+from jaxstruc.inference.granulometry import SURE, UNTOLD, Granulometry
 
 VERSION = 1
 """Of the written form."""
@@ -37,20 +38,21 @@ class Value:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cluster that may be behind the measurement."""
+    """A cluster that may be behind the measurement; of small angles a body with a distribution of sizes."""
 
     source: str
-    """network, library, search or file."""
+    """network, library, search or file; body."""
     type: str
-    """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron; empty where it is not known."""
+    """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron, empty where it is not known; the body."""
     family: str
-    """The rule that lists it."""
+    """The rule that lists it; the distribution."""
     cluster: str
     """Its parameters within the family, or its file's name."""
     n_atoms: int
     diameter: float
-    """Å. Longest distance between its atoms."""
+    """Å. Longest distance between its atoms; twice the mean radius by number."""
     rw: float
+    """Of G(r), or of I(Q) over its noise."""
     weight: float
     """Relative to all that were fitted."""
     in_90: bool
@@ -70,7 +72,7 @@ class Candidate:
     atoms: ase.Atoms | None = None
     """As fitted; of the best candidates alone. So for the next three."""
     calculated: np.ndarray | None = None
-    """[point] G(r) with the background, in 1/Å²."""
+    """[point] G(r) with the background, in 1/Å²; or I(Q)."""
     background: np.ndarray | None = None
     """[point] 1/Å²"""
     correlation: np.ndarray | None = None
@@ -82,10 +84,9 @@ class Candidate:
 
 
 class Curve(NamedTuple):
-    """Data and fit; all [point], G in 1/Å²."""
+    """Data and fit; all [point]: G in 1/Å² over r in Å, or I in the unit of the file over Q in 1/Å."""
 
-    r: np.ndarray
-    """Å"""
+    x: np.ndarray
     observed: np.ndarray
     calculated: np.ndarray
     """With the background."""
@@ -113,7 +114,8 @@ class Result:
     types: dict[str, float] = field(default_factory=dict)
     """Probability of each type, the largest first."""
     intervals: dict[str, Interval] = field(default_factory=dict)
-    """n_atoms, diameter (Å) and, of close-packed layers, hexagonal: the best's, with the 90 % interval of all."""
+    """n_atoms, diameter (Å) and, of close-packed layers, hexagonal: the best's, with the 90 % interval of all. Of small
+    angles radius, pd and r_eq, by number, and mean_diameter and width, by volume."""
     free: tuple[str, ...] = ()
     """What was fitted."""
     ensemble: Distribution | None = None
@@ -122,6 +124,14 @@ class Result:
     """[point] Å, in the range of the fit."""
     observed: np.ndarray | None = None
     """[point] G(r), in 1/Å²."""
+    q: np.ndarray | None = None
+    """[point] 1/Å, in the range of the fit, where I(Q) was measured; candidates' curves are then I(Q) in its unit."""
+    intensity: np.ndarray | None = None
+    """[point] In the unit of the file."""
+    sigma: np.ndarray | None = None
+    """[point] Its standard error, as given or as inferred."""
+    sizes: Granulometry | None = None
+    """The distribution of sizes from I(Q)."""
     settings: tuple[Setting, ...] = ()
     """Of the data, with where they came from."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -153,9 +163,18 @@ class Result:
         return self.ensemble.verdict if self.ensemble else ""
 
     @property
+    def body(self) -> str:
+        """What small angles say of the particles' body, "not determined" where several are likely; empty for PDFs."""
+        if self.q is None or not self.types:
+            return ""
+        name, share = max(self.types.items(), key=lambda item: item[1])
+        return name if share >= SURE else UNTOLD
+
+    @property
     def distribution(self) -> dict[str, np.ndarray]:
-        """The distribution of sizes, as columns by name: shares by volume and by number; empty where there is none."""
-        return self.ensemble.table if self.ensemble else {}
+        """The distribution of sizes, as columns by name, by volume and by number; empty where there is none."""
+        own = self.sizes or self.ensemble
+        return own.table if own else {}
 
     def curve(self, rank: int = 1) -> Curve:
         """Return data and fit of the best candidate, or of one at a rank whose curve is kept.
@@ -164,10 +183,11 @@ class Result:
             ValueError: where there is none.
         """
         one = self.candidates[rank - 1] if 0 < rank <= len(self.candidates) else None
-        if one is None or one.calculated is None or one.background is None or self.r is None or self.observed is None:
+        x, observed = (self.r, self.observed) if self.q is None else (self.q, self.intensity)
+        if one is None or one.calculated is None or one.background is None or x is None or observed is None:
             kept = sum(one.calculated is not None for one in self.candidates)
             raise ValueError(f"Expected a rank up to {kept}, whose curves are kept, got {rank}; see candidates.")
-        return Curve(self.r, self.observed, one.calculated, one.background)
+        return Curve(x, observed, one.calculated, one.background)
 
     def plot(self, rank: int = 1):
         """Return a figure of data, fit and difference, of the best candidate or the one at a rank up to five."""
@@ -230,6 +250,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Result:
         for one in told["candidates"]
     )
     told["intervals"] = {name: Interval(**one) for name, one in told.get("intervals", {}).items()}
+    if told.get("sizes"):
+        told["sizes"] = _made(Granulometry, told["sizes"])
     if told.get("ensemble"):
         told["ensemble"] = _ensemble(told["ensemble"])
     return _made(Result, told)
@@ -246,7 +268,7 @@ def _ensemble(told: dict[str, Any]) -> Distribution:
 
 def _told(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return an item as JSON has it; arrays and atoms go into `arrays`, under their path."""
-    if isinstance(item, Result | Candidate | Value | Distribution | Interval | Compared):
+    if isinstance(item, Result | Candidate | Value | Distribution | Interval | Compared | Granulometry):
         own = {each.name: getattr(item, each.name) for each in fields(item) if each.name != "extra"}
         item = own | getattr(item, "extra", {})
     if isinstance(item, np.ndarray):

@@ -18,10 +18,12 @@ import numpy as np
 from jaxstruc import files
 from jaxstruc.inference import result as results
 from jaxstruc.inference.result import Candidate, Result
-from jaxstruc.report import pictures, tables
+from jaxstruc.report import pictures, sized_tables, tables
 
 CURVES = ("r", "G_obs", "G_calc", "G_diff", "G_background")
 """Columns of fits/STEM.csv."""
+PATTERNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
+"""Those of small angles; `residual` over sigma."""
 
 
 def load(path: Path | str) -> Result:
@@ -45,12 +47,14 @@ def save(result: Result, folder: Path) -> None:
     stem = Path(result.name).stem or "result"
     write(result, folder, stem)
     found = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
-    summarise(folder, [tables.row(one) for one in found])
+    columns = tables.SUMMARY if result.q is None else sized_tables.SUMMARY
+    alike = [one for one in found if (one.q is None) == (result.q is None)]
+    summarise(folder, [tables.row(one) for one in alike], columns=columns)
 
 
-def summarise(folder: Path, rows: Sequence[Mapping]) -> None:
+def summarise(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = tables.SUMMARY) -> None:
     """Write the summary."""
-    tables.write(folder / "summary.csv", tables.SUMMARY, rows)
+    tables.write(folder / "summary.csv", columns, rows)
 
 
 def paths(folder: Path, stem: str) -> tuple[Path, ...]:
@@ -68,6 +72,10 @@ def paths(folder: Path, stem: str) -> tuple[Path, ...]:
 
 def wanted(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
     """Return the files that a result has."""
+    if result.q is not None:
+        kinds = ("candidates/{}.csv", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png", "distribution/{}.csv")
+        every = (*kinds, "distribution/{}.png", "results/{}.npz")
+        return tuple(folder / kind.format(stem) for kind in every)
     kind = folder / "distribution"
     return ((kind / f"{stem}.csv", kind / f"{stem}.png") if result.ensemble else ()) + paths(folder, stem)
 
@@ -81,7 +89,9 @@ def write(result: Result, folder: Path, stem: str) -> None:
         stem: name of the files.
     """
     best, ranking, families, correlations, curve, picture, whole = paths(folder, stem)
-    if result.candidates:
+    if result.candidates and result.q is not None:
+        _write_sized(result, folder, stem)
+    elif result.candidates:
         tables.write(ranking, tables.CANDIDATES, tables.candidates(result))
         pictures.write(families, pictures.families(result))
         _write_candidate(result, 1, best, correlations, curve, picture)
@@ -95,6 +105,22 @@ def write(result: Result, folder: Path, stem: str) -> None:
                 _write_next(result, rank, candidate, folder, stem)
     with files.replacing(whole) as part, part.open("wb") as stream:
         np.savez_compressed(stream, **results.to_arrays(result))  # type: ignore[arg-type]
+
+
+def _write_sized(result: Result, folder: Path, stem: str) -> None:
+    """Write the tables and pictures of a result of small angles."""
+    ranking, correlations, curve, picture, table, drawing, _ = wanted(result, folder, stem)
+    tables.write(ranking, sized_tables.CANDIDATES, sized_tables.candidates(result))
+    tables.write(correlations, ("", *result.free), tables.correlation(result, result.best))
+    q, observed, calculated, background = result.curve()
+    sigma = np.asarray(result.sigma)
+    rows = np.stack([q, observed, sigma, calculated, (observed - calculated) / sigma, background], axis=1)
+    tables.write(curve, PATTERNS, (dict(zip(PATTERNS, line, strict=True)) for line in rows))
+    pictures.write(picture, pictures.fit(result))
+    columns = result.distribution
+    sizes = (dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True))
+    tables.write(table, columns, sizes)
+    pictures.write(drawing, pictures.distribution(result))
 
 
 def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:

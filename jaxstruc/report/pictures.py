@@ -8,7 +8,7 @@ import numpy as np
 from jaxstruc import files
 from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.result import Result
-from jaxstruc.report import tables
+from jaxstruc.report import sized_pictures, tables
 
 MARKERS = "os^vDPX*<>"
 
@@ -23,6 +23,8 @@ def fit(result: Result, *, rank: int = 1) -> matplotlib.figure.Figure:
     Raises:
         ValueError: where that candidate has no curve.
     """
+    if result.q is not None:
+        return sized_pictures.fit(result, rank=rank)
     r, observed, calculated, _ = result.curve(rank)
     candidate = result.candidates[rank - 1]
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
@@ -66,6 +68,8 @@ def distribution(result: Result) -> matplotlib.figure.Figure:
     Raises:
         ValueError: where the sample was not judged.
     """
+    if result.sizes is not None:
+        return sized_pictures.distribution(result)
     own = result.ensemble
     if own is None:
         raise ValueError(f"Expected a distribution for {result.name}, got none; run with --ensemble auto.")

@@ -13,6 +13,7 @@ from jaxstruc import files
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.result import Candidate, Result
+from jaxstruc.report import sized_tables
 from jaxstruc.scattering.parameters import FITTED, UNITS
 from jaxstruc.structures.families import TYPES
 
@@ -54,6 +55,8 @@ LEAST = 0.02
 
 def row(result: Result) -> Row:
     """Return a result's row of the summary, typed: numbers are numbers, what is missing is not there."""
+    if result.q is not None:
+        return sized_tables.row(result)
     found: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
     found |= {f"{setting.name}_origin": setting.origin for setting in result.settings}
     found |= result.given | result.facts | {"version": result.versions.get("jaxstruc", "")}
@@ -130,6 +133,8 @@ def correlation(result: Result, candidate: Candidate) -> list[Row]:
 
 def short(result: Result) -> str:
     """Return a few lines of text: what was found, and the best candidates."""
+    if result.q is not None and result.candidates:
+        return sized_tables.short(result)
     lines = [headline(result)]
     for place, one in enumerate(result.candidates[:SHOWN], start=1):
         lines.append(
@@ -149,6 +154,8 @@ def short(result: Result) -> str:
 
 def html(result: Result) -> str:
     """Return the same as HTML."""
+    if result.q is not None:
+        return f"<pre>{html_.escape(short(result))}</pre>"
     head = "".join(f"<th>{name}</th>" for name in ("", "Rw", "weight", "atoms", "type", "cluster", "source"))
     body = "".join(
         "<tr>"
@@ -169,6 +176,8 @@ def headline(result: Result) -> str:
     """Return one line: the file, what it is, and what a person should know."""
     if not result.candidates:
         return " ".join(f"{result.name}: {result.status}: {result.message}".split())
+    if result.q is not None:
+        return sized_tables.headline(result)
     best = result.candidates[0]
     text = f"{result.name}: {'weak: ' if result.status == 'weak' else ''}{result.element}{best.n_atoms}, {name(best)}, "
     text += f"Rw {best.rw:.3f}"

@@ -35,6 +35,8 @@ _TABLE = (
     Parameter("qmin", "1/Å", "Start of the Q range."),
     Parameter("qmax", "1/Å", "End of the Q range."),
     Parameter("qstep", "1/Å", "Step in Q."),
+    Parameter("wavelength", "Å", "Of the radiation."),
+    Parameter("background_scale", "", "Factor on the background's file.", default=1.0),
     Parameter("rmin", "Å", "Start of the range in r.", default=1.5),
     Parameter("rmax", "Å", "End of the range in r.", default=20.0),
     Parameter("rstep", "Å", "Step in r."),

@@ -15,8 +15,9 @@ import numpy as np
 
 import jaxstruc
 from jaxstruc.data import measurement as measurements_
+from jaxstruc.data import sine
 from jaxstruc.data.measurement import Measurement, Setting
-from jaxstruc.data.options import DataOptions
+from jaxstruc.data.options import CurveOptions, DataOptions
 from jaxstruc.inference import candidates, fit, posterior, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
@@ -69,6 +70,8 @@ class Plan(NamedTuple):
     """Of the search."""
     shape: float = SHAPE
     """What the search's prior on shape weighs."""
+    curve: CurveOptions = CurveOptions()
+    """What files over Q are."""
 
     @property
     def bond(self) -> float:
@@ -81,6 +84,7 @@ class Plan(NamedTuple):
         own = {"element": self.element, "free": list(self.fit.free), "background": self.fit.background}
         own |= {"absolute": self.fit.absolute, "search": self.search, "seed": self.seed}
         own |= dataclasses.asdict(self.data) | dataclasses.asdict(self.relax) | {"ensemble": self.ensemble}
+        own |= {name: value for name, value in dataclasses.asdict(self.curve).items() if value is not None}
         for source in self.sources:
             own |= source.recorded
         return own | {"version": jaxstruc.__version__}
@@ -98,12 +102,12 @@ def check(fit: FitOptions, relax: RelaxOptions | None = None) -> None:
 
 
 def prepared(measurement: Measurement, plan: Plan) -> Measurement:
-    """Return a measurement with all settings, checked.
+    """Return a measurement with all settings, checked; S(Q) and F(Q) become G(r).
 
     Raises:
         ValueError: where settings are missing or contradict the data, or the data are too few.
     """
-    complete = measurements_.resolved(measurement, plan.data, bond=plan.bond)
+    complete = measurements_.resolved(sine.pdf(measurement, plan.data), plan.data, bond=plan.bond)
     given, (r, _) = complete.given, complete.curve
     target.independent_points(r, qmin=given["qmin"], qmax=given["qmax"], background=plan.fit.background)
     return complete
@@ -178,10 +182,10 @@ def _lowest(measurement: Measurement) -> float:
 
 
 def _open(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the settings that the data may correct: a header's qmin, and a qdamp that nobody gave and no fit frees."""
+    """Return the settings that the data may correct: a qmin or a qdamp that no user gave and no fit frees."""
     origins = {setting.name: setting.origin for setting in measurement.settings}
-    corrected = {"qmin": "header", "qdamp": "default"}
-    return tuple(name for name, origin in corrected.items() if origins[name] == origin and name not in free)
+    corrected = {"qmin": ("header", "data"), "qdamp": ("default",)}
+    return tuple(name for name, some in corrected.items() if origins[name] in some and name not in free)
 
 
 def answer(

@@ -1,4 +1,4 @@
-"""What Python gets: `read`, `solve`, `mine`, `refine`, with the names that the command line has.
+"""What Python gets: `read`, `solve`, `mine`, `refine`, `saxs`, with the names that the command line has.
 
 import jaxstruc
 result = jaxstruc.solve(jaxstruc.read("sample.gr"), element="Pt")
@@ -9,27 +9,51 @@ from pathlib import Path
 
 import ase
 
-from jaxstruc.data import gr
+from jaxstruc.data import formats, subtraction
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import DataOptions
-from jaxstruc.inference.options import EnsembleName, FitOptions, LibraryOptions, RelaxOptions, SearchName
+from jaxstruc.data.options import CurveOptions, DataOptions, Kind, QOptions, QUnit
+from jaxstruc.inference.options import (
+    BodyName,
+    DistributionName,
+    EnsembleName,
+    FitOptions,
+    LibraryOptions,
+    RelaxOptions,
+    SearchName,
+    SizeOptions,
+)
 from jaxstruc.inference.result import Result
 from jaxstruc.network.config import SHIPPED, NetworkOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL
+from jaxstruc.solver import small_angles
 from jaxstruc.solver import sources as sources_
 from jaxstruc.solver.answers import Plan, answers, check, prepared
 
 Progress = Callable[[int, int, str], None]
 
 
-def read(path: Path | str) -> Measurement:
-    """Return a measured PDF from a `.gr` file.
+def read(
+    path: Path | str,
+    *,
+    q_unit: QUnit | None = None,
+    wavelength: float | None = None,
+    kind: Kind | None = None,
+    frame: int | None = None,
+) -> Measurement:
+    """Return a measured curve: G(r), or I(Q), S(Q), F(Q) from columns, CanSAS1d XML or NXcanSAS.
+
+    Args:
+        path: of the file; its first bytes, ending and header say what it is.
+        q_unit: 1/Å, 1/nm or 2theta, where a file over Q does not say it.
+        wavelength: in Å, where the axis is 2theta.
+        kind: gr, iq, sq or fq, where the file does not say it.
+        frame: which curve, counted from 1, where a file has several.
 
     Raises:
-        ReadError: where the file is missing, empty, no text, no PDF in Å, or has NaN or decreasing r.
+        ReadError: where the file cannot be used, or does not say its unit.
     """
-    return gr.read(path)
+    return formats.read(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
 
 
 def solve(
@@ -183,6 +207,54 @@ def refine(
     return _results(measurement, plan, progress)
 
 
+def saxs(
+    measurement: Measurement | Sequence[Measurement],
+    *,
+    element: str = "",
+    body: Sequence[BodyName] = (),
+    distribution: Sequence[DistributionName] = (),
+    qmin: float | None = None,
+    qmax: float | None = None,
+    background: Measurement | None = None,
+    background_scale: float = 1.0,
+    flat: bool = True,
+    power_law: float | None = None,
+    absolute: bool = False,
+    sld: float | None = None,
+    solvent: str = "vacuum",
+    progress: Progress | None = None,
+) -> Result | list[Result]:
+    """Return sizes, their distribution and the shape that explain measured small-angle scattering.
+
+    Args:
+        measurement: I(Q), one or several.
+        element: of the particles, as Au.
+        body: bodies that they may be; none: all.
+        distribution: of sizes; none: all.
+        qmin: start of the fit, in 1/Å.
+        qmax: its end.
+        background: I(Q) of the solvent, subtracted with its errors.
+        background_scale: factor on it.
+        flat: whether a constant background is fitted.
+        power_law: the power of Q with which a further background falls.
+        absolute: whether the data are on an absolute scale: `scale` is then the particles' share of volume.
+        sld: scattering length density of the particles, in 10⁻⁶/Å² [of the element, for X-rays].
+        solvent: what they are in: a name, or its scattering length density.
+        progress: as in `solve`.
+
+    Raises:
+        ValueError: for input that cannot be used.
+    """
+    fit = SizeOptions(tuple(body), tuple(distribution), flat, power_law, absolute, sld, solvent)
+    plan = small_angles.Plan(element, QOptions(qmin=qmin, qmax=qmax, background_scale=background_scale), fit)
+    small_angles.check(plan)
+    several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
+    if background is not None:
+        several = [subtraction.subtracted(one, background, scale=background_scale) for one in several]
+    found = list(small_angles.answers([small_angles.prepared(one, plan) for one in several], plan, progress=progress))
+    return found[0] if isinstance(measurement, Measurement) else found
+
+
 def solving(
     element: str,
     *,
@@ -190,6 +262,7 @@ def solving(
     data: DataOptions,
     fit: FitOptions,
     library: LibraryOptions,
+    curve: CurveOptions | None = None,
     network: NetworkOptions | None = None,
     ensemble: EnsembleName = "auto",
     search: SearchName = "none",
@@ -210,11 +283,18 @@ def solving(
     if "library" in sources:
         found.append(sources_.of_library(library, bond=bond, progress=progress))
     seed = network.seed if network else 0
-    return Plan(element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed)
+    return Plan(
+        element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed, curve=curve or CurveOptions()
+    )
 
 
 def refining(
-    clusters: Sequence[ase.Atoms | Path | str], *, data: DataOptions, fit: FitOptions, relax: RelaxOptions
+    clusters: Sequence[ase.Atoms | Path | str],
+    *,
+    data: DataOptions,
+    fit: FitOptions,
+    relax: RelaxOptions,
+    curve: CurveOptions | None = None,
 ) -> Plan:
     """Return the plan of `refine`.
 
@@ -223,7 +303,9 @@ def refining(
     """
     check(fit, relax)
     element, source = sources_.of_files(clusters)
-    return Plan(element, (source,), data, fit, relax, screened=False, written=len(clusters))
+    return Plan(
+        element, (source,), data, fit, relax, screened=False, written=len(clusters), curve=curve or CurveOptions()
+    )
 
 
 def _results(

@@ -335,6 +335,29 @@ def test_a_lone_bad_file_is_refused_in_one_line(folder, tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "more", "message"),
+    [
+        ("x.dat", "# Q (1/A)  I (1/cm)\n", (), "pass it to jaxstruc saxs"),
+        ("x.iq", "", (), "pass it to jaxstruc saxs"),
+        ("x.sq", "", (), "pass --q-unit 1/A"),
+        ("x.sq", "", ("--q-unit", "2theta"), "pass --wavelength"),
+        ("x.sq", "", ("--q-unit", "1/A", "--qmax", 90), "within the data"),
+        ("x.dat", "", ("--q-unit", "1/A"), "pass --kind sq or --kind fq"),
+        ("x.dat", "", ("--q-unit", "1/A", "--kind", "fq"), "swings about 0"),
+    ],
+)
+def test_a_curve_over_q_that_leads_to_no_pdf_is_refused_in_one_line(name, text, more, message, tmp_path, capfd):
+    path = tmp_path / name
+    path.write_text(text + "".join(f"{0.1 * place} {1 + 1 / place}\n" for place in range(1, 200)))
+    assert run("mine", path, *FEW, *more, "-o", tmp_path / "out") == 2
+    error = capfd.readouterr().err
+    assert (
+        error.startswith("jaxstruc: Expected ") and error.count("\n") == 1 and str(path) in error and message in error
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bad_cluster_is_refused_in_one_line(tmp_path, capfd):
     for name, raw, may in list(structures(np.random.default_rng(0)))[::3]:
         if not may:

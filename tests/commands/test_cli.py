@@ -69,7 +69,9 @@ def test_where_an_error_arose_is_shown_on_request(capsys, tmp_path):
     assert status == 2 and "Traceback" in error
 
 
-@pytest.mark.parametrize("command", [[], ["simulate"], ["generate"], ["train"], ["solve"], ["mine"], ["refine"]])
+@pytest.mark.parametrize(
+    "command", [[], ["simulate"], ["generate"], ["train"], ["solve"], ["mine"], ["refine"], ["saxs"]]
+)
 def test_help_has_an_example_and_imports_no_jax(command, repository):
     code = (
         "import sys; from jaxstruc.commands import cli\n"

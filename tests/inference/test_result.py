@@ -83,7 +83,7 @@ def test_the_best_is_the_first_and_missing_where_there_is_none():
 def test_curves_are_those_of_a_rank_and_refused_where_not_kept():
     curve = result().curve()
     np.testing.assert_array_equal(curve.calculated, candidate().calculated)
-    np.testing.assert_array_equal(curve.r, np.arange(5) / 7)
+    np.testing.assert_array_equal(curve.x, np.arange(5) / 7)
     for rank in (0, 2, 3):
         with pytest.raises(ValueError, match=f"Expected a rank up to 1, whose curves are kept, got {rank}"):
             result().curve(rank)

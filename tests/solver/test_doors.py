@@ -6,6 +6,7 @@ import pytest
 
 import jaxstruc
 from jaxstruc.scattering import form_factors
+from jaxstruc.solver.answers import Plan, prepared
 from jaxstruc.structures import shapes
 
 FEW = {"families": ("octahedron",), "max_atoms": 100, "ensemble": "none"}
@@ -53,7 +54,7 @@ def test_several_measurements_give_as_many_results_each_as_alone(data, mined):
 
 def test_settings_override_the_header(data):
     result = jaxstruc.mine(data, element="Ag", qmin=1.5, rmax=12.0, **FEW)
-    assert result.given["qmin"] == 1.5 and result.curve().r[-1] == 12.0
+    assert result.given["qmin"] == 1.5 and result.curve().x[-1] == 12.0
 
 
 def test_a_refined_cluster_is_kept_as_it_is(data):
@@ -67,6 +68,33 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
     both = jaxstruc.refine(data, [small, large], free=("scale", "stretch", "uiso", "delta2", "qdamp"))
     assert len(both.candidates) == 2 and both.free[-1] == "qdamp"
     assert both.candidates[1].atoms is not None
+
+
+def test_an_s_of_q_is_prepared_as_the_pdf_it_leads_to(tmp_path):
+    """Its highest peak is at the bond; qmin and qmax are those of the data, and the rest as ever."""
+    atoms = shapes.fcc((2, 4, 2)).atoms("Ag", form_factors.bond_length("Ag"))
+    d = atoms.get_all_distances()[np.triu_indices(len(atoms), 1)]
+    q = np.arange(0.8, 20.0, 0.01)
+    s = 1 + 2 / len(atoms) * np.exp(-0.006 * q**2) / q * (np.sin(np.outer(q, d)) @ (1 / d))
+    path = tmp_path / "x.sq"
+    rows = zip((10 * q).tolist(), s.tolist(), strict=True)
+    path.write_text("#L Q(1/nm)  S\n" + "".join(f"{x!r} {y!r}\n" for x, y in rows))
+    found = prepared(jaxstruc.read(path), Plan("Ag", ()))
+    r, g = found.curve
+    assert r[g.argmax()] == pytest.approx(form_factors.bond_length("Ag"), abs=0.02) and r[-1] == pytest.approx(20)
+    assert [(one.name, one.origin) for one in found.settings[:3]] == [
+        ("qmin", "data"), ("qmax", "data"), ("qdamp", "default"),
+    ]  # fmt: skip
+    assert found.kind == "gr" and found.given["qmax"] == pytest.approx(19.99)
+
+
+def test_an_intensity_is_sent_to_the_command_that_takes_it(tmp_path):
+    path = tmp_path / "x.dat"
+    path.write_text("# Q (1/A)  I (1/cm)\n" + "".join(f"{0.01 * place} {100 / place}\n" for place in range(1, 50)))
+    measurement = jaxstruc.read(path)
+    assert measurement.kind == "iq" and measurement.units == "1/cm"
+    with pytest.raises(ValueError, match=r"or F\(Q\), got I\(Q\) in .*x.dat; pass it to jaxstruc saxs"):
+        jaxstruc.mine(measurement, element="Ag", **FEW)
 
 
 def test_results_save_and_load(mined, tmp_path):

@@ -1,0 +1,25 @@
+"""What `jaxstruc saxs` does."""
+
+from jaxstruc.commands import run, settings
+from jaxstruc.commands.progress import Advance
+from jaxstruc.commands.run import Outcome, Way
+from jaxstruc.report import sized_tables, tables
+from jaxstruc.solver import small_angles
+from jaxstruc.solver.small_angles import Plan
+
+WAY = Way(
+    small_angles.read, small_angles.answers, sized_tables.SUMMARY, "the measured I(Q)",
+    "candidates/, distribution/ and fits/",
+)  # fmt: skip
+
+
+def saxs(config: settings.Saxs, *, progress: Advance) -> Outcome:
+    """Find sizes and shapes for measured small angles and write the results.
+
+    Raises:
+        ValueError: for a mistake that concerns all files, or where the only file is bad.
+    """
+    plan = Plan(config.element, config.data, config.fit)
+    small_angles.check(plan)
+    run.check(config.files, config.out, plan, way=WAY)
+    return run.run(config.files, config.out, plan, progress=progress, show=tables.settings, way=WAY)

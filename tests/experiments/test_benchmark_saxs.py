@@ -1,0 +1,15 @@
+import shutil
+
+import pytest
+
+
+@pytest.mark.slow
+def test_ours_beside_sasmodels_agree_and_are_timed(experiments, keeps_cores):
+    pytest.importorskip("sasmodels")
+    if not shutil.which("cc"):
+        pytest.skip("sasmodels compiles its models")
+    import benchmark_saxs as benchmark
+
+    row = benchmark.measure("sphere", 4, 1)
+    assert row["deviation"] < 3e-6
+    assert row["times"] > 0 and row["us_a_curve_and_two_slopes"] > 0

@@ -1,0 +1,61 @@
+"""Experiments on small angles: what they simulate, what they count, and one of them run."""
+
+import json
+
+import numpy as np
+import pytest
+import sized
+
+
+def test_simulated_spheres_are_those_of_another_sum(experiments):
+    import small_angle
+
+    q = np.linspace(0.01, 0.4, 50)
+    own = small_angle.spheres(q, [(30.0, 0.08, 0.4), (45.0, 0.1, 0.6)])
+    np.testing.assert_allclose(own, sized.spheres(q, (30.0, 0.08, 0.4), (45.0, 0.1, 0.6)), rtol=1e-6)
+    table = small_angle.body("sphere", q, 45.0, 0.1)
+    np.testing.assert_allclose(
+        table / table[0], small_angle.spheres(q, [(45.0, 0.1, 1.0)]) / small_angle.spheres(q[:1], [(45.0, 0.1, 1.0)]),
+        rtol=1e-3,
+    )  # fmt: skip
+
+
+def test_a_sample_of_the_round_robin_is_the_same_each_time_and_has_means_a_factor_apart(experiments):
+    import saxs_round_robin
+
+    (truth, one), (_, again) = saxs_round_robin.case(3), saxs_round_robin.case(3)
+    np.testing.assert_array_equal(one.intensity, again.intensity)
+    assert len(truth) == 2 and truth[1][0] / truth[0][0] == pytest.approx(1.5)
+    mean, width = saxs_round_robin.overall(truth)
+    assert truth[0][0] < mean < truth[1][0] and width > 0.04
+
+
+def test_false_certainty_is_counted_where_a_sphere_fits(experiments):
+    import saxs_shapes
+    import summary
+
+    row = {
+        "truth": "cube",
+        "told": "sphere",
+        "first": "sphere",
+        "p_first": 0.97,
+        "sphere_above": 0.0,
+        "wrong_above": -3.0,
+    }
+    clear = row | {"told": "cube", "first": "cube", "sphere_above": 90.0, "wrong_above": 80.0}
+    assert "1 cases, a wrong body told in 100.0%" in saxs_shapes.summary([row, clear])
+    assert "1 cases, the right body first in 100.0%" in saxs_shapes.summary([row, clear])
+    assert "| sphere within the noise" in summary.saxs_shapes([row, clear])
+
+
+@pytest.mark.long
+def test_the_slides_sphere_is_fitted_and_tabled(experiments, tmp_path, monkeypatch):
+    import saxs_sphere
+    import summary
+
+    monkeypatch.setattr(saxs_sphere, "OPEN", 0)
+    out = tmp_path / "saxs_sphere.jsonl"
+    found = saxs_sphere.main(["--sets", "3", "--out", str(out)])
+    assert [json.loads(line) for line in out.read_text().splitlines()] == found
+    assert all(abs(one["radius"] - 34.907) < 0.4 and one["body"] == "sphere" for one in found)
+    assert "| matched | 3 | radius |" in summary.saxs_sphere(found)

@@ -1,0 +1,81 @@
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import parity
+import pytest
+
+from jaxstruc.scattering import contrast, particle, sizes, smallangle
+from jaxstruc.scattering.smallangle import Sample
+
+CURVES = parity.golden()
+Q = CURVES.pop("q")
+EXACT = [name for name in CURVES if name == "hard spheres" or name.startswith(("sphere", "core_shell"))]
+EXACT = [name for name in EXACT if name not in ("sphere crowded", "sphere decoupled", "sphere smeared")]
+curve = jax.jit(parity.curve, static_argnums=0)
+intensity = jax.jit(smallangle.intensity, static_argnames="structure")
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_curves_are_sasmodels(name, x64):
+    """Both have formulas; its hard spheres have a series at small angles, of 1e-10."""
+    np.testing.assert_allclose(curve(name, jnp.asarray(Q)), CURVES[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in CURVES if name not in EXACT])
+def test_other_curves_are_sasmodels_within_its_quadrature(name, x64):
+    """Its prism averages over 20 000 directions only, its resolution steps from point to point."""
+    tolerance = {"hexagonal prism": 1e-4, "sphere smeared": 1e-3}.get(name, 3e-6)
+    np.testing.assert_allclose(curve(name, jnp.asarray(Q)), CURVES[name], rtol=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sphere schulz 0.3", "core_shell", "hard spheres"])
+def test_the_referee_still_says_so(name, repository, monkeypatch):
+    pytest.importorskip("sasmodels")
+    if not shutil.which("cc"):
+        pytest.skip("sasmodels compiles its models")
+    monkeypatch.syspath_prepend(repository / "tools")
+    import make_parity
+
+    np.testing.assert_allclose(make_parity.curve(name), CURVES[name], rtol=1e-9)
+
+
+def test_absolute_units_are_those_of_a_dilute_sphere(x64):
+    """I(0) = 1e-4 phi V (Δρ)², gold of 35 Å in water."""
+    delta = contrast.element("Au") - contrast.solvent("water")
+    found = intensity(
+        jnp.asarray([1e-5]), particle.table("sphere"), sizes.single(35.0), Sample(scale=0.01, contrast=delta)
+    )
+    assert found[0] == pytest.approx(1e-4 * 0.01 * 4 / 3 * np.pi * 35**3 * delta**2, rel=1e-6)
+
+
+def test_backgrounds_add_and_nothing_else_does(x64):
+    q, table, one = jnp.asarray(Q), particle.table("cube"), sizes.single(35.0)
+    plain = intensity(q, table, one, Sample(scale=2.0))
+    found = intensity(q, table, one, Sample(scale=2.0, background=0.3, power_scale=1e-6, power=3.5))
+    np.testing.assert_allclose(found - plain, 0.3 + 1e-6 * Q**-3.5, rtol=1e-9)
+    smeared = intensity(q, table, one, Sample(scale=2.0, background=0.3), dq=0.05 * q)
+    assert np.abs(smeared / (plain + 0.3) - 1).max() > 0.1
+    np.testing.assert_allclose(
+        intensity(q, table, one, Sample(scale=0.0, background=0.3), dq=0.05 * q), 0.3, rtol=1e-12
+    )
+
+
+def test_slopes_in_everything_are_finite_and_not_zero():
+    """In single precision, a narrow distribution, smeared; of R, width, scale, contrast and both backgrounds."""
+    q, table = jnp.asarray(Q, jnp.float32), particle.table("icosahedron")
+
+    def curve(values):
+        radius, pd, scale, background, power_scale, power, delta = values
+        sample = Sample(scale, background, power_scale, power, delta)
+        return smallangle.intensity(q, table, sizes.lognormal(radius, pd, count=64), sample, dq=0.03 * q)
+
+    at = jnp.asarray([35.0, 0.02, 0.01, 0.1, 1e-6, 3.8, 120.0], jnp.float32)
+    slopes = jax.jit(jax.jacfwd(curve))(at)
+    assert np.all(np.isfinite(slopes)) and np.all(np.abs(slopes).max(axis=0) > 0)
+    assert slopes[0, 0] != 0 and slopes[0, 1] != 0
+    with jax.enable_x64(True):
+        exact = jax.jit(jax.jacfwd(curve))(jnp.asarray(at, float))
+    np.testing.assert_allclose(slopes, exact, rtol=2e-3, atol=2e-4 * np.abs(exact).max(axis=0).min())

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from jaxstruc.scattering import polyhedra, solids
+
+KNOWN = {
+    "cube": (6, 1, 6),
+    "octahedron": (8, np.sqrt(2) / 3, 2 * np.sqrt(3)),
+    "truncated octahedron": (14, 8 * np.sqrt(2), 6 + 12 * np.sqrt(3)),
+    "cuboctahedron": (14, 5 * np.sqrt(2) / 3, 6 + 2 * np.sqrt(3)),
+    "tetrahedron": (4, 1 / np.sqrt(72), np.sqrt(3)),
+    "truncated tetrahedron": (8, 23 * np.sqrt(2) / 12, 7 * np.sqrt(3)),
+    "decahedron": (10, (5 + np.sqrt(5)) / 12, 5 * np.sqrt(3) / 2),
+    "marks decahedron": (25, None, None),
+    "icosahedron": (20, 5 * (3 + np.sqrt(5)) / 12, 5 * np.sqrt(3)),
+    "dodecahedron": (12, (15 + 7 * np.sqrt(5)) / 4, 3 * np.sqrt(25 + 10 * np.sqrt(5))),
+    "rhombic dodecahedron": (12, 16 * np.sqrt(3) / 9, 8 * np.sqrt(2)),
+    "hexagonal prism": (8, 3 * np.sqrt(3), 12 + 3 * np.sqrt(3)),
+}
+"""Faces, volume and surface for an edge of 1."""
+
+
+@pytest.mark.parametrize("name", solids.SOLIDS)
+def test_solids_have_the_faces_volumes_and_surfaces_of_the_books(name):
+    body = solids.SOLIDS[name][0]()
+    faces, volume, surface = KNOWN[name]
+    assert len(body.normals) == faces
+    if volume is not None:
+        edges = np.linalg.norm(body.ends - body.starts, axis=1)
+        np.testing.assert_allclose(edges.min(), 1, rtol=1e-9)
+        assert body.volume == pytest.approx(volume) and body.areas.sum() == pytest.approx(surface)
+
+
+def test_a_marks_decahedron_is_a_decahedron_less_what_is_cut():
+    """By points drawn in one of its tetrahedra, as shares of its corners, the last two on the equator."""
+    shares = np.random.default_rng(0).dirichlet(np.ones(4), 400_000)[:, 2:]
+    kept = (shares.sum(axis=1) < 1 - solids.WALL) & (shares.max(axis=1) < 1 - solids.GROOVE)
+    found = solids.marks_decahedron().volume / solids.decahedron().volume
+    assert found == pytest.approx(kept.mean(), abs=3e-3)
+
+
+@pytest.mark.parametrize(("name", "order"), [("cubic", 48), ("icosahedral", 120), ("fivefold", 40), ("sixfold", 24)])
+def test_domains_are_one_of_the_groups_order(name, order):
+    a, b, c = solids.DOMAINS[name][0]
+    solid = 2 * np.arctan2(abs(np.linalg.det([a, b, c])), 1 + a @ b + b @ c + c @ a)
+    assert 4 * np.pi / solid == pytest.approx(order)
+
+
+@pytest.mark.parametrize("name", solids.SOLIDS)
+def test_a_domain_stands_for_all_directions(name):
+    make, domain = solids.SOLIDS[name]
+    body = make()
+    q = np.array([2.0, 12.0]) / body.volume ** (1 / 3)
+    whole = polyhedra.averages(body, q)
+    np.testing.assert_allclose(polyhedra.averages(body, q, solids.DOMAINS[domain]), whole, rtol=1e-6, atol=1e-8)

@@ -1,0 +1,26 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxstruc.scattering import waves
+
+
+@pytest.mark.parametrize("end", [3.0, 1e3, 1e4])
+def test_quick_waves_are_sine_and_cosine(end):
+    x = np.random.default_rng(0).uniform(-end, end, 20000).astype(np.float32)
+    sine, cosine = waves.sine_and_cosine(jnp.asarray(x))
+    np.testing.assert_allclose(sine, np.sin(x.astype(float)), atol=4e-7)
+    np.testing.assert_allclose(cosine, np.cos(x.astype(float)), atol=4e-7)
+
+
+def test_their_slopes_are_each_other():
+    x = jnp.linspace(0.1, 40.0, 500)
+    slopes = [jax.vmap(jax.grad(lambda x, part=part: waves.sine_and_cosine(x)[part]))(x) for part in (0, 1)]
+    np.testing.assert_allclose(slopes[0], np.cos(np.asarray(x, float)), atol=1e-5)
+    np.testing.assert_allclose(slopes[1], -np.sin(np.asarray(x, float)), atol=1e-5)
+
+
+def test_double_precision_stays_double(x64):
+    x = jnp.linspace(0.0, 500.0, 1000)
+    np.testing.assert_allclose(waves.sine_and_cosine(x), [np.sin(x), np.cos(x)], atol=1e-13)
