@@ -4,10 +4,8 @@
     python experiments/benchmark_saxs.py --quick     (few curves; writes nothing)
 
 200 Q from 0.005 to 0.6 1/Å, a Gaussian of 35 sizes within 3 standard deviations, 1000 different means and widths. Ours
-in single precision: `nodes` looks P up, or takes the sphere's formula, at the referee's own 35 sizes; `ladder` is what
-fits do, a product with a matrix, accurate beyond the 35 sizes, here with the two derivatives of each curve as well.
-sasmodels 1.1.0 in the same run, one curve after the other as its fits do; its C needs a compiler. Compilation and the
-matrix are apart; medians.
+in single precision, with the referee's own 35 sizes: P from its table, or the sphere's formula. sasmodels 1.1.0 in the
+same run, one curve after the other as its fits do; its C needs a compiler. Compilation is apart; medians.
 """
 
 import argparse
@@ -20,12 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import rows
 
-from jaxstruc.scattering import curved, ladder, particle, sizes, smallangle
+from jaxstruc.scattering import curved, particle, sizes, smallangle
 
 RESULTS = Path(__file__).parent / "results"
 Q = np.geomspace(0.005, 0.6, 200)
 CURVES, SIZES, REPEATS = 1000, 35, 7
-RUNGS = ladder.Ladder(10.0, 200.0)
 MODELS = {
     "sphere": ("sphere", "radius", 1.0, {}),
     "truncated octahedron": ("truncated_octahedron", "radius_a", 3 / np.sqrt(2), {"truncation": 1 / 3}),
@@ -51,16 +48,6 @@ def nodes(body: str) -> Callable:
         return smallangle.averaged(curved.sphere(x) if body == "sphere" else particle.form_factor(table, x), several)
 
     return jax.jit(jax.vmap(curve))
-
-
-def product(matrix) -> Callable:
-    """Return the function from means, widths to curves and their two derivatives by the ladder."""
-
-    def shares(values):
-        found, change = jax.linearize(lambda values: ladder.gaussian(values[0], values[1], RUNGS), values)
-        return jnp.concatenate([found[None], jax.vmap(change)(jnp.eye(2, dtype=values.dtype))])
-
-    return jax.jit(lambda mean, pd: jax.vmap(shares)(jnp.stack([mean, pd], axis=1)) @ matrix)
 
 
 def seconds(function: Callable, repeats: int) -> tuple[float, float]:
@@ -91,21 +78,14 @@ def measure(body: str, curves: int, repeats: int) -> dict:
     mean, pd = (jnp.asarray(rng.uniform(*ends, curves), jnp.float32) for ends in ((25.0, 50.0), (0.05, 0.15)))
     by_nodes = nodes(body)
     first, many = seconds(lambda: by_nodes(mean, pd), repeats)
-    table, q = jax.tree.map(jnp.float32, particle.table(body)), jnp.asarray(Q, jnp.float32)
-    make = jax.jit(lambda table: ladder.matrix(q, table, RUNGS))
-    _, matrix = seconds(lambda: make(table), repeats)
-    by_product = product(make(table))
-    first_product, with_slopes = seconds(lambda: by_product(mean, pd), repeats)
     theirs = referee(body, float(mean[0]), float(pd[0]))
     expected = theirs()
     deviation = np.abs(by_nodes(mean[:1], pd[:1])[0] / expected - 1).max()
     _, one = seconds(theirs, repeats if body == "sphere" else 2)
     return {
-        "body": body, "curves": curves, "sizes": SIZES, "q": len(Q), "rungs": len(RUNGS.radius),
-        "first_call": first, "us_a_curve": 1e6 * many / curves, "first_call_ladder": first_product,
-        "matrix_ms": 1e3 * matrix, "us_a_curve_and_two_slopes": 1e6 * with_slopes / curves,
-        "sasmodels_us_a_curve": 1e6 * one, "times": one / (many / curves),
-        "times_ladder": one / (with_slopes / curves), "deviation": float(deviation),
+        "body": body, "curves": curves, "sizes": SIZES, "q": len(Q), "first_call": first,
+        "us_a_curve": 1e6 * many / curves, "sasmodels_us_a_curve": 1e6 * one, "times": one / (many / curves),
+        "deviation": float(deviation),
     } | rows.environment() | {"commit": rows.commit()}  # fmt: skip
 
 

@@ -20,7 +20,7 @@ ORDER = """
 files
 structures: atoms distances lattices families shapes library kinds classes populations hosts words
 scattering: parameters form_factors spreading debye curves templates simulate
-scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle ladder
+scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle
 data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution granulometry result
