@@ -7,8 +7,8 @@ Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, with the waves of faces in pa
 All tables have one form, so that a batch of bodies is one more axis (`stacked`).
 
 Accuracy, in parts of the larger of P and its envelope 4.5 / x⁴: 4e-6 below `LAST`, in single precision 2e-5 at x = 60;
-beyond it the mean over a wave within 0.2 %, waves within 3 % of that mean, 4 to 9 % for the Marks decahedron, flat cylinders, icosahedron and
-dodecahedron.
+beyond it the mean over a wave within 0.2 %, waves within 3 % of that mean, 4 to 9 % for the Marks decahedron, flat
+cylinders, icosahedron and dodecahedron.
 """
 
 import functools
