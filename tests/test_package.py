@@ -24,7 +24,7 @@ scattering: waves polyhedra solids curved particle sizes smearing contrast repul
 data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution granulometry result
-inference: shares pattern kernels sizing outcomes averaging evaluated freeform
+inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
 network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
 network: weights card evaluation
 solver: sources samples search told answers sized small_angles doors

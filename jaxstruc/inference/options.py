@@ -81,5 +81,5 @@ class SizeOptions:
     sld: float | None = None
     """[10⁻⁶/Å²] Scattering length density of the particles [of --element, for X-rays]."""
     solvent: str = "vacuum"
-    """What the particles are in: water ethanol methanol acetone toluene hexane cyclohexane chloroform heavy-water, or a
+    """What the particles are in: vacuum water methanol ethanol acetone chloroform hexane cyclohexane toluene, or a
     number in 10⁻⁶/Å²."""

@@ -69,14 +69,3 @@ def test_a_misfit_is_weak_and_its_errors_are_wider():
     good, bad = (fit((30.0, 0.05, 0.5), (60.0, 0.05, 0.5), counts=counts) for counts in (1e3, 1e6))
     assert bad.status == "weak" and "no body explains" in bad.message and bad.facts["noise_scale"] > 4
     assert good.facts["noise_scale"] < bad.facts["noise_scale"]
-
-
-def test_the_free_distribution_stands_where_no_other_explains_the_data():
-    peaks = (25.0, 0.05, 0.4), (40.0, 0.05, 0.3), (64.0, 0.05, 0.3)
-    found = fit(*peaks, distribution=("gaussian", "free"), counts=1e5)
-    assert found.best.family == "free" and found.best.notes["chi2"] < 2
-    own = found.sizes
-    inside = (own.volume_low <= own.volume + 1e-9) & (own.volume <= own.volume_high + 1e-9)
-    assert inside.mean() > 0.8
-    plain = fit(distribution=("gaussian", "free"))
-    assert plain.best.family == "gaussian" and plain.candidates[-1].weight == 0
