@@ -20,8 +20,8 @@ from jaxstruc.structures.cuts import TYPES
 
 CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
 SPREAD = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)
-"""Of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch: less and over these, they are
-about 1."""
+"""Of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch: less and over these,
+they are about 1."""
 FLOOR = np.array([0.008, 0.04, 0.08, 0.04, 0.08, 0.01], np.float32)
 """Least standard deviation of a coordinate: numbers like a width of 0 are exact in truths."""
 
@@ -40,7 +40,7 @@ class Mixture(NamedTuple):
 class Classifier(nn.Module):
     """From a PDF and its instrument to a `Mixture`."""
 
-    channels: tuple[int, ...] = (32, 64, 96)
+    channels: tuple[int, ...] = (32, 48, 64)
     """Along the PDF, at every fourth, eighth and sixteenth of its points."""
     blocks: tuple[int, ...] = (1, 2, 2)
     width: int = 256

@@ -118,8 +118,7 @@ def scattered(histogram: Float[Array, "pdf bin"], shared: Shared) -> Float[Array
 def transformed(f: Float[Array, "pdf q"], shared: Shared) -> Float[Array, "pdf r"]:
     """Return G(r) at `R` nominal bonds, in 1/Å²."""
     r, step = R * shared.bond, (shared.qmax - shared.qmin) / WAVES
-    sines = jnp.sin(waves(shared)[:, None] * r)
-    return 2 / jnp.pi * step * f @ sines * jnp.exp(-0.5 * (shared.qdamp * r) ** 2)
+    return 2 / jnp.pi * step * f @ jnp.sin(waves(shared)[:, None] * r) * jnp.exp(-0.5 * (shared.qdamp * r) ** 2)
 
 
 def waves(shared: Shared) -> Float[Array, " q"]:

@@ -229,7 +229,8 @@ def _cuts(key: Array, rooms: tuple[cuts.Packings, ...]) -> Samples:
 
 
 def _cut(drawn, *, own: cuts.Packings, room: int) -> cuts.Cut:
-    return cuts.cut(*drawn, own, room=room)
+    chance, packing, atoms = drawn
+    return cuts.cut(chance, packing, atoms, own, room=room)
 
 
 def _of_cut(one: cuts.Cut) -> Samples:
