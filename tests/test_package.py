@@ -18,16 +18,16 @@ from jaxstruc.network.config import SHIPPED
 
 ORDER = """
 files
-structures: atoms distances lattices families shapes library kinds classes populations hosts words
+structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
 scattering: parameters form_factors spreading debye curves templates simulate
 data: text options measurement gr
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution result
-network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
-network: weights card evaluation
+network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
+network: checkpoints training weights card lessons naming evaluation
 solver: sources samples search told answers doors
 report: tables pictures folders
-commands: settings progress compiled simulate generate train run solve mine refine cli
+commands: settings progress compiled simulate generate train train_classifier run classify solve mine refine cli
 __main__
 """
 """Folders and modules in reading order; each imports only those before it."""
@@ -79,7 +79,14 @@ def test_each_module_is_in_the_map(repository):
 
 def test_tests_mirror_the_package(repository):
     """A file of tests for each module, but for options, which tests of the command line go through."""
-    through = {"commands.generate", "commands.train", "commands.settings", "data.options", "inference.options"}
+    through = {
+        "commands.generate",
+        "commands.train",
+        "commands.train_classifier",
+        "commands.settings",
+        "data.options",
+        "inference.options",
+    }
     through |= {"network.config", "network.stress"}  # the stress is tested with the trilateration that lowers it
     for name in ordered()[:-1]:
         *folder, module = name.split(".")

@@ -67,7 +67,9 @@ class Classifier(nn.Module):
         x = nn.Dense(self.width)(jnp.concatenate([x, told], axis=-1))
         for _ in range(2):
             x = x + nn.Dense(self.width)(nn.gelu(nn.Dense(self.width)(nn.LayerNorm()(x))))
-        return self._mixture(nn.gelu(nn.LayerNorm()(x)))
+        x = nn.gelu(nn.LayerNorm()(x))
+        self.sow("intermediates", "features", x)
+        return self._mixture(x)
 
     def _block(self, x, channels: int):
         x = nn.Conv(channels, (3,))(nn.gelu(nn.LayerNorm()(x)))
@@ -117,6 +119,16 @@ def log_density(mixture: Mixture, truths: Truths) -> Float[Array, " pdf"]:
 def types(mixture: Mixture) -> Float[Array, "*batch type"]:
     """Return the probability of each type."""
     return jnp.exp(jax.nn.logsumexp(mixture.weight[..., None] + mixture.type, axis=-2))
+
+
+def drawn(key: Array, mixture: Mixture, count: int) -> tuple[Array, Array]:
+    """Return samples of each mixture of a batch: types [draw, pdf] and values [draw, pdf, value] as `VALUES`."""
+    which, kind, normal = jax.random.split(key, 3)
+    component = jax.random.categorical(which, mixture.weight, shape=(count, len(mixture.weight)))
+    rows = jnp.arange(len(mixture.weight))
+    mean, deviation, type_ = (column[rows, component] for column in (mixture.mean, mixture.deviation, mixture.type))
+    noise = jax.random.normal(normal, mean.shape)
+    return jax.random.categorical(kind, type_), values(mean + deviation * noise)
 
 
 def loss(params, batch: Batch, module: Classifier) -> tuple[Array, dict[str, Array]]:

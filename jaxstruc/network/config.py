@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 SHIPPED = Path(__file__).parent / "shipped" / "fcc.safetensors"
+CLASSIFIER = Path(__file__).parent / "shipped" / "classifier.safetensors"
 Preset = Literal["kdd", "kdd-shapes", "real"]
 
 

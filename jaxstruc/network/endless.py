@@ -10,15 +10,21 @@ a stretch is a shift. Lengths in Å unless in bonds.
 """
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+import jaxstruc
+from jaxstruc import files
 from jaxstruc.network import stock
 from jaxstruc.network.stock import BIN, BINS, COUNT, Samples, Stock
+from jaxstruc.structures.cuts import TYPES
 
 POINTS, NEAR, FAR = 448, 0.7, 12.5
 """Points of the curve, and the first and last r in nominal bonds."""
@@ -101,6 +107,24 @@ def batch(key: Array, own: Stock) -> Batch:
     """
     draw, instrument = jax.random.split(key)
     return measured(instrument, stock.samples(draw, own))
+
+
+def write(own: Stock, path: Path, *, seed: int, steps: int, progress: Callable[[int, int, str], None]) -> None:
+    """Write the first steps of a seed to HDF5; the file appears whole or not at all."""
+    made = jax.jit(batch)
+    with files.replacing(path) as part, h5py.File(part, "w") as file:
+        file.attrs.update(
+            {"seed": seed, "jaxstruc": jaxstruc.__version__, "types": TYPES, "values": VALUES, "told": TOLD}
+        )
+        file["r"] = R
+        for step in range(steps):
+            found = made(jax.random.fold_in(jax.random.key(seed), step), own)
+            group = file.create_group(f"{step:06d}")
+            columns = found._asdict() | {"type": found.truths.type, "values": found.truths.values}
+            for name, column in columns.items():
+                if name != "truths":
+                    group[name] = np.asarray(column)
+            progress(step + 1, steps, "")
 
 
 def measured(key: Array, samples: Samples) -> Batch:

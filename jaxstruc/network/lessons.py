@@ -13,8 +13,9 @@ import optax
 import orbax.checkpoint as ocp
 from jaxtyping import Array
 
+import jaxstruc
 from jaxstruc import files
-from jaxstruc.network import classifier, endless
+from jaxstruc.network import classifier, endless, stock
 from jaxstruc.network.classifier import Classifier
 from jaxstruc.network.config import Lessons
 from jaxstruc.network.stock import Stock
@@ -66,8 +67,8 @@ def taught(
     module: Classifier | None = None,
     report: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
-) -> Any:
-    """Return the parameters of a trained classifier, a mean over the last steps.
+) -> tuple[Any, dict[str, float]]:
+    """Return the parameters of a trained classifier, a mean over the last steps, and the last metrics.
 
     A checkpoint in `folder/checkpoints` is where a run goes on from; means of metrics are in `folder/metrics.jsonl`.
 
@@ -91,6 +92,7 @@ def taught(
         if manager.latest_step() is not None:
             state = State(*manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(tuple(state))))
         since: list[dict[str, Array]] = []
+        metrics = _last(folder)
         while (at := int(state.step)) < min(config.steps, stop_after or config.steps):
             state, told = step(state, own, module=module, config=config)
             since.append(told)
@@ -102,7 +104,26 @@ def taught(
                 since = []
                 if report:
                     report(at + 1, metrics)
-    return state.mean
+    return state.mean, metrics
+
+
+def card(config: Lessons, metrics: dict[str, float], *, command: str) -> dict[str, Any]:
+    """Return what a reader must know of a trained classifier: its making, the limits of its data, how good it is."""
+    return {
+        "name": f"classifier-seed{config.seed}",
+        "command": command,
+        "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax)},
+        "config": asdict(config),
+        "pdfs": config.steps * stock.COUNT,
+        "data": {
+            "atoms of cuts": [stock.FIRST, stock.ROOMS[-1]],
+            "atoms of the mean of distributions": list(stock.MEANS),
+            "width of distributions": list(stock.WIDTH),
+            "atoms of listed clusters held out": [list(ends) for ends in stock.HELD],
+            **{name: list(ends) for name, ends in endless.RANGES.items()},
+        },
+        "metrics": {name: round(value, 5) for name, value in metrics.items()},
+    }
 
 
 def _claim(folder: Path, config: Lessons) -> None:
@@ -112,6 +133,13 @@ def _claim(folder: Path, config: Lessons) -> None:
         files.write_text(path, json.dumps(asdict(config), indent=1) + "\n")
     elif (found := json.loads(path.read_text("utf-8"))) != asdict(config):
         raise ValueError(f"Expected the run in {folder} to be of {asdict(config)}, got {found}; pass another --out.")
+
+
+def _last(folder: Path) -> dict[str, float]:
+    """Return the last metrics of a run, none of one that begins."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return json.loads(lines[-1]) if lines else {}
 
 
 def _refuse_nan(metrics: dict[str, float], at: int) -> None:

@@ -137,7 +137,10 @@ def stock(library: Library, shown: list[Kind], *, held: bool = False) -> Stock:
     values = np.full((len(rows), len(VALUES)), np.nan, np.float32)
     values[:, 0], values[:, 1], values[:, 2] = atoms[rows], library.diameter[rows], 0.0
     values[:, 3] = [shown[row].hexagonal for row in rows]
-    each = [np.flatnonzero(type_ == place) for place in range(len(TYPES))]
+    every = np.arange(len(rows))
+    each = [
+        own if len(own := every[type_ == place]) else every for place in range(len(TYPES))
+    ]  # of a type not listed: any
     longest = max(map(len, each))
     order = np.stack([one[np.arange(longest) * len(one) // longest] for one in each])
     packings = classes_.packings(library, np.arange(len(atoms)))

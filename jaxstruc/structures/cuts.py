@@ -172,6 +172,7 @@ def cut(chance: Chances, packing: Int[Array, ""], atoms: Int[Array, ""], own: Pa
         own: `packings(room)`.
         room: atoms that fit.
     """
+    own = Packings(*map(jnp.asarray, own))
     hexagonal = _word(chance, packing)
     sites = own.sites[packing] + _shifts(hexagonal)[own.layer] * jnp.where(packing <= STACK, 1.0, 0.0)
     centre = _centre(chance, packing, atoms)
