@@ -18,18 +18,18 @@ from jaxstruc.network.config import SHIPPED
 
 ORDER = """
 files
-structures: atoms distances lattices families shapes library kinds classes populations hosts words
+structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
 scattering: parameters form_factors spreading debye curves templates simulate
 scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle
 data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution granulometry result
 inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
-network: config representation model stress trilateration dataset propose draws limits loss checkpoints training
-network: weights card evaluation
+network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
+network: checkpoints training weights card lessons naming evaluation
 solver: sources samples search told answers sized small_angles doors
 report: sized_tables tables sized_pictures pictures folders
-commands: settings progress compiled simulate generate train run solve mine refine saxs cli
+commands: settings progress compiled simulate generate train train_classifier run classify solve mine refine saxs cli
 __main__
 """
 """Folders and modules in reading order; each imports only those before it."""
@@ -81,7 +81,14 @@ def test_each_module_is_in_the_map(repository):
 
 def test_tests_mirror_the_package(repository):
     """A file of tests for each module, but for options, which tests of the command line go through."""
-    through = {"commands.generate", "commands.train", "commands.settings", "data.options", "inference.options"}
+    through = {
+        "commands.generate",
+        "commands.train",
+        "commands.train_classifier",
+        "commands.settings",
+        "data.options",
+        "inference.options",
+    }
     through |= {"network.config", "network.stress"}  # the stress is tested with the trilateration that lowers it
     for name in ordered()[:-1]:
         *folder, module = name.split(".")

@@ -13,6 +13,8 @@ Command = (
     Annotated[settings.Simulate, tyro.conf.subcommand("simulate")]
     | Annotated[settings.Generate, tyro.conf.subcommand("generate")]
     | Annotated[settings.Train, tyro.conf.subcommand("train")]
+    | Annotated[settings.TrainClassifier, tyro.conf.subcommand("train-classifier")]
+    | Annotated[settings.Classify, tyro.conf.subcommand("classify")]
     | Annotated[settings.Solve, tyro.conf.subcommand("solve")]
     | Annotated[settings.Refine, tyro.conf.subcommand("refine")]
     | Annotated[settings.Mine, tyro.conf.subcommand("mine")]
@@ -62,6 +64,10 @@ def _run(command) -> int:
         return train(command)
     if isinstance(command, settings.Saxs):
         return saxs(command)
+    if isinstance(command, settings.TrainClassifier):
+        return train_classifier(command)
+    if isinstance(command, settings.Classify):
+        return classify(command)
     return answer(command)
 
 
@@ -92,6 +98,30 @@ def train(config: settings.Train) -> int:
     for line in train(config):
         print(line)
     return 0
+
+
+def train_classifier(config: settings.TrainClassifier) -> int:
+    """Train the classifier, and write weights and card."""
+    from jaxstruc.commands import compiled, progress
+    from jaxstruc.commands.train_classifier import train
+
+    compiled.keep(config.cache)
+    with progress.bar("Training") as advance:
+        said = train(config, progress=advance)
+    print(said)
+    return 0
+
+
+def classify(config: settings.Classify) -> int:
+    """Name types and sizes of measured PDFs, and write the table and its picture."""
+    from jaxstruc.commands import classify, compiled, progress
+
+    compiled.keep(config.cache)
+    with progress.bar("Classifying") as advance:
+        outcome = classify.classify(config, progress=advance)
+    for line in classify.ending(outcome, config.out):
+        print(line)
+    return outcome.status
 
 
 def answer(config: settings.Solve | settings.Mine | settings.Refine) -> int:

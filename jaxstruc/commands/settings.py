@@ -20,7 +20,7 @@ from jaxstruc.inference.options import (
     SizeOptions,
     SourceName,
 )
-from jaxstruc.network.config import NetworkOptions, Preset, Training
+from jaxstruc.network.config import CLASSIFIER, Lessons, NetworkOptions, Training
 from jaxstruc.scattering.parameters import said
 
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
@@ -97,15 +97,54 @@ class Generate:
     Example: jaxstruc generate real -o real.h5 --seed 0
     """
 
-    preset: tyro.conf.Positional[Preset]
+    preset: tyro.conf.Positional[Literal["kdd", "kdd-shapes", "real", "endless"]]
     """kdd: the KDD 2020 paper's set. kdd-shapes: the same with hundreds of fcc shapes. real: the paper's shapes with
-    real bond lengths and a random instrument for each PDF."""
+    real bond lengths and a random instrument for each PDF. endless: steps of what the classifier is trained on."""
     out: Out
     """HDF5 file to write."""
     seed: int = 0
     """Seed of the instruments, the noise and the splits."""
     draws: int = 16
     """Instruments drawn for each structure (real only)."""
+    steps: int = 4
+    """Steps of 512 PDFs, the first of the seed (endless only)."""
+
+
+@dataclass(frozen=True)
+class TrainClassifier:
+    """Train the classifier on PDFs that are simulated as it goes, never the same twice.
+
+    Example: jaxstruc train-classifier -o runs/classifier
+    """
+
+    out: Out
+    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
+    lessons: Lessons = dataclasses.field(default_factory=Lessons)
+    cache: bool = True
+    """Keep compiled programs in the cache folder, for the next run."""
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Name type, size and stacking of the particles behind measured PDFs at once, and how sure that is.
+
+    Example: jaxstruc classify *.gr --element Pt -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured PDFs (.gr)."""
+    element: str
+    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
+    out: Out
+    """Folder for summary.csv and types.png."""
+    data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    curve: CurveOptions = dataclasses.field(default_factory=CurveOptions)
+    weights: Path = CLASSIFIER
+    """Trained weights (.safetensors), their card (.json) beside them."""
+    seed: int = 0
+    """Of the draws that intervals are read from."""
+    cache: bool = True
+    """Keep compiled programs in the cache folder, for the next run."""
 
 
 @dataclass(frozen=True)

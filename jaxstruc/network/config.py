@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 SHIPPED = Path(__file__).parent / "shipped" / "fcc.safetensors"
+CLASSIFIER = Path(__file__).parent / "shipped" / "classifier.safetensors"
 Preset = Literal["kdd", "kdd-shapes", "real"]
 
 
@@ -97,3 +98,19 @@ class Training:
     def sizes(self) -> Sizes:
         """The network's sizes."""
         return Sizes(latent=self.latent, stochastic=self.model == "cvae")
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """All that makes the training of the classifier what it is."""
+
+    steps: int = 3600
+    """Each with 512 PDFs that no other step has."""
+    seed: int = 0
+    """Of the parameters and of all PDFs."""
+    rate: float = 0.0015
+    """Learning rate at its highest; it rises over a twentieth of the steps and falls to 0 by a cosine."""
+    decay: float = 0.01
+    """Of the weights (AdamW)."""
+    averaged: float = 0.998
+    """How slowly the mean of the parameters that is kept follows them."""

@@ -1,5 +1,6 @@
 """Pictures of results."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.figure
@@ -11,6 +12,8 @@ from jaxstruc.inference.result import Result
 from jaxstruc.report import sized_pictures, tables
 
 MARKERS = "os^vDPX*<>"
+NAMED = 40
+"""Most files whose names stand in a picture."""
 
 
 def fit(result: Result, *, rank: int = 1) -> matplotlib.figure.Figure:
@@ -89,6 +92,26 @@ def distribution(result: Result) -> matplotlib.figure.Figure:
     columns[0].legend(frameon=False, fontsize=8, loc="upper right")
     _predicted(columns[2], result, own)
     figure.suptitle(f"{Path(result.name).name}: {own.verdict}; {_sizes(own)}", fontsize=10)
+    return figure
+
+
+def types(results: Sequence[Result]) -> matplotlib.figure.Figure:
+    """Return a picture of the probabilities of types, stacked, a bar a file."""
+    shown = [result for result in results if result.types]
+    names = sorted(shown[0].types) if shown else []
+    figure = matplotlib.figure.Figure(figsize=(max(5.0, min(16.0, 2 + 0.3 * len(shown))), 4), layout="constrained")
+    axes = figure.add_subplot()
+    place, below = np.arange(len(shown)), np.zeros(len(shown))
+    for name in names:
+        share = np.array([result.types[name] for result in shown])
+        axes.bar(place, share, 1.0 if len(shown) > NAMED else 0.85, below, label=name)
+        below += share
+    few = len(shown) <= NAMED
+    axes.set_xticks(place if few else [], [Path(result.name).stem for result in shown] if few else [])
+    axes.tick_params(axis="x", labelrotation=90, labelsize=7)
+    axes.set(ylim=(0, 1), xlim=(-0.6, len(shown) - 0.4), ylabel="probability")
+    axes.set_xlabel("" if few else f"{len(shown)} files, in order")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

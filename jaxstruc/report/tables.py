@@ -47,6 +47,15 @@ CANDIDATES = (
 )
 """Columns of candidates/STEM.csv, by weight. `gap` to the first's Rw; `weight` and `in_90` are of all candidates that
 were fitted."""
+CLASSIFIED = (
+    *"file status type p_type n_atoms n_low n_high diameter diameter_low diameter_high".split(),
+    *(f"{name}{end}" for name in ("width", "hexagonal", "aspect", "stretch") for end in ("", "_low", "_high")),
+    *"message distance".split(),
+    *(f"p_{name}" for name in sorted(set(TYPES.values()))),
+    *"qmin qmax qdamp model seconds version sha256".split(),
+)
+"""Columns of `classify`: medians and 90 % intervals, a probability a type; `distance` from the training's PDFs, of
+which 95 % lie within 1."""
 SHOWN = 5
 """Candidates in the short table."""
 LEAST = 0.02
@@ -71,6 +80,30 @@ def row(result: Result) -> Row:
         found |= {f"{ends}_low": one.low, f"{ends}_high": one.high} | ({name: one.value} if name == "hexagonal" else {})
     found |= _ensemble(result.ensemble) if result.ensemble else {}
     return {name: found[name] for name in SUMMARY if name in found}
+
+
+def classified(result: Result) -> Row:
+    """Return the row of a result without candidates, of the classifier."""
+    found: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
+    found |= result.given | result.facts | {"version": result.versions.get("jaxstruc", "")}
+    found |= {f"p_{name}": share for name, share in result.types.items()}
+    if result.types:
+        found["type"], found["p_type"] = next(iter(result.types.items()))
+    for name, one in result.intervals.items():
+        ends = {"n_atoms": "n"}.get(name, name)
+        found |= {name: one.value, f"{ends}_low": one.low, f"{ends}_high": one.high}
+    return {name: found[name] for name in CLASSIFIED if name in found}
+
+
+def named(result: Result) -> str:
+    """Return the same in a line."""
+    if not result.types:
+        return " ".join(f"{result.name}: {result.status}: {result.message}".split())
+    types = ", ".join(f"{name} {share:.0%}" for name, share in list(result.types.items())[:2] if share >= 0.01)
+    atoms, diameter = result.intervals["n_atoms"], result.intervals["diameter"]
+    text = f"{result.name}: {types}; {atoms.value:.0f} atoms ({atoms.low:.0f} to {atoms.high:.0f}), "
+    text += f"{diameter.value:.1f} Å ({diameter.low:.1f} to {diameter.high:.1f})"
+    return text + (f" ({result.message})" if result.message else "")
 
 
 def _ensemble(ensemble: Distribution) -> Row:

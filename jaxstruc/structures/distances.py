@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from scipy.spatial.distance import pdist
 
 BLOCK = 8000
@@ -32,6 +32,24 @@ def distances(a: Float[Array, "a 3"], b: Float[Array, "b 3"] | None = None) -> F
     b = a if b is None else b
     x, y, z = ((a[:, None, k] - b[None, :, k]) ** 2 for k in range(3))
     return root(x + y + z)
+
+
+def pairs(positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"]) -> tuple[Array, Array]:
+    """Return the distances of pairs [row, atom], each pair once, and their weights: 1, 0 where an atom is absent.
+
+    Row k has those from each atom to the one k + 1 places on; of an even number of atoms the last row has each twice,
+    and weights of 1/2.
+    """
+    atoms = mask.size
+    half = atoms // 2
+
+    def on(column):  # a list repeated and cut into rows of one more than its length moves on by one a row
+        return jnp.tile(column, half + 2)[atoms + 1 :][: half * (atoms + 1)].reshape(half, atoms + 1)[:, :atoms]
+
+    square = sum((column - on(column)) ** 2 for column in positions.T)
+    weight = jnp.where(mask & on(mask), 1.0, 0.0)
+    twice = (jnp.arange(half) == half - 1) & (atoms % 2 == 0)
+    return jnp.sqrt(square), weight * jnp.where(twice, 0.5, 1.0)[:, None]
 
 
 def root(x: Float[Array, "*any"]) -> Float[Array, "*any"]:

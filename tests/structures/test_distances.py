@@ -126,3 +126,16 @@ def test_distinct_distances_count_all_pairs_and_have_no_spread():
     np.testing.assert_allclose(found.mean**2, values, atol=1e-5)
     np.testing.assert_array_equal(found.weight, 2 * counts)
     assert found.atoms == 19 and not found.variance.any() and found.mean.dtype == np.float64
+
+
+@pytest.mark.parametrize("atoms", [7, 8])
+def test_pairs_come_once_each(atoms):
+    """Against SciPy's list, with an atom absent, for even and odd numbers."""
+    x = np.random.default_rng(0).normal(size=(atoms, 3))
+    mask = np.arange(atoms) != 2
+    distance, weight = map(np.asarray, distances.pairs(jnp.asarray(x), jnp.asarray(mask)))
+    assert weight.sum() == len(pdist(x[mask]))
+    order = np.argsort(distance[weight > 0])
+    listed = np.repeat(np.sort(pdist(x[mask])), 2)
+    counted = np.repeat(distance[weight > 0][order], np.rint(2 * weight[weight > 0][order]).astype(int))
+    np.testing.assert_allclose(counted, listed, rtol=1e-5)

@@ -1,0 +1,38 @@
+"""What `jaxstruc train-classifier` does."""
+
+from jaxstruc.commands import settings
+from jaxstruc.commands.progress import Advance
+from jaxstruc.network import lessons, naming, stock, weights
+from jaxstruc.network.classifier import Classifier
+from jaxstruc.network.config import Lessons
+from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.structures import library
+
+
+def train(config: settings.TrainClassifier, *, progress: Advance) -> str:
+    """Train the classifier, write weights and card, and return what to say of them.
+
+    Raises:
+        ValueError: where the folder holds a run with other settings.
+    """
+    own = library.cached(progress=progress)
+    shown = stock.shown(own, progress=progress)
+
+    def report(step: int, metrics: dict[str, float]) -> None:
+        progress(step, config.lessons.steps, f"loss {metrics['loss']:.3f}, types right {metrics['right']:.1%}")
+
+    made, seed, module = stock.stock(own, shown), config.lessons.seed, Classifier()
+    params, metrics = lessons.taught(made, config.lessons, folder=config.out, report=report)
+    outside, limit = naming.limits(params, made, seed=seed, module=module)
+    held = naming.tested(params, stock.stock(own, shown, held=True), seed=seed, module=module)
+    path = config.out / "weights.safetensors"
+    card = lessons.card(config.lessons, metrics | held, command=_command(config))
+    weights.save_classifier(path, TrainedClassifier(params, module, outside, card | {"outside": limit}))
+    return f"{path}: types right {held['held_right']:.1%} of clusters of sizes held out."
+
+
+def _command(config: settings.TrainClassifier) -> str:
+    """Return the command that trains these settings: the options that differ from their defaults."""
+    usual, own = vars(Lessons()), vars(config.lessons)
+    words = [f"--{name} {value}" for name, value in own.items() if value != usual[name]]
+    return " ".join(["jaxstruc train-classifier", *words, f"-o {config.out}"])

@@ -1,0 +1,196 @@
+"""Types and sizes of measured PDFs by the classifier, with how sure it is, in batches."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from scipy.interpolate import CubicSpline
+
+from jaxstruc.data.measurement import Measurement
+from jaxstruc.inference.distribution import Interval
+from jaxstruc.network import classifier, endless
+from jaxstruc.network.classifier import Classifier, Mixture
+from jaxstruc.network.endless import VALUES, Batch, R
+from jaxstruc.network.stock import LIST, Stock
+from jaxstruc.network.weights import Outside, TrainedClassifier
+from jaxstruc.structures.cuts import TYPES
+
+BATCH, DRAWS = 64, 1000
+"""PDFs at a time, and draws from what is known of each."""
+LONG = VALUES.index("diameter")
+TESTED, APART = 16, 10**6
+"""Steps of PDFs that tell how good a classifier is, and how far their seeds are from the training's."""
+LEAST = 1e-4
+"""Of the largest variance of features: directions of less count for that."""
+ENDS = 0.05, 0.95
+"""Quantiles of intervals."""
+
+
+class Named(NamedTuple):
+    """What the classifier knows of a PDF."""
+
+    types: dict[str, float]
+    """Probability of each type, the largest first."""
+    intervals: dict[str, Interval]
+    """Of `VALUES`, with the median; lengths in Å."""
+    distance: float
+    """Of its features from those of the training, of which 95 % lie within 1."""
+
+
+class Seen(NamedTuple):
+    """Measured PDFs as the network sees them."""
+
+    pdf: np.ndarray
+    """[pdf, r]"""
+    seen: np.ndarray
+    told: np.ndarray
+
+
+def seen(measurements: Sequence[Measurement], bond: float) -> Seen:
+    """Return measured PDFs, their settings complete, as the network sees them; bond in Å."""
+    r = R * bond
+    curves, ends = [], []
+    for one in measurements:
+        rmin, rmax = float(one.r[0]), float(one.r[-1])
+        inside = (r >= rmin) & (r <= rmax)
+        curves.append(np.where(inside, CubicSpline(one.r, one.g)(np.clip(r, rmin, rmax)), 0.0))
+        given = one.given
+        ends.append((given["qmin"], given["qmax"], given["qdamp"], rmin, rmax))
+    columns = np.array(ends, np.float32).T
+    pdf, shown = endless.shown(jnp.asarray(np.stack(curves), jnp.float32), jnp.asarray(r), columns[3], columns[4])
+    return Seen(np.asarray(pdf), np.asarray(shown), np.asarray(endless.told(bond, *columns)))
+
+
+def named(
+    measurements: Sequence[Measurement], network: TrainedClassifier, *, bond: float, seed: int = 0
+) -> list[Named]:
+    """Return what the classifier knows of PDFs: each alone gives what it gives among others.
+
+    Args:
+        measurements: with all settings.
+        network: trained.
+        bond: nearest-neighbour distance of the element, in Å.
+        seed: of the draws that intervals are read from.
+    """
+    found: list[Named] = []
+    for start in range(0, len(measurements), BATCH):
+        some = measurements[start : start + BATCH]
+        padded = jax.tree.map(lambda column, some=some: np.resize(column, (BATCH, *column.shape[1:])), seen(some, bond))
+        key = jax.random.key(seed)
+        types, ends, features = _asked(network.params, key, padded, module=network.module)
+        distance = unlike(np.asarray(features), network) / network.card["outside"]
+        told = zip(np.asarray(types)[: len(some)], np.asarray(ends)[: len(some)], distance, strict=False)
+        found += [_named(*one, bond) for one in told]
+    return found
+
+
+def outside(measurement: Measurement, own: Named, *, bond: float) -> tuple[str, ...]:
+    """Return how a PDF lies outside what the classifier was trained on, in words."""
+    said = []
+    known = measurement.given | {"bond": bond}
+    for name in ("qmin", "qmax", "qdamp", "bond"):
+        low, high = endless.RANGES[name]
+        if not low <= known[name] <= high:
+            said.append(f"{name} {known[name]:.4g} (trained on {low:g} to {high:g})")
+    shortest = endless.RANGES["rmax"][0]
+    if measurement.r[-1] < shortest - 0.05:
+        said.append(f"data only to r = {measurement.r[-1]:g} Å (trained on {shortest:g} Å and more)")
+    if own.distance > 1:
+        said.append(f"unlike all that it was trained on ({own.distance:.2f} times as far as 95 % of that)")
+    return tuple(said)
+
+
+def limits(params: Any, own: Stock, *, seed: int, module: Classifier) -> tuple[Outside, float]:
+    """Return what tells PDFs unlike those of the training, and the distance within which 95 % of these lie.
+
+    Mean and spread are of half of some steps that no training has, the distance is of the other half.
+
+    Args:
+        params: of the classifier.
+        own: what samples are made from.
+        seed: of the training.
+        module: the network.
+    """
+    found = fresh(params, own, seed=seed, steps=TESTED, module=module)
+    features = np.concatenate([one[2] for one in found])
+    first, second = features[::2], features[1::2]
+    mean = first.mean(axis=0)
+    spread, ways = np.linalg.eigh(np.cov((first - mean).T))
+    outside = Outside(mean, ways / np.sqrt(np.maximum(spread, LEAST * spread.max())))
+    distance = np.sqrt((((second - mean) @ outside.whitening) ** 2).mean(axis=1))
+    return outside, float(np.quantile(distance, 0.95))
+
+
+def tested(params: Any, own: Stock, *, seed: int, module: Classifier) -> dict[str, float]:
+    """Return how well clusters of held-out sizes are named: types right, and N's 90 % interval.
+
+    Args:
+        params: of the classifier.
+        own: stock of what is held out.
+        seed: of the training.
+        module: the network.
+    """
+    right, covered = [], []
+    for batch, mixture, _ in fresh(params, own, seed=seed, steps=TESTED, module=module):
+        listed = np.asarray(batch.source) == LIST
+        types = np.asarray(classifier.types(mixture)).argmax(axis=1)
+        right += (types == np.asarray(batch.truths.type))[listed].tolist()
+        draws = np.asarray(classifier.drawn(jax.random.key(0), mixture, DRAWS)[1])[..., 0]
+        low, high = np.quantile(draws, ENDS, axis=0)
+        atoms = np.asarray(batch.truths.values[:, 0])
+        covered += ((low <= atoms) & (atoms <= high))[listed].tolist()
+    return {"held_right": float(np.mean(right)), "held_covered": float(np.mean(covered)), "held": float(len(right))}
+
+
+def fresh(
+    params: Any, own: Stock, *, seed: int, steps: int, module: Classifier
+) -> list[tuple[Batch, Mixture, np.ndarray]]:
+    """Return some steps that no training has, and what the classifier makes of them."""
+
+    @jax.jit
+    def step_of(params, key, own):
+        batch = endless.batch(key, own)
+        return batch, *module.apply(params, batch.pdf, batch.seen, batch.told, mutable=["intermediates"])
+
+    found = []
+    for step in range(steps):
+        batch, mixture, kept = step_of(params, jax.random.fold_in(jax.random.key(seed + APART), step), own)
+        found.append((batch, mixture, np.asarray(kept["intermediates"]["features"][0])))
+    return found
+
+
+def unlike(features: np.ndarray, network: TrainedClassifier) -> np.ndarray:
+    """Return the distance [pdf] of features from the mean of the training's, in units of their spread."""
+    off = (features - network.outside.mean) @ network.outside.whitening
+    return np.sqrt((off**2).mean(axis=1))
+
+
+@partial(jax.jit, static_argnames="module")
+def _asked(params: Any, key: Array, batch: Seen, *, module: Classifier) -> tuple[Array, Array, Array]:
+    """Return probabilities of types, quantiles [pdf, value, 3] and features."""
+    mixture, kept = module.apply(params, *batch, mutable=["intermediates"])
+    draws = jax.vmap(lambda one: classifier.drawn(key, jax.tree.map(lambda column: column[None], one), DRAWS)[1][:, 0])(
+        mixture
+    )
+    draws = draws.at[..., LONG].multiply(draws[..., VALUES.index("stretch")])
+    ends = jnp.quantile(draws, jnp.array([ENDS[0], 0.5, ENDS[1]]), axis=1)
+    return classifier.types(mixture), jnp.moveaxis(ends, 0, -1), kept["intermediates"]["features"][0]
+
+
+def _named(types: np.ndarray, ends: np.ndarray, distance: float, bond: float) -> Named:
+    order = np.argsort(-types, kind="stable")
+    intervals = {}
+    for name, (low, middle, high) in zip(VALUES, ends.tolist(), strict=True):
+        if name in ("width", "hexagonal"):
+            low, middle, high = (
+                min(max(one, 0.0), 1.0 if name == "hexagonal" else math.inf) for one in (low, middle, high)
+            )
+        if name == "diameter":
+            low, middle, high = low * bond, middle * bond, high * bond
+        intervals[name] = Interval(middle, low, high)
+    return Named({TYPES[place]: float(types[place]) for place in order}, intervals, float(distance))
