@@ -19,7 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
-from jaxstruc.structures import classes, kinds, lattices
+from jaxstruc.structures import classes, faces, kinds, lattices
 from jaxstruc.structures.shapes import distinct
 
 OFFRULE = ("fcc", "hcp", "bcc", "sc", "stack", "decahedron", "icosahedron", "shell", "missing")
@@ -219,53 +219,21 @@ def _host(kind: str, reach: int) -> _Host:
         make = Icosahedron("Au", size) if kind == "icosahedron" else Decahedron("Au", size, size, 0)
         points = make.positions - make.positions.mean(axis=0)
         points /= kinds.bond(KDTree(lattices.within(points, 12.0)))
-        faces = _icosahedral_faces() if kind == "icosahedron" else _decahedral_faces(points)
+        directions = faces.icosahedral() if kind == "icosahedron" else faces.decahedral(points)
     elif kind == "fcc":
-        points, faces = lattices.fcc_lattice(math.ceil(reach * math.sqrt(2))) * math.sqrt(0.5), _cubic_faces()
+        points, directions = lattices.fcc_lattice(math.ceil(reach * math.sqrt(2))) * math.sqrt(0.5), faces.cubic()
     else:
         basis = [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)] if kind == "bcc" else [(0.0, 0.0, 0.0)]
         cells = np.array(list(itertools.product(range(-reach - 1, reach + 2), repeat=3)))
         points = (cells[:, None] + np.array(basis)).reshape(-1, 3) * (2 / math.sqrt(3) if kind == "bcc" else 1.0)
-        faces = _cubic_faces()
-    return _Host(lattices.within(points, reach), faces)
+        directions = faces.cubic()
+    return _Host(lattices.within(points, reach), directions)
 
 
 def _stack_host(word: str, reach: int) -> _Host:
     """Return the sites of a stack, and the basal, prismatic and pyramidal faces of hcp."""
-    around = math.pi / 6 * np.arange(12)
-    flat = np.stack([np.cos(around), np.sin(around), np.zeros(12)], axis=1)
-    base = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
-    tilt = math.atan(2 * math.sqrt(8 / 3) / math.sqrt(3))  # of {10-11} against the base
-    slopes = math.sin(tilt) * flat[1::2, None] + math.cos(tilt) * base
     points = lattices.stack(word, reach=math.ceil(reach / lattices.LAYER))
-    return _Host(lattices.within(points, reach), (base, flat[1::2], flat[::2], slopes.reshape(-1, 3)))
-
-
-def _cubic_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions of {100}, {110} and {111}."""
-    ways = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
-    length = np.linalg.norm(ways, axis=1)
-    return tuple(ways[np.isclose(length**2, k)] / math.sqrt(k) for k in (1, 2, 3))
-
-
-def _icosahedral_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions of an icosahedron's faces and vertices, turned as ASE's is."""
-    golden = (1 + math.sqrt(5)) / 2
-    corners = [np.roll([0.0, a, b * golden], turn) for a in (-1, 1) for b in (-1, 1) for turn in range(3)]
-    pairs = itertools.combinations
-    trios = [trio for trio in pairs(corners, 3) if all(np.linalg.norm(a - b) < 2.1 for a, b in pairs(trio, 2))]
-    families = np.array(trios).sum(axis=1), np.array(corners)
-    return tuple(ways / np.linalg.norm(ways, axis=1, keepdims=True) for ways in families)
-
-
-def _decahedral_faces(points: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the directions of the caps and sides of a decahedron about z, and those of the edges of its sides."""
-    ring = points[(abs(points[:, 2] - 0.5) < 0.1) & (np.hypot(*points[:, :2].T) < 1)]
-    around = np.arctan2(ring[0, 1], ring[0, 0]) + math.pi / 5 * np.arange(10)
-    flat = np.stack([np.cos(around), np.sin(around), np.zeros(10)], axis=1)
-    inner = np.linalg.norm(ring[0, :2]) * math.cos(math.pi / 5)  # from the axis to the middle of a ring's side
-    caps = [0.5 * side + inner * np.array([0, 0, sign]) for side in flat[1::2] for sign in (-1, 1)]
-    return np.array(caps) / math.hypot(0.5, inner), flat[1::2], flat[::2]
+    return _Host(lattices.within(points, reach), faces.hexagonal())
 
 
 def _cut(host: _Host, atoms: int, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -336,8 +304,8 @@ def _shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarr
     way = rng.normal(size=3)
     order = sites @ way / np.linalg.norm(sites, axis=1) / np.linalg.norm(way)
     if rng.random() < 0.5:
-        faces = np.concatenate(host.faces[:2])
-        order -= 2.0 * rng.permutation(len(faces))[(sites @ faces.T / (core @ faces.T).max(axis=0)).argmax(axis=1)]
+        ways = np.concatenate(host.faces[:2])
+        order -= 2.0 * rng.permutation(len(ways))[(sites @ ways.T / (core @ ways.T).max(axis=0)).argmax(axis=1)]
     wanted, last = atoms - len(core), len(sites) - 1
     if wanted > last + NEIGHBOURS:
         return sites[:0], ""
