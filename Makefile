@@ -48,11 +48,14 @@ test-latest-quick:
 example: $(DEMO)
 	$(BIN)/python examples/make_example.py
 
-# Trains the shipped weights anew (about half an hour on 2 cores) and puts them into the package.
+# Trains the shipped weights anew (about half an hour each on 2 cores) and puts them into the package.
 weights: $(DEMO)
 	$(BIN)/jaxstruc train --draws 32 --latent 8 --epochs 20 --batch 32 --rate 0.001 --cosine --warmup 2 -o runs/real
 	cp runs/real/weights.safetensors jaxstruc/network/shipped/fcc.safetensors
 	cp runs/real/weights.json jaxstruc/network/shipped/fcc.json
+	$(BIN)/jaxstruc train-classifier --steps 2000 -o runs/classifier
+	cp runs/classifier/weights.safetensors jaxstruc/network/shipped/classifier.safetensors
+	cp runs/classifier/weights.json jaxstruc/network/shipped/classifier.json
 
 $(DEMO): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

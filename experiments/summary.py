@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from jaxstruc import files
 
@@ -210,6 +211,63 @@ def solving_kinds(rows: list[dict]) -> str:
     return markdown(lines)
 
 
+def classifying(rows: list[dict]) -> str:
+    """Return how the classifier names simulated particles: a line a part and noise, ± over seeds."""
+    lines = [
+        "part;noise;cases;type right;ΔN/N, median;interval of N covers;share of h off, median;its Spearman".split(";")
+    ]
+    own = [row for row in rows if row["part"] in ("offrule", "rules")]
+    for (part, noise), some in grouped(own, ("part", "noise")).items():
+        right = [[row["type"] == row["found_type"] for row in some if row["seed"] == seed] for seed in _seeds(some)]
+        spread = f" ± {100 * np.std([np.mean(one) for one in right], ddof=1):.1f}" if len(right) > 1 else ""
+        layered = [row for row in some if np.isfinite(row["hexagonal"])]
+        true, found = (np.array([row[name] for row in layered]) for name in ("hexagonal", "found_hexagonal"))
+        lines.append(
+            [
+                *(part, f"{100 * noise:g} %", str(len(some))),
+                f"{100 * np.mean(np.concatenate(right)):.1f}{spread} %",
+                f"{100 * np.median([abs(row['n_atoms'] / row['atoms'] - 1) for row in some]):.2g} %",
+                percent([row["n_low"] <= row["atoms"] <= row["n_high"] for row in some]),
+                f"{np.median(abs(true - found)):.2g}",
+                f"{stats.spearmanr(true, found).statistic:.3f}",
+            ]
+        )
+    return markdown(lines)
+
+
+def classifying_stream(rows: list[dict]) -> str:
+    """Return how calibrated the classifier is on PDFs of its own kind."""
+    lines = [
+        "part;source;cases;type right;calibration error;N: 50 %;90 %;diameter: 90 %;width: 90 %;uneven, N".split(";")
+    ]
+    for row in rows:
+        if row["part"] in ("own", "held"):
+            held = (row.get(name) for name in ("n_atoms_50", "n_atoms_90", "diameter_90", "width_90"))
+            cells = [f"{100 * one:.1f} %" if one is not None else "–" for one in held]
+            right = f"{100 * row['right']:.1f} %", f"{100 * row['calibration']:.1f} %"
+            lines.append(
+                [row["part"], row["source"], str(row["cases"]), *right, *cells, f"{row['n_atoms_uneven']:.3f}"]
+            )
+    return markdown(lines)
+
+
+def classifying_outside(rows: list[dict]) -> str:
+    """Return how what is no particle of one metal is told, and what is said of measured files."""
+    lines = [["what", "AUROC", "called unlike", "cases"]]
+    for row in (row for row in rows if row["part"] == "outside"):
+        alarms = row.get("alarms", row.get("share"))
+        lines.append(
+            [row["what"], f"{row['auroc']:.3f}" if "auroc" in row else "–", percent([alarms]), str(row["cases"])]
+        )
+    named = [["file", "types", "atoms", "diameter, Å", "distance"]]
+    for row in (row for row in rows if row["part"] == "measured"):
+        types = ", ".join(f"{name} {share:.2f}" for name, share in row["types"].items() if share >= 0.02)
+        n, size = row["n_atoms"], row["diameter"]
+        told = f"{n[0]:.0f} ({n[1]:.0f} to {n[2]:.0f})", f"{size[0]:.1f} ({size[1]:.1f} to {size[2]:.1f})"
+        named.append([row["file"], types, *told, f"{row['distance']:.2f}"])
+    return markdown(lines) + "\n\n" + markdown(named)
+
+
 def ensemble_shares(rows: list[dict]) -> str:
     """Return how well types' shares are found where a sample has two types."""
     two = [
@@ -387,6 +445,9 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
         ),
     ),
     "trust": ("trust", trust),
+    "classifying": ("classifying", classifying),
+    "classifying_stream": ("classifying", classifying_stream),
+    "classifying_outside": ("classifying", classifying_outside),
     "ensembles": ("ensembles", ensembles),
     "ensemble_shares": ("ensembles", ensemble_shares),
     "ensembles_searched": ("ensembles_searched", ensembles),

@@ -1,7 +1,7 @@
 """From a measured pair distribution function to the atomic structure of a nanoparticle, and back, in JAX.
 
     data = jaxstruc.read("sample.gr")
-    result = jaxstruc.solve(data, element="Pt")    # also mine, refine, saxs, simulate
+    result = jaxstruc.solve(data, element="Pt")    # also classify, mine, refine, saxs, simulate
 
 Importing the package loads nothing heavy: what is named here comes with its first use.
 """
@@ -16,13 +16,14 @@ _PLACES = {
     "mine": "jaxstruc.solver.doors",
     "refine": "jaxstruc.solver.doors",
     "saxs": "jaxstruc.solver.doors",
+    "classify": "jaxstruc.solver.doors",
     "simulate": "jaxstruc.scattering.simulate",
     "load": "jaxstruc.report.folders",
     "Measurement": "jaxstruc.data.measurement",
     "Result": "jaxstruc.inference.result",
 }
 """Where each name of the package is defined."""
-__all__ = ["Measurement", "Result", "load", "mine", "read", "refine", "saxs", "simulate", "solve"]
+__all__ = ["Measurement", "Result", "classify", "load", "mine", "read", "refine", "saxs", "simulate", "solve"]
 
 
 def __getattr__(name: str):

@@ -27,7 +27,7 @@ inference: ensemble unseen judge distribution granulometry result
 inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
 network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
 network: checkpoints training weights card lessons naming evaluation
-solver: sources samples search told answers sized small_angles doors
+solver: sources samples search told answers sized small_angles classified doors
 report: sized_tables tables sized_pictures pictures folders
 commands: settings progress compiled simulate generate train train_classifier run classify solve mine refine saxs cli
 __main__

@@ -1,25 +1,19 @@
 """What `jaxstruc classify` does."""
 
 import dataclasses
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jaxstruc
 from jaxstruc.commands import settings
 from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import LINES, Outcome
 from jaxstruc.data import formats, measurement, sine
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference.result import Result
-from jaxstruc.network import naming, weights
-from jaxstruc.network.naming import Named
-from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.network import weights
 from jaxstruc.report import pictures, tables
 from jaxstruc.scattering import form_factors
-
-SURE = 0.5
-"""Least probability of a type that is called solved."""
+from jaxstruc.solver.classified import classified
 
 
 def classify(config: settings.Classify, *, progress: Advance) -> Outcome:
@@ -32,45 +26,18 @@ def classify(config: settings.Classify, *, progress: Advance) -> Outcome:
         raise ValueError("Expected at least one file, got none; name the measured .gr files.")
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.weights)
-    begun = time.perf_counter()
     read = [_read(path, config, bond) for path in config.files]
     if len(read) == 1 and isinstance(read[0], Result):
         raise ValueError(read[0].message)
     good = [one for one in read if isinstance(one, Measurement)]
     progress(0, len(read), "")
-    named = iter(naming.named(good, network, bond=bond, seed=config.seed))
-    seconds = (time.perf_counter() - begun) / len(read)
-    results = [
-        one if isinstance(one, Result) else told(one, next(named), network, config.element, bond, seconds)
-        for one in read
-    ]
+    named = iter(classified(good, network, element=config.element, seed=config.seed))
+    results = [one if isinstance(one, Result) else next(named) for one in read]
     progress(len(read), len(read), "")
     tables.write(config.out / "summary.csv", tables.CLASSIFIED, map(tables.classified, results))
     if good:
         pictures.write(config.out / "types.png", pictures.types(results))
     return Outcome(results, 0)
-
-
-def told(
-    measurement: Measurement, own: Named, network: TrainedClassifier, element: str, bond: float, seconds: float
-) -> Result:
-    """Return what is known of a PDF as a result without candidates."""
-    said = list(naming.outside(measurement, own, bond=bond))
-    kind, sure = next(iter(own.types.items()))
-    if sure < SURE:
-        said.append(f"no type stands out: {kind} {sure:.0%}")
-    return Result(
-        measurement.name,
-        measurement.sha256,
-        element,
-        "weak" if said else "solved",
-        "; ".join(said),
-        types=own.types,
-        intervals=own.intervals,
-        settings=measurement.settings,
-        facts={"seconds": seconds, "distance": own.distance, "model": network.card["name"]},
-        versions={"jaxstruc": jaxstruc.__version__},
-    )
 
 
 def ending(outcome: Outcome, out: Path) -> Iterator[str]:

@@ -186,6 +186,8 @@ def _named(types: np.ndarray, ends: np.ndarray, distance: float, bond: float) ->
     order = np.argsort(-types, kind="stable")
     intervals = {}
     for name, (low, middle, high) in zip(VALUES, ends.tolist(), strict=True):
+        if name == "aspect":
+            low, middle, high = (max(one, 1.0) for one in (low, middle, high))
         if name in ("width", "hexagonal"):
             low, middle, high = (
                 min(max(one, 0.0), 1.0 if name == "hexagonal" else math.inf) for one in (low, middle, high)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import ase
 
-from jaxstruc.data import formats, subtraction
+from jaxstruc.data import formats, sine, subtraction
+from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import CurveOptions, DataOptions, Kind, QOptions, QUnit
 from jaxstruc.inference.options import (
@@ -23,10 +24,11 @@ from jaxstruc.inference.options import (
     SizeOptions,
 )
 from jaxstruc.inference.result import Result
-from jaxstruc.network.config import SHIPPED, NetworkOptions
+from jaxstruc.network.config import CLASSIFIER, SHIPPED, NetworkOptions
+from jaxstruc.network.weights import load_classifier
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL
-from jaxstruc.solver import small_angles
+from jaxstruc.solver import classified, small_angles
 from jaxstruc.solver import sources as sources_
 from jaxstruc.solver.answers import Plan, answers, check, prepared
 
@@ -252,6 +254,37 @@ def saxs(
     if background is not None:
         several = [subtraction.subtracted(one, background, scale=background_scale) for one in several]
     found = list(small_angles.answers([small_angles.prepared(one, plan) for one in several], plan, progress=progress))
+    return found[0] if isinstance(measurement, Measurement) else found
+
+
+def classify(
+    measurement: Measurement | Sequence[Measurement],
+    *,
+    element: str,
+    qmin: float | None = None,
+    qmax: float | None = None,
+    qdamp: float | None = None,
+    seed: int = 0,
+    weights: Path | str = CLASSIFIER,
+) -> Result | list[Result]:
+    """Return type and sizes of the particles behind a measured PDF at one look of a network: `types`, `intervals`.
+
+    Args:
+        measurement: one, or several of one element.
+        element: of the sample, as Pt.
+        qmin: overrides the header, as do the next two.
+        qmax: as on the command line.
+        qdamp: as on the command line.
+        seed: of the draws that intervals are read from.
+        weights: of the classifier.
+
+    Raises:
+        ValueError: for input that cannot be used.
+    """
+    data, bond = DataOptions(qmin, qmax, qdamp), form_factors.bond_length(element)
+    several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
+    ready = [measurements_.resolved(sine.pdf(one, data), data, bond=bond) for one in several]
+    found = classified.classified(ready, load_classifier(Path(weights)), element=element, seed=seed)
     return found[0] if isinstance(measurement, Measurement) else found
 
 
