@@ -1,4 +1,4 @@
-"""Claim: a polydisperse polyhedron takes 10 000 times less time than with sasmodels, a sphere 5 times less.
+"""Claim: a polydisperse polyhedron takes 30 000 times less time than with sasmodels, a sphere 20 times less.
 
     python experiments/benchmark_saxs.py             (a minute or two)
     python experiments/benchmark_saxs.py --quick     (few curves; writes nothing)

@@ -444,6 +444,10 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
             "file uiso uiso_error delta2 delta2_error qmin qmin_error qmin_origin qmax independent seconds types",
         ),
     ),
+    "benchmark_saxs": (
+        "benchmark_saxs",
+        columns("body curves sizes q us_a_curve sasmodels_us_a_curve times first_call deviation"),
+    ),
     "trust": ("trust", trust),
     "classifying": ("classifying", classifying),
     "classifying_stream": ("classifying", classifying_stream),

@@ -98,7 +98,7 @@ def test_tests_mirror_the_package(repository):
 
 @pytest.mark.slow
 def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
-    """On fewer clusters of fewer atoms than usual."""
+    """On fewer clusters of fewer atoms than usual, without a search of sites."""
     blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 2
     monkeypatch.setattr(screening, "SCREENED", 150)
@@ -106,7 +106,7 @@ def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
     (tmp_path / "sample.gr").write_bytes((repository / "examples" / "Ag68_simulated.gr").read_bytes())
     space: dict = {}
     for block in blocks:
-        exec(block.replace('element="Pt"', 'element="Ag", max_atoms=100'), space)
+        exec(block.replace('element="Pt"', 'element="Ag", max_atoms=100, search="none"'), space)
     assert space["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
     assert space["result"].verdict and (tmp_path / "out" / "distribution" / "sample.png").exists()
     assert 2.7 < float(space["r"][space["g"].argmax()]) < 3.0

@@ -39,7 +39,7 @@ class Weighted(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """A measured I(Q), in the range of the fit; all [point], float64."""
+    """A measured I(Q), in the range of the fit; all [point], float64, at most as many as the last of `SIZES`."""
 
     q: np.ndarray
     """1/Å"""
@@ -53,6 +53,8 @@ class Pattern(NamedTuple):
     """Largest intensity, the unit of `weighted`."""
     inferred: bool
     """Whether the noise is."""
+    read: int
+    """Points of the file in that range; where these are more, neighbours are gathered."""
     weighted: Weighted
 
     @property
@@ -93,8 +95,12 @@ def pattern(measurement: Measurement, options: SizeOptions) -> Pattern:
     sigma = np.maximum(sigma, ACCURACY * np.abs(intensity))
     powers = (0.0, *((options.power_law,) if options.power_law else ()))
     powers = powers if options.flat else powers[1:]
+    read = len(q)
+    q, intensity, sigma, dq = gathered(q, intensity, sigma, dq, SIZES[-1])
     top = float(intensity.max())
-    return Pattern(q, intensity, sigma, dq, powers, top, inferred, _weighted(q, intensity, sigma, dq, powers, top))
+    return Pattern(
+        q, intensity, sigma, dq, powers, top, inferred, read, _weighted(q, intensity, sigma, dq, powers, top)
+    )
 
 
 def noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
@@ -131,7 +137,6 @@ def gathered(
 
 def _weighted(q, intensity, sigma, dq, powers: tuple[float, ...], top: float) -> Weighted:
     """Return data as fits have them."""
-    q, intensity, sigma, dq = gathered(q, intensity, sigma, dq, SIZES[-1])
     size = next(size for size in SIZES if size >= len(q))
     more = (0, size - len(q))
     inverse = np.pad(top / sigma, more)

@@ -57,7 +57,7 @@ def judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, a
     """Return the fits with their weights, best first.
 
     The free distribution, which can take any form, has a weight only where no distribution with parameters explains the
-    data, or where it is asked for `alone`.
+    data and it does so better for each degree of freedom, or where it is asked for `alone`.
     """
     reach = max(192 * float(fits.window.step), REACH)
     u = float(fits.window.middle) + np.linspace(-reach / 2, reach / 2, NODES)
@@ -72,7 +72,10 @@ def judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, a
     body = plain.outcomes[0].body
     if not (alone or noise.beyond):
         return plain._replace(free=_free(seen, body, plain, 1.0))
-    chi2, residual = _misfit(seen, _free(seen, body, plain, 1.0))
+    own = _free(seen, body, plain, 1.0)
+    chi2, residual = _misfit(seen, own)
+    if not alone and chi2 / max(seen.points - own.found.determined - len(seen.powers), 1) > best.chi2 / freedom:
+        return plain._replace(free=own)
     if chi2 < best.chi2:
         noise = averaging.noise(chi2, lambda: residual, freedom, inferred=seen.inferred)
         plain = _weighed(seen, sound, noise, u)

@@ -94,6 +94,11 @@ def short(result: Result) -> str:
         "noise": noise,
         "chi2/(points - parameters)": f"{best.notes['chi2']:.4g}",
     }
+    if "contrast" in result.facts:
+        facts["contrast"] = (
+            f"{result.facts['contrast']:.4g} 10⁻⁶/Å² in {result.facts['solvent']}; scale: share of volume"
+        )
+    facts["unit of I"] = result.facts.get("intensity_unit") or "not said"
     lines += [f"  {name:27s} {text}" for name, text in facts.items()]
     for name, value in best.values.items():
         error = f" ± {value.error:.2g}" if value.error is not None else _without_error(name, best)

@@ -31,6 +31,8 @@ SIGNAL = 25.0
 """Least fall of chi-squared by particles beside a background alone."""
 LOOSE = 0.3
 """Standard deviation of ln R from which no size is told."""
+UNSURE = 1.3
+"""Ratio of the ends of the number mean's interval from which a free distribution does not tell it."""
 MISFIT = 2.0
 """Reduced chi-squared from which a fit does not explain the data, where their noise is said."""
 
@@ -294,7 +296,7 @@ def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidat
         remarks.append(f"shape not determined: {', '.join(some[:4])}" + (", ..." if len(some) > 4 else ""))
     chi2, error = best.notes["chi2"], best.values["radius"].error
     if chi2 > MISFIT and not seen.inferred:
-        weak.append(f"chi2 {chi2:.3g} a point: no body explains the data within their errors")
+        weak.append(f"chi2 {chi2:.3g} a degree of freedom: no body explains the data within their errors")
     loose = error is not None and error > LOOSE * best.values["radius"].value
     if loose or "radius at its bound" in best.remark:
         weak.append(
@@ -307,6 +309,12 @@ def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidat
         remarks.append(best.remark)
     if not best.converged:
         remarks.append("fit not converged")
+    spread = judged.draws.sizes.mean
+    low, high = averaging.quantiles(spread, judged.draws.weight, ENDS)
+    if best.family == "free" and high > UNSURE * low:
+        remarks.append("few small particles are not seen: mean by volume and its width are surer than radius and pd")
+    if seen.read > seen.points:
+        remarks.append(f"{seen.read} points gathered to {seen.points}")
     if seen.inferred:
         remarks.append("the file has no errors: noise inferred from the scatter of the points")
     return weak, remarks

@@ -27,6 +27,10 @@ ABSOLUTE = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
 """Units of an absolute scale, in 1/cm; where a file says none, --absolute says 1/cm."""
 
 
+STEEPEST = 6.0
+"""Largest power of 1/Q of a background."""
+
+
 class Plan(NamedTuple):
     """What is to be done with each measurement."""
 
@@ -72,7 +76,14 @@ def check(plan: Plan) -> None:
             raise ValueError(f"Expected --{name} among {', '.join(known)}, got {', '.join(unknown)}; drop it.")
     if plan.element:
         contrast.element(plan.element)
+    power = plan.fit.power_law
+    if power is not None and not 0 < power <= STEEPEST:
+        raise ValueError(f"Expected --power-law above 0 and at most {STEEPEST:g}, got {power:g}; correct it.")
+    if plan.data.background_scale != 1 and plan.data.background is None:
+        raise ValueError("Expected --background for --background-scale, got none; pass the solvent's file.")
     if not plan.fit.absolute:
+        if plan.fit.sld is not None or plan.fit.solvent != "vacuum":
+            raise ValueError("Expected --absolute beside --sld and --solvent, got none; add it, or drop them.")
         return
     if not plan.element and plan.fit.sld is None:
         raise ValueError("Expected --element or --sld for --absolute, got neither; pass one of them.")
@@ -152,4 +163,6 @@ def answers(
 def answer(measurement: Measurement, seen: Pattern, fits: outcomes.Fits, plan: Plan) -> Result:
     """Return the result of one measurement from its fits."""
     factor = ABSOLUTE[measurement.units] / plan.contrast**2 if plan.fit.absolute else 1.0
-    return sized.told(measurement, seen, fits, element=plan.element, distributions=plan.distributions, factor=factor)
+    found = sized.told(measurement, seen, fits, element=plan.element, distributions=plan.distributions, factor=factor)
+    more = {"contrast": plan.contrast, "solvent": plan.fit.solvent} if plan.fit.absolute else {}
+    return dataclasses.replace(found, facts=found.facts | more | {"intensity_unit": measurement.units})

@@ -30,7 +30,7 @@ def test_noise_is_inferred_from_the_scatter_of_the_points():
 
 def test_many_points_are_gathered_to_the_largest_size():
     found = pattern.pattern(sized.measurement(points=1200), SizeOptions())
-    assert found.points == 400 and len(found.q) == 1200
+    assert found.points == len(found.q) == 400 and found.read == 1200
 
 
 @pytest.mark.parametrize(

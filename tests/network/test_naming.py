@@ -75,6 +75,7 @@ def test_what_lies_outside_is_told(network, data):
     assert "bond 4" in naming.outside(data[0], own._replace(distance=0.9), bond=4.0)[0]
 
 
+@pytest.mark.long
 def test_five_percent_of_the_trainings_kind_lie_outside(network, monkeypatch):
     monkeypatch.setattr(endless, "batch", easy)
     asked = naming.fresh(network.params, None, seed=5, steps=20, module=SMALL)

@@ -69,3 +69,14 @@ def test_a_misfit_is_weak_and_its_errors_are_wider():
     good, bad = (fit((30.0, 0.05, 0.5), (60.0, 0.05, 0.5), counts=counts) for counts in (1e3, 1e6))
     assert bad.status == "weak" and "no body explains" in bad.message and bad.facts["noise_scale"] > 4
     assert good.facts["noise_scale"] < bad.facts["noise_scale"]
+
+
+def test_gathered_points_are_judged_as_few_are():
+    """A curve of three populations, which no distribution with parameters explains, at 200 points and at 1200."""
+    populations = (20.0, 0.06, 0.3), (38.0, 0.06, 0.4), (70.0, 0.06, 0.3)
+    asked = {"body": ("sphere",), "distribution": ("gaussian", "free")}
+    few, many = (fit(*populations, points=points, counts=1e5, **asked) for points in (200, 1200))
+    for found in (few, many):
+        assert found.best.family == "free" and found.status == "solved"
+        assert found.best.notes["chi2"] == pytest.approx(1, abs=0.5)
+    assert "1200 points gathered to" in many.message and len(many.q) == len(many.intensity) <= 512
