@@ -64,7 +64,7 @@ def read(
         ReadError: where the file is missing, no NXcanSAS, holds several curves, or its points are not what they must
             be.
     """
-    found = apart.call(curves, Path(path), frame)
+    found = _found(apart.call(curves, Path(path), frame))
     return _measurement(found, 0, str(path), q_unit=q_unit, wavelength=wavelength)
 
 
@@ -76,7 +76,7 @@ def read_all(
     Raises:
         ReadError: where the file as a whole cannot be used.
     """
-    found = apart.call(curves, Path(path), None, True)
+    found = _found(apart.call(curves, Path(path), None, True))
     made: list[Measurement | ReadError] = []
     for place in range(len(found.columns)):
         try:
@@ -86,12 +86,13 @@ def read_all(
     return made
 
 
-def curves(path: Path, frame: int | None, every: bool = False) -> Found:
+def curves(path: Path | str, frame: int | None, every: bool = False) -> Found:
     """Return the columns of the curve that is asked for, or of every one, which may be a refusal.
 
     Raises:
         ReadError: where the file, or the one curve, cannot be used.
     """
+    path = Path(path)
     with hdf5.opened(path) as (file, checksum):
         there = _curves(file, path)
         if not every:
@@ -104,6 +105,12 @@ def curves(path: Path, frame: int | None, every: bool = False) -> Found:
             except ReadError as error:
                 found.append(error)
         return Found([curve.name for curve in there], list(range(len(there))), found, len(there), checksum)
+
+
+def _found(told: list) -> Found:
+    """Return what `curves` found, of the lists that came back from the other process."""
+    found = Found(*told)
+    return found._replace(columns=[one if isinstance(one, ReadError) else Columns(*one) for one in found.columns])
 
 
 def _measurement(found: Found, place: int, path: str, *, q_unit: str | None, wavelength: float | None) -> Measurement:

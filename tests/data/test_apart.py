@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 from written import assert_one_sentence
 
@@ -41,7 +42,7 @@ def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(apart.pickle, "load", interrupted)
+        patch.setattr(apart, "_received", interrupted)
         asked("'old'")
     assert asked("'new'") == "new"
 
@@ -54,4 +55,15 @@ def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(harm, seconds, 
         asked(harm)
     assert_one_sentence(error)
     monkeypatch.setattr(apart, "LONGEST", 60.0)
+    assert asked("2 + 2") == 4
+
+
+def test_answers_are_data_alone_and_come_back_as_they_were():
+    """Arrays to the last bit, NaN and errors among them; what no JSON or array is, is refused on the other side."""
+    given = [np.array([1.0, np.nan, 1e-300]), None, "Å", {"a": [1, 2.5]}, ReadError("Expected a, got b."), np.zeros(0)]
+    back = apart.unpacked(apart.packed(given))
+    np.testing.assert_array_equal(back[0], given[0])
+    assert back[1:4] == given[1:4] and str(back[4]) == str(given[4]) and isinstance(back[4], ReadError)
+    with pytest.raises(TypeError):
+        asked("object()")
     assert asked("2 + 2") == 4
