@@ -195,7 +195,7 @@ def _columns(told: Described, rows: list[list[float]], numbers: list[int], path:
     )
     places = {role: place for place, role in reversed(list(enumerate(roles)))}
     slit = table[:, places["slit"]] if "slit" in places else np.zeros(1)
-    expect(not np.nan_to_num(slit, nan=1.0).any(), f"{SLITS}, got widths of slits in {path}; desmear it first")
+    expect(not (slit != 0).any(), f"{SLITS}, got widths of slits in {path}; desmear it first")
     errors, widths = (table[:, places[role]] if role in places else None for role in ("sigma", "dq"))
     points.refuse_other_unit("dQ", units[places["dq"]] if "dq" in places else "", "Q", units[0], path)
     lines = tuple(f"line {number + 1}" for number in numbers)

@@ -198,7 +198,7 @@ def _without_empty(columns: Columns, path: str, kind: str) -> tuple[Columns, lis
     x, y, sigma = columns.x, columns.intensity, columns.sigma
     nan, origin = ~np.isfinite(y), x == 0
     empty = np.zeros(len(x), bool)
-    if sigma is not None and np.nan_to_num(sigma).any():
+    if sigma is not None and np.nansum(np.abs(sigma)) > 0:
         empty = (y == 0) & (sigma == 0) & ~origin
     lost = nan | empty | origin
     where = f"{np.count_nonzero(lost)} of {len(lost)} in {path}"
@@ -228,7 +228,7 @@ def _refuse_values(y: Float[np.ndarray, " point"], path: str, kind: str) -> None
 def _errors(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
     """Return the standard errors, None where all are zero."""
     sigma = columns.sigma
-    if sigma is None or not np.nan_to_num(sigma, nan=1.0).any():
+    if sigma is None or not (sigma != 0).any():
         return None
     bad = ~((sigma >= SCALES[0]) & (sigma <= SCALES[1]))
     _refuse(bad, f"sigma above 0, and below {SCALES[1]:g}", sigma, columns, path, "remove these points, or the column")
@@ -238,10 +238,10 @@ def _errors(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
 def _widths(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
     """Return the widths of the resolution, None where all are zero; refuse those of slits."""
     width = columns.dx
-    if width is None or not np.nan_to_num(width, nan=1.0).any():
+    if width is None or not (width != 0).any():
         return None
     expect((width < 0).mean() <= LOST, f"{SLITS}, got a negative dQ, a slit's, in {path}; desmear it first")
-    ratio = np.median(np.nan_to_num(width, nan=0.0, posinf=0.0) / columns.x)
+    ratio = np.median(np.where(np.isfinite(width), width, 0.0) / columns.x)
     expect(ratio < 1, f"dQ below Q, got {ratio:.3g} times Q in {path}; name the columns in a header, as Q I sigma")
     bad = ~((width >= 0) & (width <= columns.x[-1]))
     _refuse(bad, "dQ from 0 to the largest Q", width, columns, path, "mend these points, or remove them")

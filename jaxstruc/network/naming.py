@@ -83,7 +83,7 @@ def named(
         padded = jax.tree.map(lambda column, some=some: np.resize(column, (BATCH, *column.shape[1:])), seen(some, bond))
         key = jax.random.key(seed)
         types, ends, features = _asked(network.params, key, padded, module=network.module)
-        distance = unlike(np.asarray(features), network) / network.card["outside"]
+        distance = unlike(np.asarray(features), network.outside) / network.card["outside"]
         told = zip(np.asarray(types)[: len(some)], np.asarray(ends)[: len(some)], distance, strict=False)
         found += [_named(*one, bond) for one in told]
     return found
@@ -122,8 +122,7 @@ def limits(params: Any, own: Stock, *, seed: int, module: Classifier) -> tuple[O
     mean = first.mean(axis=0)
     spread, ways = np.linalg.eigh(np.cov((first - mean).T))
     outside = Outside(mean, ways / np.sqrt(np.maximum(spread, LEAST * spread.max())))
-    distance = np.sqrt((((second - mean) @ outside.whitening) ** 2).mean(axis=1))
-    return outside, float(np.quantile(distance, 0.95))
+    return outside, float(np.quantile(unlike(second, outside), 0.95))
 
 
 def tested(params: Any, own: Stock, *, seed: int, module: Classifier) -> dict[str, float]:
@@ -164,9 +163,9 @@ def fresh(
     return found
 
 
-def unlike(features: np.ndarray, network: TrainedClassifier) -> np.ndarray:
+def unlike(features: np.ndarray, of: Outside) -> np.ndarray:
     """Return the distance [pdf] of features from the mean of the training's, in units of their spread."""
-    off = (features - network.outside.mean) @ network.outside.whitening
+    off = (features - of.mean) @ of.whitening
     return np.sqrt((off**2).mean(axis=1))
 
 

@@ -79,11 +79,13 @@ def test_what_lies_outside_is_told(network, data):
 def test_five_percent_of_the_trainings_kind_lie_outside(network, monkeypatch):
     monkeypatch.setattr(endless, "batch", easy)
     asked = naming.fresh(network.params, None, seed=5, steps=20, module=SMALL)
-    distance = np.concatenate([naming.unlike(one[2], network) for one in asked]) / network.card["outside"]
+    distance = np.concatenate([naming.unlike(one[2], network.outside) for one in asked]) / network.card["outside"]
     assert 0.02 < (distance > 1).mean() < 0.1
     far = asked[0][0]._replace(pdf=jax.random.normal(jax.random.key(0), asked[0][0].pdf.shape) * 3)
     features = SMALL.apply(network.params, far.pdf, far.seen, far.told, mutable=["intermediates"])[1]
-    other = naming.unlike(np.asarray(features["intermediates"]["features"][0]), network) / network.card["outside"]
+    other = (
+        naming.unlike(np.asarray(features["intermediates"]["features"][0]), network.outside) / network.card["outside"]
+    )
     assert np.median(other) > 1.2
 
 
