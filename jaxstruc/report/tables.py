@@ -96,7 +96,7 @@ def classified(result: Result) -> Row:
 
 
 def named(result: Result) -> str:
-    """Return the same in a line."""
+    """Return a result without candidates in a line: types and sizes of the classifier, or why there is nothing."""
     if not result.types:
         return " ".join(f"{result.name}: {result.status}: {result.message}".split())
     types = ", ".join(f"{name} {share:.0%}" for name, share in list(result.types.items())[:2] if share >= 0.01)
@@ -208,7 +208,7 @@ def html(result: Result) -> str:
 def headline(result: Result) -> str:
     """Return one line: the file, what it is, and what a person should know."""
     if not result.candidates:
-        return " ".join(f"{result.name}: {result.status}: {result.message}".split())
+        return named(result)
     if result.q is not None:
         return sized_tables.headline(result)
     best = result.candidates[0]
