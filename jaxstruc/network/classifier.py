@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
 from jaxstruc.network.endless import VALUES, Batch, Truths
@@ -22,7 +23,7 @@ CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
 SPREAD = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)
 """Of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch: less and over these,
 they are about 1."""
-FLOOR = np.array([0.008, 0.04, 0.08, 0.04, 0.08, 0.01], np.float32)
+FLOOR = np.array([0.005, 0.03, 0.06, 0.04, 0.06, 0.01], np.float32)
 """Least standard deviation of a coordinate: numbers like a width of 0 are exact in truths."""
 
 
@@ -35,6 +36,8 @@ class Mixture(NamedTuple):
     """Logarithm of the probability."""
     mean: Float[Array, "*batch component coordinate"]
     deviation: Float[Array, "*batch component coordinate"]
+    strange: Float[Array, "*batch"]
+    """Log odds that it is not what it is told to be: two types of particles, or a wrong qmax."""
 
 
 class Classifier(nn.Module):
@@ -43,7 +46,7 @@ class Classifier(nn.Module):
     channels: tuple[int, ...] = (32, 48, 64)
     """Along the PDF, at every fourth, eighth and sixteenth of its points."""
     blocks: tuple[int, ...] = (1, 2, 2)
-    width: int = 256
+    width: int = 384
     components: int = 12
 
     @nn.compact
@@ -80,12 +83,14 @@ class Classifier(nn.Module):
     def _mixture(self, x) -> Mixture:
         many, types, values = self.components, len(TYPES), len(VALUES)
         own = nn.Dense(many * (1 + types + 2 * values))(x).reshape(len(x), many, -1)
+        strange = nn.Dense(1)(x)[:, 0]
         weight, type_, mean, deviation = jnp.split(own, (1, 1 + types, 1 + types + values), axis=-1)
         return Mixture(
             jax.nn.log_softmax(weight[..., 0]),
             jax.nn.log_softmax(type_),
             1.5 * mean,
             jnp.asarray(FLOOR) + nn.softplus(deviation),
+            strange,
         )
 
 
@@ -132,7 +137,7 @@ def drawn(key: Array, mixture: Mixture, count: int) -> tuple[Array, Array]:
 
 
 def loss(params, batch: Batch, module: Classifier) -> tuple[Array, dict[str, Array]]:
-    """Return the negative logarithm of the density at the truths, mean over a batch, and what tells how good it is."""
+    """Return the negative log density of the truths, mean over a batch, and what tells how good it is."""
     mixture: Mixture = module.apply(params, batch.pdf, batch.seen, batch.told)  # type: ignore[assignment]
     shown = batch.truths.type >= 0
     density = log_density(mixture, batch.truths)
@@ -140,9 +145,11 @@ def loss(params, batch: Batch, module: Classifier) -> tuple[Array, dict[str, Arr
     whole = jnp.isfinite(batch.truths.values[:, 0])
     off = jnp.abs(mixture.mean[..., 0] - coordinates(batch.truths.values)[:, None, 0])
     off = jnp.take_along_axis(off, mixture.weight.argmax(axis=-1)[:, None], axis=-1)[:, 0] * SPREAD[0]
-    lost = -density.mean()
+    odd = optax.sigmoid_binary_cross_entropy(mixture.strange, batch.strange)
+    lost = (odd - density).mean()
     return lost, {
         "loss": lost,
+        "strange": odd.mean(),
         "right": right.sum() / shown.sum(),
         "n_atoms": jnp.median(jnp.where(whole, off, 0.0)),
     }

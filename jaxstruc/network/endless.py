@@ -56,6 +56,10 @@ OWN = ("bond", "stretch", "uiso", "delta2", "qmin", "qmax", "qdamp", "qbroad")
 """Of these, what PDFs of an instrument share."""
 CLEAN, SILENT, WHOLE, KNOWN = 0.4, 0.15, 0.4, 0.6
 """Shares of PDFs without background and offset, without noise, with all of r, and told their true qmin, and qdamp."""
+STRANGE = 0.12
+"""Share of PDFs that are not what they are told to be: of two types of particles, or with a wrong qmax."""
+BLEND, WRONG = (0.3, 0.7), (0.1, 0.25)
+"""The share of the first of two particles; by how much the logarithm of a wrong qmax is off."""
 QDAMP, LOWER = 0.03, 1.0
 """1/Å. What is told of qdamp where it is not known; by how much too low a qmin is told at most."""
 TOLD = ("qmin", "qmax", "qdamp", "rmin", "rmax")
@@ -96,17 +100,20 @@ class Batch(NamedTuple):
     truths: Truths
     source: Int[Array, " pdf"]
     noise: Float[Array, " pdf"]
+    strange: Bool[Array, " pdf"]
+    """Whether it is not what it is told to be; its truths are left out."""
 
 
-def batch(key: Array, own: Stock) -> Batch:
+def batch(key: Array, own: Stock, *, strange: float = STRANGE) -> Batch:
     """Return the PDFs of a step.
 
     Args:
         key: of the seed and the step: `jax.random.fold_in(jax.random.key(seed), step)`.
         own: what samples are made from.
+        strange: share of PDFs that are not what they are told to be.
     """
     draw, instrument = jax.random.split(key)
-    return measured(instrument, stock.samples(draw, own))
+    return measured(instrument, stock.samples(draw, own), strange=strange)
 
 
 def write(own: Stock, path: Path, *, seed: int, steps: int, progress: Callable[[int, int, str], None]) -> None:
@@ -127,10 +134,11 @@ def write(own: Stock, path: Path, *, seed: int, steps: int, progress: Callable[[
             progress(step + 1, steps, "")
 
 
-def measured(key: Array, samples: Samples) -> Batch:
+def measured(key: Array, samples: Samples, *, strange: float) -> Batch:
     """Return the PDFs of `COUNT` samples, each group of `EACH` with an instrument of its own."""
     grouped = jax.tree.map(lambda column: column.reshape(-1, EACH, *column.shape[1:]), samples)
-    found = jax.lax.map(lambda each: _group(*each), (jax.random.split(key, COUNT // EACH), grouped))
+    keys = jax.random.split(key, COUNT // EACH)
+    found = jax.lax.map(lambda each: _group(*each, strange=strange), (keys, grouped))
     return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:]), found)
 
 
@@ -164,16 +172,19 @@ def told(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
     return jnp.stack([qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, ends / FAR], axis=-1)
 
 
-def _group(key: Array, samples: Samples) -> Batch:
+def _group(key: Array, samples: Samples, *, strange: float) -> Batch:
     """Return the PDFs of samples with one instrument."""
-    shared_key, each, noise, low, smooth, known_key = jax.random.split(key, 6)
+    shared_key, each, noise, low, smooth, known_key, odd = jax.random.split(key, 7)
     shared = _instrument(shared_key)
+    blended, qmax = _strange(odd, samples.type, shared.qmax, strange)
+    histogram = samples.histogram * blended[:, None] + jnp.roll(samples.histogram, 1, axis=0) * (1 - blended[:, None])
+    told_wrong = (blended < 1) | (qmax != shared.qmax)
     one = _drawn(each, ("noise", "background", "offset", "rmin", "rmax"), (EACH,))
     chance = jax.random.uniform(jax.random.fold_in(each, 1), (3, EACH))
     level = jnp.where(chance[0] < SILENT, 0.0, one["noise"] ** 2 / RANGES["noise"][1])
     dirty = jnp.where(chance[1] < CLEAN, 0.0, 1.0)
     rmax = jnp.where(chance[2] < WHOLE, RANGES["rmax"][1], one["rmax"])
-    f = scattered(samples.histogram, shared)
+    f = scattered(histogram, shared)
     white = jax.random.normal(noise, f.shape) * jnp.sqrt(0.02 * WAVES / (shared.qmax - shared.qmin))
     off = (dirty * one["offset"])[:, None] * _slow(low, waves(shared))
     g = transformed(f + _size(f) * (level[:, None] * white + off), shared)
@@ -187,11 +198,27 @@ def _group(key: Array, samples: Samples) -> Batch:
     return Batch(
         pdf,
         seen,
-        told(shared.bond, qmin, jnp.full(EACH, shared.qmax), qdamp, one["rmin"], rmax),
-        Truths(samples.type, jnp.concatenate([samples.values, stretch], axis=1)),
+        told(shared.bond, qmin, qmax, qdamp, one["rmin"], rmax),
+        Truths(
+            jnp.where(told_wrong, -1, samples.type),
+            jnp.where(told_wrong[:, None], jnp.nan, jnp.concatenate([samples.values, stretch], axis=1)),
+        ),
         samples.source,
         level,
+        told_wrong,
     )
+
+
+def _strange(key: Array, type_: Array, qmax: Array, share: float) -> tuple[Array, Array]:
+    """Return the share of the first of two particles, 1 for most, and the qmax that is told, for most the true one."""
+    which, much, way = jax.random.uniform(key, (3, len(type_)))
+    other = jnp.roll(type_, 1)
+    two = (which < share / 2) & (type_ >= 0) & (other >= 0) & (type_ != other)
+    blended = jnp.where(two, BLEND[0] + much * (BLEND[1] - BLEND[0]), 1.0)
+    off = jnp.exp(WRONG[0] + much * (WRONG[1] - WRONG[0]))
+    low, high = RANGES["qmax"]
+    up = jnp.where(way < 0.5, qmax / off < low, qmax * off < high)
+    return blended, jnp.where(which > 1 - share / 2, qmax * jnp.where(up, off, 1 / off), qmax)
 
 
 def _instrument(key: Array) -> Shared:

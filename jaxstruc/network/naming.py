@@ -153,7 +153,7 @@ def fresh(
 
     @jax.jit
     def step_of(params, key, own):
-        batch = endless.batch(key, own)
+        batch = endless.batch(key, own, strange=0.0)
         return batch, *module.apply(params, batch.pdf, batch.seen, batch.told, mutable=["intermediates"])
 
     found = []

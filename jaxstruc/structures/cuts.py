@@ -21,7 +21,7 @@ PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
 FCC, HCP, STACK, BCC, SC, ICOSAHEDRON, DECAHEDRON = range(7)
 FEWEST = 8
 """Atoms."""
-BEYOND, MARGIN = 1.4, 2.2
+BEYOND, MARGIN = 1.7, 2.2
 """Reach of a host in radii of a ball of as many atoms, and bonds more."""
 WEAK = np.array([7, 7, 7, 8, 4, 7, 7])
 """[packing] neighbours of an atom at most on an edge, or on a vertex."""
@@ -31,10 +31,11 @@ BONDED = 1.2
 """Bonds, within which atoms are neighbours: with the second shell of bcc."""
 FAR = 20.0
 """Logarithm of the distance of a face that there is not."""
-FAMILY, FACE, LONG = 0.25, 0.2, 0.3
-"""Largest spreads of the logarithms of faces' distances: of families, of the faces of one, and along a direction."""
-BALL, EVEN, CENTRED, PARTIAL, ROUGH, MISSING, MOVED, NEARER = 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
-"""Shares of particles that are balls, have all faces of a family alike, are cut about a place of symmetry, have a last
+FAMILY, FACE, LONG, SLENDER = 0.25, 0.2, 0.3, 1.2
+"""Largest spreads of the logarithms of faces' distances: of families, of the faces of one, along a direction, and of
+needles and plates along the packing's axis."""
+BALL, NEEDLE, EVEN, CENTRED, PARTIAL, ROUGH, MISSING, MOVED, NEARER = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
+"""Shares of particles that are balls, are needles or plates, have all faces of a family alike, are cut about a place of symmetry, have a last
 shell in part, a rough surface, missing edges, displaced atoms, a surface pulled inwards."""
 OFF = 0.65
 """Radii, by which a cut of a five-fold particle lies off its middle at most."""
@@ -44,7 +45,7 @@ ROUGHNESS, DISPLACED, INWARDS = 0.35, 0.045, 0.045
 
 CHOICES = tuple(
     "word share x y z off centred ball even family face long finish order rough missing gone".split()
-    + "moved far nearer inwards".split()
+    + "moved far nearer inwards needle slender".split()
 )
 """What is drawn once a particle."""
 FAMILIES = 8
@@ -246,6 +247,8 @@ def _depth(chance: Chances, packing: Array, own: Packings, centre: Array):
     along = chance.ways[1] / jnp.linalg.norm(chance.ways[1])
     longer = jnp.where(alike, 0.0, LONG * (2 * chance.of("long") - 1))
     away += longer * (own.faces[packing] @ along) ** 2
+    slender = jnp.where(chance.happens("needle", NEEDLE), SLENDER * (2 * chance.of("slender") - 1), 0.0)
+    away += slender * own.faces[packing][:, 2] ** 2
     ways = own.faces[packing] * jnp.exp(-jnp.where(family < 0, FAR, away))[:, None]
 
     def depth(points):
