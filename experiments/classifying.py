@@ -5,14 +5,16 @@
     python experiments/classifying.py measured --data DIR  (files that are not in the repository)
     python experiments/classifying.py --quick              (few cases of two parts, nothing is written)
 
-own: steps of the training's stream that no training has (coverage, calibration of types, ranks of the truths among
-draws: S. Talts et al., arXiv 1804.06788). held: likewise, listed clusters of sizes held out alone. offrule, rules: the
-particles and instruments of `solving.py`, without noise, with 3 and with 10 %; their code cuts otherwise than the
-training's. outside: what is no particle of one metal, against offrule: AUROC of the distance of features.
+own: steps of the training's stream that no training has (coverage, calibration of types). held: likewise, listed
+clusters of sizes held out alone. sbc: ranks of the truths of 1000 such PDFs among draws, in 20 bins, against a
+simultaneous 99 % band (S. Talts et al., arXiv 1804.06788; T. Säilynoja et al., Stat. Comput. 32, 32 (2022)). offrule,
+rules: the particles and instruments of `solving.py`, without noise, with 3 and with 10 %; their code cuts otherwise
+than the training's. outside: what is no particle of one metal, against offrule: AUROC of `naming.Named.oddness`.
 """
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import numpy as np
 import particles
 import rows
 import solving
+from matplotlib.figure import Figure
 from scipy import stats
 
 import jaxstruc
@@ -31,13 +34,15 @@ from jaxstruc.data.options import DataOptions
 from jaxstruc.network import classifier, endless, naming, stock, weights
 from jaxstruc.network.config import CLASSIFIER
 from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.report import pictures
 from jaxstruc.scattering import form_factors
 from jaxstruc.structures import library
 from jaxstruc.structures.cuts import TYPES
 
 RESULTS = Path(__file__).parent / "results" / "classifying.jsonl"
-PARTS = ("own", "held", "offrule", "rules", "outside")
+PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
 STEPS = 40
+RANKS, BINS = 1000, 20
 SOURCES = {stock.CUT: "cut", stock.LIST: "listed", stock.MANY: "distribution"}
 NOISES = (0.0, 0.03, 0.1)
 FILES = {"Pt_1.8nm_S3.gr": "Pt", "Au144_pMBA.gr": "Au", "Pt_nanoparticles_pdfttp.gr": "Pt", "Au_ScattBO.gr": "Au"}
@@ -47,18 +52,20 @@ def stream(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, 
     """Return rows of steps of the stream, or of its held-out clusters: a row a source."""
     listed = library.cached()
     own = stock.stock(listed, stock.shown(listed), held=part == "held")
-    found: dict[str, list] = {name: [] for name in ("source", "types", "true", "ranks", "known", "noise")}
+    found: dict[str, list] = {name: [] for name in ("source", "types", "true", "ranks", "known")}
     for batch, mixture, _ in naming.fresh(network.params, own, seed=1, steps=steps, module=network.module):
         draws = np.asarray(classifier.drawn(jax.random.key(2), mixture, 500)[1])
         values = np.asarray(batch.truths.values)
+        types = naming.tempered(classifier.types(mixture), network.card["temperature"])
         found["source"].append(np.asarray(batch.source))
-        found["types"].append(np.asarray(classifier.types(mixture)))
+        found["types"].append(np.asarray(types))
         found["true"].append(np.asarray(batch.truths.type))
         found["known"].append(np.isfinite(values))
-        found["ranks"].append((draws < values).mean(axis=0))
-        found["noise"].append(np.asarray(batch.noise))
+        found["ranks"].append(naming.ranked((draws < values).mean(axis=0), network.card))
     column = {name: np.concatenate(each) for name, each in found.items()}
-    kept = []
+    if part == "sbc":
+        return calibrated(column)
+    kept = [{"part": part, "source": "all"} | _whole(column)] if part == "own" else []
     for place, name in SOURCES.items():
         if part == "held" and place != stock.LIST:
             continue
@@ -69,6 +76,54 @@ def stream(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, 
             if some.any():
                 kept[-1] |= _ranks(value, column["ranks"][some, at])
     return kept
+
+
+def _whole(column: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return types and coverage over all sources."""
+    shown = column["true"] >= 0
+    found = _types(column["types"][shown], column["true"][shown])
+    for at, value in enumerate(endless.VALUES):
+        found |= _ranks(value, column["ranks"][column["known"][:, at], at])
+    return found
+
+
+def calibrated(column: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the ranks of 1000 truths in `BINS` bins, a row an output, with the simultaneous 99 % band.
+
+    The rank of a type is that of a draw even in its share of the cumulative probability, types in order.
+    """
+    rng = np.random.default_rng(3)
+    even = rng.multinomial(RANKS, np.full(BINS, 1 / BINS), 20000)
+    # the band within which all bins of even ranks lie in 99 %
+    far = np.quantile(abs(even - RANKS / BINS).max(axis=1), 0.99)
+    ranks = {value: column["ranks"][column["known"][:, at], at] for at, value in enumerate(endless.VALUES)}
+    shown = column["true"] >= 0
+    types, true = column["types"][shown], column["true"][shown]
+    before = np.cumsum(types, axis=1) - types
+    own = np.arange(len(true))
+    ranks["type"] = before[own, true] + rng.random(len(true)) * types[own, true]
+    kept = []
+    for name, each in ranks.items():
+        counts = np.histogram(rng.choice(each, RANKS, replace=False), BINS, (0, 1))[0]
+        inside = bool((abs(counts - RANKS / BINS) <= far).all())
+        kept.append({"part": "sbc", "value": name, "counts": counts.tolist(), "band": float(far), "inside": inside})
+    return kept
+
+
+def drawn(found: Sequence[dict[str, Any]]) -> Figure:
+    """Return a picture of the ranks' bins, a panel an output, with the band."""
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    for axes, row in zip(figure.subplots(2, 4, sharex=True, sharey=True).flat, [*found, None], strict=False):
+        if row is None:
+            axes.set_axis_off()
+            continue
+        middle, edges = RANKS / BINS, np.linspace(0, 1, BINS + 1)
+        axes.axhspan(middle - row["band"], middle + row["band"], color="0.9")
+        axes.stairs(row["counts"], edges, color="C0" if row["inside"] else "C3")
+        axes.set(title=row["value"], xlim=(0, 1), ylim=(0, None))
+    figure.supxlabel("rank of the truth among draws; grey: all bins of even ranks lie here in 99 %")
+    figure.supylabel(f"of {RANKS} PDFs")
+    return figure
 
 
 def _types(shares: np.ndarray, true: np.ndarray) -> dict[str, Any]:
@@ -107,13 +162,22 @@ def simulated(part: str, network: TrainedClassifier, draws: int, seeds: int) -> 
         kept.append(one.name | {
             "atoms": atoms, "type": one.particle.type, "found_type": next(iter(own.types)),
             "p_type": own.types[one.particle.type], "n_atoms": n.value, "n_low": n.low, "n_high": n.high,
-            "hexagonal": one.particle.hexagonal, "found_hexagonal": share.value, "distance": own.distance,
+            "hexagonal": one.particle.hexagonal, "found_hexagonal": share.value, "distance": own.oddness,
+            "n_rank": _rank_of(own, network.card, atoms),
         })  # fmt: skip
     return kept
 
 
+def _rank_of(own: naming.Named, card: dict[str, Any], atoms: int) -> float:
+    """Return the calibrated rank of a number of atoms."""
+    at = (math.log(atoms) - classifier.CENTRE[0]) / classifier.SPREAD[0]
+    below = stats.norm.cdf((at - own.mixture.mean[:, 0]) / own.mixture.deviation[:, 0])
+    rank = float(np.exp(own.mixture.weight) @ below)
+    return float(np.interp(rank, card["levels"]["n_atoms"], naming.EVEN))
+
+
 def outside(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
-    """Return the AUROC of the distance of features for curves that are no particle of one metal, or told wrongly."""
+    """Return the AUROC of `oddness` for curves that are no particle of one metal, or told wrongly."""
     rng = np.random.default_rng(solving.FIRST)
     own = [one for one in cases("offrule", draws, 1) if one.name["noise"] == 0.03]
     usual = [one.measurement for one in own]
@@ -125,10 +189,10 @@ def outside(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
         "qmax told 20 % too high": [_told(one, qmax=1.2 * one.given["qmax"]) for one in usual],
         "r in other units": [one._replace(r=one.r * 0.7) for one in usual],
     }
-    inside = np.array([one.distance for one in naming.named(usual, network, bond=solving.BOND)])
+    inside = np.array([one.oddness for one in naming.named(usual, network, bond=solving.BOND)])
     kept = [{"part": "outside", "what": "false alarms", "share": float((inside > 1).mean()), "cases": len(inside)}]
     for name, curves in changed.items():
-        far = np.array([one.distance for one in naming.named(curves, network, bond=solving.BOND)])
+        far = np.array([one.oddness for one in naming.named(curves, network, bond=solving.BOND)])
         auroc = stats.mannwhitneyu(far, inside).statistic / len(far) / len(inside)
         kept.append(
             {
@@ -194,7 +258,7 @@ def measured(network: TrainedClassifier, folder: Path) -> list[dict[str, Any]]:
         own = measurements.resolved(jaxstruc.read(folder / name), DataOptions(), bond=bond)
         (found,) = naming.named([own], network, bond=bond)
         intervals = {key: [one.value, one.low, one.high] for key, one in found.intervals.items()}
-        kept.append({"part": "measured", "file": name, "types": found.types, "distance": found.distance} | intervals)
+        kept.append({"part": "measured", "file": name, "types": found.types, "distance": found.oddness} | intervals)
     return kept
 
 
@@ -227,7 +291,7 @@ def main(words: Sequence[str] | None = None) -> None:
         else [json.loads(one) for one in asked.out.read_text("utf-8").splitlines()]
     )
     for part in parts:
-        if part in ("own", "held"):
+        if part in ("own", "held", "sbc"):
             found = stream(part, network, STEPS)
         elif part == "outside":
             found = outside(network, draws)
@@ -238,6 +302,8 @@ def main(words: Sequence[str] | None = None) -> None:
         kept = [row for row in kept if row["part"] != part] + [row | told for row in found]
         if not asked.quick:
             rows.write_lines(kept, asked.out)
+        if part == "sbc" and not asked.quick:
+            pictures.write(asked.out.with_name(asked.out.stem + "_sbc.png"), drawn(found))
 
 
 if __name__ == "__main__":

@@ -213,9 +213,7 @@ def solving_kinds(rows: list[dict]) -> str:
 
 def classifying(rows: list[dict]) -> str:
     """Return how the classifier names simulated particles: a line a part and noise, ± over seeds."""
-    lines = [
-        "part;noise;cases;type right;ΔN/N, median;interval of N covers;share of h off, median;its Spearman".split(";")
-    ]
+    lines = ["part;noise;cases;type right;ΔN/N, median;N: 50 %;90 %;share of h off, median;its Spearman".split(";")]
     own = [row for row in rows if row["part"] in ("offrule", "rules")]
     for (part, noise), some in grouped(own, ("part", "noise")).items():
         right = [[row["type"] == row["found_type"] for row in some if row["seed"] == seed] for seed in _seeds(some)]
@@ -227,7 +225,8 @@ def classifying(rows: list[dict]) -> str:
                 *(part, f"{100 * noise:g} %", str(len(some))),
                 f"{100 * np.mean(np.concatenate(right)):.1f}{spread} %",
                 f"{100 * np.median([abs(row['n_atoms'] / row['atoms'] - 1) for row in some]):.2g} %",
-                percent([row["n_low"] <= row["atoms"] <= row["n_high"] for row in some]),
+                percent([abs(row["n_rank"] - 0.5) <= 0.25 for row in some]),
+                percent([abs(row["n_rank"] - 0.5) <= 0.45 for row in some]),
                 f"{np.median(abs(true - found)):.2g}",
                 f"{stats.spearmanr(true, found).statistic:.3f}",
             ]
@@ -248,7 +247,12 @@ def classifying_stream(rows: list[dict]) -> str:
             lines.append(
                 [row["part"], row["source"], str(row["cases"]), *right, *cells, f"{row['n_atoms_uneven']:.3f}"]
             )
-    return markdown(lines)
+    even = [["output", "largest of 20 bins", "smallest", "even, and the band"]]
+    for row in (row for row in rows if row["part"] == "sbc"):
+        middle = sum(row["counts"]) / len(row["counts"])
+        told = f"{middle:.0f} ± {row['band']:.0f}: {'within' if row['inside'] else 'not within'}"
+        even.append([row["value"], str(max(row["counts"])), str(min(row["counts"])), told])
+    return markdown(lines) + "\n\n" + markdown(even)
 
 
 def classifying_outside(rows: list[dict]) -> str:

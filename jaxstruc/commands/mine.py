@@ -17,6 +17,6 @@ def mine(config: settings.Mine, *, progress: Advance) -> Outcome:
     run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit, curve=config.curve))
     plan = solving(
         config.element, sources=("library",), data=config.data, fit=config.fit, library=config.candidates,
-        ensemble=config.ensemble, curve=config.curve, progress=progress,
+        ensemble=config.ensemble, screen=config.screen, curve=config.curve, progress=progress,
     )  # fmt: skip
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

@@ -16,6 +16,7 @@ from jaxstruc.inference.options import (
     FitOptions,
     LibraryOptions,
     RelaxOptions,
+    ScreenName,
     SearchName,
     SizeOptions,
     SourceName,
@@ -31,6 +32,10 @@ Ensemble = Annotated[
         help="Judge whether the sample is one cluster or a distribution of particles, and tell its sizes and types: "
         "lognormal for each type (parametric), smooth (free), whichever predicts better (auto), or not at all (none)."
     ),
+]
+Screen = Annotated[
+    ScreenName,
+    tyro.conf.arg(help="Try only those candidates that the classifier finds probable at a glance, or all (none)."),
 ]
 
 
@@ -184,6 +189,7 @@ class Solve:
     search: SearchName = "quick"
     """How long lattice sites are searched for a particle that no source lists, begun from the best that they list."""
     ensemble: Ensemble = "auto"
+    screen: Screen = "classifier"
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""
 
@@ -225,6 +231,7 @@ class Mine:
     fit: FitOptions = dataclasses.field(default_factory=FitOptions)
     candidates: LibraryOptions = dataclasses.field(default_factory=LibraryOptions)
     ensemble: Ensemble = "auto"
+    screen: Screen = "classifier"
     cache: bool = True
     """Keep compiled programs in the cache folder, for the next run."""
 

@@ -17,6 +17,7 @@ def solve(config: settings.Solve, *, progress: Advance) -> Outcome:
     run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit, curve=config.curve))
     plan = solving(
         config.element, sources=config.sources, data=config.data, fit=config.fit, library=config.candidates,
-        network=config.network, ensemble=config.ensemble, search=config.search, curve=config.curve, progress=progress,
+        network=config.network, ensemble=config.ensemble, screen=config.screen, search=config.search,
+        curve=config.curve, progress=progress,
     )  # fmt: skip
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

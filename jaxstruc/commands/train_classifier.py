@@ -23,11 +23,11 @@ def train(config: settings.TrainClassifier, *, progress: Advance) -> str:
 
     made, seed, module = stock.stock(own, shown), config.lessons.seed, Classifier()
     params, metrics = lessons.taught(made, config.lessons, folder=config.out, report=report)
-    outside, limit = naming.limits(params, made, seed=seed, module=module)
+    outside, ends = naming.limits(params, made, seed=seed, module=module)
     held = naming.tested(params, stock.stock(own, shown, held=True), seed=seed, module=module)
     path = config.out / "weights.safetensors"
     card = lessons.card(config.lessons, metrics | held, command=_command(config))
-    weights.save_classifier(path, TrainedClassifier(params, module, outside, card | {"outside": limit}))
+    weights.save_classifier(path, TrainedClassifier(params, module, outside, card | ends))
     return f"{path}: types right {held['held_right']:.1%} of clusters of sizes held out."
 
 

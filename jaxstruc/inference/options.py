@@ -8,6 +8,7 @@ Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qb
 EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
+ScreenName = Literal["classifier", "none"]
 BodyName = Literal[
     "sphere",
     "cube",

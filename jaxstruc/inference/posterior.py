@@ -1,7 +1,5 @@
 """What fits say of candidates: weights, sets that hold a share of them, the points that count."""
 
-from collections import Counter
-
 import numpy as np
 from jaxtyping import Float
 
@@ -78,16 +76,16 @@ def prior(
         diameter: theirs, in bonds.
         listed: types, atoms and diameters of all that were listed, fitted or not.
     """
-
-    def keys(types, atoms, diameter):
-        size = np.rint(np.log(atoms) / (3 * SIZE)).astype(int)
-        copy = np.rint(diameter / ALIKE).astype(int)
-        return list(zip(types.tolist(), size.tolist(), strict=True)), list(
-            zip(types.tolist(), atoms.tolist(), copy.tolist(), strict=True)
-        )
-
-    own, copies = keys(types, atoms, diameter)
-    places, all_copies = keys(*listed)
-    members = Counter(place for place, _ in dict.fromkeys(zip(places, all_copies, strict=True)))
-    count = Counter(all_copies)
-    return np.array([1 / max(members[a], 1) / max(count[b], 1) for a, b in zip(own, copies, strict=True)])
+    every = [np.concatenate(pair) for pair in zip((types, atoms, diameter), listed, strict=True)]
+    names = {name: place for place, name in enumerate(dict.fromkeys(every[0].tolist()))}
+    kind = np.array([names[name] for name in every[0].tolist()], np.int64)
+    size = np.rint(np.log(every[1].astype(float)) / (3 * SIZE)).astype(np.int64)
+    near = np.rint(every[2] / ALIKE).astype(np.int64)
+    of_place, place = np.unique(kind * 1000 + size, return_inverse=True)
+    of_copy, copy = np.unique((kind * 10**6 + every[1].astype(np.int64)) * 10**6 + near, return_inverse=True)
+    count = np.bincount(copy[len(types) :], minlength=len(of_copy))
+    first = np.zeros(len(of_copy), np.int64)
+    first[copy] = place  # copies of one kind and number of atoms have one place
+    members = np.bincount(first[count > 0], minlength=len(of_place))
+    own = slice(0, len(types))
+    return 1 / np.maximum(members[place[own]], 1) / np.maximum(count[copy[own]], 1)

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference.distribution import Compared, Distribution, Interval
+from jaxstruc.inference.glance import Glance
 from jaxstruc.inference.granulometry import SURE, UNTOLD, Granulometry
 
 VERSION = 1
@@ -120,6 +121,8 @@ class Result:
     """What was fitted."""
     ensemble: Distribution | None = None
     """The sample as a distribution of particles, and whether it is one; None where that was not asked or cannot be."""
+    glance: Glance | None = None
+    """What the classifier said before any fit, and how far that agrees with the fits; None where it was not asked."""
     r: np.ndarray | None = None
     """[point] Å, in the range of the fit."""
     observed: np.ndarray | None = None
@@ -250,6 +253,10 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> Result:
         for one in told["candidates"]
     )
     told["intervals"] = {name: Interval(**one) for name, one in told.get("intervals", {}).items()}
+    if told.get("glance"):
+        own = told["glance"]
+        own["intervals"] = {name: Interval(**one) for name, one in own["intervals"].items()}
+        told["glance"] = _made(Glance, own)
     if told.get("sizes"):
         told["sizes"] = _made(Granulometry, told["sizes"])
     if told.get("ensemble"):
@@ -268,7 +275,7 @@ def _ensemble(told: dict[str, Any]) -> Distribution:
 
 def _told(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return an item as JSON has it; arrays and atoms go into `arrays`, under their path."""
-    if isinstance(item, Result | Candidate | Value | Distribution | Interval | Compared | Granulometry):
+    if isinstance(item, Result | Candidate | Value | Distribution | Interval | Compared | Granulometry | Glance):
         own = {each.name: getattr(item, each.name) for each in fields(item) if each.name != "extra"}
         item = own | getattr(item, "extra", {})
     if isinstance(item, np.ndarray):

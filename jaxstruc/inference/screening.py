@@ -23,8 +23,8 @@ from jaxstruc.scattering.parameters import PARAMETERS
 from jaxstruc.scattering.templates import SHORT, Span
 from jaxstruc.structures.library import WIDTH, Library
 
-SCREENED = 1500
-"""Candidates chosen to be fitted."""
+SCREENED, AT_A_GLANCE = 1500, 300
+"""Candidates chosen to be fitted; and where a classifier has named what is probable."""
 TRIED_FURTHER = 5000
 """Candidates that a judge tries at each cut."""
 VIBRATIONS = (0.006, 0.018)
@@ -122,7 +122,8 @@ def misfits_about(candidates: Bins, basis: Basis, values: Values) -> Float[np.nd
 def some(candidates: Bins, rows: np.ndarray) -> Bins:
     """Return those candidates that are of some rows of their library."""
     kept = np.flatnonzero(np.isin(candidates.rows, rows))
-    filled = np.pad(kept, (0, -len(kept) % CHUNK), mode="edge")
+    chunks = 1 << (math.ceil(len(kept) / CHUNK) - 1).bit_length()  # few compilations
+    filled = np.pad(kept, (0, min(chunks * CHUNK, len(candidates.weight)) - len(kept)), mode="edge")
     return Bins(candidates.rows[kept], candidates.weight[filled])
 
 

@@ -8,9 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
+from scipy import special, stats
 from scipy.interpolate import CubicSpline
 
+from jaxstruc.data import edge
+from jaxstruc.data.edge import Edge
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference.distribution import Interval
 from jaxstruc.network import classifier, endless
@@ -25,10 +28,20 @@ BATCH, DRAWS = 64, 1000
 LONG = VALUES.index("diameter")
 TESTED, APART = 16, 10**6
 """Steps of PDFs that tell how good a classifier is, and how far their seeds are from the training's."""
+TINY = 1e-9
+"""Least probability that is told apart from 0."""
 LEAST = 1e-4
 """Of the largest variance of features: directions of less count for that."""
 ENDS = 0.05, 0.95
 """Quantiles of intervals."""
+SHARP = 1.5
+"""By how much an edge is sharper than that at the told qmax, in the logarithm, where qmax is called wrong."""
+EVEN = np.linspace(0, 1, 41)
+"""Levels at which ranks of truths among draws are kept."""
+TEMPERATURES = np.geomspace(0.4, 2.5, 61)
+"""Tried."""
+USUAL = 0.95
+"""Share of PDFs like those of the training that are called so."""
 
 
 class Named(NamedTuple):
@@ -40,6 +53,17 @@ class Named(NamedTuple):
     """Of `VALUES`, with the median; lengths in Å."""
     distance: float
     """Of its features from those of the training, of which 95 % lie within 1."""
+    strange: float
+    """Likewise, how much it is like two types of particles, or a wrong qmax."""
+    edge: Edge
+    """Where the data's waves end."""
+    mixture: Mixture
+    """Of one PDF, on the host; as the network gives it, not calibrated."""
+
+    @property
+    def oddness(self) -> float:
+        """How far it is from the PDFs of the training in any of these ways; beyond 1 few of these lie."""
+        return max(self.distance, self.strange, self.edge.missed / SHARP)
 
 
 class Seen(NamedTuple):
@@ -82,10 +106,18 @@ def named(
         some = measurements[start : start + BATCH]
         padded = jax.tree.map(lambda column, some=some: np.resize(column, (BATCH, *column.shape[1:])), seen(some, bond))
         key = jax.random.key(seed)
-        types, ends, features = _asked(network.params, key, padded, module=network.module)
-        distance = unlike(np.asarray(features), network.outside) / network.card["outside"]
-        told = zip(np.asarray(types)[: len(some)], np.asarray(ends)[: len(some)], distance, strict=False)
-        found += [_named(*one, bond) for one in told]
+        levels, temperature = levels_of(network.card), jnp.float32(network.card["temperature"])
+        mixture, types, ends, features = jax.device_get(
+            _asked(network.params, key, padded, levels, temperature, module=network.module)
+        )
+        distance = unlike(features, network.outside) / network.card["outside"]
+        strange = special.expit(mixture.strange) / network.card["strange"]
+        edges = [edge.edge(*one.curve, qmax=one.given["qmax"]) for one in some]
+        told = zip(types, ends, distance, strange, edges, strict=False)
+        found += [
+            _named(*one, jax.tree.map(lambda column, place=place: column[place], mixture), bond)
+            for place, one in enumerate(told)
+        ]
     return found
 
 
@@ -100,13 +132,17 @@ def outside(measurement: Measurement, own: Named, *, bond: float) -> tuple[str, 
     shortest = endless.RANGES["rmax"][0]
     if measurement.r[-1] < shortest - 0.05:
         said.append(f"data only to r = {measurement.r[-1]:g} Å (trained on {shortest:g} Å and more)")
+    if own.edge.missed > SHARP:
+        said.append(f"its waves end at Q = {own.edge.q:.3g} 1/Å, not at qmax {known['qmax']:g}")
+    elif own.strange > 1:
+        said.append("looks like two types of particles")
     if own.distance > 1:
         said.append(f"unlike all that it was trained on ({own.distance:.2f} times as far as 95 % of that)")
     return tuple(said)
 
 
-def limits(params: Any, own: Stock, *, seed: int, module: Classifier) -> tuple[Outside, float]:
-    """Return what tells PDFs unlike those of the training, and the distance within which 95 % of these lie.
+def limits(params: Any, own: Stock, *, seed: int, module: Classifier) -> tuple[Outside, dict[str, Any]]:
+    """Return what tells PDFs unlike those of the training, and the distance and strangeness within which 95 % lie.
 
     Mean and spread are of half of some steps that no training has, the distance is of the other half.
 
@@ -122,7 +158,60 @@ def limits(params: Any, own: Stock, *, seed: int, module: Classifier) -> tuple[O
     mean = first.mean(axis=0)
     spread, ways = np.linalg.eigh(np.cov((first - mean).T))
     outside = Outside(mean, ways / np.sqrt(np.maximum(spread, LEAST * spread.max())))
-    return outside, float(np.quantile(unlike(second, outside), 0.95))
+    distance = unlike(second, outside)
+    strange = special.expit(np.concatenate([one[1].strange for one in found])[1::2])
+    # of the larger of the two ranks, so that 5 % lie beyond either
+    end = np.quantile(np.maximum(stats.rankdata(distance), stats.rankdata(strange)) / len(distance), USUAL)
+    ends = {"outside": float(np.quantile(distance, end)), "strange": float(np.quantile(strange, end))}
+    return outside, ends | calibration(found)
+
+
+def calibration(found: Sequence[tuple[Batch, Mixture, np.ndarray]]) -> dict[str, Any]:
+    """Return what makes types and intervals calibrated on PDFs like those of the training.
+
+    `temperature`: the logarithms of types' probabilities are divided by it (C. Guo et al., Proc. ICML 70, 1321 (2017)).
+    `levels`: of each of `VALUES`, the ranks of truths among draws at `EVEN`: a level's quantile is read there
+    (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
+    """
+    columns: tuple[list[np.ndarray], ...] = ([], [], [], [])
+    for batch, mixture, _ in found:
+        values = np.asarray(batch.truths.values)
+        draws = np.asarray(classifier.drawn(jax.random.key(1), mixture, DRAWS)[1])
+        for column, own in zip(
+            columns,
+            (classifier.types(mixture), batch.truths.type, (draws < values).mean(axis=0), np.isfinite(values)),
+            strict=True,
+        ):
+            column.append(np.asarray(own))
+    types, true, ranks, known = map(np.concatenate, columns)
+    levels = {name: np.quantile(ranks[known[:, k], k], EVEN).round(4).tolist() for k, name in enumerate(VALUES)}
+    shown = true >= 0
+    right = np.take_along_axis(types[shown], true[shown, None], axis=1)[:, 0]
+    lost = [
+        -np.mean(
+            np.log(np.maximum(right, TINY)) / one - np.log((np.maximum(types[shown], TINY) ** (1 / one)).sum(axis=1))
+        )
+        for one in TEMPERATURES
+    ]
+    return {"temperature": float(TEMPERATURES[int(np.argmin(lost))]), "levels": levels}
+
+
+def levels_of(card: dict[str, Any]) -> Float[np.ndarray, "value end"]:
+    """Return at which levels of draws the ends and the middle of intervals are read."""
+    wanted = (ENDS[0], 0.5, ENDS[1])
+    return np.array([np.interp(wanted, EVEN, card["levels"][name]) for name in VALUES], np.float32)
+
+
+def ranked(ranks: Float[np.ndarray, "pdf value"], card: dict[str, Any]) -> Float[np.ndarray, "pdf value"]:
+    """Return the calibrated ranks of truths of ranks among draws."""
+    found = [np.interp(ranks[:, k], card["levels"][name], EVEN) for k, name in enumerate(VALUES)]
+    return np.stack(found, axis=1)
+
+
+def tempered(types: Float[Array, "*batch type"], temperature: float | Array) -> Float[Array, "*batch type"]:
+    """Return calibrated probabilities of types."""
+    raised = jnp.maximum(types, TINY) ** (1 / temperature)
+    return raised / raised.sum(axis=-1, keepdims=True)
 
 
 def tested(params: Any, own: Stock, *, seed: int, module: Classifier) -> dict[str, float]:
@@ -140,7 +229,7 @@ def tested(params: Any, own: Stock, *, seed: int, module: Classifier) -> dict[st
         types = np.asarray(classifier.types(mixture)).argmax(axis=1)
         right += (types == np.asarray(batch.truths.type))[listed].tolist()
         draws = np.asarray(classifier.drawn(jax.random.key(0), mixture, DRAWS)[1])[..., 0]
-        low, high = np.quantile(draws, ENDS, axis=0)
+        low, high = np.quantile(draws, ENDS, axis=0)  # not calibrated
         atoms = np.asarray(batch.truths.values[:, 0])
         covered += ((low <= atoms) & (atoms <= high))[listed].tolist()
     return {"held_right": float(np.mean(right)), "held_covered": float(np.mean(covered)), "held": float(len(right))}
@@ -170,18 +259,23 @@ def unlike(features: np.ndarray, of: Outside) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames="module")
-def _asked(params: Any, key: Array, batch: Seen, *, module: Classifier) -> tuple[Array, Array, Array]:
-    """Return probabilities of types, quantiles [pdf, value, 3] and features."""
+def _asked(
+    params: Any, key: Array, batch: Seen, levels: Array, temperature: Array, *, module: Classifier
+) -> tuple[Mixture, Array, Array, Array]:
+    """Return mixtures, probabilities of types, quantiles [pdf, value, 3] and features."""
     mixture, kept = module.apply(params, *batch, mutable=["intermediates"])
     draws = jax.vmap(lambda one: classifier.drawn(key, jax.tree.map(lambda column: column[None], one), DRAWS)[1][:, 0])(
         mixture
     )
     draws = draws.at[..., LONG].multiply(draws[..., VALUES.index("stretch")])
-    ends = jnp.quantile(draws, jnp.array([ENDS[0], 0.5, ENDS[1]]), axis=1)
-    return classifier.types(mixture), jnp.moveaxis(ends, 0, -1), kept["intermediates"]["features"][0]
+    ends = jax.vmap(lambda column, at: jnp.quantile(column, at, axis=1), (2, 0), 1)(draws, levels)
+    types = tempered(classifier.types(mixture), temperature)
+    return mixture, types, jnp.moveaxis(ends, 0, -1), kept["intermediates"]["features"][0]
 
 
-def _named(types: np.ndarray, ends: np.ndarray, distance: float, bond: float) -> Named:
+def _named(
+    types: np.ndarray, ends: np.ndarray, distance: float, strange: float, of: Edge, mixture: Mixture, bond: float
+) -> Named:
     order = np.argsort(-types, kind="stable")
     intervals = {}
     for name, (low, middle, high) in zip(VALUES, ends.tolist(), strict=True):
@@ -194,4 +288,6 @@ def _named(types: np.ndarray, ends: np.ndarray, distance: float, bond: float) ->
         if name == "diameter":
             low, middle, high = low * bond, middle * bond, high * bond
         intervals[name] = Interval(middle, low, high)
-    return Named({TYPES[place]: float(types[place]) for place in order}, intervals, float(distance))
+    return Named(
+        {TYPES[place]: float(types[place]) for place in order}, intervals, float(distance), float(strange), of, mixture
+    )

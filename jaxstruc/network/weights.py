@@ -22,7 +22,7 @@ class Network(NamedTuple):
     card: dict[str, Any]
 
 
-VERSION = 1
+VERSION = 2
 """Of a classifier's weights and of what they are told."""
 
 

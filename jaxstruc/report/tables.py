@@ -55,7 +55,7 @@ CLASSIFIED = (
     *"qmin qmax qdamp model seconds version sha256".split(),
 )
 """Columns of `classify`: medians and 90 % intervals, a probability a type; `distance` from the training's PDFs, of
-which 95 % lie within 1."""
+which some 95 % lie within 1: by the network's features, as two types of particles, or by where the data's waves end."""
 SHOWN = 5
 """Candidates in the short table."""
 LEAST = 0.02

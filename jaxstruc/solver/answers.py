@@ -21,6 +21,7 @@ from jaxstruc.data.options import CurveOptions, DataOptions
 from jaxstruc.inference import candidates, fit, posterior, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
+from jaxstruc.inference.glance import Glance
 from jaxstruc.inference.options import EnsembleName, FitOptions, RelaxOptions, SearchName
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Result
@@ -29,7 +30,8 @@ from jaxstruc.inference.target import Target
 from jaxstruc.network import draws
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL, check_free
-from jaxstruc.solver import samples, search, told
+from jaxstruc.solver import glances, samples, search, told
+from jaxstruc.solver.glances import Look, Screen
 from jaxstruc.solver.samples import Judging, Sample
 from jaxstruc.solver.search import SHAPE, Searched
 from jaxstruc.solver.sources import Source
@@ -72,6 +74,8 @@ class Plan(NamedTuple):
     """What the search's prior on shape weighs."""
     curve: CurveOptions = CurveOptions()
     """What files over Q are."""
+    screen: Screen = Screen(None)
+    """The classifier that says which candidates are worth trying."""
 
     @property
     def bond(self) -> float:
@@ -85,6 +89,8 @@ class Plan(NamedTuple):
         own |= {"absolute": self.fit.absolute, "search": self.search, "seed": self.seed}
         own |= dataclasses.asdict(self.data) | dataclasses.asdict(self.relax) | {"ensemble": self.ensemble}
         own |= {name: value for name, value in dataclasses.asdict(self.curve).items() if value is not None}
+        network = self.screen.network
+        own |= {"screen": network.card["sha256"] if network else self.screen.missing or "none"}
         for source in self.sources:
             own |= source.recorded
         return own | {"version": jaxstruc.__version__}
@@ -135,14 +141,15 @@ def answers(
     streams = [source.candidates(measurements) for source in plan.sources]
     bins: dict[int, Bins] = {}
     kept = Judging({})
-    everything = zip(measurements, targets(measurements, plan, among or measurements), *streams, strict=True)
-    for done, (measurement, goal, *groups) in enumerate(everything):
+    seen = glances.looks(measurements, plan.screen, bond=plan.bond)
+    everything = zip(measurements, targets(measurements, plan, among or measurements), seen, *streams, strict=True)
+    for done, (measurement, goal, look, *groups) in enumerate(everything):
 
         def tell(said, done=done, name=measurement.name):
             if progress:
                 progress(done, count, f"{name}: {said}")
 
-        result = answer(measurement, goal, groups, plan, bins=bins, kept=kept, progress=tell)
+        result = answer(measurement, goal, groups, plan, look=look, bins=bins, kept=kept, progress=tell)
         now = time.perf_counter()
         yield dataclasses.replace(result, facts=result.facts | {"seconds": now - begun})
         begun = time.perf_counter()
@@ -194,6 +201,7 @@ def answer(
     groups: Sequence[Candidates],
     plan: Plan,
     *,
+    look: Look | None = None,
     bins: dict[int, Bins] | None = None,
     kept: Judging | None = None,
     progress: Callable[[str], None] | None = None,
@@ -205,6 +213,7 @@ def answer(
         goal: its target.
         groups: candidates of each source.
         plan: what is to be done.
+        look: what the classifier says.
         bins: of libraries by their identity, kept for the next measurement of a span.
         kept: what judges share, for the same end.
         progress: called with what is being done.
@@ -221,10 +230,12 @@ def answer(
     some = [group for group in groups if len(group.rows)]
     if not some:
         return nothing
-    screens = _screens(some, goal, plan, {} if bins is None else bins)
-    goal, found = _corrected(measurement, goal, some, screens, plan)
+    few = _probable(look, some)
+    most = screening.AT_A_GLANCE if look and not look.outside else screening.SCREENED
+    screens = _screens(some, few, goal, plan, {} if bins is None else bins, most=most)
+    goal, found = _corrected(measurement, goal, few, screens, plan)
     nothing = dataclasses.replace(nothing, settings=_settings(measurement, found))
-    screened = [_screened(group, screen, goal) for group, screen in zip(some, screens, strict=True)]
+    screened = [_screened(*each, goal, most=most) for each in zip(few, screens, strict=True)]
     some = [group for group, _ in screened]
     tried = next((rows for group, rows in screened if group.source != "network"), np.zeros(0, int))
     pool, fits = _fitted(some, goal, plan, lambda done, count: tell(f"{done} of {count} candidates"))
@@ -243,42 +254,59 @@ def answer(
     searched: Searched | None = None
     many = isinstance(sample, Sample) and sample.judged.verdict == "distribution"
     if plan.search != "none" and not many:
-        searched = _searched(pool, fits, goal, plan, tell)
+        searched = _searched(pool, fits, goal, plan, glances.likely(look), tell)
         if searched is not None:
             pool, fits = _joined(pool, fits, searched, goal, plan)
     pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample, searched)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
+    nothing = dataclasses.replace(nothing, glance=_glance(look, groups, few, pool, weighed))
+    unasked = [plan.screen.missing] if plan.screen.missing else []
+    unasked += [f"not screened: {', '.join(look.outside)}"] if look and look.outside else []
     return told.told(
         nothing, measurement, goal, groups, pool, fits, weighed,
         free=plan.fit.free, written=plan.written, found=found, seen=seen, sample=sample, searched=searched,
-        more=[UNSEARCHED] if many and plan.search != "none" else [],
+        more=[UNSEARCHED, *unasked] if many and plan.search != "none" else unasked,
     )  # fmt: skip
 
 
-def _screens(groups: Sequence[Candidates], goal: Target, plan: Plan, kept: dict[int, Bins]) -> list[Bins | None]:
-    """Return the binned distances of the libraries that have more candidates than are fitted.
+def _probable(look: Look | None, groups: Sequence[Candidates]) -> list[Candidates]:
+    """Return groups with those candidates of a library that are probable at a glance; all where it says nothing."""
+    if look is None or look.outside:
+        return list(groups)
+    return [group._replace(rows=glances.kept(look, group)) if group.source == "library" else group for group in groups]
+
+
+def _screens(
+    groups: Sequence[Candidates],
+    few: Sequence[Candidates],
+    goal: Target,
+    plan: Plan,
+    kept: dict[int, Bins],
+    *,
+    most: int,
+) -> list[Bins | None]:
+    """Return the binned distances of the candidates of libraries that have more than are fitted.
 
     Draws of a network, new ones for each measurement, are all fitted, and so are clusters that a user refines.
     """
     found: list[Bins | None] = []
-    for group in groups:
-        if not plan.screened or group.source == "network" or len(group.rows) <= screening.SCREENED:
+    for group, own in zip(groups, few, strict=True):
+        if not plan.screened or group.source == "network" or len(own.rows) <= most:
             found.append(None)
             continue
         if id(group.library) not in kept:
             kept[id(group.library)] = screening.bins(group.library, group.rows, bond=goal.bond, span=goal.span)
-        found.append(kept[id(group.library)])
+        every = kept[id(group.library)]
+        found.append(every if len(own.rows) == len(group.rows) else screening.some(every, own.rows))
     return found
 
 
-def _screened(group: Candidates, screen: Bins | None, goal: Target) -> tuple[Candidates, np.ndarray]:
+def _screened(group: Candidates, screen: Bins | None, goal: Target, *, most: int) -> tuple[Candidates, np.ndarray]:
     """Return the candidates of a group that are worth fitting, and the rows that are worth a judge's try."""
     if screen is None:
         return group, group.rows
     misfits = screening.misfits(screen, goal.basis)
-    fitted, tried = (
-        screening.chosen(screen, misfits, most=most) for most in (screening.SCREENED, screening.TRIED_FURTHER)
-    )
+    fitted, tried = (screening.chosen(screen, misfits, most=each) for each in (most, screening.TRIED_FURTHER))
     return group._replace(rows=fitted), tried
 
 
@@ -327,11 +355,33 @@ def _fitted(
     return pool, fits
 
 
-def _searched(pool: Pool, fits: Fit, goal: Target, plan: Plan, progress: Callable[[str], None]) -> Searched | None:
-    """Return what a search over lattice sites finds, begun from the candidates."""
+def _glance(
+    look: Look | None, groups: Sequence[Candidates], few: Sequence[Candidates], pool: Pool, weighed: Weighed
+) -> Glance | None:
+    """Return what was seen of a library at a glance, and how the fits agree; None where there was none."""
+    if look is None:
+        return None
+    for group, own in zip(groups, few, strict=True):
+        if group.source == "library":
+            of = np.array([one.library is group.library for one in pool.groups])[pool.group]
+            rows = np.array([pool.entry(at)[1] for at in np.flatnonzero(of).tolist()], np.intp)
+            return glances.told(look, group, len(own.rows), rows, weighed.weight[of])
+    return None
+
+
+def _searched(
+    pool: Pool,
+    fits: Fit,
+    goal: Target,
+    plan: Plan,
+    likely: Mapping[str, np.ndarray] | None,
+    progress: Callable[[str], None],
+) -> Searched | None:
+    """Return what a search over lattice sites finds, begun from the candidates and from what is likely at a glance."""
     return search.search(
-        goal, pool, fits, level=search.LEVELS[plan.search], seed=plan.seed, weight=plan.shape, progress=progress
-    )
+        goal, pool, fits, level=search.LEVELS[plan.search], seed=plan.seed, weight=plan.shape, likely=likely,
+        progress=progress,
+    )  # fmt: skip
 
 
 def _at_cut(plan: Plan) -> Callable[[Target, Pool, Fit], Candidates | None] | None:

@@ -50,6 +50,6 @@ def told(measurement: Measurement, own: Named, *, element: str, bond: float, fac
         types=own.types,
         intervals=own.intervals,
         settings=measurement.settings,
-        facts=facts | {"distance": own.distance},
+        facts=facts | {"distance": own.oddness},
         versions={"jaxstruc": jaxstruc.__version__},
     )

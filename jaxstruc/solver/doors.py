@@ -20,6 +20,7 @@ from jaxstruc.inference.options import (
     FitOptions,
     LibraryOptions,
     RelaxOptions,
+    ScreenName,
     SearchName,
     SizeOptions,
 )
@@ -28,9 +29,10 @@ from jaxstruc.network.config import CLASSIFIER, SHIPPED, NetworkOptions
 from jaxstruc.network.weights import load_classifier
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL
-from jaxstruc.solver import classified, small_angles
+from jaxstruc.solver import classified, glances, small_angles
 from jaxstruc.solver import sources as sources_
 from jaxstruc.solver.answers import Plan, answers, check, prepared
+from jaxstruc.solver.glances import Screen
 
 Progress = Callable[[int, int, str], None]
 
@@ -76,6 +78,7 @@ def solve(
     library: Sequence[Path | str] = (),
     ensemble: EnsembleName = "auto",
     search: SearchName = "quick",
+    screen: ScreenName = "classifier",
     absolute: bool = False,
     samples: int = 64,
     seed: int = 0,
@@ -101,6 +104,7 @@ def solve(
         library: own structures in place of the families.
         ensemble: auto, none, parametric or free: whether to judge if the sample is a distribution of particles.
         search: none, quick or full: how long lattice sites are searched for a particle that no source lists.
+        screen: classifier or none: whether only that is tried which the classifier finds probable.
         absolute: whether the data are on an absolute scale.
         samples: of the network.
         seed: of the samples.
@@ -120,6 +124,7 @@ def solve(
         network=NetworkOptions(samples, seed, Path(weights)),
         ensemble=ensemble,
         search=search,
+        screen=screen,
         progress=progress,
     )
     return _results(measurement, plan, progress)
@@ -141,6 +146,7 @@ def mine(
     max_atoms: int = 1000,
     library: Sequence[Path | str] = (),
     ensemble: EnsembleName = "auto",
+    screen: ScreenName = "classifier",
     absolute: bool = False,
     progress: Progress | None = None,
 ) -> Result | list[Result]:
@@ -157,6 +163,7 @@ def mine(
         fit=FitOptions(tuple(free), background, absolute),  # type: ignore[arg-type]
         library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
         ensemble=ensemble,
+        screen=screen,
         progress=progress,
     )
     return _results(measurement, plan, progress)
@@ -299,6 +306,7 @@ def solving(
     network: NetworkOptions | None = None,
     ensemble: EnsembleName = "auto",
     search: SearchName = "none",
+    screen: ScreenName = "classifier",
     progress: Progress | None = None,
 ) -> Plan:
     """Return the plan of `solve` and `mine`.
@@ -317,8 +325,9 @@ def solving(
         found.append(sources_.of_library(library, bond=bond, progress=progress))
     seed = network.seed if network else 0
     return Plan(
-        element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed, curve=curve or CurveOptions()
-    )
+        element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed, curve=curve or CurveOptions(),
+        screen=glances.screen(CLASSIFIER) if screen == "classifier" else Screen(None),
+    )  # fmt: skip
 
 
 def refining(

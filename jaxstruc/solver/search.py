@@ -123,6 +123,7 @@ def search(
     seed: int,
     weight: float = SHAPE,
     begin: Mapping[str, tuple[int, Values]] | None = None,
+    likely: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[str], None] = lambda said: None,
 ) -> Searched | None:
     """Return the particles that searches over lattice sites find; None where no candidate is fit to begin from.
@@ -135,15 +136,21 @@ def search(
         seed: of starts and rests.
         weight: of the prior on shape.
         begin: number of atoms and values to begin each packing from, in place of what candidates say.
+        likely: of each packing that is likely before any fit, draws of the number of atoms.
         progress: called with what is being done.
     """
     rng = np.random.default_rng([seed, 16])
-    leaders = _leaders(pool, fits) if begin is None else begin
+    leaders = _likely(_leaders(pool, fits), likely, pool, fits) if begin is None else begin
     if not leaders:
         return None
     points = _counted(goal, pool, fits)
     progress("places and stackings")
-    first = [start for name, leader in leaders.items() for start in _starts(goal, name, *leader, level, rng)]
+    drawn = likely or {}
+    first = [
+        start
+        for name, leader in leaders.items()
+        for start in _starts(goal, name, *leader, level, rng, drawn=drawn.get(name))
+    ]
     first += _listed(pool, fits, leaders, level) if begin is None else []
     if not first:
         return None
@@ -199,6 +206,19 @@ def _leaders(pool: Pool, fits: Fit) -> dict[str, tuple[int, Values]]:
     return found
 
 
+def _likely(
+    leaders: Mapping[str, tuple[int, Values]], likely: Mapping[str, np.ndarray] | None, pool: Pool, fits: Fit
+) -> dict[str, tuple[int, Values]]:
+    """Return the leaders but for improbable ones behind the first, and what is likely though no candidate leads."""
+    found = {
+        name: one for place, (name, one) in enumerate(leaders.items()) if not place or not likely or name in likely
+    }
+    for name, atoms in (likely or {}).items():
+        if name not in found and leaders:
+            found[name] = int(np.median(atoms)), next(iter(leaders.values()))[1]
+    return found
+
+
 def _listed(pool: Pool, fits: Fit, leaders: Mapping[str, tuple[int, Values]], level: Level) -> list[Start]:
     """Return the best listed clusters of each packing on their hosts."""
     found, count = [], dict.fromkeys(leaders, 0)
@@ -240,17 +260,19 @@ def hosted(cluster: Cluster, packing: str, values: Values | None) -> Start | Non
     return start if start.taken.sum() > 0.9 * len(x) else None
 
 
-def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, rng) -> list[Start]:
-    """Return the starts of a packing that fit best, roughly."""
+def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, rng, *, drawn=None) -> list[Start]:
+    """Return the starts of a packing that fit best, roughly; half of them with drawn numbers of atoms."""
     if name == "stack":
-        return _stacks(goal, atoms, values, level, rng)
+        return _stacks(goal, atoms, values, level, rng, drawn=drawn)
     size = float(classes.sphere(atoms, classes.volume(name)))
     room = round(ROOM * max(atoms, 8))
     some = [hosts.host(name, origin, room) for origin in hosts.origins(name, size, level.origins, rng)]
-    return _shaped(goal, some, atoms, values, level, rng)
+    return _shaped(goal, some, atoms, values, level, rng, drawn=drawn)
 
 
-def _shaped(goal: Target, several: Sequence[Host], atoms: int, values: Values, level: Level, rng) -> list[Start]:
+def _shaped(
+    goal: Target, several: Sequence[Host], atoms: int, values: Values, level: Level, rng, *, drawn=None
+) -> list[Start]:
     """Return the ellipsoids cut from hosts, of random axes and numbers of atoms, that fit best, roughly."""
     curves, width = _even_curves(goal, values)
     data, found = np.asarray(goal.basis.data), []
@@ -259,13 +281,15 @@ def _shaped(goal: Target, several: Sequence[Host], atoms: int, values: Values, l
         turned = host.positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
         away = np.linalg.norm(turned * np.exp(rng.normal(0, SLENDER, 3)) + rng.normal(0, 0.2, 3), axis=1)
         count = max(round(atoms * rng.uniform(0.9, 1.1)), 8)
+        if drawn is not None and number % 2:
+            count = min(int(rng.choice(drawn)), round(len(away) / 2))
         taken = away <= np.partition(away, count - 1)[count - 1]
         found.append(Start(host, taken, values, _misfit(host.positions[taken], curves, width, data, goal.absolute)))
     found.sort(key=lambda start: start.misfit)
     return found[: level.starts]
 
 
-def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng) -> list[Start]:
+def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng, *, drawn=None) -> list[Start]:
     """Return the stacks that fit best as balls, all words tried."""
     data, curves = np.asarray(goal.basis.data), _stack_curves(goal, values)
     radius = float(classes.sphere(atoms, classes.volume("c"))) / 2
@@ -287,7 +311,7 @@ def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng) -> list
             found.append(_placed(groups, word, values))
     found.sort(key=lambda start: start.misfit)
     words = {start.host.packing: start.host for start in reversed(found[: 4 * level.starts])}
-    return _shaped(goal, list(words.values())[::-1], atoms, values, level, rng)
+    return _shaped(goal, list(words.values())[::-1], atoms, values, level, rng, drawn=drawn)
 
 
 def _placed(groups, word: stacking.Word, values: Values | None, *, other: bool = False) -> Start:

@@ -35,8 +35,8 @@ FAMILY, FACE, LONG, SLENDER = 0.25, 0.2, 0.3, 1.2
 """Largest spreads of the logarithms of faces' distances: of families, of the faces of one, along a direction, and of
 needles and plates along the packing's axis."""
 BALL, NEEDLE, EVEN, CENTRED, PARTIAL, ROUGH, MISSING, MOVED, NEARER = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
-"""Shares of particles that are balls, are needles or plates, have all faces of a family alike, are cut about a place of symmetry, have a last
-shell in part, a rough surface, missing edges, displaced atoms, a surface pulled inwards."""
+"""Shares of particles that are balls, are needles or plates, have all faces of a family alike, are cut about a place of
+symmetry, have a last shell in part, a rough surface, missing edges, displaced atoms, a surface pulled inwards."""
 OFF = 0.65
 """Radii, by which a cut of a five-fold particle lies off its middle at most."""
 ROUGHNESS, DISPLACED, INWARDS = 0.35, 0.045, 0.045

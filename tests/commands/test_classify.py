@@ -3,7 +3,7 @@ import csv
 import jax
 import numpy as np
 import pytest
-from taught import SMALL
+from taught import CALIBRATION, SMALL
 from written import rows, wave
 
 from jaxstruc.commands import cli
@@ -23,7 +23,10 @@ def own(tmp_path_factory):
     params = jax.jit(SMALL.init)(jax.random.key(0), *empty)
     outside = Outside(np.zeros(SMALL.width), np.eye(SMALL.width))
     weights.save_classifier(
-        path, TrainedClassifier({"params": params["params"]}, SMALL, outside, {"name": "own", "outside": 9.0})
+        path,
+        TrainedClassifier(
+            {"params": params["params"]}, SMALL, outside, {"name": "own", "outside": 9.0, "strange": 1.0} | CALIBRATION
+        ),
     )
     return path
 

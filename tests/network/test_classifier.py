@@ -22,6 +22,7 @@ def mixture(count=1, components=3):
         jax.nn.log_softmax(jnp.asarray(RNG.normal(size=(*shape, len(TYPES))))),
         jnp.asarray(RNG.normal(size=(*shape, len(VALUES)))),
         jnp.asarray(RNG.uniform(0.2, 1.0, size=(*shape, len(VALUES)))),
+        jnp.asarray(RNG.normal(size=count)),
     )
 
 

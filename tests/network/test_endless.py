@@ -1,3 +1,5 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -65,7 +67,8 @@ def test_a_stretch_is_a_shift(gold):
 
 
 def test_pdfs_are_seen_within_their_range_at_one_size(same):
-    batch = jax.jit(endless.measured)(jax.random.key(0), same)
+    batch = jax.jit(partial(endless.measured, strange=0.0))(jax.random.key(0), same)
+    assert not bool(batch.strange.any())
     assert bool(jnp.isfinite(batch.pdf).all()) and batch.pdf.shape == (stock.COUNT, endless.POINTS)
     assert (np.asarray(batch.pdf)[~np.asarray(batch.seen)] == 0).all()
     size = np.sqrt((batch.pdf**2).sum(axis=1) / batch.seen.sum(axis=1))
@@ -77,7 +80,36 @@ def test_pdfs_are_seen_within_their_range_at_one_size(same):
 
 
 def test_the_same_key_gives_the_same_pdfs_and_another_others(same):
-    measured = jax.jit(chex.assert_max_traces(endless.measured, n=1))
+    measured = jax.jit(chex.assert_max_traces(lambda key, samples: endless.measured(key, samples, strange=0.0), n=1))
     one, again, other = (measured(jax.random.key(key), same).pdf for key in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert float(jnp.abs(one - other).max(axis=1).min()) > 0.01
+
+
+def test_strange_pdfs_are_sums_of_two_types_or_told_a_wrong_qmax(same):
+    """Their truths are left out; a qmax told wrong is off by 10 to 28 %, and stays within what is usual."""
+    kind = jnp.arange(stock.COUNT) % 2 * 5
+    two = same._replace(type=kind, histogram=same.histogram * jnp.where(kind == 5, 1.0, 0.5)[:, None])
+    made = jax.jit(endless.measured, static_argnames="strange")
+    usual, odd = (made(jax.random.key(0), two, strange=share) for share in (0.0, 0.4))
+    strange = np.asarray(odd.strange)
+    assert 0.3 < strange.mean() < 0.5 and (np.asarray(odd.truths.type) == -1)[strange].all()
+    assert np.isnan(np.asarray(odd.truths.values)[strange]).all()
+    np.testing.assert_array_equal(odd.truths.type[~strange], usual.truths.type[~strange])
+    off = abs(np.log(np.asarray(odd.told[:, 1] / usual.told[:, 1])))
+    wrong = off > 1e-5
+    assert 0.15 < wrong.mean() < 0.25 and strange[wrong].all() and 0.099 < off[wrong].min() and off.max() < 0.26
+    blended = strange & ~wrong
+    assert 0.1 < blended.mean() < 0.3
+    assert np.abs(np.asarray(odd.pdf - usual.pdf))[blended].max(axis=1).min() > 0  # noise alone stays
+    np.testing.assert_allclose(odd.pdf[~strange], usual.pdf[~strange], atol=1e-5)
+
+
+def test_the_share_of_two_types_is_the_share_of_their_atoms(same):
+    """Sum of the two histograms, by the shares that are drawn."""
+    blended, qmax = endless._strange(jax.random.key(1), jnp.arange(32) % 2, jnp.float32(20.0), 1.0)
+    two = np.asarray(blended) < 1
+    assert two.any() and (np.asarray(blended)[two] >= 0.3).all() and (np.asarray(blended)[two] <= 0.7).all()
+    assert (np.asarray(qmax)[two] == 20.0).all() and (np.asarray(qmax)[~two] != 20.0).all()
+    alike, _ = endless._strange(jax.random.key(1), jnp.zeros(32, int), jnp.float32(20.0), 1.0)
+    assert (np.asarray(alike) == 1).all()

@@ -1,15 +1,19 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from taught import SMALL, easy
 from written import R, wave
 
+from jaxstruc.data.edge import Edge
 from jaxstruc.data.measurement import Measurement, resolved
 from jaxstruc.data.options import DataOptions
-from jaxstruc.network import endless, lessons, naming, weights
+from jaxstruc.network import classifier, endless, lessons, naming, weights
+from jaxstruc.network.classifier import Mixture
 from jaxstruc.network.config import Lessons
+from jaxstruc.network.endless import Batch, Truths
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.structures.cuts import TYPES
 
@@ -23,9 +27,9 @@ def path(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endless, "batch", easy)
         params, metrics = lessons.taught(None, Lessons(steps=40, rate=0.01), folder=folder, module=SMALL)
-        outside, limit = naming.limits(params, None, seed=0, module=SMALL)
+        outside, ends = naming.limits(params, None, seed=0, module=SMALL)
         held = naming.tested(params, None, seed=0, module=SMALL)
-    card = lessons.card(Lessons(), metrics | held, command="none") | {"outside": limit}
+    card = lessons.card(Lessons(), metrics | held, command="none") | ends
     weights.save_classifier(folder / "own.safetensors", TrainedClassifier(params, SMALL, outside, card))
     return folder / "own.safetensors"
 
@@ -58,7 +62,8 @@ def test_a_file_alone_is_named_as_among_others(network, data):
     """Medians lie within their intervals, shares add up, the diameter is in Å."""
     among = naming.named(data, network, bond=BOND)
     (alone,) = naming.named(data[1:2], network, bond=BOND)
-    assert alone == among[1] and alone != among[0]
+    assert alone[:5] == among[1][:5] and alone[:5] != among[0][:5]
+    np.testing.assert_array_equal(alone.mixture.mean, among[1].mixture.mean)
     assert sum(alone.types.values()) == pytest.approx(1, abs=1e-5) and set(alone.types) == set(TYPES)
     assert list(alone.types.values()) == sorted(alone.types.values(), reverse=True)
     for interval in alone.intervals.values():
@@ -69,10 +74,34 @@ def test_a_file_alone_is_named_as_among_others(network, data):
 
 def test_what_lies_outside_is_told(network, data):
     (own,) = naming.named(data[2:], network, bond=BOND)
+    own = own._replace(strange=0.5, edge=Edge(20.0, 0.1))
     said = "; ".join(naming.outside(data[2], own._replace(distance=1.3), bond=BOND))
     assert "data only to r = 10.99 Å" in said and "unlike all that it was trained on (1.30" in said
     assert naming.outside(data[0], own._replace(distance=0.9), bond=BOND) == ()
     assert "bond 4" in naming.outside(data[0], own._replace(distance=0.9), bond=4.0)[0]
+    usual = own._replace(distance=0.9)
+    assert naming.outside(data[0], usual._replace(strange=1.2), bond=BOND) == ("looks like two types of particles",)
+    (said,) = naming.outside(data[0], usual._replace(strange=1.2, edge=Edge(24.0, 3.0)), bond=BOND)
+    assert said == "its waves end at Q = 24 1/Å, not at qmax 20"
+    assert usual._replace(edge=Edge(24.0, 3.0)).oddness == 2.0 and usual.oddness == 0.9
+
+
+def test_calibration_makes_ranks_even_and_types_as_sure_as_they_are_right():
+    """Truths that lie nearer to the middle than draws do, and types that are right more often than they say."""
+    rng = np.random.default_rng(0)
+    count = 4000
+    coordinates = np.zeros((count, 1, 6), np.float32)
+    sure = np.log(np.where(np.arange(7) == 0, 0.6, 0.4 / 6)).astype(np.float32)
+    mixture = Mixture(np.zeros((count, 1)), np.tile(sure, (count, 1, 1)), coordinates, coordinates + 1, np.zeros(count))
+    values = np.asarray(classifier.values(jnp.asarray(0.5 * rng.normal(size=(count, 6)))))
+    truths = Truths(np.where(rng.random(count) < 0.9, 0, rng.integers(1, 7, count)), values)
+    batch = Batch(None, None, None, truths, None, None, None)
+    found = naming.calibration([(batch, mixture, np.zeros(0))])
+    assert naming.tempered(jnp.exp(sure), found["temperature"])[0] == pytest.approx(0.9, abs=0.015)
+    low, middle, high = naming.levels_of(found)[0]
+    assert low == pytest.approx(0.205, abs=0.02) and middle == pytest.approx(0.5, abs=0.02) and low < high < 0.82
+    ranks = np.tile(np.array([low, middle, high])[:, None], (1, 6))
+    assert naming.ranked(ranks, found)[:, 0] == pytest.approx([0.05, 0.5, 0.95], abs=0.01)
 
 
 @pytest.mark.long
@@ -101,7 +130,7 @@ def test_weights_of_another_kind_are_refused(path, tmp_path):
         weights.load_classifier(copy)
     copy.write_bytes(path.read_bytes())
     copy.with_suffix(".json").write_text(json.dumps(card | {"version": 0}))
-    with pytest.raises(ValueError, match="of version 1"):
+    with pytest.raises(ValueError, match="of version 2"):
         weights.load_classifier(copy)
     copy.with_suffix(".json").write_text(json.dumps({"sha256": card["sha256"], "sizes": {}}))
     with pytest.raises(ValueError, match="train-classifier"):

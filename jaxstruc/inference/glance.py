@@ -1,0 +1,67 @@
+r"""What a network says of a PDF at a glance, as draws that exact fits reweight.
+
+The classifier's density is the proposal, $Q(c) \propto g(c)\, q(c \mid G)$ with g the candidates' weights before any
+fit, and the fits' weights are the target, $\pi(c)$. Draws from Q, weighted by $\pi/Q$, count for a share
+$1 / \sum_c \pi^2(c) / Q(c)$ of their number: near 1 the glance was right, near 0 it says nothing of what fits found.
+(A. Kong, Technical Report 348, University of Chicago (1992); M. Dax et al., Phys. Rev. Lett. 130, 171403 (2023).)
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxstruc.inference.distribution import Interval
+
+KEPT = 0.9999
+"""Share of what is probable at a glance that is kept for fits."""
+DRAWS = 1000
+"""Whose effective number is told."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a network said before any fit, and what became of it."""
+
+    types: dict[str, float]
+    """Probability of each type, the largest first."""
+    intervals: dict[str, Interval]
+    """n_atoms, diameter (Å), width, hexagonal and aspect, with medians."""
+    distance: float
+    """From the PDFs of the training, of which 95 % lie within 1."""
+    listed: int
+    """Candidates of the library."""
+    kept: int
+    """Those of them that were tried; all where the PDF lies outside the training."""
+    effective: float
+    """Draws that `DRAWS` of them count for, reweighted with the exact fits."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of a later version."""
+
+
+def share(density: Float[np.ndarray, " candidate"], before: np.ndarray) -> Float[np.ndarray, " candidate"]:
+    """Return what each candidate has of the glance's draws; sum 1.
+
+    Args:
+        density: logarithm of the network's density at each.
+        before: weights before any fit.
+    """
+    logarithm = density + np.log(before)
+    found = np.exp(logarithm - logarithm.max())
+    return found / found.sum()
+
+
+def probable(share: Float[np.ndarray, " candidate"], *, kept: float = KEPT) -> np.ndarray:
+    """Return the places of the fewest candidates that have so much of the draws together, in their order."""
+    order = np.argsort(-share, kind="stable")
+    before = np.cumsum(share[order]) - share[order]
+    return np.sort(order[before < kept])
+
+
+def effective(weight: Float[np.ndarray, " candidate"], share: Float[np.ndarray, " candidate"]) -> float:
+    """Return the part of draws that remains effective once they are reweighted; weights and shares sum to 1 each."""
+    some = weight > 0
+    if np.any(share[some] <= 0):
+        return 0.0
+    return float(1 / np.sum(weight[some] ** 2 / share[some]))
