@@ -10,7 +10,7 @@ from jaxstruc.data import cansas, gr, hdf5, header, iq, nxcansas
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.options import Kind, QUnit
 from jaxstruc.data.points import KINDS, NAMES
-from jaxstruc.data.text import CURVE, PDF, ReadError, block, decoded, raw_bytes
+from jaxstruc.data.text import CURVE, PDF, ReadError, decoded, raw_bytes, table
 
 XML = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
 """Those of an XML file, with and without a mark of its encoding."""
@@ -71,17 +71,17 @@ def _over_r(raw: bytes, path: Path, *, pdf: bool) -> bool:
     """
     try:
         lines = decoded(raw, path).splitlines()
-        numbers, rows, _ = block(lines, path)
+        numbers, rows, _ = table(lines, path)
     except ReadError:
         return pdf
     top = lines[: numbers[0]]
     outputtype = str(header.stated(top)[0].get("outputtype", ""))
     if gr.over_q(path, top, outputtype):
         return False
-    told = iq.described(top, path, outputtype, width=len(rows[0]))
+    told = iq.described(top, path, outputtype, width=rows.shape[1])
     if pdf or told.kind:
         return pdf or told.kind == "gr"
-    curve = np.array(rows)[:, 1]
+    curve = rows[:, 1]
     if told.names or told.unit or not np.isfinite(curve).all():
         return False
     with np.errstate(all="ignore"):  # numbers may be as large as they can

@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxstruc.data import header
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.text import ROWS, ReadError, block, decoded, expect, raw_bytes
+from jaxstruc.data.text import ROWS, ReadError, decoded, expect, raw_bytes, table
 
 LABEL = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
 ON_Q = re.compile(LABEL + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])")
@@ -27,7 +28,7 @@ def read(path: Path | str) -> Measurement:
     path = Path(path)
     raw = raw_bytes(path)
     lines = decoded(raw, path).splitlines()
-    numbers, rows, others = block(lines, path)
+    numbers, rows, others = table(lines, path)
     top = lines[: numbers[0]]
     known, warnings = header.stated(top)
     _refuse_other_kinds(path, top, str(known.pop("outputtype", "gr")))
@@ -68,16 +69,16 @@ def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
     expect(not nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
 
 
-def _columns(rows: list[list[float]], numbers: list[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _columns(rows: np.ndarray, numbers: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return r and G(r), each r once."""
-    table = np.array(rows)[:, :2]
-    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    both = rows[:, :2]
+    bad = np.flatnonzero(~np.isfinite(both).all(axis=1))
     if len(bad):
         raise ReadError(
-            f"Expected finite numbers, got NaN or infinity in {len(bad)} of {len(table)} rows of {path}, "
+            f"Expected finite numbers, got NaN or infinity in {len(bad)} of {len(both)} rows of {path}, "
             f"first in line {numbers[bad[0]] + 1}; remove them."
         )
-    r, g = table.T
+    r, g = both.T
     for back in np.flatnonzero(r[1:] < r[:-1])[:1] + 1:
         where = f"{r[back]:g} after {r[back - 1]:g} in line {numbers[back] + 1} of {path}"
         raise ReadError(f"Expected increasing r, got {where}; sort the rows.")

@@ -15,7 +15,7 @@ import numpy as np
 from jaxstruc.data import axis, header, points
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.points import NAMES, SLITS, Columns
-from jaxstruc.data.text import CURVE, LONGEST, ReadError, block, decoded, expect, raw_bytes
+from jaxstruc.data.text import CURVE, LONGEST, ReadError, decoded, expect, raw_bytes, table
 
 ROLES = {
     "q": "q x qvec qvector svec scatteringvector momentumtransfer",
@@ -81,10 +81,10 @@ def read(
     path = Path(path)
     raw = raw_bytes(path, CURVE)
     lines = decoded(raw, path, CURVE).splitlines()
-    numbers, rows, others = block(lines, path, CURVE)
+    numbers, rows, others = table(lines, path, CURVE)
     top = lines[: numbers[0]]
     known, warnings = header.stated(top)
-    told = described(top, path, str(known.pop("outputtype", "")), width=len(rows[0]))
+    told = described(top, path, str(known.pop("outputtype", "")), width=rows.shape[1])
     found = _kind(told.kind, kind, wanted, path)
     columns, more = _columns(told, rows, numbers, path)
     if others >= len(rows) // 10 + 1:
@@ -180,10 +180,9 @@ def _kind(stated: str, asked: str | None, wanted: Sequence[str], path: Path) -> 
     return found
 
 
-def _columns(told: Described, rows: list[list[float]], numbers: list[int], path: Path) -> tuple[Columns, list[str]]:
+def _columns(told: Described, rows: np.ndarray, numbers: Sequence[int], path: Path) -> tuple[Columns, list[str]]:
     """Return the columns by their labels, or by their order where they have none; and warnings."""
-    table = np.array(rows, float)
-    width = table.shape[1]
+    width = rows.shape[1]
     if told.names:
         roles, units = told.roles, told.units
     else:
@@ -194,12 +193,12 @@ def _columns(told: Described, rows: list[list[float]], numbers: list[int], path:
         roles[curve] not in ("sigma", "dq", "slit"), f"a column of I(Q), got none by the labels of {path}; name it I"
     )
     places = {role: place for place, role in reversed(list(enumerate(roles)))}
-    slit = table[:, places["slit"]] if "slit" in places else np.zeros(1)
+    slit = rows[:, places["slit"]] if "slit" in places else np.zeros(1)
     expect(not (slit != 0).any(), f"{SLITS}, got widths of slits in {path}; desmear it first")
-    errors, widths = (table[:, places[role]] if role in places else None for role in ("sigma", "dq"))
+    errors, widths = (rows[:, places[role]] if role in places else None for role in ("sigma", "dq"))
     points.refuse_other_unit("dQ", units[places["dq"]] if "dq" in places else "", "Q", units[0], path)
     lines = tuple(f"line {number + 1}" for number in numbers)
-    columns = Columns(table[:, 0], table[:, curve], errors, widths, lines, told.unit, units[curve])
+    columns = Columns(rows[:, 0], rows[:, curve], errors, widths, lines, told.unit, units[curve])
     if not told.names:
         names = (("sigma", "dQ")[place] for place in range(width - 2))
         return columns, [f"column {place}, without a label, read as {name}" for place, name in enumerate(names, 3)]

@@ -1,6 +1,7 @@
 """Text files of numbers: their bytes, their text, their block of rows."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,11 @@ ROWS = 10
 """Least numeric rows of a data block."""
 
 DECIMAL_COMMAS = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?[\s;]+[-+]?\d+,\d")
+_TEXT = bytes(byte for byte in range(256) if byte >= 32 or byte in b"\t\n\r\f")
+"""Bytes of which text is made."""
+_PLAIN = b"0123456789+-.eE \t\n"
+_MARKED = bytes(byte if byte in _PLAIN else ord("x") for byte in range(256))
+"""Bytes as they are where they may be of a plain row, x for all others."""
 
 
 class Wanted(NamedTuple):
@@ -67,8 +73,8 @@ def decoded(raw: bytes, path: Path, wanted: Wanted = PDF) -> str:
     Raises:
         ReadError: where they are binary.
     """
-    odd = sum(byte < 32 and byte not in b"\t\n\r\f" for byte in raw[:4096])
-    text = b"\0" not in raw and odd <= 8
+    odd = raw[:4096].translate(None, _TEXT)
+    text = b"\0" not in raw and len(odd) <= 8
     expect(text, f"a text file, got {path}, which is binary; export {wanted.curve} as text ({wanted.suffix})")
     try:
         return raw.decode("utf-8-sig")
@@ -92,6 +98,36 @@ def numbers(line: str) -> list[float] | None:
         return [number(word) for word in words] if len(words) > 1 else None
     except ValueError:
         return None
+
+
+def table(lines: list[str], path: Path, wanted: Wanted = PDF) -> tuple[Sequence[int], np.ndarray, int]:
+    """Return what `block` does, its rows as an array, quickly where the file is a header and then plain rows.
+
+    All else is read by `block`, which refuses what is no block.
+    """
+    start, rows = plain_rows(lines if len(lines) <= LINES else [])
+    if len(rows) >= ROWS and not any(numbers(line) or DECIMAL_COMMAS.match(line) for line in lines[:start]):
+        return range(start, len(lines)), rows, 0
+    places, found, others = block(lines, path, wanted)
+    return places, np.array(found), others
+
+
+def plain_rows(lines: list[str]) -> tuple[int, np.ndarray]:
+    """Return where the plain rows that end a file begin, and their numbers [row, column], as `numbers` has them.
+
+    Plain rows are of digits, signs, points, exponents and blanks alone, and of one width. There are none where the
+    last line is anything else, or where one of those that could be plain is no row.
+    """
+    marked = "\n".join(lines).encode("ascii", "replace").translate(_MARKED)
+    start = marked.count(b"\n", 0, marked.rfind(b"x")) + 1 if b"x" in marked else 0
+    last, none = lines[start:], (len(lines), np.zeros((0, 0)))
+    if not last or not last[0].strip() or max(map(len, last)) > LONGEST:
+        return none
+    try:
+        found = np.loadtxt(last, comments=None, ndmin=2)
+    except ValueError:
+        return none
+    return (start, found) if len(found) == len(last) and found.shape[1] > 1 else none
 
 
 def block(lines: list[str], path: Path, wanted: Wanted = PDF) -> tuple[list[int], list[list[float]], int]:

@@ -85,9 +85,9 @@ def seen(measurements: Sequence[Measurement], bond: float) -> Seen:
         curves.append(np.where(inside, CubicSpline(one.r, one.g)(np.clip(r, rmin, rmax)), 0.0))
         given = one.given
         ends.append((given["qmin"], given["qmax"], given["qdamp"], rmin, rmax))
-    columns = np.array(ends, np.float32).T
-    pdf, shown = endless.shown(jnp.asarray(np.stack(curves), jnp.float32), jnp.asarray(r), columns[3], columns[4])
-    return Seen(np.asarray(pdf), np.asarray(shown), np.asarray(endless.told(bond, *columns)))
+    whole = -(-len(curves) // BATCH) * BATCH  # compiled once, however many there are
+    some = (np.resize(np.array(one, np.float32), (whole, len(one[0]))) for one in (curves, ends))
+    return Seen(*(np.asarray(column)[: len(curves)] for column in _seen(*some, r, bond)))
 
 
 def named(
@@ -256,6 +256,13 @@ def unlike(features: np.ndarray, of: Outside) -> np.ndarray:
     """Return the distance [pdf] of features from the mean of the training's, in units of their spread."""
     off = (features - of.mean) @ of.whitening
     return np.sqrt((off**2).mean(axis=1))
+
+
+@jax.jit
+def _seen(curves: Array, ends: Array, r: Array, bond: Array) -> tuple[Array, Array, Array]:
+    """Return what `Seen` has, of G [pdf, r], and qmin, qmax, qdamp, rmin and rmax [pdf, 5]."""
+    columns = ends.T
+    return *endless.shown(curves, r, columns[3], columns[4]), endless.told(bond, *columns)
 
 
 @partial(jax.jit, static_argnames="module")

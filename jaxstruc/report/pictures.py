@@ -96,17 +96,21 @@ def distribution(result: Result) -> matplotlib.figure.Figure:
 
 
 def types(results: Sequence[Result]) -> matplotlib.figure.Figure:
-    """Return a picture of the probabilities of types, stacked, a bar a file."""
+    """Return a picture of the probabilities of types, stacked, a bar a file; of many files as areas, drawn at once."""
     shown = [result for result in results if result.types]
     names = sorted(shown[0].types) if shown else []
     figure = matplotlib.figure.Figure(figsize=(max(5.0, min(16.0, 2 + 0.3 * len(shown))), 4), layout="constrained")
     axes = figure.add_subplot()
     place, below = np.arange(len(shown)), np.zeros(len(shown))
-    for name in names:
-        share = np.array([result.types[name] for result in shown])
-        axes.bar(place, share, 1.0 if len(shown) > NAMED else 0.85, below, label=name)
-        below += share
     few = len(shown) <= NAMED
+    for name in names:
+        top = below + [result.types[name] for result in shown]
+        if few:
+            axes.bar(place, top - below, 0.85, below, label=name)
+        else:
+            low, high = (np.append(one, one[-1]) for one in (below, top))
+            axes.fill_between(np.arange(len(shown) + 1) - 0.5, low, high, step="post", linewidth=0, label=name)
+        below = top
     axes.set_xticks(place if few else [], [Path(result.name).stem for result in shown] if few else [])
     axes.tick_params(axis="x", labelrotation=90, labelsize=7)
     axes.set(ylim=(0, 1), xlim=(-0.6, len(shown) - 0.4), ylabel="probability")

@@ -65,3 +65,26 @@ def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted
 def test_where_nothing_is_predicted_the_picture_says_so(result):
     own = dataclasses.replace(result, ensemble=told.distribution("undecided", compared=False))
     assert "nothing lies beyond" in pictures.distribution(own).axes[2].texts[0].get_text()
+
+
+def test_probabilities_of_types_are_stacked_to_1_in_bars():
+    axes = pictures.types(_classified([0.2, 0.9])).axes[0]
+    tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(tops, [0.2, 0.9, 1, 1])
+
+
+def test_of_many_files_they_are_areas_from_end_to_end():
+    shares = np.linspace(0.2, 0.9, pictures.NAMED + 1).tolist()
+    axes = pictures.types(_classified(shares)).axes[0]
+    fcc, hcp = (area.get_paths()[0].vertices for area in axes.collections)
+    assert not axes.patches and fcc[:, 0].min() == -0.5 and fcc[:, 0].max() == len(shares) - 0.5
+    for place, share in enumerate(shares):
+        assert [place - 0.5, share] in fcc.tolist() and [place - 0.5, share] in hcp.tolist()
+    assert fcc[:, 1].min() == 0 and hcp[:, 1].max() == pytest.approx(1)
+
+
+def _classified(shares):
+    return [
+        Result(f"{place}.gr", "", "Ag", "solved", "", types={"fcc": share, "hcp": 1 - share})
+        for place, share in enumerate(shares)
+    ]
