@@ -13,7 +13,7 @@ CALIBRATION = {"temperature": 1.0, "levels": {name: EVEN.tolist() for name in VA
 SMALL = Classifier(channels=(8,), blocks=(0,), width=16, components=2)
 
 
-def easy(key, own, *, strange=0.12):
+def easy(key, own, *, strange=0.05):
     """Return 64 noisy waves, of a length for each type and a height for each size; strange ones are the sum of two."""
     which, noise, size = jax.random.split(key, 3)
     kind = jax.random.randint(which, (64,), 0, len(TYPES))

@@ -184,7 +184,11 @@ def calibration(found: Sequence[tuple[Batch, Mixture, np.ndarray]]) -> dict[str,
         ):
             column.append(np.asarray(own))
     types, true, ranks, known = map(np.concatenate, columns)
-    levels = {name: np.quantile(ranks[known[:, k], k], EVEN).round(4).tolist() for k, name in enumerate(VALUES)}
+    own = [ranks[known[:, k], k] for k in range(len(VALUES))]
+    levels = {
+        name: (np.quantile(one, EVEN) if len(one) else EVEN).round(4).tolist()
+        for name, one in zip(VALUES, own, strict=True)
+    }
     shown = true >= 0
     right = np.take_along_axis(types[shown], true[shown, None], axis=1)[:, 0]
     lost = [
@@ -275,9 +279,9 @@ def _asked(
         mixture
     )
     draws = draws.at[..., LONG].multiply(draws[..., VALUES.index("stretch")])
-    ends = jax.vmap(lambda column, at: jnp.quantile(column, at, axis=1), (2, 0), 1)(draws, levels)
+    ends = jax.vmap(lambda column, at: jnp.quantile(column, at, axis=1), (2, 0))(draws, levels)
     types = tempered(classifier.types(mixture), temperature)
-    return mixture, types, jnp.moveaxis(ends, 0, -1), kept["intermediates"]["features"][0]
+    return mixture, types, jnp.moveaxis(ends, -1, 0), kept["intermediates"]["features"][0]
 
 
 def _named(

@@ -1,4 +1,5 @@
 import jaxstruc
+from jaxstruc.data.edge import Edge
 from jaxstruc.inference.distribution import Interval
 from jaxstruc.network.endless import VALUES
 from jaxstruc.network.naming import Named
@@ -21,6 +22,8 @@ def test_the_shipped_classifier_names_the_example(repository):
 def test_an_answer_in_which_no_type_stands_out_is_weak(repository):
     data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
     ready = jaxstruc.classify(data, element="Ag").settings
-    own = Named(dict.fromkeys(TYPES, 1 / 7), dict.fromkeys(VALUES, Interval(1.0, 0.5, 2.0)), 0.5)
+    own = Named(
+        dict.fromkeys(TYPES, 1 / 7), dict.fromkeys(VALUES, Interval(1.0, 0.5, 2.0)), 0.5, 0.5, Edge(20.0, 0.0), None
+    )
     found = classified.told(data._replace(settings=ready), own, element="Ag", bond=2.89, facts={})
     assert found.status == "weak" and "no type stands out" in found.message
