@@ -1,6 +1,6 @@
 """Claim: a PDF tells which of DeepStruc's 3743 structures it is of, with noise too: a look, and fits of the best few.
 
-    python experiments/deepstruc_list.py                   (half an hour on one core: all parts)
+    python experiments/deepstruc_list.py                   (a quarter of an hour on one core: all parts)
     python experiments/deepstruc_list.py listed --every 10 (a part, of every tenth structure)
     python experiments/deepstruc_list.py --quick           (few PDFs, nothing is written)
 
@@ -81,6 +81,10 @@ BATCH, BLOCK = 64, 512
 """Structures, or PDFs, in a product; and PDFs whose orders are kept."""
 
 
+BY_NOISE = ("noise", "before", "tied", "type_before", "looked", "rw", "rw_other")
+"""What of a PDF's row depends on its noise."""
+
+
 class Part(NamedTuple):
     """PDFs of one kind."""
 
@@ -132,20 +136,22 @@ def listed() -> Iterator[Cluster]:
     for length in range(2, 8):
         yield Cluster("octahedron", f"{length}", Octahedron("Au", length, latticeconstant=FCC).positions)
     for name, make, constant in (
-        ("sc", SimpleCubic, 1.0),
-        ("bcc", BodyCenteredCubic, 1.0),
-        ("fcc", FaceCenteredCubic, FCC),
-    ):
-        yield from _grid(name, lambda *hkl: make("Au", shapes.SURFACES, hkl, latticeconstant=constant), layers)  # noqa: B023
+        ("sc", SimpleCubic, 1.0), ("bcc", BodyCenteredCubic, 1.0), ("fcc", FaceCenteredCubic, FCC),
+    ):  # fmt: skip
+        yield from _grid(name, partial(_cut, make, constant), layers)
     yield from _grid("hcp", lambda *size: HexagonalClosedPacked("Au", size=size, latticeconstant=HCP), layers)
-    yield from _grid("decahedron", lambda *pqr: Decahedron("Au", *pqr, latticeconstant=FCC), pqr)
+    yield from _grid("decahedron", lambda *each: Decahedron("Au", *each, latticeconstant=FCC), pqr)
     for number in range(2, 5):
         yield Cluster("icosahedron", f"{number}", Icosahedron("Au", number, latticeconstant=FCC).positions)
 
 
-def _grid(name: str, make: Callable[..., Atoms], numbers: list[tuple[int, int, int]]) -> Iterator[Cluster]:
+def _cut(make: Callable[..., Atoms], constant: float, *layers: int) -> Atoms:
+    return make("Au", shapes.SURFACES, layers, latticeconstant=constant)
+
+
+def _grid(name: str, make: Callable[..., Atoms], numbers: Sequence[tuple[int, ...]]) -> Iterator[Cluster]:
     """Yield the clusters of three numbers each that are not too large; those of greater numbers hold those of less."""
-    large: list[tuple[int, int, int]] = []
+    large: list[tuple[int, ...]] = []
     for asked in numbers:
         if any(all(np.greater_equal(asked, known)) for known in large):
             continue
@@ -364,9 +370,9 @@ def _row(one: Pdf, noise: float, misfit: np.ndarray, order: np.ndarray, among: S
     before, tied = rank(misfit, right, among.shape if one.length < 0 else np.arange(len(misfit)))
     return {
         "noise": noise, "type": shape.family, "shape": shape.label, "atoms": len(shape.positions),
-        **{name: round(value, 4) for name, value in one.given.items()},
-        "before": before, "tied": tied, "shape_before": rank(misfit, own, among.shape)[0],
-        "type_before": rank(misfit, kinds == shape.family, kinds)[0], "looked": int(right[order].argmax()),
+        **{name: round(value, 3) for name, value in one.given.items()},
+        "before": before, "tied": tied, "type_before": rank(misfit, kinds == shape.family, kinds)[0],
+        "looked": int(right[order].argmax()),
         "rw": _rounded(misfit[right].min()), "rw_other": _rounded(misfit[~right].min()),
     }  # fmt: skip
 
@@ -399,7 +405,7 @@ def main(words: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 
 def ran(part: str, asked: Part, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a part: for each noise that of the run, and one a PDF."""
+    """Yield the rows of a part: that of the run for each noise, and one a PDF, with lists of what each noise gave."""
     begun = time.perf_counter()
     ratio = round(np.log(lengths()[-1] / lengths()[0]) / np.log(APART)) + 1
     among = structures(np.geomspace(lengths()[0], lengths()[-1], ratio) if asked.between else lengths())
@@ -407,6 +413,7 @@ def ran(part: str, asked: Part, told: dict[str, Any]) -> Iterator[dict[str, Any]
     tables = round(time.perf_counter() - begun, 1)
     offset = asked.every // 2
     pdfs = [simulated(n, asked) for n in range(offset, len(every_shape()) * len(lengths()), asked.every)]
+    every = []
     for noise in asked.noises:
         found(pdfs[:1], noise, among, asked)  # compiles, and is not timed
         each, spent = found(pdfs, noise, among, asked)
@@ -414,7 +421,9 @@ def ran(part: str, asked: Part, told: dict[str, Any]) -> Iterator[dict[str, Any]
         run = {"part": part, "noise": noise, "pdfs": len(each), **share, **spent, "s_tables": tables, **told}
         rows.show(run)
         yield run
-        yield from ({"part": part, **row} for row in each)
+        every.append(each)
+    for same in zip(*every, strict=True):
+        yield {"part": part} | {key: [row[key] for row in same] if key in BY_NOISE else same[0][key] for key in same[0]}
 
 
 if __name__ == "__main__":

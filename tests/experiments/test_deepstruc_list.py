@@ -49,9 +49,19 @@ def test_few_structures_are_named_by_a_look_and_fits(experiments, monkeypatch, b
 def test_the_table_tells_shares_of_parts_and_of_types(experiments):
     import summary
 
-    told = {"part": "listed", "noise": 0.0}
-    run = told | {"pdfs": 2, "top1": 0.75, "top3": 1.0, "top5": 1.0, "ms_look": 2.0, "ms_fits": 10.0}
-    row = told | {"type": "hcp", "shape": "1 1 3", "before": 0, "tied": 0, "type_before": 0, "looked": 0}
-    text = summary.deepstruc_list([run, row, row | {"shape": "1 1 4", "tied": 1, "looked": 40}])
+    run = {"part": "listed", "noise": 0.0, "pdfs": 2, "top1": 0.75, "top3": 1.0, "top5": 1.0, "ms_look": 2.0}
+    row = {"part": "listed", "type": "hcp", "shape": "1 1 3", "noise": [0.0, 0.1], "before": [0, 1], "tied": [0, 0]}
+    row |= {"type_before": [0, 0], "looked": [0, 3]}
+    other = row | {"shape": "1 1 4", "tied": [1, 0], "looked": [40, 3]}
+    text = summary.deepstruc_list([run | {"ms_fits": 10.0}, row, other])
     assert "| listed | 0 % | 2 | 75.00 % | 100.00 % | 100.00 % | 100.00 % | 50.00 % | 12 |" in text
-    assert "| hcp | 2 | 75.00 % |" in text
+    assert "| hcp | 2 | 75.00 % | 0.00 % |" in text
+
+
+@pytest.mark.long
+def test_the_quick_way_writes_nothing(experiments, tmp_path):
+    import deepstruc_list
+
+    found = deepstruc_list.main(["--quick", "--out", str(tmp_path / "rows.jsonl")])
+    assert [row["top1"] for row in found if "pdfs" in row] == [1, 1, 1]
+    assert len(found) == 12 and not list(tmp_path.iterdir())
