@@ -146,6 +146,11 @@ def case(name: dict[str, Any], asked: Part) -> Case:
 
 def curve(positions: np.ndarray, values: dict[str, float], noise: float, rmax: float, rng: np.random.Generator):
     """Return r and G(r) of a particle, with white noise on F(Q)."""
+    return seen(*waves(positions, values), values["qdamp"], noise, rmax, rng)
+
+
+def waves(positions: np.ndarray, values: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Return Q and F(Q) of a particle."""
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
     bins = histogram(positions, width=5e-4)
     distance = np.asarray(bins.mean, float) * BOND * values["stretch"]
@@ -153,12 +158,17 @@ def curve(positions: np.ndarray, values: dict[str, float], noise: float, rmax: f
     f = np.zeros(q.size)
     for start in range(0, len(distance), 256):
         some = slice(start, start + 256)
-        waves = np.sin(q[:, None] * distance[some]) * np.exp(-0.5 * variance[some] * q[:, None] ** 2)
-        f += waves @ (np.asarray(bins.weight[some], float) / len(positions) / distance[some])
+        sines = np.sin(q[:, None] * distance[some]) * np.exp(-0.5 * variance[some] * q[:, None] ** 2)
+        f += sines @ (np.asarray(bins.weight[some], float) / len(positions) / distance[some])
+    return q, f
+
+
+def seen(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: float, rng: np.random.Generator):
+    """Return r and G(r) of F(Q), with white noise on it that the resolution does not damp."""
     r = np.arange(1.5, rmax + 1e-6, 0.05)
     added = noise * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
-    g = measured_pdfs.transform(q, r, qdamp=values["qdamp"]) @ f
-    return r, g + measured_pdfs.transform(q, r, qdamp=0.0) @ added
+    to_g = measured_pdfs.transform(q, r, qdamp=0.0)
+    return r, np.exp(-0.5 * (r * qdamp) ** 2) * (to_g @ f) + to_g @ added
 
 
 def plan(asked: Part, atoms: int) -> Plan:

@@ -9,7 +9,7 @@ says how to get them; † marks a measure that is newer than the rows and awaits
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -272,6 +272,40 @@ def classifying_outside(rows: list[dict]) -> str:
     return markdown(lines) + "\n\n" + markdown(named)
 
 
+def deepstruc_list(rows: list[dict]) -> str:
+    """Return how often a structure is named: a line a part and noise, and a line a type of those listed."""
+    lines = ["part;noise;PDFs;first;in three;in five;type first;seen by the look;ms a PDF, one core".split(";")]
+    runs, each = [row for row in rows if "pdfs" in row], list(_noises(rows))
+    for run in runs:
+        some = [row for row in each if all(row[name] == run[name] for name in ("part", "noise"))]
+        best = (f"{100 * run[name]:.2f} %" for name in ("top1", "top3", "top5"))
+        kind = f"{100 * np.mean([row['type_before'] == 0 for row in some]):.2f} %"
+        seen = f"{100 * np.mean([row['looked'] < 32 for row in some]):.2f} %"
+        spent = f"{run['ms_look'] + run['ms_fits']:.3g}"
+        lines.append([run["part"], f"{100 * run['noise']:g} %", str(run["pdfs"]), *best, kind, seen, spent])
+    lines.append(["MetalFinder", "0 %", "–", "83.87 %", "95.95 %", "97.89 %", "–", "–", "3.8"])
+    own = [row for row in each if row["part"] == "listed"]
+    noises = sorted({row["noise"] for row in own})
+    kinds = [["type", "shapes", *(f"first, {100 * noise:g} %" for noise in noises)]]
+    for (kind,), some in grouped(own, ("type",)).items():
+        first = [np.mean([_first(row) for row in some if row["noise"] == noise]) for noise in noises]
+        number = len({row["shape"] for row in some})
+        kinds.append([kind, str(number), *(f"{100 * share:.2f} %" for share in first)])
+    return markdown(lines) + "\n\n" + markdown(kinds)
+
+
+def _noises(rows: list[dict]) -> Iterator[dict]:
+    """Yield the rows of PDFs, one a noise."""
+    for row in (row for row in rows if "pdfs" not in row):
+        for at in range(len(row["noise"])):
+            yield {name: value[at] if isinstance(value, list) else value for name, value in row.items()}
+
+
+def _first(row: dict) -> float:
+    """Return how likely the truth is named first, ties broken by lot, as in deepstruc_list.py."""
+    return 0.0 if row["before"] else 1 / (row["tied"] + 1)
+
+
 def ensemble_shares(rows: list[dict]) -> str:
     """Return how well types' shares are found where a sample has two types."""
     two = [
@@ -456,6 +490,7 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     "classifying": ("classifying", classifying),
     "classifying_stream": ("classifying", classifying_stream),
     "classifying_outside": ("classifying", classifying_outside),
+    "deepstruc_list": ("deepstruc_list", deepstruc_list),
     "ensembles": ("ensembles", ensembles),
     "ensemble_shares": ("ensembles", ensemble_shares),
     "ensembles_searched": ("ensembles_searched", ensembles),
