@@ -59,7 +59,8 @@ def test_what_is_kept_is_of_the_likely_types_and_sizes(listed):
 
 
 def test_a_density_is_that_of_the_mixture_written_out(listed):
-    look, row = looked({"icosahedron": 1.0}, 100), 0
+    look = looked({"icosahedron": 1.0}, 130)
+    row = int(np.flatnonzero((listed.library.families == "icosahedron") & (listed.library.atoms > 100))[0])
     types = np.array(["icosahedron"], object)
     found = glances.density(look.named.mixture, listed.library, listed.rows[[row]], types, (0.1, 0.1))
     atoms, diameter = listed.library.atoms[row], listed.library.diameter[row]
