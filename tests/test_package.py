@@ -21,13 +21,13 @@ files
 structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
 scattering: parameters form_factors spreading debye curves templates simulate
 scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle
-data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine
+data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine edge
 inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
-inference: ensemble unseen judge distribution granulometry result
+inference: ensemble unseen judge distribution glance granulometry result
 inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
 network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
 network: checkpoints training weights card lessons naming evaluation
-solver: sources samples search told answers sized small_angles classified doors
+solver: sources samples search told glances answers sized small_angles classified doors
 report: sized_tables tables sized_pictures pictures folders
 commands: settings progress compiled simulate generate train train_classifier run classify solve mine refine saxs cli
 __main__

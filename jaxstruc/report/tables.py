@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.data.measurement import Setting
+from jaxstruc.inference import glance
 from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.result import Candidate, Result
 from jaxstruc.report import sized_tables
@@ -31,7 +32,7 @@ SUMMARY = (
     *VALUES,
     *"qdamp_origin qmax rmin rmax size_seen independent rw_unmoved moved".split(),
     *(f"share_{name}{end}" for name in sorted(set(TYPES.values())) for end in ("", "_low", "_high")),
-    *"seed model seconds version sha256".split(),
+    *"glance kept effective seed model seconds version sha256".split(),
 )
 """Columns of summary.csv, of all commands. Origins say where qmin and qdamp came from, "inferred" from the data among
 them; their errors are there where they were inferred or fitted. `diameter` and `size_seen` (read from the data) in Å;
@@ -39,7 +40,8 @@ them; their errors are there where they were inferred or fitted. `diameter` and 
 `n_low`, `n_high`, those of the diameter and of `hexagonal`, the best's share of such layers: 90 % intervals over all
 candidates.
 `verdict` to `width_high` and the shares of atoms by type are of the sample as a distribution of particles, with 90 %
-intervals; sizes in Å."""
+intervals; sizes in Å. `glance`: the types that the classifier finds likely before any fit; `kept`: candidates that were
+tried; `effective`: draws of 1000 of its that remain once the fits reweight them."""
 CANDIDATES = (
     *"rank source type family cluster description n_atoms diameter rw gap weight in_90 converged remark".split(),
     *VALUES,
@@ -79,6 +81,8 @@ def row(result: Result) -> Row:
         ends = {"n_atoms": "n"}.get(name, name)
         found |= {f"{ends}_low": one.low, f"{ends}_high": one.high} | ({name: one.value} if name == "hexagonal" else {})
     found |= _ensemble(result.ensemble) if result.ensemble else {}
+    if own := result.glance:
+        found |= {"glance": _likely(own.types, ", "), "kept": own.kept, "effective": own.effective}
     return {name: found[name] for name in SUMMARY if name in found}
 
 
@@ -104,6 +108,11 @@ def named(result: Result) -> str:
     text = f"{result.name}: {types}; {atoms.value:.0f} atoms ({atoms.low:.0f} to {atoms.high:.0f}), "
     text += f"{diameter.value:.1f} Å ({diameter.low:.1f} to {diameter.high:.1f})"
     return text + (f" ({result.message})" if result.message else "")
+
+
+def _likely(types: Mapping[str, float], between: str) -> str:
+    """Return types with their shares, the largest first."""
+    return between.join(f"{name} {share:.2f}" for name, share in types.items() if share >= LEAST)
 
 
 def _ensemble(ensemble: Distribution) -> Row:
@@ -181,6 +190,11 @@ def short(result: Result) -> str:
     if result.ensemble:
         lines.append(
             f"     sample: {result.verdict}; as a distribution {said(result.ensemble)}, Rw {result.ensemble.rw:.4f}"
+        )
+    if own := result.glance:
+        lines.append(
+            f"     at a glance: {_likely(own.types, ', ')}; {own.kept} of {own.listed} clusters tried; "
+            f"{own.effective:.0f} of {glance.DRAWS} draws agree with the fits"
         )
     return "\n".join(lines)
 

@@ -7,6 +7,8 @@ import told
 
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference import result as results
+from jaxstruc.inference.distribution import Interval
+from jaxstruc.inference.glance import Glance
 from jaxstruc.inference.result import Candidate, Result, Value
 
 
@@ -67,6 +69,14 @@ def test_fields_of_a_later_version_are_kept():
     again = results.from_arrays(results.to_arrays(read))
     np.testing.assert_array_equal(again.extra["verdict"]["cuts"], np.arange(3.0))
     assert again.best.extra == {"strain": [0.5, 1.0]} and again.status == "solved"
+
+
+def test_a_glance_comes_back_without_loss():
+    own = Glance({"fcc": 0.9, "hcp": 0.1}, {"n_atoms": Interval(80.0, 60.5, 1 / 3)}, 0.5, 17828, 900, 123.25)
+    one = result(glance=own)
+    two = results.from_arrays(results.to_arrays(one))
+    assert_same(one, two)
+    assert two.glance == own and result().glance is None
 
 
 def test_arrays_that_are_no_result_are_refused():

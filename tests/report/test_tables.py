@@ -6,6 +6,7 @@ import pytest
 import told
 
 from jaxstruc.data.measurement import Setting
+from jaxstruc.inference.glance import Glance
 from jaxstruc.inference.result import Candidate, Result, Value
 from jaxstruc.report import tables
 
@@ -122,3 +123,13 @@ def test_the_table_of_a_distribution_has_a_row_a_size(tmp_path):
     rows = tables.distribution(own)
     assert len(rows) == 30 and rows[3]["volume"] == pytest.approx(own.volume[:, 3].sum())
     assert {"diameter", "number_high", "volume_decahedron"} <= set(rows[0])
+
+
+def test_what_was_seen_at_a_glance_has_its_columns_and_a_line(result):
+    assert "glance" not in tables.row(result) and "at a glance" not in tables.short(result)
+    own = Glance({"fcc": 0.9, "hcp": 0.09, "sc": 0.01}, {}, 0.5, 17828, 900, 123.25)
+    seen = dataclasses.replace(result, glance=own)
+    row = tables.row(seen)
+    assert (row["glance"], row["kept"], row["effective"]) == ("fcc 0.90, hcp 0.09", 900, 123.25)
+    line = tables.short(seen).splitlines()[-1].strip()
+    assert line.startswith("at a glance: fcc 0.90, hcp 0.09; 900 of 17828 clusters tried; 123 of 1000 draws")
