@@ -36,7 +36,7 @@ from jaxstruc import Measurement, Result
 from jaxstruc.data import measurement as measurements
 from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import unseen
-from jaxstruc.inference.options import FitOptions, LibraryOptions, SearchName
+from jaxstruc.inference.options import FitOptions, LibraryOptions, ScreenName, SearchName
 from jaxstruc.inference.unseen import Cut
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver.answers import answers
@@ -273,12 +273,13 @@ def run(
     path: Path | None,
     told: dict[str, Any],
     search: SearchName,
+    screen: ScreenName,
 ) -> None:
     """Add the rows of a part."""
     cases = [case(own, part, FIRST + seed) for seed in seeds]
     plan = solving(
         "Pt", sources=("library",), data=DataOptions(), fit=FitOptions(), library=LibraryOptions((), atoms),
-        ensemble="auto", search=search,
+        ensemble="auto", search=search, screen=screen,
     )  # fmt: skip
     ready = [measurements.resolved(one.measurement, one.asked, bond=BOND) for one in cases]
     for seed, one, found in zip(seeds, cases, answers(ready, plan), strict=True):
@@ -325,6 +326,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(COUNT) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--search", action="store_true", help="search sites too; rows in ensembles_searched.jsonl")
+    parser.add_argument("--screen", action="store_true", help="by the classifier; rows in ensembles_screened.jsonl")
     parser.add_argument("--shard", default="1/1", help="which part of the cases, as 1/8")
     parser.add_argument("--out", type=Path, help="rows are added here [results/ensembles.jsonl; quick: nowhere]")
     parser.add_argument("--measured", type=Path, help="folder of measured .gr files")
@@ -332,7 +334,9 @@ def main(words: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(words)
     if unknown := set(asked.parts) - set(COUNT):
         parser.error(f"expected parts of {', '.join(COUNT)}, got {', '.join(sorted(unknown))}")
-    out = asked.out or (None if asked.quick else RESULTS / f"ensembles{'_searched' if asked.search else ''}.jsonl")
+    out = asked.out or (
+        None if asked.quick else RESULTS / f"ensembles{asked.search * '_searched'}{asked.screen * '_screened'}.jsonl"
+    )
     shard, of = map(int, asked.shard.split("/"))
     if asked.measured:
         measured(asked.measured)
@@ -345,7 +349,16 @@ def main(words: Sequence[str] | None = None) -> None:
     for part in parts:
         count = 1 if asked.quick else asked.count or COUNT[part]
         seeds = [seed for seed in range(shard - 1, count, of) if (part, seed) not in done]
-        run(own, atoms, part, seeds, out, told, "quick" if asked.search else "none")
+        run(
+            own,
+            atoms,
+            part,
+            seeds,
+            out,
+            told,
+            "quick" if asked.search else "none",
+            "classifier" if asked.screen else "none",
+        )
 
 
 if __name__ == "__main__":

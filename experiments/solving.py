@@ -78,6 +78,7 @@ class Part:
     """Å"""
     contracted: float = 0.0
     sources: tuple[str, ...] = ("library",)
+    screen: str = "none"
 
 
 PARTS = {
@@ -92,6 +93,8 @@ PARTS = {
     "library": Part(noises=(0.0, 0.03, 0.1), search="none"),
     "library rules": Part(kinds=particles.RULES, noises=(0.0,), search="none"),
     "network": Part(search="none", sources=("network", "library")),
+    "screened": Part(noises=(0.0, 0.03, 0.1), seeds=SEEDS, screen="classifier"),
+    "screened rules": Part(kinds=particles.RULES, noises=(0.0,), seeds=SEEDS, screen="classifier"),
     "random": Part(),
     "unshaped": Part(weight=0.0),
     "half": Part(weight=0.5 * SHAPE),
@@ -176,6 +179,7 @@ def plan(asked: Part, atoms: int) -> Plan:
     return solving(
         "Pt", sources=asked.sources, data=DataOptions(), fit=FitOptions(absolute=asked.absolute),
         library=LibraryOptions((), atoms), ensemble="none", search=asked.search,  # type: ignore[arg-type]
+        screen=asked.screen,  # type: ignore[arg-type]
     )._replace(shape=asked.weight)  # fmt: skip
 
 

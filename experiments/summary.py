@@ -181,6 +181,38 @@ def solving(rows: list[dict]) -> str:
     return markdown(lines)
 
 
+def screening(rows: list[dict]) -> str:
+    """Return what the classifier's screen keeps and what it saves: a line a part and noise, and a measured file."""
+    both: dict[tuple, dict[str, dict]] = {}
+    for row in rows:
+        names = ("part", "kind", "seed", "draw", "noise", "file")
+        both.setdefault(tuple(row.get(name) for name in names), {})[row["screen"]] = row
+    pairs = [one for one in both.values() if len(one) == 2]
+    lines = [
+        "part;noise;files;within 2 % of the least Rw;the same cluster first;tried;seconds, all;screened".split(";")
+    ]
+    for (part, noise), some in grouped([one["none"] for one in pairs], ("part", "noise")).items():
+        own = [one for one in pairs if one["none"] in some]
+        kept = [one["classifier"]["kept"] / one["classifier"]["listed"] for one in own]
+        seconds = (f"{np.median([one[name]['seconds'] for one in own]):.2g}" for name in ("none", "classifier"))
+        lines.append(
+            [
+                *(part, f"{100 * noise:g} %" if noise is not None else "–", str(len(own))),
+                percent([one["classifier"]["rw"] <= 1.02 * one["none"]["rw"] for one in own]),
+                percent([one["classifier"]["found"] == one["none"]["found"] for one in own]),
+                f"{100 * np.median(kept):.0f} %",
+                *seconds,
+            ]
+        )
+    files = [["file", "Rw, all", "screened", "tried", "effective of 1000 draws", "first, all", "screened"]]
+    for one in pairs:
+        if one["none"]["part"] == "measured":
+            every, few = one["none"], one["classifier"]
+            told = f"{every['rw']:.4f}", f"{few['rw']:.4f}", f"{few['kept']}", f"{few['effective']:.0f}"
+            files.append([every["file"], *told, every["found"], few["found"]])
+    return markdown(lines) + "\n\n" + markdown(files)
+
+
 def _solved(row: dict) -> bool:
     """Return whether count and coordinates are right, as in solving.py."""
     return row.get("error") is not None and row["error"] < 0.1
@@ -490,6 +522,7 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     "classifying": ("classifying", classifying),
     "classifying_stream": ("classifying", classifying_stream),
     "classifying_outside": ("classifying", classifying_outside),
+    "screening": ("screening", screening),
     "deepstruc_list": ("deepstruc_list", deepstruc_list),
     "ensembles": ("ensembles", ensembles),
     "ensemble_shares": ("ensembles", ensemble_shares),

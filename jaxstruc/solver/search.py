@@ -140,7 +140,7 @@ def search(
         progress: called with what is being done.
     """
     rng = np.random.default_rng([seed, 16])
-    leaders = _likely(_leaders(pool, fits), likely, pool, fits) if begin is None else begin
+    leaders = _likely(_leaders(pool, fits), likely) if begin is None else begin
     if not leaders:
         return None
     points = _counted(goal, pool, fits)
@@ -207,16 +207,14 @@ def _leaders(pool: Pool, fits: Fit) -> dict[str, tuple[int, Values]]:
 
 
 def _likely(
-    leaders: Mapping[str, tuple[int, Values]], likely: Mapping[str, np.ndarray] | None, pool: Pool, fits: Fit
+    leaders: Mapping[str, tuple[int, Values]], likely: Mapping[str, np.ndarray] | None
 ) -> dict[str, tuple[int, Values]]:
-    """Return the leaders but for improbable ones behind the first, and what is likely though no candidate leads."""
-    found = {
-        name: one for place, (name, one) in enumerate(leaders.items()) if not place or not likely or name in likely
-    }
-    for name, atoms in (likely or {}).items():
-        if name not in found and leaders:
-            found[name] = int(np.median(atoms)), next(iter(leaders.values()))[1]
-    return found
+    """Return leaders without improbable ones behind the first, and with what is likely though no candidate leads."""
+    if not likely or not leaders:
+        return dict(leaders)
+    first, best = next(iter(leaders)), next(iter(leaders.values()))
+    found = {name: one for name, one in leaders.items() if name == first or name in likely}
+    return found | {name: (int(np.median(atoms)), best[1]) for name, atoms in likely.items() if name not in found}
 
 
 def _listed(pool: Pool, fits: Fit, leaders: Mapping[str, tuple[int, Values]], level: Level) -> list[Start]:

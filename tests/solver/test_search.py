@@ -113,3 +113,13 @@ def test_listed_clusters_lie_on_their_hosts(family):
 def test_levels_differ_in_how_long_they_search():
     quick, full = (dataclasses.astuple(search.LEVELS[name]) for name in ("quick", "full"))
     assert all(a <= b for a, b in zip(quick, full, strict=True)) and quick != full
+
+
+def test_packings_that_a_glance_finds_improbable_are_not_searched_and_likely_ones_are():
+    """But the first always is; without a glance all stay."""
+    values = object()
+    leaders = {"stack": (90, values), "bcc": (80, 2), "decahedron": (85, 3)}
+    likely = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
+    found = search._likely(leaders, likely)
+    assert found == {"stack": (90, values), "decahedron": (85, 3), "icosahedron": (147, values)}
+    assert search._likely(leaders, None) == leaders and search._likely({}, likely) == {}
