@@ -53,7 +53,7 @@ weights: $(DEMO)
 	$(BIN)/jaxstruc train --draws 32 --latent 8 --epochs 20 --batch 32 --rate 0.001 --cosine --warmup 2 -o runs/real
 	cp runs/real/weights.safetensors jaxstruc/network/shipped/fcc.safetensors
 	cp runs/real/weights.json jaxstruc/network/shipped/fcc.json
-	$(BIN)/jaxstruc train-classifier --steps 2000 -o runs/classifier
+	$(BIN)/jaxstruc train-classifier -o runs/classifier
 	cp runs/classifier/weights.safetensors jaxstruc/network/shipped/classifier.safetensors
 	cp runs/classifier/weights.json jaxstruc/network/shipped/classifier.json
 

@@ -27,7 +27,7 @@ inference: ensemble unseen judge distribution glance granulometry result
 inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
 network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
 network: checkpoints training weights card lessons naming evaluation
-solver: sources samples search told glances answers sized small_angles classified doors
+solver: sources samples search told glances narrowing answers sized small_angles classified doors
 report: sized_tables tables sized_pictures pictures folders
 commands: settings progress compiled simulate generate train train_classifier run classify solve mine refine saxs cli
 __main__

@@ -104,7 +104,7 @@ class Training:
 class Lessons:
     """All that makes the training of the classifier what it is."""
 
-    steps: int = 3600
+    steps: int = 6500
     """Each with 512 PDFs that no other step has."""
     seed: int = 0
     """Of the parameters and of all PDFs."""

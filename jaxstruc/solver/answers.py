@@ -21,7 +21,6 @@ from jaxstruc.data.options import CurveOptions, DataOptions
 from jaxstruc.inference import candidates, fit, posterior, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.glance import Glance
 from jaxstruc.inference.options import EnsembleName, FitOptions, RelaxOptions, SearchName
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Result
@@ -30,7 +29,7 @@ from jaxstruc.inference.target import Target
 from jaxstruc.network import draws
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL, check_free
-from jaxstruc.solver import glances, samples, search, told
+from jaxstruc.solver import glances, narrowing, samples, search, told
 from jaxstruc.solver.glances import Look, Screen
 from jaxstruc.solver.samples import Judging, Sample
 from jaxstruc.solver.search import SHAPE, Searched
@@ -230,12 +229,14 @@ def answer(
     some = [group for group in groups if len(group.rows)]
     if not some:
         return nothing
-    few = _probable(look, some)
-    most = screening.AT_A_GLANCE if look and not look.outside else screening.SCREENED
-    screens = _screens(some, few, goal, plan, {} if bins is None else bins, most=most)
+    few = narrowing.probable(look, some)
+    most = narrowing.most(look)
+    screens: list[Bins | None] = [None] * len(few)
+    if plan.screened:  # clusters that a user refines are all fitted
+        screens = narrowing.screens(some, few, goal, {} if bins is None else bins, most=most)
     goal, found = _corrected(measurement, goal, few, screens, plan)
     nothing = dataclasses.replace(nothing, settings=_settings(measurement, found))
-    screened = [_screened(*each, goal, most=most) for each in zip(few, screens, strict=True)]
+    screened = [narrowing.screened(*each, goal, most=most) for each in zip(few, screens, strict=True)]
     some = [group for group, _ in screened]
     tried = next((rows for group, rows in screened if group.source != "network"), np.zeros(0, int))
     pool, fits = _fitted(some, goal, plan, lambda done, count: tell(f"{done} of {count} candidates"))
@@ -259,55 +260,14 @@ def answer(
             pool, fits = _joined(pool, fits, searched, goal, plan)
     pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample, searched)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
-    nothing = dataclasses.replace(nothing, glance=_glance(look, groups, few, pool, weighed))
-    unasked = [plan.screen.missing] if plan.screen.missing else []
-    unasked += [f"not screened: {', '.join(look.outside)}"] if look and look.outside else []
+    nothing = dataclasses.replace(nothing, glance=narrowing.glance(look, groups, few, pool, weighed.weight))
+    listed = any(group.source == "library" for group in groups)
+    unasked = narrowing.unasked(look, plan.screen.missing) if listed else []
     return told.told(
         nothing, measurement, goal, groups, pool, fits, weighed,
         free=plan.fit.free, written=plan.written, found=found, seen=seen, sample=sample, searched=searched,
         more=[UNSEARCHED, *unasked] if many and plan.search != "none" else unasked,
     )  # fmt: skip
-
-
-def _probable(look: Look | None, groups: Sequence[Candidates]) -> list[Candidates]:
-    """Return groups with those candidates of a library that are probable at a glance; all where it says nothing."""
-    if look is None or look.outside:
-        return list(groups)
-    return [group._replace(rows=glances.kept(look, group)) if group.source == "library" else group for group in groups]
-
-
-def _screens(
-    groups: Sequence[Candidates],
-    few: Sequence[Candidates],
-    goal: Target,
-    plan: Plan,
-    kept: dict[int, Bins],
-    *,
-    most: int,
-) -> list[Bins | None]:
-    """Return the binned distances of the candidates of libraries that have more than are fitted.
-
-    Draws of a network, new ones for each measurement, are all fitted, and so are clusters that a user refines.
-    """
-    found: list[Bins | None] = []
-    for group, own in zip(groups, few, strict=True):
-        if not plan.screened or group.source == "network" or len(own.rows) <= most:
-            found.append(None)
-            continue
-        if id(group.library) not in kept:
-            kept[id(group.library)] = screening.bins(group.library, group.rows, bond=goal.bond, span=goal.span)
-        every = kept[id(group.library)]
-        found.append(every if len(own.rows) == len(group.rows) else screening.some(every, own.rows))
-    return found
-
-
-def _screened(group: Candidates, screen: Bins | None, goal: Target, *, most: int) -> tuple[Candidates, np.ndarray]:
-    """Return the candidates of a group that are worth fitting, and the rows that are worth a judge's try."""
-    if screen is None:
-        return group, group.rows
-    misfits = screening.misfits(screen, goal.basis)
-    fitted, tried = (screening.chosen(screen, misfits, most=each) for each in (most, screening.TRIED_FURTHER))
-    return group._replace(rows=fitted), tried
 
 
 def _corrected(
@@ -320,22 +280,13 @@ def _corrected(
         return goal, found
     both = list(zip(groups, screens, strict=True))
     large = [(group, screen) for group, screen in both if screen is not None]
-    few = candidates.pool([_few(group, screen, goal) for group, screen in large or both])
+    few = candidates.pool([narrowing.few(group, screen, goal) for group, screen in large or both])
     few = few.chosen(np.arange(min(profile.USED, len(few.place))))
     free = USUAL if plan.screened else plan.fit.free
     for name in names:
         if best := profile.profiled(few, goal, name, free=free):
             found[name], goal = best, target.changed(goal, **{name: best.value})
     return goal, found
-
-
-def _few(group: Candidates, screen: Bins | None, goal: Target) -> Candidates:
-    """Return candidates that fit well whatever the qmin."""
-    if screen is None:
-        return group._replace(rows=group.rows[: profile.USED])
-    waves = target.low_waves(goal, lowest=min(profile.LOWEST, goal.qmin), to=profile.TRIED["qmin"][-1])
-    misfits = screening.misfits(screen, goal.basis, without=waves)
-    return group._replace(rows=screening.chosen(screen, misfits, most=profile.USED))
 
 
 def _fitted(
@@ -353,20 +304,6 @@ def _fitted(
         pool = candidates.pool([_relaxed(pool, fits, goal, plan.relax.restraint)])
         pool, fits = _ranked(pool, candidates.fit_all(pool, goal, free=free))
     return pool, fits
-
-
-def _glance(
-    look: Look | None, groups: Sequence[Candidates], few: Sequence[Candidates], pool: Pool, weighed: Weighed
-) -> Glance | None:
-    """Return what was seen of a library at a glance, and how the fits agree; None where there was none."""
-    if look is None:
-        return None
-    for group, own in zip(groups, few, strict=True):
-        if group.source == "library":
-            of = np.array([one.library is group.library for one in pool.groups])[pool.group]
-            rows = np.array([pool.entry(at)[1] for at in np.flatnonzero(of).tolist()], np.intp)
-            return glances.told(look, group, len(own.rows), rows, weighed.weight[of])
-    return None
 
 
 def _searched(

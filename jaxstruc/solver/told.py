@@ -24,8 +24,10 @@ from jaxstruc.structures import kinds, library
 from jaxstruc.structures import words as words_
 from jaxstruc.structures.families import TYPES
 
-LISTED = 200
-"""Candidates in a result."""
+LISTED, LOOKED_AT = 200, 20
+"""Candidates in a result; and how many of them, at least, have their type by their atoms."""
+HEAVY = 1e-6
+"""Weight from which all have."""
 SHORT = 18.0
 """1/Å. Below such a qmax, near distances are hardly told apart."""
 BONDS = 0.025
@@ -195,7 +197,7 @@ def _sample(sample: Sample | str, ensemble: Distribution | None) -> list[str]:
 
 
 def _types(pool: Pool, listed: Sequence[Candidate], weight: np.ndarray) -> dict[str, float]:
-    """Return the weight of each type: by the atoms of those listed, by the family of the others."""
+    """Return the weight of each type: by the atoms of those that weigh something, by the family of the others."""
     kinds_ = np.array([TYPES.get(family, "") for family in pool.families], dtype=object)
     kinds_[: len(listed)] = [one.type for one in listed]
     shares = {str(kind): float(weight[kinds_ == kind].sum()) for kind in set(kinds_)}
@@ -211,7 +213,8 @@ def _candidate(
     family = str(own.families[index])
     bounded = [name for name, held in zip(free, fits.bounded[place], strict=True) if held]
     fault = group.faults.get(at, "")
-    kind = kinds.kind(library.cluster(own, index).positions)
+    by_rule = place >= LOOKED_AT and weight < HEAVY and family in TYPES
+    kind = kinds.NONE if by_rule else kinds.kind(library.cluster(own, index).positions)
     return Candidate(
         source=group.source,
         type=kind.type or TYPES.get(family, ""),

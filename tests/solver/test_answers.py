@@ -5,7 +5,7 @@ import pytest
 
 from jaxstruc.data import gr
 from jaxstruc.data.options import DataOptions
-from jaxstruc.inference import candidates, screening, target
+from jaxstruc.inference import candidates, target
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.inference.options import FitOptions
 from jaxstruc.inference.profile import Profiled
@@ -100,21 +100,6 @@ def test_an_inferred_setting_adds_to_the_errors(example):
         expected = np.hypot(fits.errors[:, column], 0.01 * slope)
         np.testing.assert_allclose(wider.errors[:, column], expected, rtol=1e-4)
     assert np.all(wider.errors[:, 0] > 1.02 * fits.errors[:, 0])
-
-
-def test_a_library_alone_is_screened(example, monkeypatch):
-    """Not the draws of a network, whose notes stand by their places, nor the clusters that a user refines."""
-    monkeypatch.setattr(screening, "SCREENED", 2)
-    drawn = Candidates("network", KNOWN, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)})
-    listed, own = Candidates("library", KNOWN, np.arange(3)), Candidates("file", KNOWN, np.arange(3))
-    (draws_,), (some,), (all_,) = (
-        answered(example, drawn),
-        answered(example, listed),
-        answered(example, own, screened=False),
-    )
-    assert (draws_.fitted, some.fitted, all_.fitted) == (3, 2, 3)
-    assert draws_.candidates[-1].remark == "atoms 1.20 Å apart"
-    assert some.best.rw == pytest.approx(all_.best.rw, rel=1e-4)
 
 
 def test_data_too_short_for_a_large_qmin_are_answered(example):

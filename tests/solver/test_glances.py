@@ -1,21 +1,12 @@
-import dataclasses
-
 import numpy as np
 import pytest
+from looks import looked
 
-from jaxstruc.data import gr
-from jaxstruc.data.edge import Edge
-from jaxstruc.inference import glance, screening
+from jaxstruc.inference import glance
 from jaxstruc.inference.candidates import Candidates
-from jaxstruc.inference.distribution import Interval
-from jaxstruc.network.classifier import CENTRE, SPREAD, Mixture
-from jaxstruc.network.endless import VALUES
-from jaxstruc.network.naming import Named
-from jaxstruc.solver import answers, glances
-from jaxstruc.solver.glances import Look, Screen
-from jaxstruc.solver.sources import Source
+from jaxstruc.network.classifier import CENTRE, SPREAD
+from jaxstruc.solver import glances
 from jaxstruc.structures import library
-from jaxstruc.structures.cuts import TYPES
 
 
 @pytest.fixture(scope="module")
@@ -24,28 +15,8 @@ def listed():
     return Candidates("library", *every(library.cached(("icosahedron", "decahedron", "octahedron"), max_atoms=400)))
 
 
-@pytest.fixture(scope="module")
-def example(repository):
-    return gr.read(repository / "examples" / "Ag68_simulated.gr")
-
-
-def answered(data, group, **options):
-    asked = answers.Plan("Ag", (Source(12.0, lambda measurements: iter([group]), {}, {}),), **options)
-    return next(answers.answers([answers.prepared(data, asked)], asked))
-
-
 def every(own):
     return own, np.arange(len(own.atoms))
-
-
-def looked(shares, atoms, *, slimness=0.4, outside=()):
-    """Return what a classifier would say that is sure of types to their shares, and of the size to 3 %."""
-    type_ = np.log(np.array([[shares.get(name, 1e-12) for name in TYPES]]))
-    mean = np.zeros((1, len(VALUES)), np.float32)
-    mean[0, :2] = (np.log(atoms) - CENTRE[0]) / SPREAD[0], (slimness - CENTRE[1]) / SPREAD[1]
-    mixture = Mixture(np.zeros(1), type_, mean, np.full_like(mean, 0.03 / SPREAD[0]), np.zeros(()))
-    intervals = {name: Interval(1.0, 0.5, 2.0) for name in VALUES}
-    return Look(Named(shares, intervals, 0.5, 0.5, Edge(20.0, 0.0), mixture), outside)
 
 
 def test_what_is_kept_is_of_the_likely_types_and_sizes(listed):
@@ -86,31 +57,3 @@ def test_searches_are_begun_from_draws_of_likely_packings():
     assert set(found) == {"stack", "bcc"} and abs(np.median(found["stack"]) - 200) < 10
     assert np.ptp(found["bcc"]) > 5
     assert glances.likely(None) is None and glances.likely(looked({"fcc": 1.0}, 90, outside=("far",))) is None
-
-
-def test_without_weights_all_is_tried_and_the_reason_is_in_the_row(example, tmp_path):
-    own = glances.screen(tmp_path / "none.safetensors")
-    assert own.network is None and own.missing.startswith("not screened: Expected weights")
-    group = Candidates("library", *every(library.cached(("icosahedron",), max_atoms=200)))
-    found = answered(example, group, screen=own)
-    assert found.candidates and found.glance is None and own.missing in found.message
-
-
-def test_what_lies_outside_the_training_is_not_screened(example, listed, monkeypatch):
-    """And what lies inside is: fewer are fitted, the result says how many, and the message is silent."""
-    said = {
-        "outside": looked({"fcc": 1.0}, 68, outside=("unlike all",)),
-        "inside": looked({"decahedron": 1.0}, 150),
-    }
-    found = {}
-    monkeypatch.setattr(screening, "AT_A_GLANCE", 20)
-    for name, look in said.items():
-        monkeypatch.setattr(glances, "looks", lambda *_, look=look, **__: [look])
-        found[name] = answered(example, listed, screen=Screen(None))
-    assert found["outside"].fitted == len(listed.rows) == found["outside"].glance.kept
-    assert "not screened: unlike all" in found["outside"].message
-    inside = found["inside"]
-    assert inside.fitted == 20 and 20 < inside.glance.kept < len(listed.rows) and "screened" not in inside.message
-    assert {one.family for one in inside.candidates} == {"decahedron"}
-    assert answers.Plan("Ag", ()).recorded["screen"] == "none"
-    assert dataclasses.is_dataclass(inside.glance)
