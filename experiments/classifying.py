@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import particles
 import rows
@@ -41,7 +40,8 @@ from jaxstruc.structures.cuts import TYPES
 
 RESULTS = Path(__file__).parent / "results" / "classifying.jsonl"
 PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
-STEPS = 40
+STEPS, SEED = 40, 10**5
+"""Of the stream, none of a training's or a calibration's."""
 RANKS, BINS = 1000, 20
 SOURCES = {stock.CUT: "cut", stock.LIST: "listed", stock.MANY: "distribution"}
 NOISES = (0.0, 0.03, 0.1)
@@ -53,15 +53,14 @@ def stream(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, 
     listed = library.cached()
     own = stock.stock(listed, stock.shown(listed), held=part == "held")
     found: dict[str, list] = {name: [] for name in ("source", "types", "true", "ranks", "known")}
-    for batch, mixture, _ in naming.fresh(network.params, own, seed=1, steps=steps, module=network.module):
-        draws = np.asarray(classifier.drawn(jax.random.key(2), mixture, 500)[1])
-        values = np.asarray(batch.truths.values)
+    for batch, mixture, _ in naming.fresh(network.params, own, seed=SEED, steps=steps, module=network.module):
+        ranks, known = naming.ranks_of(batch.truths, mixture, len(found["true"]))
         types = naming.tempered(classifier.types(mixture), network.card["temperature"])
         found["source"].append(np.asarray(batch.source))
         found["types"].append(np.asarray(types))
         found["true"].append(np.asarray(batch.truths.type))
-        found["known"].append(np.isfinite(values))
-        found["ranks"].append(naming.ranked((draws < values).mean(axis=0), network.card))
+        found["known"].append(known)
+        found["ranks"].append(naming.ranked(ranks, network.card))
     column = {name: np.concatenate(each) for name, each in found.items()}
     if part == "sbc":
         return calibrated(column)

@@ -13,10 +13,12 @@ RANGE = (0.6, 1.45)
 """Of qmax, in which its edge is looked for."""
 STEP, AROUND, GAP = 0.05, 1.2, 0.1
 """1/Å. Steps of Q; what is averaged on either side of an edge; and what is left out about it."""
-NEAR = 0.05
+NEAR = 0.07
 """Of qmax, about it: there an edge is where it is told to be."""
-RISE = 1.0
-"""Å, in which the window rises."""
+FLOOR = 1e-7
+"""Of the largest power, below which all is alike: there the window's own waves and rounding begin."""
+SIDELOBES = 9.0
+"""Of the window, a Kaiser one: its own waves are 10⁻⁷ of the power."""
 
 
 class Edge(NamedTuple):
@@ -31,6 +33,8 @@ class Edge(NamedTuple):
 def edge(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float) -> Edge:
     """Return the edge of a PDF's power, some 2 % too high at most times.
 
+    Sharp is what falls by more than its surroundings do: scattering that dies away falls everywhere.
+
     Args:
         r: in Å.
         g: G(r), in 1/Å².
@@ -38,9 +42,10 @@ def edge(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float)
     """
     step = (r[-1] - r[0]) / (len(r) - 1)
     even = r[0] + step * np.arange(len(r))
-    window = 0.5 * (1 + np.cos(np.pi * (even - r[0]) / (r[-1] - r[0]))) * np.clip((even - r[0]) / RISE, 0, 1)
+    window = np.kaiser(len(even), SIDELOBES)
     size = 1 << int(np.ceil(np.log2(max(2 * np.pi / (STEP * step), len(r)))))
-    power = np.log(abs(np.fft.rfft(np.interp(even, r, g) * window, size)) ** 2 + 1e-30)
+    power = abs(np.fft.rfft(np.interp(even, r, g) * window, size)) ** 2
+    power = np.log(power + FLOOR * max(power.max(), 1e-300))
     q = 2 * np.pi / (size * step) * np.arange(len(power))
     around, gap = round(AROUND / q[1]), max(1, round(GAP / q[1]))
     above = np.concatenate([[0.0], np.cumsum(power)])
@@ -51,6 +56,10 @@ def edge(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float)
     before = (above[place - gap] - above[place - around]) / (around - gap)
     after = (above[place + around] - above[place + gap]) / (around - gap)
     fall = before - after
+    away = 2 * around
+    ends = np.pad(fall, away, constant_values=np.nan)
+    sharp = fall - np.nanmax([ends[: -2 * away], ends[2 * away :], np.zeros(len(fall))], axis=0)
     told = abs(q[place] - qmax) < NEAR * qmax
-    best = int(np.argmax(fall))
-    return Edge(float(q[place[best]]), float(fall[best] - fall[told].max(initial=-np.inf)))
+    best = int(np.argmax(sharp))
+    missed = sharp[best] - sharp[told].max() if told.any() else 0.0
+    return Edge(float(q[place[best]]), float(missed))

@@ -122,7 +122,7 @@ def misfits_about(candidates: Bins, basis: Basis, values: Values) -> Float[np.nd
 def some(candidates: Bins, rows: np.ndarray) -> Bins:
     """Return those candidates that are of some rows of their library."""
     kept = np.flatnonzero(np.isin(candidates.rows, rows))
-    chunks = 1 << (math.ceil(len(kept) / CHUNK) - 1).bit_length()  # few compilations
+    chunks = 1 << (math.ceil(max(len(kept), 1) / CHUNK) - 1).bit_length()  # few compilations
     filled = np.pad(kept, (0, min(chunks * CHUNK, len(candidates.weight)) - len(kept)), mode="edge")
     return Bins(candidates.rows[kept], candidates.weight[filled])
 

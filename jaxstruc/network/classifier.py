@@ -37,7 +37,7 @@ class Mixture(NamedTuple):
     mean: Float[Array, "*batch component coordinate"]
     deviation: Float[Array, "*batch component coordinate"]
     strange: Float[Array, "*batch"]
-    """Log odds that it is not what it is told to be: two types of particles, or a wrong qmax."""
+    """Log odds that it is not what it is told to be: two types of particles, or a qmax so wrong that it is seen."""
 
 
 class Classifier(nn.Module):

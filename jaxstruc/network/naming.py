@@ -18,7 +18,7 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference.distribution import Interval
 from jaxstruc.network import classifier, endless
 from jaxstruc.network.classifier import Classifier, Mixture
-from jaxstruc.network.endless import VALUES, Batch, R
+from jaxstruc.network.endless import VALUES, Batch, R, Truths
 from jaxstruc.network.stock import LIST, Stock
 from jaxstruc.network.weights import Outside, TrainedClassifier
 from jaxstruc.structures.cuts import TYPES
@@ -34,7 +34,7 @@ LEAST = 1e-4
 """Of the largest variance of features: directions of less count for that."""
 ENDS = 0.05, 0.95
 """Quantiles of intervals."""
-SHARP = 1.5
+SHARP = 3.0
 """By how much an edge is sharper than that at the told qmax, in the logarithm, where qmax is called wrong."""
 EVEN = np.linspace(0, 1, 41)
 """Levels at which ranks of truths among draws are kept."""
@@ -82,7 +82,8 @@ def seen(measurements: Sequence[Measurement], bond: float) -> Seen:
     for one in measurements:
         rmin, rmax = float(one.r[0]), float(one.r[-1])
         inside = (r >= rmin) & (r <= rmax)
-        curves.append(np.where(inside, CubicSpline(one.r, one.g)(np.clip(r, rmin, rmax)), 0.0))
+        curve = np.where(inside, CubicSpline(one.r, one.g)(np.clip(r, rmin, rmax)), 0.0)
+        curves.append(curve / (abs(curve).max() or 1.0))  # any unit fits single precision
         given = one.given
         ends.append((given["qmin"], given["qmax"], given["qdamp"], rmin, rmax))
     whole = -(-len(curves) // BATCH) * BATCH  # compiled once, however many there are
@@ -112,7 +113,7 @@ def named(
         )
         distance = unlike(features, network.outside) / network.card["outside"]
         strange = special.expit(mixture.strange) / network.card["strange"]
-        edges = [edge.edge(*one.curve, qmax=one.given["qmax"]) for one in some]
+        edges = [edge.edge(one.r, one.g, qmax=one.given["qmax"]) for one in some]
         told = zip(types, ends, distance, strange, edges, strict=False)
         found += [
             _named(*one, jax.tree.map(lambda column, place=place: column[place], mixture), bond)
@@ -173,17 +174,10 @@ def calibration(found: Sequence[tuple[Batch, Mixture, np.ndarray]]) -> dict[str,
     `levels`: of each of `VALUES`, the ranks of truths among draws at `EVEN`: a level's quantile is read there
     (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
     """
-    columns: tuple[list[np.ndarray], ...] = ([], [], [], [])
-    for batch, mixture, _ in found:
-        values = np.asarray(batch.truths.values)
-        draws = np.asarray(classifier.drawn(jax.random.key(1), mixture, DRAWS)[1])
-        for column, own in zip(
-            columns,
-            (classifier.types(mixture), batch.truths.type, (draws < values).mean(axis=0), np.isfinite(values)),
-            strict=True,
-        ):
-            column.append(np.asarray(own))
-    types, true, ranks, known = map(np.concatenate, columns)
+    ranked_ = [ranks_of(batch.truths, mixture, seed) for seed, (batch, mixture, _) in enumerate(found)]
+    ranks, known = (np.concatenate(column) for column in zip(*ranked_, strict=True))
+    types = np.concatenate([np.asarray(classifier.types(mixture)) for _, mixture, _ in found])
+    true = np.concatenate([np.asarray(batch.truths.type) for batch, _, _ in found])
     own = [ranks[known[:, k], k] for k in range(len(VALUES))]
     levels = {
         name: (np.quantile(one, EVEN) if len(one) else EVEN).round(4).tolist()
@@ -198,6 +192,20 @@ def calibration(found: Sequence[tuple[Batch, Mixture, np.ndarray]]) -> dict[str,
         for one in TEMPERATURES
     ]
     return {"temperature": float(TEMPERATURES[int(np.argmin(lost))]), "levels": levels}
+
+
+def ranks_of(truths: Truths, mixture: Mixture, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ranks [pdf, value] of truths among draws, not calibrated, and which truths are known.
+
+    Exact truths, as a width of 0, are blurred by the least deviation that the network can give: their rank among draws
+    about them would else be one half, however well it knows them. The diameter is that with its stretch.
+    """
+    blur, draw = jax.random.split(jax.random.key(seed))
+    true = classifier.coordinates(jnp.asarray(truths.values))
+    true = classifier.values(true + classifier.FLOOR * jax.random.normal(blur, true.shape))
+    draws = classifier.drawn(draw, mixture, DRAWS)[1]
+    true, draws = (each.at[..., LONG].multiply(each[..., -1]) for each in (true, draws))
+    return np.asarray((draws < true).mean(axis=0)), np.isfinite(np.asarray(truths.values))
 
 
 def levels_of(card: dict[str, Any]) -> Float[np.ndarray, "value end"]:

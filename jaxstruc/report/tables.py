@@ -41,7 +41,7 @@ them; their errors are there where they were inferred or fitted. `diameter` and 
 candidates.
 `verdict` to `width_high` and the shares of atoms by type are of the sample as a distribution of particles, with 90 %
 intervals; sizes in Å. `glance`: the types that the classifier finds likely before any fit; `kept`: candidates that were
-tried; `effective`: draws of 1000 of its that remain once the fits reweight them."""
+tried; `effective`: of 1000 draws of it, how many count once the fits of listed clusters reweight them."""
 CANDIDATES = (
     *"rank source type family cluster description n_atoms diameter rw gap weight in_90 converged remark".split(),
     *VALUES,
@@ -194,7 +194,7 @@ def short(result: Result) -> str:
     if own := result.glance:
         lines.append(
             f"     at a glance: {_likely(own.types, ', ')}; {own.kept} of {own.listed} clusters tried; "
-            f"{own.effective:.0f} of {glance.DRAWS} draws agree with the fits"
+            f"{own.effective:.0f} of {glance.DRAWS} draws count after the fits"
         )
     return "\n".join(lines)
 

@@ -230,16 +230,19 @@ def answer(
     if not some:
         return nothing
     few = narrowing.probable(look, some)
-    most = narrowing.most(look)
     screens: list[Bins | None] = [None] * len(few)
     if plan.screened:  # clusters that a user refines are all fitted
-        screens = narrowing.screens(some, few, goal, {} if bins is None else bins, most=most)
+        screens = narrowing.screens(some, few, goal, {} if bins is None else bins, look=look)
     goal, found = _corrected(measurement, goal, few, screens, plan)
     nothing = dataclasses.replace(nothing, settings=_settings(measurement, found))
-    screened = [narrowing.screened(*each, goal, most=most) for each in zip(few, screens, strict=True)]
-    some = [group for group, _ in screened]
+    screened = [
+        narrowing.screened(group, screen, goal, most=narrowing.most(look, group))
+        for group, screen in zip(few, screens, strict=True)
+    ]
     tried = next((rows for group, rows in screened if group.source != "network"), np.zeros(0, int))
-    pool, fits = _fitted(some, goal, plan, lambda done, count: tell(f"{done} of {count} candidates"))
+    pool, fits = _fitted(
+        [group for group, _ in screened], goal, plan, lambda done, count: tell(f"{done} of {count} candidates")
+    )
     if not np.isfinite(fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return dataclasses.replace(nothing, message=message)
@@ -255,12 +258,12 @@ def answer(
     searched: Searched | None = None
     many = isinstance(sample, Sample) and sample.judged.verdict == "distribution"
     if plan.search != "none" and not many:
-        searched = _searched(pool, fits, goal, plan, glances.likely(look), tell)
+        searched = _searched(pool, fits, goal, plan, glances.likely(look, some), tell)
         if searched is not None:
             pool, fits = _joined(pool, fits, searched, goal, plan)
     pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample, searched)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
-    nothing = dataclasses.replace(nothing, glance=narrowing.glance(look, groups, few, pool, weighed.weight))
+    nothing = dataclasses.replace(nothing, glance=narrowing.glance(look, some, few, pool, weighed.weight))
     listed = any(group.source == "library" for group in groups)
     unasked = narrowing.unasked(look, plan.screen.missing) if listed else []
     return told.told(

@@ -28,6 +28,8 @@ LIKELY, DRAWN = 0.01, 256
 OF_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
     name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
 }
+MAY_BE = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
+"""What a rule's clusters may be by their atoms, beside what it is for: cuts show a part of its layers or its twins."""
 LEAST, MOST = 10, 1000
 """Atoms of the particles that it was trained on; smaller and larger ones count as these."""
 
@@ -67,7 +69,7 @@ def looks(measurements: Sequence[Measurement], own: Screen, *, bond: float) -> l
         return [None] * len(measurements)
     named = naming.named(measurements, own.network, bond=bond)
     return [
-        Look(one, naming.outside(measurement, one, bond=bond))
+        Look(one, naming.outside(measurement, one, bond=bond) if np.isfinite(one.oddness) else ("unreadable",))
         for measurement, one in zip(measurements, named, strict=True)
     ]
 
@@ -94,12 +96,18 @@ def told(look: Look, group: Candidates, kept: int, tried: np.ndarray, weight: np
     return Glance(named.types, named.intervals, named.distance, len(group.rows), kept, glance.DRAWS * part)
 
 
-def likely(look: Look | None) -> dict[str, np.ndarray] | None:
-    """Return `DRAWN` numbers of atoms of each packing that is likely at a glance; None where it says nothing."""
-    if look is None or look.outside:
+def likely(look: Look | None, groups: Sequence[Candidates]) -> dict[str, np.ndarray] | None:
+    """Return `DRAWN` numbers of atoms of each packing of a library that is likely at a glance.
+
+    None where it says nothing, or there is no library.
+    """
+    listed = {OF_FAMILY.get(name) for one in groups if one.source == "library" for name in set(one.library.families)}
+    if look is None or look.outside or not listed:
         return None
     rng, mixture, found = np.random.default_rng(17), look.named.mixture, {}
     for packing, names in OF_PACKING.items():
+        if not listed & set(names):
+            continue
         kind = logsumexp(mixture.type[:, [TYPES.index(name) for name in names]], axis=1)
         weight = np.exp(mixture.weight + kind)
         if weight.sum() < LIKELY:
@@ -132,8 +140,11 @@ def density(mixture: Mixture, library: Library, rows: np.ndarray, types: np.ndar
     """
     log_n = np.log(np.clip(library.atoms[rows], LEAST, MOST))
     slimness = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
-    place = np.array([TYPES.index(name) for name in types])
-    found = mixture.weight + mixture.type[:, place].T
+    of_type = {
+        name: logsumexp(mixture.type[:, [TYPES.index(each) for each in MAY_BE.get(name, (name,))]], axis=1)
+        for name in set(types.tolist())
+    }
+    found = mixture.weight + np.stack([of_type[name] for name in types.tolist()])
     for column, value in enumerate((log_n, slimness)):
         wide = np.hypot(mixture.deviation[:, column], spread[column] / SPREAD[column])
         off = ((value - CENTRE[column]) / SPREAD[column])[:, None] - mixture.mean[:, column]

@@ -13,9 +13,10 @@ from jaxstruc.solver import glances
 from jaxstruc.solver.glances import Look
 
 
-def most(look: Look | None) -> int:
+def most(look: Look | None, group: Candidates) -> int:
     """Return how many candidates of a group are fitted."""
-    return screening.AT_A_GLANCE if look and not look.outside else screening.SCREENED
+    known = look is not None and not look.outside and group.source == "library"
+    return screening.AT_A_GLANCE if known else screening.SCREENED
 
 
 def probable(look: Look | None, groups: Sequence[Candidates]) -> list[Candidates]:
@@ -31,9 +32,10 @@ def screens(
     goal: Target,
     kept: dict[int, Bins],
     *,
-    most: int,
+    look: Look | None,
 ) -> list[Bins | None]:
-    """Return the binned distances of the candidates of libraries that have more than are fitted.
+    """Return the binned distances of the candidates of libraries that are more than are fitted, or than are tried for
+    settings.
 
     Draws of a network, new ones for each measurement, are all fitted.
 
@@ -42,11 +44,12 @@ def screens(
         few: those of them that are probable.
         goal: the data.
         kept: bins of whole libraries by their identity, for the next measurement.
-        most: candidates of a group that are fitted.
+        look: what the classifier says.
     """
     found: list[Bins | None] = []
     for group, own in zip(groups, few, strict=True):
-        if group.source == "network" or len(own.rows) <= most:
+        enough = most(look, group) if len(own.rows) == len(group.rows) else profile.USED
+        if group.source == "network" or len(own.rows) <= enough:
             found.append(None)
             continue
         if id(group.library) not in kept:

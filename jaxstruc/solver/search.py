@@ -263,7 +263,8 @@ def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, r
     if name == "stack":
         return _stacks(goal, atoms, values, level, rng, drawn=drawn)
     size = float(classes.sphere(atoms, classes.volume(name)))
-    room = round(ROOM * max(atoms, 8))
+    most = atoms if drawn is None else max(atoms, float(np.quantile(drawn, 0.9)))
+    room = round(ROOM * max(most, 8))
     some = [hosts.host(name, origin, room) for origin in hosts.origins(name, size, level.origins, rng)]
     return _shaped(goal, some, atoms, values, level, rng, drawn=drawn)
 

@@ -81,9 +81,9 @@ def test_what_lies_outside_is_told(network, data):
     assert "bond 4" in naming.outside(data[0], own._replace(distance=0.9), bond=4.0)[0]
     usual = own._replace(distance=0.9)
     assert naming.outside(data[0], usual._replace(strange=1.2), bond=BOND) == ("looks like two types of particles",)
-    (said,) = naming.outside(data[0], usual._replace(strange=1.2, edge=Edge(24.0, 3.0)), bond=BOND)
+    (said,) = naming.outside(data[0], usual._replace(strange=1.2, edge=Edge(24.0, 6.0)), bond=BOND)
     assert said == "its waves end at Q = 24 1/Å, not at qmax 20"
-    assert usual._replace(edge=Edge(24.0, 3.0)).oddness == 2.0 and usual.oddness == 0.9
+    assert usual._replace(edge=Edge(24.0, 6.0)).oddness == 2.0 and usual.oddness == 0.9
 
 
 def test_calibration_makes_ranks_even_and_types_as_sure_as_they_are_right():

@@ -132,4 +132,4 @@ def test_what_was_seen_at_a_glance_has_its_columns_and_a_line(result):
     row = tables.row(seen)
     assert (row["glance"], row["kept"], row["effective"]) == ("fcc 0.90, hcp 0.09", 900, 123.25)
     line = tables.short(seen).splitlines()[-1].strip()
-    assert line.startswith("at a glance: fcc 0.90, hcp 0.09; 900 of 17828 clusters tried; 123 of 1000 draws")
+    assert line.startswith("at a glance: fcc 0.90, hcp 0.09; 900 of 17828 clusters tried; 123 of 1000 draws count")

@@ -6,7 +6,9 @@ from jaxstruc.inference import glance
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.network.classifier import CENTRE, SPREAD
 from jaxstruc.solver import glances
+from jaxstruc.solver.glances import Screen
 from jaxstruc.structures import library
+from jaxstruc.structures.atoms import Cluster
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,45 @@ def test_a_glance_that_agrees_with_the_fits_has_many_effective_draws(listed):
 
 
 def test_searches_are_begun_from_draws_of_likely_packings():
-    found = glances.likely(looked({"hcp": 0.5, "faulted": 0.3, "bcc": 0.2}, 200))
+    every = [Candidates("library", library.of_clusters([*map(one, ("hcp", "bcc", "sc"))]), np.arange(3))]
+    found = glances.likely(looked({"hcp": 0.5, "faulted": 0.3, "bcc": 0.2}, 200), every)
     assert set(found) == {"stack", "bcc"} and abs(np.median(found["stack"]) - 200) < 10
     assert np.ptp(found["bcc"]) > 5
-    assert glances.likely(None) is None and glances.likely(looked({"fcc": 1.0}, 90, outside=("far",))) is None
+    assert glances.likely(None, every) is None
+    assert glances.likely(looked({"fcc": 1.0}, 90, outside=("far",)), every) is None
+    assert glances.likely(looked({"fcc": 1.0}, 90), [every[0]._replace(source="file")]) is None
+    few = [every[0]._replace(library=library.of_clusters([one("bcc")]), rows=np.arange(1))]
+    assert set(glances.likely(looked({"hcp": 0.5, "bcc": 0.5}, 200), few)) == {"bcc"}  # --families bcc
+
+
+def one(family):
+    """Return a cluster of a family, whatever its atoms."""
+    return Cluster(family, "some", np.random.default_rng(0).normal(size=(6, 3)) * 3)
+
+
+def test_a_cut_of_twins_that_shows_fcc_alone_is_kept_for_fcc(listed):
+    """By rule it is faulted, by its atoms fcc, as the classifier names it."""
+    own = library.cached(("twin",), max_atoms=200)
+    group = Candidates("library", own, np.arange(len(own.atoms)))
+    both = glances.density(
+        looked({"fcc": 1.0}, 100).named.mixture,
+        own,
+        group.rows,
+        np.array(["faulted"] * len(own.atoms), object),
+        glances.WIDE,
+    )
+    not_ = glances.density(
+        looked({"sc": 1.0}, 100).named.mixture,
+        own,
+        group.rows,
+        np.array(["faulted"] * len(own.atoms), object),
+        glances.WIDE,
+    )
+    assert (both - not_ > 20).all()
+
+
+def test_data_that_are_no_numbers_to_the_network_are_outside(monkeypatch):
+    named = looked({"fcc": 1.0}, 90).named
+    monkeypatch.setattr(glances.naming, "named", lambda *_, **__: [named._replace(distance=float("nan"))])
+    (found,) = glances.looks([None], Screen("any"), bond=2.8)
+    assert found.outside == ("unreadable",)

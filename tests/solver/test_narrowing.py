@@ -84,3 +84,27 @@ def test_why_the_classifier_is_not_followed_is_told():
     assert narrowing.unasked(None, "") == [] and narrowing.unasked(None, "no weights") == ["no weights"]
     assert narrowing.unasked(looked({"fcc": 1.0}, 90), "") == []
     assert narrowing.unasked(looked({"fcc": 1.0}, 90, outside=("a", "b")), "") == ["not screened: a, b"]
+
+
+def test_a_users_own_list_is_not_cut_and_an_empty_source_stops_nothing(example, listed, monkeypatch):
+    monkeypatch.setattr(screening, "AT_A_GLANCE", 20)
+    monkeypatch.setattr(glances, "looks", lambda *_, **__: [looked({"decahedron": 1.0}, 150)])
+    own = answered(example, listed._replace(source="file"))
+    assert own.fitted == len(listed.rows) and own.glance is None
+    empty = Source(12.0, lambda _: iter([Candidates("network", KNOWN, np.zeros(0, int))]), {}, {})
+    asked = answers.Plan("Ag", (empty, Source(12.0, lambda _: iter([listed]), {}, {})))
+    found = next(answers.answers([answers.prepared(example, asked)], asked))
+    assert found.fitted == 20 and found.glance.listed == len(listed.rows)
+
+
+def test_settings_are_tried_on_candidates_that_fit_however_few_are_probable(example, listed, monkeypatch):
+    """Of 200 kept, all of which are fitted, the best of the rough fit serve for qmin and qdamp, not the first."""
+    look = looked({"decahedron": 0.5, "icosahedron": 0.5}, 150)
+    few = narrowing.probable(look, [listed])
+    assert 64 < len(few[0].rows) < screening.AT_A_GLANCE
+    asked = answers.Plan("Ag", ())
+    ready = answers.prepared(example, asked)
+    goal = next(answers.targets([ready], asked._replace(sources=(Source(12.0, None, {}, {}),)), [ready]))
+    (screen,) = narrowing.screens([listed], few, goal, {}, look=look)
+    chosen = narrowing.few(few[0], screen, goal)
+    assert len(chosen.rows) == 64 and not np.array_equal(chosen.rows, few[0].rows[:64])
