@@ -34,8 +34,7 @@ def screens(
     *,
     look: Look | None,
 ) -> list[Bins | None]:
-    """Return the binned distances of the candidates of libraries that are more than are fitted, or than are tried for
-    settings.
+    """Return the binned distances of the candidates of libraries that are more than are fitted, or tried for settings.
 
     Draws of a network, new ones for each measurement, are all fitted.
 
