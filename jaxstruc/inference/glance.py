@@ -52,11 +52,11 @@ def share(density: Float[np.ndarray, " candidate"], before: np.ndarray) -> Float
     return found / found.sum()
 
 
-def probable(share: Float[np.ndarray, " candidate"], *, kept: float = KEPT) -> np.ndarray:
-    """Return the places of the fewest candidates that have so much of the draws together, in their order."""
+def probable(share: Float[np.ndarray, " candidate"], *, kept: float = KEPT, least: int = 0) -> np.ndarray:
+    """Return the places of the fewest candidates with so much of the draws together, so many at least, in order."""
     order = np.argsort(-share, kind="stable")
     before = np.cumsum(share[order]) - share[order]
-    return np.sort(order[before < kept])
+    return np.sort(order[(before < kept) | (np.arange(len(order)) < least)])
 
 
 def effective(weight: Float[np.ndarray, " candidate"], share: Float[np.ndarray, " candidate"]) -> float:

@@ -74,9 +74,9 @@ def looks(measurements: Sequence[Measurement], own: Screen, *, bond: float) -> l
     ]
 
 
-def kept(look: Look, group: Candidates) -> np.ndarray:
-    """Return the candidates that are probable at a glance, as rows of their library, in its order."""
-    return group.rows[glance.probable(_share(look, group, WIDE))]
+def kept(look: Look, group: Candidates, *, least: int = 0) -> np.ndarray:
+    """Return the candidates that are probable at a glance, so many at least, as rows of their library, in its order."""
+    return group.rows[glance.probable(_share(look, group, WIDE), least=least)]
 
 
 def told(look: Look, group: Candidates, kept: int, tried: np.ndarray, weight: np.ndarray) -> Glance:

@@ -20,18 +20,16 @@ def most(look: Look | None, group: Candidates) -> int:
 
 
 def probable(look: Look | None, groups: Sequence[Candidates]) -> list[Candidates]:
-    """Return groups with those candidates of a library that are probable at a glance.
+    """Return groups with those candidates of a library that are probable at a glance, as many as are fitted at least.
 
-    All stay where it says nothing, and where they are so few that all are fitted.
+    All stay where it says nothing.
     """
+    if look is None or look.outside:
+        return list(groups)
     return [
-        group._replace(rows=glances.kept(look, group)) if look and _long(look, group) else group for group in groups
+        group._replace(rows=glances.kept(look, group, least=most(look, group))) if group.source == "library" else group
+        for group in groups
     ]
-
-
-def _long(look: Look | None, group: Candidates) -> bool:
-    """Return whether a group is a library with more candidates than are fitted after a glance."""
-    return most(look, group) < min(screening.SCREENED, len(group.rows))
 
 
 def screens(

@@ -9,6 +9,8 @@ def test_the_fewest_candidates_with_a_share_are_kept_in_their_order():
     assert glance.probable(share, kept=0.85).tolist() == [1, 3]
     assert glance.probable(share, kept=0.9).tolist() in ([0, 1, 3], [1, 3])
     assert glance.probable(share, kept=1.0).tolist() == [0, 1, 3, 4]
+    assert glance.probable(share, kept=0.5, least=2).tolist() == [1, 3]
+    assert len(glance.probable(share, kept=0.5, least=9)) == 5
 
 
 def test_shares_are_densities_times_what_was_before():
