@@ -48,7 +48,7 @@ test-latest-quick:
 example: $(DEMO)
 	$(BIN)/python examples/make_example.py
 
-# Trains the shipped weights anew (about half an hour each on 2 cores) and puts them into the package.
+# Trains the shipped weights anew (half an hour on 2 cores, and an hour and a half on one) and puts them into the package.
 weights: $(DEMO)
 	$(BIN)/jaxstruc train --draws 32 --latent 8 --epochs 20 --batch 32 --rate 0.001 --cosine --warmup 2 -o runs/real
 	cp runs/real/weights.safetensors jaxstruc/network/shipped/fcc.safetensors

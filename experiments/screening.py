@@ -1,6 +1,6 @@
 """Claim: what the classifier finds improbable need not be fitted: the best cluster is still found, in less time.
 
-    python experiments/screening.py                        (300 simulated files, half an hour on 2 cores)
+    python experiments/screening.py                        (300 simulated files, 45 minutes on a core)
     python experiments/screening.py --quick                (few files, nothing is written)
     python experiments/screening.py --data DIR             (the measured files too, which are not in the repository)
 

@@ -122,7 +122,7 @@ class Result:
     ensemble: Distribution | None = None
     """The sample as a distribution of particles, and whether it is one; None where that was not asked or cannot be."""
     glance: Glance | None = None
-    """What the classifier said before any fit, and how far that agrees with the fits; None where it was not asked."""
+    """What the classifier said before any fit, and how far the fits agree; None where it was not asked of a library."""
     r: np.ndarray | None = None
     """[point] Å, in the range of the fit."""
     observed: np.ndarray | None = None

@@ -98,4 +98,6 @@ def glance(
 
 def unasked(look: Look | None, missing: str) -> list[str]:
     """Return why there is no classifier, or why it was not followed."""
-    return [missing] * bool(missing) + ([f"not screened: {', '.join(look.outside)}"] if look and look.outside else [])
+    if missing:
+        return [missing]
+    return [f"not screened: {', '.join(look.outside)}"] if look and look.outside else []
