@@ -137,7 +137,7 @@ def drawn(key: Array, mixture: Mixture, count: int) -> tuple[Array, Array]:
 
 
 def loss(params, batch: Batch, module: Classifier) -> tuple[Array, dict[str, Array]]:
-    """Return the negative log density of the truths, mean over a batch, and what tells how good it is."""
+    """Return the negative log density of truths and the cross entropy of strangeness, mean, and how good they are."""
     mixture: Mixture = module.apply(params, batch.pdf, batch.seen, batch.told)  # type: ignore[assignment]
     shown = batch.truths.type >= 0
     density = log_density(mixture, batch.truths)

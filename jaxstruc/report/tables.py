@@ -82,7 +82,7 @@ def row(result: Result) -> Row:
         found |= {f"{ends}_low": one.low, f"{ends}_high": one.high} | ({name: one.value} if name == "hexagonal" else {})
     found |= _ensemble(result.ensemble) if result.ensemble else {}
     if own := result.glance:
-        found |= {"glance": _likely(own.types, ", "), "kept": own.kept, "effective": own.effective}
+        found |= {"glance": _likely(own.types), "kept": own.kept, "effective": own.effective}
     return {name: found[name] for name in SUMMARY if name in found}
 
 
@@ -110,9 +110,9 @@ def named(result: Result) -> str:
     return text + (f" ({result.message})" if result.message else "")
 
 
-def _likely(types: Mapping[str, float], between: str) -> str:
+def _likely(types: Mapping[str, float]) -> str:
     """Return types with their shares, the largest first."""
-    return between.join(f"{name} {share:.2f}" for name, share in types.items() if share >= LEAST)
+    return ", ".join(f"{name} {share:.2f}" for name, share in types.items() if share >= LEAST)
 
 
 def _ensemble(ensemble: Distribution) -> Row:
@@ -193,7 +193,7 @@ def short(result: Result) -> str:
         )
     if own := result.glance:
         lines.append(
-            f"     at a glance: {_likely(own.types, ', ')}; {own.kept} of {own.listed} clusters tried; "
+            f"     at a glance: {_likely(own.types)}; {own.kept} of {own.listed} clusters tried; "
             f"{own.effective:.0f} of {glance.DRAWS} draws count after the fits"
         )
     return "\n".join(lines)
