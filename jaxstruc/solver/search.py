@@ -258,7 +258,9 @@ def hosted(cluster: Cluster, packing: str, values: Values | None) -> Start | Non
     return start if start.taken.sum() > 0.9 * len(x) else None
 
 
-def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, rng, *, drawn=None) -> list[Start]:
+def _starts(
+    goal: Target, name: str, atoms: int, values: Values, level: Level, rng, *, drawn: np.ndarray | None = None
+) -> list[Start]:
     """Return the starts of a packing that fit best, roughly; half of them with drawn numbers of atoms."""
     if name == "stack":
         return _stacks(goal, atoms, values, level, rng, drawn=drawn)
@@ -270,7 +272,14 @@ def _starts(goal: Target, name: str, atoms: int, values: Values, level: Level, r
 
 
 def _shaped(
-    goal: Target, several: Sequence[Host], atoms: int, values: Values, level: Level, rng, *, drawn=None
+    goal: Target,
+    several: Sequence[Host],
+    atoms: int,
+    values: Values,
+    level: Level,
+    rng,
+    *,
+    drawn: np.ndarray | None = None,
 ) -> list[Start]:
     """Return the ellipsoids cut from hosts, of random axes and numbers of atoms, that fit best, roughly."""
     curves, width = _even_curves(goal, values)
@@ -288,7 +297,9 @@ def _shaped(
     return found[: level.starts]
 
 
-def _stacks(goal: Target, atoms: int, values: Values, level: Level, rng, *, drawn=None) -> list[Start]:
+def _stacks(
+    goal: Target, atoms: int, values: Values, level: Level, rng, *, drawn: np.ndarray | None = None
+) -> list[Start]:
     """Return the stacks that fit best as balls, all words tried."""
     data, curves = np.asarray(goal.basis.data), _stack_curves(goal, values)
     radius = float(classes.sphere(atoms, classes.volume("c"))) / 2
