@@ -18,7 +18,7 @@ import rows
 import small_angle
 
 from jaxstruc.inference import outcomes, pattern
-from jaxstruc.inference.options import BODIES, DISTRIBUTIONS, SizeOptions
+from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SizeOptions
 from jaxstruc.solver import small_angles
 from jaxstruc.solver.small_angles import Plan
 

@@ -29,10 +29,9 @@ from scipy import stats
 import jaxstruc
 from jaxstruc.data import measurement as measurements
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import DataOptions
 from jaxstruc.network import classifier, endless, naming, stock, weights
-from jaxstruc.network.config import CLASSIFIER
 from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.options.pdf import CLASSIFIER, DataOptions
 from jaxstruc.report import pictures
 from jaxstruc.scattering import form_factors
 from jaxstruc.structures import library

@@ -34,10 +34,9 @@ import rows
 import jaxstruc
 from jaxstruc import Measurement, Result
 from jaxstruc.data import measurement as measurements
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import unseen
-from jaxstruc.inference.options import FitOptions, LibraryOptions, ScreenName, SearchName
 from jaxstruc.inference.unseen import Cut
+from jaxstruc.options.pdf import DataOptions, FitOptions, LibraryOptions, ScreenName, SearchName
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver.answers import answers
 from jaxstruc.solver.doors import solving

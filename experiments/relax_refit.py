@@ -29,11 +29,11 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc.data.measurement import resolved
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import candidates, fit, posterior, relax, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.target import Target
+from jaxstruc.options.pdf import DataOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL
 from jaxstruc.structures import library

@@ -21,7 +21,7 @@ import small_angle
 
 import jaxstruc
 from jaxstruc import files
-from jaxstruc.inference.options import BODIES
+from jaxstruc.options.small_angle import BODIES
 
 RESULTS = Path(__file__).parent / "results"
 MEAN = 40.0

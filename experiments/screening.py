@@ -23,9 +23,7 @@ import solving
 
 import jaxstruc
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import DataOptions
-from jaxstruc.inference.options import FitOptions, LibraryOptions
-from jaxstruc.network.config import CLASSIFIER
+from jaxstruc.options.pdf import CLASSIFIER, DataOptions, FitOptions, LibraryOptions
 from jaxstruc.solver import glances
 from jaxstruc.solver.answers import Plan, answers, prepared
 from jaxstruc.solver.doors import solving as planned

@@ -35,12 +35,11 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement, Result
 from jaxstruc.data import measurement as measurements
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import screening
-from jaxstruc.inference.options import FitOptions, LibraryOptions
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.values import Values
 from jaxstruc.network import evaluation
+from jaxstruc.options.pdf import DataOptions, FitOptions, LibraryOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import PARAMETERS
 from jaxstruc.solver import search

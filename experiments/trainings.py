@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from jaxstruc.commands import progress
 from jaxstruc.network import dataset, training
-from jaxstruc.network.config import Preset, Training
 from jaxstruc.network.dataset import Dataset, Split
 from jaxstruc.network.model import CVAE
+from jaxstruc.options.training import Preset, TrainOptions
 
 RUNS = Path(__file__).parents[1] / "runs" / "experiments"
 PDF = {"pdf": 3.0, "pdf_warmup": 10}
@@ -42,7 +42,7 @@ GROUPS = ((0, 1, 2), (3, 4))
 class Planned(NamedTuple):
     """One training of several seeds, and where it is kept."""
 
-    config: Training
+    config: TrainOptions
     folder: Path
 
     def of_seeds(self, seeds: tuple[int, ...]) -> "Planned":
@@ -73,7 +73,7 @@ def planned(model: str, split: str, latent: int, *, quick: bool = False, runs: P
     epochs = 2 if quick else EPOCHS[split][model]
     seeds = (0,) if quick else tuple(seed for group in GROUPS for seed in group)
     chosen = {**MODELS[model], "pdf_warmup": min(MODELS[model].get("pdf_warmup", 0), epochs / 3)}
-    config = Training(
+    config = TrainOptions(
         preset=SPLITS[split], split=split, latent=latent, seeds=seeds, batch=20, rate=2e-3, cosine=True,
         warmup=min(5, epochs / 2), epochs=epochs, patience=max(2, epochs // 4), radius=100.0, presence=5.0, beta=0.3,
         **chosen,

@@ -30,10 +30,10 @@ from scipy.spatial.distance import pdist
 import jaxstruc
 from jaxstruc.data import measurement as measurements
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import candidates, fit, screening, target, verdict
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.inference.target import Target
+from jaxstruc.options.pdf import DataOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.templates import Span
 from jaxstruc.structures import families, library

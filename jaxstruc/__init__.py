@@ -19,11 +19,21 @@ _PLACES = {
     "classify": "jaxstruc.solver.doors",
     "simulate": "jaxstruc.scattering.simulate",
     "load": "jaxstruc.report.folders",
+    **dict.fromkeys(
+        (
+            *("SolveOptions", "MineOptions", "RefineOptions", "ClassifyOptions", "DataOptions", "CurveOptions"),
+            *("FitOptions", "LibraryOptions", "RelaxOptions", "NetworkOptions"),
+        ),
+        "jaxstruc.options.pdf",
+    ),
+    **dict.fromkeys(("SaxsOptions", "QOptions", "SizeOptions"), "jaxstruc.options.small_angle"),
+    **dict.fromkeys(("SimulateOptions", "GenerateOptions"), "jaxstruc.options.simulation"),
+    **dict.fromkeys(("TrainOptions", "TrainClassifierOptions"), "jaxstruc.options.training"),
     "Measurement": "jaxstruc.data.measurement",
     "Result": "jaxstruc.inference.result",
 }
 """Where each name of the package is defined."""
-__all__ = ["Measurement", "Result", "classify", "load", "mine", "read", "refine", "saxs", "simulate", "solve"]
+__all__ = list(_PLACES)
 
 
 def __getattr__(name: str):

@@ -14,7 +14,7 @@ import pytest
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.inference import screening
-from jaxstruc.network.config import SHIPPED
+from jaxstruc.options.pdf import SHIPPED
 
 ORDER = """
 files

@@ -1,10 +1,9 @@
 """What `jaxstruc classify` does."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxstruc.commands import settings
+from jaxstruc.commands import arguments
 from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import LINES, Outcome
 from jaxstruc.data import formats, measurement, sine
@@ -16,7 +15,7 @@ from jaxstruc.scattering import form_factors
 from jaxstruc.solver.classified import classified
 
 
-def classify(config: settings.Classify, *, progress: Advance) -> Outcome:
+def classify(config: arguments.Classify, *, progress: Advance) -> Outcome:
     """Name the samples behind measured PDFs, and write summary.csv and types.png.
 
     Raises:
@@ -25,13 +24,13 @@ def classify(config: settings.Classify, *, progress: Advance) -> Outcome:
     if not config.files:
         raise ValueError("Expected at least one file, got none; name the measured .gr files.")
     bond = form_factors.bond_length(config.element)
-    network = weights.load_classifier(config.weights)
+    network = weights.load_classifier(config.options.weights)
     read = [_read(path, config, bond) for path in config.files]
     if len(read) == 1 and isinstance(read[0], Result):
         raise ValueError(read[0].message)
     good = [one for one in read if isinstance(one, Measurement)]
     progress(0, len(read), "")
-    named = iter(classified(good, network, element=config.element, seed=config.seed))
+    named = iter(classified(good, network, element=config.element, seed=config.options.seed))
     results = [one if isinstance(one, Result) else next(named) for one in read]
     progress(len(read), len(read), "")
     tables.write(config.out / "summary.csv", tables.CLASSIFIED, map(tables.classified, results))
@@ -49,10 +48,13 @@ def ending(outcome: Outcome, out: Path) -> Iterator[str]:
     yield f"See {out / 'summary.csv'} and {out / 'types.png'}."
 
 
-def _read(path: Path, config: settings.Classify, bond: float) -> Measurement | Result:
+def _read(path: Path, config: arguments.Classify, bond: float) -> Measurement | Result:
     """Return a measurement with its settings, or why there is none."""
     try:
-        data = formats.read(path, wanted=formats.PDFS, **dataclasses.asdict(config.curve))
-        return measurement.resolved(sine.pdf(data, config.data), config.data, bond=bond)
+        curve = config.options.curve
+        data = formats.read(
+            path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, wanted=formats.PDFS
+        )
+        return measurement.resolved(sine.pdf(data, config.options.data), config.options.data, bond=bond)
     except (ValueError, OSError) as error:
         return Result(str(path), "", config.element, "failed", " ".join(str(error).split()))

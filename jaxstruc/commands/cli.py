@@ -2,24 +2,9 @@
 
 import sys
 import traceback
-from typing import Annotated
-
-import tyro
 
 from jaxstruc import __version__
-from jaxstruc.commands import settings
-
-Command = (
-    Annotated[settings.Simulate, tyro.conf.subcommand("simulate")]
-    | Annotated[settings.Generate, tyro.conf.subcommand("generate")]
-    | Annotated[settings.Train, tyro.conf.subcommand("train")]
-    | Annotated[settings.TrainClassifier, tyro.conf.subcommand("train-classifier")]
-    | Annotated[settings.Classify, tyro.conf.subcommand("classify")]
-    | Annotated[settings.Solve, tyro.conf.subcommand("solve")]
-    | Annotated[settings.Refine, tyro.conf.subcommand("refine")]
-    | Annotated[settings.Mine, tyro.conf.subcommand("mine")]
-    | Annotated[settings.Saxs, tyro.conf.subcommand("saxs")]
-)
+from jaxstruc.commands import arguments as arguments_
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,17 +15,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     trace = "--traceback" in words
     words = [word for word in words if word != "--traceback"]
-    command = tyro.cli(
-        Command,  # type: ignore[arg-type]
-        args=words,
-        prog="jaxstruc",
-        config=(tyro.conf.OmitArgPrefixes,),
-        description=(
-            "Measured pair distribution functions to atomic structures, small angles to sizes and shapes.\n\n"
-            "Example: jaxstruc solve sample.gr --element Pt -o out/\n\n"
-            "With --traceback an error shows where it arose."
-        ),
-    )
+    command = arguments_.parse(words)
     try:
         status = _run(command)
     except (ValueError, FloatingPointError, OSError) as error:
@@ -55,32 +30,33 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _run(command) -> int:
-    if isinstance(command, settings.Simulate):
+def _run(command: arguments_.Command) -> int:
+    command.options.check()
+    if isinstance(command, arguments_.Simulate):
         return simulate(command)
-    if isinstance(command, settings.Generate):
+    if isinstance(command, arguments_.Generate):
         return generate(command)
-    if isinstance(command, settings.Train):
+    if isinstance(command, arguments_.Train):
         return train(command)
-    if isinstance(command, settings.Saxs):
+    if isinstance(command, arguments_.Saxs):
         return saxs(command)
-    if isinstance(command, settings.TrainClassifier):
+    if isinstance(command, arguments_.TrainClassifier):
         return train_classifier(command)
-    if isinstance(command, settings.Classify):
+    if isinstance(command, arguments_.Classify):
         return classify(command)
     return answer(command)
 
 
-def simulate(config: settings.Simulate) -> int:
+def simulate(config: arguments_.Simulate) -> int:
     """Simulate clusters and print or write their curves."""
     from jaxstruc.commands.simulate import simulate_files
 
     for path, text, target in simulate_files(config):
-        print(f"{path}: {config.signal} in {target}." if target else text, end="\n" if target else "")
+        print(f"{path}: {config.options.signal} in {target}." if target else text, end="\n" if target else "")
     return 0
 
 
-def generate(config: settings.Generate) -> int:
+def generate(config: arguments_.Generate) -> int:
     """Simulate a data set and write it."""
     from jaxstruc.commands import progress
     from jaxstruc.commands.generate import generate
@@ -91,7 +67,7 @@ def generate(config: settings.Generate) -> int:
     return 0
 
 
-def train(config: settings.Train) -> int:
+def train(config: arguments_.Train) -> int:
     """Train the network, all seeds together, and write weights and cards."""
     from jaxstruc.commands.train import train
 
@@ -100,7 +76,7 @@ def train(config: settings.Train) -> int:
     return 0
 
 
-def train_classifier(config: settings.TrainClassifier) -> int:
+def train_classifier(config: arguments_.TrainClassifier) -> int:
     """Train the classifier, and write weights and card."""
     from jaxstruc.commands import compiled, progress
     from jaxstruc.commands.train_classifier import train
@@ -112,7 +88,7 @@ def train_classifier(config: settings.TrainClassifier) -> int:
     return 0
 
 
-def classify(config: settings.Classify) -> int:
+def classify(config: arguments_.Classify) -> int:
     """Name types and sizes of measured PDFs, and write the table and its picture."""
     from jaxstruc.commands import classify, compiled, progress
 
@@ -124,24 +100,22 @@ def classify(config: settings.Classify) -> int:
     return outcome.status
 
 
-def answer(config: settings.Solve | settings.Mine | settings.Refine) -> int:
+def answer(config: arguments_.Solve | arguments_.Mine | arguments_.Refine) -> int:
     """Find structures for measured PDFs by one of the three commands, and write the results."""
-    from jaxstruc.commands import compiled, mine, progress, refine, run, solve
+    from jaxstruc.commands import compiled, progress, refine, run, solve
 
     compiled.keep(config.cache)
     with progress.bar(f"{type(config).__name__[:-1]}ing") as advance:
-        if isinstance(config, settings.Solve):
-            outcome = solve.solve(config, progress=advance)
-        elif isinstance(config, settings.Mine):
-            outcome = mine.mine(config, progress=advance)
-        else:
+        if isinstance(config, arguments_.Refine):
             outcome = refine.refine(config, progress=advance)
+        else:
+            outcome = solve.solve(config, progress=advance)
     for line in run.ending(outcome, config.out):
         print(line)
     return outcome.status
 
 
-def saxs(config: settings.Saxs) -> int:
+def saxs(config: arguments_.Saxs) -> int:
     """Find sizes and shapes for measured small angles, and write the results."""
     from jaxstruc.commands import compiled, progress, run
     from jaxstruc.commands import saxs as saxs_

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxstruc.commands import run, settings
+from jaxstruc.commands import arguments, run
 from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import Outcome
 from jaxstruc.report import tables
@@ -12,14 +12,14 @@ MEASURED = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Endings of measured PDFs; in any case the last file is one."""
 
 
-def refine(config: settings.Refine, *, progress: Advance) -> Outcome:
+def refine(config: arguments.Refine, *, progress: Advance) -> Outcome:
     """Refine clusters against measured PDFs and write the results.
 
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
     clusters, measured = sorted_out(config.files)
-    plan = refining(clusters, data=config.data, fit=config.fit, relax=config.relax, curve=config.curve)
+    plan = refining(clusters, config.options)
     run.check(measured, config.out, plan)
     return run.run(measured, config.out, plan, progress=progress, show=tables.settings)
 

@@ -1,6 +1,6 @@
 """What `jaxstruc saxs` does."""
 
-from jaxstruc.commands import run, settings
+from jaxstruc.commands import arguments, run
 from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import Outcome, Way
 from jaxstruc.report import sized_tables, tables
@@ -13,13 +13,13 @@ WAY = Way(
 )  # fmt: skip
 
 
-def saxs(config: settings.Saxs, *, progress: Advance) -> Outcome:
+def saxs(config: arguments.Saxs, *, progress: Advance) -> Outcome:
     """Find sizes and shapes for measured small angles and write the results.
 
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    plan = Plan(config.element, config.data, config.fit)
+    plan = Plan(config.element, config.options)
     small_angles.check(plan)
     run.check(config.files, config.out, plan, way=WAY)
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings, way=WAY)

@@ -1,6 +1,6 @@
-"""What `jaxstruc solve` does."""
+"""What `jaxstruc solve` and `jaxstruc mine` do: the same, with other defaults."""
 
-from jaxstruc.commands import run, settings
+from jaxstruc.commands import arguments, run
 from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import Outcome
 from jaxstruc.report import tables
@@ -8,16 +8,12 @@ from jaxstruc.solver.answers import Plan
 from jaxstruc.solver.doors import solving
 
 
-def solve(config: settings.Solve, *, progress: Advance) -> Outcome:
+def solve(config: arguments.Solve | arguments.Mine, *, progress: Advance) -> Outcome:
     """Solve measured PDFs and write the results.
 
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check(config.files, config.out, Plan(config.element, (), config.data, config.fit, curve=config.curve))
-    plan = solving(
-        config.element, sources=config.sources, data=config.data, fit=config.fit, library=config.candidates,
-        network=config.network, ensemble=config.ensemble, screen=config.screen, search=config.search,
-        curve=config.curve, progress=progress,
-    )  # fmt: skip
+    run.check(config.files, config.out, Plan(config.element, (), config.options))
+    plan = solving(config.element, config.options, progress=progress)
     return run.run(config.files, config.out, plan, progress=progress, show=tables.settings)

@@ -1,16 +1,15 @@
 """What `jaxstruc train` does."""
 
-import dataclasses
 from collections.abc import Iterator
 
-from jaxstruc.commands import progress, settings
+from jaxstruc.commands import arguments, progress
 from jaxstruc.network import card, dataset, training, weights
-from jaxstruc.network.config import Training
+from jaxstruc.options.validation import command_words
 
 
-def train(config: settings.Train) -> Iterator[str]:
+def train(config: arguments.Train) -> Iterator[str]:
     """Train the network, all seeds together, write weights and cards, and yield what to say of each."""
-    chosen = config.training
+    chosen = config.options
     if config.data is None:
         with progress.bar("Simulating PDFs") as advance:
             data = dataset.generate(chosen.preset, seed=chosen.seed, draws=chosen.draws, progress=advance)
@@ -34,16 +33,9 @@ def train(config: settings.Train) -> Iterator[str]:
         )
 
 
-def command(config: settings.Train) -> str:
+def command(config: arguments.Train) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
-    words = ["jaxstruc train"]
-    usual = dataclasses.asdict(Training())
-    for name, value in dataclasses.asdict(config.training).items():
-        if value == usual[name]:
-            continue
-        option = "--" + name.replace("_", "-")
-        text = " ".join(map(str, value)) if isinstance(value, tuple) else value
-        words.append(option if value is True else f"{option} {text}")
+    words = ["jaxstruc train", *command_words(config.options, defaults=False)]
     if config.data is not None:
         words.append(f"--data {config.data}")
     return " ".join([*words, f"-o {config.out}"])

@@ -1,15 +1,15 @@
 """What `jaxstruc train-classifier` does."""
 
-from jaxstruc.commands import settings
+from jaxstruc.commands import arguments
 from jaxstruc.commands.progress import Advance
 from jaxstruc.network import lessons, naming, stock, weights
 from jaxstruc.network.classifier import Classifier
-from jaxstruc.network.config import Lessons
 from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.options.validation import command_words
 from jaxstruc.structures import library
 
 
-def train(config: settings.TrainClassifier, *, progress: Advance) -> str:
+def train(config: arguments.TrainClassifier, *, progress: Advance) -> str:
     """Train the classifier, write weights and card, and return what to say of them.
 
     Raises:
@@ -19,20 +19,19 @@ def train(config: settings.TrainClassifier, *, progress: Advance) -> str:
     shown = stock.shown(own, progress=progress)
 
     def report(step: int, metrics: dict[str, float]) -> None:
-        progress(step, config.lessons.steps, f"loss {metrics['loss']:.3f}, types right {metrics['right']:.1%}")
+        progress(step, config.options.steps, f"loss {metrics['loss']:.3f}, types right {metrics['right']:.1%}")
 
-    made, seed, module = stock.stock(own, shown), config.lessons.seed, Classifier()
-    params, metrics = lessons.taught(made, config.lessons, folder=config.out, report=report)
+    made, seed, module = stock.stock(own, shown), config.options.seed, Classifier()
+    params, metrics = lessons.taught(made, config.options, folder=config.out, report=report)
     outside, ends = naming.limits(params, made, seed=seed, module=module)
     held = naming.tested(params, stock.stock(own, shown, held=True), seed=seed, module=module)
     path = config.out / "weights.safetensors"
-    card = lessons.card(config.lessons, metrics | held, command=_command(config))
+    card = lessons.card(config.options, metrics | held, command=_command(config))
     weights.save_classifier(path, TrainedClassifier(params, module, outside, card | ends))
     return f"{path}: types right {held['held_right']:.1%} of clusters of sizes held out."
 
 
-def _command(config: settings.TrainClassifier) -> str:
+def _command(config: arguments.TrainClassifier) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
-    usual, own = vars(Lessons()), vars(config.lessons)
-    words = [f"--{name} {value}" for name, value in own.items() if value != usual[name]]
+    words = command_words(config.options, defaults=False)
     return " ".join(["jaxstruc train-classifier", *words, f"-o {config.out}"])

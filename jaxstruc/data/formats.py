@@ -8,9 +8,9 @@ import numpy as np
 
 from jaxstruc.data import cansas, gr, hdf5, header, iq, nxcansas
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import Kind, QUnit
 from jaxstruc.data.points import KINDS, NAMES
 from jaxstruc.data.text import CURVE, PDF, ReadError, decoded, raw_bytes, table
+from jaxstruc.options.pdf import Kind, QUnit
 
 XML = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
 """Those of an XML file, with and without a mark of its encoding."""

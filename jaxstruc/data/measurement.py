@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxstruc.data.options import DataOptions
 from jaxstruc.data.text import ROWS, ReadError, expect
+from jaxstruc.options.pdf import DataOptions
 from jaxstruc.scattering.parameters import PARAMETERS
 
 FAST = 0.3

@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from jaxstruc.data import axis
 from jaxstruc.data.measurement import SHARPEST, Measurement, Setting
-from jaxstruc.data.options import Kind
 from jaxstruc.data.text import ROWS, ReadError, expect
+from jaxstruc.options.pdf import Kind
 
 SCALES = 1e-30, 1e30
 """Of the largest intensity, whatever its unit; beyond lies damage."""

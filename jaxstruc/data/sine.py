@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from jaxstruc.data.gr import SCALES
 from jaxstruc.data.measurement import FARTHEST, Measurement, Setting
-from jaxstruc.data.options import DataOptions
 from jaxstruc.data.points import NAMES
 from jaxstruc.data.text import ROWS, ReadError, expect
+from jaxstruc.options.pdf import DataOptions
 
 END = 60.0
 """Å. G(r) is made so far, or farther where the fit is to go farther."""

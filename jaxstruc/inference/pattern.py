@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.text import expect
-from jaxstruc.inference.options import SizeOptions
+from jaxstruc.options.small_angle import SizeOptions
 
 SIZES = (64, 128, 256, 512)
 """Points that a pattern is padded to; neighbours beyond the last are gathered."""

@@ -10,12 +10,13 @@ from scipy.spatial.distance import pdist
 import jaxstruc
 from jaxstruc.network import dataset
 from jaxstruc.network.checkpoints import Progress
-from jaxstruc.network.config import Training
+from jaxstruc.network.config import sizes
 from jaxstruc.network.dataset import Dataset, Split
+from jaxstruc.options.training import TrainOptions
 
 
 def card(
-    data: Dataset, parts: Split, config: Training, progress: Progress, *, command: str, at: int = 0
+    data: Dataset, parts: Split, config: TrainOptions, progress: Progress, *, command: str, at: int = 0
 ) -> dict[str, Any]:
     """Return what a reader, and `solve`, must know of trained weights: their making and the limits of their data.
 
@@ -33,7 +34,7 @@ def card(
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
         "config": config.recorded,
-        "sizes": asdict(config.sizes),
+        "sizes": asdict(sizes(config)),
         "data": {
             "preset": data.preset,
             "pdfs": {name: len(rows) for name, rows in parts._asdict().items()},

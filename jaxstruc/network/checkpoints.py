@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array
 
 from jaxstruc import files
-from jaxstruc.network.config import Training
+from jaxstruc.options.training import TrainOptions
 
 
 class State(NamedTuple):
@@ -31,7 +31,7 @@ class Progress(NamedTuple):
     """[seed]"""
 
 
-def claim(folder: Path, config: Training) -> None:
+def claim(folder: Path, config: TrainOptions) -> None:
     """Write the settings to the run's folder, or check that those there are the same."""
     path = folder / "config.json"
     kept = config.recorded
@@ -67,7 +67,7 @@ def restore(manager: ocp.CheckpointManager, state: State, best, progress: Progre
     return kept["state"], kept["best"], Progress(int(epoch), np.asarray(least), np.asarray(best_epoch))
 
 
-def log(folder: Path, config: Training, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+def log(folder: Path, config: TrainOptions, epoch: int, metrics: dict[str, np.ndarray]) -> None:
     """Append a line for each seed to the run's metrics."""
     with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
         for at, seed in enumerate(config.all_seeds):

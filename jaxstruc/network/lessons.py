@@ -17,8 +17,8 @@ import jaxstruc
 from jaxstruc import files
 from jaxstruc.network import classifier, endless, stock
 from jaxstruc.network.classifier import Classifier
-from jaxstruc.network.config import Lessons
 from jaxstruc.network.stock import Stock
+from jaxstruc.options.training import TrainClassifierOptions
 
 KEPT = 100
 """Steps from one checkpoint to the next."""
@@ -34,13 +34,13 @@ class State(NamedTuple):
     step: Array
 
 
-def optimiser(config: Lessons) -> optax.GradientTransformation:
+def optimiser(config: TrainClassifierOptions) -> optax.GradientTransformation:
     """Return AdamW with clipped gradients."""
     rate = optax.warmup_cosine_decay_schedule(0.0, config.rate, max(1, config.steps // 20), config.steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=config.decay))
 
 
-def begun(config: Lessons, module: Classifier) -> State:
+def begun(config: TrainClassifierOptions, module: Classifier) -> State:
     """Return the state before the first step."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
     params = module.init(key, *(jnp.zeros((1, size)) for size in (endless.POINTS, endless.POINTS, len(endless.TOLD))))
@@ -48,7 +48,9 @@ def begun(config: Lessons, module: Classifier) -> State:
 
 
 @partial(jax.jit, static_argnames=("module", "config"), donate_argnames="state")
-def step(state: State, own: Stock, *, module: Classifier, config: Lessons) -> tuple[State, dict[str, Array]]:
+def step(
+    state: State, own: Stock, *, module: Classifier, config: TrainClassifierOptions
+) -> tuple[State, dict[str, Array]]:
     """Return the state after a step on PDFs made from the seed and the step's number, and what the loss tells."""
     batch = endless.batch(jax.random.fold_in(jax.random.key(config.seed), state.step), own)
     gradient, told = jax.grad(classifier.loss, has_aux=True)(state.params, batch, module)
@@ -61,7 +63,7 @@ def step(state: State, own: Stock, *, module: Classifier, config: Lessons) -> tu
 
 def taught(
     own: Stock,
-    config: Lessons,
+    config: TrainClassifierOptions,
     *,
     folder: Path,
     module: Classifier | None = None,
@@ -107,7 +109,7 @@ def taught(
     return state.mean, metrics
 
 
-def card(config: Lessons, metrics: dict[str, float], *, command: str) -> dict[str, Any]:
+def card(config: TrainClassifierOptions, metrics: dict[str, float], *, command: str) -> dict[str, Any]:
     """Return what a reader must know of a trained classifier: its making, the limits of its data, how good it is."""
     return {
         "name": f"classifier-seed{config.seed}",
@@ -126,7 +128,7 @@ def card(config: Lessons, metrics: dict[str, float], *, command: str) -> dict[st
     }
 
 
-def _claim(folder: Path, config: Lessons) -> None:
+def _claim(folder: Path, config: TrainClassifierOptions) -> None:
     """Write the settings to the run's folder, or check that those there are the same."""
     path = folder / "config.json"
     if not path.exists():

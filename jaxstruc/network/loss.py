@@ -9,9 +9,9 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxstruc.network import dataset, model, propose
-from jaxstruc.network.config import Training
 from jaxstruc.network.model import CVAE, Decoded
 from jaxstruc.network.representation import Features
+from jaxstruc.options.training import TrainOptions
 from jaxstruc.scattering import curves, form_factors
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.structures.distances import distances
@@ -39,7 +39,7 @@ def loss(
     key: Array,
     *,
     network: CVAE,
-    config: Training,
+    config: TrainOptions,
     beta: Float[Array, ""] | float,
     pdf: Float[Array, ""] | float,
 ) -> tuple[Array, dict[str, Array]]:

@@ -14,13 +14,14 @@ from jaxtyping import Array
 
 from jaxstruc.network import checkpoints, dataset
 from jaxstruc.network.checkpoints import Progress, State
-from jaxstruc.network.config import Sizes, Training
+from jaxstruc.network.config import Sizes, sizes
 from jaxstruc.network.dataset import Dataset, Split
 from jaxstruc.network.loss import Batch, loss
 from jaxstruc.network.model import CVAE
+from jaxstruc.options.training import TrainOptions
 
 
-def optimiser(config: Training, steps_per_epoch: int) -> optax.GradientTransformation:
+def optimiser(config: TrainOptions, steps_per_epoch: int) -> optax.GradientTransformation:
     """Return Adam, with the learning rate's schedule."""
     steps = config.epochs * steps_per_epoch
     return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
@@ -39,7 +40,7 @@ class Weights(NamedTuple):
     pdf: np.float32
 
 
-def scheduled(config: Training, epochs: float) -> Weights:
+def scheduled(config: TrainOptions, epochs: float) -> Weights:
     """Return the weights after so many epochs and parts of one: each rises evenly over its warm-up."""
     rising = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
     return Weights(*(np.float32(full * (min(1.0, epochs / span) if span > 0 else 1.0)) for full, span in rising))
@@ -52,7 +53,7 @@ def improved(loss, best):
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"), donate_argnames="state")
 def train_step(
-    state: State, batch: Batch, key: Array, weights: Weights, *, network: CVAE, config: Training, steps: int
+    state: State, batch: Batch, key: Array, weights: Weights, *, network: CVAE, config: TrainOptions, steps: int
 ) -> tuple[State, dict[str, Array]]:
     """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds.
 
@@ -73,7 +74,7 @@ def train_step(
 def fit(
     data: Dataset,
     splits: Sequence[Split],
-    config: Training,
+    config: TrainOptions,
     *,
     folder: Path,
     report: Callable[[int, dict[str, float]], None] | None = None,
@@ -98,7 +99,7 @@ def fit(
         FloatingPointError: where the loss is not finite.
         ValueError: where `folder` holds a fit with other settings, or a batch is larger than the data.
     """
-    network = CVAE(config.sizes)
+    network = CVAE(sizes(config))
     gather = _gatherer(data, network.sizes)
     fewest = min(len(parts.train) for parts in splits)
     steps = fewest // config.batch
@@ -141,7 +142,7 @@ def fit(
 
 
 def validate(
-    params, gather: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: Training
+    params, gather: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: TrainOptions
 ) -> dict[str, np.ndarray]:
     """Return the mean loss parts over all PDFs [seed], with full beta and the same latent draws each time.
 
@@ -156,7 +157,7 @@ def validate(
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"))
-def _begun(keys: Array, example: Batch, *, network: CVAE, config: Training, steps: int) -> State:
+def _begun(keys: Array, example: Batch, *, network: CVAE, config: TrainOptions, steps: int) -> State:
     """Return the states that seeds begin with."""
     params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
     return State(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
@@ -168,7 +169,7 @@ def _evaluate(params, batch, keys, *, network, config):
     return jax.vmap(parts)(params, batch, keys)[1]
 
 
-def _batches(splits: Sequence[Split], config: Training, epoch: int, steps: int) -> np.ndarray:
+def _batches(splits: Sequence[Split], config: TrainOptions, epoch: int, steps: int) -> np.ndarray:
     """Return the rows of an epoch's batches [step, seed, row], shuffled anew for each seed and epoch."""
     shuffled = [
         np.random.default_rng([seed, epoch]).permutation(parts.train)[: steps * config.batch]
@@ -177,7 +178,7 @@ def _batches(splits: Sequence[Split], config: Training, epoch: int, steps: int) 
     return np.stack(shuffled).reshape(len(splits), steps, config.batch).swapaxes(0, 1)
 
 
-def _running(progress: Progress, config: Training) -> np.ndarray:
+def _running(progress: Progress, config: TrainOptions) -> np.ndarray:
     """Return which seeds have improved within the patience; the others keep what they have."""
     return progress.epoch - progress.best_epoch < config.patience
 
@@ -217,7 +218,7 @@ def _shardings() -> tuple[NamedSharding, NamedSharding]:
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "rows"))
 
 
-def _refuse_nan(metrics: dict[str, np.ndarray], epoch: int, config: Training) -> None:
+def _refuse_nan(metrics: dict[str, np.ndarray], epoch: int, config: TrainOptions) -> None:
     for name, values in metrics.items():
         for seed, value in zip(config.all_seeds, values, strict=True):
             if not np.isfinite(value):

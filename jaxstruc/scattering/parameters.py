@@ -72,17 +72,3 @@ def said(name: str, more: str = "") -> str:
     parameter = PARAMETERS[name]
     unit = f"[{parameter.unit}] " if parameter.unit else ""
     return f"{unit}{parameter.what} {more}".strip()
-
-
-def check_free(free: tuple[str, ...]) -> None:
-    """Check that what is to be fitted can be.
-
-    Raises:
-        ValueError: where it cannot.
-    """
-    if unknown := sorted(set(free) - set(FITTED)):
-        raise ValueError(f"Expected some of {', '.join(FITTED)} in --free, got {', '.join(unknown)}; drop it.")
-    if "scale" not in free:
-        raise ValueError("Expected scale among --free, got none; a measured G(r) has an unknown scale.")
-    if {"delta1", "delta2"} <= set(free):
-        raise ValueError("Expected delta1 or delta2 in --free, got both; they stand for the same motion, drop one.")

@@ -1,5 +1,6 @@
 """A cluster's curve with every choice made: what `jaxstruc simulate` and `jaxstruc.simulate` give."""
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -10,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxstruc.options.simulation import Probe, Signal, SimulateOptions
+from jaxstruc.options.validation import override
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.scattering.curves import Grid, Scatterers
 from jaxstruc.scattering.debye import Gathered, Instrument
+from jaxstruc.structures.atoms import check_atoms
 
 ACCURACY = 1e-11
 """Of large clusters' curves, in double precision; small ones are summed exactly."""
@@ -38,66 +42,74 @@ def simulate(
     atoms: ase.Atoms | Sequence[ase.Atoms],
     *,
     shares: Sequence[float] | None = None,
-    signal: str = "gr",
-    qmin: float = 0.0,
-    qmax: float = 25.0,
-    qstep: float | None = None,
-    rmin: float = 0.0,
-    rmax: float = 30.0,
-    rstep: float = 0.01,
-    qdamp: float = 0.0,
-    qbroad: float = 0.0,
-    uiso: float = 0.005,
-    delta1: float = 0.0,
-    delta2: float = 0.0,
-    probe: str = "xray",
-    ions: tuple[str, ...] = (),
-    window: str = "sharp",
+    options: SimulateOptions | None = None,
+    signal: Signal | None = None,
+    qmin: float | None = None,
+    qmax: float | None = None,
+    rmax: float | None = None,
+    uiso: float | None = None,
+    probe: Probe | None = None,
 ) -> Curve:
     """Return I(Q), S(Q), F(Q) or G(r) of a cluster, or of a mixture of clusters, in double precision.
 
     Args:
         atoms: the cluster, or several of one element; a cell is not used.
         shares: of the atoms, that each of several has; even ones by default. I(Q) is then that of a mean particle.
+        options: all options. Each keyword below that is given overrides its field.
         signal: iq, sq, fq or gr.
-        qmin: in 1/Å, as are qmax, qstep, qdamp and qbroad.
-        qmax: end of the Q range.
-        qstep: by default so fine that no alias enters the r range.
-        rmin: in Å, as are rmax and rstep.
-        rmax: end of G(r).
-        rstep: of G(r).
-        qdamp: damping of G(r) by the resolution.
-        qbroad: broadening of peaks by the resolution.
+        qmin: start of the Q range, in 1/Å.
+        qmax: end of the Q range, in 1/Å.
+        rmax: end of G(r), in Å.
         uiso: isotropic displacement of all atoms, in Å².
-        delta1: correlated motion that falls with r, in Å.
-        delta2: correlated motion that falls with r², in Å².
         probe: xray or neutron.
-        ions: whose form factors stand for their elements', as Cu2+.
-        window: sharp or lorch.
 
     Raises:
-        ValueError: for a signal that there is not, an element or ion that is in no table, or clusters that cannot be
+        ValueError: for options that are not allowed, an element or ion that is in no table, or clusters that cannot be
             mixed.
     """
+    options = options or SimulateOptions()
+    options = dataclasses.replace(
+        options,
+        signal=override(signal, options.signal),
+        qmin=override(qmin, options.qmin),
+        qmax=override(qmax, options.qmax),
+        rmax=override(rmax, options.rmax),
+        uiso=override(uiso, options.uiso),
+        probe=override(probe, options.probe),
+    )
+    options.check()
     clusters = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
-    share = _shares(clusters, shares)
-    if signal != "gr" and signal not in FUNCTIONS:
-        raise ValueError(f"Expected signal iq, sq, fq or gr, got {signal!r}.")
+    for cluster in clusters:
+        check_atoms(cluster, str(cluster))
+    return _simulated(clusters, _shares(clusters, shares), options)
+
+
+def uiso_of(options: SimulateOptions) -> float:
+    """Return the isotropic displacement in Å², from U or from B = 8 pi² U."""
+    return options.uiso if options.biso is None else options.biso / (8 * np.pi**2)
+
+
+def _simulated(clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions) -> Curve:
+    """Return the curve of clusters by options that are allowed."""
+    signal = options.signal
     with jax.enable_x64(True):
-        scatterers = curves.scatterers(clusters[0].get_chemical_symbols(), probe=probe, ions=ions)
+        scatterers = curves.scatterers(clusters[0].get_chemical_symbols(), probe=options.probe, ions=options.ions)
         reach = max(np.linalg.norm(x - x.mean(axis=0), axis=1).max() for x in (one.positions for one in clusters))
         longest = 2 * reach + 0.01
-        qstep = qstep or min(curves.alias_free_step(rmax, longest), (qmax - qmin) / 2)
+        fine = min(curves.alias_free_step(options.rmax, longest), (options.qmax - options.qmin) / 2)
         grid = Grid(
-            qmin=qmin, qmax=qmax, qstep=qstep, rmin=rmin, rmax=rmax, rstep=rstep,
-            longest=longest, accuracy=ACCURACY, lorch=window == "lorch",
+            qmin=options.qmin, qmax=options.qmax, qstep=options.qstep or fine, rmin=options.rmin, rmax=options.rmax,
+            rstep=options.rstep, longest=longest, accuracy=ACCURACY, lorch=options.window == "lorch",
         )  # fmt: skip
-        instrument = Instrument(uiso=uiso, delta1=delta1, delta2=delta2, qdamp=qdamp, qbroad=qbroad)
+        instrument = Instrument(
+            uiso=uiso_of(options), delta1=options.delta1, delta2=options.delta2, qdamp=options.qdamp,
+            qbroad=options.qbroad,
+        )  # fmt: skip
         if len(clusters) == 1:
             y = _curve(jnp.asarray(clusters[0].positions), scatterers, instrument, grid=grid, signal=signal)
         else:
             y = _mixed([one.positions for one in clusters], share, scatterers, instrument, grid=grid, signal=signal)
-        return Curve(grid.r if signal == "gr" else grid.q, np.asarray(y), qstep)
+        return Curve(grid.r if signal == "gr" else grid.q, np.asarray(y), grid.qstep)
 
 
 def _curve(

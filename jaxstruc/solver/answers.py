@@ -17,18 +17,26 @@ import jaxstruc
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data import sine
 from jaxstruc.data.measurement import Measurement, Setting
-from jaxstruc.data.options import CurveOptions, DataOptions
 from jaxstruc.inference import candidates, fit, posterior, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.options import EnsembleName, FitOptions, RelaxOptions, SearchName
 from jaxstruc.inference.profile import Profiled
 from jaxstruc.inference.result import Result
 from jaxstruc.inference.screening import Bins
 from jaxstruc.inference.target import Target
 from jaxstruc.network import draws
+from jaxstruc.options.pdf import (
+    CurveOptions,
+    DataOptions,
+    EnsembleName,
+    FitOptions,
+    RefineOptions,
+    RelaxOptions,
+    SearchName,
+    SolveOptions,
+)
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.parameters import USUAL, check_free
+from jaxstruc.scattering.parameters import USUAL
 from jaxstruc.solver import glances, narrowing, samples, search, told
 from jaxstruc.solver.glances import Look, Screen
 from jaxstruc.solver.samples import Judging, Sample
@@ -56,25 +64,50 @@ class Plan(NamedTuple):
 
     element: str
     sources: tuple[Source, ...]
-    data: DataOptions = DataOptions()
-    fit: FitOptions = FitOptions()
-    relax: RelaxOptions = RelaxOptions()
+    options: SolveOptions | RefineOptions = SolveOptions(search="none", ensemble="none", screen="none")
     screened: bool = True
     """Whether parameters beyond the usual are freed for the best `REFINED` alone."""
     written: int = WRITTEN
     """Candidates with atoms and curves in a result."""
-    ensemble: EnsembleName = "none"
-    """Whether the sample is judged as a distribution of particles, and of which kind."""
-    search: SearchName = "none"
-    """How long lattice sites are searched for a particle that no source lists."""
-    seed: int = 0
-    """Of the search."""
     shape: float = SHAPE
     """What the search's prior on shape weighs."""
-    curve: CurveOptions = CurveOptions()
-    """What files over Q are."""
     screen: Screen = Screen(None)
     """The classifier that says which candidates are worth trying."""
+
+    @property
+    def data(self) -> DataOptions:
+        """Settings of the measurements."""
+        return self.options.data
+
+    @property
+    def curve(self) -> CurveOptions:
+        """What files over Q are."""
+        return self.options.curve
+
+    @property
+    def fit(self) -> FitOptions:
+        """How candidates are fitted."""
+        return self.options.fit
+
+    @property
+    def relax(self) -> RelaxOptions:
+        """Whether atoms may move."""
+        return self.options.relax if isinstance(self.options, RefineOptions) else RelaxOptions()
+
+    @property
+    def ensemble(self) -> EnsembleName:
+        """Whether the sample is judged as a distribution of particles, and of which kind."""
+        return "none" if isinstance(self.options, RefineOptions) else self.options.ensemble
+
+    @property
+    def search(self) -> SearchName:
+        """How long lattice sites are searched for a particle that no source lists."""
+        return "none" if isinstance(self.options, RefineOptions) else self.options.search
+
+    @property
+    def seed(self) -> int:
+        """Seed of the search."""
+        return 0 if isinstance(self.options, RefineOptions) else self.options.network.seed
 
     @property
     def bond(self) -> float:
@@ -84,26 +117,12 @@ class Plan(NamedTuple):
     @property
     def recorded(self) -> dict[str, Any]:
         """What, beside a file, decides its result; as JSON."""
-        own = {"element": self.element, "free": list(self.fit.free), "background": self.fit.background}
-        own |= {"absolute": self.fit.absolute, "search": self.search, "seed": self.seed}
-        own |= dataclasses.asdict(self.data) | dataclasses.asdict(self.relax) | {"ensemble": self.ensemble}
-        own |= {name: value for name, value in dataclasses.asdict(self.curve).items() if value is not None}
         network = self.screen.network
-        own |= {"screen": network.card["sha256"] if network else self.screen.missing or "none"}
+        decisive = {"element": self.element} | self.options.recorded
+        decisive |= {"screen": network.card["sha256"] if network else self.screen.missing or "none"}
         for source in self.sources:
-            own |= source.recorded
-        return own | {"version": jaxstruc.__version__}
-
-
-def check(fit: FitOptions, relax: RelaxOptions | None = None) -> None:
-    """Check that what is asked of fits can be.
-
-    Raises:
-        ValueError: where it cannot.
-    """
-    check_free(fit.free)
-    if relax and relax.coordinates and not relax.restraint > 0:
-        raise ValueError(f"Expected a restraint above 0 Å, got {relax.restraint:g}; pass another --restraint.")
+            decisive |= source.recorded
+        return decisive | {"version": jaxstruc.__version__}
 
 
 def prepared(measurement: Measurement, plan: Plan) -> Measurement:

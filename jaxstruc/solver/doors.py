@@ -1,37 +1,38 @@
-"""What Python gets: `read`, `solve`, `mine`, `refine`, `saxs`, with the names that the command line has.
+"""What Python gets: `read`, `solve`, `mine`, `refine`, `saxs`, with the options that the command line has.
 
 import jaxstruc
-result = jaxstruc.solve(jaxstruc.read("sample.gr"), element="Pt")
+result = jaxstruc.solve(jaxstruc.read("sample.gr"), element="Pt", options=jaxstruc.SolveOptions(search="full"))
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ase
 
-from jaxstruc.data import formats, sine, subtraction
+from jaxstruc.data import formats, sine
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import CurveOptions, DataOptions, Kind, QOptions, QUnit
-from jaxstruc.inference.options import (
-    BodyName,
-    DistributionName,
-    EnsembleName,
-    FitOptions,
-    LibraryOptions,
-    RelaxOptions,
-    ScreenName,
-    SearchName,
-    SizeOptions,
-)
 from jaxstruc.inference.result import Result
-from jaxstruc.network.config import CLASSIFIER, SHIPPED, NetworkOptions
 from jaxstruc.network.weights import load_classifier
+from jaxstruc.options.pdf import (
+    CLASSIFIER,
+    ClassifyOptions,
+    DataOptions,
+    Kind,
+    MineOptions,
+    Parameter,
+    QUnit,
+    RefineOptions,
+    SearchName,
+    SolveOptions,
+)
+from jaxstruc.options.small_angle import BodyName, DistributionName, SaxsOptions
+from jaxstruc.options.validation import override
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.parameters import USUAL
 from jaxstruc.solver import classified, glances, small_angles
 from jaxstruc.solver import sources as sources_
-from jaxstruc.solver.answers import Plan, answers, check, prepared
+from jaxstruc.solver.answers import Plan, answers, prepared
 from jaxstruc.solver.glances import Screen
 
 Progress = Callable[[int, int, str], None]
@@ -64,126 +65,85 @@ def solve(
     measurement: Measurement | Sequence[Measurement],
     *,
     element: str,
-    sources: Sequence[str] = ("network", "library"),
+    options: SolveOptions | None = None,
     qmin: float | None = None,
     qmax: float | None = None,
-    qdamp: float | None = None,
-    qbroad: float | None = None,
-    rmin: float | None = None,
-    rmax: float | None = None,
-    free: Sequence[str] = USUAL,
-    background: int = 0,
-    families: Sequence[str] = (),
-    max_atoms: int = 1000,
-    library: Sequence[Path | str] = (),
-    ensemble: EnsembleName = "auto",
-    search: SearchName = "quick",
-    screen: ScreenName = "classifier",
-    absolute: bool = False,
-    samples: int = 64,
-    seed: int = 0,
-    weights: Path | str = SHIPPED,
+    absolute: bool | None = None,
+    max_atoms: int | None = None,
+    search: SearchName | None = None,
     progress: Progress | None = None,
 ) -> Result | list[Result]:
     """Return which structures explain a measured PDF, of all that the sources propose.
 
     Args:
         measurement: one, or several of one element.
-        element: of the sample, as Pt.
-        sources: network, library, or both.
-        qmin: as on the command line, as are the next ones; units as there.
-        qmax: overrides the header.
-        qdamp: overrides the header.
-        qbroad: overrides the header.
-        rmin: start of the fit.
-        rmax: end of the fit.
-        free: what is fitted.
-        background: smooth terms under G(r).
-        families: of the library.
-        max_atoms: of the library.
-        library: own structures in place of the families.
-        ensemble: auto, none, parametric or free: whether to judge if the sample is a distribution of particles.
-        search: none, quick or full: how long lattice sites are searched for a particle that no source lists.
-        screen: classifier or none: whether only that is tried which the classifier finds probable.
+        element: of the sample, e.g. Pt.
+        options: all options. Each keyword below that is given overrides its field.
+        qmin: start of the Q range of the data, in 1/Å; overrides the header.
+        qmax: end of the Q range of the data, in 1/Å; overrides the header.
         absolute: whether the data are on an absolute scale.
-        samples: of the network.
-        seed: of the samples.
-        weights: of the network.
+        max_atoms: most atoms of a candidate of the library.
+        search: none, quick or full: how long lattice sites are searched for a particle that no source lists.
         progress: called with measurements done, measurements in all and a remark.
 
     Raises:
         ValueError: for input that cannot be used.
     """
-    data = DataOptions(qmin, qmax, qdamp, qbroad, rmin, rmax)
-    plan = solving(
-        element,
-        sources=sources,
-        data=data,
-        fit=FitOptions(tuple(free), background, absolute),  # type: ignore[arg-type]
-        library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
-        network=NetworkOptions(samples, seed, Path(weights)),
-        ensemble=ensemble,
-        search=search,
-        screen=screen,
-        progress=progress,
+    options = options or SolveOptions()
+    options = replace(
+        options,
+        data=_override_range(options.data, qmin=qmin, qmax=qmax),
+        fit=replace(options.fit, absolute=override(absolute, options.fit.absolute)),
+        candidates=replace(options.candidates, max_atoms=override(max_atoms, options.candidates.max_atoms)),
+        search=override(search, options.search),
     )
-    return _results(measurement, plan, progress)
+    return _results(measurement, solving(element, options, progress=progress), progress)
 
 
 def mine(
     measurement: Measurement | Sequence[Measurement],
     *,
     element: str,
+    options: MineOptions | None = None,
     qmin: float | None = None,
     qmax: float | None = None,
-    qdamp: float | None = None,
-    qbroad: float | None = None,
-    rmin: float | None = None,
-    rmax: float | None = None,
-    free: Sequence[str] = USUAL,
-    background: int = 0,
-    families: Sequence[str] = (),
-    max_atoms: int = 1000,
-    library: Sequence[Path | str] = (),
-    ensemble: EnsembleName = "auto",
-    screen: ScreenName = "classifier",
-    absolute: bool = False,
+    absolute: bool | None = None,
+    max_atoms: int | None = None,
+    search: SearchName | None = None,
     progress: Progress | None = None,
 ) -> Result | list[Result]:
-    """Return which of thousands of clusters explains a measured PDF. Arguments as in `solve`.
+    """Return which of thousands of clusters explains a measured PDF: `solve` with the defaults of `MineOptions`.
+
+    Args:
+        measurement: one, or several of one element.
+        element: of the sample, e.g. Pt.
+        options: all options. Each keyword below that is given overrides its field.
+        qmin: start of the Q range of the data, in 1/Å; overrides the header.
+        qmax: end of the Q range of the data, in 1/Å; overrides the header.
+        absolute: whether the data are on an absolute scale.
+        max_atoms: most atoms of a candidate of the library.
+        search: none, quick or full: how long lattice sites are searched for a particle that no source lists.
+        progress: called with measurements done, measurements in all and a remark.
 
     Raises:
         ValueError: for input that cannot be used.
     """
-    data = DataOptions(qmin, qmax, qdamp, qbroad, rmin, rmax)
-    plan = solving(
-        element,
-        sources=("library",),
-        data=data,
-        fit=FitOptions(tuple(free), background, absolute),  # type: ignore[arg-type]
-        library=LibraryOptions(tuple(families), max_atoms, tuple(map(Path, library))),
-        ensemble=ensemble,
-        screen=screen,
-        progress=progress,
-    )
-    return _results(measurement, plan, progress)
+    return solve(
+        measurement, element=element, options=options or MineOptions(), qmin=qmin, qmax=qmax, absolute=absolute,
+        max_atoms=max_atoms, search=search, progress=progress,
+    )  # fmt: skip
 
 
 def refine(
     measurement: Measurement | Sequence[Measurement],
     clusters: ase.Atoms | Path | str | Sequence[ase.Atoms | Path | str],
     *,
+    options: RefineOptions | None = None,
     qmin: float | None = None,
     qmax: float | None = None,
-    qdamp: float | None = None,
-    qbroad: float | None = None,
-    rmin: float | None = None,
-    rmax: float | None = None,
-    free: Sequence[str] = USUAL,
-    background: int = 0,
-    absolute: bool = False,
-    coordinates: bool = False,
-    restraint: float = 0.1,
+    free: Sequence[Parameter] | None = None,
+    absolute: bool | None = None,
+    coordinates: bool | None = None,
     progress: Progress | None = None,
 ) -> Result | list[Result]:
     """Return the fits of clusters to a measured PDF, with errors.
@@ -191,163 +151,146 @@ def refine(
     Args:
         measurement: one, or several.
         clusters: atoms, or structure files, of one element.
-        qmin: as in `solve`.
-        qmax: as in `solve`.
-        qdamp: as in `solve`.
-        qbroad: as in `solve`.
-        rmin: as in `solve`.
-        rmax: as in `solve`.
-        free: as in `solve`.
-        background: as in `solve`.
-        absolute: as in `solve`.
+        options: all options. Each keyword below that is given overrides its field.
+        qmin: start of the Q range of the data, in 1/Å; overrides the header.
+        qmax: end of the Q range of the data, in 1/Å; overrides the header.
+        free: parameters that are fitted.
+        absolute: whether the data are on an absolute scale.
         coordinates: whether to move the atoms too.
-        restraint: how far an atom may move before it costs as much as the noise, in Å.
-        progress: as in `solve`.
+        progress: called with measurements done, measurements in all and a remark.
 
     Raises:
         ValueError: for input that cannot be used.
     """
-    plan = refining(
-        [clusters] if isinstance(clusters, ase.Atoms | Path | str) else clusters,
-        data=DataOptions(qmin, qmax, qdamp, qbroad, rmin, rmax),
-        fit=FitOptions(tuple(free), background, absolute),  # type: ignore[arg-type]
-        relax=RelaxOptions(coordinates, restraint),
+    options = options or RefineOptions()
+    options = replace(
+        options,
+        data=_override_range(options.data, qmin=qmin, qmax=qmax),
+        fit=replace(
+            options.fit,
+            free=options.fit.free if free is None else tuple(free),
+            absolute=override(absolute, options.fit.absolute),
+        ),
+        relax=replace(options.relax, coordinates=override(coordinates, options.relax.coordinates)),
     )
-    return _results(measurement, plan, progress)
+    several = [clusters] if isinstance(clusters, ase.Atoms | Path | str) else clusters
+    return _results(measurement, refining(several, options), progress)
 
 
 def saxs(
     measurement: Measurement | Sequence[Measurement],
     *,
     element: str = "",
-    body: Sequence[BodyName] = (),
-    distribution: Sequence[DistributionName] = (),
+    options: SaxsOptions | None = None,
     qmin: float | None = None,
     qmax: float | None = None,
+    body: Sequence[BodyName] | None = None,
+    distribution: Sequence[DistributionName] | None = None,
     background: Measurement | None = None,
-    background_scale: float = 1.0,
-    flat: bool = True,
-    power_law: float | None = None,
-    absolute: bool = False,
-    sld: float | None = None,
-    solvent: str = "vacuum",
     progress: Progress | None = None,
 ) -> Result | list[Result]:
     """Return sizes, their distribution and the shape that explain measured small-angle scattering.
 
     Args:
         measurement: I(Q), one or several.
-        element: of the particles, as Au.
-        body: bodies that they may be; none: all.
-        distribution: of sizes; none: all.
+        element: of the particles, e.g. Au.
+        options: all options. Each keyword below that is given overrides its field.
         qmin: start of the fit, in 1/Å.
-        qmax: its end.
-        background: I(Q) of the solvent, subtracted with its errors.
-        background_scale: factor on it.
-        flat: whether a constant background is fitted.
-        power_law: the power of Q with which a further background falls.
-        absolute: whether the data are on an absolute scale: `scale` is then the particles' share of volume.
-        sld: scattering length density of the particles, in 10⁻⁶/Å² [of the element, for X-rays].
-        solvent: what they are in: a name, or its scattering length density.
-        progress: as in `solve`.
+        qmax: end of the fit, in 1/Å.
+        body: bodies that the particles may be; none: all.
+        distribution: distributions of size; none: all.
+        background: I(Q) of the solvent, subtracted with its errors times `background_scale` of the options.
+        progress: called with measurements done, measurements in all and a remark.
 
     Raises:
         ValueError: for input that cannot be used.
     """
-    fit = SizeOptions(tuple(body), tuple(distribution), flat, power_law, absolute, sld, solvent)
-    plan = small_angles.Plan(element, QOptions(qmin=qmin, qmax=qmax, background_scale=background_scale), fit)
-    small_angles.check(plan)
+    options = options or SaxsOptions()
+    options = replace(
+        options,
+        data=replace(options.data, qmin=override(qmin, options.data.qmin), qmax=override(qmax, options.data.qmax)),
+        fit=replace(
+            options.fit,
+            body=options.fit.body if body is None else tuple(body),
+            distribution=options.fit.distribution if distribution is None else tuple(distribution),
+        ),
+    )
+    plan = small_angles.Plan(element, options)
+    small_angles.check(plan, background=background)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    if background is not None:
-        several = [subtraction.subtracted(one, background, scale=background_scale) for one in several]
-    found = list(small_angles.answers([small_angles.prepared(one, plan) for one in several], plan, progress=progress))
-    return found[0] if isinstance(measurement, Measurement) else found
+    ready = [small_angles.prepared(one, plan, background=background) for one in several]
+    results = list(small_angles.answers(ready, plan, progress=progress))
+    return results[0] if isinstance(measurement, Measurement) else results
 
 
 def classify(
     measurement: Measurement | Sequence[Measurement],
     *,
     element: str,
+    options: ClassifyOptions | None = None,
     qmin: float | None = None,
     qmax: float | None = None,
     qdamp: float | None = None,
-    seed: int = 0,
-    weights: Path | str = CLASSIFIER,
+    seed: int | None = None,
 ) -> Result | list[Result]:
     """Return type and sizes of the particles behind a measured PDF at one look of a network: `types`, `intervals`.
 
     Args:
         measurement: one, or several of one element.
-        element: of the sample, as Pt.
-        qmin: overrides the header, as do the next two.
-        qmax: as on the command line.
-        qdamp: as on the command line.
+        element: of the sample, e.g. Pt.
+        options: all options. Each keyword below that is given overrides its field.
+        qmin: start of the Q range of the data, in 1/Å; overrides the header.
+        qmax: end of the Q range of the data, in 1/Å; overrides the header.
+        qdamp: damping of G(r) by the resolution, in 1/Å; overrides the header.
         seed: of the draws that intervals are read from.
-        weights: of the classifier.
 
     Raises:
         ValueError: for input that cannot be used.
     """
-    data, bond = DataOptions(qmin, qmax, qdamp), form_factors.bond_length(element)
+    options = options or ClassifyOptions()
+    data = _override_range(options.data, qmin=qmin, qmax=qmax)
+    data = replace(data, qdamp=override(qdamp, data.qdamp))
+    options = replace(options, data=data, seed=override(seed, options.seed))
+    options.check()
+    bond = form_factors.bond_length(element)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
     ready = [measurements_.resolved(sine.pdf(one, data), data, bond=bond) for one in several]
-    found = classified.classified(ready, load_classifier(Path(weights)), element=element, seed=seed)
-    return found[0] if isinstance(measurement, Measurement) else found
+    network = load_classifier(options.weights)
+    results = classified.classified(ready, network, element=element, seed=options.seed)
+    return results[0] if isinstance(measurement, Measurement) else results
 
 
-def solving(
-    element: str,
-    *,
-    sources: Sequence[str],
-    data: DataOptions,
-    fit: FitOptions,
-    library: LibraryOptions,
-    curve: CurveOptions | None = None,
-    network: NetworkOptions | None = None,
-    ensemble: EnsembleName = "auto",
-    search: SearchName = "none",
-    screen: ScreenName = "classifier",
-    progress: Progress | None = None,
-) -> Plan:
+def solving(element: str, options: SolveOptions, *, progress: Progress | None = None) -> Plan:
     """Return the plan of `solve` and `mine`.
 
     Raises:
-        ValueError: for options that cannot be.
+        ValueError: for options that are not allowed.
     """
+    options.check()
     bond = form_factors.bond_length(element)
-    check(fit)
-    if not sources or set(sources) - {"network", "library"}:
-        raise ValueError(f"Expected --sources network, library or both, got {' '.join(sources) or 'none'}.")
-    found = []
-    if "network" in sources:
-        found.append(sources_.of_network(network or NetworkOptions(), bond=bond))
-    if "library" in sources:
-        found.append(sources_.of_library(library, bond=bond, progress=progress))
-    seed = network.seed if network else 0
-    return Plan(
-        element, tuple(found), data, fit, ensemble=ensemble, search=search, seed=seed, curve=curve or CurveOptions(),
-        screen=glances.screen(CLASSIFIER) if screen == "classifier" else Screen(None),
-    )  # fmt: skip
+    sources = []
+    if "network" in options.sources:
+        sources.append(sources_.of_network(options.network, bond=bond))
+    if "library" in options.sources:
+        sources.append(sources_.of_library(options.candidates, bond=bond, progress=progress))
+    screen = glances.screen(CLASSIFIER) if options.screen == "classifier" else Screen(None)
+    return Plan(element, tuple(sources), options, screen=screen)
 
 
-def refining(
-    clusters: Sequence[ase.Atoms | Path | str],
-    *,
-    data: DataOptions,
-    fit: FitOptions,
-    relax: RelaxOptions,
-    curve: CurveOptions | None = None,
-) -> Plan:
+def refining(clusters: Sequence[ase.Atoms | Path | str], options: RefineOptions) -> Plan:
     """Return the plan of `refine`.
 
     Raises:
-        ValueError: for options that cannot be, or clusters that are none.
+        ValueError: for options that are not allowed, or clusters that are none.
     """
-    check(fit, relax)
+    options.check()
     element, source = sources_.of_files(clusters)
-    return Plan(
-        element, (source,), data, fit, relax, screened=False, written=len(clusters), curve=curve or CurveOptions()
-    )
+    return Plan(element, (source,), options, screened=False, written=len(clusters))
+
+
+def _override_range(data: DataOptions, *, qmin: float | None, qmax: float | None) -> DataOptions:
+    """Return settings of data with the Q range of keywords that are given."""
+    return replace(data, qmin=override(qmin, data.qmin), qmax=override(qmax, data.qmax))
 
 
 def _results(

@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import jaxstruc
 from jaxstruc.data import formats, points, subtraction
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import QOptions
 from jaxstruc.data.text import expect
 from jaxstruc.inference import outcomes, pattern
-from jaxstruc.inference.options import BODIES, DISTRIBUTIONS, SizeOptions
 from jaxstruc.inference.pattern import Pattern
 from jaxstruc.inference.result import Result
+from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
 from jaxstruc.scattering import contrast
 from jaxstruc.solver import sized
 
@@ -27,16 +26,21 @@ ABSOLUTE = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
 """Units of an absolute scale, in 1/cm; where a file says none, --absolute says 1/cm."""
 
 
-STEEPEST = 6.0
-"""Largest power of 1/Q of a background."""
-
-
 class Plan(NamedTuple):
     """What is to be done with each measurement."""
 
     element: str = ""
-    data: QOptions = QOptions()
-    fit: SizeOptions = SizeOptions()
+    options: SaxsOptions = SaxsOptions()
+
+    @property
+    def data(self) -> QOptions:
+        """Settings of the measurements."""
+        return self.options.data
+
+    @property
+    def fit(self) -> SizeOptions:
+        """What is fitted."""
+        return self.options.fit
 
     @property
     def bodies(self) -> tuple[str, ...]:
@@ -59,31 +63,26 @@ class Plan(NamedTuple):
     @property
     def recorded(self) -> dict[str, Any]:
         """What, beside a file, decides its result; as JSON."""
-        own = {"command": "saxs", "element": self.element, **dataclasses.asdict(self.data)}
-        own["background"] = None if self.data.background is None else str(self.data.background)
-        own |= {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(self.fit).items()}
-        return own | {"version": jaxstruc.__version__}
+        settings = {"command": "saxs", "element": self.element} | self.options.recorded
+        return settings | {"version": jaxstruc.__version__}
 
 
-def check(plan: Plan) -> None:
-    """Check that what is asked of fits can be.
+def check(plan: Plan, *, background: Measurement | None = None) -> None:
+    """Check that a plan can be followed.
+
+    Args:
+        plan: what is to be done.
+        background: the solvent's I(Q), if it is given in place of its file.
 
     Raises:
-        ValueError: where it cannot.
+        ValueError: if it cannot.
     """
-    for name, asked, known in (("body", plan.bodies, BODIES), ("distribution", plan.distributions, DISTRIBUTIONS)):
-        if unknown := sorted(set(asked) - set(known)):
-            raise ValueError(f"Expected --{name} among {', '.join(known)}, got {', '.join(unknown)}; drop it.")
+    plan.options.check()
     if plan.element:
         contrast.element(plan.element)
-    power = plan.fit.power_law
-    if power is not None and not 0 < power <= STEEPEST:
-        raise ValueError(f"Expected --power-law above 0 and at most {STEEPEST:g}, got {power:g}; correct it.")
-    if plan.data.background_scale != 1 and plan.data.background is None:
+    if plan.data.background_scale != 1 and plan.data.background is None and background is None:
         raise ValueError("Expected --background for --background-scale, got none; pass the solvent's file.")
     if not plan.fit.absolute:
-        if plan.fit.sld is not None or plan.fit.solvent != "vacuum":
-            raise ValueError("Expected --absolute beside --sld and --solvent, got none; add it, or drop them.")
         return
     if not plan.element and plan.fit.sld is None:
         raise ValueError("Expected --element or --sld for --absolute, got neither; pass one of them.")
@@ -107,18 +106,25 @@ def read(path: Path, plan: Plan) -> Measurement:
     """
     own = plan.data
     found = formats.read(path, q_unit=own.q_unit, wavelength=own.wavelength, frame=own.frame, wanted=("iq",))
-    if own.background is not None:
-        under = formats.read(own.background, q_unit=own.q_unit, wavelength=own.wavelength, wanted=("iq",))
-        found = subtraction.subtracted(found, under, scale=own.background_scale)
     return prepared(found, plan)
 
 
-def prepared(measurement: Measurement, plan: Plan) -> Measurement:
-    """Return a measurement in the range of the fit, checked.
+def prepared(measurement: Measurement, plan: Plan, *, background: Measurement | None = None) -> Measurement:
+    """Return a measurement in the range of the fit, checked; the background's, if any, is subtracted.
+
+    Args:
+        measurement: I(Q).
+        plan: what is to be done.
+        background: the solvent's I(Q), in place of the file that the plan names.
 
     Raises:
-        ValueError: where settings contradict the data, or nothing can be fitted.
+        ValueError: if settings contradict the data, or nothing can be fitted.
     """
+    data = plan.data
+    if background is None and data.background is not None:
+        background = formats.read(data.background, q_unit=data.q_unit, wavelength=data.wavelength, wanted=("iq",))
+    if background is not None:
+        measurement = subtraction.subtracted(measurement, background, scale=data.background_scale)
     found = points.resolved(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
     if plan.fit.absolute:
         expect(

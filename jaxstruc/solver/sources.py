@@ -13,13 +13,12 @@ import numpy as np
 from jaxstruc import files
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference.candidates import Candidates
-from jaxstruc.inference.options import LibraryOptions
 from jaxstruc.network import draws, limits, weights
-from jaxstruc.network.config import NetworkOptions
 from jaxstruc.network.propose import model_input, propose
+from jaxstruc.options.pdf import LibraryOptions, NetworkOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.structures import families, library
-from jaxstruc.structures.atoms import Cluster, read_cluster
+from jaxstruc.structures.atoms import Cluster, check_cluster, read_cluster
 
 REACH = 20.0
 """Bonds. Longest distance in a draw that the fit sees."""
@@ -46,10 +45,8 @@ def of_network(options: NetworkOptions, *, bond: float) -> Source:
         bond: nearest-neighbour distance of the sample, in Å.
 
     Raises:
-        ValueError: for weights that cannot be read, or no draws.
+        ValueError: for weights that cannot be read.
     """
-    if options.samples < 1:
-        raise ValueError(f"Expected at least one sample, got {options.samples}; raise --samples.")
     network = weights.load(options.weights)
     known = {shape.split()[0] for shape in network.card["data"]["shapes"]}
     family = known.pop() if len(known) == 1 else "drawn"
@@ -118,6 +115,8 @@ def of_files(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Source]:
         for place, one in enumerate(clusters, start=1)
     ]
     read = [one if isinstance(one, ase.Atoms) else read_cluster(Path(one)) for one in clusters]
+    for name, atoms in zip(names, read, strict=True):
+        check_cluster(atoms, name)
     elements = sorted({symbol for atoms in read for symbol in atoms.get_chemical_symbols()})
     if len(elements) != 1:
         raise ValueError(f"Expected clusters of one element, got {', '.join(elements) or 'none'}; refine them apart.")

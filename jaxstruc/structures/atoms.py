@@ -71,11 +71,25 @@ def read(path: Path) -> ase.Atoms:
             f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: {said}; "
             "convert it, or leave it out."
         ) from error
-    if not isinstance(atoms, ase.Atoms) or not len(atoms):
-        raise ValueError(f"Expected a structure with atoms, got {path} with none; check the file.")
-    if not np.isfinite(atoms.positions).all():
-        raise ValueError(f"Expected finite positions, got NaN or infinity in {path}; correct it.")
+    atoms = atoms if isinstance(atoms, ase.Atoms) else ase.Atoms()
+    check_atoms(atoms, str(path))
     return atoms
+
+
+def check_atoms(atoms: ase.Atoms, source: str) -> None:
+    """Check that there are atoms, at finite positions.
+
+    Args:
+        atoms: a structure.
+        source: what a message calls it, e.g. the path of its file.
+
+    Raises:
+        ValueError: naming the source, if it has no atoms or they are at no finite positions.
+    """
+    if not len(atoms):
+        raise ValueError(f"Expected a structure with atoms, got {source} with none; correct it.")
+    if not np.isfinite(atoms.positions).all():
+        raise ValueError(f"Expected finite positions, got NaN or infinity in {source}; correct it.")
 
 
 def read_cluster(path: Path) -> ase.Atoms:
@@ -85,16 +99,32 @@ def read_cluster(path: Path) -> ase.Atoms:
         ValueError: naming the file, where it is missing, ASE cannot read it, or it is no cluster of one element.
     """
     atoms = read(path)
-    if not 2 <= len(atoms) <= LARGEST:
-        raise ValueError(f"Expected 2 to {LARGEST} atoms in a cluster, got {len(atoms)} in {path}; leave it out.")
-    if len(kinds := sorted(set(atoms.get_chemical_symbols()))) > 1:
-        raise ValueError(f"Expected one element, got {', '.join(kinds)} in {path}; keep the metal's atoms alone.")
-    apart = pdist(atoms.positions)
-    if apart.min() < 0.5:
-        raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {path}; correct it.")
-    if apart.max() > WIDEST:
-        raise ValueError(f"Expected a cluster of up to {WIDEST:g} Å, got {apart.max():.3g} in {path}; correct it.")
+    check_cluster(atoms, str(path))
     return atoms
+
+
+def check_cluster(atoms: ase.Atoms, source: str) -> None:
+    """Check that a structure is a cluster of one element.
+
+    Args:
+        atoms: a structure.
+        source: what a message calls it, e.g. the path of its file.
+
+    Raises:
+        ValueError: naming the source, if it is no such cluster.
+    """
+    check_atoms(atoms, source)
+    if not 2 <= len(atoms) <= LARGEST:
+        raise ValueError(f"Expected 2 to {LARGEST} atoms in a cluster, got {len(atoms)} in {source}; leave it out.")
+    if len(elements := sorted(set(atoms.get_chemical_symbols()))) > 1:
+        raise ValueError(f"Expected one element, got {', '.join(elements)} in {source}; keep the metal's atoms alone.")
+    distances = pdist(atoms.positions)
+    if distances.min() < 0.5:
+        raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {source}; correct it.")
+    if distances.max() > WIDEST:
+        raise ValueError(
+            f"Expected a cluster of up to {WIDEST:g} Å, got {distances.max():.3g} in {source}; correct it."
+        )
 
 
 def from_ase(atoms: ase.Atoms, *, size: int | None = None) -> Structure:

@@ -19,8 +19,8 @@ from written import HEADERS, LABELS, assert_one_sentence, rows
 
 from jaxstruc.data import gr
 from jaxstruc.data.measurement import resolved
-from jaxstruc.data.options import DataOptions
 from jaxstruc.data.text import ReadError
+from jaxstruc.options.pdf import DataOptions
 from jaxstruc.solver.answers import Plan, prepared
 from jaxstruc.structures import atoms
 

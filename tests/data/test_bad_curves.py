@@ -12,8 +12,8 @@ from curves import DQ, SIGMA, I, Q, columns, entry, nxcansas, xml
 from written import assert_one_sentence
 
 from jaxstruc.data import apart, formats, points, sine
-from jaxstruc.data.options import DataOptions
 from jaxstruc.data.text import ReadError
+from jaxstruc.options.pdf import DataOptions
 
 SWING = 1 + 0.3 * np.sin(60 * Q)
 TEXTS = {

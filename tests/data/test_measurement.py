@@ -4,8 +4,8 @@ from written import HEADERS, R, assert_one_sentence, rows, wave
 
 from jaxstruc.data import gr, measurement
 from jaxstruc.data.measurement import contradicted, resolved
-from jaxstruc.data.options import DataOptions
 from jaxstruc.data.text import ReadError
+from jaxstruc.options.pdf import DataOptions
 
 
 def debye(r, *, qmax, uiso, noise, seed=0):

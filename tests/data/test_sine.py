@@ -6,8 +6,8 @@ from written import assert_one_sentence
 
 from jaxstruc.data import sine
 from jaxstruc.data.measurement import Measurement, resolved
-from jaxstruc.data.options import DataOptions
 from jaxstruc.data.text import ReadError
+from jaxstruc.options.pdf import DataOptions
 from jaxstruc.structures import shapes
 
 LIMITS = {"qmin": 1.0, "qmax": 20.0}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.network import dataset, evaluation
-from jaxstruc.network.config import Sizes, Training
+from jaxstruc.network.config import Sizes
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.structures.shapes import fcc
 
@@ -289,7 +289,8 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     small = data._replace(**columns, conditions=conditions)
     parts = dataset.Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
     monkeypatch.setattr(dataset, "split", lambda *_, **__: parts)
-    monkeypatch.setattr(Training, "sizes", property(lambda config: Sizes(config.latent, atoms=ATOMS, satellites=4)))
+    for module in (training, card):
+        monkeypatch.setattr(module, "sizes", lambda options: Sizes(options.latent, atoms=ATOMS, satellites=4))
     monkeypatch.setattr(table1, "ATOMS", ATOMS)
     monkeypatch.setattr(trainings, "RUNS", tmp_path)
     monkeypatch.setattr(trainings, "data_of", lambda split: small)

@@ -5,7 +5,7 @@ import sized
 
 from jaxstruc.inference import kernels, outcomes, pattern, shares
 from jaxstruc.inference.kernels import Window
-from jaxstruc.inference.options import SizeOptions
+from jaxstruc.options.small_angle import SizeOptions
 from jaxstruc.scattering import particle, smallangle
 from jaxstruc.scattering.sizes import Sizes
 

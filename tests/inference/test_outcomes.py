@@ -3,7 +3,7 @@ import pytest
 import sized
 
 from jaxstruc.inference import outcomes, pattern
-from jaxstruc.inference.options import SizeOptions
+from jaxstruc.options.small_angle import SizeOptions
 
 
 def seen(*populations, **more):

@@ -3,7 +3,7 @@ import pytest
 import sized
 
 from jaxstruc.inference import pattern
-from jaxstruc.inference.options import SizeOptions
+from jaxstruc.options.small_angle import SizeOptions
 
 
 def test_a_constant_under_the_data_changes_nothing_that_a_fit_sees():

@@ -6,7 +6,7 @@ import sized
 
 from jaxstruc.inference import kernels, outcomes, pattern, sizing
 from jaxstruc.inference.kernels import Window
-from jaxstruc.inference.options import SizeOptions
+from jaxstruc.options.small_angle import SizeOptions
 
 
 @jax.jit

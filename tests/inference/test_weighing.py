@@ -4,7 +4,7 @@ import sized
 
 import jaxstruc
 from jaxstruc.inference import outcomes, pattern, weighing
-from jaxstruc.inference.options import SizeOptions
+from jaxstruc.options.small_angle import SizeOptions
 
 
 def test_the_free_distribution_stands_where_no_other_explains_the_data():

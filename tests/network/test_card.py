@@ -6,9 +6,9 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc.network import card, dataset
 from jaxstruc.network.checkpoints import Progress
-from jaxstruc.network.config import Training
+from jaxstruc.options.training import TrainOptions
 
-CONFIG = Training(batch=16, seeds=(3, 0), latent=4, model="dae")
+CONFIG = TrainOptions(batch=16, seeds=(3, 0), latent=4, model="dae")
 
 
 @pytest.fixture(scope="module")

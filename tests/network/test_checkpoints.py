@@ -8,9 +8,9 @@ import pytest
 
 from jaxstruc.network import checkpoints
 from jaxstruc.network.checkpoints import Progress, State
-from jaxstruc.network.config import Training
+from jaxstruc.options.training import TrainOptions
 
-CONFIG = Training(seeds=(3, 0), rate=3e-4)
+CONFIG = TrainOptions(seeds=(3, 0), rate=3e-4)
 
 
 def state(value):

@@ -6,9 +6,9 @@ import pytest
 from taught import SMALL, easy
 
 from jaxstruc.network import endless, lessons
-from jaxstruc.network.config import Lessons
+from jaxstruc.options.training import TrainClassifierOptions
 
-CONFIG = Lessons(steps=30, rate=0.02)
+CONFIG = TrainClassifierOptions(steps=30, rate=0.02)
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def test_a_broken_off_training_ends_as_an_unbroken_one(own, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30] and lines[-1]["loss"] < lines[0]["loss"]
     with pytest.raises(ValueError, match="pass another --out"):
-        lessons.taught(None, Lessons(steps=31, rate=0.02), folder=tmp_path / "b", module=SMALL)
+        lessons.taught(None, TrainClassifierOptions(steps=31, rate=0.02), folder=tmp_path / "b", module=SMALL)
 
 
 def test_a_loss_that_is_no_number_ends_it(own, tmp_path, monkeypatch):
     monkeypatch.setattr(endless, "batch", lambda key, own: easy(key, own)._replace(pdf=easy(key, own).pdf * np.nan))
     with pytest.raises(FloatingPointError, match="lower --rate"):
-        lessons.taught(None, Lessons(steps=31), folder=tmp_path, module=SMALL)
+        lessons.taught(None, TrainClassifierOptions(steps=31), folder=tmp_path, module=SMALL)

@@ -6,10 +6,9 @@ import simulated
 from simulated import curve, sphere
 
 from jaxstruc.data import gr, measurement
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import screening
 from jaxstruc.network import limits
-from jaxstruc.network.config import SHIPPED
+from jaxstruc.options.pdf import SHIPPED, DataOptions
 
 BOND = 2.88
 CENTRE = [0.3, 0.2, 0.1]

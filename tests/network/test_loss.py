@@ -7,12 +7,13 @@ import optax
 import pytest
 
 from jaxstruc.network import dataset, loss, model
-from jaxstruc.network.config import Sizes, Training
+from jaxstruc.network.config import Sizes
 from jaxstruc.network.loss import Batch
 from jaxstruc.network.model import CVAE, Decoded
+from jaxstruc.options.training import TrainOptions
 
 SIZES = Sizes(atoms=20, satellites=4)
-CONFIG = Training()
+CONFIG = TrainOptions()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_the_pdf_term_enters_the_loss(network, smallest):
     module, params = network
     key = jax.random.key(0)
     whole = partial(loss.loss, network=module, beta=0.01, pdf=0.5)
-    both = jax.jit(jax.value_and_grad(partial(whole, config=Training(pdf=0.5)), has_aux=True))
+    both = jax.jit(jax.value_and_grad(partial(whole, config=TrainOptions(pdf=0.5)), has_aux=True))
     (total, pieces), gradient = both(params, smallest, key)
     without, _ = loss_of(params, smallest, key, network=module)
     assert float(total) == pytest.approx(float(without + 0.5 * pieces["pdf"]), rel=1e-4)

@@ -9,12 +9,12 @@ from written import R, wave
 
 from jaxstruc.data.edge import Edge
 from jaxstruc.data.measurement import Measurement, resolved
-from jaxstruc.data.options import DataOptions
 from jaxstruc.network import classifier, endless, lessons, naming, weights
 from jaxstruc.network.classifier import Mixture
-from jaxstruc.network.config import Lessons
 from jaxstruc.network.endless import Batch, Truths
 from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.options.pdf import DataOptions
+from jaxstruc.options.training import TrainClassifierOptions
 from jaxstruc.structures.cuts import TYPES
 
 BOND = 2.88
@@ -26,10 +26,10 @@ def path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endless, "batch", easy)
-        params, metrics = lessons.taught(None, Lessons(steps=40, rate=0.01), folder=folder, module=SMALL)
+        params, metrics = lessons.taught(None, TrainClassifierOptions(steps=40, rate=0.01), folder=folder, module=SMALL)
         outside, ends = naming.limits(params, None, seed=0, module=SMALL)
         held = naming.tested(params, None, seed=0, module=SMALL)
-    card = lessons.card(Lessons(), metrics | held, command="none") | ends
+    card = lessons.card(TrainClassifierOptions(), metrics | held, command="none") | ends
     weights.save_classifier(folder / "own.safetensors", TrainedClassifier(params, SMALL, outside, card))
     return folder / "own.safetensors"
 

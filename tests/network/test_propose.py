@@ -10,8 +10,9 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.network import dataset, propose, representation, weights
-from jaxstruc.network.config import SHIPPED, Sizes
+from jaxstruc.network.config import Sizes
 from jaxstruc.network.model import CVAE, Decoded
+from jaxstruc.options.pdf import SHIPPED
 from jaxstruc.structures import shapes
 from jaxstruc.structures.atoms import from_ase
 

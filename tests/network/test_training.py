@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from jaxstruc.network import checkpoints, dataset, training
-from jaxstruc.network.config import Training
+from jaxstruc.network.config import sizes
 from jaxstruc.network.model import CVAE
+from jaxstruc.options.training import TrainOptions
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +30,14 @@ def parts(few):
     return dataset.split(few, by="random", seed=0)
 
 
-CONFIG = Training(batch=16, rate=3e-4, warmup=2, epochs=4)
+CONFIG = TrainOptions(batch=16, rate=3e-4, warmup=2, epochs=4)
 ELSEWHERE = """
 import sys
 from pathlib import Path
 from jaxstruc.network import dataset, training
-from jaxstruc.network.config import Training
+from jaxstruc.options.training import TrainOptions
 data = dataset.read(Path(sys.argv[1])); parts = dataset.split(data, by="random", seed=0)
-training.fit(data, [parts], Training(batch=16, rate=3e-4, warmup=2, epochs=4), folder=Path(sys.argv[2]), {})
+training.fit(data, [parts], TrainOptions(batch=16, rate=3e-4, warmup=2, epochs=4), folder=Path(sys.argv[2]), {})
 """
 """The same fit in another process: the data and the folder, and what else is given to `fit`."""
 
@@ -130,7 +131,7 @@ def test_epochs_without_improvement_end_the_training_and_keep_the_best(unbroken,
     patient = replace(CONFIG, epochs=30, patience=2)
     (params,), progress = training.fit(few, [parts], patient, folder=tmp_path)
     assert progress.epoch == 4 and progress.best_epoch[0] == 2 and progress.best[0] == 1.0
-    network = CVAE(patient.sizes)
+    network = CVAE(sizes(patient))
     key = jax.random.split(jax.random.key(0), 3)[2]
     gather = training._gatherer(few, network.sizes)
     again = validate(stacked(params), gather, [parts], key[None], network=network, config=patient)
@@ -193,12 +194,12 @@ def test_four_devices_train_as_one(unbroken, stored, tmp_path):
 
 
 def test_a_weight_rises_evenly_over_its_warm_up():
-    rising = Training(beta=0.01, warmup=4, pdf=0.5, pdf_warmup=2)
+    rising = TrainOptions(beta=0.01, warmup=4, pdf=0.5, pdf_warmup=2)
     weights = [training.scheduled(rising, epoch) for epoch in (1, 2, 4, 9)]
     np.testing.assert_allclose([w.beta for w in weights], [0.0025, 0.005, 0.01, 0.01])
     np.testing.assert_allclose([w.pdf for w in weights], [0.25, 0.5, 0.5, 0.5])
-    assert training.scheduled(Training(warmup=0), 0.1).beta == pytest.approx(0.01)
-    assert training.scheduled(Training(warmup=0.5, beta=0.3), 0.25).beta == pytest.approx(0.15)
+    assert training.scheduled(TrainOptions(warmup=0), 0.1).beta == pytest.approx(0.01)
+    assert training.scheduled(TrainOptions(warmup=0.5, beta=0.3), 0.25).beta == pytest.approx(0.15)
 
 
 @pytest.mark.slow
@@ -218,7 +219,7 @@ def test_a_weight_rises_within_the_only_epoch(few, parts, tmp_path, monkeypatch)
 def test_the_learning_rate_falls_to_zero_as_a_cosine_where_asked():
     params = jnp.ones(1)
     for cosine, last in ((False, 1e-3), (True, 0.0)):
-        adam = training.optimiser(Training(rate=1e-3, epochs=2, cosine=cosine), steps_per_epoch=5)
+        adam = training.optimiser(TrainOptions(rate=1e-3, epochs=2, cosine=cosine), steps_per_epoch=5)
         state, moves = adam.init(params), []
         for _ in range(11):
             update, state = adam.update(params, state, params)

@@ -7,8 +7,9 @@ import pytest
 
 from jaxstruc import files
 from jaxstruc.network import weights
-from jaxstruc.network.config import SHIPPED, Sizes
+from jaxstruc.network.config import Sizes
 from jaxstruc.network.model import CVAE
+from jaxstruc.options.pdf import SHIPPED
 
 
 def test_weights_come_back_with_their_card_in_half_precision(drawn_params, tmp_path):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from jaxstruc.data.options import DataOptions
+from jaxstruc.options.pdf import DataOptions
 from jaxstruc.scattering import parameters
 from jaxstruc.scattering.parameters import PARAMETERS
 

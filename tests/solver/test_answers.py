@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from jaxstruc.data import gr
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import candidates, target
 from jaxstruc.inference.candidates import Candidates
-from jaxstruc.inference.options import FitOptions
 from jaxstruc.inference.profile import Profiled
+from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.scattering.parameters import USUAL
 from jaxstruc.solver import answers
 from jaxstruc.solver.answers import Plan

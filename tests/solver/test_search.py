@@ -9,10 +9,9 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement
 from jaxstruc.data import measurement as measurements
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference import stacking
 from jaxstruc.inference.candidates import Candidates
-from jaxstruc.inference.options import FitOptions
+from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import search
 from jaxstruc.solver.answers import Plan, answers

@@ -5,8 +5,7 @@ import pytest
 import sized
 
 import jaxstruc
-from jaxstruc.data.options import QOptions
-from jaxstruc.inference.options import BODIES, SizeOptions
+from jaxstruc.options.small_angle import BODIES, QOptions, SizeOptions
 from jaxstruc.scattering import contrast, particle
 from jaxstruc.solver import small_angles
 from jaxstruc.solver.small_angles import Plan

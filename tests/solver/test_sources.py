@@ -5,9 +5,7 @@ from ase import Atoms
 
 from jaxstruc.data import gr
 from jaxstruc.data.measurement import resolved
-from jaxstruc.data.options import DataOptions
-from jaxstruc.inference.options import LibraryOptions
-from jaxstruc.network.config import NetworkOptions
+from jaxstruc.options.pdf import DataOptions, LibraryOptions, NetworkOptions
 from jaxstruc.solver import sources
 from jaxstruc.structures import families
 

@@ -7,9 +7,8 @@ import pytest
 from simulated import curve
 
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.options import DataOptions
 from jaxstruc.inference.candidates import Candidates
-from jaxstruc.inference.options import FitOptions
+from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import answers, told
 from jaxstruc.solver.answers import Plan

@@ -1,0 +1,200 @@
+"""Options of all that starts from a measured PDF: `solve`, `mine`, `refine` and `classify`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxstruc.options.validation import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Bounds,
+    Options,
+    check_order,
+    parameter_help,
+)
+
+Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
+FamilyName = Literal["icosahedron", "decahedron", "octahedron", "fcc", "bcc", "sc", "hcp", "twin", "fault"]
+EnsembleName = Literal["auto", "none", "parametric", "free"]
+SourceName = Literal["network", "library"]
+SearchName = Literal["none", "quick", "full"]
+ScreenName = Literal["classifier", "none"]
+QUnit = Literal["1/Å", "1/A", "1/nm", "2theta"]
+"""Of a file's axis; 2theta in degrees."""
+Kind = Literal["gr", "iq", "sq", "fq"]
+"""Of a curve: G(r), I(Q), S(Q), or F(Q) = Q(S-1)."""
+AxisUnit = Annotated[
+    QUnit | None,
+    tyro.conf.arg(
+        help="Unit of a file's Q, where it does not say it itself; 2theta in degrees, with --wavelength.",
+        metavar="{1/Å,1/A,1/nm,2theta}",
+        help_behavior_hint="",
+    ),
+]
+Wavelength = Annotated[float | None, parameter_help("wavelength", "Where the axis is 2theta."), POSITIVE]
+RESOLUTION = Bounds(0, 1)
+"""1/Å, of qdamp and qbroad: at 1 G(r) has no second peak."""
+Seed = Annotated[int, SEED]
+Sources = Annotated[tuple[SourceName, ...], tyro.conf.arg(help="Where candidates come from.")]
+Search = Annotated[
+    SearchName,
+    tyro.conf.arg(
+        help="How long lattice sites are searched for a particle that no source lists, begun from the best that they "
+        "list."
+    ),
+]
+SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
+SHIPPED = SHIPPED_WEIGHTS / "fcc.safetensors"
+"""Weights of the network that proposes structures."""
+CLASSIFIER = SHIPPED_WEIGHTS / "classifier.safetensors"
+"""Weights of the classifier."""
+
+
+@dataclass(frozen=True)
+class DataOptions(Options):
+    """Settings of measured data. They override the header; where neither says, the default in brackets holds."""
+
+    qmin: Annotated[float | None, parameter_help("qmin", "Of the data."), NOT_NEGATIVE] = None
+    qmax: Annotated[float | None, parameter_help("qmax", "Of the data."), POSITIVE] = None
+    qdamp: Annotated[float | None, parameter_help("qdamp", "Held, or to start from."), RESOLUTION] = None
+    qbroad: Annotated[float | None, parameter_help("qbroad", "Held, or to start from."), RESOLUTION] = None
+    rmin: Annotated[float | None, parameter_help("rmin", "Of the fit and of Rw."), NOT_NEGATIVE] = None
+    rmax: Annotated[
+        float | None, parameter_help("rmax", "Of the fit and of Rw.", otherwise=", or the data's end"), POSITIVE
+    ] = None
+
+    def check_together(self) -> None:
+        """Check that ranges start before they end."""
+        check_order("q", self.qmin, self.qmax)
+        check_order("r", self.rmin, self.rmax)
+
+
+@dataclass(frozen=True)
+class CurveOptions(Options):
+    """What a file over Q is, where it does not say it itself. A .gr needs none of this."""
+
+    q_unit: AxisUnit = None
+    wavelength: Wavelength = None
+    kind: Annotated[
+        Literal["gr", "sq", "fq"] | None,
+        tyro.conf.arg(
+            help="G(r), S(Q), or F(Q) = Q(S-1) [as the file says].", metavar="{gr,sq,fq}", help_behavior_hint=""
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class FitOptions(Options):
+    """How candidates are fitted."""
+
+    free: tuple[Parameter, ...] = ("scale", "stretch", "uiso", "delta2")
+    """What is fitted for the best candidates; the usual four for all. The rest is held."""
+    background: Annotated[int, NOT_NEGATIVE] = 0
+    """Smooth terms of a background under G(r)."""
+    absolute: bool = False
+    """The data are on an absolute scale: `scale` is 1 exactly."""
+
+    def check_together(self) -> None:
+        """Check that the parameters can be fitted together."""
+        if "scale" not in self.free:
+            raise ValueError("Expected scale among --free, got none; a measured G(r) has an unknown scale.")
+        if {"delta1", "delta2"} <= set(self.free):
+            raise ValueError("Expected delta1 or delta2 in --free, got both; they stand for the same motion, drop one.")
+
+
+@dataclass(frozen=True)
+class LibraryOptions(Options):
+    """Which clusters are listed as candidates."""
+
+    families: tuple[FamilyName, ...] = ()
+    """Families of candidates; none: all."""
+    max_atoms: Annotated[int, Bounds(5)] = 1000
+    """Most atoms of a candidate; up to 1500."""
+    library: tuple[Path, ...] = ()
+    """Your own structures in place of the families: files that ASE reads, or folders of them."""
+
+
+@dataclass(frozen=True)
+class RelaxOptions(Options):
+    """Whether atoms may move."""
+
+    coordinates: bool = False
+    """Then move the atoms too, held back to where they are by `restraint`."""
+    restraint: Annotated[float, POSITIVE] = 0.1
+    """[Å] How far an atom may move before it costs as much as the noise."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions(Options):
+    """What is asked of a trained network."""
+
+    samples: Annotated[int, COUNT] = 64
+    """Structures drawn for each PDF."""
+    seed: Seed = 0
+    """Seed of the draws."""
+    weights: Path = SHIPPED
+    """Trained weights (.safetensors), their card (.json) beside them."""
+
+
+@dataclass(frozen=True)
+class SolveOptions(Options):
+    """Options of `solve`: sources of candidates, their fits, and what follows from these."""
+
+    sources: Sources = ("network", "library")
+    data: DataOptions = field(default_factory=DataOptions)
+    curve: CurveOptions = field(default_factory=CurveOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+    candidates: LibraryOptions = field(default_factory=LibraryOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    search: Search = "quick"
+    ensemble: Annotated[
+        EnsembleName,
+        tyro.conf.arg(
+            help="Judge whether the sample is one cluster or a distribution of particles, and tell its sizes and "
+            "types: lognormal for each type (parametric), smooth (free), whichever predicts better (auto), or not at "
+            "all (none)."
+        ),
+    ] = "auto"
+    screen: Annotated[
+        ScreenName,
+        tyro.conf.arg(help="Try only those candidates that the classifier finds probable at a glance, or all (none)."),
+    ] = "classifier"
+
+    def check_together(self) -> None:
+        """Check that there is a source."""
+        if not self.sources:
+            raise ValueError("Expected --sources network, library or both, got none.")
+
+
+@dataclass(frozen=True)
+class MineOptions(SolveOptions):
+    """Options of `mine`: those of `solve`, by default with the library as the one source and without a search."""
+
+    sources: Sources = ("library",)
+    search: Search = "none"
+
+
+@dataclass(frozen=True)
+class RefineOptions(Options):
+    """Options of `refine`."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    curve: CurveOptions = field(default_factory=CurveOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+    relax: RelaxOptions = field(default_factory=RelaxOptions)
+
+
+@dataclass(frozen=True)
+class ClassifyOptions(Options):
+    """Options of `classify`."""
+
+    data: DataOptions = field(default_factory=DataOptions)
+    curve: CurveOptions = field(default_factory=CurveOptions)
+    weights: Path = CLASSIFIER
+    """Trained weights (.safetensors), their card (.json) beside them."""
+    seed: Seed = 0
+    """Of the draws that intervals are read from."""

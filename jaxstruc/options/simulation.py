@@ -1,0 +1,116 @@
+"""Options of `simulate` and `generate`: curves and data sets of particles."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from jaxstruc.options.validation import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Bounds,
+    Options,
+    check_order,
+    flag,
+    parameter_help,
+)
+from jaxstruc.scattering.parameters import said
+
+PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
+Signal = Literal["iq", "sq", "fq", "gr"]
+Probe = Literal["xray", "neutron"]
+DataSetName = Literal["kdd", "kdd-shapes", "real", "endless"]
+POINTS = 1_000_000
+"""Most points of a curve."""
+
+
+@dataclass(frozen=True)
+class PopulationOptions(Options):
+    """A distribution of particles, in place of structure files."""
+
+    family: PackingName | None = None
+    """In place of files: balls of this packing, with whole shells and a part of the last."""
+    element: str | None = None
+    """Of the balls, as Pt."""
+    distribution: Literal["lognormal", "schulz"] | None = None
+    """Of their sizes, weighted by volume [lognormal]."""
+    mean: Annotated[float | None, POSITIVE] = None
+    """[Å] Mean diameter, of spheres of equal volume, weighted by volume."""
+    width: Annotated[float | None, Bounds(0, 1, exclusive=True)] = None
+    """Standard deviation of the diameters over their mean, weighted by volume."""
+    members: Annotated[int | None, COUNT] = None
+    """Balls, each with the same share of the atoms [32]."""
+    seed: Annotated[int | None, SEED] = None
+    """Of their centres and of the atoms of a last shell [0]."""
+
+    def check_together(self) -> None:
+        """Check that a family has what it needs, and that nothing is given without one."""
+        given = [name for name, value in vars(self).items() if value is not None]
+        if self.family is None and given:
+            raise ValueError(f"Expected --family with {flag(given[0])}, got none; name a packing, as --family fcc.")
+        missing = [flag(name) for name in ("element", "mean", "width") if name not in given]
+        if self.family is not None and missing:
+            raise ValueError(f"Expected {', '.join(missing)} with --family, got none.")
+
+
+@dataclass(frozen=True)
+class SimulateOptions(Options):
+    """Options of `simulate`: the curve of a cluster or of a mixture."""
+
+    signal: Signal = "gr"
+    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r)."""
+    qmin: Annotated[float, tyro.conf.arg(help=said("qmin")), NOT_NEGATIVE] = 0.0
+    qmax: Annotated[float, tyro.conf.arg(help=said("qmax"))] = 25.0
+    qstep: Annotated[float | None, parameter_help("qstep", "[so fine that no alias enters the r range]")] = None
+    rmin: Annotated[float, tyro.conf.arg(help=said("rmin")), NOT_NEGATIVE] = 0.0
+    rmax: Annotated[float, tyro.conf.arg(help=said("rmax"))] = 30.0
+    rstep: Annotated[float, tyro.conf.arg(help=said("rstep"))] = 0.01
+    qdamp: Annotated[float, tyro.conf.arg(help=said("qdamp")), NOT_NEGATIVE] = 0.0
+    qbroad: Annotated[float, tyro.conf.arg(help=said("qbroad")), NOT_NEGATIVE] = 0.0
+    uiso: Annotated[float, tyro.conf.arg(help=said("uiso")), NOT_NEGATIVE] = 0.005
+    biso: Annotated[float | None, parameter_help("biso"), NOT_NEGATIVE] = None
+    delta1: Annotated[float, tyro.conf.arg(help=said("delta1")), NOT_NEGATIVE] = 0.0
+    delta2: Annotated[float, tyro.conf.arg(help=said("delta2")), NOT_NEGATIVE] = 0.0
+    probe: Probe = "xray"
+    """Form factors, or neutron scattering lengths (in fm)."""
+    ions: tuple[str, ...] = ()
+    """Ions whose form factors stand for their elements', as Cu2+ O2-."""
+    window: Literal["sharp", "lorch"] = "sharp"
+    """How G(r) is cut at qmax."""
+
+    def check_together(self) -> None:
+        """Check the axes, and that no option contradicts another."""
+        if self.biso is not None and self.uiso != SimulateOptions.uiso:
+            raise ValueError("Expected --uiso or --biso, got both; B = 8 pi^2 U.")
+        _check_axis("q", self.qmin, self.qmax, self.qstep)
+        _check_axis("r", self.rmin, self.rmax, self.rstep)
+        if self.ions and self.probe == "neutron":
+            raise ValueError("Expected --ions with --probe xray, got neutron: neutrons see the nucleus alone.")
+
+
+@dataclass(frozen=True)
+class GenerateOptions(Options):
+    """Options of `generate`."""
+
+    preset: tyro.conf.Positional[DataSetName]
+    """kdd: the KDD 2020 paper's set. kdd-shapes: the same with hundreds of fcc shapes. real: the paper's shapes with
+    real bond lengths and a random instrument for each PDF. endless: steps of what the classifier is trained on."""
+    seed: Annotated[int, SEED] = 0
+    """Seed of the instruments, the noise and the splits."""
+    draws: Annotated[int, COUNT] = 16
+    """Instruments drawn for each structure (real only)."""
+    steps: Annotated[int, COUNT] = 4
+    """Steps of 512 PDFs, the first of the seed (endless only)."""
+
+
+def _check_axis(axis: str, low: float, high: float, step: float | None) -> None:
+    """Refuse an axis of no range or of too many points."""
+    check_order(axis, low, high)
+    if step is not None and not 0 < step <= high - low:
+        raise ValueError(
+            f"Expected --{axis}step above 0 and at most {axis}max - {axis}min = {high - low:g}, got {step:g}."
+        )
+    if step is not None and (high - low) / step > POINTS:
+        raise ValueError(f"Expected at most {POINTS} points, got {(high - low) / step:.0f}; raise --{axis}step.")

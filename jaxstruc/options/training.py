@@ -1,0 +1,77 @@
+"""Options of the trainings: all that makes a training what it is. What is written where is no part of it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from jaxstruc.options.validation import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, Options
+
+Preset = Literal["kdd", "kdd-shapes", "real"]
+
+
+@dataclass(frozen=True)
+class TrainOptions(Options):
+    """Options of `train`, the training of the network that proposes structures."""
+
+    preset: Preset = "real"
+    """Data to simulate where no file is given."""
+    draws: Annotated[int, COUNT] = 16
+    """Instruments drawn for each structure (real only)."""
+    seed: Annotated[int, SEED] = 0
+    """Seed of the data, the split, the parameters, the batches and the latent draws."""
+    seeds: Annotated[tuple[int, ...], SEED] = ()
+    """Several seeds of all these but the data, trained together; weights go to OUT/seed-N."""
+    latent: Annotated[int, COUNT] = 2
+    """Latent dimension H."""
+    model: Literal["cvae", "dae"] = "cvae"
+    """cvae: latent densities and their KL divergence. dae: the same layers, no draws, and in its place an L2 penalty
+    between the encoder's and the prior's latent vectors (weight `beta`)."""
+    split: Literal["random", "shape"] = "random"
+    """random: as the paper, every shape is seen in training. shape: validation and test shapes are not."""
+    epochs: Annotated[int, COUNT] = 1000
+    """Most epochs."""
+    patience: Annotated[int, COUNT] = 50
+    """Epochs in which the validation loss falls by less than a thousandth in all, before the training stops; it acts
+    where there are more `epochs` than that."""
+    batch: Annotated[int, COUNT] = 20
+    """PDFs a step."""
+    rate: Annotated[float, POSITIVE] = 5e-5
+    """Adam's learning rate; it falls to zero over `epochs` as a cosine where `cosine` is set."""
+    cosine: bool = False
+    """Let the learning rate fall to zero over `epochs`."""
+    reconstruction: Annotated[float, NOT_NEGATIVE] = 100.0
+    """Weight of the squared error of the distances, in unit-sphere radii."""
+    radius: Annotated[float, NOT_NEGATIVE] = 10.0
+    """Weight of the squared error of the logarithm of the radius."""
+    presence: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Weight of the cross entropy of the atoms' presence."""
+    beta: Annotated[float, NOT_NEGATIVE] = 0.01
+    """Weight of the KL divergence, in nats."""
+    warmup: Annotated[float, NOT_NEGATIVE] = 10
+    """Epochs over which beta rises from 0, step by step; 0: none."""
+    pdf: Annotated[float, NOT_NEGATIVE] = 0.0
+    """Weight of the PDF-consistency term."""
+    pdf_warmup: Annotated[float, NOT_NEGATIVE] = 0
+    """Epochs over which that weight rises from 0, step by step; 0: none."""
+    pdf_through: Literal["distances", "coordinates"] = "distances"
+    """distances: the decoded ones go straight to G(r). coordinates: through the trilateration first."""
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds that are trained together."""
+        return self.seeds or (self.seed,)
+
+
+@dataclass(frozen=True)
+class TrainClassifierOptions(Options):
+    """Options of `train-classifier`."""
+
+    steps: Annotated[int, COUNT] = 6500
+    """Each with 512 PDFs that no other step has."""
+    seed: Annotated[int, SEED] = 0
+    """Of the parameters and of all PDFs."""
+    rate: Annotated[float, POSITIVE] = 0.0015
+    """Learning rate at its highest; it rises over a twentieth of the steps and falls to 0 by a cosine."""
+    decay: Annotated[float, NOT_NEGATIVE] = 0.01
+    """Of the weights (AdamW)."""
+    averaged: Annotated[float, Bounds(0, 1)] = 0.998
+    """How slowly the mean of the parameters that is kept follows them."""
