@@ -18,7 +18,7 @@ import rows
 import small_angle
 
 from jaxstruc.inference import outcomes, pattern
-from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SizeOptions
+from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SaxsOptions, SizeOptions
 from jaxstruc.solver import small_angles
 from jaxstruc.solver.small_angles import Plan
 
@@ -48,7 +48,7 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
     """Return the row of a part."""
     bodies, distributions, count = PARTS[part]
     count = min(count, 16) if quick else count
-    plan = Plan()._replace(fit=SizeOptions(body=bodies, distribution=distributions))
+    plan = Plan(options=SaxsOptions(fit=SizeOptions(body=bodies, distribution=distributions)))
     every = [small_angles.prepared(one, plan) for one in files(count, series=series)]
 
     def fits() -> None:

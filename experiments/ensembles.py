@@ -36,7 +36,7 @@ from jaxstruc import Measurement, Result
 from jaxstruc.data import measurement as measurements
 from jaxstruc.inference import unseen
 from jaxstruc.inference.unseen import Cut
-from jaxstruc.options.pdf import DataOptions, FitOptions, LibraryOptions, ScreenName, SearchName
+from jaxstruc.options.pdf import DataOptions, LibraryOptions, MineOptions, ScreenName, SearchName
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver.answers import answers
 from jaxstruc.solver.doors import solving
@@ -276,10 +276,8 @@ def run(
 ) -> None:
     """Add the rows of a part."""
     cases = [case(own, part, FIRST + seed) for seed in seeds]
-    plan = solving(
-        "Pt", sources=("library",), data=DataOptions(), fit=FitOptions(), library=LibraryOptions((), atoms),
-        ensemble="auto", search=search, screen=screen,
-    )  # fmt: skip
+    options = MineOptions(candidates=LibraryOptions((), atoms), search=search, screen=screen)
+    plan = solving("Pt", options)
     ready = [measurements.resolved(one.measurement, one.asked, bond=BOND) for one in cases]
     for seed, one, found in zip(seeds, cases, answers(ready, plan), strict=True):
         row = row_of(part, seed, one, found) | told

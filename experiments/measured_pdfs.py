@@ -28,7 +28,7 @@ from ase.cluster import Decahedron
 from scipy.spatial.distance import pdist
 
 import jaxstruc
-from jaxstruc import Measurement, Result
+from jaxstruc import DataOptions, LibraryOptions, Measurement, MineOptions, RefineOptions, Result
 from jaxstruc.inference import posterior, target
 from jaxstruc.report import tables
 from jaxstruc.scattering import form_factors
@@ -136,9 +136,10 @@ def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), m
         max_atoms: most atoms of a candidate.
     """
     try:
-        return jaxstruc.mine(
-            measurement, element=metal, qdamp=QDAMP, families=names, max_atoms=max_atoms, ensemble="none"
+        options = MineOptions(
+            data=DataOptions(qdamp=QDAMP), candidates=LibraryOptions(names, max_atoms), ensemble="none"
         )
+        return jaxstruc.mine(measurement, element=metal, options=options)
     except ValueError as error:
         return Result(measurement.name, measurement.sha256, metal, "failed", str(error))
 
@@ -189,7 +190,8 @@ def calibration(
     positions, rng = candidates[truth].positions, np.random.default_rng(round(1e3 * noise))
     curves = draws_of(positions, R, rng, noise=noise, draws=draws, **LIMITS, **VALUES)
     drawn = [Measurement(f"draw {index}", R, g, {}) for index, g in enumerate(curves)]
-    results = jaxstruc.refine(drawn, list(candidates.values()), **LIMITS, qdamp=QDAMP)
+    options = RefineOptions(data=DataOptions(**LIMITS, qdamp=QDAMP))
+    results = jaxstruc.refine(drawn, list(candidates.values()), options=options)
     found = [_draw(result, len(candidates[truth])) for result in results]
     mean = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
     return {

@@ -23,7 +23,7 @@ import solving
 
 import jaxstruc
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.options.pdf import CLASSIFIER, DataOptions, FitOptions, LibraryOptions
+from jaxstruc.options.pdf import CLASSIFIER, EnsembleName, MineOptions
 from jaxstruc.solver import glances
 from jaxstruc.solver.answers import Plan, answers, prepared
 from jaxstruc.solver.doors import solving as planned
@@ -35,12 +35,9 @@ NOISES = (0.0, 0.03, 0.1)
 WITHIN = 1.02
 
 
-def plan(element: str, screen: Screen, ensemble: str = "none") -> Plan:
+def plan(element: str, screen: Screen, ensemble: EnsembleName = "none") -> Plan:
     """Return how files are mined."""
-    return planned(
-        element, sources=("library",), data=DataOptions(), fit=FitOptions(), library=LibraryOptions(),
-        ensemble=ensemble, screen="none",  # type: ignore[arg-type]
-    )._replace(screen=screen)  # fmt: skip
+    return planned(element, MineOptions(ensemble=ensemble, screen="none"))._replace(screen=screen)
 
 
 def simulated(draws: int) -> list[tuple[dict[str, Any], Measurement]]:

@@ -39,7 +39,16 @@ from jaxstruc.inference import screening
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.values import Values
 from jaxstruc.network import evaluation
-from jaxstruc.options.pdf import DataOptions, FitOptions, LibraryOptions
+from jaxstruc.options.pdf import (
+    DataOptions,
+    FitOptions,
+    LibraryOptions,
+    RefineOptions,
+    ScreenName,
+    SearchName,
+    SolveOptions,
+    SourceName,
+)
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import PARAMETERS
 from jaxstruc.solver import search
@@ -69,15 +78,15 @@ class Part:
     noises: tuple[float, ...] = (0.03,)
     seeds: int = 1
     absolute: bool = True
-    search: str = "quick"
+    search: SearchName = "quick"
     weight: float = SHAPE
     atoms: tuple[int, int] = (35, 320)
     rmax: float = 30.0
     displaced: float = 0.0
     """Å"""
     contracted: float = 0.0
-    sources: tuple[str, ...] = ("library",)
-    screen: str = "none"
+    sources: tuple[SourceName, ...] = ("library",)
+    screen: ScreenName = "none"
 
 
 PARTS = {
@@ -175,11 +184,11 @@ def seen(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: float, 
 
 def plan(asked: Part, atoms: int) -> Plan:
     """Return how a part is solved."""
-    return solving(
-        "Pt", sources=asked.sources, data=DataOptions(), fit=FitOptions(absolute=asked.absolute),
-        library=LibraryOptions((), atoms), ensemble="none", search=asked.search,  # type: ignore[arg-type]
-        screen=asked.screen,  # type: ignore[arg-type]
-    )._replace(shape=asked.weight)  # fmt: skip
+    options = SolveOptions(
+        asked.sources, fit=FitOptions(absolute=asked.absolute), candidates=LibraryOptions((), atoms),
+        search=asked.search, ensemble="none", screen=asked.screen,
+    )  # fmt: skip
+    return solving("Pt", options)._replace(shape=asked.weight)
 
 
 def row_of(one: Case, found: Result, truth_rw: float) -> dict[str, Any]:
@@ -242,7 +251,7 @@ def run(asked: Part, cases: Sequence[Case], atoms: int, path: Path | None, told:
     true = [float("nan")] * len(cases)
     for number, one in enumerate(cases):
         cluster = Atoms(["Pt"] * len(one.particle.positions), one.particle.positions * BOND)
-        fitted = refining([cluster], data=DataOptions(), fit=own.fit, relax=own.relax)
+        fitted = refining([cluster], RefineOptions(fit=own.fit))
         true[number] = next(answers([one.measurement], fitted, among=ready)).best.rw
     for one, rw, found in zip(cases, true, answers(ready, own), strict=True):
         row = row_of(one, found, rw) | told

@@ -33,7 +33,7 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, fit, screening, target, verdict
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.inference.target import Target
-from jaxstruc.options.pdf import DataOptions
+from jaxstruc.options.pdf import DataOptions, MineOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.templates import Span
 from jaxstruc.structures import families, library
@@ -136,9 +136,13 @@ def inferred(own_atoms: int, seeds: list[int], own: Library, path: Path | None, 
         known = {"qmax": one.values["qmax"], "qdamp": one.values["qdamp"]}
         true, wrong = (
             jaxstruc.mine(
-                measured(one, header=known | {"qmin": qmin}), element="Au", max_atoms=own_atoms, ensemble="none", **held
+                measured(one, header=known | {"qmin": qmin}),
+                element="Au",
+                qmin=held,
+                max_atoms=own_atoms,
+                options=MineOptions(ensemble="none"),
             )
-            for qmin, held in ((one.values["qmin"], {"qmin": one.values["qmin"]}), (0.1, {}))
+            for qmin, held in ((one.values["qmin"], one.values["qmin"]), (0.1, None))
         )
         _add(path, {
             "part": "qmin", "seed": seed, "family": str(own.families[one.row]), "atoms": int(own.atoms[one.row]),

@@ -19,17 +19,19 @@ from jaxstruc.options.pdf import SHIPPED
 ORDER = """
 files
 structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
-scattering: parameters form_factors spreading debye curves templates simulate
+scattering: parameters
+options: validation pdf small_angle simulation training
+scattering: form_factors spreading debye curves templates simulate
 scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle
-data: text options measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine edge
-inference: options target values fit relax screening posterior stacking sites candidates profile verdict mixture
+data: text measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine edge
+inference: target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution glance granulometry result
 inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
 network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
 network: checkpoints training weights card lessons naming evaluation
 solver: sources samples search told glances narrowing answers sized small_angles classified doors
 report: sized_tables tables sized_pictures pictures folders
-commands: settings progress compiled simulate generate train train_classifier run classify solve mine refine saxs cli
+commands: arguments progress compiled simulate generate train train_classifier run classify solve refine saxs cli
 __main__
 """
 """Folders and modules in reading order; each imports only those before it."""
@@ -85,9 +87,8 @@ def test_tests_mirror_the_package(repository):
         "commands.generate",
         "commands.train",
         "commands.train_classifier",
-        "commands.settings",
-        "data.options",
-        "inference.options",
+        "commands.arguments",
+        *(f"options.{name}" for name in ("pdf", "small_angle", "simulation", "training")),
     }
     through |= {"network.config", "network.stress"}  # the stress is tested with the trilateration that lowers it
     for name in ordered()[:-1]:
@@ -147,11 +148,12 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
     with zipfile.ZipFile(built) as archive:
         archive.extractall(tmp_path / "installed")
     code = (
-        "import sys, jaxstruc; from jaxstruc.network import config, weights; from ase.cluster import Icosahedron\n"
+        "import sys, jaxstruc; from jaxstruc.network import weights; from ase.cluster import Icosahedron\n"
+        "from jaxstruc.options import pdf\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
-        "assert weights.load(config.SHIPPED).card['name']\n"
+        "assert weights.load(pdf.SHIPPED).card['name']\n"
         "from jaxstruc.structures import hosts; assert hosts.habit('bcc').cost.shape\n"
-        "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0, rstep=0.1).y.max())"
+        "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0).y.max())"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     command = [sys.executable, "-c", code, str(tmp_path / "installed")]

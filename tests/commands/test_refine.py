@@ -118,7 +118,7 @@ def test_several_files_are_refined_in_one_run(files, tmp_path):
         (("data.gr", *LIMITS), "Expected structure files and then measured PDFs"),
         (("missing.xyz", "data.gr", *LIMITS), "missing.xyz, which does not exist"),
         (("true.xyz", "data.gr"), "Expected qmin in the header or the command"),
-        (("true.xyz", "data.gr", *LIMITS, "--coordinates", "--restraint", 0), "Expected a restraint above 0 Å"),
+        (("true.xyz", "data.gr", *LIMITS, "--coordinates", "--restraint", 0), "Expected --restraint above 0, got 0."),
     ],
 )
 def test_mistakes_are_refused_in_one_line(files, tmp_path, capsys, words, said):

@@ -134,7 +134,8 @@ def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
         out = tmp_path / f"mix.{signal}"
         assert run([*MIX, "--signal", signal, "--qmin", 1, "--qmax", 15, "--qstep", 0.1, "--rmax", 20, "-o", out]) == 0
         y = np.loadtxt(out, unpack=True)[1]
-        each = [jaxstruc.simulate(one, signal=signal, qmin=1.0, qmax=15.0, qstep=0.1, rmax=20.0).y for one in atoms]
+        options = jaxstruc.SimulateOptions(signal=signal, qmin=1.0, qmax=15.0, qstep=0.1, rmax=20.0)
+        each = [jaxstruc.simulate(one, options=options).y for one in atoms]
         count = np.array([len(one) for one in atoms])
         weight = 1 / count / np.sum(1 / count) if signal == "iq" else np.full(3, 1 / 3)
         np.testing.assert_allclose(y, weight @ np.array(each), atol=2e-9 * np.abs(each).max())

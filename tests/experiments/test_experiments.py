@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import dataset, evaluation
+from jaxstruc.network import card, dataset, evaluation, training
 from jaxstruc.network.config import Sizes
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.structures.shapes import fcc

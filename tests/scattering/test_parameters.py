@@ -36,23 +36,6 @@ def test_help_gives_the_unit_first():
     assert parameters.said("scale", "More.") == "Factor on G(r). More."
 
 
-@pytest.mark.parametrize(
-    ("free", "message"),
-    [
-        (("scale", "occupancy", "biso"), "Expected some of scale, .* in --free, got biso, occupancy; drop it."),
-        (("uiso",), "Expected scale among --free, got none; a measured .* has an unknown scale."),
-        (("scale", "delta1", "delta2"), "Expected delta1 or delta2 in --free, got both; .* drop one."),
-    ],
-)
-def test_what_cannot_be_fitted_is_refused_in_one_sentence(free, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        parameters.check_free(free)
-
-
-def test_the_usual_can_be_fitted():
-    parameters.check_free(parameters.USUAL)
-
-
 def test_the_table_loads_neither_jax_nor_numpy():
     code = (
         "import sys; import jaxstruc.scattering.parameters; print({'jax', 'numpy', 'scipy', 'ase'} & set(sys.modules))"

@@ -23,8 +23,9 @@ def source(*groups):
     return Source(12.0, lambda measurements: iter(groups), {"kind": "given"}, {"seed": 5})
 
 
-def plan(*groups, **options):
-    return Plan("Ag", (source(*groups),), **options)
+def plan(*groups, screened=True, **options):
+    plain = Plan("Ag", ()).options  # without an ensemble, a search or a screen
+    return Plan("Ag", (source(*groups),), dataclasses.replace(plain, **options), screened=screened)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_a_fit_that_is_nowhere_finite_is_a_failure(example):
 def test_what_decides_a_result_is_recorded():
     one = plan(Candidates("library", KNOWN, np.arange(3)))
     assert one.recorded["element"] == "Ag" and one.recorded["kind"] == "given" and one.recorded["qmin"] is None
-    other = one._replace(data=dataclasses.replace(one.data, qmin=0.5))
+    other = one._replace(options=dataclasses.replace(one.options, data=DataOptions(qmin=0.5)))
     assert other.recorded != one.recorded
 
 

@@ -1,15 +1,18 @@
 """The door for Python."""
 
+from dataclasses import replace
+
 import ase
 import numpy as np
 import pytest
 
 import jaxstruc
+from jaxstruc import DataOptions, LibraryOptions, MineOptions, SolveOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver.answers import Plan, prepared
 from jaxstruc.structures import shapes
 
-FEW = {"families": ("octahedron",), "max_atoms": 100, "ensemble": "none"}
+FEW = MineOptions(candidates=LibraryOptions(("octahedron",), 100), ensemble="none")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def data(repository):
 @pytest.fixture(scope="module")
 def mined(data):
     told = []
-    result = jaxstruc.mine(data, element="Ag", **FEW, progress=lambda *given: told.append(given))
+    result = jaxstruc.mine(data, element="Ag", options=FEW, progress=lambda *given: told.append(given))
     assert told and told[-1][1] == 1 and "candidates" in told[-1][2]
     return result
 
@@ -41,19 +44,21 @@ def test_the_curve_has_the_misfit_that_is_said(mined):
 
 
 def test_solving_from_the_library_alone_is_mining(data, mined):
-    solved = jaxstruc.solve(data, element="Ag", sources=["library"], search="none", **FEW)
+    options = SolveOptions(("library",), candidates=FEW.candidates, search="none", ensemble="none")
+    solved = jaxstruc.solve(data, element="Ag", options=options)
     assert [one.rw for one in solved.candidates] == [one.rw for one in mined.candidates]
 
 
 def test_several_measurements_give_as_many_results_each_as_alone(data, mined):
     """Among others with another range, whose basis is larger."""
-    first, second = jaxstruc.mine([data, data._replace(name="again")], element="Ag", **FEW)
+    first, second = jaxstruc.mine([data, data._replace(name="again")], element="Ag", options=FEW)
     assert first.best.rw == pytest.approx(mined.best.rw, rel=1e-5) and second.name == "again"
     assert first.best.cluster == mined.best.cluster
 
 
 def test_settings_override_the_header(data):
-    result = jaxstruc.mine(data, element="Ag", qmin=1.5, rmax=12.0, **FEW)
+    options = replace(FEW, data=DataOptions(qmin=1.4, rmax=12.0))
+    result = jaxstruc.mine(data, element="Ag", qmin=1.5, options=options)
     assert result.given["qmin"] == 1.5 and result.curve().x[-1] == 12.0
 
 
@@ -94,7 +99,7 @@ def test_an_intensity_is_sent_to_the_command_that_takes_it(tmp_path):
     measurement = jaxstruc.read(path)
     assert measurement.kind == "iq" and measurement.units == "1/cm"
     with pytest.raises(ValueError, match=r"or F\(Q\), got I\(Q\) in .*x.dat; pass it to jaxstruc saxs"):
-        jaxstruc.mine(measurement, element="Ag", **FEW)
+        jaxstruc.mine(measurement, element="Ag", options=FEW)
 
 
 def test_results_save_and_load(mined, tmp_path):
@@ -108,19 +113,29 @@ def test_results_save_and_load(mined, tmp_path):
     ("given", "said"),
     [
         ({"element": "Xx"}, "Expected the symbol of an element"),
-        ({"element": "Ag", "free": ("uiso",)}, "Expected scale among --free"),
-        ({"element": "Ag", "free": ("scale", "width")}, "got width"),
-        ({"element": "Ag", "families": ("cubes",)}, "got cubes"),
         ({"element": "Ag", "qmax": 0.1}, "0 <= qmin < qmax"),
-        ({"element": "Ag", "sources": ("oracle",)}, "Expected --sources network, library or both, got oracle"),
-        ({"element": "Ag", "samples": 0}, "Expected at least one sample"),
+        ({"element": "Ag", "qmin": 2.0, "qmax": 1.0}, "Expected qmin < qmax, got 2 and 1"),
+        ({"element": "Ag", "max_atoms": -3}, "Expected --max-atoms of at least 5, got -3."),
+        ({"element": "Ag", "search": "fast"}, "Expected --search none, quick or full, got 'fast'."),
     ],
 )
 def test_mistakes_are_refused_in_one_sentence(data, given, said):
+    options = SolveOptions(("library",), candidates=FEW.candidates)
     with pytest.raises(ValueError, match=said):
-        jaxstruc.solve(data, **{"families": ("octahedron",), "max_atoms": 60, **given})
+        jaxstruc.solve(data, options=options, **given)
+
+
+PAIR = [[0, 0, 0], [0, 0, 3]]
+
+
+@pytest.mark.parametrize(
+    ("atoms", "message"), [(ase.Atoms(), "Expected a structure with atoms"), (ase.Atoms("Ag"), "Expected 2 to 5000")]
+)
+def test_atoms_that_are_no_cluster_are_not_refined(data, atoms, message):
+    with pytest.raises(ValueError, match=message):
+        jaxstruc.refine(data, atoms)
 
 
 def test_clusters_that_cannot_be_refined_together_are_refused(data):
     with pytest.raises(ValueError, match="Expected clusters of one element, got Au, Pt"):
-        jaxstruc.refine(data, [ase.Atoms("Au2", positions=[[0, 0, 0], [0, 0, 3]]), ase.Atoms("Pt")])
+        jaxstruc.refine(data, [ase.Atoms("Au2", positions=PAIR), ase.Atoms("Pt2", positions=PAIR)])

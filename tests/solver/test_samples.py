@@ -10,6 +10,7 @@ from simulated import BOND
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import screening
 from jaxstruc.inference.candidates import Candidates
+from jaxstruc.options.pdf import DataOptions, SolveOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import answers, samples
 from jaxstruc.solver.answers import Plan
@@ -23,8 +24,7 @@ def plan(rows=None, *, ensemble="auto", source="library"):
     own = mixtures.own()
     group = Candidates(source, own, np.arange(len(own.atoms)) if rows is None else np.asarray(rows), largest=500)
     given = Source(float(own.diameter.max()), lambda measurements: (group for _ in measurements), {}, {})
-    asked = Plan("Pt", (given,), ensemble=ensemble)
-    return asked._replace(data=dataclasses.replace(asked.data, **HEADER))
+    return Plan("Pt", (given,), SolveOptions(data=DataOptions(**HEADER), search="none", ensemble=ensemble))
 
 
 def measured(g, r=mixtures.R):

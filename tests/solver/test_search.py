@@ -11,7 +11,7 @@ from jaxstruc import Measurement
 from jaxstruc.data import measurement as measurements
 from jaxstruc.inference import stacking
 from jaxstruc.inference.candidates import Candidates
-from jaxstruc.options.pdf import DataOptions, FitOptions
+from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import search
 from jaxstruc.solver.answers import Plan, answers
@@ -45,7 +45,9 @@ def results(particle, own):
     ready = measurements.resolved(Measurement("own.gr", r, g, {}), data, bond=BOND)
     rows = np.arange(len(own.atoms))
     source = Source(8.0, lambda some: (Candidates("library", own, rows) for _ in some), {}, {})
-    plan = Plan("Pt", (source,), data, FitOptions(absolute=True), search="quick")
+    plan = Plan(
+        "Pt", (source,), SolveOptions(data=data, fit=FitOptions(absolute=True), search="quick", ensemble="none")
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(search.LEVELS, "quick", BRIEF)
         patch.setattr(search, "SIZES", (160,))

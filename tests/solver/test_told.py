@@ -38,7 +38,9 @@ def data(of, *, header=HEADER, noise=0.05, seed=0, **values):
 
 
 def answered(measurement, group, **options):
-    asked = Plan("Au", (Source(12.0, lambda measurements: iter([group]), {}, {}),), **options)
+    plain = Plan("Au", ()).options  # without an ensemble, a search or a screen
+    source = Source(12.0, lambda measurements: iter([group]), {}, {})
+    asked = Plan("Au", (source,), dataclasses.replace(plain, **options))
     return next(answers.answers([answers.prepared(measurement, asked)], asked))
 
 
