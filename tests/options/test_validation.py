@@ -130,8 +130,8 @@ def test_the_mistakes_are_of_all_fields_with_few_values_or_bounds():
         ("solve", SolveOptions(network=NetworkOptions(samples=0)), ("--samples", 0)),
         (
             "solve",
-            SolveOptions(network=NetworkOptions(weights=Path("none.safetensors"))),
-            ("--weights", "none.safetensors"),
+            SolveOptions(network=NetworkOptions(weights=MISSING)),
+            ("--weights", MISSING),
         ),
         ("refine", RefineOptions(relax=RelaxOptions(restraint=0.0)), ("--restraint", 0)),
         ("classify", ClassifyOptions(data=DataOptions(qdamp=-0.1)), ("--qdamp", -0.1)),

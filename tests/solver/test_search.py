@@ -54,7 +54,7 @@ def results(particle, own):
         said: list[str] = []
         first = next(answers([ready], plan, progress=lambda done, count, text: said.append(text)))
         again = next(answers([ready], plan))
-        listed = next(answers([ready], plan._replace(search="none")))
+        listed = next(answers([ready], plan._replace(options=dataclasses.replace(plan.options, search="none"))))
         noise = np.random.default_rng(1).normal(size=len(r))
         nothing = next(answers([ready._replace(g=noise, name="noise.gr")], plan))
     return first, again, listed, said, nothing
