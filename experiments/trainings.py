@@ -5,7 +5,7 @@
 All models of a split were to get the same compute, in seconds of two cores, a step with the PDF term of the distances
 taken to cost 4/3 of one without, the term through coordinates five times that, so that model has fewer epochs. A step
 with the term costs 1.6 times one without in processor time, and more by the clock: it gets 1.2 times the compute of the
-model without it on the random split, or more. Chosen on the validation sets alone: the weights (see `config.Training`),
+model without it on the random split, or more. Chosen on the validation sets alone: the weights (see `TrainOptions`),
 rate and epochs. The seeds of a group are trained together; another group adds seeds to what is trained.
 """
 
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from jaxstruc.commands import progress
 from jaxstruc.network import dataset, training
+from jaxstruc.network.config import sizes
 from jaxstruc.network.dataset import Dataset, Split
 from jaxstruc.network.model import CVAE
 from jaxstruc.options.training import Preset, TrainOptions
@@ -110,7 +111,7 @@ def trained(data: Dataset, plan: Planned, *, quick: bool = False) -> Trained:
 
             params += training.fit(data, parts, config, folder=folder, report=report)[0]
         splits += parts
-    return Trained(params, splits, CVAE(plan.config.sizes), plan)
+    return Trained(params, splits, CVAE(sizes(plan.config)), plan)
 
 
 def finished(plan: Planned) -> Planned | None:

@@ -289,7 +289,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     small = data._replace(**columns, conditions=conditions)
     parts = dataset.Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
     monkeypatch.setattr(dataset, "split", lambda *_, **__: parts)
-    for module in (training, card):
+    for module in (training, card, trainings):
         monkeypatch.setattr(module, "sizes", lambda options: Sizes(options.latent, atoms=ATOMS, satellites=4))
     monkeypatch.setattr(table1, "ATOMS", ATOMS)
     monkeypatch.setattr(trainings, "RUNS", tmp_path)
