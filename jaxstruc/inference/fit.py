@@ -167,7 +167,8 @@ def _descended(template: Template, basis: Basis, free: tuple[str, ...], state: _
     Normal equations in place of a library's factorisation of each Jacobian: a handful of parameters, whose scaled
     matrix is well conditioned. Bounds by projection (C. Kanzow, N. Yamashita, M. Fukushima, J. Comput. Appl. Math.
     172, 375 (2004)): what lies at a bound that it would cross is held for the step. Only a step that lowers the sum of
-    squares is taken, so that the end is the best point evaluated; one that changes it by rounding alone is the last.
+    squares is taken, so that the end is the best point evaluated; one that changes it by rounding alone, as expected,
+    is the last.
     """
 
     def step(state):
@@ -181,8 +182,9 @@ def _descended(template: Template, basis: Basis, free: tuple[str, ...], state: _
         fall, moved = here.squares - there.squares, here.x - there.x
         better = fall > 0
         done = (better & (fall < ENOUGH * here.squares)) | (move @ slope < 0.1 * ENOUGH * here.squares)
-        done |= jnp.abs(fall) <= rounding_of_squares(here.squares, jnp.ones_like(here.squares))
         expected = 2 * moved @ slope - moved @ normal @ moved
+        rounding = rounding_of_squares(here.squares, jnp.ones_like(here.squares))
+        done |= (jnp.abs(fall) <= rounding) & (jnp.abs(expected) <= 0.1 * rounding)
         change = jnp.where(fall > 0.75 * expected, 1 / 8, jnp.where(fall > 0.25 * expected, 1.0, 6.0))
         change = jnp.where(better & (expected > 0), change, 6.0)
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), there, here)

@@ -102,9 +102,7 @@ def _minimum(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Ar
 
     def step(state: _Descent) -> _Descent:
         value, gradient = slope(state.moves, state=state.memory)
-        update, memory = descent.update(
-            gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost
-        )
+        update, memory = descent.update(gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost)
         fall = value - optax.tree.get(memory, "value")
         moves = jnp.where(fall > 0, optax.apply_updates(state.moves, update), state.moves)
         return _Descent(moves, memory, state.steps + 1, ~(fall > rounding + epsilon * jnp.abs(value)))
@@ -120,8 +118,8 @@ def _minimum(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Ar
 def _with_curvature(lbfgs: optax.GradientTransformation) -> optax.GradientTransformation:
     r"""Return an L-BFGS memory in which pairs without curvature count nothing.
 
-    Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the gradient's
-    rounding; the pair is else one of zeros, which optax gives the weight 0.
+    Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
+    gradient's rounding; the pair is else one of zeros, which optax gives the weight 0.
     """
 
     def update(gradient, state, moves):

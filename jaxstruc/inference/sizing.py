@@ -91,7 +91,7 @@ def fitted(
         small = ENOUGH * (1 + here.chi2)
         rounding = rounding_of_squares(here.chi2, data @ data)
         done = state.done | (better & (fall < small)) | (expected < small) | (damping > 1e6)
-        done |= jnp.abs(fall) <= rounding
+        done |= (jnp.abs(fall) <= rounding) & (state.expected <= 0.1 * rounding)
         return _Descent(here, jnp.clip(here.place - move, low, high), expected, damping, state.steps + 1, done)
 
     state = jax.lax.while_loop(

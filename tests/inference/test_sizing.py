@@ -7,6 +7,7 @@ import sized
 from jaxstruc.inference import kernels, outcomes, pattern, sizing
 from jaxstruc.inference.kernels import Window
 from jaxstruc.inference.options import SizeOptions
+from jaxstruc.rounding import rounding_of_squares
 
 
 @jax.jit
@@ -75,3 +76,29 @@ def test_amounts_of_two_columns_are_never_negative():
     for amount, product, c in zip(found, np.asarray(along), np.asarray(cosine), strict=True):
         slope = np.array([[1, c], [c, 1]]) @ amount - product  # Karush, Kuhn, Tucker
         assert np.all(amount >= 0) and np.all(slope > -1e-6) and abs(slope @ amount) < 1e-6
+
+
+def squares_of(own, data, place):
+    """Return chi-squared at a place, and its rounding."""
+    chi2 = sizing._point(own, data, place, names=("gaussian",)).chi2
+    return np.asarray(chi2), np.asarray(rounding_of_squares(chi2, jnp.sum(data**2)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_fit_that_starts_at_the_truth_stays_if_the_last_bits_of_the_data_change(fitted, seed):
+    exact = sized.measurement(noisy=False)
+    bits = np.random.default_rng(seed).integers(-4, 5, exact.intensity.shape)
+    changed = sized.measurement(noisy=False, intensity=exact.intensity * (1 + np.finfo(np.float32).eps * bits))
+    seen, found, own = fitted(changed, (40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1))
+    begin = jnp.log(jnp.asarray(((40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1)), jnp.float32))[:, None]
+    chi2, rounding = squares_of(own, seen.weighted.data, begin)
+    assert np.all(np.asarray(found.chi2) <= chi2 + rounding) and found.converged.all()
+    np.testing.assert_allclose(np.exp(np.asarray(found.place)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
+
+
+def test_no_fit_is_worse_than_its_start(fitted):
+    """From sizes far from those of the data."""
+    places = ((90.0, 0.02), (12.0, 0.3))
+    seen, found, own = fitted(sized.measurement(), *places)
+    chi2, rounding = squares_of(own, seen.weighted.data, jnp.log(jnp.asarray(places, jnp.float32))[:, None])
+    assert np.all(np.asarray(found.chi2) <= chi2 + rounding) and np.isfinite(found.place).all()
