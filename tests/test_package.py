@@ -18,6 +18,7 @@ from jaxstruc.options.pdf import SHIPPED
 
 ORDER = """
 files
+rounding
 structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
 scattering: parameters
 options: validation pdf small_angle simulation training

@@ -21,6 +21,7 @@ from jaxstruc.inference import values as values_
 from jaxstruc.inference.mixture import Guess, Mixture, curves, shares, within
 from jaxstruc.inference.target import Basis
 from jaxstruc.inference.values import Values
+from jaxstruc.rounding import rounding_of_squares, squares_floor
 
 WIDTH_PRIOR = (0.2, 0.7)
 """Usual width of a distribution, and how far its logarithm strays."""
@@ -178,6 +179,15 @@ class _Linear(NamedTuple):
     slopes: Float[Array, "class basis shared"]
 
 
+class _Best(NamedTuple):
+    """The best guess that has been evaluated with its own curves."""
+
+    at: Float[Array, " parameter"]
+    normal: Float[Array, "parameter parameter"]
+    every: Float[Array, "class basis"]
+    cost: Float[Array, ""]
+
+
 class _State(NamedTuple):
     """Where a descent in the distribution stands."""
 
@@ -189,6 +199,8 @@ class _State(NamedTuple):
     damping: Float[Array, ""]
     steps: Int[Array, ""]
     done: Bool[Array, ""]
+    first: tuple[Float[Array, ""], Float[Array, "parameter parameter"]]
+    """Cost and normal matrix of the start."""
 
 
 @partial(jax.jit, static_argnames="names")
@@ -197,14 +209,22 @@ def _fit(mixture: Mixture, basis: Basis, guess: Guess, strength, outermost, coun
     start, unravel = ravel_pytree(guess)
 
     def outer(_, state):
-        about = unravel(state[0])
+        at, _, best = state
+        about = unravel(at)
         linear = _linear(mixture, about, names, basis)
-        return _descended(about, linear, mixture, basis, prior, strength, counted)
+        ended = _descended(about, linear, mixture, basis, prior, strength, counted)
+        return ended.here, ended.normal, _lower(_Best(at, ended.first[1], linear.every, ended.first[0]), best)
 
-    at, normal = jax.lax.fori_loop(0, outermost, outer, (start, jnp.eye(len(start), dtype=start.dtype)))
-    own = unravel(at)
-    every = curves(mixture, own.places, own.contraction[0], names, basis)
-    return _found(own, shares(own, mixture, strength), every, normal, basis, prior, names)
+    none = jnp.full((len(mixture.size), len(basis.data)), jnp.nan, start.dtype)
+    unit = jnp.eye(len(start), dtype=start.dtype)
+    begin = start, unit, _Best(start, unit, none, jnp.asarray(jnp.inf, start.dtype))
+    at, normal, best = jax.lax.fori_loop(0, outermost, outer, begin)
+    last = unravel(at)
+    every = curves(mixture, last.places, last.contraction[0], names, basis)
+    cost, rounding = _cost(last, every, mixture, basis, prior, strength, counted)
+    best = _lower(_Best(at, normal, every, cost - rounding), best)
+    own = unravel(best.at)
+    return _found(own, shares(own, mixture, strength), best.every, best.normal, basis, prior, names)
 
 
 @partial(jax.jit, static_argnames="names")
@@ -215,10 +235,17 @@ def _series(mixture: Mixture, basis: Basis, data, norm, rest, guess: Guess, coun
     def one(own, data, norm, rest, linear):
         alone = replace(basis, data=data, norm=norm, rest=rest)
         prior = _prior(guess, mixture)
-        at, normal = _descended(own, linear, mixture, alone, prior, strength, counted)
-        found = ravel_pytree(guess)[1](at)
+
+        def cost(begin):
+            every = linear.every + linear.slopes @ _moved(begin, linear.about)
+            return _cost(begin, every, mixture, alone, prior, strength, counted)[0]
+
+        worse = cost(guess) < cost(own)  # what other curves have found may be worse with these
+        own = jax.tree.map(lambda first, last: jnp.where(worse, first, last), guess, own)
+        ended = _descended(own, linear, mixture, alone, prior, strength, counted)
+        found = ravel_pytree(guess)[1](ended.here)
         every = linear.every + linear.slopes @ _moved(found, linear.about)
-        return _found(found, shares(found, mixture, strength), every, normal, alone, prior, names)
+        return _found(found, shares(found, mixture, strength), every, ended.normal, alone, prior, names)
 
     def again(own, about):
         linear = _linear(mixture, about, names, basis)
@@ -247,10 +274,8 @@ def _moved(own: Guess, about: Guess) -> Float[Array, " shared"]:
     return jnp.concatenate([own.places - about.places, own.contraction - about.contraction])
 
 
-def _descended(
-    own: Guess, linear: _Linear, mixture: Mixture, basis: Basis, prior: _Prior, strength, counted
-) -> tuple[Float[Array, " parameter"], Float[Array, "parameter parameter"]]:
-    """Return the best guess with linear curves, ravelled, and the normal matrix there, by Levenberg and Marquardt."""
+def _descended(own: Guess, linear: _Linear, mixture: Mixture, basis: Basis, prior: _Prior, strength, counted) -> _State:
+    """Return the end, the best guess with linear curves, of a descent by Levenberg and Marquardt."""
     at, unravel = ravel_pytree(own)
     centre = ravel_pytree(linear.about)[0]
     longest = jnp.where(prior.shared > 0, SHARED, LONGEST)
@@ -258,32 +283,40 @@ def _descended(
     most = jnp.minimum(prior.high, jnp.where(prior.shared > 0, centre + SHARED, jnp.inf))
 
     def step(state: _State) -> _State:
-        cost, slope, normal = _point(state.trial, unravel, linear, mixture, basis, prior, strength, counted)
+        there = _point(state.trial, unravel, linear, mixture, basis, prior, strength, counted)
+        cost, slope, normal, rounding = there
         better = cost < state.cost
-        done = better & (state.cost - cost < ENOUGH)
+        done = better & (state.cost - cost < jnp.maximum(ENOUGH, rounding))
+        first = jax.tree.map(lambda new, old: jnp.where(state.steps == 0, new, old), (cost, normal), state.first)
         damping = jnp.clip(jnp.where(better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
         pick = lambda new, old: jnp.where(better, new, old)  # noqa: E731
         here, cost = pick(state.trial, state.here), pick(cost, state.cost)
         slope, normal = pick(slope, state.slope), pick(normal, state.normal)
         lead = jnp.diag(damping * jnp.diagonal(normal))
         move = jnp.clip(jnp.linalg.solve(normal + lead, -slope), -longest, longest)
-        return _State(here, jnp.clip(here + move, least, most), cost, slope, normal, damping, state.steps + 1, done)
+        trial = jnp.clip(here + move, least, most)
+        return _State(here, trial, cost, slope, normal, damping, state.steps + 1, done, first)
 
     infinite, damping = jnp.asarray(jnp.inf, at.dtype), jnp.asarray(0.05, at.dtype)
     none = jnp.zeros_like(at), jnp.eye(len(at), dtype=at.dtype)
-    begin = _State(at, at, infinite, *none, damping, jnp.asarray(0), jnp.asarray(False))
-    ended = jax.lax.while_loop(lambda state: ~state.done & (state.steps < INNER), step, begin)
-    return ended.here, ended.normal
+    first = infinite, none[1]
+    begin = _State(at, at, infinite, *none, damping, jnp.asarray(0), jnp.asarray(False), first)
+    return jax.lax.while_loop(lambda state: ~state.done & (state.steps < INNER), step, begin)
+
+
+def _lower(new: _Best, old: _Best) -> _Best:
+    """Return the one of the lower cost."""
+    return jax.tree.map(lambda last, first: jnp.where(new.cost < old.cost, last, first), new, old)
 
 
 def _point(at, unravel, linear: _Linear, mixture: Mixture, basis: Basis, prior: _Prior, strength, counted):
-    """Return twice the negative logarithm of the posterior, and half of its slope and of its curvature."""
+    """Return twice the negative logarithm of the posterior, half its slope, half its curvature, and its rounding."""
     own = unravel(at)
     every = linear.every + linear.slopes @ _moved(own, linear.about)
     sizes = within(own, mixture, strength)
     share = own.root[mixture.packing] ** 2 * sizes
     left = basis.data - share @ every
-    squares, points = left @ left + basis.rest, counted * basis.independent
+    squares, points = _squares(left, basis), counted * basis.independent
     weight = points / squares  # the derivative of (points / 2) ln squares
     by = jax.jacfwd(lambda v: shares(unravel(v), mixture, strength))(at)
     jacobian = every.T @ by
@@ -297,7 +330,27 @@ def _point(at, unravel, linear: _Linear, mixture: Mixture, basis: Basis, prior: 
     pure = jax.ops.segment_sum(sizes[:, None] * every, mixture.packing, count)
     curvature = jnp.maximum(-2 * weight * pure @ left, 0.0)
     normal = normal.at[jnp.arange(count), jnp.arange(count)].add(curvature)
-    return points * jnp.log(squares) + off @ off, -weight * jacobian.T @ left + scale.T @ off, normal
+    slope = -weight * jacobian.T @ left + scale.T @ off
+    cost, rounding = _posterior(squares, off, basis, counted)
+    return cost, slope, normal, rounding
+
+
+def _cost(own: Guess, every, mixture: Mixture, basis: Basis, prior: _Prior, strength, counted):
+    """Return twice the negative logarithm of the posterior of a guess with given curves, and its rounding."""
+    left = basis.data - shares(own, mixture, strength) @ every
+    return _posterior(_squares(left, basis), _departures(own, prior.total, prior.size), basis, counted)
+
+
+def _squares(left: Float[Array, " basis"], basis: Basis) -> Float[Array, ""]:
+    """Return the sum of squares of what is left of the data, and of what no model reaches."""
+    return jnp.maximum(left @ left + basis.rest, squares_floor(basis.norm))
+
+
+def _posterior(squares, off, basis: Basis, counted) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    points = counted * basis.independent
+    cost = points * jnp.log(squares) + off @ off
+    rounding = points * rounding_of_squares(squares, basis.norm) / squares
+    return cost, rounding + jnp.finfo(cost.dtype).eps * jnp.abs(cost)
 
 
 def _found(own: Guess, share, every, normal, basis: Basis, prior: _Prior, names: tuple[str, ...]) -> Found:

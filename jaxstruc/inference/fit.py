@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.target import Basis, Target
 from jaxstruc.inference.values import Values, bounds, curve, inner, scale_of, start, values_at
+from jaxstruc.rounding import rounding_of_squares
 from jaxstruc.scattering import templates
 from jaxstruc.scattering.parameters import USUAL
 from jaxstruc.scattering.templates import Template
@@ -165,7 +166,9 @@ def _descended(template: Template, basis: Basis, free: tuple[str, ...], state: _
 
     Normal equations in place of a library's factorisation of each Jacobian: a handful of parameters, whose scaled
     matrix is well conditioned. Bounds by projection (C. Kanzow, N. Yamashita, M. Fukushima, J. Comput. Appl. Math.
-    172, 375 (2004)): what lies at a bound that it would cross is held for the step.
+    172, 375 (2004)): what lies at a bound that it would cross is held for the step. Only a step that lowers the sum of
+    squares is taken, so that the end is the best point evaluated; one that changes it by rounding alone, as expected,
+    is the last.
     """
 
     def step(state):
@@ -180,6 +183,8 @@ def _descended(template: Template, basis: Basis, free: tuple[str, ...], state: _
         better = fall > 0
         done = (better & (fall < ENOUGH * here.squares)) | (move @ slope < 0.1 * ENOUGH * here.squares)
         expected = 2 * moved @ slope - moved @ normal @ moved
+        rounding = rounding_of_squares(here.squares, jnp.ones_like(here.squares))
+        done |= (jnp.abs(fall) <= rounding) & (jnp.abs(expected) <= 0.1 * rounding)
         change = jnp.where(fall > 0.75 * expected, 1 / 8, jnp.where(fall > 0.25 * expected, 1.0, 6.0))
         change = jnp.where(better & (expected > 0), change, 6.0)
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), there, here)

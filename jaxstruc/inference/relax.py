@@ -1,6 +1,6 @@
 """Coordinates of a cluster refined against a measured G(r), held back to where they were.
 
-What is minimised, by `optax.lbfgs`: half the misfit in units of its expected noise (as many as there are independent
+What is minimised, by L-BFGS (optax's): half the misfit in units of its expected noise (as many as there are independent
 points), plus half the squared moves in units of the restraint, plus a penalty on distances under `CLOSEST` bonds.
 """
 
@@ -10,10 +10,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference.target import Basis
 from jaxstruc.inference.values import Values, misfit
+from jaxstruc.rounding import rounding_of_squares, squares_floor
 from jaxstruc.scattering import templates
 from jaxstruc.structures.atoms import CLOSEST
 from jaxstruc.structures.distances import distances
@@ -53,7 +54,8 @@ def relax(positions: Float[Array, "atom 3"], values: Values, basis: Basis, *, re
         table = templates.of_distances(distances(moved), presence, basis.bond, span=basis.span)
         return misfit(table, values, basis)
 
-    noise = squares(positions) / basis.independent
+    first = squares(positions)
+    noise = jnp.maximum(first, squares_floor(basis.norm)) / basis.independent
 
     def cost(moves):
         moved = positions + restraint * moves
@@ -61,7 +63,8 @@ def relax(positions: Float[Array, "atom 3"], values: Values, basis: Basis, *, re
         close = 0.5 * STIFFNESS * jnp.sum(jnp.where(off_diagonal, short, 0.0) ** 2)
         return 0.5 * squares(moved) / noise + 0.5 * jnp.sum(moves**2) + close
 
-    found = positions + restraint * _minimum(cost, jnp.zeros_like(positions))
+    rounding = 0.5 * rounding_of_squares(first, basis.norm) / noise
+    found = positions + restraint * _minimum(cost, jnp.zeros_like(positions), rounding=rounding)
     return Relaxed(
         positions=found,
         rw=jnp.sqrt(squares(found) / basis.norm),
@@ -69,24 +72,63 @@ def relax(positions: Float[Array, "atom 3"], values: Values, basis: Basis, *, re
     )
 
 
-def _minimum(cost: Callable[[Array], Array], start: Array) -> Array:
-    """Return where a cost is least, to `ENOUGH`.
+class _Descent(NamedTuple):
+    """State of a descent."""
+
+    moves: Float[Array, "..."]
+    """The best that has been evaluated."""
+    memory: optax.OptState
+    steps: Int[Array, ""]
+    stalled: Bool[Array, ""]
+    """Whether the last step has lowered the cost by no more than its rounding."""
+
+
+def _minimum(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Array, ""] | float = 0.0) -> Array:
+    """Return where a cost is least, to `ENOUGH` or its rounding; never a point of a higher cost than the start's.
 
     The moves' own term has curvature 1 and the others add to it near a minimum, so that half the squared gradient is at
     least what is left to gain.
+
+    Args:
+        cost: of moves.
+        start: the first moves.
+        rounding: error of the cost's data term; that of the cost's own size is added to it.
     """
-    descent = optax.lbfgs()
+    # As optax.lbfgs has them, but for pairs without curvature.
+    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
+    descent = optax.chain(_with_curvature(optax.scale_by_lbfgs()), optax.scale(-1.0), search)
     slope = optax.value_and_grad_from_state(cost)
+    epsilon = jnp.finfo(start.dtype).eps
 
-    def step(state):
-        moves, memory, count = state
-        value, gradient = slope(moves, state=memory)
-        update, memory = descent.update(gradient, memory, moves, value=value, grad=gradient, value_fn=cost)
-        return optax.apply_updates(moves, update), memory, count + 1
+    def step(state: _Descent) -> _Descent:
+        value, gradient = slope(state.moves, state=state.memory)
+        update, memory = descent.update(gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost)
+        fall = value - optax.tree.get(memory, "value")
+        moves = jnp.where(fall > 0, optax.apply_updates(state.moves, update), state.moves)
+        return _Descent(moves, memory, state.steps + 1, ~(fall > rounding + epsilon * jnp.abs(value)))
 
-    def going(state):
-        _, memory, count = state
-        left = 0.5 * jnp.sum(optax.tree.get(memory, "grad") ** 2)
-        return (count == 0) | ((left > ENOUGH) & (count < STEPS))
+    def unfinished(state: _Descent) -> Bool[Array, ""]:
+        left = 0.5 * jnp.sum(optax.tree.get(state.memory, "grad") ** 2)
+        return (state.steps == 0) | ((left > ENOUGH) & (state.steps < STEPS) & ~state.stalled)
 
-    return jax.lax.while_loop(going, step, (start, descent.init(start), jnp.asarray(0)))[0]
+    begin = _Descent(start, descent.init(start), jnp.asarray(0), jnp.asarray(False))
+    return jax.lax.while_loop(unfinished, step, begin).moves
+
+
+def _with_curvature(lbfgs: optax.GradientTransformation) -> optax.GradientTransformation:
+    r"""Return an L-BFGS memory in which pairs without curvature count nothing.
+
+    Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
+    gradient's rounding; the pair is else one of zeros, which optax gives the weight 0.
+    """
+
+    def update(gradient, state, moves):
+        step, change = moves - state.params, gradient - state.updates
+        epsilon = jnp.finfo(moves.dtype).eps
+        size = jnp.linalg.norm(change)
+        curved = jnp.sum(step * change) > epsilon**0.5 * jnp.linalg.norm(step) * size
+        curved &= size > epsilon * jnp.linalg.norm(gradient)
+        before = jnp.where(curved, state.params, moves), jnp.where(curved, state.updates, gradient)
+        return lbfgs.update(gradient, state._replace(params=before[0], updates=before[1]), moves)
+
+    return optax.GradientTransformation(lbfgs.init, update)

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference.kernels import Kernel, two
 from jaxstruc.inference.shares import FAMILIES, NARROWEST
+from jaxstruc.rounding import rounding_of_squares
 
 STEPS = 20
 """Most Levenberg-Marquardt steps."""
@@ -88,7 +89,9 @@ def fitted(
         damping = state.damping * jnp.where(better, change, 5.0)
         move, expected = _move(here, damping, low, high)
         small = ENOUGH * (1 + here.chi2)
+        rounding = rounding_of_squares(here.chi2, data @ data)
         done = state.done | (better & (fall < small)) | (expected < small) | (damping > 1e6)
+        done |= (jnp.abs(fall) <= rounding) & (state.expected <= 0.1 * rounding)
         return _Descent(here, jnp.clip(here.place - move, low, high), expected, damping, state.steps + 1, done)
 
     state = jax.lax.while_loop(

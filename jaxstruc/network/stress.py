@@ -17,10 +17,13 @@ import jaxopt
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxstruc.rounding import rounding_of_squares
 from jaxstruc.structures.distances import distances, root
 
 NEWTON, INNER = 8, 5
 """Most Gauss-Newton steps, and conjugate gradient steps in each. Two or three Gauss-Newton steps are the rule."""
+PATIENCE = 8
+"""Steps of L-BFGS in which neither stress nor gradient reach a new minimum, after which only rounding is left."""
 ANNEALING = 8
 """Gauss-Newton steps over which the outlier scale shrinks to the one asked for."""
 
@@ -59,33 +62,64 @@ def value_and_gradient(
     return value / (2 * len(positions)), gradient / len(positions)
 
 
+class Point(NamedTuple):
+    """Positions with what the stress is there."""
+
+    positions: Float[Array, "atom 3"]
+    gradient: Float[Array, "atom 3"]
+    error: Float[Array, ""]
+    """Norm of the gradient."""
+    value: Float[Array, ""]
+
+
+def point(positions: Float[Array, "atom 3"], problem: Problem) -> Point:
+    """Return positions with the stress and its gradient there."""
+    value, gradient = value_and_gradient(positions, problem)
+    return Point(positions, gradient, jnp.linalg.norm(gradient), value)
+
+
+def rounding(value: Float[Array, ""], problem: Problem) -> Float[Array, ""]:
+    """Return the rounding error of a value of the stress."""
+    squares = total(problem.pair_weight * problem.pair**2) / 2
+    squares = squares + total(problem.satellite_weight * problem.satellite**2)
+    return rounding_of_squares(value, squares / (2 * len(problem.pair)))
+
+
+def lower(last: Point, first: Point, problem: Problem) -> Point:
+    """Return the last of two points, but the first if the stress of the last is higher by more than its rounding."""
+    better = last.value <= first.value + rounding(first.value, problem)
+    return jax.tree.map(lambda new, old: jnp.where(better, new, old), last, first)
+
+
 def gauss_newton(start, problem, tolerance):
-    """Return positions nearer the minimum, their gradient's norm, the steps, and whether the start has a gradient."""
-    steps = 0
+    """Return the best point that Gauss-Newton steps reach, the steps, and whether the start has a gradient."""
+    begin, steps = point(start, problem), 0
+    first = begin
     if problem.scale is not None:
-        start, steps = _annealed(start, problem), ANNEALING
-    gradient = value_and_gradient(start, problem)[1]
+        first, steps = point(_annealed(start, problem), problem), ANNEALING
 
     def step(state):
-        count, positions, gradient, error, _ = state
-        trial = positions + _step(positions, gradient, problem)
-        slope = value_and_gradient(trial, problem)[1]
-        size = jnp.linalg.norm(slope)
-        better = (size < error) | (problem.scale is not None)  # reweighted steps lower the loss, not each the gradient
-        kept = jnp.where(better, trial, positions), jnp.where(better, slope, gradient), jnp.where(better, size, error)
-        return count + 1, *kept, better
+        count, here, best, _ = state
+        trial = point(here.positions + _step(here.positions, here.gradient, problem), problem)
+        better = (trial.error < here.error) & (trial.value <= here.value + rounding(here.value, problem))
+        better |= problem.scale is not None  # reweighted steps may raise the gradient on their way
+        here = jax.tree.map(lambda new, old: jnp.where(better, new, old), trial, here)
+        return count + 1, here, lower(here, best, problem), better
 
-    first = jnp.linalg.norm(gradient)
-    count, positions, _, error, _ = lax.while_loop(
-        lambda state: (state[3] > tolerance) & (state[0] < NEWTON) & state[4],
+    count, _, best, _ = lax.while_loop(
+        lambda state: (state[1].error > tolerance) & (state[0] < NEWTON) & state[3],
         step,
-        (jnp.asarray(0), start, gradient, first, jnp.asarray(True)),
+        (jnp.asarray(0), first, lower(first, begin, problem), jnp.asarray(True)),
     )
-    return positions, error, count + steps, jnp.isfinite(first)
+    return best, count + steps, jnp.isfinite(begin.error)
 
 
-def lbfgs(positions, error, problem, iterations, tolerance):
-    """Return where L-BFGS ends; items of a batch that need none cost nothing, the others run one after another."""
+def lbfgs(near, problem, iterations, tolerance):
+    """Return where L-BFGS ends; items of a batch that need none cost nothing, the others run one after another.
+
+    The end is the best point evaluated. Pairs of a step and a change of the gradient that show no curvature count
+    nothing, and the descent fails if neither stress nor gradient reach a new minimum in `PATIENCE` steps.
+    """
     solver = jaxopt.LBFGS(
         value_and_gradient, value_and_grad=True, stop_if_linesearch_fails=True, maxls=15, implicit_diff=False
     )
@@ -94,25 +128,52 @@ def lbfgs(positions, error, problem, iterations, tolerance):
         state = now[1]
         return (state.error > tolerance) & (state.iter_num < iterations) & ~state.failed_linesearch
 
+    def step(now, problem):
+        positions, before, best, (value, error, waiting) = now
+        moved, after = solver.update(positions, before, problem)
+        after = _with_curvature(before, after, moved - positions)
+        there = Point(moved, after.grad, after.error, after.value)
+        waiting = jnp.where((after.value < value) | (after.error < error), 0, waiting + 1)
+        after = after._replace(failed_linesearch=after.failed_linesearch | (waiting >= PATIENCE))
+        least = jnp.fmin(after.value, value), jnp.fmin(after.error, error), waiting
+        return moved, after, lower(there, best, problem), least
+
     @jax.custom_batching.custom_vmap
-    def run(positions, error, problem):
-        state = solver.init_state(positions, problem)._replace(error=error)
-        found, state = lax.while_loop(unfinished, lambda now: tuple(solver.update(*now, problem)), (positions, state))
-        return found, state.error, state.iter_num, state.failed_linesearch
+    def run(near, problem):
+        state = solver.init_state(near.positions, problem)._replace(error=near.error)
+        begin = near.positions, state, near, (near.value, near.error, jnp.asarray(0))
+        _, state, best, _ = lax.while_loop(unfinished, lambda now: step(now, problem), begin)
+        return best.positions, best.error, state.iter_num, state.failed_linesearch
 
     @run.def_vmap
     def run_each(size, mapped, *given):
         given = jax.tree.map(lambda x, own: x if own else jnp.broadcast_to(x, (size, *x.shape)), given, tuple(mapped))
         counts, done = jnp.zeros(size, int), jnp.zeros(size, bool)
-        needed = jnp.any(given[1] > tolerance)
+        near = given[0]
+        needed = jnp.any(near.error > tolerance)
         _, results = lax.while_loop(
             lambda now: now[0],
             lambda now: (jnp.asarray(False), lax.map(lambda item: run(*item), given)),
-            (needed, (given[0], given[1], counts, done)),
+            (needed, (near.positions, near.error, counts, done)),
         )
         return results, (True,) * 4
 
-    return run(positions, error, problem)
+    return run(near, problem)
+
+
+def _with_curvature(before, after, move):
+    r"""Return the state of L-BFGS after a step, without the step's pair where that shows no curvature.
+
+    Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
+    gradient's rounding; the pair else counts nothing.
+    """
+    change, epsilon = after.grad - before.grad, jnp.finfo(move.dtype).eps
+    size = jnp.linalg.norm(change)
+    curved = jnp.sum(move * change) > epsilon**0.5 * jnp.linalg.norm(move) * size
+    curved &= size > epsilon * before.error
+    row = before.iter_num % len(after.rho_history)
+    weights = after.rho_history.at[row].set(jnp.where(curved, after.rho_history[row], 0.0))
+    return after._replace(rho_history=weights, gamma=jnp.where(curved, after.gamma, before.gamma))
 
 
 def _annealed(start, problem):

@@ -300,8 +300,8 @@ def _solution(start, problem, iterations, tolerance):
         solve=partial(jaxopt.linear_solve.solve_cg, maxiter=100),
     )
     def minimum(start, problem):
-        near, error, steps, sound = stress.gauss_newton(start, problem, tolerance)
-        positions, error, more, failed = stress.lbfgs(near, error, problem, iterations, tolerance)
+        near, steps, sound = stress.gauss_newton(start, problem, tolerance)
+        positions, error, more, failed = stress.lbfgs(near, problem, iterations, tolerance)
         return positions, (error, steps + more, failed, sound)
 
     positions, (error, steps, failed, sound) = minimum(lax.stop_gradient(start), problem)

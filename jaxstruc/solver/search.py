@@ -164,6 +164,8 @@ def search(
         ended = _searched(goal, first, soft, count, jax.random.fold_in(key, number), level)
         before = _key(found) if found else None
         found = _ranked(goal, [*(found.starts if found else []), *ended], weights)
+        if number == 0:
+            found = _with_best_start(goal, found, _grown(first, count), ended, weights)
         if found is None:
             return None
         points = _counted(goal, found.pool, found.fits)
@@ -381,6 +383,19 @@ def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int
         )
         found += [start._replace(taken=ended.taken[k]) for k, start in enumerate(grown)]
     return found
+
+
+def _with_best_start(
+    goal: Target, found: Found | None, first: Sequence[Start], ended: Sequence[Start], weights: Weights
+) -> Found | None:
+    """Return the ends of searches, with the best of their starts if it costs less than the best end.
+
+    A search returns no particle that costs more than its start with curves made of bins; fits may see it otherwise.
+    """
+    begin = _ranked(goal, first, weights)
+    if begin is None or (found is not None and not begin.cost[0] < found.cost[0]):
+        return found
+    return _ranked(goal, [begin.starts[0], *ended], weights)
 
 
 def _grown(some: Sequence[Start], count: int) -> list[Start]:

@@ -1,5 +1,7 @@
 """Shares of atoms over classes of clusters, against mixtures whose truth is known."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.inference import candidates, ensemble, values
+from jaxstruc.inference.mixture import Guess, curves, shares
 from jaxstruc.scattering import templates
 
 
@@ -138,3 +141,55 @@ def test_a_series_is_fitted_like_each_curve_alone():
         assert float(found.rw[k]) == pytest.approx(float(alone.rw), rel=0.1)
         np.testing.assert_allclose(told(found.share[k]), told(alone.share), rtol=0.03)
         assert told(found.share[k])[0] == pytest.approx(mixtures.sizes()[rows[k]].mean() * (1 + 0.001 * k), rel=0.03)
+
+
+def exact(curve_of):
+    """Return the basis of data that a guess's own curves are, the guess, and the prior that belongs to it."""
+    to, mixture = mixtures.goal(mixtures.curve(np.arange(20))), mixtures.mixed()
+    count, waves = mixture.packings, mixture.waves.shape[1]
+    own = Guess(
+        jnp.linspace(0.9, 0.3, count), jnp.full(count, np.log(17.0)), jnp.full(count, np.log(0.2)),
+        jnp.zeros((count, waves)), jnp.log(jnp.array([17.0, 0.2])), jnp.array([0.5, 0.3, 0.5]), jnp.zeros(1),
+    )  # fmt: skip
+    every = curves(mixture, own.places, own.contraction[0], mixtures.NAMES, to.basis)
+    data = curve_of(shares(own, mixture, 0.0) @ every)
+    return dataclasses.replace(to.basis, data=data, norm=jnp.sum(data**2), rest=jnp.zeros(())), own
+
+
+def cost(guess, basis, begin):
+    """Return the cost of a guess, written out, and its rounding: of a sum over classes, relative to the data's."""
+    mixture, prior = mixtures.mixed(), ensemble._prior(begin, mixtures.mixed())
+    every = curves(mixture, guess.places, guess.contraction[0], mixtures.NAMES, basis)
+    left = np.asarray(basis.data - shares(guess, mixture, 0.0) @ every, float)
+    epsilon, norm, points = float(np.finfo(np.float32).eps), float(basis.norm), float(basis.independent)
+    squares = max(left @ left + float(basis.rest), epsilon**2 * norm)
+    off = np.asarray(ensemble._departures(guess, prior.total, prior.size), float)
+    rounding = 2 * points * np.log1p(len(mixture.size) * epsilon * np.sqrt(norm / squares))
+    return points * np.log(squares) + off @ off, rounding
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_truth_of_exact_data_stays_if_their_last_bits_change(seed):
+    """What the prior gains by a move is less than what the misfit loses: noise is of the size of the rounding."""
+    bits = lambda x: x * (1 + np.finfo(np.float32).eps * np.random.default_rng(seed).integers(-4, 5, x.shape))  # noqa: E731
+    basis, truth = exact(lambda data: jnp.asarray(bits(np.asarray(data)), jnp.float32))
+    found = ensemble.fit(mixtures.mixed(), basis, truth, names=mixtures.NAMES, strength=0.0)
+    assert all(np.isfinite(column).all() for column in found.guess) and np.isfinite(found.precision).all()
+    (end, _), (begin, rounding) = cost(found.guess, basis, truth), cost(truth, basis, truth)
+    assert end <= begin + rounding and float(found.rw) < 1e-4
+    np.testing.assert_allclose(found.share, shares(truth, mixtures.mixed(), 0.0), atol=1e-3 * float(found.values.scale))
+    assert np.abs(found.guess.places - truth.places).max() < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_ensemble_is_worse_than_its_start(seed):
+    rng = np.random.default_rng(seed)
+    basis, truth = exact(
+        lambda data: data + 0.05 * jnp.std(data) * jnp.asarray(rng.normal(size=data.shape), jnp.float32)
+    )
+    begin = truth._replace(
+        root=jnp.asarray(rng.uniform(0.1, 2.0, truth.root.shape), jnp.float32), mean=truth.mean + 0.5 * (-1) ** seed,
+        places=jnp.asarray(rng.uniform(0.02, 0.98, truth.places.shape), jnp.float32),
+    )  # fmt: skip
+    found = ensemble.fit(mixtures.mixed(), basis, begin, names=mixtures.NAMES, strength=0.0)
+    assert cost(found.guess, basis, begin)[0] <= sum(cost(begin, basis, begin))

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ import scipy.optimize
 
 from jaxstruc.inference import fit as fits
 from jaxstruc.inference import target as targets
+from jaxstruc.inference import values
 from jaxstruc.scattering import curves, debye, templates
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.debye import Instrument
@@ -204,3 +207,53 @@ def test_a_value_at_its_bound_is_said_to_be_and_has_no_error(distances):
 def test_the_fit_is_finite_where_atoms_coincide(distances):
     g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0))
     assert np.isfinite(fit(jnp.zeros_like(distances)[None], jnp.ones((1, 43)), target(g)).rw).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(distances, seed):
+    """What is left is the accuracy of the span; no fit is worse than where it starts."""
+    rng = np.random.default_rng(seed)
+    few = lambda x: x * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(x))).astype(np.float32)  # noqa: E731
+    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.01))
+    goal = target(few(g))
+    near = jnp.asarray(few(np.asarray(distances)))
+    near = 0.5 * (near + near.T)
+    found = first(fit(near[None], jnp.ones((1, 43)), goal))
+    assert all(np.isfinite(value).all() for value in found.values) and bool(found.converged)
+    assert float(found.rw) < 5e-3
+    assert float(found.values.stretch) == pytest.approx(1.01, abs=2e-4)
+    assert float(found.values.uiso) == pytest.approx(0.01, rel=0.02)
+    assert float(found.rw) <= rw_of_start(near, goal)
+
+
+def rw_of_start(distances, goal):
+    """Return Rw of where a fit starts, with the rounding of the sum over Q of which the model is made."""
+    table = templates.of_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
+    names = values.inner(USUAL)
+    now = values.values_at(values.start(table, names, goal.basis), names, goal.basis)
+    rounding = goal.basis.q.size * np.finfo(np.float32).eps
+    return float(jnp.sqrt(values.misfit(table, now, goal.basis) / goal.basis.norm)) + rounding
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fit_of_the_wrong_cluster_is_not_worse_than_its_start(distances, seed):
+    rng = np.random.default_rng(seed)
+    wrong = jnp.asarray(apart.distances(jnp.asarray(8 * rng.uniform(size=(43, 3)), jnp.float32)))
+    goal = target(np.asarray(curve(distances, uiso=0.01)))
+    found = first(fit(wrong[None], jnp.ones((1, 43)), goal))
+    assert float(found.rw) <= rw_of_start(wrong, goal)
+
+
+def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
+    """The data are the model itself: the sum of squares is rounding alone, where no step counts."""
+    table = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    names = values.inner(USUAL)
+    goal = target(np.asarray(curve(distances, uiso=0.01))).basis
+    x = values.start(table, names, goal)
+    model = values.curve(table, values.values_at(x, names, goal), goal)
+    goal = dataclasses.replace(goal, data=model, norm=jnp.sum(model**2), rest=jnp.zeros(()))
+    begin = fits._begun(table, goal, USUAL)
+    end = fits._descended(table, goal, USUAL, begin, fits.STEPS)
+    assert bool(end.done) and int(end.steps) <= 3
+    assert float(end.here.squares) <= float(begin.here.squares)
+    assert np.isfinite(end.here.x).all() and np.abs(end.here.x - x).max() < 1e-3

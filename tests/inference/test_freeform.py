@@ -56,3 +56,45 @@ def test_the_data_choose_more_smoothness_where_they_say_less():
         for sigma in (curve.max() / 1e4, curve.max() / 30)
     ]
     assert known[0] > known[1] + 1
+
+
+def quadratic(seed):
+    """Return matrix, side and minimum of a quadratic whose minimum has no zero share; its start is not far off."""
+    random = np.random.default_rng(seed)
+    root = random.normal(size=(3, 40, 12))
+    matrix, truth = np.einsum("bij,bik->bjk", root, root), random.uniform(0.5, 1.5, size=(3, 12))
+    return matrix, np.einsum("bij,bj->bi", matrix, truth), truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_minimum_stays_if_the_last_bits_of_the_side_change(seed):
+    matrix, side, truth = quadratic(seed)
+    bits = np.random.default_rng(seed).integers(-4, 5, side.shape)
+    found = freeform.nonnegative(matrix, side * (1 + np.finfo(float).eps * bits))
+    np.testing.assert_allclose(found, truth, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_the_minimum_costs_no_more_than_the_start(scale):
+    """The start has every share 1 in the unit of its own curvature."""
+    random = np.random.default_rng(5)
+    root = random.normal(size=(6, 4, 12))  # fewer rows than columns: the minimum is not unique
+    matrix, side = np.einsum("bij,bik->bjk", root, root), scale * np.einsum("bij,bi->bj", root, np.ones((6, 4)))
+    found = freeform.nonnegative(matrix, side)
+    size = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
+    start = np.abs(side / size).max(axis=1, keepdims=True) / size
+
+    def cost(x):
+        return 0.5 * np.einsum("bi,bij,bj->b", x, matrix, x) - np.sum(side * x, axis=1)
+
+    assert np.isfinite(found).all() and (found >= 0).all() and np.all(cost(found) <= cost(start))
+
+
+def test_a_minimum_alone_is_the_one_among_others():
+    matrix, side, _ = quadratic(0)
+    matrix[1] += 1e3 * np.ones((12, 12))
+    side[2, :6] *= -1
+    among = freeform.nonnegative(matrix, side)
+    for item in range(3):
+        alone = freeform.nonnegative(matrix[item : item + 1], side[item : item + 1])[0]
+        np.testing.assert_allclose(among[item], alone, rtol=1e-9, atol=1e-12)

@@ -1,16 +1,19 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy.spatial.distance import pdist
 
 from jaxstruc.inference import relax
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.values import Values
-from jaxstruc.scattering import curves, form_factors
+from jaxstruc.inference.values import Values, misfit
+from jaxstruc.scattering import curves, form_factors, templates
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.structures import shapes
 from jaxstruc.structures.atoms import CLOSEST
+from jaxstruc.structures.distances import distances
 
 BOND = 2.78
 SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=14.0)
@@ -108,3 +111,79 @@ def test_the_descent_ends_at_the_minimum():
 
     assert float(cost(jnp.zeros((10, 3)))) > 100
     assert float(cost(relax._minimum(cost, jnp.zeros((10, 3))))) < relax.ENOUGH
+
+
+def last_bits(x, dtype, seed):
+    """Return values whose last bits are changed at random."""
+    x = np.asarray(x, dtype)
+    return x * (1 + np.finfo(dtype).eps * np.random.default_rng(seed).integers(-4, 5, x.shape)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_truth_stays_if_the_last_bits_of_its_coordinates_change(truth, target, dtype, seed):
+    """A misfit of the start, at most the accuracy of the span, is all that may be traded for moves."""
+    with jax.enable_x64(dtype == np.float64):
+        begin = jnp.asarray(last_bits(truth, dtype, seed))
+        end = relax.relax(begin, VALUES, target.basis, restraint=0.1)
+        assert end.positions.dtype == dtype and np.isfinite(end.positions).all()
+        rw = misfit_rw(begin, target)
+        rounding = target.basis.q.size * np.finfo(np.float32).eps  # of a sum over Q, of which the model is made
+        assert float(end.rw) <= rw + rounding < 5e-3
+        assert off(end.positions, truth) < 0.01
+
+
+def misfit_rw(positions, target):
+    """Return Rw of coordinates that do not move."""
+    table = templates.of_distances(
+        distances(positions), jnp.ones(len(positions), positions.dtype), target.basis.bond, span=SPAN
+    )
+    return float(jnp.sqrt(misfit(table, VALUES, target.basis) / target.basis.norm))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cost_whose_falls_are_rounding_moves_nothing_far(dtype, seed):
+    """A bowl under a constant of 1e6: beyond where the bowl rises by the constant's rounding no point is lower."""
+    epsilon = float(np.finfo(dtype).eps)
+    with jax.enable_x64(dtype == np.float64):
+        begin = jnp.asarray(epsilon * np.random.default_rng(seed).normal(size=(10, 3)), dtype)
+
+        def cost(moves):
+            return 1e6 + 0.5 * jnp.sum(moves**2)
+
+        end = relax._minimum(cost, begin)
+        assert np.isfinite(end).all() and float(cost(end)) <= float(cost(begin)) * (1 + epsilon)
+        assert 0.5 * float(jnp.sum(end**2)) <= 4 * epsilon * 1e6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_point_is_returned_that_costs_more_than_the_start(seed):
+    """Waves with regions of no curvature, and no number at all beyond a wall."""
+    begin = jnp.asarray(3 * np.random.default_rng(seed).normal(size=(10, 3)), jnp.float32)
+
+    def cost(moves):
+        waves = jnp.sum(jnp.cos(3 * moves)) + 0.01 * jnp.sum(moves**2)
+        return jnp.where(jnp.max(jnp.abs(moves)) < 12.0, waves, jnp.nan)
+
+    end = relax._minimum(cost, begin)
+    assert np.isfinite(end).all() and float(cost(end)) < float(cost(begin))
+
+
+def test_a_start_without_a_number_is_returned_as_it_is():
+    begin = jnp.ones((10, 3))
+    assert np.array_equal(relax._minimum(lambda moves: jnp.sum(moves) * jnp.nan, begin), begin)
+
+
+def test_pairs_without_curvature_leave_the_step_to_the_other_pairs():
+    """A quadratic's memory gives Newton's step along its pair; a pair with a negative or no change counts nothing."""
+    memory = relax._with_curvature(optax.scale_by_lbfgs())
+    first, curvature = jnp.zeros((1, 2)), jnp.array([[4.0, 1.0]])
+    state = memory.init(first)
+    _, state = memory.update(jnp.array([[-4.0, 0.0]]), state, first)
+    second = jnp.array([[0.5, 0.0]])
+    newton, state = memory.update(curvature * (second - 1.0) * jnp.array([[1.0, 0.0]]), state, second)
+    assert float(newton[0, 0]) == pytest.approx(-0.5, rel=1e-5)
+    for gradient in ([[-2.0 - 1e-9, 0.0]], [[-3.0, 0.0]], [[-2.0, 0.0]]):
+        again, _ = memory.update(jnp.array(gradient), state, second + jnp.array([[0.1, 0.0]]))
+        assert float(again[0, 0]) == pytest.approx(gradient[0][0] / 4, rel=1e-5)

@@ -166,3 +166,36 @@ def test_small_changes_of_values_cost_next_to_nothing(setting):
             changed = values._replace(uiso=jnp.full(1, uiso, jnp.float32))
             held.append(float(begun((host, taken, goal, changed), taken, weights())[2].cost))
     assert abs(costs[1] - costs[0]) < 0.3 * abs(held[1] - held[0])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_truth_of_exact_data_stays_if_the_last_bits_of_the_start_change(exact_setting, seed):
+    """Any other particle misses an atom's pairs, which are far above the rounding."""
+    host, taken, goal, values = exact_setting
+    bits = 1 - np.finfo(np.float32).eps * np.random.default_rng(seed).integers(0, 5, taken.shape)
+    begin = (taken * bits).astype(np.float32)[None]
+    end, start = (
+        sites.searched(sites.sites([host]), begin, values, goal.basis, weights(shape=0.0), KEY, steps)
+        for steps in (60, 0)
+    )
+    assert np.array_equal(end.taken[0], taken)
+    assert np.isfinite(end.cost).all() and float(end.cost[0]) <= float(start.cost[0])
+
+
+@pytest.fixture(scope="module")
+def exact_setting(setting):
+    host, taken, _, _ = setting
+    return host, taken, *seen(host.positions[taken], rmax=16.0, qmax=18.0, noise=0.0)
+
+
+def test_no_search_ends_at_a_higher_cost_than_its_start(setting):
+    host, taken, goal, values = setting
+    for seed in range(2):
+        begin = taken ^ (np.random.default_rng(seed).uniform(size=taken.shape) < 0.1)
+        ends = [
+            sites.searched(
+                sites.sites([host]), begin[None].astype(np.float32), values, goal.basis, weights(), KEY, steps
+            )
+            for steps in (20, 0)
+        ]
+        assert float(ends[0].cost[0]) <= float(ends[1].cost[0]) and np.isfinite(ends[0].cost).all()

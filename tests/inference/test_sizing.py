@@ -75,3 +75,32 @@ def test_amounts_of_two_columns_are_never_negative():
     for amount, product, c in zip(found, np.asarray(along), np.asarray(cosine), strict=True):
         slope = np.array([[1, c], [c, 1]]) @ amount - product  # Karush, Kuhn, Tucker
         assert np.all(amount >= 0) and np.all(slope > -1e-6) and abs(slope @ amount) < 1e-6
+
+
+def most_of_start(own, data, place):
+    """Return the most that chi-squared at a place may be: model and data are sums over the nodes, each term rounded."""
+    chi2 = np.asarray(sizing._point(own, data, place, names=("gaussian",)).chi2, float)
+    rounding = kernels.NODES * np.finfo(np.float32).eps * float(jnp.sqrt(jnp.sum(data**2)))
+    return (np.sqrt(chi2) + rounding) ** 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_fit_that_starts_at_the_truth_stays_if_the_last_bits_of_the_data_change(fitted, seed):
+    exact = sized.measurement(noisy=False)
+    bits = np.random.default_rng(seed).integers(-4, 5, exact.intensity.shape)
+    changed = sized.measurement(noisy=False, intensity=exact.intensity * (1 + np.finfo(np.float32).eps * bits))
+    seen, found, own = fitted(changed, (40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1))
+    begin = jnp.log(jnp.asarray(((40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1)), jnp.float32))[:, None]
+    assert np.all(np.asarray(found.chi2) <= most_of_start(own, seen.weighted.data, begin)) and found.converged.all()
+    np.testing.assert_allclose(np.exp(np.asarray(found.place)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
+
+
+def test_no_fit_is_worse_than_its_start(fitted):
+    """From sizes far from those of the data."""
+    places = ((90.0, 0.02), (12.0, 0.3))
+    seen, found, own = fitted(sized.measurement(), *places)
+    begin = jnp.log(jnp.asarray(places, jnp.float32))[:, None]
+    assert (
+        np.all(np.asarray(found.chi2) <= most_of_start(own, seen.weighted.data, begin))
+        and np.isfinite(found.place).all()
+    )

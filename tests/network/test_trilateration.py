@@ -375,3 +375,56 @@ def test_all_shapes_of_the_family_come_back():
     mask = features.presence[:, :, None] & features.presence[:, None, :]
     apart = jax.jit(jax.vmap(distances))(found.positions)
     np.testing.assert_allclose(np.where(mask, apart, 0.0), features.pair, atol=1e-5)
+
+
+def last_bits(x, seed):
+    """Return values whose last bits are changed at random, symmetric if they were."""
+    bits = np.random.default_rng(seed).integers(-4, 5, x.shape)
+    bits = bits + bits.T if x.shape[0] == x.shape[1] else bits
+    return jnp.asarray(np.asarray(x) * (1 + np.finfo(x.dtype).eps * bits), x.dtype)
+
+
+def ended(start, problem, tolerance=0.0):
+    """Return where the steps of both kinds end from a start; with a tolerance of 0 only rounding stops them."""
+    near, *_ = stress.gauss_newton(start, problem, tolerance)
+    return near, stress.lbfgs(near, problem, 60, tolerance)
+
+
+ended_at_rounding = jax.jit(ended)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("scale", [None, 0.05])
+@pytest.mark.parametrize("seed", range(2))
+def test_the_truth_stays_if_the_last_bits_of_the_distances_change(dtype, scale, seed):
+    """The stress is convex about the truth: what rounding leaves moves an atom by no more than a sum's rounding."""
+    with jax.enable_x64(dtype == jnp.float64):
+        true, pair, satellite, presence, anchors = unit_structure(dtype=dtype)
+        pair, satellite = last_bits(pair, seed), last_bits(satellite, seed)
+        scale = None if scale is None else jnp.asarray(scale, dtype)
+        problem = problem_of(pair * presence * presence[:, None], satellite, presence, anchors, scale)
+        begin = last_bits(jnp.where(presence[:, None] > 0, true, problem.held), seed)
+        near, (positions, error, _, _) = ended_at_rounding(begin, problem)
+        values = [float(stress_of(x, problem)[0]) for x in (begin, near.positions, positions)]
+        rounding = len(true) * float(np.finfo(dtype).eps)  # of sums over atoms, distances of a unit particle about 1
+        assert np.isfinite(positions).all() and np.isfinite(error)
+        assert max(values[1:]) <= (np.sqrt(values[0]) + rounding) ** 2
+        assert float(jnp.abs(positions - begin).max()) < 100 * rounding
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("scale", [None, 0.2])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_descent_ends_at_a_higher_stress_than_its_start(dtype, scale, seed):
+    """From places at random, with distances of no structure."""
+    with jax.enable_x64(dtype == jnp.float64):
+        true, pair, satellite, presence, anchors = noisy(0.3, seed=seed, dtype=dtype)
+        scale = None if scale is None else jnp.asarray(scale, dtype)
+        pair = jnp.abs(pair) * presence * presence[:, None]
+        problem = problem_of(pair, jnp.abs(satellite), presence, anchors, scale)
+        begin = jnp.asarray(np.random.default_rng(seed).normal(size=true.shape), dtype)
+        near, (positions, _, _, _) = ended_at_rounding(begin, problem)
+        values = [float(stress_of(x, problem)[0]) for x in (begin, near.positions, positions)]
+        rounding = len(true) * float(np.finfo(dtype).eps)
+        assert np.isfinite(positions).all()
+        assert values[1] <= (np.sqrt(values[0]) + rounding) ** 2 and values[2] <= (np.sqrt(values[1]) + rounding) ** 2

@@ -9,7 +9,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement
 from jaxstruc.data import measurement as measurements
-from jaxstruc.inference import stacking
+from jaxstruc.inference import stacking, target
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
 from jaxstruc.scattering import form_factors
@@ -124,3 +124,22 @@ def test_packings_that_a_glance_finds_improbable_are_not_searched_and_likely_one
     found = search._likely(leaders, likely)
     assert found == {"stack": (90, values), "decahedron": (85, 3), "icosahedron": (147, values)}
     assert search._likely(leaders, None) == leaders and search._likely({}, likely) == {}
+
+
+def test_the_best_start_stays_among_ends_that_are_worse(particle):
+    """Three atoms too few are worse by the data; a start that is worse than the ends is left out."""
+    r = np.arange(1.5, 16.001, 0.05)
+    g = simulated.curve(particle * simulated.BOND, r, qmin=0.8)
+    span = target.span(rmax=16.0, qmax=18.0, diameter=20.0)
+    goal = target.target(r, g, qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
+    host = hosts.host("c" * 64, np.array([0.13, 0.21, 0.37]), 160)
+    right = search._taken(host, particle)
+    wrong = right.copy()
+    wrong[np.flatnonzero(right)[[20, 30, 40]]] = False
+    first, end = ([search.Start(host, taken, None)] for taken in (right, wrong))
+    weights = search._weights(goal, 60.0, 1.0)
+    alone = search._ranked(goal, end, weights)
+    both = search._with_best_start(goal, alone, first, end, weights)
+    assert len(both.starts) == 2 and np.array_equal(both.starts[0].taken, right) and both.cost[0] < alone.cost[0]
+    better = search._ranked(goal, first, weights)
+    assert search._with_best_start(goal, better, end, first, weights) is better
