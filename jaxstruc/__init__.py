@@ -20,10 +20,15 @@ _PLACES = {
     "simulate": "jaxstruc.scattering.simulate",
     "load": "jaxstruc.report.folders",
     "Measurement": "jaxstruc.data.measurement",
-    "Result": "jaxstruc.inference.result",
+    "PdfResult": "jaxstruc.inference.pdf_result",
+    "Result": "jaxstruc.result",
+    "SaxsResult": "jaxstruc.inference.saxs_result",
 }
 """Where each name of the package is defined."""
-__all__ = ["Measurement", "Result", "classify", "load", "mine", "read", "refine", "saxs", "simulate", "solve"]
+__all__ = [
+    "Measurement", "PdfResult", "Result", "SaxsResult", "classify", "load", "mine", "read", "refine", "saxs",
+    "simulate", "solve",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

@@ -24,7 +24,8 @@ from jaxstruc.inference.options import (
     SearchName,
     SizeOptions,
 )
-from jaxstruc.inference.result import Result
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.network.config import CLASSIFIER, SHIPPED, NetworkOptions
 from jaxstruc.network.weights import load_classifier
 from jaxstruc.scattering import form_factors
@@ -84,7 +85,7 @@ def solve(
     seed: int = 0,
     weights: Path | str = SHIPPED,
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return which structures explain a measured PDF, of all that the sources propose.
 
     Args:
@@ -149,7 +150,7 @@ def mine(
     screen: ScreenName = "classifier",
     absolute: bool = False,
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return which of thousands of clusters explains a measured PDF. Arguments as in `solve`.
 
     Raises:
@@ -185,7 +186,7 @@ def refine(
     coordinates: bool = False,
     restraint: float = 0.1,
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return the fits of clusters to a measured PDF, with errors.
 
     Args:
@@ -232,7 +233,7 @@ def saxs(
     sld: float | None = None,
     solvent: str = "vacuum",
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> SaxsResult | list[SaxsResult]:
     """Return sizes, their distribution and the shape that explain measured small-angle scattering.
 
     Args:
@@ -273,7 +274,7 @@ def classify(
     qdamp: float | None = None,
     seed: int = 0,
     weights: Path | str = CLASSIFIER,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return type and sizes of the particles behind a measured PDF at one look of a network: `types`, `intervals`.
 
     Args:
@@ -352,7 +353,7 @@ def refining(
 
 def _results(
     measurement: Measurement | Sequence[Measurement], plan: Plan, progress: Progress | None
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return the result of one measurement, or the list of several's."""
     if isinstance(measurement, Measurement):
         return next(answers([prepared(measurement, plan)], plan, progress=progress))
