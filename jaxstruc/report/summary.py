@@ -34,9 +34,9 @@ SUMMARY = (
 """Columns of `solve` and `mine`. Sizes are in Å, `_low` and `_high` are the ends of 90 % intervals.
 
 `type` is that of the most probable structure, or of the largest share if `sample` is distribution; `type_probability`
-is left out then. `n_low` to `n_high`, and the ends of `diameter` and of `hexagonal`, the best's share of such layers, are
-over all candidates. `sample` to `width_high` and the shares of atoms by type describe the sample as a distribution of
-particles. `diameter_estimate` is read from the data. `rw_holdout` is the mean Rw beyond cuts in r of the model that
+is left out then. `n_low` to `n_high`, and the ends of `diameter` and of `hexagonal`, the best's share of such layers,
+are over all candidates. `sample` to `width_high` and the shares of atoms by type describe the sample as a distribution
+of particles. `diameter_estimate` is read from the data. `rw_holdout` is the mean Rw beyond cuts in r of the model that
 `sample` names, `rw_holdout_single` that of the best cluster. `recipe` is the rule within the `family` that made the
 structure. `types`: sums of weights by type; `ties`: number of candidates in the 90 % set; `independent`: number of
 points that the residual counts. Origins say where qmin and qdamp come from, e.g. "inferred" from the data; their errors
