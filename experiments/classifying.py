@@ -32,7 +32,7 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.network import classifier, endless, naming, stock, weights
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import CLASSIFIER, DataOptions
-from jaxstruc.report import pictures
+from jaxstruc.report import figures
 from jaxstruc.scattering import form_factors
 from jaxstruc.structures import library
 from jaxstruc.structures.cuts import TYPES
@@ -301,7 +301,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if not asked.quick:
             rows.write_lines(kept, asked.out)
         if part == "sbc" and not asked.quick:
-            pictures.write(asked.out.with_name(asked.out.stem + "_sbc.png"), drawn(found))
+            figures.write(asked.out.with_name(asked.out.stem + "_sbc.png"), drawn(found))
 
 
 if __name__ == "__main__":

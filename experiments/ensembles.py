@@ -256,11 +256,11 @@ def row_of(part: str, seed: int, one: Case, found: Result) -> dict[str, Any]:
         return row
     spans = {name: [i.value, i.low, i.high] for name, i in ensemble.shares.items()}
     return row | {
-        "verdict": ensemble.verdict, "method": ensemble.method, "rw_ensemble": ensemble.rw, "shares": spans,
+        "verdict": ensemble.sample, "method": ensemble.method, "rw_ensemble": ensemble.rw, "shares": spans,
         "mean_found": [ensemble.mean_diameter.value, ensemble.mean_diameter.low, ensemble.mean_diameter.high],
         "width_found": [ensemble.width.value, ensemble.width.low, ensemble.width.high],
-        "unseen": [ensemble.unseen_single, ensemble.unseen_ensemble],
-        "gains": [compared.gain for compared in ensemble.compared],
+        "unseen": [ensemble.rw_holdout_single, ensemble.rw_holdout_ensemble],
+        "gains": [holdout.gain for holdout in ensemble.holdouts],
     }  # fmt: skip
 
 
@@ -303,12 +303,12 @@ def measured(folder: Path) -> None:
                 {
                     "file": path.name,
                     "cut": CUT,
-                    "single": bars.ensemble.unseen_single,
-                    "ensemble": bars.ensemble.unseen_ensemble,
+                    "single": bars.ensemble.rw_holdout_single,
+                    "ensemble": bars.ensemble.rw_holdout_ensemble,
                 }
             )
         rows.show(
-            {"types": usual.types, "gains": [one.gain for one in usual.ensemble.compared] if usual.ensemble else []}
+            {"types": usual.types, "gains": [one.gain for one in usual.ensemble.holdouts] if usual.ensemble else []}
         )
 
 

@@ -28,9 +28,9 @@ from ase.cluster import Decahedron
 from scipy.spatial.distance import pdist
 
 import jaxstruc
-from jaxstruc import DataOptions, LibraryOptions, Measurement, MineOptions, RefineOptions, Result
+from jaxstruc import DataOptions, LibraryOptions, Measurement, MineOptions, PdfResult, RefineOptions
 from jaxstruc.inference import posterior, target
-from jaxstruc.report import tables
+from jaxstruc.report import summary as summaries
 from jaxstruc.scattering import form_factors
 from jaxstruc.structures import families, lattices
 
@@ -38,10 +38,21 @@ NAME = "measured_pdfs"
 RESULTS = Path(__file__).parent / "results"
 QDAMP = 0.03
 FCC_LIKE = ("fcc", "octahedron")
-SAID = tuple(
-    name for name in tables.SUMMARY if name not in ("file", "source", "rw_unmoved", "moved", "seed", "model", "version")
-)
-"""Columns of the command's summary that a row has."""
+LEFT_OUT = ("file", "source", "family", "rw_unmoved", "moved", "seed", "model", "version")
+"""Columns of the command's summary that a row has not."""
+KEYS = {name: name for name in summaries.SUMMARY if name not in LEFT_OUT} | {
+    "recipe": "cluster",
+    "sample": "verdict",
+    "rw_holdout": "rw_unseen",
+    "rw_holdout_single": "rw_unseen_single",
+    "mean_diameter_low": "mean_low",
+    "mean_diameter_high": "mean_high",
+    "diameter_estimate": "size_seen",
+    "classifier_types": "glance",
+    "n_screened": "kept",
+    "effective_samples": "effective",
+}
+"""Key in a row of each of the other columns: the older rows' own."""
 PQR = (
     *((3, 1, 2), (3, 1, 3), (4, 1, 0), (4, 1, 1), (4, 1, 2), (4, 1, 3), (5, 1, 0), (5, 1, 1)),
     *((5, 1, 2), (5, 1, 3), (6, 1, 0), (6, 1, 1), (6, 1, 2), (7, 1, 0), (7, 1, 1), (7, 1, 2)),
@@ -126,7 +137,7 @@ def metal_of(measurement: Measurement) -> str:
     return named[0]
 
 
-def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> Result:
+def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> PdfResult:
     """Return what mining finds in a measurement; a failed result where it cannot be mined.
 
     Args:
@@ -141,12 +152,12 @@ def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), m
         )
         return jaxstruc.mine(measurement, element=metal, options=options)
     except ValueError as error:
-        return Result(measurement.name, measurement.sha256, metal, "failed", str(error))
+        return PdfResult(measurement.name, measurement.sha256, metal, "failed", str(error))
 
 
-def summary(result: Result) -> dict:
+def summary(result: PdfResult) -> dict:
     """Return a row of what was found in a file."""
-    found = tables.row(result)
+    found = summaries.row(result)
     bond = form_factors.bond_length(result.element)
     best: dict[str, float] = {}
     for candidate in result.candidates:
@@ -157,7 +168,7 @@ def summary(result: Result) -> dict:
         "experiment": NAME,
         "file": Path(result.name).name,
         "element": result.element,
-        **{name: found.get(name) for name in SAID},
+        **{key: found.get(name) for name, key in KEYS.items()},
         "family": next(iter(best), None),
         "nearest_neighbour": times(found.get("stretch")),
         "nearest_neighbour_error": times(found.get("stretch_error")),
@@ -209,7 +220,7 @@ def calibration(
     }
 
 
-def _draw(result: Result, atoms: int) -> dict:
+def _draw(result: PdfResult, atoms: int) -> dict:
     """Return what the weights of one draw say, with the independent points as mining counts them, and with all."""
     true = next(place for place, each in enumerate(result.candidates) if each.n_atoms == atoms)
     rw = np.array([each.rw for each in result.candidates])

@@ -67,13 +67,13 @@ def mined(every: Sequence[tuple[dict[str, Any], Measurement]], screen: Screen, n
         asked, data = plan(element, screen), [one[1] for one in own]
         list(answers(data[:1], asked, among=data))
         for (one, _), result in zip(own, answers(data, asked, among=data), strict=True):
-            glance = result.glance
+            prior = result.classifier_prior
             kept.append(one | {
                 "screen": name, "rw": min(candidate.rw for candidate in result.candidates),
-                "found": f"{result.best.family} {result.best.cluster}", "found_type": result.best.type,
+                "found": f"{result.best.family} {result.best.recipe}", "found_type": result.best.type,
                 "fitted": result.fitted, "seconds": result.facts["seconds"], "message": result.message,
-                "listed": glance.listed if glance else None, "kept": glance.kept if glance else None,
-                "effective": glance.effective if glance else None,
+                "listed": prior.n_listed if prior else None, "kept": prior.n_screened if prior else None,
+                "effective": prior.effective_samples if prior else None,
             })  # fmt: skip
             rows.show(kept[-1])
     return kept

@@ -30,7 +30,9 @@ _PLACES = {
     **dict.fromkeys(("SimulateOptions", "GenerateOptions"), "jaxstruc.options.simulation"),
     **dict.fromkeys(("TrainOptions", "TrainClassifierOptions"), "jaxstruc.options.training"),
     "Measurement": "jaxstruc.data.measurement",
-    "Result": "jaxstruc.inference.result",
+    "PdfResult": "jaxstruc.inference.pdf_result",
+    "Result": "jaxstruc.result",
+    "SaxsResult": "jaxstruc.inference.saxs_result",
 }
 """Where each name of the package is defined."""
 __all__ = list(_PLACES)

@@ -26,17 +26,19 @@ scattering: form_factors spreading debye curves templates simulate
 scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle
 data: text measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine edge
 inference: target values fit relax screening posterior stacking sites candidates profile verdict mixture
-inference: ensemble unseen judge distribution glance granulometry result
+inference: ensemble unseen judge distribution glance
+result
+inference: pdf_result saxs_result
 inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
 network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
 network: checkpoints training weights card lessons naming evaluation
 solver: sources samples search told glances narrowing answers sized small_angles classified doors
-report: sized_tables tables sized_pictures pictures folders
+report: summary tables overview figures folders
 commands: arguments progress compiled simulate generate train train_classifier run classify solve refine saxs cli
 __main__
 """
 """Folders and modules in reading order; each imports only those before it."""
-DOORS = {"inference.result": {"report.pictures", "report.folders", "report.tables"}}
+DOORS = {"result": {"report.figures", "report.folders", "report.overview"}}
 """What a result's own methods call, to plot, save and show itself: the only way back up, at the time of the call."""
 
 
@@ -110,7 +112,7 @@ def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
     for block in blocks:
         exec(block.replace('element="Pt"', 'element="Ag", max_atoms=100, search="none"'), space)
     assert space["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
-    assert space["result"].verdict and (tmp_path / "out" / "distribution" / "sample.png").exists()
+    assert space["result"].sample and (tmp_path / "out" / "distribution" / "sample.png").exists()
     assert 2.7 < float(space["r"][space["g"].argmax()]) < 3.0
 
 

@@ -8,9 +8,10 @@ from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import LINES, Outcome
 from jaxstruc.data import formats, measurement, sine
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference.result import Result
+from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.network import weights
-from jaxstruc.report import pictures, tables
+from jaxstruc.report import figures, overview, summary, tables
+from jaxstruc.result import Result
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver.classified import classified
 
@@ -26,29 +27,30 @@ def classify(config: arguments.Classify, *, progress: Advance) -> Outcome:
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.options.weights)
     read = [_read(path, config, bond) for path in config.files]
-    if len(read) == 1 and isinstance(read[0], Result):
+    if len(read) == 1 and isinstance(read[0], PdfResult):
         raise ValueError(read[0].message)
     good = [one for one in read if isinstance(one, Measurement)]
     progress(0, len(read), "")
     named = iter(classified(good, network, element=config.element, seed=config.options.seed))
-    results = [one if isinstance(one, Result) else next(named) for one in read]
+    results = [one if isinstance(one, PdfResult) else next(named) for one in read]
     progress(len(read), len(read), "")
-    tables.write(config.out / "summary.csv", tables.CLASSIFIED, map(tables.classified, results))
+    rows = [summary.row(result, summary.CLASSIFIED) for result in results]
+    tables.write(config.out / "summary.csv", summary.CLASSIFIED, rows)
     if good:
-        pictures.write(config.out / "types.png", pictures.types(results))
+        figures.write(config.out / "types.png", figures.types(results))
     return Outcome(results, 0)
 
 
 def ending(outcome: Outcome, out: Path) -> Iterator[str]:
     """Yield what a person wants to know, a line a file."""
     results: Sequence[Result] = outcome.results
-    yield from (tables.named(result) for result in results[:LINES])
+    yield from (overview.headline(result) for result in results[:LINES])
     if len(results) > LINES:
         yield f"... and {len(results) - LINES} more"
     yield f"See {out / 'summary.csv'} and {out / 'types.png'}."
 
 
-def _read(path: Path, config: arguments.Classify, bond: float) -> Measurement | Result:
+def _read(path: Path, config: arguments.Classify, bond: float) -> Measurement | PdfResult:
     """Return a measurement with its settings, or why there is none."""
     try:
         curve = config.options.curve
@@ -57,4 +59,4 @@ def _read(path: Path, config: arguments.Classify, bond: float) -> Measurement | 
         )
         return measurement.resolved(sine.pdf(data, config.options.data), config.options.data, bond=bond)
     except (ValueError, OSError) as error:
-        return Result(str(path), "", config.element, "failed", " ".join(str(error).split()))
+        return PdfResult(str(path), "", config.element, "failed", " ".join(str(error).split()))

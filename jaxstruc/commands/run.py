@@ -13,9 +13,10 @@ from jaxstruc import files
 from jaxstruc.commands.progress import Advance
 from jaxstruc.data import formats, text
 from jaxstruc.data.measurement import Measurement, Setting
-from jaxstruc.inference.result import Result
-from jaxstruc.report import folders, tables
-from jaxstruc.report.tables import Row
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.report import folders, overview, summary
+from jaxstruc.report.summary import Row
+from jaxstruc.result import Result
 from jaxstruc.solver.answers import Plan, answers, prepared
 
 SHOWN = 8
@@ -42,6 +43,8 @@ class Way(NamedTuple):
     read: Callable[[Path, Any], Measurement]
     """A file, by a plan, as a measurement with all settings."""
     answers: Callable[..., Iterator[Result]]
+    result: type[Result]
+    """Class of the results."""
     columns: Sequence[str]
     """Of the summary."""
     wanted: str
@@ -61,7 +64,7 @@ class Job(NamedTuple):
 class Outcome(NamedTuple):
     """How a run ended."""
 
-    results: list[Result]
+    results: Sequence[Result]
     """Of all files, in the order given; of those that cannot be read, what was wrong."""
     skipped: int
     """Files done before."""
@@ -104,7 +107,7 @@ def run(
     for job in todo[:SHOWN]:
         show(f"{Path(job.measurement.name).name} ({job.measurement.format})", job.measurement.settings)
     names = stems(paths)
-    rows: dict[str, Row] = {stem: tables.row(result) for stem, result in found.items()}
+    rows: dict[str, Row] = {stem: summary.row(result, way.columns) for stem, result in found.items()}
 
     def summarise() -> None:
         folders.summarise(out, [rows[stem] for stem in names if stem in rows], columns=way.columns)
@@ -114,7 +117,7 @@ def run(
     asked, among = ([job.measurement for job in some] for some in (todo, jobs))
     for job, result in zip(todo, way.answers(asked, plan, among=among, progress=progress), strict=True):
         folders.write(result, out, job.stem)
-        found[job.stem], rows[job.stem] = result, tables.row(result)
+        found[job.stem], rows[job.stem] = result, summary.row(result, way.columns)
         summarise()
     progress(len(todo), len(todo), "")
     return Outcome([found[stem] for stem in names], len(before))
@@ -139,11 +142,11 @@ def ending(outcome: Outcome, out: Path, *, way: Way | None = None) -> Iterator[s
     """Yield what a person wants to know of a run, a line a finding; of a single file its short table."""
     failed = [result for result in outcome.results if result.status == "failed"]
     good = [result for result in outcome.results if result.status != "failed"]
-    yield from (tables.headline(result) for result in failed)
+    yield from (overview.headline(result) for result in failed)
     if len(outcome.results) == 1 and good:
         yield str(good[0])
     else:
-        yield from (tables.headline(result) for result in good[:LINES])
+        yield from (overview.headline(result) for result in good[:LINES])
         if len(good) > LINES:
             yield f"... and {len(good) - LINES} more"
     weak = sum(result.status == "weak" for result in good)
@@ -175,7 +178,7 @@ def _read_all(paths: Sequence[Path], plan: Plans, way: Way) -> tuple[list[Job], 
         try:
             jobs.append(Job(stem, way.read(path, plan)))
         except (ValueError, OSError) as error:
-            failed[stem] = Result(str(path), _checksum(path), plan.element, "failed", str(error))
+            failed[stem] = way.result(str(path), _checksum(path), plan.element, "failed", str(error))
     return jobs, failed
 
 
@@ -203,7 +206,7 @@ def _kept(out: Path, plan: Plans, jobs: Sequence[Job]) -> dict[str, Result]:
         return {}
     kept = {}
     for stem, measurement in jobs:
-        whole = folders.paths(out, stem)[-1]
+        whole = folders.whole(out, stem)
         if not whole.exists():
             continue
         try:
@@ -211,11 +214,13 @@ def _kept(out: Path, plan: Plans, jobs: Sequence[Job]) -> dict[str, Result]:
         except ValueError:
             continue
         if (result.name, result.sha256) == (measurement.name, measurement.sha256) and result.status != "failed":
-            if not all(path.exists() for path in folders.wanted(result, out, stem)):
+            if not all(path.exists() for path in folders.paths(result, out, stem)):
                 folders.write(result, out, stem)
             kept[stem] = result
     return kept
 
 
-PDFS = Way(_measured, answers, tables.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/")
-"""That of `solve`, `mine` and `refine`."""
+PDFS = Way(_measured, answers, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/")
+"""The way of `solve` and `mine`."""
+REFINED = PDFS._replace(columns=summary.REFINED)
+"""The way of `refine`, which judges no sample."""

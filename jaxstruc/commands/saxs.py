@@ -3,12 +3,13 @@
 from jaxstruc.commands import arguments, run
 from jaxstruc.commands.progress import Advance
 from jaxstruc.commands.run import Outcome, Way
-from jaxstruc.report import sized_tables, tables
+from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.report import summary, tables
 from jaxstruc.solver import small_angles
 from jaxstruc.solver.small_angles import Plan
 
 WAY = Way(
-    small_angles.read, small_angles.answers, sized_tables.SUMMARY, "the measured I(Q)",
+    small_angles.read, small_angles.answers, SaxsResult, summary.SAXS, "the measured I(Q)",
     "candidates/, distribution/ and fits/",
 )  # fmt: skip
 

@@ -25,8 +25,8 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """How well models fitted up to a cut predict the data beyond."""
+class Holdout:
+    """How well models that are fitted up to a cut predict the data beyond it."""
 
     cut: float
     """Å. What is fitted ends, and what is predicted begins."""
@@ -45,7 +45,7 @@ class Compared:
 class Distribution:
     """A sample as a distribution of particles, and whether it is one."""
 
-    verdict: str
+    sample: str
     """single, distribution or undecided."""
     method: str
     """parametric: a lognormal for each type; free: smooth in the logarithm of the size."""
@@ -57,8 +57,8 @@ class Distribution:
     """Standard deviation over mean, weighted by volume."""
     shares: dict[str, Interval]
     """Of atoms, by type, the largest first."""
-    compared: tuple[Compared, ...]
-    """What the verdict rests on."""
+    holdouts: tuple[Holdout, ...]
+    """Predictions beyond each cut, from which `sample` is decided."""
     types: tuple[str, ...]
     """Rows of `volume` and `number`."""
     size: np.ndarray
@@ -83,22 +83,22 @@ class Distribution:
     """Fields of a later version."""
 
     @property
-    def unseen_ensemble(self) -> float | None:
-        """Mean Rw of the ensemble over the ranges predicted; None where nothing was."""
-        return float(np.mean([one.ensemble for one in self.compared])) if self.compared else None
+    def rw_holdout_ensemble(self) -> float | None:
+        """Mean Rw of the ensemble over the ranges that are held out; None if there are none."""
+        return float(np.mean([holdout.ensemble for holdout in self.holdouts])) if self.holdouts else None
 
     @property
-    def unseen_single(self) -> float | None:
-        """The same of the best cluster."""
-        return float(np.mean([one.single for one in self.compared])) if self.compared else None
+    def rw_holdout_single(self) -> float | None:
+        """Mean Rw of the best single cluster over the same ranges."""
+        return float(np.mean([holdout.single for holdout in self.holdouts])) if self.holdouts else None
 
     @property
-    def unseen(self) -> float | None:
-        """Mean Rw over the ranges predicted, of what the verdict says; of the better one where it is undecided."""
-        if not self.compared:
+    def rw_holdout(self) -> float | None:
+        """Mean Rw over the same ranges of the model that `sample` names; of the better one if it is undecided."""
+        if not self.holdouts:
             return None
-        each = {"single": self.unseen_single, "distribution": self.unseen_ensemble}
-        return each.get(self.verdict, min(self.unseen_single, self.unseen_ensemble))  # type: ignore[type-var]
+        each = {"single": self.rw_holdout_single, "distribution": self.rw_holdout_ensemble}
+        return each.get(self.sample, min(self.rw_holdout_single, self.rw_holdout_ensemble))  # type: ignore[type-var]
 
     @property
     def table(self) -> dict[str, np.ndarray]:

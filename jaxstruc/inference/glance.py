@@ -21,8 +21,8 @@ DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class Glance:
-    """What a network said before any fit, and what became of it."""
+class ClassifierPrior:
+    """What the classifier predicts before any fit, and how far the fits agree."""
 
     types: dict[str, float]
     """Probability of each type, the largest first."""
@@ -30,12 +30,12 @@ class Glance:
     """n_atoms, diameter (Å), width, hexagonal and aspect, with medians."""
     distance: float
     """From the PDFs of the training, of which 95 % lie within 1."""
-    listed: int
-    """Candidates of the library."""
-    kept: int
-    """Those of them that were tried; all where the PDF lies outside the training."""
-    effective: float
-    """Draws that `DRAWS` of them count for, reweighted with the exact fits."""
+    n_listed: int
+    """Number of candidates in the library."""
+    n_screened: int
+    """Number of them that were tried; all if the PDF lies outside the training."""
+    effective_samples: float
+    """Effective number of `DRAWS` draws once the exact fits reweight them."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 

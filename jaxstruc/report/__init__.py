@@ -1,1 +1,1 @@
-"""Tables, structures and pictures, of results alone."""
+"""Tables, structures and figures, made from results alone."""

@@ -9,6 +9,7 @@ whole or not at all, that of `results/` last.
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import singledispatch
 from pathlib import Path
 
 import ase
@@ -16,10 +17,14 @@ import ase.io
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc.inference import result as results
-from jaxstruc.inference.result import Candidate, Result
-from jaxstruc.report import pictures, sized_tables, tables
+from jaxstruc import result as results
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.report import figures, summary, tables
+from jaxstruc.result import Candidate, Result
 
+CLASSES = (PdfResult, SaxsResult)
+"""Classes of results that a folder may hold."""
 CURVES = ("r", "G_obs", "G_calc", "G_diff", "G_background")
 """Columns of fits/STEM.csv."""
 PATTERNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
@@ -34,7 +39,7 @@ def load(path: Path | str) -> Result:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return results.from_arrays({name: archive[name] for name in archive.files})
+            return results.from_arrays({name: archive[name] for name in archive.files}, CLASSES)
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
@@ -46,81 +51,94 @@ def save(result: Result, folder: Path) -> None:
     """Write a result's files, under the name of its file, and the summary of all results in the folder."""
     stem = Path(result.name).stem or "result"
     write(result, folder, stem)
-    found = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
-    columns = tables.SUMMARY if result.q is None else sized_tables.SUMMARY
-    alike = [one for one in found if (one.q is None) == (result.q is None)]
-    summarise(folder, [tables.row(one) for one in alike], columns=columns)
+    saved = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
+    columns = summary.SAXS if isinstance(result, SaxsResult) else summary.SUMMARY
+    rows = [summary.row(each, columns) for each in saved if each.technique == result.technique]
+    summarise(folder, rows, columns=columns)
 
 
-def summarise(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = tables.SUMMARY) -> None:
+def summarise(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY) -> None:
     """Write the summary."""
     tables.write(folder / "summary.csv", columns, rows)
 
 
-def paths(folder: Path, stem: str) -> tuple[Path, ...]:
-    """Return the files that a result with a candidate always has; the last is the result itself, written last."""
-    return (
-        folder / "best" / f"{stem}.xyz",
-        folder / "candidates" / f"{stem}.csv",
-        folder / "families" / f"{stem}.png",
-        folder / "correlations" / f"{stem}.csv",
-        folder / "fits" / f"{stem}.csv",
-        folder / "fits" / f"{stem}.png",
-        folder / "results" / f"{stem}.npz",
-    )
+def whole(folder: Path, stem: str) -> Path:
+    """Return the file of a whole result, which is written last."""
+    return folder / "results" / f"{stem}.npz"
 
 
-def wanted(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
-    """Return the files that a result has."""
-    if result.q is not None:
-        kinds = ("candidates/{}.csv", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png", "distribution/{}.csv")
-        every = (*kinds, "distribution/{}.png", "results/{}.npz")
-        return tuple(folder / kind.format(stem) for kind in every)
-    kind = folder / "distribution"
-    return ((kind / f"{stem}.csv", kind / f"{stem}.png") if result.ensemble else ()) + paths(folder, stem)
+@singledispatch
+def paths(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
+    """Return the files that a result with a candidate has; the last is the result itself, written last.
+
+    Args:
+        result: of one measurement.
+        folder: of the results.
+        stem: name of the files.
+    """
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@paths.register
+def _(result: PdfResult, folder: Path, stem: str) -> tuple[Path, ...]:
+    kinds = ["best/{}.xyz", "candidates/{}.csv", "families/{}.png", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png"]
+    kinds += ["distribution/{}.csv", "distribution/{}.png"] if result.ensemble else []
+    return tuple(folder / kind.format(stem) for kind in (*kinds, "results/{}.npz"))
+
+
+@paths.register
+def _(result: SaxsResult, folder: Path, stem: str) -> tuple[Path, ...]:
+    kinds = ("candidates/{}.csv", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png", "distribution/{}.csv")
+    return tuple(folder / kind.format(stem) for kind in (*kinds, "distribution/{}.png", "results/{}.npz"))
 
 
 def write(result: Result, folder: Path, stem: str) -> None:
     """Write a result's files.
 
     Args:
-        result: what was found.
+        result: of one measurement.
         folder: of the results.
         stem: name of the files.
     """
-    best, ranking, families, correlations, curve, picture, whole = paths(folder, stem)
-    if result.candidates and result.q is not None:
-        _write_sized(result, folder, stem)
-    elif result.candidates:
-        tables.write(ranking, tables.CANDIDATES, tables.candidates(result))
-        pictures.write(families, pictures.families(result))
-        _write_candidate(result, 1, best, correlations, curve, picture)
-        _clear(folder, stem)
-        if result.ensemble:
-            table, drawing = wanted(result, folder, stem)[:2]
-            tables.write(table, result.distribution, tables.distribution(result.ensemble))
-            pictures.write(drawing, pictures.distribution(result))
-        for rank, candidate in enumerate(result.candidates[1:], start=2):
-            if candidate.atoms is not None:
-                _write_next(result, rank, candidate, folder, stem)
-    with files.replacing(whole) as part, part.open("wb") as stream:
+    if result.candidates:
+        _write_parts(result, folder, stem)
+    with files.replacing(whole(folder, stem)) as part, part.open("wb") as stream:
         np.savez_compressed(stream, **results.to_arrays(result))  # type: ignore[arg-type]
 
 
-def _write_sized(result: Result, folder: Path, stem: str) -> None:
-    """Write the tables and pictures of a result of small angles."""
-    ranking, correlations, curve, picture, table, drawing, _ = wanted(result, folder, stem)
-    tables.write(ranking, sized_tables.CANDIDATES, sized_tables.candidates(result))
+@singledispatch
+def _write_parts(result: Result, folder: Path, stem: str) -> None:
+    """Write the tables, structures and figures of a result."""
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@_write_parts.register
+def _(result: PdfResult, folder: Path, stem: str) -> None:
+    best, ranking, families, correlations, curve, picture, *sizes, _ = paths(result, folder, stem)
+    tables.write(ranking, tables.CANDIDATES, tables.candidates(result))
+    figures.write(families, figures.families(result))
+    _write_candidate(result, 1, best, correlations, curve, picture)
+    _clear(folder, stem)
+    if sizes:
+        tables.write(sizes[0], result.distribution, tables.distribution(result))
+        figures.write(sizes[1], figures.distribution(result))
+    for rank, candidate in enumerate(result.candidates[1:], start=2):
+        if candidate.atoms is not None:
+            _write_next(result, rank, candidate, folder, stem)
+
+
+@_write_parts.register
+def _(result: SaxsResult, folder: Path, stem: str) -> None:
+    ranking, correlations, curve, picture, sizes, drawing, _ = paths(result, folder, stem)
+    tables.write(ranking, tables.SAXS_CANDIDATES, tables.candidates(result))
     tables.write(correlations, ("", *result.free), tables.correlation(result, result.best))
     q, observed, calculated, background = result.curve()
     sigma = np.asarray(result.sigma)
     rows = np.stack([q, observed, sigma, calculated, (observed - calculated) / sigma, background], axis=1)
     tables.write(curve, PATTERNS, (dict(zip(PATTERNS, line, strict=True)) for line in rows))
-    pictures.write(picture, pictures.fit(result))
-    columns = result.distribution
-    sizes = (dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True))
-    tables.write(table, columns, sizes)
-    pictures.write(drawing, pictures.distribution(result))
+    figures.write(picture, figures.fit(result))
+    tables.write(sizes, result.distribution, tables.distribution(result))
+    figures.write(drawing, figures.distribution(result))
 
 
 def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
@@ -132,7 +150,7 @@ def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
 
 
 def _write_candidate(
-    result: Result, rank: int, structure: Path, correlations: Path, curve: Path, picture: Path
+    result: PdfResult, rank: int, structure: Path, correlations: Path, curve: Path, picture: Path
 ) -> None:
     """Write one candidate's structure, curve, picture and correlations."""
     candidate = result.candidates[rank - 1]
@@ -141,10 +159,10 @@ def _write_candidate(
     r, observed, calculated, background = result.curve(rank)
     rows = np.stack([r, observed, calculated, observed - calculated, background], axis=1)
     tables.write(curve, CURVES, (dict(zip(CURVES, line, strict=True)) for line in rows))
-    pictures.write(picture, pictures.fit(result, rank=rank))
+    figures.write(picture, figures.fit(result, rank=rank))
 
 
-def _write_next(result: Result, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:
+def _write_next(result: PdfResult, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:
     """Write what there is of a candidate beyond the best: all of the user's own, of others the structure."""
     name = f"rank{rank}"
     structure = folder / "structures" / stem / f"{name}.xyz"
@@ -155,13 +173,14 @@ def _write_next(result: Result, rank: int, candidate: Candidate, folder: Path, s
     _write_candidate(result, rank, structure, correlations, fits / f"{name}.csv", fits / f"{name}.png")
 
 
-def _write_atoms(path: Path, result: Result, candidate: Candidate) -> None:
+def _write_atoms(path: Path, result: PdfResult, candidate: Candidate) -> None:
     if candidate.atoms is None:
         return
-    facts: dict[str, str | float] = {"file": Path(result.name).name, "sha256": result.sha256, "element": result.element}
-    facts |= {"source": candidate.source, "type": candidate.type, "cluster": tables.name(candidate)}
-    facts |= {"description": candidate.description} if candidate.description else {}
-    facts |= {"role": "most likely member of a distribution"} if result.verdict == "distribution" else {}
+    facts: dict[str, str | float] = {"description": candidate.label, "file": Path(result.name).name}
+    facts |= {"sha256": result.sha256, "element": result.element}
+    facts |= {"role": "most likely member of a distribution"} if result.sample == "distribution" else {}
+    recipe = candidate.recipe if candidate.source == "file" else f"{candidate.family} {candidate.recipe}"
+    facts |= {"type": candidate.type, "source": candidate.source, "recipe": recipe}
     facts |= {"rw": candidate.rw, "weight": candidate.weight}
     facts |= {name: candidate.values[name].value for name in result.free}
     atoms = candidate.atoms

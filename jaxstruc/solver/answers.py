@@ -20,8 +20,8 @@ from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.inference import candidates, fit, posterior, profile, relax, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
+from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.inference.profile import Profiled
-from jaxstruc.inference.result import Result
 from jaxstruc.inference.screening import Bins
 from jaxstruc.inference.target import Target
 from jaxstruc.network import draws
@@ -39,7 +39,7 @@ from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import USUAL
 from jaxstruc.solver import glances, narrowing, samples, search, told
 from jaxstruc.solver.glances import Look, Screen
-from jaxstruc.solver.samples import Judging, Sample
+from jaxstruc.solver.samples import CrossValidatedSample, Judging
 from jaxstruc.solver.search import SHAPE, Searched
 from jaxstruc.solver.sources import Source
 from jaxstruc.solver.told import Weighed
@@ -143,7 +143,7 @@ def answers(
     *,
     among: Sequence[Measurement] = (),
     progress: Callable[[int, int, str], None] | None = None,
-) -> Iterator[Result]:
+) -> Iterator[PdfResult]:
     """Yield the result of each measurement; one that cannot be answered is a result that says so.
 
     Args:
@@ -223,7 +223,7 @@ def answer(
     bins: dict[int, Bins] | None = None,
     kept: Judging | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Result:
+) -> PdfResult:
     """Return the result of one measurement.
 
     Args:
@@ -240,7 +240,7 @@ def answer(
     facts: dict[str, Any] = {}
     for source in plan.sources:
         facts |= source.facts
-    nothing = Result(
+    nothing = PdfResult(
         measurement.name, measurement.sha256, plan.element, "failed", "Expected a candidate, got none; try others.",
         settings=measurement.settings, facts=facts,
         versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
@@ -266,7 +266,7 @@ def answer(
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
         return dataclasses.replace(nothing, message=message)
     seen = screening.seen(measurement.r, measurement.g, bond=goal.bond, qdamp=goal.qdamp)
-    sample: Sample | str = ""
+    sample: CrossValidatedSample | str = ""
     if plan.ensemble != "none":
         tell("one cluster or many")
         sample = samples.judged(
@@ -275,14 +275,14 @@ def answer(
             how=plan.ensemble, searched=_at_cut(plan),
         )  # fmt: skip
     searched: Searched | None = None
-    many = isinstance(sample, Sample) and sample.judged.verdict == "distribution"
+    many = isinstance(sample, CrossValidatedSample) and sample.judged.verdict == "distribution"
     if plan.search != "none" and not many:
         searched = _searched(pool, fits, goal, plan, glances.likely(look, some), tell)
         if searched is not None:
             pool, fits = _joined(pool, fits, searched, goal, plan)
     pool, fits, weighed = _weighed(pool, fits, goal, groups, plan, sample, searched)
     fits = _uncertain(pool, fits, goal, plan.fit.free, found)
-    nothing = dataclasses.replace(nothing, glance=narrowing.glance(look, some, few, pool, weighed.weight))
+    nothing = dataclasses.replace(nothing, classifier_prior=narrowing.glance(look, some, few, pool, weighed.weight))
     listed = any(group.source == "library" for group in groups)
     unasked = narrowing.unasked(look, plan.screen.missing) if listed else []
     return told.told(
@@ -396,7 +396,7 @@ def _weighed(
     goal: Target,
     groups: Sequence[Candidates],
     plan: Plan,
-    sample: Sample | str,
+    sample: CrossValidatedSample | str,
     searched: Searched | None = None,
 ) -> tuple[Pool, Fit, Weighed]:
     """Return candidates by weight: by their fits, their types on equal terms, and what these say beyond the fit."""
@@ -407,7 +407,7 @@ def _weighed(
     if plan.screened:
         every = candidates.pool([group for group in groups if len(group.rows)])
         before = posterior.prior(*_traits(pool), listed=_traits(every))
-        if isinstance(sample, Sample):
+        if isinstance(sample, CrossValidatedSample):
             beyond = independent / goal.independent
             gains = [beyond * sample.types.get(TYPES.get(family, ""), 0.0) for family in pool.families]
             before = before * np.exp(np.maximum(gains, -300.0))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import jaxstruc
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference.result import Result
+from jaxstruc.inference.pdf_result import MIN_TYPE_PROBABILITY, PdfResult
 from jaxstruc.network import naming
 from jaxstruc.network.naming import Named
 from jaxstruc.network.weights import TrainedClassifier
@@ -17,7 +17,7 @@ SURE = 0.5
 
 def classified(
     measurements: Sequence[Measurement], network: TrainedClassifier, *, element: str, seed: int = 0
-) -> list[Result]:
+) -> list[PdfResult]:
     """Return what is known of PDFs at one look.
 
     Args:
@@ -35,18 +35,19 @@ def classified(
     ]
 
 
-def told(measurement: Measurement, own: Named, *, element: str, bond: float, facts: dict) -> Result:
+def told(measurement: Measurement, own: Named, *, element: str, bond: float, facts: dict) -> PdfResult:
     """Return what is known of a PDF as a result; weak where it lies outside the training, or no type stands out."""
     said = list(naming.outside(measurement, own, bond=bond))
-    kind, sure = next(iter(own.types.items()))
-    if sure < SURE:
-        said.append(f"no type stands out: {kind} {sure:.0%}")
-    return Result(
+    remarks: list[str] = []
+    (kind, sure), (rival, _) = list(own.types.items())[:2]
+    if sure < MIN_TYPE_PROBABILITY:
+        (said if sure < SURE else remarks).append(f"type undecided between {kind} and {rival}")
+    return PdfResult(
         measurement.name,
         measurement.sha256,
         element,
         "weak" if said else "solved",
-        "; ".join([*said, *measurement.warnings]),
+        "; ".join([*said, *remarks, *measurement.warnings]),
         types=own.types,
         intervals=own.intervals,
         settings=measurement.settings,

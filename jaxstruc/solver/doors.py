@@ -13,7 +13,8 @@ import ase
 from jaxstruc.data import formats, sine
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference.result import Result
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.network.weights import load_classifier
 from jaxstruc.options.pdf import (
     CLASSIFIER,
@@ -72,7 +73,7 @@ def solve(
     max_atoms: int | None = None,
     search: SearchName | None = None,
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return which structures explain a measured PDF, of all that the sources propose.
 
     Args:
@@ -111,7 +112,7 @@ def mine(
     max_atoms: int | None = None,
     search: SearchName | None = None,
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return which of thousands of clusters explains a measured PDF: `solve` with the defaults of `MineOptions`.
 
     Args:
@@ -145,7 +146,7 @@ def refine(
     absolute: bool | None = None,
     coordinates: bool | None = None,
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return the fits of clusters to a measured PDF, with errors.
 
     Args:
@@ -188,7 +189,7 @@ def saxs(
     distribution: Sequence[DistributionName] | None = None,
     background: Measurement | None = None,
     progress: Progress | None = None,
-) -> Result | list[Result]:
+) -> SaxsResult | list[SaxsResult]:
     """Return sizes, their distribution and the shape that explain measured small-angle scattering.
 
     Args:
@@ -232,7 +233,7 @@ def classify(
     qmax: float | None = None,
     qdamp: float | None = None,
     seed: int | None = None,
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return type and sizes of the particles behind a measured PDF at one look of a network: `types`, `intervals`.
 
     Args:
@@ -295,7 +296,7 @@ def _override_range(data: DataOptions, *, qmin: float | None, qmax: float | None
 
 def _results(
     measurement: Measurement | Sequence[Measurement], plan: Plan, progress: Progress | None
-) -> Result | list[Result]:
+) -> PdfResult | list[PdfResult]:
     """Return the result of one measurement, or the list of several's."""
     if isinstance(measurement, Measurement):
         return next(answers([prepared(measurement, plan)], plan, progress=progress))

@@ -11,7 +11,7 @@ from scipy.special import logsumexp
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import glance, posterior
 from jaxstruc.inference.candidates import Candidates
-from jaxstruc.inference.glance import Glance
+from jaxstruc.inference.glance import ClassifierPrior
 from jaxstruc.network import naming, weights
 from jaxstruc.network.classifier import CENTRE, SPREAD, Mixture
 from jaxstruc.network.naming import Named
@@ -79,7 +79,7 @@ def kept(look: Look, group: Candidates, *, least: int = 0) -> np.ndarray:
     return group.rows[glance.probable(_share(look, group, WIDE), least=least)]
 
 
-def told(look: Look, group: Candidates, kept: int, tried: np.ndarray, weight: np.ndarray) -> Glance:
+def told(look: Look, group: Candidates, kept: int, tried: np.ndarray, weight: np.ndarray) -> ClassifierPrior:
     """Return what a result says of it.
 
     Args:
@@ -93,7 +93,7 @@ def told(look: Look, group: Candidates, kept: int, tried: np.ndarray, weight: np
     share[group.rows] = _share(look, group, CLOSE)
     part = glance.effective(weight / weight.sum(), share[tried]) if weight.sum() > 0 else 0.0
     named = look.named
-    return Glance(named.types, named.intervals, named.distance, len(group.rows), kept, glance.DRAWS * part)
+    return ClassifierPrior(named.types, named.intervals, named.distance, len(group.rows), kept, glance.DRAWS * part)
 
 
 def likely(look: Look | None, groups: Sequence[Candidates]) -> dict[str, np.ndarray] | None:

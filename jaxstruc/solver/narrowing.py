@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxstruc.inference import profile, screening, target
 from jaxstruc.inference.candidates import Candidates, Pool
-from jaxstruc.inference.glance import Glance
+from jaxstruc.inference.glance import ClassifierPrior
 from jaxstruc.inference.screening import Bins
 from jaxstruc.inference.target import Target
 from jaxstruc.solver import glances
@@ -84,7 +84,7 @@ def few(group: Candidates, screen: Bins | None, goal: Target) -> Candidates:
 
 def glance(
     look: Look | None, groups: Sequence[Candidates], few: Sequence[Candidates], pool: Pool, weight: np.ndarray
-) -> Glance | None:
+) -> ClassifierPrior | None:
     """Return what was seen of a library at a glance, and how the fits agree; None where there was none."""
     if look is None:
         return None

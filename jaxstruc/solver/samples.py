@@ -51,8 +51,8 @@ class Judging(NamedTuple):
     listed: dict[tuple[int, Span], Listed | None]
 
 
-class Sample(NamedTuple):
-    """What was found of one."""
+class CrossValidatedSample(NamedTuple):
+    """The comparison of one cluster with many, beyond the fit."""
 
     judged: Judged
     listed: Listed
@@ -75,7 +75,7 @@ def judged(
     kept: Judging,
     how: str,
     searched: judge.Search | None = None,
-) -> Sample | str:
+) -> CrossValidatedSample | str:
     """Return the judgement of a sample, or why there is none.
 
     Args:
@@ -109,10 +109,10 @@ def judged(
         )  # fmt: skip
     except ValueError as error:  # data too short to be cut
         return f"no distribution: {error}"
-    return Sample(found, listed, _types(found, names), sample.end)
+    return CrossValidatedSample(found, listed, _types(found, names), sample.end)
 
 
-def told(sample: Sample, goal: Target, fitted: np.ndarray) -> Distribution:
+def told(sample: CrossValidatedSample, goal: Target, fitted: np.ndarray) -> Distribution:
     """Return what a result says of a judged sample.
 
     Args:
@@ -132,14 +132,14 @@ def told(sample: Sample, goal: Target, fitted: np.ndarray) -> Distribution:
     middle = found.compared[len(found.compared) // 2] if found.compared else None
     none = np.zeros(0)
     return Distribution(
-        verdict=found.verdict,
+        sample=found.verdict,
         method="free" if found.strength else "parametric",
         rw=unseen.prediction(goal.r, goal.g, fitted, background=goal.background).rw,
         mean_diameter=mean,
         width=width,
         shares=distribution.shares(share, drawn, own.classes.types),
-        compared=tuple(
-            distribution.Compared(
+        holdouts=tuple(
+            distribution.Holdout(
                 one.cut.cut, one.cut.end, one.points, one.single.rw, one.ensembles[which].rw,
                 unseen.gain(one.single, one.ensembles[which], one.points),
             )

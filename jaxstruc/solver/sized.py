@@ -14,12 +14,12 @@ from jaxstruc.inference import averaging, evaluated, posterior, shares, weighing
 from jaxstruc.inference.averaging import Drawn
 from jaxstruc.inference.distribution import ENDS, Interval
 from jaxstruc.inference.evaluated import Evaluated
-from jaxstruc.inference.granulometry import SURE, Granulometry
 from jaxstruc.inference.outcomes import Fits, Outcome
 from jaxstruc.inference.pattern import Pattern
-from jaxstruc.inference.result import Candidate, Result, Value
+from jaxstruc.inference.saxs_result import MIN_BODY_PROBABILITY, SaxsResult
 from jaxstruc.inference.shares import FAMILIES
 from jaxstruc.inference.weighing import Free, Judged
+from jaxstruc.result import Candidate, SizeDistribution, Value
 
 WRITTEN = 5
 """Candidates with curves."""
@@ -45,7 +45,7 @@ def told(
     element: str,
     distributions: Sequence[str],
     factor: float = 1.0,
-) -> Result:
+) -> SaxsResult:
     """Return the result of all fits to a measured I(Q).
 
     Args:
@@ -56,7 +56,7 @@ def told(
         distributions: that are asked.
         factor: on the scale, to make it a share of volume.
     """
-    nothing = Result(
+    nothing = SaxsResult(
         measurement.name, measurement.sha256, element, "failed",
         "Expected a finite fit of some body, got none; check the data's scale and range.",
         settings=measurement.settings, q=seen.q, intensity=seen.intensity, sigma=seen.sigma,
@@ -134,7 +134,7 @@ def _candidate(
         source="body",
         type=one.body,
         family=one.distribution,
-        cluster="",
+        recipe="",
         n_atoms=0,
         diameter=2 * float(own.mean),
         rw=math.sqrt(one.chi2 / max(float(np.sum((seen.intensity / seen.sigma) ** 2)), 1e-300)),
@@ -222,7 +222,7 @@ def _free_candidate(free: Free, judged: Judged, factor: float, seen: Pattern) ->
         source="body",
         type=free.body,
         family="free",
-        cluster="",
+        recipe="",
         n_atoms=0,
         diameter=2 * float(own.mean),
         rw=math.sqrt(chi2 / max(float(np.sum((seen.intensity / seen.sigma) ** 2)), 1e-300)),
@@ -257,7 +257,7 @@ def _intervals(judged: Judged, best: Candidate) -> dict[str, Interval]:
     return found
 
 
-def _sizes(judged: Judged, best: Candidate) -> Granulometry:
+def _sizes(judged: Judged, best: Candidate) -> SizeDistribution:
     """Return the distribution of sizes with its band."""
     radius, step = np.exp(judged.u), judged.u[1] - judged.u[0]
     if best.family == "free" and judged.free:
@@ -276,7 +276,7 @@ def _sizes(judged: Judged, best: Candidate) -> Granulometry:
         seen = drawn.max(axis=0) > SEEN * drawn.max()
         ends[:, seen] = averaging.quantiles(drawn[:, seen], judged.draws.weight, ENDS)
         columns += [density, *ends]
-    return Granulometry(best.family, radius[::SHOWN], *columns)  # type: ignore[arg-type]
+    return SizeDistribution(best.family, radius[::SHOWN], *columns)  # type: ignore[arg-type]
 
 
 def _facts(judged: Judged, seen: Pattern) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidat
     """Return why the answer is weak, and what else a person should know."""
     weak, remarks = [], []
     share = next(iter(types.values()))
-    if len(types) > 1 and share < SURE:
+    if len(types) > 1 and share < MIN_BODY_PROBABILITY:
         some = [f"{body} {part:.2f}" for body, part in types.items() if part >= 0.05]
         remarks.append(f"shape not determined: {', '.join(some[:4])}" + (", ..." if len(some) > 4 else ""))
     chi2, error = best.notes["chi2"], best.values["radius"].error

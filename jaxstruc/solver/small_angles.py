@@ -15,7 +15,7 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.text import expect
 from jaxstruc.inference import outcomes, pattern
 from jaxstruc.inference.pattern import Pattern
-from jaxstruc.inference.result import Result
+from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
 from jaxstruc.scattering import contrast
 from jaxstruc.solver import sized
@@ -141,7 +141,7 @@ def answers(
     *,
     among: Sequence[Measurement] = (),
     progress: Callable[[int, int, str], None] | None = None,
-) -> Iterator[Result]:
+) -> Iterator[SaxsResult]:
     """Yield the result of each measurement; one that cannot be answered is a result that says so.
 
     Args:
@@ -166,7 +166,7 @@ def answers(
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
 
 
-def answer(measurement: Measurement, seen: Pattern, fits: outcomes.Fits, plan: Plan) -> Result:
+def answer(measurement: Measurement, seen: Pattern, fits: outcomes.Fits, plan: Plan) -> SaxsResult:
     """Return the result of one measurement from its fits."""
     factor = ABSOLUTE[measurement.units] / plan.contrast**2 if plan.fit.absolute else 1.0
     found = sized.told(measurement, seen, fits, element=plan.element, distributions=plan.distributions, factor=factor)

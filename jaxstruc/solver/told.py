@@ -1,4 +1,4 @@
-"""Ranked candidates and their fits as a `Result`: what is said of each, and whether the best explains the data."""
+"""Ranked candidates and their fits as a `PdfResult`: what is said of each, and whether the best explains the data."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,19 @@ from jaxstruc.inference import candidates, fit, posterior, unseen, verdict
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.distribution import ENDS, Distribution, Interval
 from jaxstruc.inference.fit import Fit
+from jaxstruc.inference.pdf_result import MIN_TYPE_PROBABILITY, PdfResult
 from jaxstruc.inference.profile import Profiled
-from jaxstruc.inference.result import Candidate, Result, Value
 from jaxstruc.inference.screening import Seen
 from jaxstruc.inference.target import Target
+from jaxstruc.result import Candidate, Value
 from jaxstruc.scattering.parameters import FITTED, UNITS
 from jaxstruc.solver import samples
-from jaxstruc.solver.samples import Sample
+from jaxstruc.solver.samples import CrossValidatedSample
 from jaxstruc.solver.search import Searched
 from jaxstruc.structures import kinds, library
 from jaxstruc.structures import words as words_
 from jaxstruc.structures.families import TYPES
+from jaxstruc.structures.library import Library
 
 LISTED, LOOKED_AT = 200, 20
 """Candidates in a result; and how many of them, at least, have their type by their atoms."""
@@ -49,7 +51,7 @@ class Weighed(NamedTuple):
 
 
 def told(
-    nothing: Result,
+    nothing: PdfResult,
     measurement: Measurement,
     goal: Target,
     groups: Sequence[Candidates],
@@ -61,10 +63,10 @@ def told(
     written: int,
     found: Mapping[str, Profiled],
     seen: Seen,
-    sample: Sample | str = "",
+    sample: CrossValidatedSample | str = "",
     searched: Searched | None = None,
     more: Sequence[str] = (),
-) -> Result:
+) -> PdfResult:
     """Return the result of ranked candidates and their fits.
 
     Args:
@@ -94,10 +96,8 @@ def told(
     ]
     for place in range(len(best.rw)):
         atoms = _atoms(pool, fits, place, goal, nothing.element)
-        words = words_.description(atoms.positions, family=listed[place].family, label=listed[place].cluster)
         listed[place] = dataclasses.replace(
             listed[place],
-            description=words_.sentence(words),
             atoms=atoms,
             calculated=curves[place],
             background=backgrounds[place],
@@ -105,14 +105,15 @@ def told(
             occupancy=_occupancy(pool, place, searched),
         )
     ensemble = None
-    if isinstance(sample, Sample):
+    if isinstance(sample, CrossValidatedSample):
         where = unseen.points_of(sample.judged.goal, goal.r)
         fitted = unseen.of_ensemble(sample.judged.found, sample.listed.mixture, where)
         ensemble = samples.told(sample, goal, fitted)
     outside = _outside(groups, listed, seen.diameter)
     weak = _weak(listed[0], measurement, goal, groups, goal.g - curves[0], outside)
     remarks = [] if listed[0].source == "network" else _training(outside)
-    remarks = [*_sample(sample, ensemble), *more, *remarks]
+    types = _types(pool, listed, weight)
+    remarks = [*_sample(sample, ensemble), *_type_remark(types, listed[0], ensemble), *more, *remarks]
     remarks += [] if seen.reached else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
     return dataclasses.replace(
         nothing,
@@ -121,14 +122,14 @@ def told(
         candidates=tuple(listed),
         fitted=len(fits.rw),
         ties=int(credible.sum()),
-        types=_types(pool, listed, weight),
+        types=types,
         intervals=_intervals(pool, listed, weight, searched, absolute=goal.absolute),
         free=free,
         ensemble=ensemble,
         r=goal.r,
         observed=goal.g,
         facts=nothing.facts
-        | {"independent": independent, "size_seen": seen.diameter}
+        | {"independent": independent, "diameter_estimate": seen.diameter}
         | {f"{name}_error": one.error for name, one in found.items()},
     )
 
@@ -177,23 +178,32 @@ def interval(value: float, values: np.ndarray, share: np.ndarray, *, wider: floa
     return Interval(float(value), min(low, float(value)), max(high, float(value)))
 
 
-def _sample(sample: Sample | str, ensemble: Distribution | None) -> list[str]:
+def _sample(sample: CrossValidatedSample | str, ensemble: Distribution | None) -> list[str]:
     """Return what is to be said of the sample as one cluster or many."""
-    if not isinstance(sample, Sample) or ensemble is None:
+    if not isinstance(sample, CrossValidatedSample) or ensemble is None:
         return [sample] if isinstance(sample, str) and sample else []
     said = []
-    if ensemble.verdict == "distribution":
+    if ensemble.sample == "distribution":
         said.append("this is the most likely member of a distribution of particles")
-    elif not ensemble.compared:
+    elif not ensemble.holdouts:
         said.append(f"one cluster or many: undecided, the signal ends at {sample.end:.1f} Å, too near to predict any")
-    elif ensemble.verdict == "undecided":
+    elif ensemble.sample == "undecided":
         said.append(
-            f"one cluster or many: undecided, beyond the fit Rw {ensemble.unseen_single:.2f} and "
-            f"{ensemble.unseen_ensemble:.2f}"
+            f"one cluster or many: undecided, beyond the fit Rw {ensemble.rw_holdout_single:.2f} and "
+            f"{ensemble.rw_holdout_ensemble:.2f}"
         )
-    if ensemble.verdict != "single" and (far := samples.at_the_edge(ensemble)):
+    if ensemble.sample != "single" and (far := samples.at_the_edge(ensemble)):
         said.append(far)
     return said
+
+
+def _type_remark(types: Mapping[str, float], best: Candidate, ensemble: Distribution | None) -> list[str]:
+    """Return between which types a single cluster is undecided; empty if its type is probable, or not known."""
+    rivals = [name for name in types if name and name != best.type]
+    many = ensemble is not None and ensemble.sample == "distribution"
+    if many or not best.type or not rivals or types[best.type] >= MIN_TYPE_PROBABILITY:
+        return []
+    return [f"type undecided between {best.type} and {rivals[0]}"]
 
 
 def _types(pool: Pool, listed: Sequence[Candidate], weight: np.ndarray) -> dict[str, float]:
@@ -215,14 +225,17 @@ def _candidate(
     fault = group.faults.get(at, "")
     by_rule = place >= LOOKED_AT and weight < HEAVY and family in TYPES
     kind = kinds.NONE if by_rule else kinds.kind(library.cluster(own, index).positions)
+    bond = goal.bond * float(fits.values.stretch[place])
+    type_ = kind.type or TYPES.get(family, "")
     return Candidate(
         source=group.source,
-        type=kind.type or TYPES.get(family, ""),
+        type=type_,
+        description=_description(own, index, type_, bond, in_full=not (by_rule or fault)),
         hexagonal=kind.hexagonal,
         family=family,
-        cluster=str(own.labels[index]),
+        recipe=str(own.labels[index]),
         n_atoms=int(own.atoms[index]),
-        diameter=float(own.diameter[index]) * goal.bond * float(fits.values.stretch[place]),
+        diameter=float(own.diameter[index]) * bond,
         rw=float(fits.rw[place]),
         weight=weight,
         in_90=in_90,
@@ -231,6 +244,24 @@ def _candidate(
         values=_values(fits, place, free),
         notes={name: column[at].item() for name, column in group.notes.items()},
     )
+
+
+def _description(own: Library, index: int, type_: str, bond: float, *, in_full: bool) -> str:
+    """Return a listed cluster in words: by its atoms, which takes some milliseconds, or by its rule alone.
+
+    Args:
+        own: the library that lists it.
+        index: of the cluster in it.
+        type_: of the cluster.
+        bond: nearest-neighbour distance of the fit, in Å.
+        in_full: whether its atoms are looked at.
+    """
+    family, label = str(own.families[index]), str(own.labels[index])
+    if in_full:
+        words = words_.description(library.cluster(own, index).positions, family=family, label=label)
+        return words_.sentence(words_.scaled(words, bond))
+    atoms, longest = int(own.atoms[index]), float(own.diameter[index]) * bond
+    return words_.outline(family, label, type=type_, atoms=atoms, longest=longest)
 
 
 def _values(fits: Fit, place: int, free: tuple[str, ...]) -> dict[str, Value]:

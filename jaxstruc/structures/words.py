@@ -86,15 +86,17 @@ def description(positions: np.ndarray, *, family: str = "", label: str = "") -> 
     return Description(name, found.type, len(x), unit * longest, unit * shortest, found.hexagonal, close_packed, square)
 
 
-def sentence(description: Description) -> str:
-    """Return a description, of lengths in Å, as one line.
+def scaled(description: Description, unit: float) -> Description:
+    """Return the description of a cluster that is `unit` times as large."""
+    return description._replace(longest=unit * description.longest, shortest=unit * description.shortest)
 
-    As "truncated octahedron, fcc, 201 atoms, 17.6 x 13.6 Å, 78 % {111}, 22 % {100}".
+
+def sentence(description: Description) -> str:
+    """Return a description, with lengths in Å, as one line.
+
+    Example: "truncated octahedron, 201 atoms, 17.6 x 13.6 Å, 78 % {111}, 22 % {100}".
     """
-    said = {"faulted": "faulted close-packed", "": "" if description.name else "of no known type"}
-    parts = [description.name, said.get(description.type, description.type)]
-    if description.name and description.type in ("icosahedron", "decahedron"):
-        parts = [description.name]
+    parts = [description.name, *_packing(description.name, description.type)]
     if 0 < description.hexagonal < 1:
         parts.append(f"{100 * description.hexagonal:.0f} % hexagonal layers")
     parts += [f"{description.atoms} atoms", f"{description.longest:.1f} x {description.shortest:.1f} Å"]
@@ -103,6 +105,29 @@ def sentence(description: Description) -> str:
         if share >= 0.005:
             parts.append(f"{100 * share:.0f} % {plane}")
     return ", ".join(filter(None, parts))
+
+
+def outline(family: str, label: str, *, type: str, atoms: int, longest: float) -> str:
+    """Return one line on a cluster from its rule alone, without a look at its atoms.
+
+    Example: "truncated octahedron, 201 atoms, 17.6 Å".
+
+    Args:
+        family: of `families.FAMILIES`, if it is of one.
+        label: within the family.
+        type: as in `kinds.Kind`.
+        atoms: their number.
+        longest: Largest distance of two atoms in Å.
+    """
+    name = _named(family, label)
+    return ", ".join(filter(None, [name, *_packing(name, type), f"{atoms} atoms", f"{longest:.1f} Å"]))
+
+
+def _packing(name: str, type: str) -> list[str]:
+    """Return the type in words, unless the shape's name implies it."""
+    if name and (type in ("", "icosahedron", "decahedron") or (type == "fcc" and name.endswith("octahedron"))):
+        return []
+    return [{"faulted": "faulted close-packed", "": "of no known type"}.get(type, type)]
 
 
 def _named(family: str, label: str) -> str:

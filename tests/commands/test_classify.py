@@ -47,7 +47,7 @@ def test_files_get_a_row_each_and_a_picture(own, tmp_path, capsys):
     assert [row["status"] == "failed" for row in found] == [False, True, False] and "rows of r" in found[1]["message"]
     for row in (found[0], found[2]):
         assert sum(float(row[f"p_{name}"]) for name in TYPES) == pytest.approx(1, abs=1e-4)
-        assert float(row["p_type"]) == max(float(row[f"p_{name}"]) for name in TYPES)
+        assert float(row["type_probability"]) == max(float(row[f"p_{name}"]) for name in TYPES)
         assert float(row["n_low"]) <= float(row["n_atoms"]) <= float(row["n_high"])
     assert (tmp_path / "out" / "types.png").stat().st_size > 5000
     assert "atoms (" in capsys.readouterr().out

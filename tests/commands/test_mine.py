@@ -18,7 +18,7 @@ def test_the_size_and_values_of_the_example_are_found(mined):
     row = table(mined / "summary.csv")[0]
     assert row["type"] == "fcc" and row["source"] == "library" and 40 <= int(row["n_atoms"]) <= 100
     assert 0.02 < float(row["rw"]) < 0.35
-    assert float(row["size_seen"]) == pytest.approx(13.0, rel=0.25)
+    assert float(row["diameter_estimate"]) == pytest.approx(13.0, rel=0.25)
     assert float(row["stretch"]) == pytest.approx(2.90 / 2.88, abs=0.015)
     assert 0 < float(row["stretch_error"]) < 0.01
 
@@ -49,7 +49,7 @@ def test_own_structures_are_searched_and_a_contradicting_header_is_warned_of(tmp
     data.write_text("composition = Au\nqmin = 1\nqmax = 22\nqdamp = 0.03\n" + numbers)
     assert run("mine", data, "--element", "Ag", "--library", own, "-o", tmp_path / "out") == 0
     row = table(tmp_path / "out" / "summary.csv")[0]
-    assert (row["source"], row["cluster"], row["n_atoms"]) == ("file", "true.xyz", str(len(true)))
+    assert (row["source"], row["recipe"], row["n_atoms"]) == ("file", "true.xyz", str(len(true)))
     assert float(row["rw"]) < 0.01 and float(row["rw_second"]) > 0.05
     assert float(row["uiso"]) == pytest.approx(0.008, rel=0.02)
     assert "the header says Au, --element Ag" in row["message"]

@@ -50,7 +50,7 @@ def refined(files, tmp_path_factory):
 def test_true_values_lie_within_a_few_errors(refined, files):
     out, status = refined
     (row,), (true, other) = table(out / "summary.csv"), table(out / "candidates" / "data.csv")
-    assert status == 0 and row["source"] == "file" and row["cluster"] == str(files / "true.xyz")
+    assert status == 0 and row["source"] == "file" and row["recipe"] == str(files / "true.xyz")
     assert true["converged"] == "yes" and true["remark"] == ""
     assert (true["n_atoms"], other["n_atoms"]) == ("43", "55")
     for name, value in TRUE.items():

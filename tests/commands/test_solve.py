@@ -60,7 +60,7 @@ def test_sources_may_be_chosen(inputs, words, tmp_path, capsys):
     before, after = words["solve"]
     assert run(*before, inputs[0], *after, "--sources", "library", "-o", tmp_path) == 0
     row = table(tmp_path / "summary.csv")[0]
-    assert row["source"] == "library" and row["model"] == "" and row["size_seen"]
+    assert row["source"] == "library" and row["model"] == "" and row["diameter_estimate"]
     assert "Ag" in capsys.readouterr().out
     assert run(*before, inputs[0], *after, "--sources", "-o", tmp_path) == 2
     assert "Expected --sources network, library or both, got none" in capsys.readouterr().err

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import told
 
-from jaxstruc.inference.result import Candidate, Result
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.result import Candidate
 from jaxstruc.structures import families, library
 
 
@@ -36,7 +37,7 @@ def test_rows_of_cases_are_kept_and_not_made_again(experiments, own, tmp_path, m
     import ensembles
 
     best = Candidate("library", "fcc", "fcc", "x", 55, 10.0, 0.1, 1.0, True, True, "", {})
-    answer = Result("x", "", "Pt", "solved", "", (best,), types={"fcc": 1.0}, ensemble=told.distribution())
+    answer = PdfResult("x", "", "Pt", "solved", "", (best,), types={"fcc": 1.0}, ensemble=told.distribution())
     given = []
     monkeypatch.setattr(ensembles, "solving", lambda *words, **more: None)
     monkeypatch.setattr(ensembles, "answers", lambda ready, plan: given.extend(ready) or [answer] * len(ready))

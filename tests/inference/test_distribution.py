@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.inference import distribution
-from jaxstruc.inference.distribution import Compared, Distribution, Interval
+from jaxstruc.inference.distribution import Distribution, Holdout, Interval
 from jaxstruc.structures.classes import Classes
 from jaxstruc.structures.distances import Histogram
 
@@ -16,12 +16,12 @@ CLASSES = Classes(
 )  # fmt: skip
 
 
-def told(verdict="distribution", compared=((12.0, 18.0, 30.0, 0.5, 0.3, 9.0), (14.0, 20.0, 30.0, 0.7, 0.4, 9.0))):
+def told(sample="distribution", holdouts=((12.0, 18.0, 30.0, 0.5, 0.3, 9.0), (14.0, 20.0, 30.0, 0.7, 0.4, 9.0))):
     volume = np.array([[0.2, 0.3], [0.0, 0.5]])
     band = np.array([0.1, 0.9])
     return Distribution(
-        verdict, "free", 0.1, Interval(7.2, 7.0, 7.5), Interval(0.2, 0.1, 0.3), {"fcc": Interval(0.5, 0.4, 0.6)},
-        tuple(Compared(*one) for one in compared), ("fcc", "faulted"), np.array([4.0, 8.0]), volume, band, band, volume,
+        sample, "free", 0.1, Interval(7.2, 7.0, 7.5), Interval(0.2, 0.1, 0.3), {"fcc": Interval(0.5, 0.4, 0.6)},
+        tuple(Holdout(*one) for one in holdouts), ("fcc", "faulted"), np.array([4.0, 8.0]), volume, band, band, volume,
         band, band, NONE, NONE, NONE, NONE,
     )  # fmt: skip
 
@@ -57,11 +57,11 @@ def test_shares_by_number_weigh_small_particles_more():
     np.testing.assert_allclose(many[1][2], number)
 
 
-def test_what_was_not_fitted_is_that_of_the_verdict():
-    assert told().unseen == pytest.approx(0.35) == told().unseen_ensemble
-    assert told("single").unseen == pytest.approx(0.6) == told().unseen_single
-    assert told("undecided").unseen == pytest.approx(0.35)
-    assert told("undecided", compared=()).unseen is None
+def test_rw_of_the_holdout_is_that_of_the_reported_model():
+    assert told().rw_holdout == pytest.approx(0.35) == told().rw_holdout_ensemble
+    assert told("single").rw_holdout == pytest.approx(0.6) == told().rw_holdout_single
+    assert told("undecided").rw_holdout == pytest.approx(0.35)
+    assert told("undecided", holdouts=()).rw_holdout is None
 
 
 def test_the_table_has_a_column_for_all_and_for_each_type():

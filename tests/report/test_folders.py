@@ -8,8 +8,10 @@ import pytest
 import told
 
 import jaxstruc
-from jaxstruc.inference.result import Candidate, Result, Value
-from jaxstruc.report import folders
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.report import folders, summary
+from jaxstruc.result import Candidate, Value
 
 
 def result(name="d/a.gr", source="library", rw=0.1):
@@ -17,9 +19,9 @@ def result(name="d/a.gr", source="library", rw=0.1):
     atoms = ase.Atoms("Pt2", positions=[[0, 0, 0], [2.78, 0, 0]])
     shared = {"type": "fcc", "family": "fcc", "n_atoms": 2, "diameter": 2.78, "in_90": True, "converged": True}
     shared |= {"source": source, "remark": "", "values": {"scale": Value(0.5, 0.1, "")}, "weight": 0.5, "atoms": atoms}
-    shared |= {"background": 0 * r, "correlation": np.eye(1)}
-    found = tuple(Candidate(cluster=f"c{k}", rw=rw + k, calculated=np.sin(r + k), **shared) for k in range(3))
-    return Result(name, "00", "Pt", "solved", "", found, fitted=3, ties=1, free=("scale",), r=r, observed=np.sin(r))
+    shared |= {"description": "dimer, 2 atoms", "background": 0 * r, "correlation": np.eye(1)}
+    found = tuple(Candidate(recipe=f"c{k}", rw=rw + k, calculated=np.sin(r + k), **shared) for k in range(3))
+    return PdfResult(name, "00", "Pt", "solved", "", found, fitted=3, ties=1, free=("scale",), r=r, observed=np.sin(r))
 
 
 def table(path):
@@ -29,15 +31,17 @@ def table(path):
 
 def test_a_result_is_written_whole_and_read_back(tmp_path):
     folders.write(result(), tmp_path, "a")
-    assert all(path.exists() for path in folders.paths(tmp_path, "a")) and not list(tmp_path.rglob("*.part"))
+    assert all(path.exists() for path in folders.paths(result(), tmp_path, "a")) and not list(tmp_path.rglob("*.part"))
     back = jaxstruc.load(tmp_path / "results" / "a.npz")
-    assert back.best.cluster == "c0" and back.best.values["scale"] == Value(0.5, 0.1, "")
+    assert back.best.recipe == "c0" and back.best.values["scale"] == Value(0.5, 0.1, "")
     curve = np.genfromtxt(tmp_path / "fits" / "a.csv", delimiter=",", names=True)
     assert curve.dtype.names == folders.CURVES
     np.testing.assert_allclose(curve["G_calc"], np.sin(result().r), atol=1e-5)
     atoms = ase.io.read(tmp_path / "best" / "a.xyz")
     assert atoms.get_distance(0, 1) == pytest.approx(2.78) and atoms.info["rw"] == 0.1
-    assert atoms.info["cluster"] == "fcc c0" and atoms.info["scale"] == 0.5
+    assert atoms.info["recipe"] == "fcc c0" and atoms.info["scale"] == 0.5
+    comment = (tmp_path / "best" / "a.xyz").read_text("utf-8").splitlines()[1].partition("pos:R:3 ")[2]
+    assert comment.startswith('description="dimer, 2 atoms" file=a.gr')
 
 
 def test_of_further_candidates_the_structures_are_kept_and_all_of_the_users_own(tmp_path):
@@ -92,8 +96,26 @@ def test_a_distribution_is_written_and_cleared_and_its_best_cluster_told_as_a_me
     rows = table(tmp_path / "distribution" / "a.csv")
     assert len(rows) == 30 and float(rows[0]["diameter"]) == 10
     assert (tmp_path / "distribution" / "a.png").read_bytes()[:4] == b"\x89PNG"
-    assert all(path.exists() for path in folders.wanted(many, tmp_path, "a"))
+    assert all(path.exists() for path in folders.paths(many, tmp_path, "a"))
     assert ase.io.read(tmp_path / "best" / "a.xyz").info["role"] == "most likely member of a distribution"
     folders.write(result(), tmp_path, "a")
     assert not list((tmp_path / "distribution").iterdir())
     assert "role" not in ase.io.read(tmp_path / "best" / "a.xyz").info
+
+
+def test_folders_of_version_1_are_still_read(repository, tmp_path):
+    """Results that the version before had written, of fewer candidates and points."""
+    solved = jaxstruc.load(repository / "tests" / "version_1" / "solve.npz")
+    assert isinstance(solved, PdfResult) and solved.extra == {} and solved.best.extra == {}
+    assert solved.best.recipe.startswith("sphere 2.121 about") and solved.facts["diameter_estimate"] == 15.26
+    assert (solved.sample, solved.type, round(solved.type_probability, 3)) == ("single", "fcc", 1.0)
+    assert solved.ensemble.holdouts[0].cut < solved.ensemble.holdouts[0].end
+    assert solved.classifier_prior.n_screened < solved.classifier_prior.n_listed
+    assert len(solved.curve(5).calculated) == len(solved.r) and solved.candidates[3].occupancy is not None
+    saxs = jaxstruc.load(repository / "tests" / "version_1" / "saxs.npz")
+    assert isinstance(saxs, SaxsResult) and saxs.extra == {} and saxs.body == "sphere"
+    assert saxs.sizes.radius.shape == saxs.sizes.number_high.shape
+    for result_, columns in ((solved, summary.SUMMARY), (saxs, summary.SAXS)):
+        result_.save(tmp_path / result_.technique)
+        (row,) = table(tmp_path / result_.technique / "summary.csv")
+        assert tuple(row) == columns and row["status"] == "solved"

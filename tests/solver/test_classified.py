@@ -26,4 +26,15 @@ def test_an_answer_in_which_no_type_stands_out_is_weak(repository):
         dict.fromkeys(TYPES, 1 / 7), dict.fromkeys(VALUES, Interval(1.0, 0.5, 2.0)), 0.5, 0.5, Edge(20.0, 0.0), None
     )
     found = classified.told(data._replace(settings=ready), own, element="Ag", bond=2.89, facts={})
-    assert found.status == "weak" and "no type stands out" in found.message
+    assert found.status == "weak" and found.message.startswith("type undecided between ")
+
+
+def test_a_type_below_70_percent_is_undecided_and_one_below_50_weak(repository):
+    data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    ready = data._replace(settings=jaxstruc.classify(data, element="Ag").settings)
+    intervals = dict.fromkeys(VALUES, Interval(1.0, 0.5, 2.0))
+    for probability, status, message in ((0.71, "solved", ""), (0.69, "solved", "type undecided between hcp and fcc")):
+        own = Named({"hcp": probability, "fcc": 1 - probability}, intervals, 0.5, 0.5, Edge(20.0, 0.0), None)
+        found = classified.told(ready, own, element="Ag", bond=2.89, facts={})
+        assert (found.status, found.type, found.type_probability) == (status, "hcp", probability)
+        assert found.message == message

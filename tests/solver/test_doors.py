@@ -34,7 +34,7 @@ def test_a_result_has_atoms_types_and_settings_with_their_origins(mined):
     origins = {setting.name: setting.origin for setting in mined.settings}
     assert origins["qmax"] == "header" and origins["rmax"] == "default"
     assert mined.best.values["uiso"].unit == "Å²" and mined.best.values["uiso"].error > 0
-    assert mined.facts["size_seen"] > 10 and mined.facts["seconds"] > 0
+    assert mined.facts["diameter_estimate"] > 10 and mined.facts["seconds"] > 0
 
 
 def test_the_curve_has_the_misfit_that_is_said(mined):
@@ -53,7 +53,7 @@ def test_several_measurements_give_as_many_results_each_as_alone(data, mined):
     """Among others with another range, whose basis is larger."""
     first, second = jaxstruc.mine([data, data._replace(name="again")], element="Ag", options=FEW)
     assert first.best.rw == pytest.approx(mined.best.rw, rel=1e-5) and second.name == "again"
-    assert first.best.cluster == mined.best.cluster
+    assert first.best.recipe == mined.best.recipe
 
 
 def test_settings_override_the_header(data):
@@ -67,7 +67,7 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
     bond = form_factors.bond_length("Ag")
     small, large = (shapes.fcc((2, 4, 2)).atoms("Ag", factor * bond) for factor in (1.0, 1.02))
     one, two = (jaxstruc.refine(data, atoms) for atoms in (small, large))
-    assert one.element == "Ag" and one.best.source == "file" and one.best.cluster == "Ag55, number 1"
+    assert one.element == "Ag" and one.best.source == "file" and one.best.recipe == "Ag55, number 1"
     ratio = one.best.values["stretch"].value / two.best.values["stretch"].value
     assert ratio == pytest.approx(1.02, abs=1e-3) and one.best.rw == pytest.approx(two.best.rw, abs=1e-3)
     both = jaxstruc.refine(data, [small, large], free=("scale", "stretch", "uiso", "delta2", "qdamp"))

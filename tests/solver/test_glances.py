@@ -49,9 +49,12 @@ def test_a_glance_that_agrees_with_the_fits_has_many_effective_draws(listed):
     look = looked({"decahedron": 1.0}, 147)
     share = glances._share(look, listed, glances.CLOSE)
     right = glances.told(look, listed, 9, listed.rows, share)
-    assert right.effective == pytest.approx(glance.DRAWS) and (right.kept, right.listed) == (9, len(listed.rows))
+    assert right.effective_samples == pytest.approx(glance.DRAWS) and (right.n_screened, right.n_listed) == (
+        9,
+        len(listed.rows),
+    )
     weight = np.where(listed.library.families == "icosahedron", 1.0, 0.0)
-    assert glances.told(look, listed, 9, listed.rows, weight).effective < 1
+    assert glances.told(look, listed, 9, listed.rows, weight).effective_samples < 1
 
 
 def test_searches_are_begun_from_draws_of_likely_packings():

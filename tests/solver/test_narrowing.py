@@ -62,22 +62,26 @@ def test_what_lies_outside_the_training_is_not_screened(example, listed, monkeyp
     for name, look in said.items():
         monkeypatch.setattr(glances, "looks", lambda *_, look=look, **__: [look])
         found[name] = answered(example, listed, screen=Screen(None))
-    assert found["outside"].fitted == len(listed.rows) == found["outside"].glance.kept
+    assert found["outside"].fitted == len(listed.rows) == found["outside"].classifier_prior.n_screened
     assert "not screened: unlike all" in found["outside"].message
     inside = found["inside"]
-    assert inside.fitted == 20 and 20 < inside.glance.kept < len(listed.rows) and "screened" not in inside.message
+    assert (
+        inside.fitted == 20
+        and 20 < inside.classifier_prior.n_screened < len(listed.rows)
+        and "screened" not in inside.message
+    )
     assert {one.family for one in inside.candidates} == {"decahedron"}
     assert answers.Plan("Ag", ()).recorded["screen"] == "none"
-    assert dataclasses.is_dataclass(inside.glance)
+    assert dataclasses.is_dataclass(inside.classifier_prior)
 
 
 def test_without_weights_all_is_tried_and_the_reason_is_in_the_row(example, tmp_path):
     own = glances.screen(tmp_path / "none.safetensors")
     assert own.network is None and own.missing.startswith("not screened: Expected weights")
     found = answered(example, listing("icosahedron", most=200), screen=own)
-    assert found.candidates and found.glance is None and own.missing in found.message
+    assert found.candidates and found.classifier_prior is None and own.missing in found.message
     drawn = answered(example, Candidates("network", KNOWN, np.arange(3)), screen=own)
-    assert drawn.glance is None and "screened" not in drawn.message  # it is asked of a library alone
+    assert drawn.classifier_prior is None and "screened" not in drawn.message  # it is asked of a library alone
 
 
 def test_why_the_classifier_is_not_followed_is_told():
@@ -90,11 +94,11 @@ def test_a_users_own_list_is_not_cut_and_an_empty_source_stops_nothing(example, 
     monkeypatch.setattr(screening, "AT_A_GLANCE", 20)
     monkeypatch.setattr(glances, "looks", lambda *_, **__: [looked({"decahedron": 1.0}, 150)])
     own = answered(example, listed._replace(source="file"))
-    assert own.fitted == len(listed.rows) and own.glance is None
+    assert own.fitted == len(listed.rows) and own.classifier_prior is None
     empty = Source(12.0, lambda _: iter([Candidates("network", KNOWN, np.zeros(0, int))]), {}, {})
     asked = answers.Plan("Ag", (empty, Source(12.0, lambda _: iter([listed]), {}, {})))
     found = next(answers.answers([answers.prepared(example, asked)], asked))
-    assert found.fitted == 20 and found.glance.listed == len(listed.rows)
+    assert found.fitted == 20 and found.classifier_prior.n_listed == len(listed.rows)
 
 
 def test_settings_are_tried_on_candidates_that_fit_however_few_are_probable(example, listed, monkeypatch):

@@ -53,20 +53,20 @@ def test_a_distribution_is_told_with_its_sizes_and_the_best_clusters_role(many):
     rows, _, result = many
     size = mixtures.sizes()[rows] * UNIT / BOND
     found = result.ensemble
-    assert result.verdict == found.verdict == "distribution"
+    assert result.sample == found.sample == "distribution"
     assert "the most likely member of a distribution" in result.message
     assert found.mean_diameter.low < size.mean() < found.mean_diameter.high
     assert found.mean_diameter.value == pytest.approx(size.mean(), rel=0.02)
     assert found.width.value == pytest.approx(size.std() / size.mean(), rel=0.12)
     assert next(iter(found.shares)) == "fcc" and found.shares["fcc"].value > 0.95
-    assert found.unseen == found.unseen_ensemble < found.unseen_single
+    assert found.rw_holdout == found.rw_holdout_ensemble < found.rw_holdout_single
     assert found.rw < result.best.rw
 
 
 def test_the_table_and_the_curves_of_a_distribution_are_whole(many):
     found = many[2].ensemble
     np.testing.assert_allclose([found.volume.sum(), found.number.sum()], 1)
-    middle = found.compared[len(found.compared) // 2]
+    middle = found.holdouts[len(found.holdouts) // 2]
     assert found.r[-1] == pytest.approx(middle.end, abs=0.1) and len(found.r) == len(found.observed)
     beyond = found.r > middle.cut
     left = found.observed[beyond] - found.predicted[beyond]
@@ -76,15 +76,15 @@ def test_the_table_and_the_curves_of_a_distribution_are_whole(many):
 
 def test_one_cluster_is_single_and_its_message_says_nothing_more(one):
     rows, result = one
-    assert result.verdict == "single" and "distribution" not in result.message
+    assert result.sample == "single" and "distribution" not in result.message
     assert result.best.n_atoms == mixtures.own().atoms[rows[0]]
-    assert result.ensemble.unseen == result.ensemble.unseen_single < result.ensemble.unseen_ensemble
+    assert result.ensemble.rw_holdout == result.ensemble.rw_holdout_single < result.ensemble.rw_holdout_ensemble
 
 
 def test_asking_for_none_gives_none_and_for_one_kind_that_kind(many):
     _, g, result = many
     nothing = solved(g, ensemble="none")
-    assert nothing.ensemble is None and nothing.verdict == "" and nothing.distribution == {}
+    assert nothing.ensemble is None and nothing.sample == "" and nothing.distribution == {}
     with pytest.raises(ValueError, match="none; run with --ensemble auto"):
         nothing.plot_distribution()
     for how, method in (("parametric", "parametric"), ("free", "free")):
@@ -119,8 +119,8 @@ def test_a_network_alone_is_no_distribution(many):
 def test_a_signal_that_ends_soon_is_undecided(many, monkeypatch):
     monkeypatch.setattr(screening, "seen", lambda *given, **more: screening.Seen(9.0, True, 9.4))
     result = solved(many[1])
-    assert result.verdict == "undecided" and "undecided, the signal ends at 9.4 Å" in result.message
-    assert result.ensemble.compared == () and result.ensemble.unseen is None
+    assert result.sample == "undecided" and "undecided, the signal ends at 9.4 Å" in result.message
+    assert result.ensemble.holdouts == () and result.ensemble.rw_holdout is None
 
 
 def test_a_distribution_at_the_largest_sizes_is_said(many):

@@ -3,8 +3,8 @@ import pytest
 import sized
 
 import jaxstruc
-from jaxstruc.inference import result as results
-from jaxstruc.inference.result import from_arrays, to_arrays
+from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.result import from_arrays, to_arrays
 
 
 def fit(*populations, body=("sphere",), distribution=("gaussian",), **more):
@@ -26,11 +26,11 @@ def test_a_sphere_comes_back_with_errors_intervals_and_its_curve():
 
 def test_a_result_of_small_angles_is_written_and_read_without_loss():
     found = sized.result()
-    back = from_arrays(to_arrays(found))
+    back = from_arrays(to_arrays(found), (SaxsResult,))
     assert back.sizes.method == found.sizes.method and back.types == found.types and back.body == found.body
     np.testing.assert_array_equal(back.sizes.volume_high, found.sizes.volume_high)
     np.testing.assert_array_equal(back.curve().calculated, found.curve().calculated)
-    assert isinstance(back, results.Result) and back.intervals == found.intervals
+    assert isinstance(back, SaxsResult) and back.intervals == found.intervals
 
 
 def test_a_shape_that_the_range_cannot_tell_is_not_told():

@@ -7,7 +7,7 @@ from ase.cluster import Decahedron, Icosahedron, Octahedron
 from scipy.spatial.distance import pdist
 
 from jaxstruc.structures import families, lattices
-from jaxstruc.structures.words import Description, description, sentence
+from jaxstruc.structures.words import Description, description, outline, scaled, sentence
 
 CONSTANT = math.sqrt(2)
 """Of an fcc lattice with bonds of 1."""
@@ -194,7 +194,7 @@ def test_a_sentence_says_what_there_is():
         (
             "octahedron",
             "truncated octahedron length 7 cutoff 2",
-            "truncated octahedron, fcc, 201 atoms, 17.6 x 13.6 Å, 78 % {111}, 22 % {100}",
+            "truncated octahedron, 201 atoms, 17.6 x 13.6 Å, 78 % {111}, 22 % {100}",
         ),
         ("icosahedron", "3 shells", "Mackay icosahedron of 3 shells, 147 atoms, 16.2 x 12.9 Å, 100 % {111}"),
         ("bcc", "", "bcc, "),
@@ -210,3 +210,19 @@ def test_a_sentence_says_what_there_is():
     nothing = Description("", "", 4, 3.0, 2.0, math.nan, math.nan, math.nan)
     assert sentence(nothing) == "of no known type, 4 atoms, 3.0 x 2.0 Å"
     assert sentence(nothing._replace(name="octahedron")) == "octahedron, 4 atoms, 3.0 x 2.0 Å"
+
+
+def test_an_outline_has_the_name_of_the_rule_and_the_type_unless_the_name_implies_it():
+    for family, label, type_, said in (
+        ("octahedron", "truncated octahedron length 7 cutoff 2", "fcc", "truncated octahedron, 201 atoms, 17.6 Å"),
+        ("decahedron", "(3,2,0)", "decahedron", "Ino decahedron, 201 atoms, 17.6 Å"),
+        ("fcc", "planes (111) 2.04", "fcc", "fcc, 201 atoms, 17.6 Å"),
+        ("twin", "", "faulted", "faulted close-packed, 201 atoms, 17.6 Å"),
+        ("", "", "", "of no known type, 201 atoms, 17.6 Å"),
+    ):
+        assert outline(family, label, type=type_, atoms=201, longest=17.63) == said
+
+
+def test_a_cube_keeps_its_type_and_lengths_scale():
+    cube = description(np.array(list(itertools.product(range(4), repeat=3)), float))
+    assert sentence(scaled(cube, 2.0)) == "cube, sc, 64 atoms, 10.4 x 6.0 Å"

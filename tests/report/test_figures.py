@@ -2,10 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import sized
 import told
 
-from jaxstruc.inference.result import Candidate, Result
-from jaxstruc.report import pictures
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.report import figures
+from jaxstruc.result import Candidate
 
 
 @pytest.fixture
@@ -14,25 +16,26 @@ def result():
     shared = {"source": "library", "type": "fcc", "n_atoms": 55, "converged": True, "remark": "", "values": {}}
     found = tuple(
         Candidate(
-            family=family, cluster="x", diameter=10.0 + rw, rw=rw, weight=0.5, in_90=rw < 0.15, **shared,
+            family=family, recipe="x", description=f"{family}, 55 atoms",
+            diameter=10.0 + rw, rw=rw, weight=0.5, in_90=rw < 0.15, **shared,
             calculated=np.sin(r + rw), background=0 * r,
         )
         for family, rw in (("fcc", 0.1), ("icosahedron", 0.2), ("fcc", 0.3))
     )  # fmt: skip
-    return Result("d/T.gr", "", "Ag", "solved", "", found, fitted=30, ties=1, r=r, observed=np.sin(r))
+    return PdfResult("d/T.gr", "", "Ag", "solved", "", found, fitted=30, ties=1, r=r, observed=np.sin(r))
 
 
 def test_the_picture_shows_data_fit_and_the_difference_below_both(result):
-    axes = pictures.fit(result, rank=2).axes[0]
+    axes = figures.fit(result, rank=2).axes[0]
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
     np.testing.assert_allclose(lines["fit"], np.sin(result.r + 0.2))
     assert lines["difference"].max() < lines["fit"].min()
     assert axes.get_xlabel() == "r (Å)" and "G (Å" in axes.get_ylabel()
-    assert axes.get_title() == "T.gr: Ag55, icosahedron x, Rw = 0.200"
+    assert axes.get_title() == "icosahedron, 55 atoms\nT.gr (Ag), Rw = 0.200"
 
 
 def test_the_picture_of_families_rings_the_credible(result):
-    axes = pictures.families(result).axes[0]
+    axes = figures.families(result).axes[0]
     lines = {line.get_label(): (line.get_xdata(), line.get_ydata()) for line in axes.lines}
     assert set(lines) == {"fcc", "icosahedron", "90 % set"}
     assert lines["fcc"][1].tolist() == [0.1, 0.3] and lines["90 % set"][1].tolist() == [0.1]
@@ -40,7 +43,7 @@ def test_the_picture_of_families_rings_the_credible(result):
 
 
 def test_a_picture_is_written_whole(result, tmp_path):
-    pictures.write(tmp_path / "deep" / "x.png", pictures.fit(result))
+    figures.write(tmp_path / "deep" / "x.png", figures.fit(result))
     assert (tmp_path / "deep" / "x.png").read_bytes().startswith(b"\x89PNG")
     assert len(list((tmp_path / "deep").iterdir())) == 1
 
@@ -63,19 +66,19 @@ def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted
 
 
 def test_where_nothing_is_predicted_the_picture_says_so(result):
-    own = dataclasses.replace(result, ensemble=told.distribution("undecided", compared=False))
-    assert "nothing lies beyond" in pictures.distribution(own).axes[2].texts[0].get_text()
+    own = dataclasses.replace(result, ensemble=told.distribution("undecided", holdouts=False))
+    assert "nothing lies beyond" in figures.distribution(own).axes[2].texts[0].get_text()
 
 
 def test_probabilities_of_types_are_stacked_to_1_in_bars():
-    axes = pictures.types(_classified([0.2, 0.9])).axes[0]
+    axes = figures.types(_classified([0.2, 0.9])).axes[0]
     tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
     np.testing.assert_allclose(tops, [0.2, 0.9, 1, 1])
 
 
 def test_of_many_files_they_are_areas_from_end_to_end():
-    shares = np.linspace(0.2, 0.9, pictures.NAMED + 1).tolist()
-    axes = pictures.types(_classified(shares)).axes[0]
+    shares = np.linspace(0.2, 0.9, figures.MAX_NAMED_FILES + 1).tolist()
+    axes = figures.types(_classified(shares)).axes[0]
     fcc, hcp = (area.get_paths()[0].vertices for area in axes.collections)
     assert not axes.patches and fcc[:, 0].min() == -0.5 and fcc[:, 0].max() == len(shares) - 0.5
     for place, share in enumerate(shares):
@@ -83,8 +86,28 @@ def test_of_many_files_they_are_areas_from_end_to_end():
     assert fcc[:, 1].min() == 0 and hcp[:, 1].max() == pytest.approx(1)
 
 
+def test_the_picture_has_the_data_the_fit_the_residuals_and_the_sizes():
+    figure = figures.fit(sized.result())
+    curve, below, sizes = figure.axes
+    assert curve.get_xscale() == curve.get_yscale() == "log" and below.get_ylabel() == "residual / σ"
+    residual = below.lines[-1].get_ydata()
+    assert len(residual) == 60 and 0.5 < np.std(residual) < 1.5
+    assert len(sizes.collections) == 1 and sizes.get_xlabel() == "radius (Å)"
+
+
+def test_sizes_are_drawn_by_volume_and_by_number():
+    volume, number = figures.distribution(sized.result()).axes
+    peaks = [line.get_xdata()[line.get_ydata().argmax()] for line in (volume.lines[0], number.lines[0])]
+    assert peaks[0] > peaks[1]
+
+
+def test_a_rank_without_a_curve_is_refused():
+    with pytest.raises(ValueError, match="Expected a rank up to 1"):
+        figures.fit(sized.result(), rank=2)
+
+
 def _classified(shares):
     return [
-        Result(f"{place}.gr", "", "Ag", "solved", "", types={"fcc": share, "hcp": 1 - share})
+        PdfResult(f"{place}.gr", "", "Ag", "solved", "", types={"fcc": share, "hcp": 1 - share})
         for place, share in enumerate(shares)
     ]

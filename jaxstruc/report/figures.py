@@ -1,0 +1,235 @@
+"""Figures of results: data and fit, Rw by family, distributions of sizes, probabilities of types."""
+
+from collections.abc import Sequence
+from functools import singledispatch
+from pathlib import Path
+
+import matplotlib.figure
+import numpy as np
+
+from jaxstruc import files
+from jaxstruc.inference.distribution import Distribution
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.report.summary import MIN_SHARE
+from jaxstruc.result import Result
+
+MARKERS = "os^vDPX*<>"
+MAX_NAMED_FILES = 40
+"""Largest number of files whose names a figure shows."""
+
+
+@singledispatch
+def fit(result: Result, *, rank: int = 1) -> matplotlib.figure.Figure:
+    """Return the usual plot of the technique: the data as circles, the fit as a line, the difference below.
+
+    Args:
+        result: of one measurement.
+        rank: of the candidate.
+
+    Raises:
+        ValueError: if that candidate has no curve.
+    """
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@singledispatch
+def distribution(result: Result) -> matplotlib.figure.Figure:
+    """Return a figure of the distribution of sizes by volume and by number; of a PDF also by type, with predictions.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@fit.register
+def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
+    """Return G(r) with the fit, and the difference below with a dashed zero."""
+    r, observed, calculated, _ = result.curve(rank)
+    candidate = result.candidates[rank - 1]
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    thin = max(1, len(r) // 400)
+    low, high = min(observed.min(), calculated.min()), max(observed.max(), calculated.max())
+    difference = observed - calculated
+    offset = low - 0.1 * (high - low) - difference.max()
+    axes.plot(r[::thin], observed[::thin], "o", ms=3.5, mfc="none", mec="C0", mew=0.8, label="data")
+    axes.plot(r, calculated, "-", color="C3", lw=1.3, label="fit")
+    axes.axhline(offset, color="0.5", lw=0.8, ls="--")
+    axes.plot(r, difference + offset, "-", color="C2", lw=1.0, label="difference")
+    axes.set(xlim=(r[0], r[-1]), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    title = f"{candidate.label}\n{Path(result.name).name} ({result.element}), Rw = {candidate.rw:.3f}"
+    axes.set_title(title, fontsize=10, wrap=True)
+    axes.legend(frameon=False, ncols=3, loc="upper right", fontsize=9)
+    return figure
+
+
+@fit.register
+def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
+    """Return I(Q) on logarithmic axes with the fit, residuals over the noise below it, and the sizes beside it."""
+    q, observed, calculated, background = result.curve(rank)
+    sigma = np.asarray(result.sigma)
+    figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
+    grid = figure.add_gridspec(2, 2, height_ratios=(3, 1), width_ratios=(1.6, 1))
+    axes, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    thin = max(1, len(q) // 300)
+    shown = observed[::thin] > 0
+    axes.errorbar(
+        q[::thin][shown], observed[::thin][shown], sigma[::thin][shown], fmt="o", ms=3.5, mfc="none", mec="C0",
+        ecolor="C0", elinewidth=0.6, mew=0.8, label="data", zorder=1,
+    )  # fmt: skip
+    axes.plot(q, calculated, "-", color="C3", lw=1.4, label="fit", zorder=2)
+    if np.any(background > 0):
+        axes.plot(q, np.where(background > 0, background, np.nan), "--", color="0.5", lw=0.9, label="background")
+    low, high = observed[observed > 0].min(), max(observed.max(), calculated.max())
+    axes.set(xscale="log", yscale="log", ylim=(low / 2, high * 2), xlim=(q[0] / 1.05, q[-1] * 1.05))
+    axes.set_ylabel("I(Q)")
+    axes.tick_params(labelbottom=False)
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    residual = (observed - calculated) / sigma
+    below.axhline(0, color="0.5", lw=0.8, ls="--")
+    below.plot(q, residual, ".", color="C2", ms=3)
+    reach = max(4.0, 1.1 * float(np.abs(residual).max()))
+    below.set(xscale="log", xlim=axes.get_xlim(), ylim=(-reach, reach), xlabel="Q (1/Å)", ylabel="residual / σ")
+    _densities(figure.add_subplot(grid[:, 1]), result, "volume")
+    figure.suptitle(_saxs_title(result, rank), fontsize=10, wrap=True)
+    return figure
+
+
+@distribution.register
+def _(result: PdfResult) -> matplotlib.figure.Figure:
+    """Return sizes by volume and by number, stacked by type, and what the distribution predicts."""
+    own = result.ensemble
+    if own is None:
+        raise ValueError(f"Expected a distribution for {result.name}, got none; run with --ensemble auto.")
+    figure = matplotlib.figure.Figure(figsize=(12, 4), layout="constrained")
+    columns = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
+    seen = np.flatnonzero((own.volume_high > 2e-3) | (own.number_high > 2e-3))
+    ends = (own.size[seen[0]] / 1.1, own.size[seen[-1]] * 1.1) if len(seen) else (own.size[0], own.size[-1])
+    named = [row for row, kind in enumerate(own.types) if own.shares[kind].value >= MIN_SHARE]
+    for axes, name, counted in zip(columns[:2], ("volume", "number"), ("atoms", "particles"), strict=True):
+        share, low, high = (getattr(own, f"{name}{end}") for end in ("", "_low", "_high"))
+        labels = [f"{own.types[row]} {own.shares[own.types[row]].value:.0%}" for row in named]
+        axes.stackplot(own.size, 100 * share[named], labels=labels, colors=[f"C{row}" for row in named], alpha=0.8)
+        axes.plot(own.size, 100 * low, "k--", lw=0.9, label="90 % band")
+        axes.plot(own.size, 100 * high, "k--", lw=0.9)
+        axes.set(xlim=ends, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {counted}")
+        axes.set_title(f"by {name}", fontsize=10)
+    columns[0].legend(frameon=False, fontsize=8, loc="upper right")
+    _predicted(columns[2], own)
+    figure.suptitle(f"{Path(result.name).name}: {own.sample}; {_sizes(own)}", fontsize=10)
+    return figure
+
+
+@distribution.register
+def _(result: SaxsResult) -> matplotlib.figure.Figure:
+    """Return the densities of sizes by volume and by number, with their bands."""
+    if result.sizes is None:
+        raise ValueError(f"Expected sizes for {result.name}, got none: {result.message}")
+    figure = matplotlib.figure.Figure(figsize=(10, 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("volume", "number"), strict=True):
+        _densities(axes, result, name)
+    figure.suptitle(_saxs_title(result, 1), fontsize=10, wrap=True)
+    return figure
+
+
+def families(result: PdfResult) -> matplotlib.figure.Figure:
+    """Return a picture of Rw against size, by family; candidates in the 90 % set are ringed."""
+    figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    names = np.array([one.family for one in result.candidates])
+    size = np.array([one.diameter for one in result.candidates])
+    rw = np.array([one.rw for one in result.candidates])
+    credible = np.array([one.in_90 for one in result.candidates])
+    for number, name in enumerate(sorted(set(names.tolist()))):
+        of_it = names == name
+        axes.plot(size[of_it], rw[of_it], MARKERS[number % len(MARKERS)], ms=4, alpha=0.7, label=name)
+    axes.plot(size[credible], rw[credible], "o", ms=10, mfc="none", mec="k", mew=1, label="90 % set")
+    axes.set(xlabel="largest distance (Å)", ylabel="Rw")
+    axes.set_title(f"{Path(result.name).name}: the best {len(names)} of {result.fitted} candidates", fontsize=10)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    return figure
+
+
+def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
+    """Return a picture of the probabilities of types, stacked, a bar a file; of many files as areas, drawn at once."""
+    shown = [result for result in results if result.types]
+    names = sorted(shown[0].types) if shown else []
+    figure = matplotlib.figure.Figure(figsize=(max(5.0, min(16.0, 2 + 0.3 * len(shown))), 4), layout="constrained")
+    axes = figure.add_subplot()
+    place, below = np.arange(len(shown)), np.zeros(len(shown))
+    few = len(shown) <= MAX_NAMED_FILES
+    for name in names:
+        top = below + [result.types[name] for result in shown]
+        if few:
+            axes.bar(place, top - below, 0.85, below, label=name)
+        else:
+            low, high = (np.append(one, one[-1]) for one in (below, top))
+            axes.fill_between(np.arange(len(shown) + 1) - 0.5, low, high, step="post", linewidth=0, label=name)
+        below = top
+    axes.set_xticks(place if few else [], [Path(result.name).stem for result in shown] if few else [])
+    axes.tick_params(axis="x", labelrotation=90, labelsize=7)
+    axes.set(ylim=(0, 1), xlim=(-0.6, len(shown) - 0.4), ylabel="probability")
+    axes.set_xlabel("" if few else f"{len(shown)} files, in order")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def write(path: Path, figure: matplotlib.figure.Figure) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with files.replacing(path) as part:
+        figure.savefig(part, format="png", dpi=150)
+
+
+def _sizes(own: Distribution) -> str:
+    mean, width = own.mean_diameter, own.width
+    return (
+        f"mean {mean.value:.1f} Å ({mean.low:.1f} to {mean.high:.1f}), "
+        f"width {width.value:.0%} ({width.low:.0%} to {width.high:.0%})"
+    )
+
+
+def _predicted(axes, own: Distribution) -> None:
+    """Draw the data, what is fitted and, shaded, what is predicted by the best cluster and by the ensemble."""
+    if not own.holdouts or not len(own.r):
+        axes.text(0.5, 0.5, "nothing lies beyond a fit to predict", ha="center", va="center", transform=axes.transAxes)
+        axes.set_axis_off()
+        return
+    middle = own.holdouts[len(own.holdouts) // 2]
+    shown = own.r > 0.45 * middle.cut
+    axes.axvspan(middle.cut, middle.end, color="0.92", zorder=0)
+    axes.plot(own.r[shown], own.observed[shown], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
+    axes.plot(
+        own.r[shown], own.predicted_single[shown], "-", color="C1", lw=1.1, label=f"one cluster, Rw {middle.single:.2f}"
+    )
+    axes.plot(
+        own.r[shown], own.predicted[shown], "-", color="C3", lw=1.3, label=f"distribution, Rw {middle.ensemble:.2f}"
+    )
+    axes.set(xlim=(own.r[shown][0], middle.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    axes.set_title(f"fitted to {middle.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+
+
+def _densities(axes, result: SaxsResult, name: str) -> None:
+    """Draw the density of sizes, by volume or by number, over the radius."""
+    own = result.sizes
+    if own is None:
+        axes.set_axis_off()
+        return
+    line, low, high = (getattr(own, f"{name}{end}") / own.radius for end in ("", "_low", "_high"))
+    axes.fill_between(own.radius, low, high, color="C0", alpha=0.25, lw=0, label="90 % band")
+    axes.plot(own.radius, line, "-", color="C0", lw=1.5, label=own.method)
+    seen = np.flatnonzero(np.maximum(line, high) > 0.005 * line.max())
+    axes.set(xlim=(own.radius[seen[0]] / 1.05, own.radius[seen[-1]] * 1.05), ylim=(0, None))
+    axes.set(xlabel="radius (Å)", ylabel=f"density by {name} (1/Å)")
+    axes.legend(frameon=False, fontsize=9)
+
+
+def _saxs_title(result: SaxsResult, rank: int) -> str:
+    best, radius, pd = result.candidates[rank - 1], result.intervals["radius"], result.intervals["pd"]
+    return (
+        f"{Path(result.name).name}: {best.type}, {best.family}; radius {radius.value:.4g} Å "
+        f"({radius.low:.4g} to {radius.high:.4g}), pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}), "
+        f"$\\chi^2$ {best.notes['chi2']:.3g}; body: {result.body}"
+    )

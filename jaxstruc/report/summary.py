@@ -1,0 +1,177 @@
+"""The columns of summary.csv, and the row of a result."""
+
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+from jaxstruc.inference.distribution import Distribution
+from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.result import Candidate, Result
+from jaxstruc.scattering.parameters import FITTED
+from jaxstruc.structures.families import TYPES
+
+Row = dict[str, Any]
+
+VALUES = tuple(word for name in FITTED for word in (name, f"{name}_error"))
+NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
+"""Numbers that some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in
+radii; and, if atoms were moved, Rw before and how far they moved, in Å."""
+STRUCTURE = "file status type type_probability n_atoms n_low n_high diameter rw".split()
+SIZES = "mean_diameter mean_diameter_low mean_diameter_high width width_low width_high".split()
+SUMMARY = (
+    *STRUCTURE,
+    "sample",
+    *SIZES,
+    *"message description source family recipe rw_holdout rw_holdout_single rw_ensemble".split(),
+    *"qmin qmin_error qmin_origin rw_second weight ties types".split(),
+    *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
+    *VALUES,
+    *"qdamp_origin qmax rmin rmax diameter_estimate independent rw_unmoved moved".split(),
+    *(f"share_{name}{end}" for name in sorted(set(TYPES.values())) for end in ("", "_low", "_high")),
+    *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
+)
+"""Columns of `solve` and `mine`. Sizes are in Å, `_low` and `_high` are the ends of 90 % intervals.
+
+`type` is that of the most probable structure, or of the largest share if `sample` is distribution; `type_probability`
+is left out then. `n_low` to `n_high`, and the ends of `diameter` and of `hexagonal`, the best's share of such layers,
+are over all candidates. `sample` to `width_high` and the shares of atoms by type describe the sample as a distribution
+of particles. `diameter_estimate` is read from the data. `rw_holdout` is the mean Rw beyond cuts in r of the model that
+`sample` names, `rw_holdout_single` that of the best cluster. `recipe` is the rule within the `family` that made the
+structure. `types`: sums of weights by type; `ties`: number of candidates in the 90 % set; `independent`: number of
+points that the residual counts. Origins say where qmin and qdamp come from, e.g. "inferred" from the data; their errors
+are given if they were inferred or fitted. `classifier_types`: types that the classifier finds likely before any fit;
+`n_screened`: number of candidates that were tried; `effective_samples`: effective number of 1000 of the classifier's
+draws once the fits reweight them."""
+REFINED = tuple(
+    name
+    for name in SUMMARY
+    if name not in ("sample", *SIZES, "rw_holdout", "rw_holdout_single", "rw_ensemble", "seed", "model")
+    and name not in ("classifier_types", "n_screened", "effective_samples")
+    and not name.startswith("share_")
+)
+"""Columns of `refine`, which judges no sample and asks no classifier."""
+CLASSIFIED = (
+    *(name for name in STRUCTURE if name != "rw"),
+    *"width width_low width_high message diameter_low diameter_high".split(),
+    *(f"{name}{end}" for name in ("hexagonal", "aspect", "stretch") for end in ("", "_low", "_high")),
+    "distance",
+    *(f"p_{name}" for name in sorted(set(TYPES.values()))),
+    *"qmin qmax qdamp model seconds version sha256".split(),
+)
+"""Columns of `classify`: medians and 90 % intervals, a probability of each type; `distance` from the PDFs of the
+training, of which some 95 % lie within 1, by the network's features, as two types of particles, or by where the waves
+of the data end."""
+SAXS = (
+    *"file status body p_body distribution radius radius_error pd pd_error".split(),
+    *"r_eq r_eq_low r_eq_high chi2 message".split(),
+    *"radius_low radius_high pd_low pd_high".split(),
+    *SIZES,
+    *"rw scale scale_error background background_error power_scale power_scale_error".split(),
+    *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
+    *"median sigma best types weight ties points noise_scale noise_inferred smeared qmin qmax background_scale".split(),
+    *"seconds version sha256".split(),
+)
+"""Columns of `saxs`. `_low` and `_high` are the ends of 90 % intervals over all fits.
+
+`body` is "not determined" if several are likely, `best` the likeliest, `p_body` its probability among those asked,
+`types` that of each. `radius`, `pd` (standard deviation over mean) and `r_eq` are weighted by number, in Å, of the best
+fit; `mean_diameter` and `width` by volume. `radius_1`, ... belong to two populations, `share_1` is a share of the
+volume. `median` and `sigma` (of ln R) are a lognormal's, as in sasmodels. `chi2` is per degree of freedom;
+`noise_scale` is that of the noise's variance."""
+MIN_SHARE = 0.02
+"""Share or probability of a type below which texts and figures leave it out."""
+MIN_LISTED_WEIGHT = 0.005
+"""Sum of weights of a type below which the column `types` leaves it out."""
+
+
+@singledispatch
+def row(result: Result, columns: Sequence[str] = SUMMARY) -> Row:
+    """Return a result's row of the summary, typed: numbers are numbers, what is missing is not there.
+
+    Args:
+        result: of one measurement.
+        columns: of the summary.
+    """
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@row.register
+def _(result: PdfResult, columns: Sequence[str] = SUMMARY) -> Row:
+    cells = _of_all(result) | {f"{setting.name}_origin": setting.origin for setting in result.settings}
+    cells |= {f"p_{name}": probability for name, probability in result.types.items()}
+    if result.candidates:
+        cells |= of_candidate(result.best) | {"ties": result.ties}
+        if len(result.candidates) > 1:
+            cells["rw_second"] = result.candidates[1].rw
+    if result.types:
+        cells |= {"type": result.type, "type_probability": result.type_probability, "types": _listed(result)}
+    for name, interval in result.intervals.items():
+        ends = {"n_atoms": "n"}.get(name, name)
+        cells |= {f"{ends}_low": interval.low, f"{ends}_high": interval.high}
+        if name == "hexagonal" or not result.candidates:
+            cells[name] = interval.value
+    cells |= _of_sample(result.ensemble) if result.ensemble else {}
+    if prior := result.classifier_prior:
+        cells |= {"classifier_types": likely(prior.types), "n_screened": prior.n_screened}
+        cells["effective_samples"] = prior.effective_samples
+    return {name: cells[name] for name in columns if name in cells}
+
+
+@row.register
+def _(result: SaxsResult, columns: Sequence[str] = SAXS) -> Row:
+    cells = _of_all(result)
+    if result.candidates:
+        best = result.best
+        cells |= of_fit(best) | {"ties": result.ties, "distribution": best.family, "best": best.type}
+        cells |= {"body": result.body, "p_body": result.types[best.type], "types": _listed(result)}
+    for name, interval in result.intervals.items():
+        cells |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return {name: cells[name] for name in columns if name in cells}
+
+
+def likely(types: Mapping[str, float]) -> str:
+    """Return the likely types with their probabilities, the largest first."""
+    return ", ".join(f"{name} {probability:.2f}" for name, probability in types.items() if probability >= MIN_SHARE)
+
+
+def of_candidate(candidate: Candidate) -> Row:
+    """Return the cells that the summary and the table of candidates share."""
+    names = ("description", "source", "type", "family", "recipe", "n_atoms", "diameter", "rw", "weight")
+    notes = {name: candidate.notes[name] for name in NOTES if name in candidate.notes}
+    return {name: getattr(candidate, name) for name in names} | _values(candidate) | notes
+
+
+def of_fit(candidate: Candidate) -> Row:
+    """Return the cells that the summary and the table of small-angle fits share."""
+    cells: Row = {"rw": candidate.rw, "weight": candidate.weight, **candidate.notes}
+    cells |= {"mean_diameter": candidate.notes.get("mean_volume"), "width": candidate.notes.get("width_volume")}
+    return cells | _values(candidate)
+
+
+def _values(candidate: Candidate) -> Row:
+    """Return the values of a candidate's fit with their errors."""
+    errors = {f"{name}_error": value.error for name, value in candidate.values.items() if value.error is not None}
+    return {name: value.value for name, value in candidate.values.items()} | errors
+
+
+def _of_all(result: Result) -> Row:
+    """Return the cells that all techniques share."""
+    cells: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
+    return cells | result.given | result.facts | {"version": result.versions.get("jaxstruc", "")}
+
+
+def _listed(result: Result) -> str:
+    """Return the types or bodies with their sums of weights."""
+    return ", ".join(f"{name} {share:.2f}" for name, share in result.types.items() if share >= MIN_LISTED_WEIGHT)
+
+
+def _of_sample(ensemble: Distribution) -> Row:
+    """Return the cells of a sample as a distribution of particles."""
+    cells: Row = {"sample": ensemble.sample, "rw_ensemble": ensemble.rw}
+    cells |= {"rw_holdout": ensemble.rw_holdout, "rw_holdout_single": ensemble.rw_holdout_single}
+    intervals = {"mean_diameter": ensemble.mean_diameter, "width": ensemble.width}
+    intervals |= {f"share_{name}": share for name, share in ensemble.shares.items()}
+    for name, interval in intervals.items():
+        cells |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return cells

@@ -1,0 +1,353 @@
+"""What the results of all techniques share: values with units, candidates, a size distribution and the base class.
+
+A result is made in memory; tables, figures and folders are made from it alone. It is written as arrays and one JSON
+text and read back without loss. The text states its version; fields that this version does not know stay in `extra`.
+"""
+
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import ase
+import numpy as np
+
+from jaxstruc.data.measurement import Setting
+from jaxstruc.inference.distribution import Interval
+
+VERSION = 2
+"""Version of the written form."""
+TEXT = "result.json"
+"""Name of the JSON text among the arrays."""
+ARRAY, ATOMS = "$array", "$atoms"
+"""Keys in the text that stand for an array, or atoms, stored beside it."""
+OLD_NAMES = {
+    "cluster": "recipe",
+    "compared": "holdouts",
+    "effective": "effective_samples",
+    "glance": "classifier_prior",
+    "kept": "n_screened",
+    "listed": "n_listed",
+    "size_seen": "diameter_estimate",
+    "verdict": "sample",
+}
+"""Names of fields in version 1 of the written form, and their names now."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A fitted or held value."""
+
+    value: float
+    error: float | None
+    """Standard error; None if the value is held or at a bound."""
+    unit: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A cluster that may explain the measurement; for SAXS a body with a distribution of sizes."""
+
+    source: str
+    """network, library, search or file; body."""
+    type: str
+    """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron, empty if it is not known; the body."""
+    family: str
+    """Family of rules that lists it; the distribution."""
+    recipe: str
+    """Rule that made it within the family, or the name of its file."""
+    n_atoms: int
+    diameter: float
+    """Longest distance between its atoms in Å; twice the mean radius by number."""
+    rw: float
+    """Rw of G(r), or of I(Q) over its noise."""
+    weight: float
+    """Weight relative to all candidates that were fitted."""
+    in_90: bool
+    """Whether it belongs to the smallest set with 90 % of the weight."""
+    converged: bool
+    """Whether its fit converged."""
+    remark: str
+    values: dict[str, Value]
+    """Values of its fit by name."""
+    description: str = ""
+    """The cluster in a chemist's words, e.g. "truncated octahedron, 79 atoms, 14.4 x 11.2 Å"."""
+    hexagonal: float = math.nan
+    """Share of hexagonal layers among the inner layers; NaN unless the cluster has close-packed layers."""
+    notes: dict[str, float] = field(default_factory=dict)
+    """Further numbers that its source or a later step knows of it."""
+    atoms: ase.Atoms | None = None
+    """Atoms as fitted; only the best candidates have them. The same holds for the next three fields."""
+    calculated: np.ndarray | None = None
+    """[point] G(r) with the background, in 1/Å²; or I(Q)."""
+    background: np.ndarray | None = None
+    """[point] Background, in the unit of the curve."""
+    correlation: np.ndarray | None = None
+    """[free, free] Correlation of the fitted values; NaN at a bound."""
+    occupancy: np.ndarray | None = None
+    """[atom] Probability of each atom, 0 to 1; only searched particles have it."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of a later version."""
+
+    @property
+    def label(self) -> str:
+        """The description; of a candidate without one its type, number of atoms and diameter."""
+        size = f"{self.n_atoms} atoms, {self.diameter:.1f} Å"
+        return self.description or f"{self.type}, {size}".removeprefix(", ")
+
+
+class Curve(NamedTuple):
+    """Data and fit; all [point]: G in 1/Å² over r in Å, or I in the unit of the file over Q in 1/Å."""
+
+    x: np.ndarray
+    observed: np.ndarray
+    calculated: np.ndarray
+    """Calculated curve with the background."""
+    background: np.ndarray
+
+
+@dataclass(frozen=True)
+class SizeDistribution:
+    """Sizes of particles as densities over their radius with a 90 % band; all arrays are [size]."""
+
+    method: str
+    """Name of the best body's distribution."""
+    radius: np.ndarray
+    """Radius of the sphere of equal volume in Å, even in its logarithm."""
+    volume: np.ndarray
+    """Density of volume in ln R; its integral is 1. The next two are densities too."""
+    volume_low: np.ndarray
+    """Ends of the 90 % band over all bodies and distributions by their weights; the same for the number's band."""
+    volume_high: np.ndarray
+    number: np.ndarray
+    """Density of the number of particles in ln R."""
+    number_low: np.ndarray
+    number_high: np.ndarray
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of a later version."""
+
+    @property
+    def table(self) -> dict[str, np.ndarray]:
+        """The columns by name."""
+        names = ("radius", "volume", "volume_low", "volume_high", "number", "number_low", "number_high")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """The answer for one measurement; `PdfResult` and `SaxsResult` add their data and what only they tell."""
+
+    technique: ClassVar[str] = ""
+    """Name of the class in the written form."""
+
+    name: str
+    """Name of the measured file, as it was given."""
+    sha256: str
+    element: str
+    status: str
+    """solved; weak if the answer does not explain the data, and `message` says why; or failed."""
+    message: str
+    """What a person should know."""
+    candidates: tuple[Candidate, ...] = ()
+    """The best candidates, best first."""
+    fitted: int = 0
+    """Number of candidates that were fitted."""
+    ties: int = 0
+    """Number of candidates in the 90 % set."""
+    types: dict[str, float] = field(default_factory=dict)
+    """Probability of each type, or body, the largest first."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """Values of the best candidate with 90 % intervals over all candidates, by name."""
+    free: tuple[str, ...] = ()
+    """Names of the fitted values."""
+    settings: tuple[Setting, ...] = ()
+    """Settings of the data with their origins."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Further facts by name, e.g. seconds; of PDFs also diameter_estimate (Å, read from the data), independent (number
+    of points that count), qmin_error and qdamp_error if these were inferred, seed and model of a network."""
+    versions: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of a later version."""
+
+    @property
+    def best(self) -> Candidate:
+        """The first candidate.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        if not self.candidates:
+            raise ValueError(f"Expected a candidate for {self.name}, got none: {self.message}")
+        return self.candidates[0]
+
+    @property
+    def given(self) -> dict[str, float]:
+        """Values of the settings by name."""
+        return {setting.name: setting.value for setting in self.settings}
+
+    @property
+    def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The measured curve in the range of the fit: positions and values, [point] each."""
+        return None, None
+
+    @property
+    def distribution(self) -> dict[str, np.ndarray]:
+        """The distribution of sizes, as columns by name, by volume and by number; empty if there is none."""
+        return {}
+
+    def curve(self, rank: int = 1) -> Curve:
+        """Return data and fit of the candidate at a rank; only the best candidates have a curve.
+
+        Raises:
+            ValueError: if it has none.
+        """
+        candidate = self.candidates[rank - 1] if 0 < rank <= len(self.candidates) else None
+        x, observed = self.data
+        if (
+            candidate is None
+            or candidate.calculated is None
+            or candidate.background is None
+            or x is None
+            or observed is None
+        ):
+            count = sum(candidate.calculated is not None for candidate in self.candidates)
+            raise ValueError(f"Expected a rank up to {count}, whose curves are kept, got {rank}; see candidates.")
+        return Curve(x, observed, candidate.calculated, candidate.background)
+
+    def plot(self, rank: int = 1):
+        """Return a figure of data, fit and difference, of the best candidate or the one at a rank up to five."""
+        from jaxstruc.report import figures
+
+        return figures.fit(self, rank=rank)
+
+    def plot_distribution(self):
+        """Return a figure of the distribution of sizes.
+
+        Raises:
+            ValueError: if there is none.
+        """
+        from jaxstruc.report import figures
+
+        return figures.distribution(self)
+
+    def save(self, folder: Path | str) -> None:
+        """Write the files that the command writes: best/, candidates/, fits/, families/, results/ and summary.csv."""
+        from jaxstruc.report import folders
+
+        folders.save(self, Path(folder))
+
+    def __str__(self) -> str:
+        """Return a short table."""
+        from jaxstruc.report import overview
+
+        return overview.short(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return the short table for a notebook."""
+        from jaxstruc.report import overview
+
+        return overview.html(self)
+
+
+def to_arrays(result: Result) -> dict[str, np.ndarray]:
+    """Return a result as arrays by name, its text among them, for `np.savez`."""
+    arrays: dict[str, np.ndarray] = {}
+    head = {"version": VERSION, "technique": result.technique}
+    text = json.dumps(head | _encode(result, "", arrays), ensure_ascii=False)
+    return {TEXT: np.frombuffer(text.encode(), np.uint8), **arrays}
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], classes: Sequence[type[Result]]) -> Result:
+    """Return the result that `to_arrays` took apart.
+
+    Args:
+        arrays: by name.
+        classes: of results that the arrays may be of.
+
+    Raises:
+        ValueError: if the arrays are not of a result.
+    """
+    if TEXT not in arrays:
+        raise ValueError(f"Expected a result of jaxstruc, got arrays without {TEXT}; check the file.")
+    entries = _decode(json.loads(bytes(arrays[TEXT]).decode()), arrays)
+    if entries.pop("version") == 1:
+        entries = _from_version_1(entries)
+    technique = entries.pop("technique")
+    by_technique = {kind.technique: kind for kind in classes}
+    if technique not in by_technique:
+        raise ValueError(f"Expected a result of {' or '.join(by_technique)}, got one of {technique}; check the file.")
+    return _restore(by_technique[technique], entries)
+
+
+def _from_version_1(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries of a result of version 1, which had one class for all techniques, with today's names."""
+    technique = "pdf" if entries.get("q") is None else "saxs"
+    return {"technique": technique} | {name: item for name, item in _renamed(entries).items() if item is not None}
+
+
+def _renamed(item: Any) -> Any:
+    """Return an item with the keys of its dictionaries renamed by `OLD_NAMES`."""
+    if isinstance(item, dict):
+        return {OLD_NAMES.get(name, name): _renamed(value) for name, value in item.items()}
+    return [_renamed(value) for value in item] if isinstance(item, list) else item
+
+
+def _encode(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Return an item as JSON has it; arrays and atoms go into `arrays`, under their path."""
+    if is_dataclass(item):
+        known = {each.name: getattr(item, each.name) for each in fields(item) if each.name != "extra"}
+        item = known | getattr(item, "extra", {})
+    if isinstance(item, np.ndarray):
+        arrays[path] = item
+        return {ARRAY: path}
+    if isinstance(item, ase.Atoms):
+        arrays[f"{path}/numbers"], arrays[f"{path}/positions"] = item.numbers, item.positions
+        return {ATOMS: path}
+    if isinstance(item, Mapping):
+        return {name: _encode(value, f"{path}/{name}" if path else name, arrays) for name, value in item.items()}
+    if isinstance(item, tuple | list):
+        return [_encode(value, f"{path}/{index}", arrays) for index, value in enumerate(item)]
+    return item.item() if isinstance(item, np.generic) else item
+
+
+def _decode(item: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Return what `_encode` was given, except for the classes of its dictionaries and lists."""
+    if isinstance(item, dict) and ARRAY in item:
+        return arrays[item[ARRAY]]
+    if isinstance(item, dict) and ATOMS in item:
+        return ase.Atoms(numbers=arrays[f"{item[ATOMS]}/numbers"], positions=arrays[f"{item[ATOMS]}/positions"])
+    if isinstance(item, dict):
+        return {name: _decode(value, arrays) for name, value in item.items()}
+    if isinstance(item, list):
+        return [_decode(value, arrays) for value in item]
+    return item
+
+
+def _restore(kind: Any, item: Any) -> Any:
+    """Return a decoded item as an object of an annotated kind."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if item is None:
+        return None
+    if origin is types.UnionType:
+        return _restore(next(each for each in inner if each is not types.NoneType), item)
+    if origin is tuple:
+        return tuple(_restore(inner[0], each) for each in item)
+    if origin is dict:
+        return {name: _restore(inner[1], each) for name, each in item.items()}
+    if kind is Setting:
+        return Setting(*item)
+    return _restore_fields(kind, item) if is_dataclass(kind) else item
+
+
+def _restore_fields(kind: Any, item: Mapping[str, Any]) -> Any:
+    """Return the object of a dataclass; entries that it does not know are its `extra`."""
+    hints = {each.name: each.type for each in fields(kind)}
+    known = {name: _restore(hints[name], each) for name, each in item.items() if name in hints}
+    extra = {name: each for name, each in item.items() if name not in hints}
+    return kind(**known, **({"extra": extra} if "extra" in hints else extra))
