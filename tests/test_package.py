@@ -17,7 +17,7 @@ from jaxstruc.inference import screening
 from jaxstruc.network.config import SHIPPED
 
 ORDER = """
-files
+files statistics
 structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
 scattering: parameters form_factors spreading debye curves templates simulate
 scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxstruc.inference.distribution import Compared, Distribution, Interval
+from jaxstruc.inference.distribution import Compared, Distribution
+from jaxstruc.statistics import Interval
 
 
 def distribution(verdict="distribution", *, compared=True):

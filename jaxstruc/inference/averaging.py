@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.inference import posterior, shares
+from jaxstruc import statistics
+from jaxstruc.inference import shares
 from jaxstruc.inference.outcomes import Outcome
 from jaxstruc.inference.shares import FAMILIES
 
@@ -71,7 +72,7 @@ def noise(chi2: float, residual: Callable[[], np.ndarray], freedom: int, *, infe
     if not beyond:
         return Noise(max(reduced, 0.1) if inferred else 1.0, 1.0, beyond)
     left = residual()
-    points = posterior.effective_points(left, float(len(left)))
+    points = statistics.effective_points(left, float(len(left)))
     return Noise(reduced, min(points / len(left), 1.0), beyond)
 
 
@@ -202,17 +203,6 @@ def shares_of(outcomes: Sequence[Outcome], u: Float[np.ndarray, " node"]) -> Flo
             at, amount = (np.array([getattr(one, name) for one in full], np.float32) for name in ("place", "amplitude"))
             found[some] = np.asarray(_SHARES[family](at, amount, nodes))[: len(some)]
     return found
-
-
-def quantiles(values: np.ndarray, weight: Float[np.ndarray, " draw"], ends: Sequence[float]) -> np.ndarray:
-    """Return quantiles [quantile] or [quantile, column] of weighted draws, [draw] or [draw, column]."""
-    order = np.argsort(values, axis=0, kind="stable")
-    below = np.cumsum(weight[order], axis=0) - 0.5 * weight[order]
-    sorted_ = np.take_along_axis(values, order, axis=0)
-    if values.ndim == 1:
-        return np.interp(ends, below / weight.sum(), sorted_)
-    columns = range(values.shape[1])
-    return np.stack([np.interp(ends, below[:, k] / weight.sum(), sorted_[:, k]) for k in columns], axis=1)
 
 
 def _mixed(family: str):

@@ -15,9 +15,10 @@ import ase
 import numpy as np
 
 from jaxstruc.data.measurement import Setting
-from jaxstruc.inference.distribution import Compared, Distribution, Interval
+from jaxstruc.inference.distribution import Compared, Distribution
 from jaxstruc.inference.glance import Glance
 from jaxstruc.inference.granulometry import SURE, UNTOLD, Granulometry
+from jaxstruc.statistics import Interval
 
 VERSION = 1
 """Of the written form."""

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 import jaxstruc
+from jaxstruc import statistics
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import averaging, evaluated, posterior, shares, weighing
+from jaxstruc.inference import averaging, evaluated, shares, weighing
 from jaxstruc.inference.averaging import Drawn
-from jaxstruc.inference.distribution import ENDS, Interval
 from jaxstruc.inference.evaluated import Evaluated
 from jaxstruc.inference.granulometry import SURE, Granulometry
 from jaxstruc.inference.outcomes import Fits, Outcome
@@ -20,6 +20,7 @@ from jaxstruc.inference.pattern import Pattern
 from jaxstruc.inference.result import Candidate, Result, Value
 from jaxstruc.inference.shares import FAMILIES
 from jaxstruc.inference.weighing import Free, Judged
+from jaxstruc.statistics import CENTRAL_90, Interval
 
 WRITTEN = 5
 """Candidates with curves."""
@@ -104,7 +105,7 @@ def _listed(seen: Pattern, judged: Judged, factor: float) -> tuple[list[Candidat
     if judged.free:
         listed.append(_free_candidate(judged.free, judged, factor, seen))
     listed.sort(key=lambda one: -one.weight)
-    credible = posterior.credible(np.array([one.weight for one in listed]))
+    credible = statistics.credible_set(np.array([one.weight for one in listed]))
     names = () if listed[0].family == "free" else curves[0].names
     return [dataclasses.replace(one, in_90=bool(credible[k])) for k, one in enumerate(listed)], names
 
@@ -250,11 +251,9 @@ def _intervals(judged: Judged, best: Candidate) -> dict[str, Interval]:
         "mean_diameter": (best.notes["mean_volume"], 2 * sizes.mean_volume),
         "width": (best.notes["width_volume"], sizes.width_volume),
     }
-    found = {}
-    for name, (value, drawn) in told.items():
-        low, high = averaging.quantiles(drawn, weight, ENDS)
-        found[name] = Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
-    return found
+    return {
+        name: statistics.credible_interval(float(value), drawn, weight=weight) for name, (value, drawn) in told.items()
+    }
 
 
 def _sizes(judged: Judged, best: Candidate) -> Granulometry:
@@ -274,7 +273,7 @@ def _sizes(judged: Judged, best: Candidate) -> Granulometry:
         drawn, density = drawn[:, ::SHOWN], density[::SHOWN]
         ends = np.zeros((2, len(density)))
         seen = drawn.max(axis=0) > SEEN * drawn.max()
-        ends[:, seen] = averaging.quantiles(drawn[:, seen], judged.draws.weight, ENDS)
+        ends[:, seen] = statistics.quantiles(drawn[:, seen], CENTRAL_90, weight=judged.draws.weight)
         columns += [density, *ends]
     return Granulometry(best.family, radius[::SHOWN], *columns)  # type: ignore[arg-type]
 
@@ -310,7 +309,7 @@ def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidat
     if not best.converged:
         remarks.append("fit not converged")
     spread = judged.draws.sizes.mean
-    low, high = averaging.quantiles(spread, judged.draws.weight, ENDS)
+    low, high = statistics.quantiles(spread, CENTRAL_90, weight=judged.draws.weight)
     if best.family == "free" and high > UNSURE * low:
         remarks.append("few small particles are not seen: mean by volume and its width are surer than radius and pd")
     if seen.read > seen.points:

@@ -7,9 +7,9 @@ import told
 
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference import result as results
-from jaxstruc.inference.distribution import Interval
 from jaxstruc.inference.glance import Glance
 from jaxstruc.inference.result import Candidate, Result, Value
+from jaxstruc.statistics import Interval
 
 
 def candidate(**changed):
