@@ -1,7 +1,7 @@
 """From a measured pair distribution function to the atomic structure of a nanoparticle, and back, in JAX.
 
     data = jaxstruc.read("sample.gr")
-    result = jaxstruc.solve(data, element="Pt")    # also classify, mine, refine, saxs, simulate
+    result = jaxstruc.solve(data, element="Pt")    # also classify, mine, refine, saxs, simulate, simulate_saxs
 
 Importing the package loads nothing heavy: what is named here comes with its first use.
 """
@@ -18,12 +18,27 @@ _PLACES = {
     "saxs": "jaxstruc.solver.doors",
     "classify": "jaxstruc.solver.doors",
     "simulate": "jaxstruc.scattering.simulate",
+    "simulate_saxs": "jaxstruc.scattering.smallangle",
+    "SimulateSaxsOptions": "jaxstruc.scattering.options",
     "load": "jaxstruc.report.folders",
     "Measurement": "jaxstruc.data.measurement",
     "Result": "jaxstruc.inference.result",
 }
 """Where each name of the package is defined."""
-__all__ = ["Measurement", "Result", "classify", "load", "mine", "read", "refine", "saxs", "simulate", "solve"]
+__all__ = [
+    "Measurement",
+    "Result",
+    "SimulateSaxsOptions",
+    "classify",
+    "load",
+    "mine",
+    "read",
+    "refine",
+    "saxs",
+    "simulate",
+    "simulate_saxs",
+    "solve",
+]
 
 
 def __getattr__(name: str):

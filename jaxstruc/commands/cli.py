@@ -72,11 +72,12 @@ def _run(command) -> int:
 
 
 def simulate(config: settings.Simulate) -> int:
-    """Simulate clusters and print or write their curves."""
+    """Simulate clusters or bodies and print or write their curves."""
     from jaxstruc.commands.simulate import simulate_files
 
     for path, text, target in simulate_files(config):
-        print(f"{path}: {config.signal} in {target}." if target else text, end="\n" if target else "")
+        signal = config.signal or ("iq" if config.body else "gr")
+        print(f"{path}: {signal} in {target}." if target else text, end="\n" if target else "")
     return 0
 
 

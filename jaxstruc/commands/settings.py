@@ -22,6 +22,7 @@ from jaxstruc.inference.options import (
     SourceName,
 )
 from jaxstruc.network.config import CLASSIFIER, Lessons, NetworkOptions, Training
+from jaxstruc.scattering.options import SimulatedBodyName, SimulatedDistributionName, SimulateSaxsOptions
 from jaxstruc.scattering.parameters import said
 
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
@@ -41,11 +42,13 @@ Screen = Annotated[
 
 @dataclass(frozen=True)
 class Simulate:
-    """Simulate the scattering of clusters, in double precision.
+    """Simulate the scattering of clusters, or the small-angle scattering of bodies, in double precision.
 
     Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
 
     Example: jaxstruc simulate --family fcc --element Pt --distribution lognormal --mean 25 --width 0.2 -o mix.gr
+
+    Example: jaxstruc simulate --body sphere --radius 35 --pd 0.06 --qmin 0.01 --qmax 0.5 -o sphere.dat
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -54,8 +57,9 @@ class Simulate:
     """In place of files: balls of this packing, with whole shells and a part of the last."""
     element: str | None = None
     """Of the balls, as Pt."""
-    distribution: Literal["lognormal", "schulz"] | None = None
-    """Of their sizes, weighted by volume [lognormal]."""
+    distribution: SimulatedDistributionName | None = None
+    """Distribution of sizes: of balls lognormal or schulz, weighted by volume [lognormal]; of a body any of these, by
+    number [gaussian]."""
     mean: float | None = None
     """[Å] Mean diameter, of spheres of equal volume, weighted by volume."""
     width: float | None = None
@@ -64,13 +68,20 @@ class Simulate:
     """Balls, each with the same share of the atoms [32]."""
     seed: int | None = None
     """Of their centres and of the atoms of a last shell [0]."""
-    signal: Literal["iq", "sq", "fq", "gr"] = "gr"
-    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r)."""
-    qmin: Annotated[float, tyro.conf.arg(help=said("qmin"))] = 0.0
-    qmax: Annotated[float, tyro.conf.arg(help=said("qmax"))] = 25.0
+    body: SimulatedBodyName | None = None
+    """In place of files: particles of this shape and of one density, whose small-angle scattering I(Q) is simulated."""
+    radius: float | None = None
+    """[Å] Mean radius of the body by number: R of a sphere, else the radius of the sphere of equal volume."""
+    pd: float | None = None
+    """Standard deviation of the radius over its mean, by number [0]."""
+    particles: SimulateSaxsOptions = dataclasses.field(default_factory=SimulateSaxsOptions)
+    signal: Literal["iq", "sq", "fq", "gr"] | None = None
+    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r) [gr; of a body iq]."""
+    qmin: Annotated[float | None, option("qmin", "[0; of a body 0.005]")] = None
+    qmax: Annotated[float | None, option("qmax", "[25; of a body 0.5]")] = None
     qstep: Annotated[
         float | None,
-        option("qstep", "[so fine that no alias enters the r range]"),
+        option("qstep", "[so fine that no alias enters the r range; of a body a 200th of the Q range]"),
     ] = None
     rmin: Annotated[float, tyro.conf.arg(help=said("rmin"))] = 0.0
     rmax: Annotated[float, tyro.conf.arg(help=said("rmax"))] = 30.0
@@ -257,13 +268,13 @@ class Saxs:
     """Keep compiled programs in the cache folder, for the next run."""
 
 
-def words(config) -> list[str]:
-    """Return the command-line words of the settings that compute: all but files, `out` and `plot`."""
+def words(config, *, skip: tuple[str, ...] = ()) -> list[str]:
+    """Return the command-line words of the settings that compute: all but files, `out`, `plot` and those to skip."""
     result = []
     for name, value in dataclasses.asdict(config).items():
-        if name in ("files", "out", "plot") or value is None or value is False or value == ():
+        if name in ("files", "out", "plot", *skip) or value is None or value is False or value == ():
             continue
-        result.append(f"--{name}")
+        result.append(f"--{name.replace('_', '-')}")
         if value is not True:
             result += [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
     return result

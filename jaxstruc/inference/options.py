@@ -4,27 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from jaxstruc.scattering.options import BodyName, SimulatedDistributionName
+
 Parameter = Literal["scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad"]
 EnsembleName = Literal["auto", "none", "parametric", "free"]
 SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
 ScreenName = Literal["classifier", "none"]
-BodyName = Literal[
-    "sphere",
-    "cube",
-    "octahedron",
-    "truncated-octahedron",
-    "cuboctahedron",
-    "tetrahedron",
-    "truncated-tetrahedron",
-    "decahedron",
-    "marks-decahedron",
-    "icosahedron",
-    "dodecahedron",
-    "rhombic-dodecahedron",
-    "hexagonal-prism",
-]
-DistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform", "two", "free"]
+DistributionName = Literal[SimulatedDistributionName, "two", "free"]
 BODIES: tuple[BodyName, ...] = get_args(BodyName)
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
 """Of sizes: one size, one population, two Gaussian ones, or a smooth histogram."""

@@ -29,7 +29,7 @@ class Curve(NamedTuple):
     x: Float[np.ndarray, " x"]
     """Q in 1/Å, or r in Å."""
     y: Float[np.ndarray, " x"]
-    """I in f² (whole cluster), S, F in 1/Å or G in 1/Å²."""
+    """I in f² (whole cluster), or in 1/cm at small angles; S, F in 1/Å or G in 1/Å²."""
     qstep: float
     """1/Å"""
 
