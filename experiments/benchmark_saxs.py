@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import rows
 
-from jaxstruc.scattering import curved, particle, sizes, smallangle
+from jaxstruc.scattering import curved, particle, smallangle
+from jaxstruc.scattering.size_distributions import SizeDistribution, distribution_by_number
 
 RESULTS = Path(__file__).parent / "results"
 Q = np.geomspace(0.005, 0.6, 200)
@@ -31,11 +32,11 @@ MODELS = {
 """sasmodels' model, its length, that in edges, and more parameters."""
 
 
-def gaussian(mean, pd) -> sizes.Sizes:
+def gaussian(mean, pd) -> SizeDistribution:
     """Return the referee's 35 sizes."""
     t = jnp.linspace(-3.0, 3.0, SIZES, dtype=mean.dtype)
     weight = jnp.exp(-(t**2) / 2)
-    return sizes.Sizes(mean * (1 + pd * t), weight / weight.sum())
+    return distribution_by_number(mean * (1 + pd * t), weight)
 
 
 def nodes(body: str) -> Callable:

@@ -28,7 +28,7 @@ from ase.cluster import Decahedron
 from scipy.spatial.distance import pdist
 
 import jaxstruc
-from jaxstruc import DataOptions, LibraryOptions, Measurement, MineOptions, PdfResult, RefineOptions
+from jaxstruc import DataOptions, LibraryOptions, Measurement, MineOptions, PdfResult, RefineOptions, statistics
 from jaxstruc.inference import posterior, target
 from jaxstruc.report import summary as summaries
 from jaxstruc.scattering import form_factors
@@ -225,7 +225,7 @@ def _draw(result: PdfResult, atoms: int) -> dict:
     true = next(place for place, each in enumerate(result.candidates) if each.n_atoms == atoms)
     rw = np.array([each.rw for each in result.candidates])
     most = target.independent_points(result.r, **LIMITS)
-    of_all = posterior.credible(posterior.weights(rw, most, len(result.free)))
+    of_all = statistics.credible_set(posterior.weights(rw, most, len(result.free)))
     return {
         "coverage": result.candidates[true].in_90,
         "size": result.ties,

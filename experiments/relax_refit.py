@@ -28,6 +28,7 @@ from measured_pdfs import QDAMP, draws_of
 from scipy.spatial.distance import pdist
 
 import jaxstruc
+from jaxstruc import statistics
 from jaxstruc.data.measurement import resolved
 from jaxstruc.inference import candidates, fit, posterior, relax, target
 from jaxstruc.inference.candidates import Candidates, Pool
@@ -121,7 +122,7 @@ def weight_relaxed(pool: Pool, goal: Target, fits: Fit) -> float:
     ends = np.array([0, -1])
     both = jax.tree.map(lambda column: column[ends], fits)
     models, _ = fit.curves(both, candidates.tables(pool.chosen(ends), goal), goal)
-    independent = posterior.effective_points(goal.g - models[np.argmin(both.rw)], goal.independent)
+    independent = statistics.effective_points(goal.g - models[np.argmin(both.rw)], goal.independent)
     return float(posterior.weights(both.rw, independent, len(USUAL))[1])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.scattering import particle, smallangle
-from jaxstruc.scattering.sizes import Sizes
+from jaxstruc.scattering.size_distributions import distribution_by_number
 
 NODES = 401
 """Over five standard deviations on both sides: far beyond what the package sums."""
@@ -39,7 +39,7 @@ def body(name: str, q: np.ndarray, mean: float, width: float) -> np.ndarray:
     radius, weight = bell(mean, width) if width else (np.array([mean]), np.ones(1))
     table = particle.table(name.replace("-", " "))
     squares = np.asarray(particle.form_factor(table, np.asarray(q[:, None] * radius, np.float32)), float)
-    return np.asarray(smallangle.averaged(squares, Sizes(radius, weight)), float)
+    return np.asarray(smallangle.averaged(squares, distribution_by_number(radius, weight)), float)
 
 
 def counted(

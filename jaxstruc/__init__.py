@@ -1,7 +1,7 @@
 """From a measured pair distribution function to the atomic structure of a nanoparticle, and back, in JAX.
 
     data = jaxstruc.read("sample.gr")
-    result = jaxstruc.solve(data, element="Pt")    # also classify, mine, refine, saxs, simulate
+    result = jaxstruc.solve(data, element="Pt")    # also classify, mine, refine, saxs, simulate, simulate_saxs
 
 Importing the package loads nothing heavy: what is named here comes with its first use.
 """
@@ -18,6 +18,7 @@ _PLACES = {
     "saxs": "jaxstruc.solver.doors",
     "classify": "jaxstruc.solver.doors",
     "simulate": "jaxstruc.scattering.simulate",
+    "simulate_saxs": "jaxstruc.scattering.smallangle",
     "load": "jaxstruc.report.folders",
     **dict.fromkeys(
         (
@@ -26,7 +27,7 @@ _PLACES = {
         ),
         "jaxstruc.options.pdf",
     ),
-    **dict.fromkeys(("SaxsOptions", "QOptions", "SizeOptions"), "jaxstruc.options.small_angle"),
+    **dict.fromkeys(("SaxsOptions", "QOptions", "SizeOptions", "SimulateSaxsOptions"), "jaxstruc.options.small_angle"),
     **dict.fromkeys(("SimulateOptions", "GenerateOptions"), "jaxstruc.options.simulation"),
     **dict.fromkeys(("TrainOptions", "TrainClassifierOptions"), "jaxstruc.options.training"),
     "Measurement": "jaxstruc.data.measurement",

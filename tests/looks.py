@@ -3,11 +3,11 @@
 import numpy as np
 
 from jaxstruc.data.edge import Edge
-from jaxstruc.inference.distribution import Interval
 from jaxstruc.network.classifier import CENTRE, SPREAD, Mixture
 from jaxstruc.network.endless import VALUES
 from jaxstruc.network.naming import Named
 from jaxstruc.solver.glances import Look
+from jaxstruc.statistics import Interval
 from jaxstruc.structures.cuts import TYPES
 
 

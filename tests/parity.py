@@ -6,8 +6,9 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from jaxstruc.scattering import curved, particle, repulsion, sizes, smallangle, smearing
-from jaxstruc.scattering.sizes import Sizes
+from jaxstruc.options.small_angle import SimulateSaxsOptions
+from jaxstruc.scattering import curved, particle, smallangle, structure_factor
+from jaxstruc.scattering.size_distributions import SizeDistribution, sasmodels_distribution
 from jaxstruc.scattering.smallangle import Sample
 
 GOLDEN = Path(__file__).parent / "golden" / "sasmodels" / "curves.npz"
@@ -25,53 +26,43 @@ EDGES = {
 
 
 def curve(name, q):
-    """Return I(Q) of a case, in double precision."""
+    """Return I(Q) of a case, in double precision, by the forward model and sasmodels' own distributions."""
     first, *rest = name.split(" ")
     if name == "hard spheres":
-        return repulsion.hard_spheres(q, 35.0, 0.3)
+        return structure_factor.hard_spheres(q, 35.0, 0.3)
     if first == "core_shell":
-        return core_shell(q, sizes.referee("gaussian", 30.0, 0.1) if rest else single(30.0))
+        outer = sasmodels_distribution("gaussian", 38.0, 3.0 / 38.0) if rest else single(38.0)  # cores of 30 ± 3 Å
+        return smallangle.intensity(q, smallangle.core_shell(8.0, core=130.0 - 9.5, shell=20.0 - 9.5), outer, Sample())
     if first in ("spheroid", "cylinder"):
         return of_aspect(q, first, float(rest[0]))
     if first == "sphere":
-        return sphere(q, rest)
+        return spheres(q, rest)
     body, size = (name, None) if name in EDGES else (name.rsplit(" ", 2)[0], name.split(" ")[-2:])
     radius = EDGES[body] / particle.bodies()[body].edge
-    several = single(radius) if size is None else sizes.referee(size[0], radius, float(size[1]))
-    return smallangle.intensity(q, particle.table(body), several, SAMPLE)
+    sizes = single(radius) if size is None else sasmodels_distribution(size[0], radius, float(size[1]))
+    return smallangle.intensity(q, particle.of_table(particle.table(body)), sizes, SAMPLE)
 
 
 def single(radius):
     """Return one size."""
-    return Sizes(np.array([radius]), np.ones(1))
+    return SizeDistribution(np.array([radius]), np.ones(1))
 
 
-def sphere(q, words):
-    """Return I(Q) of spheres of 35 Å, by their formula where they are alone."""
-    ball = particle.table("sphere")
+def spheres(q, words):
+    """Return I(Q) of spheres of 35 Å."""
+    ball = smallangle.form_factor("sphere", SimulateSaxsOptions())
     if words == ["smeared"]:
-        at = smearing.places(q, 0.05 * q, count=201, reach=smearing.REFEREE)
-        values = spheres(at, sizes.referee("gaussian", 35.0, 0.062))
-        return smearing.smeared(values, reach=smearing.REFEREE)
+        sizes = sasmodels_distribution("gaussian", 35.0, 0.062)
+        return smallangle.intensity(q, ball, sizes, SAMPLE, dq=0.05 * q)
     if words in (["crowded"], ["decoupled"]):
-        several, way = sizes.referee("gaussian", 35.0, 0.1), dict(crowded="effective").get(words[0], words[0])
-        structure = partial(getattr(repulsion, way), fraction=0.2)
-        return smallangle.intensity(q, ball, several, SAMPLE._replace(scale=0.2), structure=structure)
+        interaction = {"crowded": "effective", "decoupled": "decoupling"}[words[0]]
+        structure = partial(smallangle.STRUCTURES[interaction], fraction=0.2)
+        sizes = sasmodels_distribution("gaussian", 35.0, 0.1)
+        return smallangle.intensity(q, ball, sizes, SAMPLE._replace(scale=0.2), structure=structure)
     kind, pd = words or ("none", 0)
     name = {"rectangle": "uniform"}.get(kind, kind)
-    return spheres(q, single(35.0) if kind == "none" else sizes.referee(name, 35.0, float(pd)))
-
-
-def spheres(q, several):
-    """Return I(Q) by the sphere's formula."""
-    return smallangle.dressed(q, smallangle.averaged(curved.sphere(q[..., None] * several.radius), several), SAMPLE)
-
-
-def core_shell(q, cores):
-    """Return I(Q) of cores in a shell of 8 Å."""
-    outer = cores.radius + 8.0
-    squares = curved.core_shell(q[:, None] * outer, 8.0 / outer, 130.0 - 9.5, 20.0 - 9.5)
-    return smallangle.averaged(squares, Sizes(outer, cores.weight))
+    sizes = single(35.0) if kind == "none" else sasmodels_distribution(name, 35.0, float(pd))
+    return smallangle.intensity(q, ball, sizes, SAMPLE)
 
 
 def of_aspect(q, kind, aspect):

@@ -17,19 +17,20 @@ from jaxstruc.inference import screening
 from jaxstruc.options.pdf import SHIPPED
 
 ORDER = """
-files
+files statistics
 rounding
 structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
 scattering: parameters
 options: validation pdf small_angle simulation training
 scattering: form_factors spreading debye curves templates simulate
-scattering: waves polyhedra solids curved particle sizes smearing contrast repulsion smallangle
+scattering: waves polyhedra solids curved particle size_distributions smearing contrast structure_factor
+scattering: smallangle
 data: text measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine edge
 inference: target values fit relax screening posterior stacking sites candidates profile verdict mixture
 inference: ensemble unseen judge distribution glance
 result
 inference: pdf_result saxs_result
-inference: shares pattern kernels sizing outcomes averaging evaluated freeform weighing
+inference: pattern kernels sizing outcomes averaging evaluated freeform weighing
 network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
 network: checkpoints training weights card lessons naming evaluation
 solver: sources samples search told glances narrowing answers sized small_angles classified doors

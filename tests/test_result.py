@@ -9,11 +9,11 @@ import told
 
 from jaxstruc import result as results
 from jaxstruc.data.measurement import Setting
-from jaxstruc.inference.distribution import Interval
 from jaxstruc.inference.glance import ClassifierPrior
 from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.result import Candidate, Result, Value
+from jaxstruc.statistics import Interval
 
 CLASSES = (PdfResult, SaxsResult)
 

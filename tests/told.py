@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxstruc.inference.distribution import Distribution, Holdout, Interval
+from jaxstruc.inference.distribution import Distribution, Holdout
+from jaxstruc.statistics import Interval
 
 
 def distribution(sample="distribution", *, holdouts=True):

@@ -12,7 +12,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from jaxstruc.options.pdf import ClassifyOptions, MineOptions, RefineOptions, SolveOptions
 from jaxstruc.options.simulation import GenerateOptions, PopulationOptions, SimulateOptions
-from jaxstruc.options.small_angle import SaxsOptions
+from jaxstruc.options.small_angle import BodyOptions, SaxsOptions
 from jaxstruc.options.training import TrainClassifierOptions, TrainOptions
 
 Inline = tyro.conf.arg(name="")
@@ -29,16 +29,19 @@ Cache = Annotated[bool, tyro.conf.arg(help="Keep compiled programs in the cache 
 
 @dataclass(frozen=True)
 class Simulate:
-    """Simulate the scattering of clusters, in double precision.
+    """Simulate the scattering of clusters, or the small-angle scattering of bodies, in double precision.
 
     Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
 
     Example: jaxstruc simulate --family fcc --element Pt --distribution lognormal --mean 25 --width 0.2 -o mix.gr
+
+    Example: jaxstruc simulate --body sphere --radius 35 --pd 0.06 --qmin 0.01 --qmax 0.5 -o sphere.dat
     """
 
     files: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Structure files that ASE reads (.xyz, .cif, .pdb, ...)."""
     population: Annotated[PopulationOptions, Inline] = field(default_factory=PopulationOptions)
+    bodies: Annotated[BodyOptions, Inline] = field(default_factory=BodyOptions)
     options: Annotated[SimulateOptions, Inline] = field(default_factory=SimulateOptions)
     cluster: bool = False
     """Take the atoms of a periodic file as a cluster; its cell is ignored."""

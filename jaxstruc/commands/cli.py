@@ -48,11 +48,12 @@ def _run(command: arguments_.Command) -> int:
 
 
 def simulate(config: arguments_.Simulate) -> int:
-    """Simulate clusters and print or write their curves."""
+    """Simulate clusters or bodies and print or write their curves."""
     from jaxstruc.commands.simulate import simulate_files
 
     for path, text, target in simulate_files(config):
-        print(f"{path}: {config.options.signal} in {target}." if target else text, end="\n" if target else "")
+        signal = "iq" if config.bodies.body else config.options.signal
+        print(f"{path}: {signal} in {target}." if target else text, end="\n" if target else "")
     return 0
 
 

@@ -13,12 +13,15 @@ from jaxtyping import Float
 from jaxstruc import __version__, files
 from jaxstruc.commands import arguments
 from jaxstruc.options.simulation import Signal, SimulateOptions
-from jaxstruc.options.validation import command_words
+from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
+from jaxstruc.options.validation import Options, command_words, override
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.simulate import simulate, uiso_of
+from jaxstruc.scattering.smallangle import simulate_saxs
 from jaxstruc.structures import atoms as structures
 from jaxstruc.structures import populations
 
+BODY_LABELS = ("Q [1/Å]", "I [1/cm]", "dQ [1/Å]")
 LABELS = {
     "iq": ("Q [1/Å]", "I [f², whole cluster]"),
     "sq": ("Q [1/Å]", "S"),
@@ -34,6 +37,9 @@ def simulate_files(config: arguments.Simulate) -> Iterator[tuple[Path, str, Path
         ValueError: for settings or files that cannot be, with what was expected.
     """
     _check(config)
+    if config.bodies.body is not None:
+        yield _body(config)
+        return
     if config.population.family is not None:
         yield _population(config)
         return
@@ -50,7 +56,7 @@ def simulate_files(config: arguments.Simulate) -> Iterator[tuple[Path, str, Path
             files.write_text(target, text)
         if config.plot:
             name = target or Path(f"{path.stem}.{signal}")
-            draw(x, y, name.with_name(f"{name.name}.png"), signal, f"{path.stem}, {atoms.symbols}")
+            _draw_signal(x, y, name.with_name(f"{name.name}.png"), signal, f"{path.stem}, {atoms.symbols}")
         yield path, text, target
 
 
@@ -75,8 +81,42 @@ def _population(config: arguments.Simulate) -> tuple[Path, str, Path | None]:
         files.write_text(target, text)
     if config.plot:
         picture = target or name
-        draw(x, y, picture.with_name(f"{picture.name}.png"), signal, f"{element}, {packing}, {held}")
+        _draw_signal(x, y, picture.with_name(f"{picture.name}.png"), signal, f"{element}, {packing}, {held}")
     return name, text, target
+
+
+def _body(config: arguments.Simulate) -> tuple[Path, str, Path | None]:
+    """Return a name for the particles of a body, their small-angle scattering as text, and where that was written."""
+    options, particles = config.options, config.bodies.particles
+    body, radius, pd = config.bodies.body or "sphere", float(config.bodies.radius or 0), float(config.bodies.pd or 0)
+    distribution = config.population.distribution or "gaussian"
+    qmin, qmax = override(options.qmin, SAXS_QMIN), override(options.qmax, SAXS_QMAX)
+    x, y, qstep = simulate_saxs(
+        body, radius=radius, pd=pd, distribution=distribution, qmin=qmin, qmax=qmax, qstep=options.qstep,
+        options=particles,
+    )  # fmt: skip
+    values = {"body": body, "radius": radius, "pd": pd, "distribution": distribution}
+    values |= {"qmin": qmin, "qmax": qmax, "qstep": qstep}
+    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    text = _body_text(x, y, [*words, *command_words(particles, defaults=True)], dq=particles.dq)
+    name = Path(f"{body}.dat")
+    target = config.out / name if config.out is not None and config.out.is_dir() else config.out
+    if target is not None:
+        files.write_text(target, text)
+    if config.plot:
+        picture = target or name
+        title = f"{body}, radius {radius:g} Å, pd {pd:g} ({distribution})"
+        draw(x, y, picture.with_name(f"{picture.name}.png"), BODY_LABELS[:2], title, logarithmic=True)
+    return name, text, target
+
+
+def _body_text(x, y, words: list[str], *, dq: float) -> str:
+    """Return the columns Q, I and, if it smears the curve, dQ, under a header whose first line makes them again."""
+    columns = [x, y, *([np.full(len(x), dq)] if dq else [])]
+    header = [shlex.join(["jaxstruc", "simulate", *words])]
+    header += [f"jaxstruc {__version__}, float64", "  ".join(BODY_LABELS[: len(columns)])]
+    rows = [" ".join(f"{value:.15g}" for value in row) for row in zip(*columns, strict=True)]
+    return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
 
 
 def read(path: Path, *, cluster: bool) -> ase.Atoms:
@@ -103,7 +143,8 @@ def curve(
         ValueError: for an element or ion that is in no table.
     """
     x, y, qstep = simulate(atoms, options=options)
-    return x, y, dataclasses.replace(options, qstep=qstep, uiso=uiso_of(options), biso=None)
+    qmin, qmax = options.q_range
+    return x, y, dataclasses.replace(options, qmin=qmin, qmax=qmax, qstep=qstep, uiso=uiso_of(options), biso=None)
 
 
 def as_text(x, y, words: list[str], signal: Signal, *more: str) -> str:
@@ -114,23 +155,34 @@ def as_text(x, y, words: list[str], signal: Signal, *more: str) -> str:
     return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
 
 
-def draw(x, y, target: Path, signal: str, title: str) -> None:
-    """Write a picture of the curve."""
+def draw(
+    x, y, target: Path, labels: tuple[str, ...], title: str, *, logarithmic: bool = False, zero: float = 0.0
+) -> None:
+    """Write a picture of the curve, with a line at its zero or with a logarithmic axis."""
     figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, y, linewidth=1)
-    axes.set(xlabel=LABELS[signal][0], ylabel=LABELS[signal][1], title=title)
-    if signal == "iq":
+    axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+    if logarithmic:
         axes.set_yscale("log")
     else:
-        axes.axhline(1.0 if signal == "sq" else 0.0, color="0.8", linewidth=0.8, zorder=0)
+        axes.axhline(zero, color="0.8", linewidth=0.8, zorder=0)
     axes.margins(x=0)
     with files.replacing(target) as part:
         figure.savefig(part, format="png", dpi=150)
 
 
+def _draw_signal(x, y, target: Path, signal: Signal, title: str) -> None:
+    """Write a picture of a cluster's curve."""
+    draw(x, y, target, LABELS[signal], title, logarithmic=signal == "iq", zero=1.0 if signal == "sq" else 0.0)
+
+
 def _check(config: arguments.Simulate) -> None:
     """Refuse arguments that contradict each other."""
+    config.bodies.check()
+    if config.bodies.body is not None:
+        _check_body(config)
+        return
     config.population.check()
     family, several = config.population.family, len(config.files) > 1
     if family is None and not config.files:
@@ -143,3 +195,22 @@ def _check(config: arguments.Simulate) -> None:
         raise ValueError(f"Expected a folder for the curves of several clusters, got the file {config.out}.")
     if several and len({path.stem for path in config.files}) < len(config.files):
         raise ValueError("Expected clusters with different file names, got one twice; their curves are named by them.")
+
+
+def _check_body(config: arguments.Simulate) -> None:
+    """Refuse options of clusters beside a body."""
+    unused = [
+        *(["structure files"] if config.files else []),
+        *(["--cluster"] if config.cluster else []),
+        *_given(dataclasses.replace(config.population, distribution=None)),
+        *_given(dataclasses.replace(config.options, qmin=None, qmax=None, qstep=None, signal="gr")),
+    ]
+    if unused:
+        raise ValueError(f"Expected --body without {unused[0]}, got both; drop one of them.")
+    if config.options.signal not in ("gr", "iq"):
+        raise ValueError(f"Expected --signal iq with --body, got {config.options.signal}; drop it.")
+
+
+def _given(options: Options) -> list[str]:
+    """Return the flags of options that do not have their default."""
+    return [word for word in command_words(options, defaults=False) if word.startswith("--")]

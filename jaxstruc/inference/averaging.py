@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.inference import posterior, shares
+from jaxstruc import statistics
 from jaxstruc.inference.outcomes import Outcome
-from jaxstruc.inference.shares import FAMILIES
+from jaxstruc.scattering import size_distributions
+from jaxstruc.scattering.size_distributions import FAMILIES, Moments
 
 WIDEST = 0.5
 """Standard deviation over mean, of the prior."""
@@ -71,7 +72,7 @@ def noise(chi2: float, residual: Callable[[], np.ndarray], freedom: int, *, infe
     if not beyond:
         return Noise(max(reduced, 0.1) if inferred else 1.0, 1.0, beyond)
     left = residual()
-    points = posterior.effective_points(left, float(len(left)))
+    points = statistics.effective_points(left, float(len(left)))
     return Noise(reduced, min(points / len(left), 1.0), beyond)
 
 
@@ -140,7 +141,7 @@ class Drawn(NamedTuple):
     weight: Float[np.ndarray, " draw"]
     place: Float[np.ndarray, " draw"]
     """Which fit it comes from."""
-    sizes: shares.Sizes
+    sizes: Moments
     """[draw] each."""
     share: Float[np.ndarray, "draw node"]
     """Of volume, on `radius`."""
@@ -173,7 +174,7 @@ def drawn(
         each.append(np.full(parts * PART, weight[place] / total / (parts * PART)))
         places.append(np.full(parts * PART, place))
     share, radius = np.concatenate([np.asarray(one, float) for one in found]), np.exp(u)
-    return Drawn(np.concatenate(each), np.concatenate(places), shares.sizes(share, radius), share, radius)
+    return Drawn(np.concatenate(each), np.concatenate(places), size_distributions.moments(share, radius), share, radius)
 
 
 def _draw(one: Outcome, matrix: np.ndarray, u: Float[np.ndarray, " node"], random: np.random.Generator):
@@ -182,7 +183,7 @@ def _draw(one: Outcome, matrix: np.ndarray, u: Float[np.ndarray, " node"], rando
     normal = random.multivariate_normal(np.zeros(len(matrix)), matrix, PART, method="eigh")
     at = one.place + normal[:, : 2 * count].reshape(PART, count, 2)
     widest = math.log(max(FAMILIES[one.family].widest, 1e-3))
-    at[..., 1] = np.minimum(np.maximum(at[..., 1], math.log(shares.NARROWEST * (u[1] - u[0]))), widest)
+    at[..., 1] = np.minimum(np.maximum(at[..., 1], math.log(size_distributions.MIN_WIDTH * (u[1] - u[0]))), widest)
     at[..., 0] = np.clip(at[..., 0], u[4], u[-5])
     amount = one.amplitude * np.exp(normal[:, 2 * count :])
     return jnp.asarray(at, jnp.float32), jnp.asarray(amount, jnp.float32)
@@ -204,22 +205,11 @@ def shares_of(outcomes: Sequence[Outcome], u: Float[np.ndarray, " node"]) -> Flo
     return found
 
 
-def quantiles(values: np.ndarray, weight: Float[np.ndarray, " draw"], ends: Sequence[float]) -> np.ndarray:
-    """Return quantiles [quantile] or [quantile, column] of weighted draws, [draw] or [draw, column]."""
-    order = np.argsort(values, axis=0, kind="stable")
-    below = np.cumsum(weight[order], axis=0) - 0.5 * weight[order]
-    sorted_ = np.take_along_axis(values, order, axis=0)
-    if values.ndim == 1:
-        return np.interp(ends, below / weight.sum(), sorted_)
-    columns = range(values.shape[1])
-    return np.stack([np.interp(ends, below[:, k] / weight.sum(), sorted_[:, k]) for k in columns], axis=1)
-
-
 def _mixed(family: str):
     """Return the function of places and amounts of populations to their shares together, jitted."""
 
     def of(at, amount, u):
-        each = jax.vmap(lambda one: FAMILIES[family].shares(jnp.exp(one[0]), jnp.exp(one[1]), u))(at)
+        each = jax.vmap(lambda one: FAMILIES[family].volume_fractions(jnp.exp(one[0]), jnp.exp(one[1]), u))(at)
         return amount @ each / jnp.sum(amount)
 
     return jax.jit(jax.vmap(of, in_axes=(0, 0, None)))

@@ -6,22 +6,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from jaxstruc.statistics import Interval, interval_about
 from jaxstruc.structures.classes import Classes
 
-ENDS = (0.05, 0.95)
-"""Of an interval."""
 WIDER = {"mean": 1.1, "width": 1.5, "share": 2.2}
 """How much wider than the posterior's the intervals of mean, width and types' shares are: real particles are no means
 of classes. Chosen so that 90 % of simulated samples lie within, on others than those that coverage is reported for."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its central 90 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -127,7 +117,7 @@ def sizes(
         return mean, np.sqrt(np.maximum(of @ size**2 - mean**2, 0.0)) / mean
 
     mean, width = (
-        interval(float(value), draws, WIDER[name])
+        interval_about(float(value), draws, wider=WIDER[name])
         for name, value, draws in zip(("mean", "width"), both(share), both(drawn), strict=True)
     )
     return mean, width
@@ -140,15 +130,9 @@ def shares(
     found = {}
     for name in dict.fromkeys(types.tolist()):
         of_it = types == name
-        one = interval(float(share[of_it].sum()), drawn[:, of_it].sum(axis=1), WIDER["share"])
+        one = interval_about(float(share[of_it].sum()), drawn[:, of_it].sum(axis=1), wider=WIDER["share"])
         found[name] = Interval(one.value, one.low, min(one.high, 1.0))
     return dict(sorted(found.items(), key=lambda item: -item[1].value))
-
-
-def interval(value: float, drawn: Float[np.ndarray, " draw"], wider: float) -> Interval:
-    """Return a value's interval: that of draws about their median, made wider, about the value; not below 0."""
-    low, middle, high = np.quantile(drawn, [ENDS[0], 0.5, ENDS[1]])
-    return Interval(value, max(value + wider * float(low - middle), 0.0), value + wider * float(high - middle))
 
 
 def on_grid(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from jaxstruc.inference import averaging, kernels, outcomes, pattern, sizing
 from jaxstruc.inference.outcomes import Outcome
 from jaxstruc.inference.pattern import Pattern
-from jaxstruc.inference.shares import FAMILIES
+from jaxstruc.scattering.size_distributions import FAMILIES
 from jaxstruc.scattering.smallangle import UNIT
 
 POINTS = 256
@@ -124,7 +124,7 @@ def _sizes(table, q, dq, u):
 
 
 def _jitted(family: str):
-    return jax.jit(lambda place, u: sizing.columns(FAMILIES[family].shares, place[None], u)[0])
+    return jax.jit(lambda place, u: sizing.columns(FAMILIES[family].volume_fractions, place[None], u)[0])
 
 
 _COLUMNS = {family: _jitted(family) for family in FAMILIES}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.inference.distribution import Interval
+from jaxstruc.statistics import Interval
 
 KEPT = 0.9999
 """Share of what is probable at a glance that is kept for fits."""
@@ -57,11 +57,3 @@ def probable(share: Float[np.ndarray, " candidate"], *, kept: float = KEPT, leas
     order = np.argsort(-share, kind="stable")
     before = np.cumsum(share[order]) - share[order]
     return np.sort(order[(before < kept) | (np.arange(len(order)) < least)])
-
-
-def effective(weight: Float[np.ndarray, " candidate"], share: Float[np.ndarray, " candidate"]) -> float:
-    """Return the part of draws that remains effective once they are reweighted; weights and shares sum to 1 each."""
-    some = weight > 0
-    if np.any(share[some] <= 0):
-        return 0.0
-    return float(1 / np.sum(weight[some] ** 2 / share[some]))

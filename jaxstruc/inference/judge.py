@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.inference import candidates, ensemble, posterior, screening, unseen
+from jaxstruc import statistics
+from jaxstruc.inference import candidates, ensemble, screening, unseen
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.ensemble import Found
@@ -130,7 +131,7 @@ def judge(
     begin = ensemble.first(mixture, whole.basis, values, names, size)
     lognormal = ensemble.fit(mixture, whole.basis, begin, names=names, strength=0.0)
     residual = whole.g - unseen.of_ensemble(lognormal, mixture, unseen.points_of(whole, whole.r))
-    counted = posterior.effective_points(residual, whole.independent) / whole.independent
+    counted = statistics.effective_points(residual, whole.independent) / whole.independent
     compared = tuple(
         _compared(sample, mixture, cut, listed, rivals, free, strengths, values, size, counted, searched)
         for cut in unseen.cuts(sample.r, sample.end)

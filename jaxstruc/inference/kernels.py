@@ -1,18 +1,16 @@
 """Curves of bodies of each size as a measured pattern sees them, and where to begin fits to it.
 
-Nodes of ln R, even, so that any distribution of size is a column of shares (`shares`).
+Nodes of ln R, even, so that any distribution of size is a column of shares (`size_distributions`).
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.inference import shares
 from jaxstruc.inference.pattern import Weighted
-from jaxstruc.scattering import particle
+from jaxstruc.scattering import particle, size_distributions, smearing
 from jaxstruc.scattering.particle import Table
 
 NODES = 192
@@ -35,9 +33,6 @@ PARTS = (0.45, 0.8, 1.2)
 """Of the start's width that are tried likewise."""
 APART = 0.04
 """In ln R, between two starts."""
-SMEARING, SIGMAS = 31, (-2.5, 3.0)
-"""Even nodes of the resolution, and how far they reach, in standard deviations: where sasmodels cuts the Gaussian too.
-On a steep curve the tail below weighs: 6 % of a sphere's first fall at dQ = 0.15 Q."""
 SMEARED = 0.05
 """Largest width of a start where the resolution smears: it hides that the sizes are alike."""
 STEP_TWO, REACH_TWO = 0.0125, 1.05
@@ -94,10 +89,10 @@ def tried(table: Table, q: Float[Array, " q"]) -> Tried:
     few = q[:: q.shape[0] // min(COARSE, q.shape[0])]
     u = jnp.linspace(jnp.log(SMALLEST / q[-1]), jnp.log(LARGEST / q[0]), ALL)
     step = u[1] - u[0]
-    widths = jnp.maximum(jnp.asarray(WIDTHS, u.dtype), shares.NARROWEST * step)
+    widths = jnp.maximum(jnp.asarray(WIDTHS, u.dtype), size_distributions.MIN_WIDTH * step)
     means = jnp.linspace(u[4], u[-4], MEANS)
     place = jnp.stack(jnp.meshgrid(means, widths, indexing="ij"), axis=-1).reshape(-1, 2)
-    columns = jax.vmap(lambda at: shares.gaussian(jnp.exp(at[0]), at[1], u))(place)
+    columns = jax.vmap(lambda at: size_distributions.gaussian(jnp.exp(at[0]), at[1], u))(place)
     # volumes differ by many orders of magnitude over all sizes, and each column has its own scale anyway
     columns = columns * jnp.exp(3 * (u - place[:, :1]))
     return Tried(place, particle.form_factor(table, few[:, None] * jnp.exp(u)) @ columns.T)
@@ -127,9 +122,9 @@ def starts(of: Kernel, data: Weighted, window: Window, count: int) -> Float[Arra
     """Return ln mean and ln width of the best places near a window's middle, for its body."""
     step = window.step
     means = window.middle + jnp.linspace(-NEAR, NEAR, BESIDE)
-    widths = jnp.maximum(window.width * jnp.asarray(PARTS), 1.2 * shares.NARROWEST * step)
+    widths = jnp.maximum(window.width * jnp.asarray(PARTS), 1.2 * size_distributions.MIN_WIDTH * step)
     place = jnp.stack(jnp.meshgrid(means, widths, indexing="ij"), axis=-1).reshape(-1, 2)
-    columns = jax.vmap(lambda at: shares.gaussian(jnp.exp(at[0]), at[1], of.u))(place)
+    columns = jax.vmap(lambda at: size_distributions.gaussian(jnp.exp(at[0]), at[1], of.u))(place)
     curves = of.curves @ columns.T
     along = data.data @ curves
     gain = jnp.where(along > 0, along**2 / jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30), 0.0)
@@ -146,7 +141,7 @@ def pairs(of: Kernel, data: Weighted, window: Window, count: int) -> Float[Array
     """Return ln mean and ln width of the best pairs of populations in a window: all pairs of a table are tried."""
     means = window.middle + jnp.linspace(-REACH_TWO, REACH_TWO, PLACES)
     place = jnp.stack(jnp.meshgrid(means, jnp.asarray(WIDTHS_TWO), indexing="ij"), axis=-1).reshape(-1, 2)
-    columns = jax.vmap(lambda at: shares.gaussian(jnp.exp(at[0]), at[1], of.u))(place)
+    columns = jax.vmap(lambda at: size_distributions.gaussian(jnp.exp(at[0]), at[1], of.u))(place)
     curves = of.curves @ columns.T
     curves = curves / jnp.sqrt(jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30))
     along, cosine = data.data @ curves, curves.T @ curves
@@ -182,15 +177,9 @@ def two(along: Float[Array, "*batch 2"], cosine: Float[Array, "*batch"]) -> Floa
 
 def sizes(table: Table, q: Float[Array, " q"], dq: Float[Array, " q"] | None, u) -> Float[Array, "q node"]:
     """Return V P(QR) of each size, smeared where dq is given, V in units of the middle's."""
+
+    def curves(at):
+        return particle.form_factor(table, at[:, None] * jnp.exp(u))
+
     volume = jnp.exp(3 * (u - u[u.shape[0] // 2]))
-    if dq is None:
-        return volume * particle.form_factor(table, q[:, None] * jnp.exp(u))
-    at = np.linspace(*SIGMAS, SMEARING)
-    weight = np.exp(-0.5 * at**2) * np.where(np.abs(at - at.mean()) < at[-1] - at.mean(), 1.0, 0.5)
-
-    def add(total, node):
-        place, share = node
-        return total + share * particle.form_factor(table, jnp.abs(q + dq * place)[:, None] * jnp.exp(u)), None
-
-    nodes = jnp.asarray(at, q.dtype), jnp.asarray(weight / weight.sum(), q.dtype)
-    return volume * jax.lax.scan(add, jnp.zeros((q.shape[0], u.shape[0]), q.dtype), nodes)[0]
+    return volume * (curves(q) if dq is None else smearing.smeared(curves, q, dq))

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from jaxstruc.inference import kernels, sizing
 from jaxstruc.inference.kernels import Kernel, Tried, Window
 from jaxstruc.inference.pattern import Pattern, Weighted
-from jaxstruc.inference.shares import FAMILIES
 from jaxstruc.inference.sizing import Found
 from jaxstruc.scattering import particle
 from jaxstruc.scattering.particle import Table
+from jaxstruc.scattering.size_distributions import FAMILIES
 
 ITEMS = 16
 """A pattern and a body each; of a batch."""

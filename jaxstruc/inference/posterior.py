@@ -1,4 +1,4 @@
-"""What fits say of candidates: weights, sets that hold a share of them, the points that count."""
+"""What fits say of candidates: their weights, and what they weigh before any fit."""
 
 import numpy as np
 from jaxtyping import Float
@@ -27,35 +27,6 @@ def weights(
     logarithm = np.where(np.isfinite(rw), logarithm + np.log(before), -np.inf)
     relative = np.exp(logarithm - logarithm.max())
     return relative / relative.sum()
-
-
-def effective_points(residual: Float[np.ndarray, " r"], most: float, *, accuracy: float = 0.0) -> float:
-    r"""Return the number of points that a residual counts for, $N / \sum_k \rho_k^2$ over all lags, at most `most`.
-
-    A misfit that is not noise, but wrong structure, varies slowly, and so counts for fewer points than the data's range
-    in r and Q would give; counting every point of the grid would call the smallest gap in Rw certain. (M. S. Bartlett,
-    J. R. Stat. Soc. 98, 536 (1935), for the variance of sums of squares of correlated values.)
-
-    Args:
-        residual: of the fit.
-        most: points.
-        accuracy: root mean square of what no fit can be blamed for, as the curves' own errors, which counts as white.
-    """
-    size = len(residual)
-    power = np.abs(np.fft.rfft(residual - residual.mean(), 2 * size)) ** 2
-    correlation = np.fft.irfft(power)[: size // 2]
-    correlation = correlation / max(correlation[0] + size * accuracy**2, 1e-300)
-    # An estimated correlation of nothing has the square (1 - k/N)/n, not 0; over these lags that adds 3/4.
-    return min(most, 1.75 * size / (1 + 2 * float(np.sum(correlation[1:] ** 2))))
-
-
-def credible(weight: np.ndarray, share: float = 0.9) -> np.ndarray:
-    """Return which candidates make up the smallest set with that share of the weight."""
-    order = np.argsort(-weight, kind="stable")
-    before = np.cumsum(weight[order]) - weight[order]
-    result = np.zeros(len(weight), bool)
-    result[order[before < share * weight.sum()]] = True
-    return result
 
 
 def prior(

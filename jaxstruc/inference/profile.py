@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxstruc.inference import candidates, fit, posterior
+from jaxstruc import statistics
+from jaxstruc.inference import candidates, fit
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.candidates import Pool
 from jaxstruc.inference.target import Target
@@ -94,7 +95,7 @@ def _counted(tables: Template, goal: Target, free: tuple[str, ...]) -> float:
     first = int(np.argmin(np.where(np.isfinite(fits.rw), fits.rw, np.inf)))
     best, own = (candidates.rows(columns, slice(first, first + 1)) for columns in (fits, tables))
     curve, _ = fit.curves(best, own, goal)
-    return posterior.effective_points(goal.g - curve[0], goal.independent)
+    return statistics.effective_points(goal.g - curve[0], goal.independent)
 
 
 def _error(found: dict[float, float], best: float, step: float, counted: float) -> float:

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference.kernels import Kernel, two
-from jaxstruc.inference.shares import FAMILIES, NARROWEST
 from jaxstruc.rounding import rounding_of_squares
+from jaxstruc.scattering.size_distributions import FAMILIES, MIN_WIDTH
 
 STEPS = 20
 """Most Levenberg-Marquardt steps."""
@@ -106,7 +106,7 @@ def fitted(
 def bounds(u: Float[Array, " node"], names: tuple[str, ...]) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
     """Return the least and the largest ln mean and ln width of distributions on nodes."""
     most = jnp.log(jnp.asarray([FAMILIES[name].widest or 1e-3 for name in names], u.dtype))
-    least = jnp.minimum(jnp.log(NARROWEST * (u[1] - u[0])), most)
+    least = jnp.minimum(jnp.log(MIN_WIDTH * (u[1] - u[0])), most)
     ends = jnp.broadcast_to(u[4], most.shape), jnp.broadcast_to(u[-5], most.shape)
     return jnp.stack([ends[0], least], 1), jnp.stack([ends[1], most], 1)
 
@@ -123,8 +123,9 @@ def best(found: Found, starts: int) -> Found:
 
 def _point(kernel: Kernel, data, place, *, names: tuple[str, ...]) -> _Point:
     starts = place.shape[0] // len(names)
+    each = [place[k * starts : (k + 1) * starts] for k in range(len(names))]
     shares = jnp.concatenate(
-        [columns(FAMILIES[name].shares, place[k * starts : (k + 1) * starts], kernel.u) for k, name in enumerate(names)]
+        [columns(FAMILIES[name].volume_fractions, own, kernel.u) for name, own in zip(names, each, strict=True)]
     )
     curves = jnp.einsum("fpkn,qn->fpkq", shares, kernel.curves)
     model, slopes = curves[:, :, 0], curves[:, :, 1:]

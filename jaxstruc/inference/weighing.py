@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.inference import averaging, evaluated, freeform, pattern, shares
+from jaxstruc.inference import averaging, evaluated, freeform, pattern
 from jaxstruc.inference.averaging import Drawn, Noise
 from jaxstruc.inference.freeform import Freeform
 from jaxstruc.inference.outcomes import Fits, Outcome
 from jaxstruc.inference.pattern import Pattern
+from jaxstruc.scattering.size_distributions import moments
 
 NODES, REACH = 400, 2.4
 """Of ln R, on which sizes are told, and how far they go at least."""
@@ -134,7 +135,7 @@ def _joined(draws: Drawn, of_body: np.ndarray, share: float, own: Free) -> Drawn
     more = np.full(len(own.drawn), share * float(draws.weight[of_body].sum()) / len(own.drawn))
     every = np.concatenate([draws.share, own.drawn])
     place = np.concatenate([draws.place, np.full(len(own.drawn), -1)])
-    return Drawn(np.concatenate([weight, more]), place, shares.sizes(every, draws.radius), every, draws.radius)
+    return Drawn(np.concatenate([weight, more]), place, moments(every, draws.radius), every, draws.radius)
 
 
 def bodies(found: Judged) -> dict[str, float]:

@@ -15,12 +15,12 @@ from scipy.interpolate import CubicSpline
 from jaxstruc.data import edge
 from jaxstruc.data.edge import Edge
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference.distribution import Interval
 from jaxstruc.network import classifier, endless
 from jaxstruc.network.classifier import Classifier, Mixture
 from jaxstruc.network.endless import VALUES, Batch, R, Truths
 from jaxstruc.network.stock import LIST, Stock
 from jaxstruc.network.weights import Outside, TrainedClassifier
+from jaxstruc.statistics import CENTRAL_90, Interval
 from jaxstruc.structures.cuts import TYPES
 
 BATCH, DRAWS = 64, 1000
@@ -32,8 +32,6 @@ TINY = 1e-9
 """Least probability that is told apart from 0."""
 LEAST = 1e-4
 """Of the largest variance of features: directions of less count for that."""
-ENDS = 0.05, 0.95
-"""Quantiles of intervals."""
 SHARP = 3.0
 """By how much an edge is sharper than that at the told qmax, in the logarithm, where qmax is called wrong."""
 EVEN = np.linspace(0, 1, 41)
@@ -210,7 +208,7 @@ def ranks_of(truths: Truths, mixture: Mixture, seed: int) -> tuple[np.ndarray, n
 
 def levels_of(card: dict[str, Any]) -> Float[np.ndarray, "value end"]:
     """Return at which levels of draws the ends and the middle of intervals are read."""
-    wanted = (ENDS[0], 0.5, ENDS[1])
+    wanted = (CENTRAL_90[0], 0.5, CENTRAL_90[1])
     return np.array([np.interp(wanted, EVEN, card["levels"][name]) for name in VALUES], np.float32)
 
 
@@ -241,7 +239,7 @@ def tested(params: Any, own: Stock, *, seed: int, module: Classifier) -> dict[st
         types = np.asarray(classifier.types(mixture)).argmax(axis=1)
         right += (types == np.asarray(batch.truths.type))[listed].tolist()
         draws = np.asarray(classifier.drawn(jax.random.key(0), mixture, DRAWS)[1])[..., 0]
-        low, high = np.quantile(draws, ENDS, axis=0)  # not calibrated
+        low, high = np.quantile(draws, CENTRAL_90, axis=0)  # not calibrated
         atoms = np.asarray(batch.truths.values[:, 0])
         covered += ((low <= atoms) & (atoms <= high))[listed].tolist()
     return {"held_right": float(np.mean(right)), "held_covered": float(np.mean(covered)), "held": float(len(right))}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxstruc.options.small_angle import SimulatedDistributionName
 from jaxstruc.options.validation import (
     COUNT,
     NOT_NEGATIVE,
@@ -12,8 +13,9 @@ from jaxstruc.options.validation import (
     SEED,
     Bounds,
     Options,
-    check_order,
+    check_axis,
     flag,
+    override,
     parameter_help,
 )
 from jaxstruc.scattering.parameters import said
@@ -22,8 +24,8 @@ PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron",
 Signal = Literal["iq", "sq", "fq", "gr"]
 Probe = Literal["xray", "neutron"]
 DataSetName = Literal["kdd", "kdd-shapes", "real", "endless"]
-POINTS = 1_000_000
-"""Most points of a curve."""
+CLUSTER_QMIN, CLUSTER_QMAX = 0.0, 25.0
+"""1/Å. Range of Q of a simulated cluster."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class PopulationOptions(Options):
     """In place of files: balls of this packing, with whole shells and a part of the last."""
     element: str | None = None
     """Of the balls, as Pt."""
-    distribution: Literal["lognormal", "schulz"] | None = None
-    """Of their sizes, weighted by volume [lognormal]."""
+    distribution: SimulatedDistributionName | None = None
+    """Distribution of sizes: of balls lognormal or schulz, weighted by volume [lognormal]; of a body any of these, by
+    number [gaussian]."""
     mean: Annotated[float | None, POSITIVE] = None
     """[Å] Mean diameter, of spheres of equal volume, weighted by volume."""
     width: Annotated[float | None, Bounds(0, 1, exclusive=True)] = None
@@ -50,6 +53,8 @@ class PopulationOptions(Options):
         given = [name for name, value in vars(self).items() if value is not None]
         if self.family is None and given:
             raise ValueError(f"Expected --family with {flag(given[0])}, got none; name a packing, as --family fcc.")
+        if self.distribution not in (None, "lognormal", "schulz"):
+            raise ValueError(f"Expected --distribution lognormal or schulz with --family, got {self.distribution}.")
         missing = [flag(name) for name in ("element", "mean", "width") if name not in given]
         if self.family is not None and missing:
             raise ValueError(f"Expected {', '.join(missing)} with --family, got none.")
@@ -61,9 +66,12 @@ class SimulateOptions(Options):
 
     signal: Signal = "gr"
     """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r)."""
-    qmin: Annotated[float, tyro.conf.arg(help=said("qmin")), NOT_NEGATIVE] = 0.0
-    qmax: Annotated[float, tyro.conf.arg(help=said("qmax"))] = 25.0
-    qstep: Annotated[float | None, parameter_help("qstep", "[so fine that no alias enters the r range]")] = None
+    qmin: Annotated[float | None, parameter_help("qmin", "[0; of a body 0.005]"), NOT_NEGATIVE] = None
+    qmax: Annotated[float | None, parameter_help("qmax", "[25; of a body 0.5]")] = None
+    qstep: Annotated[
+        float | None,
+        parameter_help("qstep", "[so fine that no alias enters the r range; of a body a 200th of the Q range]"),
+    ] = None
     rmin: Annotated[float, tyro.conf.arg(help=said("rmin")), NOT_NEGATIVE] = 0.0
     rmax: Annotated[float, tyro.conf.arg(help=said("rmax"))] = 30.0
     rstep: Annotated[float, tyro.conf.arg(help=said("rstep"))] = 0.01
@@ -84,10 +92,15 @@ class SimulateOptions(Options):
         """Check the axes, and that no option contradicts another."""
         if self.biso is not None and self.uiso != SimulateOptions.uiso:
             raise ValueError("Expected --uiso or --biso, got both; B = 8 pi^2 U.")
-        _check_axis("q", self.qmin, self.qmax, self.qstep)
-        _check_axis("r", self.rmin, self.rmax, self.rstep)
+        check_axis("q", *self.q_range, self.qstep)
+        check_axis("r", self.rmin, self.rmax, self.rstep)
         if self.ions and self.probe == "neutron":
             raise ValueError("Expected --ions with --probe xray, got neutron: neutrons see the nucleus alone.")
+
+    @property
+    def q_range(self) -> tuple[float, float]:
+        """Range of Q of a cluster, in 1/Å."""
+        return override(self.qmin, CLUSTER_QMIN), override(self.qmax, CLUSTER_QMAX)
 
 
 @dataclass(frozen=True)
@@ -103,14 +116,3 @@ class GenerateOptions(Options):
     """Instruments drawn for each structure (real only)."""
     steps: Annotated[int, COUNT] = 4
     """Steps of 512 PDFs, the first of the seed (endless only)."""
-
-
-def _check_axis(axis: str, low: float, high: float, step: float | None) -> None:
-    """Refuse an axis of no range or of too many points."""
-    check_order(axis, low, high)
-    if step is not None and not 0 < step <= high - low:
-        raise ValueError(
-            f"Expected --{axis}step above 0 and at most {axis}max - {axis}min = {high - low:g}, got {step:g}."
-        )
-    if step is not None and (high - low) / step > POINTS:
-        raise ValueError(f"Expected at most {POINTS} points, got {(high - low) / step:.0f}; raise --{axis}step.")

@@ -13,7 +13,9 @@ from jaxstruc.options.validation import (
     POSITIVE,
     Bounds,
     Options,
+    check_axis,
     check_order,
+    flag,
     parameter_help,
 )
 from jaxstruc.scattering.parameters import said
@@ -33,10 +35,22 @@ BodyName = Literal[
     "rhombic-dodecahedron",
     "hexagonal-prism",
 ]
-DistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform", "two", "free"]
+"""Bodies that are fitted."""
+SimulatedBodyName = Literal[BodyName, "core-shell", "spheroid", "cylinder"]
+SimulatedDistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform"]
+DistributionName = Literal[SimulatedDistributionName, "two", "free"]
+InteractionName = Literal["effective", "decoupling", "local"]
 BODIES: tuple[BodyName, ...] = get_args(BodyName)
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
 """Of sizes: one size, one population, two Gaussian ones, or a smooth histogram."""
+SIMULATED_BODIES: tuple[SimulatedBodyName, ...] = get_args(SimulatedBodyName)
+SIMULATED_DISTRIBUTIONS: tuple[SimulatedDistributionName, ...] = get_args(SimulatedDistributionName)
+SAXS_QMIN, SAXS_QMAX = 0.005, 0.5
+"""1/Å. Range of Q of a simulated curve at small angles."""
+SAXS_STEPS = 200
+"""Number of steps in Q of such a curve."""
+MAX_QR = 1e4
+"""Largest Q times radius that is simulated."""
 BACKGROUND_POWER = Bounds(0, 6, exclusive=True)
 """Of 1/Q."""
 
@@ -106,3 +120,83 @@ class SaxsOptions(Options):
 
     data: QOptions = field(default_factory=QOptions)
     fit: SizeOptions = field(default_factory=SizeOptions)
+
+
+@dataclass(frozen=True)
+class SimulateSaxsOptions(Options):
+    """Options of simulated small-angle scattering of a body."""
+
+    scale: Annotated[float, NOT_NEGATIVE] = 1.0
+    """Factor on the particles' intensity. It is their volume fraction if the contrast is given."""
+    contrast: float = 1.0
+    """[10⁻⁶/Å²] Scattering length density of the particle, or of its core, less that of the solvent."""
+    background: Annotated[float, NOT_NEGATIVE] = 0.0
+    """[1/cm] Constant background."""
+    power_scale: Annotated[float, NOT_NEGATIVE] = 0.0
+    """[1/cm] Value at 1 1/Å of a background that falls with a power of Q."""
+    power_law: Annotated[float, BACKGROUND_POWER] = 4.0
+    """Power of 1/Q of that background."""
+    dq: Annotated[float, NOT_NEGATIVE] = 0.0
+    """[1/Å] Standard deviation of the resolution in Q, by which the curve is smeared."""
+    volume_fraction: Annotated[float, Bounds(0, 0.6)] = 0.0
+    """Volume fraction of hard spheres of radius R_eq that keep the particles apart; 0 if they do not interact. Beyond
+    0.6 hard spheres freeze, and the theory of their liquid fails."""
+    interaction: InteractionName = "decoupling"
+    """Approximation for hard spheres of many sizes: spheres of the mean radius (effective), sizes independent of
+    positions (decoupling), or each particle among others of its size (local)."""
+    aspect: Annotated[float, Bounds(0.05, 20)] = 1.0
+    """Half axis of revolution over the other one (spheroid), or length over diameter (cylinder)."""
+    shell: Annotated[float, NOT_NEGATIVE] = 0.0
+    """[Å] Thickness of the shell (core-shell); the radius is the outer one."""
+    shell_contrast: float = 0.0
+    """[10⁻⁶/Å²] Scattering length density of the shell less that of the solvent (core-shell)."""
+
+
+@dataclass(frozen=True)
+class BodyOptions(Options):
+    """Particles of one shape and of one density."""
+
+    body: SimulatedBodyName | None = None
+    """In place of files: particles of this shape and of one density, whose small-angle scattering I(Q) is simulated."""
+    radius: Annotated[float | None, POSITIVE] = None
+    """[Å] Mean radius of the body by number: R of a sphere, else the radius of the sphere of equal volume."""
+    pd: Annotated[float | None, NOT_NEGATIVE] = None
+    """Standard deviation of the radius over its mean, by number [0]."""
+    particles: SimulateSaxsOptions = field(default_factory=SimulateSaxsOptions)
+
+    def check_together(self) -> None:
+        """Check that a body has a radius, and that each option has an effect on it."""
+        if self.body is None:
+            given = [name for name in ("radius", "pd") if vars(self)[name] is not None]
+            if given or self.particles != SimulateSaxsOptions():
+                name = flag(given[0]) if given else "options of small-angle scattering"
+                raise ValueError(f"Expected --body with {name}, got none; name a body, e.g. --body sphere.")
+            return
+        if self.radius is None:
+            raise ValueError("Expected --radius with --body, got none.")
+        if self.particles.aspect != 1 and self.body not in ("spheroid", "cylinder"):
+            raise ValueError(
+                f"Expected --aspect with --body spheroid or cylinder alone, got --body {self.body}; drop it."
+            )
+        if (self.particles.shell or self.particles.shell_contrast) and self.body != "core-shell":
+            raise ValueError(
+                f"Expected --shell and --shell-contrast with --body core-shell alone, got {self.body}; drop them."
+            )
+
+
+@dataclass(frozen=True)
+class BodyRangeOptions(Options):
+    """Distribution of sizes and range of Q of simulated small-angle scattering."""
+
+    distribution: SimulatedDistributionName = "gaussian"
+    """Distribution of the radius, by number."""
+    qmin: Annotated[float, NOT_NEGATIVE] = SAXS_QMIN
+    """[1/Å] Start of the range of Q."""
+    qmax: float = SAXS_QMAX
+    """[1/Å] End of the range of Q."""
+    qstep: float | None = None
+    """[1/Å] Step in Q [a 200th of the range]."""
+
+    def check_together(self) -> None:
+        """Check that the range starts before it ends, and that its steps fit into it."""
+        check_axis("q", self.qmin, self.qmax, self.qstep)

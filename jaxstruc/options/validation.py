@@ -48,6 +48,8 @@ NOT_NEGATIVE = Bounds(0)
 COUNT = Bounds(1)
 """Of things of which there is at least one."""
 SEED = Bounds(0, 2**32 - 1)
+MAX_POINTS = 1_000_000
+"""Largest number of points of a simulated curve."""
 
 
 class Options:
@@ -105,6 +107,21 @@ def check_order(axis: str, low: float | None, high: float | None) -> None:
         raise ValueError(
             f"Expected {axis}min < {axis}max, got {low:g} and {high:g}; correct --{axis}min or --{axis}max."
         )
+
+
+def check_axis(axis: str, low: float, high: float, step: float | None) -> None:
+    """Check the range and the step of a simulated curve.
+
+    Raises:
+        ValueError: if there is no range, or if there are too many points.
+    """
+    check_order(axis, low, high)
+    if step is not None and not 0 < step <= high - low:
+        raise ValueError(
+            f"Expected --{axis}step above 0 and at most {axis}max - {axis}min = {high - low:g}, got {step:g}."
+        )
+    if step is not None and (high - low) / step > MAX_POINTS:
+        raise ValueError(f"Expected at most {MAX_POINTS} points, got {(high - low) / step:.0f}; raise --{axis}step.")
 
 
 def command_words(options: Options, *, defaults: bool) -> list[str]:

@@ -36,10 +36,10 @@ def sphere(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     return sphere_amplitude(x) ** 2
 
 
-def core_shell(
+def core_shell_amplitude(
     x: Float[Array, "*x"], share: Float[Array, "*x"], core: Float[Array, ""], shell: Float[Array, ""]
 ) -> Float[Array, "*x"]:
-    """Return the square of a core-shell sphere's amplitude over its volume, for P times a contrast's square.
+    """Return a core-shell sphere's amplitude over its volume, for F times a contrast.
 
     Args:
         x: q times the outer radius.
@@ -48,7 +48,14 @@ def core_shell(
         shell: that of the shell less the solvent's, in the same unit.
     """
     inner = 1 - jnp.asarray(share, x.dtype)
-    return (shell * sphere_amplitude(x) + (core - shell) * inner**3 * sphere_amplitude(x * inner)) ** 2
+    return shell * sphere_amplitude(x) + (core - shell) * inner**3 * sphere_amplitude(x * inner)
+
+
+def core_shell(
+    x: Float[Array, "*x"], share: Float[Array, "*x"], core: Float[Array, ""], shell: Float[Array, ""]
+) -> Float[Array, "*x"]:
+    """Return the square of `core_shell_amplitude`, for P times a contrast's square."""
+    return core_shell_amplitude(x, share, core, shell) ** 2
 
 
 def spheroid(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[Array, "*x"]:

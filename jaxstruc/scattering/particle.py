@@ -12,6 +12,7 @@ cylinders, icosahedron and dodecahedron.
 """
 
 import functools
+from collections.abc import Callable
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -56,6 +57,22 @@ class Body(NamedTuple):
     """Radius of gyration."""
     surface: float
     """Surface over that of the sphere of its volume."""
+
+
+class FormFactor(NamedTuple):
+    """P and <F> of a body as functions of Q in 1/Å and R_eq in Å, whose shapes are broadcast."""
+
+    square: Callable[[Array, Array], Array]
+    """P; of a body of several densities times the square of its contrast."""
+    amplitude: Callable[[Array, Array], Array]
+    """<F>; likewise times the contrast."""
+    has_contrast: bool = False
+    """Whether the contrast is in both."""
+
+
+def of_table(table: Table) -> FormFactor:
+    """Return the form factor of a tabulated body."""
+    return FormFactor(lambda q, radius: form_factor(table, q * radius), lambda q, radius: amplitude(table, q * radius))
 
 
 def form_factor(table: Table, x: Float[Array, "*x"]) -> Float[Array, "*x"]:

@@ -33,7 +33,7 @@ class Curve(NamedTuple):
     x: Float[np.ndarray, " x"]
     """Q in 1/Å, or r in Å."""
     y: Float[np.ndarray, " x"]
-    """I in f² (whole cluster), S, F in 1/Å or G in 1/Å²."""
+    """I in f² (whole cluster), or in 1/cm at small angles; S, F in 1/Å or G in 1/Å²."""
     qstep: float
     """1/Å"""
 
@@ -96,9 +96,10 @@ def _simulated(clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster
         scatterers = curves.scatterers(clusters[0].get_chemical_symbols(), probe=options.probe, ions=options.ions)
         reach = max(np.linalg.norm(x - x.mean(axis=0), axis=1).max() for x in (one.positions for one in clusters))
         longest = 2 * reach + 0.01
-        fine = min(curves.alias_free_step(options.rmax, longest), (options.qmax - options.qmin) / 2)
+        qmin, qmax = options.q_range
+        fine = min(curves.alias_free_step(options.rmax, longest), (qmax - qmin) / 2)
         grid = Grid(
-            qmin=options.qmin, qmax=options.qmax, qstep=options.qstep or fine, rmin=options.rmin, rmax=options.rmax,
+            qmin=qmin, qmax=qmax, qstep=options.qstep or fine, rmin=options.rmin, rmax=options.rmax,
             rstep=options.rstep, longest=longest, accuracy=ACCURACY, lorch=options.window == "lorch",
         )  # fmt: skip
         instrument = Instrument(

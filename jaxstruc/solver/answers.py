@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxstruc
+from jaxstruc import statistics
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data import sine
 from jaxstruc.data.measurement import Measurement, Setting
@@ -402,7 +403,7 @@ def _weighed(
     """Return candidates by weight: by their fits, their types on equal terms, and what these say beyond the fit."""
     best = candidates.rows(fits, slice(0, plan.written))  # as many as `told` writes: one compilation
     curves, _ = fit.curves(best, candidates.tables(pool.chosen(np.arange(len(best.rw))), goal), goal)
-    independent = posterior.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
+    independent = statistics.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
     before: np.ndarray | float = 1.0
     if plan.screened:
         every = candidates.pool([group for group in groups if len(group.rows)])

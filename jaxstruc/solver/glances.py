@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
+from jaxstruc import statistics
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import glance, posterior
 from jaxstruc.inference.candidates import Candidates
@@ -91,7 +92,7 @@ def told(look: Look, group: Candidates, kept: int, tried: np.ndarray, weight: np
     """
     share = np.zeros(len(group.library.atoms))
     share[group.rows] = _share(look, group, CLOSE)
-    part = glance.effective(weight / weight.sum(), share[tried]) if weight.sum() > 0 else 0.0
+    part = statistics.effective_fraction(weight / weight.sum(), share[tried]) if weight.sum() > 0 else 0.0
     named = look.named
     return ClassifierPrior(named.types, named.intervals, named.distance, len(group.rows), kept, glance.DRAWS * part)
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxstruc import statistics
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, distribution, judge, screening, target, unseen
 from jaxstruc.inference.candidates import Candidates, Pool
@@ -127,7 +128,7 @@ def told(sample: CrossValidatedSample, goal: Target, fitted: np.ndarray) -> Dist
     types = tuple(dict.fromkeys(own.classes.types.tolist()))
     volume, number = distribution.on_grid(share, own.classes, types)
     every = distribution.on_grid(drawn, own.classes, types)
-    bands = [np.quantile(one.sum(axis=1), distribution.ENDS, axis=0) for one in every]
+    bands = [statistics.quantiles(one.sum(axis=1), statistics.CENTRAL_90) for one in every]
     which = found.strengths.index(found.strength)
     middle = found.compared[len(found.compared) // 2] if found.compared else None
     none = np.zeros(0)

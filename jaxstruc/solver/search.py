@@ -11,7 +11,8 @@ import numpy as np
 from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
-from jaxstruc.inference import candidates, fit, posterior, sites, stacking
+from jaxstruc import statistics
+from jaxstruc.inference import candidates, fit, sites, stacking
 from jaxstruc.inference.candidates import Candidates, Pool
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.sites import Weights
@@ -459,7 +460,7 @@ def _counted(goal: Target, pool: Pool, fits: Fit) -> float:
     """Return the points that the residual of the best fit counts for."""
     best = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
     curves, _ = fit.curves(candidates.rows(fits, best), candidates.tables(pool.chosen(best), goal), goal)
-    return posterior.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
+    return statistics.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
 
 
 def _restacked(goal: Target, found: Found, most: int) -> list[Start]:

@@ -9,17 +9,18 @@ import jax
 import numpy as np
 
 import jaxstruc
+from jaxstruc import statistics
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import averaging, evaluated, posterior, shares, weighing
+from jaxstruc.inference import averaging, evaluated, weighing
 from jaxstruc.inference.averaging import Drawn
-from jaxstruc.inference.distribution import ENDS, Interval
 from jaxstruc.inference.evaluated import Evaluated
 from jaxstruc.inference.outcomes import Fits, Outcome
 from jaxstruc.inference.pattern import Pattern
 from jaxstruc.inference.saxs_result import MIN_BODY_PROBABILITY, SaxsResult
-from jaxstruc.inference.shares import FAMILIES
 from jaxstruc.inference.weighing import Free, Judged
 from jaxstruc.result import Candidate, SizeDistribution, Value
+from jaxstruc.scattering.size_distributions import FAMILIES, Moments, median_and_sigma, moments
+from jaxstruc.statistics import CENTRAL_90, Interval
 
 WRITTEN = 5
 """Candidates with curves."""
@@ -93,10 +94,10 @@ def _listed(seen: Pattern, judged: Judged, factor: float) -> tuple[list[Candidat
     """Return all candidates, best first, the first with curves; and what was fitted for the best."""
     temper = judged.noise.temper
     curves = evaluated.curves(seen, judged.outcomes[:WRITTEN], judged.u, temper)
-    every = shares.sizes(judged.share, np.exp(judged.u))
+    every = moments(judged.share, np.exp(judged.u))
     listed = [
         _candidate(
-            place, shares.Sizes(*(column[place] for column in every)), judged, factor, seen,
+            place, Moments(*(column[place] for column in every)), judged, factor, seen,
             curves[place] if place < len(curves) else None,
         )
         for place in range(len(judged.outcomes))
@@ -104,13 +105,13 @@ def _listed(seen: Pattern, judged: Judged, factor: float) -> tuple[list[Candidat
     if judged.free:
         listed.append(_free_candidate(judged.free, judged, factor, seen))
     listed.sort(key=lambda one: -one.weight)
-    credible = posterior.credible(np.array([one.weight for one in listed]))
+    credible = statistics.credible_set(np.array([one.weight for one in listed]))
     names = () if listed[0].family == "free" else curves[0].names
     return [dataclasses.replace(one, in_90=bool(credible[k])) for k, one in enumerate(listed)], names
 
 
 def _candidate(
-    place: int, own: shares.Sizes, judged: Judged, factor: float, seen: Pattern, more: Evaluated | None
+    place: int, own: Moments, judged: Judged, factor: float, seen: Pattern, more: Evaluated | None
 ) -> Candidate:
     """Return what a result says of one fit."""
     one = judged.outcomes[place]
@@ -121,8 +122,8 @@ def _candidate(
     notes = {"chi2": one.chi2 / max(seen.points - one.parameters - len(seen.powers), 1)}
     notes |= {"mean_volume": 2 * float(own.mean_volume), "width_volume": float(own.width_volume)}
     if one.distribution == "lognormal":
-        square = math.log1p(math.exp(2 * one.place[0, 1]))
-        notes |= {"median": math.exp(one.place[0, 0] - square / 2), "sigma": math.sqrt(square)}
+        mean, width = (math.exp(value) for value in one.place[0])
+        notes |= dict(zip(("median", "sigma"), median_and_sigma(mean, width), strict=True))
     if more:
         relative = next((errors[name] for name in errors if name.startswith("scale")), None)
         scale = factor * more.scale
@@ -177,7 +178,7 @@ def _times(value: float, error: float | None) -> float | None:
     return None if error is None else value * float(error)
 
 
-def _of_sizes(own: shares.Sizes, draws: Drawn, place: int) -> dict[str, Value]:
+def _of_sizes(own: Moments, draws: Drawn, place: int) -> dict[str, Value]:
     """Return mean radius and width of a distribution that is no single population, errors from its draws."""
     mine = draws.place == place
     errors = [float(np.std(column[mine])) if mine.any() else None for column in (draws.sizes.mean, draws.sizes.width)]
@@ -211,8 +212,8 @@ def _terms(terms: np.ndarray, more: Evaluated | None, seen: Pattern) -> dict[str
 def _free_candidate(free: Free, judged: Judged, factor: float, seen: Pattern) -> Candidate:
     """Return what a result says of the free distribution."""
     radius = np.exp(judged.u)
-    own = shares.sizes(free.share, radius)
-    draws = Drawn(np.zeros(0), np.full(len(free.drawn), -1), shares.sizes(free.drawn, radius), free.drawn, radius)
+    own = moments(free.share, radius)
+    draws = Drawn(np.zeros(0), np.full(len(free.drawn), -1), moments(free.drawn, radius), free.drawn, radius)
     values = _of_sizes(own, draws, -1)
     calculated, background, scale, terms = evaluated.of_shares(seen, free.volumes, free.share)
     values |= {"r_eq": values["radius"], "scale": Value(factor * scale, None, ""), **_terms(terms, None, seen)}
@@ -250,11 +251,9 @@ def _intervals(judged: Judged, best: Candidate) -> dict[str, Interval]:
         "mean_diameter": (best.notes["mean_volume"], 2 * sizes.mean_volume),
         "width": (best.notes["width_volume"], sizes.width_volume),
     }
-    found = {}
-    for name, (value, drawn) in told.items():
-        low, high = averaging.quantiles(drawn, weight, ENDS)
-        found[name] = Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
-    return found
+    return {
+        name: statistics.credible_interval(float(value), drawn, weight=weight) for name, (value, drawn) in told.items()
+    }
 
 
 def _sizes(judged: Judged, best: Candidate) -> SizeDistribution:
@@ -274,7 +273,7 @@ def _sizes(judged: Judged, best: Candidate) -> SizeDistribution:
         drawn, density = drawn[:, ::SHOWN], density[::SHOWN]
         ends = np.zeros((2, len(density)))
         seen = drawn.max(axis=0) > SEEN * drawn.max()
-        ends[:, seen] = averaging.quantiles(drawn[:, seen], judged.draws.weight, ENDS)
+        ends[:, seen] = statistics.quantiles(drawn[:, seen], CENTRAL_90, weight=judged.draws.weight)
         columns += [density, *ends]
     return SizeDistribution(best.family, radius[::SHOWN], *columns)  # type: ignore[arg-type]
 
@@ -310,7 +309,7 @@ def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidat
     if not best.converged:
         remarks.append("fit not converged")
     spread = judged.draws.sizes.mean
-    low, high = averaging.quantiles(spread, judged.draws.weight, ENDS)
+    low, high = statistics.quantiles(spread, CENTRAL_90, weight=judged.draws.weight)
     if best.family == "free" and high > UNSURE * low:
         remarks.append("few small particles are not seen: mean by volume and its width are surer than radius and pd")
     if seen.read > seen.points:

@@ -8,9 +8,9 @@ import numpy as np
 
 from jaxstruc.data import measurement as measurements_
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import candidates, fit, posterior, unseen, verdict
+from jaxstruc.inference import candidates, fit, unseen, verdict
 from jaxstruc.inference.candidates import Candidates, Pool
-from jaxstruc.inference.distribution import ENDS, Distribution, Interval
+from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.pdf_result import MIN_TYPE_PROBABILITY, PdfResult
 from jaxstruc.inference.profile import Profiled
@@ -21,6 +21,7 @@ from jaxstruc.scattering.parameters import FITTED, UNITS
 from jaxstruc.solver import samples
 from jaxstruc.solver.samples import CrossValidatedSample
 from jaxstruc.solver.search import Searched
+from jaxstruc.statistics import Interval, credible_set, discrete_interval
 from jaxstruc.structures import kinds, library
 from jaxstruc.structures import words as words_
 from jaxstruc.structures.families import TYPES
@@ -89,7 +90,7 @@ def told(
     tables = candidates.tables(pool.chosen(np.arange(len(best.rw))), goal)
     curves, backgrounds = fit.curves(best, tables, goal)
     weight, independent = weighed
-    credible = posterior.credible(weight)
+    credible = credible_set(weight)
     listed = [
         _candidate(pool, fits, place, goal, free, float(weight[place]), bool(credible[place]))
         for place in range(min(LISTED, len(fits.rw)))
@@ -159,23 +160,12 @@ def _intervals(
         np.array([getattr(one, name) for one in listed], float) for name in ("diameter", "hexagonal")
     )
     wider = WIDER if searched is not None and not absolute else 1.0
-    n_atoms = interval(listed[0].n_atoms, atoms, share, wider=wider)
-    found = {"n_atoms": n_atoms, "diameter": interval(diameter[0], diameter, some)}
+    n_atoms = discrete_interval(listed[0].n_atoms, atoms, weight=share, wider=wider)
+    found = {"n_atoms": n_atoms, "diameter": discrete_interval(diameter[0], diameter, weight=some)}
     layered = np.isfinite(hexagonal)
     if layered[0]:
-        found["hexagonal"] = interval(hexagonal[0], hexagonal[layered], some[layered])
+        found["hexagonal"] = discrete_interval(hexagonal[0], hexagonal[layered], weight=some[layered])
     return found
-
-
-def interval(value: float, values: np.ndarray, share: np.ndarray, *, wider: float = 1.0) -> Interval:
-    """Return a value with the 90 % interval of weighted values, so many times as wide; the value is within."""
-    order = np.argsort(values, kind="stable")
-    below = np.cumsum(share[order]) / share.sum()
-    low, high = (float(values[order[min(int(np.searchsorted(below, end)), len(order) - 1)]]) for end in ENDS)
-    more = (wider - 1) * (high - low) / 2
-    if more:
-        low, high = round(low - more), round(high + more)
-    return Interval(float(value), min(low, float(value)), max(high, float(value)))
 
 
 def _sample(sample: CrossValidatedSample | str, ensemble: Distribution | None) -> list[str]:

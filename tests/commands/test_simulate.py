@@ -155,3 +155,63 @@ def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
 def test_a_distribution_that_cannot_be_is_refused(words, message, capsys):
     assert run(words) == 2
     assert message in capsys.readouterr().err
+
+
+BODY = ("--body", "sphere", "--radius", 35, "--pd", 0.06, "--qmin", 0.01, "--qmax", 0.4)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "more"), [("gaussian", ()), ("lognormal", ("--dq", 0.003, "--background", 2.0))]
+)
+def test_a_simulated_body_is_fitted_back(distribution, more, tmp_path):
+    """Without noise, radius and pd come back within a few thousandths of the truth; with noise within their errors."""
+    out = tmp_path / "sphere.dat"
+    assert run([*BODY, "--distribution", distribution, "--scale", 50, *more, "-o", out]) == 0
+    measurement = jaxstruc.read(out)
+    assert measurement.units == "1/cm" and (measurement.dq is not None) == bool(more)
+    asked = {"body": ["sphere"], "distribution": [distribution]}
+    best = jaxstruc.saxs(measurement, **asked).best
+    assert best.values["radius"].value == pytest.approx(35.0, rel=0.002)
+    assert best.values["pd"].value == pytest.approx(0.06, rel=0.005)
+    assert best.values["scale"].value == pytest.approx(50.0, rel=0.005)
+    sigma = 0.03 * measurement.intensity
+    noise = sigma * np.random.default_rng(0).standard_normal(len(sigma))
+    noisy = measurement._replace(intensity=measurement.intensity + noise, sigma=sigma)
+    best = jaxstruc.saxs(noisy, **asked).best
+    for name, truth in (("radius", 35.0), ("pd", 0.06)):
+        value = best.values[name]
+        assert abs(value.value - truth) < 4 * value.error and value.error < 0.1 * truth
+
+
+def test_the_curve_of_a_body_is_that_of_python_and_its_header_makes_it_again(tmp_path, capsys):
+    words = ["--body", "core-shell", "--radius", 40, "--shell", 6, "--shell-contrast", 2, "--qstep", 0.01]
+    assert run([*words, "--volume-fraction", 0.1, "-o", tmp_path, "--plot"]) == 0
+    out = tmp_path / "core-shell.dat"
+    assert "iq in" in capsys.readouterr().out and (tmp_path / "core-shell.dat.png").exists()
+    options = jaxstruc.SimulateSaxsOptions(shell=6.0, shell_contrast=2.0, volume_fraction=0.1)
+    x, y, _ = jaxstruc.simulate_saxs("core-shell", radius=40.0, qstep=0.01, options=options)
+    np.testing.assert_allclose(np.loadtxt(out, unpack=True), [x, y], rtol=1e-13)
+    again = shlex.split(out.read_text().splitlines()[0].removeprefix("# "))
+    assert run([*again[2:], "-o", tmp_path / "again.dat"]) == 0
+    assert (tmp_path / "again.dat").read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--body", "sphere"), "Expected --radius with --body"),
+        ((*BODY, "--uiso", 0.01), "Expected --body without --uiso"),
+        ((*BODY, "some.xyz"), "Expected --body without structure files"),
+        ((*BODY, "--family", "fcc"), "Expected --body without --family"),
+        ((*BODY, "--signal", "gr"), "Expected --signal iq with --body, got gr"),
+        ((*BODY, "--pd", -1), "Expected --pd of at least 0"),
+        ((*BODY, "--qmin", 1), "Expected qmin < qmax"),
+        (("--radius", 35), "Expected --body with --radius"),
+        (("some.xyz", "--dq", 0.1), "Expected --body with options of small-angle scattering"),
+        ((*MIX, "--distribution", "gaussian"), "Expected a distribution lognormal or schulz, got 'gaussian'"),
+    ],
+)
+def test_a_body_that_cannot_be_is_refused(words, message, capsys):
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error

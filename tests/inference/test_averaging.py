@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from jaxstruc import statistics
 from jaxstruc.inference import averaging
 from jaxstruc.inference.outcomes import Outcome
 
@@ -52,13 +53,5 @@ def test_draws_have_the_spread_of_the_errors_and_the_weights_of_the_fits():
     assert found.weight.sum() == pytest.approx(1) and found.weight[found.place == 1].sum() == pytest.approx(0.25)
     first = found.sizes.mean[found.place == 0]
     assert first.std() == pytest.approx(0.4, rel=0.25) and first.mean() == pytest.approx(40.0, abs=0.1)
-    low, high = averaging.quantiles(found.sizes.width, found.weight, (0.05, 0.95))
+    low, high = statistics.quantiles(found.sizes.width, statistics.CENTRAL_90, weight=found.weight)
     assert low == pytest.approx(0.1, abs=0.004) and high == pytest.approx(0.2, abs=0.006)
-
-
-def test_quantiles_of_weighted_draws_are_those_of_draws_repeated():
-    values, weight = np.array([3.0, 1.0, 2.0]), np.array([0.25, 0.5, 0.25])
-    repeated = np.repeat(values, [250, 500, 250])
-    got = averaging.quantiles(values, weight, (0.25, 0.75))
-    np.testing.assert_allclose(got, np.quantile(repeated, [0.25, 0.75]), atol=0.51)
-    assert got[0] <= got[1]

@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.distance import pdist
 from simulated import BOND, curve, sphere
 
+from jaxstruc import statistics
 from jaxstruc.inference import candidates, posterior
 from jaxstruc.inference import fit as fits
 from jaxstruc.inference import target as targets
@@ -122,8 +123,8 @@ def test_the_truth_lies_in_the_90_percent_set_about_as_often_as_it_says():
         tables = candidates.tables(pool(near, np.array([best])), goal)
         first = jax.tree.map(lambda column, best=best: column[best : best + 1], fit)
         fitted, _ = fits.curves(first, tables, goal)
-        independent = posterior.effective_points(g - fitted[0], goal.independent)
-        chosen = posterior.credible(posterior.weights(fit.rw, independent, 4))
+        independent = statistics.effective_points(g - fitted[0], goal.independent)
+        chosen = statistics.credible_set(posterior.weights(fit.rw, independent, 4))
         inside.append(chosen[at])
         sizes.append(chosen.sum())
     assert 0.75 <= np.mean(inside) <= 1.0

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxstruc.inference import distribution
-from jaxstruc.inference.distribution import Distribution, Holdout, Interval
+from jaxstruc.inference.distribution import Distribution, Holdout
+from jaxstruc.statistics import Interval
 from jaxstruc.structures.classes import Classes
 from jaxstruc.structures.distances import Histogram
 
@@ -31,14 +32,6 @@ def test_mean_and_width_are_weighted_by_volume():
     mean, width = distribution.sizes(share, np.tile(share, (50, 1)), size)
     assert (mean.value, mean.low, mean.high) == pytest.approx((17.5, 17.5, 17.5))
     assert width.value == pytest.approx(np.sqrt(0.25 * 7.5**2 + 0.75 * 2.5**2) / 17.5)
-
-
-def test_an_interval_is_that_of_the_draws_made_wider_about_the_value():
-    draws = np.linspace(0, 1, 1001)
-    one = distribution.interval(0.6, draws, 2.0)
-    assert (one.value, one.low, one.high) == pytest.approx((0.6, 0.0, 1.5)) and distribution.interval(
-        2.0, draws, 1.0
-    ).low == pytest.approx(1.55)
 
 
 def test_shares_of_types_are_sums_over_classes_the_largest_first_and_at_most_one():

@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 
 from jaxstruc.inference import glance
 
@@ -16,16 +15,3 @@ def test_the_fewest_candidates_with_a_share_are_kept_in_their_order():
 def test_shares_are_densities_times_what_was_before():
     found = glance.share(np.log(np.array([1.0, 2.0, 4.0])) - 900.0, np.array([1.0, 0.5, 0.25]))
     np.testing.assert_allclose(found, 1 / 3)
-
-
-def test_the_effective_part_is_that_of_drawn_importance_weights():
-    """Draws from the share, weighted by weight over share: Kong's formula, by counting."""
-    rng = np.random.default_rng(0)
-    share = rng.dirichlet(np.ones(12))
-    weight = share * rng.uniform(0.2, 3, 12)
-    weight /= weight.sum()
-    drawn = rng.choice(12, 400_000, p=share)
-    own = (weight / share)[drawn]
-    assert glance.effective(weight, share) == pytest.approx(own.sum() ** 2 / (own**2).sum() / len(own), rel=0.02)
-    assert glance.effective(share, share) == pytest.approx(1.0)
-    assert glance.effective(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 0.0

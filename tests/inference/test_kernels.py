@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 import sized
 
-from jaxstruc.inference import kernels, outcomes, pattern, shares
+from jaxstruc.inference import kernels, outcomes, pattern
 from jaxstruc.inference.kernels import Window
-from jaxstruc.options.small_angle import SizeOptions
-from jaxstruc.scattering import particle, smallangle
-from jaxstruc.scattering.sizes import Sizes
+from jaxstruc.options.small_angle import SimulateSaxsOptions, SizeOptions
+from jaxstruc.scattering import particle, size_distributions
+from jaxstruc.scattering.smallangle import simulate_saxs
 
 SPHERE = particle.Table(*(jnp.asarray(part, jnp.float32) for part in particle.table("sphere")))
 
@@ -17,19 +17,22 @@ def seen():
     return pattern.pattern(sized.measurement(), SizeOptions())
 
 
-@pytest.mark.parametrize("name", ["gaussian", "uniform", "none"])
-def test_shares_times_a_kernel_are_the_forward_function(name):
-    q = jnp.linspace(0.01, 0.35, 60)
-    u = kernels.nodes(Window(jnp.log(40.0), jnp.asarray(0.01), jnp.asarray(0.1)))
-    share = np.asarray(shares.FAMILIES[name].shares(40.0, 0.1, u), float)
-    own = np.asarray(kernels.sizes(SPHERE, q, None, u), float) @ share
-    radius = np.exp(np.asarray(u, float))
-    number = share / radius**3
-    other = smallangle.averaged(particle.form_factor(SPHERE, q[:, None] * radius), Sizes(radius, number / number.sum()))
-    np.testing.assert_allclose(own / own[0], np.asarray(other) / float(other[0]), rtol=2e-4)
-    if name == "gaussian":
-        curve = sized.spheres(np.asarray(q), (40.0, 0.1, 1.0))
-        np.testing.assert_allclose(own / own[0], curve / curve[0], rtol=5e-4)
+@pytest.mark.parametrize("dq", [0.0, 0.004])
+@pytest.mark.parametrize("name", ["gaussian", "lognormal", "schulz", "uniform", "none"])
+def test_the_design_matrix_of_fits_gives_the_simulated_curve(name, dq):
+    """The same radius and pd, on the same scale: volumes of the matrix are in units of the middle node's."""
+    pd = 0.0 if name == "none" else 0.1
+    q, curve, _ = simulate_saxs(
+        "octahedron", radius=40.0, pd=pd, distribution=name, qmin=0.01, qmax=0.35, qstep=0.005,
+        options=SimulateSaxsOptions(dq=dq),
+    )  # fmt: skip
+    u = kernels.nodes(Window(jnp.log(41.0), jnp.asarray(0.01), jnp.asarray(0.1)))
+    table = particle.Table(*(jnp.asarray(part, jnp.float32) for part in particle.table("octahedron")))
+    share = np.asarray(size_distributions.FAMILIES[name].volume_fractions(40.0, 0.1, u), float)
+    width = jnp.full(len(q), dq, jnp.float32) if dq else None
+    matrix = np.asarray(kernels.sizes(table, jnp.asarray(q, jnp.float32), width, u), float)
+    middle = 4 / 3 * np.pi * np.exp(3 * float(u[len(u) // 2]))
+    np.testing.assert_allclose(1e-4 * middle * matrix @ share, curve, rtol=5e-4, atol=2e-6 * curve[0])
 
 
 def test_the_resolution_smears_as_that_of_sasmodels():

@@ -1,9 +1,9 @@
 import jaxstruc
 from jaxstruc.data.edge import Edge
-from jaxstruc.inference.distribution import Interval
 from jaxstruc.network.endless import VALUES
 from jaxstruc.network.naming import Named
 from jaxstruc.solver import classified
+from jaxstruc.statistics import Interval
 from jaxstruc.structures.cuts import TYPES
 
 

@@ -10,7 +10,7 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference.candidates import Candidates
 from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver import answers, told
+from jaxstruc.solver import answers
 from jaxstruc.solver.answers import Plan
 from jaxstruc.solver.sources import Source
 from jaxstruc.structures import families, library
@@ -64,12 +64,6 @@ def test_wrong_candidates_alone_are_weak_and_the_reason_is_said():
     assert result.best.rw > 0.35 and "no candidate explains the data" in result.message
     near = answered(data(2), Candidates("library", library.of_clusters([cluster("decahedron", 54)]), np.array([0])))
     assert near.status == "weak" and 0.01 < near.best.rw < 0.35 and "the residual holds structure" in near.message
-
-
-def test_an_interval_is_that_of_the_weights_or_wider_about_its_middle():
-    values, share = np.array([100.0, 104.0, 110.0]), np.array([0.5, 0.3, 0.2])
-    one, more = told.interval(103.0, values, share), told.interval(103.0, values, share, wider=1.5)
-    assert (one.low, one.value, one.high) == (100, 103, 110) and (more.low, more.high) == (98, 112)
 
 
 def test_an_answer_at_the_librarys_edge_says_so():

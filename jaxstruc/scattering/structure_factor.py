@@ -7,16 +7,16 @@ $$1/S = 1 + 24\phi \int_0^1 s^2 \frac{\sin xs}{xs} (\alpha + \beta s + \gamma s^
 \alpha = \frac{(1 + 2\phi)^2}{(1 - \phi)^4},\ \beta = -6\phi \frac{(1 + \phi/2)^2}{(1 - \phi)^4},\
 \gamma = \frac{\phi\alpha}{2}$$
 
-`effective`, `decoupled` and `local` are what `smallangle.intensity` takes as its `structure`, the fraction bound.
+`effective_radius`, `decoupling` and `local_monodisperse` are what `smallangle.intensity` takes as its `structure`, the
+fraction bound.
 """
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.scattering import particle
-from jaxstruc.scattering.particle import Table
-from jaxstruc.scattering.sizes import Sizes
+from jaxstruc.scattering.particle import FormFactor
+from jaxstruc.scattering.size_distributions import SizeDistribution
 from jaxstruc.scattering.waves import sine_and_cosine
 
 NEAR = 3.0
@@ -36,32 +36,39 @@ def hard_spheres(
     return 1 / (1 + 24 * fraction * integral)
 
 
-def effective(q: Float[Array, "*q"], table: Table, sizes: Sizes, fraction: Float[Array, ""]) -> Float[Array, "*q"]:
+def effective_radius(
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
     """Return S of spheres of the mean R_eq, by number: sasmodels' usual way."""
-    return hard_spheres(q, jnp.sum(sizes.weight * sizes.radius), fraction)
+    return hard_spheres(q, jnp.sum(sizes.number_fraction * sizes.radius), fraction)
 
 
-def decoupled(q: Float[Array, "*q"], table: Table, sizes: Sizes, fraction: Float[Array, ""]) -> Float[Array, "*q"]:
-    r"""Return $1 + \beta (S - 1)$, $\beta = \langle F \rangle^2 / \langle F^2 \rangle$, S as for `effective`.
+def decoupling(
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
+    r"""Return $1 + \beta (S - 1)$, $\beta = \langle F \rangle^2 / \langle F^2 \rangle$, S of the mean R_eq.
 
-    Sizes and places have nothing to do with each other. M. Kotlarchyk, S.-H. Chen, J. Chem. Phys. 79, 2461 (1983),
+    Sizes and positions are independent. M. Kotlarchyk, S.-H. Chen, J. Chem. Phys. 79, 2461 (1983),
     doi 10.1063/1.446055.
     """
-    x, volume = q[..., None] * sizes.radius, sizes.radius**3
-    mean = particle.amplitude(table, x) @ (sizes.weight * volume)
-    square = particle.form_factor(table, x) @ (sizes.weight * volume**2)
-    return 1 + mean**2 / square * (effective(q, table, sizes, fraction) - 1)
+    radius = jnp.asarray(sizes.radius)
+    volume = radius**3
+    mean = body.amplitude(q[..., None], radius) @ (sizes.number_fraction * volume)
+    square = body.square(q[..., None], radius) @ (sizes.number_fraction * volume**2)
+    return 1 + mean**2 / square * (effective_radius(q, body, sizes, fraction) - 1)
 
 
-def local(q: Float[Array, "*q"], table: Table, sizes: Sizes, fraction: Float[Array, ""]) -> Float[Array, "*q"]:
+def local_monodisperse(
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
     """Return the mean of S, each particle among others of its size, weighted by what each scatters.
 
     J. S. Pedersen, J. Appl. Cryst. 27, 595 (1994), doi 10.1107/S0021889893013810.
     """
-    x, weight = q[..., None] * sizes.radius, sizes.weight * sizes.radius**6
-    squares = particle.form_factor(table, x)
-    every = hard_spheres(jnp.broadcast_to(q[..., None], x.shape), sizes.radius, fraction)
-    return (squares * every) @ weight / (squares @ weight)
+    weight = sizes.volume_fraction * sizes.radius**3
+    squares = body.square(q[..., None], jnp.asarray(sizes.radius))
+    factors = hard_spheres(jnp.broadcast_to(q[..., None], squares.shape), sizes.radius, fraction)
+    return (squares * factors) @ weight / (squares @ weight)
 
 
 def _summed(x, factors):

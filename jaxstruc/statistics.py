@@ -1,0 +1,140 @@
+r"""Intervals, quantiles of weighted draws, credible sets, and how many points or draws count.
+
+Levels are probabilities between 0 and 1. Weights need not sum to 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+CENTRAL_90 = (0.05, 0.95)
+"""Levels at the ends of a central 90 % interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its central 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def quantiles(
+    values: Float[np.ndarray, " draw *column"],
+    levels: Sequence[float],
+    *,
+    weight: Float[np.ndarray, " draw"] | None = None,
+) -> Float[np.ndarray, " level *column"]:
+    r"""Return quantiles of draws along their first axis, linear between neighbouring draws.
+
+    Draws of equal weight follow definition 7 of R. J. Hyndman, Y. Fan, Am. Stat. 50, 361 (1996),
+    doi 10.1080/00031305.1996.10473566. A weighted draw stands at the middle of its step of the cumulative weight,
+    $\sum_{j<k} w_j + w_k / 2$, which is definition 5 if all weights are equal.
+
+    Args:
+        values: draws of one quantity, or of one in each column.
+        levels: probabilities of the quantiles.
+        weight: weights of the draws; without them all draws weigh the same.
+    """
+    if weight is None:
+        return np.quantile(values, levels, axis=0)
+    order = np.argsort(values, axis=0, kind="stable")
+    cumulative = (np.cumsum(weight[order], axis=0) - 0.5 * weight[order]) / weight.sum()
+    ordered = np.take_along_axis(values, order, axis=0)
+    if values.ndim == 1:
+        return np.interp(levels, cumulative, ordered)
+    columns = range(values.shape[1])
+    return np.stack([np.interp(levels, cumulative[:, k], ordered[:, k]) for k in columns], axis=1)
+
+
+def discrete_quantiles(
+    values: Float[np.ndarray, " draw"], levels: Sequence[float], *, weight: Float[np.ndarray, " draw"]
+) -> Float[np.ndarray, " level"]:
+    """Return the least values whose cumulative weight reaches each level: always one of the values, e.g. a count."""
+    order = np.argsort(values, kind="stable")
+    cumulative = np.cumsum(weight[order]) / weight.sum()
+    place = np.minimum(np.searchsorted(cumulative, levels), len(order) - 1)
+    return np.asarray(values, float)[order[place]]
+
+
+def credible_interval(
+    value: float, draws: Float[np.ndarray, " draw"], *, weight: Float[np.ndarray, " draw"]
+) -> Interval:
+    """Return the central 90 % interval of weighted draws, extended, if necessary, so that it contains the value."""
+    return _extended(value, *quantiles(draws, CENTRAL_90, weight=weight))
+
+
+def discrete_interval(
+    value: float, values: Float[np.ndarray, " draw"], *, weight: Float[np.ndarray, " draw"], wider: float = 1.0
+) -> Interval:
+    """Return the central 90 % interval of weighted values, e.g. numbers of atoms; its ends are among the values.
+
+    Args:
+        value: the interval is extended, if necessary, so that it contains this.
+        values: of the candidates.
+        weight: of the candidates.
+        wider: factor on the width; ends are rounded to integers if it is not 1.
+    """
+    low, high = map(float, discrete_quantiles(values, CENTRAL_90, weight=weight))
+    margin = (wider - 1) * (high - low) / 2
+    if margin:
+        low, high = round(low - margin), round(high + margin)
+    return _extended(value, low, high)
+
+
+def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, wider: float) -> Interval:
+    """Return the interval of draws about their median, made wider by a factor, about a value; not below 0."""
+    low, median, high = quantiles(draws, (CENTRAL_90[0], 0.5, CENTRAL_90[1]))
+    return Interval(value, max(value + wider * float(low - median), 0.0), value + wider * float(high - median))
+
+
+def _extended(value: float, low: float, high: float) -> Interval:
+    return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
+
+
+def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0.9) -> np.ndarray:
+    """Return which candidates make up the smallest set with a share of the weight, as a mask."""
+    order = np.argsort(-weight, kind="stable")
+    cumulative = np.cumsum(weight[order]) - weight[order]
+    mask = np.zeros(len(weight), bool)
+    mask[order[cumulative < probability * weight.sum()]] = True
+    return mask
+
+
+def effective_points(residual: Float[np.ndarray, " r"], most: float, *, accuracy: float = 0.0) -> float:
+    r"""Return the number of points that a residual counts for, $N / \sum_k \rho_k^2$ over all lags, at most `most`.
+
+    A misfit that is not noise, but wrong structure, varies slowly, and so counts for fewer points than the data's range
+    in r and Q would give; counting every point of the grid would call the smallest gap in Rw certain. (M. S. Bartlett,
+    J. R. Stat. Soc. 98, 536 (1935), for the variance of sums of squares of correlated values.)
+
+    Args:
+        residual: of the fit.
+        most: largest number of points.
+        accuracy: root mean square of what no fit can be blamed for, e.g. the curves' own errors, which counts as white.
+    """
+    size = len(residual)
+    power = np.abs(np.fft.rfft(residual - residual.mean(), 2 * size)) ** 2
+    correlation = np.fft.irfft(power)[: size // 2]
+    correlation = correlation / max(correlation[0] + size * accuracy**2, 1e-300)
+    # An estimated correlation of nothing has the square (1 - k/N)/n, not 0; over these lags that adds 3/4.
+    return min(most, 1.75 * size / (1 + 2 * float(np.sum(correlation[1:] ** 2))))
+
+
+def effective_fraction(target: Float[np.ndarray, " candidate"], proposal: Float[np.ndarray, " candidate"]) -> float:
+    r"""Return the share of draws that remains effective once they are reweighted, $1 / \sum_c \pi_c^2 / Q_c$.
+
+    The effective sample size is this times the number of draws. A. Kong, Technical Report 348, University of Chicago
+    (1992).
+
+    Args:
+        target: probabilities $\pi$ after the reweighting; sum 1.
+        proposal: probabilities Q that the draws come from; sum 1.
+    """
+    some = target > 0
+    if np.any(proposal[some] <= 0):
+        return 0.0
+    return float(1 / np.sum(target[some] ** 2 / proposal[some]))
