@@ -5,7 +5,7 @@ points), plus half the squared moves in units of the restraint, plus a penalty o
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +104,8 @@ def _minimum(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Ar
         value, gradient = slope(state.moves, state=state.memory)
         update, memory = descent.update(gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost)
         fall = value - optax.tree.get(memory, "value")
-        moves = jnp.where(fall > 0, optax.apply_updates(state.moves, update), state.moves)
+        moved: Any = optax.apply_updates(state.moves, update)
+        moves = jnp.where(fall > 0, moved, state.moves)
         return _Descent(moves, memory, state.steps + 1, ~(fall > rounding + epsilon * jnp.abs(value)))
 
     def unfinished(state: _Descent) -> Bool[Array, ""]:
@@ -122,13 +123,13 @@ def _with_curvature(lbfgs: optax.GradientTransformation) -> optax.GradientTransf
     gradient's rounding; the pair is else one of zeros, which optax gives the weight 0.
     """
 
-    def update(gradient, state, moves):
-        step, change = moves - state.params, gradient - state.updates
-        epsilon = jnp.finfo(moves.dtype).eps
+    def update(updates, state: Any, params: Any = None):
+        step, change = params - state.params, updates - state.updates
+        epsilon = jnp.finfo(params.dtype).eps
         size = jnp.linalg.norm(change)
         curved = jnp.sum(step * change) > epsilon**0.5 * jnp.linalg.norm(step) * size
-        curved &= size > epsilon * jnp.linalg.norm(gradient)
-        before = jnp.where(curved, state.params, moves), jnp.where(curved, state.updates, gradient)
-        return lbfgs.update(gradient, state._replace(params=before[0], updates=before[1]), moves)
+        curved &= size > epsilon * jnp.linalg.norm(updates)
+        before = jnp.where(curved, state.params, params), jnp.where(curved, state.updates, updates)
+        return lbfgs.update(updates, state._replace(params=before[0], updates=before[1]), params)
 
     return optax.GradientTransformation(lbfgs.init, update)
