@@ -244,7 +244,7 @@ class Result:
         """Return a short table."""
         from jaxstruc.report import overview
 
-        return overview.short(self)
+        return overview.short_table(self)
 
     __repr__ = __str__
 
@@ -301,7 +301,7 @@ def _renamed(item: Any) -> Any:
 def _encode(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return an item as JSON has it; arrays and atoms go into `arrays`, under their path."""
     if is_dataclass(item):
-        known = {each.name: getattr(item, each.name) for each in fields(item) if each.name != "extra"}
+        known = {member.name: getattr(item, member.name) for member in fields(item) if member.name != "extra"}
         item = known | getattr(item, "extra", {})
     if isinstance(item, np.ndarray):
         arrays[path] = item
@@ -335,11 +335,11 @@ def _restore(kind: Any, item: Any) -> Any:
     if item is None:
         return None
     if origin is types.UnionType:
-        return _restore(next(each for each in inner if each is not types.NoneType), item)
+        return _restore(next(member for member in inner if member is not types.NoneType), item)
     if origin is tuple:
-        return tuple(_restore(inner[0], each) for each in item)
+        return tuple(_restore(inner[0], value) for value in item)
     if origin is dict:
-        return {name: _restore(inner[1], each) for name, each in item.items()}
+        return {name: _restore(inner[1], value) for name, value in item.items()}
     if kind is Setting:
         return Setting(*item)
     return _restore_fields(kind, item) if is_dataclass(kind) else item
@@ -347,7 +347,7 @@ def _restore(kind: Any, item: Any) -> Any:
 
 def _restore_fields(kind: Any, item: Mapping[str, Any]) -> Any:
     """Return the object of a dataclass; entries that it does not know are its `extra`."""
-    hints = {each.name: each.type for each in fields(kind)}
-    known = {name: _restore(hints[name], each) for name, each in item.items() if name in hints}
-    extra = {name: each for name, each in item.items() if name not in hints}
+    hints = {member.name: member.type for member in fields(kind)}
+    known = {name: _restore(hints[name], value) for name, value in item.items() if name in hints}
+    extra = {name: value for name, value in item.items() if name not in hints}
     return kind(**known, **({"extra": extra} if "extra" in hints else extra))

@@ -34,8 +34,8 @@ def classify(config: arguments.Classify, *, progress: Advance) -> Outcome:
     named = iter(classified(good, network, element=config.element, seed=config.options.seed))
     results = [one if isinstance(one, PdfResult) else next(named) for one in read]
     progress(len(read), len(read), "")
-    rows = [summary.row(result, summary.CLASSIFIED) for result in results]
-    tables.write(config.out / "summary.csv", summary.CLASSIFIED, rows)
+    rows = [summary.row(result, summary.CLASSIFY_SUMMARY) for result in results]
+    tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY, rows)
     if good:
         figures.write(config.out / "types.png", figures.types(results))
     return Outcome(results, 0)

@@ -20,8 +20,8 @@ def refine(config: arguments.Refine, *, progress: Advance) -> Outcome:
     """
     clusters, measured = sorted_out(config.files)
     plan = refining(clusters, config.options)
-    run.check(measured, config.out, plan, way=run.REFINED)
-    return run.run(measured, config.out, plan, progress=progress, show=tables.settings, way=run.REFINED)
+    run.check(measured, config.out, plan, way=run.REFINE)
+    return run.run(measured, config.out, plan, progress=progress, show=tables.settings, way=run.REFINE)
 
 
 def sorted_out(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:

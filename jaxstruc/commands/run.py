@@ -206,7 +206,7 @@ def _kept(out: Path, plan: Plans, jobs: Sequence[Job]) -> dict[str, Result]:
         return {}
     kept = {}
     for stem, measurement in jobs:
-        whole = folders.whole(out, stem)
+        whole = folders.result_file(out, stem)
         if not whole.exists():
             continue
         try:
@@ -222,5 +222,5 @@ def _kept(out: Path, plan: Plans, jobs: Sequence[Job]) -> dict[str, Result]:
 
 PDFS = Way(_measured, answers, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/")
 """The way of `solve` and `mine`."""
-REFINED = PDFS._replace(columns=summary.REFINED)
+REFINE = PDFS._replace(columns=summary.REFINE_SUMMARY)
 """The way of `refine`, which judges no sample."""

@@ -9,7 +9,7 @@ from jaxstruc.solver import small_angles
 from jaxstruc.solver.small_angles import Plan
 
 WAY = Way(
-    small_angles.read, small_angles.answers, SaxsResult, summary.SAXS, "the measured I(Q)",
+    small_angles.read, small_angles.answers, SaxsResult, summary.SAXS_SUMMARY, "the measured I(Q)",
     "candidates/, distribution/ and fits/",
 )  # fmt: skip
 

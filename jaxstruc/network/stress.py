@@ -91,7 +91,7 @@ def lower(last: Point, first: Point, problem: Problem) -> Point:
     return jax.tree.map(lambda new, old: jnp.where(better, new, old), last, first)
 
 
-def gauss_newton(start, problem, tolerance):
+def gauss_newton(start, problem: Problem, tolerance):
     """Return the best point that Gauss-Newton steps reach, the steps, and whether the start has a gradient."""
     begin, steps = point(start, problem), 0
     first = begin
@@ -114,7 +114,7 @@ def gauss_newton(start, problem, tolerance):
     return best, count + steps, jnp.isfinite(begin.error)
 
 
-def lbfgs(near, problem, iterations, tolerance):
+def lbfgs(near, problem: Problem, iterations, tolerance):
     """Return where L-BFGS ends; items of a batch that need none cost nothing, the others run one after another.
 
     The end is the best point evaluated. Pairs of a step and a change of the gradient that show no curvature count
@@ -176,7 +176,7 @@ def _with_curvature(before, after, move):
     return after._replace(rho_history=weights, gamma=jnp.where(curved, after.gamma, before.gamma))
 
 
-def _annealed(start, problem):
+def _annealed(start, problem: Problem):
     """Return positions under outlier scales that shrink from the errors of the start to the problem's own."""
     errors, weights = 0.0, 0.0
     for points, distance, weight, share in terms(start, problem):
@@ -191,7 +191,7 @@ def _annealed(start, problem):
     return lax.fori_loop(0, ANNEALING, step, start)
 
 
-def _step(positions, gradient, problem):
+def _step(positions, gradient, problem: Problem):
     """Return the Gauss-Newton step for a gradient of the stress, by a few conjugate gradient steps."""
     atoms, identity = len(positions), jnp.eye(3, dtype=positions.dtype)
     blocks = problem.hold[:, None, None] * identity
@@ -230,7 +230,7 @@ def _passed_on(stiffness, positions, move):
     return positions * own[:, None] - times(crossed, positions) + drawn
 
 
-def terms(positions, problem):
+def terms(positions, problem: Problem):
     """Return points, distances to them, their weights, and the share of a sum over all that counts."""
     pairs = (positions, problem.pair, problem.pair_weight, 0.5)
     satellites = (problem.anchors, problem.satellite, problem.satellite_weight, 1.0)

@@ -272,7 +272,7 @@ def _not_negative(given):
     return jnp.where(given >= 0, given, jnp.nan)
 
 
-def _second_start(problem):
+def _second_start(problem: stress.Problem):
     """Return the positions from satellites and from the atoms that these fixed; with outliers, a few times."""
     fixed = jnp.sum(problem.satellite_weight > 0, axis=1) >= 4
     weight = jnp.concatenate([problem.pair_weight * fixed, problem.satellite_weight], axis=1)
@@ -291,7 +291,7 @@ def _second_start(problem):
     return state[0] if problem.scale is None else lax.fori_loop(1, ROUNDS, placed, state)[0]
 
 
-def _solution(start, problem, iterations, tolerance):
+def _solution(start, problem: stress.Problem, iterations, tolerance):
     """Return the minimum of the stress near the start."""
 
     @jaxopt.implicit_diff.custom_root(

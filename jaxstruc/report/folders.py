@@ -52,7 +52,7 @@ def save(result: Result, folder: Path) -> None:
     stem = Path(result.name).stem or "result"
     write(result, folder, stem)
     saved = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
-    columns = summary.SAXS if isinstance(result, SaxsResult) else summary.SUMMARY
+    columns = summary.SAXS_SUMMARY if isinstance(result, SaxsResult) else summary.SUMMARY
     rows = [summary.row(each, columns) for each in saved if each.technique == result.technique]
     summarise(folder, rows, columns=columns)
 
@@ -62,7 +62,7 @@ def summarise(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] =
     tables.write(folder / "summary.csv", columns, rows)
 
 
-def whole(folder: Path, stem: str) -> Path:
+def result_file(folder: Path, stem: str) -> Path:
     """Return the file of a whole result, which is written last."""
     return folder / "results" / f"{stem}.npz"
 
@@ -102,7 +102,7 @@ def write(result: Result, folder: Path, stem: str) -> None:
     """
     if result.candidates:
         _write_parts(result, folder, stem)
-    with files.replacing(whole(folder, stem)) as part, part.open("wb") as stream:
+    with files.replacing(result_file(folder, stem)) as part, part.open("wb") as stream:
         np.savez_compressed(stream, **results.to_arrays(result))  # type: ignore[arg-type]
 
 

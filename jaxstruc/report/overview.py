@@ -10,10 +10,10 @@ from jaxstruc.inference import glance
 from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.inference.saxs_result import SaxsResult
-from jaxstruc.report.summary import MIN_SHARE, likely
+from jaxstruc.report.summary import MIN_SHARE, likely_types
 from jaxstruc.result import Candidate, Result
 
-MAX_LISTED = 5
+MAX_CANDIDATES_SHOWN = 5
 """Number of candidates in the short table."""
 STRONG_CORRELATION = 0.5
 """Absolute correlation above which the short table gives it."""
@@ -30,7 +30,8 @@ def _(result: PdfResult) -> str:
     if not result.candidates:
         return _classified(result)
     best = result.best
-    text = f"{result.name}: {_weak(result)}{best.label}, Rw {best.rw:.3f}"
+    file = f" ({Path(best.recipe).name})" if best.source == "file" else ""
+    text = f"{result.name} ({result.element}): {_weak_prefix(result)}{best.label}{file}, Rw {best.rw:.3f}"
     text += f", {result.ties} in the 90 % set" if result.fitted > 1 else ""
     return text + _message(result)
 
@@ -40,29 +41,29 @@ def _(result: SaxsResult) -> str:
     if not result.candidates:
         return headline.dispatch(Result)(result)
     best, radius, pd = result.best, result.intervals["radius"], result.intervals["pd"]
-    text = f"{result.name}: {_weak(result)}{result.body}, {best.family}, "
+    text = f"{result.name}: {_weak_prefix(result)}{result.body}, {best.family}, "
     text += f"radius {radius.value:.4g} Å ({radius.low:.4g} to {radius.high:.4g}), "
     text += f"pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}), chi2 {best.notes['chi2']:.3g}"
     return text + _message(result)
 
 
 @singledispatch
-def short(result: Result) -> str:
+def short_table(result: Result) -> str:
     """Return a few lines of text: the answer and the best candidates."""
     return headline(result)
 
 
-@short.register
+@short_table.register
 def _(result: PdfResult) -> str:
     lines = [headline(result)]
-    shown = result.candidates[:MAX_LISTED]
+    shown = result.candidates[:MAX_CANDIDATES_SHOWN]
     width = max((len(candidate.label) for candidate in shown), default=0)
     for rank, candidate in enumerate(shown, start=1):
         lines.append(
             f"{rank:3d}  {candidate.label:{width}s}  Rw {candidate.rw:.4f}  weight {candidate.weight:6.3f}"
             f"  ({_source(candidate)})"
         )
-    if len(result.candidates) > MAX_LISTED:
+    if len(result.candidates) > MAX_CANDIDATES_SHOWN:
         lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
     if result.candidates and (values := fitted_values(result)):
         lines.append("     " + values)
@@ -71,13 +72,13 @@ def _(result: PdfResult) -> str:
         lines.append(f"     sample: {result.sample}; as a distribution {sizes}, Rw {result.ensemble.rw:.4f}")
     if prior := result.classifier_prior:
         lines.append(
-            f"     classifier: {likely(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters tried; "
+            f"     classifier: {likely_types(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters tried; "
             f"{prior.effective_samples:.0f} of {glance.DRAWS} draws count after the fits"
         )
     return "\n".join(lines)
 
 
-@short.register
+@short_table.register
 def _(result: SaxsResult) -> str:
     if not result.candidates:
         return headline(result)
@@ -92,13 +93,13 @@ def _(result: SaxsResult) -> str:
     strong = _strong_correlations(result)
     lines += [f"  {'correlations':27s} {', '.join(strong)}"] if strong else []
     lines.append("")
-    for rank, candidate in enumerate(result.candidates[:MAX_LISTED], start=1):
+    for rank, candidate in enumerate(result.candidates[:MAX_CANDIDATES_SHOWN], start=1):
         radius, pd = candidate.values["radius"].value, candidate.values["pd"].value
         lines.append(
             f"{rank:3d}  {candidate.type}, {candidate.family}  chi2 {candidate.notes['chi2']:.4g}  "
             f"weight {candidate.weight:6.3f}  radius {radius:.4g} Å  pd {pd:.3g}"
         )
-    if len(result.candidates) > MAX_LISTED:
+    if len(result.candidates) > MAX_CANDIDATES_SHOWN:
         lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
     return "\n".join(lines)
 
@@ -106,7 +107,7 @@ def _(result: SaxsResult) -> str:
 @singledispatch
 def html(result: Result) -> str:
     """Return the short table as HTML."""
-    return f"<pre>{html_.escape(short(result))}</pre>"
+    return f"<pre>{html_.escape(short_table(result))}</pre>"
 
 
 @html.register
@@ -114,7 +115,7 @@ def _(result: PdfResult) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("", "structure", "Rw", "weight", "type", "source", "recipe"))
     body = "".join(
         "<tr>" + "".join(f"<td>{html_.escape(str(cell))}</td>" for cell in _html_cells(rank, candidate)) + "</tr>"
-        for rank, candidate in enumerate(result.candidates[:MAX_LISTED], start=1)
+        for rank, candidate in enumerate(result.candidates[:MAX_CANDIDATES_SHOWN], start=1)
     )
     return f"<p>{html_.escape(headline(result))}</p><table><tr>{head}</tr>{body}</table>"
 
@@ -153,7 +154,7 @@ def _classified(result: PdfResult) -> str:
     return text + f"{diameter.value:.1f} Å ({diameter.low:.1f} to {diameter.high:.1f})" + _message(result)
 
 
-def _weak(result: Result) -> str:
+def _weak_prefix(result: Result) -> str:
     return "weak: " if result.status == "weak" else ""
 
 

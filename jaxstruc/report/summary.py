@@ -43,7 +43,7 @@ points that the residual counts. Origins say where qmin and qdamp come from, e.g
 are given if they were inferred or fitted. `classifier_types`: types that the classifier finds likely before any fit;
 `n_screened`: number of candidates that were tried; `effective_samples`: effective number of 1000 of the classifier's
 draws once the fits reweight them."""
-REFINED = tuple(
+REFINE_SUMMARY = tuple(
     name
     for name in SUMMARY
     if name not in ("sample", *SIZES, "rw_holdout", "rw_holdout_single", "rw_ensemble", "seed", "model")
@@ -51,7 +51,7 @@ REFINED = tuple(
     and not name.startswith("share_")
 )
 """Columns of `refine`, which judges no sample and asks no classifier."""
-CLASSIFIED = (
+CLASSIFY_SUMMARY = (
     *(name for name in STRUCTURE if name != "rw"),
     *"width width_low width_high message diameter_low diameter_high".split(),
     *(f"{name}{end}" for name in ("hexagonal", "aspect", "stretch") for end in ("", "_low", "_high")),
@@ -62,7 +62,7 @@ CLASSIFIED = (
 """Columns of `classify`: medians and 90 % intervals, a probability of each type; `distance` from the PDFs of the
 training, of which some 95 % lie within 1, by the network's features, as two types of particles, or by where the waves
 of the data end."""
-SAXS = (
+SAXS_SUMMARY = (
     *"file status body p_body distribution radius radius_error pd pd_error".split(),
     *"r_eq r_eq_low r_eq_high chi2 message".split(),
     *"radius_low radius_high pd_low pd_high".split(),
@@ -81,7 +81,7 @@ volume. `median` and `sigma` (of ln R) are a lognormal's, as in sasmodels. `chi2
 `noise_scale` is that of the noise's variance."""
 MIN_SHARE = 0.02
 """Share or probability of a type below which texts and figures leave it out."""
-MIN_LISTED_WEIGHT = 0.005
+MIN_TYPE_WEIGHT = 0.005
 """Sum of weights of a type below which the column `types` leaves it out."""
 
 
@@ -98,51 +98,51 @@ def row(result: Result, columns: Sequence[str] = SUMMARY) -> Row:
 
 @row.register
 def _(result: PdfResult, columns: Sequence[str] = SUMMARY) -> Row:
-    cells = _of_all(result) | {f"{setting.name}_origin": setting.origin for setting in result.settings}
+    cells = _common_cells(result) | {f"{setting.name}_origin": setting.origin for setting in result.settings}
     cells |= {f"p_{name}": probability for name, probability in result.types.items()}
     if result.candidates:
-        cells |= of_candidate(result.best) | {"ties": result.ties}
+        cells |= candidate_cells(result.best) | {"ties": result.ties}
         if len(result.candidates) > 1:
             cells["rw_second"] = result.candidates[1].rw
     if result.types:
-        cells |= {"type": result.type, "type_probability": result.type_probability, "types": _listed(result)}
+        cells |= {"type": result.type, "type_probability": result.type_probability, "types": _type_weights(result)}
     for name, interval in result.intervals.items():
         ends = {"n_atoms": "n"}.get(name, name)
         cells |= {f"{ends}_low": interval.low, f"{ends}_high": interval.high}
         if name == "hexagonal" or not result.candidates:
             cells[name] = interval.value
-    cells |= _of_sample(result.ensemble) if result.ensemble else {}
+    cells |= _sample_cells(result.ensemble) if result.ensemble else {}
     if prior := result.classifier_prior:
-        cells |= {"classifier_types": likely(prior.types), "n_screened": prior.n_screened}
+        cells |= {"classifier_types": likely_types(prior.types), "n_screened": prior.n_screened}
         cells["effective_samples"] = prior.effective_samples
     return {name: cells[name] for name in columns if name in cells}
 
 
 @row.register
-def _(result: SaxsResult, columns: Sequence[str] = SAXS) -> Row:
-    cells = _of_all(result)
+def _(result: SaxsResult, columns: Sequence[str] = SAXS_SUMMARY) -> Row:
+    cells = _common_cells(result)
     if result.candidates:
         best = result.best
-        cells |= of_fit(best) | {"ties": result.ties, "distribution": best.family, "best": best.type}
-        cells |= {"body": result.body, "p_body": result.types[best.type], "types": _listed(result)}
+        cells |= fit_cells(best) | {"ties": result.ties, "distribution": best.family, "best": best.type}
+        cells |= {"body": result.body, "p_body": result.types[best.type], "types": _type_weights(result)}
     for name, interval in result.intervals.items():
         cells |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return {name: cells[name] for name in columns if name in cells}
 
 
-def likely(types: Mapping[str, float]) -> str:
+def likely_types(types: Mapping[str, float]) -> str:
     """Return the likely types with their probabilities, the largest first."""
     return ", ".join(f"{name} {probability:.2f}" for name, probability in types.items() if probability >= MIN_SHARE)
 
 
-def of_candidate(candidate: Candidate) -> Row:
+def candidate_cells(candidate: Candidate) -> Row:
     """Return the cells that the summary and the table of candidates share."""
     names = ("description", "source", "type", "family", "recipe", "n_atoms", "diameter", "rw", "weight")
     notes = {name: candidate.notes[name] for name in NOTES if name in candidate.notes}
     return {name: getattr(candidate, name) for name in names} | _values(candidate) | notes
 
 
-def of_fit(candidate: Candidate) -> Row:
+def fit_cells(candidate: Candidate) -> Row:
     """Return the cells that the summary and the table of small-angle fits share."""
     cells: Row = {"rw": candidate.rw, "weight": candidate.weight, **candidate.notes}
     cells |= {"mean_diameter": candidate.notes.get("mean_volume"), "width": candidate.notes.get("width_volume")}
@@ -155,18 +155,18 @@ def _values(candidate: Candidate) -> Row:
     return {name: value.value for name, value in candidate.values.items()} | errors
 
 
-def _of_all(result: Result) -> Row:
+def _common_cells(result: Result) -> Row:
     """Return the cells that all techniques share."""
     cells: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
     return cells | result.given | result.facts | {"version": result.versions.get("jaxstruc", "")}
 
 
-def _listed(result: Result) -> str:
+def _type_weights(result: Result) -> str:
     """Return the types or bodies with their sums of weights."""
-    return ", ".join(f"{name} {share:.2f}" for name, share in result.types.items() if share >= MIN_LISTED_WEIGHT)
+    return ", ".join(f"{name} {share:.2f}" for name, share in result.types.items() if share >= MIN_TYPE_WEIGHT)
 
 
-def _of_sample(ensemble: Distribution) -> Row:
+def _sample_cells(ensemble: Distribution) -> Row:
     """Return the cells of a sample as a distribution of particles."""
     cells: Row = {"sample": ensemble.sample, "rw_ensemble": ensemble.rw}
     cells |= {"rw_holdout": ensemble.rw_holdout, "rw_holdout_single": ensemble.rw_holdout_single}

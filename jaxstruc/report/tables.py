@@ -12,7 +12,7 @@ from jaxstruc import files
 from jaxstruc.data.measurement import Setting
 from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.inference.saxs_result import SaxsResult
-from jaxstruc.report.summary import NOTES, VALUES, Row, of_candidate, of_fit
+from jaxstruc.report.summary import NOTES, VALUES, Row, candidate_cells, fit_cells
 from jaxstruc.result import Candidate, Result
 from jaxstruc.scattering.parameters import UNITS
 
@@ -41,7 +41,7 @@ def candidates(result: Result) -> list[Row]:
 @candidates.register
 def _(result: PdfResult) -> list[Row]:
     return [
-        of_candidate(candidate) | _ranking(rank, candidate) | {"gap": candidate.rw - result.best.rw}
+        candidate_cells(candidate) | _ranking(rank, candidate) | {"gap": candidate.rw - result.best.rw}
         for rank, candidate in enumerate(result.candidates, start=1)
     ]
 
@@ -49,7 +49,7 @@ def _(result: PdfResult) -> list[Row]:
 @candidates.register
 def _(result: SaxsResult) -> list[Row]:
     rows = [
-        of_fit(candidate) | _ranking(rank, candidate) | {"body": candidate.type, "distribution": candidate.family}
+        fit_cells(candidate) | _ranking(rank, candidate) | {"body": candidate.type, "distribution": candidate.family}
         for rank, candidate in enumerate(result.candidates, start=1)
     ]
     return [{name: row[name] for name in SAXS_CANDIDATES if name in row} for row in rows]

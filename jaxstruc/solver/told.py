@@ -249,7 +249,7 @@ def _description(own: Library, index: int, type_: str, bond: float, *, in_full: 
     family, label = str(own.families[index]), str(own.labels[index])
     if in_full:
         words = words_.description(library.cluster(own, index).positions, family=family, label=label)
-        return words_.sentence(words_.scaled(words, bond))
+        return words_.sentence(words_.rescale(words, bond))
     atoms, longest = int(own.atoms[index]), float(own.diameter[index]) * bond
     return words_.outline(family, label, type=type_, atoms=atoms, longest=longest)
 

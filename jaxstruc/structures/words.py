@@ -86,7 +86,7 @@ def description(positions: np.ndarray, *, family: str = "", label: str = "") -> 
     return Description(name, found.type, len(x), unit * longest, unit * shortest, found.hexagonal, close_packed, square)
 
 
-def scaled(description: Description, unit: float) -> Description:
+def rescale(description: Description, unit: float) -> Description:
     """Return the description of a cluster that is `unit` times as large."""
     return description._replace(longest=unit * description.longest, shortest=unit * description.shortest)
 

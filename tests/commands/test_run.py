@@ -44,7 +44,7 @@ def again(command, words, inputs, out, *more):
 def test_a_bad_file_gets_its_row_and_the_others_go_on(done, inputs, command):
     out, status = done(command)
     rows = table(out / "summary.csv")
-    assert status == 3 and tuple(rows[0]) == (summary.REFINED if command == "refine" else summary.SUMMARY)
+    assert status == 3 and tuple(rows[0]) == (summary.REFINE_SUMMARY if command == "refine" else summary.SUMMARY)
     assert [row["file"] for row in rows] == [str(path) for path in inputs]
     assert [row["status"] for row in rows] == ["weak", "failed", "weak"]
     assert "at least 10 rows" in rows[1]["message"] and rows[1]["rw"] == ""

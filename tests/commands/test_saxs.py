@@ -30,7 +30,7 @@ def done(tmp_path_factory):
 def test_a_bad_file_gets_its_row_and_the_others_go_on(done):
     _, out, status = done
     rows = table(out / "summary.csv")
-    assert status == 3 and tuple(rows[0]) == summary.SAXS
+    assert status == 3 and tuple(rows[0]) == summary.SAXS_SUMMARY
     assert [row["status"] for row in rows] == ["solved", "failed", "solved"]
     assert "at least 10 rows" in rows[1]["message"] and rows[1]["radius"] == ""
     assert float(rows[0]["radius"]) == pytest.approx(40.0, rel=0.02)

@@ -115,7 +115,7 @@ def test_folders_of_version_1_are_still_read(repository, tmp_path):
     saxs = jaxstruc.load(repository / "tests" / "version_1" / "saxs.npz")
     assert isinstance(saxs, SaxsResult) and saxs.extra == {} and saxs.body == "sphere"
     assert saxs.sizes.radius.shape == saxs.sizes.number_high.shape
-    for result_, columns in ((solved, summary.SUMMARY), (saxs, summary.SAXS)):
+    for result_, columns in ((solved, summary.SUMMARY), (saxs, summary.SAXS_SUMMARY)):
         result_.save(tmp_path / result_.technique)
         (row,) = table(tmp_path / result_.technique / "summary.csv")
         assert tuple(row) == columns and row["status"] == "solved"

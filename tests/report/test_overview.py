@@ -19,7 +19,7 @@ def result():
 def test_a_result_shows_itself_as_a_short_table_that_leads_with_descriptions(result):
     lines = str(result).splitlines()
     words = "octahedron, 146 atoms, 19.5 x 11.3 Å"
-    assert lines[0] == f"in/a.gr: {words}, Rw 0.100, 2 in the 90 % set (say <this>)"
+    assert lines[0] == f"in/a.gr (Pt): {words}, Rw 0.100, 2 in the 90 % set (say <this>)"
     assert lines[1] == f"  1  {words}  Rw 0.1000  weight  0.750  (library)"
     assert "scale 1 ± 0.01" in lines[-1] and "uiso 0.008 (at its bound) Å²" in lines[-1]
     page = result._repr_html_()
@@ -32,12 +32,13 @@ def test_a_result_shows_itself_as_a_short_table_that_leads_with_descriptions(res
 def test_a_users_own_structure_is_shown_with_its_file():
     own = pdf_results.candidate(source="file", recipe="x/my.xyz", description="")
     one = dataclasses.replace(pdf_results.result(), candidates=(own,))
+    assert overview.headline(one).startswith("in/a.gr (Pt): fcc, 146 atoms, 19.5 Å (my.xyz), Rw 0.100, ")
     assert str(one).splitlines()[1] == "  1  fcc, 146 atoms, 19.5 Å  Rw 0.1000  weight  0.750  (file my.xyz)"
 
 
 def test_a_weak_answer_is_called_so(result):
     weak = dataclasses.replace(result, status="weak")
-    assert overview.headline(weak).startswith("in/a.gr: weak: octahedron, ")
+    assert overview.headline(weak).startswith("in/a.gr (Pt): weak: octahedron, ")
     assert "weak" not in overview.headline(result)
 
 
@@ -47,15 +48,15 @@ def test_a_files_own_name_does_not_break_the_line():
 
 
 def test_a_distribution_has_a_line(result):
-    line = overview.short(dataclasses.replace(result, ensemble=told.distribution())).splitlines()[-1]
+    line = overview.short_table(dataclasses.replace(result, ensemble=told.distribution())).splitlines()[-1]
     assert "sample: distribution; as a distribution mean 18.4 Å (17.0 to 20.1), width 20% (10% to 33%)" in line
     assert "fcc 70% (50% to 90%), decahedron 30% (10% to 50%)" in line
 
 
 def test_the_classifiers_prediction_has_a_line(result):
-    assert "classifier" not in overview.short(result)
+    assert "classifier" not in overview.short_table(result)
     prior = ClassifierPrior({"fcc": 0.9, "hcp": 0.09, "sc": 0.01}, {}, 0.5, 17828, 900, 123.25)
-    line = overview.short(dataclasses.replace(result, classifier_prior=prior)).splitlines()[-1].strip()
+    line = overview.short_table(dataclasses.replace(result, classifier_prior=prior)).splitlines()[-1].strip()
     assert line.startswith("classifier: fcc 0.90, hcp 0.09; 900 of 17828 clusters tried; 123 of 1000 draws count")
 
 

@@ -26,10 +26,10 @@ def test_the_columns_begin_with_what_people_read_first():
     """Of `refine` and `classify` without those that they cannot fill."""
     assert list(summary.SUMMARY[: len(FIRST)]) == FIRST
     no_sample = [name for name in FIRST if name not in {"sample", *summary.SIZES}]
-    assert list(summary.REFINED[: len(no_sample)]) == no_sample
+    assert list(summary.REFINE_SUMMARY[: len(no_sample)]) == no_sample
     sizes = [name for name in FIRST if name not in {"rw", "sample"} and not name.startswith("mean_")]
-    assert list(summary.CLASSIFIED[: len(sizes)]) == sizes
-    for columns in (summary.SUMMARY, summary.REFINED, summary.CLASSIFIED, summary.SAXS):
+    assert list(summary.CLASSIFY_SUMMARY[: len(sizes)]) == sizes
+    for columns in (summary.SUMMARY, summary.REFINE_SUMMARY, summary.CLASSIFY_SUMMARY, summary.SAXS_SUMMARY):
         assert len(set(columns)) == len(columns)
 
 
@@ -78,7 +78,7 @@ def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type()
     intervals = {"n_atoms": Interval(60.0, 50.0, 70.0), "width": Interval(0.1, 0.0, 0.3)}
     types = {"fcc": 0.6, "hcp": 0.4}
     one = PdfResult("a.gr", "", "Ag", "solved", "", types=types, intervals=intervals, facts={"distance": 0.5})
-    row = summary.row(one, summary.CLASSIFIED)
+    row = summary.row(one, summary.CLASSIFY_SUMMARY)
     assert (row["type"], row["type_probability"], row["p_hcp"], row["distance"]) == ("fcc", 0.6, 0.4, 0.5)
     assert (row["n_atoms"], row["n_low"], row["n_high"], row["width_high"]) == (60.0, 50.0, 70.0, 0.3)
 
@@ -86,7 +86,7 @@ def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type()
 def test_a_row_of_small_angles_has_the_columns_that_are_promised():
     row = summary.row(sized.result())
     wanted = "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
-    assert summary.SAXS[:14] == tuple(wanted.split())
+    assert summary.SAXS_SUMMARY[:14] == tuple(wanted.split())
     assert set(wanted.split()) <= set(row) and row["body"] == "sphere" and row["p_body"] == 1.0
     assert row["radius"] == row["r_eq"] and row["r_eq_low"] < row["r_eq"] < row["r_eq_high"]
     assert row["mean_diameter_low"] < row["mean_diameter"] < row["mean_diameter_high"]

@@ -7,7 +7,7 @@ from ase.cluster import Decahedron, Icosahedron, Octahedron
 from scipy.spatial.distance import pdist
 
 from jaxstruc.structures import families, lattices
-from jaxstruc.structures.words import Description, description, outline, scaled, sentence
+from jaxstruc.structures.words import Description, description, outline, rescale, sentence
 
 CONSTANT = math.sqrt(2)
 """Of an fcc lattice with bonds of 1."""
@@ -225,4 +225,4 @@ def test_an_outline_has_the_name_of_the_rule_and_the_type_unless_the_name_implie
 
 def test_a_cube_keeps_its_type_and_lengths_scale():
     cube = description(np.array(list(itertools.product(range(4), repeat=3)), float))
-    assert sentence(scaled(cube, 2.0)) == "cube, sc, 64 atoms, 10.4 x 6.0 Å"
+    assert sentence(rescale(cube, 2.0)) == "cube, sc, 64 atoms, 10.4 x 6.0 Å"
