@@ -182,7 +182,7 @@ def _annealed(start, problem: Problem):
     for points, distance, weight, share in terms(start, problem):
         errors = errors + share * total(weight * (distances(start, points) - distance) ** 2)
         weights = weights + share * total(weight)
-    wide = jnp.maximum(4 * root(errors / jnp.maximum(weights, 1e-6)) / problem.scale, 1.0)
+    wide = jnp.maximum(4 * root(errors / jnp.maximum(weights, 1e-6)) / jnp.asarray(problem.scale), 1.0)
 
     def step(k, positions):
         now = problem._replace(scale=problem.scale * wide ** (1 - (k + 1) / ANNEALING))
