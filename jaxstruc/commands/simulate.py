@@ -202,8 +202,8 @@ def curve(
 
 def as_text(x, y, path: Path | None, used: settings.Simulate, *more: str) -> str:
     """Return the two columns with 15 digits, under a header whose first line is the command that makes them again."""
-    own = settings.words(used, skip=("particles",))
-    words = ["jaxstruc", "simulate", *([str(path)] if path else []), *own]
+    options = settings.words(used, skip=("particles",))
+    words = ["jaxstruc", "simulate", *([str(path)] if path else []), *options]
     header = [shlex.join(words), f"jaxstruc {__version__}, float64", *more, "  ".join(LABELS[str(used.signal)])]
     rows = [f"{a:.15g} {b:.15g}" for a, b in zip(x, y, strict=True)]
     return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
