@@ -125,7 +125,7 @@ def _point(kernel: Kernel, data, place, *, names: tuple[str, ...]) -> _Point:
     starts = place.shape[0] // len(names)
     each = [place[k * starts : (k + 1) * starts] for k in range(len(names))]
     shares = jnp.concatenate(
-        [columns(FAMILIES[name].volume_fractions, own, kernel.u) for name, own in zip(names, each, strict=True)]
+        [columns(FAMILIES[name].volume_fractions, start, kernel.u) for name, start in zip(names, each, strict=True)]
     )
     curves = jnp.einsum("fpkn,qn->fpkq", shares, kernel.curves)
     model, slopes = curves[:, :, 0], curves[:, :, 1:]

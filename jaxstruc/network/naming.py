@@ -20,7 +20,7 @@ from jaxstruc.network.classifier import Classifier, Mixture
 from jaxstruc.network.endless import VALUES, Batch, R, Truths
 from jaxstruc.network.stock import LIST, Stock
 from jaxstruc.network.weights import Outside, TrainedClassifier
-from jaxstruc.statistics import CENTRAL_90, Interval
+from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 from jaxstruc.structures.cuts import TYPES
 
 BATCH, DRAWS = 64, 1000
@@ -239,7 +239,7 @@ def tested(params: Any, own: Stock, *, seed: int, module: Classifier) -> dict[st
         types = np.asarray(classifier.types(mixture)).argmax(axis=1)
         right += (types == np.asarray(batch.truths.type))[listed].tolist()
         draws = np.asarray(classifier.drawn(jax.random.key(0), mixture, DRAWS)[1])[..., 0]
-        low, high = np.quantile(draws, CENTRAL_90, axis=0)  # not calibrated
+        low, high = quantiles(draws, CENTRAL_90)  # not calibrated
         atoms = np.asarray(batch.truths.values[:, 0])
         covered += ((low <= atoms) & (atoms <= high))[listed].tolist()
     return {"held_right": float(np.mean(right)), "held_covered": float(np.mean(covered)), "held": float(len(right))}
