@@ -45,15 +45,15 @@ def main() -> None:
     known = {shapes.fingerprint(shape.positions) for shape in shapes.fcc_family()}
     assert shapes.fingerprint(positions / BOND) not in known
     q = jnp.asarray(GRID.q)
-    f = form_factors.xray(form_factors.coefficients(["Ag"]), q)
+    f = form_factors.xray_form_factors(form_factors.xray_coefficients(["Ag"]), q)
     atoms = jnp.full(1, float(len(positions)))
-    pairs = debye.pairs_of(jnp.asarray(positions), np.ones(len(positions)))
+    pairs = debye.pairs_from_positions(jnp.asarray(positions), np.ones(len(positions)))
     intensity = np.asarray(debye.intensity(pairs, INSTRUMENT, f, atoms, q))
     gain = COUNTS / intensity[-1]
     counted = np.random.default_rng(0).poisson(gain * intensity) / gain
     own = len(positions) * np.asarray(f[0]) ** 2
     reduced = q * (counted - own) / own  # one element: N <f>^2 is the sum of f^2
-    g = np.asarray(curves.transformed(reduced, INSTRUMENT, GRID))
+    g = np.asarray(curves.pdf_from_f(reduced, INSTRUMENT, GRID))
     header = (
         f"# simulated, not measured: Ag68, fcc around an octahedral hole, bonds {BOND} A, uiso {INSTRUMENT.uiso} A^2,\n"
         f"# delta2 {INSTRUMENT.delta2} A^2, qdamp {INSTRUMENT.qdamp} 1/A, Poisson noise of {COUNTS:g} counts at qmax\n"

@@ -18,110 +18,110 @@ import jax
 import numpy as np
 import rows
 
-from jaxstruc.data import measurement as measurements
+from jaxstruc.data import measurement as measurement_settings
 from jaxstruc.inference import candidates, ensemble, screening, target
 from jaxstruc.inference import mixture as mixtures
-from jaxstruc.inference.candidates import Candidates
-from jaxstruc.scattering.templates import Span
+from jaxstruc.inference.candidates import CandidateGroup
+from jaxstruc.scattering.templates import TableRange
 from jaxstruc.solver import samples
 from jaxstruc.structures import families, library
 
 RESULTS = Path(__file__).parent / "results"
-LISTED, FITTED, FILES, BATCH, REPEATS = 5000, 200, 1000, 100, 5
+N_TRIED_CLUSTERS, N_FITTED_CLUSTERS, N_FILES, BATCH_SIZE, N_REPEATS = 5000, 200, 1000, 100, 5
 FREE = ("scale", "stretch", "uiso", "delta2")
 
 
-def timed(work: Callable[[], object]) -> tuple[float, float]:
+def time_calls(function: Callable[[], object]) -> tuple[float, float]:
     """Return the seconds of the first call, and the median of the next few."""
     seconds = []
-    for _ in range(REPEATS + 1):
-        begun = time.perf_counter()
-        jax.block_until_ready(work())
-        seconds.append(time.perf_counter() - begun)
+    for _ in range(N_REPEATS + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
     return seconds[0], float(np.median(seconds[1:]))
 
 
-def main(words: Sequence[str] | None = None) -> list[dict]:
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Run both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small library and few files")
     parser.add_argument("--out", type=Path, help="[results/benchmark_ensembles.jsonl; quick: nowhere]")
-    asked = parser.parse_args(words)
-    out = asked.out or (None if asked.quick else RESULTS / "benchmark_ensembles.jsonl")
-    own = library.cached(tuple(families.FAMILIES), max_atoms=100 if asked.quick else 1000)
-    every = np.arange(len(own.atoms))
-    one = ensembles.case(own, "lognormal", 8)
-    data = measurements.resolved(one.measurement, one.asked, bond=ensembles.BOND)
-    given, (r, g) = data.given, data.curve
-    span = target.span(rmax=20.0, qmax=given["qmax"], diameter=float(own.diameter.max()) * ensembles.BOND)
-    known = {name: given[name] for name in ("qmin", "qmax", "qdamp", "qbroad")}
-    goal = target.target(r, g, **known, bond=ensembles.BOND, span=span)
-    bins = screening.bins(own, every, bond=ensembles.BOND, span=span)
-    misfit = screening.misfits(bins, goal.basis)
-    group = Candidates("library", own, every)
-    pool = candidates.pool([group._replace(rows=screening.chosen(bins, misfit, most=FITTED))])
-    fits = candidates.fit_all(pool, goal)
+    options = parser.parse_args(arguments)
+    out = options.out or (None if options.quick else RESULTS / "benchmark_ensembles.jsonl")
+    cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=100 if options.quick else 1000)
+    all_rows = np.arange(len(cluster_library.atoms))
+    case = ensembles.simulate_case(cluster_library, "lognormal", 8)
+    data = measurement_settings.resolve_settings(case.measurement, case.data_options, bond=ensembles.BOND)
+    settings, (r, g) = data.settings_by_name, data.curve
+    span = target.span(rmax=20.0, qmax=settings["qmax"], diameter=float(cluster_library.diameter.max()) * ensembles.BOND)
+    q_settings = {name: settings[name] for name in ("qmin", "qmax", "qdamp", "qbroad")}
+    fit_target = target.target(r, g, **q_settings, bond=ensembles.BOND, span=span)
+    binned_distances = screening.binned_distances(cluster_library, all_rows, bond=ensembles.BOND, span=span)
+    misfit = screening.misfits(binned_distances, fit_target.basis)
+    group = CandidateGroup("library", cluster_library, all_rows)
+    pool = candidates.candidate_pool([group._replace(rows=screening.best_rows(binned_distances, misfit, count=N_FITTED_CLUSTERS))])
+    fits = candidates.fit_all(pool, fit_target)
     order = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf))
-    pool, fits = pool.chosen(order), candidates.rows(fits, order)
-    end = screening.seen(data.r, data.g, bond=ensembles.BOND, qdamp=known["qdamp"]).end
-    kept, tried = samples.Judging({}), screening.chosen(bins, misfit, most=LISTED)
+    pool, fits = pool.select(order), candidates.select_rows(fits, order)
+    signal_end = screening.diameter_estimate(data.r, data.g, bond=ensembles.BOND, qdamp=q_settings["qdamp"]).signal_end
+    library_cache, tried_rows = samples.LibraryCache({}), screening.best_rows(binned_distances, misfit, count=N_TRIED_CLUSTERS)
 
-    def judged():
-        return samples.judged(
-            data, goal, [group], pool, fits, end=end, free=FREE, tried=tried, kept=kept, how="auto"
-        ).judged.found.share  # type: ignore[union-attr]
+    def class_shares():
+        return samples.cross_validate_sample(
+            data, fit_target, [group], pool, fits, signal_end=signal_end, free=FREE, holdout_rows=tried_rows, library_cache=library_cache, method="auto"
+        ).judged.ensemble_fit.atom_fractions  # type: ignore[union-attr]
 
-    first, median = timed(judged)
-    found = [{"part": "judge", "columns": len(tried), "seconds": median, "first": first}]
-    rows.show(found[0])
-    (listed,) = (value for value in kept.listed.values() if value)
-    found.append(series(listed, own, 2 if asked.quick else FILES // BATCH))
-    found = [row | rows.environment() | {"commit": rows.commit()} for row in found]
+    first_seconds, median_seconds = time_calls(class_shares)
+    result_rows = [{"part": "judge", "columns": len(tried_rows), "seconds": median_seconds, "first": first_seconds}]
+    rows.show(result_rows[0])
+    (library_classes,) = (value for value in library_cache.library_classes.values() if value)
+    result_rows.append(time_series(library_classes, cluster_library, 2 if options.quick else N_FILES // BATCH_SIZE))
+    result_rows = [row | rows.environment() | {"commit": rows.commit()} for row in result_rows]
     if out:
-        rows.write_lines(found, out)
-    return found
+        rows.write_lines(result_rows, out)
+    return result_rows
 
 
-def series(listed: samples.Listed, own: library.Library, batches: int) -> dict:
+def time_series(library_classes: samples.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:
     """Return how fast a series of samples whose mean grows is fitted, and how well."""
     rng, q, r = np.random.default_rng(0), np.linspace(0.8, 20.0, 961), np.arange(1.5, 25.001, 0.05)
-    transform, span = ensembles.measured_pdfs.transform, Span(36.0, 24.0)
-    mixture = mixtures.mixture(listed.classes, bond=ensembles.BOND, span=span)
-    forth, back = (transform(q, r, qdamp=qdamp) for qdamp in (0.03, 0.0))
-    bases, truth, middle = [], [], 0.55 * float(listed.mixture.size[listed.classes.members > 0].max())
-    for place in range(BATCH):
-        wanted = ensembles._sizes(middle * (1 + 0.002 * place), 0.2, "lognormal", rng) / ensembles.BOND
-        parts = [ensembles._of_row(own, ensembles._listed(own, ensembles.RULES["fcc"], size, rng)) for size in wanted]
-        values = {"uiso": 0.008, "delta2": 2.0, "stretch": 1.0 + 1e-5 * place}
-        f = ensembles._structure_function(parts, np.full(len(parts), 1 / len(parts)), q, values, 0.0)
-        g = forth @ f + back @ (0.03 * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size))
-        known = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.03, "qbroad": 0.0}
-        bases.append(target.target(r, g, **known, bond=ensembles.BOND, span=span).basis)
-        size = np.array([one.size for one in parts]) * ensembles.BOND * values["stretch"]
+    transform, span = ensembles.measured_pdfs.transform, TableRange(36.0, 24.0)
+    ensemble_model = mixtures.ensemble_model(library_classes.size_classes, bond=ensembles.BOND, span=span)
+    damped_transform, undamped_transform = (transform(q, r, qdamp=qdamp) for qdamp in (0.03, 0.0))
+    bases, truth, mean_diameter = [], [], 0.55 * float(library_classes.ensemble_model.size[library_classes.size_classes.n_members > 0].max())
+    for index in range(BATCH_SIZE):
+        member_sizes = ensembles._draw_sizes(mean_diameter * (1 + 0.002 * index), 0.2, "lognormal", rng) / ensembles.BOND
+        particles = [ensembles._library_pairs(cluster_library, ensembles._draw_library_row(cluster_library, ensembles.FAMILIES_BY_TYPE["fcc"], size, rng)) for size in member_sizes]
+        values = {"uiso": 0.008, "delta2": 2.0, "stretch": 1.0 + 1e-5 * index}
+        f = ensembles._structure_function(particles, np.full(len(particles), 1 / len(particles)), q, values, 0.0)
+        g = damped_transform @ f + undamped_transform @ (0.03 * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size))
+        q_settings = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.03, "qbroad": 0.0}
+        bases.append(target.target(r, g, **q_settings, bond=ensembles.BOND, span=span).basis)
+        size = np.array([particle.size for particle in particles]) * ensembles.BOND * values["stretch"]
         truth.append((size.mean(), size.std() / size.mean()))
     names = tuple(name for name in FREE if name != "scale")
-    pool = candidates.pool([Candidates("library", own, np.flatnonzero(own.families == "fcc")[-16:])])
-    to = target.target(r, g, **known, bond=ensembles.BOND, span=span)
-    values = candidates.rows(candidates.fit_all(pool, to).values, 0)
-    begin = ensemble.fit(
-        mixture, bases[BATCH // 2],
-        ensemble.first(mixture, bases[BATCH // 2], values, names, middle), names=names, strength=0.0,
-    ).guess  # fmt: skip
+    pool = candidates.candidate_pool([CandidateGroup("library", cluster_library, np.flatnonzero(cluster_library.families == "fcc")[-16:])])
+    fit_target = target.target(r, g, **q_settings, bond=ensembles.BOND, span=span)
+    values = candidates.select_rows(candidates.fit_all(pool, fit_target).values, 0)
+    initial_parameters = ensemble.fit(
+        ensemble_model, bases[BATCH_SIZE // 2],
+        ensemble.start_parameters(ensemble_model, bases[BATCH_SIZE // 2], values, names, mean_diameter), names=names, strength=0.0,
+    ).parameters  # fmt: skip
 
-    def work():
-        return [ensemble.fit_series(mixture, bases, begin, names=names).share for _ in range(batches)]
+    def fit_batches():
+        return [ensemble.fit_series(ensemble_model, bases, initial_parameters, names=names).atom_fractions for _ in range(n_batches)]
 
-    first, median = timed(work)
-    share = np.asarray(work()[0], float)
+    first_seconds, median_seconds = time_calls(fit_batches)
+    share = np.asarray(fit_batches()[0], float)
     share /= share.sum(axis=1, keepdims=True)
-    size = np.asarray(mixture.size, float)
+    size = np.asarray(ensemble_model.size, float)
     mean = share @ size
     width = np.sqrt(share @ size**2 - mean**2) / mean
-    off = np.abs(np.stack([mean, width], axis=1) / np.array(truth) - 1)
+    relative_errors = np.abs(np.stack([mean, width], axis=1) / np.array(truth) - 1)
     row = {
-        "part": "series", "files": batches * BATCH, "columns": len(size), "files_a_second": batches * BATCH / median,
-        "first": first, "mean_off": float(np.median(off[:, 0])), "width_off": float(np.median(off[:, 1])),
-        "mean_within_3": float(np.mean(off[:, 0] < 0.03)), "width_within_15": float(np.mean(off[:, 1] < 0.15)),
+        "part": "series", "files": n_batches * BATCH_SIZE, "columns": len(size), "files_a_second": n_batches * BATCH_SIZE / median_seconds,
+        "first": first_seconds, "mean_off": float(np.median(relative_errors[:, 0])), "width_off": float(np.median(relative_errors[:, 1])),
+        "mean_within_3": float(np.mean(relative_errors[:, 0] < 0.03)), "width_within_15": float(np.mean(relative_errors[:, 1] < 0.15)),
     }  # fmt: skip
     rows.show(row)
     return row

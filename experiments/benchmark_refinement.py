@@ -41,141 +41,141 @@ import matplotlib.figure
 import numpy as np
 import optimistix
 import rows
-from measured_pdfs import draws_of
+from measured_pdfs import simulate_noisy_pdfs
 from scipy.optimize import least_squares
 
 from jaxstruc.inference import fit, screening, values
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.candidates import Candidates, fit_all, pool
-from jaxstruc.inference.target import BEYOND, Basis, Target
+from jaxstruc.inference.candidates import CandidateGroup, fit_all, candidate_pool
+from jaxstruc.inference.target import R_MARGIN, FitBasis, Target
 from jaxstruc.scattering import form_factors, templates
-from jaxstruc.scattering.parameters import PARAMETERS, USUAL
-from jaxstruc.scattering.templates import Span, Template
-from jaxstruc.solver.answers import REFINED
+from jaxstruc.scattering.parameters import PARAMETERS, DEFAULT_FREE_PARAMETERS
+from jaxstruc.scattering.templates import TableRange, ClusterTable
+from jaxstruc.solver.answers import MAX_REFINED_CANDIDATES
 from jaxstruc.structures import library
 from jaxstruc.structures.distances import Histogram
 from jaxstruc.structures.library import Library
 
 NAME = "benchmark_refinement"
 RESULTS = Path(__file__).parent / "results"
-FREE = (*USUAL, "qdamp")
+FREE = (*DEFAULT_FREE_PARAMETERS, "qdamp")
 BOND = form_factors.bond_length("Au")
-R = np.arange(1.0, 20.005, 0.01)
-LIMITS = {"qmin": 1.0, "qmax": 22.0}
+R_GRID = np.arange(1.0, 20.005, 0.01)
+Q_LIMITS = {"qmin": 1.0, "qmax": 22.0}
 """1/Å"""
-TRUE = {"uiso": 0.008, "delta2": 2.0, "qdamp": 0.04}
-STRETCH = 1.01
+TRUE_VALUES = {"uiso": 0.008, "delta2": 2.0, "qdamp": 0.04}
+TRUE_STRETCH = 1.01
 NOISE = 0.3
 """Of a point of F(Q), relative to its root mean square; points are 0.02 1/Å apart."""
 START_QDAMP = 0.03
-NAMES = ("icosahedron", "decahedron", "octahedron", "fcc")
-STEP = 0.02
+FAMILY_NAMES = ("icosahedron", "decahedron", "octahedron", "fcc")
+GRID_STEP = 0.02
 """Å, of the plain model's Gaussians."""
-MOST_STEPS, FITS_WELL = 100, 0.1
+MAX_STEPS, REFERENCE_RW = 100, 0.1
 """Of optimistix, and the Rw to which its tolerance is relative."""
 
 
-def data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
+def simulate_data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
     """Return the simulated G(r) of a candidate."""
-    positions = library.cluster(candidates, index).positions * BOND * STRETCH
-    return draws_of(positions, R, np.random.default_rng(seed), noise=NOISE, draws=1, **LIMITS, **TRUE)[0]
+    positions = library.candidate_cluster(candidates, index).positions * BOND * TRUE_STRETCH
+    return simulate_noisy_pdfs(positions, R_GRID, np.random.default_rng(seed), noise=NOISE, draws=1, **Q_LIMITS, **TRUE_VALUES)[0]
 
 
-def target(g: np.ndarray, span: Span) -> Target:
+def make_target(g: np.ndarray, span: TableRange) -> Target:
     """Return the data as the fits need them."""
-    return targets.target(R, g, **LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
+    return targets.target(R_GRID, g, **Q_LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
-def timed(call, *, runs: int):
+def time_calls(call, *, runs: int):
     """Return what a call gives, the seconds of the first, and the median of `runs` more."""
     seconds = []
     for _ in range(runs + 1):
-        begin = time.perf_counter()
+        start = time.perf_counter()
         result = jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.perf_counter() - start)
     return result, seconds[0], float(np.median(seconds[1:]))
 
 
-def binned(candidates: Library, chosen: np.ndarray, goal: Target) -> Histogram:
+def cluster_histograms(candidates: Library, indices: np.ndarray, target: Target) -> Histogram:
     """Return the distances of some candidates, on the device."""
     return jax.device_put(
-        library.tables([(candidates, index) for index in chosen], bond=BOND, longest=goal.span.longest)
+        library.scaled_histograms([(candidates, index) for index in indices], bond=BOND, max_distance=target.span.max_distance)
     )
 
 
-def batches(candidates: Library, size: int, goal: Target, *, runs: int):
+def time_batch(candidates: Library, size: int, target: Target, *, runs: int):
     """Return the chosen candidates, their fits, and rows with the time of a batch."""
-    chosen = np.linspace(0, len(candidates.atoms) - 1, size).round().astype(int)
-    bins, basis = binned(candidates, chosen, goal), goal.basis
-    make = jax.vmap(lambda histogram: templates.template(histogram, BOND, span=basis.span))
+    indices = np.linspace(0, len(candidates.atoms) - 1, size).round().astype(int)
+    histograms, basis = cluster_histograms(candidates, indices, target), target.basis
+    make_tables = jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, BOND, span=basis.span))
     refine = partial(fit.refine_all, free=FREE)
-    one, other, both = jax.jit(make), jax.jit(refine), jax.jit(lambda bins, basis: refine(make(bins), basis))
-    tables, *of_templates = timed(lambda: one(bins), runs=runs)
-    fits, *of_fits = timed(lambda: other(tables, basis), runs=runs)
-    fits, *of_both = timed(lambda: both(bins, basis), runs=runs)
-    found = [
+    tables_call, fits_call, combined_call = jax.jit(make_tables), jax.jit(refine), jax.jit(lambda histograms, basis: refine(make_tables(histograms), basis))
+    tables, *table_times = time_calls(lambda: tables_call(histograms), runs=runs)
+    fits, *fit_times = time_calls(lambda: fits_call(tables, basis), runs=runs)
+    fits, *combined_times = time_calls(lambda: combined_call(histograms, basis), runs=runs)
+    result_rows = [
         {
-            "what": what,
+            "what": stage,
             "engine": "jaxstruc",
             "batch": size,
-            "clusters": len(np.unique(chosen)),
-            "most_atoms": int(candidates.atoms[chosen].max()),
+            "clusters": len(np.unique(indices)),
+            "most_atoms": int(candidates.atoms[indices].max()),
             "runs": runs,
-            "first_call_seconds": first,
+            "first_call_seconds": first_seconds,
             "seconds": seconds,
             "fits_per_second": size / seconds,
             "ms_per_fit": 1e3 * seconds / size,
             "converged": float(np.mean(fits.converged)),
         }
-        for what, (first, seconds) in {
-            "templates and fits": of_both, "templates": of_templates, "fits": of_fits
+        for stage, (first_seconds, seconds) in {
+            "templates and fits": combined_times, "templates": table_times, "fits": fit_times
         }.items()
     ]  # fmt: skip
-    return chosen, jax.tree.map(np.asarray, fits), found
+    return indices, jax.tree.map(np.asarray, fits), result_rows
 
 
 @jax.jit
-def theirs(tables: Template, basis: Basis):
+def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
     """Return the Rw of a batch of clusters fitted by optimistix, which fits ended well, and their steps."""
-    names = values.inner(FREE)
+    names = values.nonlinear_parameters(FREE)
 
     def length(change):  # of the residual's alone: at a bound what the sigmoid takes goes on for ever
         return jnp.linalg.norm(change) if change.shape != (len(names),) else jnp.zeros(())
 
-    solver = optimistix.LevenbergMarquardt(rtol=0.0, atol=fit.ENOUGH**0.5 * FITS_WELL, norm=length)
+    solver = optimistix.LevenbergMarquardt(rtol=0.0, atol=fit.COST_TOLERANCE**0.5 * REFERENCE_RW, norm=length)
 
     def residual(y, table):
-        model = values.curve(table, values.values_at(jax.nn.sigmoid(y), names, basis), basis)
-        return (basis.data - values.scale_of(model, basis) * model) / jnp.sqrt(basis.norm)
+        model = values.model_curve(table, values.physical_values(jax.nn.sigmoid(y), names, basis), basis)
+        return (basis.data - values.best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
-    def one(table):
-        start = jax.scipy.special.logit(values.start(table, names, basis))
-        found = optimistix.least_squares(residual, solver, start, args=table, max_steps=MOST_STEPS, throw=False)
-        rw = jnp.sqrt(jnp.sum(residual(found.value, table) ** 2) + basis.rest / basis.norm)
-        return rw, found.result == optimistix.RESULTS.successful, found.stats["num_steps"]
+    def fit_cluster(table):
+        start = jax.scipy.special.logit(values.start_point(table, names, basis))
+        solution = optimistix.least_squares(residual, solver, start, args=table, max_steps=MAX_STEPS, throw=False)
+        rw = jnp.sqrt(jnp.sum(residual(solution.value, table) ** 2) + basis.unmodelled_squares / basis.norm)
+        return rw, solution.result == optimistix.RESULTS.successful, solution.stats["num_steps"]
 
-    return jax.vmap(one)(tables)
+    return jax.vmap(fit_cluster)(tables)
 
 
-def library_peer(candidates: Library, chosen: np.ndarray, fits, goal: Target, *, runs: int) -> dict:
+def optimistix_row(candidates: Library, indices: np.ndarray, fits, target: Target, *, runs: int) -> dict:
     """Return the row of optimistix on the same batch, beside our misfits of it; the templates are not timed."""
-    make = jax.vmap(lambda histogram: templates.template(histogram, BOND, span=goal.span))
-    tables = jax.jit(make)(binned(candidates, chosen, goal))
-    (rw, ended, steps), first, seconds = timed(lambda: theirs(tables, goal.basis), runs=runs)
+    make_tables = jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, BOND, span=target.span))
+    tables = jax.jit(make_tables)(cluster_histograms(candidates, indices, target))
+    (rw, is_converged, steps), first_seconds, seconds = time_calls(lambda: fit_with_optimistix(tables, target.basis), runs=runs)
     excess = np.asarray(fits.rw) - np.asarray(rw)
     return {
         "what": "fits",
         "engine": "optimistix",
         "version": version("optimistix"),
-        "batch": len(chosen),
-        "clusters": len(np.unique(chosen)),
-        "most_atoms": int(candidates.atoms[chosen].max()),
+        "batch": len(indices),
+        "clusters": len(np.unique(indices)),
+        "most_atoms": int(candidates.atoms[indices].max()),
         "runs": runs,
-        "first_call_seconds": first,
+        "first_call_seconds": first_seconds,
         "seconds": seconds,
-        "fits_per_second": len(chosen) / seconds,
-        "ms_per_fit": 1e3 * seconds / len(chosen),
-        "converged": float(np.mean(ended)),
+        "fits_per_second": len(indices) / seconds,
+        "ms_per_fit": 1e3 * seconds / len(indices),
+        "converged": float(np.mean(is_converged)),
         "steps": float(np.mean(steps)),
         "most_steps": int(np.max(steps)),
         "largest_excess": float(np.max(excess)),
@@ -183,138 +183,138 @@ def library_peer(candidates: Library, chosen: np.ndarray, fits, goal: Target, *,
     }
 
 
-class Plain:
+class NumpyModel:
     """G(r) of one cluster in NumPy, in real space: Gaussians, cut to the data's Q range, damped."""
 
     def __init__(self, table: Histogram):
         """Keep the cluster's distances, in bins, as far as they reach the data."""
-        near = table.mean * BOND < R[-1] + BEYOND
-        self.weight = table.weight[near].astype(float) / table.atoms
-        self.mean = table.mean[near].astype(float) * BOND
-        self.variance = table.variance[near].astype(float) * BOND**2
+        in_range = table.mean * BOND < R_GRID[-1] + R_MARGIN
+        self.weight = table.weight[in_range].astype(float) / table.atoms
+        self.mean = table.mean[in_range].astype(float) * BOND
+        self.variance = table.variance[in_range].astype(float) * BOND**2
 
-    def curve(self, x: np.ndarray) -> np.ndarray:
+    def curve(self, parameters: np.ndarray) -> np.ndarray:
         """Return G(r) for values in the order of `FREE`."""
-        scale, stretch, uiso, delta2, qdamp = x
-        d = self.mean * stretch
-        variance = np.maximum(2 * uiso * (1 - delta2 / d**2) + self.variance * stretch**2, 1e-4)
-        peaks = np.exp(-0.5 * (FINE - d[:, None]) ** 2 / variance[:, None])
-        height = self.weight / (d * np.sqrt(2 * np.pi * variance))
-        return scale * np.exp(-0.5 * (R * qdamp) ** 2) * (CUT @ (height @ peaks))
+        scale, stretch, uiso, delta2, qdamp = parameters
+        distance = self.mean * stretch
+        variance = np.maximum(2 * uiso * (1 - delta2 / distance**2) + self.variance * stretch**2, 1e-4)
+        peaks = np.exp(-0.5 * (FINE_R_GRID - distance[:, None]) ** 2 / variance[:, None])
+        height = self.weight / (distance * np.sqrt(2 * np.pi * variance))
+        return scale * np.exp(-0.5 * (R_GRID * qdamp) ** 2) * (Q_CUT @ (height @ peaks))
 
     def start(self, g: np.ndarray, first_peak: float) -> np.ndarray:
         """Return the values from which `fit.refine` starts: the best of some stretches, with the best scale."""
-        usual = [PARAMETERS["uiso"].start, PARAMETERS["delta2"].start * BOND**2, START_QDAMP]
-        tried = []
-        low, high = targets.STRETCH
-        for stretch in np.clip(first_peak * np.array(values.TRIED), low + 0.005, high - 0.005):
-            curve = self.curve(np.array([1.0, stretch, *usual]))
+        usual_values = [PARAMETERS["uiso"].start, PARAMETERS["delta2"].start * BOND**2, START_QDAMP]
+        trials = []
+        low, high = targets.STRETCH_BOUNDS
+        for stretch in np.clip(first_peak * np.array(values.START_STRETCH_FACTORS), low + 0.005, high - 0.005):
+            curve = self.curve(np.array([1.0, stretch, *usual_values]))
             scale = max(curve @ g / (curve @ curve), 1e-6)
-            tried.append((np.sum((g - scale * curve) ** 2), [scale, stretch, *usual]))
-        return np.array(min(tried)[1])
+            trials.append((np.sum((g - scale * curve) ** 2), [scale, stretch, *usual_values]))
+        return np.array(min(trials)[1])
 
-    def fit(self, g: np.ndarray, start: np.ndarray, *, enough: float) -> float:
+    def fit(self, g: np.ndarray, start: np.ndarray, *, cost_tolerance: float) -> float:
         """Return the Rw of SciPy's fit from a start.
 
         Args:
             g: the data.
             start: values in the order of `FREE`.
-            enough: relative fall of the sum of squares at which it is done.
+            cost_tolerance: relative fall of the sum of squares at which it is done.
         """
         low, high = np.transpose([PARAMETERS[name].bounds(BOND) for name in FREE])
-        inside = np.clip(start, low + 1e-6, high - 1e-6)
-        found = least_squares(
-            lambda x: self.curve(x) - g, inside, bounds=(low, high), x_scale=[1, 0.01, 0.01, 1, 0.01], ftol=enough
+        start_in_bounds = np.clip(start, low + 1e-6, high - 1e-6)
+        solution = least_squares(
+            lambda parameters: self.curve(parameters) - g, start_in_bounds, bounds=(low, high), x_scale=[1, 0.01, 0.01, 1, 0.01], ftol=cost_tolerance
         )
-        return float(np.sqrt(2 * found.cost / (g @ g)))
+        return float(np.sqrt(2 * solution.cost / (g @ g)))
 
 
-def cut() -> np.ndarray:
+def q_cut_matrix() -> np.ndarray:
     """Return the matrix that takes a curve on `FINE` to F(Q) over the data's range, and that to `R`."""
-    x, share = np.polynomial.legendre.leggauss(320)
-    q = LIMITS["qmin"] + (LIMITS["qmax"] - LIMITS["qmin"]) * (x + 1) / 2
-    share *= (LIMITS["qmax"] - LIMITS["qmin"]) / 2
-    return (2 / np.pi * STEP) * (np.sin(R[:, None] * q) * share) @ np.sin(q[:, None] * FINE)
+    nodes, weights = np.polynomial.legendre.leggauss(320)
+    q = Q_LIMITS["qmin"] + (Q_LIMITS["qmax"] - Q_LIMITS["qmin"]) * (nodes + 1) / 2
+    weights *= (Q_LIMITS["qmax"] - Q_LIMITS["qmin"]) / 2
+    return (2 / np.pi * GRID_STEP) * (np.sin(R_GRID[:, None] * q) * weights) @ np.sin(q[:, None] * FINE_R_GRID)
 
 
-def peer(candidates: Library, chosen: np.ndarray, fits, goal: Target, g: np.ndarray, *, count: int) -> dict:
+def scipy_row(candidates: Library, indices: np.ndarray, fits, target: Target, g: np.ndarray, *, count: int) -> dict:
     """Return the row of SciPy on some of the clusters, beside our misfits of the same."""
-    seconds, differences, same, theirs, ended_well = [], [], [], [], []
-    for place in np.linspace(0, len(chosen) - 1, count).round().astype(int):
-        model = Plain(library.table(candidates, chosen[place]))
-        begin = time.perf_counter()
-        rw = model.fit(g, model.start(g, float(goal.basis.stretch)), enough=fit.ENOUGH)
-        seconds.append(time.perf_counter() - begin)
-        ended = np.array([getattr(fits.values, name)[place] for name in FREE], float)
-        best = min(rw, model.fit(g, ended, enough=1e-8))
-        theirs.append(rw)
-        ended_well.append(bool(fits.converged[place]))
-        same.append(float(fits.rw[place]) - rw)
-        differences.append(float(fits.rw[place]) - best)
+    seconds, excesses, same_start_excesses, scipy_rw, converged = [], [], [], [], []
+    for row in np.linspace(0, len(indices) - 1, count).round().astype(int):
+        model = NumpyModel(library.candidate_histogram(candidates, indices[row]))
+        start = time.perf_counter()
+        rw = model.fit(g, model.start(g, float(target.basis.stretch)), cost_tolerance=fit.COST_TOLERANCE)
+        seconds.append(time.perf_counter() - start)
+        end_values = np.array([getattr(fits.values, name)[row] for name in FREE], float)
+        best_rw = min(rw, model.fit(g, end_values, cost_tolerance=1e-8))
+        scipy_rw.append(rw)
+        converged.append(bool(fits.converged[row]))
+        same_start_excesses.append(float(fits.rw[row]) - rw)
+        excesses.append(float(fits.rw[row]) - best_rw)
     return {
         "what": "fits",
         "engine": "SciPy",
         "batch": 1,
         "clusters": count,
-        "most_atoms": int(candidates.atoms[chosen].max()),
+        "most_atoms": int(candidates.atoms[indices].max()),
         "runs": 1,
         "seconds": float(np.median(seconds)),
         "fits_per_second": 1 / float(np.median(seconds)),
         "ms_per_fit": 1e3 * float(np.median(seconds)),
-        "rw": theirs,
-        "largest_excess_same_start": max(same),
-        "largest_excess": max(differences),
+        "rw": scipy_rw,
+        "largest_excess_same_start": max(same_start_excesses),
+        "largest_excess": max(excesses),
         "largest_excess_converged": max(
-            (x for x, done in zip(differences, ended_well, strict=True) if done), default=None
+            (excess for excess, is_converged in zip(excesses, converged, strict=True) if is_converged), default=None
         ),
     }
 
 
-def mine(candidates: Library, curves: list[np.ndarray], *, fitted: int, refined: int, most_atoms: int) -> list[dict]:
+def mining_rows(candidates: Library, curves: list[np.ndarray], *, n_fitted: int, n_refined: int, most_atoms: int) -> list[dict]:
     """Return rows with the time of mining each curve, the first of them twice."""
-    found = []
-    allowed = library.select(candidates, max_atoms=most_atoms)
-    span = targets.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter[allowed].max()) * BOND)
+    result_rows = []
+    allowed_rows = library.select(candidates, max_atoms=most_atoms)
+    span = targets.span(rmax=R_GRID[-1], qmax=Q_LIMITS["qmax"], diameter=float(candidates.diameter[allowed_rows].max()) * BOND)
     names = ["first file, with compilation", *(f"file {index + 1}" for index in range(len(curves)))]
     for name, g in zip(names, [curves[0], *curves], strict=True):
-        begin = time.perf_counter()
-        goal = target(g, span)
-        bins = screening.bins(candidates, allowed, bond=BOND, span=span)
-        chosen = screening.chosen(bins, screening.misfits(bins, goal.basis), most=fitted)
-        tried = pool([Candidates("library", candidates, chosen)])
-        seconds_screening = time.perf_counter() - begin
-        rw = fit_all(tried, goal).rw
-        best = tried.chosen(np.argsort(np.where(np.isfinite(rw), rw, np.inf), kind="stable")[:refined])
-        fits = fit_all(best, goal, free=FREE)
-        found.append(
+        start = time.perf_counter()
+        target = make_target(g, span)
+        binned_distances = screening.binned_distances(candidates, allowed_rows, bond=BOND, span=span)
+        screened_rows = screening.best_rows(binned_distances, screening.misfits(binned_distances, target.basis), count=n_fitted)
+        screened_pool = candidate_pool([CandidateGroup("library", candidates, screened_rows)])
+        seconds_screening = time.perf_counter() - start
+        rw = fit_all(screened_pool, target).rw
+        best_pool = screened_pool.select(np.argsort(np.where(np.isfinite(rw), rw, np.inf), kind="stable")[:n_refined])
+        fits = fit_all(best_pool, target, free=FREE)
+        result_rows.append(
             {
                 "what": "mining",
                 "engine": "jaxstruc",
                 "file": name,
-                "screened": len(allowed),
-                "fitted": len(chosen),
-                "refined": len(best.place),
-                "most_atoms": int(candidates.atoms[chosen].max()),
+                "screened": len(allowed_rows),
+                "fitted": len(screened_rows),
+                "refined": len(best_pool.group_row),
+                "most_atoms": int(candidates.atoms[screened_rows].max()),
                 "seconds_screening": seconds_screening,
-                "seconds": time.perf_counter() - begin,
+                "seconds": time.perf_counter() - start,
                 "rw_best": float(np.nanmin(fits.rw)),
             }
         )
-    return found
+    return result_rows
 
 
-def picture(results: list[dict], path: Path) -> None:
+def plot_fit_rates(results: list[dict], path: Path) -> None:
     """Draw fits a second."""
-    shown = [row for row in results if "fits_per_second" in row and row["what"] != "templates"]
-    names = [f"{row['engine']}, {row['what']}" + (f", {row['batch']} at once") * (row["batch"] > 1) for row in shown]
-    figure = matplotlib.figure.Figure(figsize=(7, 0.8 + 0.4 * len(shown)), layout="constrained")
+    fit_rows = [row for row in results if "fits_per_second" in row and row["what"] != "templates"]
+    names = [f"{row['engine']}, {row['what']}" + (f", {row['batch']} at once") * (row["batch"] > 1) for row in fit_rows]
+    figure = matplotlib.figure.Figure(figsize=(7, 0.8 + 0.4 * len(fit_rows)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh(names, [row["fits_per_second"] for row in shown], log=True)
+    bars = axes.barh(names, [row["fits_per_second"] for row in fit_rows], log=True)
     axes.bar_label(bars, fmt="{:.0f}", padding=3, fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.2)
     axes.set(xlabel="fits a second")
-    drawing.save(figure, path)
+    drawing.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -328,37 +328,37 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--out", type=Path, help=f"[results/{NAME}.jsonl, but not with --quick]; a .png beside it")
     options = parser.parse_args(arguments)
     quick = options.quick
-    candidates = library.build(NAMES[: 3 if quick else 4], min_atoms=50, max_atoms=120 if quick else 200)
-    span = targets.span(rmax=R[-1], qmax=LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
-    right = len(candidates.atoms) - 1
-    g = data(candidates, right, seed=0)
-    goal = target(g, span)
-    common = {"experiment": NAME, "free": FREE, "noise": NOISE, "commit": rows.commit(), **rows.environment()}
+    candidates = library.build(FAMILY_NAMES[: 3 if quick else 4], min_atoms=50, max_atoms=120 if quick else 200)
+    span = targets.span(rmax=R_GRID[-1], qmax=Q_LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
+    true_index = len(candidates.atoms) - 1
+    g = simulate_data(candidates, true_index, seed=0)
+    target = make_target(g, span)
+    shared_columns = {"experiment": NAME, "free": FREE, "noise": NOISE, "commit": rows.commit(), **rows.environment()}
     results: list[dict] = []
 
-    def keep(found: list[dict]) -> None:
-        for row in found:
-            results.append({**row, **common})
+    def record_rows(new_rows: list[dict]) -> None:
+        for row in new_rows:
+            results.append({**row, **shared_columns})
             rows.show(results[-1])
 
     for size in options.batches or ([32] if quick else [64, 256, 1024]):
-        chosen, fits, found = batches(candidates, size, goal, runs=options.runs or (2 if quick else 5))
-        keep([*found, library_peer(candidates, chosen, fits, goal, runs=options.runs or (2 if quick else 5))])
-    keep([peer(candidates, chosen, fits, goal, g, count=options.peers or (2 if quick else 10))])
+        indices, fits, new_rows = time_batch(candidates, size, target, runs=options.runs or (2 if quick else 5))
+        record_rows([*new_rows, optimistix_row(candidates, indices, fits, target, runs=options.runs or (2 if quick else 5))])
+    record_rows([scipy_row(candidates, indices, fits, target, g, count=options.peers or (2 if quick else 10))])
     most_atoms = 120 if quick else 1000
-    whole = candidates if quick else library.cached(max_atoms=most_atoms)
-    curves = [data(whole, index, seed=index) for index in (len(whole.atoms) - 1, len(whole.atoms) // 2)]
-    fitted, refined = options.fitted or (128 if quick else screening.SCREENED), 64 if quick else REFINED
-    keep(mine(whole, curves, fitted=fitted, refined=refined, most_atoms=most_atoms))
+    mining_library = candidates if quick else library.load_or_build(max_atoms=most_atoms)
+    curves = [simulate_data(mining_library, index, seed=index) for index in (len(mining_library.atoms) - 1, len(mining_library.atoms) // 2)]
+    n_fitted, n_refined = options.fitted or (128 if quick else screening.MAX_SCREENED), 64 if quick else MAX_REFINED_CANDIDATES
+    record_rows(mining_rows(mining_library, curves, n_fitted=n_fitted, n_refined=n_refined, most_atoms=most_atoms))
     out = options.out or (None if quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
         rows.write_lines(results, out)
-        picture(results, out.with_suffix(".png"))
+        plot_fit_rates(results, out.with_suffix(".png"))
     return results
 
 
-FINE = np.arange(0.0, R[-1] + BEYOND + 2.0, STEP)
-CUT = cut()
+FINE_R_GRID = np.arange(0.0, R_GRID[-1] + R_MARGIN + 2.0, GRID_STEP)
+Q_CUT = q_cut_matrix()
 
 if __name__ == "__main__":
     main()

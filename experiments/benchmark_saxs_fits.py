@@ -20,7 +20,7 @@ import small_angle
 from jaxstruc.inference import outcomes, pattern
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SaxsOptions, SizeOptions
 from jaxstruc.solver import small_angles
-from jaxstruc.solver.small_angles import Plan
+from jaxstruc.solver.small_angles import SaxsPlan
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = {
@@ -30,59 +30,59 @@ PARTS = {
     "all bodies, all distributions": (BODIES, DISTRIBUTIONS, 16),
 }
 """Bodies, distributions and files."""
-REPEATS = 3
+N_REPEATS = 3
 
 
-def files(count: int, *, series: bool) -> list:
+def simulate_files(count: int, *, series: bool) -> list:
     """Return measured curves."""
-    found = []
+    measurements = []
     for seed in range(count):
-        random = np.random.default_rng([17, seed])
-        q = np.linspace(0.01, 0.5 if series else random.uniform(0.3, 0.5), 200)
-        curve = small_angle.spheres(q, [(random.uniform(25, 60), random.uniform(0.05, 0.2), 1.0)])
-        found.append(small_angle.counted(f"file {seed}", q, curve, random, counts=1e5))
-    return found
+        rng = np.random.default_rng([17, seed])
+        q = np.linspace(0.01, 0.5 if series else rng.uniform(0.3, 0.5), 200)
+        curve = small_angle.sphere_intensity(q, [(rng.uniform(25, 60), rng.uniform(0.05, 0.2), 1.0)])
+        measurements.append(small_angle.simulate_measurement(f"file {seed}", q, curve, rng, counts=1e5))
+    return measurements
 
 
 def measure(part: str, *, series: bool, quick: bool) -> dict:
     """Return the row of a part."""
     bodies, distributions, count = PARTS[part]
     count = min(count, 16) if quick else count
-    plan = Plan(options=SaxsOptions(fit=SizeOptions(body=bodies, distribution=distributions)))
-    every = [small_angles.prepared(one, plan) for one in files(count, series=series)]
+    plan = SaxsPlan(options=SaxsOptions(fit=SizeOptions(body=bodies, distribution=distributions)))
+    measurements = [small_angles.prepare_measurement(measurement, plan) for measurement in simulate_files(count, series=series)]
 
-    def fits() -> None:
-        outcomes.fit_all([pattern.pattern(one, plan.fit) for one in every], bodies, distributions)
+    def fit_files() -> None:
+        outcomes.fit_all([pattern.saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions)
 
-    def results() -> None:
-        list(small_angles.answers(every, plan))
+    def solve_files() -> None:
+        list(small_angles.solve_measurements(measurements, plan))
 
-    found = {"part": part, "series": series, "files": count}
-    for name, work in (("fits", fits), ("results", results)):
+    row = {"part": part, "series": series, "files": count}
+    for name, function in (("fits", fit_files), ("results", solve_files)):
         seconds = []
-        for _ in range(1 + (1 if quick else REPEATS)):
-            begun = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - begun)
-        found |= {f"{name}_a_second": count / float(np.median(seconds[1:])), f"{name}_first": seconds[0]}
-    return found | rows.environment() | {"commit": rows.commit()}
+        for _ in range(1 + (1 if quick else N_REPEATS)):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+        row |= {f"{name}_a_second": count / float(np.median(seconds[1:])), f"{name}_first": seconds[0]}
+    return row | rows.environment() | {"commit": rows.commit()}
 
 
-def main(words: Sequence[str] | None = None) -> list[dict]:
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Measure, show and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few files of spheres; writes nothing by itself")
     parser.add_argument("--out", type=Path, help="[results/benchmark_saxs_fits.jsonl; quick: nowhere]")
-    asked = parser.parse_args(words)
-    parts = list(PARTS)[:1] if asked.quick else list(PARTS)
-    found = []
+    options = parser.parse_args(arguments)
+    parts = list(PARTS)[:1] if options.quick else list(PARTS)
+    result_rows = []
     for part in parts:
-        for series in (True,) if asked.quick else (True, False):
-            found.append(measure(part, series=series, quick=asked.quick))
-            rows.show(found[-1])
-    if out := asked.out or (None if asked.quick else RESULTS / "benchmark_saxs_fits.jsonl"):
-        rows.write_lines(found, out)
-    return found
+        for series in (True,) if options.quick else (True, False):
+            result_rows.append(measure(part, series=series, quick=options.quick))
+            rows.show(result_rows[-1])
+    if out := options.out or (None if options.quick else RESULTS / "benchmark_saxs_fits.jsonl"):
+        rows.write_lines(result_rows, out)
+    return result_rows
 
 
 if __name__ == "__main__":

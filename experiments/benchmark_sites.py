@@ -20,63 +20,63 @@ import rows
 import solving
 
 from jaxstruc.inference import sites, target
-from jaxstruc.inference.sites import Weights
-from jaxstruc.inference.values import Values
+from jaxstruc.inference.sites import SiteWeights
+from jaxstruc.inference.values import FitValues
 from jaxstruc.structures import hosts
 
 RESULTS = Path(__file__).parent / "results"
-ATOMS, STARTS, STEPS, REPEATS = (100, 300, 600), 4, 200, 5
+ATOM_COUNTS, N_STARTS, N_STEPS, N_REPEATS = (100, 300, 600), 4, 200, 5
 
 
 def measure(atoms: int, steps: int) -> dict:
     """Return the row of a size."""
-    places = np.random.default_rng(atoms).uniform(-0.5, 0.5, (STARTS + 1, 3))
-    count = 256 * -(-2 * atoms // 256)
-    several = [hosts.host("c" * 64, place, count) for place in places]
+    origins = np.random.default_rng(atoms).uniform(-0.5, 0.5, (N_STARTS + 1, 3))
+    n_sites = 256 * -(-2 * atoms // 256)
+    balls = [hosts.nearest_sites("c" * 64, origin, n_sites) for origin in origins]
     values = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.02, "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
-    r, g = solving.curve(several[-1].positions[:atoms], values, 0.03, 30.0, np.random.default_rng(0))
-    known = {name: values[name] for name in ("qmin", "qmax", "qdamp")}
+    r, g = solving.simulate_pdf(balls[-1].positions[:atoms], values, 0.03, 30.0, np.random.default_rng(0))
+    q_settings = {name: values[name] for name in ("qmin", "qmax", "qdamp")}
     span = target.span(rmax=30.0, qmax=20.0, diameter=60.0)
-    basis = target.target(r, g, **known, qbroad=0.0, bond=solving.BOND, span=span, absolute=True).basis
-    one = jnp.ones(STARTS, jnp.float32)
-    every = Values(one, one, 0.008 * one, 0 * one, 2.0 * one, 0.02 * one, 0 * one)
-    begin = jnp.asarray(np.tile(np.arange(count) < atoms, (STARTS, 1)), jnp.float32)
-    weights = Weights(*(jnp.float32(x) for x in (150.0, 1.0, 0.0)))
-    where = sites.sites(several[:STARTS])
+    basis = target.target(r, g, **q_settings, qbroad=0.0, bond=solving.BOND, span=span, absolute=True).basis
+    ones = jnp.ones(N_STARTS, jnp.float32)
+    fit_values = FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.02 * ones, 0 * ones)
+    occupation = jnp.asarray(np.tile(np.arange(n_sites) < atoms, (N_STARTS, 1)), jnp.float32)
+    weights = SiteWeights(*(jnp.float32(value) for value in (150.0, 1.0, 0.0)))
+    site_arrays = sites.site_graphs(balls[:N_STARTS])
 
-    def seconds(number: int) -> float:
-        begun = time.perf_counter()
-        jax.block_until_ready(sites.searched(where, begin, every, basis, weights, jax.random.key(0), number))
-        return time.perf_counter() - begun
+    def time_search(n_steps: int) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(sites.search_sites(site_arrays, occupation, fit_values, basis, weights, jax.random.key(0), n_steps))
+        return time.perf_counter() - start
 
-    first = seconds(steps)
-    long, short = (np.median([seconds(number) for _ in range(REPEATS)]) for number in (steps, 1))
-    step = (long - short) / (steps - 1) / STARTS
-    field = np.ones((count, len(basis.data)), np.float32)
-    begun = time.perf_counter()
+    first_seconds = time_search(steps)
+    long_seconds, short_seconds = (np.median([time_search(n_steps) for _ in range(N_REPEATS)]) for n_steps in (steps, 1))
+    step_seconds = (long_seconds - short_seconds) / (steps - 1) / N_STARTS
+    field = np.ones((n_sites, len(basis.data)), np.float32)
+    start = time.perf_counter()
     for _ in range(100):
         field @ field[0]
         np.einsum("ij,ij->i", field, field)
-    floor = (time.perf_counter() - begun) / 100
+    floor_seconds = (time.perf_counter() - start) / 100
     return {
-        "atoms": atoms, "sites": count, "functions": len(basis.data), "starts": STARTS, "first_call": first,
-        "ms_a_step": 1e3 * step, "single_moves_a_second": count / step,
-        "exchanges_a_second": sites.FRONTIER**2 / step, "floor_ms": 1e3 * floor, "times_the_floor": step / floor,
+        "atoms": atoms, "sites": n_sites, "functions": len(basis.data), "starts": N_STARTS, "first_call": first_seconds,
+        "ms_a_step": 1e3 * step_seconds, "single_moves_a_second": n_sites / step_seconds,
+        "exchanges_a_second": sites.N_EXCHANGE_SITES**2 / step_seconds, "floor_ms": 1e3 * floor_seconds, "times_the_floor": step_seconds / floor_seconds,
     } | rows.environment() | {"commit": rows.commit()}  # fmt: skip
 
 
-def main(words: Sequence[str] | None = None) -> list[dict]:
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Measure, show and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small hosts, few steps; writes nothing by itself")
     parser.add_argument("--out", type=Path, help="[results/benchmark_sites.jsonl; quick: nowhere]")
-    asked = parser.parse_args(words)
-    found = [measure(atoms, 20 if asked.quick else STEPS) for atoms in (ATOMS[:1] if asked.quick else ATOMS)]
-    for row in found:
+    options = parser.parse_args(arguments)
+    result_rows = [measure(atoms, 20 if options.quick else N_STEPS) for atoms in (ATOM_COUNTS[:1] if options.quick else ATOM_COUNTS)]
+    for row in result_rows:
         rows.show(row)
-    if out := asked.out or (None if asked.quick else RESULTS / "benchmark_sites.jsonl"):
-        rows.write_lines(found, out)
-    return found
+    if out := options.out or (None if options.quick else RESULTS / "benchmark_sites.jsonl"):
+        rows.write_lines(result_rows, out)
+    return result_rows
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import jaxstruc
-from jaxstruc.data import measurement as measurements
+from jaxstruc.data import measurement as measurement_settings
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.network import classifier, endless, naming, stock, weights
 from jaxstruc.network.weights import TrainedClassifier
@@ -35,232 +35,232 @@ from jaxstruc.options.pdf import CLASSIFIER, DataOptions
 from jaxstruc.report import figures
 from jaxstruc.scattering import form_factors
 from jaxstruc.structures import library
-from jaxstruc.structures.cuts import TYPES
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
 RESULTS = Path(__file__).parent / "results" / "classifying.jsonl"
 PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
-STEPS, SEED = 40, 10**5
+STREAM_STEPS, STREAM_SEED = 40, 10**5
 """Of the stream, none of a training's or a calibration's."""
-RANKS, BINS = 1000, 20
-SOURCES = {stock.CUT: "cut", stock.LIST: "listed", stock.MANY: "distribution"}
+N_RANKS, N_BINS = 1000, 20
+SOURCE_NAMES = {stock.CUT_SOURCE: "cut", stock.LISTED_SOURCE: "listed", stock.DISTRIBUTION_SOURCE: "distribution"}
 NOISES = (0.0, 0.03, 0.1)
-FILES = {"Pt_1.8nm_S3.gr": "Pt", "Au144_pMBA.gr": "Au", "Pt_nanoparticles_pdfttp.gr": "Pt", "Au_ScattBO.gr": "Au"}
+MEASURED_FILES = {"Pt_1.8nm_S3.gr": "Pt", "Au144_pMBA.gr": "Au", "Pt_nanoparticles_pdfttp.gr": "Pt", "Au_ScattBO.gr": "Au"}
 
 
-def stream(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, Any]]:
+def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, Any]]:
     """Return rows of steps of the stream, or of its held-out clusters: a row a source."""
-    listed = library.cached()
-    own = stock.stock(listed, stock.shown(listed), held=part == "held")
-    found: dict[str, list] = {name: [] for name in ("source", "types", "true", "ranks", "known")}
-    for batch, mixture, _ in naming.fresh(network.params, own, seed=SEED, steps=steps, module=network.module):
-        ranks, known = naming.ranks_of(batch.truths, mixture, len(found["true"]))
-        types = naming.tempered(classifier.types(mixture), network.card["temperature"])
-        found["source"].append(np.asarray(batch.source))
-        found["types"].append(np.asarray(types))
-        found["true"].append(np.asarray(batch.truths.type))
-        found["known"].append(known)
-        found["ranks"].append(naming.ranked(ranks, network.card))
-    column = {name: np.concatenate(each) for name, each in found.items()}
+    cluster_library = library.load_or_build()
+    particle_store = stock.particle_store(cluster_library, stock.cluster_types(cluster_library), holdout=part == "held")
+    batch_arrays: dict[str, list] = {name: [] for name in ("source", "types", "true", "ranks", "known")}
+    for batch, mixture, _ in naming.simulate_test_steps(network.params, particle_store, seed=STREAM_SEED, steps=steps, module=network.module):
+        ranks, is_known = naming.label_ranks(batch.labels, mixture, len(batch_arrays["true"]))
+        types = naming.temper_probabilities(classifier.type_probabilities(mixture), network.card["temperature"])
+        batch_arrays["source"].append(np.asarray(batch.source))
+        batch_arrays["types"].append(np.asarray(types))
+        batch_arrays["true"].append(np.asarray(batch.labels.type_index))
+        batch_arrays["known"].append(is_known)
+        batch_arrays["ranks"].append(naming.calibrate_ranks(ranks, network.card))
+    columns = {name: np.concatenate(arrays) for name, arrays in batch_arrays.items()}
     if part == "sbc":
-        return calibrated(column)
-    kept = [{"part": part, "source": "all"} | _whole(column)] if part == "own" else []
-    for place, name in SOURCES.items():
-        if part == "held" and place != stock.LIST:
+        return calibration_rows(columns)
+    result_rows = [{"part": part, "source": "all"} | _pooled_statistics(columns)] if part == "own" else []
+    for source_index, name in SOURCE_NAMES.items():
+        if part == "held" and source_index != stock.LISTED_SOURCE:
             continue
-        rows_ = (column["source"] == place) & (column["true"] >= 0)
-        kept.append({"part": part, "source": name} | _types(column["types"][rows_], column["true"][rows_]))
-        for at, value in enumerate(endless.VALUES):
-            some = (column["source"] == place) & column["known"][:, at]
-            if some.any():
-                kept[-1] |= _ranks(value, column["ranks"][some, at])
-    return kept
+        source_rows = (columns["source"] == source_index) & (columns["true"] >= 0)
+        result_rows.append({"part": part, "source": name} | _type_statistics(columns["types"][source_rows], columns["true"][source_rows]))
+        for value_index, value in enumerate(endless.VALUE_NAMES):
+            known_rows = (columns["source"] == source_index) & columns["known"][:, value_index]
+            if known_rows.any():
+                result_rows[-1] |= _rank_statistics(value, columns["ranks"][known_rows, value_index])
+    return result_rows
 
 
-def _whole(column: dict[str, np.ndarray]) -> dict[str, Any]:
+def _pooled_statistics(columns: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return types and coverage over all sources."""
-    shown = column["true"] >= 0
-    found = _types(column["types"][shown], column["true"][shown])
-    for at, value in enumerate(endless.VALUES):
-        found |= _ranks(value, column["ranks"][column["known"][:, at], at])
-    return found
+    has_type = columns["true"] >= 0
+    statistics = _type_statistics(columns["types"][has_type], columns["true"][has_type])
+    for value_index, value in enumerate(endless.VALUE_NAMES):
+        statistics |= _rank_statistics(value, columns["ranks"][columns["known"][:, value_index], value_index])
+    return statistics
 
 
-def calibrated(column: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def calibration_rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     """Return the ranks of 1000 truths in `BINS` bins, a row an output, with the simultaneous 99 % band.
 
     The rank of a type is that of a draw even in its share of the cumulative probability, types in order.
     """
     rng = np.random.default_rng(3)
-    even = rng.multinomial(RANKS, np.full(BINS, 1 / BINS), 20000)
+    uniform_counts = rng.multinomial(N_RANKS, np.full(N_BINS, 1 / N_BINS), 20000)
     # the band within which all bins of even ranks lie in 99 %
-    far = np.quantile(abs(even - RANKS / BINS).max(axis=1), 0.99)
-    ranks = {value: column["ranks"][column["known"][:, at], at] for at, value in enumerate(endless.VALUES)}
-    shown = column["true"] >= 0
-    types, true = column["types"][shown], column["true"][shown]
-    before = np.cumsum(types, axis=1) - types
-    own = np.arange(len(true))
-    ranks["type"] = before[own, true] + rng.random(len(true)) * types[own, true]
-    kept = []
-    for name, each in ranks.items():
-        counts = np.histogram(rng.choice(each, RANKS, replace=False), BINS, (0, 1))[0]
-        inside = bool((abs(counts - RANKS / BINS) <= far).all())
-        kept.append({"part": "sbc", "value": name, "counts": counts.tolist(), "band": float(far), "inside": inside})
-    return kept
+    band_width = np.quantile(abs(uniform_counts - N_RANKS / N_BINS).max(axis=1), 0.99)
+    ranks = {value: columns["ranks"][columns["known"][:, value_index], value_index] for value_index, value in enumerate(endless.VALUE_NAMES)}
+    has_type = columns["true"] >= 0
+    types, true_types = columns["types"][has_type], columns["true"][has_type]
+    probability_below = np.cumsum(types, axis=1) - types
+    row_indices = np.arange(len(true_types))
+    ranks["type"] = probability_below[row_indices, true_types] + rng.random(len(true_types)) * types[row_indices, true_types]
+    result_rows = []
+    for name, value_ranks in ranks.items():
+        counts = np.histogram(rng.choice(value_ranks, N_RANKS, replace=False), N_BINS, (0, 1))[0]
+        is_inside = bool((abs(counts - N_RANKS / N_BINS) <= band_width).all())
+        result_rows.append({"part": "sbc", "value": name, "counts": counts.tolist(), "band": float(band_width), "inside": is_inside})
+    return result_rows
 
 
-def drawn(found: Sequence[dict[str, Any]]) -> Figure:
+def plot_rank_histograms(calibration: Sequence[dict[str, Any]]) -> Figure:
     """Return a picture of the ranks' bins, a panel an output, with the band."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    for axes, row in zip(figure.subplots(2, 4, sharex=True, sharey=True).flat, [*found, None], strict=False):
+    for axes, row in zip(figure.subplots(2, 4, sharex=True, sharey=True).flat, [*calibration, None], strict=False):
         if row is None:
             axes.set_axis_off()
             continue
-        middle, edges = RANKS / BINS, np.linspace(0, 1, BINS + 1)
-        axes.axhspan(middle - row["band"], middle + row["band"], color="0.9")
+        expected_count, edges = N_RANKS / N_BINS, np.linspace(0, 1, N_BINS + 1)
+        axes.axhspan(expected_count - row["band"], expected_count + row["band"], color="0.9")
         axes.stairs(row["counts"], edges, color="C0" if row["inside"] else "C3")
         axes.set(title=row["value"], xlim=(0, 1), ylim=(0, None))
     figure.supxlabel("rank of the truth among draws; grey: all bins of even ranks lie here in 99 %")
-    figure.supylabel(f"of {RANKS} PDFs")
+    figure.supylabel(f"of {N_RANKS} PDFs")
     return figure
 
 
-def _types(shares: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+def _type_statistics(probabilities: np.ndarray, true_types: np.ndarray) -> dict[str, Any]:
     """Return how often the likeliest type is right, and the expected calibration error of its probability."""
-    top, right = shares.max(axis=1), shares.argmax(axis=1) == true
-    tenth = np.minimum((top * 10).astype(int), 9)
-    error = sum(abs(top[tenth == k].mean() - right[tenth == k].mean()) * (tenth == k).mean() for k in set(tenth))
-    each = {TYPES[k]: float(right[true == k].mean()) for k in sorted(set(true.tolist()))}
-    return {"cases": len(true), "right": float(right.mean()), "calibration": float(error), "by_type": each}
+    largest_probability, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true_types
+    decile = np.minimum((largest_probability * 10).astype(int), 9)
+    error = sum(abs(largest_probability[decile == index].mean() - is_right[decile == index].mean()) * (decile == index).mean() for index in set(decile))
+    accuracy_by_type = {STRUCTURE_TYPES[index]: float(is_right[true_types == index].mean()) for index in sorted(set(true_types.tolist()))}
+    return {"cases": len(true_types), "right": float(is_right.mean()), "calibration": float(error), "by_type": accuracy_by_type}
 
 
-def _ranks(name: str, ranks: np.ndarray) -> dict[str, float]:
+def _rank_statistics(name: str, ranks: np.ndarray) -> dict[str, float]:
     """Return the coverage of central intervals, and how far ranks are from even (Kolmogorov's statistic)."""
-    off = abs(ranks - 0.5)
+    distance_from_half = abs(ranks - 0.5)
     return {
-        f"{name}_50": float((off <= 0.25).mean()), f"{name}_90": float((off <= 0.45).mean()),
+        f"{name}_50": float((distance_from_half <= 0.25).mean()), f"{name}_90": float((distance_from_half <= 0.45).mean()),
         f"{name}_uneven": float(stats.kstest(ranks, "uniform").statistic),
     }  # fmt: skip
 
 
-def cases(part: str, draws: int, seeds: int) -> list[solving.Case]:
+def simulate_cases(part: str, draws: int, seeds: int) -> list[solving.ParticleCase]:
     """Return simulated particles that a part asks for."""
-    kinds = particles.RULES if part == "rules" else particles.OFFRULE
-    asked = solving.Part(kinds=kinds, noises=NOISES, seeds=seeds)
-    return [solving.case(name | {"part": part}, asked) for name in solving.names(part, asked, draws)]
+    kinds = particles.RULE_KINDS if part == "rules" else particles.OFF_RULE_KINDS
+    case_set = solving.CaseSet(kinds=kinds, noises=NOISES, seeds=seeds)
+    return [solving.simulate_case(labels | {"part": part}, case_set) for labels in solving.case_labels(part, case_set, draws)]
 
 
-def simulated(part: str, network: TrainedClassifier, draws: int, seeds: int) -> list[dict[str, Any]]:
+def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int) -> list[dict[str, Any]]:
     """Return rows of simulated particles, a row a case."""
-    every = cases(part, draws, seeds)
-    named = naming.named([one.measurement for one in every], network, bond=solving.BOND)
-    kept = []
-    for one, own in zip(every, named, strict=True):
-        atoms, share = len(one.particle.positions), own.intervals["hexagonal"]
-        n = own.intervals["n_atoms"]
-        kept.append(one.name | {
-            "atoms": atoms, "type": one.particle.type, "found_type": next(iter(own.types)),
-            "p_type": own.types[one.particle.type], "n_atoms": n.value, "n_low": n.low, "n_high": n.high,
-            "hexagonal": one.particle.hexagonal, "found_hexagonal": share.value, "distance": own.oddness,
-            "n_rank": _rank_of(own, network.card, atoms),
+    cases = simulate_cases(part, draws, seeds)
+    outputs = naming.classify_pdfs([case.measurement for case in cases], network, bond=solving.BOND)
+    result_rows = []
+    for case, output in zip(cases, outputs, strict=True):
+        atoms, hexagonal_interval = len(case.particle.positions), output.intervals["hexagonal"]
+        atom_interval = output.intervals["n_atoms"]
+        result_rows.append(case.labels | {
+            "atoms": atoms, "type": case.particle.type, "found_type": next(iter(output.type_probabilities)),
+            "p_type": output.type_probabilities[case.particle.type], "n_atoms": atom_interval.value, "n_low": atom_interval.low, "n_high": atom_interval.high,
+            "hexagonal": case.particle.hexagonal, "found_hexagonal": hexagonal_interval.value, "distance": output.novelty_score,
+            "n_rank": _calibrated_rank(output, network.card, atoms),
         })  # fmt: skip
-    return kept
+    return result_rows
 
 
-def _rank_of(own: naming.Named, card: dict[str, Any], atoms: int) -> float:
+def _calibrated_rank(output: naming.ClassifierOutput, card: dict[str, Any], atoms: int) -> float:
     """Return the calibrated rank of a number of atoms."""
-    at = (math.log(atoms) - classifier.CENTRE[0]) / classifier.SPREAD[0]
-    below = stats.norm.cdf((at - own.mixture.mean[:, 0]) / own.mixture.deviation[:, 0])
-    rank = float(np.exp(own.mixture.weight) @ below)
-    return float(np.interp(rank, card["levels"]["n_atoms"], naming.EVEN))
+    scaled_log_atoms = (math.log(atoms) - classifier.COORDINATE_CENTRE[0]) / classifier.COORDINATE_SCALE[0]
+    component_ranks = stats.norm.cdf((scaled_log_atoms - output.mixture_density.mean[:, 0]) / output.mixture_density.standard_deviation[:, 0])
+    rank = float(np.exp(output.mixture_density.log_weight) @ component_ranks)
+    return float(np.interp(rank, card["levels"]["n_atoms"], naming.RANK_LEVELS))
 
 
-def outside(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
+def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
     """Return the AUROC of `oddness` for curves that are no particle of one metal, or told wrongly."""
-    rng = np.random.default_rng(solving.FIRST)
-    own = [one for one in cases("offrule", draws, 1) if one.name["noise"] == 0.03]
-    usual = [one.measurement for one in own]
-    changed: dict[str, list[Measurement]] = {
-        "amorphous": [_curve(_amorphous(rng, len(one.particle.positions)), one, rng) for one in own],
-        "two sizes of atoms": [_curve(_two_sizes(one.particle.positions, rng), one, rng) for one in own],
-        "oxide": [_curve(_oxide(one.particle.positions), one, rng) for one in own],
-        "two types": [_mixed(one, other) for one, other in zip(own, own[1:] + own[:1], strict=True)],
-        "qmax told 20 % too high": [_told(one, qmax=1.2 * one.given["qmax"]) for one in usual],
-        "r in other units": [one._replace(r=one.r * 0.7) for one in usual],
+    rng = np.random.default_rng(solving.FIRST_SEED)
+    reference_cases = [entry for entry in simulate_cases("offrule", draws, 1) if entry.labels["noise"] == 0.03]
+    reference_measurements = [entry.measurement for entry in reference_cases]
+    outliers_by_kind: dict[str, list[Measurement]] = {
+        "amorphous": [_simulate_like(_amorphous_positions(rng, len(entry.particle.positions)), entry, rng) for entry in reference_cases],
+        "two sizes of atoms": [_simulate_like(_two_size_positions(entry.particle.positions, rng), entry, rng) for entry in reference_cases],
+        "oxide": [_simulate_like(_oxide_positions(entry.particle.positions), entry, rng) for entry in reference_cases],
+        "two types": [_average_measurements(entry, other_case) for entry, other_case in zip(reference_cases, reference_cases[1:] + reference_cases[:1], strict=True)],
+        "qmax told 20 % too high": [_with_settings(entry, qmax=1.2 * entry.given["qmax"]) for entry in reference_measurements],
+        "r in other units": [entry._replace(r=entry.r * 0.7) for entry in reference_measurements],
     }
-    inside = np.array([one.oddness for one in naming.named(usual, network, bond=solving.BOND)])
-    kept = [{"part": "outside", "what": "false alarms", "share": float((inside > 1).mean()), "cases": len(inside)}]
-    for name, curves in changed.items():
-        far = np.array([one.oddness for one in naming.named(curves, network, bond=solving.BOND)])
-        auroc = stats.mannwhitneyu(far, inside).statistic / len(far) / len(inside)
-        kept.append(
+    reference_distances = np.array([entry.novelty_score for entry in naming.classify_pdfs(reference_measurements, network, bond=solving.BOND)])
+    result_rows = [{"part": "outside", "what": "false alarms", "share": float((reference_distances > 1).mean()), "cases": len(reference_distances)}]
+    for name, outliers in outliers_by_kind.items():
+        outlier_distances = np.array([entry.novelty_score for entry in naming.classify_pdfs(outliers, network, bond=solving.BOND)])
+        auroc = stats.mannwhitneyu(outlier_distances, reference_distances).statistic / len(outlier_distances) / len(reference_distances)
+        result_rows.append(
             {
                 "part": "outside",
                 "what": name,
                 "auroc": float(auroc),
-                "alarms": float((far > 1).mean()),
-                "cases": len(far),
+                "alarms": float((outlier_distances > 1).mean()),
+                "cases": len(outlier_distances),
             }
         )
-    return kept
+    return result_rows
 
 
-def _curve(positions: np.ndarray, like: solving.Case, rng: np.random.Generator) -> Measurement:
+def _simulate_like(positions: np.ndarray, case: solving.ParticleCase, rng: np.random.Generator) -> Measurement:
     """Return the curve of other atoms, with the instrument and the noise of a case; positions in bonds."""
-    given = like.measurement.given
-    values = {"qmin": 0.8, "qmax": given["qmax"], "qdamp": given["qdamp"], "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
-    r, g = solving.curve(positions, values, 0.03, 30.0, rng)
-    return like.measurement._replace(r=r, g=g)
+    settings = case.measurement.given
+    values = {"qmin": 0.8, "qmax": settings["qmax"], "qdamp": settings["qdamp"], "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
+    r, g = solving.simulate_pdf(positions, values, 0.03, 30.0, rng)
+    return case.measurement._replace(r=r, g=g)
 
 
-def _amorphous(rng: np.random.Generator, atoms: int) -> np.ndarray:
+def _amorphous_positions(rng: np.random.Generator, atoms: int) -> np.ndarray:
     """Return atoms packed at random in a ball, none nearer than 0.9 bonds, by pushing apart those that are."""
     radius = 0.5 * (atoms / 0.64) ** (1 / 3)
-    way = rng.normal(size=(atoms, 3))
-    x = way / np.linalg.norm(way, axis=1, keepdims=True) * radius * rng.random((atoms, 1)) ** (1 / 3)
+    directions = rng.normal(size=(atoms, 3))
+    positions = directions / np.linalg.norm(directions, axis=1, keepdims=True) * radius * rng.random((atoms, 1)) ** (1 / 3)
     for _ in range(400):
-        off = x[:, None] - x[None]
-        far = np.linalg.norm(off, axis=-1) + np.eye(atoms) * 9
-        push = np.where(far < 1.0, (1.0 - far) / far, 0.0)
-        x = x + 0.3 * (push[..., None] * off).sum(axis=1)
-        out = np.linalg.norm(x, axis=1, keepdims=True)
-        x = np.where(out > radius, x * radius / out, x)
-    return x
+        separations = positions[:, None] - positions[None]
+        distances = np.linalg.norm(separations, axis=-1) + np.eye(atoms) * 9
+        push = np.where(distances < 1.0, (1.0 - distances) / distances, 0.0)
+        positions = positions + 0.3 * (push[..., None] * separations).sum(axis=1)
+        norms = np.linalg.norm(positions, axis=1, keepdims=True)
+        positions = np.where(norms > radius, positions * radius / norms, positions)
+    return positions
 
 
-def _two_sizes(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _two_size_positions(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return positions as two kinds of atoms 8 % apart in size leave them: each displaced by some 4 % of a bond."""
     return positions + rng.normal(scale=0.06, size=positions.shape)
 
 
-def _oxide(positions: np.ndarray) -> np.ndarray:
+def _oxide_positions(positions: np.ndarray) -> np.ndarray:
     """Return a particle of rock salt's or fluorite's kind: its metal atoms farther apart, others between."""
     return np.concatenate([1.25 * positions, 1.25 * positions + 0.62])
 
 
-def _mixed(one: solving.Case, other: solving.Case) -> Measurement:
+def _average_measurements(case: solving.ParticleCase, other_case: solving.ParticleCase) -> Measurement:
     """Return half the curve of one and half that of another, on the first's instrument."""
-    return one.measurement._replace(g=0.5 * (one.measurement.g + other.measurement.g))
+    return case.measurement._replace(g=0.5 * (case.measurement.g + other_case.measurement.g))
 
 
-def _told(one: Measurement, **changed: float) -> Measurement:
+def _with_settings(measurement: Measurement, **changed_values: float) -> Measurement:
     """Return a measurement with other settings."""
-    settings = [setting._replace(value=changed.get(setting.name, setting.value)) for setting in one.settings]
-    return one._replace(settings=tuple(settings))
+    settings = [setting._replace(value=changed_values.get(setting.name, setting.value)) for setting in measurement.settings]
+    return measurement._replace(settings=tuple(settings))
 
 
-def measured(network: TrainedClassifier, folder: Path) -> list[dict[str, Any]]:
+def measured_rows(network: TrainedClassifier, folder: Path) -> list[dict[str, Any]]:
     """Return rows of measured files."""
-    kept = []
-    for name, element in FILES.items():
+    result_rows = []
+    for name, element in MEASURED_FILES.items():
         bond = form_factors.bond_length(element)
-        own = measurements.resolved(jaxstruc.read(folder / name), DataOptions(), bond=bond)
-        (found,) = naming.named([own], network, bond=bond)
-        intervals = {key: [one.value, one.low, one.high] for key, one in found.intervals.items()}
-        kept.append({"part": "measured", "file": name, "types": found.types, "distance": found.oddness} | intervals)
-    return kept
+        measurement = measurement_settings.resolve_settings(jaxstruc.read(folder / name), DataOptions(), bond=bond)
+        (output,) = naming.classify_pdfs([measurement], network, bond=bond)
+        intervals = {key: [interval.value, interval.low, interval.high] for key, interval in output.intervals.items()}
+        result_rows.append({"part": "measured", "file": name, "types": output.type_probabilities, "distance": output.novelty_score} | intervals)
+    return result_rows
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -271,37 +271,37 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder of the measured files")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="few cases of two parts, nothing is written")
-    asked = parser.parse_args(words)
-    if unknown := set(asked.parts) - {*PARTS, "measured"}:
-        parser.error(f"expected parts of {', '.join(PARTS)} and measured, got {', '.join(sorted(unknown))}")
-    if "measured" in asked.parts and asked.data is None:
+    options = parser.parse_args(arguments)
+    if unknown_parts := set(options.parts) - {*PARTS, "measured"}:
+        parser.error(f"expected parts of {', '.join(PARTS)} and measured, got {', '.join(sorted(unknown_parts))}")
+    if "measured" in options.parts and options.data is None:
         parser.error("expected --data, the folder of the measured files")
-    parts = asked.parts or (["offrule", "outside"] if asked.quick else list(PARTS))
+    parts = options.parts or (["offrule", "outside"] if options.quick else list(PARTS))
     network, draws, seeds = (
-        weights.load_classifier(asked.weights),
-        1 if asked.quick else asked.draws,
-        1 if asked.quick else 3,
+        weights.load_classifier(options.weights),
+        1 if options.quick else options.draws,
+        1 if options.quick else 3,
     )
-    told = {"commit": rows.commit(), "weights": network.card["sha256"][:12], **rows.environment()}
-    kept = (
+    provenance = {"commit": rows.commit(), "weights": network.card["sha256"][:12], **rows.environment()}
+    all_rows = (
         []
-        if asked.quick or not asked.out.exists()
-        else [json.loads(one) for one in asked.out.read_text("utf-8").splitlines()]
+        if options.quick or not options.out.exists()
+        else [json.loads(line) for line in options.out.read_text("utf-8").splitlines()]
     )
     for part in parts:
         if part in ("own", "held", "sbc"):
-            found = stream(part, network, STEPS)
+            part_rows = stream_rows(part, network, STREAM_STEPS)
         elif part == "outside":
-            found = outside(network, draws)
+            part_rows = outlier_rows(network, draws)
         else:
-            found = measured(network, asked.data) if part == "measured" else simulated(part, network, draws, seeds)
-        for row in found[:12]:
+            part_rows = measured_rows(network, options.data) if part == "measured" else simulated_rows(part, network, draws, seeds)
+        for row in part_rows[:12]:
             rows.show(row)
-        kept = [row for row in kept if row["part"] != part] + [row | told for row in found]
-        if not asked.quick:
-            rows.write_lines(kept, asked.out)
-        if part == "sbc" and not asked.quick:
-            figures.write(asked.out.with_name(asked.out.stem + "_sbc.png"), drawn(found))
+        all_rows = [row for row in all_rows if row["part"] != part] + [row | provenance for row in part_rows]
+        if not options.quick:
+            rows.write_lines(all_rows, options.out)
+        if part == "sbc" and not options.quick:
+            figures.write(options.out.with_name(options.out.stem + "_sbc.png"), plot_rank_histograms(part_rows))
 
 
 if __name__ == "__main__":

@@ -43,387 +43,387 @@ from jaxtyping import Array, Float, Int
 from scipy.spatial.distance import pdist
 
 from jaxstruc.inference import fit, target
-from jaxstruc.inference.target import Basis
+from jaxstruc.inference.target import FitBasis
 from jaxstruc.scattering import form_factors, templates
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.scattering.templates import Span, Template
+from jaxstruc.scattering.templates import TableRange, ClusterTable
 from jaxstruc.structures import shapes
 from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.distances import Histogram, distinct
+from jaxstruc.structures.distances import Histogram, distinct_distances
 
 RESULTS = Path(__file__).parent / "results" / "deepstruc_list.jsonl"
 METALS = "Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Tc Ru Rh Pd Ag Cd Hf Ta W Re Os Ir Pt Au Hg".split()
-ATOMS = 5, 200
-FCC, HCP = math.sqrt(2), (1.0, 1.633)
+ATOM_RANGE = 5, 200
+FCC_CONSTANT, HCP_CONSTANTS = math.sqrt(2), (1.0, 1.633)
 """Lattice constants, in bonds."""
-QMIN, QMAX, QDAMP, BISO = (0.0, 2.0), (12.0, 25.0), (0.01, 0.04), (0.1, 1.0)
+QMIN_RANGE, QMAX_RANGE, QDAMP_RANGE, BISO_RANGE = (0.0, 2.0), (12.0, 25.0), (0.01, 0.04), (0.1, 1.0)
 """1/Å, and Å²: MetalFinder's."""
 DELTA2 = 2.0
 """Å²"""
 RMAX, RSTEP = 30.0, 0.1
 """Å. Curves end at 25 1/Å, so that a point every 0.125 Å says all."""
 SEED = 7000
-SPAN = Span(36.0, 28.0)
+TABLE_RANGE = TableRange(36.0, 28.0)
 """Å and 1/Å: of the tables."""
-GRID = np.arange(0.0, QMAX[1] + 1e-6, 0.05)
+LOOKUP_Q = np.arange(0.0, QMAX_RANGE[1] + 1e-6, 0.05)
 """1/Å. Of the look."""
-LOOKED = (0.0017, 0.0034, 0.0062, 0.0105)
+LOOKUP_UISO = (0.0017, 0.0034, 0.0062, 0.0105)
 """Å². Uiso of the look."""
-DAMPED = (0.014, 0.021, 0.029, 0.036)
+LOOKUP_QDAMP = (0.014, 0.021, 0.029, 0.036)
 """1/Å. qdamp of the look."""
-FITTED = 32
+N_FITTED = 32
 """Structures fitted of those looked at."""
-TIE = 1e-5
+RW_TOLERANCE = 1e-5
 """Rw, by which tied structures may differ."""
-APART = 1.008
+BOND_RATIO = 1.008
 """Ratio of the bond lengths that `between` looks at."""
-BATCH, BLOCK = 64, 512
+BATCH_SIZE, BLOCK_SIZE = 64, 512
 """Structures, or PDFs, in a product; and PDFs whose orders are kept."""
 
 
-BY_NOISE = ("noise", "before", "tied", "type_before", "looked", "rw", "rw_other")
+NOISE_COLUMNS = ("noise", "before", "tied", "type_before", "looked", "rw", "rw_other")
 """What of a PDF's row depends on its noise."""
 
 
-class Part(NamedTuple):
+class PdfSet(NamedTuple):
     """PDFs of one kind."""
 
     noises: tuple[float, ...]
-    every: int = 1
+    stride: int = 1
     """Of the structures, one of so many."""
-    between: bool = False
+    drawn_bonds: bool = False
     """Whether bond lengths are drawn."""
-    fitted: int = FITTED
+    n_fitted: int = N_FITTED
 
 
-PARTS = {
-    "listed": Part((0.0, 0.05, 0.1)),
-    "between": Part((0.0, 0.05), every=10, between=True),
-    "all": Part((0.0, 0.05), every=60, fitted=3743),
+PDF_SETS = {
+    "listed": PdfSet((0.0, 0.05, 0.1)),
+    "between": PdfSet((0.0, 0.05), stride=10, drawn_bonds=True),
+    "all": PdfSet((0.0, 0.05), stride=60, n_fitted=3743),
 }
 
 
-class Pdf(NamedTuple):
+class SimulatedPdf(NamedTuple):
     """A simulated PDF."""
 
-    shape: int
-    length: int
+    shape_index: int
+    bond_index: int
     """Of the structure; -1 where it is not of the list."""
-    given: dict[str, float]
+    settings: dict[str, float]
     """bond, qmin, qmax, qdamp, biso."""
     curves: dict[float, Float[np.ndarray, " r"]]
     """G(r) by noise."""
 
 
-class Structures(NamedTuple):
+class StructureTable(NamedTuple):
     """What PDFs are compared with; a structure is a shape with a bond length."""
 
-    shape: Int[np.ndarray, " structure"]
+    shape_index: Int[np.ndarray, " structure"]
     bond: Float[np.ndarray, " structure"]
     """Å"""
-    tables: Template
-    waves: Float[Array, "qdamp uiso structure q"]
+    tables: ClusterTable
+    sine_transforms: Float[Array, "qdamp uiso structure q"]
     """The sine transform of the structures' curves over r, by the qdamp and Uiso of the look."""
 
 
-def listed() -> Iterator[Cluster]:
+def grid_clusters() -> Iterator[Cluster]:
     """Yield the clusters of DeepStruc's grids with bond length 1, equal ones among them.
 
     Octahedra come before the cuts of fcc, and sc before bcc, as the list counts what they share.
     """
     layers = list(itertools.combinations_with_replacement(range(1, 11), 3))
     pqr = list(itertools.product(range(1, 6), range(1, 6), range(6)))
-    for length in range(2, 8):
-        yield Cluster("octahedron", f"{length}", Octahedron("Au", length, latticeconstant=FCC).positions)
-    for name, make, constant in (
-        ("sc", SimpleCubic, 1.0), ("bcc", BodyCenteredCubic, 1.0), ("fcc", FaceCenteredCubic, FCC),
+    for edge_atoms in range(2, 8):
+        yield Cluster("octahedron", f"{edge_atoms}", Octahedron("Au", edge_atoms, latticeconstant=FCC_CONSTANT).positions)
+    for name, make_cluster, lattice_constant in (
+        ("sc", SimpleCubic, 1.0), ("bcc", BodyCenteredCubic, 1.0), ("fcc", FaceCenteredCubic, FCC_CONSTANT),
     ):  # fmt: skip
-        yield from _grid(name, partial(_cut, make, constant), layers)
-    yield from _grid("hcp", lambda *size: HexagonalClosedPacked("Au", size=size, latticeconstant=HCP), layers)
-    yield from _grid("decahedron", lambda *each: Decahedron("Au", *each, latticeconstant=FCC), pqr)
-    for number in range(2, 5):
-        yield Cluster("icosahedron", f"{number}", Icosahedron("Au", number, latticeconstant=FCC).positions)
+        yield from _clusters_within_size(name, partial(_build_cluster, make_cluster, lattice_constant), layers)
+    yield from _clusters_within_size("hcp", lambda *size: HexagonalClosedPacked("Au", size=size, latticeconstant=HCP_CONSTANTS), layers)
+    yield from _clusters_within_size("decahedron", lambda *numbers: Decahedron("Au", *numbers, latticeconstant=FCC_CONSTANT), pqr)
+    for n_shells in range(2, 5):
+        yield Cluster("icosahedron", f"{n_shells}", Icosahedron("Au", n_shells, latticeconstant=FCC_CONSTANT).positions)
 
 
-def _cut(make: Callable[..., Atoms], constant: float, *layers: int) -> Atoms:
-    return make("Au", shapes.SURFACES, layers, latticeconstant=constant)
+def _build_cluster(make_cluster: Callable[..., Atoms], lattice_constant: float, *layers: int) -> Atoms:
+    return make_cluster("Au", shapes.FCC_SURFACES, layers, latticeconstant=lattice_constant)
 
 
-def _grid(name: str, make: Callable[..., Atoms], numbers: Sequence[tuple[int, ...]]) -> Iterator[Cluster]:
+def _clusters_within_size(name: str, make_cluster: Callable[..., Atoms], triples: Sequence[tuple[int, ...]]) -> Iterator[Cluster]:
     """Yield the clusters of three numbers each that are not too large; those of greater numbers hold those of less."""
-    large: list[tuple[int, ...]] = []
-    for asked in numbers:
-        if any(all(np.greater_equal(asked, known)) for known in large):
+    large_triples: list[tuple[int, ...]] = []
+    for triple in triples:
+        if any(all(np.greater_equal(triple, large_triple)) for large_triple in large_triples):
             continue
-        x = make(*asked).positions
-        if len(x) > ATOMS[1]:
-            large.append(asked)
+        positions = make_cluster(*triple).positions
+        if len(positions) > ATOM_RANGE[1]:
+            large_triples.append(triple)
         else:
-            yield Cluster(name, " ".join(map(str, asked)), x)
+            yield Cluster(name, " ".join(map(str, triple)), positions)
 
 
 @cache
-def every_shape() -> tuple[Cluster, ...]:
+def distinct_shapes() -> tuple[Cluster, ...]:
     """Return the 197 distinct shapes, by number of atoms."""
-    return tuple(shapes.distinct([one for one in listed() if ATOMS[0] <= len(one.positions) <= ATOMS[1]]))
+    return tuple(shapes.distinct_clusters([cluster for cluster in grid_clusters() if ATOM_RANGE[0] <= len(cluster.positions) <= ATOM_RANGE[1]]))
 
 
 @cache
-def lengths() -> tuple[float, ...]:
+def bond_lengths() -> tuple[float, ...]:
     """Return the 19 distinct bond lengths, in Å."""
     return tuple(sorted({round(form_factors.tabulated_bond_length(metal), 4) for metal in METALS}))
 
 
-def twins() -> int:
+def count_twins() -> int:
     """Return of how many structures another has all distances equal, to 0.001 Å."""
-    each = [np.sort(pdist(one.positions)) for one in every_shape()]
-    found: set[tuple[int, float]] = set()
-    for (i, one), (j, other) in itertools.combinations(enumerate(each), 2):
-        if len(one) == len(other):
-            for a, b in itertools.product(lengths(), lengths()):
-                if abs(a * one - b * other).max() < 1e-3:
-                    found |= {(i, a), (j, b)}
-    return len(found)
+    shape_distances = [np.sort(pdist(entry.positions)) for entry in distinct_shapes()]
+    twin_keys: set[tuple[int, float]] = set()
+    for (i, entry), (j, other_entry) in itertools.combinations(enumerate(shape_distances), 2):
+        if len(entry) == len(other_entry):
+            for bond, other_bond in itertools.product(bond_lengths(), bond_lengths()):
+                if abs(bond * entry - other_bond * other_entry).max() < 1e-3:
+                    twin_keys |= {(i, bond), (j, other_bond)}
+    return len(twin_keys)
 
 
-def simulated(number: int, asked: Part) -> Pdf:
+def simulate_structure(number: int, pdf_set: PdfSet) -> SimulatedPdf:
     """Return the PDF of a structure of the list, by its number."""
-    shape, length = divmod(number, len(lengths()))
+    shape_index, bond_index = divmod(number, len(bond_lengths()))
     rng = np.random.default_rng([SEED, number])
-    qmin, qmax, qdamp, biso = (rng.uniform(*limits) for limits in (QMIN, QMAX, QDAMP, BISO))
-    bond = rng.uniform(lengths()[0], lengths()[-1]) if asked.between else lengths()[length]
+    qmin, qmax, qdamp, biso = (rng.uniform(*limits) for limits in (QMIN_RANGE, QMAX_RANGE, QDAMP_RANGE, BISO_RANGE))
+    bond = rng.uniform(bond_lengths()[0], bond_lengths()[-1]) if pdf_set.drawn_bonds else bond_lengths()[bond_index]
     values = {
         "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "uiso": biso / (8 * np.pi**2), "delta2": DELTA2,
         "stretch": bond / solving.BOND,
     }  # fmt: skip
-    q, f = solving.waves(every_shape()[shape].positions, values)
-    curves = {noise: solving.seen(q, f, qdamp, noise, RMAX, rng)[1][::2] for noise in asked.noises}
-    given = {"bond": bond, "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "biso": biso}
-    return Pdf(shape, -1 if asked.between else length, given, curves)
+    q, f = solving.structure_function(distinct_shapes()[shape_index].positions, values)
+    curves = {noise: solving.noisy_pdf(q, f, qdamp, noise, RMAX, rng)[1][::2] for noise in pdf_set.noises}
+    settings = {"bond": bond, "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "biso": biso}
+    return SimulatedPdf(shape_index, -1 if pdf_set.drawn_bonds else bond_index, settings, curves)
 
 
-def points() -> Float[np.ndarray, " r"]:
+def r_grid() -> Float[np.ndarray, " r"]:
     """Return r of the curves, in Å."""
     return np.arange(1.5, RMAX + 1e-6, RSTEP)
 
 
-def structures(bonds: Sequence[float]) -> Structures:
+def build_structure_table(bonds: Sequence[float]) -> StructureTable:
     """Return all shapes with each of some bond lengths."""
-    kept = [distinct(one.positions, digits=5) for one in every_shape()]
-    size = max(len(one.mean) for one in kept)
-    weight, mean = (np.zeros((len(kept), size), np.float32) for _ in range(2))
+    distance_sets = [distinct_distances(entry.positions, digits=5) for entry in distinct_shapes()]
+    n_distances = max(len(entry.mean) for entry in distance_sets)
+    weight, mean = (np.zeros((len(distance_sets), n_distances), np.float32) for _ in range(2))
     mean[:] = 1.0
-    for row, one in enumerate(kept):
-        weight[row, : len(one.mean)], mean[row, : len(one.mean)] = one.weight, one.mean
-    atoms = np.array([one.atoms for one in kept], np.float32)
-    nearest = np.array([one.mean.min() for one in kept], np.float32)
-    shape, length = (x.ravel() for x in np.indices((len(kept), len(bonds))))
-    bond = np.asarray(bonds, float)[length]
-    windows, tables, waves = _windows(), [], []
-    for start in range(0, len(shape), BATCH):
-        some = np.arange(start, start + BATCH).clip(max=len(shape) - 1)
-        scale = jnp.asarray(bond[some], jnp.float32)
-        bins = weight[shape[some]], mean[shape[some]] * scale[:, None], np.zeros((BATCH, size), np.float32)
-        one = _tabled(Histogram(*bins, atoms[shape[some]]), nearest[shape[some]] * scale, windows)
-        tables.append(one[0])
-        waves.append(one[1])
-    return Structures(
-        shape, bond, jax.tree.map(lambda *x: jnp.concatenate(x)[: len(shape)], *tables),
-        jnp.concatenate(waves, axis=2)[:, :, : len(shape)],
+    for row, entry in enumerate(distance_sets):
+        weight[row, : len(entry.mean)], mean[row, : len(entry.mean)] = entry.weight, entry.mean
+    atoms = np.array([entry.atoms for entry in distance_sets], np.float32)
+    nearest_distance = np.array([entry.mean.min() for entry in distance_sets], np.float32)
+    shape_indices, bond_indices = (arrays.ravel() for arrays in np.indices((len(distance_sets), len(bonds))))
+    bond = np.asarray(bonds, float)[bond_indices]
+    windows, table_batches, transform_batches = _sine_windows(), [], []
+    for start in range(0, len(shape_indices), BATCH_SIZE):
+        batch_rows = np.arange(start, start + BATCH_SIZE).clip(max=len(shape_indices) - 1)
+        batch_bonds = jnp.asarray(bond[batch_rows], jnp.float32)
+        histogram_arrays = weight[shape_indices[batch_rows]], mean[shape_indices[batch_rows]] * batch_bonds[:, None], np.zeros((BATCH_SIZE, n_distances), np.float32)
+        entry = _build_tables(Histogram(*histogram_arrays, atoms[shape_indices[batch_rows]]), nearest_distance[shape_indices[batch_rows]] * batch_bonds, windows)
+        table_batches.append(entry[0])
+        transform_batches.append(entry[1])
+    return StructureTable(
+        shape_indices, bond, jax.tree.map(lambda *arrays: jnp.concatenate(arrays)[: len(shape_indices)], *table_batches),
+        jnp.concatenate(transform_batches, axis=2)[:, :, : len(shape_indices)],
     )  # fmt: skip
 
 
-def _sines() -> Float[np.ndarray, "r q"]:
-    return np.sin(points()[:, None] * GRID)
+def _sine_matrix() -> Float[np.ndarray, "r q"]:
+    return np.sin(r_grid()[:, None] * LOOKUP_Q)
 
 
-def _windows() -> Float[np.ndarray, "qdamp q q"]:
+def _sine_windows() -> Float[np.ndarray, "qdamp q q"]:
     """Return what takes F(Q) to the sine transform of its curve over r, for each qdamp of the look."""
-    sines, damping = _sines(), np.exp(-0.5 * (points() * np.array(DAMPED)[:, None]) ** 2)
-    share = measured_pdfs.transform(GRID, points(), qdamp=0.0)
-    return np.stack([(sines.T * one) @ share for one in damping]).astype(np.float32)
+    sines, damping = _sine_matrix(), np.exp(-0.5 * (r_grid() * np.array(LOOKUP_QDAMP)[:, None]) ** 2)
+    transform_matrix = measured_pdfs.transform(LOOKUP_Q, r_grid(), qdamp=0.0)
+    return np.stack([(sines.T * qdamp_damping) @ transform_matrix for qdamp_damping in damping]).astype(np.float32)
 
 
 @jax.jit
-def _tabled(bins: Histogram, nearest: Float[Array, " structure"], windows) -> tuple[Template, Array]:
+def _build_tables(histograms: Histogram, nearest_distance: Float[Array, " structure"], windows) -> tuple[ClusterTable, Array]:
     """Return tables of structures, and their waves."""
-    tables = jax.vmap(lambda one, bond: templates.template(one, bond, span=SPAN))(bins, nearest)
+    tables = jax.vmap(lambda histogram, bond: templates.tabulate_cluster(histogram, bond, span=TABLE_RANGE))(histograms, nearest_distance)
     delta2 = jnp.asarray(DELTA2 / 2, jnp.float32)
 
-    def wave(table, uiso):
-        return templates.reduced_structure_function(table, Instrument(uiso=uiso, delta2=delta2), jnp.asarray(GRID))
+    def structure_function(table, uiso):
+        return templates.reduced_structure_function(table, Instrument(uiso=uiso, delta2=delta2), jnp.asarray(LOOKUP_Q))
 
-    found = jax.vmap(jax.vmap(wave, (0, None)), (None, 0))(tables, jnp.asarray(LOOKED, jnp.float32))
-    return tables, jnp.einsum("usq,dpq->dusp", found, windows)
+    structure_functions = jax.vmap(jax.vmap(structure_function, (0, None)), (None, 0))(tables, jnp.asarray(LOOKUP_UISO, jnp.float32))
+    return tables, jnp.einsum("usq,dpq->dusp", structure_functions, windows)
 
 
-def looked(curves: Float[np.ndarray, "pdf r"], given: list[dict[str, float]], among: Structures) -> np.ndarray:
+def rank_by_lookup(curves: Float[np.ndarray, "pdf r"], settings: list[dict[str, float]], structure_table: StructureTable) -> np.ndarray:
     """Return the structures by their misfit at a look, best first: [pdf, structure]."""
-    low, high, qdamp = (np.array([one[name] for one in given])[:, None] for name in ("qmin", "qmax", "qdamp"))
-    half = (GRID[1] - GRID[0]) / 2
-    weight = ((np.minimum(GRID + half, high) - np.maximum(GRID - half, low)) / (2 * half)).clip(0, 1)
-    data = curves @ _sines()
-    nearest, order = abs(qdamp - DAMPED).argmin(axis=1), np.zeros((len(curves), len(among.shape)), np.int32)
-    for at in np.unique(nearest):
-        alike = np.flatnonzero(nearest == at)
-        for start in range(0, len(alike), BATCH):
-            some = alike[start : start + BATCH]
-            filled = np.pad(some, (0, BATCH - len(some)), mode="edge")
-            share = _explained(among.waves, at, *(jnp.asarray(x[filled], jnp.float32) for x in (weight, data)))
-            order[some] = np.argsort(-np.asarray(share)[: len(some)], axis=1, kind="stable")
+    low, high, qdamp = (np.array([pdf_settings[name] for pdf_settings in settings])[:, None] for name in ("qmin", "qmax", "qdamp"))
+    half_step = (LOOKUP_Q[1] - LOOKUP_Q[0]) / 2
+    weight = ((np.minimum(LOOKUP_Q + half_step, high) - np.maximum(LOOKUP_Q - half_step, low)) / (2 * half_step)).clip(0, 1)
+    data = curves @ _sine_matrix()
+    nearest_qdamp, order = abs(qdamp - LOOKUP_QDAMP).argmin(axis=1), np.zeros((len(curves), len(structure_table.shape_index)), np.int32)
+    for qdamp_index in np.unique(nearest_qdamp):
+        qdamp_rows = np.flatnonzero(nearest_qdamp == qdamp_index)
+        for start in range(0, len(qdamp_rows), BATCH_SIZE):
+            batch_rows = qdamp_rows[start : start + BATCH_SIZE]
+            padded_rows = np.pad(batch_rows, (0, BATCH_SIZE - len(batch_rows)), mode="edge")
+            explained_squares = _explained_squares(structure_table.sine_transforms, qdamp_index, *(jnp.asarray(array[padded_rows], jnp.float32) for array in (weight, data)))
+            order[batch_rows] = np.argsort(-np.asarray(explained_squares)[: len(batch_rows)], axis=1, kind="stable")
     return order
 
 
 @jax.jit
-def _explained(waves, at, weight, data) -> Float[Array, "pdf structure"]:
+def _explained_squares(sine_transforms, qdamp_index, weight, data) -> Float[Array, "pdf structure"]:
     """Return by how much each structure with its best scale, 0 or more, lowers the squares, at its best Uiso."""
-    own = waves[at].reshape(-1, waves.shape[-1])
-    along, square = (weight * data) @ own.T, weight @ (own**2).T
-    share = jnp.maximum(along, 0.0) ** 2 / jnp.maximum(square, 1e-12)
-    return share.reshape(len(data), waves.shape[1], -1).max(axis=1)
+    flat_transforms = sine_transforms[qdamp_index].reshape(-1, sine_transforms.shape[-1])
+    overlap, squared_norm = (weight * data) @ flat_transforms.T, weight @ (flat_transforms**2).T
+    explained_squares = jnp.maximum(overlap, 0.0) ** 2 / jnp.maximum(squared_norm, 1e-12)
+    return explained_squares.reshape(len(data), sine_transforms.shape[1], -1).max(axis=1)
 
 
-def fitted(curve, given: dict[str, float], chosen: np.ndarray, among: Structures, free: tuple[str, ...]) -> np.ndarray:
+def fit_structures(curve, settings: dict[str, float], structure_rows: np.ndarray, structure_table: StructureTable, free: tuple[str, ...]) -> np.ndarray:
     """Return Rw of fits of some structures to a PDF."""
-    told = jnp.asarray([given[name] for name in ("qmin", "qmax", "qdamp")], jnp.float32)
-    data, found = jnp.asarray(curve, jnp.float32), []
-    for start in range(0, len(chosen), BATCH):
-        some = chosen[start : start + BATCH]
-        filled = np.pad(some, (0, -len(some) % FITTED), mode="edge")
-        found.append(np.asarray(_fits(among.tables, jnp.asarray(filled), data, told, free=free))[: len(some)])
-    return np.concatenate(found)
+    q_settings = jnp.asarray([settings[name] for name in ("qmin", "qmax", "qdamp")], jnp.float32)
+    data, rw_batches = jnp.asarray(curve, jnp.float32), []
+    for start in range(0, len(structure_rows), BATCH_SIZE):
+        batch_rows = structure_rows[start : start + BATCH_SIZE]
+        padded_rows = np.pad(batch_rows, (0, -len(batch_rows) % N_FITTED), mode="edge")
+        rw_batches.append(np.asarray(_fit_batch(structure_table.tables, jnp.asarray(padded_rows), data, q_settings, free=free))[: len(batch_rows)])
+    return np.concatenate(rw_batches)
 
 
 @partial(jax.jit, static_argnames="free")
-def _fits(tables: Template, chosen, data, told, *, free: tuple[str, ...]) -> Float[Array, " structure"]:
-    some = jax.tree.map(lambda column: column[chosen], tables)
-    return fit.refine_all(some, _basis(data, *told), free=free).rw
+def _fit_batch(tables: ClusterTable, structure_rows, data, q_settings, *, free: tuple[str, ...]) -> Float[Array, " structure"]:
+    batch_tables = jax.tree.map(lambda column: column[structure_rows], tables)
+    return fit.refine_all(batch_tables, _point_basis(data, *q_settings), free=free).rw
 
 
-def _basis(data, qmin, qmax, qdamp) -> Basis:
+def _point_basis(data, qmin, qmax, qdamp) -> FitBasis:
     """Return the target of a PDF whose basis is its points: no time goes into a better one."""
-    r = points()
-    x, share = np.polynomial.legendre.leggauss(target.points(RMAX, QMIN[0], QMAX[1], SPAN))
-    q = qmin + (qmax - qmin) * jnp.asarray((x + 1) / 2, jnp.float32)
-    design = (qmax - qmin) / np.pi * jnp.asarray(share, jnp.float32)[:, None] * jnp.sin(q[:, None] * r)
-    one = jnp.ones((), jnp.float32)
-    return Basis(
-        q=q, design=design, radius=jnp.asarray(r, jnp.float32), smooth=jnp.zeros((len(r), 0), jnp.float32), data=data,
-        norm=data @ data, rest=0 * one, independent=(r[-1] - r[0]) * (qmax - qmin) / np.pi, stretch=one,
-        bond=2.5 * one, qdamp=qdamp, qbroad=0 * one, scales=jnp.asarray((target.LEAST_SCALE, jnp.inf), jnp.float32),
-        span=SPAN,
+    r = r_grid()
+    nodes, weights = np.polynomial.legendre.leggauss(target.n_q_nodes(RMAX, QMIN_RANGE[0], QMAX_RANGE[1], TABLE_RANGE))
+    q = qmin + (qmax - qmin) * jnp.asarray((nodes + 1) / 2, jnp.float32)
+    design = (qmax - qmin) / np.pi * jnp.asarray(weights, jnp.float32)[:, None] * jnp.sin(q[:, None] * r)
+    unit = jnp.ones((), jnp.float32)
+    return FitBasis(
+        q=q, transform=design, radius=jnp.asarray(r, jnp.float32), background_basis=jnp.zeros((len(r), 0), jnp.float32), data=data,
+        norm=data @ data, unmodelled_squares=0 * unit, n_independent=(r[-1] - r[0]) * (qmax - qmin) / np.pi, stretch=unit,
+        bond=2.5 * unit, qdamp=qdamp, qbroad=0 * unit, scale_bounds=jnp.asarray((target.MIN_SCALE, jnp.inf), jnp.float32),
+        span=TABLE_RANGE,
     )  # fmt: skip
 
 
-def within(row: dict[str, Any], first: int) -> float:
+def probability_within(row: dict[str, Any], n_first: int) -> float:
     """Return how likely the truth is among the first so many, ties broken by lot."""
-    return min(max((first - row["before"]) / (row["tied"] + 1), 0.0), 1.0)
+    return min(max((n_first - row["before"]) / (row["tied"] + 1), 0.0), 1.0)
 
 
-def rank(misfit: np.ndarray, right: np.ndarray, names: np.ndarray) -> tuple[int, int]:
+def rank_name(misfit: np.ndarray, is_true_name: np.ndarray, names: np.ndarray) -> tuple[int, int]:
     """Return how many other names are better than the right one, and how many as good.
 
     All others are better where it is not fitted.
 
     Args:
         misfit: of each structure; infinite where it was not fitted.
-        right: whether a structure has the right name.
+        is_true_name: whether a structure has the right name.
         names: of each structure; that with the least misfit counts.
     """
-    own = misfit[right].min(initial=np.inf)
-    if not np.isfinite(own):
-        return len(set(names[~right].tolist())), 0
-    better, level = (set(names[~right & (misfit < own + sign * TIE)].tolist()) for sign in (-1, 1))
-    return len(better), len(level - better)
+    true_misfit = misfit[is_true_name].min(initial=np.inf)
+    if not np.isfinite(true_misfit):
+        return len(set(names[~is_true_name].tolist())), 0
+    better_names, close_names = (set(names[~is_true_name & (misfit < true_misfit + sign * RW_TOLERANCE)].tolist()) for sign in (-1, 1))
+    return len(better_names), len(close_names - better_names)
 
 
-def found(pdfs: list[Pdf], noise: float, among: Structures, asked: Part) -> tuple[list[dict[str, Any]], dict]:
+def name_pdfs(pdfs: list[SimulatedPdf], noise: float, structure_table: StructureTable, pdf_set: PdfSet) -> tuple[list[dict[str, Any]], dict]:
     """Return a row a PDF, and the core's times of a look and of fits, in ms a PDF."""
-    free = ("scale", "stretch", "uiso", "delta2") if asked.between else ("scale", "uiso", "delta2")
-    kinds = np.array([one.family for one in every_shape()])[among.shape]
-    kept, spent = [], np.zeros(2)
-    for start in range(0, len(pdfs), BLOCK):
-        some = pdfs[start : start + BLOCK]
-        begun = time.process_time()
-        orders = looked(np.stack([one.curves[noise] for one in some]), [one.given for one in some], among)
-        spent[0] += time.process_time() - begun
-        for one, order in zip(some, orders, strict=True):
-            begun = time.process_time()
-            own = _first_of_each(order, among.shape) if asked.between else order
-            chosen, misfit = own[: asked.fitted], np.full(len(order), np.inf)
-            misfit[chosen] = fitted(one.curves[noise], one.given, chosen, among, free)
-            spent[1] += time.process_time() - begun
-            kept.append(_row(one, noise, misfit, own, among, kinds))
-    look, fits = 1e3 * spent / len(pdfs)
-    return kept, {"ms_look": round(look, 2), "ms_fits": round(fits, 2), "fits": asked.fitted}
+    free = ("scale", "stretch", "uiso", "delta2") if pdf_set.drawn_bonds else ("scale", "uiso", "delta2")
+    structure_types = np.array([entry.family for entry in distinct_shapes()])[structure_table.shape_index]
+    result_rows, cpu_seconds = [], np.zeros(2)
+    for start in range(0, len(pdfs), BLOCK_SIZE):
+        block = pdfs[start : start + BLOCK_SIZE]
+        start_time = time.process_time()
+        orders = rank_by_lookup(np.stack([entry.curves[noise] for entry in block]), [entry.settings for entry in block], structure_table)
+        cpu_seconds[0] += time.process_time() - start_time
+        for entry, order in zip(block, orders, strict=True):
+            start_time = time.process_time()
+            ranked_structures = _best_of_each_name(order, structure_table.shape_index) if pdf_set.drawn_bonds else order
+            fitted_structures, misfit = ranked_structures[: pdf_set.n_fitted], np.full(len(order), np.inf)
+            misfit[fitted_structures] = fit_structures(entry.curves[noise], entry.settings, fitted_structures, structure_table, free)
+            cpu_seconds[1] += time.process_time() - start_time
+            result_rows.append(_pdf_row(entry, noise, misfit, ranked_structures, structure_table, structure_types))
+    lookup_ms, fits_ms = 1e3 * cpu_seconds / len(pdfs)
+    return result_rows, {"ms_look": round(lookup_ms, 2), "ms_fits": round(fits_ms, 2), "fits": pdf_set.n_fitted}
 
 
-def _first_of_each(order: np.ndarray, names: np.ndarray) -> np.ndarray:
+def _best_of_each_name(order: np.ndarray, names: np.ndarray) -> np.ndarray:
     """Return the best structure of each name, best first."""
     return order[np.sort(np.unique(names[order], return_index=True)[1])]
 
 
-def _row(one: Pdf, noise: float, misfit: np.ndarray, order: np.ndarray, among: Structures, kinds: np.ndarray) -> dict:
+def _pdf_row(pdf: SimulatedPdf, noise: float, misfit: np.ndarray, order: np.ndarray, structure_table: StructureTable, structure_types: np.ndarray) -> dict:
     """Return what is kept of a PDF; the rank of the structure is that of the shape where its length is not listed."""
-    shape, own = every_shape()[one.shape], among.shape == one.shape
-    right = own if one.length < 0 else own & np.isclose(among.bond, one.given["bond"])
-    before, tied = rank(misfit, right, among.shape if one.length < 0 else np.arange(len(misfit)))
+    shape, has_true_shape = distinct_shapes()[pdf.shape_index], structure_table.shape_index == pdf.shape_index
+    is_true_structure = has_true_shape if pdf.bond_index < 0 else has_true_shape & np.isclose(structure_table.bond, pdf.settings["bond"])
+    n_better, n_tied = rank_name(misfit, is_true_structure, structure_table.shape_index if pdf.bond_index < 0 else np.arange(len(misfit)))
     return {
         "noise": noise, "type": shape.family, "shape": shape.label, "atoms": len(shape.positions),
-        **{name: round(value, 3) for name, value in one.given.items()},
-        "before": before, "tied": tied, "type_before": rank(misfit, kinds == shape.family, kinds)[0],
-        "looked": int(right[order].argmax()),
-        "rw": _rounded(misfit[right].min()), "rw_other": _rounded(misfit[~right].min()),
+        **{name: round(value, 3) for name, value in pdf.settings.items()},
+        "before": n_better, "tied": n_tied, "type_before": rank_name(misfit, structure_types == shape.family, structure_types)[0],
+        "looked": int(is_true_structure[order].argmax()),
+        "rw": _round_rw(misfit[is_true_structure].min()), "rw_other": _round_rw(misfit[~is_true_structure].min()),
     }  # fmt: skip
 
 
-def _rounded(rw: float) -> float | None:
+def _round_rw(rw: float) -> float | None:
     return round(float(rw), 5) if np.isfinite(rw) else None
 
 
-def main(words: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Run what is asked for, and return the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("parts", nargs="*", default=[], help=f"{', '.join(PDF_SETS)}; all by default")
     parser.add_argument("--every", type=int, help="of the structures, one of so many")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="few PDFs, nothing is written")
-    asked = parser.parse_args(words)
-    if unknown := set(asked.parts) - set(PARTS):
-        parser.error(f"expected parts of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-    told = {"commit": rows.commit(), **rows.environment(), "twins": twins()}
-    lines = asked.out.read_text("utf-8").splitlines() if asked.out.exists() and not asked.quick else []
-    kept = [json.loads(line) for line in lines]
-    for part in asked.parts or (["listed"] if asked.quick else list(PARTS)):
-        own = PARTS[part]
-        if asked.quick or asked.every:
-            own = own._replace(every=400 if asked.quick else asked.every)
-        kept = [row for row in kept if row["part"] != part] + list(ran(part, own, told))
-        if not asked.quick:
-            rows.write_lines(kept, asked.out)
-    return kept
+    options = parser.parse_args(arguments)
+    if unknown_parts := set(options.parts) - set(PDF_SETS):
+        parser.error(f"expected parts of {', '.join(PDF_SETS)}, got {', '.join(sorted(unknown_parts))}")
+    provenance = {"commit": rows.commit(), **rows.environment(), "twins": count_twins()}
+    lines = options.out.read_text("utf-8").splitlines() if options.out.exists() and not options.quick else []
+    all_rows = [json.loads(line) for line in lines]
+    for part in options.parts or (["listed"] if options.quick else list(PDF_SETS)):
+        pdf_set = PDF_SETS[part]
+        if options.quick or options.every:
+            pdf_set = pdf_set._replace(every=400 if options.quick else options.every)
+        all_rows = [row for row in all_rows if row["part"] != part] + list(part_rows(part, pdf_set, provenance))
+        if not options.quick:
+            rows.write_lines(all_rows, options.out)
+    return all_rows
 
 
-def ran(part: str, asked: Part, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a part: that of the run for each noise, and one a PDF, with lists of what each noise gave."""
-    begun = time.perf_counter()
-    ratio = round(np.log(lengths()[-1] / lengths()[0]) / np.log(APART)) + 1
-    among = structures(np.geomspace(lengths()[0], lengths()[-1], ratio) if asked.between else lengths())
-    jax.block_until_ready(among.waves)
-    tables = round(time.perf_counter() - begun, 1)
-    offset = asked.every // 2
-    pdfs = [simulated(n, asked) for n in range(offset, len(every_shape()) * len(lengths()), asked.every)]
-    every = []
-    for noise in asked.noises:
-        found(pdfs[:1], noise, among, asked)  # compiles, and is not timed
-        each, spent = found(pdfs, noise, among, asked)
-        share = {f"top{k}": round(np.mean([within(row, k) for row in each]), 5) for k in (1, 3, 5)}
-        run = {"part": part, "noise": noise, "pdfs": len(each), **share, **spent, "s_tables": tables, **told}
-        rows.show(run)
-        yield run
-        every.append(each)
-    for same in zip(*every, strict=True):
-        yield {"part": part} | {key: [row[key] for row in same] if key in BY_NOISE else same[0][key] for key in same[0]}
+    start_time = time.perf_counter()
+    n_bonds = round(np.log(bond_lengths()[-1] / bond_lengths()[0]) / np.log(BOND_RATIO)) + 1
+    structure_table = build_structure_table(np.geomspace(bond_lengths()[0], bond_lengths()[-1], n_bonds) if pdf_set.drawn_bonds else bond_lengths())
+    jax.block_until_ready(structure_table.sine_transforms)
+    table_seconds = round(time.perf_counter() - start_time, 1)
+    offset = pdf_set.stride // 2
+    pdfs = [simulate_structure(number, pdf_set) for number in range(offset, len(distinct_shapes()) * len(bond_lengths()), pdf_set.stride)]
+    rows_by_noise = []
+    for noise in pdf_set.noises:
+        name_pdfs(pdfs[:1], noise, structure_table, pdf_set)  # compiles, and is not timed
+        noise_rows, times = name_pdfs(pdfs, noise, structure_table, pdf_set)
+        top_shares = {f"top{n_first}": round(np.mean([probability_within(row, n_first) for row in noise_rows]), 5) for n_first in (1, 3, 5)}
+        run_row = {"part": part, "noise": noise, "pdfs": len(noise_rows), **top_shares, **times, "s_tables": table_seconds, **provenance}
+        rows.show(run_row)
+        yield run_row
+        rows_by_noise.append(noise_rows)
+    for pdf_rows in zip(*rows_by_noise, strict=True):
+        yield {"part": part} | {key: [row[key] for row in pdf_rows] if key in NOISE_COLUMNS else pdf_rows[0][key] for key in pdf_rows[0]}
 
 
 if __name__ == "__main__":

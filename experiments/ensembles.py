@@ -33,42 +33,42 @@ import rows
 
 import jaxstruc
 from jaxstruc import Measurement, Result
-from jaxstruc.data import measurement as measurements
+from jaxstruc.data import measurement as measurement_settings
 from jaxstruc.inference import unseen
-from jaxstruc.inference.unseen import Cut
+from jaxstruc.inference.unseen import HoldoutCut
 from jaxstruc.options.pdf import DataOptions, LibraryOptions, MineOptions, ScreenName, SearchName
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver.answers import answers
+from jaxstruc.solver.answers import solve_measurements
 from jaxstruc.solver.doors import solving
 from jaxstruc.structures import classes, families, kinds, library, populations
 from jaxstruc.structures.distances import histogram
-from jaxstruc.structures.families import TYPES
-from jaxstruc.structures.library import WIDTH, Library
+from jaxstruc.structures.families import FAMILY_TYPES
+from jaxstruc.structures.library import BIN_WIDTH, Library
 
 RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Pt")
-MEMBERS = 80
-ALIKE = 0.03
+N_MEMBERS = 80
+SIZE_TOLERANCE = 0.03
 """In the logarithm of the size: members of the library that may stand for a size."""
-COUNT = {
+CASE_COUNTS = {
     **{"single": 56, "lognormal": 50, "schulz": 50, "two": 50, "offrule": 56, "large": 30, "bimodal": 20},
     **{"displaced": 20, "contracted": 20, "noise1": 16, "noise10": 16, "short": 16, "long": 16, "unlisted": 28},
 }
-FIRST = 3000
+FIRST_SEED = 3000
 """Seeds begin here; those below were tuned on."""
-KINDS = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
-RULES = {
+TYPE_NAMES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
+FAMILIES_BY_TYPE = {
     "fcc": ("fcc", "octahedron"),
     "faulted": ("twin", "fault"),
     **{name: (name,) for name in ("hcp", "bcc", "sc", "icosahedron", "decahedron", "twin", "fault")},
 }
 """Families of the library for what a part asks for."""
-MIXED = ("icosahedron", "decahedron", "fcc", "twin", "hcp", "fault")
-CUT, END = 14.0, 20.0
+PACKING_CYCLE = ("icosahedron", "decahedron", "fcc", "twin", "hcp", "fault")
+MEASURED_CUT, MEASURED_CUT_END = 14.0, 20.0
 """Å, of the measured files' bars."""
 
 
-class Part(NamedTuple):
+class ParticlePairs(NamedTuple):
     """Pairs of a sample, an atom, and what it is."""
 
     weight: np.ndarray
@@ -80,183 +80,183 @@ class Part(NamedTuple):
     type: str
 
 
-class Case(NamedTuple):
+class SampleCase(NamedTuple):
     """A simulated sample."""
 
     measurement: Measurement
-    asked: DataOptions
+    data_options: DataOptions
     truth: dict[str, Any]
 
 
-def case(own: Library, part: str, seed: int) -> Case:
+def simulate_case(cluster_library: Library, part: str, seed: int) -> SampleCase:
     """Return a sample drawn with a seed."""
-    rng = np.random.default_rng([sorted(COUNT).index(part), seed])
+    rng = np.random.default_rng([sorted(CASE_COUNTS).index(part), seed])
     values = {
         "qmin": rng.uniform(0.6, 1.2), "qmax": float(rng.choice([14.0, 17.0, 20.0, 25.0])),
         "qdamp": rng.uniform(0.01, 0.04), "uiso": rng.uniform(0.004, 0.015), "delta2": rng.uniform(1.0, 4.0),
         "stretch": rng.uniform(0.985, 1.015),
     }  # fmt: skip
-    parts, shares = _sample(own, part, seed, rng)
+    particles, shares = _draw_sample(cluster_library, part, seed, rng)
     shares = np.asarray(shares) / np.sum(shares)
     contraction = 0.2 if part == "contracted" else 0.0
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
-    f = _structure_function(parts, shares, q, values, contraction)
+    f = _structure_function(particles, shares, q, values, contraction)
     r = np.arange(1.5, {"short": 20.0, "long": 50.0}.get(part, 30.0) + 0.001, 0.05)
     noise = {"noise1": 0.01, "noise10": 0.1}.get(part, 0.03) * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
     g = measured_pdfs.transform(q, r, qdamp=values["qdamp"]) @ f + measured_pdfs.transform(q, r, qdamp=0.0) @ noise
-    size = np.array([one.size for one in parts]) * BOND * values["stretch"]
-    mean = float(shares @ size)
+    diameters = np.array([particle.size for particle in particles]) * BOND * values["stretch"]
+    mean = float(shares @ diameters)
     truth = {
-        "members": len(parts), "mean": mean, "width": float(np.sqrt(shares @ (size - mean) ** 2) / mean),
+        "members": len(particles), "mean": mean, "width": float(np.sqrt(shares @ (diameters - mean) ** 2) / mean),
         "types": {
-            kind: float(shares[[one.type == kind for one in parts]].sum()) for kind in sorted({x.type for x in parts})
+            type_name: float(shares[[particle.type == type_name for particle in particles]].sum()) for type_name in sorted({member.type for member in particles})
         },
     }  # fmt: skip
-    asked = DataOptions(qmin=values["qmin"], qmax=values["qmax"], qdamp=values["qdamp"])
-    return Case(Measurement(f"{part}-{seed}.gr", r, g, {}), asked, truth)
+    data_options = DataOptions(qmin=values["qmin"], qmax=values["qmax"], qdamp=values["qdamp"])
+    return SampleCase(Measurement(f"{part}-{seed}.gr", r, g, {}), data_options, truth)
 
 
-def _sample(own: Library, part: str, seed: int, rng: np.random.Generator) -> tuple[list[Part], list[float]]:
+def _draw_sample(cluster_library: Library, part: str, seed: int, rng: np.random.Generator) -> tuple[list[ParticlePairs], list[float]]:
     """Return particles and their shares of atoms."""
     if part in ("noise1", "noise10", "short", "long"):
         part = ("single", "lognormal")[seed % 2]
         seed //= 2
     if part in ("single", "displaced"):
-        row = _listed(own, RULES[KINDS[seed % len(KINDS)]], rng.uniform(15.0, 29.0) / BOND, rng)
-        return [_of_row(own, row) if part == "single" else _displaced(library.cluster(own, row), rng)], [1.0]
+        row = _draw_library_row(cluster_library, FAMILIES_BY_TYPE[TYPE_NAMES[seed % len(TYPE_NAMES)]], rng.uniform(15.0, 29.0) / BOND, rng)
+        return [_library_pairs(cluster_library, row) if part == "single" else _displaced_pairs(library.candidate_cluster(cluster_library, row), rng)], [1.0]
     if part == "offrule":
-        kind = KINDS[seed % len(KINDS)]
-        packing = ("twin", "fault")[seed // len(KINDS) % 2] if kind == "faulted" else kind
-        ball = _balls(packing, rng.uniform(15.0, 29.0), 0.001, "lognormal", 1, rng)
+        type_name = TYPE_NAMES[seed % len(TYPE_NAMES)]
+        packing = ("twin", "fault")[seed // len(TYPE_NAMES) % 2] if type_name == "faulted" else type_name
+        ball = _ball_pairs(packing, rng.uniform(15.0, 29.0), 0.001, "lognormal", 1, rng)
         return ball, [1.0]
-    packing = MIXED[seed % len(MIXED)]
+    packing = PACKING_CYCLE[seed % len(PACKING_CYCLE)]
     if part == "large":
-        found = _balls(packing, rng.uniform(22.0, 40.0), rng.uniform(0.1, 0.3), "lognormal", 24, rng)
-        return found, [1.0] * len(found)
+        balls = _ball_pairs(packing, rng.uniform(22.0, 40.0), rng.uniform(0.1, 0.3), "lognormal", 24, rng)
+        return balls, [1.0] * len(balls)
     if part == "unlisted":
-        found = _balls(packing, rng.uniform(15.0, 22.0), rng.uniform(0.12, 0.4), "lognormal", 24, rng)
-        return found, [1.0] * len(found)
+        balls = _ball_pairs(packing, rng.uniform(15.0, 22.0), rng.uniform(0.12, 0.4), "lognormal", 24, rng)
+        return balls, [1.0] * len(balls)
     if part == "two":
-        pair = (("icosahedron", "decahedron"), ("fcc", "twin"))[seed % 2]
+        type_pair = (("icosahedron", "decahedron"), ("fcc", "twin"))[seed % 2]
         share, mean, width = rng.uniform(0.1, 0.9), rng.uniform(14.0, 20.0), rng.uniform(0.08, 0.3)
-        asked = [
-            (kind, s, mean * rng.uniform(0.85, 1.15), width) for kind, s in zip(pair, (share, 1 - share), strict=True)
+        components = [
+            (type_name, type_share, mean * rng.uniform(0.85, 1.15), width) for type_name, type_share in zip(type_pair, (share, 1 - share), strict=True)
         ]
     elif part == "bimodal":
         share, mean = rng.uniform(0.3, 0.7), rng.uniform(13.0, 16.0)
-        asked = [(packing, share, mean, 0.08), (packing, 1 - share, mean * rng.uniform(1.5, 1.8), 0.08)]
+        components = [(packing, share, mean, 0.08), (packing, 1 - share, mean * rng.uniform(1.5, 1.8), 0.08)]
     else:
-        asked = [(packing, 1.0, rng.uniform(15.0, 22.0), rng.uniform(0.05, 0.4))]
-    parts, shares = [], []
-    for kind, share, mean, width in asked:
-        for size in _sizes(mean, width, "schulz" if part == "schulz" else "lognormal", rng):
-            parts.append(_of_row(own, _listed(own, RULES[kind], size / BOND, rng)))
-            shares.append(share / MEMBERS)
-    return parts, shares
+        components = [(packing, 1.0, rng.uniform(15.0, 22.0), rng.uniform(0.05, 0.4))]
+    particles, shares = [], []
+    for type_name, share, mean, width in components:
+        for size in _draw_sizes(mean, width, "schulz" if part == "schulz" else "lognormal", rng):
+            particles.append(_library_pairs(cluster_library, _draw_library_row(cluster_library, FAMILIES_BY_TYPE[type_name], size / BOND, rng)))
+            shares.append(share / N_MEMBERS)
+    return particles, shares
 
 
-def _sizes(mean: float, width: float, shape: str, rng: np.random.Generator) -> np.ndarray:
+def _draw_sizes(mean: float, width: float, shape: str, rng: np.random.Generator) -> np.ndarray:
     if shape == "schulz":
-        return rng.gamma(1 / width**2, mean * width**2, size=MEMBERS)
-    spread = math.sqrt(math.log1p(width**2))
-    return mean * np.exp(spread * rng.normal(size=MEMBERS) - spread**2 / 2)
+        return rng.gamma(1 / width**2, mean * width**2, size=N_MEMBERS)
+    log_spread = math.sqrt(math.log1p(width**2))
+    return mean * np.exp(log_spread * rng.normal(size=N_MEMBERS) - log_spread**2 / 2)
 
 
-def _listed(own: Library, names: Sequence[str], size: float, rng: np.random.Generator) -> int:
+def _draw_library_row(cluster_library: Library, family_names: Sequence[str], size: float, rng: np.random.Generator) -> int:
     """Return a cluster of some families about as large as asked for, whose atoms show its type.
 
     Compact ones, as particles mostly are, where there are any.
     """
-    every = np.flatnonzero(np.isin(own.families, names))
-    off = abs(np.log(classes.size(own, every) / size))
-    compact = (own.diameter[every] + 1) / classes.size(own, every) <= classes.COMPACT
-    near = every[(off < ALIKE) & compact]
-    order = [*rng.permutation(near), *every[np.argsort(off + ~compact)]]
-    return next(int(row) for row in order if _shown(own, int(row)))
+    family_rows = np.flatnonzero(np.isin(cluster_library.families, family_names))
+    size_deviation = abs(np.log(classes.candidate_sizes(cluster_library, family_rows) / size))
+    is_compact = (cluster_library.diameter[family_rows] + 1) / classes.candidate_sizes(cluster_library, family_rows) <= classes.MAX_COMPACT_ELONGATION
+    similar_rows = family_rows[(size_deviation < SIZE_TOLERANCE) & is_compact]
+    order = [*rng.permutation(similar_rows), *family_rows[np.argsort(size_deviation + ~is_compact)]]
+    return next(int(row) for row in order if _shows_type(cluster_library, int(row)))
 
 
 @cache
-def _kind(positions: bytes) -> kinds.Kind:
-    return kinds.kind(np.frombuffer(positions).reshape(-1, 3))
+def _observed_type(positions: bytes) -> kinds.StructureType:
+    return kinds.identify_structure_type(np.frombuffer(positions).reshape(-1, 3))
 
 
-def _shown(own: Library, row: int) -> bool:
+def _shows_type(cluster_library: Library, row: int) -> bool:
     """Return whether the atoms of a cluster have the type of its rule; one twin in a large particle is fcc."""
-    kind = _kind(library.cluster(own, row).positions.tobytes()).type
-    return kind == TYPES[str(own.families[row])] or (own.families[row] == "twin" and kind == "fcc")
+    type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
+    return type_name == FAMILY_TYPES[str(cluster_library.families[row])] or (cluster_library.families[row] == "twin" and type_name == "fcc")
 
 
-def _of_row(own: Library, row: int) -> Part:
-    table = library.table(own, row)
-    kind = _kind(library.cluster(own, row).positions.tobytes()).type
-    size = float(classes.size(own, np.array([row]))[0])
-    return Part(table.weight / own.atoms[row], table.mean, table.variance, size, kind)
+def _library_pairs(cluster_library: Library, row: int) -> ParticlePairs:
+    table = library.candidate_histogram(cluster_library, row)
+    type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
+    size = float(classes.candidate_sizes(cluster_library, np.array([row]))[0])
+    return ParticlePairs(table.weight / cluster_library.atoms[row], table.mean, table.variance, size, type_name)
 
 
-def _of_positions(positions: np.ndarray, packing: str) -> Part:
-    bins = histogram(positions, width=WIDTH)
-    size = classes.sphere(len(positions), classes.volume(packing))
-    kind = kinds.kind(positions).type or TYPES.get(packing, packing)
-    return Part(np.asarray(bins.weight) / len(positions), np.asarray(bins.mean), np.asarray(bins.variance), size, kind)
+def _position_pairs(positions: np.ndarray, packing: str) -> ParticlePairs:
+    pair_histogram = histogram(positions, width=BIN_WIDTH)
+    size = classes.equivalent_sphere_diameter(len(positions), classes.atom_volume(packing))
+    type_name = kinds.identify_structure_type(positions).name or FAMILY_TYPES.get(packing, packing)
+    return ParticlePairs(np.asarray(pair_histogram.weight) / len(positions), np.asarray(pair_histogram.mean), np.asarray(pair_histogram.variance), size, type_name)
 
 
-def _displaced(cluster, rng: np.random.Generator) -> Part:
-    moved = _of_positions(
+def _displaced_pairs(cluster, rng: np.random.Generator) -> ParticlePairs:
+    pairs = _position_pairs(
         cluster.positions + 0.1 / BOND / math.sqrt(3) * rng.normal(size=cluster.positions.shape), cluster.family
     )
-    return moved._replace(type=kinds.kind(cluster.positions).type or TYPES[cluster.family])
+    return pairs._replace(type=kinds.identify_structure_type(cluster.positions).name or FAMILY_TYPES[cluster.family])
 
 
-def _balls(packing: str, mean: float, width: float, shape: str, members: int, rng: np.random.Generator) -> list[Part]:
-    found = populations.population(
-        packing, mean=mean / BOND, width=width, shape=shape, members=members, seed=int(rng.integers(2**31))
+def _ball_pairs(packing: str, mean: float, width: float, shape: str, members: int, rng: np.random.Generator) -> list[ParticlePairs]:
+    population = populations.particle_population(
+        packing, mean=mean / BOND, width=width, shape=shape, n_particles=members, seed=int(rng.integers(2**31))
     )
-    return [_of_positions(one.positions, packing) for one in found.clusters]
+    return [_position_pairs(cluster.positions, packing) for cluster in population.clusters]
 
 
 def _structure_function(
-    parts: Sequence[Part], shares: np.ndarray, q: np.ndarray, values: dict[str, float], contraction: float
+    particles: Sequence[ParticlePairs], shares: np.ndarray, q: np.ndarray, values: dict[str, float], contraction: float
 ) -> np.ndarray:
     """Return F(Q) of a mixture: each particle counts by its atoms."""
-    f, bins = np.zeros(q.size), round(30 / WIDTH)
-    sums = np.zeros((3, bins))
-    for one, share in zip(parts, shares, strict=True):
-        stretch = 1 - contraction / (one.size * BOND)
-        kept = one.mean < 29
-        weight, mean = share * one.weight[kept].astype(float), one.mean[kept] * stretch
-        at = np.rint(mean / WIDTH).astype(int)
-        for power, column in enumerate((weight, weight * mean, weight * (mean**2 + one.variance[kept]))):
-            sums[power] += np.bincount(at, column, bins)
-    there = sums[0] > 0
-    weight, mean = sums[0, there], sums[1, there] / sums[0, there]
-    spread = np.maximum(sums[2, there] / weight - mean**2, 0.0)
-    unit = BOND * values["stretch"]
-    variance = 2 * values["uiso"] * np.maximum(1 - values["delta2"] / (mean * unit) ** 2, 0.0) + spread * unit**2
+    f, n_bins = np.zeros(q.size), round(30 / BIN_WIDTH)
+    sums = np.zeros((3, n_bins))
+    for particle, share in zip(particles, shares, strict=True):
+        stretch = 1 - contraction / (particle.size * BOND)
+        in_range = particle.mean < 29
+        weight, mean = share * particle.weight[in_range].astype(float), particle.mean[in_range] * stretch
+        bin_indices = np.rint(mean / BIN_WIDTH).astype(int)
+        for power, column in enumerate((weight, weight * mean, weight * (mean**2 + particle.variance[in_range]))):
+            sums[power] += np.bincount(bin_indices, column, n_bins)
+    has_pairs = sums[0] > 0
+    weight, mean = sums[0, has_pairs], sums[1, has_pairs] / sums[0, has_pairs]
+    bin_variance = np.maximum(sums[2, has_pairs] / weight - mean**2, 0.0)
+    bond_length = BOND * values["stretch"]
+    variance = 2 * values["uiso"] * np.maximum(1 - values["delta2"] / (mean * bond_length) ** 2, 0.0) + bin_variance * bond_length**2
     for start in range(0, len(mean), 256):
-        some = slice(start, start + 256)
-        waves = np.sin(q[:, None] * mean[some] * unit) * np.exp(-0.5 * variance[some] * q[:, None] ** 2)
-        f += waves @ (weight[some] / (mean[some] * unit))
+        block = slice(start, start + 256)
+        sines = np.sin(q[:, None] * mean[block] * bond_length) * np.exp(-0.5 * variance[block] * q[:, None] ** 2)
+        f += sines @ (weight[block] / (mean[block] * bond_length))
     return f
 
 
-def row_of(part: str, seed: int, one: Case, found: Result) -> dict[str, Any]:
+def result_row(part: str, seed: int, case: SampleCase, result: Result) -> dict[str, Any]:
     """Return what is kept of a case."""
-    ensemble = found.ensemble
+    ensemble = result.ensemble
     row: dict[str, Any] = {
         "part": part,
         "seed": seed,
-        **one.truth,
-        "status": found.status,
-        "seconds": found.facts.get("seconds"),
+        **case.truth,
+        "status": result.status,
+        "seconds": result.facts.get("seconds"),
     }
-    if found.candidates:
-        row |= {"rw": found.best.rw, "type": found.best.type, "probabilities": found.types}
-        row |= {"source": found.best.source, "found_atoms": found.best.n_atoms}
+    if result.candidates:
+        row |= {"rw": result.best.rw, "type": result.best.type, "probabilities": result.types}
+        row |= {"source": result.best.source, "found_atoms": result.best.n_atoms}
     if ensemble is None:
         return row
-    spans = {name: [i.value, i.low, i.high] for name, i in ensemble.shares.items()}
+    share_intervals = {name: [interval.value, interval.low, interval.high] for name, interval in ensemble.shares.items()}
     return row | {
-        "verdict": ensemble.sample, "method": ensemble.method, "rw_ensemble": ensemble.rw, "shares": spans,
+        "verdict": ensemble.sample, "method": ensemble.method, "rw_ensemble": ensemble.rw, "shares": share_intervals,
         "mean_found": [ensemble.mean_diameter.value, ensemble.mean_diameter.low, ensemble.mean_diameter.high],
         "width_found": [ensemble.width.value, ensemble.width.low, ensemble.width.high],
         "unseen": [ensemble.rw_holdout_single, ensemble.rw_holdout_ensemble],
@@ -264,23 +264,23 @@ def row_of(part: str, seed: int, one: Case, found: Result) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(
-    own: Library,
-    atoms: int,
+def run_part(
+    cluster_library: Library,
+    max_atoms: int,
     part: str,
     seeds: Sequence[int],
     path: Path | None,
-    told: dict[str, Any],
+    provenance: dict[str, Any],
     search: SearchName,
     screen: ScreenName,
 ) -> None:
     """Add the rows of a part."""
-    cases = [case(own, part, FIRST + seed) for seed in seeds]
-    options = MineOptions(candidates=LibraryOptions((), atoms), search=search, screen=screen)
+    cases = [simulate_case(cluster_library, part, FIRST_SEED + seed) for seed in seeds]
+    options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen)
     plan = solving("Pt", options)
-    ready = [measurements.resolved(one.measurement, one.asked, bond=BOND) for one in cases]
-    for seed, one, found in zip(seeds, cases, answers(ready, plan), strict=True):
-        row = row_of(part, seed, one, found) | told
+    case_measurements = [measurement_settings.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
+    for seed, case, result in zip(seeds, cases, solve_measurements(case_measurements, plan), strict=True):
+        row = result_row(part, seed, case, result) | provenance
         rows.show(
             {name: row[name] for name in ("part", "seed", "mean", "width", "verdict", "mean_found") if name in row}
         )
@@ -289,38 +289,38 @@ def run(
                 stream.write(json.dumps(row) + "\n")
 
 
-def measured(folder: Path) -> None:
+def show_measured(folder: Path) -> None:
     """Print what is said of measured files, and how well fits to 14 Å predict 14 to 20 Å."""
     for path in sorted(folder.glob("*.gr")):
         data = jaxstruc.read(path)
-        element = measured_pdfs.metal_of(data)
-        usual = jaxstruc.mine(data, element=element)
-        with mock.patch.object(unseen, "cuts", lambda r, end: [Cut(CUT, END)]):
-            bars = jaxstruc.mine(data, element=element)
-        print(usual)
-        if bars.ensemble:
+        element = measured_pdfs.header_metal(data)
+        result = jaxstruc.mine(data, element=element)
+        with mock.patch.object(unseen, "holdout_cuts", lambda r, signal_end: [HoldoutCut(MEASURED_CUT, MEASURED_CUT_END)]):
+            result_at_cut = jaxstruc.mine(data, element=element)
+        print(result)
+        if result_at_cut.ensemble:
             rows.show(
                 {
                     "file": path.name,
-                    "cut": CUT,
-                    "single": bars.ensemble.rw_holdout_single,
-                    "ensemble": bars.ensemble.rw_holdout_ensemble,
+                    "cut": MEASURED_CUT,
+                    "single": result_at_cut.ensemble.rw_holdout_single,
+                    "ensemble": result_at_cut.ensemble.rw_holdout_ensemble,
                 }
             )
         rows.show(
-            {"types": usual.types, "gains": [one.gain for one in usual.ensemble.holdouts] if usual.ensemble else []}
+            {"types": result.types, "gains": [comparison.gain for comparison in result.ensemble.holdouts] if result.ensemble else []}
         )
 
 
-def load(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows that there are."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=", ".join(COUNT) + "; all by default")
+    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--search", action="store_true", help="search sites too; rows in ensembles_searched.jsonl")
     parser.add_argument("--screen", action="store_true", help="by the classifier; rows in ensembles_screened.jsonl")
@@ -328,33 +328,33 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="rows are added here [results/ensembles.jsonl; quick: nowhere]")
     parser.add_argument("--measured", type=Path, help="folder of measured .gr files")
     parser.add_argument("--quick", action="store_true", help="a case of three parts and a small library")
-    asked = parser.parse_args(words)
-    if unknown := set(asked.parts) - set(COUNT):
-        parser.error(f"expected parts of {', '.join(COUNT)}, got {', '.join(sorted(unknown))}")
-    out = asked.out or (
-        None if asked.quick else RESULTS / f"ensembles{asked.search * '_searched'}{asked.screen * '_screened'}.jsonl"
+    options = parser.parse_args(arguments)
+    if unknown_parts := set(options.parts) - set(CASE_COUNTS):
+        parser.error(f"expected parts of {', '.join(CASE_COUNTS)}, got {', '.join(sorted(unknown_parts))}")
+    out = options.out or (
+        None if options.quick else RESULTS / f"ensembles{options.search * '_searched'}{options.screen * '_screened'}.jsonl"
     )
-    shard, of = map(int, asked.shard.split("/"))
-    if asked.measured:
-        measured(asked.measured)
+    shard, shard_count = map(int, options.shard.split("/"))
+    if options.measured:
+        show_measured(options.measured)
         return
-    atoms = 100 if asked.quick else 1000
-    own = library.cached(tuple(families.FAMILIES), max_atoms=atoms)
-    told = {"device": jax.default_backend(), "library": len(own.atoms), "commit": rows.commit()}
-    done = {(row["part"], row["seed"]) for row in (load(out) if out else [])}
-    parts = asked.parts or (["single", "lognormal", "two"] if asked.quick else list(COUNT))
+    max_atoms = 100 if options.quick else 1000
+    cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=max_atoms)
+    provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": rows.commit()}
+    finished_cases = {(row["part"], row["seed"]) for row in (read_rows(out) if out else [])}
+    parts = options.parts or (["single", "lognormal", "two"] if options.quick else list(CASE_COUNTS))
     for part in parts:
-        count = 1 if asked.quick else asked.count or COUNT[part]
-        seeds = [seed for seed in range(shard - 1, count, of) if (part, seed) not in done]
-        run(
-            own,
-            atoms,
+        n_cases = 1 if options.quick else options.count or CASE_COUNTS[part]
+        seeds = [seed for seed in range(shard - 1, n_cases, shard_count) if (part, seed) not in finished_cases]
+        run_part(
+            cluster_library,
+            max_atoms,
             part,
             seeds,
             out,
-            told,
-            "quick" if asked.search else "none",
-            "classifier" if asked.screen else "none",
+            provenance,
+            "quick" if options.search else "none",
+            "classifier" if options.screen else "none",
         )
 
 

@@ -33,13 +33,13 @@ from jaxstruc.network.dataset import Dataset
 from jaxstruc.network.model import CVAE
 
 NAME = "figure1_interpolation"
-PATHS, POINTS, SHOWN = 20, 21, 7
-ENDS = ("posterior", "prior")
+N_PATHS, N_POINTS, N_SHOWN = 20, 21, 7
+END_SOURCES = ("posterior", "prior")
 """Where the ends of a path come from."""
-DECODE = jax.jit(propose.structures, static_argnames="network")
+DECODE = jax.jit(propose.decode_structures, static_argnames="network")
 
 
-class Paths(NamedTuple):
+class LatentPaths(NamedTuple):
     """Structures along paths, all [path, point, ...]."""
 
     positions: np.ndarray
@@ -49,141 +49,141 @@ class Paths(NamedTuple):
     """Whether the trilateration converged."""
 
 
-def pairs(data: Dataset, test: np.ndarray, *, count: int, seed: int) -> np.ndarray:
+def select_pairs(data: Dataset, test: np.ndarray, *, count: int, seed: int) -> np.ndarray:
     """Return pairs of test PDFs [pair, 2] whose structures have different numbers of atoms."""
     ends = test[np.random.default_rng(seed).integers(len(test), size=(50 * count, 2))]
-    atoms = figures.counts(data, ends)
+    atoms = figures.atom_counts(data, ends)
     return ends[atoms[:, 0] != atoms[:, 1]][:count]
 
 
-def features(data: Dataset, which: np.ndarray, *, atoms: int, satellites: int) -> representation.Features:
+def structure_features(data: Dataset, pdf_indices: np.ndarray, *, atoms: int, satellites: int) -> representation.Features:
     """Return the unit-sphere features of the structures behind some PDFs."""
-    found = dataset.shape_features(data.shapes, atoms=atoms, satellites=satellites)
-    chosen = jax.tree.map(lambda column: column[data.shape[which]], found)
-    return chosen._replace(radius=chosen.radius * jnp.asarray(data.bond[which], jnp.float32))
+    all_features = dataset.shape_features(data.shapes, atoms=atoms, satellites=satellites)
+    selected_features = jax.tree.map(lambda column: column[data.shape_index[pdf_indices]], all_features)
+    return selected_features._replace(radius=selected_features.radius * jnp.asarray(data.bond[pdf_indices], jnp.float32))
 
 
-def latent_ends(data: Dataset, run: trainings.Trained, at: int, ends: np.ndarray) -> dict[str, np.ndarray]:
+def latent_ends(data: Dataset, run: trainings.TrainedModels, seed_index: int, ends: np.ndarray) -> dict[str, np.ndarray]:
     """Return the latent vectors of the ends of paths [path, 2, latent], by each of `ENDS`."""
-    which = ends.ravel()
-    sizes, pdf = run.network.sizes, dataset.normalised(jnp.asarray(data.pdf[which]))
-    seen = features(data, which, atoms=sizes.atoms, satellites=sizes.satellites)
-    means = latent_means(run.params[at], seen, pdf, network=run.network)
-    return {name: np.asarray(mean).reshape(*ends.shape, -1) for name, mean in zip(ENDS, means, strict=True)}
+    pdf_indices = ends.ravel()
+    sizes, pdf = run.network.sizes, dataset.normalise(jnp.asarray(data.pdf[pdf_indices]))
+    features = structure_features(data, pdf_indices, atoms=sizes.atoms, satellites=sizes.satellites)
+    means = latent_means(run.params[seed_index], features, pdf, network=run.network)
+    return {name: np.asarray(mean).reshape(*ends.shape, -1) for name, mean in zip(END_SOURCES, means, strict=True)}
 
 
 @partial(jax.jit, static_argnames="network")
-def latent_means(params: Any, seen: representation.Features, pdf: Array, *, network: CVAE) -> tuple[Array, Array]:
+def latent_means(params: Any, features: representation.Features, pdf: Array, *, network: CVAE) -> tuple[Array, Array]:
     """Return the posterior's and the prior's mean of structures and their normalised PDFs [pdf, latent]."""
-    posterior: Any = network.apply(params, seen, pdf, method=CVAE.encode)
+    posterior: Any = network.apply(params, features, pdf, method=CVAE.encode)
     prior: Any = network.apply(params, pdf, method=CVAE.prior)
     return posterior.mean, prior.mean
 
 
-def interpolated(params: Any, ends: np.ndarray, *, network: CVAE, points: int) -> Paths:
+def interpolate(params: Any, ends: np.ndarray, *, network: CVAE, points: int) -> LatentPaths:
     """Return the structures on the straight lines between latent vectors [path, 2, latent]."""
-    share = np.linspace(0, 1, points)[:, None]
-    z = (1 - share) * ends[:, :1] + share * ends[:, 1:]
-    found = DECODE(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
-    flat = (*evaluation.shown(found), found.converged)
-    return Paths(*(np.asarray(each).reshape(*z.shape[:2], *each.shape[1:]) for each in flat))
+    fraction = np.linspace(0, 1, points)[:, None]
+    z = (1 - fraction) * ends[:, :1] + fraction * ends[:, 1:]
+    structures = DECODE(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
+    flat_arrays = (*evaluation.structures_from_proposals(structures), structures.converged)
+    return LatentPaths(*(np.asarray(array).reshape(*z.shape[:2], *array.shape[1:]) for array in flat_arrays))
 
 
-def own_bond(positions: np.ndarray, bonds: tuple[float, float]) -> float:
+def median_bond(positions: np.ndarray, bonds: tuple[float, float]) -> float:
     """Return the median distance to a nearest neighbour, within the range of the data's bonds."""
     if len(positions) < 2 or not np.isfinite(positions).all():
         return bonds[0]
-    apart = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
-    np.fill_diagonal(apart, np.inf)
-    return float(np.clip(np.median(apart.min(axis=1)), *bonds))
+    distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    return float(np.clip(np.median(distances.min(axis=1)), *bonds))
 
 
-def largest_step(one: np.ndarray, two: np.ndarray) -> float:
+def largest_step(first: np.ndarray, second: np.ndarray) -> float:
     """Return how far the atom that moves most goes between two structures, turned to fit best; in their unit."""
-    one, two = one - one.mean(axis=0), two - two.mean(axis=0)
-    if not (np.isfinite(one).all() and np.isfinite(two).all()):
+    first, second = first - first.mean(axis=0), second - second.mean(axis=0)
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return float("nan")
-    left, _, right = np.linalg.svd(two.T @ one)
-    return float(np.linalg.norm(two @ (left @ right) - one, axis=1).max())
+    left_vectors, _, right_vectors = np.linalg.svd(second.T @ first)
+    return float(np.linalg.norm(second @ (left_vectors @ right_vectors) - first, axis=1).max())
 
 
-def validity(paths: Paths, bonds: tuple[float, float]) -> np.ndarray:
+def validity(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
     """Return whether each structure on the paths is valid [path, point]."""
-    places = np.ndindex(paths.mask.shape[:2])
-    flat = [
-        evaluation.valid(paths.positions[at], paths.mask[at], own_bond(paths.positions[at][paths.mask[at]], bonds))
-        for at in places
+    path_points = np.ndindex(paths.mask.shape[:2])
+    is_valid = [
+        evaluation.is_valid_structure(paths.positions[path_point], paths.mask[path_point], median_bond(paths.positions[path_point][paths.mask[path_point]], bonds))
+        for path_point in path_points
     ]
-    return np.reshape(flat, paths.mask.shape[:2])
+    return np.reshape(is_valid, paths.mask.shape[:2])
 
 
-def steps(paths: Paths, bonds: tuple[float, float]) -> np.ndarray:
+def largest_steps(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
     """Return the largest step of an atom to the next point, in bonds [path, point - 1]; NaN where the count changes."""
-    found = np.full((paths.mask.shape[0], paths.mask.shape[1] - 1), np.nan)
+    step_lengths = np.full((paths.mask.shape[0], paths.mask.shape[1] - 1), np.nan)
     atoms = paths.mask.sum(axis=2)
     for path, point in np.argwhere((atoms[:, 1:] == atoms[:, :-1]) & (atoms[:, 1:] > 1)):
-        one, two = (paths.positions[path, at][paths.mask[path, at]] for at in (point, point + 1))
-        found[path, point] = largest_step(one, two) / own_bond(one, bonds)
-    return found
+        first, second = (paths.positions[path, point_index][paths.mask[path, point_index]] for point_index in (point, point + 1))
+        step_lengths[path, point] = largest_step(first, second) / median_bond(first, bonds)
+    return step_lengths
 
 
-def end_pearsons(data: Dataset, ends: np.ndarray, paths: Paths) -> np.ndarray:
+def end_pearsons(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> np.ndarray:
     """Return the Pearson correlation of the end points' PDFs and those of A and B [path, 2]."""
-    which = ends.ravel()
-    positions, mask = (np.concatenate(list(each[:, [0, -1]])) for each in (paths.positions, paths.mask))
-    found = evaluation.Structures(jnp.asarray(positions), jnp.asarray(mask))
-    rebuilt = evaluation.simulate(found, figures.conditions(data, which))
-    return np.asarray(jax.vmap(evaluation.pearson)(jnp.asarray(data.pdf[which]), rebuilt)).reshape(ends.shape)
+    pdf_indices = ends.ravel()
+    positions, mask = (np.concatenate(list(array[:, [0, -1]])) for array in (paths.positions, paths.mask))
+    structures = evaluation.StructureBatch(jnp.asarray(positions), jnp.asarray(mask))
+    reconstructed_pdfs = evaluation.simulate_structures(structures, figures.select_conditions(data, pdf_indices))
+    return np.asarray(jax.vmap(evaluation.pearson_correlation)(jnp.asarray(data.pdf[pdf_indices]), reconstructed_pdfs)).reshape(ends.shape)
 
 
-def measures(data: Dataset, ends: np.ndarray, paths: Paths) -> dict[str, np.ndarray]:
+def path_measures(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> dict[str, np.ndarray]:
     """Return the measures of the paths, by the names of the results' rows.
 
     Of interior points: the shares of each path that are valid and that converged. Of the ends: Pearson, and whether the
     number of atoms is right. Of neighbours with equally many atoms: each step, and the largest of each path, in bonds.
     """
     bonds = float(data.bond.min()), float(data.bond.max())
-    step = steps(paths, bonds)
-    some = np.isfinite(step).any(axis=1)
+    step = largest_steps(paths, bonds)
+    has_step = np.isfinite(step).any(axis=1)
     atoms = paths.mask[:, [0, -1]].sum(axis=2)
     return {
         "valid": validity(paths, bonds)[:, 1:-1].mean(axis=1),
         "converged": paths.converged[:, 1:-1].mean(axis=1),
         "pearson_ends": end_pearsons(data, ends, paths).ravel(),
-        "count_exact_ends": (atoms == figures.counts(data, ends)).ravel(),
+        "count_exact_ends": (atoms == figures.atom_counts(data, ends)).ravel(),
         "step": step.ravel(),
-        "largest_step": np.where(some, np.nanmax(np.where(some[:, None], step, 0.0), axis=1), np.nan),
+        "largest_step": np.where(has_step, np.nanmax(np.where(has_step[:, None], step, 0.0), axis=1), np.nan),
         "count_changes": (np.diff(paths.mask.sum(axis=2), axis=1) != 0).sum(axis=1),
     }
 
 
-def picture(data: Dataset, drawn: dict[str, tuple[np.ndarray, Paths]]) -> matplotlib.figure.Figure:
+def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, LatentPaths]]) -> matplotlib.figure.Figure:
     """Draw for each model the true ends, points of its one path, and the number of atoms along it."""
     bonds = float(data.bond.min()), float(data.bond.max())
-    figure = matplotlib.figure.Figure(figsize=(14, 2.1 * len(drawn)), layout="constrained")
-    grid = figure.subplots(len(drawn), SHOWN + 3, width_ratios=(*[1] * (SHOWN + 2), 1.9), squeeze=False)
-    for (model, (ends, paths)), line in zip(drawn.items(), grid, strict=True):
-        good = validity(paths, bonds)[0]
+    figure = matplotlib.figure.Figure(figsize=(14, 2.1 * len(paths_by_model)), layout="constrained")
+    grid = figure.subplots(len(paths_by_model), N_SHOWN + 3, width_ratios=(*[1] * (N_SHOWN + 2), 1.9), squeeze=False)
+    for (model, (ends, paths)), axes_row in zip(paths_by_model.items(), grid, strict=True):
+        is_valid = validity(paths, bonds)[0]
         atoms = paths.mask[0].sum(axis=1)
-        points = np.linspace(0, len(atoms) - 1, SHOWN).round().astype(int)
-        true = evaluation.truth(data, ends, atoms=paths.mask.shape[2])
-        true = [np.asarray(x)[np.asarray(mask)] for x, mask in zip(*true, strict=True)]
-        between = [paths.positions[0, point][paths.mask[0, point]] for point in points]
-        reach = drawing.reach([*true, *between], bond=data.bond[ends].max())
-        for axes, positions, name, bond in zip(line[[0, -2]], true, "AB", data.bond[ends], strict=True):
-            drawing.spheres(axes, positions, bond=bond, reach=reach, colour="C0")
+        points = np.linspace(0, len(atoms) - 1, N_SHOWN).round().astype(int)
+        true_positions = evaluation.true_structures(data, ends, max_atoms=paths.mask.shape[2])
+        true_positions = [np.asarray(array)[np.asarray(mask)] for array, mask in zip(*true_positions, strict=True)]
+        path_positions = [paths.positions[0, point][paths.mask[0, point]] for point in points]
+        half_width = drawing.half_width([*true_positions, *path_positions], bond=data.bond[ends].max())
+        for axes, positions, name, bond in zip(axes_row[[0, -2]], true_positions, "AB", data.bond[ends], strict=True):
+            drawing.draw_spheres(axes, positions, bond=bond, reach=half_width, colour="C0")
             axes.set_title(f"{name}: {len(positions)} atoms", fontsize=9)
-        for axes, positions, point in zip(line[1:-2], between, points, strict=True):
-            colour = "C2" if good[point] else "C3"
-            drawing.spheres(axes, positions, bond=own_bond(positions, bonds), reach=reach, colour=colour)
+        for axes, positions, point in zip(axes_row[1:-2], path_positions, points, strict=True):
+            colour = "C2" if is_valid[point] else "C3"
+            drawing.draw_spheres(axes, positions, bond=median_bond(positions, bonds), reach=half_width, colour=colour)
             axes.set_title(f"{point / (len(atoms) - 1):.2f}: {len(positions)} atoms", fontsize=9)
-        line[0].set_ylabel(model, fontsize=11)
-        share = np.linspace(0, 1, len(atoms))
-        line[-1].step(share, atoms, where="mid", color="0.6", lw=1)
-        for kind, colour, name in ((good, "C2", "valid"), (~good, "C3", "not valid")):
-            line[-1].plot(share[kind], atoms[kind], "o", ms=3.5, color=colour, label=name)
-        line[-1].set(ylabel="atoms", ylim=(0, None), xticks=(0, 0.5, 1), xticklabels=("A", "", "B"))
-        line[-1].legend(frameon=False, fontsize=7)
+        axes_row[0].set_ylabel(model, fontsize=11)
+        fraction = np.linspace(0, 1, len(atoms))
+        axes_row[-1].step(fraction, atoms, where="mid", color="0.6", lw=1)
+        for selected_points, colour, name in ((is_valid, "C2", "valid"), (~is_valid, "C3", "not valid")):
+            axes_row[-1].plot(fraction[selected_points], atoms[selected_points], "o", ms=3.5, color=colour, label=name)
+        axes_row[-1].set(ylabel="atoms", ylim=(0, None), xticks=(0, 0.5, 1), xticklabels=("A", "", "B"))
+        axes_row[-1].legend(frameon=False, fontsize=7)
     return figure
 
 
@@ -193,25 +193,25 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
     parser.add_argument("--latents", type=int, nargs="+", help="[2 8; quick 2]; the picture has the first")
     options = parser.parse_args(arguments)
-    data = trainings.data_of(options.split)
-    drawn, result = {}, []
+    data = trainings.load_dataset(options.split)
+    paths_by_model, result = {}, []
     models = options.models or (["cvae"] if options.quick else ["dae", "cvae", "cvae+pdf"])
     latents = options.latents or ([2] if options.quick else [2, 8])
     for latent, model in itertools.product(latents, models):
-        run = figures.trained(data, model, options.split, latent, quick=options.quick)
-        for at, seed in enumerate(run.seeds):
-            ends = pairs(data, figures.tested(run, at), count=PATHS, seed=seed)
-            for source, z in latent_ends(data, run, at, ends).items():
-                paths = interpolated(run.params[at], z, network=run.network, points=POINTS)
-                named = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": source}
-                result += figures.rows_of(measures(data, ends, paths), **named)
-                if latent == latents[0] and at == 0 and source == ENDS[0]:
-                    most = int(np.argmax(np.abs(np.diff(figures.counts(data, ends), axis=1))))
-                    drawn[model] = ends[most], Paths(*(each[most : most + 1] for each in paths))
+        run = figures.load_training(data, model, options.split, latent, quick=options.quick)
+        for seed_index, seed in enumerate(run.seeds):
+            ends = select_pairs(data, figures.select_test_pdfs(run, seed_index), count=N_PATHS, seed=seed)
+            for source, z in latent_ends(data, run, seed_index, ends).items():
+                paths = interpolate(run.params[seed_index], z, network=run.network, points=N_POINTS)
+                columns = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": source}
+                result += figures.measure_rows(path_measures(data, ends, paths), **columns)
+                if latent == latents[0] and seed_index == 0 and source == END_SOURCES[0]:
+                    largest_pair = int(np.argmax(np.abs(np.diff(figures.atom_counts(data, ends), axis=1))))
+                    paths_by_model[model] = ends[largest_pair], LatentPaths(*(array[largest_pair : largest_pair + 1] for array in paths))
     out = figures.destination(options, NAME)
     if out is not None:
         rows.write_lines(result, out)
-        drawing.save(picture(data, drawn), out.with_suffix(".png"))
+        drawing.save_figure(plot_paths(data, paths_by_model), out.with_suffix(".png"))
     return result
 
 

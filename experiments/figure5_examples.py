@@ -25,24 +25,24 @@ RANKS = (0.1, 0.5, 0.9)
 """Places in the list from the best Rw to the worst."""
 
 
-def picture(data: dataset.Dataset, which, true, found, values: dict[str, np.ndarray]) -> matplotlib.figure.Figure:
+def plot_examples(data: dataset.Dataset, pdf_indices, true_structures, reconstructed_structures, values: dict[str, np.ndarray]) -> matplotlib.figure.Figure:
     """Draw PDFs, true and reconstructed structures of the test PDFs at `RANKS`."""
     order = np.argsort(values["rw"])
-    chosen = [order[round(rank * (len(order) - 1))] for rank in RANKS]
-    rebuilt = np.asarray(evaluation.simulate(found, figures.conditions(data, which)))
-    figure = matplotlib.figure.Figure(figsize=(9.5, 2.9 * len(chosen)), layout="constrained")
-    grid = figure.subplots(len(chosen), 3, width_ratios=(2.4, 1, 1), squeeze=False)
-    for (curve, left, right), case, rank in zip(grid, chosen, RANKS, strict=True):
-        pair = [np.asarray(each.positions[case])[np.asarray(each.mask[case])] for each in (true, found)]
-        drawing.pdfs(curve, dataset.GRID.r, data.pdf[which[case]], rebuilt[case : case + 1])
-        numbers = f"Rw {values['rw'][case]:.3f}, Pearson {values['pearson'][case]:.3f}"
-        curve.set_title(f"{rank:.0%} down the list: {numbers}", fontsize=9)
-        bond = data.bond[which[case]]
-        shown = {"bond": bond, "reach": drawing.reach(pair, bond=bond)}
-        drawing.spheres(left, pair[0], **shown, colour="C0")
-        drawing.spheres(right, pair[1], **shown, colour="C3")
-        left.set_title(f"true: {len(pair[0])} atoms", fontsize=9)
-        right.set_title(f"reconstructed: {len(pair[1])} atoms", fontsize=9)
+    case_rows = [order[round(rank * (len(order) - 1))] for rank in RANKS]
+    reconstructed_pdfs = np.asarray(evaluation.simulate_structures(reconstructed_structures, figures.select_conditions(data, pdf_indices)))
+    figure = matplotlib.figure.Figure(figsize=(9.5, 2.9 * len(case_rows)), layout="constrained")
+    grid = figure.subplots(len(case_rows), 3, width_ratios=(2.4, 1, 1), squeeze=False)
+    for (curve_axes, true_axes, reconstructed_axes), case_row, rank in zip(grid, case_rows, RANKS, strict=True):
+        case_positions = [np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])] for structures in (true_structures, reconstructed_structures)]
+        drawing.draw_pdfs(curve_axes, dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[case_row : case_row + 1])
+        measures_text = f"Rw {values['rw'][case_row]:.3f}, Pearson {values['pearson'][case_row]:.3f}"
+        curve_axes.set_title(f"{rank:.0%} down the list: {measures_text}", fontsize=9)
+        bond = data.bond[pdf_indices[case_row]]
+        view_options = {"bond": bond, "reach": drawing.half_width(case_positions, bond=bond)}
+        drawing.draw_spheres(true_axes, case_positions[0], **view_options, colour="C0")
+        drawing.draw_spheres(reconstructed_axes, case_positions[1], **view_options, colour="C3")
+        true_axes.set_title(f"true: {len(case_positions[0])} atoms", fontsize=9)
+        reconstructed_axes.set_title(f"reconstructed: {len(case_positions[1])} atoms", fontsize=9)
     grid[0, 0].legend(frameon=False, ncols=3, fontsize=8, loc="upper right")
     grid[-1, 0].set_xlabel("r (Å)")
     return figure
@@ -54,21 +54,21 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--model", default="cvae+pdf", choices=list(trainings.MODELS), help="[cvae+pdf]")
     parser.add_argument("--latent", type=int, default=2, help="[2]")
     options = parser.parse_args(arguments)
-    data = trainings.data_of(options.split)
-    run = figures.trained(data, options.model, options.split, options.latent, quick=options.quick)
+    data = trainings.load_dataset(options.split)
+    run = figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
     out = figures.destination(options, NAME)
     result = []
-    for at, seed in enumerate(run.seeds):
-        which = figures.tested(run, at)
-        pdf, key = jnp.asarray(data.pdf[which]), jax.random.key(seed)
-        found = evaluation.reconstruct(run.params[at], pdf, key, network=run.network, draw=True)
-        values = table1_reconstruction.measures(data, which, found)
-        each = zip(*map(np.asarray, found), data.bond[which], strict=True)
-        values["valid"] = np.array([evaluation.valid(*structure) for structure in each])
-        result += figures.rows_of(values, name=NAME, model=options.model, run=run, seed=seed)
-        if at == 0 and out is not None:
-            true = evaluation.truth(data, which, atoms=run.network.sizes.atoms)
-            drawing.save(picture(data, which, true, found, values), out.with_suffix(".png"))
+    for seed_index, seed in enumerate(run.seeds):
+        pdf_indices = figures.select_test_pdfs(run, seed_index)
+        pdf, key = jnp.asarray(data.pdf[pdf_indices]), jax.random.key(seed)
+        reconstructed_structures = evaluation.reconstruct(run.params[seed_index], pdf, key, network=run.network, draw=True)
+        values = table1_reconstruction.structure_measures(data, pdf_indices, reconstructed_structures)
+        structure_inputs = zip(*map(np.asarray, reconstructed_structures), data.bond[pdf_indices], strict=True)
+        values["valid"] = np.array([evaluation.is_valid_structure(*structure) for structure in structure_inputs])
+        result += figures.measure_rows(values, name=NAME, model=options.model, run=run, seed=seed)
+        if seed_index == 0 and out is not None:
+            true_structures = evaluation.true_structures(data, pdf_indices, max_atoms=run.network.sizes.atoms)
+            drawing.save_figure(plot_examples(data, pdf_indices, true_structures, reconstructed_structures, values), out.with_suffix(".png"))
     if out is not None:
         rows.write_lines(result, out)
     return result

@@ -28,23 +28,23 @@ NAME = "figure6_satellites"
 RESULTS = Path(__file__).parent / "results"
 NOISES = (0.0045, 0.05)
 """Radii; the first is the root of the shipped model's mean squared error of a pair distance in validation."""
-SIZES, COUNTS = (19, 87), (4, 11, 100)
+ATOM_COUNTS, SATELLITE_COUNTS = (19, 87), (4, 11, 100)
 WEIGHTS = {"pairs and satellites": 1.0, "satellites alone": 0.0}
-SOLVE = jax.jit(trilateration.batched)
+SOLVE = jax.jit(trilateration.trilaterate_batch)
 
 
 def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, np.ndarray]]:
     """Return a row, the true and the found positions of the first structure, for each of `WEIGHTS`."""
     rng = np.random.default_rng([len(shape), satellites])
-    given = placing.drawn([shape], rng, count=count, satellites=satellites, noise=noise, case="clean", atoms=max(SIZES))
-    data = [jnp.asarray(x, jnp.float32) for x in given[:5]][1:]
+    distances = placing.draw_distances([shape], rng, count=count, satellites=satellites, noise=noise, case="clean", atoms=max(ATOM_COUNTS))
+    solver_inputs = [jnp.asarray(array, jnp.float32) for array in distances[:5]][1:]
     results = []
     for name, weight in WEIGHTS.items():
-        kept = given._replace(pair_weight=np.full_like(given.pair, weight))
-        weights = {"pair_weight": jnp.asarray(kept.pair_weight, jnp.float32)}
-        jax.block_until_ready(SOLVE(*data, **weights))
-        begin = time.perf_counter()
-        found = jax.block_until_ready(SOLVE(*data, **weights))
+        weighted_distances = distances._replace(pair_weight=np.full_like(distances.pair, weight))
+        weights = {"pair_weight": jnp.asarray(weighted_distances.pair_weight, jnp.float32)}
+        jax.block_until_ready(SOLVE(*solver_inputs, **weights))
+        start = time.perf_counter()
+        solution = jax.block_until_ready(SOLVE(*solver_inputs, **weights))
         row = {
             "experiment": NAME,
             "method": "jaxstruc",
@@ -55,27 +55,27 @@ def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, 
             "atoms": len(shape),
             "n": count,
             "batch": count,
-            "seconds_per_structure": (time.perf_counter() - begin) / count,
-            "rmse": placing.rmse(found.positions, given),
-            "rmse_crb": placing.least_error(kept, noise, count=1),
-            "converged": float(np.mean(found.converged)),
+            "seconds_per_structure": (time.perf_counter() - start) / count,
+            "rmse": placing.rmse(solution.positions, distances),
+            "rmse_crb": placing.cramer_rao_rmse(weighted_distances, noise, count=1),
+            "converged": float(np.mean(solution.converged)),
         }
-        there = given.presence[0] > 0
-        results.append((row | rows.environment(), given.positions[0][there], np.asarray(found.positions[0])[there]))
+        is_atom = distances.presence[0] > 0
+        results.append((row | rows.environment(), distances.positions[0][is_atom], np.asarray(solution.positions[0])[is_atom]))
     return results
 
 
-def picture(drawn: list[list[tuple[dict, np.ndarray, np.ndarray]]], path: Path) -> None:
+def plot_structures(cells: list[list[tuple[dict, np.ndarray, np.ndarray]]], path: Path) -> None:
     """Draw a structure for each size, number of satellites and choice of distances."""
-    figure = matplotlib.figure.Figure(figsize=(2.4 * len(drawn), 5.2), layout="constrained")
-    for column, cell in enumerate(drawn):
-        for line, (row, true, found) in enumerate(cell):
-            axes = figure.add_subplot(len(cell), len(drawn), line * len(drawn) + column + 1)
-            drawing.overlay(axes, true, found)
+    figure = matplotlib.figure.Figure(figsize=(2.4 * len(cells), 5.2), layout="constrained")
+    for column, cell in enumerate(cells):
+        for line_index, (row, true_positions, found_positions) in enumerate(cell):
+            axes = figure.add_subplot(len(cell), len(cells), line_index * len(cells) + column + 1)
+            drawing.draw_overlay(axes, true_positions, found_positions)
             axes.set_title(f"{row['atoms']} atoms, {row['satellites']} satellites\nRMSE {row['rmse']:.3f}", fontsize=8)
             if not column:
                 axes.set_ylabel(row["distances"], fontsize=8)
-    drawing.save(figure, path)
+    drawing.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -86,17 +86,17 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--out", type=Path, help=f"[results/{NAME}.json, but not with --quick]; a .png beside it")
     options = parser.parse_args(arguments)
     count = options.count or (16 if options.quick else 256)
-    shapes = [shape for shape in placing.family() if len(shape) in SIZES]
-    drawn = []
-    for noise, shape, satellites in itertools.product(NOISES, shapes, COUNTS):
-        drawn.append(measure(shape, satellites=satellites, noise=noise, count=count))
-        for row, *_ in drawn[-1]:
+    shapes = [shape for shape in placing.fcc_positions() if len(shape) in ATOM_COUNTS]
+    cells = []
+    for noise, shape, satellites in itertools.product(NOISES, shapes, SATELLITE_COUNTS):
+        cells.append(measure(shape, satellites=satellites, noise=noise, count=count))
+        for row, *_ in cells[-1]:
             rows.show(row)
-    results = [row for cell in drawn for row, *_ in cell]
+    results = [row for cell in cells for row, *_ in cell]
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.json")
     if out is not None:
         rows.write(results, out)
-        picture(drawn[-len(shapes) * len(COUNTS) :], out.with_suffix(".png"))
+        plot_structures(cells[-len(shapes) * len(SATELLITE_COUNTS) :], out.with_suffix(".png"))
     return results
 
 

@@ -30,36 +30,36 @@ from jaxstruc.network import dataset
 from jaxstruc.network.model import CVAE
 
 NAME = "figure7_latent"
-MOST, NEIGHBOURS = 600, 5
+MAX_PDFS, N_NEIGHBOURS = 600, 5
 
 
-def held_out(run: trainings.Trained, at: int) -> np.ndarray:
+def held_out_pdfs(run: trainings.TrainedModels, seed_index: int) -> np.ndarray:
     """Return PDFs of a seed that its network was not trained on."""
-    rest = np.concatenate([run.splits[at].validation, run.splits[at].test])
-    return np.sort(np.random.default_rng(run.seeds[at]).permutation(rest)[:MOST])
+    held_out_indices = np.concatenate([run.splits[seed_index].validation, run.splits[seed_index].test])
+    return np.sort(np.random.default_rng(run.seeds[seed_index]).permutation(held_out_indices)[:MAX_PDFS])
 
 
-def latent_means(run: trainings.Trained, at: int, pdf: np.ndarray) -> np.ndarray:
+def prior_means(run: trainings.TrainedModels, seed_index: int, pdf: np.ndarray) -> np.ndarray:
     """Return the prior's mean of each PDF [pdf, latent]."""
-    asked = dataset.normalised(jnp.asarray(pdf))
-    prior: Any = run.network.apply(run.params[at], asked, method=CVAE.prior)
+    normalised_pdf = dataset.normalise(jnp.asarray(pdf))
+    prior: Any = run.network.apply(run.params[seed_index], normalised_pdf, method=CVAE.prior)
     return np.asarray(prior.mean)
 
 
-def agreement(z: np.ndarray, labels: np.ndarray, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
+def neighbour_agreement(z: np.ndarray, labels: np.ndarray, *, neighbours: int = N_NEIGHBOURS) -> np.ndarray:
     """Return, for each point [point, latent], the share of its nearest neighbours with the same label."""
-    apart = np.linalg.norm(z[:, None] - z[None], axis=-1)
-    np.fill_diagonal(apart, np.inf)
-    nearest = np.argsort(apart, axis=1)[:, :neighbours]
+    distances = np.linalg.norm(z[:, None] - z[None], axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argsort(distances, axis=1)[:, :neighbours]
     return np.mean(labels[nearest] == labels[:, None], axis=1)
 
 
-def chance(labels: np.ndarray) -> np.ndarray:
+def chance_agreement(labels: np.ndarray) -> np.ndarray:
     """Return, for each point, the share of all others with the same label."""
     return (np.sum(labels[:, None] == labels[None], axis=1) - 1) / (len(labels) - 1)
 
 
-def flat(z: np.ndarray) -> np.ndarray:
+def embed_in_plane(z: np.ndarray) -> np.ndarray:
     """Return latent vectors in the plane: themselves, or by t-SNE."""
     if z.shape[1] == 2:
         return z
@@ -68,17 +68,17 @@ def flat(z: np.ndarray) -> np.ndarray:
     return TSNE(random_state=0, perplexity=min(30.0, (len(z) - 1) / 3)).fit_transform(z)
 
 
-def scatter(axes: Axes, points: np.ndarray, ranks: np.ndarray, colours: matplotlib.cm.ScalarMappable) -> None:
+def plot_latents(axes: Axes, points: np.ndarray, ranks: np.ndarray, colours: matplotlib.cm.ScalarMappable) -> None:
     """Draw latent vectors, coloured by the rank of the number of atoms; none hides behind all of another colour."""
     order = np.random.default_rng(0).permutation(len(points))
     axes.scatter(*points[order].T, s=14, c=colours.to_rgba(ranks[order]), linewidths=0.2, edgecolors="0.3")
     axes.tick_params(labelsize=7)
 
 
-def colours_of(sizes: np.ndarray) -> matplotlib.cm.ScalarMappable:
+def colour_scale(sizes: np.ndarray) -> matplotlib.cm.ScalarMappable:
     """Return a colour for each rank of the numbers of atoms."""
-    span = matplotlib.colors.Normalize(-0.5, len(sizes) - 0.5)
-    return matplotlib.cm.ScalarMappable(span, matplotlib.colormaps["turbo"].resampled(len(sizes)))
+    norm = matplotlib.colors.Normalize(-0.5, len(sizes) - 0.5)
+    return matplotlib.cm.ScalarMappable(norm, matplotlib.colormaps["turbo"].resampled(len(sizes)))
 
 
 def main(arguments=None) -> list[dict]:
@@ -91,23 +91,23 @@ def main(arguments=None) -> list[dict]:
     latents = options.latents or ([8] if options.quick else [2, 8])
     if max(latents) > 2 and importlib.util.find_spec("sklearn") is None:
         sys.exit("Expected scikit-learn for t-SNE, got none; pip install -e '.[figures]'")
-    data = trainings.data_of(options.split)
+    data = trainings.load_dataset(options.split)
     out = figures.destination(options, NAME)
     sizes = np.unique([len(shape.positions) for shape in data.shapes])
-    colours = colours_of(sizes)
+    colours = colour_scale(sizes)
     figure = matplotlib.figure.Figure(figsize=(4.2 * len(latents) + 1, 3.6 * len(models)), layout="constrained")
     grid = figure.subplots(len(models), len(latents), squeeze=False)
     result = []
-    for line, model in zip(grid, models, strict=True):
-        for axes, latent in zip(line, latents, strict=True):
-            run = figures.trained(data, model, options.split, latent, quick=options.quick)
-            for at, seed in enumerate(run.seeds):
-                which = held_out(run, at)
-                atoms, z = figures.counts(data, which), latent_means(run, at, data.pdf[which])
-                values = {"agreement": agreement(z, atoms), "chance": chance(atoms)}
-                result += figures.rows_of(values, name=NAME, model=model, run=run, seed=seed, neighbours=NEIGHBOURS)
-                if at == 0:
-                    scatter(axes, flat(z), np.searchsorted(sizes, atoms), colours)
+    for axes_row, model in zip(grid, models, strict=True):
+        for axes, latent in zip(axes_row, latents, strict=True):
+            run = figures.load_training(data, model, options.split, latent, quick=options.quick)
+            for seed_index, seed in enumerate(run.seeds):
+                pdf_indices = held_out_pdfs(run, seed_index)
+                atoms, z = figures.atom_counts(data, pdf_indices), prior_means(run, seed_index, data.pdf[pdf_indices])
+                values = {"agreement": neighbour_agreement(z, atoms), "chance": chance_agreement(atoms)}
+                result += figures.measure_rows(values, name=NAME, model=model, run=run, seed=seed, neighbours=N_NEIGHBOURS)
+                if seed_index == 0:
+                    plot_latents(axes, embed_in_plane(z), np.searchsorted(sizes, atoms), colours)
                     shares = f"agreement {values['agreement'].mean():.3f}, chance {values['chance'].mean():.3f}"
                     title = f"{model}, H = {latent}{', t-SNE' if latent > 2 else ''}\n{shares}"
                     axes.set_title(title, fontsize=9)
@@ -115,7 +115,7 @@ def main(arguments=None) -> list[dict]:
     figure.colorbar(colours, ax=grid, label="atoms", shrink=0.8, aspect=30).set_ticks(ticks, labels=sizes[ticks])
     if out is not None:
         rows.write_lines(result, out)
-        drawing.save(figure, out.with_suffix(".png"))
+        drawing.save_figure(figure, out.with_suffix(".png"))
     return result
 
 

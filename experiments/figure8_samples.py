@@ -23,83 +23,83 @@ import table1_reconstruction
 import trainings
 
 from jaxstruc.network import dataset, evaluation
-from jaxstruc.network.evaluation import Structures
+from jaxstruc.network.evaluation import StructureBatch
 
 NAME = "figure8_samples"
-DRAWS, SHOWN, CASES = 10, 5, 4
+N_DRAWS, N_SHOWN_DRAWS, N_SHOWN_PDFS = 10, 5, 4
 """Draws of a PDF, those of them in the picture, PDFs in the picture."""
 
 
-class Drawn(NamedTuple):
+class PdfDraws(NamedTuple):
     """Draws for some PDFs."""
 
-    found: list[Structures]
+    structures: list[StructureBatch]
     """One of each draw, for all PDFs."""
     measures: dict[str, np.ndarray]
     """[draw, pdf], by the names of the results' rows."""
 
 
-def drawn(data: dataset.Dataset, run: trainings.Trained, at: int, which: np.ndarray) -> Drawn:
+def draw_structures(data: dataset.Dataset, run: trainings.TrainedModels, seed_index: int, pdf_indices: np.ndarray) -> PdfDraws:
     """Return the draws for test PDFs, of one seed's network."""
-    pdf = jnp.asarray(data.pdf[which])
-    keys = jax.random.split(jax.random.key(run.seeds[at]), DRAWS)
-    found = [evaluation.reconstruct(run.params[at], pdf, key, network=run.network, draw=True) for key in keys]
-    each = [table1_reconstruction.measures(data, which, one) for one in found]
-    measures = {name: np.array([one[name] for one in each]) for name in ("rw", "pearson", "count_exact")}
+    pdf = jnp.asarray(data.pdf[pdf_indices])
+    keys = jax.random.split(jax.random.key(run.seeds[seed_index]), N_DRAWS)
+    structures = [evaluation.reconstruct(run.params[seed_index], pdf, key, network=run.network, draw=True) for key in keys]
+    draw_measures = [table1_reconstruction.structure_measures(data, pdf_indices, entry) for entry in structures]
+    measures = {name: np.array([entry[name] for entry in draw_measures]) for name in ("rw", "pearson", "count_exact")}
     measures["valid"] = np.array(
         [
-            [evaluation.valid(*structure) for structure in zip(*map(np.asarray, one), data.bond[which], strict=True)]
-            for one in found
+            [evaluation.is_valid_structure(*structure) for structure in zip(*map(np.asarray, entry), data.bond[pdf_indices], strict=True)]
+            for entry in structures
         ]
     )
-    return Drawn(found, measures)
+    return PdfDraws(structures, measures)
 
 
-def over_draws(draws: Drawn) -> dict[str, np.ndarray]:
+def measures_over_draws(draws: PdfDraws) -> dict[str, np.ndarray]:
     """Return the measures of each PDF over its draws."""
     rw, pearson = draws.measures["rw"], draws.measures["pearson"]
-    best = np.argmin(np.where(np.isfinite(rw), rw, np.inf), axis=0)[None]
-    atoms = np.sort([np.asarray(one.mask).sum(axis=1) for one in draws.found], axis=0)
+    best_draw = np.argmin(np.where(np.isfinite(rw), rw, np.inf), axis=0)[None]
+    atoms = np.sort([np.asarray(structures.mask).sum(axis=1) for structures in draws.structures], axis=0)
     return {
-        **{name: each.mean(axis=0) for name, each in draws.measures.items()},
-        "rw_best": np.take_along_axis(rw, best, axis=0)[0],
-        "pearson_best": np.take_along_axis(pearson, best, axis=0)[0],
+        **{name: values.mean(axis=0) for name, values in draws.measures.items()},
+        "rw_best": np.take_along_axis(rw, best_draw, axis=0)[0],
+        "pearson_best": np.take_along_axis(pearson, best_draw, axis=0)[0],
         "pearson_sd": pearson.std(axis=0, ddof=1),
         "counts": 1 + (np.diff(atoms, axis=0) > 0).sum(axis=0),
     }
 
 
-def picture(data: dataset.Dataset, which: np.ndarray, true: Structures, draws: Drawn) -> matplotlib.figure.Figure:
+def plot_draws(data: dataset.Dataset, pdf_indices: np.ndarray, true_structures: StructureBatch, draws: PdfDraws) -> matplotlib.figure.Figure:
     """Draw PDFs, the true structure and the first draws of each, from the smallest structure to the largest."""
-    sizes, first = np.unique(figures.counts(data, which), return_index=True)
-    chosen = first[np.unique(np.linspace(0, len(sizes) - 1, CASES).round().astype(int))]
-    conditions = figures.conditions(data, which)
-    rebuilt = np.stack([np.asarray(evaluation.simulate(one, conditions)) for one in draws.found[:SHOWN]])
-    figure = matplotlib.figure.Figure(figsize=(14, 2.3 * len(chosen)), layout="constrained")
-    grid = figure.subplots(len(chosen), SHOWN + 2, width_ratios=(2.6, *[1] * (SHOWN + 1)), squeeze=False)
-    for line, case in zip(grid, chosen, strict=True):
-        each = [np.asarray(one.positions[case])[np.asarray(one.mask[case])] for one in (true, *draws.found[:SHOWN])]
-        bond = data.bond[which[case]]
-        shown = {"bond": bond, "reach": drawing.reach(each, bond=bond)}
-        rw, pearson = (draws.measures[name][:SHOWN, case] for name in ("rw", "pearson"))
-        drawing.pdfs(line[0], dataset.GRID.r, data.pdf[which[case]], rebuilt[:, case])
-        line[0].set_title(
+    atom_counts, first_rows = np.unique(figures.atom_counts(data, pdf_indices), return_index=True)
+    case_rows = first_rows[np.unique(np.linspace(0, len(atom_counts) - 1, N_SHOWN_PDFS).round().astype(int))]
+    conditions = figures.select_conditions(data, pdf_indices)
+    reconstructed_pdfs = np.stack([np.asarray(evaluation.simulate_structures(structures, conditions)) for structures in draws.structures[:N_SHOWN_DRAWS]])
+    figure = matplotlib.figure.Figure(figsize=(14, 2.3 * len(case_rows)), layout="constrained")
+    grid = figure.subplots(len(case_rows), N_SHOWN_DRAWS + 2, width_ratios=(2.6, *[1] * (N_SHOWN_DRAWS + 1)), squeeze=False)
+    for axes_row, case_row in zip(grid, case_rows, strict=True):
+        case_positions = [np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])] for structures in (true_structures, *draws.structures[:N_SHOWN_DRAWS])]
+        bond = data.bond[pdf_indices[case_row]]
+        view_options = {"bond": bond, "reach": drawing.half_width(case_positions, bond=bond)}
+        rw, pearson = (draws.measures[name][:N_SHOWN_DRAWS, case_row] for name in ("rw", "pearson"))
+        drawing.draw_pdfs(axes_row[0], dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[:, case_row])
+        axes_row[0].set_title(
             f"Rw {rw.min():.3f} to {rw.max():.3f}, Pearson {pearson.min():.3f} to {pearson.max():.3f}", fontsize=9
         )
-        drawing.spheres(line[1], each[0], **shown, colour="C0")
-        line[1].set_title(f"true: {len(each[0])} atoms", fontsize=9)
-        for at, axes in enumerate(line[2:]):
-            drawing.spheres(axes, each[1 + at], **shown, colour="C3")
-            axes.set_title(f"{len(each[1 + at])} atoms\nRw {rw[at]:.3f}, Pearson {pearson[at]:.3f}", fontsize=8)
+        drawing.draw_spheres(axes_row[1], case_positions[0], **view_options, colour="C0")
+        axes_row[1].set_title(f"true: {len(case_positions[0])} atoms", fontsize=9)
+        for draw_index, axes in enumerate(axes_row[2:]):
+            drawing.draw_spheres(axes, case_positions[1 + draw_index], **view_options, colour="C3")
+            axes.set_title(f"{len(case_positions[1 + draw_index])} atoms\nRw {rw[draw_index]:.3f}, Pearson {pearson[draw_index]:.3f}", fontsize=8)
     grid[0, 0].legend(frameon=False, ncols=3, fontsize=7, loc="upper right")
     grid[-1, 0].set_xlabel("r (Å)")
     return figure
 
 
-def options_of(arguments) -> argparse.Namespace:
+def parse_options(arguments) -> argparse.Namespace:
     """Return the options; the deterministic model has no draws."""
     parser = figures.parser(__doc__, NAME)
-    models = [name for name, chosen in trainings.MODELS.items() if chosen.get("model") != "dae"]
+    models = [name for name, model_options in trainings.MODELS.items() if model_options.get("model") != "dae"]
     parser.add_argument("--model", default="cvae+pdf", choices=models, help="[cvae+pdf]")
     parser.add_argument("--latent", type=int, default=2, help="[2]")
     return parser.parse_args(arguments)
@@ -107,18 +107,18 @@ def options_of(arguments) -> argparse.Namespace:
 
 def main(arguments=None) -> list[dict]:
     """Draw from the prior, show, write and draw the picture."""
-    options = options_of(arguments)
-    data = trainings.data_of(options.split)
-    run = figures.trained(data, options.model, options.split, options.latent, quick=options.quick)
+    options = parse_options(arguments)
+    data = trainings.load_dataset(options.split)
+    run = figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
     out = figures.destination(options, NAME)
     result = []
-    for at, seed in enumerate(run.seeds):
-        which = figures.tested(run, at)
-        draws = drawn(data, run, at, which)
-        result += figures.rows_of(over_draws(draws), name=NAME, model=options.model, run=run, seed=seed, draws=DRAWS)
-        if at == 0 and out is not None:
-            true = evaluation.truth(data, which, atoms=run.network.sizes.atoms)
-            drawing.save(picture(data, which, true, draws), out.with_suffix(".png"))
+    for seed_index, seed in enumerate(run.seeds):
+        pdf_indices = figures.select_test_pdfs(run, seed_index)
+        draws = draw_structures(data, run, seed_index, pdf_indices)
+        result += figures.measure_rows(measures_over_draws(draws), name=NAME, model=options.model, run=run, seed=seed, draws=N_DRAWS)
+        if seed_index == 0 and out is not None:
+            true_structures = evaluation.true_structures(data, pdf_indices, max_atoms=run.network.sizes.atoms)
+            drawing.save_figure(plot_draws(data, pdf_indices, true_structures, draws), out.with_suffix(".png"))
     if out is not None:
         rows.write_lines(result, out)
     return result

@@ -14,72 +14,72 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 import solving
-from drawing import TRUE, save, spheres
+from drawing import TRUE_COLOUR, save_figure, draw_spheres
 from matplotlib import colormaps
 from scipy.spatial import KDTree
 
-from jaxstruc.solver.answers import answers
+from jaxstruc.solver.answers import solve_measurements
 
-PICTURE = Path(__file__).parent / "results" / "solving.png"
-SHOWN = {"offrule": "search", "library": "library alone", "full": "search, full"}
-CASE = {"part": "offrule", "kind": "fcc", "seed": 1, "draw": 1, "noise": 0.1}
+FIGURE_PATH = Path(__file__).parent / "results" / "solving.png"
+PART_LABELS = {"offrule": "search", "library": "library alone", "full": "search, full"}
+EXAMPLE_CASE = {"part": "offrule", "kind": "fcc", "seed": 1, "draw": 1, "noise": 0.1}
 
 
-def rates(axes, rows: list[dict]) -> None:
+def plot_solved_share(axes, rows: list[dict]) -> None:
     """Draw the share of solved particles against the noise."""
-    for part, name in SHOWN.items():
+    for part, label in PART_LABELS.items():
         points = []
         for noise in sorted({row["noise"] for row in rows if row["part"] == part}):
-            good = [solving.solved(row) for row in rows if (row["part"], row["noise"]) == (part, noise)]
-            points.append((100 * noise, 100 * np.mean(good), 100 * np.std(good) / np.sqrt(len(good))))
+            is_solved = [solving.is_solved(row) for row in rows if (row["part"], row["noise"]) == (part, noise)]
+            points.append((100 * noise, 100 * np.mean(is_solved), 100 * np.std(is_solved) / np.sqrt(len(is_solved))))
         if points:
-            axes.errorbar(*np.array(points).T, fmt="o-", ms=4, lw=1, capsize=2, label=name)
+            axes.errorbar(*np.array(points).T, fmt="o-", ms=4, lw=1, capsize=2, label=label)
     axes.set(xlabel="noise on F(Q), %", ylabel="solved, %", ylim=(-2, 102))
     axes.legend(frameon=False, fontsize=8)
 
 
-def laid(found: np.ndarray, true: np.ndarray) -> np.ndarray:
+def superpose(found_positions: np.ndarray, true_positions: np.ndarray) -> np.ndarray:
     """Return the found atoms laid upon the true ones by their principal axes, mirrored or not."""
-    frames = [np.linalg.eigh(np.cov(x.T))[1] for x in (found, true)]
-    tree, centred = KDTree(true - true.mean(axis=0)), found - found.mean(axis=0)
-    ways = [frames[0] * signs @ frames[1].T for signs in itertools.product((-1.0, 1.0), repeat=3)]
-    best = min(ways, key=lambda way: tree.query(centred @ way)[0].mean())
-    return centred @ best + true.mean(axis=0)
+    frames = [np.linalg.eigh(np.cov(positions.T))[1] for positions in (found_positions, true_positions)]
+    tree, centred_positions = KDTree(true_positions - true_positions.mean(axis=0)), found_positions - found_positions.mean(axis=0)
+    rotations = [frames[0] * signs @ frames[1].T for signs in itertools.product((-1.0, 1.0), repeat=3)]
+    best_rotation = min(rotations, key=lambda rotation: tree.query(centred_positions @ rotation)[0].mean())
+    return centred_positions @ best_rotation + true_positions.mean(axis=0)
 
 
-def particle(figure, *, quick: bool) -> dict[str, float]:
+def plot_particle(figure, *, quick: bool) -> dict[str, float]:
     """Draw a particle's atoms by how sure they are, and the true ones; return what was found."""
-    asked = solving.PARTS[CASE["part"]]
-    one = solving.case({**CASE, "seed": 0, "draw": 0} if quick else CASE, asked)
-    best = next(answers([one.measurement], solving.plan(asked, 100 if quick else 1000))).best
-    true = one.particle.positions * solving.BOND
-    found = laid(best.atoms.positions, true)
-    sure = np.ones(len(found)) if best.occupancy is None else np.asarray(best.occupancy, float)
-    left, right = figure.subplots(1, 2)
-    reach = float(np.linalg.norm(true - true.mean(axis=0), axis=1).max()) + solving.BOND
-    tint = colormaps["RdYlBu"]
-    spheres(left, true, bond=solving.BOND, reach=reach, colour=TRUE)
-    spheres(right, found, bond=solving.BOND, reach=reach, colour=tint(sure)[:, :3])
-    left.set_title(f"true, {len(true)} atoms", fontsize=9)
-    right.set_title(f"found, {len(found)} atoms", fontsize=9)
-    figure.colorbar(matplotlib.cm.ScalarMappable(cmap=tint), ax=[left, right], label="how sure an atom is", shrink=0.6)
-    return {"atoms": len(true), "found": len(found), "rw": best.rw, "least_sure": float(sure.min())}
+    case_set = solving.CASE_SETS[EXAMPLE_CASE["part"]]
+    case = solving.simulate_case({**EXAMPLE_CASE, "seed": 0, "draw": 0} if quick else EXAMPLE_CASE, case_set)
+    candidate = next(solve_measurements([case.measurement], solving.solve_plan(case_set, 100 if quick else 1000))).best
+    true_positions = case.particle.positions * solving.BOND
+    found_positions = superpose(candidate.atoms.positions, true_positions)
+    occupancy = np.ones(len(found_positions)) if candidate.occupancy is None else np.asarray(candidate.occupancy, float)
+    true_axes, found_axes = figure.subplots(1, 2)
+    half_width = float(np.linalg.norm(true_positions - true_positions.mean(axis=0), axis=1).max()) + solving.BOND
+    colour_map = colormaps["RdYlBu"]
+    draw_spheres(true_axes, true_positions, bond=solving.BOND, reach=half_width, colour=TRUE_COLOUR)
+    draw_spheres(found_axes, found_positions, bond=solving.BOND, reach=half_width, colour=colour_map(occupancy)[:, :3])
+    true_axes.set_title(f"true, {len(true_positions)} atoms", fontsize=9)
+    found_axes.set_title(f"found, {len(found_positions)} atoms", fontsize=9)
+    figure.colorbar(matplotlib.cm.ScalarMappable(cmap=colour_map), ax=[true_axes, found_axes], label="how sure an atom is", shrink=0.6)
+    return {"atoms": len(true_positions), "found": len(found_positions), "rw": candidate.rw, "least_sure": float(occupancy.min())}
 
 
-def main(words=None) -> dict[str, float]:
+def main(arguments=None) -> dict[str, float]:
     """Draw, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="another particle and a small library; writes nothing")
     parser.add_argument("--out", type=Path, help="[results/solving.png, but not with --quick]")
-    asked = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     figure = matplotlib.figure.Figure(figsize=(9.5, 3.4), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.8))
-    rates(left.subplots(), solving.load(solving.RESULTS / "solving.jsonl"))
-    said = particle(right, quick=asked.quick)
-    print(said)
-    if out := asked.out or (None if asked.quick else PICTURE):
-        save(figure, out)
-    return said
+    share_figure, particle_figure = figure.subfigures(1, 2, width_ratios=(1, 1.8))
+    plot_solved_share(share_figure.subplots(), solving.read_rows(solving.RESULTS / "solving.jsonl"))
+    summary = plot_particle(particle_figure, quick=options.quick)
+    print(summary)
+    if out := options.out or (None if options.quick else FIGURE_PATH):
+        save_figure(figure, out)
+    return summary
 
 
 if __name__ == "__main__":

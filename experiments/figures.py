@@ -10,8 +10,8 @@ import numpy as np
 import rows
 import table1_reconstruction
 import trainings
-from table1_reconstruction import number
-from trainings import Trained
+from table1_reconstruction import finite_or_none
+from trainings import TrainedModels
 
 from jaxstruc.network.dataset import Conditions, Dataset
 
@@ -32,51 +32,51 @@ def destination(options: argparse.Namespace, name: str) -> Path | None:
     return options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
 
 
-def trained(data: Dataset, model: str, split: str, latent: int, *, quick: bool) -> Trained:
+def load_training(data: Dataset, model: str, split: str, latent: int, *, quick: bool) -> TrainedModels:
     """Return a shared training's outcome, which must be there; a quick one is made now and leaves no files."""
     if quick:
         with tempfile.TemporaryDirectory() as folder:
-            return trainings.trained(
-                data, trainings.planned(model, split, latent, quick=True, runs=Path(folder)), quick=True
+            return trainings.train_or_read(
+                data, trainings.training_plan(model, split, latent, quick=True, runs=Path(folder)), quick=True
             )
-    plan = trainings.planned(model, split, latent)
-    done = trainings.finished(plan)
-    if done is None:
+    plan = trainings.training_plan(model, split, latent)
+    finished_plan = trainings.finished_plan(plan)
+    if finished_plan is None:
         command = f"python experiments/trainings.py --models {model} --splits {split} --latents {latent}"
         sys.exit(f"Expected a finished training in runs/experiments/{plan.folder.name}, got none; {command}")
-    return trainings.trained(data, done)
+    return trainings.train_or_read(data, finished_plan)
 
 
-def tested(run: Trained, at: int) -> np.ndarray:
-    """Return the test PDFs of a training's seed number `at`, those of table 1."""
-    return np.sort(table1_reconstruction.tested(run.splits[at], run.seeds[at]))
+def select_test_pdfs(run: TrainedModels, seed_index: int) -> np.ndarray:
+    """Return the test PDFs of a training's seed number `seed_index`, those of table 1."""
+    return np.sort(table1_reconstruction.select_test_pdfs(run.splits[seed_index], run.seeds[seed_index]))
 
 
-def conditions(data: Dataset, which: np.ndarray) -> Conditions:
+def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> Conditions:
     """Return the conditions of some PDFs."""
-    return jax.tree.map(lambda column: column[which], data.conditions)
+    return jax.tree.map(lambda column: column[pdf_indices], data.conditions)
 
 
-def counts(data: Dataset, which: np.ndarray) -> np.ndarray:
+def atom_counts(data: Dataset, pdf_indices: np.ndarray) -> np.ndarray:
     """Return the number of atoms behind some PDFs."""
-    return np.array([len(shape.positions) for shape in data.shapes])[data.shape[which]]
+    return np.array([len(shape.positions) for shape in data.shapes])[data.shape_index[pdf_indices]]
 
 
-def rows_of(values: dict[str, np.ndarray], *, name: str, model: str, run: Trained, seed: int, **more) -> list[dict]:
+def measure_rows(values: dict[str, np.ndarray], *, name: str, model: str, run: TrainedModels, seed: int, **extra_columns) -> list[dict]:
     """Return a row a measure, with what it was made with, and print them."""
     config = run.plan.config
     shared = {"experiment": name, "dataset": config.preset, "latent": config.latent, "model": model}
-    shared |= {"split": config.split, "seed": seed, **more}
-    made_with = {"config": run.plan.config.recorded, "commit": rows.commit(), **rows.environment()}
-    result = [{**shared, "metric": metric, **spread(each), **made_with} for metric, each in values.items()]
+    shared |= {"split": config.split, "seed": seed, **extra_columns}
+    provenance = {"config": run.plan.config.recorded, "commit": rows.commit(), **rows.environment()}
+    result = [{**shared, "metric": metric, **extended_statistics(measure_values), **provenance} for metric, measure_values in values.items()]
     for row in result:
         rows.show(row)
     return result
 
 
-def spread(values: np.ndarray) -> dict[str, float | int | None]:
+def extended_statistics(values: np.ndarray) -> dict[str, float | int | None]:
     """Return median and maximum of the finite values, beside what table 1 says of them."""
-    finite = np.asarray(values, float)
-    finite = finite[np.isfinite(finite)]
-    most = {"median": number(np.median(finite)), "max": number(finite.max())} if finite.size else {}
-    return table1_reconstruction.spread(np.asarray(values, float)) | {"median": None, "max": None} | most
+    finite_values = np.asarray(values, float)
+    finite_values = finite_values[np.isfinite(finite_values)]
+    median_and_max = {"median": finite_or_none(np.median(finite_values)), "max": finite_or_none(finite_values.max())} if finite_values.size else {}
+    return table1_reconstruction.summary_statistics(np.asarray(values, float)) | {"median": None, "max": None} | median_and_max

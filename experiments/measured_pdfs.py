@@ -58,14 +58,14 @@ PQR = (
     *((5, 1, 2), (5, 1, 3), (6, 1, 0), (6, 1, 1), (6, 1, 2), (7, 1, 0), (7, 1, 1), (7, 1, 2)),
 )
 """Decahedra that the SWAXS course fits to gold, in ASE's three numbers."""
-TRUE = (6, 1, 1)
+TRUE_PQR = (6, 1, 1)
 NOISES = (0.05, 0.2, 0.5, 1.0, 2.0)
-LIMITS = {"qmin": 0.58, "qmax": 21.0}
+Q_LIMITS = {"qmin": 0.58, "qmax": 21.0}
 """1/Å. A laboratory source."""
 BOND = form_factors.bond_length("Au")
 QSTEP = 0.02
-R = np.arange(1.5, 20.001, 0.05)
-VALUES = {"uiso": 0.008, "delta2": 2.0}
+R_GRID = np.arange(1.5, 20.001, 0.05)
+MODEL_VALUES = {"uiso": 0.008, "delta2": 2.0}
 
 
 def structure_function(positions: np.ndarray, q: np.ndarray, *, uiso: float, delta2: float) -> np.ndarray:
@@ -81,19 +81,19 @@ def structure_function(positions: np.ndarray, q: np.ndarray, *, uiso: float, del
     variance = 2 * uiso * np.maximum(1 - delta2 / distance**2, 0.0)
     result = np.zeros(q.size)
     for start in range(0, len(distance), 1000):
-        d, s, n = (column[start : start + 1000] for column in (distance, variance, count))
-        result += (np.sin(np.outer(q, d)) * np.exp(-0.5 * np.outer(q**2, s))) @ (2 * n / d)
+        d, sigma_squared, pair_count = (column[start : start + 1000] for column in (distance, variance, count))
+        result += (np.sin(np.outer(q, d)) * np.exp(-0.5 * np.outer(q**2, sigma_squared))) @ (2 * pair_count / d)
     return result / len(positions)
 
 
 def transform(q: np.ndarray, r: np.ndarray, *, qdamp: float) -> np.ndarray:
     """Return the matrix [r, q] that makes G(r) of F(Q) on an even grid: trapezoid rule and the resolution's damping."""
-    share = np.full(q.size, q[1] - q[0])
-    share[[0, -1]] /= 2
-    return 2 / np.pi * np.exp(-0.5 * (r[:, None] * qdamp) ** 2) * share * np.sin(r[:, None] * q)
+    weights = np.full(q.size, q[1] - q[0])
+    weights[[0, -1]] /= 2
+    return 2 / np.pi * np.exp(-0.5 * (r[:, None] * qdamp) ** 2) * weights * np.sin(r[:, None] * q)
 
 
-def draws_of(
+def simulate_noisy_pdfs(
     positions: np.ndarray,
     r: np.ndarray,
     rng: np.random.Generator,
@@ -120,24 +120,24 @@ def draws_of(
     """
     q = np.linspace(qmin, qmax, round((qmax - qmin) / QSTEP) + 1)
     f = structure_function(positions, q, **values)
-    noisy = f + noise * np.sqrt(np.mean(f**2)) * rng.normal(size=(draws, q.size))
-    return noisy @ transform(q, r, qdamp=qdamp).T
+    noisy_f = f + noise * np.sqrt(np.mean(f**2)) * rng.normal(size=(draws, q.size))
+    return noisy_f @ transform(q, r, qdamp=qdamp).T
 
 
-def metal_of(measurement: Measurement) -> str:
+def header_metal(measurement: Measurement) -> str:
     """Return the element that the header's composition names first.
 
     Raises:
         ValueError: where it names none.
     """
-    named = re.findall("[A-Z][a-z]?", str(measurement.header.get("composition", "")))
-    if not named:
+    element_symbols = re.findall("[A-Z][a-z]?", str(measurement.header.get("composition", "")))
+    if not element_symbols:
         name = Path(measurement.name).name
         raise ValueError(f"Expected a composition in the header, got none in {name}; add composition = Au, say.")
-    return named[0]
+    return element_symbols[0]
 
 
-def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> PdfResult:
+def mine_measurement(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> PdfResult:
     """Return what mining finds in a measurement; a failed result where it cannot be mined.
 
     Args:
@@ -155,36 +155,36 @@ def mine(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), m
         return PdfResult(measurement.name, measurement.sha256, metal, "failed", str(error))
 
 
-def summary(result: PdfResult) -> dict:
+def summary_row(result: PdfResult) -> dict:
     """Return a row of what was found in a file."""
-    found = summaries.row(result)
+    columns = summaries.row(result)
     bond = form_factors.bond_length(result.element)
-    best: dict[str, float] = {}
+    best_rw: dict[str, float] = {}
     for candidate in result.candidates:
-        best.setdefault(candidate.family, candidate.rw)
-    fcc_like = [best[name] for name in FCC_LIKE if name in best]
-    times = lambda x: None if x is None else bond * x  # noqa: E731
+        best_rw.setdefault(candidate.family, candidate.rw)
+    fcc_like = [best_rw[name] for name in FCC_LIKE if name in best_rw]
+    in_angstrom = lambda relative_value: None if relative_value is None else bond * relative_value  # noqa: E731
     return {
         "experiment": NAME,
         "file": Path(result.name).name,
         "element": result.element,
-        **{key: found.get(name) for name, key in KEYS.items()},
-        "family": next(iter(best), None),
-        "nearest_neighbour": times(found.get("stretch")),
-        "nearest_neighbour_error": times(found.get("stretch_error")),
+        **{key: columns.get(name) for name, key in KEYS.items()},
+        "family": next(iter(best_rw), None),
+        "nearest_neighbour": in_angstrom(columns.get("stretch")),
+        "nearest_neighbour_error": in_angstrom(columns.get("stretch_error")),
         "metal_bond": bond,
-        "rw_decahedron": best.get("decahedron"),
+        "rw_decahedron": best_rw.get("decahedron"),
         "rw_fcc_like": min(fcc_like) if fcc_like else None,
-        "rw_families": best,
+        "rw_families": best_rw,
         "commit": rows.commit(),
         **rows.environment(),
     }
 
 
-def decahedra(wanted=PQR) -> dict[tuple[int, int, int], ase.Atoms]:
+def decahedra(pqr_values=PQR) -> dict[tuple[int, int, int], ase.Atoms]:
     """Return gold decahedra (p,q,r), their bonds the metal's; no two have equally many atoms."""
-    found = {each: Decahedron("Au", *each).positions for each in wanted}
-    return {each: lattices.scaled("decahedron", _label(each), x).atoms("Au", BOND) for each, x in found.items()}
+    positions_by_pqr = {pqr: Decahedron("Au", *pqr).positions for pqr in pqr_values}
+    return {pqr: lattices.unit_bond_cluster("decahedron", _label(pqr), positions).to_ase("Au", BOND) for pqr, positions in positions_by_pqr.items()}
 
 
 def calibration(
@@ -199,12 +199,12 @@ def calibration(
         truth: (p, q, r) of the decahedron that the data are of.
     """
     positions, rng = candidates[truth].positions, np.random.default_rng(round(1e3 * noise))
-    curves = draws_of(positions, R, rng, noise=noise, draws=draws, **LIMITS, **VALUES)
-    drawn = [Measurement(f"draw {index}", R, g, {}) for index, g in enumerate(curves)]
-    options = RefineOptions(data=DataOptions(**LIMITS, qdamp=QDAMP))
-    results = jaxstruc.refine(drawn, list(candidates.values()), options=options)
-    found = [_draw(result, len(candidates[truth])) for result in results]
-    mean = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    curves = simulate_noisy_pdfs(positions, R_GRID, rng, noise=noise, draws=draws, **Q_LIMITS, **MODEL_VALUES)
+    measurements = [Measurement(f"draw {index}", R_GRID, g, {}) for index, g in enumerate(curves)]
+    options = RefineOptions(data=DataOptions(**Q_LIMITS, qdamp=QDAMP))
+    results = jaxstruc.refine(measurements, list(candidates.values()), options=options)
+    draw_rows = [_draw_row(result, len(candidates[truth])) for result in results]
+    means = {name: float(np.mean([row[name] for row in draw_rows])) for name in draw_rows[0]}
     return {
         "experiment": f"{NAME} --calibrate",
         "truth": _label(truth),
@@ -212,32 +212,32 @@ def calibration(
         "candidates": len(candidates),
         "noise": noise,
         "draws": draws,
-        **mean,
-        "coverage_error": float(np.sqrt(mean["coverage"] * (1 - mean["coverage"]) / draws)),
-        **LIMITS,
+        **means,
+        "coverage_error": float(np.sqrt(means["coverage"] * (1 - means["coverage"]) / draws)),
+        **Q_LIMITS,
         "commit": rows.commit(),
         **rows.environment(),
     }
 
 
-def _draw(result: PdfResult, atoms: int) -> dict:
+def _draw_row(result: PdfResult, atoms: int) -> dict:
     """Return what the weights of one draw say, with the independent points as mining counts them, and with all."""
-    true = next(place for place, each in enumerate(result.candidates) if each.n_atoms == atoms)
-    rw = np.array([each.rw for each in result.candidates])
-    most = target.independent_points(result.r, **LIMITS)
-    of_all = statistics.credible_set(posterior.weights(rw, most, len(result.free)))
+    true_rank = next(rank for rank, candidate in enumerate(result.candidates) if candidate.n_atoms == atoms)
+    rw = np.array([candidate.rw for candidate in result.candidates])
+    all_points = target.independent_points(result.r, **Q_LIMITS)
+    in_all_points_set = statistics.credible_set(posterior.weights(rw, all_points, len(result.free)))
     return {
-        "coverage": result.candidates[true].in_90,
+        "coverage": result.candidates[true_rank].in_90,
         "size": result.ties,
-        "coverage_all_points": of_all[true],
-        "size_all_points": of_all.sum(),
+        "coverage_all_points": in_all_points_set[true_rank],
+        "size_all_points": in_all_points_set.sum(),
         "independent": result.facts["independent"],
-        "all_points": most,
-        "first": true == 0,
-        "rw_true": rw[true],
+        "all_points": all_points,
+        "first": true_rank == 0,
+        "rw_true": rw[true_rank],
         "rw_best": rw[0],
         "rw_second": rw[1],
-        "converged": np.mean([each.converged for each in result.candidates]),
+        "converged": np.mean([candidate.converged for candidate in result.candidates]),
     }
 
 
@@ -245,28 +245,28 @@ def _label(pqr: tuple[int, ...]) -> str:
     return f"({','.join(map(str, pqr))})"
 
 
-def picture_of_families(results: list[dict], path: Path) -> None:
+def plot_families(results: list[dict], path: Path) -> None:
     """Draw the best Rw of each family for each file."""
     figure = matplotlib.figure.Figure(figsize=(7, 0.9 + 0.6 * len(results)), layout="constrained")
     axes = figure.subplots()
     for index, name in enumerate(families.FAMILIES):
-        points = [(row["rw_families"][name], y) for y, row in enumerate(results) if name in row["rw_families"]]
+        points = [(row["rw_families"][name], line) for line, row in enumerate(results) if name in row["rw_families"]]
         if points:
             axes.plot(*zip(*points, strict=True), "o", color=f"C{index}", label=name, markersize=5)
     axes.set_yticks(range(len(results)), [row["file"] for row in results], fontsize=8)
     axes.set(xlabel="Rw of the best cluster of each family", ylim=(len(results) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    drawing.save(figure, path)
+    drawing.save_figure(figure, path)
 
 
-def picture_of_calibration(results: list[dict], path: Path) -> None:
+def plot_calibration(results: list[dict], path: Path) -> None:
     """Draw how often the set holds the truth, and its size, against the noise."""
     figure = matplotlib.figure.Figure(figsize=(8, 3.2), layout="constrained")
     noise = [row["noise"] for row in results]
-    for axes, what in zip(figure.subplots(1, 2), ("coverage", "size"), strict=True):
-        axes.semilogx(noise, [row[what] for row in results], "o-", label="independent points of the residual")
-        axes.semilogx(noise, [row[f"{what}_all_points"] for row in results], "s--", label="all independent points")
+    for axes, column in zip(figure.subplots(1, 2), ("coverage", "size"), strict=True):
+        axes.semilogx(noise, [row[column] for row in results], "o-", label="independent points of the residual")
+        axes.semilogx(noise, [row[f"{column}_all_points"] for row in results], "s--", label="all independent points")
         axes.set(xlabel="noise of F(Q), relative to its rms")
         axes.grid(alpha=0.3)
     coverage, size = figure.axes
@@ -274,7 +274,7 @@ def picture_of_calibration(results: list[dict], path: Path) -> None:
     coverage.set(ylabel="draws whose 90 % set holds the truth", ylim=(0, 1.05))
     size.set(ylabel="mean candidates in the set")
     coverage.legend(fontsize=7)
-    drawing.save(figure, path)
+    drawing.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -291,31 +291,31 @@ def main(arguments=None) -> list[dict]:
     if not (options.data or options.calibrate or options.quick):
         parser.error("expected --data or --calibrate, got neither; name a folder of .gr files")
     if options.data and not options.calibrate:
-        name, picture = NAME, picture_of_families
+        name, plot = NAME, plot_families
         paths = sorted(options.data.glob("*.gr"))
         if not paths:
             parser.error(f"expected .gr files, got none in {options.data}; name another folder")
-        less = {"names": ("icosahedron", "decahedron", "octahedron"), "max_atoms": 250} if options.quick else {}
+        quick_options = {"names": ("icosahedron", "decahedron", "octahedron"), "max_atoms": 250} if options.quick else {}
         results = []
         measurements = [jaxstruc.read(path) for path in (paths[:1] if options.quick else paths)]
-        metals = [metal_of(measurement) for measurement in measurements]
+        metals = [header_metal(measurement) for measurement in measurements]
         for measurement, metal in zip(measurements, metals, strict=True):
-            found = mine(measurement, metal, **less)
+            result = mine_measurement(measurement, metal, **quick_options)
             if options.figures:
-                found.save(options.figures)
-            results.append(summary(found))
+                result.save(options.figures)
+            results.append(summary_row(result))
             rows.show(results[-1])
     else:
-        name, picture = f"{NAME}_calibration", picture_of_calibration
+        name, plot = f"{NAME}_calibration", plot_calibration
         draws = options.draws or (20 if options.quick else 100)
         candidates, results = decahedra(), []
         for noise in options.noises or ((0.5,) if options.quick else NOISES):
-            results.append(calibration(noise, draws=draws, candidates=candidates, truth=TRUE))
+            results.append(calibration(noise, draws=draws, candidates=candidates, truth=TRUE_PQR))
             rows.show(results[-1])
     out = options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
     if out is not None:
         rows.write_lines(results, out)
-        picture(results, out.with_suffix(".png"))
+        plot(results, out.with_suffix(".png"))
     return results
 
 

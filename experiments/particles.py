@@ -20,33 +20,33 @@ from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
 from jaxstruc.structures import classes, faces, kinds, lattices
-from jaxstruc.structures.shapes import distinct
+from jaxstruc.structures.shapes import distinct_clusters
 
-OFFRULE = ("fcc", "hcp", "bcc", "sc", "stack", "decahedron", "icosahedron", "shell", "missing")
-RULES = ("sc", "bcc", "fcc", "hcp", "decahedron", "icosahedron", "octahedron")
-TRIES = 1000
+OFF_RULE_KINDS = ("fcc", "hcp", "bcc", "sc", "stack", "decahedron", "icosahedron", "shell", "missing")
+RULE_KINDS = ("sc", "bcc", "fcc", "hcp", "decahedron", "icosahedron", "octahedron")
+MAX_DRAWS = 1000
 """Draws, of which one is a particle as it should be."""
-NEAR = 1.2
+NEIGHBOUR_DISTANCE = 1.2
 """Bonds, within which atoms are neighbours: with the second shell of bcc, as in `lattices.connected`."""
-NEIGHBOURS = 3
+MIN_NEIGHBOURS = 3
 """Least neighbours of an atom; one less where atoms of sc are missing."""
-SLENDER = 1.8
+MAX_ASPECT_RATIO = 1.8
 """Largest ratio of the extents along two principal axes."""
-FAMILY, FACE = 0.12, 0.15
+FACE_FAMILY_SPREAD, FACE_SPREAD = 0.12, 0.15
 """Spread of the logarithm of the distances of families of faces, and of the faces of one."""
-TIE = 1e-6
+DEPTH_TOLERANCE = 1e-6
 """Bonds, by which sites on one face may differ in depth: a face is whole."""
-OFF = (0.1, 0.55)
+CENTRE_OFFSET_RANGE = (0.1, 0.55)
 """Radii, between which a cut of a five-fold particle lies off its centre or axis."""
-GONE = (0.1, 0.5)
+MISSING_SHARE_RANGE = (0.1, 0.5)
 """Share of the vertices and edges that are missing, at least and at most, in the mean."""
-WEAK = {"fcc": 7, "hcp": 7, "bcc": 8, "sc": 4}
+MAX_EDGE_NEIGHBOURS = {"fcc": 7, "hcp": 7, "bcc": 8, "sc": 4}
 """Neighbours of an atom at most on an edge, or on a vertex."""
-BULK = {"sc": 6, "bcc": 14}
+BULK_NEIGHBOURS = {"sc": 6, "bcc": 14}
 """Neighbours of an atom inside, where not 12."""
-LAYERS = {"sc": (1.0, 0.5, 1 / 3), "bcc": (0.5, 0.5, 1 / 6), "fcc": (0.5, 0.25, 1 / 3)}
+LAYER_SPACINGS = {"sc": (1.0, 0.5, 1 / 3), "bcc": (0.5, 0.5, 1 / 6), "fcc": (0.5, 0.25, 1 / 3)}
 """Distances of the (100), (110) and (111) layers, in lattice constants over the length of the Miller indices."""
-GRID = 20
+MAX_LAYERS = 20
 """Most layers, and cells, in DeepStruc's rules, twice as many as there; of decahedra half as many."""
 
 
@@ -59,13 +59,13 @@ class Particle(NamedTuple):
     """By the atoms, as in `kinds.Kind`."""
     hexagonal: float
     """Share of hexagonal layers among the inner layers, as in `kinds.Kind`."""
-    word: str
+    sequence: str
     """Of a stack: the letters h and c of its inner layers from bottom to top; empty for the others."""
     positions: np.ndarray
     """[atom, 3], nearest-neighbour distance 1, about their mean."""
 
 
-class _Host(NamedTuple):
+class _Lattice(NamedTuple):
     """Sites that particles are cut from."""
 
     sites: np.ndarray
@@ -74,7 +74,7 @@ class _Host(NamedTuple):
     """Families of directions [face, 3] of length 1."""
 
 
-def offrule(kind: str, rng: np.random.Generator, *, least: int = 35, most: int = 320) -> Particle:
+def draw_off_rule_particle(kind: str, rng: np.random.Generator, *, min_atoms: int = 35, max_atoms: int = 320) -> Particle:
     """Return a particle that no rule of the library lists; its number of atoms is drawn evenly in the logarithm.
 
     Args:
@@ -82,59 +82,59 @@ def offrule(kind: str, rng: np.random.Generator, *, least: int = 35, most: int =
             random stack of close-packed layers, of a five-fold particle off its centre (also spheres); a closed shell
             with part of the next; a cut of a lattice without some edges and vertices.
         rng: that all is drawn from.
-        least: atoms.
-        most: atoms.
+        min_atoms: atoms.
+        max_atoms: atoms.
 
     Raises:
         ValueError: for a kind that there is not, or where no draw is a particle as it should be.
     """
-    if kind not in OFFRULE:
-        raise ValueError(f"Expected a kind of {', '.join(OFFRULE)}, got {kind!r}.")
-    atoms = round(math.exp(rng.uniform(math.log(least), math.log(most))))
-    make, packings = MAKERS.get(kind, (_crystal, (kind,)))
+    if kind not in OFF_RULE_KINDS:
+        raise ValueError(f"Expected a kind of {', '.join(OFF_RULE_KINDS)}, got {kind!r}.")
+    atoms = round(math.exp(rng.uniform(math.log(min_atoms), math.log(max_atoms))))
+    make_sites, packings = MAKERS.get(kind, (_cut_crystal, (kind,)))
     packing = str(rng.choice(packings))
-    for _ in range(TRIES):
-        x, word = make(packing, atoms, rng)
-        if least <= len(x) <= most and (found := _checked(kind, packing, word, x)) is not None:
-            return found
-    raise ValueError(f"Expected a {kind} of {atoms} atoms in {TRIES} draws, got none; change least and most.")
+    for _ in range(MAX_DRAWS):
+        positions, sequence = make_sites(packing, atoms, rng)
+        if min_atoms <= len(positions) <= max_atoms and (particle := _accept_particle(kind, packing, sequence, positions)) is not None:
+            return particle
+    raise ValueError(f"Expected a {kind} of {atoms} atoms in {MAX_DRAWS} draws, got none; change least and most.")
 
 
-def rule(kind: str, rng: np.random.Generator, *, most: int = 256) -> Particle:
+def draw_rule_particle(kind: str, rng: np.random.Generator, *, max_atoms: int = 256) -> Particle:
     """Return one of the distinct shapes of a type of DeepStruc, at least 30 atoms that show what they are.
 
     Args:
         kind: one of `RULES`.
         rng: that it is drawn from, each shape alike.
-        most: atoms.
+        max_atoms: atoms.
 
     Raises:
         ValueError: for a kind that there is not, or without a shape of so few atoms.
     """
-    if kind not in RULES:
-        raise ValueError(f"Expected a kind of {', '.join(RULES)}, got {kind!r}.")
-    if not (found := shapes(kind, most)):
-        raise ValueError(f"Expected a {kind} of at most {most} atoms, got none; raise most.")
-    return found[rng.integers(len(found))]
+    if kind not in RULE_KINDS:
+        raise ValueError(f"Expected a kind of {', '.join(RULE_KINDS)}, got {kind!r}.")
+    if not (particles := rule_particles(kind, max_atoms)):
+        raise ValueError(f"Expected a {kind} of at most {max_atoms} atoms, got none; raise most.")
+    return particles[rng.integers(len(particles))]
 
 
 @cache
-def shapes(kind: str, most: int) -> tuple[Particle, ...]:
+def rule_particles(kind: str, max_atoms: int) -> tuple[Particle, ...]:
     """Return the distinct shapes of a type of DeepStruc, by size. Made once a process: copy before changing."""
-    if kind in LAYERS:
-        listed = _layered(kind, most)
+    if kind in LAYER_SPACINGS:
+        position_arrays = _layered_clusters(kind, max_atoms)
     elif kind == "hcp":
-        listed = _blocks(most)
+        position_arrays = _hcp_blocks(max_atoms)
     elif kind == "octahedron":
-        listed = (Octahedron("Au", length, 0).positions for length in range(2, 15))
+        position_arrays = (Octahedron("Au", length, 0).positions for length in range(2, 15))
     else:
-        listed = _icosahedra(most) if kind == "icosahedron" else iter(_decahedra(most))
-    sized = [lattices.scaled(kind, "", x) for x in listed if kinds.LEAST <= len(x) <= most]
-    found = [(cluster.positions, kinds.kind(cluster.positions)) for cluster in distinct(sized)]
-    return tuple(Particle(kind, is_a.type, is_a.hexagonal, "", x) for x, is_a in found if is_a.shown)
+        position_arrays = _icosahedra(max_atoms) if kind == "icosahedron" else iter(_decahedra(max_atoms))
+    clusters = [lattices.unit_bond_cluster(kind, "", positions) for positions in position_arrays if kinds.MIN_TYPE_ATOMS <= len(positions) <= max_atoms]
+    typed_positions = [(cluster.positions, kinds.identify_structure_type(cluster.positions)) for cluster in distinct_clusters(clusters)]
+    return tuple(Particle(kind, observed_type.name, observed_type.hexagonal_share, "", positions) for positions, observed_type in typed_positions if observed_type.shows_type)
 
 
-def displaced(particle: Particle, rng: np.random.Generator, amount: float) -> Particle:
+def displace_atoms(particle: Particle, rng: np.random.Generator, amount: float) -> Particle:
     """Return the particle with atoms displaced at random, alike in all directions.
 
     Type and layers stay what they were, and the positions are not scaled again.
@@ -144,13 +144,13 @@ def displaced(particle: Particle, rng: np.random.Generator, amount: float) -> Pa
         rng: that displacements are drawn from.
         amount: root mean square length of the displacements, in bonds.
     """
-    moves = rng.normal(size=particle.positions.shape)
-    moves -= moves.mean(axis=0)
-    moves *= amount / math.sqrt((moves**2).sum(axis=1).mean())
-    return _about_mean(particle, particle.positions + moves)
+    displacements = rng.normal(size=particle.positions.shape)
+    displacements -= displacements.mean(axis=0)
+    displacements *= amount / math.sqrt((displacements**2).sum(axis=1).mean())
+    return _centre_particle(particle, particle.positions + displacements)
 
 
-def contracted(particle: Particle, amount: float) -> Particle:
+def contract_surface(particle: Particle, amount: float) -> Particle:
     """Return the particle with its surface pulled inwards, and by 1/e of it each layer below.
 
     An atom is on the surface where it has fewer neighbours than in the bulk; so contract before displacing. Type and
@@ -160,246 +160,246 @@ def contracted(particle: Particle, amount: float) -> Particle:
         particle: to contract.
         amount: way of the surface's atoms towards the centre, in bonds.
     """
-    x = particle.positions
-    near = _near(x)
-    outer = np.flatnonzero(near.sum(axis=0) < BULK.get(particle.type, 12))
-    below = dijkstra(near, directed=False, unweighted=True, indices=outer, min_only=True)
-    inwards = -x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1.0)
-    return _about_mean(particle, x + amount * np.exp(-below)[:, None] * inwards)
+    positions = particle.positions
+    neighbours = _neighbour_matrix(positions)
+    surface_atoms = np.flatnonzero(neighbours.sum(axis=0) < BULK_NEIGHBOURS.get(particle.type, 12))
+    depth = dijkstra(neighbours, directed=False, unweighted=True, indices=surface_atoms, min_only=True)
+    inward_directions = -positions / np.maximum(np.linalg.norm(positions, axis=1, keepdims=True), 1.0)
+    return _centre_particle(particle, positions + amount * np.exp(-depth)[:, None] * inward_directions)
 
 
-def _about_mean(particle: Particle, positions: np.ndarray) -> Particle:
+def _centre_particle(particle: Particle, positions: np.ndarray) -> Particle:
     return particle._replace(positions=positions - positions.mean(axis=0))
 
 
-def _checked(kind: str, packing: str, word: str, positions: np.ndarray) -> Particle | None:
+def _accept_particle(kind: str, packing: str, sequence: str, positions: np.ndarray) -> Particle | None:
     """Return the particle of these atoms; None where it is loose, slender, in pieces, or does not show its packing."""
-    if len(positions) < kinds.LEAST:
+    if len(positions) < kinds.MIN_TYPE_ATOMS:
         return None
-    x = lattices.scaled(kind, "", positions).positions
-    if _slender(x):
+    scaled_positions = lattices.unit_bond_cluster(kind, "", positions).positions
+    if _is_slender(scaled_positions):
         return None
-    near = _near(x)
-    least = NEIGHBOURS - (kind == "missing" and packing == "sc")
-    if near.sum(axis=0).min() < least or connected_components(near, directed=False)[0] > 1:
+    neighbours = _neighbour_matrix(scaled_positions)
+    min_neighbours = MIN_NEIGHBOURS - (kind == "missing" and packing == "sc")
+    if neighbours.sum(axis=0).min() < min_neighbours or connected_components(neighbours, directed=False)[0] > 1:
         return None
-    found = kinds.kind(x)
-    if not found.shown or (not word and found.type != packing):
+    observed_type = kinds.identify_structure_type(scaled_positions)
+    if not observed_type.shows_type or (not sequence and observed_type.name != packing):
         return None
-    if word and not math.isclose(found.hexagonal, word.count("h") / len(word)):
+    if sequence and not math.isclose(observed_type.hexagonal_share, sequence.count("h") / len(sequence)):
         return None
-    return Particle(kind, found.type, found.hexagonal, word, x)
+    return Particle(kind, observed_type.name, observed_type.hexagonal_share, sequence, scaled_positions)
 
 
-def _slender(positions: np.ndarray) -> bool:
+def _is_slender(positions: np.ndarray) -> bool:
     """Return whether some extent along the principal axes is too large beside another."""
     extents = np.ptp(positions @ np.linalg.eigh(positions.T @ positions)[1], axis=0)
-    return bool(extents.max() > SLENDER * extents.min())
+    return bool(extents.max() > MAX_ASPECT_RATIO * extents.min())
 
 
-def _near(positions: np.ndarray) -> coo_array:
+def _neighbour_matrix(positions: np.ndarray) -> coo_array:
     """Return which atoms are neighbours [atom, atom], as ones."""
-    first, second = KDTree(positions).query_pairs(NEAR, output_type="ndarray").T
+    first, second = KDTree(positions).query_pairs(NEIGHBOUR_DISTANCE, output_type="ndarray").T
     pairs = np.concatenate([first, second]), np.concatenate([second, first])
     return coo_array((np.ones(2 * len(first)), pairs), shape=(len(positions), len(positions)))
 
 
-def _reach(atoms: int) -> int:
+def _site_radius(atoms: int) -> int:
     """Return how far out sites are needed, in bonds: for the loosest packing, sc, and a cut that lies off."""
-    return math.ceil(1.1 * classes.sphere(atoms, 1.0) + 2)
+    return math.ceil(1.1 * classes.equivalent_sphere_diameter(atoms, 1.0) + 2)
 
 
 @cache
-def _host(kind: str, reach: int) -> _Host:
-    """Return the sites within `reach` bonds, and the faces, of a packing."""
+def _packing_lattice(kind: str, radius: int) -> _Lattice:
+    """Return the sites within `radius` bonds, and the faces, of a packing."""
     if kind == "hcp":
-        return _stack_host("h", reach)
+        return _stack_lattice("h", radius)
     if kind in ("decahedron", "icosahedron"):
-        size = reach + 3
-        make = Icosahedron("Au", size) if kind == "icosahedron" else Decahedron("Au", size, size, 0)
-        points = make.positions - make.positions.mean(axis=0)
-        points /= kinds.bond(KDTree(lattices.within(points, 12.0)))
-        directions = faces.icosahedral() if kind == "icosahedron" else faces.decahedral(points)
+        size = radius + 3
+        cluster = Icosahedron("Au", size) if kind == "icosahedron" else Decahedron("Au", size, size, 0)
+        points = cluster.positions - cluster.positions.mean(axis=0)
+        points /= kinds.mean_bond(KDTree(lattices.points_within(points, 12.0)))
+        directions = faces.icosahedron_faces() if kind == "icosahedron" else faces.decahedron_faces(points)
     elif kind == "fcc":
-        points, directions = lattices.fcc_lattice(math.ceil(reach * math.sqrt(2))) * math.sqrt(0.5), faces.cubic()
+        points, directions = lattices.fcc_lattice(math.ceil(radius * math.sqrt(2))) * math.sqrt(0.5), faces.cubic_faces()
     else:
         basis = [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)] if kind == "bcc" else [(0.0, 0.0, 0.0)]
-        cells = np.array(list(itertools.product(range(-reach - 1, reach + 2), repeat=3)))
+        cells = np.array(list(itertools.product(range(-radius - 1, radius + 2), repeat=3)))
         points = (cells[:, None] + np.array(basis)).reshape(-1, 3) * (2 / math.sqrt(3) if kind == "bcc" else 1.0)
-        directions = faces.cubic()
-    return _Host(lattices.within(points, reach), directions)
+        directions = faces.cubic_faces()
+    return _Lattice(lattices.points_within(points, radius), directions)
 
 
-def _stack_host(word: str, reach: int) -> _Host:
+def _stack_lattice(sequence: str, radius: int) -> _Lattice:
     """Return the sites of a stack, and the basal, prismatic and pyramidal faces of hcp."""
-    points = lattices.stack(word, reach=math.ceil(reach / lattices.LAYER))
-    return _Host(lattices.within(points, reach), faces.hexagonal())
+    points = lattices.stack(sequence, reach=math.ceil(radius / lattices.LAYER_SPACING))
+    return _Lattice(lattices.points_within(points, radius), faces.hcp_faces())
 
 
-def _cut(host: _Host, atoms: int, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return so many sites cut out by faces, each at a distance of its own from a centre; none beyond the host."""
-    directions = np.concatenate(host.faces)
-    away = np.concatenate([rng.normal(0, FAMILY) + rng.normal(0, FACE, len(ways)) for ways in host.faces])
-    depth = ((host.sites - centre) @ (directions / np.exp(away)[:, None]).T).max(axis=1)
-    return _innermost(host, depth, atoms)
+    directions = np.concatenate(lattice.faces)
+    log_offsets = np.concatenate([rng.normal(0, FACE_FAMILY_SPREAD) + rng.normal(0, FACE_SPREAD, len(family_directions)) for family_directions in lattice.faces])
+    depth = ((lattice.sites - centre) @ (directions / np.exp(log_offsets)[:, None]).T).max(axis=1)
+    return _sites_of_least_depth(lattice, depth, atoms)
 
 
-def _innermost(host: _Host, depth: np.ndarray, atoms: int) -> np.ndarray:
+def _sites_of_least_depth(lattice: _Lattice, depth: np.ndarray, atoms: int) -> np.ndarray:
     """Return the sites of the least depths; none where some lie at the host's end."""
-    sites = host.sites[depth <= np.partition(depth, atoms - 1)[atoms - 1] + TIE]
-    radius = np.linalg.norm(host.sites, axis=1).max()
+    sites = lattice.sites[depth <= np.partition(depth, atoms - 1)[atoms - 1] + DEPTH_TOLERANCE]
+    radius = np.linalg.norm(lattice.sites, axis=1).max()
     return sites if np.linalg.norm(sites, axis=1).max() < radius - 1 else sites[:0]
 
 
-def _crystal(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def _cut_crystal(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a cut of a lattice, and no word."""
-    return _cut(_host(packing, _reach(atoms)), atoms, rng.uniform(-1, 1, 3), rng), ""
+    return _cut_by_faces(_packing_lattice(packing, _site_radius(atoms)), atoms, rng.uniform(-1, 1, 3), rng), ""
 
 
-def _stack(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def _cut_stack(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a cut through a stack of layers that are hexagonal with a probability drawn first, and its word."""
-    reach = _reach(atoms)
-    word = "".join(np.where(rng.random(4 * reach) < rng.random(), "h", "c"))
-    sites = _cut(_stack_host(word, reach), atoms, rng.uniform(-0.5, 0.5, 3), rng)
-    layers = np.unique(np.round(sites[:, 2] / lattices.LAYER)).astype(int)
-    inner = "".join(word[layer % len(word)] for layer in layers[1:-1])
-    return sites if len(layers) >= kinds.LAYERS else sites[:0], inner
+    radius = _site_radius(atoms)
+    sequence = "".join(np.where(rng.random(4 * radius) < rng.random(), "h", "c"))
+    sites = _cut_by_faces(_stack_lattice(sequence, radius), atoms, rng.uniform(-0.5, 0.5, 3), rng)
+    layers = np.unique(np.round(sites[:, 2] / lattices.LAYER_SPACING)).astype(int)
+    inner_sequence = "".join(sequence[layer % len(sequence)] for layer in layers[1:-1])
+    return sites if len(layers) >= kinds.MIN_TYPE_LAYERS else sites[:0], inner_sequence
 
 
-def _fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a cut, or a sphere, off the centre of an icosahedron, or off the axis of a decahedron, and no word."""
-    host = _host(packing, _reach(atoms))
-    way = rng.normal(size=3) * (1, 1, packing == "icosahedron")
-    centre = rng.uniform(*OFF) * classes.sphere(atoms, classes.volume(packing)) / 2 * way / np.linalg.norm(way)
+    lattice = _packing_lattice(packing, _site_radius(atoms))
+    direction = rng.normal(size=3) * (1, 1, packing == "icosahedron")
+    centre = rng.uniform(*CENTRE_OFFSET_RANGE) * classes.equivalent_sphere_diameter(atoms, classes.atom_volume(packing)) / 2 * direction / np.linalg.norm(direction)
     centre[2] += rng.uniform(-0.5, 0.5) * (packing == "decahedron")
     if rng.random() < 0.5:
-        return _cut(host, atoms, centre, rng), ""
-    return _innermost(host, np.linalg.norm(host.sites - centre, axis=1), atoms), ""
+        return _cut_by_faces(lattice, atoms, centre, rng), ""
+    return _sites_of_least_depth(lattice, np.linalg.norm(lattice.sites - centre, axis=1), atoms), ""
 
 
-def _missing(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a cut without some vertices and edges, which are runs of weak atoms of as many neighbours; no word."""
-    sites = _cut(_host(packing, _reach(atoms)), round(1.1 * atoms), rng.uniform(-1, 1, 3), rng)
+    sites = _cut_by_faces(_packing_lattice(packing, _site_radius(atoms)), round(1.1 * atoms), rng.uniform(-1, 1, 3), rng)
     if not len(sites):
         return sites, ""
-    near = _near(sites)
-    count = near.sum(axis=0)
-    alike = (count[near.row] == count[near.col]) & (count[near.row] <= WEAK[packing])
-    runs = coo_array((near.data[alike], (near.row[alike], near.col[alike])), shape=near.shape)
-    number, run = connected_components(runs, directed=False)
-    gone = (rng.random(number) < rng.uniform(*GONE))[run] & (count <= WEAK[packing])
-    return sites[~gone] if gone.any() else sites[:0], ""
+    neighbours = _neighbour_matrix(sites)
+    neighbour_counts = neighbours.sum(axis=0)
+    has_equal_count = (neighbour_counts[neighbours.row] == neighbour_counts[neighbours.col]) & (neighbour_counts[neighbours.row] <= MAX_EDGE_NEIGHBOURS[packing])
+    run_matrix = coo_array((neighbours.data[has_equal_count], (neighbours.row[has_equal_count], neighbours.col[has_equal_count])), shape=neighbours.shape)
+    n_runs, run = connected_components(run_matrix, directed=False)
+    is_removed = (rng.random(n_runs) < rng.uniform(*MISSING_SHARE_RANGE))[run] & (neighbour_counts <= MAX_EDGE_NEIGHBOURS[packing])
+    return sites[~is_removed] if is_removed.any() else sites[:0], ""
 
 
-def _shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+def _partial_shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a closed shell and part of the next, a cap about a direction or face by face; no word."""
-    cores = [x for x in _closed(packing, 1 << atoms.bit_length()) if 0.2 * atoms < len(x) <= atoms - NEIGHBOURS]
+    cores = [positions for positions in _closed_shells(packing, 1 << atoms.bit_length()) if 0.2 * atoms < len(positions) <= atoms - MIN_NEIGHBOURS]
     if not cores:
         return np.zeros((0, 3)), ""
     core = cores[rng.integers(len(cores))]
-    host = _host(packing, _reach(atoms))
-    sites = host.sites + core[np.linalg.norm(core, axis=1).argmin()]
-    apart = KDTree(core).query(sites)[0]
-    sites = sites[(apart > 0.5) & (apart < NEAR)]
-    way = rng.normal(size=3)
-    order = sites @ way / np.linalg.norm(sites, axis=1) / np.linalg.norm(way)
+    lattice = _packing_lattice(packing, _site_radius(atoms))
+    sites = lattice.sites + core[np.linalg.norm(core, axis=1).argmin()]
+    distance = KDTree(core).query(sites)[0]
+    sites = sites[(distance > 0.5) & (distance < NEIGHBOUR_DISTANCE)]
+    direction = rng.normal(size=3)
+    score = sites @ direction / np.linalg.norm(sites, axis=1) / np.linalg.norm(direction)
     if rng.random() < 0.5:
-        ways = np.concatenate(host.faces[:2])
-        order -= 2.0 * rng.permutation(len(ways))[(sites @ ways.T / (core @ ways.T).max(axis=0)).argmax(axis=1)]
-    wanted, last = atoms - len(core), len(sites) - 1
-    if wanted > last + NEIGHBOURS:
+        face_directions = np.concatenate(lattice.faces[:2])
+        score -= 2.0 * rng.permutation(len(face_directions))[(sites @ face_directions.T / (core @ face_directions.T).max(axis=0)).argmax(axis=1)]
+    n_missing, max_added = atoms - len(core), len(sites) - 1
+    if n_missing > max_added + MIN_NEIGHBOURS:
         return sites[:0], ""
-    added = sites[np.argsort(-order)[: min(wanted, last)]]
-    while len(added) and (few := _near(np.concatenate([core, added])).sum(axis=0)[len(core) :] < NEIGHBOURS).any():
-        added = added[~few]
-    return np.concatenate([core, added]) if len(added) else added, ""
+    added_sites = sites[np.argsort(-score)[: min(n_missing, max_added)]]
+    while len(added_sites) and (is_loose := _neighbour_matrix(np.concatenate([core, added_sites])).sum(axis=0)[len(core) :] < MIN_NEIGHBOURS).any():
+        added_sites = added_sites[~is_loose]
+    return np.concatenate([core, added_sites]) if len(added_sites) else added_sites, ""
 
 
 MAKERS: dict[str, tuple[Callable[[str, int, np.random.Generator], tuple[np.ndarray, str]], tuple[str, ...]]] = {
-    "stack": (_stack, ("",)),
-    "decahedron": (_fivefold, ("decahedron",)),
-    "icosahedron": (_fivefold, ("icosahedron",)),
-    "shell": (_shell, ("icosahedron", "decahedron", "fcc", "bcc")),
-    "missing": (_missing, tuple(WEAK)),
+    "stack": (_cut_stack, ("",)),
+    "decahedron": (_cut_fivefold, ("decahedron",)),
+    "icosahedron": (_cut_fivefold, ("icosahedron",)),
+    "shell": (_partial_shell, ("icosahedron", "decahedron", "fcc", "bcc")),
+    "missing": (_cut_without_edges, tuple(MAX_EDGE_NEIGHBOURS)),
 }
 """How each kind but the lattices is made, and of which packings."""
 
 
 @cache
-def _closed(kind: str, most: int) -> tuple[np.ndarray, ...]:
+def _closed_shells(kind: str, max_atoms: int) -> tuple[np.ndarray, ...]:
     """Return closed shells: icosahedra, decahedra, and polyhedra of fcc and of bcc of two sets of faces."""
     if kind in ("icosahedron", "decahedron"):
-        listed = _icosahedra(most) if kind == "icosahedron" else iter(_decahedra(most))
-        return tuple(lattices.scaled(kind, "", x).positions for x in listed if len(x) > 6 and not _slender(x))
-    host = _host(kind, _reach(most))
-    found: dict[bytes, np.ndarray] = {}
+        position_arrays = _icosahedra(max_atoms) if kind == "icosahedron" else iter(_decahedra(max_atoms))
+        return tuple(lattices.unit_bond_cluster(kind, "", positions).positions for positions in position_arrays if len(positions) > 6 and not _is_slender(positions))
+    lattice = _packing_lattice(kind, _site_radius(max_atoms))
+    shells: dict[bytes, np.ndarray] = {}
     for centre in np.array([(0, 0, 0), (math.sqrt(0.5), 0, 0)][: 2 if kind == "fcc" else 1]):
-        depth = lattices.depths(host.sites - centre)
-        cut, cap = depth["(111)" if kind == "fcc" else "(110)"], depth["(100)"]
-        for far, off in itertools.product(np.unique(cut.round(6)), np.unique(cap.round(6))):
-            kept = np.flatnonzero((cut < far + 1e-5) & (cap < off + 1e-5))
-            if len(kept) > most:
+        depth = lattices.plane_depths(lattice.sites - centre)
+        face_depths, cap_depths = depth["(111)" if kind == "fcc" else "(110)"], depth["(100)"]
+        for max_face_depth, max_cap_depth in itertools.product(np.unique(face_depths.round(6)), np.unique(cap_depths.round(6))):
+            site_rows = np.flatnonzero((face_depths < max_face_depth + 1e-5) & (cap_depths < max_cap_depth + 1e-5))
+            if len(site_rows) > max_atoms:
                 break
-            if len(kept) > 6:
-                found.setdefault(kept.tobytes(), host.sites[kept] - centre)
-    return tuple(found.values())
+            if len(site_rows) > 6:
+                shells.setdefault(site_rows.tobytes(), lattice.sites[site_rows] - centre)
+    return tuple(shells.values())
 
 
-def _layered(kind: str, most: int) -> Iterator[np.ndarray]:
+def _layered_clusters(kind: str, max_atoms: int) -> Iterator[np.ndarray]:
     """Yield the cubic clusters of ASE of 1 <= h <= k <= l layers of (100), (110) and (111) about an atom."""
-    host = _host(kind, _reach(most))
-    constant = {"sc": 1.0, "bcc": 2 / math.sqrt(3), "fcc": math.sqrt(2)}[kind]
-    away = lattices.depths(host.sites).values()
-    index = [
-        np.ceil(depth / (constant * step * math.sqrt(squared)) - 0.1)
-        for depth, step, squared in zip(away, LAYERS[kind], (1, 2, 3), strict=True)
+    lattice = _packing_lattice(kind, _site_radius(max_atoms))
+    lattice_constant = {"sc": 1.0, "bcc": 2 / math.sqrt(3), "fcc": math.sqrt(2)}[kind]
+    family_depths = lattices.plane_depths(lattice.sites).values()
+    layer_indices = [
+        np.ceil(depth / (lattice_constant * step * math.sqrt(squared)) - 0.1)
+        for depth, step, squared in zip(family_depths, LAYER_SPACINGS[kind], (1, 2, 3), strict=True)
     ]
-    seen = set()
-    for layers in itertools.combinations_with_replacement(range(1, GRID + 1), 3):
-        kept = np.all([depth <= each for depth, each in zip(index, layers, strict=True)], axis=0)
-        if kept.sum() <= most and (key := kept.tobytes()) not in seen:
-            seen.add(key)
-            yield host.sites[kept]
+    known_keys = set()
+    for layers in itertools.combinations_with_replacement(range(1, MAX_LAYERS + 1), 3):
+        is_inside = np.all([depth <= max_layer for depth, max_layer in zip(layer_indices, layers, strict=True)], axis=0)
+        if is_inside.sum() <= max_atoms and (key := is_inside.tobytes()) not in known_keys:
+            known_keys.add(key)
+            yield lattice.sites[is_inside]
 
 
-def _blocks(most: int) -> Iterator[np.ndarray]:
+def _hcp_blocks(max_atoms: int) -> Iterator[np.ndarray]:
     """Yield the hcp blocks of s1 <= s2 <= s3 cells."""
-    for size in itertools.combinations_with_replacement(range(1, GRID + 1), 3):
-        if 2 * math.prod(size) <= most:
+    for size in itertools.combinations_with_replacement(range(1, MAX_LAYERS + 1), 3):
+        if 2 * math.prod(size) <= max_atoms:
             yield HexagonalClosedPacked("Au", size=size, latticeconstant={"a": 1.0, "c": math.sqrt(8 / 3)}).positions
 
 
-def _icosahedra(most: int) -> Iterator[np.ndarray]:
+def _icosahedra(max_atoms: int) -> Iterator[np.ndarray]:
     """Yield the Mackay icosahedra."""
     for shells in itertools.count(2):
-        if len(x := Icosahedron("Au", shells).positions) > most:
+        if len(positions := Icosahedron("Au", shells).positions) > max_atoms:
             return
-        yield x
+        yield positions
 
 
 @cache
-def _decahedra(most: int) -> tuple[np.ndarray, ...]:
+def _decahedra(max_atoms: int) -> tuple[np.ndarray, ...]:
     """Return the Ino and Marks decahedra of p, q <= 10 and r <= 10."""
-    found = []
+    decahedra = []
     too_large: list[tuple[int, ...]] = []
-    for pqr in itertools.product(range(1, GRID // 2 + 1), range(1, GRID // 2 + 1), range(GRID // 2 + 1)):
-        if any(all(more >= less for more, less in zip(pqr, known, strict=True)) for known in too_large):
+    for pqr in itertools.product(range(1, MAX_LAYERS // 2 + 1), range(1, MAX_LAYERS // 2 + 1), range(MAX_LAYERS // 2 + 1)):
+        if any(all(number >= large_number for number, large_number in zip(pqr, large_pqr, strict=True)) for large_pqr in too_large):
             continue  # a decahedron of more layers holds those of fewer
-        if len(x := Decahedron("Au", *pqr).positions) > most:
+        if len(positions := Decahedron("Au", *pqr).positions) > max_atoms:
             too_large.append(pqr)
         else:
-            found.append(x)
-    return tuple(found)
+            decahedra.append(positions)
+    return tuple(decahedra)
 
 
 def main() -> None:
     """Print ten particles of each kind."""
     print(f"{'':9}{'kind':14}{'atoms':>6}  {'type':13}{'hexagonal':10} word")
-    for name, names in (("off rule", OFFRULE), ("rule", RULES)):
-        for kind, seed in itertools.product(names, range(10)):
-            rng = np.random.default_rng([seed, names.index(kind)])
-            one = offrule(kind, rng) if names is OFFRULE else rule(kind, rng)
-            print(f"{name:9}{kind:14}{len(one.positions):6}  {one.type:13}{one.hexagonal:9.2f}  {one.word}")
+    for label, kind_names in (("off rule", OFF_RULE_KINDS), ("rule", RULE_KINDS)):
+        for kind, seed in itertools.product(kind_names, range(10)):
+            rng = np.random.default_rng([seed, kind_names.index(kind)])
+            particle = draw_off_rule_particle(kind, rng) if kind_names is OFF_RULE_KINDS else draw_rule_particle(kind, rng)
+            print(f"{label:9}{kind:14}{len(particle.positions):6}  {particle.type:13}{particle.hexagonal:9.2f}  {particle.sequence}")
 
 
 if __name__ == "__main__":

@@ -33,12 +33,12 @@ import rows
 import table1_reconstruction as table1
 import trainings
 from jaxtyping import Array, Float
-from trainings import SPLITS, Planned
+from trainings import SPLITS, TrainingPlan
 
 from jaxstruc import files
 from jaxstruc.network import dataset, evaluation
 from jaxstruc.network.dataset import Conditions, Dataset
-from jaxstruc.network.evaluation import Structures
+from jaxstruc.network.evaluation import StructureBatch
 
 NAME = "pdf_loss_ablation"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
@@ -46,11 +46,11 @@ MODELS = ("cvae", "cvae+pdf")
 LATENTS = {"random": 2, "shape": 8}
 NOISES = (0.0, 0.1)
 """White noise on F(Q), relative to the root mean square of F."""
-STEPS, RATE = 100, 0.05
+STEPS, LEARNING_RATE = 100, 0.05
 """Of Adam. The rate, in Å, falls to zero as a cosine."""
-RADIUS = 10.0
+RADIUS_SCALE = 10.0
 """Å. A step changes the radius of a particle of this size as much as one coordinate."""
-COMPARED = (
+COMPARISONS = (
     (("cvae+pdf", False), ("cvae", False)),
     (("cvae+pdf", False), ("cvae", True)),
     (("cvae+pdf", True), ("cvae", True)),
@@ -58,124 +58,124 @@ COMPARED = (
 """Model and whether it is refined, against another."""
 
 
-class Refined(NamedTuple):
+class RefinedStructures(NamedTuple):
     """Structures after a descent, and their mean squared differences from the PDF."""
 
-    structures: Structures
-    before: Float[Array, " batch"]
-    after: Float[Array, " batch"]
+    structures: StructureBatch
+    start_misfit: Float[Array, " batch"]
+    end_misfit: Float[Array, " batch"]
 
 
 @partial(jax.jit, static_argnames="steps")
-def refine(found: Structures, pdf: Float[Array, "batch r"], conditions: Conditions, *, steps: int) -> Refined:
+def refine_structures(structures: StructureBatch, pdf: Float[Array, "batch r"], conditions: Conditions, *, steps: int) -> RefinedStructures:
     """Return each structure with the coordinates and radius that fitted its PDF best on the way of a descent.
 
     Args:
-        found: where to start.
+        structures: where to start.
         pdf: G(r) on `dataset.GRID`, in 1/Å².
         conditions: of each PDF; they are known.
         steps: of Adam.
     """
 
-    def moved(free):
-        return Structures(free[0] * jnp.exp(free[1] / RADIUS)[:, None, None], found.mask)
+    def make_structures(free):
+        return StructureBatch(free[0] * jnp.exp(free[1] / RADIUS_SCALE)[:, None, None], structures.mask)
 
     def misfits(free):
-        each = jnp.mean((evaluation.simulate(moved(free), conditions) - pdf) ** 2, axis=1)
-        return jnp.sum(each), each
+        pdf_misfits = jnp.mean((evaluation.simulate_structures(make_structures(free), conditions) - pdf) ** 2, axis=1)
+        return jnp.sum(pdf_misfits), pdf_misfits
 
-    optimise = optax.adam(optax.cosine_decay_schedule(RATE, steps))
-    slope = jax.grad(misfits, has_aux=True)
+    optimiser = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, steps))
+    gradient_function = jax.grad(misfits, has_aux=True)
 
     def step(carry, _):
-        free, state, best, least = carry
-        gradient, each = slope(free)
-        best, least = better(free, each, best, least)
-        updates, state = optimise.update(gradient, state, free)
-        return (optax.apply_updates(free, updates), state, best, least), each
+        free, state, best_free, best_misfit = carry
+        gradient, pdf_misfits = gradient_function(free)
+        best_free, best_misfit = keep_better(free, pdf_misfits, best_free, best_misfit)
+        updates, state = optimiser.update(gradient, state, free)
+        return (optax.apply_updates(free, updates), state, best_free, best_misfit), pdf_misfits
 
-    start = found.positions, jnp.zeros(pdf.shape[0], pdf.dtype)
-    carry = start, optimise.init(start), start, jnp.full(pdf.shape[0], jnp.inf, pdf.dtype)
-    (last, _, best, least), course = jax.lax.scan(step, carry, None, length=steps)
-    best, least = better(last, misfits(last)[1], best, least)
-    return Refined(moved(best), course[0], least)
+    start = structures.positions, jnp.zeros(pdf.shape[0], pdf.dtype)
+    carry = start, optimiser.init(start), start, jnp.full(pdf.shape[0], jnp.inf, pdf.dtype)
+    (last_free, _, best_free, best_misfit), misfit_history = jax.lax.scan(step, carry, None, length=steps)
+    best_free, best_misfit = keep_better(last_free, misfits(last_free)[1], best_free, best_misfit)
+    return RefinedStructures(make_structures(best_free), misfit_history[0], best_misfit)
 
 
-def better(new, new_misfit, old, old_misfit):
+def keep_better(new, new_misfit, old, old_misfit):
     """Return, for each structure, the one with the smaller misfit, and that."""
-    less = new_misfit < old_misfit
-    chosen = jax.tree.map(lambda a, b: jnp.where(less.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
-    return chosen, jnp.where(less, new_misfit, old_misfit)
+    is_better = new_misfit < old_misfit
+    selection = jax.tree.map(lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf), new, old)
+    return selection, jnp.where(is_better, new_misfit, old_misfit)
 
 
-def noisy(data: Dataset, chosen: np.ndarray, noise: float, key: Array) -> Float[np.ndarray, "pdf r"]:
+def simulate_noisy_pdfs(data: Dataset, pdf_indices: np.ndarray, noise: float, key: Array) -> Float[np.ndarray, "pdf r"]:
     """Return PDFs with white noise on F(Q), the same draws for each size of it.
 
     Args:
         data: the data set.
-        chosen: the PDFs.
+        pdf_indices: the PDFs.
         noise: relative to the root mean square of F.
         key: of the noise.
     """
-    table = dataset.distance_table(data.shapes)
-    columns = jax.tree.map(lambda column: jnp.asarray(column)[data.shape[chosen]], table)
-    conditions = conditions_of(data, chosen)
+    distance_table = dataset.distance_table(data.shapes)
+    columns = jax.tree.map(lambda column: jnp.asarray(column)[data.shape_index[pdf_indices]], distance_table)
+    conditions = select_conditions(data, pdf_indices)
     conditions = conditions._replace(noise=jnp.full_like(conditions.noise, noise))
-    keys = jax.random.split(key, len(chosen))
-    return np.asarray(dataset.simulate(columns, jnp.asarray(data.bond[chosen], jnp.float32), conditions, keys))
+    keys = jax.random.split(key, len(pdf_indices))
+    return np.asarray(dataset.simulate_pdfs(columns, jnp.asarray(data.bond[pdf_indices], jnp.float32), conditions, keys))
 
 
-def conditions_of(data: Dataset, chosen: np.ndarray) -> Conditions:
+def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> Conditions:
     """Return the conditions of some PDFs."""
-    return jax.tree.map(lambda column: column[chosen], data.conditions)
+    return jax.tree.map(lambda column: column[pdf_indices], data.conditions)
 
 
-def evaluate(data: Dataset, split: str, plans: dict[str, Planned], *, quick: bool, noises, steps: int) -> list[dict]:
+def evaluate_split(data: Dataset, split: str, plans: dict[str, TrainingPlan], *, quick: bool, noises, steps: int) -> list[dict]:
     """Return the rows of a split."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split, "latent": LATENTS[split], "draw": "sample"}
     shared |= {**rows.environment(), "commit": rows.commit()}
-    values: dict[tuple[str, bool, float], table1.Values] = {}
-    names, result, descend = {}, [], None
+    values: dict[tuple[str, bool, float], table1.SeedMeasures] = {}
+    columns_by_model, result, compiled_refine = {}, [], None
     for model, plan in plans.items():
-        found = trainings.trained(data, plan, quick=quick)
-        tests = {s: table1.tested(parts, s) for s, parts in zip(found.seeds, found.splits, strict=True)}
-        names[model] = {**shared, "model": model, "config": plan.config.recorded, "weight": plan.config.pdf}
+        trained_models = trainings.train_or_read(data, plan, quick=quick)
+        test_indices = {seed_number: table1.select_test_pdfs(seed_split, seed_number) for seed_number, seed_split in zip(trained_models.seeds, trained_models.splits, strict=True)}
+        columns_by_model[model] = {**shared, "model": model, "config": plan.config.recorded, "weight": plan.config.pdf}
         for noise in noises:
-            pdfs = {seed: noisy(data, test, noise, jax.random.key(seed)) for seed, test in tests.items()}
-            for seed, made in table1.reconstructed(found, pdfs, draw=True).items():
-                given = made, jnp.asarray(pdfs[seed]), conditions_of(data, tests[seed])
-                descend = descend or refine.lower(*given, steps=steps).compile()  # all batches are of one size
-                refined, seconds = timed(descend, *given)
-                for flag, each in ((False, made), (True, refined.structures)):
-                    measured = table1.measures(data, tests[seed], each)
-                    values.setdefault((model, flag, noise), {})[seed] = measured
-                    extra = {"seed": seed, "noise": noise, "refined": flag, "steps": steps if flag else 0}
-                    extra["seconds_per_structure"] = seconds / len(tests[seed]) if flag else 0.0
-                    result += table1.rows_of(measured, {**names[model], **extra})
+            pdfs = {seed: simulate_noisy_pdfs(data, seed_indices, noise, jax.random.key(seed)) for seed, seed_indices in test_indices.items()}
+            for seed, structures in table1.reconstruct_pdfs(trained_models, pdfs, draw=True).items():
+                refine_inputs = structures, jnp.asarray(pdfs[seed]), select_conditions(data, test_indices[seed])
+                compiled_refine = compiled_refine or refine_structures.lower(*refine_inputs, steps=steps).compile()  # all batches are of one size
+                refined, seconds = time_call(compiled_refine, *refine_inputs)
+                for is_refined, model_structures in ((False, structures), (True, refined.structures)):
+                    measure_values = table1.structure_measures(data, test_indices[seed], model_structures)
+                    values.setdefault((model, is_refined, noise), {})[seed] = measure_values
+                    extra = {"seed": seed, "noise": noise, "refined": is_refined, "steps": steps if is_refined else 0}
+                    extra["seconds_per_structure"] = seconds / len(test_indices[seed]) if is_refined else 0.0
+                    result += table1.measure_rows(measure_values, {**columns_by_model[model], **extra})
     for noise in noises:
-        for (model, flag), (against, other) in COMPARED:
-            if model in plans and against in plans:
-                extra = {"noise": noise, "refined": flag, "against": against, "against_refined": other}
-                one, two = values[model, flag, noise], values[against, other, noise]
-                result += table1.t_tests(one, two, {**names[model], **extra})
+        for (model, is_refined), (reference, reference_refined) in COMPARISONS:
+            if model in plans and reference in plans:
+                extra = {"noise": noise, "refined": is_refined, "against": reference, "against_refined": reference_refined}
+                model_values, reference_values = values[model, is_refined, noise], values[reference, reference_refined, noise]
+                result += table1.t_test_rows(model_values, reference_values, {**columns_by_model[model], **extra})
     return result
 
 
-def timed(call, *given) -> tuple[Refined, float]:
+def time_call(call, *arguments) -> tuple[RefinedStructures, float]:
     """Return what a call gives, and its seconds."""
-    begin = time.perf_counter()
-    found = jax.block_until_ready(call(*given))
-    return found, time.perf_counter() - begin
+    start = time.perf_counter()
+    result = jax.block_until_ready(call(*arguments))
+    return result, time.perf_counter() - start
 
 
-def picture(result: list[dict], path: Path) -> None:
+def plot_noise(result: list[dict], path: Path) -> None:
     """Draw Pearson and R_p against noise: a point a seed, and a line through their means."""
     splits = [split for split in SPLITS if any(row["split"] == split for row in result)]
     figure = matplotlib.figure.Figure(figsize=(9, 3.4 * len(splits)), layout="constrained")
     panels = figure.subplots(len(splits), 2, squeeze=False)
-    for line, split in zip(panels, splits, strict=True):
-        for axes, (metric, label) in zip(line, (("pearson", "Pearson"), ("r_p", "$R_p$, 1/Å$^4$")), strict=True):
-            for place, (model, refined) in enumerate((m, flag) for m in MODELS for flag in (False, True)):
+    for axes_row, split in zip(panels, splits, strict=True):
+        for axes, (metric, label) in zip(axes_row, (("pearson", "Pearson"), ("r_p", "$R_p$, 1/Å$^4$")), strict=True):
+            for series_index, (model, refined) in enumerate((model_name, is_refined) for model_name in MODELS for is_refined in (False, True)):
                 points = [
                     (row["noise"], row["mean"]) for row in result
                     if (row["split"], row["metric"], row["model"], row["refined"]) == (split, metric, model, refined)
@@ -186,14 +186,14 @@ def picture(result: list[dict], path: Path) -> None:
                 noise, value = np.array(points).T
                 levels = np.unique(noise)
                 style = {"color": f"C{MODELS.index(model)}", "linestyle": "--" if refined else "-"}
-                filled = {"facecolors": "none" if refined else style["color"], "edgecolors": style["color"]}
-                axes.scatter(noise + 0.002 * (place - 1.5), value, s=14, **filled)
+                marker_style = {"facecolors": "none" if refined else style["color"], "edgecolors": style["color"]}
+                axes.scatter(noise + 0.002 * (series_index - 1.5), value, s=14, **marker_style)
                 means = [value[noise == level].mean() for level in levels]
                 axes.plot(levels, means, label=f"{model}{', refined' if refined else ''}", **style)
             axes.set(xlabel="noise on F(Q), relative", ylabel=label, title=f"{split} split")
             axes.grid(alpha=0.3)
     panels[0][0].legend(fontsize=8)
-    with files.replacing(path) as part:
+    with files.atomic_replacement(path) as part:
         figure.savefig(part, format="png", dpi=150)
 
 
@@ -210,23 +210,23 @@ def main(arguments=None) -> list[dict]:
         runs = Path(scratch) if options.quick else trainings.RUNS
         for split in options.splits[: 1 if options.quick else None]:
             models = MODELS[1:] if options.quick else MODELS
-            plans = {m: trainings.planned(m, split, LATENTS[split], quick=options.quick, runs=runs) for m in models}
+            plans = {model_name: trainings.training_plan(model_name, split, LATENTS[split], quick=options.quick, runs=runs) for model_name in models}
             if options.trained_only:
-                done = {model: trainings.finished(plan) for model, plan in plans.items()}
-                unfinished = [model for model, plan in done.items() if plan is None]
+                finished_plans = {model: trainings.finished_plan(plan) for model, plan in plans.items()}
+                unfinished = [model for model, plan in finished_plans.items() if plan is None]
                 if unfinished:
                     print(f"Left out: the {split} split; {', '.join(unfinished)} not trained.", file=sys.stderr)
                     continue
-                plans = done
-            few = {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": STEPS}
-            result += evaluate(trainings.data_of(split), split, plans, quick=options.quick, **few)
+                plans = finished_plans
+            noise_options = {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": STEPS}
+            result += evaluate_split(trainings.load_dataset(split), split, plans, quick=options.quick, **noise_options)
     for row in result:
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS)
     if out is not None and result:
-        kept = table1.replaced(table1.read(out), result)
-        rows.write_lines(kept, out)
-        picture(kept, out.with_suffix(".png"))
+        all_rows = table1.replace_rows(table1.read_rows(out), result)
+        rows.write_lines(all_rows, out)
+        plot_noise(all_rows, out.with_suffix(".png"))
     return result
 
 

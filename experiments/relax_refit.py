@@ -24,19 +24,19 @@ import rows
 from ase.calculators.emt import EMT
 from ase.cluster import Decahedron
 from ase.optimize import BFGS
-from measured_pdfs import QDAMP, draws_of
+from measured_pdfs import QDAMP, simulate_noisy_pdfs
 from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import statistics
-from jaxstruc.data.measurement import resolved
+from jaxstruc.data.measurement import resolve_settings
 from jaxstruc.inference import candidates, fit, posterior, relax, target
-from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.candidates import CandidateGroup, CandidatePool
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.target import Target
 from jaxstruc.options.pdf import DataOptions
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.parameters import USUAL
+from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.structures import library
 from jaxstruc.structures.atoms import Cluster
 
@@ -44,17 +44,17 @@ NAME = "relax_refit"
 RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Au")
 PQR = (5, 1, 0)
-FMAX = 0.01
+MAX_FORCE = 0.01
 """eV/Å at which the relaxation ends."""
 RESTRAINT = 0.1
 """Å"""
 NOISE = 0.2
 """Of a point of the controls' F(Q), relative to its root mean square; points are 0.02 1/Å apart."""
-CONTROL = {"stretch": 1.0, "uiso": 0.008, "delta2": 2.0}
+CONTROL_VALUES = {"stretch": 1.0, "uiso": 0.008, "delta2": 2.0}
 """Values of the controls where there are no data."""
 
 
-class Range(NamedTuple):
+class FitRange(NamedTuple):
     """Where the fits are made; the defaults are those of `Au144_pMBA.gr`."""
 
     r: np.ndarray = np.arange(1.5, 20.001, 0.05)
@@ -65,85 +65,85 @@ class Range(NamedTuple):
     """1/Å"""
 
     @property
-    def limits(self) -> dict[str, float]:
+    def q_limits(self) -> dict[str, float]:
         """The Q range by its names."""
         return {"qmin": self.qmin, "qmax": self.qmax}
 
 
-def relaxation(pqr: tuple[int, int, int], *, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def relax_with_emt(pqr: tuple[int, int, int], *, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a gold decahedron's positions in Å [step, atom, 3] along its relaxation, the ideal first, and energies."""
     atoms = Decahedron("Au", *pqr)
     atoms.calc = EMT()
     frames = [
         (atoms.positions - atoms.positions.mean(axis=0), atoms.get_potential_energy())
-        for _ in BFGS(atoms, logfile=None).irun(fmax=FMAX, steps=steps)
+        for _ in BFGS(atoms, logfile=None).irun(fmax=MAX_FORCE, steps=steps)
     ]
     positions, energies = zip(*frames, strict=True)
     return np.array(positions), np.array(energies)
 
 
-def nearest_neighbour(positions: np.ndarray) -> float:
+def nearest_neighbour_distance(positions: np.ndarray) -> float:
     """Return the mean distance of nearest neighbours, in Å."""
     distance = pdist(positions)
     return float(distance[distance < 1.2 * distance.min()].mean())
 
 
-def given(path: Path) -> tuple[Range, np.ndarray]:
+def read_measured(path: Path) -> tuple[FitRange, np.ndarray]:
     """Return the range of a measured PDF and its G(r) there."""
-    measurement = resolved(jaxstruc.read(path), DataOptions(qdamp=QDAMP), bond=BOND)
+    measurement = resolve_settings(jaxstruc.read(path), DataOptions(qdamp=QDAMP), bond=BOND)
     r, g = measurement.curve
-    return Range(r, measurement.given["qmin"], measurement.given["qmax"]), g
+    return FitRange(r, measurement.settings_by_name["qmin"], measurement.settings_by_name["qmax"]), g
 
 
-class Course(NamedTuple):
+class RelaxationPath(NamedTuple):
     """A relaxation as what is fitted."""
 
     frames: np.ndarray
     """[step, atom, 3] Å, the ideal particle first, the relaxed one last."""
-    pool: Pool
+    pool: CandidatePool
     """The same as candidates, in this order."""
 
 
-def course(frames: np.ndarray) -> Course:
+def relaxation_path(frames: np.ndarray) -> RelaxationPath:
     """Return the course of a relaxation, of positions in Å [step, atom, 3]."""
-    steps = library.of_clusters(Cluster("decahedron", f"step {step}", x / BOND) for step, x in enumerate(frames))
-    return Course(frames, candidates.pool([Candidates("file", steps, np.arange(len(frames)))]))
+    steps = library.from_clusters(Cluster("decahedron", f"step {step}", positions / BOND) for step, positions in enumerate(frames))
+    return RelaxationPath(frames, candidates.candidate_pool([CandidateGroup("file", steps, np.arange(len(frames)))]))
 
 
-def target_of(g: np.ndarray, where: Range, pool: Pool) -> Target:
+def make_target(g: np.ndarray, fit_range: FitRange, pool: CandidatePool) -> Target:
     """Return a curve as the fits of some candidates need it."""
     diameter = float(pool.diameter.max()) * BOND
-    span = target.span(rmax=float(where.r[-1]), qmax=where.qmax, diameter=diameter)
-    return target.target(where.r, g, **where.limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
+    span = target.span(rmax=float(fit_range.r[-1]), qmax=fit_range.qmax, diameter=diameter)
+    return target.target(fit_range.r, g, **fit_range.q_limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
-def weight_relaxed(pool: Pool, goal: Target, fits: Fit) -> float:
+def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:
     """Return the weight of the relaxed particle beside the ideal one."""
-    ends = np.array([0, -1])
-    both = jax.tree.map(lambda column: column[ends], fits)
-    models, _ = fit.curves(both, candidates.tables(pool.chosen(ends), goal), goal)
-    independent = statistics.effective_points(goal.g - models[np.argmin(both.rw)], goal.independent)
-    return float(posterior.weights(both.rw, independent, len(USUAL))[1])
+    end_rows = np.array([0, -1])
+    end_fits = jax.tree.map(lambda column: column[end_rows], fits)
+    models, _ = fit.curves(end_fits, candidates.cluster_tables(pool.select(end_rows), target), target)
+    effective_points = statistics.effective_points(target.g - models[np.argmin(end_fits.rw)], target.n_independent)
+    return float(posterior.weights(end_fits.rw, effective_points, len(DEFAULT_FREE_PARAMETERS))[1])
 
 
-def moved_by_data(ideal: np.ndarray, goal: Target, fits: Fit) -> dict[str, float]:
+def relax_by_data(ideal_positions: np.ndarray, target: Target, fits: Fit) -> dict[str, float]:
     """Return the misfit of the ideal particle after its atoms are moved by the data, and by how much they are."""
     values = jax.tree.map(lambda column: jnp.asarray(column[0]), fits.values)
-    found = relax.relax(jnp.asarray(ideal, jnp.float32), values, goal.basis, restraint=RESTRAINT)
-    return {"rw_coordinates": float(found.rw), "moved": float(found.moved)}
+    relaxation = relax.relax(jnp.asarray(ideal_positions, jnp.float32), values, target.basis, restraint=RESTRAINT)
+    return {"rw_coordinates": float(relaxation.rw), "moved": float(relaxation.moved)}
 
 
-def answer(curve: str, relaxed: Course, where: Range, curves: np.ndarray) -> dict:
+def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, curves: np.ndarray) -> dict:
     """Return a row: does relaxing improve the fit to these curves [draw, r], which differ in noise alone."""
-    frames, pool = relaxed
-    goals = [target_of(g, where, pool) for g in curves]
-    fits = [candidates.fit_all(pool, goal) for goal in goals]
-    rw = np.array([each.rw for each in fits])
-    change = rw[:, -1] - rw[:, 0]
-    ends = {"ideal": 0, "relaxed": -1}
-    found = {
-        f"{name}_{end}": float(np.mean([getattr(each.values, name)[at] for each in fits]))
-        for name in ("stretch", "uiso", "delta2") for end, at in ends.items()
+    frames, pool = relaxation
+    targets = [make_target(g, fit_range, pool) for g in curves]
+    fits = [candidates.fit_all(pool, target) for target in targets]
+    rw = np.array([entry.rw for entry in fits])
+    rw_change = rw[:, -1] - rw[:, 0]
+    end_rows = {"ideal": 0, "relaxed": -1}
+    mean_values = {
+        f"{name}_{end_name}": float(np.mean([getattr(entry.values, name)[row] for entry in fits]))
+        for name in ("stretch", "uiso", "delta2") for end_name, row in end_rows.items()
     }  # fmt: skip
     return {
         "experiment": NAME,
@@ -152,18 +152,18 @@ def answer(curve: str, relaxed: Course, where: Range, curves: np.ndarray) -> dic
         "draws": len(curves),
         "rw_ideal": float(rw[:, 0].mean()),
         "rw_relaxed": float(rw[:, -1].mean()),
-        "difference": float(change.mean()),
-        "difference_spread": float(change.std(ddof=1)) if len(change) > 1 else None,
-        "weight_relaxed": float(np.mean([weight_relaxed(pool, *each) for each in zip(goals, fits, strict=True)])),
-        **moved_by_data(frames[0], goals[0], fits[0]),
-        "converged": float(np.mean([each.converged for each in fits])),
-        **found,
-        **where.limits,
-        "rw_steps": [round(float(each), 6) for each in rw.mean(axis=0)],
+        "difference": float(rw_change.mean()),
+        "difference_spread": float(rw_change.std(ddof=1)) if len(rw_change) > 1 else None,
+        "weight_relaxed": float(np.mean([relaxed_weight(pool, *entry) for entry in zip(targets, fits, strict=True)])),
+        **relax_by_data(frames[0], targets[0], fits[0]),
+        "converged": float(np.mean([entry.converged for entry in fits])),
+        **mean_values,
+        **fit_range.q_limits,
+        "rw_steps": [round(float(entry), 6) for entry in rw.mean(axis=0)],
     }
 
 
-def picture(results: list[dict], path: Path) -> None:
+def plot_steps(results: list[dict], path: Path) -> None:
     """Draw Rw against the step of the relaxation."""
     figure = matplotlib.figure.Figure(figsize=(2.6 * len(results) + 0.6, 3.0), layout="constrained")
     for axes, row in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
@@ -173,7 +173,7 @@ def picture(results: list[dict], path: Path) -> None:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("Rw")
     figure.axes[0].legend(fontsize=7)
-    drawing.save(figure, path)
+    drawing.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -190,34 +190,34 @@ def main(arguments=None) -> list[dict]:
     if not (options.data or options.quick):
         parser.error("expected --data, got none; name a measured .gr file of gold")
     pqr = tuple(options.pqr or ((3, 1, 0) if options.quick else PQR))
-    frames, energies = relaxation(pqr, steps=options.steps or (10 if options.quick else 200))
-    where, g = given(options.data) if options.data else (Range(), None)
-    relaxed = course(frames)
-    common = {
+    frames, energies = relax_with_emt(pqr, steps=options.steps or (10 if options.quick else 200))
+    fit_range, g = read_measured(options.data) if options.data else (FitRange(), None)
+    relaxation = relaxation_path(frames)
+    shared_columns = {
         "pqr": list(pqr),
         "steps": len(frames) - 1,
         "energy_fall": float(energies[0] - energies[-1]),
-        "nearest_neighbour_ideal": nearest_neighbour(frames[0]),
-        "nearest_neighbour_relaxed": nearest_neighbour(frames[-1]),
+        "nearest_neighbour_ideal": nearest_neighbour_distance(frames[0]),
+        "nearest_neighbour_relaxed": nearest_neighbour_distance(frames[-1]),
         "commit": rows.commit(),
         **rows.environment(),
     }
     results = []
     if g is not None:
-        results.append(answer("measured", relaxed, where, g[None]) | {"file": options.data.name, **common})
+        results.append(result_row("measured", relaxation, fit_range, g[None]) | {"file": options.data.name, **shared_columns})
         rows.show(results[0])
-    for index, (name, at) in enumerate({"ideal": 0, "relaxed": -1}.items()):
-        values = {word: results[0][f"{word}_{name}"] for word in CONTROL} if g is not None else dict(CONTROL)
-        particle = frames[at] * values.pop("stretch")
-        draws = {"noise": options.noise, "draws": options.draws or (2 if options.quick else 20)}
-        curves = draws_of(particle, where.r, np.random.default_rng(index), **draws, **where.limits, **values)
-        row = answer(f"simulated, {name}", relaxed, where, curves) | {"noise": options.noise, **common}
+    for index, (end_name, frame_index) in enumerate({"ideal": 0, "relaxed": -1}.items()):
+        values = {parameter: results[0][f"{parameter}_{end_name}"] for parameter in CONTROL_VALUES} if g is not None else dict(CONTROL_VALUES)
+        positions = frames[frame_index] * values.pop("stretch")
+        noise_options = {"noise": options.noise, "draws": options.draws or (2 if options.quick else 20)}
+        curves = simulate_noisy_pdfs(positions, fit_range.r, np.random.default_rng(index), **noise_options, **fit_range.q_limits, **values)
+        row = result_row(f"simulated, {end_name}", relaxation, fit_range, curves) | {"noise": options.noise, **shared_columns}
         results.append(row)
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
         rows.write_lines(results, out)
-        picture(results, out.with_suffix(".png"))
+        plot_steps(results, out.with_suffix(".png"))
     return results
 
 

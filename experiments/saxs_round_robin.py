@@ -22,95 +22,95 @@ import small_angle
 import jaxstruc
 
 RESULTS = Path(__file__).parent / "results"
-SETS = 200
-APART = 1.5
+N_SETS = 200
+MEAN_RATIO = 1.5
 
 
-def case(seed: int) -> tuple[list[tuple[float, float, float]], object]:
+def simulate_sample(seed: int) -> tuple[list[tuple[float, float, float]], object]:
     """Return the populations of a sample, each mean, width and share of volume, and its measured curve."""
-    random = np.random.default_rng([11, seed])
-    mean, share = float(np.exp(random.uniform(np.log(20), np.log(60)))), float(random.uniform(0.1, 0.9))
-    widths = [float(width) for width in random.uniform(0.04, 0.15, 2)]
+    rng = np.random.default_rng([11, seed])
+    mean, share = float(np.exp(rng.uniform(np.log(20), np.log(60)))), float(rng.uniform(0.1, 0.9))
+    widths = [float(width) for width in rng.uniform(0.04, 0.15, 2)]
     truth = [(mean, widths[0], 1.0)]
     if seed % 2:
-        truth = [(mean, widths[0], 1 - share), (APART * mean, widths[1], share)]
+        truth = [(mean, widths[0], 1 - share), (MEAN_RATIO * mean, widths[1], share)]
     q = np.geomspace(0.006, 0.4, 150)
-    curve = small_angle.spheres(q, truth)
-    return truth, small_angle.counted(f"round robin {seed}", q, curve, random, counts=1e5, relative=0.01)
+    curve = small_angle.sphere_intensity(q, truth)
+    return truth, small_angle.simulate_measurement(f"round robin {seed}", q, curve, rng, counts=1e5, relative_noise=0.01)
 
 
-def row(result, truth, seed: int) -> dict:
+def result_row(result, truth, seed: int) -> dict:
     """Return how far a result is off."""
     best = result.best
-    two = sum(one.weight for one in result.candidates if one.family == "two")
-    found = {
-        "seed": seed, "populations": len(truth), "told": 2 if best.family == "two" else 1, "p_two": two,
+    two_population_probability = sum(entry.weight for entry in result.candidates if entry.family == "two")
+    columns = {
+        "seed": seed, "populations": len(truth), "told": 2 if best.family == "two" else 1, "p_two": two_population_probability,
         "distribution": best.family, "chi2": best.notes["chi2"], "status": result.status,
         "mean": truth[0][0], "share": truth[-1][2],
     }  # fmt: skip
     values = best.values
     if len(truth) == 1:
-        said = [("radius", "pd")]
+        parameter_names = [("radius", "pd")]
     else:
-        said = [(f"radius_{k}", f"pd_{k}") for k in (1, 2)]
-    off = [
-        (values[radius].value / mean - 1, values[width].value / w - 1)
-        for (radius, width), (mean, w, _) in zip(said, truth, strict=True)
+        parameter_names = [(f"radius_{population}", f"pd_{population}") for population in (1, 2)]
+    relative_errors = [
+        (values[radius].value / mean - 1, values[width].value / true_width - 1)
+        for (radius, width), (mean, true_width, _) in zip(parameter_names, truth, strict=True)
         if radius in values
     ]
-    found |= {"mean_off": [one[0] for one in off], "width_off": [one[1] for one in off]}
-    for name, wanted in zip(("radius", "pd"), overall(truth), strict=True):
-        told = result.intervals[name]
-        found |= {f"{name}_off": told.value / wanted - 1, f"{name}_held": bool(told.low <= wanted <= told.high)}
-    return found
+    columns |= {"mean_off": [entry[0] for entry in relative_errors], "width_off": [entry[1] for entry in relative_errors]}
+    for name, true_value in zip(("radius", "pd"), overall_size(truth), strict=True):
+        interval = result.intervals[name]
+        columns |= {f"{name}_off": interval.value / true_value - 1, f"{name}_held": bool(interval.low <= true_value <= interval.high)}
+    return columns
 
 
-def overall(truth) -> tuple[float, float]:
+def overall_size(truth) -> tuple[float, float]:
     """Return mean and width by number of all populations together."""
-    parts = [(small_angle.bell(mean, width), share) for mean, width, share in truth]
-    radius = np.concatenate([one[0] for one, _ in parts])
-    weight = np.concatenate([share * one[1] / (one[1] @ one[0] ** 3) for one, share in parts])
+    populations = [(small_angle.gaussian_sizes(mean, width), share) for mean, width, share in truth]
+    radius = np.concatenate([size_nodes[0] for size_nodes, _ in populations])
+    weight = np.concatenate([share * size_nodes[1] / (size_nodes[1] @ size_nodes[0] ** 3) for size_nodes, share in populations])
     weight /= weight.sum()
     mean = weight @ radius
     return float(mean), float(np.sqrt(weight @ radius**2 - mean**2) / mean)
 
 
-def main(words: Sequence[str] | None = None) -> list[dict]:
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Simulate, fit, show and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few samples; writes nothing by itself")
-    parser.add_argument("--sets", type=int, help=f"[{SETS}]")
+    parser.add_argument("--sets", type=int, help=f"[{N_SETS}]")
     parser.add_argument("--first", type=int, default=0, help="first sample [0]; others than 0 to 199 to tune on")
     parser.add_argument("--out", type=Path, help="[results/saxs_round_robin.jsonl; quick: nowhere]")
-    asked = parser.parse_args(words)
-    sets = asked.sets or (8 if asked.quick else SETS)
-    seeds = range(asked.first, asked.first + sets)
-    cases = [case(seed) for seed in seeds]
-    results = jaxstruc.saxs([one for _, one in cases], body=["sphere"])
-    found = [row(one, truth, seed) for one, (truth, _), seed in zip(results, cases, seeds, strict=True)]
-    found = [one | rows.environment() | {"commit": rows.commit()} for one in found]
-    print(summary(found))
-    if out := asked.out or (None if asked.quick else RESULTS / "saxs_round_robin.jsonl"):
-        rows.write_lines(found, out)
-    return found
+    options = parser.parse_args(arguments)
+    n_sets = options.sets or (8 if options.quick else N_SETS)
+    seeds = range(options.first, options.first + n_sets)
+    cases = [simulate_sample(seed) for seed in seeds]
+    results = jaxstruc.saxs([entry for _, entry in cases], body=["sphere"])
+    result_rows = [result_row(entry, truth, seed) for entry, (truth, _), seed in zip(results, cases, seeds, strict=True)]
+    result_rows = [entry | rows.environment() | {"commit": rows.commit()} for entry in result_rows]
+    print(summary_text(result_rows))
+    if out := options.out or (None if options.quick else RESULTS / "saxs_round_robin.jsonl"):
+        rows.write_lines(result_rows, out)
+    return result_rows
 
 
-def summary(found: list[dict]) -> str:
+def summary_text(result_rows: list[dict]) -> str:
     """Return errors and counts for one population, two, and all, a line each."""
     lines = []
-    for name, some in (
-        ("one", [one for one in found if one["populations"] == 1]),
-        ("two", [one for one in found if one["populations"] == 2]),
-        ("all", found),
+    for name, group_rows in (
+        ("one", [row for row in result_rows if row["populations"] == 1]),
+        ("two", [row for row in result_rows if row["populations"] == 2]),
+        ("all", result_rows),
     ):
-        right = [one for one in some if one["told"] == one["populations"]]
-        means, widths = (np.abs([v for one in right for v in one[f"{k}_off"]]) for k in ("mean", "width"))
-        held = [np.mean([one[f"{k}_held"] for one in some]) for k in ("radius", "pd")]
+        correct_rows = [row for row in group_rows if row["told"] == row["populations"]]
+        means, widths = (np.abs([deviation for row in correct_rows for deviation in row[f"{parameter}_off"]]) for parameter in ("mean", "width"))
+        coverage = [np.mean([row[f"{parameter}_held"] for row in group_rows]) for parameter in ("radius", "pd")]
         lines.append(
-            f"{name}: {len(some)} samples, populations right {len(right) / max(len(some), 1):.1%}; of these mean off "
+            f"{name}: {len(group_rows)} samples, populations right {len(correct_rows) / max(len(group_rows), 1):.1%}; of these mean off "
             f"{np.median(means):.2%} (within 1 % {np.mean(means < 0.01):.0%}), width off {np.median(widths):.1%}; "
-            f"overall radius off {np.median(np.abs([one['radius_off'] for one in some])):.2%}, held {held[0]:.0%}, "
-            f"pd held {held[1]:.0%}"
+            f"overall radius off {np.median(np.abs([row['radius_off'] for row in group_rows])):.2%}, held {coverage[0]:.0%}, "
+            f"pd held {coverage[1]:.0%}"
         )
     return "\n".join(lines)
 

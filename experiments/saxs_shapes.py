@@ -24,112 +24,112 @@ from jaxstruc import files
 from jaxstruc.options.small_angle import BODIES
 
 RESULTS = Path(__file__).parent / "results"
-MEAN = 40.0
-REACH, WIDTHS, COUNTS = (3.0, 6.0, 12.0, 24.0), (0.05, 0.12), (1e4, 1e6)
+MEAN_RADIUS = 40.0
+Q_RADIUS_LIMITS, WIDTHS, COUNTS = (3.0, 6.0, 12.0, 24.0), (0.05, 0.12), (1e4, 1e6)
 DISTRIBUTIONS = ("none", "gaussian", "lognormal", "schulz", "uniform", "two")
-DRAWS = 2
-WITHIN, CLEAR = 9.0, 20.0
+N_DRAWS = 2
+SPHERE_CHI2_LIMIT, CLEAR_CHI2_LIMIT = 9.0, 20.0
 """Chi-squared of the best sphere above the least, within the noise; of the best wrong body above the right one."""
 
 
-def cases(draws: Sequence[int], bodies: Sequence[str], reach: Sequence[float]) -> list[dict]:
+def list_cases(draws: Sequence[int], bodies: Sequence[str], q_radius_limits: Sequence[float]) -> list[dict]:
     """Return what is to be simulated."""
     return [
-        {"truth": body, "reach": far, "width": width, "counts": counts, "draw": draw}
+        {"truth": body, "reach": q_radius, "width": width, "counts": counts, "draw": draw}
         for draw in draws
         for body in bodies
-        for far in reach
+        for q_radius in q_radius_limits
         for width in WIDTHS
         for counts in COUNTS
     ]
 
 
-def data(one: dict):
+def simulate_data(case: dict):
     """Return the measured curve of a case."""
-    places = [BODIES.index(one["truth"]), int(one["reach"]), int(1000 * one["width"]), int(np.log10(one["counts"]))]
-    random = np.random.default_rng([13, one["draw"], *places])
-    mean = MEAN * random.uniform(0.97, 1.03)
-    q = np.geomspace(0.3, one["reach"], 100) / MEAN
-    curve = small_angle.body(one["truth"], q, mean, one["width"])
-    return small_angle.counted("-".join(map(str, one.values())), q, curve, random, counts=one["counts"])
+    seed_parts = [BODIES.index(case["truth"]), int(case["reach"]), int(1000 * case["width"]), int(np.log10(case["counts"]))]
+    rng = np.random.default_rng([13, case["draw"], *seed_parts])
+    mean = MEAN_RADIUS * rng.uniform(0.97, 1.03)
+    q = np.geomspace(0.3, case["reach"], 100) / MEAN_RADIUS
+    curve = small_angle.body_intensity(case["truth"], q, mean, case["width"])
+    return small_angle.simulate_measurement("-".join(map(str, case.values())), q, curve, rng, counts=case["counts"])
 
 
-def row(one: dict, result) -> dict:
+def result_row(case: dict, result) -> dict:
     """Return what was told of a case."""
-    least: dict[str, float] = {}
+    lowest_chi2: dict[str, float] = {}
     for fit in result.candidates:
         chi2 = fit.rw**2  # in parts of the data's squares
-        least[fit.type] = min(least.get(fit.type, np.inf), chi2)
-    unit = float(np.sum((result.intensity / result.sigma) ** 2))
-    right = least[one["truth"]] * unit
-    wrong = min(value for name, value in least.items() if name != one["truth"]) * unit
-    return one | {
-        "told": result.body, "first": result.best.type, "p_truth": result.types[one["truth"]],
+        lowest_chi2[fit.type] = min(lowest_chi2.get(fit.type, np.inf), chi2)
+    squares = float(np.sum((result.intensity / result.sigma) ** 2))
+    right_chi2 = lowest_chi2[case["truth"]] * squares
+    wrong_chi2 = min(value for name, value in lowest_chi2.items() if name != case["truth"]) * squares
+    return case | {
+        "told": result.body, "first": result.best.type, "p_truth": result.types[case["truth"]],
         "p_first": next(iter(result.types.values())),
-        "sphere_above": (least["sphere"] - min(least.values())) * unit,
-        "wrong_above": wrong - right, "chi2": result.best.notes["chi2"], "status": result.status,
+        "sphere_above": (lowest_chi2["sphere"] - min(lowest_chi2.values())) * squares,
+        "wrong_above": wrong_chi2 - right_chi2, "chi2": result.best.notes["chi2"], "status": result.status,
     }  # fmt: skip
 
 
-def main(words: Sequence[str] | None = None) -> list[dict]:
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Simulate, fit, show, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cases; writes nothing by itself")
-    parser.add_argument("--draws", type=int, help=f"[{DRAWS}]")
+    parser.add_argument("--draws", type=int, help=f"[{N_DRAWS}]")
     parser.add_argument("--first", type=int, default=0, help="first draw [0]; others to tune on")
     parser.add_argument("--out", type=Path, help="[results/saxs_shapes.jsonl; quick: nowhere]; a .png beside it")
-    asked = parser.parse_args(words)
-    draws = range(asked.first, asked.first + (asked.draws or (1 if asked.quick else DRAWS)))
-    every = cases(draws, BODIES[:2] if asked.quick else BODIES, REACH[1:3] if asked.quick else REACH)
-    results = jaxstruc.saxs([data(one) for one in every], distribution=DISTRIBUTIONS)
-    found = [row(one, result) for one, result in zip(every, results, strict=True)]
-    found = [one | rows.environment() | {"commit": rows.commit()} for one in found]
-    print(summary(found))
-    if out := asked.out or (None if asked.quick else RESULTS / "saxs_shapes.jsonl"):
-        rows.write_lines(found, out)
-        with files.replacing(out.with_suffix(".png")) as part:
-            figure(found).savefig(part, format="png", dpi=150)
-    return found
+    options = parser.parse_args(arguments)
+    draws = range(options.first, options.first + (options.draws or (1 if options.quick else N_DRAWS)))
+    cases = list_cases(draws, BODIES[:2] if options.quick else BODIES, Q_RADIUS_LIMITS[1:3] if options.quick else Q_RADIUS_LIMITS)
+    results = jaxstruc.saxs([simulate_data(case) for case in cases], distribution=DISTRIBUTIONS)
+    result_rows = [result_row(case, result) for case, result in zip(cases, results, strict=True)]
+    result_rows = [case | rows.environment() | {"commit": rows.commit()} for case in result_rows]
+    print(summary_text(result_rows))
+    if out := options.out or (None if options.quick else RESULTS / "saxs_shapes.jsonl"):
+        rows.write_lines(result_rows, out)
+        with files.atomic_replacement(out.with_suffix(".png")) as temporary_path:
+            plot_probability(result_rows).savefig(temporary_path, format="png", dpi=150)
+    return result_rows
 
 
-def summary(found: list[dict]) -> str:
+def summary_text(result_rows: list[dict]) -> str:
     """Return false certainty, what can be told, and calibration, a line each."""
-    within = [one for one in found if one["sphere_above"] < WITHIN]
-    false = [one for one in within if one["told"] not in (one["truth"], "not determined")]
-    clear = [one for one in found if one["wrong_above"] > CLEAR]
-    first = [one for one in clear if one["first"] == one["truth"]]
-    told = [one for one in found if one["told"] != "not determined"]
-    right = [one for one in told if one["told"] == one["truth"]]
+    sphere_rows = [row for row in result_rows if row["sphere_above"] < SPHERE_CHI2_LIMIT]
+    false_rows = [row for row in sphere_rows if row["told"] not in (row["truth"], "not determined")]
+    clear_rows = [row for row in result_rows if row["wrong_above"] > CLEAR_CHI2_LIMIT]
+    right_first_rows = [row for row in clear_rows if row["first"] == row["truth"]]
+    determined_rows = [row for row in result_rows if row["told"] != "not determined"]
+    correct_rows = [row for row in determined_rows if row["told"] == row["truth"]]
     lines = [
-        f"sphere within the noise: {len(within)} cases, a wrong body told in {len(false) / max(len(within), 1):.1%}",
-        f"clear: {len(clear)} cases, the right body first in {len(first) / max(len(clear), 1):.1%}",
-        f"told: {len(told)} of {len(found)}, right in {len(right) / max(len(told), 1):.1%}",
+        f"sphere within the noise: {len(sphere_rows)} cases, a wrong body told in {len(false_rows) / max(len(sphere_rows), 1):.1%}",
+        f"clear: {len(clear_rows)} cases, the right body first in {len(right_first_rows) / max(len(clear_rows), 1):.1%}",
+        f"told: {len(determined_rows)} of {len(result_rows)}, right in {len(correct_rows) / max(len(determined_rows), 1):.1%}",
     ]
     for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
-        some = [one for one in found if low <= one["p_first"] < high]
-        if some:
-            hit = np.mean([one["first"] == one["truth"] for one in some])
-            lines.append(f"p_body {low} to {min(high, 1.0)}: {len(some)} cases, right in {hit:.0%}")
+        bin_rows = [row for row in result_rows if low <= row["p_first"] < high]
+        if bin_rows:
+            right_share = np.mean([row["first"] == row["truth"] for row in bin_rows])
+            lines.append(f"p_body {low} to {min(high, 1.0)}: {len(bin_rows)} cases, right in {right_share:.0%}")
     return "\n".join(lines)
 
 
-def figure(found: list[dict]) -> matplotlib.figure.Figure:
+def plot_probability(result_rows: list[dict]) -> matplotlib.figure.Figure:
     """Return how sure the right body is, by body and q_max R_eq, for each width and noise."""
     result = matplotlib.figure.Figure(figsize=(11, 7), layout="constrained")
     axes = result.subplots(len(WIDTHS), len(COUNTS), sharex=True, sharey=True)
-    reach = sorted({one["reach"] for one in found})
-    bodies = [body for body in BODIES if any(one["truth"] == body for one in found)]
+    q_radius_limits = sorted({row["reach"] for row in result_rows})
+    bodies = [body for body in BODIES if any(row["truth"] == body for row in result_rows)]
     image = None
-    for line, width in zip(axes, WIDTHS, strict=True):
-        for panel, counts in zip(line, COUNTS, strict=True):
-            mean = np.full((len(bodies), len(reach)), np.nan)
-            for y, body in enumerate(bodies):
-                for x, far in enumerate(reach):
-                    wanted = {"truth": body, "reach": far, "width": width, "counts": counts}
-                    some = [one["p_truth"] for one in found if wanted.items() <= one.items()]
-                    mean[y, x] = np.mean(some) if some else np.nan
+    for axes_row, width in zip(axes, WIDTHS, strict=True):
+        for panel, counts in zip(axes_row, COUNTS, strict=True):
+            mean = np.full((len(bodies), len(q_radius_limits)), np.nan)
+            for body_index, body in enumerate(bodies):
+                for q_radius_index, q_radius in enumerate(q_radius_limits):
+                    conditions = {"truth": body, "reach": q_radius, "width": width, "counts": counts}
+                    probabilities = [row["p_truth"] for row in result_rows if conditions.items() <= row.items()]
+                    mean[body_index, q_radius_index] = np.mean(probabilities) if probabilities else np.nan
             image = panel.imshow(mean, vmin=0, vmax=1, aspect="auto", cmap="viridis")
-            panel.set_xticks(range(len(reach)), [f"{far:g}" for far in reach])
+            panel.set_xticks(range(len(q_radius_limits)), [f"{q_radius:g}" for q_radius in q_radius_limits])
             panel.set_yticks(range(len(bodies)), bodies, fontsize=8)
             panel.set_title(f"width {width:g}, {counts:.0e} counts", fontsize=10)
     for panel in axes[-1]:

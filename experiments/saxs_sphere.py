@@ -20,70 +20,70 @@ import small_angle
 import jaxstruc
 
 RESULTS = Path(__file__).parent / "results"
-MEAN, WIDTH = 34.907, 0.062
+MEAN_RADIUS, RADIUS_WIDTH = 34.907, 0.062
 COUNTS = 9000.0
-SETS, OPEN = 1000, 40
+N_SETS, N_OPEN_SETS = 1000, 40
 """Data sets, and those that all bodies and distributions are fitted to too."""
 
 
-def data(seed: int):
+def simulate_data(seed: int):
     """Return a data set."""
     q = np.linspace(0.01, 0.5, 200)
-    curve = small_angle.spheres(q, [(MEAN, WIDTH, 1.0)])
-    return small_angle.counted(f"sphere {seed}", q, curve, np.random.default_rng([7, seed]), counts=COUNTS)
+    curve = small_angle.sphere_intensity(q, [(MEAN_RADIUS, RADIUS_WIDTH, 1.0)])
+    return small_angle.simulate_measurement(f"sphere {seed}", q, curve, np.random.default_rng([7, seed]), counts=COUNTS)
 
 
-def row(result, model: str, seed: int) -> dict:
+def result_row(result, model: str, seed: int) -> dict:
     """Return what a fit says."""
     best = result.best
-    found = {"model": model, "seed": seed, "body": result.body, "p_body": next(iter(result.types.values()))}
-    for name, truth in (("radius", MEAN), ("pd", WIDTH)):
-        told = result.intervals[name]
-        found |= {
-            name: told.value,
+    columns = {"model": model, "seed": seed, "body": result.body, "p_body": next(iter(result.types.values()))}
+    for name, truth in (("radius", MEAN_RADIUS), ("pd", RADIUS_WIDTH)):
+        interval = result.intervals[name]
+        columns |= {
+            name: interval.value,
             f"{name}_error": best.values[name].error,
-            f"{name}_held": told.low <= truth <= told.high,
+            f"{name}_held": interval.low <= truth <= interval.high,
         }
-    return found | {"chi2": best.notes["chi2"], "distribution": best.family, "status": result.status}
+    return columns | {"chi2": best.notes["chi2"], "distribution": best.family, "status": result.status}
 
 
-def main(words: Sequence[str] | None = None) -> list[dict]:
+def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Simulate, fit, show and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few data sets; writes nothing by itself")
-    parser.add_argument("--sets", type=int, help=f"[{SETS}]")
+    parser.add_argument("--sets", type=int, help=f"[{N_SETS}]")
     parser.add_argument("--first", type=int, default=0, help="first data set [0]; others than 0 to tune on")
     parser.add_argument("--out", type=Path, help="[results/saxs_sphere.jsonl; quick: nowhere]")
-    asked = parser.parse_args(words)
-    sets = asked.sets or (16 if asked.quick else SETS)
-    every = [data(seed) for seed in range(asked.first, asked.first + sets)]
-    matched = jaxstruc.saxs(every, element="Au", body=["sphere"], distribution=["gaussian"])
-    opened = jaxstruc.saxs(every[: 0 if asked.quick else OPEN], element="Au")
-    found = [row(one, "matched", seed) for seed, one in enumerate(matched, asked.first)]
-    found += [row(one, "all", seed) for seed, one in enumerate(opened, asked.first)]
-    found = [one | rows.environment() | {"commit": rows.commit()} for one in found]
-    print(summary(found))
-    if out := asked.out or (None if asked.quick else RESULTS / "saxs_sphere.jsonl"):
-        rows.write_lines(found, out)
-    return found
+    options = parser.parse_args(arguments)
+    n_sets = options.sets or (16 if options.quick else N_SETS)
+    measurements = [simulate_data(seed) for seed in range(options.first, options.first + n_sets)]
+    matched_results = jaxstruc.saxs(measurements, element="Au", body=["sphere"], distribution=["gaussian"])
+    open_results = jaxstruc.saxs(measurements[: 0 if options.quick else N_OPEN_SETS], element="Au")
+    result_rows = [result_row(entry, "matched", seed) for seed, entry in enumerate(matched_results, options.first)]
+    result_rows += [result_row(entry, "all", seed) for seed, entry in enumerate(open_results, options.first)]
+    result_rows = [entry | rows.environment() | {"commit": rows.commit()} for entry in result_rows]
+    print(summary_text(result_rows))
+    if out := options.out or (None if options.quick else RESULTS / "saxs_sphere.jsonl"):
+        rows.write_lines(result_rows, out)
+    return result_rows
 
 
-def summary(found: list[dict]) -> str:
+def summary_text(result_rows: list[dict]) -> str:
     """Return bias, spread, error bars and coverage of each model, a line each."""
     lines = []
-    for model in dict.fromkeys(one["model"] for one in found):
-        some = [one for one in found if one["model"] == model]
-        words = [f"{model}: {len(some)} sets"]
-        for name, truth in (("radius", MEAN), ("pd", WIDTH)):
-            values = np.array([one[name] for one in some])
-            errors = np.array([one[f"{name}_error"] or np.nan for one in some])
-            held = np.mean([one[f"{name}_held"] for one in some])
-            words.append(
+    for model in dict.fromkeys(row["model"] for row in result_rows):
+        model_rows = [row for row in result_rows if row["model"] == model]
+        texts = [f"{model}: {len(model_rows)} sets"]
+        for name, truth in (("radius", MEAN_RADIUS), ("pd", RADIUS_WIDTH)):
+            values = np.array([row[name] for row in model_rows])
+            errors = np.array([row[f"{name}_error"] or np.nan for row in model_rows])
+            coverage = np.mean([row[f"{name}_held"] for row in model_rows])
+            texts.append(
                 f"{name} {values.mean():.4f} ({values.mean() - truth:+.4f}), spread {values.std(ddof=1):.4f}, "
-                f"error {np.nanmean(errors):.4f}, 90 % holds {held:.1%}"
+                f"error {np.nanmean(errors):.4f}, 90 % holds {coverage:.1%}"
             )
-        words.append(f"sphere told in {np.mean([one['body'] == 'sphere' for one in some]):.0%}")
-        lines.append("; ".join(words))
+        texts.append(f"sphere told in {np.mean([row['body'] == 'sphere' for row in model_rows]):.0%}")
+        lines.append("; ".join(texts))
     return "\n".join(lines)
 
 

@@ -25,61 +25,61 @@ import jaxstruc
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.options.pdf import CLASSIFIER, EnsembleName, MineOptions
 from jaxstruc.solver import glances
-from jaxstruc.solver.answers import Plan, answers, prepared
-from jaxstruc.solver.doors import solving as planned
-from jaxstruc.solver.glances import Screen
+from jaxstruc.solver.answers import PdfPlan, solve_measurements, prepare_measurement
+from jaxstruc.solver.doors import solving as solve_plan
+from jaxstruc.solver.glances import ClassifierScreen
 
 RESULTS = Path(__file__).parent / "results" / "screening.jsonl"
-FILES = {"Pt_1.8nm_S3.gr": "Pt", "Au144_pMBA.gr": "Au", "Pt_nanoparticles_pdfttp.gr": "Pt", "Au_ScattBO.gr": "Au"}
+MEASURED_FILES = {"Pt_1.8nm_S3.gr": "Pt", "Au144_pMBA.gr": "Au", "Pt_nanoparticles_pdfttp.gr": "Pt", "Au_ScattBO.gr": "Au"}
 NOISES = (0.0, 0.03, 0.1)
-WITHIN = 1.02
+RW_TOLERANCE = 1.02
 
 
-def plan(element: str, screen: Screen, ensemble: EnsembleName = "none") -> Plan:
+def mining_plan(element: str, classifier_screen: ClassifierScreen, ensemble: EnsembleName = "none") -> PdfPlan:
     """Return how files are mined."""
-    return planned(element, MineOptions(ensemble=ensemble, screen="none"))._replace(screen=screen)
+    return solve_plan(element, MineOptions(ensemble=ensemble, screen="none"))._replace(screen=classifier_screen)
 
 
-def simulated(draws: int) -> list[tuple[dict[str, Any], Measurement]]:
+def simulated_files(draws: int) -> list[tuple[dict[str, Any], Measurement]]:
     """Return the names and the data of simulated particles."""
-    found = []
-    for part, kinds, noises in (("offrule", particles.OFFRULE, NOISES), ("rules", particles.RULES, (0.0,))):
-        asked = solving.Part(kinds=kinds, noises=noises)
-        cases = [solving.case(name, asked) for name in solving.names(part, asked, draws)]
-        found += [(case.name | {"type": case.particle.type}, case.measurement) for case in cases]
-    return found
+    files = []
+    for part, kinds, noises in (("offrule", particles.OFF_RULE_KINDS, NOISES), ("rules", particles.RULE_KINDS, (0.0,))):
+        case_set = solving.CaseSet(kinds=kinds, noises=noises)
+        cases = [solving.simulate_case(labels, case_set) for labels in solving.case_labels(part, case_set, draws)]
+        files += [(case.labels | {"type": case.particle.type}, case.measurement) for case in cases]
+    return files
 
 
-def measured(folder: Path) -> list[tuple[dict[str, Any], Measurement]]:
+def measured_files(folder: Path) -> list[tuple[dict[str, Any], Measurement]]:
     """Return the names and the data of measured files, ready for a plan."""
     return [
         ({"part": "measured", "file": name, "element": element},
-         prepared(jaxstruc.read(folder / name), plan(element, Screen(None))))
-        for name, element in FILES.items()
+         prepare_measurement(jaxstruc.read(folder / name), mining_plan(element, ClassifierScreen(None))))
+        for name, element in MEASURED_FILES.items()
     ]  # fmt: skip
 
 
-def mined(every: Sequence[tuple[dict[str, Any], Measurement]], screen: Screen, name: str) -> list[dict[str, Any]]:
+def mine_files(files: Sequence[tuple[dict[str, Any], Measurement]], classifier_screen: ClassifierScreen, screen_name: str) -> list[dict[str, Any]]:
     """Return rows of mined files, a row a file; the first of an element is mined twice, to compile."""
-    kept = []
-    for element in sorted({one.get("element", "Pt") for one, _ in every}):
-        own = [(one, data) for one, data in every if one.get("element", "Pt") == element]
-        asked, data = plan(element, screen), [one[1] for one in own]
-        list(answers(data[:1], asked, among=data))
-        for (one, _), result in zip(own, answers(data, asked, among=data), strict=True):
+    result_rows = []
+    for element in sorted({entry.get("element", "Pt") for entry, _ in files}):
+        element_files = [(entry, data) for entry, data in files if entry.get("element", "Pt") == element]
+        plan, data = mining_plan(element, classifier_screen), [entry[1] for entry in element_files]
+        list(solve_measurements(data[:1], plan, run_measurements=data))
+        for (entry, _), result in zip(element_files, solve_measurements(data, plan, run_measurements=data), strict=True):
             prior = result.classifier_prior
-            kept.append(one | {
-                "screen": name, "rw": min(candidate.rw for candidate in result.candidates),
+            result_rows.append(entry | {
+                "screen": screen_name, "rw": min(candidate.rw for candidate in result.candidates),
                 "found": f"{result.best.family} {result.best.recipe}", "found_type": result.best.type,
                 "fitted": result.fitted, "seconds": result.facts["seconds"], "message": result.message,
                 "listed": prior.n_listed if prior else None, "kept": prior.n_screened if prior else None,
                 "effective": prior.effective_samples if prior else None,
             })  # fmt: skip
-            rows.show(kept[-1])
-    return kept
+            rows.show(result_rows[-1])
+    return result_rows
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("screens", nargs="*", default=[], help="none, classifier; both by default")
@@ -88,34 +88,34 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder of the measured files")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--quick", action="store_true", help="few files, nothing is written")
-    asked = parser.parse_args(words)
-    if unknown := set(asked.screens) - {"none", "classifier"}:
-        parser.error(f"expected none or classifier, got {', '.join(sorted(unknown))}")
-    every = simulated(1)[:4] if asked.quick else simulated(asked.draws)
-    every += measured(asked.data) if asked.data else []
-    told = {"commit": rows.commit(), **rows.environment()}
-    kept = [json.loads(one) for one in asked.out.read_text("utf-8").splitlines()] if asked.out.exists() else []
-    for name in asked.screens or ["none", "classifier"]:
-        screen = glances.screen(asked.weights) if name == "classifier" else Screen(None)
-        if name == "classifier" and screen.network is None:
-            parser.error(screen.missing)
-        own = [row | told for row in mined(every, screen, name)]
-        kept = [row for row in kept if row["screen"] != name] + own
-        if not asked.quick:
-            rows.write_lines(kept, asked.out)
-    print(summary(kept if not asked.quick else own))
+    options = parser.parse_args(arguments)
+    if unknown_screens := set(options.screens) - {"none", "classifier"}:
+        parser.error(f"expected none or classifier, got {', '.join(sorted(unknown_screens))}")
+    files = simulated_files(1)[:4] if options.quick else simulated_files(options.draws)
+    files += measured_files(options.data) if options.data else []
+    provenance = {"commit": rows.commit(), **rows.environment()}
+    all_rows = [json.loads(line) for line in options.out.read_text("utf-8").splitlines()] if options.out.exists() else []
+    for screen_name in options.screens or ["none", "classifier"]:
+        classifier_screen = glances.load_screen(options.weights) if screen_name == "classifier" else ClassifierScreen(None)
+        if screen_name == "classifier" and classifier_screen.network is None:
+            parser.error(classifier_screen.missing_reason)
+        screen_rows = [row | provenance for row in mine_files(files, classifier_screen, screen_name)]
+        all_rows = [row for row in all_rows if row["screen"] != screen_name] + screen_rows
+        if not options.quick:
+            rows.write_lines(all_rows, options.out)
+    print(summary_text(all_rows if not options.quick else screen_rows))
 
 
-def summary(kept: Sequence[dict[str, Any]]) -> str:
+def summary_text(all_rows: Sequence[dict[str, Any]]) -> str:
     """Return what the rows say, in a line."""
-    key = lambda row: tuple(str(row.get(name)) for name in ("part", "kind", "seed", "draw", "noise", "file"))  # noqa: E731
-    all_, few = ({key(row): row for row in kept if row["screen"] == name} for name in ("none", "classifier"))
-    both = sorted(set(all_) & set(few))
-    if not both:
+    case_key = lambda row: tuple(str(row.get(name)) for name in ("part", "kind", "seed", "draw", "noise", "file"))  # noqa: E731
+    unscreened_rows, screened_rows = ({case_key(row): row for row in all_rows if row["screen"] == name} for name in ("none", "classifier"))
+    common_keys = sorted(set(unscreened_rows) & set(screened_rows))
+    if not common_keys:
         return "Expected both screens, got one; run the other too."
-    held = np.array([few[one]["rw"] <= WITHIN * all_[one]["rw"] for one in both])
-    seconds = [np.median([rows_[one]["seconds"] for one in both]) for rows_ in (all_, few)]
-    return f"held {held.mean():.1%} of {len(both)}; {seconds[0]:.2f} s a file, screened {seconds[1]:.2f} s"
+    is_held = np.array([screened_rows[case]["rw"] <= RW_TOLERANCE * unscreened_rows[case]["rw"] for case in common_keys])
+    seconds = [np.median([rows_by_case[case]["seconds"] for case in common_keys]) for rows_by_case in (unscreened_rows, screened_rows)]
+    return f"held {is_held.mean():.1%} of {len(common_keys)}; {seconds[0]:.2f} s a file, screened {seconds[1]:.2f} s"
 
 
 if __name__ == "__main__":

@@ -34,10 +34,10 @@ from ase import Atoms
 from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement, Result
-from jaxstruc.data import measurement as measurements
+from jaxstruc.data import measurement as measurement_settings
 from jaxstruc.inference import screening
 from jaxstruc.inference.target import Target
-from jaxstruc.inference.values import Values
+from jaxstruc.inference.values import FitValues
 from jaxstruc.network import evaluation
 from jaxstruc.options.pdf import (
     DataOptions,
@@ -52,253 +52,253 @@ from jaxstruc.options.pdf import (
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.parameters import PARAMETERS
 from jaxstruc.solver import search
-from jaxstruc.solver.answers import Plan, answers
+from jaxstruc.solver.answers import PdfPlan, solve_measurements
 from jaxstruc.solver.doors import refining, solving
-from jaxstruc.solver.search import SHAPE
+from jaxstruc.solver.search import SHAPE_PRIOR_WEIGHT
 from jaxstruc.structures import classes, kinds
 from jaxstruc.structures.distances import histogram
 
 RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Pt")
-SEEDS, DRAWS = 3, 10
-FIRST = 6000
+N_SEEDS, N_DRAWS = 3, 10
+FIRST_SEED = 6000
 """Seeds begin here; those below were tuned on."""
-SEARCH = search.search
-SAME = 0.02
+ORIGINAL_SEARCH = search.search_sites
+CONGRUENT_TOLERANCE = 0.02
 """Å, by which all distances of congruent particles agree."""
-ERROR = 0.1
+MAX_COORDINATE_ERROR = 0.1
 """Å, of the mean coordinate error of what is solved."""
 
 
 @dataclass(frozen=True)
-class Part:
+class CaseSet:
     """Cases of one kind."""
 
-    kinds: tuple[str, ...] = particles.OFFRULE
+    kinds: tuple[str, ...] = particles.OFF_RULE_KINDS
     noises: tuple[float, ...] = (0.03,)
     seeds: int = 1
     absolute: bool = True
     search: SearchName = "quick"
-    weight: float = SHAPE
-    atoms: tuple[int, int] = (35, 320)
+    shape_weight: float = SHAPE_PRIOR_WEIGHT
+    atom_range: tuple[int, int] = (35, 320)
     rmax: float = 30.0
-    displaced: float = 0.0
+    displacement: float = 0.0
     """Å"""
-    contracted: float = 0.0
+    contraction: float = 0.0
     sources: tuple[SourceName, ...] = ("library",)
     screen: ScreenName = "none"
 
 
-PARTS = {
-    "offrule": Part(noises=(0.0, 0.03, 0.1), seeds=SEEDS),
-    "full": Part(noises=(0.0, 0.03), search="full"),
-    "scale": Part(seeds=SEEDS, absolute=False),
-    "large": Part(atoms=(200, 1000), rmax=40.0),
-    "rules": Part(kinds=particles.RULES, noises=(0.0,), seeds=SEEDS),
-    "displaced5": Part(displaced=0.05),
-    "displaced10": Part(displaced=0.1),
-    "contracted": Part(contracted=0.03),
-    "library": Part(noises=(0.0, 0.03, 0.1), search="none"),
-    "library rules": Part(kinds=particles.RULES, noises=(0.0,), search="none"),
-    "network": Part(search="none", sources=("network", "library")),
-    "screened": Part(noises=(0.0, 0.03, 0.1), seeds=SEEDS, screen="classifier"),
-    "screened rules": Part(kinds=particles.RULES, noises=(0.0,), seeds=SEEDS, screen="classifier"),
-    "random": Part(),
-    "unshaped": Part(weight=0.0),
-    "half": Part(weight=0.5 * SHAPE),
-    "double": Part(weight=2 * SHAPE),
+CASE_SETS = {
+    "offrule": CaseSet(noises=(0.0, 0.03, 0.1), seeds=N_SEEDS),
+    "full": CaseSet(noises=(0.0, 0.03), search="full"),
+    "scale": CaseSet(seeds=N_SEEDS, absolute=False),
+    "large": CaseSet(atom_range=(200, 1000), rmax=40.0),
+    "rules": CaseSet(kinds=particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS),
+    "displaced5": CaseSet(displacement=0.05),
+    "displaced10": CaseSet(displacement=0.1),
+    "contracted": CaseSet(contraction=0.03),
+    "library": CaseSet(noises=(0.0, 0.03, 0.1), search="none"),
+    "library rules": CaseSet(kinds=particles.RULE_KINDS, noises=(0.0,), search="none"),
+    "network": CaseSet(search="none", sources=("network", "library")),
+    "screened": CaseSet(noises=(0.0, 0.03, 0.1), seeds=N_SEEDS, screen="classifier"),
+    "screened rules": CaseSet(kinds=particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS, screen="classifier"),
+    "random": CaseSet(),
+    "unshaped": CaseSet(shape_weight=0.0),
+    "half": CaseSet(shape_weight=0.5 * SHAPE_PRIOR_WEIGHT),
+    "double": CaseSet(shape_weight=2 * SHAPE_PRIOR_WEIGHT),
 }
 
 
-class Case(NamedTuple):
+class ParticleCase(NamedTuple):
     """A simulated particle."""
 
-    name: dict[str, Any]
+    labels: dict[str, Any]
     """Part, kind, seed, draw and noise."""
     particle: particles.Particle
     measurement: Measurement
     """With all settings."""
 
 
-def names(part: str, asked: Part, draws: int) -> Iterator[dict[str, Any]]:
+def case_labels(part: str, case_set: CaseSet, draws: int) -> Iterator[dict[str, Any]]:
     """Yield what tells the cases of a part apart."""
-    for seed in range(asked.seeds):
+    for seed in range(case_set.seeds):
         for draw in range(draws):
-            for kind in asked.kinds:
-                for noise in asked.noises:
+            for kind in case_set.kinds:
+                for noise in case_set.noises:
                     yield {"part": part, "kind": kind, "seed": seed, "draw": draw, "noise": noise}
 
 
-def case(name: dict[str, Any], asked: Part) -> Case:
+def simulate_case(labels: dict[str, Any], case_set: CaseSet) -> ParticleCase:
     """Return the case of a name; the parts share particles and instruments."""
-    kind = name["kind"]
-    place = (*particles.OFFRULE, *(f"rule {one}" for one in particles.RULES)).index(
-        f"rule {kind}" if asked.kinds == particles.RULES else kind
+    kind = labels["kind"]
+    kind_index = (*particles.OFF_RULE_KINDS, *(f"rule {rule_kind}" for rule_kind in particles.RULE_KINDS)).index(
+        f"rule {kind}" if case_set.kinds == particles.RULE_KINDS else kind
     )
-    rng = np.random.default_rng([FIRST + name["seed"], name["draw"], place])
-    if asked.kinds == particles.RULES:
-        found = particles.rule(kind, rng)
+    rng = np.random.default_rng([FIRST_SEED + labels["seed"], labels["draw"], kind_index])
+    if case_set.kinds == particles.RULE_KINDS:
+        particle = particles.draw_rule_particle(kind, rng)
     else:
-        found = particles.offrule(kind, rng, least=asked.atoms[0], most=asked.atoms[1])
-    if asked.contracted:
-        found = particles.contracted(found, asked.contracted)
-    if asked.displaced:
-        found = particles.displaced(found, rng, asked.displaced / BOND)
+        particle = particles.draw_off_rule_particle(kind, rng, min_atoms=case_set.atom_range[0], max_atoms=case_set.atom_range[1])
+    if case_set.contraction:
+        particle = particles.contract_surface(particle, case_set.contraction)
+    if case_set.displacement:
+        particle = particles.displace_atoms(particle, rng, case_set.displacement / BOND)
     values = {
         "qmin": 0.8, "qmax": rng.uniform(18.0, 25.0), "qdamp": rng.uniform(0.01, 0.04),
         "uiso": rng.uniform(0.004, 0.012), "delta2": rng.uniform(1.0, 4.0), "stretch": rng.uniform(0.985, 1.015),
     }  # fmt: skip
-    scale = 1.0 if asked.absolute else math.exp(rng.uniform(math.log(0.6), math.log(1.6)))
-    r, g = curve(found.positions, values, name["noise"], asked.rmax, rng)
-    settings = DataOptions(qmin=0.8, qmax=values["qmax"], qdamp=values["qdamp"], rmax=asked.rmax)
-    told = Measurement("-".join(map(str, name.values())) + ".gr", r, scale * g, {})
-    return Case(name, found, measurements.resolved(told, settings, bond=BOND))
+    scale = 1.0 if case_set.absolute else math.exp(rng.uniform(math.log(0.6), math.log(1.6)))
+    r, g = simulate_pdf(particle.positions, values, labels["noise"], case_set.rmax, rng)
+    settings = DataOptions(qmin=0.8, qmax=values["qmax"], qdamp=values["qdamp"], rmax=case_set.rmax)
+    measurement = Measurement("-".join(map(str, labels.values())) + ".gr", r, scale * g, {})
+    return ParticleCase(labels, particle, measurement_settings.resolve_settings(measurement, settings, bond=BOND))
 
 
-def curve(positions: np.ndarray, values: dict[str, float], noise: float, rmax: float, rng: np.random.Generator):
+def simulate_pdf(positions: np.ndarray, values: dict[str, float], noise: float, rmax: float, rng: np.random.Generator):
     """Return r and G(r) of a particle, with white noise on F(Q)."""
-    return seen(*waves(positions, values), values["qdamp"], noise, rmax, rng)
+    return noisy_pdf(*structure_function(positions, values), values["qdamp"], noise, rmax, rng)
 
 
-def waves(positions: np.ndarray, values: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+def structure_function(positions: np.ndarray, values: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     """Return Q and F(Q) of a particle."""
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
-    bins = histogram(positions, width=5e-4)
-    distance = np.asarray(bins.mean, float) * BOND * values["stretch"]
+    pair_histogram = histogram(positions, width=5e-4)
+    distance = np.asarray(pair_histogram.mean, float) * BOND * values["stretch"]
     variance = 2 * values["uiso"] * np.maximum(1 - values["delta2"] / distance**2, 0.0)
     f = np.zeros(q.size)
     for start in range(0, len(distance), 256):
-        some = slice(start, start + 256)
-        sines = np.sin(q[:, None] * distance[some]) * np.exp(-0.5 * variance[some] * q[:, None] ** 2)
-        f += sines @ (np.asarray(bins.weight[some], float) / len(positions) / distance[some])
+        block = slice(start, start + 256)
+        sines = np.sin(q[:, None] * distance[block]) * np.exp(-0.5 * variance[block] * q[:, None] ** 2)
+        f += sines @ (np.asarray(pair_histogram.weight[block], float) / len(positions) / distance[block])
     return q, f
 
 
-def seen(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: float, rng: np.random.Generator):
+def noisy_pdf(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: float, rng: np.random.Generator):
     """Return r and G(r) of F(Q), with white noise on it that the resolution does not damp."""
     r = np.arange(1.5, rmax + 1e-6, 0.05)
-    added = noise * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
-    to_g = measured_pdfs.transform(q, r, qdamp=0.0)
-    return r, np.exp(-0.5 * (r * qdamp) ** 2) * (to_g @ f) + to_g @ added
+    noise_values = noise * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
+    transform_matrix = measured_pdfs.transform(q, r, qdamp=0.0)
+    return r, np.exp(-0.5 * (r * qdamp) ** 2) * (transform_matrix @ f) + transform_matrix @ noise_values
 
 
-def plan(asked: Part, atoms: int) -> Plan:
+def solve_plan(case_set: CaseSet, max_atoms: int) -> PdfPlan:
     """Return how a part is solved."""
     options = SolveOptions(
-        asked.sources, fit=FitOptions(absolute=asked.absolute), candidates=LibraryOptions((), atoms),
-        search=asked.search, ensemble="none", screen=asked.screen,
+        case_set.sources, fit=FitOptions(absolute=case_set.absolute), candidates=LibraryOptions((), max_atoms),
+        search=case_set.search, ensemble="none", screen=case_set.screen,
     )  # fmt: skip
-    return solving("Pt", options)._replace(shape=asked.weight)
+    return solving("Pt", options)._replace(shape=case_set.shape_weight)
 
 
-def row_of(one: Case, found: Result, truth_rw: float) -> dict[str, Any]:
+def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str, Any]:
     """Return what is kept of a case."""
-    true = one.particle
+    particle = case.particle
     row = {
-        **one.name, "atoms": len(true.positions), "type": true.type, "word": true.word, "hexagonal": true.hexagonal,
-        "status": found.status, "seconds": found.facts.get("seconds"), "truth_rw": truth_rw,
+        **case.labels, "atoms": len(particle.positions), "type": particle.type, "word": particle.sequence, "hexagonal": particle.hexagonal,
+        "status": result.status, "seconds": result.facts.get("seconds"), "truth_rw": truth_rw,
     }  # fmt: skip
-    if not found.candidates or found.best.atoms is None:
+    if not result.candidates or result.best.atoms is None:
         return row
-    best, x = found.best, found.best.atoms.positions
-    stretch = float(np.mean(np.sort(pdist(x))[: len(x)]) / np.mean(np.sort(pdist(true.positions))[: len(x)]))
-    goal = true.positions * stretch
+    best_candidate, positions = result.best, result.best.atoms.positions
+    stretch = float(np.mean(np.sort(pdist(positions))[: len(positions)]) / np.mean(np.sort(pdist(particle.positions))[: len(positions)]))
+    scaled_positions = particle.positions * stretch
     levels = np.linspace(0, 1, 2001)
-    far = float(np.mean(abs(np.quantile(pdist(x), levels) - np.quantile(pdist(goal), levels))))
-    exact = len(x) == len(goal)
-    n = found.intervals["n_atoms"]
-    layered = "hexagonal" in found.intervals
+    quantile_distance = float(np.mean(abs(np.quantile(pdist(positions), levels) - np.quantile(pdist(scaled_positions), levels))))
+    has_right_count = len(positions) == len(scaled_positions)
+    atom_interval = result.intervals["n_atoms"]
+    has_layers = "hexagonal" in result.intervals
     return row | {
-        "source": best.source, "found_type": best.type, "found_atoms": best.n_atoms, "rw": best.rw,
-        "n_low": n.low, "n_high": n.high, "w1": far, "found_hexagonal": best.hexagonal if layered else None,
-        "error": error(goal, x) if exact and far < ERROR else None,
-        "p_type": found.types.get(true.type, 0.0), "found_word": kinds.word(x) if true.word else "",
+        "source": best_candidate.source, "found_type": best_candidate.type, "found_atoms": best_candidate.n_atoms, "rw": best_candidate.rw,
+        "n_low": atom_interval.low, "n_high": atom_interval.high, "w1": quantile_distance, "found_hexagonal": best_candidate.hexagonal if has_layers else None,
+        "error": coordinate_error(scaled_positions, positions) if has_right_count and quantile_distance < MAX_COORDINATE_ERROR else None,
+        "p_type": result.types.get(particle.type, 0.0), "found_word": kinds.stacking_sequence(positions) if particle.sequence else "",
     }  # fmt: skip
 
 
-def error(true: np.ndarray, found: np.ndarray) -> float:
+def coordinate_error(true_positions: np.ndarray, found_positions: np.ndarray) -> float:
     """Return the mean coordinate error, in Å; of congruent particles the largest error of a distance."""
-    apart = float(abs(np.sort(pdist(true)) - np.sort(pdist(found))).max())
-    return apart if apart < SAME else evaluation.coordinate_error(true, found)
+    distance_error = float(abs(np.sort(pdist(true_positions)) - np.sort(pdist(found_positions))).max())
+    return distance_error if distance_error < CONGRUENT_TOLERANCE else evaluation.coordinate_error(true_positions, found_positions)
 
 
-def solved(row: dict[str, Any]) -> bool:
+def is_solved(row: dict[str, Any]) -> bool:
     """Return whether count and coordinates are right."""
-    return row.get("error") is not None and row["error"] < ERROR
+    return row.get("error") is not None and row["error"] < MAX_COORDINATE_ERROR
 
 
-def unlisted(goal, pool, fits, **asked):
+def search_from_size(target, pool, fits, **search_options):
     """Return what a search finds that begins from the size that the data show alone, with all packings."""
-    return SEARCH(goal, pool, fits, begin=all_packings(goal), **asked)
+    return ORIGINAL_SEARCH(target, pool, fits, begin=packing_starts(target), **search_options)
 
 
-def all_packings(goal: Target) -> dict[str, tuple[int, Values]]:
+def packing_starts(target: Target) -> dict[str, tuple[int, FitValues]]:
     """Return number of atoms and values to begin each packing from."""
-    seen = screening.seen(goal.r, goal.g, bond=goal.bond, qdamp=goal.qdamp).diameter / goal.bond
-    one = jnp.ones((), jnp.float32)
-    values = Values(
-        one, goal.basis.stretch, one * PARAMETERS["uiso"].start, one * 0,
-        one * PARAMETERS["delta2"].start * goal.bond**2, one * goal.qdamp, one * goal.qbroad,
+    diameter_in_bonds = screening.diameter_estimate(target.r, target.g, bond=target.bond, qdamp=target.qdamp).diameter / target.bond
+    unit = jnp.ones((), jnp.float32)
+    values = FitValues(
+        unit, target.basis.stretch, unit * PARAMETERS["uiso"].start, unit * 0,
+        unit * PARAMETERS["delta2"].start * target.bond**2, unit * target.qdamp, unit * target.qbroad,
     )  # fmt: skip
     packings = ("stack", "bcc", "sc", "icosahedron", "decahedron")
-    return {name: (max(20, round(math.pi / 6 * seen**3 / classes.volume(name))), values) for name in packings}
+    return {packing: (max(20, round(math.pi / 6 * diameter_in_bonds**3 / classes.atom_volume(packing))), values) for packing in packings}
 
 
-def run(asked: Part, cases: Sequence[Case], atoms: int, path: Path | None, told: dict[str, Any]) -> None:
+def run_cases(case_set: CaseSet, cases: Sequence[ParticleCase], max_atoms: int, path: Path | None, provenance: dict[str, Any]) -> None:
     """Add the rows of cases of one part."""
-    own = plan(asked, atoms)
-    ready = [one.measurement for one in cases]
-    true = [float("nan")] * len(cases)
-    for number, one in enumerate(cases):
-        cluster = Atoms(["Pt"] * len(one.particle.positions), one.particle.positions * BOND)
-        fitted = refining([cluster], RefineOptions(fit=own.fit))
-        true[number] = next(answers([one.measurement], fitted, among=ready)).best.rw
-    for one, rw, found in zip(cases, true, answers(ready, own), strict=True):
-        row = row_of(one, found, rw) | told
-        rows.show({k: row.get(k) for k in ("part", "kind", "noise", "atoms", "found_atoms", "w1", "error", "seconds")})
+    plan = solve_plan(case_set, max_atoms)
+    case_measurements = [case.measurement for case in cases]
+    truth_rw = [float("nan")] * len(cases)
+    for index, case in enumerate(cases):
+        cluster = Atoms(["Pt"] * len(case.particle.positions), case.particle.positions * BOND)
+        refine_plan = refining([cluster], RefineOptions(fit=plan.fit))
+        truth_rw[index] = next(solve_measurements([case.measurement], refine_plan, run_measurements=case_measurements)).best.rw
+    for case, rw, result in zip(cases, truth_rw, solve_measurements(case_measurements, plan), strict=True):
+        row = result_row(case, result, rw) | provenance
+        rows.show({column: row.get(column) for column in ("part", "kind", "noise", "atoms", "found_atoms", "w1", "error", "seconds")})
         if path is not None:
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")
 
 
-def load(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows that there are."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def key(row: dict[str, Any]) -> tuple:
+def row_key(row: dict[str, Any]) -> tuple:
     """Return what tells rows apart."""
     return tuple(row[name] for name in ("part", "kind", "seed", "draw", "noise"))
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=", ".join(PARTS) + "; all by default")
-    parser.add_argument("--draws", type=int, default=DRAWS, help="particles of each kind and seed [10]")
+    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_SETS) + "; all by default")
+    parser.add_argument("--draws", type=int, default=N_DRAWS, help="particles of each kind and seed [10]")
     parser.add_argument("--out", type=Path, help="rows are added here [results/solving.jsonl; quick: nowhere]")
     parser.add_argument("--shard", default="1/1", help="which part of the cases, as 1/8")
     parser.add_argument("--quick", action="store_true", help="a case of two parts and a small library")
-    asked = parser.parse_args(words)
-    if unknown := set(asked.parts) - set(PARTS):
-        parser.error(f"expected parts of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
-    out = asked.out or (None if asked.quick else RESULTS / "solving.jsonl")
-    atoms = 100 if asked.quick else 1000
-    shard, of = map(int, asked.shard.split("/"))
-    told = {"device": rows.environment()["device"], "commit": rows.commit(), "jax": jax.__version__}
-    done = {key(row) for row in (load(out) if out else [])}
-    for part in asked.parts or (["offrule", "library"] if asked.quick else list(PARTS)):
-        own = PARTS[part]
-        every = list(names(part, own, 1 if asked.quick else asked.draws))
-        every = every[:1] if asked.quick else every[shard - 1 :: of]
-        cases = [case(name, own) for name in every if key(name) not in done]
+    options = parser.parse_args(arguments)
+    if unknown_parts := set(options.parts) - set(CASE_SETS):
+        parser.error(f"expected parts of {', '.join(CASE_SETS)}, got {', '.join(sorted(unknown_parts))}")
+    out = options.out or (None if options.quick else RESULTS / "solving.jsonl")
+    max_atoms = 100 if options.quick else 1000
+    shard, shard_count = map(int, options.shard.split("/"))
+    provenance = {"device": rows.environment()["device"], "commit": rows.commit(), "jax": jax.__version__}
+    finished_keys = {row_key(row) for row in (read_rows(out) if out else [])}
+    for part in options.parts or (["offrule", "library"] if options.quick else list(CASE_SETS)):
+        case_set = CASE_SETS[part]
+        all_labels = list(case_labels(part, case_set, 1 if options.quick else options.draws))
+        all_labels = all_labels[:1] if options.quick else all_labels[shard - 1 :: shard_count]
+        cases = [simulate_case(labels, case_set) for labels in all_labels if row_key(labels) not in finished_keys]
         if not cases:
             continue
         if part == "random":
-            with mock.patch.object(search, "search", unlisted):
-                run(own, cases, atoms, out, told)
+            with mock.patch.object(search, "search_sites", search_from_size):
+                run_cases(case_set, cases, max_atoms, out, provenance)
         else:
-            run(own, cases, atoms, out, told)
+            run_cases(case_set, cases, max_atoms, out, provenance)
 
 
 if __name__ == "__main__":

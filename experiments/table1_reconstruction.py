@@ -31,174 +31,174 @@ import numpy as np
 import rows
 import scipy.stats
 import trainings
-from trainings import MODELS, SPLITS, Planned, Trained
+from trainings import MODELS, SPLITS, TrainingPlan, TrainedModels
 
 from jaxstruc.network import dataset, evaluation
 from jaxstruc.network.dataset import Dataset, Split
-from jaxstruc.network.evaluation import Structures
+from jaxstruc.network.evaluation import StructureBatch
 
 NAME = "table1_reconstruction"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
 TEMPLATE = "nearest-template"
-ATOMS = 100
+MAX_ATOMS = 100
 """Most atoms in a structure."""
 DRAWS = {"sample": True, "mean": False}
 PAIRS = (("cvae", "dae"), ("cvae+pdf", "cvae"), ("cvae+pdf-coordinates", "cvae"), ("cvae+pdf", TEMPLATE))
 """Compared by t-tests."""
-TESTED = ("r_p", "pearson")
+TESTED_MEASURES = ("r_p", "pearson")
 
-Values = dict[int, dict[str, np.ndarray]]
+SeedMeasures = dict[int, dict[str, np.ndarray]]
 """Of each seed, the measures of each test structure; NaN where one failed."""
 
 
-def tested(parts: Split, seed: int) -> np.ndarray:
+def select_test_pdfs(seed_split: Split, seed: int) -> np.ndarray:
     """Return as many test PDFs as the paper had, drawn from a split's."""
-    return parts.test[np.random.default_rng(seed).permutation(len(parts.test))[: dataset.TEST]]
+    return seed_split.test[np.random.default_rng(seed).permutation(len(seed_split.test))[: dataset.N_TEST_STRUCTURES]]
 
 
-def reconstructed(found: Trained, pdfs: dict[int, np.ndarray], *, draw: bool) -> dict[int, Structures]:
+def reconstruct_pdfs(trained_models: TrainedModels, pdfs: dict[int, np.ndarray], *, draw: bool) -> dict[int, StructureBatch]:
     """Return what each seed's network makes of its PDFs."""
     return {
         seed: evaluation.reconstruct(
-            params, jnp.asarray(pdfs[seed]), jax.random.key(seed), network=found.network, draw=draw
+            params, jnp.asarray(pdfs[seed]), jax.random.key(seed), network=trained_models.network, draw=draw
         )
-        for seed, params in zip(found.seeds, found.params, strict=True)
+        for seed, params in zip(trained_models.seeds, trained_models.params, strict=True)
     }
 
 
-def measures(data: Dataset, test: np.ndarray, found: Structures) -> dict[str, np.ndarray]:
+def structure_measures(data: Dataset, test: np.ndarray, structures: StructureBatch) -> dict[str, np.ndarray]:
     """Return each measure of each structure, all of them NaN where it is not finite."""
-    there = np.asarray(jnp.all(jnp.isfinite(found.positions) | ~found.mask[..., None], axis=(1, 2)))
-    shown = Structures(jnp.where(there[:, None, None], found.positions, 0.0), found.mask)
-    rebuilt = np.asarray(evaluation.simulate(shown, jax.tree.map(lambda column: column[test], data.conditions)))
-    true = evaluation.truth(data, test, atoms=found.mask.shape[1])
-    values = evaluation.measures(data.pdf[test], rebuilt, true, shown)
-    return {name: np.where(there, np.asarray(each, float), np.nan) for name, each in values.items()}
+    is_finite = np.asarray(jnp.all(jnp.isfinite(structures.positions) | ~structures.mask[..., None], axis=(1, 2)))
+    finite_structures = StructureBatch(jnp.where(is_finite[:, None, None], structures.positions, 0.0), structures.mask)
+    reconstructed_pdfs = np.asarray(evaluation.simulate_structures(finite_structures, jax.tree.map(lambda column: column[test], data.conditions)))
+    true_structures = evaluation.true_structures(data, test, max_atoms=structures.mask.shape[1])
+    values = evaluation.agreement_measures(data.pdf[test], reconstructed_pdfs, true_structures, finite_structures)
+    return {name: np.where(is_finite, np.asarray(measure_values, float), np.nan) for name, measure_values in values.items()}
 
 
-def rows_of(values: dict[str, np.ndarray], shared: dict) -> list[dict]:
+def measure_rows(values: dict[str, np.ndarray], shared: dict) -> list[dict]:
     """Return a row a measure."""
-    return [{**shared, "metric": name, **spread(each)} for name, each in values.items()]
+    return [{**shared, "metric": name, **summary_statistics(measure_values)} for name, measure_values in values.items()]
 
 
-def spread(values: np.ndarray) -> dict:
+def summary_statistics(values: np.ndarray) -> dict:
     """Return mean, standard deviation and number of the finite values, and the number of the others."""
-    finite = values[np.isfinite(values)]
-    mean, sd = (finite.mean() if finite.size else np.nan), (finite.std(ddof=1) if finite.size > 1 else np.nan)
-    return {"mean": number(mean), "sd": number(sd), "n": finite.size, "failed": values.size - finite.size}
+    finite_values = values[np.isfinite(values)]
+    mean, sd = (finite_values.mean() if finite_values.size else np.nan), (finite_values.std(ddof=1) if finite_values.size > 1 else np.nan)
+    return {"mean": finite_or_none(mean), "sd": finite_or_none(sd), "n": finite_values.size, "failed": values.size - finite_values.size}
 
 
-def t_tests(one: Values, other: Values, shared: dict) -> list[dict]:
+def t_test_rows(model_values: SeedMeasures, reference_values: SeedMeasures, shared: dict) -> list[dict]:
     """Return the rows of the differences of each seed that both have, and of the paired t-tests over these seeds."""
     result = []
-    for metric in TESTED:
-        names = {**shared, "metric": f"t_test_{metric}"}
-        pairs = {seed: np.stack([one[seed][metric], other[seed][metric]]) for seed in sorted(one.keys() & other.keys())}
-        result += [{**names, "seed": seed, **spread(pair[0] - pair[1])} for seed, pair in pairs.items()]
+    for metric in TESTED_MEASURES:
+        columns = {**shared, "metric": f"t_test_{metric}"}
+        pairs = {seed: np.stack([model_values[seed][metric], reference_values[seed][metric]]) for seed in sorted(model_values.keys() & reference_values.keys())}
+        result += [{**columns, "seed": seed, **summary_statistics(pair[0] - pair[1])} for seed, pair in pairs.items()]
         if len(pairs) > 1:
             means = np.stack([pair[:, np.isfinite(pair).all(axis=0)].mean(axis=1) for pair in pairs.values()], axis=1)
-            result.append({**names, "seed": None, **t_test(means)})
+            result.append({**columns, "seed": None, **paired_t_test(means)})
     return result
 
 
-def t_test(pair: np.ndarray) -> dict:
+def paired_t_test(pair: np.ndarray) -> dict:
     """Return the spread of the differences of [2, case] values, with Student's t and the two-sided p."""
     difference = pair[0] - pair[1]
-    both = np.isfinite(difference)
-    found = {"t": None, "p": None}
-    if both.sum() > 1 and difference[both].std() > 0:
-        test = scipy.stats.ttest_rel(*pair[:, both])
-        found = {"t": number(test.statistic), "p": number(test.pvalue)}
-    return spread(difference) | found
+    is_finite = np.isfinite(difference)
+    statistics = {"t": None, "p": None}
+    if is_finite.sum() > 1 and difference[is_finite].std() > 0:
+        t_result = scipy.stats.ttest_rel(*pair[:, is_finite])
+        statistics = {"t": finite_or_none(t_result.statistic), "p": finite_or_none(t_result.pvalue)}
+    return summary_statistics(difference) | statistics
 
 
-def number(value: float) -> float | None:
+def finite_or_none(value: float) -> float | None:
     """Return a number as JSON has it: none where it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
-def combination(row: dict) -> tuple:
+def evaluation_key(row: dict) -> tuple:
     """Return what is evaluated in one go."""
     return row["dataset"], row["split"], row["latent"], row["model"]
 
 
-def replaced(old: list[dict], new: list[dict], *, measures: Sequence[str] | None = None) -> list[dict]:
+def replace_rows(old_rows: list[dict], new_rows: list[dict], *, measures: Sequence[str] | None = None) -> list[dict]:
     """Return the new rows and those old ones of combinations that are not among them, in an order of their own.
 
     A comparison with a model that has new rows is dropped too. Where only some measures are new, the others are kept.
     """
-    seen = {combination(row) for row in new}
+    new_keys = {evaluation_key(row) for row in new_rows}
 
-    def stale(row):
+    def is_stale(row):
         if measures is not None and row["metric"] not in measures:
             return False
-        against = row.get("against")
-        other = {**row, "model": against, "latent": None if against == TEMPLATE else row["latent"]}
-        return combination(row) in seen or (against is not None and combination(other) in seen)
+        reference = row.get("against")
+        reference_row = {**row, "model": reference, "latent": None if reference == TEMPLATE else row["latent"]}
+        return evaluation_key(row) in new_keys or (reference is not None and evaluation_key(reference_row) in new_keys)
 
     models = [*MODELS, TEMPLATE]
-    kept = [row for row in old if not stale(row)] + new
-    return sorted(kept, key=lambda row: (row["split"], row["latent"] or 0, models.index(row["model"])))
+    merged_rows = [row for row in old_rows if not is_stale(row)] + new_rows
+    return sorted(merged_rows, key=lambda row: (row["split"], row["latent"] or 0, models.index(row["model"])))
 
 
-def read(path: Path) -> list[dict]:
+def read_rows(path: Path) -> list[dict]:
     """Return the rows of a file, none where it is not there."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def asked(plans: dict[tuple[str, int], Planned], *, trained_only: bool) -> dict[tuple[str, int], Planned]:
+def select_plans(plans: dict[tuple[str, int], TrainingPlan], *, trained_only: bool) -> dict[tuple[str, int], TrainingPlan]:
     """Return the trainings to evaluate; where only some seeds are trained, of those; what is left out is named."""
     if not trained_only:
         return plans
-    kept = {names: trainings.finished(plan) for names, plan in plans.items()}
-    for names, plan in kept.items():
+    finished_plans = {plan_key: trainings.finished_plan(plan) for plan_key, plan in plans.items()}
+    for plan_key, plan in finished_plans.items():
         if plan is None:
-            print(f"Left out: {plans[names].folder.name} is not trained.", file=sys.stderr)
-    return {names: plan for names, plan in kept.items() if plan is not None}
+            print(f"Left out: {plans[plan_key].folder.name} is not trained.", file=sys.stderr)
+    return {plan_key: plan for plan_key, plan in finished_plans.items() if plan is not None}
 
 
-def evaluate(
-    data: Dataset, split: str, plans: dict[tuple[str, int], Planned], *, template: bool, quick: bool
+def evaluate_split(
+    data: Dataset, split: str, plans: dict[tuple[str, int], TrainingPlan], *, template: bool, quick: bool
 ) -> list[dict]:
     """Return the rows of the trainings of a split, of the nearest template where asked, and of their comparisons."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split}
-    made_with = {**rows.environment(), "commit": rows.commit()}
-    parts: dict[int, Split] = {}
-    values: dict[tuple[str, int | None, str | None], Values] = {}
-    kept: dict[str, dict | None] = {TEMPLATE: None}
+    provenance = {**rows.environment(), "commit": rows.commit()}
+    splits: dict[int, Split] = {}
+    values: dict[tuple[str, int | None, str | None], SeedMeasures] = {}
+    configs: dict[str, dict | None] = {TEMPLATE: None}
     for (model, latent), plan in plans.items():
-        found = trainings.trained(data, plan, quick=quick)
-        parts |= dict(zip(found.seeds, found.splits, strict=True))
-        kept[f"{model} {latent}"] = plan.config.recorded
-        pdfs = {seed: data.pdf[tested(parts[seed], seed)] for seed in found.seeds}
-        for draw, drawn in list(DRAWS.items())[: 1 if quick else None]:
-            made = reconstructed(found, pdfs, draw=drawn)
-            values[model, latent, draw] = {s: measures(data, tested(parts[s], s), each) for s, each in made.items()}
+        trained_models = trainings.train_or_read(data, plan, quick=quick)
+        splits |= dict(zip(trained_models.seeds, trained_models.splits, strict=True))
+        configs[f"{model} {latent}"] = plan.config.recorded
+        pdfs = {seed: data.pdf[select_test_pdfs(splits[seed], seed)] for seed in trained_models.seeds}
+        for draw, is_drawn in list(DRAWS.items())[: 1 if quick else None]:
+            structures = reconstruct_pdfs(trained_models, pdfs, draw=is_drawn)
+            values[model, latent, draw] = {seed_number: structure_measures(data, select_test_pdfs(splits[seed_number], seed_number), entry) for seed_number, entry in structures.items()}
     if template:
-        count = max(len(trainings.planned(model, split, 2, quick=quick).config.all_seeds) for model in MODELS)
-        parts |= {seed: dataset.split(data, by=split, seed=seed) for seed in range(count) if seed not in parts}
-        values[TEMPLATE, None, None] = {s: measures(data, t, nearest(data, parts[s], t)) for s, t in tests(parts)}
+        n_seeds = max(len(trainings.training_plan(model, split, 2, quick=quick).config.all_seeds) for model in MODELS)
+        splits |= {seed: dataset.split(data, strategy=split, seed=seed) for seed in range(n_seeds) if seed not in splits}
+        values[TEMPLATE, None, None] = {seed_number: structure_measures(data, seed_indices, nearest_templates(data, splits[seed_number], seed_indices)) for seed_number, seed_indices in test_sets(splits)}
     result = []
-    for (model, latent, draw), seeds in values.items():
-        names = {**shared, "latent": latent, "draw": draw, "model": model}
-        config = kept[TEMPLATE if model == TEMPLATE else f"{model} {latent}"]
-        for seed, each in seeds.items():
-            result += rows_of(each, {**names, "seed": seed, "config": config, **made_with})
-        for _, against in (pair for pair in PAIRS if pair[0] == model):
-            other = values.get((TEMPLATE, None, None) if against == TEMPLATE else (against, latent, draw))
-            if other is not None:
-                result += t_tests(seeds, other, {**names, "against": against, "config": config, **made_with})
+    for (model, latent, draw), values_by_seed in values.items():
+        columns = {**shared, "latent": latent, "draw": draw, "model": model}
+        config = configs[TEMPLATE if model == TEMPLATE else f"{model} {latent}"]
+        for seed, entry in values_by_seed.items():
+            result += measure_rows(entry, {**columns, "seed": seed, "config": config, **provenance})
+        for _, reference in (pair for pair in PAIRS if pair[0] == model):
+            reference_values = values.get((TEMPLATE, None, None) if reference == TEMPLATE else (reference, latent, draw))
+            if reference_values is not None:
+                result += t_test_rows(values_by_seed, reference_values, {**columns, "against": reference, "config": config, **provenance})
     return result
 
 
-def tests(parts: dict[int, Split]) -> list[tuple[int, np.ndarray]]:
+def test_sets(splits: dict[int, Split]) -> list[tuple[int, np.ndarray]]:
     """Return each seed with its test PDFs."""
-    return [(seed, tested(each, seed)) for seed, each in parts.items()]
+    return [(seed, select_test_pdfs(seed_split, seed)) for seed, seed_split in splits.items()]
 
 
-def nearest(data: Dataset, parts: Split, test: np.ndarray) -> Structures:
+def nearest_templates(data: Dataset, seed_split: Split, test: np.ndarray) -> StructureBatch:
     """Return the structures of the training PDFs most like the test PDFs."""
-    return evaluation.nearest_template(data, parts.train, test, atoms=ATOMS)
+    return evaluation.nearest_training_structures(data, seed_split.train, test, max_atoms=MAX_ATOMS)
 
 
 def main(arguments=None) -> list[dict]:
@@ -220,20 +220,20 @@ def main(arguments=None) -> list[dict]:
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch) if options.quick else trainings.RUNS
         for split in options.splits:
-            names = itertools.product([model for model in options.models if model != TEMPLATE], options.latents)
-            plans = {(m, h): trainings.planned(m, split, h, quick=options.quick, runs=runs) for m, h in names}
-            plans = asked(plans, trained_only=options.trained_only)
+            combinations = itertools.product([model for model in options.models if model != TEMPLATE], options.latents)
+            plans = {(model_name, latent): trainings.training_plan(model_name, split, latent, quick=options.quick, runs=runs) for model_name, latent in combinations}
+            plans = select_plans(plans, trained_only=options.trained_only)
             template = TEMPLATE in options.models
             if plans or template:
-                data = trainings.data_of(split)
-                result += evaluate(data, split, plans, template=template, quick=options.quick)
+                data = trainings.load_dataset(split)
+                result += evaluate_split(data, split, plans, template=template, quick=options.quick)
     if options.measures:
         result = [row for row in result if row["metric"] in options.measures]
     for row in result:
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS)
     if out is not None:
-        rows.write_lines(replaced(read(out), result, measures=options.measures), out)
+        rows.write_lines(replace_rows(read_rows(out), result, measures=options.measures), out)
     return result
 
 

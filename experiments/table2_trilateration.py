@@ -34,69 +34,69 @@ from jaxstruc.network import trilateration
 
 NAME = "table2_trilateration"
 RESULTS = Path(__file__).parent / "results"
-COUNTS, NOISES, CASES = (4, 11, 100), (0.0, 0.01, 0.03), ("clean", "missing", "outliers")
-QUICK = [(11, 0.01, "clean"), (11, 0.01, "outliers")]
-PEERS = {"scipy-l-bfgs-b": placing.one_by_one, "scipy-l-bfgs-b-together": placing.together}
+SATELLITE_COUNTS, NOISES, CASES = (4, 11, 100), (0.0, 0.01, 0.03), ("clean", "missing", "outliers")
+QUICK_CASES = [(11, 0.01, "clean"), (11, 0.01, "outliers")]
+SCIPY_SOLVERS = {"scipy-l-bfgs-b": placing.solve_sequentially, "scipy-l-bfgs-b-together": placing.solve_jointly}
 
 
-def ours(given: placing.Drawn, *, repeats: int) -> tuple[dict, np.ndarray]:
+def time_jaxstruc(distances: placing.DistanceBatch, *, repeats: int) -> tuple[dict, np.ndarray]:
     """Return times and convergence of jaxstruc on a batch, and the positions."""
-    cast = lambda x: None if x is None else jnp.asarray(x, jnp.float32)  # noqa: E731
-    arguments = [cast(x) for x in (given.pair, given.satellite, given.presence, given.anchors)]
-    weights = {"pair_weight": cast(given.pair_weight), "satellite_weight": cast(given.satellite_weight)}
-    solve = jax.jit(lambda given, weights: trilateration.batched(*given, **weights, robust=given_scale))
-    given_scale = given.scale
-    begin = time.perf_counter()
-    compiled = solve.lower(arguments, weights).compile()
-    compiling = time.perf_counter() - begin
-    found = jax.block_until_ready(compiled(arguments, weights))
+    cast = lambda array: None if array is None else jnp.asarray(array, jnp.float32)  # noqa: E731
+    arguments = [cast(array) for array in (distances.pair, distances.satellite, distances.presence, distances.anchors)]
+    weights = {"pair_weight": cast(distances.pair_weight), "satellite_weight": cast(distances.satellite_weight)}
+    solve = jax.jit(lambda distances, weights: trilateration.trilaterate_batch(*distances, **weights, outlier_scale=robust_scale))
+    robust_scale = distances.scale
+    start = time.perf_counter()
+    compiled_solve = solve.lower(arguments, weights).compile()
+    compile_seconds = time.perf_counter() - start
+    solution = jax.block_until_ready(compiled_solve(arguments, weights))
     times = []
     for _ in range(repeats):
-        begin = time.perf_counter()
-        jax.block_until_ready(compiled(arguments, weights))
-        times.append(time.perf_counter() - begin)
-    size = len(given.pair)
+        start = time.perf_counter()
+        jax.block_until_ready(compiled_solve(arguments, weights))
+        times.append(time.perf_counter() - start)
+    size = len(distances.pair)
     row = {
         "seconds_per_structure": float(np.median(times)) / size,
-        "converged": float(np.mean(found.converged)),
-        "seconds_compiling": compiling,
-        "steps": int(np.median(found.iterations)),
+        "converged": float(np.mean(solution.converged)),
+        "seconds_compiling": compile_seconds,
+        "steps": int(np.median(solution.iterations)),
     }
-    return row, np.asarray(found.positions)
+    return row, np.asarray(solution.positions)
 
 
-def scipys(peer, given: placing.Drawn) -> tuple[dict, np.ndarray]:
+def time_scipy(solver, distances: placing.DistanceBatch) -> tuple[dict, np.ndarray]:
     """Return the times of SciPy, structure by structure, and the positions."""
-    found, times = np.zeros_like(given.positions), []
-    for k, arguments in enumerate(placing.each(given)):
-        begin = time.perf_counter()
-        positions = peer(*arguments)
-        times.append(time.perf_counter() - begin)
-        found[k, : len(positions)] = positions
-    return {"seconds_per_structure": float(np.mean(times)), "converged": None}, found
+    solved_positions, times = np.zeros_like(distances.positions), []
+    for index, arguments in enumerate(placing.unpadded_inputs(distances)):
+        start = time.perf_counter()
+        positions = solver(*arguments)
+        times.append(time.perf_counter() - start)
+        solved_positions[index, : len(positions)] = positions
+    return {"seconds_per_structure": float(np.mean(times)), "converged": None}, solved_positions
 
 
-def measure(shapes, *, satellites, noise, case, batch, peers, repeats) -> list[dict]:
+def measure_case(shapes, *, satellites, noise, case, batch, peers, repeats) -> list[dict]:
     """Return the rows of one case: ours, then SciPy on the first structures of the same batch."""
     rng = np.random.default_rng([satellites, round(1000 * noise), CASES.index(case)])
-    given = placing.drawn(shapes, rng, count=batch, satellites=satellites, noise=noise, case=case)
-    common = {"experiment": NAME, "satellites": satellites, "noise": noise, "case": case}
-    common |= {"atoms": sorted({len(shape) for shape in shapes})}
-    crb = placing.least_error(given, noise, count=min(batch, len(shapes)))
-    row, found = ours(given, repeats=repeats)
-    found_rows = [_row(common, "jaxstruc", batch, batch, row, placing.rmse(found, given), crb)]
-    first = placing.Drawn(*(x[:peers] if i < 4 else x for i, x in enumerate(given)))
-    for name, peer in PEERS.items() if peers else ():
-        row, found = scipys(peer, first)
-        found_rows.append(_row(common, name, peers, 1, row, placing.rmse(found, first), crb))
-    return found_rows
+    distances = placing.draw_distances(shapes, rng, count=batch, satellites=satellites, noise=noise, case=case)
+    shared_columns = {"experiment": NAME, "satellites": satellites, "noise": noise, "case": case}
+    shared_columns |= {"atoms": sorted({len(shape) for shape in shapes})}
+    crb = placing.cramer_rao_rmse(distances, noise, count=min(batch, len(shapes)))
+    row, positions = time_jaxstruc(distances, repeats=repeats)
+    result_rows = [_result_row(shared_columns, "jaxstruc", batch, batch, row, placing.rmse(positions, distances), crb)]
+    first_distances = placing.DistanceBatch(*(array[:peers] if field_index < 4 else array for field_index, array in enumerate(distances)))
+    for name, solver in SCIPY_SOLVERS.items() if peers else ():
+        row, positions = time_scipy(solver, first_distances)
+        result_rows.append(_result_row(shared_columns, name, peers, 1, row, placing.rmse(positions, first_distances), crb))
+    return result_rows
 
 
-def _row(common, method, n, batch, row, error, crb):
+def _result_row(shared_columns, method, n_structures, batch, row, rmse, crb):
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     memory = {"peak_memory_mb": round(memory / (2**20 if sys.platform == "darwin" else 2**10))}
-    given = {"method": method, "n": n, "batch": batch, "rmse": error, "rmse_crb": crb}
-    return common | given | row | memory | rows.environment()
+    columns = {"method": method, "n": n_structures, "batch": batch, "rmse": rmse, "rmse_crb": crb}
+    return shared_columns | columns | row | memory | rows.environment()
 
 
 def main(arguments=None) -> list[dict]:
@@ -111,20 +111,20 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--all-cores", action="store_true", help="no limit on NumPy's threads")
     options = parser.parse_args(arguments)
     peers = options.peers if options.peers is not None else (8 if options.quick else 50)
-    family = placing.family()
-    cases = [(s, noise, case) for s in COUNTS for noise in NOISES for case in CASES]
+    fcc_shapes = placing.fcc_positions()
+    cases = [(n_satellites, noise, case) for n_satellites in SATELLITE_COUNTS for noise in NOISES for case in CASES]
     if options.quick:
-        cases = QUICK
+        cases = QUICK_CASES
     plans = [
-        (family, {"satellites": s, "noise": noise, "case": case, "batch": options.batch, "peers": peers, "repeats": 7})
-        for s, noise, case in cases
+        (fcc_shapes, {"satellites": n_satellites, "noise": noise, "case": case, "batch": options.batch, "peers": peers, "repeats": 7})
+        for n_satellites, noise, case in cases
     ]
     for atoms, batch in () if options.quick else ((200, 64), (500, 16)):
-        more = {"satellites": 11, "noise": 0.01, "case": "clean", "batch": batch, "peers": 2, "repeats": 3}
-        plans.append(([placing.shape(atoms)], more))
+        large_case = {"satellites": 11, "noise": 0.01, "case": "clean", "batch": batch, "peers": 2, "repeats": 3}
+        plans.append(([placing.ball_positions(atoms)], large_case))
     results = []
     for shapes, plan in plans:
-        for row in measure(shapes, **plan):
+        for row in measure_case(shapes, **plan):
             rows.show(row)
             results.append(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.json")

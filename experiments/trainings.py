@@ -23,12 +23,12 @@ from jaxstruc.network.model import CVAE
 from jaxstruc.options.training import Preset, TrainOptions
 
 RUNS = Path(__file__).parents[1] / "runs" / "experiments"
-PDF = {"pdf": 3.0, "pdf_warmup": 10}
+PDF_TERM = {"pdf": 3.0, "pdf_warmup": 10}
 MODELS: dict[str, dict[str, Any]] = {
     "dae": {"model": "dae"},
     "cvae": {},
-    "cvae+pdf": PDF,
-    "cvae+pdf-coordinates": {**PDF, "pdf_through": "coordinates"},
+    "cvae+pdf": PDF_TERM,
+    "cvae+pdf-coordinates": {**PDF_TERM, "pdf_through": "coordinates"},
 }
 SPLITS: dict[str, Preset] = {"random": "kdd", "shape": "kdd-shapes"}
 EPOCHS = {
@@ -36,29 +36,29 @@ EPOCHS = {
     "shape": {"dae": 3, "cvae": 3, "cvae+pdf": 2, "cvae+pdf-coordinates": 1},
 }
 """kdd-shapes has nineteen times as many PDFs to train on."""
-GROUPS = ((0, 1, 2), (3, 4))
+SEED_GROUPS = ((0, 1, 2), (3, 4))
 """Seeds, those together that are trained together."""
 
 
-class Planned(NamedTuple):
+class TrainingPlan(NamedTuple):
     """One training of several seeds, and where it is kept."""
 
     config: TrainOptions
     folder: Path
 
-    def of_seeds(self, seeds: tuple[int, ...]) -> "Planned":
+    def with_seeds(self, seeds: tuple[int, ...]) -> "Planned":
         """Return the same of other seeds."""
         return self._replace(config=dataclasses.replace(self.config, seeds=seeds))
 
 
-class Trained(NamedTuple):
+class TrainedModels(NamedTuple):
     """What a training gave."""
 
     params: list[Any]
     """Of each seed."""
     splits: list[Split]
     network: CVAE
-    plan: Planned
+    plan: TrainingPlan
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -66,61 +66,61 @@ class Trained(NamedTuple):
         return self.plan.config.all_seeds
 
 
-def planned(model: str, split: str, latent: int, *, quick: bool = False, runs: Path = RUNS) -> Planned:
+def training_plan(model: str, split: str, latent: int, *, quick: bool = False, runs: Path = RUNS) -> TrainingPlan:
     """Return one training of all seeds; in short ones, beta rises over half of it and the PDF term over a third.
 
     It stops early where a quarter of it brings nothing: the learning rate falls to the end, so not sooner.
     """
     epochs = 2 if quick else EPOCHS[split][model]
-    seeds = (0,) if quick else tuple(seed for group in GROUPS for seed in group)
-    chosen = {**MODELS[model], "pdf_warmup": min(MODELS[model].get("pdf_warmup", 0), epochs / 3)}
+    seeds = (0,) if quick else tuple(seed for group in SEED_GROUPS for seed in group)
+    model_options = {**MODELS[model], "pdf_warmup": min(MODELS[model].get("pdf_warmup", 0), epochs / 3)}
     config = TrainOptions(
         preset=SPLITS[split], split=split, latent=latent, seeds=seeds, batch=20, rate=2e-3, cosine=True,
         warmup=min(5, epochs / 2), epochs=epochs, patience=max(2, epochs // 4), radius=100.0, presence=5.0, beta=0.3,
-        **chosen,
+        **model_options,
     )  # fmt: skip
-    return Planned(config, runs / f"{SPLITS[split]}-{split}-{model}-H{latent}")
+    return TrainingPlan(config, runs / f"{SPLITS[split]}-{split}-{model}-H{latent}")
 
 
-def data_of(split: str) -> Dataset:
+def load_dataset(split: str) -> Dataset:
     """Return the data set of a split."""
     return dataset.generate(SPLITS[split], seed=0)
 
 
-def groups(plan: Planned) -> list[Planned]:
+def seed_group_plans(plan: TrainingPlan) -> list[TrainingPlan]:
     """Return each group of a training's seeds, each in its own folder."""
-    wanted = [tuple(seed for seed in group if seed in plan.config.all_seeds) for group in GROUPS]
+    group_seeds = [tuple(seed for seed in group if seed in plan.config.all_seeds) for group in SEED_GROUPS]
     return [
-        plan.of_seeds(seeds)._replace(folder=plan.folder / f"seeds-{'-'.join(map(str, seeds))}")
-        for seeds in wanted
+        plan.with_seeds(seeds)._replace(folder=plan.folder / f"seeds-{'-'.join(map(str, seeds))}")
+        for seeds in group_seeds
         if seeds
     ]
 
 
-def trained(data: Dataset, plan: Planned, *, quick: bool = False) -> Trained:
+def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> TrainedModels:
     """Return a training's outcome: trained now, or read where it has been; `quick` takes a few PDFs."""
     params, splits = [], []
-    for config, folder in groups(plan):
-        parts = [dataset.split(data, by=config.split, seed=seed) for seed in config.all_seeds]
+    for config, folder in seed_group_plans(plan):
+        seed_splits = [dataset.split(data, strategy=config.split, seed=seed) for seed in config.all_seeds]
         if quick:
-            parts = [Split(each.train[:40], each.validation[:20], each.test[:20]) for each in parts]
-        with progress.bar(f"{plan.folder.name} {folder.name}") as advance:
+            seed_splits = [Split(seed_split.train[:40], seed_split.validation[:20], seed_split.test[:20]) for seed_split in seed_splits]
+        with progress.progress_bar(f"{plan.folder.name} {folder.name}") as advance_bar:
 
-            def report(epoch, metrics, advance=advance, epochs=config.epochs):
-                advance(epoch, epochs, f"validation loss {metrics['validation_loss']:.3f}")
+            def report(epoch, metrics, advance_bar=advance_bar, epochs=config.epochs):
+                advance_bar(epoch, epochs, f"validation loss {metrics['validation_loss']:.3f}")
 
-            params += training.fit(data, parts, config, folder=folder, report=report)[0]
-        splits += parts
-    return Trained(params, splits, CVAE(sizes(plan.config)), plan)
+            params += training.fit(data, seed_splits, config, folder=folder, report_progress=report)[0]
+        splits += seed_splits
+    return TrainedModels(params, splits, CVAE(sizes(plan.config)), plan)
 
 
-def finished(plan: Planned) -> Planned | None:
+def finished_plan(plan: TrainingPlan) -> TrainingPlan | None:
     """Return the training of those seeds whose groups are done; nothing where none is."""
-    done = tuple(seed for group in groups(plan) if _finished(group) for seed in group.config.seeds)
-    return plan.of_seeds(done) if done else None
+    finished_seeds = tuple(seed for group in seed_group_plans(plan) if _is_finished(group) for seed in group.config.seeds)
+    return plan.with_seeds(finished_seeds) if finished_seeds else None
 
 
-def _finished(group: Planned) -> bool:
+def _is_finished(group: TrainingPlan) -> bool:
     """Return whether a group is done: its metrics say so, and the checkpoint of that epoch is there."""
     config, folder = group
     path = folder / "metrics.jsonl"
@@ -129,15 +129,15 @@ def _finished(group: Planned) -> bool:
     epoch = min(map(len, losses))
     if epoch == 0 or not (folder / "checkpoints" / str(epoch)).is_dir():
         return False
-    return epoch >= config.epochs or all(_patience_ended(each[:epoch], config.patience) for each in losses)
+    return epoch >= config.epochs or all(_is_patience_exhausted(seed_losses[:epoch], config.patience) for seed_losses in losses)
 
 
-def _patience_ended(losses: list[float], patience: int) -> bool:
+def _is_patience_exhausted(losses: list[float], patience: int) -> bool:
     """Return whether the loss was once not improved upon for so many epochs, as `training.fit` counts."""
-    best, waited = float("inf"), 0
-    for value in losses:
-        best, waited = (value, 0) if training.improved(value, best) else (best, waited + 1)
-        if waited == patience:
+    best_loss, epochs_waited = float("inf"), 0
+    for loss in losses:
+        best_loss, epochs_waited = (loss, 0) if training.is_improved(loss, best_loss) else (best_loss, epochs_waited + 1)
+        if epochs_waited == patience:
             return True
     return False
 
@@ -148,14 +148,14 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--latents", nargs="+", type=int, default=[2, 8])
-    parser.add_argument("--groups", nargs="+", type=int, default=[*range(len(GROUPS))], help="of seeds [0 1]")
+    parser.add_argument("--groups", nargs="+", type=int, default=[*range(len(SEED_GROUPS))], help="of seeds [0 1]")
     options = parser.parse_args()
     for split in options.splits:
-        data = data_of(split)
+        data = load_dataset(split)
         for latent in options.latents:
             for model in options.models:
-                chosen = tuple(seed for group in options.groups for seed in GROUPS[group])
-                trained(data, planned(model, split, latent).of_seeds(chosen))
+                seeds = tuple(seed for group in options.groups for seed in SEED_GROUPS[group])
+                train_or_read(data, training_plan(model, split, latent).with_seeds(seeds))
 
 
 if __name__ == "__main__":

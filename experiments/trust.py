@@ -28,153 +28,153 @@ import rows
 from scipy.spatial.distance import pdist
 
 import jaxstruc
-from jaxstruc.data import measurement as measurements
+from jaxstruc.data import measurement as measurement_settings
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, fit, screening, target, verdict
-from jaxstruc.inference.candidates import Candidates
+from jaxstruc.inference.candidates import CandidateGroup
 from jaxstruc.inference.target import Target
 from jaxstruc.options.pdf import DataOptions, MineOptions
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.templates import Span
+from jaxstruc.scattering.templates import TableRange
 from jaxstruc.structures import families, library
 from jaxstruc.structures.library import Library
 
 RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Au")
-R = np.arange(1.5, 45.001, 0.05)
+R_GRID = np.arange(1.5, 45.001, 0.05)
 NOISE = 0.05
-SPREAD, MEMBERS = 0.1, 8
+MIXTURE_SPREAD, MIXTURE_MEMBERS = 0.1, 8
 """Standard deviation over mean of the diameters in a mixture, and particles drawn for it."""
-COUNT = {"screening": 300, "qmin": 200, "verdict": 300}
-SPAN = Span(28.0, 32.0)
+CASE_COUNTS = {"screening": 300, "qmin": 200, "verdict": 300}
+TABLE_RANGE = TableRange(28.0, 32.0)
 """One for all cases, so that the tables of the library are made once."""
 
 
-class Case(NamedTuple):
+class LibraryCase(NamedTuple):
     """A simulated sample."""
 
     row: int
     """Of the library."""
-    mixed: bool
+    is_mixture: bool
     values: dict[str, float]
     """Instrument and vibrations."""
     g: np.ndarray
 
 
-def case(own: Library, seed: int, *, part: str) -> Case:
+def simulate_case(cluster_library: Library, seed: int, *, part: str) -> LibraryCase:
     """Return a sample drawn with a seed."""
-    rng = np.random.default_rng([sorted(COUNT).index(part), seed])
-    names = tuple(families.FAMILIES)
-    family = np.flatnonzero((own.families == names[seed % len(names)]) & (own.atoms >= 13))
-    size = np.exp(rng.uniform(np.log(13), np.log(own.atoms.max())))
-    row = int(family[np.argmin(abs(np.log(own.atoms[family] / size)))])
+    rng = np.random.default_rng([sorted(CASE_COUNTS).index(part), seed])
+    family_names = tuple(families.FAMILIES)
+    family_rows = np.flatnonzero((cluster_library.families == family_names[seed % len(family_names)]) & (cluster_library.atoms >= 13))
+    size = np.exp(rng.uniform(np.log(13), np.log(cluster_library.atoms.max())))
+    row = int(family_rows[np.argmin(abs(np.log(cluster_library.atoms[family_rows] / size)))])
     values = {
         "qmin": rng.uniform(0.4, 1.6), "qmax": rng.uniform(15, 28), "qdamp": rng.uniform(0.01, 0.05),
         "uiso": rng.uniform(0.004, 0.02), "delta2": rng.uniform(0.0, 4.0), "stretch": rng.uniform(0.98, 1.02),
     }  # fmt: skip
-    mixed = seed % 3 == 2
-    members = _mixture(own, family, row, rng) if mixed else [row]
+    is_mixture = seed % 3 == 2
+    members = _mixture_rows(cluster_library, family_rows, row, rng) if is_mixture else [row]
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
     f = np.zeros(q.size)
     for member in members:  # F of a mixture: each particle counts by its atoms
-        positions = library.cluster(own, member).positions * BOND * values["stretch"]
+        positions = library.candidate_cluster(cluster_library, member).positions * BOND * values["stretch"]
         vibrations = {"uiso": values["uiso"], "delta2": values["delta2"]}
-        f += own.atoms[member] * measured_pdfs.structure_function(positions, q, **vibrations)
-    f /= own.atoms[members].sum()
+        f += cluster_library.atoms[member] * measured_pdfs.structure_function(positions, q, **vibrations)
+    f /= cluster_library.atoms[members].sum()
     noise = NOISE * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
-    g = measured_pdfs.transform(q, R, qdamp=values["qdamp"]) @ f + measured_pdfs.transform(q, R, qdamp=0.0) @ noise
-    return Case(row, mixed, values, g)
+    g = measured_pdfs.transform(q, R_GRID, qdamp=values["qdamp"]) @ f + measured_pdfs.transform(q, R_GRID, qdamp=0.0) @ noise
+    return LibraryCase(row, is_mixture, values, g)
 
 
-def _mixture(own: Library, family: np.ndarray, row: int, rng: np.random.Generator) -> list[int]:
+def _mixture_rows(cluster_library: Library, family_rows: np.ndarray, row: int, rng: np.random.Generator) -> list[int]:
     """Return particles of a family whose diameters spread about one's."""
-    wanted = own.diameter[row] * (1 + SPREAD * rng.normal(size=MEMBERS))
-    return [int(family[np.argmin(abs(own.diameter[family] - size))]) for size in wanted]
+    diameters = cluster_library.diameter[row] * (1 + MIXTURE_SPREAD * rng.normal(size=MIXTURE_MEMBERS))
+    return [int(family_rows[np.argmin(abs(cluster_library.diameter[family_rows] - diameter))]) for diameter in diameters]
 
 
-def measured(one: Case, *, header: dict[str, float]) -> Measurement:
+def case_measurement(case: LibraryCase, *, header: dict[str, float]) -> Measurement:
     """Return a case as a file would give it."""
-    return Measurement("simulated.gr", R, one.g, dict(header))
+    return Measurement("simulated.gr", R_GRID, case.g, dict(header))
 
 
-def goal_of(one: Case, *, span: Span = SPAN) -> Target:
+def case_target(case: LibraryCase, *, span: TableRange = TABLE_RANGE) -> Target:
     """Return the target of a case with its true settings."""
-    asked = {name: one.values[name] for name in ("qmin", "qmax", "qdamp")}
-    complete = measurements.resolved(measured(one, header=asked), DataOptions(), bond=BOND)
-    size = target.points(20.0, 0.4, 28.0, span)
-    return target.target(*complete.curve, **asked, qbroad=0.0, bond=BOND, span=span, size=size, lowest=0.3)
+    q_settings = {name: case.values[name] for name in ("qmin", "qmax", "qdamp")}
+    resolved_measurement = measurement_settings.resolve_settings(case_measurement(case, header=q_settings), DataOptions(), bond=BOND)
+    n_q_points = target.n_q_nodes(20.0, 0.4, 28.0, span)
+    return target.target(*resolved_measurement.curve, **q_settings, qbroad=0.0, bond=BOND, span=span, min_q_nodes=n_q_points, lowest_qmin=0.3)
 
 
-def screened(own: Library, seeds: list[int], path: Path | None, told: dict[str, Any]) -> None:
+def add_screening_rows(cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]) -> None:
     """Add the rows of `screening`."""
-    every = candidates.pool([Candidates("library", own, np.arange(len(own.atoms)))])
-    bins = screening.bins(own, np.arange(len(own.atoms)), bond=BOND, span=SPAN)
-    tables: list = []
+    pool = candidates.candidate_pool([CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))])
+    binned_distances = screening.binned_distances(cluster_library, np.arange(len(cluster_library.atoms)), bond=BOND, span=TABLE_RANGE)
+    cluster_tables: list = []
     for seed in seeds:
-        one = case(own, seed, part="screening")
-        goal = goal_of(one)
-        if not tables:
-            tables = [
-                candidates.tables(every.chosen(np.arange(start, min(start + 64, len(own.atoms)))), goal)
-                for start in range(0, len(own.atoms), 64)
+        case = simulate_case(cluster_library, seed, part="screening")
+        target = case_target(case)
+        if not cluster_tables:
+            cluster_tables = [
+                candidates.cluster_tables(pool.select(np.arange(start, min(start + 64, len(cluster_library.atoms)))), target)
+                for start in range(0, len(cluster_library.atoms), 64)
             ]
-        rw = np.concatenate([candidates.fit_tables(table, goal).rw for table in tables])[: len(own.atoms)]
+        rw = np.concatenate([candidates.fit_cluster_tables(table, target).rw for table in cluster_tables])[: len(cluster_library.atoms)]
         rw = np.where(np.isfinite(rw), rw, np.inf)
-        misfit = screening.misfits(bins, goal.basis)
-        best, order = int(rw.argmin()), np.argsort(misfit, kind="stable")
-        _add(path, {
-            "part": "screening", "seed": seed, "family": str(own.families[one.row]), "atoms": int(own.atoms[one.row]),
-            "mixed": one.mixed, "rw": float(rw[best]), "place": int(np.flatnonzero(order == best)[0]),
-            "chosen": screening.SCREENED, "rw_chosen": float(rw[order[: screening.SCREENED]].min()), **told,
+        misfit = screening.misfits(binned_distances, target.basis)
+        best_row, order = int(rw.argmin()), np.argsort(misfit, kind="stable")
+        _append_row(path, {
+            "part": "screening", "seed": seed, "family": str(cluster_library.families[case.row]), "atoms": int(cluster_library.atoms[case.row]),
+            "mixed": case.is_mixture, "rw": float(rw[best_row]), "place": int(np.flatnonzero(order == best_row)[0]),
+            "chosen": screening.MAX_SCREENED, "rw_chosen": float(rw[order[: screening.MAX_SCREENED]].min()), **provenance,
         })  # fmt: skip
 
 
-def inferred(own_atoms: int, seeds: list[int], own: Library, path: Path | None, told: dict[str, Any]) -> None:
+def add_qmin_rows(max_atoms: int, seeds: list[int], cluster_library: Library, path: Path | None, provenance: dict[str, Any]) -> None:
     """Add the rows of `qmin`."""
     for seed in seeds:
-        one = case(own, seed, part="qmin")
-        known = {"qmax": one.values["qmax"], "qdamp": one.values["qdamp"]}
-        true, wrong = (
+        case = simulate_case(cluster_library, seed, part="qmin")
+        known_settings = {"qmax": case.values["qmax"], "qdamp": case.values["qdamp"]}
+        true_result, wrong_result = (
             jaxstruc.mine(
-                measured(one, header=known | {"qmin": qmin}),
+                case_measurement(case, header=known_settings | {"qmin": qmin}),
                 element="Au",
-                qmin=held,
-                max_atoms=own_atoms,
+                qmin=fixed_settings,
+                max_atoms=max_atoms,
                 options=MineOptions(ensemble="none"),
             )
-            for qmin, held in ((one.values["qmin"], one.values["qmin"]), (0.1, None))
+            for qmin, fixed_settings in ((case.values["qmin"], case.values["qmin"]), (0.1, None))
         )
-        _add(path, {
-            "part": "qmin", "seed": seed, "family": str(own.families[one.row]), "atoms": int(own.atoms[one.row]),
-            "mixed": one.mixed, "qmin": one.values["qmin"], "inferred": wrong.given["qmin"],
-            "error": wrong.facts.get("qmin_error"), "rw": true.best.rw, "rw_inferred": wrong.best.rw,
-            "type": true.best.type, "type_inferred": wrong.best.type, "status": true.status,
-            "status_inferred": wrong.status, **told,
+        _append_row(path, {
+            "part": "qmin", "seed": seed, "family": str(cluster_library.families[case.row]), "atoms": int(cluster_library.atoms[case.row]),
+            "mixed": case.is_mixture, "qmin": case.values["qmin"], "inferred": wrong_result.given["qmin"],
+            "error": wrong_result.facts.get("qmin_error"), "rw": true_result.best.rw, "rw_inferred": wrong_result.best.rw,
+            "type": true_result.best.type, "type_inferred": wrong_result.best.type, "status": true_result.status,
+            "status_inferred": wrong_result.status, **provenance,
         })  # fmt: skip
 
 
-def judged(own: Library, seeds: list[int], path: Path | None, told: dict[str, Any]) -> None:
+def add_fit_quality_rows(cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]) -> None:
     """Add the rows of `verdict`."""
     for seed in seeds:
-        one = case(own, seed, part="verdict")
-        goal = goal_of(one)
-        pool = candidates.pool([Candidates("library", own, np.array([one.row]))])
-        fits, tables = candidates.fit_all(pool, goal), candidates.tables(pool, goal)
-        curve, _ = fit.curves(fits, candidates.rows(tables, slice(0, 1)), goal)
-        positions = library.cluster(own, one.row).positions * BOND * one.values["stretch"]
+        case = simulate_case(cluster_library, seed, part="verdict")
+        target = case_target(case)
+        pool = candidates.candidate_pool([CandidateGroup("library", cluster_library, np.array([case.row]))])
+        fits, cluster_tables = candidates.fit_all(pool, target), candidates.cluster_tables(pool, target)
+        curve, _ = fit.curves(fits, candidates.select_rows(cluster_tables, slice(0, 1)), target)
+        positions = library.candidate_cluster(cluster_library, case.row).positions * BOND * case.values["stretch"]
         diameter = float(pdist(positions).max())
-        left = verdict.structure(
-            goal.g - curve[0], R, one.g, diameter=diameter, independent=goal.independent, parameters=4
+        residual_structure = verdict.residual_structure(
+            target.g - curve[0], R_GRID, case.g, diameter=diameter, n_independent=target.n_independent, n_parameters=4
         )
-        size, reached, _ = screening.seen(R, one.g, bond=BOND, qdamp=one.values["qdamp"])
-        _add(path, {
-            "part": "verdict", "seed": seed, "family": str(own.families[one.row]), "atoms": int(own.atoms[one.row]),
-            "mixed": one.mixed, "rw": float(fits.rw[0]), "structure": left, "diameter": diameter, "size_seen": size,
-            "reached": reached, **told,
+        diameter_estimate, is_whole, _ = screening.diameter_estimate(R_GRID, case.g, bond=BOND, qdamp=case.values["qdamp"])
+        _append_row(path, {
+            "part": "verdict", "seed": seed, "family": str(cluster_library.families[case.row]), "atoms": int(cluster_library.atoms[case.row]),
+            "mixed": case.is_mixture, "rw": float(fits.rw[0]), "structure": residual_structure, "diameter": diameter, "size_seen": diameter_estimate,
+            "reached": is_whole, **provenance,
         })  # fmt: skip
 
 
-def _add(path: Path | None, row: dict[str, Any]) -> None:
+def _append_row(path: Path | None, row: dict[str, Any]) -> None:
     rows.show(row)
     if path is None:
         return
@@ -182,35 +182,35 @@ def _add(path: Path | None, row: dict[str, Any]) -> None:
         stream.write(json.dumps(row) + "\n")
 
 
-def _done(path: Path | None, part: str) -> set[int]:
-    found = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path and path.exists() else []
-    return {row["seed"] for row in found if row["part"] == part}
+def _finished_seeds(path: Path | None, part: str) -> set[int]:
+    part_rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path and path.exists() else []
+    return {row["seed"] for row in part_rows if row["part"] == part}
 
 
-def main(words: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=", ".join(COUNT) + "; all by default")
+    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--max-atoms", type=int, default=1000)
     parser.add_argument("--out", type=Path, help="rows are added here [results/trust.jsonl; quick: nowhere]")
     parser.add_argument("--quick", action="store_true", help="a case a part and a small library")
-    asked = parser.parse_args(words)
-    if unknown := set(asked.parts) - set(COUNT):
-        parser.error(f"expected parts of {', '.join(COUNT)}, got {', '.join(sorted(unknown))}")
-    atoms = 60 if asked.quick else asked.max_atoms
-    out = asked.out or (None if asked.quick else RESULTS / "trust.jsonl")
-    own = library.cached(tuple(families.FAMILIES), max_atoms=atoms)
-    told = {"device": jax.default_backend(), "library": len(own.atoms), "commit": rows.commit()}
-    for part in asked.parts or list(COUNT):
-        count = 1 if asked.quick else asked.count or COUNT[part]
-        seeds = [seed for seed in range(count) if seed not in _done(out, part)]
+    options = parser.parse_args(arguments)
+    if unknown_parts := set(options.parts) - set(CASE_COUNTS):
+        parser.error(f"expected parts of {', '.join(CASE_COUNTS)}, got {', '.join(sorted(unknown_parts))}")
+    atoms = 60 if options.quick else options.max_atoms
+    out = options.out or (None if options.quick else RESULTS / "trust.jsonl")
+    cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=atoms)
+    provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": rows.commit()}
+    for part in options.parts or list(CASE_COUNTS):
+        n_cases = 1 if options.quick else options.count or CASE_COUNTS[part]
+        seeds = [seed for seed in range(n_cases) if seed not in _finished_seeds(out, part)]
         if part == "screening":
-            screened(own, seeds, out, told)
+            add_screening_rows(cluster_library, seeds, out, provenance)
         elif part == "qmin":
-            inferred(atoms, seeds, own, out, told)
+            add_qmin_rows(atoms, seeds, cluster_library, out, provenance)
         else:
-            judged(own, seeds, out, told)
+            add_fit_quality_rows(cluster_library, seeds, out, provenance)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def load_golden(name: str) -> dict:
 
 
 @pytest.fixture
-def golden_of():
+def golden_loader():
     """The function that loads the curves of one structure."""
     return load_golden
 
@@ -50,7 +50,7 @@ def fcc19():
     """Positions of the 19-atom fcc cluster with bonds of 2.78 Å."""
     from jaxstruc.structures import shapes
 
-    return shapes.fcc((2, 2, 2)).positions * 2.78
+    return shapes.fcc_cluster((2, 2, 2)).positions * 2.78
 
 
 @pytest.fixture(scope="session")

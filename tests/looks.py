@@ -2,20 +2,20 @@
 
 import numpy as np
 
-from jaxstruc.data.edge import Edge
-from jaxstruc.network.classifier import CENTRE, SPREAD, Mixture
-from jaxstruc.network.endless import VALUES
-from jaxstruc.network.naming import Named
-from jaxstruc.solver.glances import Look
+from jaxstruc.data.edge import QmaxEstimate
+from jaxstruc.network.classifier import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
+from jaxstruc.network.endless import VALUE_NAMES
+from jaxstruc.network.naming import ClassifierOutput
+from jaxstruc.solver.glances import ClassifierPrediction
 from jaxstruc.statistics import Interval
-from jaxstruc.structures.cuts import TYPES
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
 
-def looked(shares, atoms, *, slimness=0.4, outside=()):
+def classifier_prediction(type_probabilities, n_atoms, *, elongation_coordinate=0.4, outside_training=()):
     """Return what a classifier would say that is sure of types to their shares, and of the size to 3 %."""
-    type_ = np.log(np.array([[shares.get(name, 1e-12) for name in TYPES]]))
-    mean = np.zeros((1, len(VALUES)), np.float32)
-    mean[0, :2] = (np.log(atoms) - CENTRE[0]) / SPREAD[0], (slimness - CENTRE[1]) / SPREAD[1]
-    mixture = Mixture(np.zeros(1), type_, mean, np.full_like(mean, 0.03 / SPREAD[0]), np.zeros(()))
-    intervals = {name: Interval(1.0, 0.5, 2.0) for name in VALUES}
-    return Look(Named(shares, intervals, 0.5, 0.5, Edge(20.0, 0.0), mixture), outside)
+    log_type_probability = np.log(np.array([[type_probabilities.get(name, 1e-12) for name in STRUCTURE_TYPES]]))
+    mean = np.zeros((1, len(VALUE_NAMES)), np.float32)
+    mean[0, :2] = (np.log(n_atoms) - COORDINATE_CENTRE[0]) / COORDINATE_SCALE[0], (elongation_coordinate - COORDINATE_CENTRE[1]) / COORDINATE_SCALE[1]
+    mixture_density = MixtureDensity(np.zeros(1), log_type_probability, mean, np.full_like(mean, 0.03 / COORDINATE_SCALE[0]), np.zeros(()))
+    intervals = {name: Interval(1.0, 0.5, 2.0) for name in VALUE_NAMES}
+    return ClassifierPrediction(ClassifierOutput(type_probabilities, intervals, 0.5, 0.5, QmaxEstimate(20.0, 0.0), mixture_density), outside_training)

@@ -7,15 +7,15 @@ from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.result import Candidate, Value
 
 
-def candidate(rw=0.1, weight=0.75, **changed):
+def candidate(rw=0.1, weight=0.75, **overrides):
     """Return a truncated octahedron."""
     values = {"scale": Value(1.0, 0.01, ""), "uiso": Value(0.008, None, "Å²"), "qdamp": Value(0.03, None, "1/Å")}
-    given = {
+    fields = {
         "source": "library", "type": "fcc", "family": "octahedron", "recipe": "length 6", "n_atoms": 146,
         "diameter": 19.5, "rw": rw, "weight": weight, "in_90": True, "converged": True, "remark": "", "values": values,
         "correlation": np.array([[1, 0.5], [0.5, 1]]), "description": "octahedron, 146 atoms, 19.5 x 11.3 Å",
     }  # fmt: skip
-    return Candidate(**given | changed)
+    return Candidate(**fields | overrides)
 
 
 def result():

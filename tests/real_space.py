@@ -9,7 +9,7 @@ from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.debye import Instrument, Pairs
 
-RIPPLES = 40 * np.pi
+RIPPLE_PHASE = 40 * np.pi
 """Divided by qmax: the distance beyond rmax up to which peaks are summed for their ripples within."""
 
 
@@ -20,7 +20,7 @@ def peaks(
     composition: Float[Array | np.ndarray, " kind"],
     r: Float[Array | np.ndarray, " r"],
     *,
-    cut: float = np.inf,
+    max_widths: float = np.inf,
 ) -> Float[Array, " r"]:
     r"""Return $\frac{1}{N \langle f \rangle^2} \sum_{i \ne j} f_i f_j N(r - r_{ij}; \sigma_{ij}^2) / r_{ij}$, in 1/Å².
 
@@ -33,22 +33,22 @@ def peaks(
         amplitudes: form factor of each kind at Q = 0.
         composition: number of atoms of each kind.
         r: in Å.
-        cut: the Gaussians end at this many of their widths.
+        max_widths: the Gaussians end at this many of their widths.
     """
-    hidden = (pairs.distance <= 0) | (variance <= 0)  # NaN is neither, and stays
-    distance = jnp.where(hidden, 1.0, pairs.distance)
-    variance = jnp.where(hidden, 1.0, variance)
-    strength = pairs.weight * amplitudes[pairs.first] * amplitudes[pairs.second]
-    height = jnp.where(hidden, 0.0, strength) / (distance * jnp.sqrt(2 * jnp.pi * variance))
-    height = height / debye.mean_square(amplitudes[:, None], composition)
+    is_excluded = (pairs.distance <= 0) | (variance <= 0)  # NaN is neither, and stays
+    distance = jnp.where(is_excluded, 1.0, pairs.distance)
+    variance = jnp.where(is_excluded, 1.0, variance)
+    strength = pairs.weight * amplitudes[pairs.first_kind] * amplitudes[pairs.second_kind]
+    height = jnp.where(is_excluded, 0.0, strength) / (distance * jnp.sqrt(2 * jnp.pi * variance))
+    height = height / debye.faber_ziman_norm(amplitudes[:, None], composition)
 
-    def at(r_value):
-        place = (r_value - distance) ** 2 / variance
-        return jnp.sum(height * jnp.where(place > cut**2, 0.0, jnp.exp(-0.5 * place)))
+    def peak_sum_at(r_value):
+        squared_offset = (r_value - distance) ** 2 / variance
+        return jnp.sum(height * jnp.where(squared_offset > max_widths**2, 0.0, jnp.exp(-0.5 * squared_offset)))
 
-    if distance.size * r.size <= debye.CHUNK:
-        return jax.vmap(at)(r)
-    return jax.lax.map(jax.checkpoint(at), r, batch_size=max(1, debye.CHUNK // distance.size))
+    if distance.size * r.size <= debye.MAX_TERMS_PER_CHUNK:
+        return jax.vmap(peak_sum_at)(r)
+    return jax.lax.map(jax.checkpoint(peak_sum_at), r, batch_size=max(1, debye.MAX_TERMS_PER_CHUNK // distance.size))
 
 
 def band_pass(
@@ -57,7 +57,7 @@ def band_pass(
     q: Float[Array | np.ndarray, " q"],
     weights: Float[Array | np.ndarray, " q"],
     *,
-    blur: float = 0.0,
+    added_variance: float = 0.0,
 ) -> Float[Array, "out r"]:
     r"""Return the matrix that takes a curve on an even r grid to its part between qmin and qmax, on other r.
 
@@ -68,11 +68,11 @@ def band_pass(
         r: even grid, in Å, finer than pi / qmax.
         q: even grid, in 1/Å.
         weights: of `q_weights`.
-        blur: variance that was added to all peaks so that the grid resolves them, in Å²; taken out again here.
+        added_variance: variance that was added to all peaks so that the grid resolves them, in Å²; taken out again here.
     """
-    kernel = weights * jnp.exp(0.5 * blur * q**2) * (2 / jnp.pi) * (r[1] - r[0])
-    forth = kernel[:, None] * debye.of_product(np.sin, jnp.sin, q, r)
-    return jnp.matmul(jnp.asarray(debye.of_product(np.sin, jnp.sin, r_out, q), forth.dtype), forth, precision="highest")
+    kernel = weights * jnp.exp(0.5 * added_variance * q**2) * (2 / jnp.pi) * (r[1] - r[0])
+    forward_transform = kernel[:, None] * debye.apply_to_products(np.sin, jnp.sin, q, r)
+    return jnp.matmul(jnp.asarray(debye.apply_to_products(np.sin, jnp.sin, r_out, q), forward_transform.dtype), forward_transform, precision="highest")
 
 
 def real_space_pdf(
@@ -88,13 +88,13 @@ def real_space_pdf(
     must be wider than the grid's r step resolves: Uiso above about rstep²/2. Arguments as in `pdf`.
     """
     dtype = pairs.weight.dtype
-    amplitudes = form_factors.xray(coefficients, jnp.zeros(1, dtype))[:, 0]
-    longer = debye.stretched(pairs, instrument.stretch)
-    variance = debye.pair_variance(longer, instrument)
-    r = grid.rstep * np.arange(int((grid.rmax + RIPPLES / grid.qmax) / grid.rstep) + 1)
-    summed = peaks(longer, variance, amplitudes, jnp.asarray(composition, dtype), jnp.asarray(r, dtype))
+    amplitudes = form_factors.xray_form_factors(coefficients, jnp.zeros(1, dtype))[:, 0]
+    stretched_pairs = debye.stretch_pairs(pairs, instrument.stretch)
+    variance = debye.pair_variance(stretched_pairs, instrument)
+    r = grid.rstep * np.arange(int((grid.rmax + RIPPLE_PHASE / grid.qmax) / grid.rstep) + 1)
+    peak_sum = peaks(stretched_pairs, variance, amplitudes, jnp.asarray(composition, dtype), jnp.asarray(r, dtype))
     weights = curves.q_weights(jnp.asarray(grid.q, dtype), grid.qmin, grid.qmax)
     if grid.lorch:
-        weights *= curves.lorch(jnp.asarray(grid.q, dtype), grid.qmax)
-    passed = band_pass(grid.r, r, grid.q, weights) @ summed
-    return curves.envelope(instrument, jnp.asarray(grid.r, dtype)) * passed
+        weights *= curves.lorch_window(jnp.asarray(grid.q, dtype), grid.qmax)
+    filtered_pdf = band_pass(grid.r, r, grid.q, weights) @ peak_sum
+    return curves.envelope(instrument, jnp.asarray(grid.r, dtype)) * filtered_pdf

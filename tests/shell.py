@@ -9,20 +9,20 @@ import pytest
 from jaxstruc.commands import cli
 
 
-def run(*words):
+def run_command(*arguments):
     """Return the exit status of the command line."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.main([str(word) for word in words])
-    return stopped.value.code
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main([str(argument) for argument in arguments])
+    return exit_info.value.code
 
 
-def start(*words):
+def start_process(*arguments):
     """Return the process of the command line, begun."""
-    command = [sys.executable, "-m", "jaxstruc", *map(str, words)]
+    command = [sys.executable, "-m", "jaxstruc", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def table(path):
+def read_table(path):
     """Return the rows of a CSV file."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

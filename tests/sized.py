@@ -7,31 +7,31 @@ import numpy as np
 from jaxstruc.data.measurement import Measurement
 
 
-def form(x):
+def sphere_form_factor(x):
     """Return P(x) of a sphere, written out."""
     x = np.maximum(x, 1e-2)
     return (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2
 
 
-def spheres(q, *populations):
+def sphere_intensity(q, *populations):
     """Return I(Q) of populations of mean, width and share of the volume."""
     total = 0
-    for mean, width, share in populations:
-        t = np.linspace(-5, 5, 401)
-        radius, weight = np.maximum(mean * (1 + width * t), 1e-3), np.exp(-0.5 * t**2)
-        total = total + share * (form(q[:, None] * radius) @ (weight * radius**6)) / (weight @ radius**3)
+    for mean, width, volume_share in populations:
+        deviates = np.linspace(-5, 5, 401)
+        radius, weight = np.maximum(mean * (1 + width * deviates), 1e-3), np.exp(-0.5 * deviates**2)
+        total = total + volume_share * (sphere_form_factor(q[:, None] * radius) @ (weight * radius**6)) / (weight @ radius**3)
     return total
 
 
-def measurement(*populations, counts=1e5, points=60, ends=(0.01, 0.35), seed=0, noisy=True, name="d/a.dat", **more):
+def measurement(*populations, counts=1e5, n_points=60, q_range=(0.01, 0.35), seed=0, with_noise=True, name="d/a.dat", **overrides):
     """Return what is counted of populations; a sphere of 40 Å and 10 % where none is given."""
-    q = np.linspace(*ends, points)
-    curve = spheres(q, *(populations or ((40.0, 0.1, 1.0),)))
-    mean = counts * (curve / curve.max() + 1e-3)
-    observed = mean + noisy * np.sqrt(mean) * np.random.default_rng(seed).standard_normal(points)
-    none = np.zeros(0)
-    given = {"kind": "iq", "q": q, "intensity": observed, "sigma": np.sqrt(mean)} | more
-    return Measurement(name, none, none, {}, **given)
+    q = np.linspace(*q_range, n_points)
+    curve = sphere_intensity(q, *(populations or ((40.0, 0.1, 1.0),)))
+    expected_counts = counts * (curve / curve.max() + 1e-3)
+    noisy_counts = expected_counts + with_noise * np.sqrt(expected_counts) * np.random.default_rng(seed).standard_normal(n_points)
+    no_pdf = np.zeros(0)
+    fields = {"kind": "iq", "q": q, "intensity": noisy_counts, "sigma": np.sqrt(expected_counts)} | overrides
+    return Measurement(name, no_pdf, no_pdf, {}, **fields)
 
 
 @functools.cache

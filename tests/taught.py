@@ -4,27 +4,27 @@ import jax
 import jax.numpy as jnp
 
 from jaxstruc.network.classifier import Classifier
-from jaxstruc.network.endless import POINTS, TOLD, VALUES, Batch, Truths
-from jaxstruc.network.naming import EVEN
-from jaxstruc.structures.cuts import TYPES
+from jaxstruc.network.endless import N_POINTS, SETTING_NAMES, VALUE_NAMES, SimulatedBatch, TrueLabels
+from jaxstruc.network.naming import RANK_LEVELS
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
-CALIBRATION = {"temperature": 1.0, "levels": {name: EVEN.tolist() for name in VALUES}}
+CALIBRATION = {"temperature": 1.0, "levels": {name: RANK_LEVELS.tolist() for name in VALUE_NAMES}}
 """Of a card: nothing is changed."""
-SMALL = Classifier(channels=(8,), blocks=(0,), width=16, components=2)
+SMALL_CLASSIFIER = Classifier(channels=(8,), blocks=(0,), width=16, components=2)
 
 
-def easy(key, own, *, strange=0.05):
+def simulate_simple_batch(key, store, *, anomaly_fraction=0.05):
     """Return 64 noisy waves, of a length for each type and a height for each size; strange ones are the sum of two."""
-    which, noise, size = jax.random.split(key, 3)
-    kind = jax.random.randint(which, (64,), 0, len(TYPES))
-    x = jnp.arange(POINTS) / POINTS
-    atoms = jnp.exp(jax.random.uniform(size, (64,), minval=3.0, maxval=6.0))
-    wave = jnp.sin(6 * (kind[:, None] + 1) * x) + jnp.log(atoms)[:, None] * x
-    odd = jax.random.uniform(jax.random.fold_in(which, 1), (64,)) < strange
-    wave = jnp.where(odd[:, None], wave + jnp.roll(wave, 1, axis=0), wave)
-    pdf = wave + 0.1 * jax.random.normal(noise, (64, POINTS))
-    column = jnp.full(64, jnp.nan)
-    truths = Truths(kind, jnp.stack([atoms, *[column] * 5], axis=1))
-    truths = Truths(jnp.where(odd, -1, kind), jnp.where(odd[:, None], jnp.nan, truths.values))
-    seen, told = jnp.ones_like(pdf, bool), jnp.zeros((64, len(TOLD)))
-    return Batch(pdf, seen, told, truths, jnp.ones(64, int), jnp.zeros(64), odd)
+    type_key, noise_key, size_key = jax.random.split(key, 3)
+    type_index = jax.random.randint(type_key, (64,), 0, len(STRUCTURE_TYPES))
+    x = jnp.arange(N_POINTS) / N_POINTS
+    n_atoms = jnp.exp(jax.random.uniform(size_key, (64,), minval=3.0, maxval=6.0))
+    curve = jnp.sin(6 * (type_index[:, None] + 1) * x) + jnp.log(n_atoms)[:, None] * x
+    is_anomalous = jax.random.uniform(jax.random.fold_in(type_key, 1), (64,)) < anomaly_fraction
+    curve = jnp.where(is_anomalous[:, None], curve + jnp.roll(curve, 1, axis=0), curve)
+    pdf = curve + 0.1 * jax.random.normal(noise_key, (64, N_POINTS))
+    missing_column = jnp.full(64, jnp.nan)
+    labels = TrueLabels(type_index, jnp.stack([n_atoms, *[missing_column] * 5], axis=1))
+    labels = TrueLabels(jnp.where(is_anomalous, -1, type_index), jnp.where(is_anomalous[:, None], jnp.nan, labels.values))
+    mask, settings = jnp.ones_like(pdf, bool), jnp.zeros((64, len(SETTING_NAMES)))
+    return SimulatedBatch(pdf, mask, settings, labels, jnp.ones(64, int), jnp.zeros(64), is_anomalous)

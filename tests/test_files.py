@@ -6,7 +6,7 @@ from jaxstruc import files
 def test_a_file_is_whole_or_as_it_was(tmp_path):
     path = tmp_path / "folder" / "x.txt"
     files.write_text(path, "before")
-    with pytest.raises(KeyboardInterrupt), files.replacing(path) as part:
+    with pytest.raises(KeyboardInterrupt), files.atomic_replacement(path) as part:
         part.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "before"

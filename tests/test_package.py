@@ -16,7 +16,7 @@ from jaxstruc import files
 from jaxstruc.inference import screening
 from jaxstruc.options.pdf import SHIPPED
 
-ORDER = """
+MODULE_ORDER = """
 files statistics
 rounding
 structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
@@ -39,38 +39,38 @@ commands: arguments progress compiled simulate generate train train_classifier r
 __main__
 """
 """Folders and modules in reading order; each imports only those before it."""
-DOORS = {"result": {"report.figures", "report.folders", "report.overview"}}
+UPWARD_IMPORTS = {"result": {"report.figures", "report.folders", "report.overview"}}
 """What a result's own methods call, to plot, save and show itself: the only way back up, at the time of the call."""
 
 
-def ordered():
+def ordered_modules():
     """Return the modules' dotted names in reading order."""
-    found = []
-    for line in ORDER.split("\n"):
+    modules = []
+    for line in MODULE_ORDER.split("\n"):
         folder, _, names = line.rpartition(":")
-        found += [f"{folder}.{name}".lstrip(".") for name in names.split()]
-    return found
+        modules += [f"{folder}.{name}".lstrip(".") for name in names.split()]
+    return modules
 
 
-def imported(path, known):
+def imported_modules(path, modules):
     """Return the modules of the package that a file imports, anywhere in it."""
-    found = set()
+    imports = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxstruc":
-            place = (node.module or "").removeprefix("jaxstruc").lstrip(".")
-            found |= {f"{place}.{alias.name}".lstrip(".") for alias in node.names} & known
-            found |= {place} & known
-    return found
+            module = (node.module or "").removeprefix("jaxstruc").lstrip(".")
+            imports |= {f"{module}.{alias.name}".lstrip(".") for alias in node.names} & modules
+            imports |= {module} & modules
+    return imports
 
 
 def test_imports_flow_one_way(repository):
-    package, order = repository / "jaxstruc", ordered()
-    inside = [path for path in package.rglob("*.py") if path.stem != "__init__"]
-    paths = {".".join(path.relative_to(package).with_suffix("").parts): path for path in inside}
+    package, order = repository / "jaxstruc", ordered_modules()
+    module_files = [path for path in package.rglob("*.py") if path.stem != "__init__"]
+    paths = {".".join(path.relative_to(package).with_suffix("").parts): path for path in module_files}
     assert sorted(paths) == sorted(order)
     for index, name in enumerate(order):
-        back = imported(paths[name], set(order)) - set(order[:index])
-        assert back == DOORS.get(name, set()), name
+        upward_imports = imported_modules(paths[name], set(order)) - set(order[:index])
+        assert upward_imports == UPWARD_IMPORTS.get(name, set()), name
 
 
 def test_network_and_scattering_know_no_command_line(repository):
@@ -81,24 +81,24 @@ def test_network_and_scattering_know_no_command_line(repository):
 
 def test_each_module_is_in_the_map(repository):
     text = (repository / "docs" / "design.md").read_text("utf-8")
-    for name in ordered()[:-1]:
+    for name in ordered_modules()[:-1]:
         assert f"`{name.split('.')[-1]}`" in text, name
 
 
 def test_tests_mirror_the_package(repository):
     """A file of tests for each module, but for options, which tests of the command line go through."""
-    through = {
+    indirectly_tested = {
         "commands.generate",
         "commands.train",
         "commands.train_classifier",
         "commands.arguments",
         *(f"options.{name}" for name in ("pdf", "small_angle", "simulation", "training")),
     }
-    through |= {"network.config", "network.stress"}  # the stress is tested with the trilateration that lowers it
-    for name in ordered()[:-1]:
+    indirectly_tested |= {"network.config", "network.stress"}  # the stress is tested with the trilateration that lowers it
+    for name in ordered_modules()[:-1]:
         *folder, module = name.split(".")
         path = repository.joinpath("tests", *folder, f"test_{module}.py")
-        assert path.exists() or name in through, name
+        assert path.exists() or name in indirectly_tested, name
 
 
 @pytest.mark.slow
@@ -106,18 +106,18 @@ def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
     """On fewer clusters of fewer atoms than usual, without a search of sites."""
     blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 2
-    monkeypatch.setattr(screening, "SCREENED", 150)
+    monkeypatch.setattr(screening, "MAX_SCREENED", 150)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sample.gr").write_bytes((repository / "examples" / "Ag68_simulated.gr").read_bytes())
-    space: dict = {}
+    namespace: dict = {}
     for block in blocks:
-        exec(block.replace('element="Pt"', 'element="Ag", max_atoms=100, search="none"'), space)
-    assert space["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
-    assert space["result"].sample and (tmp_path / "out" / "distribution" / "sample.png").exists()
-    assert 2.7 < float(space["r"][space["g"].argmax()]) < 3.0
+        exec(block.replace('element="Pt"', 'element="Ag", max_atoms=100, search="none"'), namespace)
+    assert namespace["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
+    assert namespace["result"].sample and (tmp_path / "out" / "distribution" / "sample.png").exists()
+    assert 2.7 < float(namespace["r"][namespace["g"].argmax()]) < 3.0
 
 
-def test_the_shipped_weights_are_those_of_their_card():
+def test_the_card_describes_the_shipped_weights():
     card = json.loads(SHIPPED.with_suffix(".json").read_text("utf-8"))
     assert SHIPPED.stat().st_size < 20 * 2**20
     assert card["command"].startswith("jaxstruc train ") and card["config"]["seed"] == 0
@@ -125,7 +125,7 @@ def test_the_shipped_weights_are_those_of_their_card():
     assert card["sha256"] == files.sha256(SHIPPED)
 
 
-def test_the_version_is_one(repository):
+def test_package_project_and_changelog_have_one_version(repository):
     assert f'version = "{jaxstruc.__version__}"' in (repository / "pyproject.toml").read_text("utf-8")
     assert jaxstruc.__version__ in (repository / "CHANGELOG.md").read_text("utf-8")
 
@@ -141,15 +141,15 @@ def test_importing_the_package_loads_nothing_heavy():
 @pytest.mark.slow
 def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
     """Built from a copy, put apart from the repository, and asked to simulate and to load the weights that ship."""
-    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
-    copy = shutil.copytree(
+    wheel_command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
+    package_copy = shutil.copytree(
         repository,
         tmp_path / "copy",
         ignore=shutil.ignore_patterns(".*", "build", "dist", "runs", "experiments", "*.egg-info", "tests"),
     )
-    subprocess.run([*wheel, str(copy)], check=True)
-    (built,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(built) as archive:
+    subprocess.run([*wheel_command, str(package_copy)], check=True)
+    (wheel_file,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel_file) as archive:
         archive.extractall(tmp_path / "installed")
     code = (
         "import sys, jaxstruc; from jaxstruc.network import weights; from ase.cluster import Icosahedron\n"
@@ -161,5 +161,5 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     command = [sys.executable, "-c", code, str(tmp_path / "installed")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
-    assert float(done.stdout) > 1
+    completed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    assert float(completed.stdout) > 1

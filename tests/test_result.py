@@ -15,13 +15,13 @@ from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.result import Candidate, Result, Value
 from jaxstruc.statistics import Interval
 
-CLASSES = (PdfResult, SaxsResult)
+RESULT_CLASSES = (PdfResult, SaxsResult)
 
 
-def candidate(**changed):
+def candidate(**overrides):
     """Return a candidate whose numbers are no short decimals, some of them missing."""
     rng = np.random.default_rng(0)
-    given = {
+    fields = {
         "source": "library", "type": "fcc", "family": "octahedron", "recipe": "é, 3 \"x\"", "n_atoms": 3,
         "diameter": 1 / 3, "rw": float(np.float32(0.1)), "weight": 1e-300, "in_90": True, "converged": False,
         "remark": "", "values": {"scale": Value(2 / 3, None, ""), "uiso": Value(0.1 + 0.2, 1e-17, "Å²")},
@@ -29,38 +29,38 @@ def candidate(**changed):
         "calculated": rng.normal(size=5), "background": np.zeros(5),
         "correlation": np.array([[1, np.nan], [np.nan, 1]]),
     }  # fmt: skip
-    return Candidate(**given | changed)
+    return Candidate(**fields | overrides)
 
 
-def result(**changed):
-    given = {
+def result(**overrides):
+    fields = {
         "name": "a b.gr", "sha256": "ab" * 32, "element": "Pt", "status": "solved", "message": "two; parts",
         "candidates": (candidate(), candidate(rw=0.3, atoms=None, calculated=None, background=None, correlation=None)),
         "fitted": 7, "ties": 1, "types": {"fcc": 0.75, "": 0.25}, "free": ("scale", "uiso"), "r": np.arange(5) / 7,
         "observed": np.sin(np.arange(5)), "settings": (Setting("qmin", 0.1, "header"),),
         "facts": {"diameter_estimate": 15.26, "seed": 3, "model": None}, "versions": {"jaxstruc": "0.1.0"},
     }  # fmt: skip
-    return PdfResult(**given | changed)
+    return PdfResult(**fields | overrides)
 
 
-def assert_same(one, two):
+def assert_same(first_result, second_result):
     """Assert that two results are equal in all their parts and types."""
-    a, b = results.to_arrays(one), results.to_arrays(two)
-    assert bytes(a.pop(results.TEXT)) == bytes(b.pop(results.TEXT)) and a.keys() == b.keys()
-    for name in a:
-        np.testing.assert_array_equal(a[name], b[name])
-        assert a[name].dtype == b[name].dtype
+    first_arrays, second_arrays = results.to_arrays(first_result), results.to_arrays(second_result)
+    assert bytes(first_arrays.pop(results.TEXT)) == bytes(second_arrays.pop(results.TEXT)) and first_arrays.keys() == second_arrays.keys()
+    for name in first_arrays:
+        np.testing.assert_array_equal(first_arrays[name], second_arrays[name])
+        assert first_arrays[name].dtype == second_arrays[name].dtype
 
 
 def test_a_result_comes_back_without_loss():
-    one = result()
-    two = results.from_arrays(results.to_arrays(one), CLASSES)
-    assert_same(one, two)
-    assert two.settings == one.settings and two.free == one.free and two.facts == one.facts
-    assert two.best.values == one.best.values and two.candidates[1].atoms is None
-    assert type(two.best.notes["draws"]) is int and two.best.weight == 1e-300
-    np.testing.assert_array_equal(two.best.atoms.positions, one.best.atoms.positions)
-    np.testing.assert_array_equal(two.best.correlation, one.best.correlation)
+    saved_result = result()
+    loaded_result = results.from_arrays(results.to_arrays(saved_result), RESULT_CLASSES)
+    assert_same(saved_result, loaded_result)
+    assert loaded_result.settings == saved_result.settings and loaded_result.free == saved_result.free and loaded_result.facts == saved_result.facts
+    assert loaded_result.best.values == saved_result.best.values and loaded_result.candidates[1].atoms is None
+    assert type(loaded_result.best.notes["draws"]) is int and loaded_result.best.weight == 1e-300
+    np.testing.assert_array_equal(loaded_result.best.atoms.positions, saved_result.best.atoms.positions)
+    np.testing.assert_array_equal(loaded_result.best.correlation, saved_result.best.correlation)
 
 
 def test_fields_of_a_later_version_are_kept():
@@ -69,42 +69,42 @@ def test_fields_of_a_later_version_are_kept():
     entries = json.loads(bytes(arrays[results.TEXT]).decode())
     entries |= {"version": 3, "facets": {"kind": "flat", "cuts": {results.ARRAY: "cuts"}}}
     entries["candidates"][0]["strain"] = [0.5, 1.0]
-    later = {**arrays, "cuts": np.arange(3.0), results.TEXT: np.frombuffer(json.dumps(entries).encode(), np.uint8)}
-    read = results.from_arrays(later, CLASSES)
-    assert read.extra["facets"]["kind"] == "flat" and read.best.extra == {"strain": [0.5, 1.0]}
-    again = results.from_arrays(results.to_arrays(read), CLASSES)
-    np.testing.assert_array_equal(again.extra["facets"]["cuts"], np.arange(3.0))
-    assert again.best.extra == {"strain": [0.5, 1.0]} and again.status == "solved"
+    later_arrays = {**arrays, "cuts": np.arange(3.0), results.TEXT: np.frombuffer(json.dumps(entries).encode(), np.uint8)}
+    loaded_result = results.from_arrays(later_arrays, RESULT_CLASSES)
+    assert loaded_result.extra["facets"]["kind"] == "flat" and loaded_result.best.extra == {"strain": [0.5, 1.0]}
+    reloaded_result = results.from_arrays(results.to_arrays(loaded_result), RESULT_CLASSES)
+    np.testing.assert_array_equal(reloaded_result.extra["facets"]["cuts"], np.arange(3.0))
+    assert reloaded_result.best.extra == {"strain": [0.5, 1.0]} and reloaded_result.status == "solved"
 
 
 def test_each_technique_comes_back_as_its_class():
-    saxs = SaxsResult("a.dat", "", "", "failed", "no fit", q=np.arange(1.0, 4.0), intensity=np.ones(3))
-    for one in (result(), saxs):
-        back = results.from_arrays(results.to_arrays(one), CLASSES)
-        assert type(back) is type(one) and back.name == one.name
-    np.testing.assert_array_equal(back.q, saxs.q)
+    saxs_result = SaxsResult("a.dat", "", "", "failed", "no fit", q=np.arange(1.0, 4.0), intensity=np.ones(3))
+    for saved_result in (result(), saxs_result):
+        loaded_result = results.from_arrays(results.to_arrays(saved_result), RESULT_CLASSES)
+        assert type(loaded_result) is type(saved_result) and loaded_result.name == saved_result.name
+    np.testing.assert_array_equal(loaded_result.q, saxs_result.q)
     with pytest.raises(ValueError, match="Expected a result of pdf, got one of saxs"):
-        results.from_arrays(results.to_arrays(saxs), (PdfResult,))
+        results.from_arrays(results.to_arrays(saxs_result), (PdfResult,))
 
 
 def test_the_classifiers_prediction_comes_back_without_loss():
-    own = ClassifierPrior({"fcc": 0.9, "hcp": 0.1}, {"n_atoms": Interval(80.0, 60.5, 1 / 3)}, 0.5, 17828, 900, 123.25)
-    one = result(classifier_prior=own)
-    two = results.from_arrays(results.to_arrays(one), CLASSES)
-    assert_same(one, two)
-    assert two.classifier_prior == own and result().classifier_prior is None
+    prior = ClassifierPrior({"fcc": 0.9, "hcp": 0.1}, {"n_atoms": Interval(80.0, 60.5, 1 / 3)}, 0.5, 17828, 900, 123.25)
+    saved_result = result(classifier_prior=prior)
+    loaded_result = results.from_arrays(results.to_arrays(saved_result), RESULT_CLASSES)
+    assert_same(saved_result, loaded_result)
+    assert loaded_result.classifier_prior == prior and result().classifier_prior is None
 
 
-def test_no_old_name_is_a_name_of_today():
+def test_no_old_field_name_is_a_present_field_name():
     """Else a result of version 1 would lose the field of that name."""
-    kinds = (Result, *CLASSES, Candidate, ClassifierPrior)
-    today = {each.name for kind in kinds for each in dataclasses.fields(kind)}
-    assert not today & set(results.OLD_NAMES) and len(set(results.OLD_NAMES.values())) == len(results.OLD_NAMES)
+    dataclass_types = (Result, *RESULT_CLASSES, Candidate, ClassifierPrior)
+    field_names = {field.name for dataclass_type in dataclass_types for field in dataclasses.fields(dataclass_type)}
+    assert not field_names & set(results.OLD_NAMES) and len(set(results.OLD_NAMES.values())) == len(results.OLD_NAMES)
 
 
 def test_arrays_that_are_no_result_are_refused():
     with pytest.raises(ValueError, match=r"Expected a result of jaxstruc, got arrays without result\.json; check"):
-        results.from_arrays({"x": np.zeros(3)}, CLASSES)
+        results.from_arrays({"x": np.zeros(3)}, RESULT_CLASSES)
 
 
 def test_the_best_is_the_first_and_missing_where_there_is_none():
@@ -124,12 +124,12 @@ def test_curves_are_those_of_a_rank_and_refused_where_not_kept():
 
 @pytest.mark.parametrize("holdouts", [True, False])
 def test_a_distribution_is_read_back_without_loss(holdouts):
-    one = result(ensemble=told.distribution(holdouts=holdouts))
-    two = results.from_arrays(results.to_arrays(one), CLASSES)
-    assert_same(one, two)
-    assert two.ensemble.mean_diameter == one.ensemble.mean_diameter and two.ensemble.shares == one.ensemble.shares
-    assert two.ensemble.holdouts == one.ensemble.holdouts and two.sample == "distribution"
-    np.testing.assert_array_equal(two.distribution["volume_fcc"], one.distribution["volume_fcc"])
+    saved_result = result(ensemble=told.distribution(holdouts=holdouts))
+    loaded_result = results.from_arrays(results.to_arrays(saved_result), RESULT_CLASSES)
+    assert_same(saved_result, loaded_result)
+    assert loaded_result.ensemble.mean_diameter == saved_result.ensemble.mean_diameter and loaded_result.ensemble.shares == saved_result.ensemble.shares
+    assert loaded_result.ensemble.holdouts == saved_result.ensemble.holdouts and loaded_result.sample == "distribution"
+    np.testing.assert_array_equal(loaded_result.distribution["volume_fcc"], saved_result.distribution["volume_fcc"])
 
 
 def test_a_candidate_without_a_description_is_labelled_by_what_is_known():
@@ -138,12 +138,12 @@ def test_a_candidate_without_a_description_is_labelled_by_what_is_known():
 
 
 def test_the_density_of_sizes_has_unit_integrals_within_its_band():
-    own = sized.result().sizes
-    step = np.log(own.radius[1] / own.radius[0])
-    assert own.method == "gaussian" and set(own.table) >= {"radius", "volume", "number_high"}
+    sizes = sized.result().sizes
+    log_step = np.log(sizes.radius[1] / sizes.radius[0])
+    assert sizes.method == "gaussian" and set(sizes.table) >= {"radius", "volume", "number_high"}
     for name in ("volume", "number"):
-        line, low, high = (getattr(own, f"{name}{end}") for end in ("", "_low", "_high"))
-        assert abs(line.sum() * step - 1) < 0.01 and np.all(low <= high)
-        top = line.argmax()
-        assert low[top] <= line[top] * 1.02 and line[top] <= high[top] * 1.02
-    assert 40 < own.radius[own.volume.argmax()] < 46 and 38 < own.radius[own.number.argmax()] < 43
+        density, lower_band, upper_band = (getattr(sizes, f"{name}{suffix}") for suffix in ("", "_low", "_high"))
+        assert abs(density.sum() * log_step - 1) < 0.01 and np.all(lower_band <= upper_band)
+        peak_index = density.argmax()
+        assert lower_band[peak_index] <= density[peak_index] * 1.02 and density[peak_index] <= upper_band[peak_index] * 1.02
+    assert 40 < sizes.radius[sizes.volume.argmax()] < 46 and 38 < sizes.radius[sizes.number.argmax()] < 43

@@ -7,52 +7,52 @@ from jaxstruc import statistics
 def test_quantiles_of_a_large_sample_are_those_of_its_distribution():
     """Of the uniform distribution, with even weights and with weights that turn the density into 2x."""
     x = (np.arange(20_000) + 0.5) / 20_000
-    shuffled = np.random.default_rng(0).permutation(x)
-    np.testing.assert_allclose(statistics.quantiles(shuffled, (0.05, 0.5, 0.95)), [0.05, 0.5, 0.95], atol=1e-4)
-    weighted = statistics.quantiles(shuffled, (0.05, 0.5, 0.95), weight=3.0 * shuffled)
-    np.testing.assert_allclose(weighted, np.sqrt([0.05, 0.5, 0.95]), atol=1e-4)
+    shuffled_values = np.random.default_rng(0).permutation(x)
+    np.testing.assert_allclose(statistics.quantiles(shuffled_values, (0.05, 0.5, 0.95)), [0.05, 0.5, 0.95], atol=1e-4)
+    weighted_quantiles = statistics.quantiles(shuffled_values, (0.05, 0.5, 0.95), weight=3.0 * shuffled_values)
+    np.testing.assert_allclose(weighted_quantiles, np.sqrt([0.05, 0.5, 0.95]), atol=1e-4)
 
 
 def test_draws_of_equal_weight_are_within_half_a_rank_of_draws_without_weights():
     draws = np.random.default_rng(1).standard_normal((200, 3))
-    ordered = np.sort(draws, axis=0)
-    plain = statistics.quantiles(draws, statistics.CENTRAL_90)
-    weighted = statistics.quantiles(draws, statistics.CENTRAL_90, weight=np.full(200, 0.2))
-    np.testing.assert_allclose(plain, np.quantile(draws, [0.05, 0.95], axis=0))
-    assert plain.shape == weighted.shape == (2, 3)
-    assert np.all(ordered[9] <= weighted[0]) and np.all(weighted[0] <= ordered[10])
-    np.testing.assert_allclose(weighted[0], (ordered[9] + ordered[10]) / 2)
+    sorted_draws = np.sort(draws, axis=0)
+    plain_quantiles = statistics.quantiles(draws, statistics.CENTRAL_90)
+    weighted_quantiles = statistics.quantiles(draws, statistics.CENTRAL_90, weight=np.full(200, 0.2))
+    np.testing.assert_allclose(plain_quantiles, np.quantile(draws, [0.05, 0.95], axis=0))
+    assert plain_quantiles.shape == weighted_quantiles.shape == (2, 3)
+    assert np.all(sorted_draws[9] <= weighted_quantiles[0]) and np.all(weighted_quantiles[0] <= sorted_draws[10])
+    np.testing.assert_allclose(weighted_quantiles[0], (sorted_draws[9] + sorted_draws[10]) / 2)
 
 
 def test_an_integer_weight_stands_for_draws_repeated():
     values, weight = np.array([3.0, 1.0, 2.0]), np.array([250, 500, 250])
-    repeated = np.repeat(values, weight)
+    repeated_values = np.repeat(values, weight)
     levels = (0.2, 0.6, 0.9)
     np.testing.assert_array_equal(
         statistics.discrete_quantiles(values, levels, weight=weight / 1000.0),
-        np.quantile(repeated, levels, method="inverted_cdf"),
+        np.quantile(repeated_values, levels, method="inverted_cdf"),
     )
 
 
 def test_an_interval_contains_its_value():
     draws, weight = np.linspace(0, 1, 101), np.ones(101)
-    inside = statistics.credible_interval(0.5, draws, weight=weight)
-    assert (inside.low, inside.value, inside.high) == pytest.approx((4.55 / 100, 0.5, 95.45 / 100))
+    interval = statistics.credible_interval(0.5, draws, weight=weight)
+    assert (interval.low, interval.value, interval.high) == pytest.approx((4.55 / 100, 0.5, 95.45 / 100))
     assert statistics.credible_interval(-2.0, draws, weight=weight).low == -2.0
     assert statistics.credible_interval(3.0, draws, weight=weight).high == 3.0
 
 
 def test_an_interval_of_counts_has_counts_at_its_ends_and_widens_about_its_middle():
-    atoms, weight = np.array([100.0, 104.0, 110.0]), np.array([0.5, 0.3, 0.2])
-    plain = statistics.discrete_interval(103.0, atoms, weight=weight)
-    wider = statistics.discrete_interval(103.0, atoms, weight=weight, wider=1.5)
-    assert (plain.low, plain.value, plain.high) == (100, 103, 110) and (wider.low, wider.high) == (98, 112)
+    n_atoms, weight = np.array([100.0, 104.0, 110.0]), np.array([0.5, 0.3, 0.2])
+    interval = statistics.discrete_interval(103.0, n_atoms, weight=weight)
+    wider_interval = statistics.discrete_interval(103.0, n_atoms, weight=weight, wider=1.5)
+    assert (interval.low, interval.value, interval.high) == (100, 103, 110) and (wider_interval.low, wider_interval.high) == (98, 112)
 
 
 def test_an_interval_about_a_value_has_the_spread_of_the_draws_and_is_not_below_zero():
     draws = np.linspace(0, 1, 1001)
-    wide = statistics.interval_about(0.6, draws, wider=2.0)
-    assert (wide.value, wide.low, wide.high) == pytest.approx((0.6, 0.0, 1.5))
+    wide_interval = statistics.interval_about(0.6, draws, wider=2.0)
+    assert (wide_interval.value, wide_interval.low, wide_interval.high) == pytest.approx((0.6, 0.0, 1.5))
     assert statistics.interval_about(2.0, draws, wider=1.0).low == pytest.approx(1.55)
 
 
@@ -70,8 +70,8 @@ def test_the_effective_fraction_is_that_of_drawn_importance_weights():
     target = proposal * rng.uniform(0.2, 3, 12)
     target /= target.sum()
     weight = (target / proposal)[rng.choice(12, 400_000, p=proposal)]
-    counted = weight.sum() ** 2 / (weight**2).sum() / len(weight)
-    assert statistics.effective_fraction(target, proposal) == pytest.approx(counted, rel=0.02)
+    counted_fraction = weight.sum() ** 2 / (weight**2).sum() / len(weight)
+    assert statistics.effective_fraction(target, proposal) == pytest.approx(counted_fraction, rel=0.02)
     assert statistics.effective_fraction(proposal, proposal) == pytest.approx(1.0)
     assert statistics.effective_fraction(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 0.0
 
@@ -82,16 +82,16 @@ def test_noise_within_the_band_has_as_many_independent_points_as_the_data():
     q = np.linspace(0, 22.0, 900)
     for step in (0.01, 0.04):
         r = np.arange(1.5, 20, step)
-        most = (r[-1] - r[0]) * 22.0 / np.pi
+        max_points = (r[-1] - r[0]) * 22.0 / np.pi
         noise = rng.normal(size=(20, q.size)) @ np.sin(r[:, None] * q).T
-        found = [statistics.effective_points(one, most) for one in noise]
-        assert np.mean(found) == pytest.approx(most, rel=0.25)
-        assert max(found) <= most
+        effective_points = [statistics.effective_points(noise_curve, max_points) for noise_curve in noise]
+        assert np.mean(effective_points) == pytest.approx(max_points, rel=0.25)
+        assert max(effective_points) <= max_points
 
 
 def test_a_slow_misfit_counts_for_few_points():
     rng = np.random.default_rng(0)
     r = np.arange(1.5, 20, 0.02)
-    slow = np.sin(2 * np.pi * r / 9) + 0.1 * rng.normal(size=r.size)
-    assert statistics.effective_points(slow, 130.0) < 30
+    slow_misfit = np.sin(2 * np.pi * r / 9) + 0.1 * rng.normal(size=r.size)
+    assert statistics.effective_points(slow_misfit, 130.0) < 30
     assert np.isfinite(statistics.effective_points(np.zeros(100), 30.0))

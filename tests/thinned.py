@@ -3,13 +3,13 @@
 import jax
 
 
-def thinned(data, step):
+def thin_dataset(dataset, step):
     """Return the data set with one of so many PDFs."""
-    some = slice(0, None, step)
-    return data._replace(
-        shape=data.shape[some],
-        bond=data.bond[some],
-        element=data.element[some],
-        conditions=jax.tree.map(lambda column: column[some], data.conditions),
-        pdf=data.pdf[some],
+    selection = slice(0, None, step)
+    return dataset._replace(
+        shape=dataset.shape[selection],
+        bond=dataset.bond[selection],
+        element=dataset.element[selection],
+        conditions=jax.tree.map(lambda column: column[selection], dataset.conditions),
+        pdf=dataset.pdf[selection],
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.scattering import particle
-from jaxstruc.scattering.solids import DOMAINS, SOLIDS
+from jaxstruc.scattering.solids import SYMMETRY_DOMAINS, NAMED_POLYHEDRA
 
 TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodies.npz"
 
@@ -19,13 +19,13 @@ TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodi
 def main() -> None:
     """Average, and write."""
     arrays: dict[str, Any] = {}
-    for name, (make, domain) in SOLIDS.items():
-        begun = time.perf_counter()
-        made = particle.measured(make(), DOMAINS[domain])
-        arrays |= {f"{name}/{part}": value for part, value in made.items()}
-        print(f"{name}: {time.perf_counter() - begun:.0f} s", flush=True)
-    with files.replacing(TABLE) as path, path.open("wb") as opened:
-        np.savez_compressed(opened, **arrays)
+    for name, (make_solid, domain) in NAMED_POLYHEDRA.items():
+        start = time.perf_counter()
+        measured_table = particle.polyhedron_arrays(make_solid(), SYMMETRY_DOMAINS[domain])
+        arrays |= {f"{name}/{part}": value for part, value in measured_table.items()}
+        print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
+    with files.atomic_replacement(TABLE) as path, path.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
 
 
 if __name__ == "__main__":

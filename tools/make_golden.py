@@ -13,40 +13,40 @@ from pathlib import Path
 import numpy as np
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
-POINTS = 50
-USED = ("qstep", "nq", "extendedrmin", "extendedrmax")
+N_POINTS = 50
+USED_SETTINGS = ("qstep", "nq", "extendedrmin", "extendedrmax")
 
 
 def main(folder: Path) -> None:
     """Write one small archive a structure."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.npz")):
-        with np.load(path) as whole:
-            np.savez_compressed(GOLDEN / path.name, **kept(whole))
+        with np.load(path) as archive:
+            np.savez_compressed(GOLDEN / path.name, **thinned_archive(archive))
 
 
-def kept(whole) -> dict:
+def thinned_archive(archive) -> dict:
     """Return what is kept of one archive."""
-    meta = json.loads(str(whole["meta"]))
-    curves = [key for key in whole.files if key.startswith(("fine_", "f_"))]
-    curves += [key for key in whole.files if key.endswith(("debyex_G", "debyex_F", "rss_G"))]
-    axes = [key for key in whole.files if key.startswith("r_")]
-    about = {
+    meta = json.loads(str(archive["meta"]))
+    curves = [key for key in archive.files if key.startswith(("fine_", "f_"))]
+    curves += [key for key in archive.files if key.endswith(("debyex_G", "debyex_F", "rss_G"))]
+    axes = [key for key in archive.files if key.startswith("r_")]
+    metadata = {
         "program": "diffpy.srreal",
         "versions": meta["versions"],
         "Uiso": meta["Uiso"],
         "sets": meta["parameter_sets"],
-        "used": {key: {part: used[part] for part in USED if part in used} for key, used in meta["used"].items()},
-        "max": {key: float(np.abs(whole[key]).max()) for key in curves},
+        "used": {key: {setting: settings[setting] for setting in USED_SETTINGS if setting in settings} for key, settings in meta["used"].items()},
+        "max": {key: float(np.abs(archive[key]).max()) for key in curves},
     }
-    result = {key: whole[key] for key in ("positions", "numbers", "U_G")}
-    result |= {key: thinned(whole[key]) for key in curves + axes}
-    return result | {"meta": json.dumps(about)}
+    result = {key: archive[key] for key in ("positions", "numbers", "U_G")}
+    result |= {key: thin_curve(archive[key]) for key in curves + axes}
+    return result | {"meta": json.dumps(metadata)}
 
 
-def thinned(curve):
+def thin_curve(curve):
     """Return about POINTS values, evenly spread, the first left out."""
-    stride = max(1, curve.size // POINTS)
+    stride = max(1, curve.size // N_POINTS)
     return curve[stride // 2 + 1 :: stride]
 
 

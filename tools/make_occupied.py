@@ -11,50 +11,50 @@ import json
 
 import numpy as np
 
-from jaxstruc.inference.sites import MOST as KINDS
+from jaxstruc.inference.sites import N_COORDINATION_NUMBERS as NEIGHBOUR_KINDS
 from jaxstruc.solver import search
 from jaxstruc.structures import families, hosts, library
-from jaxstruc.structures.families import TYPES
+from jaxstruc.structures.families import FAMILY_TYPES
 from jaxstruc.structures.library import Library
 
 PACKINGS = {
     "stack": ("fcc", "octahedron", "hcp", "twin", "fault"),
     **{name: (name,) for name in ("bcc", "sc", "decahedron", "icosahedron")},
 }
-CLUSTERS, LEAST, MOST = 400, 30, 1000
+CLUSTERS_PER_FAMILY, MIN_ATOMS, MAX_ATOMS = 400, 30, 1000
 
 
-def drawn(own: Library, family: str) -> np.ndarray:
+def draw_rows(cluster_library: Library, family: str) -> np.ndarray:
     """Return clusters of a family, as many of each size; no blocks, which are as slender as few particles are."""
     rng = np.random.default_rng(0)
-    block = np.char.startswith(own.labels.astype(str), "block")
-    rows = np.flatnonzero((own.families == family) & ~block & (own.atoms >= LEAST) & (own.atoms <= MOST))
-    sizes = np.rint(np.log(own.atoms[rows]) / 0.2).astype(int)
-    share = 1 / np.bincount(sizes)[sizes]
-    return np.sort(rng.choice(rows, min(CLUSTERS, len(rows)), replace=False, p=share / share.sum()))
+    is_block = np.char.startswith(cluster_library.labels.astype(str), "block")
+    rows = np.flatnonzero((cluster_library.families == family) & ~is_block & (cluster_library.atoms >= MIN_ATOMS) & (cluster_library.atoms <= MAX_ATOMS))
+    sizes = np.rint(np.log(cluster_library.atoms[rows]) / 0.2).astype(int)
+    probabilities = 1 / np.bincount(sizes)[sizes]
+    return np.sort(rng.choice(rows, min(CLUSTERS_PER_FAMILY, len(rows)), replace=False, p=probabilities / probabilities.sum()))
 
 
 def main() -> None:
     """Count, and write."""
-    own, told = library.cached(tuple(families.FAMILIES)), {}
-    for name, names in PACKINGS.items():
-        count, every = np.zeros((2, KINDS, KINDS)), []
-        for family in names:
-            for row in drawn(own, family):
-                packing = search.PACKINGS.get(TYPES[family], TYPES[family])
-                start = search.hosted(library.cluster(own, int(row)), packing, None)
-                if start is None or start.taken.sum() < own.atoms[row]:
+    cluster_library, tables = library.load_or_build(tuple(families.FAMILIES)), {}
+    for packing_name, family_names in PACKINGS.items():
+        counts, cluster_sites = np.zeros((2, NEIGHBOUR_KINDS, NEIGHBOUR_KINDS)), []
+        for family in family_names:
+            for row in draw_rows(cluster_library, family):
+                packing = search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
+                start = search.start_from_cluster(library.candidate_cluster(cluster_library, int(row)), packing, None)
+                if start is None or start.occupied_sites.sum() < cluster_library.atoms[row]:
                     continue
-                found = hosts.surroundings(start.host, start.taken)
-                np.add.at(count, found, 1)
-                every.append((int(own.atoms[row]), found))
-        cost = hosts.cost(count)
-        sums = [float(cost[found].sum()) for _, found in every]
-        power, logarithm = np.polyfit(np.log([atoms for atoms, _ in every]), np.log(sums), 1)
-        usual = [round(float(np.exp(logarithm)), 4), round(float(power), 4)]
-        told[name] = {"count": count.astype(int).tolist(), "usual": usual}
-        print(name, len(every), usual, np.round(np.quantile(sums, [0.1, 0.5, 0.9]), 1))
-    hosts.TABLE.write_text(json.dumps(told, separators=(",", ":")) + "\n", "utf-8")
+                surroundings = hosts.site_surroundings(start.lattice, start.occupied_sites)
+                np.add.at(counts, surroundings, 1)
+                cluster_sites.append((int(cluster_library.atoms[row]), surroundings))
+        cost = hosts.occupancy_cost(counts)
+        sums = [float(cost[surroundings].sum()) for _, surroundings in cluster_sites]
+        power, log_factor = np.polyfit(np.log([atoms for atoms, _ in cluster_sites]), np.log(sums), 1)
+        usual_cost = [round(float(np.exp(log_factor)), 4), round(float(power), 4)]
+        tables[packing_name] = {"count": counts.astype(int).tolist(), "usual": usual_cost}
+        print(packing_name, len(cluster_sites), usual_cost, np.round(np.quantile(sums, [0.1, 0.5, 0.9]), 1))
+    hosts.OCCUPANCY_FILE.write_text(json.dumps(tables, separators=(",", ":")) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

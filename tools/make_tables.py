@@ -75,11 +75,11 @@ def densities() -> dict:
     }
 
 
-def text(table: dict) -> str:
+def table_text(table: dict) -> str:
     """Return the table as JSON, one entry a line, so that a change can be read."""
     rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in table["entries"].items())
-    head = ",\n".join(f" {json.dumps(key)}: {json.dumps(table[key])}" for key in ("source", "from"))
-    return f'{{\n{head},\n "entries": {{\n{rows}\n }}\n}}\n'
+    header = ",\n".join(f" {json.dumps(key)}: {json.dumps(table[key])}" for key in ("source", "from"))
+    return f'{{\n{header},\n "entries": {{\n{rows}\n }}\n}}\n'
 
 
 def main() -> None:
@@ -87,16 +87,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for name, make in {
+    for name, make_table in {
         "form_factors": form_factors,
         "neutron_lengths": neutron_lengths,
         "metallic_radii": metallic_radii,
         "densities": densities,
     }.items():
-        path, new = TABLES / f"{name}.json", text(make())
+        path, new_text = TABLES / f"{name}.json", table_text(make_table())
         if not check:
-            path.write_text(new)
-        elif json.loads(path.read_text())["entries"] != json.loads(new)["entries"]:
+            path.write_text(new_text)
+        elif json.loads(path.read_text())["entries"] != json.loads(new_text)["entries"]:
             sys.exit(f"{path.name} differs from its source: run python tools/make_tables.py")
 
 

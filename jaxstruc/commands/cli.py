@@ -62,7 +62,7 @@ def generate(config: arguments_.Generate) -> int:
     from jaxstruc.commands import progress
     from jaxstruc.commands.generate import generate
 
-    with progress.bar("Simulating PDFs") as advance:
+    with progress.progress_bar("Simulating PDFs") as advance:
         said = generate(config, progress=advance)
     print(said)
     return 0
@@ -82,8 +82,8 @@ def train_classifier(config: arguments_.TrainClassifier) -> int:
     from jaxstruc.commands import compiled, progress
     from jaxstruc.commands.train_classifier import train
 
-    compiled.keep(config.cache)
-    with progress.bar("Training") as advance:
+    compiled.set_compilation_cache(config.cache)
+    with progress.progress_bar("Training") as advance:
         said = train(config, progress=advance)
     print(said)
     return 0
@@ -93,8 +93,8 @@ def classify(config: arguments_.Classify) -> int:
     """Name types and sizes of measured PDFs, and write the table and its picture."""
     from jaxstruc.commands import classify, compiled, progress
 
-    compiled.keep(config.cache)
-    with progress.bar("Classifying") as advance:
+    compiled.set_compilation_cache(config.cache)
+    with progress.progress_bar("Classifying") as advance:
         outcome = classify.classify(config, progress=advance)
     for line in classify.ending(outcome, config.out):
         print(line)
@@ -105,13 +105,13 @@ def answer(config: arguments_.Solve | arguments_.Mine | arguments_.Refine) -> in
     """Find structures for measured PDFs by one of the three commands, and write the results."""
     from jaxstruc.commands import compiled, progress, refine, run, solve
 
-    compiled.keep(config.cache)
-    with progress.bar(f"{type(config).__name__[:-1]}ing") as advance:
+    compiled.set_compilation_cache(config.cache)
+    with progress.progress_bar(f"{type(config).__name__[:-1]}ing") as advance:
         if isinstance(config, arguments_.Refine):
             outcome = refine.refine(config, progress=advance)
         else:
             outcome = solve.solve(config, progress=advance)
-    for line in run.ending(outcome, config.out):
+    for line in run.closing_lines(outcome, config.out):
         print(line)
     return outcome.status
 
@@ -121,9 +121,9 @@ def saxs(config: arguments_.Saxs) -> int:
     from jaxstruc.commands import compiled, progress, run
     from jaxstruc.commands import saxs as saxs_
 
-    compiled.keep(config.cache)
-    with progress.bar("Sizing") as advance:
+    compiled.set_compilation_cache(config.cache)
+    with progress.progress_bar("Sizing") as advance:
         outcome = saxs_.saxs(config, progress=advance)
-    for line in run.ending(outcome, config.out, way=saxs_.WAY):
+    for line in run.closing_lines(outcome, config.out, workflow=saxs_.WAY):
         print(line)
     return outcome.status

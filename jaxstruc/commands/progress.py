@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 import rich.console
 import rich.progress
 
-Advance = Callable[[int, int, str], None]
+ProgressCallback = Callable[[int, int, str], None]
 """Called with what is done, what there is in all, and a remark."""
 
 
 @contextlib.contextmanager
-def bar(title: str) -> Iterator[Callable[..., None]]:
+def progress_bar(title: str) -> Iterator[Callable[..., None]]:
     """Yield a function of (done, total, text) that moves a bar on standard error, shown from its first call."""
     columns = (
         rich.progress.TextColumn("{task.description}"),
@@ -23,15 +23,15 @@ def bar(title: str) -> Iterator[Callable[..., None]]:
         rich.progress.TextColumn("{task.fields[text]}"),
     )
     console = rich.console.Console(stderr=True)
-    shown = rich.progress.Progress(*columns, console=console)
-    task = shown.add_task(title, total=None, text="")
+    progress_display = rich.progress.Progress(*columns, console=console)
+    task = progress_display.add_task(title, total=None, text="")
 
-    def advance(done: int, total: int, text: str = "") -> None:
-        shown.start()
-        shown.update(task, completed=done, total=total, text=text)
+    def advance(n_done: int, n_total: int, text: str = "") -> None:
+        progress_display.start()
+        progress_display.update(task, completed=n_done, total=n_total, text=text)
 
     try:
         yield advance
     finally:
-        if shown.live.is_started:
-            shown.stop()
+        if progress_display.live.is_started:
+            progress_display.stop()

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from jaxstruc.commands import arguments, run
-from jaxstruc.commands.progress import Advance
-from jaxstruc.commands.run import Outcome
+from jaxstruc.commands.progress import ProgressCallback
+from jaxstruc.commands.run import BatchOutcome
 from jaxstruc.report import tables
 from jaxstruc.solver.doors import refining
 
@@ -12,7 +12,7 @@ MEASURED = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Endings of measured PDFs; in any case the last file is one."""
 
 
-def refine(config: arguments.Refine, *, progress: Advance) -> Outcome:
+def refine(config: arguments.Refine, *, progress: ProgressCallback) -> BatchOutcome:
     """Refine clusters against measured PDFs and write the results.
 
     Raises:
@@ -20,8 +20,8 @@ def refine(config: arguments.Refine, *, progress: Advance) -> Outcome:
     """
     clusters, measured = sorted_out(config.files)
     plan = refining(clusters, config.options)
-    run.check(measured, config.out, plan, way=run.REFINE)
-    return run.run(measured, config.out, plan, progress=progress, show=tables.settings, way=run.REFINE)
+    run.check_inputs(measured, config.out, plan, workflow=run.REFINE)
+    return run.run_batch(measured, config.out, plan, progress=progress, show=tables.settings, workflow=run.REFINE)
 
 
 def sorted_out(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jaxstruc import files
-from jaxstruc.commands.progress import Advance
+from jaxstruc.commands.progress import ProgressCallback
 from jaxstruc.data import formats, text
 from jaxstruc.data.measurement import Measurement, Setting
 from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.report import folders, overview, summary
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
-from jaxstruc.solver.answers import Plan, answers, prepared
+from jaxstruc.solver.answers import PdfPlan, solve_measurements, prepare_measurement
 
-SHOWN = 8
+MAX_SHOWN_FILES = 8
 """Most files whose settings are printed."""
-LINES = 20
+MAX_LISTED_FILES = 20
 """Most files that have a line in the end."""
 
 
-class Plans(Protocol):
+class WorkflowPlan(Protocol):
     """What a run needs to know of a plan."""
 
     @property
@@ -33,23 +33,23 @@ class Plans(Protocol):
         """Of the sample."""
 
     @property
-    def recorded(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What, beside a file, decides its result."""
 
 
-class Way(NamedTuple):
+class Workflow(NamedTuple):
     """How files become results."""
 
     read: Callable[[Path, Any], Measurement]
     """A file, by a plan, as a measurement with all settings."""
-    answers: Callable[..., Iterator[Result]]
+    solve: Callable[..., Iterator[Result]]
     result: type[Result]
     """Class of the results."""
     columns: Sequence[str]
     """Of the summary."""
-    wanted: str
+    expected_files: str
     """What is to be named where no file is."""
-    places: str
+    output_folders: str
     """Where a person finds more."""
 
 
@@ -61,7 +61,7 @@ class Job(NamedTuple):
     measurement: Measurement
 
 
-class Outcome(NamedTuple):
+class BatchOutcome(NamedTuple):
     """How a run ended."""
 
     results: Sequence[Result]
@@ -75,15 +75,15 @@ class Outcome(NamedTuple):
         return 3 if any(result.status == "failed" for result in self.results) else 0
 
 
-def run(
+def run_batch(
     paths: Sequence[Path],
     out: Path,
-    plan: Plans,
+    plan: WorkflowPlan,
     *,
-    progress: Advance,
+    progress: ProgressCallback,
     show: Callable[[str, Sequence[Setting]], None],
-    way: Way | None = None,
-) -> Outcome:
+    workflow: Workflow | None = None,
+) -> BatchOutcome:
     """Do what is to be done for each file and write the folder, file by file.
 
     Args:
@@ -92,135 +92,135 @@ def run(
         plan: what is to be done.
         progress: called with files done, files in all and a remark.
         show: called with a title and the settings of a file.
-        way: how [that of PDFs].
+        workflow: how [that of PDFs].
 
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    way = way or PDFS
-    jobs, found = _read_all(paths, plan, way)
+    workflow = workflow or PDF_WORKFLOW
+    jobs, result_by_stem = _read_jobs(paths, plan, workflow)
     if len(paths) == 1 and not jobs:
-        raise ValueError(next(iter(found.values())).message)
-    before = _kept(out, plan, jobs)
-    found |= before
-    todo = [job for job in jobs if job.stem not in before]
-    for job in todo[:SHOWN]:
+        raise ValueError(next(iter(result_by_stem.values())).message)
+    earlier_results = _earlier_results(out, plan, jobs)
+    result_by_stem |= earlier_results
+    pending_jobs = [job for job in jobs if job.stem not in earlier_results]
+    for job in pending_jobs[:MAX_SHOWN_FILES]:
         show(f"{Path(job.measurement.name).name} ({job.measurement.format})", job.measurement.settings)
-    names = stems(paths)
-    rows: dict[str, Row] = {stem: summary.row(result, way.columns) for stem, result in found.items()}
+    file_stems = unique_stems(paths)
+    row_by_stem: dict[str, Row] = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
 
     def summarise() -> None:
-        folders.summarise(out, [rows[stem] for stem in names if stem in rows], columns=way.columns)
+        folders.write_summary(out, [row_by_stem[stem] for stem in file_stems if stem in row_by_stem], columns=workflow.columns)
 
-    files.write_text(out / "settings.json", json.dumps(plan.recorded, indent=1) + "\n")
+    files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
     summarise()
-    asked, among = ([job.measurement for job in some] for some in (todo, jobs))
-    for job, result in zip(todo, way.answers(asked, plan, among=among, progress=progress), strict=True):
-        folders.write(result, out, job.stem)
-        found[job.stem], rows[job.stem] = result, summary.row(result, way.columns)
+    pending_measurements, all_measurements = ([job.measurement for job in job_group] for job_group in (pending_jobs, jobs))
+    for job, result in zip(pending_jobs, workflow.solve(pending_measurements, plan, among=all_measurements, progress=progress), strict=True):
+        folders.write_result(result, out, job.stem)
+        result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         summarise()
-    progress(len(todo), len(todo), "")
-    return Outcome([found[stem] for stem in names], len(before))
+    progress(len(pending_jobs), len(pending_jobs), "")
+    return BatchOutcome([result_by_stem[stem] for stem in file_stems], len(earlier_results))
 
 
-def check(paths: Sequence[Path], out: Path, plan: Plans, *, way: Way | None = None) -> None:
+def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workflow: Workflow | None = None) -> None:
     """Check what can be checked before sources are made, which takes time; the plan needs none yet.
 
     Raises:
         ValueError: where there is no file, the only one is bad, or the folder of results is a file.
     """
-    way = way or PDFS
+    workflow = workflow or PDF_WORKFLOW
     if not paths:
-        raise ValueError(f"Expected at least one file, got none; name {way.wanted}.")
+        raise ValueError(f"Expected at least one file, got none; name {workflow.expected_files}.")
     if out.exists() and not out.is_dir():
         raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
     if len(paths) == 1:
-        way.read(paths[0], plan)
+        workflow.read(paths[0], plan)
 
 
-def ending(outcome: Outcome, out: Path, *, way: Way | None = None) -> Iterator[str]:
+def closing_lines(outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None) -> Iterator[str]:
     """Yield what a person wants to know of a run, a line a finding; of a single file its short table."""
-    failed = [result for result in outcome.results if result.status == "failed"]
-    good = [result for result in outcome.results if result.status != "failed"]
-    yield from (overview.headline(result) for result in failed)
-    if len(outcome.results) == 1 and good:
-        yield str(good[0])
+    failed_results = [result for result in outcome.results if result.status == "failed"]
+    usable_results = [result for result in outcome.results if result.status != "failed"]
+    yield from (overview.headline(result) for result in failed_results)
+    if len(outcome.results) == 1 and usable_results:
+        yield str(usable_results[0])
     else:
-        yield from (overview.headline(result) for result in good[:LINES])
-        if len(good) > LINES:
-            yield f"... and {len(good) - LINES} more"
-    weak = sum(result.status == "weak" for result in good)
+        yield from (overview.headline(result) for result in usable_results[:MAX_LISTED_FILES])
+        if len(usable_results) > MAX_LISTED_FILES:
+            yield f"... and {len(usable_results) - MAX_LISTED_FILES} more"
+    n_weak = sum(result.status == "weak" for result in usable_results)
     yield (
-        f"{len(good) - weak} of {len(outcome.results)} files solved"
-        + (f", {weak} weakly: their messages say why" if weak else "")
+        f"{len(usable_results) - n_weak} of {len(outcome.results)} files solved"
+        + (f", {n_weak} weakly: their messages say why" if n_weak else "")
         + (f", {outcome.skipped} of them before" if outcome.skipped else "")
-        + (f", {len(failed)} failed" if failed else "")
-        + f"; see {out / 'summary.csv'}, {(way or PDFS).places} beside it."
+        + (f", {len(failed_results)} failed" if failed_results else "")
+        + f"; see {out / 'summary.csv'}, {(workflow or PDF_WORKFLOW).output_folders} beside it."
     )
 
 
-def stems(paths: Sequence[Path]) -> list[str]:
+def unique_stems(paths: Sequence[Path]) -> list[str]:
     """Return a name for each path's results: its stem, numbered where another has it."""
-    found: list[str] = []
+    stems: list[str] = []
     for path in paths:
         stem, count = path.stem, 2
-        while stem in found:
+        while stem in stems:
             stem, count = f"{path.stem}-{count}", count + 1
-        found.append(stem)
-    return found
+        stems.append(stem)
+    return stems
 
 
-def _read_all(paths: Sequence[Path], plan: Plans, way: Way) -> tuple[list[Job], dict[str, Result]]:
+def _read_jobs(paths: Sequence[Path], plan: WorkflowPlan, workflow: Workflow) -> tuple[list[Job], dict[str, Result]]:
     """Return the files that can be worked on, and failed results of those that cannot, by stem."""
     jobs: list[Job] = []
-    failed: dict[str, Result] = {}
-    for path, stem in zip(paths, stems(paths), strict=True):
+    failed_results: dict[str, Result] = {}
+    for path, stem in zip(paths, unique_stems(paths), strict=True):
         try:
-            jobs.append(Job(stem, way.read(path, plan)))
+            jobs.append(Job(stem, workflow.read(path, plan)))
         except (ValueError, OSError) as error:
-            failed[stem] = way.result(str(path), _checksum(path), plan.element, "failed", str(error))
-    return jobs, failed
+            failed_results[stem] = workflow.result(str(path), _file_checksum(path), plan.element, "failed", str(error))
+    return jobs, failed_results
 
 
-def _measured(path: Path, plan: Plan) -> Measurement:
+def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
     """Return the G(r) that a file holds or leads to, with all settings."""
     curve = plan.curve
-    found = formats.read(path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, wanted=formats.PDFS)
-    return prepared(found, plan)
+    measurement = formats.read(path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=formats.PDF_KINDS)
+    return prepare_measurement(measurement, plan)
 
 
-def _checksum(path: Path) -> str:
+def _file_checksum(path: Path) -> str:
     """Return the checksum of a file that could not be used, "" where it cannot be read or is too large to be one."""
     try:
-        return files.sha256(path) if path.is_file() and path.stat().st_size <= text.LARGEST else ""
+        return files.sha256(path) if path.is_file() and path.stat().st_size <= text.MAX_FILE_BYTES else ""
     except OSError:
         return ""
 
 
-def _kept(out: Path, plan: Plans, jobs: Sequence[Job]) -> dict[str, Result]:
+def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict[str, Result]:
     """Return the results of files that an earlier run did with the same settings; what they lack is written again."""
     try:
-        if json.loads((out / "settings.json").read_text("utf-8")) != plan.recorded:
+        if json.loads((out / "settings.json").read_text("utf-8")) != plan.provenance:
             return {}
     except (OSError, ValueError):
         return {}
-    kept = {}
+    results = {}
     for stem, measurement in jobs:
-        whole = folders.result_file(out, stem)
-        if not whole.exists():
+        result_path = folders.result_file(out, stem)
+        if not result_path.exists():
             continue
         try:
-            result = folders.load(whole)
+            result = folders.load(result_path)
         except ValueError:
             continue
         if (result.name, result.sha256) == (measurement.name, measurement.sha256) and result.status != "failed":
-            if not all(path.exists() for path in folders.paths(result, out, stem)):
-                folders.write(result, out, stem)
-            kept[stem] = result
-    return kept
+            if not all(path.exists() for path in folders.candidate_paths(result, out, stem)):
+                folders.write_result(result, out, stem)
+            results[stem] = result
+    return results
 
 
-PDFS = Way(_measured, answers, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/")
+PDF_WORKFLOW = Workflow(_read_pdf, solve_measurements, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/")
 """The way of `solve` and `mine`."""
-REFINE = PDFS._replace(columns=summary.REFINE_SUMMARY)
+REFINE = PDF_WORKFLOW._replace(columns=summary.REFINE_SUMMARY)
 """The way of `refine`, which judges no sample."""

@@ -68,10 +68,10 @@ def _population(config: arguments.Simulate) -> tuple[Path, str, Path | None]:
     )
     packing, element, shape = str(given.family), str(given.element), str(given.distribution)
     mean, width, bond = float(given.mean or 0), float(given.width or 0), form_factors.bond_length(element)
-    found = populations.population(
-        packing, mean=mean / bond, width=width, shape=shape, members=given.members or 32, seed=given.seed or 0
+    found = populations.particle_population(
+        packing, mean=mean / bond, width=width, shape=shape, n_particles=given.members or 32, seed=given.seed or 0
     )
-    x, y, options = curve([one.atoms(element, bond) for one in found.clusters], config.options)
+    x, y, options = curve([one.to_ase(element, bond) for one in found.clusters], config.options)
     held = f"mean {found.mean * bond:.6g} Å, width {found.width:.6g} of {len(found.clusters)} balls, weighted by volume"
     words = [*command_words(given, defaults=True), *command_words(options, defaults=True)]
     text = as_text(x, y, words, signal, held)
@@ -125,7 +125,7 @@ def read(path: Path, *, cluster: bool) -> ase.Atoms:
     Raises:
         ValueError: where it cannot be read (see `atoms.read`), or repeats periodically and `cluster` is False.
     """
-    atoms = structures.read(path)
+    atoms = structures.read_atoms(path)
     if atoms.pbc.any() and not cluster:
         raise ValueError(
             f"Expected a cluster, got {path} with a periodic cell; pass --cluster to take its atoms as a cluster "
@@ -168,7 +168,7 @@ def draw(
     else:
         axes.axhline(zero, color="0.8", linewidth=0.8, zorder=0)
     axes.margins(x=0)
-    with files.replacing(target) as part:
+    with files.atomic_replacement(target) as part:
         figure.savefig(part, format="png", dpi=150)
 
 

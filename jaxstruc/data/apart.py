@@ -25,43 +25,43 @@ import numpy as np
 
 from jaxstruc.data.text import ReadError
 
-LONGEST = 60.0
+MAX_SECONDS = 60.0
 """Seconds for one file."""
-LARGEST = 2**30
+MAX_ANSWER_BYTES = 2**30
 """Bytes of an answer."""
-ARRAY, RAISED = "$array", "$raised"
+ARRAY_KEY, ERROR_KEY = "$array", "$raised"
 """Keys of an answer's text that stand for an array beside it, and for an error."""
 _LOCK = threading.Lock()
 
 
-def call(function: Callable[..., Any], path: Path, *more: Any) -> Any:
+def call(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
     """Return what a function of a module returns for a file, tuples as lists; the path is given as text.
 
     Args:
         function: that returns text, numbers, None, arrays and errors, and lists, tuples and dictionaries of them.
         path: of the file.
-        more: arguments, as JSON has them.
+        arguments: arguments, as JSON has them.
 
     Raises:
         ReadError: as the function does, or where it crashes or takes too long.
     """
     with _LOCK:
-        if _process().poll() is not None:
-            _end()
-        process: Any = _process()
-        timer = threading.Timer(LONGEST, process.kill)
+        if _worker_process().poll() is not None:
+            _end_process()
+        process: Any = _worker_process()
+        timer = threading.Timer(MAX_SECONDS, process.kill)
         timer.start()
         try:
-            call = json.dumps([function.__module__, function.__name__, str(path), *more]).encode()
-            _send(process.stdin, call)
-            answer = unpacked(_received(process.stdout))
+            request = json.dumps([function.__module__, function.__name__, str(path), *arguments]).encode()
+            _send_message(process.stdin, request)
+            answer = unpack_answer(_receive_message(process.stdout))
         except (EOFError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            _end()
+            _end_process()
             raise ReadError(
                 f"Expected a sound file, got {path}, which cannot be read to its end; export it again."
             ) from error
         except BaseException:
-            _end()  # an interrupted answer would be taken for the next one
+            _end_process()  # an interrupted answer would be taken for the next one
             raise
         finally:
             timer.cancel()
@@ -72,98 +72,98 @@ def call(function: Callable[..., Any], path: Path, *more: Any) -> Any:
 
 def serve() -> None:
     """Answer calls that come in, one after another, until there are no more."""
-    calls, answers = sys.stdin.buffer, sys.stdout.buffer
+    request_stream, answer_stream = sys.stdin.buffer, sys.stdout.buffer
     while True:
         try:
-            module, name, path, *more = json.loads(_received(calls))
+            module, name, path, *arguments = json.loads(_receive_message(request_stream))
         except EOFError:
             return
         try:
-            answer = packed(getattr(importlib.import_module(module), name)(path, *more))
+            answer = pack_answer(getattr(importlib.import_module(module), name)(path, *arguments))
         except Exception as error:
-            answer = packed(error)
-        _send(answers, answer)
+            answer = pack_answer(error)
+        _send_message(answer_stream, answer)
 
 
-def packed(answer: Any) -> bytes:
+def pack_answer(answer: Any) -> bytes:
     """Return an answer as bytes, of `np.savez`: its text and its arrays."""
     arrays: dict[str, np.ndarray] = {}
 
-    def told(item: Any) -> Any:
-        if isinstance(item, np.ndarray):
-            arrays[f"a{len(arrays)}"] = item
-            return {ARRAY: f"a{len(arrays) - 1}"}
-        if isinstance(item, Exception):
-            return {RAISED: type(item).__name__, "said": str(item)}
-        if isinstance(item, dict):
-            return {name: told(value) for name, value in item.items()}
-        return [told(value) for value in item] if isinstance(item, list | tuple) else item
+    def to_json(content: Any) -> Any:
+        if isinstance(content, np.ndarray):
+            arrays[f"a{len(arrays)}"] = content
+            return {ARRAY_KEY: f"a{len(arrays) - 1}"}
+        if isinstance(content, Exception):
+            return {ERROR_KEY: type(content).__name__, "said": str(content)}
+        if isinstance(content, dict):
+            return {name: to_json(value) for name, value in content.items()}
+        return [to_json(value) for value in content] if isinstance(content, list | tuple) else content
 
-    text = json.dumps(told(answer)).encode()
+    text = json.dumps(to_json(answer)).encode()
     stream = io.BytesIO()
     np.savez(stream, text=np.frombuffer(text, np.uint8), **arrays)  # type: ignore[arg-type]
     return stream.getvalue()
 
 
-def unpacked(raw: bytes) -> Any:
+def unpack_answer(raw: bytes) -> Any:
     """Return the answer of bytes; errors are `ReadError` or Python's own."""
     with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
 
-    def made(item: Any) -> Any:
-        if isinstance(item, dict) and ARRAY in item:
-            return arrays[item[ARRAY]]
-        if isinstance(item, dict) and RAISED in item:
-            own = getattr(builtins, item[RAISED], None)
+    def from_json(content: Any) -> Any:
+        if isinstance(content, dict) and ARRAY_KEY in content:
+            return arrays[content[ARRAY_KEY]]
+        if isinstance(content, dict) and ERROR_KEY in content:
+            error_class = getattr(builtins, content[ERROR_KEY], None)
             return (
-                own(item["said"]) if isinstance(own, type) and issubclass(own, Exception) else ReadError(item["said"])
+                error_class(content["said"]) if isinstance(error_class, type) and issubclass(error_class, Exception) else ReadError(content["said"])
             )
-        if isinstance(item, dict):
-            return {name: made(value) for name, value in item.items()}
-        return [made(value) for value in item] if isinstance(item, list) else item
+        if isinstance(content, dict):
+            return {name: from_json(value) for name, value in content.items()}
+        return [from_json(value) for value in content] if isinstance(content, list) else content
 
-    return made(json.loads(arrays["text"].tobytes()))
+    return from_json(json.loads(arrays["text"].tobytes()))
 
 
-def _send(stream: IO[bytes], message: bytes) -> None:
+def _send_message(stream: IO[bytes], message: bytes) -> None:
     """Write a message, its length before it."""
     stream.write(len(message).to_bytes(8, "big") + message)
     stream.flush()
 
 
-def _received(stream: IO[bytes]) -> bytes:
+def _receive_message(stream: IO[bytes]) -> bytes:
     """Return a message.
 
     Raises:
         EOFError: where the stream ends before it does, or it is too long to be one.
     """
     length = int.from_bytes(stream.read(8), "big")
-    message = stream.read(length) if 0 < length <= LARGEST else b""
+    message = stream.read(length) if 0 < length <= MAX_ANSWER_BYTES else b""
     if not message or len(message) < length:
         raise EOFError
     return message
 
 
 @lru_cache(maxsize=1)
-def _process() -> subprocess.Popen:
+def _worker_process() -> subprocess.Popen:
     """Return the process, started where there is none; it finds the package where this one does."""
-    place = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, (place, os.environ.get("PYTHONPATH", ""))))
+    package_folder = str(Path(__file__).parents[2])
+    search_paths = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH", ""))))
     command = [sys.executable, "-P", "-c", "from jaxstruc.data import apart; apart.serve()"]
-    started = subprocess.Popen(
+    process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": search_paths},
     )  # fmt: skip
-    atexit.register(_end)
-    return started
+    atexit.register(_end_process)
+    return process
 
 
-def _end() -> None:
+def _end_process() -> None:
     """End the process, if there is one."""
-    if not _process.cache_info().currsize:
+    if not _worker_process.cache_info().currsize:
         return
-    process = _process()
-    _process.cache_clear()
-    atexit.unregister(_end)
+    process = _worker_process()
+    _worker_process.cache_clear()
+    atexit.unregister(_end_process)
     process.kill()
     process.communicate()

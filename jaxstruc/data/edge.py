@@ -9,28 +9,28 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-RANGE = (0.6, 1.45)
+QMAX_SEARCH_RANGE = (0.6, 1.45)
 """Of qmax, in which its edge is looked for."""
-STEP, AROUND, GAP = 0.05, 1.2, 0.1
+Q_STEP, AVERAGING_WIDTH, EDGE_GAP = 0.05, 1.2, 0.1
 """1/Å. Steps of Q; what is averaged on either side of an edge; and what is left out about it."""
-NEAR = 0.07
+QMAX_TOLERANCE = 0.07
 """Of qmax, about it: there an edge is where it is told to be."""
-FLOOR = 1e-7
+POWER_FLOOR = 1e-7
 """Of the largest power, below which all is alike: there the window's own waves and rounding begin."""
-SIDELOBES = 9.0
+KAISER_BETA = 9.0
 """Of the window, a Kaiser one: its own waves are 10⁻⁷ of the power."""
 
 
-class Edge(NamedTuple):
+class QmaxEstimate(NamedTuple):
     """The sharpest fall of the power."""
 
-    q: float
+    qmax: float
     """1/Å"""
-    missed: float
+    excess_sharpness: float
     """By how much it is sharper than the sharpest fall about the qmax that was told, in the logarithm of the power."""
 
 
-def edge(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float) -> Edge:
+def estimate_qmax(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float) -> QmaxEstimate:
     """Return the edge of a PDF's power, some 2 % too high at most times.
 
     Sharp is what falls by more than its surroundings do: scattering that dies away falls everywhere.
@@ -41,25 +41,25 @@ def edge(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float)
         qmax: as it is said to be, in 1/Å; the edge is looked for within `RANGE` of it.
     """
     step = (r[-1] - r[0]) / (len(r) - 1)
-    even = r[0] + step * np.arange(len(r))
-    window = np.kaiser(len(even), SIDELOBES)
-    size = 1 << int(np.ceil(np.log2(max(2 * np.pi / (STEP * step), len(r)))))
-    power = abs(np.fft.rfft(np.interp(even, r, g) * window, size)) ** 2
-    power = np.log(power + FLOOR * max(power.max(), 1e-300))
-    q = 2 * np.pi / (size * step) * np.arange(len(power))
-    around, gap = round(AROUND / q[1]), max(1, round(GAP / q[1]))
-    above = np.concatenate([[0.0], np.cumsum(power)])
-    place = np.arange(around, len(power) - around)
-    place = place[(q[place] > RANGE[0] * qmax) & (q[place] < RANGE[1] * qmax)]
-    if not len(place):
-        return Edge(qmax, 0.0)
-    before = (above[place - gap] - above[place - around]) / (around - gap)
-    after = (above[place + around] - above[place + gap]) / (around - gap)
-    fall = before - after
-    away = 2 * around
-    ends = np.pad(fall, away, constant_values=np.nan)
-    sharp = fall - np.nanmax([ends[: -2 * away], ends[2 * away :], np.zeros(len(fall))], axis=0)
-    told = abs(q[place] - qmax) < NEAR * qmax
-    best = int(np.argmax(sharp))
-    missed = sharp[best] - sharp[told].max() if told.any() else 0.0
-    return Edge(float(q[place[best]]), float(missed))
+    even_r = r[0] + step * np.arange(len(r))
+    window = np.kaiser(len(even_r), KAISER_BETA)
+    n_points = 1 << int(np.ceil(np.log2(max(2 * np.pi / (Q_STEP * step), len(r)))))
+    power = abs(np.fft.rfft(np.interp(even_r, r, g) * window, n_points)) ** 2
+    power = np.log(power + POWER_FLOOR * max(power.max(), 1e-300))
+    q = 2 * np.pi / (n_points * step) * np.arange(len(power))
+    n_averaged, n_gap = round(AVERAGING_WIDTH / q[1]), max(1, round(EDGE_GAP / q[1]))
+    cumulative_power = np.concatenate([[0.0], np.cumsum(power)])
+    index = np.arange(n_averaged, len(power) - n_averaged)
+    index = index[(q[index] > QMAX_SEARCH_RANGE[0] * qmax) & (q[index] < QMAX_SEARCH_RANGE[1] * qmax)]
+    if not len(index):
+        return QmaxEstimate(qmax, 0.0)
+    mean_below = (cumulative_power[index - n_gap] - cumulative_power[index - n_averaged]) / (n_averaged - n_gap)
+    mean_above = (cumulative_power[index + n_averaged] - cumulative_power[index + n_gap]) / (n_averaged - n_gap)
+    fall = mean_below - mean_above
+    n_apart = 2 * n_averaged
+    padded_fall = np.pad(fall, n_apart, constant_values=np.nan)
+    sharpness = fall - np.nanmax([padded_fall[: -2 * n_apart], padded_fall[2 * n_apart :], np.zeros(len(fall))], axis=0)
+    is_near_stated = abs(q[index] - qmax) < QMAX_TOLERANCE * qmax
+    best_index = int(np.argmax(sharpness))
+    excess_sharpness = sharpness[best_index] - sharpness[is_near_stated].max() if is_near_stated.any() else 0.0
+    return QmaxEstimate(float(q[index[best_index]]), float(excess_sharpness))

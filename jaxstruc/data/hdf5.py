@@ -10,15 +10,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from jaxstruc.data.text import CURVE, ReadError, expect, raw_bytes
+from jaxstruc.data.text import CURVE_RULES, ReadError, expect, raw_bytes
 
-LARGEST = 64 * 2**20
+MAX_FILE_BYTES = 64 * 2**20
 """Bytes of a file."""
-BLOCK = 64 * 2**20
+MAX_BLOCK_BYTES = 64 * 2**20
 """Bytes of numbers that are unpacked at once."""
-WORDS = 2**14
+MAX_ATTRIBUTE_BYTES = 2**14
 """Bytes of an attribute."""
-BROKEN = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError)
+DAMAGE_ERRORS = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError)
 """What h5py raises where a file is damaged."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """The first bytes of a file."""
@@ -27,60 +27,60 @@ SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[tuple[h5py.File, str]]:
+def open_hdf5(path: Path) -> Iterator[tuple[h5py.File, str]]:
     """Yield a file and its checksum.
 
     Raises:
         ReadError: where it cannot be opened, and for whatever h5py finds wrong while it is open.
     """
-    checksum = hashlib.sha256(raw_bytes(path, CURVE, largest=LARGEST)).hexdigest()
+    checksum = hashlib.sha256(raw_bytes(path, CURVE_RULES, max_bytes=MAX_FILE_BYTES)).hexdigest()
     try:
         with h5py.File(path, "r") as file:
             yield file, checksum
     except ReadError:
         raise
-    except BROKEN as error:
-        said = " ".join(str(error).split())[:100].replace("?", "")
-        raise ReadError(f"Expected HDF5, got {path}, which is broken or none ({said}); export it again.") from error
+    except DAMAGE_ERRORS as error:
+        reason = " ".join(str(error).split())[:100].replace("?", "")
+        raise ReadError(f"Expected HDF5, got {path}, which is broken or none ({reason}); export it again.") from error
 
 
-def inside(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+def get_member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
     """Return what a name in a group stands for, None where it is not there or lies in another file."""
     link = group.get(name, getlink=True)
     return None if link is None or isinstance(link, h5py.ExternalLink) else group.get(name)
 
 
-def numbers(data: h5py.Dataset, where: tuple[int | slice, ...], path: Path) -> np.ndarray:
+def read_numbers(data: h5py.Dataset, selection: tuple[int | slice, ...], path: Path) -> np.ndarray:
     """Return a part of a dataset in double precision.
 
     Raises:
         ReadError: where it lies in other files, or in blocks that fill the memory once unpacked.
     """
-    there = not data.is_virtual and not data.external
-    expect(there, f"numbers in the file, got links to others in {path}; copy them")
-    block = math.prod(data.chunks or ()) * data.dtype.itemsize
-    expect(block <= BLOCK, f"blocks of at most {BLOCK >> 20} MB, got {block >> 20} in {path}; write smaller chunks")
-    return np.asarray(data[where], np.float64)
+    is_inside_file = not data.is_virtual and not data.external
+    expect(is_inside_file, f"numbers in the file, got links to others in {path}; copy them")
+    block_bytes = math.prod(data.chunks or ()) * data.dtype.itemsize
+    expect(block_bytes <= MAX_BLOCK_BYTES, f"blocks of at most {MAX_BLOCK_BYTES >> 20} MB, got {block_bytes >> 20} in {path}; write smaller chunks")
+    return np.asarray(data[selection], np.float64)
 
 
-def words(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]:
+def attribute_words(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]:
     """Return the words of the first of some attributes that has any; it may be a list, or parted by commas."""
     for name in names:
-        if name in holder.attrs and (found := _words(holder, name)):
-            return found
+        if name in holder.attrs and (words := _split_attribute(holder, name)):
+            return words
     return []
 
 
-def text(holder: h5py.Group | h5py.Dataset, *names: str) -> str:
+def attribute_text(holder: h5py.Group | h5py.Dataset, *names: str) -> str:
     """Return such words as one text."""
-    return " ".join(words(holder, *names))
+    return " ".join(attribute_words(holder, *names))
 
 
-def _words(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+def _split_attribute(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
     attribute = holder.attrs.get_id(name)
-    if attribute.shape is None or math.prod(attribute.shape) * attribute.dtype.itemsize > WORDS:
+    if attribute.shape is None or math.prod(attribute.shape) * attribute.dtype.itemsize > MAX_ATTRIBUTE_BYTES:
         return []
     value = holder.attrs[name]
     parts = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
     texts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in parts]
-    return [word for one in texts if isinstance(one, str) for word in re.split(r"[\s,:]+", one) if word]
+    return [word for text in texts if isinstance(text, str) for word in re.split(r"[\s,:]+", text) if word]

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 
-from jaxstruc.data.text import number
+from jaxstruc.data.text import parse_number
 
-NUMBERS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
-WORDS = ("composition", "mode", "outputtype")
-PROGRAMS = (
+NUMBER_SETTINGS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
+WORD_SETTINGS = ("composition", "mode", "outputtype")
+PROGRAM_MARKS = (
     ("xPDFsuite Configuration", "xPDFsuite"),
     ("PDFgetXgui Configuration", "PDFgetXgui"),
     ("pdfgetx", "PDFgetX3"),
@@ -16,18 +16,18 @@ PROGRAMS = (
     ("PDFgetN", "PDFgetN"),
 )
 """Marks in a header, and whose they are."""
-WORD = 100
+MAX_WORD_CHARACTERS = 100
 """Most characters of a word in a header."""
 
 
-def program(lines: list[str]) -> str:
+def header_program(lines: list[str]) -> str:
     """Return the program that wrote a header, or "bare"."""
-    return next((name for mark, name in PROGRAMS if mark in "\n".join(lines)), "bare")
+    return next((name for mark, name in PROGRAM_MARKS if mark in "\n".join(lines)), "bare")
 
 
-def stated(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
+def header_settings(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
     """Return what is known of the header, and warnings. [Misc] holds private paths and is not read."""
-    found: dict[str, float | str] = {}
+    settings: dict[str, float | str] = {}
     warnings = []
     section = ""
     for line in lines:
@@ -38,18 +38,18 @@ def stated(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
         for name, value in zip(map(str.lower, parts[::2]), map(str.strip, parts[1::2]), strict=True):
             if not value:
                 continue
-            if name in WORDS:
-                if len(value) <= WORD and value.isprintable():
-                    found[name] = value
+            if name in WORD_SETTINGS:
+                if len(value) <= MAX_WORD_CHARACTERS and value.isprintable():
+                    settings[name] = value
                 else:
                     warnings.append(f"the header's {name} is no word and is not used")
-            elif name in NUMBERS:
+            elif name in NUMBER_SETTINGS:
                 try:
-                    given = number(re.split(r"[\s;]|,(?!\d)", value)[0])
+                    number_value = parse_number(re.split(r"[\s;]|,(?!\d)", value)[0])
                 except ValueError:
-                    given = np.nan
-                if np.isfinite(given):
-                    found[name] = given
+                    number_value = np.nan
+                if np.isfinite(number_value):
+                    settings[name] = number_value
                 else:
                     warnings.append(f"the header's {name} is no number and is not used")
-    return found, list(dict.fromkeys(warnings))
+    return settings, list(dict.fromkeys(warnings))

@@ -13,38 +13,38 @@ import numpy as np
 
 from jaxstruc.data import apart, axis, hdf5, points
 from jaxstruc.data.measurement import Measurement, Setting
-from jaxstruc.data.points import SLITS, Columns
-from jaxstruc.data.text import LINES, ROWS, ReadError, expect
+from jaxstruc.data.points import NO_SLIT_SMEARING, Columns
+from jaxstruc.data.text import MAX_LINES, MIN_ROWS, ReadError, expect
 
-MOST = 100_000
+MAX_CURVES = 100_000
 """Curves of a file, and groups of a group."""
-DEPTH = 3
+MAX_GROUP_DEPTH = 3
 """Groups from the file to a curve: entry, subentry, data."""
 
 
-class Curve(NamedTuple):
+class NexusCurve(NamedTuple):
     """Where a curve lies in a file."""
 
     group: h5py.Group
     """SASdata."""
-    place: tuple[int, ...]
+    frame_index: tuple[int, ...]
     """Of the frame in the signal, without the axis of Q."""
 
     @property
     def name(self) -> str:
         """For refusals and tables: the group's path, and the frame."""
-        frame = "".join(f"[{number}]" for number in self.place)
+        frame = "".join(f"[{number}]" for number in self.frame_index)
         return f"{self.group.name.strip('/')}{frame}"
 
 
-class Found(NamedTuple):
+class FileCurves(NamedTuple):
     """Curves of a file, read."""
 
     names: list[str]
-    places: list[int]
+    curve_indices: list[int]
     """Among all of the file."""
     columns: list[Columns | ReadError]
-    several: int
+    n_curves: int
     """Curves of the file."""
     sha256: str
 
@@ -64,8 +64,8 @@ def read(
         ReadError: where the file is missing, no NXcanSAS, holds several curves, or its points are not what they must
             be.
     """
-    found = _found(apart.call(curves, Path(path), frame))
-    return _measurement(found, 0, str(path), q_unit=q_unit, wavelength=wavelength)
+    file_curves = _restore_curves(apart.call(read_curves, Path(path), frame))
+    return _curve_measurement(file_curves, 0, str(path), q_unit=q_unit, wavelength=wavelength)
 
 
 def read_all(
@@ -76,173 +76,173 @@ def read_all(
     Raises:
         ReadError: where the file as a whole cannot be used.
     """
-    found = _found(apart.call(curves, Path(path), None, True))
-    made: list[Measurement | ReadError] = []
-    for place in range(len(found.columns)):
+    file_curves = _restore_curves(apart.call(read_curves, Path(path), None, True))
+    measurements: list[Measurement | ReadError] = []
+    for index in range(len(file_curves.columns)):
         try:
-            made.append(_measurement(found, place, str(path), q_unit=q_unit, wavelength=wavelength))
+            measurements.append(_curve_measurement(file_curves, index, str(path), q_unit=q_unit, wavelength=wavelength))
         except ReadError as error:
-            made.append(error)
-    return made
+            measurements.append(error)
+    return measurements
 
 
-def curves(path: Path | str, frame: int | None, every: bool = False) -> Found:
+def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -> FileCurves:
     """Return the columns of the curve that is asked for, or of every one, which may be a refusal.
 
     Raises:
         ReadError: where the file, or the one curve, cannot be used.
     """
     path = Path(path)
-    with hdf5.opened(path) as (file, checksum):
-        there = _curves(file, path)
-        if not every:
-            place = points.chosen_frame(frame, len(there), lambda number: there[number].name, path)
-            return Found([there[place].name], [place], [_columns(there[place], path)], len(there), checksum)
-        found: list[Columns | ReadError] = []
-        for curve in there:
+    with hdf5.open_hdf5(path) as (file, checksum):
+        nexus_curves = _find_curves(file, path)
+        if not all_curves:
+            index = points.frame_index(frame, len(nexus_curves), lambda curve_index: nexus_curves[curve_index].name, path)
+            return FileCurves([nexus_curves[index].name], [index], [_curve_columns(nexus_curves[index], path)], len(nexus_curves), checksum)
+        curve_columns: list[Columns | ReadError] = []
+        for curve in nexus_curves:
             try:
-                found.append(_columns(curve, path))
+                curve_columns.append(_curve_columns(curve, path))
             except ReadError as error:
-                found.append(error)
-        return Found([curve.name for curve in there], list(range(len(there))), found, len(there), checksum)
+                curve_columns.append(error)
+        return FileCurves([curve.name for curve in nexus_curves], list(range(len(nexus_curves))), curve_columns, len(nexus_curves), checksum)
 
 
-def _found(told: list) -> Found:
+def _restore_curves(answer: list) -> FileCurves:
     """Return what `curves` found, of the lists that came back from the other process."""
-    found = Found(*told)
-    return found._replace(columns=[one if isinstance(one, ReadError) else Columns(*one) for one in found.columns])
+    file_curves = FileCurves(*answer)
+    return file_curves._replace(columns=[values if isinstance(values, ReadError) else Columns(*values) for values in file_curves.columns])
 
 
-def _measurement(found: Found, place: int, path: str, *, q_unit: str | None, wavelength: float | None) -> Measurement:
+def _curve_measurement(file_curves: FileCurves, index: int, path: str, *, q_unit: str | None, wavelength: float | None) -> Measurement:
     """Return the measurement of columns; its place among several curves is one of its settings."""
-    columns = found.columns[place]
+    columns = file_curves.columns[index]
     if isinstance(columns, ReadError):
         raise columns
-    made = points.measured(
-        columns, path=path, q_unit=q_unit, wavelength=wavelength, header={"title": found.names[place][: points.TITLE]},
-        form="NXcanSAS", sha256=found.sha256,
+    measurement = points.measurement_from_columns(
+        columns, path=path, q_unit=q_unit, wavelength=wavelength, header={"title": file_curves.names[index][: points.MAX_TITLE_CHARACTERS]},
+        file_format="NXcanSAS", sha256=file_curves.sha256,
     )  # fmt: skip
-    more = () if found.several == 1 else (Setting("frame", found.places[place] + 1.0, "command line"),)
-    return made._replace(settings=(*made.settings, *more))
+    frame_setting = () if file_curves.n_curves == 1 else (Setting("frame", file_curves.curve_indices[index] + 1.0, "command line"),)
+    return measurement._replace(settings=(*measurement.settings, *frame_setting))
 
 
-def _curves(file: h5py.File, path: Path) -> list[Curve]:
+def _find_curves(file: h5py.File, path: Path) -> list[NexusCurve]:
     """Return the curves of a file.
 
     Raises:
         ReadError: where there are none, or too many.
     """
-    groups = list(_groups(file, DEPTH, set()))
+    groups = list(_data_groups(file, MAX_GROUP_DEPTH, set()))
     expect(len(groups) > 0, f"NXcanSAS, got HDF5 without SASdata in {path}; export I(Q) as NXcanSAS or columns (.dat)")
-    flat = [group for group in groups if not _on_plane(group)]
-    expect(len(flat) > 0, f"I(Q), got I over two axes of Q in {path}; average it over directions")
-    found: list[Curve] = []
-    for group in flat:
+    one_axis_groups = [group for group in groups if not _is_two_dimensional(group)]
+    expect(len(one_axis_groups) > 0, f"I(Q), got I over two axes of Q in {path}; average it over directions")
+    nexus_curves: list[NexusCurve] = []
+    for group in one_axis_groups:
         try:
-            shape = _frames(group, path)
+            frame_shape = _frame_shape(group, path)
         except ReadError:
-            shape = ()  # told where this curve is read
-        count = math.prod(shape)
-        expect(len(found) + count <= MOST, f"at most {MOST} curves, got more in {path}; split it")
-        found += [Curve(group, place) for place in np.ndindex(*shape)]
-    expect(len(found) > 0, f"a curve, got none in {path}; export it again")
-    return found
+            frame_shape = ()  # told where this curve is read
+        n_frames = math.prod(frame_shape)
+        expect(len(nexus_curves) + n_frames <= MAX_CURVES, f"at most {MAX_CURVES} curves, got more in {path}; split it")
+        nexus_curves += [NexusCurve(group, frame_index) for frame_index in np.ndindex(*frame_shape)]
+    expect(len(nexus_curves) > 0, f"a curve, got none in {path}; export it again")
+    return nexus_curves
 
 
-def _groups(group: h5py.Group, depth: int, seen: set[h5py.Group]) -> Iterator[h5py.Group]:
+def _data_groups(group: h5py.Group, depth: int, visited_groups: set[h5py.Group]) -> Iterator[h5py.Group]:
     """Yield the SASdata below a group, each once however many links lead to it."""
-    expect(len(group) <= MOST, f"at most {MOST} parts, got more in {group.name[:40]!a}; split the file")
+    expect(len(group) <= MAX_CURVES, f"at most {MAX_CURVES} parts, got more in {group.name[:40]!a}; split the file")
     for name in group:
-        child = hdf5.inside(group, name)
-        if not isinstance(child, h5py.Group) or child in seen:
+        child = hdf5.get_member(group, name)
+        if not isinstance(child, h5py.Group) or child in visited_groups:
             continue
-        seen.add(child)
-        if "SASdata" in (hdf5.text(child, "canSAS_class"), hdf5.text(child, "NX_class")):
+        visited_groups.add(child)
+        if "SASdata" in (hdf5.attribute_text(child, "canSAS_class"), hdf5.attribute_text(child, "NX_class")):
             yield child
         elif depth > 1:
-            yield from _groups(child, depth - 1, seen)
+            yield from _data_groups(child, depth - 1, visited_groups)
 
 
-def _dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
+def _numeric_dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
     """Return the numbers of a name in a group.
 
     Raises:
         ReadError: where they are missing or no numbers.
     """
-    found = hdf5.inside(group, name)
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "fiu":
+    dataset = hdf5.get_member(group, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
         raise ReadError(f"Expected numbers {name[:20]!a} in SASdata, got none in {path}; export it again.")
-    return found
+    return dataset
 
 
-def _axes(group: h5py.Group) -> list[str]:
+def _axis_names(group: h5py.Group) -> list[str]:
     """Return the names of the signal's axes."""
-    return hdf5.words(group, "I_axes") or ["Q"]
+    return hdf5.attribute_words(group, "I_axes") or ["Q"]
 
 
-def _on_plane(group: h5py.Group) -> bool:
+def _is_two_dimensional(group: h5py.Group) -> bool:
     """Return whether a signal has two axes of Q."""
-    return sum(name.startswith("Q") for name in _axes(group)) > 1
+    return sum(name.startswith("Q") for name in _axis_names(group)) > 1
 
 
-def _q_axis(group: h5py.Group, path: Path) -> int:
+def _q_axis_index(group: h5py.Group, path: Path) -> int:
     """Return which axis of the signal is Q."""
-    signal, q = _dataset(group, "I", path), _dataset(group, "Q", path)
-    size = q.shape[-1] if q.shape else 0
-    names, sizes = _axes(group), signal.shape
-    told = [place for place, name in enumerate(names) if name == "Q" and len(names) == len(sizes)]
-    fits = [place for place in told or range(len(sizes)) if sizes[place] == size]
-    expect(len(fits) > 0, f"as many I as Q, got shapes {sizes} and {q.shape} in {path}; export it again")
-    return fits[-1]
+    signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
+    n_q = q.shape[-1] if q.shape else 0
+    names, sizes = _axis_names(group), signal.shape
+    q_axes = [index for index, name in enumerate(names) if name == "Q" and len(names) == len(sizes)]
+    matching_axes = [index for index in q_axes or range(len(sizes)) if sizes[index] == n_q]
+    expect(len(matching_axes) > 0, f"as many I as Q, got shapes {sizes} and {q.shape} in {path}; export it again")
+    return matching_axes[-1]
 
 
-def _frames(group: h5py.Group, path: Path) -> tuple[int, ...]:
+def _frame_shape(group: h5py.Group, path: Path) -> tuple[int, ...]:
     """Return the shape of a signal without the axis of Q."""
-    place, sizes = _q_axis(group, path), _dataset(group, "I", path).shape
-    return sizes[:place] + sizes[place + 1 :]
+    q_axis_index, signal_shape = _q_axis_index(group, path), _numeric_dataset(group, "I", path).shape
+    return signal_shape[:q_axis_index] + signal_shape[q_axis_index + 1 :]
 
 
-def _columns(curve: Curve, path: Path) -> Columns:
+def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
     """Return the columns of a curve."""
-    group, axis_of_q = curve.group, _q_axis(curve.group, path)
-    signal, q = _dataset(group, "I", path), _dataset(group, "Q", path)
-    count = signal.shape[axis_of_q]
-    expect(ROWS <= count <= LINES, f"{ROWS} to {LINES} points, got {count} in {path}; check that it is a curve")
-    at: tuple[int | slice, ...] = (*curve.place[:axis_of_q], slice(None), *curve.place[axis_of_q:])
+    group, q_axis_index = curve.group, _q_axis_index(curve.group, path)
+    signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
+    n_points = signal.shape[q_axis_index]
+    expect(MIN_ROWS <= n_points <= MAX_LINES, f"{MIN_ROWS} to {MAX_LINES} points, got {n_points} in {path}; check that it is a curve")
+    frame_selection: tuple[int | slice, ...] = (*curve.frame_index[:q_axis_index], slice(None), *curve.frame_index[q_axis_index:])
 
-    def column(name: str) -> np.ndarray:
-        data = _dataset(group, name, path)
-        where = at if data.shape == signal.shape else (slice(None),)
+    def read_column(name: str) -> np.ndarray:
+        data = _numeric_dataset(group, name, path)
+        selection = frame_selection if data.shape == signal.shape else (slice(None),)
         expect(
-            len(data.shape) == len(where), f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it"
+            len(data.shape) == len(selection), f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it"
         )
-        found = hdf5.numbers(data, where, path)
-        expect(found.shape == (count,), f"{count} {name[:20]!a}, got {found.shape} in {path}; export it again")
-        return found
+        values = hdf5.read_numbers(data, selection, path)
+        expect(values.shape == (n_points,), f"{n_points} {name[:20]!a}, got {values.shape} in {path}; export it again")
+        return values
 
-    errors, widths = _errors(group, signal), _widths(group, q)
+    errors, widths = _error_name(group, signal), _width_names(group, q)
     for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
-        expect(not (column(name) != 0).any(), f"{SLITS}, got slit widths in {path}; desmear it first")
+        expect(not (read_column(name) != 0).any(), f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear it first")
         widths = []
-    units = {name: hdf5.text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
-    for name, of in ((errors, "I"), (widths[0] if widths else "", "Q")):
-        data = hdf5.inside(group, name) if name else None
-        own = "" if data is None else hdf5.text(data, "units", "unit")
-        points.refuse_other_unit(name[:20], own, of, units[of], path)
+    units = {name: hdf5.attribute_text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
+    for name, quantity in ((errors, "I"), (widths[0] if widths else "", "Q")):
+        data = hdf5.get_member(group, name) if name else None
+        column_unit = "" if data is None else hdf5.attribute_text(data, "units", "unit")
+        points.refuse_other_unit(name[:20], column_unit, quantity, units[quantity], path)
     return Columns(
-        column("Q"), column("I"), column(errors) if errors else None, column(widths[0]) if widths else None,
-        unit=axis.inverse_length(units["Q"]), units=units["I"],
+        read_column("Q"), read_column("I"), read_column(errors) if errors else None, read_column(widths[0]) if widths else None,
+        axis_unit=axis.inverse_length(units["Q"]), intensity_unit=units["I"],
     )  # fmt: skip
 
 
-def _errors(group: h5py.Group, signal: h5py.Dataset) -> str:
+def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
     """Return the name of the signal's standard errors, "" where it has none."""
-    told = hdf5.text(signal, "uncertainties", "uncertainty") or hdf5.text(group, "I_uncertainties", "I_uncertainty")
-    return told or ("Idev" if "Idev" in group else "")
+    name = hdf5.attribute_text(signal, "uncertainties", "uncertainty") or hdf5.attribute_text(group, "I_uncertainties", "I_uncertainty")
+    return name or ("Idev" if "Idev" in group else "")
 
 
-def _widths(group: h5py.Group, q: h5py.Dataset) -> list[str]:
+def _width_names(group: h5py.Group, q: h5py.Dataset) -> list[str]:
     """Return the names of the widths of the resolution; two are those of a slit."""
-    told = hdf5.words(q, "resolutions", "resolution", "uncertainties", "uncertainty")
-    told = told or hdf5.words(group, "Q_uncertainties")
-    return told or [name for name in ("dQw", "dQl", "Qdev") if name in group]
+    names = hdf5.attribute_words(q, "resolutions", "resolution", "uncertainties", "uncertainty")
+    names = names or hdf5.attribute_words(group, "Q_uncertainties")
+    return names or [name for name in ("dQw", "dQl", "Qdev") if name in group]

@@ -10,23 +10,23 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.data.gr import SCALES
-from jaxstruc.data.measurement import FARTHEST, Measurement, Setting
-from jaxstruc.data.points import NAMES
-from jaxstruc.data.text import ROWS, ReadError, expect
+from jaxstruc.data.gr import G_SCALE_RANGE
+from jaxstruc.data.measurement import MAX_R, Measurement, Setting
+from jaxstruc.data.points import KIND_NAMES
+from jaxstruc.data.text import MIN_ROWS, ReadError, expect
 from jaxstruc.options.pdf import DataOptions
 
-END = 60.0
+DEFAULT_MAX_R = 60.0
 """Å. G(r) is made so far, or farther where the fit is to go farther."""
-FINER = 4
+MIN_OVERSAMPLING = 4
 """Points of G(r) for each that its qmax asks for, at least."""
-BLOCK = 64
+R_BLOCK_SIZE = 64
 """Points of r at once, which bounds the memory."""
-ABOUT = 0.3
+MEAN_TOLERANCE = 0.3
 """By which the mean of S(Q) beyond the middle of its range may be off 1, or off 0 where the file holds S - 1."""
 
 
-def pdf(measurement: Measurement, options: DataOptions) -> Measurement:
+def reduce_to_pdf(measurement: Measurement, options: DataOptions) -> Measurement:
     """Return the G(r) of an S(Q) or F(Q); a G(r) as it is.
 
     Args:
@@ -41,78 +41,78 @@ def pdf(measurement: Measurement, options: DataOptions) -> Measurement:
     path, q, curve = measurement.name, measurement.q, measurement.intensity
     if q is None or curve is None or measurement.kind == "iq":
         raise ReadError(
-            f"Expected G(r), S(Q) or F(Q), got {NAMES[measurement.kind]} in {path}; pass it to jaxstruc saxs."
+            f"Expected G(r), S(Q) or F(Q), got {KIND_NAMES[measurement.kind]} in {path}; pass it to jaxstruc saxs."
         )
-    limits = _limits(measurement, options)
+    limits = _q_limits(measurement, options)
     qmin, qmax = (setting.value for setting in limits)
-    f, said = (_swinging(curve, path), []) if measurement.kind == "fq" else _reduced(q, curve, path)
-    end = min(max(END, options.rmax or 0.0), FARTHEST, 0.9 * np.pi / float(np.median(np.diff(q))))
-    step = even_step(np.pi / qmax / FINER)
-    r = step * np.arange(math.floor(end / step) + 1)
-    g = transformed(q, f, r, qmin=qmin, qmax=qmax)
-    largest = np.abs(g).max()
+    f, warnings = (_check_swings(curve, path), []) if measurement.kind == "fq" else _reduced_structure_function(q, curve, path)
+    r_end = min(max(DEFAULT_MAX_R, options.rmax or 0.0), MAX_R, 0.9 * np.pi / float(np.median(np.diff(q))))
+    step = rounded_step(np.pi / qmax / MIN_OVERSAMPLING)
+    r = step * np.arange(math.floor(r_end / step) + 1)
+    g = sine_transform(q, f, r, qmin=qmin, qmax=qmax)
+    max_magnitude = np.abs(g).max()
     expect(
-        SCALES[0] <= largest <= SCALES[1],
-        f"{NAMES[measurement.kind]}, got a G(r) up to {largest:g} of {path}; check it",
+        G_SCALE_RANGE[0] <= max_magnitude <= G_SCALE_RANGE[1],
+        f"{KIND_NAMES[measurement.kind]}, got a G(r) up to {max_magnitude:g} of {path}; check it",
     )
     return measurement._replace(
         r=r, g=g, kind="gr", q=None, intensity=None, sigma=None, dq=None,
-        settings=(*measurement.settings, *limits), warnings=(*measurement.warnings, *said),
+        settings=(*measurement.settings, *limits), warnings=(*measurement.warnings, *warnings),
     )  # fmt: skip
 
 
-def transformed(
+def sine_transform(
     q: Float[np.ndarray, " q"], f: Float[np.ndarray, " q"], r: Float[np.ndarray, " r"], *, qmin: float, qmax: float
 ) -> Float[np.ndarray, " r"]:
     """Return G(r) in 1/Å², of F(Q) in 1/Å at rising Q, between the limits."""
-    inside = (q > qmin) & (q < qmax)
-    x = np.concatenate([[qmin], q[inside], [qmax]])
+    is_inside = (q > qmin) & (q < qmax)
+    x = np.concatenate([[qmin], q[is_inside], [qmax]])
     y = np.interp(x, q, f)
-    weighted = 2 / np.pi * np.convolve(np.diff(x), [0.5, 0.5]) * y
-    parts = np.array_split(r, math.ceil(len(r) / BLOCK))
-    return np.concatenate([np.sin(np.outer(part, x)) @ weighted for part in parts])
+    weighted_f = 2 / np.pi * np.convolve(np.diff(x), [0.5, 0.5]) * y
+    r_blocks = np.array_split(r, math.ceil(len(r) / R_BLOCK_SIZE))
+    return np.concatenate([np.sin(np.outer(r_block, x)) @ weighted_f for r_block in r_blocks])
 
 
-def even_step(most: float) -> float:
+def rounded_step(max_step: float) -> float:
     """Return the largest of 1, 2 and 5 times a power of ten that is not above a step."""
-    power = 10.0 ** math.floor(math.log10(most))
-    return max(factor * power for factor in (1, 2, 5) if factor * power <= most * (1 + 1e-12))
+    power_of_ten = 10.0 ** math.floor(math.log10(max_step))
+    return max(factor * power_of_ten for factor in (1, 2, 5) if factor * power_of_ten <= max_step * (1 + 1e-12))
 
 
-def _limits(measurement: Measurement, options: DataOptions) -> tuple[Setting, Setting]:
+def _q_limits(measurement: Measurement, options: DataOptions) -> tuple[Setting, Setting]:
     """Return qmin and qmax, and where they come from."""
     q, path = np.asarray(measurement.q), measurement.name
-    found = []
-    for name, own, end in (("qmin", options.qmin, q[0]), ("qmax", options.qmax, q[-1])):
+    limits = []
+    for name, user_value, data_limit in (("qmin", options.qmin, q[0]), ("qmax", options.qmax, q[-1])):
         header = measurement.header.get(name)
-        if own is not None:
-            found.append(Setting(name, float(own), "command line"))
+        if user_value is not None:
+            limits.append(Setting(name, float(user_value), "command line"))
         elif isinstance(header, float):
-            found.append(Setting(name, header, "header"))
+            limits.append(Setting(name, header, "header"))
         else:
-            found.append(Setting(name, float(end), "data"))
-    low, high = (setting.value for setting in found)
-    got = f"{low:g} and {high:g} for {path}, {q[0]:.5g} to {q[-1]:.5g}; pass --qmin and --qmax"
-    slack = 2 * float(np.max(np.diff(q)[[0, -1]]))
-    within = q[0] - slack <= low < high <= q[-1] + slack
-    expect(within, f"qmin < qmax within the data, got {got}")
+            limits.append(Setting(name, float(data_limit), "data"))
+    low, high = (setting.value for setting in limits)
+    problem = f"{low:g} and {high:g} for {path}, {q[0]:.5g} to {q[-1]:.5g}; pass --qmin and --qmax"
+    tolerance = 2 * float(np.max(np.diff(q)[[0, -1]]))
+    is_within = q[0] - tolerance <= low < high <= q[-1] + tolerance
+    expect(is_within, f"qmin < qmax within the data, got {problem}")
     count = np.count_nonzero((q >= low) & (q <= high))
-    expect(count >= ROWS, f"at least {ROWS} points from qmin to qmax, got {count} with {got}")
-    return found[0], found[1]
+    expect(count >= MIN_ROWS, f"at least {MIN_ROWS} points from qmin to qmax, got {count} with {problem}")
+    return limits[0], limits[1]
 
 
-def _swinging(f: Float[np.ndarray, " q"], path: str) -> np.ndarray:
+def _check_swings(f: Float[np.ndarray, " q"], path: str) -> np.ndarray:
     """Return F(Q), which swings about 0; refuse what does not."""
     tail = f[len(f) // 2 :]
-    swings = (f < 0).any() and abs(tail.mean()) <= 3 * tail.std()
-    expect(swings, f"F(Q), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass another --kind")
+    is_about_zero = (f < 0).any() and abs(tail.mean()) <= 3 * tail.std()
+    expect(is_about_zero, f"F(Q), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass another --kind")
     return f
 
 
-def _reduced(q: Float[np.ndarray, " q"], s: Float[np.ndarray, " q"], path: str) -> tuple[np.ndarray, list[str]]:
+def _reduced_structure_function(q: Float[np.ndarray, " q"], s: Float[np.ndarray, " q"], path: str) -> tuple[np.ndarray, list[str]]:
     """Return F(Q) of S(Q); some programs write S - 1 and call it S, which the end of the curve shows."""
     mean = float(s[len(s) // 2 :].mean())
-    about = round(mean)
-    good = about in (0, 1) and abs(mean - about) <= ABOUT
-    expect(good, f"S(Q), which goes to 1, got a mean of {mean:.3g} at large Q in {path}; pass S(Q), or F(Q) as .fq")
-    return q * (s - about), [] if about else ["S(Q) goes to 0: read as S(Q) - 1"]
+    s_limit = round(mean)
+    is_near_limit = s_limit in (0, 1) and abs(mean - s_limit) <= MEAN_TOLERANCE
+    expect(is_near_limit, f"S(Q), which goes to 1, got a mean of {mean:.3g} at large Q in {path}; pass S(Q), or F(Q) as .fq")
+    return q * (s - s_limit), [] if s_limit else ["S(Q) goes to 0: read as S(Q) - 1"]

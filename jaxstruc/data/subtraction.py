@@ -10,15 +10,15 @@ from jaxtyping import Float
 
 from jaxstruc.data import points
 from jaxstruc.data.measurement import Measurement, Setting
-from jaxstruc.data.points import NAMES
-from jaxstruc.data.text import ROWS, ReadError, expect
+from jaxstruc.data.points import KIND_NAMES
+from jaxstruc.data.text import MIN_ROWS, ReadError, expect
 from jaxstruc.scattering.parameters import PARAMETERS
 
-EDGE = 1e-3
+EDGE_TOLERANCE = 1e-3
 """Of a step: points so far beyond the background's ends are at them, but for rounding."""
 
 
-def subtracted(sample: Measurement, background: Measurement, *, scale: float = 1.0) -> Measurement:
+def subtract_background(sample: Measurement, background: Measurement, *, scale: float = 1.0) -> Measurement:
     """Return I(Q) of a sample without that of its background, where the background was measured.
 
     Args:
@@ -29,54 +29,54 @@ def subtracted(sample: Measurement, background: Measurement, *, scale: float = 1
     Raises:
         ReadError: where either is no I(Q), the units differ, the ranges do not overlap, or the scale is none.
     """
-    both = f"{sample.name} and {background.name}"
-    expect(0 < scale < np.inf, f"a background scale above 0, got {scale:g} for {both}; pass another --background-scale")
-    units = sample.units, background.units
-    same = units[0] == units[1] or "" in units
-    expect(same, f"a background in the unit of the sample, got {units[0]} and {units[1]} in {both}; mend one of them")
-    q, (x, y, error) = _columns(sample)[0], _columns(background)
-    slack = EDGE * float(np.min(np.diff(x)))
-    inside = (q >= x[0] - slack) & (q <= x[-1] + slack)
-    ranges = f"{q[0]:.4g} to {q[-1]:.4g} and {x[0]:.4g} to {x[-1]:.4g} 1/Å in {both}"
-    few = "measure the background over the range of the sample"
-    expect(inside.sum() >= ROWS, f"at least {ROWS} points of the sample in the background's range, got {ranges}; {few}")
-    cut = points.chosen(sample, inside)
-    q, intensity, sigma = _columns(cut)
-    under, spread = interpolated(q, x, y, error)
-    said = [f"points beyond the background dropped: {np.count_nonzero(~inside)}"] if not inside.all() else []
-    if sigma is not None and spread is None:
-        said.append("the background has no errors: those of the sample alone count")
-    if sigma is None and spread is not None:
-        said.append("the sample has no errors: those of the background are not used")
+    file_names = f"{sample.name} and {background.name}"
+    expect(0 < scale < np.inf, f"a background scale above 0, got {scale:g} for {file_names}; pass another --background-scale")
+    units = sample.intensity_unit, background.intensity_unit
+    is_same_unit = units[0] == units[1] or "" in units
+    expect(is_same_unit, f"a background in the unit of the sample, got {units[0]} and {units[1]} in {file_names}; mend one of them")
+    q, (x, y, error) = _q_intensity_sigma(sample)[0], _q_intensity_sigma(background)
+    tolerance = EDGE_TOLERANCE * float(np.min(np.diff(x)))
+    is_inside = (q >= x[0] - tolerance) & (q <= x[-1] + tolerance)
+    ranges = f"{q[0]:.4g} to {q[-1]:.4g} and {x[0]:.4g} to {x[-1]:.4g} 1/Å in {file_names}"
+    advice = "measure the background over the range of the sample"
+    expect(is_inside.sum() >= MIN_ROWS, f"at least {MIN_ROWS} points of the sample in the background's range, got {ranges}; {advice}")
+    cut_sample = points.select_points(sample, is_inside)
+    q, intensity, sigma = _q_intensity_sigma(cut_sample)
+    background_intensity, background_sigma = interpolate_with_errors(q, x, y, error)
+    warnings = [f"points beyond the background dropped: {np.count_nonzero(~is_inside)}"] if not is_inside.all() else []
+    if sigma is not None and background_sigma is None:
+        warnings.append("the background has no errors: those of the sample alone count")
+    if sigma is None and background_sigma is not None:
+        warnings.append("the sample has no errors: those of the background are not used")
     if units[0] != units[1]:
-        said.append(f"the unit of I is said of one alone, as {''.join(units)}; the background is taken to have it too")
+        warnings.append(f"the unit of I is said of one alone, as {''.join(units)}; the background is taken to have it too")
     origin = "default" if scale == PARAMETERS["background_scale"].default else "command line"
-    return cut._replace(
-        intensity=intensity - scale * under,
-        sigma=sigma if sigma is None or spread is None else np.sqrt(sigma**2 + (scale * spread) ** 2),
+    return cut_sample._replace(
+        intensity=intensity - scale * background_intensity,
+        sigma=sigma if sigma is None or background_sigma is None else np.sqrt(sigma**2 + (scale * background_sigma) ** 2),
         units=units[0] or units[1],
         settings=(*sample.settings, Setting("background_scale", float(scale), origin)),
-        warnings=(*sample.warnings, *background.warnings, *said),
+        warnings=(*sample.warnings, *background.warnings, *warnings),
     )
 
 
-def interpolated(
+def interpolate_with_errors(
     q: Float[np.ndarray, " point"],
     x: Float[np.ndarray, " other"],
     y: Float[np.ndarray, " other"],
     sigma: Float[np.ndarray, " other"] | None,
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"] | None]:
     """Return a curve, and its standard error, on another grid within its range, by straight lines."""
-    right = np.clip(np.searchsorted(x, q), 1, len(x) - 1)
-    share = np.clip((q - x[right - 1]) / (x[right] - x[right - 1]), 0, 1)
-    value = (1 - share) * y[right - 1] + share * y[right]
+    right_index = np.clip(np.searchsorted(x, q), 1, len(x) - 1)
+    right_weight = np.clip((q - x[right_index - 1]) / (x[right_index] - x[right_index - 1]), 0, 1)
+    value = (1 - right_weight) * y[right_index - 1] + right_weight * y[right_index]
     if sigma is None:
         return value, None
-    return value, np.hypot((1 - share) * sigma[right - 1], share * sigma[right])
+    return value, np.hypot((1 - right_weight) * sigma[right_index - 1], right_weight * sigma[right_index])
 
 
-def _columns(measurement: Measurement) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _q_intensity_sigma(measurement: Measurement) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return Q, I and its error."""
     if measurement.kind != "iq" or measurement.q is None or measurement.intensity is None:
-        raise ReadError(f"Expected I(Q), got {NAMES[measurement.kind]} in {measurement.name}; pass an I(Q).")
+        raise ReadError(f"Expected I(Q), got {KIND_NAMES[measurement.kind]} in {measurement.name}; pass an I(Q).")
     return measurement.q, measurement.intensity, measurement.sigma

@@ -10,20 +10,20 @@ import numpy as np
 
 from jaxstruc.inference import fit
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.target import Basis, Target
+from jaxstruc.inference.target import FitBasis, Target
 from jaxstruc.scattering import templates
-from jaxstruc.scattering.parameters import USUAL
-from jaxstruc.scattering.templates import Template
+from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.scattering.templates import ClusterTable
 from jaxstruc.structures import library
 from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.distances import Histogram
 from jaxstruc.structures.library import Library
 
-BATCH, BATCH_ON_ACCELERATORS, FEW = 64, 512, 16
+BATCH_SIZE, ACCELERATOR_BATCH_SIZE, MIN_BATCH_SIZE = 64, 512, 16
 """Candidates fitted at once, which a processor's cache holds; on accelerators; and where there are few, at least."""
 
 
-class Candidates(NamedTuple):
+class CandidateGroup(NamedTuple):
     """Clusters of one source that may be behind a measurement."""
 
     source: str
@@ -35,39 +35,39 @@ class Candidates(NamedTuple):
     """What is wrong with some, by their place; they rank last."""
     notes: Mapping[str, np.ndarray] = MappingProxyType({})
     """More that the source knows of each candidate, by name."""
-    outside: Callable[[float], tuple[str, ...]] = lambda size: ()
+    range_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
     """What lies outside that which the source knows, in words, where the particle has a diameter in Å."""
-    largest: int = 0
+    max_atoms: int = 0
     """Most atoms that could have been found, where that is a choice; 0 where it is not."""
 
-    def cluster(self, place: int) -> Cluster:
+    def cluster(self, index: int) -> Cluster:
         """Return one cluster."""
-        return library.cluster(self.library, int(self.rows[place]))
+        return library.candidate_cluster(self.library, int(self.rows[index]))
 
 
-class Pool(NamedTuple):
+class CandidatePool(NamedTuple):
     """Candidates of several sources as one list."""
 
-    groups: tuple[Candidates, ...]
+    groups: tuple[CandidateGroup, ...]
     group: np.ndarray
     """[candidate] which group it is of."""
-    place: np.ndarray
+    group_row: np.ndarray
     """[candidate] its place in the group."""
 
-    def chosen(self, which: np.ndarray) -> "Pool":
+    def select(self, indices: np.ndarray) -> "Pool":
         """Return some of the candidates, in that order."""
-        return self._replace(group=self.group[which], place=self.place[which])
+        return self._replace(group=self.group[indices], place=self.group_row[indices])
 
-    def entry(self, at: int) -> tuple[Library, int]:
+    def entry(self, index: int) -> tuple[Library, int]:
         """Return a candidate's library and index."""
-        group = self.groups[self.group[at]]
-        return group.library, int(group.rows[self.place[at]])
+        group = self.groups[self.group[index]]
+        return group.library, int(group.rows[self.group_row[index]])
 
     @property
-    def faulty(self) -> np.ndarray:
+    def has_fault(self) -> np.ndarray:
         """[candidate] whether something is wrong with it."""
         return np.array(
-            [int(place) in self.groups[g].faults for g, place in zip(self.group, self.place, strict=True)], bool
+            [int(row) in self.groups[group_index].faults for group_index, row in zip(self.group, self.group_row, strict=True)], bool
         )
 
     @property
@@ -85,88 +85,88 @@ class Pool(NamedTuple):
         """[candidate] largest distance, in bonds."""
         return self._column(lambda group: group.library.diameter[group.rows])
 
-    def _column(self, of: Callable[[Candidates], np.ndarray]) -> np.ndarray:
-        columns = [of(group) for group in self.groups]
+    def _column(self, get_column: Callable[[CandidateGroup], np.ndarray]) -> np.ndarray:
+        columns = [get_column(group) for group in self.groups]
         starts = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
-        return np.concatenate(columns)[starts[self.group] + self.place]
+        return np.concatenate(columns)[starts[self.group] + self.group_row]
 
 
-def pool(groups: Sequence[Candidates]) -> Pool:
+def candidate_pool(groups: Sequence[CandidateGroup]) -> CandidatePool:
     """Return the candidates of several sources together."""
-    sizes = [len(group.rows) for group in groups]
-    return Pool(
+    group_sizes = [len(group.rows) for group in groups]
+    return CandidatePool(
         tuple(groups),
-        np.repeat(np.arange(len(sizes)), sizes),
-        np.concatenate([np.arange(size) for size in sizes]) if sizes else np.zeros(0, int),
+        np.repeat(np.arange(len(group_sizes)), group_sizes),
+        np.concatenate([np.arange(n_candidates) for n_candidates in group_sizes]) if group_sizes else np.zeros(0, int),
     )
 
 
 def fit_all(
-    candidates: Pool,
+    pool: CandidatePool,
     target: Target,
     *,
-    free: tuple[str, ...] = USUAL,
+    free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fit:
     """Return the fits of all candidates, on the host.
 
     Args:
-        candidates: at least one.
+        pool: at least one.
         target: the data.
         free: what is fitted.
         progress: called with candidates done and in all.
     """
-    found, count = [], len(candidates.place)
-    size = _padded(count)
-    for start in range(0, count, size):
-        batch = np.arange(start, min(start + size, count))
-        found.append(fit_tables(tables(candidates.chosen(batch), target, size=size), target, free=free))
+    batch_fits, n_candidates = [], len(pool.group_row)
+    batch_size = _batch_size(n_candidates)
+    for start in range(0, n_candidates, batch_size):
+        batch = np.arange(start, min(start + batch_size, n_candidates))
+        batch_fits.append(fit_cluster_tables(cluster_tables(pool.select(batch), target, min_size=batch_size), target, free=free))
         if progress:
-            progress(start + len(batch), count)
-    fits = jax.tree.map(lambda *columns: np.concatenate(columns), *found)
-    return rows(fits, slice(0, count))
+            progress(start + len(batch), n_candidates)
+    fits = jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
+    return select_rows(fits, slice(0, n_candidates))
 
 
-def tables(candidates: Pool, target: Target, *, size: int = 0) -> Template:
+def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) -> ClusterTable:
     """Return the candidates' tables, as fits need them, with a leading axis.
 
     Args:
-        candidates: at least one.
+        pool: at least one.
         target: the data.
-        size: of the axis at least; further rows repeat the last candidate.
+        min_size: of the axis at least; further rows repeat the last candidate.
     """
-    count = len(candidates.place)
-    which = np.arange(max(size, count, _padded(count))).clip(max=count - 1)
-    entries = [candidates.entry(at) for at in which]
-    return _tables(library.tables(entries, bond=target.bond, longest=target.span.longest), target.basis)
+    n_candidates = len(pool.group_row)
+    indices = np.arange(max(min_size, n_candidates, _batch_size(n_candidates))).clip(max=n_candidates - 1)
+    entries = [pool.entry(index) for index in indices]
+    return _cluster_tables(library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance), target.basis)
 
 
-def fit_tables(tables: Template, target: Target, *, free: tuple[str, ...] = USUAL) -> Fit:
+def fit_cluster_tables(cluster_tables: ClusterTable, target: Target, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
     """Return the fits of candidates whose tables are made, on the host; those of padding too."""
-    return jax.tree.map(np.asarray, _fits(tables, target.basis, free=free))
+    return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, free=free))
 
 
-def rows(columns, which):
+def select_rows(arrays, indices):
     """Return some rows of arrays that share their first axis, in any tree."""
-    return jax.tree.map(lambda column: column[which], columns)
+    return jax.tree.map(lambda array: array[indices], arrays)
 
 
-def joined(one, other):
+def concatenate(first, second):
     """Return arrays one after another along their first axis, in any tree."""
-    return jax.tree.map(lambda a, b: np.concatenate([np.asarray(a), np.asarray(b)]), one, other)
+    return jax.tree.map(lambda first_array, second_array: np.concatenate([np.asarray(first_array), np.asarray(second_array)]), first, second)
 
 
-def _padded(count: int) -> int:
+def _batch_size(n_candidates: int) -> int:
     """Return the size of a batch for so many candidates."""
-    largest = BATCH if jax.default_backend() == "cpu" else BATCH_ON_ACCELERATORS
-    return min(largest, max(FEW, 1 << (count - 1).bit_length()))
+    max_size = BATCH_SIZE if jax.default_backend() == "cpu" else ACCELERATOR_BATCH_SIZE
+    return min(max_size, max(MIN_BATCH_SIZE, 1 << (n_candidates - 1).bit_length()))
 
 
 @jax.jit
-def _tables(histograms: Histogram, basis: Basis) -> Template:
-    return jax.vmap(lambda histogram: templates.template(histogram, basis.bond, span=basis.span))(histograms)
+def _cluster_tables(histograms: Histogram, basis: FitBasis) -> ClusterTable:
+    return jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, basis.bond, span=basis.span))(histograms)
 
 
 @partial(jax.jit, static_argnames="free")
-def _fits(tables: Template, basis: Basis, *, free: tuple[str, ...]) -> Fit:
-    return fit.refine_all(tables, basis, free=free)
+def _refine_all(cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...]) -> Fit:
+    return fit.refine_all(cluster_tables, basis, free=free)

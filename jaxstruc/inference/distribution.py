@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstruc.statistics import Interval, interval_about
-from jaxstruc.structures.classes import Classes
+from jaxstruc.structures.classes import SizeClasses
 
-WIDER = {"mean": 1.1, "width": 1.5, "share": 2.2}
+INTERVAL_FACTORS = {"mean": 1.1, "width": 1.5, "share": 2.2}
 """How much wider than the posterior's the intervals of mean, width and types' shares are: real particles are no means
 of classes. Chosen so that 90 % of simulated samples lie within, on others than those that coverage is reported for."""
 
@@ -96,59 +96,59 @@ class Distribution:
         columns = {"diameter": self.size}
         for name in ("volume", "number"):
             columns[name] = getattr(self, name).sum(axis=0)
-            columns |= {f"{name}_{end}": getattr(self, f"{name}_{end}") for end in ("low", "high")}
-            columns |= {f"{name}_{kind}": row for kind, row in zip(self.types, getattr(self, name), strict=True)}
+            columns |= {f"{name}_{bound}": getattr(self, f"{name}_{bound}") for bound in ("low", "high")}
+            columns |= {f"{name}_{type_name}": fractions for type_name, fractions in zip(self.types, getattr(self, name), strict=True)}
         return columns
 
 
-def sizes(
-    share: Float[np.ndarray, " class"], drawn: Float[np.ndarray, "draw class"], size: Float[np.ndarray, " class"]
+def size_intervals(
+    atom_fractions: Float[np.ndarray, " class"], fraction_draws: Float[np.ndarray, "draw class"], class_sizes: Float[np.ndarray, " class"]
 ) -> tuple[Interval, Interval]:
     """Return mean and width of the sizes.
 
     Args:
-        share: of atoms, of each class.
-        drawn: shares from the posterior.
-        size: of each class, in Å.
+        atom_fractions: of atoms, of each class.
+        fraction_draws: shares from the posterior.
+        class_sizes: of each class, in Å.
     """
 
-    def both(of):
-        mean = of @ size
-        return mean, np.sqrt(np.maximum(of @ size**2 - mean**2, 0.0)) / mean
+    def moments(fractions):
+        mean = fractions @ class_sizes
+        return mean, np.sqrt(np.maximum(fractions @ class_sizes**2 - mean**2, 0.0)) / mean
 
     mean, width = (
-        interval_about(float(value), draws, wider=WIDER[name])
-        for name, value, draws in zip(("mean", "width"), both(share), both(drawn), strict=True)
+        interval_about(float(value), draws, wider=INTERVAL_FACTORS[name])
+        for name, value, draws in zip(("mean", "width"), moments(atom_fractions), moments(fraction_draws), strict=True)
     )
     return mean, width
 
 
-def shares(
-    share: Float[np.ndarray, " class"], drawn: Float[np.ndarray, "draw class"], types: np.ndarray
+def type_intervals(
+    atom_fractions: Float[np.ndarray, " class"], fraction_draws: Float[np.ndarray, "draw class"], types: np.ndarray
 ) -> dict[str, Interval]:
     """Return the share of atoms of each type, the largest first; arguments as in `sizes`."""
-    found = {}
+    intervals = {}
     for name in dict.fromkeys(types.tolist()):
-        of_it = types == name
-        one = interval_about(float(share[of_it].sum()), drawn[:, of_it].sum(axis=1), wider=WIDER["share"])
-        found[name] = Interval(one.value, one.low, min(one.high, 1.0))
-    return dict(sorted(found.items(), key=lambda item: -item[1].value))
+        is_type = types == name
+        type_interval = interval_about(float(atom_fractions[is_type].sum()), fraction_draws[:, is_type].sum(axis=1), wider=INTERVAL_FACTORS["share"])
+        intervals[name] = Interval(type_interval.value, type_interval.low, min(type_interval.high, 1.0))
+    return dict(sorted(intervals.items(), key=lambda entry: -entry[1].value))
 
 
-def on_grid(
-    share: Float[np.ndarray, "*draw class"], classes: Classes, types: tuple[str, ...]
+def tabulate_fractions(
+    atom_fractions: Float[np.ndarray, "*draw class"], classes: SizeClasses, types: tuple[str, ...]
 ) -> tuple[Float[np.ndarray, "*draw type size"], Float[np.ndarray, "*draw type size"]]:
     """Return shares by volume and by number of each type and size; each sum to 1.
 
     Args:
-        share: of atoms, of each class.
+        atom_fractions: of atoms, of each class.
         classes: what they are.
         types: rows.
     """
-    row = np.array([types.index(name) for name in classes.types])
-    volume, number = (np.zeros((*share.shape[:-1], len(types), len(classes.sizes))) for _ in range(2))
-    for column in range(len(classes.size)):  # classes of a type and a size may be several packings
-        at = (..., row[column], classes.place[column])
-        volume[at] += share[..., column]
-        number[at] += share[..., column] / classes.size[column] ** 3
+    type_rows = np.array([types.index(name) for name in classes.structure_types])
+    volume, number = (np.zeros((*atom_fractions.shape[:-1], len(types), len(classes.size_grid))) for _ in range(2))
+    for column in range(len(classes.mean_size)):  # classes of a type and a size may be several packings
+        index = (..., type_rows[column], classes.size_index[column])
+        volume[index] += atom_fractions[..., column]
+        number[index] += atom_fractions[..., column] / classes.mean_size[column] ** 3
     return volume, number / number.sum(axis=(-2, -1), keepdims=True)

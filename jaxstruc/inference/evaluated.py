@@ -9,17 +9,17 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstruc.inference import averaging, kernels, outcomes, pattern, sizing
-from jaxstruc.inference.outcomes import Outcome
-from jaxstruc.inference.pattern import Pattern
+from jaxstruc.inference.outcomes import BodyFit
+from jaxstruc.inference.pattern import SaxsData
 from jaxstruc.scattering.size_distributions import FAMILIES
 from jaxstruc.scattering.smallangle import UNIT
 
-POINTS = 256
+POINT_MULTIPLE = 256
 """A curve's points are padded to a multiple of these."""
-SPHERE = 4 / 3 * np.pi
+SPHERE_FACTOR = 4 / 3 * np.pi
 
 
-class Evaluated(NamedTuple):
+class FittedCurve(NamedTuple):
     """A fit at all points; intensities in the unit of the file."""
 
     calculated: Float[np.ndarray, " point"]
@@ -29,102 +29,102 @@ class Evaluated(NamedTuple):
     """Over the noise."""
     scale: float
     """Of the forward function, for a contrast of 1."""
-    terms: Float[np.ndarray, " term"]
+    background_coefficients: Float[np.ndarray, " term"]
     """Of the background, each as intensity at the first Q."""
-    names: tuple[str, ...]
+    parameter_names: tuple[str, ...]
     """What is fitted and at no bound: radius, pd (of each population), scale (of each), background, power_scale."""
     errors: Float[np.ndarray, " name"]
     """Of ln radius, ln pd, ln scale and the terms."""
     correlation: Float[np.ndarray, "name name"]
 
 
-def curves(seen: Pattern, some: Sequence[Outcome], u: Float[np.ndarray, " node"], temper: float) -> list[Evaluated]:
+def fitted_curves(saxs_data: SaxsData, body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"], chi2_factor: float) -> list[FittedCurve]:
     """Return fits at all points.
 
     Args:
-        seen: what was fitted.
-        some: the fits.
-        u: ln R (Å) of nodes that hold their sizes.
-        temper: factor on chi-squared.
+        saxs_data: what was fitted.
+        body_fits: the fits.
+        log_radius: ln R (Å) of nodes that hold their sizes.
+        chi2_factor: factor on chi-squared.
     """
-    volumes = {body: volumes_of(seen, body, u) for body in dict.fromkeys(one.body for one in some)}
-    return [_evaluated(seen, one, volumes[one.body], u, temper) for one in some]
+    curves_by_body = {body: size_curves(saxs_data, body, log_radius) for body in dict.fromkeys(body_fit.body for body_fit in body_fits)}
+    return [_fitted_curve(saxs_data, body_fit, curves_by_body[body_fit.body], log_radius, chi2_factor) for body_fit in body_fits]
 
 
-def volumes_of(seen: Pattern, body: str, u: Float[np.ndarray, " node"]) -> Float[np.ndarray, "point node"]:
+def size_curves(saxs_data: SaxsData, body: str, log_radius: Float[np.ndarray, " node"]) -> Float[np.ndarray, "point node"]:
     """Return V P(QR) of each size at all points, smeared, V in Å³."""
-    count = len(seen.q)
-    more = (0, -count % POINTS)
-    q = np.pad(seen.q, more, mode="edge").astype(np.float32)
-    dq = None if seen.dq is None else np.pad(seen.dq, more, mode="edge").astype(np.float32)
-    middle = u[len(u) // 2]
-    found = np.asarray(_sizes(outcomes.tables((body,)), q, dq, jnp.asarray(u, jnp.float32)), float)
-    return found[:count] * SPHERE * np.exp(3 * middle)
+    n_points = len(saxs_data.q)
+    padding = (0, -n_points % POINT_MULTIPLE)
+    q = np.pad(saxs_data.q, padding, mode="edge").astype(np.float32)
+    dq = None if saxs_data.dq is None else np.pad(saxs_data.dq, padding, mode="edge").astype(np.float32)
+    center = log_radius[len(log_radius) // 2]
+    unit_curves = np.asarray(_size_curves(outcomes.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float)
+    return unit_curves[:n_points] * SPHERE_FACTOR * np.exp(3 * center)
 
 
-def of_shares(
-    seen: Pattern, volumes: np.ndarray, share: np.ndarray
+def distribution_curve(
+    saxs_data: SaxsData, size_curves: np.ndarray, volume_fractions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Return curve, background, scale and the background's terms of shares of volume, as they fit best."""
-    under = pattern.background_terms(seen.q, seen.powers)
-    columns = np.concatenate([(volumes @ share)[:, None], under], axis=1)
-    best = _least(columns / seen.sigma[:, None], seen.intensity / seen.sigma)
-    return columns @ best, under @ best[1:], float(best[0]) / UNIT, best[1:]
+    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers)
+    columns = np.concatenate([(size_curves @ volume_fractions)[:, None], background_terms], axis=1)
+    coefficients = _least_squares(columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
+    return columns @ coefficients, background_terms @ coefficients[1:], float(coefficients[0]) / UNIT, coefficients[1:]
 
 
-def _evaluated(seen: Pattern, one: Outcome, volumes, u, temper: float) -> Evaluated:
-    family, populations = FAMILIES[one.family], len(one.amplitude)
-    place = jnp.asarray(one.place, jnp.float32)
-    columns = np.asarray(_COLUMNS[one.family](place, jnp.asarray(u, jnp.float32)), float)
-    made = np.einsum("pkn,qn->pkq", columns, volumes)
-    under = pattern.background_terms(seen.q, seen.powers)
-    present = one.amplitude > 0
-    linear = np.concatenate([made[present, 0], under.T]).T
-    best = _least(linear / seen.sigma[:, None], seen.intensity / seen.sigma)
-    amounts, terms = np.zeros(populations), best[present.sum() :]
-    amounts[present] = best[: present.sum()]
+def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
+    distribution_shape, n_populations = FAMILIES[body_fit.distribution_shape], len(body_fit.amplitude)
+    log_parameters = jnp.asarray(body_fit.log_parameters, jnp.float32)
+    columns = np.asarray(_POPULATION_COLUMNS[body_fit.distribution_shape](log_parameters, jnp.asarray(log_radius, jnp.float32)), float)
+    population_curves = np.einsum("pkn,qn->pkq", columns, size_curves)
+    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers)
+    is_present = body_fit.amplitude > 0
+    linear_columns = np.concatenate([population_curves[is_present, 0], background_terms.T]).T
+    coefficients = _least_squares(linear_columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
+    amplitudes, background_coefficients = np.zeros(n_populations), coefficients[is_present.sum() :]
+    amplitudes[is_present] = coefficients[: is_present.sum()]
     names, slopes = [], []
-    for k in np.flatnonzero(present):
-        more = f"_{k + 1}" if populations > 1 else ""
-        for name, column in (("radius", 1), ("pd", 2))[: family.parameters]:
-            if not one.bounded[k, column - 1]:
-                names.append(name + more)
-                slopes.append(amounts[k] * made[k, column])
-        names.append("scale" + more)
-        slopes.append(amounts[k] * made[k, 0])
-    logs = len(names)
-    names += ["background" if power == 0 else "power_scale" for power in seen.powers]
-    jacobian = np.concatenate([np.array(slopes).reshape(logs, -1), under.T]).T / seen.sigma[:, None]
-    matrix = _inverse(jacobian, temper, logs)
-    errors = np.sqrt(np.diagonal(matrix))
-    calculated = linear @ best
-    return Evaluated(
-        calculated, under @ terms, (seen.intensity - calculated) / seen.sigma, float(amounts.sum()) / UNIT, terms,
-        tuple(names), errors, matrix / (errors[:, None] * errors[None, :]),
+    for population in np.flatnonzero(is_present):
+        suffix = f"_{population + 1}" if n_populations > 1 else ""
+        for name, column in (("radius", 1), ("pd", 2))[: distribution_shape.parameters]:
+            if not body_fit.at_bound[population, column - 1]:
+                names.append(name + suffix)
+                slopes.append(amplitudes[population] * population_curves[population, column])
+        names.append("scale" + suffix)
+        slopes.append(amplitudes[population] * population_curves[population, 0])
+    n_log_parameters = len(names)
+    names += ["background" if power == 0 else "power_scale" for power in saxs_data.background_powers]
+    jacobian = np.concatenate([np.array(slopes).reshape(n_log_parameters, -1), background_terms.T]).T / saxs_data.sigma[:, None]
+    covariance = _covariance(jacobian, chi2_factor, n_log_parameters)
+    errors = np.sqrt(np.diagonal(covariance))
+    calculated = linear_columns @ coefficients
+    return FittedCurve(
+        calculated, background_terms @ background_coefficients, (saxs_data.intensity - calculated) / saxs_data.sigma, float(amplitudes.sum()) / UNIT, background_coefficients,
+        tuple(names), errors, covariance / (errors[:, None] * errors[None, :]),
     )  # fmt: skip
 
 
-def _inverse(jacobian, temper: float, logs: int) -> np.ndarray:
+def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarray:
     """Return the covariance; logarithms that the data do not tell have `averaging.LOOSEST`."""
-    loose = np.where(np.arange(jacobian.shape[1]) < logs, averaging.LOOSEST**-2.0, 0.0)
-    normal = temper * jacobian.T @ jacobian + np.diag(loose)
-    size = np.sqrt(np.maximum(np.diagonal(normal), 1e-300))
-    return np.linalg.pinv(normal / (size[:, None] * size[None, :])) / (size[:, None] * size[None, :])
+    prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, averaging.MAX_LOG_SIGMA**-2.0, 0.0)
+    normal_matrix = chi2_factor * jacobian.T @ jacobian + np.diag(prior_precision)
+    column_scale = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-300))
+    return np.linalg.pinv(normal_matrix / (column_scale[:, None] * column_scale[None, :])) / (column_scale[:, None] * column_scale[None, :])
 
 
-def _least(columns, data):
+def _least_squares(columns, data):
     """Return the least-squares coefficients of columns of any size."""
-    size = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
-    return np.linalg.lstsq(columns / size, data, rcond=None)[0] / size
+    column_norms = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
+    return np.linalg.lstsq(columns / column_norms, data, rcond=None)[0] / column_norms
 
 
 @jax.jit
-def _sizes(table, q, dq, u):
-    return kernels.sizes(jax.tree.map(lambda part: part[0], table), q, dq, u)
+def _size_curves(table, q, dq, log_radius):
+    return kernels.size_curves(jax.tree.map(lambda leaf: leaf[0], table), q, dq, log_radius)
 
 
-def _jitted(family: str):
-    return jax.jit(lambda place, u: sizing.columns(FAMILIES[family].volume_fractions, place[None], u)[0])
+def _jitted_columns(distribution_shape: str):
+    return jax.jit(lambda log_parameters, log_radius: sizing.population_columns(FAMILIES[distribution_shape].volume_fractions, log_parameters[None], log_radius)[0])
 
 
-_COLUMNS = {family: _jitted(family) for family in FAMILIES}
+_POPULATION_COLUMNS = {family: _jitted_columns(family) for family in FAMILIES}

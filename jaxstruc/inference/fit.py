@@ -17,33 +17,33 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.target import Basis, Target
-from jaxstruc.inference.values import Values, bounds, curve, inner, scale_of, start, values_at
+from jaxstruc.inference.target import FitBasis, Target
+from jaxstruc.inference.values import FitValues, bounds, model_curve, nonlinear_parameters, best_scale, start_point, physical_values
 from jaxstruc.rounding import rounding_of_squares
 from jaxstruc.scattering import templates
-from jaxstruc.scattering.parameters import USUAL
-from jaxstruc.scattering.templates import Template
+from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.scattering.templates import ClusterTable
 
-STEPS = 25
+MAX_STEPS = 25
 """Most Levenberg-Marquardt steps, failed ones among them."""
-EARLY, REST = 8, 4
+N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
 """After so many steps, the fits of a batch that are not done go on by themselves, this part of the batch at a time."""
-LONGEST = 0.3
+MAX_STEP_LENGTH = 0.3
 """Of a step, in parts of the range between the bounds."""
-DAMPING = 1e-2
+INITIAL_DAMPING = 1e-2
 """First damping, relative to the diagonal of the normal matrix."""
-ENOUGH = 1e-5
+COST_TOLERANCE = 1e-5
 """Relative fall of the sum of squares at which a fit is done."""
-ORTHOGONAL = 0.02
+MAX_RESIDUAL_COSINE = 0.02
 """At a minimum the residual is orthogonal to each derivative; largest cosine that counts as that."""
-EDGE = 5e-3
+BOUND_MARGIN = 5e-3
 """Part of the range between the bounds in which a value counts as at its bound."""
 
 
 class Fit(NamedTuple):
     """What a fit found."""
 
-    values: Values
+    values: FitValues
     errors: Float[Array, "*batch parameter"]
     """Standard errors of the fitted values, in the order of `free`; NaN at a bound."""
     correlation: Float[Array, "*batch parameter parameter"]
@@ -51,117 +51,117 @@ class Fit(NamedTuple):
     rw: Float[Array, "*batch"]
     converged: Bool[Array, "*batch"]
     """True where the residual is orthogonal to the derivatives and the result is finite."""
-    bounded: Bool[Array, "*batch parameter"]
+    at_bound: Bool[Array, "*batch parameter"]
     """True where the value is at its bound."""
 
 
-def refine(template: Template, basis: Basis, *, free: tuple[str, ...] = USUAL) -> Fit:
+def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
     """Return the fit of one cluster to one measured PDF.
 
     Args:
-        template: the cluster.
+        cluster_table: the cluster.
         basis: the data, of a target.
         free: what is fitted, of `parameters.FITTED`, the scale among them.
     """
-    begun = _begun(template, basis, free)
-    return _ended(_descended(template, basis, free, begun, STEPS).here.x, template, basis, free)
+    initial_state = _initial_state(cluster_table, basis, free)
+    return _fit_result(_levenberg_marquardt(cluster_table, basis, free, initial_state, MAX_STEPS).point.normalized_values, cluster_table, basis, free)
 
 
-def refine_all(tables: Template, basis: Basis, *, free: tuple[str, ...] = USUAL) -> Fit:
+def refine_all(cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
     """Return the fits of a batch of clusters to one measured PDF, as `refine` gives them.
 
     In a batch all fits step together until the last is done, and most are done early: so the others go on in small
     batches.
 
     Args:
-        tables: the clusters, with a leading axis.
+        cluster_tables: the clusters, with a leading axis.
         basis: the data, of a target.
         free: what is fitted, of `parameters.FITTED`, the scale among them.
     """
-    part = -(-tables.waves.shape[0] // REST)
+    late_batch_size = -(-cluster_tables.shell_functions.shape[0] // N_LATE_BATCHES)
 
-    def descended(tables, states, most):
-        return jax.vmap(lambda one, state: _descended(one, basis, free, state, most))(tables, states)
+    def descend(cluster_tables, states, max_steps):
+        return jax.vmap(lambda cluster_table, state: _levenberg_marquardt(cluster_table, basis, free, state, max_steps))(cluster_tables, states)
 
-    def go_on(states):
-        chosen = jnp.argsort(~_going(states, STEPS))[:part]  # stable: those that go on come first
-        some = jax.tree.map(lambda column: column[chosen], (tables, states))
-        return jax.tree.map(lambda column, new: column.at[chosen].set(new), states, descended(*some, STEPS))
+    def continue_running(states):
+        running_rows = jnp.argsort(~_is_running(states, MAX_STEPS))[:late_batch_size]  # stable: those that go on come first
+        running_batch = jax.tree.map(lambda column: column[running_rows], (cluster_tables, states))
+        return jax.tree.map(lambda column, new_column: column.at[running_rows].set(new_column), states, descend(*running_batch, MAX_STEPS))
 
-    states = jax.vmap(lambda one: _begun(one, basis, free))(tables)
-    states = descended(tables, states, EARLY)
-    states = jax.lax.while_loop(lambda states: jnp.any(_going(states, STEPS)), go_on, states)
-    return jax.vmap(lambda x, one: _ended(x, one, basis, free))(states.here.x, tables)
+    states = jax.vmap(lambda cluster_table: _initial_state(cluster_table, basis, free))(cluster_tables)
+    states = descend(cluster_tables, states, N_EARLY_STEPS)
+    states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), continue_running, states)
+    return jax.vmap(lambda normalized_values, cluster_table: _fit_result(normalized_values, cluster_table, basis, free))(states.here.x, cluster_tables)
 
 
 def curves(
-    fits: Fit, tables: Template, target: Target
+    fits: Fit, cluster_tables: ClusterTable, target: Target
 ) -> tuple[Float[np.ndarray, "fit r"], Float[np.ndarray, "fit r"]]:
     """Return G(r) of fits on the target's points, with the background, and the backgrounds alone; on the host, float64.
 
     Args:
         fits: one or more, with a leading axis.
-        tables: the same clusters; further ones, of padding, are left out.
+        cluster_tables: the same clusters; further ones, of padding, are left out.
         target: what was fitted.
     """
-    tables = jax.tree.map(lambda column: column[: len(fits.rw)], tables)
-    found = np.asarray(structure_functions(tables, fits.values, target.basis.q), float)
+    cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
+    structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
     q, transform = targets.transform(target.r, target.qmin, target.qmax, target.span)
-    damping = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
-    model = np.asarray(fits.values.scale)[:, None] * damping * (found[:, : q.size] @ transform.T)
-    smooth = targets.background_terms(target.r, target.background)
-    under = (target.g - model) @ smooth @ smooth.T
-    return model + under, under
+    envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
+    model = np.asarray(fits.values.scale)[:, None] * envelope * (structure_function[:, : q.size] @ transform.T)
+    background_basis = targets.background_terms(target.r, target.background)
+    backgrounds = (target.g - model) @ background_basis @ background_basis.T
+    return model + backgrounds, backgrounds
 
 
 @jax.jit
-def structure_functions(tables: Template, values: Values, q: Float[Array, " q"]) -> Float[Array, "fit q"]:
+def structure_functions(cluster_tables: ClusterTable, values: FitValues, q: Float[Array, " q"]) -> Float[Array, "fit q"]:
     """Return F(Q) of fits, with scale 1, in 1/Å; Q in 1/Å. Clusters and values have a leading axis."""
-    one = lambda template, v: templates.reduced_structure_function(template, v.instrument, q)  # noqa: E731
-    return jax.vmap(one)(tables, values)
+    structure_function = lambda cluster_table, cluster_values: templates.reduced_structure_function(cluster_table, cluster_values.instrument, q)  # noqa: E731
+    return jax.vmap(structure_function)(cluster_tables, values)
 
 
 class _Point(NamedTuple):
     """A point on the way of a descent."""
 
-    x: Float[Array, "*batch parameter"]
+    normalized_values: Float[Array, "*batch parameter"]
     squares: Float[Array, "*batch"]
     slope: Float[Array, "*batch parameter"]
-    normal: Float[Array, "*batch parameter parameter"]
+    normal_matrix: Float[Array, "*batch parameter parameter"]
 
 
 class _Descent(NamedTuple):
     """Where a descent stands."""
 
-    here: _Point
+    point: _Point
     damping: Float[Array, "*batch"]
     steps: Int[Array, "*batch"]
-    done: Bool[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
 
 
 @partial(jax.jit, static_argnames="free")  # traced once, for all places that call it
-def _point(template: Template, basis: Basis, free: tuple[str, ...], x) -> _Point:
-    names = inner(free)
+def _evaluate_point(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values) -> _Point:
+    names = nonlinear_parameters(free)
 
-    def residual(x):
-        model = curve(template, values_at(x, names, basis), basis)
-        return (basis.data - scale_of(model, basis) * model) / jnp.sqrt(basis.norm)
+    def residual(normalized_values):
+        model = model_curve(cluster_table, physical_values(normalized_values, names, basis), basis)
+        return (basis.data - best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
-    now, jacobian = residual(x), jax.jacfwd(residual)(x)
-    return _Point(x, jnp.sum(now**2), now @ jacobian, jacobian.T @ jacobian)
-
-
-def _begun(template: Template, basis: Basis, free: tuple[str, ...]) -> _Descent:
-    begin = start(template, inner(free), basis)
-    first = _point(template, basis, free, begin)
-    return _Descent(first, jnp.asarray(DAMPING, begin.dtype), jnp.asarray(0), jnp.asarray(False))
+    residuals, jacobian = residual(normalized_values), jax.jacfwd(residual)(normalized_values)
+    return _Point(normalized_values, jnp.sum(residuals**2), residuals @ jacobian, jacobian.T @ jacobian)
 
 
-def _going(state: _Descent, most: int) -> Bool[Array, "*batch"]:
-    return ~state.done & (state.steps < most) & (state.damping < 1e4)
+def _initial_state(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> _Descent:
+    start_values = start_point(cluster_table, nonlinear_parameters(free), basis)
+    point = _evaluate_point(cluster_table, basis, free, start_values)
+    return _Descent(point, jnp.asarray(INITIAL_DAMPING, start_values.dtype), jnp.asarray(0), jnp.asarray(False))
 
 
-def _descended(template: Template, basis: Basis, free: tuple[str, ...], state: _Descent, most: int) -> _Descent:
+def _is_running(state: _Descent, max_steps: int) -> Bool[Array, "*batch"]:
+    return ~state.converged & (state.steps < max_steps) & (state.damping < 1e4)
+
+
+def _levenberg_marquardt(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _Descent, max_steps: int) -> _Descent:
     """Return a descent taken on by Levenberg and Marquardt, to its end or so many steps; one Jacobian a step.
 
     Normal equations in place of a library's factorisation of each Jacobian: a handful of parameters, whose scaled
@@ -172,69 +172,69 @@ def _descended(template: Template, basis: Basis, free: tuple[str, ...], state: _
     """
 
     def step(state):
-        here, damping, steps, _ = state
-        held = ((here.x <= 0) & (here.slope > 0)) | ((here.x >= 1) & (here.slope < 0))
-        slope = jnp.where(held, 0.0, here.slope)
-        normal = jnp.where(held[:, None] | held[None, :], 0.0, here.normal)
-        diagonal = jnp.where(held, 1.0, damping * jnp.maximum(jnp.diagonal(here.normal), 1e-9))
-        move = jnp.linalg.solve(normal + jnp.diag(diagonal), slope)
-        there = _point(template, basis, free, jnp.clip(here.x - jnp.clip(move, -LONGEST, LONGEST), 0.0, 1.0))
-        fall, moved = here.squares - there.squares, here.x - there.x
-        better = fall > 0
-        done = (better & (fall < ENOUGH * here.squares)) | (move @ slope < 0.1 * ENOUGH * here.squares)
-        expected = 2 * moved @ slope - moved @ normal @ moved
-        rounding = rounding_of_squares(here.squares, jnp.ones_like(here.squares))
-        done |= (jnp.abs(fall) <= rounding) & (jnp.abs(expected) <= 0.1 * rounding)
-        change = jnp.where(fall > 0.75 * expected, 1 / 8, jnp.where(fall > 0.25 * expected, 1.0, 6.0))
-        change = jnp.where(better & (expected > 0), change, 6.0)
-        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), there, here)
-        return _Descent(kept, damping * change, steps + 1, done)
+        point, damping, steps, _ = state
+        at_bound = ((point.x <= 0) & (point.slope > 0)) | ((point.x >= 1) & (point.slope < 0))
+        slope = jnp.where(at_bound, 0.0, point.slope)
+        normal_matrix = jnp.where(at_bound[:, None] | at_bound[None, :], 0.0, point.normal)
+        diagonal = jnp.where(at_bound, 1.0, damping * jnp.maximum(jnp.diagonal(point.normal), 1e-9))
+        step_vector = jnp.linalg.solve(normal_matrix + jnp.diag(diagonal), slope)
+        trial_point = _evaluate_point(cluster_table, basis, free, jnp.clip(point.x - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0))
+        decrease, displacement = point.squares - trial_point.squares, point.x - trial_point.x
+        is_better = decrease > 0
+        converged = (is_better & (decrease < COST_TOLERANCE * point.squares)) | (step_vector @ slope < 0.1 * COST_TOLERANCE * point.squares)
+        predicted_decrease = 2 * displacement @ slope - displacement @ normal_matrix @ displacement
+        rounding = rounding_of_squares(point.squares, jnp.ones_like(point.squares))
+        converged |= (jnp.abs(decrease) <= rounding) & (jnp.abs(predicted_decrease) <= 0.1 * rounding)
+        damping_factor = jnp.where(decrease > 0.75 * predicted_decrease, 1 / 8, jnp.where(decrease > 0.25 * predicted_decrease, 1.0, 6.0))
+        damping_factor = jnp.where(is_better & (predicted_decrease > 0), damping_factor, 6.0)
+        best_point = jax.tree.map(lambda new_value, old_value: jnp.where(is_better, new_value, old_value), trial_point, point)
+        return _Descent(best_point, damping * damping_factor, steps + 1, converged)
 
-    return jax.lax.while_loop(lambda state: _going(state, most), step, state)
+    return jax.lax.while_loop(lambda state: _is_running(state, max_steps), step, state)
 
 
-def _ended(x, template: Template, basis: Basis, free: tuple[str, ...]) -> Fit:
+def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> Fit:
     """Return what a descent found, with errors."""
-    values = values_at(x, inner(free), basis)
-    unscaled = curve(template, values, basis)
-    values = values._replace(scale=scale_of(unscaled, basis))
-    difference = basis.data - values.scale * unscaled
-    squares = jnp.sum(difference**2) + basis.rest
+    values = physical_values(normalized_values, nonlinear_parameters(free), basis)
+    unscaled_model = model_curve(cluster_table, values, basis)
+    values = values._replace(scale=best_scale(unscaled_model, basis))
+    residual = basis.data - values.scale * unscaled_model
+    squares = jnp.sum(residual**2) + basis.unmodelled_squares
 
-    def model(chosen):
-        changed = values._replace(**dict(zip(free, chosen, strict=True)))
-        return changed.scale * curve(template, changed, basis)
+    def model(free_values):
+        trial_values = values._replace(**dict(zip(free, free_values, strict=True)))
+        return trial_values.scale * model_curve(cluster_table, trial_values, basis)
 
-    now = jnp.stack([getattr(values, name) for name in free])
-    slopes = jax.jacfwd(model)(now)
-    low, high = bounds(free, basis)
-    place = (now - low) / (high - low)
-    bounded = jnp.isfinite(high) & ((place < EDGE) | (place > 1 - EDGE))
-    bounded |= jnp.asarray([name == "scale" for name in free]) & (basis.scales[0] == basis.scales[1])
-    covariance = _covariance(slopes, bounded) * squares / jnp.maximum(basis.independent - len(free), 1.0)
-    errors = jnp.where(bounded, jnp.nan, jnp.sqrt(jnp.diagonal(covariance)))
+    fitted_values = jnp.stack([getattr(values, name) for name in free])
+    slopes = jax.jacfwd(model)(fitted_values)
+    lower_bounds, upper_bounds = bounds(free, basis)
+    bound_fraction = (fitted_values - lower_bounds) / (upper_bounds - lower_bounds)
+    at_bound = jnp.isfinite(upper_bounds) & ((bound_fraction < BOUND_MARGIN) | (bound_fraction > 1 - BOUND_MARGIN))
+    at_bound |= jnp.asarray([name == "scale" for name in free]) & (basis.scale_bounds[0] == basis.scale_bounds[1])
+    covariance = _covariance(slopes, at_bound) * squares / jnp.maximum(basis.n_independent - len(free), 1.0)
+    errors = jnp.where(at_bound, jnp.nan, jnp.sqrt(jnp.diagonal(covariance)))
     rw = jnp.sqrt(squares / basis.norm)
     return Fit(
         values=values,
         errors=errors,
         correlation=covariance / (errors[:, None] * errors[None, :]),
         rw=rw,
-        converged=_stationary(slopes, difference, bounded, basis) & jnp.isfinite(rw),
-        bounded=bounded,
+        converged=_is_stationary(slopes, residual, at_bound, basis) & jnp.isfinite(rw),
+        at_bound=at_bound,
     )
 
 
-def _covariance(slopes, bounded):
+def _covariance(slopes, at_bound):
     """Return the inverse of the normal matrix, as if values at a bound were held."""
-    kept = jnp.where(bounded, 0.0, 1.0)
-    lengths = jnp.sqrt(jnp.sum(slopes**2, axis=0))
-    unit = kept * slopes / jnp.where(lengths > 0, lengths, 1.0)
-    inverse = jnp.linalg.inv(unit.T @ unit + jnp.diag(1 - kept))
-    return inverse / (lengths[:, None] * lengths[None, :])
+    free_mask = jnp.where(at_bound, 0.0, 1.0)
+    norms = jnp.sqrt(jnp.sum(slopes**2, axis=0))
+    unit_slopes = free_mask * slopes / jnp.where(norms > 0, norms, 1.0)
+    inverse = jnp.linalg.inv(unit_slopes.T @ unit_slopes + jnp.diag(1 - free_mask))
+    return inverse / (norms[:, None] * norms[None, :])
 
 
-def _stationary(slopes, difference, bounded, basis: Basis) -> Bool[Array, ""]:
+def _is_stationary(slopes, residual, at_bound, basis: FitBasis) -> Bool[Array, ""]:
     """Return whether no parameter can lower the misfit by much; below an Rw of 1 % rounding is all that is left."""
-    product = jnp.abs(difference @ slopes)
-    length = jnp.maximum(jnp.sqrt(jnp.sum(difference**2)), 0.01 * jnp.sqrt(basis.norm))
-    return jnp.all(bounded | (product <= ORTHOGONAL * jnp.sqrt(jnp.sum(slopes**2, axis=0)) * length))
+    projections = jnp.abs(residual @ slopes)
+    residual_norm = jnp.maximum(jnp.sqrt(jnp.sum(residual**2)), 0.01 * jnp.sqrt(basis.norm))
+    return jnp.all(at_bound | (projections <= MAX_RESIDUAL_COSINE * jnp.sqrt(jnp.sum(slopes**2, axis=0)) * residual_norm))

@@ -12,124 +12,124 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-BINS = 64
+N_BINS = 64
 """Of ln R."""
-STRENGTHS = np.logspace(-9, 1, 11)
+SMOOTHNESS_STRENGTHS = np.logspace(-9, 1, 11)
 """Of the smoothness that are tried, relative to the data's."""
-ROUNDS = 40
+MAX_STEPS = 40
 """Most steps of the interior point."""
-CENTRED = 0.1
+CENTERING = 0.1
 """Part of the barrier that a step leaves."""
-DONE = 1e-7
+GAP_TOLERANCE = 1e-7
 """Of what is left of complementarity, relative."""
 ALIKE = 1e-6
 """Part of the cost by which setting the smallest shares to zero may raise it."""
-SEEN = 1e-4
+MIN_RELATIVE_AMPLITUDE = 1e-4
 """Of the largest share, above which a share is free."""
 
 
-class Freeform(NamedTuple):
+class FreeDistribution(NamedTuple):
     """A free distribution."""
 
-    share: Float[np.ndarray, " bin"]
+    amplitudes: Float[np.ndarray, " bin"]
     """Amplitudes in the kernel's unit, of each bin."""
     chi2: float
     strength: float
     """Relative, of the smoothness."""
-    determined: float
+    n_determined: float
     """Parameters that the data determine."""
-    evidence: float
+    log_evidence: float
     """Logarithm, over all strengths, even in their logarithm."""
-    drawn: Float[np.ndarray, "draw bin"]
+    amplitude_draws: Float[np.ndarray, "draw bin"]
     """Amplitudes as the data allow them."""
 
 
-def bins(u: Float[np.ndarray, " node"]) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "node bin"]]:
+def hat_functions(log_radius: Float[np.ndarray, " node"]) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "node bin"]]:
     """Return ln R of bins over the nodes of a kernel, and what of a bin lies at each node: hats, sum 1."""
-    at = np.linspace(u[0], u[-1], BINS + 2)[1:-1]
-    hats = np.maximum(1 - np.abs(u[:, None] - at) / (at[1] - at[0]), 0.0)
-    return at, hats / hats.sum(axis=0)
+    centers = np.linspace(log_radius[0], log_radius[-1], N_BINS + 2)[1:-1]
+    hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
+    return centers, hats / hats.sum(axis=0)
 
 
-def fitted(
+def fit_free_distribution(
     curves: Float[np.ndarray, "q bin"],
     data: Float[np.ndarray, " q"],
     *,
-    temper: float = 1.0,
-    draws: int = 0,
+    chi2_factor: float = 1.0,
+    n_draws: int = 0,
     seed: int = 0,
-) -> Freeform:
+) -> FreeDistribution:
     """Return the free distribution of a pattern.
 
     Args:
         curves: of each bin, over the noise, the background projected out.
         data: likewise.
-        temper: factor on chi-squared.
-        draws: how many are drawn.
+        chi2_factor: factor on chi-squared.
+        n_draws: how many are drawn.
         seed: of the draws.
     """
-    curves, data = np.sqrt(temper) * np.asarray(curves, float), np.sqrt(temper) * np.asarray(data, float)
-    rough = differences(curves.shape[1])
-    smooth, squares, along = rough.T @ rough, curves.T @ curves, curves.T @ data
-    strengths = STRENGTHS * np.trace(squares) / np.trace(smooth)
-    matrices = squares + strengths[:, None, None] * smooth
-    found = nonnegative(matrices, np.broadcast_to(along, (len(strengths), len(along))))
-    chi2 = np.sum((data - found @ curves.T) ** 2, axis=1)
-    evidences, determined = np.array(
-        [_evidence(*each, squares, smooth) for each in zip(found, chi2, strengths, strict=True)]
+    curves, data = np.sqrt(chi2_factor) * np.asarray(curves, float), np.sqrt(chi2_factor) * np.asarray(data, float)
+    difference_matrix = second_differences(curves.shape[1])
+    smoothness, gram_matrix, projection = difference_matrix.T @ difference_matrix, curves.T @ curves, curves.T @ data
+    strengths = SMOOTHNESS_STRENGTHS * np.trace(gram_matrix) / np.trace(smoothness)
+    matrices = gram_matrix + strengths[:, None, None] * smoothness
+    solutions = nonnegative_minimum(matrices, np.broadcast_to(projection, (len(strengths), len(projection))))
+    chi2 = np.sum((data - solutions @ curves.T) ** 2, axis=1)
+    log_evidences, n_determined = np.array(
+        [_log_evidence(*solution, gram_matrix, smoothness) for solution in zip(solutions, chi2, strengths, strict=True)]
     ).T
-    best = int(np.argmax(evidences))
-    top = evidences[best]
-    whole = float(top + np.log(np.mean(np.exp(evidences - top))))
-    drawn = np.zeros((0, len(along)))
-    if draws:
-        random = np.random.default_rng(seed)
-        noise = random.standard_normal((draws, len(data))) @ curves
-        prior = random.standard_normal((draws, len(rough))) @ rough * np.sqrt(strengths[best])
-        drawn = nonnegative(np.broadcast_to(matrices[best], (draws, *smooth.shape)), along + noise + prior)
-    return Freeform(
-        found[best], float(chi2[best]) / temper, float(STRENGTHS[best]), float(determined[best]), whole, drawn
+    best_index = int(np.argmax(log_evidences))
+    max_log_evidence = log_evidences[best_index]
+    total_log_evidence = float(max_log_evidence + np.log(np.mean(np.exp(log_evidences - max_log_evidence))))
+    amplitude_draws = np.zeros((0, len(projection)))
+    if n_draws:
+        generator = np.random.default_rng(seed)
+        noise_draws = generator.standard_normal((n_draws, len(data))) @ curves
+        prior_draws = generator.standard_normal((n_draws, len(difference_matrix))) @ difference_matrix * np.sqrt(strengths[best_index])
+        amplitude_draws = nonnegative_minimum(np.broadcast_to(matrices[best_index], (n_draws, *smoothness.shape)), projection + noise_draws + prior_draws)
+    return FreeDistribution(
+        solutions[best_index], float(chi2[best_index]) / chi2_factor, float(SMOOTHNESS_STRENGTHS[best_index]), float(n_determined[best_index]), total_log_evidence, amplitude_draws
     )
 
 
-def differences(count: int) -> Float[np.ndarray, "row bin"]:
+def second_differences(n_bins: int) -> Float[np.ndarray, "row bin"]:
     """Return second differences with zeros beyond both ends."""
-    return np.diff(np.pad(np.eye(count), ((2, 2), (0, 0))), n=2, axis=0)
+    return np.diff(np.pad(np.eye(n_bins), ((2, 2), (0, 0))), n=2, axis=0)
 
 
-def nonnegative(
-    matrix: Float[np.ndarray, "batch bin bin"], side: Float[np.ndarray, "batch bin"]
+def nonnegative_minimum(
+    matrix: Float[np.ndarray, "batch bin bin"], right_side: Float[np.ndarray, "batch bin"]
 ) -> Float[np.ndarray, "batch bin"]:
     """Return the minima of $x^T A x / 2 - b^T x$, x >= 0, to a millionth of the largest share.
 
     Each item of a batch stops by itself, and is the best point evaluated: the start, where every share is 1 in the unit
     of its own curvature, if nothing better has been evaluated.
     """
-    size = np.maximum(np.sqrt(np.diagonal(matrix, axis1=1, axis2=2)), 1e-300)
-    matrix, side = matrix / (size[:, :, None] * size[:, None, :]), side / size
-    unit = np.maximum(np.abs(side).max(axis=1, keepdims=True), 1e-300)
-    side = side / unit
-    x = np.ones_like(side)
-    z = np.ones_like(side)
+    diagonal_scale = np.maximum(np.sqrt(np.diagonal(matrix, axis1=1, axis2=2)), 1e-300)
+    matrix, right_side = matrix / (diagonal_scale[:, :, None] * diagonal_scale[:, None, :]), right_side / diagonal_scale
+    magnitude = np.maximum(np.abs(right_side).max(axis=1, keepdims=True), 1e-300)
+    right_side = right_side / magnitude
+    x = np.ones_like(right_side)
+    z = np.ones_like(right_side)
     best, least = x, np.full((len(x), 1), np.inf)
-    count = side.shape[1]
-    for _ in range(ROUNDS):
+    n_bins = right_side.shape[1]
+    for _ in range(MAX_STEPS):
         product = np.einsum("bij,bj->bi", matrix, x)
-        cost = _cost(x, product, side)
+        cost = _cost(x, product, right_side)
         best, least = np.where(cost < least, x, best), np.fmin(cost, least)
         gap = np.mean(x * z, axis=1, keepdims=True)
-        unfinished = gap >= DONE
+        unfinished = gap >= GAP_TOLERANCE
         if not unfinished.any():
             break
-        aim = CENTRED * gap
-        system = matrix + (z / x)[:, :, None] * np.eye(count)
-        move = np.linalg.solve(system, (aim / x - product + side)[..., None])[..., 0]
-        rise = (aim - z * move) / x - z
-        x = np.where(unfinished, x + _step(x, move) * move, x)
-        z = np.where(unfinished, z + _step(z, rise) * rise, z)
+        barrier_parameter = CENTERING * gap
+        system = matrix + (z / x)[:, :, None] * np.eye(n_bins)
+        x_step = np.linalg.solve(system, (barrier_parameter / x - product + right_side)[..., None])[..., 0]
+        z_step = (barrier_parameter - z * x_step) / x - z
+        x = np.where(unfinished, x + _step_length(x, x_step) * x_step, x)
+        z = np.where(unfinished, z + _step_length(z, z_step) * z_step, z)
     last = np.where(x > z, x, 0.0)
-    cost = _cost(last, np.einsum("bij,bj->bi", matrix, last), side)
-    return np.where(cost <= least + ALIKE * np.abs(least), last, best) * unit / size
+    cost = _cost(last, np.einsum("bij,bj->bi", matrix, last), right_side)
+    return np.where(cost <= least + ALIKE * np.abs(least), last, best) * magnitude / diagonal_scale
 
 
 def _cost(x, product, side):
@@ -137,19 +137,19 @@ def _cost(x, product, side):
     return np.sum(x * (0.5 * product - side), axis=1, keepdims=True)
 
 
-def _step(x, move):
+def _step_length(x, direction):
     """Return how far a move may go without leaving x > 0."""
-    ratio = np.where(move < 0, -x / np.where(move < 0, move, -1.0), np.inf)
+    ratio = np.where(direction < 0, -x / np.where(direction < 0, direction, -1.0), np.inf)
     return np.minimum(0.995 * ratio.min(axis=1, keepdims=True), 1.0)
 
 
-def _evidence(share, chi2: float, strength: float, squares, smooth) -> tuple[float, float]:
+def _log_evidence(amplitudes, chi2: float, strength: float, gram_matrix, smoothness) -> tuple[float, float]:
     """Return the logarithm of the evidence of a strength, and how many parameters the data determine."""
-    free = share > SEEN * share.max()
-    if not free.any():
+    is_free = amplitudes > MIN_RELATIVE_AMPLITUDE * amplitudes.max()
+    if not is_free.any():
         return -np.inf, 0.0
-    some = np.ix_(free, free)
-    prior, both = strength * smooth[some], squares[some] + strength * smooth[some]
-    occam = np.linalg.slogdet(prior)[1] - np.linalg.slogdet(both)[1]
-    determined = np.trace(np.linalg.solve(both, squares[some]))
-    return -0.5 * (chi2 + strength * share @ smooth @ share) + 0.5 * occam, determined
+    free_block = np.ix_(is_free, is_free)
+    prior_precision, posterior_precision = strength * smoothness[free_block], gram_matrix[free_block] + strength * smoothness[free_block]
+    occam_factor = np.linalg.slogdet(prior_precision)[1] - np.linalg.slogdet(posterior_precision)[1]
+    n_determined = np.trace(np.linalg.solve(posterior_precision, gram_matrix[free_block]))
+    return -0.5 * (chi2 + strength * amplitudes @ smoothness @ amplitudes) + 0.5 * occam_factor, n_determined

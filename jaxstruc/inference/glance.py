@@ -14,9 +14,9 @@ from jaxtyping import Float
 
 from jaxstruc.statistics import Interval
 
-KEPT = 0.9999
+SCREENED_PROBABILITY = 0.9999
 """Share of what is probable at a glance that is kept for fits."""
-DRAWS = 1000
+N_DRAWS = 1000
 """Whose effective number is told."""
 
 
@@ -40,20 +40,20 @@ class ClassifierPrior:
     """Fields of a later version."""
 
 
-def share(density: Float[np.ndarray, " candidate"], before: np.ndarray) -> Float[np.ndarray, " candidate"]:
+def proposal_weights(log_density: Float[np.ndarray, " candidate"], prior_weight: np.ndarray) -> Float[np.ndarray, " candidate"]:
     """Return what each candidate has of the glance's draws; sum 1.
 
     Args:
-        density: logarithm of the network's density at each.
-        before: weights before any fit.
+        log_density: logarithm of the network's density at each.
+        prior_weight: weights before any fit.
     """
-    logarithm = density + np.log(before)
-    found = np.exp(logarithm - logarithm.max())
-    return found / found.sum()
+    log_weight = log_density + np.log(prior_weight)
+    relative_weight = np.exp(log_weight - log_weight.max())
+    return relative_weight / relative_weight.sum()
 
 
-def probable(share: Float[np.ndarray, " candidate"], *, kept: float = KEPT, least: int = 0) -> np.ndarray:
+def probable_candidates(proposal_weight: Float[np.ndarray, " candidate"], *, probability: float = SCREENED_PROBABILITY, min_candidates: int = 0) -> np.ndarray:
     """Return the places of the fewest candidates with so much of the draws together, so many at least, in order."""
-    order = np.argsort(-share, kind="stable")
-    before = np.cumsum(share[order]) - share[order]
-    return np.sort(order[(before < kept) | (np.arange(len(order)) < least)])
+    order = np.argsort(-proposal_weight, kind="stable")
+    preceding_weight = np.cumsum(proposal_weight[order]) - proposal_weight[order]
+    return np.sort(order[(preceding_weight < probability) | (np.arange(len(order)) < min_candidates)])

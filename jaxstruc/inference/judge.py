@@ -11,39 +11,39 @@ from jaxtyping import Float
 from jaxstruc import statistics
 from jaxstruc.inference import candidates, ensemble, screening, unseen
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.candidates import Candidates, Pool
-from jaxstruc.inference.ensemble import Found
+from jaxstruc.inference.candidates import CandidateGroup, CandidatePool
+from jaxstruc.inference.ensemble import EnsembleFit
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.mixture import Mixture
-from jaxstruc.inference.screening import Bins
+from jaxstruc.inference.mixture import EnsembleModel
+from jaxstruc.inference.screening import BinnedDistances
 from jaxstruc.inference.target import Target
-from jaxstruc.inference.unseen import Cut, Prediction
-from jaxstruc.inference.values import Values
+from jaxstruc.inference.unseen import HoldoutCut, Prediction
+from jaxstruc.inference.values import FitValues
 
-Search = Callable[[Target, Pool, Fit], Candidates | None]
+ClusterSearch = Callable[[Target, CandidatePool, Fit], CandidateGroup | None]
 """What finds further clusters that fit a target, given some and their fits, best first."""
-STRENGTHS = (0.5, 1.0, 2.0)
+DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
 """Of free distributions' departures from lognormal; that which predicts best is taken."""
-TRIED = 48
+N_LISTED_CANDIDATES = 48
 """Clusters that are fitted to each cut, beside those that are passed."""
-MORE = 8
+N_SEARCHED_CANDIDATES = 8
 """Clusters found by a search that are fitted to each cut."""
-THIN = 0.4
+R_STEP_FACTOR = 0.4
 """Step in r of what is judged, in parts of that which the Q range can tell."""
-PADDED = 32
+PREDICTION_BATCH_SIZE = 32
 """Clusters whose prediction is made at once."""
 
 
-class Compared(NamedTuple):
+class HoldoutComparison(NamedTuple):
     """What the models say beyond one cut."""
 
-    cut: Cut
-    points: float
+    cut: HoldoutCut
+    n_independent: float
     """Independent, beyond the cut."""
-    single: Prediction
-    ensembles: tuple[Prediction, ...]
+    single_prediction: Prediction
+    ensemble_predictions: tuple[Prediction, ...]
     """One a strength."""
-    rivals: np.ndarray
+    rival_squares: np.ndarray
     """[rival] sums of squares of the clusters passed, NaN for those whose fit failed."""
     r: np.ndarray
     """[point] Å, to the end of what is predicted."""
@@ -53,178 +53,178 @@ class Compared(NamedTuple):
     """[point] G(r) of the single one and of the ensembles, in 1/Å²."""
 
 
-class Judged(NamedTuple):
+class CrossValidation(NamedTuple):
     """A judgement, and the ensemble that describes the sample best."""
 
-    verdict: str
+    sample: str
     """single, distribution or undecided."""
-    compared: tuple[Compared, ...]
+    comparisons: tuple[HoldoutComparison, ...]
     strengths: tuple[float, ...]
     strength: float
     """Of the ensemble: 0 for a lognormal."""
-    found: Found
-    goal: Target
+    ensemble_fit: EnsembleFit
+    target: Target
     """What it was fitted to: all of the signal."""
 
 
-class Sample(NamedTuple):
+class HoldoutData(NamedTuple):
     """A measured G(r), as a judge sees it."""
 
     r: Float[np.ndarray, " r"]
     """Å. All data from rmin on."""
     g: Float[np.ndarray, " r"]
     """1/Å²"""
-    goal: Target
+    target: Target
     """Of the fits: settings, bond and background."""
-    end: float
+    signal_end: float
     """Å. Of the signal."""
     span: targets.Span
     """What templates must cover, to the end of the signal."""
-    size: int
+    min_q_nodes: int
     """Points of Q, and functions of the basis, to which all targets are padded."""
-    least: int
+    min_basis_size: int
 
     @property
-    def thin(self) -> "Sample":
+    def thinned_data(self) -> "Sample":
         """The same with hardly more points than tell something."""
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
-        every = max(1, int(THIN * np.pi / self.goal.qmax / step))
-        return self._replace(r=self.r[::every], g=self.g[::every])
+        stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
+        return self._replace(r=self.r[::stride], g=self.g[::stride])
 
-    def up_to(self, rmax: float) -> Target:
+    def target_up_to(self, rmax: float) -> Target:
         """Return the target of the data up to an r."""
-        kept = self.r <= rmax + 1e-9
-        goal = self.goal
+        in_range = self.r <= rmax + 1e-9
+        target = self.target
         return targets.target(
-            self.r[kept], self.g[kept], qmin=goal.qmin, qmax=goal.qmax, qdamp=goal.qdamp, qbroad=goal.qbroad,
-            bond=goal.bond, span=self.span, background=goal.background, size=self.size, least=self.least,
+            self.r[in_range], self.g[in_range], qmin=target.qmin, qmax=target.qmax, qdamp=target.qdamp, qbroad=target.qbroad,
+            bond=target.bond, span=self.span, background=target.background, min_q_nodes=self.min_q_nodes, min_basis_size=self.min_basis_size,
         )  # fmt: skip
 
 
-def judge(
-    sample: Sample,
-    mixture: Mixture,
+def cross_validate(
+    holdout_data: HoldoutData,
+    ensemble_model: EnsembleModel,
     *,
-    values: Values,
-    size: float,
-    listed: Sequence[tuple[Candidates, Bins]],
-    rivals: Pool,
+    values: FitValues,
+    mean_size: float,
+    libraries: Sequence[tuple[CandidateGroup, BinnedDistances]],
+    rivals: CandidatePool,
     free: tuple[str, ...],
-    strengths: tuple[float, ...] = (0.0, *STRENGTHS),
-    searched: Search | None = None,
-) -> Judged:
+    strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS),
+    search: ClusterSearch | None = None,
+) -> CrossValidation:
     """Return the judgement of a sample.
 
     Args:
-        sample: the data.
-        mixture: classes of clusters.
+        holdout_data: the data.
+        ensemble_model: classes of clusters.
         values: of the best cluster's fit.
-        size: of the best cluster, in Å.
-        listed: libraries that are tried at each cut.
+        mean_size: of the best cluster, in Å.
+        libraries: libraries that are tried at each cut.
         rivals: further clusters that are fitted to each cut, one at least; the best few of each type and source.
         free: what is fitted.
         strengths: of ensembles that are tried.
-        searched: what finds clusters that are not listed, at each cut anew.
+        search: what finds clusters that are not listed, at each cut anew.
     """
-    names, sample = tuple(name for name in free if name != "scale"), sample.thin
-    whole = sample.up_to(max(sample.end, float(sample.goal.r[-1])))
-    begin = ensemble.first(mixture, whole.basis, values, names, size)
-    lognormal = ensemble.fit(mixture, whole.basis, begin, names=names, strength=0.0)
-    residual = whole.g - unseen.of_ensemble(lognormal, mixture, unseen.points_of(whole, whole.r))
-    counted = statistics.effective_points(residual, whole.independent) / whole.independent
-    compared = tuple(
-        _compared(sample, mixture, cut, listed, rivals, free, strengths, values, size, counted, searched)
-        for cut in unseen.cuts(sample.r, sample.end)
+    names, holdout_data = tuple(name for name in free if name != "scale"), holdout_data.thinned_data
+    full_target = holdout_data.target_up_to(max(holdout_data.signal_end, float(holdout_data.target.r[-1])))
+    guess = ensemble.start_parameters(ensemble_model, full_target.basis, values, names, mean_size)
+    lognormal_fit = ensemble.fit(ensemble_model, full_target.basis, guess, names=names, strength=0.0)
+    residual = full_target.g - unseen.ensemble_curve(lognormal_fit, ensemble_model, unseen.holdout_points(full_target, full_target.r))
+    effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
+    comparisons = tuple(
+        _compare_at_cut(holdout_data, ensemble_model, cut, libraries, rivals, free, strengths, values, mean_size, effective_fraction, search)
+        for cut in unseen.holdout_cuts(holdout_data.r, holdout_data.signal_end)
     )
-    best = int(np.argmin([_mean_rw(compared, k) for k in range(len(strengths))]))
-    found = ensemble.fit(mixture, whole.basis, lognormal.guess, names=names, strength=strengths[best], counted=counted)
-    gains = [unseen.gain(one.single, one.ensembles[best], one.points) for one in compared]
-    return Judged(unseen.verdict(gains), compared, strengths, strengths[best], found, whole)
+    best_strength = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(strengths))]))
+    ensemble_fit = ensemble.fit(ensemble_model, full_target.basis, lognormal_fit.parameters, names=names, strength=strengths[best_strength], effective_fraction=effective_fraction)
+    gains = [unseen.gain(comparison.single_prediction, comparison.ensemble_predictions[best_strength], comparison.n_independent) for comparison in comparisons]
+    return CrossValidation(unseen.sample_from_gains(gains), comparisons, strengths, strengths[best_strength], ensemble_fit, full_target)
 
 
-def _mean_rw(compared: Sequence[Compared], which: int) -> float:
-    mean = float(np.mean([one.ensembles[which].rw for one in compared])) if compared else 0.0
-    return mean if np.isfinite(mean) else np.inf
+def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> float:
+    mean_rw = float(np.mean([comparison.ensemble_predictions[strength_index].rw for comparison in comparisons])) if comparisons else 0.0
+    return mean_rw if np.isfinite(mean_rw) else np.inf
 
 
-def _compared(
-    sample: Sample,
-    mixture: Mixture,
-    cut: Cut,
-    listed: Sequence[tuple[Candidates, Bins]],
-    rivals: Pool,
+def _compare_at_cut(
+    holdout_data: HoldoutData,
+    ensemble_model: EnsembleModel,
+    cut: HoldoutCut,
+    libraries: Sequence[tuple[CandidateGroup, BinnedDistances]],
+    rivals: CandidatePool,
     free: tuple[str, ...],
     strengths: tuple[float, ...],
-    values: Values,
-    size: float,
-    counted: float,
-    searched: Search | None,
-) -> Compared:
+    values: FitValues,
+    mean_size: float,
+    effective_fraction: float,
+    search: ClusterSearch | None,
+) -> HoldoutComparison:
     """Return what single clusters and ensembles say beyond a cut."""
-    goal = sample.up_to(cut.cut)
-    kept = sample.r <= cut.end + 1e-9
-    r, g = sample.r[kept], sample.g[kept]
-    beyond = r > cut.cut
-    pool, count = _with(rivals, listed, goal, values), len(rivals.place)
-    tables = candidates.tables(pool, goal)
-    fits = candidates.rows(candidates.fit_tables(tables, goal, free=free), slice(0, len(pool.place)))
-    rw = np.where(np.isfinite(fits.rw) & ~pool.faulty, fits.rw, np.inf)
-    singles = [int(np.argmin(rw))]
-    if searched is not None:
+    target = holdout_data.target_up_to(cut.cut)
+    in_range = holdout_data.r <= cut.end + 1e-9
+    r, g = holdout_data.r[in_range], holdout_data.g[in_range]
+    beyond_cut = r > cut.cut
+    pool, n_rivals = _pool_with_libraries(rivals, libraries, target, values), len(rivals.group_row)
+    cluster_tables = candidates.cluster_tables(pool, target)
+    fits = candidates.select_rows(candidates.fit_cluster_tables(cluster_tables, target, free=free), slice(0, len(pool.group_row)))
+    rw = np.where(np.isfinite(fits.rw) & ~pool.has_fault, fits.rw, np.inf)
+    single_rows = [int(np.argmin(rw))]
+    if search is not None:
         order = np.argsort(rw, kind="stable")
-        if (more := searched(goal, pool.chosen(order), candidates.rows(fits, order))) is not None:
-            own = len(rw)
-            tables, fits, rw = _with_more(more, goal, free, tables, fits, rw)
-            singles.append(own + int(np.argmin(rw[own:])))
-    shown = np.array([*singles, *range(count)])
-    padded = np.pad(shown, (0, max(0, PADDED - len(shown))), mode="edge")
-    some = candidates.rows(tables, padded), candidates.rows(fits.values, padded)
-    points = unseen.points_of(goal, r)
-    curves = unseen.of_clusters(*some, points)[: len(shown)]
+        if (searched_group := search(target, pool.select(order), candidates.select_rows(fits, order))) is not None:
+            n_listed = len(rw)
+            cluster_tables, fits, rw = _append_searched(searched_group, target, free, cluster_tables, fits, rw)
+            single_rows.append(n_listed + int(np.argmin(rw[n_listed:])))
+    predicted_rows = np.array([*single_rows, *range(n_rivals)])
+    padded_rows = np.pad(predicted_rows, (0, max(0, PREDICTION_BATCH_SIZE - len(predicted_rows))), mode="edge")
+    tables_and_values = candidates.select_rows(cluster_tables, padded_rows), candidates.select_rows(fits.values, padded_rows)
+    holdout_points = unseen.holdout_points(target, r)
+    curves = unseen.cluster_curves(*tables_and_values, holdout_points)[: len(predicted_rows)]
     names = tuple(name for name in free if name != "scale")
-    begin = ensemble.first(mixture, goal.basis, values, names, size)
-    fitted = partial(ensemble.fit, mixture, goal.basis, names=names, counted=counted)
-    found = [fitted(begin, strength=0.0)]
-    found += [fitted(found[0].guess, strength=one) for one in strengths if one]
-    mixtures = [unseen.of_ensemble(one, mixture, points) for one in found[0 if 0.0 in strengths else 1 :]]
-    said = [
-        unseen.prediction(r[beyond], g[beyond], curve[beyond], background=goal.background)
-        for curve in (*curves, *mixtures)
+    guess = ensemble.start_parameters(ensemble_model, target.basis, values, names, mean_size)
+    fit_ensemble = partial(ensemble.fit, ensemble_model, target.basis, names=names, effective_fraction=effective_fraction)
+    ensemble_fits = [fit_ensemble(guess, strength=0.0)]
+    ensemble_fits += [fit_ensemble(ensemble_fits[0].parameters, strength=entry) for entry in strengths if entry]
+    ensemble_curves = [unseen.ensemble_curve(entry, ensemble_model, holdout_points) for entry in ensemble_fits[0 if 0.0 in strengths else 1 :]]
+    predictions = [
+        unseen.prediction(r[beyond_cut], g[beyond_cut], curve[beyond_cut], background=target.background)
+        for curve in (*curves, *ensemble_curves)
     ]
     # As of the ensembles' strengths, that which predicts best is taken: of the best listed and the best searched one.
-    best = int(np.argmin([one.squares for one in said[: len(singles)]]))
-    squares = np.array([one.squares for one in said[len(singles) : len(shown)]])
-    return Compared(
-        cut, unseen.independent(goal, cut), said[best], tuple(said[len(shown) :]),
-        np.where(np.isfinite(rw[:count]), squares, np.nan), r, g, (curves[best], *mixtures),
+    best_single = int(np.argmin([entry.squares for entry in predictions[: len(single_rows)]]))
+    rival_squares = np.array([entry.squares for entry in predictions[len(single_rows) : len(predicted_rows)]])
+    return HoldoutComparison(
+        cut, unseen.n_independent(target, cut), predictions[best_single], tuple(predictions[len(predicted_rows) :]),
+        np.where(np.isfinite(rw[:n_rivals]), rival_squares, np.nan), r, g, (curves[best_single], *ensemble_curves),
     )  # fmt: skip
 
 
-def _with(rivals: Pool, listed: Sequence[tuple[Candidates, Bins]], goal: Target, values: Values) -> Pool:
+def _pool_with_libraries(rivals: CandidatePool, libraries: Sequence[tuple[CandidateGroup, BinnedDistances]], target: Target, values: FitValues) -> CandidatePool:
     """Return the rivals, and after them the listed clusters that fit a target best."""
     groups = list(rivals.groups)
-    group, place = [rivals.group], [rivals.place]
-    for own, bins in listed:
-        rows = screening.chosen(bins, screening.misfits_about(bins, goal.basis, values), most=TRIED // len(listed))
-        groups.append(own._replace(rows=rows))
-        group.append(np.full(len(rows), len(groups) - 1))
-        place.append(np.arange(len(rows)))
-    return Pool(tuple(groups), np.concatenate(group), np.concatenate(place))
+    group_columns, row_columns = [rivals.group], [rivals.group_row]
+    for library_group, binned_distances in libraries:
+        rows = screening.best_rows(binned_distances, screening.gauss_newton_misfits(binned_distances, target.basis, values), count=N_LISTED_CANDIDATES // len(libraries))
+        groups.append(library_group._replace(rows=rows))
+        group_columns.append(np.full(len(rows), len(groups) - 1))
+        row_columns.append(np.arange(len(rows)))
+    return CandidatePool(tuple(groups), np.concatenate(group_columns), np.concatenate(row_columns))
 
 
-def _with_more(more: Candidates, goal: Target, free: tuple[str, ...], tables, fits: Fit, rw: np.ndarray):
+def _append_searched(searched_group: CandidateGroup, target: Target, free: tuple[str, ...], cluster_tables, fits: Fit, rw: np.ndarray):
     """Return tables, fits and Rw with those of a few more candidates at their ends."""
-    few = candidates.pool([more._replace(rows=more.rows[:MORE])])
-    own = candidates.tables(few, goal)
-    found = candidates.rows(candidates.fit_tables(own, goal, free=free), slice(0, len(few.place)))
-    joined = candidates.joined(
-        candidates.rows(tables, slice(0, len(rw))), candidates.rows(own, slice(0, len(few.place)))
+    searched_pool = candidates.candidate_pool([searched_group._replace(rows=searched_group.rows[:N_SEARCHED_CANDIDATES])])
+    searched_tables = candidates.cluster_tables(searched_pool, target)
+    searched_fits = candidates.select_rows(candidates.fit_cluster_tables(searched_tables, target, free=free), slice(0, len(searched_pool.group_row)))
+    joined_tables = candidates.concatenate(
+        candidates.select_rows(cluster_tables, slice(0, len(rw))), candidates.select_rows(searched_tables, slice(0, len(searched_pool.group_row)))
     )
-    return joined, candidates.joined(fits, found), np.append(rw, np.where(np.isfinite(found.rw), found.rw, np.inf))
+    return joined_tables, candidates.concatenate(fits, searched_fits), np.append(rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf))
 
 
-def drawn(judged: Judged, mixture: Mixture) -> tuple[np.ndarray, np.ndarray]:
+def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleModel) -> tuple[np.ndarray, np.ndarray]:
     """Return the shares of classes, and such drawn from their posterior [draw, class]; each sum to 1."""
-    best = np.asarray(judged.found.share, float)
-    every = np.asarray(jax.device_get(ensemble.drawn(judged.found, mixture, strength=judged.strength)), float)
-    return best / best.sum(), every / every.sum(axis=1, keepdims=True)
+    best_fractions = np.asarray(validation.ensemble_fit.atom_fractions, float)
+    fraction_draws = np.asarray(jax.device_get(ensemble.posterior_fractions(validation.ensemble_fit, ensemble_model, strength=validation.strength)), float)
+    return best_fractions / best_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True)

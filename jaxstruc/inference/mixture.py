@@ -18,53 +18,53 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxstruc.inference import values as values_
-from jaxstruc.inference.target import Basis
+from jaxstruc.inference import values as fit_parameters
+from jaxstruc.inference.target import FitBasis
 from jaxstruc.scattering import templates
-from jaxstruc.scattering.templates import Span, Template
-from jaxstruc.structures.classes import Classes
+from jaxstruc.scattering.templates import TableRange, ClusterTable
+from jaxstruc.structures.classes import SizeClasses
 from jaxstruc.structures.distances import Histogram
-from jaxstruc.structures.library import WIDTH
+from jaxstruc.structures.library import BIN_WIDTH
 
-SMOOTH = 0.3
+SMOOTHING_LENGTH = 0.3
 """Length, in the logarithm of the size, over which a free distribution is smooth."""
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["tables", "packing", "size", "waves"], meta_fields=["packings"])
 @dataclass(frozen=True)
-class Mixture:
+class EnsembleModel:
     """Classes of clusters, as fits to data of a span need them."""
 
-    tables: Template
+    cluster_tables: ClusterTable
     """[class]"""
     packing: Int[Array, " class"]
     size: Float[Array, " class"]
     """Å"""
-    waves: Float[Array, "class wave"]
+    smooth_modes: Float[Array, "class wave"]
     """Smooth curves of the logarithm of the size, for free distributions."""
-    packings: int
+    n_packings: int
     """Their number."""
 
 
-class Guess(NamedTuple):
+class EnsembleParameters(NamedTuple):
     """What is fitted."""
 
-    root: Float[Array, " packing"]
+    sqrt_fraction: Float[Array, " packing"]
     """Square root of the share of atoms, times the scale: what is even in it has Jeffreys' prior for shares."""
-    mean: Float[Array, " packing"]
+    log_mean: Float[Array, " packing"]
     """Of the logarithm of the size in Å."""
-    spread: Float[Array, " packing"]
+    log_width: Float[Array, " packing"]
     """Logarithm of the standard deviation of that."""
-    waves: Float[Array, "packing wave"]
-    common: Float[Array, " 2"]
+    mode_weights: Float[Array, "packing wave"]
+    hyperparameters: Float[Array, " 2"]
     """Mean and spread of all packings."""
-    places: Float[Array, " parameter"]
+    normalized_values: Float[Array, " parameter"]
     """Of the shared values between their bounds."""
     contraction: Float[Array, " 1"]
     """Å"""
 
 
-def mixture(classes: Classes, *, bond: float, span: Span) -> Mixture:
+def ensemble_model(classes: SizeClasses, *, bond: float, span: TableRange) -> EnsembleModel:
     """Return the classes as fits need them.
 
     Args:
@@ -72,59 +72,59 @@ def mixture(classes: Classes, *, bond: float, span: Span) -> Mixture:
         bond: nearest-neighbour distance, in Å.
         span: what the fits cover.
     """
-    size = max(512, 64 * math.ceil((span.longest / (WIDTH * bond) + 2) / 64))
+    n_bins = max(512, 64 * math.ceil((span.max_distance / (BIN_WIDTH * bond) + 2) / 64))
     weight, mean, variance = (
-        np.pad(column[:, :size], ((0, 0), (0, max(0, size - column.shape[1])))) for column in classes.histogram[:3]
+        np.pad(column[:, :n_bins], ((0, 0), (0, max(0, n_bins - column.shape[1])))) for column in classes.histogram[:3]
     )
-    inside = (mean * bond < span.longest) & (weight > 0)
+    in_range = (mean * bond < span.max_distance) & (weight > 0)
     distances = Histogram(
-        np.where(inside, weight, 0.0), np.where(inside, mean * bond, bond), np.where(inside, variance * bond**2, 0.0),
+        np.where(in_range, weight, 0.0), np.where(in_range, mean * bond, bond), np.where(in_range, variance * bond**2, 0.0),
         classes.histogram.atoms,
     )  # fmt: skip
-    logarithm = np.log(classes.sizes)
-    strength, vectors = np.linalg.eigh(np.exp(-0.5 * ((logarithm[:, None] - logarithm) / SMOOTH) ** 2))
-    kept = strength > 1e-3 * strength[-1]
-    waves = (vectors[:, kept] * np.sqrt(strength[kept]))[classes.place]
-    return Mixture(
-        _tables(distances, bond, span=span),
-        jnp.asarray(classes.packing),
-        _single(classes.size * bond),
-        _single(waves),
-        len(classes.packings),
+    log_size = np.log(classes.size_grid)
+    eigenvalues, eigenvectors = np.linalg.eigh(np.exp(-0.5 * ((log_size[:, None] - log_size) / SMOOTHING_LENGTH) ** 2))
+    selected_modes = eigenvalues > 1e-3 * eigenvalues[-1]
+    smooth_modes = (eigenvectors[:, selected_modes] * np.sqrt(eigenvalues[selected_modes]))[classes.size_index]
+    return EnsembleModel(
+        _cluster_tables(distances, bond, span=span),
+        jnp.asarray(classes.packing_index),
+        _float32(classes.mean_size * bond),
+        _float32(smooth_modes),
+        len(classes.packing_names),
     )
 
 
 @partial(jax.jit, static_argnames="span")
-def _tables(distances: Histogram, bond: float, *, span: Span) -> Template:
-    return jax.vmap(lambda one: templates.template(one, bond, span=span))(distances)
+def _cluster_tables(distances: Histogram, bond: float, *, span: TableRange) -> ClusterTable:
+    return jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, bond, span=span))(distances)
 
 
-def shares(guess: Guess, mixture: Mixture, strength) -> Float[Array, " class"]:
+def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
     """Return the shares of atoms of all classes, times the scale."""
-    return guess.root[mixture.packing] ** 2 * within(guess, mixture, strength)
+    return parameters.sqrt_fraction[model.packing] ** 2 * size_fractions(parameters, model, strength)
 
 
-def within(guess: Guess, mixture: Mixture, strength) -> Float[Array, " class"]:
+def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
     """Return the shares of classes within their packing: of each packing they sum to 1."""
-    own = mixture.packing
-    count = len(guess.mean)
-    u = -0.5 * ((jnp.log(mixture.size) - guess.mean[own]) * jnp.exp(-guess.spread[own])) ** 2
-    u += strength * jnp.sum(mixture.waves * guess.waves[own], axis=-1)
-    u -= jax.lax.stop_gradient(jax.ops.segment_max(u, own, count))[own]
-    return jnp.exp(u) / jax.ops.segment_sum(jnp.exp(u), own, count)[own]
+    packing = model.packing
+    n_packings = len(parameters.log_mean)
+    log_weight = -0.5 * ((jnp.log(model.size) - parameters.log_mean[packing]) * jnp.exp(-parameters.log_width[packing])) ** 2
+    log_weight += strength * jnp.sum(model.smooth_modes * parameters.mode_weights[packing], axis=-1)
+    log_weight -= jax.lax.stop_gradient(jax.ops.segment_max(log_weight, packing, n_packings))[packing]
+    return jnp.exp(log_weight) / jax.ops.segment_sum(jnp.exp(log_weight), packing, n_packings)[packing]
 
 
-def curves(mixture: Mixture, places, contraction, names: tuple[str, ...], basis: Basis) -> Float[Array, "class basis"]:
+def class_curves(model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis) -> Float[Array, "class basis"]:
     """Return the curves of all classes, in the basis."""
-    shared = values_.values_at(places, names, basis)
-    stretch = stretches(shared.stretch, contraction, mixture)
-    return jax.vmap(lambda one, s: values_.curve(one, shared._replace(stretch=s), basis))(mixture.tables, stretch)
+    shared_values = fit_parameters.physical_values(normalized_values, names, basis)
+    stretch = class_stretches(shared_values.stretch, contraction, model)
+    return jax.vmap(lambda cluster_table, class_stretch: fit_parameters.model_curve(cluster_table, shared_values._replace(stretch=class_stretch), basis))(model.cluster_tables, stretch)
 
 
-def stretches(stretch, contraction, mixture: Mixture) -> Float[Array, " class"]:
+def class_stretches(stretch, contraction, model: EnsembleModel) -> Float[Array, " class"]:
     """Return the stretches of all classes: the smaller, the more contracted."""
-    return stretch * (1 - contraction / mixture.size)
+    return stretch * (1 - contraction / model.size)
 
 
-def _single(x) -> Float[Array, "..."]:
-    return jnp.asarray(x, jnp.float32)
+def _float32(values) -> Float[Array, "..."]:
+    return jnp.asarray(values, jnp.float32)

@@ -12,33 +12,33 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.inference.target import Basis
-from jaxstruc.inference.values import Values, misfit
+from jaxstruc.inference.target import FitBasis
+from jaxstruc.inference.values import FitValues, misfit
 from jaxstruc.rounding import rounding_of_squares, squares_floor
 from jaxstruc.scattering import templates
-from jaxstruc.structures.atoms import CLOSEST
+from jaxstruc.structures.atoms import MIN_ATOM_DISTANCE
 from jaxstruc.structures.distances import distances
 
-STIFFNESS = 100.0
+OVERLAP_STIFFNESS = 100.0
 """Cost of a distance one Å too short, squared."""
-STEPS = 150
+MAX_STEPS = 150
 """Most of the descent."""
-ENOUGH = 1e-3
+COST_TOLERANCE = 1e-3
 """What may be left to gain of the cost, of which half a unit is one standard deviation of the noise."""
 
 
-class Relaxed(NamedTuple):
+class RelaxedStructure(NamedTuple):
     """Refined coordinates."""
 
     positions: Float[Array, "atom 3"]
     """Å"""
     rw: Float[Array, ""]
-    moved: Float[Array, ""]
+    rms_displacement: Float[Array, ""]
     """Å. Root mean square move of an atom."""
 
 
 @jax.jit
-def relax(positions: Float[Array, "atom 3"], values: Values, basis: Basis, *, restraint: float) -> Relaxed:
+def relax(positions: Float[Array, "atom 3"], values: FitValues, basis: FitBasis, *, restraint: float) -> RelaxedStructure:
     """Return the coordinates that fit the data best without moving far.
 
     Args:
@@ -47,28 +47,28 @@ def relax(positions: Float[Array, "atom 3"], values: Values, basis: Basis, *, re
         basis: the data, of a target.
         restraint: move of an atom that costs as much as one standard deviation of the noise, in Å.
     """
-    presence = jnp.ones(positions.shape[0], positions.dtype)
+    site_presence = jnp.ones(positions.shape[0], positions.dtype)
     off_diagonal = ~jnp.eye(positions.shape[0], dtype=bool)
 
-    def squares(moved):
-        table = templates.of_distances(distances(moved), presence, basis.bond, span=basis.span)
-        return misfit(table, values, basis)
+    def squares(displaced_positions):
+        cluster_table = templates.tabulate_distances(distances(displaced_positions), site_presence, basis.bond, span=basis.span)
+        return misfit(cluster_table, values, basis)
 
     first = squares(positions)
-    noise = jnp.maximum(first, squares_floor(basis.norm)) / basis.independent
+    noise_variance = jnp.maximum(first, squares_floor(basis.norm)) / basis.n_independent
 
-    def cost(moves):
-        moved = positions + restraint * moves
-        short = jnp.maximum(CLOSEST * basis.bond - distances(moved), 0.0)
-        close = 0.5 * STIFFNESS * jnp.sum(jnp.where(off_diagonal, short, 0.0) ** 2)
-        return 0.5 * squares(moved) / noise + 0.5 * jnp.sum(moves**2) + close
+    def cost(displacements):
+        displaced_positions = positions + restraint * displacements
+        overlap = jnp.maximum(MIN_ATOM_DISTANCE * basis.bond - distances(displaced_positions), 0.0)
+        overlap_penalty = 0.5 * OVERLAP_STIFFNESS * jnp.sum(jnp.where(off_diagonal, overlap, 0.0) ** 2)
+        return 0.5 * squares(displaced_positions) / noise_variance + 0.5 * jnp.sum(displacements**2) + overlap_penalty
 
-    rounding = 0.5 * rounding_of_squares(first, basis.norm) / noise
-    found = positions + restraint * _minimum(cost, jnp.zeros_like(positions), rounding=rounding)
-    return Relaxed(
-        positions=found,
-        rw=jnp.sqrt(squares(found) / basis.norm),
-        moved=jnp.sqrt(jnp.mean(jnp.sum((found - positions) ** 2, axis=1))),
+    rounding = 0.5 * rounding_of_squares(first, basis.norm) / noise_variance
+    relaxed_positions = positions + restraint * _minimize(cost, jnp.zeros_like(positions), rounding=rounding)
+    return RelaxedStructure(
+        positions=relaxed_positions,
+        rw=jnp.sqrt(squares(relaxed_positions) / basis.norm),
+        rms_displacement=jnp.sqrt(jnp.mean(jnp.sum((relaxed_positions - positions) ** 2, axis=1))),
     )
 
 
@@ -83,7 +83,7 @@ class _Descent(NamedTuple):
     """Whether the last step has lowered the cost by no more than its rounding."""
 
 
-def _minimum(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Array, ""] | float = 0.0) -> Array:
+def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Array, ""] | float = 0.0) -> Array:
     """Return where a cost is least, to `ENOUGH` or its rounding; never a point of a higher cost than the start's.
 
     The moves' own term has curvature 1 and the others add to it near a minimum, so that half the squared gradient is at
@@ -96,23 +96,23 @@ def _minimum(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Ar
     """
     # As optax.lbfgs has them, but for pairs without curvature.
     search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
-    descent = optax.chain(_with_curvature(optax.scale_by_lbfgs()), optax.scale(-1.0), search)
-    slope = optax.value_and_grad_from_state(cost)
+    optimizer = optax.chain(_with_curvature(optax.scale_by_lbfgs()), optax.scale(-1.0), search)
+    value_and_gradient = optax.value_and_grad_from_state(cost)
     epsilon = jnp.finfo(start.dtype).eps
 
     def step(state: _Descent) -> _Descent:
-        value, gradient = slope(state.moves, state=state.memory)
-        update, memory = descent.update(gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost)
-        fall = value - optax.tree.get(memory, "value")
+        value, gradient = value_and_gradient(state.moves, state=state.memory)
+        update, optimizer_state = optimizer.update(gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost)
+        fall = value - optax.tree.get(optimizer_state, "value")
         moved: Any = optax.apply_updates(state.moves, update)
-        moves = jnp.where(fall > 0, moved, state.moves)
-        return _Descent(moves, memory, state.steps + 1, ~(fall > rounding + epsilon * jnp.abs(value)))
+        displacements = jnp.where(fall > 0, moved, state.moves)
+        return _Descent(displacements, optimizer_state, state.steps + 1, ~(fall > rounding + epsilon * jnp.abs(value)))
 
     def unfinished(state: _Descent) -> Bool[Array, ""]:
         left = 0.5 * jnp.sum(optax.tree.get(state.memory, "grad") ** 2)
-        return (state.steps == 0) | ((left > ENOUGH) & (state.steps < STEPS) & ~state.stalled)
+        return (state.steps == 0) | ((left > COST_TOLERANCE) & (state.steps < MAX_STEPS) & ~state.stalled)
 
-    begin = _Descent(start, descent.init(start), jnp.asarray(0), jnp.asarray(False))
+    begin = _Descent(start, optimizer.init(start), jnp.asarray(0), jnp.asarray(False))
     return jax.lax.while_loop(unfinished, step, begin).moves
 
 

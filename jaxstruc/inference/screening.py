@@ -15,31 +15,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.inference.target import STRETCH, Basis
-from jaxstruc.inference.values import TRIED, Values
+from jaxstruc.inference.target import STRETCH_BOUNDS, FitBasis
+from jaxstruc.inference.values import START_STRETCH_FACTORS, FitValues
 from jaxstruc.scattering import debye
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.parameters import PARAMETERS
-from jaxstruc.scattering.templates import SHORT, Span
-from jaxstruc.structures.library import WIDTH, Library
+from jaxstruc.scattering.templates import MIN_DISTANCE, TableRange
+from jaxstruc.structures.library import BIN_WIDTH, Library
 
-SCREENED, AT_A_GLANCE = 1500, 300
+MAX_SCREENED, MAX_SCREENED_BY_CLASSIFIER = 1500, 300
 """Candidates chosen to be fitted; and where a classifier has named what is probable."""
-TRIED_FURTHER = 5000
+MAX_HOLDOUT_CANDIDATES = 5000
 """Candidates that a judge tries at each cut."""
-VIBRATIONS = (0.006, 0.018)
+START_UISO = (0.006, 0.018)
 """Å². Uiso of the rough tries."""
-STEP = (0.012, 1.2, 0.24)
+MAX_STEP = (0.012, 1.2, 0.24)
 """Longest Gauss-Newton step: in stretch, in parts of Uiso, and in delta2 in squared bonds."""
 RIDGE = 1e-6
 """Relative, on the normal equations of the step."""
-CHUNK = 1024
+CHUNK_SIZE = 1024
 """Candidates at a time."""
-SMOOTHED = 1.0
+SMOOTHING_LENGTH = 1.0
 """Å, over which the power of G(r) is averaged for the particle's size."""
 
 
-class Bins(NamedTuple):
+class BinnedDistances(NamedTuple):
     """The distances of candidates in even bins, all in one matrix."""
 
     rows: np.ndarray
@@ -48,7 +48,7 @@ class Bins(NamedTuple):
     """Pairs an atom, at multiples of `library.WIDTH` bonds. Padded with zeros to whole chunks."""
 
 
-def bins(library: Library, rows: np.ndarray, *, bond: float, span: Span) -> Bins:
+def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: TableRange) -> BinnedDistances:
     """Return the distances of candidates in even bins; number, mean and variance of each bin's distances are kept.
 
     Args:
@@ -57,99 +57,99 @@ def bins(library: Library, rows: np.ndarray, *, bond: float, span: Span) -> Bins
         bond: nearest-neighbour distance, in Å.
         span: what the fit covers.
     """
-    size = 16 * math.ceil((span.longest / bond / WIDTH + 2) / 16)
-    owner = np.repeat(np.arange(len(library.atoms)), np.diff(library.bins))
-    where = np.full(len(library.atoms), -1)
-    where[rows] = np.arange(len(rows))
-    place = np.rint(library.mean / WIDTH).astype(np.intp)
-    kept = np.flatnonzero((where[owner] >= 0) & (library.mean * bond < span.longest) & (place < size - 1))
-    owner, place = owner[kept], place[kept]
-    off = library.mean[kept] / WIDTH - place
-    second = off**2 + library.variance[kept] / WIDTH**2
-    weight = library.weight[kept] / library.atoms[owner]
-    found = np.zeros(CHUNK * math.ceil(len(rows) / CHUNK) * size, np.float32)
-    at = where[owner] * size + place
-    for shift, share in ((0, 1 - second), (1, (second + off) / 2), (-1, (second - off) / 2)):
-        found[at + shift] += (weight * share).astype(np.float32)  # a candidate has a bin once
-    return Bins(np.asarray(rows), jnp.asarray(found.reshape(-1, size)))
+    n_bins = 16 * math.ceil((span.max_distance / bond / BIN_WIDTH + 2) / 16)
+    cluster_index = np.repeat(np.arange(len(library.atoms)), np.diff(library.bin_starts))
+    candidate_row = np.full(len(library.atoms), -1)
+    candidate_row[rows] = np.arange(len(rows))
+    bin_index = np.rint(library.mean / BIN_WIDTH).astype(np.intp)
+    selected_bins = np.flatnonzero((candidate_row[cluster_index] >= 0) & (library.mean * bond < span.max_distance) & (bin_index < n_bins - 1))
+    cluster_index, bin_index = cluster_index[selected_bins], bin_index[selected_bins]
+    offset = library.mean[selected_bins] / BIN_WIDTH - bin_index
+    second_moment = offset**2 + library.variance[selected_bins] / BIN_WIDTH**2
+    weight = library.weight[selected_bins] / library.atoms[cluster_index]
+    histograms = np.zeros(CHUNK_SIZE * math.ceil(len(rows) / CHUNK_SIZE) * n_bins, np.float32)
+    flat_index = candidate_row[cluster_index] * n_bins + bin_index
+    for shift, fraction in ((0, 1 - second_moment), (1, (second_moment + offset) / 2), (-1, (second_moment - offset) / 2)):
+        histograms[flat_index + shift] += (weight * fraction).astype(np.float32)  # a candidate has a bin once
+    return BinnedDistances(np.asarray(rows), jnp.asarray(histograms.reshape(-1, n_bins)))
 
 
 def misfits(
-    candidates: Bins, basis: Basis, *, without: Float[np.ndarray, "basis wave"] | None = None
+    distances: BinnedDistances, basis: FitBasis, *, excluded_curves: Float[np.ndarray, "basis wave"] | None = None
 ) -> Float[np.ndarray, " candidate"]:
     """Return about the Rw that each candidate's fit will have.
 
     Args:
-        candidates: of `bins`.
+        distances: of `bins`.
         basis: the data, of a target.
-        without: waves that are left out of data and model, orthonormal.
+        excluded_curves: waves that are left out of data and model, orthonormal.
     """
-    waves = np.zeros((basis.data.shape[0], 0)) if without is None else without
-    left_out = jnp.asarray(np.pad(waves, ((0, 0), (0, -waves.shape[1] % 16))), jnp.float32)
-    tries, count = _tries(basis), len(candidates.rows)
-    seen = np.asarray(_scan(candidates.weight, basis, left_out, tries))[:, :count]
-    best, explained = seen.argmax(axis=0), seen.max(axis=0)
-    for at in np.unique(best):
-        rows = np.flatnonzero(best == at)
-        for start in range(0, len(rows), CHUNK):
-            some = rows[start : start + CHUNK]
-            filled = np.concatenate([some, np.full(CHUNK - len(some), some[-1])])
-            stepped = np.asarray(_stepped(candidates.weight[filled], basis, left_out, tries[at]))
-            explained[some] = np.maximum(explained[some], stepped[: len(some)])
-    data = np.asarray(basis.data - left_out @ (left_out.T @ basis.data), float)
-    left = data @ data + float(basis.rest) - explained
-    return np.sqrt(np.maximum(left, 0.0) / float(basis.norm))
+    curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
+    excluded_basis = jnp.asarray(np.pad(curves, ((0, 0), (0, -curves.shape[1] % 16))), jnp.float32)
+    trial_values, n_candidates = _trial_values(basis), len(distances.rows)
+    explained_by_trial = np.asarray(_scan_trials(distances.weight, basis, excluded_basis, trial_values))[:, :n_candidates]
+    best_trial, explained_squares = explained_by_trial.argmax(axis=0), explained_by_trial.max(axis=0)
+    for trial in np.unique(best_trial):
+        rows = np.flatnonzero(best_trial == trial)
+        for start in range(0, len(rows), CHUNK_SIZE):
+            chunk_rows = rows[start : start + CHUNK_SIZE]
+            padded_rows = np.concatenate([chunk_rows, np.full(CHUNK_SIZE - len(chunk_rows), chunk_rows[-1])])
+            stepped_squares = np.asarray(_gauss_newton_squares(distances.weight[padded_rows], basis, excluded_basis, trial_values[trial]))
+            explained_squares[chunk_rows] = np.maximum(explained_squares[chunk_rows], stepped_squares[: len(chunk_rows)])
+    data = np.asarray(basis.data - excluded_basis @ (excluded_basis.T @ basis.data), float)
+    residual_squares = data @ data + float(basis.unmodelled_squares) - explained_squares
+    return np.sqrt(np.maximum(residual_squares, 0.0) / float(basis.norm))
 
 
-def misfits_about(candidates: Bins, basis: Basis, values: Values) -> Float[np.ndarray, " candidate"]:
+def gauss_newton_misfits(distances: BinnedDistances, basis: FitBasis, values: FitValues) -> Float[np.ndarray, " candidate"]:
     """Return about the Rw that each candidate's fit will have, by one Gauss-Newton step from values.
 
     Args:
-        candidates: of `bins`, or some of these.
+        distances: of `bins`, or some of these.
         basis: the data, of a target.
         values: of a like fit, stretch, Uiso and delta2 of it.
     """
-    count, none = len(candidates.rows), jnp.zeros((basis.data.shape[0], 0))
-    about = jnp.stack([jnp.asarray(x, jnp.float32) for x in (values.stretch, values.uiso, values.delta2)])
-    steps = range(0, len(candidates.weight), CHUNK)
-    explained = np.concatenate(
-        [np.asarray(_stepped(candidates.weight[start : start + CHUNK], basis, none, about)) for start in steps]
-    )[:count]
+    n_candidates, no_curves = len(distances.rows), jnp.zeros((basis.data.shape[0], 0))
+    start_values = jnp.stack([jnp.asarray(value, jnp.float32) for value in (values.stretch, values.uiso, values.delta2)])
+    chunk_starts = range(0, len(distances.weight), CHUNK_SIZE)
+    explained_squares = np.concatenate(
+        [np.asarray(_gauss_newton_squares(distances.weight[start : start + CHUNK_SIZE], basis, no_curves, start_values)) for start in chunk_starts]
+    )[:n_candidates]
     data = np.asarray(basis.data, float)
-    return np.sqrt(np.maximum(data @ data + float(basis.rest) - explained, 0.0) / float(basis.norm))
+    return np.sqrt(np.maximum(data @ data + float(basis.unmodelled_squares) - explained_squares, 0.0) / float(basis.norm))
 
 
-def some(candidates: Bins, rows: np.ndarray) -> Bins:
+def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDistances:
     """Return those candidates that are of some rows of their library."""
-    kept = np.flatnonzero(np.isin(candidates.rows, rows))
-    chunks = 1 << (math.ceil(max(len(kept), 1) / CHUNK) - 1).bit_length()  # few compilations
-    filled = np.pad(kept, (0, min(chunks * CHUNK, len(candidates.weight)) - len(kept)), mode="edge")
-    return Bins(candidates.rows[kept], candidates.weight[filled])
+    selected_rows = np.flatnonzero(np.isin(distances.rows, rows))
+    n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()  # few compilations
+    padded_rows = np.pad(selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.weight)) - len(selected_rows)), mode="edge")
+    return BinnedDistances(distances.rows[selected_rows], distances.weight[padded_rows])
 
 
-def chosen(candidates: Bins, misfit: Float[np.ndarray, " candidate"], *, most: int) -> np.ndarray:
+def best_rows(distances: BinnedDistances, misfit: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
     """Return the candidates with the least misfits, as indices into their library, in its order.
 
     Args:
-        candidates: of `bins`.
+        distances: of `bins`.
         misfit: of `misfits`.
-        most: their number.
+        count: their number.
     """
-    return np.sort(candidates.rows[np.argsort(misfit, kind="stable")[:most]])
+    return np.sort(distances.rows[np.argsort(misfit, kind="stable")[:count]])
 
 
-class Seen(NamedTuple):
+class DiameterEstimate(NamedTuple):
     """A particle's size as the power of the data shows it."""
 
     diameter: float
     """Å"""
-    reached: bool
+    is_covered: bool
     """Whether the data reach beyond it."""
-    end: float
+    signal_end: float
     """Å. Where the signal sinks into the noise."""
 
 
-def seen(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> Seen:
+def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> DiameterEstimate:
     r"""Return the particle's diameter, and where the signal sinks into noise.
 
     The power of G(r) in a sphere falls as the square of $\gamma(r) = 1 - 3r/2D + r^3/2D^3$, the share of points whose
@@ -162,75 +162,75 @@ def seen(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> Seen:
         bond: nearest-neighbour distance, in Å.
         qdamp: in 1/Å.
     """
-    kept = r > 0.8 * bond
+    in_range = r > 0.8 * bond
     step = (r[-1] - r[0]) / (len(r) - 1)
-    window = np.hanning(2 * max(1, round(SMOOTHED * bond / 2.8 / step)) + 1)
-    every = max(1, int(0.1 * SMOOTHED / step))
-    power = np.convolve(g[kept] ** 2, window / window.sum(), "same")[::every]
-    place = r[kept][::every]
+    window = np.hanning(2 * max(1, round(SMOOTHING_LENGTH * bond / 2.8 / step)) + 1)
+    stride = max(1, int(0.1 * SMOOTHING_LENGTH / step))
+    power = np.convolve(g[in_range] ** 2, window / window.sum(), "same")[::stride]
+    sampled_r = r[in_range][::stride]
     power = np.maximum(power, 1e-6 * power.max())
-    best, end = (math.inf, 0.0), float(place[-1])
-    for size in np.arange(2 * bond, 1.5 * place[-1], 0.25):
-        within = np.clip(1 - 1.5 * place / size + 0.5 * (place / size) ** 3, 0, None) * (place < size)
-        shape = (within * np.exp(-0.5 * (place * qdamp) ** 2)) ** 2
-        for share in (0.0, *np.geomspace(1e-4, 0.3, 12)):
-            logarithm = np.log(shape + share + 1e-6)
-            misfit = float(np.var(np.log(power) - logarithm))
-            if misfit < best[0]:
-                best, above = (misfit, float(size)), np.flatnonzero(shape > max(share, 1e-6))
-                end = float(place[above[-1]]) if len(above) else float(place[0])
-    return Seen(best[1], bool(best[1] < place[-1] - 2.0), end)
+    best_estimate, signal_end = (math.inf, 0.0), float(sampled_r[-1])
+    for diameter in np.arange(2 * bond, 1.5 * sampled_r[-1], 0.25):
+        gamma = np.clip(1 - 1.5 * sampled_r / diameter + 0.5 * (sampled_r / diameter) ** 3, 0, None) * (sampled_r < diameter)
+        decay = (gamma * np.exp(-0.5 * (sampled_r * qdamp) ** 2)) ** 2
+        for noise_level in (0.0, *np.geomspace(1e-4, 0.3, 12)):
+            log_model = np.log(decay + noise_level + 1e-6)
+            misfit = float(np.var(np.log(power) - log_model))
+            if misfit < best_estimate[0]:
+                best_estimate, signal_rows = (misfit, float(diameter)), np.flatnonzero(decay > max(noise_level, 1e-6))
+                signal_end = float(sampled_r[signal_rows[-1]]) if len(signal_rows) else float(sampled_r[0])
+    return DiameterEstimate(best_estimate[1], bool(best_estimate[1] < sampled_r[-1] - 2.0), signal_end)
 
 
-def _tries(basis: Basis) -> Float[Array, "try 3"]:
+def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
     """Return stretch, Uiso and delta2 of the rough tries."""
-    stretch = jnp.clip(basis.stretch * jnp.asarray(TRIED), STRETCH[0] + 0.005, STRETCH[1] - 0.005)
+    stretch = jnp.clip(basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005)
     delta2 = PARAMETERS["delta2"].start * basis.bond**2
-    return jnp.stack([jnp.stack([s, jnp.asarray(uiso, s.dtype), delta2]) for uiso in VIBRATIONS for s in stretch])
+    return jnp.stack([jnp.stack([trial_stretch, jnp.asarray(uiso, trial_stretch.dtype), delta2]) for uiso in START_UISO for trial_stretch in stretch])
 
 
-def _kernel(values: Float[Array, " 3"], basis: Basis, left_out, size: int) -> Float[Array, "bin basis"]:
+def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_bins: int) -> Float[Array, "bin basis"]:
     """Return the curve that a pair at each bin's distance gives, in the basis."""
     stretch, uiso, delta2 = values
-    distance = jnp.maximum(jnp.arange(size) * (WIDTH * basis.bond), SHORT)
-    bracket = debye.width_bracket(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
-    damping = jnp.exp(-uiso * basis.q**2 * jnp.maximum(bracket, 0.0)[:, None])
-    f = damping * jnp.sin(basis.q * (distance * stretch)[:, None]) / (distance * stretch)[:, None]
-    curve = jnp.matmul(f, basis.design, precision="highest") * jnp.exp(-0.5 * (basis.radius * basis.qdamp) ** 2)
-    curve -= (curve @ basis.smooth) @ basis.smooth.T
-    return curve - (curve @ left_out) @ left_out.T
+    distance = jnp.maximum(jnp.arange(n_bins) * (BIN_WIDTH * basis.bond), MIN_DISTANCE)
+    bracket = debye.variance_factor(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
+    debye_waller = jnp.exp(-uiso * basis.q**2 * jnp.maximum(bracket, 0.0)[:, None])
+    f = debye_waller * jnp.sin(basis.q * (distance * stretch)[:, None]) / (distance * stretch)[:, None]
+    curve = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(-0.5 * (basis.radius * basis.qdamp) ** 2)
+    curve -= (curve @ basis.background_basis) @ basis.background_basis.T
+    return curve - (curve @ excluded_basis) @ excluded_basis.T
 
 
-def _explained(
-    curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: Basis
+def _explained_squares(
+    curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: FitBasis
 ) -> Float[Array, "*batch"]:
     """Return by how much a curve with its best scale, 0 or more, lowers the squares."""
-    square, along = jnp.sum(curve**2, axis=-1), curve @ data
-    scale = jnp.clip(along / jnp.where(square > 0, square, 1.0), *basis.scales)
-    return scale * (2 * along - scale * square)
+    squared_norm, projection = jnp.sum(curve**2, axis=-1), curve @ data
+    scale = jnp.clip(projection / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
+    return scale * (2 * projection - scale * squared_norm)
 
 
 @jax.jit
-def _scan(weight, basis: Basis, left_out, tries) -> Float[Array, "try candidate"]:
+def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float[Array, "try candidate"]:
     """Return what each try explains of the data, for each candidate."""
-    data = basis.data - left_out @ (left_out.T @ basis.data)
+    data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
 
-    def one(values):
-        return _explained(weight @ _kernel(values, basis, left_out, weight.shape[1]), data, basis)
+    def explained_squares(values):
+        return _explained_squares(weight @ _pair_curves(values, basis, excluded_basis, weight.shape[1]), data, basis)
 
-    return jax.lax.map(one, tries)
+    return jax.lax.map(explained_squares, trial_values)
 
 
 @jax.jit
-def _stepped(weight, basis: Basis, left_out, values) -> Float[Array, " candidate"]:
+def _gauss_newton_squares(weight, basis: FitBasis, excluded_basis, values) -> Float[Array, " candidate"]:
     """Return what is explained after one Gauss-Newton step from values."""
-    data = basis.data - left_out @ (left_out.T @ basis.data)
-    make = partial(_kernel, basis=basis, left_out=left_out, size=weight.shape[1])
-    longest = jnp.asarray(STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])
-    kernels = jnp.concatenate([make(values)[None], jnp.moveaxis(jax.jacfwd(make)(values) * longest, -1, 0)])
-    columns = jnp.moveaxis(jnp.einsum("nk,ikb->inb", weight, kernels), 0, 1)
-    normal = jnp.einsum("nib,njb->nij", columns, columns)
-    normal += RIDGE * normal[:, :1, :1] * jnp.eye(normal.shape[1])
-    found = jnp.linalg.solve(normal, (columns @ data)[..., None])[..., 0]
-    step = jnp.clip(found[:, 1:] / jnp.maximum(found[:, :1], 1e-9), -1.0, 1.0)
-    return _explained(columns[:, 0] + jnp.einsum("ni,nib->nb", step, columns[:, 1:]), data, basis)
+    data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
+    pair_curves = partial(_pair_curves, basis=basis, excluded_basis=excluded_basis, n_bins=weight.shape[1])
+    max_step = jnp.asarray(MAX_STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])
+    curves_and_slopes = jnp.concatenate([pair_curves(values)[None], jnp.moveaxis(jax.jacfwd(pair_curves)(values) * max_step, -1, 0)])
+    design = jnp.moveaxis(jnp.einsum("nk,ikb->inb", weight, curves_and_slopes), 0, 1)
+    normal_matrix = jnp.einsum("nib,njb->nij", design, design)
+    normal_matrix += RIDGE * normal_matrix[:, :1, :1] * jnp.eye(normal_matrix.shape[1])
+    solution = jnp.linalg.solve(normal_matrix, (design @ data)[..., None])[..., 0]
+    step = jnp.clip(solution[:, 1:] / jnp.maximum(solution[:, :1], 1e-9), -1.0, 1.0)
+    return _explained_squares(design[:, 0] + jnp.einsum("ni,nib->nb", step, design[:, 1:]), data, basis)

@@ -21,161 +21,161 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import KDTree
 
-from jaxstruc.inference.target import Basis
-from jaxstruc.inference.values import Values
+from jaxstruc.inference.target import FitBasis
+from jaxstruc.inference.values import FitValues
 from jaxstruc.scattering import debye
 from jaxstruc.structures import hosts
 from jaxstruc.structures.distances import distances
-from jaxstruc.structures.hosts import Host
+from jaxstruc.structures.hosts import LatticeSites
 
-BINS = 2816
+N_DISTANCE_BINS = 2816
 """Of distances; the last stands for sites too far apart, and for a site and itself."""
-WIDTH = 0.0045
+MIN_BIN_WIDTH = 0.0045
 """Bonds, of a bin at least."""
-LEAST_BOND = 2.2
+MIN_BOND = 2.2
 """Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
-FRONTIER, EXCHANGED = 48, 16
+N_EXCHANGE_SITES, N_EXCHANGES = 48, 16
 """Sites to empty and to fill whose exchanges are compared by their misfit; exchanges whose shape is worked out."""
-TRUSTED = (0.005, 0.3, 0.06)
+VALUE_SIGMAS = (0.005, 0.3, 0.06)
 """Standard deviations of stretch, Uiso (in parts of it) and delta2 (in squared bonds) about those of the last fit."""
-RESTING = (3, 10)
+TABU_STEPS = (3, 10)
 """Steps that a moved site rests, at least and at most."""
-FLAW = 3e-4
+CURVE_ACCURACY = 3e-4
 """Rw of curves made of bins: a better fit is no better."""
-LEAST = 6
+MIN_ATOMS = 6
 """Atoms of a particle."""
-NEIGHBOURS = 14
+MAX_NEIGHBOURS = 14
 """Of a site that are listed, and next neighbours, at most."""
-MOST = 15
+N_COORDINATION_NUMBERS = 15
 """Numbers of neighbours, and of next neighbours, that surroundings are told apart by."""
 
 
-class Sites(NamedTuple):
+class SiteGraph(NamedTuple):
     """Hosts as a search takes them, with a leading axis for several."""
 
     positions: Float[Array | np.ndarray, "*batch site 3"]
     """Bonds"""
-    near: Int[Array | np.ndarray, "*batch site neighbour"]
+    neighbours: Int[Array | np.ndarray, "*batch site neighbour"]
     """Neighbours of each site; the number of sites where there are no more."""
-    next: Int[Array | np.ndarray, "*batch site neighbour"]
+    next_neighbours: Int[Array | np.ndarray, "*batch site neighbour"]
     """The same of next neighbours."""
-    cost: Float[Array | np.ndarray, "*batch surroundings"]
+    surroundings_cost: Float[Array | np.ndarray, "*batch surroundings"]
     """How unusual a site's surroundings are: [taken, neighbours, next neighbours], flat."""
-    usual: Float[Array | np.ndarray, "*batch 2"]
+    typical_cost: Float[Array | np.ndarray, "*batch 2"]
     """Factor and power of the number of atoms: of the sum of these costs in a listed particle."""
 
 
-class _Curves(NamedTuple):
+class _PairCurves(NamedTuple):
     """The curves of all pairs of sites, and the data, both without what small changes of the values make."""
 
-    place: Int[Array, "site site"]
+    curve_index: Int[Array, "site site"]
     """Which curve two sites have."""
-    close: Bool[Array, " bin"]
+    is_neighbour: Bool[Array, " bin"]
     """Whether it is that of neighbours or next neighbours."""
-    curve: Float[Array, "bin basis"]
+    pair_curve: Float[Array, "bin basis"]
     """Of a pair, times the number of atoms."""
     data: Float[Array, " basis"]
 
 
-class Weights(NamedTuple):
+class SiteWeights(NamedTuple):
     """What the parts of the cost weigh."""
 
-    points: Float[Array, ""]
+    n_effective: Float[Array, ""]
     """That count."""
-    shape: Float[Array, ""]
+    shape_weight: Float[Array, ""]
     """Times how unusual the surroundings are."""
-    spread: Float[Array, ""]
+    log_scale_sigma: Float[Array, ""]
     """Of the logarithm of the scale about 0; 0 where the data are absolute."""
 
 
-class Ended(NamedTuple):
+class SearchEnd(NamedTuple):
     """Where searches ended."""
 
-    taken: Bool[Array, "*batch site"]
+    occupancy: Bool[Array, "*batch site"]
     """Of the least cost."""
     cost: Float[Array, "*batch"]
     scale: Float[Array, "*batch"]
 
 
-class Drawn(NamedTuple):
+class OccupancyDraws(NamedTuple):
     """What a walk at the posterior's temperature saw."""
 
     occupancy: Float[Array, "*batch site"]
     """Share of the time that each site is taken."""
-    atoms: Float[Array, "*batch step"]
+    atom_counts: Float[Array, "*batch step"]
     """Number of atoms of each state."""
-    time: Float[Array, "*batch step"]
+    time_fractions: Float[Array, "*batch step"]
     """Share of the time in each."""
 
 
-class _Here(NamedTuple):
+class _SearchState(NamedTuple):
     """A particle on its way."""
 
-    taken: Float[Array, " site"]
+    occupancy: Float[Array, " site"]
     field: Float[Array, "site basis"]
-    pairs: Float[Array, " basis"]
-    near: Float[Array, " site"]
+    pair_sum: Float[Array, " basis"]
+    neighbour_counts: Float[Array, " site"]
     """Neighbours that are taken."""
-    next: Float[Array, " site"]
+    next_neighbour_counts: Float[Array, " site"]
     cost: Float[Array, ""]
     scale: Float[Array, ""]
 
 
-def sites(several: Sequence[Host]) -> Sites:
+def site_graphs(lattices: Sequence[LatticeSites]) -> SiteGraph:
     """Return hosts, all with as many sites, as a search takes them.
 
     Args:
-        several: hosts, one at least.
+        lattices: hosts, one at least.
     """
-    return jax.tree.map(lambda *columns: np.stack(columns), *map(_sites, several))
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *map(_site_graph, lattices))
 
 
-def _sites(one: Host) -> Sites:
-    pairs = KDTree(one.positions).query_pairs(hosts.NEXT, output_type="ndarray")
+def _site_graph(lattice: LatticeSites) -> SiteGraph:
+    pairs = KDTree(lattice.positions).query_pairs(hosts.NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
-    apart = np.linalg.norm(one.positions[pairs[:, 0]] - one.positions[pairs[:, 1]], axis=1)
-    near, next_ = (_listed(pairs[some], len(one.positions)) for some in (apart < hosts.BONDS, apart >= hosts.BONDS))
-    own = hosts.habit(one.packing)
-    return Sites(
-        one.positions.astype(np.float32), near, next_,
-        own.cost.astype(np.float32).ravel(), np.array(own.usual, np.float32),
+    separations = np.linalg.norm(lattice.positions[pairs[:, 0]] - lattice.positions[pairs[:, 1]], axis=1)
+    neighbours, next_neighbours = (_neighbour_lists(pairs[pair_mask], len(lattice.positions)) for pair_mask in (separations < hosts.NEIGHBOUR_DISTANCE, separations >= hosts.NEIGHBOUR_DISTANCE))
+    occupancy_prior = hosts.occupancy_prior(lattice.packing)
+    return SiteGraph(
+        lattice.positions.astype(np.float32), neighbours, next_neighbours,
+        occupancy_prior.cost.astype(np.float32).ravel(), np.array(occupancy_prior.typical_cost_law, np.float32),
     )  # fmt: skip
 
 
-def _listed(pairs: np.ndarray, count: int) -> np.ndarray:
+def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
     """Return the partners [site, neighbour] of each site, padded with the number of sites."""
-    first, second = pairs[np.lexsort(pairs.T[::-1])].T
-    place = np.arange(len(first)) - np.searchsorted(first, first)
-    found = np.full((count, NEIGHBOURS), count, np.int32)
-    found[first[place < NEIGHBOURS], place[place < NEIGHBOURS]] = second[place < NEIGHBOURS]
-    return found
+    sites, partners = pairs[np.lexsort(pairs.T[::-1])].T
+    columns = np.arange(len(sites)) - np.searchsorted(sites, sites)
+    neighbours = np.full((n_sites, MAX_NEIGHBOURS), n_sites, np.int32)
+    neighbours[sites[columns < MAX_NEIGHBOURS], columns[columns < MAX_NEIGHBOURS]] = partners[columns < MAX_NEIGHBOURS]
+    return neighbours
 
 
-def _begun(where: Sites, begin, values: Values, basis: Basis, weights: Weights) -> tuple[_Curves, _Here]:
+def _initial_state(graph: SiteGraph, start_occupancy, values: FitValues, basis: FitBasis, weights: SiteWeights) -> tuple[_PairCurves, _SearchState]:
     """Return the curves of all pairs of a host's sites, and the particle with the fields of all sites.
 
     Pairs stand in bins and share their mean distance. What small changes of stretch, Uiso and delta2 make of the
     particle's curve is left out of data and curves: each particle on the way is as good as with its own values.
     """
-    width = max(WIDTH, basis.span.longest / (LEAST_BOND * (BINS - 2)))
-    apart = distances(jnp.asarray(where.positions))
-    place = jnp.minimum(jnp.rint(apart / width), BINS - 1).astype(jnp.int32)
-    place = jnp.where(jnp.eye(len(apart), dtype=bool), BINS - 1, place)
-    off = apart - place * width  # summed in place of the distances, whose sums would round
-    count, total = (jnp.zeros(BINS).at[place.ravel()].add(x) for x in (1.0, off.ravel()))
-    mean = (jnp.arange(BINS) * width + total / jnp.maximum(count, 1.0)).at[-1].set(1.0)
-    mean = jnp.where(count > 0, mean, 1.0)
-    near = jax.lax.map(lambda row: jnp.zeros(BINS).at[row].add(begin), place, batch_size=64)
-    curve = pair_curves(mean * basis.bond, values, basis)
-    ways, share = _left_out(mean * basis.bond, begin @ near, jnp.sum(begin), values, basis, weights)
-    curve -= ((curve @ ways) * share) @ ways.T
-    data = basis.data - ways @ (share * (ways.T @ basis.data))
-    curves = _Curves(place, (mean < hosts.NEXT).at[-1].set(False), curve, data)
-    field = jnp.matmul(near, curve, precision="highest")
-    return curves, _started(where, curves, begin, field, basis, weights)
+    bin_width = max(MIN_BIN_WIDTH, basis.span.max_distance / (MIN_BOND * (N_DISTANCE_BINS - 2)))
+    separations = distances(jnp.asarray(graph.positions))
+    curve_index = jnp.minimum(jnp.rint(separations / bin_width), N_DISTANCE_BINS - 1).astype(jnp.int32)
+    curve_index = jnp.where(jnp.eye(len(separations), dtype=bool), N_DISTANCE_BINS - 1, curve_index)
+    offsets = separations - curve_index * bin_width  # summed in place of the distances, whose sums would round
+    bin_counts, offset_sums = (jnp.zeros(N_DISTANCE_BINS).at[curve_index.ravel()].add(summand) for summand in (1.0, offsets.ravel()))
+    mean_distances = (jnp.arange(N_DISTANCE_BINS) * bin_width + offset_sums / jnp.maximum(bin_counts, 1.0)).at[-1].set(1.0)
+    mean_distances = jnp.where(bin_counts > 0, mean_distances, 1.0)
+    site_histograms = jax.lax.map(lambda row: jnp.zeros(N_DISTANCE_BINS).at[row].add(start_occupancy), curve_index, batch_size=64)
+    pair_curve = pair_curves(mean_distances * basis.bond, values, basis)
+    directions, removed_fractions = _marginalized_directions(mean_distances * basis.bond, start_occupancy @ site_histograms, jnp.sum(start_occupancy), values, basis, weights)
+    pair_curve -= ((pair_curve @ directions) * removed_fractions) @ directions.T
+    data = basis.data - directions @ (removed_fractions * (directions.T @ basis.data))
+    curves = _PairCurves(curve_index, (mean_distances < hosts.NEXT_NEIGHBOUR_DISTANCE).at[-1].set(False), pair_curve, data)
+    field = jnp.matmul(site_histograms, pair_curve, precision="highest")
+    return curves, _state_with_cost(graph, curves, start_occupancy, field, basis, weights)
 
 
-def _left_out(distance, pairs, atoms, values: Values, basis: Basis, weights: Weights):
+def _marginalized_directions(distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: SiteWeights):
     r"""Return the ways in which small changes of values move a particle's curve, and which part of each is left out.
 
     With changes of $\tau$ as likely as noise $\sigma$, the least over $\delta$ of
@@ -183,312 +183,312 @@ def _left_out(distance, pairs, atoms, values: Values, basis: Basis, weights: Wei
     $1 - \sigma / \sqrt{s^2 + \sigma^2}$ of each singular vector of $D\tau$ away.
     """
 
-    def model(changed):
-        moved = values._replace(stretch=changed[0], uiso=changed[1], delta2=changed[2])
-        found = pairs.at[-1].set(0.0) @ _waves(distance, moved, basis)
-        return 0.5 * _in_basis(found, moved, basis) / atoms
+    def model(value_vector):
+        trial_values = values._replace(stretch=value_vector[0], uiso=value_vector[1], delta2=value_vector[2])
+        structure_function = pair_histogram.at[-1].set(0.0) @ _pair_structure_functions(distance, trial_values, basis)
+        return 0.5 * _project_to_basis(structure_function, trial_values, basis) / n_atoms
 
-    now = jnp.stack([values.stretch, values.uiso, values.delta2])
-    trusted = jnp.asarray(TRUSTED) * jnp.stack([jnp.ones(()), values.uiso, basis.bond**2])
-    slopes = values.scale * jax.jacfwd(model)(now) * trusted
-    ways, size, _ = jnp.linalg.svd(slopes, full_matrices=False)
-    left = basis.data - values.scale * model(now)
-    noise = (jnp.sum(left**2) + basis.rest) / weights.points
-    return ways, 1 - jnp.sqrt(noise / (size**2 + noise))
+    current_values = jnp.stack([values.stretch, values.uiso, values.delta2])
+    sigmas = jnp.asarray(VALUE_SIGMAS) * jnp.stack([jnp.ones(()), values.uiso, basis.bond**2])
+    slopes = values.scale * jax.jacfwd(model)(current_values) * sigmas
+    directions, singular_values, _ = jnp.linalg.svd(slopes, full_matrices=False)
+    residual = basis.data - values.scale * model(current_values)
+    noise_variance = (jnp.sum(residual**2) + basis.unmodelled_squares) / weights.n_effective
+    return directions, 1 - jnp.sqrt(noise_variance / (singular_values**2 + noise_variance))
 
 
-def pair_curves(distance: Float[Array, " bin"], values: Values, basis: Basis) -> Float[Array, "bin basis"]:
+def pair_curves(distance: Float[Array, " bin"], values: FitValues, basis: FitBasis) -> Float[Array, "bin basis"]:
     """Return the curve of a pair of atoms at each distance in Å, times the number of atoms; the last is zero."""
-    return _in_basis(_waves(distance, values, basis), values, basis).at[-1].set(0.0)
+    return _project_to_basis(_pair_structure_functions(distance, values, basis), values, basis).at[-1].set(0.0)
 
 
-def _waves(distance, values: Values, basis: Basis) -> Float[Array, "bin q"]:
+def _pair_structure_functions(distance, values: FitValues, basis: FitBasis) -> Float[Array, "bin q"]:
     """Return F(Q) of a pair at each distance, times the number of atoms."""
-    apart = distance * values.stretch
-    bracket = jnp.maximum(debye.width_bracket(values.instrument, apart), 0.0)
-    damping = jnp.exp(-values.uiso * basis.q**2 * bracket[:, None])
-    return 2 * damping * jnp.sin(basis.q * apart[:, None]) / apart[:, None]
+    separations = distance * values.stretch
+    bracket = jnp.maximum(debye.variance_factor(values.instrument, separations), 0.0)
+    debye_waller = jnp.exp(-values.uiso * basis.q**2 * bracket[:, None])
+    return 2 * debye_waller * jnp.sin(basis.q * separations[:, None]) / separations[:, None]
 
 
-def _in_basis(f, values: Values, basis: Basis):
+def _project_to_basis(f, values: FitValues, basis: FitBasis):
     """Return F(Q) in the basis of a target."""
-    found = jnp.matmul(f, basis.design, precision="highest") * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
-    return found - (found @ basis.smooth) @ basis.smooth.T
+    projection = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
+    return projection - (projection @ basis.background_basis) @ basis.background_basis.T
 
 
 @jax.jit
-def searched(
-    where: Sites,
-    begin: Float[Array, "start site"],
-    values: Values,
-    basis: Basis,
-    weights: Weights,
+def search_sites(
+    graph: SiteGraph,
+    start_occupancy: Float[Array, "start site"],
+    values: FitValues,
+    basis: FitBasis,
+    weights: SiteWeights,
     key: Array,
-    steps: Int[Array, ""] | int,
-) -> Ended:
+    n_steps: Int[Array, ""] | int,
+) -> SearchEnd:
     """Return where searches end, one for each start.
 
     Args:
-        where: hosts [start].
-        begin: 1 for sites that are taken at the start.
+        graph: hosts [start].
+        start_occupancy: 1 for sites that are taken at the start.
         values: of the model [start].
         basis: the data, of a target.
         weights: of the cost.
         key: of the rests.
-        steps: moves.
+        n_steps: moves.
     """
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(begin)))
-    one = partial(_searched, basis=basis, weights=weights, steps=steps)
-    return _each(one, where, begin, values, keys)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
+    search = partial(_search_from_start, basis=basis, weights=weights, n_steps=n_steps)
+    return _map_rows(search, graph, start_occupancy, values, keys)
 
 
-@partial(jax.jit, static_argnames="steps")
-def walked(
-    where: Sites,
-    begin: Float[Array, "start site"],
-    values: Values,
-    basis: Basis,
-    weights: Weights,
+@partial(jax.jit, static_argnames="n_steps")
+def sample_occupancies(
+    graph: SiteGraph,
+    start_occupancy: Float[Array, "start site"],
+    values: FitValues,
+    basis: FitBasis,
+    weights: SiteWeights,
     key: Array,
     *,
-    steps: int,
-) -> Drawn:
+    n_steps: int,
+) -> OccupancyDraws:
     """Return what walks see that fill and empty sites as the posterior has it, one for each start.
 
     A jump process whose rates are the square roots of the ratios of the posterior: reversible with respect to it, with
     no step refused; a state counts by the time that it lasts (G. Zanella, J. Am. Stat. Assoc. 115, 852 (2020)).
     """
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(begin)))
-    one = partial(_walked, basis=basis, weights=weights, steps=steps)
-    return _each(one, where, begin, values, keys)
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
+    sample = partial(_sample_from_start, basis=basis, weights=weights, n_steps=n_steps)
+    return _map_rows(sample, graph, start_occupancy, values, keys)
 
 
-def _each(one, *columns):
+def _map_rows(function, *arguments):
     """Return what a function gives for each row: one after another where caches count, all at once on accelerators."""
     if jax.default_backend() == "cpu":
-        return jax.lax.map(lambda row: one(*row), columns)
-    return jax.vmap(one)(*columns)
+        return jax.lax.map(lambda row: function(*row), arguments)
+    return jax.vmap(function)(*arguments)
 
 
-def _searched(where: Sites, begin, values: Values, key, *, basis: Basis, weights: Weights, steps):
-    curves, first = _begun(where, begin, values, basis, weights)
+def _search_from_start(graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps):
+    curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
-    def step(number, carry):
-        here, low, until = carry
-        moved, out, into = _best_move(where, curves, here, until <= number, basis, weights)
-        rests = number + jax.random.randint(jax.random.fold_in(key, number), (2,), *RESTING)
-        until = until.at[out].set(rests[0], mode="drop").at[into].set(rests[1], mode="drop")
-        return moved, _lower(moved, low), until
+    def step(step_number, carry):
+        state, best_end, tabu_until = carry
+        new_state, emptied_site, filled_site = _best_move(graph, curves, state, tabu_until <= step_number, basis, weights)
+        tabu_steps = step_number + jax.random.randint(jax.random.fold_in(key, step_number), (2,), *TABU_STEPS)
+        tabu_until = tabu_until.at[emptied_site].set(tabu_steps[0], mode="drop").at[filled_site].set(tabu_steps[1], mode="drop")
+        return new_state, _lower_cost_end(new_state, best_end), tabu_until
 
-    low = Ended(first.taken, first.cost, first.scale)
-    _, low, _ = jax.lax.fori_loop(0, steps, step, (first, low, jnp.zeros(len(begin), jnp.int32)))
-    return low._replace(taken=low.taken > 0.5)
+    best_end = SearchEnd(initial_state.occupancy, initial_state.cost, initial_state.scale)
+    _, best_end, _ = jax.lax.fori_loop(0, n_steps, step, (initial_state, best_end, jnp.zeros(len(start_occupancy), jnp.int32)))
+    return best_end._replace(taken=best_end.taken > 0.5)
 
 
-def _lower(here: _Here, low: Ended) -> Ended:
+def _lower_cost_end(state: _SearchState, best_end: SearchEnd) -> SearchEnd:
     """Return the one of less cost."""
-    better = here.cost < low.cost - 1e-4
-    return jax.tree.map(lambda new, old: jnp.where(better, new, old), Ended(here.taken, here.cost, here.scale), low)
+    is_better = state.cost < best_end.cost - 1e-4
+    return jax.tree.map(lambda new_value, old_value: jnp.where(is_better, new_value, old_value), SearchEnd(state.occupancy, state.cost, state.scale), best_end)
 
 
-def _walked(where: Sites, begin, values: Values, key, *, basis: Basis, weights: Weights, steps: int):
-    curves, first = _begun(where, begin, values, basis, weights)
+def _sample_from_start(graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps: int):
+    curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
-    def step(here, key):
-        cost, scale = _single(where, curves, here, _turned(where, here), basis, weights)
-        rates = jnp.where(jnp.isfinite(cost), 0.5 * (here.cost - cost), -jnp.inf)
-        lasts = -jax.nn.logsumexp(rates)
-        chosen = jax.random.categorical(key, rates)
-        none = len(begin)
-        full = here.taken[chosen] > 0.5
-        out, into = jnp.where(full, chosen, none), jnp.where(full, none, chosen)
-        moved = _moved(where, curves, here, out, into)._replace(cost=cost[chosen], scale=scale[chosen])
-        return moved, (here.taken, jnp.sum(here.taken), lasts)
+    def step(state, key):
+        cost, scale = _flip_costs(graph, curves, state, _flip_cost_changes(graph, state), basis, weights)
+        log_rates = jnp.where(jnp.isfinite(cost), 0.5 * (state.cost - cost), -jnp.inf)
+        log_duration = -jax.nn.logsumexp(log_rates)
+        site = jax.random.categorical(key, log_rates)
+        no_site = len(start_occupancy)
+        is_occupied = state.taken[site] > 0.5
+        emptied_site, filled_site = jnp.where(is_occupied, site, no_site), jnp.where(is_occupied, no_site, site)
+        new_state = _apply_move(graph, curves, state, emptied_site, filled_site)._replace(cost=cost[site], scale=scale[site])
+        return new_state, (state.taken, jnp.sum(state.taken), log_duration)
 
-    _, (taken, atoms, lasts) = jax.lax.scan(step, first, jax.random.split(key, steps))
-    time = jax.nn.softmax(lasts)
-    return Drawn(time @ taken, atoms, time)
+    _, (occupancies, atom_counts, log_durations) = jax.lax.scan(step, initial_state, jax.random.split(key, n_steps))
+    time_fractions = jax.nn.softmax(log_durations)
+    return OccupancyDraws(time_fractions @ occupancies, atom_counts, time_fractions)
 
 
-def _started(where: Sites, curves: _Curves, begin, field, basis: Basis, weights: Weights) -> _Here:
+def _state_with_cost(graph: SiteGraph, curves: _PairCurves, occupancy, field, basis: FitBasis, weights: SiteWeights) -> _SearchState:
     """Return a particle with the fields of all sites."""
-    pairs = 0.5 * (begin @ field)
-    near, next_ = (jnp.sum(_around(begin, listed), axis=1) for listed in (where.near, where.next))
-    model = pairs / jnp.sum(begin)
-    best = _positive(jnp.sum(curves.data * model) / jnp.maximum(jnp.sum(model**2), 1e-20))
-    scale = jnp.where(weights.spread > 0, best, 1.0)
+    pair_sum = 0.5 * (occupancy @ field)
+    neighbour_counts, next_neighbour_counts = (jnp.sum(_neighbour_values(occupancy, neighbours), axis=1) for neighbours in (graph.neighbours, graph.next_neighbours))
+    model = pair_sum / jnp.sum(occupancy)
+    best_scale = _clip_scale(jnp.sum(curves.data * model) / jnp.maximum(jnp.sum(model**2), 1e-20))
+    scale = jnp.where(weights.log_scale_sigma > 0, best_scale, 1.0)
     squares = jnp.sum((curves.data - scale * model) ** 2)
-    unusual = _unusual(where, begin, near, next_)
-    cost = _cost(where, squares, scale, jnp.sum(begin), unusual, basis, weights)
-    return _Here(begin, field, pairs, near, next_, cost, scale)
+    surroundings_cost = _surroundings_cost(graph, occupancy, neighbour_counts, next_neighbour_counts)
+    cost = _cost(graph, squares, scale, jnp.sum(occupancy), surroundings_cost, basis, weights)
+    return _SearchState(occupancy, field, pair_sum, neighbour_counts, next_neighbour_counts, cost, scale)
 
 
-def _around(
-    of: Float[Array, " site"], listed: Int[Array | np.ndarray, "site neighbour"]
+def _neighbour_values(
+    site_values: Float[Array, " site"], neighbours: Int[Array | np.ndarray, "site neighbour"]
 ) -> Float[Array, "site neighbour"]:
     """Return what the neighbours of each site have; 0 where there are no more."""
-    return jnp.concatenate([of, jnp.zeros(1, of.dtype)])[listed]
+    return jnp.concatenate([site_values, jnp.zeros(1, site_values.dtype)])[neighbours]
 
 
-def _positive(scale):
+def _clip_scale(scale):
     return jnp.maximum(scale, 0.02)
 
 
-def _cost(where: Sites, squares, scale, atoms, unusual, basis: Basis, weights: Weights):
+def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: FitBasis, weights: SiteWeights):
     """Return the negative logarithm of the posterior, but for a constant."""
-    left = jnp.maximum(squares, 0.0) + basis.rest + FLAW**2 * basis.norm
-    spread = jnp.where(weights.spread > 0, weights.spread, 1.0)
-    off = 0.5 * (jnp.log(_positive(scale)) / spread) ** 2
-    usual = where.usual[0] * jnp.maximum(atoms, 1.0) ** where.usual[1]
-    shape = weights.shape * (unusual - usual)
-    return 0.5 * weights.points * jnp.log(left / basis.norm) + jnp.where(weights.spread > 0, off, 0.0) + shape
+    residual_squares = jnp.maximum(squares, 0.0) + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm
+    sigma = jnp.where(weights.log_scale_sigma > 0, weights.log_scale_sigma, 1.0)
+    scale_cost = 0.5 * (jnp.log(_clip_scale(scale)) / sigma) ** 2
+    typical_cost = graph.typical_cost[0] * jnp.maximum(n_atoms, 1.0) ** graph.typical_cost[1]
+    shape_cost = weights.shape_weight * (surroundings_cost - typical_cost)
+    return 0.5 * weights.n_effective * jnp.log(residual_squares / basis.norm) + jnp.where(weights.log_scale_sigma > 0, scale_cost, 0.0) + shape_cost
 
 
-def _looked_up(where: Sites, taken, near, next_):
+def _lookup_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
     """Return how unusual the surroundings of sites are."""
-    place = (taken * MOST + jnp.clip(near, 0, MOST - 1)) * MOST + jnp.clip(next_, 0, MOST - 1)
-    return where.cost[place.astype(jnp.int32)]
+    index = (occupancy * N_COORDINATION_NUMBERS + jnp.clip(neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)) * N_COORDINATION_NUMBERS + jnp.clip(next_neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
+    return graph.surroundings_cost[index.astype(jnp.int32)]
 
 
-def _counted(where: Sites, taken, near, next_):
+def _site_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
     """Return how unusual sites are: atoms, and empty sites beside one."""
-    return jnp.where((taken > 0.5) | (near > 0.5), _looked_up(where, taken, near, next_), 0.0)
+    return jnp.where((occupancy > 0.5) | (neighbour_counts > 0.5), _lookup_costs(graph, occupancy, neighbour_counts, next_neighbour_counts), 0.0)
 
 
-def _unusual(where: Sites, taken, near, next_):
+def _surroundings_cost(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
     """Return how unusual a particle's sites are, all together."""
-    return jnp.sum(_counted(where, taken, near, next_))
+    return jnp.sum(_site_costs(graph, occupancy, neighbour_counts, next_neighbour_counts))
 
 
-def _turned(where: Sites, here: _Here):
+def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
     """Return by how much the sum of the unusual changes as each site is filled or emptied."""
-    now = _counted(where, here.taken, here.near, here.next)
-    total = _counted(where, 1 - here.taken, here.near, here.next) - now
-    none = len(now)
-    for listed, (near, next_) in ((where.near, (1, 0)), (where.next, (0, 1))):
-        one_more, one_less = (
-            jnp.pad(_counted(where, here.taken, here.near + sign * near, here.next + sign * next_) - now, (0, 1))
+    current_costs = _site_costs(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts)
+    cost_changes = _site_costs(graph, 1 - state.occupancy, state.neighbour_counts, state.next_neighbour_counts) - current_costs
+    n_sites = len(current_costs)
+    for neighbours, (neighbour_step, next_neighbour_step) in ((graph.neighbours, (1, 0)), (graph.next_neighbours, (0, 1))):
+        gain_changes, loss_changes = (
+            jnp.pad(_site_costs(graph, state.occupancy, state.neighbour_counts + sign * neighbour_step, state.next_neighbour_counts + sign * next_neighbour_step) - current_costs, (0, 1))
             for sign in (1, -1)
         )
-        both = jnp.concatenate([one_more, one_less])
-        total += jnp.sum(both[listed + (here.taken[:, None] > 0.5) * (none + 1)], axis=1)
-    return total
+        changes = jnp.concatenate([gain_changes, loss_changes])
+        cost_changes += jnp.sum(changes[neighbours + (state.occupancy[:, None] > 0.5) * (n_sites + 1)], axis=1)
+    return cost_changes
 
 
-def _single(where: Sites, curves: _Curves, here: _Here, turned, basis: Basis, weights: Weights):
+def _flip_costs(graph: SiteGraph, curves: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: SiteWeights):
     """Return the cost, and the scale, with each site filled or emptied; infinite where that is no particle."""
-    atoms, sign = jnp.sum(here.taken), 1 - 2 * here.taken
-    counted = atoms + sign
-    share = 1 / counted
-    filled, emptied = (curves.data - here.scale * here.pairs / (atoms + one) for one in (1, -1))
-    along = jnp.matmul(here.field, jnp.stack([filled, emptied, here.pairs], axis=1))
-    own = jnp.sum(here.field**2, axis=1)
-    full = here.taken > 0.5
-    slope = jnp.where(full, along[:, 1], along[:, 0])
-    squares = jnp.where(full, jnp.sum(emptied**2), jnp.sum(filled**2))
-    squares += -2 * here.scale * share * sign * slope + (here.scale * share) ** 2 * own
-    left = jnp.where(full, jnp.sum(emptied * here.pairs), jnp.sum(filled * here.pairs))
-    across = share * (left + sign * slope - here.scale * share * (sign * along[:, 2] + own))
-    model = jnp.maximum(share**2 * (jnp.sum(here.pairs**2) + 2 * sign * along[:, 2] + own), 1e-20)
-    free = weights.spread > 0
-    squares = squares - jnp.where(free, across**2 / model, 0.0)
-    scale = _positive(here.scale + jnp.where(free, across / model, 0.0))
-    unusual = _unusual(where, here.taken, here.near, here.next) + turned
-    cost = _cost(where, squares, scale, counted, unusual, basis, weights)
-    possible = (full & (atoms > LEAST)) | (~full & (here.near > 0.5))
-    return jnp.where(possible, cost, jnp.inf), scale
+    n_atoms, sign = jnp.sum(state.occupancy), 1 - 2 * state.occupancy
+    new_n_atoms = n_atoms + sign
+    inverse_n_atoms = 1 / new_n_atoms
+    filled_residual, emptied_residual = (curves.data - state.scale * state.pair_sum / (n_atoms + count_change) for count_change in (1, -1))
+    projections = jnp.matmul(state.field, jnp.stack([filled_residual, emptied_residual, state.pair_sum], axis=1))
+    field_squares = jnp.sum(state.field**2, axis=1)
+    is_occupied = state.occupancy > 0.5
+    projection = jnp.where(is_occupied, projections[:, 1], projections[:, 0])
+    squares = jnp.where(is_occupied, jnp.sum(emptied_residual**2), jnp.sum(filled_residual**2))
+    squares += -2 * state.scale * inverse_n_atoms * sign * projection + (state.scale * inverse_n_atoms) ** 2 * field_squares
+    residual_overlap = jnp.where(is_occupied, jnp.sum(emptied_residual * state.pair_sum), jnp.sum(filled_residual * state.pair_sum))
+    model_overlap = inverse_n_atoms * (residual_overlap + sign * projection - state.scale * inverse_n_atoms * (sign * projections[:, 2] + field_squares))
+    model_squares = jnp.maximum(inverse_n_atoms**2 * (jnp.sum(state.pair_sum**2) + 2 * sign * projections[:, 2] + field_squares), 1e-20)
+    scale_is_free = weights.log_scale_sigma > 0
+    squares = squares - jnp.where(scale_is_free, model_overlap**2 / model_squares, 0.0)
+    scale = _clip_scale(state.scale + jnp.where(scale_is_free, model_overlap / model_squares, 0.0))
+    surroundings_cost = _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + flip_changes
+    cost = _cost(graph, squares, scale, new_n_atoms, surroundings_cost, basis, weights)
+    is_possible = (is_occupied & (n_atoms > MIN_ATOMS)) | (~is_occupied & (state.neighbour_counts > 0.5))
+    return jnp.where(is_possible, cost, jnp.inf), scale
 
 
-def _best_move(where: Sites, curves, here: _Here, rested, basis: Basis, weights: Weights):
+def _best_move(graph: SiteGraph, curves, state: _SearchState, is_movable, basis: FitBasis, weights: SiteWeights):
     """Return the particle after the best single move or exchange of rested sites, and which sites it changes."""
-    none = len(here.taken)
+    no_site = len(state.occupancy)
     # Barriers: else the compiler works these out again for each use.
-    turned = jax.lax.optimization_barrier(_turned(where, here))
-    cost, scale = jax.lax.optimization_barrier(_single(where, curves, here, turned, basis, weights))
-    cost = jnp.where(rested, cost, jnp.inf)
-    full = here.taken > 0.5
-    out, into, exchanged, scales = _exchanges(where, curves, here, cost, turned, basis, weights)
-    best, one = jnp.argmin(exchanged), jnp.argmin(cost)
-    pair = exchanged[best] < cost[one]
-    empties = full[one]
-    chosen_out = jnp.where(pair, out[best], jnp.where(empties, one, none))
-    chosen_into = jnp.where(pair, into[best], jnp.where(empties, none, one))
-    now, now_scale = jnp.where(pair, exchanged[best], cost[one]), jnp.where(pair, scales[best], scale[one])
-    moved = _moved(where, curves, here, chosen_out, chosen_into)
-    return moved._replace(cost=now, scale=now_scale), chosen_out, chosen_into
+    flip_changes = jax.lax.optimization_barrier(_flip_cost_changes(graph, state))
+    cost, scale = jax.lax.optimization_barrier(_flip_costs(graph, curves, state, flip_changes, basis, weights))
+    cost = jnp.where(is_movable, cost, jnp.inf)
+    is_occupied = state.occupancy > 0.5
+    emptied_sites, filled_sites, exchange_costs, exchange_scales = _best_exchanges(graph, curves, state, cost, flip_changes, basis, weights)
+    best_exchange, best_flip = jnp.argmin(exchange_costs), jnp.argmin(cost)
+    exchange_is_best = exchange_costs[best_exchange] < cost[best_flip]
+    flip_empties = is_occupied[best_flip]
+    emptied_site = jnp.where(exchange_is_best, emptied_sites[best_exchange], jnp.where(flip_empties, best_flip, no_site))
+    filled_site = jnp.where(exchange_is_best, filled_sites[best_exchange], jnp.where(flip_empties, no_site, best_flip))
+    new_cost, new_scale = jnp.where(exchange_is_best, exchange_costs[best_exchange], cost[best_flip]), jnp.where(exchange_is_best, exchange_scales[best_exchange], scale[best_flip])
+    new_state = _apply_move(graph, curves, state, emptied_site, filled_site)
+    return new_state._replace(cost=new_cost, scale=new_scale), emptied_site, filled_site
 
 
-def _exchanges(where: Sites, curves, here: _Here, cost, turned, basis: Basis, weights: Weights):
+def _best_exchanges(graph: SiteGraph, curves, state: _SearchState, cost, flip_changes, basis: FitBasis, weights: SiteWeights):
     """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
-    full = here.taken > 0.5
-    (filling, into), (emptying, out) = (
-        jax.lax.top_k(-jnp.where(some, cost, jnp.inf), FRONTIER) for some in (~full, full)
+    is_occupied = state.occupancy > 0.5
+    (fill_scores, filled_sites), (empty_scores, emptied_sites) = (
+        jax.lax.top_k(-jnp.where(site_mask, cost, jnp.inf), N_EXCHANGE_SITES) for site_mask in (~is_occupied, is_occupied)
     )
-    atoms = jnp.sum(here.taken)
-    factor = here.scale / atoms
-    left = curves.data - factor * here.pairs
-    filled, emptied = here.field[into], here.field[out]
-    place = curves.place[out[:, None], into[None, :]]
-    changed = emptied[:, None] - filled[None] + curves.curve[place]
-    squares = jnp.sum((left + factor * changed) ** 2, axis=-1)
+    n_atoms = jnp.sum(state.occupancy)
+    factor = state.scale / n_atoms
+    residual = curves.data - factor * state.pair_sum
+    filled_fields, emptied_fields = state.field[filled_sites], state.field[emptied_sites]
+    curve_index = curves.place[emptied_sites[:, None], filled_sites[None, :]]
+    change = emptied_fields[:, None] - filled_fields[None] + curves.curve[curve_index]
+    squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
     # Surroundings change as in single moves: exact but for sites that are close.
-    shape = jnp.where(~curves.close[place], turned[out][:, None] + turned[into][None], 0.0)
-    guess = 0.5 * weights.points * jnp.log(squares + basis.rest + FLAW**2 * basis.norm) + weights.shape * shape
-    guess = jnp.where(jnp.isfinite(filling)[None] & jnp.isfinite(emptying)[:, None], guess, jnp.inf)
-    partner = jnp.argmin(guess, axis=1)
-    low = jnp.take_along_axis(guess, partner[:, None], axis=1)[:, 0]
-    picked = jax.lax.top_k(-low, EXCHANGED)[1]
-    out, into, place = out[picked], into[partner[picked]], place[picked, partner[picked]]
-    model = (here.pairs - here.field[out] + here.field[into] - curves.curve[place]) / atoms
-    left = curves.data - here.scale * model
-    squares, across, length = jnp.sum(left**2, -1), jnp.sum(left * model, -1), jnp.sum(model**2, -1)
-    free = weights.spread > 0
-    squares -= jnp.where(free, across**2 / length, 0.0)
-    scale = _positive(here.scale + jnp.where(free, across / length, 0.0))
-    changed = jax.vmap(lambda out, into: _exchanged(where, here, out, into))(out, into)
-    unusual = _unusual(where, here.taken, here.near, here.next) + changed
-    found = _cost(where, squares, scale, atoms, unusual, basis, weights)
-    return out, into, jnp.where(jnp.isfinite(low[picked]), found, jnp.inf), scale
+    shape_change = jnp.where(~curves.close[curve_index], flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None], 0.0)
+    approximate_costs = 0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm) + weights.shape_weight * shape_change
+    approximate_costs = jnp.where(jnp.isfinite(fill_scores)[None] & jnp.isfinite(empty_scores)[:, None], approximate_costs, jnp.inf)
+    partner = jnp.argmin(approximate_costs, axis=1)
+    lowest_costs = jnp.take_along_axis(approximate_costs, partner[:, None], axis=1)[:, 0]
+    best_rows = jax.lax.top_k(-lowest_costs, N_EXCHANGES)[1]
+    emptied_sites, filled_sites, curve_index = emptied_sites[best_rows], filled_sites[partner[best_rows]], curve_index[best_rows, partner[best_rows]]
+    model = (state.pair_sum - state.field[emptied_sites] + state.field[filled_sites] - curves.curve[curve_index]) / n_atoms
+    residual = curves.data - state.scale * model
+    squares, overlap, model_squares = jnp.sum(residual**2, -1), jnp.sum(residual * model, -1), jnp.sum(model**2, -1)
+    scale_is_free = weights.log_scale_sigma > 0
+    squares -= jnp.where(scale_is_free, overlap**2 / model_squares, 0.0)
+    scale = _clip_scale(state.scale + jnp.where(scale_is_free, overlap / model_squares, 0.0))
+    change = jax.vmap(lambda emptied_sites, filled_sites: _exchange_cost_change(graph, state, emptied_sites, filled_sites))(emptied_sites, filled_sites)
+    surroundings_cost = _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + change
+    exchange_costs = _cost(graph, squares, scale, n_atoms, surroundings_cost, basis, weights)
+    return emptied_sites, filled_sites, jnp.where(jnp.isfinite(lowest_costs[best_rows]), exchange_costs, jnp.inf), scale
 
 
-def _exchanged(where: Sites, here: _Here, out, into):
+def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
     """Return by how much the sum of the unusual changes as one site is emptied and one filled."""
-    near, next_ = ((listed[out], listed[into]) for listed in (where.near, where.next))
-    sites_ = jnp.concatenate([jnp.stack([out, into]), *near, *next_])
-    again = jnp.any(jnp.tril(sites_[:, None] == sites_[None], -1), axis=1)
-    once = (sites_ < len(here.taken)) & ~again
-    row = jnp.minimum(sites_, len(here.taken) - 1)
+    neighbours, next_neighbours = ((neighbour_lists[emptied_site], neighbour_lists[filled_site]) for neighbour_lists in (graph.neighbours, graph.next_neighbours))
+    affected_sites = jnp.concatenate([jnp.stack([emptied_site, filled_site]), *neighbours, *next_neighbours])
+    is_repeated = jnp.any(jnp.tril(affected_sites[:, None] == affected_sites[None], -1), axis=1)
+    is_counted = (affected_sites < len(state.occupancy)) & ~is_repeated
+    site_index = jnp.minimum(affected_sites, len(state.occupancy) - 1)
 
-    def of(lost, won):  # how often a site's neighbours gain or lose one
-        return jnp.any(sites_[:, None] == won, axis=1) * 1.0 - jnp.any(sites_[:, None] == lost, axis=1)
+    def count_changes(losing_sites, gaining_sites):  # how often a site's neighbours gain or lose one
+        return jnp.any(affected_sites[:, None] == gaining_sites, axis=1) * 1.0 - jnp.any(affected_sites[:, None] == losing_sites, axis=1)
 
-    taken = jnp.where(sites_ == out, 0.0, jnp.where(sites_ == into, 1.0, here.taken[row]))
-    now = _counted(where, here.taken[row], here.near[row], here.next[row])
-    then = _counted(where, taken, here.near[row] + of(*near), here.next[row] + of(*next_))
-    return jnp.sum(jnp.where(once, then - now, 0.0))
+    occupancy = jnp.where(affected_sites == emptied_site, 0.0, jnp.where(affected_sites == filled_site, 1.0, state.occupancy[site_index]))
+    old_costs = _site_costs(graph, state.occupancy[site_index], state.neighbour_counts[site_index], state.next_neighbour_counts[site_index])
+    new_costs = _site_costs(graph, occupancy, state.neighbour_counts[site_index] + count_changes(*neighbours), state.next_neighbour_counts[site_index] + count_changes(*next_neighbours))
+    return jnp.sum(jnp.where(is_counted, new_costs - old_costs, 0.0))
 
 
-def _surroundings(where: Sites, here: _Here, out, into):
+def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
     """Return which sites are taken, and how many about each are, after a move; the number of sites stands for none."""
-    none = len(here.taken)
-    taken = here.taken.at[out].set(0.0, mode="drop").at[into].set(1.0, mode="drop")
-    near, next_ = here.near, here.next
-    for site, sign in ((out, -1.0), (into, 1.0)):
-        row = jnp.minimum(site, none - 1)
-        change = jnp.where(site < none, sign, 0.0)
-        near = near.at[where.near[row]].add(change, mode="drop")
-        next_ = next_.at[where.next[row]].add(change, mode="drop")
-    return taken, near, next_
+    n_sites = len(state.occupancy)
+    occupancy = state.occupancy.at[emptied_site].set(0.0, mode="drop").at[filled_site].set(1.0, mode="drop")
+    neighbour_counts, next_neighbour_counts = state.neighbour_counts, state.next_neighbour_counts
+    for site, sign in ((emptied_site, -1.0), (filled_site, 1.0)):
+        site_index = jnp.minimum(site, n_sites - 1)
+        change = jnp.where(site < n_sites, sign, 0.0)
+        neighbour_counts = neighbour_counts.at[graph.neighbours[site_index]].add(change, mode="drop")
+        next_neighbour_counts = next_neighbour_counts.at[graph.next_neighbours[site_index]].add(change, mode="drop")
+    return occupancy, neighbour_counts, next_neighbour_counts
 
 
-def _moved(where: Sites, curves, here: _Here, out, into) -> _Here:
+def _apply_move(graph: SiteGraph, curves, state: _SearchState, emptied_site, filled_site) -> _SearchState:
     """Return the particle with one site emptied and one filled; its cost is left as it was."""
-    none = len(here.taken)
-    taken, near, next_ = _surroundings(where, here, out, into)
-    field, pairs = here.field, here.pairs
-    for site, sign in ((out, -1.0), (into, 1.0)):
-        row = jnp.minimum(site, none - 1)
-        there = site < none
-        pairs = pairs + jnp.where(there, sign, 0.0) * field[row]
-        field = field + sign * curves.curve[jnp.where(there, curves.place[row], BINS - 1)]
-    return here._replace(taken=taken, field=field, pairs=pairs, near=near, next=next_)
+    n_sites = len(state.occupancy)
+    occupancy, neighbour_counts, next_neighbour_counts = _updated_counts(graph, state, emptied_site, filled_site)
+    field, pair_sum = state.field, state.pair_sum
+    for site, sign in ((emptied_site, -1.0), (filled_site, 1.0)):
+        site_index = jnp.minimum(site, n_sites - 1)
+        is_valid = site < n_sites
+        pair_sum = pair_sum + jnp.where(is_valid, sign, 0.0) * field[site_index]
+        field = field + sign * curves.curve[jnp.where(is_valid, curves.place[site_index], N_DISTANCE_BINS - 1)]
+    return state._replace(taken=occupancy, field=field, pairs=pair_sum, near=neighbour_counts, next=next_neighbour_counts)

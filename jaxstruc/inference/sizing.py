@@ -12,209 +12,209 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.inference.kernels import Kernel, two
+from jaxstruc.inference.kernels import DesignMatrix, nonnegative_pair
 from jaxstruc.rounding import rounding_of_squares
 from jaxstruc.scattering.size_distributions import FAMILIES, MIN_WIDTH
 
-STEPS = 20
+MAX_STEPS = 20
 """Most Levenberg-Marquardt steps."""
-DAMPING = 1e-2
+INITIAL_DAMPING = 1e-2
 """First damping, relative to the diagonal of the normal matrix."""
-ENOUGH = 1e-6
+CHI2_TOLERANCE = 1e-6
 """Relative fall of chi-squared (plus 1) at which a fit is done."""
-LONGEST = 0.5
+MAX_STEP_LENGTH = 0.5
 """Of a step, in ln mean or ln width."""
-EDGE = 0.02
+BOUND_MARGIN = 0.02
 """In the logarithms, from a bound, within which a value counts as at it."""
-TINY = 1e-30
+MIN_SQUARED_NORM = 1e-30
 
 
-class Found(NamedTuple):
+class SizeFit(NamedTuple):
     """What fits found; each of one distribution, of one population or more."""
 
-    place: Float[Array, "*batch fit population 2"]
+    log_parameters: Float[Array, "*batch fit population 2"]
     """ln mean (R in Å) and ln width."""
     amplitude: Float[Array, "*batch fit population"]
     """Of the kernel's curves; volumes of the populations, in one unit."""
     chi2: Float[Array, "*batch fit"]
     """Sum of squares of residuals over the noise."""
-    normal: Float[Array, "*batch fit parameter parameter"]
+    normal_matrix: Float[Array, "*batch fit parameter parameter"]
     """Of ln mean and ln width of each population, then ln amplitude of each."""
-    bounded: Bool[Array, "*batch fit population 2"]
+    at_bound: Bool[Array, "*batch fit population 2"]
     """Which of them are at a bound."""
     converged: Bool[Array, "*batch fit"]
 
 
 class _Point(NamedTuple):
-    place: Float[Array, "fit population 2"]
+    log_parameters: Float[Array, "fit population 2"]
     amplitude: Float[Array, "fit population"]
     chi2: Float[Array, " fit"]
     slope: Float[Array, "fit inner"]
     """Half of chi-squared's."""
-    normal: Float[Array, "fit inner inner"]
-    whole: Float[Array, "fit parameter parameter"]
+    normal_matrix: Float[Array, "fit inner inner"]
+    full_normal_matrix: Float[Array, "fit parameter parameter"]
 
 
 class _Descent(NamedTuple):
-    here: _Point
-    trial: Float[Array, "fit population 2"]
-    expected: Float[Array, " fit"]
+    point: _Point
+    trial_parameters: Float[Array, "fit population 2"]
+    predicted_decrease: Float[Array, " fit"]
     """Fall of chi-squared there."""
     damping: Float[Array, " fit"]
     steps: Int[Array, ""]
-    done: Bool[Array, " fit"]
+    converged: Bool[Array, " fit"]
 
 
-def fitted(
-    kernel: Kernel, data: Float[Array, " q"], begin: Float[Array, "fit population 2"], names: tuple[str, ...]
-) -> Found:
+def fit_distributions(
+    design: DesignMatrix, data: Float[Array, " q"], start_parameters: Float[Array, "fit population 2"], names: tuple[str, ...]
+) -> SizeFit:
     """Return the fits of distributions to a pattern.
 
     Args:
-        kernel: of a body.
+        design: of a body.
         data: the pattern's, weighted.
-        begin: ln mean and ln width; as many fits for each distribution, one distribution after the other.
+        start_parameters: ln mean and ln width; as many fits for each distribution, one distribution after the other.
         names: of the distributions; of each population, where there are several.
     """
-    count = begin.shape[0]
-    low, high = (jnp.repeat(end, count // len(names), axis=0)[:, None] for end in bounds(kernel.u, names))
+    n_fits = start_parameters.shape[0]
+    lower_bounds, upper_bounds = (jnp.repeat(bound, n_fits // len(names), axis=0)[:, None] for bound in bounds(design.log_radius, names))
 
     def step(state: _Descent) -> _Descent:
         """Try the place that the last step chose, keep the better one, choose the next."""
-        there = _point(kernel, data, state.trial, names=names)
-        fall = state.here.chi2 - there.chi2
-        better = (fall > 0) & ~state.done
-        here = jax.tree.map(lambda new, old: jnp.where(_as(better, new), new, old), there, state.here)
-        change = jnp.where(fall > 0.5 * state.expected, 0.1, jnp.where(fall > 0.2 * state.expected, 1.0, 5.0))
-        damping = state.damping * jnp.where(better, change, 5.0)
-        move, expected = _move(here, damping, low, high)
-        small = ENOUGH * (1 + here.chi2)
-        rounding = rounding_of_squares(here.chi2, data @ data)
-        done = state.done | (better & (fall < small)) | (expected < small) | (damping > 1e6)
-        done |= (jnp.abs(fall) <= rounding) & (state.expected <= 0.1 * rounding)
-        return _Descent(here, jnp.clip(here.place - move, low, high), expected, damping, state.steps + 1, done)
+        trial_point = _evaluate_point(design, data, state.trial_parameters, names=names)
+        decrease = state.point.chi2 - trial_point.chi2
+        is_better = (decrease > 0) & ~state.converged
+        point = jax.tree.map(lambda new_value, old_value: jnp.where(_expand_like(is_better, new_value), new_value, old_value), trial_point, state.point)
+        damping_factor = jnp.where(decrease > 0.5 * state.predicted_decrease, 0.1, jnp.where(decrease > 0.2 * state.predicted_decrease, 1.0, 5.0))
+        damping = state.damping * jnp.where(is_better, damping_factor, 5.0)
+        step_vector, predicted_decrease = _damped_step(point, damping, lower_bounds, upper_bounds)
+        tolerance = CHI2_TOLERANCE * (1 + point.chi2)
+        rounding = rounding_of_squares(point.chi2, data @ data)
+        converged = state.converged | (is_better & (decrease < tolerance)) | (predicted_decrease < tolerance) | (damping > 1e6)
+        converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
+        return _Descent(point, jnp.clip(point.place - step_vector, lower_bounds, upper_bounds), predicted_decrease, damping, state.steps + 1, converged)
 
     state = jax.lax.while_loop(
-        lambda state: (state.steps < STEPS) & ~jnp.all(state.done), step, _begun(jnp.clip(begin, low, high))
+        lambda state: (state.steps < MAX_STEPS) & ~jnp.all(state.converged), step, _initial_state(jnp.clip(start_parameters, lower_bounds, upper_bounds))
     )
-    here = state.here
-    bounded = (here.place < low + EDGE) | (here.place > high - EDGE)
-    good = jnp.isfinite(here.chi2) & jnp.any(here.amplitude > 0, axis=1)
-    return Found(here.place, here.amplitude, here.chi2, here.whole, bounded, state.done & good)
+    point = state.point
+    at_bound = (point.log_parameters < lower_bounds + BOUND_MARGIN) | (point.log_parameters > upper_bounds - BOUND_MARGIN)
+    is_valid = jnp.isfinite(point.chi2) & jnp.any(point.amplitude > 0, axis=1)
+    return SizeFit(point.log_parameters, point.amplitude, point.chi2, point.full_normal_matrix, at_bound, state.converged & is_valid)
 
 
-def bounds(u: Float[Array, " node"], names: tuple[str, ...]) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
+def bounds(log_radius: Float[Array, " node"], names: tuple[str, ...]) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
     """Return the least and the largest ln mean and ln width of distributions on nodes."""
-    most = jnp.log(jnp.asarray([FAMILIES[name].widest or 1e-3 for name in names], u.dtype))
-    least = jnp.minimum(jnp.log(MIN_WIDTH * (u[1] - u[0])), most)
-    ends = jnp.broadcast_to(u[4], most.shape), jnp.broadcast_to(u[-5], most.shape)
-    return jnp.stack([ends[0], least], 1), jnp.stack([ends[1], most], 1)
+    max_log_width = jnp.log(jnp.asarray([FAMILIES[name].widest or 1e-3 for name in names], log_radius.dtype))
+    min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
+    mean_bounds = jnp.broadcast_to(log_radius[4], max_log_width.shape), jnp.broadcast_to(log_radius[-5], max_log_width.shape)
+    return jnp.stack([mean_bounds[0], min_log_width], 1), jnp.stack([mean_bounds[1], max_log_width], 1)
 
 
-def best(found: Found, starts: int) -> Found:
+def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
     """Return the best of each so many neighbouring fits, which differ in their starts."""
 
-    def chosen(column):
-        return column.reshape(column.shape[0] // starts, starts, *column.shape[1:])
+    def group_starts(column):
+        return column.reshape(column.shape[0] // n_starts, n_starts, *column.shape[1:])
 
-    which = jnp.argmin(jnp.where(jnp.isfinite(found.chi2), found.chi2, jnp.inf).reshape(-1, starts), axis=1)
-    return jax.tree.map(lambda column: chosen(column)[jnp.arange(which.shape[0]), which], found)
+    best_index = jnp.argmin(jnp.where(jnp.isfinite(fits.chi2), fits.chi2, jnp.inf).reshape(-1, n_starts), axis=1)
+    return jax.tree.map(lambda column: group_starts(column)[jnp.arange(best_index.shape[0]), best_index], fits)
 
 
-def _point(kernel: Kernel, data, place, *, names: tuple[str, ...]) -> _Point:
-    starts = place.shape[0] // len(names)
-    each = [place[k * starts : (k + 1) * starts] for k in range(len(names))]
-    shares = jnp.concatenate(
-        [columns(FAMILIES[name].volume_fractions, start, kernel.u) for name, start in zip(names, each, strict=True)]
+def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _Point:
+    n_starts = log_parameters.shape[0] // len(names)
+    each = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
+    volume_fractions = jnp.concatenate(
+        [population_columns(FAMILIES[name].volume_fractions, start, design.log_radius) for name, start in zip(names, each, strict=True)]
     )
-    curves = jnp.einsum("fpkn,qn->fpkq", shares, kernel.curves)
+    curves = jnp.einsum("fpkn,qn->fpkq", volume_fractions, design.curves)
     model, slopes = curves[:, :, 0], curves[:, :, 1:]
-    amplitude, across = _projected(model, slopes, data)
+    amplitude, projected_slopes = _project_amplitudes(model, slopes, data)
     residual = data - jnp.einsum("fp,fpq->fq", amplitude, model)
-    fits, populations = amplitude.shape
-    jacobian = (amplitude[..., None, None] * across).reshape(fits, 2 * populations, -1)
-    full = jnp.concatenate(
+    n_fits, n_populations = amplitude.shape
+    jacobian = (amplitude[..., None, None] * projected_slopes).reshape(n_fits, 2 * n_populations, -1)
+    full_jacobian = jnp.concatenate(
         [(amplitude[..., None, None] * slopes).reshape(jacobian.shape), amplitude[..., None] * model], axis=1
     )
     return _Point(
-        place, amplitude, jnp.sum(residual**2, axis=1), -jnp.einsum("fkq,fq->fk", jacobian, residual),
-        jnp.einsum("fjq,fkq->fjk", jacobian, jacobian), jnp.einsum("fjq,fkq->fjk", full, full),
+        log_parameters, amplitude, jnp.sum(residual**2, axis=1), -jnp.einsum("fkq,fq->fk", jacobian, residual),
+        jnp.einsum("fjq,fkq->fjk", jacobian, jacobian), jnp.einsum("fjq,fkq->fjk", full_jacobian, full_jacobian),
     )  # fmt: skip
 
 
-def _begun(begin: Float[Array, "fit population 2"]) -> _Descent:
+def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _Descent:
     """Return a descent before its first point, which any finite one betters."""
-    count, populations, _ = begin.shape
-    inner, every = 2 * populations, 3 * populations
-    here = _Point(
-        begin, jnp.zeros((count, populations)), jnp.full(count, jnp.inf), jnp.zeros((count, inner)),
-        jnp.zeros((count, inner, inner)), jnp.zeros((count, every, every)),
+    n_fits, n_populations, _ = start_parameters.shape
+    n_nonlinear, n_parameters = 2 * n_populations, 3 * n_populations
+    point = _Point(
+        start_parameters, jnp.zeros((n_fits, n_populations)), jnp.full(n_fits, jnp.inf), jnp.zeros((n_fits, n_nonlinear)),
+        jnp.zeros((n_fits, n_nonlinear, n_nonlinear)), jnp.zeros((n_fits, n_parameters, n_parameters)),
     )  # fmt: skip
-    none = jnp.zeros(count)
-    return _Descent(here, begin, none, jnp.full(count, DAMPING), jnp.asarray(0), none > 0)
+    zeros = jnp.zeros(n_fits)
+    return _Descent(point, start_parameters, zeros, jnp.full(n_fits, INITIAL_DAMPING), jnp.asarray(0), zeros > 0)
 
 
-def _move(here: _Point, damping, low, high):
+def _damped_step(point: _Point, damping, lower_bounds, upper_bounds):
     """Return the step of Levenberg and Marquardt, and the fall of chi-squared that it promises."""
-    slope = here.slope.reshape(here.place.shape)
-    held = (((here.place <= low) & (slope > 0)) | ((here.place >= high) & (slope < 0))).reshape(here.slope.shape)
-    slope = jnp.where(held, 0.0, here.slope)
-    normal = jnp.where(held[:, :, None] | held[:, None, :], 0.0, here.normal)
-    diagonal = jnp.diagonal(here.normal, axis1=1, axis2=2)
-    diagonal = jnp.where(held, 1.0, damping[:, None] * jnp.maximum(diagonal, 1e-6) + 1e-9)
-    move = _solved(normal + diagonal[:, :, None] * jnp.eye(held.shape[1]), slope)
-    return jnp.clip(move, -LONGEST, LONGEST).reshape(here.place.shape), jnp.sum(move * slope, axis=1)
+    slope = point.slope.reshape(point.log_parameters.shape)
+    at_bound = (((point.log_parameters <= lower_bounds) & (slope > 0)) | ((point.log_parameters >= upper_bounds) & (slope < 0))).reshape(point.slope.shape)
+    slope = jnp.where(at_bound, 0.0, point.slope)
+    normal_matrix = jnp.where(at_bound[:, :, None] | at_bound[:, None, :], 0.0, point.normal_matrix)
+    diagonal = jnp.diagonal(point.normal_matrix, axis1=1, axis2=2)
+    diagonal = jnp.where(at_bound, 1.0, damping[:, None] * jnp.maximum(diagonal, 1e-6) + 1e-9)
+    step_vector = _solve_cholesky(normal_matrix + diagonal[:, :, None] * jnp.eye(at_bound.shape[1]), slope)
+    return jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH).reshape(point.log_parameters.shape), jnp.sum(step_vector * slope, axis=1)
 
 
-def columns(shares, place, u) -> Float[Array, "start population 3 node"]:
+def population_columns(volume_fractions, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
     """Return the shares of each population and their slopes along ln mean and ln width."""
 
-    def of(at):
-        def share(at):
-            return shares(jnp.exp(at[0]), jnp.exp(at[1]), u)
+    def value_and_slopes(parameters):
+        def fractions(parameters):
+            return volume_fractions(jnp.exp(parameters[0]), jnp.exp(parameters[1]), log_radius)
 
-        return jnp.concatenate([share(at)[None], jax.jacfwd(share)(at).T])
+        return jnp.concatenate([fractions(parameters)[None], jax.jacfwd(fractions)(parameters).T])
 
-    return jax.vmap(jax.vmap(of))(place)
+    return jax.vmap(jax.vmap(value_and_slopes))(log_parameters)
 
 
-def _projected(model, slopes, data) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
+def _project_amplitudes(model, slopes, data) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
     """Return the best amplitudes, none negative, and the slopes without what these could make up for."""
-    lengths = jnp.maximum(jnp.sum(model**2, axis=-1), TINY)
-    unit = model / jnp.sqrt(lengths)[..., None]
-    along = unit @ data
+    squared_norms = jnp.maximum(jnp.sum(model**2, axis=-1), MIN_SQUARED_NORM)
+    unit_curves = model / jnp.sqrt(squared_norms)[..., None]
+    projections = unit_curves @ data
     if model.shape[1] == 1:
-        amplitude, basis = jnp.maximum(along, 0.0), unit
+        amplitude, basis = jnp.maximum(projections, 0.0), unit_curves
     else:
-        cosine = jnp.sum(unit[:, 0] * unit[:, 1], axis=-1)
-        amplitude = two(along, cosine)
-        second = unit[:, 1] - cosine[:, None] * unit[:, 0]
-        second = second / jnp.sqrt(jnp.maximum(jnp.sum(second**2, axis=-1), 1e-12))[:, None]
-        basis = jnp.stack([unit[:, 0], second], axis=1)
-    weights = jnp.einsum("fpkq,fbq->fpkb", slopes, basis)
-    return amplitude / jnp.sqrt(lengths), slopes - jnp.einsum("fpkb,fbq->fpkq", weights, basis)
+        cosine = jnp.sum(unit_curves[:, 0] * unit_curves[:, 1], axis=-1)
+        amplitude = nonnegative_pair(projections, cosine)
+        second_curve = unit_curves[:, 1] - cosine[:, None] * unit_curves[:, 0]
+        second_curve = second_curve / jnp.sqrt(jnp.maximum(jnp.sum(second_curve**2, axis=-1), 1e-12))[:, None]
+        basis = jnp.stack([unit_curves[:, 0], second_curve], axis=1)
+    slope_projections = jnp.einsum("fpkq,fbq->fpkb", slopes, basis)
+    return amplitude / jnp.sqrt(squared_norms), slopes - jnp.einsum("fpkb,fbq->fpkq", slope_projections, basis)
 
 
-def _as(flag, like):
-    return flag.reshape(flag.shape + (1,) * (like.ndim - flag.ndim))
+def _expand_like(flag, array):
+    return flag.reshape(flag.shape + (1,) * (array.ndim - flag.ndim))
 
 
-def _solved(matrix, side):
+def _solve_cholesky(matrix, right_side):
     """Return the solutions of small systems, by Cholesky's way written out: faster than a call for each."""
-    size = side.shape[1]
+    size = right_side.shape[1]
     factor = [[None] * size for _ in range(size)]
     for row in range(size):
         for column in range(row + 1):
-            left = matrix[:, row, column] - sum(
-                (factor[row][k] * factor[column][k] for k in range(column)), start=jnp.zeros_like(side[:, 0])
+            remainder = matrix[:, row, column] - sum(
+                (factor[row][index] * factor[column][index] for index in range(column)), start=jnp.zeros_like(right_side[:, 0])
             )
-            factor[row][column] = jnp.sqrt(jnp.maximum(left, TINY)) if row == column else left / factor[column][column]
-    forward: list = []
+            factor[row][column] = jnp.sqrt(jnp.maximum(remainder, MIN_SQUARED_NORM)) if row == column else remainder / factor[column][column]
+    forward_solution: list = []
     for row in range(size):
-        known = sum((factor[row][k] * forward[k] for k in range(row)), start=jnp.zeros_like(side[:, 0]))
-        forward.append((side[:, row] - known) / factor[row][row])
-    found: list = [None] * size
+        partial_sum = sum((factor[row][index] * forward_solution[index] for index in range(row)), start=jnp.zeros_like(right_side[:, 0]))
+        forward_solution.append((right_side[:, row] - partial_sum) / factor[row][row])
+    solution: list = [None] * size
     for row in reversed(range(size)):
-        known = sum((factor[k][row] * found[k] for k in range(row + 1, size)), start=jnp.zeros_like(side[:, 0]))
-        found[row] = (forward[row] - known) / factor[row][row]
-    return jnp.stack(found, axis=1)
+        partial_sum = sum((factor[index][row] * solution[index] for index in range(row + 1, size)), start=jnp.zeros_like(right_side[:, 0]))
+        solution[row] = (forward_solution[row] - partial_sum) / factor[row][row]
+    return jnp.stack(solution, axis=1)

@@ -14,16 +14,16 @@ from scipy.spatial.distance import cdist
 
 from jaxstruc.structures import lattices
 
-MOST = 14
+MAX_ENUMERATED_LAYERS = 14
 """Layers whose words are all tried; of more layers the lowest are cubic."""
-PLACES = np.array([[0.0, 0.0, 0.0], [0.0, lattices.HOLLOW, 0.0], [0.0, -lattices.HOLLOW, 0.0]])
+STACKING_POSITIONS = np.array([[0.0, 0.0, 0.0], [0.0, lattices.HOLLOW_DISTANCE, 0.0], [0.0, -lattices.HOLLOW_DISTANCE, 0.0]])
 """Of a layer, in bonds."""
 
 
-class Word(NamedTuple):
+class StackingSequence(NamedTuple):
     """A stack of layers."""
 
-    places: np.ndarray
+    layer_positions: np.ndarray
     """[layer] 0, 1 or 2, from the lowest on."""
     misfit: float
     """Sum of squares."""
@@ -31,8 +31,8 @@ class Word(NamedTuple):
     @property
     def letters(self) -> str:
         """The letters of the inner layers, h or c, from the lowest on."""
-        step = np.diff(self.places) % 3
-        return "".join(np.where(step[1:] == step[:-1], "c", "h"))
+        steps = np.diff(self.layer_positions) % 3
+        return "".join(np.where(steps[1:] == steps[:-1], "c", "h"))
 
 
 def layers(positions: Float[np.ndarray, "atom 3"]) -> list[np.ndarray]:
@@ -41,11 +41,11 @@ def layers(positions: Float[np.ndarray, "atom 3"]) -> list[np.ndarray]:
     Args:
         positions: sites of a stack as `lattices.stack` makes it, in bonds, moved as a whole or not.
     """
-    level = np.round((positions[:, 2] - positions[:, 2].min()) / lattices.LAYER).astype(int)
-    return [positions[level == k] for k in range(level.max() + 1)]
+    layer_index = np.round((positions[:, 2] - positions[:, 2].min()) / lattices.LAYER_SPACING).astype(int)
+    return [positions[layer_index == index] for index in range(layer_index.max() + 1)]
 
 
-def ball(layer: np.ndarray, heights: Sequence[float], radius: float) -> list[list[np.ndarray]]:
+def ball_layers(layer: np.ndarray, heights: Sequence[float], radius: float) -> list[list[np.ndarray]]:
     """Return the atoms of layers of a ball about the origin, over each of three places [layer][place].
 
     Args:
@@ -53,77 +53,77 @@ def ball(layer: np.ndarray, heights: Sequence[float], radius: float) -> list[lis
         heights: of the layers.
         radius: of the ball.
     """
-    found = []
+    ball_atoms = []
     for height in heights:
-        every = [layer + place + np.array([0, 0, height]) for place in PLACES]
-        found.append([one[np.linalg.norm(one, axis=1) <= radius] for one in every])
-    return found
+        layers_at_height = [layer + position + np.array([0, 0, height]) for position in STACKING_POSITIONS]
+        ball_atoms.append([atoms[np.linalg.norm(atoms, axis=1) <= radius] for atoms in layers_at_height])
+    return ball_atoms
 
 
-def shifted(positions: np.ndarray) -> tuple[list[list[np.ndarray]], np.ndarray]:
+def shifted_layers(positions: np.ndarray) -> tuple[list[list[np.ndarray]], np.ndarray]:
     """Return the atoms of a particle's layers over each of three places, its own moved to the others; and its own.
 
     Nothing where it has a gap.
     """
-    each = layers(positions)
-    own = np.zeros(len(each), int)
-    if not all(len(one) for one in each):
-        return [], own[:0]
-    for k in range(1, len(each)):
-        off = (each[k][0] - each[0][0])[:2] - PLACES[:, :2]
+    layer_atoms = layers(positions)
+    layer_positions = np.zeros(len(layer_atoms), int)
+    if not all(len(atoms) for atoms in layer_atoms):
+        return [], layer_positions[:0]
+    for index in range(1, len(layer_atoms)):
+        offset = (layer_atoms[index][0] - layer_atoms[0][0])[:2] - STACKING_POSITIONS[:, :2]
         # a layer's vectors are whole numbers of (1, 0) and (1/2, sqrt(3)/2)
-        second = off[:, 1] / np.sqrt(0.75)
-        first = off[:, 0] - second / 2
-        wrong = abs(first - np.round(first)) + abs(second - np.round(second))
-        own[k] = int(np.argmin(wrong))
-    return [[one + PLACES[place] - PLACES[at] for place in range(3)] for one, at in zip(each, own, strict=True)], own
+        second_coordinate = offset[:, 1] / np.sqrt(0.75)
+        first_coordinate = offset[:, 0] - second_coordinate / 2
+        rounding_error = abs(first_coordinate - np.round(first_coordinate)) + abs(second_coordinate - np.round(second_coordinate))
+        layer_positions[index] = int(np.argmin(rounding_error))
+    return [[atoms + STACKING_POSITIONS[position] - STACKING_POSITIONS[layer_position] for position in range(3)] for atoms, layer_position in zip(layer_atoms, layer_positions, strict=True)], layer_positions
 
 
-def ranked(
-    groups: Sequence[Sequence[np.ndarray]],
-    curves: Float[np.ndarray, "third basis"],
+def rank_sequences(
+    layer_atoms: Sequence[Sequence[np.ndarray]],
+    pair_curves: Float[np.ndarray, "third basis"],
     data: Float[np.ndarray, " basis"],
     *,
     absolute: bool,
-    most: int,
-) -> list[Word]:
+    max_sequences: int,
+) -> list[StackingSequence]:
     """Return the words that fit best, each once whichever end is up.
 
     Args:
-        groups: atoms [atom, 3] of each layer over each place, in bonds.
-        curves: of a pair, times the number of atoms, at each of `distances`.
+        layer_atoms: atoms [atom, 3] of each layer over each place, in bonds.
+        pair_curves: of a pair, times the number of atoms, at each of `distances`.
         data: in the basis.
         absolute: whether the scale is 1; else the best counts.
-        most: words.
+        max_sequences: words.
     """
-    count = len(groups)
-    pairs = _pairs(groups, curves)
-    atoms = np.array([[len(one) for one in layer] for layer in groups])
-    places = np.arange(3, dtype=np.int8)[:, None]
-    sums, sizes = pairs[0, :, 0, :].diagonal().T.copy(), atoms[0].astype(float)
-    for b in range(1, count):
-        turns = [1, 2] if count - b <= MOST or b == 1 else [0]
-        grown = []
-        for turn in turns:
-            place = (places[:, -1] + turn) % 3 if turn else (2 * places[:, -1] - places[:, -2]) % 3
-            added = pairs[b, place, b, place]
+    n_layers = len(layer_atoms)
+    pair_sums = _layer_pair_sums(layer_atoms, pair_curves)
+    atom_counts = np.array([[len(position_atoms) for position_atoms in layer] for layer in layer_atoms])
+    sequences = np.arange(3, dtype=np.int8)[:, None]
+    curve_sums, n_atoms = pair_sums[0, :, 0, :].diagonal().T.copy(), atom_counts[0].astype(float)
+    for b in range(1, n_layers):
+        position_shifts = [1, 2] if n_layers - b <= MAX_ENUMERATED_LAYERS or b == 1 else [0]
+        extensions = []
+        for position_shift in position_shifts:
+            new_position = (sequences[:, -1] + position_shift) % 3 if position_shift else (2 * sequences[:, -1] - sequences[:, -2]) % 3
+            added_curves = pair_sums[b, new_position, b, new_position]
             for a in range(b):
-                added += pairs[a, places[:, a], b, place]
-            grown.append((np.concatenate([places, place[:, None]], 1), sums + added, sizes + atoms[b, place]))
-        places, sums, sizes = (np.concatenate(columns) for columns in zip(*grown, strict=True))
-    model = sums / sizes[:, None]
-    along, square = model @ data, np.einsum("ij,ij->i", model, model)
-    misfit = data @ data - (2 * along - square if absolute else np.maximum(along, 0) ** 2 / square)
-    found: dict[str, Word] = {}
+                added_curves += pair_sums[a, sequences[:, a], b, new_position]
+            extensions.append((np.concatenate([sequences, new_position[:, None]], 1), curve_sums + added_curves, n_atoms + atom_counts[b, new_position]))
+        sequences, curve_sums, n_atoms = (np.concatenate(columns) for columns in zip(*extensions, strict=True))
+    model = curve_sums / n_atoms[:, None]
+    projection, squared_norm = model @ data, np.einsum("ij,ij->i", model, model)
+    misfit = data @ data - (2 * projection - squared_norm if absolute else np.maximum(projection, 0) ** 2 / squared_norm)
+    best_sequences: dict[str, StackingSequence] = {}
     for row in np.argsort(misfit, kind="stable"):
-        word = Word(places[row], float(misfit[row]))
-        found.setdefault(min(word.letters, word.letters[::-1]), word)
-        if len(found) == most:
+        sequence = StackingSequence(sequences[row], float(misfit[row]))
+        best_sequences.setdefault(min(sequence.letters, sequence.letters[::-1]), sequence)
+        if len(best_sequences) == max_sequences:
             break
-    return list(found.values())
+    return list(best_sequences.values())
 
 
-def distances(longest: float) -> Float[np.ndarray, " third"]:
+def close_packed_distances(longest: float) -> Float[np.ndarray, " third"]:
     """Return the distances that atoms of close-packed layers can have, up to the longest; squares are thirds of bonds².
 
     The first and the last stand for none.
@@ -131,36 +131,36 @@ def distances(longest: float) -> Float[np.ndarray, " third"]:
     return np.sqrt(np.maximum(np.arange(int(3 * longest**2) + 2), 1) / 3)
 
 
-def _pairs(groups, curves) -> Float[np.ndarray, "layer place layer place basis"]:
+def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place layer place basis"]:
     """Return the sums over pairs within and between layers."""
-    count, bins = len(groups), len(curves)
-    curves = np.concatenate([np.zeros_like(curves[:1]), curves[1:-1], np.zeros_like(curves[:1])])
-    every = [one for layer in groups for one in layer]
-    owner = np.repeat(np.arange(3 * count), [len(one) for one in every])
-    positions = np.concatenate(every)
-    found = np.zeros((3 * count, 3 * count, curves.shape[1]), np.float32)
-    starts = np.searchsorted(owner, np.arange(3 * count + 1))
-    for g in range(3 * count):  # with the layers below, and the layer itself, whose pairs are met twice
-        some, below = slice(starts[g], starts[g + 1]), slice(starts[3 * (g // 3) + 3])
-        squares = cdist(positions[some], positions[below], "sqeuclidean")
-        apart = np.minimum(np.rint(3 * squares), bins - 1).astype(np.int64)
-        groups_below = 3 * (g // 3) + 3
-        sums = np.bincount((owner[below] * bins + apart).ravel(), minlength=groups_below * bins)
-        sums = sums.reshape(groups_below, bins).astype(np.float32)
-        sums[g] /= 2
-        found[:groups_below, g] = sums @ curves
-    return found.reshape(count, 3, count, 3, -1)
+    n_layers, n_bins = len(layer_atoms), len(pair_curves)
+    pair_curves = np.concatenate([np.zeros_like(pair_curves[:1]), pair_curves[1:-1], np.zeros_like(pair_curves[:1])])
+    all_atoms = [group_atoms for layer in layer_atoms for group_atoms in layer]
+    group_index = np.repeat(np.arange(3 * n_layers), [len(group_atoms) for group_atoms in all_atoms])
+    positions = np.concatenate(all_atoms)
+    pair_sums = np.zeros((3 * n_layers, 3 * n_layers, pair_curves.shape[1]), np.float32)
+    starts = np.searchsorted(group_index, np.arange(3 * n_layers + 1))
+    for group in range(3 * n_layers):  # with the layers below, and the layer itself, whose pairs are met twice
+        group_rows, lower_rows = slice(starts[group], starts[group + 1]), slice(starts[3 * (group // 3) + 3])
+        squared_distances = cdist(positions[group_rows], positions[lower_rows], "sqeuclidean")
+        distance_bins = np.minimum(np.rint(3 * squared_distances), n_bins - 1).astype(np.int64)
+        n_lower_groups = 3 * (group // 3) + 3
+        histograms = np.bincount((group_index[lower_rows] * n_bins + distance_bins).ravel(), minlength=n_lower_groups * n_bins)
+        histograms = histograms.reshape(n_lower_groups, n_bins).astype(np.float32)
+        histograms[group] /= 2
+        pair_sums[:n_lower_groups, group] = histograms @ pair_curves
+    return pair_sums.reshape(n_layers, 3, n_layers, 3, -1)
 
 
-def word_of(word: Word, *, layer: int, other: bool = False) -> str:
+def stacking_letters(sequence: StackingSequence, *, reference_layer: int, alternate_outer: bool = False) -> str:
     """Return a stack's word for `lattices.stack`, with one of the layers as its layer 0.
 
     Args:
-        word: of the layers that there are.
-        layer: its layer 0.
-        other: whether the layers beyond are not of the letter that most inner layers have, but of the other.
+        sequence: of the layers that there are.
+        reference_layer: its layer 0.
+        alternate_outer: whether the layers beyond are not of the letter that most inner layers have, but of the other.
     """
-    hexagonal = 2 * word.letters.count("h") > len(word.letters)
-    beyond = "h" if hexagonal != other else "c"
-    letters = beyond + word.letters + beyond
-    return letters[layer:] + beyond * (64 - len(letters)) + letters[:layer]
+    mostly_hexagonal = 2 * sequence.letters.count("h") > len(sequence.letters)
+    outer_letter = "h" if mostly_hexagonal != alternate_outer else "c"
+    letters = outer_letter + sequence.letters + outer_letter
+    return letters[reference_layer:] + outer_letter * (64 - len(letters)) + letters[:reference_layer]

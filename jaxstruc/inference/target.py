@@ -17,22 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.scattering.parameters import FITTED, PARAMETERS
-from jaxstruc.scattering.templates import Span
+from jaxstruc.scattering.parameters import FIT_PARAMETERS, PARAMETERS
+from jaxstruc.scattering.templates import TableRange
 
-STRETCH = PARAMETERS["stretch"].bounds(1.0)
+STRETCH_BOUNDS = PARAMETERS["stretch"].bounds(1.0)
 """Least and largest."""
-BEYOND = 6.0
+R_MARGIN = 6.0
 """Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
-ACCURACY = 3e-3
+CURVE_ACCURACY = 3e-3
 """Rw of the errors of curves themselves, by tables and bins."""
-LOST = 1e-3
+BASIS_TOLERANCE = 1e-3
 """Curves weaker than this, relative to the strongest, are left out of the basis."""
-WAVES = 0.03
+LOW_Q_TOLERANCE = 0.03
 """Waves weaker than this, relative to the strongest, are no part of `low_waves`."""
-LEAST_SCALE = 1e-6
+MIN_SCALE = 1e-6
 """Of a fit."""
-MULTIPLE = 32
+BASIS_SIZE_MULTIPLE = 32
 """Of the basis's size, so that unlike files share a compilation: zeros are added, which change nothing."""
 
 
@@ -56,24 +56,24 @@ MULTIPLE = 32
     meta_fields=["span"],
 )
 @dataclass(frozen=True)
-class Basis:
+class FitBasis:
     """A target in the basis of its range: what enters a compiled fit. `span` is static."""
 
     q: Float[Array, " q"]
     """1/Å. Points of the Gauss-Legendre rule over the data's Q range."""
-    design: Float[Array, "q basis"]
+    transform: Float[Array, "q basis"]
     """Takes F(Q) to the basis, without the resolution."""
     radius: Float[Array, " basis"]
     """Å. Where each function of the basis sits."""
-    smooth: Float[Array, "basis term"]
+    background_basis: Float[Array, "basis term"]
     """Takes the background out of a curve c: c - smooth smooth' c."""
     data: Float[Array, " basis"]
     """Without its part along the background."""
     norm: Float[Array, ""]
     """Sum of the squared data."""
-    rest: Float[Array, ""]
+    unmodelled_squares: Float[Array, ""]
     """Sum of the squares of the part of the data that no model reaches; the background is no part of it."""
-    independent: Float[Array, ""]
+    n_independent: Float[Array, ""]
     """Number of independent points."""
     stretch: Float[Array, ""]
     """Of the data's first peak, relative to the bond: where the fit starts."""
@@ -82,9 +82,9 @@ class Basis:
     qdamp: Float[Array, ""]
     """1/Å. Where it is held, else where the fit starts; so for the next."""
     qbroad: Float[Array, ""]
-    scales: Float[Array, " 2"]
+    scale_bounds: Float[Array, " 2"]
     """Least and largest scale; both 1 where the data are on an absolute scale."""
-    span: Span
+    span: TableRange
     """What the templates cover."""
 
 
@@ -105,33 +105,33 @@ class Target(NamedTuple):
     """Å. Nearest-neighbour distance of the sample."""
     background: int
     """Number of smooth terms under G(r)."""
-    span: Span
+    span: TableRange
     """What the templates cover."""
-    functions: Float[np.ndarray, "r basis"]
+    basis_functions: Float[np.ndarray, "r basis"]
     """The basis, on the points of the data."""
-    basis: Basis
+    basis: FitBasis
     absolute: bool = False
     """Whether the data are on an absolute scale: that of models is 1."""
 
     @property
     def accuracy(self) -> float:
         """Root mean square, in 1/Å², below which a residual shows the accuracy of curves."""
-        return ACCURACY * float(np.sqrt(np.mean(self.g**2)))
+        return CURVE_ACCURACY * float(np.sqrt(np.mean(self.g**2)))
 
     @property
-    def independent(self) -> float:
+    def n_independent(self) -> float:
         """Number of independent points, less the terms of the background."""
-        return float(self.basis.independent)
+        return float(self.basis.n_independent)
 
 
-def span(*, rmax: float, qmax: float, diameter: float) -> Span:
+def span(*, rmax: float, qmax: float, diameter: float) -> TableRange:
     """Return what templates of clusters up to a diameter must cover, for data to rmax and qmax.
 
     Rounded up, so that like files share compilations.
     """
-    longest = min(rmax + BEYOND, diameter + 0.1)
-    rounded = (4.0 * math.ceil(x / 4 - 1e-9) for x in (longest, STRETCH[1] * qmax))
-    return Span(*rounded)
+    max_distance = min(rmax + R_MARGIN, diameter + 0.1)
+    limits = (4.0 * math.ceil(limit / 4 - 1e-9) for limit in (max_distance, STRETCH_BOUNDS[1] * qmax))
+    return TableRange(*limits)
 
 
 def target(
@@ -143,11 +143,11 @@ def target(
     qdamp: float,
     qbroad: float,
     bond: float,
-    span: Span,
+    span: TableRange,
     background: int = 0,
-    size: int = 0,
-    lowest: float | None = None,
-    least: int = 0,
+    min_q_nodes: int = 0,
+    lowest_qmin: float | None = None,
+    min_basis_size: int = 0,
     absolute: bool = False,
 ) -> Target:
     """Return what a fit compares models with. On the host, in double precision.
@@ -162,52 +162,52 @@ def target(
         bond: nearest-neighbour distance of the templates, in Å.
         span: what the templates cover.
         background: number of smooth terms, half waves over the range of r.
-        size: points of Q at least, the further ones zero, so that unlike files share a compilation.
-        lowest: least qmin that `changed` will be asked for, in 1/Å: the basis holds all curves from there on.
-        least: size of the basis at least, the further functions zero, for the same end.
+        min_q_nodes: points of Q at least, the further ones zero, so that unlike files share a compilation.
+        lowest_qmin: least qmin that `changed` will be asked for, in 1/Å: the basis holds all curves from there on.
+        min_basis_size: size of the basis at least, the further functions zero, for the same end.
         absolute: whether the data are on an absolute scale.
 
     Raises:
         ValueError: where there are hardly any independent points.
     """
-    independent = independent_points(r, qmin=qmin, qmax=qmax, background=background)
-    lowest = qmin if lowest is None else min(lowest, qmin)
-    _, to_g = transform(r, lowest, qmax, span)
-    strength, vectors = np.linalg.eigh(to_g.T @ to_g)
-    kept = strength > LOST**2 * strength[-1]
-    functions = to_g @ (vectors[:, kept] / np.sqrt(strength[kept]))
-    square, turned = np.linalg.eigh(functions.T @ (r[:, None] ** 2 * functions))
-    padding = (0, max(-len(square) % MULTIPLE, least - len(square)))
-    functions = np.pad(functions @ turned, ((0, 0), padding))
+    n_independent = independent_points(r, qmin=qmin, qmax=qmax, background=background)
+    lowest_qmin = qmin if lowest_qmin is None else min(lowest_qmin, qmin)
+    _, to_g = transform(r, lowest_qmin, qmax, span)
+    eigenvalues, eigenvectors = np.linalg.eigh(to_g.T @ to_g)
+    selected_functions = eigenvalues > BASIS_TOLERANCE**2 * eigenvalues[-1]
+    basis_functions = to_g @ (eigenvectors[:, selected_functions] / np.sqrt(eigenvalues[selected_functions]))
+    r_squared, rotation = np.linalg.eigh(basis_functions.T @ (r[:, None] ** 2 * basis_functions))
+    padding = (0, max(-len(r_squared) % BASIS_SIZE_MULTIPLE, min_basis_size - len(r_squared)))
+    basis_functions = np.pad(basis_functions @ rotation, ((0, 0), padding))
     terms = background_terms(r, background)
     # Least squares over the background: with A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
-    across, share, _ = np.linalg.svd(functions.T @ terms, full_matrices=False)
-    root = np.sqrt(np.maximum(1 - share**2, 0.0))
-    without = g - terms @ (terms.T @ g)
-    data = functions.T @ without
-    data += across @ (np.where(root > 1e-6, 1 / np.maximum(root, 1e-6) - 1, -1.0) * (across.T @ data))
-    rest = without @ without - data @ data
-    q, design = _design(r, functions, qmin, qmax, span, max(size, points(r[-1], lowest, qmax, span)))
-    basis = Basis(
+    principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
+    sines = np.sqrt(np.maximum(1 - cosines**2, 0.0))
+    projected_g = g - terms @ (terms.T @ g)
+    data = basis_functions.T @ projected_g
+    data += principal_curves @ (np.where(sines > 1e-6, 1 / np.maximum(sines, 1e-6) - 1, -1.0) * (principal_curves.T @ data))
+    unmodelled_squares = projected_g @ projected_g - data @ data
+    q, basis_transform = _basis_transform(r, basis_functions, qmin, qmax, span, max(min_q_nodes, n_q_nodes(r[-1], lowest_qmin, qmax, span)))
+    basis = FitBasis(
         q=q,
-        design=design,
-        radius=_single(np.pad(np.sqrt(square), padding)),
-        smooth=_single(across * np.sqrt(1 - root)),
-        data=_single(data),
-        norm=_single(g @ g),
-        rest=_single(max(rest, 0.0)),
-        independent=_single(independent),
-        stretch=_single(_first_peak(r, g, bond) / bond),
-        bond=_single(bond),
-        qdamp=_single(qdamp),
-        qbroad=_single(qbroad),
-        scales=_single((1.0, 1.0) if absolute else (LEAST_SCALE, np.inf)),
+        transform=basis_transform,
+        radius=_float32(np.pad(np.sqrt(r_squared), padding)),
+        background_basis=_float32(principal_curves * np.sqrt(1 - sines)),
+        data=_float32(data),
+        norm=_float32(g @ g),
+        unmodelled_squares=_float32(max(unmodelled_squares, 0.0)),
+        n_independent=_float32(n_independent),
+        stretch=_float32(_first_peak(r, g, bond) / bond),
+        bond=_float32(bond),
+        qdamp=_float32(qdamp),
+        qbroad=_float32(qbroad),
+        scale_bounds=_float32((1.0, 1.0) if absolute else (MIN_SCALE, np.inf)),
         span=span,
     )
-    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, functions, basis, absolute)
+    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, basis_functions, basis, absolute)
 
 
-def changed(target: Target, *, qmin: float | None = None, qdamp: float | None = None) -> Target:
+def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float | None = None) -> Target:
     """Return a target whose models begin at another qmin or have another qdamp: the same data, in the same basis.
 
     Args:
@@ -217,9 +217,9 @@ def changed(target: Target, *, qmin: float | None = None, qdamp: float | None = 
     """
     qmin = target.qmin if qmin is None else qmin
     qdamp = target.qdamp if qdamp is None else qdamp
-    q, design = _design(target.r, target.functions, qmin, target.qmax, target.span, len(target.basis.q))
-    independent = independent_points(target.r, qmin=qmin, qmax=target.qmax, background=target.background)
-    basis = replace(target.basis, q=q, design=design, qdamp=_single(qdamp), independent=_single(independent))
+    q, basis_transform = _basis_transform(target.r, target.basis_functions, qmin, target.qmax, target.span, len(target.basis.q))
+    n_independent = independent_points(target.r, qmin=qmin, qmax=target.qmax, background=target.background)
+    basis = replace(target.basis, q=q, transform=basis_transform, qdamp=_float32(qdamp), independent=_float32(n_independent))
     return target._replace(qmin=qmin, qdamp=qdamp, basis=basis)
 
 
@@ -229,72 +229,72 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
     Raises:
         ValueError: where there are hardly any.
     """
-    independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - background
-    if independent <= len(FITTED):
+    n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - background
+    if n_independent <= len(FIT_PARAMETERS):
         raise ValueError(
-            f"Expected more than {len(FITTED)} independent points, got {independent:.1f} for r {r[0]:g} to "
+            f"Expected more than {len(FIT_PARAMETERS)} independent points, got {n_independent:.1f} for r {r[0]:g} to "
             f"{r[-1]:g} Å and Q {qmin:g} to {qmax:g} 1/Å; widen --rmin and --rmax, or fit fewer --background terms."
         )
-    return independent
+    return n_independent
 
 
-def background_terms(r: Float[np.ndarray, " r"], count: int) -> Float[np.ndarray, "r term"]:
+def background_terms(r: Float[np.ndarray, " r"], n_terms: int) -> Float[np.ndarray, "r term"]:
     """Return the smooth curves of a background: half waves over the range, 1, cos x, cos 2x, ..., made orthonormal."""
-    place = (r - r[0]) / (r[-1] - r[0])
-    return np.linalg.qr(np.cos(np.pi * place[:, None] * np.arange(count)))[0]
+    position = (r - r[0]) / (r[-1] - r[0])
+    return np.linalg.qr(np.cos(np.pi * position[:, None] * np.arange(n_terms)))[0]
 
 
 def transform(
-    r: Float[np.ndarray, " r"], qmin: float, qmax: float, span: Span
+    r: Float[np.ndarray, " r"], qmin: float, qmax: float, span: TableRange
 ) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "r q"]]:
     """Return Q of a Gauss-Legendre rule, and the sine transform from F there to G(r)."""
-    x, share = _rule(points(r[-1], qmin, qmax, span))
-    q = qmin + (qmax - qmin) * (x + 1) / 2
-    return q, (qmax - qmin) / np.pi * share * np.sin(r[:, None] * q)
+    rule_nodes, rule_weights = _gauss_legendre(n_q_nodes(r[-1], qmin, qmax, span))
+    q = qmin + (qmax - qmin) * (rule_nodes + 1) / 2
+    return q, (qmax - qmin) / np.pi * rule_weights * np.sin(r[:, None] * q)
 
 
-def low_waves(target: Target, *, lowest: float, to: float) -> Float[np.ndarray, "basis wave"]:
+def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.ndarray, "basis wave"]:
     """Return an orthonormal basis of the curves that F(Q) between two Q makes: what an unknown qmin leaves open.
 
     Args:
         target: the data.
-        lowest: in 1/Å.
-        to: in 1/Å.
+        q_start: in 1/Å.
+        q_end: in 1/Å.
     """
-    q, weight = _rule(points(target.r[-1], lowest, to, target.span))
-    waves = np.sin(target.r[:, None] * (lowest + (to - lowest) * (q + 1) / 2)) * np.sqrt(weight)
-    smooth = np.asarray(target.basis.smooth, float)
-    waves = target.functions.T @ waves
-    vectors, strength, _ = np.linalg.svd(waves - smooth @ (smooth.T @ waves), full_matrices=False)
-    return vectors[:, strength > WAVES * strength[0]]
+    rule_nodes, rule_weights = _gauss_legendre(n_q_nodes(target.r[-1], q_start, q_end, target.span))
+    sine_curves = np.sin(target.r[:, None] * (q_start + (q_end - q_start) * (rule_nodes + 1) / 2)) * np.sqrt(rule_weights)
+    background_basis = np.asarray(target.basis.background_basis, float)
+    sine_curves = target.basis_functions.T @ sine_curves
+    vectors, singular_values, _ = np.linalg.svd(sine_curves - background_basis @ (background_basis.T @ sine_curves), full_matrices=False)
+    return vectors[:, singular_values > LOW_Q_TOLERANCE * singular_values[0]]
 
 
-def points(rmax: float, qmin: float, qmax: float, span: Span) -> int:
+def n_q_nodes(rmax: float, qmin: float, qmax: float, span: TableRange) -> int:
     """Return how many points of Q that rule needs."""
-    phase = 0.5 * (qmax - qmin) * (STRETCH[1] * span.longest + rmax)
+    phase = 0.5 * (qmax - qmin) * (STRETCH_BOUNDS[1] * span.max_distance + rmax)
     return 32 * math.ceil((phase / 2 + 16) / 32)
 
 
 @lru_cache(maxsize=64)
-def _rule(count: int) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
+def _gauss_legendre(n_nodes: int) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
     """Return places and weights of the Gauss-Legendre rule, from -1 to 1."""
-    return np.polynomial.legendre.leggauss(count)
+    return np.polynomial.legendre.leggauss(n_nodes)
 
 
-def _design(
-    r: Float[np.ndarray, " r"], functions: Float[np.ndarray, "r basis"], qmin: float, qmax: float, span: Span, size: int
+def _basis_transform(
+    r: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], qmin: float, qmax: float, span: TableRange, n_nodes: int
 ) -> tuple[Float[Array, " q"], Float[Array, "q basis"]]:
     """Return the points of Q and what takes F there to the basis, both padded with zeros to a size."""
     q, to_g = transform(r, qmin, qmax, span)
-    more = size - len(q)
-    return _single(np.pad(q, (0, more))), _single(np.pad(to_g.T @ functions, ((0, more), (0, 0))))
+    padding = n_nodes - len(q)
+    return _float32(np.pad(q, (0, padding))), _float32(np.pad(to_g.T @ basis_functions, ((0, padding), (0, 0))))
 
 
-def _single(x) -> Float[Array, "..."]:
-    return jnp.asarray(x, jnp.float32)
+def _float32(values) -> Float[Array, "..."]:
+    return jnp.asarray(values, jnp.float32)
 
 
 def _first_peak(r, g, bond: float) -> float:
     """Return the place of the highest point about one bond length."""
-    near = (r > 0.88 * bond) & (r < 1.12 * bond)
-    return float(r[near][np.argmax(g[near])]) if near.any() else bond
+    near_bond = (r > 0.88 * bond) & (r < 1.12 * bond)
+    return float(r[near_bond][np.argmax(g[near_bond])]) if near_bond.any() else bond

@@ -11,17 +11,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstruc.inference.target import STRETCH, Basis
+from jaxstruc.inference.target import STRETCH_BOUNDS, FitBasis
 from jaxstruc.scattering import templates
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.parameters import PARAMETERS
-from jaxstruc.scattering.templates import Template
+from jaxstruc.scattering.templates import ClusterTable
 
-TRIED = tuple(1 + 0.01 * step for step in range(-4, 5))
+START_STRETCH_FACTORS = tuple(1 + 0.01 * step for step in range(-4, 5))
 """Stretches tried for the start, about that of the first peak."""
 
 
-class Values(NamedTuple):
+class FitValues(NamedTuple):
     """Fitted or held values; units as in `scattering.Instrument`."""
 
     scale: Float[Array, "*batch"]
@@ -38,71 +38,71 @@ class Values(NamedTuple):
         return Instrument(**self._asdict())
 
 
-def inner(free: tuple[str, ...]) -> tuple[str, ...]:
+def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
     """Return what is descended in: all but the scale, which is projected out."""
     return tuple(name for name in free if name != "scale")
 
 
-def curve(template: Template, values: Values, basis: Basis) -> Float[Array, " basis"]:
+def model_curve(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, " basis"]:
     """Return the model with scale 1, in the basis."""
-    found = templates.reduced_structure_function(template, values.instrument, basis.q) @ basis.design
-    found = found * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
-    return found - basis.smooth @ (basis.smooth.T @ found)
+    curve = templates.reduced_structure_function(cluster_table, values.instrument, basis.q) @ basis.transform
+    curve = curve * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
+    return curve - basis.background_basis @ (basis.background_basis.T @ curve)
 
 
-def scale_of(curve: Float[Array, " basis"], basis: Basis) -> Float[Array, ""]:
+def best_scale(curve: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
     """Return the scale of least squares, at least a little above 0; 1 where the data are absolute."""
-    square = jnp.sum(curve**2)
-    return jnp.clip(jnp.sum(curve * basis.data) / jnp.where(square > 0, square, 1.0), *basis.scales)
+    squared_norm = jnp.sum(curve**2)
+    return jnp.clip(jnp.sum(curve * basis.data) / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
 
 
-def misfit(template: Template, values: Values, basis: Basis) -> Float[Array, ""]:
+def misfit(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, ""]:
     """Return the sum of squares between data and model, with the best scale: differentiable in the template."""
-    found = curve(template, values, basis)
-    return jnp.sum((basis.data - scale_of(found, basis) * found) ** 2) + basis.rest
+    model = model_curve(cluster_table, values, basis)
+    return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2) + basis.unmodelled_squares
 
 
-def start(template: Template, inner: tuple[str, ...], basis: Basis) -> Float[Array, " parameter"]:
+def start_point(cluster_table: ClusterTable, names: tuple[str, ...], basis: FitBasis) -> Float[Array, " parameter"]:
     """Return the places of the stretch that fits best with usual vibrations."""
-    usual = {"qdamp": basis.qdamp, "qbroad": basis.qbroad}
+    typical_values = {"qdamp": basis.qdamp, "qbroad": basis.qbroad}
     for name in ("uiso", "delta1", "delta2"):
-        usual[name] = jnp.asarray(PARAMETERS[name].start) * basis.bond ** PARAMETERS[name].bonds
+        typical_values[name] = jnp.asarray(PARAMETERS[name].start) * basis.bond ** PARAMETERS[name].bond_power
 
-    def free(stretch):
-        now = jnp.stack([jnp.asarray({**usual, "stretch": stretch}[name], jnp.float32) for name in inner])
-        return jnp.clip(places(now, inner, basis), 0.02, 0.98)
+    def normalized_start(stretch):
+        parameter_values = jnp.stack([jnp.asarray({**typical_values, "stretch": stretch}[name], jnp.float32) for name in names])
+        return jnp.clip(normalized_values(parameter_values, names, basis), 0.02, 0.98)
 
-    def squares(stretch):
-        found = curve(template, values_at(free(stretch), inner, basis), basis)
-        return jnp.sum((basis.data - scale_of(found, basis) * found) ** 2)
+    def residual_squares(stretch):
+        model = model_curve(cluster_table, physical_values(normalized_start(stretch), names, basis), basis)
+        return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2)
 
-    tried = jnp.clip(basis.stretch * jnp.asarray(TRIED), STRETCH[0] + 0.005, STRETCH[1] - 0.005)
-    misfits = jax.lax.map(squares, tried)
-    return free(tried[jnp.argmin(jnp.where(jnp.isfinite(misfits), misfits, jnp.inf))])
+    stretches = jnp.clip(basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005)
+    misfits = jax.lax.map(residual_squares, stretches)
+    return normalized_start(stretches[jnp.argmin(jnp.where(jnp.isfinite(misfits), misfits, jnp.inf))])
 
 
-def bounds(names: tuple[str, ...], basis: Basis) -> tuple[Float[Array, " parameter"], Float[Array, " parameter"]]:
+def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " parameter"], Float[Array, " parameter"]]:
     """Return the least and the largest values."""
-    each = [PARAMETERS[name].bounds(basis.bond) for name in names]  # type: ignore[arg-type]
-    low, high = (jnp.stack([jnp.asarray(one[end], jnp.float32) for one in each]) for end in (0, 1))
-    return low, high
+    bound_pairs = [PARAMETERS[name].bounds(basis.bond) for name in names]  # type: ignore[arg-type]
+    lower_bounds, upper_bounds = (jnp.stack([jnp.asarray(bound_pair[side], jnp.float32) for bound_pair in bound_pairs]) for side in (0, 1))
+    return lower_bounds, upper_bounds
 
 
-def places(values: Float[Array, " parameter"], inner: tuple[str, ...], basis: Basis) -> Float[Array, " parameter"]:
+def normalized_values(values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis) -> Float[Array, " parameter"]:
     """Return the places of values between the bounds, 0 to 1, as `values_at` takes them."""
-    power = jnp.asarray([2 if PARAMETERS[name].square else 1 for name in inner])
-    low, high = (bound**power for bound in bounds(inner, basis))
-    return (values**power - low) / (high - low)
+    powers = jnp.asarray([2 if PARAMETERS[name].fitted_as_square else 1 for name in names])
+    lower_bounds, upper_bounds = (bound**powers for bound in bounds(names, basis))
+    return (values**powers - lower_bounds) / (upper_bounds - lower_bounds)
 
 
-def values_at(x: Float[Array, " parameter"], inner: tuple[str, ...], basis: Basis) -> Values:
+def physical_values(normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis) -> FitValues:
     """Return the physical values of the free parameters, given as places between the bounds, 0 to 1."""
-    now = {}
-    for name, place, low, high in zip(inner, x, *bounds(inner, basis), strict=True):
-        if PARAMETERS[name].square:
-            now[name] = jnp.sqrt(low**2 + (high**2 - low**2) * place)
+    values_by_name = {}
+    for name, fraction, lower_bound, upper_bound in zip(names, normalized_values, *bounds(names, basis), strict=True):
+        if PARAMETERS[name].fitted_as_square:
+            values_by_name[name] = jnp.sqrt(lower_bound**2 + (upper_bound**2 - lower_bound**2) * fraction)
         else:
-            now[name] = low + (high - low) * place
-    one, zero = jnp.ones((), x.dtype), jnp.zeros((), x.dtype)
-    held = Values(one, one, one * PARAMETERS["uiso"].start, zero, zero, basis.qdamp, basis.qbroad)
-    return held._replace(**now)
+            values_by_name[name] = lower_bound + (upper_bound - lower_bound) * fraction
+    unit, zero = jnp.ones((), normalized_values.dtype), jnp.zeros((), normalized_values.dtype)
+    default_values = FitValues(unit, unit, unit * PARAMETERS["uiso"].start, zero, zero, basis.qdamp, basis.qbroad)
+    return default_values._replace(**values_by_name)

@@ -8,141 +8,141 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstruc.inference import averaging, evaluated, freeform, pattern
-from jaxstruc.inference.averaging import Drawn, Noise
-from jaxstruc.inference.freeform import Freeform
-from jaxstruc.inference.outcomes import Fits, Outcome
-from jaxstruc.inference.pattern import Pattern
+from jaxstruc.inference.averaging import ParameterDraws, NoiseEstimate
+from jaxstruc.inference.freeform import FreeDistribution
+from jaxstruc.inference.outcomes import SaxsFits, BodyFit
+from jaxstruc.inference.pattern import SaxsData
 from jaxstruc.scattering.size_distributions import moments
 
-NODES, REACH = 400, 2.4
+N_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
 """Of ln R, on which sizes are told, and how far they go at least."""
-TAIL, MARGIN = 1e-3, 0.3
+TAIL_FRACTION, LOG_RADIUS_MARGIN = 1e-3, 0.3
 """Share of the volume at each end that the free distribution need not hold, and what it holds beyond, in ln R."""
-BINNED = 256
+N_BIN_POINTS = 256
 """Points over which bins are laid."""
-FREELY = 64
+N_FREE_DRAWS = 64
 """Draws of the free distribution."""
 
 
-class Free(NamedTuple):
+class FreeDistributionFit(NamedTuple):
     """The free distribution of the best body."""
 
-    found: Freeform
+    distribution: FreeDistribution
     body: str
-    share: Float[np.ndarray, " node"]
+    volume_fractions: Float[np.ndarray, " node"]
     """Of volume; the next likewise."""
-    drawn: Float[np.ndarray, "draw node"]
-    volumes: Float[np.ndarray, "point node"]
+    fraction_draws: Float[np.ndarray, "draw node"]
+    size_curves: Float[np.ndarray, "point node"]
     weight: float
 
 
-class Judged(NamedTuple):
+class ModelAverage(NamedTuple):
     """What fits to a pattern weigh."""
 
-    outcomes: tuple[Outcome, ...]
+    body_fits: tuple[BodyFit, ...]
     """Best first."""
     weight: Float[np.ndarray, " outcome"]
-    evidence: Float[np.ndarray, " outcome"]
+    log_evidence: Float[np.ndarray, " outcome"]
     """In its logarithm."""
-    noise: Noise
-    u: Float[np.ndarray, " node"]
+    noise: NoiseEstimate
+    log_radius: Float[np.ndarray, " node"]
     """ln R (Å) of the nodes on which sizes are told."""
-    share: Float[np.ndarray, "outcome node"]
+    volume_fractions: Float[np.ndarray, "outcome node"]
     """Of volume."""
-    free: Free | None
-    draws: Drawn
+    free_fit: FreeDistributionFit | None
+    draws: ParameterDraws
     """From all, the free distribution too."""
 
 
-def judged(seen: Pattern, fits: Fits, sound: Sequence[Outcome], *, free: bool, alone: bool) -> Judged:
+def average_models(saxs_data: SaxsData, fits: SaxsFits, valid_fits: Sequence[BodyFit], *, with_free: bool, free_only: bool) -> ModelAverage:
     """Return the fits with their weights, best first.
 
     The free distribution, which can take any form, has a weight only where no distribution with parameters explains the
-    data and it does so better for each degree of freedom, or where it is asked for `alone`.
+    data and it does so better for each degree of freedom, or where it is asked for `free_only`.
     """
-    reach = max(192 * float(fits.window.step), REACH)
-    u = float(fits.window.middle) + np.linspace(-reach / 2, reach / 2, NODES)
-    best = min(sound, key=lambda one: one.chi2)
-    freedom = seen.points - best.parameters - len(seen.powers)
-    noise = averaging.noise(
-        best.chi2, lambda: evaluated.curves(seen, [best], u, 1.0)[0].residual, freedom, inferred=seen.inferred
+    log_radius_range = max(192 * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
+    log_radius = float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_NODES)
+    best_fit = min(valid_fits, key=lambda body_fit: body_fit.chi2)
+    degrees_of_freedom = saxs_data.n_points - best_fit.n_parameters - len(saxs_data.background_powers)
+    noise = averaging.noise_estimate(
+        best_fit.chi2, lambda: evaluated.fitted_curves(saxs_data, [best_fit], log_radius, 1.0)[0].residual, degrees_of_freedom, noise_is_inferred=saxs_data.noise_is_inferred
     )
-    plain = _weighed(seen, sound, noise, u)
-    if not free:
-        return plain
-    body = plain.outcomes[0].body
-    if not (alone or noise.beyond):
-        return plain._replace(free=_free(seen, body, plain, 1.0))
-    own = _free(seen, body, plain, 1.0)
-    chi2, residual = _misfit(seen, own)
-    if not alone and chi2 / max(seen.points - own.found.determined - len(seen.powers), 1) > best.chi2 / freedom:
-        return plain._replace(free=own)
-    if chi2 < best.chi2:
-        noise = averaging.noise(chi2, lambda: residual, freedom, inferred=seen.inferred)
-        plain = _weighed(seen, sound, noise, u)
-    own = _free(seen, body, plain, noise.temper, count=FREELY)
-    share = 1.0
-    mine = np.array([one.body == body for one in plain.outcomes])
-    if not alone:
-        share = 1 / (1 + float(np.sum(np.exp(np.minimum(plain.evidence[mine] - own.found.evidence, 700.0)))))
-    own = own._replace(weight=share * float(plain.weight[mine].sum()))
-    draws = _joined(plain.draws, mine[plain.draws.place], share, own)
-    return plain._replace(weight=np.where(mine, (1 - share) * plain.weight, plain.weight), free=own, draws=draws)
+    parametric_average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
+    if not with_free:
+        return parametric_average
+    body = parametric_average.body_fits[0].body
+    if not (free_only or noise.exceeds_noise):
+        return parametric_average._replace(free=_fit_free(saxs_data, body, parametric_average, 1.0))
+    free_fit = _fit_free(saxs_data, body, parametric_average, 1.0)
+    chi2, residual = _free_misfit(saxs_data, free_fit)
+    if not free_only and chi2 / max(saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers), 1) > best_fit.chi2 / degrees_of_freedom:
+        return parametric_average._replace(free=free_fit)
+    if chi2 < best_fit.chi2:
+        noise = averaging.noise_estimate(chi2, lambda: residual, degrees_of_freedom, noise_is_inferred=saxs_data.noise_is_inferred)
+        parametric_average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
+    free_fit = _fit_free(saxs_data, body, parametric_average, noise.chi2_factor, n_draws=N_FREE_DRAWS)
+    free_fraction = 1.0
+    is_same_body = np.array([body_fit.body == body for body_fit in parametric_average.body_fits])
+    if not free_only:
+        free_fraction = 1 / (1 + float(np.sum(np.exp(np.minimum(parametric_average.log_evidence[is_same_body] - free_fit.distribution.log_evidence, 700.0)))))
+    free_fit = free_fit._replace(weight=free_fraction * float(parametric_average.weight[is_same_body].sum()))
+    draws = _join_draws(parametric_average.draws, is_same_body[parametric_average.draws.fit_index], free_fraction, free_fit)
+    return parametric_average._replace(weight=np.where(is_same_body, (1 - free_fraction) * parametric_average.weight, parametric_average.weight), free=free_fit, draws=draws)
 
 
-def _weighed(seen: Pattern, sound: Sequence[Outcome], noise: Noise, u) -> Judged:
+def _parametric_average(saxs_data: SaxsData, valid_fits: Sequence[BodyFit], noise: NoiseEstimate, log_radius) -> ModelAverage:
     """Return fits with their weights, best first, without a free distribution."""
-    span = math.log(6 * seen.q[-1] / seen.q[0])
-    evidence = np.array([averaging.evidence(one, noise.temper, span=span) for one in sound])
-    weight = averaging.weights(evidence)
+    log_radius_range = math.log(6 * saxs_data.q[-1] / saxs_data.q[0])
+    log_evidences = np.array([averaging.log_evidence(body_fit, noise.chi2_factor, log_radius_range=log_radius_range) for body_fit in valid_fits])
+    weight = averaging.weights(log_evidences)
     order = np.argsort(-weight, kind="stable")
-    ordered, weight = tuple(sound[k] for k in order), weight[order]
-    draws = averaging.drawn(ordered, weight, u, noise.temper)
-    return Judged(ordered, weight, evidence[order], noise, u, averaging.shares_of(ordered, u), None, draws)
+    ordered_fits, weight = tuple(valid_fits[index] for index in order), weight[order]
+    draws = averaging.draw_sizes(ordered_fits, weight, log_radius, noise.chi2_factor)
+    return ModelAverage(ordered_fits, weight, log_evidences[order], noise, log_radius, averaging.volume_fractions(ordered_fits, log_radius), None, draws)
 
 
-def _misfit(seen: Pattern, own: Free) -> tuple[float, Float[np.ndarray, " point"]]:
+def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[float, Float[np.ndarray, " point"]]:
     """Return chi-squared and the residual over the noise of a free distribution."""
-    residual = (seen.intensity - evaluated.of_shares(seen, own.volumes, own.share)[0]) / seen.sigma
+    residual = (saxs_data.intensity - evaluated.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_fractions)[0]) / saxs_data.sigma
     return float(residual @ residual), residual
 
 
-def _free(seen: Pattern, body: str, plain: Judged, temper: float, *, count: int = 0) -> Free:
+def _fit_free(saxs_data: SaxsData, body: str, parametric_average: ModelAverage, chi2_factor: float, *, n_draws: int = 0) -> FreeDistributionFit:
     """Return the free distribution of a body, over the sizes that its other distributions have and more."""
-    u, draws = plain.u, plain.draws
-    mean = draws.weight @ draws.share
-    inside = u[np.cumsum(mean) > TAIL][0], u[np.cumsum(mean) < 1 - TAIL][-1]
-    more = MARGIN + 0.5 * (inside[1] - inside[0])
-    at, hats = freeform.bins(np.linspace(max(inside[0] - more, u[0]), min(inside[1] + more, u[-1]), BINNED))
-    hats = np.maximum(1 - np.abs(u[:, None] - at) / (at[1] - at[0]), 0.0)
+    log_radius, draws = parametric_average.log_radius, parametric_average.draws
+    mean_fractions = draws.weight @ draws.volume_fractions
+    inner_limits = log_radius[np.cumsum(mean_fractions) > TAIL_FRACTION][0], log_radius[np.cumsum(mean_fractions) < 1 - TAIL_FRACTION][-1]
+    margin = LOG_RADIUS_MARGIN + 0.5 * (inner_limits[1] - inner_limits[0])
+    centers, hats = freeform.hat_functions(np.linspace(max(inner_limits[0] - margin, log_radius[0]), min(inner_limits[1] + margin, log_radius[-1]), N_BIN_POINTS))
+    hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
     hats = hats / np.maximum(hats.sum(axis=0), 1e-300)
-    volumes = evaluated.volumes_of(seen, body, u)
-    under = pattern.background_terms(seen.q, seen.powers) / seen.sigma[:, None]
-    basis = np.linalg.qr(under)[0]
-    curves, data = (volumes @ hats) / seen.sigma[:, None], seen.intensity / seen.sigma
-    curves, data = curves - basis @ (basis.T @ curves), data - basis @ (basis.T @ data)
-    found = freeform.fitted(curves, data, temper=temper, draws=count)
-    share = hats @ found.share
-    drawn = found.drawn @ hats.T
-    return Free(found, body, share / share.sum(), drawn / drawn.sum(axis=1, keepdims=True), volumes, 0.0)
+    size_curves = evaluated.size_curves(saxs_data, body, log_radius)
+    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers) / saxs_data.sigma[:, None]
+    background_basis = np.linalg.qr(background_terms)[0]
+    curves, scaled_intensity = (size_curves @ hats) / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma
+    curves, scaled_intensity = curves - background_basis @ (background_basis.T @ curves), scaled_intensity - background_basis @ (background_basis.T @ scaled_intensity)
+    distribution = freeform.fit_free_distribution(curves, scaled_intensity, chi2_factor=chi2_factor, n_draws=n_draws)
+    volume_fractions = hats @ distribution.amplitudes
+    fraction_draws = distribution.amplitude_draws @ hats.T
+    return FreeDistributionFit(distribution, body, volume_fractions / volume_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True), size_curves, 0.0)
 
 
-def _joined(draws: Drawn, of_body: np.ndarray, share: float, own: Free) -> Drawn:
+def _join_draws(draws: ParameterDraws, is_same_body: np.ndarray, free_fraction: float, free_fit: FreeDistributionFit) -> ParameterDraws:
     """Return draws with those of the free distribution, which takes a share of its body's weight."""
-    if not len(own.drawn):
+    if not len(free_fit.fraction_draws):
         return draws
-    weight = np.where(of_body, (1 - share) * draws.weight, draws.weight)
-    more = np.full(len(own.drawn), share * float(draws.weight[of_body].sum()) / len(own.drawn))
-    every = np.concatenate([draws.share, own.drawn])
-    place = np.concatenate([draws.place, np.full(len(own.drawn), -1)])
-    return Drawn(np.concatenate([weight, more]), place, moments(every, draws.radius), every, draws.radius)
+    weight = np.where(is_same_body, (1 - free_fraction) * draws.weight, draws.weight)
+    free_weights = np.full(len(free_fit.fraction_draws), free_fraction * float(draws.weight[is_same_body].sum()) / len(free_fit.fraction_draws))
+    volume_fractions = np.concatenate([draws.volume_fractions, free_fit.fraction_draws])
+    fit_index = np.concatenate([draws.fit_index, np.full(len(free_fit.fraction_draws), -1)])
+    return ParameterDraws(np.concatenate([weight, free_weights]), fit_index, moments(volume_fractions, draws.radius), volume_fractions, draws.radius)
 
 
-def bodies(found: Judged) -> dict[str, float]:
+def body_probabilities(average: ModelAverage) -> dict[str, float]:
     """Return the probability of each body, the largest first."""
-    share: dict[str, float] = {}
-    for one, weight in zip(found.outcomes, found.weight, strict=True):
-        share[one.body] = share.get(one.body, 0.0) + float(weight)
-    if found.free:
-        share[found.free.body] += found.free.weight
-    return dict(sorted(share.items(), key=lambda item: -item[1]))
+    probabilities: dict[str, float] = {}
+    for body_fit, weight in zip(average.body_fits, average.weight, strict=True):
+        probabilities[body_fit.body] = probabilities.get(body_fit.body, 0.0) + float(weight)
+    if average.free_fit:
+        probabilities[average.free_fit.body] += average.free_fit.weight
+    return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))

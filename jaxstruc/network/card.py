@@ -9,50 +9,50 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc.network import dataset
-from jaxstruc.network.checkpoints import Progress
+from jaxstruc.network.checkpoints import TrainingProgress
 from jaxstruc.network.config import sizes
 from jaxstruc.network.dataset import Dataset, Split
 from jaxstruc.options.training import TrainOptions
 
 
-def card(
-    data: Dataset, parts: Split, config: TrainOptions, progress: Progress, *, command: str, at: int = 0
+def autoencoder_card(
+    data: Dataset, split: Split, config: TrainOptions, progress: TrainingProgress, *, command: str, seed_index: int = 0
 ) -> dict[str, Any]:
     """Return what a reader, and `solve`, must know of trained weights: their making and the limits of their data.
 
     Args:
         data: what they were trained on.
-        parts: of it.
+        split: of it.
         config: of the training.
         progress: where it ended.
         command: that trains them again.
-        at: which of its seeds.
+        seed_index: which of its seeds.
     """
     diameters = np.array([pdist(shape.positions).max() for shape in data.shapes])
     return {
-        "name": f"{data.preset}-H{config.latent}-seed{config.all_seeds[at]}",
+        "name": f"{data.preset}-H{config.latent}-seed{config.all_seeds[seed_index]}",
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
         "config": config.recorded,
         "sizes": asdict(sizes(config)),
         "data": {
             "preset": data.preset,
-            "pdfs": {name: len(rows) for name, rows in parts._asdict().items()},
+            "pdfs": {name: len(rows) for name, rows in split._asdict().items()},
             "shapes": [f"{shape.family} {len(shape.positions)} atoms: {shape.label}" for shape in data.shapes],
         },
         "limits": {
-            "diameter": [0.0, round(float((diameters[data.shape] * data.bond).max()), 2)],
+            "diameter": [0.0, round(float((diameters[data.shape_index] * data.bond).max()), 2)],
             "relative_diameter": round(float(diameters.max()), 4),
-            "bond": _span(data.bond),
-            **dataset.conditions_span(data),
+            "bond": _value_range(data.bond),
+            **dataset.condition_ranges(data),
         },
         "fit": {
             "epochs": progress.epoch,
-            "best_epoch": int(progress.best_epoch[at]),
-            "validation_loss": float(progress.best[at]),
+            "best_epoch": int(progress.best_epoch[seed_index]),
+            "validation_loss": float(progress.best_loss[seed_index]),
         },
     }
 
 
-def _span(values) -> list[float]:
+def _value_range(values) -> list[float]:
     return [round(float(np.min(values)), 4), round(float(np.max(values)), 4)]

@@ -16,27 +16,27 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from jaxstruc.network.endless import VALUES, Batch, Truths
-from jaxstruc.structures.cuts import TYPES
+from jaxstruc.network.endless import VALUE_NAMES, SimulatedBatch, TrueLabels
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
-CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
-SPREAD = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)
+COORDINATE_CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
+COORDINATE_SCALE = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)
 """Of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch: less and over these,
 they are about 1."""
-FLOOR = np.array([0.005, 0.03, 0.06, 0.04, 0.06, 0.01], np.float32)
+MIN_STANDARD_DEVIATION = np.array([0.005, 0.03, 0.06, 0.04, 0.06, 0.01], np.float32)
 """Least standard deviation of a coordinate: numbers like a width of 0 are exact in truths."""
 
 
-class Mixture(NamedTuple):
+class MixtureDensity(NamedTuple):
     """What is known of a sample."""
 
-    weight: Float[Array, "*batch component"]
+    log_weight: Float[Array, "*batch component"]
     """Logarithm."""
-    type: Float[Array, "*batch component type"]
+    log_type_probability: Float[Array, "*batch component type"]
     """Logarithm of the probability."""
     mean: Float[Array, "*batch component coordinate"]
-    deviation: Float[Array, "*batch component coordinate"]
-    strange: Float[Array, "*batch"]
+    standard_deviation: Float[Array, "*batch component coordinate"]
+    anomaly_log_odds: Float[Array, "*batch"]
     """Log odds that it is not what it is told to be: two types of particles, or a qmax so wrong that it is seen."""
 
 
@@ -50,106 +50,106 @@ class Classifier(nn.Module):
     components: int = 12
 
     @nn.compact
-    def __call__(self, pdf, seen, told) -> Mixture:
+    def __call__(self, pdf, mask, settings) -> MixtureDensity:
         """Return the mixtures of a batch of PDFs.
 
         Args:
             pdf: [pdf, r] as in `endless.Batch`; so are the next two.
-            seen: [pdf, r]
-            told: [pdf, told]
+            mask: [pdf, r]
+            settings: [pdf, told]
         """
-        x = jnp.stack([pdf, seen.astype(pdf.dtype)], axis=-1)
-        for place, (channels, blocks) in enumerate(zip(self.channels, self.blocks, strict=True)):
-            stride = 4 if place == 0 else 2
+        x = jnp.stack([pdf, mask.astype(pdf.dtype)], axis=-1)
+        for stage, (channels, blocks) in enumerate(zip(self.channels, self.blocks, strict=True)):
+            stride = 4 if stage == 0 else 2
             x = nn.Conv(channels, (2 * stride,), stride)(x)
-            if place == 0:
-                x = x + nn.Dense(channels)(told)[:, None]
+            if stage == 0:
+                x = x + nn.Dense(channels)(settings)[:, None]
             for _ in range(blocks):
-                x = x + self._block(x, channels)
+                x = x + self._residual_block(x, channels)
         x = nn.LayerNorm()(nn.gelu(x)).reshape(len(x), -1)
-        x = nn.Dense(self.width)(jnp.concatenate([x, told], axis=-1))
+        x = nn.Dense(self.width)(jnp.concatenate([x, settings], axis=-1))
         for _ in range(2):
             x = x + nn.Dense(self.width)(nn.gelu(nn.Dense(self.width)(nn.LayerNorm()(x))))
         x = nn.gelu(nn.LayerNorm()(x))
         self.sow("intermediates", "features", x)
-        return self._mixture(x)
+        return self._mixture_density(x)
 
-    def _block(self, x, channels: int):
+    def _residual_block(self, x, channels: int):
         x = nn.Conv(channels, (3,))(nn.gelu(nn.LayerNorm()(x)))
         return nn.Conv(channels, (3,), kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "normal"))(
             nn.gelu(x)
         )
 
-    def _mixture(self, x) -> Mixture:
-        many, types, values = self.components, len(TYPES), len(VALUES)
-        own = nn.Dense(many * (1 + types + 2 * values))(x).reshape(len(x), many, -1)
-        strange = nn.Dense(1)(x)[:, 0]
-        weight, type_, mean, deviation = jnp.split(own, (1, 1 + types, 1 + types + values), axis=-1)
-        return Mixture(
-            jax.nn.log_softmax(weight[..., 0]),
-            jax.nn.log_softmax(type_),
+    def _mixture_density(self, x) -> MixtureDensity:
+        n_components, n_types, n_values = self.components, len(STRUCTURE_TYPES), len(VALUE_NAMES)
+        outputs = nn.Dense(n_components * (1 + n_types + 2 * n_values))(x).reshape(len(x), n_components, -1)
+        anomaly_log_odds = nn.Dense(1)(x)[:, 0]
+        weight_logits, type_logits, mean, raw_deviation = jnp.split(outputs, (1, 1 + n_types, 1 + n_types + n_values), axis=-1)
+        return MixtureDensity(
+            jax.nn.log_softmax(weight_logits[..., 0]),
+            jax.nn.log_softmax(type_logits),
             1.5 * mean,
-            jnp.asarray(FLOOR) + nn.softplus(deviation),
-            strange,
+            jnp.asarray(MIN_STANDARD_DEVIATION) + nn.softplus(raw_deviation),
+            anomaly_log_odds,
         )
 
 
-def coordinates(values: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
+def coordinates_from_values(values: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
     """Return values as the network's coordinates; NaN stays."""
     n_atoms, diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(values, -1, 0)
     log_n = jnp.log(n_atoms)
     columns = (log_n, jnp.log(diameter) - log_n / 3, width, hexagonal, jnp.log(aspect), stretch)
-    return (jnp.stack(columns, axis=-1) - CENTRE) / SPREAD
+    return (jnp.stack(columns, axis=-1) - COORDINATE_CENTRE) / COORDINATE_SCALE
 
 
-def values(coordinates: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
+def values_from_coordinates(coordinates: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
     """Return what coordinates stand for: the inverse of `coordinates`."""
-    log_n, slimness, width, hexagonal, aspect, stretch = jnp.moveaxis(coordinates * SPREAD + CENTRE, -1, 0)
-    columns = (jnp.exp(log_n), jnp.exp(slimness + log_n / 3), width, hexagonal, jnp.exp(aspect), stretch)
+    log_n, log_relative_diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(coordinates * COORDINATE_SCALE + COORDINATE_CENTRE, -1, 0)
+    columns = (jnp.exp(log_n), jnp.exp(log_relative_diameter + log_n / 3), width, hexagonal, jnp.exp(aspect), stretch)
     return jnp.stack(columns, axis=-1)
 
 
-def log_density(mixture: Mixture, truths: Truths) -> Float[Array, " pdf"]:
+def log_density(mixture: MixtureDensity, labels: TrueLabels) -> Float[Array, " pdf"]:
     """Return the logarithm of the density at truths; what is not known of one is left out."""
-    own = coordinates(truths.values)[:, None]
-    known = jnp.isfinite(own)
-    off = (jnp.where(known, own, 0.0) - mixture.mean) / mixture.deviation
-    normal = -0.5 * off**2 - jnp.log(mixture.deviation) - 0.5 * math.log(2 * math.pi)
-    each = mixture.weight + jnp.where(known, normal, 0.0).sum(axis=-1)
-    place = jnp.broadcast_to(jnp.maximum(truths.type, 0)[:, None, None], (*mixture.weight.shape, 1))
-    of_type = jnp.take_along_axis(mixture.type, place, axis=-1)[..., 0]
-    return jax.nn.logsumexp(each + jnp.where(truths.type[:, None] >= 0, of_type, 0.0), axis=-1)
+    true_coordinates = coordinates_from_values(labels.values)[:, None]
+    is_known = jnp.isfinite(true_coordinates)
+    residual = (jnp.where(is_known, true_coordinates, 0.0) - mixture.mean) / mixture.standard_deviation
+    log_normal = -0.5 * residual**2 - jnp.log(mixture.standard_deviation) - 0.5 * math.log(2 * math.pi)
+    component_log_density = mixture.log_weight + jnp.where(is_known, log_normal, 0.0).sum(axis=-1)
+    type_index = jnp.broadcast_to(jnp.maximum(labels.type_index, 0)[:, None, None], (*mixture.log_weight.shape, 1))
+    log_type_probability = jnp.take_along_axis(mixture.log_type_probability, type_index, axis=-1)[..., 0]
+    return jax.nn.logsumexp(component_log_density + jnp.where(labels.type_index[:, None] >= 0, log_type_probability, 0.0), axis=-1)
 
 
-def types(mixture: Mixture) -> Float[Array, "*batch type"]:
+def type_probabilities(mixture: MixtureDensity) -> Float[Array, "*batch type"]:
     """Return the probability of each type."""
-    return jnp.exp(jax.nn.logsumexp(mixture.weight[..., None] + mixture.type, axis=-2))
+    return jnp.exp(jax.nn.logsumexp(mixture.log_weight[..., None] + mixture.log_type_probability, axis=-2))
 
 
-def drawn(key: Array, mixture: Mixture, count: int) -> tuple[Array, Array]:
+def draw_samples(key: Array, mixture: MixtureDensity, n_draws: int) -> tuple[Array, Array]:
     """Return samples of each mixture of a batch: types [draw, pdf] and values [draw, pdf, value] as `VALUES`."""
-    which, kind, normal = jax.random.split(key, 3)
-    component = jax.random.categorical(which, mixture.weight, shape=(count, len(mixture.weight)))
-    rows = jnp.arange(len(mixture.weight))
-    mean, deviation, type_ = (column[rows, component] for column in (mixture.mean, mixture.deviation, mixture.type))
-    noise = jax.random.normal(normal, mean.shape)
-    return jax.random.categorical(kind, type_), values(mean + deviation * noise)
+    component_key, type_key, noise_key = jax.random.split(key, 3)
+    component = jax.random.categorical(component_key, mixture.log_weight, shape=(n_draws, len(mixture.log_weight)))
+    rows = jnp.arange(len(mixture.log_weight))
+    mean, deviation, log_type_probability = (column[rows, component] for column in (mixture.mean, mixture.standard_deviation, mixture.log_type_probability))
+    noise = jax.random.normal(noise_key, mean.shape)
+    return jax.random.categorical(type_key, log_type_probability), values_from_coordinates(mean + deviation * noise)
 
 
-def loss(params, batch: Batch, module: Classifier) -> tuple[Array, dict[str, Array]]:
+def classifier_loss(params, batch: SimulatedBatch, module: Classifier) -> tuple[Array, dict[str, Array]]:
     """Return the negative log density of truths and the cross entropy of strangeness, mean, and how good they are."""
-    mixture: Mixture = module.apply(params, batch.pdf, batch.seen, batch.told)  # type: ignore[assignment]
-    shown = batch.truths.type >= 0
-    density = log_density(mixture, batch.truths)
-    right = (types(mixture).argmax(axis=-1) == batch.truths.type) & shown
-    whole = jnp.isfinite(batch.truths.values[:, 0])
-    off = jnp.abs(mixture.mean[..., 0] - coordinates(batch.truths.values)[:, None, 0])
-    off = jnp.take_along_axis(off, mixture.weight.argmax(axis=-1)[:, None], axis=-1)[:, 0] * SPREAD[0]
-    odd = optax.sigmoid_binary_cross_entropy(mixture.strange, batch.strange)
-    lost = (odd - density).mean()
-    return lost, {
-        "loss": lost,
-        "strange": odd.mean(),
-        "right": right.sum() / shown.sum(),
-        "n_atoms": jnp.median(jnp.where(whole, off, 0.0)),
+    mixture: MixtureDensity = module.apply(params, batch.pdf, batch.mask, batch.settings)  # type: ignore[assignment]
+    has_type = batch.labels.type_index >= 0
+    log_likelihood = log_density(mixture, batch.labels)
+    is_correct = (type_probabilities(mixture).argmax(axis=-1) == batch.labels.type_index) & has_type
+    has_n_atoms = jnp.isfinite(batch.labels.values[:, 0])
+    log_n_error = jnp.abs(mixture.mean[..., 0] - coordinates_from_values(batch.labels.values)[:, None, 0])
+    log_n_error = jnp.take_along_axis(log_n_error, mixture.log_weight.argmax(axis=-1)[:, None], axis=-1)[:, 0] * COORDINATE_SCALE[0]
+    anomaly_loss = optax.sigmoid_binary_cross_entropy(mixture.anomaly_log_odds, batch.is_anomalous)
+    total_loss = (anomaly_loss - log_likelihood).mean()
+    return total_loss, {
+        "loss": total_loss,
+        "strange": anomaly_loss.mean(),
+        "right": is_correct.sum() / has_type.sum(),
+        "n_atoms": jnp.median(jnp.where(has_n_atoms, log_n_error, 0.0)),
     }

@@ -23,16 +23,16 @@ from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.debye import Instrument, Pairs
 from jaxstruc.structures.atoms import Cluster, from_ase
-from jaxstruc.structures.distances import Histogram, distinct
-from jaxstruc.structures.shapes import fcc_family, fcc_shapes
+from jaxstruc.structures.distances import Histogram, distinct_distances
+from jaxstruc.structures.shapes import fcc_family, wide_fcc_family
 
-GRID = Grid(qmin=0.0, qmax=30.0, qstep=0.1, rmin=0.0, rmax=30.0, rstep=0.1)
+PDF_GRID = Grid(qmin=0.0, qmax=30.0, qstep=0.1, rmin=0.0, rmax=30.0, rstep=0.1)
 """The model's grid: 301 points, KDD 2020 table 3."""
 
 ELEMENTS = tuple("Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Mo Tc Ru Rh Pd Ag Cd La Hf Ta W Re Os Ir Pt Au Hg".split())
 """d-block metals of periods 4 to 6. Lanthanum stands for group 3 of period 6: lutetium has no tabulated radius."""
 
-RANGES = {
+CONDITION_RANGES = {
     "uiso": (0.003, 0.025),  # Å²
     "delta2": (0.0, 5.0),  # Å²
     "qdamp": (0.01, 0.06),  # 1/Å
@@ -44,14 +44,14 @@ RANGES = {
 }
 """Instruments of the `real` preset, drawn evenly."""
 
-FACTORS = {
+BOND_FACTORS = {
     "kdd": np.linspace(0.99, 1.01, 10),
     "kdd-shapes": np.ones(1),
     "real": np.linspace(0.97, 1.03, 10),
 }
 """Bond lengths of an element, relative to its own."""
 
-TEST = 137
+N_TEST_STRUCTURES = 137
 
 
 class Conditions(NamedTuple):
@@ -71,7 +71,7 @@ class Dataset(NamedTuple):
     """PDFs with their structures and conditions."""
 
     shapes: list[Cluster]
-    shape: np.ndarray
+    shape_index: np.ndarray
     """[pdf] index into `shapes`."""
     bond: np.ndarray
     """[pdf] nearest-neighbour distance, in Å."""
@@ -92,7 +92,7 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
-def generate(preset: str, *, seed: int, draws: int = 16, progress: Callable[[int, int], None] | None = None) -> Dataset:
+def generate(preset: str, *, seed: int, draws: int = 16, report_progress: Callable[[int, int], None] | None = None) -> Dataset:
     """Return a simulated data set.
 
     `kdd`: KDD 2020 section 4.3; bond lengths from the tabulated metallic radius, one instrument. Metals of equal radius
@@ -104,84 +104,84 @@ def generate(preset: str, *, seed: int, draws: int = 16, progress: Callable[[int
         preset: "kdd", "kdd-shapes" or "real".
         seed: of the conditions and the noise.
         draws: instruments for each structure; 1 but for real, whatever is asked.
-        progress: called with PDFs done and in all.
+        report_progress: called with PDFs done and in all.
     """
-    shapes = list(fcc_shapes() if preset == "kdd-shapes" else fcc_family())
-    shape, bond, element = _structures(preset, len(shapes))
+    shapes = list(wide_fcc_family() if preset == "kdd-shapes" else fcc_family())
+    shape_index, bond, element = _distinct_structures(preset, len(shapes))
     repeats = draws if preset == "real" else 1
-    shape, bond, element = (np.repeat(column, repeats) for column in (shape, bond, element))
+    shape_index, bond, element = (np.repeat(column, repeats) for column in (shape_index, bond, element))
     key_conditions, key_noise = jax.random.split(jax.random.key(seed))
-    make = _random_conditions if preset == "real" else _kdd_conditions
-    conditions = make(key_conditions, len(shape))
-    curves = _simulate_all(shapes, shape, bond, conditions, key_noise, progress)
-    return Dataset(shapes, shape, bond, element, conditions, curves, preset, seed)
+    make_conditions = _random_conditions if preset == "real" else _kdd_conditions
+    conditions = make_conditions(key_conditions, len(shape_index))
+    pdfs = _simulate_all(shapes, shape_index, bond, conditions, key_noise, report_progress)
+    return Dataset(shapes, shape_index, bond, element, conditions, pdfs, preset, seed)
 
 
-def split(dataset: Dataset, *, by: str, seed: int) -> Split:
+def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
     """Return a split of a data set.
 
     Args:
         dataset: to split.
-        by: "random" keeps 137 structures for test and splits the others 4:1, as the paper; all PDFs of a structure stay
+        strategy: "random" keeps 137 structures for test and splits the others 4:1, as the paper; all PDFs of a structure stay
             together, but each shape is on every side. "shape" keeps whole shapes apart: about a quarter for test, an
             eighth for validation.
         seed: of the shuffle.
     """
     rng = np.random.default_rng(seed)
-    if by == "shape":
-        group = dataset.shape
+    if strategy == "shape":
+        groups = dataset.shape_index
         order = rng.permutation(len(dataset.shapes))
-        tests, validations = len(order) // 4, max(1, len(order) // 8)
+        n_tests, n_validations = len(order) // 4, max(1, len(order) // 8)
     else:
-        _, group = np.unique(np.stack([dataset.shape, dataset.bond], axis=1), axis=0, return_inverse=True)
-        order = rng.permutation(group.max() + 1)
-        tests = min(TEST, len(order) // 5)
-        validations = round((len(order) - tests) / 5)
-    test, validation, train = np.split(order, [tests, tests + validations])
-    return Split(*(np.flatnonzero(np.isin(group, part)) for part in (train, validation, test)))
+        _, groups = np.unique(np.stack([dataset.shape_index, dataset.bond], axis=1), axis=0, return_inverse=True)
+        order = rng.permutation(groups.max() + 1)
+        n_tests = min(N_TEST_STRUCTURES, len(order) // 5)
+        n_validations = round((len(order) - n_tests) / 5)
+    test, validation, train = np.split(order, [n_tests, n_tests + n_validations])
+    return Split(*(np.flatnonzero(np.isin(groups, part_groups)) for part_groups in (train, validation, test)))
 
 
-def normalised(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
     """Return PDFs divided by their root mean square over the points that are not zero: the network's input.
 
     The measured scale is unknown, and points outside the data's r range are zero.
     """
-    seen = pdf != 0
-    count = jnp.maximum(jnp.sum(seen, axis=-1, keepdims=True), 1)
-    square = jnp.sum(pdf**2, axis=-1, keepdims=True) / count
-    return pdf / jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    mask = pdf != 0
+    n_points = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
+    mean_square = jnp.sum(pdf**2, axis=-1, keepdims=True) / n_points
+    return pdf / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0))
 
 
-def conditions_span(dataset: Dataset) -> dict[str, list[float]]:
+def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
     """Return lowest and highest value of each condition: what was drawn from, or what there is; units of `RANGES`."""
     if dataset.preset == "real":
-        return {name: list(span) for name, span in RANGES.items()}
-    named = dataset.conditions._asdict().items()
-    return {name: [float(values.min()), float(values.max())] for name, values in named}
+        return {name: list(bounds) for name, bounds in CONDITION_RANGES.items()}
+    columns = dataset.conditions._asdict().items()
+    return {name: [float(values.min()), float(values.max())] for name, values in columns}
 
 
 def shape_features(shapes: list[Cluster], *, atoms: int, satellites: int) -> representation.Features:
     """Return the unit-sphere features of each shape, stacked; the radius is that of bond length 1."""
     anchors = jnp.asarray(representation.satellites(satellites))
-    each = [from_ase(shape.atoms("Au", bond=1.0), size=atoms) for shape in shapes]
-    stacked = jax.tree.map(lambda *rows: np.stack(rows), *each)
-    return _features(stacked, anchors)
+    structures = [from_ase(shape.to_ase("Au", bond=1.0), n_rows=atoms) for shape in shapes]
+    stacked_structures = jax.tree.map(lambda *rows: np.stack(rows), *structures)
+    return _batched_features(stacked_structures, anchors)
 
 
-_features = jax.jit(jax.vmap(representation.features, in_axes=(0, None)))
+_batched_features = jax.jit(jax.vmap(representation.unit_sphere_features, in_axes=(0, None)))
 
 
 def write(dataset: Dataset, path: Path) -> None:
     """Write a data set to HDF5; the file appears whole or not at all, and equal data gives equal bytes."""
-    with files.replacing(path) as part, h5py.File(part, "w") as file:
+    with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
         file.attrs["preset"], file.attrs["seed"] = dataset.preset, dataset.seed
         file.attrs["jaxstruc"] = jaxstruc.__version__
-        file.attrs["grid"] = json.dumps(vars(GRID), sort_keys=True)
-        file.attrs["versions"] = json.dumps({m.__name__: m.__version__ for m in (jax, np, ase, h5py)})
+        file.attrs["grid"] = json.dumps(vars(PDF_GRID), sort_keys=True)
+        file.attrs["versions"] = json.dumps({module.__name__: module.__version__ for module in (jax, np, ase, h5py)})
         for index, shape in enumerate(dataset.shapes):
-            stored = file.create_dataset(f"shapes/{index:04d}", data=shape.positions)
-            stored.attrs["family"], stored.attrs["label"] = shape.family, shape.label
-        file["shape"], file["bond"] = dataset.shape, dataset.bond
+            shape_node = file.create_dataset(f"shapes/{index:04d}", data=shape.positions)
+            shape_node.attrs["family"], shape_node.attrs["label"] = shape.family, shape.label
+        file["shape"], file["bond"] = dataset.shape_index, dataset.bond
         file["element"] = dataset.element.astype("S")
         for name, values in dataset.conditions._asdict().items():
             file[f"conditions/{name}"] = np.asarray(values)
@@ -200,7 +200,7 @@ def read(path: Path) -> Dataset:
             conditions = Conditions(*(jnp.asarray(file[f"conditions/{name}"][()]) for name in Conditions._fields))
             return Dataset(
                 shapes=shapes,
-                shape=file["shape"][()],
+                shape_index=file["shape"][()],
                 bond=file["bond"][()],
                 element=file["element"][()].astype(str),
                 conditions=conditions,
@@ -212,103 +212,103 @@ def read(path: Path) -> Dataset:
         raise ValueError(f"Expected a data set of `jaxstruc generate`, got {path}: {error}.") from error
 
 
-def _structures(preset: str, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _distinct_structures(preset: str, n_shapes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return shape, bond length and elements of each distinct structure."""
-    rule = form_factors.bond_length if preset == "real" else form_factors.tabulated_bond_length
+    bond_rule = form_factors.bond_length if preset == "real" else form_factors.tabulated_bond_length
     elements: dict[float, list[str]] = {}
     for symbol in ELEMENTS:
-        for factor in FACTORS[preset]:
-            elements.setdefault(round(rule(symbol) * factor, 6), []).append(symbol)
-    lengths = np.array(sorted(elements))
-    names = np.array([" ".join(elements[length]) for length in sorted(elements)])
+        for factor in BOND_FACTORS[preset]:
+            elements.setdefault(round(bond_rule(symbol) * factor, 6), []).append(symbol)
+    bond_lengths = np.array(sorted(elements))
+    element_names = np.array([" ".join(elements[bond_length]) for bond_length in sorted(elements)])
     return (
-        np.repeat(np.arange(count), len(lengths)),
-        np.tile(lengths, count),
-        np.tile(names, count),
+        np.repeat(np.arange(n_shapes), len(bond_lengths)),
+        np.tile(bond_lengths, n_shapes),
+        np.tile(element_names, n_shapes),
     )
 
 
-def _kdd_conditions(key, count: int) -> Conditions:
+def _kdd_conditions(key, n_pdfs: int) -> Conditions:
     """Return KDD 2020 table 3: Biso 1 Å², delta2 2 Å², qdamp 0.04 1/Å, Q 0-30 1/Å, r 0-30 Å."""
     values = {"uiso": 1 / (8 * np.pi**2), "delta2": 2.0, "qdamp": 0.04, "qmin": 0.0, "qmax": 30.0}
     values |= {"rmin": 0.0, "rmax": 30.0, "noise": 0.0}
-    return Conditions(**{name: jnp.full(count, value, jnp.float32) for name, value in values.items()})
+    return Conditions(**{name: jnp.full(n_pdfs, value, jnp.float32) for name, value in values.items()})
 
 
-def _random_conditions(key, count: int) -> Conditions:
+def _random_conditions(key, n_pdfs: int) -> Conditions:
     """Return conditions drawn evenly from `RANGES`."""
-    keys = jax.random.split(key, len(RANGES))
+    keys = jax.random.split(key, len(CONDITION_RANGES))
     return Conditions(
         **{
-            name: jax.random.uniform(k, (count,), jnp.float32, low, high)
-            for k, (name, (low, high)) in zip(keys, RANGES.items(), strict=True)
+            name: jax.random.uniform(subkey, (n_pdfs,), jnp.float32, low, high)
+            for subkey, (name, (low, high)) in zip(keys, CONDITION_RANGES.items(), strict=True)
         }
     )
 
 
-def _simulate_all(shapes, shape, bond, conditions, key, progress, *, batch: int = 2000) -> np.ndarray:
+def _simulate_all(shapes, shape_index, bond, conditions, key, report_progress, *, batch_size: int = 2000) -> np.ndarray:
     """Return the PDFs, simulated in batches of one size so that one compilation serves all."""
-    table = distance_table(shapes)
-    count = len(shape)
-    curves = []
-    for start in range(0, count, batch):
-        rows = np.minimum(np.arange(start, start + batch), count - 1)
-        chunk = simulate(
-            jax.tree.map(lambda column, rows=rows: jnp.asarray(column)[shape[rows]], table),
+    distance_tables = distance_table(shapes)
+    n_pdfs = len(shape_index)
+    pdfs = []
+    for start in range(0, n_pdfs, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), n_pdfs - 1)
+        batch_pdfs = simulate_pdfs(
+            jax.tree.map(lambda column, rows=rows: jnp.asarray(column)[shape_index[rows]], distance_tables),
             jnp.asarray(bond[rows], jnp.float32),
             jax.tree.map(lambda column, rows=rows: column[rows], conditions),
             jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(rows)),
         )
-        curves.append(np.asarray(chunk))
-        if progress:
-            progress(min(start + batch, count), count)
-    return np.concatenate(curves)[:count]
+        pdfs.append(np.asarray(batch_pdfs))
+        if report_progress:
+            report_progress(min(start + batch_size, n_pdfs), n_pdfs)
+    return np.concatenate(pdfs)[:n_pdfs]
 
 
 def distance_table(shapes: list[Cluster]) -> Histogram:
     """Return the distinct pair distances of each shape at bond length 1, padded with weight 0 [shape, distance]."""
-    each = [distinct(shape.positions) for shape in shapes]
-    longest = max(len(one.mean) for one in each)
+    histograms = [distinct_distances(shape.positions) for shape in shapes]
+    max_length = max(len(histogram.mean) for histogram in histograms)
 
-    def stacked(columns, fill):
-        return np.stack([np.pad(x, (0, longest - len(x)), constant_values=fill) for x in columns])
+    def stack_padded(columns, fill_value):
+        return np.stack([np.pad(column, (0, max_length - len(column)), constant_values=fill_value) for column in columns])
 
     return Histogram(
-        weight=stacked([one.weight for one in each], 0.0),
-        mean=stacked([one.mean for one in each], 1.0),
-        variance=stacked([one.variance for one in each], 0.0),
-        atoms=np.array([one.atoms for one in each]),
+        weight=stack_padded([histogram.weight for histogram in histograms], 0.0),
+        mean=stack_padded([histogram.mean for histogram in histograms], 1.0),
+        variance=stack_padded([histogram.variance for histogram in histograms], 0.0),
+        atoms=np.array([histogram.atoms for histogram in histograms]),
     )
 
 
 @jax.jit
 @jax.vmap
-def simulate(table: Histogram, bond: Float[Array, ""], conditions: Conditions, key: Array) -> Float[Array, " r"]:
+def simulate_pdfs(histogram: Histogram, bond: Float[Array, ""], conditions: Conditions, key: Array) -> Float[Array, " r"]:
     """Return G(r) on `GRID` of clusters of one element, in a batch, with noise and r range as drawn.
 
     Args:
-        table: one row of `distance_table` each.
+        histogram: one row of `distance_table` each.
         bond: nearest-neighbour distance, in Å.
         conditions: of each PDF.
         key: random key of each PDF's noise.
     """
-    q = jnp.asarray(GRID.q, bond.dtype)
-    zero = jnp.zeros(table.mean.shape, int)
-    pairs = Pairs(jnp.asarray(table.mean, bond.dtype) * bond, jnp.asarray(table.weight, bond.dtype), zero, zero)
-    instrument = instrument_of(conditions)
+    q = jnp.asarray(PDF_GRID.q, bond.dtype)
+    kind_index = jnp.zeros(histogram.mean.shape, int)
+    pairs = Pairs(jnp.asarray(histogram.mean, bond.dtype) * bond, jnp.asarray(histogram.weight, bond.dtype), kind_index, kind_index)
+    instrument = instrument_from_conditions(conditions)
     variance = debye.pair_variance(pairs, instrument)
-    f = q * debye.debye_sum(pairs, variance, jnp.ones((1, q.size), q.dtype), q) / table.atoms
+    f = q * debye.debye_sum(pairs, variance, jnp.ones((1, q.size), q.dtype), q) / histogram.atoms
     noise = conditions.noise * jnp.sqrt(jnp.mean(f**2)) * jax.random.normal(key, f.shape, f.dtype)
-    curve = curves.transformed(f + noise, instrument, GRID, limits=(conditions.qmin, conditions.qmax))
-    return seen(curve, conditions)
+    curve = curves.pdf_from_f(f + noise, instrument, PDF_GRID, q_limits=(conditions.qmin, conditions.qmax))
+    return mask_r_range(curve, conditions)
 
 
-def instrument_of(conditions: Conditions) -> Instrument:
+def instrument_from_conditions(conditions: Conditions) -> Instrument:
     """Return the part of the conditions that acts on pairs and on G(r)."""
     return Instrument(uiso=conditions.uiso, delta2=conditions.delta2, qdamp=conditions.qdamp)
 
 
-def seen(curve: Float[Array, " r"], conditions: Conditions) -> Float[Array, " r"]:
+def mask_r_range(curve: Float[Array, " r"], conditions: Conditions) -> Float[Array, " r"]:
     """Return a curve on `GRID`, zero outside rmin to rmax."""
-    r = jnp.asarray(GRID.r, curve.dtype)
+    r = jnp.asarray(PDF_GRID.r, curve.dtype)
     return jnp.where((r >= conditions.rmin) & (r <= conditions.rmax), curve, 0.0)

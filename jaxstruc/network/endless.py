@@ -23,17 +23,17 @@ from jaxtyping import Array, Bool, Float, Int
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.network import stock
-from jaxstruc.network.stock import BIN, BINS, COUNT, Samples, Stock
-from jaxstruc.structures.cuts import TYPES
+from jaxstruc.network.stock import BIN_WIDTH, N_BINS, PARTICLES_PER_BATCH, ParticleBatch, ParticleStore
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
-POINTS, NEAR, FAR = 448, 0.7, 12.5
+N_POINTS, MIN_R_BONDS, MAX_R_BONDS = 448, 0.7, 12.5
 """Points of the curve, and the first and last r in nominal bonds."""
-R = np.exp(np.linspace(math.log(NEAR), math.log(FAR), POINTS)).astype(np.float32)
-WAVES = 288
+R_BONDS = np.exp(np.linspace(math.log(MIN_R_BONDS), math.log(MAX_R_BONDS), N_POINTS)).astype(np.float32)
+N_Q = 288
 """Values of Q, for r up to some 36 Å."""
-EACH = 32
+PDFS_PER_INSTRUMENT = 32
 """PDFs of an instrument."""
-RANGES = {
+SIMULATION_RANGES = {
     "bond": (2.3, 3.4),  # Å
     "stretch": (0.96, 1.04),
     "uiso": (0.0015, 0.03),  # Å², even in the logarithm
@@ -52,32 +52,32 @@ RANGES = {
     "rmax": (12.0, 40.0),  # Å
 }
 """Drawn evenly unless said. "squared": the square of an even number, so that little noise is as common as much."""
-OWN = ("bond", "stretch", "uiso", "delta2", "qmin", "qmax", "qdamp", "qbroad")
+SHARED_CONDITION_NAMES = ("bond", "stretch", "uiso", "delta2", "qmin", "qmax", "qdamp", "qbroad")
 """Of these, what PDFs of an instrument share."""
-CLEAN, SILENT, WHOLE, KNOWN = 0.4, 0.15, 0.4, 0.6
+CLEAN_FRACTION, NOISELESS_FRACTION, FULL_RANGE_FRACTION, KNOWN_SETTING_FRACTION = 0.4, 0.15, 0.4, 0.6
 """Shares of PDFs without background and offset, without noise, with all of r, and told their true qmin, and qdamp."""
-STRANGE = 0.12
+ANOMALY_FRACTION = 0.12
 """Share of PDFs that are not what they are told to be: of two types of particles, or with a wrong qmax."""
-BLEND, WRONG = (0.3, 0.7), (0.1, 0.25)
+BLEND_FRACTION_RANGE, WRONG_QMAX_LOG_RANGE = (0.3, 0.7), (0.1, 0.25)
 """The share of the first of two particles; by how much the logarithm of a wrong qmax is off."""
-QDAMP, LOWER = 0.03, 1.0
+DEFAULT_QDAMP, MAX_QMIN_DEFICIT = 0.03, 1.0
 """1/Å. What is told of qdamp where it is not known; by how much too low a qmin is told at most."""
-TOLD = ("qmin", "qmax", "qdamp", "rmin", "rmax")
+SETTING_NAMES = ("qmin", "qmax", "qdamp", "rmin", "rmax")
 """What the network is told, in bonds to their powers."""
-VALUES = (*stock.VALUES, "stretch")
+VALUE_NAMES = (*stock.PARTICLE_VALUE_NAMES, "stretch")
 """Numbers to be found."""
 
 
-class Truths(NamedTuple):
+class TrueLabels(NamedTuple):
     """What samples are; NaN where it does not hold or the atoms do not show it."""
 
-    type: Int[Array, " pdf"]
+    type_index: Int[Array, " pdf"]
     """Place in `cuts.TYPES`; -1 where the atoms do not show it."""
     values: Float[Array, "pdf value"]
     """As `VALUES`."""
 
 
-class Shared(NamedTuple):
+class SharedConditions(NamedTuple):
     """An instrument, vibrations and bonds; units as in `RANGES`."""
 
     bond: Array
@@ -90,180 +90,180 @@ class Shared(NamedTuple):
     qbroad: Array
 
 
-class Batch(NamedTuple):
+class SimulatedBatch(NamedTuple):
     """PDFs as the network sees them, and their truths."""
 
     pdf: Float[Array, "pdf r"]
     """At `R`, divided by its root mean square over what is seen, 0 elsewhere."""
-    seen: Bool[Array, "pdf r"]
-    told: Float[Array, "pdf told"]
-    truths: Truths
+    mask: Bool[Array, "pdf r"]
+    settings: Float[Array, "pdf told"]
+    labels: TrueLabels
     source: Int[Array, " pdf"]
     noise: Float[Array, " pdf"]
-    strange: Bool[Array, " pdf"]
+    is_anomalous: Bool[Array, " pdf"]
     """Whether it is not what it is told to be; its truths are left out."""
 
 
-def batch(key: Array, own: Stock, *, strange: float = STRANGE) -> Batch:
+def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float = ANOMALY_FRACTION) -> SimulatedBatch:
     """Return the PDFs of a step.
 
     Args:
         key: of the seed and the step: `jax.random.fold_in(jax.random.key(seed), step)`.
-        own: what samples are made from.
-        strange: share of PDFs that are not what they are told to be.
+        store: what samples are made from.
+        anomaly_fraction: share of PDFs that are not what they are told to be.
     """
-    draw, instrument = jax.random.split(key)
-    return measured(instrument, stock.samples(draw, own), strange=strange)
+    particle_key, instrument_key = jax.random.split(key)
+    return simulate_particle_pdfs(instrument_key, stock.draw_particles(particle_key, store), anomaly_fraction=anomaly_fraction)
 
 
-def write(own: Stock, path: Path, *, seed: int, steps: int, progress: Callable[[int, int, str], None]) -> None:
+def write(store: ParticleStore, path: Path, *, seed: int, steps: int, report_progress: Callable[[int, int, str], None]) -> None:
     """Write the first steps of a seed to HDF5; the file appears whole or not at all."""
-    made = jax.jit(batch)
-    with files.replacing(path) as part, h5py.File(part, "w") as file:
+    jitted_batch = jax.jit(simulate_batch)
+    with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
         file.attrs.update(
-            {"seed": seed, "jaxstruc": jaxstruc.__version__, "types": TYPES, "values": VALUES, "told": TOLD}
+            {"seed": seed, "jaxstruc": jaxstruc.__version__, "types": STRUCTURE_TYPES, "values": VALUE_NAMES, "told": SETTING_NAMES}
         )
-        file["r"] = R
+        file["r"] = R_BONDS
         for step in range(steps):
-            found = made(jax.random.fold_in(jax.random.key(seed), step), own)
+            batch = jitted_batch(jax.random.fold_in(jax.random.key(seed), step), store)
             group = file.create_group(f"{step:06d}")
-            columns = found._asdict() | {"type": found.truths.type, "values": found.truths.values}
+            columns = batch._asdict() | {"type": batch.truths.type, "values": batch.truths.values}
             for name, column in columns.items():
                 if name != "truths":
                     group[name] = np.asarray(column)
-            progress(step + 1, steps, "")
+            report_progress(step + 1, steps, "")
 
 
-def measured(key: Array, samples: Samples, *, strange: float) -> Batch:
+def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
     """Return the PDFs of `COUNT` samples, each group of `EACH` with an instrument of its own."""
-    grouped = jax.tree.map(lambda column: column.reshape(-1, EACH, *column.shape[1:]), samples)
-    keys = jax.random.split(key, COUNT // EACH)
-    found = jax.lax.map(lambda each: _group(*each, strange=strange), (keys, grouped))
-    return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:]), found)
+    grouped_particles = jax.tree.map(lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch)
+    keys = jax.random.split(key, PARTICLES_PER_BATCH // PDFS_PER_INSTRUMENT)
+    simulated_groups = jax.lax.map(lambda group_inputs: _simulate_group(*group_inputs, anomaly_fraction=anomaly_fraction), (keys, grouped_particles))
+    return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:]), simulated_groups)
 
 
-def scattered(histogram: Float[Array, "pdf bin"], shared: Shared) -> Float[Array, "pdf q"]:
+def reduced_structure_function(histogram: Float[Array, "pdf bin"], conditions: SharedConditions) -> Float[Array, "pdf q"]:
     """Return F(Q) at `waves`, in 1/Å."""
-    return histogram @ _bins(waves(shared), shared)
+    return histogram @ _bin_scattering(q_midpoints(conditions), conditions)
 
 
-def transformed(f: Float[Array, "pdf q"], shared: Shared) -> Float[Array, "pdf r"]:
+def pdf_from_f(f: Float[Array, "pdf q"], conditions: SharedConditions) -> Float[Array, "pdf r"]:
     """Return G(r) at `R` nominal bonds, in 1/Å²."""
-    r, step = R * shared.bond, (shared.qmax - shared.qmin) / WAVES
-    return 2 / jnp.pi * step * f @ jnp.sin(waves(shared)[:, None] * r) * jnp.exp(-0.5 * (shared.qdamp * r) ** 2)
+    r, step = R_BONDS * conditions.bond, (conditions.qmax - conditions.qmin) / N_Q
+    return 2 / jnp.pi * step * f @ jnp.sin(q_midpoints(conditions)[:, None] * r) * jnp.exp(-0.5 * (conditions.qdamp * r) ** 2)
 
 
-def waves(shared: Shared) -> Float[Array, " q"]:
+def q_midpoints(conditions: SharedConditions) -> Float[Array, " q"]:
     """Return the middles of `WAVES` even parts of the range of Q, in 1/Å."""
-    return shared.qmin + (shared.qmax - shared.qmin) * (jnp.arange(WAVES) + 0.5) / WAVES
+    return conditions.qmin + (conditions.qmax - conditions.qmin) * (jnp.arange(N_Q) + 0.5) / N_Q
 
 
-def shown(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Array, Array]:
+def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Array, Array]:
     """Return PDFs as the network sees them, over their root mean square, and where there are data."""
-    seen = (r >= rmin[:, None]) & (r <= rmax[:, None])
-    g = jnp.where(seen, g, 0.0)
-    square = (g**2).sum(axis=1, keepdims=True) / jnp.maximum(seen.sum(axis=1, keepdims=True), 1)
-    return g / jnp.sqrt(jnp.where(square > 0, square, 1.0)), seen
+    mask = (r >= rmin[:, None]) & (r <= rmax[:, None])
+    g = jnp.where(mask, g, 0.0)
+    mean_square = (g**2).sum(axis=1, keepdims=True) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+    return g / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0)), mask
 
 
-def told(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
+def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
     """Return what the network is told, each about 1: in bonds to their powers; the end of r is at most that of `R`."""
-    ends = jnp.minimum(rmax / bond, FAR)
-    return jnp.stack([qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, ends / FAR], axis=-1)
+    range_end = jnp.minimum(rmax / bond, MAX_R_BONDS)
+    return jnp.stack([qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, range_end / MAX_R_BONDS], axis=-1)
 
 
-def _group(key: Array, samples: Samples, *, strange: float) -> Batch:
+def _simulate_group(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
     """Return the PDFs of samples with one instrument."""
-    shared_key, each, noise, low, smooth, known_key, odd = jax.random.split(key, 7)
-    shared = _instrument(shared_key)
-    blended, qmax = _strange(odd, samples.type, shared.qmax, strange)
-    histogram = samples.histogram * blended[:, None] + jnp.roll(samples.histogram, 1, axis=0) * (1 - blended[:, None])
-    told_wrong = (blended < 1) | (qmax != shared.qmax)
-    one = _drawn(each, ("noise", "background", "offset", "rmin", "rmax"), (EACH,))
-    chance = jax.random.uniform(jax.random.fold_in(each, 1), (3, EACH))
-    level = jnp.where(chance[0] < SILENT, 0.0, one["noise"] ** 2 / RANGES["noise"][1])
-    dirty = jnp.where(chance[1] < CLEAN, 0.0, 1.0)
-    rmax = jnp.where(chance[2] < WHOLE, RANGES["rmax"][1], one["rmax"])
-    f = scattered(histogram, shared)
-    white = jax.random.normal(noise, f.shape) * jnp.sqrt(0.02 * WAVES / (shared.qmax - shared.qmin))
-    off = (dirty * one["offset"])[:, None] * _slow(low, waves(shared))
-    g = transformed(f + _size(f) * (level[:, None] * white + off), shared)
-    g = g + (dirty * one["background"])[:, None] * _size(g) * _smooth(smooth, jnp.asarray(R) * shared.bond)
-    known = jax.random.uniform(known_key, (2, EACH)) < KNOWN
-    lower = jax.random.uniform(jax.random.fold_in(known_key, 1), (EACH,), maxval=LOWER)
-    qmin = jnp.where(known[0], shared.qmin, jnp.maximum(shared.qmin - lower, 0.0))
-    qdamp = jnp.where(known[1], shared.qdamp, QDAMP)
-    pdf, seen = shown(g, jnp.asarray(R) * shared.bond, one["rmin"], rmax)
-    stretch = jnp.full((EACH, 1), shared.stretch)
-    return Batch(
+    conditions_key, pdf_key, noise_key, offset_key, background_key, known_key, anomaly_key = jax.random.split(key, 7)
+    conditions = _draw_shared_conditions(conditions_key)
+    blend_fraction, qmax = _draw_anomalies(anomaly_key, particle_batch.type_index, conditions.qmax, anomaly_fraction)
+    histogram = particle_batch.histogram * blend_fraction[:, None] + jnp.roll(particle_batch.histogram, 1, axis=0) * (1 - blend_fraction[:, None])
+    is_anomalous = (blend_fraction < 1) | (qmax != conditions.qmax)
+    pdf_conditions = _draw_uniform(pdf_key, ("noise", "background", "offset", "rmin", "rmax"), (PDFS_PER_INSTRUMENT,))
+    uniform_draws = jax.random.uniform(jax.random.fold_in(pdf_key, 1), (3, PDFS_PER_INSTRUMENT))
+    noise_level = jnp.where(uniform_draws[0] < NOISELESS_FRACTION, 0.0, pdf_conditions["noise"] ** 2 / SIMULATION_RANGES["noise"][1])
+    has_background = jnp.where(uniform_draws[1] < CLEAN_FRACTION, 0.0, 1.0)
+    rmax = jnp.where(uniform_draws[2] < FULL_RANGE_FRACTION, SIMULATION_RANGES["rmax"][1], pdf_conditions["rmax"])
+    f = reduced_structure_function(histogram, conditions)
+    white_noise = jax.random.normal(noise_key, f.shape) * jnp.sqrt(0.02 * N_Q / (conditions.qmax - conditions.qmin))
+    offset = (has_background * pdf_conditions["offset"])[:, None] * _normalisation_error(offset_key, q_midpoints(conditions))
+    g = pdf_from_f(f + _root_mean_square(f) * (noise_level[:, None] * white_noise + offset), conditions)
+    g = g + (has_background * pdf_conditions["background"])[:, None] * _root_mean_square(g) * _smooth_background(background_key, jnp.asarray(R_BONDS) * conditions.bond)
+    is_known = jax.random.uniform(known_key, (2, PDFS_PER_INSTRUMENT)) < KNOWN_SETTING_FRACTION
+    qmin_deficit = jax.random.uniform(jax.random.fold_in(known_key, 1), (PDFS_PER_INSTRUMENT,), maxval=MAX_QMIN_DEFICIT)
+    qmin = jnp.where(is_known[0], conditions.qmin, jnp.maximum(conditions.qmin - qmin_deficit, 0.0))
+    qdamp = jnp.where(is_known[1], conditions.qdamp, DEFAULT_QDAMP)
+    pdf, mask = mask_and_normalise(g, jnp.asarray(R_BONDS) * conditions.bond, pdf_conditions["rmin"], rmax)
+    stretch = jnp.full((PDFS_PER_INSTRUMENT, 1), conditions.stretch)
+    return SimulatedBatch(
         pdf,
-        seen,
-        told(shared.bond, qmin, qmax, qdamp, one["rmin"], rmax),
-        Truths(
-            jnp.where(told_wrong, -1, samples.type),
-            jnp.where(told_wrong[:, None], jnp.nan, jnp.concatenate([samples.values, stretch], axis=1)),
+        mask,
+        scaled_settings(conditions.bond, qmin, qmax, qdamp, pdf_conditions["rmin"], rmax),
+        TrueLabels(
+            jnp.where(is_anomalous, -1, particle_batch.type_index),
+            jnp.where(is_anomalous[:, None], jnp.nan, jnp.concatenate([particle_batch.values, stretch], axis=1)),
         ),
-        samples.source,
-        level,
-        told_wrong,
+        particle_batch.source,
+        noise_level,
+        is_anomalous,
     )
 
 
-def _strange(key: Array, type_: Array, qmax: Array, share: float) -> tuple[Array, Array]:
+def _draw_anomalies(key: Array, type_index: Array, qmax: Array, anomaly_fraction: float) -> tuple[Array, Array]:
     """Return the share of the first of two particles, 1 for most, and the qmax that is told, for most the true one."""
-    which, much, way = jax.random.uniform(key, (3, len(type_)))
-    other = jnp.roll(type_, 1)
-    two = (which < share / 2) & (type_ >= 0) & (other >= 0) & (type_ != other)
-    blended = jnp.where(two, BLEND[0] + much * (BLEND[1] - BLEND[0]), 1.0)
-    off = jnp.exp(WRONG[0] + much * (WRONG[1] - WRONG[0]))
-    low, high = RANGES["qmax"]
-    up = jnp.where(way < 0.5, qmax / off < low, qmax * off < high)
-    return blended, jnp.where(which > 1 - share / 2, qmax * jnp.where(up, off, 1 / off), qmax)
+    choice, amount, direction = jax.random.uniform(key, (3, len(type_index)))
+    other_type_index = jnp.roll(type_index, 1)
+    is_blend = (choice < anomaly_fraction / 2) & (type_index >= 0) & (other_type_index >= 0) & (type_index != other_type_index)
+    blend_fraction = jnp.where(is_blend, BLEND_FRACTION_RANGE[0] + amount * (BLEND_FRACTION_RANGE[1] - BLEND_FRACTION_RANGE[0]), 1.0)
+    qmax_factor = jnp.exp(WRONG_QMAX_LOG_RANGE[0] + amount * (WRONG_QMAX_LOG_RANGE[1] - WRONG_QMAX_LOG_RANGE[0]))
+    low, high = SIMULATION_RANGES["qmax"]
+    is_raised = jnp.where(direction < 0.5, qmax / qmax_factor < low, qmax * qmax_factor < high)
+    return blend_fraction, jnp.where(choice > 1 - anomaly_fraction / 2, qmax * jnp.where(is_raised, qmax_factor, 1 / qmax_factor), qmax)
 
 
-def _instrument(key: Array) -> Shared:
+def _draw_shared_conditions(key: Array) -> SharedConditions:
     """Return what PDFs of an instrument share, drawn at random."""
-    drawn = _drawn(key, OWN, ())
-    low, high = map(math.log, RANGES["uiso"])
-    part = (drawn["uiso"] - RANGES["uiso"][0]) / (RANGES["uiso"][1] - RANGES["uiso"][0])
-    return Shared(**drawn | {"uiso": jnp.exp(low + part * (high - low))})
+    conditions = _draw_uniform(key, SHARED_CONDITION_NAMES, ())
+    log_minimum, log_maximum = map(math.log, SIMULATION_RANGES["uiso"])
+    fraction = (conditions["uiso"] - SIMULATION_RANGES["uiso"][0]) / (SIMULATION_RANGES["uiso"][1] - SIMULATION_RANGES["uiso"][0])
+    return SharedConditions(**conditions | {"uiso": jnp.exp(log_minimum + fraction * (log_maximum - log_minimum))})
 
 
-def _size(curves: Float[Array, "pdf x"]) -> Float[Array, "pdf 1"]:
+def _root_mean_square(values: Float[Array, "pdf x"]) -> Float[Array, "pdf 1"]:
     """Return root mean squares."""
-    return jnp.sqrt(jnp.mean(curves**2, axis=1, keepdims=True))
+    return jnp.sqrt(jnp.mean(values**2, axis=1, keepdims=True))
 
 
-def _bins(q: Array, shared: Shared) -> Float[Array, "bin q"]:
+def _bin_scattering(q: Array, conditions: SharedConditions) -> Float[Array, "bin q"]:
     """Return F(Q) of each bin for one ordered pair an atom; the width of bins is taken out again."""
-    length = shared.bond * shared.stretch
-    bonds = jnp.maximum(jnp.arange(BINS), 1) * BIN
-    distance = bonds * length
-    variance = 2 * shared.uiso * (jnp.maximum(1 - shared.delta2 / bonds**2, 0.05) + (shared.qbroad * distance) ** 2)
-    wave = jnp.sin(distance[:, None] * q) * jnp.exp(-0.5 * variance[:, None] * q**2)
-    return wave / distance[:, None] / jnp.sinc(q * BIN * length / (2 * jnp.pi)) ** 2
+    bond_length = conditions.bond * conditions.stretch
+    bin_distances = jnp.maximum(jnp.arange(N_BINS), 1) * BIN_WIDTH
+    distance = bin_distances * bond_length
+    variance = 2 * conditions.uiso * (jnp.maximum(1 - conditions.delta2 / bin_distances**2, 0.05) + (conditions.qbroad * distance) ** 2)
+    damped_sine = jnp.sin(distance[:, None] * q) * jnp.exp(-0.5 * variance[:, None] * q**2)
+    return damped_sine / distance[:, None] / jnp.sinc(q * BIN_WIDTH * bond_length / (2 * jnp.pi)) ** 2
 
 
-def _slow(key: Array, q: Array) -> Float[Array, "pdf q"]:
+def _normalisation_error(key: Array, q: Array) -> Float[Array, "pdf q"]:
     """Return what a wrong normalisation leaves in F(Q): a rise at low Q, and waves of r below the first bond."""
-    low, shift, far = jax.random.split(key, 3)
-    r = jax.random.uniform(far, (EACH, 2, 1), maxval=1.4)
-    phase = jax.random.uniform(shift, (EACH, 2, 1), maxval=2 * jnp.pi)
-    rise = jax.random.normal(low, (EACH, 1)) * jnp.exp(-((q / 1.5) ** 2))
+    rise_key, phase_key, r_key = jax.random.split(key, 3)
+    r = jax.random.uniform(r_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=1.4)
+    phase = jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)
+    rise = jax.random.normal(rise_key, (PDFS_PER_INSTRUMENT, 1)) * jnp.exp(-((q / 1.5) ** 2))
     return rise + jnp.cos(r * q + phase).sum(axis=1) / 2
 
 
-def _smooth(key: Array, r: Array) -> Float[Array, "pdf r"]:
+def _smooth_background(key: Array, r: Array) -> Float[Array, "pdf r"]:
     """Return a smooth background of G(r): waves longer than any bond."""
-    long, shift = jax.random.split(key)
-    wave = 2 * jnp.pi / jax.random.uniform(long, (EACH, 2, 1), minval=8.0, maxval=40.0)
-    return jnp.cos(wave * r + jax.random.uniform(shift, (EACH, 2, 1), maxval=2 * jnp.pi)).sum(axis=1)
+    wavelength_key, phase_key = jax.random.split(key)
+    wave_number = 2 * jnp.pi / jax.random.uniform(wavelength_key, (PDFS_PER_INSTRUMENT, 2, 1), minval=8.0, maxval=40.0)
+    return jnp.cos(wave_number * r + jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)).sum(axis=1)
 
 
-def _drawn(key: Array, names: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Array]:
+def _draw_uniform(key: Array, names: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Array]:
     """Return values drawn evenly from their ranges."""
     keys = jax.random.split(key, len(names))
     return {
-        name: jax.random.uniform(k, shape, minval=RANGES[name][0], maxval=RANGES[name][1])
-        for name, k in zip(names, keys, strict=True)
+        name: jax.random.uniform(subkey, shape, minval=SIMULATION_RANGES[name][0], maxval=SIMULATION_RANGES[name][1])
+        for name, subkey in zip(names, keys, strict=True)
     }

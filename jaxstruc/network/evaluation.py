@@ -18,28 +18,28 @@ from scipy.spatial.distance import cdist, pdist
 from jaxstruc.network import dataset, propose, representation
 from jaxstruc.network.dataset import Dataset
 from jaxstruc.network.model import CVAE
-from jaxstruc.network.propose import PRESENT, Proposals
+from jaxstruc.network.propose import MIN_PRESENCE, Proposals
 from jaxstruc.scattering import curves, form_factors
 from jaxstruc.scattering.curves import Grid
-from jaxstruc.structures.atoms import CLOSEST, from_ase
-from jaxstruc.structures.lattices import connected
+from jaxstruc.structures.atoms import MIN_ATOM_DISTANCE, from_ase
+from jaxstruc.structures.lattices import is_connected
 
-LONGEST = 80.0
+MAX_DISTANCE = 80.0
 """Å. Longest distance in a reconstruction; a longer one makes its measures NaN."""
-GRID = Grid(**{**vars(dataset.GRID), "longest": LONGEST})
-SOLVED = 0.1
+RECONSTRUCTION_GRID = Grid(**{**vars(dataset.PDF_GRID), "longest": MAX_DISTANCE})
+MAX_SOLVED_ERROR = 0.1
 """Å. A structure is solved where its count of atoms is exact and its coordinate error below this."""
-FRAMES = 400
+MAX_FRAMES = 400
 """Most triangles of atoms tried as a start of an alignment, each mirrored too."""
-LOOKED_AT = 16
+N_COMPARED_ATOMS = 16
 """Atoms by which starts are compared."""
-REFINED = 4
+N_REFINED_STARTS = 4
 """Starts that are followed to their end."""
-ROUNDS, TURNS = 20, 5
+MAX_ASSIGNMENTS, N_ALIGNMENTS = 20, 5
 """Most assignments from a start, and reweighted alignments for each."""
 
 
-class Structures(NamedTuple):
+class StructureBatch(NamedTuple):
     """A batch of reconstructed structures."""
 
     positions: Float[Array, "batch atom 3"]
@@ -48,7 +48,7 @@ class Structures(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("network", "draw"))
-def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, network: CVAE, draw: bool) -> Structures:
+def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, network: CVAE, draw: bool) -> StructureBatch:
     """Return the structure that the network makes of each PDF, each with a draw of its own.
 
     Args:
@@ -58,60 +58,60 @@ def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, networ
         network: the autoencoder.
         draw: as in `propose`.
     """
-    one = partial(propose.propose, network=network, draw=draw)
-    found = jax.vmap(one, (None, 0, 0))(params, pdf, jax.random.split(key, len(pdf)))
-    return shown(jax.tree.map(lambda column: column[:, 0], found))
+    propose_structure = partial(propose.propose, network=network, draw=draw)
+    proposals = jax.vmap(propose_structure, (None, 0, 0))(params, pdf, jax.random.split(key, len(pdf)))
+    return structures_from_proposals(jax.tree.map(lambda column: column[:, 0], proposals))
 
 
-def shown(found: Proposals) -> Structures:
+def structures_from_proposals(proposals: Proposals) -> StructureBatch:
     """Return the atoms that are there."""
-    return Structures(found.positions, found.weights > PRESENT)
+    return StructureBatch(proposals.positions, proposals.weights > MIN_PRESENCE)
 
 
 @jax.jit
-def simulate(structures: Structures, conditions: dataset.Conditions) -> Float[Array, "batch r"]:
+def simulate_structures(structures: StructureBatch, conditions: dataset.Conditions) -> Float[Array, "batch r"]:
     """Return G(r) of each structure with the Uiso, delta2 and qdamp of its PDF, on the paper's whole Q range."""
 
-    def one(positions, mask, conditions):
-        count = jnp.maximum(jnp.sum(mask, keepdims=True), 1).astype(positions.dtype)
-        gathered = curves.gather(positions, mask, GRID)
-        return curves.pdf(gathered, form_factors.UNIT, count, dataset.instrument_of(conditions), GRID)
+    def structure_pdf(positions, mask, conditions):
+        n_atoms = jnp.maximum(jnp.sum(mask, keepdims=True), 1).astype(positions.dtype)
+        pair_distances = curves.pair_distances_from_positions(positions, mask, RECONSTRUCTION_GRID)
+        return curves.pdf(pair_distances, form_factors.UNIT_COEFFICIENTS, n_atoms, dataset.instrument_from_conditions(conditions), RECONSTRUCTION_GRID)
 
-    return jax.vmap(one)(*structures, conditions)
+    return jax.vmap(structure_pdf)(*structures, conditions)
 
 
-def measures(pdf: np.ndarray, rebuilt: np.ndarray, true: Structures, found: Structures) -> dict[str, np.ndarray]:
+def agreement_measures(pdf: np.ndarray, rebuilt_pdf: np.ndarray, target_structures: StructureBatch, rebuilt_structures: StructureBatch) -> dict[str, np.ndarray]:
     """Return each measure of each structure, by the names of the results' rows.
 
     r_p: mean squared error of G(r), the one reading of the paper's R_p that fits its numbers; r_l2: its formula as
     printed; rw, with scale 1, and rw_scaled, with the best scale; pearson; error, of coordinates in Å; count_exact;
     solved: the count exact and the error below `SOLVED`.
     """
-    scales = np.sum(pdf * rebuilt, axis=1) / np.maximum(np.sum(rebuilt**2, axis=1), 1e-12)
-    each_rw = jax.vmap(rw, (0, 0, None))
-    one, two, scaled = (jnp.asarray(each) for each in (pdf, rebuilt, scales[:, None] * rebuilt))
-    ones = jnp.ones(pdf.shape[-1])
-    pairs = list(zip(there(true), there(found), strict=True))
-    error = np.array([coordinate_error(*pair) for pair in pairs])
-    exact = np.array([len(one) == len(two) for one, two in pairs])
+    scales = np.sum(pdf * rebuilt_pdf, axis=1) / np.maximum(np.sum(rebuilt_pdf**2, axis=1), 1e-12)
+    batched_rw = jax.vmap(rw, (0, 0, None))
+    reference, reconstruction, scaled_reconstruction = (jnp.asarray(array) for array in (pdf, rebuilt_pdf, scales[:, None] * rebuilt_pdf))
+    unit_weights = jnp.ones(pdf.shape[-1])
+    pairs = list(zip(host_positions(target_structures), host_positions(rebuilt_structures), strict=True))
+    coordinate_errors = np.array([coordinate_error(*pair) for pair in pairs])
+    is_count_exact = np.array([len(reference) == len(reconstruction) for reference, reconstruction in pairs])
     return {
-        "r_p": np.mean((pdf - rebuilt) ** 2, axis=1),
-        "r_l2": np.linalg.norm(pdf - rebuilt, axis=1),
-        "rw": np.asarray(each_rw(one, two, ones)),
-        "rw_scaled": np.asarray(each_rw(one, scaled, ones)),
-        "pearson": np.asarray(jax.vmap(pearson)(one, two)),
-        "error": error,
-        "count_exact": exact,
-        "solved": exact & (error < SOLVED),
+        "r_p": np.mean((pdf - rebuilt_pdf) ** 2, axis=1),
+        "r_l2": np.linalg.norm(pdf - rebuilt_pdf, axis=1),
+        "rw": np.asarray(batched_rw(reference, reconstruction, unit_weights)),
+        "rw_scaled": np.asarray(batched_rw(reference, scaled_reconstruction, unit_weights)),
+        "pearson": np.asarray(jax.vmap(pearson_correlation)(reference, reconstruction)),
+        "error": coordinate_errors,
+        "count_exact": is_count_exact,
+        "solved": is_count_exact & (coordinate_errors < MAX_SOLVED_ERROR),
     }
 
 
-def there(structures: Structures) -> list[Float[np.ndarray, "atom 3"]]:
+def host_positions(structures: StructureBatch) -> list[Float[np.ndarray, "atom 3"]]:
     """Return the positions of each structure's atoms, in Å, on the host."""
     return [positions[mask] for positions, mask in zip(*map(np.asarray, structures), strict=True)]
 
 
-def coordinate_error(true: Float[np.ndarray, "atom 3"], found: Float[np.ndarray, "atom 3"]) -> float:
+def coordinate_error(true_positions: Float[np.ndarray, "atom 3"], found_positions: Float[np.ndarray, "atom 3"]) -> float:
     r"""Return the mean distance of atoms from their true places, in Å, turned, mirrored and paired to fit best.
 
     Each atom of the smaller structure has one of the larger for itself; the others of the larger do not count. What is
@@ -119,46 +119,46 @@ def coordinate_error(true: Float[np.ndarray, "atom 3"], found: Float[np.ndarray,
     from the most promising starts (`_starts`), pairing (Hungarian algorithm, doi 10.1109/TAES.2016.140952) and
     alignment (Kabsch, doi 10.1107/S0567739476001873, weighed by the inverse distances) take turns. NaN without atoms.
     """
-    small, large = sorted((np.asarray(true, float), np.asarray(found, float)), key=len)
-    if len(small) == 0:
+    small_positions, large_positions = sorted((np.asarray(true_positions, float), np.asarray(found_positions, float)), key=len)
+    if len(small_positions) == 0:
         return float("nan")
-    tree = KDTree(large)
-    seen = small[np.linspace(0, len(small) - 1, min(LOOKED_AT, len(small))).astype(int)]
-    turns, shifts = _starts(small, large)
-    promise = tree.query(seen @ turns + shifts[:, None])[0].mean(axis=1)
-    best = np.inf
-    for start in np.argsort(promise, kind="stable")[:REFINED]:
-        best = min(best, _paired_error(small @ turns[start] + shifts[start], large))
-        if best < 1e-6:
+    tree = KDTree(large_positions)
+    compared_positions = small_positions[np.linspace(0, len(small_positions) - 1, min(N_COMPARED_ATOMS, len(small_positions))).astype(int)]
+    rotations, shifts = _alignment_starts(small_positions, large_positions)
+    start_errors = tree.query(compared_positions @ rotations + shifts[:, None])[0].mean(axis=1)
+    best_error = np.inf
+    for start in np.argsort(start_errors, kind="stable")[:N_REFINED_STARTS]:
+        best_error = min(best_error, _paired_error(small_positions @ rotations[start] + shifts[start], large_positions))
+        if best_error < 1e-6:
             break
-    return float(best)
+    return float(best_error)
 
 
-def truth(data: Dataset, rows: np.ndarray, *, atoms: int) -> Structures:
+def true_structures(data: Dataset, rows: np.ndarray, *, max_atoms: int) -> StructureBatch:
     """Return the true structures of some PDFs, in the network's order of atoms."""
-    shapes, places = np.unique(data.shape[rows], return_inverse=True)
-    ordered = []
-    for index in shapes:
-        cluster = from_ase(data.shapes[index].atoms("Au", 1.0), size=atoms)
-        ordered.append(representation.ordered(cluster))
-    positions = np.stack([np.asarray(each.positions) for each in ordered])[places]
-    masks = np.stack([np.asarray(each.mask) for each in ordered])[places]
-    return Structures(jnp.asarray(positions * data.bond[rows, None, None], jnp.float32), jnp.asarray(masks))
+    shape_indices, shape_rows = np.unique(data.shape_index[rows], return_inverse=True)
+    ordered_structures = []
+    for index in shape_indices:
+        cluster = from_ase(data.shapes[index].atoms("Au", 1.0), n_rows=max_atoms)
+        ordered_structures.append(representation.order_atoms(cluster))
+    positions = np.stack([np.asarray(structure.positions) for structure in ordered_structures])[shape_rows]
+    masks = np.stack([np.asarray(structure.mask) for structure in ordered_structures])[shape_rows]
+    return StructureBatch(jnp.asarray(positions * data.bond[rows, None, None], jnp.float32), jnp.asarray(masks))
 
 
-def nearest_template(data: Dataset, train: np.ndarray, rows: np.ndarray, *, atoms: int) -> Structures:
+def nearest_training_structures(data: Dataset, train_rows: np.ndarray, rows: np.ndarray, *, max_atoms: int) -> StructureBatch:
     """Return, for each PDF, the structure of the training PDF most like it: the control that learns nothing."""
-    templates = np.asarray(dataset.normalised(data.pdf[train]))
-    asked = np.asarray(dataset.normalised(data.pdf[rows]))
-    return truth(data, train[np.argmax(asked @ templates.T, axis=1)], atoms=atoms)
+    training_pdfs = np.asarray(dataset.normalise(data.pdf[train_rows]))
+    target_pdfs = np.asarray(dataset.normalise(data.pdf[rows]))
+    return true_structures(data, train_rows[np.argmax(target_pdfs @ training_pdfs.T, axis=1)], max_atoms=max_atoms)
 
 
-def valid(positions: np.ndarray, mask: np.ndarray, bond: float) -> bool:
+def is_valid_structure(positions: np.ndarray, mask: np.ndarray, bond: float) -> bool:
     """Return whether a structure could be one: in one piece, no distance under 0.85 bonds, at least two atoms."""
-    there = positions[mask]
-    if len(there) < 2 or not np.isfinite(there).all():
+    present_positions = positions[mask]
+    if len(present_positions) < 2 or not np.isfinite(present_positions).all():
         return False
-    return bool(pdist(there).min() >= CLOSEST * bond and connected(there, bond=bond))
+    return bool(pdist(present_positions).min() >= MIN_ATOM_DISTANCE * bond and is_connected(present_positions, bond=bond))
 
 
 def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Float[Array, " r"]) -> Float[Array, ""]:
@@ -174,89 +174,89 @@ def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Fl
     return jnp.sqrt(misfit / jnp.where(total > 0, total, 1.0))
 
 
-def pearson(observed: Float[Array, " r"], calculated: Float[Array, " r"]) -> Float[Array, ""]:
+def pearson_correlation(observed: Float[Array, " r"], calculated: Float[Array, " r"]) -> Float[Array, ""]:
     """Return the correlation coefficient of two curves, from -1 to 1; 0 where one of them is constant."""
-    one, two = observed - jnp.mean(observed), calculated - jnp.mean(calculated)
-    lengths = jnp.sqrt(jnp.sum(one**2) * jnp.sum(two**2))
-    return jnp.sum(one * two) / jnp.where(lengths > 0, lengths, 1.0)
+    observed_deviation, calculated_deviation = observed - jnp.mean(observed), calculated - jnp.mean(calculated)
+    norms = jnp.sqrt(jnp.sum(observed_deviation**2) * jnp.sum(calculated_deviation**2))
+    return jnp.sum(observed_deviation * calculated_deviation) / jnp.where(norms > 0, norms, 1.0)
 
 
-def _paired_error(moved: np.ndarray, large: np.ndarray) -> float:
+def _paired_error(positions: np.ndarray, large_positions: np.ndarray) -> float:
     """Return the mean distance of pairs after pairing and alignment have taken turns until it falls no more."""
-    least = np.inf
-    for _ in range(ROUNDS):
-        between = cdist(moved, large)
-        rows, columns = linear_sum_assignment(between)
-        apart = between[rows, columns]
-        if apart.mean() > least - 1e-7:
+    min_error = np.inf
+    for _ in range(MAX_ASSIGNMENTS):
+        separations = cdist(positions, large_positions)
+        rows, columns = linear_sum_assignment(separations)
+        pair_separations = separations[rows, columns]
+        if pair_separations.mean() > min_error - 1e-7:
             break
-        least = apart.mean()
-        goal = large[columns]
-        for _ in range(TURNS):
-            turn, shift = _alignment(moved, goal, 1 / np.maximum(np.linalg.norm(moved - goal, axis=1), 1e-6))
-            moved = moved @ turn + shift
-    return least
+        min_error = pair_separations.mean()
+        target = large_positions[columns]
+        for _ in range(N_ALIGNMENTS):
+            rotation, shift = _alignment(positions, target, 1 / np.maximum(np.linalg.norm(positions - target, axis=1), 1e-6))
+            positions = positions @ rotation + shift
+    return min_error
 
 
-def _alignment(moved: np.ndarray, goal: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _alignment(positions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rotation or mirrored rotation, and the shift after it, of weighed least squares."""
-    share = weight / weight.sum()
-    one, two = share @ moved, share @ goal
-    left, _, right = np.linalg.svd((share[:, None] * (moved - one)).T @ (goal - two))
-    return left @ right, two - one @ (left @ right)
+    weight_shares = weight / weight.sum()
+    centroid, target_centroid = weight_shares @ positions, weight_shares @ target
+    left_vectors, _, right_vectors = np.linalg.svd((weight_shares[:, None] * (positions - centroid)).T @ (target - target_centroid))
+    return left_vectors @ right_vectors, target_centroid - centroid @ (left_vectors @ right_vectors)
 
 
-def _starts(small: np.ndarray, large: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return rotations, mirrored ones among them, and shifts that may lay one structure upon another.
 
     By the order of atoms, by the principal axes with all their signs, and by a wide triangle of atoms of the smaller
     laid upon the triangles of the larger most like it: one of them is right where the structures agree, however
     symmetric they are and whatever atoms the smaller lacks.
     """
-    by_order = _alignment(small, large[: len(small)], np.ones(len(small)))
-    one, two = small.mean(axis=0), large.mean(axis=0)
-    axes, others = np.linalg.eigh(np.cov(small.T, ddof=0))[1], np.linalg.eigh(np.cov(large.T, ddof=0))[1]
+    order_alignment = _alignment(small_positions, large_positions[: len(small_positions)], np.ones(len(small_positions)))
+    small_centroid, large_centroid = small_positions.mean(axis=0), large_positions.mean(axis=0)
+    small_axes, large_axes = np.linalg.eigh(np.cov(small_positions.T, ddof=0))[1], np.linalg.eigh(np.cov(large_positions.T, ddof=0))[1]
     signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
-    turns = [by_order[0][None], (axes * signs[:, None]) @ others.T]
-    shifts = [by_order[1][None], two - one @ turns[1]]
-    if len(small) > 2:
-        corners = _wide_triangle(small)
-        like = _triangles_like(small[corners], large)
-        frame = _frames(small[corners][None])
-        for mirror in (1, -1):
-            turn = np.swapaxes(frame, 1, 2) @ (np.array([1, 1, mirror])[:, None] * _frames(large[like]))
-            turns.append(turn)
-            shifts.append(large[like].mean(axis=1) - small[corners].mean(axis=0) @ turn)
-    return np.concatenate(turns), np.concatenate(shifts)
+    rotations = [order_alignment[0][None], (small_axes * signs[:, None]) @ large_axes.T]
+    shifts = [order_alignment[1][None], large_centroid - small_centroid @ rotations[1]]
+    if len(small_positions) > 2:
+        corners = _wide_triangle(small_positions)
+        similar_triangles = _similar_triangles(small_positions[corners], large_positions)
+        frame = _triangle_frames(small_positions[corners][None])
+        for mirror_sign in (1, -1):
+            frame_rotations = np.swapaxes(frame, 1, 2) @ (np.array([1, 1, mirror_sign])[:, None] * _triangle_frames(large_positions[similar_triangles]))
+            rotations.append(frame_rotations)
+            shifts.append(large_positions[similar_triangles].mean(axis=1) - small_positions[corners].mean(axis=0) @ frame_rotations)
+    return np.concatenate(rotations), np.concatenate(shifts)
 
 
 def _wide_triangle(positions: np.ndarray) -> list[int]:
     """Return an atom far out, that farthest from it, and that farthest from the line between them."""
-    first = int(np.argmax(np.linalg.norm(positions - positions.mean(axis=0), axis=1)))
-    second = int(np.argmax(np.linalg.norm(positions - positions[first], axis=1)))
-    along = positions[second] - positions[first]
-    along /= max(np.linalg.norm(along), 1e-9)
-    return [first, second, int(np.argmax(np.linalg.norm(np.cross(positions - positions[first], along), axis=1)))]
+    first_atom = int(np.argmax(np.linalg.norm(positions - positions.mean(axis=0), axis=1)))
+    second_atom = int(np.argmax(np.linalg.norm(positions - positions[first_atom], axis=1)))
+    direction = positions[second_atom] - positions[first_atom]
+    direction /= max(np.linalg.norm(direction), 1e-9)
+    return [first_atom, second_atom, int(np.argmax(np.linalg.norm(np.cross(positions - positions[first_atom], direction), axis=1)))]
 
 
-def _triangles_like(triangle: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def _similar_triangles(triangle: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Return the ordered triples of atoms whose distances are most like a triangle's, at most `FRAMES`."""
-    between = cdist(positions, positions)
+    separations = cdist(positions, positions)
     sides = cdist(triangle, triangle)
-    unlike = np.abs(between - sides[0, 1]) + 1e9 * np.eye(len(positions))
-    pairs = np.argsort(unlike, axis=None, kind="stable")[:FRAMES]
-    first, second = np.unravel_index(pairs, between.shape)
-    third = np.abs(between[first] - sides[0, 2]) + np.abs(between[second] - sides[1, 2])
-    third[np.arange(len(first)), first] = third[np.arange(len(first)), second] = 1e9
-    worst = unlike[first, second][:, None] + third
-    chosen = np.argsort(worst, axis=None, kind="stable")[:FRAMES]
-    pair, last = np.unravel_index(chosen, worst.shape)
-    return np.stack([first[pair], second[pair], last], axis=1)
+    side_mismatch = np.abs(separations - sides[0, 1]) + 1e9 * np.eye(len(positions))
+    pair_order = np.argsort(side_mismatch, axis=None, kind="stable")[:MAX_FRAMES]
+    first_atoms, second_atoms = np.unravel_index(pair_order, separations.shape)
+    third_mismatch = np.abs(separations[first_atoms] - sides[0, 2]) + np.abs(separations[second_atoms] - sides[1, 2])
+    third_mismatch[np.arange(len(first_atoms)), first_atoms] = third_mismatch[np.arange(len(first_atoms)), second_atoms] = 1e9
+    triangle_mismatch = side_mismatch[first_atoms, second_atoms][:, None] + third_mismatch
+    triangle_order = np.argsort(triangle_mismatch, axis=None, kind="stable")[:MAX_FRAMES]
+    pair_rows, third_atoms = np.unravel_index(triangle_order, triangle_mismatch.shape)
+    return np.stack([first_atoms[pair_rows], second_atoms[pair_rows], third_atoms], axis=1)
 
 
-def _frames(triangles: np.ndarray) -> np.ndarray:
+def _triangle_frames(triangles: np.ndarray) -> np.ndarray:
     """Return the orthonormal frames [..., axis, 3] of triangles: along the first side, across it, and upright."""
-    along, other = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    upright = np.cross(along, other)
-    along, upright = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (along, upright))
-    return np.stack([along, np.cross(upright, along), upright], axis=1)
+    first_axis, second_side = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    third_axis = np.cross(first_axis, second_side)
+    first_axis, third_axis = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (first_axis, third_axis))
+    return np.stack([first_axis, np.cross(third_axis, first_axis), third_axis], axis=1)

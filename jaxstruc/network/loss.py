@@ -9,23 +9,23 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxstruc.network import dataset, model, propose
-from jaxstruc.network.model import CVAE, Decoded
+from jaxstruc.network.model import CVAE, DecodedStructure
 from jaxstruc.network.representation import Features
 from jaxstruc.options.training import TrainOptions
 from jaxstruc.scattering import curves, form_factors
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.structures.distances import distances
 
-FLOOR = 0.1
+MIN_VARIANCE_FACTOR = 0.1
 """Least bracket of the pair width in the PDF term, so that a wrong short distance still has a gradient."""
-LONGEST = 36.0
+MAX_DISTANCE = 36.0
 """Å. Longest distance in the PDF term: beyond the r range and the data's largest particles."""
-GRID = Grid(**{**vars(dataset.GRID), "longest": LONGEST, "accuracy": 1e-5})
-STEPS, TOLERANCE = 20, 1e-3
+LOSS_GRID = Grid(**{**vars(dataset.PDF_GRID), "longest": MAX_DISTANCE, "accuracy": 1e-5})
+MAX_TRILATERATION_STEPS, TRILATERATION_TOLERANCE = 20, 1e-3
 """Most iterations of the trilateration within the loss, and the gradient at which it ends."""
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """PDFs with their structures."""
 
     features: Features
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 def loss(
     params,
-    batch: Batch,
+    batch: TrainingBatch,
     key: Array,
     *,
     network: CVAE,
@@ -59,63 +59,63 @@ def loss(
         beta: weight of the penalty at this point of its schedule.
         pdf: weight of the PDF term at this point of its schedule.
     """
-    penalty = model.divergence if network.sizes.stochastic else model.squared_distance
+    penalty = model.kl_divergence if network.sizes.stochastic else model.squared_mean_distance
     key_posterior, key_prior = jax.random.split(key)
-    answer: Any = network.apply(params, batch.features, dataset.normalised(batch.pdf), key_posterior)
-    decoded, posterior, prior = answer
-    present = batch.features.presence.astype(batch.pdf.dtype)
-    parts = {
-        "pair": _masked_error(decoded.pair, batch.features.pair, _pair_mask(present)),
-        "satellite": _masked_error(decoded.satellite, batch.features.satellite, present[..., None]),
+    outputs: Any = network.apply(params, batch.features, dataset.normalise(batch.pdf), key_posterior)
+    decoded, posterior, prior = outputs
+    presence = batch.features.presence.astype(batch.pdf.dtype)
+    loss_parts = {
+        "pair": _masked_error(decoded.pair, batch.features.pair, _pair_mask(presence)),
+        "satellite": _masked_error(decoded.satellite, batch.features.satellite, presence[..., None]),
         "radius": jnp.mean((decoded.log_radius - jnp.log(batch.features.radius)) ** 2),
-        "presence": jnp.mean(optax.sigmoid_binary_cross_entropy(decoded.presence, present)),
+        "presence": jnp.mean(optax.sigmoid_binary_cross_entropy(decoded.presence, presence)),
         "kl": jnp.mean(penalty(posterior, prior)),
     }
-    total = config.reconstruction * (parts["pair"] + parts["satellite"])
-    total += config.radius * parts["radius"] + config.presence * parts["presence"] + beta * parts["kl"]
+    total = config.reconstruction * (loss_parts["pair"] + loss_parts["satellite"])
+    total += config.radius * loss_parts["radius"] + config.presence * loss_parts["presence"] + beta * loss_parts["kl"]
     if config.pdf > 0:
         keys = jax.random.split(key_prior, len(batch.pdf))
-        draw = partial(propose.latents, network=network, samples=1)
-        z = jax.vmap(draw, (None, 0, 0))(params, batch.pdf, keys)[:, 0]
-        rebuilt: Any = network.apply(params, z, method=CVAE.decode)
-        term = PDF_TERMS[config.pdf_through]
-        parts["pdf"] = jnp.mean(jax.vmap(term)(rebuilt, batch.pdf, batch.conditions))
-        total += pdf * parts["pdf"]
-    return total, {"loss": total, **parts}
+        latent_sampler = partial(propose.draw_latents, network=network, samples=1)
+        z = jax.vmap(latent_sampler, (None, 0, 0))(params, batch.pdf, keys)[:, 0]
+        decoded_draws: Any = network.apply(params, z, method=CVAE.decode)
+        pdf_term = PDF_TERMS[config.pdf_through]
+        loss_parts["pdf"] = jnp.mean(jax.vmap(pdf_term)(decoded_draws, batch.pdf, batch.conditions))
+        total += pdf * loss_parts["pdf"]
+    return total, {"loss": total, **loss_parts}
 
 
-def pdf_difference(decoded: Decoded, pdf: Float[Array, " r"], conditions: dataset.Conditions) -> Float[Array, ""]:
+def distance_pdf_difference(decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions) -> Float[Array, ""]:
     """Return the mean squared difference of a decoded structure's normalised PDF and the input's.
 
     The decoded distances times the decoded radius go straight to G(r), each pair weighted by both presences.
     """
-    apart = jnp.abs(decoded.pair) * jnp.exp(decoded.log_radius)
-    return _difference(apart, jax.nn.sigmoid(decoded.presence), pdf, conditions)
+    distance_matrix = jnp.abs(decoded.pair) * jnp.exp(decoded.log_radius)
+    return _normalised_pdf_difference(distance_matrix, jax.nn.sigmoid(decoded.presence), pdf, conditions)
 
 
-def pdf_difference_of_coordinates(
-    decoded: Decoded, pdf: Float[Array, " r"], conditions: dataset.Conditions
+def coordinate_pdf_difference(
+    decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions
 ) -> Float[Array, ""]:
     """Return the same for the trilaterated coordinates: distances that no structure has count as that structure's."""
-    found = propose.placed(decoded, iterations=STEPS, tolerance=TOLERANCE)
-    return _difference(distances(found.positions), found.weights, pdf, conditions)
+    proposal = propose.trilaterate_decoded(decoded, iterations=MAX_TRILATERATION_STEPS, tolerance=TRILATERATION_TOLERANCE)
+    return _normalised_pdf_difference(distances(proposal.positions), proposal.weights, pdf, conditions)
 
 
-PDF_TERMS = {"distances": pdf_difference, "coordinates": pdf_difference_of_coordinates}
+PDF_TERMS = {"distances": distance_pdf_difference, "coordinates": coordinate_pdf_difference}
 
 
-def _difference(apart, presence, pdf, conditions: dataset.Conditions) -> Float[Array, ""]:
+def _normalised_pdf_difference(distance_matrix, presence, pdf, conditions: dataset.Conditions) -> Float[Array, ""]:
     """Return the mean squared difference of the normalised PDFs; distances beyond `LONGEST` count as that."""
-    gathered = curves.gather_distances(jnp.minimum(apart, LONGEST), presence, GRID)
+    pair_distances = curves.pair_distances_from_matrix(jnp.minimum(distance_matrix, MAX_DISTANCE), presence, LOSS_GRID)
     curve = curves.pdf(
-        gathered, form_factors.UNIT, jnp.sum(presence)[None], dataset.instrument_of(conditions), GRID,
-        limits=(conditions.qmin, conditions.qmax), floor=FLOOR,
+        pair_distances, form_factors.UNIT_COEFFICIENTS, jnp.sum(presence)[None], dataset.instrument_from_conditions(conditions), LOSS_GRID,
+        q_limits=(conditions.qmin, conditions.qmax), min_variance_factor=MIN_VARIANCE_FACTOR,
     )  # fmt: skip
-    return jnp.mean((dataset.normalised(dataset.seen(curve, conditions)) - dataset.normalised(pdf)) ** 2)
+    return jnp.mean((dataset.normalise(dataset.mask_r_range(curve, conditions)) - dataset.normalise(pdf)) ** 2)
 
 
-def _pair_mask(present):
-    return present[..., :, None] * present[..., None, :] * (1 - jnp.eye(present.shape[-1], dtype=present.dtype))
+def _pair_mask(presence):
+    return presence[..., :, None] * presence[..., None, :] * (1 - jnp.eye(presence.shape[-1], dtype=presence.dtype))
 
 
 def _masked_error(predicted, target, mask):

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxstruc.network.config import Sizes
-from jaxstruc.network.representation import Features, symmetric
+from jaxstruc.network.representation import Features, symmetric_matrix
 
-LOG_RADIUS = 2.0
+CENTRE_LOG_RADIUS = 2.0
 """Centre of the decoded log radius: an untrained network says exp(2) = 7.4 Å."""
 
 
@@ -27,7 +27,7 @@ class Gaussian(NamedTuple):
     log_variance: Float[Array, "*batch latent"]
 
 
-class Decoded(NamedTuple):
+class DecodedStructure(NamedTuple):
     """What the decoder says of a structure."""
 
     pair: Float[Array, "*batch atom atom"]
@@ -61,8 +61,8 @@ class GatedTranspose(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch length input"]) -> Float[Array, "*batch longer features"]:
         """Return the lengthened sequence."""
-        size = (self.stride,)
-        value, gate = jnp.split(nn.ConvTranspose(2 * self.features, size, size)(x), 2, axis=-1)
+        kernel_size = (self.stride,)
+        value, gate = jnp.split(nn.ConvTranspose(2 * self.features, kernel_size, kernel_size)(x), 2, axis=-1)
         return value * nn.sigmoid(gate)
 
 
@@ -76,7 +76,7 @@ class Prior(nn.Module):
         """Return the latent density of a normalised PDF."""
         hidden = nn.relu(GatedDense(48)(pdf))
         hidden = nn.relu(GatedDense(24)(hidden))
-        return _gaussian(nn.Dense(2 * self.latent)(hidden))
+        return _split_gaussian(nn.Dense(2 * self.latent)(hidden))
 
 
 class Encoder(nn.Module):
@@ -87,18 +87,18 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, features: Features, pdf: Float[Array, "*batch r"]) -> Gaussian:
         """Return the latent density of a structure and its normalised PDF."""
-        atoms = features.presence.shape[-1]
+        n_atoms = features.presence.shape[-1]
         presence = features.presence[..., None].astype(pdf.dtype)
-        condition = pdf[..., None, :]
-        for width, stride in ((48, 4), (24, 5), (12, -(-atoms // 20))):
-            condition = GatedTranspose(width, stride)(condition)
-        size = (jnp.log(features.radius) - LOG_RADIUS)[..., None, None] * presence
-        nodes = [presence, size, features.pair, features.satellite, condition[..., :atoms, :]]
-        hidden = jnp.concatenate(nodes, axis=-1)
+        pdf_features = pdf[..., None, :]
+        for width, stride in ((48, 4), (24, 5), (12, -(-n_atoms // 20))):
+            pdf_features = GatedTranspose(width, stride)(pdf_features)
+        radius_feature = (jnp.log(features.radius) - CENTRE_LOG_RADIUS)[..., None, None] * presence
+        node_features = [presence, radius_feature, features.pair, features.satellite, pdf_features[..., :n_atoms, :]]
+        hidden = jnp.concatenate(node_features, axis=-1)
         for width in (384, 256, 128):
             hidden = nn.relu(nn.Dense(width)(hidden))
-        pooled = jnp.sum(hidden * presence, axis=-2) / jnp.maximum(jnp.sum(presence, axis=-2), 1)
-        return _gaussian(nn.Dense(2 * self.latent)(pooled))
+        pooled_features = jnp.sum(hidden * presence, axis=-2) / jnp.maximum(jnp.sum(presence, axis=-2), 1)
+        return _split_gaussian(nn.Dense(2 * self.latent)(pooled_features))
 
 
 class Decoder(nn.Module):
@@ -108,21 +108,21 @@ class Decoder(nn.Module):
     satellites: int
 
     @nn.compact
-    def __call__(self, z: Float[Array, "*batch latent"]) -> Decoded:
+    def __call__(self, z: Float[Array, "*batch latent"]) -> DecodedStructure:
         """Return the structure of a latent vector."""
         hidden = z
         for width in (128, 256, 384, 512):
             hidden = nn.relu(nn.Dense(width)(hidden))
-        pairs, anchors = self.atoms * (self.atoms - 1) // 2, self.atoms * self.satellites
-        out = nn.Dense(pairs + anchors + self.atoms + 1)(hidden)
+        n_pairs, n_satellite_distances = self.atoms * (self.atoms - 1) // 2, self.atoms * self.satellites
+        outputs = nn.Dense(n_pairs + n_satellite_distances + self.atoms + 1)(hidden)
         pair, satellite, presence, radius = jnp.split(
-            out, [pairs, pairs + anchors, pairs + anchors + self.atoms], axis=-1
+            outputs, [n_pairs, n_pairs + n_satellite_distances, n_pairs + n_satellite_distances + self.atoms], axis=-1
         )
-        return Decoded(
-            pair=symmetric(pair, self.atoms),
+        return DecodedStructure(
+            pair=symmetric_matrix(pair, self.atoms),
             satellite=satellite.reshape(*z.shape[:-1], self.atoms, self.satellites),
             presence=presence,
-            log_radius=radius[..., 0] + LOG_RADIUS,
+            log_radius=radius[..., 0] + CENTRE_LOG_RADIUS,
         )
 
 
@@ -139,10 +139,10 @@ class CVAE(nn.Module):
 
     def __call__(
         self, features: Features, pdf: Float[Array, "*batch r"], key: Array
-    ) -> tuple[Decoded, Gaussian, Gaussian]:
+    ) -> tuple[DecodedStructure, Gaussian, Gaussian]:
         """Return the structure decoded from a posterior draw (the mean, if deterministic), posterior and prior."""
         posterior = self.encoder(features, pdf)
-        z = sample(posterior, key) if self.sizes.stochastic else posterior.mean
+        z = sample_latent(posterior, key) if self.sizes.stochastic else posterior.mean
         return self.decoder(z), posterior, self.prior_network(pdf)
 
     def encode(self, features: Features, pdf: Float[Array, "*batch r"]) -> Gaussian:
@@ -153,29 +153,29 @@ class CVAE(nn.Module):
         """Return the latent density of normalised PDFs."""
         return self.prior_network(pdf)
 
-    def decode(self, z: Float[Array, "*batch latent"]) -> Decoded:
+    def decode(self, z: Float[Array, "*batch latent"]) -> DecodedStructure:
         """Return the structures of latent vectors."""
         return self.decoder(z)
 
 
-def sample(density: Gaussian, key: Array) -> Float[Array, "*batch latent"]:
+def sample_latent(density: Gaussian, key: Array) -> Float[Array, "*batch latent"]:
     """Return one draw from each density."""
     noise = jax.random.normal(key, density.mean.shape, density.mean.dtype)
     return density.mean + jnp.exp(0.5 * density.log_variance) * noise
 
 
-def divergence(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
+def kl_divergence(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
     r"""Return KL(a || b) in nats, $\frac12 \sum [\sigma_a^2/\sigma_b^2 + (\mu_a-\mu_b)^2/\sigma_b^2 - 1 - \ln ...]$."""
     difference = a.log_variance - b.log_variance
     distance = (a.mean - b.mean) ** 2 * jnp.exp(-b.log_variance)
     return 0.5 * jnp.sum(jnp.exp(difference) + distance - 1 - difference, axis=-1)
 
 
-def squared_distance(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
+def squared_mean_distance(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
     """Return the squared distance of the means: the deterministic autoencoder's penalty in place of the divergence."""
     return jnp.sum((a.mean - b.mean) ** 2, axis=-1)
 
 
-def _gaussian(output):
+def _split_gaussian(output):
     mean, log_variance = jnp.split(output, 2, axis=-1)
     return Gaussian(mean, jnp.clip(log_variance, -10.0, 4.0))

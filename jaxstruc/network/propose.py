@@ -12,13 +12,13 @@ from jaxtyping import Array, Bool, Float
 
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.network import representation, trilateration
-from jaxstruc.network.dataset import GRID, normalised
-from jaxstruc.network.model import CVAE, Decoded
+from jaxstruc.network.dataset import PDF_GRID, normalise
+from jaxstruc.network.model import CVAE, DecodedStructure
 from jaxstruc.structures.distances import distances
 
-NEIGHBOURS = 1.25
+NEIGHBOUR_CUTOFF = 1.25
 """Atoms count as neighbours up to this many times their nearest distance; fcc's second shell lies at 1.41."""
-PRESENT = 0.5
+MIN_PRESENCE = 0.5
 """An atom is there from this probability on."""
 
 
@@ -61,30 +61,30 @@ def propose(
         bond: nearest-neighbour distance that sets the scale, in Å; without it the decoded radius does.
         draw: whether to draw from the prior's density; else its mean is taken, as of a deterministic network always.
     """
-    z = latents(params, pdf, key, network=network, samples=samples, draw=draw)
-    return structures(params, z, network=network, bond=bond)
+    z = draw_latents(params, pdf, key, network=network, samples=samples, draw=draw)
+    return decode_structures(params, z, network=network, bond=bond)
 
 
-def latents(
+def draw_latents(
     params: Any, pdf: Float[Array, " r"], key: Array, *, network: CVAE, samples: int, draw: bool = True
 ) -> Float[Array, "sample latent"]:
     """Return latent vectors drawn from the prior of a PDF. Arguments as in `propose`."""
-    prior: Any = network.apply(params, normalised(pdf), method=CVAE.prior)
+    prior: Any = network.apply(params, normalise(pdf), method=CVAE.prior)
     noise = jax.random.normal(key, (samples, network.sizes.latent), prior.mean.dtype)
-    spread = jnp.exp(0.5 * prior.log_variance) if draw and network.sizes.stochastic else 0.0
-    return prior.mean + spread * noise
+    deviation = jnp.exp(0.5 * prior.log_variance) if draw and network.sizes.stochastic else 0.0
+    return prior.mean + deviation * noise
 
 
-def structures(
+def decode_structures(
     params: Any, z: Float[Array, "sample latent"], *, network: CVAE, bond: Float[Array, ""] | float | None = None
 ) -> Proposals:
     """Return the structures of latent vectors. Arguments as in `propose`."""
     decoded: Any = network.apply(params, z, method=CVAE.decode)
-    return jax.vmap(lambda one: placed(one, bond=bond))(decoded)
+    return jax.vmap(lambda decoded_sample: trilaterate_decoded(decoded_sample, bond=bond))(decoded)
 
 
-def placed(
-    decoded: Decoded, *, bond: Float[Array, ""] | float | None = None, iterations: int = 100, tolerance: float = 1e-5
+def trilaterate_decoded(
+    decoded: DecodedStructure, *, bond: Float[Array, ""] | float | None = None, iterations: int = 100, tolerance: float = 1e-5
 ) -> Proposals:
     """Return the one structure of decoded distances.
 
@@ -96,12 +96,12 @@ def placed(
     """
     weights = jax.nn.sigmoid(decoded.presence)
     anchors = jnp.asarray(representation.satellites(decoded.satellite.shape[-1]), weights.dtype)
-    found = trilateration.trilaterate(
+    solution = trilateration.trilaterate(
         jnp.abs(decoded.pair), jnp.abs(decoded.satellite), weights, anchors, iterations=iterations, tolerance=tolerance
     )
     radius = jnp.exp(decoded.log_radius)
-    scale = radius if bond is None else bond / neighbour_distance(found.positions, weights)
-    return Proposals(found.positions * scale, weights, radius, found.stress, found.converged)
+    scale = radius if bond is None else bond / neighbour_distance(solution.positions, weights)
+    return Proposals(solution.positions * scale, weights, radius, solution.stress, solution.converged)
 
 
 def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, " atom"]) -> Float[Array, ""]:
@@ -110,16 +110,16 @@ def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, 
     Neighbours are pairs of present atoms up to `NEIGHBOURS` times the median nearest distance apart: unlike the nearest
     distance alone, their mean is not shortened by errors of the coordinates.
     """
-    between = distances(positions)
-    there = weights > PRESENT
-    pair = there[:, None] & there[None, :] & ~np.eye(weights.size, dtype=bool)
-    nearest = jnp.min(jnp.where(pair, between, jnp.inf), axis=1)
-    median = jnp.nanmedian(jnp.where(jnp.isfinite(nearest), nearest, jnp.nan))
-    close = pair & (between < NEIGHBOURS * jax.lax.stop_gradient(median))
-    share = jnp.where(close, weights[:, None] * weights[None, :], 0.0)
-    total = jnp.sum(share)
-    mean = jnp.sum(share * between) / jnp.where(total > 0, total, 1.0)
-    return jnp.where(mean > 0, mean, 1.0)
+    separations = distances(positions)
+    is_present = weights > MIN_PRESENCE
+    is_pair = is_present[:, None] & is_present[None, :] & ~np.eye(weights.size, dtype=bool)
+    nearest_distances = jnp.min(jnp.where(is_pair, separations, jnp.inf), axis=1)
+    median = jnp.nanmedian(jnp.where(jnp.isfinite(nearest_distances), nearest_distances, jnp.nan))
+    is_neighbour = is_pair & (separations < NEIGHBOUR_CUTOFF * jax.lax.stop_gradient(median))
+    pair_weights = jnp.where(is_neighbour, weights[:, None] * weights[None, :], 0.0)
+    total_weight = jnp.sum(pair_weights)
+    mean_distance = jnp.sum(pair_weights * separations) / jnp.where(total_weight > 0, total_weight, 1.0)
+    return jnp.where(mean_distance > 0, mean_distance, 1.0)
 
 
 def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, " r"]:
@@ -127,8 +127,8 @@ def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, "
 
     Whittaker-Shannon interpolation: G(r) holds no frequency above qmax, and the data's step is below pi / qmax.
     """
-    grid = GRID.r
+    grid = PDF_GRID.r
     step = (measurement.r[-1] - measurement.r[0]) / (len(measurement.r) - 1)
     kernel = np.sinc((grid[:, None] - measurement.r) / step)
-    inside = (grid >= max(rmin, measurement.r[0]) - step / 2) & (grid <= measurement.r[-1] + step / 2)
-    return np.where(inside, kernel @ measurement.g, 0.0)
+    in_range = (grid >= max(rmin, measurement.r[0]) - step / 2) & (grid <= measurement.r[-1] + step / 2)
+    return np.where(in_range, kernel @ measurement.g, 0.0)

@@ -40,65 +40,65 @@ def satellites(count: int) -> Float[np.ndarray, "satellite 3"]:
         return np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
     k = np.arange(count)
     height = 1 - (2 * k + 1) / count
-    turn = np.pi * (1 + np.sqrt(5)) * k
-    ring = np.sqrt(1 - height**2)
-    return np.stack([ring * np.cos(turn), ring * np.sin(turn), height], axis=1)
+    azimuth = np.pi * (1 + np.sqrt(5)) * k
+    ring_radius = np.sqrt(1 - height**2)
+    return np.stack([ring_radius * np.cos(azimuth), ring_radius * np.sin(azimuth), height], axis=1)
 
 
-def ordered(structure: Structure) -> Structure:
+def order_atoms(structure: Structure) -> Structure:
     """Return the structure with its most central atom at the origin and first, the others outward, padding last.
 
     Atoms equally far from the origin follow in the order of z, y, x, so that the order does not depend on the input's.
     """
     mask = structure.mask
     centre = jnp.sum(structure.positions * mask[:, None], axis=0) / jnp.sum(mask)
-    off_centre = _rounded(jnp.linalg.norm(structure.positions - centre, axis=1))
-    first = _lexicographic(jnp.where(mask, off_centre, jnp.inf), structure.positions)[0]
-    positions = structure.positions - structure.positions[first]
-    outward = _rounded(jnp.linalg.norm(positions, axis=1))
-    order = _lexicographic(jnp.where(mask, outward, jnp.inf), positions)
+    centre_distances = _round_lengths(jnp.linalg.norm(structure.positions - centre, axis=1))
+    central_atom = _lexicographic_order(jnp.where(mask, centre_distances, jnp.inf), structure.positions)[0]
+    positions = structure.positions - structure.positions[central_atom]
+    origin_distances = _round_lengths(jnp.linalg.norm(positions, axis=1))
+    order = _lexicographic_order(jnp.where(mask, origin_distances, jnp.inf), positions)
     positions = jnp.where(mask[order][:, None], positions[order], 0.0)
     return Structure(positions, structure.numbers[order], mask[order])
 
 
-def features(structure_: Structure, anchors: Float[Array, "satellite 3"]) -> Features:
+def unit_sphere_features(structure: Structure, anchors: Float[Array, "satellite 3"]) -> Features:
     """Return the unit-sphere features of a structure, its atoms ordered by `ordered`.
 
     Args:
-        structure_: at least two atoms, in Å.
+        structure: at least two atoms, in Å.
         anchors: from `satellites`.
     """
-    arranged = ordered(structure_)
-    mask = arranged.mask
-    radius = jnp.max(jnp.linalg.norm(arranged.positions, axis=1))
-    unit = arranged.positions / radius
+    ordered_structure = order_atoms(structure)
+    mask = ordered_structure.mask
+    radius = jnp.max(jnp.linalg.norm(ordered_structure.positions, axis=1))
+    unit_positions = ordered_structure.positions / radius
     return Features(
-        pair=distances(unit) * mask[:, None] * mask[None, :],
-        satellite=distances(unit, jnp.asarray(anchors, unit.dtype)) * mask[:, None],
+        pair=distances(unit_positions) * mask[:, None] * mask[None, :],
+        satellite=distances(unit_positions, jnp.asarray(anchors, unit_positions.dtype)) * mask[:, None],
         presence=mask,
         radius=radius,
     )
 
 
-def triangle(pair: Float[Array, "*batch atom atom"]) -> Float[Array, "*batch pair"]:
+def upper_triangle(pair: Float[Array, "*batch atom atom"]) -> Float[Array, "*batch pair"]:
     """Return the entries i < j of symmetric matrices, row by row."""
-    first, second = np.triu_indices(pair.shape[-1], 1)
-    return pair[..., first, second]
+    rows, columns = np.triu_indices(pair.shape[-1], 1)
+    return pair[..., rows, columns]
 
 
-def symmetric(triangle: Float[Array, "*batch pair"], atoms: int) -> Float[Array, "*batch atom atom"]:
+def symmetric_matrix(entries: Float[Array, "*batch pair"], atoms: int) -> Float[Array, "*batch atom atom"]:
     """Return the symmetric matrices, zero on the diagonal, with these entries i < j."""
-    first, second = np.triu_indices(atoms, 1)
+    rows, columns = np.triu_indices(atoms, 1)
     index = np.zeros((atoms, atoms), int)
-    index[first, second] = index[second, first] = np.arange(len(first))
-    return triangle[..., index] * (1 - np.eye(atoms, dtype=triangle.dtype))
+    index[rows, columns] = index[columns, rows] = np.arange(len(rows))
+    return entries[..., index] * (1 - np.eye(atoms, dtype=entries.dtype))
 
 
-def _rounded(length):
+def _round_lengths(lengths):
     """Return lengths to 1e-3 Å, so that rounding errors do not reorder equal ones."""
-    return jnp.round(length, 3)
+    return jnp.round(lengths, 3)
 
 
-def _lexicographic(first, positions):
-    x, y, z = _rounded(positions).T
-    return jnp.lexsort((x, y, z, first))
+def _lexicographic_order(primary_key, positions):
+    x, y, z = _round_lengths(positions).T
+    return jnp.lexsort((x, y, z, primary_key))

@@ -21,44 +21,44 @@ from jaxtyping import Array, Float, Int
 from scipy.spatial.distance import pdist
 
 from jaxstruc import files
-from jaxstruc.structures import classes as classes_
+from jaxstruc.structures import classes as size_classes
 from jaxstruc.structures import cuts, kinds
-from jaxstruc.structures import library as library_
-from jaxstruc.structures.cuts import TYPES
-from jaxstruc.structures.distances import pairs
-from jaxstruc.structures.kinds import Kind
+from jaxstruc.structures import library as cluster_library
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
+from jaxstruc.structures.distances import pair_distances
+from jaxstruc.structures.kinds import StructureType
 from jaxstruc.structures.library import Library
 
-BIN, BINS = 0.01, 1300
+BIN_WIDTH, N_BINS = 0.01, 1300
 """Bonds, of a bin of distances; their number."""
-ROOMS = (22, 46, 100, 215, 464, 1000)
+ATOM_CAPACITIES = (22, 46, 100, 215, 464, 1000)
 """Atoms of the cuts, each up to the next: as many of each, so that numbers of atoms are even in the logarithm."""
-FIRST = 10
+MIN_ATOMS = 10
 """Atoms of the smallest cuts, and of the smallest listed clusters."""
-COUNT = 512
+PARTICLES_PER_BATCH = 512
 """Samples of a draw."""
-NEW, USED = 6, 7
+CUTS_PER_CAPACITY, REPEATS_PER_CUT = 6, 7
 """Particles cut for each room in a draw, and the samples that each is."""
-LISTED = 150
+LISTED_PER_BATCH = 150
 """Samples of listed clusters in a draw; the rest is of distributions."""
-HELD = ((120, 135), (300, 340), (620, 700))
+HOLDOUT_ATOM_RANGES = ((120, 135), (300, 340), (620, 700))
 """Numbers of atoms of listed clusters that no sample is made of: the ranges held out for tests."""
-MEANS = (25, 1200)
+MEAN_ATOMS_RANGE = (25, 1200)
 """Atoms of a ball of the mean size of a distribution."""
-WIDTH = (0.03, 0.4)
+WIDTH_RANGE = (0.03, 0.4)
 """Of distributions: standard deviation over mean of the sizes, by volume."""
-VALUES = ("n_atoms", "diameter", "width", "hexagonal", "aspect")
+PARTICLE_VALUE_NAMES = ("n_atoms", "diameter", "width", "hexagonal", "aspect")
 """Numbers to be found. Diameter: the longest distance, of a distribution that of its mean size; so is n_atoms."""
-CUT, LIST, MANY = range(3)
+CUT_SOURCE, LISTED_SOURCE, DISTRIBUTION_SOURCE = range(3)
 """Where a sample is from."""
 
 
-class Samples(NamedTuple):
+class ParticleBatch(NamedTuple):
     """Samples before they are measured."""
 
     histogram: Float[Array, "sample bin"]
     """Ordered pairs an atom."""
-    type: Int[Array, " sample"]
+    type_index: Int[Array, " sample"]
     """Place in `TYPES`; -1 where the atoms do not show it."""
     values: Float[Array, "sample value"]
     """As `VALUES`; NaN where one does not hold or is not known."""
@@ -66,228 +66,228 @@ class Samples(NamedTuple):
     """`CUT`, `LIST` or `MANY`."""
 
 
-class Stock(NamedTuple):
+class ParticleStore(NamedTuple):
     """What samples are made from, on the device: listed clusters, classes of them, sites."""
 
-    weight: Float[Array, " bin"]
+    pair_weight: Float[Array, " bin"]
     """Of all clusters end to end, ordered pairs an atom; so is `mean`, in bonds."""
-    mean: Float[Array, " bin"]
-    start: Int[Array, " cluster"]
-    bins: Int[Array, " cluster"]
-    type: Int[Array, " cluster"]
+    pair_distance: Float[Array, " bin"]
+    bin_start: Int[Array, " cluster"]
+    bin_count: Int[Array, " cluster"]
+    type_index: Int[Array, " cluster"]
     values: Float[Array, "cluster value"]
-    order: Int[Array, "type place"]
+    clusters_by_type: Int[Array, "type place"]
     """Clusters of each type by size, repeated to one length."""
-    classes: Float[Array, "class bin"]
+    class_histograms: Float[Array, "class bin"]
     """Ordered pairs an atom of classes."""
-    size: Float[Array, " class"]
+    class_size: Float[Array, " class"]
     """Bonds."""
-    packing: Int[Array, " class"]
+    class_packing: Int[Array, " class"]
     """Place in `packings`."""
-    of_class: Int[Array, " class"]
+    class_type_index: Int[Array, " class"]
     """Type."""
-    longest: Float[Array, " packing"]
+    diameter_ratio: Float[Array, " class_packing"]
     """Longest distance over size, of a packing's compact clusters."""
-    volume: Float[Array, " packing"]
+    atom_volume: Float[Array, " class_packing"]
     """Of an atom, in bonds³."""
-    rooms: tuple[cuts.Packings, ...]
+    packings_by_capacity: tuple[cuts.PackingGeometry, ...]
     """For the cuts of each room."""
 
 
-def shown(library: Library, *, folder: Path | None = None, progress: Callable[..., None] | None = None) -> list[Kind]:
+def cluster_types(library: Library, *, folder: Path | None = None, report_progress: Callable[..., None] | None = None) -> list[StructureType]:
     """Return what the atoms of each candidate show; found once, a minute or two, and kept in the cache.
 
     Args:
         library: of candidates.
         folder: of the cache, `files.cache_folder()` by default; where it cannot be written, nothing is kept.
-        progress: called as progress(candidates done, candidates in all, "").
+        report_progress: called as progress(candidates done, candidates in all, "").
     """
-    rule = hashlib.sha256(library.positions.tobytes() + library.starts.tobytes()).hexdigest()[:16]
-    path = (folder or files.cache_folder()) / f"kinds-{rule}.npz"
+    library_hash = hashlib.sha256(library.positions.tobytes() + library.atom_starts.tobytes()).hexdigest()[:16]
+    path = (folder or files.cache_folder()) / f"kinds-{library_hash}.npz"
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            columns = [kept[name].tolist() for name in Kind._fields]
-        return [Kind(*one) for one in zip(*columns, strict=True)]
+        with np.load(path, allow_pickle=False) as archive:
+            columns = [archive[name].tolist() for name in StructureType._fields]
+        return [StructureType(*columns_of_row) for columns_of_row in zip(*columns, strict=True)]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         pass
-    found = []
+    structure_types = []
     for row in range(len(library.atoms)):
-        found.append(kinds.kind(library_.cluster(library, row).positions))
-        if progress and row % 100 == 0:
-            progress(row, len(library.atoms), "types of clusters")
-    with contextlib.suppress(OSError), files.replacing(path) as part, part.open("wb") as stream:
-        types, hexagonal, whole = zip(*found, strict=True)
-        np.savez(stream, type=np.array(types), hexagonal=np.array(hexagonal), shown=np.array(whole))
-    return found
+        structure_types.append(kinds.identify_structure_type(cluster_library.candidate_cluster(library, row).positions))
+        if report_progress and row % 100 == 0:
+            report_progress(row, len(library.atoms), "types of clusters")
+    with contextlib.suppress(OSError), files.atomic_replacement(path) as temporary_path, temporary_path.open("wb") as stream:
+        type_names, hexagonal, is_shown = zip(*structure_types, strict=True)
+        np.savez(stream, type=np.array(type_names), hexagonal=np.array(hexagonal), shown=np.array(is_shown))
+    return structure_types
 
 
-def stock(library: Library, shown: list[Kind], *, held: bool = False) -> Stock:
+def particle_store(library: Library, structure_types: list[StructureType], *, holdout: bool = False) -> ParticleStore:
     """Return a library's clusters as samples are drawn from them.
 
     Args:
         library: of candidates.
-        shown: what the atoms of each show, as `shown`.
-        held: those held out for tests in place of the others.
+        structure_types: what the atoms of each show, as `structure_types`.
+        holdout: those held out for tests in place of the others.
     """
-    atoms = library.atoms
-    out = np.any([(atoms >= low) & (atoms <= high) for low, high in HELD], axis=0)
-    names = np.array([one.type if one.shown else "" for one in shown], object)
-    rows = np.flatnonzero((out == held) & (names != "") & (atoms >= FIRST))
-    type_ = np.array([TYPES.index(name) for name in names[rows]])
-    values = np.full((len(rows), len(VALUES)), np.nan, np.float32)
-    values[:, 0], values[:, 1], values[:, 2] = atoms[rows], library.diameter[rows], 0.0
-    values[:, 3] = [shown[row].hexagonal for row in rows]
-    every = np.arange(len(rows))
-    each = [
-        own if len(own := every[type_ == place]) else every for place in range(len(TYPES))
+    n_atoms = library.atoms
+    in_holdout = np.any([(n_atoms >= low) & (n_atoms <= high) for low, high in HOLDOUT_ATOM_RANGES], axis=0)
+    type_names = np.array([entry.name if entry.shows_type else "" for entry in structure_types], object)
+    rows = np.flatnonzero((in_holdout == holdout) & (type_names != "") & (n_atoms >= MIN_ATOMS))
+    type_index = np.array([STRUCTURE_TYPES.index(name) for name in type_names[rows]])
+    values = np.full((len(rows), len(PARTICLE_VALUE_NAMES)), np.nan, np.float32)
+    values[:, 0], values[:, 1], values[:, 2] = n_atoms[rows], library.diameter[rows], 0.0
+    values[:, 3] = [structure_types[row].hexagonal_share for row in rows]
+    all_rows = np.arange(len(rows))
+    rows_by_type = [
+        type_rows if len(type_rows := all_rows[type_index == index]) else all_rows for index in range(len(STRUCTURE_TYPES))
     ]  # of a type not listed: any
-    longest = max(map(len, each))
-    order = np.stack([one[np.arange(longest) * len(one) // longest] for one in each])
-    packings = classes_.packings(library, np.arange(len(atoms)))
-    found = classes_.classes(library, np.arange(len(atoms)), packings)
-    kept = np.flatnonzero(found.types != "")
-    size = classes_.size(library, np.arange(len(atoms)))
-    compact = (library.diameter + 1) / size <= classes_.COMPACT
-    return Stock(
-        jnp.asarray(library.weight / np.repeat(atoms, np.diff(library.bins))),
+    max_count = max(map(len, rows_by_type))
+    clusters_by_type = np.stack([entry[np.arange(max_count) * len(entry) // max_count] for entry in rows_by_type])
+    packings = size_classes.candidate_packings(library, np.arange(len(n_atoms)))
+    library_classes = size_classes.build_size_classes(library, np.arange(len(n_atoms)), packings)
+    typed_classes = np.flatnonzero(library_classes.structure_types != "")
+    cluster_size = size_classes.candidate_sizes(library, np.arange(len(n_atoms)))
+    is_compact = (library.diameter + 1) / cluster_size <= size_classes.MAX_COMPACT_ELONGATION
+    return ParticleStore(
+        jnp.asarray(library.weight / np.repeat(n_atoms, np.diff(library.bin_starts))),
         jnp.asarray(library.mean),
-        jnp.asarray(library.bins[rows], jnp.int32),
-        jnp.asarray(np.diff(library.bins)[rows], jnp.int32),
-        jnp.asarray(type_, jnp.int32),
+        jnp.asarray(library.bin_starts[rows], jnp.int32),
+        jnp.asarray(np.diff(library.bin_starts)[rows], jnp.int32),
+        jnp.asarray(type_index, jnp.int32),
         jnp.asarray(values),
-        jnp.asarray(order, jnp.int32),
+        jnp.asarray(clusters_by_type, jnp.int32),
         jnp.asarray(
             np.stack(
                 [
-                    _binned(np.asarray(found.histogram.weight[row]), np.asarray(found.histogram.mean[row]))
-                    for row in kept
+                    _bin_distances(np.asarray(library_classes.histogram.weight[row]), np.asarray(library_classes.histogram.mean[row]))
+                    for row in typed_classes
                 ]
             )
         ),
-        jnp.asarray(found.size[kept], jnp.float32),
-        jnp.asarray(found.packing[kept], jnp.int32),
-        jnp.asarray([TYPES.index(name) for name in found.types[kept]], jnp.int32),
-        jnp.asarray([np.mean((library.diameter / size)[compact & (packings == name)]) for name in found.packings]),
-        jnp.asarray([classes_.volume(name) for name in found.packings], jnp.float32),
-        tuple(jax.tree.map(jnp.asarray, cuts.packings(room)) for room in ROOMS),
+        jnp.asarray(library_classes.mean_size[typed_classes], jnp.float32),
+        jnp.asarray(library_classes.packing_index[typed_classes], jnp.int32),
+        jnp.asarray([STRUCTURE_TYPES.index(name) for name in library_classes.structure_types[typed_classes]], jnp.int32),
+        jnp.asarray([np.mean((library.diameter / cluster_size)[is_compact & (packings == name)]) for name in library_classes.packing_names]),
+        jnp.asarray([size_classes.atom_volume(name) for name in library_classes.packing_names], jnp.float32),
+        tuple(jax.tree.map(jnp.asarray, cuts.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
     )
 
 
-def samples(key: Array, own: Stock) -> Samples:
+def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
     """Return `COUNT` samples, in random order.
 
     Args:
         key: that all is drawn from.
-        own: what they are made from.
+        store: what they are made from.
     """
-    cut, list_, many, mix = jax.random.split(key, 4)
-    new = len(ROOMS) * NEW * USED
-    found = [_cuts(cut, own.rooms), _of_list(list_, own, LISTED), _distributions(many, own, COUNT - new - LISTED)]
-    order = jax.random.permutation(mix, COUNT)
-    return jax.tree.map(lambda *columns: jnp.concatenate(columns)[order], *found)
+    cut_key, list_key, distribution_key, order_key = jax.random.split(key, 4)
+    n_cut = len(ATOM_CAPACITIES) * CUTS_PER_CAPACITY * REPEATS_PER_CUT
+    batches = [_draw_random_particles(cut_key, store.packings_by_capacity), _draw_listed_clusters(list_key, store, LISTED_PER_BATCH), _draw_distributions(distribution_key, store, PARTICLES_PER_BATCH - n_cut - LISTED_PER_BATCH)]
+    order = jax.random.permutation(order_key, PARTICLES_PER_BATCH)
+    return jax.tree.map(lambda *columns: jnp.concatenate(columns)[order], *batches)
 
 
-def binned(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
+def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
     """Return the ordered pairs an atom of given atoms [atom, 3], in the bins of `Samples`; on the host."""
     distance = pdist(positions)
-    return _binned(np.full(len(distance), 2 / len(positions)), distance)
+    return _bin_distances(np.full(len(distance), 2 / len(positions)), distance)
 
 
-def _binned(weight: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Return the bins [BINS] of distances, each shared by the two nearest."""
-    place = mean / BIN
-    low = np.minimum(place.astype(int), BINS - 1)
-    part = place - low
-    found = np.bincount(low, weight * (1 - part), BINS + 1) + np.bincount(low + 1, weight * part, BINS + 1)
-    found[-2:] = 0.0
-    return found[:BINS].astype(np.float32)
+    position = distance / BIN_WIDTH
+    lower_bin = np.minimum(position.astype(int), N_BINS - 1)
+    fraction = position - lower_bin
+    histogram = np.bincount(lower_bin, weight * (1 - fraction), N_BINS + 1) + np.bincount(lower_bin + 1, weight * fraction, N_BINS + 1)
+    histogram[-2:] = 0.0
+    return histogram[:N_BINS].astype(np.float32)
 
 
-def _spread(distance: Array, weight: Array) -> Float[Array, " bin"]:
+def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"]:
     """Return the same, traced: both shares of a distance are one update."""
-    place = jnp.minimum(distance.ravel() / BIN, BINS - 1.0)
-    low = place.astype(jnp.int32)
-    part, weight = place - low, weight.ravel()
-    shares = jnp.stack([(1 - part) * weight, part * weight], axis=-1)
-    one = jax.lax.ScatterDimensionNumbers((1,), (), (0,))
-    found = jax.lax.scatter_add(jnp.zeros(BINS + 2), low[:, None], shares, one)[:BINS]
-    return found.at[-2:].set(0.0)
+    position = jnp.minimum(distance.ravel() / BIN_WIDTH, N_BINS - 1.0)
+    lower_bin = position.astype(jnp.int32)
+    fraction, weight = position - lower_bin, weight.ravel()
+    bin_weights = jnp.stack([(1 - fraction) * weight, fraction * weight], axis=-1)
+    scatter_dimensions = jax.lax.ScatterDimensionNumbers((1,), (), (0,))
+    histogram = jax.lax.scatter_add(jnp.zeros(N_BINS + 2), lower_bin[:, None], bin_weights, scatter_dimensions)[:N_BINS]
+    return histogram.at[-2:].set(0.0)
 
 
-def _cuts(key: Array, rooms: tuple[cuts.Packings, ...]) -> Samples:
+def _draw_random_particles(key: Array, packings_by_capacity: tuple[cuts.PackingGeometry, ...]) -> ParticleBatch:
     """Return `NEW` particles of each room, each `USED` times."""
-    found = []
-    for place, room in enumerate(ROOMS):
-        which, much, each = jax.random.split(jax.random.fold_in(key, place), 3)
-        low = FIRST if place == 0 else ROOMS[place - 1]
-        atoms = jnp.exp(jax.random.uniform(much, (NEW,), minval=math.log(low), maxval=math.log(room + 0.99)))
-        packing = jax.random.randint(which, (NEW,), 0, len(cuts.PACKINGS))
-        drawn = cuts.chances(each, rooms[place], count=NEW, room=room), packing, atoms.astype(jnp.int32)
-        made = jax.lax.map(partial(_cut, own=rooms[place], room=room), drawn)
+    batches = []
+    for index, capacity in enumerate(ATOM_CAPACITIES):
+        packing_key, size_key, shape_key = jax.random.split(jax.random.fold_in(key, index), 3)
+        min_atoms = MIN_ATOMS if index == 0 else ATOM_CAPACITIES[index - 1]
+        n_atoms = jnp.exp(jax.random.uniform(size_key, (CUTS_PER_CAPACITY,), minval=math.log(min_atoms), maxval=math.log(capacity + 0.99)))
+        packing = jax.random.randint(packing_key, (CUTS_PER_CAPACITY,), 0, len(cuts.PACKINGS))
+        particle_inputs = cuts.draw_random_numbers(shape_key, packings_by_capacity[index], n_particles=CUTS_PER_CAPACITY, capacity=capacity), packing, n_atoms.astype(jnp.int32)
+        particles = jax.lax.map(partial(_random_particle, packings=packings_by_capacity[index], capacity=capacity), particle_inputs)
         # apart from the particles: else each pair makes its atoms again
-        made = jax.lax.map(_of_cut, made)
-        found.append(made)
-    joined = jax.tree.map(lambda *columns: jnp.concatenate(columns), *found)
-    return jax.tree.map(lambda column: jnp.repeat(column, USED, axis=0), joined)
+        particles = jax.lax.map(_describe_particle, particles)
+        batches.append(particles)
+    joined_batch = jax.tree.map(lambda *columns: jnp.concatenate(columns), *batches)
+    return jax.tree.map(lambda column: jnp.repeat(column, REPEATS_PER_CUT, axis=0), joined_batch)
 
 
-def _cut(drawn, *, own: cuts.Packings, room: int) -> cuts.Cut:
-    chance, packing, atoms = drawn
-    return cuts.cut(chance, packing, atoms, own, room=room)
+def _random_particle(particle_inputs, *, packings: cuts.PackingGeometry, capacity: int) -> cuts.RandomParticle:
+    shape_probabilities, packing, n_atoms = particle_inputs
+    return cuts.cut_particle(shape_probabilities, packing, n_atoms, packings, capacity=capacity)
 
 
-def _of_cut(one: cuts.Cut) -> Samples:
+def _describe_particle(particle: cuts.RandomParticle) -> ParticleBatch:
     """Return the distances of a particle, and what it is."""
-    distance, weight = pairs(one.positions, one.mask)
-    atoms = one.mask.sum()
+    distance, weight = pair_distances(particle.positions, particle.mask)
+    n_atoms = particle.mask.sum()
     diameter = jnp.where(weight > 0, distance, 0.0).max()
-    values = jnp.stack([atoms.astype(jnp.float32), diameter, 0.0, one.hexagonal, one.aspect])
-    histogram = _spread(distance, weight * 2 / jnp.maximum(atoms, 1))
-    shown = jnp.where(one.whole & one.shown, one.type, -1)
-    return Samples(histogram, shown, jnp.where(one.whole, values, jnp.nan), jnp.int32(CUT))
+    values = jnp.stack([n_atoms.astype(jnp.float32), diameter, 0.0, particle.hexagonal_share, particle.aspect_ratio])
+    histogram = _bin_traced_distances(distance, weight * 2 / jnp.maximum(n_atoms, 1))
+    type_index = jnp.where(particle.is_complete & particle.shows_type, particle.type_index, -1)
+    return ParticleBatch(histogram, type_index, jnp.where(particle.is_complete, values, jnp.nan), jnp.int32(CUT_SOURCE))
 
 
-def _of_list(key: Array, own: Stock, count: int) -> Samples:
+def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> ParticleBatch:
     """Return listed clusters: types alike, sizes about even in the logarithm."""
-    which, where = jax.random.split(key)
-    kind = jax.random.randint(which, (count,), 0, len(TYPES))
-    aim = jnp.exp(jax.random.uniform(where, (count,), minval=math.log(FIRST), maxval=math.log(1000.0)))
-    shift = jax.random.uniform(jax.random.fold_in(where, 1), (count,), minval=-0.01, maxval=0.01)
-    atoms = own.values[:, 0][own.order]
-    place = jax.vmap(lambda of, at: jnp.searchsorted(atoms[of], at))(kind, aim)
-    length = own.order.shape[1]
-    row = own.order[kind, jnp.clip(place + (shift * length).astype(jnp.int32), 0, length - 1)]
-    most = round(BINS * BIN / 0.02) + 2
+    type_key, size_key = jax.random.split(key)
+    type_index = jax.random.randint(type_key, (n_clusters,), 0, len(STRUCTURE_TYPES))
+    target_atoms = jnp.exp(jax.random.uniform(size_key, (n_clusters,), minval=math.log(MIN_ATOMS), maxval=math.log(1000.0)))
+    shift = jax.random.uniform(jax.random.fold_in(size_key, 1), (n_clusters,), minval=-0.01, maxval=0.01)
+    atoms_by_type = store.values[:, 0][store.clusters_by_type]
+    position = jax.vmap(lambda type_row, target: jnp.searchsorted(atoms_by_type[type_row], target))(type_index, target_atoms)
+    list_length = store.clusters_by_type.shape[1]
+    row = store.clusters_by_type[type_index, jnp.clip(position + (shift * list_length).astype(jnp.int32), 0, list_length - 1)]
+    max_bins = round(N_BINS * BIN_WIDTH / 0.02) + 2
 
-    def one(row):
-        weight = jax.lax.dynamic_slice(own.weight, (own.start[row],), (most,))
-        mean = jax.lax.dynamic_slice(own.mean, (own.start[row],), (most,))
+    def cluster_histogram(row):
+        weight = jax.lax.dynamic_slice(store.pair_weight, (store.bin_start[row],), (max_bins,))
+        distance = jax.lax.dynamic_slice(store.pair_distance, (store.bin_start[row],), (max_bins,))
         # a slice near the end of all is moved back
-        place = jnp.minimum(own.start[row], own.weight.size - most) + jnp.arange(most) - own.start[row]
-        return _spread(mean, jnp.where((place >= 0) & (place < own.bins[row]), weight, 0.0))
+        bin_offset = jnp.minimum(store.bin_start[row], store.pair_weight.size - max_bins) + jnp.arange(max_bins) - store.bin_start[row]
+        return _bin_traced_distances(distance, jnp.where((bin_offset >= 0) & (bin_offset < store.bin_count[row]), weight, 0.0))
 
-    histogram = jax.lax.map(one, row)
-    return Samples(histogram, own.type[row], own.values[row], jnp.full(count, LIST))
+    histogram = jax.lax.map(cluster_histogram, row)
+    return ParticleBatch(histogram, store.type_index[row], store.values[row], jnp.full(n_clusters, LISTED_SOURCE))
 
 
-def _distributions(key: Array, own: Stock, count: int) -> Samples:
+def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) -> ParticleBatch:
     """Return distributions of sizes of one packing each."""
-    which, how, wide = jax.random.split(key, 3)
-    packing = jax.random.randint(which, (count,), 0, len(own.longest))
-    volume = own.volume[packing]
-    atoms = jnp.exp(jax.random.uniform(how, (count,), minval=math.log(MEANS[0]), maxval=math.log(MEANS[1])))
-    mean = (6 / math.pi * atoms * volume) ** (1 / 3)
-    width = jax.random.uniform(wide, (count,), minval=WIDTH[0], maxval=WIDTH[1])
-    spread = jnp.sqrt(jnp.log1p(width**2))[:, None]
-    off = (jnp.log(own.size) - jnp.log(mean)[:, None] + spread**2 / 2) / spread
-    share = jnp.where(own.packing == packing[:, None], jnp.exp(-0.5 * off**2), 0.0)
-    share /= jnp.maximum(share.sum(axis=1, keepdims=True), 1e-20)
-    mean = share @ own.size
-    width = jnp.sqrt(jnp.maximum(share @ own.size**2 - mean**2, 0.0)) / mean
-    type_ = (share @ jax.nn.one_hot(own.of_class, len(TYPES))).argmax(axis=1)
-    hexagonal = jnp.where(type_ == cuts.FCC, 0.0, jnp.where(type_ == cuts.HCP, 1.0, jnp.nan))
-    twin = (own.of_class == cuts.STACK) & (own.packing == packing[:, None])
-    hexagonal = jnp.where(twin.any(axis=1), jnp.nan, hexagonal)
-    none = jnp.full(count, jnp.nan)
-    columns = (math.pi / 6 * mean**3 / volume, mean * own.longest[packing], width, hexagonal, none)
-    return Samples(share @ own.classes, type_.astype(jnp.int32), jnp.stack(columns, axis=1), jnp.full(count, MANY))
+    packing_key, size_key, width_key = jax.random.split(key, 3)
+    packing = jax.random.randint(packing_key, (n_distributions,), 0, len(store.diameter_ratio))
+    volume = store.atom_volume[packing]
+    n_atoms = jnp.exp(jax.random.uniform(size_key, (n_distributions,), minval=math.log(MEAN_ATOMS_RANGE[0]), maxval=math.log(MEAN_ATOMS_RANGE[1])))
+    mean_size = (6 / math.pi * n_atoms * volume) ** (1 / 3)
+    width = jax.random.uniform(width_key, (n_distributions,), minval=WIDTH_RANGE[0], maxval=WIDTH_RANGE[1])
+    log_width = jnp.sqrt(jnp.log1p(width**2))[:, None]
+    standardised_log_size = (jnp.log(store.class_size) - jnp.log(mean_size)[:, None] + log_width**2 / 2) / log_width
+    class_weights = jnp.where(store.class_packing == packing[:, None], jnp.exp(-0.5 * standardised_log_size**2), 0.0)
+    class_weights /= jnp.maximum(class_weights.sum(axis=1, keepdims=True), 1e-20)
+    mean_size = class_weights @ store.class_size
+    width = jnp.sqrt(jnp.maximum(class_weights @ store.class_size**2 - mean_size**2, 0.0)) / mean_size
+    type_index = (class_weights @ jax.nn.one_hot(store.class_type_index, len(STRUCTURE_TYPES))).argmax(axis=1)
+    hexagonal = jnp.where(type_index == cuts.FCC, 0.0, jnp.where(type_index == cuts.HCP, 1.0, jnp.nan))
+    has_stacking = (store.class_type_index == cuts.STACK) & (store.class_packing == packing[:, None])
+    hexagonal = jnp.where(has_stacking.any(axis=1), jnp.nan, hexagonal)
+    unknown_aspect = jnp.full(n_distributions, jnp.nan)
+    columns = (math.pi / 6 * mean_size**3 / volume, mean_size * store.diameter_ratio[packing], width, hexagonal, unknown_aspect)
+    return ParticleBatch(class_weights @ store.class_histograms, type_index.astype(jnp.int32), jnp.stack(columns, axis=1), jnp.full(n_distributions, DISTRIBUTION_SOURCE))

@@ -13,10 +13,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jaxstruc.network import checkpoints, dataset
-from jaxstruc.network.checkpoints import Progress, State
+from jaxstruc.network.checkpoints import TrainingProgress, TrainingState
 from jaxstruc.network.config import Sizes, sizes
 from jaxstruc.network.dataset import Dataset, Split
-from jaxstruc.network.loss import Batch, loss
+from jaxstruc.network.loss import TrainingBatch, loss
 from jaxstruc.network.model import CVAE
 from jaxstruc.options.training import TrainOptions
 
@@ -27,34 +27,34 @@ def optimiser(config: TrainOptions, steps_per_epoch: int) -> optax.GradientTrans
     return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
 
 
-WAITING = 1e-3
+MIN_RELATIVE_IMPROVEMENT = 1e-3
 """Part of the validation loss by which it has to fall to count as better: less is no reason to go on."""
-VALIDATED = 500
+MAX_VALIDATION_PDFS = 500
 """Most PDFs of each seed that are validated at once."""
 
 
-class Weights(NamedTuple):
+class LossWeights(NamedTuple):
     """The weights that follow a schedule."""
 
     beta: np.float32
     pdf: np.float32
 
 
-def scheduled(config: TrainOptions, epochs: float) -> Weights:
+def scheduled_weights(config: TrainOptions, epochs: float) -> LossWeights:
     """Return the weights after so many epochs and parts of one: each rises evenly over its warm-up."""
-    rising = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
-    return Weights(*(np.float32(full * (min(1.0, epochs / span) if span > 0 else 1.0)) for full, span in rising))
+    schedules = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
+    return LossWeights(*(np.float32(final_weight * (min(1.0, epochs / warmup_epochs) if warmup_epochs > 0 else 1.0)) for final_weight, warmup_epochs in schedules))
 
 
-def improved(loss, best):
+def is_improved(loss, best_loss):
     """Return whether a validation loss is better than the best before it by enough to count."""
-    return loss < (1 - WAITING) * best
+    return loss < (1 - MIN_RELATIVE_IMPROVEMENT) * best_loss
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"), donate_argnames="state")
 def train_step(
-    state: State, batch: Batch, key: Array, weights: Weights, *, network: CVAE, config: TrainOptions, steps: int
-) -> tuple[State, dict[str, Array]]:
+    state: TrainingState, batch: TrainingBatch, key: Array, weights: LossWeights, *, network: CVAE, config: TrainOptions, steps: int
+) -> tuple[TrainingState, dict[str, Array]]:
     """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds.
 
     `steps` is their number in an epoch, for the learning rate's schedule.
@@ -66,7 +66,7 @@ def train_step(
         gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
         updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
         parts["gradient"] = optax.tree.norm(gradient)
-        return State(optax.apply_updates(state.params, updates), optimiser_state, state.step + 1), parts
+        return TrainingState(optax.apply_updates(state.params, updates), optimiser_state, state.step + 1), parts
 
     return jax.vmap(step)(state, batch, key)
 
@@ -77,9 +77,9 @@ def fit(
     config: TrainOptions,
     *,
     folder: Path,
-    report: Callable[[int, dict[str, float]], None] | None = None,
+    report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
-) -> tuple[list[Any], Progress]:
+) -> tuple[list[Any], TrainingProgress]:
     """Return each seed's parameters with the least validation loss (see `improved`), and where the fits ended.
 
     All seeds are trained together, as one more axis of every array. After each epoch a checkpoint of the last states
@@ -92,7 +92,7 @@ def fit(
         splits: for each of the seeds, indices to train on and to validate with.
         config: settings, the seeds among them.
         folder: of the run.
-        report: called after each epoch with its number and metrics, means over the seeds.
+        report_progress: called after each epoch with its number and metrics, means over the seeds.
         stop_after: epochs after which to return early, as an interruption would.
 
     Raises:
@@ -100,116 +100,116 @@ def fit(
         ValueError: where `folder` holds a fit with other settings, or a batch is larger than the data.
     """
     network = CVAE(sizes(config))
-    gather = _gatherer(data, network.sizes)
-    fewest = min(len(parts.train) for parts in splits)
-    steps = fewest // config.batch
+    gather_batch = _batch_gatherer(data, network.sizes)
+    min_train_size = min(len(split.train) for split in splits)
+    steps = min_train_size // config.batch
     if steps == 0:
-        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {fewest}; lower --batch.")
-    checkpoints.claim(folder, config)
+        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {min_train_size}; lower --batch.")
+    checkpoints.claim_folder(folder, config)
     keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in config.all_seeds])
-    example = gather(splits[0].train[:1])
-    state = _begun(keys[:, 0], example, network=network, config=config, steps=steps)
-    progress = Progress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
-    with checkpoints.manager(folder) as manager:
-        state, best, progress = checkpoints.restore(manager, state, _copy(state.params), progress)
+    example = gather_batch(splits[0].train[:1])
+    state = _initial_state(keys[:, 0], example, network=network, config=config, steps=steps)
+    progress = TrainingProgress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
+    with checkpoints.checkpoint_manager(folder) as manager:
+        state, best_params, progress = checkpoints.restore(manager, state, _copy_params(state.params), progress)
         state = jax.device_put(state, _shardings()[0])
         checkpoints.cut_metrics(folder, progress.epoch * len(splits))
-        while progress.epoch < config.epochs and _running(progress, config).any() and progress.epoch != stop_after:
-            epoch, logged = progress.epoch + 1, []
-            for done, rows in enumerate(_batches(splits, config, epoch, steps), start=1):
-                weights = scheduled(config, progress.epoch + done / steps)
+        while progress.epoch < config.epochs and _is_running(progress, config).any() and progress.epoch != stop_after:
+            epoch, step_metrics = progress.epoch + 1, []
+            for completed_steps, rows in enumerate(_epoch_batches(splits, config, epoch, steps), start=1):
+                weights = scheduled_weights(config, progress.epoch + completed_steps / steps)
                 state, metrics = train_step(
-                    state, gather(rows), keys[:, 1], weights, network=network, config=config, steps=steps
+                    state, gather_batch(rows), keys[:, 1], weights, network=network, config=config, steps=steps
                 )
-                logged.append(metrics)
-            metrics = {name: np.mean([one[name] for one in logged], axis=0) for name in logged[0]}
-            checked = validate(state.params, gather, splits, keys[:, 2], network=network, config=config)
-            metrics |= {f"validation_{name}": value for name, value in checked.items()}
+                step_metrics.append(metrics)
+            metrics = {name: np.mean([entry[name] for entry in step_metrics], axis=0) for name in step_metrics[0]}
+            validation_metrics = validate(state.params, gather_batch, splits, keys[:, 2], network=network, config=config)
+            metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
             _refuse_nan(metrics, epoch, config)
-            better = _running(progress, config) & improved(metrics["validation_loss"], progress.best)
-            best = _chosen(better, state.params, best)
-            progress = Progress(
+            is_better = _is_running(progress, config) & is_improved(metrics["validation_loss"], progress.best_loss)
+            best_params = _select_params(is_better, state.params, best_params)
+            progress = TrainingProgress(
                 epoch,
-                np.where(better, metrics["validation_loss"], progress.best),
-                np.where(better, epoch, progress.best_epoch),
+                np.where(is_better, metrics["validation_loss"], progress.best_loss),
+                np.where(is_better, epoch, progress.best_epoch),
             )
-            checkpoints.log(folder, config, epoch, metrics)
-            checkpoints.save(manager, state, best, progress)
-            if report:
-                report(epoch, {name: float(np.mean(values)) for name, values in metrics.items()})
-    best = jax.device_get(best)
-    return [jax.tree.map(lambda leaf, at=at: leaf[at], best) for at in range(len(splits))], progress
+            checkpoints.log_metrics(folder, config, epoch, metrics)
+            checkpoints.save(manager, state, best_params, progress)
+            if report_progress:
+                report_progress(epoch, {name: float(np.mean(values)) for name, values in metrics.items()})
+    best_params = jax.device_get(best_params)
+    return [jax.tree.map(lambda leaf, seed_index=seed_index: leaf[seed_index], best_params) for seed_index in range(len(splits))], progress
 
 
 def validate(
-    params, gather: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: TrainOptions
+    params, gather_batch: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: TrainOptions
 ) -> dict[str, np.ndarray]:
     """Return the mean loss parts over all PDFs [seed], with full beta and the same latent draws each time.
 
     Seeds with more PDFs than the fewest leave some out, evenly: a list is sorted by shape.
     """
-    count = min(len(parts.validation) for parts in splits)
-    rows = np.stack([parts.validation[np.arange(count) * len(parts.validation) // count] for parts in splits])
-    batches = [rows[:, start : start + VALIDATED] for start in range(0, count, VALIDATED)]
-    each = [_evaluate(params, gather(batch), keys, network=network, config=config) for batch in batches]
-    shares = [batch.shape[1] for batch in batches]
-    return {name: np.average([one[name] for one in each], axis=0, weights=shares) for name in each[0]}
+    n_rows = min(len(split.validation) for split in splits)
+    rows = np.stack([split.validation[np.arange(n_rows) * len(split.validation) // n_rows] for split in splits])
+    batches = [rows[:, start : start + MAX_VALIDATION_PDFS] for start in range(0, n_rows, MAX_VALIDATION_PDFS)]
+    batch_losses = [_evaluate(params, gather_batch(batch), keys, network=network, config=config) for batch in batches]
+    batch_sizes = [batch.shape[1] for batch in batches]
+    return {name: np.average([entry[name] for entry in batch_losses], axis=0, weights=batch_sizes) for name in batch_losses[0]}
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"))
-def _begun(keys: Array, example: Batch, *, network: CVAE, config: TrainOptions, steps: int) -> State:
+def _initial_state(keys: Array, example: TrainingBatch, *, network: CVAE, config: TrainOptions, steps: int) -> TrainingState:
     """Return the states that seeds begin with."""
     params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
-    return State(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
+    return TrainingState(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
 
 
 @partial(jax.jit, static_argnames=("network", "config"))
 def _evaluate(params, batch, keys, *, network, config):
-    parts = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
-    return jax.vmap(parts)(params, batch, keys)[1]
+    loss_function = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
+    return jax.vmap(loss_function)(params, batch, keys)[1]
 
 
-def _batches(splits: Sequence[Split], config: TrainOptions, epoch: int, steps: int) -> np.ndarray:
+def _epoch_batches(splits: Sequence[Split], config: TrainOptions, epoch: int, steps: int) -> np.ndarray:
     """Return the rows of an epoch's batches [step, seed, row], shuffled anew for each seed and epoch."""
-    shuffled = [
-        np.random.default_rng([seed, epoch]).permutation(parts.train)[: steps * config.batch]
-        for seed, parts in zip(config.all_seeds, splits, strict=True)
+    shuffled_rows = [
+        np.random.default_rng([seed, epoch]).permutation(split.train)[: steps * config.batch]
+        for seed, split in zip(config.all_seeds, splits, strict=True)
     ]
-    return np.stack(shuffled).reshape(len(splits), steps, config.batch).swapaxes(0, 1)
+    return np.stack(shuffled_rows).reshape(len(splits), steps, config.batch).swapaxes(0, 1)
 
 
-def _running(progress: Progress, config: TrainOptions) -> np.ndarray:
+def _is_running(progress: TrainingProgress, config: TrainOptions) -> np.ndarray:
     """Return which seeds have improved within the patience; the others keep what they have."""
     return progress.epoch - progress.best_epoch < config.patience
 
 
 @jax.jit
-def _chosen(better, new, old):
+def _select_params(is_better, new_params, old_params):
     """Return the new parameters of the seeds that got better, the old ones of the others."""
-    return jax.tree.map(lambda a, b: jnp.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
+    return jax.tree.map(lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf), new_params, old_params)
 
 
-def _gatherer(data: Dataset, model_sizes: Sizes) -> Callable[[np.ndarray], Batch]:
+def _batch_gatherer(data: Dataset, model_sizes: Sizes) -> Callable[[np.ndarray], TrainingBatch]:
     """Return a function from row numbers to a batch; the data lie on the device."""
     shapes = dataset.shape_features(data.shapes, atoms=model_sizes.atoms, satellites=model_sizes.satellites)
-    columns = (data.shape, data.bond.astype(np.float32), data.pdf, data.conditions)
-    everywhere, shared_out = _shardings()
-    held = jax.device_put((shapes, columns), everywhere)
+    columns = (data.shape_index, data.bond.astype(np.float32), data.pdf, data.conditions)
+    replicated_sharding, row_sharding = _shardings()
+    device_data = jax.device_put((shapes, columns), replicated_sharding)
 
-    def place(rows):
-        even = rows.ndim == 2 and rows.shape[-1] % shared_out.num_devices == 0
-        return _gathered(held, jax.device_put(jnp.asarray(rows), shared_out if even else everywhere))
+    def gather_rows(rows):
+        divides_evenly = rows.ndim == 2 and rows.shape[-1] % row_sharding.num_devices == 0
+        return _gather_batch(device_data, jax.device_put(jnp.asarray(rows), row_sharding if divides_evenly else replicated_sharding))
 
-    return place
+    return gather_rows
 
 
 @jax.jit
-def _gathered(held, rows) -> Batch:
+def _gather_batch(device_data, rows) -> TrainingBatch:
     """Return the batch of some rows, of shapes and columns on the device."""
-    shapes, columns = held
-    shape, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
-    features = jax.tree.map(lambda column: column[shape], shapes)
-    return Batch(features._replace(radius=features.radius * bond), pdf, conditions)
+    shapes, columns = device_data
+    shape_index, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
+    features = jax.tree.map(lambda column: column[shape_index], shapes)
+    return TrainingBatch(features._replace(radius=features.radius * bond), pdf, conditions)
 
 
 def _shardings() -> tuple[NamedSharding, NamedSharding]:
@@ -228,6 +228,6 @@ def _refuse_nan(metrics: dict[str, np.ndarray], epoch: int, config: TrainOptions
                 )
 
 
-def _copy(params):
+def _copy_params(params):
     """Return a copy that outlives the step, which takes its input's memory."""
     return jax.tree.map(jnp.copy, params)

@@ -14,7 +14,7 @@ from jaxstruc.network.config import Sizes
 from jaxstruc.network.model import CVAE
 
 
-class Network(NamedTuple):
+class TrainedAutoencoder(NamedTuple):
     """A trained network."""
 
     params: Any
@@ -22,11 +22,11 @@ class Network(NamedTuple):
     card: dict[str, Any]
 
 
-VERSION = 2
+CLASSIFIER_VERSION = 2
 """Of a classifier's weights and of what they are told."""
 
 
-class Outside(NamedTuple):
+class FeatureDistribution(NamedTuple):
     """What tells PDFs unlike those of the training: the distance of a classifier's features from their mean."""
 
     mean: np.ndarray
@@ -40,34 +40,34 @@ class TrainedClassifier(NamedTuple):
 
     params: Any
     module: Classifier
-    outside: Outside
+    feature_distribution: FeatureDistribution
     card: dict[str, Any]
 
 
-def save(path: Path, params, card: dict) -> None:
+def save_weights(path: Path, params, card: dict) -> None:
     """Write parameters as safetensors in half precision, and the card, with their checksum, as JSON beside them."""
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
-    with files.replacing(path) as part:
-        halves = {name: np.asarray(value, np.float16) for name, value in flat.items()}
-        part.write_bytes(safetensors.numpy.save(halves))
+    flat_params = flax.traverse_util.flatten_dict(params, sep="/")
+    with files.atomic_replacement(path) as temporary_path:
+        half_params = {name: np.asarray(value, np.float16) for name, value in flat_params.items()}
+        temporary_path.write_bytes(safetensors.numpy.save(half_params))
     text = json.dumps(card | {"sha256": files.sha256(path)}, indent=1, ensure_ascii=False)
     files.write_text(path.with_suffix(".json"), text + "\n")
 
 
-def save_classifier(path: Path, own: TrainedClassifier) -> None:
+def save_classifier(path: Path, trained_classifier: TrainedClassifier) -> None:
     """Write a classifier likewise."""
-    sizes = {name: getattr(own.module, name) for name in ("channels", "blocks", "width", "components")}
-    save(path, {**own.params, "outside": own.outside._asdict()}, own.card | {"version": VERSION, "network": sizes})
+    sizes = {name: getattr(trained_classifier.module, name) for name in ("channels", "blocks", "width", "components")}
+    save_weights(path, {**trained_classifier.params, "outside": trained_classifier.feature_distribution._asdict()}, trained_classifier.card | {"version": CLASSIFIER_VERSION, "network": sizes})
 
 
-def load(path: Path) -> Network:
+def load_autoencoder(path: Path) -> TrainedAutoencoder:
     """Return a trained autoencoder, its parameters in single precision.
 
     Raises:
         ValueError: where either file is missing or is not one of `save`'s, or the card is of other weights.
     """
-    params, card = _read(path, "sizes", made="jaxstruc train")
-    return Network(params, CVAE(Sizes(**card["sizes"])), card)
+    params, card = _read_weights(path, "sizes", training_command="jaxstruc train")
+    return TrainedAutoencoder(params, CVAE(Sizes(**card["sizes"])), card)
 
 
 def load_classifier(path: Path) -> TrainedClassifier:
@@ -76,35 +76,35 @@ def load_classifier(path: Path) -> TrainedClassifier:
     Raises:
         ValueError: as `load`; or where the card is of another version.
     """
-    params, card = _read(path, "network", made="jaxstruc train-classifier")
-    if card["version"] != VERSION:
+    params, card = _read_weights(path, "network", training_command="jaxstruc train-classifier")
+    if card["version"] != CLASSIFIER_VERSION:
         raise ValueError(
-            f"Expected a classifier of version {VERSION} at {path}, got {card['version']}; use the weights that ship."
+            f"Expected a classifier of version {CLASSIFIER_VERSION} at {path}, got {card['version']}; use the weights that ship."
         )
-    outside = params.pop("outside")
+    feature_statistics = params.pop("outside")
     sizes: dict[str, Any] = card["network"]
     channels, blocks = (tuple(sizes[name]) for name in ("channels", "blocks"))
     module = Classifier(channels, blocks, sizes["width"], sizes["components"])
-    return TrainedClassifier(params, module, Outside(outside["mean"], outside["whitening"]), card)
+    return TrainedClassifier(params, module, FeatureDistribution(feature_statistics["mean"], feature_statistics["whitening"]), card)
 
 
-def _read(path: Path, key: str, *, made: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return parameters and card, which has the key."""
     try:
-        flat = safetensors.numpy.load_file(path)
+        flat_params = safetensors.numpy.load_file(path)
         card = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        told, _ = card["sha256"], card[key]
+        expected_sha256, _ = card["sha256"], card[key]
         if key == "sizes":
             Sizes(**card["sizes"])
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"Expected weights and their .json card at {path}, got: {reason}; make them with `{made}`."
+            f"Expected weights and their .json card at {path}, got: {reason}; make them with `{training_command}`."
         ) from error
-    if (found := files.sha256(path)) != told:
+    if (actual_sha256 := files.sha256(path)) != expected_sha256:
         raise ValueError(
-            f"Expected weights of sha256 {told} at {path}, as their card says, got {found}; "
-            f"copy both files again, or make them with `{made}`."
+            f"Expected weights of sha256 {expected_sha256} at {path}, as their card says, got {actual_sha256}; "
+            f"copy both files again, or make them with `{training_command}`."
         )
-    flat = {name: value.astype(np.float32) for name, value in flat.items()}
-    return flax.traverse_util.unflatten_dict(flat, sep="/"), card
+    flat_params = {name: value.astype(np.float32) for name, value in flat_params.items()}
+    return flax.traverse_util.unflatten_dict(flat_params, sep="/"), card

@@ -18,7 +18,7 @@ from jaxstruc.options.validation import (
     override,
     parameter_help,
 )
-from jaxstruc.scattering.parameters import said
+from jaxstruc.scattering.parameters import option_help
 
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
 Signal = Literal["iq", "sq", "fq", "gr"]
@@ -72,15 +72,15 @@ class SimulateOptions(Options):
         float | None,
         parameter_help("qstep", "[so fine that no alias enters the r range; of a body a 200th of the Q range]"),
     ] = None
-    rmin: Annotated[float, tyro.conf.arg(help=said("rmin")), NOT_NEGATIVE] = 0.0
-    rmax: Annotated[float, tyro.conf.arg(help=said("rmax"))] = 30.0
-    rstep: Annotated[float, tyro.conf.arg(help=said("rstep"))] = 0.01
-    qdamp: Annotated[float, tyro.conf.arg(help=said("qdamp")), NOT_NEGATIVE] = 0.0
-    qbroad: Annotated[float, tyro.conf.arg(help=said("qbroad")), NOT_NEGATIVE] = 0.0
-    uiso: Annotated[float, tyro.conf.arg(help=said("uiso")), NOT_NEGATIVE] = 0.005
+    rmin: Annotated[float, tyro.conf.arg(help=option_help("rmin")), NOT_NEGATIVE] = 0.0
+    rmax: Annotated[float, tyro.conf.arg(help=option_help("rmax"))] = 30.0
+    rstep: Annotated[float, tyro.conf.arg(help=option_help("rstep"))] = 0.01
+    qdamp: Annotated[float, tyro.conf.arg(help=option_help("qdamp")), NOT_NEGATIVE] = 0.0
+    qbroad: Annotated[float, tyro.conf.arg(help=option_help("qbroad")), NOT_NEGATIVE] = 0.0
+    uiso: Annotated[float, tyro.conf.arg(help=option_help("uiso")), NOT_NEGATIVE] = 0.005
     biso: Annotated[float | None, parameter_help("biso"), NOT_NEGATIVE] = None
-    delta1: Annotated[float, tyro.conf.arg(help=said("delta1")), NOT_NEGATIVE] = 0.0
-    delta2: Annotated[float, tyro.conf.arg(help=said("delta2")), NOT_NEGATIVE] = 0.0
+    delta1: Annotated[float, tyro.conf.arg(help=option_help("delta1")), NOT_NEGATIVE] = 0.0
+    delta2: Annotated[float, tyro.conf.arg(help=option_help("delta2")), NOT_NEGATIVE] = 0.0
     probe: Probe = "xray"
     """Form factors, or neutron scattering lengths (in fm)."""
     ions: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from jaxstruc.options.validation import (
     flag,
     parameter_help,
 )
-from jaxstruc.scattering.parameters import said
+from jaxstruc.scattering.parameters import option_help
 
 BodyName = Literal[
     "sphere",
@@ -80,7 +80,7 @@ class QOptions(Options):
             help_behavior_hint="",
         ),
     ] = None
-    background_scale: Annotated[float, tyro.conf.arg(help=said("background_scale")), POSITIVE] = 1.0
+    background_scale: Annotated[float, tyro.conf.arg(help=option_help("background_scale")), POSITIVE] = 1.0
 
     def check_together(self) -> None:
         """Check that the range starts before it ends."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 
 from jaxstruc import files
-from jaxstruc.scattering.parameters import PARAMETERS, said
+from jaxstruc.scattering.parameters import PARAMETERS, option_help
 
 POSITIONAL = get_args(tyro.conf.Positional[int])[1]
 """Marks a field that has no flag on the command line."""
@@ -89,7 +89,7 @@ def parameter_help(name: str, more: str = "", *, otherwise: str = ""):
     """Return how the command line shows an optional number of the table of parameters, with the table's default."""
     default = PARAMETERS[name].default
     known = "" if default is None else f" [{default:g}{otherwise}]"
-    return tyro.conf.arg(help=said(name, more) + known, metavar="FLOAT", help_behavior_hint="")
+    return tyro.conf.arg(help=option_help(name, more) + known, metavar="FLOAT", help_behavior_hint="")
 
 
 def override(value, default):

@@ -178,7 +178,7 @@ def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
 
 def write(path: Path, figure: matplotlib.figure.Figure) -> None:
     """Write a picture as PNG, whole or not at all."""
-    with files.replacing(path) as part:
+    with files.atomic_replacement(path) as part:
         figure.savefig(part, format="png", dpi=150)
 
 

@@ -25,9 +25,9 @@ from jaxstruc.result import Candidate, Result
 
 CLASSES = (PdfResult, SaxsResult)
 """Classes of results that a folder may hold."""
-CURVES = ("r", "G_obs", "G_calc", "G_diff", "G_background")
+PDF_COLUMNS = ("r", "G_obs", "G_calc", "G_diff", "G_background")
 """Columns of fits/STEM.csv."""
-PATTERNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
+SAXS_COLUMNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
 """Those of small angles; `residual` over sigma."""
 
 
@@ -50,14 +50,14 @@ def load(path: Path | str) -> Result:
 def save(result: Result, folder: Path) -> None:
     """Write a result's files, under the name of its file, and the summary of all results in the folder."""
     stem = Path(result.name).stem or "result"
-    write(result, folder, stem)
+    write_result(result, folder, stem)
     saved = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
     columns = summary.SAXS_SUMMARY if isinstance(result, SaxsResult) else summary.SUMMARY
     rows = [summary.row(each, columns) for each in saved if each.technique == result.technique]
-    summarise(folder, rows, columns=columns)
+    write_summary(folder, rows, columns=columns)
 
 
-def summarise(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY) -> None:
+def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY) -> None:
     """Write the summary."""
     tables.write(folder / "summary.csv", columns, rows)
 
@@ -68,7 +68,7 @@ def result_file(folder: Path, stem: str) -> Path:
 
 
 @singledispatch
-def paths(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
+def candidate_paths(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
     """Return the files that a result with a candidate has; the last is the result itself, written last.
 
     Args:
@@ -79,20 +79,20 @@ def paths(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
     raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
 
 
-@paths.register
+@candidate_paths.register
 def _(result: PdfResult, folder: Path, stem: str) -> tuple[Path, ...]:
     kinds = ["best/{}.xyz", "candidates/{}.csv", "families/{}.png", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png"]
     kinds += ["distribution/{}.csv", "distribution/{}.png"] if result.ensemble else []
     return tuple(folder / kind.format(stem) for kind in (*kinds, "results/{}.npz"))
 
 
-@paths.register
+@candidate_paths.register
 def _(result: SaxsResult, folder: Path, stem: str) -> tuple[Path, ...]:
     kinds = ("candidates/{}.csv", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png", "distribution/{}.csv")
     return tuple(folder / kind.format(stem) for kind in (*kinds, "distribution/{}.png", "results/{}.npz"))
 
 
-def write(result: Result, folder: Path, stem: str) -> None:
+def write_result(result: Result, folder: Path, stem: str) -> None:
     """Write a result's files.
 
     Args:
@@ -102,7 +102,7 @@ def write(result: Result, folder: Path, stem: str) -> None:
     """
     if result.candidates:
         _write_parts(result, folder, stem)
-    with files.replacing(result_file(folder, stem)) as part, part.open("wb") as stream:
+    with files.atomic_replacement(result_file(folder, stem)) as temporary_path, temporary_path.open("wb") as stream:
         np.savez_compressed(stream, **results.to_arrays(result))  # type: ignore[arg-type]
 
 
@@ -114,28 +114,28 @@ def _write_parts(result: Result, folder: Path, stem: str) -> None:
 
 @_write_parts.register
 def _(result: PdfResult, folder: Path, stem: str) -> None:
-    best, ranking, families, correlations, curve, picture, *sizes, _ = paths(result, folder, stem)
+    best, ranking, families, correlations, curve, picture, *sizes, _ = candidate_paths(result, folder, stem)
     tables.write(ranking, tables.CANDIDATES, tables.candidates(result))
     figures.write(families, figures.families(result))
     _write_candidate(result, 1, best, correlations, curve, picture)
-    _clear(folder, stem)
+    _remove_old_candidates(folder, stem)
     if sizes:
         tables.write(sizes[0], result.distribution, tables.distribution(result))
         figures.write(sizes[1], figures.distribution(result))
     for rank, candidate in enumerate(result.candidates[1:], start=2):
         if candidate.atoms is not None:
-            _write_next(result, rank, candidate, folder, stem)
+            _write_other_candidate(result, rank, candidate, folder, stem)
 
 
 @_write_parts.register
 def _(result: SaxsResult, folder: Path, stem: str) -> None:
-    ranking, correlations, curve, picture, sizes, drawing, _ = paths(result, folder, stem)
+    ranking, correlations, curve, picture, sizes, drawing, _ = candidate_paths(result, folder, stem)
     tables.write(ranking, tables.SAXS_CANDIDATES, tables.candidates(result))
     tables.write(correlations, ("", *result.free), tables.correlation(result, result.best))
     q, observed, calculated, background = result.curve()
     sigma = np.asarray(result.sigma)
     rows = np.stack([q, observed, sigma, calculated, (observed - calculated) / sigma, background], axis=1)
-    tables.write(curve, PATTERNS, (dict(zip(PATTERNS, line, strict=True)) for line in rows))
+    tables.write(curve, SAXS_COLUMNS, (dict(zip(SAXS_COLUMNS, line, strict=True)) for line in rows))
     figures.write(picture, figures.fit(result))
     tables.write(sizes, result.distribution, tables.distribution(result))
     figures.write(drawing, figures.distribution(result))
@@ -144,9 +144,9 @@ def _(result: SaxsResult, folder: Path, stem: str) -> None:
 def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
     """Write a structure as extended XYZ, with the comment's values in its second line."""
     atoms = atoms.copy()
-    atoms.info = {name: round(v, 6) if isinstance(v, float) else v for name, v in comment.items()}
-    with files.replacing(path) as part:
-        ase.io.write(part, atoms, format="extxyz")
+    atoms.info = {name: round(value, 6) if isinstance(value, float) else value for name, value in comment.items()}
+    with files.atomic_replacement(path) as temporary_path:
+        ase.io.write(temporary_path, atoms, format="extxyz")
 
 
 def _write_candidate(
@@ -158,11 +158,11 @@ def _write_candidate(
     tables.write(correlations, ("", *result.free), tables.correlation(result, candidate))
     r, observed, calculated, background = result.curve(rank)
     rows = np.stack([r, observed, calculated, observed - calculated, background], axis=1)
-    tables.write(curve, CURVES, (dict(zip(CURVES, line, strict=True)) for line in rows))
+    tables.write(curve, PDF_COLUMNS, (dict(zip(PDF_COLUMNS, line, strict=True)) for line in rows))
     figures.write(picture, figures.fit(result, rank=rank))
 
 
-def _write_next(result: PdfResult, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:
+def _write_other_candidate(result: PdfResult, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:
     """Write what there is of a candidate beyond the best: all of the user's own, of others the structure."""
     name = f"rank{rank}"
     structure = folder / "structures" / stem / f"{name}.xyz"
@@ -190,10 +190,10 @@ def _write_atoms(path: Path, result: PdfResult, candidate: Candidate) -> None:
     write_structure(path, atoms, facts)
 
 
-def _clear(folder: Path, stem: str) -> None:
+def _remove_old_candidates(folder: Path, stem: str) -> None:
     """Remove what an earlier run left of candidates beyond the best."""
-    for kind in ("structures", "correlations", "fits"):
-        for path in (folder / kind / stem).glob("rank*"):
+    for subfolder in ("structures", "correlations", "fits"):
+        for path in (folder / subfolder / stem).glob("rank*"):
             path.unlink()
-    for ending in ("csv", "png"):
-        (folder / "distribution" / f"{stem}.{ending}").unlink(missing_ok=True)
+    for suffix in ("csv", "png"):
+        (folder / "distribution" / f"{stem}.{suffix}").unlink(missing_ok=True)

@@ -73,7 +73,7 @@ def _(result: PdfResult) -> str:
     if prior := result.classifier_prior:
         lines.append(
             f"     classifier: {likely_types(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters tried; "
-            f"{prior.effective_samples:.0f} of {glance.DRAWS} draws count after the fits"
+            f"{prior.effective_samples:.0f} of {glance.N_DRAWS} draws count after the fits"
         )
     return "\n".join(lines)
 

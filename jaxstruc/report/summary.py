@@ -8,12 +8,12 @@ from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.result import Candidate, Result
-from jaxstruc.scattering.parameters import FITTED
-from jaxstruc.structures.families import TYPES
+from jaxstruc.scattering.parameters import FIT_PARAMETERS
+from jaxstruc.structures.families import FAMILY_TYPES
 
 Row = dict[str, Any]
 
-VALUES = tuple(word for name in FITTED for word in (name, f"{name}_error"))
+VALUES = tuple(word for name in FIT_PARAMETERS for word in (name, f"{name}_error"))
 NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
 """Numbers that some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in
 radii; and, if atoms were moved, Rw before and how far they moved, in Å."""
@@ -28,7 +28,7 @@ SUMMARY = (
     *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
     *VALUES,
     *"qdamp_origin qmax rmin rmax diameter_estimate independent rw_unmoved moved".split(),
-    *(f"share_{name}{end}" for name in sorted(set(TYPES.values())) for end in ("", "_low", "_high")),
+    *(f"share_{name}{end}" for name in sorted(set(FAMILY_TYPES.values())) for end in ("", "_low", "_high")),
     *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
 )
 """Columns of `solve` and `mine`. Sizes are in Å, `_low` and `_high` are the ends of 90 % intervals.
@@ -56,7 +56,7 @@ CLASSIFY_SUMMARY = (
     *"width width_low width_high message diameter_low diameter_high".split(),
     *(f"{name}{end}" for name in ("hexagonal", "aspect", "stretch") for end in ("", "_low", "_high")),
     "distance",
-    *(f"p_{name}" for name in sorted(set(TYPES.values()))),
+    *(f"p_{name}" for name in sorted(set(FAMILY_TYPES.values()))),
     *"qmin qmax qdamp model seconds version sha256".split(),
 )
 """Columns of `classify`: medians and 90 % intervals, a probability of each type; `distance` from the PDFs of the

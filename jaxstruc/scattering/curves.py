@@ -18,16 +18,16 @@ from ase.symbols import Symbols
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering.debye import Gathered, Instrument, Pairs, of_product
-from jaxstruc.scattering.spreading import Nodes
+from jaxstruc.scattering.debye import PairDistances, Instrument, Pairs, apply_to_products
+from jaxstruc.scattering.spreading import SpreadingNodes
 
-STRETCH = 1.1
+MAX_STRETCH = 1.1
 """Nodes keep their accuracy up to this stretch."""
-TINY = 0.2
+MIN_PAIRS_PER_CELL = 0.2
 """Fewer pairs a node than this are summed exactly: a sine for each costs less than the nodes'."""
-LISTED = 200
+MAX_LISTED_ATOMS = 200
 """Atoms up to which pairs are listed; beyond, blocks of positions measure faster."""
-SMOOTH = 24
+N_EXTRA_CHEBYSHEV_POINTS = 24
 """Chebyshev points beyond the bandwidth: for the form factors' and the Debye-Waller factors' own curvature."""
 
 
@@ -41,7 +41,7 @@ class Grid:
     rmin: float = 0.0
     rmax: float = 30.0
     rstep: float = 0.1
-    longest: float | None = None
+    max_distance: float | None = None
     """Longest pair distance of any cluster that will come, in Å; it makes the fast route possible. A longer one
     turns the curve into NaN."""
     accuracy: float = 1e-6
@@ -63,17 +63,17 @@ class Grid:
 class Scatterers(NamedTuple):
     """What the atoms of a cluster are to the radiation."""
 
-    kinds: Int[np.ndarray, " atom"]
+    atom_kinds: Int[np.ndarray, " atom"]
     """Row of each atom in the coefficients."""
     coefficients: Float[np.ndarray, "kind 11"]
     """Form factor of each kind, for `form_factors.xray`; a neutron length is its constant."""
-    names: list[str]
+    elements: list[str]
     """Element of each kind."""
 
     @property
     def composition(self) -> Float[np.ndarray, " kind"]:
         """Number of atoms of each kind."""
-        return np.bincount(self.kinds, minlength=len(self.names)).astype(float)
+        return np.bincount(self.atom_kinds, minlength=len(self.elements)).astype(float)
 
 
 def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple[str, ...] = ()) -> Scatterers:
@@ -89,121 +89,121 @@ def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple
     """
     elements = sorted(set(symbols))
     if probe == "neutron":
-        lengths = form_factors.neutron(elements)
-        coefficients = np.concatenate([np.zeros((len(elements), 10)), lengths[:, None]], axis=1)
+        scattering_lengths = form_factors.neutron_lengths(elements)
+        coefficients = np.concatenate([np.zeros((len(elements), 10)), scattering_lengths[:, None]], axis=1)
     else:
-        charged = {ion.rstrip("+-0123456789"): ion for ion in ions}
-        absent = [charged[element] for element in charged if element not in elements]
-        if absent:
-            raise ValueError(f"Expected ions of the cluster's elements ({', '.join(elements)}), got {absent[0]!r}.")
-        if len(charged) < len(ions):
+        ion_by_element = {ion.rstrip("+-0123456789"): ion for ion in ions}
+        absent_ions = [ion_by_element[element] for element in ion_by_element if element not in elements]
+        if absent_ions:
+            raise ValueError(f"Expected ions of the cluster's elements ({', '.join(elements)}), got {absent_ions[0]!r}.")
+        if len(ion_by_element) < len(ions):
             raise ValueError(f"Expected one ion an element, got {', '.join(ions)}.")
-        coefficients = form_factors.coefficients([charged.get(element, element) for element in elements])
+        coefficients = form_factors.xray_coefficients([ion_by_element.get(element, element) for element in elements])
     return Scatterers(np.array([elements.index(symbol) for symbol in symbols]), coefficients, elements)
 
 
-def alias_free_step(rmax: float, longest: float) -> float:
+def alias_free_step(rmax: float, max_distance: float) -> float:
     r"""Return a Q step at which the sine sum is the integral, to about 1e-4 of a peak, in 1/Å.
 
     The sum repeats in r with the period $2\pi/\Delta Q$, so $\pi/(r_\mathrm{max} + r_\mathrm{longest})$ would keep
     repeats out of the range; a tenth of that makes the trapezoid rule's own error at the cut ends small too.
     """
-    step = np.pi / (10 * (rmax + longest))
+    step = np.pi / (10 * (rmax + max_distance))
     magnitude = 10 ** np.floor(np.log10(step))
     return float(max(factor * magnitude for factor in (1, 2, 5) if factor * magnitude <= step))
 
 
-def nodes(grid: Grid) -> Nodes:
+def spreading_nodes(grid: Grid) -> SpreadingNodes:
     """Return the nodes for all clusters with no pair longer than the grid says."""
-    if grid.longest is None:
+    if grid.max_distance is None:
         raise ValueError("Expected Grid.longest, the longest pair distance in Å, got None; the nodes end there.")
-    return Nodes(grid.longest, grid.qmax * STRETCH, grid.accuracy)
+    return SpreadingNodes(grid.max_distance, grid.qmax * MAX_STRETCH, grid.accuracy)
 
 
-def gather(
+def pair_distances_from_positions(
     positions: Float[Array, "atom 3"],
     mask: Bool[Array | np.ndarray, " atom"],
     grid: Grid,
     *,
-    kinds: Int[Array | np.ndarray, " atom"] | None = None,
-    count: int = 1,
-) -> Gathered:
+    atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
+    n_kinds: int = 1,
+) -> PairDistances:
     """Return the pairs of a cluster in the form that gives its curves quickest.
 
     Args:
         positions: in Å.
         mask: True for atoms, False for padding.
         grid: its `longest` bounds the distances; without it all pairs are summed exactly.
-        kinds: of each atom; all alike where none are given.
-        count: number of kinds.
+        atom_kinds: of each atom; all alike where none are given.
+        n_kinds: number of kinds.
     """
-    atoms = positions.shape[0]
-    if atoms <= LISTED or grid.longest is None:
-        return _chosen(debye.pairs_of(positions, mask, kinds), grid, count)
-    kinds = np.zeros(atoms, np.int32) if kinds is None else kinds
-    return debye.spread_positions(positions, jnp.asarray(mask), kinds, nodes(grid), count=count)
+    n_atoms = positions.shape[0]
+    if n_atoms <= MAX_LISTED_ATOMS or grid.max_distance is None:
+        return _spread_if_many(debye.pairs_from_positions(positions, mask, atom_kinds), grid, n_kinds)
+    atom_kinds = np.zeros(n_atoms, np.int32) if atom_kinds is None else atom_kinds
+    return debye.spread_positions(positions, jnp.asarray(mask), atom_kinds, spreading_nodes(grid), n_kinds=n_kinds)
 
 
-def gather_distances(
+def pair_distances_from_matrix(
     distances: Float[Array, "atom atom"],
     presence: Float[Array, " atom"],
     grid: Grid,
     *,
-    kinds: Int[Array | np.ndarray, " atom"] | None = None,
-    count: int = 1,
-) -> Gathered:
+    atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
+    n_kinds: int = 1,
+) -> PairDistances:
     """Return the pairs of a distance matrix in the form that gives their curves quickest.
 
     Arguments as in `gather`; `presence` may be a probability, which counts in proportion.
     """
-    return _chosen(debye.pairs(distances, presence, kinds), grid, count)
+    return _spread_if_many(debye.pairs_from_distances(distances, presence, atom_kinds), grid, n_kinds)
 
 
 def pdf(
-    gathered: Gathered,
+    pair_distances: PairDistances,
     coefficients: Float[Array | np.ndarray, "kind 11"],
     composition: Float[Array | np.ndarray, " kind"],
     instrument: Instrument,
     grid: Grid,
     *,
-    limits: tuple[Float[Array, ""] | float, Float[Array, ""] | float] | None = None,
-    floor: float = 0.0,
+    q_limits: tuple[Float[Array, ""] | float, Float[Array, ""] | float] | None = None,
+    min_variance_factor: float = 0.0,
 ) -> Float[Array, " r"]:
     """Return G(r) on the grid, in 1/Å²: the trapezoid sum of F(Q) sin(Qr) over Q. The one way from pairs to G(r).
 
     Args:
-        gathered: from `gather` or `gather_distances`, with the same grid.
+        pair_distances: from `gather` or `gather_distances`, with the same grid.
         coefficients: form factor of each kind. For one element its size does not matter: `form_factors.UNIT` will do.
         composition: number of atoms of each kind.
         instrument: vibrations and instrument.
         grid: static Q and r grids.
-        limits: of Q, in 1/Å, within the grid's; they may be traced. Without them the whole grid counts.
-        floor: see `debye.pair_variance`.
+        q_limits: of Q, in 1/Å, within the grid's; they may be traced. Without them the whole grid counts.
+        min_variance_factor: see `debye.pair_variance`.
     """
-    q, to_q, to_r = _points(grid)
-    dtype = gathered.weight.dtype
-    amplitudes = form_factors.xray(coefficients, jnp.asarray(q, dtype))
+    q, q_matrix, r_matrix = _chebyshev_transform(grid)
+    dtype = pair_distances.weight.dtype
+    amplitudes = form_factors.xray_form_factors(coefficients, jnp.asarray(q, dtype))
     composition = jnp.asarray(composition, dtype)
-    f = debye.reduced_structure_function(gathered, instrument, amplitudes, composition, q, floor=floor)
-    if limits is None:
+    f = debye.reduced_structure_function(pair_distances, instrument, amplitudes, composition, q, min_variance_factor=min_variance_factor)
+    if q_limits is None:
         curve = envelope(instrument, jnp.asarray(grid.r, dtype)) * jnp.matmul(
-            jnp.asarray(to_r, dtype), f, precision="highest"
+            jnp.asarray(r_matrix, dtype), f, precision="highest"
         )
     else:
-        f = f if to_q is None else jnp.matmul(jnp.asarray(to_q, dtype), f, precision="highest")
-        curve = transformed(f, instrument, grid, limits=limits)
-    if isinstance(gathered, Pairs) and grid.longest is not None:  # of nodes, `spreading` has seen to it
-        too_long = jnp.any((gathered.distance > grid.longest) & (gathered.weight != 0))
-        curve = jnp.where(too_long, jnp.nan, curve)
+        f = f if q_matrix is None else jnp.matmul(jnp.asarray(q_matrix, dtype), f, precision="highest")
+        curve = pdf_from_f(f, instrument, grid, q_limits=q_limits)
+    if isinstance(pair_distances, Pairs) and grid.max_distance is not None:  # of nodes, `spreading` has seen to it
+        has_long_pairs = jnp.any((pair_distances.distance > grid.max_distance) & (pair_distances.weight != 0))
+        curve = jnp.where(has_long_pairs, jnp.nan, curve)
     return curve
 
 
-def transformed(
+def pdf_from_f(
     f: Float[Array, " q"],
     instrument: Instrument,
     grid: Grid,
     *,
-    limits: tuple[Float[Array, ""] | float, Float[Array, ""] | float] | None = None,
+    q_limits: tuple[Float[Array, ""] | float, Float[Array, ""] | float] | None = None,
 ) -> Float[Array, " r"]:
     r"""Return $G(r) = s\,e^{-(r q_\mathrm{damp})^2/2} \frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$ of F on the grid's Q.
 
@@ -211,13 +211,13 @@ def transformed(
         f: F(Q), in 1/Å.
         instrument: whose scale and qdamp act here.
         grid: static Q and r grids.
-        limits: as in `pdf`.
+        q_limits: as in `pdf`.
     """
-    qmin, qmax = (grid.qmin, grid.qmax) if limits is None else limits
+    qmin, qmax = (grid.qmin, grid.qmax) if q_limits is None else q_limits
     q = jnp.asarray(grid.q, f.dtype)
     weights = q_weights(q, qmin, qmax)
     if grid.lorch:
-        weights = weights * lorch(q, qmax)
+        weights = weights * lorch_window(q, qmax)
     return envelope(instrument, jnp.asarray(grid.r, f.dtype)) * sine_transform(f, grid.q, weights, grid.r)
 
 
@@ -230,12 +230,12 @@ def q_weights(
     range's ends, so the limits need not lie on the grid and may be traced.
     """
     step = q[1] - q[0]
-    low = jnp.maximum(jnp.maximum(q - step / 2, q[0]), qmin)
-    high = jnp.minimum(jnp.minimum(q + step / 2, q[-1]), qmax)
-    return jnp.maximum(high - low, 0.0)
+    lower_bounds = jnp.maximum(jnp.maximum(q - step / 2, q[0]), qmin)
+    upper_bounds = jnp.minimum(jnp.minimum(q + step / 2, q[-1]), qmax)
+    return jnp.maximum(upper_bounds - lower_bounds, 0.0)
 
 
-def lorch(q: Float[Array | np.ndarray, " q"], qmax: Float[Array, ""] | float) -> Float[Array, " q"]:
+def lorch_window(q: Float[Array | np.ndarray, " q"], qmax: Float[Array, ""] | float) -> Float[Array, " q"]:
     r"""Return Lorch's window $\sin(\pi Q/Q_\mathrm{max})/(\pi Q/Q_\mathrm{max})$, a factor on `q_weights`.
 
     E. Lorch, J. Phys. C 2, 229 (1969), doi 10.1088/0022-3719/2/2/305. It damps the cut's ripples and widens peaks.
@@ -250,8 +250,8 @@ def sine_transform(
     r: Float[Array | np.ndarray, " r"],
 ) -> Float[Array, " r"]:
     r"""Return $\frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$ as a sum with the weights of `q_weights`, in 1/Å²."""
-    sines = jnp.asarray(of_product(np.sin, jnp.sin, r, q), f.dtype)
-    return (2 / jnp.pi) * jnp.matmul(sines, weights * f, precision="highest")
+    sine_matrix = jnp.asarray(apply_to_products(np.sin, jnp.sin, r, q), f.dtype)
+    return (2 / jnp.pi) * jnp.matmul(sine_matrix, weights * f, precision="highest")
 
 
 def envelope(instrument: Instrument, r: Float[Array | np.ndarray, " r"]) -> Float[Array, " r"]:
@@ -259,15 +259,15 @@ def envelope(instrument: Instrument, r: Float[Array | np.ndarray, " r"]) -> Floa
     return instrument.scale * jnp.exp(-0.5 * (r * instrument.qdamp) ** 2)
 
 
-def _chosen(pairs: Pairs, grid: Grid, count: int) -> Gathered:
+def _spread_if_many(pairs: Pairs, grid: Grid, n_kinds: int) -> PairDistances:
     """Return few pairs as they are, many spread."""
-    if grid.longest is None or pairs.distance.size < TINY * nodes(grid).cells:
+    if grid.max_distance is None or pairs.distance.size < MIN_PAIRS_PER_CELL * spreading_nodes(grid).n_cells:
         return pairs
-    return debye.spread(pairs, nodes(grid), kinds=count)
+    return debye.spread_pairs(pairs, spreading_nodes(grid), n_kinds=n_kinds)
 
 
 @functools.lru_cache(maxsize=16)
-def _points(
+def _chebyshev_transform(
     grid: Grid,
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, "q point"] | None, Float[np.ndarray, "r point"]]:
     """Return Q points for F, and the matrices from F there to the grid's Q and to G(r), in double precision.
@@ -279,23 +279,23 @@ def _points(
     weights[[0, -1]] /= 2
     if grid.lorch:
         weights *= np.sinc(q / grid.qmax)
-    sines = (2 / np.pi) * np.sin(grid.r[:, None] * q) * weights
-    count = q.size if grid.longest is None else _bandwidth((q[-1] - q[0]) / 2 * grid.longest * STRETCH, grid.accuracy)
-    if count >= q.size:
-        return q, None, sines
-    x = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-    points = q[0] + (x + 1) / 2 * (q[-1] - q[0])
-    orders = np.arange(count)
-    series = np.cos(orders[:, None] * np.arccos(x)) * np.where(orders == 0, 1, 2)[:, None] / count
-    at_grid = np.cos(np.arccos(np.linspace(-1, 1, q.size))[:, None] * orders)
-    return points, at_grid @ series, (sines @ at_grid) @ series
+    sine_matrix = (2 / np.pi) * np.sin(grid.r[:, None] * q) * weights
+    n_points = q.size if grid.max_distance is None else _chebyshev_count((q[-1] - q[0]) / 2 * grid.max_distance * MAX_STRETCH, grid.accuracy)
+    if n_points >= q.size:
+        return q, None, sine_matrix
+    x = np.cos(np.pi * (np.arange(n_points) + 0.5) / n_points)
+    q_points = q[0] + (x + 1) / 2 * (q[-1] - q[0])
+    orders = np.arange(n_points)
+    series_matrix = np.cos(orders[:, None] * np.arccos(x)) * np.where(orders == 0, 1, 2)[:, None] / n_points
+    grid_polynomials = np.cos(np.arccos(np.linspace(-1, 1, q.size))[:, None] * orders)
+    return q_points, grid_polynomials @ series_matrix, (sine_matrix @ grid_polynomials) @ series_matrix
 
 
-def _bandwidth(phase: float, accuracy: float) -> int:
+def _chebyshev_count(phase: float, accuracy: float) -> int:
     """Return how many Chebyshev points a wave needs that has this phase over half the range: its series is of J_n."""
     orders = np.arange(int(phase), int(phase) + 400)
-    needed = orders[np.abs(scipy.special.jv(orders, phase)) > 0.1 * accuracy]
-    return int(needed.max(initial=int(phase))) + SMOOTH
+    needed_orders = orders[np.abs(scipy.special.jv(orders, phase)) > 0.1 * accuracy]
+    return int(needed_orders.max(initial=int(phase))) + N_EXTRA_CHEBYSHEV_POINTS
 
 
 def _axis(low: float, high: float, step: float) -> np.ndarray:

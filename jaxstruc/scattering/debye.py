@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.scattering import spreading
-from jaxstruc.scattering.spreading import Nodes
-from jaxstruc.structures.distances import root
+from jaxstruc.scattering.spreading import SpreadingNodes
+from jaxstruc.structures.distances import safe_sqrt
 
-CHUNK = 4_000_000
+MAX_TERMS_PER_CHUNK = 4_000_000
 """Most pair-and-Q terms evaluated at once: bounds the memory of the exact sum."""
-SHORT = 1e-3
+MIN_WIDTH_DISTANCE = 1e-3
 """Å. Shorter distances have the width of this one: nothing is divided by zero."""
 
 
@@ -53,13 +53,13 @@ class Pairs(NamedTuple):
 
     distance: Float[Array, " pair"]
     weight: Float[Array, " pair"]
-    first: Int[Array | np.ndarray, " pair"]
+    first_kind: Int[Array | np.ndarray, " pair"]
     """Kind of the one atom: its row in the amplitudes, its place in Uiso."""
-    second: Int[Array | np.ndarray, " pair"]
+    second_kind: Int[Array | np.ndarray, " pair"]
     """Kind of the other atom."""
 
 
-class Spread(NamedTuple):
+class SpreadPairs(NamedTuple):
     """Pairs spread over even nodes, see `spreading`. Any sum over pairs below may take these in their stead.
 
     One channel for each two kinds of atoms. Made for distances before the stretch, which may be up to 1.1.
@@ -67,138 +67,138 @@ class Spread(NamedTuple):
 
     distance: Float[Array | np.ndarray, " node"]
     weight: Float[Array, "channel node"]
-    first: Int[np.ndarray, " channel"]
-    second: Int[np.ndarray, " channel"]
+    first_kind: Int[np.ndarray, " channel"]
+    second_kind: Int[np.ndarray, " channel"]
 
 
-Gathered = Pairs | Spread
+PairDistances = Pairs | SpreadPairs
 
 
-def pairs(
+def pairs_from_distances(
     distances: Float[Array, "atom atom"],
     presence: Float[Array | np.ndarray, " atom"],
-    kinds: Int[Array | np.ndarray, " atom"] | None = None,
+    atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
     """Return the pairs i < j of a distance matrix, weighted by both atoms' presence (a mask, or probabilities).
 
-    `kinds`: of each atom, its row in the amplitudes and in Uiso; all are of the first where none are given.
+    `atom_kinds`: of each atom, its row in the amplitudes and in Uiso; all are of the first where none are given.
     """
-    first, second = np.triu_indices(distances.shape[0], 1)
-    return _paired(distances[first, second], presence, kinds, first, second)
+    first_atoms, second_atoms = np.triu_indices(distances.shape[0], 1)
+    return _weighted_pairs(distances[first_atoms, second_atoms], presence, atom_kinds, first_atoms, second_atoms)
 
 
-def pairs_of(
+def pairs_from_positions(
     positions: Float[Array, "atom 3"],
     presence: Float[Array | np.ndarray, " atom"],
-    kinds: Int[Array | np.ndarray, " atom"] | None = None,
+    atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
     """Return the pairs i < j of positions in Å. Arguments as in `pairs`."""
-    first, second = np.triu_indices(positions.shape[0], 1)
-    distance = root(jnp.sum((positions[first] - positions[second]) ** 2, axis=-1))
-    return _paired(distance, presence, kinds, first, second)
+    first_atoms, second_atoms = np.triu_indices(positions.shape[0], 1)
+    distance = safe_sqrt(jnp.sum((positions[first_atoms] - positions[second_atoms]) ** 2, axis=-1))
+    return _weighted_pairs(distance, presence, atom_kinds, first_atoms, second_atoms)
 
 
 def composition(
-    presence: Float[Array | np.ndarray, " atom"], kinds: Int[Array, " atom"], count: int
+    presence: Float[Array | np.ndarray, " atom"], atom_kinds: Int[Array, " atom"], n_kinds: int
 ) -> Float[Array, " kind"]:
-    """Return the number of atoms of each of `count` kinds."""
-    return jnp.zeros(count, presence.dtype).at[kinds].add(presence)
+    """Return the number of atoms of each of `n_kinds` kinds."""
+    return jnp.zeros(n_kinds, presence.dtype).at[atom_kinds].add(presence)
 
 
-def spread(pairs: Pairs, nodes: Nodes, *, kinds: int = 1) -> Spread:
-    """Return pairs spread over nodes; `kinds` is the number of kinds."""
-    table, first, second = channels(kinds)
-    channel = 0 if kinds == 1 else jnp.asarray(table)[pairs.first, pairs.second]
-    weight = spreading.spread(pairs.distance, pairs.weight, channel, nodes, channels=len(first))
-    return Spread(nodes.distance, weight, first, second)
+def spread_pairs(pairs: Pairs, nodes: SpreadingNodes, *, n_kinds: int = 1) -> SpreadPairs:
+    """Return pairs spread over nodes; `n_kinds` is the number of kinds."""
+    channel_table, first_kind, second_kind = kind_channels(n_kinds)
+    channel = 0 if n_kinds == 1 else jnp.asarray(channel_table)[pairs.first_kind, pairs.second_kind]
+    weight = spreading.spread_distances(pairs.distance, pairs.weight, channel, nodes, n_channels=len(first_kind))
+    return SpreadPairs(nodes.distances, weight, first_kind, second_kind)
 
 
 def spread_positions(
     positions: Float[Array, "atom 3"],
     mask: Bool[Array | np.ndarray, " atom"],
-    kinds: Int[Array | np.ndarray, " atom"],
-    nodes: Nodes,
+    atom_kinds: Int[Array | np.ndarray, " atom"],
+    nodes: SpreadingNodes,
     *,
-    count: int,
-) -> Spread:
-    """Return all pairs of the atoms spread over nodes, with no list of pairs in memory; `count` is that of kinds."""
-    table, first, second = channels(count)
-    weight = spreading.spread_positions(positions, mask, jnp.asarray(kinds), table, nodes)
-    return Spread(nodes.distance, weight, first, second)
+    n_kinds: int,
+) -> SpreadPairs:
+    """Return all pairs of the atoms spread over nodes, with no list of pairs in memory; `n_kinds` is that of kinds."""
+    channel_table, first_kind, second_kind = kind_channels(n_kinds)
+    weight = spreading.spread_positions(positions, mask, jnp.asarray(atom_kinds), channel_table, nodes)
+    return SpreadPairs(nodes.distances, weight, first_kind, second_kind)
 
 
-def channels(
-    kinds: int,
+def kind_channels(
+    n_kinds: int,
 ) -> tuple[Int[np.ndarray, "kind kind"], Int[np.ndarray, " channel"], Int[np.ndarray, " channel"]]:
     """Return the channel of each two kinds, and the two kinds of each channel."""
-    first, second = np.triu_indices(kinds)
-    table = np.zeros((kinds, kinds), np.int32)
-    table[first, second] = table[second, first] = np.arange(len(first))
-    return table, first, second
+    first_kind, second_kind = np.triu_indices(n_kinds)
+    channel_table = np.zeros((n_kinds, n_kinds), np.int32)
+    channel_table[first_kind, second_kind] = channel_table[second_kind, first_kind] = np.arange(len(first_kind))
+    return channel_table, first_kind, second_kind
 
 
-def stretched(pairs: Gathered, stretch: Float[Array, ""] | float | None):
+def stretch_pairs(pairs: PairDistances, stretch: Float[Array, ""] | float | None):
     """Return the pairs with their distances times `stretch`."""
     if stretch is None:
         return pairs
     return pairs._replace(distance=pairs.distance * stretch)  # type: ignore[arg-type]
 
 
-def pair_variance(pairs: Gathered, instrument: Instrument, *, floor: float = 0.0) -> Float[Array, "..."]:
+def pair_variance(pairs: PairDistances, instrument: Instrument, *, min_variance_factor: float = 0.0) -> Float[Array, "..."]:
     r"""Return the variance of each pair distance, or of all where it is the same, in Å²; of each channel and node.
 
-    $\sigma_{ij}^2 = (U_i + U_j) b(r)$, with the bracket at the pair's own distance, kept at or above `floor` (0 as
+    $\sigma_{ij}^2 = (U_i + U_j) b(r)$, with the bracket at the pair's own distance, kept at or above `min_variance_factor` (0 as
     diffpy.srreal does; above 0 where a wrong short distance must keep a gradient).
     """
     uiso = jnp.asarray(instrument.uiso, pairs.weight.dtype)
-    both = 2 * uiso if uiso.ndim == 0 else uiso[pairs.first] + uiso[pairs.second]
-    if isinstance(pairs, Spread) and uiso.ndim:
-        both = both[:, None]
-    r = jnp.maximum(jnp.abs(jnp.asarray(pairs.distance, pairs.weight.dtype)), SHORT)
-    return both * jnp.maximum(width_bracket(instrument, r), floor)
+    summed_uiso = 2 * uiso if uiso.ndim == 0 else uiso[pairs.first_kind] + uiso[pairs.second_kind]
+    if isinstance(pairs, SpreadPairs) and uiso.ndim:
+        summed_uiso = summed_uiso[:, None]
+    r = jnp.maximum(jnp.abs(jnp.asarray(pairs.distance, pairs.weight.dtype)), MIN_WIDTH_DISTANCE)
+    return summed_uiso * jnp.maximum(variance_factor(instrument, r), min_variance_factor)
 
 
-def width_bracket(instrument: Instrument, r: Float[Array, "*pair"]) -> Float[Array, "*pair"]:
+def variance_factor(instrument: Instrument, r: Float[Array, "*pair"]) -> Float[Array, "*pair"]:
     r"""Return by how much correlated motion and the instrument change the variance of a distance r in Å.
 
     $b = 1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2$; I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003),
     doi 10.1103/PhysRevB.67.104301. A scalar 1 where none of them is given.
     """
-    bracket = jnp.ones((), r.dtype)
+    factor = jnp.ones((), r.dtype)
     if instrument.delta1 is not None:
-        bracket = bracket - instrument.delta1 / r
+        factor = factor - instrument.delta1 / r
     if instrument.delta2 is not None:
-        bracket = bracket - instrument.delta2 / r**2
+        factor = factor - instrument.delta2 / r**2
     if instrument.qbroad is not None:
-        bracket = bracket + (instrument.qbroad * r) ** 2
-    return bracket
+        factor = factor + (instrument.qbroad * r) ** 2
+    return factor
 
 
 def partial_sums(
-    pairs: Gathered,
+    pairs: PairDistances,
     variance: Float[Array, "..."],
     amplitudes: Float[Array, "kind q"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
     r"""Return the part of each two kinds of atoms in `debye_sum`, in the order of `channels`."""
-    kinds = amplitudes.shape[0]
-    table, first, second = channels(kinds)
+    n_kinds = amplitudes.shape[0]
+    channel_table, first_kind, second_kind = kind_channels(n_kinds)
     if isinstance(pairs, Pairs):
-        own = jnp.asarray(table)[pairs.first, pairs.second] == np.arange(len(first))[:, None]
-        parts = jax.vmap(lambda mask: debye_sum(pairs._replace(weight=pairs.weight * mask), variance, amplitudes, q))
-        return parts(own.astype(pairs.weight.dtype))
-    waves = _waves(q, pairs.distance, pairs.weight.dtype)
+        channel_masks = jnp.asarray(channel_table)[pairs.first_kind, pairs.second_kind] == np.arange(len(first_kind))[:, None]
+        masked_sum = jax.vmap(lambda mask: debye_sum(pairs._replace(weight=pairs.weight * mask), variance, amplitudes, q))
+        return masked_sum(channel_masks.astype(pairs.weight.dtype))
+    sinc_matrix = _sinc_matrix(q, pairs.distance, pairs.weight.dtype)
     damping = jnp.exp(-0.5 * variance[..., None] * jnp.asarray(q, pairs.weight.dtype) ** 2)
     if variance.ndim == 0:  # all pairs alike: the waves stay constants
-        sums = jnp.matmul(pairs.weight, waves, precision="highest") * damping
+        sums = jnp.matmul(pairs.weight, sinc_matrix, precision="highest") * damping
     else:
-        shape = "cn,nq->cq" if variance.ndim == 1 else "cn,cnq->cq"
-        sums = jnp.einsum(shape, pairs.weight, damping * waves, precision="highest")
-    return sums * amplitudes[first] * amplitudes[second]
+        subscripts = "cn,nq->cq" if variance.ndim == 1 else "cn,cnq->cq"
+        sums = jnp.einsum(subscripts, pairs.weight, damping * sinc_matrix, precision="highest")
+    return sums * amplitudes[first_kind] * amplitudes[second_kind]
 
 
 def debye_sum(
-    pairs: Gathered,
+    pairs: PairDistances,
     variance: Float[Array, "..."],
     amplitudes: Float[Array, "kind q"],
     q: Float[Array | np.ndarray, " q"],
@@ -213,23 +213,23 @@ def debye_sum(
         amplitudes: form factors of each kind at each Q; one row of ones for a single element in units of f.
         q: in 1/Å. A NumPy array gives the waves of `Spread` in double precision, before they are rounded.
     """
-    if isinstance(pairs, Spread):
+    if isinstance(pairs, SpreadPairs):
         return jnp.sum(partial_sums(pairs, variance, amplitudes, q), axis=0)
     q = jnp.asarray(q, pairs.distance.dtype)
 
-    def terms(column):
+    def q_term(column):
         q_value, amplitude = column
-        weight = pairs.weight * amplitude[pairs.first] * amplitude[pairs.second]
+        weight = pairs.weight * amplitude[pairs.first_kind] * amplitude[pairs.second_kind]
         return jnp.sum(weight * jnp.exp(-0.5 * variance * q_value**2) * _sinc(q_value * pairs.distance))
 
     columns = (q, amplitudes.T)
-    if pairs.distance.size * q.size <= CHUNK:
-        return jax.vmap(terms)(columns)
-    return jax.lax.map(jax.checkpoint(terms), columns, batch_size=max(1, CHUNK // pairs.distance.size))
+    if pairs.distance.size * q.size <= MAX_TERMS_PER_CHUNK:
+        return jax.vmap(q_term)(columns)
+    return jax.lax.map(jax.checkpoint(q_term), columns, batch_size=max(1, MAX_TERMS_PER_CHUNK // pairs.distance.size))
 
 
 def intensity(
-    pairs: Gathered,
+    pairs: PairDistances,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
     composition: Float[Array | np.ndarray, " kind"],
@@ -244,87 +244,87 @@ def intensity(
         composition: number of atoms of each kind.
         q: in 1/Å.
     """
-    own = jnp.sum(composition[:, None] * amplitudes**2, axis=0)
-    return own + _damped_sum(pairs, instrument, amplitudes, q, 0.0)
+    self_scattering = jnp.sum(composition[:, None] * amplitudes**2, axis=0)
+    return self_scattering + _damped_sum(pairs, instrument, amplitudes, q, 0.0)
 
 
 def structure_function(
-    pairs: Gathered,
+    pairs: PairDistances,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
     composition: Float[Array | np.ndarray, " kind"],
     q: Float[Array | np.ndarray, " q"],
     *,
-    floor: float = 0.0,
+    min_variance_factor: float = 0.0,
 ) -> Float[Array, " q"]:
     r"""Return $S(Q) = 1 + \sum_{i \ne j} \ldots / (N \langle f \rangle^2)$ (Faber-Ziman), dimensionless.
 
-    Arguments as in `intensity`; `floor` as in `pair_variance`.
+    Arguments as in `intensity`; `min_variance_factor` as in `pair_variance`.
     """
-    return 1 + _damped_sum(pairs, instrument, amplitudes, q, floor) / mean_square(amplitudes, composition)
+    return 1 + _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor) / faber_ziman_norm(amplitudes, composition)
 
 
 def reduced_structure_function(
-    pairs: Gathered,
+    pairs: PairDistances,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
     composition: Float[Array | np.ndarray, " kind"],
     q: Float[Array | np.ndarray, " q"],
     *,
-    floor: float = 0.0,
+    min_variance_factor: float = 0.0,
 ) -> Float[Array, " q"]:
     """Return F(Q) = Q [S(Q) - 1], in 1/Å. Arguments as in `structure_function`."""
-    sums = _damped_sum(pairs, instrument, amplitudes, q, floor)
-    return jnp.asarray(q, sums.dtype) * sums / mean_square(amplitudes, composition)
+    sums = _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor)
+    return jnp.asarray(q, sums.dtype) * sums / faber_ziman_norm(amplitudes, composition)
 
 
 def partials(
-    pairs: Gathered,
+    pairs: PairDistances,
     instrument: Instrument,
     amplitudes: Float[Array, "kind q"],
     composition: Float[Array | np.ndarray, " kind"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
     """Return the part of each two kinds in F(Q), in 1/Å and in the order of `channels`; they sum to F(Q)."""
-    longer = stretched(pairs, instrument.stretch)
-    sums = partial_sums(longer, pair_variance(longer, instrument), amplitudes, q)
-    return jnp.asarray(q, sums.dtype) * sums / mean_square(amplitudes, composition)
+    stretched_pairs = stretch_pairs(pairs, instrument.stretch)
+    sums = partial_sums(stretched_pairs, pair_variance(stretched_pairs, instrument), amplitudes, q)
+    return jnp.asarray(q, sums.dtype) * sums / faber_ziman_norm(amplitudes, composition)
 
 
-def _paired(distance, presence, kinds, first, second) -> Pairs:
-    present = jnp.asarray(presence, distance.dtype)
-    kinds = np.zeros(present.size, np.int32) if kinds is None else kinds
-    return Pairs(distance, 2 * present[first] * present[second], kinds[first], kinds[second])
+def _weighted_pairs(distance, presence, atom_kinds, first_atoms, second_atoms) -> Pairs:
+    atom_presence = jnp.asarray(presence, distance.dtype)
+    atom_kinds = np.zeros(atom_presence.size, np.int32) if atom_kinds is None else atom_kinds
+    return Pairs(distance, 2 * atom_presence[first_atoms] * atom_presence[second_atoms], atom_kinds[first_atoms], atom_kinds[second_atoms])
 
 
-def _damped_sum(pairs, instrument, amplitudes, q, floor):
+def _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor):
     """Return the pair sum of the stretched pairs with their widths."""
-    longer = stretched(pairs, instrument.stretch)
-    return debye_sum(longer, pair_variance(longer, instrument, floor=floor), amplitudes, q)
+    stretched_pairs = stretch_pairs(pairs, instrument.stretch)
+    return debye_sum(stretched_pairs, pair_variance(stretched_pairs, instrument, min_variance_factor=min_variance_factor), amplitudes, q)
 
 
-def mean_square(amplitudes, composition):
+def faber_ziman_norm(amplitudes, composition):
     r"""Return $N \langle f \rangle^2$ at each Q, 1 where there is no atom."""
-    count = jnp.sum(composition)
-    present = jnp.where(count > 0, count, 1.0)
-    total = jnp.sum(composition[:, None] * amplitudes, axis=0)
-    return jnp.where(count > 0, total**2 / present, 1.0)
+    n_atoms = jnp.sum(composition)
+    safe_n_atoms = jnp.where(n_atoms > 0, n_atoms, 1.0)
+    summed_amplitude = jnp.sum(composition[:, None] * amplitudes, axis=0)
+    return jnp.where(n_atoms > 0, summed_amplitude**2 / safe_n_atoms, 1.0)
 
 
-def _waves(q, distance, dtype):
+def _sinc_matrix(q, distance, dtype):
     """Return sin(Qr)/(Qr) for each node and Q."""
-    return jnp.asarray(of_product(lambda x: np.sinc(x / np.pi), _sinc, distance, q), dtype)
+    return jnp.asarray(apply_to_products(lambda x: np.sinc(x / np.pi), _sinc, distance, q), dtype)
 
 
-def of_product(on_host, traced, rows, columns):
+def apply_to_products(host_function, traced_function, rows, columns):
     """Return a function of all products; of constants in double precision, so that a large phase keeps its digits."""
     if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
-        return on_host(rows[:, None].astype(float) * columns)
-    return traced(jnp.asarray(rows)[:, None] * columns)
+        return host_function(rows[:, None].astype(float) * columns)
+    return traced_function(jnp.asarray(rows)[:, None] * columns)
 
 
 def _sinc(x):
     """Return sin(x)/x, 1 at 0, with a gradient that is 0 there."""
-    apart = jnp.abs(x) > 1e-4
-    safe = jnp.where(apart, x, 1.0)
-    return jnp.where(apart, jnp.sin(safe) / safe, 1 - x**2 / 6)
+    is_nonzero = jnp.abs(x) > 1e-4
+    safe_x = jnp.where(is_nonzero, x, 1.0)
+    return jnp.where(is_nonzero, jnp.sin(safe_x) / safe_x, 1 - x**2 / 6)

@@ -12,23 +12,23 @@ class Parameter(NamedTuple):
 
     name: str
     unit: str
-    what: str
+    description: str
     """What it is or does."""
     default: float | None = None
     """Where neither the user nor the file says."""
-    low: float = 0.0
+    minimum: float = 0.0
     """Least value that is fitted, times the bond in Å to the power `bonds`; so for the next two."""
-    high: float = math.inf
+    maximum: float = math.inf
     start: float = 0.0
     """Of a fit, where the data do not show it; qdamp and qbroad start from the default or what is given."""
-    bonds: int = 0
+    bond_power: int = 0
     """Power of the bond in the three above."""
-    square: bool = False
+    fitted_as_square: bool = False
     """Whether it enters the model as its square, and is descended in as that: at 0 it has a slope only so."""
 
     def bounds(self, bond: float) -> tuple[float, float]:
         """Return the least and the largest value that is fitted, for a nearest-neighbour distance in Å."""
-        return self.low * bond**self.bonds, self.high * bond**self.bonds
+        return self.minimum * bond**self.bond_power, self.maximum * bond**self.bond_power
 
 
 _TABLE = (
@@ -41,34 +41,34 @@ _TABLE = (
     Parameter("rmax", "Å", "End of the range in r.", default=20.0),
     Parameter("rstep", "Å", "Step in r."),
     Parameter("scale", "", "Factor on G(r)."),
-    Parameter("stretch", "", "Factor on all distances.", low=0.88, high=1.12),
-    Parameter("uiso", "Å²", "Isotropic displacement of all atoms.", default=0.005, low=5e-4, high=0.06, start=0.012),
+    Parameter("stretch", "", "Factor on all distances.", minimum=0.88, maximum=1.12),
+    Parameter("uiso", "Å²", "Isotropic displacement of all atoms.", default=0.005, minimum=5e-4, maximum=0.06, start=0.012),
     Parameter("biso", "Å²", "The same as B = 8 pi² U, in place of --uiso."),
-    Parameter("delta1", "Å", "Correlated motion, falling with r.", default=0.0, high=0.85, start=0.25, bonds=1),
-    Parameter("delta2", "Å²", "Correlated motion, falling with r².", default=0.0, high=0.85, start=0.25, bonds=2),
-    Parameter("qdamp", "1/Å", "Damping of G(r) by the resolution.", default=0.03, low=1e-4, high=0.1, square=True),
+    Parameter("delta1", "Å", "Correlated motion, falling with r.", default=0.0, maximum=0.85, start=0.25, bond_power=1),
+    Parameter("delta2", "Å²", "Correlated motion, falling with r².", default=0.0, maximum=0.85, start=0.25, bond_power=2),
+    Parameter("qdamp", "1/Å", "Damping of G(r) by the resolution.", default=0.03, minimum=1e-4, maximum=0.1, fitted_as_square=True),
     Parameter(
         "qbroad",
         "1/Å",
         "Broadening of peaks by the resolution.",
         default=0.0,
-        low=1e-4,
-        high=0.1,
-        bonds=-1,
-        square=True,
+        minimum=1e-4,
+        maximum=0.1,
+        bond_power=-1,
+        fitted_as_square=True,
     ),
 )
 PARAMETERS = {parameter.name: parameter for parameter in _TABLE}
 """Each by its name. The least qdamp and qbroad are no different from 0 on any data."""
-FITTED = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad")
+FIT_PARAMETERS = ("scale", "stretch", "uiso", "delta1", "delta2", "qdamp", "qbroad")
 """What a fit can vary."""
-USUAL = ("scale", "stretch", "uiso", "delta2")
+DEFAULT_FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2")
 """What is fitted where nothing is said."""
 UNITS = {name: parameter.unit for name, parameter in PARAMETERS.items()}
 
 
-def said(name: str, more: str = "") -> str:
+def option_help(name: str, supplement: str = "") -> str:
     """Return the help of an option: its unit, what it is, and what else is to be said."""
     parameter = PARAMETERS[name]
     unit = f"[{parameter.unit}] " if parameter.unit else ""
-    return f"{unit}{parameter.what} {more}".strip()
+    return f"{unit}{parameter.description} {supplement}".strip()

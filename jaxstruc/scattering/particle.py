@@ -26,36 +26,36 @@ from jaxstruc.scattering import polyhedra
 from jaxstruc.scattering.polyhedra import Polyhedron
 from jaxstruc.scattering.waves import sine_and_cosine
 
-STEP, LAST = 0.05, 200.0
+PIECE_WIDTH, MAX_TABLE_X = 0.05, 200.0
 """Width of a piece and end of the tables, in x."""
-COARSE = 0.2
+STORED_STEP = 0.2
 """Step of what is stored: no wave of P is shorter than 2 pi / 3.3, and a spline of order 9 gives the rest."""
-WAVES = 4
+MAX_TAIL_WAVES = 4
 """Room for the waves of the tail, Porod's constant among them."""
-FILE = files("jaxstruc.scattering.tables").joinpath("bodies.npz")
+TABLE_FILE = files("jaxstruc.scattering.tables").joinpath("bodies.npz")
 
 
-class Table(NamedTuple):
+class FormFactorTable(NamedTuple):
     """P(x) of a body, and <F>(x), its amplitude averaged over orientations, 1 at 0."""
 
-    square: Float[Array | np.ndarray, "*body 4 piece"]
+    squared_amplitude: Float[Array | np.ndarray, "*body 4 piece"]
     """Coefficients of P (1 + x²/5)² in each piece, of the powers of the place in it from 0 to 1."""
-    mean: Float[Array | np.ndarray, "*body 4 piece"]
+    mean_amplitude: Float[Array | np.ndarray, "*body 4 piece"]
     """Those of <F> (1 + x²/5)."""
-    tail: Float[Array | np.ndarray, "*body 4 wave"]
+    tail_amplitudes: Float[Array | np.ndarray, "*body 4 wave"]
     """Amplitudes of P x⁴ beyond the table: of cos(x d), sin(x d), and of both over the root of x; d = 0 is first."""
-    distance: Float[Array | np.ndarray, "*body wave"]
+    tail_distances: Float[Array | np.ndarray, "*body wave"]
     """Those d, in R_eq."""
 
 
 class Body(NamedTuple):
     """Lengths of a body, in R_eq."""
 
-    edge: float
+    shortest_edge: float
     """Its shortest edge; of a sphere the radius."""
-    gyration: float
+    radius_of_gyration: float
     """Radius of gyration."""
-    surface: float
+    relative_surface: float
     """Surface over that of the sphere of its volume."""
 
 
@@ -70,169 +70,169 @@ class FormFactor(NamedTuple):
     """Whether the contrast is in both."""
 
 
-def of_table(table: Table) -> FormFactor:
+def of_table(table: FormFactorTable) -> FormFactor:
     """Return the form factor of a tabulated body."""
-    return FormFactor(lambda q, radius: form_factor(table, q * radius), lambda q, radius: amplitude(table, q * radius))
+    return FormFactor(lambda q, radius: form_factor(table, q * radius), lambda q, radius: mean_amplitude(table, q * radius))
 
 
-def form_factor(table: Table, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
+def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return P(x) of one body, at x >= 0, in the precision of x."""
-    far, waves = jnp.maximum(x, LAST), jnp.zeros_like(x)
-    root = 1 / jnp.sqrt(far)
-    for n in range(WAVES):
-        even, odd, even_root, odd_root = (jnp.asarray(part[n], x.dtype) for part in table.tail)
-        sine, cosine = sine_and_cosine(far * jnp.asarray(table.distance[n], x.dtype))
-        waves += (even + even_root * root) * cosine + (odd + odd_root * root) * sine
-    return jnp.where(x < LAST, _looked_up(table.square, x) / (1 + x**2 / 5) ** 2, waves / far**4)
+    large_x, tail_sum = jnp.maximum(x, MAX_TABLE_X), jnp.zeros_like(x)
+    inverse_root = 1 / jnp.sqrt(large_x)
+    for n in range(MAX_TAIL_WAVES):
+        cosine_amplitude, sine_amplitude, cosine_root_amplitude, sine_root_amplitude = (jnp.asarray(amplitudes[n], x.dtype) for amplitudes in table.tail_amplitudes)
+        sine, cosine = sine_and_cosine(large_x * jnp.asarray(table.tail_distances[n], x.dtype))
+        tail_sum += (cosine_amplitude + cosine_root_amplitude * inverse_root) * cosine + (sine_amplitude + sine_root_amplitude * inverse_root) * sine
+    return jnp.where(x < MAX_TABLE_X, _interpolate_pieces(table.squared_amplitude, x) / (1 + x**2 / 5) ** 2, tail_sum / large_x**4)
 
 
-def amplitude(table: Table, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
+def mean_amplitude(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return <F>(x) of one body; beyond the table 0, where particles have no correlation left."""
-    return jnp.where(x < LAST, _looked_up(table.mean, x) / (1 + x**2 / 5), 0.0)
+    return jnp.where(x < MAX_TABLE_X, _interpolate_pieces(table.mean_amplitude, x) / (1 + x**2 / 5), 0.0)
 
 
 @functools.cache
-def bodies() -> dict[str, Body]:
+def named_bodies() -> dict[str, Body]:
     """Return the named bodies, the sphere first."""
-    stored = _stored()
-    names = [key.removesuffix("/lengths") for key in stored if key.endswith("/lengths")]
+    arrays = _read_table_file()
+    names = [key.removesuffix("/lengths") for key in arrays if key.endswith("/lengths")]
     return {"sphere": Body(1.0, np.sqrt(0.6), 1.0)} | {
-        name: Body(*map(float, stored[f"{name}/lengths"])) for name in names
+        name: Body(*map(float, arrays[f"{name}/lengths"])) for name in names
     }
 
 
 @functools.cache
-def table(name: str) -> Table:
+def named_table(name: str) -> FormFactorTable:
     """Return the table of a named body, in double precision.
 
     Raises:
         ValueError: where there is none of that name.
     """
-    if name not in bodies():
-        raise ValueError(f"Expected a body among {', '.join(bodies())}, got {name!r}.")
+    if name not in named_bodies():
+        raise ValueError(f"Expected a body among {', '.join(named_bodies())}, got {name!r}.")
     if name == "sphere":
-        x = _places()
-        mean = np.where(x > 0, 3 * spherical_jn(1, x) / np.where(x > 0, x, 1), 1.0)
-        return tabulated(mean**2, mean, {0.0: _wave(4.5), 2.0: _wave(4.5)})
-    stored = _stored()
-    square, mean, tail = (stored[f"{name}/{part}"] for part in ("square", "mean", "tail"))
-    return tabulated(square, mean, {row[0]: row[1:] for row in tail})
+        x = _stored_x()
+        mean_amplitude = np.where(x > 0, 3 * spherical_jn(1, x) / np.where(x > 0, x, 1), 1.0)
+        return table_from_values(mean_amplitude**2, mean_amplitude, {0.0: _cosine_wave(4.5), 2.0: _cosine_wave(4.5)})
+    arrays = _read_table_file()
+    squared_amplitude, mean_amplitude, tail_rows = (arrays[f"{name}/{array_name}"] for array_name in ("square", "mean", "tail"))
+    return table_from_values(squared_amplitude, mean_amplitude, {row[0]: row[1:] for row in tail_rows})
 
 
-def stacked(names: tuple[str, ...]) -> Table:
+def stack_tables(names: tuple[str, ...]) -> FormFactorTable:
     """Return the tables of several bodies, the first axis theirs."""
-    return Table(*(np.stack(parts) for parts in zip(*map(table, names), strict=True)))
+    return FormFactorTable(*(np.stack(columns) for columns in zip(*map(named_table, names), strict=True)))
 
 
 @functools.lru_cache(maxsize=64)
-def spheroid_table(aspect: float) -> Table:
+def spheroid_table(aspect: float) -> FormFactorTable:
     """Return the table of a spheroid, its aspect the axis of revolution over the other."""
-    across = aspect ** (-1 / 3)
-    mu, weight = _cosines(LAST * across * abs(aspect - 1))
-    turned = across * np.sqrt(1 + (aspect**2 - 1) * mu**2)
-    tail = {0.0: _wave(4.5 * float(np.sum(weight / turned**4)))}
+    equatorial_radius = aspect ** (-1 / 3)
+    mu, weight = _cosine_nodes(MAX_TABLE_X * equatorial_radius * abs(aspect - 1))
+    relative_radius = equatorial_radius * np.sqrt(1 + (aspect**2 - 1) * mu**2)
+    tail_waves = {0.0: _cosine_wave(4.5 * float(np.sum(weight / relative_radius**4)))}
     if aspect != 1:  # the equator, by stationary phase
-        size = 4.5 / across**4 * np.sqrt(np.pi / (8 * across * abs(aspect**2 - 1)))
-        tail[2 * across] = np.array([0, 0, size, -np.sign(aspect - 1) * size])
-    return _revolved(lambda x: _ball(x * turned), weight, tail)
+        wave_amplitude = 4.5 / equatorial_radius**4 * np.sqrt(np.pi / (8 * equatorial_radius * abs(aspect**2 - 1)))
+        tail_waves[2 * equatorial_radius] = np.array([0, 0, wave_amplitude, -np.sign(aspect - 1) * wave_amplitude])
+    return _revolution_table(lambda x: _spherical_amplitude(x * relative_radius), weight, tail_waves)
 
 
 @functools.lru_cache(maxsize=64)
-def cylinder_table(aspect: float) -> Table:
+def cylinder_table(aspect: float) -> FormFactorTable:
     """Return the table of a cylinder, its aspect the length over the diameter."""
     radius = (2 / (3 * aspect)) ** (1 / 3)
-    mu, weight = _cosines(LAST * radius * np.hypot(1, aspect))
-    across, along = radius * np.sqrt(1 - mu**2), radius * aspect * mu
+    mu, weight = _cosine_nodes(MAX_TABLE_X * radius * np.hypot(1, aspect))
+    radial_projection, axial_projection = radius * np.sqrt(1 - mu**2), radius * aspect * mu
     factor, length = 2 * np.pi / (4 / 3 * np.pi) ** 2, 2 * radius * aspect
-    flat, side = np.pi * radius**2, 2 * np.pi * radius * length
-    root = 2 * np.pi * radius * np.sqrt(length / np.pi) / 2
-    tail = {0.0: _wave(factor * (2 * flat + side)), length: -2 * factor * np.array([flat, 0, -root, root])}
-    tail[2 * radius] = tail.get(2 * radius, _wave(0.0)) - factor * np.array([0, side, 0, 0])
-    return _revolved(lambda x: 2 * j1(x * across) / (x * across) * np.sinc(x * along / np.pi), weight, tail)
+    cap_area, side_area = np.pi * radius**2, 2 * np.pi * radius * length
+    edge_amplitude = 2 * np.pi * radius * np.sqrt(length / np.pi) / 2
+    tail_waves = {0.0: _cosine_wave(factor * (2 * cap_area + side_area)), length: -2 * factor * np.array([cap_area, 0, -edge_amplitude, edge_amplitude])}
+    tail_waves[2 * radius] = tail_waves.get(2 * radius, _cosine_wave(0.0)) - factor * np.array([0, side_area, 0, 0])
+    return _revolution_table(lambda x: 2 * j1(x * radial_projection) / (x * radial_projection) * np.sinc(x * axial_projection / np.pi), weight, tail_waves)
 
 
-def polyhedron_table(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None = None) -> Table:
+def polyhedron_table(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None = None) -> FormFactorTable:
     """Return the table of any polyhedron; takes a minute.
 
     Args:
         body: from `polyhedra.convex` or `polyhedra.joined`.
         domain: directions that stand for all [half of the octants].
     """
-    made = measured(body, domain)
-    return tabulated(made["square"], made["mean"], {row[0]: row[1:] for row in made["tail"]})
+    arrays = polyhedron_arrays(body, domain)
+    return table_from_values(arrays["square"], arrays["mean"], {row[0]: row[1:] for row in arrays["tail"]})
 
 
-def measured(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None) -> dict[str, np.ndarray]:
+def polyhedron_arrays(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None) -> dict[str, np.ndarray]:
     """Return what is stored of a polyhedron."""
     volume = body.volume
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
-    square, mean = polyhedra.averages(body, _places() / radius, domain)
-    edge = np.linalg.norm(body.ends - body.starts, axis=1).min() / radius
-    lengths = [edge, np.sqrt(polyhedra.gyration(body)) / radius, body.areas.sum() / (4 * np.pi * radius**2)]
-    return {"square": square, "mean": mean, "tail": tail(body), "lengths": np.array(lengths)}
+    squared_amplitude, mean_amplitude = polyhedra.orientation_averages(body, _stored_x() / radius, domain)
+    shortest_edge = np.linalg.norm(body.edge_ends - body.edge_starts, axis=1).min() / radius
+    lengths = [shortest_edge, np.sqrt(polyhedra.squared_radius_of_gyration(body)) / radius, body.face_areas.sum() / (4 * np.pi * radius**2)]
+    return {"square": squared_amplitude, "mean": mean_amplitude, "tail": tail_waves(body), "lengths": np.array(lengths)}
 
 
-def tail(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
+def tail_waves(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
     """Return the distances and amplitudes of a polyhedron's waves of P x⁴ beyond the table."""
     radius = (3 * body.volume / (4 * np.pi)) ** (1 / 3)
     factors = radius**4 / body.volume**2 * np.array([1, 1, np.sqrt(radius), np.sqrt(radius)])
-    return np.array([[distance / radius, *(factors * wave)] for distance, wave in polyhedra.porod(body).items()])
+    return np.array([[distance / radius, *(factors * wave)] for distance, wave in polyhedra.porod_waves(body).items()])
 
 
-def tabulated(square: np.ndarray, mean: np.ndarray, tail: dict[float, np.ndarray]) -> Table:
+def table_from_values(squared_amplitude: np.ndarray, mean_amplitude: np.ndarray, tail_waves: dict[float, np.ndarray]) -> FormFactorTable:
     """Return a table from P and <F> at the stored places, and the tail's waves by their distance."""
-    envelope, distances, waves = 1 + _places() ** 2 / 5, np.zeros(WAVES), np.zeros((4, WAVES))
-    for n, distance in enumerate(sorted(tail)):
-        distances[n], waves[:, n] = distance, tail[distance]
-    return Table(_pieces(square * envelope**2), _pieces(mean * envelope), waves, distances)
+    envelope, distances, tail_amplitudes = 1 + _stored_x() ** 2 / 5, np.zeros(MAX_TAIL_WAVES), np.zeros((4, MAX_TAIL_WAVES))
+    for n, distance in enumerate(sorted(tail_waves)):
+        distances[n], tail_amplitudes[:, n] = distance, tail_waves[distance]
+    return FormFactorTable(_cubic_pieces(squared_amplitude * envelope**2), _cubic_pieces(mean_amplitude * envelope), tail_amplitudes, distances)
 
 
-def _wave(size: float) -> np.ndarray:
+def _cosine_wave(wave_amplitude: float) -> np.ndarray:
     """Return the amplitudes of a wave that is a cosine."""
-    return np.array([size, 0.0, 0.0, 0.0])
+    return np.array([wave_amplitude, 0.0, 0.0, 0.0])
 
 
-def _looked_up(pieces, x):
+def _interpolate_pieces(pieces, x):
     """Return the value of cubic pieces at x, below `LAST`."""
-    place = jnp.minimum(x, LAST) / STEP
-    piece = jnp.minimum(place.astype(jnp.int32), pieces.shape[-1] - 1)
-    part = place - piece
-    value, slope, bend, turn = (jnp.asarray(row, x.dtype)[piece] for row in pieces)
-    return ((turn * part + bend) * part + slope) * part + value
+    position = jnp.minimum(x, MAX_TABLE_X) / PIECE_WIDTH
+    index = jnp.minimum(position.astype(jnp.int32), pieces.shape[-1] - 1)
+    offset = position - index
+    value, slope, quadratic_coefficient, cubic_coefficient = (jnp.asarray(row, x.dtype)[index] for row in pieces)
+    return ((cubic_coefficient * offset + quadratic_coefficient) * offset + slope) * offset + value
 
 
-def _pieces(values) -> Float[np.ndarray, "4 piece"]:
+def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
     """Return cubic pieces with the values and slopes of a spline through an even function."""
-    x = _places()
+    x = _stored_x()
     spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
-    node = STEP * np.arange(round(LAST / STEP) + 1)
-    value, slope = spline(node), STEP * spline.derivative()(node)
-    rise = np.diff(value)
-    first, last = slope[:-1], slope[1:]
-    return np.stack([value[:-1], first, 3 * rise - 2 * first - last, first + last - 2 * rise])
+    nodes = PIECE_WIDTH * np.arange(round(MAX_TABLE_X / PIECE_WIDTH) + 1)
+    node_values, slopes = spline(nodes), PIECE_WIDTH * spline.derivative()(nodes)
+    differences = np.diff(node_values)
+    start_slopes, end_slopes = slopes[:-1], slopes[1:]
+    return np.stack([node_values[:-1], start_slopes, 3 * differences - 2 * start_slopes - end_slopes, start_slopes + end_slopes - 2 * differences])
 
 
-def _revolved(amplitude_at, weight, tail) -> Table:
+def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable:
     """Return the table of a body of revolution, given its amplitude at the cosines for one x."""
-    every = np.array([np.ones_like(weight), *map(amplitude_at, _places()[1:])])
-    return tabulated(every**2 @ weight, every @ weight, tail)
+    amplitudes = np.array([np.ones_like(weight), *map(amplitude_function, _stored_x()[1:])])
+    return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
 
 
-def _places() -> np.ndarray:
-    return COARSE * np.arange(round(LAST / COARSE) + 1)
+def _stored_x() -> np.ndarray:
+    return STORED_STEP * np.arange(round(MAX_TABLE_X / STORED_STEP) + 1)
 
 
-def _cosines(phase: float) -> tuple[np.ndarray, np.ndarray]:
+def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
     """Return Gauss points from 0 to 1 and their weights, for an amplitude whose phase turns by so much."""
     node, weight = np.polynomial.legendre.leggauss(int(40 + 1.2 * phase))
     return (node + 1) / 2, weight / 2
 
 
-def _ball(x):
+def _spherical_amplitude(x):
     return 3 * spherical_jn(1, x) / x
 
 
 @functools.cache
-def _stored() -> dict[str, np.ndarray]:
-    with FILE.open("rb") as opened, np.load(opened) as archive:
+def _read_table_file() -> dict[str, np.ndarray]:
+    with TABLE_FILE.open("rb") as stream, np.load(stream) as archive:
         return {key: archive[key] for key in archive.files}

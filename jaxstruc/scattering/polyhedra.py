@@ -20,16 +20,16 @@ from jaxtyping import Complex, Float, Int
 from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 
-SMALL = 1.0
+MAX_SERIES_PHASE = 1.0
 """q times the farthest corner's distance, below which the series serves."""
-TERMS = 24
+N_SERIES_TERMS = 24
 """Of the series: the next is 1 / (3 + TERMS)! at most."""
-GOLDEN = (1 + np.sqrt(5)) / 2
-NEAR = 8.0
+GOLDEN_RATIO = (1 + np.sqrt(5)) / 2
+MAX_EDGE_SUM_PHASE = 8.0
 """The same, below which averages are by edges, not by corners, which are quicker."""
-HEAD_ON = 1e-8
+MIN_IN_PLANE_PHASE = 1e-8
 """The part of q within a face times that distance, below which a face is seen head on."""
-CHUNK = 1024
+DIRECTIONS_PER_CHUNK = 1024
 """Directions at a time."""
 OCTANTS = np.array([[[0, 0, 1], [x, 0, 0], [0, y, 0]] for x in (1, -1) for y in (1, -1)], float)
 """Spherical triangles of all directions but for the inversion, which changes no |F|² and no real part of F."""
@@ -38,55 +38,55 @@ OCTANTS = np.array([[[0, 0, 1], [x, 0, 0], [0, y, 0]] for x in (1, -1) for y in 
 class Polyhedron(NamedTuple):
     """Corners of faces, one after the other; no more is needed of a body."""
 
-    starts: Float[np.ndarray, "edge 3"]
+    edge_starts: Float[np.ndarray, "edge 3"]
     """First corner of each edge of each face, anticlockwise from outside."""
-    ends: Float[np.ndarray, "edge 3"]
+    edge_ends: Float[np.ndarray, "edge 3"]
     """Its last corner."""
-    face: Int[np.ndarray, " edge"]
+    face_index: Int[np.ndarray, " edge"]
     """Which face it bounds."""
     normals: Float[np.ndarray, "face 3"]
     """Unit vectors outward."""
 
     @property
-    def corner(self) -> Float[np.ndarray, "face 3"]:
+    def face_corners(self) -> Float[np.ndarray, "face 3"]:
         """One corner of each face."""
-        return self.starts[np.unique(self.face, return_index=True)[1]]
+        return self.edge_starts[np.unique(self.face_index, return_index=True)[1]]
 
     @property
-    def areas(self) -> Float[np.ndarray, " face"]:
+    def face_areas(self) -> Float[np.ndarray, " face_index"]:
         """Of the faces."""
-        double = np.zeros_like(self.normals)
-        np.add.at(double, self.face, np.cross(self.starts, self.ends))
-        return np.sum(double * self.normals, axis=1) / 2
+        double_areas = np.zeros_like(self.normals)
+        np.add.at(double_areas, self.face_index, np.cross(self.edge_starts, self.edge_ends))
+        return np.sum(double_areas * self.normals, axis=1) / 2
 
     @property
     def volume(self) -> float:
         """Of the body."""
-        return float(self.areas @ np.sum(self.normals * self.corner, axis=1)) / 3
+        return float(self.face_areas @ np.sum(self.normals * self.face_corners, axis=1)) / 3
 
     @property
-    def reach(self) -> float:
+    def max_radius(self) -> float:
         """Distance of the farthest corner from the origin."""
-        return float(np.linalg.norm(self.starts, axis=1).max())
+        return float(np.linalg.norm(self.edge_starts, axis=1).max())
 
 
 class Directions(NamedTuple):
     """Directions that stand for all, with their weights, which sum to 1."""
 
-    unit: Float[np.ndarray, "direction 3"]
+    unit_vectors: Float[np.ndarray, "direction 3"]
     weight: Float[np.ndarray, " direction"]
 
 
-def convex(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
+def centred_convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
     """Return the convex body with these corners, its centre of volume at the origin.
 
     Raises:
         ValueError: where they span no volume.
     """
-    return centred(hull(corners))
+    return centre_polyhedron(convex_hull(corners))
 
 
-def hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
+def convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
     """Return the convex body with these corners, where they are.
 
     Raises:
@@ -97,40 +97,40 @@ def hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
         raise ValueError(f"Expected at least four corners [corner, 3], got an array of {corners.shape}.")
     if np.linalg.matrix_rank(corners - corners.mean(axis=0), tol=1e-6 * np.ptp(corners)) < 3:
         raise ValueError("Expected corners that span a volume, got all in one plane; add one outside of it.")
-    return _faces(corners)
+    return _hull_polyhedron(corners)
 
 
-def joined(pieces: list[Polyhedron]) -> Polyhedron:
+def join_polyhedra(pieces: list[Polyhedron]) -> Polyhedron:
     """Return one body of pieces that touch; the faces between them, whose parts cancel, are left out."""
-    counts = np.cumsum([0, *[len(piece.normals) for piece in pieces]])
-    faces = np.concatenate([piece.face + count for piece, count in zip(pieces, counts[:-1], strict=True)])
-    starts, ends = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
+    face_offsets = np.cumsum([0, *[len(piece.normals) for piece in pieces]])
+    face_index = np.concatenate([piece.face_index + face_offset for piece, face_offset in zip(pieces, face_offsets[:-1], strict=True)])
+    edge_starts, edge_ends = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
     normals = np.concatenate([piece.normals for piece in pieces])
-    middles = np.array([np.append(starts[faces == k].mean(axis=0), np.abs(normals[k])) for k in range(len(normals))])
-    apart = np.abs(middles[:, None] - middles).max(axis=-1) > 1e-6 * np.abs(starts).max()
-    outside = np.flatnonzero(np.all(apart | np.eye(len(apart), dtype=bool), axis=1))
-    kept = np.isin(faces, outside)
-    return centred(Polyhedron(starts[kept], ends[kept], np.searchsorted(outside, faces[kept]), normals[outside]))
+    face_keys = np.array([np.append(edge_starts[face_index == k].mean(axis=0), np.abs(normals[k])) for k in range(len(normals))])
+    is_distinct = np.abs(face_keys[:, None] - face_keys).max(axis=-1) > 1e-6 * np.abs(edge_starts).max()
+    outer_faces = np.flatnonzero(np.all(is_distinct | np.eye(len(is_distinct), dtype=bool), axis=1))
+    on_outer_face = np.isin(face_index, outer_faces)
+    return centre_polyhedron(Polyhedron(edge_starts[on_outer_face], edge_ends[on_outer_face], np.searchsorted(outer_faces, face_index[on_outer_face]), normals[outer_faces]))
 
 
-def centred(body: Polyhedron) -> Polyhedron:
+def centre_polyhedron(body: Polyhedron) -> Polyhedron:
     """Return a body moved so that its centre of volume is the origin."""
     tetrahedra, volumes = _tetrahedra(body)
     centre = volumes @ tetrahedra.sum(axis=1) / 4 / volumes.sum()
-    return body._replace(starts=body.starts - centre, ends=body.ends - centre)
+    return body._replace(starts=body.edge_starts - centre, edge_ends=body.edge_ends - centre)
 
 
 def amplitude(body: Polyhedron, q: Float[np.ndarray, "*q 3"]) -> Complex[np.ndarray, "*q"]:
     """Return F(q), the integral of exp(iqr) over the body, at wave vectors."""
-    flat = np.reshape(np.asarray(q, float), (-1, 3))
-    small = np.linalg.norm(flat, axis=1) * body.reach < SMALL
-    found = np.empty(len(flat), complex)
-    found[small] = _series(body, flat[small])
-    found[~small] = _by_edges(body, flat[~small])
-    return found.reshape(np.shape(q)[:-1])
+    wave_vectors = np.reshape(np.asarray(q, float), (-1, 3))
+    in_series = np.linalg.norm(wave_vectors, axis=1) * body.max_radius < MAX_SERIES_PHASE
+    amplitudes = np.empty(len(wave_vectors), complex)
+    amplitudes[in_series] = _series_amplitude(body, wave_vectors[in_series])
+    amplitudes[~in_series] = _edge_sum_amplitude(body, wave_vectors[~in_series])
+    return amplitudes.reshape(np.shape(q)[:-1])
 
 
-def averages(body: Polyhedron, q: Float[np.ndarray, " q"], domain: Float[np.ndarray, "triangle 3 3"] | None = None):
+def orientation_averages(body: Polyhedron, q: Float[np.ndarray, " q"], domain: Float[np.ndarray, "triangle 3 3"] | None = None):
     """Return the orientation averages of |F|² and of F over their values at q = 0, [2, q].
 
     Args:
@@ -140,31 +140,31 @@ def averages(body: Polyhedron, q: Float[np.ndarray, " q"], domain: Float[np.ndar
             which the inversion always adds itself [half of the octants].
     """
     domain = OCTANTS if domain is None else domain
-    found, orders = np.zeros((2, len(q))), _orders(q * body.reach, domain)
-    for level in np.unique(orders):
-        which, at = np.flatnonzero(orders == level), directions(domain, int(level))
-        for k in range(0, len(at.unit), CHUNK):
-            unit, weight = at.unit[k : k + CHUNK], at.weight[k : k + CHUNK]
-            for i, value in zip(which, _along(body, unit, q[which]), strict=True):
-                found[:, i] += weight @ np.stack([np.abs(value) ** 2, value.real], axis=1)
-    return found / [[body.volume**2], [body.volume]]
+    sums, node_counts = np.zeros((2, len(q))), _quadrature_orders(q * body.max_radius, domain)
+    for node_count in np.unique(node_counts):
+        rows, quadrature = np.flatnonzero(node_counts == node_count), directions(domain, int(node_count))
+        for k in range(0, len(quadrature.unit_vectors), DIRECTIONS_PER_CHUNK):
+            unit_vectors, weight = quadrature.unit_vectors[k : k + DIRECTIONS_PER_CHUNK], quadrature.weight[k : k + DIRECTIONS_PER_CHUNK]
+            for i, amplitudes in zip(rows, _radial_amplitudes(body, unit_vectors, q[rows]), strict=True):
+                sums[:, i] += weight @ np.stack([np.abs(amplitudes) ** 2, amplitudes.real], axis=1)
+    return sums / [[body.volume**2], [body.volume]]
 
 
-def directions(triangles: Float[np.ndarray, "triangle 3 3"], count: int) -> Directions:
+def directions(triangles: Float[np.ndarray, "triangle 3 3"], node_count: int) -> Directions:
     r"""Return Gauss points in spherical triangles, count² in each.
 
     $p = a + s(b - a) + st(c - b)$ covers the flat triangle; $d\Omega = |\det(a, b, c)|\, s\, ds\, dt / |p|^3$.
     """
-    node, weight = np.polynomial.legendre.leggauss(count)
+    node, weight = np.polynomial.legendre.leggauss(node_count)
     s, t = np.meshgrid((node + 1) / 2, (node + 1) / 2, indexing="ij")
     a, b, c = (triangles[:, i, None, None] for i in range(3))
     point = a + s[..., None] * (b - a) + (s * t)[..., None] * (c - b)
     length = np.linalg.norm(point, axis=-1)
-    share = np.abs(np.linalg.det(triangles))[:, None, None] * s * np.outer(weight, weight) / length**3
-    return Directions((point / length[..., None]).reshape(-1, 3), (share / share.sum()).reshape(-1))
+    solid_angle = np.abs(np.linalg.det(triangles))[:, None, None] * s * np.outer(weight, weight) / length**3
+    return Directions((point / length[..., None]).reshape(-1, 3), (solid_angle / solid_angle.sum()).reshape(-1))
 
 
-def porod(body: Polyhedron) -> dict[float, Float[np.ndarray, " part"]]:
+def porod_waves(body: Polyhedron) -> dict[float, Float[np.ndarray, " part"]]:
     r"""Return what $\langle|F|^2\rangle q^4$ tends to, by distances d of parallel faces, 0 for the constant.
 
     The parts of a distance are amplitudes of cos(qd), sin(qd), and of both over the root of q. Faces k and l in
@@ -172,147 +172,147 @@ def porod(body: Polyhedron) -> dict[float, Float[np.ndarray, " part"]]:
     are opposite. A is the area that their projections share and P the length of edges that they share: the Fresnel
     integral of the area that is left when one is moved. What follows is 1/q smaller.
     """
-    areas, offset = body.areas, np.sum(body.normals * body.corner, axis=1)
-    waves = {0.0: np.array([2 * np.pi * areas.sum(), 0, 0, 0])}
+    areas, plane_offsets = body.face_areas, np.sum(body.normals * body.face_corners, axis=1)
+    waves_by_distance = {0.0: np.array([2 * np.pi * areas.sum(), 0, 0, 0])}
     for k in range(len(areas)):
         for m in range(k):
-            same = body.normals[k] @ body.normals[m]
-            if abs(same) > 1 - 1e-9 and (area := _shared_area(body, k, m)) > 1e-9 * areas.max():
-                distance = float(np.round(abs(offset[k] - same * offset[m]), 6))
-                root = _shared_edges(body, k, m) * np.sqrt(distance / np.pi) / 2
-                wave = 4 * np.pi * np.sign(same) * np.array([area, 0, -root, root])
-                waves[distance] = waves.get(distance, 0) + wave
-    return waves
+            normal_cosine = body.normals[k] @ body.normals[m]
+            if abs(normal_cosine) > 1 - 1e-9 and (area := _shared_area(body, k, m)) > 1e-9 * areas.max():
+                distance = float(np.round(abs(plane_offsets[k] - normal_cosine * plane_offsets[m]), 6))
+                edge_amplitude = _shared_edge_length(body, k, m) * np.sqrt(distance / np.pi) / 2
+                wave = 4 * np.pi * np.sign(normal_cosine) * np.array([area, 0, -edge_amplitude, edge_amplitude])
+                waves_by_distance[distance] = waves_by_distance.get(distance, 0) + wave
+    return waves_by_distance
 
 
-def gyration(body: Polyhedron) -> float:
+def squared_radius_of_gyration(body: Polyhedron) -> float:
     """Return the square of the radius of gyration."""
     tetrahedra, volumes = _tetrahedra(body)
     sums = np.sum(tetrahedra.sum(axis=1) ** 2, axis=1) + np.sum(tetrahedra**2, axis=(1, 2))
     return float(volumes @ sums) / 20 / body.volume
 
 
-def _faces(corners) -> Polyhedron:
+def _hull_polyhedron(corners) -> Polyhedron:
     """Return the faces of a convex hull, the triangles of one plane merged."""
     hull = ConvexHull(corners)
     planes = np.unique(np.round(hull.equations / np.array([1, 1, 1, np.ptp(corners)]), 9), axis=0)
-    starts, ends, face = [], [], []
+    edge_starts, edge_ends, face_index = [], [], []
     for k, plane in enumerate(planes):
-        inside = corners @ plane[:3] + plane[3] * np.ptp(corners)
-        flat = corners[hull.vertices][np.abs(inside[hull.vertices]) < 1e-7 * np.ptp(corners)]
-        across = flat - flat.mean(axis=0)
-        angle = np.arctan2(np.cross(across[0], across) @ plane[:3], across @ across[0])
-        ring = flat[np.argsort(angle)]
-        starts.append(ring)
-        ends.append(np.roll(ring, -1, axis=0))
-        face += [k] * len(ring)
-    twice = [np.cross(start, end).sum(axis=0) for start, end in zip(starts, ends, strict=True)]
-    normals = np.array([area / np.linalg.norm(area) for area in twice])
-    return Polyhedron(np.concatenate(starts), np.concatenate(ends), np.array(face), normals)
+        plane_distances = corners @ plane[:3] + plane[3] * np.ptp(corners)
+        face_corners = corners[hull.vertices][np.abs(plane_distances[hull.vertices]) < 1e-7 * np.ptp(corners)]
+        centred_corners = face_corners - face_corners.mean(axis=0)
+        angle = np.arctan2(np.cross(centred_corners[0], centred_corners) @ plane[:3], centred_corners @ centred_corners[0])
+        ordered_corners = face_corners[np.argsort(angle)]
+        edge_starts.append(ordered_corners)
+        edge_ends.append(np.roll(ordered_corners, -1, axis=0))
+        face_index += [k] * len(ordered_corners)
+    double_areas = [np.cross(start, end).sum(axis=0) for start, end in zip(edge_starts, edge_ends, strict=True)]
+    normals = np.array([area / np.linalg.norm(area) for area in double_areas])
+    return Polyhedron(np.concatenate(edge_starts), np.concatenate(edge_ends), np.array(face_index), normals)
 
 
-def _by_edges(body: Polyhedron, q):
+def _edge_sum_amplitude(body: Polyhedron, q):
     """Return F(q) by faces and edges."""
-    edges, middles = body.ends - body.starts, (body.starts + body.ends) / 2
-    normal, inside = q @ body.normals.T, _within(body, q)
-    height = normal * np.sum(body.normals * body.corner, axis=1)
-    half, phase = q @ edges.T / 2, q @ middles.T - height[:, body.face]
-    sinc = np.sinc(half / np.pi)
-    around = (sinc - 1 - 2 * sinc * np.sin(phase / 2) ** 2 + 1j * sinc * np.sin(phase)) * (
-        q @ np.cross(edges, body.normals[body.face]).T
+    edges, middles = body.edge_ends - body.edge_starts, (body.edge_starts + body.edge_ends) / 2
+    normal_component, in_plane_square = q @ body.normals.T, _in_plane_square(body, q)
+    height = normal_component * np.sum(body.normals * body.face_corners, axis=1)
+    half_phase, phase = q @ edges.T / 2, q @ middles.T - height[:, body.face_index]
+    sinc = np.sinc(half_phase / np.pi)
+    edge_terms = (sinc - 1 - 2 * sinc * np.sin(phase / 2) ** 2 + 1j * sinc * np.sin(phase)) * (
+        q @ np.cross(edges, body.normals[body.face_index]).T
     )
-    first = np.unique(body.face, return_index=True)[1]
-    total = np.add.reduceat(around, first, axis=1)
-    head_on = inside < (HEAD_ON / body.reach) ** 2
-    face = np.where(head_on, 1j * body.areas, total / np.where(head_on, 1.0, inside)) * np.exp(1j * height)
-    return -np.sum(normal * face, axis=1) / np.sum(q**2, axis=1)
+    first_edges = np.unique(body.face_index, return_index=True)[1]
+    face_sums = np.add.reduceat(edge_terms, first_edges, axis=1)
+    is_head_on = in_plane_square < (MIN_IN_PLANE_PHASE / body.max_radius) ** 2
+    face_amplitudes = np.where(is_head_on, 1j * body.face_areas, face_sums / np.where(is_head_on, 1.0, in_plane_square)) * np.exp(1j * height)
+    return -np.sum(normal_component * face_amplitudes, axis=1) / np.sum(q**2, axis=1)
 
 
-def _along(body: Polyhedron, unit, lengths):
+def _radial_amplitudes(body: Polyhedron, unit_vectors, lengths):
     r"""Yield F(q) in these directions for one length of q after the other.
 
     By edges at first; then by corners, since along one direction $F = q^{-3} \sum_v c_v e^{i\mathbf q\mathbf r_v}$ with
     c of the direction alone. Where it is near to singular the weight of the directions is small.
     """
-    edges, normal = body.ends - body.starts, unit @ body.normals.T / _within(body, unit)
-    corners, which = np.unique(np.round(np.append(body.ends, body.starts, axis=0), 9), axis=0, return_inverse=True)
+    edges, normal_ratio = body.edge_ends - body.edge_starts, unit_vectors @ body.normals.T / _in_plane_square(body, unit_vectors)
+    corners, corner_index = np.unique(np.round(np.append(body.edge_ends, body.edge_starts, axis=0), 9), axis=0, return_inverse=True)
     signs = np.zeros((len(edges), len(corners)))
-    np.add.at(signs, (np.tile(np.arange(len(edges)), 2), which), np.repeat([1.0, -1.0], len(edges)))
-    slopes = (unit @ np.cross(edges, body.normals[body.face]).T) / (unit @ edges.T)
-    factors = (normal[:, body.face] * slopes) @ signs
-    place = unit @ corners.T
+    np.add.at(signs, (np.tile(np.arange(len(edges)), 2), corner_index), np.repeat([1.0, -1.0], len(edges)))
+    slopes = (unit_vectors @ np.cross(edges, body.normals[body.face_index]).T) / (unit_vectors @ edges.T)
+    factors = (normal_ratio[:, body.face_index] * slopes) @ signs
+    projections = unit_vectors @ corners.T
     for q in lengths:
-        near = q * body.reach < NEAR
-        yield amplitude(body, q * unit) if near else 1j * np.sum(factors * np.exp(1j * q * place), axis=1) / q**3
+        use_edges = q * body.max_radius < MAX_EDGE_SUM_PHASE
+        yield amplitude(body, q * unit_vectors) if use_edges else 1j * np.sum(factors * np.exp(1j * q * projections), axis=1) / q**3
 
 
-def _within(body: Polyhedron, q):
+def _in_plane_square(body: Polyhedron, q):
     """Return the square of the part of q within each face's plane."""
-    first = np.unique(body.face, return_index=True)[1]
-    along = body.ends[first] - body.starts[first]
-    along = along / np.linalg.norm(along, axis=1, keepdims=True)
-    return (q @ along.T) ** 2 + (q @ np.cross(body.normals, along).T) ** 2
+    first_edges = np.unique(body.face_index, return_index=True)[1]
+    in_plane_axis = body.edge_ends[first_edges] - body.edge_starts[first_edges]
+    in_plane_axis = in_plane_axis / np.linalg.norm(in_plane_axis, axis=1, keepdims=True)
+    return (q @ in_plane_axis.T) ** 2 + (q @ np.cross(body.normals, in_plane_axis).T) ** 2
 
 
-def _series(body: Polyhedron, q):
+def _series_amplitude(body: Polyhedron, q):
     r"""Return F(q) by powers: $\int_T (\mathbf q\mathbf r)^n = 6V\, n!/(n+3)!\, h_n$, h the complete symmetric sums."""
     tetrahedra, volumes = _tetrahedra(body)
-    place = 1j * np.einsum("qi,tci->qtc", q, tetrahedra)
-    sums = np.zeros((TERMS, *place.shape[:2]), complex)
-    sums[0] = 1
+    phases = 1j * np.einsum("qi,tci->qtc", q, tetrahedra)
+    symmetric_sums = np.zeros((N_SERIES_TERMS, *phases.shape[:2]), complex)
+    symmetric_sums[0] = 1
     for corner in range(1, 4):  # the first corner is the origin, whose powers are 0
-        for n in range(1, TERMS):
-            sums[n] += place[..., corner] * sums[n - 1]
-    factor = 6 / np.cumprod(np.append(6.0, np.arange(4, TERMS + 3)))
-    return np.einsum("n,nqt,t->q", factor, sums, volumes)
+        for n in range(1, N_SERIES_TERMS):
+            symmetric_sums[n] += phases[..., corner] * symmetric_sums[n - 1]
+    factors = 6 / np.cumprod(np.append(6.0, np.arange(4, N_SERIES_TERMS + 3)))
+    return np.einsum("n,nqt,t->q", factors, symmetric_sums, volumes)
 
 
 def _tetrahedra(body: Polyhedron):
     """Return tetrahedra from the origin to triangles of the faces, [tetrahedron 4 3], and their signed volumes."""
-    corner = body.corner[body.face]
-    tetrahedra = np.stack([np.zeros_like(corner), corner, body.starts, body.ends], axis=1)
+    face_corners = body.face_corners[body.face_index]
+    tetrahedra = np.stack([np.zeros_like(face_corners), face_corners, body.edge_starts, body.edge_ends], axis=1)
     return tetrahedra, np.linalg.det(tetrahedra[:, 1:]) / 6
 
 
-def _orders(reach, triangles):
+def _quadrature_orders(max_phase, triangles):
     """Return how many Gauss points a side of the triangles need, in steps, for the farthest corner's phase."""
-    cosine = np.einsum("tci,tci->tc", triangles, np.roll(triangles, 1, axis=1))
-    return (8 * np.ceil(2 + 0.08 * np.arccos(cosine.min()) * reach)).astype(int)
+    edge_cosines = np.einsum("tci,tci->tc", triangles, np.roll(triangles, 1, axis=1))
+    return (8 * np.ceil(2 + 0.08 * np.arccos(edge_cosines.min()) * max_phase)).astype(int)
 
 
 def _shared_area(body: Polyhedron, k: int, m: int) -> float:
     """Return the area that the projections of two parallel convex faces share."""
     normal = body.normals[k]
-    first = np.linalg.svd(normal[None])[2][1]
-    plane = np.stack([first, np.cross(normal, first)], axis=1)
-    rows = []
-    for which in (k, m):
-        here = body.face == which
-        start, end = body.starts[here] @ plane, body.ends[here] @ plane
-        out = np.stack([end[:, 1] - start[:, 1], start[:, 0] - end[:, 0]], axis=1)
-        out = out / np.linalg.norm(out, axis=1, keepdims=True)
-        out = out * np.sign(np.sum(out * (start - start.mean(axis=0)), axis=1, keepdims=True))
-        rows.append(np.column_stack([out, -np.sum(out * start, axis=1)]))
-    return _overlap(np.concatenate(rows))
+    in_plane_axis = np.linalg.svd(normal[None])[2][1]
+    plane_axes = np.stack([in_plane_axis, np.cross(normal, in_plane_axis)], axis=1)
+    half_planes = []
+    for face_number in (k, m):
+        on_face = body.face_index == face_number
+        start, end = body.edge_starts[on_face] @ plane_axes, body.edge_ends[on_face] @ plane_axes
+        outward_normals = np.stack([end[:, 1] - start[:, 1], start[:, 0] - end[:, 0]], axis=1)
+        outward_normals = outward_normals / np.linalg.norm(outward_normals, axis=1, keepdims=True)
+        outward_normals = outward_normals * np.sign(np.sum(outward_normals * (start - start.mean(axis=0)), axis=1, keepdims=True))
+        half_planes.append(np.column_stack([outward_normals, -np.sum(outward_normals * start, axis=1)]))
+    return _half_plane_area(np.concatenate(half_planes))
 
 
-def _overlap(lines) -> float:
+def _half_plane_area(half_planes) -> float:
     """Return the area of the region on the inner side of all lines [line, (n1, n2, -d)]."""
-    best = linprog([0, 0, -1], A_ub=np.column_stack([lines[:, :2], np.ones(len(lines))]), b_ub=-lines[:, 2],
+    inscribed_circle = linprog([0, 0, -1], A_ub=np.column_stack([half_planes[:, :2], np.ones(len(half_planes))]), b_ub=-half_planes[:, 2],
                    bounds=[(None, None), (None, None), (0, None)])  # fmt: skip
-    if not best.success or best.x[2] < 1e-9 * np.abs(lines[:, 2]).max():
+    if not inscribed_circle.success or inscribed_circle.x[2] < 1e-9 * np.abs(half_planes[:, 2]).max():
         return 0.0
-    return float(ConvexHull(HalfspaceIntersection(lines, best.x[:2]).intersections).volume)
+    return float(ConvexHull(HalfspaceIntersection(half_planes, inscribed_circle.x[:2]).intersections).volume)
 
 
-def _shared_edges(body: Polyhedron, k: int, m: int) -> float:
+def _shared_edge_length(body: Polyhedron, k: int, m: int) -> float:
     """Return the length of edges of two parallel faces that lie over each other."""
     normal = body.normals[k]
-    places = []
-    for which in (k, m):
-        here = body.face == which
-        start, end = (part[here] - np.outer(part[here] @ normal, normal) for part in (body.starts, body.ends))
-        places.append(((start + end) / 2, np.linalg.norm(end - start, axis=1)))
-    (first, lengths), (second, others) = places
-    apart = np.linalg.norm(first[:, None] - second, axis=-1) + np.abs(lengths[:, None] - others)
-    return float(lengths @ (apart.min(axis=1) < 1e-6 * body.reach))
+    edges_by_face = []
+    for face_number in (k, m):
+        on_face = body.face_index == face_number
+        start, end = (corners[on_face] - np.outer(corners[on_face] @ normal, normal) for corners in (body.edge_starts, body.edge_ends))
+        edges_by_face.append(((start + end) / 2, np.linalg.norm(end - start, axis=1)))
+    (first_middles, first_lengths), (second_middles, second_lengths) = edges_by_face
+    mismatch = np.linalg.norm(first_middles[:, None] - second_middles, axis=-1) + np.abs(first_lengths[:, None] - second_lengths)
+    return float(first_lengths @ (mismatch.min(axis=1) < 1e-6 * body.max_radius))

@@ -15,19 +15,19 @@ from jaxstruc.options.simulation import Probe, Signal, SimulateOptions
 from jaxstruc.options.validation import override
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.scattering.curves import Grid, Scatterers
-from jaxstruc.scattering.debye import Gathered, Instrument
+from jaxstruc.scattering.debye import PairDistances, Instrument
 from jaxstruc.structures.atoms import check_atoms
 
-ACCURACY = 1e-11
+RELATIVE_ACCURACY = 1e-11
 """Of large clusters' curves, in double precision; small ones are summed exactly."""
-FUNCTIONS = {
+SIGNAL_FUNCTIONS = {
     "iq": debye.intensity,
     "sq": debye.structure_function,
     "fq": debye.reduced_structure_function,
 }
 
 
-class Curve(NamedTuple):
+class SimulatedCurve(NamedTuple):
     """A simulated curve, in double precision."""
 
     x: Float[np.ndarray, " x"]
@@ -41,7 +41,7 @@ class Curve(NamedTuple):
 def simulate(
     atoms: ase.Atoms | Sequence[ase.Atoms],
     *,
-    shares: Sequence[float] | None = None,
+    atom_fractions: Sequence[float] | None = None,
     options: SimulateOptions | None = None,
     signal: Signal | None = None,
     qmin: float | None = None,
@@ -49,12 +49,12 @@ def simulate(
     rmax: float | None = None,
     uiso: float | None = None,
     probe: Probe | None = None,
-) -> Curve:
+) -> SimulatedCurve:
     """Return I(Q), S(Q), F(Q) or G(r) of a cluster, or of a mixture of clusters, in double precision.
 
     Args:
         atoms: the cluster, or several of one element; a cell is not used.
-        shares: of the atoms, that each of several has; even ones by default. I(Q) is then that of a mean particle.
+        atom_fractions: of the atoms, that each of several has; even ones by default. I(Q) is then that of a mean particle.
         options: all options. Each keyword below that is given overrides its field.
         signal: iq, sq, fq or gr.
         qmin: start of the Q range, in 1/Å.
@@ -81,7 +81,7 @@ def simulate(
     clusters = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
     for cluster in clusters:
         check_atoms(cluster, str(cluster))
-    return _simulated(clusters, _shares(clusters, shares), options)
+    return _simulated(clusters, _checked_fractions(clusters, atom_fractions), options)
 
 
 def uiso_of(options: SimulateOptions) -> float:
@@ -89,7 +89,7 @@ def uiso_of(options: SimulateOptions) -> float:
     return options.uiso if options.biso is None else options.biso / (8 * np.pi**2)
 
 
-def _simulated(clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions) -> Curve:
+def _simulated(clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions) -> SimulatedCurve:
     """Return the curve of clusters by options that are allowed."""
     signal = options.signal
     with jax.enable_x64(True):
@@ -100,45 +100,45 @@ def _simulated(clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster
         fine = min(curves.alias_free_step(options.rmax, longest), (qmax - qmin) / 2)
         grid = Grid(
             qmin=qmin, qmax=qmax, qstep=options.qstep or fine, rmin=options.rmin, rmax=options.rmax,
-            rstep=options.rstep, longest=longest, accuracy=ACCURACY, lorch=options.window == "lorch",
+            rstep=options.rstep, max_distance=longest, accuracy=RELATIVE_ACCURACY, lorch=options.window == "lorch",
         )  # fmt: skip
         instrument = Instrument(
             uiso=uiso_of(options), delta1=options.delta1, delta2=options.delta2, qdamp=options.qdamp,
             qbroad=options.qbroad,
         )  # fmt: skip
         if len(clusters) == 1:
-            y = _curve(jnp.asarray(clusters[0].positions), scatterers, instrument, grid=grid, signal=signal)
+            y = _cluster_curve(jnp.asarray(clusters[0].positions), scatterers, instrument, grid=grid, signal=signal)
         else:
-            y = _mixed([one.positions for one in clusters], share, scatterers, instrument, grid=grid, signal=signal)
-        return Curve(grid.r if signal == "gr" else grid.q, np.asarray(y), grid.qstep)
+            y = _mixture_curve([one.positions for one in clusters], share, scatterers, instrument, grid=grid, signal=signal)
+        return SimulatedCurve(grid.r if signal == "gr" else grid.q, np.asarray(y), grid.qstep)
 
 
-def _curve(
+def _cluster_curve(
     positions: Float[Array, "atom 3"], scatterers: Scatterers, instrument: Instrument, *, grid: Grid, signal: str
 ) -> Float[Array, " x"]:
     """Return the curve of atoms; compiled whole, which takes less time than each operation by itself."""
     coefficients, composition = scatterers.coefficients, scatterers.composition
 
     @jax.jit
-    def curve(positions, instrument):
-        mask, count = np.ones(len(positions), bool), len(scatterers.names)
-        gathered = curves.gather(positions, mask, grid, kinds=scatterers.kinds, count=count)
-        return _of_pairs(gathered, coefficients, composition, instrument, grid=grid, signal=signal)
+    def compiled_curve(positions, instrument):
+        mask, n_kinds = np.ones(len(positions), bool), len(scatterers.elements)
+        pair_distances = curves.pair_distances_from_positions(positions, mask, grid, atom_kinds=scatterers.atom_kinds, n_kinds=n_kinds)
+        return _pair_curve(pair_distances, coefficients, composition, instrument, grid=grid, signal=signal)
 
-    return curve(positions, instrument)
+    return compiled_curve(positions, instrument)
 
 
-def _of_pairs(gathered: Gathered, coefficients, composition, instrument: Instrument, *, grid: Grid, signal: str):
+def _pair_curve(pair_distances: PairDistances, coefficients, composition, instrument: Instrument, *, grid: Grid, signal: str):
     """Return the curve of pairs."""
     if signal == "gr":
-        return curves.pdf(gathered, coefficients, composition, instrument, grid)
-    amplitudes = form_factors.xray(coefficients, jnp.asarray(grid.q))
-    return FUNCTIONS[signal](gathered, instrument, amplitudes, composition, grid.q)
+        return curves.pdf(pair_distances, coefficients, composition, instrument, grid)
+    amplitudes = form_factors.xray_form_factors(coefficients, jnp.asarray(grid.q))
+    return SIGNAL_FUNCTIONS[signal](pair_distances, instrument, amplitudes, composition, grid.q)
 
 
-def _mixed(
+def _mixture_curve(
     positions: Sequence[Float[np.ndarray, "atom 3"]],
-    share: Float[np.ndarray, " cluster"],
+    atom_fractions: Float[np.ndarray, " cluster"],
     scatterers: Scatterers,
     instrument: Instrument,
     *,
@@ -146,36 +146,36 @@ def _mixed(
     signal: str,
 ) -> Float[Array, " x"]:
     """Return the curve of a mixture of clusters of one element: the pairs of a mean particle."""
-    count = np.array([len(one) for one in positions])
-    particles = share / count / np.sum(share / count)
-    size = int(count.max())
+    atom_counts = np.array([len(cluster_positions) for cluster_positions in positions])
+    number_fractions = atom_fractions / atom_counts / np.sum(atom_fractions / atom_counts)
+    max_atoms = int(atom_counts.max())
 
     @jax.jit
-    def spread(positions, mask):
-        return debye.spread_positions(positions, mask, np.zeros(size, np.int32), curves.nodes(grid), count=1)
+    def spread_padded(positions, mask):
+        return debye.spread_positions(positions, mask, np.zeros(max_atoms, np.int32), curves.spreading_nodes(grid), n_kinds=1)
 
-    total: Gathered | None = None
-    for one, part in zip(positions, particles, strict=True):
-        padded = jnp.asarray(np.pad(one, ((0, size - len(one)), (0, 0))))
-        found = spread(padded, jnp.asarray(np.arange(size) < len(one)))
-        weight = part * found.weight
-        total = found._replace(weight=weight if total is None else total.weight + weight)
-    composition = np.array([float(particles @ count)])
-    return jax.jit(partial(_of_pairs, grid=grid, signal=signal))(
+    total: PairDistances | None = None
+    for cluster_positions, number_fraction in zip(positions, number_fractions, strict=True):
+        padded_positions = jnp.asarray(np.pad(cluster_positions, ((0, max_atoms - len(cluster_positions)), (0, 0))))
+        spread_pairs = spread_padded(padded_positions, jnp.asarray(np.arange(max_atoms) < len(cluster_positions)))
+        weight = number_fraction * spread_pairs.weight
+        total = spread_pairs._replace(weight=weight if total is None else total.weight + weight)
+    composition = np.array([float(number_fractions @ atom_counts)])
+    return jax.jit(partial(_pair_curve, grid=grid, signal=signal))(
         total, scatterers.coefficients, composition, instrument
     )
 
 
-def _shares(clusters: Sequence[ase.Atoms], shares: Sequence[float] | None) -> Float[np.ndarray, " cluster"]:
+def _checked_fractions(clusters: Sequence[ase.Atoms], atom_fractions: Sequence[float] | None) -> Float[np.ndarray, " cluster"]:
     """Return the shares of atoms of clusters, or refuse."""
     if not clusters:
         raise ValueError("Expected a cluster, got none.")
-    elements = sorted({symbol for one in clusters for symbol in one.get_chemical_symbols()})
+    elements = sorted({symbol for cluster in clusters for symbol in cluster.get_chemical_symbols()})
     if len(clusters) > 1 and len(elements) != 1:
         raise ValueError(
             f"Expected clusters of one element to be mixed, got {', '.join(elements)}; simulate them apart."
         )
-    found = np.ones(len(clusters)) if shares is None else np.asarray(shares, float)
-    if found.shape != (len(clusters),) or not (found >= 0).all() or not 0 < found.sum() < np.inf:
-        raise ValueError(f"Expected a share of 0 or more for each of {len(clusters)} clusters, got {shares}.")
-    return found / found.sum()
+    fractions = np.ones(len(clusters)) if atom_fractions is None else np.asarray(atom_fractions, float)
+    if fractions.shape != (len(clusters),) or not (fractions >= 0).all() or not 0 < fractions.sum() < np.inf:
+        raise ValueError(f"Expected a share of 0 or more for each of {len(clusters)} clusters, got {atom_fractions}.")
+    return fractions / fractions.sum()

@@ -31,7 +31,7 @@ from jaxstruc.options.small_angle import (
 from jaxstruc.scattering import curved, particle, smearing, structure_factor
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.particle import FormFactor
-from jaxstruc.scattering.simulate import Curve
+from jaxstruc.scattering.simulate import SimulatedCurve
 from jaxstruc.scattering.size_distributions import FAMILIES, LONGEST_CHORD, SizeDistribution, size_distribution
 
 UNIT = 1e-4
@@ -70,7 +70,7 @@ def simulate_saxs(
     qmax: float = SAXS_QMAX,
     qstep: float | None = None,
     options: SimulateSaxsOptions | None = None,
-) -> Curve:
+) -> SimulatedCurve:
     """Return the small-angle scattering I(Q) of particles of one shape and many sizes, in double precision.
 
     Example:
@@ -101,7 +101,7 @@ def simulate_saxs(
         sizes = size_distribution(
             distribution, radius, pd, qmax=qmax + smearing.ENDS[1] * options.dq, longest=_longest(body, options.aspect)
         )
-        return Curve(q, np.asarray(_simulated(jnp.asarray(q), form_factor(body, options), sizes, options)), qstep)
+        return SimulatedCurve(q, np.asarray(_simulated(jnp.asarray(q), form_factor(body, options), sizes, options)), qstep)
 
 
 def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:
@@ -116,7 +116,7 @@ def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:
         return particle.of_table(particle.spheroid_table(options.aspect))
     if body == "cylinder":
         return particle.of_table(particle.cylinder_table(options.aspect))
-    return particle.of_table(particle.table(body.replace("-", " ")))
+    return particle.of_table(particle.named_table(body.replace("-", " ")))
 
 
 def core_shell(thickness: float, *, core: float, shell: float) -> FormFactor:
@@ -159,7 +159,7 @@ def intensity(
         values = averaged(body.square(q[..., None], jnp.asarray(sizes.radius)), sizes)
         return values if structure is None else values * structure(q, body, sizes)
 
-    return dressed(q, particles(q) if dq is None else smearing.smeared(particles, q, dq), sample)
+    return dressed(q, particles(q) if dq is None else smearing.smear(particles, q, dq), sample)
 
 
 def averaged(squares: Float[Array, "*q node"], sizes: SizeDistribution) -> Float[Array, "*q"]:

@@ -21,7 +21,7 @@ ENDS = (-2.5, 3.0)
 """Standard deviations at the first and at the last node."""
 
 
-def smeared(
+def smear(
     curve: Callable[[Float[Array, "*q"]], Float[Array, "*values"]], q: Float[Array, "*q"], dq: Float[Array, "*q"]
 ) -> Float[Array, "*values"]:
     """Return a curve, or several, smeared by the resolution.

@@ -10,26 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-FIRST = 3.140625
+PI_HIGH = 3.140625
 """Of pi; nine bits."""
-REST = math.pi - FIRST
-ODD = [(-1) ** n / math.factorial(2 * n + 1) for n in range(6)]
-EVEN = [(-1) ** n / math.factorial(2 * n) for n in range(7)]
+PI_LOW = math.pi - PI_HIGH
+SINE_COEFFICIENTS = [(-1) ** n / math.factorial(2 * n + 1) for n in range(6)]
+COSINE_COEFFICIENTS = [(-1) ** n / math.factorial(2 * n) for n in range(7)]
 
 
 def sine_and_cosine(x: Float[Array, "*x"]) -> tuple[Float[Array, "*x"], Float[Array, "*x"]]:
     """Return sin(x) and cos(x)."""
     if x.dtype != jnp.float32:
         return jnp.sin(x), jnp.cos(x)
-    turns = jnp.round(x * np.float32(1 / math.pi))
-    rest = (x - turns * np.float32(FIRST)) - turns * np.float32(REST)
-    sign = 1 - 2 * (turns - 2 * jnp.floor(turns / 2))
-    return sign * rest * polynomial(ODD, rest**2), sign * polynomial(EVEN, rest**2)
+    half_turns = jnp.round(x * np.float32(1 / math.pi))
+    remainder = (x - half_turns * np.float32(PI_HIGH)) - half_turns * np.float32(PI_LOW)
+    sign = 1 - 2 * (half_turns - 2 * jnp.floor(half_turns / 2))
+    return sign * remainder * polynomial(SINE_COEFFICIENTS, remainder**2), sign * polynomial(COSINE_COEFFICIENTS, remainder**2)
 
 
-def polynomial(factors, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
+def polynomial(coefficients, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return the sum of factors times powers of x, from 0."""
-    total = jnp.full_like(x, factors[-1])
-    for factor in factors[-2::-1]:
-        total = total * x + np.asarray(factor, x.dtype)
+    total = jnp.full_like(x, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        total = total * x + np.asarray(coefficient, x.dtype)
     return total

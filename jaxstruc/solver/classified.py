@@ -7,15 +7,15 @@ import jaxstruc
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference.pdf_result import MIN_TYPE_PROBABILITY, PdfResult
 from jaxstruc.network import naming
-from jaxstruc.network.naming import Named
+from jaxstruc.network.naming import ClassifierOutput
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.scattering import form_factors
 
-SURE = 0.5
+MIN_SOLVED_TYPE_PROBABILITY = 0.5
 """Least probability of a type that is called solved."""
 
 
-def classified(
+def classify_measurements(
     measurements: Sequence[Measurement], network: TrainedClassifier, *, element: str, seed: int = 0
 ) -> list[PdfResult]:
     """Return what is known of PDFs at one look.
@@ -26,31 +26,31 @@ def classified(
         element: of the sample, as Pt.
         seed: of the draws that intervals are read from.
     """
-    bond, begun = form_factors.bond_length(element), time.perf_counter()
-    named = naming.named(measurements, network, bond=bond, seed=seed)
-    seconds = (time.perf_counter() - begun) / max(len(measurements), 1)
+    bond, start_time = form_factors.bond_length(element), time.perf_counter()
+    outputs = naming.classify_pdfs(measurements, network, bond=bond, seed=seed)
+    seconds = (time.perf_counter() - start_time) / max(len(measurements), 1)
     facts = {"seconds": seconds, "model": network.card["name"]}
     return [
-        told(one, own, element=element, bond=bond, facts=facts) for one, own in zip(measurements, named, strict=True)
+        classification_result(measurement, output, element=element, bond=bond, facts=facts) for measurement, output in zip(measurements, outputs, strict=True)
     ]
 
 
-def told(measurement: Measurement, own: Named, *, element: str, bond: float, facts: dict) -> PdfResult:
+def classification_result(measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict) -> PdfResult:
     """Return what is known of a PDF as a result; weak where it lies outside the training, or no type stands out."""
-    said = list(naming.outside(measurement, own, bond=bond))
+    reasons = list(naming.range_warnings(measurement, output, bond=bond))
     remarks: list[str] = []
-    (kind, sure), (rival, _) = list(own.types.items())[:2]
-    if sure < MIN_TYPE_PROBABILITY:
-        (said if sure < SURE else remarks).append(f"type undecided between {kind} and {rival}")
+    (type_name, probability), (rival, _) = list(output.type_probabilities.items())[:2]
+    if probability < MIN_TYPE_PROBABILITY:
+        (reasons if probability < MIN_SOLVED_TYPE_PROBABILITY else remarks).append(f"type undecided between {type_name} and {rival}")
     return PdfResult(
         measurement.name,
         measurement.sha256,
         element,
-        "weak" if said else "solved",
-        "; ".join([*said, *remarks, *measurement.warnings]),
-        types=own.types,
-        intervals=own.intervals,
+        "weak" if reasons else "solved",
+        "; ".join([*reasons, *remarks, *measurement.warnings]),
+        types=output.type_probabilities,
+        intervals=output.intervals,
         settings=measurement.settings,
-        facts=facts | {"distance": own.oddness},
+        facts=facts | {"distance": output.novelty_score},
         versions={"jaxstruc": jaxstruc.__version__},
     )

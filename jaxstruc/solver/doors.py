@@ -33,8 +33,8 @@ from jaxstruc.options.validation import override
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import classified, glances, small_angles
 from jaxstruc.solver import sources as sources_
-from jaxstruc.solver.answers import Plan, answers, prepared
-from jaxstruc.solver.glances import Screen
+from jaxstruc.solver.answers import PdfPlan, solve_measurements, prepare_measurement
+from jaxstruc.solver.glances import ClassifierScreen
 
 Progress = Callable[[int, int, str], None]
 
@@ -216,11 +216,11 @@ def saxs(
             distribution=options.fit.distribution if distribution is None else tuple(distribution),
         ),
     )
-    plan = small_angles.Plan(element, options)
-    small_angles.check(plan, background=background)
+    plan = small_angles.SaxsPlan(element, options)
+    small_angles.check_plan(plan, background=background)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [small_angles.prepared(one, plan, background=background) for one in several]
-    results = list(small_angles.answers(ready, plan, progress=progress))
+    ready = [small_angles.prepare_measurement(one, plan, background=background) for one in several]
+    results = list(small_angles.solve_measurements(ready, plan, progress=progress))
     return results[0] if isinstance(measurement, Measurement) else results
 
 
@@ -255,13 +255,13 @@ def classify(
     options.check()
     bond = form_factors.bond_length(element)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [measurements_.resolved(sine.pdf(one, data), data, bond=bond) for one in several]
+    ready = [measurements_.resolve_settings(sine.reduce_to_pdf(one, data), data, bond=bond) for one in several]
     network = load_classifier(options.weights)
-    results = classified.classified(ready, network, element=element, seed=options.seed)
+    results = classified.classify_measurements(ready, network, element=element, seed=options.seed)
     return results[0] if isinstance(measurement, Measurement) else results
 
 
-def solving(element: str, options: SolveOptions, *, progress: Progress | None = None) -> Plan:
+def solving(element: str, options: SolveOptions, *, progress: Progress | None = None) -> PdfPlan:
     """Return the plan of `solve` and `mine`.
 
     Raises:
@@ -271,22 +271,22 @@ def solving(element: str, options: SolveOptions, *, progress: Progress | None = 
     bond = form_factors.bond_length(element)
     sources = []
     if "network" in options.sources:
-        sources.append(sources_.of_network(options.network, bond=bond))
+        sources.append(sources_.network_source(options.network, bond=bond))
     if "library" in options.sources:
-        sources.append(sources_.of_library(options.candidates, bond=bond, progress=progress))
-    screen = glances.screen(CLASSIFIER) if options.screen == "classifier" else Screen(None)
-    return Plan(element, tuple(sources), options, screen=screen)
+        sources.append(sources_.library_source(options.candidates, bond=bond, progress=progress))
+    screen = glances.load_screen(CLASSIFIER) if options.screen == "classifier" else ClassifierScreen(None)
+    return PdfPlan(element, tuple(sources), options, classifier_screen=screen)
 
 
-def refining(clusters: Sequence[ase.Atoms | Path | str], options: RefineOptions) -> Plan:
+def refining(clusters: Sequence[ase.Atoms | Path | str], options: RefineOptions) -> PdfPlan:
     """Return the plan of `refine`.
 
     Raises:
         ValueError: for options that are not allowed, or clusters that are none.
     """
     options.check()
-    element, source = sources_.of_files(clusters)
-    return Plan(element, (source,), options, screened=False, written=len(clusters))
+    element, source = sources_.file_source(clusters)
+    return PdfPlan(element, (source,), options, screen_candidates=False, max_written=len(clusters))
 
 
 def _override_range(data: DataOptions, *, qmin: float | None, qmax: float | None) -> DataOptions:
@@ -295,9 +295,9 @@ def _override_range(data: DataOptions, *, qmin: float | None, qmax: float | None
 
 
 def _results(
-    measurement: Measurement | Sequence[Measurement], plan: Plan, progress: Progress | None
+    measurement: Measurement | Sequence[Measurement], plan: PdfPlan, progress: Progress | None
 ) -> PdfResult | list[PdfResult]:
     """Return the result of one measurement, or the list of several's."""
     if isinstance(measurement, Measurement):
-        return next(answers([prepared(measurement, plan)], plan, progress=progress))
-    return list(answers([prepared(one, plan) for one in measurement], plan, progress=progress))
+        return next(solve_measurements([prepare_measurement(measurement, plan)], plan, progress=progress))
+    return list(solve_measurements([prepare_measurement(one, plan) for one in measurement], plan, progress=progress))

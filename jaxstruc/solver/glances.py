@@ -11,125 +11,125 @@ from scipy.special import logsumexp
 from jaxstruc import statistics
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import glance, posterior
-from jaxstruc.inference.candidates import Candidates
+from jaxstruc.inference.candidates import CandidateGroup
 from jaxstruc.inference.glance import ClassifierPrior
 from jaxstruc.network import naming, weights
-from jaxstruc.network.classifier import CENTRE, SPREAD, Mixture
-from jaxstruc.network.naming import Named
+from jaxstruc.network.classifier import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
+from jaxstruc.network.naming import ClassifierOutput
 from jaxstruc.network.weights import TrainedClassifier
-from jaxstruc.structures.cuts import TYPES
-from jaxstruc.structures.families import TYPES as OF_FAMILY
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
+from jaxstruc.structures.families import FAMILY_TYPES as TYPE_BY_FAMILY
 from jaxstruc.structures.library import Library
 
-WIDE, CLOSE = (0.12, 0.08), (0.03, 0.03)
+SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
 """Spreads of log n_atoms, and of log diameter less a third of it, that are added to the network's: of what is tried,
 so that a likely size is not missed by a little; and of what it is judged by, since a list has gaps."""
-LIKELY, DRAWN = 0.01, 256
+MIN_PACKING_PROBABILITY, ATOM_COUNT_DRAWS = 0.01, 256
 """Least probability of a packing that is searched; draws of its number of atoms."""
-OF_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
+TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
     name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
 }
-MAY_BE = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
+POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
 """What a rule's clusters may be by their atoms, beside what it is for: cuts show a part of its layers or its twins."""
-LEAST, MOST = 10, 1000
+MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
 """Atoms of the particles that it was trained on; smaller and larger ones count as these."""
 
 
-class Screen(NamedTuple):
+class ClassifierScreen(NamedTuple):
     """The classifier, or why there is none."""
 
     network: TrainedClassifier | None
-    missing: str = ""
+    missing_reason: str = ""
 
 
-class Look(NamedTuple):
+class ClassifierPrediction(NamedTuple):
     """What the classifier says of one PDF."""
 
-    named: Named
-    outside: tuple[str, ...]
+    output: ClassifierOutput
+    outside_training: tuple[str, ...]
     """How the PDF lies outside the training; it is then not screened."""
 
 
-def screen(path: Path) -> Screen:
+def load_screen(path: Path) -> ClassifierScreen:
     """Return the classifier of a file; where it cannot be read, the reason."""
     try:
-        return Screen(weights.load_classifier(path))
+        return ClassifierScreen(weights.load_classifier(path))
     except ValueError as error:
-        return Screen(None, f"not screened: {error}")
+        return ClassifierScreen(None, f"not screened: {error}")
 
 
-def looks(measurements: Sequence[Measurement], own: Screen, *, bond: float) -> list[Look | None]:
+def predict_measurements(measurements: Sequence[Measurement], classifier_screen: ClassifierScreen, *, bond: float) -> list[ClassifierPrediction | None]:
     """Return what the classifier says of each PDF; None of all where there is none.
 
     Args:
         measurements: with all settings.
-        own: the classifier.
+        classifier_screen: the classifier.
         bond: nearest-neighbour distance, in Å.
     """
-    if own.network is None:
+    if classifier_screen.network is None:
         return [None] * len(measurements)
-    named = naming.named(measurements, own.network, bond=bond)
+    outputs = naming.classify_pdfs(measurements, classifier_screen.network, bond=bond)
     return [
-        Look(one, naming.outside(measurement, one, bond=bond) if np.isfinite(one.oddness) else ("unreadable",))
-        for measurement, one in zip(measurements, named, strict=True)
+        ClassifierPrediction(output, naming.range_warnings(measurement, output, bond=bond) if np.isfinite(output.novelty_score) else ("unreadable",))
+        for measurement, output in zip(measurements, outputs, strict=True)
     ]
 
 
-def kept(look: Look, group: Candidates, *, least: int = 0) -> np.ndarray:
+def select_rows(classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0) -> np.ndarray:
     """Return the candidates that are probable at a glance, so many at least, as rows of their library, in its order."""
-    return group.rows[glance.probable(_share(look, group, WIDE), least=least)]
+    return group.rows[glance.probable_candidates(_proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates)]
 
 
-def told(look: Look, group: Candidates, kept: int, tried: np.ndarray, weight: np.ndarray) -> ClassifierPrior:
+def summarize_group(classifier_prediction: ClassifierPrediction, group: CandidateGroup, n_screened: int, fitted_rows: np.ndarray, weight: np.ndarray) -> ClassifierPrior:
     """Return what a result says of it.
 
     Args:
-        look: of the PDF.
+        classifier_prediction: of the PDF.
         group: candidates of the library, all of them.
-        kept: number of those tried.
-        tried: rows of the library that were fitted.
+        n_screened: number of those tried.
+        fitted_rows: rows of the library that were fitted.
         weight: theirs, by the fits.
     """
-    share = np.zeros(len(group.library.atoms))
-    share[group.rows] = _share(look, group, CLOSE)
-    part = statistics.effective_fraction(weight / weight.sum(), share[tried]) if weight.sum() > 0 else 0.0
-    named = look.named
-    return ClassifierPrior(named.types, named.intervals, named.distance, len(group.rows), kept, glance.DRAWS * part)
+    proposal_share = np.zeros(len(group.library.atoms))
+    proposal_share[group.rows] = _proposal_share(classifier_prediction, group, AGREEMENT_SPREAD)
+    effective_fraction = statistics.effective_fraction(weight / weight.sum(), proposal_share[fitted_rows]) if weight.sum() > 0 else 0.0
+    output = classifier_prediction.output
+    return ClassifierPrior(output.type_probabilities, output.intervals, output.feature_distance, len(group.rows), n_screened, glance.N_DRAWS * effective_fraction)
 
 
-def likely(look: Look | None, groups: Sequence[Candidates]) -> dict[str, np.ndarray] | None:
+def draw_atom_counts(classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]) -> dict[str, np.ndarray] | None:
     """Return `DRAWN` numbers of atoms of each packing of a library that is likely at a glance.
 
     None where it says nothing, or there is no library.
     """
-    listed = {OF_FAMILY.get(name) for one in groups if one.source == "library" for name in set(one.library.families)}
-    if look is None or look.outside or not listed:
+    library_types = {TYPE_BY_FAMILY.get(name) for group in groups if group.source == "library" for name in set(group.library.families)}
+    if classifier_prediction is None or classifier_prediction.outside_training or not library_types:
         return None
-    rng, mixture, found = np.random.default_rng(17), look.named.mixture, {}
-    for packing, names in OF_PACKING.items():
-        if not listed & set(names):
+    rng, mixture, draws_by_packing = np.random.default_rng(17), classifier_prediction.output.mixture_density, {}
+    for packing, types in TYPES_BY_PACKING.items():
+        if not library_types & set(types):
             continue
-        kind = logsumexp(mixture.type[:, [TYPES.index(name) for name in names]], axis=1)
-        weight = np.exp(mixture.weight + kind)
-        if weight.sum() < LIKELY:
+        log_type_probability = logsumexp(mixture.log_type_probability[:, [STRUCTURE_TYPES.index(name) for name in types]], axis=1)
+        weight = np.exp(mixture.log_weight + log_type_probability)
+        if weight.sum() < MIN_PACKING_PROBABILITY:
             continue
-        component = rng.choice(len(weight), DRAWN, p=weight / weight.sum())
-        log_n = rng.normal(mixture.mean[component, 0], mixture.deviation[component, 0]) * SPREAD[0] + CENTRE[0]
-        found[packing] = np.clip(np.rint(np.exp(log_n)), LEAST, MOST).astype(int)
-    return found
+        component = rng.choice(len(weight), ATOM_COUNT_DRAWS, p=weight / weight.sum())
+        log_n = rng.normal(mixture.mean[component, 0], mixture.standard_deviation[component, 0]) * COORDINATE_SCALE[0] + COORDINATE_CENTRE[0]
+        draws_by_packing[packing] = np.clip(np.rint(np.exp(log_n)), MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS).astype(int)
+    return draws_by_packing
 
 
-def _share(look: Look, group: Candidates, spread: tuple[float, float]) -> np.ndarray:
+def _proposal_share(classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]) -> np.ndarray:
     """Return the share of the glance's draws of each candidate of a group."""
     library, rows = group.library, group.rows
-    types = np.array([OF_FAMILY.get(family, "") for family in library.families[rows]], object)
-    traits = types, library.atoms[rows], library.diameter[rows]
-    return glance.share(
-        density(look.named.mixture, library, rows, types, spread), posterior.prior(*traits, listed=traits)
+    types = np.array([TYPE_BY_FAMILY.get(family, "") for family in library.families[rows]], object)
+    features = types, library.atoms[rows], library.diameter[rows]
+    return glance.proposal_weights(
+        log_density(classifier_prediction.output.mixture_density, library, rows, types, spread), posterior.prior_weights(*features, listed_candidates=features)
     )
 
 
-def density(mixture: Mixture, library: Library, rows: np.ndarray, types: np.ndarray, spread: tuple[float, float]):
+def log_density(mixture: MixtureDensity, library: Library, rows: np.ndarray, types: np.ndarray, spread: tuple[float, float]):
     """Return the logarithm of the network's density at candidates [row], by type, number of atoms and diameter.
 
     Args:
@@ -139,15 +139,15 @@ def density(mixture: Mixture, library: Library, rows: np.ndarray, types: np.ndar
         types: of these.
         spread: added to the network's.
     """
-    log_n = np.log(np.clip(library.atoms[rows], LEAST, MOST))
+    log_n = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
     slimness = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
-    of_type = {
-        name: logsumexp(mixture.type[:, [TYPES.index(each) for each in MAY_BE.get(name, (name,))]], axis=1)
+    log_type_probability = {
+        name: logsumexp(mixture.log_type_probability[:, [STRUCTURE_TYPES.index(possible_type) for possible_type in POSSIBLE_TYPES.get(name, (name,))]], axis=1)
         for name in set(types.tolist())
     }
-    found = mixture.weight + np.stack([of_type[name] for name in types.tolist()])
+    log_weights = mixture.log_weight + np.stack([log_type_probability[name] for name in types.tolist()])
     for column, value in enumerate((log_n, slimness)):
-        wide = np.hypot(mixture.deviation[:, column], spread[column] / SPREAD[column])
-        off = ((value - CENTRE[column]) / SPREAD[column])[:, None] - mixture.mean[:, column]
-        found = found - 0.5 * (off / wide) ** 2 - np.log(wide) - 0.5 * math.log(2 * math.pi)
-    return logsumexp(found, axis=1)
+        deviation = np.hypot(mixture.standard_deviation[:, column], spread[column] / COORDINATE_SCALE[column])
+        offset = ((value - COORDINATE_CENTRE[column]) / COORDINATE_SCALE[column])[:, None] - mixture.mean[:, column]
+        log_weights = log_weights - 0.5 * (offset / deviation) ** 2 - np.log(deviation) - 0.5 * math.log(2 * math.pi)
+    return logsumexp(log_weights, axis=1)

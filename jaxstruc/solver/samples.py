@@ -9,221 +9,221 @@ import numpy as np
 from jaxstruc import statistics
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, distribution, judge, screening, target, unseen
-from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.candidates import CandidateGroup, CandidatePool
 from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.judge import Judged
-from jaxstruc.inference.mixture import Mixture, mixture
-from jaxstruc.inference.screening import Bins
+from jaxstruc.inference.judge import CrossValidation
+from jaxstruc.inference.mixture import EnsembleModel, ensemble_model
+from jaxstruc.inference.screening import BinnedDistances
 from jaxstruc.inference.target import Target
-from jaxstruc.scattering.templates import Span
+from jaxstruc.scattering.templates import TableRange
 from jaxstruc.structures import classes, kinds, library
-from jaxstruc.structures.classes import Classes
-from jaxstruc.structures.families import TYPES
+from jaxstruc.structures.classes import SizeClasses
+from jaxstruc.structures.families import FAMILY_TYPES
 
-FEWEST = 10
+MIN_ENSEMBLE_CLUSTERS = 10
 """Compact clusters of which a distribution can be made."""
-RIVALS = 2
+RIVALS_PER_TYPE = 2
 """Of each type, compared beyond the fit."""
-SOURCES = 4
+RIVALS_PER_SOURCE = 4
 """Best candidates of each source, compared beyond the fit."""
-STRENGTHS = {"auto": (0.0, *judge.STRENGTHS), "parametric": (0.0,), "free": judge.STRENGTHS}
+STRENGTHS_BY_METHOD = {"auto": (0.0, *judge.DEPARTURE_STRENGTHS), "parametric": (0.0,), "free": judge.DEPARTURE_STRENGTHS}
 """Strengths tried for each way to ask for an ensemble."""
-STEP, MORE = 10.0, 20.0
+RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
 """Å, in which the reach of the data is rounded up; functions of a basis beyond its independent points."""
-WAVES, SIZES = 8.0, 128.0
+QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
 """Steps in which Q of the templates, and points of Q, are rounded up."""
-EDGE, MUCH = 0.85, 0.2
+LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
 """Part of the largest size, and share of the atoms beyond it, from which a distribution reaches the edge."""
 
 
-class Listed(NamedTuple):
+class LibraryClasses(NamedTuple):
     """A library as a judge needs it."""
 
-    group: Candidates
-    classes: Classes
-    mixture: Mixture
-    bins: Bins
+    group: CandidateGroup
+    size_classes: SizeClasses
+    ensemble_model: EnsembleModel
+    binned_distances: BinnedDistances
 
 
-class Judging(NamedTuple):
+class LibraryCache(NamedTuple):
     """What files of a run share, by the library's identity and the span of a file."""
 
-    listed: dict[tuple[int, Span], Listed | None]
+    library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
 
 
 class CrossValidatedSample(NamedTuple):
     """The comparison of one cluster with many, beyond the fit."""
 
-    judged: Judged
-    listed: Listed
+    judged: CrossValidation
+    listed: LibraryClasses
     types: dict[str, float]
     """Gain of each type in the logarithm of the likelihood, by what its best say beyond the fit; the best has 0."""
     end: float
     """Å. Of the signal."""
 
 
-def judged(
+def cross_validate_sample(
     measurement: Measurement,
-    goal: Target,
-    groups: Sequence[Candidates],
-    pool: Pool,
+    target: Target,
+    groups: Sequence[CandidateGroup],
+    pool: CandidatePool,
     fits: Fit,
     *,
-    end: float,
+    signal_end: float,
     free: tuple[str, ...],
-    tried: np.ndarray,
-    kept: Judging,
-    how: str,
-    searched: judge.Search | None = None,
+    holdout_rows: np.ndarray,
+    library_cache: LibraryCache,
+    method: str,
+    holdout_search: judge.ClusterSearch | None = None,
 ) -> CrossValidatedSample | str:
     """Return the judgement of a sample, or why there is none.
 
     Args:
         measurement: the data.
-        goal: the target of the fits.
+        target: the target of the fits.
         groups: candidates of each source, as listed.
         pool: those fitted, best first.
         fits: of these.
-        end: of the signal, in Å.
+        signal_end: of the signal, in Å.
         free: what was fitted.
-        tried: rows of the library that are tried at each cut.
-        kept: of the run.
-        how: auto, parametric or free.
-        searched: what finds clusters that are not listed, at each cut anew.
+        holdout_rows: rows of the library that are tried at each cut.
+        library_cache: of the run.
+        method: auto, parametric or free.
+        holdout_search: what finds clusters that are not listed, at each cut anew.
     """
-    sample = _sample(measurement, goal, min(end, unseen.REACH))
-    lists = [group for group in groups if group.source != "network"]
-    if not lists:
+    holdout_data = _holdout_data(measurement, target, min(signal_end, unseen.MAX_HOLDOUT_R))
+    library_groups = [group for group in groups if group.source != "network"]
+    if not library_groups:
         return "no distribution: it takes a library"
-    listed = _listed(lists[0], sample, kept)
-    if listed is None:
-        return f"no distribution: the library has fewer than {FEWEST} clusters"
-    rivals, names = _rivals(pool, fits)
-    best, index = pool.entry(0)
+    library_classes = _library_classes(library_groups[0], holdout_data, library_cache)
+    if library_classes is None:
+        return f"no distribution: the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
+    rivals, rival_types = _select_rivals(pool, fits)
+    best_library, library_row = pool.entry(0)
     try:
-        found = judge.judge(
-            sample, listed.mixture, values=candidates.rows(fits.values, 0),
-            size=float(classes.size(best, np.array([index]))[0]) * goal.bond,
-            listed=[(listed.group, screening.some(listed.bins, tried))],
-            rivals=rivals, free=free, strengths=STRENGTHS[how], searched=searched,
+        validation = judge.cross_validate(
+            holdout_data, library_classes.ensemble_model, values=candidates.select_rows(fits.values, 0),
+            mean_size=float(classes.candidate_sizes(best_library, np.array([library_row]))[0]) * target.bond,
+            libraries=[(library_classes.group, screening.select_candidates(library_classes.binned_distances, holdout_rows))],
+            rivals=rivals, free=free, strengths=STRENGTHS_BY_METHOD[method], search=holdout_search,
         )  # fmt: skip
     except ValueError as error:  # data too short to be cut
         return f"no distribution: {error}"
-    return CrossValidatedSample(found, listed, _types(found, names), sample.end)
+    return CrossValidatedSample(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
 
 
-def told(sample: CrossValidatedSample, goal: Target, fitted: np.ndarray) -> Distribution:
+def sample_distribution(sample_model: CrossValidatedSample, target: Target, ensemble_curve: np.ndarray) -> Distribution:
     """Return what a result says of a judged sample.
 
     Args:
-        sample: of `judged`.
-        goal: the target of the single fits.
-        fitted: [point] G(r) of the ensemble there.
+        sample_model: of `judged`.
+        target: the target of the single fits.
+        ensemble_curve: [point] G(r) of the ensemble there.
     """
-    found, own = sample.judged, sample.listed
-    share, drawn = judge.drawn(found, own.mixture)
-    size = np.asarray(own.mixture.size, float) * float(found.found.values.stretch)
-    mean, width = distribution.sizes(share, drawn, size)
-    types = tuple(dict.fromkeys(own.classes.types.tolist()))
-    volume, number = distribution.on_grid(share, own.classes, types)
-    every = distribution.on_grid(drawn, own.classes, types)
-    bands = [statistics.quantiles(one.sum(axis=1), statistics.CENTRAL_90) for one in every]
-    which = found.strengths.index(found.strength)
-    middle = found.compared[len(found.compared) // 2] if found.compared else None
-    none = np.zeros(0)
+    validation, library_classes = sample_model.judged, sample_model.listed
+    share, share_draws = judge.posterior_fractions(validation, library_classes.ensemble_model)
+    class_diameters = np.asarray(library_classes.ensemble_model.size, float) * float(validation.ensemble_fit.values.stretch)
+    mean, width = distribution.size_intervals(share, share_draws, class_diameters)
+    types = tuple(dict.fromkeys(library_classes.size_classes.structure_types.tolist()))
+    volume, number = distribution.tabulate_fractions(share, library_classes.size_classes, types)
+    grid_draws = distribution.tabulate_fractions(share_draws, library_classes.size_classes, types)
+    bands = [statistics.quantiles(entry.sum(axis=1), statistics.CENTRAL_90) for entry in grid_draws]
+    strength_index = validation.strengths.index(validation.strength)
+    middle_comparison = validation.comparisons[len(validation.comparisons) // 2] if validation.comparisons else None
+    no_points = np.zeros(0)
     return Distribution(
-        sample=found.verdict,
-        method="free" if found.strength else "parametric",
-        rw=unseen.prediction(goal.r, goal.g, fitted, background=goal.background).rw,
+        sample=validation.sample,
+        method="free" if validation.strength else "parametric",
+        rw=unseen.prediction(target.r, target.g, ensemble_curve, background=target.background).rw,
         mean_diameter=mean,
         width=width,
-        shares=distribution.shares(share, drawn, own.classes.types),
+        shares=distribution.type_intervals(share, share_draws, library_classes.size_classes.structure_types),
         holdouts=tuple(
             distribution.Holdout(
-                one.cut.cut, one.cut.end, one.points, one.single.rw, one.ensembles[which].rw,
-                unseen.gain(one.single, one.ensembles[which], one.points),
+                entry.cut.cut, entry.cut.end, entry.n_independent, entry.single_prediction.rw, entry.ensemble_predictions[strength_index].rw,
+                unseen.gain(entry.single_prediction, entry.ensemble_predictions[strength_index], entry.n_independent),
             )
-            for one in found.compared
+            for entry in validation.comparisons
         ),
         types=types,
-        size=own.classes.sizes * goal.bond * float(found.found.values.stretch),
+        size=library_classes.size_classes.size_grid * target.bond * float(validation.ensemble_fit.values.stretch),
         volume=volume, volume_low=bands[0][0], volume_high=bands[0][1],
         number=number, number_low=bands[1][0], number_high=bands[1][1],
-        r=middle.r if middle else none,
-        observed=middle.g if middle else none,
-        predicted=middle.curves[1 + which] if middle else none,
-        predicted_single=middle.curves[0] if middle else none,
+        r=middle_comparison.r if middle_comparison else no_points,
+        observed=middle_comparison.g if middle_comparison else no_points,
+        predicted=middle_comparison.curves[1 + strength_index] if middle_comparison else no_points,
+        predicted_single=middle_comparison.curves[0] if middle_comparison else no_points,
     )  # fmt: skip
 
 
-def at_the_edge(ensemble: Distribution) -> str:
+def size_limit_remark(ensemble: Distribution) -> str:
     """Return in words that a distribution reaches the largest sizes known; empty where it does not."""
-    far = ensemble.size > EDGE * ensemble.size[-1]
-    if (share := float(ensemble.volume[:, far].sum())) < MUCH:
+    is_large = ensemble.size > LARGE_SIZE_FRACTION * ensemble.size[-1]
+    if (share := float(ensemble.volume[:, is_large].sum())) < MAX_LARGE_SIZE_SHARE:
         return ""
     return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
 
 
-def _sample(measurement: Measurement, goal: Target, end: float) -> judge.Sample:
+def _holdout_data(measurement: Measurement, fit_target: Target, signal_end: float) -> judge.HoldoutData:
     """Return the data, and sizes padded by the end of their signal in steps, so that few compilations do."""
-    rows = measurement.r >= goal.r[0] - 1e-9
-    r, g = measurement.r[rows], measurement.g[rows]
-    reach = _up(max(end, float(goal.r[-1])), STEP)
-    whole = target.span(rmax=reach, qmax=goal.qmax, diameter=classes.LARGEST * goal.bond)
-    span = Span(whole.longest, _up(whole.qmax, WAVES))
-    size = target.points(reach, goal.qmin, goal.qmax, span)
-    count = (reach - r[0]) * (goal.qmax - goal.qmin) / math.pi + MORE
-    return judge.Sample(r, g, goal, end, span, int(_up(size, SIZES)), int(_up(count, SIZES / 2)))
+    in_range = measurement.r >= fit_target.r[0] - 1e-9
+    r, g = measurement.r[in_range], measurement.g[in_range]
+    r_end = _round_up(max(signal_end, float(fit_target.r[-1])), RANGE_STEP)
+    padded_range = target.span(rmax=r_end, qmax=fit_target.qmax, diameter=classes.MAX_CLASS_SIZE * fit_target.bond)
+    span = TableRange(padded_range.max_distance, _round_up(padded_range.qmax, QMAX_STEP))
+    n_q_points = target.n_q_nodes(r_end, fit_target.qmin, fit_target.qmax, span)
+    basis_size = (r_end - r[0]) * (fit_target.qmax - fit_target.qmin) / math.pi + HOLDOUT_BASIS_MARGIN
+    return judge.HoldoutData(r, g, fit_target, signal_end, span, int(_round_up(n_q_points, Q_POINTS_STEP)), int(_round_up(basis_size, Q_POINTS_STEP / 2)))
 
 
-def _up(value: float, step: float) -> float:
+def _round_up(value: float, step: float) -> float:
     return step * math.ceil(value / step - 1e-9)
 
 
-def _listed(group: Candidates, sample: judge.Sample, kept: Judging) -> Listed | None:
+def _library_classes(group: CandidateGroup, holdout_data: judge.HoldoutData, library_cache: LibraryCache) -> LibraryClasses | None:
     """Return a library's classes, made once a run and span; None where it has too few clusters."""
-    key = id(group.library), sample.span
-    if key not in kept.listed:
-        kept.listed[key] = None
-        if len(group.rows) >= FEWEST:
-            others = (one.classes for (own, _), one in kept.listed.items() if own == key[0] and one)
-            found = next(others, None) or classes.classes(group.library, group.rows, _packings(group))
-            bond, span = sample.goal.bond, sample.span
-            kept.listed[key] = Listed(
-                group, found, mixture(found, bond=bond, span=span),
-                screening.bins(group.library, group.rows, bond=bond, span=span),
+    key = id(group.library), holdout_data.span
+    if key not in library_cache.library_classes:
+        library_cache.library_classes[key] = None
+        if len(group.rows) >= MIN_ENSEMBLE_CLUSTERS:
+            same_library = (entry.size_classes for (library_id, _), entry in library_cache.library_classes.items() if library_id == key[0] and entry)
+            library_size_classes = next(same_library, None) or classes.build_size_classes(group.library, group.rows, _candidate_packings(group))
+            bond, span = holdout_data.target.bond, holdout_data.span
+            library_cache.library_classes[key] = LibraryClasses(
+                group, library_size_classes, ensemble_model(library_size_classes, bond=bond, span=span),
+                screening.binned_distances(group.library, group.rows, bond=bond, span=span),
             )  # fmt: skip
-    return kept.listed[key]
+    return library_cache.library_classes[key]
 
 
-def _packings(group: Candidates) -> np.ndarray:
+def _candidate_packings(group: CandidateGroup) -> np.ndarray:
     """Return the packing of each candidate: by its rule, or by its atoms where the user lists it."""
     if group.source == "library":
-        return classes.packings(group.library, group.rows)
+        return classes.candidate_packings(group.library, group.rows)
     return np.array(
-        [kinds.kind(library.cluster(group.library, int(row)).positions).type or "other" for row in group.rows], object
+        [kinds.identify_structure_type(library.candidate_cluster(group.library, int(row)).positions).name or "other" for row in group.rows], object
     )
 
 
-def _rivals(pool: Pool, fits: Fit) -> tuple[Pool, list[str]]:
+def _select_rivals(pool: CandidatePool, fits: Fit) -> tuple[CandidatePool, list[str]]:
     """Return the best few candidates of each type and source, and their types."""
-    names = np.array([TYPES.get(family, "") for family in pool.families], object)
-    sound = np.flatnonzero(np.isfinite(fits.rw) & ~pool.faulty)
-    picked = [sound[names[sound] == name][:RIVALS] for name in dict.fromkeys(names.tolist()) if name]
-    picked += [sound[pool.group[sound] == number][:SOURCES] for number in range(len(pool.groups))]
-    rows = np.unique(np.concatenate(picked))
-    return pool.chosen(rows), names[rows].tolist()
+    types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
+    usable_rows = np.flatnonzero(np.isfinite(fits.rw) & ~pool.has_fault)
+    row_blocks = [usable_rows[types[usable_rows] == type_name][:RIVALS_PER_TYPE] for type_name in dict.fromkeys(types.tolist()) if type_name]
+    row_blocks += [usable_rows[pool.group[usable_rows] == group_index][:RIVALS_PER_SOURCE] for group_index in range(len(pool.groups))]
+    rows = np.unique(np.concatenate(row_blocks))
+    return pool.select(rows), types[rows].tolist()
 
 
-def _types(found: Judged, names: Sequence[str]) -> dict[str, float]:
+def _type_gains(validation: CrossValidation, rival_types: Sequence[str]) -> dict[str, float]:
     """Return the mean gain of each type over the best one; only where there are cuts."""
     gains: dict[str, list[float]] = {}
-    for one in found.compared:
-        best = {name: np.nanmin(one.rivals[[other == name for other in names]], initial=np.inf) for name in set(names)}
-        least = min(best.values(), default=np.inf)
-        if not np.isfinite(least):  # no rival could be fitted there
+    for comparison in validation.comparisons:
+        best_squares = {type_name: np.nanmin(comparison.rival_squares[[rival_type == type_name for rival_type in rival_types]], initial=np.inf) for type_name in set(rival_types)}
+        minimum_squares = min(best_squares.values(), default=np.inf)
+        if not np.isfinite(minimum_squares):  # no rival could be fitted there
             continue
-        for name, squares in best.items():
-            gains.setdefault(name, []).append(0.5 * one.points * float(np.log(least / squares)))
-    return {name: float(np.mean(each)) for name, each in gains.items()}
+        for type_name, squares in best_squares.items():
+            gains.setdefault(type_name, []).append(0.5 * comparison.n_independent * float(np.log(minimum_squares / squares)))
+    return {type_name: float(np.mean(values)) for type_name, values in gains.items()}

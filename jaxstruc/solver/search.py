@@ -13,44 +13,44 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import statistics
 from jaxstruc.inference import candidates, fit, sites, stacking
-from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.candidates import CandidateGroup, CandidatePool
 from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.sites import Weights
+from jaxstruc.inference.sites import SiteWeights
 from jaxstruc.inference.target import Target
-from jaxstruc.inference.values import Values
+from jaxstruc.inference.values import FitValues
 from jaxstruc.structures import classes, hosts, kinds, lattices, library
 from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.families import TYPES
-from jaxstruc.structures.hosts import Host
+from jaxstruc.structures.families import FAMILY_TYPES
+from jaxstruc.structures.hosts import LatticeSites
 
-SHAPE = 1.0
+SHAPE_PRIOR_WEIGHT = 1.0
 """Weight of the prior on shape: 1 takes the library's cuts for a sample of what there is."""
-FEW, MANY = 200, 5.0
+SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
 """Atoms below which more shapes are tried, up to so many times as many: they cost less."""
-SLENDER = 0.2
+LOG_AXIS_SPREAD = 0.2
 """Spread of the logarithms of their axes."""
-SCALES = 0.3
+LOG_SCALE_SPREAD = 0.3
 """Spread of the logarithm of the scale of data that are not absolute."""
-ROOM, GROWN = 2.6, 2.0
+START_SITES_PER_ATOM, SEARCH_SITES_PER_ATOM = 2.6, 2.0
 """Sites a host has for each atom of a start; and where they lie about its atoms."""
-SIZES = (256, 512, 1024, 1536, 2560, 3584)
+SITE_COUNTS = (256, 512, 1024, 1536, 2560, 3584)
 """Sites of hosts, so that few compilations do."""
-BATCH, BATCH_ON_ACCELERATORS = 4, 32
+SEARCH_BATCH, SEARCH_BATCH_ON_ACCELERATORS = 4, 32
 """Searches in one call."""
-RIVALS = 0.6, 2.0
+MAX_LEADER_RW = 0.6, 2.0
 """Packings are searched whose best cluster's Rw is at most so much above the least, and so many times it."""
-LISTED = 60
+MAX_START_CANDIDATES = 60
 """Candidates among which starts are looked for."""
-SOFT = (1.0, 0.3)
+SHAPE_WEIGHT_FACTORS = (1.0, 0.3)
 """What the prior on shape weighs in searches, round by round, times its weight: with less a search passes over."""
-CUBE = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
+CUBE_TO_STACK = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
 """Turns the axes of a cube to those of a stack."""
-PACKINGS = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
+PACKING_BY_TYPE = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
 """What is searched of a type, where that is not its own name."""
 
 
 @dataclass(frozen=True)
-class Level:
+class SearchLevel:
     """How long to search."""
 
     starts: int
@@ -59,439 +59,439 @@ class Level:
     """Tried for these."""
     shapes: int
     """Tried for these, of particles of `FEW` atoms or more."""
-    rounds: int
+    min_rounds: int
     """After the first, at least."""
-    kept: int
+    max_continued: int
     """Ends that a round goes on from."""
     steps: int = 120
     """Of each search."""
-    most: int = 8
+    max_rounds: int = 8
     """And at most, while they find a better one."""
-    walk: int = 300
+    walk_steps: int = 300
     """Steps of the walk that tells how sure the atoms are."""
 
 
-AT_CUTS = Level(1, 12, 60, 1, 3)
+HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3)
 """Of searches on data to a cut."""
-LEVELS = {"quick": Level(2, 24, 100, 3, 4, 100), "full": Level(8, 64, 400, 4, 12, 240)}
+SEARCH_LEVELS = {"quick": SearchLevel(2, 24, 100, 3, 4, 100), "full": SearchLevel(8, 64, 400, 4, 12, 240)}
 
 
-class Start(NamedTuple):
+class SearchStart(NamedTuple):
     """A particle on a host."""
 
-    host: Host
-    taken: np.ndarray
+    lattice: LatticeSites
+    occupied_sites: np.ndarray
     """[site]"""
-    values: Values | None
+    values: FitValues | None
     """Of the model; None where it is not to be searched."""
     misfit: float = math.inf
     """Rough."""
 
 
-class Found(NamedTuple):
+class SearchMinima(NamedTuple):
     """Ends of searches, best first."""
 
-    starts: list[Start]
-    pool: Pool
+    starts: list[SearchStart]
+    pool: CandidatePool
     cost: np.ndarray
     """[end] negative logarithm of the posterior, but for a constant."""
-    shape: np.ndarray
+    shape_cost: np.ndarray
     """[end] its part by the shape."""
     fits: Fit
 
 
-class Searched(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found."""
 
-    group: Candidates
+    group: CandidateGroup
     """Distinct particles, best first."""
-    shape: np.ndarray
+    shape_cost: np.ndarray
     """[candidate] how much more unusual each is than listed ones, as a negative logarithm."""
     occupancy: list[np.ndarray]
     """[candidate][atom] how sure it is."""
-    atoms: np.ndarray
+    atom_counts: np.ndarray
     """[state] Numbers of atoms that the walks saw."""
-    time: np.ndarray
+    atom_count_weights: np.ndarray
     """[state] The posterior's share of each."""
 
 
-def search(
-    goal: Target,
-    pool: Pool,
+def search_sites(
+    target: Target,
+    pool: CandidatePool,
     fits: Fit,
     *,
-    level: Level,
+    level: SearchLevel,
     seed: int,
-    weight: float = SHAPE,
-    begin: Mapping[str, tuple[int, Values]] | None = None,
-    likely: Mapping[str, np.ndarray] | None = None,
+    shape_weight: float = SHAPE_PRIOR_WEIGHT,
+    initial_leaders: Mapping[str, tuple[int, FitValues]] | None = None,
+    draws_by_packing: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[str], None] = lambda said: None,
-) -> Searched | None:
+) -> SearchResult | None:
     """Return the particles that searches over lattice sites find; None where no candidate is fit to begin from.
 
     Args:
-        goal: the data.
+        target: the data.
         pool: fitted candidates, best first.
         fits: of these.
         level: how long to search.
         seed: of starts and rests.
-        weight: of the prior on shape.
-        begin: number of atoms and values to begin each packing from, in place of what candidates say.
-        likely: of each packing that is likely before any fit, draws of the number of atoms.
+        shape_weight: of the prior on shape.
+        initial_leaders: number of atoms and values to begin each packing from, in place of what candidates say.
+        draws_by_packing: of each packing that is likely before any fit, draws of the number of atoms.
         progress: called with what is being done.
     """
     rng = np.random.default_rng([seed, 16])
-    leaders = _likely(_leaders(pool, fits), likely) if begin is None else begin
+    leaders = _with_probable_packings(_packing_leaders(pool, fits), draws_by_packing) if initial_leaders is None else initial_leaders
     if not leaders:
         return None
-    points = _counted(goal, pool, fits)
+    effective_points = _effective_points(target, pool, fits)
     progress("places and stackings")
-    drawn = likely or {}
-    first = [
+    packing_draws = draws_by_packing or {}
+    starts = [
         start
-        for name, leader in leaders.items()
-        for start in _starts(goal, name, *leader, level, rng, drawn=drawn.get(name))
+        for packing, leader in leaders.items()
+        for start in _packing_starts(target, packing, *leader, level, rng, atom_count_draws=packing_draws.get(packing))
     ]
-    first += _listed(pool, fits, leaders, level) if begin is None else []
-    if not first:
+    starts += _library_starts(pool, fits, leaders, level) if initial_leaders is None else []
+    if not starts:
         return None
-    count = max(int(start.taken.sum()) for start in first)
+    n_atoms = max(int(start.occupied_sites.sum()) for start in starts)
     key = jax.random.key(seed)
-    found: Found | None = None
-    for number in range(level.most + 1):
-        progress(f"sites, round {number + 1} of {level.rounds + 1} to {level.most + 1}")
-        weights = _weights(goal, points, weight)
-        soft = weights._replace(shape=weights.shape * SOFT[number % len(SOFT)])
-        ended = _searched(goal, first, soft, count, jax.random.fold_in(key, number), level)
-        before = _key(found) if found else None
-        found = _ranked(goal, [*(found.starts if found else []), *ended], weights)
-        if number == 0:
-            found = _with_best_start(goal, found, _grown(first, count), ended, weights)
-        if found is None:
+    minima: SearchMinima | None = None
+    for round_index in range(level.max_rounds + 1):
+        progress(f"sites, round {round_index + 1} of {level.min_rounds + 1} to {level.max_rounds + 1}")
+        weights = _site_weights(target, effective_points, shape_weight)
+        softened_weights = weights._replace(shape=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)])
+        search_ends = _run_searches(target, starts, softened_weights, n_atoms, jax.random.fold_in(key, round_index), level)
+        previous_identity = _best_identity(minima) if minima else None
+        minima = _rank_minima(target, [*(minima.starts if minima else []), *search_ends], weights)
+        if round_index == 0:
+            minima = _with_best_start(target, minima, _recentre_lattices(starts, n_atoms), search_ends, weights)
+        if minima is None:
             return None
-        points = _counted(goal, found.pool, found.fits)
-        first = found.starts[: level.kept]
-        if number >= level.rounds and _key(found) == before:
+        effective_points = _effective_points(target, minima.pool, minima.fits)
+        starts = minima.starts[: level.max_continued]
+        if round_index >= level.min_rounds and _best_identity(minima) == previous_identity:
             break
-        if number < level.most:
-            first = [*first[: max(level.kept - 2, 1)], *_restacked(goal, found, 2)][: level.kept] or first
-    assert found is not None
+        if round_index < level.max_rounds:
+            starts = [*starts[: max(level.max_continued - 2, 1)], *_restack(target, minima, 2)][: level.max_continued] or starts
+    assert minima is not None
     progress("how sure the sites are")
-    return _told(goal, found, _weights(goal, points, weight), count, key, level)
+    return _summarize_search(target, minima, _site_weights(target, effective_points, shape_weight), n_atoms, key, level)
 
 
-def _key(found: Found) -> tuple[int, float]:
+def _best_identity(minima: SearchMinima) -> tuple[int, float]:
     """Return what tells the best end apart."""
-    return int(found.starts[0].taken.sum()), float(found.shape[0])
+    return int(minima.starts[0].occupied_sites.sum()), float(minima.shape_cost[0])
 
 
-def _weights(goal: Target, points: float, shape: float) -> Weights:
-    free = 0.0 if goal.absolute else SCALES
-    return Weights(*(jnp.asarray(x, jnp.float32) for x in (max(points - 4.0, 8.0), shape, free)))
+def _site_weights(target: Target, effective_points: float, shape_weight: float) -> SiteWeights:
+    scale_spread = 0.0 if target.absolute else LOG_SCALE_SPREAD
+    return SiteWeights(*(jnp.asarray(value, jnp.float32) for value in (max(effective_points - 4.0, 8.0), shape_weight, scale_spread)))
 
 
-def _leaders(pool: Pool, fits: Fit) -> dict[str, tuple[int, Values]]:
+def _packing_leaders(pool: CandidatePool, fits: Fit) -> dict[str, tuple[int, FitValues]]:
     """Return the number of atoms and the values of the best candidate of each packing that may be."""
-    rw = np.where(np.isfinite(fits.rw) & ~pool.faulty, fits.rw, np.inf)
+    rw = np.where(np.isfinite(fits.rw) & ~pool.has_fault, fits.rw, np.inf)
     order = np.argsort(rw, kind="stable")
-    found: dict[str, tuple[int, Values]] = {}
+    leaders: dict[str, tuple[int, FitValues]] = {}
     families = pool.families
-    for place in order:
-        name = TYPES.get(str(families[place]), "")
-        name = PACKINGS.get(name, name)
-        if not name or name in found or rw[place] > min(RIVALS[1] * rw[order[0]], rw[order[0]] + RIVALS[0]):
+    for row in order:
+        packing = FAMILY_TYPES.get(str(families[row]), "")
+        packing = PACKING_BY_TYPE.get(packing, packing)
+        if not packing or packing in leaders or rw[row] > min(MAX_LEADER_RW[1] * rw[order[0]], rw[order[0]] + MAX_LEADER_RW[0]):
             continue
-        if not np.isfinite(rw[place]):
+        if not np.isfinite(rw[row]):
             break
-        found[name] = int(pool.atoms[place]), candidates.rows(fits.values, place)
-        if len(found) == 3:
+        leaders[packing] = int(pool.atoms[row]), candidates.select_rows(fits.values, row)
+        if len(leaders) == 3:
             break
-    return found
+    return leaders
 
 
-def _likely(
-    leaders: Mapping[str, tuple[int, Values]], likely: Mapping[str, np.ndarray] | None
-) -> dict[str, tuple[int, Values]]:
+def _with_probable_packings(
+    leaders: Mapping[str, tuple[int, FitValues]], draws_by_packing: Mapping[str, np.ndarray] | None
+) -> dict[str, tuple[int, FitValues]]:
     """Return leaders without improbable ones behind the first, and with what is likely though no candidate leads."""
-    if not likely or not leaders:
+    if not draws_by_packing or not leaders:
         return dict(leaders)
-    first, best = next(iter(leaders)), next(iter(leaders.values()))
-    found = {name: one for name, one in leaders.items() if name == first or name in likely}
-    return found | {name: (int(np.median(atoms)), best[1]) for name, atoms in likely.items() if name not in found}
+    first_packing, first_leader = next(iter(leaders)), next(iter(leaders.values()))
+    selected_leaders = {packing: leader for packing, leader in leaders.items() if packing == first_packing or packing in draws_by_packing}
+    return selected_leaders | {packing: (int(np.median(atom_draws)), first_leader[1]) for packing, atom_draws in draws_by_packing.items() if packing not in selected_leaders}
 
 
-def _listed(pool: Pool, fits: Fit, leaders: Mapping[str, tuple[int, Values]], level: Level) -> list[Start]:
+def _library_starts(pool: CandidatePool, fits: Fit, leaders: Mapping[str, tuple[int, FitValues]], level: SearchLevel) -> list[SearchStart]:
     """Return the best listed clusters of each packing on their hosts."""
-    found, count = [], dict.fromkeys(leaders, 0)
+    starts, start_counts = [], dict.fromkeys(leaders, 0)
     families = pool.families
-    for place in range(min(len(fits.rw), LISTED)):
-        name = TYPES.get(str(families[place]), "")
-        packing = PACKINGS.get(name, name)
-        group = pool.groups[pool.group[place]]
-        if group.source == "network" or pool.faulty[place] or count.get(packing, level.starts) >= level.starts:
+    for row in range(min(len(fits.rw), MAX_START_CANDIDATES)):
+        type_name = FAMILY_TYPES.get(str(families[row]), "")
+        packing = PACKING_BY_TYPE.get(type_name, type_name)
+        group = pool.groups[pool.group[row]]
+        if group.source == "network" or pool.has_fault[row] or start_counts.get(packing, level.starts) >= level.starts:
             continue
-        cluster = library.cluster(*pool.entry(place))
-        if (start := hosted(cluster, packing, candidates.rows(fits.values, place))) is not None:
-            found.append(start)
-            count[packing] += 1
-    return found
+        cluster = library.candidate_cluster(*pool.entry(row))
+        if (start := start_from_cluster(cluster, packing, candidates.select_rows(fits.values, row))) is not None:
+            starts.append(start)
+            start_counts[packing] += 1
+    return starts
 
 
-def hosted(cluster: Cluster, packing: str, values: Values | None) -> Start | None:
+def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> SearchStart | None:
     """Return a listed cluster on its host; None where it lies on none."""
-    x = cluster.positions
+    positions = cluster.positions
     if packing == "stack":
-        x = x @ CUBE.T if cluster.family in ("fcc", "octahedron") else x
-        groups, own = stacking.shifted(x)
-        if len(groups) < 2:
+        positions = positions @ CUBE_TO_STACK.T if cluster.family in ("fcc", "octahedron") else positions
+        layers, layer_places = stacking.shifted_layers(positions)
+        if len(layers) < 2:
             return None
-        start = _placed(groups, stacking.Word(own, math.inf), values)
+        start = _start_from_sequence(layers, stacking.StackingSequence(layer_places, math.inf), values)
     elif packing in ("bcc", "sc"):
-        middle = (x - x[0]).mean(axis=0)
-        host = hosts.host(packing, middle, round(ROOM * len(x)))
-        start = Start(host, _taken(host, x - x[0] - middle), values)
+        centre = (positions - positions[0]).mean(axis=0)
+        lattice = hosts.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
+        start = SearchStart(lattice, _occupied_sites(lattice, positions - positions[0] - centre), values)
     else:
-        inner = x[np.argmin(np.linalg.norm(x, axis=1))]
-        every = hosts.points(packing, math.ceil(np.linalg.norm(x, axis=1).max()) + 4)
-        tree, near = KDTree(every), lattices.within(every, 4.0)
-        matched = [int((tree.query(x - inner + site, distance_upper_bound=0.3)[0] < 0.3).sum()) for site in near]
-        middle = near[int(np.argmax(matched))] - inner
-        host = hosts.host(packing, middle, round(ROOM * len(x)))
-        start = Start(host, _taken(host, x), values)
-    return start if start.taken.sum() > 0.9 * len(x) else None
+        central_atom = positions[np.argmin(np.linalg.norm(positions, axis=1))]
+        lattice_points = hosts.packing_sites(packing, math.ceil(np.linalg.norm(positions, axis=1).max()) + 4)
+        tree, nearby_points = KDTree(lattice_points), lattices.points_within(lattice_points, 4.0)
+        match_counts = [int((tree.query(positions - central_atom + site, distance_upper_bound=0.3)[0] < 0.3).sum()) for site in nearby_points]
+        centre = nearby_points[int(np.argmax(match_counts))] - central_atom
+        lattice = hosts.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
+        start = SearchStart(lattice, _occupied_sites(lattice, positions), values)
+    return start if start.occupied_sites.sum() > 0.9 * len(positions) else None
 
 
-def _starts(
-    goal: Target, name: str, atoms: int, values: Values, level: Level, rng, *, drawn: np.ndarray | None = None
-) -> list[Start]:
+def _packing_starts(
+    target: Target, packing: str, atoms: int, values: FitValues, level: SearchLevel, rng, *, atom_count_draws: np.ndarray | None = None
+) -> list[SearchStart]:
     """Return the starts of a packing that fit best, roughly; half of them with drawn numbers of atoms."""
-    if name == "stack":
-        return _stacks(goal, atoms, values, level, rng, drawn=drawn)
-    size = float(classes.sphere(atoms, classes.volume(name)))
-    most = atoms if drawn is None else max(atoms, float(np.quantile(drawn, 0.9)))
-    room = round(ROOM * max(most, 8))
-    some = [hosts.host(name, origin, room) for origin in hosts.origins(name, size, level.origins, rng)]
-    return _shaped(goal, some, atoms, values, level, rng, drawn=drawn)
+    if packing == "stack":
+        return _stack_starts(target, atoms, values, level, rng, atom_count_draws=atom_count_draws)
+    size = float(classes.equivalent_sphere_diameter(atoms, classes.atom_volume(packing)))
+    max_atoms = atoms if atom_count_draws is None else max(atoms, float(np.quantile(atom_count_draws, 0.9)))
+    n_sites = round(START_SITES_PER_ATOM * max(max_atoms, 8))
+    packing_lattices = [hosts.nearest_sites(packing, origin, n_sites) for origin in hosts.random_origins(packing, size, level.origins, rng)]
+    return _ellipsoid_starts(target, packing_lattices, atoms, values, level, rng, atom_count_draws=atom_count_draws)
 
 
-def _shaped(
-    goal: Target,
-    several: Sequence[Host],
+def _ellipsoid_starts(
+    target: Target,
+    candidate_lattices: Sequence[LatticeSites],
     atoms: int,
-    values: Values,
-    level: Level,
+    values: FitValues,
+    level: SearchLevel,
     rng,
     *,
-    drawn: np.ndarray | None = None,
-) -> list[Start]:
+    atom_count_draws: np.ndarray | None = None,
+) -> list[SearchStart]:
     """Return the ellipsoids cut from hosts, of random axes and numbers of atoms, that fit best, roughly."""
-    curves, width = _even_curves(goal, values)
-    data, found = np.asarray(goal.basis.data), []
-    for number in range(round(level.shapes * min(max(FEW / atoms, 1.0), MANY))):
-        host = several[number % len(several)]
-        turned = host.positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
-        away = np.linalg.norm(turned * np.exp(rng.normal(0, SLENDER, 3)) + rng.normal(0, 0.2, 3), axis=1)
-        count = max(round(atoms * rng.uniform(0.9, 1.1)), 8)
-        if drawn is not None and number % 2:
-            count = min(int(rng.choice(drawn)), round(len(away) / 2))
-        taken = away <= np.partition(away, count - 1)[count - 1]
-        found.append(Start(host, taken, values, _misfit(host.positions[taken], curves, width, data, goal.absolute)))
-    found.sort(key=lambda start: start.misfit)
-    return found[: level.starts]
+    curves, width = _grid_pair_curves(target, values)
+    data, starts = np.asarray(target.basis.data), []
+    for trial in range(round(level.shapes * min(max(SMALL_PARTICLE_ATOMS / atoms, 1.0), MAX_SHAPE_FACTOR))):
+        lattice = candidate_lattices[trial % len(candidate_lattices)]
+        rotated_positions = lattice.positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        scaled_radii = np.linalg.norm(rotated_positions * np.exp(rng.normal(0, LOG_AXIS_SPREAD, 3)) + rng.normal(0, 0.2, 3), axis=1)
+        n_atoms = max(round(atoms * rng.uniform(0.9, 1.1)), 8)
+        if atom_count_draws is not None and trial % 2:
+            n_atoms = min(int(rng.choice(atom_count_draws)), round(len(scaled_radii) / 2))
+        occupied_sites = scaled_radii <= np.partition(scaled_radii, n_atoms - 1)[n_atoms - 1]
+        starts.append(SearchStart(lattice, occupied_sites, values, _particle_misfit(lattice.positions[occupied_sites], curves, width, data, target.absolute)))
+    starts.sort(key=lambda start: start.misfit)
+    return starts[: level.starts]
 
 
-def _stacks(
-    goal: Target, atoms: int, values: Values, level: Level, rng, *, drawn: np.ndarray | None = None
-) -> list[Start]:
+def _stack_starts(
+    target: Target, atoms: int, values: FitValues, level: SearchLevel, rng, *, atom_count_draws: np.ndarray | None = None
+) -> list[SearchStart]:
     """Return the stacks that fit best as balls, all words tried."""
-    data, curves = np.asarray(goal.basis.data), _stack_curves(goal, values)
-    radius = float(classes.sphere(atoms, classes.volume("c"))) / 2
+    data, curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
+    radius = float(classes.equivalent_sphere_diameter(atoms, classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
     i, j = np.meshgrid(steps, steps)
     layer = np.stack([i + j / 2, j * math.sqrt(0.75), 0 * i], axis=-1).reshape(-1, 3)
-    found: list[Start] = []
-    trials = max(4, level.origins // 6)
-    for number in range(trials):
-        off = np.array([*rng.uniform(-0.5, 0.5, 2), 0.0]) if number else np.zeros(3)
-        lift = (0.0, 0.5, 0.25, 0.75)[number % 4] * lattices.LAYER
-        own = radius * (1.0, 0.98, 1.02)[number % 3]
-        heights = [h for h in np.arange(-15, 16) * lattices.LAYER + lift if abs(h) < own - 0.05]
-        groups = stacking.ball(layer + off, heights, own)
-        groups = [each for each in groups if all(len(one) for one in each)]
-        if len(groups) < 2:
+    starts: list[SearchStart] = []
+    n_trials = max(4, level.origins // 6)
+    for trial in range(n_trials):
+        layer_offset = np.array([*rng.uniform(-0.5, 0.5, 2), 0.0]) if trial else np.zeros(3)
+        height_offset = (0.0, 0.5, 0.25, 0.75)[trial % 4] * lattices.LAYER_SPACING
+        ball_radius = radius * (1.0, 0.98, 1.02)[trial % 3]
+        heights = [height for height in np.arange(-15, 16) * lattices.LAYER_SPACING + height_offset if abs(height) < ball_radius - 0.05]
+        layer_groups = stacking.ball_layers(layer + layer_offset, heights, ball_radius)
+        layer_groups = [layer_group for layer_group in layer_groups if all(len(layer_atoms) for layer_atoms in layer_group)]
+        if len(layer_groups) < 2:
             continue
-        for word in stacking.ranked(groups, curves, data, absolute=goal.absolute, most=level.starts):
-            found.append(_placed(groups, word, values))
-    found.sort(key=lambda start: start.misfit)
-    words = {start.host.packing: start.host for start in reversed(found[: 4 * level.starts])}
-    return _shaped(goal, list(words.values())[::-1], atoms, values, level, rng, drawn=drawn)
+        for sequence in stacking.rank_sequences(layer_groups, curves, data, absolute=target.absolute, max_sequences=level.starts):
+            starts.append(_start_from_sequence(layer_groups, sequence, values))
+    starts.sort(key=lambda start: start.misfit)
+    stack_lattices = {start.lattice.packing: start.lattice for start in reversed(starts[: 4 * level.starts])}
+    return _ellipsoid_starts(target, list(stack_lattices.values())[::-1], atoms, values, level, rng, atom_count_draws=atom_count_draws)
 
 
-def _placed(groups, word: stacking.Word, values: Values | None, *, other: bool = False) -> Start:
-    """Return the particle of a word on its host; `other` is that of `stacking.word_of`."""
-    places, middle = word.places, (len(groups) - 1) // 2
-    x = np.concatenate([groups[k][place] for k, place in enumerate(places)]) - groups[middle][places[middle]][0]
-    if (places[middle + 1] - places[middle]) % 3 == 2:  # a stack's first step is to place 1: the mirror image
-        x = x * np.array([1, -1, 1])
-    host = hosts.host(stacking.word_of(word, layer=middle, other=other), x.mean(axis=0), round(ROOM * len(x)))
-    return Start(host, _taken(host, x - host.origin), values, word.misfit)
+def _start_from_sequence(layers, sequence: stacking.StackingSequence, values: FitValues | None, *, other_packing_outside: bool = False) -> SearchStart:
+    """Return the particle of a word on its host; `other_packing_outside` is that of `stacking.word_of`."""
+    layer_places, middle_layer = sequence.layer_positions, (len(layers) - 1) // 2
+    positions = np.concatenate([layers[layer][layer_place] for layer, layer_place in enumerate(layer_places)]) - layers[middle_layer][layer_places[middle_layer]][0]
+    if (layer_places[middle_layer + 1] - layer_places[middle_layer]) % 3 == 2:  # a stack's first step is to place 1: the mirror image
+        positions = positions * np.array([1, -1, 1])
+    lattice = hosts.nearest_sites(stacking.stacking_letters(sequence, reference_layer=middle_layer, alternate_outer=other_packing_outside), positions.mean(axis=0), round(START_SITES_PER_ATOM * len(positions)))
+    return SearchStart(lattice, _occupied_sites(lattice, positions - lattice.origin), values, sequence.misfit)
 
 
-def _taken(host: Host, positions: np.ndarray) -> np.ndarray:
+def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
     """Return which sites of a host a particle's atoms take."""
-    apart, nearest = KDTree(host.positions).query(positions)
-    taken = np.zeros(len(host.positions), bool)
-    taken[nearest[apart < 0.3]] = True
-    return taken
+    distance, nearest = KDTree(lattice.positions).query(positions)
+    is_occupied = np.zeros(len(lattice.positions), bool)
+    is_occupied[nearest[distance < 0.3]] = True
+    return is_occupied
 
 
-def _stack_curves(goal: Target, values: Values) -> np.ndarray:
+def _stack_pair_curves(target: Target, values: FitValues) -> np.ndarray:
     """Return the curves of pairs at the distances that stacks have."""
-    distance = stacking.distances(goal.span.longest / goal.bond) * goal.bond
-    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
-    return np.asarray(_curves(jnp.asarray(distance, jnp.float32), single, goal.basis))
+    distance = stacking.close_packed_distances(target.span.max_distance / target.bond) * target.bond
+    float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
+    return np.asarray(_pair_curves(jnp.asarray(distance, jnp.float32), float32_values, target.basis))
 
 
-def _even_curves(goal: Target, values: Values) -> tuple[np.ndarray, float]:
+def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, float]:
     """Return the curves of pairs at even distances, and their step in bonds."""
-    longest = goal.span.longest / goal.bond
-    width = max(sites.WIDTH, longest / (sites.BINS - 2))
-    distance = jnp.maximum(jnp.arange(sites.BINS) * width, 0.5) * goal.bond
-    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
-    return np.asarray(_curves(distance.astype(jnp.float32), single, goal.basis)), width
+    longest = target.span.max_distance / target.bond
+    width = max(sites.MIN_BIN_WIDTH, longest / (sites.N_DISTANCE_BINS - 2))
+    distance = jnp.maximum(jnp.arange(sites.N_DISTANCE_BINS) * width, 0.5) * target.bond
+    float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
+    return np.asarray(_pair_curves(distance.astype(jnp.float32), float32_values, target.basis)), width
 
 
-_curves = jax.jit(sites.pair_curves)
+_pair_curves = jax.jit(sites.pair_curves)
 
 
-def _misfit(positions: np.ndarray, curves: np.ndarray, width: float, data: np.ndarray, absolute: bool) -> float:
+def _particle_misfit(positions: np.ndarray, curves: np.ndarray, width: float, data: np.ndarray, absolute: bool) -> float:
     """Return the sum of squares of a particle's misfit."""
-    at = np.minimum(np.rint(pdist(positions) / width), len(curves) - 1).astype(int)
-    model = np.bincount(at, minlength=len(curves)).astype(np.float32) @ curves / len(positions)
-    along, square = float(model @ data), float(model @ model)
-    return float(data @ data) - (2 * along - square if absolute else max(along, 0) ** 2 / max(square, 1e-20))
+    bin_indices = np.minimum(np.rint(pdist(positions) / width), len(curves) - 1).astype(int)
+    model = np.bincount(bin_indices, minlength=len(curves)).astype(np.float32) @ curves / len(positions)
+    overlap, model_norm = float(model @ data), float(model @ model)
+    return float(data @ data) - (2 * overlap - model_norm if absolute else max(overlap, 0) ** 2 / max(model_norm, 1e-20))
 
 
-def _searched(goal: Target, first: Sequence[Start], weights: Weights, count: int, key, level: Level) -> list[Start]:
+def _run_searches(target: Target, starts: Sequence[SearchStart], weights: SiteWeights, n_atoms: int, key, level: SearchLevel) -> list[SearchStart]:
     """Return where searches from starts end."""
-    found: list[Start] = []
-    batch = BATCH if jax.default_backend() == "cpu" else BATCH_ON_ACCELERATORS
-    for begin in range(0, len(first), batch):
-        grown = _grown(first[begin : begin + batch], count)
-        where, taken, values = _packed(grown, batch)
-        ended = jax.device_get(
-            sites.searched(where, taken, values, goal.basis, weights, jax.random.fold_in(key, begin), level.steps)
+    search_ends: list[SearchStart] = []
+    batch = SEARCH_BATCH if jax.default_backend() == "cpu" else SEARCH_BATCH_ON_ACCELERATORS
+    for batch_start in range(0, len(starts), batch):
+        batch_starts = _recentre_lattices(starts[batch_start : batch_start + batch], n_atoms)
+        site_arrays, occupation, values = _batch_starts(batch_starts, batch)
+        final_state = jax.device_get(
+            sites.search_sites(site_arrays, occupation, values, target.basis, weights, jax.random.fold_in(key, batch_start), level.steps)
         )
-        found += [start._replace(taken=ended.taken[k]) for k, start in enumerate(grown)]
-    return found
+        search_ends += [start._replace(taken=final_state.taken[row]) for row, start in enumerate(batch_starts)]
+    return search_ends
 
 
 def _with_best_start(
-    goal: Target, found: Found | None, first: Sequence[Start], ended: Sequence[Start], weights: Weights
-) -> Found | None:
+    goal: Target, found: SearchMinima | None, first: Sequence[SearchStart], ended: Sequence[SearchStart], weights: SiteWeights
+) -> SearchMinima | None:
     """Return the ends of searches, with the best of their starts if it costs less than the best end.
 
     A search returns no particle that costs more than its start with curves made of bins; fits may see it otherwise.
     """
-    begin = _ranked(goal, first, weights)
+    begin = _rank_minima(goal, first, weights)
     if begin is None or (found is not None and not begin.cost[0] < found.cost[0]):
         return found
-    return _ranked(goal, [begin.starts[0], *ended], weights)
+    return _rank_minima(goal, [begin.starts[0], *ended], weights)
 
 
-def _grown(some: Sequence[Start], count: int) -> list[Start]:
+def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[SearchStart]:
     """Return the same particles, of so many atoms about, on hosts of one size, all about them."""
-    size = next((size for size in SIZES if size >= GROWN * count), SIZES[-1])
-    found = []
-    for start in some:
-        x = start.host.positions[start.taken]
-        middle = x.mean(axis=0)
-        host = hosts.host(start.host.packing, start.host.origin + middle, size, about=x - middle)
-        found.append(start._replace(host=host, taken=_taken(host, x - middle)))
-    return found
+    n_sites = next((n_sites for n_sites in SITE_COUNTS if n_sites >= SEARCH_SITES_PER_ATOM * n_atoms), SITE_COUNTS[-1])
+    recentred_starts = []
+    for start in starts:
+        positions = start.lattice.positions[start.occupied_sites]
+        centre = positions.mean(axis=0)
+        lattice = hosts.nearest_sites(start.lattice.packing, start.lattice.origin + centre, n_sites, atom_positions=positions - centre)
+        recentred_starts.append(start._replace(lattice=lattice, taken=_occupied_sites(lattice, positions - centre)))
+    return recentred_starts
 
 
-def _packed(some: Sequence[Start], batch: int) -> tuple[sites.Sites, np.ndarray, Values]:
+def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[sites.SiteGraph, np.ndarray, FitValues]:
     """Return hosts, taken sites and values of starts as a search takes them; the last is repeated to fill the batch."""
-    padded = [*some, *[some[-1]] * (batch - len(some))]
-    taken = np.stack([start.taken for start in padded]).astype(np.float32)
-    values = jax.tree.map(lambda *x: jnp.asarray(x, jnp.float32), *(start.values for start in padded))
-    return sites.sites([start.host for start in padded]), taken, values
+    padded_starts = [*starts, *[starts[-1]] * (batch - len(starts))]
+    occupation = np.stack([start.occupied_sites for start in padded_starts]).astype(np.float32)
+    values = jax.tree.map(lambda *columns: jnp.asarray(columns, jnp.float32), *(start.values for start in padded_starts))
+    return sites.site_graphs([start.lattice for start in padded_starts]), occupation, values
 
 
-def _ranked(goal: Target, ended: Sequence[Start], weights: Weights) -> Found | None:
+def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: SiteWeights) -> SearchMinima | None:
     """Return distinct ends with their fits, best first; None where none is a particle."""
-    clusters, kept, seen = [], [], set()
-    for start in ended:
-        x = start.host.positions[start.taken]
-        if len(x) < sites.LEAST:
+    clusters, distinct_starts, known_moments = [], [], set()
+    for start in search_ends:
+        positions = start.lattice.positions[start.occupied_sites]
+        if len(positions) < sites.MIN_ATOMS:
             continue
-        cluster = lattices.centred(_family(x), _label(start.host.packing), x)
-        if (key := library.moments(np.round(cluster.positions, 4))) not in seen:
-            seen.add(key)
+        cluster = lattices.centred_cluster(_observed_family(positions), _lattice_label(start.lattice.packing), positions)
+        if (moments := library.moments(np.round(cluster.positions, 4))) not in known_moments:
+            known_moments.add(moments)
             clusters.append(cluster)
-            kept.append(start)
+            distinct_starts.append(start)
     if not clusters:
         return None
-    pool = candidates.pool([Candidates("search", library.of_clusters(clusters), np.arange(len(clusters)))])
-    fits = candidates.fit_all(pool, goal)
-    shape = np.array([hosts.unusual(start.host, start.taken) for start in kept])
-    squares = np.asarray(fits.rw, float) ** 2 + sites.FLAW**2
-    cost = 0.5 * float(weights.points) * np.log(squares) + float(weights.shape) * shape
-    if not goal.absolute:
-        cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / SCALES) ** 2
+    pool = candidates.candidate_pool([CandidateGroup("search", library.from_clusters(clusters), np.arange(len(clusters)))])
+    fits = candidates.fit_all(pool, target)
+    shape_cost = np.array([hosts.excess_occupancy_cost(start.host, start.taken) for start in distinct_starts])
+    squares = np.asarray(fits.rw, float) ** 2 + sites.CURVE_ACCURACY**2
+    cost = 0.5 * float(weights.n_effective) * np.log(squares) + float(weights.shape_weight) * shape_cost
+    if not target.absolute:
+        cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / LOG_SCALE_SPREAD) ** 2
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
-    starts = [kept[k]._replace(values=candidates.rows(fits.values, k)) for k in order]
-    return Found(starts, pool.chosen(order), cost[order], shape[order], candidates.rows(fits, order))
+    starts = [distinct_starts[row]._replace(values=candidates.select_rows(fits.values, row)) for row in order]
+    return SearchMinima(starts, pool.select(order), cost[order], shape_cost[order], candidates.select_rows(fits, order))
 
 
-def _family(positions: np.ndarray) -> str:
+def _observed_family(positions: np.ndarray) -> str:
     """Return the family that lists clusters of the same type."""
-    name = kinds.kind(positions).type
-    return {"faulted": "fault"}.get(name, name) or "fault"
+    type_name = kinds.identify_structure_type(positions).name
+    return {"faulted": "fault"}.get(type_name, type_name) or "fault"
 
 
-def _label(packing: str) -> str:
+def _lattice_label(packing: str) -> str:
     """Return a host in words."""
-    return f"sites of {'a stack' if packing not in hosts.OTHER else packing}"
+    return f"sites of {'a stack' if packing not in hosts.UNSTACKED_PACKINGS else packing}"
 
 
-def _counted(goal: Target, pool: Pool, fits: Fit) -> float:
+def _effective_points(target: Target, pool: CandidatePool, fits: Fit) -> float:
     """Return the points that the residual of the best fit counts for."""
-    best = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
-    curves, _ = fit.curves(candidates.rows(fits, best), candidates.tables(pool.chosen(best), goal), goal)
-    return statistics.effective_points(goal.g - curves[0], goal.independent, accuracy=goal.accuracy)
+    best_row = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
+    curves, _ = fit.curves(candidates.select_rows(fits, best_row), candidates.cluster_tables(pool.select(best_row), target), target)
+    return statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
 
 
-def _restacked(goal: Target, found: Found, most: int) -> list[Start]:
+def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[SearchStart]:
     """Return the best stack's shape with other words of its layers that fit, and with other layers beyond."""
-    best = next((start for start in found.starts[:4] if start.host.packing not in hosts.OTHER), None)
+    best = next((start for start in minima.starts[:4] if start.lattice.packing not in hosts.UNSTACKED_PACKINGS), None)
     if best is None or best.values is None:
         return []
-    groups, own = stacking.shifted(best.host.positions[best.taken])
-    if len(groups) < 3:
+    layers, layer_places = stacking.shifted_layers(best.lattice.positions[best.occupied_sites])
+    if len(layers) < 3:
         return []
-    words = stacking.ranked(
-        groups, _stack_curves(goal, best.values), np.asarray(goal.basis.data), absolute=goal.absolute, most=most + 1
+    sequences = stacking.rank_sequences(
+        layers, _stack_pair_curves(target, best.values), np.asarray(target.basis.data), absolute=target.absolute, max_sequences=max_starts + 1
     )
-    now = stacking.Word(own, 0.0)
-    same = now.letters, now.letters[::-1]
-    others = [_placed(groups, word, best.values) for word in words if word.letters not in same]
-    return [*others[: most - 1], _placed(groups, now, best.values, other=True)]
+    present_sequence = stacking.StackingSequence(layer_places, 0.0)
+    present_letters = present_sequence.letters, present_sequence.letters[::-1]
+    new_starts = [_start_from_sequence(layers, sequence, best.values) for sequence in sequences if sequence.letters not in present_letters]
+    return [*new_starts[: max_starts - 1], _start_from_sequence(layers, present_sequence, best.values, other_packing_outside=True)]
 
 
-def _told(goal: Target, found: Found, weights: Weights, count: int, key, level: Level) -> Searched:
+def _summarize_search(target: Target, minima: SearchMinima, weights: SiteWeights, n_atoms: int, key, level: SearchLevel) -> SearchResult:
     """Return the distinct particles, with what walks from the best say."""
-    few = _grown(found.starts[:BATCH], count)
-    where, taken, values = _packed(few, BATCH)
-    drawn = jax.device_get(
-        sites.walked(where, taken, values, goal.basis, weights, jax.random.fold_in(key, 999), steps=level.walk)
+    walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], n_atoms)
+    site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
+    walk_draws = jax.device_get(
+        sites.sample_occupancies(site_arrays, occupation, values, target.basis, weights, jax.random.fold_in(key, 999), n_steps=level.walk_steps)
     )
-    share = np.exp(found.cost[0] - found.cost[: len(few)])
-    share /= share.sum()
-    occupancy = [drawn.occupancy[k][start.taken] for k, start in enumerate(few)]
-    group = found.pool.groups[0]
-    return Searched(
-        group._replace(rows=group.rows[found.pool.place]), found.shape, occupancy,
-        drawn.atoms[: len(few)].ravel(), (share[:, None] * drawn.time[: len(few)]).ravel(),
+    minimum_weights = np.exp(minima.cost[0] - minima.cost[: len(walk_starts)])
+    minimum_weights /= minimum_weights.sum()
+    occupancy = [walk_draws.occupancy[row][start.occupied_sites] for row, start in enumerate(walk_starts)]
+    group = minima.pool.groups[0]
+    return SearchResult(
+        group._replace(rows=group.rows[minima.pool.group_row]), minima.shape_cost, occupancy,
+        walk_draws.atoms[: len(walk_starts)].ravel(), (minimum_weights[:, None] * walk_draws.time[: len(walk_starts)]).ravel(),
     )  # fmt: skip

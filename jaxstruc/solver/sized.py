@@ -12,239 +12,239 @@ import jaxstruc
 from jaxstruc import statistics
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import averaging, evaluated, weighing
-from jaxstruc.inference.averaging import Drawn
-from jaxstruc.inference.evaluated import Evaluated
-from jaxstruc.inference.outcomes import Fits, Outcome
-from jaxstruc.inference.pattern import Pattern
+from jaxstruc.inference.averaging import ParameterDraws
+from jaxstruc.inference.evaluated import FittedCurve
+from jaxstruc.inference.outcomes import SaxsFits, BodyFit
+from jaxstruc.inference.pattern import SaxsData
 from jaxstruc.inference.saxs_result import MIN_BODY_PROBABILITY, SaxsResult
-from jaxstruc.inference.weighing import Free, Judged
+from jaxstruc.inference.weighing import FreeDistributionFit, ModelAverage
 from jaxstruc.result import Candidate, SizeDistribution, Value
 from jaxstruc.scattering.size_distributions import FAMILIES, Moments, median_and_sigma, moments
 from jaxstruc.statistics import CENTRAL_90, Interval
 
-WRITTEN = 5
+MAX_WRITTEN_CANDIDATES = 5
 """Candidates with curves."""
-SEEN = 1e-5
+MIN_RELATIVE_DENSITY = 1e-5
 """Of the largest density, below which there is none."""
-SHOWN = 2
+NODE_STRIDE = 2
 """Every so many nodes are told."""
-SIGNAL = 25.0
+MIN_CHI2_FALL = 25.0
 """Least fall of chi-squared by particles beside a background alone."""
-LOOSE = 0.3
+MAX_LOG_RADIUS_ERROR = 0.3
 """Standard deviation of ln R from which no size is told."""
-UNSURE = 1.3
+MAX_INTERVAL_RATIO = 1.3
 """Ratio of the ends of the number mean's interval from which a free distribution does not tell it."""
-MISFIT = 2.0
+MAX_REDUCED_CHI2 = 2.0
 """Reduced chi-squared from which a fit does not explain the data, where their noise is said."""
 
 
-def told(
+def build_result(
     measurement: Measurement,
-    seen: Pattern,
-    fits: Fits,
+    saxs_data: SaxsData,
+    fits: SaxsFits,
     *,
     element: str,
     distributions: Sequence[str],
-    factor: float = 1.0,
+    scale_factor: float = 1.0,
 ) -> SaxsResult:
     """Return the result of all fits to a measured I(Q).
 
     Args:
         measurement: what was measured.
-        seen: as fits saw it.
+        saxs_data: as fits saw it.
         fits: of all bodies and distributions.
         element: of the sample, or "".
         distributions: that are asked.
-        factor: on the scale, to make it a share of volume.
+        scale_factor: on the scale, to make it a share of volume.
     """
-    nothing = SaxsResult(
+    empty_result = SaxsResult(
         measurement.name, measurement.sha256, element, "failed",
         "Expected a finite fit of some body, got none; check the data's scale and range.",
-        settings=measurement.settings, q=seen.q, intensity=seen.intensity, sigma=seen.sigma,
+        settings=measurement.settings, q=saxs_data.q, intensity=saxs_data.intensity, sigma=saxs_data.sigma,
         versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
     )  # fmt: skip
-    sound = [one for one in fits.outcomes if math.isfinite(one.chi2) and one.amplitude.any()]
-    if not sound:
-        return nothing
-    flat = float(np.sum(np.asarray(seen.weighted.data, float) ** 2))
-    least = min(one.chi2 for one in sound)
-    if flat - least < SIGNAL * max(least / max(seen.points - 4, 1), 1.0):
+    usable_fits = [entry for entry in fits.body_fits if math.isfinite(entry.chi2) and entry.amplitude.any()]
+    if not usable_fits:
+        return empty_result
+    background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2))
+    minimum_chi2 = min(entry.chi2 for entry in usable_fits)
+    if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
         message = "Expected the scattering of particles, got a curve that a background alone explains; check the file."
-        return dataclasses.replace(nothing, message=message)
-    judged = weighing.judged(seen, fits, sound, free="free" in distributions, alone=tuple(distributions) == ("free",))
-    listed, names = _listed(seen, judged, factor)
-    types = weighing.bodies(judged)
-    weak, remarks = _said(judged, types, seen, listed[0])
+        return dataclasses.replace(empty_result, message=message)
+    model_average = weighing.average_models(saxs_data, fits, usable_fits, with_free="free" in distributions, free_only=tuple(distributions) == ("free",))
+    listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
+    types = weighing.body_probabilities(model_average)
+    weak_reasons, remarks = _remarks(model_average, types, saxs_data, listed_candidates[0])
     return dataclasses.replace(
-        nothing,
-        status="weak" if weak else "solved",
-        message="; ".join([*weak, *remarks, *measurement.warnings]),
-        candidates=tuple(listed),
-        fitted=len(listed),
-        ties=sum(one.in_90 for one in listed),
+        empty_result,
+        status="weak" if weak_reasons else "solved",
+        message="; ".join([*weak_reasons, *remarks, *measurement.warnings]),
+        candidates=tuple(listed_candidates),
+        n_fitted=len(listed_candidates),
+        ties=sum(entry.in_90 for entry in listed_candidates),
         types=types,
-        intervals=_intervals(judged, listed[0]),
-        free=names,
-        sizes=_sizes(judged, listed[0]),
-        facts=_facts(judged, seen),
+        intervals=_credible_intervals(model_average, listed_candidates[0]),
+        free=fitted_names,
+        sizes=_size_distribution(model_average, listed_candidates[0]),
+        facts=_facts(model_average, saxs_data),
     )
 
 
-def _listed(seen: Pattern, judged: Judged, factor: float) -> tuple[list[Candidate], tuple[str, ...]]:
+def _list_candidates(saxs_data: SaxsData, model_average: ModelAverage, scale_factor: float) -> tuple[list[Candidate], tuple[str, ...]]:
     """Return all candidates, best first, the first with curves; and what was fitted for the best."""
-    temper = judged.noise.temper
-    curves = evaluated.curves(seen, judged.outcomes[:WRITTEN], judged.u, temper)
-    every = moments(judged.share, np.exp(judged.u))
-    listed = [
-        _candidate(
-            place, Moments(*(column[place] for column in every)), judged, factor, seen,
-            curves[place] if place < len(curves) else None,
+    temper = model_average.noise.chi2_factor
+    curves = evaluated.fitted_curves(saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, temper)
+    fit_sizes = moments(model_average.volume_fractions, np.exp(model_average.log_radius))
+    listed_candidates = [
+        _body_candidate(
+            row, Moments(*(column[row] for column in fit_sizes)), model_average, scale_factor, saxs_data,
+            curves[row] if row < len(curves) else None,
         )
-        for place in range(len(judged.outcomes))
+        for row in range(len(model_average.body_fits))
     ]  # fmt: skip
-    if judged.free:
-        listed.append(_free_candidate(judged.free, judged, factor, seen))
-    listed.sort(key=lambda one: -one.weight)
-    credible = statistics.credible_set(np.array([one.weight for one in listed]))
-    names = () if listed[0].family == "free" else curves[0].names
-    return [dataclasses.replace(one, in_90=bool(credible[k])) for k, one in enumerate(listed)], names
+    if model_average.free_fit:
+        listed_candidates.append(_free_candidate(model_average.free_fit, model_average, scale_factor, saxs_data))
+    listed_candidates.sort(key=lambda candidate: -candidate.weight)
+    in_credible_set = statistics.credible_set(np.array([candidate.weight for candidate in listed_candidates]))
+    fitted_names = () if listed_candidates[0].family == "free" else curves[0].parameter_names
+    return [dataclasses.replace(candidate, in_90=bool(in_credible_set[rank])) for rank, candidate in enumerate(listed_candidates)], fitted_names
 
 
-def _candidate(
-    place: int, own: Moments, judged: Judged, factor: float, seen: Pattern, more: Evaluated | None
+def _body_candidate(
+    row: int, sizes: Moments, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData, fitted_curve: FittedCurve | None
 ) -> Candidate:
     """Return what a result says of one fit."""
-    one = judged.outcomes[place]
-    errors = dict(zip(more.names, more.errors, strict=True)) if more else _errors(one, judged.noise.temper)
-    values = _of_sizes(own, judged.draws, place) if len(one.amplitude) > 1 else _population(one, errors)
+    body_fit = model_average.body_fits[row]
+    errors = dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True)) if fitted_curve else _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
+    values = _size_values(sizes, model_average.draws, row) if len(body_fit.amplitude) > 1 else _population_values(body_fit, errors)
     values["r_eq"] = values["radius"]
-    values |= _populations(one, errors) if len(one.amplitude) > 1 else {}
-    notes = {"chi2": one.chi2 / max(seen.points - one.parameters - len(seen.powers), 1)}
-    notes |= {"mean_volume": 2 * float(own.mean_volume), "width_volume": float(own.width_volume)}
-    if one.distribution == "lognormal":
-        mean, width = (math.exp(value) for value in one.place[0])
+    values |= _two_population_values(body_fit, errors) if len(body_fit.amplitude) > 1 else {}
+    notes = {"chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)}
+    notes |= {"mean_volume": 2 * float(sizes.mean_volume), "width_volume": float(sizes.width_volume)}
+    if body_fit.distribution == "lognormal":
+        mean, width = (math.exp(value) for value in body_fit.log_parameters[0])
         notes |= dict(zip(("median", "sigma"), median_and_sigma(mean, width), strict=True))
-    if more:
-        relative = next((errors[name] for name in errors if name.startswith("scale")), None)
-        scale = factor * more.scale
-        values["scale"] = Value(scale, None if relative is None else scale * relative, "")
-        values |= _terms(more.terms, more, seen)
-    bounded = [name for k, name in enumerate(("radius", "pd")) if one.bounded[:, k].any()]
-    bounded = [name for name in bounded if name == "radius" or FAMILIES[one.family].parameters == 2]
+    if fitted_curve:
+        relative_error = next((errors[name] for name in errors if name.startswith("scale")), None)
+        scale = scale_factor * fitted_curve.scale
+        values["scale"] = Value(scale, None if relative_error is None else scale * relative_error, "")
+        values |= _background_values(fitted_curve.background_coefficients, fitted_curve, saxs_data)
+    bounded_names = [name for column, name in enumerate(("radius", "pd")) if body_fit.at_bound[:, column].any()]
+    bounded_names = [name for name in bounded_names if name == "radius" or FAMILIES[body_fit.distribution_shape].parameters == 2]
     return Candidate(
         source="body",
-        type=one.body,
-        family=one.distribution,
+        type=body_fit.body,
+        family=body_fit.distribution,
         recipe="",
         n_atoms=0,
-        diameter=2 * float(own.mean),
-        rw=math.sqrt(one.chi2 / max(float(np.sum((seen.intensity / seen.sigma) ** 2)), 1e-300)),
-        weight=float(judged.weight[place]),
+        diameter=2 * float(sizes.mean),
+        rw=math.sqrt(body_fit.chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
+        weight=float(model_average.weight[row]),
         in_90=False,
-        converged=one.converged,
-        remark=", ".join(f"{name} at its bound" for name in bounded),
+        converged=body_fit.converged,
+        remark=", ".join(f"{name} at its bound" for name in bounded_names),
         values=values,
         notes=notes,
-        calculated=more.calculated if more else None,
-        background=more.background if more else None,
-        correlation=more.correlation if more else None,
+        calculated=fitted_curve.calculated if fitted_curve else None,
+        background=fitted_curve.background if fitted_curve else None,
+        correlation=fitted_curve.correlation if fitted_curve else None,
     )
 
 
-def _population(one: Outcome, errors: dict[str, float], number: int = 0) -> dict[str, Value]:
+def _population_values(body_fit: BodyFit, errors: dict[str, float], population_number: int = 0) -> dict[str, Value]:
     """Return radius and width of a population; its number is in their names, where it has one."""
-    more = f"_{number}" if number else ""
-    k = max(number - 1, 0)
-    radius, width = (math.exp(value) for value in one.place[k])
-    found = {f"radius{more}": Value(radius, _times(radius, errors.get(f"radius{more}")), "Å")}
-    if FAMILIES[one.family].parameters == 1:
-        return found | {f"pd{more}": Value(0.0, None, "")}
-    return found | {f"pd{more}": Value(width, _times(width, errors.get(f"pd{more}")), "")}
+    suffix = f"_{population_number}" if population_number else ""
+    component = max(population_number - 1, 0)
+    radius, width = (math.exp(value) for value in body_fit.log_parameters[component])
+    values = {f"radius{suffix}": Value(radius, _scaled_error(radius, errors.get(f"radius{suffix}")), "Å")}
+    if FAMILIES[body_fit.distribution_shape].parameters == 1:
+        return values | {f"pd{suffix}": Value(0.0, None, "")}
+    return values | {f"pd{suffix}": Value(width, _scaled_error(width, errors.get(f"pd{suffix}")), "")}
 
 
-def _populations(one: Outcome, errors: dict[str, float]) -> dict[str, Value]:
+def _two_population_values(body_fit: BodyFit, errors: dict[str, float]) -> dict[str, Value]:
     """Return radius, width and share of volume of two populations."""
-    share = one.amplitude / one.amplitude.sum()
-    found: dict[str, Value] = {}
-    for number in (1, 2):
-        found |= _population(one, errors, number)
-        both = [errors.get(f"scale_{k}") for k in (1, 2)]
-        error = None if None in both else float(share.prod() * math.hypot(*both))  # type: ignore[arg-type]
-        found[f"share_{number}"] = Value(float(share[number - 1]), error, "")
-    return found
+    share = body_fit.amplitude / body_fit.amplitude.sum()
+    values: dict[str, Value] = {}
+    for population_number in (1, 2):
+        values |= _population_values(body_fit, errors, population_number)
+        scale_errors = [errors.get(f"scale_{component}") for component in (1, 2)]
+        error = None if None in scale_errors else float(share.prod() * math.hypot(*scale_errors))  # type: ignore[arg-type]
+        values[f"share_{population_number}"] = Value(float(share[population_number - 1]), error, "")
+    return values
 
 
-def _times(value: float, error: float | None) -> float | None:
+def _scaled_error(value: float, error: float | None) -> float | None:
     return None if error is None else value * float(error)
 
 
-def _of_sizes(own: Moments, draws: Drawn, place: int) -> dict[str, Value]:
+def _size_values(sizes: Moments, draws: ParameterDraws, row: int) -> dict[str, Value]:
     """Return mean radius and width of a distribution that is no single population, errors from its draws."""
-    mine = draws.place == place
-    errors = [float(np.std(column[mine])) if mine.any() else None for column in (draws.sizes.mean, draws.sizes.width)]
-    return {"radius": Value(float(own.mean), errors[0], "Å"), "pd": Value(float(own.width), errors[1], "")}
+    is_draw_of_fit = draws.fit_index == row
+    errors = [float(np.std(column[is_draw_of_fit])) if is_draw_of_fit.any() else None for column in (draws.sizes.mean, draws.sizes.width)]
+    return {"radius": Value(float(sizes.mean), errors[0], "Å"), "pd": Value(float(sizes.width), errors[1], "")}
 
 
-def _errors(one: Outcome, temper: float) -> dict[str, float]:
+def _log_parameter_errors(body_fit: BodyFit, temper: float) -> dict[str, float]:
     """Return the errors of ln radius and ln pd of a fit whose curve is not evaluated."""
-    matrix, free = averaging.covariance(one, temper)
-    populations = len(one.amplitude)
-    found: dict[str, float] = {}
-    for k in range(populations):
-        more = f"_{k + 1}" if populations > 1 else ""
-        for name, at in (("radius", 2 * k), ("pd", 2 * k + 1), ("scale", 2 * populations + k)):
-            if free[at]:
-                found[name + more] = float(np.sqrt(matrix[at, at]))
-    return found
+    covariance, is_free = averaging.covariance(body_fit, temper)
+    populations = len(body_fit.amplitude)
+    errors: dict[str, float] = {}
+    for component in range(populations):
+        suffix = f"_{component + 1}" if populations > 1 else ""
+        for name, parameter_index in (("radius", 2 * component), ("pd", 2 * component + 1), ("scale", 2 * populations + component)):
+            if is_free[parameter_index]:
+                errors[name + suffix] = float(np.sqrt(covariance[parameter_index, parameter_index]))
+    return errors
 
 
-def _terms(terms: np.ndarray, more: Evaluated | None, seen: Pattern) -> dict[str, Value]:
+def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs_data: SaxsData) -> dict[str, Value]:
     """Return the background: a constant in the unit of the file, and what the power law is at 1 1/Å."""
-    found = {}
-    errors = dict(zip(more.names, more.errors, strict=True)) if more else {}
-    for power, value in zip(seen.powers, terms, strict=True):
+    values = {}
+    errors = dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True)) if fitted_curve else {}
+    for power, value in zip(saxs_data.background_powers, terms, strict=True):
         name = "background" if power == 0 else "power_scale"
-        unit = float(seen.q[0] ** power)
-        found[name] = Value(float(value) * unit, _times(unit, errors.get(name)), "")
-    return found
+        unit_factor = float(saxs_data.q[0] ** power)
+        values[name] = Value(float(value) * unit_factor, _scaled_error(unit_factor, errors.get(name)), "")
+    return values
 
 
-def _free_candidate(free: Free, judged: Judged, factor: float, seen: Pattern) -> Candidate:
+def _free_candidate(free_fit: FreeDistributionFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData) -> Candidate:
     """Return what a result says of the free distribution."""
-    radius = np.exp(judged.u)
-    own = moments(free.share, radius)
-    draws = Drawn(np.zeros(0), np.full(len(free.drawn), -1), moments(free.drawn, radius), free.drawn, radius)
-    values = _of_sizes(own, draws, -1)
-    calculated, background, scale, terms = evaluated.of_shares(seen, free.volumes, free.share)
-    values |= {"r_eq": values["radius"], "scale": Value(factor * scale, None, ""), **_terms(terms, None, seen)}
-    chi2 = float(np.sum(((seen.intensity - calculated) / seen.sigma) ** 2))
-    freedom = max(seen.points - free.found.determined - len(seen.powers), 1)
+    radius = np.exp(model_average.log_radius)
+    sizes = moments(free_fit.volume_fractions, radius)
+    draws = ParameterDraws(np.zeros(0), np.full(len(free_fit.fraction_draws), -1), moments(free_fit.fraction_draws, radius), free_fit.fraction_draws, radius)
+    values = _size_values(sizes, draws, -1)
+    calculated, background, scale, terms = evaluated.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_fractions)
+    values |= {"r_eq": values["radius"], "scale": Value(scale_factor * scale, None, ""), **_background_values(terms, None, saxs_data)}
+    chi2 = float(np.sum(((saxs_data.intensity - calculated) / saxs_data.sigma) ** 2))
+    degrees_of_freedom = max(saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers), 1)
     return Candidate(
         source="body",
-        type=free.body,
+        type=free_fit.body,
         family="free",
         recipe="",
         n_atoms=0,
-        diameter=2 * float(own.mean),
-        rw=math.sqrt(chi2 / max(float(np.sum((seen.intensity / seen.sigma) ** 2)), 1e-300)),
-        weight=free.weight,
+        diameter=2 * float(sizes.mean),
+        rw=math.sqrt(chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
+        weight=free_fit.weight,
         in_90=False,
         converged=True,
         remark="",
         values=values,
         notes={
-            "chi2": chi2 / freedom, "mean_volume": 2 * float(own.mean_volume),
-            "width_volume": float(own.width_volume), "smoothness": free.found.strength,
+            "chi2": chi2 / degrees_of_freedom, "mean_volume": 2 * float(sizes.mean_volume),
+            "width_volume": float(sizes.width_volume), "smoothness": free_fit.distribution.strength,
         },
         calculated=calculated,
         background=background,
     )  # fmt: skip
 
 
-def _intervals(judged: Judged, best: Candidate) -> dict[str, Interval]:
+def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[str, Interval]:
     """Return the best's sizes with the 90 % intervals over all fits."""
-    sizes, weight = judged.draws.sizes, judged.draws.weight
-    told = {
+    sizes, weight = model_average.draws.sizes, model_average.draws.weight
+    columns = {
         "radius": (best.values["radius"].value, sizes.mean),
         "pd": (best.values["pd"].value, sizes.width),
         "r_eq": (best.values["radius"].value, sizes.mean),
@@ -252,68 +252,68 @@ def _intervals(judged: Judged, best: Candidate) -> dict[str, Interval]:
         "width": (best.notes["width_volume"], sizes.width_volume),
     }
     return {
-        name: statistics.credible_interval(float(value), drawn, weight=weight) for name, (value, drawn) in told.items()
+        name: statistics.credible_interval(float(value), draws, weight=weight) for name, (value, draws) in columns.items()
     }
 
 
-def _sizes(judged: Judged, best: Candidate) -> SizeDistribution:
+def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDistribution:
     """Return the distribution of sizes with its band."""
-    radius, step = np.exp(judged.u), judged.u[1] - judged.u[0]
-    if best.family == "free" and judged.free:
-        share = judged.free.share
+    radius, step = np.exp(model_average.log_radius), model_average.log_radius[1] - model_average.log_radius[0]
+    if best.family == "free" and model_average.free_fit:
+        share = model_average.free_fit.volume_fractions
     else:
-        place = next(
-            k for k, one in enumerate(judged.outcomes) if (one.body, one.distribution) == (best.type, best.family)
+        row = next(
+            index for index, body_fit in enumerate(model_average.body_fits) if (body_fit.body, body_fit.distribution) == (best.type, best.family)
         )
-        share = judged.share[place]
+        share = model_average.volume_fractions[row]
     columns: list[np.ndarray] = []
     for power in (0, 3):
-        both = [each / radius**power for each in (share, judged.draws.share)]
-        density, drawn = (each / (each.sum(axis=-1, keepdims=True) * step) for each in both)
-        drawn, density = drawn[:, ::SHOWN], density[::SHOWN]
-        ends = np.zeros((2, len(density)))
-        seen = drawn.max(axis=0) > SEEN * drawn.max()
-        ends[:, seen] = statistics.quantiles(drawn[:, seen], CENTRAL_90, weight=judged.draws.weight)
-        columns += [density, *ends]
-    return SizeDistribution(best.family, radius[::SHOWN], *columns)  # type: ignore[arg-type]
+        scaled_shares = [share_array / radius**power for share_array in (share, model_average.draws.volume_fractions)]
+        density, density_draws = (share_array / (share_array.sum(axis=-1, keepdims=True) * step) for share_array in scaled_shares)
+        density_draws, density = density_draws[:, ::NODE_STRIDE], density[::NODE_STRIDE]
+        band = np.zeros((2, len(density)))
+        has_density = density_draws.max(axis=0) > MIN_RELATIVE_DENSITY * density_draws.max()
+        band[:, has_density] = statistics.quantiles(density_draws[:, has_density], CENTRAL_90, weight=model_average.draws.weight)
+        columns += [density, *band]
+    return SizeDistribution(best.family, radius[::NODE_STRIDE], *columns)  # type: ignore[arg-type]
 
 
-def _facts(judged: Judged, seen: Pattern) -> dict[str, Any]:
+def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
     """Return what else is known."""
     return {
-        "points": seen.points, "noise_scale": judged.noise.scale, "noise_inferred": seen.inferred,
-        "smeared": seen.dq is not None,
+        "points": saxs_data.n_points, "noise_scale": model_average.noise.variance_scale, "noise_inferred": saxs_data.noise_is_inferred,
+        "smeared": saxs_data.dq is not None,
     }  # fmt: skip
 
 
-def _said(judged: Judged, types: dict[str, float], seen: Pattern, best: Candidate) -> tuple[list[str], list[str]]:
+def _remarks(model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate) -> tuple[list[str], list[str]]:
     """Return why the answer is weak, and what else a person should know."""
-    weak, remarks = [], []
-    share = next(iter(types.values()))
-    if len(types) > 1 and share < MIN_BODY_PROBABILITY:
-        some = [f"{body} {part:.2f}" for body, part in types.items() if part >= 0.05]
-        remarks.append(f"shape not determined: {', '.join(some[:4])}" + (", ..." if len(some) > 4 else ""))
+    weak_reasons, remarks = [], []
+    best_share = next(iter(types.values()))
+    if len(types) > 1 and best_share < MIN_BODY_PROBABILITY:
+        body_shares = [f"{body} {body_share:.2f}" for body, body_share in types.items() if body_share >= 0.05]
+        remarks.append(f"shape not determined: {', '.join(body_shares[:4])}" + (", ..." if len(body_shares) > 4 else ""))
     chi2, error = best.notes["chi2"], best.values["radius"].error
-    if chi2 > MISFIT and not seen.inferred:
-        weak.append(f"chi2 {chi2:.3g} a degree of freedom: no body explains the data within their errors")
-    loose = error is not None and error > LOOSE * best.values["radius"].value
-    if loose or "radius at its bound" in best.remark:
-        weak.append(
-            f"the range of Q, {seen.q[0]:.3g} to {seen.q[-1]:.3g} 1/Å, is too short to see a size: measure further"
+    if chi2 > MAX_REDUCED_CHI2 and not saxs_data.noise_is_inferred:
+        weak_reasons.append(f"chi2 {chi2:.3g} a degree of freedom: no body explains the data within their errors")
+    is_uncertain = error is not None and error > MAX_LOG_RADIUS_ERROR * best.values["radius"].value
+    if is_uncertain or "radius at its bound" in best.remark:
+        weak_reasons.append(
+            f"the range of Q, {saxs_data.q[0]:.3g} to {saxs_data.q[-1]:.3g} 1/Å, is too short to see a size: measure further"
         )
-    few = math.pi / best.values["radius"].value
-    if seen.q[0] > few:
-        weak.append(f"qmin {seen.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below {few:.2g}")
+    max_qmin = math.pi / best.values["radius"].value
+    if saxs_data.q[0] > max_qmin:
+        weak_reasons.append(f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below {max_qmin:.2g}")
     if best.remark and "radius" not in best.remark:
         remarks.append(best.remark)
     if not best.converged:
         remarks.append("fit not converged")
-    spread = judged.draws.sizes.mean
-    low, high = statistics.quantiles(spread, CENTRAL_90, weight=judged.draws.weight)
-    if best.family == "free" and high > UNSURE * low:
+    radius_draws = model_average.draws.sizes.mean
+    low, high = statistics.quantiles(radius_draws, CENTRAL_90, weight=model_average.draws.weight)
+    if best.family == "free" and high > MAX_INTERVAL_RATIO * low:
         remarks.append("few small particles are not seen: mean by volume and its width are surer than radius and pd")
-    if seen.read > seen.points:
-        remarks.append(f"{seen.read} points gathered to {seen.points}")
-    if seen.inferred:
+    if saxs_data.n_measured > saxs_data.n_points:
+        remarks.append(f"{saxs_data.n_measured} points gathered to {saxs_data.n_points}")
+    if saxs_data.noise_is_inferred:
         remarks.append("the file has no errors: noise inferred from the scatter of the points")
-    return weak, remarks
+    return weak_reasons, remarks

@@ -14,19 +14,19 @@ from jaxstruc.data import formats, points, subtraction
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.text import expect
 from jaxstruc.inference import outcomes, pattern
-from jaxstruc.inference.pattern import Pattern
+from jaxstruc.inference.pattern import SaxsData
 from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
 from jaxstruc.scattering import contrast
 from jaxstruc.solver import sized
 
-TOGETHER = 16
+FILES_PER_BATCH = 16
 """Files whose fits go together."""
-ABSOLUTE = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
+INTENSITY_UNITS = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
 """Units of an absolute scale, in 1/cm; where a file says none, --absolute says 1/cm."""
 
 
-class Plan(NamedTuple):
+class SaxsPlan(NamedTuple):
     """What is to be done with each measurement."""
 
     element: str = ""
@@ -57,17 +57,17 @@ class Plan(NamedTuple):
         """10⁻⁶/Å², of particles and solvent; 1 where the scale is arbitrary."""
         if not self.fit.absolute:
             return 1.0
-        own = contrast.element(self.element) if self.fit.sld is None else self.fit.sld
-        return own - _solvent(self.fit.solvent)
+        particle_sld = contrast.element_sld(self.element) if self.fit.sld is None else self.fit.sld
+        return particle_sld - _solvent_sld(self.fit.solvent)
 
     @property
-    def recorded(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
         """What, beside a file, decides its result; as JSON."""
         settings = {"command": "saxs", "element": self.element} | self.options.recorded
         return settings | {"version": jaxstruc.__version__}
 
 
-def check(plan: Plan, *, background: Measurement | None = None) -> None:
+def check_plan(plan: SaxsPlan, *, background: Measurement | None = None) -> None:
     """Check that a plan can be followed.
 
     Args:
@@ -79,7 +79,7 @@ def check(plan: Plan, *, background: Measurement | None = None) -> None:
     """
     plan.options.check()
     if plan.element:
-        contrast.element(plan.element)
+        contrast.element_sld(plan.element)
     if plan.data.background_scale != 1 and plan.data.background is None and background is None:
         raise ValueError("Expected --background for --background-scale, got none; pass the solvent's file.")
     if not plan.fit.absolute:
@@ -90,26 +90,26 @@ def check(plan: Plan, *, background: Measurement | None = None) -> None:
         raise ValueError("Expected particles unlike their solvent, got no contrast; check --sld and --solvent.")
 
 
-def _solvent(name: str) -> float:
+def _solvent_sld(name: str) -> float:
     """Return the scattering length density of a solvent by its name, or the number that is said, in 10⁻⁶/Å²."""
     try:
         return float(name)
     except ValueError:
-        return contrast.solvent(name)
+        return contrast.solvent_sld(name)
 
 
-def read(path: Path, plan: Plan) -> Measurement:
+def read_measurement(path: Path, plan: SaxsPlan) -> Measurement:
     """Return the I(Q) that a file holds, with all settings, checked; the background's, if any, taken off.
 
     Raises:
         ValueError: where it cannot be used.
     """
-    own = plan.data
-    found = formats.read(path, q_unit=own.q_unit, wavelength=own.wavelength, frame=own.frame, wanted=("iq",))
-    return prepared(found, plan)
+    options = plan.data
+    measurement = formats.read(path, q_unit=options.q_unit, wavelength=options.wavelength, frame=options.frame, accepted_kinds=("iq",))
+    return prepare_measurement(measurement, plan)
 
 
-def prepared(measurement: Measurement, plan: Plan, *, background: Measurement | None = None) -> Measurement:
+def prepare_measurement(measurement: Measurement, plan: SaxsPlan, *, background: Measurement | None = None) -> Measurement:
     """Return a measurement in the range of the fit, checked; the background's, if any, is subtracted.
 
     Args:
@@ -122,24 +122,24 @@ def prepared(measurement: Measurement, plan: Plan, *, background: Measurement | 
     """
     data = plan.data
     if background is None and data.background is not None:
-        background = formats.read(data.background, q_unit=data.q_unit, wavelength=data.wavelength, wanted=("iq",))
+        background = formats.read(data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",))
     if background is not None:
-        measurement = subtraction.subtracted(measurement, background, scale=data.background_scale)
-    found = points.resolved(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
+        measurement = subtraction.subtract_background(measurement, background, scale=data.background_scale)
+    prepared_measurement = points.resolve_q_range(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
     if plan.fit.absolute:
         expect(
-            found.units in ABSOLUTE,
-            f"intensities in 1/cm or 1/m for --absolute, got {found.units} in {found.name}; leave --absolute out",
+            prepared_measurement.intensity_unit in INTENSITY_UNITS,
+            f"intensities in 1/cm or 1/m for --absolute, got {prepared_measurement.intensity_unit} in {prepared_measurement.name}; leave --absolute out",
         )
-    pattern.pattern(found, plan.fit)
-    return found
+    pattern.saxs_data(prepared_measurement, plan.fit)
+    return prepared_measurement
 
 
-def answers(
+def solve_measurements(
     measurements: Sequence[Measurement],
-    plan: Plan,
+    plan: SaxsPlan,
     *,
-    among: Sequence[Measurement] = (),
+    run_measurements: Sequence[Measurement] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[SaxsResult]:
     """Yield the result of each measurement; one that cannot be answered is a result that says so.
@@ -147,28 +147,28 @@ def answers(
     Args:
         measurements: of `prepared`.
         plan: what is to be done.
-        among: all measurements of the run; a result is the same whatever they are.
+        run_measurements: all measurements of the run; a result is the same whatever they are.
         progress: called with measurements done, measurements in all and a remark.
     """
-    del among
-    for first in range(0, len(measurements), TOGETHER):
-        some = measurements[first : first + TOGETHER]
+    del run_measurements
+    for start in range(0, len(measurements), FILES_PER_BATCH):
+        batch = measurements[start : start + FILES_PER_BATCH]
         if progress:
-            progress(first, len(measurements), f"{some[0].name}: {len(plan.bodies)} bodies")
-        begun = time.perf_counter()
-        patterns = [pattern.pattern(one, plan.fit) for one in some]
-        found = outcomes.fit_all(patterns, plan.bodies, plan.distributions)
-        shared = (time.perf_counter() - begun) / len(some)
-        for measurement, seen, fits in zip(some, patterns, found, strict=True):
-            begun = time.perf_counter()
-            result = answer(measurement, seen, fits, plan)
-            seconds = shared + time.perf_counter() - begun
+            progress(start, len(measurements), f"{batch[0].name}: {len(plan.bodies)} bodies")
+        start_time = time.perf_counter()
+        batch_data = [pattern.saxs_data(batch_measurement, plan.fit) for batch_measurement in batch]
+        batch_fits = outcomes.fit_all(batch_data, plan.bodies, plan.distributions)
+        shared_seconds = (time.perf_counter() - start_time) / len(batch)
+        for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True):
+            start_time = time.perf_counter()
+            result = solve_measurement(measurement, saxs_data, fits, plan)
+            seconds = shared_seconds + time.perf_counter() - start_time
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
 
 
-def answer(measurement: Measurement, seen: Pattern, fits: outcomes.Fits, plan: Plan) -> SaxsResult:
+def solve_measurement(measurement: Measurement, saxs_data: SaxsData, fits: outcomes.SaxsFits, plan: SaxsPlan) -> SaxsResult:
     """Return the result of one measurement from its fits."""
-    factor = ABSOLUTE[measurement.units] / plan.contrast**2 if plan.fit.absolute else 1.0
-    found = sized.told(measurement, seen, fits, element=plan.element, distributions=plan.distributions, factor=factor)
-    more = {"contrast": plan.contrast, "solvent": plan.fit.solvent} if plan.fit.absolute else {}
-    return dataclasses.replace(found, facts=found.facts | more | {"intensity_unit": measurement.units})
+    scale_factor = INTENSITY_UNITS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
+    saxs_result = sized.build_result(measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor)
+    contrast_facts = {"contrast": plan.contrast, "solvent": plan.fit.solvent} if plan.fit.absolute else {}
+    return dataclasses.replace(saxs_result, facts=saxs_result.facts | contrast_facts | {"intensity_unit": measurement.intensity_unit})

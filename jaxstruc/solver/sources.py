@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference.candidates import Candidates
+from jaxstruc.inference.candidates import CandidateGroup
 from jaxstruc.network import draws, limits, weights
 from jaxstruc.network.propose import model_input, propose
 from jaxstruc.options.pdf import LibraryOptions, NetworkOptions
@@ -20,24 +20,24 @@ from jaxstruc.scattering import form_factors
 from jaxstruc.structures import families, library
 from jaxstruc.structures.atoms import Cluster, check_cluster, read_cluster
 
-REACH = 20.0
+MAX_DRAW_DIAMETER = 20.0
 """Bonds. Longest distance in a draw that the fit sees."""
 
 
-class Source(NamedTuple):
+class CandidateSource(NamedTuple):
     """A source of candidates."""
 
     diameter: float
     """Bonds. Of its largest cluster."""
-    candidates: Callable[[Sequence[Measurement]], Iterator[Candidates]]
+    candidates: Callable[[Sequence[Measurement]], Iterator[CandidateGroup]]
     """Gives those of each measurement, in order."""
-    recorded: dict[str, Any]
+    provenance: dict[str, Any]
     """What of it decides a result; as JSON."""
     facts: dict[str, Any]
     """What a result says of it."""
 
 
-def of_network(options: NetworkOptions, *, bond: float) -> Source:
+def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
     """Return the draws of a network.
 
     Args:
@@ -47,26 +47,26 @@ def of_network(options: NetworkOptions, *, bond: float) -> Source:
     Raises:
         ValueError: for weights that cannot be read.
     """
-    network = weights.load(options.weights)
-    known = {shape.split()[0] for shape in network.card["data"]["shapes"]}
-    family = known.pop() if len(known) == 1 else "drawn"
-    make = jax.jit(partial(propose, network=network.module, samples=options.samples, bond=bond))
+    network = weights.load_autoencoder(options.weights)
+    shape_families = {shape.split()[0] for shape in network.card["data"]["shapes"]}
+    family = shape_families.pop() if len(shape_families) == 1 else "drawn"
+    propose_draws = jax.jit(partial(propose, network=network.module, samples=options.samples, bond=bond))
 
-    def candidates(measurements: Sequence[Measurement]) -> Iterator[Candidates]:
+    def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         for measurement in measurements:  # one by one: a result does not depend on the files beside it, to the last bit
-            pdf = jnp.asarray(model_input(measurement, rmin=measurement.given["rmin"]), jnp.float32)
-            drawn = jax.device_get(make(network.params, pdf, jax.random.key(options.seed)))
-            outside = partial(limits.outside, network.card["limits"], measurement, bond)
-            yield draws.candidates(drawn, bond=bond, family=family)._replace(outside=outside)
+            pdf = jnp.asarray(model_input(measurement, rmin=measurement.settings_by_name["rmin"]), jnp.float32)
+            network_draws = jax.device_get(propose_draws(network.params, pdf, jax.random.key(options.seed)))
+            range_remarks = partial(limits.range_warnings, network.card["limits"], measurement, bond)
+            yield draws.network_candidates(network_draws, bond=bond, family=family)._replace(outside=range_remarks)
 
-    recorded = {"samples": options.samples, "seed": options.seed, "weights": files.sha256(options.weights)}
+    provenance = {"samples": options.samples, "seed": options.seed, "weights": files.sha256(options.weights)}
     facts = {"seed": options.seed, "model": network.card["name"]}
-    return Source(REACH, candidates, recorded | {"model": facts["model"]}, facts)
+    return CandidateSource(MAX_DRAW_DIAMETER, iterate_candidates, provenance | {"model": facts["model"]}, facts)
 
 
-def of_library(
+def library_source(
     options: LibraryOptions, *, bond: float, progress: Callable[[int, int, str], None] | None = None
-) -> Source:
+) -> CandidateSource:
     """Return the clusters of a library.
 
     Args:
@@ -77,31 +77,31 @@ def of_library(
     Raises:
         ValueError: for unknown families, limits that cannot be or files that are no clusters.
     """
-    own = bool(options.library)
-    if own:
-        found = library.from_files(options.library)
+    from_files = bool(options.library)
+    if from_files:
+        cluster_library = library.from_files(options.library)
     else:
-        found = library.cached(
+        cluster_library = library.load_or_build(
             options.families or tuple(families.FAMILIES), max_atoms=options.max_atoms, progress=progress
         )
-    allowed = library.select(found, max_atoms=options.max_atoms)
-    if not len(allowed):
+    allowed_rows = library.select(cluster_library, max_atoms=options.max_atoms)
+    if not len(allowed_rows):
         raise ValueError(f"Expected a cluster of at most {options.max_atoms} atoms, got none; raise --max-atoms.")
 
-    def candidates(measurements: Sequence[Measurement]) -> Iterator[Candidates]:
-        source, largest = ("file", 0) if own else ("library", options.max_atoms)
+    def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
+        source_name, max_atoms = ("file", 0) if from_files else ("library", options.max_atoms)
         for _ in measurements:
-            yield Candidates(source, found, allowed, largest=largest)
+            yield CandidateGroup(source_name, cluster_library, allowed_rows, max_atoms=max_atoms)
 
-    recorded = {
+    provenance = {
         "families": sorted(options.families),
         "max_atoms": options.max_atoms,
-        "library": {str(path): files.sha256(path) for path in _inside(options.library)},
+        "library": {str(path): files.sha256(path) for path in _files_inside(options.library)},
     }
-    return Source(float(found.diameter[allowed].max()), candidates, recorded, {})
+    return CandidateSource(float(cluster_library.diameter[allowed_rows].max()), iterate_candidates, provenance, {})
 
 
-def of_files(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Source]:
+def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, CandidateSource]:
     """Return the element of the user's clusters, and the clusters, all of them and as they are.
 
     Args:
@@ -111,31 +111,31 @@ def of_files(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Source]:
         ValueError: for a file that is no cluster of one element, or clusters of unlike elements.
     """
     names = [
-        f"{one.get_chemical_formula()}, number {place}" if isinstance(one, ase.Atoms) else str(one)
-        for place, one in enumerate(clusters, start=1)
+        f"{cluster.get_chemical_formula()}, number {number}" if isinstance(cluster, ase.Atoms) else str(cluster)
+        for number, cluster in enumerate(clusters, start=1)
     ]
-    read = [one if isinstance(one, ase.Atoms) else read_cluster(Path(one)) for one in clusters]
-    for name, atoms in zip(names, read, strict=True):
+    structures = [cluster if isinstance(cluster, ase.Atoms) else read_cluster(Path(cluster)) for cluster in clusters]
+    for name, atoms in zip(names, structures, strict=True):
         check_cluster(atoms, name)
-    elements = sorted({symbol for atoms in read for symbol in atoms.get_chemical_symbols()})
+    elements = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
     if len(elements) != 1:
         raise ValueError(f"Expected clusters of one element, got {', '.join(elements) or 'none'}; refine them apart.")
     bond = form_factors.bond_length(elements[0])
-    own = library.of_clusters(
+    cluster_library = library.from_clusters(
         Cluster("file", name, (atoms.positions - atoms.positions.mean(axis=0)) / bond)
-        for name, atoms in zip(names, read, strict=True)
+        for name, atoms in zip(names, structures, strict=True)
     )
 
-    def candidates(measurements: Sequence[Measurement]) -> Iterator[Candidates]:
+    def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         for _ in measurements:
-            yield Candidates("file", own, np.arange(len(names)))
+            yield CandidateGroup("file", cluster_library, np.arange(len(names)))
 
-    paths = [Path(one) for one in clusters if not isinstance(one, ase.Atoms)]
-    recorded = {"clusters": {str(path): files.sha256(path) for path in paths}}
-    return elements[0], Source(float(own.diameter.max()) + 1, candidates, recorded, {})
+    paths = [Path(cluster) for cluster in clusters if not isinstance(cluster, ase.Atoms)]
+    provenance = {"clusters": {str(path): files.sha256(path) for path in paths}}
+    return elements[0], CandidateSource(float(cluster_library.diameter.max()) + 1, iterate_candidates, provenance, {})
 
 
-def _inside(places: Sequence[Path]) -> list[Path]:
+def _files_inside(inputs: Sequence[Path]) -> list[Path]:
     """Return files, and those in folders."""
-    found = [path for place in places for path in ([place] if place.is_file() else place.iterdir())]
-    return sorted(path for path in found if path.is_file())
+    file_paths = [path for entry in inputs for path in ([entry] if entry.is_file() else entry.iterdir())]
+    return sorted(path for path in file_paths if path.is_file())

@@ -6,185 +6,185 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxstruc.data import measurement as measurements_
+from jaxstruc.data import measurement as measurement_settings
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import candidates, fit, unseen, verdict
-from jaxstruc.inference.candidates import Candidates, Pool
+from jaxstruc.inference.candidates import CandidateGroup, CandidatePool
 from jaxstruc.inference.distribution import Distribution
 from jaxstruc.inference.fit import Fit
 from jaxstruc.inference.pdf_result import MIN_TYPE_PROBABILITY, PdfResult
-from jaxstruc.inference.profile import Profiled
-from jaxstruc.inference.screening import Seen
+from jaxstruc.inference.profile import InferredSetting
+from jaxstruc.inference.screening import DiameterEstimate
 from jaxstruc.inference.target import Target
 from jaxstruc.result import Candidate, Value
-from jaxstruc.scattering.parameters import FITTED, UNITS
+from jaxstruc.scattering.parameters import FIT_PARAMETERS, UNITS
 from jaxstruc.solver import samples
 from jaxstruc.solver.samples import CrossValidatedSample
-from jaxstruc.solver.search import Searched
+from jaxstruc.solver.search import SearchResult
 from jaxstruc.statistics import Interval, credible_set, discrete_interval
 from jaxstruc.structures import kinds, library
-from jaxstruc.structures import words as words_
-from jaxstruc.structures.families import TYPES
+from jaxstruc.structures import words as cluster_description
+from jaxstruc.structures.families import FAMILY_TYPES
 from jaxstruc.structures.library import Library
 
-LISTED, LOOKED_AT = 200, 20
+MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
 """Candidates in a result; and how many of them, at least, have their type by their atoms."""
-HEAVY = 1e-6
+MIN_TYPED_WEIGHT = 1e-6
 """Weight from which all have."""
-SHORT = 18.0
+MIN_DISTINGUISHING_QMAX = 18.0
 """1/Å. Below such a qmax, near distances are hardly told apart."""
-BONDS = 0.025
+BOND_TOLERANCE = 0.025
 """Relative, by which a metal's bonds in particles differ from those in bulk by less."""
-WIDER = 1.75
+ATOM_COUNT_WIDENING = 1.75
 """Times as wide as walks say is the interval of the number of atoms where the scale is free: measured on simulated
 particles of other seeds than those reported, which are mostly larger than found. Longer walks say the same."""
-SEARCHED = ("stretch", "uiso")
+SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
 """Values whose bounds are those of the search, not of physics."""
 
 
-class Weighed(NamedTuple):
+class WeightedCandidates(NamedTuple):
     """What candidates weigh, best first."""
 
     weight: np.ndarray
     """[candidate]; sum 1."""
-    independent: float
+    effective_points: float
     """Points that the best fit's residual counts for."""
 
 
-def told(
-    nothing: PdfResult,
+def build_result(
+    empty_result: PdfResult,
     measurement: Measurement,
-    goal: Target,
-    groups: Sequence[Candidates],
-    pool: Pool,
+    target: Target,
+    groups: Sequence[CandidateGroup],
+    pool: CandidatePool,
     fits: Fit,
-    weighed: Weighed,
+    weighted_candidates: WeightedCandidates,
     *,
     free: tuple[str, ...],
-    written: int,
-    found: Mapping[str, Profiled],
-    seen: Seen,
-    sample: CrossValidatedSample | str = "",
-    searched: Searched | None = None,
-    more: Sequence[str] = (),
+    max_written: int,
+    inferred_settings: Mapping[str, InferredSetting],
+    diameter_estimate: DiameterEstimate,
+    sample_model: CrossValidatedSample | str = "",
+    search_result: SearchResult | None = None,
+    extra_remarks: Sequence[str] = (),
 ) -> PdfResult:
     """Return the result of ranked candidates and their fits.
 
     Args:
-        nothing: the result without a candidate.
+        empty_result: the result without a candidate.
         measurement: its settings as they were given.
-        goal: the target, its settings as they were used.
+        target: the target, its settings as they were used.
         groups: candidates of each source, as they came.
         pool: all that were fitted, best first.
         fits: of these.
-        weighed: their weights.
+        weighted_candidates: their weights.
         free: what was fitted.
-        written: candidates with atoms and curves.
-        found: settings that the data corrected.
-        seen: the particle's size as the data show it.
-        sample: the judgement between one cluster and many, or why there is none.
-        searched: what a search over lattice sites found, where there was one.
-        more: what else is to be said.
+        max_written: candidates with atoms and curves.
+        inferred_settings: settings that the data corrected.
+        diameter_estimate: the particle's size as the data show it.
+        sample_model: the judgement between one cluster and many, or why there is none.
+        search_result: what a search over lattice sites found, where there was one.
+        extra_remarks: what else is to be said.
     """
-    best = candidates.rows(fits, slice(0, written))
-    tables = candidates.tables(pool.chosen(np.arange(len(best.rw))), goal)
-    curves, backgrounds = fit.curves(best, tables, goal)
-    weight, independent = weighed
-    credible = credible_set(weight)
-    listed = [
-        _candidate(pool, fits, place, goal, free, float(weight[place]), bool(credible[place]))
-        for place in range(min(LISTED, len(fits.rw)))
+    best_fits = candidates.select_rows(fits, slice(0, max_written))
+    cluster_tables = candidates.cluster_tables(pool.select(np.arange(len(best_fits.rw))), target)
+    curves, backgrounds = fit.curves(best_fits, cluster_tables, target)
+    weight, effective_points = weighted_candidates
+    in_credible_set = credible_set(weight)
+    listed_candidates = [
+        _result_candidate(pool, fits, row, target, free, float(weight[row]), bool(in_credible_set[row]))
+        for row in range(min(MAX_LISTED_CANDIDATES, len(fits.rw)))
     ]
-    for place in range(len(best.rw)):
-        atoms = _atoms(pool, fits, place, goal, nothing.element)
-        listed[place] = dataclasses.replace(
-            listed[place],
+    for row in range(len(best_fits.rw)):
+        atoms = _stretched_atoms(pool, fits, row, target, empty_result.element)
+        listed_candidates[row] = dataclasses.replace(
+            listed_candidates[row],
             atoms=atoms,
-            calculated=curves[place],
-            background=backgrounds[place],
-            correlation=np.asarray(fits.correlation[place], float),
-            occupancy=_occupancy(pool, place, searched),
+            calculated=curves[row],
+            background=backgrounds[row],
+            correlation=np.asarray(fits.correlation[row], float),
+            occupancy=_site_occupancy(pool, row, search_result),
         )
     ensemble = None
-    if isinstance(sample, CrossValidatedSample):
-        where = unseen.points_of(sample.judged.goal, goal.r)
-        fitted = unseen.of_ensemble(sample.judged.found, sample.listed.mixture, where)
-        ensemble = samples.told(sample, goal, fitted)
-    outside = _outside(groups, listed, seen.diameter)
-    weak = _weak(listed[0], measurement, goal, groups, goal.g - curves[0], outside)
-    remarks = [] if listed[0].source == "network" else _training(outside)
-    types = _types(pool, listed, weight)
-    remarks = [*_sample(sample, ensemble), *_type_remark(types, listed[0], ensemble), *more, *remarks]
-    remarks += [] if seen.reached else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
+    if isinstance(sample_model, CrossValidatedSample):
+        holdout_points = unseen.holdout_points(sample_model.judged.target, target.r)
+        ensemble_curve = unseen.ensemble_curve(sample_model.judged.ensemble_fit, sample_model.listed.ensemble_model, holdout_points)
+        ensemble = samples.sample_distribution(sample_model, target, ensemble_curve)
+    range_remarks = _range_remarks(groups, listed_candidates, diameter_estimate.diameter)
+    weak_reasons = _weak_reasons(listed_candidates[0], measurement, target, groups, target.g - curves[0], range_remarks)
+    remarks = [] if listed_candidates[0].source == "network" else _training_remark(range_remarks)
+    types = _type_probabilities(pool, listed_candidates, weight)
+    remarks = [*_sample_remarks(sample_model, ensemble), *_type_remark(types, listed_candidates[0], ensemble), *extra_remarks, *remarks]
+    remarks += [] if diameter_estimate.is_covered else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
     return dataclasses.replace(
-        nothing,
-        status="weak" if weak else "solved",
-        message="; ".join([*weak, *remarks, *_remarks(measurement, listed[0], nothing.element, goal.bond, found)]),
-        candidates=tuple(listed),
-        fitted=len(fits.rw),
-        ties=int(credible.sum()),
+        empty_result,
+        status="weak" if weak_reasons else "solved",
+        message="; ".join([*weak_reasons, *remarks, *_remarks(measurement, listed_candidates[0], empty_result.element, target.bond, inferred_settings)]),
+        candidates=tuple(listed_candidates),
+        n_fitted=len(fits.rw),
+        ties=int(in_credible_set.sum()),
         types=types,
-        intervals=_intervals(pool, listed, weight, searched, absolute=goal.absolute),
+        intervals=_credible_intervals(pool, listed_candidates, weight, search_result, absolute=target.absolute),
         free=free,
         ensemble=ensemble,
-        r=goal.r,
-        observed=goal.g,
-        facts=nothing.facts
-        | {"independent": independent, "diameter_estimate": seen.diameter}
-        | {f"{name}_error": one.error for name, one in found.items()},
+        r=target.r,
+        observed=target.g,
+        facts=empty_result.facts
+        | {"independent": effective_points, "diameter_estimate": diameter_estimate.diameter}
+        | {f"{name}_error": setting.error for name, setting in inferred_settings.items()},
     )
 
 
-def _occupancy(pool: Pool, place: int, searched: Searched | None) -> np.ndarray | None:
+def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult | None) -> np.ndarray | None:
     """Return how sure each atom of a searched particle is; None where no walk began from it."""
-    at = int(pool.place[place])
-    if searched is None or pool.groups[pool.group[place]] is not searched.group or at >= len(searched.occupancy):
+    group_row = int(pool.group_row[row])
+    if search_result is None or pool.groups[pool.group[row]] is not search_result.group or group_row >= len(search_result.occupancy):
         return None
-    return searched.occupancy[at]
+    return search_result.occupancy[group_row]
 
 
-def _intervals(
-    pool: Pool, listed: Sequence[Candidate], weight: np.ndarray, searched: Searched | None, *, absolute: bool
+def _credible_intervals(
+    pool: CandidatePool, listed_candidates: Sequence[Candidate], weight: np.ndarray, search_result: SearchResult | None, *, absolute: bool
 ) -> dict[str, Interval]:
     """Return the best's number of atoms, diameter and share of hexagonal layers, with what all candidates say of them.
 
     Of searched particles the walks tell the number of atoms, `WIDER` where the scale is free.
     """
     atoms, share = pool.atoms.astype(float), weight
-    if searched is not None:
-        own = np.array([group is searched.group for group in pool.groups])[pool.group]
-        atoms = np.concatenate([atoms[~own], searched.atoms])
-        share = np.concatenate([weight[~own], weight[own].sum() * searched.time])
-    some = weight[: len(listed)]
+    if search_result is not None:
+        from_search = np.array([group is search_result.group for group in pool.groups])[pool.group]
+        atoms = np.concatenate([atoms[~from_search], search_result.atom_counts])
+        share = np.concatenate([weight[~from_search], weight[from_search].sum() * search_result.atom_count_weights])
+    listed_weight = weight[: len(listed_candidates)]
     diameter, hexagonal = (
-        np.array([getattr(one, name) for one in listed], float) for name in ("diameter", "hexagonal")
+        np.array([getattr(candidate, name) for candidate in listed_candidates], float) for name in ("diameter", "hexagonal")
     )
-    wider = WIDER if searched is not None and not absolute else 1.0
-    n_atoms = discrete_interval(listed[0].n_atoms, atoms, weight=share, wider=wider)
-    found = {"n_atoms": n_atoms, "diameter": discrete_interval(diameter[0], diameter, weight=some)}
-    layered = np.isfinite(hexagonal)
-    if layered[0]:
-        found["hexagonal"] = discrete_interval(hexagonal[0], hexagonal[layered], weight=some[layered])
-    return found
+    width_factor = ATOM_COUNT_WIDENING if search_result is not None and not absolute else 1.0
+    n_atoms = discrete_interval(listed_candidates[0].n_atoms, atoms, weight=share, wider=width_factor)
+    intervals = {"n_atoms": n_atoms, "diameter": discrete_interval(diameter[0], diameter, weight=listed_weight)}
+    has_layers = np.isfinite(hexagonal)
+    if has_layers[0]:
+        intervals["hexagonal"] = discrete_interval(hexagonal[0], hexagonal[has_layers], weight=listed_weight[has_layers])
+    return intervals
 
 
-def _sample(sample: CrossValidatedSample | str, ensemble: Distribution | None) -> list[str]:
+def _sample_remarks(sample_model: CrossValidatedSample | str, ensemble: Distribution | None) -> list[str]:
     """Return what is to be said of the sample as one cluster or many."""
-    if not isinstance(sample, CrossValidatedSample) or ensemble is None:
-        return [sample] if isinstance(sample, str) and sample else []
-    said = []
+    if not isinstance(sample_model, CrossValidatedSample) or ensemble is None:
+        return [sample_model] if isinstance(sample_model, str) and sample_model else []
+    remarks = []
     if ensemble.sample == "distribution":
-        said.append("this is the most likely member of a distribution of particles")
+        remarks.append("this is the most likely member of a distribution of particles")
     elif not ensemble.holdouts:
-        said.append(f"one cluster or many: undecided, the signal ends at {sample.end:.1f} Å, too near to predict any")
+        remarks.append(f"one cluster or many: undecided, the signal ends at {sample_model.end:.1f} Å, too near to predict any")
     elif ensemble.sample == "undecided":
-        said.append(
+        remarks.append(
             f"one cluster or many: undecided, beyond the fit Rw {ensemble.rw_holdout_single:.2f} and "
             f"{ensemble.rw_holdout_ensemble:.2f}"
         )
-    if ensemble.sample != "single" and (far := samples.at_the_edge(ensemble)):
-        said.append(far)
-    return said
+    if ensemble.sample != "single" and (size_limit := samples.size_limit_remark(ensemble)):
+        remarks.append(size_limit)
+    return remarks
 
 
 def _type_remark(types: Mapping[str, float], best: Candidate, ensemble: Distribution | None) -> list[str]:
@@ -196,43 +196,43 @@ def _type_remark(types: Mapping[str, float], best: Candidate, ensemble: Distribu
     return [f"type undecided between {best.type} and {rivals[0]}"]
 
 
-def _types(pool: Pool, listed: Sequence[Candidate], weight: np.ndarray) -> dict[str, float]:
+def _type_probabilities(pool: CandidatePool, listed_candidates: Sequence[Candidate], weight: np.ndarray) -> dict[str, float]:
     """Return the weight of each type: by the atoms of those that weigh something, by the family of the others."""
-    kinds_ = np.array([TYPES.get(family, "") for family in pool.families], dtype=object)
-    kinds_[: len(listed)] = [one.type for one in listed]
-    shares = {str(kind): float(weight[kinds_ == kind].sum()) for kind in set(kinds_)}
+    type_names = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], dtype=object)
+    type_names[: len(listed_candidates)] = [candidate.type for candidate in listed_candidates]
+    shares = {str(type_name): float(weight[type_names == type_name].sum()) for type_name in set(type_names)}
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _candidate(
-    pool: Pool, fits: Fit, place: int, goal: Target, free: tuple[str, ...], weight: float, in_90: bool
+def _result_candidate(
+    pool: CandidatePool, fits: Fit, row: int, target: Target, free: tuple[str, ...], weight: float, in_90: bool
 ) -> Candidate:
     """Return what a result says of one candidate."""
-    group, (own, index) = pool.groups[pool.group[place]], pool.entry(place)
-    at = int(pool.place[place])
-    family = str(own.families[index])
-    bounded = [name for name, held in zip(free, fits.bounded[place], strict=True) if held]
-    fault = group.faults.get(at, "")
-    by_rule = place >= LOOKED_AT and weight < HEAVY and family in TYPES
-    kind = kinds.NONE if by_rule else kinds.kind(library.cluster(own, index).positions)
-    bond = goal.bond * float(fits.values.stretch[place])
-    type_ = kind.type or TYPES.get(family, "")
+    group, (cluster_library, library_row) = pool.groups[pool.group[row]], pool.entry(row)
+    group_row = int(pool.group_row[row])
+    family = str(cluster_library.families[library_row])
+    bounded_names = [name for name, at_bound in zip(free, fits.at_bound[row], strict=True) if at_bound]
+    fault = group.faults.get(group_row, "")
+    type_by_rule = row >= MIN_TYPED_CANDIDATES and weight < MIN_TYPED_WEIGHT and family in FAMILY_TYPES
+    observed_type = kinds.UNKNOWN_TYPE if type_by_rule else kinds.identify_structure_type(library.candidate_cluster(cluster_library, library_row).positions)
+    bond = target.bond * float(fits.values.stretch[row])
+    type_ = observed_type.name or FAMILY_TYPES.get(family, "")
     return Candidate(
         source=group.source,
         type=type_,
-        description=_description(own, index, type_, bond, in_full=not (by_rule or fault)),
-        hexagonal=kind.hexagonal,
+        description=_description(cluster_library, library_row, type_, bond, in_full=not (type_by_rule or fault)),
+        hexagonal=observed_type.hexagonal_share,
         family=family,
-        recipe=str(own.labels[index]),
-        n_atoms=int(own.atoms[index]),
-        diameter=float(own.diameter[index]) * bond,
-        rw=float(fits.rw[place]),
+        recipe=str(cluster_library.labels[library_row]),
+        n_atoms=int(cluster_library.atoms[library_row]),
+        diameter=float(cluster_library.diameter[library_row]) * bond,
+        rw=float(fits.rw[row]),
         weight=weight,
         in_90=in_90,
-        converged=bool(fits.converged[place]),
-        remark=", ".join([*([fault] if fault else []), *(f"{name} at its bound" for name in bounded)]),
-        values=_values(fits, place, free),
-        notes={name: column[at].item() for name, column in group.notes.items()},
+        converged=bool(fits.converged[row]),
+        remark=", ".join([*([fault] if fault else []), *(f"{name} at its bound" for name in bounded_names)]),
+        values=_fitted_values(fits, row, free),
+        notes={name: column[group_row].item() for name, column in group.notes.items()},
     )
 
 
@@ -248,75 +248,75 @@ def _description(own: Library, index: int, type_: str, bond: float, *, in_full: 
     """
     family, label = str(own.families[index]), str(own.labels[index])
     if in_full:
-        words = words_.description(library.cluster(own, index).positions, family=family, label=label)
-        return words_.sentence(words_.rescale(words, bond))
+        words = cluster_description.describe_cluster(library.candidate_cluster(own, index).positions, family=family, label=label)
+        return cluster_description.sentence(cluster_description.rescale(words, bond))
     atoms, longest = int(own.atoms[index]), float(own.diameter[index]) * bond
-    return words_.outline(family, label, type=type_, atoms=atoms, longest=longest)
+    return cluster_description.outline(family, label, type=type_, atoms=atoms, longest=longest)
 
 
-def _values(fits: Fit, place: int, free: tuple[str, ...]) -> dict[str, Value]:
+def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Value]:
     """Return the values of one fit, with the standard errors of those fitted."""
-    errors = {name: float(error) for name, error in zip(free, fits.errors[place], strict=True) if np.isfinite(error)}
+    errors = {name: float(error) for name, error in zip(free, fits.errors[row], strict=True) if np.isfinite(error)}
     columns = fits.values._asdict()
-    return {name: Value(float(columns[name][place]), errors.get(name), UNITS[name]) for name in FITTED}
+    return {name: Value(float(columns[name][row]), errors.get(name), UNITS[name]) for name in FIT_PARAMETERS}
 
 
-def _atoms(pool: Pool, fits: Fit, place: int, goal: Target, element: str):
+def _stretched_atoms(pool: CandidatePool, fits: Fit, row: int, target: Target, element: str):
     """Return the atoms of a candidate, with the fitted stretch."""
-    return library.cluster(*pool.entry(place)).atoms(element, goal.bond * float(fits.values.stretch[place]))
+    return library.candidate_cluster(*pool.entry(row)).to_ase(element, target.bond * float(fits.values.stretch[row]))
 
 
-def _outside(groups: Sequence[Candidates], listed: Sequence[Candidate], size: float) -> list[str]:
+def _range_remarks(groups: Sequence[CandidateGroup], listed_candidates: Sequence[Candidate], size_from_data: float) -> list[str]:
     """Return what lies outside that which a source knows; the particle's size is the library's best's, or read."""
-    known = next((one.diameter for one in listed if one.source != "network"), size)
-    return [text for group in groups for text in group.outside(known)]
+    diameter = next((candidate.diameter for candidate in listed_candidates if candidate.source != "network"), size_from_data)
+    return [text for group in groups for text in group.range_warnings(diameter)]
 
 
-def _training(outside: Sequence[str]) -> list[str]:
-    return [f"outside training: {', '.join(outside)}"] if outside else []
+def _training_remark(range_remarks: Sequence[str]) -> list[str]:
+    return [f"outside training: {', '.join(range_remarks)}"] if range_remarks else []
 
 
-def _weak(
+def _weak_reasons(
     best: Candidate,
     measurement: Measurement,
-    goal: Target,
-    groups: Sequence[Candidates],
+    target: Target,
+    groups: Sequence[CandidateGroup],
     residual: np.ndarray,
-    outside: Sequence[str],
+    range_remarks: Sequence[str],
 ) -> list[str]:
     """Return why the best candidate is no good answer."""
-    fitted = sum(value.error is not None for value in best.values.values())
-    left = verdict.structure(
+    n_fitted = sum(value.error is not None for value in best.values.values())
+    residual_structure = verdict.residual_structure(
         residual, measurement.r, measurement.g,
-        diameter=best.diameter, independent=goal.independent, parameters=fitted,
+        diameter=best.diameter, n_independent=target.n_independent, n_parameters=n_fitted,
     )  # fmt: skip
-    return verdict.reasons(
+    return verdict.weak_fit_reasons(
         rw=best.rw,
-        structure=left,
-        atoms=best.n_atoms,
-        largest=max((group.largest for group in groups if group.source == best.source), default=0),
-        at_bound=[name for name in SEARCHED if f"{name} at its bound" in best.remark],
-    ) + (_training(outside) if best.source == "network" else [])
+        structure_ratio=residual_structure,
+        n_atoms=best.n_atoms,
+        max_atoms=max((group.max_atoms for group in groups if group.source == best.source), default=0),
+        at_bound=[name for name in SEARCH_BOUNDED_PARAMETERS if f"{name} at its bound" in best.remark],
+    ) + (_training_remark(range_remarks) if best.source == "network" else [])
 
 
 def _remarks(
-    measurement: Measurement, best: Candidate, element: str, bond: float, found: Mapping[str, Profiled]
+    measurement: Measurement, best: Candidate, element: str, bond: float, inferred_settings: Mapping[str, InferredSetting]
 ) -> list[str]:
     """Return what else a person should know."""
-    said = [_corrected(name, measurement.given[name], one) for name, one in found.items()]
-    if best.source != "file" and abs((stretch := best.values["stretch"].value) - 1) > BONDS:
-        said.append(f"bonds of {stretch * bond:.2f} Å, {element} has {bond:.2f}: check --element")
-    if (qmax := measurement.given["qmax"]) < SHORT:
-        said.append(f"qmax {qmax:g} 1/Å is short: near ties say little")
+    remarks = [_inferred_setting_remark(name, measurement.settings_by_name[name], inferred_setting) for name, inferred_setting in inferred_settings.items()]
+    if best.source != "file" and abs((stretch := best.values["stretch"].value) - 1) > BOND_TOLERANCE:
+        remarks.append(f"bonds of {stretch * bond:.2f} Å, {element} has {bond:.2f}: check --element")
+    if (qmax := measurement.settings_by_name["qmax"]) < MIN_DISTINGUISHING_QMAX:
+        remarks.append(f"qmax {qmax:g} 1/Å is short: near ties say little")
     if best.remark:
-        said.append(best.remark)
+        remarks.append(best.remark)
     if not best.converged:
-        said.append("fit not converged")
-    said += measurements_.contradicted(measurement, element)
-    return [*said, *measurement.warnings]
+        remarks.append("fit not converged")
+    remarks += measurement_settings.composition_warnings(measurement, element)
+    return [*remarks, *measurement.warnings]
 
 
-def _corrected(name: str, given: float, found: Profiled) -> str:
+def _inferred_setting_remark(name: str, given_value: float, inferred_setting: InferredSetting) -> str:
     """Return how a setting that the data correct differs from the given one."""
-    said = "the header says" if name == "qmin" else "default"
-    return f"{name} {found.value:.3g} ± {found.error:.1g} inferred ({said} {given:g})"
+    origin = "the header says" if name == "qmin" else "default"
+    return f"{name} {inferred_setting.value:.3g} ± {inferred_setting.error:.1g} inferred ({origin} {given_value:g})"

@@ -18,20 +18,20 @@ from scipy.spatial import KDTree
 
 from jaxstruc.structures import kinds, lattices
 from jaxstruc.structures.distances import Histogram
-from jaxstruc.structures.families import TYPES
-from jaxstruc.structures.library import WIDTH, Library
+from jaxstruc.structures.families import FAMILY_TYPES
+from jaxstruc.structures.library import BIN_WIDTH, Library
 
-STEP = 0.06
+LOG_SIZE_STEP = 0.06
 """Of a class, in the logarithm of the size."""
-COMPACT = 1.3
+MAX_COMPACT_ELONGATION = 1.3
 """Longest extent over size up to which a cluster is compact."""
-LARGEST = 27.0
+MAX_CLASS_SIZE = 27.0
 """Bonds. Size of the largest class beyond the library's, some 75 Å."""
-BEYOND = 30.0
+MAX_CLASS_DISTANCE = 30.0
 """Bonds. Longest distance that is kept."""
-VOLUMES = {"bcc": 4 / (3 * math.sqrt(3)), "sc": 1.0}
+ATOM_VOLUMES = {"bcc": 4 / (3 * math.sqrt(3)), "sc": 1.0}
 """Cubed bonds an atom; that of a close packing for the others."""
-PACKINGS: Mapping[str, str] = {
+FAMILY_PACKINGS: Mapping[str, str] = {
     "icosahedron": "icosahedron",
     "decahedron": "decahedron",
     "octahedron": "fcc",
@@ -43,78 +43,78 @@ PACKINGS: Mapping[str, str] = {
     "sc": "sc",
 }
 """Kind of packing of each family."""
-STACKS: Mapping[str, tuple[str, ...]] = {
+BALL_STACKING_SEQUENCES: Mapping[str, tuple[str, ...]] = {
     "fcc": ("c",),
     "hcp": ("h",),
     "fault": ("hc", "hcc", "hhc", "hccc", "hhhc"),
 }
 """Words of layers of the balls beyond the library."""
-INSIDE: Mapping[str, float] = {"icosahedron": 0.4, "decahedron": 1.0}
+MIN_FIVEFOLD_DEPTH: Mapping[str, float] = {"icosahedron": 0.4, "decahedron": 1.0}
 """Bonds, by which the centre, or the axis, lies inside a ball at least whose atoms show it."""
-SAMPLED = 150
+MAX_SAMPLED_ATOMS = 150
 """Atoms from which the distances in a five-fold ball are counted."""
 
 
-class Classes(NamedTuple):
+class SizeClasses(NamedTuple):
     """Classes of clusters, by packing and then by size."""
 
-    packings: tuple[str, ...]
+    packing_names: tuple[str, ...]
     """Their names."""
-    packing: np.ndarray
+    packing_index: np.ndarray
     """[class] which of the names."""
-    place: np.ndarray
+    size_index: np.ndarray
     """[class] of the size, in `sizes`."""
-    size: np.ndarray
+    mean_size: np.ndarray
     """[class] mean size of the members, in bonds."""
-    types: np.ndarray
+    structure_types: np.ndarray
     """[class] fcc, hcp, faulted, bcc, sc, icosahedron, decahedron, or empty."""
-    members: np.ndarray
+    n_members: np.ndarray
     """[class] compact clusters of the library in it; 0 for balls beyond."""
     histogram: Histogram
     """[class, bin] of the distances, for one atom."""
-    sizes: np.ndarray
+    size_grid: np.ndarray
     """Bonds. Even in the logarithm."""
 
 
-def size(library: Library, rows: np.ndarray) -> np.ndarray:
+def candidate_sizes(library: Library, rows: np.ndarray) -> np.ndarray:
     """Return the diameters [row] of spheres of the volumes of some candidates, in bonds."""
-    return sphere(library.atoms[rows], np.array([volume(family) for family in library.families[rows]]))
+    return equivalent_sphere_diameter(library.atoms[rows], np.array([atom_volume(family) for family in library.families[rows]]))
 
 
-def volume(packing: str) -> float:
+def atom_volume(packing: str) -> float:
     """Return the volume an atom takes, in cubed bonds."""
-    return VOLUMES.get(packing, math.sqrt(0.5))
+    return ATOM_VOLUMES.get(packing, math.sqrt(0.5))
 
 
-def sphere(atoms, volume):
+def equivalent_sphere_diameter(n_atoms, volume):
     """Return the diameter of a sphere of so many atoms of a volume."""
-    return (6 / math.pi * atoms * volume) ** (1 / 3)
+    return (6 / math.pi * n_atoms * volume) ** (1 / 3)
 
 
-def packings(library: Library, rows: np.ndarray) -> np.ndarray:
+def candidate_packings(library: Library, rows: np.ndarray) -> np.ndarray:
     """Return the kind of packing [row] of a library's candidates by their rule, or "" where their atoms do not show it.
 
     A ball that is cut far off the middle of a five-fold particle has hardly five grains.
     """
-    found = np.array([PACKINGS[family] for family in library.families[rows]], object)
-    radius = size(library, rows) / 2
-    for at in np.flatnonzero(np.isin(found, list(INSIDE))):
-        off = re.search(r"([\d.]+) from the", str(library.labels[rows[at]]))
-        if off and float(off[1]) > radius[at] - INSIDE[found[at]]:
-            found[at] = ""
-    return found
+    packings = np.array([FAMILY_PACKINGS[family] for family in library.families[rows]], object)
+    radii = candidate_sizes(library, rows) / 2
+    for index in np.flatnonzero(np.isin(packings, list(MIN_FIVEFOLD_DEPTH))):
+        match = re.search(r"([\d.]+) from the", str(library.labels[rows[index]]))
+        if match and float(match[1]) > radii[index] - MIN_FIVEFOLD_DEPTH[packings[index]]:
+            packings[index] = ""
+    return packings
 
 
-def fivefold(packing: str, shells: int) -> np.ndarray:
+def fivefold_positions(packing: str, shells: int) -> np.ndarray:
     """Return the atoms [atom, 3] of a large icosahedron or decahedron about its middle, in bonds of fcc."""
     if packing == "icosahedron":
-        points = Icosahedron("Au", shells, latticeconstant=math.sqrt(2)).positions
+        positions = Icosahedron("Au", shells, latticeconstant=math.sqrt(2)).positions
     else:
-        points = Decahedron("Au", shells, shells, 0, latticeconstant=math.sqrt(2)).positions
-    return points - points.mean(axis=0)
+        positions = Decahedron("Au", shells, shells, 0, latticeconstant=math.sqrt(2)).positions
+    return positions - positions.mean(axis=0)
 
 
-def classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> Classes:
+def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> SizeClasses:
     """Return the classes of some candidates.
 
     Args:
@@ -123,104 +123,104 @@ def classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> Classes
         packings: [row] the kind of packing of each; those without one are left out.
     """
     rows, packings = rows[packings != ""], packings[packings != ""]
-    names = tuple(dict.fromkeys([*(name for name in PACKINGS.values() if name in packings), *packings.tolist()]))
-    own = size(library, rows)
-    place = np.rint(np.log(own) / STEP).astype(int)
-    first, last = int(place.min()), round(math.log(LARGEST) / STEP)
-    count = max(last, int(place.max())) - first + 1
-    key = np.array([names.index(name) for name in packings]) * count + place - first
-    compact = (library.diameter[rows] + 1) / own <= COMPACT
-    for lonely in np.setdiff1d(key, key[compact]):  # no compact one: the most compact
-        where = np.flatnonzero(key == lonely)
-        compact[where[np.argmin(library.diameter[rows][where] / own[where])]] = True
-    members = np.bincount(key[compact], minlength=len(names) * count)
-    mean = np.bincount(key[compact], own[compact], len(members)) / np.maximum(members, 1)
-    sizes = np.exp((first + np.arange(count)) * STEP)
-    sums = _sums(library, rows[compact], key[compact], len(members)) / np.maximum(members, 1)[:, None]
-    for number, name in enumerate(names):
-        for at in range(int(place[packings == name].max()) - first + 1, count):
-            ball = _ball(name, float(sizes[at]))
-            if ball is not None:
-                row = number * count + at
-                sums[:, row], mean[row], members[row] = ball, sizes[at], 0
-    kept = np.flatnonzero(mean > 0)
-    return Classes(
-        names, kept // count, kept % count, mean[kept],
-        np.array([_type(names[row // count], float(mean[row])) for row in kept], object),
-        members[kept], _histogram(sums[:, kept]), sizes,
+    packing_names = tuple(dict.fromkeys([*(name for name in FAMILY_PACKINGS.values() if name in packings), *packings.tolist()]))
+    candidate_size = candidate_sizes(library, rows)
+    candidate_size_index = np.rint(np.log(candidate_size) / LOG_SIZE_STEP).astype(int)
+    first_index, last_index = int(candidate_size_index.min()), round(math.log(MAX_CLASS_SIZE) / LOG_SIZE_STEP)
+    n_sizes = max(last_index, int(candidate_size_index.max())) - first_index + 1
+    candidate_class = np.array([packing_names.index(name) for name in packings]) * n_sizes + candidate_size_index - first_index
+    is_compact = (library.diameter[rows] + 1) / candidate_size <= MAX_COMPACT_ELONGATION
+    for empty_class in np.setdiff1d(candidate_class, candidate_class[is_compact]):  # no compact one: the most compact
+        class_members = np.flatnonzero(candidate_class == empty_class)
+        is_compact[class_members[np.argmin(library.diameter[rows][class_members] / candidate_size[class_members])]] = True
+    n_members = np.bincount(candidate_class[is_compact], minlength=len(packing_names) * n_sizes)
+    mean_size = np.bincount(candidate_class[is_compact], candidate_size[is_compact], len(n_members)) / np.maximum(n_members, 1)
+    size_grid = np.exp((first_index + np.arange(n_sizes)) * LOG_SIZE_STEP)
+    moments = _class_moments(library, rows[is_compact], candidate_class[is_compact], len(n_members)) / np.maximum(n_members, 1)[:, None]
+    for packing_index, name in enumerate(packing_names):
+        for size_index in range(int(candidate_size_index[packings == name].max()) - first_index + 1, n_sizes):
+            ball_moments = _ball_moments(name, float(size_grid[size_index]))
+            if ball_moments is not None:
+                class_row = packing_index * n_sizes + size_index
+                moments[:, class_row], mean_size[class_row], n_members[class_row] = ball_moments, size_grid[size_index], 0
+    filled_classes = np.flatnonzero(mean_size > 0)
+    return SizeClasses(
+        packing_names, filled_classes // n_sizes, filled_classes % n_sizes, mean_size[filled_classes],
+        np.array([_class_structure_type(packing_names[class_row // n_sizes], float(mean_size[class_row])) for class_row in filled_classes], object),
+        n_members[filled_classes], _histogram_from_moments(moments[:, filled_classes]), size_grid,
     )  # fmt: skip
 
 
-def _type(packing: str, size: float) -> str:
+def _class_structure_type(packing: str, size: float) -> str:
     """Return the type of a class. One twin plane among so many layers is no fault."""
-    layers = size / lattices.LAYER + 1
-    if packing == "twin" and 1 / max(layers - 2, 1) < kinds.CUBIC:
+    n_layers = size / lattices.LAYER_SPACING + 1
+    if packing == "twin" and 1 / max(n_layers - 2, 1) < kinds.MAX_FCC_HEXAGONAL_SHARE:
         return "fcc"
-    return TYPES.get(packing, packing if packing in TYPES.values() else "")
+    return FAMILY_TYPES.get(packing, packing if packing in FAMILY_TYPES.values() else "")
 
 
-def _sums(library: Library, rows: np.ndarray, key: np.ndarray, count: int) -> np.ndarray:
+def _class_moments(library: Library, rows: np.ndarray, candidate_class: np.ndarray, n_classes: int) -> np.ndarray:
     """Return [3, class, bin] sums over candidates of pairs an atom, these times distance, and times its square."""
-    bins = round(BEYOND / WIDTH)
-    found = np.zeros((3, count * bins))
-    where = np.full(len(library.atoms), -1)
-    where[rows] = key
-    owner = np.repeat(np.arange(len(library.atoms)), np.diff(library.bins))
-    kept = np.flatnonzero((where[owner] >= 0) & (library.mean < BEYOND - WIDTH))
-    owner, mean = owner[kept], library.mean[kept].astype(float)
-    at = where[owner] * bins + np.rint(mean / WIDTH).astype(np.intp)
-    weight = library.weight[kept] / library.atoms[owner]
-    for power, column in enumerate((weight, weight * mean, weight * (mean**2 + library.variance[kept]))):
-        found[power] = np.bincount(at, column, count * bins)
-    return found.reshape(3, count, bins)
+    n_bins = round(MAX_CLASS_DISTANCE / BIN_WIDTH)
+    moments = np.zeros((3, n_classes * n_bins))
+    class_of_candidate = np.full(len(library.atoms), -1)
+    class_of_candidate[rows] = candidate_class
+    bin_candidate = np.repeat(np.arange(len(library.atoms)), np.diff(library.bin_starts))
+    bin_rows = np.flatnonzero((class_of_candidate[bin_candidate] >= 0) & (library.mean < MAX_CLASS_DISTANCE - BIN_WIDTH))
+    bin_candidate, mean = bin_candidate[bin_rows], library.mean[bin_rows].astype(float)
+    bin_index = class_of_candidate[bin_candidate] * n_bins + np.rint(mean / BIN_WIDTH).astype(np.intp)
+    weight = library.weight[bin_rows] / library.atoms[bin_candidate]
+    for power, values in enumerate((weight, weight * mean, weight * (mean**2 + library.variance[bin_rows]))):
+        moments[power] = np.bincount(bin_index, values, n_classes * n_bins)
+    return moments.reshape(3, n_classes, n_bins)
 
 
-def _histogram(sums: np.ndarray) -> Histogram:
+def _histogram_from_moments(moments: np.ndarray) -> Histogram:
     """Return the distances of sums."""
-    filled = np.where(sums[0] > 0, sums[0], 1.0)
-    mean = np.where(sums[0] > 0, sums[1] / filled, np.arange(sums.shape[2]) * WIDTH)
-    variance = np.where(sums[0] > 0, np.maximum(sums[2] / filled - mean**2, 0.0), 0.0)
-    weight, mean, variance = (column.astype(np.float32) for column in (sums[0], mean, variance))
-    return Histogram(weight, mean, variance, np.ones(sums.shape[1], np.float32))
+    safe_weight = np.where(moments[0] > 0, moments[0], 1.0)
+    mean = np.where(moments[0] > 0, moments[1] / safe_weight, np.arange(moments.shape[2]) * BIN_WIDTH)
+    variance = np.where(moments[0] > 0, np.maximum(moments[2] / safe_weight - mean**2, 0.0), 0.0)
+    weight, mean, variance = (column.astype(np.float32) for column in (moments[0], mean, variance))
+    return Histogram(weight, mean, variance, np.ones(moments.shape[1], np.float32))
 
 
-def _ball(packing: str, diameter: float) -> np.ndarray | None:
+def _ball_moments(packing: str, diameter: float) -> np.ndarray | None:
     """Return [3, bin] as `_sums`, of balls of a packing; None where there are none."""
-    if packing in STACKS:
-        distance, pairs = _neighbours(packing)
-        part = distance / diameter
-        pairs = pairs * np.where(part < 1, 1 - 1.5 * part + 0.5 * part**3, 0.0)
+    if packing in BALL_STACKING_SEQUENCES:
+        distance, pair_counts = _packing_distances(packing)
+        relative_distance = distance / diameter
+        pair_counts = pair_counts * np.where(relative_distance < 1, 1 - 1.5 * relative_distance + 0.5 * relative_distance**3, 0.0)
     elif packing in ("icosahedron", "decahedron"):
-        points = _fivefold(packing)
-        inside = points[np.linalg.norm(points, axis=1) < diameter / 2]
-        some = inside[np.random.default_rng(0).choice(len(inside), min(SAMPLED, len(inside)), replace=False)]
-        distance = np.sqrt(np.maximum(((some[:, None] - inside) ** 2).sum(axis=2), 0.0)).ravel()
-        distance = distance[(distance > 0.5) & (distance < BEYOND - WIDTH)]
-        pairs = np.full(len(distance), 1 / len(some))
+        positions = _unit_bond_positions(packing)
+        ball_positions = positions[np.linalg.norm(positions, axis=1) < diameter / 2]
+        sampled_positions = ball_positions[np.random.default_rng(0).choice(len(ball_positions), min(MAX_SAMPLED_ATOMS, len(ball_positions)), replace=False)]
+        distance = np.sqrt(np.maximum(((sampled_positions[:, None] - ball_positions) ** 2).sum(axis=2), 0.0)).ravel()
+        distance = distance[(distance > 0.5) & (distance < MAX_CLASS_DISTANCE - BIN_WIDTH)]
+        pair_counts = np.full(len(distance), 1 / len(sampled_positions))
     else:
         return None
-    at, bins = np.rint(distance / WIDTH).astype(np.intp), round(BEYOND / WIDTH)
-    return np.stack([np.bincount(at, pairs * distance**power, bins) for power in range(3)])
+    bin_index, n_bins = np.rint(distance / BIN_WIDTH).astype(np.intp), round(MAX_CLASS_DISTANCE / BIN_WIDTH)
+    return np.stack([np.bincount(bin_index, pair_counts * distance**power, n_bins) for power in range(3)])
 
 
 @lru_cache(maxsize=8)
-def _neighbours(packing: str) -> tuple[np.ndarray, np.ndarray]:
+def _packing_distances(packing: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the distances from an atom of an endless packing, and how many atoms are at each, mean over layers."""
-    found, words = [], STACKS[packing]
-    for word in words:
-        points = lattices.stack(word, reach=math.ceil(BEYOND / lattices.LAYER) + len(word))
-        for layer in range(len(word)):
-            level = points[abs(points[:, 2] - layer * lattices.LAYER) < 1e-6]
-            origin = level[np.argmin(np.linalg.norm(level, axis=1))]
-            apart = np.round(np.linalg.norm(points - origin, axis=1), 5)
-            distance, count = np.unique(apart[(apart > 0.5) & (apart < BEYOND - WIDTH)], return_counts=True)
-            found.append((distance, count / len(word) / len(words)))
-    distances, counts = zip(*found, strict=True)
+    layer_distances, sequences = [], BALL_STACKING_SEQUENCES[packing]
+    for sequence in sequences:
+        points = lattices.stack(sequence, reach=math.ceil(MAX_CLASS_DISTANCE / lattices.LAYER_SPACING) + len(sequence))
+        for layer in range(len(sequence)):
+            layer_points = points[abs(points[:, 2] - layer * lattices.LAYER_SPACING) < 1e-6]
+            origin = layer_points[np.argmin(np.linalg.norm(layer_points, axis=1))]
+            point_distances = np.round(np.linalg.norm(points - origin, axis=1), 5)
+            distance, n_at_distance = np.unique(point_distances[(point_distances > 0.5) & (point_distances < MAX_CLASS_DISTANCE - BIN_WIDTH)], return_counts=True)
+            layer_distances.append((distance, n_at_distance / len(sequence) / len(sequences)))
+    distances, counts = zip(*layer_distances, strict=True)
     return np.concatenate(distances), np.concatenate(counts)
 
 
 @lru_cache(maxsize=2)
-def _fivefold(packing: str) -> np.ndarray:
+def _unit_bond_positions(packing: str) -> np.ndarray:
     """Return the atoms of a large icosahedron, or of a large decahedron, about its middle, bonds of 1 in the mean."""
-    points = fivefold(packing, math.ceil(LARGEST / 2) + 3)
-    return points / kinds.bond(KDTree(points[np.linalg.norm(points, axis=1) < 6]))
+    positions = fivefold_positions(packing, math.ceil(MAX_CLASS_SIZE / 2) + 3)
+    return positions / kinds.mean_bond(KDTree(positions[np.linalg.norm(positions, axis=1) < 6]))

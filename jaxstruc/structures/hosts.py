@@ -15,21 +15,21 @@ from scipy.spatial import KDTree
 
 from jaxstruc.structures import classes, kinds, lattices
 
-BONDS = 1.13
+NEIGHBOUR_DISTANCE = 1.13
 """Bonds, within which sites are neighbours: with the strain of icosahedra, without the second shell of bcc."""
-NEXT = 1.52
+NEXT_NEIGHBOUR_DISTANCE = 1.52
 """Bonds, within which they are next neighbours."""
-OTHER = ("bcc", "sc", "icosahedron", "decahedron")
+UNSTACKED_PACKINGS = ("bcc", "sc", "icosahedron", "decahedron")
 """Packings that are no stack of close-packed layers."""
-TABLE = Path(__file__).with_name("occupied.json")
+OCCUPANCY_FILE = Path(__file__).with_name("occupied.json")
 """How often sites are taken; made by tools/make_occupied.py."""
-ODD = 0.05
+UNKNOWN_SITE_SHARE = 0.05
 """Share of sites of which nothing is known: particles are less regular than what rules list."""
-FLOOR = 2.0
+NEIGHBOUR_PSEUDOCOUNT = 2.0
 """Sites, by which a rare surrounding leans on the share of its number of neighbours alone."""
 
 
-class Host(NamedTuple):
+class LatticeSites(NamedTuple):
     """Sites, the nearest first."""
 
     packing: str
@@ -40,51 +40,51 @@ class Host(NamedTuple):
     """[3] Place of the origin in the packing."""
 
 
-class Habit(NamedTuple):
+class OccupancyPrior(NamedTuple):
     """How usual surroundings of sites are."""
 
     cost: np.ndarray
     """[taken, neighbours, next neighbours] the negative logarithm of the share of sites that are so."""
-    usual: tuple[float, float]
+    typical_cost_law: tuple[float, float]
     """Factor and power of the number of atoms that give the sum of these over a listed particle's sites."""
 
 
-def host(packing: str, origin: np.ndarray, sites: int, *, about: np.ndarray | None = None) -> Host:
+def nearest_sites(packing: str, origin: np.ndarray, n_sites: int, *, atom_positions: np.ndarray | None = None) -> LatticeSites:
     """Return the sites of a packing nearest to a place, or to atoms.
 
     Args:
         packing: as in `Host`.
         origin: [3] in bonds, where a packing has an atom, an axis or a centre at 0.
-        sites: their number.
-        about: [atom, 3] in bonds from the origin, to which sites shall be near in place of that.
+        n_sites: their number.
+        atom_positions: [atom, 3] in bonds from the origin, to which sites shall be near in place of that.
     """
-    radius = (3 / (4 * math.pi) * sites * classes.volume(packing)) ** (1 / 3)
-    if about is not None:
-        radius = max(radius, np.linalg.norm(about, axis=1).max() + 2)
-    away = points(packing, math.ceil(radius + np.linalg.norm(origin) + 2.5)) - origin
-    far = np.linalg.norm(away, axis=1) if about is None else KDTree(about).query(away)[0]
-    order = np.argsort(np.round(far, 6), kind="stable")[:sites]
-    return Host(packing, away[order], np.asarray(origin, float))
+    radius = (3 / (4 * math.pi) * n_sites * classes.atom_volume(packing)) ** (1 / 3)
+    if atom_positions is not None:
+        radius = max(radius, np.linalg.norm(atom_positions, axis=1).max() + 2)
+    offsets = packing_sites(packing, math.ceil(radius + np.linalg.norm(origin) + 2.5)) - origin
+    distance = np.linalg.norm(offsets, axis=1) if atom_positions is None else KDTree(atom_positions).query(offsets)[0]
+    order = np.argsort(np.round(distance, 6), kind="stable")[:n_sites]
+    return LatticeSites(packing, offsets[order], np.asarray(origin, float))
 
 
 @lru_cache(maxsize=64)
-def points(packing: str, reach: int) -> np.ndarray:
+def packing_sites(packing: str, reach: int) -> np.ndarray:
     """Return the sites of a packing within a sphere about its atom, axis or centre at 0; bonds of 1 in the mean."""
     if packing in ("icosahedron", "decahedron"):
-        found = classes.fivefold(packing, reach + 3)
-        near = found[np.linalg.norm(found, axis=1) < min(reach, 6)]
-        found = found / kinds.bond(KDTree(near))
+        positions = classes.fivefold_positions(packing, reach + 3)
+        inner_positions = positions[np.linalg.norm(positions, axis=1) < min(reach, 6)]
+        positions = positions / kinds.mean_bond(KDTree(inner_positions))
     elif packing in ("bcc", "sc"):
         steps = np.arange(-reach - 1, reach + 2)
         cells = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
         basis = np.array([(0, 0, 0), (0.5, 0.5, 0.5)]) if packing == "bcc" else np.zeros((1, 3))
-        found = (cells + basis).reshape(-1, 3) * (2 / math.sqrt(3) if packing == "bcc" else 1.0)
+        positions = (cells + basis).reshape(-1, 3) * (2 / math.sqrt(3) if packing == "bcc" else 1.0)
     else:
-        found = lattices.stack(packing, reach=math.ceil(1.25 * reach) + 1)
-    return lattices.within(found, reach)
+        positions = lattices.stack(packing, reach=math.ceil(1.25 * reach) + 1)
+    return lattices.points_within(positions, reach)
 
 
-def origins(packing: str, size: float, count: int, rng: np.random.Generator) -> np.ndarray:
+def random_origins(packing: str, size: float, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return places [count, 3] about which particles of a size may lie: all of a lattice's, not far from a centre.
 
     Args:
@@ -93,56 +93,56 @@ def origins(packing: str, size: float, count: int, rng: np.random.Generator) -> 
         count: of places; the first is the atom, axis or centre itself.
         rng: that they are drawn from.
     """
-    found = rng.uniform(-0.5, 0.5, (count, 3))
+    origins = rng.uniform(-0.5, 0.5, (count, 3))
     if packing in ("icosahedron", "decahedron"):
-        way = rng.normal(size=(count, 3)) * ((1, 1, 1) if packing == "icosahedron" else (1, 1, 0))
-        way /= np.linalg.norm(way, axis=1, keepdims=True)
-        away = way * rng.uniform(0, 0.35 * size, (count, 1))
-        found = away + found * ((0, 0, 0) if packing == "icosahedron" else (0, 0, 1))
-    elif packing not in OTHER:
-        found[:, 2] *= 2 * lattices.LAYER
-    found[0] = 0.0
-    return found
+        direction = rng.normal(size=(count, 3)) * ((1, 1, 1) if packing == "icosahedron" else (1, 1, 0))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        offset = direction * rng.uniform(0, 0.35 * size, (count, 1))
+        origins = offset + origins * ((0, 0, 0) if packing == "icosahedron" else (0, 0, 1))
+    elif packing not in UNSTACKED_PACKINGS:
+        origins[:, 2] *= 2 * lattices.LAYER_SPACING
+    origins[0] = 0.0
+    return origins
 
 
-def surroundings(one: Host, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def site_surroundings(sites: LatticeSites, is_occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return of a particle's sites, and of empty ones beside them: whether taken, and how many about each are.
 
     Args:
-        one: the host.
-        taken: [site] whether an atom is there.
+        sites: the host.
+        is_occupied: [site] whether an atom is there.
     """
-    pairs = KDTree(one.positions).query_pairs(NEXT, output_type="ndarray")
-    apart = np.linalg.norm(one.positions[pairs[:, 0]] - one.positions[pairs[:, 1]], axis=1)
-    near, following = np.zeros((2, len(taken)), int)
-    for some, count in ((pairs[apart < BONDS], near), (pairs[apart >= BONDS], following)):
-        np.add.at(count, some[:, 0], taken[some[:, 1]])
-        np.add.at(count, some[:, 1], taken[some[:, 0]])
-    beside = taken | (near > 0)
-    return tuple(column[beside] for column in (taken.astype(int), near, following))  # type: ignore[return-value]
+    pairs = KDTree(sites.positions).query_pairs(NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
+    distance = np.linalg.norm(sites.positions[pairs[:, 0]] - sites.positions[pairs[:, 1]], axis=1)
+    n_neighbours, n_next_neighbours = np.zeros((2, len(is_occupied)), int)
+    for shell_pairs, n_occupied in ((pairs[distance < NEIGHBOUR_DISTANCE], n_neighbours), (pairs[distance >= NEIGHBOUR_DISTANCE], n_next_neighbours)):
+        np.add.at(n_occupied, shell_pairs[:, 0], is_occupied[shell_pairs[:, 1]])
+        np.add.at(n_occupied, shell_pairs[:, 1], is_occupied[shell_pairs[:, 0]])
+    is_near_particle = is_occupied | (n_neighbours > 0)
+    return tuple(column[is_near_particle] for column in (is_occupied.astype(int), n_neighbours, n_next_neighbours))  # type: ignore[return-value]
 
 
-def unusual(one: Host, taken: np.ndarray) -> float:
+def excess_occupancy_cost(sites: LatticeSites, is_occupied: np.ndarray) -> float:
     """Return how much more unusual a particle's shape is than a listed one's, as a negative logarithm."""
-    own = habit(one.packing)
-    where = tuple(np.minimum(column, own.cost.shape[1] - 1) for column in surroundings(one, taken))
-    return float(own.cost[where].sum() - own.usual[0] * max(taken.sum(), 1) ** own.usual[1])
+    prior = occupancy_prior(sites.packing)
+    surrounding_index = tuple(np.minimum(column, prior.cost.shape[1] - 1) for column in site_surroundings(sites, is_occupied))
+    return float(prior.cost[surrounding_index].sum() - prior.typical_cost_law[0] * max(is_occupied.sum(), 1) ** prior.typical_cost_law[1])
 
 
-def cost(count: np.ndarray) -> np.ndarray:
+def occupancy_cost(site_counts: np.ndarray) -> np.ndarray:
     """Return the negative logarithms of the shares of sites that are empty and taken, of their numbers.
 
     Args:
-        count: [taken, neighbours, next neighbours] sites.
+        site_counts: [taken, neighbours, next neighbours] sites.
     """
-    every = count.sum(axis=2, keepdims=True)
-    by_neighbours = (every + 0.5) / (every.sum(axis=0, keepdims=True) + 1)
-    share = (count + FLOOR * by_neighbours) / (count.sum(axis=0) + FLOOR)
-    return -np.log((1 - ODD) * share + ODD / 2)
+    neighbour_counts = site_counts.sum(axis=2, keepdims=True)
+    neighbour_share = (neighbour_counts + 0.5) / (neighbour_counts.sum(axis=0, keepdims=True) + 1)
+    share = (site_counts + NEIGHBOUR_PSEUDOCOUNT * neighbour_share) / (site_counts.sum(axis=0) + NEIGHBOUR_PSEUDOCOUNT)
+    return -np.log((1 - UNKNOWN_SITE_SHARE) * share + UNKNOWN_SITE_SHARE / 2)
 
 
 @lru_cache
-def habit(packing: str) -> Habit:
+def occupancy_prior(packing: str) -> OccupancyPrior:
     """Return how usual surroundings are in a packing."""
-    told = json.loads(TABLE.read_text("utf-8"))[packing if packing in OTHER else "stack"]
-    return Habit(cost(np.array(told["count"], float)), (told["usual"][0], told["usual"][1]))
+    table = json.loads(OCCUPANCY_FILE.read_text("utf-8"))[packing if packing in UNSTACKED_PACKINGS else "stack"]
+    return OccupancyPrior(occupancy_cost(np.array(table["count"], float)), (table["usual"][0], table["usual"][1]))

@@ -6,46 +6,46 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-NEAR = 1.25
+NEIGHBOUR_DISTANCE = 1.25
 """Bonds, within which atoms are neighbours: beyond the second shell of bcc, short of that of fcc, hcp and sc."""
-SECOND = 1.48
+SECOND_SHELL_DISTANCE = 1.48
 """Bonds, within which the second shells of fcc, hcp and sc lie, but not the third of bcc."""
-LAYER = math.sqrt(2 / 3)
+LAYER_SPACING = math.sqrt(2 / 3)
 """Bonds between close-packed layers, and between {110} layers of bcc."""
-FLAT = 0.2
+HEIGHT_TOLERANCE = 0.2
 """Bonds, by which a bond's height along an axis may differ from that of one within a layer or between two."""
-ALIKE = math.cos(math.radians(14))
+MIN_PARALLEL_TRIANGLE_COSINE = math.cos(math.radians(14))
 """Cosine of the angle of triangles that count as parallel."""
-PARALLEL = math.cos(math.radians(25))
+MIN_PARALLEL_BOND_COSINE = math.cos(math.radians(25))
 """Cosine of the angle of five-fold bonds that count as parallel: displaced atoms tilt single bonds."""
-FIVEFOLD = math.acos(1 / math.sqrt(5))
+FIVEFOLD_AXIS_ANGLE = math.acos(1 / math.sqrt(5))
 """Angle of two five-fold axes of an icosahedron, 63.4 degrees."""
-AXIS = 0.45
+MIN_AXIS_SHARE = 0.45
 """Least length of five-fold bonds, end to end, of the particle's along them."""
-ORDERED = 0.85
+MIN_ORDERED_BOND_SHARE = 0.85
 """Share of bonds that lie within layers or between two: 1 in a crystal, less where it has grains, 0.6 at random."""
-SAMPLE = 60
+N_SAMPLED_BONDS = 60
 """Bonds, at least, whose directions, or triangles, show which axes there are."""
-WHOLE = 0.97
+MIN_SINGLE_STACK_SHARE = 0.97
 """Share of such bonds above which all of a particle is one stack, but for a few atoms."""
-LEAST, LAYERS = 30, 4
+MIN_TYPE_ATOMS, MIN_TYPE_LAYERS = 30, 4
 """Atoms, and layers, of a cluster whose type can stand as a truth."""
-CUBIC, HEXAGONAL = 0.1, 0.9
+MAX_FCC_HEXAGONAL_SHARE, MIN_HCP_HEXAGONAL_SHARE = 0.1, 0.9
 """Share of hexagonal layers below which a stack is fcc, and above which it is hcp."""
 
 
-class Kind(NamedTuple):
+class StructureType(NamedTuple):
     """What the atoms of a cluster show."""
 
-    type: str
+    name: str
     """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron; empty where they show none of these."""
-    hexagonal: float
+    hexagonal_share: float
     """Share of hexagonal layers among the inner layers, all but the outermost two; nan but for close-packed layers."""
-    shown: bool
+    shows_type: bool
     """Whether the type can stand as a truth: at least 30 atoms, and four layers or a five-fold centre or axis."""
 
 
-NONE = Kind("", math.nan, False)
+UNKNOWN_TYPE = StructureType("", math.nan, False)
 
 
 class _Bonds(NamedTuple):
@@ -57,17 +57,17 @@ class _Bonds(NamedTuple):
     """[2, bond] the atoms of each bond."""
     vectors: np.ndarray
     """[bond, 3] from the first atom to the second."""
-    near: np.ndarray
+    is_neighbour: np.ndarray
     """[atom, atom] whether two are neighbours."""
-    common: np.ndarray
+    is_common_neighbour: np.ndarray
     """[bond, place] whether the first atom's neighbour of that place is one of the second's too."""
     neighbours: np.ndarray
     """[bond, place] the first atom's neighbours."""
-    second: float
+    second_shell_ratio: float
     """Pairs of the second shells of fcc and sc, a bond."""
 
 
-def kind(positions: np.ndarray) -> Kind:
+def identify_structure_type(positions: np.ndarray) -> StructureType:
     """Return the type of a cluster, by the neighbours of its atoms.
 
     Five-fold bonds, whose atoms have five common neighbours in a ring, make an icosahedron, or a decahedron where all
@@ -78,170 +78,170 @@ def kind(positions: np.ndarray) -> Kind:
         positions: [atom, 3] in any unit.
     """
     if len(positions) < 5 or not np.isfinite(positions).all():
-        return NONE
-    bonds = _bonds(np.asarray(positions, np.float64))
+        return UNKNOWN_TYPE
+    bonds = _find_bonds(np.asarray(positions, np.float64))
     if bonds is None:
-        return NONE
-    many = len(positions) >= LEAST
-    if found := _fivefold(bonds):
-        return Kind(found[0], math.nan, many and found[1])
-    if bonds.second > 1:
-        return Kind("sc", math.nan, many and _layers(bonds, 1.0) >= LAYERS) if _square(bonds) else NONE
-    order, turns = _stack(bonds)
-    if bonds.second < 0.15:
-        centred = order > 0.9 and bonds.near.sum(axis=0).max() >= 8
-        return Kind("bcc", math.nan, many and _layers(bonds, LAYER) >= LAYERS) if centred else NONE
-    if order < ORDERED or not len(turns):
-        return NONE
-    hexagonal = float(turns.mean())
-    name = "fcc" if hexagonal < CUBIC else "hcp" if hexagonal > HEXAGONAL else "faulted"
-    return Kind(name, hexagonal, many and len(turns) + 2 >= LAYERS and order > WHOLE)
+        return UNKNOWN_TYPE
+    is_large_enough = len(positions) >= MIN_TYPE_ATOMS
+    if fivefold := _identify_fivefold(bonds):
+        return StructureType(fivefold[0], math.nan, is_large_enough and fivefold[1])
+    if bonds.second_shell_ratio > 1:
+        return StructureType("sc", math.nan, is_large_enough and _layer_count(bonds, 1.0) >= MIN_TYPE_LAYERS) if _is_simple_cubic(bonds) else UNKNOWN_TYPE
+    ordered_share, is_hexagonal = _best_stack(bonds)
+    if bonds.second_shell_ratio < 0.15:
+        is_bcc = ordered_share > 0.9 and bonds.is_neighbour.sum(axis=0).max() >= 8
+        return StructureType("bcc", math.nan, is_large_enough and _layer_count(bonds, LAYER_SPACING) >= MIN_TYPE_LAYERS) if is_bcc else UNKNOWN_TYPE
+    if ordered_share < MIN_ORDERED_BOND_SHARE or not len(is_hexagonal):
+        return UNKNOWN_TYPE
+    hexagonal_share = float(is_hexagonal.mean())
+    name = "fcc" if hexagonal_share < MAX_FCC_HEXAGONAL_SHARE else "hcp" if hexagonal_share > MIN_HCP_HEXAGONAL_SHARE else "faulted"
+    return StructureType(name, hexagonal_share, is_large_enough and len(is_hexagonal) + 2 >= MIN_TYPE_LAYERS and ordered_share > MIN_SINGLE_STACK_SHARE)
 
 
-def word(positions: np.ndarray) -> str:
+def stacking_sequence(positions: np.ndarray) -> str:
     """Return the letters, h or c, of the inner layers of a close-packed cluster; empty where there are none."""
-    bonds = _bonds(np.asarray(positions, np.float64))
-    order, turns = (0.0, np.zeros(0, bool)) if bonds is None else _stack(bonds)
-    return "".join(np.where(turns, "h", "c")) if order >= ORDERED else ""
+    bonds = _find_bonds(np.asarray(positions, np.float64))
+    ordered_share, is_hexagonal = (0.0, np.zeros(0, bool)) if bonds is None else _best_stack(bonds)
+    return "".join(np.where(is_hexagonal, "h", "c")) if ordered_share >= MIN_ORDERED_BOND_SHARE else ""
 
 
-def bond(tree: KDTree) -> float:
+def mean_bond(tree: KDTree) -> float:
     """Return the mean distance of nearest neighbours, in the unit of the positions; 0 where atoms lie in one place."""
-    nearest = tree.query(tree.data, k=2)[0][:, 1]
-    typical = float(np.median(nearest))
-    if nearest.min() <= 0.1 * typical:
+    nearest_distance = tree.query(tree.data, k=2)[0][:, 1]
+    median_distance = float(np.median(nearest_distance))
+    if nearest_distance.min() <= 0.1 * median_distance:
         return 0.0
-    first, second = tree.query_pairs(1.2 * typical, output_type="ndarray").T
-    return float(np.linalg.norm(tree.data[first] - tree.data[second], axis=1).mean())
+    first_atom, second_atom = tree.query_pairs(1.2 * median_distance, output_type="ndarray").T
+    return float(np.linalg.norm(tree.data[first_atom] - tree.data[second_atom], axis=1).mean())
 
 
-def _bonds(positions: np.ndarray) -> _Bonds | None:
+def _find_bonds(positions: np.ndarray) -> _Bonds | None:
     """Return the bonds of a cluster, pairs within `NEAR` of its mean bonds; None where atoms lie in one place."""
     tree = KDTree(positions)
-    if not (unit := bond(tree)):
+    if not (bond_length := mean_bond(tree)):
         return None
-    pairs = tree.query_pairs(SECOND * unit, output_type="ndarray").T
+    pairs = tree.query_pairs(SECOND_SHELL_DISTANCE * bond_length, output_type="ndarray").T
     vectors = positions[pairs[1]] - positions[pairs[0]]
     distances = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    inside = distances < NEAR * unit
-    second = len(distances) / int(inside.sum()) - 1
-    pairs, vectors = pairs[:, inside], vectors[inside] / unit
-    near = np.zeros((len(positions), len(positions)), bool)
-    near[pairs[0], pairs[1]] = near[pairs[1], pairs[0]] = True
-    neighbours = _table(pairs, len(positions))[pairs[0]]
-    common = near[pairs[1][:, None], neighbours] & (neighbours != pairs[0][:, None])
-    return _Bonds(positions / unit, pairs, vectors, near, common, neighbours, second)
+    is_bond = distances < NEIGHBOUR_DISTANCE * bond_length
+    second_shell_ratio = len(distances) / int(is_bond.sum()) - 1
+    pairs, vectors = pairs[:, is_bond], vectors[is_bond] / bond_length
+    is_neighbour = np.zeros((len(positions), len(positions)), bool)
+    is_neighbour[pairs[0], pairs[1]] = is_neighbour[pairs[1], pairs[0]] = True
+    neighbours = _neighbour_table(pairs, len(positions))[pairs[0]]
+    is_common_neighbour = is_neighbour[pairs[1][:, None], neighbours] & (neighbours != pairs[0][:, None])
+    return _Bonds(positions / bond_length, pairs, vectors, is_neighbour, is_common_neighbour, neighbours, second_shell_ratio)
 
 
-def _table(pairs: np.ndarray, atoms: int) -> np.ndarray:
+def _neighbour_table(pairs: np.ndarray, n_atoms: int) -> np.ndarray:
     """Return the neighbours of each atom [atom, place], padded with the atom itself."""
-    first, second = np.concatenate([pairs, pairs[::-1]], axis=1)
-    order = np.argsort(first, kind="stable")
-    first, second = first[order], second[order]
-    count = np.bincount(first, minlength=atoms)
-    place = np.arange(len(first)) - np.repeat(np.cumsum(count) - count, count)
-    table = np.repeat(np.arange(atoms)[:, None], count.max(), axis=1)
-    table[first, place] = second
+    first_atom, second_atom = np.concatenate([pairs, pairs[::-1]], axis=1)
+    order = np.argsort(first_atom, kind="stable")
+    first_atom, second_atom = first_atom[order], second_atom[order]
+    neighbour_counts = np.bincount(first_atom, minlength=n_atoms)
+    column = np.arange(len(first_atom)) - np.repeat(np.cumsum(neighbour_counts) - neighbour_counts, neighbour_counts)
+    table = np.repeat(np.arange(n_atoms)[:, None], neighbour_counts.max(), axis=1)
+    table[first_atom, column] = second_atom
     return table
 
 
-def _fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
+def _identify_fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
     """Return what five-fold bonds make, and whether a centre, or an axis, lies inside; None where they make nothing.
 
     An axis that runs along less than half of the particle is a chance piece at its surface. A centre is an atom with
     ten five-fold bonds or more; without one the axes are those of an icosahedron's part.
     """
-    five = np.flatnonzero(bonds.common.sum(axis=1) == 5)
-    ring = bonds.neighbours[five][bonds.common[five]].reshape(-1, 5)
-    five = five[(bonds.near[ring[:, :, None], ring[:, None, :]].sum(axis=2) == 2).all(axis=1)]
-    if not len(five):
+    fivefold_bonds = np.flatnonzero(bonds.is_common_neighbour.sum(axis=1) == 5)
+    ring = bonds.neighbours[fivefold_bonds][bonds.is_common_neighbour[fivefold_bonds]].reshape(-1, 5)
+    fivefold_bonds = fivefold_bonds[(bonds.is_neighbour[ring[:, :, None], ring[:, None, :]].sum(axis=2) == 2).all(axis=1)]
+    if not len(fivefold_bonds):
         return None
-    ways = bonds.vectors[five] / np.linalg.norm(bonds.vectors[five], axis=1, keepdims=True)
-    cosines = abs(ways @ ways.T)
-    parallel = cosines > PARALLEL
-    axis = ways[parallel.sum(axis=1).argmax()]
-    along = len(five) > AXIS * np.ptp(bonds.positions @ axis)
-    if parallel.all():
-        return ("decahedron", True) if along else None
-    angled = abs(np.arccos(np.minimum(cosines, 1)) - FIVEFOLD) < math.radians(12)
-    if (parallel | angled).mean() < 0.8:
+    directions = bonds.vectors[fivefold_bonds] / np.linalg.norm(bonds.vectors[fivefold_bonds], axis=1, keepdims=True)
+    cosines = abs(directions @ directions.T)
+    is_parallel = cosines > MIN_PARALLEL_BOND_COSINE
+    axis = directions[is_parallel.sum(axis=1).argmax()]
+    has_long_axis = len(fivefold_bonds) > MIN_AXIS_SHARE * np.ptp(bonds.positions @ axis)
+    if is_parallel.all():
+        return ("decahedron", True) if has_long_axis else None
+    is_icosahedral_angle = abs(np.arccos(np.minimum(cosines, 1)) - FIVEFOLD_AXIS_ANGLE) < math.radians(12)
+    if (is_parallel | is_icosahedral_angle).mean() < 0.8:
         return None
-    centre = bool(np.bincount(bonds.pairs[:, five].ravel()).max() >= 10)
-    return ("icosahedron", centre) if along or centre else None
+    has_centre = bool(np.bincount(bonds.pairs[:, fivefold_bonds].ravel()).max() >= 10)
+    return ("icosahedron", has_centre) if has_long_axis or has_centre else None
 
 
-def _square(bonds: _Bonds) -> bool:
+def _is_simple_cubic(bonds: _Bonds) -> bool:
     """Return whether most bonds are parallel or perpendicular to each other."""
-    ways = bonds.vectors[:: max(1, len(bonds.vectors) // SAMPLE)]
-    ways = ways / np.linalg.norm(ways, axis=1, keepdims=True)
-    cosines = abs(ways @ ways.T)
+    directions = bonds.vectors[:: max(1, len(bonds.vectors) // N_SAMPLED_BONDS)]
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    cosines = abs(directions @ directions.T)
     return bool(((cosines < 0.3) | (cosines > 0.95)).mean() > 0.8)
 
 
-def _layers(bonds: _Bonds, spacing: float) -> int:
+def _layer_count(bonds: _Bonds, spacing: float) -> int:
     """Return how many layers of a spacing fit into the least extent along the principal axes."""
-    x = bonds.positions - bonds.positions.mean(axis=0)
-    return round(float(np.ptp(x @ np.linalg.eigh(x.T @ x)[1], axis=0).min()) / spacing) + 1
+    offsets = bonds.positions - bonds.positions.mean(axis=0)
+    return round(float(np.ptp(offsets @ np.linalg.eigh(offsets.T @ offsets)[1], axis=0).min()) / spacing) + 1
 
 
-def _stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
+def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
     """Return the share of bonds in order along the best axis of layers, and which inner layers are hexagonal.
 
     In order is a bond within a layer or from one to the next. Of several axes as good, as in fcc, that of the fewest
     layers counts.
     """
-    axes = _axes(bonds)
+    axes = _layer_axes(bonds)
     if not len(axes):
         return 0.0, np.zeros(0, bool)
     heights = bonds.vectors @ axes.T
-    between = abs(abs(heights) - LAYER) < FLAT
-    order = (between | (abs(heights) < FLAT)).mean(axis=0)
-    best = np.flatnonzero(order > order.max() - 0.003)
-    turns = [_turns(bonds, axes[k], heights[:, k], between[:, k]) for k in best]
-    return float(order.max()), min(turns, key=lambda each: (len(each), -each.sum()))
+    is_between_layers = abs(abs(heights) - LAYER_SPACING) < HEIGHT_TOLERANCE
+    ordered_share = (is_between_layers | (abs(heights) < HEIGHT_TOLERANCE)).mean(axis=0)
+    best_axes = np.flatnonzero(ordered_share > ordered_share.max() - 0.003)
+    layers_by_axis = [_hexagonal_layers(bonds, axes[k], heights[:, k], is_between_layers[:, k]) for k in best_axes]
+    return float(ordered_share.max()), min(layers_by_axis, key=lambda is_hexagonal: (len(is_hexagonal), -is_hexagonal.sum()))
 
 
-def _axes(bonds: _Bonds) -> np.ndarray:
+def _layer_axes(bonds: _Bonds) -> np.ndarray:
     """Return the directions [axis, 3] that many triangles of neighbours stand on, made exact by the bonds across."""
-    chosen = np.arange(0, len(bonds.vectors), max(1, len(bonds.vectors) // SAMPLE))
-    row, place = np.nonzero(bonds.common[chosen])
-    row = chosen[row]
-    third = bonds.positions[bonds.neighbours[row, place]] - bonds.positions[bonds.pairs[0, row]]
-    normals = np.cross(bonds.vectors[row], third)
+    sampled_bonds = np.arange(0, len(bonds.vectors), max(1, len(bonds.vectors) // N_SAMPLED_BONDS))
+    bond_row, neighbour_column = np.nonzero(bonds.is_common_neighbour[sampled_bonds])
+    bond_row = sampled_bonds[bond_row]
+    third_atom_vectors = bonds.positions[bonds.neighbours[bond_row, neighbour_column]] - bonds.positions[bonds.pairs[0, bond_row]]
+    normals = np.cross(bonds.vectors[bond_row], third_atom_vectors)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    alike = (abs(normals @ normals.T) > ALIKE).astype(np.float32)
-    left, axes = np.ones(len(normals), np.float32), np.zeros((0, 3))
+    is_parallel = (abs(normals @ normals.T) > MIN_PARALLEL_TRIANGLE_COSINE).astype(np.float32)
+    is_unassigned, axes = np.ones(len(normals), np.float32), np.zeros((0, 3))
     while len(axes) < 8:
-        count = (alike @ left) * left
-        if count.max(initial=0) < max(1, 0.04 * len(normals)):
+        parallel_counts = (is_parallel @ is_unassigned) * is_unassigned
+        if parallel_counts.max(initial=0) < max(1, 0.04 * len(normals)):
             break
-        group = alike[count.argmax()] > 0
-        left[group] = 0
+        group = is_parallel[parallel_counts.argmax()] > 0
+        is_unassigned[group] = 0
         axis = np.linalg.eigh(normals[group].T @ normals[group])[1][:, 2]
-        flat = bonds.vectors[abs(bonds.vectors @ axis) < FLAT]
-        axis = np.linalg.eigh(flat.T @ flat)[1][:, 0] if len(flat) > 5 else axis
-        if not (abs(axes @ axis) > ALIKE).any():
+        in_plane_vectors = bonds.vectors[abs(bonds.vectors @ axis) < HEIGHT_TOLERANCE]
+        axis = np.linalg.eigh(in_plane_vectors.T @ in_plane_vectors)[1][:, 0] if len(in_plane_vectors) > 5 else axis
+        if not (abs(axes @ axis) > MIN_PARALLEL_TRIANGLE_COSINE).any():
             axes = np.concatenate([axes, axis[None]])
     return axes
 
 
-def _turns(bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, between: np.ndarray) -> np.ndarray:
+def _hexagonal_layers(bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_between_layers: np.ndarray) -> np.ndarray:
     """Return for each inner layer along an axis whether it is hexagonal: whether the layers beside it are alike.
 
     Bonds from a layer up to the next point three ways, so that exp(3iφ) of their azimuths φ is one number, and -1 times
     it where the next but one goes back instead of on.
     """
-    if not between.any():
+    if not is_between_layers.any():
         return np.zeros(0, bool)
-    spacing = abs(heights[between]).mean()
-    level = bonds.positions @ axis / spacing
-    level -= np.angle(np.exp(2j * np.pi * level).mean()) / (2 * np.pi)
-    layer = np.round(level).astype(int)
-    layer -= layer.min()
-    up = np.sign(heights[between])
-    lower = np.where(up > 0, *layer[bonds.pairs[:, between]])
-    across = np.linalg.svd(axis[None])[2][1:] @ (bonds.vectors[between] * up[:, None]).T
-    ways = np.exp(3j * np.arctan2(across[1], across[0]))
-    step = np.bincount(lower, ways.real) + 1j * np.bincount(lower, ways.imag)
-    turn = (step[1:] * step[:-1].conj()).real
-    return turn[turn != 0] < 0
+    spacing = abs(heights[is_between_layers]).mean()
+    layer_heights = bonds.positions @ axis / spacing
+    layer_heights -= np.angle(np.exp(2j * np.pi * layer_heights).mean()) / (2 * np.pi)
+    atom_layer = np.round(layer_heights).astype(int)
+    atom_layer -= atom_layer.min()
+    direction_sign = np.sign(heights[is_between_layers])
+    lower_layer = np.where(direction_sign > 0, *atom_layer[bonds.pairs[:, is_between_layers]])
+    in_plane_components = np.linalg.svd(axis[None])[2][1:] @ (bonds.vectors[is_between_layers] * direction_sign[:, None]).T
+    azimuth_phases = np.exp(3j * np.arctan2(in_plane_components[1], in_plane_components[0]))
+    layer_phases = np.bincount(lower_layer, azimuth_phases.real) + 1j * np.bincount(lower_layer, azimuth_phases.imag)
+    phase_products = (layer_phases[1:] * layer_phases[:-1].conj()).real
+    return phase_products[phase_products != 0] < 0

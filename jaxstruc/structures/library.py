@@ -18,16 +18,16 @@ from jaxstruc import files
 from jaxstruc.structures import families
 from jaxstruc.structures.atoms import Cluster, read_cluster
 from jaxstruc.structures.distances import Histogram, histogram
-from jaxstruc.structures.lattices import connected, scaled
+from jaxstruc.structures.lattices import is_connected, unit_bond_cluster
 
-WIDTH = 0.02
+BIN_WIDTH = 0.02
 """Bonds, of a bin of distances."""
-SAME = 1e-4
+DISTANCE_TOLERANCE = 1e-4
 """Bonds, by which a bin's mean, and its spread, may differ between equal clusters."""
-RULER = 1e5 * math.pi
+MOMENT_RESOLUTION = 1e5 * math.pi
 """Steps a bond² of `moments`: irrational, since moments of lattices are fractions, which must not lie on the edge of
 their rounding."""
-LAYOUT = 1
+FILE_VERSION = 1
 """Of the cached file."""
 
 
@@ -42,11 +42,11 @@ class Library(NamedTuple):
     """[candidate] numbers of atoms."""
     diameter: np.ndarray
     """[candidate] largest distance, in bonds."""
-    starts: np.ndarray
+    atom_starts: np.ndarray
     """[candidate + 1] rows of `positions`."""
     positions: np.ndarray
     """[atoms of all, 3] in bonds, float32."""
-    bins: np.ndarray
+    bin_starts: np.ndarray
     """[candidate + 1] rows of `weight`, `mean` and `variance`."""
     weight: np.ndarray
     """[bins of all] as in `Histogram`, float32; so are the next two."""
@@ -72,15 +72,15 @@ def build(
     Raises:
         ValueError: for an unknown family, limits that cannot be, or families without a cluster within them.
     """
-    names = _checked(names, min_atoms, max_atoms)
+    names = _check_names(names, min_atoms, max_atoms)
 
-    def listed() -> Iterator[Cluster]:
-        for done, name in enumerate(names):
+    def family_clusters() -> Iterator[Cluster]:
+        for n_done, name in enumerate(names):
             if progress is not None:
-                progress(done, len(names), name)
-            yield from filter(_in_one_piece, families.FAMILIES[name](min_atoms, max_atoms))
+                progress(n_done, len(names), name)
+            yield from filter(_is_connected_cut, families.FAMILIES[name](min_atoms, max_atoms))
 
-    library = collect(listed())
+    library = collect(family_clusters())
     if not len(library.atoms):
         raise ValueError(f"Expected a cluster of {min_atoms} to {max_atoms} atoms in {', '.join(names)}; widen this.")
     if progress is not None:
@@ -90,21 +90,21 @@ def build(
 
 def collect(candidates: Iterable[Cluster]) -> Library:
     """Return a library of clusters by size, the first of each distance list."""
-    kept: list[tuple[Cluster, Histogram]] = []
-    alike: dict[tuple[int, ...], list[Histogram]] = {}
+    entries: list[tuple[Cluster, Histogram]] = []
+    histograms_by_moments: dict[tuple[int, ...], list[Histogram]] = {}
     for cluster in candidates:
-        table = None
-        found = alike.setdefault(moments(cluster.positions), [])
-        if found:
-            table = histogram(cluster.positions, width=WIDTH)
-            if any(_equal(table, other) for other in found):
+        cluster_histogram = None
+        similar_histograms = histograms_by_moments.setdefault(moments(cluster.positions), [])
+        if similar_histograms:
+            cluster_histogram = histogram(cluster.positions, width=BIN_WIDTH)
+            if any(_have_equal_distances(cluster_histogram, other_histogram) for other_histogram in similar_histograms):
                 continue
-        found.append(table or histogram(cluster.positions, width=WIDTH))
-        kept.append((cluster, found[-1]))
-    return _packed(sorted(kept, key=lambda item: len(item[0].positions)))
+        similar_histograms.append(cluster_histogram or histogram(cluster.positions, width=BIN_WIDTH))
+        entries.append((cluster, similar_histograms[-1]))
+    return _pack_library(sorted(entries, key=lambda entry: len(entry[0].positions)))
 
 
-def cached(
+def load_or_build(
     names: Iterable[str] = tuple(families.FAMILIES),
     *,
     min_atoms: int = 5,
@@ -124,13 +124,13 @@ def cached(
     Raises:
         ValueError: as `build`.
     """
-    names = _checked(names, min_atoms, max_atoms)
-    rule = f"{LAYOUT} {families.VERSION} {WIDTH} {' '.join(names)} {min_atoms} {max_atoms}"
+    names = _check_names(names, min_atoms, max_atoms)
+    rule = f"{FILE_VERSION} {families.VERSION} {BIN_WIDTH} {' '.join(names)} {min_atoms} {max_atoms}"
     path = (folder or files.cache_folder()) / f"library-{hashlib.sha256(rule.encode()).hexdigest()[:16]}.npz"
-    library = _loaded(path)
+    library = _load(path)
     if library is None:
         library = build(names, min_atoms=min_atoms, max_atoms=max_atoms, progress=progress)
-        with contextlib.suppress(OSError), files.replacing(path) as part, part.open("wb") as stream:
+        with contextlib.suppress(OSError), files.atomic_replacement(path) as temporary_path, temporary_path.open("wb") as stream:
             np.savez(stream, **library._asdict())
     return library
 
@@ -143,51 +143,51 @@ def from_files(paths: Iterable[Path]) -> Library:
     Raises:
         ValueError: naming the file, where it is missing, ASE cannot read it, or it is no cluster of one element.
     """
-    found: list[Path] = []
+    structure_files: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(x for x in path.iterdir() if x.is_file() and x.name[0] != ".") if path.is_dir() else [path]
-        if not inside:
+        folder_files = sorted(child for child in path.iterdir() if child.is_file() and child.name[0] != ".") if path.is_dir() else [path]
+        if not folder_files:
             raise ValueError(f"Expected structure files, got the empty folder {path}; pass a folder with some.")
-        found += inside
-    return collect([scaled("user", path.name, read_cluster(path).positions) for path in found])
+        structure_files += folder_files
+    return collect([unit_bond_cluster("user", path.name, read_cluster(path).positions) for path in structure_files])
 
 
-def of_clusters(clusters: Iterable[Cluster]) -> Library:
+def from_clusters(clusters: Iterable[Cluster]) -> Library:
     """Return the library of all clusters given, in their order; equal ones are kept."""
-    return _packed([(cluster, histogram(cluster.positions, width=WIDTH)) for cluster in clusters])
+    return _pack_library([(cluster, histogram(cluster.positions, width=BIN_WIDTH)) for cluster in clusters])
 
 
-def cluster(library: Library, index: int) -> Cluster:
+def candidate_cluster(library: Library, index: int) -> Cluster:
     """Return a candidate, its positions in double precision."""
-    rows = slice(library.starts[index], library.starts[index + 1])
+    rows = slice(library.atom_starts[index], library.atom_starts[index + 1])
     positions = library.positions[rows].astype(np.float64)
     return Cluster(str(library.families[index]), str(library.labels[index]), positions)
 
 
-def table(library: Library, index: int) -> Histogram:
+def candidate_histogram(library: Library, index: int) -> Histogram:
     """Return a candidate's distances in bins."""
-    rows = slice(library.bins[index], library.bins[index + 1])
+    rows = slice(library.bin_starts[index], library.bin_starts[index + 1])
     return Histogram(library.weight[rows], library.mean[rows], library.variance[rows], int(library.atoms[index]))
 
 
-def tables(entries: Sequence[tuple[Library, int]], *, bond: float, longest: float) -> Histogram:
-    """Return the distances of candidates in Å, up to `longest`, padded to one size [candidate, bin]; float32.
+def scaled_histograms(entries: Sequence[tuple[Library, int]], *, bond: float, max_distance: float) -> Histogram:
+    """Return the distances of candidates in Å, up to `max_distance`, padded to one size [candidate, bin]; float32.
 
     Args:
         entries: each a library and an index into it.
         bond: nearest-neighbour distance, in Å.
-        longest: distance, in Å.
+        max_distance: distance, in Å.
     """
-    size = max(512, 64 * math.ceil((longest / (WIDTH * bond) + 2) / 64))
-    weight, mean, variance = (np.zeros((len(entries), size), np.float32) for _ in range(3))
+    n_bins = max(512, 64 * math.ceil((max_distance / (BIN_WIDTH * bond) + 2) / 64))
+    weight, mean, variance = (np.zeros((len(entries), n_bins), np.float32) for _ in range(3))
     mean[:] = bond
     for row, (library, index) in enumerate(entries):
-        start, end = library.bins[index], library.bins[index + 1]
-        count = int(np.searchsorted(library.mean[start:end] * bond, longest))
-        rows = slice(start, start + count)
-        weight[row, :count] = library.weight[rows]
-        mean[row, :count] = library.mean[rows] * bond
-        variance[row, :count] = library.variance[rows] * bond**2
+        start, end = library.bin_starts[index], library.bin_starts[index + 1]
+        n_kept_bins = int(np.searchsorted(library.mean[start:end] * bond, max_distance))
+        rows = slice(start, start + n_kept_bins)
+        weight[row, :n_kept_bins] = library.weight[rows]
+        mean[row, :n_kept_bins] = library.mean[rows] * bond
+        variance[row, :n_kept_bins] = library.variance[rows] * bond**2
     return Histogram(weight, mean, variance, np.array([library.atoms[index] for library, index in entries], np.float32))
 
 
@@ -199,12 +199,12 @@ def select(
     max_atoms: int | None = None,
 ) -> np.ndarray:
     """Return the indices of the candidates of some families, within limits of diameter in bonds and of atoms."""
-    kept = (library.diameter >= diameter[0]) & (library.diameter <= diameter[1])
+    is_selected = (library.diameter >= diameter[0]) & (library.diameter <= diameter[1])
     if names is not None:
-        kept &= np.isin(library.families, list(names))
+        is_selected &= np.isin(library.families, list(names))
     if max_atoms is not None:
-        kept &= library.atoms <= max_atoms
-    return np.flatnonzero(kept)
+        is_selected &= library.atoms <= max_atoms
+    return np.flatnonzero(is_selected)
 
 
 def moments(positions: np.ndarray) -> tuple[int, int, int]:
@@ -216,64 +216,64 @@ def moments(positions: np.ndarray) -> tuple[int, int, int]:
     n = len(positions)
     x = positions - positions.mean(axis=0)
     a = np.einsum("ij,ij->i", x, x)
-    second = 2 * n * a.sum() / n**2
-    fourth = (2 * n * (a @ a) + 2 * a.sum() ** 2 + 4 * ((x.T @ x) ** 2).sum()) / n**2
-    return n, round(second * RULER), round(fourth / second * RULER)
+    second_moment = 2 * n * a.sum() / n**2
+    fourth_moment = (2 * n * (a @ a) + 2 * a.sum() ** 2 + 4 * ((x.T @ x) ** 2).sum()) / n**2
+    return n, round(second_moment * MOMENT_RESOLUTION), round(fourth_moment / second_moment * MOMENT_RESOLUTION)
 
 
-def _in_one_piece(cluster: Cluster) -> bool:
+def _is_connected_cut(cluster: Cluster) -> bool:
     """Return whether a cut of a lattice is connected; those of more than 60 atoms are."""
-    return len(cluster.positions) > 60 or connected(cluster.positions)
+    return len(cluster.positions) > 60 or is_connected(cluster.positions)
 
 
-def _equal(one: Histogram, other: Histogram) -> bool:
+def _have_equal_distances(first_histogram: Histogram, second_histogram: Histogram) -> bool:
     """Return whether distance lists are the same, to `SAME`."""
     return (
-        len(one.mean) == len(other.mean)
-        and np.array_equal(one.weight, other.weight)
-        and float(abs(one.mean - other.mean).max()) < SAME
-        and float(abs(one.variance - other.variance).max()) < SAME**2
+        len(first_histogram.mean) == len(second_histogram.mean)
+        and np.array_equal(first_histogram.weight, second_histogram.weight)
+        and float(abs(first_histogram.mean - second_histogram.mean).max()) < DISTANCE_TOLERANCE
+        and float(abs(first_histogram.variance - second_histogram.variance).max()) < DISTANCE_TOLERANCE**2
     )
 
 
-def _packed(kept: Sequence[tuple[Cluster, Histogram]]) -> Library:
+def _pack_library(entries: Sequence[tuple[Cluster, Histogram]]) -> Library:
     """Return clusters and their histograms end to end."""
-    tables = [histogram for _, histogram in kept]
-    atoms = np.array([len(cluster.positions) for cluster, _ in kept], np.int32)
-    bins = np.array([len(table.mean) for table in tables], np.int64)
+    histograms = [histogram for _, histogram in entries]
+    atoms = np.array([len(cluster.positions) for cluster, _ in entries], np.int32)
+    bin_counts = np.array([len(cluster_histogram.mean) for cluster_histogram in histograms], np.int64)
     return Library(
-        families=np.array([cluster.family for cluster, _ in kept], str),
-        labels=np.array([cluster.label for cluster, _ in kept], str),
+        families=np.array([cluster.family for cluster, _ in entries], str),
+        labels=np.array([cluster.label for cluster, _ in entries], str),
         atoms=atoms,
-        diameter=np.array([table.mean[-1] for table in tables], np.float32),
-        starts=np.concatenate([[0], np.cumsum(atoms, dtype=np.int64)]),
-        positions=np.concatenate([np.zeros((0, 3)), *(cluster.positions for cluster, _ in kept)]).astype(np.float32),
-        bins=np.concatenate([[0], np.cumsum(bins)]),
-        weight=np.concatenate([np.zeros(0, np.float32), *(table.weight for table in tables)]),
-        mean=np.concatenate([np.zeros(0, np.float32), *(table.mean for table in tables)]),
-        variance=np.concatenate([np.zeros(0, np.float32), *(table.variance for table in tables)]),
+        diameter=np.array([cluster_histogram.mean[-1] for cluster_histogram in histograms], np.float32),
+        atom_starts=np.concatenate([[0], np.cumsum(atoms, dtype=np.int64)]),
+        positions=np.concatenate([np.zeros((0, 3)), *(cluster.positions for cluster, _ in entries)]).astype(np.float32),
+        bin_starts=np.concatenate([[0], np.cumsum(bin_counts)]),
+        weight=np.concatenate([np.zeros(0, np.float32), *(cluster_histogram.weight for cluster_histogram in histograms)]),
+        mean=np.concatenate([np.zeros(0, np.float32), *(cluster_histogram.mean for cluster_histogram in histograms)]),
+        variance=np.concatenate([np.zeros(0, np.float32), *(cluster_histogram.variance for cluster_histogram in histograms)]),
     )
 
 
-def _loaded(path: Path) -> Library | None:
+def _load(path: Path) -> Library | None:
     """Return the library of a file, or None where there is no whole one."""
     try:
         with np.load(path) as archive:
             library = Library(**{name: archive[name] for name in archive.files})
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
-    rows = len(library.atoms), len(library.labels), len(library.starts) - 1, len(library.bins) - 1
-    whole = len(set(rows)) == 1 and len(library.positions) == library.starts[-1]
-    return library if whole and len(library.weight) == len(library.variance) == library.bins[-1] else None
+    lengths = len(library.atoms), len(library.labels), len(library.atom_starts) - 1, len(library.bin_starts) - 1
+    is_consistent = len(set(lengths)) == 1 and len(library.positions) == library.atom_starts[-1]
+    return library if is_consistent and len(library.weight) == len(library.variance) == library.bin_starts[-1] else None
 
 
-def _checked(names: Iterable[str], min_atoms: int, max_atoms: int) -> list[str]:
+def _check_names(names: Iterable[str], min_atoms: int, max_atoms: int) -> list[str]:
     """Return the families in their own order, or refuse."""
-    asked = set(names)
-    if unknown := sorted(asked - set(families.FAMILIES)):
-        raise ValueError(f"Expected families of {', '.join(families.FAMILIES)}, got {', '.join(unknown)}; drop these.")
-    if not asked:
+    requested_names = set(names)
+    if unknown_names := sorted(requested_names - set(families.FAMILIES)):
+        raise ValueError(f"Expected families of {', '.join(families.FAMILIES)}, got {', '.join(unknown_names)}; drop these.")
+    if not requested_names:
         raise ValueError(f"Expected at least one family, got none; name some of {', '.join(families.FAMILIES)}.")
     if not 2 <= min_atoms <= max_atoms:
         raise ValueError(f"Expected 2 <= least <= most atoms, got {min_atoms} and {max_atoms}; correct the limits.")
-    return [name for name in families.FAMILIES if name in asked]
+    return [name for name in families.FAMILIES if name in requested_names]

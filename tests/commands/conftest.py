@@ -15,44 +15,44 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _small(tmp_path_factory):
+def _small_batches(tmp_path_factory):
     """A library cache of its own, and batches and tables of the few candidates there are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXSTRUC_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(candidates, "BATCH", 64)
-        patch.setattr(candidates, "FEW", 64)
-        patch.setattr(told, "LISTED", 10)
+        patch.setattr(candidates, "BATCH_SIZE", 64)
+        patch.setattr(candidates, "MIN_BATCH_SIZE", 64)
+        patch.setattr(told, "MAX_LISTED_CANDIDATES", 10)
         yield
 
 
 @pytest.fixture(scope="session")
-def inputs(tmp_path_factory):
+def input_files(tmp_path_factory):
     """The example, a bad file, and the example again under the same name in another folder."""
     folder = tmp_path_factory.mktemp("in")
     (folder / "again").mkdir()
-    good = shutil.copy(EXAMPLE, folder / "good.gr")
-    same = shutil.copy(EXAMPLE, folder / "again" / "good.gr")
+    first_copy = shutil.copy(EXAMPLE, folder / "good.gr")
+    second_copy = shutil.copy(EXAMPLE, folder / "again" / "good.gr")
     (folder / "bad.gr").write_text("no numbers here\n")
-    return Path(good), folder / "bad.gr", Path(same)
+    return Path(first_copy), folder / "bad.gr", Path(second_copy)
 
 
 @pytest.fixture(scope="session")
-def clusters(tmp_path_factory):
+def cluster_files(tmp_path_factory):
     """Two silver clusters as files."""
     folder = tmp_path_factory.mktemp("clusters")
     paths = []
     for name, layers in (("small", (2, 4, 2)), ("large", (3, 4, 2))):
         paths.append(folder / f"{name}.xyz")
-        ase.io.write(paths[-1], shapes.fcc(layers).atoms("Ag", form_factors.bond_length("Ag")))
+        ase.io.write(paths[-1], shapes.fcc_cluster(layers).to_ase("Ag", form_factors.bond_length("Ag")))
     return tuple(paths)
 
 
 @pytest.fixture(scope="session")
-def words(clusters):
+def command_arguments(cluster_files):
     """The words of each command before the files, and those after them."""
-    few = ("--families", "octahedron", "icosahedron", "--max-atoms", 150)
+    library_options = ("--families", "octahedron", "icosahedron", "--max-atoms", 150)
     return {
-        "solve": (("solve",), ("--element", "Ag", "--samples", 8, "--search", "none", "--ensemble", "none", *few)),
-        "mine": (("mine",), ("--element", "Ag", "--ensemble", "none", *few)),
-        "refine": (("refine", *clusters), ()),
+        "solve": (("solve",), ("--element", "Ag", "--samples", 8, "--search", "none", "--ensemble", "none", *library_options)),
+        "mine": (("mine",), ("--element", "Ag", "--ensemble", "none", *library_options)),
+        "refine": (("refine", *cluster_files), ()),
     }

@@ -15,20 +15,20 @@ jax.jit(lambda x: x @ x @ x + 2)(jax.numpy.ones((300, 300))).block_until_ready()
 """
 
 
-def compile_in(folder, wanted):
+def compile_in_process(folder, keep_programs):
     names = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment["JAXSTRUC_CACHE"] = str(folder)
-    subprocess.run([sys.executable, "-c", CODE, wanted], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", CODE, keep_programs], check=True, env=environment)
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_compiled_programs_are_kept_in_the_cache_folder_and_not_where_unwanted(tmp_path):
-    assert not compile_in(tmp_path / "without", "no")
-    kept = compile_in(tmp_path / "with", "yes")
-    assert kept and all((tmp_path / "with" / "compiled") in path.parents for path in kept)
+def test_compiled_programs_are_kept_in_the_cache_folder_unless_switched_off(tmp_path):
+    assert not compile_in_process(tmp_path / "without", "no")
+    cached_files = compile_in_process(tmp_path / "with", "yes")
+    assert cached_files and all((tmp_path / "with" / "compiled") in path.parents for path in cached_files)
 
 
 def test_the_folder_is_the_processors_own(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXSTRUC_CACHE", str(tmp_path))
-    assert compiled.folder() == compiled.folder() and compiled.folder().parent == tmp_path / "compiled"
+    assert compiled.compilation_folder() == compiled.compilation_folder() and compiled.compilation_folder().parent == tmp_path / "compiled"

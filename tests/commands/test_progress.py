@@ -2,10 +2,10 @@ from jaxstruc.commands import progress
 
 
 def test_a_bar_shows_from_its_first_call(capsys):
-    with progress.bar("Quiet"):
+    with progress.progress_bar("Quiet"):
         pass
     assert capsys.readouterr().err.strip() == ""
-    with progress.bar("Working") as advance:
+    with progress.progress_bar("Working") as advance:
         advance(3, 7, "file.gr")
-    shown = capsys.readouterr().err
-    assert "Working" in shown and "3/7" in shown and "file.gr" in shown
+    output = capsys.readouterr().err
+    assert "Working" in output and "3/7" in output and "file.gr" in output

@@ -8,7 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from shell import run, start, table
+from shell import run_command, start_process, read_table
 
 import jaxstruc
 from jaxstruc import result as results
@@ -16,36 +16,36 @@ from jaxstruc.inference import candidates
 from jaxstruc.report import folders, summary, tables
 
 COMMANDS = ("solve", "mine", "refine")
-ONE_WAY = [*(pytest.param(command, marks=pytest.mark.long) for command in COMMANDS[:2]), "refine"]
+REPRESENTATIVE_COMMANDS = [*(pytest.param(command, marks=pytest.mark.long) for command in COMMANDS[:2]), "refine"]
 """For what the commands have from one place, whatever their candidates: the quickest, and the others where time is."""
 
 
 @pytest.fixture(scope="module")
-def done(inputs, words, tmp_path_factory):
+def run_once(input_files, command_arguments, tmp_path_factory):
     """Each command's folder of results, and its exit status."""
-    found = {}
+    runs = {}
 
-    def do(command):
-        if command not in found:
-            before, after = words[command]
+    def run_command_once(command):
+        if command not in runs:
+            leading_arguments, trailing_arguments = command_arguments[command]
             out = tmp_path_factory.mktemp(command) / "deep" / "results"
-            found[command] = out, run(*before, *inputs, *after, "-o", out)
-        return found[command]
+            runs[command] = out, run_command(*leading_arguments, *input_files, *trailing_arguments, "-o", out)
+        return runs[command]
 
-    return do
+    return run_command_once
 
 
-def again(command, words, inputs, out, *more):
-    before, after = words[command]
-    return run(*before, *inputs, *after, *more, "-o", out)
+def run_again(command, command_arguments, input_files, out, *options):
+    leading_arguments, trailing_arguments = command_arguments[command]
+    return run_command(*leading_arguments, *input_files, *trailing_arguments, *options, "-o", out)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_bad_file_gets_its_row_and_the_others_go_on(done, inputs, command):
-    out, status = done(command)
-    rows = table(out / "summary.csv")
+def test_a_bad_file_gets_its_row_and_the_others_go_on(run_once, input_files, command):
+    out, status = run_once(command)
+    rows = read_table(out / "summary.csv")
     assert status == 3 and tuple(rows[0]) == (summary.REFINE_SUMMARY if command == "refine" else summary.SUMMARY)
-    assert [row["file"] for row in rows] == [str(path) for path in inputs]
+    assert [row["file"] for row in rows] == [str(path) for path in input_files]
     assert [row["status"] for row in rows] == ["weak", "failed", "weak"]
     assert "at least 10 rows" in rows[1]["message"] and rows[1]["rw"] == ""
     assert (out / "settings.json").exists() and not list(out.rglob("*.part"))
@@ -54,9 +54,9 @@ def test_a_bad_file_gets_its_row_and_the_others_go_on(done, inputs, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_results_agree_with_each_other(done, command):
-    out, _ = done(command)
-    row, ranking = table(out / "summary.csv")[0], table(out / "candidates" / "good.csv")
+def test_results_agree_with_each_other(run_once, command):
+    out, _ = run_once(command)
+    row, ranking = read_table(out / "summary.csv")[0], read_table(out / "candidates" / "good.csv")
     fit = np.genfromtxt(out / "fits" / "good.csv", delimiter=",", names=True)
     rw = np.sqrt(np.sum(fit["G_diff"] ** 2) / np.sum(fit["G_obs"] ** 2))
     assert rw == pytest.approx(float(row["rw"]), rel=2e-3)
@@ -68,142 +68,142 @@ def test_results_agree_with_each_other(done, command):
     assert tuple(ranking[0]) == tables.CANDIDATES
     assert float(ranking[0]["rw"]) == pytest.approx(float(row["rw"]))
     assert float(ranking[1]["rw"]) == pytest.approx(float(row["rw_second"]))
-    assert np.all(np.diff([float(one["weight"]) for one in ranking if not one["remark"]]) <= 0)
-    shares = [float(each.split()[-1]) for each in row["types"].split(", ")]
-    assert sum(shares) == pytest.approx(1, abs=0.02)
+    assert np.all(np.diff([float(candidate["weight"]) for candidate in ranking if not candidate["remark"]]) <= 0)
+    type_probabilities = [float(type_text.split()[-1]) for type_text in row["types"].split(", ")]
+    assert sum(type_probabilities) == pytest.approx(1, abs=0.02)
     for folder in ("fits", "families"):
         assert (out / folder / "good.png").stat().st_size > 5_000
-    whole = jaxstruc.load(out / "results" / "good.npz")
-    assert whole.name == row["file"] and whole.best.n_atoms == int(row["n_atoms"])
-    assert whole.versions["jaxstruc"] == row["version"] and len(whole.sha256) == 64
+    loaded_result = jaxstruc.load(out / "results" / "good.npz")
+    assert loaded_result.name == row["file"] and loaded_result.best.n_atoms == int(row["n_atoms"])
+    assert loaded_result.versions["jaxstruc"] == row["version"] and len(loaded_result.sha256) == 64
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_running_again_skips_what_is_done_and_gives_the_same_rows(done, words, inputs, command, monkeypatch, capsys):
+def test_running_again_skips_what_is_done_and_gives_the_same_rows(run_once, command_arguments, input_files, command, monkeypatch, capsys):
     """Rows are typed: those read back are those that were found."""
-    out, _ = done(command)
-    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
-    fitted = []
-    monkeypatch.setattr(candidates, "fit_all", lambda *given, **names: fitted.append(1))
-    assert again(command, words, inputs, out) == 3
-    assert not fitted and {path: path.read_bytes() for path in before} == before
-    printed = capsys.readouterr().out.replace("\n", " ")
-    assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in printed
+    out, _ = run_once(command)
+    contents = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    fit_calls = []
+    monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1))
+    assert run_again(command, command_arguments, input_files, out) == 3
+    assert not fit_calls and {path: path.read_bytes() for path in contents} == contents
+    output = capsys.readouterr().out.replace("\n", " ")
+    assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in output
 
 
-def test_what_is_missing_is_written_again_without_a_fit(done, words, inputs, tmp_path, monkeypatch):
-    out = shutil.copytree(done("mine")[0], tmp_path / "out")
-    lost = (out / "fits" / "good-2.png", out / "candidates" / "good.csv")
-    kept = lost[1].read_bytes()
-    for path in lost:
+def test_what_is_missing_is_written_again_without_a_fit(run_once, command_arguments, input_files, tmp_path, monkeypatch):
+    out = shutil.copytree(run_once("mine")[0], tmp_path / "out")
+    missing_files = (out / "fits" / "good-2.png", out / "candidates" / "good.csv")
+    ranking_bytes = missing_files[1].read_bytes()
+    for path in missing_files:
         path.unlink()
     monkeypatch.setattr(candidates, "fit_all", None)
-    assert again("mine", words, inputs, out) == 3
-    assert lost[0].exists() and lost[1].read_bytes() == kept
+    assert run_again("mine", command_arguments, input_files, out) == 3
+    assert missing_files[0].exists() and missing_files[1].read_bytes() == ranking_bytes
 
 
-@pytest.mark.parametrize("command", ONE_WAY[1:])
-def test_a_changed_setting_file_or_result_is_done_anew(done, words, inputs, tmp_path, monkeypatch, command):
-    out = shutil.copytree(done(command)[0], tmp_path / "out")
-    fitted, fit_all = [], candidates.fit_all
-    monkeypatch.setattr(candidates, "fit_all", lambda *given, **names: fitted.append(1) or fit_all(*given, **names))
-    assert again(command, words, inputs, out, "--qdamp", 0.035) == 3
-    assert len(fitted) == 2 and table(out / "summary.csv")[0]["qdamp"] == "0.035"
+@pytest.mark.parametrize("command", REPRESENTATIVE_COMMANDS[1:])
+def test_a_changed_setting_file_or_result_is_done_anew(run_once, command_arguments, input_files, tmp_path, monkeypatch, command):
+    out = shutil.copytree(run_once(command)[0], tmp_path / "out")
+    fit_calls, fit_all = [], candidates.fit_all
+    monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1) or fit_all(*args, **kwargs))
+    assert run_again(command, command_arguments, input_files, out, "--qdamp", 0.035) == 3
+    assert len(fit_calls) == 2 and read_table(out / "summary.csv")[0]["qdamp"] == "0.035"
     (out / "results" / "good.npz").write_bytes(b"half a file")
-    assert again(command, words, inputs, out, "--qdamp", 0.035) == 3
-    assert len(fitted) == 3
-    changed = tmp_path / "good.gr"
-    changed.write_text(inputs[0].read_text().replace("qdamp = 0.03", "qdamp = 0.035"))
-    assert again(command, words, [changed], tmp_path / "one") == 0
-    changed.write_text(inputs[0].read_text())
-    assert again(command, words, [changed], tmp_path / "one") == 0
-    assert len(fitted) == 5
+    assert run_again(command, command_arguments, input_files, out, "--qdamp", 0.035) == 3
+    assert len(fit_calls) == 3
+    changed_file = tmp_path / "good.gr"
+    changed_file.write_text(input_files[0].read_text().replace("qdamp = 0.03", "qdamp = 0.035"))
+    assert run_again(command, command_arguments, [changed_file], tmp_path / "one") == 0
+    changed_file.write_text(input_files[0].read_text())
+    assert run_again(command, command_arguments, [changed_file], tmp_path / "one") == 0
+    assert len(fit_calls) == 5
 
 
-def test_a_row_read_back_is_the_row_that_was_found(done):
-    out, _ = done("solve")
-    one = jaxstruc.load(out / "results" / "good.npz")
-    fresh = summary.row(one)
-    back = summary.row(results.from_arrays(results.to_arrays(one), folders.CLASSES))
-    assert fresh == back and {name: type(x) for name, x in fresh.items()} == {name: type(x) for name, x in back.items()}
+def test_a_row_read_back_is_the_row_that_was_found(run_once):
+    out, _ = run_once("solve")
+    loaded_result = jaxstruc.load(out / "results" / "good.npz")
+    row = summary.row(loaded_result)
+    restored_row = summary.row(results.from_arrays(results.to_arrays(loaded_result), folders.CLASSES))
+    assert row == restored_row and {name: type(value) for name, value in row.items()} == {name: type(value) for name, value in restored_row.items()}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_same_seed_gives_the_same_bytes(done, words, inputs, tmp_path, command):
-    out, _ = done(command)
-    again(command, words, inputs[:1], tmp_path)
+def test_the_same_seed_gives_the_same_bytes(run_once, command_arguments, input_files, tmp_path, command):
+    out, _ = run_once(command)
+    run_again(command, command_arguments, input_files[:1], tmp_path)
     for name in ("best/good.xyz", "candidates/good.csv", "fits/good.csv", "correlations/good.csv"):
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
 
 
-def test_an_interrupted_run_goes_on(inputs, words, tmp_path, monkeypatch, capsys):
-    write, calls = folders.write, []
+def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, monkeypatch, capsys):
+    write, calls = folders.write_result, []
 
-    def interrupted(*given):
+    def interrupt_second_write(*args):
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return write(*given)
+        return write(*args)
 
-    monkeypatch.setattr(folders, "write", interrupted)
-    assert again("refine", words, inputs, tmp_path) == 130
+    monkeypatch.setattr(folders, "write_result", interrupt_second_write)
+    assert run_again("refine", command_arguments, input_files, tmp_path) == 130
     assert "run again to continue" in capsys.readouterr().err
-    assert [row["status"] for row in table(tmp_path / "summary.csv")] == ["weak", "failed"]
-    assert again("refine", words, inputs, tmp_path) == 3
+    assert [row["status"] for row in read_table(tmp_path / "summary.csv")] == ["weak", "failed"]
+    assert run_again("refine", command_arguments, input_files, tmp_path) == 3
     assert len(calls) == 3
-    assert [row["status"] for row in table(tmp_path / "summary.csv")] == ["weak", "failed", "weak"]
+    assert [row["status"] for row in read_table(tmp_path / "summary.csv")] == ["weak", "failed", "weak"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ONE_WAY)
-def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(words, inputs, tmp_path, command):
+@pytest.mark.parametrize("command", REPRESENTATIVE_COMMANDS)
+def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(command_arguments, input_files, tmp_path, command):
     """SIGKILL, a random moment after the first file was done; but for the times, all is the same."""
     paths = []
     for number in range(3):
         paths.append(tmp_path / f"n{number}.gr")
-        shutil.copy(inputs[0], paths[-1])
-    before, after = words[command]
-    call = (*before, *paths, inputs[1], *after, "-o")
-    assert start(*call, tmp_path / "whole").wait() == 3
-    process, begun = start(*call, tmp_path / "broken"), time.monotonic()
-    while process.poll() is None and time.monotonic() - begun < 240:
+        shutil.copy(input_files[0], paths[-1])
+    leading_arguments, trailing_arguments = command_arguments[command]
+    arguments = (*leading_arguments, *paths, input_files[1], *trailing_arguments, "-o")
+    assert start_process(*arguments, tmp_path / "whole").wait() == 3
+    process, start_time = start_process(*arguments, tmp_path / "broken"), time.monotonic()
+    while process.poll() is None and time.monotonic() - start_time < 240:
         if list((tmp_path / "broken").glob("results/*.npz")):
             time.sleep(random.Random(command).uniform(0, 1.0))
             break
         time.sleep(0.01)
-    killed = process.poll() is None
+    was_killed = process.poll() is None
     process.kill()
     process.wait()
-    assert killed
-    assert start(*call, tmp_path / "broken").wait() == 3
-    whole, broken = (table(tmp_path / out / "summary.csv") for out in ("whole", "broken"))
-    for one, two in zip(whole, broken, strict=True):
-        assert {**one, "seconds": ""} == {**two, "seconds": ""}
+    assert was_killed
+    assert start_process(*arguments, tmp_path / "broken").wait() == 3
+    complete_rows, resumed_rows = (read_table(tmp_path / out / "summary.csv") for out in ("whole", "broken"))
+    for complete_row, resumed_row in zip(complete_rows, resumed_rows, strict=True):
+        assert {**complete_row, "seconds": ""} == {**resumed_row, "seconds": ""}
     assert not list((tmp_path / "broken").rglob("*.part"))
     for path in (tmp_path / "whole" / "best").iterdir():
         assert (tmp_path / "broken" / "best" / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_mistakes_are_one_line_and_write_nothing(inputs, words, tmp_path, capsys, command):
-    before, after = words[command]
+def test_mistakes_are_one_line_and_write_nothing(input_files, command_arguments, tmp_path, capsys, command):
+    leading_arguments, trailing_arguments = command_arguments[command]
     (tmp_path / "file").write_text("")
-    for more, said in (
+    for options, message in (
         (("-o", tmp_path / "file"), "Expected a folder for the results"),
         (("-o", tmp_path / "out", "--free", "stretch"), "Expected scale among --free"),
         (("-o", tmp_path / "out", "--free", "scale", "delta1", "delta2"), "got both"),
         (("-o", tmp_path / "out", "--rmax", 2.5), "Expected more than 7 independent points"),
         (("-o", tmp_path / "out", "--qmin", 30), "0 <= qmin < qmax"),
     ):
-        assert run(*before, inputs[0], *after, *more) == 2
+        assert run_command(*leading_arguments, input_files[0], *trailing_arguments, *options) == 2
         error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1
-    assert run(*before, inputs[1], *after, "-o", tmp_path / "out") == 2
+        assert message in error and error.count("\n") == 1
+    assert run_command(*leading_arguments, input_files[1], *trailing_arguments, "-o", tmp_path / "out") == 2
     assert "at least 10 rows" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_stems_are_numbered_where_they_meet():
-    from jaxstruc.commands.run import stems
+def test_equal_stems_are_numbered():
+    from jaxstruc.commands.run import unique_stems
 
-    assert stems([Path("a/x.gr"), Path("b/x.gr"), Path("x-2.gr")]) == ["x", "x-2", "x-2-2"]
+    assert unique_stems([Path("a/x.gr"), Path("b/x.gr"), Path("x-2.gr")]) == ["x", "x-2", "x-2-2"]

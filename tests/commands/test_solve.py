@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from shell import run, table
+from shell import run_command, read_table
 
 import jaxstruc
 from jaxstruc.scattering import curves, form_factors
@@ -14,15 +14,15 @@ from jaxstruc.scattering.debye import Instrument
 
 
 @pytest.fixture(scope="module")
-def solved(inputs, words, tmp_path_factory):
+def result_folder(input_files, command_arguments, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    assert run("solve", inputs[0], *words["solve"][1], "-o", out) == 0
+    assert run_command("solve", input_files[0], *command_arguments["solve"][1], "-o", out) == 0
     return out
 
 
-def test_the_example_is_solved(solved):
+def test_the_example_is_solved(result_folder):
     """A shape that neither the network nor these families hold: the bound is what the nearest reach."""
-    row = table(solved / "summary.csv")[0]
+    row = read_table(result_folder / "summary.csv")[0]
     assert float(row["rw"]) < 0.1 and abs(int(row["n_atoms"]) - 68) <= 25
     assert float(row["stretch"]) == pytest.approx(2.90 / 2.88, abs=0.01)
     assert float(row["uiso"]) == pytest.approx(0.009, abs=0.004)
@@ -30,37 +30,37 @@ def test_the_example_is_solved(solved):
     assert len(row["sha256"]) == 64 and row["seed"] == "0" and row["version"] and row["model"] == "real-H8-seed0"
 
 
-def test_network_and_library_stand_in_one_ranking(solved):
+def test_network_and_library_stand_in_one_ranking(result_folder):
     """The network knows 55 atoms; the families asked for have octahedra and icosahedra alone."""
-    ranking = table(solved / "candidates" / "good.csv")
+    ranking = read_table(result_folder / "candidates" / "good.csv")
     assert {row["source"] for row in ranking} == {"network", "library"}
-    assert table(solved / "summary.csv")[0]["source"] == ranking[0]["source"]
-    whole = jaxstruc.load(solved / "results" / "good.npz")
-    drawn = [one for one in whole.candidates if one.source == "network"]
-    assert all({"draws", "radius", "stress"} <= set(one.notes) for one in drawn)
+    assert read_table(result_folder / "summary.csv")[0]["source"] == ranking[0]["source"]
+    loaded_result = jaxstruc.load(result_folder / "results" / "good.npz")
+    network_candidates = [candidate for candidate in loaded_result.candidates if candidate.source == "network"]
+    assert all({"draws", "radius", "stress"} <= set(candidate.notes) for candidate in network_candidates)
     assert sum(float(row["weight"]) for row in ranking) <= 1 + 1e-5
 
 
-def test_the_structure_and_the_fitted_values_give_the_fitted_curve(solved):
+def test_the_structure_and_the_fitted_values_give_the_fitted_curve(result_folder):
     """The exact Debye sum over the written coordinates, in double precision, is the written curve."""
-    row = table(solved / "summary.csv")[0]
-    fit = np.genfromtxt(solved / "fits" / "good.csv", delimiter=",", names=True)
-    atoms = ase.io.read(solved / "best" / "good.xyz")
+    row = read_table(result_folder / "summary.csv")[0]
+    fit = np.genfromtxt(result_folder / "fits" / "good.csv", delimiter=",", names=True)
+    atoms = ase.io.read(result_folder / "best" / "good.xyz")
     with jax.enable_x64(True):
         grid = Grid(qmin=1.0, qmax=22.0, qstep=0.02625, rmin=1.5, rmax=20.0, rstep=0.01)
         instrument = Instrument(
             uiso=float(row["uiso"]), delta2=float(row["delta2"]), qdamp=0.03, scale=float(row["scale"])
         )
-        pairs = curves.gather(jnp.asarray(atoms.positions), np.ones(len(atoms), bool), grid)
-        exact = curves.pdf(pairs, form_factors.UNIT, np.array([len(atoms)]), instrument, grid)
-        assert np.abs(exact - fit["G_calc"]).max() < 5e-3 * np.abs(fit["G_calc"]).max()
+        pairs = curves.pair_distances_from_positions(jnp.asarray(atoms.positions), np.ones(len(atoms), bool), grid)
+        exact_pdf = curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(atoms)]), instrument, grid)
+        assert np.abs(exact_pdf - fit["G_calc"]).max() < 5e-3 * np.abs(fit["G_calc"]).max()
 
 
-def test_sources_may_be_chosen(inputs, words, tmp_path, capsys):
-    before, after = words["solve"]
-    assert run(*before, inputs[0], *after, "--sources", "library", "-o", tmp_path) == 0
-    row = table(tmp_path / "summary.csv")[0]
+def test_the_user_selects_the_sources(input_files, command_arguments, tmp_path, capsys):
+    leading_arguments, trailing_arguments = command_arguments["solve"]
+    assert run_command(*leading_arguments, input_files[0], *trailing_arguments, "--sources", "library", "-o", tmp_path) == 0
+    row = read_table(tmp_path / "summary.csv")[0]
     assert row["source"] == "library" and row["model"] == "" and row["diameter_estimate"]
     assert "Ag" in capsys.readouterr().out
-    assert run(*before, inputs[0], *after, "--sources", "-o", tmp_path) == 2
+    assert run_command(*leading_arguments, input_files[0], *trailing_arguments, "--sources", "-o", tmp_path) == 2
     assert "Expected --sources network, library or both, got none" in capsys.readouterr().err

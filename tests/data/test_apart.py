@@ -9,61 +9,61 @@ from jaxstruc.data.text import ReadError
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _ended():
+def _end_worker():
     yield
-    apart._end()
+    apart._end_process()
 
 
-def asked(code):
+def evaluate(expression):
     """Return what an expression is in the other process: of what is imported there, the simplest that does any harm."""
-    return apart.call(eval, code)
+    return apart.call(eval, expression)
 
 
-def test_work_is_done_elsewhere_and_by_the_same_process_each_time():
-    first, second = (asked("__import__('os').getpid()") for _ in range(2))
-    assert first == second != os.getpid()
+def test_one_other_process_does_all_work():
+    first_pid, second_pid = (evaluate("__import__('os').getpid()") for _ in range(2))
+    assert first_pid == second_pid != os.getpid()
 
 
 def test_errors_come_back_as_they_are():
     with pytest.raises(ZeroDivisionError):
-        asked("1 / 0")
-    assert asked("2 + 2") == 4
+        evaluate("1 / 0")
+    assert evaluate("2 + 2") == 4
 
 
 def test_a_process_that_was_ended_from_outside_is_started_again():
-    asked("1")
-    apart._process().kill()
-    apart._process().wait()
-    assert asked("2 + 2") == 4
+    evaluate("1")
+    apart._worker_process().kill()
+    apart._worker_process().wait()
+    assert evaluate("2 + 2") == 4
 
 
 def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
-    def interrupted(stream):
+    def raise_interrupt(stream):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(apart, "_received", interrupted)
-        asked("'old'")
-    assert asked("'new'") == "new"
+        patch.setattr(apart, "_receive_message", raise_interrupt)
+        evaluate("'old'")
+    assert evaluate("'new'") == "new"
 
 
-@pytest.mark.parametrize(("harm", "seconds"), [("__import__('os').abort()", 60), ("__import__('time').sleep(60)", 0.5)])
-def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(harm, seconds, monkeypatch):
-    asked("1")
-    monkeypatch.setattr(apart, "LONGEST", seconds)
+@pytest.mark.parametrize(("expression", "time_limit"), [("__import__('os').abort()", 60), ("__import__('time').sleep(60)", 0.5)])
+def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, time_limit, monkeypatch):
+    evaluate("1")
+    monkeypatch.setattr(apart, "MAX_SECONDS", time_limit)
     with pytest.raises(ReadError, match=r"a sound file, got .* cannot be read to its end; export it again") as error:
-        asked(harm)
+        evaluate(expression)
     assert_one_sentence(error)
-    monkeypatch.setattr(apart, "LONGEST", 60.0)
-    assert asked("2 + 2") == 4
+    monkeypatch.setattr(apart, "MAX_SECONDS", 60.0)
+    assert evaluate("2 + 2") == 4
 
 
-def test_answers_are_data_alone_and_come_back_as_they_were():
+def test_answers_are_plain_data_and_come_back_unchanged():
     """Arrays to the last bit, NaN and errors among them; what no JSON or array is, is refused on the other side."""
-    given = [np.array([1.0, np.nan, 1e-300]), None, "Å", {"a": [1, 2.5]}, ReadError("Expected a, got b."), np.zeros(0)]
-    back = apart.unpacked(apart.packed(given))
-    np.testing.assert_array_equal(back[0], given[0])
-    assert back[1:4] == given[1:4] and str(back[4]) == str(given[4]) and isinstance(back[4], ReadError)
+    values = [np.array([1.0, np.nan, 1e-300]), None, "Å", {"a": [1, 2.5]}, ReadError("Expected a, got b."), np.zeros(0)]
+    unpacked_values = apart.unpack_answer(apart.pack_answer(values))
+    np.testing.assert_array_equal(unpacked_values[0], values[0])
+    assert unpacked_values[1:4] == values[1:4] and str(unpacked_values[4]) == str(values[4]) and isinstance(unpacked_values[4], ReadError)
     with pytest.raises(TypeError):
-        asked("object()")
-    assert asked("2 + 2") == 4
+        evaluate("object()")
+    assert evaluate("2 + 2") == 4

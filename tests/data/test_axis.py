@@ -9,7 +9,7 @@ X = np.array([0.1, 1.0, 10.0])
 
 
 @pytest.mark.parametrize(
-    ("words", "unit"),
+    ("spelling", "unit"),
     [
         *((words, "1/Å") for words in ("1/A", "1/Å", "A^-1", "Å⁻¹", "$\\AA^{-1}$", "1/angstrom", "A^{-1}", "Å-1")),
         *((words, "1/Å") for words in ("Inverse Angstroms", "1/ANGSTROM", "1/\N{ANGSTROM SIGN}")),
@@ -18,8 +18,8 @@ X = np.array([0.1, 1.0, 10.0])
         *((words, "") for words in ("", "A", "nm", "a.u.", "1/cm", "1/s", "degrees", "rad", "1/", "1/A 1/nm")),
     ],
 )  # fmt: skip
-def test_units_of_q_are_known_by_their_words(words, unit):
-    assert axis.inverse_length(words) == unit
+def test_units_of_q_are_recognised_in_many_spellings(spelling, unit):
+    assert axis.inverse_length(spelling) == unit
 
 
 def test_a_nanometre_is_ten_angstroms():
@@ -31,23 +31,23 @@ def test_a_nanometre_is_ten_angstroms():
 
 def test_an_angle_becomes_q_by_braggs_law_and_its_slope_is_the_derivative():
     """Backscattering is 4 pi/lambda; at 60 degrees of 2theta Q is 2 pi/lambda."""
-    scale = axis.Axis("2theta", "header", 1.5406, "header")
+    angle_axis = axis.Axis("2theta", "header", 1.5406, "header")
     angles = np.array([1e-3, 60.0, 179.999])
-    q, slope = axis.scattering_vector(angles, scale, "x")
+    q, slope = axis.scattering_vector(angles, angle_axis, "x")
     np.testing.assert_allclose(q[1:] * 1.5406 / np.pi, [2.0, 4.0], rtol=1e-9)
     step = 1e-4
-    ends = [axis.scattering_vector(angles[:2] + sign * step, scale, "x")[0] for sign in (-1, 1)]
-    np.testing.assert_allclose(slope[:2], (ends[1] - ends[0]) / (2 * step), rtol=1e-8)
+    shifted_q = [axis.scattering_vector(angles[:2] + sign * step, angle_axis, "x")[0] for sign in (-1, 1)]
+    np.testing.assert_allclose(slope[:2], (shifted_q[1] - shifted_q[0]) / (2 * step), rtol=1e-8)
 
 
-def test_degrees_are_an_angle_and_radians_are_not_known():
-    assert axis.angle("2-Theta Angle", "Degrees") == axis.angle("2-Theta", "Degrees") == "2theta"
-    assert axis.angle("2th", "deg") == axis.angle("TwoTheta", "(deg)") == axis.angle("2θ", "°") == "2theta"
-    assert axis.angle("2th", "rad") == "" and axis.angle("theta", "deg") == ""
+def test_degrees_are_an_angle_and_radians_are_not_recognised():
+    assert axis.angle_unit("2-Theta Angle", "Degrees") == axis.angle_unit("2-Theta", "Degrees") == "2theta"
+    assert axis.angle_unit("2th", "deg") == axis.angle_unit("TwoTheta", "(deg)") == axis.angle_unit("2θ", "°") == "2theta"
+    assert axis.angle_unit("2th", "rad") == "" and axis.angle_unit("theta", "deg") == ""
 
 
 @pytest.mark.parametrize(
-    ("stated", "given", "unit", "origin", "warnings"),
+    ("stated_unit", "options", "unit", "origin", "n_warnings"),
     [
         ("1/nm", {}, "1/nm", "header", 0),
         ("", {"q_unit": "1/A"}, "1/Å", "command line", 0),
@@ -57,17 +57,17 @@ def test_degrees_are_an_angle_and_radians_are_not_known():
         ("", {"q_unit": "2theta", "wavelength": 1.0, "known": 2.0}, "2theta", "command line", 0),
     ],
 )
-def test_who_says_the_unit_is_kept(stated, given, unit, origin, warnings):
-    scale, said = axis.chosen(stated, **{"q_unit": None, "wavelength": None, **given}, x=X, path="x")
-    assert (scale.unit, scale.origin, len(said)) == (unit, origin, warnings)
+def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, n_warnings):
+    chosen_axis, messages = axis.choose_axis(stated_unit, **{"q_unit": None, "wavelength": None, **options}, x=X, path="x")
+    assert (chosen_axis.unit, chosen_axis.origin, len(messages)) == (unit, origin, n_warnings)
     if unit == "2theta":
-        assert (scale.wavelength, scale.wavelength_origin) == (
-            (0.7107, "header") if "known" in given and "wavelength" not in given else (1.0, "command line")
+        assert (chosen_axis.wavelength, chosen_axis.wavelength_origin) == (
+            (0.7107, "header") if "known" in options and "wavelength" not in options else (1.0, "command line")
         )
 
 
 @pytest.mark.parametrize(
-    ("stated", "given", "message"),
+    ("stated_unit", "options", "message"),
     [
         ("", {}, "neither for x.dat, 0.1 to 10; pass --q-unit 1/A, --q-unit 1/nm, or --q-unit 2theta with"),
         ("", {"q_unit": "furlongs"}, "--q-unit 1/Å, 1/nm or 2theta, got furlongs"),
@@ -77,12 +77,12 @@ def test_who_says_the_unit_is_kept(stated, given, unit, origin, warnings):
         ("2theta", {"wavelength": np.nan}, "got nan"),
     ],
 )
-def test_what_is_not_said_is_asked_for(stated, given, message):
+def test_a_missing_unit_or_wavelength_is_asked_for(stated_unit, options, message):
     with pytest.raises(ReadError, match=message) as error:
-        axis.chosen(stated, **{"q_unit": None, "wavelength": None, **given}, x=X, path="x.dat")
+        axis.choose_axis(stated_unit, **{"q_unit": None, "wavelength": None, **options}, x=X, path="x.dat")
     assert_one_sentence(error)
 
 
-def test_angles_of_half_a_turn_and_more_are_none():
+def test_angles_of_180_degrees_and_more_are_refused():
     with pytest.raises(ReadError, match="2theta below 180°, got 180 in x; check the unit"):
         axis.scattering_vector(np.array([1.0, 180.0]), axis.Axis("2theta", "header", 1.0), "x")

@@ -1,42 +1,42 @@
 import numpy as np
 import pytest
-from curves import DQ, SIGMA, I, Q, assert_curve, xml
+from curves import DQ, SIGMA, I, Q, assert_curve, cansas_xml
 from written import assert_one_sentence
 
 from jaxstruc.data import axis, cansas, points
 from jaxstruc.data.text import ReadError
 
-BOMB = (
+ENTITY_BOMB = (
     '<!DOCTYPE SASroot [<!ENTITY a "0123456789">'
     + "".join(f'<!ENTITY {new} "{f"&{old};" * 10}">' for old, new in zip("abcdefgh", "bcdefghi", strict=True))
     + "]>"
 )
 
 
-@pytest.mark.parametrize("space", ["urn:cansas1d:1.1", "cansas1d/1.0", ""])
-def test_a_curve_comes_back_with_its_units_whatever_the_version(write, space):
-    found = cansas.read(write(xml(space=space), "x.xml"))
-    assert_curve(found)
-    assert found.format == "CanSAS1d, Q in 1/Å by the header" and found.header == {"title": "run 1"}
-    assert found.warnings == ()
+@pytest.mark.parametrize("namespace", ["urn:cansas1d:1.1", "cansas1d/1.0", ""])
+def test_a_curve_comes_back_with_its_units_whatever_the_version(write, namespace):
+    measurement = cansas.read(write(cansas_xml(namespace=namespace), "x.xml"))
+    assert_curve(measurement)
+    assert measurement.format == "CanSAS1d, Q in 1/Å by the header" and measurement.header == {"title": "run 1"}
+    assert measurement.warnings == ()
 
 
 def test_nanometres_and_missing_columns(write):
-    found = cansas.read(write(xml(unit="nm^-1", units="a.u.", sigma=None, dq=None), "x.xml"))
-    assert_curve(found, q=Q / 10, sigma=None, dq=None, units="arbitrary")
-    found = cansas.read(write(xml(sigma=0 * Q, dq=0 * Q), "x.xml"))
-    assert found.sigma is None and found.dq is None
+    measurement = cansas.read(write(cansas_xml(q_unit="nm^-1", intensity_unit="a.u.", sigma=None, dq=None), "x.xml"))
+    assert_curve(measurement, q=Q / 10, sigma=None, dq=None, intensity_unit="arbitrary")
+    measurement = cansas.read(write(cansas_xml(sigma=0 * Q, dq=0 * Q), "x.xml"))
+    assert measurement.sigma is None and measurement.dq is None
 
 
 def test_encodings_are_those_of_xml(write):
-    text = xml().replace("run 1", "Ångström")
-    for code in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
-        said = text.replace('version="1.0"?', f'version="1.0" encoding="{code.removesuffix("-sig")}"?')
-        assert cansas.read(write(said.encode(code), "x.xml")).header == {"title": "Ångström"}, code
+    text = cansas_xml().replace("run 1", "Ångström")
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "latin-1"):
+        encoded_text = text.replace('version="1.0"?', f'version="1.0" encoding="{encoding.removesuffix("-sig")}"?')
+        assert cansas.read(write(encoded_text.encode(encoding), "x.xml")).header == {"title": "Ångström"}, encoding
 
 
 def test_of_several_curves_one_is_asked_for(write):
-    path = write(xml(curves=3), "x.xml")
+    path = write(cansas_xml(n_curves=3), "x.xml")
     with pytest.raises(ReadError, match=r"one curve, got 3 in .* \(1 run 1, 2 run 2, 3 run 3\); choose") as error:
         cansas.read(path)
     assert_one_sentence(error)
@@ -48,27 +48,27 @@ def test_of_several_curves_one_is_asked_for(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (xml(head=BOMB).replace("run 1", "&i;"), "XML without a document type, got one in .*x.xml; remove its"),
-        (xml(head='<!DOCTYPE x SYSTEM "file:///etc/hostname">'), "without a document type"),
-        (xml(more='<dQl unit="1/A">0.1</dQl>'), "without slit smearing, got <dQl>, a slit's width, in .*; desmear it"),
-        (xml(unit=""), "the unit of Q in the file or the command"),
-        (xml(unit="1/A").replace('"1/A"', '"1/nm"', 1), "one unit of Q, got 1/A and 1/nm in"),
-        (xml().replace('Qdev unit="1/A"', 'Qdev unit="1/nm"'), "Qdev in the unit of Q, got 1/nm and 1/A in"),
-        (xml().replace("<Idev", "<Other", 1).replace("</Idev>", "</Other>", 1), "<Idev> at each point, got 79 of 80"),
-        (xml().replace("<I ", "<J ").replace("</I>", "</J>"), "<I> at each point, got 0 of 80"),
-        (xml().replace(">0.005<", ">five<"), r"a number, got 'five' in <Q> of point 1 in"),
-        (xml().replace(">0.005<", "><"), r"a number, got '' in <Q> of point 1 in"),
-        (xml(q=Q[:5]), "at least 10 points in <SASdata>, got 5"),
-        (xml(q=Q[::-1]), "increasing Q, got .* in point 2 of"),
-        (xml(sigma=-SIGMA), "sigma above 0, .* got -1.* in point 1 of .*, the first of 80"),
-        (xml(dq=-DQ), "got a negative dQ, a slit's"),
-        (xml()[:-40], r"CanSAS1d XML, got .*, which is broken \("),
+        (cansas_xml(doctype=ENTITY_BOMB).replace("run 1", "&i;"), "XML without a document type, got one in .*x.xml; remove its"),
+        (cansas_xml(doctype='<!DOCTYPE x SYSTEM "file:///etc/hostname">'), "without a document type"),
+        (cansas_xml(extra_elements='<dQl unit="1/A">0.1</dQl>'), "without slit smearing, got <dQl>, a slit's width, in .*; desmear it"),
+        (cansas_xml(q_unit=""), "the unit of Q in the file or the command"),
+        (cansas_xml(q_unit="1/A").replace('"1/A"', '"1/nm"', 1), "one unit of Q, got 1/A and 1/nm in"),
+        (cansas_xml().replace('Qdev unit="1/A"', 'Qdev unit="1/nm"'), "Qdev in the unit of Q, got 1/nm and 1/A in"),
+        (cansas_xml().replace("<Idev", "<Other", 1).replace("</Idev>", "</Other>", 1), "<Idev> at each point, got 79 of 80"),
+        (cansas_xml().replace("<I ", "<J ").replace("</I>", "</J>"), "<I> at each point, got 0 of 80"),
+        (cansas_xml().replace(">0.005<", ">five<"), r"a number, got 'five' in <Q> of point 1 in"),
+        (cansas_xml().replace(">0.005<", "><"), r"a number, got '' in <Q> of point 1 in"),
+        (cansas_xml(q=Q[:5]), "at least 10 points in <SASdata>, got 5"),
+        (cansas_xml(q=Q[::-1]), "increasing Q, got .* in point 2 of"),
+        (cansas_xml(sigma=-SIGMA), "sigma above 0, .* got -1.* in point 1 of .*, the first of 80"),
+        (cansas_xml(dq=-DQ), "got a negative dQ, a slit's"),
+        (cansas_xml()[:-40], r"CanSAS1d XML, got .*, which is broken \("),
         ("<?xml version='1.0'?><html><body/></html>", "<SASroot>, got <html> in .*; export"),
         ("<?xml version='1.0'?><SASroot/>", "a curve in <SASdata>, got none"),
         ("<a>" * 200_000, "which is broken"),
         ("plain", "which is broken"),
         (b"\x89HDF\r\n", "which is broken"),
-        (xml().replace('version="1.0"?', 'version="1.0" encoding="none"?'), "which is broken"),
+        (cansas_xml().replace('version="1.0"?', 'version="1.0" encoding="none"?'), "which is broken"),
     ],
 )
 def test_what_is_no_curve_is_refused_in_one_line(write, text, message):
@@ -80,9 +80,9 @@ def test_what_is_no_curve_is_refused_in_one_line(write, text, message):
 def test_the_referee_reads_the_same_numbers(write):
     """By sasdata 0.11.0, on a file of ours, to the last digit of either."""
     loader = pytest.importorskip("sasdata.dataloader.loader")
-    path = write(xml(space="cansas1d/1.0"), "x.xml")  # its schema of version 1.1 is refused by newer lxml
-    (theirs,), ours = loader.Loader().load(str(path)), cansas.read(path)
-    for name, own in (("x", ours.q), ("y", ours.intensity), ("dy", ours.sigma), ("dx", ours.dq)):
-        np.testing.assert_allclose(own, getattr(theirs, name), rtol=1e-15, err_msg=name)
-    assert axis.inverse_length(theirs.x_unit) == "1/Å" and points.intensity_units(theirs.y_unit) == ours.units
-    np.testing.assert_array_equal(ours.intensity, I)
+    path = write(cansas_xml(namespace="cansas1d/1.0"), "x.xml")  # its schema of version 1.1 is refused by newer lxml
+    (reference,), measurement = loader.Loader().load(str(path)), cansas.read(path)
+    for name, column in (("x", measurement.q), ("y", measurement.intensity), ("dy", measurement.sigma), ("dx", measurement.dq)):
+        np.testing.assert_allclose(column, getattr(reference, name), rtol=1e-15, err_msg=name)
+    assert axis.inverse_length(reference.x_unit) == "1/Å" and points.normalise_intensity_unit(reference.y_unit) == measurement.intensity_unit
+    np.testing.assert_array_equal(measurement.intensity, I)

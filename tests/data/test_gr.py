@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written import HEADERS, LABELS, R, assert_one_sentence, rows, wave
+from written import HEADERS, LABELS, R, assert_one_sentence, rows, example_pdf
 
 from jaxstruc.data import gr
-from jaxstruc.data.text import LARGEST, LINES, ReadError
+from jaxstruc.data.text import MAX_FILE_BYTES, MAX_LINES, ReadError
 
 
 @pytest.mark.parametrize("program", HEADERS)
@@ -19,7 +19,7 @@ def test_data_come_back_exactly_whatever_program_wrote_them(write, program):
     measurement = gr.read(path)
     assert measurement.name == str(path) and measurement.settings == ()
     np.testing.assert_array_equal(measurement.r, R)
-    np.testing.assert_array_equal(measurement.g, wave())
+    np.testing.assert_array_equal(measurement.g, example_pdf())
     assert measurement.format == program and not measurement.warnings
     expected = {"mode": "xray", "composition": "Pt", "qmaxinst": 25.0, "qmin": 0.8, "qmax": 22.0, "rmax": 30.0}
     if program == "bare":
@@ -37,7 +37,7 @@ def test_data_come_back_exactly_whatever_program_wrote_them(write, program):
         ("#S 1 - PDF from PDFgetN", "PDFgetN"),
     ],
 )
-def test_programs_are_known_by_their_marks_and_may_put_two_settings_in_a_line(write, mark, program):
+def test_programs_are_recognised_by_their_marks_and_may_put_two_settings_in_a_line(write, mark, program):
     measurement = gr.read(write(f"{mark}\n# Qmin= 1.00 Qmax = 35.0 1/A\n#L r(A) G(r) d_r d_Gr\n" + rows()))
     assert measurement.format == program and measurement.header == {"qmin": 1.0, "qmax": 35.0}
 
@@ -49,14 +49,14 @@ def test_the_private_section_is_not_read_and_the_next_one_is(write, section):
 
 
 @pytest.mark.parametrize("value", ["none", "nan", "22x", "22,5", "2_2"])
-def test_a_setting_that_is_no_number_is_said_and_not_used(write, value):
+def test_a_setting_that_is_no_number_is_reported_and_not_used(write, value):
     measurement = gr.read(write(f"qmin = 0.8\nqmax = {value}\nqdamp =\n" + rows()))
     assert measurement.header == {"qmin": 0.8}
     assert measurement.warnings == ("the header's qmax is no number and is not used",)
 
 
 @pytest.mark.parametrize("value", ["x" * 101, "Pt\x1b[2J"])
-def test_a_word_that_is_long_or_not_printable_is_said_and_not_used(write, value):
+def test_a_word_that_is_long_or_not_printable_is_reported_and_not_used(write, value):
     measurement = gr.read(write(f"composition = {value}\n" * 3 + rows()))
     assert measurement.header == {}
     assert measurement.warnings == ("the header's composition is no word and is not used",)
@@ -66,9 +66,9 @@ def test_a_word_that_is_long_or_not_printable_is_said_and_not_used(write, value)
     "header", ["\n" * 50_000, "#\n" * 50_000, "a = b" + " " * 200_000 + "c\n", "Q" + " " * 200_000 + "x\n"]
 )
 def test_a_long_header_is_read_in_no_time(write, header):
-    begun = time.process_time()
+    start_time = time.process_time()
     np.testing.assert_array_equal(gr.read(write(header + rows())).r, R)
-    assert time.process_time() - begun < 1
+    assert time.process_time() - start_time < 1
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -85,13 +85,13 @@ def test_any_curve_survives_writing_and_reading_to_the_last_bit(write, seed):
 
 
 @pytest.mark.parametrize("separator", ["\t", ", ", ";", "   "])
-def test_columns_may_be_parted_in_many_ways(write, separator):
-    np.testing.assert_array_equal(gr.read(write(rows(separator=separator))).g, wave())
+def test_columns_may_be_separated_in_many_ways(write, separator):
+    np.testing.assert_array_equal(gr.read(write(rows(separator=separator))).g, example_pdf())
 
 
 def test_fortran_numbers_latin_and_a_lone_count_are_read(write):
     text = "# r in Ångström\n3001\n".encode("latin-1") + rows().replace(" 0.", " .").replace("e-", "D-").encode()
-    np.testing.assert_array_equal(gr.read(write(text)).g, wave())
+    np.testing.assert_array_equal(gr.read(write(text)).g, example_pdf())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
@@ -106,32 +106,32 @@ def test_comments_and_blank_lines_are_no_data(write, mark):
     np.testing.assert_array_equal(gr.read(write(text)).r, R)
 
 
-def test_titles_that_speak_of_nanometres_or_q_are_no_labels(write):
+def test_titles_that_mention_nanometres_or_q_are_no_labels(write):
     text = "# Pt 1.8 nm particles\n# F(Q) was cut, for Q (0.8 to 22)\n# S(Q)\n"
     np.testing.assert_array_equal(gr.read(write(text + rows())).r, R)
 
 
-def test_the_longest_block_is_read_and_the_others_are_said(write):
-    broken = rows().replace("\n17.0 ", "\n17.0 ****", 1)
-    measurement = gr.read(write("0 1\n1 1\nsecond\n" + broken))
+def test_the_longest_block_is_read_and_the_others_are_reported(write):
+    broken_rows = rows().replace("\n17.0 ", "\n17.0 ****", 1)
+    measurement = gr.read(write("0 1\n1 1\nsecond\n" + broken_rows))
     np.testing.assert_array_equal(measurement.r, R[R < 16.995])
     assert measurement.warnings == ("1302 rows of numbers outside the block at line 4 not read",)
 
 
 def test_a_third_column_is_no_part_of_the_curve(write):
     text = "# r, Gr\n" + rows().replace("\n", " 0.01\n")
-    np.testing.assert_array_equal(gr.read(write(text)).g, wave())
+    np.testing.assert_array_equal(gr.read(write(text)).g, example_pdf())
 
 
 def test_repeated_r_are_dropped_with_a_warning(write):
     r = np.insert(R, [100, 100, 200], [R[100], R[100], R[200]])
     measurement = gr.read(write(rows(r)))
     np.testing.assert_array_equal(measurement.r, R)
-    np.testing.assert_array_equal(measurement.g, wave())
+    np.testing.assert_array_equal(measurement.g, example_pdf())
     assert measurement.warnings == ("3 repeated r dropped",)
 
 
-def test_a_header_that_disagrees_with_the_data_is_said(write):
+def test_a_header_that_disagrees_with_the_data_is_reported(write):
     measurement = gr.read(write(HEADERS["PDFgetX3"].replace("rmax = 30", "rmax = 6") + rows()))
     assert "the header says rmax 6, the data end at 30" in measurement.warnings[0]
 
@@ -143,8 +143,8 @@ def test_a_header_that_disagrees_with_the_data_is_said(write):
         (b"\x89PNG\0\0\0\0", "which is binary"),
         ("hello\n" * 50, "at least 10 rows .* got 0"),
         ("1 2\n2 3\n", "got 2 in"),
-        (LABELS + rows(g=np.where(R == 5.0, np.nan, wave())), "NaN or infinity in 1 of 3001 rows .* line 504;"),
-        (LABELS + rows(g=np.where(R > 29.905, np.inf, wave())), "in 10 of 3001 rows .* line 2995;"),
+        (LABELS + rows(g=np.where(R == 5.0, np.nan, example_pdf())), "NaN or infinity in 1 of 3001 rows .* line 504;"),
+        (LABELS + rows(g=np.where(R > 29.905, np.inf, example_pdf())), "in 10 of 3001 rows .* line 2995;"),
         (LABELS + rows(np.where(R == 5.0, np.nan, R)), "in 1 of 3001 rows .* line 504;"),
         (LABELS + rows(R[::-1]), "increasing r, got 29.99 after 30 in line 5 of"),
         ("1 0\n1 -1\n" * 20 + "2 -2\n", "at least 10 different r, got 2"),
@@ -159,13 +159,13 @@ def test_a_header_that_disagrees_with_the_data_is_said(write):
         ("r / nm,G\n" + rows(), "labelled in nm"),
         ("# r in nanometres\n" + rows(), "labelled in nm"),
         (HEADERS["PDFgetX3"].replace("outputtype = gr", "outputtype = sq") + rows(), "whose axis is Q"),
-        (rows(g=1 + 0.1 * wave()), r"like S\(Q\) or I\(Q\)"),
-        (rows(g=np.where(R < 2, -1, 1) + 0.3 * wave()), r"like S\(Q\) or I\(Q\)"),
+        (rows(g=1 + 0.1 * example_pdf()), r"like S\(Q\) or I\(Q\)"),
+        (rows(g=np.where(R < 2, -1, 1) + 0.3 * example_pdf()), r"like S\(Q\) or I\(Q\)"),
         (rows(g=np.exp(-R)), r"like S\(Q\) or I\(Q\)"),
         (rows(g=np.exp(-(R**2))), r"like S\(Q\) or I\(Q\)"),
         (rows(g=0 * R), "constant curve"),
-        (rows(g=1e20 * wave()), "values up to .*e\\+20 in"),
-        (rows(g=1e-20 * wave()), "check its unit and scale"),
+        (rows(g=1e20 * example_pdf()), "values up to .*e\\+20 in"),
+        (rows(g=1e-20 * example_pdf()), "check its unit and scale"),
         (rows(np.round(R, 1)), "each r once, got 2700 of 3001 repeated"),
         (
             rows().replace("\n10.0 ", "\n* ").replace("\n20.0 ", "\n* "),
@@ -176,7 +176,7 @@ def test_a_header_that_disagrees_with_the_data_is_said(write):
         ("Q/A^-1 F\n" + rows(), "whose axis is Q"),
         ("# TwoTheta Intensity\n" + rows(), "whose axis is Q or an angle"),
         ("tth,I\n" + rows(), "whose axis is Q or an angle"),
-        ("1 1\n" * (LINES + 1), "at most 60000 lines, got 60001"),
+        ("1 1\n" * (MAX_LINES + 1), "at most 60000 lines, got 60001"),
         (("1 " * 1001 + "\n") * 20, "at least 10 rows .* got 0"),
     ],
 )
@@ -194,13 +194,13 @@ def test_curves_over_q_are_refused_by_their_suffix(write, suffix):
 
 
 def test_missing_files_folders_and_huge_files_are_refused(write, tmp_path):
-    huge = write(rows(), "huge.gr")
-    with huge.open("r+b") as file:
-        file.truncate(LARGEST + 1)
+    large_file = write(rows(), "huge.gr")
+    with large_file.open("r+b") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
     for path, message in (
         (tmp_path / "none.gr", "does not exist"),
         (tmp_path, "is a folder"),
-        (huge, "at most 8 MB"),
+        (large_file, "at most 8 MB"),
     ):
         with pytest.raises(ReadError, match=message) as error:
             gr.read(path)
@@ -208,11 +208,11 @@ def test_missing_files_folders_and_huge_files_are_refused(write, tmp_path):
 
 
 def test_a_file_that_the_system_withholds_is_refused(write, monkeypatch):
-    def withhold(path):
+    def raise_permission_error(path):
         raise PermissionError(13, "Permission denied")
 
     path = write(rows())
-    monkeypatch.setattr(Path, "read_bytes", withhold)
+    monkeypatch.setattr(Path, "read_bytes", raise_permission_error)
     with pytest.raises(ReadError, match=r"readable file, got .*: Permission denied") as error:
         gr.read(path)
     assert_one_sentence(error)

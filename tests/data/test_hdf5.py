@@ -9,43 +9,43 @@ from jaxstruc.data.text import ReadError
 
 @pytest.fixture
 def file(tmp_path):
-    with h5py.File(tmp_path / "x.h5", "w") as made:
-        made["here"] = np.arange(6.0).reshape(2, 3)
-        made.attrs.update({"one": "a, b:c", "bytes": np.bytes_("d"), "list": ["e f", "g"], "number": 3, "none": ""})
-        made.attrs["long"] = np.zeros(2**12)
-        yield made
+    with h5py.File(tmp_path / "x.h5", "w") as hdf5_file:
+        hdf5_file["here"] = np.arange(6.0).reshape(2, 3)
+        hdf5_file.attrs.update({"one": "a, b:c", "bytes": np.bytes_("d"), "list": ["e f", "g"], "number": 3, "none": ""})
+        hdf5_file.attrs["long"] = np.zeros(2**12)
+        yield hdf5_file
 
 
 def test_attributes_are_words_however_they_are_written(file):
-    assert hdf5.words(file, "one") == ["a", "b", "c"] and hdf5.words(file, "list") == ["e", "f", "g"]
-    assert hdf5.text(file, "missing", "none", "bytes") == "d"
-    assert hdf5.words(file, "number") == hdf5.words(file, "long") == hdf5.words(file, "missing") == []
+    assert hdf5.attribute_words(file, "one") == ["a", "b", "c"] and hdf5.attribute_words(file, "list") == ["e", "f", "g"]
+    assert hdf5.attribute_text(file, "missing", "none", "bytes") == "d"
+    assert hdf5.attribute_words(file, "number") == hdf5.attribute_words(file, "long") == hdf5.attribute_words(file, "missing") == []
 
 
 def test_a_part_of_a_dataset_comes_in_double_precision(file, tmp_path):
-    found = hdf5.numbers(file["here"], (1, slice(None)), tmp_path)
-    assert found.dtype == np.float64 and found.tolist() == [3.0, 4.0, 5.0]
+    values = hdf5.read_numbers(file["here"], (1, slice(None)), tmp_path)
+    assert values.dtype == np.float64 and values.tolist() == [3.0, 4.0, 5.0]
 
 
 def test_nothing_outside_the_file_is_opened(file, tmp_path):
-    with h5py.File(tmp_path / "other.h5", "w") as other:
-        other["secret"] = np.arange(3.0)
+    with h5py.File(tmp_path / "other.h5", "w") as other_file:
+        other_file["secret"] = np.arange(3.0)
     file["link"] = h5py.ExternalLink("other.h5", "secret")
     layout = h5py.VirtualLayout(shape=(3,), dtype="f8")
     layout[:] = h5py.VirtualSource("other.h5", "secret", shape=(3,))
     file.create_virtual_dataset("virtual", layout)
-    external = file.create_dataset("external", (3,), "f8", external=[("raw", 0, 24)])
-    assert hdf5.inside(file, "link") is None and hdf5.inside(file, "none") is None
-    for data in (file["virtual"], external):
+    external_dataset = file.create_dataset("external", (3,), "f8", external=[("raw", 0, 24)])
+    assert hdf5.get_member(file, "link") is None and hdf5.get_member(file, "none") is None
+    for dataset in (file["virtual"], external_dataset):
         with pytest.raises(ReadError, match=r"numbers in the file, got links to others in .*; copy them") as error:
-            hdf5.numbers(data, (slice(None),), tmp_path / "x.h5")
+            hdf5.read_numbers(dataset, (slice(None),), tmp_path / "x.h5")
         assert_one_sentence(error)
 
 
 def test_blocks_that_would_fill_the_memory_are_refused(file, tmp_path):
-    data = file.create_dataset("large", (2**25,), "f8", chunks=(2**25,), compression="gzip")
+    dataset = file.create_dataset("large", (2**25,), "f8", chunks=(2**25,), compression="gzip")
     with pytest.raises(ReadError, match=r"blocks of at most 64 MB, got 256 in .*; write smaller chunks"):
-        hdf5.numbers(data, (slice(0, 3),), tmp_path)
+        hdf5.read_numbers(dataset, (slice(0, 3),), tmp_path)
 
 
 def test_what_is_broken_or_no_hdf5_is_one_line(tmp_path):
@@ -53,12 +53,12 @@ def test_what_is_broken_or_no_hdf5_is_one_line(tmp_path):
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"no more")
     with (
         pytest.raises(ReadError, match=r"Expected HDF5, got .*x.h5, which is broken or none") as error,
-        hdf5.opened(path),
+        hdf5.open_hdf5(path),
     ):
         pass
     assert_one_sentence(error)
     with (
         pytest.raises(ReadError, match=r"a curve file, got .*none.h5, which does not exist"),
-        hdf5.opened(tmp_path / "none.h5"),
+        hdf5.open_hdf5(tmp_path / "none.h5"),
     ):
         pass

@@ -13,9 +13,9 @@ def experiments(repository, monkeypatch):
 
 
 @pytest.fixture
-def keeps_cores():
+def restore_cpu_affinity():
     """The benchmarks take two cores as they are imported; the tests after this have their own again."""
-    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     yield
-    if before is not None:
-        os.sched_setaffinity(0, before)
+    if affinity is not None:
+        os.sched_setaffinity(0, affinity)

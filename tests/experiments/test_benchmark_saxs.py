@@ -4,7 +4,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_ours_beside_sasmodels_agree_and_are_timed(experiments, keeps_cores):
+def test_jaxstruc_and_sasmodels_agree_and_are_timed(experiments, restore_cpu_affinity):
     pytest.importorskip("sasmodels")
     if not shutil.which("cc"):
         pytest.skip("sasmodels compiles its models")

@@ -12,63 +12,63 @@ from jaxstruc.structures import families, library
 
 
 @pytest.fixture(scope="module")
-def own():
-    return library.cached(tuple(families.FAMILIES), max_atoms=60)
+def small_library():
+    return library.load_or_build(tuple(families.FAMILIES), max_atoms=60)
 
 
-def test_a_case_is_what_its_part_says(experiments, own):
+def test_a_case_is_what_its_part_says(experiments, small_library):
     import ensembles
 
-    for part in ensembles.COUNT:
-        one = ensembles.case(own, part, 4)
-        r, g = one.measurement.r, one.measurement.g
+    for part in ensembles.CASE_COUNTS:
+        sample_case = ensembles.simulate_case(small_library, part, 4)
+        r, g = sample_case.measurement.r, sample_case.measurement.g
         assert np.isfinite(g).all() and r[-1] == pytest.approx({"short": 20.0, "long": 50.0}.get(part, 30.0))
-        assert sum(one.truth["types"].values()) == pytest.approx(1) and one.truth["mean"] > 5
-        again = ensembles.case(own, part, 4)
-        np.testing.assert_array_equal(again.measurement.g, g)
-    assert ensembles.case(own, "single", 3).truth["members"] == 1
-    assert ensembles.case(own, "two", 3).truth["members"] == 2 * ensembles.MEMBERS
-    large = ensembles.case(own, "large", 0).truth
-    assert 20 < large["mean"] < 42 and 0.05 < large["width"] < 0.35
+        assert sum(sample_case.truth["types"].values()) == pytest.approx(1) and sample_case.truth["mean"] > 5
+        repeated_case = ensembles.simulate_case(small_library, part, 4)
+        np.testing.assert_array_equal(repeated_case.measurement.g, g)
+    assert ensembles.simulate_case(small_library, "single", 3).truth["members"] == 1
+    assert ensembles.simulate_case(small_library, "two", 3).truth["members"] == 2 * ensembles.N_MEMBERS
+    large_truth = ensembles.simulate_case(small_library, "large", 0).truth
+    assert 20 < large_truth["mean"] < 42 and 0.05 < large_truth["width"] < 0.35
 
 
-def test_rows_of_cases_are_kept_and_not_made_again(experiments, own, tmp_path, monkeypatch, capsys):
+def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_path, monkeypatch, capsys):
     """The way of `mine` is tested elsewhere: here its answer stands ready."""
     import ensembles
 
-    best = Candidate("library", "fcc", "fcc", "x", 55, 10.0, 0.1, 1.0, True, True, "", {})
-    answer = PdfResult("x", "", "Pt", "solved", "", (best,), types={"fcc": 1.0}, ensemble=told.distribution())
-    given = []
-    monkeypatch.setattr(ensembles, "solving", lambda *words, **more: None)
-    monkeypatch.setattr(ensembles, "answers", lambda ready, plan: given.extend(ready) or [answer] * len(ready))
-    monkeypatch.setattr(ensembles.library, "cached", lambda *words, **more: own)
+    candidate = Candidate("library", "fcc", "fcc", "x", 55, 10.0, 0.1, 1.0, True, True, "", {})
+    result = PdfResult("x", "", "Pt", "solved", "", (candidate,), types={"fcc": 1.0}, ensemble=told.distribution())
+    solved_jobs = []
+    monkeypatch.setattr(ensembles, "solving", lambda *arguments, **keywords: None)
+    monkeypatch.setattr(ensembles, "answers", lambda jobs, plan: solved_jobs.extend(jobs) or [result] * len(jobs))
+    monkeypatch.setattr(ensembles.library, "cached", lambda *arguments, **keywords: small_library)
     out = tmp_path / "ensembles.jsonl"
     for count in (1, 2):
         ensembles.main(["two", "--count", str(count), "--out", str(out)])
-    one, two = ensembles.load(out)
-    assert (one["seed"], two["seed"]) == (0, 1) and len(given) == 2 and one["commit"]
-    assert one["mean_found"] == [18.4, 17.0, 20.1] and one["shares"]["fcc"] == [0.7, 0.5, 0.9]
-    assert one["gains"] == [9.0, 11.5] and one["unseen"] == pytest.approx([0.55, 0.425])
-    assert given[0].given["qmin"] == pytest.approx(ensembles.case(own, "two", ensembles.FIRST).asked.qmin)
+    first_row, second_row = ensembles.read_rows(out)
+    assert (first_row["seed"], second_row["seed"]) == (0, 1) and len(solved_jobs) == 2 and first_row["commit"]
+    assert first_row["mean_found"] == [18.4, 17.0, 20.1] and first_row["shares"]["fcc"] == [0.7, 0.5, 0.9]
+    assert first_row["gains"] == [9.0, 11.5] and first_row["unseen"] == pytest.approx([0.55, 0.425])
+    assert solved_jobs[0].given["qmin"] == pytest.approx(ensembles.simulate_case(small_library, "two", ensembles.FIRST_SEED).asked.qmin)
 
 
 def test_the_tables_say_what_the_rows_say(experiments):
     import summary
 
-    shared = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}
+    common_values = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}
     rows = [
-        {**shared, "mean_found": [20.1, 19, 21], "width_found": [0.3, 0.25, 0.4], "types": {"fcc": 0.6, "hcp": 0.4},
+        {**common_values, "mean_found": [20.1, 19, 21], "width_found": [0.3, 0.25, 0.4], "types": {"fcc": 0.6, "hcp": 0.4},
          "shares": {"fcc": [0.55, 0.5, 0.7]}},
-        {**shared, "mean_found": [22.0, 21, 23], "width_found": [0.2, 0.1, 0.3], "types": {"fcc": 1.0},
+        {**common_values, "mean_found": [22.0, 21, 23], "width_found": [0.2, 0.1, 0.3], "types": {"fcc": 1.0},
          "shares": {"fcc": [0.95, 0.9, 1.0]}},
         {"part": "single", "members": 1, "verdict": "single", "type": "fcc", "types": {"fcc": 1.0},
          "probabilities": {"fcc": 0.9}},
     ]  # fmt: skip
     rows = json.loads(json.dumps(rows))
-    text = summary.ensembles(rows)
-    assert "| two | 2 | 0 | 2 | 0 | 100 % | 50 % | 50 % | 50 % | 50 % | – | – |" in text
-    assert "| single | 1 | 1 | 0 | 0 | – | – | – | – | – | 100 % | 90 % |" in text
-    shares = summary.ensemble_shares(rows)
+    sizes_table = summary.ensemble_table(rows)
+    assert "| two | 2 | 0 | 2 | 0 | 100 % | 50 % | 50 % | 50 % | 50 % | – | – |" in sizes_table
+    assert "| single | 1 | 1 | 0 | 0 | – | – | – | – | – | 100 % | 90 % |" in sizes_table
+    shares_table = summary.ensemble_shares_table(rows)
     assert (
-        "| within 0.1 of the truth | 3 | 66.7 % |" in shares and "| within their 90 % interval | 3 | 66.7 % |" in shares
+        "| within 0.1 of the truth | 3 | 66.7 % |" in shares_table and "| within their 90 % interval | 3 | 66.7 % |" in shares_table
     )

@@ -10,22 +10,22 @@ from jaxstruc.network.config import Sizes
 from jaxstruc.network.model import CVAE
 from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.lattices import fcc_lattice
-from jaxstruc.structures.shapes import fcc
+from jaxstruc.structures.shapes import fcc_cluster
 
-ROW = "experiment dataset latent model split seed metric mean sd n config commit versions".split()
+ROW_COLUMNS = "experiment dataset latent model split seed metric mean sd n config commit versions".split()
 
 
 @pytest.fixture(scope="module")
 def data():
     """Forty PDFs, of clusters of 13 and 19 atoms."""
     with pytest.MonkeyPatch.context() as patch:
-        shapes = [Cluster("fcc", "13", thirteen()), fcc((2, 2, 2))]
+        shapes = [Cluster("fcc", "13", thirteen_atoms()), fcc_cluster((2, 2, 2))]
         patch.setattr(dataset, "fcc_family", lambda: shapes)
         patch.setattr(dataset, "ELEMENTS", ("Cu", "Au"))
         return dataset.generate("kdd", seed=0)
 
 
-def thirteen():
+def thirteen_atoms():
     """An atom and its twelve neighbours in the fcc lattice."""
     lattice = fcc_lattice(1) / np.sqrt(2)
     return lattice[np.linalg.norm(lattice, axis=1) < 1.1]
@@ -37,27 +37,27 @@ def experiments(repository, data, monkeypatch):
     monkeypatch.syspath_prepend(repository / "experiments")
     import trainings
 
-    def untrained(data, plan, *, quick):
+    def untrained_models(data, plan, *, quick):
         network = CVAE(Sizes(latent=plan.config.latent, atoms=19, satellites=4))
         splits = [dataset.Split(np.arange(20), np.arange(20, 30), np.arange(0, 40, 5))]
-        return trainings.Trained([initial(network)], splits, network, plan)
+        return trainings.TrainedModels([initial_params(network)], splits, network, plan)
 
-    def initial(network):
+    def initial_params(network):
         rng, key = np.random.default_rng(0), jax.random.key(0)
         features = dataset.shape_features(data.shapes[:1], atoms=19, satellites=4)
-        like = jax.eval_shape(network.init, key, features, jnp.asarray(data.pdf[:1]), key)
-        return jax.tree.map(lambda leaf: np.float32(rng.normal(size=leaf.shape) / np.sqrt(leaf.shape[0])), like)
+        leaf_structs = jax.eval_shape(network.init, key, features, jnp.asarray(data.pdf[:1]), key)
+        return jax.tree.map(lambda leaf: np.float32(rng.normal(size=leaf.shape) / np.sqrt(leaf.shape[0])), leaf_structs)
 
-    monkeypatch.setattr(trainings, "data_of", lambda split: data)
-    monkeypatch.setattr(trainings, "trained", untrained)
+    monkeypatch.setattr(trainings, "load_dataset", lambda split: data)
+    monkeypatch.setattr(trainings, "train_or_read", untrained_models)
 
 
-def ran(module, out, *words):
+def run_figure(module, out, *arguments):
     """Return the rows that a small run writes, with its picture seen to be there."""
-    module.main(["--quick", "--out", str(out), *words])
+    module.main(["--quick", "--out", str(out), *arguments])
     assert out.with_suffix(".png").stat().st_size > 10_000
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert rows and all(set(ROW) <= set(row) for row in rows)
+    assert rows and all(set(ROW_COLUMNS) <= set(row) for row in rows)
     return rows
 
 
@@ -66,11 +66,11 @@ def ran(module, out, *words):
 def test_figure_1_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
     import figure1_interpolation as figure
 
-    monkeypatch.setattr(figure, "PATHS", 3)
-    monkeypatch.setattr(figure, "POINTS", 5)
-    rows = ran(figure, tmp_path / "figure.jsonl", "--models", "dae", "cvae")
+    monkeypatch.setattr(figure, "N_PATHS", 3)
+    monkeypatch.setattr(figure, "N_POINTS", 5)
+    rows = run_figure(figure, tmp_path / "figure.jsonl", "--models", "dae", "cvae")
     assert {(row["model"], row["ends"]) for row in rows} == {
-        (model, ends) for model in ("dae", "cvae") for ends in ("posterior", "prior")
+        (model, end_source) for model in ("dae", "cvae") for end_source in ("posterior", "prior")
     }
     assert {"valid", "pearson_ends", "largest_step"} <= {row["metric"] for row in rows}
     assert all(row["n"] == 3 for row in rows if row["metric"] == "valid")
@@ -80,29 +80,29 @@ def test_ends_of_a_path_differ_in_their_number_of_atoms(experiments, data):
     import figure1_interpolation as figure
     import figures
 
-    ends = figure.pairs(data, np.arange(40), count=20, seed=0)
-    np.testing.assert_array_equal(ends, figure.pairs(data, np.arange(40), count=20, seed=0))
-    atoms = figures.counts(data, ends)
-    assert ends.shape == (20, 2) and set(atoms.ravel()) == {13, 19} and (atoms[:, 0] != atoms[:, 1]).all()
+    path_ends = figure.select_pairs(data, np.arange(40), count=20, seed=0)
+    np.testing.assert_array_equal(path_ends, figure.select_pairs(data, np.arange(40), count=20, seed=0))
+    atoms = figures.atom_counts(data, path_ends)
+    assert path_ends.shape == (20, 2) and set(atoms.ravel()) == {13, 19} and (atoms[:, 0] != atoms[:, 1]).all()
 
 
 def true_path(data, *, points):
     """Return a path whose points are the same true structure, each turned another way."""
     import figure1_interpolation as figure
 
-    one = evaluation.truth(data, np.array([30]), atoms=19)
-    turns = np.linalg.qr(np.random.default_rng(0).normal(size=(points, 3, 3)))[0]
-    positions = np.einsum("ai,pij->paj", np.asarray(one.positions[0]), turns)[None]
-    mask = np.repeat(np.asarray(one.mask)[None], points, axis=1)
-    return figure.Paths(positions, mask, np.ones((1, points), bool))
+    structure = evaluation.true_structures(data, np.array([30]), max_atoms=19)
+    rotations = np.linalg.qr(np.random.default_rng(0).normal(size=(points, 3, 3)))[0]
+    positions = np.einsum("ai,pij->paj", np.asarray(structure.positions[0]), rotations)[None]
+    mask = np.repeat(np.asarray(structure.mask)[None], points, axis=1)
+    return figure.LatentPaths(positions, mask, np.ones((1, points), bool))
 
 
 def test_a_path_of_true_structures_is_valid_and_still_and_ends_at_them(experiments, data):
     import figure1_interpolation as figure
 
-    found = figure.measures(data, np.array([[30, 30]]), true_path(data, points=5))
-    assert found["valid"] == 1 and found["count_exact_ends"].all() and found["count_changes"] == 0
-    assert found["largest_step"] < 1e-5 and found["pearson_ends"].min() > 0.9999
+    measures = figure.path_measures(data, np.array([[30, 30]]), true_path(data, points=5))
+    assert measures["valid"] == 1 and measures["count_exact_ends"].all() and measures["count_changes"] == 0
+    assert measures["largest_step"] < 1e-5 and measures["pearson_ends"].min() > 0.9999
 
 
 def test_a_path_is_not_valid_where_two_atoms_are_one_or_all_are_shrunk(experiments, data):
@@ -119,25 +119,25 @@ def test_a_path_is_not_valid_where_two_atoms_are_one_or_all_are_shrunk(experimen
 def test_a_step_is_that_of_the_atom_that_moves_most(experiments):
     import figure1_interpolation as figure
 
-    positions = fcc((2, 2, 2)).positions
-    moved = positions.copy()
-    moved[3] += [0, 0, 0.1]
-    assert figure.largest_step(positions, moved) == pytest.approx(0.1, rel=0.1)
-    assert np.isnan(figure.largest_step(positions, moved * np.nan))
+    positions = fcc_cluster((2, 2, 2)).positions
+    moved_positions = positions.copy()
+    moved_positions[3] += [0, 0, 0.1]
+    assert figure.largest_step(positions, moved_positions) == pytest.approx(0.1, rel=0.1)
+    assert np.isnan(figure.largest_step(positions, moved_positions * np.nan))
 
 
 def test_the_encoders_density_is_the_posterior_that_is_trained(experiments, data):
     import figure1_interpolation as figure
     import trainings
 
-    run = trainings.trained(data, trainings.planned("cvae", "random", 2, quick=True), quick=True)
-    ends = np.array([[0, 30]])
-    seen = figure.features(data, ends[0], atoms=19, satellites=4)
-    pdf = dataset.normalised(jnp.asarray(data.pdf[ends[0]]))
-    _, posterior, prior = jax.jit(run.network.apply)(run.params[0], seen, pdf, jax.random.key(0))
-    found = figure.latent_ends(data, run, 0, ends)
-    np.testing.assert_allclose(found["posterior"][0], posterior.mean, atol=1e-5)
-    np.testing.assert_allclose(found["prior"][0], prior.mean, atol=1e-5)
+    models = trainings.train_or_read(data, trainings.training_plan("cvae", "random", 2, quick=True), quick=True)
+    path_ends = np.array([[0, 30]])
+    features = figure.structure_features(data, path_ends[0], atoms=19, satellites=4)
+    pdf = dataset.normalise(jnp.asarray(data.pdf[path_ends[0]]))
+    _, posterior, prior = jax.jit(models.network.apply)(models.params[0], features, pdf, jax.random.key(0))
+    latent_ends = figure.latent_ends(data, models, 0, path_ends)
+    np.testing.assert_allclose(latent_ends["posterior"][0], posterior.mean, atol=1e-5)
+    np.testing.assert_allclose(latent_ends["prior"][0], prior.mean, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_the_encoders_density_is_the_posterior_that_is_trained(experiments, data
 def test_figure_5_has_rows_and_a_picture(experiments, tmp_path):
     import figure5_examples
 
-    rows = ran(figure5_examples, tmp_path / "figure.jsonl")
+    rows = run_figure(figure5_examples, tmp_path / "figure.jsonl")
     assert {"rw", "pearson", "count_exact", "valid"} <= {row["metric"] for row in rows}
     assert all(row["n"] + row["failed"] == 8 for row in rows)
 
@@ -155,9 +155,9 @@ def test_figure_5_has_rows_and_a_picture(experiments, tmp_path):
 def test_figure_8_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
     import figure8_samples
 
-    monkeypatch.setattr(figure8_samples, "DRAWS", 3)
-    monkeypatch.setattr(figure8_samples, "SHOWN", 2)
-    rows = {row["metric"]: row for row in ran(figure8_samples, tmp_path / "figure.jsonl")}
+    monkeypatch.setattr(figure8_samples, "N_DRAWS", 3)
+    monkeypatch.setattr(figure8_samples, "N_SHOWN_DRAWS", 2)
+    rows = {row["metric"]: row for row in run_figure(figure8_samples, tmp_path / "figure.jsonl")}
     assert rows["rw_best"]["mean"] <= rows["rw"]["mean"] and rows["pearson_sd"]["mean"] > 0
     assert 1 <= rows["counts"]["mean"] <= 3 and rows["counts"]["draws"] == 3
 
@@ -166,12 +166,12 @@ def test_figure_7_has_rows_and_a_picture(experiments, tmp_path):
     pytest.importorskip("sklearn")
     import figure7_latent
 
-    rows = ran(figure7_latent, tmp_path / "figure.jsonl", "--latents", "2", "3")
+    rows = run_figure(figure7_latent, tmp_path / "figure.jsonl", "--latents", "2", "3")
     assert [row["metric"] for row in rows] == ["agreement", "chance"] * 2
     assert [row["latent"] for row in rows] == [2, 2, 3, 3]
 
 
-def test_figure_7_says_how_to_get_what_it_lacks(experiments, monkeypatch):
+def test_figure_7_says_how_to_install_what_is_missing(experiments, monkeypatch):
     import figure7_latent
 
     monkeypatch.setattr(figure7_latent.importlib.util, "find_spec", lambda name: None)
@@ -186,31 +186,31 @@ def test_order_is_1_for_clusters_and_chance_for_shuffled_labels(experiments):
     labels = np.repeat([19, 43, 55, 63], 100)
     points = labels[:, None] + rng.normal(size=(400, 2))
     points[:, 0] *= 10
-    assert figure7_latent.agreement(points, labels).min() == 1
-    shuffled = rng.permutation(labels)
-    order, chance = (
-        np.mean(each) for each in (figure7_latent.agreement(points, shuffled), figure7_latent.chance(labels))
+    assert figure7_latent.neighbour_agreement(points, labels).min() == 1
+    shuffled_labels = rng.permutation(labels)
+    agreement, chance = (
+        np.mean(values) for values in (figure7_latent.neighbour_agreement(points, shuffled_labels), figure7_latent.chance_agreement(labels))
     )
-    assert chance == pytest.approx(99 / 399) and order == pytest.approx(chance, abs=0.05)
+    assert chance == pytest.approx(99 / 399) and agreement == pytest.approx(chance, abs=0.05)
 
 
 def test_figures_are_not_made_of_unfinished_trainings(experiments, data, tmp_path, monkeypatch):
     import figures
     import trainings
 
-    plan = trainings.planned("cvae", "random", 2, runs=tmp_path)
-    monkeypatch.setattr(trainings, "planned", lambda *names: plan)
+    plan = trainings.training_plan("cvae", "random", 2, runs=tmp_path)
+    monkeypatch.setattr(trainings, "training_plan", lambda *arguments: plan)
     with pytest.raises(SystemExit, match=r"Expected a finished training .*trainings\.py --models cvae"):
-        figures.trained(data, "cvae", "random", 2, quick=False)
+        figures.load_training(data, "cvae", "random", 2, quick=False)
 
 
 def test_the_nearest_atom_is_drawn_last_and_darkest(experiments):
     import drawing
     import matplotlib.figure
 
-    np.testing.assert_allclose(drawing.view() @ drawing.view().T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(drawing.view_rotation() @ drawing.view_rotation().T, np.eye(3), atol=1e-12)
     axes = matplotlib.figure.Figure().add_subplot()
     positions = np.array([[0.0, 0, 0], [0, 0, 3], [np.nan, 0, 0], [0, -3, 0]])
-    drawing.spheres(axes, positions, bond=1.0, reach=5.0, colour="C0")
+    drawing.draw_spheres(axes, positions, bond=1.0, reach=5.0, colour="C0")
     brightness = axes.collections[0].get_facecolor()[:, :3].sum(axis=1)
     assert len(brightness) == 3 and (np.diff(brightness) < 0).all()

@@ -11,11 +11,11 @@ def test_simulated_spheres_are_those_of_another_sum(experiments):
     import small_angle
 
     q = np.linspace(0.01, 0.4, 50)
-    own = small_angle.spheres(q, [(30.0, 0.08, 0.4), (45.0, 0.1, 0.6)])
-    np.testing.assert_allclose(own, sized.spheres(q, (30.0, 0.08, 0.4), (45.0, 0.1, 0.6)), rtol=1e-6)
-    table = small_angle.body("sphere", q, 45.0, 0.1)
+    intensity = small_angle.sphere_intensity(q, [(30.0, 0.08, 0.4), (45.0, 0.1, 0.6)])
+    np.testing.assert_allclose(intensity, sized.sphere_intensity(q, (30.0, 0.08, 0.4), (45.0, 0.1, 0.6)), rtol=1e-6)
+    tabulated_intensity = small_angle.body_intensity("sphere", q, 45.0, 0.1)
     np.testing.assert_allclose(
-        table / table[0], small_angle.spheres(q, [(45.0, 0.1, 1.0)]) / small_angle.spheres(q[:1], [(45.0, 0.1, 1.0)]),
+        tabulated_intensity / tabulated_intensity[0], small_angle.sphere_intensity(q, [(45.0, 0.1, 1.0)]) / small_angle.sphere_intensity(q[:1], [(45.0, 0.1, 1.0)]),
         rtol=1e-3,
     )  # fmt: skip
 
@@ -23,14 +23,14 @@ def test_simulated_spheres_are_those_of_another_sum(experiments):
 def test_a_sample_of_the_round_robin_is_the_same_each_time_and_has_means_a_factor_apart(experiments):
     import saxs_round_robin
 
-    (truth, one), (_, again) = saxs_round_robin.case(3), saxs_round_robin.case(3)
-    np.testing.assert_array_equal(one.intensity, again.intensity)
+    (truth, sample), (_, repeated_sample) = saxs_round_robin.simulate_sample(3), saxs_round_robin.simulate_sample(3)
+    np.testing.assert_array_equal(sample.intensity, repeated_sample.intensity)
     assert len(truth) == 2 and truth[1][0] / truth[0][0] == pytest.approx(1.5)
-    mean, width = saxs_round_robin.overall(truth)
+    mean, width = saxs_round_robin.overall_size(truth)
     assert truth[0][0] < mean < truth[1][0] and width > 0.04
 
 
-def test_false_certainty_is_counted_where_a_sphere_fits(experiments):
+def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
     import saxs_shapes
     import summary
 
@@ -42,10 +42,10 @@ def test_false_certainty_is_counted_where_a_sphere_fits(experiments):
         "sphere_above": 0.0,
         "wrong_above": -3.0,
     }
-    clear = row | {"told": "cube", "first": "cube", "sphere_above": 90.0, "wrong_above": 80.0}
-    assert "1 cases, a wrong body told in 100.0%" in saxs_shapes.summary([row, clear])
-    assert "1 cases, the right body first in 100.0%" in saxs_shapes.summary([row, clear])
-    assert "| sphere within the noise" in summary.saxs_shapes([row, clear])
+    clear_row = row | {"told": "cube", "first": "cube", "sphere_above": 90.0, "wrong_above": 80.0}
+    assert "1 cases, a wrong body told in 100.0%" in saxs_shapes.summary_text([row, clear_row])
+    assert "1 cases, the right body first in 100.0%" in saxs_shapes.summary_text([row, clear_row])
+    assert "| sphere within the noise" in summary.saxs_shapes_table([row, clear_row])
 
 
 @pytest.mark.long
@@ -53,9 +53,9 @@ def test_the_slides_sphere_is_fitted_and_tabled(experiments, tmp_path, monkeypat
     import saxs_sphere
     import summary
 
-    monkeypatch.setattr(saxs_sphere, "OPEN", 0)
-    out = tmp_path / "saxs_sphere.jsonl"
-    found = saxs_sphere.main(["--sets", "3", "--out", str(out)])
-    assert [json.loads(line) for line in out.read_text().splitlines()] == found
-    assert all(abs(one["radius"] - 34.907) < 0.4 and one["body"] == "sphere" for one in found)
-    assert "| matched | 3 | radius |" in summary.saxs_sphere(found)
+    monkeypatch.setattr(saxs_sphere, "N_OPEN_SETS", 0)
+    rows_path = tmp_path / "saxs_sphere.jsonl"
+    rows = saxs_sphere.main(["--sets", "3", "--out", str(rows_path)])
+    assert [json.loads(line) for line in rows_path.read_text().splitlines()] == rows
+    assert all(abs(row["radius"] - 34.907) < 0.4 and row["body"] == "sphere" for row in rows)
+    assert "| matched | 3 | radius |" in summary.saxs_sphere_table(rows)

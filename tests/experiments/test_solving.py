@@ -3,63 +3,63 @@
 import numpy as np
 import pytest
 
-NAME = {"part": "offrule", "kind": "fcc", "seed": 0, "draw": 0, "noise": 0.03}
+CASE_NAME = {"part": "offrule", "kind": "fcc", "seed": 0, "draw": 0, "noise": 0.03}
 
 
 def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments, monkeypatch):
     import measured_pdfs
     import solving
 
-    seen = []
+    q_grids = []
     transform = measured_pdfs.transform
-    monkeypatch.setattr(measured_pdfs, "transform", lambda q, r, **more: (seen.append(q), transform(q, r, **more))[1])
-    one, again = (solving.case(NAME, solving.PARTS["offrule"]) for _ in range(2))
-    np.testing.assert_array_equal(one.measurement.g, again.measurement.g)
-    given = one.measurement.given
-    assert all(q[0] == given["qmin"] and q[-1] == pytest.approx(given["qmax"], abs=1e-9) for q in seen)
-    assert one.particle.type == "fcc" and 35 <= len(one.particle.positions) <= 320
+    monkeypatch.setattr(measured_pdfs, "transform", lambda q, r, **keywords: (q_grids.append(q), transform(q, r, **keywords))[1])
+    simulated_case, repeated_case = (solving.simulate_case(CASE_NAME, solving.CASE_SETS["offrule"]) for _ in range(2))
+    np.testing.assert_array_equal(simulated_case.measurement.g, repeated_case.measurement.g)
+    settings = simulated_case.measurement.given
+    assert all(q[0] == settings["qmin"] and q[-1] == pytest.approx(settings["qmax"], abs=1e-9) for q in q_grids)
+    assert simulated_case.particle.type == "fcc" and 35 <= len(simulated_case.particle.positions) <= 320
 
 
 def test_parts_share_particles_and_move_their_atoms(experiments):
     import solving
 
-    plain, moved = (solving.case(NAME, solving.PARTS[part]).particle for part in ("offrule", "displaced5"))
-    off = np.linalg.norm(moved.positions - plain.positions, axis=1) * solving.BOND
-    assert np.sqrt(np.mean(off**2)) == pytest.approx(0.05)
+    plain_particle, displaced_particle = (solving.simulate_case(CASE_NAME, solving.CASE_SETS[part]).particle for part in ("offrule", "displaced5"))
+    displacements = np.linalg.norm(displaced_particle.positions - plain_particle.positions, axis=1) * solving.BOND
+    assert np.sqrt(np.mean(displacements**2)) == pytest.approx(0.05)
 
 
 def test_turned_and_mirrored_atoms_have_no_error_and_a_missing_one_is_not_solved(experiments):
     import solving
 
-    x = solving.case(NAME, solving.PARTS["offrule"]).particle.positions * solving.BOND
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    assert solving.error(x, (x @ turn)[::-1] + 3.0) < 1e-6
+    positions = solving.simulate_case(CASE_NAME, solving.CASE_SETS["offrule"]).particle.positions * solving.BOND
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    assert solving.coordinate_error(positions, (positions @ rotation)[::-1] + 3.0) < 1e-6
     assert (
-        solving.solved({"error": 0.05}) and not solving.solved({"error": 0.2}) and not solving.solved({"error": None})
+        solving.is_solved({"error": 0.05}) and not solving.is_solved({"error": 0.2}) and not solving.is_solved({"error": None})
     )
 
 
-def test_tables_tell_solved_counts_and_intervals(experiments):
+def test_tables_give_solved_counts_and_intervals(experiments):
     import summary
 
-    row = NAME | {
+    row = CASE_NAME | {
         "atoms": 100, "type": "fcc", "word": "", "seconds": 2.0, "truth_rw": 0.01, "rw": 0.011, "found_type": "fcc",
         "found_atoms": 100, "n_low": 99.0, "n_high": 101.0, "w1": 0.01, "error": 0.01,
     }  # fmt: skip
-    other = row | {"seed": 1, "found_atoms": 97, "error": None, "n_low": 96.0, "n_high": 98.0, "rw": 0.02}
-    stack = row | {"kind": "stack", "word": "hhc", "found_word": "chh", "hexagonal": 0.67, "found_hexagonal": 0.67}
-    table = summary.solving([row, other]).splitlines()[-1]
+    other_row = row | {"seed": 1, "found_atoms": 97, "error": None, "n_low": 96.0, "n_high": 98.0, "rw": 0.02}
+    stack_row = row | {"kind": "stack", "word": "hhc", "found_word": "chh", "hexagonal": 0.67, "found_hexagonal": 0.67}
+    table = summary.site_search_table([row, other_row]).splitlines()[-1]
     assert "| offrule | 3 % | 2 | 100 % | 50 % | 50 ± 71 % | 1.5 % |" in table and "| 50 % | 50 % | 2 % | 2 |" in table
-    kinds = summary.solving_kinds([row, other, stack])
+    kinds_table = summary.site_search_kinds_table([row, other_row, stack_row])
     assert (
-        "| offrule | fcc | – | 1 of 2 | – |" in kinds
-        and "| stacks | all inner letters right | – | 100 % | – |" in kinds
+        "| offrule | fcc | – | 1 of 2 | – |" in kinds_table
+        and "| stacks | all inner letters right | – | 100 % | – |" in kinds_table
     )
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["benchmark_sites", "figure_solving"])
-def test_short_ways_run(experiments, name, capsys):
+def test_quick_runs_finish(experiments, name, capsys):
     module = __import__(name)
     assert module.main(["--quick"])
     assert "{" in capsys.readouterr().out

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
-from simulated import BOND, curve, sphere
+from simulated import BOND, cluster_pdf, fcc_sphere
 
 from jaxstruc import statistics
 from jaxstruc.inference import candidates, posterior
 from jaxstruc.inference import fit as fits
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.candidates import Candidates
+from jaxstruc.inference.candidates import CandidateGroup
 from jaxstruc.inference.values import misfit
 from jaxstruc.scattering import templates
 from jaxstruc.structures import families, library
@@ -23,124 +23,124 @@ LIMITS = {"qmin": 1.0, "qmax": 18.0}
 SPAN = targets.span(rmax=14.0, qmax=18.0, diameter=20.0)
 
 
-def pool(found, rows=None):
-    return candidates.pool([Candidates("library", found, np.arange(len(found.atoms)) if rows is None else rows)])
+def make_pool(cluster_library, rows=None):
+    return candidates.candidate_pool([CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)) if rows is None else rows)])
 
 
-def target(g):
+def make_target(g):
     return targets.target(R, g, **LIMITS, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _small_batches():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "BATCH", 8)
-        patch.setattr(candidates, "FEW", 8)
+        patch.setattr(candidates, "BATCH_SIZE", 8)
+        patch.setattr(candidates, "MIN_BATCH_SIZE", 8)
         yield
 
 
 @pytest.fixture(scope="module")
-def small():
+def small_library():
     """Octahedra, icosahedra and decahedra of 38 to 120 atoms."""
-    several = (families.octahedra(38, 120), families.icosahedra(55, 56), families.decahedra(50, 104))
-    return library.collect(itertools.chain(*(itertools.islice(some, 7) for some in several)))
+    cluster_iterators = (families.octahedra(38, 120), families.icosahedra(55, 56), families.decahedra(50, 104))
+    return library.collect(itertools.chain(*(itertools.islice(iterator, 7) for iterator in cluster_iterators)))
 
 
-def decahedron(found):
+def middle_decahedron(cluster_library):
     """Return the place of a decahedron of middle size in a library."""
-    own = np.flatnonzero(found.families == "decahedron")
-    return own[len(own) // 2]
+    rows = np.flatnonzero(cluster_library.families == "decahedron")
+    return rows[len(rows) // 2]
 
 
-def test_the_true_cluster_is_ranked_first_and_files_share_a_compilation(small):
-    true = decahedron(small)
-    atoms = small.positions[small.starts[true] : small.starts[true + 1]] * BOND * 1.02
-    g = 0.6 * curve(atoms, R, noise=0.1, rng=np.random.default_rng(0))
-    every, told = np.arange(len(small.atoms)), []
-    fit = candidates.fit_all(pool(small), target(g), progress=lambda *x: told.append(x))
-    assert len(every) > 16 and told == [(8, len(every)), (16, len(every)), (len(every), len(every))]
-    assert fit.rw.shape == every.shape and np.argmin(fit.rw) == true and fit.converged[true]
-    assert fit.rw[true] < 0.15 and np.median(fit.rw) > 2 * fit.rw[true]
-    assert fit.values.stretch[true] == pytest.approx(1.02, abs=2e-3)
-    assert fit.values.scale[true] == pytest.approx(0.6, rel=0.05)
-    compiled = candidates._fits._cache_size()
-    other = candidates.fit_all(pool(small, every[:3]), target(2 * g))
-    assert candidates._fits._cache_size() == compiled
-    np.testing.assert_allclose(other.rw, fit.rw[:3], rtol=1e-3)
-    np.testing.assert_allclose(other.values.scale, 2 * fit.values.scale[:3], rtol=5e-3)
+def test_the_true_cluster_is_ranked_first_and_files_share_a_compilation(small_library):
+    true_row = middle_decahedron(small_library)
+    positions = small_library.positions[small_library.starts[true_row] : small_library.starts[true_row + 1]] * BOND * 1.02
+    g = 0.6 * cluster_pdf(positions, R, noise=0.1, rng=np.random.default_rng(0))
+    rows, progress_calls = np.arange(len(small_library.atoms)), []
+    fit = candidates.fit_all(make_pool(small_library), make_target(g), progress=lambda *args: progress_calls.append(args))
+    assert len(rows) > 16 and progress_calls == [(8, len(rows)), (16, len(rows)), (len(rows), len(rows))]
+    assert fit.rw.shape == rows.shape and np.argmin(fit.rw) == true_row and fit.converged[true_row]
+    assert fit.rw[true_row] < 0.15 and np.median(fit.rw) > 2 * fit.rw[true_row]
+    assert fit.values.stretch[true_row] == pytest.approx(1.02, abs=2e-3)
+    assert fit.values.scale[true_row] == pytest.approx(0.6, rel=0.05)
+    n_compiled = candidates._refine_all._cache_size()
+    second_fit = candidates.fit_all(make_pool(small_library, rows[:3]), make_target(2 * g))
+    assert candidates._refine_all._cache_size() == n_compiled
+    np.testing.assert_allclose(second_fit.rw, fit.rw[:3], rtol=1e-3)
+    np.testing.assert_allclose(second_fit.values.scale, 2 * fit.values.scale[:3], rtol=5e-3)
 
 
-def test_a_candidate_of_the_library_fits_as_its_distance_matrix_does(small):
+def test_a_candidate_of_the_library_fits_as_its_distance_matrix_does(small_library):
     """Bins of 0.02 bonds with their means and variances, beside bins of 0.05 Å from the matrix."""
-    index = decahedron(small)
-    goal = target(curve(sphere(13.0), R))
-    fit = candidates.fit_all(pool(small, np.array([index])), goal)
-    atoms = jnp.asarray(library.cluster(small, index).positions * BOND, jnp.float32)
-    table = templates.of_distances(distances(atoms), jnp.ones(len(atoms)), BOND, span=SPAN)
+    index = middle_decahedron(small_library)
+    target = make_target(cluster_pdf(fcc_sphere(13.0), R))
+    fit = candidates.fit_all(make_pool(small_library, np.array([index])), target)
+    positions = jnp.asarray(library.candidate_cluster(small_library, index).positions * BOND, jnp.float32)
+    cluster_table = templates.tabulate_distances(distances(positions), jnp.ones(len(positions)), BOND, span=SPAN)
     values = jax.tree.map(lambda column: jnp.asarray(column[0]), fit.values)
-    other = jnp.sqrt(misfit(table, values, goal.basis) / goal.basis.norm)
+    exact_rw = jnp.sqrt(misfit(cluster_table, values, target.basis) / target.basis.norm)
     assert float(fit.rw[0]) > 0.05
-    assert float(other) == pytest.approx(float(fit.rw[0]), abs=2e-3)
+    assert float(exact_rw) == pytest.approx(float(fit.rw[0]), abs=2e-3)
 
 
-def test_no_pair_within_the_span_is_lost(small):
-    every = np.arange(len(small.atoms))
-    entries = [(small, int(index)) for index in every]
-    found = library.tables(entries, bond=BOND, longest=SPAN.longest)
-    assert SPAN.longest > small.diameter.max() * BOND
-    np.testing.assert_allclose(found.weight.sum(axis=1), small.atoms * (small.atoms - 1.0), rtol=1e-6)
-    short = targets.span(rmax=4.0, qmax=18.0, diameter=20.0)
-    near = library.tables(entries, bond=BOND, longest=short.longest)
-    inside = [np.sum(pdist(library.cluster(small, index).positions) * BOND < short.longest) for index in every]
-    np.testing.assert_allclose(near.weight.sum(axis=1), 2 * np.array(inside), rtol=0.02)
+def test_no_pair_within_the_span_is_lost(small_library):
+    rows = np.arange(len(small_library.atoms))
+    entries = [(small_library, int(index)) for index in rows]
+    histograms = library.scaled_histograms(entries, bond=BOND, max_distance=SPAN.max_distance)
+    assert SPAN.max_distance > small_library.diameter.max() * BOND
+    np.testing.assert_allclose(histograms.weight.sum(axis=1), small_library.atoms * (small_library.atoms - 1.0), rtol=1e-6)
+    short_span = targets.span(rmax=4.0, qmax=18.0, diameter=20.0)
+    short_histograms = library.scaled_histograms(entries, bond=BOND, max_distance=short_span.max_distance)
+    n_pairs = [np.sum(pdist(library.candidate_cluster(small_library, index).positions) * BOND < short_span.max_distance) for index in rows]
+    np.testing.assert_allclose(short_histograms.weight.sum(axis=1), 2 * np.array(n_pairs), rtol=0.02)
 
 
 def test_no_pair_of_a_disordered_cluster_is_lost():
     """Its distances fill every bin; the element has a short bond and the data go far."""
     rng = np.random.default_rng(0)
     positions = 12 * rng.uniform(size=(300, 3))
-    one = library.collect([Cluster("user", "drawn", positions)])
+    disordered_library = library.collect([Cluster("user", "drawn", positions)])
     span = targets.span(rmax=50.0, qmax=18.0, diameter=100.0)
-    found = library.tables([(one, 0)], bond=2.5, longest=span.longest)
-    assert float(found.weight.sum()) == pytest.approx(300 * 299)
+    histograms = library.scaled_histograms([(disordered_library, 0)], bond=2.5, max_distance=span.max_distance)
+    assert float(histograms.weight.sum()) == pytest.approx(300 * 299)
 
 
 def test_the_truth_lies_in_the_90_percent_set_about_as_often_as_it_says():
     """Near decahedra, 40 draws of noise so strong that the fits nearly tie."""
-    found = list(families.decahedra(70, 100))
-    true = found[0].positions * BOND
-    ideal = curve(true, R)
-    misfits = [np.linalg.norm(curve(one.positions * BOND, R) - ideal) / np.linalg.norm(ideal) for one in found]
-    near = library.collect(found[index] for index in np.argsort(misfits, kind="stable")[:6])
-    at = int(np.flatnonzero(near.labels == found[0].label)[0])
+    decahedra = list(families.decahedra(70, 100))
+    true_positions = decahedra[0].positions * BOND
+    ideal_pdf = cluster_pdf(true_positions, R)
+    misfits = [np.linalg.norm(cluster_pdf(cluster.positions * BOND, R) - ideal_pdf) / np.linalg.norm(ideal_pdf) for cluster in decahedra]
+    similar_library = library.collect(decahedra[index] for index in np.argsort(misfits, kind="stable")[:6])
+    true_row = int(np.flatnonzero(similar_library.labels == decahedra[0].label)[0])
     rng = np.random.default_rng(1)
-    inside, sizes = [], []
+    contains_truth, set_sizes = [], []
     for _ in range(40):
-        g = curve(true, R, noise=0.8, rng=rng)
-        goal = target(g)
-        fit = candidates.fit_all(pool(near), goal)
-        best = int(np.argmin(fit.rw))
-        tables = candidates.tables(pool(near, np.array([best])), goal)
-        first = jax.tree.map(lambda column, best=best: column[best : best + 1], fit)
-        fitted, _ = fits.curves(first, tables, goal)
-        independent = statistics.effective_points(g - fitted[0], goal.independent)
-        chosen = statistics.credible_set(posterior.weights(fit.rw, independent, 4))
-        inside.append(chosen[at])
-        sizes.append(chosen.sum())
-    assert 0.75 <= np.mean(inside) <= 1.0
-    assert 1 < np.mean(sizes) < 6
+        g = cluster_pdf(true_positions, R, noise=0.8, rng=rng)
+        target = make_target(g)
+        fit = candidates.fit_all(make_pool(similar_library), target)
+        best_row = int(np.argmin(fit.rw))
+        cluster_tables = candidates.cluster_tables(make_pool(similar_library, np.array([best_row])), target)
+        best_fit = jax.tree.map(lambda column, best_row=best_row: column[best_row : best_row + 1], fit)
+        fitted_pdf, _ = fits.curves(best_fit, cluster_tables, target)
+        effective_points = statistics.effective_points(g - fitted_pdf[0], target.n_independent)
+        in_set = statistics.credible_set(posterior.weights(fit.rw, effective_points, 4))
+        contains_truth.append(in_set[true_row])
+        set_sizes.append(in_set.sum())
+    assert 0.75 <= np.mean(contains_truth) <= 1.0
+    assert 1 < np.mean(set_sizes) < 6
 
 
-def test_candidates_of_several_sources_are_one_list_and_fitted_as_alone(small):
+def test_candidates_of_several_sources_are_one_list_and_fitted_as_alone(small_library):
     """Two libraries with unlike clusters, out of order."""
-    goal = target(curve(sphere(13.0), R))
-    both = candidates.pool(
-        [Candidates("library", small, np.arange(4, 7)), Candidates("file", small, np.array([1]), {0: "odd"})]
+    target = make_target(cluster_pdf(fcc_sphere(13.0), R))
+    joint_pool = candidates.candidate_pool(
+        [CandidateGroup("library", small_library, np.arange(4, 7)), CandidateGroup("file", small_library, np.array([1]), {0: "odd"})]
     )
-    turned = both.chosen(np.array([3, 1]))
-    assert turned.faulty.tolist() == [True, False]
-    np.testing.assert_array_equal(turned.families, small.families[[1, 5]])
-    np.testing.assert_array_equal(turned.diameter, small.diameter[[1, 5]])
-    assert turned.entry(1)[1] == 5 and turned.groups[turned.group[0]].source == "file"
-    together, alone = candidates.fit_all(turned, goal), candidates.fit_all(pool(small, np.array([1, 5])), goal)
-    np.testing.assert_array_equal(together.rw, alone.rw)
+    selected_pool = joint_pool.select(np.array([3, 1]))
+    assert selected_pool.has_fault.tolist() == [True, False]
+    np.testing.assert_array_equal(selected_pool.families, small_library.families[[1, 5]])
+    np.testing.assert_array_equal(selected_pool.diameter, small_library.diameter[[1, 5]])
+    assert selected_pool.entry(1)[1] == 5 and selected_pool.groups[selected_pool.group[0]].source == "file"
+    joint_fit, single_fit = candidates.fit_all(selected_pool, target), candidates.fit_all(make_pool(small_library, np.array([1, 5])), target)
+    np.testing.assert_array_equal(joint_fit.rw, single_fit.rw)

@@ -12,8 +12,8 @@ from jaxstruc.inference import values
 from jaxstruc.scattering import curves, debye, templates
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.scattering.parameters import USUAL
-from jaxstruc.structures import distances as apart
+from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.structures import distances as cluster_distances
 from jaxstruc.structures import shapes
 
 R = np.arange(1.5, 15.001, 0.05)
@@ -21,239 +21,239 @@ GRID = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
 Q = GRID.q
 BOND = 2.78
 SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=16.0)
-ALL = (*USUAL, "qdamp")
+ALL_PARAMETERS = (*DEFAULT_FREE_PARAMETERS, "qdamp")
 
 
-def f_of(distances, **instrument):
+def exact_f(distances, **instrument):
     """Return F(Q) by the exact sum."""
-    count = distances.shape[0]
+    n_atoms = distances.shape[0]
     q = jnp.asarray(Q, distances.dtype)
-    pairs = debye.pairs(distances, jnp.ones(count))
-    ones, atoms = jnp.ones((1, q.size), q.dtype), jnp.full(1, count, q.dtype)
-    return debye.reduced_structure_function(pairs, Instrument(**instrument), ones, atoms, q)
+    pairs = debye.pairs_from_distances(distances, jnp.ones(n_atoms))
+    unit_factors, composition = jnp.ones((1, q.size), q.dtype), jnp.full(1, n_atoms, q.dtype)
+    return debye.reduced_structure_function(pairs, Instrument(**instrument), unit_factors, composition, q)
 
 
-def curve(distances, *, qdamp=0.03, noise=None, **instrument):
+def exact_pdf(distances, *, qdamp=0.03, noise=None, **instrument):
     """Return G(r) by the exact sum, scale 1; `noise` is added to F(Q)."""
-    f = f_of(distances, **instrument)
+    f = exact_f(distances, **instrument)
     f = f if noise is None else f + noise
-    return curves.transformed(f, Instrument(qdamp=qdamp), GRID)
+    return curves.pdf_from_f(f, Instrument(qdamp=qdamp), GRID)
 
 
-def distances_of(layers, bond=BOND):
-    return apart.distances(jnp.asarray(shapes.fcc(layers).positions * bond, jnp.float32))
+def fcc_distances(layers, bond=BOND):
+    return cluster_distances.distances(jnp.asarray(shapes.fcc_cluster(layers).positions * bond, jnp.float32))
 
 
 @pytest.fixture(scope="module")
 def distances():
-    return distances_of((2, 3, 2))
+    return fcc_distances((2, 3, 2))
 
 
-def target(g, *, r=R, qdamp=0.03, **more):
+def make_target(g, *, r=R, qdamp=0.03, **options):
     return targets.target(
-        r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN, **more
+        r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN, **options
     )
 
 
-def padded(distances):
+def pad_to_48_atoms(distances):
     """Return distances of 48 atoms, those further no atoms, twice, and the presence: one compilation for two tests."""
-    wide = jnp.pad(distances, ((0, 5), (0, 5)), constant_values=1.0)
-    return jnp.stack([wide, wide]), jnp.tile(jnp.arange(48) < 43, (2, 1)) * 1.0
+    padded_matrix = jnp.pad(distances, ((0, 5), (0, 5)), constant_values=1.0)
+    return jnp.stack([padded_matrix, padded_matrix]), jnp.tile(jnp.arange(48) < 43, (2, 1)) * 1.0
 
 
-def fitter(free):
-    def one(distances, presence, basis):
-        return fits.refine(templates.of_distances(distances, presence, BOND, span=SPAN), basis, free=free)
+def make_fitter(free):
+    def refine_cluster(distances, presence, basis):
+        return fits.refine(templates.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free)
 
-    each = jax.jit(jax.vmap(one, (0, 0, None)))
-    return lambda distances, presence, goal: each(distances, presence, goal.basis)
-
-
-fit, fit_all = fitter(USUAL), fitter(ALL)
+    refine_batch = jax.jit(jax.vmap(refine_cluster, (0, 0, None)))
+    return lambda distances, presence, target: refine_batch(distances, presence, target.basis)
 
 
-def first(found):
-    return jax.tree.map(lambda x: x[0], found)
+fit_usual, fit_all_parameters = make_fitter(DEFAULT_FREE_PARAMETERS), make_fitter(ALL_PARAMETERS)
 
 
-@pytest.mark.parametrize("true", [(0.4, 1.03, 0.012, 3.0), (2.0, 0.95, 0.005, 0.5)])
-def test_the_values_behind_a_simulated_curve_are_found(distances, true):
-    scale, stretch, uiso, delta2 = true
-    g = scale * np.asarray(curve(distances, uiso=uiso, delta2=delta2, stretch=stretch))
-    found = first(fit(distances[None], jnp.ones((1, 43)), target(g)))
-    assert bool(found.converged) and float(found.rw) < 2e-3
-    assert float(found.values.stretch) == pytest.approx(stretch, abs=1e-4)
-    assert float(found.values.scale) == pytest.approx(scale, rel=3e-3)
-    assert float(found.values.uiso) == pytest.approx(uiso, rel=5e-3)
-    assert float(found.values.delta2) == pytest.approx(delta2, abs=0.03)
+def first_fit(batch_fit):
+    return jax.tree.map(lambda column: column[0], batch_fit)
+
+
+@pytest.mark.parametrize("true_values", [(0.4, 1.03, 0.012, 3.0), (2.0, 0.95, 0.005, 0.5)])
+def test_the_values_behind_a_simulated_curve_are_found(distances, true_values):
+    scale, stretch, uiso, delta2 = true_values
+    g = scale * np.asarray(exact_pdf(distances, uiso=uiso, delta2=delta2, stretch=stretch))
+    fit_result = first_fit(fit_usual(distances[None], jnp.ones((1, 43)), make_target(g)))
+    assert bool(fit_result.converged) and float(fit_result.rw) < 2e-3
+    assert float(fit_result.values.stretch) == pytest.approx(stretch, abs=1e-4)
+    assert float(fit_result.values.scale) == pytest.approx(scale, rel=3e-3)
+    assert float(fit_result.values.uiso) == pytest.approx(uiso, rel=5e-3)
+    assert float(fit_result.values.delta2) == pytest.approx(delta2, abs=0.03)
 
 
 def test_resolution_and_background_are_fitted_too(distances):
-    under = 0.3 + 0.2 * np.cos(np.pi * (R - R[0]) / (R[-1] - R[0]))
-    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.01, qdamp=0.06)) + under
-    goal = target(g, background=2, qdamp=0.02)
-    found = fit_all(distances[None], jnp.ones((1, 43)), goal)
-    assert float(found.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(found.rw[0]) < 2e-3
-    tables = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    whole, smooth = fits.curves(found, jax.tree.map(lambda x: x[None], tables), goal)
-    np.testing.assert_allclose(whole[0], g, atol=3e-3 * np.abs(g).max())
-    np.testing.assert_allclose(smooth[0], under, atol=0.02)
+    background = 0.3 + 0.2 * np.cos(np.pi * (R - R[0]) / (R[-1] - R[0]))
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.01, qdamp=0.06)) + background
+    target = make_target(g, background=2, qdamp=0.02)
+    fit_result = fit_all_parameters(distances[None], jnp.ones((1, 43)), target)
+    assert float(fit_result.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(fit_result.rw[0]) < 2e-3
+    cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    fitted_pdf, fitted_background = fits.curves(fit_result, jax.tree.map(lambda column: column[None], cluster_table), target)
+    np.testing.assert_allclose(fitted_pdf[0], g, atol=3e-3 * np.abs(g).max())
+    np.testing.assert_allclose(fitted_background[0], background, atol=0.02)
 
 
-def test_values_that_want_beyond_a_bound_end_there_and_the_rest_is_fitted(distances):
+def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
     """No resolution in the data, and distances that a wrong bracket made wider: qdamp and delta2 end at 0."""
-    g = np.asarray(curve(distances, uiso=0.012, delta2=-1.0, stretch=1.02))
-    found = first(fit_all(distances[None], jnp.ones((1, 43)), target(g)))
-    names = [name for name, at in zip(ALL, found.bounded, strict=True) if at]
-    assert names == ["delta2", "qdamp"] and bool(found.converged)
-    assert float(found.values.delta2) == 0 and float(found.values.qdamp) <= 1e-4
-    assert float(found.values.stretch) == pytest.approx(1.02, abs=1e-3) and float(found.rw) < 0.1
-    assert np.isnan(found.errors[jnp.asarray(found.bounded)]).all()
-    assert np.isfinite(found.errors[~jnp.asarray(found.bounded)]).all()
+    g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=-1.0, stretch=1.02))
+    fit_result = first_fit(fit_all_parameters(distances[None], jnp.ones((1, 43)), make_target(g)))
+    names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.bounded, strict=True) if is_bounded]
+    assert names == ["delta2", "qdamp"] and bool(fit_result.converged)
+    assert float(fit_result.values.delta2) == 0 and float(fit_result.values.qdamp) <= 1e-4
+    assert float(fit_result.values.stretch) == pytest.approx(1.02, abs=1e-3) and float(fit_result.rw) < 0.1
+    assert np.isnan(fit_result.errors[jnp.asarray(fit_result.bounded)]).all()
+    assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.bounded)]).all()
 
 
 def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):
     """After one step, a third at a time: more rounds than one."""
-    monkeypatch.setattr(fits, "EARLY", 1)
-    monkeypatch.setattr(fits, "REST", 3)
-    g = np.asarray(curve(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
-    several = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
-    tables = jax.vmap(lambda one: templates.of_distances(one, jnp.ones(43), BOND, span=SPAN))(several)
-    together = jax.jit(lambda tables, goal: fits.refine_all(tables, goal, free=ALL))(tables, target(g).basis)
-    each = [fit_all(one[None], jnp.ones((1, 43)), target(g)) for one in several]
-    alone = jax.tree.map(lambda *rows: jnp.concatenate(rows), *each)
-    np.testing.assert_allclose(together.rw, alone.rw, rtol=1e-5)
-    np.testing.assert_allclose(together.values.stretch, alone.values.stretch, rtol=1e-5)
-    np.testing.assert_allclose(together.errors, alone.errors, rtol=1e-2)
-    assert bool(together.converged.all())
+    monkeypatch.setattr(fits, "N_EARLY_STEPS", 1)
+    monkeypatch.setattr(fits, "N_LATE_BATCHES", 3)
+    g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
+    distance_batch = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
+    cluster_tables = jax.vmap(lambda matrix: templates.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(distance_batch)
+    batch_fit = jax.jit(lambda cluster_tables, basis: fits.refine_all(cluster_tables, basis, free=ALL_PARAMETERS))(cluster_tables, make_target(g).basis)
+    single_fits = [fit_all_parameters(matrix[None], jnp.ones((1, 43)), make_target(g)) for matrix in distance_batch]
+    joined_fits = jax.tree.map(lambda *rows: jnp.concatenate(rows), *single_fits)
+    np.testing.assert_allclose(batch_fit.rw, joined_fits.rw, rtol=1e-5)
+    np.testing.assert_allclose(batch_fit.values.stretch, joined_fits.values.stretch, rtol=1e-5)
+    np.testing.assert_allclose(batch_fit.errors, joined_fits.errors, rtol=1e-2)
+    assert bool(batch_fit.converged.all())
 
 
 def test_rw_is_not_above_that_of_scipy_on_the_exact_sum(distances):
     """A wrong template and noise, so that the best Rw is not zero."""
-    g = np.asarray(curve(distances_of((2, 4, 2), 2.80), uiso=0.009, delta2=2.0, stretch=1.0))
+    g = np.asarray(exact_pdf(fcc_distances((2, 4, 2), 2.80), uiso=0.009, delta2=2.0, stretch=1.0))
     g = g + 0.05 * np.random.default_rng(0).normal(size=R.size)
-    exact = jax.jit(lambda x: x[0] * curve(distances, uiso=x[1], delta2=x[2], stretch=x[3]))
-    best = scipy.optimize.least_squares(
-        lambda x: np.asarray(exact(x), float) - g,
+    scaled_pdf = jax.jit(lambda x: x[0] * exact_pdf(distances, uiso=x[1], delta2=x[2], stretch=x[3]))
+    solution = scipy.optimize.least_squares(
+        lambda x: np.asarray(scaled_pdf(x), float) - g,
         [1.0, 0.01, 2.0, 1.0],
         bounds=([0, 5e-4, 0, 0.9], [9, 0.1, 6.5, 1.1]),
         x_scale=[1, 0.01, 2, 0.01],
         diff_step=1e-3,
     )
-    theirs = np.sqrt(2 * best.cost / np.sum(g**2))
-    found = fit(distances[None], jnp.ones((1, 43)), target(g))
-    assert theirs > 0.05
-    assert float(found.rw[0]) < theirs + 0.002
+    scipy_rw = np.sqrt(2 * solution.cost / np.sum(g**2))
+    fit_result = fit_usual(distances[None], jnp.ones((1, 43)), make_target(g))
+    assert scipy_rw > 0.05
+    assert float(fit_result.rw[0]) < scipy_rw + 0.002
 
 
 def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     """White noise on F(Q), 200 draws; of a normal error 95 % lie within two standard errors."""
-    true = {"scale": 1.0, "stretch": 1.0, "uiso": 0.01, "delta2": 2.0}
-    f = np.asarray(f_of(distances, uiso=0.01, delta2=2.0, stretch=1.0))
-    size = 0.1 * np.sqrt(np.mean(f**2))
-    draws = np.random.default_rng(1).normal(size=(200, Q.size)) * size
-    simulated = jax.vmap(lambda noise: curve(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(draws)
-    bases = [target(g).basis for g in simulated]
-    goals = jax.tree.map(lambda *leaves: np.stack(leaves), *bases)
-    tables = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    found = jax.jit(jax.vmap(lambda goal: fits.refine(tables, goal)))(goals)
-    assert bool(found.converged.all())
-    for column, name in enumerate(USUAL):
-        off = np.abs(np.asarray(getattr(found.values, name)) - true[name])
-        assert 0.90 <= np.mean(off < 2 * np.asarray(found.errors[:, column])) <= 0.98, name
-    assert np.allclose(np.diagonal(found.correlation, axis1=1, axis2=2), 1.0, atol=1e-3)
-    assert np.abs(found.correlation[:, 0, 2]).min() > 0.2
+    true_values = {"scale": 1.0, "stretch": 1.0, "uiso": 0.01, "delta2": 2.0}
+    f = np.asarray(exact_f(distances, uiso=0.01, delta2=2.0, stretch=1.0))
+    noise_scale = 0.1 * np.sqrt(np.mean(f**2))
+    draws = np.random.default_rng(1).normal(size=(200, Q.size)) * noise_scale
+    simulated_pdfs = jax.vmap(lambda noise: exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(draws)
+    bases = [make_target(g).basis for g in simulated_pdfs]
+    stacked_basis = jax.tree.map(lambda *leaves: np.stack(leaves), *bases)
+    cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    batch_fit = jax.jit(jax.vmap(lambda basis: fits.refine(cluster_table, basis)))(stacked_basis)
+    assert bool(batch_fit.converged.all())
+    for column, name in enumerate(DEFAULT_FREE_PARAMETERS):
+        deviation = np.abs(np.asarray(getattr(batch_fit.values, name)) - true_values[name])
+        assert 0.90 <= np.mean(deviation < 2 * np.asarray(batch_fit.errors[:, column])) <= 0.98, name
+    assert np.allclose(np.diagonal(batch_fit.correlation, axis1=1, axis2=2), 1.0, atol=1e-3)
+    assert np.abs(batch_fit.correlation[:, 0, 2]).min() > 0.2
 
 
-def test_a_finer_grid_tells_nothing_more(distances):
+def test_a_finer_grid_adds_no_information(distances):
     noise = 0.1 * np.random.default_rng(0).normal(size=Q.size)
-    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))
-    fine, coarse = (fit(distances[None], jnp.ones((1, 43)), target(g[::k], r=R[::k])) for k in (1, 2))
-    np.testing.assert_allclose(fine.errors, coarse.errors, rtol=0.1)
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))
+    fine_fit, coarse_fit = (fit_usual(distances[None], jnp.ones((1, 43)), make_target(g[::stride], r=R[::stride])) for stride in (1, 2))
+    np.testing.assert_allclose(fine_fit.errors, coarse_fit.errors, rtol=0.1)
 
 
 def test_padding_changes_nothing(distances):
-    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.01)) + 0.1 * np.sin(R)
-    alone = fit(distances[None], jnp.ones((1, 43)), target(g))
-    other = fit(*padded(distances), target(g))
-    for one, two in zip(jax.tree.leaves(alone), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(one[0], two[0], rtol=2e-3, atol=1e-4)
-    basis, short = target(g).basis, target(g[:160], r=R[:160])
-    wide = target(g[:160], r=R[:160], size=basis.q.size, least=basis.data.size)
-    assert wide.basis.q.size > short.basis.q.size and wide.basis.data.size > short.basis.data.size
-    plain = fit(distances[None], jnp.ones((1, 43)), short)
-    among_others = fit(distances[None], jnp.ones((1, 43)), wide)
-    np.testing.assert_allclose(plain.rw, among_others.rw, rtol=1e-4)
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.01)) + 0.1 * np.sin(R)
+    plain_fit = fit_usual(distances[None], jnp.ones((1, 43)), make_target(g))
+    padded_fit = fit_usual(*pad_to_48_atoms(distances), make_target(g))
+    for plain_leaf, padded_leaf in zip(jax.tree.leaves(plain_fit), jax.tree.leaves(padded_fit), strict=True):
+        np.testing.assert_allclose(plain_leaf[0], padded_leaf[0], rtol=2e-3, atol=1e-4)
+    basis, short_target = make_target(g).basis, make_target(g[:160], r=R[:160])
+    padded_target = make_target(g[:160], r=R[:160], size=basis.q.size, least=basis.data.size)
+    assert padded_target.basis.q.size > short_target.basis.q.size and padded_target.basis.data.size > short_target.basis.data.size
+    short_fit = fit_usual(distances[None], jnp.ones((1, 43)), short_target)
+    padded_short_fit = fit_usual(distances[None], jnp.ones((1, 43)), padded_target)
+    np.testing.assert_allclose(short_fit.rw, padded_short_fit.rw, rtol=1e-4)
 
 
 def test_a_broken_candidate_is_flagged_and_costs_the_others_nothing(distances):
-    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0))
-    several, presence = padded(distances)
-    both = fit(several.at[1].set(jnp.nan), presence, target(g))
-    assert both.converged.tolist() == [True, False]
-    assert float(both.rw[0]) < 5e-3 and not np.isfinite(both.rw[1])
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.0))
+    distance_batch, presence = pad_to_48_atoms(distances)
+    batch_fit = fit_usual(distance_batch.at[1].set(jnp.nan), presence, make_target(g))
+    assert batch_fit.converged.tolist() == [True, False]
+    assert float(batch_fit.rw[0]) < 5e-3 and not np.isfinite(batch_fit.rw[1])
 
 
-def test_a_value_at_its_bound_is_said_to_be_and_has_no_error(distances):
-    g = np.asarray(curve(distances, uiso=0.01, delta2=0.0, stretch=1.0))
+def test_a_value_at_its_bound_is_flagged_and_has_no_error(distances):
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=0.0, stretch=1.0))
     g = g + 0.02 * np.random.default_rng(0).normal(size=R.size)
-    wide = np.asarray(curve(distances, uiso=0.2, delta2=0.0, stretch=1.0))
-    found = fit(distances[None], jnp.ones((1, 43)), target(wide))
-    assert found.bounded[0].tolist()[2] and np.isnan(found.errors[0, 2]) and np.isfinite(found.errors[0, 1])
-    free = fit(distances[None], jnp.ones((1, 43)), target(g))
-    assert not free.bounded[0].tolist()[2]
+    broad_pdf = np.asarray(exact_pdf(distances, uiso=0.2, delta2=0.0, stretch=1.0))
+    bounded_fit = fit_usual(distances[None], jnp.ones((1, 43)), make_target(broad_pdf))
+    assert bounded_fit.bounded[0].tolist()[2] and np.isnan(bounded_fit.errors[0, 2]) and np.isfinite(bounded_fit.errors[0, 1])
+    inner_fit = fit_usual(distances[None], jnp.ones((1, 43)), make_target(g))
+    assert not inner_fit.bounded[0].tolist()[2]
 
 
-def test_the_fit_is_finite_where_atoms_coincide(distances):
-    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.0))
-    assert np.isfinite(fit(jnp.zeros_like(distances)[None], jnp.ones((1, 43)), target(g)).rw).all()
+def test_the_fit_is_finite_if_atoms_coincide(distances):
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.0))
+    assert np.isfinite(fit_usual(jnp.zeros_like(distances)[None], jnp.ones((1, 43)), make_target(g)).rw).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(distances, seed):
     """What is left is the accuracy of the span; no fit is worse than where it starts."""
     rng = np.random.default_rng(seed)
-    few = lambda x: x * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(x))).astype(np.float32)  # noqa: E731
-    g = np.asarray(curve(distances, uiso=0.01, delta2=2.0, stretch=1.01))
-    goal = target(few(g))
-    near = jnp.asarray(few(np.asarray(distances)))
-    near = 0.5 * (near + near.T)
-    found = first(fit(near[None], jnp.ones((1, 43)), goal))
-    assert all(np.isfinite(value).all() for value in found.values) and bool(found.converged)
-    assert float(found.rw) < 5e-3
-    assert float(found.values.stretch) == pytest.approx(1.01, abs=2e-4)
-    assert float(found.values.uiso) == pytest.approx(0.01, rel=0.02)
-    assert float(found.rw) <= rw_of_start(near, goal)
+    change_last_bits = lambda x: x * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(x))).astype(np.float32)  # noqa: E731
+    g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.01))
+    target = make_target(change_last_bits(g))
+    changed_distances = jnp.asarray(change_last_bits(np.asarray(distances)))
+    changed_distances = 0.5 * (changed_distances + changed_distances.T)
+    fit_result = first_fit(fit_usual(changed_distances[None], jnp.ones((1, 43)), target))
+    assert all(np.isfinite(value).all() for value in fit_result.values) and bool(fit_result.converged)
+    assert float(fit_result.rw) < 5e-3
+    assert float(fit_result.values.stretch) == pytest.approx(1.01, abs=2e-4)
+    assert float(fit_result.values.uiso) == pytest.approx(0.01, rel=0.02)
+    assert float(fit_result.rw) <= start_rw(changed_distances, target)
 
 
-def rw_of_start(distances, goal):
+def start_rw(distances, target):
     """Return Rw of where a fit starts, with the rounding of the sum over Q of which the model is made."""
-    table = templates.of_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
-    names = values.inner(USUAL)
-    now = values.values_at(values.start(table, names, goal.basis), names, goal.basis)
-    rounding = goal.basis.q.size * np.finfo(np.float32).eps
-    return float(jnp.sqrt(values.misfit(table, now, goal.basis) / goal.basis.norm)) + rounding
+    cluster_table = templates.tabulate_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
+    names = values.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
+    start_values = values.physical_values(values.start_point(cluster_table, names, target.basis), names, target.basis)
+    rounding = target.basis.q.size * np.finfo(np.float32).eps
+    return float(jnp.sqrt(values.misfit(cluster_table, start_values, target.basis) / target.basis.norm)) + rounding
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_fit_of_the_wrong_cluster_is_not_worse_than_its_start(distances, seed):
     rng = np.random.default_rng(seed)
-    wrong = jnp.asarray(apart.distances(jnp.asarray(8 * rng.uniform(size=(43, 3)), jnp.float32)))
-    goal = target(np.asarray(curve(distances, uiso=0.01)))
-    found = first(fit(wrong[None], jnp.ones((1, 43)), goal))
-    assert float(found.rw) <= rw_of_start(wrong, goal)
+    wrong_distances = jnp.asarray(cluster_distances.distances(jnp.asarray(8 * rng.uniform(size=(43, 3)), jnp.float32)))
+    target = make_target(np.asarray(exact_pdf(distances, uiso=0.01)))
+    fit_result = first_fit(fit_usual(wrong_distances[None], jnp.ones((1, 43)), target))
+    assert float(fit_result.rw) <= start_rw(wrong_distances, target)
 
 
 def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
     """The data are the model itself: the sum of squares is rounding alone, where no step counts."""
-    table = templates.of_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    names = values.inner(USUAL)
-    goal = target(np.asarray(curve(distances, uiso=0.01))).basis
-    x = values.start(table, names, goal)
-    model = values.curve(table, values.values_at(x, names, goal), goal)
-    goal = dataclasses.replace(goal, data=model, norm=jnp.sum(model**2), rest=jnp.zeros(()))
-    begin = fits._begun(table, goal, USUAL)
-    end = fits._descended(table, goal, USUAL, begin, fits.STEPS)
-    assert bool(end.done) and int(end.steps) <= 3
-    assert float(end.here.squares) <= float(begin.here.squares)
-    assert np.isfinite(end.here.x).all() and np.abs(end.here.x - x).max() < 1e-3
+    cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    names = values.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
+    basis = make_target(np.asarray(exact_pdf(distances, uiso=0.01))).basis
+    start_point = values.start_point(cluster_table, names, basis)
+    model = values.model_curve(cluster_table, values.physical_values(start_point, names, basis), basis)
+    basis = dataclasses.replace(basis, data=model, norm=jnp.sum(model**2), unmodelled_squares=jnp.zeros(()))
+    start_state = fits._initial_state(cluster_table, basis, DEFAULT_FREE_PARAMETERS)
+    final_state = fits._levenberg_marquardt(cluster_table, basis, DEFAULT_FREE_PARAMETERS, start_state, fits.MAX_STEPS)
+    assert bool(final_state.converged) and int(final_state.steps) <= 3
+    assert float(final_state.point.squares) <= float(start_state.point.squares)
+    assert np.isfinite(final_state.point.normalized_values).all() and np.abs(final_state.point.normalized_values - start_point).max() < 1e-3

@@ -8,57 +8,57 @@ from jaxstruc.inference import judge
 
 
 @pytest.fixture(scope="module")
-def many():
-    rows = mixtures.drawn(np.random.default_rng(5), mean=17.0, width=0.2)
-    return mixtures.judged(mixtures.curve(rows, noise=0.02))
+def ensemble_validation():
+    rows = mixtures.draw_rows(np.random.default_rng(5), mean=17.0, width=0.2)
+    return mixtures.cross_validate_curve(mixtures.ensemble_pdf(rows, noise=0.02))
 
 
-def test_a_mixture_is_a_distribution(many):
-    assert many.verdict == "distribution" and len(many.compared) == 3
-    for one in many.compared:
-        assert min(said.rw for said in one.ensembles) < one.single.rw
-        assert one.points == pytest.approx((one.cut.end - one.cut.cut) * 17 / np.pi, rel=1e-6)
-        assert len(one.rivals) == 4 and np.isfinite(one.rivals).all() and one.rivals.min() >= one.single.squares * 0.1
+def test_a_mixture_is_a_distribution(ensemble_validation):
+    assert ensemble_validation.verdict == "distribution" and len(ensemble_validation.compared) == 3
+    for comparison in ensemble_validation.compared:
+        assert min(prediction.rw for prediction in comparison.ensembles) < comparison.single.rw
+        assert comparison.points == pytest.approx((comparison.cut.end - comparison.cut.cut) * 17 / np.pi, rel=1e-6)
+        assert len(comparison.rivals) == 4 and np.isfinite(comparison.rivals).all() and comparison.rivals.min() >= comparison.single.squares * 0.1
 
 
 def test_one_cluster_is_single():
-    rows = mixtures.drawn(np.random.default_rng(6), mean=18.0, width=0.01, count=1)
-    found = mixtures.judged(mixtures.curve(rows, noise=0.02), strengths=(0.0,))
-    assert found.verdict == "single" and found.strength == 0 and found.strengths == (0.0,)
-    assert all(one.single.rw < one.ensembles[0].rw for one in found.compared)
+    rows = mixtures.draw_rows(np.random.default_rng(6), mean=18.0, width=0.01, count=1)
+    validation = mixtures.cross_validate_curve(mixtures.ensemble_pdf(rows, noise=0.02), strengths=(0.0,))
+    assert validation.sample == "single" and validation.strength == 0 and validation.strengths == (0.0,)
+    assert all(comparison.single_prediction.rw < comparison.ensemble_predictions[0].rw for comparison in validation.comparisons)
 
 
-def test_a_signal_that_ends_soon_leaves_nothing_to_predict(many):
-    rows = mixtures.drawn(np.random.default_rng(6), mean=18.0, width=0.01, count=1)
-    found = mixtures.judged(mixtures.curve(rows, noise=0.02), end=9.0)
-    assert found.verdict == "undecided" and found.compared == () and found.strength == 0
-    assert np.isfinite(found.found.rw)
+def test_a_short_signal_leaves_nothing_to_predict(ensemble_validation):
+    rows = mixtures.draw_rows(np.random.default_rng(6), mean=18.0, width=0.01, count=1)
+    validation = mixtures.cross_validate_curve(mixtures.ensemble_pdf(rows, noise=0.02), signal_end=9.0)
+    assert validation.sample == "undecided" and validation.comparisons == () and validation.strength == 0
+    assert np.isfinite(validation.ensemble_fit.rw)
 
 
-def test_the_curves_of_a_cut_go_through_the_data_it_was_fitted_to(many):
-    one = many.compared[1]
-    fitted = one.r <= one.cut.cut
-    for curve in one.curves:
-        assert np.linalg.norm((curve - one.g)[fitted]) < 0.05 * np.linalg.norm(one.g[fitted])
-    assert one.r[-1] <= one.cut.end + 1e-6 and len(one.curves) == 1 + len(many.strengths)
+def test_the_curves_of_a_cut_go_through_the_data_it_was_fitted_to(ensemble_validation):
+    comparison = ensemble_validation.compared[1]
+    in_fit_range = comparison.r <= comparison.cut.cut
+    for curve in comparison.curves:
+        assert np.linalg.norm((curve - comparison.g)[in_fit_range]) < 0.05 * np.linalg.norm(comparison.g[in_fit_range])
+    assert comparison.r[-1] <= comparison.cut.end + 1e-6 and len(comparison.curves) == 1 + len(ensemble_validation.strengths)
 
 
-def test_draws_are_shares(many):
-    best, every = judge.drawn(many, mixtures.mixed())
-    np.testing.assert_allclose(every.sum(axis=1), 1)
-    assert best.sum() == pytest.approx(1) and (every >= 0).all()
+def test_draws_are_fractions_that_sum_to_one(ensemble_validation):
+    best_fractions, fraction_draws = judge.posterior_fractions(ensemble_validation, mixtures.sphere_model())
+    np.testing.assert_allclose(fraction_draws.sum(axis=1), 1)
+    assert best_fractions.sum() == pytest.approx(1) and (fraction_draws >= 0).all()
 
 
-def test_a_thinned_sample_is_judged_alike():
-    sample = judge.Sample(
+def test_thinned_data_keep_the_steps_that_qmax_needs():
+    holdout_data = judge.HoldoutData(
         mixtures.R,
         np.sin(mixtures.R),
-        mixtures.goal(np.sin(mixtures.R)),
+        mixtures.make_target(np.sin(mixtures.R)),
         20.0,
         mixtures.SPAN,
-        mixtures.SIZE,
-        mixtures.LEAST,
+        mixtures.MIN_Q_NODES,
+        mixtures.MIN_BASIS_SIZE,
     )
-    thin = sample.thin
-    step = thin.r[1] - thin.r[0]
-    assert step <= judge.THIN * np.pi / 18.0 + 1e-9 and thin.r[0] == sample.r[0]
+    thinned_data = holdout_data.thinned_data
+    step = thinned_data.r[1] - thinned_data.r[0]
+    assert step <= judge.R_STEP_FACTOR * np.pi / 18.0 + 1e-9 and thinned_data.r[0] == holdout_data.r[0]

@@ -8,68 +8,68 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jaxstruc.inference import candidates, ensemble, mixture
-from jaxstruc.inference.mixture import Guess
+from jaxstruc.inference.mixture import EnsembleParameters
 
 
-def guess_of(mixed, *, root=(0.6, 0.8), mean=17.0, width=0.2):
-    count, waves = mixed.packings, mixed.waves.shape[1]
-    return Guess(
-        jnp.asarray(root), jnp.full(count, np.log(mean)), jnp.full(count, np.log(width)), jnp.zeros((count, waves)),
+def make_parameters(model, *, root=(0.6, 0.8), mean=17.0, width=0.2):
+    n_packings, n_modes = model.packings, model.waves.shape[1]
+    return EnsembleParameters(
+        jnp.asarray(root), jnp.full(n_packings, np.log(mean)), jnp.full(n_packings, np.log(width)), jnp.zeros((n_packings, n_modes)),
         jnp.asarray([np.log(mean), np.log(width)]), jnp.full(3, 0.5), jnp.zeros(1),
     )  # fmt: skip
 
 
-def test_shares_are_a_lognormal_of_each_packing_and_sum_to_its_root_squared():
-    mixed = mixtures.mixed()
-    found = np.asarray(mixture.shares(guess_of(mixed), mixed, 0.0))
-    packing, size = np.asarray(mixed.packing), np.asarray(mixed.size, float)
-    for number, total in enumerate((0.36, 0.64)):
-        bell = np.exp(-0.5 * (np.log(size / 17.0) / 0.2) ** 2) * (packing == number)
-        np.testing.assert_allclose(found * (packing == number), total * bell / bell.sum(), atol=1e-6)
+def test_fractions_are_a_lognormal_of_each_packing_and_sum_to_its_root_squared():
+    model = mixtures.sphere_model()
+    fractions = np.asarray(mixture.atom_fractions(make_parameters(model), model, 0.0))
+    packing, diameters = np.asarray(model.packing), np.asarray(model.size, float)
+    for packing_index, total in enumerate((0.36, 0.64)):
+        lognormal = np.exp(-0.5 * (np.log(diameters / 17.0) / 0.2) ** 2) * (packing == packing_index)
+        np.testing.assert_allclose(fractions * (packing == packing_index), total * lognormal / lognormal.sum(), atol=1e-6)
 
 
-def test_waves_change_a_distribution_by_their_strength_alone():
-    mixed = mixtures.mixed()
-    guess = guess_of(mixed)
-    guess = guess._replace(waves=guess.waves.at[0, -2].set(1.5))
-    flat, free = (np.asarray(mixture.shares(guess, mixed, strength)) for strength in (0.0, 1.0))
-    own = np.asarray(mixed.packing) == 0
-    np.testing.assert_allclose(flat, np.asarray(mixture.shares(guess_of(mixed), mixed, 1.0)), atol=1e-7)
-    assert abs(free - flat)[own].max() > 0.1 * flat[own].max()
-    np.testing.assert_allclose(free[~own], flat[~own], atol=1e-7)
-    assert free[own].sum() == pytest.approx(0.36, rel=1e-5)
+def test_smooth_modes_change_a_distribution_by_their_strength_alone():
+    model = mixtures.sphere_model()
+    parameters = make_parameters(model)
+    parameters = parameters._replace(waves=parameters.mode_weights.at[0, -2].set(1.5))
+    lognormal_fractions, free_fractions = (np.asarray(mixture.atom_fractions(parameters, model, strength)) for strength in (0.0, 1.0))
+    in_packing = np.asarray(model.packing) == 0
+    np.testing.assert_allclose(lognormal_fractions, np.asarray(mixture.atom_fractions(make_parameters(model), model, 1.0)), atol=1e-7)
+    assert abs(free_fractions - lognormal_fractions)[in_packing].max() > 0.1 * lognormal_fractions[in_packing].max()
+    np.testing.assert_allclose(free_fractions[~in_packing], lognormal_fractions[~in_packing], atol=1e-7)
+    assert free_fractions[in_packing].sum() == pytest.approx(0.36, rel=1e-5)
 
 
-def test_waves_have_unit_variance_at_every_size():
-    np.testing.assert_allclose(np.sum(np.asarray(mixtures.mixed().waves) ** 2, axis=1), 1.0, atol=0.02)
+def test_smooth_modes_have_unit_variance_at_every_size():
+    np.testing.assert_allclose(np.sum(np.asarray(mixtures.sphere_model().smooth_modes) ** 2, axis=1), 1.0, atol=0.02)
 
 
 def test_small_particles_contract_by_their_size():
-    found = np.asarray(mixture.stretches(1.01, 0.2, mixtures.mixed()))
-    np.testing.assert_allclose(found, 1.01 * (1 - 0.2 / np.asarray(mixtures.mixed().size)), rtol=1e-6)
+    stretches = np.asarray(mixture.class_stretches(1.01, 0.2, mixtures.sphere_model()))
+    np.testing.assert_allclose(stretches, 1.01 * (1 - 0.2 / np.asarray(mixtures.sphere_model().size)), rtol=1e-6)
 
 
 def test_gradients_by_all_that_is_fitted_are_those_of_differences():
-    rows = mixtures.drawn(np.random.default_rng(0), mean=17.0, width=0.2)
-    mixed, to = mixtures.mixed(), mixtures.goal(mixtures.curve(rows, noise=0.02))
-    pool, fits = mixtures.best(mixtures.curve(rows, noise=0.02))
-    size = float(mixtures.sizes()[pool.entry(0)[1]])
-    begin = ensemble.first(mixed, to.basis, candidates.rows(fits.values, 0), mixtures.NAMES, size)
-    guess = ensemble.fit(mixed, to.basis, begin, names=mixtures.NAMES, strength=0.0).guess
-    flat, unravel = ravel_pytree(guess)
+    rows = mixtures.draw_rows(np.random.default_rng(0), mean=17.0, width=0.2)
+    model, target = mixtures.sphere_model(), mixtures.make_target(mixtures.ensemble_pdf(rows, noise=0.02))
+    pool, fits = mixtures.rank_single_clusters(mixtures.ensemble_pdf(rows, noise=0.02))
+    diameter = float(mixtures.equivalent_diameters()[pool.entry(0)[1]])
+    start = ensemble.start_parameters(model, target.basis, candidates.select_rows(fits.values, 0), mixtures.NONLINEAR_PARAMETERS, diameter)
+    parameters = ensemble.fit(model, target.basis, start, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0).parameters
+    flat_parameters, unravel = ravel_pytree(parameters)
 
     def misfit(x):
-        own = unravel(x)
-        every = mixture.curves(mixed, own.places, own.contraction[0], mixtures.NAMES, to.basis)
-        return jnp.sum((0.9 * to.basis.data - mixture.shares(own, mixed, 1.0) @ every) ** 2)
+        trial = unravel(x)
+        class_pdfs = mixture.class_curves(model, trial.places, trial.contraction[0], mixtures.NONLINEAR_PARAMETERS, target.basis)
+        return jnp.sum((0.9 * target.basis.data - mixture.atom_fractions(trial, model, 1.0) @ class_pdfs) ** 2)
 
-    slope = np.asarray(jax.jit(jax.grad(misfit))(flat))
-    own = jax.tree.map(np.asarray, unravel(slope))
-    fcc = mixtures.classed().packings.index("fcc")
-    assert np.isfinite(slope).all() and abs(own.root[fcc]) > 0 and (abs(own.places) > 0).all()
-    value = jax.jit(misfit)
-    for at in (fcc, len(guess.root) + fcc, len(flat) - 4, len(flat) - 1):  # root, mean, stretch, contraction
-        step = np.zeros_like(slope)
-        step[at] = 2e-3
-        numeric = (float(value(flat + step)) - float(value(flat - step))) / 4e-3
-        assert slope[at] == pytest.approx(numeric, rel=0.03, abs=1e-3 * float(abs(slope).max()))
+    gradient = np.asarray(jax.jit(jax.grad(misfit))(flat_parameters))
+    gradient_by_field = jax.tree.map(np.asarray, unravel(gradient))
+    fcc_index = mixtures.sphere_classes().packing_names.index("fcc")
+    assert np.isfinite(gradient).all() and abs(gradient_by_field.root[fcc_index]) > 0 and (abs(gradient_by_field.places) > 0).all()
+    misfit_value = jax.jit(misfit)
+    for index in (fcc_index, len(parameters.sqrt_fraction) + fcc_index, len(flat_parameters) - 4, len(flat_parameters) - 1):  # root, mean, stretch, contraction
+        step = np.zeros_like(gradient)
+        step[index] = 2e-3
+        difference_quotient = (float(misfit_value(flat_parameters + step)) - float(misfit_value(flat_parameters - step))) / 4e-3
+        assert gradient[index] == pytest.approx(difference_quotient, rel=0.03, abs=1e-3 * float(abs(gradient).max()))

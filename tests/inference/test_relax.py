@@ -7,31 +7,31 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc.inference import relax
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.values import Values, misfit
+from jaxstruc.inference.values import FitValues, misfit
 from jaxstruc.scattering import curves, form_factors, templates
 from jaxstruc.scattering.curves import Grid
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.structures import shapes
-from jaxstruc.structures.atoms import CLOSEST
+from jaxstruc.structures.atoms import MIN_ATOM_DISTANCE
 from jaxstruc.structures.distances import distances
 
 BOND = 2.78
 SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=14.0)
-VALUES = Values(*(jnp.asarray(x) for x in (1.0, 1.01, 0.006, 0.0, 2.0, 0.03, 0.0)))
+VALUES = FitValues(*(jnp.asarray(x) for x in (1.0, 1.01, 0.006, 0.0, 2.0, 0.03, 0.0)))
 
 
 @pytest.fixture(scope="module")
 def truth():
     """Atoms of an fcc cluster, in Å."""
-    return shapes.fcc((2, 3, 2)).positions * BOND
+    return shapes.fcc_cluster((2, 3, 2)).positions * BOND
 
 
-def target_of(positions, *, noise=0.0):
+def make_target(positions, *, noise=0.0):
     """A curve of positions in Å, by the exact sum, with noise relative to its size."""
     grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
-    pairs = curves.gather(jnp.asarray(positions, jnp.float32), np.ones(len(positions), bool), grid)
+    pairs = curves.pair_distances_from_positions(jnp.asarray(positions, jnp.float32), np.ones(len(positions), bool), grid)
     instrument = Instrument(uiso=0.006, delta2=2.0, stretch=1.01, qdamp=0.03)
-    g = np.asarray(curves.pdf(pairs, form_factors.UNIT, np.array([len(positions)]), instrument, grid), float)
+    g = np.asarray(curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(positions)]), instrument, grid), float)
     g = g + noise * g.std() * np.random.default_rng(1).normal(size=g.shape)
     return targets.target(grid.r, g, qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
 
@@ -39,7 +39,7 @@ def target_of(positions, *, noise=0.0):
 @pytest.fixture(scope="module")
 def target(truth):
     """A noise-free curve of the truth."""
-    return target_of(truth)
+    return make_target(truth)
 
 
 @pytest.fixture(scope="module")
@@ -49,71 +49,71 @@ def start(truth):
     return jnp.asarray(truth + 0.05 * rng.normal(size=truth.shape), jnp.float32)
 
 
-def off(positions, truth):
+def rms_distance_error(positions, truth):
     """Return the root mean square error of the distances, in Å."""
-    wrong = pdist(np.asarray(positions, float)) - pdist(truth)
-    return np.sqrt(np.mean(wrong**2))
+    deviation = pdist(np.asarray(positions, float)) - pdist(truth)
+    return np.sqrt(np.mean(deviation**2))
 
 
 def test_displaced_atoms_come_nearer_to_the_truth(truth, target, start):
-    free = relax.relax(start, VALUES, target.basis, restraint=0.1)
-    held = relax.relax(start, VALUES, target.basis, restraint=1e-3)
-    assert off(start, truth) > 0.05
-    assert off(free.positions, truth) < 0.8 * off(start, truth)
-    assert float(free.rw) < 0.5 * float(held.rw)
-    moved = np.sqrt(np.mean(np.sum((np.asarray(free.positions) - np.asarray(start)) ** 2, axis=1)))
-    assert float(free.moved) == pytest.approx(moved, rel=1e-4) and 0.02 < moved < 0.2
+    loose_relaxation = relax.relax(start, VALUES, target.basis, restraint=0.1)
+    tight_relaxation = relax.relax(start, VALUES, target.basis, restraint=1e-3)
+    assert rms_distance_error(start, truth) > 0.05
+    assert rms_distance_error(loose_relaxation.positions, truth) < 0.8 * rms_distance_error(start, truth)
+    assert float(loose_relaxation.rw) < 0.5 * float(tight_relaxation.rw)
+    rms_displacement = np.sqrt(np.mean(np.sum((np.asarray(loose_relaxation.positions) - np.asarray(start)) ** 2, axis=1)))
+    assert float(loose_relaxation.moved) == pytest.approx(rms_displacement, rel=1e-4) and 0.02 < rms_displacement < 0.2
 
 
 def test_a_tiny_restraint_keeps_the_atoms(target, start):
-    held = relax.relax(start, VALUES, target.basis, restraint=1e-3)
-    assert 0 < float(held.moved) < 0.01
-    assert float(jnp.abs(held.positions - start).max()) < 0.02
+    relaxation = relax.relax(start, VALUES, target.basis, restraint=1e-3)
+    assert 0 < float(relaxation.moved) < 0.01
+    assert float(jnp.abs(relaxation.positions - start).max()) < 0.02
 
 
 def test_the_truth_stays_where_it_is(truth, target):
     """The span's accuracy and rounding are all that is left to fit."""
-    held = relax.relax(jnp.asarray(truth, jnp.float32), VALUES, target.basis, restraint=0.1)
-    assert float(held.rw) < 5e-3
-    assert off(held.positions, truth) < 0.01
+    relaxation = relax.relax(jnp.asarray(truth, jnp.float32), VALUES, target.basis, restraint=0.1)
+    assert float(relaxation.rw) < 5e-3
+    assert rms_distance_error(relaxation.positions, truth) < 0.01
 
 
 def test_atoms_too_close_are_pushed_apart(truth):
     """The data, of the same atoms and mostly noise, would leave them where they are."""
-    first, second = 0, int(np.argmin(np.linalg.norm(truth[1:] - truth[0], axis=1))) + 1
-    close = truth.copy()
-    close[second] = close[first] + 1.9 / BOND * (truth[second] - truth[first])
-    found = relax.relax(
-        jnp.asarray(close, jnp.float32), VALUES, target_of(close, noise=3.0).basis, restraint=0.3
+    first_atom, second_atom = 0, int(np.argmin(np.linalg.norm(truth[1:] - truth[0], axis=1))) + 1
+    close_positions = truth.copy()
+    close_positions[second_atom] = close_positions[first_atom] + 1.9 / BOND * (truth[second_atom] - truth[first_atom])
+    relaxed_positions = relax.relax(
+        jnp.asarray(close_positions, jnp.float32), VALUES, make_target(close_positions, noise=3.0).basis, restraint=0.3
     ).positions
-    apart = np.linalg.norm(np.asarray(found[first] - found[second]))
-    assert np.linalg.norm(close[first] - close[second]) == pytest.approx(1.9)
-    assert 2.2 < apart < CLOSEST * BOND + 0.05
+    distance = np.linalg.norm(np.asarray(relaxed_positions[first_atom] - relaxed_positions[second_atom]))
+    assert np.linalg.norm(close_positions[first_atom] - close_positions[second_atom]) == pytest.approx(1.9)
+    assert 2.2 < distance < MIN_ATOM_DISTANCE * BOND + 0.05
 
 
 def test_two_close_atoms_meet_the_penalty_half_way(target, monkeypatch):
     """With data that say nothing: x² / ρ² + 100 (s - 2x)² of moves x in Å is least at x = s / 4 where 400 ρ² = 1."""
-    monkeypatch.setattr(relax, "misfit", lambda table, values, basis: jnp.ones(()))
-    least = CLOSEST * BOND
-    close = jnp.array([[0.0, 0, 0], [least - 0.4, 0, 0]])
-    found = relax.relax(close, VALUES, target.basis, restraint=0.05)
-    assert float(pdist(found.positions)[0]) == pytest.approx(least - 0.2, abs=0.01)
-    assert float(found.moved) == pytest.approx(0.1, abs=0.005)
+    monkeypatch.setattr(relax, "misfit", lambda cluster_table, values, basis: jnp.ones(()))
+    minimum_distance = MIN_ATOM_DISTANCE * BOND
+    close_positions = jnp.array([[0.0, 0, 0], [minimum_distance - 0.4, 0, 0]])
+    relaxation = relax.relax(close_positions, VALUES, target.basis, restraint=0.05)
+    assert float(pdist(relaxation.positions)[0]) == pytest.approx(minimum_distance - 0.2, abs=0.01)
+    assert float(relaxation.moved) == pytest.approx(0.1, abs=0.005)
 
 
 def test_the_descent_ends_at_the_minimum():
     """A bowl of curvatures 1 to 1000: what is left to gain is as little as is said."""
     curvature = jnp.logspace(0, 3, 30).reshape(10, 3)
-    bottom = jnp.asarray(np.random.default_rng(0).normal(size=(10, 3)), jnp.float32)
+    minimum = jnp.asarray(np.random.default_rng(0).normal(size=(10, 3)), jnp.float32)
 
     def cost(moves):
-        return 0.5 * jnp.sum(curvature * (moves - bottom) ** 2)
+        return 0.5 * jnp.sum(curvature * (moves - minimum) ** 2)
 
     assert float(cost(jnp.zeros((10, 3)))) > 100
-    assert float(cost(relax._minimum(cost, jnp.zeros((10, 3))))) < relax.ENOUGH
+    assert float(cost(relax._minimize(cost, jnp.zeros((10, 3))))) < relax.COST_TOLERANCE
 
 
-def last_bits(x, dtype, seed):
+def change_last_bits(x, dtype, seed):
     """Return values whose last bits are changed at random."""
     x = np.asarray(x, dtype)
     return x * (1 + np.finfo(dtype).eps * np.random.default_rng(seed).integers(-4, 5, x.shape)).astype(dtype)
@@ -124,21 +124,21 @@ def last_bits(x, dtype, seed):
 def test_the_truth_stays_if_the_last_bits_of_its_coordinates_change(truth, target, dtype, seed):
     """A misfit of the start, at most the accuracy of the span, is all that may be traded for moves."""
     with jax.enable_x64(dtype == np.float64):
-        begin = jnp.asarray(last_bits(truth, dtype, seed))
-        end = relax.relax(begin, VALUES, target.basis, restraint=0.1)
-        assert end.positions.dtype == dtype and np.isfinite(end.positions).all()
-        rw = misfit_rw(begin, target)
+        start_positions = jnp.asarray(change_last_bits(truth, dtype, seed))
+        relaxation = relax.relax(start_positions, VALUES, target.basis, restraint=0.1)
+        assert relaxation.positions.dtype == dtype and np.isfinite(relaxation.positions).all()
+        start_rw = rw_without_moves(start_positions, target)
         rounding = target.basis.q.size * np.finfo(np.float32).eps  # of a sum over Q, of which the model is made
-        assert float(end.rw) <= rw + rounding < 5e-3
-        assert off(end.positions, truth) < 0.01
+        assert float(relaxation.rw) <= start_rw + rounding < 5e-3
+        assert rms_distance_error(relaxation.positions, truth) < 0.01
 
 
-def misfit_rw(positions, target):
+def rw_without_moves(positions, target):
     """Return Rw of coordinates that do not move."""
-    table = templates.of_distances(
+    cluster_table = templates.tabulate_distances(
         distances(positions), jnp.ones(len(positions), positions.dtype), target.basis.bond, span=SPAN
     )
-    return float(jnp.sqrt(misfit(table, VALUES, target.basis) / target.basis.norm))
+    return float(jnp.sqrt(misfit(cluster_table, VALUES, target.basis) / target.basis.norm))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -147,43 +147,43 @@ def test_a_cost_whose_falls_are_rounding_moves_nothing_far(dtype, seed):
     """A bowl under a constant of 1e6: beyond where the bowl rises by the constant's rounding no point is lower."""
     epsilon = float(np.finfo(dtype).eps)
     with jax.enable_x64(dtype == np.float64):
-        begin = jnp.asarray(epsilon * np.random.default_rng(seed).normal(size=(10, 3)), dtype)
+        start_moves = jnp.asarray(epsilon * np.random.default_rng(seed).normal(size=(10, 3)), dtype)
 
         def cost(moves):
             return 1e6 + 0.5 * jnp.sum(moves**2)
 
-        end = relax._minimum(cost, begin)
-        assert np.isfinite(end).all() and float(cost(end)) <= float(cost(begin)) * (1 + epsilon)
-        assert 0.5 * float(jnp.sum(end**2)) <= 4 * epsilon * 1e6
+        final_moves = relax._minimize(cost, start_moves)
+        assert np.isfinite(final_moves).all() and float(cost(final_moves)) <= float(cost(start_moves)) * (1 + epsilon)
+        assert 0.5 * float(jnp.sum(final_moves**2)) <= 4 * epsilon * 1e6
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_point_is_returned_that_costs_more_than_the_start(seed):
     """Waves with regions of no curvature, and no number at all beyond a wall."""
-    begin = jnp.asarray(3 * np.random.default_rng(seed).normal(size=(10, 3)), jnp.float32)
+    start_moves = jnp.asarray(3 * np.random.default_rng(seed).normal(size=(10, 3)), jnp.float32)
 
     def cost(moves):
-        waves = jnp.sum(jnp.cos(3 * moves)) + 0.01 * jnp.sum(moves**2)
-        return jnp.where(jnp.max(jnp.abs(moves)) < 12.0, waves, jnp.nan)
+        oscillation = jnp.sum(jnp.cos(3 * moves)) + 0.01 * jnp.sum(moves**2)
+        return jnp.where(jnp.max(jnp.abs(moves)) < 12.0, oscillation, jnp.nan)
 
-    end = relax._minimum(cost, begin)
-    assert np.isfinite(end).all() and float(cost(end)) < float(cost(begin))
+    final_moves = relax._minimize(cost, start_moves)
+    assert np.isfinite(final_moves).all() and float(cost(final_moves)) < float(cost(start_moves))
 
 
 def test_a_start_without_a_number_is_returned_as_it_is():
-    begin = jnp.ones((10, 3))
-    assert np.array_equal(relax._minimum(lambda moves: jnp.sum(moves) * jnp.nan, begin), begin)
+    start_moves = jnp.ones((10, 3))
+    assert np.array_equal(relax._minimize(lambda moves: jnp.sum(moves) * jnp.nan, start_moves), start_moves)
 
 
 def test_pairs_without_curvature_leave_the_step_to_the_other_pairs():
     """A quadratic's memory gives Newton's step along its pair; a pair with a negative or no change counts nothing."""
     memory = relax._with_curvature(optax.scale_by_lbfgs())
-    first, curvature = jnp.zeros((1, 2)), jnp.array([[4.0, 1.0]])
-    state = memory.init(first)
-    _, state = memory.update(jnp.array([[-4.0, 0.0]]), state, first)
-    second = jnp.array([[0.5, 0.0]])
-    newton, state = memory.update(curvature * (second - 1.0) * jnp.array([[1.0, 0.0]]), state, second)
-    assert float(newton[0, 0]) == pytest.approx(-0.5, rel=1e-5)
+    first_point, curvature = jnp.zeros((1, 2)), jnp.array([[4.0, 1.0]])
+    state = memory.init(first_point)
+    _, state = memory.update(jnp.array([[-4.0, 0.0]]), state, first_point)
+    second_point = jnp.array([[0.5, 0.0]])
+    newton_step, state = memory.update(curvature * (second_point - 1.0) * jnp.array([[1.0, 0.0]]), state, second_point)
+    assert float(newton_step[0, 0]) == pytest.approx(-0.5, rel=1e-5)
     for gradient in ([[-2.0 - 1e-9, 0.0]], [[-3.0, 0.0]], [[-2.0, 0.0]]):
-        again, _ = memory.update(jnp.array(gradient), state, second + jnp.array([[0.1, 0.0]]))
-        assert float(again[0, 0]) == pytest.approx(gradient[0][0] / 4, rel=1e-5)
+        repeated_step, _ = memory.update(jnp.array(gradient), state, second_point + jnp.array([[0.1, 0.0]]))
+        assert float(repeated_step[0, 0]) == pytest.approx(gradient[0][0] / 4, rel=1e-5)

@@ -4,34 +4,34 @@ import pytest
 from jaxstruc.inference import verdict
 
 R = np.arange(1.5, 40.001, 0.05)
-GOOD = {"rw": 0.1, "structure": 1.0, "atoms": 100, "largest": 1000, "at_bound": []}
+GOOD_FIT = {"rw": 0.1, "structure": 1.0, "atoms": 100, "largest": 1000, "at_bound": []}
 
 
-def ratio(residual, noise, *, diameter=20.0, end=40.0, parameters=4):
-    r = R[R <= end]
+def structure_ratio(residual, noise, *, diameter=20.0, max_r=40.0, parameters=4):
+    r = R[R <= max_r]
     rng = np.random.default_rng(0)
     g = np.where(r < diameter, 5.0, 0.0) + noise * rng.normal(size=r.size)
-    return verdict.structure(
-        residual * rng.normal(size=300), r, g, diameter=diameter, independent=100.0, parameters=parameters
+    return verdict.residual_structure(
+        residual * rng.normal(size=300), r, g, diameter=diameter, n_independent=100.0, n_parameters=parameters
     )
 
 
 def test_a_residual_like_the_noise_holds_no_structure():
     """The parameters that were fitted have taken their part of the noise."""
-    assert ratio(0.1, 0.1) == pytest.approx(1 / 0.96, rel=0.25)
-    assert ratio(0.3, 0.1) == pytest.approx(9 / 0.96, rel=0.25)
-    assert ratio(0.1, 0.1, parameters=50) == pytest.approx(2 * 0.96 * ratio(0.1, 0.1), rel=1e-6)
+    assert structure_ratio(0.1, 0.1) == pytest.approx(1 / 0.96, rel=0.25)
+    assert structure_ratio(0.3, 0.1) == pytest.approx(9 / 0.96, rel=0.25)
+    assert structure_ratio(0.1, 0.1, parameters=50) == pytest.approx(2 * 0.96 * structure_ratio(0.1, 0.1), rel=1e-6)
 
 
-def test_the_noise_is_read_beyond_the_particle():
-    assert ratio(0.1, 0.1, diameter=31.9) is not None
-    assert ratio(0.1, 0.1, diameter=32.2) is None  # three Å to fade, five to read
-    assert ratio(0.1, 0.1, diameter=39.9) is None
-    assert ratio(0.1, 0.1, diameter=20.0, end=27.0) is None
+def test_the_noise_is_estimated_beyond_the_particle():
+    assert structure_ratio(0.1, 0.1, diameter=31.9) is not None
+    assert structure_ratio(0.1, 0.1, diameter=32.2) is None  # three Å to fade, five to read
+    assert structure_ratio(0.1, 0.1, diameter=39.9) is None
+    assert structure_ratio(0.1, 0.1, diameter=20.0, max_r=27.0) is None
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changes", "message"),
     [
         ({"rw": 0.36}, "Rw 0.36: no candidate explains the data"),
         ({"structure": 2.5}, "the residual holds structure, 2.5 times the noise"),
@@ -40,20 +40,20 @@ def test_the_noise_is_read_beyond_the_particle():
         ({"at_bound": ["stretch"]}, "stretch at its bound"),
     ],
 )
-def test_why_an_answer_is_weak_is_said(changed, said):
-    (reason,) = verdict.reasons(**GOOD | changed)
-    assert said in reason
+def test_the_message_states_why_an_answer_is_weak(changes, message):
+    (reason,) = verdict.weak_fit_reasons(**GOOD_FIT | changes)
+    assert message in reason
 
 
 @pytest.mark.parametrize(
-    "changed",
+    "changes",
     [{}, {"rw": 0.35}, {"structure": 1.7}, {"structure": None}, {"atoms": 899}, {"largest": 0, "atoms": 5000},
-     {"structure": 50.0, "rw": 0.009}, {"structure": 50.0, "rw": verdict.FINE}, {"structure": verdict.STRUCTURE}],
+     {"structure": 50.0, "rw": 0.009}, {"structure": 50.0, "rw": verdict.NEGLIGIBLE_RW}, {"structure": verdict.MAX_STRUCTURE_RATIO}],
 )  # fmt: skip
-def test_a_good_answer_has_no_such_reason(changed):
-    assert verdict.reasons(**GOOD | changed) == []
+def test_a_good_answer_has_no_such_reason(changes):
+    assert verdict.weak_fit_reasons(**GOOD_FIT | changes) == []
 
 
-def test_a_large_misfit_is_said_once():
-    (reason,) = verdict.reasons(**GOOD | {"rw": 0.6, "structure": 100.0})
+def test_a_large_misfit_is_stated_once():
+    (reason,) = verdict.weak_fit_reasons(**GOOD_FIT | {"rw": 0.6, "structure": 100.0})
     assert reason.startswith("Rw 0.60")

@@ -4,47 +4,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from thinned import thinned
+from thinned import thin_dataset
 
 from jaxstruc.network import dataset
 from jaxstruc.network.representation import Features
 
 
 @pytest.fixture(scope="session")
-def kdd():
+def kdd_dataset():
     """The data set of the KDD 2020 paper."""
     return dataset.generate("kdd", seed=0)
 
 
 @pytest.fixture(scope="session")
-def real():
+def real_dataset():
     """The `real` preset, one instrument for each structure."""
     return dataset.generate("real", seed=0, draws=1)
 
 
 @pytest.fixture(scope="session")
-def few(real):
+def small_dataset(real_dataset):
     """A twentieth of its PDFs."""
-    return thinned(real, 20)
+    return thin_dataset(real_dataset, 20)
 
 
 @pytest.fixture(scope="session")
-def drawn_params():
+def random_params():
     """A function that returns parameters of a network, drawn on the host: its own initialiser takes long to compile."""
 
-    def draw(network, *, seed=0):
+    def draw_params(network, *, seed=0):
         atoms, satellites = network.sizes.atoms, network.sizes.satellites
-        empty = Features(
+        zero_features = Features(
             jnp.zeros((1, atoms, atoms)), jnp.zeros((1, atoms, satellites)), jnp.ones((1, atoms), bool), jnp.ones(1)
         )
         key = jax.random.key(0)
-        like = jax.eval_shape(network.init, key, empty, jnp.zeros((1, network.sizes.points)), key)
+        leaf_structs = jax.eval_shape(network.init, key, zero_features, jnp.zeros((1, network.sizes.points)), key)
         rng = np.random.default_rng(seed)
 
-        def leaf(shape):
-            wide = shape.ndim > 1
-            return jnp.asarray(wide * rng.normal(size=shape.shape) / np.sqrt(np.prod(shape.shape[:-1])), jnp.float32)
+        def random_leaf(struct):
+            is_matrix = struct.ndim > 1
+            return jnp.asarray(is_matrix * rng.normal(size=struct.shape) / np.sqrt(np.prod(struct.shape[:-1])), jnp.float32)
 
-        return jax.tree.map(leaf, like)
+        return jax.tree.map(random_leaf, leaf_structs)
 
-    return draw
+    return draw_params

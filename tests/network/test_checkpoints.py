@@ -7,50 +7,50 @@ import numpy as np
 import pytest
 
 from jaxstruc.network import checkpoints
-from jaxstruc.network.checkpoints import Progress, State
+from jaxstruc.network.checkpoints import TrainingProgress, TrainingState
 from jaxstruc.options.training import TrainOptions
 
 CONFIG = TrainOptions(seeds=(3, 0), rate=3e-4)
 
 
-def state(value):
+def constant_state(value):
     """Return the state of two fits."""
     params = {"kernel": jnp.full((2, 3), value, jnp.float32)}
-    return State(params, {"mean": params, "count": jnp.array([1, 2])}, jnp.array([5, 5], jnp.int32))
+    return TrainingState(params, {"mean": params, "count": jnp.array([1, 2])}, jnp.array([5, 5], jnp.int32))
 
 
 def test_the_last_checkpoint_comes_back_as_it_was(tmp_path):
-    progress = Progress(2, np.array([0.25, np.inf]), np.array([1, 0]))
-    with checkpoints.manager(tmp_path) as manager:
-        checkpoints.save(manager, state(1.0), state(0.5).params, progress._replace(epoch=1))
-        checkpoints.save(manager, state(2.0), state(0.7).params, progress)
-    fresh = Progress(0, np.full(2, np.inf), np.zeros(2, int))
-    with checkpoints.manager(tmp_path) as manager:
-        found, best, end = checkpoints.restore(manager, state(0.0), state(0.0).params, fresh)
-    chex.assert_trees_all_equal((found, best, end), (state(2.0), state(0.7).params, progress))
-    assert isinstance(found, State) and isinstance(end, Progress) and end.epoch == 2
+    progress = TrainingProgress(2, np.array([0.25, np.inf]), np.array([1, 0]))
+    with checkpoints.checkpoint_manager(tmp_path) as manager:
+        checkpoints.save(manager, constant_state(1.0), constant_state(0.5).params, progress._replace(epoch=1))
+        checkpoints.save(manager, constant_state(2.0), constant_state(0.7).params, progress)
+    initial_progress = TrainingProgress(0, np.full(2, np.inf), np.zeros(2, int))
+    with checkpoints.checkpoint_manager(tmp_path) as manager:
+        restored_state, restored_best, restored_progress = checkpoints.restore(manager, constant_state(0.0), constant_state(0.0).params, initial_progress)
+    chex.assert_trees_all_equal((restored_state, restored_best, restored_progress), (constant_state(2.0), constant_state(0.7).params, progress))
+    assert isinstance(restored_state, TrainingState) and isinstance(restored_progress, TrainingProgress) and restored_progress.epoch == 2
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
 
 
-def test_a_new_run_starts_with_what_it_is_given(tmp_path):
-    fresh = Progress(0, np.full(2, np.inf), np.zeros(2, int))
-    with checkpoints.manager(tmp_path) as manager:
-        found = checkpoints.restore(manager, state(0.0), state(0.0).params, fresh)
-    chex.assert_trees_all_equal(found, (state(0.0), state(0.0).params, fresh))
+def test_a_new_run_starts_with_the_given_state(tmp_path):
+    initial_progress = TrainingProgress(0, np.full(2, np.inf), np.zeros(2, int))
+    with checkpoints.checkpoint_manager(tmp_path) as manager:
+        restored_run = checkpoints.restore(manager, constant_state(0.0), constant_state(0.0).params, initial_progress)
+    chex.assert_trees_all_equal(restored_run, (constant_state(0.0), constant_state(0.0).params, initial_progress))
 
 
 def test_a_run_with_other_settings_is_not_overwritten(tmp_path):
-    checkpoints.claim(tmp_path, CONFIG)
-    kept = (tmp_path / "config.json").read_text()
-    checkpoints.claim(tmp_path, CONFIG)
+    checkpoints.claim_folder(tmp_path, CONFIG)
+    config_text = (tmp_path / "config.json").read_text()
+    checkpoints.claim_folder(tmp_path, CONFIG)
     with pytest.raises(ValueError, match=r"to have rate 0\.1, got 0\.0003"):
-        checkpoints.claim(tmp_path, replace(CONFIG, rate=0.1))
-    assert (tmp_path / "config.json").read_text() == kept and json.loads(kept)["seeds"] == [3, 0]
+        checkpoints.claim_folder(tmp_path, replace(CONFIG, rate=0.1))
+    assert (tmp_path / "config.json").read_text() == config_text and json.loads(config_text)["seeds"] == [3, 0]
 
 
-def test_metrics_have_a_line_an_epoch_and_seed_and_those_after_a_checkpoint_are_cut(tmp_path):
+def test_metrics_have_one_line_for_each_epoch_and_seed_and_end_at_the_checkpoint(tmp_path):
     for epoch in (1, 2, 3):
-        checkpoints.log(tmp_path, CONFIG, epoch, {"loss": np.array([0.5, 0.25]) / epoch})
+        checkpoints.log_metrics(tmp_path, CONFIG, epoch, {"loss": np.array([0.5, 0.25]) / epoch})
     checkpoints.cut_metrics(tmp_path, 4)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [

@@ -12,56 +12,56 @@ from jaxstruc.scattering.debye import Instrument
 from jaxstruc.structures import shapes
 
 
-def test_kdd_structures_are_distinct_in_shape_and_bond(kdd):
+def test_kdd_structures_are_distinct_in_shape_and_bond(kdd_dataset):
     """20 distinct radii among 30 metals, 10 lattice constants, 8 shapes."""
-    assert len(kdd.pdf) == len(set(zip(kdd.shape, kdd.bond, strict=True))) == 1600
-    assert sum(len(names.split()) for names in kdd.element) == 8 * 30 * 10
+    assert len(kdd_dataset.pdf) == len(set(zip(kdd_dataset.shape, kdd_dataset.bond, strict=True))) == 1600
+    assert sum(len(element_names.split()) for element_names in kdd_dataset.element) == 8 * 30 * 10
 
 
 @pytest.mark.parametrize("row", [0, 700, 1599])
-def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd, row, x64):
-    positions = kdd.shapes[kdd.shape[row]].positions * kdd.bond[row]
-    coefficients = form_factors.coefficients([kdd.element[row].split()[0]])
+def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd_dataset, row, x64):
+    positions = kdd_dataset.shapes[kdd_dataset.shape[row]].positions * kdd_dataset.bond[row]
+    coefficients = form_factors.xray_coefficients([kdd_dataset.element[row].split()[0]])
     instrument = Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04)
 
     @jax.jit
-    def exact(positions):
-        pairs = debye.pairs_of(positions, np.ones(len(positions)))
-        return curves.pdf(pairs, coefficients, np.array([float(len(positions))]), instrument, dataset.GRID)
+    def exact_pdf(positions):
+        pairs = debye.pairs_from_positions(positions, np.ones(len(positions)))
+        return curves.pdf(pairs, coefficients, np.array([float(len(positions))]), instrument, dataset.PDF_GRID)
 
-    np.testing.assert_allclose(kdd.pdf[row], exact(positions), atol=2e-5 * kdd.pdf[row].max())
+    np.testing.assert_allclose(kdd_dataset.pdf[row], exact_pdf(positions), atol=2e-5 * kdd_dataset.pdf[row].max())
 
 
-def test_kdd_pdfs_have_the_published_spread(kdd):
+def test_kdd_pdfs_have_the_published_spread(kdd_dataset):
     """R_p of the paper needs a variance near 1; normalised PDFs would have 0.015."""
-    assert 0.8 < kdd.pdf.var() < 1.5
+    assert 0.8 < kdd_dataset.pdf.var() < 1.5
 
 
-def test_real_bonds_are_real_and_instruments_differ(real):
-    platinum = ["Pt" in names.split() for names in real.element]
-    assert abs(np.mean(real.bond[platinum]) - 2.78) < 0.01
-    assert np.ptp(real.conditions.qmax) > 15 and np.ptp(real.conditions.rmax) > 10
-    r = dataset.GRID.r
+def test_real_bonds_are_real_and_instruments_differ(real_dataset):
+    is_platinum = ["Pt" in element_names.split() for element_names in real_dataset.element]
+    assert abs(np.mean(real_dataset.bond[is_platinum]) - 2.78) < 0.01
+    assert np.ptp(real_dataset.conditions.qmax) > 15 and np.ptp(real_dataset.conditions.rmax) > 10
+    r = dataset.PDF_GRID.r
     for row in (0, 500):
-        beyond = (r > real.conditions.rmax[row]) | (r < real.conditions.rmin[row])
-        assert not real.pdf[row][beyond].any() and real.pdf[row][~beyond].any()
+        is_outside = (r > real_dataset.conditions.rmax[row]) | (r < real_dataset.conditions.rmin[row])
+        assert not real_dataset.pdf[row][is_outside].any() and real_dataset.pdf[row][~is_outside].any()
 
 
-def test_the_same_seed_gives_the_same_bytes(real, tmp_path):
-    again = dataset.generate("real", seed=0, draws=1)
-    for name, data in (("a", real), ("b", again)):
+def test_the_same_seed_gives_the_same_bytes(real_dataset, tmp_path):
+    repeated_dataset = dataset.generate("real", seed=0, draws=1)
+    for name, data in (("a", real_dataset), ("b", repeated_dataset)):
         dataset.write(data, tmp_path / name)
-    one, two = (hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in "ab")
-    assert one == two
-    assert not np.array_equal(dataset.generate("real", seed=4, draws=1).pdf, real.pdf)
+    checksum, repeated_checksum = (hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in "ab")
+    assert checksum == repeated_checksum
+    assert not np.array_equal(dataset.generate("real", seed=4, draws=1).pdf, real_dataset.pdf)
 
 
-def test_a_data_set_comes_back_from_disk(real, tmp_path):
-    dataset.write(real, tmp_path / "real.h5")
-    back = dataset.read(tmp_path / "real.h5")
-    chex.assert_trees_all_equal(back.conditions, real.conditions)
-    np.testing.assert_array_equal(back.pdf, real.pdf)
-    assert [shape.label for shape in back.shapes] == [shape.label for shape in real.shapes]
+def test_a_data_set_comes_back_from_disk(real_dataset, tmp_path):
+    dataset.write(real_dataset, tmp_path / "real.h5")
+    restored_dataset = dataset.read(tmp_path / "real.h5")
+    chex.assert_trees_all_equal(restored_dataset.conditions, real_dataset.conditions)
+    np.testing.assert_array_equal(restored_dataset.pdf, real_dataset.pdf)
+    assert [shape.label for shape in restored_dataset.shapes] == [shape.label for shape in real_dataset.shapes]
     assert list(tmp_path.iterdir()) == [tmp_path / "real.h5"]
 
 
@@ -71,63 +71,63 @@ def test_another_file_is_no_data_set(tmp_path):
         dataset.read(tmp_path / "x.h5")
 
 
-def test_the_random_split_is_the_papers(kdd):
-    parts = dataset.split(kdd, by="random", seed=0)
-    assert [len(rows) for rows in parts] == [1170, 293, 137]
-    assert len(np.unique(np.concatenate(parts))) == 1600
-    assert set(kdd.shape[parts.test]) <= set(kdd.shape[parts.train])
+def test_the_random_split_is_the_papers(kdd_dataset):
+    split = dataset.split(kdd_dataset, strategy="random", seed=0)
+    assert [len(rows) for rows in split] == [1170, 293, 137]
+    assert len(np.unique(np.concatenate(split))) == 1600
+    assert set(kdd_dataset.shape[split.test]) <= set(kdd_dataset.shape[split.train])
 
 
-def test_the_split_by_shape_keeps_shapes_apart(kdd):
-    parts = dataset.split(kdd, by="shape", seed=0)
-    shapes = [set(kdd.shape[rows]) for rows in parts]
-    assert not shapes[0] & shapes[2] and not shapes[0] & shapes[1] and shapes[1] and shapes[2]
+def test_the_split_by_shape_keeps_shapes_apart(kdd_dataset):
+    split = dataset.split(kdd_dataset, strategy="shape", seed=0)
+    shape_sets = [set(kdd_dataset.shape[rows]) for rows in split]
+    assert not shape_sets[0] & shape_sets[2] and not shape_sets[0] & shape_sets[1] and shape_sets[1] and shape_sets[2]
 
 
 def test_all_draws_of_a_structure_are_on_one_side():
     data = dataset.generate("real", seed=0, draws=2)
-    parts = dataset.split(data, by="random", seed=0)
-    sides = [set(zip(data.shape[rows], data.bond[rows], strict=True)) for rows in parts]
-    assert not sides[0] & sides[1] and not sides[0] & sides[2]
+    split = dataset.split(data, strategy="random", seed=0)
+    structure_sets = [set(zip(data.shape_index[rows], data.bond[rows], strict=True)) for rows in split]
+    assert not structure_sets[0] & structure_sets[1] and not structure_sets[0] & structure_sets[2]
 
 
-def test_normalised_pdfs_forget_their_scale():
+def test_normalised_pdfs_do_not_depend_on_their_scale():
     curve = jnp.asarray([0.0, 1.0, -2.0, 3.0, 0.0])
-    one, two = dataset.normalised(curve), dataset.normalised(7 * curve)
-    np.testing.assert_allclose(one, two, rtol=1e-6)
-    assert float(jnp.sum(one**2)) == pytest.approx(3.0)
-    assert not dataset.normalised(jnp.zeros(5)).any()
+    normalised_curve, normalised_multiple = dataset.normalise(curve), dataset.normalise(7 * curve)
+    np.testing.assert_allclose(normalised_curve, normalised_multiple, rtol=1e-6)
+    assert float(jnp.sum(normalised_curve**2)) == pytest.approx(3.0)
+    assert not dataset.normalise(jnp.zeros(5)).any()
 
 
 def test_the_distance_table_counts_all_pairs():
     table = dataset.distance_table(shapes.fcc_family())
     np.testing.assert_array_equal(table.weight.sum(axis=1), table.atoms * (table.atoms - 1))
-    np.testing.assert_array_equal(table.weight.sum(axis=1), [n * (n - 1) for n in (19, 43, 55, 63, 79, 85, 87, 93)])
+    np.testing.assert_array_equal(table.weight.sum(axis=1), [n_atoms * (n_atoms - 1) for n_atoms in (19, 43, 55, 63, 79, 85, 87, 93)])
     assert not table.variance.any() and (table.mean[table.weight == 0] == 1).all()
 
 
-def test_twice_the_signal_has_twice_the_noise(real):
+def test_twice_the_signal_has_twice_the_noise(real_dataset):
     """Half the number of atoms, and the same pairs, make all of F(Q) twice as large."""
     rows = np.array([3, 4])
-    table = jax.tree.map(lambda column: column[real.shape[rows]], dataset.distance_table(real.shapes))
-    conditions = jax.tree.map(lambda column: column[rows], real.conditions)._replace(noise=jnp.full(2, 0.1))
-    given = real.bond[rows].astype(np.float32), conditions, jax.random.split(jax.random.key(5), 2)
-    one, two = (dataset.simulate(table._replace(atoms=table.atoms / part), *given) for part in (1, 2))
-    np.testing.assert_allclose(two, 2 * one, atol=1e-4 * np.abs(two).max())
+    table = jax.tree.map(lambda column: column[real_dataset.shape[rows]], dataset.distance_table(real_dataset.shapes))
+    conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(noise=jnp.full(2, 0.1))
+    settings = real_dataset.bond[rows].astype(np.float32), conditions, jax.random.split(jax.random.key(5), 2)
+    curves, doubled_curves = (dataset.simulate_pdfs(table._replace(atoms=table.atoms / divisor), *settings) for divisor in (1, 2))
+    np.testing.assert_allclose(doubled_curves, 2 * curves, atol=1e-4 * np.abs(doubled_curves).max())
 
 
-def test_noise_is_relative_to_f_and_its_own_in_each_pdf(real):
+def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):
     """White noise on F(Q) with no signal lost: twice as much noise is twice the difference."""
     rows = np.array([3, 4])
-    table = jax.tree.map(lambda column: column[real.shape[rows]], dataset.distance_table(real.shapes))
-    conditions = jax.tree.map(lambda column: column[rows], real.conditions)._replace(qdamp=jnp.full(2, 0.01))
+    table = jax.tree.map(lambda column: column[real_dataset.shape[rows]], dataset.distance_table(real_dataset.shapes))
+    conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(qdamp=jnp.full(2, 0.01))
     keys = jax.random.split(jax.random.key(5), 2)
 
-    def curve(noise):
-        given = conditions._replace(noise=jnp.full(2, noise))
-        return np.asarray(dataset.simulate(table, real.bond[rows].astype(np.float32), given, keys))
+    def simulated_curves(noise):
+        noisy_conditions = conditions._replace(noise=jnp.full(2, noise))
+        return np.asarray(dataset.simulate_pdfs(table, real_dataset.bond[rows].astype(np.float32), noisy_conditions, keys))
 
-    clean, one, two = (curve(noise) for noise in (0.0, 0.05, 0.1))
-    assert np.abs(one - clean).max() > 1e-2
-    np.testing.assert_allclose(two - clean, 2 * (one - clean), atol=1e-4 * np.abs(clean).max())
-    assert np.abs(np.corrcoef(one[0] - clean[0], one[1] - clean[1])[0, 1]) < 0.5
+    clean_curves, noisy_curves, noisier_curves = (simulated_curves(noise) for noise in (0.0, 0.05, 0.1))
+    assert np.abs(noisy_curves - clean_curves).max() > 1e-2
+    np.testing.assert_allclose(noisier_curves - clean_curves, 2 * (noisy_curves - clean_curves), atol=1e-4 * np.abs(clean_curves).max())
+    assert np.abs(np.corrcoef(noisy_curves[0] - clean_curves[0], noisy_curves[1] - clean_curves[1])[0, 1]) < 0.5

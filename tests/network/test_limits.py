@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import simulated
-from simulated import curve, sphere
+from simulated import cluster_pdf, fcc_sphere
 
 from jaxstruc.data import gr, measurement
 from jaxstruc.inference import screening
@@ -11,53 +11,53 @@ from jaxstruc.network import limits
 from jaxstruc.options.pdf import SHIPPED, DataOptions
 
 BOND = 2.88
-CENTRE = [0.3, 0.2, 0.1]
+BALL_CENTRE = [0.3, 0.2, 0.1]
 """Of the balls, in Å."""
 
 
 @pytest.fixture(scope="module")
-def card():
+def training_limits():
     """The limits of the shipped network."""
     return json.loads(SHIPPED.with_suffix(".json").read_text())["limits"]
 
 
 @pytest.fixture(scope="module")
-def example(repository):
+def silver_data(repository):
     """Simulated data of 68 atoms of silver."""
     return gr.read(repository / "examples" / "Ag68_simulated.gr")
 
 
-def resolved(data, *, qmin=1.0, qmax=22.0, bond=BOND):
-    return measurement.resolved(data, DataOptions(qmin=qmin, qmax=qmax, qdamp=0.03), bond=bond)
+def resolve_data(data, *, qmin=1.0, qmax=22.0, bond=BOND):
+    return measurement.resolve_settings(data, DataOptions(qmin=qmin, qmax=qmax, qdamp=0.03), bond=bond)
 
 
-def test_data_like_those_of_the_training_are_inside(card, example):
-    assert limits.outside(card, resolved(example), BOND, 13.0) == ()
+def test_data_within_the_training_range_give_no_warning(training_limits, silver_data):
+    assert limits.range_warnings(training_limits, resolve_data(silver_data), BOND, 13.0) == ()
 
 
-def test_data_outside_the_training_are_said(card, example):
-    short = example._replace(r=example.r[:1200], g=example.g[:1200])
-    assert "data only to r = 11.99" in limits.outside(card, resolved(short), BOND, 13.0)[0]
-    said = limits.outside(card, resolved(example, qmax=40.0, qmin=4.0), 9.0, 13.0)
-    assert len(said) == 3 and any("qmax 40 (trained on 10 to 30)" in text for text in said)
+def test_data_outside_the_training_range_give_warnings(training_limits, silver_data):
+    truncated_data = silver_data._replace(r=silver_data.r[:1200], g=silver_data.g[:1200])
+    assert "data only to r = 11.99" in limits.range_warnings(training_limits, resolve_data(truncated_data), BOND, 13.0)[0]
+    warnings = limits.range_warnings(training_limits, resolve_data(silver_data, qmax=40.0, qmin=4.0), 9.0, 13.0)
+    assert len(warnings) == 3 and any("qmax 40 (trained on 10 to 30)" in warning for warning in warnings)
 
 
-def test_a_particle_is_larger_than_trained_by_its_size(card, example):
+def test_a_particle_larger_than_the_training_range_gives_a_warning(training_limits, silver_data):
     """The largest of the training has a diameter of 5.66 bonds."""
-    inside, outside = (limits.outside(card, resolved(example), BOND, size) for size in (17.8, 18.0))
-    assert inside == () and outside == ("a particle of 18 Å, larger than the model's largest (16.3 Å)",)
+    inside_warnings, outside_warnings = (limits.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter) for diameter in (17.8, 18.0))
+    assert inside_warnings == () and outside_warnings == ("a particle of 18 Å, larger than the model's largest (16.3 Å)",)
 
 
 @pytest.mark.parametrize(
-    ("atoms", "larger"), [(19, False), (43, False), (79, False), (200, True), (300, True), (450, True), (600, True)]
+    ("atoms", "is_larger"), [(19, False), (43, False), (79, False), (200, True), (300, True), (450, True), (600, True)]
 )
 @pytest.mark.parametrize("noise", [0.02, 0.1])
-def test_the_size_read_from_data_tells_larger_particles(card, example, atoms, larger, noise):
+def test_the_estimated_diameter_recognises_larger_particles(training_limits, silver_data, atoms, is_larger, noise):
     """Balls of gold; of the smallest the size is read too large, but not so much that they pass for larger ones."""
-    radius = np.linalg.norm(sphere(40.0) - CENTRE, axis=1)
-    ball = sphere(40.0)[np.argsort(radius, kind="stable")[:atoms]] * BOND / simulated.BOND
+    radii = np.linalg.norm(fcc_sphere(40.0) - BALL_CENTRE, axis=1)
+    ball_positions = fcc_sphere(40.0)[np.argsort(radii, kind="stable")[:atoms]] * BOND / simulated.BOND
     r = np.arange(1.5, 40.0, 0.05)
-    g = curve(ball, r, noise=noise, rng=np.random.default_rng(atoms))
-    size, *_ = screening.seen(r, g, bond=BOND, qdamp=0.03)
-    said = limits.outside(card, resolved(example), BOND, size)
-    assert any("larger than the model's largest" in text for text in said) == larger
+    g = cluster_pdf(ball_positions, r, noise=noise, rng=np.random.default_rng(atoms))
+    diameter, *_ = screening.diameter_estimate(r, g, bond=BOND, qdamp=0.03)
+    warnings = limits.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter)
+    assert any("larger than the model's largest" in warning for warning in warnings) == is_larger

@@ -8,8 +8,8 @@ import pytest
 
 from jaxstruc.network import dataset, loss, model
 from jaxstruc.network.config import Sizes
-from jaxstruc.network.loss import Batch
-from jaxstruc.network.model import CVAE, Decoded
+from jaxstruc.network.loss import TrainingBatch
+from jaxstruc.network.model import CVAE, DecodedStructure
 from jaxstruc.options.training import TrainOptions
 
 SIZES = Sizes(atoms=20, satellites=4)
@@ -17,126 +17,126 @@ CONFIG = TrainOptions()
 
 
 @pytest.fixture(scope="module")
-def smallest(few):
+def smallest_batch(small_dataset):
     """Three PDFs of the smallest shape, 19 atoms."""
-    rows = np.flatnonzero(few.shape == 0)[:3]
-    one = dataset.shape_features(few.shapes[:1], atoms=20, satellites=4)
-    features = jax.tree.map(lambda column: jnp.repeat(column, 3, axis=0), one)
-    features = features._replace(radius=features.radius * few.bond[rows].astype(np.float32))
-    return Batch(features, jnp.asarray(few.pdf[rows]), jax.tree.map(lambda column: column[rows], few.conditions))
+    rows = np.flatnonzero(small_dataset.shape == 0)[:3]
+    single_features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
+    features = jax.tree.map(lambda column: jnp.repeat(column, 3, axis=0), single_features)
+    features = features._replace(radius=features.radius * small_dataset.bond[rows].astype(np.float32))
+    return TrainingBatch(features, jnp.asarray(small_dataset.pdf[rows]), jax.tree.map(lambda column: column[rows], small_dataset.conditions))
 
 
 @pytest.fixture(scope="module")
-def network(drawn_params):
+def network(random_params):
     module = CVAE(SIZES)
-    return module, drawn_params(module)
+    return module, random_params(module)
 
 
 @partial(jax.jit, static_argnames=("network", "config"))
-def loss_of(params, batch, key, *, network, config=CONFIG, beta=0.01, pdf=0.0):
+def jitted_loss(params, batch, key, *, network, config=CONFIG, beta=0.01, pdf=0.0):
     return loss.loss(params, batch, key, network=network, config=config, beta=beta, pdf=pdf)
 
 
-def test_the_parts_are_their_formulas_written_out(network, smallest):
+def test_loss_terms_are_their_formulas_written_out(network, smallest_batch):
     """KDD 2020 equation 5 over the atoms that are there, in radii; nats; a cross entropy."""
     module, params = network
     key = jax.random.key(3)
-    total, parts = loss_of(params, smallest, key, network=module, beta=0.3)
-    pdf = dataset.normalised(smallest.pdf)
-    decoded, posterior, prior = jax.jit(module.apply)(params, smallest.features, pdf, jax.random.split(key)[0])
-    pair, satellite, radius, chance = 0.0, 0.0, 0.0, 0.0
+    total, loss_terms = jitted_loss(params, smallest_batch, key, network=module, beta=0.3)
+    pdf = dataset.normalise(smallest_batch.pdf)
+    decoded, posterior, prior = jax.jit(module.apply)(params, smallest_batch.features, pdf, jax.random.split(key)[0])
+    pair, satellite, radius, presence_term = 0.0, 0.0, 0.0, 0.0
     for row in range(3):
         for i in range(19):
-            error = np.asarray(decoded.satellite[row, i] - smallest.features.satellite[row, i], float)
+            error = np.asarray(decoded.satellite[row, i] - smallest_batch.features.satellite[row, i], float)
             satellite += np.mean(error**2) / (3 * 19)
             for j in range(19):
-                error = float(decoded.pair[row, i, j] - smallest.features.pair[row, i, j])
+                error = float(decoded.pair[row, i, j] - smallest_batch.features.pair[row, i, j])
                 pair += (i != j) * error**2 / (3 * 19 * 18)
-        radius += float(decoded.log_radius[row] - np.log(smallest.features.radius[row])) ** 2 / 3
+        radius += float(decoded.log_radius[row] - np.log(smallest_batch.features.radius[row])) ** 2 / 3
         logit = np.asarray(decoded.presence[row], float)
-        chance += np.mean(np.log1p(np.exp(np.where(np.arange(20) < 19, -logit, logit)))) / 3
-    expected = {"pair": pair, "satellite": satellite, "radius": radius, "presence": chance}
-    expected["kl"] = float(np.mean(model.divergence(posterior, prior)))
-    for name, value in expected.items():
-        assert value > 1e-3 and float(parts[name]) == pytest.approx(value, rel=1e-4), name
+        presence_term += np.mean(np.log1p(np.exp(np.where(np.arange(20) < 19, -logit, logit)))) / 3
+    expected_terms = {"pair": pair, "satellite": satellite, "radius": radius, "presence": presence_term}
+    expected_terms["kl"] = float(np.mean(model.kl_divergence(posterior, prior)))
+    for name, value in expected_terms.items():
+        assert value > 1e-3 and float(loss_terms[name]) == pytest.approx(value, rel=1e-4), name
     weights = {"pair": 100, "satellite": 100, "radius": 10, "presence": 1, "kl": 0.3}
-    assert float(total) == pytest.approx(sum(weights[name] * expected[name] for name in weights), rel=1e-4)
-    assert float(total) == float(parts["loss"])
+    assert float(total) == pytest.approx(sum(weights[name] * expected_terms[name] for name in weights), rel=1e-4)
+    assert float(total) == float(loss_terms["loss"])
 
 
-def test_the_penalty_of_the_deterministic_network_is_a_squared_distance(network, smallest):
+def test_the_penalty_of_the_deterministic_network_is_a_squared_distance(network, smallest_batch):
     _, params = network
-    plain = CVAE(Sizes(atoms=20, satellites=4, stochastic=False))
-    one, two = (loss_of(params, smallest, jax.random.key(seed), network=plain)[1] for seed in (3, 4))
-    pdf = dataset.normalised(smallest.pdf)
-    _, posterior, prior = jax.jit(plain.apply)(params, smallest.features, pdf, jax.random.key(3))
-    squared = np.mean(np.sum((np.asarray(posterior.mean) - np.asarray(prior.mean)) ** 2, axis=-1))
-    assert float(one["kl"]) == pytest.approx(float(squared), rel=1e-4) and squared > 1e-3
-    assert float(one["loss"]) == float(two["loss"])  # no draws
+    deterministic_network = CVAE(Sizes(atoms=20, satellites=4, stochastic=False))
+    loss_terms, repeated_terms = (jitted_loss(params, smallest_batch, jax.random.key(seed), network=deterministic_network)[1] for seed in (3, 4))
+    pdf = dataset.normalise(smallest_batch.pdf)
+    _, posterior, prior = jax.jit(deterministic_network.apply)(params, smallest_batch.features, pdf, jax.random.key(3))
+    squared_distance = np.mean(np.sum((np.asarray(posterior.mean) - np.asarray(prior.mean)) ** 2, axis=-1))
+    assert float(loss_terms["kl"]) == pytest.approx(float(squared_distance), rel=1e-4) and squared_distance > 1e-3
+    assert float(loss_terms["loss"]) == float(repeated_terms["loss"])  # no draws
 
 
-def test_padding_does_not_count(network, smallest):
+def test_padding_does_not_count(network, smallest_batch):
     """Whatever the features say of an atom that is not there, the parts but its presence are the same."""
     module, params = network
-    absent = ~smallest.features.presence
-    changed = smallest.features._replace(satellite=smallest.features.satellite + 9.0 * absent[..., None])
-    one, two = (
-        loss_of(params, smallest._replace(features=features), jax.random.key(3), network=module)[1]
-        for features in (smallest.features, changed)
+    is_absent = ~smallest_batch.features.presence
+    changed_features = smallest_batch.features._replace(satellite=smallest_batch.features.satellite + 9.0 * is_absent[..., None])
+    loss_terms, changed_terms = (
+        jitted_loss(params, smallest_batch._replace(features=features), jax.random.key(3), network=module)[1]
+        for features in (smallest_batch.features, changed_features)
     )
-    for name in one:
-        assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-5), name
+    for name in loss_terms:
+        assert float(loss_terms[name]) == pytest.approx(float(changed_terms[name]), rel=1e-5), name
 
 
 @pytest.mark.slow
-def test_the_pdf_term_enters_the_loss(network, smallest):
+def test_the_pdf_term_enters_the_loss(network, smallest_batch):
     module, params = network
     key = jax.random.key(0)
-    whole = partial(loss.loss, network=module, beta=0.01, pdf=0.5)
-    both = jax.jit(jax.value_and_grad(partial(whole, config=TrainOptions(pdf=0.5)), has_aux=True))
-    (total, pieces), gradient = both(params, smallest, key)
-    without, _ = loss_of(params, smallest, key, network=module)
-    assert float(total) == pytest.approx(float(without + 0.5 * pieces["pdf"]), rel=1e-4)
-    assert float(pieces["pdf"]) > 1e-3
+    full_loss = partial(loss.loss, network=module, beta=0.01, pdf=0.5)
+    loss_and_gradient = jax.jit(jax.value_and_grad(partial(full_loss, config=TrainOptions(pdf=0.5)), has_aux=True))
+    (total, loss_terms), gradient = loss_and_gradient(params, smallest_batch, key)
+    loss_without_pdf, _ = jitted_loss(params, smallest_batch, key, network=module)
+    assert float(total) == pytest.approx(float(loss_without_pdf + 0.5 * loss_terms["pdf"]), rel=1e-4)
+    assert float(loss_terms["pdf"]) > 1e-3
     assert np.isfinite(optax.tree.norm(gradient))
 
 
-@pytest.mark.parametrize("through", ["distances", "coordinates"])
+@pytest.mark.parametrize("term_name", ["distances", "coordinates"])
 @pytest.mark.slow
-def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(few, through, x64, monkeypatch):
-    term = loss.PDF_TERMS[through]
-    monkeypatch.setattr(loss, "TOLERANCE", 1e-11)
-    monkeypatch.setattr(loss, "STEPS", 500)
-    features = dataset.shape_features(few.shapes[:1], atoms=20, satellites=4)
-    row = int(np.flatnonzero(few.shape == 0)[0])
-    double = lambda x: jnp.asarray(x, jnp.float64)  # noqa: E731
-    conditions = jax.tree.map(lambda column: double(column[row]), few.conditions)._replace(noise=double(0.0))
-    table = jax.tree.map(lambda column: double(column[:1]), dataset.distance_table(few.shapes))
-    pdf = dataset.simulate(
+def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(small_dataset, term_name, x64, monkeypatch):
+    term = loss.PDF_TERMS[term_name]
+    monkeypatch.setattr(loss, "TRILATERATION_TOLERANCE", 1e-11)
+    monkeypatch.setattr(loss, "MAX_TRILATERATION_STEPS", 500)
+    features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
+    row = int(np.flatnonzero(small_dataset.shape == 0)[0])
+    to_float64 = lambda array: jnp.asarray(array, jnp.float64)  # noqa: E731
+    conditions = jax.tree.map(lambda column: to_float64(column[row]), small_dataset.conditions)._replace(noise=to_float64(0.0))
+    table = jax.tree.map(lambda column: to_float64(column[:1]), dataset.distance_table(small_dataset.shapes))
+    pdf = dataset.simulate_pdfs(
         table,
-        double(few.bond[row])[None],
-        jax.tree.map(lambda x: x[None], conditions),
+        to_float64(small_dataset.bond[row])[None],
+        jax.tree.map(lambda array: array[None], conditions),
         jax.random.split(jax.random.key(0), 1),
     )[0]
-    true = Decoded(
-        pair=double(features.pair[0]),
-        satellite=double(features.satellite[0]),
+    true_structure = DecodedStructure(
+        pair=to_float64(features.pair[0]),
+        satellite=to_float64(features.satellite[0]),
         presence=jnp.where(features.presence[0], 30.0, -30.0),
-        log_radius=jnp.log(double(features.radius[0] * few.bond[row])),
+        log_radius=jnp.log(to_float64(features.radius[0] * small_dataset.bond[row])),
     )
-    both = jax.jit(jax.value_and_grad(lambda decoded: term(decoded, pdf, conditions)))
-    assert float(both(true)[0]) < 1e-6
-    wrong = true._replace(
-        pair=true.pair * (1 + 0.05 * jnp.cos(jnp.arange(400.0)).reshape(20, 20)), presence=true.presence / 10
+    term_and_gradient = jax.jit(jax.value_and_grad(lambda decoded: term(decoded, pdf, conditions)))
+    assert float(term_and_gradient(true_structure)[0]) < 1e-6
+    wrong_structure = true_structure._replace(
+        pair=true_structure.pair * (1 + 0.05 * jnp.cos(jnp.arange(400.0)).reshape(20, 20)), presence=true_structure.presence / 10
     )
-    gradient = both(wrong)[1]
-    names = {
+    gradient = term_and_gradient(wrong_structure)[1]
+    field_names = {
         "distances": ("pair", "presence", "log_radius"),
         "coordinates": ("pair", "satellite", "presence", "log_radius"),
-    }[through]
-    for name in names:
-        slope = jnp.where(getattr(wrong, name) != 0, getattr(gradient, name), 0.0)  # padding: |d| has a kink at 0
+    }[term_name]
+    for name in field_names:
+        slope = jnp.where(getattr(wrong_structure, name) != 0, getattr(gradient, name), 0.0)  # padding: |d| has a kink at 0
         assert np.isfinite(slope).all() and np.abs(slope).max() > 1e-6, name
         step = 1e-6 * jnp.sign(slope)
-        ends = [both(wrong._replace(**{name: getattr(wrong, name) + s * step}))[0] for s in (1, -1)]
-        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(float(ends[0] - ends[1]) / 2e-6, rel=1e-4)
+        shifted_terms = [term_and_gradient(wrong_structure._replace(**{name: getattr(wrong_structure, name) + sign * step}))[0] for sign in (1, -1)]
+        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(float(shifted_terms[0] - shifted_terms[1]) / 2e-6, rel=1e-4)

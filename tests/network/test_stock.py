@@ -6,84 +6,84 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc.network import stock
 from jaxstruc.structures import cuts, kinds, library
-from jaxstruc.structures.cuts import TYPES
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
-ROOMS = (24, 60)
+ATOM_CAPACITIES = (24, 60)
 
 
 @pytest.fixture(scope="module")
-def small():
+def small_library():
     """A library of clusters of up to 140 atoms, and what its atoms show."""
-    own = library.cached(("fcc", "hcp", "bcc", "icosahedron", "decahedron", "sc", "fault"), max_atoms=140)
-    kept = np.linspace(0, len(own.atoms) - 1, 150).astype(int)
-    own = library.of_clusters([library.cluster(own, row) for row in kept])
-    return own, [kinds.kind(library.cluster(own, row).positions) for row in range(len(own.atoms))]
+    cluster_library = library.load_or_build(("fcc", "hcp", "bcc", "icosahedron", "decahedron", "sc", "fault"), max_atoms=140)
+    selected_rows = np.linspace(0, len(cluster_library.atoms) - 1, 150).astype(int)
+    cluster_library = library.from_clusters([library.candidate_cluster(cluster_library, row) for row in selected_rows])
+    return cluster_library, [kinds.identify_structure_type(library.candidate_cluster(cluster_library, row).positions) for row in range(len(cluster_library.atoms))]
 
 
 @pytest.fixture(scope="module")
-def drawn(small):
+def drawn_particles(small_library):
     """A draw of few samples, and its stock."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ROOMS": ROOMS, "NEW": 2, "USED": 2, "LISTED": 20, "COUNT": 48}.items():
+        for name, value in {"ROOMS": ATOM_CAPACITIES, "NEW": 2, "USED": 2, "LISTED": 20, "COUNT": 48}.items():
             patch.setattr(stock, name, value)
-        own = stock.stock(*small)
-        found = jax.jit(stock.samples)(jax.random.key(0), own)
-        return jax.tree.map(np.asarray, found), own
+        store = stock.particle_store(*small_library)
+        particle_batch = jax.jit(stock.draw_particles)(jax.random.key(0), store)
+        return jax.tree.map(np.asarray, particle_batch), store
 
 
 def test_bins_hold_each_pair_twice():
-    x = np.random.default_rng(0).normal(size=(30, 3)) * 2
-    bins = stock.binned(x)
-    assert bins.sum() == pytest.approx(29, rel=1e-5)
-    assert bins @ np.arange(stock.BINS) * stock.BIN / 29 == pytest.approx(pdist(x).mean(), rel=1e-5)
+    positions = np.random.default_rng(0).normal(size=(30, 3)) * 2
+    histogram = stock.bin_positions(positions)
+    assert histogram.sum() == pytest.approx(29, rel=1e-5)
+    assert histogram @ np.arange(stock.N_BINS) * stock.BIN_WIDTH / 29 == pytest.approx(pdist(positions).mean(), rel=1e-5)
 
 
-def test_samples_of_all_sources_hold_their_pairs(drawn):
+def test_particles_of_all_sources_hold_their_pairs(drawn_particles):
     """The ordered pairs an atom are one less than the atoms, of particles that end within the bins."""
-    found, _ = drawn
-    assert np.bincount(found.source).tolist() == [8, 20, 20]
-    single = (found.source != stock.MANY) & np.isfinite(found.values[:, 0])
-    np.testing.assert_allclose(found.histogram[single].sum(axis=1), found.values[single, 0] - 1, rtol=1e-3)
+    particle_batch, _ = drawn_particles
+    assert np.bincount(particle_batch.source).tolist() == [8, 20, 20]
+    is_single = (particle_batch.source != stock.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])
+    np.testing.assert_allclose(particle_batch.histogram[is_single].sum(axis=1), particle_batch.values[is_single, 0] - 1, rtol=1e-3)
 
 
-def test_the_longest_distance_is_the_last_bin(drawn):
-    found, _ = drawn
-    for row in np.flatnonzero((found.source != stock.MANY) & np.isfinite(found.values[:, 0])):
-        last = np.flatnonzero(found.histogram[row] > 1e-7)[-1] * stock.BIN
-        assert last == pytest.approx(found.values[row, 1], abs=0.03)
+def test_the_longest_distance_is_the_last_bin(drawn_particles):
+    particle_batch, _ = drawn_particles
+    for row in np.flatnonzero((particle_batch.source != stock.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])):
+        longest_distance = np.flatnonzero(particle_batch.histogram[row] > 1e-7)[-1] * stock.BIN_WIDTH
+        assert longest_distance == pytest.approx(particle_batch.values[row, 1], abs=0.03)
 
 
-def test_distributions_have_widths_and_no_aspect(drawn):
-    found, _ = drawn
-    many, width = found.source == stock.MANY, found.values[:, 2]
-    assert np.median(width[many]) > 0.1 and width[many].max() < 0.45 and np.isnan(found.values[many, 4]).all()
-    assert (width[~many & np.isfinite(width)] == 0).all()
-    assert (found.type[many] >= 0).all() and np.isfinite(found.histogram).all()
+def test_distributions_have_widths_and_no_aspect(drawn_particles):
+    particle_batch, _ = drawn_particles
+    is_distribution, width = particle_batch.source == stock.DISTRIBUTION_SOURCE, particle_batch.values[:, 2]
+    assert np.median(width[is_distribution]) > 0.1 and width[is_distribution].max() < 0.45 and np.isnan(particle_batch.values[is_distribution, 4]).all()
+    assert (width[~is_distribution & np.isfinite(width)] == 0).all()
+    assert (particle_batch.type[is_distribution] >= 0).all() and np.isfinite(particle_batch.histogram).all()
 
 
-def test_held_out_sizes_are_never_drawn(small, drawn):
+def test_held_out_sizes_are_never_drawn(small_library, drawn_particles):
     """Of the listed clusters of 120 to 135 atoms there are some in the library, and none in the stock."""
-    _, own = drawn
-    atoms = np.asarray(own.values[:, 0])
-    low, high = stock.HELD[0]
-    assert ((small[0].atoms >= low) & (small[0].atoms <= high)).any() and not ((atoms >= low) & (atoms <= high)).any()
-    held = np.asarray(stock.stock(*small, held=True).values[:, 0])
-    assert len(held) and ((held >= low) & (held <= high)).all()
+    _, store = drawn_particles
+    atoms = np.asarray(store.values[:, 0])
+    low, high = stock.HOLDOUT_ATOM_RANGES[0]
+    assert ((small_library[0].atoms >= low) & (small_library[0].atoms <= high)).any() and not ((atoms >= low) & (atoms <= high)).any()
+    holdout_atoms = np.asarray(stock.particle_store(*small_library, holdout=True).values[:, 0])
+    assert len(holdout_atoms) and ((holdout_atoms >= low) & (holdout_atoms <= high)).all()
 
 
-def test_what_atoms_show_is_found_once(small, tmp_path):
-    own, shown = small
-    few = library.of_clusters([library.cluster(own, row) for row in range(5)])
-    assert stock.shown(few, folder=tmp_path)[0].type == kinds.kind(library.cluster(few, 0).positions).type
+def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
+    cluster_library, observed_types = small_library
+    first_clusters = library.from_clusters([library.candidate_cluster(cluster_library, row) for row in range(5)])
+    assert stock.cluster_types(first_clusters, folder=tmp_path)[0].name == kinds.identify_structure_type(library.candidate_cluster(first_clusters, 0).positions).name
     (path,) = tmp_path.glob("kinds-*.npz")
     path.write_bytes(path.read_bytes()[:100])
-    found = stock.shown(few, folder=tmp_path)
-    assert [one.type for one in found] == [one.type for one in stock.shown(few, folder=tmp_path)]
-    assert len(shown) == len(own.atoms) and {one.type for one in shown} <= {*TYPES, ""}
+    cached_types = stock.cluster_types(first_clusters, folder=tmp_path)
+    assert [observed_type.name for observed_type in cached_types] == [observed_type.name for observed_type in stock.cluster_types(first_clusters, folder=tmp_path)]
+    assert len(observed_types) == len(cluster_library.atoms) and {observed_type.type for observed_type in observed_types} <= {*STRUCTURE_TYPES, ""}
 
 
-def test_cuts_of_a_draw_are_those_of_their_room(drawn):
-    found, own = drawn
-    assert len(own.rooms) == len(ROOMS) and own.rooms[1].sites.shape[0] == len(cuts.PACKINGS)
-    sizes = np.sort(found.values[found.source == stock.CUT, 0])
-    assert np.nanmax(sizes) <= ROOMS[1] and jnp.isfinite(sizes).sum() >= 6
+def test_random_particles_fit_the_capacity_of_their_group(drawn_particles):
+    particle_batch, store = drawn_particles
+    assert len(store.rooms) == len(ATOM_CAPACITIES) and store.rooms[1].sites.shape[0] == len(cuts.PACKINGS)
+    atom_counts = np.sort(particle_batch.values[particle_batch.source == stock.CUT_SOURCE, 0])
+    assert np.nanmax(atom_counts) <= ATOM_CAPACITIES[1] and jnp.isfinite(atom_counts).sum() >= 6

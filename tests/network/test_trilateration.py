@@ -17,81 +17,81 @@ from jaxstruc.structures.atoms import from_ase
 from jaxstruc.structures.distances import distances
 
 trilaterate = jax.jit(trilateration.trilaterate, static_argnames=("iterations", "tolerance"))
-batched = jax.jit(trilateration.batched, static_argnames=("iterations", "tolerance"))
-from_pairs = jax.jit(trilateration.from_pairs, static_argnames=("iterations", "tolerance"))
+trilaterate_batch = jax.jit(trilateration.trilaterate_batch, static_argnames=("iterations", "tolerance"))
+trilaterate_pairs = jax.jit(trilateration.trilaterate_pairs, static_argnames=("iterations", "tolerance"))
 
 
 linear_start = jax.jit(trilateration.linear_start)
-ordered = jax.jit(representation.ordered)
-between = jax.jit(distances)
-stress_of = jax.jit(stress.value_and_gradient)
+order_atoms = jax.jit(representation.order_atoms)
+distance_matrix = jax.jit(distances)
+stress_and_gradient = jax.jit(stress.value_and_gradient)
 
 
 @cache
 def unit_structure(layers=(2, 2, 2), size=20, count=11, dtype=jnp.float32):
     """Return true positions, pair and satellite distances, presence and satellites of a padded cluster."""
-    cluster = shapes.fcc(layers)
+    cluster = shapes.fcc_cluster(layers)
     atoms = len(cluster.positions)
-    arranged = ordered(from_ase(cluster.atoms("Au", 1.0), size=size))
-    positions = np.array(arranged.positions, float)
+    ordered_cluster = order_atoms(from_ase(cluster.to_ase("Au", 1.0), n_rows=size))
+    positions = np.array(ordered_cluster.positions, float)
     positions /= np.linalg.norm(positions, axis=1).max()
     anchors = representation.satellites(count)
-    given = (positions, cdist(positions, positions), cdist(positions, anchors), np.arange(size) < atoms, anchors)
-    return tuple(jnp.asarray(array, dtype) for array in given)
+    arrays = (positions, cdist(positions, positions), cdist(positions, anchors), np.arange(size) < atoms, anchors)
+    return tuple(jnp.asarray(array, dtype) for array in arrays)
 
 
-def exact(count, dtype, tolerance):
+def check_exact_distances(count, dtype, tolerance):
     """Check that exact distances give exact coordinates."""
-    true, *given = unit_structure(dtype=dtype, count=count)
-    found = trilaterate(*given)
-    assert bool(found.converged) and found.positions.dtype == dtype
-    np.testing.assert_allclose(found.positions[:19], true[:19], atol=tolerance)
+    true_positions, *inputs = unit_structure(dtype=dtype, count=count)
+    solution = trilaterate(*inputs)
+    assert bool(solution.converged) and solution.positions.dtype == dtype
+    np.testing.assert_allclose(solution.positions[:19], true_positions[:19], atol=tolerance)
 
 
 @pytest.mark.parametrize("count", [4, 11])
 def test_exact_distances_give_exact_coordinates(count):
-    exact(count, jnp.float32, 1e-5)
+    check_exact_distances(count, jnp.float32, 1e-5)
 
 
 @pytest.mark.parametrize("count", [11, pytest.param(100, marks=pytest.mark.long)])
 def test_exact_distances_give_exact_coordinates_in_double_precision(x64, count):
-    exact(count, jnp.float64, 1e-9)
+    check_exact_distances(count, jnp.float64, 1e-9)
 
 
-def noisy(sigma, seed=0, **options):
-    true, pair, satellite, presence, anchors = unit_structure(**options)
+def noisy_structure(sigma, seed=0, **options):
+    true_positions, pair, satellite, presence, anchors = unit_structure(**options)
     rng = np.random.default_rng(seed)
     error = np.triu(rng.normal(size=pair.shape), 1)
     pair = pair + jnp.asarray(sigma * (error + error.T), pair.dtype)
     satellite = satellite + jnp.asarray(sigma * rng.normal(size=satellite.shape), satellite.dtype)
-    return true, pair, satellite, presence, anchors
+    return true_positions, pair, satellite, presence, anchors
 
 
-def problem_of(pair, satellite, presence, anchors, scale=None):
+def stress_problem(pair, satellite, presence, anchors, scale=None):
     """Return the arguments of the stress, all distances of weight 1."""
-    there = presence[:, None] * presence[None, :] * (1 - jnp.eye(presence.size))
-    held = linear_start(satellite * presence[:, None], anchors)
-    seen = jnp.broadcast_to(presence[:, None], satellite.shape)
-    return stress.Problem(pair, satellite, there, seen, 1 - presence, held, anchors, scale)
+    pair_weights = presence[:, None] * presence[None, :] * (1 - jnp.eye(presence.size))
+    start_positions = linear_start(satellite * presence[:, None], anchors)
+    satellite_weights = jnp.broadcast_to(presence[:, None], satellite.shape)
+    return stress.StressProblem(pair, satellite, pair_weights, satellite_weights, 1 - presence, start_positions, anchors, scale)
 
 
 @pytest.mark.parametrize("scale", [None, 0.05])
 def test_the_stress_is_its_formula_and_the_gradient_its_derivative(x64, scale):
-    true, pair, satellite, presence, anchors = noisy(0.03, dtype=jnp.float64)
-    problem = problem_of(pair, satellite, presence, anchors, scale)
+    true_positions, pair, satellite, presence, anchors = noisy_structure(0.03, dtype=jnp.float64)
+    problem = stress_problem(pair, satellite, presence, anchors, scale)
     rng = np.random.default_rng(5)
-    positions = np.asarray(true) + 0.02 * rng.normal(size=true.shape)
-    pair, satellite, anchors = (np.asarray(given) for given in (pair, satellite, anchors))
+    positions = np.asarray(true_positions) + 0.02 * rng.normal(size=true_positions.shape)
+    pair, satellite, anchors = (np.asarray(array) for array in (pair, satellite, anchors))
     total = 0.0
     for i in range(20):
-        others = [(positions[j], pair[i, j]) for j in range(i)] if i < 19 else []
-        others += list(zip(anchors, satellite[i], strict=True)) if i < 19 else []
-        for point, distance in others:
+        neighbours = [(positions[j], pair[i, j]) for j in range(i)] if i < 19 else []
+        neighbours += list(zip(anchors, satellite[i], strict=True)) if i < 19 else []
+        for point, distance in neighbours:
             error = np.linalg.norm(positions[i] - point) - distance
-            left = 1 - (error / scale) ** 2 if scale else 0
-            total += scale**2 / 3 * (1 - max(left, 0) ** 3) if scale else error**2
-    total += float(jnp.sum((positions[19] - problem.held[19]) ** 2))
-    value, gradient = stress_of(jnp.asarray(positions), problem)
+            biweight = 1 - (error / scale) ** 2 if scale else 0
+            total += scale**2 / 3 * (1 - max(biweight, 0) ** 3) if scale else error**2
+    total += float(jnp.sum((positions[19] - problem.absent_positions[19]) ** 2))
+    value, gradient = stress_and_gradient(jnp.asarray(positions), problem)
     assert float(value) == pytest.approx(total / 40, rel=1e-12)
     derivative = jax.jit(jax.grad(lambda x: stress.value_and_gradient(x, problem)[0]))(jnp.asarray(positions))
     assert float(jnp.abs(gradient).max()) > 1e-3
@@ -99,216 +99,216 @@ def test_the_stress_is_its_formula_and_the_gradient_its_derivative(x64, scale):
 
 
 def test_the_stress_has_a_gradient_where_atoms_coincide():
-    _, *given = unit_structure()
-    problem = problem_of(*given)
+    _, *inputs = unit_structure()
+    problem = stress_problem(*inputs)
     gradient = jax.jit(jax.grad(lambda x: stress.value_and_gradient(x, problem)[0]))(jnp.zeros((20, 3)))
     assert bool(jnp.isfinite(gradient).all()) and float(jnp.abs(gradient).max()) > 0
 
 
 def test_the_stress_is_not_above_that_of_scipy(x64):
-    true, *given = noisy(0.03, dtype=jnp.float64)
-    found = trilaterate(*given)
-    problem = problem_of(*given)
+    true_positions, *inputs = noisy_structure(0.03, dtype=jnp.float64)
+    solution = trilaterate(*inputs)
+    problem = stress_problem(*inputs)
 
-    def value(x):
-        total, gradient = stress_of(x.reshape(-1, 3), problem)
+    def objective(x):
+        total, gradient = stress_and_gradient(x.reshape(-1, 3), problem)
         return float(total), np.asarray(gradient).ravel()
 
-    best = scipy.optimize.minimize(value, true.ravel(), jac=True, method="L-BFGS-B", options={"ftol": 1e-14})
-    mine = value(np.asarray(found.positions).ravel())[0]
-    assert mine <= best.fun * (1 + 1e-6)
+    scipy_result = scipy.optimize.minimize(objective, true_positions.ravel(), jac=True, method="L-BFGS-B", options={"ftol": 1e-14})
+    stress_value = objective(np.asarray(solution.positions).ravel())[0]
+    assert stress_value <= scipy_result.fun * (1 + 1e-6)
 
 
-def error(positions, true):
+def rms_displacement(positions, true_positions):
     """Return the root mean square displacement."""
-    return float(np.sqrt(np.mean(np.sum((np.asarray(positions) - np.asarray(true)) ** 2, axis=-1))))
+    return float(np.sqrt(np.mean(np.sum((np.asarray(positions) - np.asarray(true_positions)) ** 2, axis=-1))))
 
 
 @pytest.fixture(scope="module")
-def drawn55():
+def noisy_structures():
     """Ten noisy structures of 55 atoms at 1 % and at 3 % noise: truth, pair and satellite distances, and satellites."""
-    draws = {
-        sigma: [noisy(sigma, seed=seed, layers=(2, 4, 2), size=55) for seed in range(10)] for sigma in (0.01, 0.03)
+    structures_by_noise = {
+        sigma: [noisy_structure(sigma, seed=seed, layers=(2, 4, 2), size=55) for seed in range(10)] for sigma in (0.01, 0.03)
     }
     return {
         sigma: (*(jnp.stack(column) for column in list(zip(*rows, strict=True))[:4]), rows[0][4])
-        for sigma, rows in draws.items()
+        for sigma, rows in structures_by_noise.items()
     }
 
 
 @pytest.fixture(scope="module")
-def solve55():
+def trilaterate_noisy():
     """Distances of 55 atoms to coordinates, in a batch; traced once in this module."""
     chex.clear_trace_counter()
 
     @jax.jit
     @chex.assert_max_traces(n=1)
-    def solve(pair, satellite, presence, anchors):
-        return trilateration.batched(pair, satellite, presence, anchors)
+    def trilaterate_structures(pair, satellite, presence, anchors):
+        return trilateration.trilaterate_batch(pair, satellite, presence, anchors)
 
-    return solve
+    return trilaterate_structures
 
 
-def test_a_second_call_does_not_compile_again(drawn55, solve55):
-    first, second = (solve55(*drawn55[sigma][1:]).positions for sigma in (0.01, 0.03))
-    assert error(first, second) > 1e-3
+def test_a_second_call_does_not_compile_again(noisy_structures, trilaterate_noisy):
+    first_positions, second_positions = (trilaterate_noisy(*noisy_structures[sigma][1:]).positions for sigma in (0.01, 0.03))
+    assert rms_displacement(first_positions, second_positions) > 1e-3
 
 
 @pytest.mark.parametrize("sigma", [0.01, 0.03])
-def test_noise_leaves_errors_near_the_cramer_rao_bound(drawn55, solve55, sigma):
+def test_noise_leaves_errors_near_the_cramer_rao_bound(noisy_structures, trilaterate_noisy, sigma):
     """0.0043 of the radius at 55 atoms, 11 satellites and 1 % noise is the bound; 10 % above it is allowed."""
-    true, *given = drawn55[sigma]
-    found = solve55(*given)
-    assert bool(found.converged.all())
-    assert error(found.positions, true) < 1.1 * 0.43 * sigma
+    true_positions, *inputs = noisy_structures[sigma]
+    solution = trilaterate_noisy(*inputs)
+    assert bool(solution.converged.all())
+    assert rms_displacement(solution.positions, true_positions) < 1.1 * 0.43 * sigma
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.01, 0.03])
-def test_missing_distances_and_outliers_cost_less_than_a_third(drawn55, solve55, sigma):
-    true, pair, satellite, presence, anchors = drawn55[sigma]
-    clean = error(solve55(pair, satellite, presence, anchors).positions, true)
+def test_missing_distances_and_outliers_raise_the_error_by_less_than_a_third(noisy_structures, trilaterate_noisy, sigma):
+    true_positions, pair, satellite, presence, anchors = noisy_structures[sigma]
+    clean_error = rms_displacement(trilaterate_noisy(pair, satellite, presence, anchors).positions, true_positions)
     rng = np.random.default_rng(0)
-    symmetric = lambda x: np.triu(x, 1) + np.swapaxes(np.triu(x, 1), 1, 2)  # noqa: E731
-    chance, other = symmetric(rng.uniform(size=pair.shape)), rng.uniform(size=satellite.shape)
-    kept, seen = jnp.asarray(chance > 0.1, pair.dtype), jnp.asarray(other > 0.1, pair.dtype)
-    found = batched(
-        jnp.where(kept > 0, pair, jnp.nan),
-        jnp.where(seen > 0, satellite, jnp.nan),
+    symmetrise = lambda matrix: np.triu(matrix, 1) + np.swapaxes(np.triu(matrix, 1), 1, 2)  # noqa: E731
+    pair_draws, satellite_draws = symmetrise(rng.uniform(size=pair.shape)), rng.uniform(size=satellite.shape)
+    pair_weight, satellite_weight = jnp.asarray(pair_draws > 0.1, pair.dtype), jnp.asarray(satellite_draws > 0.1, pair.dtype)
+    solution = trilaterate_batch(
+        jnp.where(pair_weight > 0, pair, jnp.nan),
+        jnp.where(satellite_weight > 0, satellite, jnp.nan),
         presence,
         anchors,
-        pair_weight=kept,
-        satellite_weight=seen,
+        pair_weight=pair_weight,
+        satellite_weight=satellite_weight,
     )
-    assert bool(found.converged.all())
-    assert error(found.positions, true) < 1.3 * clean
-    wild = symmetric(rng.uniform(0, 2, size=pair.shape)), rng.uniform(0, 2, size=satellite.shape)
-    gross = jnp.where(chance < 0.05, wild[0], pair), jnp.where(other < 0.05, wild[1], satellite)
-    found = batched(*gross, presence, anchors, robust=5 * sigma)
-    assert bool(found.converged.all())
-    assert error(found.positions, true) < 1.3 * clean
-    assert error(solve55(*gross, presence, anchors).positions, true) > 3 * clean
+    assert bool(solution.converged.all())
+    assert rms_displacement(solution.positions, true_positions) < 1.3 * clean_error
+    random_distances = symmetrise(rng.uniform(0, 2, size=pair.shape)), rng.uniform(0, 2, size=satellite.shape)
+    outlier_distances = jnp.where(pair_draws < 0.05, random_distances[0], pair), jnp.where(satellite_draws < 0.05, random_distances[1], satellite)
+    solution = trilaterate_batch(*outlier_distances, presence, anchors, robust=5 * sigma)
+    assert bool(solution.converged.all())
+    assert rms_displacement(solution.positions, true_positions) < 1.3 * clean_error
+    assert rms_displacement(trilaterate_noisy(*outlier_distances, presence, anchors).positions, true_positions) > 3 * clean_error
 
 
 def test_a_weight_of_two_is_a_distance_given_twice():
-    _, pair, satellite, presence, anchors = noisy(0.03)
-    doubled = (pair, jnp.concatenate([satellite] * 2, axis=1), presence, jnp.concatenate([anchors] * 2))
-    twice, weighted, plain = (
-        trilaterate(*doubled, satellite_weight=jnp.repeat(jnp.array(each), 11) * jnp.ones((20, 1))).positions[:19]
-        for each in ([1.0, 1.0], [2.0, 0.0], [1.0, 0.0])
+    _, pair, satellite, presence, anchors = noisy_structure(0.03)
+    doubled_inputs = (pair, jnp.concatenate([satellite] * 2, axis=1), presence, jnp.concatenate([anchors] * 2))
+    doubled_positions, weighted_positions, single_positions = (
+        trilaterate(*doubled_inputs, satellite_weight=jnp.repeat(jnp.array(copy_weights), 11) * jnp.ones((20, 1))).positions[:19]
+        for copy_weights in ([1.0, 1.0], [2.0, 0.0], [1.0, 0.0])
     )
-    np.testing.assert_allclose(weighted, twice, atol=1e-4)
-    np.testing.assert_allclose(plain, trilaterate(pair, satellite, presence, anchors).positions[:19], atol=1e-4)
-    assert error(plain, twice) > 1e-3
+    np.testing.assert_allclose(weighted_positions, doubled_positions, atol=1e-4)
+    np.testing.assert_allclose(single_positions, trilaterate(pair, satellite, presence, anchors).positions[:19], atol=1e-4)
+    assert rms_displacement(single_positions, doubled_positions) > 1e-3
 
 
 def test_satellites_alone_place_each_atom_by_itself():
-    true, pair, satellite, presence, anchors = noisy(0.02)
+    true_positions, pair, satellite, presence, anchors = noisy_structure(0.02)
     weights = {"pair_weight": jnp.zeros_like(pair), "satellite_weight": jnp.ones_like(satellite)}
-    found = trilaterate(jnp.full_like(pair, jnp.nan), satellite, presence, anchors, **weights)
-    assert bool(found.converged)
+    solution = trilaterate(jnp.full_like(pair, jnp.nan), satellite, presence, anchors, **weights)
+    assert bool(solution.converged)
 
-    def misfit(x, given):
-        return np.linalg.norm(x - np.asarray(anchors, float), axis=1) - given
+    def misfit(position, distances_to_satellites):
+        return np.linalg.norm(position - np.asarray(anchors, float), axis=1) - distances_to_satellites
 
-    for k in (0, 7, 18):
-        alone = scipy.optimize.least_squares(
-            misfit, np.asarray(true[k], float), args=(np.asarray(satellite[k], float),)
+    for atom in (0, 7, 18):
+        scipy_result = scipy.optimize.least_squares(
+            misfit, np.asarray(true_positions[atom], float), args=(np.asarray(satellite[atom], float),)
         )
-        np.testing.assert_allclose(found.positions[k], alone.x, atol=2e-3)
+        np.testing.assert_allclose(solution.positions[atom], scipy_result.x, atol=2e-3)
 
 
 def test_atoms_with_too_few_satellites_are_placed_by_the_others():
     """Three distances to satellites leave two places open, which the distances to other atoms decide."""
-    true, pair, satellite, presence, anchors = unit_structure()
-    seen = jnp.ones_like(satellite).at[jnp.array([4, 9]), 3:].set(0.0).at[12].set(0.0)
-    weights = {"pair_weight": jnp.ones_like(pair), "satellite_weight": seen}
-    found = trilaterate(pair, jnp.where(seen > 0, satellite, jnp.nan), presence, anchors, **weights)
-    assert bool(found.converged)
-    np.testing.assert_allclose(found.positions[:19], true[:19], atol=1e-4)
+    true_positions, pair, satellite, presence, anchors = unit_structure()
+    satellite_weight = jnp.ones_like(satellite).at[jnp.array([4, 9]), 3:].set(0.0).at[12].set(0.0)
+    weights = {"pair_weight": jnp.ones_like(pair), "satellite_weight": satellite_weight}
+    solution = trilaterate(pair, jnp.where(satellite_weight > 0, satellite, jnp.nan), presence, anchors, **weights)
+    assert bool(solution.converged)
+    np.testing.assert_allclose(solution.positions[:19], true_positions[:19], atol=1e-4)
 
 
 @pytest.mark.parametrize("case", [pytest.param("exact", marks=pytest.mark.long), "missing", "outliers"])
 def test_pair_distances_alone_give_the_structure_up_to_rotation_and_mirror_image(case):
     _, pair, _, presence, _ = unit_structure(layers=(2, 4, 2), size=57)
     rng = np.random.default_rng(1)
-    chance = np.triu(rng.uniform(size=pair.shape), 1)
-    hit = jnp.asarray((chance + chance.T < 0.05) & ~np.eye(57, dtype=bool))
+    pair_draws = np.triu(rng.uniform(size=pair.shape), 1)
+    is_changed = jnp.asarray((pair_draws + pair_draws.T < 0.05) & ~np.eye(57, dtype=bool))
     options: dict = {}
-    given = pair
+    pair_distances = pair
     if case == "missing":
-        options, given = {"pair_weight": 1.0 - hit}, jnp.where(hit, jnp.nan, pair)
+        options, pair_distances = {"pair_weight": 1.0 - is_changed}, jnp.where(is_changed, jnp.nan, pair)
     if case == "outliers":
-        options, given = {"robust": 0.05}, jnp.where(hit, 1.0, pair)
-    found = from_pairs(given, presence, **options)
-    assert bool(found.converged) and found.positions.shape == (57, 3)
-    np.testing.assert_allclose(between(found.positions[:55]), pair[:55, :55], atol=2e-4)
-    np.testing.assert_allclose(found.positions[:55].mean(axis=0), 0.0, atol=1e-5)
+        options, pair_distances = {"robust": 0.05}, jnp.where(is_changed, 1.0, pair)
+    solution = trilaterate_pairs(pair_distances, presence, **options)
+    assert bool(solution.converged) and solution.positions.shape == (57, 3)
+    np.testing.assert_allclose(distance_matrix(solution.positions[:55]), pair[:55, :55], atol=2e-4)
+    np.testing.assert_allclose(solution.positions[:55].mean(axis=0), 0.0, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_derivatives_from_pairs_alone_are_those_of_finite_differences(x64):
-    _, pair, _, presence, _ = noisy(0.02, size=19, dtype=jnp.float64)
+    _, pair, _, presence, _ = noisy_structure(0.02, size=19, dtype=jnp.float64)
 
     @jax.jit
     @jax.value_and_grad
-    def size(pair):
-        positions = trilateration.from_pairs(pair, presence, tolerance=1e-11).positions
+    def cubic_sum(pair):
+        positions = trilateration.trilaterate_pairs(pair, presence, tolerance=1e-11).positions
         return jnp.sum(distances(positions) ** 3)
 
     rng = np.random.default_rng(2)
     direction = rng.normal(size=pair.shape)
     direction = direction + direction.T
-    slope = float(np.sum(size(pair)[1] * direction))
-    ends = [float(size(pair + sign * 1e-5 * direction)[0]) for sign in (1, -1)]
+    slope = float(np.sum(cubic_sum(pair)[1] * direction))
+    shifted_sums = [float(cubic_sum(pair + sign * 1e-5 * direction)[0]) for sign in (1, -1)]
     assert abs(slope) > 1e-2
-    assert slope == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4)
+    assert slope == pytest.approx((shifted_sums[0] - shifted_sums[1]) / 2e-5, rel=1e-4)
 
 
 def test_absent_atoms_change_nothing():
-    _, pair, satellite, presence, anchors = noisy(0.02, size=20)
-    wrong = jnp.where(presence[:, None] * presence[None, :] > 0, pair, 7.0)
-    one = trilaterate(pair, satellite, presence, anchors)
-    two = trilaterate(wrong, satellite, presence, anchors)
-    np.testing.assert_allclose(one.positions[:19], two.positions[:19], atol=1e-4)
+    _, pair, satellite, presence, anchors = noisy_structure(0.02, size=20)
+    wrong_pair = jnp.where(presence[:, None] * presence[None, :] > 0, pair, 7.0)
+    solution = trilaterate(pair, satellite, presence, anchors)
+    wrong_solution = trilaterate(wrong_pair, satellite, presence, anchors)
+    np.testing.assert_allclose(solution.positions[:19], wrong_solution.positions[:19], atol=1e-4)
 
 
-def test_one_hopeless_item_costs_the_others_nothing():
+def test_invalid_items_of_a_batch_do_not_change_the_others():
     """NaN and negative distances, and distances of no structure at all: flagged; the others as if alone."""
-    _, pair, satellite, presence, anchors = noisy(0.02)
-    wild = np.triu(np.random.default_rng(0).uniform(0, 2, size=pair.shape), 1)
-    pairs = jnp.stack([pair, jnp.full_like(pair, jnp.nan), pair.at[2, 3].set(-0.1), jnp.asarray(wild + wild.T)])
-    batch = batched(pairs, jnp.stack([satellite] * 4), jnp.stack([presence] * 4), anchors, iterations=2)
-    alone = trilaterate(pair, satellite, presence, anchors)
-    assert batch.converged.tolist() == [True, False, False, False]
-    reasons = [trilateration.REASONS[code] for code in batch.reason]
+    _, pair, satellite, presence, anchors = noisy_structure(0.02)
+    random_distances = np.triu(np.random.default_rng(0).uniform(0, 2, size=pair.shape), 1)
+    pair_batch = jnp.stack([pair, jnp.full_like(pair, jnp.nan), pair.at[2, 3].set(-0.1), jnp.asarray(random_distances + random_distances.T)])
+    solutions = trilaterate_batch(pair_batch, jnp.stack([satellite] * 4), jnp.stack([presence] * 4), anchors, iterations=2)
+    single_solution = trilaterate(pair, satellite, presence, anchors)
+    assert solutions.converged.tolist() == [True, False, False, False]
+    reasons = [trilateration.REASONS[code] for code in solutions.reason]
     assert reasons[:3] == ["converged", "negative or NaN distances", "negative or NaN distances"]
     assert reasons[3] in ("out of iterations", "line search failed")
-    assert bool(jnp.isnan(batch.positions[1:3]).all()) and bool(jnp.isnan(batch.stress[1:3]).all())
-    assert float(batch.stress[3]) > 0.1 and int(batch.iterations[3]) <= stress.NEWTON + 2
-    np.testing.assert_allclose(batch.positions[0], alone.positions, atol=1e-4)
+    assert bool(jnp.isnan(solutions.positions[1:3]).all()) and bool(jnp.isnan(solutions.stress[1:3]).all())
+    assert float(solutions.stress[3]) > 0.1 and int(solutions.iterations[3]) <= stress.MAX_GAUSS_NEWTON_STEPS + 2
+    np.testing.assert_allclose(solutions.positions[0], single_solution.positions, atol=1e-4)
 
 
 def test_what_gauss_newton_leaves_lbfgs_finishes(monkeypatch):
-    _, *given = noisy(0.02)
-    best = trilaterate(*given)
-    monkeypatch.setattr(stress, "NEWTON", 0)
-    slow = jax.jit(partial(trilateration.batched))(*(x[None] for x in given[:3]), given[3])
-    assert bool(slow.converged[0]) and int(slow.iterations[0]) > int(best.iterations)
-    np.testing.assert_allclose(slow.positions[0], best.positions, atol=1e-3)
+    _, *inputs = noisy_structure(0.02)
+    solution = trilaterate(*inputs)
+    monkeypatch.setattr(stress, "MAX_GAUSS_NEWTON_STEPS", 0)
+    lbfgs_solution = jax.jit(partial(trilateration.trilaterate_batch))(*(array[None] for array in inputs[:3]), inputs[3])
+    assert bool(lbfgs_solution.converged[0]) and int(lbfgs_solution.iterations[0]) > int(solution.iterations)
+    np.testing.assert_allclose(lbfgs_solution.positions[0], solution.positions, atol=1e-3)
 
 
 @pytest.mark.slow
 def test_derivatives_in_the_distances_are_those_of_finite_differences(x64):
     """Implicit differentiation at the minimum, end to end: distances to coordinates to G(r)."""
-    _, pair, satellite, presence, anchors = noisy(0.02, dtype=jnp.float64)
+    _, pair, satellite, presence, anchors = noisy_structure(0.02, dtype=jnp.float64)
     grid = Grid(qmin=0.5, qmax=12.0, qstep=0.2, rmin=1.0, rmax=8.0, rstep=0.2)
-    kept = presence[:, None] * presence[None, :]
+    pair_mask = presence[:, None] * presence[None, :]
 
     def misfit(pair, satellite):
-        found = trilaterate(pair * kept, satellite, presence, anchors, tolerance=1e-11, iterations=500)
-        pairs = debye.pairs(distances(found.positions * 4.0), presence)
-        g = curves.pdf(pairs, form_factors.UNIT, presence.sum()[None], Instrument(uiso=0.02), grid)
+        solution = trilaterate(pair * pair_mask, satellite, presence, anchors, tolerance=1e-11, iterations=500)
+        pairs = debye.pairs_from_distances(distances(solution.positions * 4.0), presence)
+        g = curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, presence.sum()[None], Instrument(uiso=0.02), grid)
         return jnp.sum(g**2)
 
     misfit = jax.jit(jax.value_and_grad(misfit, argnums=(0, 1)))
@@ -319,14 +319,14 @@ def test_derivatives_in_the_distances_are_those_of_finite_differences(x64):
         direction = rng.normal(size=gradient.shape) * np.asarray(presence)[:, None]
         if index == 0:
             direction = direction + direction.T
-        ends = []
+        shifted_misfits = []
         for sign in (1, -1):
-            moved = [pair, satellite]
-            moved[index] = moved[index] + sign * step * direction
-            ends.append(float(misfit(*moved)[0]))
+            shifted_distances = [pair, satellite]
+            shifted_distances[index] = shifted_distances[index] + sign * step * direction
+            shifted_misfits.append(float(misfit(*shifted_distances)[0]))
         slope = float(np.sum(gradient * direction))
         assert abs(slope) > 1e-3
-        assert slope == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-3)
+        assert slope == pytest.approx((shifted_misfits[0] - shifted_misfits[1]) / (2 * step), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -346,24 +346,24 @@ def test_derivatives_in_the_distances_are_those_of_finite_differences(x64):
     ],
 )
 def test_bad_distances_are_refused(change, message):
-    _, *given = unit_structure()
-    trilateration.check(*given)
+    _, *inputs = unit_structure()
+    trilateration.check_distances(*inputs)
     with pytest.raises(ValueError, match=message):
-        trilateration.check(*change(*given))
+        trilateration.check_distances(*change(*inputs))
 
 
-def test_bad_weights_are_refused_and_missing_distances_are_not_looked_at():
+def test_bad_weights_are_refused_and_missing_distances_are_not_checked():
     _, pair, satellite, presence, anchors = unit_structure()
     weight = jnp.ones_like(pair).at[1, 2].set(0.0).at[2, 1].set(0.0)
-    gone = jnp.where(weight > 0, pair, jnp.nan)
-    trilateration.check(gone, satellite, presence, anchors, pair_weight=weight)
-    trilateration.check_pairs(jnp.stack([gone] * 2), jnp.stack([presence] * 2), pair_weight=jnp.stack([weight] * 2))
+    incomplete_pair = jnp.where(weight > 0, pair, jnp.nan)
+    trilateration.check_distances(incomplete_pair, satellite, presence, anchors, pair_weight=weight)
+    trilateration.check_pair_distances(jnp.stack([incomplete_pair] * 2), jnp.stack([presence] * 2), pair_weight=jnp.stack([weight] * 2))
     with pytest.raises(ValueError, match=r"got nan at \[1, 2\] and 1 more such; give missing distances the weight 0"):
-        trilateration.check_pairs(gone, presence)
+        trilateration.check_pair_distances(incomplete_pair, presence)
     with pytest.raises(ValueError, match=r"pair weights of at least 0, got -1.0 at \[0, 4\]"):
-        trilateration.check_pairs(pair, presence, pair_weight=weight.at[0, 4].set(-1.0))
+        trilateration.check_pair_distances(pair, presence, pair_weight=weight.at[0, 4].set(-1.0))
     with pytest.raises(ValueError, match=r"a weight for each of the satellite distances \[20, 11\], got \[20, 3\]"):
-        trilateration.check(pair, satellite, presence, anchors, satellite_weight=satellite[:, :3])
+        trilateration.check_distances(pair, satellite, presence, anchors, satellite_weight=satellite[:, :3])
 
 
 @pytest.mark.slow
@@ -371,26 +371,26 @@ def test_bad_weights_are_refused_and_missing_distances_are_not_looked_at():
 def test_all_shapes_of_the_family_come_back():
     features = dataset.shape_features(shapes.fcc_family(), atoms=100, satellites=11)
     anchors = jnp.asarray(representation.satellites(11), jnp.float32)
-    found = batched(features.pair, features.satellite, features.presence * 1.0, anchors)
-    mask = features.presence[:, :, None] & features.presence[:, None, :]
-    apart = jax.jit(jax.vmap(distances))(found.positions)
-    np.testing.assert_allclose(np.where(mask, apart, 0.0), features.pair, atol=1e-5)
+    solution = trilaterate_batch(features.pair, features.satellite, features.presence * 1.0, anchors)
+    pair_mask = features.presence[:, :, None] & features.presence[:, None, :]
+    solved_distances = jax.jit(jax.vmap(distances))(solution.positions)
+    np.testing.assert_allclose(np.where(pair_mask, solved_distances, 0.0), features.pair, atol=1e-5)
 
 
-def last_bits(x, seed):
+def perturb_last_bits(values, seed):
     """Return values whose last bits are changed at random, symmetric if they were."""
-    bits = np.random.default_rng(seed).integers(-4, 5, x.shape)
-    bits = bits + bits.T if x.shape[0] == x.shape[1] else bits
-    return jnp.asarray(np.asarray(x) * (1 + np.finfo(x.dtype).eps * bits), x.dtype)
+    perturbation = np.random.default_rng(seed).integers(-4, 5, values.shape)
+    perturbation = perturbation + perturbation.T if values.shape[0] == values.shape[1] else perturbation
+    return jnp.asarray(np.asarray(values) * (1 + np.finfo(values.dtype).eps * perturbation), values.dtype)
 
 
-def ended(start, problem, tolerance=0.0):
+def minimise_stress(start, problem, tolerance=0.0):
     """Return where the steps of both kinds end from a start; with a tolerance of 0 only rounding stops them."""
-    near, *_ = stress.gauss_newton(start, problem, tolerance)
-    return near, stress.lbfgs(near, problem, 60, tolerance)
+    newton_result, *_ = stress.gauss_newton(start, problem, tolerance)
+    return newton_result, stress.lbfgs(newton_result, problem, 60, tolerance)
 
 
-ended_at_rounding = jax.jit(ended)
+minimise_to_rounding = jax.jit(minimise_stress)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -399,17 +399,17 @@ ended_at_rounding = jax.jit(ended)
 def test_the_truth_stays_if_the_last_bits_of_the_distances_change(dtype, scale, seed):
     """The stress is convex about the truth: what rounding leaves moves an atom by no more than a sum's rounding."""
     with jax.enable_x64(dtype == jnp.float64):
-        true, pair, satellite, presence, anchors = unit_structure(dtype=dtype)
-        pair, satellite = last_bits(pair, seed), last_bits(satellite, seed)
+        true_positions, pair, satellite, presence, anchors = unit_structure(dtype=dtype)
+        pair, satellite = perturb_last_bits(pair, seed), perturb_last_bits(satellite, seed)
         scale = None if scale is None else jnp.asarray(scale, dtype)
-        problem = problem_of(pair * presence * presence[:, None], satellite, presence, anchors, scale)
-        begin = last_bits(jnp.where(presence[:, None] > 0, true, problem.held), seed)
-        near, (positions, error, _, _) = ended_at_rounding(begin, problem)
-        values = [float(stress_of(x, problem)[0]) for x in (begin, near.positions, positions)]
-        rounding = len(true) * float(np.finfo(dtype).eps)  # of sums over atoms, distances of a unit particle about 1
+        problem = stress_problem(pair * presence * presence[:, None], satellite, presence, anchors, scale)
+        start = perturb_last_bits(jnp.where(presence[:, None] > 0, true_positions, problem.absent_positions), seed)
+        newton_result, (positions, error, _, _) = minimise_to_rounding(start, problem)
+        stress_values = [float(stress_and_gradient(x, problem)[0]) for x in (start, newton_result.positions, positions)]
+        rounding = len(true_positions) * float(np.finfo(dtype).eps)  # of sums over atoms, distances of a unit particle about 1
         assert np.isfinite(positions).all() and np.isfinite(error)
-        assert max(values[1:]) <= (np.sqrt(values[0]) + rounding) ** 2
-        assert float(jnp.abs(positions - begin).max()) < 100 * rounding
+        assert max(stress_values[1:]) <= (np.sqrt(stress_values[0]) + rounding) ** 2
+        assert float(jnp.abs(positions - start).max()) < 100 * rounding
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -418,13 +418,13 @@ def test_the_truth_stays_if_the_last_bits_of_the_distances_change(dtype, scale, 
 def test_no_descent_ends_at_a_higher_stress_than_its_start(dtype, scale, seed):
     """From places at random, with distances of no structure."""
     with jax.enable_x64(dtype == jnp.float64):
-        true, pair, satellite, presence, anchors = noisy(0.3, seed=seed, dtype=dtype)
+        true_positions, pair, satellite, presence, anchors = noisy_structure(0.3, seed=seed, dtype=dtype)
         scale = None if scale is None else jnp.asarray(scale, dtype)
         pair = jnp.abs(pair) * presence * presence[:, None]
-        problem = problem_of(pair, jnp.abs(satellite), presence, anchors, scale)
-        begin = jnp.asarray(np.random.default_rng(seed).normal(size=true.shape), dtype)
-        near, (positions, _, _, _) = ended_at_rounding(begin, problem)
-        values = [float(stress_of(x, problem)[0]) for x in (begin, near.positions, positions)]
-        rounding = len(true) * float(np.finfo(dtype).eps)
+        problem = stress_problem(pair, jnp.abs(satellite), presence, anchors, scale)
+        start = jnp.asarray(np.random.default_rng(seed).normal(size=true_positions.shape), dtype)
+        newton_result, (positions, _, _, _) = minimise_to_rounding(start, problem)
+        stress_values = [float(stress_and_gradient(x, problem)[0]) for x in (start, newton_result.positions, positions)]
+        rounding = len(true_positions) * float(np.finfo(dtype).eps)
         assert np.isfinite(positions).all()
-        assert values[1] <= (np.sqrt(values[0]) + rounding) ** 2 and values[2] <= (np.sqrt(values[1]) + rounding) ** 2
+        assert stress_values[1] <= (np.sqrt(stress_values[0]) + rounding) ** 2 and stress_values[2] <= (np.sqrt(stress_values[1]) + rounding) ** 2

@@ -12,16 +12,16 @@ from jaxstruc.network.model import CVAE
 from jaxstruc.options.pdf import SHIPPED
 
 
-def test_weights_come_back_with_their_card_in_half_precision(drawn_params, tmp_path):
+def test_weights_come_back_with_their_card_in_half_precision(random_params, tmp_path):
     network = CVAE(Sizes(atoms=20, satellites=4))
-    params = drawn_params(network)
+    params = random_params(network)
     path = tmp_path / "own" / "w.safetensors"
-    weights.save(path, params, {"name": "own", "sizes": vars(network.sizes)})
-    back = weights.load(path)
-    assert back.card == {"name": "own", "sizes": vars(network.sizes), "sha256": files.sha256(path)}
-    assert back.module == network
-    chex.assert_trees_all_equal_dtypes(back.params, params)
-    chex.assert_trees_all_close(back.params, params, rtol=1e-3, atol=1e-6)
+    weights.save_weights(path, params, {"name": "own", "sizes": vars(network.sizes)})
+    loaded_weights = weights.load_autoencoder(path)
+    assert loaded_weights.card == {"name": "own", "sizes": vars(network.sizes), "sha256": files.sha256(path)}
+    assert loaded_weights.module == network
+    chex.assert_trees_all_equal_dtypes(loaded_weights.params, params)
+    chex.assert_trees_all_close(loaded_weights.params, params, rtol=1e-3, atol=1e-6)
     assert path.stat().st_size < 2.1 * sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
@@ -36,32 +36,32 @@ def test_what_is_no_network_is_refused(content, card, tmp_path):
     if card is not None:
         path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(ValueError, match=r"Expected weights and their \.json card at .*; make them with"):
-        weights.load(path)
+        weights.load_autoencoder(path)
 
 
-def test_weights_that_are_not_those_of_their_card_are_refused(drawn_params, tmp_path):
+def test_weights_that_are_not_those_of_their_card_are_refused(random_params, tmp_path):
     network = CVAE(Sizes(atoms=20, satellites=4))
     for seed, name in enumerate(("one", "other")):
-        params = drawn_params(network, seed=seed)
-        weights.save(tmp_path / f"{name}.safetensors", params, {"sizes": vars(network.sizes)})
+        params = random_params(network, seed=seed)
+        weights.save_weights(tmp_path / f"{name}.safetensors", params, {"sizes": vars(network.sizes)})
     (tmp_path / "other.safetensors").replace(tmp_path / "one.safetensors")
     with pytest.raises(
         ValueError, match=r"^Expected weights of sha256 [0-9a-f]{64} at .*, got [0-9a-f]{64}; copy[^\n]*$"
     ):
-        weights.load(tmp_path / "one.safetensors")
+        weights.load_autoencoder(tmp_path / "one.safetensors")
 
 
-def test_a_card_without_checksum_is_refused(drawn_params, tmp_path):
+def test_a_card_without_checksum_is_refused(random_params, tmp_path):
     network = CVAE(Sizes(atoms=20, satellites=4))
     path = tmp_path / "w.safetensors"
-    weights.save(path, drawn_params(network), {"sizes": vars(network.sizes)})
+    weights.save_weights(path, random_params(network), {"sizes": vars(network.sizes)})
     path.with_suffix(".json").write_text(json.dumps({"sizes": vars(network.sizes)}))
     with pytest.raises(ValueError, match="got: 'sha256'; make them with"):
-        weights.load(path)
+        weights.load_autoencoder(path)
 
 
 def test_the_shipped_network_has_the_sizes_of_its_card():
-    network = weights.load(SHIPPED)
+    network = weights.load_autoencoder(SHIPPED)
     assert network.module.sizes == Sizes(**network.card["sizes"])
     decoder = network.params["params"]["decoder"]
     assert decoder["Dense_0"]["kernel"].shape[0] == network.card["sizes"]["latent"]

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 import ase.io
 import pytest
 from ase.cluster import Icosahedron
-from shell import run
+from shell import run_command
 
 import jaxstruc
 from jaxstruc import (
@@ -33,7 +33,7 @@ from jaxstruc.options.pdf import FamilyName, Parameter
 from jaxstruc.options.simulation import GenerateOptions, PackingName, PopulationOptions
 from jaxstruc.options.training import TrainClassifierOptions
 from jaxstruc.options.validation import POSITIONAL, Bounds, Options, command_words, flag
-from jaxstruc.scattering.parameters import FITTED, USUAL
+from jaxstruc.scattering.parameters import FIT_PARAMETERS, DEFAULT_FREE_PARAMETERS
 from jaxstruc.structures import families, populations
 
 MISSING = Path("none.safetensors")
@@ -91,7 +91,7 @@ def test_each_wrong_value_is_refused_in_the_same_words(command, name, wrong, opt
         options.check()
     before = COMMANDS[command][1]
     words = [wrong] if (command, name) == ("generate", "preset") else [*_needed(command), flag(name), wrong]
-    assert run(command, *before, *words) == 2
+    assert run_command(command, *before, *words) == 2
     assert capsys.readouterr().err == f"jaxstruc: {' '.join(str(error.value).split())}\n"
     assert not list(tmp_path.iterdir())
 
@@ -151,7 +151,7 @@ def test_python_and_the_command_line_say_the_same(command, options, words, capsy
     with pytest.raises(ValueError, match="Expected ") as error:
         calls[command]()
     before = {"simulate": (path,), "refine": (path, data)}.get(command, (data, "--element", "Ag"))
-    assert run(command, *before, *words, "-o", tmp_path / "out") == 2
+    assert run_command(command, *before, *words, "-o", tmp_path / "out") == 2
     said = capsys.readouterr().err
     assert said == f"jaxstruc: {error.value}\n" and said.count("\n") == 1 and not (tmp_path / "out").exists()
 
@@ -194,7 +194,7 @@ def test_values_of_another_type_and_contradictions_are_refused(options, message)
 
 def test_names_are_those_of_the_modules_that_use_them():
     assert get_args(FamilyName) == tuple(families.FAMILIES) and get_args(PackingName) == populations.PACKINGS
-    assert get_args(Parameter) == FITTED and FitOptions().free == USUAL
+    assert get_args(Parameter) == FIT_PARAMETERS and FitOptions().free == DEFAULT_FREE_PARAMETERS
 
 
 def test_what_is_recorded_is_every_option_and_json(tmp_path):

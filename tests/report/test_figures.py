@@ -13,16 +13,16 @@ from jaxstruc.result import Candidate
 @pytest.fixture
 def result():
     r = np.linspace(1.5, 20, 400)
-    shared = {"source": "library", "type": "fcc", "n_atoms": 55, "converged": True, "remark": "", "values": {}}
-    found = tuple(
+    fields = {"source": "library", "type": "fcc", "n_atoms": 55, "converged": True, "remark": "", "values": {}}
+    candidates = tuple(
         Candidate(
             family=family, recipe="x", description=f"{family}, 55 atoms",
-            diameter=10.0 + rw, rw=rw, weight=0.5, in_90=rw < 0.15, **shared,
+            diameter=10.0 + rw, rw=rw, weight=0.5, in_90=rw < 0.15, **fields,
             calculated=np.sin(r + rw), background=0 * r,
         )
         for family, rw in (("fcc", 0.1), ("icosahedron", 0.2), ("fcc", 0.3))
     )  # fmt: skip
-    return PdfResult("d/T.gr", "", "Ag", "solved", "", found, fitted=30, ties=1, r=r, observed=np.sin(r))
+    return PdfResult("d/T.gr", "", "Ag", "solved", "", candidates, fitted=30, ties=1, r=r, observed=np.sin(r))
 
 
 def test_the_picture_shows_data_fit_and_the_difference_below_both(result):
@@ -34,7 +34,7 @@ def test_the_picture_shows_data_fit_and_the_difference_below_both(result):
     assert axes.get_title() == "icosahedron, 55 atoms\nT.gr (Ag), Rw = 0.200"
 
 
-def test_the_picture_of_families_rings_the_credible(result):
+def test_the_picture_of_families_rings_the_credible_set(result):
     axes = figures.families(result).axes[0]
     lines = {line.get_label(): (line.get_xdata(), line.get_ydata()) for line in axes.lines}
     assert set(lines) == {"fcc", "icosahedron", "90 % set"}
@@ -53,51 +53,51 @@ def test_a_result_plots_itself(result):
 
 
 def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted(result):
-    own = told.distribution()
-    figure = dataclasses.replace(result, ensemble=own).plot_distribution()
-    volume, number, curve = figure.axes
-    assert [text.get_text() for text in volume.get_legend().get_texts()] == ["fcc 70%", "decahedron 30%", "90 % band"]
-    assert volume.get_ylabel() == "% of the atoms" and number.get_ylabel() == "% of the particles"
-    np.testing.assert_allclose(volume.lines[1].get_ydata(), 100 * own.volume_high)
-    labels = [line.get_label() for line in curve.lines]
+    distribution = told.distribution()
+    figure = dataclasses.replace(result, ensemble=distribution).plot_distribution()
+    volume_axes, number_axes, curve_axes = figure.axes
+    assert [text.get_text() for text in volume_axes.get_legend().get_texts()] == ["fcc 70%", "decahedron 30%", "90 % band"]
+    assert volume_axes.get_ylabel() == "% of the atoms" and number_axes.get_ylabel() == "% of the particles"
+    np.testing.assert_allclose(volume_axes.lines[1].get_ydata(), 100 * distribution.volume_high)
+    labels = [line.get_label() for line in curve_axes.lines]
     assert labels == ["data", "one cluster, Rw 0.60", "distribution, Rw 0.45"]
-    assert curve.get_title() == "fitted to 14.0 Å, predicted beyond (shaded)"
+    assert curve_axes.get_title() == "fitted to 14.0 Å, predicted beyond (shaded)"
     assert figure.get_suptitle().startswith("T.gr: distribution; mean 18.4 Å (17.0 to 20.1), width 20% (10% to 33%)")
 
 
-def test_where_nothing_is_predicted_the_picture_says_so(result):
-    own = dataclasses.replace(result, ensemble=told.distribution("undecided", holdouts=False))
-    assert "nothing lies beyond" in figures.distribution(own).axes[2].texts[0].get_text()
+def test_the_picture_says_if_nothing_is_predicted(result):
+    result_without_holdouts = dataclasses.replace(result, ensemble=told.distribution("undecided", holdouts=False))
+    assert "nothing lies beyond" in figures.distribution(result_without_holdouts).axes[2].texts[0].get_text()
 
 
 def test_probabilities_of_types_are_stacked_to_1_in_bars():
-    axes = figures.types(_classified([0.2, 0.9])).axes[0]
+    axes = figures.types(_classified_results([0.2, 0.9])).axes[0]
     tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
     np.testing.assert_allclose(tops, [0.2, 0.9, 1, 1])
 
 
-def test_of_many_files_they_are_areas_from_end_to_end():
-    shares = np.linspace(0.2, 0.9, figures.MAX_NAMED_FILES + 1).tolist()
-    axes = figures.types(_classified(shares)).axes[0]
-    fcc, hcp = (area.get_paths()[0].vertices for area in axes.collections)
-    assert not axes.patches and fcc[:, 0].min() == -0.5 and fcc[:, 0].max() == len(shares) - 0.5
-    for place, share in enumerate(shares):
-        assert [place - 0.5, share] in fcc.tolist() and [place - 0.5, share] in hcp.tolist()
-    assert fcc[:, 1].min() == 0 and hcp[:, 1].max() == pytest.approx(1)
+def test_probabilities_of_many_files_are_areas_from_end_to_end():
+    fcc_probabilities = np.linspace(0.2, 0.9, figures.MAX_NAMED_FILES + 1).tolist()
+    axes = figures.types(_classified_results(fcc_probabilities)).axes[0]
+    fcc_vertices, hcp_vertices = (area.get_paths()[0].vertices for area in axes.collections)
+    assert not axes.patches and fcc_vertices[:, 0].min() == -0.5 and fcc_vertices[:, 0].max() == len(fcc_probabilities) - 0.5
+    for index, probability in enumerate(fcc_probabilities):
+        assert [index - 0.5, probability] in fcc_vertices.tolist() and [index - 0.5, probability] in hcp_vertices.tolist()
+    assert fcc_vertices[:, 1].min() == 0 and hcp_vertices[:, 1].max() == pytest.approx(1)
 
 
 def test_the_picture_has_the_data_the_fit_the_residuals_and_the_sizes():
     figure = figures.fit(sized.result())
-    curve, below, sizes = figure.axes
-    assert curve.get_xscale() == curve.get_yscale() == "log" and below.get_ylabel() == "residual / σ"
-    residual = below.lines[-1].get_ydata()
+    curve_axes, residual_axes, size_axes = figure.axes
+    assert curve_axes.get_xscale() == curve_axes.get_yscale() == "log" and residual_axes.get_ylabel() == "residual / σ"
+    residual = residual_axes.lines[-1].get_ydata()
     assert len(residual) == 60 and 0.5 < np.std(residual) < 1.5
-    assert len(sizes.collections) == 1 and sizes.get_xlabel() == "radius (Å)"
+    assert len(size_axes.collections) == 1 and size_axes.get_xlabel() == "radius (Å)"
 
 
 def test_sizes_are_drawn_by_volume_and_by_number():
-    volume, number = figures.distribution(sized.result()).axes
-    peaks = [line.get_xdata()[line.get_ydata().argmax()] for line in (volume.lines[0], number.lines[0])]
+    volume_axes, number_axes = figures.distribution(sized.result()).axes
+    peaks = [line.get_xdata()[line.get_ydata().argmax()] for line in (volume_axes.lines[0], number_axes.lines[0])]
     assert peaks[0] > peaks[1]
 
 
@@ -106,8 +106,8 @@ def test_a_rank_without_a_curve_is_refused():
         figures.fit(sized.result(), rank=2)
 
 
-def _classified(shares):
+def _classified_results(fcc_probabilities):
     return [
-        PdfResult(f"{place}.gr", "", "Ag", "solved", "", types={"fcc": share, "hcp": 1 - share})
-        for place, share in enumerate(shares)
+        PdfResult(f"{index}.gr", "", "Ag", "solved", "", types={"fcc": probability, "hcp": 1 - probability})
+        for index, probability in enumerate(fcc_probabilities)
     ]

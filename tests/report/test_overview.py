@@ -18,33 +18,33 @@ def result():
 
 def test_a_result_shows_itself_as_a_short_table_that_leads_with_descriptions(result):
     lines = str(result).splitlines()
-    words = "octahedron, 146 atoms, 19.5 x 11.3 Å"
-    assert lines[0] == f"in/a.gr (Pt): {words}, Rw 0.100, 2 in the 90 % set (say <this>)"
-    assert lines[1] == f"  1  {words}  Rw 0.1000  weight  0.750  (library)"
+    description = "octahedron, 146 atoms, 19.5 x 11.3 Å"
+    assert lines[0] == f"in/a.gr (Pt): {description}, Rw 0.100, 2 in the 90 % set (say <this>)"
+    assert lines[1] == f"  1  {description}  Rw 0.1000  weight  0.750  (library)"
     assert "scale 1 ± 0.01" in lines[-1] and "uiso 0.008 (at its bound) Å²" in lines[-1]
     page = result._repr_html_()
     assert "<table>" in page and "0.1000" in page and "say &lt;this&gt;" in page
-    assert f"<td>{words}</td>" in page and "<td>length 6</td>" in page
+    assert f"<td>{description}</td>" in page and "<td>length 6</td>" in page
     assert str(PdfResult("b.gr", "", "Pt", "failed", "no luck")) == "b.gr: failed: no luck"
     assert str(SaxsResult("b.dat", "", "Pt", "failed", "no luck")) == "b.dat: failed: no luck"
 
 
 def test_a_users_own_structure_is_shown_with_its_file():
-    own = pdf_results.candidate(source="file", recipe="x/my.xyz", description="")
-    one = dataclasses.replace(pdf_results.result(), candidates=(own,))
-    assert overview.headline(one).startswith("in/a.gr (Pt): fcc, 146 atoms, 19.5 Å (my.xyz), Rw 0.100, ")
-    assert str(one).splitlines()[1] == "  1  fcc, 146 atoms, 19.5 Å  Rw 0.1000  weight  0.750  (file my.xyz)"
+    user_candidate = pdf_results.candidate(source="file", recipe="x/my.xyz", description="")
+    user_result = dataclasses.replace(pdf_results.result(), candidates=(user_candidate,))
+    assert overview.headline(user_result).startswith("in/a.gr (Pt): fcc, 146 atoms, 19.5 Å (my.xyz), Rw 0.100, ")
+    assert str(user_result).splitlines()[1] == "  1  fcc, 146 atoms, 19.5 Å  Rw 0.1000  weight  0.750  (file my.xyz)"
 
 
 def test_a_weak_answer_is_called_so(result):
-    weak = dataclasses.replace(result, status="weak")
-    assert overview.headline(weak).startswith("in/a.gr (Pt): weak: octahedron, ")
+    weak_result = dataclasses.replace(result, status="weak")
+    assert overview.headline(weak_result).startswith("in/a.gr (Pt): weak: octahedron, ")
     assert "weak" not in overview.headline(result)
 
 
 def test_a_files_own_name_does_not_break_the_line():
-    failed = PdfResult("two\nlines.gr", "", "Pt", "failed", "Expected this\nand that.")
-    assert overview.headline(failed) == "two lines.gr: failed: Expected this and that."
+    failed_result = PdfResult("two\nlines.gr", "", "Pt", "failed", "Expected this\nand that.")
+    assert overview.headline(failed_result) == "two lines.gr: failed: Expected this and that."
 
 
 def test_a_distribution_has_a_line(result):
@@ -62,7 +62,7 @@ def test_the_classifiers_prediction_has_a_line(result):
 
 def test_the_report_of_small_angles_has_what_sasview_reports():
     text = str(sized.result())
-    for word in (
+    for expected_text in (
         "a.dat",
         "jaxstruc",
         "sphere, gaussian",
@@ -73,5 +73,5 @@ def test_the_report_of_small_angles_has_what_sasview_reports():
         "±",
         "correlations",
     ):
-        assert word in text
+        assert expected_text in text
     assert "Å" in text and "<pre>" in sized.result()._repr_html_()

@@ -11,7 +11,7 @@ from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.report import summary
 from jaxstruc.result import Result
 
-FIRST = (
+FIRST_COLUMNS = (
     "file status type type_probability n_atoms n_low n_high diameter rw sample mean_diameter mean_diameter_low "
     "mean_diameter_high width width_low width_high message"
 ).split()
@@ -22,13 +22,13 @@ def result():
     return pdf_results.result()
 
 
-def test_the_columns_begin_with_what_people_read_first():
+def test_the_first_columns_are_those_that_people_read_first():
     """Of `refine` and `classify` without those that they cannot fill."""
-    assert list(summary.SUMMARY[: len(FIRST)]) == FIRST
-    no_sample = [name for name in FIRST if name not in {"sample", *summary.SIZES}]
-    assert list(summary.REFINE_SUMMARY[: len(no_sample)]) == no_sample
-    sizes = [name for name in FIRST if name not in {"rw", "sample"} and not name.startswith("mean_")]
-    assert list(summary.CLASSIFY_SUMMARY[: len(sizes)]) == sizes
+    assert list(summary.SUMMARY[: len(FIRST_COLUMNS)]) == FIRST_COLUMNS
+    columns_without_sample = [name for name in FIRST_COLUMNS if name not in {"sample", *summary.SIZES}]
+    assert list(summary.REFINE_SUMMARY[: len(columns_without_sample)]) == columns_without_sample
+    size_columns = [name for name in FIRST_COLUMNS if name not in {"rw", "sample"} and not name.startswith("mean_")]
+    assert list(summary.CLASSIFY_SUMMARY[: len(size_columns)]) == size_columns
     for columns in (summary.SUMMARY, summary.REFINE_SUMMARY, summary.CLASSIFY_SUMMARY, summary.SAXS_SUMMARY):
         assert len(set(columns)) == len(columns)
 
@@ -45,13 +45,13 @@ def test_a_row_is_typed_and_has_the_summarys_columns(result):
     assert row["types"] == "fcc 0.75, hcp 0.25" and row["ties"] == 2 and row["scale_error"] == 0.01
     assert "uiso_error" not in row and "moved" not in row and row["seed"] == 0
     assert row["description"] == result.best.description
-    failed = summary.row(PdfResult("b.gr", "", "Pt", "failed", "no"))
-    assert failed == {"file": "b.gr", "status": "failed", "message": "no", "version": "", "sha256": ""}
+    failed_row = summary.row(PdfResult("b.gr", "", "Pt", "failed", "no"))
+    assert failed_row == {"file": "b.gr", "status": "failed", "message": "no", "version": "", "sha256": ""}
 
 
 def test_a_distribution_has_its_columns(result):
-    many = dataclasses.replace(result, ensemble=told.distribution())
-    row = summary.row(many)
+    distribution_result = dataclasses.replace(result, ensemble=told.distribution())
+    row = summary.row(distribution_result)
     assert list(row) == [name for name in summary.SUMMARY if name in row]
     assert (row["sample"], row["rw_ensemble"], row["type"]) == ("distribution", 0.16, "fcc")
     assert row["type_probability"] is None
@@ -77,17 +77,17 @@ def test_the_classifiers_prediction_has_its_columns(result):
 def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type():
     intervals = {"n_atoms": Interval(60.0, 50.0, 70.0), "width": Interval(0.1, 0.0, 0.3)}
     types = {"fcc": 0.6, "hcp": 0.4}
-    one = PdfResult("a.gr", "", "Ag", "solved", "", types=types, intervals=intervals, facts={"distance": 0.5})
-    row = summary.row(one, summary.CLASSIFY_SUMMARY)
+    classified_result = PdfResult("a.gr", "", "Ag", "solved", "", types=types, intervals=intervals, facts={"distance": 0.5})
+    row = summary.row(classified_result, summary.CLASSIFY_SUMMARY)
     assert (row["type"], row["type_probability"], row["p_hcp"], row["distance"]) == ("fcc", 0.6, 0.4, 0.5)
     assert (row["n_atoms"], row["n_low"], row["n_high"], row["width_high"]) == (60.0, 50.0, 70.0, 0.3)
 
 
 def test_a_row_of_small_angles_has_the_columns_that_are_promised():
     row = summary.row(sized.result())
-    wanted = "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
-    assert summary.SAXS_SUMMARY[:14] == tuple(wanted.split())
-    assert set(wanted.split()) <= set(row) and row["body"] == "sphere" and row["p_body"] == 1.0
+    expected_columns = "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
+    assert summary.SAXS_SUMMARY[:14] == tuple(expected_columns.split())
+    assert set(expected_columns.split()) <= set(row) and row["body"] == "sphere" and row["p_body"] == 1.0
     assert row["radius"] == row["r_eq"] and row["r_eq_low"] < row["r_eq"] < row["r_eq_high"]
     assert row["mean_diameter_low"] < row["mean_diameter"] < row["mean_diameter_high"]
 

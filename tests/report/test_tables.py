@@ -21,12 +21,12 @@ def test_tables_have_the_named_columns_and_six_digits(tmp_path):
 
 
 def test_candidates_are_listed_with_their_gaps_and_notes(result):
-    one, two = tables.candidates(result)
-    assert (one["rank"], two["rank"]) == (1, 2) and two["gap"] == pytest.approx(0.1)
-    assert two["draws"] == 3 and "draws" not in one and set(one) <= set(tables.CANDIDATES)
-    assert one["in_90"] == one["converged"] == "yes"
-    assert tables.CANDIDATES[:2] == ("rank", "description") and one["description"].startswith("octahedron, 146 atoms")
-    assert (one["family"], one["recipe"]) == ("octahedron", "length 6")
+    first_row, second_row = tables.candidates(result)
+    assert (first_row["rank"], second_row["rank"]) == (1, 2) and second_row["gap"] == pytest.approx(0.1)
+    assert second_row["draws"] == 3 and "draws" not in first_row and set(first_row) <= set(tables.CANDIDATES)
+    assert first_row["in_90"] == first_row["converged"] == "yes"
+    assert tables.CANDIDATES[:2] == ("rank", "description") and first_row["description"].startswith("octahedron, 146 atoms")
+    assert (first_row["family"], first_row["recipe"]) == ("octahedron", "length 6")
 
 
 def test_each_fit_of_small_angles_has_its_row():
@@ -42,13 +42,13 @@ def test_correlations_are_named(result):
 
 def test_settings_are_shown_with_unit_and_origin(capsys):
     tables.settings("x.gr", [Setting("qmax", 22.0, "header"), Setting("rmax", 20.0, "default")])
-    shown = capsys.readouterr().out
-    assert "qmax" in shown and "22" in shown and "1/Å" in shown and "header" in shown
+    output = capsys.readouterr().out
+    assert "qmax" in output and "22" in output and "1/Å" in output and "header" in output
 
 
 def test_the_table_of_a_distribution_has_a_row_a_size(result):
-    own = told.distribution()
-    rows = tables.distribution(dataclasses.replace(result, ensemble=own))
-    assert len(rows) == 30 and rows[3]["volume"] == pytest.approx(own.volume[:, 3].sum())
+    distribution = told.distribution()
+    rows = tables.distribution(dataclasses.replace(result, ensemble=distribution))
+    assert len(rows) == 30 and rows[3]["volume"] == pytest.approx(distribution.volume[:, 3].sum())
     assert {"diameter", "number_high", "volume_decahedron"} <= set(rows[0])
     assert tables.distribution(result) == []

@@ -9,30 +9,30 @@ def test_elements_have_periodictables_density_of_electrons(symbol):
     """Which it has from Z and its density, as at an energy far above all edges."""
     element = getattr(periodictable, symbol)
     density = element.density / element.mass * 0.602214076 * element.number
-    assert contrast.element(symbol) == pytest.approx(density * 28.179403, rel=1e-4)
+    assert contrast.element_sld(symbol) == pytest.approx(density * 28.179403, rel=1e-4)
 
 
-def test_anomalous_terms_are_all_that_is_left_out():
-    real, _ = periodictable.xray_sld("Si", density=periodictable.Si.density, energy=17.4)
-    assert contrast.element("Si") == pytest.approx(float(real), rel=0.01)
-    real, _ = periodictable.xray_sld("Au", density=periodictable.Au.density, energy=8.048)
-    assert contrast.element("Au") / float(real) == pytest.approx(1.05, abs=0.01)
+def test_only_anomalous_terms_are_left_out():
+    real_sld, _ = periodictable.xray_sld("Si", density=periodictable.Si.density, energy=17.4)
+    assert contrast.element_sld("Si") == pytest.approx(float(real_sld), rel=0.01)
+    real_sld, _ = periodictable.xray_sld("Au", density=periodictable.Au.density, energy=8.048)
+    assert contrast.element_sld("Au") / float(real_sld) == pytest.approx(1.05, abs=0.01)
 
 
 @pytest.mark.parametrize(("name", "value"), [("water", 9.4), ("ethanol", 7.5), ("toluene", 7.9), ("vacuum", 0.0)])
 def test_solvents_have_their_usual_values(name, value):
-    assert contrast.solvent(name) == pytest.approx(value, abs=0.06)
+    assert contrast.solvent_sld(name) == pytest.approx(value, abs=0.06)
 
 
 @pytest.mark.parametrize("name", [name for name in contrast.SOLVENTS if name != "vacuum"])
 def test_solvents_are_as_dense_in_electrons_as_their_formula_says(name):
-    density, formula = contrast._LIQUIDS[name]
-    real, _ = periodictable.xray_sld(formula, density=density, energy=17.4)
-    assert contrast.solvent(name) == pytest.approx(float(real), rel=0.01)
+    density, formula = contrast._LIQUID_DENSITIES[name]
+    real_sld, _ = periodictable.xray_sld(formula, density=density, energy=17.4)
+    assert contrast.solvent_sld(name) == pytest.approx(float(real_sld), rel=0.01)
 
 
 def test_what_is_not_in_the_tables_is_refused():
     with pytest.raises(ValueError, match=r"symbol of an element with a density.*got 'Gold'"):
-        contrast.element("Gold")
+        contrast.element_sld("Gold")
     with pytest.raises(ValueError, match=r"solvent among vacuum, water.*got 'beer'"):
-        contrast.solvent("beer")
+        contrast.solvent_sld("beer")

@@ -10,7 +10,7 @@ from jaxstruc.structures import shapes
 
 def test_a_simulated_curve_comes_from_atoms():
     options = SimulateOptions(qmax=20.0, uiso=0.01, rmax=10.0, rstep=0.05)
-    r, g, step = jaxstruc.simulate(shapes.fcc((2, 2, 2)).atoms("Pt", 2.78), options=options)
+    r, g, step = jaxstruc.simulate(shapes.fcc_cluster((2, 2, 2)).to_ase("Pt", 2.78), options=options)
     assert r[np.argmax(g)] == pytest.approx(2.78, abs=0.06) and g.dtype == np.float64 and step > 0
     with pytest.raises(ValueError, match="Expected --signal iq, sq, fq or gr, got 'xx'"):
         jaxstruc.simulate(ase.Atoms("Pt"), signal="xx")
@@ -21,9 +21,9 @@ def test_the_two_routes_of_a_signal_agree():
     options = SimulateOptions(qmin=1.0, qmax=15.0, qstep=0.05, uiso=0.01, rstep=0.1)
     q, f, _ = jaxstruc.simulate(Icosahedron("Cu", 2), signal="fq", options=options)
     r, g, _ = jaxstruc.simulate(Icosahedron("Cu", 2), rmax=8.0, options=options)
-    share = np.full(q.size, 0.05)
-    share[[0, -1]] /= 2
-    np.testing.assert_allclose(g, 2 / np.pi * np.sin(r[:, None] * q) @ (share * f), atol=1e-9 * np.abs(g).max())
+    q_weights = np.full(q.size, 0.05)
+    q_weights[[0, -1]] /= 2
+    np.testing.assert_allclose(g, 2 / np.pi * np.sin(r[:, None] * q) @ (q_weights * f), atol=1e-9 * np.abs(g).max())
 
 
 def test_b_is_8_pi_squared_u():

@@ -5,21 +5,21 @@ import pytest
 
 from jaxstruc.scattering import size_distributions
 
-U = np.linspace(np.log(5.0), np.log(120.0), 400)
+LOG_RADIUS = np.linspace(np.log(5.0), np.log(120.0), 400)
 
 
-def of(name, mean=35.0, width=0.15):
+def volume_fractions(name, mean=35.0, width=0.15):
     with jax.enable_x64(True):
-        return np.asarray(size_distributions.FAMILIES[name].volume_fractions(mean, width, jnp.asarray(U)))
+        return np.asarray(size_distributions.FAMILIES[name].volume_fractions(mean, width, jnp.asarray(LOG_RADIUS)))
 
 
 @pytest.mark.parametrize("name", ["gaussian", "lognormal", "schulz", "uniform"])
 def test_mean_and_width_by_number_are_those_asked_for(name):
-    own = size_distributions.moments(of(name), np.exp(U))
-    assert own.mean == pytest.approx(35.0, rel=1e-6) and own.width == pytest.approx(0.15, rel=2e-5)
+    moments = size_distributions.moments(volume_fractions(name), np.exp(LOG_RADIUS))
+    assert moments.mean == pytest.approx(35.0, rel=1e-6) and moments.width == pytest.approx(0.15, rel=2e-5)
 
 
-NAMES = ("gaussian", "lognormal", "schulz", "uniform")
+DISTRIBUTION_NAMES = ("gaussian", "lognormal", "schulz", "uniform")
 
 
 def density(name, ratio, pd):
@@ -27,17 +27,17 @@ def density(name, ratio, pd):
     if name == "gaussian":
         return np.exp(-((ratio - 1) ** 2) / (2 * pd**2))
     if name == "lognormal":
-        square = np.log(1 + pd**2)
-        return np.exp(-((np.log(ratio) + square / 2) ** 2) / (2 * square)) / ratio
+        log_variance = np.log(1 + pd**2)
+        return np.exp(-((np.log(ratio) + log_variance / 2) ** 2) / (2 * log_variance)) / ratio
     if name == "schulz":
         return np.exp((1 / pd**2 - 1) * np.log(ratio) - (ratio - 1) / pd**2)
     return 1.0 * (np.abs(ratio - 1) < np.sqrt(3) * pd)
 
 
-def fine(name, pd, points=200_001):
+def fine_number_distribution(name, pd, points=200_001):
     """Return R / mean and weights by number of very many points, even in R."""
-    reach = {"uniform": np.sqrt(3)}.get(name, 40.0) * pd
-    low, high = max(1e-9, 1 - reach), 1 + reach
+    half_range = {"uniform": np.sqrt(3)}.get(name, 40.0) * pd
+    low, high = max(1e-9, 1 - half_range), 1 + half_range
     ratio = low + (high - low) * (np.arange(points) + 0.5) / points
     weight = density(name, ratio, pd)
     return ratio, weight / weight.sum()
@@ -45,28 +45,28 @@ def fine(name, pd, points=200_001):
 
 @pytest.mark.parametrize(
     ("name", "pd"),
-    [(name, pd) for name in NAMES for pd in (0.01, 0.06, 0.2, 0.34, 0.5) if (name, pd) != ("gaussian", 0.5)],
+    [(name, pd) for name in DISTRIBUTION_NAMES for pd in (0.01, 0.06, 0.2, 0.34, 0.5) if (name, pd) != ("gaussian", 0.5)],
 )
 def test_mean_and_pd_are_by_number_for_every_distribution(name, pd, x64):
     """On the nodes that simulations take: the Gaussian is cut at R = 0, by which its mean is up to 0.2 % more."""
     sizes = size_distributions.size_distribution(name, 35.0, pd, qmax=0.5)
-    own = size_distributions.moments(sizes.volume_fraction, sizes.radius)
-    ratio, weight = fine(name, pd)
+    moments = size_distributions.moments(sizes.volume_fraction, sizes.radius)
+    ratio, weight = fine_number_distribution(name, pd)
     mean = weight @ ratio
-    assert own.mean == pytest.approx(35.0 * mean, rel=1e-5)
-    assert own.width == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
-    cut = 5e-3 if name == "gaussian" and pd > 0.2 else 2e-5
-    assert own.mean == pytest.approx(35.0, rel=cut) and own.width == pytest.approx(pd, rel=4 * cut)
+    assert moments.mean == pytest.approx(35.0 * mean, rel=1e-5)
+    assert moments.width == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
+    cut_tolerance = 5e-3 if name == "gaussian" and pd > 0.2 else 2e-5
+    assert moments.mean == pytest.approx(35.0, rel=cut_tolerance) and moments.width == pytest.approx(pd, rel=4 * cut_tolerance)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DISTRIBUTION_NAMES)
 def test_means_by_volume_are_those_of_a_fine_sum(name, x64):
-    ratio, weight = fine(name, 0.15)
-    own = size_distributions.moments(of(name), np.exp(U))
+    ratio, weight = fine_number_distribution(name, 0.15)
+    moments = size_distributions.moments(volume_fractions(name), np.exp(LOG_RADIUS))
     weight = weight * ratio**3 / (weight @ ratio**3)
     mean = weight @ ratio
-    assert own.mean_volume == pytest.approx(35.0 * mean, rel=1e-5)
-    assert own.width_volume == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
+    assert moments.mean_volume == pytest.approx(35.0 * mean, rel=1e-5)
+    assert moments.width_volume == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
 
 
 def test_no_width_is_one_size():
@@ -86,51 +86,51 @@ def test_sasmodels_lognormal_is_given_by_its_median():
     median, sigma = size_distributions.median_and_sigma(mean, pd)
     assert median == pytest.approx(mean / np.sqrt(1 + pd**2)) and sigma == pytest.approx(np.sqrt(np.log(1 + pd**2)))
     sizes = size_distributions.sasmodels_distribution("lognormal", median, sigma)
-    own = size_distributions.moments(sizes.volume_fraction, sizes.radius)
-    assert own.mean == pytest.approx(mean, rel=1e-5) and own.width == pytest.approx(pd, rel=1e-3)
-    other = size_distributions.sasmodels_distribution("lognormal", mean, pd)
-    assert size_distributions.moments(other.volume_fraction, other.radius).mean > mean * (1 + 0.4 * pd**2)
+    moments = size_distributions.moments(sizes.volume_fraction, sizes.radius)
+    assert moments.mean == pytest.approx(mean, rel=1e-5) and moments.width == pytest.approx(pd, rel=1e-3)
+    shifted_sizes = size_distributions.sasmodels_distribution("lognormal", mean, pd)
+    assert size_distributions.moments(shifted_sizes.volume_fraction, shifted_sizes.radius).mean > mean * (1 + 0.4 * pd**2)
 
 
 def test_sasmodels_nodes_lose_what_they_are_known_to_lose(x64):
     """Of I(0), the sixth moment over the third."""
-    for name, pd, lost in [("gaussian", 0.2, -0.009), ("lognormal", 0.5, -0.38)]:
+    for name, pd, intensity_loss in [("gaussian", 0.2, -0.009), ("lognormal", 0.5, -0.38)]:
         sizes = size_distributions.sasmodels_distribution(name, 50.0, pd)
         mean = 50.0 if name == "gaussian" else 50.0 * np.exp(pd**2 / 2)
         width = pd if name == "gaussian" else np.sqrt(np.expm1(pd**2))
-        whole = size_distributions.size_distribution(name, mean, width, qmax=0.5)
-        ratio = (sizes.volume_fraction @ sizes.radius**3) / (whole.volume_fraction @ whole.radius**3)
-        assert ratio - 1 == pytest.approx(lost, abs=1e-3)
+        full_sizes = size_distributions.size_distribution(name, mean, width, qmax=0.5)
+        ratio = (sizes.volume_fraction @ sizes.radius**3) / (full_sizes.volume_fraction @ full_sizes.radius**3)
+        assert ratio - 1 == pytest.approx(intensity_loss, abs=1e-3)
     assert len(size_distributions.sasmodels_distribution("gaussian", 50.0, 0.1).radius) == 35
     assert len(size_distributions.sasmodels_distribution("schulz", 50.0, 0.1).radius) == 80
     assert size_distributions.sasmodels_distribution("lognormal", 50.0, 0.5).radius.min() > 0
 
 
-def test_a_narrow_gaussian_stays_right_down_to_the_least_width():
-    least = size_distributions.MIN_WIDTH * (U[1] - U[0])
-    own = size_distributions.moments(of("gaussian", width=least), np.exp(U))
-    assert own.width == pytest.approx(least, rel=1e-3)
+def test_a_narrow_gaussian_stays_right_down_to_the_minimum_width():
+    min_width = size_distributions.MIN_WIDTH * (LOG_RADIUS[1] - LOG_RADIUS[0])
+    moments = size_distributions.moments(volume_fractions("gaussian", width=min_width), np.exp(LOG_RADIUS))
+    assert moments.width == pytest.approx(min_width, rel=1e-3)
 
 
 def test_one_size_is_interpolated_between_nodes():
-    share = of("none", mean=33.3)
-    assert size_distributions.moments(share, np.exp(U)).mean == pytest.approx(33.3, rel=1e-5)
-    assert np.count_nonzero(share) == 4 and share.sum() == pytest.approx(1)
+    fractions = volume_fractions("none", mean=33.3)
+    assert size_distributions.moments(fractions, np.exp(LOG_RADIUS)).mean == pytest.approx(33.3, rel=1e-5)
+    assert np.count_nonzero(fractions) == 4 and fractions.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", ["gaussian", "lognormal", "schulz", "uniform"])
 def test_slopes_are_finite_right_and_not_zero(name):
     with jax.enable_x64(True):
-        wave = jnp.sin(jnp.exp(jnp.asarray(U)) / 3)
+        sine = jnp.sin(jnp.exp(jnp.asarray(LOG_RADIUS)) / 3)
 
-        def value(mean, width):
-            return size_distributions.FAMILIES[name].volume_fractions(mean, width, jnp.asarray(U)) @ wave
+        def weighted_sum(mean, width):
+            return size_distributions.FAMILIES[name].volume_fractions(mean, width, jnp.asarray(LOG_RADIUS)) @ sine
 
-        slopes = jax.grad(value, argnums=(0, 1))(35.0, 0.15)
+        slopes = jax.grad(weighted_sum, argnums=(0, 1))(35.0, 0.15)
         step = 1e-5
-        steps = [
-            (value(35.0 + step, 0.15), value(35.0 - step, 0.15)),
-            (value(35.0, 0.15 + step), value(35.0, 0.15 - step)),
+        shifted_sums = [
+            (weighted_sum(35.0 + step, 0.15), weighted_sum(35.0 - step, 0.15)),
+            (weighted_sum(35.0, 0.15 + step), weighted_sum(35.0, 0.15 - step)),
         ]
-    for slope, (up, down) in zip(slopes, steps, strict=True):
-        assert abs(float(slope)) > 1e-4 and float(slope) == pytest.approx(float(up - down) / 2 / step, rel=1e-3)
+    for slope, (sum_above, sum_below) in zip(slopes, shifted_sums, strict=True):
+        assert abs(float(slope)) > 1e-4 and float(slope) == pytest.approx(float(sum_above - sum_below) / 2 / step, rel=1e-3)

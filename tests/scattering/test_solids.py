@@ -3,7 +3,7 @@ import pytest
 
 from jaxstruc.scattering import polyhedra, solids
 
-KNOWN = {
+KNOWN_GEOMETRY = {
     "cube": (6, 1, 6),
     "octahedron": (8, np.sqrt(2) / 3, 2 * np.sqrt(3)),
     "truncated octahedron": (14, 8 * np.sqrt(2), 6 + 12 * np.sqrt(3)),
@@ -20,36 +20,36 @@ KNOWN = {
 """Faces, volume and surface for an edge of 1."""
 
 
-@pytest.mark.parametrize("name", solids.SOLIDS)
+@pytest.mark.parametrize("name", solids.NAMED_POLYHEDRA)
 def test_solids_have_the_faces_volumes_and_surfaces_of_the_books(name):
-    body = solids.SOLIDS[name][0]()
-    faces, volume, surface = KNOWN[name]
+    body = solids.NAMED_POLYHEDRA[name][0]()
+    faces, volume, surface = KNOWN_GEOMETRY[name]
     assert len(body.normals) == faces
     if volume is not None:
-        edges = np.linalg.norm(body.ends - body.starts, axis=1)
+        edges = np.linalg.norm(body.edge_ends - body.edge_starts, axis=1)
         np.testing.assert_allclose(edges.min(), 1, rtol=1e-9)
-        assert body.volume == pytest.approx(volume) and body.areas.sum() == pytest.approx(surface)
+        assert body.volume == pytest.approx(volume) and body.face_areas.sum() == pytest.approx(surface)
 
 
-def test_a_marks_decahedron_is_a_decahedron_less_what_is_cut():
+def test_a_marks_decahedron_is_a_decahedron_less_its_cuts():
     """By points drawn in one of its tetrahedra, as shares of its corners, the last two on the equator."""
-    shares = np.random.default_rng(0).dirichlet(np.ones(4), 400_000)[:, 2:]
-    kept = (shares.sum(axis=1) < 1 - solids.WALL) & (shares.max(axis=1) < 1 - solids.GROOVE)
-    found = solids.marks_decahedron().volume / solids.decahedron().volume
-    assert found == pytest.approx(kept.mean(), abs=3e-3)
+    barycentric = np.random.default_rng(0).dirichlet(np.ones(4), 400_000)[:, 2:]
+    is_inside = (barycentric.sum(axis=1) < 1 - solids.MARKS_WALL_DEPTH) & (barycentric.max(axis=1) < 1 - solids.MARKS_GROOVE_DEPTH)
+    volume_ratio = solids.marks_decahedron().volume / solids.decahedron().volume
+    assert volume_ratio == pytest.approx(is_inside.mean(), abs=3e-3)
 
 
 @pytest.mark.parametrize(("name", "order"), [("cubic", 48), ("icosahedral", 120), ("fivefold", 40), ("sixfold", 24)])
-def test_domains_are_one_of_the_groups_order(name, order):
-    a, b, c = solids.DOMAINS[name][0]
-    solid = 2 * np.arctan2(abs(np.linalg.det([a, b, c])), 1 + a @ b + b @ c + c @ a)
-    assert 4 * np.pi / solid == pytest.approx(order)
+def test_a_domain_is_the_sphere_divided_by_the_order_of_its_group(name, order):
+    a, b, c = solids.SYMMETRY_DOMAINS[name][0]
+    solid_angle = 2 * np.arctan2(abs(np.linalg.det([a, b, c])), 1 + a @ b + b @ c + c @ a)
+    assert 4 * np.pi / solid_angle == pytest.approx(order)
 
 
-@pytest.mark.parametrize("name", solids.SOLIDS)
+@pytest.mark.parametrize("name", solids.NAMED_POLYHEDRA)
 def test_a_domain_stands_for_all_directions(name):
-    make, domain = solids.SOLIDS[name]
-    body = make()
+    make_body, domain = solids.NAMED_POLYHEDRA[name]
+    body = make_body()
     q = np.array([2.0, 12.0]) / body.volume ** (1 / 3)
-    whole = polyhedra.averages(body, q)
-    np.testing.assert_allclose(polyhedra.averages(body, q, solids.DOMAINS[domain]), whole, rtol=1e-6, atol=1e-8)
+    full_averages = polyhedra.orientation_averages(body, q)
+    np.testing.assert_allclose(polyhedra.orientation_averages(body, q, solids.SYMMETRY_DOMAINS[domain]), full_averages, rtol=1e-6, atol=1e-8)

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from jaxstruc.scattering import spreading
-from jaxstruc.scattering.spreading import Nodes
+from jaxstruc.scattering.spreading import SpreadingNodes
 
-spread = jax.jit(spreading.spread, static_argnames=("nodes", "channels"), static_argnums=3)
-
-
-def spread_positions(positions, *others):
-    return jax.jit(lambda x: spreading.spread_positions(x, *others))(positions)
+spread_distances = jax.jit(spreading.spread_distances, static_argnames=("nodes", "channels"), static_argnums=3)
 
 
-def waves(distance, q):
+def spread_positions(positions, *arguments):
+    return jax.jit(lambda x: spreading.spread_positions(x, *arguments))(positions)
+
+
+def sinc_matrix(distance, q):
     return np.sinc(np.multiply.outer(q, distance) / np.pi)
 
 
@@ -21,40 +21,40 @@ def waves(distance, q):
 def test_nodes_stand_for_the_pairs_to_the_accuracy_asked_for(accuracy, x64):
     rng = np.random.default_rng(0)
     distance, weight = rng.uniform(0, 24.9, 500), rng.normal(size=500)
-    nodes = Nodes(25.0, 30.0, accuracy)
-    found = np.asarray(spread(jnp.asarray(distance), jnp.asarray(weight), 0, nodes))[0]
+    nodes = SpreadingNodes(25.0, 30.0, accuracy)
+    node_weights = np.asarray(spread_distances(jnp.asarray(distance), jnp.asarray(weight), 0, nodes))[0]
     q = np.linspace(0, 30, 201)
-    error = np.abs(waves(nodes.distance, q) @ found - waves(distance, q) @ weight).max()
+    error = np.abs(sinc_matrix(nodes.distances, q) @ node_weights - sinc_matrix(distance, q) @ weight).max()
     assert error < accuracy * np.abs(weight).sum()
     assert error > 0
 
 
 def test_the_nodes_are_as_few_as_the_accuracy_allows():
     """An Å, at Q = 30 1/Å, in windows of 8 nodes twice, and of 12; twice the Q asks for twice as many."""
-    for accuracy, count in ((1e-5, 35.5), (1e-6, 47.1), (1e-8, 37.2)):
-        assert 1 / Nodes(25.0, 30.0, accuracy).spacing == pytest.approx(count, rel=0.02), accuracy
-        assert Nodes(25.0, 60.0, accuracy).spacing == pytest.approx(Nodes(25.0, 30.0, accuracy).spacing / 2, rel=1e-3)
+    for accuracy, nodes_per_angstrom in ((1e-5, 35.5), (1e-6, 47.1), (1e-8, 37.2)):
+        assert 1 / SpreadingNodes(25.0, 30.0, accuracy).spacing == pytest.approx(nodes_per_angstrom, rel=0.02), accuracy
+        assert SpreadingNodes(25.0, 60.0, accuracy).spacing == pytest.approx(SpreadingNodes(25.0, 30.0, accuracy).spacing / 2, rel=1e-3)
 
 
 def test_the_weights_sum_to_the_pairs(x64):
     distance = jnp.asarray(np.random.default_rng(0).uniform(0, 10, 50))
-    found = spread(distance, jnp.full(50, 2.0), 0, Nodes(10.0, 20.0))
-    assert float(found.sum()) == pytest.approx(100, rel=1e-6)
+    node_weights = spread_distances(distance, jnp.full(50, 2.0), 0, SpreadingNodes(10.0, 20.0))
+    assert float(node_weights.sum()) == pytest.approx(100, rel=1e-6)
 
 
 def test_channels_stay_apart(x64):
     distance, channel = jnp.array([2.0, 3.0, 4.0]), jnp.array([0, 2, 2])
-    found = spread(distance, jnp.array([1.0, 2.0, 3.0]), channel, Nodes(5.0, 20.0), channels=3)
-    np.testing.assert_allclose(found.sum(axis=1), [1, 0, 5], atol=1e-6)
+    node_weights = spread_distances(distance, jnp.array([1.0, 2.0, 3.0]), channel, SpreadingNodes(5.0, 20.0), channels=3)
+    np.testing.assert_allclose(node_weights.sum(axis=1), [1, 0, 5], atol=1e-6)
 
 
 def test_a_pair_beyond_the_nodes_gives_nan_and_not_a_wrong_curve():
-    nodes = Nodes(5.0, 20.0)
-    assert np.isnan(spread(jnp.array([2.0, 5.1]), jnp.ones(2), 0, nodes)).all()
-    assert np.isfinite(spread(jnp.array([2.0, 5.1]), jnp.array([1.0, 0.0]), 0, nodes)).all()
-    far = jnp.array([[0.0, 0, 0], [5.2, 0, 0]])
-    table = np.zeros((1, 1), np.int32)
-    assert np.isnan(spread_positions(far, np.ones(2, bool), jnp.zeros(2, int), table, nodes)).all()
+    nodes = SpreadingNodes(5.0, 20.0)
+    assert np.isnan(spread_distances(jnp.array([2.0, 5.1]), jnp.ones(2), 0, nodes)).all()
+    assert np.isfinite(spread_distances(jnp.array([2.0, 5.1]), jnp.array([1.0, 0.0]), 0, nodes)).all()
+    far_positions = jnp.array([[0.0, 0, 0], [5.2, 0, 0]])
+    channel_table = np.zeros((1, 1), np.int32)
+    assert np.isnan(spread_positions(far_positions, np.ones(2, bool), jnp.zeros(2, int), channel_table, nodes)).all()
 
 
 @pytest.mark.parametrize("atoms", [30, 129, 300])
@@ -63,34 +63,34 @@ def test_blocks_of_positions_are_all_pairs(atoms, x64):
     rng = np.random.default_rng(0)
     positions = rng.normal(size=(atoms, 3)) * 3
     positions[1] = positions[0]
-    kinds, mask = rng.integers(0, 2, atoms), np.arange(atoms) < atoms - 5
-    table = np.array([[0, 1], [1, 2]], np.int32)
-    nodes = Nodes(30.0, 20.0)
-    blocks = spread_positions(jnp.asarray(positions), mask, jnp.asarray(kinds), table, nodes)
-    first, second = np.triu_indices(atoms - 5, 1)
-    distance = np.linalg.norm(positions[first] - positions[second], axis=1)
-    channel = jnp.asarray(table[kinds[first], kinds[second]])
-    listed = spread(jnp.asarray(distance), jnp.full(first.size, 2.0), channel, nodes, channels=3)
-    np.testing.assert_allclose(blocks, listed, atol=1e-9)
+    atom_kinds, mask = rng.integers(0, 2, atoms), np.arange(atoms) < atoms - 5
+    channel_table = np.array([[0, 1], [1, 2]], np.int32)
+    nodes = SpreadingNodes(30.0, 20.0)
+    block_weights = spread_positions(jnp.asarray(positions), mask, jnp.asarray(atom_kinds), channel_table, nodes)
+    first_atom, second_atom = np.triu_indices(atoms - 5, 1)
+    distance = np.linalg.norm(positions[first_atom] - positions[second_atom], axis=1)
+    channel = jnp.asarray(channel_table[atom_kinds[first_atom], atom_kinds[second_atom]])
+    pair_weights = spread_distances(jnp.asarray(distance), jnp.full(first_atom.size, 2.0), channel, nodes, channels=3)
+    np.testing.assert_allclose(block_weights, pair_weights, atol=1e-9)
 
 
-def test_both_ways_have_the_same_gradient_and_pushforward(x64):
+def test_pairs_and_blocks_have_the_same_gradient_and_pushforward(x64):
     rng = np.random.default_rng(0)
-    positions, change = jnp.asarray(rng.normal(size=(2, 140, 3)) * 3)
-    nodes = Nodes(30.0, 20.0)
-    wanted = jnp.asarray(rng.normal(size=nodes.distance.size))
-    first, second = np.triu_indices(140, 1)
+    positions, position_change = jnp.asarray(rng.normal(size=(2, 140, 3)) * 3)
+    nodes = SpreadingNodes(30.0, 20.0)
+    node_factors = jnp.asarray(rng.normal(size=nodes.distances.size))
+    first_atom, second_atom = np.triu_indices(140, 1)
 
-    def listed(x):
-        distance = jnp.linalg.norm(x[first] - x[second], axis=1)
-        return wanted @ spread(distance, jnp.full(first.size, 2.0), 0, nodes)[0]
+    def pair_sum(x):
+        distance = jnp.linalg.norm(x[first_atom] - x[second_atom], axis=1)
+        return node_factors @ spread_distances(distance, jnp.full(first_atom.size, 2.0), 0, nodes)[0]
 
-    def blocks(x):
-        table = np.zeros((1, 1), np.int32)
-        return wanted @ spread_positions(x, np.ones(140, bool), jnp.zeros(140, int), table, nodes)[0]
+    def block_sum(x):
+        channel_table = np.zeros((1, 1), np.int32)
+        return node_factors @ spread_positions(x, np.ones(140, bool), jnp.zeros(140, int), channel_table, nodes)[0]
 
-    one, two = (jax.jit(jax.grad(way))(positions) for way in (listed, blocks))
-    np.testing.assert_allclose(two, one, atol=1e-8 * np.abs(one).max())
-    assert np.abs(one).max() > 1
-    pushed = jax.jit(lambda x, move: jax.jvp(blocks, (x,), (move,))[1])(positions, change)
-    assert float(pushed) == pytest.approx(float(jnp.vdot(one, change)), rel=1e-8)
+    pair_gradient, block_gradient = (jax.jit(jax.grad(sum_function))(positions) for sum_function in (pair_sum, block_sum))
+    np.testing.assert_allclose(block_gradient, pair_gradient, atol=1e-8 * np.abs(pair_gradient).max())
+    assert np.abs(pair_gradient).max() > 1
+    pushforward = jax.jit(lambda x, tangent: jax.jvp(block_sum, (x,), (tangent,))[1])(positions, position_change)
+    assert float(pushforward) == pytest.approx(float(jnp.vdot(pair_gradient, position_change)), rel=1e-8)

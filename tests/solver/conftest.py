@@ -8,5 +8,5 @@ from jaxstruc.inference import candidates
 @pytest.fixture(scope="session", autouse=True)
 def _small_batches():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "BATCH", 16)
+        patch.setattr(candidates, "BATCH_SIZE", 16)
         yield

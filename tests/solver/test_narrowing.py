@@ -2,28 +2,28 @@ import dataclasses
 
 import numpy as np
 import pytest
-from looks import looked
+from looks import classifier_prediction
 
 from jaxstruc.data import gr
 from jaxstruc.inference import screening
-from jaxstruc.inference.candidates import Candidates
+from jaxstruc.inference.candidates import CandidateGroup
 from jaxstruc.solver import answers, glances, narrowing
-from jaxstruc.solver.glances import Screen
-from jaxstruc.solver.sources import Source
+from jaxstruc.solver.glances import ClassifierScreen
+from jaxstruc.solver.sources import CandidateSource
 from jaxstruc.structures import library, shapes
 
-KNOWN = library.of_clusters([shapes.fcc(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
+KNOWN_CLUSTERS = library.from_clusters([shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 
 
 @pytest.fixture(scope="module")
-def listed():
+def library_group():
     """Some hundred clusters of three types."""
-    return listing("icosahedron", "decahedron", "octahedron", most=400)
+    return make_library_group("icosahedron", "decahedron", "octahedron", max_atoms=400)
 
 
-def listing(*families, most):
-    own = library.cached(families, max_atoms=most)
-    return Candidates("library", own, np.arange(len(own.atoms)))
+def make_library_group(*families, max_atoms):
+    cluster_library = library.load_or_build(families, max_atoms=max_atoms)
+    return CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))
 
 
 @pytest.fixture(scope="module")
@@ -31,85 +31,85 @@ def example(repository):
     return gr.read(repository / "examples" / "Ag68_simulated.gr")
 
 
-def answered(data, group, **options):
-    asked = answers.Plan("Ag", (Source(12.0, lambda measurements: iter([group]), {}, {}),), **options)
-    return next(answers.answers([answers.prepared(data, asked)], asked))
+def solve_measurement(data, group, **options):
+    plan = answers.PdfPlan("Ag", (CandidateSource(12.0, lambda measurements: iter([group]), {}, {}),), **options)
+    return next(answers.solve_measurements([answers.prepare_measurement(data, plan)], plan))
 
 
 def test_a_library_alone_is_screened(example, monkeypatch):
     """Not the draws of a network, whose notes stand by their places, nor the clusters that a user refines."""
-    monkeypatch.setattr(screening, "SCREENED", 2)
-    drawn = Candidates("network", KNOWN, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)})
-    listed, own = Candidates("library", KNOWN, np.arange(3)), Candidates("file", KNOWN, np.arange(3))
-    draws_, some, all_ = (
-        answered(example, drawn),
-        answered(example, listed),
-        answered(example, own, screened=False),
+    monkeypatch.setattr(screening, "MAX_SCREENED", 2)
+    network_group = CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)})
+    library_group, file_group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)), CandidateGroup("file", KNOWN_CLUSTERS, np.arange(3))
+    network_result, library_result, file_result = (
+        solve_measurement(example, network_group),
+        solve_measurement(example, library_group),
+        solve_measurement(example, file_group, screened=False),
     )
-    assert (draws_.fitted, some.fitted, all_.fitted) == (3, 2, 3)
-    assert draws_.candidates[-1].remark == "atoms 1.20 Å apart"
-    assert some.best.rw == pytest.approx(all_.best.rw, rel=1e-4)
+    assert (network_result.fitted, library_result.fitted, file_result.fitted) == (3, 2, 3)
+    assert network_result.candidates[-1].remark == "atoms 1.20 Å apart"
+    assert library_result.best.rw == pytest.approx(file_result.best.rw, rel=1e-4)
 
 
-def test_what_lies_outside_the_training_is_not_screened(example, listed, monkeypatch):
+def test_data_outside_the_training_are_not_screened(example, library_group, monkeypatch):
     """And what lies inside is: fewer are fitted, the result says how many, and the message is silent."""
-    said = {
-        "outside": looked({"fcc": 1.0}, 68, outside=("unlike all",)),
-        "inside": looked({"decahedron": 1.0}, 150),
+    predictions = {
+        "outside": classifier_prediction({"fcc": 1.0}, 68, outside_training=("unlike all",)),
+        "inside": classifier_prediction({"decahedron": 1.0}, 150),
     }
-    found = {}
-    monkeypatch.setattr(screening, "AT_A_GLANCE", 20)
-    for name, look in said.items():
-        monkeypatch.setattr(glances, "looks", lambda *_, look=look, **__: [look])
-        found[name] = answered(example, listed, screen=Screen(None))
-    assert found["outside"].fitted == len(listed.rows) == found["outside"].classifier_prior.n_screened
-    assert "not screened: unlike all" in found["outside"].message
-    inside = found["inside"]
+    results = {}
+    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
+    for name, prediction in predictions.items():
+        monkeypatch.setattr(glances, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction])
+        results[name] = solve_measurement(example, library_group, screen=ClassifierScreen(None))
+    assert results["outside"].fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
+    assert "not screened: unlike all" in results["outside"].message
+    inside_result = results["inside"]
     assert (
-        inside.fitted == 20
-        and 20 < inside.classifier_prior.n_screened < len(listed.rows)
-        and "screened" not in inside.message
+        inside_result.fitted == 20
+        and 20 < inside_result.classifier_prior.n_screened < len(library_group.rows)
+        and "screened" not in inside_result.message
     )
-    assert {one.family for one in inside.candidates} == {"decahedron"}
-    assert answers.Plan("Ag", ()).recorded["screen"] == "none"
-    assert dataclasses.is_dataclass(inside.classifier_prior)
+    assert {candidate.family for candidate in inside_result.candidates} == {"decahedron"}
+    assert answers.PdfPlan("Ag", ()).provenance["screen"] == "none"
+    assert dataclasses.is_dataclass(inside_result.classifier_prior)
 
 
-def test_without_weights_all_is_tried_and_the_reason_is_in_the_row(example, tmp_path):
-    own = glances.screen(tmp_path / "none.safetensors")
-    assert own.network is None and own.missing.startswith("not screened: Expected weights")
-    found = answered(example, listing("icosahedron", most=200), screen=own)
-    assert found.candidates and found.classifier_prior is None and own.missing in found.message
-    drawn = answered(example, Candidates("network", KNOWN, np.arange(3)), screen=own)
-    assert drawn.classifier_prior is None and "screened" not in drawn.message  # it is asked of a library alone
+def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason(example, tmp_path):
+    empty_screen = glances.load_screen(tmp_path / "none.safetensors")
+    assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
+    library_result = solve_measurement(example, make_library_group("icosahedron", max_atoms=200), screen=empty_screen)
+    assert library_result.candidates and library_result.classifier_prior is None and empty_screen.missing_reason in library_result.message
+    network_result = solve_measurement(example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), screen=empty_screen)
+    assert network_result.classifier_prior is None and "screened" not in network_result.message  # it is asked of a library alone
 
 
-def test_why_the_classifier_is_not_followed_is_told():
-    assert narrowing.unasked(None, "") == [] and narrowing.unasked(None, "no weights") == ["no weights"]
-    assert narrowing.unasked(looked({"fcc": 1.0}, 90), "") == []
-    assert narrowing.unasked(looked({"fcc": 1.0}, 90, outside=("a", "b")), "") == ["not screened: a, b"]
+def test_the_message_states_why_the_classifier_is_not_followed():
+    assert narrowing.prior_remarks(None, "") == [] and narrowing.prior_remarks(None, "no weights") == ["no weights"]
+    assert narrowing.prior_remarks(classifier_prediction({"fcc": 1.0}, 90), "") == []
+    assert narrowing.prior_remarks(classifier_prediction({"fcc": 1.0}, 90, outside_training=("a", "b")), "") == ["not screened: a, b"]
 
 
-def test_a_users_own_list_is_not_cut_and_an_empty_source_stops_nothing(example, listed, monkeypatch):
-    monkeypatch.setattr(screening, "AT_A_GLANCE", 20)
-    monkeypatch.setattr(glances, "looks", lambda *_, **__: [looked({"decahedron": 1.0}, 150)])
-    own = answered(example, listed._replace(source="file"))
-    assert own.fitted == len(listed.rows) and own.classifier_prior is None
-    empty = Source(12.0, lambda _: iter([Candidates("network", KNOWN, np.zeros(0, int))]), {}, {})
-    asked = answers.Plan("Ag", (empty, Source(12.0, lambda _: iter([listed]), {}, {})))
-    found = next(answers.answers([answers.prepared(example, asked)], asked))
-    assert found.fitted == 20 and found.classifier_prior.n_listed == len(listed.rows)
+def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group, monkeypatch):
+    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
+    monkeypatch.setattr(glances, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)])
+    file_result = solve_measurement(example, library_group._replace(source="file"))
+    assert file_result.fitted == len(library_group.rows) and file_result.classifier_prior is None
+    empty_source = CandidateSource(12.0, lambda _: iter([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int))]), {}, {})
+    plan = answers.PdfPlan("Ag", (empty_source, CandidateSource(12.0, lambda _: iter([library_group]), {}, {})))
+    result = next(answers.solve_measurements([answers.prepare_measurement(example, plan)], plan))
+    assert result.fitted == 20 and result.classifier_prior.n_listed == len(library_group.rows)
 
 
-def test_settings_are_tried_on_candidates_that_fit_however_few_are_probable(example, listed, monkeypatch):
+def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group, monkeypatch):
     """Of those kept, all of which are fitted, the best of the rough fit serve for qmin and qdamp, not the first."""
-    monkeypatch.setattr(screening, "AT_A_GLANCE", 600)
-    look = looked({"decahedron": 0.5, "icosahedron": 0.5}, 150)
-    few = narrowing.probable(look, [listed])
-    assert 64 < len(few[0].rows) <= screening.AT_A_GLANCE
-    asked = answers.Plan("Ag", ())
-    ready = answers.prepared(example, asked)
-    goal = next(answers.targets([ready], asked._replace(sources=(Source(12.0, None, {}, {}),)), [ready]))
-    (screen,) = narrowing.screens([listed], few, goal, {}, look=look)
-    chosen = narrowing.few(few[0], screen, goal)
-    assert len(chosen.rows) == 64 and not np.array_equal(chosen.rows, few[0].rows[:64])
+    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 600)
+    prediction = classifier_prediction({"decahedron": 0.5, "icosahedron": 0.5}, 150)
+    probable_groups = narrowing.select_probable(prediction, [library_group])
+    assert 64 < len(probable_groups[0].rows) <= screening.MAX_SCREENED_BY_CLASSIFIER
+    plan = answers.PdfPlan("Ag", ())
+    measurement = answers.prepare_measurement(example, plan)
+    target = next(answers.padded_targets([measurement], plan._replace(sources=(CandidateSource(12.0, None, {}, {}),)), [measurement]))
+    (binned_group,) = narrowing.bin_groups([library_group], probable_groups, target, {}, classifier_prediction=prediction)
+    selected_group = narrowing.select_for_settings(probable_groups[0], binned_group, target)
+    assert len(selected_group.rows) == 64 and not np.array_equal(selected_group.rows, probable_groups[0].rows[:64])

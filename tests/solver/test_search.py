@@ -10,83 +10,83 @@ from scipy.spatial.distance import pdist
 from jaxstruc import Measurement
 from jaxstruc.data import measurement as measurements
 from jaxstruc.inference import stacking, target
-from jaxstruc.inference.candidates import Candidates
+from jaxstruc.inference.candidates import CandidateGroup
 from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import search
-from jaxstruc.solver.answers import Plan, answers
-from jaxstruc.solver.search import Level
-from jaxstruc.solver.sources import Source
+from jaxstruc.solver.answers import PdfPlan, solve_measurements
+from jaxstruc.solver.search import SearchLevel
+from jaxstruc.solver.sources import CandidateSource
 from jaxstruc.structures import families, hosts, library
-from jaxstruc.structures.families import TYPES
+from jaxstruc.structures.families import FAMILY_TYPES
 
 BOND = form_factors.bond_length("Pt")
-BRIEF = Level(1, 4, 20, 1, 2, 60, most=2, walk=40)
+BRIEF_LEVEL = SearchLevel(1, 4, 20, 1, 2, 60, max_rounds=2, walk_steps=40)
 
 
 @pytest.fixture(scope="module")
 def particle():
     """An ellipsoid of fcc about a place of no symmetry, 50 atoms."""
-    host = hosts.host("c" * 64, np.array([0.13, 0.21, 0.37]), 200)
-    away = np.linalg.norm(host.positions * np.array([1.15, 1.0, 0.9]), axis=1)
-    return host.positions[away <= np.sort(away)[49]]
+    lattice = hosts.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 200)
+    scaled_radius = np.linalg.norm(lattice.positions * np.array([1.15, 1.0, 0.9]), axis=1)
+    return lattice.positions[scaled_radius <= np.sort(scaled_radius)[49]]
 
 
 @pytest.fixture(scope="module")
-def own():
+def fcc_library():
     return library.build(("fcc",), min_atoms=40, max_atoms=60)
 
 
 @pytest.fixture(scope="module")
-def results(particle, own):
+def results(particle, fcc_library):
     r = np.arange(1.5, 16.001, 0.05)
-    g = simulated.curve(particle * BOND, r, noise=0.01, rng=np.random.default_rng(0), qmin=0.8)
+    g = simulated.cluster_pdf(particle * BOND, r, noise=0.01, rng=np.random.default_rng(0), qmin=0.8)
     data = DataOptions(qmin=0.8, qmax=18.0, qdamp=0.03, rmax=16.0)
-    ready = measurements.resolved(Measurement("own.gr", r, g, {}), data, bond=BOND)
-    rows = np.arange(len(own.atoms))
-    source = Source(8.0, lambda some: (Candidates("library", own, rows) for _ in some), {}, {})
-    plan = Plan(
+    measurement = measurements.resolve_settings(Measurement("own.gr", r, g, {}), data, bond=BOND)
+    rows = np.arange(len(fcc_library.atoms))
+    source = CandidateSource(8.0, lambda files: (CandidateGroup("library", fcc_library, rows) for _ in files), {}, {})
+    plan = PdfPlan(
         "Pt", (source,), SolveOptions(data=data, fit=FitOptions(absolute=True), search="quick", ensemble="none")
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(search.LEVELS, "quick", BRIEF)
-        patch.setattr(search, "SIZES", (160,))
-        said: list[str] = []
-        first = next(answers([ready], plan, progress=lambda done, count, text: said.append(text)))
-        again = next(answers([ready], plan))
-        listed = next(answers([ready], plan._replace(options=dataclasses.replace(plan.options, search="none"))))
-        noise = np.random.default_rng(1).normal(size=len(r))
-        nothing = next(answers([ready._replace(g=noise, name="noise.gr")], plan))
-    return first, again, listed, said, nothing
+        patch.setitem(search.SEARCH_LEVELS, "quick", BRIEF_LEVEL)
+        patch.setattr(search, "SITE_COUNTS", (160,))
+        messages: list[str] = []
+        search_result = next(solve_measurements([measurement], plan, progress=lambda n_done, total, text: messages.append(text)))
+        repeated_result = next(solve_measurements([measurement], plan))
+        library_result = next(solve_measurements([measurement], plan._replace(options=dataclasses.replace(plan.options, search="none"))))
+        noise_pdf = np.random.default_rng(1).normal(size=len(r))
+        noise_result = next(solve_measurements([measurement._replace(g=noise_pdf, name="noise.gr")], plan))
+    return search_result, repeated_result, library_result, messages, noise_result
 
 
 def test_a_searched_particle_fits_better_than_any_that_is_listed(results, particle):
-    found, _, listed, _, _ = results
-    assert found.best.source == "search" and listed.best.source == "library"
-    assert found.best.rw < 0.6 * listed.best.rw and found.best.type == "fcc"
-    assert abs(found.best.n_atoms - len(particle)) <= 1
-    assert found.best.values["scale"].value == 1.0
+    search_result, _, library_result, _, _ = results
+    assert search_result.best.source == "search" and library_result.best.source == "library"
+    assert search_result.best.rw < 0.6 * library_result.best.rw and search_result.best.type == "fcc"
+    assert abs(search_result.best.n_atoms - len(particle)) <= 1
+    assert search_result.best.values["scale"].value == 1.0
 
 
-def test_each_atom_says_how_sure_it_is(results):
+def test_each_atom_has_an_occupancy(results):
     best = results[0].best
     assert best.occupancy.shape == (best.n_atoms,) and best.occupancy.max() > 0.99
-    inner = np.argsort(np.linalg.norm(best.atoms.positions - best.atoms.positions.mean(axis=0), axis=1))[:10]
-    assert (best.occupancy[inner] > 0.9).all() and (best.occupancy >= 0).all()
+    inner_atoms = np.argsort(np.linalg.norm(best.atoms.positions - best.atoms.positions.mean(axis=0), axis=1))[:10]
+    assert (best.occupancy[inner_atoms] > 0.9).all() and (best.occupancy >= 0).all()
 
 
 def test_the_number_of_atoms_comes_with_an_interval(results):
-    one = results[0].intervals["n_atoms"]
-    assert one.low <= one.value <= one.high and one.value == results[0].best.n_atoms and one.high < one.value + 10
+    interval = results[0].intervals["n_atoms"]
+    assert interval.low <= interval.value <= interval.high and interval.value == results[0].best.n_atoms and interval.high < interval.value + 10
 
 
 def test_the_same_seed_gives_the_same_bytes(results):
-    first, again = results[:2]
-    assert np.array_equal(first.best.atoms.positions, again.best.atoms.positions)
-    assert [one.weight for one in first.candidates] == [one.weight for one in again.candidates]
+    search_result, repeated_result = results[:2]
+    assert np.array_equal(search_result.best.atoms.positions, repeated_result.best.atoms.positions)
+    assert [candidate.weight for candidate in search_result.candidates] == [candidate.weight for candidate in repeated_result.candidates]
 
 
-def test_progress_says_what_is_done(results):
+def test_progress_reports_the_search(results):
     assert any("sites, round 1 of 2" in text for text in results[3])
 
 
@@ -95,51 +95,51 @@ def test_noise_is_no_particle(results):
 
 
 def test_a_particle_with_a_gap_has_no_layers():
-    gapped = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 3.3], [1, 0, 3.3]], float)
-    assert stacking.shifted(gapped)[0] == []
+    gapped_positions = np.array([[0, 0, 0], [1, 0, 0], [0, 0, 3.3], [1, 0, 3.3]], float)
+    assert stacking.shifted_layers(gapped_positions)[0] == []
 
 
 @pytest.mark.parametrize("family", ["fcc", "hcp", "twin", "bcc", "sc", "decahedron", "icosahedron"])
-def test_listed_clusters_lie_on_their_hosts(family):
+def test_listed_clusters_lie_on_their_lattices(family):
     for cluster in list(families.FAMILIES[family](50, 70))[:6]:
-        packing = search.PACKINGS.get(TYPES[family], TYPES[family])
-        start = search.hosted(cluster, packing, None)
-        x = start.host.positions[start.taken]
-        if len(x) == len(cluster.positions):
-            assert np.allclose(np.sort(pdist(x)), np.sort(pdist(cluster.positions)), rtol=0.03)
+        packing = search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
+        start = search.start_from_cluster(cluster, packing, None)
+        positions = start.lattice.positions[start.occupied_sites]
+        if len(positions) == len(cluster.positions):
+            assert np.allclose(np.sort(pdist(positions)), np.sort(pdist(cluster.positions)), rtol=0.03)
         else:  # a slender one, whose ends lie beyond the host
-            assert len(x) > 0.9 * len(cluster.positions)
+            assert len(positions) > 0.9 * len(cluster.positions)
 
 
 def test_levels_differ_in_how_long_they_search():
-    quick, full = (dataclasses.astuple(search.LEVELS[name]) for name in ("quick", "full"))
-    assert all(a <= b for a, b in zip(quick, full, strict=True)) and quick != full
+    quick_settings, full_settings = (dataclasses.astuple(search.SEARCH_LEVELS[name]) for name in ("quick", "full"))
+    assert all(quick_value <= full_value for quick_value, full_value in zip(quick_settings, full_settings, strict=True)) and quick_settings != full_settings
 
 
-def test_packings_that_a_glance_finds_improbable_are_not_searched_and_likely_ones_are():
+def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_likely_ones_are():
     """But the first always is; without a glance all stay."""
     values = object()
     leaders = {"stack": (90, values), "bcc": (80, 2), "decahedron": (85, 3)}
-    likely = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
-    found = search._likely(leaders, likely)
-    assert found == {"stack": (90, values), "decahedron": (85, 3), "icosahedron": (147, values)}
-    assert search._likely(leaders, None) == leaders and search._likely({}, likely) == {}
+    atom_counts = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
+    selected_leaders = search._with_probable_packings(leaders, atom_counts)
+    assert selected_leaders == {"stack": (90, values), "decahedron": (85, 3), "icosahedron": (147, values)}
+    assert search._with_probable_packings(leaders, None) == leaders and search._with_probable_packings({}, atom_counts) == {}
 
 
 def test_the_best_start_stays_among_ends_that_are_worse(particle):
     """Three atoms too few are worse by the data; a start that is worse than the ends is left out."""
     r = np.arange(1.5, 16.001, 0.05)
-    g = simulated.curve(particle * simulated.BOND, r, qmin=0.8)
+    g = simulated.cluster_pdf(particle * simulated.BOND, r, qmin=0.8)
     span = target.span(rmax=16.0, qmax=18.0, diameter=20.0)
-    goal = target.target(r, g, qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
-    host = hosts.host("c" * 64, np.array([0.13, 0.21, 0.37]), 160)
-    right = search._taken(host, particle)
-    wrong = right.copy()
-    wrong[np.flatnonzero(right)[[20, 30, 40]]] = False
-    first, end = ([search.Start(host, taken, None)] for taken in (right, wrong))
-    weights = search._weights(goal, 60.0, 1.0)
-    alone = search._ranked(goal, end, weights)
-    both = search._with_best_start(goal, alone, first, end, weights)
-    assert len(both.starts) == 2 and np.array_equal(both.starts[0].taken, right) and both.cost[0] < alone.cost[0]
-    better = search._ranked(goal, first, weights)
-    assert search._with_best_start(goal, better, end, first, weights) is better
+    fit_target = target.target(r, g, qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
+    lattice = hosts.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 160)
+    right_sites = search._occupied_sites(lattice, particle)
+    wrong_sites = right_sites.copy()
+    wrong_sites[np.flatnonzero(right_sites)[[20, 30, 40]]] = False
+    right_starts, wrong_starts = ([search.SearchStart(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites))
+    weights = search._site_weights(fit_target, 60.0, 1.0)
+    wrong_minima = search._rank_minima(fit_target, wrong_starts, weights)
+    joint_minima = search._with_best_start(fit_target, wrong_minima, right_starts, wrong_starts, weights)
+    assert len(joint_minima.starts) == 2 and np.array_equal(joint_minima.starts[0].occupied_sites, right_sites) and joint_minima.cost[0] < wrong_minima.cost[0]
+    right_minima = search._rank_minima(fit_target, right_starts, weights)
+    assert search._with_best_start(fit_target, right_minima, wrong_starts, right_starts, weights) is right_minima

@@ -8,44 +8,44 @@ import jaxstruc
 from jaxstruc.options.small_angle import BODIES, QOptions, SaxsOptions, SizeOptions
 from jaxstruc.scattering import contrast, particle
 from jaxstruc.solver import small_angles
-from jaxstruc.solver.small_angles import Plan
+from jaxstruc.solver.small_angles import SaxsPlan
 
-HELD = {"body": ("sphere",), "distribution": ("gaussian",)}
+FIT_OPTIONS = {"body": ("sphere",), "distribution": ("gaussian",)}
 
 
 def test_all_named_bodies_can_be_asked_for():
-    assert {body.replace("-", " ") for body in BODIES} == set(particle.bodies())
+    assert {body.replace("-", " ") for body in BODIES} == set(particle.named_bodies())
 
 
 def test_a_file_alone_has_the_numbers_that_it_has_among_others():
-    several = [sized.measurement(), sized.measurement((55.0, 0.2, 1.0), points=40, seed=2)]
-    together = jaxstruc.saxs(several, element="Au", **HELD)
-    assert together[0].best.values == sized.result().best.values
-    assert together[0].intervals == sized.result().intervals
+    measurements = [sized.measurement(), sized.measurement((55.0, 0.2, 1.0), n_points=40, seed=2)]
+    results = jaxstruc.saxs(measurements, element="Au", **FIT_OPTIONS)
+    assert results[0].best.values == sized.result().best.values
+    assert results[0].intervals == sized.result().intervals
 
 
 def test_on_an_absolute_scale_the_scale_is_the_share_of_volume():
     """I(0) = 1e-4 share <V²>/<V> contrast², in 1/cm; the same in 1/m."""
-    element, solvent = contrast.element("Au"), contrast.solvent("water")
+    element, solvent = contrast.element_sld("Au"), contrast.solvent_sld("water")
     q = np.linspace(0.01, 0.35, 60)
-    share, volume = 2e-4, 4 / 3 * np.pi
-    curve = 1e-4 * share * (element - solvent) ** 2 * volume * sized.spheres(q, (40.0, 0.1, 1.0))
+    volume_share, volume = 2e-4, 4 / 3 * np.pi
+    intensity = 1e-4 * volume_share * (element - solvent) ** 2 * volume * sized.sphere_intensity(q, (40.0, 0.1, 1.0))
     for units, factor in (("1/cm", 1.0), ("1/m", 100.0), ("", 1.0)):
-        one = sized.measurement(intensity=factor * curve, sigma=0.01 * factor * curve, units=units)
-        absolute = SaxsOptions(fit=SizeOptions(absolute=True, solvent="water"))
-        found = jaxstruc.saxs(one, element="Au", options=absolute, **HELD)
-        assert found.best.values["scale"].value == pytest.approx(share, rel=5e-3)
-    absolute = SaxsOptions(fit=SizeOptions(absolute=True, sld=element, solvent=str(solvent)))
-    named = jaxstruc.saxs(one, options=absolute, **HELD)
-    assert named.best.values["scale"].value == pytest.approx(share, rel=5e-3)
+        measurement = sized.measurement(intensity=factor * intensity, sigma=0.01 * factor * intensity, units=units)
+        absolute_options = SaxsOptions(fit=SizeOptions(absolute=True, solvent="water"))
+        result = jaxstruc.saxs(measurement, element="Au", options=absolute_options, **FIT_OPTIONS)
+        assert result.best.values["scale"].value == pytest.approx(volume_share, rel=5e-3)
+    absolute_options = SaxsOptions(fit=SizeOptions(absolute=True, sld=element, solvent=str(solvent)))
+    named_result = jaxstruc.saxs(measurement, options=absolute_options, **FIT_OPTIONS)
+    assert named_result.best.values["scale"].value == pytest.approx(volume_share, rel=5e-3)
 
 
 def test_a_background_may_be_a_measurement_with_a_scale():
-    one = sized.measurement()
-    under = one._replace(intensity=2000.0 + 1e4 * one.q, sigma=np.full(60, 1.0))
-    whole = one._replace(intensity=one.intensity + 0.5 * under.intensity)
-    found = jaxstruc.saxs(whole, options=SaxsOptions(data=QOptions(background_scale=0.5)), background=under, **HELD)
-    assert found.given["background_scale"] == 0.5 and found.intensity[0] < whole.intensity[0]
+    measurement = sized.measurement()
+    background = measurement._replace(intensity=2000.0 + 1e4 * measurement.q, sigma=np.full(60, 1.0))
+    raw_measurement = measurement._replace(intensity=measurement.intensity + 0.5 * background.intensity)
+    result = jaxstruc.saxs(raw_measurement, options=SaxsOptions(data=QOptions(background_scale=0.5)), background=background, **FIT_OPTIONS)
+    assert result.given["background_scale"] == 0.5 and result.intensity[0] < raw_measurement.intensity[0]
 
 
 @pytest.mark.parametrize(
@@ -64,22 +64,22 @@ def test_a_background_may_be_a_measurement_with_a_scale():
         ("", QOptions(qmin=0.32), "", "points"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(element, options, units, message):
+def test_invalid_options_are_refused_in_one_line(element, options, units, message):
     options = SaxsOptions(data=options) if isinstance(options, QOptions) else SaxsOptions(fit=options)
     with pytest.raises(ValueError, match=message) as error:
         jaxstruc.saxs(sized.measurement(units=units), element=element, options=options)
     assert "\n" not in str(error.value)
 
 
-def test_what_decides_a_result_is_recorded():
-    plan = Plan("Au", SaxsOptions(QOptions(qmin=0.02), SizeOptions(body=("sphere",))))
-    recorded = plan.recorded
-    assert recorded["qmin"] == 0.02 and recorded["body"] == ["sphere"] and recorded["element"] == "Au"
-    other = plan._replace(options=SaxsOptions(plan.data, dataclasses.replace(plan.fit, power_law=4.0)))
-    assert other.recorded != recorded
+def test_the_provenance_holds_all_that_decides_a_result():
+    plan = SaxsPlan("Au", SaxsOptions(QOptions(qmin=0.02), SizeOptions(body=("sphere",))))
+    provenance = plan.provenance
+    assert provenance["qmin"] == 0.02 and provenance["body"] == ["sphere"] and provenance["element"] == "Au"
+    changed_plan = plan._replace(options=SaxsOptions(plan.data, dataclasses.replace(plan.fit, power_law=4.0)))
+    assert changed_plan.provenance != provenance
 
 
 def test_settings_of_a_measurement_are_its_range():
-    found = small_angles.prepared(sized.measurement(), Plan(options=SaxsOptions(QOptions(qmin=0.02))))
-    origins = {one.name: (one.value, one.origin) for one in found.settings}
+    measurement = small_angles.prepare_measurement(sized.measurement(), SaxsPlan(options=SaxsOptions(QOptions(qmin=0.02))))
+    origins = {setting.name: (setting.value, setting.origin) for setting in measurement.settings}
     assert origins["qmin"] == (0.02, "command line") and origins["qmax"][1] == "data"

@@ -7,98 +7,98 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from jaxstruc.structures import classes, families, kinds, lattices, library
-from jaxstruc.structures.library import WIDTH
+from jaxstruc.structures.library import BIN_WIDTH
 
 
 @pytest.fixture(scope="module")
-def own():
-    listed = (families.fcc(30, 200), families.icosahedra(13, 200), families.twin(60, 120))
-    return library.collect(itertools.chain(*(itertools.islice(some, 150) for some in listed)))
+def small_library():
+    generators = (families.fcc_clusters(30, 200), families.icosahedra(13, 200), families.twinned_clusters(60, 120))
+    return library.collect(itertools.chain(*(itertools.islice(generator, 150) for generator in generators)))
 
 
-def packings(own):
-    return np.array([classes.PACKINGS[family] for family in own.families], object)
+def library_packings(small_library):
+    return np.array([classes.FAMILY_PACKINGS[family] for family in small_library.families], object)
 
 
 @pytest.fixture(scope="module")
-def found(own):
-    return classes.classes(own, np.arange(len(own.atoms)), packings(own))
+def built_classes(small_library):
+    return classes.build_size_classes(small_library, np.arange(len(small_library.atoms)), library_packings(small_library))
 
 
-def test_a_class_is_the_mean_of_its_compact_members(own, found):
-    every = np.arange(len(own.atoms))
-    size = classes.size(own, every)
-    compact = (own.diameter + 1) / size <= classes.COMPACT
-    at = int(np.argmax(found.members))
-    place = np.rint(np.log(size) / classes.STEP) == np.rint(np.log(found.sizes[found.place[at]]) / classes.STEP)
-    rows = np.flatnonzero(compact & place & (packings(own) == found.packings[found.packing[at]]))
-    assert len(rows) == found.members[at] > 3
-    assert found.size[at] == pytest.approx(size[rows].mean(), rel=1e-6)
-    pairs = np.mean([own.weight[own.bins[row] : own.bins[row + 1]].sum() / own.atoms[row] for row in rows])
-    weight, mean, variance, _ = found.histogram
-    assert weight[at].sum() == pytest.approx(pairs, rel=1e-5) == pytest.approx(np.mean(own.atoms[rows] - 1), rel=1e-5)
-    squares = np.mean(
-        [(pdist(library.cluster(own, int(row)).positions) ** 2).sum() * 2 / own.atoms[row] for row in rows]
+def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes):
+    all_rows = np.arange(len(small_library.atoms))
+    sizes = classes.candidate_sizes(small_library, all_rows)
+    is_compact = (small_library.diameter + 1) / sizes <= classes.MAX_COMPACT_ELONGATION
+    class_index = int(np.argmax(built_classes.members))
+    has_same_size = np.rint(np.log(sizes) / classes.LOG_SIZE_STEP) == np.rint(np.log(built_classes.sizes[built_classes.place[class_index]]) / classes.LOG_SIZE_STEP)
+    rows = np.flatnonzero(is_compact & has_same_size & (library_packings(small_library) == built_classes.packings[built_classes.packing[class_index]]))
+    assert len(rows) == built_classes.members[class_index] > 3
+    assert built_classes.size[class_index] == pytest.approx(sizes[rows].mean(), rel=1e-6)
+    pairs = np.mean([small_library.weight[small_library.bins[row] : small_library.bins[row + 1]].sum() / small_library.atoms[row] for row in rows])
+    weight, mean, variance, _ = built_classes.histogram
+    assert weight[class_index].sum() == pytest.approx(pairs, rel=1e-5) == pytest.approx(np.mean(small_library.atoms[rows] - 1), rel=1e-5)
+    mean_squares = np.mean(
+        [(pdist(library.candidate_cluster(small_library, int(row)).positions) ** 2).sum() * 2 / small_library.atoms[row] for row in rows]
     )
-    assert (weight[at] * (mean[at] ** 2 + variance[at])).sum() == pytest.approx(squares, rel=1e-4)
+    assert (weight[class_index] * (mean[class_index] ** 2 + variance[class_index])).sum() == pytest.approx(mean_squares, rel=1e-4)
 
 
-def test_balls_beyond_the_library_are_means_over_places(found):
+def test_balls_beyond_the_library_are_means_over_centres(built_classes):
     """The share of pairs kept, against balls that are cut about many places."""
-    fcc = np.flatnonzero((found.packing == found.packings.index("fcc")) & (found.members == 0))
-    at = fcc[0]
+    fcc_balls = np.flatnonzero((built_classes.packing == built_classes.packings.index("fcc")) & (built_classes.members == 0))
+    class_index = fcc_balls[0]
     points, rng = lattices.stack("c", reach=12), np.random.default_rng(0)
-    counts = np.zeros(8)
-    total = 0
+    ball_counts = np.zeros(8)
+    n_atoms = 0
     for centre in rng.uniform(-1, 1, (60, 3)):
-        ball = points[np.linalg.norm(points - centre, axis=1) < found.size[at] / 2]
-        counts += np.histogram(pdist(ball), bins=np.arange(0.5, 9, 1))[0] * 2
-        total += len(ball)
-    weight, mean = found.histogram.weight[at], found.histogram.mean[at]
-    ours = np.histogram(mean, bins=np.arange(0.5, 9, 1), weights=weight)[0]
-    np.testing.assert_allclose(ours, counts / total, rtol=0.03, atol=0.05)
+        ball = points[np.linalg.norm(points - centre, axis=1) < built_classes.size[class_index] / 2]
+        ball_counts += np.histogram(pdist(ball), bins=np.arange(0.5, 9, 1))[0] * 2
+        n_atoms += len(ball)
+    weight, mean = built_classes.histogram.weight[class_index], built_classes.histogram.mean[class_index]
+    class_counts = np.histogram(mean, bins=np.arange(0.5, 9, 1), weights=weight)[0]
+    np.testing.assert_allclose(class_counts, ball_counts / n_atoms, rtol=0.03, atol=0.05)
 
 
-def test_sizes_are_even_in_the_logarithm_and_reach_far_beyond_the_library(found):
-    np.testing.assert_allclose(np.diff(np.log(found.sizes)), classes.STEP)
-    assert found.sizes[-1] == pytest.approx(classes.LARGEST, rel=0.03)
-    np.testing.assert_allclose(found.size, found.sizes[found.place], rtol=0.04)
-    assert {"fcc", "icosahedron", "twin"} == set(found.packings)
-    assert found.histogram.weight.shape[1] == round(classes.BEYOND / WIDTH)
+def test_sizes_are_even_in_the_logarithm_and_reach_far_beyond_the_library(built_classes):
+    np.testing.assert_allclose(np.diff(np.log(built_classes.sizes)), classes.LOG_SIZE_STEP)
+    assert built_classes.sizes[-1] == pytest.approx(classes.MAX_CLASS_SIZE, rel=0.03)
+    np.testing.assert_allclose(built_classes.size, built_classes.sizes[built_classes.place], rtol=0.04)
+    assert {"fcc", "icosahedron", "twin"} == set(built_classes.packings)
+    assert built_classes.histogram.weight.shape[1] == round(classes.MAX_CLASS_DISTANCE / BIN_WIDTH)
 
 
-@pytest.mark.parametrize(("packing", "size", "kind"), [
+@pytest.mark.parametrize(("packing", "size", "type_name"), [
     ("twin", 6.0, "faulted"), ("twin", 12.0, "fcc"), ("fault", 12.0, "faulted"), ("fcc", 6.0, "fcc"), ("sc", 5.0, "sc"),
     ("other", 5.0, ""), ("faulted", 5.0, "faulted"),
 ])  # fmt: skip
-def test_one_twin_plane_in_a_large_particle_is_no_fault(packing, size, kind):
-    assert classes._type(packing, size) == kind
+def test_one_twin_plane_in_a_large_particle_is_no_fault(packing, size, type_name):
+    assert classes._class_structure_type(packing, size) == type_name
 
 
 def test_a_size_without_a_compact_cluster_has_its_most_compact_one():
-    rods = library.of_clusters(
-        [lattices.centred("fcc", f"rod {n}", np.arange(n)[:, None] * np.eye(3)[0]) for n in (20, 30)]
+    rod_library = library.from_clusters(
+        [lattices.centred_cluster("fcc", f"rod {n_atoms}", np.arange(n_atoms)[:, None] * np.eye(3)[0]) for n_atoms in (20, 30)]
     )
-    found = classes.classes(rods, np.arange(2), np.array(["fcc", "fcc"], object))
-    assert found.members.sum() == 2
+    rod_classes = classes.build_size_classes(rod_library, np.arange(2), np.array(["fcc", "fcc"], object))
+    assert rod_classes.n_members.sum() == 2
 
 
 @pytest.mark.parametrize("packing", ["icosahedron", "decahedron"])
 def test_five_fold_balls_have_the_neighbours_of_a_close_packing(packing):
-    sums = classes._ball(packing, 15.0)
-    near = sums[0][: round(1.2 / WIDTH)].sum()
-    assert 10 < near < 12 and classes._ball("bcc", 15.0) is None
+    moments = classes._ball_moments(packing, 15.0)
+    n_neighbours = moments[0][: round(1.2 / BIN_WIDTH)].sum()
+    assert 10 < n_neighbours < 12 and classes._ball_moments("bcc", 15.0) is None
 
 
-def test_a_ball_far_off_the_five_fold_middle_is_of_no_packing():
-    large = library.collect(
+def test_a_ball_far_from_the_five_fold_axis_has_no_packing():
+    large_library = library.collect(
         itertools.chain(families.icosahedra(60, 300), itertools.islice(families.decahedra(60, 300), 200))
     )
-    found = classes.packings(large, np.arange(len(large.atoms)))
-    kinds_ = [kinds.kind(library.cluster(large, row).positions).type for row in range(len(found))]
-    kept = found != ""
-    right = np.mean(found[kept] == np.array(kinds_, object)[kept])
-    wrong = np.mean(np.array(kinds_, object)[~kept] == large.families[~kept])
-    assert 0.8 < kept.mean() < 0.98 and right > 0.98 and wrong < 0.6
-    few = classes.classes(large, np.arange(len(found)), found)
-    assert set(few.packings) == {"icosahedron", "decahedron"}
+    ball_packings = classes.candidate_packings(large_library, np.arange(len(large_library.atoms)))
+    observed_types = [kinds.identify_structure_type(library.candidate_cluster(large_library, row).positions).name for row in range(len(ball_packings))]
+    has_packing = ball_packings != ""
+    agreement = np.mean(ball_packings[has_packing] == np.array(observed_types, object)[has_packing])
+    excluded_agreement = np.mean(np.array(observed_types, object)[~has_packing] == large_library.families[~has_packing])
+    assert 0.8 < has_packing.mean() < 0.98 and agreement > 0.98 and excluded_agreement < 0.6
+    fivefold_classes = classes.build_size_classes(large_library, np.arange(len(ball_packings)), ball_packings)
+    assert set(fivefold_classes.packing_names) == {"icosahedron", "decahedron"}

@@ -5,47 +5,47 @@ import pytest
 from scipy.spatial.distance import pdist
 
 from jaxstruc.structures import cuts, kinds
-from jaxstruc.structures.cuts import TYPES
+from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
-ROOM, COUNT = 120, 140
+MAX_ATOMS, N_PARTICLES = 120, 140
 
 
 @pytest.fixture(scope="module")
-def made():
+def drawn_particles():
     """Twenty particles of each packing, of 60 to 120 atoms."""
-    own = cuts.packings(ROOM)
-    draw = jax.jit(lambda key: cuts.chances(key, own, count=COUNT, room=ROOM))
-    atoms = jax.random.randint(jax.random.key(1), (COUNT,), 60, ROOM + 1)
-    many = jax.jit(lambda *drawn: jax.lax.map(lambda one: cuts.cut(*one, own, room=ROOM), drawn))
-    found = many(draw(jax.random.key(0)), jnp.arange(COUNT) % len(cuts.PACKINGS), atoms)
-    return jax.tree.map(np.asarray, found), np.asarray(atoms)
+    geometry = cuts.packing_geometry(MAX_ATOMS)
+    draw_numbers = jax.jit(lambda key: cuts.draw_random_numbers(key, geometry, n_particles=N_PARTICLES, capacity=MAX_ATOMS))
+    atoms = jax.random.randint(jax.random.key(1), (N_PARTICLES,), 60, MAX_ATOMS + 1)
+    cut_all = jax.jit(lambda *inputs: jax.lax.map(lambda particle_inputs: cuts.cut_particle(*particle_inputs, geometry, capacity=MAX_ATOMS), inputs))
+    particles = cut_all(draw_numbers(jax.random.key(0)), jnp.arange(N_PARTICLES) % len(cuts.PACKINGS), atoms)
+    return jax.tree.map(np.asarray, particles), np.asarray(atoms)
 
 
-def test_atoms_show_the_type_that_a_cut_says(made):
+def test_atoms_show_the_type_of_their_particle(drawn_particles):
     """`kinds` finds type and share of hexagonal layers by the atoms alone, in all but a few."""
-    found, _ = made
-    wrong = 0
-    rows = np.flatnonzero(found.whole & found.shown)
+    particles, _ = drawn_particles
+    n_wrong = 0
+    rows = np.flatnonzero(particles.whole & particles.shown)
     for row in rows:
-        kind = kinds.kind(found.positions[row][found.mask[row]])
-        share = np.nan_to_num(kind.hexagonal, nan=-1), np.nan_to_num(found.hexagonal[row], nan=-1)
-        wrong += kind.type != TYPES[found.type[row]] or abs(share[0] - share[1]) > 1e-3
-    assert len(rows) > 0.9 * COUNT and wrong <= 3
+        observed_type = kinds.identify_structure_type(particles.positions[row][particles.mask[row]])
+        hexagonal_shares = np.nan_to_num(observed_type.hexagonal_share, nan=-1), np.nan_to_num(particles.hexagonal[row], nan=-1)
+        n_wrong += observed_type.name != STRUCTURE_TYPES[particles.type[row]] or abs(hexagonal_shares[0] - hexagonal_shares[1]) > 1e-3
+    assert len(rows) > 0.9 * N_PARTICLES and n_wrong <= 3
 
 
-def test_a_cut_has_at_most_the_atoms_asked_for_and_never_two_in_one_place(made):
-    found, asked = made
-    count = found.mask.sum(axis=1)
-    assert (count <= asked).all() and np.median(count / asked) > 0.85
-    for row in np.flatnonzero(found.whole):
-        x = found.positions[row][found.mask[row]]
-        assert 0.7 < pdist(x).min() < 1.1
-        np.testing.assert_allclose(found.positions[row][~found.mask[row]], 0)
+def test_a_particle_has_at_most_the_requested_atoms_and_no_coincident_ones(drawn_particles):
+    particles, requested_atoms = drawn_particles
+    atom_counts = particles.mask.sum(axis=1)
+    assert (atom_counts <= requested_atoms).all() and np.median(atom_counts / requested_atoms) > 0.85
+    for row in np.flatnonzero(particles.whole):
+        positions = particles.positions[row][particles.mask[row]]
+        assert 0.7 < pdist(positions).min() < 1.1
+        np.testing.assert_allclose(particles.positions[row][~particles.mask[row]], 0)
 
 
-def test_cuts_differ_and_all_kinds_come(made):
-    found, _ = made
-    each = zip(found.positions, found.mask, strict=True)
-    assert len({round(float(pdist(x[mask]).sum()), 2) for x, mask in each}) > 0.9 * COUNT
-    assert set(found.type[found.shown]) == set(range(len(TYPES)))
-    assert found.aspect[found.whole].min() >= 1 and np.percentile(found.aspect[found.whole], 90) > 1.25
+def test_particles_differ_and_all_types_occur(drawn_particles):
+    particles, _ = drawn_particles
+    positions_and_masks = zip(particles.positions, particles.mask, strict=True)
+    assert len({round(float(pdist(positions[mask]).sum()), 2) for positions, mask in positions_and_masks}) > 0.9 * N_PARTICLES
+    assert set(particles.type[particles.shown]) == set(range(len(STRUCTURE_TYPES)))
+    assert particles.aspect[particles.whole].min() >= 1 and np.percentile(particles.aspect[particles.whole], 90) > 1.25

@@ -5,44 +5,44 @@ import pytest
 
 from jaxstruc.structures import kinds, populations
 
-TYPES = {"twin": "faulted", "fault": "faulted"}
+PACKING_TYPES = {"twin": "faulted", "fault": "faulted"}
 
 
 @pytest.mark.parametrize("packing", populations.PACKINGS)
 def test_members_are_of_their_packing_and_have_bonds_of_one(packing):
-    found = populations.population(packing, mean=7.0, width=0.1, members=3)
-    for cluster in found.clusters:
-        near = np.linalg.norm(cluster.positions[:, None] - cluster.positions, axis=2) + 9 * np.eye(
+    population = populations.particle_population(packing, mean=7.0, width=0.1, n_particles=3)
+    for cluster in population.clusters:
+        distance_matrix = np.linalg.norm(cluster.positions[:, None] - cluster.positions, axis=2) + 9 * np.eye(
             len(cluster.positions)
         )
-        assert np.median(near.min(axis=1)) == pytest.approx(1.0, abs=0.04)
+        assert np.median(distance_matrix.min(axis=1)) == pytest.approx(1.0, abs=0.04)
         np.testing.assert_allclose(cluster.positions.mean(axis=0), 0, atol=1e-9)
-    assert kinds.kind(found.clusters[1].positions).type == TYPES.get(packing, packing)
+    assert kinds.identify_structure_type(population.clusters[1].positions).name == PACKING_TYPES.get(packing, packing)
 
 
-@pytest.mark.parametrize("shape", populations.SHAPES)
+@pytest.mark.parametrize("shape", populations.DISTRIBUTION_SHAPES)
 def test_mean_and_width_are_those_asked_for(shape):
-    found = populations.population("fcc", mean=8.0, width=0.25, shape=shape, members=200)
-    assert found.mean == pytest.approx(8.0, rel=0.01) and found.width == pytest.approx(0.25, rel=0.04)
-    skew = float(np.mean((found.size - found.mean) ** 3) / found.size.std() ** 3)
+    population = populations.particle_population("fcc", mean=8.0, width=0.25, shape=shape, n_particles=200)
+    assert population.mean == pytest.approx(8.0, rel=0.01) and population.width == pytest.approx(0.25, rel=0.04)
+    skew = float(np.mean((population.sizes - population.mean) ** 3) / population.sizes.std() ** 3)
     assert skew == pytest.approx({"lognormal": 0.72, "schulz": 0.47}[shape], abs=0.12)
 
 
 def test_a_balls_shells_are_whole_but_for_the_last():
-    (ball,) = populations.population("fcc", mean=6.0, width=0.01, members=1, seed=3).clusters
-    other, *_ = populations.population("fcc", mean=6.0, width=0.01, members=1, seed=4).clusters
-    assert len(ball.positions) == len(other.positions) == round(np.pi / 6 * 6.0**3 * np.sqrt(2))
-    assert not np.allclose(ball.positions, other.positions)
-    again, *_ = populations.population("fcc", mean=6.0, width=0.01, members=1, seed=3).clusters
-    np.testing.assert_array_equal(again.positions, ball.positions)
+    (ball,) = populations.particle_population("fcc", mean=6.0, width=0.01, n_particles=1, seed=3).clusters
+    other_ball, *_ = populations.particle_population("fcc", mean=6.0, width=0.01, n_particles=1, seed=4).clusters
+    assert len(ball.positions) == len(other_ball.positions) == round(np.pi / 6 * 6.0**3 * np.sqrt(2))
+    assert not np.allclose(ball.positions, other_ball.positions)
+    repeated_ball, *_ = populations.particle_population("fcc", mean=6.0, width=0.01, n_particles=1, seed=3).clusters
+    np.testing.assert_array_equal(repeated_ball.positions, ball.positions)
     assert np.linalg.norm(ball.positions, axis=1).max() < 3.5
 
 
-@pytest.mark.parametrize(("given", "message"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     ({"packing": "rock"}, "family"), ({"shape": "normal"}, "lognormal or schulz"), ({"width": 0.0}, "width"),
     ({"mean": 0.5}, "mean"), ({"members": 0}, "member"), ({"mean": 80.0}, "atoms"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused(given, message):
-    asked = {"packing": "fcc", "mean": 8.0, "width": 0.2} | given
+def test_invalid_distributions_are_refused(arguments, message):
+    all_arguments = {"packing": "fcc", "mean": 8.0, "width": 0.2} | arguments
     with pytest.raises(ValueError, match=message):
-        populations.population(asked.pop("packing"), **asked)
+        populations.particle_population(all_arguments.pop("packing"), **all_arguments)

@@ -9,28 +9,28 @@ from jaxstruc.structures import lattices, shapes
 
 
 def test_the_kdd_grid_of_layers_has_eight_shapes():
-    sizes = [len(cluster.positions) for cluster in shapes.fcc_family()]
-    assert sizes == [19, 43, 55, 63, 79, 85, 87, 93]
+    atom_counts = [len(cluster.positions) for cluster in shapes.fcc_family()]
+    assert atom_counts == [19, 43, 55, 63, 79, 85, 87, 93]
 
 
-def test_layers_passed_over_as_too_many_would_add_nothing():
+def test_layers_left_out_as_too_many_would_add_nothing():
     layers = list(itertools.product(range(1, 6), repeat=3))
-    all_ = shapes.distinct([cluster for cluster in map(shapes.fcc, layers) if 1 < len(cluster.positions) <= 60])
-    found = shapes.fcc_family(layers=range(1, 6), max_atoms=60)
-    assert [cluster.label for cluster in found] == [cluster.label for cluster in all_]
+    all_clusters = shapes.distinct_clusters([cluster for cluster in map(shapes.fcc_cluster, layers) if 1 < len(cluster.positions) <= 60])
+    clusters = shapes.fcc_family(layers=range(1, 6), max_atoms=60)
+    assert [cluster.label for cluster in clusters] == [cluster.label for cluster in all_clusters]
 
 
 def test_the_wide_rule_has_hundreds_of_connected_fcc_shapes():
-    found = shapes.fcc_shapes()
-    assert len(found) >= 300
-    assert len({shapes.fingerprint(shape.positions) for shape in found}) == len(found)
-    assert all(13 <= len(shape.positions) <= 100 for shape in found)
-    assert all(lattices.connected(shape.positions) for shape in found[::50])
-    for kind in ("planes", "sphere", "about atom", "about triangle", "one atom missing"):
-        assert any(kind in shape.label for shape in found), kind
-    for shape in found[::100]:
-        squares = pdist(shape.positions) ** 2
-        np.testing.assert_allclose(squares, np.round(squares), atol=1e-9)
+    clusters = shapes.wide_fcc_family()
+    assert len(clusters) >= 300
+    assert len({shapes.fingerprint(shape.positions) for shape in clusters}) == len(clusters)
+    assert all(13 <= len(shape.positions) <= 100 for shape in clusters)
+    assert all(lattices.is_connected(shape.positions) for shape in clusters[::50])
+    for label_part in ("planes", "sphere", "about atom", "about triangle", "one atom missing"):
+        assert any(label_part in shape.label for shape in clusters), label_part
+    for shape in clusters[::100]:
+        squared_distances = pdist(shape.positions) ** 2
+        np.testing.assert_allclose(squared_distances, np.round(squared_distances), atol=1e-9)
 
 
 @pytest.mark.parametrize("cluster", shapes.fcc_family(), ids=lambda cluster: cluster.label)
@@ -40,17 +40,17 @@ def test_neighbours_lie_one_bond_apart_and_all_is_centred(cluster):
 
 
 def test_a_label_names_its_cluster():
-    cluster = shapes.fcc((3, 4, 3))
+    cluster = shapes.fcc_cluster((3, 4, 3))
     assert cluster.label == "layers 3-4-3 of (100)(110)(111)"
-    theirs = FaceCenteredCubic("Pt", [(1, 0, 0), (1, 1, 0), (1, 1, 1)], [3, 4, 3], latticeconstant=3.92)
-    ours = cluster.atoms("Pt", 3.92 / np.sqrt(2))
-    np.testing.assert_allclose(ours.get_all_distances(), theirs.get_all_distances(), atol=1e-9)
+    ase_atoms = FaceCenteredCubic("Pt", [(1, 0, 0), (1, 1, 0), (1, 1, 1)], [3, 4, 3], latticeconstant=3.92)
+    cluster_atoms = cluster.to_ase("Pt", 3.92 / np.sqrt(2))
+    np.testing.assert_allclose(cluster_atoms.get_all_distances(), ase_atoms.get_all_distances(), atol=1e-9)
 
 
 def test_turned_mirrored_and_shuffled_clusters_are_one():
-    positions = shapes.fcc((2, 3, 2)).positions
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    other = -(positions @ turn)[::-1]
-    assert shapes.fingerprint(other) == shapes.fingerprint(positions)
-    other[0] += 0.01
-    assert shapes.fingerprint(other) != shapes.fingerprint(positions)
+    positions = shapes.fcc_cluster((2, 3, 2)).positions
+    rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    transformed_positions = -(positions @ rotation)[::-1]
+    assert shapes.fingerprint(transformed_positions) == shapes.fingerprint(positions)
+    transformed_positions[0] += 0.01
+    assert shapes.fingerprint(transformed_positions) != shapes.fingerprint(positions)
