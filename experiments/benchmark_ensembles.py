@@ -53,22 +53,38 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     case = ensembles.simulate_case(cluster_library, "lognormal", 8)
     data = measurement_settings.resolve_settings(case.measurement, case.data_options, bond=ensembles.BOND)
     settings, (r, g) = data.settings_by_name, data.curve
-    span = target.span(rmax=20.0, qmax=settings["qmax"], diameter=float(cluster_library.diameter.max()) * ensembles.BOND)
+    span = target.span(
+        rmax=20.0, qmax=settings["qmax"], diameter=float(cluster_library.diameter.max()) * ensembles.BOND
+    )
     q_settings = {name: settings[name] for name in ("qmin", "qmax", "qdamp", "qbroad")}
     fit_target = target.target(r, g, **q_settings, bond=ensembles.BOND, span=span)
     binned_distances = screening.binned_distances(cluster_library, all_rows, bond=ensembles.BOND, span=span)
     misfit = screening.misfits(binned_distances, fit_target.basis)
     group = CandidateGroup("library", cluster_library, all_rows)
-    pool = candidates.candidate_pool([group._replace(rows=screening.best_rows(binned_distances, misfit, count=N_FITTED_CLUSTERS))])
+    pool = candidates.candidate_pool(
+        [group._replace(rows=screening.best_rows(binned_distances, misfit, count=N_FITTED_CLUSTERS))]
+    )
     fits = candidates.fit_all(pool, fit_target)
     order = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf))
     pool, fits = pool.select(order), candidates.select_rows(fits, order)
     signal_end = screening.diameter_estimate(data.r, data.g, bond=ensembles.BOND, qdamp=q_settings["qdamp"]).signal_end
-    library_cache, tried_rows = samples.LibraryCache({}), screening.best_rows(binned_distances, misfit, count=N_TRIED_CLUSTERS)
+    library_cache, tried_rows = (
+        samples.LibraryCache({}),
+        screening.best_rows(binned_distances, misfit, count=N_TRIED_CLUSTERS),
+    )
 
     def class_shares():
         return samples.cross_validate_sample(
-            data, fit_target, [group], pool, fits, signal_end=signal_end, free=FREE, holdout_rows=tried_rows, library_cache=library_cache, method="auto"
+            data,
+            fit_target,
+            [group],
+            pool,
+            fits,
+            signal_end=signal_end,
+            free=FREE,
+            holdout_rows=tried_rows,
+            library_cache=library_cache,
+            method="auto",
         ).judged.ensemble_fit.atom_fractions  # type: ignore[union-attr]
 
     first_seconds, median_seconds = time_calls(class_shares)
@@ -88,10 +104,22 @@ def time_series(library_classes: samples.LibraryClasses, cluster_library: librar
     transform, span = ensembles.measured_pdfs.transform, TableRange(36.0, 24.0)
     ensemble_model = mixtures.ensemble_model(library_classes.size_classes, bond=ensembles.BOND, span=span)
     damped_transform, undamped_transform = (transform(q, r, qdamp=qdamp) for qdamp in (0.03, 0.0))
-    bases, truth, mean_diameter = [], [], 0.55 * float(library_classes.ensemble_model.size[library_classes.size_classes.n_members > 0].max())
+    bases, truth, mean_diameter = (
+        [],
+        [],
+        0.55 * float(library_classes.ensemble_model.size[library_classes.size_classes.n_members > 0].max()),
+    )
     for index in range(BATCH_SIZE):
-        member_sizes = ensembles._draw_sizes(mean_diameter * (1 + 0.002 * index), 0.2, "lognormal", rng) / ensembles.BOND
-        particles = [ensembles._library_pairs(cluster_library, ensembles._draw_library_row(cluster_library, ensembles.FAMILIES_BY_TYPE["fcc"], size, rng)) for size in member_sizes]
+        member_sizes = (
+            ensembles._draw_sizes(mean_diameter * (1 + 0.002 * index), 0.2, "lognormal", rng) / ensembles.BOND
+        )
+        particles = [
+            ensembles._library_pairs(
+                cluster_library,
+                ensembles._draw_library_row(cluster_library, ensembles.FAMILIES_BY_TYPE["fcc"], size, rng),
+            )
+            for size in member_sizes
+        ]
         values = {"uiso": 0.008, "delta2": 2.0, "stretch": 1.0 + 1e-5 * index}
         f = ensembles._structure_function(particles, np.full(len(particles), 1 / len(particles)), q, values, 0.0)
         g = damped_transform @ f + undamped_transform @ (0.03 * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size))
@@ -100,7 +128,9 @@ def time_series(library_classes: samples.LibraryClasses, cluster_library: librar
         size = np.array([particle.size for particle in particles]) * ensembles.BOND * values["stretch"]
         truth.append((size.mean(), size.std() / size.mean()))
     names = tuple(name for name in FREE if name != "scale")
-    pool = candidates.candidate_pool([CandidateGroup("library", cluster_library, np.flatnonzero(cluster_library.families == "fcc")[-16:])])
+    pool = candidates.candidate_pool(
+        [CandidateGroup("library", cluster_library, np.flatnonzero(cluster_library.families == "fcc")[-16:])]
+    )
     fit_target = target.target(r, g, **q_settings, bond=ensembles.BOND, span=span)
     values = candidates.select_rows(candidates.fit_all(pool, fit_target).values, 0)
     initial_parameters = ensemble.fit(
@@ -109,7 +139,10 @@ def time_series(library_classes: samples.LibraryClasses, cluster_library: librar
     ).parameters  # fmt: skip
 
     def fit_batches():
-        return [ensemble.fit_series(ensemble_model, bases, initial_parameters, names=names).atom_fractions for _ in range(n_batches)]
+        return [
+            ensemble.fit_series(ensemble_model, bases, initial_parameters, names=names).atom_fractions
+            for _ in range(n_batches)
+        ]
 
     first_seconds, median_seconds = time_calls(fit_batches)
     share = np.asarray(fit_batches()[0], float)

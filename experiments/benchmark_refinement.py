@@ -46,11 +46,11 @@ from scipy.optimize import least_squares
 
 from jaxstruc.inference import fit, screening, values
 from jaxstruc.inference import target as targets
-from jaxstruc.inference.candidates import CandidateGroup, fit_all, candidate_pool
+from jaxstruc.inference.candidates import CandidateGroup, candidate_pool, fit_all
 from jaxstruc.inference.target import R_MARGIN, FitBasis, Target
 from jaxstruc.scattering import form_factors, templates
-from jaxstruc.scattering.parameters import PARAMETERS, DEFAULT_FREE_PARAMETERS
-from jaxstruc.scattering.templates import TableRange, ClusterTable
+from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
+from jaxstruc.scattering.templates import ClusterTable, TableRange
 from jaxstruc.solver.answers import MAX_REFINED_CANDIDATES
 from jaxstruc.structures import library
 from jaxstruc.structures.distances import Histogram
@@ -78,7 +78,9 @@ MAX_STEPS, REFERENCE_RW = 100, 0.1
 def simulate_data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
     """Return the simulated G(r) of a candidate."""
     positions = library.candidate_cluster(candidates, index).positions * BOND * TRUE_STRETCH
-    return simulate_noisy_pdfs(positions, R_GRID, np.random.default_rng(seed), noise=NOISE, draws=1, **Q_LIMITS, **TRUE_VALUES)[0]
+    return simulate_noisy_pdfs(
+        positions, R_GRID, np.random.default_rng(seed), noise=NOISE, draws=1, **Q_LIMITS, **TRUE_VALUES
+    )[0]
 
 
 def make_target(g: np.ndarray, span: TableRange) -> Target:
@@ -99,7 +101,9 @@ def time_calls(call, *, runs: int):
 def cluster_histograms(candidates: Library, indices: np.ndarray, target: Target) -> Histogram:
     """Return the distances of some candidates, on the device."""
     return jax.device_put(
-        library.scaled_histograms([(candidates, index) for index in indices], bond=BOND, max_distance=target.span.max_distance)
+        library.scaled_histograms(
+            [(candidates, index) for index in indices], bond=BOND, max_distance=target.span.max_distance
+        )
     )
 
 
@@ -109,7 +113,11 @@ def time_batch(candidates: Library, size: int, target: Target, *, runs: int):
     histograms, basis = cluster_histograms(candidates, indices, target), target.basis
     make_tables = jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, BOND, span=basis.span))
     refine = partial(fit.refine_all, free=FREE)
-    tables_call, fits_call, combined_call = jax.jit(make_tables), jax.jit(refine), jax.jit(lambda histograms, basis: refine(make_tables(histograms), basis))
+    tables_call, fits_call, combined_call = (
+        jax.jit(make_tables),
+        jax.jit(refine),
+        jax.jit(lambda histograms, basis: refine(make_tables(histograms), basis)),
+    )
     tables, *table_times = time_calls(lambda: tables_call(histograms), runs=runs)
     fits, *fit_times = time_calls(lambda: fits_call(tables, basis), runs=runs)
     fits, *combined_times = time_calls(lambda: combined_call(histograms, basis), runs=runs)
@@ -161,7 +169,9 @@ def optimistix_row(candidates: Library, indices: np.ndarray, fits, target: Targe
     """Return the row of optimistix on the same batch, beside our misfits of it; the templates are not timed."""
     make_tables = jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, BOND, span=target.span))
     tables = jax.jit(make_tables)(cluster_histograms(candidates, indices, target))
-    (rw, is_converged, steps), first_seconds, seconds = time_calls(lambda: fit_with_optimistix(tables, target.basis), runs=runs)
+    (rw, is_converged, steps), first_seconds, seconds = time_calls(
+        lambda: fit_with_optimistix(tables, target.basis), runs=runs
+    )
     excess = np.asarray(fits.rw) - np.asarray(rw)
     return {
         "what": "fits",
@@ -224,7 +234,11 @@ class NumpyModel:
         low, high = np.transpose([PARAMETERS[name].bounds(BOND) for name in FREE])
         start_in_bounds = np.clip(start, low + 1e-6, high - 1e-6)
         solution = least_squares(
-            lambda parameters: self.curve(parameters) - g, start_in_bounds, bounds=(low, high), x_scale=[1, 0.01, 0.01, 1, 0.01], ftol=cost_tolerance
+            lambda parameters: self.curve(parameters) - g,
+            start_in_bounds,
+            bounds=(low, high),
+            x_scale=[1, 0.01, 0.01, 1, 0.01],
+            ftol=cost_tolerance,
         )
         return float(np.sqrt(2 * solution.cost / (g @ g)))
 
@@ -270,17 +284,23 @@ def scipy_row(candidates: Library, indices: np.ndarray, fits, target: Target, g:
     }
 
 
-def mining_rows(candidates: Library, curves: list[np.ndarray], *, n_fitted: int, n_refined: int, most_atoms: int) -> list[dict]:
+def mining_rows(
+    candidates: Library, curves: list[np.ndarray], *, n_fitted: int, n_refined: int, most_atoms: int
+) -> list[dict]:
     """Return rows with the time of mining each curve, the first of them twice."""
     result_rows = []
     allowed_rows = library.select(candidates, max_atoms=most_atoms)
-    span = targets.span(rmax=R_GRID[-1], qmax=Q_LIMITS["qmax"], diameter=float(candidates.diameter[allowed_rows].max()) * BOND)
+    span = targets.span(
+        rmax=R_GRID[-1], qmax=Q_LIMITS["qmax"], diameter=float(candidates.diameter[allowed_rows].max()) * BOND
+    )
     names = ["first file, with compilation", *(f"file {index + 1}" for index in range(len(curves)))]
     for name, g in zip(names, [curves[0], *curves], strict=True):
         start = time.perf_counter()
         target = make_target(g, span)
         binned_distances = screening.binned_distances(candidates, allowed_rows, bond=BOND, span=span)
-        screened_rows = screening.best_rows(binned_distances, screening.misfits(binned_distances, target.basis), count=n_fitted)
+        screened_rows = screening.best_rows(
+            binned_distances, screening.misfits(binned_distances, target.basis), count=n_fitted
+        )
         screened_pool = candidate_pool([CandidateGroup("library", candidates, screened_rows)])
         seconds_screening = time.perf_counter() - start
         rw = fit_all(screened_pool, target).rw
@@ -343,12 +363,20 @@ def main(arguments=None) -> list[dict]:
 
     for size in options.batches or ([32] if quick else [64, 256, 1024]):
         indices, fits, new_rows = time_batch(candidates, size, target, runs=options.runs or (2 if quick else 5))
-        record_rows([*new_rows, optimistix_row(candidates, indices, fits, target, runs=options.runs or (2 if quick else 5))])
+        record_rows(
+            [*new_rows, optimistix_row(candidates, indices, fits, target, runs=options.runs or (2 if quick else 5))]
+        )
     record_rows([scipy_row(candidates, indices, fits, target, g, count=options.peers or (2 if quick else 10))])
     most_atoms = 120 if quick else 1000
     mining_library = candidates if quick else library.load_or_build(max_atoms=most_atoms)
-    curves = [simulate_data(mining_library, index, seed=index) for index in (len(mining_library.atoms) - 1, len(mining_library.atoms) // 2)]
-    n_fitted, n_refined = options.fitted or (128 if quick else screening.MAX_SCREENED), 64 if quick else MAX_REFINED_CANDIDATES
+    curves = [
+        simulate_data(mining_library, index, seed=index)
+        for index in (len(mining_library.atoms) - 1, len(mining_library.atoms) // 2)
+    ]
+    n_fitted, n_refined = (
+        options.fitted or (128 if quick else screening.MAX_SCREENED),
+        64 if quick else MAX_REFINED_CANDIDATES,
+    )
     record_rows(mining_rows(mining_library, curves, n_fitted=n_fitted, n_refined=n_refined, most_atoms=most_atoms))
     out = options.out or (None if quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:

@@ -46,7 +46,9 @@ def curve_function(body: str) -> Callable:
     def curve(mean, pd):
         size_nodes = gaussian_sizes(mean, pd)
         qr = q[:, None] * size_nodes.radius
-        return smallangle.averaged(curved.sphere(qr) if body == "sphere" else particle.form_factor(table, qr), size_nodes)
+        return smallangle.averaged(
+            curved.sphere(qr) if body == "sphere" else particle.form_factor(table, qr), size_nodes
+        )
 
     return jax.jit(jax.vmap(curve))
 
@@ -97,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--out", type=Path, help="[results/benchmark_saxs.jsonl; quick: nowhere]")
     options = parser.parse_args(arguments)
     bodies = list(MODELS)[:1] if options.quick else list(MODELS)
-    result_rows = [measure(body, 20 if options.quick else N_CURVES, 2 if options.quick else N_REPEATS) for body in bodies]
+    result_rows = [
+        measure(body, 20 if options.quick else N_CURVES, 2 if options.quick else N_REPEATS) for body in bodies
+    ]
     for row in result_rows:
         rows.show(row)
     if out := options.out or (None if options.quick else RESULTS / "benchmark_saxs.jsonl"):

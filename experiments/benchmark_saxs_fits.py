@@ -49,10 +49,14 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
     bodies, distributions, count = PARTS[part]
     count = min(count, 16) if quick else count
     plan = SaxsPlan(options=SaxsOptions(fit=SizeOptions(body=bodies, distribution=distributions)))
-    measurements = [small_angles.prepare_measurement(measurement, plan) for measurement in simulate_files(count, series=series)]
+    measurements = [
+        small_angles.prepare_measurement(measurement, plan) for measurement in simulate_files(count, series=series)
+    ]
 
     def fit_files() -> None:
-        outcomes.fit_all([pattern.saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions)
+        outcomes.fit_all(
+            [pattern.saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions
+        )
 
     def solve_files() -> None:
         list(small_angles.solve_measurements(measurements, plan))

@@ -83,7 +83,9 @@ class ExactSum:
     def __init__(self, sites, grid: Grid, rule: str):
         """Keep the counts of squared distances. `rule`: of the sine sum's ends, "trapezoid" or "rectangle"."""
         self.sites, self.q, self.r = sites, grid.q, grid.r
-        self.f = np.asarray(form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(grid.q)), float)[0]
+        self.f = np.asarray(
+            form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(grid.q)), float
+        )[0]
         counts = np.zeros(1, np.int64)
         for site in sites:
             squared_distances = ((sites - site) ** 2).sum(axis=1)
@@ -109,7 +111,9 @@ class ExactSum:
 
     def gradient(self, quantity: str, curve_weights):
         """Return the gradient of `curve_weights` times the curve in the positions."""
-        q_weights = self.f**2 * curve_weights if quantity == "iq" else self.q / len(self.sites) * (curve_weights @ self.to_r)
+        q_weights = (
+            self.f**2 * curve_weights if quantity == "iq" else self.q / len(self.sites) * (curve_weights @ self.to_r)
+        )
         phases = np.outer(self.distance, self.q)
         slope = ((np.cos(phases) - np.sinc(phases / np.pi)) * self.damping) @ q_weights / self.distance
         table = np.zeros(self.squares[-1] + 1)
@@ -136,7 +140,13 @@ def jaxstruc_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weig
         pair_distances = curves.pair_distances_from_positions(positions, mask, grid)
         if quantity == "gr":
             return curves.pdf(pair_distances, gold_coefficients, count, instrument, grid)
-        return debye.intensity(pair_distances, instrument, form_factors.xray_form_factors(gold_coefficients, jnp.asarray(q, positions.dtype)), count, q)
+        return debye.intensity(
+            pair_distances,
+            instrument,
+            form_factors.xray_form_factors(gold_coefficients, jnp.asarray(q, positions.dtype)),
+            count,
+            q,
+        )
 
     def batch_curves(positions, masks, instrument):
         if batch == 1:
@@ -172,7 +182,9 @@ def debyecalculator_engine(sites, grid: Grid, quantity: str, gradient: bool, cur
     )  # fmt: skip
     function = calculator.gr if quantity == "gr" else calculator.iq
     weight_tensor = torch.tensor(curve_weights, dtype=torch.float32)
-    tensors = [torch.tensor(entry * LATTICE_CONSTANT / 2, dtype=torch.float32, requires_grad=gradient) for entry in sites]
+    tensors = [
+        torch.tensor(entry * LATTICE_CONSTANT / 2, dtype=torch.float32, requires_grad=gradient) for entry in sites
+    ]
     structures = [(["Au"] * len(entry), entry) for entry in tensors]
     start = time.perf_counter()
 
@@ -201,7 +213,9 @@ def numpy_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights
             positions = cluster_sites * LATTICE_CONSTANT / 2
             first, second = np.triu_indices(len(positions), 1)
             distance = np.linalg.norm(positions[first] - positions[second], axis=1)
-            sinc_sum = np.array([2 * np.sum(np.sinc(q_value * distance / np.pi)) for q_value in q]) * np.exp(-UISO * q**2)
+            sinc_sum = np.array([2 * np.sum(np.sinc(q_value * distance / np.pi)) for q_value in q]) * np.exp(
+                -UISO * q**2
+            )
             if quantity == "iq":
                 result.append(f**2 * (len(positions) + sinc_sum))
                 continue
@@ -223,7 +237,10 @@ def ase_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights):
 
 def diffpy_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights):
     """diffpy.srreal's DebyePDFCalculator, G(r) alone; its Q grid is its own, so no error is given."""
-    structures = [Structure([Atom("Au", xyz=position, Uisoequiv=UISO) for position in entry * LATTICE_CONSTANT / 2]) for entry in sites]
+    structures = [
+        Structure([Atom("Au", xyz=position, Uisoequiv=UISO) for position in entry * LATTICE_CONSTANT / 2])
+        for entry in sites
+    ]
     calculator = pdfcalculator.DebyePDFCalculator(
         qmin=grid.qmin, qmax=grid.qmax, rmin=grid.rmin, rmax=grid.rmax, rstep=grid.rstep, qdamp=QDAMP
     )
@@ -283,7 +300,11 @@ def median_seconds(call, budget: float) -> float:
 def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bool, budget: float) -> list[dict]:
     """Return a row for each engine that can do the case."""
     counts = np.random.default_rng(1).integers(80, 101, batch)
-    sites = [fcc_sites(atoms)] if batch == 1 else [fcc_sites(n_atoms, centre) for n_atoms, centre in zip(counts, BATCH_CENTRES[:batch], strict=True)]
+    sites = (
+        [fcc_sites(atoms)]
+        if batch == 1
+        else [fcc_sites(n_atoms, centre) for n_atoms, centre in zip(counts, BATCH_CENTRES[:batch], strict=True)]
+    )
     grid = Grid(**GRIDS[grid_name], max_distance=max_diameter(sites))
     curve_weights = np.random.default_rng(2).normal(size=(grid.r if quantity == "gr" else grid.q).size)
     result = []
@@ -302,7 +323,9 @@ def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bo
                 "gradient": gradient,
                 "seconds": seconds,
                 "structures_per_second": batch / seconds,
-                "error": max_relative_error(call(), sites, grid, quantity, gradient, curve_weights, rule, CURVE_FACTORS.get(engine, 1)),
+                "error": max_relative_error(
+                    call(), sites, grid, quantity, gradient, curve_weights, rule, CURVE_FACTORS.get(engine, 1)
+                ),
                 "ratio": None,
                 "first_call_seconds": compile_seconds if engine == "jaxstruc" else None,
                 **ENVIRONMENT,
@@ -331,7 +354,9 @@ def memory_row(atoms: int) -> dict:
 def measure_memory(atoms: int) -> None:
     """Print the seconds and the peak memory in GB of one cluster on the fine grid."""
     sites = [fcc_sites(atoms)]
-    call = jaxstruc_engine(sites, Grid(**GRIDS["fine"], max_distance=max_diameter(sites)), "gr", False, np.zeros(5001))[0]
+    call = jaxstruc_engine(sites, Grid(**GRIDS["fine"], max_distance=max_diameter(sites)), "gr", False, np.zeros(5001))[
+        0
+    ]
     print(median_seconds(call, 1.0), rows.peak_gigabytes())
 
 
@@ -340,7 +365,9 @@ def print_table(result: list[dict]) -> None:
     names = "engine grid atoms batch quantity gradient seconds structures_per_second error ratio".split()
     printed_table = rich.table.Table(*names)
     for row in result:
-        printed_table.add_row(*(f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for name in names))
+        printed_table.add_row(
+            *(f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for name in names)
+        )
     rich.console.Console(width=140).print(printed_table)
 
 
@@ -352,7 +379,9 @@ def summary_table(result: list[dict]) -> str:
             continue
         quantity_text = ("G(r)" if row["quantity"] == "gr" else "I(Q)") + (", gradient" if row["gradient"] else "")
         atoms = row["atoms"] if row["batch"] == 1 else f"{row['batch']} x 80-100"
-        time_cells = f"{1e3 * row['seconds']:.3g} ms | {row['error']:.0e} | {1e3 * row['seconds'] * row['ratio']:.3g} ms"
+        time_cells = (
+            f"{1e3 * row['seconds']:.3g} ms | {row['error']:.0e} | {1e3 * row['seconds'] * row['ratio']:.3g} ms"
+        )
         lines.append(f"| {row['grid']} | {atoms} | {quantity_text} | {time_cells} | {row['ratio']:.3g} |")
     return "\n".join(lines)
 
@@ -402,7 +431,12 @@ def main() -> None:
         cases = [case for case in cases if case[1] in (55, 90, 561, 1415) and case[0] == "kdd"]
         cases += [("kdd", n_atoms, 1, "iq", True) for n_atoms in (55, 561)]
     else:
-        cases += [(grid_name, n_atoms, 1, quantity, True) for grid_name in GRIDS for quantity in ("iq", "gr") for n_atoms in ATOM_COUNTS]
+        cases += [
+            (grid_name, n_atoms, 1, quantity, True)
+            for grid_name in GRIDS
+            for quantity in ("iq", "gr")
+            for n_atoms in ATOM_COUNTS
+        ]
         cases += [("kdd", n_atoms, 1, "iq", False) for n_atoms in ATOM_COUNTS]
         cases += [(grid_name, 90, 100, "gr", True) for grid_name in GRIDS]
         if jax.default_backend() != "cpu":

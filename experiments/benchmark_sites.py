@@ -46,11 +46,15 @@ def measure(atoms: int, steps: int) -> dict:
 
     def time_search(n_steps: int) -> float:
         start = time.perf_counter()
-        jax.block_until_ready(sites.search_sites(site_arrays, occupation, fit_values, basis, weights, jax.random.key(0), n_steps))
+        jax.block_until_ready(
+            sites.search_sites(site_arrays, occupation, fit_values, basis, weights, jax.random.key(0), n_steps)
+        )
         return time.perf_counter() - start
 
     first_seconds = time_search(steps)
-    long_seconds, short_seconds = (np.median([time_search(n_steps) for _ in range(N_REPEATS)]) for n_steps in (steps, 1))
+    long_seconds, short_seconds = (
+        np.median([time_search(n_steps) for _ in range(N_REPEATS)]) for n_steps in (steps, 1)
+    )
     step_seconds = (long_seconds - short_seconds) / (steps - 1) / N_STARTS
     field = np.ones((n_sites, len(basis.data)), np.float32)
     start = time.perf_counter()
@@ -71,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--quick", action="store_true", help="small hosts, few steps; writes nothing by itself")
     parser.add_argument("--out", type=Path, help="[results/benchmark_sites.jsonl; quick: nowhere]")
     options = parser.parse_args(arguments)
-    result_rows = [measure(atoms, 20 if options.quick else N_STEPS) for atoms in (ATOM_COUNTS[:1] if options.quick else ATOM_COUNTS)]
+    result_rows = [
+        measure(atoms, 20 if options.quick else N_STEPS)
+        for atoms in (ATOM_COUNTS[:1] if options.quick else ATOM_COUNTS)
+    ]
     for row in result_rows:
         rows.show(row)
     if out := options.out or (None if options.quick else RESULTS / "benchmark_sites.jsonl"):

@@ -44,7 +44,12 @@ STREAM_STEPS, STREAM_SEED = 40, 10**5
 N_RANKS, N_BINS = 1000, 20
 SOURCE_NAMES = {stock.CUT_SOURCE: "cut", stock.LISTED_SOURCE: "listed", stock.DISTRIBUTION_SOURCE: "distribution"}
 NOISES = (0.0, 0.03, 0.1)
-MEASURED_FILES = {"Pt_1.8nm_S3.gr": "Pt", "Au144_pMBA.gr": "Au", "Pt_nanoparticles_pdfttp.gr": "Pt", "Au_ScattBO.gr": "Au"}
+MEASURED_FILES = {
+    "Pt_1.8nm_S3.gr": "Pt",
+    "Au144_pMBA.gr": "Au",
+    "Pt_nanoparticles_pdfttp.gr": "Pt",
+    "Au_ScattBO.gr": "Au",
+}
 
 
 def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, Any]]:
@@ -52,7 +57,9 @@ def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[
     cluster_library = library.load_or_build()
     particle_store = stock.particle_store(cluster_library, stock.cluster_types(cluster_library), holdout=part == "held")
     batch_arrays: dict[str, list] = {name: [] for name in ("source", "types", "true", "ranks", "known")}
-    for batch, mixture, _ in naming.simulate_test_steps(network.params, particle_store, seed=STREAM_SEED, steps=steps, module=network.module):
+    for batch, mixture, _ in naming.simulate_test_steps(
+        network.params, particle_store, seed=STREAM_SEED, steps=steps, module=network.module
+    ):
         ranks, is_known = naming.label_ranks(batch.labels, mixture, len(batch_arrays["true"]))
         types = naming.temper_probabilities(classifier.type_probabilities(mixture), network.card["temperature"])
         batch_arrays["source"].append(np.asarray(batch.source))
@@ -68,7 +75,10 @@ def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[
         if part == "held" and source_index != stock.LISTED_SOURCE:
             continue
         source_rows = (columns["source"] == source_index) & (columns["true"] >= 0)
-        result_rows.append({"part": part, "source": name} | _type_statistics(columns["types"][source_rows], columns["true"][source_rows]))
+        result_rows.append(
+            {"part": part, "source": name}
+            | _type_statistics(columns["types"][source_rows], columns["true"][source_rows])
+        )
         for value_index, value in enumerate(endless.VALUE_NAMES):
             known_rows = (columns["source"] == source_index) & columns["known"][:, value_index]
             if known_rows.any():
@@ -94,17 +104,24 @@ def calibration_rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     uniform_counts = rng.multinomial(N_RANKS, np.full(N_BINS, 1 / N_BINS), 20000)
     # the band within which all bins of even ranks lie in 99 %
     band_width = np.quantile(abs(uniform_counts - N_RANKS / N_BINS).max(axis=1), 0.99)
-    ranks = {value: columns["ranks"][columns["known"][:, value_index], value_index] for value_index, value in enumerate(endless.VALUE_NAMES)}
+    ranks = {
+        value: columns["ranks"][columns["known"][:, value_index], value_index]
+        for value_index, value in enumerate(endless.VALUE_NAMES)
+    }
     has_type = columns["true"] >= 0
     types, true_types = columns["types"][has_type], columns["true"][has_type]
     probability_below = np.cumsum(types, axis=1) - types
     row_indices = np.arange(len(true_types))
-    ranks["type"] = probability_below[row_indices, true_types] + rng.random(len(true_types)) * types[row_indices, true_types]
+    ranks["type"] = (
+        probability_below[row_indices, true_types] + rng.random(len(true_types)) * types[row_indices, true_types]
+    )
     result_rows = []
     for name, value_ranks in ranks.items():
         counts = np.histogram(rng.choice(value_ranks, N_RANKS, replace=False), N_BINS, (0, 1))[0]
         is_inside = bool((abs(counts - N_RANKS / N_BINS) <= band_width).all())
-        result_rows.append({"part": "sbc", "value": name, "counts": counts.tolist(), "band": float(band_width), "inside": is_inside})
+        result_rows.append(
+            {"part": "sbc", "value": name, "counts": counts.tolist(), "band": float(band_width), "inside": is_inside}
+        )
     return result_rows
 
 
@@ -128,9 +145,20 @@ def _type_statistics(probabilities: np.ndarray, true_types: np.ndarray) -> dict[
     """Return how often the likeliest type is right, and the expected calibration error of its probability."""
     largest_probability, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true_types
     decile = np.minimum((largest_probability * 10).astype(int), 9)
-    error = sum(abs(largest_probability[decile == index].mean() - is_right[decile == index].mean()) * (decile == index).mean() for index in set(decile))
-    accuracy_by_type = {STRUCTURE_TYPES[index]: float(is_right[true_types == index].mean()) for index in sorted(set(true_types.tolist()))}
-    return {"cases": len(true_types), "right": float(is_right.mean()), "calibration": float(error), "by_type": accuracy_by_type}
+    error = sum(
+        abs(largest_probability[decile == index].mean() - is_right[decile == index].mean()) * (decile == index).mean()
+        for index in set(decile)
+    )
+    accuracy_by_type = {
+        STRUCTURE_TYPES[index]: float(is_right[true_types == index].mean())
+        for index in sorted(set(true_types.tolist()))
+    }
+    return {
+        "cases": len(true_types),
+        "right": float(is_right.mean()),
+        "calibration": float(error),
+        "by_type": accuracy_by_type,
+    }
 
 
 def _rank_statistics(name: str, ranks: np.ndarray) -> dict[str, float]:
@@ -146,7 +174,10 @@ def simulate_cases(part: str, draws: int, seeds: int) -> list[solving.ParticleCa
     """Return simulated particles that a part asks for."""
     kinds = particles.RULE_KINDS if part == "rules" else particles.OFF_RULE_KINDS
     case_set = solving.CaseSet(kinds=kinds, noises=NOISES, seeds=seeds)
-    return [solving.simulate_case(labels | {"part": part}, case_set) for labels in solving.case_labels(part, case_set, draws)]
+    return [
+        solving.simulate_case(labels | {"part": part}, case_set)
+        for labels in solving.case_labels(part, case_set, draws)
+    ]
 
 
 def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int) -> list[dict[str, Any]]:
@@ -169,7 +200,9 @@ def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int
 def _calibrated_rank(output: naming.ClassifierOutput, card: dict[str, Any], atoms: int) -> float:
     """Return the calibrated rank of a number of atoms."""
     scaled_log_atoms = (math.log(atoms) - classifier.COORDINATE_CENTRE[0]) / classifier.COORDINATE_SCALE[0]
-    component_ranks = stats.norm.cdf((scaled_log_atoms - output.mixture_density.mean[:, 0]) / output.mixture_density.standard_deviation[:, 0])
+    component_ranks = stats.norm.cdf(
+        (scaled_log_atoms - output.mixture_density.mean[:, 0]) / output.mixture_density.standard_deviation[:, 0]
+    )
     rank = float(np.exp(output.mixture_density.log_weight) @ component_ranks)
     return float(np.interp(rank, card["levels"]["n_atoms"], naming.RANK_LEVELS))
 
@@ -180,18 +213,43 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
     reference_cases = [entry for entry in simulate_cases("offrule", draws, 1) if entry.labels["noise"] == 0.03]
     reference_measurements = [entry.measurement for entry in reference_cases]
     outliers_by_kind: dict[str, list[Measurement]] = {
-        "amorphous": [_simulate_like(_amorphous_positions(rng, len(entry.particle.positions)), entry, rng) for entry in reference_cases],
-        "two sizes of atoms": [_simulate_like(_two_size_positions(entry.particle.positions, rng), entry, rng) for entry in reference_cases],
+        "amorphous": [
+            _simulate_like(_amorphous_positions(rng, len(entry.particle.positions)), entry, rng)
+            for entry in reference_cases
+        ],
+        "two sizes of atoms": [
+            _simulate_like(_two_size_positions(entry.particle.positions, rng), entry, rng) for entry in reference_cases
+        ],
         "oxide": [_simulate_like(_oxide_positions(entry.particle.positions), entry, rng) for entry in reference_cases],
-        "two types": [_average_measurements(entry, other_case) for entry, other_case in zip(reference_cases, reference_cases[1:] + reference_cases[:1], strict=True)],
-        "qmax told 20 % too high": [_with_settings(entry, qmax=1.2 * entry.given["qmax"]) for entry in reference_measurements],
+        "two types": [
+            _average_measurements(entry, other_case)
+            for entry, other_case in zip(reference_cases, reference_cases[1:] + reference_cases[:1], strict=True)
+        ],
+        "qmax told 20 % too high": [
+            _with_settings(entry, qmax=1.2 * entry.given["qmax"]) for entry in reference_measurements
+        ],
         "r in other units": [entry._replace(r=entry.r * 0.7) for entry in reference_measurements],
     }
-    reference_distances = np.array([entry.novelty_score for entry in naming.classify_pdfs(reference_measurements, network, bond=solving.BOND)])
-    result_rows = [{"part": "outside", "what": "false alarms", "share": float((reference_distances > 1).mean()), "cases": len(reference_distances)}]
+    reference_distances = np.array(
+        [entry.novelty_score for entry in naming.classify_pdfs(reference_measurements, network, bond=solving.BOND)]
+    )
+    result_rows = [
+        {
+            "part": "outside",
+            "what": "false alarms",
+            "share": float((reference_distances > 1).mean()),
+            "cases": len(reference_distances),
+        }
+    ]
     for name, outliers in outliers_by_kind.items():
-        outlier_distances = np.array([entry.novelty_score for entry in naming.classify_pdfs(outliers, network, bond=solving.BOND)])
-        auroc = stats.mannwhitneyu(outlier_distances, reference_distances).statistic / len(outlier_distances) / len(reference_distances)
+        outlier_distances = np.array(
+            [entry.novelty_score for entry in naming.classify_pdfs(outliers, network, bond=solving.BOND)]
+        )
+        auroc = (
+            stats.mannwhitneyu(outlier_distances, reference_distances).statistic
+            / len(outlier_distances)
+            / len(reference_distances)
+        )
         result_rows.append(
             {
                 "part": "outside",
@@ -207,7 +265,14 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
 def _simulate_like(positions: np.ndarray, case: solving.ParticleCase, rng: np.random.Generator) -> Measurement:
     """Return the curve of other atoms, with the instrument and the noise of a case; positions in bonds."""
     settings = case.measurement.given
-    values = {"qmin": 0.8, "qmax": settings["qmax"], "qdamp": settings["qdamp"], "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
+    values = {
+        "qmin": 0.8,
+        "qmax": settings["qmax"],
+        "qdamp": settings["qdamp"],
+        "uiso": 0.008,
+        "delta2": 2.0,
+        "stretch": 1.0,
+    }
     r, g = solving.simulate_pdf(positions, values, 0.03, 30.0, rng)
     return case.measurement._replace(r=r, g=g)
 
@@ -216,7 +281,9 @@ def _amorphous_positions(rng: np.random.Generator, atoms: int) -> np.ndarray:
     """Return atoms packed at random in a ball, none nearer than 0.9 bonds, by pushing apart those that are."""
     radius = 0.5 * (atoms / 0.64) ** (1 / 3)
     directions = rng.normal(size=(atoms, 3))
-    positions = directions / np.linalg.norm(directions, axis=1, keepdims=True) * radius * rng.random((atoms, 1)) ** (1 / 3)
+    positions = (
+        directions / np.linalg.norm(directions, axis=1, keepdims=True) * radius * rng.random((atoms, 1)) ** (1 / 3)
+    )
     for _ in range(400):
         separations = positions[:, None] - positions[None]
         distances = np.linalg.norm(separations, axis=-1) + np.eye(atoms) * 9
@@ -244,7 +311,9 @@ def _average_measurements(case: solving.ParticleCase, other_case: solving.Partic
 
 def _with_settings(measurement: Measurement, **changed_values: float) -> Measurement:
     """Return a measurement with other settings."""
-    settings = [setting._replace(value=changed_values.get(setting.name, setting.value)) for setting in measurement.settings]
+    settings = [
+        setting._replace(value=changed_values.get(setting.name, setting.value)) for setting in measurement.settings
+    ]
     return measurement._replace(settings=tuple(settings))
 
 
@@ -256,7 +325,10 @@ def measured_rows(network: TrainedClassifier, folder: Path) -> list[dict[str, An
         measurement = measurement_settings.resolve_settings(jaxstruc.read(folder / name), DataOptions(), bond=bond)
         (output,) = naming.classify_pdfs([measurement], network, bond=bond)
         intervals = {key: [interval.value, interval.low, interval.high] for key, interval in output.intervals.items()}
-        result_rows.append({"part": "measured", "file": name, "types": output.type_probabilities, "distance": output.novelty_score} | intervals)
+        result_rows.append(
+            {"part": "measured", "file": name, "types": output.type_probabilities, "distance": output.novelty_score}
+            | intervals
+        )
     return result_rows
 
 
@@ -294,7 +366,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif part == "outside":
             part_rows = outlier_rows(network, draws)
         else:
-            part_rows = measured_rows(network, options.data) if part == "measured" else simulated_rows(part, network, draws, seeds)
+            part_rows = (
+                measured_rows(network, options.data)
+                if part == "measured"
+                else simulated_rows(part, network, draws, seeds)
+            )
         for row in part_rows[:12]:
             rows.show(row)
         all_rows = [row for row in all_rows if row["part"] != part] + [row | provenance for row in part_rows]

@@ -46,7 +46,7 @@ from jaxstruc.inference import fit, target
 from jaxstruc.inference.target import FitBasis
 from jaxstruc.scattering import form_factors, templates
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.scattering.templates import TableRange, ClusterTable
+from jaxstruc.scattering.templates import ClusterTable, TableRange
 from jaxstruc.structures import shapes
 from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.distances import Histogram, distinct_distances
@@ -134,13 +134,19 @@ def grid_clusters() -> Iterator[Cluster]:
     layers = list(itertools.combinations_with_replacement(range(1, 11), 3))
     pqr = list(itertools.product(range(1, 6), range(1, 6), range(6)))
     for edge_atoms in range(2, 8):
-        yield Cluster("octahedron", f"{edge_atoms}", Octahedron("Au", edge_atoms, latticeconstant=FCC_CONSTANT).positions)
+        yield Cluster(
+            "octahedron", f"{edge_atoms}", Octahedron("Au", edge_atoms, latticeconstant=FCC_CONSTANT).positions
+        )
     for name, make_cluster, lattice_constant in (
         ("sc", SimpleCubic, 1.0), ("bcc", BodyCenteredCubic, 1.0), ("fcc", FaceCenteredCubic, FCC_CONSTANT),
     ):  # fmt: skip
         yield from _clusters_within_size(name, partial(_build_cluster, make_cluster, lattice_constant), layers)
-    yield from _clusters_within_size("hcp", lambda *size: HexagonalClosedPacked("Au", size=size, latticeconstant=HCP_CONSTANTS), layers)
-    yield from _clusters_within_size("decahedron", lambda *numbers: Decahedron("Au", *numbers, latticeconstant=FCC_CONSTANT), pqr)
+    yield from _clusters_within_size(
+        "hcp", lambda *size: HexagonalClosedPacked("Au", size=size, latticeconstant=HCP_CONSTANTS), layers
+    )
+    yield from _clusters_within_size(
+        "decahedron", lambda *numbers: Decahedron("Au", *numbers, latticeconstant=FCC_CONSTANT), pqr
+    )
     for n_shells in range(2, 5):
         yield Cluster("icosahedron", f"{n_shells}", Icosahedron("Au", n_shells, latticeconstant=FCC_CONSTANT).positions)
 
@@ -149,7 +155,9 @@ def _build_cluster(make_cluster: Callable[..., Atoms], lattice_constant: float, 
     return make_cluster("Au", shapes.FCC_SURFACES, layers, latticeconstant=lattice_constant)
 
 
-def _clusters_within_size(name: str, make_cluster: Callable[..., Atoms], triples: Sequence[tuple[int, ...]]) -> Iterator[Cluster]:
+def _clusters_within_size(
+    name: str, make_cluster: Callable[..., Atoms], triples: Sequence[tuple[int, ...]]
+) -> Iterator[Cluster]:
     """Yield the clusters of three numbers each that are not too large; those of greater numbers hold those of less."""
     large_triples: list[tuple[int, ...]] = []
     for triple in triples:
@@ -165,7 +173,11 @@ def _clusters_within_size(name: str, make_cluster: Callable[..., Atoms], triples
 @cache
 def distinct_shapes() -> tuple[Cluster, ...]:
     """Return the 197 distinct shapes, by number of atoms."""
-    return tuple(shapes.distinct_clusters([cluster for cluster in grid_clusters() if ATOM_RANGE[0] <= len(cluster.positions) <= ATOM_RANGE[1]]))
+    return tuple(
+        shapes.distinct_clusters(
+            [cluster for cluster in grid_clusters() if ATOM_RANGE[0] <= len(cluster.positions) <= ATOM_RANGE[1]]
+        )
+    )
 
 
 @cache
@@ -223,8 +235,16 @@ def build_structure_table(bonds: Sequence[float]) -> StructureTable:
     for start in range(0, len(shape_indices), BATCH_SIZE):
         batch_rows = np.arange(start, start + BATCH_SIZE).clip(max=len(shape_indices) - 1)
         batch_bonds = jnp.asarray(bond[batch_rows], jnp.float32)
-        histogram_arrays = weight[shape_indices[batch_rows]], mean[shape_indices[batch_rows]] * batch_bonds[:, None], np.zeros((BATCH_SIZE, n_distances), np.float32)
-        entry = _build_tables(Histogram(*histogram_arrays, atoms[shape_indices[batch_rows]]), nearest_distance[shape_indices[batch_rows]] * batch_bonds, windows)
+        histogram_arrays = (
+            weight[shape_indices[batch_rows]],
+            mean[shape_indices[batch_rows]] * batch_bonds[:, None],
+            np.zeros((BATCH_SIZE, n_distances), np.float32),
+        )
+        entry = _build_tables(
+            Histogram(*histogram_arrays, atoms[shape_indices[batch_rows]]),
+            nearest_distance[shape_indices[batch_rows]] * batch_bonds,
+            windows,
+        )
         table_batches.append(entry[0])
         transform_batches.append(entry[1])
     return StructureTable(
@@ -245,31 +265,50 @@ def _sine_windows() -> Float[np.ndarray, "qdamp q q"]:
 
 
 @jax.jit
-def _build_tables(histograms: Histogram, nearest_distance: Float[Array, " structure"], windows) -> tuple[ClusterTable, Array]:
+def _build_tables(
+    histograms: Histogram, nearest_distance: Float[Array, " structure"], windows
+) -> tuple[ClusterTable, Array]:
     """Return tables of structures, and their waves."""
-    tables = jax.vmap(lambda histogram, bond: templates.tabulate_cluster(histogram, bond, span=TABLE_RANGE))(histograms, nearest_distance)
+    tables = jax.vmap(lambda histogram, bond: templates.tabulate_cluster(histogram, bond, span=TABLE_RANGE))(
+        histograms, nearest_distance
+    )
     delta2 = jnp.asarray(DELTA2 / 2, jnp.float32)
 
     def structure_function(table, uiso):
         return templates.reduced_structure_function(table, Instrument(uiso=uiso, delta2=delta2), jnp.asarray(LOOKUP_Q))
 
-    structure_functions = jax.vmap(jax.vmap(structure_function, (0, None)), (None, 0))(tables, jnp.asarray(LOOKUP_UISO, jnp.float32))
+    structure_functions = jax.vmap(jax.vmap(structure_function, (0, None)), (None, 0))(
+        tables, jnp.asarray(LOOKUP_UISO, jnp.float32)
+    )
     return tables, jnp.einsum("usq,dpq->dusp", structure_functions, windows)
 
 
-def rank_by_lookup(curves: Float[np.ndarray, "pdf r"], settings: list[dict[str, float]], structure_table: StructureTable) -> np.ndarray:
+def rank_by_lookup(
+    curves: Float[np.ndarray, "pdf r"], settings: list[dict[str, float]], structure_table: StructureTable
+) -> np.ndarray:
     """Return the structures by their misfit at a look, best first: [pdf, structure]."""
-    low, high, qdamp = (np.array([pdf_settings[name] for pdf_settings in settings])[:, None] for name in ("qmin", "qmax", "qdamp"))
+    low, high, qdamp = (
+        np.array([pdf_settings[name] for pdf_settings in settings])[:, None] for name in ("qmin", "qmax", "qdamp")
+    )
     half_step = (LOOKUP_Q[1] - LOOKUP_Q[0]) / 2
-    weight = ((np.minimum(LOOKUP_Q + half_step, high) - np.maximum(LOOKUP_Q - half_step, low)) / (2 * half_step)).clip(0, 1)
+    weight = ((np.minimum(LOOKUP_Q + half_step, high) - np.maximum(LOOKUP_Q - half_step, low)) / (2 * half_step)).clip(
+        0, 1
+    )
     data = curves @ _sine_matrix()
-    nearest_qdamp, order = abs(qdamp - LOOKUP_QDAMP).argmin(axis=1), np.zeros((len(curves), len(structure_table.shape_index)), np.int32)
+    nearest_qdamp, order = (
+        abs(qdamp - LOOKUP_QDAMP).argmin(axis=1),
+        np.zeros((len(curves), len(structure_table.shape_index)), np.int32),
+    )
     for qdamp_index in np.unique(nearest_qdamp):
         qdamp_rows = np.flatnonzero(nearest_qdamp == qdamp_index)
         for start in range(0, len(qdamp_rows), BATCH_SIZE):
             batch_rows = qdamp_rows[start : start + BATCH_SIZE]
             padded_rows = np.pad(batch_rows, (0, BATCH_SIZE - len(batch_rows)), mode="edge")
-            explained_squares = _explained_squares(structure_table.sine_transforms, qdamp_index, *(jnp.asarray(array[padded_rows], jnp.float32) for array in (weight, data)))
+            explained_squares = _explained_squares(
+                structure_table.sine_transforms,
+                qdamp_index,
+                *(jnp.asarray(array[padded_rows], jnp.float32) for array in (weight, data)),
+            )
             order[batch_rows] = np.argsort(-np.asarray(explained_squares)[: len(batch_rows)], axis=1, kind="stable")
     return order
 
@@ -283,19 +322,31 @@ def _explained_squares(sine_transforms, qdamp_index, weight, data) -> Float[Arra
     return explained_squares.reshape(len(data), sine_transforms.shape[1], -1).max(axis=1)
 
 
-def fit_structures(curve, settings: dict[str, float], structure_rows: np.ndarray, structure_table: StructureTable, free: tuple[str, ...]) -> np.ndarray:
+def fit_structures(
+    curve,
+    settings: dict[str, float],
+    structure_rows: np.ndarray,
+    structure_table: StructureTable,
+    free: tuple[str, ...],
+) -> np.ndarray:
     """Return Rw of fits of some structures to a PDF."""
     q_settings = jnp.asarray([settings[name] for name in ("qmin", "qmax", "qdamp")], jnp.float32)
     data, rw_batches = jnp.asarray(curve, jnp.float32), []
     for start in range(0, len(structure_rows), BATCH_SIZE):
         batch_rows = structure_rows[start : start + BATCH_SIZE]
         padded_rows = np.pad(batch_rows, (0, -len(batch_rows) % N_FITTED), mode="edge")
-        rw_batches.append(np.asarray(_fit_batch(structure_table.tables, jnp.asarray(padded_rows), data, q_settings, free=free))[: len(batch_rows)])
+        rw_batches.append(
+            np.asarray(_fit_batch(structure_table.tables, jnp.asarray(padded_rows), data, q_settings, free=free))[
+                : len(batch_rows)
+            ]
+        )
     return np.concatenate(rw_batches)
 
 
 @partial(jax.jit, static_argnames="free")
-def _fit_batch(tables: ClusterTable, structure_rows, data, q_settings, *, free: tuple[str, ...]) -> Float[Array, " structure"]:
+def _fit_batch(
+    tables: ClusterTable, structure_rows, data, q_settings, *, free: tuple[str, ...]
+) -> Float[Array, " structure"]:
     batch_tables = jax.tree.map(lambda column: column[structure_rows], tables)
     return fit.refine_all(batch_tables, _point_basis(data, *q_settings), free=free).rw
 
@@ -333,11 +384,15 @@ def rank_name(misfit: np.ndarray, is_true_name: np.ndarray, names: np.ndarray) -
     true_misfit = misfit[is_true_name].min(initial=np.inf)
     if not np.isfinite(true_misfit):
         return len(set(names[~is_true_name].tolist())), 0
-    better_names, close_names = (set(names[~is_true_name & (misfit < true_misfit + sign * RW_TOLERANCE)].tolist()) for sign in (-1, 1))
+    better_names, close_names = (
+        set(names[~is_true_name & (misfit < true_misfit + sign * RW_TOLERANCE)].tolist()) for sign in (-1, 1)
+    )
     return len(better_names), len(close_names - better_names)
 
 
-def name_pdfs(pdfs: list[SimulatedPdf], noise: float, structure_table: StructureTable, pdf_set: PdfSet) -> tuple[list[dict[str, Any]], dict]:
+def name_pdfs(
+    pdfs: list[SimulatedPdf], noise: float, structure_table: StructureTable, pdf_set: PdfSet
+) -> tuple[list[dict[str, Any]], dict]:
     """Return a row a PDF, and the core's times of a look and of fits, in ms a PDF."""
     free = ("scale", "stretch", "uiso", "delta2") if pdf_set.drawn_bonds else ("scale", "uiso", "delta2")
     structure_types = np.array([entry.family for entry in distinct_shapes()])[structure_table.shape_index]
@@ -345,13 +400,17 @@ def name_pdfs(pdfs: list[SimulatedPdf], noise: float, structure_table: Structure
     for start in range(0, len(pdfs), BLOCK_SIZE):
         block = pdfs[start : start + BLOCK_SIZE]
         start_time = time.process_time()
-        orders = rank_by_lookup(np.stack([entry.curves[noise] for entry in block]), [entry.settings for entry in block], structure_table)
+        orders = rank_by_lookup(
+            np.stack([entry.curves[noise] for entry in block]), [entry.settings for entry in block], structure_table
+        )
         cpu_seconds[0] += time.process_time() - start_time
         for entry, order in zip(block, orders, strict=True):
             start_time = time.process_time()
             ranked_structures = _best_of_each_name(order, structure_table.shape_index) if pdf_set.drawn_bonds else order
             fitted_structures, misfit = ranked_structures[: pdf_set.n_fitted], np.full(len(order), np.inf)
-            misfit[fitted_structures] = fit_structures(entry.curves[noise], entry.settings, fitted_structures, structure_table, free)
+            misfit[fitted_structures] = fit_structures(
+                entry.curves[noise], entry.settings, fitted_structures, structure_table, free
+            )
             cpu_seconds[1] += time.process_time() - start_time
             result_rows.append(_pdf_row(entry, noise, misfit, ranked_structures, structure_table, structure_types))
     lookup_ms, fits_ms = 1e3 * cpu_seconds / len(pdfs)
@@ -363,11 +422,24 @@ def _best_of_each_name(order: np.ndarray, names: np.ndarray) -> np.ndarray:
     return order[np.sort(np.unique(names[order], return_index=True)[1])]
 
 
-def _pdf_row(pdf: SimulatedPdf, noise: float, misfit: np.ndarray, order: np.ndarray, structure_table: StructureTable, structure_types: np.ndarray) -> dict:
+def _pdf_row(
+    pdf: SimulatedPdf,
+    noise: float,
+    misfit: np.ndarray,
+    order: np.ndarray,
+    structure_table: StructureTable,
+    structure_types: np.ndarray,
+) -> dict:
     """Return what is kept of a PDF; the rank of the structure is that of the shape where its length is not listed."""
     shape, has_true_shape = distinct_shapes()[pdf.shape_index], structure_table.shape_index == pdf.shape_index
-    is_true_structure = has_true_shape if pdf.bond_index < 0 else has_true_shape & np.isclose(structure_table.bond, pdf.settings["bond"])
-    n_better, n_tied = rank_name(misfit, is_true_structure, structure_table.shape_index if pdf.bond_index < 0 else np.arange(len(misfit)))
+    is_true_structure = (
+        has_true_shape
+        if pdf.bond_index < 0
+        else has_true_shape & np.isclose(structure_table.bond, pdf.settings["bond"])
+    )
+    n_better, n_tied = rank_name(
+        misfit, is_true_structure, structure_table.shape_index if pdf.bond_index < 0 else np.arange(len(misfit))
+    )
     return {
         "noise": noise, "type": shape.family, "shape": shape.label, "atoms": len(shape.positions),
         **{name: round(value, 3) for name, value in pdf.settings.items()},
@@ -408,22 +480,40 @@ def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterato
     """Yield the rows of a part: that of the run for each noise, and one a PDF, with lists of what each noise gave."""
     start_time = time.perf_counter()
     n_bonds = round(np.log(bond_lengths()[-1] / bond_lengths()[0]) / np.log(BOND_RATIO)) + 1
-    structure_table = build_structure_table(np.geomspace(bond_lengths()[0], bond_lengths()[-1], n_bonds) if pdf_set.drawn_bonds else bond_lengths())
+    structure_table = build_structure_table(
+        np.geomspace(bond_lengths()[0], bond_lengths()[-1], n_bonds) if pdf_set.drawn_bonds else bond_lengths()
+    )
     jax.block_until_ready(structure_table.sine_transforms)
     table_seconds = round(time.perf_counter() - start_time, 1)
     offset = pdf_set.stride // 2
-    pdfs = [simulate_structure(number, pdf_set) for number in range(offset, len(distinct_shapes()) * len(bond_lengths()), pdf_set.stride)]
+    pdfs = [
+        simulate_structure(number, pdf_set)
+        for number in range(offset, len(distinct_shapes()) * len(bond_lengths()), pdf_set.stride)
+    ]
     rows_by_noise = []
     for noise in pdf_set.noises:
         name_pdfs(pdfs[:1], noise, structure_table, pdf_set)  # compiles, and is not timed
         noise_rows, times = name_pdfs(pdfs, noise, structure_table, pdf_set)
-        top_shares = {f"top{n_first}": round(np.mean([probability_within(row, n_first) for row in noise_rows]), 5) for n_first in (1, 3, 5)}
-        run_row = {"part": part, "noise": noise, "pdfs": len(noise_rows), **top_shares, **times, "s_tables": table_seconds, **provenance}
+        top_shares = {
+            f"top{n_first}": round(np.mean([probability_within(row, n_first) for row in noise_rows]), 5)
+            for n_first in (1, 3, 5)
+        }
+        run_row = {
+            "part": part,
+            "noise": noise,
+            "pdfs": len(noise_rows),
+            **top_shares,
+            **times,
+            "s_tables": table_seconds,
+            **provenance,
+        }
         rows.show(run_row)
         yield run_row
         rows_by_noise.append(noise_rows)
     for pdf_rows in zip(*rows_by_noise, strict=True):
-        yield {"part": part} | {key: [row[key] for row in pdf_rows] if key in NOISE_COLUMNS else pdf_rows[0][key] for key in pdf_rows[0]}
+        yield {"part": part} | {
+            key: [row[key] for row in pdf_rows] if key in NOISE_COLUMNS else pdf_rows[0][key] for key in pdf_rows[0]
+        }
 
 
 if __name__ == "__main__":

@@ -31,8 +31,12 @@ def draw_spheres(axes: Axes, positions: np.ndarray, *, bond: float, reach: float
     view_positions = (positions[is_finite] - _mean_position(positions)) @ view_rotation().T
     order = np.argsort(view_positions[:, 2])
     view_positions = view_positions[order]
-    nearness = (view_positions[:, 2:] - view_positions[:1, 2]) / max(float(np.ptp(view_positions[:, 2])) if len(view_positions) else 0.0, 1e-6)
-    nearest_colours = np.array(matplotlib.colors.to_rgb(colour)) if isinstance(colour, str) else colour[is_finite][order]
+    nearness = (view_positions[:, 2:] - view_positions[:1, 2]) / max(
+        float(np.ptp(view_positions[:, 2])) if len(view_positions) else 0.0, 1e-6
+    )
+    nearest_colours = (
+        np.array(matplotlib.colors.to_rgb(colour)) if isinstance(colour, str) else colour[is_finite][order]
+    )
     shades = 1 - (0.2 + 0.8 * nearness) * (1 - nearest_colours)
     circles = [matplotlib.patches.Circle(centre, bond / 2) for centre in view_positions[:, :2]]
     axes.add_collection(
@@ -71,8 +75,12 @@ def draw_pdfs(axes: Axes, r: np.ndarray, true_pdf: np.ndarray, rebuilt_pdfs: np.
 
 def half_width(structures: list[np.ndarray], *, bond: float) -> float:
     """Return half of the width, in Å, that shows all of some structures at one scale."""
-    centred_positions = [positions[np.isfinite(positions).all(axis=1)] - _mean_position(positions) for positions in structures]
-    return max(float(np.linalg.norm(positions, axis=1).max(initial=0.0)) for positions in centred_positions) + 0.6 * bond
+    centred_positions = [
+        positions[np.isfinite(positions).all(axis=1)] - _mean_position(positions) for positions in structures
+    ]
+    return (
+        max(float(np.linalg.norm(positions, axis=1).max(initial=0.0)) for positions in centred_positions) + 0.6 * bond
+    )
 
 
 def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
@@ -83,8 +91,12 @@ def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
 
 def view_rotation() -> np.ndarray:
     """Return the rotation of the view [3, 3]: its third row points at the reader."""
-    about_x = np.array([[1, 0, 0], [0, np.cos(VIEW_TILT), -np.sin(VIEW_TILT)], [0, np.sin(VIEW_TILT), np.cos(VIEW_TILT)]])
-    about_z = np.array([[np.cos(VIEW_TURN), -np.sin(VIEW_TURN), 0], [np.sin(VIEW_TURN), np.cos(VIEW_TURN), 0], [0, 0, 1]])
+    about_x = np.array(
+        [[1, 0, 0], [0, np.cos(VIEW_TILT), -np.sin(VIEW_TILT)], [0, np.sin(VIEW_TILT), np.cos(VIEW_TILT)]]
+    )
+    about_z = np.array(
+        [[np.cos(VIEW_TURN), -np.sin(VIEW_TURN), 0], [np.sin(VIEW_TURN), np.cos(VIEW_TURN), 0], [0, 0, 1]]
+    )
     return about_x @ about_z
 
 

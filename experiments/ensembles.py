@@ -116,14 +116,22 @@ def simulate_case(cluster_library: Library, part: str, seed: int) -> SampleCase:
     return SampleCase(Measurement(f"{part}-{seed}.gr", r, g, {}), data_options, truth)
 
 
-def _draw_sample(cluster_library: Library, part: str, seed: int, rng: np.random.Generator) -> tuple[list[ParticlePairs], list[float]]:
+def _draw_sample(
+    cluster_library: Library, part: str, seed: int, rng: np.random.Generator
+) -> tuple[list[ParticlePairs], list[float]]:
     """Return particles and their shares of atoms."""
     if part in ("noise1", "noise10", "short", "long"):
         part = ("single", "lognormal")[seed % 2]
         seed //= 2
     if part in ("single", "displaced"):
-        row = _draw_library_row(cluster_library, FAMILIES_BY_TYPE[TYPE_NAMES[seed % len(TYPE_NAMES)]], rng.uniform(15.0, 29.0) / BOND, rng)
-        return [_library_pairs(cluster_library, row) if part == "single" else _displaced_pairs(library.candidate_cluster(cluster_library, row), rng)], [1.0]
+        row = _draw_library_row(
+            cluster_library, FAMILIES_BY_TYPE[TYPE_NAMES[seed % len(TYPE_NAMES)]], rng.uniform(15.0, 29.0) / BOND, rng
+        )
+        return [
+            _library_pairs(cluster_library, row)
+            if part == "single"
+            else _displaced_pairs(library.candidate_cluster(cluster_library, row), rng)
+        ], [1.0]
     if part == "offrule":
         type_name = TYPE_NAMES[seed % len(TYPE_NAMES)]
         packing = ("twin", "fault")[seed // len(TYPE_NAMES) % 2] if type_name == "faulted" else type_name
@@ -140,7 +148,8 @@ def _draw_sample(cluster_library: Library, part: str, seed: int, rng: np.random.
         type_pair = (("icosahedron", "decahedron"), ("fcc", "twin"))[seed % 2]
         share, mean, width = rng.uniform(0.1, 0.9), rng.uniform(14.0, 20.0), rng.uniform(0.08, 0.3)
         components = [
-            (type_name, type_share, mean * rng.uniform(0.85, 1.15), width) for type_name, type_share in zip(type_pair, (share, 1 - share), strict=True)
+            (type_name, type_share, mean * rng.uniform(0.85, 1.15), width)
+            for type_name, type_share in zip(type_pair, (share, 1 - share), strict=True)
         ]
     elif part == "bimodal":
         share, mean = rng.uniform(0.3, 0.7), rng.uniform(13.0, 16.0)
@@ -150,7 +159,11 @@ def _draw_sample(cluster_library: Library, part: str, seed: int, rng: np.random.
     particles, shares = [], []
     for type_name, share, mean, width in components:
         for size in _draw_sizes(mean, width, "schulz" if part == "schulz" else "lognormal", rng):
-            particles.append(_library_pairs(cluster_library, _draw_library_row(cluster_library, FAMILIES_BY_TYPE[type_name], size / BOND, rng)))
+            particles.append(
+                _library_pairs(
+                    cluster_library, _draw_library_row(cluster_library, FAMILIES_BY_TYPE[type_name], size / BOND, rng)
+                )
+            )
             shares.append(share / N_MEMBERS)
     return particles, shares
 
@@ -162,14 +175,18 @@ def _draw_sizes(mean: float, width: float, shape: str, rng: np.random.Generator)
     return mean * np.exp(log_spread * rng.normal(size=N_MEMBERS) - log_spread**2 / 2)
 
 
-def _draw_library_row(cluster_library: Library, family_names: Sequence[str], size: float, rng: np.random.Generator) -> int:
+def _draw_library_row(
+    cluster_library: Library, family_names: Sequence[str], size: float, rng: np.random.Generator
+) -> int:
     """Return a cluster of some families about as large as asked for, whose atoms show its type.
 
     Compact ones, as particles mostly are, where there are any.
     """
     family_rows = np.flatnonzero(np.isin(cluster_library.families, family_names))
     size_deviation = abs(np.log(classes.candidate_sizes(cluster_library, family_rows) / size))
-    is_compact = (cluster_library.diameter[family_rows] + 1) / classes.candidate_sizes(cluster_library, family_rows) <= classes.MAX_COMPACT_ELONGATION
+    is_compact = (cluster_library.diameter[family_rows] + 1) / classes.candidate_sizes(
+        cluster_library, family_rows
+    ) <= classes.MAX_COMPACT_ELONGATION
     similar_rows = family_rows[(size_deviation < SIZE_TOLERANCE) & is_compact]
     order = [*rng.permutation(similar_rows), *family_rows[np.argsort(size_deviation + ~is_compact)]]
     return next(int(row) for row in order if _shows_type(cluster_library, int(row)))
@@ -183,7 +200,9 @@ def _observed_type(positions: bytes) -> kinds.StructureType:
 def _shows_type(cluster_library: Library, row: int) -> bool:
     """Return whether the atoms of a cluster have the type of its rule; one twin in a large particle is fcc."""
     type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
-    return type_name == FAMILY_TYPES[str(cluster_library.families[row])] or (cluster_library.families[row] == "twin" and type_name == "fcc")
+    return type_name == FAMILY_TYPES[str(cluster_library.families[row])] or (
+        cluster_library.families[row] == "twin" and type_name == "fcc"
+    )
 
 
 def _library_pairs(cluster_library: Library, row: int) -> ParticlePairs:
@@ -197,7 +216,13 @@ def _position_pairs(positions: np.ndarray, packing: str) -> ParticlePairs:
     pair_histogram = histogram(positions, width=BIN_WIDTH)
     size = classes.equivalent_sphere_diameter(len(positions), classes.atom_volume(packing))
     type_name = kinds.identify_structure_type(positions).name or FAMILY_TYPES.get(packing, packing)
-    return ParticlePairs(np.asarray(pair_histogram.weight) / len(positions), np.asarray(pair_histogram.mean), np.asarray(pair_histogram.variance), size, type_name)
+    return ParticlePairs(
+        np.asarray(pair_histogram.weight) / len(positions),
+        np.asarray(pair_histogram.mean),
+        np.asarray(pair_histogram.variance),
+        size,
+        type_name,
+    )
 
 
 def _displaced_pairs(cluster, rng: np.random.Generator) -> ParticlePairs:
@@ -207,7 +232,9 @@ def _displaced_pairs(cluster, rng: np.random.Generator) -> ParticlePairs:
     return pairs._replace(type=kinds.identify_structure_type(cluster.positions).name or FAMILY_TYPES[cluster.family])
 
 
-def _ball_pairs(packing: str, mean: float, width: float, shape: str, members: int, rng: np.random.Generator) -> list[ParticlePairs]:
+def _ball_pairs(
+    packing: str, mean: float, width: float, shape: str, members: int, rng: np.random.Generator
+) -> list[ParticlePairs]:
     population = populations.particle_population(
         packing, mean=mean / BOND, width=width, shape=shape, n_particles=members, seed=int(rng.integers(2**31))
     )
@@ -231,7 +258,10 @@ def _structure_function(
     weight, mean = sums[0, has_pairs], sums[1, has_pairs] / sums[0, has_pairs]
     bin_variance = np.maximum(sums[2, has_pairs] / weight - mean**2, 0.0)
     bond_length = BOND * values["stretch"]
-    variance = 2 * values["uiso"] * np.maximum(1 - values["delta2"] / (mean * bond_length) ** 2, 0.0) + bin_variance * bond_length**2
+    variance = (
+        2 * values["uiso"] * np.maximum(1 - values["delta2"] / (mean * bond_length) ** 2, 0.0)
+        + bin_variance * bond_length**2
+    )
     for start in range(0, len(mean), 256):
         block = slice(start, start + 256)
         sines = np.sin(q[:, None] * mean[block] * bond_length) * np.exp(-0.5 * variance[block] * q[:, None] ** 2)
@@ -254,7 +284,9 @@ def result_row(part: str, seed: int, case: SampleCase, result: Result) -> dict[s
         row |= {"source": result.best.source, "found_atoms": result.best.n_atoms}
     if ensemble is None:
         return row
-    share_intervals = {name: [interval.value, interval.low, interval.high] for name, interval in ensemble.shares.items()}
+    share_intervals = {
+        name: [interval.value, interval.low, interval.high] for name, interval in ensemble.shares.items()
+    }
     return row | {
         "verdict": ensemble.sample, "method": ensemble.method, "rw_ensemble": ensemble.rw, "shares": share_intervals,
         "mean_found": [ensemble.mean_diameter.value, ensemble.mean_diameter.low, ensemble.mean_diameter.high],
@@ -278,7 +310,9 @@ def run_part(
     cases = [simulate_case(cluster_library, part, FIRST_SEED + seed) for seed in seeds]
     options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen)
     plan = solving("Pt", options)
-    case_measurements = [measurement_settings.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
+    case_measurements = [
+        measurement_settings.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases
+    ]
     for seed, case, result in zip(seeds, cases, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(part, seed, case, result) | provenance
         rows.show(
@@ -295,7 +329,9 @@ def show_measured(folder: Path) -> None:
         data = jaxstruc.read(path)
         element = measured_pdfs.header_metal(data)
         result = jaxstruc.mine(data, element=element)
-        with mock.patch.object(unseen, "holdout_cuts", lambda r, signal_end: [HoldoutCut(MEASURED_CUT, MEASURED_CUT_END)]):
+        with mock.patch.object(
+            unseen, "holdout_cuts", lambda r, signal_end: [HoldoutCut(MEASURED_CUT, MEASURED_CUT_END)]
+        ):
             result_at_cut = jaxstruc.mine(data, element=element)
         print(result)
         if result_at_cut.ensemble:
@@ -308,7 +344,10 @@ def show_measured(folder: Path) -> None:
                 }
             )
         rows.show(
-            {"types": result.types, "gains": [comparison.gain for comparison in result.ensemble.holdouts] if result.ensemble else []}
+            {
+                "types": result.types,
+                "gains": [comparison.gain for comparison in result.ensemble.holdouts] if result.ensemble else [],
+            }
         )
 
 
@@ -332,7 +371,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown_parts := set(options.parts) - set(CASE_COUNTS):
         parser.error(f"expected parts of {', '.join(CASE_COUNTS)}, got {', '.join(sorted(unknown_parts))}")
     out = options.out or (
-        None if options.quick else RESULTS / f"ensembles{options.search * '_searched'}{options.screen * '_screened'}.jsonl"
+        None
+        if options.quick
+        else RESULTS / f"ensembles{options.search * '_searched'}{options.screen * '_screened'}.jsonl"
     )
     shard, shard_count = map(int, options.shard.split("/"))
     if options.measured:

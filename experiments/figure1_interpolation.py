@@ -56,14 +56,20 @@ def select_pairs(data: Dataset, test: np.ndarray, *, count: int, seed: int) -> n
     return ends[atoms[:, 0] != atoms[:, 1]][:count]
 
 
-def structure_features(data: Dataset, pdf_indices: np.ndarray, *, atoms: int, satellites: int) -> representation.Features:
+def structure_features(
+    data: Dataset, pdf_indices: np.ndarray, *, atoms: int, satellites: int
+) -> representation.Features:
     """Return the unit-sphere features of the structures behind some PDFs."""
     all_features = dataset.shape_features(data.shapes, atoms=atoms, satellites=satellites)
     selected_features = jax.tree.map(lambda column: column[data.shape_index[pdf_indices]], all_features)
-    return selected_features._replace(radius=selected_features.radius * jnp.asarray(data.bond[pdf_indices], jnp.float32))
+    return selected_features._replace(
+        radius=selected_features.radius * jnp.asarray(data.bond[pdf_indices], jnp.float32)
+    )
 
 
-def latent_ends(data: Dataset, run: trainings.TrainedModels, seed_index: int, ends: np.ndarray) -> dict[str, np.ndarray]:
+def latent_ends(
+    data: Dataset, run: trainings.TrainedModels, seed_index: int, ends: np.ndarray
+) -> dict[str, np.ndarray]:
     """Return the latent vectors of the ends of paths [path, 2, latent], by each of `ENDS`."""
     pdf_indices = ends.ravel()
     sizes, pdf = run.network.sizes, dataset.normalise(jnp.asarray(data.pdf[pdf_indices]))
@@ -111,7 +117,11 @@ def validity(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
     """Return whether each structure on the paths is valid [path, point]."""
     path_points = np.ndindex(paths.mask.shape[:2])
     is_valid = [
-        evaluation.is_valid_structure(paths.positions[path_point], paths.mask[path_point], median_bond(paths.positions[path_point][paths.mask[path_point]], bonds))
+        evaluation.is_valid_structure(
+            paths.positions[path_point],
+            paths.mask[path_point],
+            median_bond(paths.positions[path_point][paths.mask[path_point]], bonds),
+        )
         for path_point in path_points
     ]
     return np.reshape(is_valid, paths.mask.shape[:2])
@@ -122,7 +132,9 @@ def largest_steps(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
     step_lengths = np.full((paths.mask.shape[0], paths.mask.shape[1] - 1), np.nan)
     atoms = paths.mask.sum(axis=2)
     for path, point in np.argwhere((atoms[:, 1:] == atoms[:, :-1]) & (atoms[:, 1:] > 1)):
-        first, second = (paths.positions[path, point_index][paths.mask[path, point_index]] for point_index in (point, point + 1))
+        first, second = (
+            paths.positions[path, point_index][paths.mask[path, point_index]] for point_index in (point, point + 1)
+        )
         step_lengths[path, point] = largest_step(first, second) / median_bond(first, bonds)
     return step_lengths
 
@@ -133,7 +145,9 @@ def end_pearsons(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> np.ndar
     positions, mask = (np.concatenate(list(array[:, [0, -1]])) for array in (paths.positions, paths.mask))
     structures = evaluation.StructureBatch(jnp.asarray(positions), jnp.asarray(mask))
     reconstructed_pdfs = evaluation.simulate_structures(structures, figures.select_conditions(data, pdf_indices))
-    return np.asarray(jax.vmap(evaluation.pearson_correlation)(jnp.asarray(data.pdf[pdf_indices]), reconstructed_pdfs)).reshape(ends.shape)
+    return np.asarray(
+        jax.vmap(evaluation.pearson_correlation)(jnp.asarray(data.pdf[pdf_indices]), reconstructed_pdfs)
+    ).reshape(ends.shape)
 
 
 def path_measures(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> dict[str, np.ndarray]:
@@ -207,7 +221,10 @@ def main(arguments=None) -> list[dict]:
                 result += figures.measure_rows(path_measures(data, ends, paths), **columns)
                 if latent == latents[0] and seed_index == 0 and source == END_SOURCES[0]:
                     largest_pair = int(np.argmax(np.abs(np.diff(figures.atom_counts(data, ends), axis=1))))
-                    paths_by_model[model] = ends[largest_pair], LatentPaths(*(array[largest_pair : largest_pair + 1] for array in paths))
+                    paths_by_model[model] = (
+                        ends[largest_pair],
+                        LatentPaths(*(array[largest_pair : largest_pair + 1] for array in paths)),
+                    )
     out = figures.destination(options, NAME)
     if out is not None:
         rows.write_lines(result, out)

@@ -25,16 +25,25 @@ RANKS = (0.1, 0.5, 0.9)
 """Places in the list from the best Rw to the worst."""
 
 
-def plot_examples(data: dataset.Dataset, pdf_indices, true_structures, reconstructed_structures, values: dict[str, np.ndarray]) -> matplotlib.figure.Figure:
+def plot_examples(
+    data: dataset.Dataset, pdf_indices, true_structures, reconstructed_structures, values: dict[str, np.ndarray]
+) -> matplotlib.figure.Figure:
     """Draw PDFs, true and reconstructed structures of the test PDFs at `RANKS`."""
     order = np.argsort(values["rw"])
     case_rows = [order[round(rank * (len(order) - 1))] for rank in RANKS]
-    reconstructed_pdfs = np.asarray(evaluation.simulate_structures(reconstructed_structures, figures.select_conditions(data, pdf_indices)))
+    reconstructed_pdfs = np.asarray(
+        evaluation.simulate_structures(reconstructed_structures, figures.select_conditions(data, pdf_indices))
+    )
     figure = matplotlib.figure.Figure(figsize=(9.5, 2.9 * len(case_rows)), layout="constrained")
     grid = figure.subplots(len(case_rows), 3, width_ratios=(2.4, 1, 1), squeeze=False)
     for (curve_axes, true_axes, reconstructed_axes), case_row, rank in zip(grid, case_rows, RANKS, strict=True):
-        case_positions = [np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])] for structures in (true_structures, reconstructed_structures)]
-        drawing.draw_pdfs(curve_axes, dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[case_row : case_row + 1])
+        case_positions = [
+            np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])]
+            for structures in (true_structures, reconstructed_structures)
+        ]
+        drawing.draw_pdfs(
+            curve_axes, dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[case_row : case_row + 1]
+        )
         measures_text = f"Rw {values['rw'][case_row]:.3f}, Pearson {values['pearson'][case_row]:.3f}"
         curve_axes.set_title(f"{rank:.0%} down the list: {measures_text}", fontsize=9)
         bond = data.bond[pdf_indices[case_row]]
@@ -61,14 +70,19 @@ def main(arguments=None) -> list[dict]:
     for seed_index, seed in enumerate(run.seeds):
         pdf_indices = figures.select_test_pdfs(run, seed_index)
         pdf, key = jnp.asarray(data.pdf[pdf_indices]), jax.random.key(seed)
-        reconstructed_structures = evaluation.reconstruct(run.params[seed_index], pdf, key, network=run.network, draw=True)
+        reconstructed_structures = evaluation.reconstruct(
+            run.params[seed_index], pdf, key, network=run.network, draw=True
+        )
         values = table1_reconstruction.structure_measures(data, pdf_indices, reconstructed_structures)
         structure_inputs = zip(*map(np.asarray, reconstructed_structures), data.bond[pdf_indices], strict=True)
         values["valid"] = np.array([evaluation.is_valid_structure(*structure) for structure in structure_inputs])
         result += figures.measure_rows(values, name=NAME, model=options.model, run=run, seed=seed)
         if seed_index == 0 and out is not None:
             true_structures = evaluation.true_structures(data, pdf_indices, max_atoms=run.network.sizes.atoms)
-            drawing.save_figure(plot_examples(data, pdf_indices, true_structures, reconstructed_structures, values), out.with_suffix(".png"))
+            drawing.save_figure(
+                plot_examples(data, pdf_indices, true_structures, reconstructed_structures, values),
+                out.with_suffix(".png"),
+            )
     if out is not None:
         rows.write_lines(result, out)
     return result

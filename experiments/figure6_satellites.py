@@ -36,7 +36,9 @@ SOLVE = jax.jit(trilateration.trilaterate_batch)
 def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, np.ndarray]]:
     """Return a row, the true and the found positions of the first structure, for each of `WEIGHTS`."""
     rng = np.random.default_rng([len(shape), satellites])
-    distances = placing.draw_distances([shape], rng, count=count, satellites=satellites, noise=noise, case="clean", atoms=max(ATOM_COUNTS))
+    distances = placing.draw_distances(
+        [shape], rng, count=count, satellites=satellites, noise=noise, case="clean", atoms=max(ATOM_COUNTS)
+    )
     solver_inputs = [jnp.asarray(array, jnp.float32) for array in distances[:5]][1:]
     results = []
     for name, weight in WEIGHTS.items():
@@ -61,7 +63,9 @@ def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, 
             "converged": float(np.mean(solution.converged)),
         }
         is_atom = distances.presence[0] > 0
-        results.append((row | rows.environment(), distances.positions[0][is_atom], np.asarray(solution.positions[0])[is_atom]))
+        results.append(
+            (row | rows.environment(), distances.positions[0][is_atom], np.asarray(solution.positions[0])[is_atom])
+        )
     return results
 
 

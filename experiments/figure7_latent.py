@@ -105,7 +105,9 @@ def main(arguments=None) -> list[dict]:
                 pdf_indices = held_out_pdfs(run, seed_index)
                 atoms, z = figures.atom_counts(data, pdf_indices), prior_means(run, seed_index, data.pdf[pdf_indices])
                 values = {"agreement": neighbour_agreement(z, atoms), "chance": chance_agreement(atoms)}
-                result += figures.measure_rows(values, name=NAME, model=model, run=run, seed=seed, neighbours=N_NEIGHBOURS)
+                result += figures.measure_rows(
+                    values, name=NAME, model=model, run=run, seed=seed, neighbours=N_NEIGHBOURS
+                )
                 if seed_index == 0:
                     plot_latents(axes, embed_in_plane(z), np.searchsorted(sizes, atoms), colours)
                     shares = f"agreement {values['agreement'].mean():.3f}, chance {values['chance'].mean():.3f}"

@@ -39,16 +39,23 @@ class PdfDraws(NamedTuple):
     """[draw, pdf], by the names of the results' rows."""
 
 
-def draw_structures(data: dataset.Dataset, run: trainings.TrainedModels, seed_index: int, pdf_indices: np.ndarray) -> PdfDraws:
+def draw_structures(
+    data: dataset.Dataset, run: trainings.TrainedModels, seed_index: int, pdf_indices: np.ndarray
+) -> PdfDraws:
     """Return the draws for test PDFs, of one seed's network."""
     pdf = jnp.asarray(data.pdf[pdf_indices])
     keys = jax.random.split(jax.random.key(run.seeds[seed_index]), N_DRAWS)
-    structures = [evaluation.reconstruct(run.params[seed_index], pdf, key, network=run.network, draw=True) for key in keys]
+    structures = [
+        evaluation.reconstruct(run.params[seed_index], pdf, key, network=run.network, draw=True) for key in keys
+    ]
     draw_measures = [table1_reconstruction.structure_measures(data, pdf_indices, entry) for entry in structures]
     measures = {name: np.array([entry[name] for entry in draw_measures]) for name in ("rw", "pearson", "count_exact")}
     measures["valid"] = np.array(
         [
-            [evaluation.is_valid_structure(*structure) for structure in zip(*map(np.asarray, entry), data.bond[pdf_indices], strict=True)]
+            [
+                evaluation.is_valid_structure(*structure)
+                for structure in zip(*map(np.asarray, entry), data.bond[pdf_indices], strict=True)
+            ]
             for entry in structures
         ]
     )
@@ -69,20 +76,34 @@ def measures_over_draws(draws: PdfDraws) -> dict[str, np.ndarray]:
     }
 
 
-def plot_draws(data: dataset.Dataset, pdf_indices: np.ndarray, true_structures: StructureBatch, draws: PdfDraws) -> matplotlib.figure.Figure:
+def plot_draws(
+    data: dataset.Dataset, pdf_indices: np.ndarray, true_structures: StructureBatch, draws: PdfDraws
+) -> matplotlib.figure.Figure:
     """Draw PDFs, the true structure and the first draws of each, from the smallest structure to the largest."""
     atom_counts, first_rows = np.unique(figures.atom_counts(data, pdf_indices), return_index=True)
     case_rows = first_rows[np.unique(np.linspace(0, len(atom_counts) - 1, N_SHOWN_PDFS).round().astype(int))]
     conditions = figures.select_conditions(data, pdf_indices)
-    reconstructed_pdfs = np.stack([np.asarray(evaluation.simulate_structures(structures, conditions)) for structures in draws.structures[:N_SHOWN_DRAWS]])
+    reconstructed_pdfs = np.stack(
+        [
+            np.asarray(evaluation.simulate_structures(structures, conditions))
+            for structures in draws.structures[:N_SHOWN_DRAWS]
+        ]
+    )
     figure = matplotlib.figure.Figure(figsize=(14, 2.3 * len(case_rows)), layout="constrained")
-    grid = figure.subplots(len(case_rows), N_SHOWN_DRAWS + 2, width_ratios=(2.6, *[1] * (N_SHOWN_DRAWS + 1)), squeeze=False)
+    grid = figure.subplots(
+        len(case_rows), N_SHOWN_DRAWS + 2, width_ratios=(2.6, *[1] * (N_SHOWN_DRAWS + 1)), squeeze=False
+    )
     for axes_row, case_row in zip(grid, case_rows, strict=True):
-        case_positions = [np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])] for structures in (true_structures, *draws.structures[:N_SHOWN_DRAWS])]
+        case_positions = [
+            np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])]
+            for structures in (true_structures, *draws.structures[:N_SHOWN_DRAWS])
+        ]
         bond = data.bond[pdf_indices[case_row]]
         view_options = {"bond": bond, "reach": drawing.half_width(case_positions, bond=bond)}
         rw, pearson = (draws.measures[name][:N_SHOWN_DRAWS, case_row] for name in ("rw", "pearson"))
-        drawing.draw_pdfs(axes_row[0], dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[:, case_row])
+        drawing.draw_pdfs(
+            axes_row[0], dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[:, case_row]
+        )
         axes_row[0].set_title(
             f"Rw {rw.min():.3f} to {rw.max():.3f}, Pearson {pearson.min():.3f} to {pearson.max():.3f}", fontsize=9
         )
@@ -90,7 +111,10 @@ def plot_draws(data: dataset.Dataset, pdf_indices: np.ndarray, true_structures: 
         axes_row[1].set_title(f"true: {len(case_positions[0])} atoms", fontsize=9)
         for draw_index, axes in enumerate(axes_row[2:]):
             drawing.draw_spheres(axes, case_positions[1 + draw_index], **view_options, colour="C3")
-            axes.set_title(f"{len(case_positions[1 + draw_index])} atoms\nRw {rw[draw_index]:.3f}, Pearson {pearson[draw_index]:.3f}", fontsize=8)
+            axes.set_title(
+                f"{len(case_positions[1 + draw_index])} atoms\nRw {rw[draw_index]:.3f}, Pearson {pearson[draw_index]:.3f}",
+                fontsize=8,
+            )
     grid[0, 0].legend(frameon=False, ncols=3, fontsize=7, loc="upper right")
     grid[-1, 0].set_xlabel("r (Å)")
     return figure
@@ -115,7 +139,9 @@ def main(arguments=None) -> list[dict]:
     for seed_index, seed in enumerate(run.seeds):
         pdf_indices = figures.select_test_pdfs(run, seed_index)
         draws = draw_structures(data, run, seed_index, pdf_indices)
-        result += figures.measure_rows(measures_over_draws(draws), name=NAME, model=options.model, run=run, seed=seed, draws=N_DRAWS)
+        result += figures.measure_rows(
+            measures_over_draws(draws), name=NAME, model=options.model, run=run, seed=seed, draws=N_DRAWS
+        )
         if seed_index == 0 and out is not None:
             true_structures = evaluation.true_structures(data, pdf_indices, max_atoms=run.network.sizes.atoms)
             drawing.save_figure(plot_draws(data, pdf_indices, true_structures, draws), out.with_suffix(".png"))

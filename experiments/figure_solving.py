@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib.figure
 import numpy as np
 import solving
-from drawing import TRUE_COLOUR, save_figure, draw_spheres
+from drawing import TRUE_COLOUR, draw_spheres, save_figure
 from matplotlib import colormaps
 from scipy.spatial import KDTree
 
@@ -41,7 +41,10 @@ def plot_solved_share(axes, rows: list[dict]) -> None:
 def superpose(found_positions: np.ndarray, true_positions: np.ndarray) -> np.ndarray:
     """Return the found atoms laid upon the true ones by their principal axes, mirrored or not."""
     frames = [np.linalg.eigh(np.cov(positions.T))[1] for positions in (found_positions, true_positions)]
-    tree, centred_positions = KDTree(true_positions - true_positions.mean(axis=0)), found_positions - found_positions.mean(axis=0)
+    tree, centred_positions = (
+        KDTree(true_positions - true_positions.mean(axis=0)),
+        found_positions - found_positions.mean(axis=0),
+    )
     rotations = [frames[0] * signs @ frames[1].T for signs in itertools.product((-1.0, 1.0), repeat=3)]
     best_rotation = min(rotations, key=lambda rotation: tree.query(centred_positions @ rotation)[0].mean())
     return centred_positions @ best_rotation + true_positions.mean(axis=0)
@@ -62,8 +65,18 @@ def plot_particle(figure, *, quick: bool) -> dict[str, float]:
     draw_spheres(found_axes, found_positions, bond=solving.BOND, reach=half_width, colour=colour_map(occupancy)[:, :3])
     true_axes.set_title(f"true, {len(true_positions)} atoms", fontsize=9)
     found_axes.set_title(f"found, {len(found_positions)} atoms", fontsize=9)
-    figure.colorbar(matplotlib.cm.ScalarMappable(cmap=colour_map), ax=[true_axes, found_axes], label="how sure an atom is", shrink=0.6)
-    return {"atoms": len(true_positions), "found": len(found_positions), "rw": candidate.rw, "least_sure": float(occupancy.min())}
+    figure.colorbar(
+        matplotlib.cm.ScalarMappable(cmap=colour_map),
+        ax=[true_axes, found_axes],
+        label="how sure an atom is",
+        shrink=0.6,
+    )
+    return {
+        "atoms": len(true_positions),
+        "found": len(found_positions),
+        "rw": candidate.rw,
+        "least_sure": float(occupancy.min()),
+    }
 
 
 def main(arguments=None) -> dict[str, float]:

@@ -62,13 +62,18 @@ def atom_counts(data: Dataset, pdf_indices: np.ndarray) -> np.ndarray:
     return np.array([len(shape.positions) for shape in data.shapes])[data.shape_index[pdf_indices]]
 
 
-def measure_rows(values: dict[str, np.ndarray], *, name: str, model: str, run: TrainedModels, seed: int, **extra_columns) -> list[dict]:
+def measure_rows(
+    values: dict[str, np.ndarray], *, name: str, model: str, run: TrainedModels, seed: int, **extra_columns
+) -> list[dict]:
     """Return a row a measure, with what it was made with, and print them."""
     config = run.plan.config
     shared = {"experiment": name, "dataset": config.preset, "latent": config.latent, "model": model}
     shared |= {"split": config.split, "seed": seed, **extra_columns}
     provenance = {"config": run.plan.config.recorded, "commit": rows.commit(), **rows.environment()}
-    result = [{**shared, "metric": metric, **extended_statistics(measure_values), **provenance} for metric, measure_values in values.items()]
+    result = [
+        {**shared, "metric": metric, **extended_statistics(measure_values), **provenance}
+        for metric, measure_values in values.items()
+    ]
     for row in result:
         rows.show(row)
     return result
@@ -78,5 +83,13 @@ def extended_statistics(values: np.ndarray) -> dict[str, float | int | None]:
     """Return median and maximum of the finite values, beside what table 1 says of them."""
     finite_values = np.asarray(values, float)
     finite_values = finite_values[np.isfinite(finite_values)]
-    median_and_max = {"median": finite_or_none(np.median(finite_values)), "max": finite_or_none(finite_values.max())} if finite_values.size else {}
-    return table1_reconstruction.summary_statistics(np.asarray(values, float)) | {"median": None, "max": None} | median_and_max
+    median_and_max = (
+        {"median": finite_or_none(np.median(finite_values)), "max": finite_or_none(finite_values.max())}
+        if finite_values.size
+        else {}
+    )
+    return (
+        table1_reconstruction.summary_statistics(np.asarray(values, float))
+        | {"median": None, "max": None}
+        | median_and_max
+    )

@@ -137,7 +137,9 @@ def header_metal(measurement: Measurement) -> str:
     return element_symbols[0]
 
 
-def mine_measurement(measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000) -> PdfResult:
+def mine_measurement(
+    measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000
+) -> PdfResult:
     """Return what mining finds in a measurement; a failed result where it cannot be mined.
 
     Args:
@@ -184,7 +186,10 @@ def summary_row(result: PdfResult) -> dict:
 def decahedra(pqr_values=PQR) -> dict[tuple[int, int, int], ase.Atoms]:
     """Return gold decahedra (p,q,r), their bonds the metal's; no two have equally many atoms."""
     positions_by_pqr = {pqr: Decahedron("Au", *pqr).positions for pqr in pqr_values}
-    return {pqr: lattices.unit_bond_cluster("decahedron", _label(pqr), positions).to_ase("Au", BOND) for pqr, positions in positions_by_pqr.items()}
+    return {
+        pqr: lattices.unit_bond_cluster("decahedron", _label(pqr), positions).to_ase("Au", BOND)
+        for pqr, positions in positions_by_pqr.items()
+    }
 
 
 def calibration(
@@ -295,7 +300,9 @@ def main(arguments=None) -> list[dict]:
         paths = sorted(options.data.glob("*.gr"))
         if not paths:
             parser.error(f"expected .gr files, got none in {options.data}; name another folder")
-        quick_options = {"names": ("icosahedron", "decahedron", "octahedron"), "max_atoms": 250} if options.quick else {}
+        quick_options = (
+            {"names": ("icosahedron", "decahedron", "octahedron"), "max_atoms": 250} if options.quick else {}
+        )
         results = []
         measurements = [jaxstruc.read(path) for path in (paths[:1] if options.quick else paths)]
         metals = [header_metal(measurement) for measurement in measurements]

@@ -74,7 +74,9 @@ class _Lattice(NamedTuple):
     """Families of directions [face, 3] of length 1."""
 
 
-def draw_off_rule_particle(kind: str, rng: np.random.Generator, *, min_atoms: int = 35, max_atoms: int = 320) -> Particle:
+def draw_off_rule_particle(
+    kind: str, rng: np.random.Generator, *, min_atoms: int = 35, max_atoms: int = 320
+) -> Particle:
     """Return a particle that no rule of the library lists; its number of atoms is drawn evenly in the logarithm.
 
     Args:
@@ -95,7 +97,10 @@ def draw_off_rule_particle(kind: str, rng: np.random.Generator, *, min_atoms: in
     packing = str(rng.choice(packings))
     for _ in range(MAX_DRAWS):
         positions, sequence = make_sites(packing, atoms, rng)
-        if min_atoms <= len(positions) <= max_atoms and (particle := _accept_particle(kind, packing, sequence, positions)) is not None:
+        if (
+            min_atoms <= len(positions) <= max_atoms
+            and (particle := _accept_particle(kind, packing, sequence, positions)) is not None
+        ):
             return particle
     raise ValueError(f"Expected a {kind} of {atoms} atoms in {MAX_DRAWS} draws, got none; change least and most.")
 
@@ -129,9 +134,19 @@ def rule_particles(kind: str, max_atoms: int) -> tuple[Particle, ...]:
         position_arrays = (Octahedron("Au", length, 0).positions for length in range(2, 15))
     else:
         position_arrays = _icosahedra(max_atoms) if kind == "icosahedron" else iter(_decahedra(max_atoms))
-    clusters = [lattices.unit_bond_cluster(kind, "", positions) for positions in position_arrays if kinds.MIN_TYPE_ATOMS <= len(positions) <= max_atoms]
-    typed_positions = [(cluster.positions, kinds.identify_structure_type(cluster.positions)) for cluster in distinct_clusters(clusters)]
-    return tuple(Particle(kind, observed_type.name, observed_type.hexagonal_share, "", positions) for positions, observed_type in typed_positions if observed_type.shows_type)
+    clusters = [
+        lattices.unit_bond_cluster(kind, "", positions)
+        for positions in position_arrays
+        if kinds.MIN_TYPE_ATOMS <= len(positions) <= max_atoms
+    ]
+    typed_positions = [
+        (cluster.positions, kinds.identify_structure_type(cluster.positions)) for cluster in distinct_clusters(clusters)
+    ]
+    return tuple(
+        Particle(kind, observed_type.name, observed_type.hexagonal_share, "", positions)
+        for positions, observed_type in typed_positions
+        if observed_type.shows_type
+    )
 
 
 def displace_atoms(particle: Particle, rng: np.random.Generator, amount: float) -> Particle:
@@ -221,7 +236,10 @@ def _packing_lattice(kind: str, radius: int) -> _Lattice:
         points /= kinds.mean_bond(KDTree(lattices.points_within(points, 12.0)))
         directions = faces.icosahedron_faces() if kind == "icosahedron" else faces.decahedron_faces(points)
     elif kind == "fcc":
-        points, directions = lattices.fcc_lattice(math.ceil(radius * math.sqrt(2))) * math.sqrt(0.5), faces.cubic_faces()
+        points, directions = (
+            lattices.fcc_lattice(math.ceil(radius * math.sqrt(2))) * math.sqrt(0.5),
+            faces.cubic_faces(),
+        )
     else:
         basis = [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)] if kind == "bcc" else [(0.0, 0.0, 0.0)]
         cells = np.array(list(itertools.product(range(-radius - 1, radius + 2), repeat=3)))
@@ -239,7 +257,12 @@ def _stack_lattice(sequence: str, radius: int) -> _Lattice:
 def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return so many sites cut out by faces, each at a distance of its own from a centre; none beyond the host."""
     directions = np.concatenate(lattice.faces)
-    log_offsets = np.concatenate([rng.normal(0, FACE_FAMILY_SPREAD) + rng.normal(0, FACE_SPREAD, len(family_directions)) for family_directions in lattice.faces])
+    log_offsets = np.concatenate(
+        [
+            rng.normal(0, FACE_FAMILY_SPREAD) + rng.normal(0, FACE_SPREAD, len(family_directions))
+            for family_directions in lattice.faces
+        ]
+    )
     depth = ((lattice.sites - centre) @ (directions / np.exp(log_offsets)[:, None]).T).max(axis=1)
     return _sites_of_least_depth(lattice, depth, atoms)
 
@@ -270,7 +293,13 @@ def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[n
     """Return a cut, or a sphere, off the centre of an icosahedron, or off the axis of a decahedron, and no word."""
     lattice = _packing_lattice(packing, _site_radius(atoms))
     direction = rng.normal(size=3) * (1, 1, packing == "icosahedron")
-    centre = rng.uniform(*CENTRE_OFFSET_RANGE) * classes.equivalent_sphere_diameter(atoms, classes.atom_volume(packing)) / 2 * direction / np.linalg.norm(direction)
+    centre = (
+        rng.uniform(*CENTRE_OFFSET_RANGE)
+        * classes.equivalent_sphere_diameter(atoms, classes.atom_volume(packing))
+        / 2
+        * direction
+        / np.linalg.norm(direction)
+    )
     centre[2] += rng.uniform(-0.5, 0.5) * (packing == "decahedron")
     if rng.random() < 0.5:
         return _cut_by_faces(lattice, atoms, centre, rng), ""
@@ -279,21 +308,34 @@ def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[n
 
 def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a cut without some vertices and edges, which are runs of weak atoms of as many neighbours; no word."""
-    sites = _cut_by_faces(_packing_lattice(packing, _site_radius(atoms)), round(1.1 * atoms), rng.uniform(-1, 1, 3), rng)
+    sites = _cut_by_faces(
+        _packing_lattice(packing, _site_radius(atoms)), round(1.1 * atoms), rng.uniform(-1, 1, 3), rng
+    )
     if not len(sites):
         return sites, ""
     neighbours = _neighbour_matrix(sites)
     neighbour_counts = neighbours.sum(axis=0)
-    has_equal_count = (neighbour_counts[neighbours.row] == neighbour_counts[neighbours.col]) & (neighbour_counts[neighbours.row] <= MAX_EDGE_NEIGHBOURS[packing])
-    run_matrix = coo_array((neighbours.data[has_equal_count], (neighbours.row[has_equal_count], neighbours.col[has_equal_count])), shape=neighbours.shape)
+    has_equal_count = (neighbour_counts[neighbours.row] == neighbour_counts[neighbours.col]) & (
+        neighbour_counts[neighbours.row] <= MAX_EDGE_NEIGHBOURS[packing]
+    )
+    run_matrix = coo_array(
+        (neighbours.data[has_equal_count], (neighbours.row[has_equal_count], neighbours.col[has_equal_count])),
+        shape=neighbours.shape,
+    )
     n_runs, run = connected_components(run_matrix, directed=False)
-    is_removed = (rng.random(n_runs) < rng.uniform(*MISSING_SHARE_RANGE))[run] & (neighbour_counts <= MAX_EDGE_NEIGHBOURS[packing])
+    is_removed = (rng.random(n_runs) < rng.uniform(*MISSING_SHARE_RANGE))[run] & (
+        neighbour_counts <= MAX_EDGE_NEIGHBOURS[packing]
+    )
     return sites[~is_removed] if is_removed.any() else sites[:0], ""
 
 
 def _partial_shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a closed shell and part of the next, a cap about a direction or face by face; no word."""
-    cores = [positions for positions in _closed_shells(packing, 1 << atoms.bit_length()) if 0.2 * atoms < len(positions) <= atoms - MIN_NEIGHBOURS]
+    cores = [
+        positions
+        for positions in _closed_shells(packing, 1 << atoms.bit_length())
+        if 0.2 * atoms < len(positions) <= atoms - MIN_NEIGHBOURS
+    ]
     if not cores:
         return np.zeros((0, 3)), ""
     core = cores[rng.integers(len(cores))]
@@ -305,12 +347,22 @@ def _partial_shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[
     score = sites @ direction / np.linalg.norm(sites, axis=1) / np.linalg.norm(direction)
     if rng.random() < 0.5:
         face_directions = np.concatenate(lattice.faces[:2])
-        score -= 2.0 * rng.permutation(len(face_directions))[(sites @ face_directions.T / (core @ face_directions.T).max(axis=0)).argmax(axis=1)]
+        score -= (
+            2.0
+            * rng.permutation(len(face_directions))[
+                (sites @ face_directions.T / (core @ face_directions.T).max(axis=0)).argmax(axis=1)
+            ]
+        )
     n_missing, max_added = atoms - len(core), len(sites) - 1
     if n_missing > max_added + MIN_NEIGHBOURS:
         return sites[:0], ""
     added_sites = sites[np.argsort(-score)[: min(n_missing, max_added)]]
-    while len(added_sites) and (is_loose := _neighbour_matrix(np.concatenate([core, added_sites])).sum(axis=0)[len(core) :] < MIN_NEIGHBOURS).any():
+    while (
+        len(added_sites)
+        and (
+            is_loose := _neighbour_matrix(np.concatenate([core, added_sites])).sum(axis=0)[len(core) :] < MIN_NEIGHBOURS
+        ).any()
+    ):
         added_sites = added_sites[~is_loose]
     return np.concatenate([core, added_sites]) if len(added_sites) else added_sites, ""
 
@@ -330,13 +382,19 @@ def _closed_shells(kind: str, max_atoms: int) -> tuple[np.ndarray, ...]:
     """Return closed shells: icosahedra, decahedra, and polyhedra of fcc and of bcc of two sets of faces."""
     if kind in ("icosahedron", "decahedron"):
         position_arrays = _icosahedra(max_atoms) if kind == "icosahedron" else iter(_decahedra(max_atoms))
-        return tuple(lattices.unit_bond_cluster(kind, "", positions).positions for positions in position_arrays if len(positions) > 6 and not _is_slender(positions))
+        return tuple(
+            lattices.unit_bond_cluster(kind, "", positions).positions
+            for positions in position_arrays
+            if len(positions) > 6 and not _is_slender(positions)
+        )
     lattice = _packing_lattice(kind, _site_radius(max_atoms))
     shells: dict[bytes, np.ndarray] = {}
     for centre in np.array([(0, 0, 0), (math.sqrt(0.5), 0, 0)][: 2 if kind == "fcc" else 1]):
         depth = lattices.plane_depths(lattice.sites - centre)
         face_depths, cap_depths = depth["(111)" if kind == "fcc" else "(110)"], depth["(100)"]
-        for max_face_depth, max_cap_depth in itertools.product(np.unique(face_depths.round(6)), np.unique(cap_depths.round(6))):
+        for max_face_depth, max_cap_depth in itertools.product(
+            np.unique(face_depths.round(6)), np.unique(cap_depths.round(6))
+        ):
             site_rows = np.flatnonzero((face_depths < max_face_depth + 1e-5) & (cap_depths < max_cap_depth + 1e-5))
             if len(site_rows) > max_atoms:
                 break
@@ -382,8 +440,13 @@ def _decahedra(max_atoms: int) -> tuple[np.ndarray, ...]:
     """Return the Ino and Marks decahedra of p, q <= 10 and r <= 10."""
     decahedra = []
     too_large: list[tuple[int, ...]] = []
-    for pqr in itertools.product(range(1, MAX_LAYERS // 2 + 1), range(1, MAX_LAYERS // 2 + 1), range(MAX_LAYERS // 2 + 1)):
-        if any(all(number >= large_number for number, large_number in zip(pqr, large_pqr, strict=True)) for large_pqr in too_large):
+    for pqr in itertools.product(
+        range(1, MAX_LAYERS // 2 + 1), range(1, MAX_LAYERS // 2 + 1), range(MAX_LAYERS // 2 + 1)
+    ):
+        if any(
+            all(number >= large_number for number, large_number in zip(pqr, large_pqr, strict=True))
+            for large_pqr in too_large
+        ):
             continue  # a decahedron of more layers holds those of fewer
         if len(positions := Decahedron("Au", *pqr).positions) > max_atoms:
             too_large.append(pqr)
@@ -398,8 +461,12 @@ def main() -> None:
     for label, kind_names in (("off rule", OFF_RULE_KINDS), ("rule", RULE_KINDS)):
         for kind, seed in itertools.product(kind_names, range(10)):
             rng = np.random.default_rng([seed, kind_names.index(kind)])
-            particle = draw_off_rule_particle(kind, rng) if kind_names is OFF_RULE_KINDS else draw_rule_particle(kind, rng)
-            print(f"{label:9}{kind:14}{len(particle.positions):6}  {particle.type:13}{particle.hexagonal:9.2f}  {particle.sequence}")
+            particle = (
+                draw_off_rule_particle(kind, rng) if kind_names is OFF_RULE_KINDS else draw_rule_particle(kind, rng)
+            )
+            print(
+                f"{label:9}{kind:14}{len(particle.positions):6}  {particle.type:13}{particle.hexagonal:9.2f}  {particle.sequence}"
+            )
 
 
 if __name__ == "__main__":

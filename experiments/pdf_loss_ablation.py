@@ -67,7 +67,9 @@ class RefinedStructures(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="steps")
-def refine_structures(structures: StructureBatch, pdf: Float[Array, "batch r"], conditions: Conditions, *, steps: int) -> RefinedStructures:
+def refine_structures(
+    structures: StructureBatch, pdf: Float[Array, "batch r"], conditions: Conditions, *, steps: int
+) -> RefinedStructures:
     """Return each structure with the coordinates and radius that fitted its PDF best on the way of a descent.
 
     Args:
@@ -104,7 +106,11 @@ def refine_structures(structures: StructureBatch, pdf: Float[Array, "batch r"], 
 def keep_better(new, new_misfit, old, old_misfit):
     """Return, for each structure, the one with the smaller misfit, and that."""
     is_better = new_misfit < old_misfit
-    selection = jax.tree.map(lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf), new, old)
+    selection = jax.tree.map(
+        lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf),
+        new,
+        old,
+    )
     return selection, jnp.where(is_better, new_misfit, old_misfit)
 
 
@@ -122,7 +128,9 @@ def simulate_noisy_pdfs(data: Dataset, pdf_indices: np.ndarray, noise: float, ke
     conditions = select_conditions(data, pdf_indices)
     conditions = conditions._replace(noise=jnp.full_like(conditions.noise, noise))
     keys = jax.random.split(key, len(pdf_indices))
-    return np.asarray(dataset.simulate_pdfs(columns, jnp.asarray(data.bond[pdf_indices], jnp.float32), conditions, keys))
+    return np.asarray(
+        dataset.simulate_pdfs(columns, jnp.asarray(data.bond[pdf_indices], jnp.float32), conditions, keys)
+    )
 
 
 def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> Conditions:
@@ -130,7 +138,9 @@ def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> Conditions:
     return jax.tree.map(lambda column: column[pdf_indices], data.conditions)
 
 
-def evaluate_split(data: Dataset, split: str, plans: dict[str, TrainingPlan], *, quick: bool, noises, steps: int) -> list[dict]:
+def evaluate_split(
+    data: Dataset, split: str, plans: dict[str, TrainingPlan], *, quick: bool, noises, steps: int
+) -> list[dict]:
     """Return the rows of a split."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split, "latent": LATENTS[split], "draw": "sample"}
     shared |= {**rows.environment(), "commit": rows.commit()}
@@ -138,13 +148,21 @@ def evaluate_split(data: Dataset, split: str, plans: dict[str, TrainingPlan], *,
     columns_by_model, result, compiled_refine = {}, [], None
     for model, plan in plans.items():
         trained_models = trainings.train_or_read(data, plan, quick=quick)
-        test_indices = {seed_number: table1.select_test_pdfs(seed_split, seed_number) for seed_number, seed_split in zip(trained_models.seeds, trained_models.splits, strict=True)}
+        test_indices = {
+            seed_number: table1.select_test_pdfs(seed_split, seed_number)
+            for seed_number, seed_split in zip(trained_models.seeds, trained_models.splits, strict=True)
+        }
         columns_by_model[model] = {**shared, "model": model, "config": plan.config.recorded, "weight": plan.config.pdf}
         for noise in noises:
-            pdfs = {seed: simulate_noisy_pdfs(data, seed_indices, noise, jax.random.key(seed)) for seed, seed_indices in test_indices.items()}
+            pdfs = {
+                seed: simulate_noisy_pdfs(data, seed_indices, noise, jax.random.key(seed))
+                for seed, seed_indices in test_indices.items()
+            }
             for seed, structures in table1.reconstruct_pdfs(trained_models, pdfs, draw=True).items():
                 refine_inputs = structures, jnp.asarray(pdfs[seed]), select_conditions(data, test_indices[seed])
-                compiled_refine = compiled_refine or refine_structures.lower(*refine_inputs, steps=steps).compile()  # all batches are of one size
+                compiled_refine = (
+                    compiled_refine or refine_structures.lower(*refine_inputs, steps=steps).compile()
+                )  # all batches are of one size
                 refined, seconds = time_call(compiled_refine, *refine_inputs)
                 for is_refined, model_structures in ((False, structures), (True, refined.structures)):
                     measure_values = table1.structure_measures(data, test_indices[seed], model_structures)
@@ -155,8 +173,16 @@ def evaluate_split(data: Dataset, split: str, plans: dict[str, TrainingPlan], *,
     for noise in noises:
         for (model, is_refined), (reference, reference_refined) in COMPARISONS:
             if model in plans and reference in plans:
-                extra = {"noise": noise, "refined": is_refined, "against": reference, "against_refined": reference_refined}
-                model_values, reference_values = values[model, is_refined, noise], values[reference, reference_refined, noise]
+                extra = {
+                    "noise": noise,
+                    "refined": is_refined,
+                    "against": reference,
+                    "against_refined": reference_refined,
+                }
+                model_values, reference_values = (
+                    values[model, is_refined, noise],
+                    values[reference, reference_refined, noise],
+                )
                 result += table1.t_test_rows(model_values, reference_values, {**columns_by_model[model], **extra})
     return result
 
@@ -175,7 +201,9 @@ def plot_noise(result: list[dict], path: Path) -> None:
     panels = figure.subplots(len(splits), 2, squeeze=False)
     for axes_row, split in zip(panels, splits, strict=True):
         for axes, (metric, label) in zip(axes_row, (("pearson", "Pearson"), ("r_p", "$R_p$, 1/Å$^4$")), strict=True):
-            for series_index, (model, refined) in enumerate((model_name, is_refined) for model_name in MODELS for is_refined in (False, True)):
+            for series_index, (model, refined) in enumerate(
+                (model_name, is_refined) for model_name in MODELS for is_refined in (False, True)
+            ):
                 points = [
                     (row["noise"], row["mean"]) for row in result
                     if (row["split"], row["metric"], row["model"], row["refined"]) == (split, metric, model, refined)
@@ -210,7 +238,10 @@ def main(arguments=None) -> list[dict]:
         runs = Path(scratch) if options.quick else trainings.RUNS
         for split in options.splits[: 1 if options.quick else None]:
             models = MODELS[1:] if options.quick else MODELS
-            plans = {model_name: trainings.training_plan(model_name, split, LATENTS[split], quick=options.quick, runs=runs) for model_name in models}
+            plans = {
+                model_name: trainings.training_plan(model_name, split, LATENTS[split], quick=options.quick, runs=runs)
+                for model_name in models
+            }
             if options.trained_only:
                 finished_plans = {model: trainings.finished_plan(plan) for model, plan in plans.items()}
                 unfinished = [model for model, plan in finished_plans.items() if plan is None]

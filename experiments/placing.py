@@ -41,7 +41,9 @@ def ball_positions(atoms: int) -> np.ndarray:
 def on_unit_sphere(positions: np.ndarray) -> np.ndarray:
     """Return positions with the most central atom at the origin and the farthest at distance 1."""
     centred_positions = positions - positions.mean(axis=0)
-    centred_positions = centred_positions - centred_positions[np.argmin(np.linalg.norm(centred_positions, axis=1).round(6))]
+    centred_positions = (
+        centred_positions - centred_positions[np.argmin(np.linalg.norm(centred_positions, axis=1).round(6))]
+    )
     return centred_positions / np.linalg.norm(centred_positions, axis=1).max()
 
 
@@ -97,7 +99,13 @@ def unpadded_inputs(distances: DistanceBatch):
         pair, satellite = distances.pair[index][is_atom][:, is_atom], distances.satellite[index][is_atom]
         is_known_pair, is_known_satellite = np.isfinite(pair), np.isfinite(satellite)
         # A missing distance has no weight; 0 in its place keeps the sums finite.
-        yield np.where(is_known_pair, pair, 0.0), np.where(is_known_satellite, satellite, 0.0), distances.anchors, is_known_pair * 1.0, is_known_satellite * 1.0
+        yield (
+            np.where(is_known_pair, pair, 0.0),
+            np.where(is_known_satellite, satellite, 0.0),
+            distances.anchors,
+            is_known_pair * 1.0,
+            is_known_satellite * 1.0,
+        )
 
 
 def solve_jointly(pair, satellite, anchors, pair_weight, satellite_weight) -> np.ndarray:
@@ -108,7 +116,10 @@ def solve_jointly(pair, satellite, anchors, pair_weight, satellite_weight) -> np
         positions = positions.reshape(-1, 3)
         squared_norms = (positions**2).sum(axis=1)
         total, gradient = 0.0, 0.0
-        terms = ((positions, squared_norms, pair, weight, 0.5), (anchors, (anchors**2).sum(axis=1), satellite, satellite_weight, 1.0))
+        terms = (
+            (positions, squared_norms, pair, weight, 0.5),
+            (anchors, (anchors**2).sum(axis=1), satellite, satellite_weight, 1.0),
+        )
         for points, point_norms, distance, term_weight, factor in terms:
             model_distance = np.sqrt(np.maximum(squared_norms[:, None] + point_norms - 2 * positions @ points.T, 1e-12))
             error = model_distance - distance
@@ -169,10 +180,19 @@ def cramer_rao_rmse(distances: DistanceBatch, noise: float, *, count: int) -> fl
     for index in range(count):
         is_atom = distances.presence[index] > 0
         positions, atoms = distances.positions[index][is_atom], int(is_atom.sum())
-        pair = np.ones((atoms, atoms)) if distances.pair_weight is None else distances.pair_weight[index][is_atom][:, is_atom]
+        pair = (
+            np.ones((atoms, atoms))
+            if distances.pair_weight is None
+            else distances.pair_weight[index][is_atom][:, is_atom]
+        )
         satellite_weight = np.ones((atoms, len(distances.anchors)))
-        satellite_weight = satellite_weight if distances.satellite_weight is None else distances.satellite_weight[index][is_atom]
-        pair_terms, satellite_terms = _projectors(positions, positions) * pair[..., None, None], _projectors(positions, distances.anchors) * satellite_weight[..., None, None]
+        satellite_weight = (
+            satellite_weight if distances.satellite_weight is None else distances.satellite_weight[index][is_atom]
+        )
+        pair_terms, satellite_terms = (
+            _projectors(positions, positions) * pair[..., None, None],
+            _projectors(positions, distances.anchors) * satellite_weight[..., None, None],
+        )
         information = -pair_terms
         information[np.arange(atoms), np.arange(atoms)] = pair_terms.sum(axis=1) + satellite_terms.sum(axis=1)
         information = information.transpose(0, 2, 1, 3).reshape(3 * atoms, 3 * atoms)

@@ -106,7 +106,9 @@ class RelaxationPath(NamedTuple):
 
 def relaxation_path(frames: np.ndarray) -> RelaxationPath:
     """Return the course of a relaxation, of positions in Å [step, atom, 3]."""
-    steps = library.from_clusters(Cluster("decahedron", f"step {step}", positions / BOND) for step, positions in enumerate(frames))
+    steps = library.from_clusters(
+        Cluster("decahedron", f"step {step}", positions / BOND) for step, positions in enumerate(frames)
+    )
     return RelaxationPath(frames, candidates.candidate_pool([CandidateGroup("file", steps, np.arange(len(frames)))]))
 
 
@@ -204,14 +206,25 @@ def main(arguments=None) -> list[dict]:
     }
     results = []
     if g is not None:
-        results.append(result_row("measured", relaxation, fit_range, g[None]) | {"file": options.data.name, **shared_columns})
+        results.append(
+            result_row("measured", relaxation, fit_range, g[None]) | {"file": options.data.name, **shared_columns}
+        )
         rows.show(results[0])
     for index, (end_name, frame_index) in enumerate({"ideal": 0, "relaxed": -1}.items()):
-        values = {parameter: results[0][f"{parameter}_{end_name}"] for parameter in CONTROL_VALUES} if g is not None else dict(CONTROL_VALUES)
+        values = (
+            {parameter: results[0][f"{parameter}_{end_name}"] for parameter in CONTROL_VALUES}
+            if g is not None
+            else dict(CONTROL_VALUES)
+        )
         positions = frames[frame_index] * values.pop("stretch")
         noise_options = {"noise": options.noise, "draws": options.draws or (2 if options.quick else 20)}
-        curves = simulate_noisy_pdfs(positions, fit_range.r, np.random.default_rng(index), **noise_options, **fit_range.q_limits, **values)
-        row = result_row(f"simulated, {end_name}", relaxation, fit_range, curves) | {"noise": options.noise, **shared_columns}
+        curves = simulate_noisy_pdfs(
+            positions, fit_range.r, np.random.default_rng(index), **noise_options, **fit_range.q_limits, **values
+        )
+        row = result_row(f"simulated, {end_name}", relaxation, fit_range, curves) | {
+            "noise": options.noise,
+            **shared_columns,
+        }
         results.append(row)
         rows.show(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.jsonl")

@@ -36,7 +36,16 @@ def peak_gigabytes() -> float:
 
 def commit() -> str:
     """Return the commit of the code, "+" after it where files differ from it; "" outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=9", "--dirty=+", "--exclude=*"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--abbrev=9",
+        "--dirty=+",
+        "--exclude=*",
+    ]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 

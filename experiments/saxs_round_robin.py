@@ -36,7 +36,9 @@ def simulate_sample(seed: int) -> tuple[list[tuple[float, float, float]], object
         truth = [(mean, widths[0], 1 - share), (MEAN_RATIO * mean, widths[1], share)]
     q = np.geomspace(0.006, 0.4, 150)
     curve = small_angle.sphere_intensity(q, truth)
-    return truth, small_angle.simulate_measurement(f"round robin {seed}", q, curve, rng, counts=1e5, relative_noise=0.01)
+    return truth, small_angle.simulate_measurement(
+        f"round robin {seed}", q, curve, rng, counts=1e5, relative_noise=0.01
+    )
 
 
 def result_row(result, truth, seed: int) -> dict:
@@ -58,10 +60,16 @@ def result_row(result, truth, seed: int) -> dict:
         for (radius, width), (mean, true_width, _) in zip(parameter_names, truth, strict=True)
         if radius in values
     ]
-    columns |= {"mean_off": [entry[0] for entry in relative_errors], "width_off": [entry[1] for entry in relative_errors]}
+    columns |= {
+        "mean_off": [entry[0] for entry in relative_errors],
+        "width_off": [entry[1] for entry in relative_errors],
+    }
     for name, true_value in zip(("radius", "pd"), overall_size(truth), strict=True):
         interval = result.intervals[name]
-        columns |= {f"{name}_off": interval.value / true_value - 1, f"{name}_held": bool(interval.low <= true_value <= interval.high)}
+        columns |= {
+            f"{name}_off": interval.value / true_value - 1,
+            f"{name}_held": bool(interval.low <= true_value <= interval.high),
+        }
     return columns
 
 
@@ -69,7 +77,9 @@ def overall_size(truth) -> tuple[float, float]:
     """Return mean and width by number of all populations together."""
     populations = [(small_angle.gaussian_sizes(mean, width), share) for mean, width, share in truth]
     radius = np.concatenate([size_nodes[0] for size_nodes, _ in populations])
-    weight = np.concatenate([share * size_nodes[1] / (size_nodes[1] @ size_nodes[0] ** 3) for size_nodes, share in populations])
+    weight = np.concatenate(
+        [share * size_nodes[1] / (size_nodes[1] @ size_nodes[0] ** 3) for size_nodes, share in populations]
+    )
     weight /= weight.sum()
     mean = weight @ radius
     return float(mean), float(np.sqrt(weight @ radius**2 - mean**2) / mean)
@@ -87,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     seeds = range(options.first, options.first + n_sets)
     cases = [simulate_sample(seed) for seed in seeds]
     results = jaxstruc.saxs([entry for _, entry in cases], body=["sphere"])
-    result_rows = [result_row(entry, truth, seed) for entry, (truth, _), seed in zip(results, cases, seeds, strict=True)]
+    result_rows = [
+        result_row(entry, truth, seed) for entry, (truth, _), seed in zip(results, cases, seeds, strict=True)
+    ]
     result_rows = [entry | rows.environment() | {"commit": rows.commit()} for entry in result_rows]
     print(summary_text(result_rows))
     if out := options.out or (None if options.quick else RESULTS / "saxs_round_robin.jsonl"):
@@ -104,7 +116,10 @@ def summary_text(result_rows: list[dict]) -> str:
         ("all", result_rows),
     ):
         correct_rows = [row for row in group_rows if row["told"] == row["populations"]]
-        means, widths = (np.abs([deviation for row in correct_rows for deviation in row[f"{parameter}_off"]]) for parameter in ("mean", "width"))
+        means, widths = (
+            np.abs([deviation for row in correct_rows for deviation in row[f"{parameter}_off"]])
+            for parameter in ("mean", "width")
+        )
         coverage = [np.mean([row[f"{parameter}_held"] for row in group_rows]) for parameter in ("radius", "pd")]
         lines.append(
             f"{name}: {len(group_rows)} samples, populations right {len(correct_rows) / max(len(group_rows), 1):.1%}; of these mean off "

@@ -46,7 +46,12 @@ def list_cases(draws: Sequence[int], bodies: Sequence[str], q_radius_limits: Seq
 
 def simulate_data(case: dict):
     """Return the measured curve of a case."""
-    seed_parts = [BODIES.index(case["truth"]), int(case["reach"]), int(1000 * case["width"]), int(np.log10(case["counts"]))]
+    seed_parts = [
+        BODIES.index(case["truth"]),
+        int(case["reach"]),
+        int(1000 * case["width"]),
+        int(np.log10(case["counts"])),
+    ]
     rng = np.random.default_rng([13, case["draw"], *seed_parts])
     mean = MEAN_RADIUS * rng.uniform(0.97, 1.03)
     q = np.geomspace(0.3, case["reach"], 100) / MEAN_RADIUS
@@ -80,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--out", type=Path, help="[results/saxs_shapes.jsonl; quick: nowhere]; a .png beside it")
     options = parser.parse_args(arguments)
     draws = range(options.first, options.first + (options.draws or (1 if options.quick else N_DRAWS)))
-    cases = list_cases(draws, BODIES[:2] if options.quick else BODIES, Q_RADIUS_LIMITS[1:3] if options.quick else Q_RADIUS_LIMITS)
+    cases = list_cases(
+        draws, BODIES[:2] if options.quick else BODIES, Q_RADIUS_LIMITS[1:3] if options.quick else Q_RADIUS_LIMITS
+    )
     results = jaxstruc.saxs([simulate_data(case) for case in cases], distribution=DISTRIBUTIONS)
     result_rows = [result_row(case, result) for case, result in zip(cases, results, strict=True)]
     result_rows = [case | rows.environment() | {"commit": rows.commit()} for case in result_rows]

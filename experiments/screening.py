@@ -25,12 +25,17 @@ import jaxstruc
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.options.pdf import CLASSIFIER, EnsembleName, MineOptions
 from jaxstruc.solver import glances
-from jaxstruc.solver.answers import PdfPlan, solve_measurements, prepare_measurement
+from jaxstruc.solver.answers import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.solver.doors import solving as solve_plan
 from jaxstruc.solver.glances import ClassifierScreen
 
 RESULTS = Path(__file__).parent / "results" / "screening.jsonl"
-MEASURED_FILES = {"Pt_1.8nm_S3.gr": "Pt", "Au144_pMBA.gr": "Au", "Pt_nanoparticles_pdfttp.gr": "Pt", "Au_ScattBO.gr": "Au"}
+MEASURED_FILES = {
+    "Pt_1.8nm_S3.gr": "Pt",
+    "Au144_pMBA.gr": "Au",
+    "Pt_nanoparticles_pdfttp.gr": "Pt",
+    "Au_ScattBO.gr": "Au",
+}
 NOISES = (0.0, 0.03, 0.1)
 RW_TOLERANCE = 1.02
 
@@ -59,14 +64,18 @@ def measured_files(folder: Path) -> list[tuple[dict[str, Any], Measurement]]:
     ]  # fmt: skip
 
 
-def mine_files(files: Sequence[tuple[dict[str, Any], Measurement]], classifier_screen: ClassifierScreen, screen_name: str) -> list[dict[str, Any]]:
+def mine_files(
+    files: Sequence[tuple[dict[str, Any], Measurement]], classifier_screen: ClassifierScreen, screen_name: str
+) -> list[dict[str, Any]]:
     """Return rows of mined files, a row a file; the first of an element is mined twice, to compile."""
     result_rows = []
     for element in sorted({entry.get("element", "Pt") for entry, _ in files}):
         element_files = [(entry, data) for entry, data in files if entry.get("element", "Pt") == element]
         plan, data = mining_plan(element, classifier_screen), [entry[1] for entry in element_files]
         list(solve_measurements(data[:1], plan, run_measurements=data))
-        for (entry, _), result in zip(element_files, solve_measurements(data, plan, run_measurements=data), strict=True):
+        for (entry, _), result in zip(
+            element_files, solve_measurements(data, plan, run_measurements=data), strict=True
+        ):
             prior = result.classifier_prior
             result_rows.append(entry | {
                 "screen": screen_name, "rw": min(candidate.rw for candidate in result.candidates),
@@ -94,9 +103,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = simulated_files(1)[:4] if options.quick else simulated_files(options.draws)
     files += measured_files(options.data) if options.data else []
     provenance = {"commit": rows.commit(), **rows.environment()}
-    all_rows = [json.loads(line) for line in options.out.read_text("utf-8").splitlines()] if options.out.exists() else []
+    all_rows = (
+        [json.loads(line) for line in options.out.read_text("utf-8").splitlines()] if options.out.exists() else []
+    )
     for screen_name in options.screens or ["none", "classifier"]:
-        classifier_screen = glances.load_screen(options.weights) if screen_name == "classifier" else ClassifierScreen(None)
+        classifier_screen = (
+            glances.load_screen(options.weights) if screen_name == "classifier" else ClassifierScreen(None)
+        )
         if screen_name == "classifier" and classifier_screen.network is None:
             parser.error(classifier_screen.missing_reason)
         screen_rows = [row | provenance for row in mine_files(files, classifier_screen, screen_name)]
@@ -109,12 +122,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def summary_text(all_rows: Sequence[dict[str, Any]]) -> str:
     """Return what the rows say, in a line."""
     case_key = lambda row: tuple(str(row.get(name)) for name in ("part", "kind", "seed", "draw", "noise", "file"))  # noqa: E731
-    unscreened_rows, screened_rows = ({case_key(row): row for row in all_rows if row["screen"] == name} for name in ("none", "classifier"))
+    unscreened_rows, screened_rows = (
+        {case_key(row): row for row in all_rows if row["screen"] == name} for name in ("none", "classifier")
+    )
     common_keys = sorted(set(unscreened_rows) & set(screened_rows))
     if not common_keys:
         return "Expected both screens, got one; run the other too."
-    is_held = np.array([screened_rows[case]["rw"] <= RW_TOLERANCE * unscreened_rows[case]["rw"] for case in common_keys])
-    seconds = [np.median([rows_by_case[case]["seconds"] for case in common_keys]) for rows_by_case in (unscreened_rows, screened_rows)]
+    is_held = np.array(
+        [screened_rows[case]["rw"] <= RW_TOLERANCE * unscreened_rows[case]["rw"] for case in common_keys]
+    )
+    seconds = [
+        np.median([rows_by_case[case]["seconds"] for case in common_keys])
+        for rows_by_case in (unscreened_rows, screened_rows)
+    ]
     return f"held {is_held.mean():.1%} of {len(common_keys)}; {seconds[0]:.2f} s a file, screened {seconds[1]:.2f} s"
 
 

@@ -59,4 +59,6 @@ def simulate_measurement(
     sigma = np.hypot(np.sqrt(expected_counts), relative_noise * expected_counts)
     observed = expected_counts + sigma * rng.standard_normal(len(q))
     empty = np.zeros(0)
-    return Measurement(name, empty, empty, {}, kind="iq", q=q, intensity=observed, sigma=sigma, intensity_unit="arbitrary")
+    return Measurement(
+        name, empty, empty, {}, kind="iq", q=q, intensity=observed, sigma=sigma, intensity_unit="arbitrary"
+    )

@@ -139,7 +139,9 @@ def simulate_case(labels: dict[str, Any], case_set: CaseSet) -> ParticleCase:
     if case_set.kinds == particles.RULE_KINDS:
         particle = particles.draw_rule_particle(kind, rng)
     else:
-        particle = particles.draw_off_rule_particle(kind, rng, min_atoms=case_set.atom_range[0], max_atoms=case_set.atom_range[1])
+        particle = particles.draw_off_rule_particle(
+            kind, rng, min_atoms=case_set.atom_range[0], max_atoms=case_set.atom_range[1]
+        )
     if case_set.contraction:
         particle = particles.contract_surface(particle, case_set.contraction)
     if case_set.displacement:
@@ -201,10 +203,15 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
     if not result.candidates or result.best.atoms is None:
         return row
     best_candidate, positions = result.best, result.best.atoms.positions
-    stretch = float(np.mean(np.sort(pdist(positions))[: len(positions)]) / np.mean(np.sort(pdist(particle.positions))[: len(positions)]))
+    stretch = float(
+        np.mean(np.sort(pdist(positions))[: len(positions)])
+        / np.mean(np.sort(pdist(particle.positions))[: len(positions)])
+    )
     scaled_positions = particle.positions * stretch
     levels = np.linspace(0, 1, 2001)
-    quantile_distance = float(np.mean(abs(np.quantile(pdist(positions), levels) - np.quantile(pdist(scaled_positions), levels))))
+    quantile_distance = float(
+        np.mean(abs(np.quantile(pdist(positions), levels) - np.quantile(pdist(scaled_positions), levels)))
+    )
     has_right_count = len(positions) == len(scaled_positions)
     atom_interval = result.intervals["n_atoms"]
     has_layers = "hexagonal" in result.intervals
@@ -219,7 +226,11 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
 def coordinate_error(true_positions: np.ndarray, found_positions: np.ndarray) -> float:
     """Return the mean coordinate error, in Å; of congruent particles the largest error of a distance."""
     distance_error = float(abs(np.sort(pdist(true_positions)) - np.sort(pdist(found_positions))).max())
-    return distance_error if distance_error < CONGRUENT_TOLERANCE else evaluation.coordinate_error(true_positions, found_positions)
+    return (
+        distance_error
+        if distance_error < CONGRUENT_TOLERANCE
+        else evaluation.coordinate_error(true_positions, found_positions)
+    )
 
 
 def is_solved(row: dict[str, Any]) -> bool:
@@ -229,22 +240,29 @@ def is_solved(row: dict[str, Any]) -> bool:
 
 def search_from_size(target, pool, fits, **search_options):
     """Return what a search finds that begins from the size that the data show alone, with all packings."""
-    return ORIGINAL_SEARCH(target, pool, fits, begin=packing_starts(target), **search_options)
+    return ORIGINAL_SEARCH(target, pool, fits, initial_leaders=packing_starts(target), **search_options)
 
 
 def packing_starts(target: Target) -> dict[str, tuple[int, FitValues]]:
     """Return number of atoms and values to begin each packing from."""
-    diameter_in_bonds = screening.diameter_estimate(target.r, target.g, bond=target.bond, qdamp=target.qdamp).diameter / target.bond
+    diameter_in_bonds = (
+        screening.diameter_estimate(target.r, target.g, bond=target.bond, qdamp=target.qdamp).diameter / target.bond
+    )
     unit = jnp.ones((), jnp.float32)
     values = FitValues(
         unit, target.basis.stretch, unit * PARAMETERS["uiso"].start, unit * 0,
         unit * PARAMETERS["delta2"].start * target.bond**2, unit * target.qdamp, unit * target.qbroad,
     )  # fmt: skip
     packings = ("stack", "bcc", "sc", "icosahedron", "decahedron")
-    return {packing: (max(20, round(math.pi / 6 * diameter_in_bonds**3 / classes.atom_volume(packing))), values) for packing in packings}
+    return {
+        packing: (max(20, round(math.pi / 6 * diameter_in_bonds**3 / classes.atom_volume(packing))), values)
+        for packing in packings
+    }
 
 
-def run_cases(case_set: CaseSet, cases: Sequence[ParticleCase], max_atoms: int, path: Path | None, provenance: dict[str, Any]) -> None:
+def run_cases(
+    case_set: CaseSet, cases: Sequence[ParticleCase], max_atoms: int, path: Path | None, provenance: dict[str, Any]
+) -> None:
     """Add the rows of cases of one part."""
     plan = solve_plan(case_set, max_atoms)
     case_measurements = [case.measurement for case in cases]
@@ -252,10 +270,17 @@ def run_cases(case_set: CaseSet, cases: Sequence[ParticleCase], max_atoms: int, 
     for index, case in enumerate(cases):
         cluster = Atoms(["Pt"] * len(case.particle.positions), case.particle.positions * BOND)
         refine_plan = refining([cluster], RefineOptions(fit=plan.fit))
-        truth_rw[index] = next(solve_measurements([case.measurement], refine_plan, run_measurements=case_measurements)).best.rw
+        truth_rw[index] = next(
+            solve_measurements([case.measurement], refine_plan, run_measurements=case_measurements)
+        ).best.rw
     for case, rw, result in zip(cases, truth_rw, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(case, result, rw) | provenance
-        rows.show({column: row.get(column) for column in ("part", "kind", "noise", "atoms", "found_atoms", "w1", "error", "seconds")})
+        rows.show(
+            {
+                column: row.get(column)
+                for column in ("part", "kind", "noise", "atoms", "found_atoms", "w1", "error", "seconds")
+            }
+        )
         if path is not None:
             with path.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(row) + "\n")

@@ -19,7 +19,12 @@ from jaxstruc import files
 
 FOLDER = Path(__file__).parent
 README = FOLDER / "README.md"
-PAPER_VALUES = {("dae", "r_p"): 0.4548, ("dae", "pearson"): 0.7482, ("cvae", "r_p"): 0.4823, ("cvae", "pearson"): 0.7321}
+PAPER_VALUES = {
+    ("dae", "r_p"): 0.4548,
+    ("dae", "pearson"): 0.7482,
+    ("cvae", "r_p"): 0.4823,
+    ("cvae", "pearson"): 0.7321,
+}
 """Table 1 of KDD 2020: random split, latent dimension 2, a draw."""
 MEASURES = {
     "r_p": "R_p", "pearson": "Pearson", "rw": "Rw", "rw_scaled": "Rw, scaled", "r_l2": "‖ΔG‖", "error": "error, Å",
@@ -74,13 +79,17 @@ def measure_rows(rows: list[dict]) -> list[dict]:
 def reconstruction_table(rows: list[dict]) -> str:
     """Return the table of reconstructions, with the paper's numbers, and that of the t-tests."""
     lines = [["split", "model", "H", "from", "seeds", *MEASURES.values()]]
-    for (split, latent, model, draw), group in group_rows(measure_rows(rows), ("split", "latent", "model", "draw")).items():
+    for (split, latent, model, draw), group in group_rows(
+        measure_rows(rows), ("split", "latent", "model", "draw")
+    ).items():
         if (model, draw) == ("dae", "mean"):  # it draws nothing: the same numbers again
             continue
         seeds = str(len({row["seed"] for row in group}))
         lines.append([split, model, cell_text(latent), cell_text(draw), seeds, *measure_cells(group, MEASURES)])
     for model in ("dae", "cvae"):
-        paper_cells = [f"{PAPER_VALUES[model, metric]}" if (model, metric) in PAPER_VALUES else "–" for metric in MEASURES]
+        paper_cells = [
+            f"{PAPER_VALUES[model, metric]}" if (model, metric) in PAPER_VALUES else "–" for metric in MEASURES
+        ]
         lines.append(["random", f"{model}, the paper", "2", "sample", "1", *paper_cells])
     return markdown_table(lines) + "\n\n" + t_test_table(rows, ("split", "latent", "draw", "model", "against"))
 
@@ -88,7 +97,18 @@ def reconstruction_table(rows: list[dict]) -> str:
 def ablation_table(rows: list[dict]) -> str:
     """Return the table of the ablation, and that of its t-tests."""
     names = ("split", "noise", "model", "weight", "refined")
-    lines = [["split", "noise", "model", "weight", "refined", "seeds", *(MEASURES[name] for name in ABLATION_MEASURES), "s each"]]
+    lines = [
+        [
+            "split",
+            "noise",
+            "model",
+            "weight",
+            "refined",
+            "seeds",
+            *(MEASURES[name] for name in ABLATION_MEASURES),
+            "s each",
+        ]
+    ]
     for key, group in sorted(group_rows(measure_rows(rows), names).items()):
         seconds = f"{np.mean([row['seconds_per_structure'] for row in group]):.2g}" if key[-1] else "–"
         seeds = str(len({row["seed"] for row in group}))
@@ -109,13 +129,29 @@ def validation_table(rows: list[dict]) -> str:
     return markdown_table(
         [
             ["what", "cases", "figure"],
-            share_line("best of all fits among those screened", [row["place"] < row["chosen"] for row in screening_rows]),
+            share_line(
+                "best of all fits among those screened", [row["place"] < row["chosen"] for row in screening_rows]
+            ),
             quantile_line("its place in the order of the screening", [row["place"] for row in screening_rows], 1.0),
-            share_line("wrong header: type as with the true qmin", [row["type"] == row["type_inferred"] for row in qmin_rows]),
-            share_line("wrong header: Rw at most 0.003 above", [row["rw_inferred"] - row["rw"] < 0.003 for row in qmin_rows]),
-            quantile_line("wrong header: qmin off by, 1/Å", [abs(row["inferred"] - row["qmin"]) for row in qmin_rows], 0.95),
-            quantile_line("right model: residual over noise", [row["structure"] for row in residual_rows if not row["mixed"]], 0.99),
-            quantile_line("one particle for a mixture: likewise", [row["structure"] for row in residual_rows if row["mixed"]], 0.99),
+            share_line(
+                "wrong header: type as with the true qmin", [row["type"] == row["type_inferred"] for row in qmin_rows]
+            ),
+            share_line(
+                "wrong header: Rw at most 0.003 above", [row["rw_inferred"] - row["rw"] < 0.003 for row in qmin_rows]
+            ),
+            quantile_line(
+                "wrong header: qmin off by, 1/Å", [abs(row["inferred"] - row["qmin"]) for row in qmin_rows], 0.95
+            ),
+            quantile_line(
+                "right model: residual over noise",
+                [row["structure"] for row in residual_rows if not row["mixed"]],
+                0.99,
+            ),
+            quantile_line(
+                "one particle for a mixture: likewise",
+                [row["structure"] for row in residual_rows if row["mixed"]],
+                0.99,
+            ),
             quantile_line("size read over diameter, under 15 Å", size_ratios(0, 15), 0.95),
             quantile_line("size read over diameter, from 15 Å", size_ratios(15, np.inf), 0.95),
         ]
@@ -136,7 +172,11 @@ def ensemble_table(rows: list[dict]) -> str:
         verdicts = [row.get("verdict", "") for row in part_rows]
         lines.append(
             [
-                *(part, str(len(part_rows)), *(str(verdicts.count(name)) for name in ("single", "distribution", "undecided"))),
+                *(
+                    part,
+                    str(len(part_rows)),
+                    *(str(verdicts.count(name)) for name in ("single", "distribution", "undecided")),
+                ),
                 percent_cell([row["verdict"] == "distribution" for row in ensemble_rows if row["width"] >= 0.12]),
                 percent_cell([abs(row["mean_found"][0] / row["mean"] - 1) < 0.03 for row in usual_width_rows]),
                 percent_cell([abs(row["width_found"][0] / row["width"] - 1) < 0.15 for row in usual_width_rows]),
@@ -158,7 +198,10 @@ def site_search_table(rows: list[dict]) -> str:
     for (part, noise), case_rows in group_rows(rows, ("part", "noise")).items():
         fitted_rows = [row for row in case_rows if "rw" in row]
         is_solved = [_is_solved(row) for row in case_rows]
-        seeds = [np.mean([flag for flag, row in zip(is_solved, case_rows, strict=True) if row["seed"] == seed]) for seed in _seeds(case_rows)]
+        seeds = [
+            np.mean([flag for flag, row in zip(is_solved, case_rows, strict=True) if row["seed"] == seed])
+            for seed in _seeds(case_rows)
+        ]
         seed_spread = f" ± {100 * np.std(seeds, ddof=1):.0f}" if len(seeds) > 1 else ""
         atom_errors = [abs(row["found_atoms"] / row["atoms"] - 1) for row in fitted_rows]
         rw_ratios = [row["rw"] / row["truth_rw"] for row in fitted_rows]
@@ -194,7 +237,9 @@ def screening_table(rows: list[dict]) -> str:
     for (part, noise), case_rows in group_rows([pair["none"] for pair in pairs], ("part", "noise")).items():
         case_pairs = [pair for pair in pairs if pair["none"] in case_rows]
         kept_shares = [pair["classifier"]["kept"] / pair["classifier"]["listed"] for pair in case_pairs]
-        seconds = (f"{np.median([pair[name]['seconds'] for pair in case_pairs]):.2g}" for name in ("none", "classifier"))
+        seconds = (
+            f"{np.median([pair[name]['seconds'] for pair in case_pairs]):.2g}" for name in ("none", "classifier")
+        )
         lines.append(
             [
                 *(part, f"{100 * noise:g} %" if noise is not None else "–", str(len(case_pairs))),
@@ -208,7 +253,12 @@ def screening_table(rows: list[dict]) -> str:
     for pair in pairs:
         if pair["none"]["part"] == "measured":
             unscreened_row, screened_row = pair["none"], pair["classifier"]
-            number_cells = f"{unscreened_row['rw']:.4f}", f"{screened_row['rw']:.4f}", f"{screened_row['kept']}", f"{screened_row['effective']:.0f}"
+            number_cells = (
+                f"{unscreened_row['rw']:.4f}",
+                f"{screened_row['rw']:.4f}",
+                f"{screened_row['kept']}",
+                f"{screened_row['effective']:.0f}",
+            )
             files.append([unscreened_row["file"], *number_cells, unscreened_row["found"], screened_row["found"]])
     return markdown_table(lines) + "\n\n" + markdown_table(files)
 
@@ -236,10 +286,21 @@ def site_search_kinds_table(rows: list[dict]) -> str:
     sequence_cells, hexagonal_cells = [], []
     for noise in (0.0, 0.03, 0.1):
         case_rows = [row for row in stacks if row["noise"] == noise]
-        sequence_cells.append(percent_cell([row["found_word"] in (row["word"], row["word"][::-1]) for row in case_rows]))
-        hexagonal_errors = [row["found_hexagonal"] is not None and abs(row["found_hexagonal"] - row["hexagonal"]) for row in case_rows]
-        hexagonal_cells.append(percent_cell([hexagonal_error is not False and hexagonal_error <= 0.05 for hexagonal_error in hexagonal_errors]))
-    lines += [["stacks", "all inner letters right", *sequence_cells], ["stacks", "share of h within 0.05", *hexagonal_cells]]
+        sequence_cells.append(
+            percent_cell([row["found_word"] in (row["word"], row["word"][::-1]) for row in case_rows])
+        )
+        hexagonal_errors = [
+            row["found_hexagonal"] is not None and abs(row["found_hexagonal"] - row["hexagonal"]) for row in case_rows
+        ]
+        hexagonal_cells.append(
+            percent_cell(
+                [hexagonal_error is not False and hexagonal_error <= 0.05 for hexagonal_error in hexagonal_errors]
+            )
+        )
+    lines += [
+        ["stacks", "all inner letters right", *sequence_cells],
+        ["stacks", "share of h within 0.05", *hexagonal_cells],
+    ]
     return markdown_table(lines)
 
 
@@ -248,10 +309,18 @@ def classifier_table(rows: list[dict]) -> str:
     lines = ["part;noise;cases;type right;ΔN/N, median;N: 50 %;90 %;share of h off, median;its Spearman".split(";")]
     particle_rows = [row for row in rows if row["part"] in ("offrule", "rules")]
     for (part, noise), case_rows in group_rows(particle_rows, ("part", "noise")).items():
-        is_right_by_seed = [[row["type"] == row["found_type"] for row in case_rows if row["seed"] == seed] for seed in _seeds(case_rows)]
-        seed_spread = f" ± {100 * np.std([np.mean(is_right) for is_right in is_right_by_seed], ddof=1):.1f}" if len(is_right_by_seed) > 1 else ""
+        is_right_by_seed = [
+            [row["type"] == row["found_type"] for row in case_rows if row["seed"] == seed] for seed in _seeds(case_rows)
+        ]
+        seed_spread = (
+            f" ± {100 * np.std([np.mean(is_right) for is_right in is_right_by_seed], ddof=1):.1f}"
+            if len(is_right_by_seed) > 1
+            else ""
+        )
         layered_rows = [row for row in case_rows if np.isfinite(row["hexagonal"])]
-        true_shares, found_shares = (np.array([row[name] for row in layered_rows]) for name in ("hexagonal", "found_hexagonal"))
+        true_shares, found_shares = (
+            np.array([row[name] for row in layered_rows]) for name in ("hexagonal", "found_hexagonal")
+        )
         lines.append(
             [
                 *(part, f"{100 * noise:g} %", str(len(case_rows))),
@@ -277,7 +346,14 @@ def classifier_stream_table(rows: list[dict]) -> str:
             coverage_cells = [f"{100 * coverage:.1f} %" if coverage is not None else "–" for coverage in coverages]
             type_cells = f"{100 * row['right']:.1f} %", f"{100 * row['calibration']:.1f} %"
             lines.append(
-                [row["part"], row["source"], str(row["cases"]), *type_cells, *coverage_cells, f"{row['n_atoms_uneven']:.3f}"]
+                [
+                    row["part"],
+                    row["source"],
+                    str(row["cases"]),
+                    *type_cells,
+                    *coverage_cells,
+                    f"{row['n_atoms_uneven']:.3f}",
+                ]
             )
     rank_lines = [["output", "largest of 20 bins", "smallest", "even, and the band"]]
     for row in (row for row in rows if row["part"] == "sbc"):
@@ -297,9 +373,14 @@ def classifier_outlier_table(rows: list[dict]) -> str:
         )
     file_lines = [["file", "types", "atoms", "diameter, Å", "distance"]]
     for row in (row for row in rows if row["part"] == "measured"):
-        types = ", ".join(f"{name} {probability:.2f}" for name, probability in row["types"].items() if probability >= 0.02)
+        types = ", ".join(
+            f"{name} {probability:.2f}" for name, probability in row["types"].items() if probability >= 0.02
+        )
         atom_interval, diameter_interval = row["n_atoms"], row["diameter"]
-        interval_cells = f"{atom_interval[0]:.0f} ({atom_interval[1]:.0f} to {atom_interval[2]:.0f})", f"{diameter_interval[0]:.1f} ({diameter_interval[1]:.1f} to {diameter_interval[2]:.1f})"
+        interval_cells = (
+            f"{atom_interval[0]:.0f} ({atom_interval[1]:.0f} to {atom_interval[2]:.0f})",
+            f"{diameter_interval[0]:.1f} ({diameter_interval[1]:.1f} to {diameter_interval[2]:.1f})",
+        )
         file_lines.append([row["file"], types, *interval_cells, f"{row['distance']:.2f}"])
     return markdown_table(lines) + "\n\n" + markdown_table(file_lines)
 
@@ -314,13 +395,25 @@ def deepstruc_table(rows: list[dict]) -> str:
         kind = f"{100 * np.mean([row['type_before'] == 0 for row in case_rows]):.2f} %"
         lookup_cell = f"{100 * np.mean([row['looked'] < 32 for row in case_rows]):.2f} %"
         time_cell = f"{run_row['ms_look'] + run_row['ms_fits']:.3g}"
-        lines.append([run_row["part"], f"{100 * run_row['noise']:g} %", str(run_row["pdfs"]), *top_cells, kind, lookup_cell, time_cell])
+        lines.append(
+            [
+                run_row["part"],
+                f"{100 * run_row['noise']:g} %",
+                str(run_row["pdfs"]),
+                *top_cells,
+                kind,
+                lookup_cell,
+                time_cell,
+            ]
+        )
     lines.append(["MetalFinder", "0 %", "–", "83.87 %", "95.95 %", "97.89 %", "–", "–", "3.8"])
     listed_rows = [row for row in pdf_rows if row["part"] == "listed"]
     noises = sorted({row["noise"] for row in listed_rows})
     type_lines = [["type", "shapes", *(f"first, {100 * noise:g} %" for noise in noises)]]
     for (kind,), case_rows in group_rows(listed_rows, ("type",)).items():
-        first_shares = [np.mean([_first_probability(row) for row in case_rows if row["noise"] == noise]) for noise in noises]
+        first_shares = [
+            np.mean([_first_probability(row) for row in case_rows if row["noise"] == noise]) for noise in noises
+        ]
         n_shapes = len({row["shape"] for row in case_rows})
         type_lines.append([kind, str(n_shapes), *(f"{100 * first_share:.2f} %" for first_share in first_shares)])
     return markdown_table(lines) + "\n\n" + markdown_table(type_lines)
@@ -350,7 +443,9 @@ def ensemble_shares_table(rows: list[dict]) -> str:
         [
             ["what", "shares", "figure"],
             share_line("within 0.1 of the truth", [abs(interval[0] - truth) < 0.1 for interval, truth in share_pairs]),
-            share_line("within their 90 % interval", [interval[1] <= truth <= interval[2] for interval, truth in share_pairs]),
+            share_line(
+                "within their 90 % interval", [interval[1] <= truth <= interval[2] for interval, truth in share_pairs]
+            ),
         ]
     )
 
@@ -385,7 +480,9 @@ def t_test_table(rows: list[dict], names: tuple[str, ...]) -> str:
         p_values += pooled_p
         measure = MEASURES[key[-1].removeprefix("t_test_")]
         seed_rows = [row for row in group if row["seed"] is not None]
-        lines.append([*map(cell_text, key[:-1]), measure, mean_cell(seed_rows), cell_text(pooled_p[0]) if pooled_p else "–"])
+        lines.append(
+            [*map(cell_text, key[:-1]), measure, mean_cell(seed_rows), cell_text(pooled_p[0]) if pooled_p else "–"]
+        )
     return markdown_table(lines) + (f"\n\n{comparison_remark(p_values)}" if p_values else "")
 
 
@@ -419,7 +516,8 @@ def saxs_sphere_table(rows: list[dict]) -> str:
             coverage = np.mean([row[f"{parameter}_held"] for row in model_rows])
             sphere_share = np.mean([row["body"] == "sphere" for row in model_rows])
             numbers = (
-                f"{number:.4f}" for number in (values.mean(), values.mean() - truth, values.std(ddof=1), np.nanmean(errors))
+                f"{number:.4f}"
+                for number in (values.mean(), values.mean() - truth, values.std(ddof=1), np.nanmean(errors))
             )
             lines.append([model, str(len(model_rows)), parameter, *numbers, f"{coverage:.1%}", f"{sphere_share:.0%}"])
     lines.append(["the slides", "1", "radius", "34.907", "–", "–", "0.071", "–", "–"])
@@ -434,8 +532,13 @@ def saxs_round_robin_table(rows: list[dict]) -> str:
     for label, population_counts in (("one", (1,)), ("two", (2,)), ("all", (1, 2))):
         case_rows = [row for row in rows if row["populations"] in population_counts]
         correct_rows = [row for row in case_rows if row["told"] == row["populations"]]
-        means, widths = (np.abs([deviation for row in correct_rows for deviation in row[f"{parameter}_off"]]) for parameter in ("mean", "width"))
-        coverage_cells = [f"{np.mean([row[f'{parameter}_held'] for row in case_rows]):.0%}" for parameter in ("radius", "pd")]
+        means, widths = (
+            np.abs([deviation for row in correct_rows for deviation in row[f"{parameter}_off"]])
+            for parameter in ("mean", "width")
+        )
+        coverage_cells = [
+            f"{np.mean([row[f'{parameter}_held'] for row in case_rows]):.0%}" for parameter in ("radius", "pd")
+        ]
         correct_share = f"{len(correct_rows) / max(len(case_rows), 1):.1%}"
         error_cells = f"{np.median(means):.2%}", f"{np.mean(means < 0.01):.0%}", f"{np.median(widths):.1%}"
         lines.append([label, str(len(case_rows)), correct_share, *error_cells, *coverage_cells])
@@ -462,7 +565,10 @@ def column_tables(*tables: str) -> Callable[[list[dict]], str]:
     """Return what makes tables of some columns, each of those rows that have the first of them."""
 
     def make_tables(rows: list[dict]) -> str:
-        return "\n\n".join(plain_table([row for row in rows if column_names.split()[0] in row], column_names.split()) for column_names in tables)
+        return "\n\n".join(
+            plain_table([row for row in rows if column_names.split()[0] in row], column_names.split())
+            for column_names in tables
+        )
 
     return make_tables
 
@@ -470,7 +576,10 @@ def column_tables(*tables: str) -> Callable[[list[dict]], str]:
 def plain_table(rows: list[dict], names: list[str]) -> str:
     """Return some columns of rows as they are."""
     lines = [[name.replace("_", " ") for name in names]]
-    lines += [[f"{cell:.4g}" if isinstance(cell := row.get(name), float) else cell_text(cell) for name in names] for row in rows]
+    lines += [
+        [f"{cell:.4g}" if isinstance(cell := row.get(name), float) else cell_text(cell) for name in names]
+        for row in rows
+    ]
     return markdown_table(lines)
 
 
@@ -529,7 +638,9 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     "ensembles_searched": ("ensembles_searched", ensemble_table),
     "benchmark_sites": (
         "benchmark_sites",
-        column_tables("atoms sites functions ms_a_step single_moves_a_second exchanges_a_second floor_ms times_the_floor"),
+        column_tables(
+            "atoms sites functions ms_a_step single_moves_a_second exchanges_a_second floor_ms times_the_floor"
+        ),
     ),
     "solving": ("solving", site_search_table),
     "solving_kinds": ("solving", site_search_kinds_table),
@@ -553,7 +664,9 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
     ),
     "relax_refit": (
         "relax_refit",
-        column_tables("curve draws rw_ideal rw_relaxed difference difference_spread weight_relaxed rw_coordinates moved"),
+        column_tables(
+            "curve draws rw_ideal rw_relaxed difference difference_spread weight_relaxed rw_coordinates moved"
+        ),
     ),
 }
 """Marker in the README: the experiment whose rows are shown, and how."""

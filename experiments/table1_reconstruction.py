@@ -31,7 +31,7 @@ import numpy as np
 import rows
 import scipy.stats
 import trainings
-from trainings import MODELS, SPLITS, TrainingPlan, TrainedModels
+from trainings import MODELS, SPLITS, TrainedModels, TrainingPlan
 
 from jaxstruc.network import dataset, evaluation
 from jaxstruc.network.dataset import Dataset, Split
@@ -56,7 +56,9 @@ def select_test_pdfs(seed_split: Split, seed: int) -> np.ndarray:
     return seed_split.test[np.random.default_rng(seed).permutation(len(seed_split.test))[: dataset.N_TEST_STRUCTURES]]
 
 
-def reconstruct_pdfs(trained_models: TrainedModels, pdfs: dict[int, np.ndarray], *, draw: bool) -> dict[int, StructureBatch]:
+def reconstruct_pdfs(
+    trained_models: TrainedModels, pdfs: dict[int, np.ndarray], *, draw: bool
+) -> dict[int, StructureBatch]:
     """Return what each seed's network makes of its PDFs."""
     return {
         seed: evaluation.reconstruct(
@@ -70,10 +72,14 @@ def structure_measures(data: Dataset, test: np.ndarray, structures: StructureBat
     """Return each measure of each structure, all of them NaN where it is not finite."""
     is_finite = np.asarray(jnp.all(jnp.isfinite(structures.positions) | ~structures.mask[..., None], axis=(1, 2)))
     finite_structures = StructureBatch(jnp.where(is_finite[:, None, None], structures.positions, 0.0), structures.mask)
-    reconstructed_pdfs = np.asarray(evaluation.simulate_structures(finite_structures, jax.tree.map(lambda column: column[test], data.conditions)))
+    reconstructed_pdfs = np.asarray(
+        evaluation.simulate_structures(finite_structures, jax.tree.map(lambda column: column[test], data.conditions))
+    )
     true_structures = evaluation.true_structures(data, test, max_atoms=structures.mask.shape[1])
     values = evaluation.agreement_measures(data.pdf[test], reconstructed_pdfs, true_structures, finite_structures)
-    return {name: np.where(is_finite, np.asarray(measure_values, float), np.nan) for name, measure_values in values.items()}
+    return {
+        name: np.where(is_finite, np.asarray(measure_values, float), np.nan) for name, measure_values in values.items()
+    }
 
 
 def measure_rows(values: dict[str, np.ndarray], shared: dict) -> list[dict]:
@@ -84,8 +90,16 @@ def measure_rows(values: dict[str, np.ndarray], shared: dict) -> list[dict]:
 def summary_statistics(values: np.ndarray) -> dict:
     """Return mean, standard deviation and number of the finite values, and the number of the others."""
     finite_values = values[np.isfinite(values)]
-    mean, sd = (finite_values.mean() if finite_values.size else np.nan), (finite_values.std(ddof=1) if finite_values.size > 1 else np.nan)
-    return {"mean": finite_or_none(mean), "sd": finite_or_none(sd), "n": finite_values.size, "failed": values.size - finite_values.size}
+    mean, sd = (
+        (finite_values.mean() if finite_values.size else np.nan),
+        (finite_values.std(ddof=1) if finite_values.size > 1 else np.nan),
+    )
+    return {
+        "mean": finite_or_none(mean),
+        "sd": finite_or_none(sd),
+        "n": finite_values.size,
+        "failed": values.size - finite_values.size,
+    }
 
 
 def t_test_rows(model_values: SeedMeasures, reference_values: SeedMeasures, shared: dict) -> list[dict]:
@@ -93,7 +107,10 @@ def t_test_rows(model_values: SeedMeasures, reference_values: SeedMeasures, shar
     result = []
     for metric in TESTED_MEASURES:
         columns = {**shared, "metric": f"t_test_{metric}"}
-        pairs = {seed: np.stack([model_values[seed][metric], reference_values[seed][metric]]) for seed in sorted(model_values.keys() & reference_values.keys())}
+        pairs = {
+            seed: np.stack([model_values[seed][metric], reference_values[seed][metric]])
+            for seed in sorted(model_values.keys() & reference_values.keys())
+        }
         result += [{**columns, "seed": seed, **summary_statistics(pair[0] - pair[1])} for seed, pair in pairs.items()]
         if len(pairs) > 1:
             means = np.stack([pair[:, np.isfinite(pair).all(axis=0)].mean(axis=1) for pair in pairs.values()], axis=1)
@@ -146,7 +163,9 @@ def read_rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
-def select_plans(plans: dict[tuple[str, int], TrainingPlan], *, trained_only: bool) -> dict[tuple[str, int], TrainingPlan]:
+def select_plans(
+    plans: dict[tuple[str, int], TrainingPlan], *, trained_only: bool
+) -> dict[tuple[str, int], TrainingPlan]:
     """Return the trainings to evaluate; where only some seeds are trained, of those; what is left out is named."""
     if not trained_only:
         return plans
@@ -173,11 +192,21 @@ def evaluate_split(
         pdfs = {seed: data.pdf[select_test_pdfs(splits[seed], seed)] for seed in trained_models.seeds}
         for draw, is_drawn in list(DRAWS.items())[: 1 if quick else None]:
             structures = reconstruct_pdfs(trained_models, pdfs, draw=is_drawn)
-            values[model, latent, draw] = {seed_number: structure_measures(data, select_test_pdfs(splits[seed_number], seed_number), entry) for seed_number, entry in structures.items()}
+            values[model, latent, draw] = {
+                seed_number: structure_measures(data, select_test_pdfs(splits[seed_number], seed_number), entry)
+                for seed_number, entry in structures.items()
+            }
     if template:
         n_seeds = max(len(trainings.training_plan(model, split, 2, quick=quick).config.all_seeds) for model in MODELS)
-        splits |= {seed: dataset.split(data, strategy=split, seed=seed) for seed in range(n_seeds) if seed not in splits}
-        values[TEMPLATE, None, None] = {seed_number: structure_measures(data, seed_indices, nearest_templates(data, splits[seed_number], seed_indices)) for seed_number, seed_indices in test_sets(splits)}
+        splits |= {
+            seed: dataset.split(data, strategy=split, seed=seed) for seed in range(n_seeds) if seed not in splits
+        }
+        values[TEMPLATE, None, None] = {
+            seed_number: structure_measures(
+                data, seed_indices, nearest_templates(data, splits[seed_number], seed_indices)
+            )
+            for seed_number, seed_indices in test_sets(splits)
+        }
     result = []
     for (model, latent, draw), values_by_seed in values.items():
         columns = {**shared, "latent": latent, "draw": draw, "model": model}
@@ -185,9 +214,13 @@ def evaluate_split(
         for seed, entry in values_by_seed.items():
             result += measure_rows(entry, {**columns, "seed": seed, "config": config, **provenance})
         for _, reference in (pair for pair in PAIRS if pair[0] == model):
-            reference_values = values.get((TEMPLATE, None, None) if reference == TEMPLATE else (reference, latent, draw))
+            reference_values = values.get(
+                (TEMPLATE, None, None) if reference == TEMPLATE else (reference, latent, draw)
+            )
             if reference_values is not None:
-                result += t_test_rows(values_by_seed, reference_values, {**columns, "against": reference, "config": config, **provenance})
+                result += t_test_rows(
+                    values_by_seed, reference_values, {**columns, "against": reference, "config": config, **provenance}
+                )
     return result
 
 
@@ -221,7 +254,10 @@ def main(arguments=None) -> list[dict]:
         runs = Path(scratch) if options.quick else trainings.RUNS
         for split in options.splits:
             combinations = itertools.product([model for model in options.models if model != TEMPLATE], options.latents)
-            plans = {(model_name, latent): trainings.training_plan(model_name, split, latent, quick=options.quick, runs=runs) for model_name, latent in combinations}
+            plans = {
+                (model_name, latent): trainings.training_plan(model_name, split, latent, quick=options.quick, runs=runs)
+                for model_name, latent in combinations
+            }
             plans = select_plans(plans, trained_only=options.trained_only)
             template = TEMPLATE in options.models
             if plans or template:

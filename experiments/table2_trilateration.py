@@ -44,7 +44,9 @@ def time_jaxstruc(distances: placing.DistanceBatch, *, repeats: int) -> tuple[di
     cast = lambda array: None if array is None else jnp.asarray(array, jnp.float32)  # noqa: E731
     arguments = [cast(array) for array in (distances.pair, distances.satellite, distances.presence, distances.anchors)]
     weights = {"pair_weight": cast(distances.pair_weight), "satellite_weight": cast(distances.satellite_weight)}
-    solve = jax.jit(lambda distances, weights: trilateration.trilaterate_batch(*distances, **weights, outlier_scale=robust_scale))
+    solve = jax.jit(
+        lambda distances, weights: trilateration.trilaterate_batch(*distances, **weights, outlier_scale=robust_scale)
+    )
     robust_scale = distances.scale
     start = time.perf_counter()
     compiled_solve = solve.lower(arguments, weights).compile()
@@ -85,10 +87,14 @@ def measure_case(shapes, *, satellites, noise, case, batch, peers, repeats) -> l
     crb = placing.cramer_rao_rmse(distances, noise, count=min(batch, len(shapes)))
     row, positions = time_jaxstruc(distances, repeats=repeats)
     result_rows = [_result_row(shared_columns, "jaxstruc", batch, batch, row, placing.rmse(positions, distances), crb)]
-    first_distances = placing.DistanceBatch(*(array[:peers] if field_index < 4 else array for field_index, array in enumerate(distances)))
+    first_distances = placing.DistanceBatch(
+        *(array[:peers] if field_index < 4 else array for field_index, array in enumerate(distances))
+    )
     for name, solver in SCIPY_SOLVERS.items() if peers else ():
         row, positions = time_scipy(solver, first_distances)
-        result_rows.append(_result_row(shared_columns, name, peers, 1, row, placing.rmse(positions, first_distances), crb))
+        result_rows.append(
+            _result_row(shared_columns, name, peers, 1, row, placing.rmse(positions, first_distances), crb)
+        )
     return result_rows
 
 
@@ -116,7 +122,17 @@ def main(arguments=None) -> list[dict]:
     if options.quick:
         cases = QUICK_CASES
     plans = [
-        (fcc_shapes, {"satellites": n_satellites, "noise": noise, "case": case, "batch": options.batch, "peers": peers, "repeats": 7})
+        (
+            fcc_shapes,
+            {
+                "satellites": n_satellites,
+                "noise": noise,
+                "case": case,
+                "batch": options.batch,
+                "peers": peers,
+                "repeats": 7,
+            },
+        )
         for n_satellites, noise, case in cases
     ]
     for atoms, batch in () if options.quick else ((200, 64), (500, 16)):

@@ -46,7 +46,7 @@ class TrainingPlan(NamedTuple):
     config: TrainOptions
     folder: Path
 
-    def with_seeds(self, seeds: tuple[int, ...]) -> "Planned":
+    def with_seeds(self, seeds: tuple[int, ...]) -> "TrainingPlan":
         """Return the same of other seeds."""
         return self._replace(config=dataclasses.replace(self.config, seeds=seeds))
 
@@ -103,7 +103,10 @@ def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> 
     for config, folder in seed_group_plans(plan):
         seed_splits = [dataset.split(data, strategy=config.split, seed=seed) for seed in config.all_seeds]
         if quick:
-            seed_splits = [Split(seed_split.train[:40], seed_split.validation[:20], seed_split.test[:20]) for seed_split in seed_splits]
+            seed_splits = [
+                Split(seed_split.train[:40], seed_split.validation[:20], seed_split.test[:20])
+                for seed_split in seed_splits
+            ]
         with progress.progress_bar(f"{plan.folder.name} {folder.name}") as advance_bar:
 
             def report(epoch, metrics, advance_bar=advance_bar, epochs=config.epochs):
@@ -116,7 +119,9 @@ def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> 
 
 def finished_plan(plan: TrainingPlan) -> TrainingPlan | None:
     """Return the training of those seeds whose groups are done; nothing where none is."""
-    finished_seeds = tuple(seed for group in seed_group_plans(plan) if _is_finished(group) for seed in group.config.seeds)
+    finished_seeds = tuple(
+        seed for group in seed_group_plans(plan) if _is_finished(group) for seed in group.config.seeds
+    )
     return plan.with_seeds(finished_seeds) if finished_seeds else None
 
 
@@ -129,14 +134,18 @@ def _is_finished(group: TrainingPlan) -> bool:
     epoch = min(map(len, losses))
     if epoch == 0 or not (folder / "checkpoints" / str(epoch)).is_dir():
         return False
-    return epoch >= config.epochs or all(_is_patience_exhausted(seed_losses[:epoch], config.patience) for seed_losses in losses)
+    return epoch >= config.epochs or all(
+        _is_patience_exhausted(seed_losses[:epoch], config.patience) for seed_losses in losses
+    )
 
 
 def _is_patience_exhausted(losses: list[float], patience: int) -> bool:
     """Return whether the loss was once not improved upon for so many epochs, as `training.fit` counts."""
     best_loss, epochs_waited = float("inf"), 0
     for loss in losses:
-        best_loss, epochs_waited = (loss, 0) if training.is_improved(loss, best_loss) else (best_loss, epochs_waited + 1)
+        best_loss, epochs_waited = (
+            (loss, 0) if training.is_improved(loss, best_loss) else (best_loss, epochs_waited + 1)
+        )
         if epochs_waited == patience:
             return True
     return False

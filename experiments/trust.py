@@ -65,7 +65,9 @@ def simulate_case(cluster_library: Library, seed: int, *, part: str) -> LibraryC
     """Return a sample drawn with a seed."""
     rng = np.random.default_rng([sorted(CASE_COUNTS).index(part), seed])
     family_names = tuple(families.FAMILIES)
-    family_rows = np.flatnonzero((cluster_library.families == family_names[seed % len(family_names)]) & (cluster_library.atoms >= 13))
+    family_rows = np.flatnonzero(
+        (cluster_library.families == family_names[seed % len(family_names)]) & (cluster_library.atoms >= 13)
+    )
     size = np.exp(rng.uniform(np.log(13), np.log(cluster_library.atoms.max())))
     row = int(family_rows[np.argmin(abs(np.log(cluster_library.atoms[family_rows] / size)))])
     values = {
@@ -82,14 +84,19 @@ def simulate_case(cluster_library: Library, seed: int, *, part: str) -> LibraryC
         f += cluster_library.atoms[member] * measured_pdfs.structure_function(positions, q, **vibrations)
     f /= cluster_library.atoms[members].sum()
     noise = NOISE * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
-    g = measured_pdfs.transform(q, R_GRID, qdamp=values["qdamp"]) @ f + measured_pdfs.transform(q, R_GRID, qdamp=0.0) @ noise
+    g = (
+        measured_pdfs.transform(q, R_GRID, qdamp=values["qdamp"]) @ f
+        + measured_pdfs.transform(q, R_GRID, qdamp=0.0) @ noise
+    )
     return LibraryCase(row, is_mixture, values, g)
 
 
 def _mixture_rows(cluster_library: Library, family_rows: np.ndarray, row: int, rng: np.random.Generator) -> list[int]:
     """Return particles of a family whose diameters spread about one's."""
     diameters = cluster_library.diameter[row] * (1 + MIXTURE_SPREAD * rng.normal(size=MIXTURE_MEMBERS))
-    return [int(family_rows[np.argmin(abs(cluster_library.diameter[family_rows] - diameter))]) for diameter in diameters]
+    return [
+        int(family_rows[np.argmin(abs(cluster_library.diameter[family_rows] - diameter))]) for diameter in diameters
+    ]
 
 
 def case_measurement(case: LibraryCase, *, header: dict[str, float]) -> Measurement:
@@ -100,25 +107,45 @@ def case_measurement(case: LibraryCase, *, header: dict[str, float]) -> Measurem
 def case_target(case: LibraryCase, *, span: TableRange = TABLE_RANGE) -> Target:
     """Return the target of a case with its true settings."""
     q_settings = {name: case.values[name] for name in ("qmin", "qmax", "qdamp")}
-    resolved_measurement = measurement_settings.resolve_settings(case_measurement(case, header=q_settings), DataOptions(), bond=BOND)
+    resolved_measurement = measurement_settings.resolve_settings(
+        case_measurement(case, header=q_settings), DataOptions(), bond=BOND
+    )
     n_q_points = target.n_q_nodes(20.0, 0.4, 28.0, span)
-    return target.target(*resolved_measurement.curve, **q_settings, qbroad=0.0, bond=BOND, span=span, min_q_nodes=n_q_points, lowest_qmin=0.3)
+    return target.target(
+        *resolved_measurement.curve,
+        **q_settings,
+        qbroad=0.0,
+        bond=BOND,
+        span=span,
+        min_q_nodes=n_q_points,
+        lowest_qmin=0.3,
+    )
 
 
-def add_screening_rows(cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]) -> None:
+def add_screening_rows(
+    cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]
+) -> None:
     """Add the rows of `screening`."""
-    pool = candidates.candidate_pool([CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))])
-    binned_distances = screening.binned_distances(cluster_library, np.arange(len(cluster_library.atoms)), bond=BOND, span=TABLE_RANGE)
+    pool = candidates.candidate_pool(
+        [CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))]
+    )
+    binned_distances = screening.binned_distances(
+        cluster_library, np.arange(len(cluster_library.atoms)), bond=BOND, span=TABLE_RANGE
+    )
     cluster_tables: list = []
     for seed in seeds:
         case = simulate_case(cluster_library, seed, part="screening")
         target = case_target(case)
         if not cluster_tables:
             cluster_tables = [
-                candidates.cluster_tables(pool.select(np.arange(start, min(start + 64, len(cluster_library.atoms)))), target)
+                candidates.cluster_tables(
+                    pool.select(np.arange(start, min(start + 64, len(cluster_library.atoms)))), target
+                )
                 for start in range(0, len(cluster_library.atoms), 64)
             ]
-        rw = np.concatenate([candidates.fit_cluster_tables(table, target).rw for table in cluster_tables])[: len(cluster_library.atoms)]
+        rw = np.concatenate([candidates.fit_cluster_tables(table, target).rw for table in cluster_tables])[
+            : len(cluster_library.atoms)
+        ]
         rw = np.where(np.isfinite(rw), rw, np.inf)
         misfit = screening.misfits(binned_distances, target.basis)
         best_row, order = int(rw.argmin()), np.argsort(misfit, kind="stable")
@@ -129,7 +156,9 @@ def add_screening_rows(cluster_library: Library, seeds: list[int], path: Path | 
         })  # fmt: skip
 
 
-def add_qmin_rows(max_atoms: int, seeds: list[int], cluster_library: Library, path: Path | None, provenance: dict[str, Any]) -> None:
+def add_qmin_rows(
+    max_atoms: int, seeds: list[int], cluster_library: Library, path: Path | None, provenance: dict[str, Any]
+) -> None:
     """Add the rows of `qmin`."""
     for seed in seeds:
         case = simulate_case(cluster_library, seed, part="qmin")
@@ -153,7 +182,9 @@ def add_qmin_rows(max_atoms: int, seeds: list[int], cluster_library: Library, pa
         })  # fmt: skip
 
 
-def add_fit_quality_rows(cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]) -> None:
+def add_fit_quality_rows(
+    cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]
+) -> None:
     """Add the rows of `verdict`."""
     for seed in seeds:
         case = simulate_case(cluster_library, seed, part="verdict")
@@ -166,7 +197,9 @@ def add_fit_quality_rows(cluster_library: Library, seeds: list[int], path: Path 
         residual_structure = verdict.residual_structure(
             target.g - curve[0], R_GRID, case.g, diameter=diameter, n_independent=target.n_independent, n_parameters=4
         )
-        diameter_estimate, is_whole, _ = screening.diameter_estimate(R_GRID, case.g, bond=BOND, qdamp=case.values["qdamp"])
+        diameter_estimate, is_whole, _ = screening.diameter_estimate(
+            R_GRID, case.g, bond=BOND, qdamp=case.values["qdamp"]
+        )
         _append_row(path, {
             "part": "verdict", "seed": seed, "family": str(cluster_library.families[case.row]), "atoms": int(cluster_library.atoms[case.row]),
             "mixed": case.is_mixture, "rw": float(fits.rw[0]), "structure": residual_structure, "diameter": diameter, "size_seen": diameter_estimate,

@@ -16,7 +16,17 @@ def text_columns(*arrays, header="", separator=" "):
 
 
 def cansas_xml(
-    q=Q, intensity=I, sigma=SIGMA, dq=DQ, *, q_unit="1/A", intensity_unit="1/cm", extra_elements="", doctype="", n_curves=1, namespace="urn:cansas1d:1.1"
+    q=Q,
+    intensity=I,
+    sigma=SIGMA,
+    dq=DQ,
+    *,
+    q_unit="1/A",
+    intensity_unit="1/cm",
+    extra_elements="",
+    doctype="",
+    n_curves=1,
+    namespace="urn:cansas1d:1.1",
 ):
     """Return CanSAS1d XML of a curve, or of the same one several times."""
     rows = []
@@ -31,7 +41,19 @@ def cansas_xml(
     return f'<?xml version="1.0"?>\n{doctype}<SASroot version="{version}" xmlns="{namespace}">{entries}</SASroot>\n'
 
 
-def write_nxcansas_entry(file, name="entry", *, q=Q, intensity=I, sigma=SIGMA, dq=DQ, q_unit="1/angstrom", intensity_unit="1/cm", axes="Q", old_attributes=False):
+def write_nxcansas_entry(
+    file,
+    name="entry",
+    *,
+    q=Q,
+    intensity=I,
+    sigma=SIGMA,
+    dq=DQ,
+    q_unit="1/angstrom",
+    intensity_unit="1/cm",
+    axes="Q",
+    old_attributes=False,
+):
     """Write a curve, or frames of one, into an open HDF5 file and return its group."""
     class_attribute, unit_attribute = ("NX_class", "unit") if old_attributes else ("canSAS_class", "units")
     group = file.create_group(name)
@@ -39,7 +61,12 @@ def write_nxcansas_entry(file, name="entry", *, q=Q, intensity=I, sigma=SIGMA, d
     group["definition"] = "NXcanSAS"
     data = group.create_group("data")
     data.attrs.update({class_attribute: "SASdata", "signal": "I", "I_axes": axes})
-    for label, column, column_unit in (("Q", q, q_unit), ("I", intensity, intensity_unit), ("Idev", sigma, intensity_unit), ("Qdev", dq, q_unit)):
+    for label, column, column_unit in (
+        ("Q", q, q_unit),
+        ("I", intensity, intensity_unit),
+        ("Idev", sigma, intensity_unit),
+        ("Qdev", dq, q_unit),
+    ):
         if column is not None:
             data[label] = column
             if column_unit:
@@ -60,7 +87,11 @@ def write_nxcansas(path, **entry_options):
 
 def assert_curve(measurement, *, q=Q, intensity=I, sigma=SIGMA, dq=DQ, intensity_unit="1/cm", rtol=1e-15):
     """The numbers that were written, in 1/Å."""
-    assert measurement.kind == "iq" and measurement.units == intensity_unit and len(measurement.r) == len(measurement.g) == 0
+    assert (
+        measurement.kind == "iq"
+        and measurement.units == intensity_unit
+        and len(measurement.r) == len(measurement.g) == 0
+    )
     for name, expected in (("q", q), ("intensity", intensity), ("sigma", sigma), ("dq", dq)):
         if expected is None:
             assert getattr(measurement, name) is None, name

@@ -31,7 +31,11 @@ def sphere_library():
 def sphere_classes():
     cluster_library = sphere_library()
     rows = np.arange(len(cluster_library.atoms))
-    return classes.build_size_classes(cluster_library, rows, np.array([classes.FAMILY_PACKINGS[family] for family in cluster_library.families], object))
+    return classes.build_size_classes(
+        cluster_library,
+        rows,
+        np.array([classes.FAMILY_PACKINGS[family] for family in cluster_library.families], object),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -50,7 +54,9 @@ def draw_rows(rng, *, mean, width, families=("fcc",), count=60):
     rows = np.flatnonzero(np.isin(sphere_library().families, families))
     log_width = np.sqrt(np.log1p(width**2))
     lognormal_diameters = mean * np.exp(log_width * rng.normal(size=count) - log_width**2 / 2)
-    return np.array([rows[np.argmin(abs(np.log(equivalent_diameters()[rows] / diameter)))] for diameter in lognormal_diameters])
+    return np.array(
+        [rows[np.argmin(abs(np.log(equivalent_diameters()[rows] / diameter)))] for diameter in lognormal_diameters]
+    )
 
 
 def ensemble_pdf(rows, *, noise=0.0, seed=0, uiso=0.008, delta2=2.0, stretch=1.0, contraction=0.0):
@@ -73,13 +79,23 @@ def ensemble_pdf(rows, *, noise=0.0, seed=0, uiso=0.008, delta2=2.0, stretch=1.0
 
 def make_target(g, rmax=20.0):
     in_range = rmax + 1e-9 >= R
-    return target.target(R[in_range], g[in_range], **SETTINGS, bond=BOND, span=SPAN, min_q_nodes=MIN_Q_NODES, min_basis_size=MIN_BASIS_SIZE)
+    return target.target(
+        R[in_range],
+        g[in_range],
+        **SETTINGS,
+        bond=BOND,
+        span=SPAN,
+        min_q_nodes=MIN_Q_NODES,
+        min_basis_size=MIN_BASIS_SIZE,
+    )
 
 
 def rank_single_clusters(g, rmax=20.0):
     """Return the best single cluster's row and values, and all fits as a pool."""
     target = make_target(g, rmax)
-    pool = candidates.candidate_pool([CandidateGroup("library", sphere_library(), np.arange(len(sphere_library().atoms)))])
+    pool = candidates.candidate_pool(
+        [CandidateGroup("library", sphere_library(), np.arange(len(sphere_library().atoms)))]
+    )
     fits = candidates.fit_all(pool, target)
     order = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf))
     return pool.select(order), candidates.select_rows(fits, order)

@@ -31,15 +31,23 @@ def case_intensity(name, q):
     if name == "hard spheres":
         return structure_factor.hard_spheres(q, 35.0, 0.3)
     if shape == "core_shell":
-        outer_radii = sasmodels_distribution("gaussian", 38.0, 3.0 / 38.0) if modifiers else single_size(38.0)  # cores of 30 ± 3 Å
-        return smallangle.intensity(q, smallangle.core_shell(8.0, core=130.0 - 9.5, shell=20.0 - 9.5), outer_radii, Sample())
+        outer_radii = (
+            sasmodels_distribution("gaussian", 38.0, 3.0 / 38.0) if modifiers else single_size(38.0)
+        )  # cores of 30 ± 3 Å
+        return smallangle.intensity(
+            q, smallangle.core_shell(8.0, core=130.0 - 9.5, shell=20.0 - 9.5), outer_radii, Sample()
+        )
     if shape in ("spheroid", "cylinder"):
         return revolution_body_intensity(q, shape, float(modifiers[0]))
     if shape == "sphere":
         return sphere_intensity(q, modifiers)
     body, distribution = (name, None) if name in EDGE_LENGTHS else (name.rsplit(" ", 2)[0], name.split(" ")[-2:])
     radius = EDGE_LENGTHS[body] / particle.named_bodies()[body].shortest_edge
-    sizes = single_size(radius) if distribution is None else sasmodels_distribution(distribution[0], radius, float(distribution[1]))
+    sizes = (
+        single_size(radius)
+        if distribution is None
+        else sasmodels_distribution(distribution[0], radius, float(distribution[1]))
+    )
     return smallangle.intensity(q, particle.of_table(particle.named_table(body)), sizes, SAMPLE)
 
 
@@ -61,7 +69,9 @@ def sphere_intensity(q, modifiers):
         return smallangle.intensity(q, form_factor, sizes, SAMPLE._replace(scale=0.2), structure=structure)
     sasmodels_name, pd = modifiers or ("none", 0)
     distribution_name = {"rectangle": "uniform"}.get(sasmodels_name, sasmodels_name)
-    sizes = single_size(35.0) if sasmodels_name == "none" else sasmodels_distribution(distribution_name, 35.0, float(pd))
+    sizes = (
+        single_size(35.0) if sasmodels_name == "none" else sasmodels_distribution(distribution_name, 35.0, float(pd))
+    )
     return smallangle.intensity(q, form_factor, sizes, SAMPLE)
 
 
@@ -99,4 +109,6 @@ if __name__ == "__main__":
     for name, reference in reference_curves.items():
         computed = np.asarray(case_intensity(name, q))
         relative_deviation = np.abs(computed / reference - 1)
-        print(f"{name:36s} {relative_deviation.max():.1e} at q {q[relative_deviation.argmax()]:.3f}; below 0.4 {relative_deviation[q < 0.4].max():.1e}")
+        print(
+            f"{name:36s} {relative_deviation.max():.1e} at q {q[relative_deviation.argmax()]:.3f}; below 0.4 {relative_deviation[q < 0.4].max():.1e}"
+        )

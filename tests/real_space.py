@@ -72,7 +72,11 @@ def band_pass(
     """
     kernel = weights * jnp.exp(0.5 * added_variance * q**2) * (2 / jnp.pi) * (r[1] - r[0])
     forward_transform = kernel[:, None] * debye.apply_to_products(np.sin, jnp.sin, q, r)
-    return jnp.matmul(jnp.asarray(debye.apply_to_products(np.sin, jnp.sin, r_out, q), forward_transform.dtype), forward_transform, precision="highest")
+    return jnp.matmul(
+        jnp.asarray(debye.apply_to_products(np.sin, jnp.sin, r_out, q), forward_transform.dtype),
+        forward_transform,
+        precision="highest",
+    )
 
 
 def real_space_pdf(

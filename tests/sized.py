@@ -19,16 +19,22 @@ def sphere_intensity(q, *populations):
     for mean, width, volume_share in populations:
         deviates = np.linspace(-5, 5, 401)
         radius, weight = np.maximum(mean * (1 + width * deviates), 1e-3), np.exp(-0.5 * deviates**2)
-        total = total + volume_share * (sphere_form_factor(q[:, None] * radius) @ (weight * radius**6)) / (weight @ radius**3)
+        total = total + volume_share * (sphere_form_factor(q[:, None] * radius) @ (weight * radius**6)) / (
+            weight @ radius**3
+        )
     return total
 
 
-def measurement(*populations, counts=1e5, n_points=60, q_range=(0.01, 0.35), seed=0, with_noise=True, name="d/a.dat", **overrides):
+def measurement(
+    *populations, counts=1e5, n_points=60, q_range=(0.01, 0.35), seed=0, with_noise=True, name="d/a.dat", **overrides
+):
     """Return what is counted of populations; a sphere of 40 Å and 10 % where none is given."""
     q = np.linspace(*q_range, n_points)
     curve = sphere_intensity(q, *(populations or ((40.0, 0.1, 1.0),)))
     expected_counts = counts * (curve / curve.max() + 1e-3)
-    noisy_counts = expected_counts + with_noise * np.sqrt(expected_counts) * np.random.default_rng(seed).standard_normal(n_points)
+    noisy_counts = expected_counts + with_noise * np.sqrt(expected_counts) * np.random.default_rng(
+        seed
+    ).standard_normal(n_points)
     no_pdf = np.zeros(0)
     fields = {"kind": "iq", "q": q, "intensity": noisy_counts, "sigma": np.sqrt(expected_counts)} | overrides
     return Measurement(name, no_pdf, no_pdf, {}, **fields)

@@ -25,6 +25,8 @@ def simulate_simple_batch(key, store, *, anomaly_fraction=0.05):
     pdf = curve + 0.1 * jax.random.normal(noise_key, (64, N_POINTS))
     missing_column = jnp.full(64, jnp.nan)
     labels = TrueLabels(type_index, jnp.stack([n_atoms, *[missing_column] * 5], axis=1))
-    labels = TrueLabels(jnp.where(is_anomalous, -1, type_index), jnp.where(is_anomalous[:, None], jnp.nan, labels.values))
+    labels = TrueLabels(
+        jnp.where(is_anomalous, -1, type_index), jnp.where(is_anomalous[:, None], jnp.nan, labels.values)
+    )
     mask, settings = jnp.ones_like(pdf, bool), jnp.zeros((64, len(SETTING_NAMES)))
     return SimulatedBatch(pdf, mask, settings, labels, jnp.ones(64, int), jnp.zeros(64), is_anomalous)

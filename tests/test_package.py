@@ -94,7 +94,10 @@ def test_tests_mirror_the_package(repository):
         "commands.arguments",
         *(f"options.{name}" for name in ("pdf", "small_angle", "simulation", "training")),
     }
-    indirectly_tested |= {"network.config", "network.stress"}  # the stress is tested with the trilateration that lowers it
+    indirectly_tested |= {
+        "network.config",
+        "network.stress",
+    }  # the stress is tested with the trilateration that lowers it
     for name in ordered_modules()[:-1]:
         *folder, module = name.split(".")
         path = repository.joinpath("tests", *folder, f"test_{module}.py")

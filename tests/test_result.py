@@ -46,7 +46,10 @@ def result(**overrides):
 def assert_same(first_result, second_result):
     """Assert that two results are equal in all their parts and types."""
     first_arrays, second_arrays = results.to_arrays(first_result), results.to_arrays(second_result)
-    assert bytes(first_arrays.pop(results.TEXT)) == bytes(second_arrays.pop(results.TEXT)) and first_arrays.keys() == second_arrays.keys()
+    assert (
+        bytes(first_arrays.pop(results.TEXT)) == bytes(second_arrays.pop(results.TEXT))
+        and first_arrays.keys() == second_arrays.keys()
+    )
     for name in first_arrays:
         np.testing.assert_array_equal(first_arrays[name], second_arrays[name])
         assert first_arrays[name].dtype == second_arrays[name].dtype
@@ -56,7 +59,11 @@ def test_a_result_comes_back_without_loss():
     saved_result = result()
     loaded_result = results.from_arrays(results.to_arrays(saved_result), RESULT_CLASSES)
     assert_same(saved_result, loaded_result)
-    assert loaded_result.settings == saved_result.settings and loaded_result.free == saved_result.free and loaded_result.facts == saved_result.facts
+    assert (
+        loaded_result.settings == saved_result.settings
+        and loaded_result.free == saved_result.free
+        and loaded_result.facts == saved_result.facts
+    )
     assert loaded_result.best.values == saved_result.best.values and loaded_result.candidates[1].atoms is None
     assert type(loaded_result.best.notes["draws"]) is int and loaded_result.best.weight == 1e-300
     np.testing.assert_array_equal(loaded_result.best.atoms.positions, saved_result.best.atoms.positions)
@@ -69,7 +76,11 @@ def test_fields_of_a_later_version_are_kept():
     entries = json.loads(bytes(arrays[results.TEXT]).decode())
     entries |= {"version": 3, "facets": {"kind": "flat", "cuts": {results.ARRAY: "cuts"}}}
     entries["candidates"][0]["strain"] = [0.5, 1.0]
-    later_arrays = {**arrays, "cuts": np.arange(3.0), results.TEXT: np.frombuffer(json.dumps(entries).encode(), np.uint8)}
+    later_arrays = {
+        **arrays,
+        "cuts": np.arange(3.0),
+        results.TEXT: np.frombuffer(json.dumps(entries).encode(), np.uint8),
+    }
     loaded_result = results.from_arrays(later_arrays, RESULT_CLASSES)
     assert loaded_result.extra["facets"]["kind"] == "flat" and loaded_result.best.extra == {"strain": [0.5, 1.0]}
     reloaded_result = results.from_arrays(results.to_arrays(loaded_result), RESULT_CLASSES)
@@ -127,7 +138,10 @@ def test_a_distribution_is_read_back_without_loss(holdouts):
     saved_result = result(ensemble=told.distribution(holdouts=holdouts))
     loaded_result = results.from_arrays(results.to_arrays(saved_result), RESULT_CLASSES)
     assert_same(saved_result, loaded_result)
-    assert loaded_result.ensemble.mean_diameter == saved_result.ensemble.mean_diameter and loaded_result.ensemble.shares == saved_result.ensemble.shares
+    assert (
+        loaded_result.ensemble.mean_diameter == saved_result.ensemble.mean_diameter
+        and loaded_result.ensemble.shares == saved_result.ensemble.shares
+    )
     assert loaded_result.ensemble.holdouts == saved_result.ensemble.holdouts and loaded_result.sample == "distribution"
     np.testing.assert_array_equal(loaded_result.distribution["volume_fcc"], saved_result.distribution["volume_fcc"])
 
@@ -145,5 +159,8 @@ def test_the_density_of_sizes_has_unit_integrals_within_its_band():
         density, lower_band, upper_band = (getattr(sizes, f"{name}{suffix}") for suffix in ("", "_low", "_high"))
         assert abs(density.sum() * log_step - 1) < 0.01 and np.all(lower_band <= upper_band)
         peak_index = density.argmax()
-        assert lower_band[peak_index] <= density[peak_index] * 1.02 and density[peak_index] <= upper_band[peak_index] * 1.02
+        assert (
+            lower_band[peak_index] <= density[peak_index] * 1.02
+            and density[peak_index] <= upper_band[peak_index] * 1.02
+        )
     assert 40 < sizes.radius[sizes.volume.argmax()] < 46 and 38 < sizes.radius[sizes.number.argmax()] < 43

@@ -46,7 +46,10 @@ def test_an_interval_of_counts_has_counts_at_its_ends_and_widens_about_its_middl
     n_atoms, weight = np.array([100.0, 104.0, 110.0]), np.array([0.5, 0.3, 0.2])
     interval = statistics.discrete_interval(103.0, n_atoms, weight=weight)
     wider_interval = statistics.discrete_interval(103.0, n_atoms, weight=weight, wider=1.5)
-    assert (interval.low, interval.value, interval.high) == (100, 103, 110) and (wider_interval.low, wider_interval.high) == (98, 112)
+    assert (interval.low, interval.value, interval.high) == (100, 103, 110) and (
+        wider_interval.low,
+        wider_interval.high,
+    ) == (98, 112)
 
 
 def test_an_interval_about_a_value_has_the_spread_of_the_draws_and_is_not_below_zero():

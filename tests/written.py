@@ -18,16 +18,22 @@ def rows(r=R, g=None, separator=" "):
 LABELS = "#### start data\n#S 1\n#L r($\\AA$)  G($\\AA^{-2}$)\n"
 
 
-SETTING_LINES = "mode = xray\ncomposition = Pt\noutputtype = gr\nqmaxinst = 25.0\nqmin = 0.8\nqmax = 22.0\nrmax = 30.0\n"
+SETTING_LINES = (
+    "mode = xray\ncomposition = Pt\noutputtype = gr\nqmaxinst = 25.0\nqmin = 0.8\nqmax = 22.0\nrmax = 30.0\n"
+)
 
 
-XPDFSUITE = "# xPDFsuite Configuration #\n[PDF]\nwavelength = 0.1\n" + SETTING_LINES + "\n[Misc]\ninputdir = /private/place\n\n"
+XPDFSUITE = (
+    "# xPDFsuite Configuration #\n[PDF]\nwavelength = 0.1\n" + SETTING_LINES + "\n[Misc]\ninputdir = /private/place\n\n"
+)
 
 
 HEADERS = {
     "xPDFsuite": XPDFSUITE,
     "PDFgetXgui": XPDFSUITE.replace("xPDFsuite", "PDFgetXgui"),
-    "PDFgetX3": "[DEFAULT]\n\nversion = pdfgetx3-1.0\n# setup\ninputfile = /private/place/x.chi\n" + SETTING_LINES + "\n",
+    "PDFgetX3": "[DEFAULT]\n\nversion = pdfgetx3-1.0\n# setup\ninputfile = /private/place/x.chi\n"
+    + SETTING_LINES
+    + "\n",
     "bare": "",
 }
 

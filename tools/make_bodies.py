@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.scattering import particle
-from jaxstruc.scattering.solids import SYMMETRY_DOMAINS, NAMED_POLYHEDRA
+from jaxstruc.scattering.solids import NAMED_POLYHEDRA, SYMMETRY_DOMAINS
 
 TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodies.npz"
 

@@ -36,7 +36,10 @@ def thinned_archive(archive) -> dict:
         "versions": meta["versions"],
         "Uiso": meta["Uiso"],
         "sets": meta["parameter_sets"],
-        "used": {key: {setting: settings[setting] for setting in USED_SETTINGS if setting in settings} for key, settings in meta["used"].items()},
+        "used": {
+            key: {setting: settings[setting] for setting in USED_SETTINGS if setting in settings}
+            for key, settings in meta["used"].items()
+        },
         "max": {key: float(np.abs(archive[key]).max()) for key in curves},
     }
     result = {key: archive[key] for key in ("positions", "numbers", "U_G")}

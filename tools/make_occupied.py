@@ -28,10 +28,17 @@ def draw_rows(cluster_library: Library, family: str) -> np.ndarray:
     """Return clusters of a family, as many of each size; no blocks, which are as slender as few particles are."""
     rng = np.random.default_rng(0)
     is_block = np.char.startswith(cluster_library.labels.astype(str), "block")
-    rows = np.flatnonzero((cluster_library.families == family) & ~is_block & (cluster_library.atoms >= MIN_ATOMS) & (cluster_library.atoms <= MAX_ATOMS))
+    rows = np.flatnonzero(
+        (cluster_library.families == family)
+        & ~is_block
+        & (cluster_library.atoms >= MIN_ATOMS)
+        & (cluster_library.atoms <= MAX_ATOMS)
+    )
     sizes = np.rint(np.log(cluster_library.atoms[rows]) / 0.2).astype(int)
     probabilities = 1 / np.bincount(sizes)[sizes]
-    return np.sort(rng.choice(rows, min(CLUSTERS_PER_FAMILY, len(rows)), replace=False, p=probabilities / probabilities.sum()))
+    return np.sort(
+        rng.choice(rows, min(CLUSTERS_PER_FAMILY, len(rows)), replace=False, p=probabilities / probabilities.sum())
+    )
 
 
 def main() -> None:

@@ -57,6 +57,8 @@ def _read(path: Path, config: arguments.Classify, bond: float) -> Measurement | 
         data = formats.read(
             path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=formats.PDF_KINDS
         )
-        return measurement.resolve_settings(sine.reduce_to_pdf(data, config.options.data), config.options.data, bond=bond)
+        return measurement.resolve_settings(
+            sine.reduce_to_pdf(data, config.options.data), config.options.data, bond=bond
+        )
     except (ValueError, OSError) as error:
         return PdfResult(str(path), "", config.element, "failed", " ".join(str(error).split()))

@@ -17,7 +17,7 @@ from jaxstruc.inference.pdf_result import PdfResult
 from jaxstruc.report import folders, overview, summary
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
-from jaxstruc.solver.answers import PdfPlan, solve_measurements, prepare_measurement
+from jaxstruc.solver.answers import PdfPlan, prepare_measurement, solve_measurements
 
 MAX_SHOWN_FILES = 8
 """Most files whose settings are printed."""
@@ -107,15 +107,23 @@ def run_batch(
     for job in pending_jobs[:MAX_SHOWN_FILES]:
         show(f"{Path(job.measurement.name).name} ({job.measurement.format})", job.measurement.settings)
     file_stems = unique_stems(paths)
-    row_by_stem: dict[str, Row] = {stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()}
+    row_by_stem: dict[str, Row] = {
+        stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()
+    }
 
     def summarise() -> None:
-        folders.write_summary(out, [row_by_stem[stem] for stem in file_stems if stem in row_by_stem], columns=workflow.columns)
+        folders.write_summary(
+            out, [row_by_stem[stem] for stem in file_stems if stem in row_by_stem], columns=workflow.columns
+        )
 
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
     summarise()
-    pending_measurements, all_measurements = ([job.measurement for job in job_group] for job_group in (pending_jobs, jobs))
-    for job, result in zip(pending_jobs, workflow.solve(pending_measurements, plan, among=all_measurements, progress=progress), strict=True):
+    pending_measurements, all_measurements = (
+        [job.measurement for job in job_group] for job_group in (pending_jobs, jobs)
+    )
+    for job, result in zip(
+        pending_jobs, workflow.solve(pending_measurements, plan, among=all_measurements, progress=progress), strict=True
+    ):
         folders.write_result(result, out, job.stem)
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         summarise()
@@ -185,7 +193,9 @@ def _read_jobs(paths: Sequence[Path], plan: WorkflowPlan, workflow: Workflow) ->
 def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
     """Return the G(r) that a file holds or leads to, with all settings."""
     curve = plan.curve
-    measurement = formats.read(path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=formats.PDF_KINDS)
+    measurement = formats.read(
+        path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=formats.PDF_KINDS
+    )
     return prepare_measurement(measurement, plan)
 
 
@@ -220,7 +230,9 @@ def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict
     return results
 
 
-PDF_WORKFLOW = Workflow(_read_pdf, solve_measurements, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/")
+PDF_WORKFLOW = Workflow(
+    _read_pdf, solve_measurements, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/"
+)
 """The way of `solve` and `mine`."""
 REFINE = PDF_WORKFLOW._replace(columns=summary.REFINE_SUMMARY)
 """The way of `refine`, which judges no sample."""

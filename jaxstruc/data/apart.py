@@ -116,7 +116,9 @@ def unpack_answer(raw: bytes) -> Any:
         if isinstance(content, dict) and ERROR_KEY in content:
             error_class = getattr(builtins, content[ERROR_KEY], None)
             return (
-                error_class(content["said"]) if isinstance(error_class, type) and issubclass(error_class, Exception) else ReadError(content["said"])
+                error_class(content["said"])
+                if isinstance(error_class, type) and issubclass(error_class, Exception)
+                else ReadError(content["said"])
             )
         if isinstance(content, dict):
             return {name: from_json(value) for name, value in content.items()}

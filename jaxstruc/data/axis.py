@@ -50,7 +50,9 @@ class Axis(NamedTuple):
 
 def inverse_length(text: str) -> str:
     """Return the unit that words like A^-1, 1/nm or nm⁻¹ stand for, as 1/Å; "" where they stand for none."""
-    normalised_text = re.sub(r"[\s${}()\[\]_\\]", "", text.lower().replace("\\aa", "å").replace("\N{ANGSTROM SIGN}", "å"))
+    normalised_text = re.sub(
+        r"[\s${}()\[\]_\\]", "", text.lower().replace("\\aa", "å").replace("\N{ANGSTROM SIGN}", "å")
+    )
     match = _INVERSE_LENGTH.fullmatch(normalised_text)
     name = _LENGTH_BY_WORD.get(next(filter(None, match.groups()))) if match else None
     return f"1/{name}" if name else ""
@@ -85,7 +87,9 @@ def choose_axis(
         ReadError: where nobody said the unit, or the wavelength of an angle.
     """
     user_unit = {"1/A": "1/Å", None: ""}.get(q_unit, q_unit) or ""
-    expect(user_unit in ("", ANGLE_UNIT, *Q_UNITS), f"--q-unit 1/Å, 1/nm or 2theta, got {user_unit} for {path}; correct it")
+    expect(
+        user_unit in ("", ANGLE_UNIT, *Q_UNITS), f"--q-unit 1/Å, 1/nm or 2theta, got {user_unit} for {path}; correct it"
+    )
     x_range = f"{np.nanmin(x):g} to {np.nanmax(x):g}"
     expect(
         bool(user_unit or stated_unit),
@@ -93,10 +97,16 @@ def choose_axis(
         "or --q-unit 2theta with --wavelength",
     )
     unit, origin = (user_unit, "command line") if user_unit else (stated_unit, "header")
-    warnings = [f"the file says Q in {stated_unit}, --q-unit {user_unit} is used"] if user_unit and stated_unit not in ("", user_unit) else []
+    warnings = (
+        [f"the file says Q in {stated_unit}, --q-unit {user_unit} is used"]
+        if user_unit and stated_unit not in ("", user_unit)
+        else []
+    )
     if unit != ANGLE_UNIT:
         return Axis(unit, origin), warnings
-    used_wavelength, wavelength_origin = (wavelength, "command line") if wavelength is not None else (stated_wavelength, "header")
+    used_wavelength, wavelength_origin = (
+        (wavelength, "command line") if wavelength is not None else (stated_wavelength, "header")
+    )
     if used_wavelength is None or (wavelength_origin == "header" and used_wavelength == PLACEHOLDER_WAVELENGTH):
         problem = "none" if used_wavelength is None else f"the header's {used_wavelength:g} Å, which stands for none,"
         raise ReadError(f"Expected a wavelength with 2theta, got {problem} for {path}; pass --wavelength in Å.")

@@ -92,7 +92,8 @@ def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
     """Return the columns of a curve."""
     rows = [{_element_name(element): element for element in row} for row in data if _element_name(row) == "Idata"]
     expect(
-        len(rows) >= MIN_ROWS, f"at least {MIN_ROWS} points in <SASdata>, got {len(rows)} in {path}; check that it is a curve"
+        len(rows) >= MIN_ROWS,
+        f"at least {MIN_ROWS} points in <SASdata>, got {len(rows)} in {path}; check that it is a curve",
     )
     values: dict[str, np.ndarray] = {}
     units: dict[str, str] = {}

@@ -12,7 +12,9 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.data.text import MIN_ROWS, ReadError, decode_text, expect, raw_bytes, read_table
 
 LABEL_PREFIX = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
-Q_LABEL = re.compile(LABEL_PREFIX + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])")
+Q_LABEL = re.compile(
+    LABEL_PREFIX + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])"
+)
 NM_LABEL = re.compile(LABEL_PREFIX + r"(r|distance)[\s,/(\[_]*(in\s+)?(nm|nanomet)")
 
 G_SCALE_RANGE = 1e-9, 1e9
@@ -84,7 +86,10 @@ def _r_and_g_columns(rows: np.ndarray, line_indices: Sequence[int], path: Path) 
         raise ReadError(f"Expected increasing r, got {location}; sort the rows.")
     expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; check that it is a PDF")
     is_increasing = np.append(True, r[1:] > r[:-1])
-    expect(is_increasing.sum() >= MIN_ROWS, f"at least {MIN_ROWS} different r, got {is_increasing.sum()} in {path}; check that it is a PDF")
+    expect(
+        is_increasing.sum() >= MIN_ROWS,
+        f"at least {MIN_ROWS} different r, got {is_increasing.sum()} in {path}; check that it is a PDF",
+    )
     repeats = f"{np.count_nonzero(~is_increasing)} of {len(r)} repeated in {path}"
     expect(is_increasing.mean() >= 0.9, f"each r once, got {repeats}; export r with more digits")
     return r[is_increasing], g[is_increasing]
@@ -96,4 +101,6 @@ def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
     has_usable_scale = max_magnitude == 0 or G_SCALE_RANGE[0] <= max_magnitude <= G_SCALE_RANGE[1]
     expect(has_usable_scale, f"G(r) in 1/Å², got values up to {max_magnitude:g} in {path}; check its unit and scale")
     expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
-    expect(swings_about_zero(g), f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file")
+    expect(
+        swings_about_zero(g), f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file"
+    )

@@ -59,7 +59,10 @@ def read_numbers(data: h5py.Dataset, selection: tuple[int | slice, ...], path: P
     is_inside_file = not data.is_virtual and not data.external
     expect(is_inside_file, f"numbers in the file, got links to others in {path}; copy them")
     block_bytes = math.prod(data.chunks or ()) * data.dtype.itemsize
-    expect(block_bytes <= MAX_BLOCK_BYTES, f"blocks of at most {MAX_BLOCK_BYTES >> 20} MB, got {block_bytes >> 20} in {path}; write smaller chunks")
+    expect(
+        block_bytes <= MAX_BLOCK_BYTES,
+        f"blocks of at most {MAX_BLOCK_BYTES >> 20} MB, got {block_bytes >> 20} in {path}; write smaller chunks",
+    )
     return np.asarray(data[selection], np.float64)
 
 

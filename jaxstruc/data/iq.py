@@ -90,7 +90,9 @@ def read(
     if n_outside >= len(rows) // 10 + 1:
         warnings.append(f"{n_outside} rows of numbers outside the block at line {line_indices[0] + 1} not read")
     stated_wavelength = settings.pop("wavelength", None)
-    curve_columns = curve_columns._replace(wavelength=_header_wavelength(header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None))
+    curve_columns = curve_columns._replace(
+        wavelength=_header_wavelength(header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None)
+    )
     file_format = header.header_program(header_lines)
     return points.measurement_from_columns(
         curve_columns, path=str(path), kind=curve_kind, q_unit=q_unit, wavelength=wavelength, header=settings,
@@ -175,22 +177,32 @@ def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Se
     if curve_kind not in accepted_kinds or (requested_kind and curve_kind != requested_kind):
         current_command = "saxs" if requested_kind == "iq" or "gr" not in accepted_kinds else "solve"
         right_command = "saxs" if curve_kind == "iq" else "solve"
-        advice = f"drop --kind {requested_kind}" if requested_kind and current_command == right_command else f"pass it to jaxstruc {right_command}"
+        advice = (
+            f"drop --kind {requested_kind}"
+            if requested_kind and current_command == right_command
+            else f"pass it to jaxstruc {right_command}"
+        )
         raise ReadError(f"Expected {expected}, got {KIND_NAMES[curve_kind]} in {path}; {advice}.")
     return curve_kind
 
 
-def _select_columns(labels: ColumnLabels, rows: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[Columns, list[str]]:
+def _select_columns(
+    labels: ColumnLabels, rows: np.ndarray, line_indices: Sequence[int], path: Path
+) -> tuple[Columns, list[str]]:
     """Return the columns by their labels, or by their order where they have none; and warnings."""
     n_columns = rows.shape[1]
     if labels.names:
         roles, units = labels.roles, labels.units
     else:
-        expect(n_columns <= MAX_UNLABELLED_COLUMNS, f"at most {MAX_UNLABELLED_COLUMNS} columns without labels, got {n_columns} in {path}; name them in a line")
+        expect(
+            n_columns <= MAX_UNLABELLED_COLUMNS,
+            f"at most {MAX_UNLABELLED_COLUMNS} columns without labels, got {n_columns} in {path}; name them in a line",
+        )
         roles, units = ("q", "iq", "sigma", "dq")[:n_columns], ("",) * n_columns
     curve_column = next((index for index, role in enumerate(roles) if role in KIND_NAMES), 1)
     expect(
-        roles[curve_column] not in ("sigma", "dq", "slit"), f"a column of I(Q), got none by the labels of {path}; name it I"
+        roles[curve_column] not in ("sigma", "dq", "slit"),
+        f"a column of I(Q), got none by the labels of {path}; name it I",
     )
     column_by_role = {role: index for index, role in reversed(list(enumerate(roles)))}
     slit_widths = rows[:, column_by_role["slit"]] if "slit" in column_by_role else np.zeros(1)
@@ -198,7 +210,9 @@ def _select_columns(labels: ColumnLabels, rows: np.ndarray, line_indices: Sequen
     errors, widths = (rows[:, column_by_role[role]] if role in column_by_role else None for role in ("sigma", "dq"))
     points.refuse_other_unit("dQ", units[column_by_role["dq"]] if "dq" in column_by_role else "", "Q", units[0], path)
     point_labels = tuple(f"line {line_index + 1}" for line_index in line_indices)
-    columns = Columns(rows[:, 0], rows[:, curve_column], errors, widths, point_labels, labels.axis_unit, units[curve_column])
+    columns = Columns(
+        rows[:, 0], rows[:, curve_column], errors, widths, point_labels, labels.axis_unit, units[curve_column]
+    )
     if not labels.names:
         names = (("sigma", "dQ")[index] for index in range(n_columns - 2))
         return columns, [f"column {index}, without a label, read as {name}" for index, name in enumerate(names, 3)]
@@ -215,4 +229,8 @@ def _header_wavelength(header_lines: list[str], stated_wavelength: float | None)
                 stated_wavelength = float(match[1]) * {"m": 1e10, "nm": 10.0}.get(match[2] or "", 1.0)
             except ValueError:
                 continue
-    return stated_wavelength * 1e10 if stated_wavelength is not None and 0 < stated_wavelength < _MAX_WAVELENGTH_IN_METRES else stated_wavelength
+    return (
+        stated_wavelength * 1e10
+        if stated_wavelength is not None and 0 < stated_wavelength < _MAX_WAVELENGTH_IN_METRES
+        else stated_wavelength
+    )

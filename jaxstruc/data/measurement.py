@@ -95,7 +95,11 @@ def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: fl
     header = measurement.header
     user_settings = asdict(options)
     path = measurement.name
-    data_limits = {data_setting.name: data_setting for data_setting in measurement.settings if data_setting.origin == "data" and user_settings.get(data_setting.name) is None}
+    data_limits = {
+        data_setting.name: data_setting
+        for data_setting in measurement.settings
+        if data_setting.origin == "data" and user_settings.get(data_setting.name) is None
+    }
     settings = {
         name: data_limits.get(name) or _resolve_setting(name, user_settings[name], header.get(name), path)
         for name in ("qmin", "qmax", "qdamp", "qbroad")
@@ -119,7 +123,11 @@ def composition_warnings(measurement: Measurement, element: str) -> list[str]:
     """Return a warning where the header's composition does not hold the element."""
     composition = str(measurement.header.get("composition", ""))
     composition_elements = re.findall("[A-Z][a-z]?", composition)
-    return [f"the header says {composition}, --element {element}"] if composition_elements and element not in composition_elements else []
+    return (
+        [f"the header says {composition}, --element {element}"]
+        if composition_elements and element not in composition_elements
+        else []
+    )
 
 
 def fast_power_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
@@ -167,7 +175,9 @@ def _refuse_range(r: np.ndarray, values: Mapping[str, float], bond: float, path:
         "pass --rmin and --rmax",
     )
     n_inside = np.count_nonzero((r >= rmin - half_step) & (r <= rmax + half_step))
-    expect(n_inside >= MIN_ROWS, f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; widen the range")
+    expect(
+        n_inside >= MIN_ROWS, f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; widen the range"
+    )
 
 
 def _refuse_grid(r: np.ndarray, g: np.ndarray, values: Mapping[str, float], path: str) -> None:

@@ -96,24 +96,42 @@ def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -
     with hdf5.open_hdf5(path) as (file, checksum):
         nexus_curves = _find_curves(file, path)
         if not all_curves:
-            index = points.frame_index(frame, len(nexus_curves), lambda curve_index: nexus_curves[curve_index].name, path)
-            return FileCurves([nexus_curves[index].name], [index], [_curve_columns(nexus_curves[index], path)], len(nexus_curves), checksum)
+            index = points.frame_index(
+                frame, len(nexus_curves), lambda curve_index: nexus_curves[curve_index].name, path
+            )
+            return FileCurves(
+                [nexus_curves[index].name],
+                [index],
+                [_curve_columns(nexus_curves[index], path)],
+                len(nexus_curves),
+                checksum,
+            )
         curve_columns: list[Columns | ReadError] = []
         for curve in nexus_curves:
             try:
                 curve_columns.append(_curve_columns(curve, path))
             except ReadError as error:
                 curve_columns.append(error)
-        return FileCurves([curve.name for curve in nexus_curves], list(range(len(nexus_curves))), curve_columns, len(nexus_curves), checksum)
+        return FileCurves(
+            [curve.name for curve in nexus_curves],
+            list(range(len(nexus_curves))),
+            curve_columns,
+            len(nexus_curves),
+            checksum,
+        )
 
 
 def _restore_curves(answer: list) -> FileCurves:
     """Return what `curves` found, of the lists that came back from the other process."""
     file_curves = FileCurves(*answer)
-    return file_curves._replace(columns=[values if isinstance(values, ReadError) else Columns(*values) for values in file_curves.columns])
+    return file_curves._replace(
+        columns=[values if isinstance(values, ReadError) else Columns(*values) for values in file_curves.columns]
+    )
 
 
-def _curve_measurement(file_curves: FileCurves, index: int, path: str, *, q_unit: str | None, wavelength: float | None) -> Measurement:
+def _curve_measurement(
+    file_curves: FileCurves, index: int, path: str, *, q_unit: str | None, wavelength: float | None
+) -> Measurement:
     """Return the measurement of columns; its place among several curves is one of its settings."""
     columns = file_curves.columns[index]
     if isinstance(columns, ReadError):
@@ -122,7 +140,9 @@ def _curve_measurement(file_curves: FileCurves, index: int, path: str, *, q_unit
         columns, path=path, q_unit=q_unit, wavelength=wavelength, header={"title": file_curves.names[index][: points.MAX_TITLE_CHARACTERS]},
         file_format="NXcanSAS", sha256=file_curves.sha256,
     )  # fmt: skip
-    frame_setting = () if file_curves.n_curves == 1 else (Setting("frame", file_curves.curve_indices[index] + 1.0, "command line"),)
+    frame_setting = (
+        () if file_curves.n_curves == 1 else (Setting("frame", file_curves.curve_indices[index] + 1.0, "command line"),)
+    )
     return measurement._replace(settings=(*measurement.settings, *frame_setting))
 
 
@@ -207,14 +227,22 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
     group, q_axis_index = curve.group, _q_axis_index(curve.group, path)
     signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
     n_points = signal.shape[q_axis_index]
-    expect(MIN_ROWS <= n_points <= MAX_LINES, f"{MIN_ROWS} to {MAX_LINES} points, got {n_points} in {path}; check that it is a curve")
-    frame_selection: tuple[int | slice, ...] = (*curve.frame_index[:q_axis_index], slice(None), *curve.frame_index[q_axis_index:])
+    expect(
+        MIN_ROWS <= n_points <= MAX_LINES,
+        f"{MIN_ROWS} to {MAX_LINES} points, got {n_points} in {path}; check that it is a curve",
+    )
+    frame_selection: tuple[int | slice, ...] = (
+        *curve.frame_index[:q_axis_index],
+        slice(None),
+        *curve.frame_index[q_axis_index:],
+    )
 
     def read_column(name: str) -> np.ndarray:
         data = _numeric_dataset(group, name, path)
         selection = frame_selection if data.shape == signal.shape else (slice(None),)
         expect(
-            len(data.shape) == len(selection), f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it"
+            len(data.shape) == len(selection),
+            f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it",
         )
         values = hdf5.read_numbers(data, selection, path)
         expect(values.shape == (n_points,), f"{n_points} {name[:20]!a}, got {values.shape} in {path}; export it again")
@@ -237,7 +265,9 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
 
 def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
     """Return the name of the signal's standard errors, "" where it has none."""
-    name = hdf5.attribute_text(signal, "uncertainties", "uncertainty") or hdf5.attribute_text(group, "I_uncertainties", "I_uncertainty")
+    name = hdf5.attribute_text(signal, "uncertainties", "uncertainty") or hdf5.attribute_text(
+        group, "I_uncertainties", "I_uncertainty"
+    )
     return name or ("Idev" if "Idev" in group else "")
 
 

@@ -59,7 +59,18 @@ def normalise_intensity_unit(text: str) -> str:
     normalised_text = normalised_text.translate(str.maketrans("", "", "{}^$")).replace("⁻¹", "-1").replace("²", "2")
     inverse_lengths = {"1/cm": "1/cm", "cm-1": "1/cm", "1/m": "1/m", "m-1": "1/m"}
     areas_per_mass = {"m2/g": "m2/g", "cm2/g": "cm2/g", "m2g-1": "m2/g", "cm2g-1": "cm2/g"}
-    arbitrary_words = ("a.u", "au", "arb", "arb.u", "arb.units", "arbitrary", "arbitraryunits", "counts", "count", "none")
+    arbitrary_words = (
+        "a.u",
+        "au",
+        "arb",
+        "arb.u",
+        "arb.units",
+        "arbitrary",
+        "arbitraryunits",
+        "counts",
+        "count",
+        "none",
+    )
     return (inverse_lengths | areas_per_mass | dict.fromkeys(arbitrary_words, "arbitrary")).get(normalised_text, "")
 
 
@@ -93,23 +104,41 @@ def measurement_from_columns(
     """
     _refuse_points(~np.isfinite(columns.x), "finite Q", columns.x, columns, path)
     chosen_axis, axis_warnings = axis.choose_axis(
-        columns.axis_unit, q_unit=q_unit, wavelength=wavelength, stated_wavelength=columns.wavelength, x=columns.x, path=path
+        columns.axis_unit,
+        q_unit=q_unit,
+        wavelength=wavelength,
+        stated_wavelength=columns.wavelength,
+        x=columns.x,
+        path=path,
     )
     columns, point_warnings = _drop_empty_points(columns, path, kind)
     _refuse_order(columns, path)
     is_increasing = np.append(True, np.diff(columns.x) > 0)
-    expect(is_increasing.sum() >= MIN_ROWS, f"at least {MIN_ROWS} points, got {is_increasing.sum()} in {path}; check that it is a curve")
+    expect(
+        is_increasing.sum() >= MIN_ROWS,
+        f"at least {MIN_ROWS} points, got {is_increasing.sum()} in {path}; check that it is a curve",
+    )
     repeats = f"{np.count_nonzero(~is_increasing)} of {len(is_increasing)} repeated in {path}"
-    expect(is_increasing.mean() >= 1 - MAX_REPEATED_SHARE, f"each Q once, got {repeats}; merge them, or export Q with more digits")
+    expect(
+        is_increasing.mean() >= 1 - MAX_REPEATED_SHARE,
+        f"each Q once, got {repeats}; merge them, or export Q with more digits",
+    )
     axis_warnings += [f"{np.count_nonzero(~is_increasing)} repeated Q dropped"] if not is_increasing.all() else []
     columns = _select_column_points(columns, is_increasing)
     _refuse_values(columns.intensity, path, kind)
     q, dq_dx = axis.scattering_vector(columns.x, chosen_axis, path)
     is_within_limits = MIN_Q <= q[0] and q[-1] <= MAX_QMAX
-    expect(is_within_limits, f"Q of {MIN_Q:g} to {MAX_QMAX:g} 1/Å, got {q[0]:g} to {q[-1]:g} in {path}; check its unit, --q-unit")
+    expect(
+        is_within_limits,
+        f"Q of {MIN_Q:g} to {MAX_QMAX:g} 1/Å, got {q[0]:g} to {q[-1]:g} in {path}; check its unit, --q-unit",
+    )
     sigma = _standard_errors(columns, path)
     resolution_width = _resolution_widths(columns, path)
-    settings = (Setting("wavelength", chosen_axis.wavelength, chosen_axis.wavelength_origin),) if chosen_axis.wavelength else ()
+    settings = (
+        (Setting("wavelength", chosen_axis.wavelength, chosen_axis.wavelength_origin),)
+        if chosen_axis.wavelength
+        else ()
+    )
     intensity_unit = normalise_intensity_unit(columns.intensity_unit) if kind == "iq" else ""
     return Measurement(
         path, np.zeros(0), np.zeros(0), header or {}, f"{file_format}, {chosen_axis.description}", (*warnings, *axis_warnings, *point_warnings), sha256,
@@ -147,7 +176,9 @@ def resolve_q_range(measurement: Measurement, *, qmin: float | None = None, qmax
 def select_points(measurement: Measurement, selection: np.ndarray) -> Measurement:
     """Return a measurement over Q with some of its points."""
     columns = ("q", "intensity", "sigma", "dq")
-    selected_columns = {name: column[selection] for name in columns if (column := getattr(measurement, name)) is not None}
+    selected_columns = {
+        name: column[selection] for name in columns if (column := getattr(measurement, name)) is not None
+    }
     return measurement._replace(**selected_columns)
 
 
@@ -170,7 +201,9 @@ def frame_index(frame: int | None, count: int, curve_name: Callable[[int], str],
 def refuse_other_unit(name: str, unit: str, quantity: str, quantity_unit: str, path: Path) -> None:
     """Refuse an error that is not in the unit of its quantity, where both are said."""
     is_same = not unit or not quantity_unit or _normalise_unit(unit) == _normalise_unit(quantity_unit)
-    expect(is_same, f"{name} in the unit of {quantity}, got {unit[:20]} and {quantity_unit[:20]} in {path}; mend the file")
+    expect(
+        is_same, f"{name} in the unit of {quantity}, got {unit[:20]} and {quantity_unit[:20]} in {path}; mend the file"
+    )
 
 
 def _normalise_unit(unit: str) -> str:
@@ -202,8 +235,15 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
         is_empty = (intensity == 0) & (sigma == 0) & ~is_at_origin
     is_dropped = is_nan | is_empty | is_at_origin
     location = f"{np.count_nonzero(is_dropped)} of {len(is_dropped)} in {path}"
-    expect(is_dropped.mean() <= MAX_EMPTY_SHARE, f"{KIND_NAMES[kind]} at most points, got none at {location}; check the file")
-    reasons = ((is_nan, "without a finite value"), (is_empty & ~is_nan, "with 0 ± 0"), (is_at_origin & ~is_nan, "at Q = 0"))
+    expect(
+        is_dropped.mean() <= MAX_EMPTY_SHARE,
+        f"{KIND_NAMES[kind]} at most points, got none at {location}; check the file",
+    )
+    reasons = (
+        (is_nan, "without a finite value"),
+        (is_empty & ~is_nan, "with 0 ± 0"),
+        (is_at_origin & ~is_nan, "at Q = 0"),
+    )
     warnings = [f"points {reason} dropped: {np.count_nonzero(mask)}" for mask, reason in reasons if mask.any()]
     return _select_column_points(columns, ~is_dropped), warnings
 
@@ -220,7 +260,10 @@ def _refuse_order(columns: Columns, path: str) -> None:
 def _refuse_values(intensity: Float[np.ndarray, " point"], path: str, kind: str) -> None:
     max_magnitude = np.abs(intensity).max()
     low, high = INTENSITY_SCALE_RANGE
-    expect(max_magnitude == 0 or low <= max_magnitude <= high, f"{KIND_NAMES[kind]}, got values up to {max_magnitude:g} in {path}; check them")
+    expect(
+        max_magnitude == 0 or low <= max_magnitude <= high,
+        f"{KIND_NAMES[kind]}, got values up to {max_magnitude:g} in {path}; check them",
+    )
     expect(np.ptp(intensity) > 0, f"a curve, got the same value at all Q in {path}; export it again")
     expect(kind != "iq" or (intensity > 0).any(), f"I(Q) above 0, got none in {path}; check which column it is")
 
@@ -231,7 +274,14 @@ def _standard_errors(columns: Columns, path: str) -> Float[np.ndarray, " point"]
     if sigma is None or not (sigma != 0).any():
         return None
     is_bad = ~((sigma >= INTENSITY_SCALE_RANGE[0]) & (sigma <= INTENSITY_SCALE_RANGE[1]))
-    _refuse_points(is_bad, f"sigma above 0, and below {INTENSITY_SCALE_RANGE[1]:g}", sigma, columns, path, "remove these points, or the column")
+    _refuse_points(
+        is_bad,
+        f"sigma above 0, and below {INTENSITY_SCALE_RANGE[1]:g}",
+        sigma,
+        columns,
+        path,
+        "remove these points, or the column",
+    )
     return sigma
 
 
@@ -240,7 +290,10 @@ def _resolution_widths(columns: Columns, path: str) -> Float[np.ndarray, " point
     width = columns.dx
     if width is None or not (width != 0).any():
         return None
-    expect((width < 0).mean() <= MAX_EMPTY_SHARE, f"{NO_SLIT_SMEARING}, got a negative dQ, a slit's, in {path}; desmear it first")
+    expect(
+        (width < 0).mean() <= MAX_EMPTY_SHARE,
+        f"{NO_SLIT_SMEARING}, got a negative dQ, a slit's, in {path}; desmear it first",
+    )
     ratio = np.median(np.where(np.isfinite(width), width, 0.0) / columns.x)
     expect(ratio < 1, f"dQ below Q, got {ratio:.3g} times Q in {path}; name the columns in a header, as Q I sigma")
     is_bad = ~((width >= 0) & (width <= columns.x[-1]))
@@ -254,17 +307,24 @@ def _select_column_points(columns: Columns, selection: np.ndarray) -> Columns:
     optional_columns = [None if column is None else column[selection] for column in (sigma, dx)]
     return columns._replace(
         x=x[selection], intensity=intensity[selection], sigma=optional_columns[0], dx=optional_columns[1],
-        places=tuple(point_labels[index] for index in np.flatnonzero(selection)) if point_labels else (),
+        point_labels=tuple(point_labels[index] for index in np.flatnonzero(selection)) if point_labels else (),
     )  # fmt: skip
 
 
 def _refuse_points(
-    is_bad: np.ndarray, expected: str, values: np.ndarray, columns: Columns, path: str, advice: str = "remove these points"
+    is_bad: np.ndarray,
+    expected: str,
+    values: np.ndarray,
+    columns: Columns,
+    path: str,
+    advice: str = "remove these points",
 ) -> None:
     """Refuse bad points: say the first, and how many there are."""
     for index in np.flatnonzero(is_bad)[:1]:
         count_text = f", the first of {is_bad.sum()}" if is_bad.sum() > 1 else ""
-        raise ReadError(f"Expected {expected}, got {values[index]:g} {_point_location(index, columns)} of {path}{count_text}; {advice}.")
+        raise ReadError(
+            f"Expected {expected}, got {values[index]:g} {_point_location(index, columns)} of {path}{count_text}; {advice}."
+        )
 
 
 def _point_location(index: int, columns: Columns) -> str:

@@ -45,7 +45,9 @@ def reduce_to_pdf(measurement: Measurement, options: DataOptions) -> Measurement
         )
     limits = _q_limits(measurement, options)
     qmin, qmax = (setting.value for setting in limits)
-    f, warnings = (_check_swings(curve, path), []) if measurement.kind == "fq" else _reduced_structure_function(q, curve, path)
+    f, warnings = (
+        (_check_swings(curve, path), []) if measurement.kind == "fq" else _reduced_structure_function(q, curve, path)
+    )
     r_end = min(max(DEFAULT_MAX_R, options.rmax or 0.0), MAX_R, 0.9 * np.pi / float(np.median(np.diff(q))))
     step = rounded_step(np.pi / qmax / MIN_OVERSAMPLING)
     r = step * np.arange(math.floor(r_end / step) + 1)
@@ -109,10 +111,15 @@ def _check_swings(f: Float[np.ndarray, " q"], path: str) -> np.ndarray:
     return f
 
 
-def _reduced_structure_function(q: Float[np.ndarray, " q"], s: Float[np.ndarray, " q"], path: str) -> tuple[np.ndarray, list[str]]:
+def _reduced_structure_function(
+    q: Float[np.ndarray, " q"], s: Float[np.ndarray, " q"], path: str
+) -> tuple[np.ndarray, list[str]]:
     """Return F(Q) of S(Q); some programs write S - 1 and call it S, which the end of the curve shows."""
     mean = float(s[len(s) // 2 :].mean())
     s_limit = round(mean)
     is_near_limit = s_limit in (0, 1) and abs(mean - s_limit) <= MEAN_TOLERANCE
-    expect(is_near_limit, f"S(Q), which goes to 1, got a mean of {mean:.3g} at large Q in {path}; pass S(Q), or F(Q) as .fq")
+    expect(
+        is_near_limit,
+        f"S(Q), which goes to 1, got a mean of {mean:.3g} at large Q in {path}; pass S(Q), or F(Q) as .fq",
+    )
     return q * (s - s_limit), [] if s_limit else ["S(Q) goes to 0: read as S(Q) - 1"]

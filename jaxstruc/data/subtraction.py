@@ -30,16 +30,25 @@ def subtract_background(sample: Measurement, background: Measurement, *, scale: 
         ReadError: where either is no I(Q), the units differ, the ranges do not overlap, or the scale is none.
     """
     file_names = f"{sample.name} and {background.name}"
-    expect(0 < scale < np.inf, f"a background scale above 0, got {scale:g} for {file_names}; pass another --background-scale")
+    expect(
+        0 < scale < np.inf,
+        f"a background scale above 0, got {scale:g} for {file_names}; pass another --background-scale",
+    )
     units = sample.intensity_unit, background.intensity_unit
     is_same_unit = units[0] == units[1] or "" in units
-    expect(is_same_unit, f"a background in the unit of the sample, got {units[0]} and {units[1]} in {file_names}; mend one of them")
+    expect(
+        is_same_unit,
+        f"a background in the unit of the sample, got {units[0]} and {units[1]} in {file_names}; mend one of them",
+    )
     q, (x, y, error) = _q_intensity_sigma(sample)[0], _q_intensity_sigma(background)
     tolerance = EDGE_TOLERANCE * float(np.min(np.diff(x)))
     is_inside = (q >= x[0] - tolerance) & (q <= x[-1] + tolerance)
     ranges = f"{q[0]:.4g} to {q[-1]:.4g} and {x[0]:.4g} to {x[-1]:.4g} 1/Å in {file_names}"
     advice = "measure the background over the range of the sample"
-    expect(is_inside.sum() >= MIN_ROWS, f"at least {MIN_ROWS} points of the sample in the background's range, got {ranges}; {advice}")
+    expect(
+        is_inside.sum() >= MIN_ROWS,
+        f"at least {MIN_ROWS} points of the sample in the background's range, got {ranges}; {advice}",
+    )
     cut_sample = points.select_points(sample, is_inside)
     q, intensity, sigma = _q_intensity_sigma(cut_sample)
     background_intensity, background_sigma = interpolate_with_errors(q, x, y, error)
@@ -49,11 +58,15 @@ def subtract_background(sample: Measurement, background: Measurement, *, scale: 
     if sigma is None and background_sigma is not None:
         warnings.append("the sample has no errors: those of the background are not used")
     if units[0] != units[1]:
-        warnings.append(f"the unit of I is said of one alone, as {''.join(units)}; the background is taken to have it too")
+        warnings.append(
+            f"the unit of I is said of one alone, as {''.join(units)}; the background is taken to have it too"
+        )
     origin = "default" if scale == PARAMETERS["background_scale"].default else "command line"
     return cut_sample._replace(
         intensity=intensity - scale * background_intensity,
-        sigma=sigma if sigma is None or background_sigma is None else np.sqrt(sigma**2 + (scale * background_sigma) ** 2),
+        sigma=sigma
+        if sigma is None or background_sigma is None
+        else np.sqrt(sigma**2 + (scale * background_sigma) ** 2),
         units=units[0] or units[1],
         settings=(*sample.settings, Setting("background_scale", float(scale), origin)),
         warnings=(*sample.warnings, *background.warnings, *warnings),

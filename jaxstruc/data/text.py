@@ -130,7 +130,9 @@ def plain_rows(lines: list[str]) -> tuple[int, np.ndarray]:
     return (start, rows) if len(rows) == len(row_lines) and rows.shape[1] > 1 else no_rows
 
 
-def find_block(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> tuple[list[int], list[list[float]], int]:
+def find_block(
+    lines: list[str], path: Path, rules: ColumnRules = PDF_RULES
+) -> tuple[list[int], list[list[float]], int]:
     """Return line indices and rows of the longest run of one width, and how many rows are outside of it.
 
     Raises:
@@ -138,7 +140,10 @@ def find_block(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> 
     """
     expect(len(lines) <= MAX_LINES, f"at most {MAX_LINES} lines, got {len(lines)} in {path}; export a coarser grid")
     n_decimal_commas = sum(DECIMAL_COMMAS.match(line) is not None for line in lines)
-    expect(n_decimal_commas < MIN_ROWS, f"decimal points, got decimal commas in {n_decimal_commas} lines of {path}; replace them")
+    expect(
+        n_decimal_commas < MIN_ROWS,
+        f"decimal points, got decimal commas in {n_decimal_commas} lines of {path}; replace them",
+    )
     runs: list[list[tuple[int, list[float]]]] = [[]]
     for index, line in enumerate(lines):
         if not line.strip():

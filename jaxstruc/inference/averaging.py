@@ -58,7 +58,9 @@ class NoiseEstimate(NamedTuple):
         return self.effective_fraction / self.variance_scale
 
 
-def noise_estimate(chi2: float, residual: Callable[[], np.ndarray], degrees_of_freedom: int, *, noise_is_inferred: bool) -> NoiseEstimate:
+def noise_estimate(
+    chi2: float, residual: Callable[[], np.ndarray], degrees_of_freedom: int, *, noise_is_inferred: bool
+) -> NoiseEstimate:
     """Return by how much the noise is larger than said, as the best fit shows.
 
     Args:
@@ -110,12 +112,20 @@ def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: flo
         chi2_factor: factor on chi-squared.
         log_radius_range: of ln R that the data can tell.
     """
-    if not math.isfinite(body_fit.chi2) or not np.all(np.isfinite(body_fit.normal_matrix)) or not body_fit.amplitude.any():
+    if (
+        not math.isfinite(body_fit.chi2)
+        or not np.all(np.isfinite(body_fit.normal_matrix))
+        or not body_fit.amplitude.any()
+    ):
         return -math.inf
     covariance_matrix, is_free = covariance(body_fit, chi2_factor)
     n_populations = len(body_fit.amplitude)
     n_shape_parameters = FAMILIES[body_fit.distribution_shape].parameters
-    n_fixed = int((~is_free[: 2 * n_populations]).sum()) if n_shape_parameters == 2 else int((~is_free[: 2 * n_populations : 2]).sum())
+    n_fixed = (
+        int((~is_free[: 2 * n_populations]).sum())
+        if n_shape_parameters == 2
+        else int((~is_free[: 2 * n_populations : 2]).sum())
+    )
     log_volume = 0.5 * np.linalg.slogdet(2 * math.pi * covariance_matrix[np.ix_(is_free, is_free)])[1]
     log_volume += n_fixed * math.log(MAX_LOG_SIGMA)
     log_prior = -n_populations * math.log(log_radius_range) - math.log(LOG_AMPLITUDE_RANGE)
@@ -150,7 +160,12 @@ class ParameterDraws(NamedTuple):
 
 
 def draw_sizes(
-    body_fits: Sequence[BodyFit], weight: np.ndarray, log_radius: Float[np.ndarray, " node"], chi2_factor: float, *, seed: int = 0
+    body_fits: Sequence[BodyFit],
+    weight: np.ndarray,
+    log_radius: Float[np.ndarray, " node"],
+    chi2_factor: float,
+    *,
+    seed: int = 0,
 ) -> ParameterDraws:
     """Return sizes drawn from the fits that weigh anything.
 
@@ -162,34 +177,62 @@ def draw_sizes(
         seed: of the draws.
     """
     generator = np.random.default_rng(seed)
-    fit_indices = [int(fit_index) for fit_index in np.argsort(-weight, kind="stable") if weight[fit_index] >= MIN_WEIGHT]
+    fit_indices = [
+        int(fit_index) for fit_index in np.argsort(-weight, kind="stable") if weight[fit_index] >= MIN_WEIGHT
+    ]
     total_weight, nodes = float(weight[fit_indices].sum()), jnp.asarray(log_radius, jnp.float32)
     fraction_batches, draw_weights, draw_indices = [], [], []
     for fit_index in fit_indices:
         n_batches = max(round(N_DRAWS / DRAW_BATCH_SIZE * weight[fit_index] / total_weight), 1)
         covariance_matrix, _ = covariance(body_fits[fit_index], chi2_factor)
         for _ in range(n_batches):
-            log_parameters, amplitudes = _draw_populations(body_fits[fit_index], covariance_matrix, log_radius, generator)
-            fraction_batches.append(_MIXTURE_FRACTIONS[body_fits[fit_index].distribution_shape](log_parameters, amplitudes, nodes))
-        draw_weights.append(np.full(n_batches * DRAW_BATCH_SIZE, weight[fit_index] / total_weight / (n_batches * DRAW_BATCH_SIZE)))
+            log_parameters, amplitudes = _draw_populations(
+                body_fits[fit_index], covariance_matrix, log_radius, generator
+            )
+            fraction_batches.append(
+                _MIXTURE_FRACTIONS[body_fits[fit_index].distribution_shape](log_parameters, amplitudes, nodes)
+            )
+        draw_weights.append(
+            np.full(n_batches * DRAW_BATCH_SIZE, weight[fit_index] / total_weight / (n_batches * DRAW_BATCH_SIZE))
+        )
         draw_indices.append(np.full(n_batches * DRAW_BATCH_SIZE, fit_index))
     fractions, radius = np.concatenate([np.asarray(batch, float) for batch in fraction_batches]), np.exp(log_radius)
-    return ParameterDraws(np.concatenate(draw_weights), np.concatenate(draw_indices), size_distributions.moments(fractions, radius), fractions, radius)
+    return ParameterDraws(
+        np.concatenate(draw_weights),
+        np.concatenate(draw_indices),
+        size_distributions.moments(fractions, radius),
+        fractions,
+        radius,
+    )
 
 
-def _draw_populations(body_fit: BodyFit, covariance_matrix: np.ndarray, log_radius: Float[np.ndarray, " node"], generator: np.random.Generator):
+def _draw_populations(
+    body_fit: BodyFit,
+    covariance_matrix: np.ndarray,
+    log_radius: Float[np.ndarray, " node"],
+    generator: np.random.Generator,
+):
     """Return places and amounts of populations, as a fit's covariance has them, within what the nodes hold."""
     n_populations = len(body_fit.amplitude)
-    gaussian_draws = generator.multivariate_normal(np.zeros(len(covariance_matrix)), covariance_matrix, DRAW_BATCH_SIZE, method="eigh")
-    log_parameters = body_fit.log_parameters + gaussian_draws[:, : 2 * n_populations].reshape(DRAW_BATCH_SIZE, n_populations, 2)
+    gaussian_draws = generator.multivariate_normal(
+        np.zeros(len(covariance_matrix)), covariance_matrix, DRAW_BATCH_SIZE, method="eigh"
+    )
+    log_parameters = body_fit.log_parameters + gaussian_draws[:, : 2 * n_populations].reshape(
+        DRAW_BATCH_SIZE, n_populations, 2
+    )
     max_log_width = math.log(max(FAMILIES[body_fit.distribution_shape].widest, 1e-3))
-    log_parameters[..., 1] = np.minimum(np.maximum(log_parameters[..., 1], math.log(size_distributions.MIN_WIDTH * (log_radius[1] - log_radius[0]))), max_log_width)
+    log_parameters[..., 1] = np.minimum(
+        np.maximum(log_parameters[..., 1], math.log(size_distributions.MIN_WIDTH * (log_radius[1] - log_radius[0]))),
+        max_log_width,
+    )
     log_parameters[..., 0] = np.clip(log_parameters[..., 0], log_radius[4], log_radius[-5])
     amplitudes = body_fit.amplitude * np.exp(gaussian_draws[:, 2 * n_populations :])
     return jnp.asarray(log_parameters, jnp.float32), jnp.asarray(amplitudes, jnp.float32)
 
 
-def volume_fractions(body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"]) -> Float[np.ndarray, "outcome node"]:
+def volume_fractions(
+    body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"]
+) -> Float[np.ndarray, "outcome node"]:
     """Return the shares of volume of fits at nodes of ln R."""
     fractions = np.zeros((len(body_fits), len(log_radius)))
     groups: dict[tuple[str, int], list[int]] = {}
@@ -200,8 +243,13 @@ def volume_fractions(body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray,
         for start in range(0, len(indices), DRAW_BATCH_SIZE):
             batch = indices[start : start + DRAW_BATCH_SIZE]
             padded_batch = [body_fits[index] for index in batch + [batch[-1]] * (DRAW_BATCH_SIZE - len(batch))]
-            log_parameters, amplitudes = (np.array([getattr(body_fit, name) for body_fit in padded_batch], np.float32) for name in ("place", "amplitude"))
-            fractions[batch] = np.asarray(_MIXTURE_FRACTIONS[distribution_shape](log_parameters, amplitudes, nodes))[: len(batch)]
+            log_parameters, amplitudes = (
+                np.array([getattr(body_fit, name) for body_fit in padded_batch], np.float32)
+                for name in ("place", "amplitude")
+            )
+            fractions[batch] = np.asarray(_MIXTURE_FRACTIONS[distribution_shape](log_parameters, amplitudes, nodes))[
+                : len(batch)
+            ]
     return fractions
 
 
@@ -209,7 +257,11 @@ def _jitted_mixture(distribution_shape: str):
     """Return the function of places and amounts of populations to their shares together, jitted."""
 
     def mixture_fractions(log_parameters, amplitudes, log_radius):
-        population_fractions = jax.vmap(lambda population: FAMILIES[distribution_shape].volume_fractions(jnp.exp(population[0]), jnp.exp(population[1]), log_radius))(log_parameters)
+        population_fractions = jax.vmap(
+            lambda population: FAMILIES[distribution_shape].volume_fractions(
+                jnp.exp(population[0]), jnp.exp(population[1]), log_radius
+            )
+        )(log_parameters)
         return amplitudes @ population_fractions / jnp.sum(amplitudes)
 
     return jax.jit(jax.vmap(mixture_fractions, in_axes=(0, 0, None)))

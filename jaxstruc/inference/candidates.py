@@ -54,9 +54,9 @@ class CandidatePool(NamedTuple):
     group_row: np.ndarray
     """[candidate] its place in the group."""
 
-    def select(self, indices: np.ndarray) -> "Pool":
+    def select(self, indices: np.ndarray) -> "CandidatePool":
         """Return some of the candidates, in that order."""
-        return self._replace(group=self.group[indices], place=self.group_row[indices])
+        return self._replace(group=self.group[indices], group_row=self.group_row[indices])
 
     def entry(self, index: int) -> tuple[Library, int]:
         """Return a candidate's library and index."""
@@ -67,7 +67,11 @@ class CandidatePool(NamedTuple):
     def has_fault(self) -> np.ndarray:
         """[candidate] whether something is wrong with it."""
         return np.array(
-            [int(row) in self.groups[group_index].faults for group_index, row in zip(self.group, self.group_row, strict=True)], bool
+            [
+                int(row) in self.groups[group_index].faults
+                for group_index, row in zip(self.group, self.group_row, strict=True)
+            ],
+            bool,
         )
 
     @property
@@ -120,7 +124,9 @@ def fit_all(
     batch_size = _batch_size(n_candidates)
     for start in range(0, n_candidates, batch_size):
         batch = np.arange(start, min(start + batch_size, n_candidates))
-        batch_fits.append(fit_cluster_tables(cluster_tables(pool.select(batch), target, min_size=batch_size), target, free=free))
+        batch_fits.append(
+            fit_cluster_tables(cluster_tables(pool.select(batch), target, min_size=batch_size), target, free=free)
+        )
         if progress:
             progress(start + len(batch), n_candidates)
     fits = jax.tree.map(lambda *columns: np.concatenate(columns), *batch_fits)
@@ -138,10 +144,14 @@ def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) ->
     n_candidates = len(pool.group_row)
     indices = np.arange(max(min_size, n_candidates, _batch_size(n_candidates))).clip(max=n_candidates - 1)
     entries = [pool.entry(index) for index in indices]
-    return _cluster_tables(library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance), target.basis)
+    return _cluster_tables(
+        library.scaled_histograms(entries, bond=target.bond, max_distance=target.span.max_distance), target.basis
+    )
 
 
-def fit_cluster_tables(cluster_tables: ClusterTable, target: Target, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
+def fit_cluster_tables(
+    cluster_tables: ClusterTable, target: Target, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
+) -> Fit:
     """Return the fits of candidates whose tables are made, on the host; those of padding too."""
     return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, free=free))
 
@@ -153,7 +163,11 @@ def select_rows(arrays, indices):
 
 def concatenate(first, second):
     """Return arrays one after another along their first axis, in any tree."""
-    return jax.tree.map(lambda first_array, second_array: np.concatenate([np.asarray(first_array), np.asarray(second_array)]), first, second)
+    return jax.tree.map(
+        lambda first_array, second_array: np.concatenate([np.asarray(first_array), np.asarray(second_array)]),
+        first,
+        second,
+    )
 
 
 def _batch_size(n_candidates: int) -> int:

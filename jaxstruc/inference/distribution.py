@@ -97,12 +97,17 @@ class Distribution:
         for name in ("volume", "number"):
             columns[name] = getattr(self, name).sum(axis=0)
             columns |= {f"{name}_{bound}": getattr(self, f"{name}_{bound}") for bound in ("low", "high")}
-            columns |= {f"{name}_{type_name}": fractions for type_name, fractions in zip(self.types, getattr(self, name), strict=True)}
+            columns |= {
+                f"{name}_{type_name}": fractions
+                for type_name, fractions in zip(self.types, getattr(self, name), strict=True)
+            }
         return columns
 
 
 def size_intervals(
-    atom_fractions: Float[np.ndarray, " class"], fraction_draws: Float[np.ndarray, "draw class"], class_sizes: Float[np.ndarray, " class"]
+    atom_fractions: Float[np.ndarray, " class"],
+    fraction_draws: Float[np.ndarray, "draw class"],
+    class_sizes: Float[np.ndarray, " class"],
 ) -> tuple[Interval, Interval]:
     """Return mean and width of the sizes.
 
@@ -130,7 +135,11 @@ def type_intervals(
     intervals = {}
     for name in dict.fromkeys(types.tolist()):
         is_type = types == name
-        type_interval = interval_about(float(atom_fractions[is_type].sum()), fraction_draws[:, is_type].sum(axis=1), wider=INTERVAL_FACTORS["share"])
+        type_interval = interval_about(
+            float(atom_fractions[is_type].sum()),
+            fraction_draws[:, is_type].sum(axis=1),
+            wider=INTERVAL_FACTORS["share"],
+        )
         intervals[name] = Interval(type_interval.value, type_interval.low, min(type_interval.high, 1.0))
     return dict(sorted(intervals.items(), key=lambda entry: -entry[1].value))
 

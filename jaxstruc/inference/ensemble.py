@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference import values as fit_parameters
-from jaxstruc.inference.mixture import EnsembleParameters, EnsembleModel, class_curves, atom_fractions, size_fractions
+from jaxstruc.inference.mixture import EnsembleModel, EnsembleParameters, atom_fractions, class_curves, size_fractions
 from jaxstruc.inference.target import FitBasis
 from jaxstruc.inference.values import FitValues
 from jaxstruc.rounding import rounding_of_squares, squares_floor
@@ -67,7 +67,9 @@ class EnsembleFit(NamedTuple):
     """Of the guess, ravelled: the inverse of its covariance."""
 
 
-def start_parameters(model: EnsembleModel, basis: FitBasis, values: FitValues, names: tuple[str, ...], mean_size: float) -> EnsembleParameters:
+def start_parameters(
+    model: EnsembleModel, basis: FitBasis, values: FitValues, names: tuple[str, ...], mean_size: float
+) -> EnsembleParameters:
     """Return where a fit starts: the best of a few means and widths, with the shares of packings that fit them.
 
     Args:
@@ -83,7 +85,9 @@ def start_parameters(model: EnsembleModel, basis: FitBasis, values: FitValues, n
 
 
 @partial(jax.jit, static_argnames="names")
-def _start_parameters(model: EnsembleModel, basis: FitBasis, normalized_values, mean_size, *, names) -> EnsembleParameters:
+def _start_parameters(
+    model: EnsembleModel, basis: FitBasis, normalized_values, mean_size, *, names
+) -> EnsembleParameters:
     n_modes = int(model.smooth_modes.shape[1])
     n_packings = model.n_packings
     curves_by_class = class_curves(model, normalized_values, 0.0, names, basis)
@@ -100,12 +104,18 @@ def _start_parameters(model: EnsembleModel, basis: FitBasis, normalized_values, 
         return misfit, parameters._replace(sqrt_fraction=jnp.sqrt(amounts))
 
     means = jnp.clip(mean_size * jnp.asarray(START_MEAN_FACTORS), 1.1 * lower_bound, 0.9 * upper_bound)
-    misfits, guesses = jax.vmap(lambda trial_mean: jax.vmap(lambda trial_width: evaluate_start(trial_mean, trial_width))(jnp.asarray(START_WIDTHS)))(means)
+    misfits, guesses = jax.vmap(
+        lambda trial_mean: jax.vmap(lambda trial_width: evaluate_start(trial_mean, trial_width))(
+            jnp.asarray(START_WIDTHS)
+        )
+    )(means)
     best = jnp.argmin(misfits.ravel())
     return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:])[best], guesses)
 
 
-def _nonnegative_amounts(packing_curves: Float[Array, "packing basis"], data) -> tuple[Float[Array, " packing"], Float[Array, ""]]:
+def _nonnegative_amounts(
+    packing_curves: Float[Array, "packing basis"], data
+) -> tuple[Float[Array, " packing"], Float[Array, ""]]:
     """Return about the non-negative least squares, each at least a little of the sum, and what is left."""
     normal_matrix, slope = packing_curves @ packing_curves.T, packing_curves @ data
     diagonal = jnp.maximum(jnp.diagonal(normal_matrix), 1e-12)
@@ -123,7 +133,13 @@ def _nonnegative_amounts(packing_curves: Float[Array, "packing basis"], data) ->
 
 
 def fit(
-    model: EnsembleModel, basis: FitBasis, guess: EnsembleParameters, *, names: tuple[str, ...], strength: float, effective_fraction: float = 1.0
+    model: EnsembleModel,
+    basis: FitBasis,
+    guess: EnsembleParameters,
+    *,
+    names: tuple[str, ...],
+    strength: float,
+    effective_fraction: float = 1.0,
 ) -> EnsembleFit:
     """Return the best ensemble.
 
@@ -141,7 +157,12 @@ def fit(
 
 
 def fit_series(
-    model: EnsembleModel, bases: Sequence[FitBasis], guess: EnsembleParameters, *, names: tuple[str, ...], effective_fraction: float = 1.0
+    model: EnsembleModel,
+    bases: Sequence[FitBasis],
+    guess: EnsembleParameters,
+    *,
+    names: tuple[str, ...],
+    effective_fraction: float = 1.0,
 ) -> EnsembleFit:
     """Return the best lognormal ensembles of many curves with the same ranges of Q and r, with a leading axis.
 
@@ -154,10 +175,21 @@ def fit_series(
         names: of the shared values.
         effective_fraction: as in `fit`.
     """
-    lognormal_model = replace(model, waves=model.smooth_modes[:, :0])
-    start = guess._replace(waves=guess.mode_weights[:, :0])
-    data, norm, unmodelled_squares = (jnp.stack([getattr(basis, name) for basis in bases]) for name in ("data", "norm", "rest"))
-    return _series(lognormal_model, bases[0], data, norm, unmodelled_squares, start, jnp.asarray(effective_fraction, jnp.float32), names=names)
+    lognormal_model = replace(model, smooth_modes=model.smooth_modes[:, :0])
+    start = guess._replace(mode_weights=guess.mode_weights[:, :0])
+    data, norm, unmodelled_squares = (
+        jnp.stack([getattr(basis, name) for basis in bases]) for name in ("data", "norm", "rest")
+    )
+    return _series(
+        lognormal_model,
+        bases[0],
+        data,
+        norm,
+        unmodelled_squares,
+        start,
+        jnp.asarray(effective_fraction, jnp.float32),
+        names=names,
+    )
 
 
 class _Prior(NamedTuple):
@@ -204,7 +236,16 @@ class _DescentState(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="names")
-def _fit(model: EnsembleModel, basis: FitBasis, guess: EnsembleParameters, strength, n_linearizations, effective_fraction, *, names) -> EnsembleFit:
+def _fit(
+    model: EnsembleModel,
+    basis: FitBasis,
+    guess: EnsembleParameters,
+    strength,
+    n_linearizations,
+    effective_fraction,
+    *,
+    names,
+) -> EnsembleFit:
     prior = _prior(guess, model)
     start, unravel = ravel_pytree(guess)
 
@@ -213,7 +254,11 @@ def _fit(model: EnsembleModel, basis: FitBasis, guess: EnsembleParameters, stren
         reference = unravel(at)
         linear_curves = _linearize(model, reference, names, basis)
         ended = _levenberg_marquardt(reference, linear_curves, model, basis, prior, strength, effective_fraction)
-        return ended.point, ended.normal_matrix, _lower(_Best(at, ended.first[1], linear_curves.curves, ended.first[0]), best)
+        return (
+            ended.point,
+            ended.normal_matrix,
+            _lower(_Best(at, ended.first[1], linear_curves.curves, ended.first[0]), best),
+        )
 
     none = jnp.full((len(model.size), len(basis.data)), jnp.nan, start.dtype)
     unit = jnp.eye(len(start), dtype=start.dtype)
@@ -224,11 +269,23 @@ def _fit(model: EnsembleModel, basis: FitBasis, guess: EnsembleParameters, stren
     cost, rounding = _cost(last, curves_by_class, model, basis, prior, strength, effective_fraction)
     best = _lower(_Best(point, normal_matrix, curves_by_class, cost - rounding), best)
     parameters = unravel(best.at)
-    return _ensemble_fit(parameters, atom_fractions(parameters, model, strength), best.every, best.normal, basis, prior, names)
+    return _ensemble_fit(
+        parameters, atom_fractions(parameters, model, strength), best.every, best.normal, basis, prior, names
+    )
 
 
 @partial(jax.jit, static_argnames="names")
-def _series(model: EnsembleModel, basis: FitBasis, data, norm, unmodelled_squares, guess: EnsembleParameters, effective_fraction, *, names) -> EnsembleFit:
+def _series(
+    model: EnsembleModel,
+    basis: FitBasis,
+    data,
+    norm,
+    unmodelled_squares,
+    guess: EnsembleParameters,
+    effective_fraction,
+    *,
+    names,
+) -> EnsembleFit:
     """Return the lognormal fits of several curves, linear about what their middle one shares."""
     strength = jnp.zeros(())
 
@@ -242,10 +299,22 @@ def _series(model: EnsembleModel, basis: FitBasis, data, norm, unmodelled_square
 
         worse = cost(guess) < cost(start_point)  # what other curves have found may be worse with these
         start_point = jax.tree.map(lambda first, last: jnp.where(worse, first, last), guess, start_point)
-        ended = _levenberg_marquardt(start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction)
+        ended = _levenberg_marquardt(
+            start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction
+        )
         parameters = ravel_pytree(guess)[1](ended.point)
-        curves_by_class = linear_curves.every + linear_curves.slopes @ _shared_displacement(parameters, linear_curves.about)
-        return _ensemble_fit(parameters, atom_fractions(parameters, model, strength), curves_by_class, ended.normal_matrix, curve_basis, prior, names)
+        curves_by_class = linear_curves.every + linear_curves.slopes @ _shared_displacement(
+            parameters, linear_curves.about
+        )
+        return _ensemble_fit(
+            parameters,
+            atom_fractions(parameters, model, strength),
+            curves_by_class,
+            ended.normal_matrix,
+            curve_basis,
+            prior,
+            names,
+        )
 
     def fit_curves(start_points, reference):
         linear_curves = _linearize(model, reference, names, basis)
@@ -261,33 +330,59 @@ def _prior(guess: EnsembleParameters, model: EnsembleModel) -> _Prior:
     lower_bound, upper_bound = (ravel_pytree(bound)[0] for bound in _bounds(guess, model))
     zeros = jax.tree.map(jnp.zeros_like, guess)
     is_shared = zeros._replace(places=zeros.places + 1, contraction=zeros.contraction + 1)
-    return _Prior(jnp.sum(guess.sqrt_fraction**2), guess.hyperparameters[0], lower_bound, upper_bound, ravel_pytree(is_shared)[0])
+    return _Prior(
+        jnp.sum(guess.sqrt_fraction**2), guess.hyperparameters[0], lower_bound, upper_bound, ravel_pytree(is_shared)[0]
+    )
 
 
-def _linearize(model: EnsembleModel, reference: EnsembleParameters, names: tuple[str, ...], basis: FitBasis) -> _LinearizedCurves:
-    curves_at = lambda shared_parameters: class_curves(model, shared_parameters[:-1], shared_parameters[-1], names, basis)  # noqa: E731
+def _linearize(
+    model: EnsembleModel, reference: EnsembleParameters, names: tuple[str, ...], basis: FitBasis
+) -> _LinearizedCurves:
+    curves_at = lambda shared_parameters: class_curves(
+        model, shared_parameters[:-1], shared_parameters[-1], names, basis
+    )  # noqa: E731
     shared_parameters = jnp.concatenate([reference.normalized_values, reference.contraction])
     return _LinearizedCurves(reference, curves_at(shared_parameters), jax.jacfwd(curves_at)(shared_parameters))
 
 
 def _shared_displacement(parameters: EnsembleParameters, reference: EnsembleParameters) -> Float[Array, " shared"]:
-    return jnp.concatenate([parameters.normalized_values - reference.normalized_values, parameters.contraction - reference.contraction])
+    return jnp.concatenate(
+        [parameters.normalized_values - reference.normalized_values, parameters.contraction - reference.contraction]
+    )
 
 
-def _levenberg_marquardt(guess: EnsembleParameters, linear_curves: _LinearizedCurves, model: EnsembleModel, basis: FitBasis, prior: _Prior, strength, effective_fraction) -> _DescentState:
+def _levenberg_marquardt(
+    guess: EnsembleParameters,
+    linear_curves: _LinearizedCurves,
+    model: EnsembleModel,
+    basis: FitBasis,
+    prior: _Prior,
+    strength,
+    effective_fraction,
+) -> _DescentState:
     """Return the end, the best guess with linear curves, of a descent by Levenberg and Marquardt."""
     start_point, unravel = ravel_pytree(guess)
     reference_point = ravel_pytree(linear_curves.reference)[0]
     max_step = jnp.where(prior.is_shared > 0, MAX_SHARED_STEP, MAX_DISTRIBUTION_STEP)
-    lower_bound = jnp.maximum(prior.lower_bound, jnp.where(prior.is_shared > 0, reference_point - MAX_SHARED_STEP, -jnp.inf))
-    upper_bound = jnp.minimum(prior.upper_bound, jnp.where(prior.is_shared > 0, reference_point + MAX_SHARED_STEP, jnp.inf))
+    lower_bound = jnp.maximum(
+        prior.lower_bound, jnp.where(prior.is_shared > 0, reference_point - MAX_SHARED_STEP, -jnp.inf)
+    )
+    upper_bound = jnp.minimum(
+        prior.upper_bound, jnp.where(prior.is_shared > 0, reference_point + MAX_SHARED_STEP, jnp.inf)
+    )
 
     def step(state: _DescentState) -> _DescentState:
-        there = _cost_derivatives(state.trial_point, unravel, linear_curves, model, basis, prior, strength, effective_fraction)
+        there = _cost_derivatives(
+            state.trial_point, unravel, linear_curves, model, basis, prior, strength, effective_fraction
+        )
         cost, slope, normal_matrix, rounding = there
         is_better = cost < state.cost
         converged = is_better & (state.cost - cost < jnp.maximum(COST_TOLERANCE, rounding))
-        first = jax.tree.map(lambda new_value, old_value: jnp.where(state.steps == 0, new_value, old_value), (cost, normal_matrix), state.first)
+        first = jax.tree.map(
+            lambda new_value, old_value: jnp.where(state.steps == 0, new_value, old_value),
+            (cost, normal_matrix),
+            state.first,
+        )
         damping = jnp.clip(jnp.where(is_better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
         select = lambda new_value, old_value: jnp.where(is_better, new_value, old_value)  # noqa: E731
         point, cost = select(state.trial_point, state.point), select(cost, state.cost)
@@ -300,7 +395,16 @@ def _levenberg_marquardt(guess: EnsembleParameters, linear_curves: _LinearizedCu
     infinite_cost, damping = jnp.asarray(jnp.inf, start_point.dtype), jnp.asarray(0.05, start_point.dtype)
     initial_derivatives = jnp.zeros_like(start_point), jnp.eye(len(start_point), dtype=start_point.dtype)
     first = infinite_cost, initial_derivatives[1]
-    initial_state = _DescentState(start_point, start_point, infinite_cost, *initial_derivatives, damping, jnp.asarray(0), jnp.asarray(False), first)
+    initial_state = _DescentState(
+        start_point,
+        start_point,
+        infinite_cost,
+        *initial_derivatives,
+        damping,
+        jnp.asarray(0),
+        jnp.asarray(False),
+        first,
+    )
     return jax.lax.while_loop(lambda state: ~state.converged & (state.steps < MAX_STEPS), step, initial_state)
 
 
@@ -309,10 +413,21 @@ def _lower(new: _Best, old: _Best) -> _Best:
     return jax.tree.map(lambda last, first: jnp.where(new.cost < old.cost, last, first), new, old)
 
 
-def _cost_derivatives(point, unravel, linear_curves: _LinearizedCurves, model: EnsembleModel, basis: FitBasis, prior: _Prior, strength, effective_fraction):
+def _cost_derivatives(
+    point,
+    unravel,
+    linear_curves: _LinearizedCurves,
+    model: EnsembleModel,
+    basis: FitBasis,
+    prior: _Prior,
+    strength,
+    effective_fraction,
+):
     """Return twice the negative logarithm of the posterior, half its slope, half its curvature, and its rounding."""
     parameters = unravel(point)
-    curves_by_class = linear_curves.curves + linear_curves.slopes @ _shared_displacement(parameters, linear_curves.reference)
+    curves_by_class = linear_curves.curves + linear_curves.slopes @ _shared_displacement(
+        parameters, linear_curves.reference
+    )
     fractions_by_class = size_fractions(parameters, model, strength)
     fractions = parameters.root[model.packing] ** 2 * fractions_by_class
     residual = basis.data - fractions @ curves_by_class
@@ -338,7 +453,9 @@ def _cost_derivatives(point, unravel, linear_curves: _LinearizedCurves, model: E
 def _cost(own: EnsembleParameters, every, mixture: EnsembleModel, basis: FitBasis, prior: _Prior, strength, counted):
     """Return twice the negative logarithm of the posterior of a guess with given curves, and its rounding."""
     left = basis.data - atom_fractions(own, mixture, strength) @ every
-    return _posterior(_squares(left, basis), _prior_residuals(own, prior.total_fraction, prior.log_mean_size), basis, counted)
+    return _posterior(
+        _squares(left, basis), _prior_residuals(own, prior.total_fraction, prior.log_mean_size), basis, counted
+    )
 
 
 def _squares(left: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
@@ -353,10 +470,20 @@ def _posterior(squares, off, basis: FitBasis, counted) -> tuple[Float[Array, ""]
     return cost, rounding + jnp.finfo(cost.dtype).eps * jnp.abs(cost)
 
 
-def _ensemble_fit(parameters: EnsembleParameters, fractions, curves_by_class, normal_matrix, basis: FitBasis, prior: _Prior, names: tuple[str, ...]) -> EnsembleFit:
+def _ensemble_fit(
+    parameters: EnsembleParameters,
+    fractions,
+    curves_by_class,
+    normal_matrix,
+    basis: FitBasis,
+    prior: _Prior,
+    names: tuple[str, ...],
+) -> EnsembleFit:
     residual = basis.data - fractions @ curves_by_class
     squares = residual @ residual + basis.unmodelled_squares
-    values = fit_parameters.physical_values(parameters.normalized_values, names, basis)._replace(scale=jnp.sum(fractions))
+    values = fit_parameters.physical_values(parameters.normalized_values, names, basis)._replace(
+        scale=jnp.sum(fractions)
+    )
     return EnsembleFit(parameters, values, fractions, squares, jnp.sqrt(squares / basis.norm), normal_matrix)
 
 
@@ -395,7 +522,9 @@ def _bounds(parameters: EnsembleParameters, model: EnsembleModel) -> tuple[Ensem
     return lower_bound, upper_bound
 
 
-def posterior_fractions(ensemble_fit: EnsembleFit, model: EnsembleModel, *, strength: float, seed: int = 0) -> Float[Array, "draw class"]:
+def posterior_fractions(
+    ensemble_fit: EnsembleFit, model: EnsembleModel, *, strength: float, seed: int = 0
+) -> Float[Array, "draw class"]:
     """Return shares drawn from the posterior by Laplace, each times its scale.
 
     The sizes of packings with hardly a share are held: the data say nothing of them.
@@ -416,7 +545,9 @@ def _posterior_fractions(ensemble_fit: EnsembleFit, model: EnsembleModel, streng
     is_present = fractions > MIN_ATOM_FRACTION
     ones = jax.tree.map(jnp.ones_like, ensemble_fit.parameters)
     free_mask = ones._replace(
-        mean=ones.mean * is_present, spread=ones.spread * is_present, waves=ones.waves * is_present[:, None] * (strength > 0)
+        mean=ones.mean * is_present,
+        spread=ones.spread * is_present,
+        waves=ones.waves * is_present[:, None] * (strength > 0),
     )
     free_mask = ravel_pytree(free_mask)[0]
     precision = jnp.where(free_mask[:, None] * free_mask > 0, ensemble_fit.precision, 0.0) + jnp.diag(1 - free_mask)
@@ -425,4 +556,8 @@ def _posterior_fractions(ensemble_fit: EnsembleFit, model: EnsembleModel, streng
     covariance_root = length_scale[:, None] * eigenvectors / jnp.sqrt(jnp.maximum(eigenvalues, 1e-5))
     gaussian_draws = free_mask * (jax.random.normal(key, (N_POSTERIOR_DRAWS, len(best_point))) @ covariance_root.T)
     lower_bound, upper_bound = (ravel_pytree(bound)[0] for bound in _bounds(ensemble_fit.parameters, model))
-    return jax.vmap(lambda displacement: atom_fractions(unravel(jnp.clip(best_point + displacement, lower_bound, upper_bound)), model, strength))(gaussian_draws)
+    return jax.vmap(
+        lambda displacement: atom_fractions(
+            unravel(jnp.clip(best_point + displacement, lower_bound, upper_bound)), model, strength
+        )
+    )(gaussian_draws)

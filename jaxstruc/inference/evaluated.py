@@ -38,7 +38,9 @@ class FittedCurve(NamedTuple):
     correlation: Float[np.ndarray, "name name"]
 
 
-def fitted_curves(saxs_data: SaxsData, body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"], chi2_factor: float) -> list[FittedCurve]:
+def fitted_curves(
+    saxs_data: SaxsData, body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"], chi2_factor: float
+) -> list[FittedCurve]:
     """Return fits at all points.
 
     Args:
@@ -47,18 +49,28 @@ def fitted_curves(saxs_data: SaxsData, body_fits: Sequence[BodyFit], log_radius:
         log_radius: ln R (Å) of nodes that hold their sizes.
         chi2_factor: factor on chi-squared.
     """
-    curves_by_body = {body: size_curves(saxs_data, body, log_radius) for body in dict.fromkeys(body_fit.body for body_fit in body_fits)}
-    return [_fitted_curve(saxs_data, body_fit, curves_by_body[body_fit.body], log_radius, chi2_factor) for body_fit in body_fits]
+    curves_by_body = {
+        body: size_curves(saxs_data, body, log_radius)
+        for body in dict.fromkeys(body_fit.body for body_fit in body_fits)
+    }
+    return [
+        _fitted_curve(saxs_data, body_fit, curves_by_body[body_fit.body], log_radius, chi2_factor)
+        for body_fit in body_fits
+    ]
 
 
-def size_curves(saxs_data: SaxsData, body: str, log_radius: Float[np.ndarray, " node"]) -> Float[np.ndarray, "point node"]:
+def size_curves(
+    saxs_data: SaxsData, body: str, log_radius: Float[np.ndarray, " node"]
+) -> Float[np.ndarray, "point node"]:
     """Return V P(QR) of each size at all points, smeared, V in Å³."""
     n_points = len(saxs_data.q)
     padding = (0, -n_points % POINT_MULTIPLE)
     q = np.pad(saxs_data.q, padding, mode="edge").astype(np.float32)
     dq = None if saxs_data.dq is None else np.pad(saxs_data.dq, padding, mode="edge").astype(np.float32)
     center = log_radius[len(log_radius) // 2]
-    unit_curves = np.asarray(_size_curves(outcomes.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float)
+    unit_curves = np.asarray(
+        _size_curves(outcomes.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float
+    )
     return unit_curves[:n_points] * SPHERE_FACTOR * np.exp(3 * center)
 
 
@@ -75,7 +87,9 @@ def distribution_curve(
 def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
     distribution_shape, n_populations = FAMILIES[body_fit.distribution_shape], len(body_fit.amplitude)
     log_parameters = jnp.asarray(body_fit.log_parameters, jnp.float32)
-    columns = np.asarray(_POPULATION_COLUMNS[body_fit.distribution_shape](log_parameters, jnp.asarray(log_radius, jnp.float32)), float)
+    columns = np.asarray(
+        _POPULATION_COLUMNS[body_fit.distribution_shape](log_parameters, jnp.asarray(log_radius, jnp.float32)), float
+    )
     population_curves = np.einsum("pkn,qn->pkq", columns, size_curves)
     background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers)
     is_present = body_fit.amplitude > 0
@@ -94,7 +108,10 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
         slopes.append(amplitudes[population] * population_curves[population, 0])
     n_log_parameters = len(names)
     names += ["background" if power == 0 else "power_scale" for power in saxs_data.background_powers]
-    jacobian = np.concatenate([np.array(slopes).reshape(n_log_parameters, -1), background_terms.T]).T / saxs_data.sigma[:, None]
+    jacobian = (
+        np.concatenate([np.array(slopes).reshape(n_log_parameters, -1), background_terms.T]).T
+        / saxs_data.sigma[:, None]
+    )
     covariance = _covariance(jacobian, chi2_factor, n_log_parameters)
     errors = np.sqrt(np.diagonal(covariance))
     calculated = linear_columns @ coefficients
@@ -109,7 +126,9 @@ def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarr
     prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, averaging.MAX_LOG_SIGMA**-2.0, 0.0)
     normal_matrix = chi2_factor * jacobian.T @ jacobian + np.diag(prior_precision)
     column_scale = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-300))
-    return np.linalg.pinv(normal_matrix / (column_scale[:, None] * column_scale[None, :])) / (column_scale[:, None] * column_scale[None, :])
+    return np.linalg.pinv(normal_matrix / (column_scale[:, None] * column_scale[None, :])) / (
+        column_scale[:, None] * column_scale[None, :]
+    )
 
 
 def _least_squares(columns, data):
@@ -124,7 +143,11 @@ def _size_curves(table, q, dq, log_radius):
 
 
 def _jitted_columns(distribution_shape: str):
-    return jax.jit(lambda log_parameters, log_radius: sizing.population_columns(FAMILIES[distribution_shape].volume_fractions, log_parameters[None], log_radius)[0])
+    return jax.jit(
+        lambda log_parameters, log_radius: sizing.population_columns(
+            FAMILIES[distribution_shape].volume_fractions, log_parameters[None], log_radius
+        )[0]
+    )
 
 
 _POPULATION_COLUMNS = {family: _jitted_columns(family) for family in FAMILIES}

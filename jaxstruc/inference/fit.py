@@ -18,7 +18,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.inference import target as targets
 from jaxstruc.inference.target import FitBasis, Target
-from jaxstruc.inference.values import FitValues, bounds, model_curve, nonlinear_parameters, best_scale, start_point, physical_values
+from jaxstruc.inference.values import (
+    FitValues,
+    best_scale,
+    bounds,
+    model_curve,
+    nonlinear_parameters,
+    physical_values,
+    start_point,
+)
 from jaxstruc.rounding import rounding_of_squares
 from jaxstruc.scattering import templates
 from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
@@ -64,10 +72,17 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
         free: what is fitted, of `parameters.FITTED`, the scale among them.
     """
     initial_state = _initial_state(cluster_table, basis, free)
-    return _fit_result(_levenberg_marquardt(cluster_table, basis, free, initial_state, MAX_STEPS).point.normalized_values, cluster_table, basis, free)
+    return _fit_result(
+        _levenberg_marquardt(cluster_table, basis, free, initial_state, MAX_STEPS).point.normalized_values,
+        cluster_table,
+        basis,
+        free,
+    )
 
 
-def refine_all(cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
+def refine_all(
+    cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
+) -> Fit:
     """Return the fits of a batch of clusters to one measured PDF, as `refine` gives them.
 
     In a batch all fits step together until the last is done, and most are done early: so the others go on in small
@@ -81,17 +96,27 @@ def refine_all(cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str
     late_batch_size = -(-cluster_tables.shell_functions.shape[0] // N_LATE_BATCHES)
 
     def descend(cluster_tables, states, max_steps):
-        return jax.vmap(lambda cluster_table, state: _levenberg_marquardt(cluster_table, basis, free, state, max_steps))(cluster_tables, states)
+        return jax.vmap(
+            lambda cluster_table, state: _levenberg_marquardt(cluster_table, basis, free, state, max_steps)
+        )(cluster_tables, states)
 
     def continue_running(states):
-        running_rows = jnp.argsort(~_is_running(states, MAX_STEPS))[:late_batch_size]  # stable: those that go on come first
+        running_rows = jnp.argsort(~_is_running(states, MAX_STEPS))[
+            :late_batch_size
+        ]  # stable: those that go on come first
         running_batch = jax.tree.map(lambda column: column[running_rows], (cluster_tables, states))
-        return jax.tree.map(lambda column, new_column: column.at[running_rows].set(new_column), states, descend(*running_batch, MAX_STEPS))
+        return jax.tree.map(
+            lambda column, new_column: column.at[running_rows].set(new_column),
+            states,
+            descend(*running_batch, MAX_STEPS),
+        )
 
     states = jax.vmap(lambda cluster_table: _initial_state(cluster_table, basis, free))(cluster_tables)
     states = descend(cluster_tables, states, N_EARLY_STEPS)
     states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), continue_running, states)
-    return jax.vmap(lambda normalized_values, cluster_table: _fit_result(normalized_values, cluster_table, basis, free))(states.here.x, cluster_tables)
+    return jax.vmap(
+        lambda normalized_values, cluster_table: _fit_result(normalized_values, cluster_table, basis, free)
+    )(states.here.x, cluster_tables)
 
 
 def curves(
@@ -115,9 +140,13 @@ def curves(
 
 
 @jax.jit
-def structure_functions(cluster_tables: ClusterTable, values: FitValues, q: Float[Array, " q"]) -> Float[Array, "fit q"]:
+def structure_functions(
+    cluster_tables: ClusterTable, values: FitValues, q: Float[Array, " q"]
+) -> Float[Array, "fit q"]:
     """Return F(Q) of fits, with scale 1, in 1/Å; Q in 1/Å. Clusters and values have a leading axis."""
-    structure_function = lambda cluster_table, cluster_values: templates.reduced_structure_function(cluster_table, cluster_values.instrument, q)  # noqa: E731
+    structure_function = lambda cluster_table, cluster_values: templates.reduced_structure_function(
+        cluster_table, cluster_values.instrument, q
+    )  # noqa: E731
     return jax.vmap(structure_function)(cluster_tables, values)
 
 
@@ -161,7 +190,9 @@ def _is_running(state: _Descent, max_steps: int) -> Bool[Array, "*batch"]:
     return ~state.converged & (state.steps < max_steps) & (state.damping < 1e4)
 
 
-def _levenberg_marquardt(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _Descent, max_steps: int) -> _Descent:
+def _levenberg_marquardt(
+    cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _Descent, max_steps: int
+) -> _Descent:
     """Return a descent taken on by Levenberg and Marquardt, to its end or so many steps; one Jacobian a step.
 
     Normal equations in place of a library's factorisation of each Jacobian: a handful of parameters, whose scaled
@@ -178,16 +209,27 @@ def _levenberg_marquardt(cluster_table: ClusterTable, basis: FitBasis, free: tup
         normal_matrix = jnp.where(at_bound[:, None] | at_bound[None, :], 0.0, point.normal)
         diagonal = jnp.where(at_bound, 1.0, damping * jnp.maximum(jnp.diagonal(point.normal), 1e-9))
         step_vector = jnp.linalg.solve(normal_matrix + jnp.diag(diagonal), slope)
-        trial_point = _evaluate_point(cluster_table, basis, free, jnp.clip(point.x - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0))
+        trial_point = _evaluate_point(
+            cluster_table,
+            basis,
+            free,
+            jnp.clip(point.x - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0),
+        )
         decrease, displacement = point.squares - trial_point.squares, point.x - trial_point.x
         is_better = decrease > 0
-        converged = (is_better & (decrease < COST_TOLERANCE * point.squares)) | (step_vector @ slope < 0.1 * COST_TOLERANCE * point.squares)
+        converged = (is_better & (decrease < COST_TOLERANCE * point.squares)) | (
+            step_vector @ slope < 0.1 * COST_TOLERANCE * point.squares
+        )
         predicted_decrease = 2 * displacement @ slope - displacement @ normal_matrix @ displacement
         rounding = rounding_of_squares(point.squares, jnp.ones_like(point.squares))
         converged |= (jnp.abs(decrease) <= rounding) & (jnp.abs(predicted_decrease) <= 0.1 * rounding)
-        damping_factor = jnp.where(decrease > 0.75 * predicted_decrease, 1 / 8, jnp.where(decrease > 0.25 * predicted_decrease, 1.0, 6.0))
+        damping_factor = jnp.where(
+            decrease > 0.75 * predicted_decrease, 1 / 8, jnp.where(decrease > 0.25 * predicted_decrease, 1.0, 6.0)
+        )
         damping_factor = jnp.where(is_better & (predicted_decrease > 0), damping_factor, 6.0)
-        best_point = jax.tree.map(lambda new_value, old_value: jnp.where(is_better, new_value, old_value), trial_point, point)
+        best_point = jax.tree.map(
+            lambda new_value, old_value: jnp.where(is_better, new_value, old_value), trial_point, point
+        )
         return _Descent(best_point, damping * damping_factor, steps + 1, converged)
 
     return jax.lax.while_loop(lambda state: _is_running(state, max_steps), step, state)
@@ -237,4 +279,6 @@ def _is_stationary(slopes, residual, at_bound, basis: FitBasis) -> Bool[Array, "
     """Return whether no parameter can lower the misfit by much; below an Rw of 1 % rounding is all that is left."""
     projections = jnp.abs(residual @ slopes)
     residual_norm = jnp.maximum(jnp.sqrt(jnp.sum(residual**2)), 0.01 * jnp.sqrt(basis.norm))
-    return jnp.all(at_bound | (projections <= MAX_RESIDUAL_COSINE * jnp.sqrt(jnp.sum(slopes**2, axis=0)) * residual_norm))
+    return jnp.all(
+        at_bound | (projections <= MAX_RESIDUAL_COSINE * jnp.sqrt(jnp.sum(slopes**2, axis=0)) * residual_norm)
+    )

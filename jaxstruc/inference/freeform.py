@@ -44,7 +44,9 @@ class FreeDistribution(NamedTuple):
     """Amplitudes as the data allow them."""
 
 
-def hat_functions(log_radius: Float[np.ndarray, " node"]) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "node bin"]]:
+def hat_functions(
+    log_radius: Float[np.ndarray, " node"],
+) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "node bin"]]:
     """Return ln R of bins over the nodes of a kernel, and what of a bin lies at each node: hats, sum 1."""
     centers = np.linspace(log_radius[0], log_radius[-1], N_BINS + 2)[1:-1]
     hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
@@ -85,10 +87,21 @@ def fit_free_distribution(
     if n_draws:
         generator = np.random.default_rng(seed)
         noise_draws = generator.standard_normal((n_draws, len(data))) @ curves
-        prior_draws = generator.standard_normal((n_draws, len(difference_matrix))) @ difference_matrix * np.sqrt(strengths[best_index])
-        amplitude_draws = nonnegative_minimum(np.broadcast_to(matrices[best_index], (n_draws, *smoothness.shape)), projection + noise_draws + prior_draws)
+        prior_draws = (
+            generator.standard_normal((n_draws, len(difference_matrix)))
+            @ difference_matrix
+            * np.sqrt(strengths[best_index])
+        )
+        amplitude_draws = nonnegative_minimum(
+            np.broadcast_to(matrices[best_index], (n_draws, *smoothness.shape)), projection + noise_draws + prior_draws
+        )
     return FreeDistribution(
-        solutions[best_index], float(chi2[best_index]) / chi2_factor, float(SMOOTHNESS_STRENGTHS[best_index]), float(n_determined[best_index]), total_log_evidence, amplitude_draws
+        solutions[best_index],
+        float(chi2[best_index]) / chi2_factor,
+        float(SMOOTHNESS_STRENGTHS[best_index]),
+        float(n_determined[best_index]),
+        total_log_evidence,
+        amplitude_draws,
     )
 
 
@@ -149,7 +162,10 @@ def _log_evidence(amplitudes, chi2: float, strength: float, gram_matrix, smoothn
     if not is_free.any():
         return -np.inf, 0.0
     free_block = np.ix_(is_free, is_free)
-    prior_precision, posterior_precision = strength * smoothness[free_block], gram_matrix[free_block] + strength * smoothness[free_block]
+    prior_precision, posterior_precision = (
+        strength * smoothness[free_block],
+        gram_matrix[free_block] + strength * smoothness[free_block],
+    )
     occam_factor = np.linalg.slogdet(prior_precision)[1] - np.linalg.slogdet(posterior_precision)[1]
     n_determined = np.trace(np.linalg.solve(posterior_precision, gram_matrix[free_block]))
     return -0.5 * (chi2 + strength * amplitudes @ smoothness @ amplitudes) + 0.5 * occam_factor, n_determined

@@ -40,7 +40,9 @@ class ClassifierPrior:
     """Fields of a later version."""
 
 
-def proposal_weights(log_density: Float[np.ndarray, " candidate"], prior_weight: np.ndarray) -> Float[np.ndarray, " candidate"]:
+def proposal_weights(
+    log_density: Float[np.ndarray, " candidate"], prior_weight: np.ndarray
+) -> Float[np.ndarray, " candidate"]:
     """Return what each candidate has of the glance's draws; sum 1.
 
     Args:
@@ -52,7 +54,12 @@ def proposal_weights(log_density: Float[np.ndarray, " candidate"], prior_weight:
     return relative_weight / relative_weight.sum()
 
 
-def probable_candidates(proposal_weight: Float[np.ndarray, " candidate"], *, probability: float = SCREENED_PROBABILITY, min_candidates: int = 0) -> np.ndarray:
+def probable_candidates(
+    proposal_weight: Float[np.ndarray, " candidate"],
+    *,
+    probability: float = SCREENED_PROBABILITY,
+    min_candidates: int = 0,
+) -> np.ndarray:
     """Return the places of the fewest candidates with so much of the draws together, so many at least, in order."""
     order = np.argsort(-proposal_weight, kind="stable")
     preceding_weight = np.cumsum(proposal_weight[order]) - proposal_weight[order]

@@ -18,6 +18,7 @@ from jaxstruc.inference.mixture import EnsembleModel
 from jaxstruc.inference.screening import BinnedDistances
 from jaxstruc.inference.target import Target
 from jaxstruc.inference.unseen import HoldoutCut, Prediction
+from jaxstruc.scattering.templates import TableRange
 from jaxstruc.inference.values import FitValues
 
 ClusterSearch = Callable[[Target, CandidatePool, Fit], CandidateGroup | None]
@@ -78,14 +79,14 @@ class HoldoutData(NamedTuple):
     """Of the fits: settings, bond and background."""
     signal_end: float
     """Å. Of the signal."""
-    span: targets.Span
+    span: TableRange
     """What templates must cover, to the end of the signal."""
     min_q_nodes: int
     """Points of Q, and functions of the basis, to which all targets are padded."""
     min_basis_size: int
 
     @property
-    def thinned_data(self) -> "Sample":
+    def thinned_data(self) -> "HoldoutData":
         """The same with hardly more points than tell something."""
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
         stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
@@ -130,20 +131,52 @@ def cross_validate(
     full_target = holdout_data.target_up_to(max(holdout_data.signal_end, float(holdout_data.target.r[-1])))
     guess = ensemble.start_parameters(ensemble_model, full_target.basis, values, names, mean_size)
     lognormal_fit = ensemble.fit(ensemble_model, full_target.basis, guess, names=names, strength=0.0)
-    residual = full_target.g - unseen.ensemble_curve(lognormal_fit, ensemble_model, unseen.holdout_points(full_target, full_target.r))
+    residual = full_target.g - unseen.ensemble_curve(
+        lognormal_fit, ensemble_model, unseen.holdout_points(full_target, full_target.r)
+    )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
     comparisons = tuple(
-        _compare_at_cut(holdout_data, ensemble_model, cut, libraries, rivals, free, strengths, values, mean_size, effective_fraction, search)
+        _compare_at_cut(
+            holdout_data,
+            ensemble_model,
+            cut,
+            libraries,
+            rivals,
+            free,
+            strengths,
+            values,
+            mean_size,
+            effective_fraction,
+            search,
+        )
         for cut in unseen.holdout_cuts(holdout_data.r, holdout_data.signal_end)
     )
     best_strength = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(strengths))]))
-    ensemble_fit = ensemble.fit(ensemble_model, full_target.basis, lognormal_fit.parameters, names=names, strength=strengths[best_strength], effective_fraction=effective_fraction)
-    gains = [unseen.gain(comparison.single_prediction, comparison.ensemble_predictions[best_strength], comparison.n_independent) for comparison in comparisons]
-    return CrossValidation(unseen.sample_from_gains(gains), comparisons, strengths, strengths[best_strength], ensemble_fit, full_target)
+    ensemble_fit = ensemble.fit(
+        ensemble_model,
+        full_target.basis,
+        lognormal_fit.parameters,
+        names=names,
+        strength=strengths[best_strength],
+        effective_fraction=effective_fraction,
+    )
+    gains = [
+        unseen.gain(
+            comparison.single_prediction, comparison.ensemble_predictions[best_strength], comparison.n_independent
+        )
+        for comparison in comparisons
+    ]
+    return CrossValidation(
+        unseen.sample_from_gains(gains), comparisons, strengths, strengths[best_strength], ensemble_fit, full_target
+    )
 
 
 def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> float:
-    mean_rw = float(np.mean([comparison.ensemble_predictions[strength_index].rw for comparison in comparisons])) if comparisons else 0.0
+    mean_rw = (
+        float(np.mean([comparison.ensemble_predictions[strength_index].rw for comparison in comparisons]))
+        if comparisons
+        else 0.0
+    )
     return mean_rw if np.isfinite(mean_rw) else np.inf
 
 
@@ -167,7 +200,9 @@ def _compare_at_cut(
     beyond_cut = r > cut.cut
     pool, n_rivals = _pool_with_libraries(rivals, libraries, target, values), len(rivals.group_row)
     cluster_tables = candidates.cluster_tables(pool, target)
-    fits = candidates.select_rows(candidates.fit_cluster_tables(cluster_tables, target, free=free), slice(0, len(pool.group_row)))
+    fits = candidates.select_rows(
+        candidates.fit_cluster_tables(cluster_tables, target, free=free), slice(0, len(pool.group_row))
+    )
     rw = np.where(np.isfinite(fits.rw) & ~pool.has_fault, fits.rw, np.inf)
     single_rows = [int(np.argmin(rw))]
     if search is not None:
@@ -178,15 +213,23 @@ def _compare_at_cut(
             single_rows.append(n_listed + int(np.argmin(rw[n_listed:])))
     predicted_rows = np.array([*single_rows, *range(n_rivals)])
     padded_rows = np.pad(predicted_rows, (0, max(0, PREDICTION_BATCH_SIZE - len(predicted_rows))), mode="edge")
-    tables_and_values = candidates.select_rows(cluster_tables, padded_rows), candidates.select_rows(fits.values, padded_rows)
+    tables_and_values = (
+        candidates.select_rows(cluster_tables, padded_rows),
+        candidates.select_rows(fits.values, padded_rows),
+    )
     holdout_points = unseen.holdout_points(target, r)
     curves = unseen.cluster_curves(*tables_and_values, holdout_points)[: len(predicted_rows)]
     names = tuple(name for name in free if name != "scale")
     guess = ensemble.start_parameters(ensemble_model, target.basis, values, names, mean_size)
-    fit_ensemble = partial(ensemble.fit, ensemble_model, target.basis, names=names, effective_fraction=effective_fraction)
+    fit_ensemble = partial(
+        ensemble.fit, ensemble_model, target.basis, names=names, effective_fraction=effective_fraction
+    )
     ensemble_fits = [fit_ensemble(guess, strength=0.0)]
     ensemble_fits += [fit_ensemble(ensemble_fits[0].parameters, strength=entry) for entry in strengths if entry]
-    ensemble_curves = [unseen.ensemble_curve(entry, ensemble_model, holdout_points) for entry in ensemble_fits[0 if 0.0 in strengths else 1 :]]
+    ensemble_curves = [
+        unseen.ensemble_curve(entry, ensemble_model, holdout_points)
+        for entry in ensemble_fits[0 if 0.0 in strengths else 1 :]
+    ]
     predictions = [
         unseen.prediction(r[beyond_cut], g[beyond_cut], curve[beyond_cut], background=target.background)
         for curve in (*curves, *ensemble_curves)
@@ -200,31 +243,56 @@ def _compare_at_cut(
     )  # fmt: skip
 
 
-def _pool_with_libraries(rivals: CandidatePool, libraries: Sequence[tuple[CandidateGroup, BinnedDistances]], target: Target, values: FitValues) -> CandidatePool:
+def _pool_with_libraries(
+    rivals: CandidatePool,
+    libraries: Sequence[tuple[CandidateGroup, BinnedDistances]],
+    target: Target,
+    values: FitValues,
+) -> CandidatePool:
     """Return the rivals, and after them the listed clusters that fit a target best."""
     groups = list(rivals.groups)
     group_columns, row_columns = [rivals.group], [rivals.group_row]
     for library_group, binned_distances in libraries:
-        rows = screening.best_rows(binned_distances, screening.gauss_newton_misfits(binned_distances, target.basis, values), count=N_LISTED_CANDIDATES // len(libraries))
+        rows = screening.best_rows(
+            binned_distances,
+            screening.gauss_newton_misfits(binned_distances, target.basis, values),
+            count=N_LISTED_CANDIDATES // len(libraries),
+        )
         groups.append(library_group._replace(rows=rows))
         group_columns.append(np.full(len(rows), len(groups) - 1))
         row_columns.append(np.arange(len(rows)))
     return CandidatePool(tuple(groups), np.concatenate(group_columns), np.concatenate(row_columns))
 
 
-def _append_searched(searched_group: CandidateGroup, target: Target, free: tuple[str, ...], cluster_tables, fits: Fit, rw: np.ndarray):
+def _append_searched(
+    searched_group: CandidateGroup, target: Target, free: tuple[str, ...], cluster_tables, fits: Fit, rw: np.ndarray
+):
     """Return tables, fits and Rw with those of a few more candidates at their ends."""
-    searched_pool = candidates.candidate_pool([searched_group._replace(rows=searched_group.rows[:N_SEARCHED_CANDIDATES])])
-    searched_tables = candidates.cluster_tables(searched_pool, target)
-    searched_fits = candidates.select_rows(candidates.fit_cluster_tables(searched_tables, target, free=free), slice(0, len(searched_pool.group_row)))
-    joined_tables = candidates.concatenate(
-        candidates.select_rows(cluster_tables, slice(0, len(rw))), candidates.select_rows(searched_tables, slice(0, len(searched_pool.group_row)))
+    searched_pool = candidates.candidate_pool(
+        [searched_group._replace(rows=searched_group.rows[:N_SEARCHED_CANDIDATES])]
     )
-    return joined_tables, candidates.concatenate(fits, searched_fits), np.append(rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf))
+    searched_tables = candidates.cluster_tables(searched_pool, target)
+    searched_fits = candidates.select_rows(
+        candidates.fit_cluster_tables(searched_tables, target, free=free), slice(0, len(searched_pool.group_row))
+    )
+    joined_tables = candidates.concatenate(
+        candidates.select_rows(cluster_tables, slice(0, len(rw))),
+        candidates.select_rows(searched_tables, slice(0, len(searched_pool.group_row))),
+    )
+    return (
+        joined_tables,
+        candidates.concatenate(fits, searched_fits),
+        np.append(rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf)),
+    )
 
 
 def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleModel) -> tuple[np.ndarray, np.ndarray]:
     """Return the shares of classes, and such drawn from their posterior [draw, class]; each sum to 1."""
     best_fractions = np.asarray(validation.ensemble_fit.atom_fractions, float)
-    fraction_draws = np.asarray(jax.device_get(ensemble.posterior_fractions(validation.ensemble_fit, ensemble_model, strength=validation.strength)), float)
+    fraction_draws = np.asarray(
+        jax.device_get(
+            ensemble.posterior_fractions(validation.ensemble_fit, ensemble_model, strength=validation.strength)
+        ),
+        float,
+    )
     return best_fractions / best_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True)

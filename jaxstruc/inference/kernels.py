@@ -76,7 +76,9 @@ def log_radius_nodes(window: RadiusWindow, n_nodes: int = N_NODES) -> Float[Arra
     return window.center + window.step * (jnp.arange(n_nodes, dtype=jnp.float32) - 0.5 * (n_nodes - 1))
 
 
-def design_matrix(table: FormFactorTable, data: WhitenedData, window: RadiusWindow, *, n_nodes: int = N_NODES) -> DesignMatrix:
+def design_matrix(
+    table: FormFactorTable, data: WhitenedData, window: RadiusWindow, *, n_nodes: int = N_NODES
+) -> DesignMatrix:
     """Return what a pattern sees of a body at the nodes of a window."""
     log_radius = log_radius_nodes(window, n_nodes)
     curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
@@ -92,7 +94,9 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
     widths = jnp.maximum(jnp.asarray(GRID_WIDTHS, log_radius.dtype), size_distributions.MIN_WIDTH * step)
     means = jnp.linspace(log_radius[4], log_radius[-4], N_GRID_MEANS)
     size_parameters = jnp.stack(jnp.meshgrid(means, widths, indexing="ij"), axis=-1).reshape(-1, 2)
-    columns = jax.vmap(lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], log_radius))(size_parameters)
+    columns = jax.vmap(
+        lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], log_radius)
+    )(size_parameters)
     # volumes differ by many orders of magnitude over all sizes, and each column has its own scale anyway
     columns = columns * jnp.exp(3 * (log_radius - size_parameters[:, :1]))
     return StartGrid(size_parameters, particle.form_factor(table, coarse_q[:, None] * jnp.exp(log_radius)) @ columns.T)
@@ -118,13 +122,17 @@ def misfits(grid: StartGrid, data: WhitenedData) -> Float[Array, " column"]:
     return 1 - jnp.where(projections > 0, projections**2 / squared_norms, 0.0) / jnp.maximum(residual @ residual, 1e-30)
 
 
-def start_parameters(design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int) -> Float[Array, "start 2"]:
+def start_parameters(
+    design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
+) -> Float[Array, "start 2"]:
     """Return ln mean and ln width of the best places near a window's middle, for its body."""
     step = window.step
     means = window.center + jnp.linspace(-MAX_START_SHIFT, MAX_START_SHIFT, N_START_SHIFTS)
     widths = jnp.maximum(window.width * jnp.asarray(START_WIDTH_FACTORS), 1.2 * size_distributions.MIN_WIDTH * step)
     size_parameters = jnp.stack(jnp.meshgrid(means, widths, indexing="ij"), axis=-1).reshape(-1, 2)
-    columns = jax.vmap(lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius))(size_parameters)
+    columns = jax.vmap(
+        lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius)
+    )(size_parameters)
     curves = design.curves @ columns.T
     projections = data.data @ curves
     gain = jnp.where(projections > 0, projections**2 / jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30), 0.0)
@@ -137,11 +145,15 @@ def start_parameters(design: DesignMatrix, data: WhitenedData, window: RadiusWin
     return jnp.stack([start_array[:, 0], jnp.log(start_array[:, 1])], axis=1)
 
 
-def start_pairs(design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int) -> Float[Array, "start 2 2"]:
+def start_pairs(
+    design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
+) -> Float[Array, "start 2 2"]:
     """Return ln mean and ln width of the best pairs of populations in a window: all pairs of a table are tried."""
     means = window.center + jnp.linspace(-MAX_PAIR_SHIFT, MAX_PAIR_SHIFT, N_PAIR_MEANS)
     size_parameters = jnp.stack(jnp.meshgrid(means, jnp.asarray(PAIR_WIDTHS), indexing="ij"), axis=-1).reshape(-1, 2)
-    columns = jax.vmap(lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius))(size_parameters)
+    columns = jax.vmap(
+        lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius)
+    )(size_parameters)
     curves = design.curves @ columns.T
     curves = curves / jnp.sqrt(jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30))
     projections, cosine = data.data @ curves, curves.T @ curves
@@ -153,7 +165,10 @@ def start_pairs(design: DesignMatrix, data: WhitenedData, window: RadiusWindow, 
     for _ in range(n_starts):
         first_index, second_index = jnp.unravel_index(jnp.argmax(gain), gain.shape)
         selected_starts.append(jnp.stack([size_parameters[first_index], size_parameters[second_index]]))
-        start_distance = jnp.abs(size_parameters[:, 0] - size_parameters[first_index, 0])[:, None] + jnp.abs(size_parameters[:, 0] - size_parameters[second_index, 0])[None, :]
+        start_distance = (
+            jnp.abs(size_parameters[:, 0] - size_parameters[first_index, 0])[:, None]
+            + jnp.abs(size_parameters[:, 0] - size_parameters[second_index, 0])[None, :]
+        )
         gain = jnp.where(start_distance < 4 * MIN_START_DISTANCE, -1.0, gain)
     start_array = jnp.stack(selected_starts)
     return jnp.stack([start_array[..., 0], jnp.log(start_array[..., 1])], axis=-1)
@@ -168,14 +183,25 @@ def nonnegative_pair(projections: Float[Array, "*batch 2"], cosine: Float[Array,
     """
     determinant = jnp.maximum(1 - cosine**2, 1e-6)
     first_projection, second_projection = projections[..., 0], projections[..., 1]
-    joint_amplitudes = jnp.stack([first_projection - cosine * second_projection, second_projection - cosine * first_projection], axis=-1) / determinant[..., None]
-    single_amplitudes = jnp.where(
-        (first_projection > second_projection)[..., None], jnp.stack([first_projection, 0 * second_projection], axis=-1), jnp.stack([0 * first_projection, second_projection], axis=-1)
+    joint_amplitudes = (
+        jnp.stack(
+            [first_projection - cosine * second_projection, second_projection - cosine * first_projection], axis=-1
+        )
+        / determinant[..., None]
     )
-    return jnp.where(jnp.all(joint_amplitudes > 0, axis=-1, keepdims=True), joint_amplitudes, jnp.maximum(single_amplitudes, 0.0))
+    single_amplitudes = jnp.where(
+        (first_projection > second_projection)[..., None],
+        jnp.stack([first_projection, 0 * second_projection], axis=-1),
+        jnp.stack([0 * first_projection, second_projection], axis=-1),
+    )
+    return jnp.where(
+        jnp.all(joint_amplitudes > 0, axis=-1, keepdims=True), joint_amplitudes, jnp.maximum(single_amplitudes, 0.0)
+    )
 
 
-def size_curves(table: FormFactorTable, q: Float[Array, " q"], dq: Float[Array, " q"] | None, log_radius) -> Float[Array, "q node"]:
+def size_curves(
+    table: FormFactorTable, q: Float[Array, " q"], dq: Float[Array, " q"] | None, log_radius
+) -> Float[Array, "q node"]:
     """Return V P(QR) of each size, smeared where dq is given, V in units of the middle's."""
 
     def curves(at):

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from jaxstruc.inference import values as fit_parameters
 from jaxstruc.inference.target import FitBasis
 from jaxstruc.scattering import templates
-from jaxstruc.scattering.templates import TableRange, ClusterTable
+from jaxstruc.scattering.templates import ClusterTable, TableRange
 from jaxstruc.structures.classes import SizeClasses
 from jaxstruc.structures.distances import Histogram
 from jaxstruc.structures.library import BIN_WIDTH
@@ -30,7 +30,7 @@ SMOOTHING_LENGTH = 0.3
 """Length, in the logarithm of the size, over which a free distribution is smooth."""
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["tables", "packing", "size", "waves"], meta_fields=["packings"])
+@partial(jax.tree_util.register_dataclass, data_fields=["cluster_tables", "packing", "size", "smooth_modes"], meta_fields=["n_packings"])
 @dataclass(frozen=True)
 class EnsembleModel:
     """Classes of clusters, as fits to data of a span need them."""
@@ -108,17 +108,25 @@ def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strengt
     """Return the shares of classes within their packing: of each packing they sum to 1."""
     packing = model.packing
     n_packings = len(parameters.log_mean)
-    log_weight = -0.5 * ((jnp.log(model.size) - parameters.log_mean[packing]) * jnp.exp(-parameters.log_width[packing])) ** 2
+    log_weight = (
+        -0.5 * ((jnp.log(model.size) - parameters.log_mean[packing]) * jnp.exp(-parameters.log_width[packing])) ** 2
+    )
     log_weight += strength * jnp.sum(model.smooth_modes * parameters.mode_weights[packing], axis=-1)
     log_weight -= jax.lax.stop_gradient(jax.ops.segment_max(log_weight, packing, n_packings))[packing]
     return jnp.exp(log_weight) / jax.ops.segment_sum(jnp.exp(log_weight), packing, n_packings)[packing]
 
 
-def class_curves(model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis) -> Float[Array, "class basis"]:
+def class_curves(
+    model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis
+) -> Float[Array, "class basis"]:
     """Return the curves of all classes, in the basis."""
     shared_values = fit_parameters.physical_values(normalized_values, names, basis)
     stretch = class_stretches(shared_values.stretch, contraction, model)
-    return jax.vmap(lambda cluster_table, class_stretch: fit_parameters.model_curve(cluster_table, shared_values._replace(stretch=class_stretch), basis))(model.cluster_tables, stretch)
+    return jax.vmap(
+        lambda cluster_table, class_stretch: fit_parameters.model_curve(
+            cluster_table, shared_values._replace(stretch=class_stretch), basis
+        )
+    )(model.cluster_tables, stretch)
 
 
 def class_stretches(stretch, contraction, model: EnsembleModel) -> Float[Array, " class"]:

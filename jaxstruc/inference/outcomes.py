@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstruc.inference import kernels, sizing
-from jaxstruc.inference.kernels import DesignMatrix, StartGrid, RadiusWindow
+from jaxstruc.inference.kernels import DesignMatrix, RadiusWindow, StartGrid
 from jaxstruc.inference.pattern import SaxsData, WhitenedData
 from jaxstruc.inference.sizing import SizeFit
 from jaxstruc.scattering import particle
@@ -75,7 +75,11 @@ def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions
     for indices in indices_by_shape.values():
         for start in range(0, len(indices), BATCH_SIZE):
             batch = indices[start : start + BATCH_SIZE]
-            for index, fits in zip(batch, _fit_batch([patterns[pattern_index] for pattern_index in batch], bodies, distributions), strict=True):
+            for index, fits in zip(
+                batch,
+                _fit_batch([patterns[pattern_index] for pattern_index in batch], bodies, distributions),
+                strict=True,
+            ):
                 fits_by_pattern[index] = fits
     return [entry for entry in fits_by_pattern if entry is not None]
 
@@ -90,11 +94,25 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
     body_fits: list[list[BodyFit]] = [[] for _ in patterns]
     pattern_bodies = [(pattern_index, body) for pattern_index in range(len(patterns)) for body in range(len(bodies))]
     if single_distributions:
-        for (pattern_index, body), size_fits in _fit_in_batches(pattern_bodies, whitened_data, windows, body_tables, partial(_fit_single_populations, names=single_distributions)):
-            body_fits[pattern_index] += [_body_fit(size_fits, row, bodies[body], name) for row, name in enumerate(single_distributions)]
+        for (pattern_index, body), size_fits in _fit_in_batches(
+            pattern_bodies,
+            whitened_data,
+            windows,
+            body_tables,
+            partial(_fit_single_populations, names=single_distributions),
+        ):
+            body_fits[pattern_index] += [
+                _body_fit(size_fits, row, bodies[body], name) for row, name in enumerate(single_distributions)
+            ]
     if "two" in distributions:
-        pattern_bodies = [(pattern_index, body) for pattern_index, single_fits in enumerate(body_fits) for body in _promising_bodies(single_fits, bodies)]
-        for (pattern_index, body), size_fits in _fit_in_batches(pattern_bodies, whitened_data, windows, body_tables, _fit_pair_populations):
+        pattern_bodies = [
+            (pattern_index, body)
+            for pattern_index, single_fits in enumerate(body_fits)
+            for body in _promising_bodies(single_fits, bodies)
+        ]
+        for (pattern_index, body), size_fits in _fit_in_batches(
+            pattern_bodies, whitened_data, windows, body_tables, _fit_pair_populations
+        ):
             body_fits[pattern_index].append(_body_fit(size_fits, 0, bodies[body], "two"))
     return [SaxsFits(tuple(pattern_fits), window) for pattern_fits, window in zip(body_fits, windows, strict=True)]
 
@@ -120,16 +138,26 @@ def _start_windows(patterns: list[SaxsData]) -> list[RadiusWindow]:
     return [jax.tree.map(np.asarray, entry) for entry in windows]
 
 
-def _fit_in_batches(pattern_bodies, whitened_data: list[WhitenedData], windows: list[RadiusWindow], body_tables: FormFactorTable, fit_function):
+def _fit_in_batches(
+    pattern_bodies,
+    whitened_data: list[WhitenedData],
+    windows: list[RadiusWindow],
+    body_tables: FormFactorTable,
+    fit_function,
+):
     """Yield each item and its fits, from batches of `ITEMS`."""
     for start in range(0, len(pattern_bodies), BATCH_SIZE):
         batch = pattern_bodies[start : start + BATCH_SIZE]
         padded_batch = batch + [batch[-1]] * (BATCH_SIZE - len(batch))
         data, window = (
-            jax.tree.map(lambda *leaves: np.stack(leaves), *[columns[pattern_index] for pattern_index, _ in padded_batch])
+            jax.tree.map(
+                lambda *leaves: np.stack(leaves), *[columns[pattern_index] for pattern_index, _ in padded_batch]
+            )
             for columns in (whitened_data, windows)
         )
-        size_fits = jax.tree.map(np.asarray, fit_function(body_tables, np.array([body for _, body in padded_batch]), data, window))
+        size_fits = jax.tree.map(
+            np.asarray, fit_function(body_tables, np.array([body for _, body in padded_batch]), data, window)
+        )
         for row, pattern_body in enumerate(batch):
             yield pattern_body, jax.tree.map(lambda leaf, row=row: leaf[row], size_fits)
 
@@ -137,7 +165,14 @@ def _fit_in_batches(pattern_bodies, whitened_data: list[WhitenedData], windows: 
 def _body_fit(size_fits: SizeFit, row: int, body: str, distribution: str) -> BodyFit:
     size_fit = jax.tree.map(lambda leaf: np.asarray(leaf[row], bool if leaf.dtype == bool else float), size_fits)
     return BodyFit(
-        body, distribution, size_fit.place, size_fit.amplitude, float(size_fit.chi2), size_fit.normal, size_fit.bounded, bool(size_fit.converged)
+        body,
+        distribution,
+        size_fit.place,
+        size_fit.amplitude,
+        float(size_fit.chi2),
+        size_fit.normal,
+        size_fit.bounded,
+        bool(size_fit.converged),
     )
 
 
@@ -166,12 +201,16 @@ def _design_matrix(body_tables: FormFactorTable, body, data: WhitenedData, windo
 
 
 @partial(jax.jit, static_argnames="names")
-def _fit_single_populations(body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow, *, names: tuple[str, ...]) -> SizeFit:
+def _fit_single_populations(
+    body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow, *, names: tuple[str, ...]
+) -> SizeFit:
     """Return the fits of distributions of one population, the best start of each."""
 
     def fit_body(body, data, window):
         design = _design_matrix(body_tables, body, data, window)
-        start_parameters = jnp.tile(kernels.start_parameters(design, data, window, N_STARTS)[:, None], (len(names), 1, 1))
+        start_parameters = jnp.tile(
+            kernels.start_parameters(design, data, window, N_STARTS)[:, None], (len(names), 1, 1)
+        )
         return sizing.best_of_starts(sizing.fit_distributions(design, data.data, start_parameters, names), N_STARTS)
 
     return jax.vmap(fit_body)(bodies, data, windows)
@@ -185,6 +224,8 @@ def _fit_pair_populations(body_tables: FormFactorTable, bodies, data: WhitenedDa
         window = window._replace(step=jnp.full_like(window.step, kernels.PAIR_NODE_STEP))
         design = _design_matrix(body_tables, body, data, window)
         start_parameters = kernels.start_pairs(design, data, window, N_PAIR_STARTS)
-        return sizing.best_of_starts(sizing.fit_distributions(design, data.data, start_parameters, ("gaussian",)), N_PAIR_STARTS)
+        return sizing.best_of_starts(
+            sizing.fit_distributions(design, data.data, start_parameters, ("gaussian",)), N_PAIR_STARTS
+        )
 
     return jax.vmap(fit_body)(bodies, data, windows)

@@ -99,7 +99,15 @@ def saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsData:
     q, intensity, sigma, dq = merge_neighbours(q, intensity, sigma, dq, PADDED_SIZES[-1])
     max_intensity = float(intensity.max())
     return SaxsData(
-        q, intensity, sigma, dq, background_powers, max_intensity, noise_is_inferred, n_measured, _whiten(q, intensity, sigma, dq, background_powers, max_intensity)
+        q,
+        intensity,
+        sigma,
+        dq,
+        background_powers,
+        max_intensity,
+        noise_is_inferred,
+        n_measured,
+        _whiten(q, intensity, sigma, dq, background_powers, max_intensity),
     )
 
 
@@ -111,14 +119,24 @@ def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " p
     """
     fourth_differences = np.abs(np.convolve(intensity, [1, -4, 6, -4, 1], "valid")) / math.sqrt(70)
     fourth_differences = np.pad(fourth_differences, (2, 2), mode="edge")
-    padded_differences = np.pad(fourth_differences, N_NOISE_NEIGHBOURS, mode="reflect" if len(fourth_differences) > N_NOISE_NEIGHBOURS else "edge")
+    padded_differences = np.pad(
+        fourth_differences,
+        N_NOISE_NEIGHBOURS,
+        mode="reflect" if len(fourth_differences) > N_NOISE_NEIGHBOURS else "edge",
+    )
     windows = np.lib.stride_tricks.sliding_window_view(padded_differences, 2 * N_NOISE_NEIGHBOURS + 1)
     return np.median(windows, axis=1) / 0.6745
 
 
-def background_terms(q: Float[np.ndarray, " point"], background_powers: tuple[float, ...]) -> Float[np.ndarray, "point term"]:
+def background_terms(
+    q: Float[np.ndarray, " point"], background_powers: tuple[float, ...]
+) -> Float[np.ndarray, "point term"]:
     """Return the background's terms, each 1 at the first Q."""
-    return np.stack([(q / q[0]) ** -power for power in background_powers], axis=1) if background_powers else np.zeros((len(q), 0))
+    return (
+        np.stack([(q / q[0]) ** -power for power in background_powers], axis=1)
+        if background_powers
+        else np.zeros((len(q), 0))
+    )
 
 
 def merge_neighbours(
@@ -131,7 +149,10 @@ def merge_neighbours(
     starts = np.arange(0, len(q), group_size)
     weight = sigma**-2.0
     total_weight = np.add.reduceat(weight, starts)
-    means = [None if column is None else np.add.reduceat(weight * column, starts) / total_weight for column in (q, intensity, dq)]
+    means = [
+        None if column is None else np.add.reduceat(weight * column, starts) / total_weight
+        for column in (q, intensity, dq)
+    ]
     return means[0], means[1], total_weight**-0.5, means[2]  # type: ignore[return-value]
 
 

@@ -53,10 +53,16 @@ def prior_weights(
     size_class = np.rint(np.log(columns[1].astype(float)) / (3 * SIZE_CLASS_WIDTH)).astype(np.int64)
     diameter_class = np.rint(columns[2] / DIAMETER_TOLERANCE).astype(np.int64)
     class_keys, index = np.unique(type_code * 1000 + size_class, return_inverse=True)
-    copy_keys, copy_index = np.unique((type_code * 10**6 + columns[1].astype(np.int64)) * 10**6 + diameter_class, return_inverse=True)
+    copy_keys, copy_index = np.unique(
+        (type_code * 10**6 + columns[1].astype(np.int64)) * 10**6 + diameter_class, return_inverse=True
+    )
     copy_counts = np.bincount(copy_index[len(types) :], minlength=len(copy_keys))
     class_of_copy = np.zeros(len(copy_keys), np.int64)
     class_of_copy[copy_index] = index  # copies of one kind and number of atoms have one place
     class_members = np.bincount(class_of_copy[copy_counts > 0], minlength=len(class_keys))
     candidate_slice = slice(0, len(types))
-    return 1 / np.maximum(class_members[index[candidate_slice]], 1) / np.maximum(copy_counts[copy_index[candidate_slice]], 1)
+    return (
+        1
+        / np.maximum(class_members[index[candidate_slice]], 1)
+        / np.maximum(copy_counts[copy_index[candidate_slice]], 1)
+    )

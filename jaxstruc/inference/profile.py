@@ -60,11 +60,15 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
 
     def rw(value: float) -> float:
         if value not in rw_by_value:
-            fits = candidates.fit_cluster_tables(cluster_tables, targets.replace_settings(target, **{name: value}), free=free)
+            fits = candidates.fit_cluster_tables(
+                cluster_tables, targets.replace_settings(target, **{name: value}), free=free
+            )
             rw_by_value[value] = max(float(np.min(np.where(np.isfinite(fits.rw), fits.rw, np.inf))), 1e-12)
         return rw_by_value[value]
 
-    trial_values = sorted({given_value, *(value for value in TRIAL_VALUES[name] if name != "qmin" or _has_enough_points(target, value))})
+    trial_values = sorted(
+        {given_value, *(value for value in TRIAL_VALUES[name] if name != "qmin" or _has_enough_points(target, value))}
+    )
     for value in trial_values:
         rw(value)
     step, min_value, max_value = max(np.diff(TRIAL_VALUES[name])), trial_values[0], trial_values[-1]
@@ -77,11 +81,15 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
     best_value = min(rw_by_value, key=rw_by_value.__getitem__)
     if not math.isfinite(rw_by_value[best_value]):
         return None
-    n_effective = _effective_points(cluster_tables, targets.replace_settings(target, **{name: best_value}), free) - len(free)
+    n_effective = _effective_points(cluster_tables, targets.replace_settings(target, **{name: best_value}), free) - len(
+        free
+    )
     gain = n_effective * math.log(rw_by_value[given_value] / rw_by_value[best_value])
     if gain < MIN_LOG_LIKELIHOOD_GAIN or rw_by_value[given_value] - rw_by_value[best_value] < MIN_RW_DECREASE:
         return None
-    return InferredSetting(best_value, _standard_error(rw_by_value, best_value, step, n_effective), tuple(sorted(rw_by_value.items())))
+    return InferredSetting(
+        best_value, _standard_error(rw_by_value, best_value, step, n_effective), tuple(sorted(rw_by_value.items()))
+    )
 
 
 def _has_enough_points(target: Target, qmin: float) -> bool:
@@ -93,15 +101,21 @@ def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[
     """Return the points that the best fit's residual counts for."""
     fits = candidates.fit_cluster_tables(cluster_tables, target, free=free)
     best_row = int(np.argmin(np.where(np.isfinite(fits.rw), fits.rw, np.inf)))
-    best_fit, best_table = (candidates.select_rows(arrays, slice(best_row, best_row + 1)) for arrays in (fits, cluster_tables))
+    best_fit, best_table = (
+        candidates.select_rows(arrays, slice(best_row, best_row + 1)) for arrays in (fits, cluster_tables)
+    )
     curve, _ = fit.curves(best_fit, best_table, target)
     return statistics.effective_points(target.g - curve[0], target.n_independent)
 
 
 def _standard_error(rw_by_value: dict[float, float], best_value: float, step: float, n_effective: float) -> float:
     """Return how far off a value lowers the logarithm of the likelihood by a half, by a parabola through those near."""
-    nearby_values = [value for value in rw_by_value if 0 < abs(value - best_value) < 8.5 * step and math.isfinite(rw_by_value[value])]
+    nearby_values = [
+        value for value in rw_by_value if 0 < abs(value - best_value) < 8.5 * step and math.isfinite(rw_by_value[value])
+    ]
     drops = [n_effective * math.log(rw_by_value[value] / rw_by_value[best_value]) for value in nearby_values]
     fourth_moment = sum((value - best_value) ** 4 for value in nearby_values)
-    curvature = sum(drop * (value - best_value) ** 2 for value, drop in zip(nearby_values, drops, strict=True)) / max(fourth_moment, 1e-30)
+    curvature = sum(drop * (value - best_value) ** 2 for value, drop in zip(nearby_values, drops, strict=True)) / max(
+        fourth_moment, 1e-30
+    )
     return float(1 / math.sqrt(2 * curvature)) if curvature > 0 else math.inf

@@ -38,7 +38,9 @@ class RelaxedStructure(NamedTuple):
 
 
 @jax.jit
-def relax(positions: Float[Array, "atom 3"], values: FitValues, basis: FitBasis, *, restraint: float) -> RelaxedStructure:
+def relax(
+    positions: Float[Array, "atom 3"], values: FitValues, basis: FitBasis, *, restraint: float
+) -> RelaxedStructure:
     """Return the coordinates that fit the data best without moving far.
 
     Args:
@@ -51,7 +53,9 @@ def relax(positions: Float[Array, "atom 3"], values: FitValues, basis: FitBasis,
     off_diagonal = ~jnp.eye(positions.shape[0], dtype=bool)
 
     def squares(displaced_positions):
-        cluster_table = templates.tabulate_distances(distances(displaced_positions), site_presence, basis.bond, span=basis.span)
+        cluster_table = templates.tabulate_distances(
+            distances(displaced_positions), site_presence, basis.bond, span=basis.span
+        )
         return misfit(cluster_table, values, basis)
 
     first = squares(positions)
@@ -102,7 +106,9 @@ def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[A
 
     def step(state: _Descent) -> _Descent:
         value, gradient = value_and_gradient(state.moves, state=state.memory)
-        update, optimizer_state = optimizer.update(gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost)
+        update, optimizer_state = optimizer.update(
+            gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost
+        )
         fall = value - optax.tree.get(optimizer_state, "value")
         moved: Any = optax.apply_updates(state.moves, update)
         displacements = jnp.where(fall > 0, moved, state.moves)

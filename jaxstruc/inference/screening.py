@@ -62,14 +62,20 @@ def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: T
     candidate_row = np.full(len(library.atoms), -1)
     candidate_row[rows] = np.arange(len(rows))
     bin_index = np.rint(library.mean / BIN_WIDTH).astype(np.intp)
-    selected_bins = np.flatnonzero((candidate_row[cluster_index] >= 0) & (library.mean * bond < span.max_distance) & (bin_index < n_bins - 1))
+    selected_bins = np.flatnonzero(
+        (candidate_row[cluster_index] >= 0) & (library.mean * bond < span.max_distance) & (bin_index < n_bins - 1)
+    )
     cluster_index, bin_index = cluster_index[selected_bins], bin_index[selected_bins]
     offset = library.mean[selected_bins] / BIN_WIDTH - bin_index
     second_moment = offset**2 + library.variance[selected_bins] / BIN_WIDTH**2
     weight = library.weight[selected_bins] / library.atoms[cluster_index]
     histograms = np.zeros(CHUNK_SIZE * math.ceil(len(rows) / CHUNK_SIZE) * n_bins, np.float32)
     flat_index = candidate_row[cluster_index] * n_bins + bin_index
-    for shift, fraction in ((0, 1 - second_moment), (1, (second_moment + offset) / 2), (-1, (second_moment - offset) / 2)):
+    for shift, fraction in (
+        (0, 1 - second_moment),
+        (1, (second_moment + offset) / 2),
+        (-1, (second_moment - offset) / 2),
+    ):
         histograms[flat_index + shift] += (weight * fraction).astype(np.float32)  # a candidate has a bin once
     return BinnedDistances(np.asarray(rows), jnp.asarray(histograms.reshape(-1, n_bins)))
 
@@ -87,21 +93,29 @@ def misfits(
     curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
     excluded_basis = jnp.asarray(np.pad(curves, ((0, 0), (0, -curves.shape[1] % 16))), jnp.float32)
     trial_values, n_candidates = _trial_values(basis), len(distances.rows)
-    explained_by_trial = np.asarray(_scan_trials(distances.weight, basis, excluded_basis, trial_values))[:, :n_candidates]
+    explained_by_trial = np.asarray(_scan_trials(distances.weight, basis, excluded_basis, trial_values))[
+        :, :n_candidates
+    ]
     best_trial, explained_squares = explained_by_trial.argmax(axis=0), explained_by_trial.max(axis=0)
     for trial in np.unique(best_trial):
         rows = np.flatnonzero(best_trial == trial)
         for start in range(0, len(rows), CHUNK_SIZE):
             chunk_rows = rows[start : start + CHUNK_SIZE]
             padded_rows = np.concatenate([chunk_rows, np.full(CHUNK_SIZE - len(chunk_rows), chunk_rows[-1])])
-            stepped_squares = np.asarray(_gauss_newton_squares(distances.weight[padded_rows], basis, excluded_basis, trial_values[trial]))
-            explained_squares[chunk_rows] = np.maximum(explained_squares[chunk_rows], stepped_squares[: len(chunk_rows)])
+            stepped_squares = np.asarray(
+                _gauss_newton_squares(distances.weight[padded_rows], basis, excluded_basis, trial_values[trial])
+            )
+            explained_squares[chunk_rows] = np.maximum(
+                explained_squares[chunk_rows], stepped_squares[: len(chunk_rows)]
+            )
     data = np.asarray(basis.data - excluded_basis @ (excluded_basis.T @ basis.data), float)
     residual_squares = data @ data + float(basis.unmodelled_squares) - explained_squares
     return np.sqrt(np.maximum(residual_squares, 0.0) / float(basis.norm))
 
 
-def gauss_newton_misfits(distances: BinnedDistances, basis: FitBasis, values: FitValues) -> Float[np.ndarray, " candidate"]:
+def gauss_newton_misfits(
+    distances: BinnedDistances, basis: FitBasis, values: FitValues
+) -> Float[np.ndarray, " candidate"]:
     """Return about the Rw that each candidate's fit will have, by one Gauss-Newton step from values.
 
     Args:
@@ -110,20 +124,31 @@ def gauss_newton_misfits(distances: BinnedDistances, basis: FitBasis, values: Fi
         values: of a like fit, stretch, Uiso and delta2 of it.
     """
     n_candidates, no_curves = len(distances.rows), jnp.zeros((basis.data.shape[0], 0))
-    start_values = jnp.stack([jnp.asarray(value, jnp.float32) for value in (values.stretch, values.uiso, values.delta2)])
+    start_values = jnp.stack(
+        [jnp.asarray(value, jnp.float32) for value in (values.stretch, values.uiso, values.delta2)]
+    )
     chunk_starts = range(0, len(distances.weight), CHUNK_SIZE)
     explained_squares = np.concatenate(
-        [np.asarray(_gauss_newton_squares(distances.weight[start : start + CHUNK_SIZE], basis, no_curves, start_values)) for start in chunk_starts]
+        [
+            np.asarray(
+                _gauss_newton_squares(distances.weight[start : start + CHUNK_SIZE], basis, no_curves, start_values)
+            )
+            for start in chunk_starts
+        ]
     )[:n_candidates]
     data = np.asarray(basis.data, float)
-    return np.sqrt(np.maximum(data @ data + float(basis.unmodelled_squares) - explained_squares, 0.0) / float(basis.norm))
+    return np.sqrt(
+        np.maximum(data @ data + float(basis.unmodelled_squares) - explained_squares, 0.0) / float(basis.norm)
+    )
 
 
 def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDistances:
     """Return those candidates that are of some rows of their library."""
     selected_rows = np.flatnonzero(np.isin(distances.rows, rows))
     n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()  # few compilations
-    padded_rows = np.pad(selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.weight)) - len(selected_rows)), mode="edge")
+    padded_rows = np.pad(
+        selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.weight)) - len(selected_rows)), mode="edge"
+    )
     return BinnedDistances(distances.rows[selected_rows], distances.weight[padded_rows])
 
 
@@ -171,7 +196,9 @@ def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float
     power = np.maximum(power, 1e-6 * power.max())
     best_estimate, signal_end = (math.inf, 0.0), float(sampled_r[-1])
     for diameter in np.arange(2 * bond, 1.5 * sampled_r[-1], 0.25):
-        gamma = np.clip(1 - 1.5 * sampled_r / diameter + 0.5 * (sampled_r / diameter) ** 3, 0, None) * (sampled_r < diameter)
+        gamma = np.clip(1 - 1.5 * sampled_r / diameter + 0.5 * (sampled_r / diameter) ** 3, 0, None) * (
+            sampled_r < diameter
+        )
         decay = (gamma * np.exp(-0.5 * (sampled_r * qdamp) ** 2)) ** 2
         for noise_level in (0.0, *np.geomspace(1e-4, 0.3, 12)):
             log_model = np.log(decay + noise_level + 1e-6)
@@ -184,9 +211,17 @@ def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float
 
 def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
     """Return stretch, Uiso and delta2 of the rough tries."""
-    stretch = jnp.clip(basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005)
+    stretch = jnp.clip(
+        basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005
+    )
     delta2 = PARAMETERS["delta2"].start * basis.bond**2
-    return jnp.stack([jnp.stack([trial_stretch, jnp.asarray(uiso, trial_stretch.dtype), delta2]) for uiso in START_UISO for trial_stretch in stretch])
+    return jnp.stack(
+        [
+            jnp.stack([trial_stretch, jnp.asarray(uiso, trial_stretch.dtype), delta2])
+            for uiso in START_UISO
+            for trial_stretch in stretch
+        ]
+    )
 
 
 def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_bins: int) -> Float[Array, "bin basis"]:
@@ -227,7 +262,9 @@ def _gauss_newton_squares(weight, basis: FitBasis, excluded_basis, values) -> Fl
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
     pair_curves = partial(_pair_curves, basis=basis, excluded_basis=excluded_basis, n_bins=weight.shape[1])
     max_step = jnp.asarray(MAX_STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])
-    curves_and_slopes = jnp.concatenate([pair_curves(values)[None], jnp.moveaxis(jax.jacfwd(pair_curves)(values) * max_step, -1, 0)])
+    curves_and_slopes = jnp.concatenate(
+        [pair_curves(values)[None], jnp.moveaxis(jax.jacfwd(pair_curves)(values) * max_step, -1, 0)]
+    )
     design = jnp.moveaxis(jnp.einsum("nk,ikb->inb", weight, curves_and_slopes), 0, 1)
     normal_matrix = jnp.einsum("nib,njb->nij", design, design)
     normal_matrix += RIDGE * normal_matrix[:, :1, :1] * jnp.eye(normal_matrix.shape[1])

@@ -134,7 +134,10 @@ def _site_graph(lattice: LatticeSites) -> SiteGraph:
     pairs = KDTree(lattice.positions).query_pairs(hosts.NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     separations = np.linalg.norm(lattice.positions[pairs[:, 0]] - lattice.positions[pairs[:, 1]], axis=1)
-    neighbours, next_neighbours = (_neighbour_lists(pairs[pair_mask], len(lattice.positions)) for pair_mask in (separations < hosts.NEIGHBOUR_DISTANCE, separations >= hosts.NEIGHBOUR_DISTANCE))
+    neighbours, next_neighbours = (
+        _neighbour_lists(pairs[pair_mask], len(lattice.positions))
+        for pair_mask in (separations < hosts.NEIGHBOUR_DISTANCE, separations >= hosts.NEIGHBOUR_DISTANCE)
+    )
     occupancy_prior = hosts.occupancy_prior(lattice.packing)
     return SiteGraph(
         lattice.positions.astype(np.float32), neighbours, next_neighbours,
@@ -151,7 +154,9 @@ def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
     return neighbours
 
 
-def _initial_state(graph: SiteGraph, start_occupancy, values: FitValues, basis: FitBasis, weights: SiteWeights) -> tuple[_PairCurves, _SearchState]:
+def _initial_state(
+    graph: SiteGraph, start_occupancy, values: FitValues, basis: FitBasis, weights: SiteWeights
+) -> tuple[_PairCurves, _SearchState]:
     """Return the curves of all pairs of a host's sites, and the particle with the fields of all sites.
 
     Pairs stand in bins and share their mean distance. What small changes of stretch, Uiso and delta2 make of the
@@ -162,20 +167,32 @@ def _initial_state(graph: SiteGraph, start_occupancy, values: FitValues, basis: 
     curve_index = jnp.minimum(jnp.rint(separations / bin_width), N_DISTANCE_BINS - 1).astype(jnp.int32)
     curve_index = jnp.where(jnp.eye(len(separations), dtype=bool), N_DISTANCE_BINS - 1, curve_index)
     offsets = separations - curve_index * bin_width  # summed in place of the distances, whose sums would round
-    bin_counts, offset_sums = (jnp.zeros(N_DISTANCE_BINS).at[curve_index.ravel()].add(summand) for summand in (1.0, offsets.ravel()))
-    mean_distances = (jnp.arange(N_DISTANCE_BINS) * bin_width + offset_sums / jnp.maximum(bin_counts, 1.0)).at[-1].set(1.0)
+    bin_counts, offset_sums = (
+        jnp.zeros(N_DISTANCE_BINS).at[curve_index.ravel()].add(summand) for summand in (1.0, offsets.ravel())
+    )
+    mean_distances = (
+        (jnp.arange(N_DISTANCE_BINS) * bin_width + offset_sums / jnp.maximum(bin_counts, 1.0)).at[-1].set(1.0)
+    )
     mean_distances = jnp.where(bin_counts > 0, mean_distances, 1.0)
-    site_histograms = jax.lax.map(lambda row: jnp.zeros(N_DISTANCE_BINS).at[row].add(start_occupancy), curve_index, batch_size=64)
+    site_histograms = jax.lax.map(
+        lambda row: jnp.zeros(N_DISTANCE_BINS).at[row].add(start_occupancy), curve_index, batch_size=64
+    )
     pair_curve = pair_curves(mean_distances * basis.bond, values, basis)
-    directions, removed_fractions = _marginalized_directions(mean_distances * basis.bond, start_occupancy @ site_histograms, jnp.sum(start_occupancy), values, basis, weights)
+    directions, removed_fractions = _marginalized_directions(
+        mean_distances * basis.bond, start_occupancy @ site_histograms, jnp.sum(start_occupancy), values, basis, weights
+    )
     pair_curve -= ((pair_curve @ directions) * removed_fractions) @ directions.T
     data = basis.data - directions @ (removed_fractions * (directions.T @ basis.data))
-    curves = _PairCurves(curve_index, (mean_distances < hosts.NEXT_NEIGHBOUR_DISTANCE).at[-1].set(False), pair_curve, data)
+    curves = _PairCurves(
+        curve_index, (mean_distances < hosts.NEXT_NEIGHBOUR_DISTANCE).at[-1].set(False), pair_curve, data
+    )
     field = jnp.matmul(site_histograms, pair_curve, precision="highest")
     return curves, _state_with_cost(graph, curves, start_occupancy, field, basis, weights)
 
 
-def _marginalized_directions(distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: SiteWeights):
+def _marginalized_directions(
+    distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: SiteWeights
+):
     r"""Return the ways in which small changes of values move a particle's curve, and which part of each is left out.
 
     With changes of $\tau$ as likely as noise $\sigma$, the least over $\delta$ of
@@ -212,7 +229,9 @@ def _pair_structure_functions(distance, values: FitValues, basis: FitBasis) -> F
 
 def _project_to_basis(f, values: FitValues, basis: FitBasis):
     """Return F(Q) in the basis of a target."""
-    projection = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
+    projection = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(
+        -0.5 * (basis.radius * values.qdamp) ** 2
+    )
     return projection - (projection @ basis.background_basis) @ basis.background_basis.T
 
 
@@ -270,28 +289,42 @@ def _map_rows(function, *arguments):
     return jax.vmap(function)(*arguments)
 
 
-def _search_from_start(graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps):
+def _search_from_start(
+    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps
+):
     curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
     def step(step_number, carry):
         state, best_end, tabu_until = carry
-        new_state, emptied_site, filled_site = _best_move(graph, curves, state, tabu_until <= step_number, basis, weights)
+        new_state, emptied_site, filled_site = _best_move(
+            graph, curves, state, tabu_until <= step_number, basis, weights
+        )
         tabu_steps = step_number + jax.random.randint(jax.random.fold_in(key, step_number), (2,), *TABU_STEPS)
-        tabu_until = tabu_until.at[emptied_site].set(tabu_steps[0], mode="drop").at[filled_site].set(tabu_steps[1], mode="drop")
+        tabu_until = (
+            tabu_until.at[emptied_site].set(tabu_steps[0], mode="drop").at[filled_site].set(tabu_steps[1], mode="drop")
+        )
         return new_state, _lower_cost_end(new_state, best_end), tabu_until
 
     best_end = SearchEnd(initial_state.occupancy, initial_state.cost, initial_state.scale)
-    _, best_end, _ = jax.lax.fori_loop(0, n_steps, step, (initial_state, best_end, jnp.zeros(len(start_occupancy), jnp.int32)))
+    _, best_end, _ = jax.lax.fori_loop(
+        0, n_steps, step, (initial_state, best_end, jnp.zeros(len(start_occupancy), jnp.int32))
+    )
     return best_end._replace(taken=best_end.taken > 0.5)
 
 
 def _lower_cost_end(state: _SearchState, best_end: SearchEnd) -> SearchEnd:
     """Return the one of less cost."""
     is_better = state.cost < best_end.cost - 1e-4
-    return jax.tree.map(lambda new_value, old_value: jnp.where(is_better, new_value, old_value), SearchEnd(state.occupancy, state.cost, state.scale), best_end)
+    return jax.tree.map(
+        lambda new_value, old_value: jnp.where(is_better, new_value, old_value),
+        SearchEnd(state.occupancy, state.cost, state.scale),
+        best_end,
+    )
 
 
-def _sample_from_start(graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps: int):
+def _sample_from_start(
+    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps: int
+):
     curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
     def step(state, key):
@@ -302,7 +335,9 @@ def _sample_from_start(graph: SiteGraph, start_occupancy, values: FitValues, key
         no_site = len(start_occupancy)
         is_occupied = state.taken[site] > 0.5
         emptied_site, filled_site = jnp.where(is_occupied, site, no_site), jnp.where(is_occupied, no_site, site)
-        new_state = _apply_move(graph, curves, state, emptied_site, filled_site)._replace(cost=cost[site], scale=scale[site])
+        new_state = _apply_move(graph, curves, state, emptied_site, filled_site)._replace(
+            cost=cost[site], scale=scale[site]
+        )
         return new_state, (state.taken, jnp.sum(state.taken), log_duration)
 
     _, (occupancies, atom_counts, log_durations) = jax.lax.scan(step, initial_state, jax.random.split(key, n_steps))
@@ -310,10 +345,15 @@ def _sample_from_start(graph: SiteGraph, start_occupancy, values: FitValues, key
     return OccupancyDraws(time_fractions @ occupancies, atom_counts, time_fractions)
 
 
-def _state_with_cost(graph: SiteGraph, curves: _PairCurves, occupancy, field, basis: FitBasis, weights: SiteWeights) -> _SearchState:
+def _state_with_cost(
+    graph: SiteGraph, curves: _PairCurves, occupancy, field, basis: FitBasis, weights: SiteWeights
+) -> _SearchState:
     """Return a particle with the fields of all sites."""
     pair_sum = 0.5 * (occupancy @ field)
-    neighbour_counts, next_neighbour_counts = (jnp.sum(_neighbour_values(occupancy, neighbours), axis=1) for neighbours in (graph.neighbours, graph.next_neighbours))
+    neighbour_counts, next_neighbour_counts = (
+        jnp.sum(_neighbour_values(occupancy, neighbours), axis=1)
+        for neighbours in (graph.neighbours, graph.next_neighbours)
+    )
     model = pair_sum / jnp.sum(occupancy)
     best_scale = _clip_scale(jnp.sum(curves.data * model) / jnp.maximum(jnp.sum(model**2), 1e-20))
     scale = jnp.where(weights.log_scale_sigma > 0, best_scale, 1.0)
@@ -341,18 +381,28 @@ def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: F
     scale_cost = 0.5 * (jnp.log(_clip_scale(scale)) / sigma) ** 2
     typical_cost = graph.typical_cost[0] * jnp.maximum(n_atoms, 1.0) ** graph.typical_cost[1]
     shape_cost = weights.shape_weight * (surroundings_cost - typical_cost)
-    return 0.5 * weights.n_effective * jnp.log(residual_squares / basis.norm) + jnp.where(weights.log_scale_sigma > 0, scale_cost, 0.0) + shape_cost
+    return (
+        0.5 * weights.n_effective * jnp.log(residual_squares / basis.norm)
+        + jnp.where(weights.log_scale_sigma > 0, scale_cost, 0.0)
+        + shape_cost
+    )
 
 
 def _lookup_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
     """Return how unusual the surroundings of sites are."""
-    index = (occupancy * N_COORDINATION_NUMBERS + jnp.clip(neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)) * N_COORDINATION_NUMBERS + jnp.clip(next_neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
+    index = (
+        occupancy * N_COORDINATION_NUMBERS + jnp.clip(neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
+    ) * N_COORDINATION_NUMBERS + jnp.clip(next_neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
     return graph.surroundings_cost[index.astype(jnp.int32)]
 
 
 def _site_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
     """Return how unusual sites are: atoms, and empty sites beside one."""
-    return jnp.where((occupancy > 0.5) | (neighbour_counts > 0.5), _lookup_costs(graph, occupancy, neighbour_counts, next_neighbour_counts), 0.0)
+    return jnp.where(
+        (occupancy > 0.5) | (neighbour_counts > 0.5),
+        _lookup_costs(graph, occupancy, neighbour_counts, next_neighbour_counts),
+        0.0,
+    )
 
 
 def _surroundings_cost(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
@@ -363,11 +413,25 @@ def _surroundings_cost(graph: SiteGraph, occupancy, neighbour_counts, next_neigh
 def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
     """Return by how much the sum of the unusual changes as each site is filled or emptied."""
     current_costs = _site_costs(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts)
-    cost_changes = _site_costs(graph, 1 - state.occupancy, state.neighbour_counts, state.next_neighbour_counts) - current_costs
+    cost_changes = (
+        _site_costs(graph, 1 - state.occupancy, state.neighbour_counts, state.next_neighbour_counts) - current_costs
+    )
     n_sites = len(current_costs)
-    for neighbours, (neighbour_step, next_neighbour_step) in ((graph.neighbours, (1, 0)), (graph.next_neighbours, (0, 1))):
+    for neighbours, (neighbour_step, next_neighbour_step) in (
+        (graph.neighbours, (1, 0)),
+        (graph.next_neighbours, (0, 1)),
+    ):
         gain_changes, loss_changes = (
-            jnp.pad(_site_costs(graph, state.occupancy, state.neighbour_counts + sign * neighbour_step, state.next_neighbour_counts + sign * next_neighbour_step) - current_costs, (0, 1))
+            jnp.pad(
+                _site_costs(
+                    graph,
+                    state.occupancy,
+                    state.neighbour_counts + sign * neighbour_step,
+                    state.next_neighbour_counts + sign * next_neighbour_step,
+                )
+                - current_costs,
+                (0, 1),
+            )
             for sign in (1, -1)
         )
         changes = jnp.concatenate([gain_changes, loss_changes])
@@ -375,25 +439,41 @@ def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
     return cost_changes
 
 
-def _flip_costs(graph: SiteGraph, curves: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: SiteWeights):
+def _flip_costs(
+    graph: SiteGraph, curves: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: SiteWeights
+):
     """Return the cost, and the scale, with each site filled or emptied; infinite where that is no particle."""
     n_atoms, sign = jnp.sum(state.occupancy), 1 - 2 * state.occupancy
     new_n_atoms = n_atoms + sign
     inverse_n_atoms = 1 / new_n_atoms
-    filled_residual, emptied_residual = (curves.data - state.scale * state.pair_sum / (n_atoms + count_change) for count_change in (1, -1))
+    filled_residual, emptied_residual = (
+        curves.data - state.scale * state.pair_sum / (n_atoms + count_change) for count_change in (1, -1)
+    )
     projections = jnp.matmul(state.field, jnp.stack([filled_residual, emptied_residual, state.pair_sum], axis=1))
     field_squares = jnp.sum(state.field**2, axis=1)
     is_occupied = state.occupancy > 0.5
     projection = jnp.where(is_occupied, projections[:, 1], projections[:, 0])
     squares = jnp.where(is_occupied, jnp.sum(emptied_residual**2), jnp.sum(filled_residual**2))
-    squares += -2 * state.scale * inverse_n_atoms * sign * projection + (state.scale * inverse_n_atoms) ** 2 * field_squares
-    residual_overlap = jnp.where(is_occupied, jnp.sum(emptied_residual * state.pair_sum), jnp.sum(filled_residual * state.pair_sum))
-    model_overlap = inverse_n_atoms * (residual_overlap + sign * projection - state.scale * inverse_n_atoms * (sign * projections[:, 2] + field_squares))
-    model_squares = jnp.maximum(inverse_n_atoms**2 * (jnp.sum(state.pair_sum**2) + 2 * sign * projections[:, 2] + field_squares), 1e-20)
+    squares += (
+        -2 * state.scale * inverse_n_atoms * sign * projection + (state.scale * inverse_n_atoms) ** 2 * field_squares
+    )
+    residual_overlap = jnp.where(
+        is_occupied, jnp.sum(emptied_residual * state.pair_sum), jnp.sum(filled_residual * state.pair_sum)
+    )
+    model_overlap = inverse_n_atoms * (
+        residual_overlap
+        + sign * projection
+        - state.scale * inverse_n_atoms * (sign * projections[:, 2] + field_squares)
+    )
+    model_squares = jnp.maximum(
+        inverse_n_atoms**2 * (jnp.sum(state.pair_sum**2) + 2 * sign * projections[:, 2] + field_squares), 1e-20
+    )
     scale_is_free = weights.log_scale_sigma > 0
     squares = squares - jnp.where(scale_is_free, model_overlap**2 / model_squares, 0.0)
     scale = _clip_scale(state.scale + jnp.where(scale_is_free, model_overlap / model_squares, 0.0))
-    surroundings_cost = _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + flip_changes
+    surroundings_cost = (
+        _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + flip_changes
+    )
     cost = _cost(graph, squares, scale, new_n_atoms, surroundings_cost, basis, weights)
     is_possible = (is_occupied & (n_atoms > MIN_ATOMS)) | (~is_occupied & (state.neighbour_counts > 0.5))
     return jnp.where(is_possible, cost, jnp.inf), scale
@@ -407,22 +487,32 @@ def _best_move(graph: SiteGraph, curves, state: _SearchState, is_movable, basis:
     cost, scale = jax.lax.optimization_barrier(_flip_costs(graph, curves, state, flip_changes, basis, weights))
     cost = jnp.where(is_movable, cost, jnp.inf)
     is_occupied = state.occupancy > 0.5
-    emptied_sites, filled_sites, exchange_costs, exchange_scales = _best_exchanges(graph, curves, state, cost, flip_changes, basis, weights)
+    emptied_sites, filled_sites, exchange_costs, exchange_scales = _best_exchanges(
+        graph, curves, state, cost, flip_changes, basis, weights
+    )
     best_exchange, best_flip = jnp.argmin(exchange_costs), jnp.argmin(cost)
     exchange_is_best = exchange_costs[best_exchange] < cost[best_flip]
     flip_empties = is_occupied[best_flip]
-    emptied_site = jnp.where(exchange_is_best, emptied_sites[best_exchange], jnp.where(flip_empties, best_flip, no_site))
+    emptied_site = jnp.where(
+        exchange_is_best, emptied_sites[best_exchange], jnp.where(flip_empties, best_flip, no_site)
+    )
     filled_site = jnp.where(exchange_is_best, filled_sites[best_exchange], jnp.where(flip_empties, no_site, best_flip))
-    new_cost, new_scale = jnp.where(exchange_is_best, exchange_costs[best_exchange], cost[best_flip]), jnp.where(exchange_is_best, exchange_scales[best_exchange], scale[best_flip])
+    new_cost, new_scale = (
+        jnp.where(exchange_is_best, exchange_costs[best_exchange], cost[best_flip]),
+        jnp.where(exchange_is_best, exchange_scales[best_exchange], scale[best_flip]),
+    )
     new_state = _apply_move(graph, curves, state, emptied_site, filled_site)
     return new_state._replace(cost=new_cost, scale=new_scale), emptied_site, filled_site
 
 
-def _best_exchanges(graph: SiteGraph, curves, state: _SearchState, cost, flip_changes, basis: FitBasis, weights: SiteWeights):
+def _best_exchanges(
+    graph: SiteGraph, curves, state: _SearchState, cost, flip_changes, basis: FitBasis, weights: SiteWeights
+):
     """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
     is_occupied = state.occupancy > 0.5
     (fill_scores, filled_sites), (empty_scores, emptied_sites) = (
-        jax.lax.top_k(-jnp.where(site_mask, cost, jnp.inf), N_EXCHANGE_SITES) for site_mask in (~is_occupied, is_occupied)
+        jax.lax.top_k(-jnp.where(site_mask, cost, jnp.inf), N_EXCHANGE_SITES)
+        for site_mask in (~is_occupied, is_occupied)
     )
     n_atoms = jnp.sum(state.occupancy)
     factor = state.scale / n_atoms
@@ -432,39 +522,70 @@ def _best_exchanges(graph: SiteGraph, curves, state: _SearchState, cost, flip_ch
     change = emptied_fields[:, None] - filled_fields[None] + curves.curve[curve_index]
     squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
     # Surroundings change as in single moves: exact but for sites that are close.
-    shape_change = jnp.where(~curves.close[curve_index], flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None], 0.0)
-    approximate_costs = 0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm) + weights.shape_weight * shape_change
-    approximate_costs = jnp.where(jnp.isfinite(fill_scores)[None] & jnp.isfinite(empty_scores)[:, None], approximate_costs, jnp.inf)
+    shape_change = jnp.where(
+        ~curves.close[curve_index], flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None], 0.0
+    )
+    approximate_costs = (
+        0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm)
+        + weights.shape_weight * shape_change
+    )
+    approximate_costs = jnp.where(
+        jnp.isfinite(fill_scores)[None] & jnp.isfinite(empty_scores)[:, None], approximate_costs, jnp.inf
+    )
     partner = jnp.argmin(approximate_costs, axis=1)
     lowest_costs = jnp.take_along_axis(approximate_costs, partner[:, None], axis=1)[:, 0]
     best_rows = jax.lax.top_k(-lowest_costs, N_EXCHANGES)[1]
-    emptied_sites, filled_sites, curve_index = emptied_sites[best_rows], filled_sites[partner[best_rows]], curve_index[best_rows, partner[best_rows]]
-    model = (state.pair_sum - state.field[emptied_sites] + state.field[filled_sites] - curves.curve[curve_index]) / n_atoms
+    emptied_sites, filled_sites, curve_index = (
+        emptied_sites[best_rows],
+        filled_sites[partner[best_rows]],
+        curve_index[best_rows, partner[best_rows]],
+    )
+    model = (
+        state.pair_sum - state.field[emptied_sites] + state.field[filled_sites] - curves.curve[curve_index]
+    ) / n_atoms
     residual = curves.data - state.scale * model
     squares, overlap, model_squares = jnp.sum(residual**2, -1), jnp.sum(residual * model, -1), jnp.sum(model**2, -1)
     scale_is_free = weights.log_scale_sigma > 0
     squares -= jnp.where(scale_is_free, overlap**2 / model_squares, 0.0)
     scale = _clip_scale(state.scale + jnp.where(scale_is_free, overlap / model_squares, 0.0))
-    change = jax.vmap(lambda emptied_sites, filled_sites: _exchange_cost_change(graph, state, emptied_sites, filled_sites))(emptied_sites, filled_sites)
-    surroundings_cost = _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + change
+    change = jax.vmap(
+        lambda emptied_sites, filled_sites: _exchange_cost_change(graph, state, emptied_sites, filled_sites)
+    )(emptied_sites, filled_sites)
+    surroundings_cost = (
+        _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + change
+    )
     exchange_costs = _cost(graph, squares, scale, n_atoms, surroundings_cost, basis, weights)
     return emptied_sites, filled_sites, jnp.where(jnp.isfinite(lowest_costs[best_rows]), exchange_costs, jnp.inf), scale
 
 
 def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
     """Return by how much the sum of the unusual changes as one site is emptied and one filled."""
-    neighbours, next_neighbours = ((neighbour_lists[emptied_site], neighbour_lists[filled_site]) for neighbour_lists in (graph.neighbours, graph.next_neighbours))
+    neighbours, next_neighbours = (
+        (neighbour_lists[emptied_site], neighbour_lists[filled_site])
+        for neighbour_lists in (graph.neighbours, graph.next_neighbours)
+    )
     affected_sites = jnp.concatenate([jnp.stack([emptied_site, filled_site]), *neighbours, *next_neighbours])
     is_repeated = jnp.any(jnp.tril(affected_sites[:, None] == affected_sites[None], -1), axis=1)
     is_counted = (affected_sites < len(state.occupancy)) & ~is_repeated
     site_index = jnp.minimum(affected_sites, len(state.occupancy) - 1)
 
     def count_changes(losing_sites, gaining_sites):  # how often a site's neighbours gain or lose one
-        return jnp.any(affected_sites[:, None] == gaining_sites, axis=1) * 1.0 - jnp.any(affected_sites[:, None] == losing_sites, axis=1)
+        return jnp.any(affected_sites[:, None] == gaining_sites, axis=1) * 1.0 - jnp.any(
+            affected_sites[:, None] == losing_sites, axis=1
+        )
 
-    occupancy = jnp.where(affected_sites == emptied_site, 0.0, jnp.where(affected_sites == filled_site, 1.0, state.occupancy[site_index]))
-    old_costs = _site_costs(graph, state.occupancy[site_index], state.neighbour_counts[site_index], state.next_neighbour_counts[site_index])
-    new_costs = _site_costs(graph, occupancy, state.neighbour_counts[site_index] + count_changes(*neighbours), state.next_neighbour_counts[site_index] + count_changes(*next_neighbours))
+    occupancy = jnp.where(
+        affected_sites == emptied_site, 0.0, jnp.where(affected_sites == filled_site, 1.0, state.occupancy[site_index])
+    )
+    old_costs = _site_costs(
+        graph, state.occupancy[site_index], state.neighbour_counts[site_index], state.next_neighbour_counts[site_index]
+    )
+    new_costs = _site_costs(
+        graph,
+        occupancy,
+        state.neighbour_counts[site_index] + count_changes(*neighbours),
+        state.next_neighbour_counts[site_index] + count_changes(*next_neighbours),
+    )
     return jnp.sum(jnp.where(is_counted, new_costs - old_costs, 0.0))
 
 
@@ -491,4 +612,7 @@ def _apply_move(graph: SiteGraph, curves, state: _SearchState, emptied_site, fil
         is_valid = site < n_sites
         pair_sum = pair_sum + jnp.where(is_valid, sign, 0.0) * field[site_index]
         field = field + sign * curves.curve[jnp.where(is_valid, curves.place[site_index], N_DISTANCE_BINS - 1)]
-    return state._replace(taken=occupancy, field=field, pairs=pair_sum, near=neighbour_counts, next=next_neighbour_counts)
+    return state._replace(
+        occupancy=occupancy, field=field, pair_sum=pair_sum, neighbour_counts=neighbour_counts,
+        next_neighbour_counts=next_neighbour_counts,
+    )

@@ -66,7 +66,10 @@ class _Descent(NamedTuple):
 
 
 def fit_distributions(
-    design: DesignMatrix, data: Float[Array, " q"], start_parameters: Float[Array, "fit population 2"], names: tuple[str, ...]
+    design: DesignMatrix,
+    data: Float[Array, " q"],
+    start_parameters: Float[Array, "fit population 2"],
+    names: tuple[str, ...],
 ) -> SizeFit:
     """Return the fits of distributions to a pattern.
 
@@ -77,37 +80,72 @@ def fit_distributions(
         names: of the distributions; of each population, where there are several.
     """
     n_fits = start_parameters.shape[0]
-    lower_bounds, upper_bounds = (jnp.repeat(bound, n_fits // len(names), axis=0)[:, None] for bound in bounds(design.log_radius, names))
+    lower_bounds, upper_bounds = (
+        jnp.repeat(bound, n_fits // len(names), axis=0)[:, None] for bound in bounds(design.log_radius, names)
+    )
 
     def step(state: _Descent) -> _Descent:
         """Try the place that the last step chose, keep the better one, choose the next."""
         trial_point = _evaluate_point(design, data, state.trial_parameters, names=names)
         decrease = state.point.chi2 - trial_point.chi2
         is_better = (decrease > 0) & ~state.converged
-        point = jax.tree.map(lambda new_value, old_value: jnp.where(_expand_like(is_better, new_value), new_value, old_value), trial_point, state.point)
-        damping_factor = jnp.where(decrease > 0.5 * state.predicted_decrease, 0.1, jnp.where(decrease > 0.2 * state.predicted_decrease, 1.0, 5.0))
+        point = jax.tree.map(
+            lambda new_value, old_value: jnp.where(_expand_like(is_better, new_value), new_value, old_value),
+            trial_point,
+            state.point,
+        )
+        damping_factor = jnp.where(
+            decrease > 0.5 * state.predicted_decrease,
+            0.1,
+            jnp.where(decrease > 0.2 * state.predicted_decrease, 1.0, 5.0),
+        )
         damping = state.damping * jnp.where(is_better, damping_factor, 5.0)
         step_vector, predicted_decrease = _damped_step(point, damping, lower_bounds, upper_bounds)
         tolerance = CHI2_TOLERANCE * (1 + point.chi2)
         rounding = rounding_of_squares(point.chi2, data @ data)
-        converged = state.converged | (is_better & (decrease < tolerance)) | (predicted_decrease < tolerance) | (damping > 1e6)
+        converged = (
+            state.converged | (is_better & (decrease < tolerance)) | (predicted_decrease < tolerance) | (damping > 1e6)
+        )
         converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
-        return _Descent(point, jnp.clip(point.place - step_vector, lower_bounds, upper_bounds), predicted_decrease, damping, state.steps + 1, converged)
+        return _Descent(
+            point,
+            jnp.clip(point.place - step_vector, lower_bounds, upper_bounds),
+            predicted_decrease,
+            damping,
+            state.steps + 1,
+            converged,
+        )
 
     state = jax.lax.while_loop(
-        lambda state: (state.steps < MAX_STEPS) & ~jnp.all(state.converged), step, _initial_state(jnp.clip(start_parameters, lower_bounds, upper_bounds))
+        lambda state: (state.steps < MAX_STEPS) & ~jnp.all(state.converged),
+        step,
+        _initial_state(jnp.clip(start_parameters, lower_bounds, upper_bounds)),
     )
     point = state.point
-    at_bound = (point.log_parameters < lower_bounds + BOUND_MARGIN) | (point.log_parameters > upper_bounds - BOUND_MARGIN)
+    at_bound = (point.log_parameters < lower_bounds + BOUND_MARGIN) | (
+        point.log_parameters > upper_bounds - BOUND_MARGIN
+    )
     is_valid = jnp.isfinite(point.chi2) & jnp.any(point.amplitude > 0, axis=1)
-    return SizeFit(point.log_parameters, point.amplitude, point.chi2, point.full_normal_matrix, at_bound, state.converged & is_valid)
+    return SizeFit(
+        point.log_parameters,
+        point.amplitude,
+        point.chi2,
+        point.full_normal_matrix,
+        at_bound,
+        state.converged & is_valid,
+    )
 
 
-def bounds(log_radius: Float[Array, " node"], names: tuple[str, ...]) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
+def bounds(
+    log_radius: Float[Array, " node"], names: tuple[str, ...]
+) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
     """Return the least and the largest ln mean and ln width of distributions on nodes."""
     max_log_width = jnp.log(jnp.asarray([FAMILIES[name].widest or 1e-3 for name in names], log_radius.dtype))
     min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
-    mean_bounds = jnp.broadcast_to(log_radius[4], max_log_width.shape), jnp.broadcast_to(log_radius[-5], max_log_width.shape)
+    mean_bounds = (
+        jnp.broadcast_to(log_radius[4], max_log_width.shape),
+        jnp.broadcast_to(log_radius[-5], max_log_width.shape),
+    )
     return jnp.stack([mean_bounds[0], min_log_width], 1), jnp.stack([mean_bounds[1], max_log_width], 1)
 
 
@@ -125,7 +163,10 @@ def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[
     n_starts = log_parameters.shape[0] // len(names)
     each = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
     volume_fractions = jnp.concatenate(
-        [population_columns(FAMILIES[name].volume_fractions, start, design.log_radius) for name, start in zip(names, each, strict=True)]
+        [
+            population_columns(FAMILIES[name].volume_fractions, start, design.log_radius)
+            for name, start in zip(names, each, strict=True)
+        ]
     )
     curves = jnp.einsum("fpkn,qn->fpkq", volume_fractions, design.curves)
     model, slopes = curves[:, :, 0], curves[:, :, 1:]
@@ -157,13 +198,17 @@ def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _Desce
 def _damped_step(point: _Point, damping, lower_bounds, upper_bounds):
     """Return the step of Levenberg and Marquardt, and the fall of chi-squared that it promises."""
     slope = point.slope.reshape(point.log_parameters.shape)
-    at_bound = (((point.log_parameters <= lower_bounds) & (slope > 0)) | ((point.log_parameters >= upper_bounds) & (slope < 0))).reshape(point.slope.shape)
+    at_bound = (
+        ((point.log_parameters <= lower_bounds) & (slope > 0)) | ((point.log_parameters >= upper_bounds) & (slope < 0))
+    ).reshape(point.slope.shape)
     slope = jnp.where(at_bound, 0.0, point.slope)
     normal_matrix = jnp.where(at_bound[:, :, None] | at_bound[:, None, :], 0.0, point.normal_matrix)
     diagonal = jnp.diagonal(point.normal_matrix, axis1=1, axis2=2)
     diagonal = jnp.where(at_bound, 1.0, damping[:, None] * jnp.maximum(diagonal, 1e-6) + 1e-9)
     step_vector = _solve_cholesky(normal_matrix + diagonal[:, :, None] * jnp.eye(at_bound.shape[1]), slope)
-    return jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH).reshape(point.log_parameters.shape), jnp.sum(step_vector * slope, axis=1)
+    return jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH).reshape(point.log_parameters.shape), jnp.sum(
+        step_vector * slope, axis=1
+    )
 
 
 def population_columns(volume_fractions, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
@@ -178,7 +223,9 @@ def population_columns(volume_fractions, log_parameters, log_radius) -> Float[Ar
     return jax.vmap(jax.vmap(value_and_slopes))(log_parameters)
 
 
-def _project_amplitudes(model, slopes, data) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
+def _project_amplitudes(
+    model, slopes, data
+) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
     """Return the best amplitudes, none negative, and the slopes without what these could make up for."""
     squared_norms = jnp.maximum(jnp.sum(model**2, axis=-1), MIN_SQUARED_NORM)
     unit_curves = model / jnp.sqrt(squared_norms)[..., None]
@@ -206,15 +253,26 @@ def _solve_cholesky(matrix, right_side):
     for row in range(size):
         for column in range(row + 1):
             remainder = matrix[:, row, column] - sum(
-                (factor[row][index] * factor[column][index] for index in range(column)), start=jnp.zeros_like(right_side[:, 0])
+                (factor[row][index] * factor[column][index] for index in range(column)),
+                start=jnp.zeros_like(right_side[:, 0]),
             )
-            factor[row][column] = jnp.sqrt(jnp.maximum(remainder, MIN_SQUARED_NORM)) if row == column else remainder / factor[column][column]
+            factor[row][column] = (
+                jnp.sqrt(jnp.maximum(remainder, MIN_SQUARED_NORM))
+                if row == column
+                else remainder / factor[column][column]
+            )
     forward_solution: list = []
     for row in range(size):
-        partial_sum = sum((factor[row][index] * forward_solution[index] for index in range(row)), start=jnp.zeros_like(right_side[:, 0]))
+        partial_sum = sum(
+            (factor[row][index] * forward_solution[index] for index in range(row)),
+            start=jnp.zeros_like(right_side[:, 0]),
+        )
         forward_solution.append((right_side[:, row] - partial_sum) / factor[row][row])
     solution: list = [None] * size
     for row in reversed(range(size)):
-        partial_sum = sum((factor[index][row] * solution[index] for index in range(row + 1, size)), start=jnp.zeros_like(right_side[:, 0]))
+        partial_sum = sum(
+            (factor[index][row] * solution[index] for index in range(row + 1, size)),
+            start=jnp.zeros_like(right_side[:, 0]),
+        )
         solution[row] = (forward_solution[row] - partial_sum) / factor[row][row]
     return jnp.stack(solution, axis=1)

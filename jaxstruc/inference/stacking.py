@@ -16,7 +16,9 @@ from jaxstruc.structures import lattices
 
 MAX_ENUMERATED_LAYERS = 14
 """Layers whose words are all tried; of more layers the lowest are cubic."""
-STACKING_POSITIONS = np.array([[0.0, 0.0, 0.0], [0.0, lattices.HOLLOW_DISTANCE, 0.0], [0.0, -lattices.HOLLOW_DISTANCE, 0.0]])
+STACKING_POSITIONS = np.array(
+    [[0.0, 0.0, 0.0], [0.0, lattices.HOLLOW_DISTANCE, 0.0], [0.0, -lattices.HOLLOW_DISTANCE, 0.0]]
+)
 """Of a layer, in bonds."""
 
 
@@ -74,9 +76,14 @@ def shifted_layers(positions: np.ndarray) -> tuple[list[list[np.ndarray]], np.nd
         # a layer's vectors are whole numbers of (1, 0) and (1/2, sqrt(3)/2)
         second_coordinate = offset[:, 1] / np.sqrt(0.75)
         first_coordinate = offset[:, 0] - second_coordinate / 2
-        rounding_error = abs(first_coordinate - np.round(first_coordinate)) + abs(second_coordinate - np.round(second_coordinate))
+        rounding_error = abs(first_coordinate - np.round(first_coordinate)) + abs(
+            second_coordinate - np.round(second_coordinate)
+        )
         layer_positions[index] = int(np.argmin(rounding_error))
-    return [[atoms + STACKING_POSITIONS[position] - STACKING_POSITIONS[layer_position] for position in range(3)] for atoms, layer_position in zip(layer_atoms, layer_positions, strict=True)], layer_positions
+    return [
+        [atoms + STACKING_POSITIONS[position] - STACKING_POSITIONS[layer_position] for position in range(3)]
+        for atoms, layer_position in zip(layer_atoms, layer_positions, strict=True)
+    ], layer_positions
 
 
 def rank_sequences(
@@ -105,15 +112,27 @@ def rank_sequences(
         position_shifts = [1, 2] if n_layers - b <= MAX_ENUMERATED_LAYERS or b == 1 else [0]
         extensions = []
         for position_shift in position_shifts:
-            new_position = (sequences[:, -1] + position_shift) % 3 if position_shift else (2 * sequences[:, -1] - sequences[:, -2]) % 3
+            new_position = (
+                (sequences[:, -1] + position_shift) % 3
+                if position_shift
+                else (2 * sequences[:, -1] - sequences[:, -2]) % 3
+            )
             added_curves = pair_sums[b, new_position, b, new_position]
             for a in range(b):
                 added_curves += pair_sums[a, sequences[:, a], b, new_position]
-            extensions.append((np.concatenate([sequences, new_position[:, None]], 1), curve_sums + added_curves, n_atoms + atom_counts[b, new_position]))
+            extensions.append(
+                (
+                    np.concatenate([sequences, new_position[:, None]], 1),
+                    curve_sums + added_curves,
+                    n_atoms + atom_counts[b, new_position],
+                )
+            )
         sequences, curve_sums, n_atoms = (np.concatenate(columns) for columns in zip(*extensions, strict=True))
     model = curve_sums / n_atoms[:, None]
     projection, squared_norm = model @ data, np.einsum("ij,ij->i", model, model)
-    misfit = data @ data - (2 * projection - squared_norm if absolute else np.maximum(projection, 0) ** 2 / squared_norm)
+    misfit = data @ data - (
+        2 * projection - squared_norm if absolute else np.maximum(projection, 0) ** 2 / squared_norm
+    )
     best_sequences: dict[str, StackingSequence] = {}
     for row in np.argsort(misfit, kind="stable"):
         sequence = StackingSequence(sequences[row], float(misfit[row]))
@@ -145,7 +164,9 @@ def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place
         squared_distances = cdist(positions[group_rows], positions[lower_rows], "sqeuclidean")
         distance_bins = np.minimum(np.rint(3 * squared_distances), n_bins - 1).astype(np.int64)
         n_lower_groups = 3 * (group // 3) + 3
-        histograms = np.bincount((group_index[lower_rows] * n_bins + distance_bins).ravel(), minlength=n_lower_groups * n_bins)
+        histograms = np.bincount(
+            (group_index[lower_rows] * n_bins + distance_bins).ravel(), minlength=n_lower_groups * n_bins
+        )
         histograms = histograms.reshape(n_lower_groups, n_bins).astype(np.float32)
         histograms[group] /= 2
         pair_sums[:n_lower_groups, group] = histograms @ pair_curves

@@ -40,18 +40,18 @@ BASIS_SIZE_MULTIPLE = 32
     jax.tree_util.register_dataclass,
     data_fields=[
         "q",
-        "design",
+        "transform",
         "radius",
-        "smooth",
+        "background_basis",
         "data",
         "norm",
-        "rest",
-        "independent",
+        "unmodelled_squares",
+        "n_independent",
         "stretch",
         "bond",
         "qdamp",
         "qbroad",
-        "scales",
+        "scale_bounds",
     ],
     meta_fields=["span"],
 )
@@ -185,9 +185,13 @@ def target(
     sines = np.sqrt(np.maximum(1 - cosines**2, 0.0))
     projected_g = g - terms @ (terms.T @ g)
     data = basis_functions.T @ projected_g
-    data += principal_curves @ (np.where(sines > 1e-6, 1 / np.maximum(sines, 1e-6) - 1, -1.0) * (principal_curves.T @ data))
+    data += principal_curves @ (
+        np.where(sines > 1e-6, 1 / np.maximum(sines, 1e-6) - 1, -1.0) * (principal_curves.T @ data)
+    )
     unmodelled_squares = projected_g @ projected_g - data @ data
-    q, basis_transform = _basis_transform(r, basis_functions, qmin, qmax, span, max(min_q_nodes, n_q_nodes(r[-1], lowest_qmin, qmax, span)))
+    q, basis_transform = _basis_transform(
+        r, basis_functions, qmin, qmax, span, max(min_q_nodes, n_q_nodes(r[-1], lowest_qmin, qmax, span))
+    )
     basis = FitBasis(
         q=q,
         transform=basis_transform,
@@ -217,9 +221,13 @@ def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float 
     """
     qmin = target.qmin if qmin is None else qmin
     qdamp = target.qdamp if qdamp is None else qdamp
-    q, basis_transform = _basis_transform(target.r, target.basis_functions, qmin, target.qmax, target.span, len(target.basis.q))
+    q, basis_transform = _basis_transform(
+        target.r, target.basis_functions, qmin, target.qmax, target.span, len(target.basis.q)
+    )
     n_independent = independent_points(target.r, qmin=qmin, qmax=target.qmax, background=target.background)
-    basis = replace(target.basis, q=q, transform=basis_transform, qdamp=_float32(qdamp), independent=_float32(n_independent))
+    basis = replace(
+        target.basis, q=q, transform=basis_transform, qdamp=_float32(qdamp), n_independent=_float32(n_independent)
+    )
     return target._replace(qmin=qmin, qdamp=qdamp, basis=basis)
 
 
@@ -262,10 +270,14 @@ def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.nd
         q_end: in 1/Å.
     """
     rule_nodes, rule_weights = _gauss_legendre(n_q_nodes(target.r[-1], q_start, q_end, target.span))
-    sine_curves = np.sin(target.r[:, None] * (q_start + (q_end - q_start) * (rule_nodes + 1) / 2)) * np.sqrt(rule_weights)
+    sine_curves = np.sin(target.r[:, None] * (q_start + (q_end - q_start) * (rule_nodes + 1) / 2)) * np.sqrt(
+        rule_weights
+    )
     background_basis = np.asarray(target.basis.background_basis, float)
     sine_curves = target.basis_functions.T @ sine_curves
-    vectors, singular_values, _ = np.linalg.svd(sine_curves - background_basis @ (background_basis.T @ sine_curves), full_matrices=False)
+    vectors, singular_values, _ = np.linalg.svd(
+        sine_curves - background_basis @ (background_basis.T @ sine_curves), full_matrices=False
+    )
     return vectors[:, singular_values > LOW_Q_TOLERANCE * singular_values[0]]
 
 
@@ -282,7 +294,12 @@ def _gauss_legendre(n_nodes: int) -> tuple[Float[np.ndarray, " q"], Float[np.nda
 
 
 def _basis_transform(
-    r: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], qmin: float, qmax: float, span: TableRange, n_nodes: int
+    r: Float[np.ndarray, " r"],
+    basis_functions: Float[np.ndarray, "r basis"],
+    qmin: float,
+    qmax: float,
+    span: TableRange,
+    n_nodes: int,
 ) -> tuple[Float[Array, " q"], Float[Array, "q basis"]]:
     """Return the points of Q and what takes F there to the basis, both padded with zeros to a size."""
     q, to_g = transform(r, qmin, qmax, span)

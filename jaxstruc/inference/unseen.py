@@ -94,7 +94,9 @@ def holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
     return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(to_g, ((0, 0), padding)))
 
 
-def cluster_curves(cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints) -> Float[np.ndarray, "cluster r"]:
+def cluster_curves(
+    cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints
+) -> Float[np.ndarray, "cluster r"]:
     """Return G(r) of clusters' fits, without background, on the host.
 
     Args:
@@ -106,9 +108,15 @@ def cluster_curves(cluster_tables: ClusterTable, values: FitValues, points: Hold
     return np.asarray(values.scale, float)[:, None] * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
 
 
-def ensemble_curve(ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints) -> Float[np.ndarray, " r"]:
+def ensemble_curve(
+    ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints
+) -> Float[np.ndarray, " r"]:
     """Return G(r) of an ensemble's fit, without background, on the host."""
-    return _damped_pdf(np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float), float(ensemble_fit.values.qdamp), points)
+    return _damped_pdf(
+        np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float),
+        float(ensemble_fit.values.qdamp),
+        points,
+    )
 
 
 def _damped_pdf(f, qdamp, points: HoldoutPoints):
@@ -119,7 +127,9 @@ def _damped_pdf(f, qdamp, points: HoldoutPoints):
 def _ensemble_structure_function(ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, q) -> Float[Array, " q"]:
     stretch = class_stretches(ensemble_fit.values.stretch, ensemble_fit.parameters.contraction[0], ensemble_model)
     class_values = jax.tree.map(lambda column: jnp.broadcast_to(column, stretch.shape), ensemble_fit.values)
-    return ensemble_fit.atom_fractions @ fit.structure_functions(ensemble_model.cluster_tables, class_values._replace(stretch=stretch), q)
+    return ensemble_fit.atom_fractions @ fit.structure_functions(
+        ensemble_model.cluster_tables, class_values._replace(stretch=stretch), q
+    )
 
 
 def prediction(

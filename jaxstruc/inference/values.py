@@ -69,14 +69,18 @@ def start_point(cluster_table: ClusterTable, names: tuple[str, ...], basis: FitB
         typical_values[name] = jnp.asarray(PARAMETERS[name].start) * basis.bond ** PARAMETERS[name].bond_power
 
     def normalized_start(stretch):
-        parameter_values = jnp.stack([jnp.asarray({**typical_values, "stretch": stretch}[name], jnp.float32) for name in names])
+        parameter_values = jnp.stack(
+            [jnp.asarray({**typical_values, "stretch": stretch}[name], jnp.float32) for name in names]
+        )
         return jnp.clip(normalized_values(parameter_values, names, basis), 0.02, 0.98)
 
     def residual_squares(stretch):
         model = model_curve(cluster_table, physical_values(normalized_start(stretch), names, basis), basis)
         return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2)
 
-    stretches = jnp.clip(basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005)
+    stretches = jnp.clip(
+        basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005
+    )
     misfits = jax.lax.map(residual_squares, stretches)
     return normalized_start(stretches[jnp.argmin(jnp.where(jnp.isfinite(misfits), misfits, jnp.inf))])
 
@@ -84,18 +88,24 @@ def start_point(cluster_table: ClusterTable, names: tuple[str, ...], basis: FitB
 def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " parameter"], Float[Array, " parameter"]]:
     """Return the least and the largest values."""
     bound_pairs = [PARAMETERS[name].bounds(basis.bond) for name in names]  # type: ignore[arg-type]
-    lower_bounds, upper_bounds = (jnp.stack([jnp.asarray(bound_pair[side], jnp.float32) for bound_pair in bound_pairs]) for side in (0, 1))
+    lower_bounds, upper_bounds = (
+        jnp.stack([jnp.asarray(bound_pair[side], jnp.float32) for bound_pair in bound_pairs]) for side in (0, 1)
+    )
     return lower_bounds, upper_bounds
 
 
-def normalized_values(values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis) -> Float[Array, " parameter"]:
+def normalized_values(
+    values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
+) -> Float[Array, " parameter"]:
     """Return the places of values between the bounds, 0 to 1, as `values_at` takes them."""
     powers = jnp.asarray([2 if PARAMETERS[name].fitted_as_square else 1 for name in names])
     lower_bounds, upper_bounds = (bound**powers for bound in bounds(names, basis))
     return (values**powers - lower_bounds) / (upper_bounds - lower_bounds)
 
 
-def physical_values(normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis) -> FitValues:
+def physical_values(
+    normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
+) -> FitValues:
     """Return the physical values of the free parameters, given as places between the bounds, 0 to 1."""
     values_by_name = {}
     for name, fraction, lower_bound, upper_bound in zip(names, normalized_values, *bounds(names, basis), strict=True):

@@ -53,7 +53,9 @@ def residual_structure(
     return float(np.mean(residual**2)) / freedom_fraction / max(noise_power, 1e-300)
 
 
-def weak_fit_reasons(*, rw: float, structure_ratio: float | None, n_atoms: int, max_atoms: int, at_bound: Sequence[str]) -> list[str]:
+def weak_fit_reasons(
+    *, rw: float, structure_ratio: float | None, n_atoms: int, max_atoms: int, at_bound: Sequence[str]
+) -> list[str]:
     """Return why an answer is weak, a few words each; none where it explains the data.
 
     Args:

@@ -38,7 +38,11 @@ def claim_folder(folder: Path, config: TrainOptions) -> None:
     if not path.exists():
         files.write_text(path, json.dumps(settings, indent=1) + "\n")
     elif (stored_settings := json.loads(path.read_text("utf-8"))) != settings:
-        name = next(key for key in settings | stored_settings if key not in settings or key not in stored_settings or stored_settings[key] != settings[key])
+        name = next(
+            key
+            for key in settings | stored_settings
+            if key not in settings or key not in stored_settings or stored_settings[key] != settings[key]
+        )
         raise ValueError(
             f"Expected the run in {folder} to have {name} {settings.get(name)}, got {stored_settings.get(name)}; "
             "pass the same settings to resume, or another --out."
@@ -57,14 +61,20 @@ def save(manager: ocp.CheckpointManager, state: TrainingState, best_params, prog
     manager.save(progress.epoch, args=ocp.args.StandardSave(checkpoint))
 
 
-def restore(manager: ocp.CheckpointManager, state: TrainingState, best_params, progress: TrainingProgress) -> tuple[TrainingState, Any, TrainingProgress]:
+def restore(
+    manager: ocp.CheckpointManager, state: TrainingState, best_params, progress: TrainingProgress
+) -> tuple[TrainingState, Any, TrainingProgress]:
     """Return the last checkpoint, or what was given where there is none."""
     if manager.latest_step() is None:
         return state, best_params, progress
     example = {"state": state, "best": best_params, "progress": jax.tree.map(np.asarray, progress)}
     checkpoint = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(example))
     epoch, best_loss, best_epoch = checkpoint["progress"]
-    return checkpoint["state"], checkpoint["best"], TrainingProgress(int(epoch), np.asarray(best_loss), np.asarray(best_epoch))
+    return (
+        checkpoint["state"],
+        checkpoint["best"],
+        TrainingProgress(int(epoch), np.asarray(best_loss), np.asarray(best_epoch)),
+    )
 
 
 def log_metrics(folder: Path, config: TrainOptions, epoch: int, metrics: dict[str, np.ndarray]) -> None:

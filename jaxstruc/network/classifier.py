@@ -84,7 +84,9 @@ class Classifier(nn.Module):
         n_components, n_types, n_values = self.components, len(STRUCTURE_TYPES), len(VALUE_NAMES)
         outputs = nn.Dense(n_components * (1 + n_types + 2 * n_values))(x).reshape(len(x), n_components, -1)
         anomaly_log_odds = nn.Dense(1)(x)[:, 0]
-        weight_logits, type_logits, mean, raw_deviation = jnp.split(outputs, (1, 1 + n_types, 1 + n_types + n_values), axis=-1)
+        weight_logits, type_logits, mean, raw_deviation = jnp.split(
+            outputs, (1, 1 + n_types, 1 + n_types + n_values), axis=-1
+        )
         return MixtureDensity(
             jax.nn.log_softmax(weight_logits[..., 0]),
             jax.nn.log_softmax(type_logits),
@@ -104,7 +106,9 @@ def coordinates_from_values(values: Float[Array, "*batch value"]) -> Float[Array
 
 def values_from_coordinates(coordinates: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
     """Return what coordinates stand for: the inverse of `coordinates`."""
-    log_n, log_relative_diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(coordinates * COORDINATE_SCALE + COORDINATE_CENTRE, -1, 0)
+    log_n, log_relative_diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(
+        coordinates * COORDINATE_SCALE + COORDINATE_CENTRE, -1, 0
+    )
     columns = (jnp.exp(log_n), jnp.exp(log_relative_diameter + log_n / 3), width, hexagonal, jnp.exp(aspect), stretch)
     return jnp.stack(columns, axis=-1)
 
@@ -118,7 +122,9 @@ def log_density(mixture: MixtureDensity, labels: TrueLabels) -> Float[Array, " p
     component_log_density = mixture.log_weight + jnp.where(is_known, log_normal, 0.0).sum(axis=-1)
     type_index = jnp.broadcast_to(jnp.maximum(labels.type_index, 0)[:, None, None], (*mixture.log_weight.shape, 1))
     log_type_probability = jnp.take_along_axis(mixture.log_type_probability, type_index, axis=-1)[..., 0]
-    return jax.nn.logsumexp(component_log_density + jnp.where(labels.type_index[:, None] >= 0, log_type_probability, 0.0), axis=-1)
+    return jax.nn.logsumexp(
+        component_log_density + jnp.where(labels.type_index[:, None] >= 0, log_type_probability, 0.0), axis=-1
+    )
 
 
 def type_probabilities(mixture: MixtureDensity) -> Float[Array, "*batch type"]:
@@ -131,7 +137,9 @@ def draw_samples(key: Array, mixture: MixtureDensity, n_draws: int) -> tuple[Arr
     component_key, type_key, noise_key = jax.random.split(key, 3)
     component = jax.random.categorical(component_key, mixture.log_weight, shape=(n_draws, len(mixture.log_weight)))
     rows = jnp.arange(len(mixture.log_weight))
-    mean, deviation, log_type_probability = (column[rows, component] for column in (mixture.mean, mixture.standard_deviation, mixture.log_type_probability))
+    mean, deviation, log_type_probability = (
+        column[rows, component] for column in (mixture.mean, mixture.standard_deviation, mixture.log_type_probability)
+    )
     noise = jax.random.normal(noise_key, mean.shape)
     return jax.random.categorical(type_key, log_type_probability), values_from_coordinates(mean + deviation * noise)
 
@@ -144,7 +152,10 @@ def classifier_loss(params, batch: SimulatedBatch, module: Classifier) -> tuple[
     is_correct = (type_probabilities(mixture).argmax(axis=-1) == batch.labels.type_index) & has_type
     has_n_atoms = jnp.isfinite(batch.labels.values[:, 0])
     log_n_error = jnp.abs(mixture.mean[..., 0] - coordinates_from_values(batch.labels.values)[:, None, 0])
-    log_n_error = jnp.take_along_axis(log_n_error, mixture.log_weight.argmax(axis=-1)[:, None], axis=-1)[:, 0] * COORDINATE_SCALE[0]
+    log_n_error = (
+        jnp.take_along_axis(log_n_error, mixture.log_weight.argmax(axis=-1)[:, None], axis=-1)[:, 0]
+        * COORDINATE_SCALE[0]
+    )
     anomaly_loss = optax.sigmoid_binary_cross_entropy(mixture.anomaly_log_odds, batch.is_anomalous)
     total_loss = (anomaly_loss - log_likelihood).mean()
     return total_loss, {

@@ -92,7 +92,9 @@ class Split(NamedTuple):
     test: np.ndarray
 
 
-def generate(preset: str, *, seed: int, draws: int = 16, report_progress: Callable[[int, int], None] | None = None) -> Dataset:
+def generate(
+    preset: str, *, seed: int, draws: int = 16, report_progress: Callable[[int, int], None] | None = None
+) -> Dataset:
     """Return a simulated data set.
 
     `kdd`: KDD 2020 section 4.3; bond lengths from the tabulated metallic radius, one instrument. Metals of equal radius
@@ -271,7 +273,9 @@ def distance_table(shapes: list[Cluster]) -> Histogram:
     max_length = max(len(histogram.mean) for histogram in histograms)
 
     def stack_padded(columns, fill_value):
-        return np.stack([np.pad(column, (0, max_length - len(column)), constant_values=fill_value) for column in columns])
+        return np.stack(
+            [np.pad(column, (0, max_length - len(column)), constant_values=fill_value) for column in columns]
+        )
 
     return Histogram(
         weight=stack_padded([histogram.weight for histogram in histograms], 0.0),
@@ -283,7 +287,9 @@ def distance_table(shapes: list[Cluster]) -> Histogram:
 
 @jax.jit
 @jax.vmap
-def simulate_pdfs(histogram: Histogram, bond: Float[Array, ""], conditions: Conditions, key: Array) -> Float[Array, " r"]:
+def simulate_pdfs(
+    histogram: Histogram, bond: Float[Array, ""], conditions: Conditions, key: Array
+) -> Float[Array, " r"]:
     """Return G(r) on `GRID` of clusters of one element, in a batch, with noise and r range as drawn.
 
     Args:
@@ -294,7 +300,12 @@ def simulate_pdfs(histogram: Histogram, bond: Float[Array, ""], conditions: Cond
     """
     q = jnp.asarray(PDF_GRID.q, bond.dtype)
     kind_index = jnp.zeros(histogram.mean.shape, int)
-    pairs = Pairs(jnp.asarray(histogram.mean, bond.dtype) * bond, jnp.asarray(histogram.weight, bond.dtype), kind_index, kind_index)
+    pairs = Pairs(
+        jnp.asarray(histogram.mean, bond.dtype) * bond,
+        jnp.asarray(histogram.weight, bond.dtype),
+        kind_index,
+        kind_index,
+    )
     instrument = instrument_from_conditions(conditions)
     variance = debye.pair_variance(pairs, instrument)
     f = q * debye.debye_sum(pairs, variance, jnp.ones((1, q.size), q.dtype), q) / histogram.atoms

@@ -33,9 +33,14 @@ def network_candidates(proposals: Proposals, *, bond: float, family: str) -> Can
             faults[len(clusters)] = f"atoms {nearest_distance * bond:.2f} Å apart"
         elif not proposals.converged[sample_index]:
             faults[len(clusters)] = "trilateration not converged"
-        clusters.append(Cluster(family, f"drawn, sample {sample_index}", present_positions - present_positions.mean(axis=0)))
+        clusters.append(
+            Cluster(family, f"drawn, sample {sample_index}", present_positions - present_positions.mean(axis=0))
+        )
         sample_indices.append(sample_index)
-    sample_notes = {"radius": np.asarray(proposals.radius)[sample_indices], "stress": np.asarray(proposals.stress)[sample_indices]}
+    sample_notes = {
+        "radius": np.asarray(proposals.radius)[sample_indices],
+        "stress": np.asarray(proposals.stress)[sample_indices],
+    }
     notes = {"draws": np.ones(len(sample_indices), int), **sample_notes}
     return CandidateGroup("network", library.from_clusters(clusters), np.arange(len(clusters)), faults, notes)
 
@@ -54,7 +59,11 @@ def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray)
     draw_counts = np.zeros(len(rw), int)
     for index in np.lexsort((np.where(np.isfinite(rw), rw, np.inf), is_faulty)):
         candidate_distances = np.sort(pdist(group.cluster(index).positions)) * stretch[index]
-        matches = (representative for representative, other_distances in zip(unique_indices, unique_distances, strict=True) if _are_duplicates(candidate_distances, other_distances))
+        matches = (
+            representative
+            for representative, other_distances in zip(unique_indices, unique_distances, strict=True)
+            if _are_duplicates(candidate_distances, other_distances)
+        )
         if (representative := next(matches, None)) is None:
             unique_indices.append(int(index))
             unique_distances.append(candidate_distances)
@@ -64,4 +73,7 @@ def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray)
 
 
 def _are_duplicates(first_distances: np.ndarray, second_distances: np.ndarray) -> bool:
-    return len(first_distances) == len(second_distances) and float(np.sqrt(np.mean((first_distances - second_distances) ** 2))) < MAX_DUPLICATE_DIFFERENCE
+    return (
+        len(first_distances) == len(second_distances)
+        and float(np.sqrt(np.mean((first_distances - second_distances) ** 2))) < MAX_DUPLICATE_DIFFERENCE
+    )

@@ -113,15 +113,25 @@ def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float 
         anomaly_fraction: share of PDFs that are not what they are told to be.
     """
     particle_key, instrument_key = jax.random.split(key)
-    return simulate_particle_pdfs(instrument_key, stock.draw_particles(particle_key, store), anomaly_fraction=anomaly_fraction)
+    return simulate_particle_pdfs(
+        instrument_key, stock.draw_particles(particle_key, store), anomaly_fraction=anomaly_fraction
+    )
 
 
-def write(store: ParticleStore, path: Path, *, seed: int, steps: int, report_progress: Callable[[int, int, str], None]) -> None:
+def write(
+    store: ParticleStore, path: Path, *, seed: int, steps: int, report_progress: Callable[[int, int, str], None]
+) -> None:
     """Write the first steps of a seed to HDF5; the file appears whole or not at all."""
     jitted_batch = jax.jit(simulate_batch)
     with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
         file.attrs.update(
-            {"seed": seed, "jaxstruc": jaxstruc.__version__, "types": STRUCTURE_TYPES, "values": VALUE_NAMES, "told": SETTING_NAMES}
+            {
+                "seed": seed,
+                "jaxstruc": jaxstruc.__version__,
+                "types": STRUCTURE_TYPES,
+                "values": VALUE_NAMES,
+                "told": SETTING_NAMES,
+            }
         )
         file["r"] = R_BONDS
         for step in range(steps):
@@ -136,13 +146,20 @@ def write(store: ParticleStore, path: Path, *, seed: int, steps: int, report_pro
 
 def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
     """Return the PDFs of `COUNT` samples, each group of `EACH` with an instrument of its own."""
-    grouped_particles = jax.tree.map(lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch)
+    grouped_particles = jax.tree.map(
+        lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch
+    )
     keys = jax.random.split(key, PARTICLES_PER_BATCH // PDFS_PER_INSTRUMENT)
-    simulated_groups = jax.lax.map(lambda group_inputs: _simulate_group(*group_inputs, anomaly_fraction=anomaly_fraction), (keys, grouped_particles))
+    simulated_groups = jax.lax.map(
+        lambda group_inputs: _simulate_group(*group_inputs, anomaly_fraction=anomaly_fraction),
+        (keys, grouped_particles),
+    )
     return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:]), simulated_groups)
 
 
-def reduced_structure_function(histogram: Float[Array, "pdf bin"], conditions: SharedConditions) -> Float[Array, "pdf q"]:
+def reduced_structure_function(
+    histogram: Float[Array, "pdf bin"], conditions: SharedConditions
+) -> Float[Array, "pdf q"]:
     """Return F(Q) at `waves`, in 1/Å."""
     return histogram @ _bin_scattering(q_midpoints(conditions), conditions)
 
@@ -150,7 +167,14 @@ def reduced_structure_function(histogram: Float[Array, "pdf bin"], conditions: S
 def pdf_from_f(f: Float[Array, "pdf q"], conditions: SharedConditions) -> Float[Array, "pdf r"]:
     """Return G(r) at `R` nominal bonds, in 1/Å²."""
     r, step = R_BONDS * conditions.bond, (conditions.qmax - conditions.qmin) / N_Q
-    return 2 / jnp.pi * step * f @ jnp.sin(q_midpoints(conditions)[:, None] * r) * jnp.exp(-0.5 * (conditions.qdamp * r) ** 2)
+    return (
+        2
+        / jnp.pi
+        * step
+        * f
+        @ jnp.sin(q_midpoints(conditions)[:, None] * r)
+        * jnp.exp(-0.5 * (conditions.qdamp * r) ** 2)
+    )
 
 
 def q_midpoints(conditions: SharedConditions) -> Float[Array, " q"]:
@@ -169,7 +193,9 @@ def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Ar
 def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
     """Return what the network is told, each about 1: in bonds to their powers; the end of r is at most that of `R`."""
     range_end = jnp.minimum(rmax / bond, MAX_R_BONDS)
-    return jnp.stack([qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, range_end / MAX_R_BONDS], axis=-1)
+    return jnp.stack(
+        [qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, range_end / MAX_R_BONDS], axis=-1
+    )
 
 
 def _simulate_group(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
@@ -177,18 +203,26 @@ def _simulate_group(key: Array, particle_batch: ParticleBatch, *, anomaly_fracti
     conditions_key, pdf_key, noise_key, offset_key, background_key, known_key, anomaly_key = jax.random.split(key, 7)
     conditions = _draw_shared_conditions(conditions_key)
     blend_fraction, qmax = _draw_anomalies(anomaly_key, particle_batch.type_index, conditions.qmax, anomaly_fraction)
-    histogram = particle_batch.histogram * blend_fraction[:, None] + jnp.roll(particle_batch.histogram, 1, axis=0) * (1 - blend_fraction[:, None])
+    histogram = particle_batch.histogram * blend_fraction[:, None] + jnp.roll(particle_batch.histogram, 1, axis=0) * (
+        1 - blend_fraction[:, None]
+    )
     is_anomalous = (blend_fraction < 1) | (qmax != conditions.qmax)
     pdf_conditions = _draw_uniform(pdf_key, ("noise", "background", "offset", "rmin", "rmax"), (PDFS_PER_INSTRUMENT,))
     uniform_draws = jax.random.uniform(jax.random.fold_in(pdf_key, 1), (3, PDFS_PER_INSTRUMENT))
-    noise_level = jnp.where(uniform_draws[0] < NOISELESS_FRACTION, 0.0, pdf_conditions["noise"] ** 2 / SIMULATION_RANGES["noise"][1])
+    noise_level = jnp.where(
+        uniform_draws[0] < NOISELESS_FRACTION, 0.0, pdf_conditions["noise"] ** 2 / SIMULATION_RANGES["noise"][1]
+    )
     has_background = jnp.where(uniform_draws[1] < CLEAN_FRACTION, 0.0, 1.0)
     rmax = jnp.where(uniform_draws[2] < FULL_RANGE_FRACTION, SIMULATION_RANGES["rmax"][1], pdf_conditions["rmax"])
     f = reduced_structure_function(histogram, conditions)
     white_noise = jax.random.normal(noise_key, f.shape) * jnp.sqrt(0.02 * N_Q / (conditions.qmax - conditions.qmin))
-    offset = (has_background * pdf_conditions["offset"])[:, None] * _normalisation_error(offset_key, q_midpoints(conditions))
+    offset = (has_background * pdf_conditions["offset"])[:, None] * _normalisation_error(
+        offset_key, q_midpoints(conditions)
+    )
     g = pdf_from_f(f + _root_mean_square(f) * (noise_level[:, None] * white_noise + offset), conditions)
-    g = g + (has_background * pdf_conditions["background"])[:, None] * _root_mean_square(g) * _smooth_background(background_key, jnp.asarray(R_BONDS) * conditions.bond)
+    g = g + (has_background * pdf_conditions["background"])[:, None] * _root_mean_square(g) * _smooth_background(
+        background_key, jnp.asarray(R_BONDS) * conditions.bond
+    )
     is_known = jax.random.uniform(known_key, (2, PDFS_PER_INSTRUMENT)) < KNOWN_SETTING_FRACTION
     qmin_deficit = jax.random.uniform(jax.random.fold_in(known_key, 1), (PDFS_PER_INSTRUMENT,), maxval=MAX_QMIN_DEFICIT)
     qmin = jnp.where(is_known[0], conditions.qmin, jnp.maximum(conditions.qmin - qmin_deficit, 0.0))
@@ -213,19 +247,27 @@ def _draw_anomalies(key: Array, type_index: Array, qmax: Array, anomaly_fraction
     """Return the share of the first of two particles, 1 for most, and the qmax that is told, for most the true one."""
     choice, amount, direction = jax.random.uniform(key, (3, len(type_index)))
     other_type_index = jnp.roll(type_index, 1)
-    is_blend = (choice < anomaly_fraction / 2) & (type_index >= 0) & (other_type_index >= 0) & (type_index != other_type_index)
-    blend_fraction = jnp.where(is_blend, BLEND_FRACTION_RANGE[0] + amount * (BLEND_FRACTION_RANGE[1] - BLEND_FRACTION_RANGE[0]), 1.0)
+    is_blend = (
+        (choice < anomaly_fraction / 2) & (type_index >= 0) & (other_type_index >= 0) & (type_index != other_type_index)
+    )
+    blend_fraction = jnp.where(
+        is_blend, BLEND_FRACTION_RANGE[0] + amount * (BLEND_FRACTION_RANGE[1] - BLEND_FRACTION_RANGE[0]), 1.0
+    )
     qmax_factor = jnp.exp(WRONG_QMAX_LOG_RANGE[0] + amount * (WRONG_QMAX_LOG_RANGE[1] - WRONG_QMAX_LOG_RANGE[0]))
     low, high = SIMULATION_RANGES["qmax"]
     is_raised = jnp.where(direction < 0.5, qmax / qmax_factor < low, qmax * qmax_factor < high)
-    return blend_fraction, jnp.where(choice > 1 - anomaly_fraction / 2, qmax * jnp.where(is_raised, qmax_factor, 1 / qmax_factor), qmax)
+    return blend_fraction, jnp.where(
+        choice > 1 - anomaly_fraction / 2, qmax * jnp.where(is_raised, qmax_factor, 1 / qmax_factor), qmax
+    )
 
 
 def _draw_shared_conditions(key: Array) -> SharedConditions:
     """Return what PDFs of an instrument share, drawn at random."""
     conditions = _draw_uniform(key, SHARED_CONDITION_NAMES, ())
     log_minimum, log_maximum = map(math.log, SIMULATION_RANGES["uiso"])
-    fraction = (conditions["uiso"] - SIMULATION_RANGES["uiso"][0]) / (SIMULATION_RANGES["uiso"][1] - SIMULATION_RANGES["uiso"][0])
+    fraction = (conditions["uiso"] - SIMULATION_RANGES["uiso"][0]) / (
+        SIMULATION_RANGES["uiso"][1] - SIMULATION_RANGES["uiso"][0]
+    )
     return SharedConditions(**conditions | {"uiso": jnp.exp(log_minimum + fraction * (log_maximum - log_minimum))})
 
 
@@ -239,7 +281,11 @@ def _bin_scattering(q: Array, conditions: SharedConditions) -> Float[Array, "bin
     bond_length = conditions.bond * conditions.stretch
     bin_distances = jnp.maximum(jnp.arange(N_BINS), 1) * BIN_WIDTH
     distance = bin_distances * bond_length
-    variance = 2 * conditions.uiso * (jnp.maximum(1 - conditions.delta2 / bin_distances**2, 0.05) + (conditions.qbroad * distance) ** 2)
+    variance = (
+        2
+        * conditions.uiso
+        * (jnp.maximum(1 - conditions.delta2 / bin_distances**2, 0.05) + (conditions.qbroad * distance) ** 2)
+    )
     damped_sine = jnp.sin(distance[:, None] * q) * jnp.exp(-0.5 * variance[:, None] * q**2)
     return damped_sine / distance[:, None] / jnp.sinc(q * BIN_WIDTH * bond_length / (2 * jnp.pi)) ** 2
 
@@ -257,7 +303,9 @@ def _smooth_background(key: Array, r: Array) -> Float[Array, "pdf r"]:
     """Return a smooth background of G(r): waves longer than any bond."""
     wavelength_key, phase_key = jax.random.split(key)
     wave_number = 2 * jnp.pi / jax.random.uniform(wavelength_key, (PDFS_PER_INSTRUMENT, 2, 1), minval=8.0, maxval=40.0)
-    return jnp.cos(wave_number * r + jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)).sum(axis=1)
+    return jnp.cos(wave_number * r + jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)).sum(
+        axis=1
+    )
 
 
 def _draw_uniform(key: Array, names: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Array]:

@@ -75,12 +75,20 @@ def simulate_structures(structures: StructureBatch, conditions: dataset.Conditio
     def structure_pdf(positions, mask, conditions):
         n_atoms = jnp.maximum(jnp.sum(mask, keepdims=True), 1).astype(positions.dtype)
         pair_distances = curves.pair_distances_from_positions(positions, mask, RECONSTRUCTION_GRID)
-        return curves.pdf(pair_distances, form_factors.UNIT_COEFFICIENTS, n_atoms, dataset.instrument_from_conditions(conditions), RECONSTRUCTION_GRID)
+        return curves.pdf(
+            pair_distances,
+            form_factors.UNIT_COEFFICIENTS,
+            n_atoms,
+            dataset.instrument_from_conditions(conditions),
+            RECONSTRUCTION_GRID,
+        )
 
     return jax.vmap(structure_pdf)(*structures, conditions)
 
 
-def agreement_measures(pdf: np.ndarray, rebuilt_pdf: np.ndarray, target_structures: StructureBatch, rebuilt_structures: StructureBatch) -> dict[str, np.ndarray]:
+def agreement_measures(
+    pdf: np.ndarray, rebuilt_pdf: np.ndarray, target_structures: StructureBatch, rebuilt_structures: StructureBatch
+) -> dict[str, np.ndarray]:
     """Return each measure of each structure, by the names of the results' rows.
 
     r_p: mean squared error of G(r), the one reading of the paper's R_p that fits its numbers; r_l2: its formula as
@@ -89,7 +97,9 @@ def agreement_measures(pdf: np.ndarray, rebuilt_pdf: np.ndarray, target_structur
     """
     scales = np.sum(pdf * rebuilt_pdf, axis=1) / np.maximum(np.sum(rebuilt_pdf**2, axis=1), 1e-12)
     batched_rw = jax.vmap(rw, (0, 0, None))
-    reference, reconstruction, scaled_reconstruction = (jnp.asarray(array) for array in (pdf, rebuilt_pdf, scales[:, None] * rebuilt_pdf))
+    reference, reconstruction, scaled_reconstruction = (
+        jnp.asarray(array) for array in (pdf, rebuilt_pdf, scales[:, None] * rebuilt_pdf)
+    )
     unit_weights = jnp.ones(pdf.shape[-1])
     pairs = list(zip(host_positions(target_structures), host_positions(rebuilt_structures), strict=True))
     coordinate_errors = np.array([coordinate_error(*pair) for pair in pairs])
@@ -111,7 +121,9 @@ def host_positions(structures: StructureBatch) -> list[Float[np.ndarray, "atom 3
     return [positions[mask] for positions, mask in zip(*map(np.asarray, structures), strict=True)]
 
 
-def coordinate_error(true_positions: Float[np.ndarray, "atom 3"], found_positions: Float[np.ndarray, "atom 3"]) -> float:
+def coordinate_error(
+    true_positions: Float[np.ndarray, "atom 3"], found_positions: Float[np.ndarray, "atom 3"]
+) -> float:
     r"""Return the mean distance of atoms from their true places, in Å, turned, mirrored and paired to fit best.
 
     Each atom of the smaller structure has one of the larger for itself; the others of the larger do not count. What is
@@ -119,11 +131,15 @@ def coordinate_error(true_positions: Float[np.ndarray, "atom 3"], found_position
     from the most promising starts (`_starts`), pairing (Hungarian algorithm, doi 10.1109/TAES.2016.140952) and
     alignment (Kabsch, doi 10.1107/S0567739476001873, weighed by the inverse distances) take turns. NaN without atoms.
     """
-    small_positions, large_positions = sorted((np.asarray(true_positions, float), np.asarray(found_positions, float)), key=len)
+    small_positions, large_positions = sorted(
+        (np.asarray(true_positions, float), np.asarray(found_positions, float)), key=len
+    )
     if len(small_positions) == 0:
         return float("nan")
     tree = KDTree(large_positions)
-    compared_positions = small_positions[np.linspace(0, len(small_positions) - 1, min(N_COMPARED_ATOMS, len(small_positions))).astype(int)]
+    compared_positions = small_positions[
+        np.linspace(0, len(small_positions) - 1, min(N_COMPARED_ATOMS, len(small_positions))).astype(int)
+    ]
     rotations, shifts = _alignment_starts(small_positions, large_positions)
     start_errors = tree.query(compared_positions @ rotations + shifts[:, None])[0].mean(axis=1)
     best_error = np.inf
@@ -146,7 +162,9 @@ def true_structures(data: Dataset, rows: np.ndarray, *, max_atoms: int) -> Struc
     return StructureBatch(jnp.asarray(positions * data.bond[rows, None, None], jnp.float32), jnp.asarray(masks))
 
 
-def nearest_training_structures(data: Dataset, train_rows: np.ndarray, rows: np.ndarray, *, max_atoms: int) -> StructureBatch:
+def nearest_training_structures(
+    data: Dataset, train_rows: np.ndarray, rows: np.ndarray, *, max_atoms: int
+) -> StructureBatch:
     """Return, for each PDF, the structure of the training PDF most like it: the control that learns nothing."""
     training_pdfs = np.asarray(dataset.normalise(data.pdf[train_rows]))
     target_pdfs = np.asarray(dataset.normalise(data.pdf[rows]))
@@ -158,7 +176,9 @@ def is_valid_structure(positions: np.ndarray, mask: np.ndarray, bond: float) -> 
     present_positions = positions[mask]
     if len(present_positions) < 2 or not np.isfinite(present_positions).all():
         return False
-    return bool(pdist(present_positions).min() >= MIN_ATOM_DISTANCE * bond and is_connected(present_positions, bond=bond))
+    return bool(
+        pdist(present_positions).min() >= MIN_ATOM_DISTANCE * bond and is_connected(present_positions, bond=bond)
+    )
 
 
 def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Float[Array, " r"]) -> Float[Array, ""]:
@@ -193,7 +213,9 @@ def _paired_error(positions: np.ndarray, large_positions: np.ndarray) -> float:
         min_error = pair_separations.mean()
         target = large_positions[columns]
         for _ in range(N_ALIGNMENTS):
-            rotation, shift = _alignment(positions, target, 1 / np.maximum(np.linalg.norm(positions - target, axis=1), 1e-6))
+            rotation, shift = _alignment(
+                positions, target, 1 / np.maximum(np.linalg.norm(positions - target, axis=1), 1e-6)
+            )
             positions = positions @ rotation + shift
     return min_error
 
@@ -202,7 +224,9 @@ def _alignment(positions: np.ndarray, target: np.ndarray, weight: np.ndarray) ->
     """Return the rotation or mirrored rotation, and the shift after it, of weighed least squares."""
     weight_shares = weight / weight.sum()
     centroid, target_centroid = weight_shares @ positions, weight_shares @ target
-    left_vectors, _, right_vectors = np.linalg.svd((weight_shares[:, None] * (positions - centroid)).T @ (target - target_centroid))
+    left_vectors, _, right_vectors = np.linalg.svd(
+        (weight_shares[:, None] * (positions - centroid)).T @ (target - target_centroid)
+    )
     return left_vectors @ right_vectors, target_centroid - centroid @ (left_vectors @ right_vectors)
 
 
@@ -213,9 +237,14 @@ def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) 
     laid upon the triangles of the larger most like it: one of them is right where the structures agree, however
     symmetric they are and whatever atoms the smaller lacks.
     """
-    order_alignment = _alignment(small_positions, large_positions[: len(small_positions)], np.ones(len(small_positions)))
+    order_alignment = _alignment(
+        small_positions, large_positions[: len(small_positions)], np.ones(len(small_positions))
+    )
     small_centroid, large_centroid = small_positions.mean(axis=0), large_positions.mean(axis=0)
-    small_axes, large_axes = np.linalg.eigh(np.cov(small_positions.T, ddof=0))[1], np.linalg.eigh(np.cov(large_positions.T, ddof=0))[1]
+    small_axes, large_axes = (
+        np.linalg.eigh(np.cov(small_positions.T, ddof=0))[1],
+        np.linalg.eigh(np.cov(large_positions.T, ddof=0))[1],
+    )
     signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
     rotations = [order_alignment[0][None], (small_axes * signs[:, None]) @ large_axes.T]
     shifts = [order_alignment[1][None], large_centroid - small_centroid @ rotations[1]]
@@ -224,9 +253,14 @@ def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) 
         similar_triangles = _similar_triangles(small_positions[corners], large_positions)
         frame = _triangle_frames(small_positions[corners][None])
         for mirror_sign in (1, -1):
-            frame_rotations = np.swapaxes(frame, 1, 2) @ (np.array([1, 1, mirror_sign])[:, None] * _triangle_frames(large_positions[similar_triangles]))
+            frame_rotations = np.swapaxes(frame, 1, 2) @ (
+                np.array([1, 1, mirror_sign])[:, None] * _triangle_frames(large_positions[similar_triangles])
+            )
             rotations.append(frame_rotations)
-            shifts.append(large_positions[similar_triangles].mean(axis=1) - small_positions[corners].mean(axis=0) @ frame_rotations)
+            shifts.append(
+                large_positions[similar_triangles].mean(axis=1)
+                - small_positions[corners].mean(axis=0) @ frame_rotations
+            )
     return np.concatenate(rotations), np.concatenate(shifts)
 
 
@@ -236,7 +270,11 @@ def _wide_triangle(positions: np.ndarray) -> list[int]:
     second_atom = int(np.argmax(np.linalg.norm(positions - positions[first_atom], axis=1)))
     direction = positions[second_atom] - positions[first_atom]
     direction /= max(np.linalg.norm(direction), 1e-9)
-    return [first_atom, second_atom, int(np.argmax(np.linalg.norm(np.cross(positions - positions[first_atom], direction), axis=1)))]
+    return [
+        first_atom,
+        second_atom,
+        int(np.argmax(np.linalg.norm(np.cross(positions - positions[first_atom], direction), axis=1))),
+    ]
 
 
 def _similar_triangles(triangle: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -247,7 +285,9 @@ def _similar_triangles(triangle: np.ndarray, positions: np.ndarray) -> np.ndarra
     pair_order = np.argsort(side_mismatch, axis=None, kind="stable")[:MAX_FRAMES]
     first_atoms, second_atoms = np.unravel_index(pair_order, separations.shape)
     third_mismatch = np.abs(separations[first_atoms] - sides[0, 2]) + np.abs(separations[second_atoms] - sides[1, 2])
-    third_mismatch[np.arange(len(first_atoms)), first_atoms] = third_mismatch[np.arange(len(first_atoms)), second_atoms] = 1e9
+    third_mismatch[np.arange(len(first_atoms)), first_atoms] = third_mismatch[
+        np.arange(len(first_atoms)), second_atoms
+    ] = 1e9
     triangle_mismatch = side_mismatch[first_atoms, second_atoms][:, None] + third_mismatch
     triangle_order = np.argsort(triangle_mismatch, axis=None, kind="stable")[:MAX_FRAMES]
     pair_rows, third_atoms = np.unravel_index(triangle_order, triangle_mismatch.shape)
@@ -258,5 +298,7 @@ def _triangle_frames(triangles: np.ndarray) -> np.ndarray:
     """Return the orthonormal frames [..., axis, 3] of triangles: along the first side, across it, and upright."""
     first_axis, second_side = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     third_axis = np.cross(first_axis, second_side)
-    first_axis, third_axis = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (first_axis, third_axis))
+    first_axis, third_axis = (
+        x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9) for x in (first_axis, third_axis)
+    )
     return np.stack([first_axis, np.cross(third_axis, first_axis), third_axis], axis=1)

@@ -43,7 +43,9 @@ def optimiser(config: TrainClassifierOptions) -> optax.GradientTransformation:
 def initial_state(config: TrainClassifierOptions, module: Classifier) -> ClassifierTrainingState:
     """Return the state before the first step."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
-    params = module.init(key, *(jnp.zeros((1, size)) for size in (endless.N_POINTS, endless.N_POINTS, len(endless.SETTING_NAMES))))
+    params = module.init(
+        key, *(jnp.zeros((1, size)) for size in (endless.N_POINTS, endless.N_POINTS, len(endless.SETTING_NAMES)))
+    )
     return ClassifierTrainingState(params, jax.tree.map(jnp.copy, params), optimiser(config).init(params), jnp.int32(0))
 
 
@@ -58,7 +60,9 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     averaging_weight = jnp.minimum(config.averaged, (1.0 + state.step) / (10.0 + state.step))
     mean_params = optax.incremental_update(params, state.mean_params, 1 - averaging_weight)
-    return ClassifierTrainingState(params, mean_params, optimiser_state, state.step + 1), metrics | {"gradient": optax.tree.norm(gradient)}
+    return ClassifierTrainingState(params, mean_params, optimiser_state, state.step + 1), metrics | {
+        "gradient": optax.tree.norm(gradient)
+    }
 
 
 def train_classifier(
@@ -92,14 +96,18 @@ def train_classifier(
     with ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options) as manager:
         state = initial_state(config, module)
         if manager.latest_step() is not None:
-            state = ClassifierTrainingState(*manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(tuple(state))))
+            state = ClassifierTrainingState(
+                *manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(tuple(state)))
+            )
         recent_metrics: list[dict[str, Array]] = []
         metrics = _last_metrics(folder)
         while (step := int(state.step)) < min(config.steps, stop_after or config.steps):
             state, step_metrics = train_step(state, store, module=module, config=config)
             recent_metrics.append(step_metrics)
             if (step + 1) % CHECKPOINT_INTERVAL == 0 or step + 1 == config.steps:
-                metrics = {name: float(jnp.stack([entry[name] for entry in recent_metrics]).mean()) for name in step_metrics}
+                metrics = {
+                    name: float(jnp.stack([entry[name] for entry in recent_metrics]).mean()) for name in step_metrics
+                }
                 _refuse_nan(metrics, step + 1)
                 manager.save(step + 1, args=ocp.args.StandardSave(tuple(state)))
                 _log_metrics(folder, step + 1, metrics)
@@ -134,7 +142,9 @@ def _claim_folder(folder: Path, config: TrainClassifierOptions) -> None:
     if not path.exists():
         files.write_text(path, json.dumps(asdict(config), indent=1) + "\n")
     elif (stored_settings := json.loads(path.read_text("utf-8"))) != asdict(config):
-        raise ValueError(f"Expected the run in {folder} to be of {asdict(config)}, got {stored_settings}; pass another --out.")
+        raise ValueError(
+            f"Expected the run in {folder} to be of {asdict(config)}, got {stored_settings}; pass another --out."
+        )
 
 
 def _last_metrics(folder: Path) -> dict[str, float]:

@@ -8,7 +8,9 @@ MAX_SIZE_RATIO = 1.1
 """A particle so much larger than the largest of the training is called larger."""
 
 
-def range_warnings(training_limits: dict[str, Any], measurement: Measurement, bond: float, diameter: float) -> tuple[str, ...]:
+def range_warnings(
+    training_limits: dict[str, Any], measurement: Measurement, bond: float, diameter: float
+) -> tuple[str, ...]:
     """Return how the data lie outside what the model was trained on, in words.
 
     Args:

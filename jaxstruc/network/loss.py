@@ -84,7 +84,9 @@ def loss(
     return total, {"loss": total, **loss_parts}
 
 
-def distance_pdf_difference(decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions) -> Float[Array, ""]:
+def distance_pdf_difference(
+    decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions
+) -> Float[Array, ""]:
     """Return the mean squared difference of a decoded structure's normalised PDF and the input's.
 
     The decoded distances times the decoded radius go straight to G(r), each pair weighted by both presences.
@@ -97,7 +99,9 @@ def coordinate_pdf_difference(
     decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions
 ) -> Float[Array, ""]:
     """Return the same for the trilaterated coordinates: distances that no structure has count as that structure's."""
-    proposal = propose.trilaterate_decoded(decoded, iterations=MAX_TRILATERATION_STEPS, tolerance=TRILATERATION_TOLERANCE)
+    proposal = propose.trilaterate_decoded(
+        decoded, iterations=MAX_TRILATERATION_STEPS, tolerance=TRILATERATION_TOLERANCE
+    )
     return _normalised_pdf_difference(distances(proposal.positions), proposal.weights, pdf, conditions)
 
 

@@ -17,7 +17,7 @@ from jaxstruc.data.edge import QmaxEstimate
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.network import classifier, endless
 from jaxstruc.network.classifier import Classifier, MixtureDensity
-from jaxstruc.network.endless import VALUE_NAMES, SimulatedBatch, R_BONDS, TrueLabels
+from jaxstruc.network.endless import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
 from jaxstruc.network.stock import LISTED_SOURCE, ParticleStore
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
@@ -61,7 +61,9 @@ class ClassifierOutput(NamedTuple):
     @property
     def novelty_score(self) -> float:
         """How far it is from the PDFs of the training in any of these ways; beyond 1 few of these lie."""
-        return max(self.feature_distance, self.anomaly_score, self.qmax_estimate.excess_sharpness / MIN_WRONG_QMAX_SHARPNESS)
+        return max(
+            self.feature_distance, self.anomaly_score, self.qmax_estimate.excess_sharpness / MIN_WRONG_QMAX_SHARPNESS
+        )
 
 
 class ClassifierInput(NamedTuple):
@@ -85,7 +87,10 @@ def classifier_input(measurements: Sequence[Measurement], bond: float) -> Classi
         settings = measurement.settings_by_name
         setting_rows.append((settings["qmin"], settings["qmax"], settings["qdamp"], rmin, rmax))
     padded_length = -(-len(pdfs) // BATCH_SIZE) * BATCH_SIZE  # compiled once, however many there are
-    padded_arrays = (np.resize(np.array(measurement, np.float32), (padded_length, len(measurement[0]))) for measurement in (pdfs, setting_rows))
+    padded_arrays = (
+        np.resize(np.array(measurement, np.float32), (padded_length, len(measurement[0])))
+        for measurement in (pdfs, setting_rows)
+    )
     return ClassifierInput(*(np.asarray(column)[: len(pdfs)] for column in _network_input(*padded_arrays, r, bond)))
 
 
@@ -103,7 +108,10 @@ def classify_pdfs(
     outputs: list[ClassifierOutput] = []
     for start in range(0, len(measurements), BATCH_SIZE):
         batch_measurements = measurements[start : start + BATCH_SIZE]
-        padded_inputs = jax.tree.map(lambda column, batch_measurements=batch_measurements: np.resize(column, (BATCH_SIZE, *column.shape[1:])), classifier_input(batch_measurements, bond))
+        padded_inputs = jax.tree.map(
+            lambda column, batch_measurements=batch_measurements: np.resize(column, (BATCH_SIZE, *column.shape[1:])),
+            classifier_input(batch_measurements, bond),
+        )
         key = jax.random.key(seed)
         levels, temperature = interval_levels(network.card), jnp.float32(network.card["temperature"])
         mixtures, probabilities, quantiles, features = jax.device_get(
@@ -111,7 +119,9 @@ def classify_pdfs(
         )
         feature_distances = feature_distance(features, network.feature_distribution) / network.card["outside"]
         anomaly_scores = special.expit(mixtures.strange) / network.card["strange"]
-        qmax_estimates = [edge.estimate_qmax(entry.r, entry.g, qmax=entry.settings_by_name["qmax"]) for entry in batch_measurements]
+        qmax_estimates = [
+            edge.estimate_qmax(entry.r, entry.g, qmax=entry.settings_by_name["qmax"]) for entry in batch_measurements
+        ]
         rows = zip(probabilities, quantiles, feature_distances, anomaly_scores, qmax_estimates, strict=False)
         outputs += [
             _classifier_output(*entry, jax.tree.map(lambda column, index=index: column[index], mixtures), bond)
@@ -136,11 +146,15 @@ def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: 
     elif output.anomaly_score > 1:
         warnings.append("looks like two types of particles")
     if output.feature_distance > 1:
-        warnings.append(f"unlike all that it was trained on ({output.feature_distance:.2f} times as far as 95 % of that)")
+        warnings.append(
+            f"unlike all that it was trained on ({output.feature_distance:.2f} times as far as 95 % of that)"
+        )
     return tuple(warnings)
 
 
-def novelty_limits(params: Any, store: ParticleStore, *, seed: int, module: Classifier) -> tuple[FeatureDistribution, dict[str, Any]]:
+def novelty_limits(
+    params: Any, store: ParticleStore, *, seed: int, module: Classifier
+) -> tuple[FeatureDistribution, dict[str, Any]]:
     """Return what tells PDFs unlike those of the training, and the distance and strangeness within which 95 % lie.
 
     Mean and spread are of half of some steps that no training has, the distance is of the other half.
@@ -156,12 +170,21 @@ def novelty_limits(params: Any, store: ParticleStore, *, seed: int, module: Clas
     fit_features, check_features = features[::2], features[1::2]
     mean = fit_features.mean(axis=0)
     eigenvalues, eigenvectors = np.linalg.eigh(np.cov((fit_features - mean).T))
-    feature_distribution = FeatureDistribution(mean, eigenvectors / np.sqrt(np.maximum(eigenvalues, MIN_RELATIVE_VARIANCE * eigenvalues.max())))
+    feature_distribution = FeatureDistribution(
+        mean, eigenvectors / np.sqrt(np.maximum(eigenvalues, MIN_RELATIVE_VARIANCE * eigenvalues.max()))
+    )
     distances = feature_distance(check_features, feature_distribution)
-    anomaly_scores = special.expit(np.concatenate([step_result[1].anomaly_log_odds for step_result in test_steps])[1::2])
+    anomaly_scores = special.expit(
+        np.concatenate([step_result[1].anomaly_log_odds for step_result in test_steps])[1::2]
+    )
     # of the larger of the two ranks, so that 5 % lie beyond either
-    quantile = np.quantile(np.maximum(stats.rankdata(distances), stats.rankdata(anomaly_scores)) / len(distances), TYPICAL_FRACTION)
-    thresholds = {"outside": float(np.quantile(distances, quantile)), "strange": float(np.quantile(anomaly_scores, quantile))}
+    quantile = np.quantile(
+        np.maximum(stats.rankdata(distances), stats.rankdata(anomaly_scores)) / len(distances), TYPICAL_FRACTION
+    )
+    thresholds = {
+        "outside": float(np.quantile(distances, quantile)),
+        "strange": float(np.quantile(anomaly_scores, quantile)),
+    }
     return feature_distribution, thresholds | calibration(test_steps)
 
 
@@ -185,7 +208,8 @@ def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.nd
     true_probabilities = np.take_along_axis(probabilities[has_type], true_types[has_type, None], axis=1)[:, 0]
     losses = [
         -np.mean(
-            np.log(np.maximum(true_probabilities, MIN_PROBABILITY)) / entry - np.log((np.maximum(probabilities[has_type], MIN_PROBABILITY) ** (1 / entry)).sum(axis=1))
+            np.log(np.maximum(true_probabilities, MIN_PROBABILITY)) / entry
+            - np.log((np.maximum(probabilities[has_type], MIN_PROBABILITY) ** (1 / entry)).sum(axis=1))
         )
         for entry in TEMPERATURES
     ]
@@ -200,7 +224,9 @@ def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple
     """
     blur_key, draw_key = jax.random.split(jax.random.key(seed))
     true_values = classifier.coordinates_from_values(jnp.asarray(labels.values))
-    true_values = classifier.values_from_coordinates(true_values + classifier.MIN_STANDARD_DEVIATION * jax.random.normal(blur_key, true_values.shape))
+    true_values = classifier.values_from_coordinates(
+        true_values + classifier.MIN_STANDARD_DEVIATION * jax.random.normal(blur_key, true_values.shape)
+    )
     draws = classifier.draw_samples(draw_key, mixture, N_DRAWS)[1]
     true_values, draws = (array.at[..., DIAMETER_INDEX].multiply(array[..., -1]) for array in (true_values, draws))
     return np.asarray((draws < true_values).mean(axis=0)), np.isfinite(np.asarray(labels.values))
@@ -214,11 +240,15 @@ def interval_levels(card: dict[str, Any]) -> Float[np.ndarray, "value end"]:
 
 def calibrate_ranks(ranks: Float[np.ndarray, "pdf value"], card: dict[str, Any]) -> Float[np.ndarray, "pdf value"]:
     """Return the calibrated ranks of truths of ranks among draws."""
-    calibrated_columns = [np.interp(ranks[:, k], card["levels"][name], RANK_LEVELS) for k, name in enumerate(VALUE_NAMES)]
+    calibrated_columns = [
+        np.interp(ranks[:, k], card["levels"][name], RANK_LEVELS) for k, name in enumerate(VALUE_NAMES)
+    ]
     return np.stack(calibrated_columns, axis=1)
 
 
-def temper_probabilities(probabilities: Float[Array, "*batch type"], temperature: float | Array) -> Float[Array, "*batch type"]:
+def temper_probabilities(
+    probabilities: Float[Array, "*batch type"], temperature: float | Array
+) -> Float[Array, "*batch type"]:
     """Return calibrated probabilities of types."""
     raised_probabilities = jnp.maximum(probabilities, MIN_PROBABILITY) ** (1 / temperature)
     return raised_probabilities / raised_probabilities.sum(axis=-1, keepdims=True)
@@ -242,7 +272,11 @@ def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module:
         low, high = quantiles(draws, CENTRAL_90)  # not calibrated
         n_atoms = np.asarray(batch.labels.values[:, 0])
         is_covered += ((low <= n_atoms) & (n_atoms <= high))[is_listed].tolist()
-    return {"held_right": float(np.mean(is_correct)), "held_covered": float(np.mean(is_covered)), "held": float(len(is_correct))}
+    return {
+        "held_right": float(np.mean(is_correct)),
+        "held_covered": float(np.mean(is_covered)),
+        "held": float(len(is_correct)),
+    }
 
 
 def simulate_test_steps(
@@ -257,7 +291,9 @@ def simulate_test_steps(
 
     test_steps = []
     for step in range(steps):
-        batch, mixture, intermediates = predict_step(params, jax.random.fold_in(jax.random.key(seed + TEST_SEED_OFFSET), step), store)
+        batch, mixture, intermediates = predict_step(
+            params, jax.random.fold_in(jax.random.key(seed + TEST_SEED_OFFSET), step), store
+        )
         test_steps.append((batch, mixture, np.asarray(intermediates["intermediates"]["features"][0])))
     return test_steps
 
@@ -272,7 +308,9 @@ def feature_distance(features: np.ndarray, distribution: FeatureDistribution) ->
 def _network_input(pdfs: Array, settings: Array, r: Array, bond: Array) -> tuple[Array, Array, Array]:
     """Return what `Seen` has, of G [pdf, r], and qmin, qmax, qdamp, rmin and rmax [pdf, 5]."""
     setting_columns = settings.T
-    return *endless.mask_and_normalise(pdfs, r, setting_columns[3], setting_columns[4]), endless.scaled_settings(bond, *setting_columns)
+    return *endless.mask_and_normalise(pdfs, r, setting_columns[3], setting_columns[4]), endless.scaled_settings(
+        bond, *setting_columns
+    )
 
 
 @partial(jax.jit, static_argnames="module")
@@ -281,9 +319,11 @@ def _predict_batch(
 ) -> tuple[MixtureDensity, Array, Array, Array]:
     """Return mixtures, probabilities of types, quantiles [pdf, value, 3] and features."""
     mixture, intermediates = module.apply(params, *inputs, mutable=["intermediates"])
-    draws = jax.vmap(lambda pdf_mixture: classifier.draw_samples(key, jax.tree.map(lambda column: column[None], pdf_mixture), N_DRAWS)[1][:, 0])(
-        mixture
-    )
+    draws = jax.vmap(
+        lambda pdf_mixture: classifier.draw_samples(
+            key, jax.tree.map(lambda column: column[None], pdf_mixture), N_DRAWS
+        )[1][:, 0]
+    )(mixture)
     draws = draws.at[..., DIAMETER_INDEX].multiply(draws[..., VALUE_NAMES.index("stretch")])
     quantiles = jax.vmap(lambda column, level: jnp.quantile(column, level, axis=1), (2, 0))(draws, levels)
     probabilities = temper_probabilities(classifier.type_probabilities(mixture), temperature)
@@ -291,7 +331,13 @@ def _predict_batch(
 
 
 def _classifier_output(
-    probabilities: np.ndarray, quantiles: np.ndarray, feature_distance: float, anomaly_score: float, qmax_estimate: QmaxEstimate, mixture_density: MixtureDensity, bond: float
+    probabilities: np.ndarray,
+    quantiles: np.ndarray,
+    feature_distance: float,
+    anomaly_score: float,
+    qmax_estimate: QmaxEstimate,
+    mixture_density: MixtureDensity,
+    bond: float,
 ) -> ClassifierOutput:
     order = np.argsort(-probabilities, kind="stable")
     intervals = {}
@@ -306,5 +352,10 @@ def _classifier_output(
             low, median, high = low * bond, median * bond, high * bond
         intervals[name] = Interval(median, low, high)
     return ClassifierOutput(
-        {STRUCTURE_TYPES[type_index]: float(probabilities[type_index]) for type_index in order}, intervals, float(feature_distance), float(anomaly_score), qmax_estimate, mixture_density
+        {STRUCTURE_TYPES[type_index]: float(probabilities[type_index]) for type_index in order},
+        intervals,
+        float(feature_distance),
+        float(anomaly_score),
+        qmax_estimate,
+        mixture_density,
     )

@@ -84,7 +84,11 @@ def decode_structures(
 
 
 def trilaterate_decoded(
-    decoded: DecodedStructure, *, bond: Float[Array, ""] | float | None = None, iterations: int = 100, tolerance: float = 1e-5
+    decoded: DecodedStructure,
+    *,
+    bond: Float[Array, ""] | float | None = None,
+    iterations: int = 100,
+    tolerance: float = 1e-5,
 ) -> Proposals:
     """Return the one structure of decoded distances.
 

@@ -86,15 +86,17 @@ class ParticleStore(NamedTuple):
     """Place in `packings`."""
     class_type_index: Int[Array, " class"]
     """Type."""
-    diameter_ratio: Float[Array, " class_packing"]
+    diameter_ratio: Float[Array, " packing"]
     """Longest distance over size, of a packing's compact clusters."""
-    atom_volume: Float[Array, " class_packing"]
+    atom_volume: Float[Array, " packing"]
     """Of an atom, in bonds³."""
     packings_by_capacity: tuple[cuts.PackingGeometry, ...]
     """For the cuts of each room."""
 
 
-def cluster_types(library: Library, *, folder: Path | None = None, report_progress: Callable[..., None] | None = None) -> list[StructureType]:
+def cluster_types(
+    library: Library, *, folder: Path | None = None, report_progress: Callable[..., None] | None = None
+) -> list[StructureType]:
     """Return what the atoms of each candidate show; found once, a minute or two, and kept in the cache.
 
     Args:
@@ -115,7 +117,11 @@ def cluster_types(library: Library, *, folder: Path | None = None, report_progre
         structure_types.append(kinds.identify_structure_type(cluster_library.candidate_cluster(library, row).positions))
         if report_progress and row % 100 == 0:
             report_progress(row, len(library.atoms), "types of clusters")
-    with contextlib.suppress(OSError), files.atomic_replacement(path) as temporary_path, temporary_path.open("wb") as stream:
+    with (
+        contextlib.suppress(OSError),
+        files.atomic_replacement(path) as temporary_path,
+        temporary_path.open("wb") as stream,
+    ):
         type_names, hexagonal, is_shown = zip(*structure_types, strict=True)
         np.savez(stream, type=np.array(type_names), hexagonal=np.array(hexagonal), shown=np.array(is_shown))
     return structure_types
@@ -139,7 +145,8 @@ def particle_store(library: Library, structure_types: list[StructureType], *, ho
     values[:, 3] = [structure_types[row].hexagonal_share for row in rows]
     all_rows = np.arange(len(rows))
     rows_by_type = [
-        type_rows if len(type_rows := all_rows[type_index == index]) else all_rows for index in range(len(STRUCTURE_TYPES))
+        type_rows if len(type_rows := all_rows[type_index == index]) else all_rows
+        for index in range(len(STRUCTURE_TYPES))
     ]  # of a type not listed: any
     max_count = max(map(len, rows_by_type))
     clusters_by_type = np.stack([entry[np.arange(max_count) * len(entry) // max_count] for entry in rows_by_type])
@@ -159,15 +166,25 @@ def particle_store(library: Library, structure_types: list[StructureType], *, ho
         jnp.asarray(
             np.stack(
                 [
-                    _bin_distances(np.asarray(library_classes.histogram.weight[row]), np.asarray(library_classes.histogram.mean[row]))
+                    _bin_distances(
+                        np.asarray(library_classes.histogram.weight[row]),
+                        np.asarray(library_classes.histogram.mean[row]),
+                    )
                     for row in typed_classes
                 ]
             )
         ),
         jnp.asarray(library_classes.mean_size[typed_classes], jnp.float32),
         jnp.asarray(library_classes.packing_index[typed_classes], jnp.int32),
-        jnp.asarray([STRUCTURE_TYPES.index(name) for name in library_classes.structure_types[typed_classes]], jnp.int32),
-        jnp.asarray([np.mean((library.diameter / cluster_size)[is_compact & (packings == name)]) for name in library_classes.packing_names]),
+        jnp.asarray(
+            [STRUCTURE_TYPES.index(name) for name in library_classes.structure_types[typed_classes]], jnp.int32
+        ),
+        jnp.asarray(
+            [
+                np.mean((library.diameter / cluster_size)[is_compact & (packings == name)])
+                for name in library_classes.packing_names
+            ]
+        ),
         jnp.asarray([size_classes.atom_volume(name) for name in library_classes.packing_names], jnp.float32),
         tuple(jax.tree.map(jnp.asarray, cuts.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
     )
@@ -182,7 +199,11 @@ def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
     """
     cut_key, list_key, distribution_key, order_key = jax.random.split(key, 4)
     n_cut = len(ATOM_CAPACITIES) * CUTS_PER_CAPACITY * REPEATS_PER_CUT
-    batches = [_draw_random_particles(cut_key, store.packings_by_capacity), _draw_listed_clusters(list_key, store, LISTED_PER_BATCH), _draw_distributions(distribution_key, store, PARTICLES_PER_BATCH - n_cut - LISTED_PER_BATCH)]
+    batches = [
+        _draw_random_particles(cut_key, store.packings_by_capacity),
+        _draw_listed_clusters(list_key, store, LISTED_PER_BATCH),
+        _draw_distributions(distribution_key, store, PARTICLES_PER_BATCH - n_cut - LISTED_PER_BATCH),
+    ]
     order = jax.random.permutation(order_key, PARTICLES_PER_BATCH)
     return jax.tree.map(lambda *columns: jnp.concatenate(columns)[order], *batches)
 
@@ -198,7 +219,9 @@ def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
     position = distance / BIN_WIDTH
     lower_bin = np.minimum(position.astype(int), N_BINS - 1)
     fraction = position - lower_bin
-    histogram = np.bincount(lower_bin, weight * (1 - fraction), N_BINS + 1) + np.bincount(lower_bin + 1, weight * fraction, N_BINS + 1)
+    histogram = np.bincount(lower_bin, weight * (1 - fraction), N_BINS + 1) + np.bincount(
+        lower_bin + 1, weight * fraction, N_BINS + 1
+    )
     histogram[-2:] = 0.0
     return histogram[:N_BINS].astype(np.float32)
 
@@ -220,10 +243,22 @@ def _draw_random_particles(key: Array, packings_by_capacity: tuple[cuts.PackingG
     for index, capacity in enumerate(ATOM_CAPACITIES):
         packing_key, size_key, shape_key = jax.random.split(jax.random.fold_in(key, index), 3)
         min_atoms = MIN_ATOMS if index == 0 else ATOM_CAPACITIES[index - 1]
-        n_atoms = jnp.exp(jax.random.uniform(size_key, (CUTS_PER_CAPACITY,), minval=math.log(min_atoms), maxval=math.log(capacity + 0.99)))
+        n_atoms = jnp.exp(
+            jax.random.uniform(
+                size_key, (CUTS_PER_CAPACITY,), minval=math.log(min_atoms), maxval=math.log(capacity + 0.99)
+            )
+        )
         packing = jax.random.randint(packing_key, (CUTS_PER_CAPACITY,), 0, len(cuts.PACKINGS))
-        particle_inputs = cuts.draw_random_numbers(shape_key, packings_by_capacity[index], n_particles=CUTS_PER_CAPACITY, capacity=capacity), packing, n_atoms.astype(jnp.int32)
-        particles = jax.lax.map(partial(_random_particle, packings=packings_by_capacity[index], capacity=capacity), particle_inputs)
+        particle_inputs = (
+            cuts.draw_random_numbers(
+                shape_key, packings_by_capacity[index], n_particles=CUTS_PER_CAPACITY, capacity=capacity
+            ),
+            packing,
+            n_atoms.astype(jnp.int32),
+        )
+        particles = jax.lax.map(
+            partial(_random_particle, packings=packings_by_capacity[index], capacity=capacity), particle_inputs
+        )
         # apart from the particles: else each pair makes its atoms again
         particles = jax.lax.map(_describe_particle, particles)
         batches.append(particles)
@@ -251,20 +286,32 @@ def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> 
     """Return listed clusters: types alike, sizes about even in the logarithm."""
     type_key, size_key = jax.random.split(key)
     type_index = jax.random.randint(type_key, (n_clusters,), 0, len(STRUCTURE_TYPES))
-    target_atoms = jnp.exp(jax.random.uniform(size_key, (n_clusters,), minval=math.log(MIN_ATOMS), maxval=math.log(1000.0)))
+    target_atoms = jnp.exp(
+        jax.random.uniform(size_key, (n_clusters,), minval=math.log(MIN_ATOMS), maxval=math.log(1000.0))
+    )
     shift = jax.random.uniform(jax.random.fold_in(size_key, 1), (n_clusters,), minval=-0.01, maxval=0.01)
     atoms_by_type = store.values[:, 0][store.clusters_by_type]
-    position = jax.vmap(lambda type_row, target: jnp.searchsorted(atoms_by_type[type_row], target))(type_index, target_atoms)
+    position = jax.vmap(lambda type_row, target: jnp.searchsorted(atoms_by_type[type_row], target))(
+        type_index, target_atoms
+    )
     list_length = store.clusters_by_type.shape[1]
-    row = store.clusters_by_type[type_index, jnp.clip(position + (shift * list_length).astype(jnp.int32), 0, list_length - 1)]
+    row = store.clusters_by_type[
+        type_index, jnp.clip(position + (shift * list_length).astype(jnp.int32), 0, list_length - 1)
+    ]
     max_bins = round(N_BINS * BIN_WIDTH / 0.02) + 2
 
     def cluster_histogram(row):
         weight = jax.lax.dynamic_slice(store.pair_weight, (store.bin_start[row],), (max_bins,))
         distance = jax.lax.dynamic_slice(store.pair_distance, (store.bin_start[row],), (max_bins,))
         # a slice near the end of all is moved back
-        bin_offset = jnp.minimum(store.bin_start[row], store.pair_weight.size - max_bins) + jnp.arange(max_bins) - store.bin_start[row]
-        return _bin_traced_distances(distance, jnp.where((bin_offset >= 0) & (bin_offset < store.bin_count[row]), weight, 0.0))
+        bin_offset = (
+            jnp.minimum(store.bin_start[row], store.pair_weight.size - max_bins)
+            + jnp.arange(max_bins)
+            - store.bin_start[row]
+        )
+        return _bin_traced_distances(
+            distance, jnp.where((bin_offset >= 0) & (bin_offset < store.bin_count[row]), weight, 0.0)
+        )
 
     histogram = jax.lax.map(cluster_histogram, row)
     return ParticleBatch(histogram, store.type_index[row], store.values[row], jnp.full(n_clusters, LISTED_SOURCE))
@@ -275,7 +322,11 @@ def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) 
     packing_key, size_key, width_key = jax.random.split(key, 3)
     packing = jax.random.randint(packing_key, (n_distributions,), 0, len(store.diameter_ratio))
     volume = store.atom_volume[packing]
-    n_atoms = jnp.exp(jax.random.uniform(size_key, (n_distributions,), minval=math.log(MEAN_ATOMS_RANGE[0]), maxval=math.log(MEAN_ATOMS_RANGE[1])))
+    n_atoms = jnp.exp(
+        jax.random.uniform(
+            size_key, (n_distributions,), minval=math.log(MEAN_ATOMS_RANGE[0]), maxval=math.log(MEAN_ATOMS_RANGE[1])
+        )
+    )
     mean_size = (6 / math.pi * n_atoms * volume) ** (1 / 3)
     width = jax.random.uniform(width_key, (n_distributions,), minval=WIDTH_RANGE[0], maxval=WIDTH_RANGE[1])
     log_width = jnp.sqrt(jnp.log1p(width**2))[:, None]
@@ -289,5 +340,16 @@ def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) 
     has_stacking = (store.class_type_index == cuts.STACK) & (store.class_packing == packing[:, None])
     hexagonal = jnp.where(has_stacking.any(axis=1), jnp.nan, hexagonal)
     unknown_aspect = jnp.full(n_distributions, jnp.nan)
-    columns = (math.pi / 6 * mean_size**3 / volume, mean_size * store.diameter_ratio[packing], width, hexagonal, unknown_aspect)
-    return ParticleBatch(class_weights @ store.class_histograms, type_index.astype(jnp.int32), jnp.stack(columns, axis=1), jnp.full(n_distributions, DISTRIBUTION_SOURCE))
+    columns = (
+        math.pi / 6 * mean_size**3 / volume,
+        mean_size * store.diameter_ratio[packing],
+        width,
+        hexagonal,
+        unknown_aspect,
+    )
+    return ParticleBatch(
+        class_weights @ store.class_histograms,
+        type_index.astype(jnp.int32),
+        jnp.stack(columns, axis=1),
+        jnp.full(n_distributions, DISTRIBUTION_SOURCE),
+    )

@@ -147,7 +147,11 @@ def lbfgs(near, problem: StressProblem, iterations, tolerance):
 
     @run.def_vmap
     def run_batch(batch_size, batched_flags, *arguments):
-        arguments = jax.tree.map(lambda x, is_batched: x if is_batched else jnp.broadcast_to(x, (batch_size, *x.shape)), arguments, tuple(batched_flags))
+        arguments = jax.tree.map(
+            lambda x, is_batched: x if is_batched else jnp.broadcast_to(x, (batch_size, *x.shape)),
+            arguments,
+            tuple(batched_flags),
+        )
         counts, failed_flags = jnp.zeros(batch_size, int), jnp.zeros(batch_size, bool)
         near = arguments[0]
         any_needed = jnp.any(near.error > tolerance)
@@ -182,11 +186,17 @@ def _anneal(start, problem: StressProblem):
     for points, distance, weight, fraction in stress_terms(start, problem):
         squared_error = squared_error + fraction * matrix_sum(weight * (distances(start, points) - distance) ** 2)
         total_weight = total_weight + fraction * matrix_sum(weight)
-    start_ratio = jnp.maximum(4 * safe_sqrt(squared_error / jnp.maximum(total_weight, 1e-6)) / jnp.asarray(problem.outlier_scale), 1.0)
+    start_ratio = jnp.maximum(
+        4 * safe_sqrt(squared_error / jnp.maximum(total_weight, 1e-6)) / jnp.asarray(problem.outlier_scale), 1.0
+    )
 
     def step(k, positions):
-        annealed_problem = problem._replace(scale=problem.outlier_scale * start_ratio ** (1 - (k + 1) / N_ANNEALING_STEPS))
-        return positions + _gauss_newton_step(positions, value_and_gradient(positions, annealed_problem)[1], annealed_problem)
+        annealed_problem = problem._replace(
+            scale=problem.outlier_scale * start_ratio ** (1 - (k + 1) / N_ANNEALING_STEPS)
+        )
+        return positions + _gauss_newton_step(
+            positions, value_and_gradient(positions, annealed_problem)[1], annealed_problem
+        )
 
     return lax.fori_loop(0, N_ANNEALING_STEPS, step, start)
 
@@ -198,9 +208,15 @@ def _gauss_newton_step(positions, gradient, problem: StressProblem):
     stiffness = None
     for points, distance, weight, _ in stress_terms(positions, problem):
         separations = distances(positions, points)
-        curvature = weight * _influence(separations - distance, problem.outlier_scale) / jnp.where(separations > 0, separations, 1.0) ** 2
+        curvature = (
+            weight
+            * _influence(separations - distance, problem.outlier_scale)
+            / jnp.where(separations > 0, separations, 1.0) ** 2
+        )
         stiffness = curvature if stiffness is None else stiffness
-        sums = curvature @ jnp.concatenate([jnp.ones_like(points[:, :1]), points, outer_products(points, points)], axis=1)
+        sums = curvature @ jnp.concatenate(
+            [jnp.ones_like(points[:, :1]), points, outer_products(points, points)], axis=1
+        )
         cross_terms = positions[:, :, None] * sums[:, None, 1:4]
         self_terms = outer_products(positions, positions) * sums[:, :1] + sums[:, 4:]
         blocks = blocks + self_terms.reshape(n_atoms, 3, 3) - cross_terms - jnp.swapaxes(cross_terms, 1, 2)
@@ -209,22 +225,36 @@ def _gauss_newton_step(positions, gradient, problem: StressProblem):
 
     def conjugate_step(_, state):
         displacement, residual, direction, residual_product = state
-        stiffness_direction = matrix_vector_products(blocks, direction) - _stiffness_product(stiffness, positions, direction)
+        stiffness_direction = matrix_vector_products(blocks, direction) - _stiffness_product(
+            stiffness, positions, direction
+        )
         step_length = safe_ratio(residual_product, jnp.vdot(direction, stiffness_direction))
         residual = residual - step_length * stiffness_direction
         preconditioned_residual = matrix_vector_products(inverse, residual)
         new_residual_product = jnp.vdot(residual, preconditioned_residual)
-        return displacement + step_length * direction, residual, preconditioned_residual + safe_ratio(new_residual_product, residual_product) * direction, new_residual_product
+        return (
+            displacement + step_length * direction,
+            residual,
+            preconditioned_residual + safe_ratio(new_residual_product, residual_product) * direction,
+            new_residual_product,
+        )
 
     residual = -gradient * n_atoms
     preconditioned_residual = matrix_vector_products(inverse, residual)
-    return lax.fori_loop(0, MAX_CONJUGATE_STEPS, conjugate_step, (jnp.zeros_like(residual), residual, preconditioned_residual, jnp.vdot(residual, preconditioned_residual)))[0]
+    return lax.fori_loop(
+        0,
+        MAX_CONJUGATE_STEPS,
+        conjugate_step,
+        (jnp.zeros_like(residual), residual, preconditioned_residual, jnp.vdot(residual, preconditioned_residual)),
+    )[0]
 
 
 def _stiffness_product(stiffness, positions, displacement):
     r"""Return $\sum_j k_{ij} (x_i - x_j) (x_i - x_j) \cdot v_j$, multiplied out: one product with the matrix k."""
     projection = jnp.sum(positions * displacement, axis=1, keepdims=True)
-    sums = stiffness @ jnp.concatenate([displacement, projection * positions, outer_products(positions, displacement)], axis=1)
+    sums = stiffness @ jnp.concatenate(
+        [displacement, projection * positions, outer_products(positions, displacement)], axis=1
+    )
     displacement_sums, position_sums, outer_sums = sums[:, :3], sums[:, 3:6], sums[:, 6:].reshape(-1, 3, 3)
     self_terms = jnp.sum(positions * displacement_sums, axis=1) - jnp.trace(outer_sums, axis1=1, axis2=2)
     return positions * self_terms[:, None] - matrix_vector_products(outer_sums, positions) + position_sums

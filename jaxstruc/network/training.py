@@ -43,7 +43,12 @@ class LossWeights(NamedTuple):
 def scheduled_weights(config: TrainOptions, epochs: float) -> LossWeights:
     """Return the weights after so many epochs and parts of one: each rises evenly over its warm-up."""
     schedules = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
-    return LossWeights(*(np.float32(final_weight * (min(1.0, epochs / warmup_epochs) if warmup_epochs > 0 else 1.0)) for final_weight, warmup_epochs in schedules))
+    return LossWeights(
+        *(
+            np.float32(final_weight * (min(1.0, epochs / warmup_epochs) if warmup_epochs > 0 else 1.0))
+            for final_weight, warmup_epochs in schedules
+        )
+    )
 
 
 def is_improved(loss, best_loss):
@@ -53,7 +58,14 @@ def is_improved(loss, best_loss):
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"), donate_argnames="state")
 def train_step(
-    state: TrainingState, batch: TrainingBatch, key: Array, weights: LossWeights, *, network: CVAE, config: TrainOptions, steps: int
+    state: TrainingState,
+    batch: TrainingBatch,
+    key: Array,
+    weights: LossWeights,
+    *,
+    network: CVAE,
+    config: TrainOptions,
+    steps: int,
 ) -> tuple[TrainingState, dict[str, Array]]:
     """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds.
 
@@ -123,7 +135,9 @@ def fit(
                 )
                 step_metrics.append(metrics)
             metrics = {name: np.mean([entry[name] for entry in step_metrics], axis=0) for name in step_metrics[0]}
-            validation_metrics = validate(state.params, gather_batch, splits, keys[:, 2], network=network, config=config)
+            validation_metrics = validate(
+                state.params, gather_batch, splits, keys[:, 2], network=network, config=config
+            )
             metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
             _refuse_nan(metrics, epoch, config)
             is_better = _is_running(progress, config) & is_improved(metrics["validation_loss"], progress.best_loss)
@@ -138,7 +152,10 @@ def fit(
             if report_progress:
                 report_progress(epoch, {name: float(np.mean(values)) for name, values in metrics.items()})
     best_params = jax.device_get(best_params)
-    return [jax.tree.map(lambda leaf, seed_index=seed_index: leaf[seed_index], best_params) for seed_index in range(len(splits))], progress
+    return [
+        jax.tree.map(lambda leaf, seed_index=seed_index: leaf[seed_index], best_params)
+        for seed_index in range(len(splits))
+    ], progress
 
 
 def validate(
@@ -153,11 +170,16 @@ def validate(
     batches = [rows[:, start : start + MAX_VALIDATION_PDFS] for start in range(0, n_rows, MAX_VALIDATION_PDFS)]
     batch_losses = [_evaluate(params, gather_batch(batch), keys, network=network, config=config) for batch in batches]
     batch_sizes = [batch.shape[1] for batch in batches]
-    return {name: np.average([entry[name] for entry in batch_losses], axis=0, weights=batch_sizes) for name in batch_losses[0]}
+    return {
+        name: np.average([entry[name] for entry in batch_losses], axis=0, weights=batch_sizes)
+        for name in batch_losses[0]
+    }
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"))
-def _initial_state(keys: Array, example: TrainingBatch, *, network: CVAE, config: TrainOptions, steps: int) -> TrainingState:
+def _initial_state(
+    keys: Array, example: TrainingBatch, *, network: CVAE, config: TrainOptions, steps: int
+) -> TrainingState:
     """Return the states that seeds begin with."""
     params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
     return TrainingState(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
@@ -186,7 +208,11 @@ def _is_running(progress: TrainingProgress, config: TrainOptions) -> np.ndarray:
 @jax.jit
 def _select_params(is_better, new_params, old_params):
     """Return the new parameters of the seeds that got better, the old ones of the others."""
-    return jax.tree.map(lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf), new_params, old_params)
+    return jax.tree.map(
+        lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf),
+        new_params,
+        old_params,
+    )
 
 
 def _batch_gatherer(data: Dataset, model_sizes: Sizes) -> Callable[[np.ndarray], TrainingBatch]:
@@ -198,7 +224,9 @@ def _batch_gatherer(data: Dataset, model_sizes: Sizes) -> Callable[[np.ndarray],
 
     def gather_rows(rows):
         divides_evenly = rows.ndim == 2 and rows.shape[-1] % row_sharding.num_devices == 0
-        return _gather_batch(device_data, jax.device_put(jnp.asarray(rows), row_sharding if divides_evenly else replicated_sharding))
+        return _gather_batch(
+            device_data, jax.device_put(jnp.asarray(rows), row_sharding if divides_evenly else replicated_sharding)
+        )
 
     return gather_rows
 

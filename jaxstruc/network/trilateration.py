@@ -103,7 +103,9 @@ def trilaterate_pairs(
         tolerance: on the norm of the stress's gradient.
     """
     no_satellites = jnp.zeros((presence.size, 0), pair.dtype)
-    problem = _stress_problem(pair, no_satellites, presence, jnp.zeros((0, 3), pair.dtype), pair_weight, None, outlier_scale)
+    problem = _stress_problem(
+        pair, no_satellites, presence, jnp.zeros((0, 3), pair.dtype), pair_weight, None, outlier_scale
+    )
     start = multidimensional_scaling_start(*lax.stop_gradient((problem.pair, problem.pair_weight)))
     solution = _solution(start, problem._replace(absent_positions=start), iterations, tolerance)
     return solution._replace(positions=_without_rigid_motion(solution.positions, presence))
@@ -149,7 +151,9 @@ def linear_start(
     mean = normalised_weight @ points
     right_side = distance**2 - jnp.sum(points**2, axis=1)
     right_side = right_side - jnp.sum(normalised_weight * right_side, axis=1, keepdims=True)
-    covariance = (normalised_weight @ stress.outer_products(points, points)).reshape(-1, 3, 3) - mean[:, :, None] * mean[:, None, :]
+    covariance = (normalised_weight @ stress.outer_products(points, points)).reshape(-1, 3, 3) - mean[
+        :, :, None
+    ] * mean[:, None, :]
     trace = jnp.trace(covariance, axis1=1, axis2=2)
     is_determined = jnp.linalg.det(covariance) > 1e-3 * trace**3 / 27
     ridge = jnp.where(is_determined, 0.0, 0.01 * trace + 1e-6)
@@ -161,7 +165,9 @@ def linear_start(
     )
 
 
-def multidimensional_scaling_start(pair: Float[Array, "atom atom"], weight: Float[Array, "atom atom"]) -> Float[Array, "atom 3"]:
+def multidimensional_scaling_start(
+    pair: Float[Array, "atom atom"], weight: Float[Array, "atom atom"]
+) -> Float[Array, "atom 3"]:
     r"""Return positions by classical multidimensional scaling, Torgerson (1952), doi 10.1007/BF02288916.
 
     The three largest eigenvectors of $-\frac{1}{2} J d^2 J$, with J taking the mean out. Missing distances are filled
@@ -178,7 +184,9 @@ def multidimensional_scaling_start(pair: Float[Array, "atom atom"], weight: Floa
 
     def refill_and_embed(_, squared_distances):
         squared_distances = squared_distances * pair_presence * (1 - jnp.eye(len(pair), dtype=pair.dtype))
-        eigenvalues, eigenvectors = jnp.linalg.eigh(-0.5 * centring @ jnp.where(is_known, pair**2, squared_distances) @ centring)
+        eigenvalues, eigenvectors = jnp.linalg.eigh(
+            -0.5 * centring @ jnp.where(is_known, pair**2, squared_distances) @ centring
+        )
         return eigenvectors[:, -3:] * jnp.sqrt(jnp.maximum(eigenvalues[-3:], 0.0))
 
     positions = refill_and_embed(0, squared_distances)
@@ -216,7 +224,9 @@ def check_pair_distances(pair, presence, *, pair_weight=None) -> None:
     pair, presence = np.asarray(pair), np.asarray(presence)
     n_atoms = presence.shape[-1]
     if pair.shape[-2:] != (n_atoms, n_atoms):
-        raise ValueError(f"Expected pair distances [{n_atoms}, {n_atoms}] for {n_atoms} atoms, got {list(pair.shape[-2:])}.")
+        raise ValueError(
+            f"Expected pair distances [{n_atoms}, {n_atoms}] for {n_atoms} atoms, got {list(pair.shape[-2:])}."
+        )
     pair_presence = presence[..., :, None] * presence[..., None, :] * (1 - np.eye(n_atoms))
     is_counted = _check_nonnegative("pair", pair, pair_presence, pair_weight)
     asymmetric_entries = np.argwhere(is_counted & (np.abs(pair - np.swapaxes(pair, -1, -2)) > 1e-3))
@@ -251,7 +261,9 @@ def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_w
     pair_presence = presence[:, None] * presence[None, :] * (1 - np.eye(presence.size, dtype=presence.dtype))
     total_pair_weight = pair_presence if pair_weight is None else pair_presence * pair_weight
     total_satellite_weight = jnp.broadcast_to(presence[:, None], satellite.shape)
-    total_satellite_weight = total_satellite_weight if satellite_weight is None else total_satellite_weight * satellite_weight
+    total_satellite_weight = (
+        total_satellite_weight if satellite_weight is None else total_satellite_weight * satellite_weight
+    )
     return stress.StressProblem(
         pair=_zero_unweighted(pair, total_pair_weight),
         satellite=_zero_unweighted(satellite, total_satellite_weight),
@@ -282,9 +294,13 @@ def _refined_start(problem: stress.StressProblem):
     def refine_positions(_, state):
         positions, robust_weight = state
         points = jnp.concatenate([positions, problem.anchors])
-        positions = jnp.where(has_distances, linear_start(distance, points, weight=weight * robust_weight), problem.absent_positions)
+        positions = jnp.where(
+            has_distances, linear_start(distance, points, weight=weight * robust_weight), problem.absent_positions
+        )
         squared_error = (distances(positions, jnp.concatenate([positions, problem.anchors])) - distance) ** 2
-        mean_square = stress.safe_ratio(stress.matrix_sum(weight * robust_weight * squared_error), stress.matrix_sum(weight * robust_weight))
+        mean_square = stress.safe_ratio(
+            stress.matrix_sum(weight * robust_weight * squared_error), stress.matrix_sum(weight * robust_weight)
+        )
         return positions, stress.safe_ratio(mean_square, mean_square + squared_error) ** 2
 
     state = refine_positions(0, (problem.absent_positions, jnp.ones_like(weight)))
@@ -305,9 +321,13 @@ def _solution(start, problem: stress.StressProblem, iterations, tolerance):
         return positions, (error, steps + lbfgs_steps, search_failed, is_finite)
 
     positions, (error, steps, search_failed, is_finite) = minimise(lax.stop_gradient(start), problem)
-    reason = jnp.where(error <= tolerance, REASON_CONVERGED, jnp.where(search_failed, REASON_LINE_SEARCH, REASON_ITERATIONS))
+    reason = jnp.where(
+        error <= tolerance, REASON_CONVERGED, jnp.where(search_failed, REASON_LINE_SEARCH, REASON_ITERATIONS)
+    )
     reason = jnp.where(is_finite, jnp.where(jnp.isfinite(error), reason, REASON_NOT_FINITE), REASON_BAD_DISTANCES)
-    weights = sum(fraction * stress.matrix_sum(weight) for _, _, weight, fraction in stress.stress_terms(positions, problem))
+    weights = sum(
+        fraction * stress.matrix_sum(weight) for _, _, weight, fraction in stress.stress_terms(positions, problem)
+    )
     loss = stress.value_and_gradient(positions, problem._replace(absence=jnp.zeros_like(problem.absence)))[0]
     return Trilateration(
         positions=jnp.where(is_finite, positions, jnp.nan),
@@ -328,6 +348,11 @@ def _without_rigid_motion(positions, presence):
     fixed_positions = lax.stop_gradient(centre(positions))
     displacement = centre(positions) - fixed_positions
     weighted_positions = presence[:, None] * fixed_positions
-    inertia = jnp.sum(weighted_positions * fixed_positions) * jnp.eye(3, dtype=positions.dtype) - weighted_positions.T @ fixed_positions
-    rotation = stress.matrix_vector_products(stress.inverse_matrices(inertia[None]), jnp.sum(jnp.cross(weighted_positions, displacement), axis=0)[None])[0]
+    inertia = (
+        jnp.sum(weighted_positions * fixed_positions) * jnp.eye(3, dtype=positions.dtype)
+        - weighted_positions.T @ fixed_positions
+    )
+    rotation = stress.matrix_vector_products(
+        stress.inverse_matrices(inertia[None]), jnp.sum(jnp.cross(weighted_positions, displacement), axis=0)[None]
+    )[0]
     return fixed_positions + displacement - jnp.cross(rotation[None, :], fixed_positions)

@@ -57,7 +57,11 @@ def save_weights(path: Path, params, card: dict) -> None:
 def save_classifier(path: Path, trained_classifier: TrainedClassifier) -> None:
     """Write a classifier likewise."""
     sizes = {name: getattr(trained_classifier.module, name) for name in ("channels", "blocks", "width", "components")}
-    save_weights(path, {**trained_classifier.params, "outside": trained_classifier.feature_distribution._asdict()}, trained_classifier.card | {"version": CLASSIFIER_VERSION, "network": sizes})
+    save_weights(
+        path,
+        {**trained_classifier.params, "outside": trained_classifier.feature_distribution._asdict()},
+        trained_classifier.card | {"version": CLASSIFIER_VERSION, "network": sizes},
+    )
 
 
 def load_autoencoder(path: Path) -> TrainedAutoencoder:
@@ -85,7 +89,9 @@ def load_classifier(path: Path) -> TrainedClassifier:
     sizes: dict[str, Any] = card["network"]
     channels, blocks = (tuple(sizes[name]) for name in ("channels", "blocks"))
     module = Classifier(channels, blocks, sizes["width"], sizes["components"])
-    return TrainedClassifier(params, module, FeatureDistribution(feature_statistics["mean"], feature_statistics["whitening"]), card)
+    return TrainedClassifier(
+        params, module, FeatureDistribution(feature_statistics["mean"], feature_statistics["whitening"]), card
+    )
 
 
 def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -28,7 +28,9 @@ def sphere_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     r"""Return $F = 3 (\sin x - x \cos x) / x^3$, 1 at 0. Lord Rayleigh, Proc. R. Soc. Lond. A 84, 25 (1910)."""
     small_x, large_x = jnp.minimum(x, MAX_SERIES_X), jnp.maximum(x, MAX_SERIES_X)
     sine, cosine = sine_and_cosine(large_x)
-    return jnp.where(x < MAX_SERIES_X, polynomial(_SERIES_COEFFICIENTS, small_x**2), 3 * (sine / large_x - cosine) / large_x**2)
+    return jnp.where(
+        x < MAX_SERIES_X, polynomial(_SERIES_COEFFICIENTS, small_x**2), 3 * (sine / large_x - cosine) / large_x**2
+    )
 
 
 def sphere(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
@@ -52,7 +54,10 @@ def core_shell_amplitude(
 
 
 def core_shell(
-    x: Float[Array, "*x"], thickness_ratio: Float[Array, "*x"], core_contrast: Float[Array, ""], shell_contrast: Float[Array, ""]
+    x: Float[Array, "*x"],
+    thickness_ratio: Float[Array, "*x"],
+    core_contrast: Float[Array, ""],
+    shell_contrast: Float[Array, ""],
 ) -> Float[Array, "*x"]:
     """Return the square of `core_shell_amplitude`, for P times a contrast's square."""
     return core_shell_amplitude(x, thickness_ratio, core_contrast, shell_contrast) ** 2
@@ -87,8 +92,13 @@ def disc_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     """Return 2 J1(x) / x, 1 at 0, within 2e-7."""
     small_x, large_x = jnp.minimum(x, 3.0), jnp.maximum(x, 3.0)
     series_coefficients, modulus_coefficients, phase_coefficients = _BESSEL_COEFFICIENTS
-    oscillation = polynomial(modulus_coefficients, 3 / large_x) * sine_and_cosine(large_x + polynomial(phase_coefficients, 3 / large_x))[1]
-    return 2 * jnp.where(x < 3, polynomial(series_coefficients, (small_x / 3) ** 2), oscillation / (large_x * jnp.sqrt(large_x)))
+    oscillation = (
+        polynomial(modulus_coefficients, 3 / large_x)
+        * sine_and_cosine(large_x + polynomial(phase_coefficients, 3 / large_x))[1]
+    )
+    return 2 * jnp.where(
+        x < 3, polynomial(series_coefficients, (small_x / 3) ** 2), oscillation / (large_x * jnp.sqrt(large_x))
+    )
 
 
 def _orientation_nodes(x):

@@ -18,7 +18,7 @@ from ase.symbols import Symbols
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering.debye import PairDistances, Instrument, Pairs, apply_to_products
+from jaxstruc.scattering.debye import Instrument, PairDistances, Pairs, apply_to_products
 from jaxstruc.scattering.spreading import SpreadingNodes
 
 MAX_STRETCH = 1.1
@@ -95,7 +95,9 @@ def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple
         ion_by_element = {ion.rstrip("+-0123456789"): ion for ion in ions}
         absent_ions = [ion_by_element[element] for element in ion_by_element if element not in elements]
         if absent_ions:
-            raise ValueError(f"Expected ions of the cluster's elements ({', '.join(elements)}), got {absent_ions[0]!r}.")
+            raise ValueError(
+                f"Expected ions of the cluster's elements ({', '.join(elements)}), got {absent_ions[0]!r}."
+            )
         if len(ion_by_element) < len(ions):
             raise ValueError(f"Expected one ion an element, got {', '.join(ions)}.")
         coefficients = form_factors.xray_coefficients([ion_by_element.get(element, element) for element in elements])
@@ -184,7 +186,9 @@ def pdf(
     dtype = pair_distances.weight.dtype
     amplitudes = form_factors.xray_form_factors(coefficients, jnp.asarray(q, dtype))
     composition = jnp.asarray(composition, dtype)
-    f = debye.reduced_structure_function(pair_distances, instrument, amplitudes, composition, q, min_variance_factor=min_variance_factor)
+    f = debye.reduced_structure_function(
+        pair_distances, instrument, amplitudes, composition, q, min_variance_factor=min_variance_factor
+    )
     if q_limits is None:
         curve = envelope(instrument, jnp.asarray(grid.r, dtype)) * jnp.matmul(
             jnp.asarray(r_matrix, dtype), f, precision="highest"
@@ -280,7 +284,11 @@ def _chebyshev_transform(
     if grid.lorch:
         weights *= np.sinc(q / grid.qmax)
     sine_matrix = (2 / np.pi) * np.sin(grid.r[:, None] * q) * weights
-    n_points = q.size if grid.max_distance is None else _chebyshev_count((q[-1] - q[0]) / 2 * grid.max_distance * MAX_STRETCH, grid.accuracy)
+    n_points = (
+        q.size
+        if grid.max_distance is None
+        else _chebyshev_count((q[-1] - q[0]) / 2 * grid.max_distance * MAX_STRETCH, grid.accuracy)
+    )
     if n_points >= q.size:
         return q, None, sine_matrix
     x = np.cos(np.pi * (np.arange(n_points) + 0.5) / n_points)

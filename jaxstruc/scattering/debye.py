@@ -144,7 +144,9 @@ def stretch_pairs(pairs: PairDistances, stretch: Float[Array, ""] | float | None
     return pairs._replace(distance=pairs.distance * stretch)  # type: ignore[arg-type]
 
 
-def pair_variance(pairs: PairDistances, instrument: Instrument, *, min_variance_factor: float = 0.0) -> Float[Array, "..."]:
+def pair_variance(
+    pairs: PairDistances, instrument: Instrument, *, min_variance_factor: float = 0.0
+) -> Float[Array, "..."]:
     r"""Return the variance of each pair distance, or of all where it is the same, in Å²; of each channel and node.
 
     $\sigma_{ij}^2 = (U_i + U_j) b(r)$, with the bracket at the pair's own distance, kept at or above `min_variance_factor` (0 as
@@ -184,8 +186,12 @@ def partial_sums(
     n_kinds = amplitudes.shape[0]
     channel_table, first_kind, second_kind = kind_channels(n_kinds)
     if isinstance(pairs, Pairs):
-        channel_masks = jnp.asarray(channel_table)[pairs.first_kind, pairs.second_kind] == np.arange(len(first_kind))[:, None]
-        masked_sum = jax.vmap(lambda mask: debye_sum(pairs._replace(weight=pairs.weight * mask), variance, amplitudes, q))
+        channel_masks = (
+            jnp.asarray(channel_table)[pairs.first_kind, pairs.second_kind] == np.arange(len(first_kind))[:, None]
+        )
+        masked_sum = jax.vmap(
+            lambda mask: debye_sum(pairs._replace(weight=pairs.weight * mask), variance, amplitudes, q)
+        )
         return masked_sum(channel_masks.astype(pairs.weight.dtype))
     sinc_matrix = _sinc_matrix(q, pairs.distance, pairs.weight.dtype)
     damping = jnp.exp(-0.5 * variance[..., None] * jnp.asarray(q, pairs.weight.dtype) ** 2)
@@ -261,7 +267,9 @@ def structure_function(
 
     Arguments as in `intensity`; `min_variance_factor` as in `pair_variance`.
     """
-    return 1 + _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor) / faber_ziman_norm(amplitudes, composition)
+    return 1 + _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor) / faber_ziman_norm(
+        amplitudes, composition
+    )
 
 
 def reduced_structure_function(
@@ -294,13 +302,23 @@ def partials(
 def _weighted_pairs(distance, presence, atom_kinds, first_atoms, second_atoms) -> Pairs:
     atom_presence = jnp.asarray(presence, distance.dtype)
     atom_kinds = np.zeros(atom_presence.size, np.int32) if atom_kinds is None else atom_kinds
-    return Pairs(distance, 2 * atom_presence[first_atoms] * atom_presence[second_atoms], atom_kinds[first_atoms], atom_kinds[second_atoms])
+    return Pairs(
+        distance,
+        2 * atom_presence[first_atoms] * atom_presence[second_atoms],
+        atom_kinds[first_atoms],
+        atom_kinds[second_atoms],
+    )
 
 
 def _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor):
     """Return the pair sum of the stretched pairs with their widths."""
     stretched_pairs = stretch_pairs(pairs, instrument.stretch)
-    return debye_sum(stretched_pairs, pair_variance(stretched_pairs, instrument, min_variance_factor=min_variance_factor), amplitudes, q)
+    return debye_sum(
+        stretched_pairs,
+        pair_variance(stretched_pairs, instrument, min_variance_factor=min_variance_factor),
+        amplitudes,
+        q,
+    )
 
 
 def faber_ziman_norm(amplitudes, composition):

@@ -25,7 +25,9 @@ def xray_coefficients(symbols: list[str]) -> Float[np.ndarray, "symbol 11"]:
     return np.array([_table_entry("form_factors", symbol) for symbol in symbols])
 
 
-def xray_form_factors(coefficients: Float[Array | np.ndarray, "symbol 11"], q: Float[Array, " q"]) -> Float[Array, "symbol q"]:
+def xray_form_factors(
+    coefficients: Float[Array | np.ndarray, "symbol 11"], q: Float[Array, " q"]
+) -> Float[Array, "symbol q"]:
     r"""Return the form factors f0(Q), in electrons.
 
     $f_0(Q) = \sum_{k=1}^5 a_k e^{-b_k s^2} + c$ with $s = Q/4\pi$; D. Waasmaier, A. Kirfel, Acta Cryst. A51,

@@ -42,11 +42,23 @@ _TABLE = (
     Parameter("rstep", "Å", "Step in r."),
     Parameter("scale", "", "Factor on G(r)."),
     Parameter("stretch", "", "Factor on all distances.", minimum=0.88, maximum=1.12),
-    Parameter("uiso", "Å²", "Isotropic displacement of all atoms.", default=0.005, minimum=5e-4, maximum=0.06, start=0.012),
+    Parameter(
+        "uiso", "Å²", "Isotropic displacement of all atoms.", default=0.005, minimum=5e-4, maximum=0.06, start=0.012
+    ),
     Parameter("biso", "Å²", "The same as B = 8 pi² U, in place of --uiso."),
     Parameter("delta1", "Å", "Correlated motion, falling with r.", default=0.0, maximum=0.85, start=0.25, bond_power=1),
-    Parameter("delta2", "Å²", "Correlated motion, falling with r².", default=0.0, maximum=0.85, start=0.25, bond_power=2),
-    Parameter("qdamp", "1/Å", "Damping of G(r) by the resolution.", default=0.03, minimum=1e-4, maximum=0.1, fitted_as_square=True),
+    Parameter(
+        "delta2", "Å²", "Correlated motion, falling with r².", default=0.0, maximum=0.85, start=0.25, bond_power=2
+    ),
+    Parameter(
+        "qdamp",
+        "1/Å",
+        "Damping of G(r) by the resolution.",
+        default=0.03,
+        minimum=1e-4,
+        maximum=0.1,
+        fitted_as_square=True,
+    ),
     Parameter(
         "qbroad",
         "1/Å",

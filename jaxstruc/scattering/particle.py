@@ -72,7 +72,9 @@ class FormFactor(NamedTuple):
 
 def of_table(table: FormFactorTable) -> FormFactor:
     """Return the form factor of a tabulated body."""
-    return FormFactor(lambda q, radius: form_factor(table, q * radius), lambda q, radius: mean_amplitude(table, q * radius))
+    return FormFactor(
+        lambda q, radius: form_factor(table, q * radius), lambda q, radius: mean_amplitude(table, q * radius)
+    )
 
 
 def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
@@ -80,10 +82,16 @@ def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "
     large_x, tail_sum = jnp.maximum(x, MAX_TABLE_X), jnp.zeros_like(x)
     inverse_root = 1 / jnp.sqrt(large_x)
     for n in range(MAX_TAIL_WAVES):
-        cosine_amplitude, sine_amplitude, cosine_root_amplitude, sine_root_amplitude = (jnp.asarray(amplitudes[n], x.dtype) for amplitudes in table.tail_amplitudes)
+        cosine_amplitude, sine_amplitude, cosine_root_amplitude, sine_root_amplitude = (
+            jnp.asarray(amplitudes[n], x.dtype) for amplitudes in table.tail_amplitudes
+        )
         sine, cosine = sine_and_cosine(large_x * jnp.asarray(table.tail_distances[n], x.dtype))
-        tail_sum += (cosine_amplitude + cosine_root_amplitude * inverse_root) * cosine + (sine_amplitude + sine_root_amplitude * inverse_root) * sine
-    return jnp.where(x < MAX_TABLE_X, _interpolate_pieces(table.squared_amplitude, x) / (1 + x**2 / 5) ** 2, tail_sum / large_x**4)
+        tail_sum += (cosine_amplitude + cosine_root_amplitude * inverse_root) * cosine + (
+            sine_amplitude + sine_root_amplitude * inverse_root
+        ) * sine
+    return jnp.where(
+        x < MAX_TABLE_X, _interpolate_pieces(table.squared_amplitude, x) / (1 + x**2 / 5) ** 2, tail_sum / large_x**4
+    )
 
 
 def mean_amplitude(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
@@ -115,7 +123,9 @@ def named_table(name: str) -> FormFactorTable:
         mean_amplitude = np.where(x > 0, 3 * spherical_jn(1, x) / np.where(x > 0, x, 1), 1.0)
         return table_from_values(mean_amplitude**2, mean_amplitude, {0.0: _cosine_wave(4.5), 2.0: _cosine_wave(4.5)})
     arrays = _read_table_file()
-    squared_amplitude, mean_amplitude, tail_rows = (arrays[f"{name}/{array_name}"] for array_name in ("square", "mean", "tail"))
+    squared_amplitude, mean_amplitude, tail_rows = (
+        arrays[f"{name}/{array_name}"] for array_name in ("square", "mean", "tail")
+    )
     return table_from_values(squared_amplitude, mean_amplitude, {row[0]: row[1:] for row in tail_rows})
 
 
@@ -146,9 +156,16 @@ def cylinder_table(aspect: float) -> FormFactorTable:
     factor, length = 2 * np.pi / (4 / 3 * np.pi) ** 2, 2 * radius * aspect
     cap_area, side_area = np.pi * radius**2, 2 * np.pi * radius * length
     edge_amplitude = 2 * np.pi * radius * np.sqrt(length / np.pi) / 2
-    tail_waves = {0.0: _cosine_wave(factor * (2 * cap_area + side_area)), length: -2 * factor * np.array([cap_area, 0, -edge_amplitude, edge_amplitude])}
+    tail_waves = {
+        0.0: _cosine_wave(factor * (2 * cap_area + side_area)),
+        length: -2 * factor * np.array([cap_area, 0, -edge_amplitude, edge_amplitude]),
+    }
     tail_waves[2 * radius] = tail_waves.get(2 * radius, _cosine_wave(0.0)) - factor * np.array([0, side_area, 0, 0])
-    return _revolution_table(lambda x: 2 * j1(x * radial_projection) / (x * radial_projection) * np.sinc(x * axial_projection / np.pi), weight, tail_waves)
+    return _revolution_table(
+        lambda x: 2 * j1(x * radial_projection) / (x * radial_projection) * np.sinc(x * axial_projection / np.pi),
+        weight,
+        tail_waves,
+    )
 
 
 def polyhedron_table(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None = None) -> FormFactorTable:
@@ -168,7 +185,11 @@ def polyhedron_arrays(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
     squared_amplitude, mean_amplitude = polyhedra.orientation_averages(body, _stored_x() / radius, domain)
     shortest_edge = np.linalg.norm(body.edge_ends - body.edge_starts, axis=1).min() / radius
-    lengths = [shortest_edge, np.sqrt(polyhedra.squared_radius_of_gyration(body)) / radius, body.face_areas.sum() / (4 * np.pi * radius**2)]
+    lengths = [
+        shortest_edge,
+        np.sqrt(polyhedra.squared_radius_of_gyration(body)) / radius,
+        body.face_areas.sum() / (4 * np.pi * radius**2),
+    ]
     return {"square": squared_amplitude, "mean": mean_amplitude, "tail": tail_waves(body), "lengths": np.array(lengths)}
 
 
@@ -179,12 +200,23 @@ def tail_waves(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
     return np.array([[distance / radius, *(factors * wave)] for distance, wave in polyhedra.porod_waves(body).items()])
 
 
-def table_from_values(squared_amplitude: np.ndarray, mean_amplitude: np.ndarray, tail_waves: dict[float, np.ndarray]) -> FormFactorTable:
+def table_from_values(
+    squared_amplitude: np.ndarray, mean_amplitude: np.ndarray, tail_waves: dict[float, np.ndarray]
+) -> FormFactorTable:
     """Return a table from P and <F> at the stored places, and the tail's waves by their distance."""
-    envelope, distances, tail_amplitudes = 1 + _stored_x() ** 2 / 5, np.zeros(MAX_TAIL_WAVES), np.zeros((4, MAX_TAIL_WAVES))
+    envelope, distances, tail_amplitudes = (
+        1 + _stored_x() ** 2 / 5,
+        np.zeros(MAX_TAIL_WAVES),
+        np.zeros((4, MAX_TAIL_WAVES)),
+    )
     for n, distance in enumerate(sorted(tail_waves)):
         distances[n], tail_amplitudes[:, n] = distance, tail_waves[distance]
-    return FormFactorTable(_cubic_pieces(squared_amplitude * envelope**2), _cubic_pieces(mean_amplitude * envelope), tail_amplitudes, distances)
+    return FormFactorTable(
+        _cubic_pieces(squared_amplitude * envelope**2),
+        _cubic_pieces(mean_amplitude * envelope),
+        tail_amplitudes,
+        distances,
+    )
 
 
 def _cosine_wave(wave_amplitude: float) -> np.ndarray:
@@ -209,7 +241,14 @@ def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
     node_values, slopes = spline(nodes), PIECE_WIDTH * spline.derivative()(nodes)
     differences = np.diff(node_values)
     start_slopes, end_slopes = slopes[:-1], slopes[1:]
-    return np.stack([node_values[:-1], start_slopes, 3 * differences - 2 * start_slopes - end_slopes, start_slopes + end_slopes - 2 * differences])
+    return np.stack(
+        [
+            node_values[:-1],
+            start_slopes,
+            3 * differences - 2 * start_slopes - end_slopes,
+            start_slopes + end_slopes - 2 * differences,
+        ]
+    )
 
 
 def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable:

@@ -53,7 +53,7 @@ class Polyhedron(NamedTuple):
         return self.edge_starts[np.unique(self.face_index, return_index=True)[1]]
 
     @property
-    def face_areas(self) -> Float[np.ndarray, " face_index"]:
+    def face_areas(self) -> Float[np.ndarray, " face"]:
         """Of the faces."""
         double_areas = np.zeros_like(self.normals)
         np.add.at(double_areas, self.face_index, np.cross(self.edge_starts, self.edge_ends))
@@ -103,21 +103,32 @@ def convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
 def join_polyhedra(pieces: list[Polyhedron]) -> Polyhedron:
     """Return one body of pieces that touch; the faces between them, whose parts cancel, are left out."""
     face_offsets = np.cumsum([0, *[len(piece.normals) for piece in pieces]])
-    face_index = np.concatenate([piece.face_index + face_offset for piece, face_offset in zip(pieces, face_offsets[:-1], strict=True)])
+    face_index = np.concatenate(
+        [piece.face_index + face_offset for piece, face_offset in zip(pieces, face_offsets[:-1], strict=True)]
+    )
     edge_starts, edge_ends = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
     normals = np.concatenate([piece.normals for piece in pieces])
-    face_keys = np.array([np.append(edge_starts[face_index == k].mean(axis=0), np.abs(normals[k])) for k in range(len(normals))])
+    face_keys = np.array(
+        [np.append(edge_starts[face_index == k].mean(axis=0), np.abs(normals[k])) for k in range(len(normals))]
+    )
     is_distinct = np.abs(face_keys[:, None] - face_keys).max(axis=-1) > 1e-6 * np.abs(edge_starts).max()
     outer_faces = np.flatnonzero(np.all(is_distinct | np.eye(len(is_distinct), dtype=bool), axis=1))
     on_outer_face = np.isin(face_index, outer_faces)
-    return centre_polyhedron(Polyhedron(edge_starts[on_outer_face], edge_ends[on_outer_face], np.searchsorted(outer_faces, face_index[on_outer_face]), normals[outer_faces]))
+    return centre_polyhedron(
+        Polyhedron(
+            edge_starts[on_outer_face],
+            edge_ends[on_outer_face],
+            np.searchsorted(outer_faces, face_index[on_outer_face]),
+            normals[outer_faces],
+        )
+    )
 
 
 def centre_polyhedron(body: Polyhedron) -> Polyhedron:
     """Return a body moved so that its centre of volume is the origin."""
     tetrahedra, volumes = _tetrahedra(body)
     centre = volumes @ tetrahedra.sum(axis=1) / 4 / volumes.sum()
-    return body._replace(starts=body.edge_starts - centre, edge_ends=body.edge_ends - centre)
+    return body._replace(edge_starts=body.edge_starts - centre, edge_ends=body.edge_ends - centre)
 
 
 def amplitude(body: Polyhedron, q: Float[np.ndarray, "*q 3"]) -> Complex[np.ndarray, "*q"]:
@@ -130,7 +141,9 @@ def amplitude(body: Polyhedron, q: Float[np.ndarray, "*q 3"]) -> Complex[np.ndar
     return amplitudes.reshape(np.shape(q)[:-1])
 
 
-def orientation_averages(body: Polyhedron, q: Float[np.ndarray, " q"], domain: Float[np.ndarray, "triangle 3 3"] | None = None):
+def orientation_averages(
+    body: Polyhedron, q: Float[np.ndarray, " q"], domain: Float[np.ndarray, "triangle 3 3"] | None = None
+):
     """Return the orientation averages of |F|² and of F over their values at q = 0, [2, q].
 
     Args:
@@ -144,7 +157,10 @@ def orientation_averages(body: Polyhedron, q: Float[np.ndarray, " q"], domain: F
     for node_count in np.unique(node_counts):
         rows, quadrature = np.flatnonzero(node_counts == node_count), directions(domain, int(node_count))
         for k in range(0, len(quadrature.unit_vectors), DIRECTIONS_PER_CHUNK):
-            unit_vectors, weight = quadrature.unit_vectors[k : k + DIRECTIONS_PER_CHUNK], quadrature.weight[k : k + DIRECTIONS_PER_CHUNK]
+            unit_vectors, weight = (
+                quadrature.unit_vectors[k : k + DIRECTIONS_PER_CHUNK],
+                quadrature.weight[k : k + DIRECTIONS_PER_CHUNK],
+            )
             for i, amplitudes in zip(rows, _radial_amplitudes(body, unit_vectors, q[rows]), strict=True):
                 sums[:, i] += weight @ np.stack([np.abs(amplitudes) ** 2, amplitudes.real], axis=1)
     return sums / [[body.volume**2], [body.volume]]
@@ -201,7 +217,9 @@ def _hull_polyhedron(corners) -> Polyhedron:
         plane_distances = corners @ plane[:3] + plane[3] * np.ptp(corners)
         face_corners = corners[hull.vertices][np.abs(plane_distances[hull.vertices]) < 1e-7 * np.ptp(corners)]
         centred_corners = face_corners - face_corners.mean(axis=0)
-        angle = np.arctan2(np.cross(centred_corners[0], centred_corners) @ plane[:3], centred_corners @ centred_corners[0])
+        angle = np.arctan2(
+            np.cross(centred_corners[0], centred_corners) @ plane[:3], centred_corners @ centred_corners[0]
+        )
         ordered_corners = face_corners[np.argsort(angle)]
         edge_starts.append(ordered_corners)
         edge_ends.append(np.roll(ordered_corners, -1, axis=0))
@@ -224,7 +242,9 @@ def _edge_sum_amplitude(body: Polyhedron, q):
     first_edges = np.unique(body.face_index, return_index=True)[1]
     face_sums = np.add.reduceat(edge_terms, first_edges, axis=1)
     is_head_on = in_plane_square < (MIN_IN_PLANE_PHASE / body.max_radius) ** 2
-    face_amplitudes = np.where(is_head_on, 1j * body.face_areas, face_sums / np.where(is_head_on, 1.0, in_plane_square)) * np.exp(1j * height)
+    face_amplitudes = np.where(
+        is_head_on, 1j * body.face_areas, face_sums / np.where(is_head_on, 1.0, in_plane_square)
+    ) * np.exp(1j * height)
     return -np.sum(normal_component * face_amplitudes, axis=1) / np.sum(q**2, axis=1)
 
 
@@ -234,8 +254,13 @@ def _radial_amplitudes(body: Polyhedron, unit_vectors, lengths):
     By edges at first; then by corners, since along one direction $F = q^{-3} \sum_v c_v e^{i\mathbf q\mathbf r_v}$ with
     c of the direction alone. Where it is near to singular the weight of the directions is small.
     """
-    edges, normal_ratio = body.edge_ends - body.edge_starts, unit_vectors @ body.normals.T / _in_plane_square(body, unit_vectors)
-    corners, corner_index = np.unique(np.round(np.append(body.edge_ends, body.edge_starts, axis=0), 9), axis=0, return_inverse=True)
+    edges, normal_ratio = (
+        body.edge_ends - body.edge_starts,
+        unit_vectors @ body.normals.T / _in_plane_square(body, unit_vectors),
+    )
+    corners, corner_index = np.unique(
+        np.round(np.append(body.edge_ends, body.edge_starts, axis=0), 9), axis=0, return_inverse=True
+    )
     signs = np.zeros((len(edges), len(corners)))
     np.add.at(signs, (np.tile(np.arange(len(edges)), 2), corner_index), np.repeat([1.0, -1.0], len(edges)))
     slopes = (unit_vectors @ np.cross(edges, body.normals[body.face_index]).T) / (unit_vectors @ edges.T)
@@ -243,7 +268,11 @@ def _radial_amplitudes(body: Polyhedron, unit_vectors, lengths):
     projections = unit_vectors @ corners.T
     for q in lengths:
         use_edges = q * body.max_radius < MAX_EDGE_SUM_PHASE
-        yield amplitude(body, q * unit_vectors) if use_edges else 1j * np.sum(factors * np.exp(1j * q * projections), axis=1) / q**3
+        yield (
+            amplitude(body, q * unit_vectors)
+            if use_edges
+            else 1j * np.sum(factors * np.exp(1j * q * projections), axis=1) / q**3
+        )
 
 
 def _in_plane_square(body: Polyhedron, q):
@@ -291,7 +320,9 @@ def _shared_area(body: Polyhedron, k: int, m: int) -> float:
         start, end = body.edge_starts[on_face] @ plane_axes, body.edge_ends[on_face] @ plane_axes
         outward_normals = np.stack([end[:, 1] - start[:, 1], start[:, 0] - end[:, 0]], axis=1)
         outward_normals = outward_normals / np.linalg.norm(outward_normals, axis=1, keepdims=True)
-        outward_normals = outward_normals * np.sign(np.sum(outward_normals * (start - start.mean(axis=0)), axis=1, keepdims=True))
+        outward_normals = outward_normals * np.sign(
+            np.sum(outward_normals * (start - start.mean(axis=0)), axis=1, keepdims=True)
+        )
         half_planes.append(np.column_stack([outward_normals, -np.sum(outward_normals * start, axis=1)]))
     return _half_plane_area(np.concatenate(half_planes))
 
@@ -311,8 +342,13 @@ def _shared_edge_length(body: Polyhedron, k: int, m: int) -> float:
     edges_by_face = []
     for face_number in (k, m):
         on_face = body.face_index == face_number
-        start, end = (corners[on_face] - np.outer(corners[on_face] @ normal, normal) for corners in (body.edge_starts, body.edge_ends))
+        start, end = (
+            corners[on_face] - np.outer(corners[on_face] @ normal, normal)
+            for corners in (body.edge_starts, body.edge_ends)
+        )
         edges_by_face.append(((start + end) / 2, np.linalg.norm(end - start, axis=1)))
     (first_middles, first_lengths), (second_middles, second_lengths) = edges_by_face
-    mismatch = np.linalg.norm(first_middles[:, None] - second_middles, axis=-1) + np.abs(first_lengths[:, None] - second_lengths)
+    mismatch = np.linalg.norm(first_middles[:, None] - second_middles, axis=-1) + np.abs(
+        first_lengths[:, None] - second_lengths
+    )
     return float(first_lengths @ (mismatch.min(axis=1) < 1e-6 * body.max_radius))

@@ -15,7 +15,7 @@ from jaxstruc.options.simulation import Probe, Signal, SimulateOptions
 from jaxstruc.options.validation import override
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.scattering.curves import Grid, Scatterers
-from jaxstruc.scattering.debye import PairDistances, Instrument
+from jaxstruc.scattering.debye import Instrument, PairDistances
 from jaxstruc.structures.atoms import check_atoms
 
 RELATIVE_ACCURACY = 1e-11
@@ -89,7 +89,9 @@ def uiso_of(options: SimulateOptions) -> float:
     return options.uiso if options.biso is None else options.biso / (8 * np.pi**2)
 
 
-def _simulated(clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions) -> SimulatedCurve:
+def _simulated(
+    clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions
+) -> SimulatedCurve:
     """Return the curve of clusters by options that are allowed."""
     signal = options.signal
     with jax.enable_x64(True):
@@ -109,7 +111,9 @@ def _simulated(clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster
         if len(clusters) == 1:
             y = _cluster_curve(jnp.asarray(clusters[0].positions), scatterers, instrument, grid=grid, signal=signal)
         else:
-            y = _mixture_curve([one.positions for one in clusters], share, scatterers, instrument, grid=grid, signal=signal)
+            y = _mixture_curve(
+                [one.positions for one in clusters], share, scatterers, instrument, grid=grid, signal=signal
+            )
         return SimulatedCurve(grid.r if signal == "gr" else grid.q, np.asarray(y), grid.qstep)
 
 
@@ -122,13 +126,17 @@ def _cluster_curve(
     @jax.jit
     def compiled_curve(positions, instrument):
         mask, n_kinds = np.ones(len(positions), bool), len(scatterers.elements)
-        pair_distances = curves.pair_distances_from_positions(positions, mask, grid, atom_kinds=scatterers.atom_kinds, n_kinds=n_kinds)
+        pair_distances = curves.pair_distances_from_positions(
+            positions, mask, grid, atom_kinds=scatterers.atom_kinds, n_kinds=n_kinds
+        )
         return _pair_curve(pair_distances, coefficients, composition, instrument, grid=grid, signal=signal)
 
     return compiled_curve(positions, instrument)
 
 
-def _pair_curve(pair_distances: PairDistances, coefficients, composition, instrument: Instrument, *, grid: Grid, signal: str):
+def _pair_curve(
+    pair_distances: PairDistances, coefficients, composition, instrument: Instrument, *, grid: Grid, signal: str
+):
     """Return the curve of pairs."""
     if signal == "gr":
         return curves.pdf(pair_distances, coefficients, composition, instrument, grid)
@@ -152,7 +160,9 @@ def _mixture_curve(
 
     @jax.jit
     def spread_padded(positions, mask):
-        return debye.spread_positions(positions, mask, np.zeros(max_atoms, np.int32), curves.spreading_nodes(grid), n_kinds=1)
+        return debye.spread_positions(
+            positions, mask, np.zeros(max_atoms, np.int32), curves.spreading_nodes(grid), n_kinds=1
+        )
 
     total: PairDistances | None = None
     for cluster_positions, number_fraction in zip(positions, number_fractions, strict=True):
@@ -166,7 +176,9 @@ def _mixture_curve(
     )
 
 
-def _checked_fractions(clusters: Sequence[ase.Atoms], atom_fractions: Sequence[float] | None) -> Float[np.ndarray, " cluster"]:
+def _checked_fractions(
+    clusters: Sequence[ase.Atoms], atom_fractions: Sequence[float] | None
+) -> Float[np.ndarray, " cluster"]:
     """Return the shares of atoms of clusters, or refuse."""
     if not clusters:
         raise ValueError("Expected a cluster, got none.")

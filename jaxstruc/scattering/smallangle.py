@@ -101,7 +101,9 @@ def simulate_saxs(
         sizes = size_distribution(
             distribution, radius, pd, qmax=qmax + smearing.ENDS[1] * options.dq, longest=_longest(body, options.aspect)
         )
-        return SimulatedCurve(q, np.asarray(_simulated(jnp.asarray(q), form_factor(body, options), sizes, options)), qstep)
+        return SimulatedCurve(
+            q, np.asarray(_simulated(jnp.asarray(q), form_factor(body, options), sizes, options)), qstep
+        )
 
 
 def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:

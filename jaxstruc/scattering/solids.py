@@ -78,8 +78,17 @@ def marks_decahedron() -> Polyhedron:
     ring, apex = _regular_polygon(5) / (2 * np.sin(np.pi / 5)), np.sqrt((5 - np.sqrt(5)) / 10)
     apexes = np.array([[0, 0, apex], [0, 0, -apex]])
     small_share, large_share = 1 - MARKS_WALL_DEPTH - (1 - MARKS_GROOVE_DEPTH), 1 - MARKS_GROOVE_DEPTH
-    barycentric_rows = [(MARKS_WALL_DEPTH, 0, small_share, large_share), (MARKS_WALL_DEPTH, 0, large_share, small_share), (MARKS_GROOVE_DEPTH, 0, large_share, 0), (MARKS_GROOVE_DEPTH, 0, 0, large_share), (1, 0, 0, 0)]
-    mirrored_rows = np.array(barycentric_rows + [(bottom_share, top_share, *ring_shares) for top_share, bottom_share, *ring_shares in barycentric_rows])
+    barycentric_rows = [
+        (MARKS_WALL_DEPTH, 0, small_share, large_share),
+        (MARKS_WALL_DEPTH, 0, large_share, small_share),
+        (MARKS_GROOVE_DEPTH, 0, large_share, 0),
+        (MARKS_GROOVE_DEPTH, 0, 0, large_share),
+        (1, 0, 0, 0),
+    ]
+    mirrored_rows = np.array(
+        barycentric_rows
+        + [(bottom_share, top_share, *ring_shares) for top_share, bottom_share, *ring_shares in barycentric_rows]
+    )
     pieces = [mirrored_rows @ np.concatenate([apexes, ring[[k, (k + 1) % 5]]]) for k in range(5)]
     return polyhedra.join_polyhedra([polyhedra.convex_hull(piece) for piece in pieces])
 
@@ -91,17 +100,23 @@ def icosahedron() -> Polyhedron:
 
 def dodecahedron() -> Polyhedron:
     """Return the dodecahedron with faces of five corners."""
-    return polyhedra.centred_convex_hull(np.concatenate([_signed_corners(*[GOLDEN_RATIO / 2] * 3), _cyclic_corners(0, GOLDEN_RATIO**2 / 2, 0.5)]))
+    return polyhedra.centred_convex_hull(
+        np.concatenate([_signed_corners(*[GOLDEN_RATIO / 2] * 3), _cyclic_corners(0, GOLDEN_RATIO**2 / 2, 0.5)])
+    )
 
 
 def rhombic_dodecahedron() -> Polyhedron:
     """Return the dodecahedron of twelve rhombi."""
-    return polyhedra.centred_convex_hull(np.concatenate([_signed_corners(1, 1, 1), _permuted_corners(2, 0, 0)]) / np.sqrt(3))
+    return polyhedra.centred_convex_hull(
+        np.concatenate([_signed_corners(1, 1, 1), _permuted_corners(2, 0, 0)]) / np.sqrt(3)
+    )
 
 
 def hexagonal_prism() -> Polyhedron:
     """Return the prism on a hexagon, as high as it is wide from corner to corner."""
-    return polyhedra.centred_convex_hull(np.concatenate([_regular_polygon(6) + np.array([0, 0, height]) for height in (-1, 1)]))
+    return polyhedra.centred_convex_hull(
+        np.concatenate([_regular_polygon(6) + np.array([0, 0, height]) for height in (-1, 1)])
+    )
 
 
 NAMED_POLYHEDRA = {
@@ -126,7 +141,9 @@ def _signed_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
 
 
 def _permuted_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
-    return np.unique(np.concatenate([_signed_corners(*permutation) for permutation in permutations(coordinates)]), axis=0)
+    return np.unique(
+        np.concatenate([_signed_corners(*permutation) for permutation in permutations(coordinates)]), axis=0
+    )
 
 
 def _cyclic_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
@@ -136,7 +153,9 @@ def _cyclic_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
 def _even_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
     """Return those of the permuted corners whose signs' product is 1."""
     signs = [sign for sign in product((1, -1), repeat=3) if np.prod(sign) > 0]
-    return np.unique([np.array(sign) * permutation for sign in signs for permutation in permutations(coordinates)], axis=0)
+    return np.unique(
+        [np.array(sign) * permutation for sign in signs for permutation in permutations(coordinates)], axis=0
+    )
 
 
 def _regular_polygon(n_corners: int) -> Float[np.ndarray, "corner 3"]:

@@ -145,7 +145,9 @@ def spread_positions(
     # Each atom was paired with itself, at t = -1 in the first cell.
     self_pairs = jnp.zeros(n_channels, moments.dtype).at[jnp.asarray(channel_table)[atom_kinds, atom_kinds]].add(1.0)
     channel_moments = channel_moments.at[:, 0].add(-self_pairs[:, None] * (-1.0) ** np.arange(nodes.window_width))
-    cell_moments = jnp.where(jnp.any(channel_moments[:, nodes.n_cells, 0] != 0), jnp.nan, channel_moments[:, : nodes.n_cells])
+    cell_moments = jnp.where(
+        jnp.any(channel_moments[:, nodes.n_cells, 0] != 0), jnp.nan, channel_moments[:, : nodes.n_cells]
+    )
     return _node_weights(cell_moments, nodes, n_channels)
 
 
@@ -210,7 +212,11 @@ def _zero_moments(nodes: SpreadingNodes, table_bytes: bytes, dtype):
 def _split_into_blocks(positions, atom_kinds, block_size: int):
     """Return coordinates and kinds by blocks, and the numbers of each two blocks."""
     coordinates = positions.reshape(-1, block_size, 3).transpose(0, 2, 1)
-    return coordinates, atom_kinds.reshape(-1, block_size), jnp.asarray(np.stack(np.triu_indices(len(coordinates)), axis=1))
+    return (
+        coordinates,
+        atom_kinds.reshape(-1, block_size),
+        jnp.asarray(np.stack(np.triu_indices(len(coordinates)), axis=1)),
+    )
 
 
 def _block_distances(first_block, second_block):
@@ -253,9 +259,15 @@ def _node_weights(moments, nodes: SpreadingNodes, n_channels: int) -> Float[Arra
     By a scatter, which the compiler does not repeat for each Q as it would a sum of shifted windows.
     """
     coefficients = jnp.asarray(_window_kernel(nodes.window_width, nodes.accuracy)[1], moments.dtype)
-    window_weights = jnp.matmul(moments, coefficients, precision="highest").reshape(n_channels, nodes.n_cells, nodes.window_width)
+    window_weights = jnp.matmul(moments, coefficients, precision="highest").reshape(
+        n_channels, nodes.n_cells, nodes.window_width
+    )
     node_index = np.arange(nodes.n_cells)[:, None] + np.arange(nodes.window_width)
-    return jnp.zeros((n_channels, nodes.n_cells + nodes.window_width - 1), moments.dtype).at[:, node_index].add(window_weights)
+    return (
+        jnp.zeros((n_channels, nodes.n_cells + nodes.window_width - 1), moments.dtype)
+        .at[:, node_index]
+        .add(window_weights)
+    )
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -291,7 +303,9 @@ def _window_kernel(width: int, accuracy: float) -> tuple[float, Float[np.ndarray
     low_phase, high_phase = 1e-2, 3.0
     for _ in range(24):
         middle_phase = math.sqrt(low_phase * high_phase)
-        low_phase, high_phase = (middle_phase, high_phase) if _window_error(width, middle_phase) <= accuracy else (low_phase, middle_phase)
+        low_phase, high_phase = (
+            (middle_phase, high_phase) if _window_error(width, middle_phase) <= accuracy else (low_phase, middle_phase)
+        )
     return low_phase, _window_coefficients(width, low_phase)
 
 
@@ -309,11 +323,15 @@ def _window_coefficients(width: int, phase: float) -> Float[np.ndarray, "power w
     t = np.cos(np.pi * (np.arange(64) + 0.5) / 64)
     node_waves = root_weight * np.exp(1j * q * _window_nodes(width))
     target_waves = root_weight * np.exp(1j * q * (t + 1) / 2)
-    real_parts, imaginary_parts = ([component(wave) for wave in (node_waves, target_waves)] for component in (np.real, np.imag))
+    real_parts, imaginary_parts = (
+        [component(wave) for wave in (node_waves, target_waves)] for component in (np.real, np.imag)
+    )
     design_matrix, target = (np.concatenate(blocks) for blocks in zip(real_parts, imaginary_parts, strict=True))
     coefficients = np.linalg.lstsq(design_matrix, target, rcond=1e-15)[0]
     chebyshev_series = np.polynomial.chebyshev.chebfit(t, coefficients.T, width - 1)
-    return np.stack([_pad_coefficients(np.polynomial.chebyshev.cheb2poly(column), width) for column in chebyshev_series.T], axis=1)
+    return np.stack(
+        [_pad_coefficients(np.polynomial.chebyshev.cheb2poly(column), width) for column in chebyshev_series.T], axis=1
+    )
 
 
 def _window_error(width: int, phase: float) -> float:

@@ -64,7 +64,7 @@ class TableRange:
         return SpreadingNodes(self.qmax, self.max_distance, NODE_ACCURACY)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["waves", "bond"], meta_fields=["span"])
+@partial(jax.tree_util.register_dataclass, data_fields=["shell_functions", "bond"], meta_fields=["span"])
 @dataclass(frozen=True)
 class ClusterTable:
     """A cluster, as a fit needs it. What is static travels with the arrays that mean nothing without it."""
@@ -115,13 +115,17 @@ def tabulate_distances(
     """
     pairs = debye.pairs_from_distances(distances, presence)
     n_atoms = jnp.maximum(jnp.sum(presence), 1)
-    binned_distances = traced_histogram(pairs.distance, pairs.weight, n_atoms, width=HISTOGRAM_BIN_WIDTH, max_distance=span.max_distance)
+    binned_distances = traced_histogram(
+        pairs.distance, pairs.weight, n_atoms, width=HISTOGRAM_BIN_WIDTH, max_distance=span.max_distance
+    )
     has_nan = jnp.any(jnp.isnan(pairs.distance) & (pairs.weight > 0))
     cluster_table = tabulate_cluster(binned_distances, bond, span=span)
     return ClusterTable(jnp.where(has_nan, jnp.nan, cluster_table.shell_functions), cluster_table.bond, span)
 
 
-def reduced_structure_function(cluster_table: ClusterTable, instrument: Instrument, q: Float[Array, " q"]) -> Float[Array, " q"]:
+def reduced_structure_function(
+    cluster_table: ClusterTable, instrument: Instrument, q: Float[Array, " q"]
+) -> Float[Array, " q"]:
     """Return F(Q) of one cluster, in 1/Å.
 
     Args:
@@ -171,7 +175,9 @@ def _damped_terms(span: TableRange, shell_functions, stretch, half_variance, q):
 def _shell_weights(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"]:
     """Return L_j at distances in bonds: linear between the points of a fine table."""
     _, table = _shell_interpolation()
-    position = (1 - MIN_SHELL_DISTANCE / jnp.maximum(distance, MIN_SHELL_DISTANCE)) * ((len(table) - 1) / (1 - MIN_SHELL_DISTANCE / MAX_SHELL_DISTANCE))
+    position = (1 - MIN_SHELL_DISTANCE / jnp.maximum(distance, MIN_SHELL_DISTANCE)) * (
+        (len(table) - 1) / (1 - MIN_SHELL_DISTANCE / MAX_SHELL_DISTANCE)
+    )
     cell = jnp.minimum(position.astype(jnp.int32), len(table) - 2)
     fraction = jnp.minimum(position - cell, 1.0)[:, None]
     rows = jnp.asarray(table, distance.dtype)

@@ -24,7 +24,9 @@ def sine_and_cosine(x: Float[Array, "*x"]) -> tuple[Float[Array, "*x"], Float[Ar
     half_turns = jnp.round(x * np.float32(1 / math.pi))
     remainder = (x - half_turns * np.float32(PI_HIGH)) - half_turns * np.float32(PI_LOW)
     sign = 1 - 2 * (half_turns - 2 * jnp.floor(half_turns / 2))
-    return sign * remainder * polynomial(SINE_COEFFICIENTS, remainder**2), sign * polynomial(COSINE_COEFFICIENTS, remainder**2)
+    return sign * remainder * polynomial(SINE_COEFFICIENTS, remainder**2), sign * polynomial(
+        COSINE_COEFFICIENTS, remainder**2
+    )
 
 
 def polynomial(coefficients, x: Float[Array, "*x"]) -> Float[Array, "*x"]:

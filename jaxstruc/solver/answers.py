@@ -132,7 +132,9 @@ def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
     Raises:
         ValueError: where settings are missing or contradict the data, or the data are too few.
     """
-    resolved_measurement = measurement_settings.resolve_settings(sine.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond)
+    resolved_measurement = measurement_settings.resolve_settings(
+        sine.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond
+    )
     settings, (r, _) = resolved_measurement.settings_by_name, resolved_measurement.curve
     target.independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], background=plan.fit.background)
     return resolved_measurement
@@ -161,20 +163,37 @@ def solve_measurements(
     binned_libraries: dict[int, BinnedDistances] = {}
     library_cache = LibraryCache({})
     classifier_predictions = glances.predict_measurements(measurements, plan.classifier_screen, bond=plan.bond)
-    inputs = zip(measurements, padded_targets(measurements, plan, run_measurements or measurements), classifier_predictions, *candidate_streams, strict=True)
+    inputs = zip(
+        measurements,
+        padded_targets(measurements, plan, run_measurements or measurements),
+        classifier_predictions,
+        *candidate_streams,
+        strict=True,
+    )
     for n_done, (measurement, target, classifier_prediction, *groups) in enumerate(inputs):
 
         def report_progress(remark, n_done=n_done, name=measurement.name):
             if progress:
                 progress(n_done, n_measurements, f"{name}: {remark}")
 
-        result = solve_measurement(measurement, target, groups, plan, classifier_prediction=classifier_prediction, binned_libraries=binned_libraries, library_cache=library_cache, progress=report_progress)
+        result = solve_measurement(
+            measurement,
+            target,
+            groups,
+            plan,
+            classifier_prediction=classifier_prediction,
+            binned_libraries=binned_libraries,
+            library_cache=library_cache,
+            progress=report_progress,
+        )
         end_time = time.perf_counter()
         yield dataclasses.replace(result, facts=result.facts | {"seconds": end_time - start_time})
         start_time = time.perf_counter()
 
 
-def padded_targets(measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]) -> Iterator[Target]:
+def padded_targets(
+    measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]
+) -> Iterator[Target]:
     """Yield the targets of measurements, all of sizes that serve `run_measurements`, so that few compilations do."""
     run_settings = [measurement.settings_by_name for measurement in run_measurements]
     span = target.span(
@@ -182,9 +201,14 @@ def padded_targets(measurements: Sequence[Measurement], plan: PdfPlan, run_measu
         qmax=max(entry["qmax"] for entry in run_settings),
         diameter=max(source.diameter for source in plan.sources) * plan.bond,
     )
-    n_q_points = max(target.n_q_nodes(entry.settings_by_name["rmax"], _minimum_qmin(entry), entry.settings_by_name["qmax"], span) for entry in run_measurements)
+    n_q_points = max(
+        target.n_q_nodes(entry.settings_by_name["rmax"], _minimum_qmin(entry), entry.settings_by_name["qmax"], span)
+        for entry in run_measurements
+    )
     basis_size = (
-        BASIS_SIZE_STEP * math.ceil(max(_basis_size(entry, plan) for entry in run_measurements) / BASIS_SIZE_STEP) if plan.search != "none" else 0
+        BASIS_SIZE_STEP * math.ceil(max(_basis_size(entry, plan) for entry in run_measurements) / BASIS_SIZE_STEP)
+        if plan.search != "none"
+        else 0
     )
     for measurement in measurements:
         entry = measurement.settings_by_name
@@ -211,7 +235,11 @@ def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tupl
     """Return the settings that the data may correct: a qmin or a qdamp that no user gave and no fit frees."""
     origins = {setting.name: setting.origin for setting in measurement.settings}
     inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
-    return tuple(name for name, allowed_origins in inferable_origins.items() if origins[name] in allowed_origins and name not in free)
+    return tuple(
+        name
+        for name, allowed_origins in inferable_origins.items()
+        if origins[name] in allowed_origins and name not in free
+    )
 
 
 def solve_measurement(
@@ -252,16 +280,27 @@ def solve_measurement(
     probable_groups = narrowing.select_probable(classifier_prediction, nonempty_groups)
     group_distances: list[BinnedDistances | None] = [None] * len(probable_groups)
     if plan.screen_candidates:  # clusters that a user refines are all fitted
-        group_distances = narrowing.bin_groups(nonempty_groups, probable_groups, target, {} if binned_libraries is None else binned_libraries, classifier_prediction=classifier_prediction)
+        group_distances = narrowing.bin_groups(
+            nonempty_groups,
+            probable_groups,
+            target,
+            {} if binned_libraries is None else binned_libraries,
+            classifier_prediction=classifier_prediction,
+        )
     target, inferred_settings = _infer_settings(measurement, target, probable_groups, group_distances, plan)
     empty_result = dataclasses.replace(empty_result, settings=_updated_settings(measurement, inferred_settings))
     screened_groups = [
-        narrowing.select_screened(group, binned_distances, target, max_candidates=narrowing.max_fitted(classifier_prediction, group))
+        narrowing.select_screened(
+            group, binned_distances, target, max_candidates=narrowing.max_fitted(classifier_prediction, group)
+        )
         for group, binned_distances in zip(probable_groups, group_distances, strict=True)
     ]
     holdout_rows = next((rows for group, rows in screened_groups if group.source != "network"), np.zeros(0, int))
     pool, fits = _fit_candidates(
-        [group for group, _ in screened_groups], target, plan, lambda n_done, count: report_progress(f"{n_done} of {count} candidates")
+        [group for group, _ in screened_groups],
+        target,
+        plan,
+        lambda n_done, count: report_progress(f"{n_done} of {count} candidates"),
     )
     if not np.isfinite(fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
@@ -278,14 +317,23 @@ def solve_measurement(
     search_result: SearchResult | None = None
     is_distribution = isinstance(sample_model, CrossValidatedSample) and sample_model.judged.sample == "distribution"
     if plan.search != "none" and not is_distribution:
-        search_result = _search_sites(pool, fits, target, plan, glances.draw_atom_counts(classifier_prediction, nonempty_groups), report_progress)
+        search_result = _search_sites(
+            pool, fits, target, plan, glances.draw_atom_counts(classifier_prediction, nonempty_groups), report_progress
+        )
         if search_result is not None:
             pool, fits = _merge_search_result(pool, fits, search_result, target, plan)
     pool, fits, weighted_candidates = _weight_candidates(pool, fits, target, groups, plan, sample_model, search_result)
     fits = _propagate_setting_errors(pool, fits, target, plan.fit.free, inferred_settings)
-    empty_result = dataclasses.replace(empty_result, classifier_prior=narrowing.summarize_prior(classifier_prediction, nonempty_groups, probable_groups, pool, weighted_candidates.weight))
+    empty_result = dataclasses.replace(
+        empty_result,
+        classifier_prior=narrowing.summarize_prior(
+            classifier_prediction, nonempty_groups, probable_groups, pool, weighted_candidates.weight
+        ),
+    )
     has_library = any(group.source == "library" for group in groups)
-    classifier_remarks = narrowing.prior_remarks(classifier_prediction, plan.classifier_screen.missing_reason) if has_library else []
+    classifier_remarks = (
+        narrowing.prior_remarks(classifier_prediction, plan.classifier_screen.missing_reason) if has_library else []
+    )
     return told.build_result(
         empty_result, measurement, target, groups, pool, fits, weighted_candidates,
         free=plan.fit.free, max_written=plan.max_written, inferred_settings=inferred_settings, diameter_estimate=diameter_estimate, sample_model=sample_model, search_result=search_result,
@@ -294,7 +342,11 @@ def solve_measurement(
 
 
 def _infer_settings(
-    measurement: Measurement, fit_target: Target, groups: Sequence[CandidateGroup], group_distances: Sequence[BinnedDistances | None], plan: PdfPlan
+    measurement: Measurement,
+    fit_target: Target,
+    groups: Sequence[CandidateGroup],
+    group_distances: Sequence[BinnedDistances | None],
+    plan: PdfPlan,
 ) -> tuple[Target, dict[str, InferredSetting]]:
     """Return the target with the settings that the data prefer, and what was found of each."""
     inferred_settings: dict[str, InferredSetting] = {}
@@ -302,13 +354,23 @@ def _infer_settings(
     if not names:
         return fit_target, inferred_settings
     groups_with_distances = list(zip(groups, group_distances, strict=True))
-    binned_groups = [(group, binned_distances) for group, binned_distances in groups_with_distances if binned_distances is not None]
-    pool = candidates.candidate_pool([narrowing.select_for_settings(group, binned_distances, fit_target) for group, binned_distances in binned_groups or groups_with_distances])
+    binned_groups = [
+        (group, binned_distances) for group, binned_distances in groups_with_distances if binned_distances is not None
+    ]
+    pool = candidates.candidate_pool(
+        [
+            narrowing.select_for_settings(group, binned_distances, fit_target)
+            for group, binned_distances in binned_groups or groups_with_distances
+        ]
+    )
     pool = pool.select(np.arange(min(profile.N_PROFILE_CANDIDATES, len(pool.group_row))))
     free = DEFAULT_FREE_PARAMETERS if plan.screen_candidates else plan.fit.free
     for name in names:
         if inferred_setting := profile.infer_setting(pool, fit_target, name, free=free):
-            inferred_settings[name], fit_target = inferred_setting, target.replace_settings(fit_target, **{name: inferred_setting.value})
+            inferred_settings[name], fit_target = (
+                inferred_setting,
+                target.replace_settings(fit_target, **{name: inferred_setting.value}),
+            )
     return fit_target, inferred_settings
 
 
@@ -350,19 +412,27 @@ def _holdout_search(plan: PdfPlan) -> Callable[[Target, CandidatePool, Fit], Can
         return None
 
     def search_below_cut(target: Target, pool: CandidatePool, fits: Fit) -> CandidateGroup | None:
-        search_result = search.search_sites(target, pool, fits, level=search.HOLDOUT_LEVEL, seed=plan.seed, shape_weight=plan.shape_weight)
+        search_result = search.search_sites(
+            target, pool, fits, level=search.HOLDOUT_LEVEL, seed=plan.seed, shape_weight=plan.shape_weight
+        )
         return search_result.group if search_result else None
 
     return search_below_cut
 
 
-def _merge_search_result(pool: CandidatePool, fits: Fit, search_result: SearchResult, target: Target, plan: PdfPlan) -> RankedFits:
+def _merge_search_result(
+    pool: CandidatePool, fits: Fit, search_result: SearchResult, target: Target, plan: PdfPlan
+) -> RankedFits:
     """Return candidates and searched particles together, best first; those that a source lists are its own."""
     fit_keys = {(int(atoms), round(float(rw), 5)) for atoms, rw in zip(pool.atoms, fits.rw, strict=True)}
     search_pool = candidates.candidate_pool([search_result.group])
     search_fits = candidates.fit_all(search_pool, target, free=plan.fit.free)
     is_new = np.array(
-        [(int(n_atoms), round(float(rw), 5)) not in fit_keys for n_atoms, rw in zip(search_pool.atoms, search_fits.rw, strict=True)], bool
+        [
+            (int(n_atoms), round(float(rw), 5)) not in fit_keys
+            for n_atoms, rw in zip(search_pool.atoms, search_fits.rw, strict=True)
+        ],
+        bool,
     )
     group_indices = np.concatenate([pool.group, np.full(int(is_new.sum()), len(pool.groups))])
     group_rows = np.concatenate([pool.group_row, np.flatnonzero(is_new)])
@@ -382,7 +452,9 @@ def _drop_duplicate_draws(pool: CandidatePool, fits: Fit) -> RankedFits:
             group_rows = group_rows[best_rows]
         row_blocks.append(group_rows)
     selected_rows = np.concatenate(row_blocks)
-    return pool._replace(groups=tuple(groups)).select(selected_rows), jax.tree.map(lambda column: column[selected_rows], fits)
+    return pool._replace(groups=tuple(groups)).select(selected_rows), jax.tree.map(
+        lambda column: column[selected_rows], fits
+    )
 
 
 def _rank_by_rw(pool: CandidatePool, fits: Fit) -> RankedFits:
@@ -402,18 +474,27 @@ def _weight_candidates(
 ) -> tuple[CandidatePool, Fit, WeightedCandidates]:
     """Return candidates by weight: by their fits, their types on equal terms, and what these say beyond the fit."""
     best_fits = candidates.select_rows(fits, slice(0, plan.max_written))  # as many as `told` writes: one compilation
-    curves, _ = fit.curves(best_fits, candidates.cluster_tables(pool.select(np.arange(len(best_fits.rw))), target), target)
+    curves, _ = fit.curves(
+        best_fits, candidates.cluster_tables(pool.select(np.arange(len(best_fits.rw))), target), target
+    )
     effective_points = statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
     prior_weights: np.ndarray | float = 1.0
     if plan.screen_candidates:
         all_candidates = candidates.candidate_pool([group for group in groups if len(group.rows)])
-        prior_weights = posterior.prior_weights(*_prior_features(pool), listed_candidates=_prior_features(all_candidates))
+        prior_weights = posterior.prior_weights(
+            *_prior_features(pool), listed_candidates=_prior_features(all_candidates)
+        )
         if isinstance(sample_model, CrossValidatedSample):
             effective_fraction = effective_points / target.n_independent
-            log_gains = [effective_fraction * sample_model.types.get(FAMILY_TYPES.get(family, ""), 0.0) for family in pool.families]
+            log_gains = [
+                effective_fraction * sample_model.types.get(FAMILY_TYPES.get(family, ""), 0.0)
+                for family in pool.families
+            ]
             prior_weights = prior_weights * np.exp(np.maximum(log_gains, -300.0))
     if search_result is not None:
-        prior_weights = prior_weights * np.exp(-np.minimum(plan.shape_weight * _excess_shape_cost(pool, search_result), 300.0))
+        prior_weights = prior_weights * np.exp(
+            -np.minimum(plan.shape_weight * _excess_shape_cost(pool, search_result), 300.0)
+        )
     usable_rw = np.where(pool.has_fault, np.nan, fits.rw)
     weight = posterior.weights(usable_rw, effective_points, len(plan.fit.free), prior_weight=prior_weights)
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(usable_rw)))
@@ -446,15 +527,25 @@ def _relax_candidates(pool: CandidatePool, fits: Fit, target: Target, restraint:
     return CandidateGroup(pool.groups[0].source, library.from_clusters(clusters), np.arange(len(clusters)), notes=notes)
 
 
-def _updated_settings(measurement: Measurement, inferred_settings: Mapping[str, InferredSetting]) -> tuple[Setting, ...]:
+def _updated_settings(
+    measurement: Measurement, inferred_settings: Mapping[str, InferredSetting]
+) -> tuple[Setting, ...]:
     """Return the settings with what the data prefer."""
     return tuple(
-        Setting(setting.name, inferred_settings[setting.name].value, "inferred") if setting.name in inferred_settings else setting
+        Setting(setting.name, inferred_settings[setting.name].value, "inferred")
+        if setting.name in inferred_settings
+        else setting
         for setting in measurement.settings
     )
 
 
-def _propagate_setting_errors(pool: CandidatePool, fits: Fit, fit_target: Target, free: tuple[str, ...], inferred_settings: Mapping[str, InferredSetting]) -> Fit:
+def _propagate_setting_errors(
+    pool: CandidatePool,
+    fits: Fit,
+    fit_target: Target,
+    free: tuple[str, ...],
+    inferred_settings: Mapping[str, InferredSetting],
+) -> Fit:
     """Return the fits with the errors of inferred settings in theirs: by how much these move what is fitted."""
     n_candidates = min(told.MAX_LISTED_CANDIDATES, len(fits.rw))
     variance = np.asarray(fits.errors, float) ** 2
@@ -462,10 +553,14 @@ def _propagate_setting_errors(pool: CandidatePool, fits: Fit, fit_target: Target
         step = min(setting.error, 0.1 * max(setting.value, 0.01))
         interval_bounds = max(setting.value - step, 1e-3), setting.value + step
         shifted_values = [
-            candidates.fit_all(pool.select(np.arange(n_candidates)), target.replace_settings(fit_target, **{name: value}), free=free).values
+            candidates.fit_all(
+                pool.select(np.arange(n_candidates)), target.replace_settings(fit_target, **{name: value}), free=free
+            ).values
             for value in interval_bounds
         ]
         for column, value in enumerate(free):
             low, high = (np.asarray(getattr(fitted_values, value), float) for fitted_values in shifted_values)
-            variance[:n_candidates, column] += ((high - low) / (interval_bounds[1] - interval_bounds[0]) * setting.error) ** 2
+            variance[:n_candidates, column] += (
+                (high - low) / (interval_bounds[1] - interval_bounds[0]) * setting.error
+            ) ** 2
     return fits._replace(errors=np.sqrt(variance)) if inferred_settings else fits

@@ -31,17 +31,22 @@ def classify_measurements(
     seconds = (time.perf_counter() - start_time) / max(len(measurements), 1)
     facts = {"seconds": seconds, "model": network.card["name"]}
     return [
-        classification_result(measurement, output, element=element, bond=bond, facts=facts) for measurement, output in zip(measurements, outputs, strict=True)
+        classification_result(measurement, output, element=element, bond=bond, facts=facts)
+        for measurement, output in zip(measurements, outputs, strict=True)
     ]
 
 
-def classification_result(measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict) -> PdfResult:
+def classification_result(
+    measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict
+) -> PdfResult:
     """Return what is known of a PDF as a result; weak where it lies outside the training, or no type stands out."""
     reasons = list(naming.range_warnings(measurement, output, bond=bond))
     remarks: list[str] = []
     (type_name, probability), (rival, _) = list(output.type_probabilities.items())[:2]
     if probability < MIN_TYPE_PROBABILITY:
-        (reasons if probability < MIN_SOLVED_TYPE_PROBABILITY else remarks).append(f"type undecided between {type_name} and {rival}")
+        (reasons if probability < MIN_SOLVED_TYPE_PROBABILITY else remarks).append(
+            f"type undecided between {type_name} and {rival}"
+        )
     return PdfResult(
         measurement.name,
         measurement.sha256,

@@ -33,7 +33,7 @@ from jaxstruc.options.validation import override
 from jaxstruc.scattering import form_factors
 from jaxstruc.solver import classified, glances, small_angles
 from jaxstruc.solver import sources as sources_
-from jaxstruc.solver.answers import PdfPlan, solve_measurements, prepare_measurement
+from jaxstruc.solver.answers import PdfPlan, prepare_measurement, solve_measurements
 from jaxstruc.solver.glances import ClassifierScreen
 
 Progress = Callable[[int, int, str], None]

@@ -58,7 +58,9 @@ def load_screen(path: Path) -> ClassifierScreen:
         return ClassifierScreen(None, f"not screened: {error}")
 
 
-def predict_measurements(measurements: Sequence[Measurement], classifier_screen: ClassifierScreen, *, bond: float) -> list[ClassifierPrediction | None]:
+def predict_measurements(
+    measurements: Sequence[Measurement], classifier_screen: ClassifierScreen, *, bond: float
+) -> list[ClassifierPrediction | None]:
     """Return what the classifier says of each PDF; None of all where there is none.
 
     Args:
@@ -70,17 +72,34 @@ def predict_measurements(measurements: Sequence[Measurement], classifier_screen:
         return [None] * len(measurements)
     outputs = naming.classify_pdfs(measurements, classifier_screen.network, bond=bond)
     return [
-        ClassifierPrediction(output, naming.range_warnings(measurement, output, bond=bond) if np.isfinite(output.novelty_score) else ("unreadable",))
+        ClassifierPrediction(
+            output,
+            naming.range_warnings(measurement, output, bond=bond)
+            if np.isfinite(output.novelty_score)
+            else ("unreadable",),
+        )
         for measurement, output in zip(measurements, outputs, strict=True)
     ]
 
 
-def select_rows(classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0) -> np.ndarray:
+def select_rows(
+    classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0
+) -> np.ndarray:
     """Return the candidates that are probable at a glance, so many at least, as rows of their library, in its order."""
-    return group.rows[glance.probable_candidates(_proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates)]
+    return group.rows[
+        glance.probable_candidates(
+            _proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates
+        )
+    ]
 
 
-def summarize_group(classifier_prediction: ClassifierPrediction, group: CandidateGroup, n_screened: int, fitted_rows: np.ndarray, weight: np.ndarray) -> ClassifierPrior:
+def summarize_group(
+    classifier_prediction: ClassifierPrediction,
+    group: CandidateGroup,
+    n_screened: int,
+    fitted_rows: np.ndarray,
+    weight: np.ndarray,
+) -> ClassifierPrior:
     """Return what a result says of it.
 
     Args:
@@ -92,44 +111,70 @@ def summarize_group(classifier_prediction: ClassifierPrediction, group: Candidat
     """
     proposal_share = np.zeros(len(group.library.atoms))
     proposal_share[group.rows] = _proposal_share(classifier_prediction, group, AGREEMENT_SPREAD)
-    effective_fraction = statistics.effective_fraction(weight / weight.sum(), proposal_share[fitted_rows]) if weight.sum() > 0 else 0.0
+    effective_fraction = (
+        statistics.effective_fraction(weight / weight.sum(), proposal_share[fitted_rows]) if weight.sum() > 0 else 0.0
+    )
     output = classifier_prediction.output
-    return ClassifierPrior(output.type_probabilities, output.intervals, output.feature_distance, len(group.rows), n_screened, glance.N_DRAWS * effective_fraction)
+    return ClassifierPrior(
+        output.type_probabilities,
+        output.intervals,
+        output.feature_distance,
+        len(group.rows),
+        n_screened,
+        glance.N_DRAWS * effective_fraction,
+    )
 
 
-def draw_atom_counts(classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]) -> dict[str, np.ndarray] | None:
+def draw_atom_counts(
+    classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
+) -> dict[str, np.ndarray] | None:
     """Return `DRAWN` numbers of atoms of each packing of a library that is likely at a glance.
 
     None where it says nothing, or there is no library.
     """
-    library_types = {TYPE_BY_FAMILY.get(name) for group in groups if group.source == "library" for name in set(group.library.families)}
+    library_types = {
+        TYPE_BY_FAMILY.get(name)
+        for group in groups
+        if group.source == "library"
+        for name in set(group.library.families)
+    }
     if classifier_prediction is None or classifier_prediction.outside_training or not library_types:
         return None
     rng, mixture, draws_by_packing = np.random.default_rng(17), classifier_prediction.output.mixture_density, {}
     for packing, types in TYPES_BY_PACKING.items():
         if not library_types & set(types):
             continue
-        log_type_probability = logsumexp(mixture.log_type_probability[:, [STRUCTURE_TYPES.index(name) for name in types]], axis=1)
+        log_type_probability = logsumexp(
+            mixture.log_type_probability[:, [STRUCTURE_TYPES.index(name) for name in types]], axis=1
+        )
         weight = np.exp(mixture.log_weight + log_type_probability)
         if weight.sum() < MIN_PACKING_PROBABILITY:
             continue
         component = rng.choice(len(weight), ATOM_COUNT_DRAWS, p=weight / weight.sum())
-        log_n = rng.normal(mixture.mean[component, 0], mixture.standard_deviation[component, 0]) * COORDINATE_SCALE[0] + COORDINATE_CENTRE[0]
+        log_n = (
+            rng.normal(mixture.mean[component, 0], mixture.standard_deviation[component, 0]) * COORDINATE_SCALE[0]
+            + COORDINATE_CENTRE[0]
+        )
         draws_by_packing[packing] = np.clip(np.rint(np.exp(log_n)), MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS).astype(int)
     return draws_by_packing
 
 
-def _proposal_share(classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]) -> np.ndarray:
+def _proposal_share(
+    classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]
+) -> np.ndarray:
     """Return the share of the glance's draws of each candidate of a group."""
     library, rows = group.library, group.rows
     types = np.array([TYPE_BY_FAMILY.get(family, "") for family in library.families[rows]], object)
     features = types, library.atoms[rows], library.diameter[rows]
     return glance.proposal_weights(
-        log_density(classifier_prediction.output.mixture_density, library, rows, types, spread), posterior.prior_weights(*features, listed_candidates=features)
+        log_density(classifier_prediction.output.mixture_density, library, rows, types, spread),
+        posterior.prior_weights(*features, listed_candidates=features),
     )
 
 
-def log_density(mixture: MixtureDensity, library: Library, rows: np.ndarray, types: np.ndarray, spread: tuple[float, float]):
+def log_density(
+    mixture: MixtureDensity, library: Library, rows: np.ndarray, types: np.ndarray, spread: tuple[float, float]
+):
     """Return the logarithm of the network's density at candidates [row], by type, number of atoms and diameter.
 
     Args:
@@ -142,7 +187,12 @@ def log_density(mixture: MixtureDensity, library: Library, rows: np.ndarray, typ
     log_n = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
     slimness = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
     log_type_probability = {
-        name: logsumexp(mixture.log_type_probability[:, [STRUCTURE_TYPES.index(possible_type) for possible_type in POSSIBLE_TYPES.get(name, (name,))]], axis=1)
+        name: logsumexp(
+            mixture.log_type_probability[
+                :, [STRUCTURE_TYPES.index(possible_type) for possible_type in POSSIBLE_TYPES.get(name, (name,))]
+            ],
+            axis=1,
+        )
         for name in set(types.tolist())
     }
     log_weights = mixture.log_weight + np.stack([log_type_probability[name] for name in types.tolist()])

@@ -27,7 +27,11 @@ RIVALS_PER_TYPE = 2
 """Of each type, compared beyond the fit."""
 RIVALS_PER_SOURCE = 4
 """Best candidates of each source, compared beyond the fit."""
-STRENGTHS_BY_METHOD = {"auto": (0.0, *judge.DEPARTURE_STRENGTHS), "parametric": (0.0,), "free": judge.DEPARTURE_STRENGTHS}
+STRENGTHS_BY_METHOD = {
+    "auto": (0.0, *judge.DEPARTURE_STRENGTHS),
+    "parametric": (0.0,),
+    "free": judge.DEPARTURE_STRENGTHS,
+}
 """Strengths tried for each way to ask for an ensemble."""
 RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
 """Å, in which the reach of the data is rounded up; functions of a basis beyond its independent points."""
@@ -110,7 +114,9 @@ def cross_validate_sample(
         )  # fmt: skip
     except ValueError as error:  # data too short to be cut
         return f"no distribution: {error}"
-    return CrossValidatedSample(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
+    return CrossValidatedSample(
+        validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end
+    )
 
 
 def sample_distribution(sample_model: CrossValidatedSample, target: Target, ensemble_curve: np.ndarray) -> Distribution:
@@ -123,7 +129,9 @@ def sample_distribution(sample_model: CrossValidatedSample, target: Target, ense
     """
     validation, library_classes = sample_model.judged, sample_model.listed
     share, share_draws = judge.posterior_fractions(validation, library_classes.ensemble_model)
-    class_diameters = np.asarray(library_classes.ensemble_model.size, float) * float(validation.ensemble_fit.values.stretch)
+    class_diameters = np.asarray(library_classes.ensemble_model.size, float) * float(
+        validation.ensemble_fit.values.stretch
+    )
     mean, width = distribution.size_intervals(share, share_draws, class_diameters)
     types = tuple(dict.fromkeys(library_classes.size_classes.structure_types.tolist()))
     volume, number = distribution.tabulate_fractions(share, library_classes.size_classes, types)
@@ -174,21 +182,37 @@ def _holdout_data(measurement: Measurement, fit_target: Target, signal_end: floa
     span = TableRange(padded_range.max_distance, _round_up(padded_range.qmax, QMAX_STEP))
     n_q_points = target.n_q_nodes(r_end, fit_target.qmin, fit_target.qmax, span)
     basis_size = (r_end - r[0]) * (fit_target.qmax - fit_target.qmin) / math.pi + HOLDOUT_BASIS_MARGIN
-    return judge.HoldoutData(r, g, fit_target, signal_end, span, int(_round_up(n_q_points, Q_POINTS_STEP)), int(_round_up(basis_size, Q_POINTS_STEP / 2)))
+    return judge.HoldoutData(
+        r,
+        g,
+        fit_target,
+        signal_end,
+        span,
+        int(_round_up(n_q_points, Q_POINTS_STEP)),
+        int(_round_up(basis_size, Q_POINTS_STEP / 2)),
+    )
 
 
 def _round_up(value: float, step: float) -> float:
     return step * math.ceil(value / step - 1e-9)
 
 
-def _library_classes(group: CandidateGroup, holdout_data: judge.HoldoutData, library_cache: LibraryCache) -> LibraryClasses | None:
+def _library_classes(
+    group: CandidateGroup, holdout_data: judge.HoldoutData, library_cache: LibraryCache
+) -> LibraryClasses | None:
     """Return a library's classes, made once a run and span; None where it has too few clusters."""
     key = id(group.library), holdout_data.span
     if key not in library_cache.library_classes:
         library_cache.library_classes[key] = None
         if len(group.rows) >= MIN_ENSEMBLE_CLUSTERS:
-            same_library = (entry.size_classes for (library_id, _), entry in library_cache.library_classes.items() if library_id == key[0] and entry)
-            library_size_classes = next(same_library, None) or classes.build_size_classes(group.library, group.rows, _candidate_packings(group))
+            same_library = (
+                entry.size_classes
+                for (library_id, _), entry in library_cache.library_classes.items()
+                if library_id == key[0] and entry
+            )
+            library_size_classes = next(same_library, None) or classes.build_size_classes(
+                group.library, group.rows, _candidate_packings(group)
+            )
             bond, span = holdout_data.target.bond, holdout_data.span
             library_cache.library_classes[key] = LibraryClasses(
                 group, library_size_classes, ensemble_model(library_size_classes, bond=bond, span=span),
@@ -202,7 +226,11 @@ def _candidate_packings(group: CandidateGroup) -> np.ndarray:
     if group.source == "library":
         return classes.candidate_packings(group.library, group.rows)
     return np.array(
-        [kinds.identify_structure_type(library.candidate_cluster(group.library, int(row)).positions).name or "other" for row in group.rows], object
+        [
+            kinds.identify_structure_type(library.candidate_cluster(group.library, int(row)).positions).name or "other"
+            for row in group.rows
+        ],
+        object,
     )
 
 
@@ -210,8 +238,15 @@ def _select_rivals(pool: CandidatePool, fits: Fit) -> tuple[CandidatePool, list[
     """Return the best few candidates of each type and source, and their types."""
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
     usable_rows = np.flatnonzero(np.isfinite(fits.rw) & ~pool.has_fault)
-    row_blocks = [usable_rows[types[usable_rows] == type_name][:RIVALS_PER_TYPE] for type_name in dict.fromkeys(types.tolist()) if type_name]
-    row_blocks += [usable_rows[pool.group[usable_rows] == group_index][:RIVALS_PER_SOURCE] for group_index in range(len(pool.groups))]
+    row_blocks = [
+        usable_rows[types[usable_rows] == type_name][:RIVALS_PER_TYPE]
+        for type_name in dict.fromkeys(types.tolist())
+        if type_name
+    ]
+    row_blocks += [
+        usable_rows[pool.group[usable_rows] == group_index][:RIVALS_PER_SOURCE]
+        for group_index in range(len(pool.groups))
+    ]
     rows = np.unique(np.concatenate(row_blocks))
     return pool.select(rows), types[rows].tolist()
 
@@ -220,10 +255,17 @@ def _type_gains(validation: CrossValidation, rival_types: Sequence[str]) -> dict
     """Return the mean gain of each type over the best one; only where there are cuts."""
     gains: dict[str, list[float]] = {}
     for comparison in validation.comparisons:
-        best_squares = {type_name: np.nanmin(comparison.rival_squares[[rival_type == type_name for rival_type in rival_types]], initial=np.inf) for type_name in set(rival_types)}
+        best_squares = {
+            type_name: np.nanmin(
+                comparison.rival_squares[[rival_type == type_name for rival_type in rival_types]], initial=np.inf
+            )
+            for type_name in set(rival_types)
+        }
         minimum_squares = min(best_squares.values(), default=np.inf)
         if not np.isfinite(minimum_squares):  # no rival could be fitted there
             continue
         for type_name, squares in best_squares.items():
-            gains.setdefault(type_name, []).append(0.5 * comparison.n_independent * float(np.log(minimum_squares / squares)))
+            gains.setdefault(type_name, []).append(
+                0.5 * comparison.n_independent * float(np.log(minimum_squares / squares))
+            )
     return {type_name: float(np.mean(values)) for type_name, values in gains.items()}

@@ -141,7 +141,11 @@ def search_sites(
         progress: called with what is being done.
     """
     rng = np.random.default_rng([seed, 16])
-    leaders = _with_probable_packings(_packing_leaders(pool, fits), draws_by_packing) if initial_leaders is None else initial_leaders
+    leaders = (
+        _with_probable_packings(_packing_leaders(pool, fits), draws_by_packing)
+        if initial_leaders is None
+        else initial_leaders
+    )
     if not leaders:
         return None
     effective_points = _effective_points(target, pool, fits)
@@ -161,8 +165,12 @@ def search_sites(
     for round_index in range(level.max_rounds + 1):
         progress(f"sites, round {round_index + 1} of {level.min_rounds + 1} to {level.max_rounds + 1}")
         weights = _site_weights(target, effective_points, shape_weight)
-        softened_weights = weights._replace(shape=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)])
-        search_ends = _run_searches(target, starts, softened_weights, n_atoms, jax.random.fold_in(key, round_index), level)
+        softened_weights = weights._replace(
+            shape_weight=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)]
+        )
+        search_ends = _run_searches(
+            target, starts, softened_weights, n_atoms, jax.random.fold_in(key, round_index), level
+        )
         previous_identity = _best_identity(minima) if minima else None
         minima = _rank_minima(target, [*(minima.starts if minima else []), *search_ends], weights)
         if round_index == 0:
@@ -174,7 +182,9 @@ def search_sites(
         if round_index >= level.min_rounds and _best_identity(minima) == previous_identity:
             break
         if round_index < level.max_rounds:
-            starts = [*starts[: max(level.max_continued - 2, 1)], *_restack(target, minima, 2)][: level.max_continued] or starts
+            starts = [*starts[: max(level.max_continued - 2, 1)], *_restack(target, minima, 2)][
+                : level.max_continued
+            ] or starts
     assert minima is not None
     progress("how sure the sites are")
     return _summarize_search(target, minima, _site_weights(target, effective_points, shape_weight), n_atoms, key, level)
@@ -187,7 +197,9 @@ def _best_identity(minima: SearchMinima) -> tuple[int, float]:
 
 def _site_weights(target: Target, effective_points: float, shape_weight: float) -> SiteWeights:
     scale_spread = 0.0 if target.absolute else LOG_SCALE_SPREAD
-    return SiteWeights(*(jnp.asarray(value, jnp.float32) for value in (max(effective_points - 4.0, 8.0), shape_weight, scale_spread)))
+    return SiteWeights(
+        *(jnp.asarray(value, jnp.float32) for value in (max(effective_points - 4.0, 8.0), shape_weight, scale_spread))
+    )
 
 
 def _packing_leaders(pool: CandidatePool, fits: Fit) -> dict[str, tuple[int, FitValues]]:
@@ -199,7 +211,11 @@ def _packing_leaders(pool: CandidatePool, fits: Fit) -> dict[str, tuple[int, Fit
     for row in order:
         packing = FAMILY_TYPES.get(str(families[row]), "")
         packing = PACKING_BY_TYPE.get(packing, packing)
-        if not packing or packing in leaders or rw[row] > min(MAX_LEADER_RW[1] * rw[order[0]], rw[order[0]] + MAX_LEADER_RW[0]):
+        if (
+            not packing
+            or packing in leaders
+            or rw[row] > min(MAX_LEADER_RW[1] * rw[order[0]], rw[order[0]] + MAX_LEADER_RW[0])
+        ):
             continue
         if not np.isfinite(rw[row]):
             break
@@ -216,11 +232,21 @@ def _with_probable_packings(
     if not draws_by_packing or not leaders:
         return dict(leaders)
     first_packing, first_leader = next(iter(leaders)), next(iter(leaders.values()))
-    selected_leaders = {packing: leader for packing, leader in leaders.items() if packing == first_packing or packing in draws_by_packing}
-    return selected_leaders | {packing: (int(np.median(atom_draws)), first_leader[1]) for packing, atom_draws in draws_by_packing.items() if packing not in selected_leaders}
+    selected_leaders = {
+        packing: leader
+        for packing, leader in leaders.items()
+        if packing == first_packing or packing in draws_by_packing
+    }
+    return selected_leaders | {
+        packing: (int(np.median(atom_draws)), first_leader[1])
+        for packing, atom_draws in draws_by_packing.items()
+        if packing not in selected_leaders
+    }
 
 
-def _library_starts(pool: CandidatePool, fits: Fit, leaders: Mapping[str, tuple[int, FitValues]], level: SearchLevel) -> list[SearchStart]:
+def _library_starts(
+    pool: CandidatePool, fits: Fit, leaders: Mapping[str, tuple[int, FitValues]], level: SearchLevel
+) -> list[SearchStart]:
     """Return the best listed clusters of each packing on their hosts."""
     starts, start_counts = [], dict.fromkeys(leaders, 0)
     families = pool.families
@@ -254,7 +280,10 @@ def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None)
         central_atom = positions[np.argmin(np.linalg.norm(positions, axis=1))]
         lattice_points = hosts.packing_sites(packing, math.ceil(np.linalg.norm(positions, axis=1).max()) + 4)
         tree, nearby_points = KDTree(lattice_points), lattices.points_within(lattice_points, 4.0)
-        match_counts = [int((tree.query(positions - central_atom + site, distance_upper_bound=0.3)[0] < 0.3).sum()) for site in nearby_points]
+        match_counts = [
+            int((tree.query(positions - central_atom + site, distance_upper_bound=0.3)[0] < 0.3).sum())
+            for site in nearby_points
+        ]
         centre = nearby_points[int(np.argmax(match_counts))] - central_atom
         lattice = hosts.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
         start = SearchStart(lattice, _occupied_sites(lattice, positions), values)
@@ -262,7 +291,14 @@ def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None)
 
 
 def _packing_starts(
-    target: Target, packing: str, atoms: int, values: FitValues, level: SearchLevel, rng, *, atom_count_draws: np.ndarray | None = None
+    target: Target,
+    packing: str,
+    atoms: int,
+    values: FitValues,
+    level: SearchLevel,
+    rng,
+    *,
+    atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
     """Return the starts of a packing that fit best, roughly; half of them with drawn numbers of atoms."""
     if packing == "stack":
@@ -270,7 +306,10 @@ def _packing_starts(
     size = float(classes.equivalent_sphere_diameter(atoms, classes.atom_volume(packing)))
     max_atoms = atoms if atom_count_draws is None else max(atoms, float(np.quantile(atom_count_draws, 0.9)))
     n_sites = round(START_SITES_PER_ATOM * max(max_atoms, 8))
-    packing_lattices = [hosts.nearest_sites(packing, origin, n_sites) for origin in hosts.random_origins(packing, size, level.origins, rng)]
+    packing_lattices = [
+        hosts.nearest_sites(packing, origin, n_sites)
+        for origin in hosts.random_origins(packing, size, level.origins, rng)
+    ]
     return _ellipsoid_starts(target, packing_lattices, atoms, values, level, rng, atom_count_draws=atom_count_draws)
 
 
@@ -290,18 +329,33 @@ def _ellipsoid_starts(
     for trial in range(round(level.shapes * min(max(SMALL_PARTICLE_ATOMS / atoms, 1.0), MAX_SHAPE_FACTOR))):
         lattice = candidate_lattices[trial % len(candidate_lattices)]
         rotated_positions = lattice.positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
-        scaled_radii = np.linalg.norm(rotated_positions * np.exp(rng.normal(0, LOG_AXIS_SPREAD, 3)) + rng.normal(0, 0.2, 3), axis=1)
+        scaled_radii = np.linalg.norm(
+            rotated_positions * np.exp(rng.normal(0, LOG_AXIS_SPREAD, 3)) + rng.normal(0, 0.2, 3), axis=1
+        )
         n_atoms = max(round(atoms * rng.uniform(0.9, 1.1)), 8)
         if atom_count_draws is not None and trial % 2:
             n_atoms = min(int(rng.choice(atom_count_draws)), round(len(scaled_radii) / 2))
         occupied_sites = scaled_radii <= np.partition(scaled_radii, n_atoms - 1)[n_atoms - 1]
-        starts.append(SearchStart(lattice, occupied_sites, values, _particle_misfit(lattice.positions[occupied_sites], curves, width, data, target.absolute)))
+        starts.append(
+            SearchStart(
+                lattice,
+                occupied_sites,
+                values,
+                _particle_misfit(lattice.positions[occupied_sites], curves, width, data, target.absolute),
+            )
+        )
     starts.sort(key=lambda start: start.misfit)
     return starts[: level.starts]
 
 
 def _stack_starts(
-    target: Target, atoms: int, values: FitValues, level: SearchLevel, rng, *, atom_count_draws: np.ndarray | None = None
+    target: Target,
+    atoms: int,
+    values: FitValues,
+    level: SearchLevel,
+    rng,
+    *,
+    atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
     """Return the stacks that fit best as balls, all words tried."""
     data, curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
@@ -315,25 +369,46 @@ def _stack_starts(
         layer_offset = np.array([*rng.uniform(-0.5, 0.5, 2), 0.0]) if trial else np.zeros(3)
         height_offset = (0.0, 0.5, 0.25, 0.75)[trial % 4] * lattices.LAYER_SPACING
         ball_radius = radius * (1.0, 0.98, 1.02)[trial % 3]
-        heights = [height for height in np.arange(-15, 16) * lattices.LAYER_SPACING + height_offset if abs(height) < ball_radius - 0.05]
+        heights = [
+            height
+            for height in np.arange(-15, 16) * lattices.LAYER_SPACING + height_offset
+            if abs(height) < ball_radius - 0.05
+        ]
         layer_groups = stacking.ball_layers(layer + layer_offset, heights, ball_radius)
-        layer_groups = [layer_group for layer_group in layer_groups if all(len(layer_atoms) for layer_atoms in layer_group)]
+        layer_groups = [
+            layer_group for layer_group in layer_groups if all(len(layer_atoms) for layer_atoms in layer_group)
+        ]
         if len(layer_groups) < 2:
             continue
-        for sequence in stacking.rank_sequences(layer_groups, curves, data, absolute=target.absolute, max_sequences=level.starts):
+        for sequence in stacking.rank_sequences(
+            layer_groups, curves, data, absolute=target.absolute, max_sequences=level.starts
+        ):
             starts.append(_start_from_sequence(layer_groups, sequence, values))
     starts.sort(key=lambda start: start.misfit)
     stack_lattices = {start.lattice.packing: start.lattice for start in reversed(starts[: 4 * level.starts])}
-    return _ellipsoid_starts(target, list(stack_lattices.values())[::-1], atoms, values, level, rng, atom_count_draws=atom_count_draws)
+    return _ellipsoid_starts(
+        target, list(stack_lattices.values())[::-1], atoms, values, level, rng, atom_count_draws=atom_count_draws
+    )
 
 
-def _start_from_sequence(layers, sequence: stacking.StackingSequence, values: FitValues | None, *, other_packing_outside: bool = False) -> SearchStart:
+def _start_from_sequence(
+    layers, sequence: stacking.StackingSequence, values: FitValues | None, *, other_packing_outside: bool = False
+) -> SearchStart:
     """Return the particle of a word on its host; `other_packing_outside` is that of `stacking.word_of`."""
     layer_places, middle_layer = sequence.layer_positions, (len(layers) - 1) // 2
-    positions = np.concatenate([layers[layer][layer_place] for layer, layer_place in enumerate(layer_places)]) - layers[middle_layer][layer_places[middle_layer]][0]
-    if (layer_places[middle_layer + 1] - layer_places[middle_layer]) % 3 == 2:  # a stack's first step is to place 1: the mirror image
+    positions = (
+        np.concatenate([layers[layer][layer_place] for layer, layer_place in enumerate(layer_places)])
+        - layers[middle_layer][layer_places[middle_layer]][0]
+    )
+    if (
+        layer_places[middle_layer + 1] - layer_places[middle_layer]
+    ) % 3 == 2:  # a stack's first step is to place 1: the mirror image
         positions = positions * np.array([1, -1, 1])
-    lattice = hosts.nearest_sites(stacking.stacking_letters(sequence, reference_layer=middle_layer, alternate_outer=other_packing_outside), positions.mean(axis=0), round(START_SITES_PER_ATOM * len(positions)))
+    lattice = hosts.nearest_sites(
+        stacking.stacking_letters(sequence, reference_layer=middle_layer, alternate_outer=other_packing_outside),
+        positions.mean(axis=0),
+        round(START_SITES_PER_ATOM * len(positions)),
+    )
     return SearchStart(lattice, _occupied_sites(lattice, positions - lattice.origin), values, sequence.misfit)
 
 
@@ -364,15 +439,21 @@ def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, fl
 _pair_curves = jax.jit(sites.pair_curves)
 
 
-def _particle_misfit(positions: np.ndarray, curves: np.ndarray, width: float, data: np.ndarray, absolute: bool) -> float:
+def _particle_misfit(
+    positions: np.ndarray, curves: np.ndarray, width: float, data: np.ndarray, absolute: bool
+) -> float:
     """Return the sum of squares of a particle's misfit."""
     bin_indices = np.minimum(np.rint(pdist(positions) / width), len(curves) - 1).astype(int)
     model = np.bincount(bin_indices, minlength=len(curves)).astype(np.float32) @ curves / len(positions)
     overlap, model_norm = float(model @ data), float(model @ model)
-    return float(data @ data) - (2 * overlap - model_norm if absolute else max(overlap, 0) ** 2 / max(model_norm, 1e-20))
+    return float(data @ data) - (
+        2 * overlap - model_norm if absolute else max(overlap, 0) ** 2 / max(model_norm, 1e-20)
+    )
 
 
-def _run_searches(target: Target, starts: Sequence[SearchStart], weights: SiteWeights, n_atoms: int, key, level: SearchLevel) -> list[SearchStart]:
+def _run_searches(
+    target: Target, starts: Sequence[SearchStart], weights: SiteWeights, n_atoms: int, key, level: SearchLevel
+) -> list[SearchStart]:
     """Return where searches from starts end."""
     search_ends: list[SearchStart] = []
     batch = SEARCH_BATCH if jax.default_backend() == "cpu" else SEARCH_BATCH_ON_ACCELERATORS
@@ -380,14 +461,26 @@ def _run_searches(target: Target, starts: Sequence[SearchStart], weights: SiteWe
         batch_starts = _recentre_lattices(starts[batch_start : batch_start + batch], n_atoms)
         site_arrays, occupation, values = _batch_starts(batch_starts, batch)
         final_state = jax.device_get(
-            sites.search_sites(site_arrays, occupation, values, target.basis, weights, jax.random.fold_in(key, batch_start), level.steps)
+            sites.search_sites(
+                site_arrays,
+                occupation,
+                values,
+                target.basis,
+                weights,
+                jax.random.fold_in(key, batch_start),
+                level.steps,
+            )
         )
-        search_ends += [start._replace(taken=final_state.taken[row]) for row, start in enumerate(batch_starts)]
+        search_ends += [start._replace(occupied_sites=final_state.occupancy[row]) for row, start in enumerate(batch_starts)]
     return search_ends
 
 
 def _with_best_start(
-    goal: Target, found: SearchMinima | None, first: Sequence[SearchStart], ended: Sequence[SearchStart], weights: SiteWeights
+    goal: Target,
+    found: SearchMinima | None,
+    first: Sequence[SearchStart],
+    ended: Sequence[SearchStart],
+    weights: SiteWeights,
 ) -> SearchMinima | None:
     """Return the ends of searches, with the best of their starts if it costs less than the best end.
 
@@ -406,8 +499,10 @@ def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[Sear
     for start in starts:
         positions = start.lattice.positions[start.occupied_sites]
         centre = positions.mean(axis=0)
-        lattice = hosts.nearest_sites(start.lattice.packing, start.lattice.origin + centre, n_sites, atom_positions=positions - centre)
-        recentred_starts.append(start._replace(lattice=lattice, taken=_occupied_sites(lattice, positions - centre)))
+        lattice = hosts.nearest_sites(
+            start.lattice.packing, start.lattice.origin + centre, n_sites, atom_positions=positions - centre
+        )
+        recentred_starts.append(start._replace(lattice=lattice, occupied_sites=_occupied_sites(lattice, positions - centre)))
     return recentred_starts
 
 
@@ -415,7 +510,9 @@ def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[sites.Site
     """Return hosts, taken sites and values of starts as a search takes them; the last is repeated to fill the batch."""
     padded_starts = [*starts, *[starts[-1]] * (batch - len(starts))]
     occupation = np.stack([start.occupied_sites for start in padded_starts]).astype(np.float32)
-    values = jax.tree.map(lambda *columns: jnp.asarray(columns, jnp.float32), *(start.values for start in padded_starts))
+    values = jax.tree.map(
+        lambda *columns: jnp.asarray(columns, jnp.float32), *(start.values for start in padded_starts)
+    )
     return sites.site_graphs([start.lattice for start in padded_starts]), occupation, values
 
 
@@ -426,16 +523,20 @@ def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: Si
         positions = start.lattice.positions[start.occupied_sites]
         if len(positions) < sites.MIN_ATOMS:
             continue
-        cluster = lattices.centred_cluster(_observed_family(positions), _lattice_label(start.lattice.packing), positions)
+        cluster = lattices.centred_cluster(
+            _observed_family(positions), _lattice_label(start.lattice.packing), positions
+        )
         if (moments := library.moments(np.round(cluster.positions, 4))) not in known_moments:
             known_moments.add(moments)
             clusters.append(cluster)
             distinct_starts.append(start)
     if not clusters:
         return None
-    pool = candidates.candidate_pool([CandidateGroup("search", library.from_clusters(clusters), np.arange(len(clusters)))])
+    pool = candidates.candidate_pool(
+        [CandidateGroup("search", library.from_clusters(clusters), np.arange(len(clusters)))]
+    )
     fits = candidates.fit_all(pool, target)
-    shape_cost = np.array([hosts.excess_occupancy_cost(start.host, start.taken) for start in distinct_starts])
+    shape_cost = np.array([hosts.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in distinct_starts])
     squares = np.asarray(fits.rw, float) ** 2 + sites.CURVE_ACCURACY**2
     cost = 0.5 * float(weights.n_effective) * np.log(squares) + float(weights.shape_weight) * shape_cost
     if not target.absolute:
@@ -459,7 +560,9 @@ def _lattice_label(packing: str) -> str:
 def _effective_points(target: Target, pool: CandidatePool, fits: Fit) -> float:
     """Return the points that the residual of the best fit counts for."""
     best_row = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
-    curves, _ = fit.curves(candidates.select_rows(fits, best_row), candidates.cluster_tables(pool.select(best_row), target), target)
+    curves, _ = fit.curves(
+        candidates.select_rows(fits, best_row), candidates.cluster_tables(pool.select(best_row), target), target
+    )
     return statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
 
 
@@ -472,20 +575,41 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Sear
     if len(layers) < 3:
         return []
     sequences = stacking.rank_sequences(
-        layers, _stack_pair_curves(target, best.values), np.asarray(target.basis.data), absolute=target.absolute, max_sequences=max_starts + 1
+        layers,
+        _stack_pair_curves(target, best.values),
+        np.asarray(target.basis.data),
+        absolute=target.absolute,
+        max_sequences=max_starts + 1,
     )
     present_sequence = stacking.StackingSequence(layer_places, 0.0)
     present_letters = present_sequence.letters, present_sequence.letters[::-1]
-    new_starts = [_start_from_sequence(layers, sequence, best.values) for sequence in sequences if sequence.letters not in present_letters]
-    return [*new_starts[: max_starts - 1], _start_from_sequence(layers, present_sequence, best.values, other_packing_outside=True)]
+    new_starts = [
+        _start_from_sequence(layers, sequence, best.values)
+        for sequence in sequences
+        if sequence.letters not in present_letters
+    ]
+    return [
+        *new_starts[: max_starts - 1],
+        _start_from_sequence(layers, present_sequence, best.values, other_packing_outside=True),
+    ]
 
 
-def _summarize_search(target: Target, minima: SearchMinima, weights: SiteWeights, n_atoms: int, key, level: SearchLevel) -> SearchResult:
+def _summarize_search(
+    target: Target, minima: SearchMinima, weights: SiteWeights, n_atoms: int, key, level: SearchLevel
+) -> SearchResult:
     """Return the distinct particles, with what walks from the best say."""
     walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], n_atoms)
     site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
     walk_draws = jax.device_get(
-        sites.sample_occupancies(site_arrays, occupation, values, target.basis, weights, jax.random.fold_in(key, 999), n_steps=level.walk_steps)
+        sites.sample_occupancies(
+            site_arrays,
+            occupation,
+            values,
+            target.basis,
+            weights,
+            jax.random.fold_in(key, 999),
+            n_steps=level.walk_steps,
+        )
     )
     minimum_weights = np.exp(minima.cost[0] - minima.cost[: len(walk_starts)])
     minimum_weights /= minimum_weights.sum()

@@ -14,7 +14,7 @@ from jaxstruc.data.measurement import Measurement
 from jaxstruc.inference import averaging, evaluated, weighing
 from jaxstruc.inference.averaging import ParameterDraws
 from jaxstruc.inference.evaluated import FittedCurve
-from jaxstruc.inference.outcomes import SaxsFits, BodyFit
+from jaxstruc.inference.outcomes import BodyFit, SaxsFits
 from jaxstruc.inference.pattern import SaxsData
 from jaxstruc.inference.saxs_result import MIN_BODY_PROBABILITY, SaxsResult
 from jaxstruc.inference.weighing import FreeDistributionFit, ModelAverage
@@ -71,7 +71,9 @@ def build_result(
     if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
         message = "Expected the scattering of particles, got a curve that a background alone explains; check the file."
         return dataclasses.replace(empty_result, message=message)
-    model_average = weighing.average_models(saxs_data, fits, usable_fits, with_free="free" in distributions, free_only=tuple(distributions) == ("free",))
+    model_average = weighing.average_models(
+        saxs_data, fits, usable_fits, with_free="free" in distributions, free_only=tuple(distributions) == ("free",)
+    )
     listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
     types = weighing.body_probabilities(model_average)
     weak_reasons, remarks = _remarks(model_average, types, saxs_data, listed_candidates[0])
@@ -90,10 +92,14 @@ def build_result(
     )
 
 
-def _list_candidates(saxs_data: SaxsData, model_average: ModelAverage, scale_factor: float) -> tuple[list[Candidate], tuple[str, ...]]:
+def _list_candidates(
+    saxs_data: SaxsData, model_average: ModelAverage, scale_factor: float
+) -> tuple[list[Candidate], tuple[str, ...]]:
     """Return all candidates, best first, the first with curves; and what was fitted for the best."""
     temper = model_average.noise.chi2_factor
-    curves = evaluated.fitted_curves(saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, temper)
+    curves = evaluated.fitted_curves(
+        saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, temper
+    )
     fit_sizes = moments(model_average.volume_fractions, np.exp(model_average.log_radius))
     listed_candidates = [
         _body_candidate(
@@ -107,19 +113,37 @@ def _list_candidates(saxs_data: SaxsData, model_average: ModelAverage, scale_fac
     listed_candidates.sort(key=lambda candidate: -candidate.weight)
     in_credible_set = statistics.credible_set(np.array([candidate.weight for candidate in listed_candidates]))
     fitted_names = () if listed_candidates[0].family == "free" else curves[0].parameter_names
-    return [dataclasses.replace(candidate, in_90=bool(in_credible_set[rank])) for rank, candidate in enumerate(listed_candidates)], fitted_names
+    return [
+        dataclasses.replace(candidate, in_90=bool(in_credible_set[rank]))
+        for rank, candidate in enumerate(listed_candidates)
+    ], fitted_names
 
 
 def _body_candidate(
-    row: int, sizes: Moments, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData, fitted_curve: FittedCurve | None
+    row: int,
+    sizes: Moments,
+    model_average: ModelAverage,
+    scale_factor: float,
+    saxs_data: SaxsData,
+    fitted_curve: FittedCurve | None,
 ) -> Candidate:
     """Return what a result says of one fit."""
     body_fit = model_average.body_fits[row]
-    errors = dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True)) if fitted_curve else _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
-    values = _size_values(sizes, model_average.draws, row) if len(body_fit.amplitude) > 1 else _population_values(body_fit, errors)
+    errors = (
+        dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
+        if fitted_curve
+        else _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
+    )
+    values = (
+        _size_values(sizes, model_average.draws, row)
+        if len(body_fit.amplitude) > 1
+        else _population_values(body_fit, errors)
+    )
     values["r_eq"] = values["radius"]
     values |= _two_population_values(body_fit, errors) if len(body_fit.amplitude) > 1 else {}
-    notes = {"chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)}
+    notes = {
+        "chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)
+    }
     notes |= {"mean_volume": 2 * float(sizes.mean_volume), "width_volume": float(sizes.width_volume)}
     if body_fit.distribution == "lognormal":
         mean, width = (math.exp(value) for value in body_fit.log_parameters[0])
@@ -130,7 +154,9 @@ def _body_candidate(
         values["scale"] = Value(scale, None if relative_error is None else scale * relative_error, "")
         values |= _background_values(fitted_curve.background_coefficients, fitted_curve, saxs_data)
     bounded_names = [name for column, name in enumerate(("radius", "pd")) if body_fit.at_bound[:, column].any()]
-    bounded_names = [name for name in bounded_names if name == "radius" or FAMILIES[body_fit.distribution_shape].parameters == 2]
+    bounded_names = [
+        name for name in bounded_names if name == "radius" or FAMILIES[body_fit.distribution_shape].parameters == 2
+    ]
     return Candidate(
         source="body",
         type=body_fit.body,
@@ -181,7 +207,10 @@ def _scaled_error(value: float, error: float | None) -> float | None:
 def _size_values(sizes: Moments, draws: ParameterDraws, row: int) -> dict[str, Value]:
     """Return mean radius and width of a distribution that is no single population, errors from its draws."""
     is_draw_of_fit = draws.fit_index == row
-    errors = [float(np.std(column[is_draw_of_fit])) if is_draw_of_fit.any() else None for column in (draws.sizes.mean, draws.sizes.width)]
+    errors = [
+        float(np.std(column[is_draw_of_fit])) if is_draw_of_fit.any() else None
+        for column in (draws.sizes.mean, draws.sizes.width)
+    ]
     return {"radius": Value(float(sizes.mean), errors[0], "Å"), "pd": Value(float(sizes.width), errors[1], "")}
 
 
@@ -192,7 +221,11 @@ def _log_parameter_errors(body_fit: BodyFit, temper: float) -> dict[str, float]:
     errors: dict[str, float] = {}
     for component in range(populations):
         suffix = f"_{component + 1}" if populations > 1 else ""
-        for name, parameter_index in (("radius", 2 * component), ("pd", 2 * component + 1), ("scale", 2 * populations + component)):
+        for name, parameter_index in (
+            ("radius", 2 * component),
+            ("pd", 2 * component + 1),
+            ("scale", 2 * populations + component),
+        ):
             if is_free[parameter_index]:
                 errors[name + suffix] = float(np.sqrt(covariance[parameter_index, parameter_index]))
     return errors
@@ -209,16 +242,32 @@ def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs
     return values
 
 
-def _free_candidate(free_fit: FreeDistributionFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData) -> Candidate:
+def _free_candidate(
+    free_fit: FreeDistributionFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData
+) -> Candidate:
     """Return what a result says of the free distribution."""
     radius = np.exp(model_average.log_radius)
     sizes = moments(free_fit.volume_fractions, radius)
-    draws = ParameterDraws(np.zeros(0), np.full(len(free_fit.fraction_draws), -1), moments(free_fit.fraction_draws, radius), free_fit.fraction_draws, radius)
+    draws = ParameterDraws(
+        np.zeros(0),
+        np.full(len(free_fit.fraction_draws), -1),
+        moments(free_fit.fraction_draws, radius),
+        free_fit.fraction_draws,
+        radius,
+    )
     values = _size_values(sizes, draws, -1)
-    calculated, background, scale, terms = evaluated.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_fractions)
-    values |= {"r_eq": values["radius"], "scale": Value(scale_factor * scale, None, ""), **_background_values(terms, None, saxs_data)}
+    calculated, background, scale, terms = evaluated.distribution_curve(
+        saxs_data, free_fit.size_curves, free_fit.volume_fractions
+    )
+    values |= {
+        "r_eq": values["radius"],
+        "scale": Value(scale_factor * scale, None, ""),
+        **_background_values(terms, None, saxs_data),
+    }
     chi2 = float(np.sum(((saxs_data.intensity - calculated) / saxs_data.sigma) ** 2))
-    degrees_of_freedom = max(saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers), 1)
+    degrees_of_freedom = max(
+        saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers), 1
+    )
     return Candidate(
         source="body",
         type=free_fit.body,
@@ -252,7 +301,8 @@ def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[st
         "width": (best.notes["width_volume"], sizes.width_volume),
     }
     return {
-        name: statistics.credible_interval(float(value), draws, weight=weight) for name, (value, draws) in columns.items()
+        name: statistics.credible_interval(float(value), draws, weight=weight)
+        for name, (value, draws) in columns.items()
     }
 
 
@@ -263,17 +313,23 @@ def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDist
         share = model_average.free_fit.volume_fractions
     else:
         row = next(
-            index for index, body_fit in enumerate(model_average.body_fits) if (body_fit.body, body_fit.distribution) == (best.type, best.family)
+            index
+            for index, body_fit in enumerate(model_average.body_fits)
+            if (body_fit.body, body_fit.distribution) == (best.type, best.family)
         )
         share = model_average.volume_fractions[row]
     columns: list[np.ndarray] = []
     for power in (0, 3):
         scaled_shares = [share_array / radius**power for share_array in (share, model_average.draws.volume_fractions)]
-        density, density_draws = (share_array / (share_array.sum(axis=-1, keepdims=True) * step) for share_array in scaled_shares)
+        density, density_draws = (
+            share_array / (share_array.sum(axis=-1, keepdims=True) * step) for share_array in scaled_shares
+        )
         density_draws, density = density_draws[:, ::NODE_STRIDE], density[::NODE_STRIDE]
         band = np.zeros((2, len(density)))
         has_density = density_draws.max(axis=0) > MIN_RELATIVE_DENSITY * density_draws.max()
-        band[:, has_density] = statistics.quantiles(density_draws[:, has_density], CENTRAL_90, weight=model_average.draws.weight)
+        band[:, has_density] = statistics.quantiles(
+            density_draws[:, has_density], CENTRAL_90, weight=model_average.draws.weight
+        )
         columns += [density, *band]
     return SizeDistribution(best.family, radius[::NODE_STRIDE], *columns)  # type: ignore[arg-type]
 
@@ -286,13 +342,17 @@ def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _remarks(model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate) -> tuple[list[str], list[str]]:
+def _remarks(
+    model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
+) -> tuple[list[str], list[str]]:
     """Return why the answer is weak, and what else a person should know."""
     weak_reasons, remarks = [], []
     best_share = next(iter(types.values()))
     if len(types) > 1 and best_share < MIN_BODY_PROBABILITY:
         body_shares = [f"{body} {body_share:.2f}" for body, body_share in types.items() if body_share >= 0.05]
-        remarks.append(f"shape not determined: {', '.join(body_shares[:4])}" + (", ..." if len(body_shares) > 4 else ""))
+        remarks.append(
+            f"shape not determined: {', '.join(body_shares[:4])}" + (", ..." if len(body_shares) > 4 else "")
+        )
     chi2, error = best.notes["chi2"], best.values["radius"].error
     if chi2 > MAX_REDUCED_CHI2 and not saxs_data.noise_is_inferred:
         weak_reasons.append(f"chi2 {chi2:.3g} a degree of freedom: no body explains the data within their errors")
@@ -303,7 +363,9 @@ def _remarks(model_average: ModelAverage, types: dict[str, float], saxs_data: Sa
         )
     max_qmin = math.pi / best.values["radius"].value
     if saxs_data.q[0] > max_qmin:
-        weak_reasons.append(f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below {max_qmin:.2g}")
+        weak_reasons.append(
+            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below {max_qmin:.2g}"
+        )
     if best.remark and "radius" not in best.remark:
         remarks.append(best.remark)
     if not best.converged:

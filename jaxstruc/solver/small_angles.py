@@ -105,11 +105,15 @@ def read_measurement(path: Path, plan: SaxsPlan) -> Measurement:
         ValueError: where it cannot be used.
     """
     options = plan.data
-    measurement = formats.read(path, q_unit=options.q_unit, wavelength=options.wavelength, frame=options.frame, accepted_kinds=("iq",))
+    measurement = formats.read(
+        path, q_unit=options.q_unit, wavelength=options.wavelength, frame=options.frame, accepted_kinds=("iq",)
+    )
     return prepare_measurement(measurement, plan)
 
 
-def prepare_measurement(measurement: Measurement, plan: SaxsPlan, *, background: Measurement | None = None) -> Measurement:
+def prepare_measurement(
+    measurement: Measurement, plan: SaxsPlan, *, background: Measurement | None = None
+) -> Measurement:
     """Return a measurement in the range of the fit, checked; the background's, if any, is subtracted.
 
     Args:
@@ -122,7 +126,9 @@ def prepare_measurement(measurement: Measurement, plan: SaxsPlan, *, background:
     """
     data = plan.data
     if background is None and data.background is not None:
-        background = formats.read(data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",))
+        background = formats.read(
+            data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",)
+        )
     if background is not None:
         measurement = subtraction.subtract_background(measurement, background, scale=data.background_scale)
     prepared_measurement = points.resolve_q_range(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
@@ -166,9 +172,15 @@ def solve_measurements(
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
 
 
-def solve_measurement(measurement: Measurement, saxs_data: SaxsData, fits: outcomes.SaxsFits, plan: SaxsPlan) -> SaxsResult:
+def solve_measurement(
+    measurement: Measurement, saxs_data: SaxsData, fits: outcomes.SaxsFits, plan: SaxsPlan
+) -> SaxsResult:
     """Return the result of one measurement from its fits."""
     scale_factor = INTENSITY_UNITS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
-    saxs_result = sized.build_result(measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor)
+    saxs_result = sized.build_result(
+        measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor
+    )
     contrast_facts = {"contrast": plan.contrast, "solvent": plan.fit.solvent} if plan.fit.absolute else {}
-    return dataclasses.replace(saxs_result, facts=saxs_result.facts | contrast_facts | {"intensity_unit": measurement.intensity_unit})
+    return dataclasses.replace(
+        saxs_result, facts=saxs_result.facts | contrast_facts | {"intensity_unit": measurement.intensity_unit}
+    )

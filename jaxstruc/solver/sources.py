@@ -57,7 +57,7 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
             pdf = jnp.asarray(model_input(measurement, rmin=measurement.settings_by_name["rmin"]), jnp.float32)
             network_draws = jax.device_get(propose_draws(network.params, pdf, jax.random.key(options.seed)))
             range_remarks = partial(limits.range_warnings, network.card["limits"], measurement, bond)
-            yield draws.network_candidates(network_draws, bond=bond, family=family)._replace(outside=range_remarks)
+            yield draws.network_candidates(network_draws, bond=bond, family=family)._replace(range_warnings=range_remarks)
 
     provenance = {"samples": options.samples, "seed": options.seed, "weights": files.sha256(options.weights)}
     facts = {"seed": options.seed, "model": network.card["name"]}

@@ -108,18 +108,33 @@ def build_result(
     ensemble = None
     if isinstance(sample_model, CrossValidatedSample):
         holdout_points = unseen.holdout_points(sample_model.judged.target, target.r)
-        ensemble_curve = unseen.ensemble_curve(sample_model.judged.ensemble_fit, sample_model.listed.ensemble_model, holdout_points)
+        ensemble_curve = unseen.ensemble_curve(
+            sample_model.judged.ensemble_fit, sample_model.listed.ensemble_model, holdout_points
+        )
         ensemble = samples.sample_distribution(sample_model, target, ensemble_curve)
     range_remarks = _range_remarks(groups, listed_candidates, diameter_estimate.diameter)
     weak_reasons = _weak_reasons(listed_candidates[0], measurement, target, groups, target.g - curves[0], range_remarks)
     remarks = [] if listed_candidates[0].source == "network" else _training_remark(range_remarks)
     types = _type_probabilities(pool, listed_candidates, weight)
-    remarks = [*_sample_remarks(sample_model, ensemble), *_type_remark(types, listed_candidates[0], ensemble), *extra_remarks, *remarks]
-    remarks += [] if diameter_estimate.is_covered else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
+    remarks = [
+        *_sample_remarks(sample_model, ensemble),
+        *_type_remark(types, listed_candidates[0], ensemble),
+        *extra_remarks,
+        *remarks,
+    ]
+    remarks += (
+        [] if diameter_estimate.is_covered else [f"the data end at {measurement.r[-1]:g} Å, before the particle does"]
+    )
     return dataclasses.replace(
         empty_result,
         status="weak" if weak_reasons else "solved",
-        message="; ".join([*weak_reasons, *remarks, *_remarks(measurement, listed_candidates[0], empty_result.element, target.bond, inferred_settings)]),
+        message="; ".join(
+            [
+                *weak_reasons,
+                *remarks,
+                *_remarks(measurement, listed_candidates[0], empty_result.element, target.bond, inferred_settings),
+            ]
+        ),
         candidates=tuple(listed_candidates),
         n_fitted=len(fits.rw),
         ties=int(in_credible_set.sum()),
@@ -138,13 +153,22 @@ def build_result(
 def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult | None) -> np.ndarray | None:
     """Return how sure each atom of a searched particle is; None where no walk began from it."""
     group_row = int(pool.group_row[row])
-    if search_result is None or pool.groups[pool.group[row]] is not search_result.group or group_row >= len(search_result.occupancy):
+    if (
+        search_result is None
+        or pool.groups[pool.group[row]] is not search_result.group
+        or group_row >= len(search_result.occupancy)
+    ):
         return None
     return search_result.occupancy[group_row]
 
 
 def _credible_intervals(
-    pool: CandidatePool, listed_candidates: Sequence[Candidate], weight: np.ndarray, search_result: SearchResult | None, *, absolute: bool
+    pool: CandidatePool,
+    listed_candidates: Sequence[Candidate],
+    weight: np.ndarray,
+    search_result: SearchResult | None,
+    *,
+    absolute: bool,
 ) -> dict[str, Interval]:
     """Return the best's number of atoms, diameter and share of hexagonal layers, with what all candidates say of them.
 
@@ -157,14 +181,17 @@ def _credible_intervals(
         share = np.concatenate([weight[~from_search], weight[from_search].sum() * search_result.atom_count_weights])
     listed_weight = weight[: len(listed_candidates)]
     diameter, hexagonal = (
-        np.array([getattr(candidate, name) for candidate in listed_candidates], float) for name in ("diameter", "hexagonal")
+        np.array([getattr(candidate, name) for candidate in listed_candidates], float)
+        for name in ("diameter", "hexagonal")
     )
     width_factor = ATOM_COUNT_WIDENING if search_result is not None and not absolute else 1.0
     n_atoms = discrete_interval(listed_candidates[0].n_atoms, atoms, weight=share, wider=width_factor)
     intervals = {"n_atoms": n_atoms, "diameter": discrete_interval(diameter[0], diameter, weight=listed_weight)}
     has_layers = np.isfinite(hexagonal)
     if has_layers[0]:
-        intervals["hexagonal"] = discrete_interval(hexagonal[0], hexagonal[has_layers], weight=listed_weight[has_layers])
+        intervals["hexagonal"] = discrete_interval(
+            hexagonal[0], hexagonal[has_layers], weight=listed_weight[has_layers]
+        )
     return intervals
 
 
@@ -176,7 +203,9 @@ def _sample_remarks(sample_model: CrossValidatedSample | str, ensemble: Distribu
     if ensemble.sample == "distribution":
         remarks.append("this is the most likely member of a distribution of particles")
     elif not ensemble.holdouts:
-        remarks.append(f"one cluster or many: undecided, the signal ends at {sample_model.end:.1f} Å, too near to predict any")
+        remarks.append(
+            f"one cluster or many: undecided, the signal ends at {sample_model.end:.1f} Å, too near to predict any"
+        )
     elif ensemble.sample == "undecided":
         remarks.append(
             f"one cluster or many: undecided, beyond the fit Rw {ensemble.rw_holdout_single:.2f} and "
@@ -196,7 +225,9 @@ def _type_remark(types: Mapping[str, float], best: Candidate, ensemble: Distribu
     return [f"type undecided between {best.type} and {rivals[0]}"]
 
 
-def _type_probabilities(pool: CandidatePool, listed_candidates: Sequence[Candidate], weight: np.ndarray) -> dict[str, float]:
+def _type_probabilities(
+    pool: CandidatePool, listed_candidates: Sequence[Candidate], weight: np.ndarray
+) -> dict[str, float]:
     """Return the weight of each type: by the atoms of those that weigh something, by the family of the others."""
     type_names = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], dtype=object)
     type_names[: len(listed_candidates)] = [candidate.type for candidate in listed_candidates]
@@ -214,7 +245,11 @@ def _result_candidate(
     bounded_names = [name for name, at_bound in zip(free, fits.at_bound[row], strict=True) if at_bound]
     fault = group.faults.get(group_row, "")
     type_by_rule = row >= MIN_TYPED_CANDIDATES and weight < MIN_TYPED_WEIGHT and family in FAMILY_TYPES
-    observed_type = kinds.UNKNOWN_TYPE if type_by_rule else kinds.identify_structure_type(library.candidate_cluster(cluster_library, library_row).positions)
+    observed_type = (
+        kinds.UNKNOWN_TYPE
+        if type_by_rule
+        else kinds.identify_structure_type(library.candidate_cluster(cluster_library, library_row).positions)
+    )
     bond = target.bond * float(fits.values.stretch[row])
     type_ = observed_type.name or FAMILY_TYPES.get(family, "")
     return Candidate(
@@ -248,7 +283,9 @@ def _description(own: Library, index: int, type_: str, bond: float, *, in_full: 
     """
     family, label = str(own.families[index]), str(own.labels[index])
     if in_full:
-        words = cluster_description.describe_cluster(library.candidate_cluster(own, index).positions, family=family, label=label)
+        words = cluster_description.describe_cluster(
+            library.candidate_cluster(own, index).positions, family=family, label=label
+        )
         return cluster_description.sentence(cluster_description.rescale(words, bond))
     atoms, longest = int(own.atoms[index]), float(own.diameter[index]) * bond
     return cluster_description.outline(family, label, type=type_, atoms=atoms, longest=longest)
@@ -266,9 +303,13 @@ def _stretched_atoms(pool: CandidatePool, fits: Fit, row: int, target: Target, e
     return library.candidate_cluster(*pool.entry(row)).to_ase(element, target.bond * float(fits.values.stretch[row]))
 
 
-def _range_remarks(groups: Sequence[CandidateGroup], listed_candidates: Sequence[Candidate], size_from_data: float) -> list[str]:
+def _range_remarks(
+    groups: Sequence[CandidateGroup], listed_candidates: Sequence[Candidate], size_from_data: float
+) -> list[str]:
     """Return what lies outside that which a source knows; the particle's size is the library's best's, or read."""
-    diameter = next((candidate.diameter for candidate in listed_candidates if candidate.source != "network"), size_from_data)
+    diameter = next(
+        (candidate.diameter for candidate in listed_candidates if candidate.source != "network"), size_from_data
+    )
     return [text for group in groups for text in group.range_warnings(diameter)]
 
 
@@ -300,10 +341,17 @@ def _weak_reasons(
 
 
 def _remarks(
-    measurement: Measurement, best: Candidate, element: str, bond: float, inferred_settings: Mapping[str, InferredSetting]
+    measurement: Measurement,
+    best: Candidate,
+    element: str,
+    bond: float,
+    inferred_settings: Mapping[str, InferredSetting],
 ) -> list[str]:
     """Return what else a person should know."""
-    remarks = [_inferred_setting_remark(name, measurement.settings_by_name[name], inferred_setting) for name, inferred_setting in inferred_settings.items()]
+    remarks = [
+        _inferred_setting_remark(name, measurement.settings_by_name[name], inferred_setting)
+        for name, inferred_setting in inferred_settings.items()
+    ]
     if best.source != "file" and abs((stretch := best.values["stretch"].value) - 1) > BOND_TOLERANCE:
         remarks.append(f"bonds of {stretch * bond:.2f} Å, {element} has {bond:.2f}: check --element")
     if (qmax := measurement.settings_by_name["qmax"]) < MIN_DISTINGUISHING_QMAX:

@@ -59,7 +59,9 @@ def read_atoms(path: Path) -> ase.Atoms:
     if not path.is_file():
         raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
     if path.stat().st_size > MAX_STRUCTURE_FILE_BYTES:
-        raise ValueError(f"Expected a structure of at most {MAX_STRUCTURE_FILE_BYTES >> 20} MB, got {path}; convert it, or leave it out.")
+        raise ValueError(
+            f"Expected a structure of at most {MAX_STRUCTURE_FILE_BYTES >> 20} MB, got {path}; convert it, or leave it out."
+        )
     try:
         if path.suffix.lower() in (".xyz", ".extxyz"):
             _check_counts(path)
@@ -115,7 +117,9 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
     """
     check_atoms(atoms, source)
     if not 2 <= len(atoms) <= MAX_CLUSTER_ATOMS:
-        raise ValueError(f"Expected 2 to {MAX_CLUSTER_ATOMS} atoms in a cluster, got {len(atoms)} in {source}; leave it out.")
+        raise ValueError(
+            f"Expected 2 to {MAX_CLUSTER_ATOMS} atoms in a cluster, got {len(atoms)} in {source}; leave it out."
+        )
     if len(elements := sorted(set(atoms.get_chemical_symbols()))) > 1:
         raise ValueError(f"Expected one element, got {', '.join(elements)} in {source}; keep the metal's atoms alone.")
     distances = pdist(atoms.positions)

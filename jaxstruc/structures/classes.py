@@ -78,7 +78,9 @@ class SizeClasses(NamedTuple):
 
 def candidate_sizes(library: Library, rows: np.ndarray) -> np.ndarray:
     """Return the diameters [row] of spheres of the volumes of some candidates, in bonds."""
-    return equivalent_sphere_diameter(library.atoms[rows], np.array([atom_volume(family) for family in library.families[rows]]))
+    return equivalent_sphere_diameter(
+        library.atoms[rows], np.array([atom_volume(family) for family in library.families[rows]])
+    )
 
 
 def atom_volume(packing: str) -> float:
@@ -123,26 +125,41 @@ def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray)
         packings: [row] the kind of packing of each; those without one are left out.
     """
     rows, packings = rows[packings != ""], packings[packings != ""]
-    packing_names = tuple(dict.fromkeys([*(name for name in FAMILY_PACKINGS.values() if name in packings), *packings.tolist()]))
+    packing_names = tuple(
+        dict.fromkeys([*(name for name in FAMILY_PACKINGS.values() if name in packings), *packings.tolist()])
+    )
     candidate_size = candidate_sizes(library, rows)
     candidate_size_index = np.rint(np.log(candidate_size) / LOG_SIZE_STEP).astype(int)
     first_index, last_index = int(candidate_size_index.min()), round(math.log(MAX_CLASS_SIZE) / LOG_SIZE_STEP)
     n_sizes = max(last_index, int(candidate_size_index.max())) - first_index + 1
-    candidate_class = np.array([packing_names.index(name) for name in packings]) * n_sizes + candidate_size_index - first_index
+    candidate_class = (
+        np.array([packing_names.index(name) for name in packings]) * n_sizes + candidate_size_index - first_index
+    )
     is_compact = (library.diameter[rows] + 1) / candidate_size <= MAX_COMPACT_ELONGATION
     for empty_class in np.setdiff1d(candidate_class, candidate_class[is_compact]):  # no compact one: the most compact
         class_members = np.flatnonzero(candidate_class == empty_class)
-        is_compact[class_members[np.argmin(library.diameter[rows][class_members] / candidate_size[class_members])]] = True
+        is_compact[class_members[np.argmin(library.diameter[rows][class_members] / candidate_size[class_members])]] = (
+            True
+        )
     n_members = np.bincount(candidate_class[is_compact], minlength=len(packing_names) * n_sizes)
-    mean_size = np.bincount(candidate_class[is_compact], candidate_size[is_compact], len(n_members)) / np.maximum(n_members, 1)
+    mean_size = np.bincount(candidate_class[is_compact], candidate_size[is_compact], len(n_members)) / np.maximum(
+        n_members, 1
+    )
     size_grid = np.exp((first_index + np.arange(n_sizes)) * LOG_SIZE_STEP)
-    moments = _class_moments(library, rows[is_compact], candidate_class[is_compact], len(n_members)) / np.maximum(n_members, 1)[:, None]
+    moments = (
+        _class_moments(library, rows[is_compact], candidate_class[is_compact], len(n_members))
+        / np.maximum(n_members, 1)[:, None]
+    )
     for packing_index, name in enumerate(packing_names):
         for size_index in range(int(candidate_size_index[packings == name].max()) - first_index + 1, n_sizes):
             ball_moments = _ball_moments(name, float(size_grid[size_index]))
             if ball_moments is not None:
                 class_row = packing_index * n_sizes + size_index
-                moments[:, class_row], mean_size[class_row], n_members[class_row] = ball_moments, size_grid[size_index], 0
+                moments[:, class_row], mean_size[class_row], n_members[class_row] = (
+                    ball_moments,
+                    size_grid[size_index],
+                    0,
+                )
     filled_classes = np.flatnonzero(mean_size > 0)
     return SizeClasses(
         packing_names, filled_classes // n_sizes, filled_classes % n_sizes, mean_size[filled_classes],
@@ -166,7 +183,9 @@ def _class_moments(library: Library, rows: np.ndarray, candidate_class: np.ndarr
     class_of_candidate = np.full(len(library.atoms), -1)
     class_of_candidate[rows] = candidate_class
     bin_candidate = np.repeat(np.arange(len(library.atoms)), np.diff(library.bin_starts))
-    bin_rows = np.flatnonzero((class_of_candidate[bin_candidate] >= 0) & (library.mean < MAX_CLASS_DISTANCE - BIN_WIDTH))
+    bin_rows = np.flatnonzero(
+        (class_of_candidate[bin_candidate] >= 0) & (library.mean < MAX_CLASS_DISTANCE - BIN_WIDTH)
+    )
     bin_candidate, mean = bin_candidate[bin_rows], library.mean[bin_rows].astype(float)
     bin_index = class_of_candidate[bin_candidate] * n_bins + np.rint(mean / BIN_WIDTH).astype(np.intp)
     weight = library.weight[bin_rows] / library.atoms[bin_candidate]
@@ -189,11 +208,17 @@ def _ball_moments(packing: str, diameter: float) -> np.ndarray | None:
     if packing in BALL_STACKING_SEQUENCES:
         distance, pair_counts = _packing_distances(packing)
         relative_distance = distance / diameter
-        pair_counts = pair_counts * np.where(relative_distance < 1, 1 - 1.5 * relative_distance + 0.5 * relative_distance**3, 0.0)
+        pair_counts = pair_counts * np.where(
+            relative_distance < 1, 1 - 1.5 * relative_distance + 0.5 * relative_distance**3, 0.0
+        )
     elif packing in ("icosahedron", "decahedron"):
         positions = _unit_bond_positions(packing)
         ball_positions = positions[np.linalg.norm(positions, axis=1) < diameter / 2]
-        sampled_positions = ball_positions[np.random.default_rng(0).choice(len(ball_positions), min(MAX_SAMPLED_ATOMS, len(ball_positions)), replace=False)]
+        sampled_positions = ball_positions[
+            np.random.default_rng(0).choice(
+                len(ball_positions), min(MAX_SAMPLED_ATOMS, len(ball_positions)), replace=False
+            )
+        ]
         distance = np.sqrt(np.maximum(((sampled_positions[:, None] - ball_positions) ** 2).sum(axis=2), 0.0)).ravel()
         distance = distance[(distance > 0.5) & (distance < MAX_CLASS_DISTANCE - BIN_WIDTH)]
         pair_counts = np.full(len(distance), 1 / len(sampled_positions))
@@ -213,7 +238,10 @@ def _packing_distances(packing: str) -> tuple[np.ndarray, np.ndarray]:
             layer_points = points[abs(points[:, 2] - layer * lattices.LAYER_SPACING) < 1e-6]
             origin = layer_points[np.argmin(np.linalg.norm(layer_points, axis=1))]
             point_distances = np.round(np.linalg.norm(points - origin, axis=1), 5)
-            distance, n_at_distance = np.unique(point_distances[(point_distances > 0.5) & (point_distances < MAX_CLASS_DISTANCE - BIN_WIDTH)], return_counts=True)
+            distance, n_at_distance = np.unique(
+                point_distances[(point_distances > 0.5) & (point_distances < MAX_CLASS_DISTANCE - BIN_WIDTH)],
+                return_counts=True,
+            )
             layer_distances.append((distance, n_at_distance / len(sequence) / len(sequences)))
     distances, counts = zip(*layer_distances, strict=True)
     return np.concatenate(distances), np.concatenate(counts)

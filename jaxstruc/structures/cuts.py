@@ -34,7 +34,17 @@ LOG_ABSENT_FACE_DISTANCE = 20.0
 MAX_FAMILY_SPREAD, MAX_FACE_SPREAD, MAX_ELONGATION, MAX_AXIAL_ELONGATION = 0.25, 0.2, 0.3, 1.2
 """Largest spreads of the logarithms of faces' distances: of families, of the faces of one, along a direction, and of
 needles and plates along the packing's axis."""
-BALL_PROBABILITY, NEEDLE_PROBABILITY, EQUAL_FACES_PROBABILITY, SYMMETRIC_CENTRE_PROBABILITY, PARTIAL_SHELL_PROBABILITY, ROUGH_SURFACE_PROBABILITY, MISSING_EDGES_PROBABILITY, DISPLACEMENT_PROBABILITY, CONTRACTION_PROBABILITY = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
+(
+    BALL_PROBABILITY,
+    NEEDLE_PROBABILITY,
+    EQUAL_FACES_PROBABILITY,
+    SYMMETRIC_CENTRE_PROBABILITY,
+    PARTIAL_SHELL_PROBABILITY,
+    ROUGH_SURFACE_PROBABILITY,
+    MISSING_EDGES_PROBABILITY,
+    DISPLACEMENT_PROBABILITY,
+    CONTRACTION_PROBABILITY,
+) = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
 """Shares of particles that are balls, are needles or plates, have all faces of a family alike, are cut about a place of
 symmetry, have a last shell in part, a rough surface, missing edges, displaced atoms, a surface pulled inwards."""
 MAX_CENTRE_OFFSET = 0.65
@@ -108,7 +118,10 @@ class ShapeProbabilities(NamedTuple):
 
 def required_reach(packing: str, max_atoms: int) -> float:
     """Return how far out sites are needed for cuts of so many atoms, in bonds."""
-    return SITE_REACH_RATIO * classes.equivalent_sphere_diameter(max_atoms, classes.atom_volume(packing)) / 2 + SITE_REACH_MARGIN
+    return (
+        SITE_REACH_RATIO * classes.equivalent_sphere_diameter(max_atoms, classes.atom_volume(packing)) / 2
+        + SITE_REACH_MARGIN
+    )
 
 
 def number_of_layers(max_atoms: int) -> int:
@@ -119,7 +132,9 @@ def number_of_layers(max_atoms: int) -> int:
 def packing_geometry(max_atoms: int) -> PackingGeometry:
     """Return what cuts of at most so many atoms are made from, on the host."""
     stack, layer = _unshifted_layers(required_reach("fcc", max_atoms), number_of_layers(max_atoms))
-    sites_by_packing = [stack] * 3 + [hosts.packing_sites(name, math.ceil(required_reach(name, max_atoms))) for name in PACKINGS[3:]]
+    sites_by_packing = [stack] * 3 + [
+        hosts.packing_sites(name, math.ceil(required_reach(name, max_atoms))) for name in PACKINGS[3:]
+    ]
     sites = np.full((len(PACKINGS), max(map(len, sites_by_packing)), 3), 1e3)
     for row, points in enumerate(sites_by_packing):
         sites[row, : len(points)] = points
@@ -129,7 +144,9 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
     for row, packing_families in enumerate(families_by_packing):
         n_faces = sum(map(len, packing_families))
         normals[row, :n_faces] = np.concatenate(packing_families)
-        face_family[row, :n_faces] = np.repeat(np.arange(len(packing_families)), [len(family_normals) for family_normals in packing_families])
+        face_family[row, :n_faces] = np.repeat(
+            np.arange(len(packing_families)), [len(family_normals) for family_normals in packing_families]
+        )
     return PackingGeometry(
         sites.astype(np.float32),
         np.pad(layer, (0, sites.shape[1] - len(layer))).astype(np.int32),
@@ -139,13 +156,17 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
     )
 
 
-def draw_random_numbers(key: Array, geometry: PackingGeometry, *, n_particles: int, capacity: int) -> ShapeProbabilities:
+def draw_random_numbers(
+    key: Array, geometry: PackingGeometry, *, n_particles: int, capacity: int
+) -> ShapeProbabilities:
     """Return all the random numbers of so many particles, with an axis of particles: three draws in all."""
     n_sites, n_faces = geometry.sites.shape[1], geometry.face_normals.shape[1]
     uniform_counts = number_of_layers(capacity), n_sites, capacity
     choice_key, uniform_key, normal_key = jax.random.split(key, 3)
     uniform_numbers = jax.random.uniform(uniform_key, (n_particles, sum(uniform_counts)))
-    layer_numbers, site_numbers, atom_numbers = jnp.split(uniform_numbers, np.cumsum(uniform_counts)[:-1].tolist(), axis=1)
+    layer_numbers, site_numbers, atom_numbers = jnp.split(
+        uniform_numbers, np.cumsum(uniform_counts)[:-1].tolist(), axis=1
+    )
     directions, family_numbers, face_numbers, displacements = jnp.split(
         jax.random.normal(normal_key, (n_particles, 9 + MAX_FACE_FAMILIES + n_faces + 3 * capacity)),
         (9, 9 + MAX_FACE_FAMILIES, 9 + MAX_FACE_FAMILIES + n_faces),
@@ -163,7 +184,14 @@ def draw_random_numbers(key: Array, geometry: PackingGeometry, *, n_particles: i
     )
 
 
-def cut_particle(random_numbers: ShapeProbabilities, packing: Int[Array, ""], max_atoms: Int[Array, ""], geometry: PackingGeometry, *, capacity: int) -> RandomParticle:
+def cut_particle(
+    random_numbers: ShapeProbabilities,
+    packing: Int[Array, ""],
+    max_atoms: Int[Array, ""],
+    geometry: PackingGeometry,
+    *,
+    capacity: int,
+) -> RandomParticle:
     """Return a particle of at most so many atoms, cut at random.
 
     Args:
@@ -175,12 +203,16 @@ def cut_particle(random_numbers: ShapeProbabilities, packing: Int[Array, ""], ma
     """
     geometry = PackingGeometry(*map(jnp.asarray, geometry))
     is_hexagonal = _hexagonal_layers(random_numbers, packing)
-    sites = geometry.sites[packing] + _layer_shifts(is_hexagonal)[geometry.site_layer] * jnp.where(packing <= STACK, 1.0, 0.0)
+    sites = geometry.sites[packing] + _layer_shifts(is_hexagonal)[geometry.site_layer] * jnp.where(
+        packing <= STACK, 1.0, 0.0
+    )
     centre = _cut_centre(random_numbers, packing, max_atoms)
     depth = _depth_function(random_numbers, packing, geometry, centre)
     site_depth = depth(sites) + _surface_finish(random_numbers, sites)
     cut_depth = _cut_depth(site_depth, jnp.minimum(max_atoms, capacity))
-    positions, mask, atom_layer = _compact_sites(sites, site_depth <= cut_depth, jnp.asarray(geometry.site_layer), capacity)
+    positions, mask, atom_layer = _compact_sites(
+        sites, site_depth <= cut_depth, jnp.asarray(geometry.site_layer), capacity
+    )
     reaches_end = (jnp.linalg.norm(positions, axis=1) * mask).max() > geometry.reach[packing] - 1.0
     neighbour_counts = _neighbour_counts(positions, mask)
     mask &= neighbour_counts >= jnp.where(max_atoms < 20, 0, jnp.where(packing == SC, 2, 3))
@@ -189,10 +221,20 @@ def cut_particle(random_numbers: ShapeProbabilities, packing: Int[Array, ""], ma
     is_stack = packing <= STACK
     axis_point = centre * jnp.where(packing == DECAHEDRON, jnp.array([0.0, 0, 1]), jnp.zeros(3))
     axis_is_inside = depth(axis_point[None])[0] < cut_depth - 0.4
-    positions = _displace_atoms(random_numbers, positions - _mean_position(positions, mask), neighbour_counts < jnp.asarray(BULK_NEIGHBOURS)[packing])
+    positions = _displace_atoms(
+        random_numbers,
+        positions - _mean_position(positions, mask),
+        neighbour_counts < jnp.asarray(BULK_NEIGHBOURS)[packing],
+    )
     n_atoms = mask.sum()
-    stack_type = jnp.where(hexagonal_share < kinds.MAX_FCC_HEXAGONAL_SHARE, FCC, jnp.where(hexagonal_share > kinds.MIN_HCP_HEXAGONAL_SHARE, HCP, STACK))
-    is_deep_enough = jnp.where(is_stack, n_layers >= kinds.MIN_TYPE_LAYERS, jnp.where(packing >= ICOSAHEDRON, axis_is_inside, True))
+    stack_type = jnp.where(
+        hexagonal_share < kinds.MAX_FCC_HEXAGONAL_SHARE,
+        FCC,
+        jnp.where(hexagonal_share > kinds.MIN_HCP_HEXAGONAL_SHARE, HCP, STACK),
+    )
+    is_deep_enough = jnp.where(
+        is_stack, n_layers >= kinds.MIN_TYPE_LAYERS, jnp.where(packing >= ICOSAHEDRON, axis_is_inside, True)
+    )
     return RandomParticle(
         jnp.where(mask[:, None], positions, 0.0),
         mask,
@@ -209,7 +251,9 @@ def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndar
     layer_sites = lattices.stack("c", reach=math.ceil(radius) + 2)
     layer_sites = layer_sites[abs(layer_sites[:, 2]) < 1e-6] * (1, 1, 0)
     layer = np.repeat(np.arange(n_layers), len(layer_sites))
-    sites = np.tile(layer_sites, (n_layers, 1)) + lattices.LAYER_SPACING * (layer[:, None] - n_layers // 2) * np.array([0, 0, 1])
+    sites = np.tile(layer_sites, (n_layers, 1)) + lattices.LAYER_SPACING * (layer[:, None] - n_layers // 2) * np.array(
+        [0, 0, 1]
+    )
     is_inside = np.linalg.norm(sites, axis=1) < radius + 1
     return sites[is_inside], layer[is_inside]
 
@@ -217,7 +261,9 @@ def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndar
 def _hexagonal_layers(random_numbers: ShapeProbabilities, packing: Array) -> Bool[Array, " layer"]:
     """Return which layers are hexagonal: none, all, by chance at a share drawn first, or few or nearly all."""
     hexagonal_probability = random_numbers.choice("share") * jnp.where(random_numbers.occurs("word", 0.5), 1.0, 0.15)
-    hexagonal_probability = jnp.where(random_numbers.occurs("word", 0.75), hexagonal_probability, 1 - hexagonal_probability)
+    hexagonal_probability = jnp.where(
+        random_numbers.occurs("word", 0.75), hexagonal_probability, 1 - hexagonal_probability
+    )
     return random_numbers.layers < jnp.where(packing == FCC, -1, jnp.where(packing == HCP, 2, hexagonal_probability))
 
 
@@ -233,23 +279,43 @@ def _cut_centre(random_numbers: ShapeProbabilities, packing: Array, max_atoms: A
     cell_point = 1.5 * jnp.stack([random_numbers.choice(axis) for axis in "xyz"]) - 0.75
     is_decahedron, z_axis = packing == DECAHEDRON, jnp.array([0.0, 0, 1])
     direction = random_numbers.directions[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
-    offset = MAX_CENTRE_OFFSET * random_numbers.choice("off") * 0.55 * max_atoms ** (1 / 3) * direction / jnp.linalg.norm(direction)
+    offset = (
+        MAX_CENTRE_OFFSET
+        * random_numbers.choice("off")
+        * 0.55
+        * max_atoms ** (1 / 3)
+        * direction
+        / jnp.linalg.norm(direction)
+    )
     offset = offset + jnp.where(is_decahedron, cell_point * z_axis, 0.0)
     symmetric_centre = jnp.where(is_decahedron, jnp.round(cell_point * 2) * z_axis / 2, 0.0)
-    return jnp.where(random_numbers.occurs("centred", SYMMETRIC_CENTRE_PROBABILITY), symmetric_centre, jnp.where(packing >= ICOSAHEDRON, offset, cell_point))
+    return jnp.where(
+        random_numbers.occurs("centred", SYMMETRIC_CENTRE_PROBABILITY),
+        symmetric_centre,
+        jnp.where(packing >= ICOSAHEDRON, offset, cell_point),
+    )
 
 
 def _depth_function(random_numbers: ShapeProbabilities, packing: Array, geometry: PackingGeometry, centre: Array):
     """Return a function from points to how far out they lie: along faces at random distances, or from the centre."""
     has_equal_faces, face_family = random_numbers.occurs("even", EQUAL_FACES_PROBABILITY), geometry.face_family[packing]
     log_distance = MAX_FAMILY_SPREAD * random_numbers.choice("family") * random_numbers.families[face_family]
-    log_distance += jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.faces
+    log_distance += (
+        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.faces
+    )
     direction = random_numbers.directions[1] / jnp.linalg.norm(random_numbers.directions[1])
     elongation = jnp.where(has_equal_faces, 0.0, MAX_ELONGATION * (2 * random_numbers.choice("long") - 1))
     log_distance += elongation * (geometry.face_normals[packing] @ direction) ** 2
-    axial_elongation = jnp.where(random_numbers.occurs("needle", NEEDLE_PROBABILITY), MAX_AXIAL_ELONGATION * (2 * random_numbers.choice("slender") - 1), 0.0)
+    axial_elongation = jnp.where(
+        random_numbers.occurs("needle", NEEDLE_PROBABILITY),
+        MAX_AXIAL_ELONGATION * (2 * random_numbers.choice("slender") - 1),
+        0.0,
+    )
     log_distance += axial_elongation * geometry.face_normals[packing][:, 2] ** 2
-    scaled_normals = geometry.face_normals[packing] * jnp.exp(-jnp.where(face_family < 0, LOG_ABSENT_FACE_DISTANCE, log_distance))[:, None]
+    scaled_normals = (
+        geometry.face_normals[packing]
+        * jnp.exp(-jnp.where(face_family < 0, LOG_ABSENT_FACE_DISTANCE, log_distance))[:, None]
+    )
 
     def depth(points):
         offset = points - centre
@@ -284,7 +350,11 @@ def _compact_sites(sites: Array, is_selected: Array, layer: Array, capacity: int
     """Return the sites that are taken, in room for so many, whether each is one, and its layer."""
     row = jnp.where(is_selected, jnp.cumsum(is_selected) - 1, capacity)
     positions = jnp.zeros((capacity, 3)).at[row].set(sites, mode="drop")
-    return positions, jnp.arange(capacity) < is_selected.sum(), jnp.zeros(capacity, jnp.int32).at[row].set(layer, mode="drop")
+    return (
+        positions,
+        jnp.arange(capacity) < is_selected.sum(),
+        jnp.zeros(capacity, jnp.int32).at[row].set(layer, mode="drop"),
+    )
 
 
 def _neighbour_counts(positions: Array, mask: Array) -> Array:
@@ -295,7 +365,9 @@ def _neighbour_counts(positions: Array, mask: Array) -> Array:
 
 def _missing_atoms(random_numbers: ShapeProbabilities, is_weakly_bound: Array) -> Array:
     """Return which of the weakly bound atoms are missing."""
-    missing_share = jnp.where(random_numbers.occurs("missing", MISSING_EDGES_PROBABILITY), 0.6 * random_numbers.choice("gone"), 0.0)
+    missing_share = jnp.where(
+        random_numbers.occurs("missing", MISSING_EDGES_PROBABILITY), 0.6 * random_numbers.choice("gone"), 0.0
+    )
     return is_weakly_bound & (random_numbers.atoms < missing_share)
 
 
@@ -303,7 +375,10 @@ def _hexagonal_share(is_hexagonal: Array, atom_layer: Array, mask: Array) -> tup
     """Return the share of hexagonal layers among the inner ones of a stack, and how many layers it has."""
     is_filled = jnp.zeros(len(is_hexagonal), bool).at[atom_layer].max(mask)
     layer_index = jnp.arange(len(is_hexagonal))
-    first_layer, last_layer = jnp.where(is_filled, layer_index, len(layer_index)).min(), jnp.where(is_filled, layer_index, -1).max()
+    first_layer, last_layer = (
+        jnp.where(is_filled, layer_index, len(layer_index)).min(),
+        jnp.where(is_filled, layer_index, -1).max(),
+    )
     is_inner = (layer_index > first_layer) & (layer_index < last_layer)
     return (is_hexagonal & is_inner).sum() / jnp.maximum(is_inner.sum(), 1), is_filled.sum()
 
@@ -314,10 +389,20 @@ def _mean_position(positions: Array, mask: Array) -> Array:
 
 def _displace_atoms(random_numbers: ShapeProbabilities, positions: Array, is_surface: Array) -> Array:
     """Return positions displaced at random, and those of the surface pulled inwards."""
-    displacement = jnp.where(random_numbers.occurs("moved", DISPLACEMENT_PROBABILITY), MAX_DISPLACEMENT * random_numbers.choice("far"), 0.0)
-    contraction = jnp.where(random_numbers.occurs("nearer", CONTRACTION_PROBABILITY), MAX_CONTRACTION * random_numbers.choice("inwards"), 0.0)
+    displacement = jnp.where(
+        random_numbers.occurs("moved", DISPLACEMENT_PROBABILITY), MAX_DISPLACEMENT * random_numbers.choice("far"), 0.0
+    )
+    contraction = jnp.where(
+        random_numbers.occurs("nearer", CONTRACTION_PROBABILITY),
+        MAX_CONTRACTION * random_numbers.choice("inwards"),
+        0.0,
+    )
     outward_direction = positions / jnp.maximum(jnp.linalg.norm(positions, axis=1, keepdims=True), 1.0)
-    return positions + displacement * random_numbers.displacements - contraction * jnp.where(is_surface, 1.0, 0.0)[:, None] * outward_direction
+    return (
+        positions
+        + displacement * random_numbers.displacements
+        - contraction * jnp.where(is_surface, 1.0, 0.0)[:, None] * outward_direction
+    )
 
 
 def _aspect_ratio(positions: Array, mask: Array) -> Array:

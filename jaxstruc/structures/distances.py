@@ -44,7 +44,9 @@ def pair_distances(positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"]
     n_rows = n_atoms // 2
 
     def cyclic_shifts(column):  # a list repeated and cut into rows of one more than its length moves on by one a row
-        return jnp.tile(column, n_rows + 2)[n_atoms + 1 :][: n_rows * (n_atoms + 1)].reshape(n_rows, n_atoms + 1)[:, :n_atoms]
+        return jnp.tile(column, n_rows + 2)[n_atoms + 1 :][: n_rows * (n_atoms + 1)].reshape(n_rows, n_atoms + 1)[
+            :, :n_atoms
+        ]
 
     squared_distance = sum((column - cyclic_shifts(column)) ** 2 for column in positions.T)
     weight = jnp.where(mask & cyclic_shifts(mask), 1.0, 0.0)
@@ -70,12 +72,17 @@ def histogram(positions: Float[np.ndarray, "atom 3"], *, width: float) -> Histog
         offset = distance[start : start + DISTANCE_BLOCK_SIZE] / width
         bin_index = np.rint(offset).astype(np.intp)
         offset -= bin_index
-        moments += [np.bincount(bin_index, offset_power, n_bins) for offset_power in (np.ones_like(offset), offset, offset * offset)]
+        moments += [
+            np.bincount(bin_index, offset_power, n_bins)
+            for offset_power in (np.ones_like(offset), offset, offset * offset)
+        ]
     occupied_bins = np.flatnonzero(moments[0])
     count, first_moment, second_moment = moments[:, occupied_bins]
     offset = first_moment / count
     variance = np.maximum(second_moment / count - offset**2, 0.0) * width**2
-    weight, mean, variance = (values.astype(np.float32) for values in (2 * count, (occupied_bins + offset) * width, variance))
+    weight, mean, variance = (
+        values.astype(np.float32) for values in (2 * count, (occupied_bins + offset) * width, variance)
+    )
     return Histogram(weight, mean, variance, len(positions))
 
 

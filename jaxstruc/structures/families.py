@@ -14,21 +14,21 @@ from ase.cluster import Decahedron, Icosahedron, Octahedron
 from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.lattices import (
     FCC_CENTRES,
-    MIN_GROWTH_RATIO,
-    LAYER_SPACING,
-    TRUNCATION_DEPTHS,
     LAYER_SITES,
+    LAYER_SPACING,
     MAX_ASPECT_RATIO,
+    MIN_GROWTH_RATIO,
+    TRUNCATION_DEPTHS,
     centred_cluster,
-    plane_depths,
     fcc_lattice,
     folded_depths,
-    prism_depths,
-    unit_bond_cluster,
+    plane_depths,
+    points_within,
     polyhedra,
+    prism_depths,
     spheres,
     stack,
-    points_within,
+    unit_bond_cluster,
 )
 
 VERSION = 2
@@ -51,7 +51,9 @@ def icosahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
     for name, direction in (("a vertex", vertex), ("an edge", edge), ("a face", face)):
         for offset in np.arange(0.5, 3.1, 0.5):
             centre_label = f"{offset:.1f} from the centre towards {name}"
-            for label, positions in spheres(points, offset * direction / np.linalg.norm(direction), centre_label, min_atoms, max_atoms):
+            for label, positions in spheres(
+                points, offset * direction / np.linalg.norm(direction), centre_label, min_atoms, max_atoms
+            ):
                 yield unit_bond_cluster("icosahedron", label, positions)
 
 
@@ -89,19 +91,28 @@ def octahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 def fcc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
     """Yield fcc polyhedra of {100}, {110} and {111} planes about many centres, tetrahedra, rods, plates and spheres."""
-    points = points_within(fcc_lattice(math.ceil(2.3 * _bounding_radius(max_atoms))) * math.sqrt(0.5), 1.6 * _bounding_radius(max_atoms))
+    points = points_within(
+        fcc_lattice(math.ceil(2.3 * _bounding_radius(max_atoms))) * math.sqrt(0.5), 1.6 * _bounding_radius(max_atoms)
+    )
     for name, centre in FCC_CENTRES.items():
         offsets = points - np.array(centre) * math.sqrt(0.5)
         depth = plane_depths(offsets)
         cuboid_depths = {"(111)": depth["(111)"], "(100)": depth["(100)"], "less (110)": depth["(110)"]}
-        yield from polyhedra("fcc", points, cuboid_depths, f"about {name}", min_atoms, max_atoms, depth_ratio=(0.5, 1.8))
+        yield from polyhedra(
+            "fcc", points, cuboid_depths, f"about {name}", min_atoms, max_atoms, depth_ratio=(0.5, 1.8)
+        )
         rod_depths = {"[001]": abs(offsets[:, 2]), "(100) (010)": abs(offsets[:, :2]).max(axis=1)}
         rod_depths["less (111)"] = depth["(111)"]
         yield from polyhedra("fcc", points, rod_depths, f"about {name}", min_atoms, max_atoms)
         normals = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]) / math.sqrt(3)
-        tetrahedron_depths = {"(111)": (offsets @ normals.T).max(axis=1), "(-1-1-1)": (offsets @ -normals.T).max(axis=1)}
+        tetrahedron_depths = {
+            "(111)": (offsets @ normals.T).max(axis=1),
+            "(-1-1-1)": (offsets @ -normals.T).max(axis=1),
+        }
         tetrahedron_depths["less (100)"] = depth["(100)"]
-        yield from polyhedra("fcc", points, tetrahedron_depths, f"about {name}", min_atoms, max_atoms, depth_ratio=(1.0, 3.01))
+        yield from polyhedra(
+            "fcc", points, tetrahedron_depths, f"about {name}", min_atoms, max_atoms, depth_ratio=(1.0, 3.01)
+        )
     sixths = itertools.product(range(7), range(4), range(4))
     centres = [(x, y, z) for x, y, z in sixths if z <= y <= min(x, 6 - x)]
     for centre in np.array(centres) / 6 * math.sqrt(0.5):
@@ -137,7 +148,9 @@ def twinned_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
         depth = folded_depths(points - np.array([x, y, 0]))
         yield from polyhedra("twin", points, depth, f"mirrored at the twin plane about {site}", min_atoms, max_atoms)
     centres = [(site, height) for site in ("atom", "bridge", "hollow") for height in (0, 0.5, 1, 2, 3)]
-    yield from _stack_clusters("twin", "one twin plane", _embed_sequence("h", "c"), centres, min_atoms, max_atoms, growth=1.12)
+    yield from _stack_clusters(
+        "twin", "one twin plane", _embed_sequence("h", "c"), centres, min_atoms, max_atoms, growth=1.12
+    )
 
 
 def faulted_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
@@ -146,8 +159,13 @@ def faulted_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
     A stack is a word with a letter a layer: h where the layers beside it are alike, c where they are not. Here fcc with
     a fault, a twin lamella or a few more, hcp with a fault, stacks of short period, and stacks drawn at random.
     """
-    sequences = {f"{sequence} in fcc": _embed_sequence(sequence, "c") for sequence in ("hh", "hch", "hcch", "hccch", "hhh", "hhhh", "hhch")}
-    sequences |= {f"{sequence} in hcp": _embed_sequence(sequence, "h") for sequence in ("c", "cc", "chc", "ccc", "cccc")}
+    sequences = {
+        f"{sequence} in fcc": _embed_sequence(sequence, "c")
+        for sequence in ("hh", "hch", "hcch", "hccch", "hhh", "hhhh", "hhch")
+    }
+    sequences |= {
+        f"{sequence} in hcp": _embed_sequence(sequence, "h") for sequence in ("c", "cc", "chc", "ccc", "cccc")
+    }
     sequences |= {f"period {sequence}": sequence for sequence in ("hc", "hcc", "hhc", "hhcc", "hccc", "hhhc")}
     for seed, share in itertools.product(range(3), (0.25, 0.5, 0.75)):
         is_hexagonal = np.random.default_rng([seed, round(100 * share)]).random(64) < share
@@ -221,7 +239,9 @@ def _decahedra_pqr(min_atoms: int, max_atoms: int) -> Iterator[tuple[str, np.nda
             return
 
 
-def _cubic_clusters(family: str, basis: np.ndarray, lattice_constant: float, min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
+def _cubic_clusters(
+    family: str, basis: np.ndarray, lattice_constant: float, min_atoms: int, max_atoms: int
+) -> Iterator[Cluster]:
     """Yield polyhedra, rods, plates and spheres cut from a cubic lattice about places in an eighth of its cell."""
     steps = np.arange(-math.ceil(1.6 * _bounding_radius(max_atoms)), math.ceil(1.6 * _bounding_radius(max_atoms)) + 1)
     cells = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
@@ -229,7 +249,9 @@ def _cubic_clusters(family: str, basis: np.ndarray, lattice_constant: float, min
     for centre in np.array([(0, 0, 0), (1, 0, 0), (1, 1, 0), (1, 1, 1)]) / 2 * lattice_constant:
         depth = plane_depths(points - centre)
         cuboid_depths = {"(110)": depth["(110)"], "(100)": depth["(100)"], "less (111)": depth["(111)"]}
-        yield from polyhedra(family, points, cuboid_depths, _centre_label(centre), min_atoms, max_atoms, depth_ratio=(0.6, 1.6))
+        yield from polyhedra(
+            family, points, cuboid_depths, _centre_label(centre), min_atoms, max_atoms, depth_ratio=(0.6, 1.6)
+        )
         offsets = abs(points - centre)
         rod_depths = {"[001]": offsets[:, 2], "(100) (010)": offsets[:, :2].max(axis=1), "less (110)": depth["(110)"]}
         yield from polyhedra(family, points, rod_depths, _centre_label(centre), min_atoms, max_atoms)
@@ -255,6 +277,8 @@ def _stack_clusters(
         centre = np.array([*LAYER_SITES[site], height * LAYER_SPACING])
         centre_label = f"of {name} about {site} at layer {height:g}"
         depth = prism_depths(points - centre)
-        yield from polyhedra(family, points, depth, centre_label, min_atoms, max_atoms, growth=growth, truncations=TRUNCATION_DEPTHS[::2])
+        yield from polyhedra(
+            family, points, depth, centre_label, min_atoms, max_atoms, growth=growth, truncations=TRUNCATION_DEPTHS[::2]
+        )
         for label, positions in spheres(points, centre, centre_label, min_atoms, max_atoms, growth=growth):
             yield centred_cluster(family, label, positions)

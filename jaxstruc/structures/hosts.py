@@ -49,7 +49,9 @@ class OccupancyPrior(NamedTuple):
     """Factor and power of the number of atoms that give the sum of these over a listed particle's sites."""
 
 
-def nearest_sites(packing: str, origin: np.ndarray, n_sites: int, *, atom_positions: np.ndarray | None = None) -> LatticeSites:
+def nearest_sites(
+    packing: str, origin: np.ndarray, n_sites: int, *, atom_positions: np.ndarray | None = None
+) -> LatticeSites:
     """Return the sites of a packing nearest to a place, or to atoms.
 
     Args:
@@ -115,7 +117,10 @@ def site_surroundings(sites: LatticeSites, is_occupied: np.ndarray) -> tuple[np.
     pairs = KDTree(sites.positions).query_pairs(NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
     distance = np.linalg.norm(sites.positions[pairs[:, 0]] - sites.positions[pairs[:, 1]], axis=1)
     n_neighbours, n_next_neighbours = np.zeros((2, len(is_occupied)), int)
-    for shell_pairs, n_occupied in ((pairs[distance < NEIGHBOUR_DISTANCE], n_neighbours), (pairs[distance >= NEIGHBOUR_DISTANCE], n_next_neighbours)):
+    for shell_pairs, n_occupied in (
+        (pairs[distance < NEIGHBOUR_DISTANCE], n_neighbours),
+        (pairs[distance >= NEIGHBOUR_DISTANCE], n_next_neighbours),
+    ):
         np.add.at(n_occupied, shell_pairs[:, 0], is_occupied[shell_pairs[:, 1]])
         np.add.at(n_occupied, shell_pairs[:, 1], is_occupied[shell_pairs[:, 0]])
     is_near_particle = is_occupied | (n_neighbours > 0)
@@ -125,8 +130,13 @@ def site_surroundings(sites: LatticeSites, is_occupied: np.ndarray) -> tuple[np.
 def excess_occupancy_cost(sites: LatticeSites, is_occupied: np.ndarray) -> float:
     """Return how much more unusual a particle's shape is than a listed one's, as a negative logarithm."""
     prior = occupancy_prior(sites.packing)
-    surrounding_index = tuple(np.minimum(column, prior.cost.shape[1] - 1) for column in site_surroundings(sites, is_occupied))
-    return float(prior.cost[surrounding_index].sum() - prior.typical_cost_law[0] * max(is_occupied.sum(), 1) ** prior.typical_cost_law[1])
+    surrounding_index = tuple(
+        np.minimum(column, prior.cost.shape[1] - 1) for column in site_surroundings(sites, is_occupied)
+    )
+    return float(
+        prior.cost[surrounding_index].sum()
+        - prior.typical_cost_law[0] * max(is_occupied.sum(), 1) ** prior.typical_cost_law[1]
+    )
 
 
 def occupancy_cost(site_counts: np.ndarray) -> np.ndarray:

@@ -86,16 +86,34 @@ def identify_structure_type(positions: np.ndarray) -> StructureType:
     if fivefold := _identify_fivefold(bonds):
         return StructureType(fivefold[0], math.nan, is_large_enough and fivefold[1])
     if bonds.second_shell_ratio > 1:
-        return StructureType("sc", math.nan, is_large_enough and _layer_count(bonds, 1.0) >= MIN_TYPE_LAYERS) if _is_simple_cubic(bonds) else UNKNOWN_TYPE
+        return (
+            StructureType("sc", math.nan, is_large_enough and _layer_count(bonds, 1.0) >= MIN_TYPE_LAYERS)
+            if _is_simple_cubic(bonds)
+            else UNKNOWN_TYPE
+        )
     ordered_share, is_hexagonal = _best_stack(bonds)
     if bonds.second_shell_ratio < 0.15:
         is_bcc = ordered_share > 0.9 and bonds.is_neighbour.sum(axis=0).max() >= 8
-        return StructureType("bcc", math.nan, is_large_enough and _layer_count(bonds, LAYER_SPACING) >= MIN_TYPE_LAYERS) if is_bcc else UNKNOWN_TYPE
+        return (
+            StructureType("bcc", math.nan, is_large_enough and _layer_count(bonds, LAYER_SPACING) >= MIN_TYPE_LAYERS)
+            if is_bcc
+            else UNKNOWN_TYPE
+        )
     if ordered_share < MIN_ORDERED_BOND_SHARE or not len(is_hexagonal):
         return UNKNOWN_TYPE
     hexagonal_share = float(is_hexagonal.mean())
-    name = "fcc" if hexagonal_share < MAX_FCC_HEXAGONAL_SHARE else "hcp" if hexagonal_share > MIN_HCP_HEXAGONAL_SHARE else "faulted"
-    return StructureType(name, hexagonal_share, is_large_enough and len(is_hexagonal) + 2 >= MIN_TYPE_LAYERS and ordered_share > MIN_SINGLE_STACK_SHARE)
+    name = (
+        "fcc"
+        if hexagonal_share < MAX_FCC_HEXAGONAL_SHARE
+        else "hcp"
+        if hexagonal_share > MIN_HCP_HEXAGONAL_SHARE
+        else "faulted"
+    )
+    return StructureType(
+        name,
+        hexagonal_share,
+        is_large_enough and len(is_hexagonal) + 2 >= MIN_TYPE_LAYERS and ordered_share > MIN_SINGLE_STACK_SHARE,
+    )
 
 
 def stacking_sequence(positions: np.ndarray) -> str:
@@ -130,7 +148,9 @@ def _find_bonds(positions: np.ndarray) -> _Bonds | None:
     is_neighbour[pairs[0], pairs[1]] = is_neighbour[pairs[1], pairs[0]] = True
     neighbours = _neighbour_table(pairs, len(positions))[pairs[0]]
     is_common_neighbour = is_neighbour[pairs[1][:, None], neighbours] & (neighbours != pairs[0][:, None])
-    return _Bonds(positions / bond_length, pairs, vectors, is_neighbour, is_common_neighbour, neighbours, second_shell_ratio)
+    return _Bonds(
+        positions / bond_length, pairs, vectors, is_neighbour, is_common_neighbour, neighbours, second_shell_ratio
+    )
 
 
 def _neighbour_table(pairs: np.ndarray, n_atoms: int) -> np.ndarray:
@@ -153,7 +173,9 @@ def _identify_fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
     """
     fivefold_bonds = np.flatnonzero(bonds.is_common_neighbour.sum(axis=1) == 5)
     ring = bonds.neighbours[fivefold_bonds][bonds.is_common_neighbour[fivefold_bonds]].reshape(-1, 5)
-    fivefold_bonds = fivefold_bonds[(bonds.is_neighbour[ring[:, :, None], ring[:, None, :]].sum(axis=2) == 2).all(axis=1)]
+    fivefold_bonds = fivefold_bonds[
+        (bonds.is_neighbour[ring[:, :, None], ring[:, None, :]].sum(axis=2) == 2).all(axis=1)
+    ]
     if not len(fivefold_bonds):
         return None
     directions = bonds.vectors[fivefold_bonds] / np.linalg.norm(bonds.vectors[fivefold_bonds], axis=1, keepdims=True)
@@ -198,7 +220,9 @@ def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
     ordered_share = (is_between_layers | (abs(heights) < HEIGHT_TOLERANCE)).mean(axis=0)
     best_axes = np.flatnonzero(ordered_share > ordered_share.max() - 0.003)
     layers_by_axis = [_hexagonal_layers(bonds, axes[k], heights[:, k], is_between_layers[:, k]) for k in best_axes]
-    return float(ordered_share.max()), min(layers_by_axis, key=lambda is_hexagonal: (len(is_hexagonal), -is_hexagonal.sum()))
+    return float(ordered_share.max()), min(
+        layers_by_axis, key=lambda is_hexagonal: (len(is_hexagonal), -is_hexagonal.sum())
+    )
 
 
 def _layer_axes(bonds: _Bonds) -> np.ndarray:
@@ -206,7 +230,9 @@ def _layer_axes(bonds: _Bonds) -> np.ndarray:
     sampled_bonds = np.arange(0, len(bonds.vectors), max(1, len(bonds.vectors) // N_SAMPLED_BONDS))
     bond_row, neighbour_column = np.nonzero(bonds.is_common_neighbour[sampled_bonds])
     bond_row = sampled_bonds[bond_row]
-    third_atom_vectors = bonds.positions[bonds.neighbours[bond_row, neighbour_column]] - bonds.positions[bonds.pairs[0, bond_row]]
+    third_atom_vectors = (
+        bonds.positions[bonds.neighbours[bond_row, neighbour_column]] - bonds.positions[bonds.pairs[0, bond_row]]
+    )
     normals = np.cross(bonds.vectors[bond_row], third_atom_vectors)
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     is_parallel = (abs(normals @ normals.T) > MIN_PARALLEL_TRIANGLE_COSINE).astype(np.float32)
@@ -225,7 +251,9 @@ def _layer_axes(bonds: _Bonds) -> np.ndarray:
     return axes
 
 
-def _hexagonal_layers(bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_between_layers: np.ndarray) -> np.ndarray:
+def _hexagonal_layers(
+    bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_between_layers: np.ndarray
+) -> np.ndarray:
     """Return for each inner layer along an axis whether it is hexagonal: whether the layers beside it are alike.
 
     Bonds from a layer up to the next point three ways, so that exp(3iφ) of their azimuths φ is one number, and -1 times
@@ -240,7 +268,9 @@ def _hexagonal_layers(bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_b
     atom_layer -= atom_layer.min()
     direction_sign = np.sign(heights[is_between_layers])
     lower_layer = np.where(direction_sign > 0, *atom_layer[bonds.pairs[:, is_between_layers]])
-    in_plane_components = np.linalg.svd(axis[None])[2][1:] @ (bonds.vectors[is_between_layers] * direction_sign[:, None]).T
+    in_plane_components = (
+        np.linalg.svd(axis[None])[2][1:] @ (bonds.vectors[is_between_layers] * direction_sign[:, None]).T
+    )
     azimuth_phases = np.exp(3j * np.arctan2(in_plane_components[1], in_plane_components[0]))
     layer_phases = np.bincount(lower_layer, azimuth_phases.real) + 1j * np.bincount(lower_layer, azimuth_phases.imag)
     phase_products = (layer_phases[1:] * layer_phases[:-1].conj()).real

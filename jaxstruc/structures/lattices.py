@@ -23,7 +23,12 @@ LAYER_SPACING = math.sqrt(2 / 3)
 """Distance of close-packed layers."""
 HOLLOW_DISTANCE = 1 / math.sqrt(3)
 """Distance, in the layer, of an atom and the hollow beside it."""
-LAYER_SITES = {"atom": (0.0, 0.0), "bridge": (0.5, 0.0), "hollow": (0.0, HOLLOW_DISTANCE), "other hollow": (0.0, -HOLLOW_DISTANCE)}
+LAYER_SITES = {
+    "atom": (0.0, 0.0),
+    "bridge": (0.5, 0.0),
+    "hollow": (0.0, HOLLOW_DISTANCE),
+    "other hollow": (0.0, -HOLLOW_DISTANCE),
+}
 """Places in a close-packed layer."""
 FCC_CENTRES = {
     "atom": (0, 0, 0),
@@ -62,7 +67,12 @@ def stack(sequence: str, *, reach: int = 18) -> np.ndarray:
     for k in range(0, -reach, -1):
         step = -step if k and sequence[k % len(sequence)] == "h" else step
         stacking_positions[k - 1] = (stacking_positions[k] + step) % 3
-    return np.concatenate([layer + np.array([0, HOLLOW_DISTANCE * stacking_position, LAYER_SPACING * k]) for k, stacking_position in stacking_positions.items()])
+    return np.concatenate(
+        [
+            layer + np.array([0, HOLLOW_DISTANCE * stacking_position, LAYER_SPACING * k])
+            for k, stacking_position in stacking_positions.items()
+        ]
+    )
 
 
 def points_within(points: np.ndarray, radius: float) -> np.ndarray:
@@ -121,7 +131,13 @@ def folded_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def spheres(
-    points: np.ndarray, centre: np.ndarray, centre_label: str, min_atoms: int, max_atoms: int, *, growth: float = MIN_GROWTH_RATIO
+    points: np.ndarray,
+    centre: np.ndarray,
+    centre_label: str,
+    min_atoms: int,
+    max_atoms: int,
+    *,
+    growth: float = MIN_GROWTH_RATIO,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield labels and points of spheres about a centre, each larger than the one before by `growth`."""
     radius = np.linalg.norm(points - centre, axis=1)
@@ -161,7 +177,9 @@ def polyhedra(
     """
     (first_planes, first_depth), (second_planes, second_depth), (third_planes, third_depth) = depth.items()
     known_atom_sets = set()
-    for first_level, second_level in itertools.product(_plane_levels(first_depth, growth), _plane_levels(second_depth, growth)):
+    for first_level, second_level in itertools.product(
+        _plane_levels(first_depth, growth), _plane_levels(second_depth, growth)
+    ):
         if not depth_ratio[0] * first_level <= second_level <= depth_ratio[1] * first_level:
             continue
         solid_rows = np.flatnonzero((first_depth <= first_level) & (second_depth <= second_level))
@@ -169,7 +187,10 @@ def polyhedra(
             continue
         for truncation in truncations:
             truncated_rows = solid_rows[third_depth[solid_rows] <= third_depth[solid_rows].max() - truncation + 1e-5]
-            if min_atoms <= len(truncated_rows) <= max_atoms and (row_bytes := truncated_rows.tobytes()) not in known_atom_sets:
+            if (
+                min_atoms <= len(truncated_rows) <= max_atoms
+                and (row_bytes := truncated_rows.tobytes()) not in known_atom_sets
+            ):
                 known_atom_sets.add(row_bytes)
                 planes_label = f"planes {first_planes} {first_level:.2f} {second_planes} {second_level:.2f} {third_planes} {truncation:.1f}"
                 yield centred_cluster(family, f"{planes_label} {centre_label}", points[truncated_rows])

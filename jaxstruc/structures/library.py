@@ -130,7 +130,11 @@ def load_or_build(
     library = _load(path)
     if library is None:
         library = build(names, min_atoms=min_atoms, max_atoms=max_atoms, progress=progress)
-        with contextlib.suppress(OSError), files.atomic_replacement(path) as temporary_path, temporary_path.open("wb") as stream:
+        with (
+            contextlib.suppress(OSError),
+            files.atomic_replacement(path) as temporary_path,
+            temporary_path.open("wb") as stream,
+        ):
             np.savez(stream, **library._asdict())
     return library
 
@@ -145,7 +149,11 @@ def from_files(paths: Iterable[Path]) -> Library:
     """
     structure_files: list[Path] = []
     for path in map(Path, paths):
-        folder_files = sorted(child for child in path.iterdir() if child.is_file() and child.name[0] != ".") if path.is_dir() else [path]
+        folder_files = (
+            sorted(child for child in path.iterdir() if child.is_file() and child.name[0] != ".")
+            if path.is_dir()
+            else [path]
+        )
         if not folder_files:
             raise ValueError(f"Expected structure files, got the empty folder {path}; pass a folder with some.")
         structure_files += folder_files
@@ -249,9 +257,13 @@ def _pack_library(entries: Sequence[tuple[Cluster, Histogram]]) -> Library:
         atom_starts=np.concatenate([[0], np.cumsum(atoms, dtype=np.int64)]),
         positions=np.concatenate([np.zeros((0, 3)), *(cluster.positions for cluster, _ in entries)]).astype(np.float32),
         bin_starts=np.concatenate([[0], np.cumsum(bin_counts)]),
-        weight=np.concatenate([np.zeros(0, np.float32), *(cluster_histogram.weight for cluster_histogram in histograms)]),
+        weight=np.concatenate(
+            [np.zeros(0, np.float32), *(cluster_histogram.weight for cluster_histogram in histograms)]
+        ),
         mean=np.concatenate([np.zeros(0, np.float32), *(cluster_histogram.mean for cluster_histogram in histograms)]),
-        variance=np.concatenate([np.zeros(0, np.float32), *(cluster_histogram.variance for cluster_histogram in histograms)]),
+        variance=np.concatenate(
+            [np.zeros(0, np.float32), *(cluster_histogram.variance for cluster_histogram in histograms)]
+        ),
     )
 
 
@@ -271,7 +283,9 @@ def _check_names(names: Iterable[str], min_atoms: int, max_atoms: int) -> list[s
     """Return the families in their own order, or refuse."""
     requested_names = set(names)
     if unknown_names := sorted(requested_names - set(families.FAMILIES)):
-        raise ValueError(f"Expected families of {', '.join(families.FAMILIES)}, got {', '.join(unknown_names)}; drop these.")
+        raise ValueError(
+            f"Expected families of {', '.join(families.FAMILIES)}, got {', '.join(unknown_names)}; drop these."
+        )
     if not requested_names:
         raise ValueError(f"Expected at least one family, got none; name some of {', '.join(families.FAMILIES)}.")
     if not 2 <= min_atoms <= max_atoms:

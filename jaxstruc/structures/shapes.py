@@ -9,7 +9,7 @@ from ase.cluster.cubic import FaceCenteredCubic
 from scipy.spatial.distance import pdist
 
 from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.lattices import FCC_CENTRES, is_connected, plane_depths, fcc_lattice
+from jaxstruc.structures.lattices import FCC_CENTRES, fcc_lattice, is_connected, plane_depths
 
 FCC_SURFACES = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
 """Surfaces of the fcc family, KDD 2020 section 4.3."""
@@ -33,7 +33,13 @@ def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Clu
     oversized_triples: list[tuple[int, ...]] = []
     for a, b, c in itertools.product(layers, repeat=3):
         layer_triple = (a, b, c)
-        if any(all(n_layers >= n_oversized_layers for n_layers, n_oversized_layers in zip(layer_triple, oversized_triple, strict=True)) for oversized_triple in oversized_triples):
+        if any(
+            all(
+                n_layers >= n_oversized_layers
+                for n_layers, n_oversized_layers in zip(layer_triple, oversized_triple, strict=True)
+            )
+            for oversized_triple in oversized_triples
+        ):
             continue  # a cluster of more layers holds those of fewer
         cluster = fcc_cluster(layer_triple)
         if len(cluster.positions) > max_atoms:
@@ -52,10 +58,20 @@ def wide_fcc_family(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Clust
     Made once a process: copy before changing.
     """
     lattice = fcc_lattice(7)
-    cut_clusters = [cluster for name, centre in FCC_CENTRES.items() for cluster in _cut_clusters(lattice, name, np.array(centre))]
+    cut_clusters = [
+        cluster for name, centre in FCC_CENTRES.items() for cluster in _cut_clusters(lattice, name, np.array(centre))
+    ]
     complete_clusters = [cluster for cluster in cut_clusters if min_atoms <= len(cluster.positions) <= max_atoms]
-    vacancy_clusters = [_cluster_with_vacancy(cluster) for cluster in distinct_clusters(complete_clusters) if len(cluster.positions) > min_atoms]
-    return tuple(cluster for cluster in distinct_clusters(complete_clusters + vacancy_clusters) if is_connected(cluster.positions))
+    vacancy_clusters = [
+        _cluster_with_vacancy(cluster)
+        for cluster in distinct_clusters(complete_clusters)
+        if len(cluster.positions) > min_atoms
+    ]
+    return tuple(
+        cluster
+        for cluster in distinct_clusters(complete_clusters + vacancy_clusters)
+        if is_connected(cluster.positions)
+    )
 
 
 def distinct_clusters(clusters: list[Cluster]) -> list[Cluster]:
@@ -77,14 +93,22 @@ def _cut_clusters(lattice: np.ndarray, name: str, centre: np.ndarray) -> list[Cl
     levels = [[level for level in np.unique(np.round(depth, 6)) if level < 5.5] for depth in depth_by_plane.values()]
     label_by_rows: dict[bytes, str] = {}
     for plane_levels in itertools.product(*levels):
-        is_inside = np.all([depth <= level + 1e-5 for depth, level in zip(depth_by_plane.values(), plane_levels, strict=True)], axis=0)
-        planes_label = " ".join(f"{plane} {level:.2f}" for plane, level in zip(depth_by_plane, plane_levels, strict=True))
+        is_inside = np.all(
+            [depth <= level + 1e-5 for depth, level in zip(depth_by_plane.values(), plane_levels, strict=True)], axis=0
+        )
+        planes_label = " ".join(
+            f"{plane} {level:.2f}" for plane, level in zip(depth_by_plane, plane_levels, strict=True)
+        )
         label_by_rows.setdefault(is_inside.tobytes(), f"planes {planes_label} about {name}")
     radius = np.linalg.norm(lattice - centre, axis=1)
     for level in np.unique(np.round(radius[radius < 6], 6)):
         label_by_rows.setdefault((radius <= level + 1e-5).tobytes(), f"sphere {level:.2f} about {name}")
     cut_positions = ((lattice[np.frombuffer(is_inside, bool)], label) for is_inside, label in label_by_rows.items())
-    return [Cluster("fcc", label, (positions - positions.mean(axis=0)) * math.sqrt(0.5)) for positions, label in cut_positions if len(positions) > 1]
+    return [
+        Cluster("fcc", label, (positions - positions.mean(axis=0)) * math.sqrt(0.5))
+        for positions, label in cut_positions
+        if len(positions) > 1
+    ]
 
 
 def _cluster_with_vacancy(cluster: Cluster) -> Cluster:
@@ -92,4 +116,6 @@ def _cluster_with_vacancy(cluster: Cluster) -> Cluster:
     positions = cluster.positions
     is_neighbour = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2
     remaining_positions = np.delete(positions, np.argmin(is_neighbour.sum(axis=1)), axis=0)
-    return Cluster(cluster.family, f"{cluster.label}, one atom missing", remaining_positions - remaining_positions.mean(axis=0))
+    return Cluster(
+        cluster.family, f"{cluster.label}, one atom missing", remaining_positions - remaining_positions.mean(axis=0)
+    )

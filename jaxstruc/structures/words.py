@@ -8,7 +8,7 @@ import numpy as np
 from scipy.spatial import ConvexHull, KDTree, QhullError
 from scipy.spatial.distance import pdist, squareform
 
-from jaxstruc.structures.kinds import NEIGHBOUR_DISTANCE, mean_bond, identify_structure_type
+from jaxstruc.structures.kinds import NEIGHBOUR_DISTANCE, identify_structure_type, mean_bond
 
 MIN_FACET_COSINE = math.cos(math.radians(12))
 """Cosine of the angle by which triangles of one facet may differ: facets of low indices are farther apart."""
@@ -77,18 +77,38 @@ def describe_cluster(positions: np.ndarray, *, family: str = "", label: str = ""
         hull = ConvexHull(x)
     except QhullError:  # fewer than four atoms, or all in one plane
         longest_diameter = float(pdist(x).max())
-        return Description(label_name, structure_type.name, len(x), bond_length * longest_diameter, 0.0, structure_type.hexagonal_share, math.nan, math.nan)
+        return Description(
+            label_name,
+            structure_type.name,
+            len(x),
+            bond_length * longest_diameter,
+            0.0,
+            structure_type.hexagonal_share,
+            math.nan,
+            math.nan,
+        )
     facets = _find_facets(x, hull)
     longest_diameter, least_width = float(pdist(x[hull.vertices]).max()), _least_width(x, hull)
-    close_packed_share, square_share = (math.nan, math.nan) if structure_type.name in ("", "bcc", "sc") else _facet_shares(x, facets)
+    close_packed_share, square_share = (
+        (math.nan, math.nan) if structure_type.name in ("", "bcc", "sc") else _facet_shares(x, facets)
+    )
     square_share = math.nan if structure_type.name == "hcp" else square_share
     name = label_name or _regular_body_name(x, facets, structure_type.name)
-    return Description(name, structure_type.name, len(x), bond_length * longest_diameter, bond_length * least_width, structure_type.hexagonal_share, close_packed_share, square_share)
+    return Description(
+        name,
+        structure_type.name,
+        len(x),
+        bond_length * longest_diameter,
+        bond_length * least_width,
+        structure_type.hexagonal_share,
+        close_packed_share,
+        square_share,
+    )
 
 
 def rescale(description: Description, unit: float) -> Description:
     """Return the description of a cluster that is `unit` times as large."""
-    return description._replace(longest=unit * description.longest_diameter, least_width=unit * description.least_width)
+    return description._replace(longest_diameter=unit * description.longest_diameter, least_width=unit * description.least_width)
 
 
 def sentence(description: Description) -> str:
@@ -153,7 +173,11 @@ def _find_facets(x: np.ndarray, hull: ConvexHull) -> _Facets:
         if not is_unassigned[seed] or areas[seed] < 1e-3:
             continue
         is_in_plane = plane_distances[seed] < FACET_PLANE_TOLERANCE
-        is_facet_triangle = is_unassigned & is_in_plane[hull.simplices].all(axis=1) & ((plane_cosines[seed] > MIN_FACET_COSINE) | (areas < 1e-3))
+        is_facet_triangle = (
+            is_unassigned
+            & is_in_plane[hull.simplices].all(axis=1)
+            & ((plane_cosines[seed] > MIN_FACET_COSINE) | (areas < 1e-3))
+        )
         is_unassigned &= ~is_facet_triangle
         facet_areas.append(areas[is_facet_triangle].sum())
         is_on_facet.append(is_in_plane)
@@ -169,14 +193,18 @@ def _facet_shares(x: np.ndarray, facets: _Facets) -> tuple[float, float]:
     triangle_counts = _count_common_neighbours(is_neighbour, is_neighbour, facets.is_on_facet[:, is_surface]) / 3
     square_counts = _count_common_neighbours(is_diagonal, is_neighbour, facets.is_on_facet[:, is_surface])
     area_shares = facets.areas / facets.areas.sum()
-    return float(area_shares[triangle_counts > square_counts].sum()), float(area_shares[square_counts > triangle_counts].sum())
+    return float(area_shares[triangle_counts > square_counts].sum()), float(
+        area_shares[square_counts > triangle_counts].sum()
+    )
 
 
 def _count_common_neighbours(is_pair: np.ndarray, is_neighbour: np.ndarray, is_on_facet: np.ndarray) -> np.ndarray:
     """Return for each facet how many pairs on it have a common neighbour on it, times their common neighbours."""
     first_atom, second_atom = np.nonzero(np.triu(is_pair))
     pair, third_atom = np.nonzero(is_neighbour[first_atom] & is_neighbour[second_atom])
-    return (is_on_facet[:, first_atom[pair]] & is_on_facet[:, second_atom[pair]] & is_on_facet[:, third_atom]).sum(axis=1)
+    return (is_on_facet[:, first_atom[pair]] & is_on_facet[:, second_atom[pair]] & is_on_facet[:, third_atom]).sum(
+        axis=1
+    )
 
 
 def _least_width(x: np.ndarray, hull: ConvexHull) -> float:

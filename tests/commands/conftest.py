@@ -52,7 +52,10 @@ def command_arguments(cluster_files):
     """The words of each command before the files, and those after them."""
     library_options = ("--families", "octahedron", "icosahedron", "--max-atoms", 150)
     return {
-        "solve": (("solve",), ("--element", "Ag", "--samples", 8, "--search", "none", "--ensemble", "none", *library_options)),
+        "solve": (
+            ("solve",),
+            ("--element", "Ag", "--samples", 8, "--search", "none", "--ensemble", "none", *library_options),
+        ),
         "mine": (("mine",), ("--element", "Ag", "--ensemble", "none", *library_options)),
         "refine": (("refine", *cluster_files), ()),
     }

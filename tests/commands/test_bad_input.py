@@ -14,7 +14,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.cluster import Icosahedron
-from shell import run_command, read_table
+from shell import read_table, run_command
 from written import HEADERS, LABELS, assert_one_sentence, rows
 
 from jaxstruc.data import gr
@@ -65,7 +65,10 @@ def files_with_damaged_lines(rng):
         position = int(rng.integers(30, len(lines) - 200))
         order = rng.permutation(len(lines))
         yield f"{name}-shuffled", b"".join(lines[index] for index in order)
-        yield f"{name}-swapped", b"".join([*lines[:position], lines[position + 1], lines[position], *lines[position + 2 :]])
+        yield (
+            f"{name}-swapped",
+            b"".join([*lines[:position], lines[position + 1], lines[position], *lines[position + 2 :]]),
+        )
         yield f"{name}-doubled", b"".join(line + line for line in lines)
         yield f"{name}-twice", content + content
         yield f"{name}-again", b"".join([*lines[: position + 5], *lines[position:]])
@@ -80,7 +83,17 @@ def files_with_damaged_lines(rng):
 def files_in_other_encodings(rng):
     for name in ("example", "xPDFsuite"):
         text = GOOD_CONTENTS[name].decode() + "# Ångström\n"
-        for encoding in ("utf-8", "utf-8-sig", "latin-1", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-7", "cp037"):
+        for encoding in (
+            "utf-8",
+            "utf-8-sig",
+            "latin-1",
+            "utf-16",
+            "utf-16-le",
+            "utf-16-be",
+            "utf-32",
+            "utf-7",
+            "cp037",
+        ):
             yield f"{name}-{encoding}", text.encode(encoding)
         yield f"{name}-crlf", text.encode().replace(b"\n", b"\r\n")
         yield f"{name}-cr", text.encode().replace(b"\n", b"\r")
@@ -98,8 +111,13 @@ def files_with_damaged_numbers(rng):
     for number_text, column, count in product(number_texts, (0, 1), (1, 400)):
         broken_lines = lines.copy()
         for position in rng.choice(len(lines), count, replace=False):
-            broken_lines[position] = " ".join(number_text if index == column else cell for index, cell in enumerate(lines[position].split()))
-        yield f"{number_text or 'none'}-{column}-{count}", (PROGRAM_HEADERS["example"] + "\n".join(broken_lines) + "\n").encode()
+            broken_lines[position] = " ".join(
+                number_text if index == column else cell for index, cell in enumerate(lines[position].split())
+            )
+        yield (
+            f"{number_text or 'none'}-{column}-{count}",
+            (PROGRAM_HEADERS["example"] + "\n".join(broken_lines) + "\n").encode(),
+        )
 
 
 def files_with_damaged_headers(rng):

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from taught import CALIBRATION, SMALL_CLASSIFIER
-from written import rows, example_pdf
+from written import example_pdf, rows
 
 from jaxstruc.commands import cli
 from jaxstruc.network import endless, weights
@@ -25,7 +25,10 @@ def weights_file(tmp_path_factory):
     weights.save_classifier(
         path,
         TrainedClassifier(
-            {"params": params["params"]}, SMALL_CLASSIFIER, feature_distribution, {"name": "own", "outside": 9.0, "strange": 1.0} | CALIBRATION
+            {"params": params["params"]},
+            SMALL_CLASSIFIER,
+            feature_distribution,
+            {"name": "own", "outside": 9.0, "strange": 1.0} | CALIBRATION,
         ),
     )
     return path
@@ -44,7 +47,9 @@ def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
         cli.main(["classify", *files, *DATA_OPTIONS, "--weights", str(weights_file), "-o", str(tmp_path / "out")])
     assert exit_info.value.code == 3
     summary_rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open()))
-    assert [row["status"] == "failed" for row in summary_rows] == [False, True, False] and "rows of r" in summary_rows[1]["message"]
+    assert [row["status"] == "failed" for row in summary_rows] == [False, True, False] and "rows of r" in summary_rows[
+        1
+    ]["message"]
     for row in (summary_rows[0], summary_rows[2]):
         assert sum(float(row[f"p_{name}"]) for name in STRUCTURE_TYPES) == pytest.approx(1, abs=1e-4)
         assert float(row["type_probability"]) == max(float(row[f"p_{name}"]) for name in STRUCTURE_TYPES)
@@ -60,7 +65,16 @@ def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
 ])  # fmt: skip
 def test_mistakes_are_one_line(weights_file, tmp_path, capsys, options, message):
     (tmp_path / "a.gr").write_text(rows())
-    arguments = ["classify", str(tmp_path / "a.gr"), *DATA_OPTIONS, "--weights", str(weights_file), "-o", str(tmp_path / "out"), *options]
+    arguments = [
+        "classify",
+        str(tmp_path / "a.gr"),
+        *DATA_OPTIONS,
+        "--weights",
+        str(weights_file),
+        "-o",
+        str(tmp_path / "out"),
+        *options,
+    ]
     with pytest.raises(SystemExit) as exit_info:
         cli.main(arguments)
     lines = capsys.readouterr().err.strip().splitlines()
@@ -68,4 +82,6 @@ def test_mistakes_are_one_line(weights_file, tmp_path, capsys, options, message)
 
 
 def test_the_network_and_the_simulated_pdfs_have_the_same_range():
-    assert endless.R_BONDS[0] == pytest.approx(endless.MIN_R_BONDS) and endless.R_BONDS[-1] == pytest.approx(endless.MAX_R_BONDS)
+    assert endless.R_BONDS[0] == pytest.approx(endless.MIN_R_BONDS) and endless.R_BONDS[-1] == pytest.approx(
+        endless.MAX_R_BONDS
+    )

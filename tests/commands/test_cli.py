@@ -65,7 +65,9 @@ def test_an_unknown_option_is_status_2(capsys):
 
 
 def test_where_an_error_arose_is_shown_on_request(capsys, tmp_path):
-    status, error = run_command(["--traceback", "solve", tmp_path / "none.gr", "--element", "Ag", "-o", tmp_path / "o"], capsys)
+    status, error = run_command(
+        ["--traceback", "solve", tmp_path / "none.gr", "--element", "Ag", "-o", tmp_path / "o"], capsys
+    )
     assert status == 2 and "Traceback" in error
 
 

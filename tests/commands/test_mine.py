@@ -3,7 +3,7 @@
 import ase.io
 import pytest
 from ase.cluster import Icosahedron, Octahedron
-from shell import run_command, read_table
+from shell import read_table, run_command
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from scipy.spatial.distance import pdist
-from shell import run_command, read_table
+from shell import read_table, run_command
 
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.scattering.curves import Grid
@@ -33,7 +33,9 @@ def input_folder(tmp_path_factory):
     grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=0.0, rmax=18.0, rstep=0.02)
     pairs = debye.pairs_from_positions(jnp.asarray(true_cluster.positions, jnp.float32), jnp.ones(len(true_cluster)))
     unit_factors, composition = jnp.ones((1, grid.q.size)), jnp.full(1, 1.0 * len(true_cluster))
-    f = debye.reduced_structure_function(pairs, Instrument(**TRUE_VALUES), unit_factors, composition, jnp.asarray(grid.q, jnp.float32))
+    f = debye.reduced_structure_function(
+        pairs, Instrument(**TRUE_VALUES), unit_factors, composition, jnp.asarray(grid.q, jnp.float32)
+    )
     f += 0.1 * jnp.sqrt(jnp.mean(f**2)) * np.random.default_rng(1).normal(size=f.size)
     g = curves.pdf_from_f(f, Instrument(**TRUE_VALUES, qdamp=0.03), grid)
     np.savetxt(folder / "data.gr", np.stack([grid.r, np.asarray(g)], axis=1), fmt="%.8g")
@@ -43,7 +45,15 @@ def input_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def refinement(input_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "deep" / "results"
-    status = run_command("refine", input_folder / "other.xyz", input_folder / "true.xyz", input_folder / "data.gr", "-o", out, *RANGE_OPTIONS)
+    status = run_command(
+        "refine",
+        input_folder / "other.xyz",
+        input_folder / "true.xyz",
+        input_folder / "data.gr",
+        "-o",
+        out,
+        *RANGE_OPTIONS,
+    )
     return out, status
 
 
@@ -73,7 +83,9 @@ def test_each_of_the_users_clusters_has_its_fit_and_structure(refinement, input_
         assert rw == pytest.approx(float(row["rw"]), rel=2e-3)
         assert stem.with_name(f"{stem.name}.png").stat().st_size > 10_000
         atoms, input_cluster = ase.io.read(structure), ase.io.read(input_folder / f"{name}.xyz")
-        np.testing.assert_allclose(pdist(atoms.positions), pdist(input_cluster.positions) * float(row["stretch"]), atol=1e-4)
+        np.testing.assert_allclose(
+            pdist(atoms.positions), pdist(input_cluster.positions) * float(row["stretch"]), atol=1e-4
+        )
         assert set(atoms.get_chemical_symbols()) == {"Pt"}
 
 
@@ -89,7 +101,14 @@ def test_the_correlation_matrix_is_symmetric_with_unit_diagonal(refinement):
 
 
 def test_moved_coordinates_fit_better_and_keep_apart(input_folder, tmp_path, capsys):
-    arguments = (input_folder / "rattled.xyz", input_folder / "data.gr", "-o", tmp_path, *RANGE_OPTIONS, "--coordinates")
+    arguments = (
+        input_folder / "rattled.xyz",
+        input_folder / "data.gr",
+        "-o",
+        tmp_path,
+        *RANGE_OPTIONS,
+        "--coordinates",
+    )
     assert run_command("refine", *arguments) == 0
     row = read_table(tmp_path / "summary.csv")[0]
     assert float(row["rw"]) < 0.8 * float(row["rw_unmoved"])
@@ -105,7 +124,18 @@ def test_moved_coordinates_fit_better_and_keep_apart(input_folder, tmp_path, cap
 def test_several_files_are_refined_in_one_run(input_folder, tmp_path):
     second_file = tmp_path / "second.gr"
     second_file.write_bytes((input_folder / "data.gr").read_bytes())
-    assert run_command("refine", input_folder / "true.xyz", input_folder / "data.gr", second_file, "-o", tmp_path / "out", *RANGE_OPTIONS) == 0
+    assert (
+        run_command(
+            "refine",
+            input_folder / "true.xyz",
+            input_folder / "data.gr",
+            second_file,
+            "-o",
+            tmp_path / "out",
+            *RANGE_OPTIONS,
+        )
+        == 0
+    )
     first_row, second_row = read_table(tmp_path / "out" / "summary.csv")
     assert first_row["rw"] == second_row["rw"] and second_row["file"] == str(second_file)
 
@@ -118,7 +148,10 @@ def test_several_files_are_refined_in_one_run(input_folder, tmp_path):
         (("data.gr", *RANGE_OPTIONS), "Expected structure files and then measured PDFs"),
         (("missing.xyz", "data.gr", *RANGE_OPTIONS), "missing.xyz, which does not exist"),
         (("true.xyz", "data.gr"), "Expected qmin in the header or the command"),
-        (("true.xyz", "data.gr", *RANGE_OPTIONS, "--coordinates", "--restraint", 0), "Expected --restraint above 0, got 0."),
+        (
+            ("true.xyz", "data.gr", *RANGE_OPTIONS, "--coordinates", "--restraint", 0),
+            "Expected --restraint above 0, got 0.",
+        ),
     ],
 )
 def test_mistakes_are_refused_in_one_line(input_folder, tmp_path, capsys, options, message):

@@ -8,7 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from shell import run_command, start_process, read_table
+from shell import read_table, run_command, start_process
 
 import jaxstruc
 from jaxstruc import result as results
@@ -79,7 +79,9 @@ def test_results_agree_with_each_other(run_once, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_running_again_skips_what_is_done_and_gives_the_same_rows(run_once, command_arguments, input_files, command, monkeypatch, capsys):
+def test_running_again_skips_what_is_done_and_gives_the_same_rows(
+    run_once, command_arguments, input_files, command, monkeypatch, capsys
+):
     """Rows are typed: those read back are those that were found."""
     out, _ = run_once(command)
     contents = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
@@ -91,7 +93,9 @@ def test_running_again_skips_what_is_done_and_gives_the_same_rows(run_once, comm
     assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in output
 
 
-def test_what_is_missing_is_written_again_without_a_fit(run_once, command_arguments, input_files, tmp_path, monkeypatch):
+def test_what_is_missing_is_written_again_without_a_fit(
+    run_once, command_arguments, input_files, tmp_path, monkeypatch
+):
     out = shutil.copytree(run_once("mine")[0], tmp_path / "out")
     missing_files = (out / "fits" / "good-2.png", out / "candidates" / "good.csv")
     ranking_bytes = missing_files[1].read_bytes()
@@ -103,7 +107,9 @@ def test_what_is_missing_is_written_again_without_a_fit(run_once, command_argume
 
 
 @pytest.mark.parametrize("command", REPRESENTATIVE_COMMANDS[1:])
-def test_a_changed_setting_file_or_result_is_done_anew(run_once, command_arguments, input_files, tmp_path, monkeypatch, command):
+def test_a_changed_setting_file_or_result_is_done_anew(
+    run_once, command_arguments, input_files, tmp_path, monkeypatch, command
+):
     out = shutil.copytree(run_once(command)[0], tmp_path / "out")
     fit_calls, fit_all = [], candidates.fit_all
     monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1) or fit_all(*args, **kwargs))
@@ -125,7 +131,9 @@ def test_a_row_read_back_is_the_row_that_was_found(run_once):
     loaded_result = jaxstruc.load(out / "results" / "good.npz")
     row = summary.row(loaded_result)
     restored_row = summary.row(results.from_arrays(results.to_arrays(loaded_result), folders.CLASSES))
-    assert row == restored_row and {name: type(value) for name, value in row.items()} == {name: type(value) for name, value in restored_row.items()}
+    assert row == restored_row and {name: type(value) for name, value in row.items()} == {
+        name: type(value) for name, value in restored_row.items()
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -156,7 +164,9 @@ def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", REPRESENTATIVE_COMMANDS)
-def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(command_arguments, input_files, tmp_path, command):
+def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(
+    command_arguments, input_files, tmp_path, command
+):
     """SIGKILL, a random moment after the first file was done; but for the times, all is the same."""
     paths = []
     for number in range(3):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sized
-from shell import run_command, read_table
+from shell import read_table, run_command
 
 import jaxstruc
 from jaxstruc.report import summary
@@ -13,7 +13,9 @@ FIT_OPTIONS = ("--element", "Au", "--body", "sphere", "--distribution", "gaussia
 
 def write_data(path, measurement, header="# Q(1/Å) I sigma"):
     rows = np.stack([measurement.q, measurement.intensity, measurement.sigma], axis=1)
-    path.write_text(header + "\n" + "\n".join(" ".join(f"{value:.9g}" for value in row) for row in rows) + "\n", "utf-8")
+    path.write_text(
+        header + "\n" + "\n".join(" ".join(f"{value:.9g}" for value in row) for row in rows) + "\n", "utf-8"
+    )
     return path
 
 
@@ -77,7 +79,9 @@ def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(tmp_path, capsys,
 def test_a_background_is_subtracted(tmp_path):
     measurement = sized.measurement()
     background = measurement._replace(intensity=2000.0 + 1e4 * measurement.q, sigma=np.full(60, 1.0))
-    sample_file = write_data(tmp_path / "whole.dat", measurement._replace(intensity=measurement.intensity + 0.5 * background.intensity))
+    sample_file = write_data(
+        tmp_path / "whole.dat", measurement._replace(intensity=measurement.intensity + 0.5 * background.intensity)
+    )
     solvent_file = write_data(tmp_path / "solvent.dat", background)
     background_options = ("--background", solvent_file, "--background-scale", 0.5)
     assert run_command("saxs", sample_file, *FIT_OPTIONS, *background_options, "-o", tmp_path / "out") == 0

@@ -33,7 +33,25 @@ def run_simulate(arguments):
 def test_the_curve_is_the_exact_sum_and_its_header_makes_it_again(gold_file, tmp_path):
     out = tmp_path / "Au55.gr"
     assert (
-        run_simulate([gold_file, "--qmin", 1, "--qmax", 22, "--qstep", 0.02, "--rmin", 1, "--rstep", 0.1, "--biso", 0.5, "-o", out])
+        run_simulate(
+            [
+                gold_file,
+                "--qmin",
+                1,
+                "--qmax",
+                22,
+                "--qstep",
+                0.02,
+                "--rmin",
+                1,
+                "--rstep",
+                0.1,
+                "--biso",
+                0.5,
+                "-o",
+                out,
+            ]
+        )
         == 0
     )
     r, g = np.loadtxt(out, unpack=True)
@@ -41,7 +59,9 @@ def test_the_curve_is_the_exact_sum_and_its_header_makes_it_again(gold_file, tmp
         grid = Grid(qmin=1, qmax=22, qstep=0.02, rmin=1, rmax=30, rstep=0.1)
         pairs = debye.pairs_from_positions(jnp.asarray(ase.io.read(gold_file).positions), np.ones(55))
         exact_pdf = np.asarray(
-            curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([55.0]), Instrument(uiso=0.5 / (8 * np.pi**2)), grid)
+            curves.pdf(
+                pairs, form_factors.UNIT_COEFFICIENTS, np.array([55.0]), Instrument(uiso=0.5 / (8 * np.pi**2)), grid
+            )
         )
     np.testing.assert_allclose(r, grid.r, atol=1e-12)
     np.testing.assert_allclose(g, exact_pdf, atol=1e-10 * np.abs(exact_pdf).max())
@@ -69,7 +89,12 @@ def test_signals_in_q_agree_with_each_other_and_are_printed(gold_file, signal, c
 def test_several_clusters_get_a_folder_and_pictures(gold_file, tmp_path):
     other_file = tmp_path / "Cu13.xyz"
     ase.io.write(other_file, Icosahedron("Cu", 2))
-    assert run_simulate([gold_file, other_file, "--signal", "sq", "--qmax", 10, "--qstep", 0.1, "-o", tmp_path / "out", "--plot"]) == 0
+    assert (
+        run_simulate(
+            [gold_file, other_file, "--signal", "sq", "--qmax", 10, "--qstep", 0.1, "-o", tmp_path / "out", "--plot"]
+        )
+        == 0
+    )
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "Au55.sq", "Au55.sq.png", "Cu13.sq", "Cu13.sq.png",
     ]  # fmt: skip
@@ -128,11 +153,32 @@ MIXTURE_OPTIONS = ("--family", "fcc", "--element", "Pt", "--mean", 14, "--width"
 
 def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
     """Shares of atoms are even, so that G(r) and S(Q) are plain means, and I(Q) that of a mean particle."""
-    particle_population = populations.particle_population("fcc", mean=14 / form_factors.bond_length("Pt"), width=0.2, n_particles=3)
+    particle_population = populations.particle_population(
+        "fcc", mean=14 / form_factors.bond_length("Pt"), width=0.2, n_particles=3
+    )
     atoms = [particle.to_ase("Pt", form_factors.bond_length("Pt")) for particle in particle_population.clusters]
     for signal in ("gr", "sq", "iq"):
         out = tmp_path / f"mix.{signal}"
-        assert run_simulate([*MIXTURE_OPTIONS, "--signal", signal, "--qmin", 1, "--qmax", 15, "--qstep", 0.1, "--rmax", 20, "-o", out]) == 0
+        assert (
+            run_simulate(
+                [
+                    *MIXTURE_OPTIONS,
+                    "--signal",
+                    signal,
+                    "--qmin",
+                    1,
+                    "--qmax",
+                    15,
+                    "--qstep",
+                    0.1,
+                    "--rmax",
+                    20,
+                    "-o",
+                    out,
+                ]
+            )
+            == 0
+        )
         y = np.loadtxt(out, unpack=True)[1]
         options = jaxstruc.SimulateOptions(signal=signal, qmin=1.0, qmax=15.0, qstep=0.1, rmax=20.0)
         particle_curves = [jaxstruc.simulate(particle, options=options).y for particle in atoms]
@@ -140,7 +186,10 @@ def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
         weight = 1 / atom_counts / np.sum(1 / atom_counts) if signal == "iq" else np.full(3, 1 / 3)
         np.testing.assert_allclose(y, weight @ np.array(particle_curves), atol=2e-9 * np.abs(particle_curves).max())
     header_lines = out.read_text().splitlines()[:3]
-    assert "--family fcc --element Pt --distribution lognormal --mean 14.0 --width 0.2 --members 3 --seed 0" in header_lines[0]
+    assert (
+        "--family fcc --element Pt --distribution lognormal --mean 14.0 --width 0.2 --members 3 --seed 0"
+        in header_lines[0]
+    )
     assert f"mean {particle_population.mean * form_factors.bond_length('Pt'):.6g} Å" in header_lines[2]
 
 
@@ -208,7 +257,10 @@ def test_the_curve_of_a_body_is_that_of_python_and_its_header_makes_it_again(tmp
         ((*BODY_OPTIONS, "--qmin", 1), "Expected qmin < qmax"),
         (("--radius", 35), "Expected --body with --radius"),
         (("some.xyz", "--dq", 0.1), "Expected --body with options of small-angle scattering"),
-        ((*MIXTURE_OPTIONS, "--distribution", "gaussian"), "Expected a distribution lognormal or schulz, got 'gaussian'"),
+        (
+            (*MIXTURE_OPTIONS, "--distribution", "gaussian"),
+            "Expected a distribution lognormal or schulz, got 'gaussian'",
+        ),
     ],
 )
 def test_an_invalid_body_is_refused(arguments, message, capsys):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from shell import run_command, read_table
+from shell import read_table, run_command
 
 import jaxstruc
 from jaxstruc.scattering import curves, form_factors
@@ -58,7 +58,10 @@ def test_the_structure_and_the_fitted_values_give_the_fitted_curve(result_folder
 
 def test_the_user_selects_the_sources(input_files, command_arguments, tmp_path, capsys):
     leading_arguments, trailing_arguments = command_arguments["solve"]
-    assert run_command(*leading_arguments, input_files[0], *trailing_arguments, "--sources", "library", "-o", tmp_path) == 0
+    assert (
+        run_command(*leading_arguments, input_files[0], *trailing_arguments, "--sources", "library", "-o", tmp_path)
+        == 0
+    )
     row = read_table(tmp_path / "summary.csv")[0]
     assert row["source"] == "library" and row["model"] == "" and row["diameter_estimate"]
     assert "Ag" in capsys.readouterr().out

@@ -47,7 +47,9 @@ def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
     assert evaluate("'new'") == "new"
 
 
-@pytest.mark.parametrize(("expression", "time_limit"), [("__import__('os').abort()", 60), ("__import__('time').sleep(60)", 0.5)])
+@pytest.mark.parametrize(
+    ("expression", "time_limit"), [("__import__('os').abort()", 60), ("__import__('time').sleep(60)", 0.5)]
+)
 def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, time_limit, monkeypatch):
     evaluate("1")
     monkeypatch.setattr(apart, "MAX_SECONDS", time_limit)
@@ -63,7 +65,11 @@ def test_answers_are_plain_data_and_come_back_unchanged():
     values = [np.array([1.0, np.nan, 1e-300]), None, "Å", {"a": [1, 2.5]}, ReadError("Expected a, got b."), np.zeros(0)]
     unpacked_values = apart.unpack_answer(apart.pack_answer(values))
     np.testing.assert_array_equal(unpacked_values[0], values[0])
-    assert unpacked_values[1:4] == values[1:4] and str(unpacked_values[4]) == str(values[4]) and isinstance(unpacked_values[4], ReadError)
+    assert (
+        unpacked_values[1:4] == values[1:4]
+        and str(unpacked_values[4]) == str(values[4])
+        and isinstance(unpacked_values[4], ReadError)
+    )
     with pytest.raises(TypeError):
         evaluate("object()")
     assert evaluate("2 + 2") == 4

@@ -42,7 +42,9 @@ def test_an_angle_becomes_q_by_braggs_law_and_its_slope_is_the_derivative():
 
 def test_degrees_are_an_angle_and_radians_are_not_recognised():
     assert axis.angle_unit("2-Theta Angle", "Degrees") == axis.angle_unit("2-Theta", "Degrees") == "2theta"
-    assert axis.angle_unit("2th", "deg") == axis.angle_unit("TwoTheta", "(deg)") == axis.angle_unit("2θ", "°") == "2theta"
+    assert (
+        axis.angle_unit("2th", "deg") == axis.angle_unit("TwoTheta", "(deg)") == axis.angle_unit("2θ", "°") == "2theta"
+    )
     assert axis.angle_unit("2th", "rad") == "" and axis.angle_unit("theta", "deg") == ""
 
 
@@ -58,7 +60,9 @@ def test_degrees_are_an_angle_and_radians_are_not_recognised():
     ],
 )
 def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, n_warnings):
-    chosen_axis, messages = axis.choose_axis(stated_unit, **{"q_unit": None, "wavelength": None, **options}, x=X, path="x")
+    chosen_axis, messages = axis.choose_axis(
+        stated_unit, **{"q_unit": None, "wavelength": None, **options}, x=X, path="x"
+    )
     assert (chosen_axis.unit, chosen_axis.origin, len(messages)) == (unit, origin, n_warnings)
     if unit == "2theta":
         assert (chosen_axis.wavelength, chosen_axis.wavelength_origin) == (

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
-from curves import DQ, SIGMA, I, Q, text_columns, write_nxcansas_entry, write_nxcansas, cansas_xml
+from curves import DQ, SIGMA, I, Q, cansas_xml, text_columns, write_nxcansas, write_nxcansas_entry
 from written import assert_one_sentence
 
 from jaxstruc.data import apart, formats, points, sine
@@ -43,7 +43,9 @@ def damaged_copies(raw, rng, *, rounds):
         yield raw[position:]
     for count, round_number in product((1, 5, 50), range(rounds)):
         positions = np.sort(rng.choice(len(raw), count, replace=False))
-        new_bytes = rng.choice(PRINTABLE_BYTES, count) if round_number % 2 else rng.integers(0, 256, count, dtype=np.uint8)
+        new_bytes = (
+            rng.choice(PRINTABLE_BYTES, count) if round_number % 2 else rng.integers(0, 256, count, dtype=np.uint8)
+        )
         changed_copy = array.copy()
         changed_copy[positions] = new_bytes
         yield changed_copy.tobytes()
@@ -84,7 +86,11 @@ def is_read_as_valid_curve(path, **options):
     finally:
         assert time.process_time() - start_time < 5
     if measurement.kind != "gr":
-        assert measurement.q[0] > 0 and (np.diff(measurement.q) > 0).all() and np.isfinite([measurement.q, measurement.intensity]).all()
+        assert (
+            measurement.q[0] > 0
+            and (np.diff(measurement.q) > 0).all()
+            and np.isfinite([measurement.q, measurement.intensity]).all()
+        )
         assert measurement.sigma is None or (np.isfinite(measurement.sigma) & (measurement.sigma > 0)).all()
         assert measurement.dq is None or (np.isfinite(measurement.dq) & (measurement.dq >= 0)).all()
         assert len(measurement.q) >= 10 and all(text.isprintable() for text in measurement.warnings)

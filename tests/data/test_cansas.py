@@ -48,13 +48,22 @@ def test_of_several_curves_one_is_asked_for(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (cansas_xml(doctype=ENTITY_BOMB).replace("run 1", "&i;"), "XML without a document type, got one in .*x.xml; remove its"),
+        (
+            cansas_xml(doctype=ENTITY_BOMB).replace("run 1", "&i;"),
+            "XML without a document type, got one in .*x.xml; remove its",
+        ),
         (cansas_xml(doctype='<!DOCTYPE x SYSTEM "file:///etc/hostname">'), "without a document type"),
-        (cansas_xml(extra_elements='<dQl unit="1/A">0.1</dQl>'), "without slit smearing, got <dQl>, a slit's width, in .*; desmear it"),
+        (
+            cansas_xml(extra_elements='<dQl unit="1/A">0.1</dQl>'),
+            "without slit smearing, got <dQl>, a slit's width, in .*; desmear it",
+        ),
         (cansas_xml(q_unit=""), "the unit of Q in the file or the command"),
         (cansas_xml(q_unit="1/A").replace('"1/A"', '"1/nm"', 1), "one unit of Q, got 1/A and 1/nm in"),
         (cansas_xml().replace('Qdev unit="1/A"', 'Qdev unit="1/nm"'), "Qdev in the unit of Q, got 1/nm and 1/A in"),
-        (cansas_xml().replace("<Idev", "<Other", 1).replace("</Idev>", "</Other>", 1), "<Idev> at each point, got 79 of 80"),
+        (
+            cansas_xml().replace("<Idev", "<Other", 1).replace("</Idev>", "</Other>", 1),
+            "<Idev> at each point, got 79 of 80",
+        ),
         (cansas_xml().replace("<I ", "<J ").replace("</I>", "</J>"), "<I> at each point, got 0 of 80"),
         (cansas_xml().replace(">0.005<", ">five<"), r"a number, got 'five' in <Q> of point 1 in"),
         (cansas_xml().replace(">0.005<", "><"), r"a number, got '' in <Q> of point 1 in"),
@@ -82,7 +91,15 @@ def test_the_referee_reads_the_same_numbers(write):
     loader = pytest.importorskip("sasdata.dataloader.loader")
     path = write(cansas_xml(namespace="cansas1d/1.0"), "x.xml")  # its schema of version 1.1 is refused by newer lxml
     (reference,), measurement = loader.Loader().load(str(path)), cansas.read(path)
-    for name, column in (("x", measurement.q), ("y", measurement.intensity), ("dy", measurement.sigma), ("dx", measurement.dq)):
+    for name, column in (
+        ("x", measurement.q),
+        ("y", measurement.intensity),
+        ("dy", measurement.sigma),
+        ("dx", measurement.dq),
+    ):
         np.testing.assert_allclose(column, getattr(reference, name), rtol=1e-15, err_msg=name)
-    assert axis.inverse_length(reference.x_unit) == "1/Å" and points.normalise_intensity_unit(reference.y_unit) == measurement.intensity_unit
+    assert (
+        axis.inverse_length(reference.x_unit) == "1/Å"
+        and points.normalise_intensity_unit(reference.y_unit) == measurement.intensity_unit
+    )
     np.testing.assert_array_equal(measurement.intensity, I)

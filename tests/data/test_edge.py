@@ -31,7 +31,12 @@ def test_the_estimated_qmax_is_that_of_the_transform_whatever_is_stated(noise, s
 @pytest.mark.parametrize("with_window", [False, True])
 def test_a_right_qmax_gives_no_warning(uiso, noise, with_window):
     """Where scattering dies before it, or a window damps it, there is no edge to miss."""
-    sharpness = [estimate_qmax(R, simulated_pdf(qmax, noise=noise, uiso=uiso, with_window=with_window), qmax=qmax).excess_sharpness for qmax in range(16, 28)]
+    sharpness = [
+        estimate_qmax(
+            R, simulated_pdf(qmax, noise=noise, uiso=uiso, with_window=with_window), qmax=qmax
+        ).excess_sharpness
+        for qmax in range(16, 28)
+    ]
     assert np.mean(np.array(sharpness) > WARNING_SHARPNESS) == 0
 
 

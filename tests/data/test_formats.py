@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from curves import SIGMA, I, Q, assert_curve, text_columns, write_nxcansas, cansas_xml
-from written import HEADERS, LABELS, assert_one_sentence, rows, example_pdf
+from curves import SIGMA, I, Q, assert_curve, cansas_xml, text_columns, write_nxcansas
+from written import HEADERS, LABELS, assert_one_sentence, example_pdf, rows
 
 from jaxstruc.data import apart, formats, gr
 from jaxstruc.data.text import ReadError
@@ -40,12 +40,20 @@ def test_the_kind_of_bare_columns_is_recognised_unless_the_user_states_it(write)
     unlabelled_file = write(text_columns(Q, I), "i.dat")
     with pytest.raises(ReadError, match="the unit of Q in the file or the command"):
         formats.read(unlabelled_file)
-    assert formats.read(unlabelled_file, q_unit="1/A").kind == formats.read(unlabelled_file, q_unit="1/A", kind="iq").kind == "iq"
+    assert (
+        formats.read(unlabelled_file, q_unit="1/A").kind
+        == formats.read(unlabelled_file, q_unit="1/A", kind="iq").kind
+        == "iq"
+    )
     noisy_intensity = np.where(Q > 0.1, 0.2 * np.sin(1e4 * Q), I)
     with pytest.raises(ReadError, match="the unit of Q in the file or the command"):
         formats.read(write(text_columns(Q, noisy_intensity), "n.dat"))
     oscillating_file = write(text_columns(np.linspace(0.1, 20, 400), OSCILLATING_CURVE), "g.dat")
-    assert formats.read(oscillating_file).kind == formats.read(oscillating_file, accepted_kinds=formats.PDF_KINDS).kind == "gr"
+    assert (
+        formats.read(oscillating_file).kind
+        == formats.read(oscillating_file, accepted_kinds=formats.PDF_KINDS).kind
+        == "gr"
+    )
     assert formats.read(oscillating_file, q_unit="1/A", kind="fq").kind == "fq"
     assert formats.read(write(text_columns(Q, OSCILLATING_CURVE[:80]), "x.sq"), q_unit="1/nm").kind == "sq"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written import HEADERS, LABELS, R, assert_one_sentence, rows, example_pdf
+from written import HEADERS, LABELS, R, assert_one_sentence, example_pdf, rows
 
 from jaxstruc.data import gr
 from jaxstruc.data.text import MAX_FILE_BYTES, MAX_LINES, ReadError

@@ -11,15 +11,26 @@ from jaxstruc.data.text import ReadError
 def file(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as hdf5_file:
         hdf5_file["here"] = np.arange(6.0).reshape(2, 3)
-        hdf5_file.attrs.update({"one": "a, b:c", "bytes": np.bytes_("d"), "list": ["e f", "g"], "number": 3, "none": ""})
+        hdf5_file.attrs.update(
+            {"one": "a, b:c", "bytes": np.bytes_("d"), "list": ["e f", "g"], "number": 3, "none": ""}
+        )
         hdf5_file.attrs["long"] = np.zeros(2**12)
         yield hdf5_file
 
 
 def test_attributes_are_words_however_they_are_written(file):
-    assert hdf5.attribute_words(file, "one") == ["a", "b", "c"] and hdf5.attribute_words(file, "list") == ["e", "f", "g"]
+    assert hdf5.attribute_words(file, "one") == ["a", "b", "c"] and hdf5.attribute_words(file, "list") == [
+        "e",
+        "f",
+        "g",
+    ]
     assert hdf5.attribute_text(file, "missing", "none", "bytes") == "d"
-    assert hdf5.attribute_words(file, "number") == hdf5.attribute_words(file, "long") == hdf5.attribute_words(file, "missing") == []
+    assert (
+        hdf5.attribute_words(file, "number")
+        == hdf5.attribute_words(file, "long")
+        == hdf5.attribute_words(file, "missing")
+        == []
+    )
 
 
 def test_a_part_of_a_dataset_comes_in_double_precision(file, tmp_path):

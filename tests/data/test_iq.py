@@ -23,7 +23,11 @@ from jaxstruc.data.text import ReadError
 def test_labels_name_columns_and_their_units(write, header, separator):
     measurement = iq.read(write(text_columns(Q, I, SIGMA, DQ, header=header, separator=separator), "x.dat"))
     assert_curve(measurement)
-    assert measurement.format == "columns, Q in 1/Å by the header" and measurement.warnings == () and len(measurement.sha256) == 64
+    assert (
+        measurement.format == "columns, Q in 1/Å by the header"
+        and measurement.warnings == ()
+        and len(measurement.sha256) == 64
+    )
 
 
 def test_columns_may_stand_in_another_order(write):
@@ -54,7 +58,8 @@ def test_an_angle_needs_a_wavelength_which_pyfai_writes_in_metres(write):
     np.testing.assert_allclose(measurement.q, expected_q, rtol=1e-12)
     assert measurement.settings == (("wavelength", pytest.approx(0.71), "header"),)
     measurement = iq.read(
-        write(text_columns(angles, I, header="f.tif\n2-Theta Angle (Degrees)\nIntensity\n 80\n"), "x.chi"), wavelength=0.71
+        write(text_columns(angles, I, header="f.tif\n2-Theta Angle (Degrees)\nIntensity\n 80\n"), "x.chi"),
+        wavelength=0.71,
     )
     np.testing.assert_allclose(measurement.q, expected_q, rtol=1e-12)
     with pytest.raises(ReadError, match="a wavelength with 2theta, got none"):
@@ -122,4 +127,6 @@ def test_what_cannot_be_used_is_refused_in_one_line(write, name, text, options, 
 
 def test_an_error_that_may_be_one_of_q_is_read_as_neither(write):
     measurement = iq.read(write(text_columns(Q, I, SIGMA, header="Q(1/A) I(Q) sigma(Q)\n"), "x.dat"))
-    assert measurement.sigma is None and measurement.dq is None and measurement.warnings == ("columns not read: sigma(Q)",)
+    assert (
+        measurement.sigma is None and measurement.dq is None and measurement.warnings == ("columns not read: sigma(Q)",)
+    )

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from written import HEADERS, R, assert_one_sentence, rows, example_pdf
+from written import HEADERS, R, assert_one_sentence, example_pdf, rows
 
 from jaxstruc.data import gr, measurement
 from jaxstruc.data.measurement import composition_warnings, resolve_settings
@@ -11,7 +11,11 @@ from jaxstruc.options.pdf import DataOptions
 def debye_pdf(r, *, qmax, uiso, noise, seed=0):
     """Return G(r) of 55 fcc atoms by the sine transform of F(Q) cut sharply at qmax, with noise that grows with Q."""
     lattice_points = np.array(np.meshgrid(*[np.arange(-2, 3)] * 3)).reshape(3, -1).T
-    positions = lattice_points[(lattice_points.sum(axis=1) % 2 == 0) & ((lattice_points**2).sum(axis=1) <= 8)] * 2.78 / np.sqrt(2)
+    positions = (
+        lattice_points[(lattice_points.sum(axis=1) % 2 == 0) & ((lattice_points**2).sum(axis=1) <= 8)]
+        * 2.78
+        / np.sqrt(2)
+    )
     pair_distances = np.linalg.norm(positions[:, None] - positions, axis=-1)[np.triu_indices(len(positions), 1)]
     distance, count = np.unique(pair_distances.round(6), return_counts=True)
     q = np.arange(1.0, qmax, 0.02)
@@ -21,7 +25,9 @@ def debye_pdf(r, *, qmax, uiso, noise, seed=0):
 
 
 def resolved_values(write, header="", text=None, bond=2.78, **options):
-    measurement = resolve_settings(gr.read(write(header + (rows() if text is None else text))), DataOptions(**options), bond=bond)
+    measurement = resolve_settings(
+        gr.read(write(header + (rows() if text is None else text))), DataOptions(**options), bond=bond
+    )
     return {setting.name: (setting.value, setting.origin) for setting in measurement.settings}
 
 
@@ -151,4 +157,7 @@ def test_a_point_just_outside_the_range_is_no_part_of_it(write):
 def test_a_header_that_names_another_element_is_reported(write):
     measurement = gr.read(write("composition = Pt3Ni\n" + rows()))
     assert composition_warnings(measurement, "Au") == ["the header says Pt3Ni, --element Au"]
-    assert composition_warnings(measurement, "Ni") == [] and composition_warnings(gr.read(write(rows(), "y.gr")), "Au") == []
+    assert (
+        composition_warnings(measurement, "Ni") == []
+        and composition_warnings(gr.read(write(rows(), "y.gr")), "Au") == []
+    )

@@ -1,7 +1,7 @@
 import h5py
 import numpy as np
 import pytest
-from curves import DQ, SIGMA, I, Q, assert_curve, write_nxcansas_entry, write_nxcansas
+from curves import DQ, SIGMA, I, Q, assert_curve, write_nxcansas, write_nxcansas_entry
 from written import assert_one_sentence
 
 from jaxstruc.data import apart
@@ -68,9 +68,18 @@ def test_all_curves_of_a_file_are_read_and_a_bad_one_is_reported_in_its_place(pa
         write_nxcansas_entry(file, "d", q=Q[:40])
         file["notes"] = "text"
     measurements = reader.read_all(path)
-    assert [isinstance(measurement, ReadError) for measurement in measurements] == [False, True, False, False, False, True]
+    assert [isinstance(measurement, ReadError) for measurement in measurements] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
     assert "sigma above 0" in str(measurements[1]) and "as many I as Q" in str(measurements[5])
-    assert [measurement.settings[-1].value for measurement in measurements if not isinstance(measurement, ReadError)] == [1, 3, 4, 5]
+    assert [
+        measurement.settings[-1].value for measurement in measurements if not isinstance(measurement, ReadError)
+    ] == [1, 3, 4, 5]
     np.testing.assert_array_equal(measurements[4].intensity, reader.read(path, frame=5).intensity)
 
 
@@ -119,12 +128,27 @@ def write_link_loop(file):
         (write_text_intensity, "numbers 'I' in SASdata, got none in"),
         (lambda file: write_nxcansas_entry(file, q_unit=""), "the unit of Q in the file or the command"),
         (lambda file: write_nxcansas_entry(file, q=Q[:7]), r"as many I as Q, got shapes \(80,\) and \(7,\)"),
-        (lambda file: write_nxcansas_entry(file, q=Q[:7], intensity=I[:7], sigma=None, dq=None), "10 to 60000 points, got 7"),
+        (
+            lambda file: write_nxcansas_entry(file, q=Q[:7], intensity=I[:7], sigma=None, dq=None),
+            "10 to 60000 points, got 7",
+        ),
         (lambda file: write_nxcansas_entry(file, sigma=SIGMA[:7]), "80 'Idev', got"),
-        (lambda file: write_nxcansas_entry(file, sigma=0 * SIGMA - 1), "sigma above 0, .* got -1 at point 1 of .*, the first of 80"),
-        (lambda file: write_nxcansas_entry(file)["Idev"].attrs.update(units="1/m"), "Idev in the unit of I, got 1/m and 1/cm"),
-        (lambda file: write_nxcansas_entry(file, intensity=np.ones((0, 80)), sigma=None, axes=["Time", "Q"]), "a curve, got none"),
-        (lambda file: write_nxcansas_entry(file, intensity=np.float64(3), q=np.float64(3), sigma=None, dq=None), "as many I as Q"),
+        (
+            lambda file: write_nxcansas_entry(file, sigma=0 * SIGMA - 1),
+            "sigma above 0, .* got -1 at point 1 of .*, the first of 80",
+        ),
+        (
+            lambda file: write_nxcansas_entry(file)["Idev"].attrs.update(units="1/m"),
+            "Idev in the unit of I, got 1/m and 1/cm",
+        ),
+        (
+            lambda file: write_nxcansas_entry(file, intensity=np.ones((0, 80)), sigma=None, axes=["Time", "Q"]),
+            "a curve, got none",
+        ),
+        (
+            lambda file: write_nxcansas_entry(file, intensity=np.float64(3), q=np.float64(3), sigma=None, dq=None),
+            "as many I as Q",
+        ),
     ],
 )
 def test_what_is_no_curve_is_refused_in_one_line(path, write_content, message):
@@ -139,5 +163,10 @@ def test_the_referee_reads_the_same_numbers(path):
     """By sasdata 0.11.0, on a file of ours, to the last digit of either."""
     loader = pytest.importorskip("sasdata.dataloader.loader")
     (reference,), measurement = loader.Loader().load(str(write_nxcansas(path))), reader.read(path)
-    for name, column in (("x", measurement.q), ("y", measurement.intensity), ("dy", measurement.sigma), ("dx", measurement.dq)):
+    for name, column in (
+        ("x", measurement.q),
+        ("y", measurement.intensity),
+        ("dy", measurement.sigma),
+        ("dx", measurement.dq),
+    ):
         np.testing.assert_allclose(column, getattr(reference, name), rtol=1e-15, err_msg=name)

@@ -15,15 +15,24 @@ def replace_values(values, index, value):
 
 
 def make_measurement(x=Q, y=I, sigma=SIGMA, dx=DQ, axis_unit="1/Å", intensity_unit="1/cm", kind="iq", **options):
-    columns = Columns(np.asarray(x, float), np.asarray(y, float), sigma, dx, axis_unit=axis_unit, intensity_unit=intensity_unit)
-    return points.measurement_from_columns(columns, path="x.dat", kind=kind, file_format="columns", sha256="", **options)
+    columns = Columns(
+        np.asarray(x, float), np.asarray(y, float), sigma, dx, axis_unit=axis_unit, intensity_unit=intensity_unit
+    )
+    return points.measurement_from_columns(
+        columns, path="x.dat", kind=kind, file_format="columns", sha256="", **options
+    )
 
 
 def test_points_come_back_in_inverse_angstroms_with_what_belongs_to_them():
     measurement = make_measurement(10 * Q, axis_unit="1/nm", dx=10 * DQ)
     for name, expected in (("q", Q), ("intensity", I), ("sigma", SIGMA), ("dq", DQ)):
         np.testing.assert_allclose(getattr(measurement, name), expected, rtol=1e-14)
-    assert measurement.kind == "iq" and measurement.intensity_unit == "1/cm" and measurement.settings == () and measurement.r.size == measurement.g.size == 0
+    assert (
+        measurement.kind == "iq"
+        and measurement.intensity_unit == "1/cm"
+        and measurement.settings == ()
+        and measurement.r.size == measurement.g.size == 0
+    )
     assert measurement.format == "columns, Q in 1/nm by the header"
 
 
@@ -85,7 +94,10 @@ def test_repeated_q_are_dropped_with_a_warning():
         ({"y": -I}, r"I\(Q\) above 0, got none in x.dat"),
         ({"y": 1e40 * I}, r"I\(Q\), got values up to 9.9.*e\+41"),
         ({"y": replace_values(I, slice(0, 60), np.nan)}, r"I\(Q\) at most points, got none at 60 of 80"),
-        ({"sigma": replace_values(SIGMA, [4, 8], 0.0)}, "sigma above 0, .* got 0 at point 5 of x.dat, the first of 2; remove"),
+        (
+            {"sigma": replace_values(SIGMA, [4, 8], 0.0)},
+            "sigma above 0, .* got 0 at point 5 of x.dat, the first of 2; remove",
+        ),
         ({"sigma": replace_values(SIGMA, 4, -1.0)}, "sigma above 0, .* got -1 at point 5 of x.dat; remove"),
         ({"sigma": replace_values(SIGMA, 4, np.nan)}, "sigma above 0, .* got nan at point 5"),
         ({"sigma": replace_values(SIGMA, 4, 1e300)}, r"sigma above 0, .* got 1e\+300 at point 5"),
@@ -108,7 +120,10 @@ def test_a_range_holds_both_its_ends_and_records_its_origin():
     np.testing.assert_array_equal(measurement.dq, DQ[10:])
     assert measurement.settings == (("qmin", Q[10], "command line"), ("qmax", 0.4, "data"))
     narrower_range = points.resolve_q_range(measurement, qmax=0.1)
-    assert narrower_range.settings == (("qmin", Q[10], "data"), ("qmax", 0.1, "command line")) and narrower_range.q[-1] <= 0.1
+    assert (
+        narrower_range.settings == (("qmin", Q[10], "data"), ("qmax", 0.1, "command line"))
+        and narrower_range.q[-1] <= 0.1
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +149,10 @@ def test_intensities_below_zero_over_a_wide_range_are_refused_and_noise_about_ze
     with pytest.raises(ReadError, match=r"got values below 0 from 0\.1.* to 0\.4 1/Å in x.dat; subtract less") as error:
         points.resolve_q_range(make_measurement(y=subtracted_intensity + noise - 0.1, sigma=sigma))
     assert_one_sentence(error)
-    assert points.resolve_q_range(make_measurement(y=subtracted_intensity + noise - 0.1, sigma=sigma), qmax=0.09).q[-1] < 0.09
+    assert (
+        points.resolve_q_range(make_measurement(y=subtracted_intensity + noise - 0.1, sigma=sigma), qmax=0.09).q[-1]
+        < 0.09
+    )
 
 
 def test_a_curve_that_swings_about_zero_is_no_intensity():

@@ -21,7 +21,9 @@ def exact_curves():
     q, r = np.arange(0.5, 22.0, 0.01), 0.02 * np.arange(3001)
     f = 2 / len(positions) * np.sin(np.outer(q, distance)) @ (1 / distance)
     lower_integral, upper_integral = (
-        q_limit * (np.sinc((distance - r[:, None]) * q_limit / np.pi) - np.sinc((distance + r[:, None]) * q_limit / np.pi)) / 2
+        q_limit
+        * (np.sinc((distance - r[:, None]) * q_limit / np.pi) - np.sinc((distance + r[:, None]) * q_limit / np.pi))
+        / 2
         for q_limit in Q_RANGE.values()
     )  # the integral of sin(Qd) sin(Qr) up to an end
     g = 2 / np.pi * 2 / len(positions) * (upper_integral - lower_integral) @ (1 / distance)
@@ -50,7 +52,12 @@ def test_s_and_f_become_the_g_of_debyes_sum(exact_curves, kind):
 
 def test_an_s_that_goes_to_zero_is_read_as_s_less_one_with_a_warning(exact_curves):
     """As xPDFsuite writes it."""
-    pdf, shifted_pdf = (sine.reduce_to_pdf(measurement_over_q(exact_curves, "sq", y=exact_curves["sq"] - offset), DataOptions(**Q_RANGE)) for offset in (0, 1))
+    pdf, shifted_pdf = (
+        sine.reduce_to_pdf(
+            measurement_over_q(exact_curves, "sq", y=exact_curves["sq"] - offset), DataOptions(**Q_RANGE)
+        )
+        for offset in (0, 1)
+    )
     np.testing.assert_allclose(shifted_pdf.g, pdf.g, atol=1e-12)
     assert shifted_pdf.warnings == ("S(Q) goes to 0: read as S(Q) - 1",)
 
@@ -82,18 +89,30 @@ def test_limits_come_from_the_user_then_the_header_then_the_data(exact_curves):
         (DataOptions(qmin=1.5), {"qmin": (1.5, "command line"), "qmax": (21.0, "header")}),
         (DataOptions(), {"qmin": (0.8, "header"), "qmax": (21.0, "header")}),
     ):
-        measurement = resolve_settings(sine.reduce_to_pdf(measurement_over_q(exact_curves, "sq", header=header), options), options, bond=2.88)
-        assert {name: (measurement.settings_by_name[name], origin) for name, _, origin in measurement.settings if name in expected} == expected
-    measurement_without_header = resolve_settings(sine.reduce_to_pdf(measurement_over_q(exact_curves, "sq"), DataOptions()), DataOptions(rmax=12.0), bond=2.88)
+        measurement = resolve_settings(
+            sine.reduce_to_pdf(measurement_over_q(exact_curves, "sq", header=header), options), options, bond=2.88
+        )
+        assert {
+            name: (measurement.settings_by_name[name], origin)
+            for name, _, origin in measurement.settings
+            if name in expected
+        } == expected
+    measurement_without_header = resolve_settings(
+        sine.reduce_to_pdf(measurement_over_q(exact_curves, "sq"), DataOptions()), DataOptions(rmax=12.0), bond=2.88
+    )
     origins = {name: (value, origin) for name, value, origin in measurement_without_header.settings}
     assert origins["qmin"] == (0.5, "data") and origins["qmax"] == (pytest.approx(21.99), "data")
     assert origins["rmax"] == (12.0, "command line") and measurement_without_header.curve[0][-1] == pytest.approx(12.0)
 
 
 def test_few_points_in_q_reach_less_far_and_a_farther_fit_asks_for_more(exact_curves):
-    coarse_measurement = measurement_over_q(exact_curves, "fq")._replace(q=exact_curves["q"][::10], intensity=exact_curves["fq"][::10])
+    coarse_measurement = measurement_over_q(exact_curves, "fq")._replace(
+        q=exact_curves["q"][::10], intensity=exact_curves["fq"][::10]
+    )
     assert sine.reduce_to_pdf(coarse_measurement, DataOptions()).r[-1] == pytest.approx(0.9 * np.pi / 0.1, abs=0.05)
-    assert sine.reduce_to_pdf(measurement_over_q(exact_curves, "fq"), DataOptions(rmax=80.0)).r[-1] == pytest.approx(80.0)
+    assert sine.reduce_to_pdf(measurement_over_q(exact_curves, "fq"), DataOptions(rmax=80.0)).r[-1] == pytest.approx(
+        80.0
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,24 @@ def solvent_intensity(q):
 
 def make_measurement(q, intensity, sigma=None, *, name="sample.dat", intensity_unit="1/cm", **fields):
     return Measurement(
-        name, np.zeros(0), np.zeros(0), {}, kind="iq", q=q, intensity=intensity, sigma=sigma, intensity_unit=intensity_unit, **fields
+        name,
+        np.zeros(0),
+        np.zeros(0),
+        {},
+        kind="iq",
+        q=q,
+        intensity=intensity,
+        sigma=sigma,
+        intensity_unit=intensity_unit,
+        **fields,
     )
 
 
 def make_background(q=BACKGROUND_Q, *, sigma=1e-3, scale=1.0, intensity_unit="1/cm"):
     sigma_column = None if sigma is None else np.full(len(q), sigma)
-    return make_measurement(q, solvent_intensity(q) / scale, sigma_column, name="solvent.dat", intensity_unit=intensity_unit)
+    return make_measurement(
+        q, solvent_intensity(q) / scale, sigma_column, name="solvent.dat", intensity_unit=intensity_unit
+    )
 
 
 def test_an_added_background_is_subtracted_again_on_any_grid():
@@ -36,7 +47,9 @@ def test_an_added_background_is_subtracted_again_on_any_grid():
 
 
 def test_errors_add_in_squares_with_the_scale():
-    difference = subtraction.subtract_background(make_measurement(Q, I, SIGMA), make_background(Q, sigma=1e-3), scale=2.0)
+    difference = subtraction.subtract_background(
+        make_measurement(Q, I, SIGMA), make_background(Q, sigma=1e-3), scale=2.0
+    )
     np.testing.assert_allclose(difference.sigma, np.sqrt(SIGMA**2 + (2e-3) ** 2), rtol=1e-12)
 
 
@@ -53,8 +66,12 @@ def test_the_error_between_two_points_is_that_of_their_weighted_mean():
 
 
 def test_points_beyond_the_background_are_dropped_and_counted():
-    difference = subtraction.subtract_background(make_measurement(Q, I, SIGMA, dq=DQ), make_background(BACKGROUND_Q[BACKGROUND_Q < 0.1]))
-    assert 0.09 < difference.q[-1] < 0.1 and len(difference.q) == len(difference.sigma) == len(difference.dq) == len(difference.intensity)
+    difference = subtraction.subtract_background(
+        make_measurement(Q, I, SIGMA, dq=DQ), make_background(BACKGROUND_Q[BACKGROUND_Q < 0.1])
+    )
+    assert 0.09 < difference.q[-1] < 0.1 and len(difference.q) == len(difference.sigma) == len(difference.dq) == len(
+        difference.intensity
+    )
     assert difference.warnings == (f"points beyond the background dropped: {len(Q) - len(difference.q)}",)
 
 
@@ -63,7 +80,11 @@ def test_points_beyond_the_background_are_dropped_and_counted():
     [
         (make_measurement(Q, I, SIGMA), make_background(sigma=None), "the background has no errors"),
         (make_measurement(Q, I), make_background(), "the sample has no errors"),
-        (make_measurement(Q, I, intensity_unit=""), make_background(sigma=None), "the unit of I is said of one alone, as 1/cm"),
+        (
+            make_measurement(Q, I, intensity_unit=""),
+            make_background(sigma=None),
+            "the unit of I is said of one alone, as 1/cm",
+        ),
     ],
 )
 def test_what_one_of_the_two_does_not_state_is_reported(sample, background, message):

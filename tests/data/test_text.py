@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written import HEADERS, LABELS, rows, example_pdf
+from written import HEADERS, LABELS, example_pdf, rows
 
 from jaxstruc.data import text
 

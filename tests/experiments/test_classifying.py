@@ -23,7 +23,11 @@ def test_uniform_ranks_are_covered_as_often_as_they_should(experiments):
 
     coverage = classifying._rank_statistics("x", np.random.default_rng(0).random(20_000))
     assert coverage["x_50"] == pytest.approx(0.5, abs=0.02) and coverage["x_90"] == pytest.approx(0.9, abs=0.01)
-    assert coverage["x_uneven"] < 0.02 < classifying._rank_statistics("x", np.random.default_rng(0).random(2000) ** 2)["x_uneven"]
+    assert (
+        coverage["x_uneven"]
+        < 0.02
+        < classifying._rank_statistics("x", np.random.default_rng(0).random(2000) ** 2)["x_uneven"]
+    )
 
 
 @pytest.mark.long

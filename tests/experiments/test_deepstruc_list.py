@@ -10,7 +10,10 @@ def test_the_list_is_as_its_paper_counts_it(experiments):
     import deepstruc_list
 
     shapes = deepstruc_list.distinct_shapes()
-    atoms = {name: [len(cluster.positions) for cluster in shapes if cluster.family == name] for name in {shape.family for shape in shapes}}
+    atoms = {
+        name: [len(cluster.positions) for cluster in shapes if cluster.family == name]
+        for name in {shape.family for shape in shapes}
+    }
     assert {name: (len(counts), min(counts), max(counts)) for name, counts in atoms.items()} == {
         "sc": (19, 7, 195), "bcc": (19, 9, 181), "fcc": (8, 13, 171), "hcp": (106, 6, 200),
         "decahedron": (37, 5, 192), "icosahedron": (3, 13, 147), "octahedron": (5, 6, 146),
@@ -24,7 +27,10 @@ def test_a_tie_is_half_of_a_first_place_and_names_count_once(experiments):
     misfit, names = np.array([0.2, 0.1, 0.1, 0.3, 0.1, np.inf]), np.array([0, 1, 2, 3, 1, 4])
     ranks = [deepstruc_list.rank_name(misfit, names == name, names) for name in range(5)]
     assert ranks == [(2, 0), (0, 1), (0, 1), (3, 0), (4, 0)]
-    shares = [[deepstruc_list.probability_within({"before": n_before, "tied": n_tied}, n_first) for n_before, n_tied in ranks] for n_first in (1, 3)]
+    shares = [
+        [deepstruc_list.probability_within({"before": n_before, "tied": n_tied}, n_first) for n_before, n_tied in ranks]
+        for n_first in (1, 3)
+    ]
     assert shares == [[0, 0.5, 0.5, 0, 0], [1, 1, 1, 0, 0]]
 
 

@@ -49,7 +49,9 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
     assert (first_row["seed"], second_row["seed"]) == (0, 1) and len(solved_jobs) == 2 and first_row["commit"]
     assert first_row["mean_found"] == [18.4, 17.0, 20.1] and first_row["shares"]["fcc"] == [0.7, 0.5, 0.9]
     assert first_row["gains"] == [9.0, 11.5] and first_row["unseen"] == pytest.approx([0.55, 0.425])
-    assert solved_jobs[0].given["qmin"] == pytest.approx(ensembles.simulate_case(small_library, "two", ensembles.FIRST_SEED).asked.qmin)
+    assert solved_jobs[0].given["qmin"] == pytest.approx(
+        ensembles.simulate_case(small_library, "two", ensembles.FIRST_SEED).data_options.qmin
+    )
 
 
 def test_the_tables_say_what_the_rows_say(experiments):
@@ -70,5 +72,6 @@ def test_the_tables_say_what_the_rows_say(experiments):
     assert "| single | 1 | 1 | 0 | 0 | – | – | – | – | – | 100 % | 90 % |" in sizes_table
     shares_table = summary.ensemble_shares_table(rows)
     assert (
-        "| within 0.1 of the truth | 3 | 66.7 % |" in shares_table and "| within their 90 % interval | 3 | 66.7 % |" in shares_table
+        "| within 0.1 of the truth | 3 | 66.7 % |" in shares_table
+        and "| within their 90 % interval | 3 | 66.7 % |" in shares_table
     )

@@ -48,7 +48,9 @@ def test_the_scattering_results_keep_their_errors_and_names(repository):
         "engine grid atoms batch quantity gradient seconds structures_per_second error ratio device versions".split()
     )
     assert all(set(column_names) <= set(row) for row in rows)
-    error_rows = [row for row in rows if row["engine"] == "jaxstruc" and row["error"] is not None and not row["gradient"]]
+    error_rows = [
+        row for row in rows if row["engine"] == "jaxstruc" and row["error"] is not None and not row["gradient"]
+    ]
     assert len(error_rows) > 15 and max(row["error"] for row in error_rows) < 1e-5
     peaks = [row["peak_gigabytes"] for row in rows if row["atoms"] == 20000]
     assert peaks and max(peaks) < 2
@@ -73,7 +75,10 @@ def result_row(**values):
 def write_metrics(folder, epochs, losses=(1.0,)):
     folder = folder / "seeds-0"
     (folder / "checkpoints" / str(epochs)).mkdir(parents=True)
-    lines = [{"epoch": epoch + 1, "seed": 0, "validation_loss": losses[min(epoch, len(losses) - 1)]} for epoch in range(epochs)]
+    lines = [
+        {"epoch": epoch + 1, "seed": 0, "validation_loss": losses[min(epoch, len(losses) - 1)]}
+        for epoch in range(epochs)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -86,11 +91,13 @@ def test_a_training_is_finished_at_its_last_epoch_or_without_patience(experiment
     assert not trainings.finished_plan(plan)
     write_metrics(plan.folder, 2)
     assert trainings.finished_plan(plan) == plan
-    assert trainings.finished_plan(plan.of_seeds((0, 3))).config.seeds == (0,)
+    assert trainings.finished_plan(plan.with_seeds((0, 3))).config.seeds == (0,)
     patient_plan = trainings.TrainingPlan(dataclasses.replace(plan.config, epochs=50, patience=3), tmp_path / "patient")
     write_metrics(patient_plan.folder, 5, (3.0, 2.0, 2.0))
     assert trainings.finished_plan(patient_plan)
-    assert not trainings.finished_plan(patient_plan._replace(config=dataclasses.replace(patient_plan.config, patience=4)))
+    assert not trainings.finished_plan(
+        patient_plan._replace(config=dataclasses.replace(patient_plan.config, patience=4))
+    )
     (patient_plan.folder / "seeds-0" / "checkpoints" / "5").rmdir()
     assert not trainings.finished_plan(patient_plan)
 
@@ -179,11 +186,15 @@ def test_the_descent_lowers_the_misfit_and_finds_the_structure(experiments, data
     import pdf_loss_ablation as ablation
 
     true_structures = evaluation.true_structures(data, np.arange(4), max_atoms=MAX_ATOMS)
-    moved_positions = 1.02 * true_structures.positions + 0.1 * np.random.default_rng(0).normal(size=true_structures.positions.shape)
+    moved_positions = 1.02 * true_structures.positions + 0.1 * np.random.default_rng(0).normal(
+        size=true_structures.positions.shape
+    )
     start_structures = evaluation.StructureBatch(jnp.asarray(moved_positions, jnp.float32), true_structures.mask)
     refinement = ablation.refine_structures(start_structures, jnp.asarray(data.pdf), data.conditions, steps=60)
     simulated_pdfs = np.asarray(evaluation.simulate_structures(refinement.structures, data.conditions))
-    np.testing.assert_allclose(np.mean((simulated_pdfs - data.pdf) ** 2, axis=1), refinement.after, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        np.mean((simulated_pdfs - data.pdf) ** 2, axis=1), refinement.after, rtol=1e-3, atol=1e-6
+    )
     assert (np.asarray(refinement.after) < 0.1 * np.asarray(refinement.before)).all()
 
 
@@ -192,12 +203,16 @@ def test_noise_on_f_has_the_asked_size(experiments, data):
     import pdf_loss_ablation as ablation
 
     rows, noise = np.repeat(np.array([0]), 400), 0.1
-    clean_pdfs, noisy_pdfs = (ablation.simulate_noisy_pdfs(data, rows, noise_level, jax.random.key(0)) for noise_level in (0.0, noise))
+    clean_pdfs, noisy_pdfs = (
+        ablation.simulate_noisy_pdfs(data, rows, noise_level, jax.random.key(0)) for noise_level in (0.0, noise)
+    )
     np.testing.assert_allclose(clean_pdfs, data.pdf[rows], atol=1e-4)
     q, r = dataset.PDF_GRID.q, dataset.PDF_GRID.r
     instrument = debye.Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04)
     positions = data.shapes[0].positions * data.bond[0]
-    pairs = curves.pair_distances_from_positions(jnp.asarray(positions), np.ones(len(positions), bool), dataset.PDF_GRID)
+    pairs = curves.pair_distances_from_positions(
+        jnp.asarray(positions), np.ones(len(positions), bool), dataset.PDF_GRID
+    )
     amplitudes = form_factors.xray_form_factors(form_factors.UNIT_COEFFICIENTS, jnp.asarray(q))
     f = debye.reduced_structure_function(pairs, instrument, amplitudes, np.array([len(positions)]), q)
     weights = np.full(q.size, 0.1)
@@ -210,7 +225,11 @@ def test_noise_on_f_has_the_asked_size(experiments, data):
 def test_the_summary_of_rows_is_right(experiments):
     import summary
 
-    rows = [result_row(mean=0.4, sd=0.2), result_row(seed=1, mean=0.6, sd=0.4, failed=3), result_row(metric="pearson", mean=0.9, sd=None)]
+    rows = [
+        result_row(mean=0.4, sd=0.2),
+        result_row(seed=1, mean=0.6, sd=0.4, failed=3),
+        result_row(metric="pearson", mean=0.9, sd=None),
+    ]
     rows.append(result_row(metric="t_test_r_p", against="dae", mean=-0.1, t=-2.0, p=0.03))
     rows.append(result_row(metric="t_test_r_p", against="dae", seed=None, mean=-0.1, t=-2.0, p=0.2))
     table = summary.reconstruction_table(rows)
@@ -222,10 +241,15 @@ def test_the_summary_of_rows_is_right(experiments):
         "0.05, which allows for their number, in 0."
     )
     ablation_columns = {"noise": 0.1, "weight": 0.0, "refined": True, "seconds_per_structure": 0.25}
-    table = summary.ablation_table([result_row(**ablation_columns), result_row(**ablation_columns, metric="pearson", mean=0.9)])
+    table = summary.ablation_table(
+        [result_row(**ablation_columns), result_row(**ablation_columns, metric="pearson", mean=0.9)]
+    )
     assert "| random | 0.1 | cvae | 0 | yes | 1 | 0.9 (0.1) | 0.5 (0.1) | † | – | † | 0.25 |" in table
     table = summary.model_table(
-        [result_row(metric="share_valid", mean=0.7, sd=None), result_row(metric="share_valid", mean=0.9, sd=None, seed=1)]
+        [
+            result_row(metric="share_valid", mean=0.7, sd=None),
+            result_row(metric="share_valid", mean=0.9, sd=None, seed=1),
+        ]
     )
     assert table.splitlines()[0] == "| measure | random, cvae, H = 2 |"
     assert table.splitlines()[-1] == "| share valid | 0.8 ± 0.14 |"
@@ -305,7 +329,9 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     column_names = "experiment dataset latent draw model split seed metric mean sd n failed config commit versions"
     assert all(set(column_names.split()) <= set(table_row) for table_row in rows)
     assert {table_row["metric"] for table_row in rows} == {*summary.MEASURES, "t_test_r_p", "t_test_pearson"}
-    template_rows = [table_row for table_row in rows if table_row["model"] == table1.TEMPLATE and table_row["metric"] == "pearson"]
+    template_rows = [
+        table_row for table_row in rows if table_row["model"] == table1.TEMPLATE and table_row["metric"] == "pearson"
+    ]
     assert [table_row["mean"] > 0.999 for table_row in template_rows] == [True, True]
     first_text = out.read_text()
     train_or_read, resumed_models = trainings.train_or_read, []

@@ -189,7 +189,11 @@ def test_order_is_1_for_clusters_and_chance_for_shuffled_labels(experiments):
     assert figure7_latent.neighbour_agreement(points, labels).min() == 1
     shuffled_labels = rng.permutation(labels)
     agreement, chance = (
-        np.mean(values) for values in (figure7_latent.neighbour_agreement(points, shuffled_labels), figure7_latent.chance_agreement(labels))
+        np.mean(values)
+        for values in (
+            figure7_latent.neighbour_agreement(points, shuffled_labels),
+            figure7_latent.chance_agreement(labels),
+        )
     )
     assert chance == pytest.approx(99 / 399) and agreement == pytest.approx(chance, abs=0.05)
 

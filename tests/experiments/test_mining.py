@@ -19,7 +19,10 @@ R_GRID, Q_LIMITS = np.arange(1.5, 10.001, 0.1).round(1), {"qmin": 0.58, "qmax": 
 
 def decahedron_library():
     positions_by_pqr = ((pqr, Decahedron("Au", *pqr).positions) for pqr in SMALL_DECAHEDRA)
-    return library.collect(lattices.unit_bond_cluster("decahedron", f"({p},{q},{r})", positions) for (p, q, r), positions in positions_by_pqr)
+    return library.collect(
+        lattices.unit_bond_cluster("decahedron", f"({p},{q},{r})", positions)
+        for (p, q, r), positions in positions_by_pqr
+    )
 
 
 def test_simulated_data_are_those_of_the_package(experiments):
@@ -66,7 +69,9 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
     rows_path = tmp_path / "rows.jsonl"
     known_cluster = lattices.unit_bond_cluster("decahedron", "known", Decahedron("Au", 2, 1, 1).positions)
     rng = np.random.default_rng(0)
-    [g] = measured_pdfs.simulate_noisy_pdfs(known_cluster.positions * 2.9, R_GRID, rng, noise=0.1, draws=1, **Q_LIMITS, uiso=0.01, delta2=2.0)
+    [g] = measured_pdfs.simulate_noisy_pdfs(
+        known_cluster.positions * 2.9, R_GRID, rng, noise=0.1, draws=1, **Q_LIMITS, uiso=0.01, delta2=2.0
+    )
     lines = ["composition = Au", *(f"{name} = {value}" for name, value in Q_LIMITS.items())]
     lines += [f"{r:g} {value_of_g:g}" for r, value_of_g in zip(R_GRID, g, strict=True)]
     path = tmp_path / "private" / "sample.gr"
@@ -75,7 +80,9 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
     library_limits = {"names": ("decahedron",), "max_atoms": 60}
     monkeypatch.setattr(candidates, "BATCH_SIZE", candidates.MIN_BATCH_SIZE)  # of the size that the other tests compile
     monkeypatch.setattr(measured_pdfs, "mine_measurement", partial(measured_pdfs.mine_measurement, **library_limits))
-    [row] = measured_pdfs.main(["--data", str(path.parent), "--figures", str(tmp_path / "out"), "--out", str(rows_path)])
+    [row] = measured_pdfs.main(
+        ["--data", str(path.parent), "--figures", str(tmp_path / "out"), "--out", str(rows_path)]
+    )
     assert (row["file"], row["element"], row["status"]) == ("sample.gr", "Au", "solved")
     assert row["type"] == row["family"] == "decahedron"
     assert row["cluster"] == "(2,1,1)" and row["n_atoms"] == 49 and row["rw"] < row["rw_second"]
@@ -90,9 +97,7 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_relaxing_helps_if_the_particle_is_relaxed_and_not_if_it_is_ideal(
-    experiments, tmp_path, capsys, monkeypatch
-):
+def test_relaxing_helps_if_the_particle_is_relaxed_and_not_if_it_is_ideal(experiments, tmp_path, capsys, monkeypatch):
     import relax_refit
 
     relaxation_values = {"rw_coordinates": 0.01, "moved": 0.01}  # its compilation takes longer than all else
@@ -105,7 +110,10 @@ def test_relaxing_helps_if_the_particle_is_relaxed_and_not_if_it_is_ideal(
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [ideal_row, relaxed_row]
     assert ideal_row["difference"] > 0 > relaxed_row["difference"]
     assert ideal_row["weight_relaxed"] < 0.5 < relaxed_row["weight_relaxed"]
-    assert relaxed_row["nearest_neighbour_relaxed"] < relaxed_row["nearest_neighbour_ideal"] and relaxed_row["energy_fall"] > 0
+    assert (
+        relaxed_row["nearest_neighbour_relaxed"] < relaxed_row["nearest_neighbour_ideal"]
+        and relaxed_row["energy_fall"] > 0
+    )
     assert len(ideal_row["rw_steps"]) == ideal_row["steps"] + 1 == 7
     assert rows_path.with_suffix(".png").stat().st_size > 5000
 
@@ -155,7 +163,11 @@ def test_validation_runs_on_simulated_particles(experiments, tmp_path, capsys):
     arguments = ["screening", "verdict", "--count", "1", "--max-atoms", "40", "--out", str(rows_path)]
     trust.main(arguments)
     screening_row, quality_row = rows = [json.loads(line) for line in rows_path.read_text().splitlines()]
-    assert screening_row["part"] == "screening" and screening_row["place"] < 20 and screening_row["rw"] == screening_row["rw_chosen"] < 0.1
+    assert (
+        screening_row["part"] == "screening"
+        and screening_row["place"] < 20
+        and screening_row["rw"] == screening_row["rw_chosen"] < 0.1
+    )
     assert quality_row["part"] == "verdict" and 0.05 < quality_row["structure"] < 3 and quality_row["size_seen"] > 5
     capsys.readouterr()
     trust.main(arguments)

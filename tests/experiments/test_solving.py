@@ -12,7 +12,9 @@ def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments, mo
 
     q_grids = []
     transform = measured_pdfs.transform
-    monkeypatch.setattr(measured_pdfs, "transform", lambda q, r, **keywords: (q_grids.append(q), transform(q, r, **keywords))[1])
+    monkeypatch.setattr(
+        measured_pdfs, "transform", lambda q, r, **keywords: (q_grids.append(q), transform(q, r, **keywords))[1]
+    )
     simulated_case, repeated_case = (solving.simulate_case(CASE_NAME, solving.CASE_SETS["offrule"]) for _ in range(2))
     np.testing.assert_array_equal(simulated_case.measurement.g, repeated_case.measurement.g)
     settings = simulated_case.measurement.given
@@ -23,7 +25,9 @@ def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments, mo
 def test_parts_share_particles_and_move_their_atoms(experiments):
     import solving
 
-    plain_particle, displaced_particle = (solving.simulate_case(CASE_NAME, solving.CASE_SETS[part]).particle for part in ("offrule", "displaced5"))
+    plain_particle, displaced_particle = (
+        solving.simulate_case(CASE_NAME, solving.CASE_SETS[part]).particle for part in ("offrule", "displaced5")
+    )
     displacements = np.linalg.norm(displaced_particle.positions - plain_particle.positions, axis=1) * solving.BOND
     assert np.sqrt(np.mean(displacements**2)) == pytest.approx(0.05)
 
@@ -35,7 +39,9 @@ def test_turned_and_mirrored_atoms_have_no_error_and_a_missing_one_is_not_solved
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     assert solving.coordinate_error(positions, (positions @ rotation)[::-1] + 3.0) < 1e-6
     assert (
-        solving.is_solved({"error": 0.05}) and not solving.is_solved({"error": 0.2}) and not solving.is_solved({"error": None})
+        solving.is_solved({"error": 0.05})
+        and not solving.is_solved({"error": 0.2})
+        and not solving.is_solved({"error": None})
     )
 
 

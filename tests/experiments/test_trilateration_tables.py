@@ -42,7 +42,9 @@ def test_scipy_solves_exact_distances(experiments):
     import placing
 
     positions = placing.ball_positions(30)
-    distance_batch = placing.draw_distances([positions], np.random.default_rng(0), count=1, satellites=11, noise=0.0, case="clean")
+    distance_batch = placing.draw_distances(
+        [positions], np.random.default_rng(0), count=1, satellites=11, noise=0.0, case="clean"
+    )
     arguments = next(placing.unpadded_inputs(distance_batch))
     for solver in (placing.solve_sequentially, placing.solve_jointly):
         np.testing.assert_allclose(solver(*arguments), distance_batch.positions[0], atol=1e-4)
@@ -52,5 +54,7 @@ def test_the_bound_is_0_0043_at_55_atoms_11_satellites_and_1_percent(experiments
     import placing
 
     positions = next(positions for positions in placing.fcc_positions() if len(positions) == 55)
-    distance_batch = placing.draw_distances([positions], np.random.default_rng(0), count=1, satellites=11, noise=0.01, case="clean")
+    distance_batch = placing.draw_distances(
+        [positions], np.random.default_rng(0), count=1, satellites=11, noise=0.01, case="clean"
+    )
     assert placing.cramer_rao_rmse(distance_batch, 0.01, count=1) == pytest.approx(0.0043, abs=5e-5)

@@ -21,28 +21,49 @@ def make_body_fit(chi2=50.0, distribution="gaussian", body="sphere", relative_er
 
 def test_a_parameter_that_gains_nothing_costs():
     single_size_fit, gaussian_fit = make_body_fit(distribution="none"), make_body_fit()
-    log_evidences = [averaging.log_evidence(body_fit, 1.0, log_radius_range=4.0) for body_fit in (single_size_fit, gaussian_fit)]
+    log_evidences = [
+        averaging.log_evidence(body_fit, 1.0, log_radius_range=4.0) for body_fit in (single_size_fit, gaussian_fit)
+    ]
     cost = -math.log(math.sqrt(2 * math.pi) * 0.01 * 0.1 / 0.5)
-    assert log_evidences[0] - log_evidences[1] == pytest.approx(cost + math.log(averaging.SINGLE_SIZE_PRIOR), abs=0.01) and cost > 5
+    assert (
+        log_evidences[0] - log_evidences[1] == pytest.approx(cost + math.log(averaging.SINGLE_SIZE_PRIOR), abs=0.01)
+        and cost > 5
+    )
 
 
 def test_a_second_population_has_to_earn_three_parameters():
     one_population, two_populations = make_body_fit(), make_body_fit(distribution="two", amplitude=(0.5, 0.5))
-    cost = averaging.log_evidence(one_population, 1.0, log_radius_range=4.0) - averaging.log_evidence(two_populations, 1.0, log_radius_range=4.0)
+    cost = averaging.log_evidence(one_population, 1.0, log_radius_range=4.0) - averaging.log_evidence(
+        two_populations, 1.0, log_radius_range=4.0
+    )
     assert 10 < cost < 25
 
 
 def test_a_failed_fit_weighs_nothing():
-    log_evidences = np.array([averaging.log_evidence(body_fit, 1.0, log_radius_range=4.0) for body_fit in (make_body_fit(), make_body_fit(chi2=math.nan))])
+    log_evidences = np.array(
+        [
+            averaging.log_evidence(body_fit, 1.0, log_radius_range=4.0)
+            for body_fit in (make_body_fit(), make_body_fit(chi2=math.nan))
+        ]
+    )
     np.testing.assert_array_equal(averaging.weights(log_evidences), [1.0, 0.0])
 
 
 def test_errors_grow_where_noise_does_not_explain_the_best_fit():
     residual = 3 * np.random.default_rng(0).standard_normal(100)
     estimate = averaging.noise_estimate(float(residual @ residual), lambda: residual, 96, noise_is_inferred=False)
-    assert estimate.exceeds_noise and estimate.variance_scale == pytest.approx(9, rel=0.3) and estimate.effective_fraction > 0.7
+    assert (
+        estimate.exceeds_noise
+        and estimate.variance_scale == pytest.approx(9, rel=0.3)
+        and estimate.effective_fraction > 0.7
+    )
     slow_residual = 3 * np.sin(np.arange(100) / 8)
-    assert averaging.noise_estimate(float(slow_residual @ slow_residual), lambda: slow_residual, 96, noise_is_inferred=False).effective_fraction < 0.3
+    assert (
+        averaging.noise_estimate(
+            float(slow_residual @ slow_residual), lambda: slow_residual, 96, noise_is_inferred=False
+        ).effective_fraction
+        < 0.3
+    )
     explained_estimate = averaging.noise_estimate(90.0, lambda: residual, 96, noise_is_inferred=False)
     assert not explained_estimate.exceeds_noise and explained_estimate.chi2_factor == 1.0
 

@@ -24,7 +24,9 @@ SPAN = targets.span(rmax=14.0, qmax=18.0, diameter=20.0)
 
 
 def make_pool(cluster_library, rows=None):
-    return candidates.candidate_pool([CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)) if rows is None else rows)])
+    return candidates.candidate_pool(
+        [CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)) if rows is None else rows)]
+    )
 
 
 def make_target(g):
@@ -54,10 +56,14 @@ def middle_decahedron(cluster_library):
 
 def test_the_true_cluster_is_ranked_first_and_files_share_a_compilation(small_library):
     true_row = middle_decahedron(small_library)
-    positions = small_library.positions[small_library.starts[true_row] : small_library.starts[true_row + 1]] * BOND * 1.02
+    positions = (
+        small_library.positions[small_library.starts[true_row] : small_library.starts[true_row + 1]] * BOND * 1.02
+    )
     g = 0.6 * cluster_pdf(positions, R, noise=0.1, rng=np.random.default_rng(0))
     rows, progress_calls = np.arange(len(small_library.atoms)), []
-    fit = candidates.fit_all(make_pool(small_library), make_target(g), progress=lambda *args: progress_calls.append(args))
+    fit = candidates.fit_all(
+        make_pool(small_library), make_target(g), progress=lambda *args: progress_calls.append(args)
+    )
     assert len(rows) > 16 and progress_calls == [(8, len(rows)), (16, len(rows)), (len(rows), len(rows))]
     assert fit.rw.shape == rows.shape and np.argmin(fit.rw) == true_row and fit.converged[true_row]
     assert fit.rw[true_row] < 0.15 and np.median(fit.rw) > 2 * fit.rw[true_row]
@@ -88,10 +94,15 @@ def test_no_pair_within_the_span_is_lost(small_library):
     entries = [(small_library, int(index)) for index in rows]
     histograms = library.scaled_histograms(entries, bond=BOND, max_distance=SPAN.max_distance)
     assert SPAN.max_distance > small_library.diameter.max() * BOND
-    np.testing.assert_allclose(histograms.weight.sum(axis=1), small_library.atoms * (small_library.atoms - 1.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        histograms.weight.sum(axis=1), small_library.atoms * (small_library.atoms - 1.0), rtol=1e-6
+    )
     short_span = targets.span(rmax=4.0, qmax=18.0, diameter=20.0)
     short_histograms = library.scaled_histograms(entries, bond=BOND, max_distance=short_span.max_distance)
-    n_pairs = [np.sum(pdist(library.candidate_cluster(small_library, index).positions) * BOND < short_span.max_distance) for index in rows]
+    n_pairs = [
+        np.sum(pdist(library.candidate_cluster(small_library, index).positions) * BOND < short_span.max_distance)
+        for index in rows
+    ]
     np.testing.assert_allclose(short_histograms.weight.sum(axis=1), 2 * np.array(n_pairs), rtol=0.02)
 
 
@@ -110,7 +121,10 @@ def test_the_truth_lies_in_the_90_percent_set_about_as_often_as_it_says():
     decahedra = list(families.decahedra(70, 100))
     true_positions = decahedra[0].positions * BOND
     ideal_pdf = cluster_pdf(true_positions, R)
-    misfits = [np.linalg.norm(cluster_pdf(cluster.positions * BOND, R) - ideal_pdf) / np.linalg.norm(ideal_pdf) for cluster in decahedra]
+    misfits = [
+        np.linalg.norm(cluster_pdf(cluster.positions * BOND, R) - ideal_pdf) / np.linalg.norm(ideal_pdf)
+        for cluster in decahedra
+    ]
     similar_library = library.collect(decahedra[index] for index in np.argsort(misfits, kind="stable")[:6])
     true_row = int(np.flatnonzero(similar_library.labels == decahedra[0].label)[0])
     rng = np.random.default_rng(1)
@@ -135,12 +149,18 @@ def test_candidates_of_several_sources_are_one_list_and_fitted_as_alone(small_li
     """Two libraries with unlike clusters, out of order."""
     target = make_target(cluster_pdf(fcc_sphere(13.0), R))
     joint_pool = candidates.candidate_pool(
-        [CandidateGroup("library", small_library, np.arange(4, 7)), CandidateGroup("file", small_library, np.array([1]), {0: "odd"})]
+        [
+            CandidateGroup("library", small_library, np.arange(4, 7)),
+            CandidateGroup("file", small_library, np.array([1]), {0: "odd"}),
+        ]
     )
     selected_pool = joint_pool.select(np.array([3, 1]))
     assert selected_pool.has_fault.tolist() == [True, False]
     np.testing.assert_array_equal(selected_pool.families, small_library.families[[1, 5]])
     np.testing.assert_array_equal(selected_pool.diameter, small_library.diameter[[1, 5]])
     assert selected_pool.entry(1)[1] == 5 and selected_pool.groups[selected_pool.group[0]].source == "file"
-    joint_fit, single_fit = candidates.fit_all(selected_pool, target), candidates.fit_all(make_pool(small_library, np.array([1, 5])), target)
+    joint_fit, single_fit = (
+        candidates.fit_all(selected_pool, target),
+        candidates.fit_all(make_pool(small_library, np.array([1, 5])), target),
+    )
     np.testing.assert_array_equal(joint_fit.rw, single_fit.rw)

@@ -17,7 +17,9 @@ SIZE_CLASSES = SizeClasses(
 )  # fmt: skip
 
 
-def make_distribution(sample="distribution", holdouts=((12.0, 18.0, 30.0, 0.5, 0.3, 9.0), (14.0, 20.0, 30.0, 0.7, 0.4, 9.0))):
+def make_distribution(
+    sample="distribution", holdouts=((12.0, 18.0, 30.0, 0.5, 0.3, 9.0), (14.0, 20.0, 30.0, 0.7, 0.4, 9.0))
+):
     volume = np.array([[0.2, 0.3], [0.0, 0.5]])
     band = np.array([0.1, 0.9])
     return Distribution(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.inference import candidates, ensemble, values
-from jaxstruc.inference.mixture import EnsembleParameters, class_curves, atom_fractions
+from jaxstruc.inference.mixture import EnsembleParameters, atom_fractions, class_curves
 from jaxstruc.scattering import templates
 
 
@@ -25,10 +25,25 @@ def fit_pdf(g, strength=0.0, **options):
     pool, fits = mixtures.rank_single_clusters(g)
     target = mixtures.make_target(g)
     diameter = float(mixtures.equivalent_diameters()[pool.entry(0)[1]])
-    start = ensemble.start_parameters(mixtures.sphere_model(), target.basis, candidates.select_rows(fits.values, 0), mixtures.NONLINEAR_PARAMETERS, diameter)
-    ensemble_fit = ensemble.fit(mixtures.sphere_model(), target.basis, start, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0, **options)
+    start = ensemble.start_parameters(
+        mixtures.sphere_model(),
+        target.basis,
+        candidates.select_rows(fits.values, 0),
+        mixtures.NONLINEAR_PARAMETERS,
+        diameter,
+    )
+    ensemble_fit = ensemble.fit(
+        mixtures.sphere_model(), target.basis, start, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0, **options
+    )
     if strength:
-        ensemble_fit = ensemble.fit(mixtures.sphere_model(), target.basis, ensemble_fit.parameters, names=mixtures.NONLINEAR_PARAMETERS, strength=strength, **options)
+        ensemble_fit = ensemble.fit(
+            mixtures.sphere_model(),
+            target.basis,
+            ensemble_fit.parameters,
+            names=mixtures.NONLINEAR_PARAMETERS,
+            strength=strength,
+            **options,
+        )
     return ensemble_fit, float(fits.rw[0])
 
 
@@ -45,7 +60,9 @@ def test_mean_and_width_of_a_lognormal_are_found(lognormal_sample, strength):
     ensemble_fit, single_rw = fit_pdf(g, strength)
     diameters = mixtures.equivalent_diameters()[rows]
     mean, width = mean_and_width(ensemble_fit.atom_fractions)
-    assert mean == pytest.approx(diameters.mean(), rel=0.02) and width == pytest.approx(diameters.std() / diameters.mean(), rel=0.12)
+    assert mean == pytest.approx(diameters.mean(), rel=0.02) and width == pytest.approx(
+        diameters.std() / diameters.mean(), rel=0.12
+    )
     assert float(ensemble_fit.rw) < 0.6 * single_rw
     assert float(ensemble_fit.values.uiso) == pytest.approx(0.008, rel=0.03)
     assert float(ensemble_fit.values.stretch) == pytest.approx(1.0, abs=2e-3)
@@ -61,7 +78,9 @@ def test_shares_of_two_packings_are_found():
     ]
     ensemble_fit, _ = fit_pdf(mixtures.ensemble_pdf(np.concatenate(rows_by_packing), noise=0.02))
     is_fcc = np.asarray(mixtures.sphere_model().packing) == mixtures.sphere_classes().packing_names.index("fcc")
-    assert np.asarray(ensemble_fit.atom_fractions)[is_fcc].sum() / np.asarray(ensemble_fit.atom_fractions).sum() == pytest.approx(1 / 3, abs=0.03)
+    assert np.asarray(ensemble_fit.atom_fractions)[is_fcc].sum() / np.asarray(
+        ensemble_fit.atom_fractions
+    ).sum() == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_a_free_distribution_shows_two_sizes_that_a_lognormal_cannot():
@@ -87,14 +106,22 @@ def test_the_curve_is_the_sum_of_the_classes(lognormal_sample):
     """Each class by itself through `values.curve`, weighed by its share."""
     ensemble_fit, _ = fit_pdf(lognormal_sample[1])
     target, model = mixtures.make_target(lognormal_sample[1]), mixtures.sphere_model()
-    stretch = np.asarray(ensemble_fit.values.stretch) * (1 - float(ensemble_fit.parameters.contraction[0]) / np.asarray(model.size))
+    stretch = np.asarray(ensemble_fit.values.stretch) * (
+        1 - float(ensemble_fit.parameters.contraction[0]) / np.asarray(model.size)
+    )
     summed_pdf = np.zeros(len(target.basis.data))
     for index in np.flatnonzero(np.asarray(ensemble_fit.atom_fractions) > 1e-6):
-        class_table = templates.ClusterTable(model.cluster_tables.shell_functions[index], model.cluster_tables.bond[index], model.cluster_tables.span)
+        class_table = templates.ClusterTable(
+            model.cluster_tables.shell_functions[index], model.cluster_tables.bond[index], model.cluster_tables.span
+        )
         class_values = ensemble_fit.values._replace(stretch=jnp.float32(stretch[index]), scale=jnp.float32(1))
-        summed_pdf += float(ensemble_fit.atom_fractions[index]) * np.asarray(values.model_curve(class_table, class_values, target.basis))
+        summed_pdf += float(ensemble_fit.atom_fractions[index]) * np.asarray(
+            values.model_curve(class_table, class_values, target.basis)
+        )
     residual = np.asarray(target.basis.data) - summed_pdf
-    assert float(ensemble_fit.squares) == pytest.approx(residual @ residual + float(target.basis.unmodelled_squares), rel=1e-3)
+    assert float(ensemble_fit.squares) == pytest.approx(
+        residual @ residual + float(target.basis.unmodelled_squares), rel=1e-3
+    )
 
 
 def test_draws_of_the_posterior_are_about_the_best_and_wider_with_fewer_points(lognormal_sample):
@@ -103,7 +130,11 @@ def test_draws_of_the_posterior_are_about_the_best_and_wider_with_fewer_points(l
         ensemble_fit, _ = fit_pdf(lognormal_sample[1], counted=effective_fraction)
         fraction_draws = np.asarray(ensemble.posterior_fractions(ensemble_fit, mixtures.sphere_model(), strength=0.0))
         means = np.array([mean_and_width(fractions)[0] for fractions in fraction_draws])
-        assert np.isfinite(fraction_draws).all() and (fraction_draws >= 0).all() and len(fraction_draws) == ensemble.N_POSTERIOR_DRAWS
+        assert (
+            np.isfinite(fraction_draws).all()
+            and (fraction_draws >= 0).all()
+            and len(fraction_draws) == ensemble.N_POSTERIOR_DRAWS
+        )
         assert np.median(means) == pytest.approx(mean_and_width(ensemble_fit.atom_fractions)[0], rel=0.02)
         interval_widths.append(np.ptp(np.quantile(means, [0.05, 0.95])))
     assert 1.4 < interval_widths[1] / interval_widths[0] < 3.5 and interval_widths[0] > 0.01
@@ -112,7 +143,8 @@ def test_draws_of_the_posterior_are_about_the_best_and_wider_with_fewer_points(l
 def test_the_same_seed_gives_the_same_draws(lognormal_sample):
     ensemble_fit, _ = fit_pdf(lognormal_sample[1])
     first_draws, repeated_draws, other_draws = (
-        np.asarray(ensemble.posterior_fractions(ensemble_fit, mixtures.sphere_model(), strength=0.0, seed=seed)) for seed in (0, 0, 1)
+        np.asarray(ensemble.posterior_fractions(ensemble_fit, mixtures.sphere_model(), strength=0.0, seed=seed))
+        for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first_draws, repeated_draws)
     assert not np.allclose(first_draws, other_draws)
@@ -125,22 +157,43 @@ def test_a_second_fit_does_not_compile(lognormal_sample):
     for seed, strength in ((1, 0.0), (2, 1.0)):
         target = mixtures.make_target(mixtures.ensemble_pdf(lognormal_sample[0], noise=0.05, seed=seed))
         start = fit_pdf(lognormal_sample[1])[0].parameters
-        strength_array, n_linearizations, effective_fraction = jnp.float32(strength), jnp.asarray(2 + seed), jnp.float32(0.5 * seed)
-        assert np.isfinite(fit(mixtures.sphere_model(), target.basis, start, strength_array, n_linearizations, effective_fraction, names=mixtures.NONLINEAR_PARAMETERS).rw)
+        strength_array, n_linearizations, effective_fraction = (
+            jnp.float32(strength),
+            jnp.asarray(2 + seed),
+            jnp.float32(0.5 * seed),
+        )
+        assert np.isfinite(
+            fit(
+                mixtures.sphere_model(),
+                target.basis,
+                start,
+                strength_array,
+                n_linearizations,
+                effective_fraction,
+                names=mixtures.NONLINEAR_PARAMETERS,
+            ).rw
+        )
 
 
 def test_a_series_is_fitted_like_each_curve_alone():
     rng = np.random.default_rng(4)
     rows = [mixtures.draw_rows(rng, mean=mean, width=0.2) for mean in (15.0, 16.0, 17.0)]
-    pdfs = [mixtures.ensemble_pdf(sample_rows, noise=0.01, seed=index, stretch=1 + 0.001 * index) for index, sample_rows in enumerate(rows)]
+    pdfs = [
+        mixtures.ensemble_pdf(sample_rows, noise=0.01, seed=index, stretch=1 + 0.001 * index)
+        for index, sample_rows in enumerate(rows)
+    ]
     start = fit_pdf(pdfs[1])[0].parameters
     bases = [mixtures.make_target(g).basis for g in pdfs]
     series_fit = ensemble.fit_series(mixtures.sphere_model(), bases, start, names=mixtures.NONLINEAR_PARAMETERS)
     for index, g in enumerate(pdfs):
         single_fit, _ = fit_pdf(g)
         assert float(series_fit.rw[index]) == pytest.approx(float(single_fit.rw), rel=0.1)
-        np.testing.assert_allclose(mean_and_width(series_fit.atom_fractions[index]), mean_and_width(single_fit.atom_fractions), rtol=0.03)
-        assert mean_and_width(series_fit.atom_fractions[index])[0] == pytest.approx(mixtures.equivalent_diameters()[rows[index]].mean() * (1 + 0.001 * index), rel=0.03)
+        np.testing.assert_allclose(
+            mean_and_width(series_fit.atom_fractions[index]), mean_and_width(single_fit.atom_fractions), rtol=0.03
+        )
+        assert mean_and_width(series_fit.atom_fractions[index])[0] == pytest.approx(
+            mixtures.equivalent_diameters()[rows[index]].mean() * (1 + 0.001 * index), rel=0.03
+        )
 
 
 def exact_problem(make_data):
@@ -151,9 +204,13 @@ def exact_problem(make_data):
         jnp.linspace(0.9, 0.3, n_packings), jnp.full(n_packings, np.log(17.0)), jnp.full(n_packings, np.log(0.2)),
         jnp.zeros((n_packings, n_modes)), jnp.log(jnp.array([17.0, 0.2])), jnp.array([0.5, 0.3, 0.5]), jnp.zeros(1),
     )  # fmt: skip
-    class_pdfs = class_curves(model, parameters.normalized_values, parameters.contraction[0], mixtures.NONLINEAR_PARAMETERS, target.basis)
+    class_pdfs = class_curves(
+        model, parameters.normalized_values, parameters.contraction[0], mixtures.NONLINEAR_PARAMETERS, target.basis
+    )
     data = make_data(atom_fractions(parameters, model, 0.0) @ class_pdfs)
-    return dataclasses.replace(target.basis, data=data, norm=jnp.sum(data**2), unmodelled_squares=jnp.zeros(())), parameters
+    return dataclasses.replace(
+        target.basis, data=data, norm=jnp.sum(data**2), unmodelled_squares=jnp.zeros(())
+    ), parameters
 
 
 def cost_and_rounding(parameters, basis, start):
@@ -163,7 +220,9 @@ def cost_and_rounding(parameters, basis, start):
     residual = np.asarray(basis.data - atom_fractions(parameters, model, 0.0) @ class_pdfs, float)
     epsilon, norm, n_points = float(np.finfo(np.float32).eps), float(basis.norm), float(basis.independent)
     squares = max(residual @ residual + float(basis.rest), epsilon**2 * norm)
-    prior_residuals = np.asarray(ensemble._prior_residuals(parameters, prior.total_fraction, prior.log_mean_size), float)
+    prior_residuals = np.asarray(
+        ensemble._prior_residuals(parameters, prior.total_fraction, prior.log_mean_size), float
+    )
     rounding = 2 * n_points * np.log1p(len(model.size) * epsilon * np.sqrt(norm / squares))
     return n_points * np.log(squares) + prior_residuals @ prior_residuals, rounding
 
@@ -171,13 +230,27 @@ def cost_and_rounding(parameters, basis, start):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_truth_of_exact_data_stays_if_their_last_bits_change(seed):
     """What the prior gains by a move is less than what the misfit loses: noise is of the size of the rounding."""
-    change_last_bits = lambda x: x * (1 + np.finfo(np.float32).eps * np.random.default_rng(seed).integers(-4, 5, x.shape))  # noqa: E731
+    change_last_bits = lambda x: (
+        x * (1 + np.finfo(np.float32).eps * np.random.default_rng(seed).integers(-4, 5, x.shape))
+    )  # noqa: E731
     basis, truth = exact_problem(lambda data: jnp.asarray(change_last_bits(np.asarray(data)), jnp.float32))
-    ensemble_fit = ensemble.fit(mixtures.sphere_model(), basis, truth, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0)
-    assert all(np.isfinite(column).all() for column in ensemble_fit.parameters) and np.isfinite(ensemble_fit.precision).all()
-    (final_cost, _), (start_cost, rounding) = cost_and_rounding(ensemble_fit.parameters, basis, truth), cost_and_rounding(truth, basis, truth)
+    ensemble_fit = ensemble.fit(
+        mixtures.sphere_model(), basis, truth, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0
+    )
+    assert (
+        all(np.isfinite(column).all() for column in ensemble_fit.parameters)
+        and np.isfinite(ensemble_fit.precision).all()
+    )
+    (final_cost, _), (start_cost, rounding) = (
+        cost_and_rounding(ensemble_fit.parameters, basis, truth),
+        cost_and_rounding(truth, basis, truth),
+    )
     assert final_cost <= start_cost + rounding and float(ensemble_fit.rw) < 1e-4
-    np.testing.assert_allclose(ensemble_fit.atom_fractions, atom_fractions(truth, mixtures.sphere_model(), 0.0), atol=1e-3 * float(ensemble_fit.values.scale))
+    np.testing.assert_allclose(
+        ensemble_fit.atom_fractions,
+        atom_fractions(truth, mixtures.sphere_model(), 0.0),
+        atol=1e-3 * float(ensemble_fit.values.scale),
+    )
     assert np.abs(ensemble_fit.parameters.normalized_values - truth.normalized_values).max() < 1e-3
 
 
@@ -191,5 +264,7 @@ def test_no_ensemble_is_worse_than_its_start(seed):
         sqrt_fraction=jnp.asarray(rng.uniform(0.1, 2.0, truth.sqrt_fraction.shape), jnp.float32), mean=truth.log_mean + 0.5 * (-1) ** seed,
         places=jnp.asarray(rng.uniform(0.02, 0.98, truth.normalized_values.shape), jnp.float32),
     )  # fmt: skip
-    ensemble_fit = ensemble.fit(mixtures.sphere_model(), basis, start, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0)
+    ensemble_fit = ensemble.fit(
+        mixtures.sphere_model(), basis, start, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0
+    )
     assert cost_and_rounding(ensemble_fit.parameters, basis, start)[0] <= sum(cost_and_rounding(start, basis, start))

@@ -11,7 +11,12 @@ def sphere_fit():
     saxs_data = pattern.saxs_data(sized.measurement(), SizeOptions())
     (saxs_fits,) = outcomes.fit_all([saxs_data], ("sphere",), ("gaussian",))
     log_radius = float(saxs_fits.window.center) + np.linspace(-1.2, 1.2, 512)
-    return saxs_data, saxs_fits.body_fits[0], log_radius, evaluated.fitted_curves(saxs_data, saxs_fits.body_fits, log_radius, 1.0)[0]
+    return (
+        saxs_data,
+        saxs_fits.body_fits[0],
+        log_radius,
+        evaluated.fitted_curves(saxs_data, saxs_fits.body_fits, log_radius, 1.0)[0],
+    )
 
 
 def test_a_curve_at_all_points_has_the_chi_squared_of_the_fit(sphere_fit):
@@ -23,7 +28,9 @@ def test_a_curve_at_all_points_has_the_chi_squared_of_the_fit(sphere_fit):
 def test_the_background_comes_back_with_its_error(sphere_fit):
     _, _, _, fitted_curve = sphere_fit
     error = fitted_curve.errors[fitted_curve.names.index("background")]
-    assert abs(fitted_curve.terms[0] - 100.0) < 4 * error < 40.0 and np.allclose(fitted_curve.background, fitted_curve.terms[0])
+    assert abs(fitted_curve.terms[0] - 100.0) < 4 * error < 40.0 and np.allclose(
+        fitted_curve.background, fitted_curve.terms[0]
+    )
 
 
 def test_errors_of_mean_and_width_are_those_of_the_fit_and_correlations_have_unit_diagonal(sphere_fit):
@@ -40,6 +47,10 @@ def test_shares_give_the_same_curve_and_scale(sphere_fit):
     from jaxstruc.inference import averaging
 
     volume_fractions = averaging.volume_fractions([body_fit], log_radius)[0]
-    curve, background, scale, _ = evaluated.distribution_curve(saxs_data, evaluated.size_curves(saxs_data, "sphere", log_radius), volume_fractions)
+    curve, background, scale, _ = evaluated.distribution_curve(
+        saxs_data, evaluated.size_curves(saxs_data, "sphere", log_radius), volume_fractions
+    )
     np.testing.assert_allclose(curve, fitted_curve.calculated, rtol=1e-3)
-    assert scale == pytest.approx(fitted_curve.scale, rel=1e-3) and background[0] == pytest.approx(fitted_curve.terms[0], rel=0.02)
+    assert scale == pytest.approx(fitted_curve.scale, rel=1e-3) and background[0] == pytest.approx(
+        fitted_curve.terms[0], rel=0.02
+    )

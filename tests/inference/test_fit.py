@@ -95,7 +95,9 @@ def test_resolution_and_background_are_fitted_too(distances):
     fit_result = fit_all_parameters(distances[None], jnp.ones((1, 43)), target)
     assert float(fit_result.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(fit_result.rw[0]) < 2e-3
     cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    fitted_pdf, fitted_background = fits.curves(fit_result, jax.tree.map(lambda column: column[None], cluster_table), target)
+    fitted_pdf, fitted_background = fits.curves(
+        fit_result, jax.tree.map(lambda column: column[None], cluster_table), target
+    )
     np.testing.assert_allclose(fitted_pdf[0], g, atol=3e-3 * np.abs(g).max())
     np.testing.assert_allclose(fitted_background[0], background, atol=0.02)
 
@@ -118,8 +120,12 @@ def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkey
     monkeypatch.setattr(fits, "N_LATE_BATCHES", 3)
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
     distance_batch = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
-    cluster_tables = jax.vmap(lambda matrix: templates.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(distance_batch)
-    batch_fit = jax.jit(lambda cluster_tables, basis: fits.refine_all(cluster_tables, basis, free=ALL_PARAMETERS))(cluster_tables, make_target(g).basis)
+    cluster_tables = jax.vmap(lambda matrix: templates.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(
+        distance_batch
+    )
+    batch_fit = jax.jit(lambda cluster_tables, basis: fits.refine_all(cluster_tables, basis, free=ALL_PARAMETERS))(
+        cluster_tables, make_target(g).basis
+    )
     single_fits = [fit_all_parameters(matrix[None], jnp.ones((1, 43)), make_target(g)) for matrix in distance_batch]
     joined_fits = jax.tree.map(lambda *rows: jnp.concatenate(rows), *single_fits)
     np.testing.assert_allclose(batch_fit.rw, joined_fits.rw, rtol=1e-5)
@@ -152,7 +158,9 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     f = np.asarray(exact_f(distances, uiso=0.01, delta2=2.0, stretch=1.0))
     noise_scale = 0.1 * np.sqrt(np.mean(f**2))
     draws = np.random.default_rng(1).normal(size=(200, Q.size)) * noise_scale
-    simulated_pdfs = jax.vmap(lambda noise: exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(draws)
+    simulated_pdfs = jax.vmap(lambda noise: exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))(
+        draws
+    )
     bases = [make_target(g).basis for g in simulated_pdfs]
     stacked_basis = jax.tree.map(lambda *leaves: np.stack(leaves), *bases)
     cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
@@ -168,7 +176,9 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
 def test_a_finer_grid_adds_no_information(distances):
     noise = 0.1 * np.random.default_rng(0).normal(size=Q.size)
     g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.0, noise=noise))
-    fine_fit, coarse_fit = (fit_usual(distances[None], jnp.ones((1, 43)), make_target(g[::stride], r=R[::stride])) for stride in (1, 2))
+    fine_fit, coarse_fit = (
+        fit_usual(distances[None], jnp.ones((1, 43)), make_target(g[::stride], r=R[::stride])) for stride in (1, 2)
+    )
     np.testing.assert_allclose(fine_fit.errors, coarse_fit.errors, rtol=0.1)
 
 
@@ -180,7 +190,10 @@ def test_padding_changes_nothing(distances):
         np.testing.assert_allclose(plain_leaf[0], padded_leaf[0], rtol=2e-3, atol=1e-4)
     basis, short_target = make_target(g).basis, make_target(g[:160], r=R[:160])
     padded_target = make_target(g[:160], r=R[:160], size=basis.q.size, least=basis.data.size)
-    assert padded_target.basis.q.size > short_target.basis.q.size and padded_target.basis.data.size > short_target.basis.data.size
+    assert (
+        padded_target.basis.q.size > short_target.basis.q.size
+        and padded_target.basis.data.size > short_target.basis.data.size
+    )
     short_fit = fit_usual(distances[None], jnp.ones((1, 43)), short_target)
     padded_short_fit = fit_usual(distances[None], jnp.ones((1, 43)), padded_target)
     np.testing.assert_allclose(short_fit.rw, padded_short_fit.rw, rtol=1e-4)
@@ -199,7 +212,11 @@ def test_a_value_at_its_bound_is_flagged_and_has_no_error(distances):
     g = g + 0.02 * np.random.default_rng(0).normal(size=R.size)
     broad_pdf = np.asarray(exact_pdf(distances, uiso=0.2, delta2=0.0, stretch=1.0))
     bounded_fit = fit_usual(distances[None], jnp.ones((1, 43)), make_target(broad_pdf))
-    assert bounded_fit.bounded[0].tolist()[2] and np.isnan(bounded_fit.errors[0, 2]) and np.isfinite(bounded_fit.errors[0, 1])
+    assert (
+        bounded_fit.bounded[0].tolist()[2]
+        and np.isnan(bounded_fit.errors[0, 2])
+        and np.isfinite(bounded_fit.errors[0, 1])
+    )
     inner_fit = fit_usual(distances[None], jnp.ones((1, 43)), make_target(g))
     assert not inner_fit.bounded[0].tolist()[2]
 
@@ -213,7 +230,9 @@ def test_the_fit_is_finite_if_atoms_coincide(distances):
 def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(distances, seed):
     """What is left is the accuracy of the span; no fit is worse than where it starts."""
     rng = np.random.default_rng(seed)
-    change_last_bits = lambda x: x * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(x))).astype(np.float32)  # noqa: E731
+    change_last_bits = lambda x: (
+        x * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(x))).astype(np.float32)
+    )  # noqa: E731
     g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.01))
     target = make_target(change_last_bits(g))
     changed_distances = jnp.asarray(change_last_bits(np.asarray(distances)))
@@ -256,4 +275,7 @@ def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
     final_state = fits._levenberg_marquardt(cluster_table, basis, DEFAULT_FREE_PARAMETERS, start_state, fits.MAX_STEPS)
     assert bool(final_state.converged) and int(final_state.steps) <= 3
     assert float(final_state.point.squares) <= float(start_state.point.squares)
-    assert np.isfinite(final_state.point.normalized_values).all() and np.abs(final_state.point.normalized_values - start_point).max() < 1e-3
+    assert (
+        np.isfinite(final_state.point.normalized_values).all()
+        and np.abs(final_state.point.normalized_values - start_point).max() < 1e-3
+    )

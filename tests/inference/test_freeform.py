@@ -79,7 +79,10 @@ def test_the_minimum_costs_no_more_than_the_start(scale):
     """The start has every share 1 in the unit of its own curvature."""
     rng = np.random.default_rng(5)
     factor = rng.normal(size=(6, 4, 12))  # fewer rows than columns: the minimum is not unique
-    matrix, linear_term = np.einsum("bij,bik->bjk", factor, factor), scale * np.einsum("bij,bi->bj", factor, np.ones((6, 4)))
+    matrix, linear_term = (
+        np.einsum("bij,bik->bjk", factor, factor),
+        scale * np.einsum("bij,bi->bj", factor, np.ones((6, 4))),
+    )
     solution = freeform.nonnegative_minimum(matrix, linear_term)
     root_curvature = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
     start = np.abs(linear_term / root_curvature).max(axis=1, keepdims=True) / root_curvature

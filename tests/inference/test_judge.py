@@ -18,14 +18,20 @@ def test_a_mixture_is_a_distribution(ensemble_validation):
     for comparison in ensemble_validation.compared:
         assert min(prediction.rw for prediction in comparison.ensembles) < comparison.single.rw
         assert comparison.points == pytest.approx((comparison.cut.end - comparison.cut.cut) * 17 / np.pi, rel=1e-6)
-        assert len(comparison.rivals) == 4 and np.isfinite(comparison.rivals).all() and comparison.rivals.min() >= comparison.single.squares * 0.1
+        assert (
+            len(comparison.rivals) == 4
+            and np.isfinite(comparison.rivals).all()
+            and comparison.rivals.min() >= comparison.single.squares * 0.1
+        )
 
 
 def test_one_cluster_is_single():
     rows = mixtures.draw_rows(np.random.default_rng(6), mean=18.0, width=0.01, count=1)
     validation = mixtures.cross_validate_curve(mixtures.ensemble_pdf(rows, noise=0.02), strengths=(0.0,))
     assert validation.sample == "single" and validation.strength == 0 and validation.strengths == (0.0,)
-    assert all(comparison.single_prediction.rw < comparison.ensemble_predictions[0].rw for comparison in validation.comparisons)
+    assert all(
+        comparison.single_prediction.rw < comparison.ensemble_predictions[0].rw for comparison in validation.comparisons
+    )
 
 
 def test_a_short_signal_leaves_nothing_to_predict(ensemble_validation):
@@ -40,7 +46,9 @@ def test_the_curves_of_a_cut_go_through_the_data_it_was_fitted_to(ensemble_valid
     in_fit_range = comparison.r <= comparison.cut.cut
     for curve in comparison.curves:
         assert np.linalg.norm((curve - comparison.g)[in_fit_range]) < 0.05 * np.linalg.norm(comparison.g[in_fit_range])
-    assert comparison.r[-1] <= comparison.cut.end + 1e-6 and len(comparison.curves) == 1 + len(ensemble_validation.strengths)
+    assert comparison.r[-1] <= comparison.cut.end + 1e-6 and len(comparison.curves) == 1 + len(
+        ensemble_validation.strengths
+    )
 
 
 def test_draws_are_fractions_that_sum_to_one(ensemble_validation):

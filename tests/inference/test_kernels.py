@@ -27,7 +27,9 @@ def test_the_design_matrix_of_fits_gives_the_simulated_curve(name, dq):
         options=SimulateSaxsOptions(dq=dq),
     )  # fmt: skip
     log_radius = kernels.log_radius_nodes(RadiusWindow(jnp.log(41.0), jnp.asarray(0.01), jnp.asarray(0.1)))
-    form_factor_table = particle.FormFactorTable(*(jnp.asarray(part, jnp.float32) for part in particle.named_table("octahedron")))
+    form_factor_table = particle.FormFactorTable(
+        *(jnp.asarray(part, jnp.float32) for part in particle.named_table("octahedron"))
+    )
     volume_fractions = np.asarray(size_distributions.FAMILIES[name].volume_fractions(40.0, 0.1, log_radius), float)
     q_width = jnp.full(len(q), dq, jnp.float32) if dq else None
     matrix = np.asarray(kernels.size_curves(form_factor_table, jnp.asarray(q, jnp.float32), q_width, log_radius), float)
@@ -40,7 +42,9 @@ def test_the_resolution_smears_as_that_of_sasmodels():
     resolution = pytest.importorskip("sasmodels.resolution")
     q, log_radius = np.linspace(0.02, 0.2, 40), np.log([20.0, 40.0])
     dq, fine_q = 0.1 * q, np.linspace(0.005, 0.3, 6000)
-    computed = np.asarray(kernels.size_curves(SPHERE_TABLE, *(jnp.asarray(array, jnp.float32) for array in (q, dq, log_radius))), float)
+    computed = np.asarray(
+        kernels.size_curves(SPHERE_TABLE, *(jnp.asarray(array, jnp.float32) for array in (q, dq, log_radius))), float
+    )
     reference = resolution.Pinhole1D(q, dq, q_calc=fine_q).apply(sized.sphere_form_factor(fine_q * 40.0))
     unsmeared = sized.sphere_form_factor(q * 40.0)
     np.testing.assert_allclose(computed[:, 1], reference, rtol=2e-3)
@@ -50,7 +54,10 @@ def test_the_resolution_smears_as_that_of_sasmodels():
 @pytest.mark.parametrize(("mean", "width"), [(25.0, 0.01), (60.0, 0.05), (40.0, 0.3)])
 def test_fits_start_near_the_truth_though_a_curve_of_one_size_has_many_minima(mean, width):
     saxs_data = pattern.saxs_data(sized.measurement((mean, width, 1.0)), SizeOptions())
-    start_window = kernels.start_window(outcomes.start_grid(outcomes.form_factor_tables(("sphere",)), saxs_data.whitened_data.q), saxs_data.whitened_data)
+    start_window = kernels.start_window(
+        outcomes.start_grid(outcomes.form_factor_tables(("sphere",)), saxs_data.whitened_data.q),
+        saxs_data.whitened_data,
+    )
     assert float(jnp.exp(start_window.center)) == pytest.approx(mean, rel=0.15 if width > 0.2 else 0.03)
 
 

@@ -25,16 +25,22 @@ def test_fractions_are_a_lognormal_of_each_packing_and_sum_to_its_root_squared()
     packing, diameters = np.asarray(model.packing), np.asarray(model.size, float)
     for packing_index, total in enumerate((0.36, 0.64)):
         lognormal = np.exp(-0.5 * (np.log(diameters / 17.0) / 0.2) ** 2) * (packing == packing_index)
-        np.testing.assert_allclose(fractions * (packing == packing_index), total * lognormal / lognormal.sum(), atol=1e-6)
+        np.testing.assert_allclose(
+            fractions * (packing == packing_index), total * lognormal / lognormal.sum(), atol=1e-6
+        )
 
 
 def test_smooth_modes_change_a_distribution_by_their_strength_alone():
     model = mixtures.sphere_model()
     parameters = make_parameters(model)
     parameters = parameters._replace(waves=parameters.mode_weights.at[0, -2].set(1.5))
-    lognormal_fractions, free_fractions = (np.asarray(mixture.atom_fractions(parameters, model, strength)) for strength in (0.0, 1.0))
+    lognormal_fractions, free_fractions = (
+        np.asarray(mixture.atom_fractions(parameters, model, strength)) for strength in (0.0, 1.0)
+    )
     in_packing = np.asarray(model.packing) == 0
-    np.testing.assert_allclose(lognormal_fractions, np.asarray(mixture.atom_fractions(make_parameters(model), model, 1.0)), atol=1e-7)
+    np.testing.assert_allclose(
+        lognormal_fractions, np.asarray(mixture.atom_fractions(make_parameters(model), model, 1.0)), atol=1e-7
+    )
     assert abs(free_fractions - lognormal_fractions)[in_packing].max() > 0.1 * lognormal_fractions[in_packing].max()
     np.testing.assert_allclose(free_fractions[~in_packing], lognormal_fractions[~in_packing], atol=1e-7)
     assert free_fractions[in_packing].sum() == pytest.approx(0.36, rel=1e-5)
@@ -54,22 +60,37 @@ def test_gradients_by_all_that_is_fitted_are_those_of_differences():
     model, target = mixtures.sphere_model(), mixtures.make_target(mixtures.ensemble_pdf(rows, noise=0.02))
     pool, fits = mixtures.rank_single_clusters(mixtures.ensemble_pdf(rows, noise=0.02))
     diameter = float(mixtures.equivalent_diameters()[pool.entry(0)[1]])
-    start = ensemble.start_parameters(model, target.basis, candidates.select_rows(fits.values, 0), mixtures.NONLINEAR_PARAMETERS, diameter)
+    start = ensemble.start_parameters(
+        model, target.basis, candidates.select_rows(fits.values, 0), mixtures.NONLINEAR_PARAMETERS, diameter
+    )
     parameters = ensemble.fit(model, target.basis, start, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0).parameters
     flat_parameters, unravel = ravel_pytree(parameters)
 
     def misfit(x):
         trial = unravel(x)
-        class_pdfs = mixture.class_curves(model, trial.places, trial.contraction[0], mixtures.NONLINEAR_PARAMETERS, target.basis)
+        class_pdfs = mixture.class_curves(
+            model, trial.places, trial.contraction[0], mixtures.NONLINEAR_PARAMETERS, target.basis
+        )
         return jnp.sum((0.9 * target.basis.data - mixture.atom_fractions(trial, model, 1.0) @ class_pdfs) ** 2)
 
     gradient = np.asarray(jax.jit(jax.grad(misfit))(flat_parameters))
     gradient_by_field = jax.tree.map(np.asarray, unravel(gradient))
     fcc_index = mixtures.sphere_classes().packing_names.index("fcc")
-    assert np.isfinite(gradient).all() and abs(gradient_by_field.root[fcc_index]) > 0 and (abs(gradient_by_field.places) > 0).all()
+    assert (
+        np.isfinite(gradient).all()
+        and abs(gradient_by_field.root[fcc_index]) > 0
+        and (abs(gradient_by_field.places) > 0).all()
+    )
     misfit_value = jax.jit(misfit)
-    for index in (fcc_index, len(parameters.sqrt_fraction) + fcc_index, len(flat_parameters) - 4, len(flat_parameters) - 1):  # root, mean, stretch, contraction
+    for index in (
+        fcc_index,
+        len(parameters.sqrt_fraction) + fcc_index,
+        len(flat_parameters) - 4,
+        len(flat_parameters) - 1,
+    ):  # root, mean, stretch, contraction
         step = np.zeros_like(gradient)
         step[index] = 2e-3
-        difference_quotient = (float(misfit_value(flat_parameters + step)) - float(misfit_value(flat_parameters - step))) / 4e-3
+        difference_quotient = (
+            float(misfit_value(flat_parameters + step)) - float(misfit_value(flat_parameters - step))
+        ) / 4e-3
         assert gradient[index] == pytest.approx(difference_quotient, rel=0.03, abs=1e-3 * float(abs(gradient).max()))

@@ -11,7 +11,11 @@ def make_saxs_data(*populations, **options):
 
 
 def test_a_fit_alone_is_the_same_as_among_others_of_other_sizes():
-    data_sets = [make_saxs_data(), make_saxs_data((60.0, 0.05, 1.0), points=100), make_saxs_data((25.0, 0.2, 1.0), seed=3)]
+    data_sets = [
+        make_saxs_data(),
+        make_saxs_data((60.0, 0.05, 1.0), points=100),
+        make_saxs_data((25.0, 0.2, 1.0), seed=3),
+    ]
     batch_fits = outcomes.fit_all(data_sets, ("sphere",), ("gaussian",))
     for saxs_data, batch_fit in zip(data_sets, batch_fits, strict=True):
         (single_fit,) = outcomes.fit_all([saxs_data], ("sphere",), ("gaussian",))
@@ -30,7 +34,9 @@ def test_a_second_call_does_not_compile_again():
 
 @pytest.mark.slow
 def test_two_populations_come_back_with_their_shares():
-    (saxs_fits,) = outcomes.fit_all([make_saxs_data((30.0, 0.08, 0.6), (48.0, 0.08, 0.4), counts=1e6)], ("sphere",), ("two",))
+    (saxs_fits,) = outcomes.fit_all(
+        [make_saxs_data((30.0, 0.08, 0.6), (48.0, 0.08, 0.4), counts=1e6)], ("sphere",), ("two",)
+    )
     (pair_fit,) = saxs_fits.body_fits
     order = np.argsort(pair_fit.log_parameters[:, 0])
     np.testing.assert_allclose(np.exp(pair_fit.log_parameters[order]), [[30.0, 0.08], [48.0, 0.08]], rtol=0.08)

@@ -9,17 +9,22 @@ from jaxstruc.options.small_angle import SizeOptions
 def test_a_constant_under_the_data_changes_nothing_that_is_fitted():
     measurement = sized.measurement()
     plain_data, lifted_data = (
-        pattern.saxs_data(variant, SizeOptions()) for variant in (measurement, measurement._replace(intensity=measurement.intensity + 500.0))
+        pattern.saxs_data(variant, SizeOptions())
+        for variant in (measurement, measurement._replace(intensity=measurement.intensity + 500.0))
     )
     scale = lifted_data.max_intensity / plain_data.max_intensity
-    np.testing.assert_allclose(np.asarray(plain_data.whitened_data.data), np.asarray(lifted_data.whitened_data.data), atol=2e-3)
+    np.testing.assert_allclose(
+        np.asarray(plain_data.whitened_data.data), np.asarray(lifted_data.whitened_data.data), atol=2e-3
+    )
     assert scale > 1 and plain_data.n_points == 60 and len(plain_data.whitened_data.q) == 64
 
 
 def test_without_a_background_the_data_are_left_whole():
     saxs_data = pattern.saxs_data(sized.measurement(), SizeOptions(flat=False))
     assert saxs_data.whitened_data.background_basis.shape == (64, 0)
-    np.testing.assert_allclose(np.asarray(saxs_data.whitened_data.data)[:60], saxs_data.intensity / saxs_data.sigma, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.asarray(saxs_data.whitened_data.data)[:60], saxs_data.intensity / saxs_data.sigma, rtol=1e-5
+    )
 
 
 def test_noise_is_inferred_from_the_scatter_of_the_points():

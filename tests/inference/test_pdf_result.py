@@ -16,14 +16,21 @@ def test_the_type_of_a_single_cluster_is_that_of_the_most_probable_structure():
     assert (result.type, result.type_probability, result.sample) == ("hcp", 0.4, "")
     for sample in ("single", "undecided"):
         validated_result = dataclasses.replace(result, ensemble=told.distribution(sample))
-        assert (validated_result.type, validated_result.type_probability, validated_result.sample) == ("hcp", 0.4, sample)
+        assert (validated_result.type, validated_result.type_probability, validated_result.sample) == (
+            "hcp",
+            0.4,
+            sample,
+        )
 
 
 def test_the_type_of_a_distribution_is_that_of_the_largest_share_and_has_no_probability():
     result = PdfResult("a.gr", "", "Pt", "solved", "", (candidate("hcp"),), types={"hcp": 1.0})
     distribution_result = dataclasses.replace(result, ensemble=told.distribution("distribution"))
     assert (distribution_result.type, distribution_result.type_probability) == ("fcc", None)
-    assert distribution_result.distribution.keys() == distribution_result.ensemble.table.keys() and result.distribution == {}
+    assert (
+        distribution_result.distribution.keys() == distribution_result.ensemble.table.keys()
+        and result.distribution == {}
+    )
 
 
 def test_the_type_of_a_classified_pdf_is_the_most_probable():

@@ -28,7 +28,9 @@ def test_near_copies_share_one_prior_weight():
 
 def test_a_candidate_outside_the_list_counts_as_one_more_member():
     listed_features = (np.array(["fcc"], object), np.array([100]), np.array([5.0]))
-    assert posterior.prior_weights(np.array(["sc"], object), np.array([40]), np.array([4.0]), listed_candidates=listed_features) == [1.0]
+    assert posterior.prior_weights(
+        np.array(["sc"], object), np.array([40]), np.array([4.0]), listed_candidates=listed_features
+    ) == [1.0]
 
 
 def test_prior_weights_enter_the_posterior():

@@ -29,9 +29,13 @@ def truth():
 def make_target(positions, *, noise=0.0):
     """A curve of positions in Å, by the exact sum, with noise relative to its size."""
     grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
-    pairs = curves.pair_distances_from_positions(jnp.asarray(positions, jnp.float32), np.ones(len(positions), bool), grid)
+    pairs = curves.pair_distances_from_positions(
+        jnp.asarray(positions, jnp.float32), np.ones(len(positions), bool), grid
+    )
     instrument = Instrument(uiso=0.006, delta2=2.0, stretch=1.01, qdamp=0.03)
-    g = np.asarray(curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(positions)]), instrument, grid), float)
+    g = np.asarray(
+        curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(positions)]), instrument, grid), float
+    )
     g = g + noise * g.std() * np.random.default_rng(1).normal(size=g.shape)
     return targets.target(grid.r, g, qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
 
@@ -61,7 +65,9 @@ def test_displaced_atoms_come_nearer_to_the_truth(truth, target, start):
     assert rms_distance_error(start, truth) > 0.05
     assert rms_distance_error(loose_relaxation.positions, truth) < 0.8 * rms_distance_error(start, truth)
     assert float(loose_relaxation.rw) < 0.5 * float(tight_relaxation.rw)
-    rms_displacement = np.sqrt(np.mean(np.sum((np.asarray(loose_relaxation.positions) - np.asarray(start)) ** 2, axis=1)))
+    rms_displacement = np.sqrt(
+        np.mean(np.sum((np.asarray(loose_relaxation.positions) - np.asarray(start)) ** 2, axis=1))
+    )
     assert float(loose_relaxation.moved) == pytest.approx(rms_displacement, rel=1e-4) and 0.02 < rms_displacement < 0.2
 
 

@@ -18,7 +18,9 @@ def small_library():
     """Octahedra, icosahedra, decahedra and cubes of 13 to 120 atoms."""
     cluster_iterators = (families.octahedra(38, 120), families.icosahedra(13, 120), families.decahedra(50, 104))
     cubic_iterators = (families.sc_clusters(20, 60), families.bcc_clusters(20, 60))
-    return library.collect(itertools.chain(*(itertools.islice(iterator, 20) for iterator in (*cluster_iterators, *cubic_iterators))))
+    return library.collect(
+        itertools.chain(*(itertools.islice(iterator, 20) for iterator in (*cluster_iterators, *cubic_iterators)))
+    )
 
 
 def make_target(positions, *, background=0, **conditions):
@@ -28,7 +30,9 @@ def make_target(positions, *, background=0, **conditions):
 
 
 def make_bins(cluster_library, rows=None):
-    return screening.binned_distances(cluster_library, np.arange(len(cluster_library.atoms)) if rows is None else rows, bond=BOND, span=SPAN)
+    return screening.binned_distances(
+        cluster_library, np.arange(len(cluster_library.atoms)) if rows is None else rows, bond=BOND, span=SPAN
+    )
 
 
 @pytest.mark.parametrize("sphere_diameter", [15.0, 20.0, 26.0])
@@ -55,10 +59,16 @@ def test_bins_keep_number_mean_and_spread_of_the_distances(small_library):
     assert weights.shape[0] == screening.CHUNK_SIZE and not weights[3:].any()
     bin_distance = np.arange(weights.shape[1]) * library.BIN_WIDTH
     for bin_weights, row in zip(weights, rows, strict=False):
-        pair_distances = pdist(small_library.positions[small_library.starts[row] : small_library.starts[row + 1]].astype(float))
+        pair_distances = pdist(
+            small_library.positions[small_library.starts[row] : small_library.starts[row + 1]].astype(float)
+        )
         assert bin_weights.sum() == pytest.approx(2 * len(pair_distances) / small_library.atoms[row], rel=1e-5)
-        assert bin_weights @ bin_distance == pytest.approx(2 * pair_distances.sum() / small_library.atoms[row], rel=1e-5)
-        assert bin_weights @ bin_distance**2 == pytest.approx(2 * (pair_distances**2).sum() / small_library.atoms[row], rel=1e-5)
+        assert bin_weights @ bin_distance == pytest.approx(
+            2 * pair_distances.sum() / small_library.atoms[row], rel=1e-5
+        )
+        assert bin_weights @ bin_distance**2 == pytest.approx(
+            2 * (pair_distances**2).sum() / small_library.atoms[row], rel=1e-5
+        )
 
 
 @pytest.mark.parametrize(("uiso", "stretch", "delta2"), [(0.005, 1.0, 0.5), (0.012, 0.985, 2.0), (0.022, 1.02, 4.0)])
@@ -82,7 +92,10 @@ def test_a_background_is_left_out_of_both(small_library):
     lifted_target = target.target(
         R, lifted_g, qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, background=3, lowest_qmin=0.3
     )
-    plain_misfits, lifted_misfits = (screening.misfits(make_bins(small_library), tested_target.basis) for tested_target in (fit_target, lifted_target))
+    plain_misfits, lifted_misfits = (
+        screening.misfits(make_bins(small_library), tested_target.basis)
+        for tested_target in (fit_target, lifted_target)
+    )
     scale = np.sqrt(float(lifted_target.basis.norm) / float(fit_target.basis.norm))
     np.testing.assert_allclose(plain_misfits, lifted_misfits * scale, atol=0.01)
 
@@ -95,7 +108,10 @@ def test_excluded_low_q_curves_hide_an_unknown_qmin(small_library):
     low_q_curves = target.low_q_curves(wrong_target, q_start=0.3, q_end=1.8)
     np.testing.assert_allclose(low_q_curves.T @ low_q_curves, np.eye(low_q_curves.shape[1]), atol=1e-9)
     bins = make_bins(small_library)
-    full_misfits, reduced_misfits = screening.misfits(bins, wrong_target.basis), screening.misfits(bins, wrong_target.basis, excluded_curves=low_q_curves)
+    full_misfits, reduced_misfits = (
+        screening.misfits(bins, wrong_target.basis),
+        screening.misfits(bins, wrong_target.basis, excluded_curves=low_q_curves),
+    )
     assert full_misfits[row] > 0.3 and reduced_misfits[row] < 0.08 and int(reduced_misfits.argmin()) == row
 
 

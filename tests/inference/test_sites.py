@@ -18,7 +18,9 @@ KEY = jax.random.key(0)
 def make_target_and_values(positions, *, rmax, qmax, noise):
     """The target of a particle's curve, and the values that made it."""
     r = np.arange(1.5, rmax, 0.05)
-    g = simulated.cluster_pdf(positions * simulated.BOND, r, noise=noise, rng=np.random.default_rng(0), qmin=0.8, qmax=qmax)
+    g = simulated.cluster_pdf(
+        positions * simulated.BOND, r, noise=noise, rng=np.random.default_rng(0), qmin=0.8, qmax=qmax
+    )
     span = target.span(rmax=rmax, qmax=qmax, diameter=40.0)
     fit_target = target.target(r, g, qmin=0.8, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
     ones = jnp.ones(1, jnp.float32)
@@ -31,7 +33,11 @@ def particle_case():
     lattice = hosts.nearest_sites("c" * 64, np.array([0.1, 0.2, 0.1]), N_SITES)
     scaled_radius = np.linalg.norm(lattice.positions * np.array([1.3, 1.0, 0.8]), axis=1)
     occupied_sites = scaled_radius <= np.sort(scaled_radius)[N_ATOMS - 1]
-    return lattice, occupied_sites, *make_target_and_values(lattice.positions[occupied_sites], rmax=16.0, qmax=18.0, noise=0.01)
+    return (
+        lattice,
+        occupied_sites,
+        *make_target_and_values(lattice.positions[occupied_sites], rmax=16.0, qmax=18.0, noise=0.01),
+    )
 
 
 def site_weights(spread=0.0, shape=1.0):
@@ -43,7 +49,9 @@ def start_state(particle_case, occupied_sites, weights, leave=True):
     lattice, _, fit_target, values = particle_case
     site_graph = jax.tree.map(lambda column: jnp.asarray(column[0]), sites.site_graphs([lattice]))
     fit_values = jax.tree.map(lambda column: column[0], values)
-    pair_curves, state = sites._initial_state(site_graph, jnp.asarray(occupied_sites, jnp.float32), fit_values, fit_target.basis, weights)
+    pair_curves, state = sites._initial_state(
+        site_graph, jnp.asarray(occupied_sites, jnp.float32), fit_values, fit_target.basis, weights
+    )
     return site_graph, pair_curves, state
 
 
@@ -53,7 +61,9 @@ def recomputed_state(site_graph, pair_curves, state, occupied_sites, basis, weig
     for row, bin_indices in zip(bin_counts, np.asarray(pair_curves.place), strict=True):
         np.add.at(row, bin_indices, occupied_sites.astype(np.float32))
     field = jnp.asarray(bin_counts) @ pair_curves.curve
-    return sites._state_with_cost(site_graph, pair_curves, jnp.asarray(occupied_sites, jnp.float32), field, basis, weights)
+    return sites._state_with_cost(
+        site_graph, pair_curves, jnp.asarray(occupied_sites, jnp.float32), field, basis, weights
+    )
 
 
 def test_the_pair_curves_of_a_large_lattice_are_as_exact_as_the_target():
@@ -70,14 +80,19 @@ def test_single_moves_cost_what_the_particle_after_them_does(particle_case, spre
     _lattice, occupied_sites, fit_target, _ = particle_case
     search_weights = site_weights(spread)
     site_graph, pair_curves, state = start_state(particle_case, occupied_sites, search_weights)
-    cost, _ = sites._flip_costs(site_graph, pair_curves, state, sites._flip_cost_changes(site_graph, state), fit_target.basis, search_weights)
+    cost, _ = sites._flip_costs(
+        site_graph, pair_curves, state, sites._flip_cost_changes(site_graph, state), fit_target.basis, search_weights
+    )
     possible_sites = np.flatnonzero(np.isfinite(cost))
     assert occupied_sites[possible_sites].any() and not occupied_sites[possible_sites].all()
     for site in possible_sites[:: len(possible_sites) // 8]:
         changed_sites = occupied_sites.copy()
         changed_sites[site] = not changed_sites[site]
         assert float(cost[site]) == pytest.approx(
-            float(recomputed_state(site_graph, pair_curves, state, changed_sites, fit_target.basis, search_weights).cost), abs=0.02
+            float(
+                recomputed_state(site_graph, pair_curves, state, changed_sites, fit_target.basis, search_weights).cost
+            ),
+            abs=0.02,
         )
 
 
@@ -88,7 +103,9 @@ def test_exchanges_cost_what_the_particle_after_them_does(particle_case, spread)
     site_graph, pair_curves, state = start_state(particle_case, occupied_sites, search_weights)
     flip_changes = sites._flip_cost_changes(site_graph, state)
     flip_costs, _ = sites._flip_costs(site_graph, pair_curves, state, flip_changes, fit_target.basis, search_weights)
-    emptied_sites, filled_sites, cost, _ = sites._best_exchanges(site_graph, pair_curves, state, flip_costs, flip_changes, fit_target.basis, search_weights)
+    emptied_sites, filled_sites, cost, _ = sites._best_exchanges(
+        site_graph, pair_curves, state, flip_costs, flip_changes, fit_target.basis, search_weights
+    )
     assert np.isfinite(cost).all()
     for emptied_site, filled_site, exchange_cost in list(zip(emptied_sites, filled_sites, cost, strict=True))[::4]:
         changed_sites = occupied_sites.copy()
@@ -111,7 +128,9 @@ def test_fields_after_moves_are_those_computed_anew(particle_case):
 
 def test_the_shape_cost_is_that_of_the_lattice(particle_case):
     lattice, occupied_sites, _fit_target, _ = particle_case
-    costs = [float(start_state(particle_case, occupied_sites, site_weights(shape=shape))[2].cost) for shape in (0.0, 1.0)]
+    costs = [
+        float(start_state(particle_case, occupied_sites, site_weights(shape=shape))[2].cost) for shape in (0.0, 1.0)
+    ]
     assert costs[1] - costs[0] == pytest.approx(hosts.excess_occupancy_cost(lattice, occupied_sites), abs=0.01)
 
 
@@ -123,7 +142,9 @@ def search_ends(particle_case):
     site_graph, start_occupancy = sites.site_graphs([lattice]), wrong_sites[None].astype(np.float32)
     ends, cache_sizes = [], []
     for steps in (300, 0):
-        ends.append(sites.search_sites(site_graph, start_occupancy, values, fit_target.basis, site_weights(), KEY, steps))
+        ends.append(
+            sites.search_sites(site_graph, start_occupancy, values, fit_target.basis, site_weights(), KEY, steps)
+        )
         cache_sizes.append(sites.search_sites._cache_size())
     return wrong_sites, ends, cache_sizes
 
@@ -144,7 +165,13 @@ def test_more_steps_do_not_compile_again(search_ends):
 def test_a_walk_gives_the_occupancies_of_sites(particle_case):
     lattice, occupied_sites, fit_target, values = particle_case
     draws = sites.sample_occupancies(
-        sites.site_graphs([lattice]), occupied_sites[None].astype(np.float32), values, fit_target.basis, site_weights(), KEY, n_steps=60
+        sites.site_graphs([lattice]),
+        occupied_sites[None].astype(np.float32),
+        values,
+        fit_target.basis,
+        site_weights(),
+        KEY,
+        n_steps=60,
     )
     assert float(draws.time.sum()) == pytest.approx(1.0, abs=1e-5)
     is_inner = np.linalg.norm(lattice.positions, axis=1) < 1.3
@@ -158,13 +185,25 @@ def test_small_changes_of_values_cost_next_to_nothing(particle_case):
     costs = []
     for uiso in (0.008, 0.0084):
         changed_values = values._replace(uiso=jnp.full(1, uiso, jnp.float32))
-        costs.append(float(start_state((lattice, occupied_sites, fit_target, changed_values), occupied_sites, site_weights())[2].cost))
+        costs.append(
+            float(
+                start_state((lattice, occupied_sites, fit_target, changed_values), occupied_sites, site_weights())[
+                    2
+                ].cost
+            )
+        )
     costs_of_certain_values = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sites, "VALUE_SIGMAS", (1e-9, 1e-9, 1e-9))
         for uiso in (0.008, 0.0084):
             changed_values = values._replace(uiso=jnp.full(1, uiso, jnp.float32))
-            costs_of_certain_values.append(float(start_state((lattice, occupied_sites, fit_target, changed_values), occupied_sites, site_weights())[2].cost))
+            costs_of_certain_values.append(
+                float(
+                    start_state((lattice, occupied_sites, fit_target, changed_values), occupied_sites, site_weights())[
+                        2
+                    ].cost
+                )
+            )
     assert abs(costs[1] - costs[0]) < 0.3 * abs(costs_of_certain_values[1] - costs_of_certain_values[0])
 
 
@@ -175,7 +214,9 @@ def test_the_truth_of_exact_data_stays_if_the_last_bits_of_the_start_change(exac
     bit_changes = 1 - np.finfo(np.float32).eps * np.random.default_rng(seed).integers(0, 5, occupied_sites.shape)
     start_occupancy = (occupied_sites * bit_changes).astype(np.float32)[None]
     search_end, start_end = (
-        sites.search_sites(sites.site_graphs([lattice]), start_occupancy, values, fit_target.basis, site_weights(shape=0.0), KEY, steps)
+        sites.search_sites(
+            sites.site_graphs([lattice]), start_occupancy, values, fit_target.basis, site_weights(shape=0.0), KEY, steps
+        )
         for steps in (60, 0)
     )
     assert np.array_equal(search_end.taken[0], occupied_sites)
@@ -185,7 +226,11 @@ def test_the_truth_of_exact_data_stays_if_the_last_bits_of_the_start_change(exac
 @pytest.fixture(scope="module")
 def exact_case(particle_case):
     lattice, occupied_sites, _, _ = particle_case
-    return lattice, occupied_sites, *make_target_and_values(lattice.positions[occupied_sites], rmax=16.0, qmax=18.0, noise=0.0)
+    return (
+        lattice,
+        occupied_sites,
+        *make_target_and_values(lattice.positions[occupied_sites], rmax=16.0, qmax=18.0, noise=0.0),
+    )
 
 
 def test_no_search_ends_at_a_higher_cost_than_its_start(particle_case):
@@ -194,8 +239,17 @@ def test_no_search_ends_at_a_higher_cost_than_its_start(particle_case):
         start_sites = occupied_sites ^ (np.random.default_rng(seed).uniform(size=occupied_sites.shape) < 0.1)
         search_and_start = [
             sites.search_sites(
-                sites.site_graphs([lattice]), start_sites[None].astype(np.float32), values, fit_target.basis, site_weights(), KEY, steps
+                sites.site_graphs([lattice]),
+                start_sites[None].astype(np.float32),
+                values,
+                fit_target.basis,
+                site_weights(),
+                KEY,
+                steps,
             )
             for steps in (20, 0)
         ]
-        assert float(search_and_start[0].cost[0]) <= float(search_and_start[1].cost[0]) and np.isfinite(search_and_start[0].cost).all()
+        assert (
+            float(search_and_start[0].cost[0]) <= float(search_and_start[1].cost[0])
+            and np.isfinite(search_and_start[0].cost).all()
+        )

@@ -88,10 +88,15 @@ def max_start_chi2(design, data, log_parameters):
 def test_a_fit_that_starts_at_the_truth_stays_if_the_last_bits_of_the_data_change(fit_measurement, seed):
     exact_measurement = sized.measurement(with_noise=False)
     bit_changes = np.random.default_rng(seed).integers(-4, 5, exact_measurement.intensity.shape)
-    changed_measurement = sized.measurement(with_noise=False, intensity=exact_measurement.intensity * (1 + np.finfo(np.float32).eps * bit_changes))
+    changed_measurement = sized.measurement(
+        with_noise=False, intensity=exact_measurement.intensity * (1 + np.finfo(np.float32).eps * bit_changes)
+    )
     saxs_data, size_fit, design = fit_measurement(changed_measurement, (40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1))
     start = jnp.log(jnp.asarray(((40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1)), jnp.float32))[:, None]
-    assert np.all(np.asarray(size_fit.chi2) <= max_start_chi2(design, saxs_data.weighted.data, start)) and size_fit.converged.all()
+    assert (
+        np.all(np.asarray(size_fit.chi2) <= max_start_chi2(design, saxs_data.weighted.data, start))
+        and size_fit.converged.all()
+    )
     np.testing.assert_allclose(np.exp(np.asarray(size_fit.place)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
 
 

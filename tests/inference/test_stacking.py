@@ -43,12 +43,16 @@ def test_the_sequence_behind_a_curve_comes_first_with_no_misfit():
 
 def test_without_an_absolute_scale_the_best_one_counts():
     layers, layer_positions = layer_groups(), np.array([1, 2, 0, 1, 0, 1, 2])
-    sequences = stacking.rank_sequences(layers, PAIR_CURVES, 0.7 * pair_sum(stacked_atoms(layers, layer_positions)), absolute=False, max_sequences=1)
+    sequences = stacking.rank_sequences(
+        layers, PAIR_CURVES, 0.7 * pair_sum(stacked_atoms(layers, layer_positions)), absolute=False, max_sequences=1
+    )
     assert are_same_sequence(sequences[0].letters, stacking.StackingSequence(layer_positions, 0.0).letters)
 
 
 def test_each_sequence_is_listed_once_whichever_end_is_up():
-    sequences = stacking.rank_sequences(layer_groups(), PAIR_CURVES, RNG.normal(size=60), absolute=True, max_sequences=10**6)
+    sequences = stacking.rank_sequences(
+        layer_groups(), PAIR_CURVES, RNG.normal(size=60), absolute=True, max_sequences=10**6
+    )
     letters = {min(sequence.letters, sequence.letters[::-1]) for sequence in sequences}
     assert len(sequences) == len(letters) == 20  # of 32, 12 pairs are the same upside down, and 8 words are their own
 
@@ -70,7 +74,10 @@ def test_a_sequence_becomes_that_of_a_stack_with_the_same_layers():
 
 
 def test_layers_beyond_a_particle_continue_its_stacking_or_change_it():
-    hexagonal_sequence, cubic_sequence = (stacking.StackingSequence(np.array(layer_positions), 0.0) for layer_positions in ([0, 1, 0, 1, 0, 2], [0, 1, 2, 0, 1, 0]))
+    hexagonal_sequence, cubic_sequence = (
+        stacking.StackingSequence(np.array(layer_positions), 0.0)
+        for layer_positions in ([0, 1, 0, 1, 0, 2], [0, 1, 2, 0, 1, 0])
+    )
     assert stacking.stacking_letters(hexagonal_sequence, reference_layer=0).startswith("hhhhchhh")
     assert stacking.stacking_letters(hexagonal_sequence, reference_layer=0, alternate_outer=True).startswith("chhhcccc")
     assert stacking.stacking_letters(cubic_sequence, reference_layer=0).startswith("cccchccc")

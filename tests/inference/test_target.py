@@ -9,7 +9,16 @@ SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=16.0)
 
 def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, size=0):
     return targets.target(
-        r, g, qmin=qmin, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=2.78, span=SPAN, background=background, min_q_nodes=size
+        r,
+        g,
+        qmin=qmin,
+        qmax=qmax,
+        qdamp=0.03,
+        qbroad=0.0,
+        bond=2.78,
+        span=SPAN,
+        background=background,
+        min_q_nodes=size,
     )
 
 
@@ -27,7 +36,14 @@ def test_a_target_knows_what_it_was_made_of():
     target = make_target(g, background=2)
     np.testing.assert_array_equal(target.r, R)
     np.testing.assert_array_equal(target.g, g)
-    assert (target.qmin, target.qmax, target.qdamp, target.qbroad, target.bond, target.background) == (1, 22, 0.03, 0, 2.78, 2)
+    assert (target.qmin, target.qmax, target.qdamp, target.qbroad, target.bond, target.background) == (
+        1,
+        22,
+        0.03,
+        0,
+        2.78,
+        2,
+    )
     assert target.span == target.basis.span == SPAN
     assert target.n_independent == pytest.approx((R[-1] - R[0]) * 21 / np.pi - 2)
 

@@ -44,14 +44,19 @@ def test_normalized_values_become_physical_values_and_back(basis):
     normalized_values = jnp.linspace(0.05, 0.95, len(NONLINEAR_PARAMETERS))
     fit_values = values.physical_values(normalized_values, NONLINEAR_PARAMETERS, basis)
     physical_values = jnp.stack([getattr(fit_values, name) for name in NONLINEAR_PARAMETERS])
-    np.testing.assert_allclose(values.normalized_values(physical_values, NONLINEAR_PARAMETERS, basis), normalized_values, atol=1e-4)
+    np.testing.assert_allclose(
+        values.normalized_values(physical_values, NONLINEAR_PARAMETERS, basis), normalized_values, atol=1e-4
+    )
     for name in NONLINEAR_PARAMETERS:
         lower_bound, upper_bound = PARAMETERS[name].bounds(BOND)
         assert lower_bound < float(getattr(fit_values, name)) < upper_bound, name
 
 
 def test_the_ends_are_the_bounds_and_fixed_values_stay(basis):
-    lower_values, upper_values = (values.physical_values(jnp.full(2, normalized_value), ("uiso", "delta2"), basis) for normalized_value in (0.0, 1.0))
+    lower_values, upper_values = (
+        values.physical_values(jnp.full(2, normalized_value), ("uiso", "delta2"), basis)
+        for normalized_value in (0.0, 1.0)
+    )
     assert float(lower_values.uiso) == pytest.approx(5e-4) and float(upper_values.uiso) == pytest.approx(0.06)
     assert float(upper_values.delta2) == pytest.approx(0.85 * BOND**2) and float(lower_values.delta2) == 0
     assert float(lower_values.qdamp) == pytest.approx(0.03) and float(lower_values.qbroad) == pytest.approx(0.01)
@@ -76,7 +81,9 @@ def test_the_start_is_the_best_of_the_stretches_tried(cluster_table, frequency):
     start_misfit = float(misfit_at(cluster_table, start_point, basis))
     for stretch in float(basis.stretch) * np.array(values.START_STRETCH_FACTORS):
         normalized_stretch = (np.clip(stretch, 0.885, 1.115) - 0.88) / 0.24
-        assert start_misfit <= float(misfit_at(cluster_table, start_point.at[0].set(normalized_stretch), basis)) * (1 + 1e-4)
+        assert start_misfit <= float(misfit_at(cluster_table, start_point.at[0].set(normalized_stretch), basis)) * (
+            1 + 1e-4
+        )
 
 
 def test_the_misfit_has_a_slope_in_every_value(basis, cluster_table):

@@ -21,7 +21,10 @@ def test_the_free_distribution_is_best_if_no_other_explains_the_data():
 def test_the_free_distribution_has_no_weight_beside_one_that_explains_the_data_and_all_if_alone():
     saxs_data = pattern.saxs_data(sized.measurement(), SizeOptions())
     (fits,) = outcomes.fit_all([saxs_data], ("sphere",), ("gaussian",))
-    joint_average, free_average = (weighing.average_models(saxs_data, fits, fits.body_fits, with_free=True, free_only=is_alone) for is_alone in (False, True))
+    joint_average, free_average = (
+        weighing.average_models(saxs_data, fits, fits.body_fits, with_free=True, free_only=is_alone)
+        for is_alone in (False, True)
+    )
     assert joint_average.free_fit.weight == 0 and joint_average.weight.sum() == pytest.approx(1)
     assert free_average.free_fit.weight == pytest.approx(1) and free_average.weight.sum() == pytest.approx(0)
     assert weighing.body_probabilities(free_average) == {"sphere": pytest.approx(1)}

@@ -43,7 +43,9 @@ def random_params():
 
         def random_leaf(struct):
             is_matrix = struct.ndim > 1
-            return jnp.asarray(is_matrix * rng.normal(size=struct.shape) / np.sqrt(np.prod(struct.shape[:-1])), jnp.float32)
+            return jnp.asarray(
+                is_matrix * rng.normal(size=struct.shape) / np.sqrt(np.prod(struct.shape[:-1])), jnp.float32
+            )
 
         return jax.tree.map(random_leaf, leaf_structs)
 

@@ -39,9 +39,12 @@ def test_the_limits_are_those_of_the_data(training_card, small_dataset, split):
     assert limits["relative_diameter"] == pytest.approx(5.657, abs=1e-3)
     assert limits["bond"] == pytest.approx([small_dataset.bond.min(), small_dataset.bond.max()], abs=1e-3)
     max_diameter = max(
-        pdist(small_dataset.shapes[shape_index].positions).max() * bond for shape_index, bond in zip(small_dataset.shape, small_dataset.bond, strict=True)
+        pdist(small_dataset.shapes[shape_index].positions).max() * bond
+        for shape_index, bond in zip(small_dataset.shape, small_dataset.bond, strict=True)
     )
     assert limits["diameter"] == pytest.approx([0.0, max_diameter], abs=0.01)
     assert limits["qmax"] == list(dataset.CONDITION_RANGES["qmax"])
     assert training_card["data"]["pdfs"] == {name: len(rows) for name, rows in split._asdict().items()}
-    assert len(training_card["data"]["shapes"]) == 8 and training_card["data"]["shapes"][0].startswith("fcc 19 atoms: layers")
+    assert len(training_card["data"]["shapes"]) == 8 and training_card["data"]["shapes"][0].startswith(
+        "fcc 19 atoms: layers"
+    )

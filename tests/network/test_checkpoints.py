@@ -26,9 +26,17 @@ def test_the_last_checkpoint_comes_back_as_it_was(tmp_path):
         checkpoints.save(manager, constant_state(2.0), constant_state(0.7).params, progress)
     initial_progress = TrainingProgress(0, np.full(2, np.inf), np.zeros(2, int))
     with checkpoints.checkpoint_manager(tmp_path) as manager:
-        restored_state, restored_best, restored_progress = checkpoints.restore(manager, constant_state(0.0), constant_state(0.0).params, initial_progress)
-    chex.assert_trees_all_equal((restored_state, restored_best, restored_progress), (constant_state(2.0), constant_state(0.7).params, progress))
-    assert isinstance(restored_state, TrainingState) and isinstance(restored_progress, TrainingProgress) and restored_progress.epoch == 2
+        restored_state, restored_best, restored_progress = checkpoints.restore(
+            manager, constant_state(0.0), constant_state(0.0).params, initial_progress
+        )
+    chex.assert_trees_all_equal(
+        (restored_state, restored_best, restored_progress), (constant_state(2.0), constant_state(0.7).params, progress)
+    )
+    assert (
+        isinstance(restored_state, TrainingState)
+        and isinstance(restored_progress, TrainingProgress)
+        and restored_progress.epoch == 2
+    )
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
 
 

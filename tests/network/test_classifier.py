@@ -27,15 +27,23 @@ def random_density(n_densities=1, components=3):
 
 
 def test_coordinates_give_their_values_back():
-    np.testing.assert_allclose(classifier.values_from_coordinates(classifier.coordinates_from_values(jnp.asarray(TRUE_VALUES))), TRUE_VALUES, rtol=1e-5)
+    np.testing.assert_allclose(
+        classifier.values_from_coordinates(classifier.coordinates_from_values(jnp.asarray(TRUE_VALUES))),
+        TRUE_VALUES,
+        rtol=1e-5,
+    )
 
 
 def test_the_density_is_the_sum_written_out(x64):
     density, coordinates = random_density(), classifier.coordinates_from_values(jnp.asarray(TRUE_VALUES))
     density_sum = 0.0
     for component in range(3):
-        component_density = stats.norm.pdf(coordinates[0], density.mean[0, component], density.standard_deviation[0, component]).prod()
-        density_sum += np.exp(density.log_weight[0, component] + density.log_type_probability[0, component, 4]) * component_density
+        component_density = stats.norm.pdf(
+            coordinates[0], density.mean[0, component], density.standard_deviation[0, component]
+        ).prod()
+        density_sum += (
+            np.exp(density.log_weight[0, component] + density.log_type_probability[0, component, 4]) * component_density
+        )
     log_densities = classifier.log_density(density, TrueLabels(jnp.array([4]), jnp.asarray(TRUE_VALUES)))
     np.testing.assert_allclose(log_densities[0], np.log(density_sum), rtol=1e-9)
 
@@ -46,7 +54,9 @@ def test_unknown_values_are_left_out_with_finite_gradients(x64):
     partial_values = jnp.asarray(TRUE_VALUES).at[0, 4].set(jnp.nan)
 
     def partial_log_density(mean):
-        return classifier.log_density(mixture_density._replace(mean=mean), TrueLabels(jnp.array([-1]), partial_values))[0]
+        return classifier.log_density(mixture_density._replace(mean=mean), TrueLabels(jnp.array([-1]), partial_values))[
+            0
+        ]
 
     gradient = jax.grad(partial_log_density)(mixture_density.mean)
     assert bool(jnp.isfinite(gradient).all()) and float(jnp.abs(gradient[..., 4]).max()) == 0
@@ -71,7 +81,7 @@ def test_probabilities_sum_to_one_whatever_the_input():
     params = SMALL_CLASSIFIER.init(jax.random.key(0), *empty_input)
     density = SMALL_CLASSIFIER.apply(params, empty_input[0] + 1e3, *empty_input[1:])
     np.testing.assert_allclose(classifier.type_probabilities(density).sum(axis=1), 1, rtol=1e-5)
-    assert bool(jnp.isfinite(density.mean).all()) and float(density.deviation.min()) > 0
+    assert bool(jnp.isfinite(density.mean).all()) and float(density.standard_deviation.min()) > 0
 
 
 def test_the_trained_classifier_has_at_most_two_million_parameters():

@@ -102,7 +102,9 @@ def test_normalised_pdfs_do_not_depend_on_their_scale():
 def test_the_distance_table_counts_all_pairs():
     table = dataset.distance_table(shapes.fcc_family())
     np.testing.assert_array_equal(table.weight.sum(axis=1), table.atoms * (table.atoms - 1))
-    np.testing.assert_array_equal(table.weight.sum(axis=1), [n_atoms * (n_atoms - 1) for n_atoms in (19, 43, 55, 63, 79, 85, 87, 93)])
+    np.testing.assert_array_equal(
+        table.weight.sum(axis=1), [n_atoms * (n_atoms - 1) for n_atoms in (19, 43, 55, 63, 79, 85, 87, 93)]
+    )
     assert not table.variance.any() and (table.mean[table.weight == 0] == 1).all()
 
 
@@ -112,7 +114,9 @@ def test_twice_the_signal_has_twice_the_noise(real_dataset):
     table = jax.tree.map(lambda column: column[real_dataset.shape[rows]], dataset.distance_table(real_dataset.shapes))
     conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(noise=jnp.full(2, 0.1))
     settings = real_dataset.bond[rows].astype(np.float32), conditions, jax.random.split(jax.random.key(5), 2)
-    curves, doubled_curves = (dataset.simulate_pdfs(table._replace(atoms=table.atoms / divisor), *settings) for divisor in (1, 2))
+    curves, doubled_curves = (
+        dataset.simulate_pdfs(table._replace(atoms=table.atoms / divisor), *settings) for divisor in (1, 2)
+    )
     np.testing.assert_allclose(doubled_curves, 2 * curves, atol=1e-4 * np.abs(doubled_curves).max())
 
 
@@ -125,9 +129,13 @@ def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):
 
     def simulated_curves(noise):
         noisy_conditions = conditions._replace(noise=jnp.full(2, noise))
-        return np.asarray(dataset.simulate_pdfs(table, real_dataset.bond[rows].astype(np.float32), noisy_conditions, keys))
+        return np.asarray(
+            dataset.simulate_pdfs(table, real_dataset.bond[rows].astype(np.float32), noisy_conditions, keys)
+        )
 
     clean_curves, noisy_curves, noisier_curves = (simulated_curves(noise) for noise in (0.0, 0.05, 0.1))
     assert np.abs(noisy_curves - clean_curves).max() > 1e-2
-    np.testing.assert_allclose(noisier_curves - clean_curves, 2 * (noisy_curves - clean_curves), atol=1e-4 * np.abs(clean_curves).max())
+    np.testing.assert_allclose(
+        noisier_curves - clean_curves, 2 * (noisy_curves - clean_curves), atol=1e-4 * np.abs(clean_curves).max()
+    )
     assert np.abs(np.corrcoef(noisy_curves[0] - clean_curves[0], noisy_curves[1] - clean_curves[1])[0, 1]) < 0.5

@@ -30,14 +30,26 @@ def test_draws_of_two_atoms_or_more_become_candidates():
     nan_positions = np.where(np.arange(19)[:, None] == 5, np.nan, CLUSTER_POSITIONS)
     single_weights = (np.arange(19) == 7) * 1.0
     pair_weights = (np.arange(19) < 2) * 1.0
-    network_proposals = proposals([CLUSTER_POSITIONS, CLUSTER_POSITIONS, CLUSTER_POSITIONS, nan_positions, CLUSTER_POSITIONS, 1.1 * CLUSTER_POSITIONS], [PRESENT_WEIGHTS, ABSENT_WEIGHTS, single_weights, PRESENT_WEIGHTS, pair_weights, PRESENT_WEIGHTS])
+    network_proposals = proposals(
+        [
+            CLUSTER_POSITIONS,
+            CLUSTER_POSITIONS,
+            CLUSTER_POSITIONS,
+            nan_positions,
+            CLUSTER_POSITIONS,
+            1.1 * CLUSTER_POSITIONS,
+        ],
+        [PRESENT_WEIGHTS, ABSENT_WEIGHTS, single_weights, PRESENT_WEIGHTS, pair_weights, PRESENT_WEIGHTS],
+    )
     group = draws.network_candidates(network_proposals, bond=BOND, family="fcc")
     assert isinstance(group, CandidateGroup) and group.source == "network"
     assert group.library.labels.tolist() == [f"drawn, sample {sample}" for sample in (0, 4, 5)]
     assert group.library.atoms.tolist() == [19, 2, 19] and set(group.library.families) == {"fcc"}
     np.testing.assert_array_equal(group.notes["radius"], [0, 4, 5])
     np.testing.assert_allclose(group.notes["stress"], [0, 0.4, 0.5])
-    np.testing.assert_allclose(group.cluster(0).positions * BOND, CLUSTER_POSITIONS - CLUSTER_POSITIONS.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(
+        group.cluster(0).positions * BOND, CLUSTER_POSITIONS - CLUSTER_POSITIONS.mean(axis=0), atol=1e-5
+    )
     assert not group.faults
 
 
@@ -49,9 +61,15 @@ def test_absent_atoms_are_left_out():
 
 
 def test_faults_of_a_draw_are_reported():
-    group = draws.network_candidates(proposals([CLUSTER_POSITIONS, overlapping_positions()], [PRESENT_WEIGHTS, PRESENT_WEIGHTS]), bond=BOND, family="fcc")
+    group = draws.network_candidates(
+        proposals([CLUSTER_POSITIONS, overlapping_positions()], [PRESENT_WEIGHTS, PRESENT_WEIGHTS]),
+        bond=BOND,
+        family="fcc",
+    )
     assert group.faults == {1: "atoms 0.35 Å apart"}
-    group = draws.network_candidates(proposals([CLUSTER_POSITIONS], [PRESENT_WEIGHTS], converged=False), bond=BOND, family="fcc")
+    group = draws.network_candidates(
+        proposals([CLUSTER_POSITIONS], [PRESENT_WEIGHTS], converged=False), bond=BOND, family="fcc"
+    )
     assert group.faults == {0: "trilateration not converged"}
 
 
@@ -64,7 +82,10 @@ def test_no_draw_gives_no_candidate():
 
 def test_duplicate_draws_are_merged_under_the_best_and_faulty_ones_come_last():
     """Turned and reordered copies are one structure; a misfit that is no number is the worst."""
-    network_proposals = proposals([CLUSTER_POSITIONS, overlapping_positions(), 1.1 * CLUSTER_POSITIONS, ROTATED_POSITIONS, CLUSTER_POSITIONS], [PRESENT_WEIGHTS] * 5)
+    network_proposals = proposals(
+        [CLUSTER_POSITIONS, overlapping_positions(), 1.1 * CLUSTER_POSITIONS, ROTATED_POSITIONS, CLUSTER_POSITIONS],
+        [PRESENT_WEIGHTS] * 5,
+    )
     group = draws.network_candidates(network_proposals, bond=BOND, family="fcc")
     unique_rows, merged_group = draws.merge_duplicates(group, np.array([0.3, 0.1, 0.4, 0.2, np.nan]), np.ones(5))
     assert unique_rows.tolist() == [3, 2, 1]
@@ -73,13 +94,19 @@ def test_duplicate_draws_are_merged_under_the_best_and_faulty_ones_come_last():
 
 
 def test_draws_that_differ_only_by_the_stretch_of_their_fits_are_merged():
-    group = draws.network_candidates(proposals([CLUSTER_POSITIONS, 1.1 * CLUSTER_POSITIONS], [PRESENT_WEIGHTS] * 2), bond=BOND, family="fcc")
+    group = draws.network_candidates(
+        proposals([CLUSTER_POSITIONS, 1.1 * CLUSTER_POSITIONS], [PRESENT_WEIGHTS] * 2), bond=BOND, family="fcc"
+    )
     unique_rows, merged_group = draws.merge_duplicates(group, np.array([0.2, 0.1]), np.array([1.0, 1 / 1.1]))
     assert unique_rows.tolist() == [1] and merged_group.notes["draws"].tolist() == [0, 2]
 
 
 @pytest.mark.parametrize(("displacement", "n_structures"), [(0.02, 1), (1.0, 2)])
 def test_small_errors_of_coordinates_do_not_make_another_structure(displacement, n_structures):
-    displaced_positions = CLUSTER_POSITIONS + displacement * np.random.default_rng(0).normal(size=CLUSTER_POSITIONS.shape) / 3
-    group = draws.network_candidates(proposals([CLUSTER_POSITIONS, displaced_positions], [PRESENT_WEIGHTS] * 2), bond=BOND, family="fcc")
+    displaced_positions = (
+        CLUSTER_POSITIONS + displacement * np.random.default_rng(0).normal(size=CLUSTER_POSITIONS.shape) / 3
+    )
+    group = draws.network_candidates(
+        proposals([CLUSTER_POSITIONS, displaced_positions], [PRESENT_WEIGHTS] * 2), bond=BOND, family="fcc"
+    )
     assert len(draws.merge_duplicates(group, np.array([0.1, 0.2]), np.ones(2))[0]) == n_structures

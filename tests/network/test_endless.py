@@ -41,13 +41,18 @@ def identical_particles(gold_icosahedron):
     """A step's samples that are all this icosahedron."""
     histograms = jnp.tile(jnp.asarray(stock.bin_positions(gold_icosahedron[0])), (stock.PARTICLES_PER_BATCH, 1))
     zeros = jnp.zeros(stock.PARTICLES_PER_BATCH, int)
-    return stock.ParticleBatch(histograms, zeros + 5, jnp.full((stock.PARTICLES_PER_BATCH, len(stock.PARTICLE_VALUE_NAMES)), 309.0), zeros)
+    return stock.ParticleBatch(
+        histograms, zeros + 5, jnp.full((stock.PARTICLES_PER_BATCH, len(stock.PARTICLE_VALUE_NAMES)), 309.0), zeros
+    )
 
 
 def test_the_curve_is_that_of_the_simulator(gold_icosahedron):
     """Bins and few values of Q cost less than half a percent of the curve."""
     positions, curve = gold_icosahedron
-    simulated_curve = endless.pdf_from_f(endless.reduced_structure_function(jnp.asarray(stock.bin_positions(positions))[None], SHARED_CONDITIONS), SHARED_CONDITIONS)[0]
+    simulated_curve = endless.pdf_from_f(
+        endless.reduced_structure_function(jnp.asarray(stock.bin_positions(positions))[None], SHARED_CONDITIONS),
+        SHARED_CONDITIONS,
+    )[0]
     assert np.sqrt(((simulated_curve - curve) ** 2).sum() / (curve**2).sum()) < 0.005
 
 
@@ -61,13 +66,18 @@ def test_a_stretch_is_a_shift(gold_icosahedron):
         "stretch": undamped_conditions.stretch * np.exp(log_stretch), "uiso": undamped_conditions.uiso * np.exp(2 * log_stretch), "qmin": undamped_conditions.qmin * np.exp(-log_stretch),
         "qmax": undamped_conditions.qmax * np.exp(-log_stretch),
     })  # fmt: skip
-    curve, stretched_curve = (endless.pdf_from_f(endless.reduced_structure_function(histograms, conditions), conditions)[0] for conditions in (undamped_conditions, stretched_conditions))
+    curve, stretched_curve = (
+        endless.pdf_from_f(endless.reduced_structure_function(histograms, conditions), conditions)[0]
+        for conditions in (undamped_conditions, stretched_conditions)
+    )
     curve, stretched_curve = curve / jnp.abs(curve).max(), stretched_curve / jnp.abs(stretched_curve).max()
     np.testing.assert_allclose(stretched_curve[steps:], curve[:-steps], atol=5e-3)
 
 
 def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
-    batch = jax.jit(partial(endless.simulate_particle_pdfs, anomaly_fraction=0.0))(jax.random.key(0), identical_particles)
+    batch = jax.jit(partial(endless.simulate_particle_pdfs, anomaly_fraction=0.0))(
+        jax.random.key(0), identical_particles
+    )
     assert not bool(batch.strange.any())
     assert bool(jnp.isfinite(batch.pdf).all()) and batch.pdf.shape == (stock.PARTICLES_PER_BATCH, endless.N_POINTS)
     assert (np.asarray(batch.pdf)[~np.asarray(batch.seen)] == 0).all()
@@ -80,7 +90,11 @@ def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
 
 
 def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical_particles):
-    simulate_pdfs = jax.jit(chex.assert_max_traces(lambda key, particles: endless.simulate_particle_pdfs(key, particles, anomaly_fraction=0.0), n=1))
+    simulate_pdfs = jax.jit(
+        chex.assert_max_traces(
+            lambda key, particles: endless.simulate_particle_pdfs(key, particles, anomaly_fraction=0.0), n=1
+        )
+    )
     pdfs, repeated_pdfs, other_pdfs = (simulate_pdfs(jax.random.key(key), identical_particles).pdf for key in (1, 1, 2))
     np.testing.assert_array_equal(pdfs, repeated_pdfs)
     assert float(jnp.abs(pdfs - other_pdfs).max(axis=1).min()) > 0.01
@@ -89,19 +103,31 @@ def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical
 def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_particles):
     """Their truths are left out; a qmax told wrong is off by 10 to 28 %, and stays within what is usual."""
     type_index = jnp.arange(stock.PARTICLES_PER_BATCH) % 2 * 5
-    two_type_particles = identical_particles._replace(type=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None])
-    simulate_pdfs = jax.jit(endless.simulate_particle_pdfs, static_argnames="strange")
-    normal_batch, anomalous_batch = (simulate_pdfs(jax.random.key(0), two_type_particles, strange=anomaly_fraction) for anomaly_fraction in (0.0, 0.4))
+    two_type_particles = identical_particles._replace(
+        type=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]
+    )
+    simulate_pdfs = jax.jit(endless.simulate_particle_pdfs, static_argnames="anomaly_fraction")
+    normal_batch, anomalous_batch = (
+        simulate_pdfs(jax.random.key(0), two_type_particles, strange=anomaly_fraction)
+        for anomaly_fraction in (0.0, 0.4)
+    )
     is_anomalous = np.asarray(anomalous_batch.strange)
     assert 0.3 < is_anomalous.mean() < 0.5 and (np.asarray(anomalous_batch.truths.type) == -1)[is_anomalous].all()
     assert np.isnan(np.asarray(anomalous_batch.truths.values)[is_anomalous]).all()
     np.testing.assert_array_equal(anomalous_batch.truths.type[~is_anomalous], normal_batch.truths.type[~is_anomalous])
     log_qmax_error = abs(np.log(np.asarray(anomalous_batch.told[:, 1] / normal_batch.told[:, 1])))
     has_wrong_qmax = log_qmax_error > 1e-5
-    assert 0.15 < has_wrong_qmax.mean() < 0.25 and is_anomalous[has_wrong_qmax].all() and 0.099 < log_qmax_error[has_wrong_qmax].min() and log_qmax_error.max() < 0.26
+    assert (
+        0.15 < has_wrong_qmax.mean() < 0.25
+        and is_anomalous[has_wrong_qmax].all()
+        and 0.099 < log_qmax_error[has_wrong_qmax].min()
+        and log_qmax_error.max() < 0.26
+    )
     is_blended = is_anomalous & ~has_wrong_qmax
     assert 0.1 < is_blended.mean() < 0.3
-    assert np.abs(np.asarray(anomalous_batch.pdf - normal_batch.pdf))[is_blended].max(axis=1).min() > 0  # noise alone stays
+    assert (
+        np.abs(np.asarray(anomalous_batch.pdf - normal_batch.pdf))[is_blended].max(axis=1).min() > 0
+    )  # noise alone stays
     np.testing.assert_allclose(anomalous_batch.pdf[~is_anomalous], normal_batch.pdf[~is_anomalous], atol=1e-5)
 
 
@@ -109,7 +135,11 @@ def test_the_share_of_two_types_is_the_share_of_their_atoms(identical_particles)
     """Sum of the two histograms, by the shares that are drawn."""
     blend_fractions, qmax = endless._draw_anomalies(jax.random.key(1), jnp.arange(32) % 2, jnp.float32(20.0), 1.0)
     is_blended = np.asarray(blend_fractions) < 1
-    assert is_blended.any() and (np.asarray(blend_fractions)[is_blended] >= 0.3).all() and (np.asarray(blend_fractions)[is_blended] <= 0.7).all()
+    assert (
+        is_blended.any()
+        and (np.asarray(blend_fractions)[is_blended] >= 0.3).all()
+        and (np.asarray(blend_fractions)[is_blended] <= 0.7).all()
+    )
     assert (np.asarray(qmax)[is_blended] == 20.0).all() and (np.asarray(qmax)[~is_blended] != 20.0).all()
     same_type_fractions, _ = endless._draw_anomalies(jax.random.key(1), jnp.zeros(32, int), jnp.float32(20.0), 1.0)
     assert (np.asarray(same_type_fractions) == 1).all()

@@ -164,7 +164,9 @@ def test_validity_asks_for_one_piece_and_no_close_atoms():
     close_positions, separated_positions = positions.copy(), positions.copy()
     close_positions[1] = close_positions[0] + 0.5
     separated_positions[18] += 20
-    assert not evaluation.is_valid_structure(close_positions, mask, 2.8) and not evaluation.is_valid_structure(separated_positions, mask, 2.8)
+    assert not evaluation.is_valid_structure(close_positions, mask, 2.8) and not evaluation.is_valid_structure(
+        separated_positions, mask, 2.8
+    )
     assert not evaluation.is_valid_structure(positions, mask & (np.arange(19) < 1), 2.8)
 
 

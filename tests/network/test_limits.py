@@ -37,15 +37,21 @@ def test_data_within_the_training_range_give_no_warning(training_limits, silver_
 
 def test_data_outside_the_training_range_give_warnings(training_limits, silver_data):
     truncated_data = silver_data._replace(r=silver_data.r[:1200], g=silver_data.g[:1200])
-    assert "data only to r = 11.99" in limits.range_warnings(training_limits, resolve_data(truncated_data), BOND, 13.0)[0]
+    assert (
+        "data only to r = 11.99" in limits.range_warnings(training_limits, resolve_data(truncated_data), BOND, 13.0)[0]
+    )
     warnings = limits.range_warnings(training_limits, resolve_data(silver_data, qmax=40.0, qmin=4.0), 9.0, 13.0)
     assert len(warnings) == 3 and any("qmax 40 (trained on 10 to 30)" in warning for warning in warnings)
 
 
 def test_a_particle_larger_than_the_training_range_gives_a_warning(training_limits, silver_data):
     """The largest of the training has a diameter of 5.66 bonds."""
-    inside_warnings, outside_warnings = (limits.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter) for diameter in (17.8, 18.0))
-    assert inside_warnings == () and outside_warnings == ("a particle of 18 Å, larger than the model's largest (16.3 Å)",)
+    inside_warnings, outside_warnings = (
+        limits.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter) for diameter in (17.8, 18.0)
+    )
+    assert inside_warnings == () and outside_warnings == (
+        "a particle of 18 Å, larger than the model's largest (16.3 Å)",
+    )
 
 
 @pytest.mark.parametrize(

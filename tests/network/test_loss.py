@@ -23,7 +23,11 @@ def smallest_batch(small_dataset):
     single_features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
     features = jax.tree.map(lambda column: jnp.repeat(column, 3, axis=0), single_features)
     features = features._replace(radius=features.radius * small_dataset.bond[rows].astype(np.float32))
-    return TrainingBatch(features, jnp.asarray(small_dataset.pdf[rows]), jax.tree.map(lambda column: column[rows], small_dataset.conditions))
+    return TrainingBatch(
+        features,
+        jnp.asarray(small_dataset.pdf[rows]),
+        jax.tree.map(lambda column: column[rows], small_dataset.conditions),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,9 @@ def test_loss_terms_are_their_formulas_written_out(network, smallest_batch):
 def test_the_penalty_of_the_deterministic_network_is_a_squared_distance(network, smallest_batch):
     _, params = network
     deterministic_network = CVAE(Sizes(atoms=20, satellites=4, stochastic=False))
-    loss_terms, repeated_terms = (jitted_loss(params, smallest_batch, jax.random.key(seed), network=deterministic_network)[1] for seed in (3, 4))
+    loss_terms, repeated_terms = (
+        jitted_loss(params, smallest_batch, jax.random.key(seed), network=deterministic_network)[1] for seed in (3, 4)
+    )
     pdf = dataset.normalise(smallest_batch.pdf)
     _, posterior, prior = jax.jit(deterministic_network.apply)(params, smallest_batch.features, pdf, jax.random.key(3))
     squared_distance = np.mean(np.sum((np.asarray(posterior.mean) - np.asarray(prior.mean)) ** 2, axis=-1))
@@ -79,7 +85,9 @@ def test_padding_does_not_count(network, smallest_batch):
     """Whatever the features say of an atom that is not there, the parts but its presence are the same."""
     module, params = network
     is_absent = ~smallest_batch.features.presence
-    changed_features = smallest_batch.features._replace(satellite=smallest_batch.features.satellite + 9.0 * is_absent[..., None])
+    changed_features = smallest_batch.features._replace(
+        satellite=smallest_batch.features.satellite + 9.0 * is_absent[..., None]
+    )
     loss_terms, changed_terms = (
         jitted_loss(params, smallest_batch._replace(features=features), jax.random.key(3), network=module)[1]
         for features in (smallest_batch.features, changed_features)
@@ -103,14 +111,18 @@ def test_the_pdf_term_enters_the_loss(network, smallest_batch):
 
 @pytest.mark.parametrize("term_name", ["distances", "coordinates"])
 @pytest.mark.slow
-def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(small_dataset, term_name, x64, monkeypatch):
+def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(
+    small_dataset, term_name, x64, monkeypatch
+):
     term = loss.PDF_TERMS[term_name]
     monkeypatch.setattr(loss, "TRILATERATION_TOLERANCE", 1e-11)
     monkeypatch.setattr(loss, "MAX_TRILATERATION_STEPS", 500)
     features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
     row = int(np.flatnonzero(small_dataset.shape == 0)[0])
     to_float64 = lambda array: jnp.asarray(array, jnp.float64)  # noqa: E731
-    conditions = jax.tree.map(lambda column: to_float64(column[row]), small_dataset.conditions)._replace(noise=to_float64(0.0))
+    conditions = jax.tree.map(lambda column: to_float64(column[row]), small_dataset.conditions)._replace(
+        noise=to_float64(0.0)
+    )
     table = jax.tree.map(lambda column: to_float64(column[:1]), dataset.distance_table(small_dataset.shapes))
     pdf = dataset.simulate_pdfs(
         table,
@@ -127,7 +139,8 @@ def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(sm
     term_and_gradient = jax.jit(jax.value_and_grad(lambda decoded: term(decoded, pdf, conditions)))
     assert float(term_and_gradient(true_structure)[0]) < 1e-6
     wrong_structure = true_structure._replace(
-        pair=true_structure.pair * (1 + 0.05 * jnp.cos(jnp.arange(400.0)).reshape(20, 20)), presence=true_structure.presence / 10
+        pair=true_structure.pair * (1 + 0.05 * jnp.cos(jnp.arange(400.0)).reshape(20, 20)),
+        presence=true_structure.presence / 10,
     )
     gradient = term_and_gradient(wrong_structure)[1]
     field_names = {
@@ -135,8 +148,15 @@ def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(sm
         "coordinates": ("pair", "satellite", "presence", "log_radius"),
     }[term_name]
     for name in field_names:
-        slope = jnp.where(getattr(wrong_structure, name) != 0, getattr(gradient, name), 0.0)  # padding: |d| has a kink at 0
+        slope = jnp.where(
+            getattr(wrong_structure, name) != 0, getattr(gradient, name), 0.0
+        )  # padding: |d| has a kink at 0
         assert np.isfinite(slope).all() and np.abs(slope).max() > 1e-6, name
         step = 1e-6 * jnp.sign(slope)
-        shifted_terms = [term_and_gradient(wrong_structure._replace(**{name: getattr(wrong_structure, name) + sign * step}))[0] for sign in (1, -1)]
-        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(float(shifted_terms[0] - shifted_terms[1]) / 2e-6, rel=1e-4)
+        shifted_terms = [
+            term_and_gradient(wrong_structure._replace(**{name: getattr(wrong_structure, name) + sign * step}))[0]
+            for sign in (1, -1)
+        ]
+        assert float(jnp.sum(jnp.abs(slope))) == pytest.approx(
+            float(shifted_terms[0] - shifted_terms[1]) / 2e-6, rel=1e-4
+        )

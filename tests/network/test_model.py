@@ -60,7 +60,10 @@ def test_the_deterministic_model_has_the_same_layers_and_no_draws(network, batch
     module, params = network
     deterministic_network = CVAE(replace(SIZES, stochastic=False))
     features, pdf, key = batch
-    distances, repeated_distances = (apply_model(deterministic_network, params, features, pdf, draw_key)[0].pair for draw_key in (key, jax.random.key(9)))
+    distances, repeated_distances = (
+        apply_model(deterministic_network, params, features, pdf, draw_key)[0].pair
+        for draw_key in (key, jax.random.key(9))
+    )
     np.testing.assert_array_equal(distances, repeated_distances)
     drawn_distances = apply_model(module, params, features, pdf, jax.random.key(9))[0].pair
     assert np.abs(drawn_distances - distances).max() > 1e-3
@@ -76,7 +79,9 @@ def test_padding_does_not_reach_the_latent_density(network, batch):
     features, pdf, key = batch
     is_absent = ~features.presence
     changed_features = features._replace(satellite=features.satellite + 9.0 * is_absent[..., None])
-    latent_mean, changed_mean = (apply_model(module, params, input_features, pdf, key)[1].mean for input_features in (features, changed_features))
+    latent_mean, changed_mean = (
+        apply_model(module, params, input_features, pdf, key)[1].mean for input_features in (features, changed_features)
+    )
     np.testing.assert_allclose(latent_mean, changed_mean, atol=1e-6)
 
 
@@ -93,8 +98,12 @@ def test_the_latent_density_depends_on_the_mean_atom_not_on_their_number(network
 def test_the_prior_does_not_depend_on_the_structure(network, batch):
     module, params = network
     features, pdf, key = batch
-    other_features = features._replace(pair=features.pair + 1.0, radius=2 * features.radius, presence=~features.presence)
-    (_, posterior, prior), (_, other_posterior, other_prior) = (apply_model(module, params, input_features, pdf, key) for input_features in (features, other_features))
+    other_features = features._replace(
+        pair=features.pair + 1.0, radius=2 * features.radius, presence=~features.presence
+    )
+    (_, posterior, prior), (_, other_posterior, other_prior) = (
+        apply_model(module, params, input_features, pdf, key) for input_features in (features, other_features)
+    )
     chex.assert_trees_all_equal(prior, other_prior)
     assert np.abs(posterior.mean - other_posterior.mean).max() > 1e-3
     separate_prior = jax.jit(lambda params, pdf: module.apply(params, pdf, method=CVAE.prior))(params, pdf)

@@ -26,10 +26,14 @@ def weights_path(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endless, "simulate_batch", simulate_simple_batch)
-        params, metrics = lessons.train_classifier(None, TrainClassifierOptions(steps=40, rate=0.01), folder=folder, module=SMALL_CLASSIFIER)
+        params, metrics = lessons.train_classifier(
+            None, TrainClassifierOptions(steps=40, rate=0.01), folder=folder, module=SMALL_CLASSIFIER
+        )
         novelty, novelty_entries = naming.novelty_limits(params, None, seed=0, module=SMALL_CLASSIFIER)
         holdout_metrics = naming.evaluate_classifier(params, None, seed=0, module=SMALL_CLASSIFIER)
-    card = lessons.classifier_card(TrainClassifierOptions(), metrics | holdout_metrics, command="none") | novelty_entries
+    card = (
+        lessons.classifier_card(TrainClassifierOptions(), metrics | holdout_metrics, command="none") | novelty_entries
+    )
     weights.save_classifier(folder / "own.safetensors", TrainedClassifier(params, SMALL_CLASSIFIER, novelty, card))
     return folder / "own.safetensors"
 
@@ -43,7 +47,10 @@ def network(weights_path):
 def measurements():
     """Three measurements, the last one short."""
     options = DataOptions(qmin=0.8, qmax=20.0)
-    loaded_curves = [Measurement(f"{index}.gr", R[: 1100 if index == 2 else None], example_pdf((1 + 0.02 * index) * R), {}) for index in range(3)]
+    loaded_curves = [
+        Measurement(f"{index}.gr", R[: 1100 if index == 2 else None], example_pdf((1 + 0.02 * index) * R), {})
+        for index in range(3)
+    ]
     loaded_curves = [measurement._replace(g=measurement.g[: len(measurement.r)]) for measurement in loaded_curves]
     return [resolve_settings(measurement, options, bond=BOND) for measurement in loaded_curves]
 
@@ -55,7 +62,9 @@ def test_a_measured_curve_is_interpolated_and_masked_to_its_range(measurements):
     np.testing.assert_array_equal(classifier_input.mask[2], in_range)
     curve = np.where(in_range, example_pdf(1.04 * r), 0)
     np.testing.assert_allclose(classifier_input.pdf[2], curve / np.sqrt((curve[in_range] ** 2).mean()), atol=2e-3)
-    assert classifier_input.settings[0] == pytest.approx([0.8 * BOND / 5, 20 * BOND / 60, 0.3 * BOND, 0, 30 / BOND / 12.5], rel=1e-4)
+    assert classifier_input.settings[0] == pytest.approx(
+        [0.8 * BOND / 5, 20 * BOND / 60, 0.3 * BOND, 0, 30 / BOND / 12.5], rel=1e-4
+    )
 
 
 def test_a_file_alone_is_classified_as_among_others(network, measurements):
@@ -64,8 +73,12 @@ def test_a_file_alone_is_classified_as_among_others(network, measurements):
     (single_output,) = naming.classify_pdfs(measurements[1:2], network, bond=BOND)
     assert single_output[:5] == batch_outputs[1][:5] and single_output[:5] != batch_outputs[0][:5]
     np.testing.assert_array_equal(single_output.mixture_density.mean, batch_outputs[1].mixture_density.mean)
-    assert sum(single_output.type_probabilities.values()) == pytest.approx(1, abs=1e-5) and set(single_output.type_probabilities) == set(STRUCTURE_TYPES)
-    assert list(single_output.type_probabilities.values()) == sorted(single_output.type_probabilities.values(), reverse=True)
+    assert sum(single_output.type_probabilities.values()) == pytest.approx(1, abs=1e-5) and set(
+        single_output.type_probabilities
+    ) == set(STRUCTURE_TYPES)
+    assert list(single_output.type_probabilities.values()) == sorted(
+        single_output.type_probabilities.values(), reverse=True
+    )
     for interval in single_output.intervals.values():
         assert interval.low <= interval.value <= interval.high
     (scaled_output,) = naming.classify_pdfs(measurements[1:2], network, bond=2 * BOND)
@@ -80,10 +93,17 @@ def test_data_outside_the_training_range_give_warnings(network, measurements):
     assert naming.range_warnings(measurements[0], output._replace(distance=0.9), bond=BOND) == ()
     assert "bond 4" in naming.range_warnings(measurements[0], output._replace(distance=0.9), bond=4.0)[0]
     typical_output = output._replace(distance=0.9)
-    assert naming.range_warnings(measurements[0], typical_output._replace(strange=1.2), bond=BOND) == ("looks like two types of particles",)
-    (warning,) = naming.range_warnings(measurements[0], typical_output._replace(strange=1.2, edge=QmaxEstimate(24.0, 6.0)), bond=BOND)
+    assert naming.range_warnings(measurements[0], typical_output._replace(strange=1.2), bond=BOND) == (
+        "looks like two types of particles",
+    )
+    (warning,) = naming.range_warnings(
+        measurements[0], typical_output._replace(strange=1.2, edge=QmaxEstimate(24.0, 6.0)), bond=BOND
+    )
     assert warning == "its waves end at Q = 24 1/Å, not at qmax 20"
-    assert typical_output._replace(edge=QmaxEstimate(24.0, 6.0)).novelty_score == 2.0 and typical_output.novelty_score == 0.9
+    assert (
+        typical_output._replace(edge=QmaxEstimate(24.0, 6.0)).novelty_score == 2.0
+        and typical_output.novelty_score == 0.9
+    )
 
 
 def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
@@ -92,12 +112,16 @@ def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
     count = 4000
     coordinates = np.zeros((count, 1, 6), np.float32)
     log_probabilities = np.log(np.where(np.arange(7) == 0, 0.6, 0.4 / 6)).astype(np.float32)
-    mixture = MixtureDensity(np.zeros((count, 1)), np.tile(log_probabilities, (count, 1, 1)), coordinates, coordinates + 1, np.zeros(count))
+    mixture = MixtureDensity(
+        np.zeros((count, 1)), np.tile(log_probabilities, (count, 1, 1)), coordinates, coordinates + 1, np.zeros(count)
+    )
     values = np.asarray(classifier.values_from_coordinates(jnp.asarray(0.5 * rng.normal(size=(count, 6)))))
     truths = TrueLabels(np.where(rng.random(count) < 0.9, 0, rng.integers(1, 7, count)), values)
     batch = SimulatedBatch(None, None, None, truths, None, None, None)
     calibration = naming.calibration([(batch, mixture, np.zeros(0))])
-    assert naming.temper_probabilities(jnp.exp(log_probabilities), calibration["temperature"])[0] == pytest.approx(0.9, abs=0.015)
+    assert naming.temper_probabilities(jnp.exp(log_probabilities), calibration["temperature"])[0] == pytest.approx(
+        0.9, abs=0.015
+    )
     low, median, high = naming.interval_levels(calibration)[0]
     assert low == pytest.approx(0.205, abs=0.02) and median == pytest.approx(0.5, abs=0.02) and low < high < 0.82
     ranks = np.tile(np.array([low, median, high])[:, None], (1, 6))
@@ -108,12 +132,18 @@ def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
 def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch):
     monkeypatch.setattr(endless, "simulate_batch", simulate_simple_batch)
     test_steps = naming.simulate_test_steps(network.params, None, seed=5, steps=20, module=SMALL_CLASSIFIER)
-    distance = np.concatenate([naming.feature_distance(step[2], network.outside) for step in test_steps]) / network.card["outside"]
+    distance = (
+        np.concatenate([naming.feature_distance(step[2], network.outside) for step in test_steps])
+        / network.card["outside"]
+    )
     assert 0.02 < (distance > 1).mean() < 0.1
     noise_batch = test_steps[0][0]._replace(pdf=jax.random.normal(jax.random.key(0), test_steps[0][0].pdf.shape) * 3)
-    features = SMALL_CLASSIFIER.apply(network.params, noise_batch.pdf, noise_batch.mask, noise_batch.settings, mutable=["intermediates"])[1]
+    features = SMALL_CLASSIFIER.apply(
+        network.params, noise_batch.pdf, noise_batch.mask, noise_batch.settings, mutable=["intermediates"]
+    )[1]
     noise_distance = (
-        naming.feature_distance(np.asarray(features["intermediates"]["features"][0]), network.outside) / network.card["outside"]
+        naming.feature_distance(np.asarray(features["intermediates"]["features"][0]), network.outside)
+        / network.card["outside"]
     )
     assert np.median(noise_distance) > 1.2
 

@@ -51,7 +51,9 @@ def proposals(shipped_network, pdfs_and_bonds, propose_structures):
     return propose_structures(shipped_network.params, *pdfs_and_bonds, KEY)
 
 
-def test_pdfs_to_coordinates_and_weights_is_one_pure_function(shipped_network, pdfs_and_bonds, propose_structures, proposals):
+def test_pdfs_to_coordinates_and_weights_is_one_pure_function(
+    shipped_network, pdfs_and_bonds, propose_structures, proposals
+):
     """Jitted, compiled once, single precision, and right for shapes of the training set."""
     chex.assert_trees_all_equal(proposals, propose_structures(shipped_network.params, *pdfs_and_bonds, KEY))
     propose_structures(shipped_network.params, 3 * pdfs_and_bonds[0], pdfs_and_bonds[1], jax.random.key(1))
@@ -59,12 +61,16 @@ def test_pdfs_to_coordinates_and_weights_is_one_pure_function(shipped_network, p
     assert proposals.weights.shape == (2, 4, 100) and bool(proposals.converged.all())
     atom_counts = (proposals.weights > propose.MIN_PRESENCE).sum(axis=-1)
     assert np.median(atom_counts[0]) == 19 and np.median(atom_counts[1]) >= 79
-    for positions, presence, bond in zip(proposals.positions[:, 0], proposals.weights[:, 0], pdfs_and_bonds[1], strict=True):
+    for positions, presence, bond in zip(
+        proposals.positions[:, 0], proposals.weights[:, 0], pdfs_and_bonds[1], strict=True
+    ):
         min_distance = pdist(np.asarray(positions)[np.asarray(presence) > 0.5]).min()
         assert 0.75 * float(bond) < min_distance < 1.05 * float(bond)
 
 
-def test_a_pdf_gives_the_same_structures_at_any_position_in_a_batch(shipped_network, pdfs_and_bonds, propose_structures, proposals):
+def test_a_pdf_gives_the_same_structures_at_any_position_in_a_batch(
+    shipped_network, pdfs_and_bonds, propose_structures, proposals
+):
     reversed_proposals = propose_structures(shipped_network.params, *(column[::-1] for column in pdfs_and_bonds), KEY)
     np.testing.assert_allclose(reversed_proposals.positions[::-1], proposals.positions, atol=0.02)
 
@@ -77,7 +83,9 @@ def test_a_pdf_gives_the_same_structures_alone_and_in_a_batch(shipped_network, p
     np.testing.assert_allclose(proposals.positions[1], single_proposals.positions, atol=0.02)
 
 
-def test_a_curve_of_another_scale_gives_the_same_structures(shipped_network, pdfs_and_bonds, propose_structures, proposals):
+def test_a_curve_of_another_scale_gives_the_same_structures(
+    shipped_network, pdfs_and_bonds, propose_structures, proposals
+):
     rescaled_proposals = propose_structures(shipped_network.params, 3 * pdfs_and_bonds[0], pdfs_and_bonds[1], KEY)
     np.testing.assert_allclose(rescaled_proposals.positions, proposals.positions, atol=0.02)
 
@@ -89,7 +97,9 @@ def test_gradients_in_the_pdf_and_in_the_parameters_are_finite_and_not_zero(ship
         structures = jax.vmap(lambda g, bond: propose_single(params, g, KEY, bond=bond))(pdf, pdfs_and_bonds[1])
         return jnp.sum(structures.weights[..., None] * structures.positions**2)
 
-    params_gradient, pdf_gradient = jax.jit(jax.grad(weighted_square_sum, argnums=(0, 1)))(shipped_network.params, pdfs_and_bonds[0])
+    params_gradient, pdf_gradient = jax.jit(jax.grad(weighted_square_sum, argnums=(0, 1)))(
+        shipped_network.params, pdfs_and_bonds[0]
+    )
     assert np.isfinite(pdf_gradient).all() and np.abs(pdf_gradient).max() > 1e-3
     for name in ("prior_network", "decoder"):
         leaves = jax.tree.leaves(params_gradient["params"][name])
@@ -98,7 +108,9 @@ def test_gradients_in_the_pdf_and_in_the_parameters_are_finite_and_not_zero(ship
 
 
 def test_a_bond_is_the_mean_distance_of_neighbours(pdfs_and_bonds, proposals):
-    neighbour_distances = jax.jit(jax.vmap(jax.vmap(propose.neighbour_distance)))(proposals.positions, proposals.weights)
+    neighbour_distances = jax.jit(jax.vmap(jax.vmap(propose.neighbour_distance)))(
+        proposals.positions, proposals.weights
+    )
     np.testing.assert_allclose(neighbour_distances, np.tile(pdfs_and_bonds[1][:, None], (1, 4)), rtol=1e-5)
 
 

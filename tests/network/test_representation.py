@@ -31,7 +31,10 @@ def test_padding_is_zero(cluster):
 def test_the_order_of_the_input_does_not_matter(cluster):
     order = np.concatenate([np.random.default_rng(0).permutation(79), np.arange(79, 100)])
     shuffled_cluster = Structure(*(column[order] for column in cluster))
-    ordered_cluster, ordered_shuffled = representation.order_atoms(cluster), representation.order_atoms(shuffled_cluster)
+    ordered_cluster, ordered_shuffled = (
+        representation.order_atoms(cluster),
+        representation.order_atoms(shuffled_cluster),
+    )
     np.testing.assert_allclose(ordered_cluster.positions, ordered_shuffled.positions, atol=1e-5)
     radii = np.linalg.norm(ordered_cluster.positions[:79], axis=1)
     assert (np.diff(radii) > -1e-3).all()

@@ -14,10 +14,15 @@ ATOM_CAPACITIES = (24, 60)
 @pytest.fixture(scope="module")
 def small_library():
     """A library of clusters of up to 140 atoms, and what its atoms show."""
-    cluster_library = library.load_or_build(("fcc", "hcp", "bcc", "icosahedron", "decahedron", "sc", "fault"), max_atoms=140)
+    cluster_library = library.load_or_build(
+        ("fcc", "hcp", "bcc", "icosahedron", "decahedron", "sc", "fault"), max_atoms=140
+    )
     selected_rows = np.linspace(0, len(cluster_library.atoms) - 1, 150).astype(int)
     cluster_library = library.from_clusters([library.candidate_cluster(cluster_library, row) for row in selected_rows])
-    return cluster_library, [kinds.identify_structure_type(library.candidate_cluster(cluster_library, row).positions) for row in range(len(cluster_library.atoms))]
+    return cluster_library, [
+        kinds.identify_structure_type(library.candidate_cluster(cluster_library, row).positions)
+        for row in range(len(cluster_library.atoms))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +40,9 @@ def test_bins_hold_each_pair_twice():
     positions = np.random.default_rng(0).normal(size=(30, 3)) * 2
     histogram = stock.bin_positions(positions)
     assert histogram.sum() == pytest.approx(29, rel=1e-5)
-    assert histogram @ np.arange(stock.N_BINS) * stock.BIN_WIDTH / 29 == pytest.approx(pdist(positions).mean(), rel=1e-5)
+    assert histogram @ np.arange(stock.N_BINS) * stock.BIN_WIDTH / 29 == pytest.approx(
+        pdist(positions).mean(), rel=1e-5
+    )
 
 
 def test_particles_of_all_sources_hold_their_pairs(drawn_particles):
@@ -43,12 +50,16 @@ def test_particles_of_all_sources_hold_their_pairs(drawn_particles):
     particle_batch, _ = drawn_particles
     assert np.bincount(particle_batch.source).tolist() == [8, 20, 20]
     is_single = (particle_batch.source != stock.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])
-    np.testing.assert_allclose(particle_batch.histogram[is_single].sum(axis=1), particle_batch.values[is_single, 0] - 1, rtol=1e-3)
+    np.testing.assert_allclose(
+        particle_batch.histogram[is_single].sum(axis=1), particle_batch.values[is_single, 0] - 1, rtol=1e-3
+    )
 
 
 def test_the_longest_distance_is_the_last_bin(drawn_particles):
     particle_batch, _ = drawn_particles
-    for row in np.flatnonzero((particle_batch.source != stock.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])):
+    for row in np.flatnonzero(
+        (particle_batch.source != stock.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])
+    ):
         longest_distance = np.flatnonzero(particle_batch.histogram[row] > 1e-7)[-1] * stock.BIN_WIDTH
         assert longest_distance == pytest.approx(particle_batch.values[row, 1], abs=0.03)
 
@@ -56,7 +67,11 @@ def test_the_longest_distance_is_the_last_bin(drawn_particles):
 def test_distributions_have_widths_and_no_aspect(drawn_particles):
     particle_batch, _ = drawn_particles
     is_distribution, width = particle_batch.source == stock.DISTRIBUTION_SOURCE, particle_batch.values[:, 2]
-    assert np.median(width[is_distribution]) > 0.1 and width[is_distribution].max() < 0.45 and np.isnan(particle_batch.values[is_distribution, 4]).all()
+    assert (
+        np.median(width[is_distribution]) > 0.1
+        and width[is_distribution].max() < 0.45
+        and np.isnan(particle_batch.values[is_distribution, 4]).all()
+    )
     assert (width[~is_distribution & np.isfinite(width)] == 0).all()
     assert (particle_batch.type[is_distribution] >= 0).all() and np.isfinite(particle_batch.histogram).all()
 
@@ -66,7 +81,9 @@ def test_held_out_sizes_are_never_drawn(small_library, drawn_particles):
     _, store = drawn_particles
     atoms = np.asarray(store.values[:, 0])
     low, high = stock.HOLDOUT_ATOM_RANGES[0]
-    assert ((small_library[0].atoms >= low) & (small_library[0].atoms <= high)).any() and not ((atoms >= low) & (atoms <= high)).any()
+    assert ((small_library[0].atoms >= low) & (small_library[0].atoms <= high)).any() and not (
+        (atoms >= low) & (atoms <= high)
+    ).any()
     holdout_atoms = np.asarray(stock.particle_store(*small_library, holdout=True).values[:, 0])
     assert len(holdout_atoms) and ((holdout_atoms >= low) & (holdout_atoms <= high)).all()
 
@@ -74,12 +91,19 @@ def test_held_out_sizes_are_never_drawn(small_library, drawn_particles):
 def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
     cluster_library, observed_types = small_library
     first_clusters = library.from_clusters([library.candidate_cluster(cluster_library, row) for row in range(5)])
-    assert stock.cluster_types(first_clusters, folder=tmp_path)[0].name == kinds.identify_structure_type(library.candidate_cluster(first_clusters, 0).positions).name
+    assert (
+        stock.cluster_types(first_clusters, folder=tmp_path)[0].name
+        == kinds.identify_structure_type(library.candidate_cluster(first_clusters, 0).positions).name
+    )
     (path,) = tmp_path.glob("kinds-*.npz")
     path.write_bytes(path.read_bytes()[:100])
     cached_types = stock.cluster_types(first_clusters, folder=tmp_path)
-    assert [observed_type.name for observed_type in cached_types] == [observed_type.name for observed_type in stock.cluster_types(first_clusters, folder=tmp_path)]
-    assert len(observed_types) == len(cluster_library.atoms) and {observed_type.type for observed_type in observed_types} <= {*STRUCTURE_TYPES, ""}
+    assert [observed_type.name for observed_type in cached_types] == [
+        observed_type.name for observed_type in stock.cluster_types(first_clusters, folder=tmp_path)
+    ]
+    assert len(observed_types) == len(cluster_library.atoms) and {
+        observed_type.type for observed_type in observed_types
+    } <= {*STRUCTURE_TYPES, ""}
 
 
 def test_random_particles_fit_the_capacity_of_their_group(drawn_particles):

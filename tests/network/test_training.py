@@ -90,7 +90,9 @@ def train_until_killed(dataset_path, folder, pattern):
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_run_killed_while_it_writes_ends_like_an_uninterrupted_one(uninterrupted_run, small_dataset, dataset_path, split, tmp_path):
+def test_a_run_killed_while_it_writes_ends_like_an_uninterrupted_one(
+    uninterrupted_run, small_dataset, dataset_path, split, tmp_path
+):
     params, progress, folder = uninterrupted_run
     assert train_until_killed(dataset_path, tmp_path, "checkpoints/2.*tmp*")  # the second checkpoint is being written
     assert not (tmp_path / "checkpoints" / "2").exists()
@@ -110,7 +112,9 @@ def test_seeds_trained_together_are_those_trained_alone(uninterrupted_run, small
     lines, single_lines = read_metrics(tmp_path), read_metrics(folder)
     assert [(line["epoch"], line["seed"]) for line in lines] == [(1, 3), (1, 0), (2, 3), (2, 0)]
     for name in ("loss", "validation_loss", "gradient"):
-        np.testing.assert_allclose([line[name] for line in lines[1::2]], [line[name] for line in single_lines[:2]], rtol=1e-4)
+        np.testing.assert_allclose(
+            [line[name] for line in lines[1::2]], [line[name] for line in single_lines[:2]], rtol=1e-4
+        )
         assert lines[0][name] != lines[1][name]
     assert len(params) == 2 and list(progress.best_epoch) == [2, 2]
 
@@ -122,11 +126,15 @@ def test_a_run_with_other_settings_is_not_overwritten(small_dataset, split, tmp_
 
 
 @pytest.mark.slow
-def test_epochs_without_improvement_end_the_training_and_keep_the_best(uninterrupted_run, small_dataset, split, tmp_path, monkeypatch):
+def test_epochs_without_improvement_end_the_training_and_keep_the_best(
+    uninterrupted_run, small_dataset, split, tmp_path, monkeypatch
+):
     """The validation is told to rise after the second epoch: its parameters outlive the steps after it."""
     validation_losses, validate = iter([3.0, 1.0, 2.0, 1.5]), training.validate
     monkeypatch.setattr(
-        training, "validate", lambda *arguments, **keywords: validate(*arguments, **keywords) | {"loss": np.array([next(validation_losses)])}
+        training,
+        "validate",
+        lambda *arguments, **keywords: validate(*arguments, **keywords) | {"loss": np.array([next(validation_losses)])},
     )
     patient_options = replace(CONFIG, epochs=30, patience=2)
     (params,), progress = training.fit(small_dataset, [split], patient_options, folder=tmp_path)
@@ -174,7 +182,9 @@ def test_each_pdf_is_validated_as_often_as_any_other(monkeypatch):
 
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_training(small_dataset, split, tmp_path):
-    broken_dataset = small_dataset._replace(pdf=np.where(np.arange(len(small_dataset.pdf))[:, None] == split.train[0], np.nan, small_dataset.pdf))
+    broken_dataset = small_dataset._replace(
+        pdf=np.where(np.arange(len(small_dataset.pdf))[:, None] == split.train[0], np.nan, small_dataset.pdf)
+    )
     with pytest.raises(FloatingPointError, match=r"Expected finite losses, got .* in epoch 1"):
         training.fit(broken_dataset, [split], CONFIG, folder=tmp_path)
 

@@ -72,7 +72,9 @@ def stress_problem(pair, satellite, presence, anchors, scale=None):
     pair_weights = presence[:, None] * presence[None, :] * (1 - jnp.eye(presence.size))
     start_positions = linear_start(satellite * presence[:, None], anchors)
     satellite_weights = jnp.broadcast_to(presence[:, None], satellite.shape)
-    return stress.StressProblem(pair, satellite, pair_weights, satellite_weights, 1 - presence, start_positions, anchors, scale)
+    return stress.StressProblem(
+        pair, satellite, pair_weights, satellite_weights, 1 - presence, start_positions, anchors, scale
+    )
 
 
 @pytest.mark.parametrize("scale", [None, 0.05])
@@ -114,7 +116,9 @@ def test_the_stress_is_not_above_that_of_scipy(x64):
         total, gradient = stress_and_gradient(x.reshape(-1, 3), problem)
         return float(total), np.asarray(gradient).ravel()
 
-    scipy_result = scipy.optimize.minimize(objective, true_positions.ravel(), jac=True, method="L-BFGS-B", options={"ftol": 1e-14})
+    scipy_result = scipy.optimize.minimize(
+        objective, true_positions.ravel(), jac=True, method="L-BFGS-B", options={"ftol": 1e-14}
+    )
     stress_value = objective(np.asarray(solution.positions).ravel())[0]
     assert stress_value <= scipy_result.fun * (1 + 1e-6)
 
@@ -128,7 +132,8 @@ def rms_displacement(positions, true_positions):
 def noisy_structures():
     """Ten noisy structures of 55 atoms at 1 % and at 3 % noise: truth, pair and satellite distances, and satellites."""
     structures_by_noise = {
-        sigma: [noisy_structure(sigma, seed=seed, layers=(2, 4, 2), size=55) for seed in range(10)] for sigma in (0.01, 0.03)
+        sigma: [noisy_structure(sigma, seed=seed, layers=(2, 4, 2), size=55) for seed in range(10)]
+        for sigma in (0.01, 0.03)
     }
     return {
         sigma: (*(jnp.stack(column) for column in list(zip(*rows, strict=True))[:4]), rows[0][4])
@@ -150,7 +155,9 @@ def trilaterate_noisy():
 
 
 def test_a_second_call_does_not_compile_again(noisy_structures, trilaterate_noisy):
-    first_positions, second_positions = (trilaterate_noisy(*noisy_structures[sigma][1:]).positions for sigma in (0.01, 0.03))
+    first_positions, second_positions = (
+        trilaterate_noisy(*noisy_structures[sigma][1:]).positions for sigma in (0.01, 0.03)
+    )
     assert rms_displacement(first_positions, second_positions) > 1e-3
 
 
@@ -165,13 +172,18 @@ def test_noise_leaves_errors_near_the_cramer_rao_bound(noisy_structures, trilate
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.01, 0.03])
-def test_missing_distances_and_outliers_raise_the_error_by_less_than_a_third(noisy_structures, trilaterate_noisy, sigma):
+def test_missing_distances_and_outliers_raise_the_error_by_less_than_a_third(
+    noisy_structures, trilaterate_noisy, sigma
+):
     true_positions, pair, satellite, presence, anchors = noisy_structures[sigma]
     clean_error = rms_displacement(trilaterate_noisy(pair, satellite, presence, anchors).positions, true_positions)
     rng = np.random.default_rng(0)
     symmetrise = lambda matrix: np.triu(matrix, 1) + np.swapaxes(np.triu(matrix, 1), 1, 2)  # noqa: E731
     pair_draws, satellite_draws = symmetrise(rng.uniform(size=pair.shape)), rng.uniform(size=satellite.shape)
-    pair_weight, satellite_weight = jnp.asarray(pair_draws > 0.1, pair.dtype), jnp.asarray(satellite_draws > 0.1, pair.dtype)
+    pair_weight, satellite_weight = (
+        jnp.asarray(pair_draws > 0.1, pair.dtype),
+        jnp.asarray(satellite_draws > 0.1, pair.dtype),
+    )
     solution = trilaterate_batch(
         jnp.where(pair_weight > 0, pair, jnp.nan),
         jnp.where(satellite_weight > 0, satellite, jnp.nan),
@@ -183,22 +195,32 @@ def test_missing_distances_and_outliers_raise_the_error_by_less_than_a_third(noi
     assert bool(solution.converged.all())
     assert rms_displacement(solution.positions, true_positions) < 1.3 * clean_error
     random_distances = symmetrise(rng.uniform(0, 2, size=pair.shape)), rng.uniform(0, 2, size=satellite.shape)
-    outlier_distances = jnp.where(pair_draws < 0.05, random_distances[0], pair), jnp.where(satellite_draws < 0.05, random_distances[1], satellite)
+    outlier_distances = (
+        jnp.where(pair_draws < 0.05, random_distances[0], pair),
+        jnp.where(satellite_draws < 0.05, random_distances[1], satellite),
+    )
     solution = trilaterate_batch(*outlier_distances, presence, anchors, robust=5 * sigma)
     assert bool(solution.converged.all())
     assert rms_displacement(solution.positions, true_positions) < 1.3 * clean_error
-    assert rms_displacement(trilaterate_noisy(*outlier_distances, presence, anchors).positions, true_positions) > 3 * clean_error
+    assert (
+        rms_displacement(trilaterate_noisy(*outlier_distances, presence, anchors).positions, true_positions)
+        > 3 * clean_error
+    )
 
 
 def test_a_weight_of_two_is_a_distance_given_twice():
     _, pair, satellite, presence, anchors = noisy_structure(0.03)
     doubled_inputs = (pair, jnp.concatenate([satellite] * 2, axis=1), presence, jnp.concatenate([anchors] * 2))
     doubled_positions, weighted_positions, single_positions = (
-        trilaterate(*doubled_inputs, satellite_weight=jnp.repeat(jnp.array(copy_weights), 11) * jnp.ones((20, 1))).positions[:19]
+        trilaterate(
+            *doubled_inputs, satellite_weight=jnp.repeat(jnp.array(copy_weights), 11) * jnp.ones((20, 1))
+        ).positions[:19]
         for copy_weights in ([1.0, 1.0], [2.0, 0.0], [1.0, 0.0])
     )
     np.testing.assert_allclose(weighted_positions, doubled_positions, atol=1e-4)
-    np.testing.assert_allclose(single_positions, trilaterate(pair, satellite, presence, anchors).positions[:19], atol=1e-4)
+    np.testing.assert_allclose(
+        single_positions, trilaterate(pair, satellite, presence, anchors).positions[:19], atol=1e-4
+    )
     assert rms_displacement(single_positions, doubled_positions) > 1e-3
 
 
@@ -277,8 +299,17 @@ def test_invalid_items_of_a_batch_do_not_change_the_others():
     """NaN and negative distances, and distances of no structure at all: flagged; the others as if alone."""
     _, pair, satellite, presence, anchors = noisy_structure(0.02)
     random_distances = np.triu(np.random.default_rng(0).uniform(0, 2, size=pair.shape), 1)
-    pair_batch = jnp.stack([pair, jnp.full_like(pair, jnp.nan), pair.at[2, 3].set(-0.1), jnp.asarray(random_distances + random_distances.T)])
-    solutions = trilaterate_batch(pair_batch, jnp.stack([satellite] * 4), jnp.stack([presence] * 4), anchors, iterations=2)
+    pair_batch = jnp.stack(
+        [
+            pair,
+            jnp.full_like(pair, jnp.nan),
+            pair.at[2, 3].set(-0.1),
+            jnp.asarray(random_distances + random_distances.T),
+        ]
+    )
+    solutions = trilaterate_batch(
+        pair_batch, jnp.stack([satellite] * 4), jnp.stack([presence] * 4), anchors, iterations=2
+    )
     single_solution = trilaterate(pair, satellite, presence, anchors)
     assert solutions.converged.tolist() == [True, False, False, False]
     reasons = [trilateration.REASONS[code] for code in solutions.reason]
@@ -293,7 +324,9 @@ def test_what_gauss_newton_leaves_lbfgs_finishes(monkeypatch):
     _, *inputs = noisy_structure(0.02)
     solution = trilaterate(*inputs)
     monkeypatch.setattr(stress, "MAX_GAUSS_NEWTON_STEPS", 0)
-    lbfgs_solution = jax.jit(partial(trilateration.trilaterate_batch))(*(array[None] for array in inputs[:3]), inputs[3])
+    lbfgs_solution = jax.jit(partial(trilateration.trilaterate_batch))(
+        *(array[None] for array in inputs[:3]), inputs[3]
+    )
     assert bool(lbfgs_solution.converged[0]) and int(lbfgs_solution.iterations[0]) > int(solution.iterations)
     np.testing.assert_allclose(lbfgs_solution.positions[0], solution.positions, atol=1e-3)
 
@@ -357,7 +390,9 @@ def test_bad_weights_are_refused_and_missing_distances_are_not_checked():
     weight = jnp.ones_like(pair).at[1, 2].set(0.0).at[2, 1].set(0.0)
     incomplete_pair = jnp.where(weight > 0, pair, jnp.nan)
     trilateration.check_distances(incomplete_pair, satellite, presence, anchors, pair_weight=weight)
-    trilateration.check_pair_distances(jnp.stack([incomplete_pair] * 2), jnp.stack([presence] * 2), pair_weight=jnp.stack([weight] * 2))
+    trilateration.check_pair_distances(
+        jnp.stack([incomplete_pair] * 2), jnp.stack([presence] * 2), pair_weight=jnp.stack([weight] * 2)
+    )
     with pytest.raises(ValueError, match=r"got nan at \[1, 2\] and 1 more such; give missing distances the weight 0"):
         trilateration.check_pair_distances(incomplete_pair, presence)
     with pytest.raises(ValueError, match=r"pair weights of at least 0, got -1.0 at \[0, 4\]"):
@@ -406,7 +441,9 @@ def test_the_truth_stays_if_the_last_bits_of_the_distances_change(dtype, scale, 
         start = perturb_last_bits(jnp.where(presence[:, None] > 0, true_positions, problem.absent_positions), seed)
         newton_result, (positions, error, _, _) = minimise_to_rounding(start, problem)
         stress_values = [float(stress_and_gradient(x, problem)[0]) for x in (start, newton_result.positions, positions)]
-        rounding = len(true_positions) * float(np.finfo(dtype).eps)  # of sums over atoms, distances of a unit particle about 1
+        rounding = len(true_positions) * float(
+            np.finfo(dtype).eps
+        )  # of sums over atoms, distances of a unit particle about 1
         assert np.isfinite(positions).all() and np.isfinite(error)
         assert max(stress_values[1:]) <= (np.sqrt(stress_values[0]) + rounding) ** 2
         assert float(jnp.abs(positions - start).max()) < 100 * rounding
@@ -427,4 +464,7 @@ def test_no_descent_ends_at_a_higher_stress_than_its_start(dtype, scale, seed):
         stress_values = [float(stress_and_gradient(x, problem)[0]) for x in (start, newton_result.positions, positions)]
         rounding = len(true_positions) * float(np.finfo(dtype).eps)
         assert np.isfinite(positions).all()
-        assert stress_values[1] <= (np.sqrt(stress_values[0]) + rounding) ** 2 and stress_values[2] <= (np.sqrt(stress_values[1]) + rounding) ** 2
+        assert (
+            stress_values[1] <= (np.sqrt(stress_values[0]) + rounding) ** 2
+            and stress_values[2] <= (np.sqrt(stress_values[1]) + rounding) ** 2
+        )

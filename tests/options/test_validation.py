@@ -33,7 +33,7 @@ from jaxstruc.options.pdf import FamilyName, Parameter
 from jaxstruc.options.simulation import GenerateOptions, PackingName, PopulationOptions
 from jaxstruc.options.training import TrainClassifierOptions
 from jaxstruc.options.validation import POSITIONAL, Bounds, Options, command_words, flag
-from jaxstruc.scattering.parameters import FIT_PARAMETERS, DEFAULT_FREE_PARAMETERS
+from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS, FIT_PARAMETERS
 from jaxstruc.structures import families, populations
 
 MISSING = Path("none.safetensors")

@@ -56,7 +56,11 @@ def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted
     distribution = told.distribution()
     figure = dataclasses.replace(result, ensemble=distribution).plot_distribution()
     volume_axes, number_axes, curve_axes = figure.axes
-    assert [text.get_text() for text in volume_axes.get_legend().get_texts()] == ["fcc 70%", "decahedron 30%", "90 % band"]
+    assert [text.get_text() for text in volume_axes.get_legend().get_texts()] == [
+        "fcc 70%",
+        "decahedron 30%",
+        "90 % band",
+    ]
     assert volume_axes.get_ylabel() == "% of the atoms" and number_axes.get_ylabel() == "% of the particles"
     np.testing.assert_allclose(volume_axes.lines[1].get_ydata(), 100 * distribution.volume_high)
     labels = [line.get_label() for line in curve_axes.lines]
@@ -80,9 +84,16 @@ def test_probabilities_of_many_files_are_areas_from_end_to_end():
     fcc_probabilities = np.linspace(0.2, 0.9, figures.MAX_NAMED_FILES + 1).tolist()
     axes = figures.types(_classified_results(fcc_probabilities)).axes[0]
     fcc_vertices, hcp_vertices = (area.get_paths()[0].vertices for area in axes.collections)
-    assert not axes.patches and fcc_vertices[:, 0].min() == -0.5 and fcc_vertices[:, 0].max() == len(fcc_probabilities) - 0.5
+    assert (
+        not axes.patches
+        and fcc_vertices[:, 0].min() == -0.5
+        and fcc_vertices[:, 0].max() == len(fcc_probabilities) - 0.5
+    )
     for index, probability in enumerate(fcc_probabilities):
-        assert [index - 0.5, probability] in fcc_vertices.tolist() and [index - 0.5, probability] in hcp_vertices.tolist()
+        assert [index - 0.5, probability] in fcc_vertices.tolist() and [
+            index - 0.5,
+            probability,
+        ] in hcp_vertices.tolist()
     assert fcc_vertices[:, 1].min() == 0 and hcp_vertices[:, 1].max() == pytest.approx(1)
 
 

@@ -20,8 +20,12 @@ def result(name="d/a.gr", source="library", rw=0.1):
     fields = {"type": "fcc", "family": "fcc", "n_atoms": 2, "diameter": 2.78, "in_90": True, "converged": True}
     fields |= {"source": source, "remark": "", "values": {"scale": Value(0.5, 0.1, "")}, "weight": 0.5, "atoms": atoms}
     fields |= {"description": "dimer, 2 atoms", "background": 0 * r, "correlation": np.eye(1)}
-    candidates = tuple(Candidate(recipe=f"c{index}", rw=rw + index, calculated=np.sin(r + index), **fields) for index in range(3))
-    return PdfResult(name, "00", "Pt", "solved", "", candidates, fitted=3, ties=1, free=("scale",), r=r, observed=np.sin(r))
+    candidates = tuple(
+        Candidate(recipe=f"c{index}", rw=rw + index, calculated=np.sin(r + index), **fields) for index in range(3)
+    )
+    return PdfResult(
+        name, "00", "Pt", "solved", "", candidates, fitted=3, ties=1, free=("scale",), r=r, observed=np.sin(r)
+    )
 
 
 def read_table(path):
@@ -31,7 +35,9 @@ def read_table(path):
 
 def test_a_result_is_written_whole_and_read_back(tmp_path):
     folders.write_result(result(), tmp_path, "a")
-    assert all(path.exists() for path in folders.candidate_paths(result(), tmp_path, "a")) and not list(tmp_path.rglob("*.part"))
+    assert all(path.exists() for path in folders.candidate_paths(result(), tmp_path, "a")) and not list(
+        tmp_path.rglob("*.part")
+    )
     loaded_result = jaxstruc.load(tmp_path / "results" / "a.npz")
     assert loaded_result.best.recipe == "c0" and loaded_result.best.values["scale"] == Value(0.5, 0.1, "")
     curve = np.genfromtxt(tmp_path / "fits" / "a.csv", delimiter=",", names=True)

@@ -77,7 +77,9 @@ def test_the_classifiers_prediction_has_its_columns(result):
 def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type():
     intervals = {"n_atoms": Interval(60.0, 50.0, 70.0), "width": Interval(0.1, 0.0, 0.3)}
     types = {"fcc": 0.6, "hcp": 0.4}
-    classified_result = PdfResult("a.gr", "", "Ag", "solved", "", types=types, intervals=intervals, facts={"distance": 0.5})
+    classified_result = PdfResult(
+        "a.gr", "", "Ag", "solved", "", types=types, intervals=intervals, facts={"distance": 0.5}
+    )
     row = summary.row(classified_result, summary.CLASSIFY_SUMMARY)
     assert (row["type"], row["type_probability"], row["p_hcp"], row["distance"]) == ("fcc", 0.6, 0.4, 0.5)
     assert (row["n_atoms"], row["n_low"], row["n_high"], row["width_high"]) == (60.0, 50.0, 70.0, 0.3)
@@ -85,7 +87,9 @@ def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type()
 
 def test_a_row_of_small_angles_has_the_columns_that_are_promised():
     row = summary.row(sized.result())
-    expected_columns = "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
+    expected_columns = (
+        "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
+    )
     assert summary.SAXS_SUMMARY[:14] == tuple(expected_columns.split())
     assert set(expected_columns.split()) <= set(row) and row["body"] == "sphere" and row["p_body"] == 1.0
     assert row["radius"] == row["r_eq"] and row["r_eq_low"] < row["r_eq"] < row["r_eq_high"]

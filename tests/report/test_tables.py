@@ -25,7 +25,9 @@ def test_candidates_are_listed_with_their_gaps_and_notes(result):
     assert (first_row["rank"], second_row["rank"]) == (1, 2) and second_row["gap"] == pytest.approx(0.1)
     assert second_row["draws"] == 3 and "draws" not in first_row and set(first_row) <= set(tables.CANDIDATES)
     assert first_row["in_90"] == first_row["converged"] == "yes"
-    assert tables.CANDIDATES[:2] == ("rank", "description") and first_row["description"].startswith("octahedron, 146 atoms")
+    assert tables.CANDIDATES[:2] == ("rank", "description") and first_row["description"].startswith(
+        "octahedron, 146 atoms"
+    )
     assert (first_row["family"], first_row["recipe"]) == ("octahedron", "length 6")
 
 

@@ -55,8 +55,12 @@ def slope_and_difference(function, *arguments):
     """Return derivatives of a function by its last argument, and its central differences."""
     *fixed_arguments, last_argument = arguments
     step = 1e-5
-    value_above, value_below = (np.asarray(function(*fixed_arguments, last_argument + shift)) for shift in (step, -step))
-    return jax.jit(jax.jacfwd(function, argnums=len(fixed_arguments)))(*arguments), (value_above - value_below) / (2 * step)
+    value_above, value_below = (
+        np.asarray(function(*fixed_arguments, last_argument + shift)) for shift in (step, -step)
+    )
+    return jax.jit(jax.jacfwd(function, argnums=len(fixed_arguments)))(*arguments), (value_above - value_below) / (
+        2 * step
+    )
 
 
 @pytest.mark.parametrize("body", [curved.spheroid, curved.cylinder])
@@ -72,7 +76,9 @@ def test_slopes_in_size_and_shape_are_right_and_not_zero(body, x64):
 
 def test_slopes_of_core_and_shell_are_right_and_not_zero(x64):
     x = jnp.asarray([0.01, 0.7, 4.0, 11.0])
-    slope, difference = slope_and_difference(lambda parameters: curved.core_shell(x, *parameters), jnp.asarray([0.3, 2.0, -1.0]) + 0)
+    slope, difference = slope_and_difference(
+        lambda parameters: curved.core_shell(x, *parameters), jnp.asarray([0.3, 2.0, -1.0]) + 0
+    )
     parameter_slopes = np.stack([slope[:, index] for index in range(3)])
     assert np.all(np.abs(parameter_slopes) > 1e-7)
     np.testing.assert_allclose(parameter_slopes.sum(axis=0), difference, rtol=1e-5)

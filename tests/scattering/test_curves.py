@@ -27,7 +27,9 @@ def exact_pdf(positions, instrument, grid):
     q, r = grid.q, grid.r
     f = form_factors.xray_form_factors(ALLOY_SCATTERERS.coefficients, jnp.asarray(q))
     pairs = debye.pairs_from_positions(positions, np.ones(len(positions)), ALLOY_SCATTERERS.atom_kinds)
-    reduced_function = debye.reduced_structure_function(pairs, instrument, f, ALLOY_SCATTERERS.composition, jnp.asarray(q))
+    reduced_function = debye.reduced_structure_function(
+        pairs, instrument, f, ALLOY_SCATTERERS.composition, jnp.asarray(q)
+    )
     weights = curves.q_weights(jnp.asarray(q), grid.qmin, grid.qmax)
     if grid.lorch:
         weights *= curves.lorch_window(jnp.asarray(q), grid.qmax)
@@ -35,7 +37,9 @@ def exact_pdf(positions, instrument, grid):
 
 
 def fast_pdf(positions, instrument, grid):
-    pair_distances = curves.pair_distances_from_positions(positions, np.ones(len(positions), bool), grid, atom_kinds=ALLOY_SCATTERERS.atom_kinds, n_kinds=2)
+    pair_distances = curves.pair_distances_from_positions(
+        positions, np.ones(len(positions), bool), grid, atom_kinds=ALLOY_SCATTERERS.atom_kinds, n_kinds=2
+    )
     assert isinstance(pair_distances, SpreadPairs)
     return curves.pdf(pair_distances, ALLOY_SCATTERERS.coefficients, ALLOY_SCATTERERS.composition, instrument, grid)
 
@@ -153,10 +157,16 @@ def test_distances_and_positions_give_one_curve(x64):
 
     @jax.jit
     def pdf_from_distances(distance_matrix):
-        pair_distances = curves.pair_distances_from_matrix(distance_matrix, np.ones(87), FINE_GRID, atom_kinds=ALLOY_SCATTERERS.atom_kinds, n_kinds=2)
-        return curves.pdf(pair_distances, ALLOY_SCATTERERS.coefficients, ALLOY_SCATTERERS.composition, INSTRUMENT, FINE_GRID)
+        pair_distances = curves.pair_distances_from_matrix(
+            distance_matrix, np.ones(87), FINE_GRID, atom_kinds=ALLOY_SCATTERERS.atom_kinds, n_kinds=2
+        )
+        return curves.pdf(
+            pair_distances, ALLOY_SCATTERERS.coefficients, ALLOY_SCATTERERS.composition, INSTRUMENT, FINE_GRID
+        )
 
-    np.testing.assert_allclose(pdf_from_distances(distance_matrix), jitted_curve(fast_pdf, POSITIONS, INSTRUMENT, FINE_GRID), atol=1e-10)
+    np.testing.assert_allclose(
+        pdf_from_distances(distance_matrix), jitted_curve(fast_pdf, POSITIONS, INSTRUMENT, FINE_GRID), atol=1e-10
+    )
 
 
 def test_f_transformed_is_the_sum_written_out(fcc19, x64):
@@ -186,7 +196,9 @@ def test_traced_limits_of_q_are_those_of_a_grid_with_these_limits(max_distance, 
     """All pairs on the grid's Q, and nodes with few Chebyshev points."""
     grid = replace(COARSE_GRID, longest=max_distance, lorch=lorch)
     mask = np.ones(87, bool)
-    assert isinstance(curves.pair_distances_from_positions(POSITIONS, mask, grid), Pairs if max_distance is None else SpreadPairs)
+    assert isinstance(
+        curves.pair_distances_from_positions(POSITIONS, mask, grid), Pairs if max_distance is None else SpreadPairs
+    )
     curve = jax.jit(lambda limits: gold_pdf(POSITIONS, mask, grid=grid, limits=limits))
     inner_grid = replace(grid, qmin=1.5, qmax=12.0)
     static_curve = jax.jit(lambda: gold_pdf(POSITIONS, mask, grid=inner_grid))()
@@ -204,12 +216,16 @@ def test_the_ends_of_q_have_a_gradient(max_distance, x64):
         return jnp.sum(gold_pdf(POSITIONS, np.ones(87, bool), grid=grid, limits=(qmin, qmax)) ** 2)
 
     check_grads(squared_sum, (1.52, 12.03), order=1, modes=["rev"], rtol=1e-5)
-    assert all(np.isfinite(slope) and abs(slope) > 1e-4 for slope in jax.jit(jax.grad(squared_sum, (0, 1)))(1.52, 12.03))
+    assert all(
+        np.isfinite(slope) and abs(slope) > 1e-4 for slope in jax.jit(jax.grad(squared_sum, (0, 1)))(1.52, 12.03)
+    )
 
 
 def test_lorchs_window_is_the_sine_of_its_own_cut(fcc19, x64):
     q = jnp.linspace(0.0, 15.0, 151)
-    np.testing.assert_allclose(curves.lorch_window(q, 15.0)[1:-1], np.sin(np.pi * q / 15)[1:-1] / (np.pi * q / 15)[1:-1])
+    np.testing.assert_allclose(
+        curves.lorch_window(q, 15.0)[1:-1], np.sin(np.pi * q / 15)[1:-1] / (np.pi * q / 15)[1:-1]
+    )
     assert float(curves.lorch_window(q, 15.0)[-1]) == pytest.approx(0, abs=1e-15)
     grid = Grid(qmin=0.5, qmax=15.0, qstep=0.1, rmin=0.5, rmax=12.0, rstep=0.1)
     pairs = debye.pairs_from_positions(fcc19, np.ones(19))
@@ -253,7 +269,11 @@ def test_the_default_q_step_keeps_aliases_out(x64):
 
 def test_scatterers_know_ions_and_neutrons():
     oxide_scatterers = curves.scatterers(["O", "Cu", "O"], ions=("Cu2+", "O2-"))
-    assert oxide_scatterers.elements == ["Cu", "O"] and oxide_scatterers.atom_kinds.tolist() == [1, 0, 1] and oxide_scatterers.composition.tolist() == [1, 2]
+    assert (
+        oxide_scatterers.elements == ["Cu", "O"]
+        and oxide_scatterers.atom_kinds.tolist() == [1, 0, 1]
+        and oxide_scatterers.composition.tolist() == [1, 2]
+    )
     f = form_factors.xray_form_factors(oxide_scatterers.coefficients, jnp.zeros(1))[:, 0]
     np.testing.assert_allclose(f, [27, 10], atol=0.1)
     b = form_factors.xray_form_factors(curves.scatterers(["Cu"], probe="neutron").coefficients, jnp.linspace(0, 20, 3))

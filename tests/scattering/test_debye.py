@@ -20,7 +20,7 @@ ALLOY_KINDS = np.array([0] * 10 + [1] * 9)
 """Kinds of 19 atoms of two elements."""
 
 
-pdf = jax.jit(curves.pdf, static_argnames=("grid", "floor"))
+pdf = jax.jit(curves.pdf, static_argnames=("grid", "min_variance_factor"))
 intensity = jax.jit(debye.intensity)
 reduced_structure_function = jax.jit(debye.reduced_structure_function)
 partials = jax.jit(debye.partials)
@@ -41,7 +41,9 @@ def debye_double_sum(positions, f, q, uiso):
 def pairs_and_composition(positions, atom_kinds=None):
     """Return pairs and composition of positions."""
     atom_kinds = np.zeros(len(positions), int) if atom_kinds is None else atom_kinds
-    return debye.pairs_from_positions(jnp.asarray(positions), np.ones(len(positions)), atom_kinds), np.bincount(atom_kinds).astype(float)
+    return debye.pairs_from_positions(jnp.asarray(positions), np.ones(len(positions)), atom_kinds), np.bincount(
+        atom_kinds
+    ).astype(float)
 
 
 def exact_pdf(positions, instrument, *, symbols=("Au",), atom_kinds=None, grid=GRID):
@@ -89,7 +91,9 @@ def test_nodes_give_the_partials_of_the_pairs(fcc19, instrument, x64):
     f = form_factors.xray_form_factors(form_factors.xray_coefficients(["Au", "Cu"]), jnp.asarray(q))
     pairs, composition = pairs_and_composition(fcc19, ALLOY_KINDS)
     pair_partials = partials(pairs, instrument, f, composition, q)
-    node_partials = partials(debye.spread_pairs(pairs, SpreadingNodes(9.0, 20.0), n_kinds=2), instrument, f, composition, q)
+    node_partials = partials(
+        debye.spread_pairs(pairs, SpreadingNodes(9.0, 20.0), n_kinds=2), instrument, f, composition, q
+    )
     assert np.abs(pair_partials).max(axis=1).min() > 0.05
     np.testing.assert_allclose(node_partials, pair_partials, atol=1e-5 * np.abs(pair_partials).max())
 
@@ -117,7 +121,12 @@ def reference_pairs(golden):
     weight = 2.0 * np.bincount(inverse_indices.ravel())
     # Padded to a power of four, so that a compiled function serves several structures.
     padding = (0, 4 ** int(np.ceil(np.log(len(unique_indices)) / np.log(4))) - len(unique_indices))
-    columns = (distance[unique_indices], weight, first_kind[channel[unique_indices]], second_kind[channel[unique_indices]])
+    columns = (
+        distance[unique_indices],
+        weight,
+        first_kind[channel[unique_indices]],
+        second_kind[channel[unique_indices]],
+    )
     return Pairs(*(np.pad(column, padding) for column in columns)), scatterers
 
 
@@ -127,7 +136,11 @@ def reference_settings(golden, key, scatterers):
     settings, used_settings = golden["meta"]["sets"][name], golden["meta"]["used"][key]
     first_atoms = [list(scatterers.kinds).index(kind) for kind in range(len(scatterers.names))]
     uiso = golden["U_G"][first_atoms] if name == "G" else golden["meta"]["Uiso"][name]
-    instrument_values = {parameter: settings[parameter] for parameter in ("delta1", "delta2", "qdamp", "qbroad", "scale") if parameter in settings}
+    instrument_values = {
+        parameter: settings[parameter]
+        for parameter in ("delta1", "delta2", "qdamp", "qbroad", "scale")
+        if parameter in settings
+    }
     coefficients = scatterers.coefficients
     if probe == "N":
         coefficients = curves.scatterers(scatterers.names, probe="neutron").coefficients
@@ -186,7 +199,9 @@ def test_the_debye_route_agrees_with_diffpy(golden, x64):
     for key in curve_names(golden, "debyex"):
         instrument, coefficients, q, weights = reference_settings(golden, key, scatterers)
         used_settings = golden["meta"]["used"][key]
-        in_window = (pairs.distance >= used_settings["extendedrmin"]) & (pairs.distance <= used_settings["extendedrmax"])
+        in_window = (pairs.distance >= used_settings["extendedrmin"]) & (
+            pairs.distance <= used_settings["extendedrmax"]
+        )
         windowed_pairs = pairs._replace(weight=pairs.weight * in_window)
         r = golden["r_" + key.split("_")[0]]
         reduced_function, g = f_and_g(windowed_pairs, instrument, coefficients, scatterers.composition, q, weights, r)
@@ -212,7 +227,9 @@ def test_the_real_space_route_agrees_with_diffpy(golden, x64):
                 g = gaussian_sum(r)
             else:
                 step = settings["rstep"]
-                fine_r = step * np.arange(round(used_settings["extendedrmin"] / step), round(used_settings["extendedrmax"] / step))
+                fine_r = step * np.arange(
+                    round(used_settings["extendedrmin"] / step), round(used_settings["extendedrmax"] / step)
+                )
                 g = real_space.band_pass(r, fine_r, q, weights) @ gaussian_sum(jnp.asarray(fine_r))
             assert_near(curves.envelope(instrument, r) * g, golden, f"{key}_G", bound)
 
@@ -226,7 +243,9 @@ def test_the_two_routes_are_one_for_one_element_and_differ_for_two(golden_loader
         pairs, scatterers = reference_pairs(golden_loader(name))
         arguments = (pairs, scatterers.coefficients, scatterers.composition, instrument)
         debye_curve = pdf(*arguments, grid=grid)
-        relative_differences[name] = np.abs(real_space.real_space_pdf(*arguments, grid) - debye_curve).max() / np.abs(debye_curve).max()
+        relative_differences[name] = (
+            np.abs(real_space.real_space_pdf(*arguments, grid) - debye_curve).max() / np.abs(debye_curve).max()
+        )
     assert relative_differences["dec_Au75"] < 1e-9
     assert 3e-3 < relative_differences["l10_CuAu"] < 0.2
 
@@ -239,7 +258,9 @@ def test_diffpy_itself_agrees(golden_loader, x64):
     pairs, scatterers = reference_pairs(golden)
     symbols = [chemical_symbols[atomic_number] for atomic_number in golden["numbers"]]
     positions = golden["positions"]
-    diffpy_structure = Structure([Atom(symbol, xyz=position, Uisoequiv=0.006) for symbol, position in zip(symbols, positions, strict=True)])
+    diffpy_structure = Structure(
+        [Atom(symbol, xyz=position, Uisoequiv=0.006) for symbol, position in zip(symbols, positions, strict=True)]
+    )
     calculator = calculators.DebyePDFCalculator(qmin=0.8, qmax=24, rmin=0, rmax=30, rstep=0.02, qdamp=0.03)
     calculator.qstep = np.pi / (2048 * 0.02)
     r, g = calculator(diffpy_structure)
@@ -249,7 +270,9 @@ def test_diffpy_itself_agrees(golden_loader, x64):
     reduced_function = reduced_structure_function(pairs, instrument, f, scatterers.composition, jnp.asarray(q))
     np.testing.assert_allclose(reduced_function, calculator.fq, atol=1e-9 * np.abs(calculator.fq).max())
     weights = jnp.where(np.arange(q.size) >= np.ceil(0.8 / calculator.qstep - 1e-9), calculator.qstep, 0.0)
-    jaxstruc_curve = curves.envelope(instrument, jnp.asarray(r)) * curves.sine_transform(reduced_function, q, weights, r)
+    jaxstruc_curve = curves.envelope(instrument, jnp.asarray(r)) * curves.sine_transform(
+        reduced_function, q, weights, r
+    )
     np.testing.assert_allclose(jaxstruc_curve, g, atol=1e-9 * np.abs(g).max())
 
 
@@ -295,7 +318,9 @@ def test_the_order_of_atoms_and_rotations_change_nothing(fcc19, x64):
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     order = np.random.default_rng(1).permutation(19)
     curve = exact_pdf(fcc19, Instrument(0.01), symbols=("Au", "Cu"), atom_kinds=ALLOY_KINDS)
-    rotated_curve = exact_pdf((fcc19 @ rotation)[order], Instrument(0.01), symbols=("Au", "Cu"), atom_kinds=ALLOY_KINDS[order])
+    rotated_curve = exact_pdf(
+        (fcc19 @ rotation)[order], Instrument(0.01), symbols=("Au", "Cu"), atom_kinds=ALLOY_KINDS[order]
+    )
     np.testing.assert_allclose(curve, rotated_curve, atol=1e-10)
 
 
@@ -312,7 +337,9 @@ def test_each_atom_may_have_its_own_uiso(fcc19, x64):
     pairs, composition = pairs_and_composition(fcc19, np.arange(19))
     intensities = intensity(pairs, Instrument(uiso=jnp.asarray(uiso)), jnp.ones((19, 40)), composition, q)
     distance_matrix = np.linalg.norm(fcc19[:, None] - fcc19[None], axis=-1)
-    debye_terms = np.exp(-0.5 * (uiso[:, None] + uiso)[..., None] * q**2) * np.sinc(distance_matrix[..., None] * q / np.pi)
+    debye_terms = np.exp(-0.5 * (uiso[:, None] + uiso)[..., None] * q**2) * np.sinc(
+        distance_matrix[..., None] * q / np.pi
+    )
     debye_terms[np.arange(19), np.arange(19)] = 1.0
     np.testing.assert_allclose(intensities, debye_terms.sum((0, 1)), rtol=1e-11)
 
@@ -340,7 +367,14 @@ def test_coincident_atoms_give_finite_curves_and_gradients():
     def squared_sum(positions):
         pairs = debye.pairs_from_distances(distances.distances(positions), np.ones(3))
         grid = Grid(**{**GRID.__dict__, "rmin": 0.0})
-        g = curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([3.0]), Instrument(0.01, delta2=2.0), grid, min_variance_factor=0.1)
+        g = curves.pdf(
+            pairs,
+            form_factors.UNIT_COEFFICIENTS,
+            np.array([3.0]),
+            Instrument(0.01, delta2=2.0),
+            grid,
+            min_variance_factor=0.1,
+        )
         return jnp.sum(g**2)
 
     value, gradient = squared_sum(jnp.array([[0.0, 0, 0], [0, 0, 0], [2.5, 0, 0]]))
@@ -376,7 +410,9 @@ def test_gathered_pairs_and_the_sum_of_gaussians_follow_the_exact_sum(x64):
         pairs, composition = pairs_and_composition(positions)
         variance = debye.pair_variance(pairs, instrument)
         exact_function = q * debye.debye_sum(pairs, variance, jnp.ones((1, q.size)), q) / 87
-        histogram = distances.traced_histogram(pairs.distance, pairs.weight, jnp.array(87.0), width=0.06, max_distance=24.0)
+        histogram = distances.traced_histogram(
+            pairs.distance, pairs.weight, jnp.array(87.0), width=0.06, max_distance=24.0
+        )
         binned_pairs = Pairs(histogram.mean, histogram.weight, *np.zeros((2, histogram.mean.size), int))
         variance = debye.pair_variance(binned_pairs, instrument) + histogram.variance + 0.0064
         gaussian_sum = real_space.peaks(binned_pairs, variance, jnp.ones(1), composition, fine_r)

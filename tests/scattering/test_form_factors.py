@@ -61,7 +61,9 @@ def test_the_committed_tables_are_their_sources(repository, monkeypatch):
         assert committed_entries(make_tables, name) == getattr(make_tables, name)()["entries"], name
     radius_columns = ["metallic_radius", "metallic_radius_c12"]
     radii = fetch_table("elements").set_index("symbol")[radius_columns].dropna() / 100
-    assert committed_entries(make_tables, "metallic_radii") == dict(zip(radii.index, radii.to_numpy().tolist(), strict=True))
+    assert committed_entries(make_tables, "metallic_radii") == dict(
+        zip(radii.index, radii.to_numpy().tolist(), strict=True)
+    )
 
 
 def committed_entries(make_tables, name):

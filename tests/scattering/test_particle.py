@@ -31,9 +31,13 @@ def test_tables_follow_the_face_and_edge_formula_between_their_points(name, x64)
     make_body, domain = solids.NAMED_POLYHEDRA[name]
     body = make_body()
     radius = (3 * body.volume / (4 * np.pi)) ** (1 / 3)
-    squared_amplitudes, mean_amplitudes = polyhedra.orientation_averages(body, x / radius, solids.SYMMETRY_DOMAINS[domain])
+    squared_amplitudes, mean_amplitudes = polyhedra.orientation_averages(
+        body, x / radius, solids.SYMMETRY_DOMAINS[domain]
+    )
     table_values = form_factor(particle.named_table(name), jnp.asarray(x))
-    np.testing.assert_array_less(np.abs(table_values - squared_amplitudes) / deviation_scale(squared_amplitudes, x), 4e-6)
+    np.testing.assert_array_less(
+        np.abs(table_values - squared_amplitudes) / deviation_scale(squared_amplitudes, x), 4e-6
+    )
     np.testing.assert_allclose(amplitude(particle.named_table(name), jnp.asarray(x)), mean_amplitudes, atol=1e-6)
 
 
@@ -114,6 +118,8 @@ def test_the_committed_tables_are_those_of_the_formula():
         body = make_body()
         radius = (3 * body.volume / (4 * np.pi)) ** (1 / 3)
         stored_arrays = particle._read_table_file()
-        squared_amplitudes, mean_amplitudes = polyhedra.orientation_averages(body, np.array([80.0, 150.0]) / radius, solids.SYMMETRY_DOMAINS[domain])
+        squared_amplitudes, mean_amplitudes = polyhedra.orientation_averages(
+            body, np.array([80.0, 150.0]) / radius, solids.SYMMETRY_DOMAINS[domain]
+        )
         np.testing.assert_allclose(stored_arrays[f"{name}/square"][[400, 750]], squared_amplitudes, rtol=1e-6)
         np.testing.assert_allclose(stored_arrays[f"{name}/mean"][[400, 750]], mean_amplitudes, rtol=1e-4, atol=1e-10)

@@ -33,8 +33,13 @@ def test_a_face_seen_head_on_however_the_body_is_turned():
 def test_averages_are_those_of_a_box_by_quadrature():
     q = np.array([0.01, 0.5, 3.0, 8.0])
     quadrature = polyhedra.directions(polyhedra.OCTANTS[:1], 80)
-    expected_averages = [[quadrature.weight @ (box_amplitude(length * quadrature.unit_vectors) / 6) ** power for length in q] for power in (2, 1)]
-    np.testing.assert_allclose(polyhedra.orientation_averages(polyhedra.centred_convex_hull(BOX), q), expected_averages, rtol=1e-8, atol=1e-12)
+    expected_averages = [
+        [quadrature.weight @ (box_amplitude(length * quadrature.unit_vectors) / 6) ** power for length in q]
+        for power in (2, 1)
+    ]
+    np.testing.assert_allclose(
+        polyhedra.orientation_averages(polyhedra.centred_convex_hull(BOX), q), expected_averages, rtol=1e-8, atol=1e-12
+    )
 
 
 def test_averages_do_not_depend_on_how_a_body_is_turned():
@@ -42,7 +47,9 @@ def test_averages_do_not_depend_on_how_a_body_is_turned():
     q = np.array([0.5, 4.0, 9.0, 15.0])
     body = solids.truncated_tetrahedron()
     rotated_body = polyhedra.centred_convex_hull(body.edge_starts @ rotation.T)
-    np.testing.assert_allclose(polyhedra.orientation_averages(rotated_body, q), polyhedra.orientation_averages(body, q), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(
+        polyhedra.orientation_averages(rotated_body, q), polyhedra.orientation_averages(body, q), rtol=1e-6, atol=1e-9
+    )
 
 
 def test_small_angles_give_the_radius_of_gyration():
@@ -62,7 +69,9 @@ def test_large_angles_give_porods_law_with_the_waves_of_parallel_faces():
     scaled_form_factors = polyhedra.orientation_averages(body, q, solids.SYMMETRY_DOMAINS["cubic"])[0] * q**4
     assert scaled_form_factors.mean() == pytest.approx(constant, rel=2e-3)
     even_amplitudes, odd_amplitudes = porod_waves[1.0][:2, None] + porod_waves[1.0][2:, None] / np.sqrt(q)
-    np.testing.assert_allclose(scaled_form_factors, constant + even_amplitudes * np.cos(q) + odd_amplitudes * np.sin(q), atol=0.02 * constant)
+    np.testing.assert_allclose(
+        scaled_form_factors, constant + even_amplitudes * np.cos(q) + odd_amplitudes * np.sin(q), atol=0.02 * constant
+    )
 
 
 def test_joined_pieces_are_the_whole():

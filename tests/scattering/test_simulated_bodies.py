@@ -28,7 +28,10 @@ def form_factor(body, x):
     if body == "spheroid":
         aspect = ASPECTS[body]
         equatorial_radius, polar_radius = aspect ** (-1 / 3), aspect ** (2 / 3)
-        return sphere_amplitude(x[:, None] * np.sqrt((equatorial_radius**2) * (1 - mu**2) + (polar_radius * mu) ** 2)) ** 2 @ weight
+        return (
+            sphere_amplitude(x[:, None] * np.sqrt((equatorial_radius**2) * (1 - mu**2) + (polar_radius * mu) ** 2)) ** 2
+            @ weight
+        )
     if body == "cylinder":
         aspect = ASPECTS[body]
         radius = (2 / (3 * aspect)) ** (1 / 3)
@@ -85,16 +88,22 @@ def test_curves_are_slow_sums_over_sizes_by_number(body, name):
     np.testing.assert_allclose(simulate_intensity(body, name), expected_intensity(body, name, 120), rtol=2e-5)
 
 
-@pytest.mark.parametrize("body", [body for body in SIMULATED_BODIES if body.replace("-", " ") in solids.NAMED_POLYHEDRA])
+@pytest.mark.parametrize(
+    "body", [body for body in SIMULATED_BODIES if body.replace("-", " ") in solids.NAMED_POLYHEDRA]
+)
 def test_every_polyhedron_is_its_face_and_edge_formula(body):
-    np.testing.assert_allclose(simulate_intensity(body, "gaussian"), expected_intensity(body, "gaussian", 40), rtol=2e-5)
+    np.testing.assert_allclose(
+        simulate_intensity(body, "gaussian"), expected_intensity(body, "gaussian", 40), rtol=2e-5
+    )
 
 
 def test_a_shell_of_one_thickness_is_on_all_sizes():
     radius, weight = number_distribution("schulz", 200)
     core_volume, core_phase = 4 / 3 * np.pi * (radius - 8) ** 3, Q[:, None] * (radius - 8)
     total_volume = 4 / 3 * np.pi * radius**3
-    amplitude = 30 * total_volume * sphere_amplitude(Q[:, None] * radius) + 90 * core_volume * sphere_amplitude(core_phase)
+    amplitude = 30 * total_volume * sphere_amplitude(Q[:, None] * radius) + 90 * core_volume * sphere_amplitude(
+        core_phase
+    )
     intensity = simulate_intensity("core-shell", "schulz", contrast=120.0, shell=8.0, shell_contrast=30.0, scale=0.01)
     np.testing.assert_allclose(intensity, 1e-6 * amplitude**2 @ weight / (total_volume @ weight), rtol=1e-6)
     np.testing.assert_allclose(
@@ -104,7 +113,9 @@ def test_a_shell_of_one_thickness_is_on_all_sizes():
 
 def test_scale_contrast_and_backgrounds_are_as_in_the_formula():
     plain_intensity = simulate_intensity("cube", "lognormal")
-    scaled_intensity = simulate_intensity("cube", "lognormal", scale=0.02, contrast=110.0, background=0.3, power_scale=1e-6, power_law=3.5)
+    scaled_intensity = simulate_intensity(
+        "cube", "lognormal", scale=0.02, contrast=110.0, background=0.3, power_scale=1e-6, power_law=3.5
+    )
     np.testing.assert_allclose(scaled_intensity, 0.02 * 110.0**2 * plain_intensity + 0.3 + 1e-6 * Q**-3.5, rtol=1e-12)
 
 
@@ -126,7 +137,10 @@ def test_hard_spheres_push_scattering_out_of_small_angles(interaction):
     """S(0) = (1 - f)⁴ / (1 + 2f)² of one size; nothing changes far out."""
     options = SimulateSaxsOptions(volume_fraction=0.2, interaction=interaction)
     arguments = {"radius": RADIUS, "distribution": "none", "qmin": 1e-4, "qmax": 1.0001, "qstep": 0.5}
-    dilute_intensity, crowded_intensity = (jaxstruc.simulate_saxs("sphere", **arguments, options=interaction_options).y for interaction_options in (None, options))
+    dilute_intensity, crowded_intensity = (
+        jaxstruc.simulate_saxs("sphere", **arguments, options=interaction_options).y
+        for interaction_options in (None, options)
+    )
     assert crowded_intensity[0] / dilute_intensity[0] == pytest.approx(0.8**4 / 1.4**2, rel=1e-3)
     assert crowded_intensity[-1] / dilute_intensity[-1] == pytest.approx(1, abs=0.03)
 

@@ -45,7 +45,12 @@ def fine_number_distribution(name, pd, points=200_001):
 
 @pytest.mark.parametrize(
     ("name", "pd"),
-    [(name, pd) for name in DISTRIBUTION_NAMES for pd in (0.01, 0.06, 0.2, 0.34, 0.5) if (name, pd) != ("gaussian", 0.5)],
+    [
+        (name, pd)
+        for name in DISTRIBUTION_NAMES
+        for pd in (0.01, 0.06, 0.2, 0.34, 0.5)
+        if (name, pd) != ("gaussian", 0.5)
+    ],
 )
 def test_mean_and_pd_are_by_number_for_every_distribution(name, pd, x64):
     """On the nodes that simulations take: the Gaussian is cut at R = 0, by which its mean is up to 0.2 % more."""
@@ -56,7 +61,9 @@ def test_mean_and_pd_are_by_number_for_every_distribution(name, pd, x64):
     assert moments.mean == pytest.approx(35.0 * mean, rel=1e-5)
     assert moments.width == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
     cut_tolerance = 5e-3 if name == "gaussian" and pd > 0.2 else 2e-5
-    assert moments.mean == pytest.approx(35.0, rel=cut_tolerance) and moments.width == pytest.approx(pd, rel=4 * cut_tolerance)
+    assert moments.mean == pytest.approx(35.0, rel=cut_tolerance) and moments.width == pytest.approx(
+        pd, rel=4 * cut_tolerance
+    )
 
 
 @pytest.mark.parametrize("name", DISTRIBUTION_NAMES)
@@ -89,7 +96,9 @@ def test_sasmodels_lognormal_is_given_by_its_median():
     moments = size_distributions.moments(sizes.volume_fraction, sizes.radius)
     assert moments.mean == pytest.approx(mean, rel=1e-5) and moments.width == pytest.approx(pd, rel=1e-3)
     shifted_sizes = size_distributions.sasmodels_distribution("lognormal", mean, pd)
-    assert size_distributions.moments(shifted_sizes.volume_fraction, shifted_sizes.radius).mean > mean * (1 + 0.4 * pd**2)
+    assert size_distributions.moments(shifted_sizes.volume_fraction, shifted_sizes.radius).mean > mean * (
+        1 + 0.4 * pd**2
+    )
 
 
 def test_sasmodels_nodes_lose_what_they_are_known_to_lose(x64):
@@ -133,4 +142,6 @@ def test_slopes_are_finite_right_and_not_zero(name):
             (weighted_sum(35.0, 0.15 + step), weighted_sum(35.0, 0.15 - step)),
         ]
     for slope, (sum_above, sum_below) in zip(slopes, shifted_sums, strict=True):
-        assert abs(float(slope)) > 1e-4 and float(slope) == pytest.approx(float(sum_above - sum_below) / 2 / step, rel=1e-3)
+        assert abs(float(slope)) > 1e-4 and float(slope) == pytest.approx(
+            float(sum_above - sum_below) / 2 / step, rel=1e-3
+        )

@@ -20,7 +20,9 @@ SINGLE_SIZE = SizeDistribution(np.array([35.0]), np.ones(1))
 
 def intensity(q, body, sample, dq=None):
     """Return I(Q) of bodies of 35 Å."""
-    return jax.jit(lambda q: smallangle.intensity(q, particle.of_table(particle.named_table(body)), SINGLE_SIZE, sample, dq=dq))(q)
+    return jax.jit(
+        lambda q: smallangle.intensity(q, particle.of_table(particle.named_table(body)), SINGLE_SIZE, sample, dq=dq)
+    )(q)
 
 
 @pytest.mark.parametrize("name", EXACT_NAMES)

@@ -23,7 +23,9 @@ def test_several_curves_are_smeared_at_once(x64):
     q = jnp.linspace(0.1, 1.0, 20)
     smeared_curves = smearing.smear(lambda q: jnp.stack([q, q**2], axis=-1), q, 0.05 * q)
     for column, power in enumerate((1, 2)):
-        np.testing.assert_array_equal(smeared_curves[:, column], smearing.smear(lambda q, exponent=power: q**exponent, q, 0.05 * q))
+        np.testing.assert_array_equal(
+            smeared_curves[:, column], smearing.smear(lambda q, exponent=power: q**exponent, q, 0.05 * q)
+        )
 
 
 def test_no_width_changes_nothing():

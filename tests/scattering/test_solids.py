@@ -34,7 +34,9 @@ def test_solids_have_the_faces_volumes_and_surfaces_of_the_books(name):
 def test_a_marks_decahedron_is_a_decahedron_less_its_cuts():
     """By points drawn in one of its tetrahedra, as shares of its corners, the last two on the equator."""
     barycentric = np.random.default_rng(0).dirichlet(np.ones(4), 400_000)[:, 2:]
-    is_inside = (barycentric.sum(axis=1) < 1 - solids.MARKS_WALL_DEPTH) & (barycentric.max(axis=1) < 1 - solids.MARKS_GROOVE_DEPTH)
+    is_inside = (barycentric.sum(axis=1) < 1 - solids.MARKS_WALL_DEPTH) & (
+        barycentric.max(axis=1) < 1 - solids.MARKS_GROOVE_DEPTH
+    )
     volume_ratio = solids.marks_decahedron().volume / solids.decahedron().volume
     assert volume_ratio == pytest.approx(is_inside.mean(), abs=3e-3)
 
@@ -52,4 +54,6 @@ def test_a_domain_stands_for_all_directions(name):
     body = make_body()
     q = np.array([2.0, 12.0]) / body.volume ** (1 / 3)
     full_averages = polyhedra.orientation_averages(body, q)
-    np.testing.assert_allclose(polyhedra.orientation_averages(body, q, solids.SYMMETRY_DOMAINS[domain]), full_averages, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(
+        polyhedra.orientation_averages(body, q, solids.SYMMETRY_DOMAINS[domain]), full_averages, rtol=1e-6, atol=1e-8
+    )

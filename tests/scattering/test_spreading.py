@@ -6,7 +6,7 @@ import pytest
 from jaxstruc.scattering import spreading
 from jaxstruc.scattering.spreading import SpreadingNodes
 
-spread_distances = jax.jit(spreading.spread_distances, static_argnames=("nodes", "channels"), static_argnums=3)
+spread_distances = jax.jit(spreading.spread_distances, static_argnames=("nodes", "n_channels"), static_argnums=3)
 
 
 def spread_positions(positions, *arguments):
@@ -33,7 +33,9 @@ def test_the_nodes_are_as_few_as_the_accuracy_allows():
     """An Å, at Q = 30 1/Å, in windows of 8 nodes twice, and of 12; twice the Q asks for twice as many."""
     for accuracy, nodes_per_angstrom in ((1e-5, 35.5), (1e-6, 47.1), (1e-8, 37.2)):
         assert 1 / SpreadingNodes(25.0, 30.0, accuracy).spacing == pytest.approx(nodes_per_angstrom, rel=0.02), accuracy
-        assert SpreadingNodes(25.0, 60.0, accuracy).spacing == pytest.approx(SpreadingNodes(25.0, 30.0, accuracy).spacing / 2, rel=1e-3)
+        assert SpreadingNodes(25.0, 60.0, accuracy).spacing == pytest.approx(
+            SpreadingNodes(25.0, 30.0, accuracy).spacing / 2, rel=1e-3
+        )
 
 
 def test_the_weights_sum_to_the_pairs(x64):
@@ -44,7 +46,9 @@ def test_the_weights_sum_to_the_pairs(x64):
 
 def test_channels_stay_apart(x64):
     distance, channel = jnp.array([2.0, 3.0, 4.0]), jnp.array([0, 2, 2])
-    node_weights = spread_distances(distance, jnp.array([1.0, 2.0, 3.0]), channel, SpreadingNodes(5.0, 20.0), channels=3)
+    node_weights = spread_distances(
+        distance, jnp.array([1.0, 2.0, 3.0]), channel, SpreadingNodes(5.0, 20.0), channels=3
+    )
     np.testing.assert_allclose(node_weights.sum(axis=1), [1, 0, 5], atol=1e-6)
 
 
@@ -89,7 +93,9 @@ def test_pairs_and_blocks_have_the_same_gradient_and_pushforward(x64):
         channel_table = np.zeros((1, 1), np.int32)
         return node_factors @ spread_positions(x, np.ones(140, bool), jnp.zeros(140, int), channel_table, nodes)[0]
 
-    pair_gradient, block_gradient = (jax.jit(jax.grad(sum_function))(positions) for sum_function in (pair_sum, block_sum))
+    pair_gradient, block_gradient = (
+        jax.jit(jax.grad(sum_function))(positions) for sum_function in (pair_sum, block_sum)
+    )
     np.testing.assert_allclose(block_gradient, pair_gradient, atol=1e-8 * np.abs(pair_gradient).max())
     assert np.abs(pair_gradient).max() > 1
     pushforward = jax.jit(lambda x, tangent: jax.jvp(block_sum, (x,), (tangent,))[1])(positions, position_change)

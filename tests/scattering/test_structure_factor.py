@@ -34,8 +34,12 @@ def test_single_precision_is_enough():
 def test_slopes_are_right_and_not_zero(argument, x64):
     arguments = [jnp.asarray(Q), 35.0, 0.3]
     slope = jax.jacfwd(hard_spheres, argnums=argument)(*arguments)
-    shifted_arguments = [[*arguments[:argument], arguments[argument] * (1 + step), *arguments[argument + 1 :]] for step in (1e-6, -1e-6)]
-    difference = (hard_spheres(*shifted_arguments[0]) - hard_spheres(*shifted_arguments[1])) / (2e-6 * arguments[argument])
+    shifted_arguments = [
+        [*arguments[:argument], arguments[argument] * (1 + step), *arguments[argument + 1 :]] for step in (1e-6, -1e-6)
+    ]
+    difference = (hard_spheres(*shifted_arguments[0]) - hard_spheres(*shifted_arguments[1])) / (
+        2e-6 * arguments[argument]
+    )
     np.testing.assert_allclose(slope, difference, rtol=1e-4, atol=1e-7)
     assert np.all(np.abs(slope) > 0)
 
@@ -52,13 +56,17 @@ def test_all_approximations_agree_for_spheres_of_one_size(x64):
     for approximation in (
         structure_factor.effective_radius, structure_factor.decoupling, structure_factor.local_monodisperse,
     ):  # fmt: skip
-        np.testing.assert_allclose(structure_factor_function(approximation, "sphere", single_size, 0.2)(q), expected_factors, rtol=1e-4)
+        np.testing.assert_allclose(
+            structure_factor_function(approximation, "sphere", single_size, 0.2)(q), expected_factors, rtol=1e-4
+        )
 
 
 def test_without_a_volume_fraction_the_factor_is_one(x64):
     sizes = size_distribution("gaussian", 35.0, 0.2, qmax=0.5)
     for approximation in (structure_factor.decoupling, structure_factor.local_monodisperse):
-        np.testing.assert_allclose(structure_factor_function(approximation, "cube", sizes, 0.0)(jnp.asarray(Q[:40])), 1, rtol=1e-12)
+        np.testing.assert_allclose(
+            structure_factor_function(approximation, "cube", sizes, 0.0)(jnp.asarray(Q[:40])), 1, rtol=1e-12
+        )
 
 
 @pytest.mark.parametrize("approximation_name", ["decoupling", "local_monodisperse"])
@@ -67,7 +75,9 @@ def test_many_sizes_are_the_sums_over_them(approximation_name, x64):
     radius, number, q = np.array([30.0, 45.0]), np.array([0.7, 0.3]), Q[:120]
     volume = number * radius**3
     sizes = SizeDistribution(radius, volume / volume.sum())
-    factors = structure_factor_function(getattr(structure_factor, approximation_name), "sphere", sizes, 0.2)(jnp.asarray(q))
+    factors = structure_factor_function(getattr(structure_factor, approximation_name), "sphere", sizes, 0.2)(
+        jnp.asarray(q)
+    )
     x = q[:, None] * radius
     amplitude = radius**3 * 3 * (np.sin(x) - x * np.cos(x)) / x**3
     if approximation_name == "decoupling":

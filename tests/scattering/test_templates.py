@@ -40,9 +40,15 @@ def test_a_cluster_table_gives_the_exact_structure_function(distance_matrix, val
     """To 2e-3 of the maximum: the interpolation of widths, and bins of 0.05 Å."""
     instrument = Instrument(**values)
     exact_curve = jax.jit(debye.reduced_structure_function)(
-        debye.pairs_from_distances(distance_matrix, jnp.ones(55)), instrument, jnp.ones((1, Q.size)), jnp.full(1, 55.0), Q
+        debye.pairs_from_distances(distance_matrix, jnp.ones(55)),
+        instrument,
+        jnp.ones((1, Q.size)),
+        jnp.full(1, 55.0),
+        Q,
     )
-    table_curve = reduced_structure_function(tabulate_distances(distance_matrix, jnp.ones(55), BOND), instrument, jnp.asarray(Q))
+    table_curve = reduced_structure_function(
+        tabulate_distances(distance_matrix, jnp.ones(55), BOND), instrument, jnp.asarray(Q)
+    )
     assert float(jnp.abs(table_curve - exact_curve).max()) < 2e-3 * float(jnp.abs(exact_curve).max())
 
 
@@ -52,7 +58,10 @@ def test_a_table_of_a_histogram_is_that_of_its_distances(x64):
     histogram_table = templates.tabulate_cluster(distinct_distances(positions), BOND, span=TABLE_RANGE)
     distance_table = tabulate_distances(distances(jnp.asarray(positions)), jnp.ones(55), BOND)
     instrument = Instrument(uiso=0.01, delta2=4.0, stretch=1.02)
-    histogram_curve, distance_curve = (reduced_structure_function(cluster_table, instrument, jnp.asarray(Q)) for cluster_table in (histogram_table, distance_table))
+    histogram_curve, distance_curve = (
+        reduced_structure_function(cluster_table, instrument, jnp.asarray(Q))
+        for cluster_table in (histogram_table, distance_table)
+    )
     np.testing.assert_allclose(histogram_curve, distance_curve, atol=2e-3 * float(jnp.abs(histogram_curve).max()))
     assert histogram_table.span == TABLE_RANGE and float(histogram_table.bond) == BOND
 
@@ -71,13 +80,22 @@ def test_derivatives_are_those_of_finite_differences(distance_matrix, x64):
     for argument_index, step in enumerate((1e-5, 1e-6, 1e-4, 1e-5)):
         tangent = [float(argument_index == index) for index in range(4)]
         slope = pushforward(tuple(tangent))
-        shifted_curves = [f(*(argument + sign * step * component for argument, component in zip(arguments, tangent, strict=True))) for sign in (1, -1)]
+        shifted_curves = [
+            f(*(argument + sign * step * component for argument, component in zip(arguments, tangent, strict=True)))
+            for sign in (1, -1)
+        ]
         difference = (shifted_curves[0] - shifted_curves[1]) / (2 * step)
         assert float(jnp.abs(slope).max()) > 1e-3
         np.testing.assert_allclose(slope, difference, atol=1e-4 * float(jnp.abs(slope).max()))
-    q_gradient = jax.jit(jax.grad(lambda q: jnp.sum(reduced_structure_function(cluster_table, Instrument(uiso=0.01), q))))(q)
-    shifted_curves = [reduced_structure_function(cluster_table, Instrument(uiso=0.01), q + sign * 1e-5) for sign in (1, -1)]
-    np.testing.assert_allclose(q_gradient, (shifted_curves[0] - shifted_curves[1]) / 2e-5, atol=1e-4 * float(jnp.abs(q_gradient).max()))
+    q_gradient = jax.jit(
+        jax.grad(lambda q: jnp.sum(reduced_structure_function(cluster_table, Instrument(uiso=0.01), q)))
+    )(q)
+    shifted_curves = [
+        reduced_structure_function(cluster_table, Instrument(uiso=0.01), q + sign * 1e-5) for sign in (1, -1)
+    ]
+    np.testing.assert_allclose(
+        q_gradient, (shifted_curves[0] - shifted_curves[1]) / 2e-5, atol=1e-4 * float(jnp.abs(q_gradient).max())
+    )
 
 
 def test_distances_beyond_the_table_range_are_left_out_and_nan_is_kept():

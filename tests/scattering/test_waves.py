@@ -16,7 +16,10 @@ def test_fast_sine_and_cosine_are_those_of_numpy(max_x):
 
 def test_sine_and_cosine_are_the_derivatives_of_each_other():
     x = jnp.linspace(0.1, 40.0, 500)
-    slopes = [jax.vmap(jax.grad(lambda x, component=component: waves.sine_and_cosine(x)[component]))(x) for component in (0, 1)]
+    slopes = [
+        jax.vmap(jax.grad(lambda x, component=component: waves.sine_and_cosine(x)[component]))(x)
+        for component in (0, 1)
+    ]
     np.testing.assert_allclose(slopes[0], np.cos(np.asarray(x, float)), atol=1e-5)
     np.testing.assert_allclose(slopes[1], -np.sin(np.asarray(x, float)), atol=1e-5)
 

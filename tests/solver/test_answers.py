@@ -25,7 +25,12 @@ def make_source(*groups):
 
 def make_plan(*groups, screen_candidates=True, **options):
     default_options = PdfPlan("Ag", ()).options  # without an ensemble, a search or a screen
-    return PdfPlan("Ag", (make_source(*groups),), dataclasses.replace(default_options, **options), screen_candidates=screen_candidates)
+    return PdfPlan(
+        "Ag",
+        (make_source(*groups),),
+        dataclasses.replace(default_options, **options),
+        screen_candidates=screen_candidates,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +44,9 @@ def solve_example(example, *groups, **options):
 
 
 def test_faulty_candidates_come_last_and_weigh_nothing(example):
-    group = CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3), {0: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)})
+    group = CandidateGroup(
+        "network", KNOWN_CLUSTERS, np.arange(3), {0: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
+    )
     (result,) = solve_example(example, group)
     assert [candidate.n_atoms for candidate in result.candidates][-1] == 55 and result.candidates[-1].weight == 0
     assert result.candidates[-1].rw < result.best.rw and result.candidates[-1].remark == "atoms 1.20 Å apart"
@@ -51,7 +58,10 @@ def test_equal_draws_are_merged_and_equal_clusters_of_a_list_are_not(example):
     network_group = CandidateGroup("network", KNOWN_CLUSTERS, np.array([0, 0, 1]), {}, {"draws": np.ones(3, int)})
     library_group = CandidateGroup("library", KNOWN_CLUSTERS, np.array([0, 0, 1]))
     (network_result,), (library_result,) = solve_example(example, network_group), solve_example(example, library_group)
-    assert sorted(candidate.notes["draws"] for candidate in network_result.candidates) == [1, 2] and network_result.fitted == 2
+    assert (
+        sorted(candidate.notes["draws"] for candidate in network_result.candidates) == [1, 2]
+        and network_result.fitted == 2
+    )
     assert library_result.fitted == 3
 
 
@@ -59,14 +69,20 @@ def test_additional_parameters_are_freed_for_the_best_candidates_alone(example, 
     monkeypatch.setattr(answers, "MAX_REFINED_CANDIDATES", 2)
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     fit_options = FitOptions(("scale", "stretch", "uiso", "delta2", "qdamp"))
-    (screened_result,), (full_result,) = solve_example(example, group, fit=fit_options), solve_example(example, group, fit=fit_options, screened=False)
+    (screened_result,), (full_result,) = (
+        solve_example(example, group, fit=fit_options),
+        solve_example(example, group, fit=fit_options, screened=False),
+    )
     assert (screened_result.fitted, full_result.fitted) == (2, 3)
     assert screened_result.best.rw == pytest.approx(full_result.best.rw, rel=1e-4)
     assert screened_result.best.values["qdamp"].error is not None
 
 
 def test_a_measurement_without_a_candidate_fails_and_the_others_go_on(example):
-    empty_group, group = CandidateGroup("library", KNOWN_CLUSTERS, np.array([], int)), CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
+    empty_group, group = (
+        CandidateGroup("library", KNOWN_CLUSTERS, np.array([], int)),
+        CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)),
+    )
     failed_result, solved_result = solve_example(example, empty_group, group)
     assert failed_result.status == "failed" and failed_result.message.startswith("Expected a candidate, got none")
     assert solved_result.candidates and solved_result.status != "failed" and not failed_result.candidates
@@ -81,20 +97,32 @@ def test_a_fit_that_is_nowhere_finite_is_a_failure(example):
 
 def test_the_provenance_holds_all_that_decides_a_result():
     original_plan = make_plan(CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)))
-    assert original_plan.provenance["element"] == "Ag" and original_plan.provenance["kind"] == "given" and original_plan.provenance["qmin"] is None
-    changed_plan = original_plan._replace(options=dataclasses.replace(original_plan.options, data=DataOptions(qmin=0.5)))
+    assert (
+        original_plan.provenance["element"] == "Ag"
+        and original_plan.provenance["kind"] == "given"
+        and original_plan.provenance["qmin"] is None
+    )
+    changed_plan = original_plan._replace(
+        options=dataclasses.replace(original_plan.options, data=DataOptions(qmin=0.5))
+    )
     assert changed_plan.provenance != original_plan.provenance
 
 
 def test_an_inferred_setting_adds_to_the_errors(example):
     """By how much it moves what is fitted, times its own error; nothing where nothing was inferred."""
     plan = make_plan(CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)))
-    (fit_target,) = answers.padded_targets([answers.prepare_measurement(example, plan)], plan, [answers.prepare_measurement(example, plan)])
+    (fit_target,) = answers.padded_targets(
+        [answers.prepare_measurement(example, plan)], plan, [answers.prepare_measurement(example, plan)]
+    )
     pool = candidates.candidate_pool([CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))])
     fits = candidates.fit_all(pool, fit_target)
     assert answers._propagate_setting_errors(pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {}) is fits
-    wider_fits = answers._propagate_setting_errors(pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {"qdamp": InferredSetting(0.03, 0.01, ())})
-    lower_values, upper_values = (candidates.fit_all(pool, target.replace_settings(fit_target, qdamp=qdamp)).values for qdamp in (0.027, 0.033))
+    wider_fits = answers._propagate_setting_errors(
+        pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {"qdamp": InferredSetting(0.03, 0.01, ())}
+    )
+    lower_values, upper_values = (
+        candidates.fit_all(pool, target.replace_settings(fit_target, qdamp=qdamp)).values for qdamp in (0.027, 0.033)
+    )
     for column, name in enumerate(DEFAULT_FREE_PARAMETERS):
         slope = (getattr(upper_values, name) - getattr(lower_values, name)) / 0.006
         expected_errors = np.hypot(fits.errors[:, column], 0.01 * slope)

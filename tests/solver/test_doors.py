@@ -39,14 +39,18 @@ def test_a_result_has_atoms_types_and_settings_with_their_origins(mine_result):
 
 def test_the_curve_has_the_stated_misfit(mine_result):
     r, observed, calculated, background = mine_result.curve()
-    assert np.sqrt(np.sum((observed - calculated) ** 2) / np.sum(observed**2)) == pytest.approx(mine_result.best.rw, rel=2e-3)
+    assert np.sqrt(np.sum((observed - calculated) ** 2) / np.sum(observed**2)) == pytest.approx(
+        mine_result.best.rw, rel=2e-3
+    )
     assert r[0] == 1.5 and not background.any()
 
 
 def test_solving_from_the_library_alone_is_mining(data, mine_result):
     options = SolveOptions(("library",), candidates=MINE_OPTIONS.candidates, search="none", ensemble="none")
     solve_result = jaxstruc.solve(data, element="Ag", options=options)
-    assert [candidate.rw for candidate in solve_result.candidates] == [candidate.rw for candidate in mine_result.candidates]
+    assert [candidate.rw for candidate in solve_result.candidates] == [
+        candidate.rw for candidate in mine_result.candidates
+    ]
 
 
 def test_several_measurements_give_as_many_results_each_as_alone(data, mine_result):
@@ -67,10 +71,18 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
     bond = form_factors.bond_length("Ag")
     small_cluster, large_cluster = (shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", factor * bond) for factor in (1.0, 1.02))
     small_result, large_result = (jaxstruc.refine(data, atoms) for atoms in (small_cluster, large_cluster))
-    assert small_result.element == "Ag" and small_result.best.source == "file" and small_result.best.recipe == "Ag55, number 1"
+    assert (
+        small_result.element == "Ag"
+        and small_result.best.source == "file"
+        and small_result.best.recipe == "Ag55, number 1"
+    )
     ratio = small_result.best.values["stretch"].value / large_result.best.values["stretch"].value
-    assert ratio == pytest.approx(1.02, abs=1e-3) and small_result.best.rw == pytest.approx(large_result.best.rw, abs=1e-3)
-    joint_result = jaxstruc.refine(data, [small_cluster, large_cluster], free=("scale", "stretch", "uiso", "delta2", "qdamp"))
+    assert ratio == pytest.approx(1.02, abs=1e-3) and small_result.best.rw == pytest.approx(
+        large_result.best.rw, abs=1e-3
+    )
+    joint_result = jaxstruc.refine(
+        data, [small_cluster, large_cluster], free=("scale", "stretch", "uiso", "delta2", "qdamp")
+    )
     assert len(joint_result.candidates) == 2 and joint_result.free[-1] == "qdamp"
     assert joint_result.candidates[1].atoms is not None
 

@@ -39,8 +39,13 @@ def solve_measurement(data, group, **options):
 def test_a_library_alone_is_screened(example, monkeypatch):
     """Not the draws of a network, whose notes stand by their places, nor the clusters that a user refines."""
     monkeypatch.setattr(screening, "MAX_SCREENED", 2)
-    network_group = CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)})
-    library_group, file_group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)), CandidateGroup("file", KNOWN_CLUSTERS, np.arange(3))
+    network_group = CandidateGroup(
+        "network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
+    )
+    library_group, file_group = (
+        CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)),
+        CandidateGroup("file", KNOWN_CLUSTERS, np.arange(3)),
+    )
     network_result, library_result, file_result = (
         solve_measurement(example, network_group),
         solve_measurement(example, library_group),
@@ -79,23 +84,37 @@ def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason
     empty_screen = glances.load_screen(tmp_path / "none.safetensors")
     assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
     library_result = solve_measurement(example, make_library_group("icosahedron", max_atoms=200), screen=empty_screen)
-    assert library_result.candidates and library_result.classifier_prior is None and empty_screen.missing_reason in library_result.message
-    network_result = solve_measurement(example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), screen=empty_screen)
-    assert network_result.classifier_prior is None and "screened" not in network_result.message  # it is asked of a library alone
+    assert (
+        library_result.candidates
+        and library_result.classifier_prior is None
+        and empty_screen.missing_reason in library_result.message
+    )
+    network_result = solve_measurement(
+        example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), screen=empty_screen
+    )
+    assert (
+        network_result.classifier_prior is None and "screened" not in network_result.message
+    )  # it is asked of a library alone
 
 
 def test_the_message_states_why_the_classifier_is_not_followed():
     assert narrowing.prior_remarks(None, "") == [] and narrowing.prior_remarks(None, "no weights") == ["no weights"]
     assert narrowing.prior_remarks(classifier_prediction({"fcc": 1.0}, 90), "") == []
-    assert narrowing.prior_remarks(classifier_prediction({"fcc": 1.0}, 90, outside_training=("a", "b")), "") == ["not screened: a, b"]
+    assert narrowing.prior_remarks(classifier_prediction({"fcc": 1.0}, 90, outside_training=("a", "b")), "") == [
+        "not screened: a, b"
+    ]
 
 
 def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group, monkeypatch):
     monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
-    monkeypatch.setattr(glances, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)])
+    monkeypatch.setattr(
+        glances, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)]
+    )
     file_result = solve_measurement(example, library_group._replace(source="file"))
     assert file_result.fitted == len(library_group.rows) and file_result.classifier_prior is None
-    empty_source = CandidateSource(12.0, lambda _: iter([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int))]), {}, {})
+    empty_source = CandidateSource(
+        12.0, lambda _: iter([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int))]), {}, {}
+    )
     plan = answers.PdfPlan("Ag", (empty_source, CandidateSource(12.0, lambda _: iter([library_group]), {}, {})))
     result = next(answers.solve_measurements([answers.prepare_measurement(example, plan)], plan))
     assert result.fitted == 20 and result.classifier_prior.n_listed == len(library_group.rows)
@@ -109,7 +128,13 @@ def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable
     assert 64 < len(probable_groups[0].rows) <= screening.MAX_SCREENED_BY_CLASSIFIER
     plan = answers.PdfPlan("Ag", ())
     measurement = answers.prepare_measurement(example, plan)
-    target = next(answers.padded_targets([measurement], plan._replace(sources=(CandidateSource(12.0, None, {}, {}),)), [measurement]))
-    (binned_group,) = narrowing.bin_groups([library_group], probable_groups, target, {}, classifier_prediction=prediction)
+    target = next(
+        answers.padded_targets(
+            [measurement], plan._replace(sources=(CandidateSource(12.0, None, {}, {}),)), [measurement]
+        )
+    )
+    (binned_group,) = narrowing.bin_groups(
+        [library_group], probable_groups, target, {}, classifier_prediction=prediction
+    )
     selected_group = narrowing.select_for_settings(probable_groups[0], binned_group, target)
     assert len(selected_group.rows) == 64 and not np.array_equal(selected_group.rows, probable_groups[0].rows[:64])

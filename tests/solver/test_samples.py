@@ -22,9 +22,18 @@ HEADER = {name: mixtures.SETTINGS[name] for name in ("qmin", "qmax", "qdamp")}
 
 def make_plan(rows=None, *, ensemble="auto", source="library"):
     cluster_library = mixtures.sphere_library()
-    group = CandidateGroup(source, cluster_library, np.arange(len(cluster_library.atoms)) if rows is None else np.asarray(rows), max_atoms=500)
-    candidate_source = CandidateSource(float(cluster_library.diameter.max()), lambda measurements: (group for _ in measurements), {}, {})
-    return PdfPlan("Pt", (candidate_source,), SolveOptions(data=DataOptions(**HEADER), search="none", ensemble=ensemble))
+    group = CandidateGroup(
+        source,
+        cluster_library,
+        np.arange(len(cluster_library.atoms)) if rows is None else np.asarray(rows),
+        max_atoms=500,
+    )
+    candidate_source = CandidateSource(
+        float(cluster_library.diameter.max()), lambda measurements: (group for _ in measurements), {}, {}
+    )
+    return PdfPlan(
+        "Pt", (candidate_source,), SolveOptions(data=DataOptions(**HEADER), search="none", ensemble=ensemble)
+    )
 
 
 def make_measurement(g, r=mixtures.R):
@@ -67,11 +76,21 @@ def test_the_table_and_the_curves_of_a_distribution_are_whole(ensemble_case):
     distribution = ensemble_case[2].ensemble
     np.testing.assert_allclose([distribution.volume.sum(), distribution.number.sum()], 1)
     middle_holdout = distribution.holdouts[len(distribution.holdouts) // 2]
-    assert distribution.r[-1] == pytest.approx(middle_holdout.end, abs=0.1) and len(distribution.r) == len(distribution.observed)
+    assert distribution.r[-1] == pytest.approx(middle_holdout.end, abs=0.1) and len(distribution.r) == len(
+        distribution.observed
+    )
     in_holdout = distribution.r > middle_holdout.cut
     residual = distribution.observed[in_holdout] - distribution.predicted[in_holdout]
-    assert np.linalg.norm(residual) / np.linalg.norm(distribution.observed[in_holdout]) == pytest.approx(middle_holdout.ensemble, rel=0.02)
-    assert set(ensemble_case[2].distribution) >= {"diameter", "volume", "number_low", "volume_fcc", "number_icosahedron"}
+    assert np.linalg.norm(residual) / np.linalg.norm(distribution.observed[in_holdout]) == pytest.approx(
+        middle_holdout.ensemble, rel=0.02
+    )
+    assert set(ensemble_case[2].distribution) >= {
+        "diameter",
+        "volume",
+        "number_low",
+        "volume_fcc",
+        "number_icosahedron",
+    }
 
 
 def test_one_cluster_is_single_and_its_message_is_silent_about_distributions(single_case):
@@ -117,7 +136,9 @@ def test_a_network_alone_is_no_distribution(ensemble_case):
 
 
 def test_a_signal_that_ends_soon_is_undecided(ensemble_case, monkeypatch):
-    monkeypatch.setattr(screening, "diameter_estimate", lambda *args, **kwargs: screening.DiameterEstimate(9.0, True, 9.4))
+    monkeypatch.setattr(
+        screening, "diameter_estimate", lambda *args, **kwargs: screening.DiameterEstimate(9.0, True, 9.4)
+    )
     result = solve_sample(ensemble_case[1])
     assert result.sample == "undecided" and "undecided, the signal ends at 9.4 Å" in result.message
     assert result.ensemble.holdouts == () and result.ensemble.rw_holdout is None

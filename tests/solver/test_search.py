@@ -52,9 +52,13 @@ def results(particle, fcc_library):
         patch.setitem(search.SEARCH_LEVELS, "quick", BRIEF_LEVEL)
         patch.setattr(search, "SITE_COUNTS", (160,))
         messages: list[str] = []
-        search_result = next(solve_measurements([measurement], plan, progress=lambda n_done, total, text: messages.append(text)))
+        search_result = next(
+            solve_measurements([measurement], plan, progress=lambda n_done, total, text: messages.append(text))
+        )
         repeated_result = next(solve_measurements([measurement], plan))
-        library_result = next(solve_measurements([measurement], plan._replace(options=dataclasses.replace(plan.options, search="none"))))
+        library_result = next(
+            solve_measurements([measurement], plan._replace(options=dataclasses.replace(plan.options, search="none")))
+        )
         noise_pdf = np.random.default_rng(1).normal(size=len(r))
         noise_result = next(solve_measurements([measurement._replace(g=noise_pdf, name="noise.gr")], plan))
     return search_result, repeated_result, library_result, messages, noise_result
@@ -77,13 +81,19 @@ def test_each_atom_has_an_occupancy(results):
 
 def test_the_number_of_atoms_comes_with_an_interval(results):
     interval = results[0].intervals["n_atoms"]
-    assert interval.low <= interval.value <= interval.high and interval.value == results[0].best.n_atoms and interval.high < interval.value + 10
+    assert (
+        interval.low <= interval.value <= interval.high
+        and interval.value == results[0].best.n_atoms
+        and interval.high < interval.value + 10
+    )
 
 
 def test_the_same_seed_gives_the_same_bytes(results):
     search_result, repeated_result = results[:2]
     assert np.array_equal(search_result.best.atoms.positions, repeated_result.best.atoms.positions)
-    assert [candidate.weight for candidate in search_result.candidates] == [candidate.weight for candidate in repeated_result.candidates]
+    assert [candidate.weight for candidate in search_result.candidates] == [
+        candidate.weight for candidate in repeated_result.candidates
+    ]
 
 
 def test_progress_reports_the_search(results):
@@ -113,7 +123,10 @@ def test_listed_clusters_lie_on_their_lattices(family):
 
 def test_levels_differ_in_how_long_they_search():
     quick_settings, full_settings = (dataclasses.astuple(search.SEARCH_LEVELS[name]) for name in ("quick", "full"))
-    assert all(quick_value <= full_value for quick_value, full_value in zip(quick_settings, full_settings, strict=True)) and quick_settings != full_settings
+    assert (
+        all(quick_value <= full_value for quick_value, full_value in zip(quick_settings, full_settings, strict=True))
+        and quick_settings != full_settings
+    )
 
 
 def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_likely_ones_are():
@@ -123,7 +136,10 @@ def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_like
     atom_counts = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
     selected_leaders = search._with_probable_packings(leaders, atom_counts)
     assert selected_leaders == {"stack": (90, values), "decahedron": (85, 3), "icosahedron": (147, values)}
-    assert search._with_probable_packings(leaders, None) == leaders and search._with_probable_packings({}, atom_counts) == {}
+    assert (
+        search._with_probable_packings(leaders, None) == leaders
+        and search._with_probable_packings({}, atom_counts) == {}
+    )
 
 
 def test_the_best_start_stays_among_ends_that_are_worse(particle):
@@ -136,10 +152,16 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
     right_sites = search._occupied_sites(lattice, particle)
     wrong_sites = right_sites.copy()
     wrong_sites[np.flatnonzero(right_sites)[[20, 30, 40]]] = False
-    right_starts, wrong_starts = ([search.SearchStart(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites))
+    right_starts, wrong_starts = (
+        [search.SearchStart(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites)
+    )
     weights = search._site_weights(fit_target, 60.0, 1.0)
     wrong_minima = search._rank_minima(fit_target, wrong_starts, weights)
     joint_minima = search._with_best_start(fit_target, wrong_minima, right_starts, wrong_starts, weights)
-    assert len(joint_minima.starts) == 2 and np.array_equal(joint_minima.starts[0].occupied_sites, right_sites) and joint_minima.cost[0] < wrong_minima.cost[0]
+    assert (
+        len(joint_minima.starts) == 2
+        and np.array_equal(joint_minima.starts[0].occupied_sites, right_sites)
+        and joint_minima.cost[0] < wrong_minima.cost[0]
+    )
     right_minima = search._rank_minima(fit_target, right_starts, weights)
     assert search._with_best_start(fit_target, right_minima, wrong_starts, right_starts, weights) is right_minima

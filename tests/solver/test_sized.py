@@ -27,7 +27,11 @@ def test_a_sphere_comes_back_with_errors_intervals_and_its_curve():
 def test_a_result_of_small_angles_is_written_and_read_without_loss():
     result = sized.result()
     loaded_result = from_arrays(to_arrays(result), (SaxsResult,))
-    assert loaded_result.sizes.method == result.sizes.method and loaded_result.types == result.types and loaded_result.body == result.body
+    assert (
+        loaded_result.sizes.method == result.sizes.method
+        and loaded_result.types == result.types
+        and loaded_result.body == result.body
+    )
     np.testing.assert_array_equal(loaded_result.sizes.volume_high, result.sizes.volume_high)
     np.testing.assert_array_equal(loaded_result.curve().calculated, result.curve().calculated)
     assert isinstance(loaded_result, SaxsResult) and loaded_result.intervals == result.intervals
@@ -66,8 +70,14 @@ def test_a_size_beyond_the_least_q_is_weak():
 
 
 def test_a_misfit_is_weak_and_its_errors_are_wider():
-    noisy_result, precise_result = (fit_populations((30.0, 0.05, 0.5), (60.0, 0.05, 0.5), counts=counts) for counts in (1e3, 1e6))
-    assert precise_result.status == "weak" and "no body explains" in precise_result.message and precise_result.facts["noise_scale"] > 4
+    noisy_result, precise_result = (
+        fit_populations((30.0, 0.05, 0.5), (60.0, 0.05, 0.5), counts=counts) for counts in (1e3, 1e6)
+    )
+    assert (
+        precise_result.status == "weak"
+        and "no body explains" in precise_result.message
+        and precise_result.facts["noise_scale"] > 4
+    )
     assert noisy_result.facts["noise_scale"] < precise_result.facts["noise_scale"]
 
 
@@ -75,8 +85,13 @@ def test_merged_points_are_rated_as_few_are():
     """A curve of three populations, which no distribution with parameters explains, at 200 points and at 1200."""
     populations = (20.0, 0.06, 0.3), (38.0, 0.06, 0.4), (70.0, 0.06, 0.3)
     fit_options = {"body": ("sphere",), "distribution": ("gaussian", "free")}
-    few_points_result, many_points_result = (fit_populations(*populations, points=points, counts=1e5, **fit_options) for points in (200, 1200))
+    few_points_result, many_points_result = (
+        fit_populations(*populations, points=points, counts=1e5, **fit_options) for points in (200, 1200)
+    )
     for result in (few_points_result, many_points_result):
         assert result.best.family == "free" and result.status == "solved"
         assert result.best.notes["chi2"] == pytest.approx(1, abs=0.5)
-    assert "1200 points gathered to" in many_points_result.message and len(many_points_result.q) == len(many_points_result.intensity) <= 512
+    assert (
+        "1200 points gathered to" in many_points_result.message
+        and len(many_points_result.q) == len(many_points_result.intensity) <= 512
+    )

@@ -44,7 +44,9 @@ def test_a_background_may_be_a_measurement_with_a_scale():
     measurement = sized.measurement()
     background = measurement._replace(intensity=2000.0 + 1e4 * measurement.q, sigma=np.full(60, 1.0))
     raw_measurement = measurement._replace(intensity=measurement.intensity + 0.5 * background.intensity)
-    result = jaxstruc.saxs(raw_measurement, options=SaxsOptions(data=QOptions(background_scale=0.5)), background=background, **FIT_OPTIONS)
+    result = jaxstruc.saxs(
+        raw_measurement, options=SaxsOptions(data=QOptions(background_scale=0.5)), background=background, **FIT_OPTIONS
+    )
     assert result.given["background_scale"] == 0.5 and result.intensity[0] < raw_measurement.intensity[0]
 
 
@@ -80,6 +82,8 @@ def test_the_provenance_holds_all_that_decides_a_result():
 
 
 def test_settings_of_a_measurement_are_its_range():
-    measurement = small_angles.prepare_measurement(sized.measurement(), SaxsPlan(options=SaxsOptions(QOptions(qmin=0.02))))
+    measurement = small_angles.prepare_measurement(
+        sized.measurement(), SaxsPlan(options=SaxsOptions(QOptions(qmin=0.02)))
+    )
     origins = {setting.name: (setting.value, setting.origin) for setting in measurement.settings}
     assert origins["qmin"] == (0.02, "command line") and origins["qmax"][1] == "data"

@@ -19,7 +19,11 @@ def example(repository):
 
 def test_a_network_gives_its_draws_and_reports_what_lies_outside_its_training(example):
     source = sources.network_source(NetworkOptions(samples=4), bond=BOND)
-    unusual_measurement = example._replace(settings=tuple(setting._replace(value=40.0) if setting.name == "qmax" else setting for setting in example.settings))
+    unusual_measurement = example._replace(
+        settings=tuple(
+            setting._replace(value=40.0) if setting.name == "qmax" else setting for setting in example.settings
+        )
+    )
     first_group, unusual_group, repeated_group = source.candidates([example, unusual_measurement, example])
     assert first_group.source == "network" and 0 < len(first_group.rows) <= 4 and first_group.range_warnings(13.0) == ()
     assert unusual_group.range_warnings(13.0) == ("qmax 40 (trained on 10 to 30)",)

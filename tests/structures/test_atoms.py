@@ -29,7 +29,9 @@ def test_positions_that_are_not_finite_are_refused():
 def test_a_cluster_becomes_an_element_with_its_bonds():
     dimer = Cluster("own", "dimer", np.array([[0.0, 0, 0], [1, 0, 0]]))
     platinum_atoms = dimer.to_ase("Pt", 2.78)
-    assert platinum_atoms.get_chemical_symbols() == ["Pt", "Pt"] and platinum_atoms.get_distance(0, 1) == pytest.approx(2.78)
+    assert platinum_atoms.get_chemical_symbols() == ["Pt", "Pt"] and platinum_atoms.get_distance(0, 1) == pytest.approx(
+        2.78
+    )
 
 
 def test_a_file_gives_its_atoms_and_its_cell_is_ignored(tmp_path):

@@ -22,7 +22,9 @@ def library_packings(small_library):
 
 @pytest.fixture(scope="module")
 def built_classes(small_library):
-    return classes.build_size_classes(small_library, np.arange(len(small_library.atoms)), library_packings(small_library))
+    return classes.build_size_classes(
+        small_library, np.arange(len(small_library.atoms)), library_packings(small_library)
+    )
 
 
 def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes):
@@ -30,22 +32,46 @@ def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes
     sizes = classes.candidate_sizes(small_library, all_rows)
     is_compact = (small_library.diameter + 1) / sizes <= classes.MAX_COMPACT_ELONGATION
     class_index = int(np.argmax(built_classes.members))
-    has_same_size = np.rint(np.log(sizes) / classes.LOG_SIZE_STEP) == np.rint(np.log(built_classes.sizes[built_classes.place[class_index]]) / classes.LOG_SIZE_STEP)
-    rows = np.flatnonzero(is_compact & has_same_size & (library_packings(small_library) == built_classes.packings[built_classes.packing[class_index]]))
+    has_same_size = np.rint(np.log(sizes) / classes.LOG_SIZE_STEP) == np.rint(
+        np.log(built_classes.sizes[built_classes.place[class_index]]) / classes.LOG_SIZE_STEP
+    )
+    rows = np.flatnonzero(
+        is_compact
+        & has_same_size
+        & (library_packings(small_library) == built_classes.packings[built_classes.packing[class_index]])
+    )
     assert len(rows) == built_classes.members[class_index] > 3
     assert built_classes.size[class_index] == pytest.approx(sizes[rows].mean(), rel=1e-6)
-    pairs = np.mean([small_library.weight[small_library.bins[row] : small_library.bins[row + 1]].sum() / small_library.atoms[row] for row in rows])
-    weight, mean, variance, _ = built_classes.histogram
-    assert weight[class_index].sum() == pytest.approx(pairs, rel=1e-5) == pytest.approx(np.mean(small_library.atoms[rows] - 1), rel=1e-5)
-    mean_squares = np.mean(
-        [(pdist(library.candidate_cluster(small_library, int(row)).positions) ** 2).sum() * 2 / small_library.atoms[row] for row in rows]
+    pairs = np.mean(
+        [
+            small_library.weight[small_library.bins[row] : small_library.bins[row + 1]].sum() / small_library.atoms[row]
+            for row in rows
+        ]
     )
-    assert (weight[class_index] * (mean[class_index] ** 2 + variance[class_index])).sum() == pytest.approx(mean_squares, rel=1e-4)
+    weight, mean, variance, _ = built_classes.histogram
+    assert (
+        weight[class_index].sum()
+        == pytest.approx(pairs, rel=1e-5)
+        == pytest.approx(np.mean(small_library.atoms[rows] - 1), rel=1e-5)
+    )
+    mean_squares = np.mean(
+        [
+            (pdist(library.candidate_cluster(small_library, int(row)).positions) ** 2).sum()
+            * 2
+            / small_library.atoms[row]
+            for row in rows
+        ]
+    )
+    assert (weight[class_index] * (mean[class_index] ** 2 + variance[class_index])).sum() == pytest.approx(
+        mean_squares, rel=1e-4
+    )
 
 
 def test_balls_beyond_the_library_are_means_over_centres(built_classes):
     """The share of pairs kept, against balls that are cut about many places."""
-    fcc_balls = np.flatnonzero((built_classes.packing == built_classes.packings.index("fcc")) & (built_classes.members == 0))
+    fcc_balls = np.flatnonzero(
+        (built_classes.packing == built_classes.packings.index("fcc")) & (built_classes.members == 0)
+    )
     class_index = fcc_balls[0]
     points, rng = lattices.stack("c", reach=12), np.random.default_rng(0)
     ball_counts = np.zeros(8)
@@ -77,7 +103,10 @@ def test_one_twin_plane_in_a_large_particle_is_no_fault(packing, size, type_name
 
 def test_a_size_without_a_compact_cluster_has_its_most_compact_one():
     rod_library = library.from_clusters(
-        [lattices.centred_cluster("fcc", f"rod {n_atoms}", np.arange(n_atoms)[:, None] * np.eye(3)[0]) for n_atoms in (20, 30)]
+        [
+            lattices.centred_cluster("fcc", f"rod {n_atoms}", np.arange(n_atoms)[:, None] * np.eye(3)[0])
+            for n_atoms in (20, 30)
+        ]
     )
     rod_classes = classes.build_size_classes(rod_library, np.arange(2), np.array(["fcc", "fcc"], object))
     assert rod_classes.n_members.sum() == 2
@@ -95,7 +124,10 @@ def test_a_ball_far_from_the_five_fold_axis_has_no_packing():
         itertools.chain(families.icosahedra(60, 300), itertools.islice(families.decahedra(60, 300), 200))
     )
     ball_packings = classes.candidate_packings(large_library, np.arange(len(large_library.atoms)))
-    observed_types = [kinds.identify_structure_type(library.candidate_cluster(large_library, row).positions).name for row in range(len(ball_packings))]
+    observed_types = [
+        kinds.identify_structure_type(library.candidate_cluster(large_library, row).positions).name
+        for row in range(len(ball_packings))
+    ]
     has_packing = ball_packings != ""
     agreement = np.mean(ball_packings[has_packing] == np.array(observed_types, object)[has_packing])
     excluded_agreement = np.mean(np.array(observed_types, object)[~has_packing] == large_library.families[~has_packing])

@@ -14,9 +14,15 @@ MAX_ATOMS, N_PARTICLES = 120, 140
 def drawn_particles():
     """Twenty particles of each packing, of 60 to 120 atoms."""
     geometry = cuts.packing_geometry(MAX_ATOMS)
-    draw_numbers = jax.jit(lambda key: cuts.draw_random_numbers(key, geometry, n_particles=N_PARTICLES, capacity=MAX_ATOMS))
+    draw_numbers = jax.jit(
+        lambda key: cuts.draw_random_numbers(key, geometry, n_particles=N_PARTICLES, capacity=MAX_ATOMS)
+    )
     atoms = jax.random.randint(jax.random.key(1), (N_PARTICLES,), 60, MAX_ATOMS + 1)
-    cut_all = jax.jit(lambda *inputs: jax.lax.map(lambda particle_inputs: cuts.cut_particle(*particle_inputs, geometry, capacity=MAX_ATOMS), inputs))
+    cut_all = jax.jit(
+        lambda *inputs: jax.lax.map(
+            lambda particle_inputs: cuts.cut_particle(*particle_inputs, geometry, capacity=MAX_ATOMS), inputs
+        )
+    )
     particles = cut_all(draw_numbers(jax.random.key(0)), jnp.arange(N_PARTICLES) % len(cuts.PACKINGS), atoms)
     return jax.tree.map(np.asarray, particles), np.asarray(atoms)
 
@@ -28,8 +34,14 @@ def test_atoms_show_the_type_of_their_particle(drawn_particles):
     rows = np.flatnonzero(particles.whole & particles.shown)
     for row in rows:
         observed_type = kinds.identify_structure_type(particles.positions[row][particles.mask[row]])
-        hexagonal_shares = np.nan_to_num(observed_type.hexagonal_share, nan=-1), np.nan_to_num(particles.hexagonal[row], nan=-1)
-        n_wrong += observed_type.name != STRUCTURE_TYPES[particles.type[row]] or abs(hexagonal_shares[0] - hexagonal_shares[1]) > 1e-3
+        hexagonal_shares = (
+            np.nan_to_num(observed_type.hexagonal_share, nan=-1),
+            np.nan_to_num(particles.hexagonal[row], nan=-1),
+        )
+        n_wrong += (
+            observed_type.name != STRUCTURE_TYPES[particles.type[row]]
+            or abs(hexagonal_shares[0] - hexagonal_shares[1]) > 1e-3
+        )
     assert len(rows) > 0.9 * N_PARTICLES and n_wrong <= 3
 
 
@@ -46,6 +58,9 @@ def test_a_particle_has_at_most_the_requested_atoms_and_no_coincident_ones(drawn
 def test_particles_differ_and_all_types_occur(drawn_particles):
     particles, _ = drawn_particles
     positions_and_masks = zip(particles.positions, particles.mask, strict=True)
-    assert len({round(float(pdist(positions[mask]).sum()), 2) for positions, mask in positions_and_masks}) > 0.9 * N_PARTICLES
+    assert (
+        len({round(float(pdist(positions[mask]).sum()), 2) for positions, mask in positions_and_masks})
+        > 0.9 * N_PARTICLES
+    )
     assert set(particles.type[particles.shown]) == set(range(len(STRUCTURE_TYPES)))
     assert particles.aspect[particles.whole].min() >= 1 and np.percentile(particles.aspect[particles.whole], 90) > 1.25

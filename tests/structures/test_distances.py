@@ -20,7 +20,9 @@ def test_distances_are_those_of_ase(x64):
 def test_distances_to_other_points_are_those_of_scipy(x64):
     rng = np.random.default_rng(0)
     points, other_points = rng.normal(size=(7, 3)), rng.normal(size=(4, 3))
-    np.testing.assert_allclose(distances.distances(jnp.asarray(points), jnp.asarray(other_points)), cdist(points, other_points), rtol=1e-12)
+    np.testing.assert_allclose(
+        distances.distances(jnp.asarray(points), jnp.asarray(other_points)), cdist(points, other_points), rtol=1e-12
+    )
 
 
 def test_coincident_atoms_have_a_finite_gradient():
@@ -49,7 +51,9 @@ def test_a_position_that_is_nan_makes_its_distances_nan():
 def test_a_root_is_zero_of_what_is_not_positive_and_nan_of_nan():
     squares = jnp.array([4.0, 0.0, -1e-9, jnp.nan])
     np.testing.assert_array_equal(distances.safe_sqrt(squares), [2, 0, 0, np.nan])
-    np.testing.assert_array_equal(jax.grad(lambda argument: distances.safe_sqrt(argument)[:3].sum())(squares)[:3], [0.25, 0, 0])
+    np.testing.assert_array_equal(
+        jax.grad(lambda argument: distances.safe_sqrt(argument)[:3].sum())(squares)[:3], [0.25, 0, 0]
+    )
 
 
 @pytest.mark.parametrize("atoms", [2, 40, 300])
@@ -89,10 +93,12 @@ def disordered():
 
 def test_a_histogram_under_jit_is_that_of_the_host(x64):
     positions, distance, weight = disordered()
-    build_histogram = jax.jit(distances.traced_histogram, static_argnames=("width", "longest"))
+    build_histogram = jax.jit(distances.traced_histogram, static_argnames=("width", "max_distance"))
     traced_histogram = build_histogram(distance, weight, 43.0, width=0.06, longest=30.0)
     is_filled = np.asarray(traced_histogram.weight) > 0
-    filled_histogram = distances.Histogram(*(column[is_filled] for column in traced_histogram[:3]), traced_histogram.atoms)
+    filled_histogram = distances.Histogram(
+        *(column[is_filled] for column in traced_histogram[:3]), traced_histogram.atoms
+    )
     assert filled_histogram.variance.max() > 1e-5
     chex.assert_trees_all_close(filled_histogram, distances.histogram(positions, width=0.06), rtol=1e-6, atol=1e-7)
 

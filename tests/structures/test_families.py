@@ -11,7 +11,9 @@ from jaxstruc.structures import families, lattices, library, shapes
 def atom_counts(name, *label_parts, min_atoms=5, max_atoms=1500):
     """Return the numbers of atoms of the family's clusters whose labels have the words."""
     clusters = families.FAMILIES[name](min_atoms, max_atoms)
-    return sorted({len(cluster.positions) for cluster in clusters if all(part in cluster.label for part in label_parts)})
+    return sorted(
+        {len(cluster.positions) for cluster in clusters if all(part in cluster.label for part in label_parts)}
+    )
 
 
 def neighbour_statistics(positions):
@@ -42,14 +44,22 @@ def test_truncated_octahedra_have_their_numbers():
 
 
 def test_decahedra_are_those_of_p_q_r():
-    counts_by_label = {cluster.label: len(cluster.positions) for cluster in families.decahedra(5, 1000) if cluster.label.startswith("(")}
+    counts_by_label = {
+        cluster.label: len(cluster.positions)
+        for cluster in families.decahedra(5, 1000)
+        if cluster.label.startswith("(")
+    }
     assert counts_by_label["(6,1,1)"] == 423 and counts_by_label["(2,1,0)"] == 7 and counts_by_label["(2,2,1)"] == 75
     assert [counts_by_label[label] for label in ("(2,3,1)", "(3,2,1)", "(3,3,1)")] == [101, 146, 192]
     assert {"(3,1,0)", "(4,4,0)", "(1,1,1)", "(5,2,1)"} <= set(counts_by_label) and "(2,40,0)" not in counts_by_label
     triples = [(p, q, r) for r in range(12) for p in range(2 if r == 0 else 1, 30) for q in range(1, 50)]
     counts_by_triple = {triple: decahedral_number(*triple) for triple in triples}
     tall_triples = {(p, q, r) for p, q, r in triples if p + q + 2 * r - 1 > 4 * (p + 2 * r)}
-    assert counts_by_label == {f"({p},{q},{r})": counts_by_triple[p, q, r] for p, q, r in set(triples) - tall_triples if counts_by_triple[p, q, r] <= 1000}
+    assert counts_by_label == {
+        f"({p},{q},{r})": counts_by_triple[p, q, r]
+        for p, q, r in set(triples) - tall_triples
+        if counts_by_triple[p, q, r] <= 1000
+    }
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
@@ -79,13 +89,19 @@ def test_a_family_is_the_same_each_time_and_names_its_clusters_apart(name):
 def test_the_fcc_rule_contains_all_shapes_of_layers():
     clusters = [cluster for name in ("fcc", "octahedron") for cluster in families.FAMILIES[name](5, 200)]
     known_moments = {library.moments(cluster.positions) for cluster in clusters}
-    layer_clusters = [cluster for cluster in shapes.fcc_family(layers=range(2, 6), max_atoms=200) if len(cluster.positions) >= 5]
-    assert len(layer_clusters) > 8 and {library.moments(cluster.positions) for cluster in layer_clusters} <= known_moments
+    layer_clusters = [
+        cluster for cluster in shapes.fcc_family(layers=range(2, 6), max_atoms=200) if len(cluster.positions) >= 5
+    ]
+    assert (
+        len(layer_clusters) > 8 and {library.moments(cluster.positions) for cluster in layer_clusters} <= known_moments
+    )
 
 
 def test_fcc_polyhedra_run_from_cubes_to_octahedra():
     """The depth of {100} over that of {111} planes: 1/√3 and √3."""
-    matches = (re.match(r"planes \(111\) (\S+) \(100\) (\S+) less", cluster.label) for cluster in families.fcc_clusters(5, 120))
+    matches = (
+        re.match(r"planes \(111\) (\S+) \(100\) (\S+) less", cluster.label) for cluster in families.fcc_clusters(5, 120)
+    )
     ratios = [float(match[2]) / float(match[1]) for match in matches if match]
     assert len(ratios) > 50
     assert min(ratios) == pytest.approx(1 / 3**0.5, rel=0.1) and max(ratios) == pytest.approx(3**0.5, rel=0.1)
@@ -103,17 +119,28 @@ def test_successive_spheres_grow_by_a_minimum_ratio(name, growth):
 
 def test_blocks_are_those_that_ase_builds():
     block_sizes = [(2, 3, 4), (3, 3, 3), (2, 2, 20)]
-    positions_by_label = {cluster.label: cluster.positions for cluster in families.hcp_clusters(30, 200) if cluster.label.startswith("block")}
-    assert all(2 * np.prod([int(number) for number in re.findall(r"\d+", label)]) == len(positions) for label, positions in positions_by_label.items())
+    positions_by_label = {
+        cluster.label: cluster.positions
+        for cluster in families.hcp_clusters(30, 200)
+        if cluster.label.startswith("block")
+    }
+    assert all(
+        2 * np.prod([int(number) for number in re.findall(r"\d+", label)]) == len(positions)
+        for label, positions in positions_by_label.items()
+    )
     for size in block_sizes:
-        ase_positions = HexagonalClosedPacked("Au", size=size, latticeconstant={"a": 1.0, "c": np.sqrt(8 / 3)}).positions
+        ase_positions = HexagonalClosedPacked(
+            "Au", size=size, latticeconstant={"a": 1.0, "c": np.sqrt(8 / 3)}
+        ).positions
         block_positions = positions_by_label[f"block of {' x '.join(map(str, size))} cells"]
         np.testing.assert_allclose(np.sort(pdist(block_positions)), np.sort(pdist(ase_positions)), atol=1e-9)
 
 
 def test_a_fault_is_not_fcc():
     for label_part in ("hh in fcc", "hch in fcc", "c in hcp", "period hc ", "random 0 with 0.5 h"):
-        (faulted_cluster, *_) = (cluster for cluster in families.faulted_clusters(60, 90) if label_part in cluster.label)
+        (faulted_cluster, *_) = (
+            cluster for cluster in families.faulted_clusters(60, 90) if label_part in cluster.label
+        )
         squared_distances = pdist(faulted_cluster.positions) ** 2
         assert np.abs(squared_distances - np.round(squared_distances)).max() > 0.1, label_part
 

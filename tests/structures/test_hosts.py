@@ -6,7 +6,15 @@ from scipy.spatial.distance import cdist
 
 from jaxstruc.structures import hosts
 
-COORDINATION_NUMBERS = {"c" * 64: 12, "h" * 64: 12, "hcchhc" + "c" * 58: 12, "bcc": 8, "sc": 6, "icosahedron": 12, "decahedron": 12}
+COORDINATION_NUMBERS = {
+    "c" * 64: 12,
+    "h" * 64: 12,
+    "hcchhc" + "c" * 58: 12,
+    "bcc": 8,
+    "sc": 6,
+    "icosahedron": 12,
+    "decahedron": 12,
+}
 
 
 @pytest.mark.parametrize("packing", COORDINATION_NUMBERS)
@@ -29,7 +37,9 @@ def test_sites_are_those_nearest_to_the_origin():
 
 def test_origins_lie_about_the_axis_and_the_first_is_on_it():
     origins = hosts.random_origins("decahedron", 8.0, 50, np.random.default_rng(0))
-    assert not origins[0].any() and np.linalg.norm(origins[:, :2], axis=1).max() > 1.0 and abs(origins[:, 2]).max() <= 0.5
+    assert (
+        not origins[0].any() and np.linalg.norm(origins[:, :2], axis=1).max() > 1.0 and abs(origins[:, 2]).max() <= 0.5
+    )
 
 
 def test_probabilities_of_empty_and_occupied_sites_sum_to_one():
@@ -42,10 +52,17 @@ def test_neighbours_of_sites_are_counted_as_written_out():
     occupancy = np.random.default_rng(1).random(120) < 0.5
     distance_matrix = cdist(sites.positions, sites.positions)
     neighbour_counts = ((distance_matrix > 0) & (distance_matrix < hosts.NEIGHBOUR_DISTANCE)) @ occupancy.astype(int)
-    next_neighbour_counts = ((distance_matrix >= hosts.NEIGHBOUR_DISTANCE) & (distance_matrix < hosts.NEXT_NEIGHBOUR_DISTANCE)) @ occupancy.astype(int)
+    next_neighbour_counts = (
+        (distance_matrix >= hosts.NEIGHBOUR_DISTANCE) & (distance_matrix < hosts.NEXT_NEIGHBOUR_DISTANCE)
+    ) @ occupancy.astype(int)
     is_relevant = occupancy | (neighbour_counts > 0)
     surroundings = hosts.site_surroundings(sites, occupancy)
-    assert all(np.array_equal(column, expected_column[is_relevant]) for column, expected_column in zip(surroundings, (occupancy, neighbour_counts, next_neighbour_counts), strict=True))
+    assert all(
+        np.array_equal(column, expected_column[is_relevant])
+        for column, expected_column in zip(
+            surroundings, (occupancy, neighbour_counts, next_neighbour_counts), strict=True
+        )
+    )
 
 
 def test_a_vacancy_and_an_adatom_are_unusual():
@@ -57,4 +74,7 @@ def test_a_vacancy_and_an_adatom_are_unusual():
     outer_sites = np.flatnonzero(~ball_occupancy & (radii < radii[ball_occupancy].max() + 0.8))
     adatom_occupancy[outer_sites[-1]] = True
     ball_cost = hosts.excess_occupancy_cost(sites, ball_occupancy)
-    assert hosts.excess_occupancy_cost(sites, vacancy_occupancy) > ball_cost + 2 and hosts.excess_occupancy_cost(sites, adatom_occupancy) > ball_cost + 2
+    assert (
+        hosts.excess_occupancy_cost(sites, vacancy_occupancy) > ball_cost + 2
+        and hosts.excess_occupancy_cost(sites, adatom_occupancy) > ball_cost + 2
+    )

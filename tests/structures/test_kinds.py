@@ -31,7 +31,10 @@ def hexagonal_share(positions):
     """Return the share of inner layers along z whose two neighbours lie at the same sites; nan without any."""
     layers = np.round((positions[:, 2] - positions[:, 2].min()) / math.sqrt(2 / 3)).astype(int)
     rows = [positions[layers == layer, 1] for layer in range(layers.max() + 1)]
-    sites = [round((row_positions[0] - rows[0][0]) * 2 * math.sqrt(3)) % 3 if len(row_positions) else None for row_positions in rows]
+    sites = [
+        round((row_positions[0] - rows[0][0]) * 2 * math.sqrt(3)) % 3 if len(row_positions) else None
+        for row_positions in rows
+    ]
     inner_triples = [triple for triple in zip(sites, sites[1:], sites[2:], strict=False) if None not in triple]
     return np.mean([lower_site == upper_site for lower_site, _, upper_site in inner_triples] or [math.nan])
 
@@ -62,12 +65,17 @@ SHAPES = {
 @pytest.mark.parametrize("family", ["octahedron", "fcc", "bcc", "sc", "hcp"])
 def test_crystals_have_their_familys_type(family):
     """All of them, whether or not they can stand as a truth; most can."""
-    observed_types = [identify_structure_type(cluster.positions) for cluster in family_clusters(family, step=3 if family != "octahedron" else 1)]
+    observed_types = [
+        identify_structure_type(cluster.positions)
+        for cluster in family_clusters(family, step=3 if family != "octahedron" else 1)
+    ]
     assert len(observed_types) > (60 if family != "octahedron" else 5)
     assert {observed_type.name for observed_type in observed_types} == {families.FAMILY_TYPES[family]}
     assert np.mean([observed_type.shows_type for observed_type in observed_types]) > 0.85
     hexagonal_shares = {observed_type.hexagonal_share for observed_type in observed_types}
-    assert hexagonal_shares == {1.0 if family == "hcp" else 0.0} or (family in ("bcc", "sc") and np.isnan(list(hexagonal_shares)).all())
+    assert hexagonal_shares == {1.0 if family == "hcp" else 0.0} or (
+        family in ("bcc", "sc") and np.isnan(list(hexagonal_shares)).all()
+    )
 
 
 @pytest.mark.parametrize("family", ["twin", "fault", "hcp"])
@@ -81,11 +89,14 @@ def test_the_share_of_hexagonal_layers_is_that_of_the_stacking_sequence(family):
     for cluster in family_clusters(family, step=7):
         observed_type, layer_share = identify_structure_type(cluster.positions), hexagonal_share(cluster.positions)
         np.testing.assert_allclose(observed_type.hexagonal_share, layer_share, atol=1e-12, err_msg=cluster.label)
-        assert observed_type.name == ("fcc" if layer_share < 0.1 else "hcp" if layer_share > 0.9 else "faulted"), cluster.label
+        assert observed_type.name == ("fcc" if layer_share < 0.1 else "hcp" if layer_share > 0.9 else "faulted"), (
+            cluster.label
+        )
         type_names.append(observed_type.name)
     assert len(type_names) > 40
     assert (
-        np.mean([name == families.FAMILY_TYPES[family] for name in type_names]) > {"twin": 0.7, "fault": 0.7, "hcp": 0.99}[family]
+        np.mean([name == families.FAMILY_TYPES[family] for name in type_names])
+        > {"twin": 0.7, "fault": 0.7, "hcp": 0.99}[family]
     )
     assert len(set(type_names)) == {"twin": 3, "fault": 3, "hcp": 1}[family]
 
@@ -103,10 +114,14 @@ def test_stacks_are_read_as_they_were_written(sequence):
 
 def test_a_fault_outside_the_particle_is_not_detected():
     stack = lattices.stack("h" + 63 * "c")
-    type_names = [identify_structure_type(nearest_points(stack, 100, (0, 0, height))).name for height in (0.0, 1.0, 4.0, 6.0)]
+    type_names = [
+        identify_structure_type(nearest_points(stack, 100, (0, 0, height))).name for height in (0.0, 1.0, 4.0, 6.0)
+    ]
     assert type_names == ["faulted", "faulted", "fcc", "fcc"]
     hexagonal_stack = lattices.stack("c" + 63 * "h")
-    assert [identify_structure_type(nearest_points(hexagonal_stack, 100, (0, 0, height))).name for height in (0.0, 4.0)] == ["faulted", "hcp"]
+    assert [
+        identify_structure_type(nearest_points(hexagonal_stack, 100, (0, 0, height))).name for height in (0.0, 4.0)
+    ] == ["faulted", "hcp"]
 
 
 def test_a_tenth_of_hexagonal_layers_is_faulted_and_nine_tenths_are_too():
@@ -135,10 +150,16 @@ def test_atoms_agree_with_layers():
 
 def test_named_decahedra_and_icosahedra_have_their_type():
     for family, pattern in (("decahedron", r"\("), ("icosahedron", r"\d+ shells")):
-        observed_types = [identify_structure_type(cluster.positions) for cluster in family_clusters(family, 7, 400) if re.match(pattern, cluster.label)]
+        observed_types = [
+            identify_structure_type(cluster.positions)
+            for cluster in family_clusters(family, 7, 400)
+            if re.match(pattern, cluster.label)
+        ]
         assert {observed_type.name for observed_type in observed_types} == {family}
         shown_types = [observed_type for observed_type in observed_types if observed_type.shows_type]
-        assert len(shown_types) > {"decahedron": 70, "icosahedron": 2}[family] and len(shown_types) < len(observed_types)
+        assert len(shown_types) > {"decahedron": 70, "icosahedron": 2}[family] and len(shown_types) < len(
+            observed_types
+        )
 
 
 def test_spheres_have_five_fold_axes_if_these_lie_inside():
@@ -152,7 +173,9 @@ def test_spheres_have_five_fold_axes_if_these_lie_inside():
             radius, centre_offset = map(float, match.groups())
             observed_type = identify_structure_type(cluster.positions)
             if radius - centre_offset > 1.06:
-                assert observed_type == kinds.StructureType("icosahedron", pytest.approx(math.nan, nan_ok=True), True), cluster.label
+                assert observed_type == kinds.StructureType(
+                    "icosahedron", pytest.approx(math.nan, nan_ok=True), True
+                ), cluster.label
             elif radius - centre_offset < 0.7:
                 assert not (observed_type.name == "icosahedron" and observed_type.shows_type), cluster.label
     n_undefined = 0
@@ -171,7 +194,9 @@ def test_small_clusters_show_a_type_but_are_no_truth():
     for name, positions in (("fcc", fcc13), ("hcp", hcp13), ("icosahedron", Icosahedron("Au", 2).positions)):
         assert identify_structure_type(positions).name == name and not identify_structure_type(positions).shows_type
     assert identify_structure_type(Decahedron("Au", 2, 1, 0).positions).name == "decahedron"
-    assert identify_structure_type(np.array([*itertools.product((0, 1), repeat=3), (0.5, 0.5, 0.5)], float)).name == "bcc"
+    assert (
+        identify_structure_type(np.array([*itertools.product((0, 1), repeat=3), (0.5, 0.5, 0.5)], float)).name == "bcc"
+    )
 
 
 def test_two_layers_are_neither_fcc_nor_hcp_and_three_are_no_truth():
@@ -181,8 +206,15 @@ def test_two_layers_are_neither_fcc_nor_hcp_and_three_are_no_truth():
         height = np.round(cylinder[:, 2] / math.sqrt(2 / 3))
         assert identify_structure_type(cylinder[(height >= 0) & (height < 1)]).name == ""
         assert identify_structure_type(cylinder[(height >= 0) & (height < 2)]).name == ""
-        three_layers, four_layers = (identify_structure_type(cylinder[(height >= 0) & (height < n_layers)]) for n_layers in (3, 4))
-        assert (three_layers.name, three_layers.shows_type, four_layers.name, four_layers.shows_type) == (name, False, name, True)
+        three_layers, four_layers = (
+            identify_structure_type(cylinder[(height >= 0) & (height < n_layers)]) for n_layers in (3, 4)
+        )
+        assert (three_layers.name, three_layers.shows_type, four_layers.name, four_layers.shows_type) == (
+            name,
+            False,
+            name,
+            True,
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -190,7 +222,15 @@ def test_unit_position_rotation_mirror_and_order_change_nothing(shape):
     name, positions = SHAPES[shape]
     original_type = identify_structure_type(positions)
     assert original_type.name == name and original_type.shows_type
-    variants = [positions * 2.88, positions / 10, positions + np.array([9, -7, 3]), positions @ rotation().T, -positions @ rotation().T, positions[::-1], positions.astype(np.float32)]
+    variants = [
+        positions * 2.88,
+        positions / 10,
+        positions + np.array([9, -7, 3]),
+        positions @ rotation().T,
+        -positions @ rotation().T,
+        positions[::-1],
+        positions.astype(np.float32),
+    ]
     for variant in variants:
         np.testing.assert_equal(identify_structure_type(variant), original_type)
 
@@ -200,12 +240,16 @@ def test_displaced_atoms_and_stretched_clusters_keep_their_type(shape):
     name, positions = SHAPES[shape]
     original_type = identify_structure_type(positions)
     for seed, width in itertools.product(range(6), (0.02, 0.03, 0.04)):
-        observed_type = identify_structure_type(positions + width * np.random.default_rng(seed).normal(size=positions.shape))
+        observed_type = identify_structure_type(
+            positions + width * np.random.default_rng(seed).normal(size=positions.shape)
+        )
         assert observed_type.name == name and observed_type.shows_type
         np.testing.assert_equal(observed_type.hexagonal_share, original_type.hexagonal_share)
     for stretch in (0.97, 1.03):
         observed_type = identify_structure_type(positions @ rotation().T * [1, 1, stretch])
-        assert observed_type.name == name and observed_type.hexagonal_share == pytest.approx(original_type.hexagonal_share, nan_ok=True)
+        assert observed_type.name == name and observed_type.hexagonal_share == pytest.approx(
+            original_type.hexagonal_share, nan_ok=True
+        )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -231,7 +275,10 @@ def test_atoms_without_order_show_no_type():
             distance = np.linalg.norm(vectors, axis=-1) + np.eye(size)
             push = np.where(distance < 1.3, 1 - distance, 0) / distance
             positions = positions + 0.1 * (push[..., None] * vectors).sum(axis=1) - 0.002 * positions
-        assert np.quantile(pdist(positions), 0.05) > 0.7 and not identify_structure_type(positions).shows_type, (size, seed)
+        assert np.quantile(pdist(positions), 0.05) > 0.7 and not identify_structure_type(positions).shows_type, (
+            size,
+            seed,
+        )
         type_names.append(identify_structure_type(positions).name)
     assert set(type_names) <= {"", "icosahedron"} and type_names.count("") >= len(type_names) - 3
 
@@ -240,12 +287,21 @@ def test_a_part_of_an_icosahedron_is_no_truth():
     icosahedron_positions = lattices.unit_bond_cluster("", "", Icosahedron("Au", 6).positions).positions
     part_positions = icosahedron_positions[icosahedron_positions @ np.array([0, 1, (1 + 5**0.5) / 2]) > 0.5]
     observed_type = identify_structure_type(part_positions)
-    assert observed_type.name in ("icosahedron", "decahedron") and not (observed_type.name == "icosahedron" and observed_type.shows_type)
+    assert observed_type.name in ("icosahedron", "decahedron") and not (
+        observed_type.name == "icosahedron" and observed_type.shows_type
+    )
 
 
 def test_what_is_no_cluster_has_no_type():
     nan_positions = SHAPES["fcc"][1].copy()
     nan_positions[3, 1] = math.nan
     coincident_positions = np.concatenate([SHAPES["fcc"][1]] * 2)
-    for positions in (np.zeros((1, 3)), np.eye(3), np.zeros((9, 3)), nan_positions, coincident_positions, np.arange(60.0).reshape(-1, 3)):
+    for positions in (
+        np.zeros((1, 3)),
+        np.eye(3),
+        np.zeros((9, 3)),
+        nan_positions,
+        coincident_positions,
+        np.arange(60.0).reshape(-1, 3),
+    ):
         np.testing.assert_equal(identify_structure_type(positions), kinds.StructureType("", math.nan, False))

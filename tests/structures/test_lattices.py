@@ -17,14 +17,23 @@ def test_layers_on_both_sides_of_an_h_lie_at_the_same_sites(sequence, n_above):
 def test_a_twin_plane_is_a_mirror_and_layers_without_one_are_fcc():
     points = lattices.stack("h" + "c" * 63, reach=5)
     mirrored_points = points * np.array([1, 1, -1])
-    assert {tuple(point) for point in np.round(points, 5) + 0.0} == {tuple(point) for point in np.round(mirrored_points, 5) + 0.0}
+    assert {tuple(point) for point in np.round(points, 5) + 0.0} == {
+        tuple(point) for point in np.round(mirrored_points, 5) + 0.0
+    }
     squared_distances = pdist(lattices.points_within(lattices.stack("c", reach=5), 2.99)) ** 2
     np.testing.assert_allclose(squared_distances, np.round(squared_distances), atol=1e-6)
 
 
 def test_fcc_points_have_twelve_neighbours_in_their_half_constants():
     squared_distances = (lattices.fcc_lattice(3) ** 2).sum(axis=1)
-    assert [np.sum(squared_distances == squared_distance) for squared_distance in (0, 1, 2, 3, 4, 6)] == [1, 0, 12, 0, 6, 24]
+    assert [np.sum(squared_distances == squared_distance) for squared_distance in (0, 1, 2, 3, 4, 6)] == [
+        1,
+        0,
+        12,
+        0,
+        6,
+        24,
+    ]
 
 
 def test_two_pieces_are_not_connected():
@@ -46,7 +55,9 @@ def test_depths_are_the_farthest_reach_along_any_direction_of_a_family():
     plane_depths = lattices.plane_depths(points)
     for name, indices in (("(100)", (1, 0, 0)), ("(110)", (1, 1, 0)), ("(111)", (1, 1, 1))):
         sign_choices = itertools.product(*({index, -index} for index in indices))
-        directions = np.array([permutation for signs in sign_choices for permutation in itertools.permutations(signs)]) / np.linalg.norm(indices)
+        directions = np.array(
+            [permutation for signs in sign_choices for permutation in itertools.permutations(signs)]
+        ) / np.linalg.norm(indices)
         np.testing.assert_allclose(plane_depths[name], (points @ directions.T).max(axis=1), rtol=1e-12)
 
 

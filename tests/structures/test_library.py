@@ -31,7 +31,9 @@ def test_candidates_and_their_tables_belong_together(small_library):
         cluster = library.candidate_cluster(small_library, index)
         assert len(cluster.positions) == small_library.atoms[index] and cluster.positions.dtype == np.float64
         expected_histogram = histogram(cluster.positions, width=library.BIN_WIDTH)
-        for column, expected_column in zip(library.candidate_histogram(small_library, index), expected_histogram, strict=True):
+        for column, expected_column in zip(
+            library.candidate_histogram(small_library, index), expected_histogram, strict=True
+        ):
             np.testing.assert_allclose(column, expected_column, atol=2e-6)
         assert small_library.diameter[index] == pytest.approx(pdist(cluster.positions).max(), abs=library.BIN_WIDTH)
 
@@ -42,13 +44,21 @@ def test_turned_mirrored_and_shuffled_clusters_are_merged_under_the_first():
     mirrored_positions = (-(positions @ rotation) + 3)[::-1]
     moved_positions = mirrored_positions.copy()
     moved_positions[0] += 0.01
-    merged_library = library.collect([Cluster("one", "a", positions), Cluster("two", "b", mirrored_positions), Cluster("three", "c", moved_positions)])
+    merged_library = library.collect(
+        [
+            Cluster("one", "a", positions),
+            Cluster("two", "b", mirrored_positions),
+            Cluster("three", "c", moved_positions),
+        ]
+    )
     assert merged_library.families.tolist() == ["one", "three"]
 
 
 def test_lists_of_equal_moments_but_unlike_distances_are_kept_apart(monkeypatch):
     monkeypatch.setattr(library, "moments", lambda positions: (0, 0, 0))
-    clusters = [lattices.unit_bond_cluster("fcc", str(length), Octahedron("Au", length).positions) for length in (2, 3, 4, 3)]
+    clusters = [
+        lattices.unit_bond_cluster("fcc", str(length), Octahedron("Au", length).positions) for length in (2, 3, 4, 3)
+    ]
     assert library.collect(clusters).labels.tolist() == ["2", "3", "4"]
 
 
@@ -76,7 +86,11 @@ def test_moments_are_those_of_the_pairs():
     positions = np.random.default_rng(1).normal(size=(30, 3)) + 5
     squared_distances = pdist(positions) ** 2
     second_moment, fourth_moment = 2 * squared_distances.sum() / 900, 2 * (squared_distances**2).sum() / 900
-    expected_moments = 30, second_moment * library.MOMENT_RESOLUTION, fourth_moment / second_moment * library.MOMENT_RESOLUTION
+    expected_moments = (
+        30,
+        second_moment * library.MOMENT_RESOLUTION,
+        fourth_moment / second_moment * library.MOMENT_RESOLUTION,
+    )
     np.testing.assert_allclose(library.moments(positions), expected_moments, atol=0.51)
 
 
@@ -85,7 +99,9 @@ def test_selection_is_by_family_diameter_and_atoms(small_library):
     np.testing.assert_array_equal(all_rows, np.arange(len(small_library.atoms)))
     selected_rows = library.select(small_library, names=["bcc", "sc"], diameter=(2.0, 3.0), max_atoms=30)
     assert 0 < len(selected_rows) < len(all_rows)
-    assert set(small_library.families[selected_rows]) == {"bcc", "sc"} and small_library.atoms[selected_rows].max() <= 30
+    assert (
+        set(small_library.families[selected_rows]) == {"bcc", "sc"} and small_library.atoms[selected_rows].max() <= 30
+    )
     assert small_library.diameter[selected_rows].min() >= 2.0 and small_library.diameter[selected_rows].max() <= 3.0
 
 
@@ -103,7 +119,12 @@ def test_the_cache_is_used_and_a_broken_file_is_made_again(tmp_path, monkeypatch
         np.testing.assert_array_equal(column, cached_column)
     (path,) = (tmp_path / "new").iterdir()
     file_bytes = path.read_bytes()
-    for broken_bytes in (b"", b"nonsense", file_bytes[: len(file_bytes) // 2], file_bytes[:3000] + b"\0" * 500 + file_bytes[3500:]):
+    for broken_bytes in (
+        b"",
+        b"nonsense",
+        file_bytes[: len(file_bytes) // 2],
+        file_bytes[:3000] + b"\0" * 500 + file_bytes[3500:],
+    ):
         path.write_bytes(broken_bytes)
         np.testing.assert_array_equal(load().positions, built_library.positions)
         assert path.read_bytes() == file_bytes
@@ -130,7 +151,9 @@ def test_progress_counts_families():
 def test_tables_in_angstrom_lose_no_pair_within_their_range(small_library):
     entries = [(small_library, index) for index in range(len(small_library.atoms))]
     histograms = library.scaled_histograms(entries, bond=2.5, max_distance=2.5 * small_library.diameter.max() + 1.0)
-    np.testing.assert_allclose(histograms.weight.sum(axis=1), small_library.atoms * (small_library.atoms - 1.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        histograms.weight.sum(axis=1), small_library.atoms * (small_library.atoms - 1.0), rtol=1e-6
+    )
     np.testing.assert_array_equal(histograms.atoms, small_library.atoms)
     short_histograms = library.scaled_histograms(entries[::50], bond=2.5, max_distance=7.7)
     pair_counts = [np.sum(pdist(library.candidate_cluster(*entry).positions) * 2.5 < 7.7) for entry in entries[::50]]
@@ -138,7 +161,9 @@ def test_tables_in_angstrom_lose_no_pair_within_their_range(small_library):
     histogram = library.candidate_histogram(small_library, 50)
     is_filled = short_histograms.weight[1] > 0
     np.testing.assert_allclose(short_histograms.mean[1][is_filled], 2.5 * histogram.mean[: is_filled.sum()], rtol=1e-6)
-    np.testing.assert_allclose(short_histograms.variance[1][is_filled], 2.5**2 * histogram.variance[: is_filled.sum()], rtol=1e-6)
+    np.testing.assert_allclose(
+        short_histograms.variance[1][is_filled], 2.5**2 * histogram.variance[: is_filled.sum()], rtol=1e-6
+    )
 
 
 def test_no_pair_of_a_disordered_cluster_is_lost():
@@ -150,10 +175,14 @@ def test_no_pair_of_a_disordered_cluster_is_lost():
 
 
 def test_a_library_of_given_clusters_keeps_equal_ones_and_their_order():
-    large_cluster, small_cluster = (lattices.unit_bond_cluster("own", str(length), Octahedron("Au", length).positions) for length in (3, 2))
+    large_cluster, small_cluster = (
+        lattices.unit_bond_cluster("own", str(length), Octahedron("Au", length).positions) for length in (3, 2)
+    )
     built_library = library.from_clusters([large_cluster, small_cluster, large_cluster])
     assert built_library.labels.tolist() == ["3", "2", "3"] and built_library.atoms.tolist() == [19, 6, 19]
-    np.testing.assert_allclose(library.candidate_cluster(built_library, 2).positions, large_cluster.positions, atol=1e-6)
+    np.testing.assert_allclose(
+        library.candidate_cluster(built_library, 2).positions, large_cluster.positions, atol=1e-6
+    )
     assert len(library.from_clusters([]).atoms) == 0
 
 
@@ -180,7 +209,9 @@ def test_the_users_structures_are_scaled_to_bonds_of_one(tmp_path):
     assert user_library.atoms.tolist() == [19, 55]
     assert pdist(library.candidate_cluster(user_library, 0).positions).min() == pytest.approx(1, abs=1e-5)
     single_library = library.from_files([tmp_path / "a.xyz"])
-    np.testing.assert_allclose(library.candidate_histogram(single_library, 0).mean, library.candidate_histogram(user_library, 1).mean)
+    np.testing.assert_allclose(
+        library.candidate_histogram(single_library, 0).mean, library.candidate_histogram(user_library, 1).mean
+    )
 
 
 def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):

@@ -15,7 +15,9 @@ def test_the_kdd_grid_of_layers_has_eight_shapes():
 
 def test_layers_left_out_as_too_many_would_add_nothing():
     layers = list(itertools.product(range(1, 6), repeat=3))
-    all_clusters = shapes.distinct_clusters([cluster for cluster in map(shapes.fcc_cluster, layers) if 1 < len(cluster.positions) <= 60])
+    all_clusters = shapes.distinct_clusters(
+        [cluster for cluster in map(shapes.fcc_cluster, layers) if 1 < len(cluster.positions) <= 60]
+    )
     clusters = shapes.fcc_family(layers=range(1, 6), max_atoms=60)
     assert [cluster.label for cluster in clusters] == [cluster.label for cluster in all_clusters]
 

@@ -60,7 +60,11 @@ def test_decahedra_are_called_by_their_grooves_and_height():
 
 
 def test_icosahedra_are_called_by_their_shells():
-    names = names_by_label("icosahedron", 5, 20) | names_by_label("icosahedron", 50, 56) | names_by_label("icosahedron", 140, 150)
+    names = (
+        names_by_label("icosahedron", 5, 20)
+        | names_by_label("icosahedron", 50, 56)
+        | names_by_label("icosahedron", 140, 150)
+    )
     assert names["1 shells"] == "Mackay icosahedron of 1 shell"
     assert names["3 shells"] == "Mackay icosahedron of 3 shells"
     assert sum(name != "" for name in names.values()) == 3 and len(names) > 50
@@ -99,7 +103,9 @@ def test_facets_of_fcc_bodies_are_those_of_geometry():
         ("truncated octahedron", 8 * hexagon, 6),
     ):
         body_description = describe_cluster(rotate_and_shuffle(SHAPES[shape]))
-        assert body_description.facets_111 == pytest.approx(close_packed_area / (close_packed_area + square_area), abs=1e-6)
+        assert body_description.facets_111 == pytest.approx(
+            close_packed_area / (close_packed_area + square_area), abs=1e-6
+        )
         assert body_description.facets_100 == pytest.approx(square_area / (close_packed_area + square_area), abs=1e-6)
 
 
@@ -116,7 +122,11 @@ def test_facets_of_decahedra_and_icosahedra_are_those_of_geometry():
 
 
 def test_facets_between_are_neither_and_hcp_has_a_base_alone():
-    rods = next(cluster for cluster in families.fcc_clusters(60, 300) if "[001]" in cluster.label and "less (111) 0.0" in cluster.label).positions
+    rods = next(
+        cluster
+        for cluster in families.fcc_clusters(60, 300)
+        if "[001]" in cluster.label and "less (111) 0.0" in cluster.label
+    ).positions
     sphere_description = describe_cluster(SHAPES["fcc sphere"])
     assert 0.1 < sphere_description.facets_111 + sphere_description.facets_100 < 0.95
     assert describe_cluster(rods).facets_100 == pytest.approx(1) and describe_cluster(rods).facets_111 == 0
@@ -124,11 +134,15 @@ def test_facets_between_are_neither_and_hcp_has_a_base_alone():
     prism = stack[(np.linalg.norm(stack[:, :2], axis=1) < 2.01) & (abs(stack[:, 2]) < 2)]
     body_description, height = describe_cluster(prism), np.ptp(prism[:, 2])
     base_area, side_area = 2 * 6 * math.sqrt(3) / 4 * 4, 6 * 2 * height
-    assert body_description.type == "hcp" and body_description.facets_111 == pytest.approx(base_area / (base_area + side_area), abs=0.12)
+    assert body_description.type == "hcp" and body_description.facets_111 == pytest.approx(
+        base_area / (base_area + side_area), abs=0.12
+    )
     assert math.isnan(body_description.facets_100)
     assert "{0001}" in sentence(body_description) and "{1" not in sentence(body_description)
     for other_positions in (SHAPES["bcc"], np.array(list(itertools.product(range(4), repeat=3)), float)):
-        assert math.isnan(describe_cluster(other_positions).facets_111) and math.isnan(describe_cluster(other_positions).facets_100)
+        assert math.isnan(describe_cluster(other_positions).facets_111) and math.isnan(
+            describe_cluster(other_positions).facets_100
+        )
 
 
 def test_diameters_of_bodies_are_those_of_geometry():
@@ -141,7 +155,9 @@ def test_diameters_of_bodies_are_those_of_geometry():
         (cube, 3 * math.sqrt(3), 3),
     ):
         body_description = describe_cluster(rotate_and_shuffle(positions) * 2.78)
-        assert body_description.longest_diameter == pytest.approx(2.78 * longest_diameter) and body_description.least_width == pytest.approx(2.78 * least_width)
+        assert body_description.longest_diameter == pytest.approx(
+            2.78 * longest_diameter
+        ) and body_description.least_width == pytest.approx(2.78 * least_width)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -150,7 +166,9 @@ def test_no_direction_is_narrower_and_no_pair_longer(shape):
     directions = np.random.default_rng(0).normal(size=(20000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for width, tolerance in ((0.0, 1e-3), (0.03, 0.02)):
-        positions = rotate_and_shuffle(SHAPES[shape]) + width * np.random.default_rng(1).normal(size=SHAPES[shape].shape)
+        positions = rotate_and_shuffle(SHAPES[shape]) + width * np.random.default_rng(1).normal(
+            size=SHAPES[shape].shape
+        )
         body_description, least_width = describe_cluster(positions), np.ptp(directions @ positions.T, axis=1).min()
         assert least_width * 0.93 < body_description.least_width < least_width * (1 + tolerance)
         assert body_description.longest_diameter == pytest.approx(pdist(positions).max())
@@ -184,7 +202,9 @@ def test_atoms_in_a_plane_or_a_row_have_no_facets():
         (np.eye(3)[:2], math.sqrt(2)),
     ):
         body_description = describe_cluster(positions)
-        assert body_description.longest_diameter == pytest.approx(longest_diameter) and body_description.least_width == 0
+        assert (
+            body_description.longest_diameter == pytest.approx(longest_diameter) and body_description.least_width == 0
+        )
         assert math.isnan(body_description.facets_111) and body_description.type == body_description.name == ""
 
 
@@ -200,12 +220,18 @@ def test_a_sentence_states_all_that_is_known():
         ("bcc", "", "bcc, "),
         ("twin", "", "faulted close-packed, "),
     ):
-        cluster = next(candidate for candidate in families.FAMILIES[family](140, 210) if not label or candidate.label == label)
+        cluster = next(
+            candidate for candidate in families.FAMILIES[family](140, 210) if not label or candidate.label == label
+        )
         line = sentence(describe_cluster(cluster.positions * bond, family=family, label=label))
         assert line == text if label else line.startswith(text) and (family == "bcc") == ("%" not in line)
     twin_description = Description("", "faulted", 81, 18.8, 12.1, 0.32, 0.5, 0.004)
-    assert sentence(twin_description) == "faulted close-packed, 32 % hexagonal layers, 81 atoms, 18.8 x 12.1 Å, 50 % {111}"
-    assert sentence(twin_description._replace(type="fcc", hexagonal=0.08)).startswith("fcc, 8 % hexagonal layers, 81 atoms")
+    assert (
+        sentence(twin_description) == "faulted close-packed, 32 % hexagonal layers, 81 atoms, 18.8 x 12.1 Å, 50 % {111}"
+    )
+    assert sentence(twin_description._replace(type="fcc", hexagonal=0.08)).startswith(
+        "fcc, 8 % hexagonal layers, 81 atoms"
+    )
     assert sentence(twin_description._replace(type="hcp", hexagonal=1.0)).startswith("hcp, 81 atoms")
     unknown_description = Description("", "", 4, 3.0, 2.0, math.nan, math.nan, math.nan)
     assert sentence(unknown_description) == "of no known type, 4 atoms, 3.0 x 2.0 Å"
