@@ -68,7 +68,7 @@ def _(result: PdfResult) -> str:
     if result.candidates and (values := fitted_values(result)):
         lines.append("     " + values)
     if result.ensemble:
-        sizes = distribution(result.ensemble)
+        sizes = distribution_summary(result.ensemble)
         lines.append(f"     sample: {result.sample}; as a distribution {sizes}, Rw {result.ensemble.rw:.4f}")
     if prior := result.classifier_prior:
         lines.append(
@@ -120,7 +120,7 @@ def _(result: PdfResult) -> str:
     return f"<p>{html_.escape(headline(result))}</p><table><tr>{head}</tr>{body}</table>"
 
 
-def distribution(ensemble: Distribution) -> str:
+def distribution_summary(ensemble: Distribution) -> str:
     """Return a distribution's mean, width and largest shares, in a line."""
     mean, width = ensemble.mean_diameter, ensemble.width
     shares = [
