@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from jaxstruc.commands import progress
 from jaxstruc.network import dataset, training
-from jaxstruc.network.config import sizes
+from jaxstruc.network.config import model_sizes_from_options
 from jaxstruc.network.dataset import Dataset, Split
 from jaxstruc.network.model import CVAE
 from jaxstruc.options.training import Preset, TrainOptions
@@ -114,7 +114,7 @@ def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> 
 
             params += training.fit(data, seed_splits, config, folder=folder, report_progress=report)[0]
         splits += seed_splits
-    return TrainedModels(params, splits, CVAE(sizes(plan.config)), plan)
+    return TrainedModels(params, splits, CVAE(model_sizes_from_options(plan.config)), plan)
 
 
 def finished_plan(plan: TrainingPlan) -> TrainingPlan | None:

@@ -80,11 +80,11 @@ def train(config: arguments_.Train) -> int:
 def train_classifier(config: arguments_.TrainClassifier) -> int:
     """Train the classifier, and write weights and card."""
     from jaxstruc.commands import compiled, progress
-    from jaxstruc.commands.train_classifier import train
+    from jaxstruc.commands.train_classifier import train_classifier_network
 
     compiled.set_compilation_cache(config.cache)
     with progress.progress_bar("Training") as advance:
-        said = train(config, progress=advance)
+        said = train_classifier_network(config, progress=advance)
     print(said)
     return 0
 

@@ -9,7 +9,7 @@ from jaxstruc.options.validation import command_words
 from jaxstruc.structures import library
 
 
-def train(config: arguments.TrainClassifier, *, progress: ProgressCallback) -> str:
+def train_classifier_network(config: arguments.TrainClassifier, *, progress: ProgressCallback) -> str:
     """Train the classifier, write weights and card, and return what to say of them.
 
     Raises:

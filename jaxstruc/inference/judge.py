@@ -132,7 +132,7 @@ def cross_validate(
     guess = ensemble.start_parameters(ensemble_model, full_target.basis, values, names, mean_size)
     lognormal_fit = ensemble.fit(ensemble_model, full_target.basis, guess, names=names, strength=0.0)
     residual = full_target.g - unseen.ensemble_curve(
-        lognormal_fit, ensemble_model, unseen.holdout_points(full_target, full_target.r)
+        lognormal_fit, ensemble_model, unseen.make_holdout_points(full_target, full_target.r)
     )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
     comparisons = tuple(
@@ -217,7 +217,7 @@ def _compare_at_cut(
         candidates.select_rows(cluster_tables, padded_rows),
         candidates.select_rows(fits.values, padded_rows),
     )
-    holdout_points = unseen.holdout_points(target, r)
+    holdout_points = unseen.make_holdout_points(target, r)
     curves = unseen.cluster_curves(*tables_and_values, holdout_points)[: len(predicted_rows)]
     names = tuple(name for name in free if name != "scale")
     guess = ensemble.start_parameters(ensemble_model, target.basis, values, names, mean_size)

@@ -87,7 +87,7 @@ class HoldoutPoints(NamedTuple):
     to_g: Float[np.ndarray, "r q"]
 
 
-def holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
+def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
     """Return the points of a target's models at other r than were fitted, in Å."""
     q, to_g = targets.transform(r, target.qmin, target.qmax, target.span)
     padding = (0, max(0, len(target.basis.q) - q.size))

@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 import jaxstruc
 from jaxstruc.network import dataset
 from jaxstruc.network.checkpoints import TrainingProgress
-from jaxstruc.network.config import sizes
+from jaxstruc.network.config import model_sizes_from_options
 from jaxstruc.network.dataset import Dataset, Split
 from jaxstruc.options.training import TrainOptions
 
@@ -34,7 +34,7 @@ def autoencoder_card(
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
         "config": config.recorded,
-        "sizes": asdict(sizes(config)),
+        "sizes": asdict(model_sizes_from_options(config)),
         "data": {
             "preset": data.preset,
             "pdfs": {name: len(rows) for name, rows in split._asdict().items()},

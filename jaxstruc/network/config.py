@@ -6,7 +6,7 @@ from jaxstruc.options.training import TrainOptions
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ModelSizes:
     """Sizes of the network. The defaults are the KDD 2020 paper's."""
 
     latent: int = 2
@@ -21,6 +21,6 @@ class Sizes:
     """True: the variational autoencoder, which draws latent vectors. False: the deterministic one (DAE)."""
 
 
-def sizes(options: TrainOptions) -> Sizes:
+def model_sizes_from_options(options: TrainOptions) -> ModelSizes:
     """Return the sizes of the network of a training."""
-    return Sizes(latent=options.latent, stochastic=options.model == "cvae")
+    return ModelSizes(latent=options.latent, stochastic=options.model == "cvae")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.representation import Features, symmetric_matrix
 
 CENTRE_LOG_RADIUS = 2.0
@@ -129,7 +129,7 @@ class Decoder(nn.Module):
 class CVAE(nn.Module):
     """Encoder, prior and decoder. `init` and training go through `__call__`, solving through `prior` and `decode`."""
 
-    sizes: Sizes
+    sizes: ModelSizes
 
     def setup(self):
         """Name the three networks."""

@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from jaxstruc.network import checkpoints, dataset
 from jaxstruc.network.checkpoints import TrainingProgress, TrainingState
-from jaxstruc.network.config import Sizes, sizes
+from jaxstruc.network.config import ModelSizes, model_sizes_from_options
 from jaxstruc.network.dataset import Dataset, Split
 from jaxstruc.network.loss import TrainingBatch, loss
 from jaxstruc.network.model import CVAE
@@ -111,7 +111,7 @@ def fit(
         FloatingPointError: where the loss is not finite.
         ValueError: where `folder` holds a fit with other settings, or a batch is larger than the data.
     """
-    network = CVAE(sizes(config))
+    network = CVAE(model_sizes_from_options(config))
     gather_batch = _batch_gatherer(data, network.sizes)
     min_train_size = min(len(split.train) for split in splits)
     steps = min_train_size // config.batch
@@ -215,7 +215,7 @@ def _select_params(is_better, new_params, old_params):
     )
 
 
-def _batch_gatherer(data: Dataset, model_sizes: Sizes) -> Callable[[np.ndarray], TrainingBatch]:
+def _batch_gatherer(data: Dataset, model_sizes: ModelSizes) -> Callable[[np.ndarray], TrainingBatch]:
     """Return a function from row numbers to a batch; the data lie on the device."""
     shapes = dataset.shape_features(data.shapes, atoms=model_sizes.atoms, satellites=model_sizes.satellites)
     columns = (data.shape_index, data.bond.astype(np.float32), data.pdf, data.conditions)

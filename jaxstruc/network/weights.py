@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from jaxstruc import files
 from jaxstruc.network.classifier import Classifier
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.model import CVAE
 
 
@@ -71,7 +71,7 @@ def load_autoencoder(path: Path) -> TrainedAutoencoder:
         ValueError: where either file is missing or is not one of `save`'s, or the card is of other weights.
     """
     params, card = _read_weights(path, "sizes", training_command="jaxstruc train")
-    return TrainedAutoencoder(params, CVAE(Sizes(**card["sizes"])), card)
+    return TrainedAutoencoder(params, CVAE(ModelSizes(**card["sizes"])), card)
 
 
 def load_classifier(path: Path) -> TrainedClassifier:
@@ -101,7 +101,7 @@ def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[
         card = json.loads(path.with_suffix(".json").read_text("utf-8"))
         expected_sha256, _ = card["sha256"], card[key]
         if key == "sizes":
-            Sizes(**card["sizes"])
+            ModelSizes(**card["sizes"])
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(

@@ -107,7 +107,7 @@ def build_result(
         )
     ensemble = None
     if isinstance(sample_model, CrossValidatedSample):
-        holdout_points = unseen.holdout_points(sample_model.judged.target, target.r)
+        holdout_points = unseen.make_holdout_points(sample_model.judged.target, target.r)
         ensemble_curve = unseen.ensemble_curve(
             sample_model.judged.ensemble_fit, sample_model.listed.ensemble_model, holdout_points
         )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.network import card, dataset, evaluation, training
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.scattering import curves, debye, form_factors
 from jaxstruc.structures.shapes import fcc_cluster
 
@@ -314,7 +314,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     split = dataset.Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
     monkeypatch.setattr(dataset, "split", lambda *_, **__: split)
     for module in (training, card, trainings):
-        monkeypatch.setattr(module, "sizes", lambda options: Sizes(options.latent, atoms=MAX_ATOMS, satellites=4))
+        monkeypatch.setattr(module, "sizes", lambda options: ModelSizes(options.latent, atoms=MAX_ATOMS, satellites=4))
     monkeypatch.setattr(table1, "MAX_ATOMS", MAX_ATOMS)
     monkeypatch.setattr(trainings, "RUNS", tmp_path)
     monkeypatch.setattr(trainings, "load_dataset", lambda split: small_dataset)

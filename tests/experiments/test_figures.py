@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.network import dataset, evaluation
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.model import CVAE
 from jaxstruc.structures.atoms import Cluster
 from jaxstruc.structures.lattices import fcc_lattice
@@ -38,7 +38,7 @@ def experiments(repository, data, monkeypatch):
     import trainings
 
     def untrained_models(data, plan, *, quick):
-        network = CVAE(Sizes(latent=plan.config.latent, atoms=19, satellites=4))
+        network = CVAE(ModelSizes(latent=plan.config.latent, atoms=19, satellites=4))
         splits = [dataset.Split(np.arange(20), np.arange(20, 30), np.arange(0, 40, 5))]
         return trainings.TrainedModels([initial_params(network)], splits, network, plan)
 

@@ -32,7 +32,7 @@ def test_a_prediction_is_that_of_the_cluster_itself():
     target = mixtures.make_target(g, rmax=12.0)
     best_values = candidates.select_rows(fits.values, slice(0, 1))
     (predicted_pdf,) = unseen.cluster_curves(candidates.select_rows(candidates.cluster_tables(pool.select(np.arange(1)), target), slice(0, 1)), best_values,
-                                 unseen.holdout_points(target, mixtures.R))  # fmt: skip
+                                 unseen.make_holdout_points(target, mixtures.R))  # fmt: skip
     in_holdout = mixtures.R > 12.0
     assert np.linalg.norm(predicted_pdf[in_holdout] - g[in_holdout]) < 0.02 * np.linalg.norm(g[in_holdout])
 

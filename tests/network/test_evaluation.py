@@ -5,7 +5,7 @@ import pytest
 from ase.cluster import Decahedron, Icosahedron, Octahedron
 
 from jaxstruc.network import evaluation
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.evaluation import StructureBatch
 from jaxstruc.network.model import CVAE
 from jaxstruc.network.propose import Proposals
@@ -142,7 +142,7 @@ def test_the_nearest_training_structure_of_a_training_pdf_is_its_own(kdd_dataset
 
 @pytest.mark.slow
 def test_a_network_gives_structures_without_labels(kdd_dataset, rows, random_params):
-    network = CVAE(Sizes(atoms=20, satellites=4))
+    network = CVAE(ModelSizes(atoms=20, satellites=4))
     params, key = random_params(network), jax.random.key(0)
     drawn_structures = evaluation.reconstruct(params, kdd_dataset.pdf[rows], key, network=network, draw=True)
     mean_structures = evaluation.reconstruct(params, kdd_dataset.pdf[rows], key, network=network, draw=False)

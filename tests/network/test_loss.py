@@ -7,12 +7,12 @@ import optax
 import pytest
 
 from jaxstruc.network import dataset, loss, model
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.loss import TrainingBatch
 from jaxstruc.network.model import CVAE, DecodedStructure
 from jaxstruc.options.training import TrainOptions
 
-SIZES = Sizes(atoms=20, satellites=4)
+SIZES = ModelSizes(atoms=20, satellites=4)
 CONFIG = TrainOptions()
 
 
@@ -70,7 +70,7 @@ def test_loss_terms_are_their_formulas_written_out(network, smallest_batch):
 
 def test_the_penalty_of_the_deterministic_network_is_a_squared_distance(network, smallest_batch):
     _, params = network
-    deterministic_network = CVAE(Sizes(atoms=20, satellites=4, stochastic=False))
+    deterministic_network = CVAE(ModelSizes(atoms=20, satellites=4, stochastic=False))
     loss_terms, repeated_terms = (
         jitted_loss(params, smallest_batch, jax.random.key(seed), network=deterministic_network)[1] for seed in (3, 4)
     )

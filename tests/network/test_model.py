@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from jaxstruc.network import model
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.model import CVAE, Gaussian
 from jaxstruc.network.representation import Features
 
-SIZES = Sizes(latent=2, atoms=20, satellites=4, points=301)
+SIZES = ModelSizes(latent=2, atoms=20, satellites=4, points=301)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_the_prior_does_not_depend_on_the_structure(network, batch):
 
 @pytest.mark.parametrize("atoms", [7, 100])
 def test_a_structure_of_any_size_gets_the_pdf_at_each_node(atoms, random_params):
-    module = CVAE(Sizes(latent=2, atoms=atoms, satellites=4))
+    module = CVAE(ModelSizes(latent=2, atoms=atoms, satellites=4))
     params = random_params(module)
     features = Features(jnp.zeros((1, atoms, atoms)), jnp.zeros((1, atoms, 4)), jnp.ones((1, atoms), bool), jnp.ones(1))
     encoded_sum = jax.jit(lambda pdf, presence: module.apply(

@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc.data.measurement import Measurement
 from jaxstruc.network import dataset, propose, representation, weights
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.model import CVAE, DecodedStructure
 from jaxstruc.options.pdf import SHIPPED
 from jaxstruc.structures import shapes
@@ -130,7 +130,7 @@ def test_without_a_bond_the_decoded_radius_sets_the_scale():
 @pytest.fixture(scope="module")
 def small_network(random_params):
     """A network of 20 atoms that has not been trained."""
-    network = CVAE(Sizes(atoms=20, satellites=4))
+    network = CVAE(ModelSizes(atoms=20, satellites=4))
     return random_params(network), network
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.network import checkpoints, dataset, training
-from jaxstruc.network.config import sizes
+from jaxstruc.network.config import model_sizes_from_options
 from jaxstruc.network.model import CVAE
 from jaxstruc.options.training import TrainOptions
 
@@ -139,7 +139,7 @@ def test_epochs_without_improvement_end_the_training_and_keep_the_best(
     patient_options = replace(CONFIG, epochs=30, patience=2)
     (params,), progress = training.fit(small_dataset, [split], patient_options, folder=tmp_path)
     assert progress.epoch == 4 and progress.best_epoch[0] == 2 and progress.best_loss[0] == 1.0
-    network = CVAE(sizes(patient_options))
+    network = CVAE(model_sizes_from_options(patient_options))
     key = jax.random.split(jax.random.key(0), 3)[2]
     gather = training._batch_gatherer(small_dataset, network.sizes)
     validation = validate(stacked_params(params), gather, [split], key[None], network=network, config=patient_options)

@@ -7,13 +7,13 @@ import pytest
 
 from jaxstruc import files
 from jaxstruc.network import weights
-from jaxstruc.network.config import Sizes
+from jaxstruc.network.config import ModelSizes
 from jaxstruc.network.model import CVAE
 from jaxstruc.options.pdf import SHIPPED
 
 
 def test_weights_come_back_with_their_card_in_half_precision(random_params, tmp_path):
-    network = CVAE(Sizes(atoms=20, satellites=4))
+    network = CVAE(ModelSizes(atoms=20, satellites=4))
     params = random_params(network)
     path = tmp_path / "own" / "w.safetensors"
     weights.save_weights(path, params, {"name": "own", "sizes": vars(network.sizes)})
@@ -40,7 +40,7 @@ def test_what_is_no_network_is_refused(content, card, tmp_path):
 
 
 def test_weights_that_are_not_those_of_their_card_are_refused(random_params, tmp_path):
-    network = CVAE(Sizes(atoms=20, satellites=4))
+    network = CVAE(ModelSizes(atoms=20, satellites=4))
     for seed, name in enumerate(("one", "other")):
         params = random_params(network, seed=seed)
         weights.save_weights(tmp_path / f"{name}.safetensors", params, {"sizes": vars(network.sizes)})
@@ -52,7 +52,7 @@ def test_weights_that_are_not_those_of_their_card_are_refused(random_params, tmp
 
 
 def test_a_card_without_checksum_is_refused(random_params, tmp_path):
-    network = CVAE(Sizes(atoms=20, satellites=4))
+    network = CVAE(ModelSizes(atoms=20, satellites=4))
     path = tmp_path / "w.safetensors"
     weights.save_weights(path, random_params(network), {"sizes": vars(network.sizes)})
     path.with_suffix(".json").write_text(json.dumps({"sizes": vars(network.sizes)}))
@@ -62,7 +62,7 @@ def test_a_card_without_checksum_is_refused(random_params, tmp_path):
 
 def test_the_shipped_network_has_the_sizes_of_its_card():
     network = weights.load_autoencoder(SHIPPED)
-    assert network.module.sizes == Sizes(**network.card["sizes"])
+    assert network.module.sizes == ModelSizes(**network.card["sizes"])
     decoder = network.params["params"]["decoder"]
     assert decoder["Dense_0"]["kernel"].shape[0] == network.card["sizes"]["latent"]
     assert decoder["Dense_0"]["kernel"].dtype == np.float32
