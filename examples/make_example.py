@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures import shapes
+from jaxstruc.scattering.pair_distribution import Grid
 
 OUT = Path(__file__).with_name("Ag68_simulated.gr")
 BOND = 2.90

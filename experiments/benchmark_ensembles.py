@@ -18,13 +18,13 @@ import jax
 import numpy as np
 import rows
 
-from jaxstruc.data import measurement as measurement_settings
-from jaxstruc.inference import candidates, ensemble, screening, target
-from jaxstruc.inference import mixture as mixtures
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.scattering.templates import TableRange
-from jaxstruc.solver import samples
-from jaxstruc.structures import families, library
+from jaxstruc.clusters import families, library
+from jaxstruc.io import measurement as measurement_settings
+from jaxstruc.pdf import candidates, ensemble, screening, target
+from jaxstruc.pdf import distribution as samples
+from jaxstruc.pdf import ensemble_model as mixtures
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.scattering.cluster_tables import TableRange
 
 RESULTS = Path(__file__).parent / "results"
 N_TRIED_CLUSTERS, N_FITTED_CLUSTERS, N_FILES, BATCH_SIZE, N_REPEATS = 5000, 200, 1000, 100, 5
@@ -134,9 +134,12 @@ def time_series(library_classes: samples.LibraryClasses, cluster_library: librar
     fit_target = target.target(r, g, **q_settings, bond=ensembles.BOND, span=span)
     values = candidates.select_rows(candidates.fit_all(pool, fit_target).values, 0)
     initial_parameters = ensemble.fit(
-        ensemble_model, bases[BATCH_SIZE // 2],
-        ensemble.start_parameters(ensemble_model, bases[BATCH_SIZE // 2], values, names, mean_diameter), names=names, strength=0.0,
-    ).parameters  # fmt: skip
+        ensemble_model,
+        bases[BATCH_SIZE // 2],
+        ensemble.start_parameters(ensemble_model, bases[BATCH_SIZE // 2], values, names, mean_diameter),
+        names=names,
+        strength=0.0,
+    ).parameters
 
     def fit_batches():
         return [
@@ -152,10 +155,16 @@ def time_series(library_classes: samples.LibraryClasses, cluster_library: librar
     width = np.sqrt(share @ size**2 - mean**2) / mean
     relative_errors = np.abs(np.stack([mean, width], axis=1) / np.array(truth) - 1)
     row = {
-        "part": "series", "files": n_batches * BATCH_SIZE, "columns": len(size), "files_a_second": n_batches * BATCH_SIZE / median_seconds,
-        "first": first_seconds, "mean_off": float(np.median(relative_errors[:, 0])), "width_off": float(np.median(relative_errors[:, 1])),
-        "mean_within_3": float(np.mean(relative_errors[:, 0] < 0.03)), "width_within_15": float(np.mean(relative_errors[:, 1] < 0.15)),
-    }  # fmt: skip
+        "part": "series",
+        "files": n_batches * BATCH_SIZE,
+        "columns": len(size),
+        "files_a_second": n_batches * BATCH_SIZE / median_seconds,
+        "first": first_seconds,
+        "mean_off": float(np.median(relative_errors[:, 0])),
+        "width_off": float(np.median(relative_errors[:, 1])),
+        "mean_within_3": float(np.mean(relative_errors[:, 0] < 0.03)),
+        "width_within_15": float(np.mean(relative_errors[:, 1] < 0.15)),
+    }
     rows.show(row)
     return row
 

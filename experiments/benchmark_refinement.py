@@ -44,17 +44,19 @@ import rows
 from measured_pdfs import simulate_noisy_pdfs
 from scipy.optimize import least_squares
 
-from jaxstruc.inference import fit, screening, values
-from jaxstruc.inference import target as targets
-from jaxstruc.inference.candidates import CandidateGroup, candidate_pool, fit_all
-from jaxstruc.inference.target import R_MARGIN, FitBasis, Target
-from jaxstruc.scattering import form_factors, templates
-from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
-from jaxstruc.scattering.templates import ClusterTable, TableRange
-from jaxstruc.solver.answers import MAX_REFINED_CANDIDATES
-from jaxstruc.structures import library
-from jaxstruc.structures.distances import Histogram
-from jaxstruc.structures.library import Library
+from jaxstruc.clusters import library
+from jaxstruc.clusters.distances import Histogram
+from jaxstruc.clusters.library import Library
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
+from jaxstruc.pdf import fit, screening
+from jaxstruc.pdf import fit as values
+from jaxstruc.pdf import target as targets
+from jaxstruc.pdf.candidates import CandidateGroup, candidate_pool, fit_all
+from jaxstruc.pdf.solve import MAX_REFINED_CANDIDATES
+from jaxstruc.pdf.target import R_MARGIN, FitBasis, Target
+from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import form_factors
+from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 NAME = "benchmark_refinement"
 RESULTS = Path(__file__).parent / "results"

@@ -18,8 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 import rows
 
-from jaxstruc.scattering import curved, particle, smallangle
-from jaxstruc.scattering.size_distributions import SizeDistribution, distribution_by_number
+from jaxstruc.small_angle import form_factors as curved
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import simulate as smallangle
+from jaxstruc.small_angle.size_distributions import SizeDistribution, distribution_by_number
 
 RESULTS = Path(__file__).parent / "results"
 Q = np.geomspace(0.005, 0.6, 200)
@@ -85,11 +87,21 @@ def measure(body: str, curves: int, repeats: int) -> dict:
     expected = sasmodels_curve()
     deviation = np.abs(our_curves(mean[:1], pd[:1])[0] / expected - 1).max()
     _, sasmodels_seconds = time_calls(sasmodels_curve, repeats if body == "sphere" else 2)
-    return {
-        "body": body, "curves": curves, "sizes": N_SIZES, "q": len(Q), "first_call": first_seconds,
-        "us_a_curve": 1e6 * batch_seconds / curves, "sasmodels_us_a_curve": 1e6 * sasmodels_seconds, "times": sasmodels_seconds / (batch_seconds / curves),
-        "deviation": float(deviation),
-    } | rows.environment() | {"commit": rows.commit()}  # fmt: skip
+    return (
+        {
+            "body": body,
+            "curves": curves,
+            "sizes": N_SIZES,
+            "q": len(Q),
+            "first_call": first_seconds,
+            "us_a_curve": 1e6 * batch_seconds / curves,
+            "sasmodels_us_a_curve": 1e6 * sasmodels_seconds,
+            "times": sasmodels_seconds / (batch_seconds / curves),
+            "deviation": float(deviation),
+        }
+        | rows.environment()
+        | {"commit": rows.commit()}
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:

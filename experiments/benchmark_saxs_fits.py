@@ -17,10 +17,11 @@ import numpy as np
 import rows
 import small_angle
 
-from jaxstruc.inference import outcomes, pattern
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SaxsOptions, SizeOptions
-from jaxstruc.solver import small_angles
-from jaxstruc.solver.small_angles import SaxsPlan
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import fit as outcomes
+from jaxstruc.small_angle import solve as small_angles
+from jaxstruc.small_angle.solve import SaxsPlan
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = {

@@ -34,9 +34,10 @@ import rich.table
 import rows
 
 from jaxstruc import files
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
+from jaxstruc.scattering.pair_distribution import Grid
 
 try:
     import debyecalculator

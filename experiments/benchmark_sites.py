@@ -19,10 +19,11 @@ import numpy as np
 import rows
 import solving
 
-from jaxstruc.inference import sites, target
-from jaxstruc.inference.sites import SiteWeights
-from jaxstruc.inference.values import FitValues
-from jaxstruc.structures import hosts
+from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.pdf import site_moves as sites
+from jaxstruc.pdf import target
+from jaxstruc.pdf.fit import FitValues
+from jaxstruc.pdf.site_moves import SiteWeights
 
 RESULTS = Path(__file__).parent / "results"
 ATOM_COUNTS, N_STARTS, N_STEPS, N_REPEATS = (100, 300, 600), 4, 200, 5
@@ -62,11 +63,22 @@ def measure(atoms: int, steps: int) -> dict:
         field @ field[0]
         np.einsum("ij,ij->i", field, field)
     floor_seconds = (time.perf_counter() - start) / 100
-    return {
-        "atoms": atoms, "sites": n_sites, "functions": len(basis.data), "starts": N_STARTS, "first_call": first_seconds,
-        "ms_a_step": 1e3 * step_seconds, "single_moves_a_second": n_sites / step_seconds,
-        "exchanges_a_second": sites.N_EXCHANGE_SITES**2 / step_seconds, "floor_ms": 1e3 * floor_seconds, "times_the_floor": step_seconds / floor_seconds,
-    } | rows.environment() | {"commit": rows.commit()}  # fmt: skip
+    return (
+        {
+            "atoms": atoms,
+            "sites": n_sites,
+            "functions": len(basis.data),
+            "starts": N_STARTS,
+            "first_call": first_seconds,
+            "ms_a_step": 1e3 * step_seconds,
+            "single_moves_a_second": n_sites / step_seconds,
+            "exchanges_a_second": sites.N_EXCHANGE_SITES**2 / step_seconds,
+            "floor_ms": 1e3 * floor_seconds,
+            "times_the_floor": step_seconds / floor_seconds,
+        }
+        | rows.environment()
+        | {"commit": rows.commit()}
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:

@@ -27,15 +27,19 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import jaxstruc
-from jaxstruc.data import measurement as measurement_settings
-from jaxstruc.data.measurement import Measurement
-from jaxstruc.network import classifier, endless, naming, stock, weights
+from jaxstruc.clusters import library
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.io import measurement as measurement_settings
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.network import weights
+from jaxstruc.network.classifier.model import model as classifier
+from jaxstruc.network.classifier.model import particles as stock
+from jaxstruc.network.classifier.model import predict as naming
+from jaxstruc.network.classifier.model import simulated_pdfs as endless
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import CLASSIFIER, DataOptions
 from jaxstruc.report import figures
 from jaxstruc.scattering import form_factors
-from jaxstruc.structures import library
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
 RESULTS = Path(__file__).parent / "results" / "classifying.jsonl"
 PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
@@ -165,9 +169,10 @@ def _rank_statistics(name: str, ranks: np.ndarray) -> dict[str, float]:
     """Return the coverage of central intervals, and how far ranks are from even (Kolmogorov's statistic)."""
     distance_from_half = abs(ranks - 0.5)
     return {
-        f"{name}_50": float((distance_from_half <= 0.25).mean()), f"{name}_90": float((distance_from_half <= 0.45).mean()),
+        f"{name}_50": float((distance_from_half <= 0.25).mean()),
+        f"{name}_90": float((distance_from_half <= 0.45).mean()),
         f"{name}_uneven": float(stats.kstest(ranks, "uniform").statistic),
-    }  # fmt: skip
+    }
 
 
 def simulate_cases(part: str, draws: int, seeds: int) -> list[solving.ParticleCase]:
@@ -188,12 +193,22 @@ def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int
     for case, output in zip(cases, outputs, strict=True):
         atoms, hexagonal_interval = len(case.particle.positions), output.intervals["hexagonal"]
         atom_interval = output.intervals["n_atoms"]
-        result_rows.append(case.labels | {
-            "atoms": atoms, "type": case.particle.type, "found_type": next(iter(output.type_probabilities)),
-            "p_type": output.type_probabilities[case.particle.type], "n_atoms": atom_interval.value, "n_low": atom_interval.low, "n_high": atom_interval.high,
-            "hexagonal": case.particle.hexagonal, "found_hexagonal": hexagonal_interval.value, "distance": output.novelty_score,
-            "n_rank": _calibrated_rank(output, network.card, atoms),
-        })  # fmt: skip
+        result_rows.append(
+            case.labels
+            | {
+                "atoms": atoms,
+                "type": case.particle.type,
+                "found_type": next(iter(output.type_probabilities)),
+                "p_type": output.type_probabilities[case.particle.type],
+                "n_atoms": atom_interval.value,
+                "n_low": atom_interval.low,
+                "n_high": atom_interval.high,
+                "hexagonal": case.particle.hexagonal,
+                "found_hexagonal": hexagonal_interval.value,
+                "distance": output.novelty_score,
+                "n_rank": _calibrated_rank(output, network.card, atoms),
+            }
+        )
     return result_rows
 
 

@@ -42,14 +42,15 @@ from ase.lattice.hexagonal import HexagonalClosedPacked
 from jaxtyping import Array, Float, Int
 from scipy.spatial.distance import pdist
 
-from jaxstruc.inference import fit, target
-from jaxstruc.inference.target import FitBasis
-from jaxstruc.scattering import form_factors, templates
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.distances import Histogram, distinct_distances
+from jaxstruc.pdf import fit, target
+from jaxstruc.pdf.target import FitBasis
+from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import form_factors
+from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.scattering.templates import ClusterTable, TableRange
-from jaxstruc.structures import shapes
-from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.distances import Histogram, distinct_distances
 
 RESULTS = Path(__file__).parent / "results" / "deepstruc_list.jsonl"
 METALS = "Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Tc Ru Rh Pd Ag Cd Hf Ta W Re Os Ir Pt Au Hg".split()
@@ -248,9 +249,11 @@ def build_structure_table(bonds: Sequence[float]) -> StructureTable:
         table_batches.append(entry[0])
         transform_batches.append(entry[1])
     return StructureTable(
-        shape_indices, bond, jax.tree.map(lambda *arrays: jnp.concatenate(arrays)[: len(shape_indices)], *table_batches),
+        shape_indices,
+        bond,
+        jax.tree.map(lambda *arrays: jnp.concatenate(arrays)[: len(shape_indices)], *table_batches),
         jnp.concatenate(transform_batches, axis=2)[:, :, : len(shape_indices)],
-    )  # fmt: skip
+    )
 
 
 def _sine_matrix() -> Float[np.ndarray, "r q"]:
@@ -359,11 +362,21 @@ def _point_basis(data, qmin, qmax, qdamp) -> FitBasis:
     design = (qmax - qmin) / np.pi * jnp.asarray(weights, jnp.float32)[:, None] * jnp.sin(q[:, None] * r)
     unit = jnp.ones((), jnp.float32)
     return FitBasis(
-        q=q, transform=design, radius=jnp.asarray(r, jnp.float32), background_basis=jnp.zeros((len(r), 0), jnp.float32), data=data,
-        norm=data @ data, unmodelled_squares=0 * unit, n_independent=(r[-1] - r[0]) * (qmax - qmin) / np.pi, stretch=unit,
-        bond=2.5 * unit, qdamp=qdamp, qbroad=0 * unit, scale_bounds=jnp.asarray((target.MIN_SCALE, jnp.inf), jnp.float32),
+        q=q,
+        transform=design,
+        radius=jnp.asarray(r, jnp.float32),
+        background_basis=jnp.zeros((len(r), 0), jnp.float32),
+        data=data,
+        norm=data @ data,
+        unmodelled_squares=0 * unit,
+        n_independent=(r[-1] - r[0]) * (qmax - qmin) / np.pi,
+        stretch=unit,
+        bond=2.5 * unit,
+        qdamp=qdamp,
+        qbroad=0 * unit,
+        scale_bounds=jnp.asarray((target.MIN_SCALE, jnp.inf), jnp.float32),
         span=TABLE_RANGE,
-    )  # fmt: skip
+    )
 
 
 def probability_within(row: dict[str, Any], n_first: int) -> float:
@@ -441,12 +454,18 @@ def _pdf_row(
         misfit, is_true_structure, structure_table.shape_index if pdf.bond_index < 0 else np.arange(len(misfit))
     )
     return {
-        "noise": noise, "type": shape.family, "shape": shape.label, "atoms": len(shape.positions),
+        "noise": noise,
+        "type": shape.family,
+        "shape": shape.label,
+        "atoms": len(shape.positions),
         **{name: round(value, 3) for name, value in pdf.settings.items()},
-        "before": n_better, "tied": n_tied, "type_before": rank_name(misfit, structure_types == shape.family, structure_types)[0],
+        "before": n_better,
+        "tied": n_tied,
+        "type_before": rank_name(misfit, structure_types == shape.family, structure_types)[0],
         "looked": int(is_true_structure[order].argmax()),
-        "rw": _round_rw(misfit[is_true_structure].min()), "rw_other": _round_rw(misfit[~is_true_structure].min()),
-    }  # fmt: skip
+        "rw": _round_rw(misfit[is_true_structure].min()),
+        "rw_other": _round_rw(misfit[~is_true_structure].min()),
+    }
 
 
 def _round_rw(rw: float) -> float | None:

@@ -33,17 +33,20 @@ import rows
 
 import jaxstruc
 from jaxstruc import Measurement, Result
-from jaxstruc.data import measurement as measurement_settings
-from jaxstruc.inference import unseen
-from jaxstruc.inference.unseen import HoldoutCut
+from jaxstruc.api import solving
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters import polydisperse as populations
+from jaxstruc.clusters import size_classes as classes
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.distances import histogram
+from jaxstruc.clusters.families import FAMILY_TYPES
+from jaxstruc.clusters.library import BIN_WIDTH, Library
+from jaxstruc.io import measurement as measurement_settings
 from jaxstruc.options.pdf import DataOptions, LibraryOptions, MineOptions, ScreenName, SearchName
+from jaxstruc.pdf import cross_validation as unseen
+from jaxstruc.pdf.cross_validation import HoldoutCut
+from jaxstruc.pdf.solve import solve_measurements
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver.answers import solve_measurements
-from jaxstruc.solver.doors import solving
-from jaxstruc.structures import classes, families, kinds, library, populations
-from jaxstruc.structures.distances import histogram
-from jaxstruc.structures.families import FAMILY_TYPES
-from jaxstruc.structures.library import BIN_WIDTH, Library
 
 RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Pt")
@@ -107,11 +110,14 @@ def simulate_case(cluster_library: Library, part: str, seed: int) -> SampleCase:
     diameters = np.array([particle.size for particle in particles]) * BOND * values["stretch"]
     mean = float(shares @ diameters)
     truth = {
-        "members": len(particles), "mean": mean, "width": float(np.sqrt(shares @ (diameters - mean) ** 2) / mean),
+        "members": len(particles),
+        "mean": mean,
+        "width": float(np.sqrt(shares @ (diameters - mean) ** 2) / mean),
         "types": {
-            type_name: float(shares[[particle.type == type_name for particle in particles]].sum()) for type_name in sorted({member.type for member in particles})
+            type_name: float(shares[[particle.type == type_name for particle in particles]].sum())
+            for type_name in sorted({member.type for member in particles})
         },
-    }  # fmt: skip
+    }
     data_options = DataOptions(qmin=values["qmin"], qmax=values["qmax"], qdamp=values["qdamp"])
     return SampleCase(Measurement(f"{part}-{seed}.gr", r, g, {}), data_options, truth)
 

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import drawing
+import evaluation
 import figures
 import jax
 import jax.numpy as jnp
@@ -28,9 +29,9 @@ import rows
 import trainings
 from jaxtyping import Array
 
-from jaxstruc.network import dataset, evaluation, propose, representation
-from jaxstruc.network.dataset import Dataset
-from jaxstruc.network.model import CVAE
+from jaxstruc.network.cvae import dataset, propose, representation
+from jaxstruc.network.cvae.dataset import Dataset
+from jaxstruc.network.cvae.model import CVAE
 
 NAME = "figure1_interpolation"
 N_PATHS, N_POINTS, N_SHOWN = 20, 21, 7

@@ -9,6 +9,7 @@ from the trilaterated structure; the difference is not scaled. The rows are of a
 """
 
 import drawing
+import evaluation
 import figures
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ import rows
 import table1_reconstruction
 import trainings
 
-from jaxstruc.network import dataset, evaluation
+from jaxstruc.network.cvae import dataset
 
 NAME = "figure5_examples"
 RANKS = (0.1, 0.5, 0.9)

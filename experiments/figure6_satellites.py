@@ -22,7 +22,7 @@ import numpy as np
 import placing
 import rows
 
-from jaxstruc.network import trilateration
+from jaxstruc.network.cvae import trilateration
 
 NAME = "figure6_satellites"
 RESULTS = Path(__file__).parent / "results"

@@ -26,8 +26,8 @@ import rows
 import trainings
 from matplotlib.axes import Axes
 
-from jaxstruc.network import dataset
-from jaxstruc.network.model import CVAE
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.model import CVAE
 
 NAME = "figure7_latent"
 MAX_PDFS, N_NEIGHBOURS = 600, 5

@@ -13,6 +13,7 @@ import argparse
 from typing import NamedTuple
 
 import drawing
+import evaluation
 import figures
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,9 @@ import numpy as np
 import rows
 import table1_reconstruction
 import trainings
+from evaluation import StructureBatch
 
-from jaxstruc.network import dataset, evaluation
-from jaxstruc.network.evaluation import StructureBatch
+from jaxstruc.network.cvae import dataset
 
 NAME = "figure8_samples"
 N_DRAWS, N_SHOWN_DRAWS, N_SHOWN_PDFS = 10, 5, 4

@@ -18,7 +18,7 @@ from drawing import TRUE_COLOUR, draw_spheres, save_figure
 from matplotlib import colormaps
 from scipy.spatial import KDTree
 
-from jaxstruc.solver.answers import solve_measurements
+from jaxstruc.pdf.solve import solve_measurements
 
 FIGURE_PATH = Path(__file__).parent / "results" / "solving.png"
 PART_LABELS = {"offrule": "search", "library": "library alone", "full": "search, full"}

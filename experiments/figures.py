@@ -13,7 +13,7 @@ import trainings
 from table1_reconstruction import finite_or_none
 from trainings import TrainedModels
 
-from jaxstruc.network.dataset import Conditions, Dataset
+from jaxstruc.network.cvae.dataset import Conditions, Dataset
 
 RESULTS = Path(__file__).parent / "results"
 

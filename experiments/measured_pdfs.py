@@ -29,10 +29,10 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import DataOptions, LibraryOptions, Measurement, MineOptions, PdfResult, RefineOptions, statistics
-from jaxstruc.inference import posterior, target
+from jaxstruc.clusters import families, lattices
+from jaxstruc.pdf import posterior, target
 from jaxstruc.report import summary as summaries
 from jaxstruc.scattering import form_factors
-from jaxstruc.structures import families, lattices
 
 NAME = "measured_pdfs"
 RESULTS = Path(__file__).parent / "results"

@@ -19,8 +19,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
-from jaxstruc.structures import classes, faces, kinds, lattices
-from jaxstruc.structures.shapes import distinct_clusters
+from jaxstruc.clusters import lattices
+from jaxstruc.clusters import random_particles as faces
+from jaxstruc.clusters import size_classes as classes
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.fcc_shapes import distinct_clusters
 
 OFF_RULE_KINDS = ("fcc", "hcp", "bcc", "sc", "stack", "decahedron", "icosahedron", "shell", "missing")
 RULE_KINDS = ("sc", "bcc", "fcc", "hcp", "decahedron", "icosahedron", "octahedron")

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import evaluation
 import jax
 import jax.numpy as jnp
 import matplotlib.figure
@@ -32,13 +33,13 @@ import optax
 import rows
 import table1_reconstruction as table1
 import trainings
+from evaluation import StructureBatch
 from jaxtyping import Array, Float
 from trainings import SPLITS, TrainingPlan
 
 from jaxstruc import files
-from jaxstruc.network import dataset, evaluation
-from jaxstruc.network.dataset import Conditions, Dataset
-from jaxstruc.network.evaluation import StructureBatch
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.dataset import Conditions, Dataset
 
 NAME = "pdf_loss_ablation"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.optimize
 from ase.cluster.cubic import FaceCenteredCubic
 
-from jaxstruc.network import representation
-from jaxstruc.structures.shapes import fcc_family
+from jaxstruc.clusters.fcc_shapes import fcc_family
+from jaxstruc.network.cvae import representation
 
 MISSING_SHARE, OUTLIER_SHARE = 0.1, 0.05
 """Share of the distances that are missing, and that are replaced by a number between 0 and 2 radii."""

@@ -29,16 +29,16 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import statistics
-from jaxstruc.data.measurement import resolve_settings
-from jaxstruc.inference import candidates, fit, posterior, relax, target
-from jaxstruc.inference.candidates import CandidateGroup, CandidatePool
-from jaxstruc.inference.fit import Fit
-from jaxstruc.inference.target import Target
+from jaxstruc.clusters import library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.pdf import candidates, fit, posterior, relax, target
+from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
+from jaxstruc.pdf.fit import Fit
+from jaxstruc.pdf.target import Target
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.structures import library
-from jaxstruc.structures.atoms import Cluster
 
 NAME = "relax_refit"
 RESULTS = Path(__file__).parent / "results"

@@ -46,10 +46,16 @@ def result_row(result, truth, seed: int) -> dict:
     best = result.best
     two_population_probability = sum(entry.weight for entry in result.candidates if entry.family == "two")
     columns = {
-        "seed": seed, "populations": len(truth), "told": 2 if best.family == "two" else 1, "p_two": two_population_probability,
-        "distribution": best.family, "chi2": best.notes["chi2"], "status": result.status,
-        "mean": truth[0][0], "share": truth[-1][2],
-    }  # fmt: skip
+        "seed": seed,
+        "populations": len(truth),
+        "told": 2 if best.family == "two" else 1,
+        "p_two": two_population_probability,
+        "distribution": best.family,
+        "chi2": best.notes["chi2"],
+        "status": result.status,
+        "mean": truth[0][0],
+        "share": truth[-1][2],
+    }
     values = best.values
     if len(truth) == 1:
         parameter_names = [("radius", "pd")]

@@ -22,12 +22,12 @@ import rows
 import solving
 
 import jaxstruc
-from jaxstruc.data.measurement import Measurement
+from jaxstruc.api import solving as solve_plan
+from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import CLASSIFIER, EnsembleName, MineOptions
-from jaxstruc.solver import glances
-from jaxstruc.solver.answers import PdfPlan, prepare_measurement, solve_measurements
-from jaxstruc.solver.doors import solving as solve_plan
-from jaxstruc.solver.glances import ClassifierScreen
+from jaxstruc.pdf import classifier_prior as glances
+from jaxstruc.pdf.classifier_prior import ClassifierScreen
+from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 
 RESULTS = Path(__file__).parent / "results" / "screening.jsonl"
 MEASURED_FILES = {

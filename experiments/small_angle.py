@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxstruc.data.measurement import Measurement
-from jaxstruc.scattering import particle, smallangle
-from jaxstruc.scattering.size_distributions import distribution_by_number
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import simulate as smallangle
+from jaxstruc.small_angle.size_distributions import distribution_by_number
 
 N_NODES = 401
 """Over five standard deviations on both sides: far beyond what the package sums."""

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import evaluation
 import jax
 import jax.numpy as jnp
 import measured_pdfs
@@ -34,11 +35,11 @@ from ase import Atoms
 from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement, Result
-from jaxstruc.data import measurement as measurement_settings
-from jaxstruc.inference import screening
-from jaxstruc.inference.target import Target
-from jaxstruc.inference.values import FitValues
-from jaxstruc.network import evaluation
+from jaxstruc.api import refining, solving
+from jaxstruc.clusters import size_classes as classes
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.distances import histogram
+from jaxstruc.io import measurement as measurement_settings
 from jaxstruc.options.pdf import (
     DataOptions,
     FitOptions,
@@ -49,14 +50,14 @@ from jaxstruc.options.pdf import (
     SolveOptions,
     SourceName,
 )
+from jaxstruc.parameters import PARAMETERS
+from jaxstruc.pdf import screening
+from jaxstruc.pdf import site_search as search
+from jaxstruc.pdf.fit import FitValues
+from jaxstruc.pdf.site_search import SHAPE_PRIOR_WEIGHT
+from jaxstruc.pdf.solve import PdfPlan, solve_measurements
+from jaxstruc.pdf.target import Target
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.parameters import PARAMETERS
-from jaxstruc.solver import search
-from jaxstruc.solver.answers import PdfPlan, solve_measurements
-from jaxstruc.solver.doors import refining, solving
-from jaxstruc.solver.search import SHAPE_PRIOR_WEIGHT
-from jaxstruc.structures import classes, kinds
-from jaxstruc.structures.distances import histogram
 
 RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Pt")
@@ -197,9 +198,15 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
     """Return what is kept of a case."""
     particle = case.particle
     row = {
-        **case.labels, "atoms": len(particle.positions), "type": particle.type, "word": particle.sequence, "hexagonal": particle.hexagonal,
-        "status": result.status, "seconds": result.facts.get("seconds"), "truth_rw": truth_rw,
-    }  # fmt: skip
+        **case.labels,
+        "atoms": len(particle.positions),
+        "type": particle.type,
+        "word": particle.sequence,
+        "hexagonal": particle.hexagonal,
+        "status": result.status,
+        "seconds": result.facts.get("seconds"),
+        "truth_rw": truth_rw,
+    }
     if not result.candidates or result.best.atoms is None:
         return row
     best_candidate, positions = result.best, result.best.atoms.positions
@@ -216,11 +223,20 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
     atom_interval = result.intervals["n_atoms"]
     has_layers = "hexagonal" in result.intervals
     return row | {
-        "source": best_candidate.source, "found_type": best_candidate.type, "found_atoms": best_candidate.n_atoms, "rw": best_candidate.rw,
-        "n_low": atom_interval.low, "n_high": atom_interval.high, "w1": quantile_distance, "found_hexagonal": best_candidate.hexagonal if has_layers else None,
-        "error": coordinate_error(scaled_positions, positions) if has_right_count and quantile_distance < MAX_COORDINATE_ERROR else None,
-        "p_type": result.types.get(particle.type, 0.0), "found_word": kinds.stacking_sequence(positions) if particle.sequence else "",
-    }  # fmt: skip
+        "source": best_candidate.source,
+        "found_type": best_candidate.type,
+        "found_atoms": best_candidate.n_atoms,
+        "rw": best_candidate.rw,
+        "n_low": atom_interval.low,
+        "n_high": atom_interval.high,
+        "w1": quantile_distance,
+        "found_hexagonal": best_candidate.hexagonal if has_layers else None,
+        "error": coordinate_error(scaled_positions, positions)
+        if has_right_count and quantile_distance < MAX_COORDINATE_ERROR
+        else None,
+        "p_type": result.types.get(particle.type, 0.0),
+        "found_word": kinds.stacking_sequence(positions) if particle.sequence else "",
+    }
 
 
 def coordinate_error(true_positions: np.ndarray, found_positions: np.ndarray) -> float:

@@ -25,17 +25,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import evaluation
 import jax
 import jax.numpy as jnp
 import numpy as np
 import rows
 import scipy.stats
 import trainings
+from evaluation import StructureBatch
 from trainings import MODELS, SPLITS, TrainedModels, TrainingPlan
 
-from jaxstruc.network import dataset, evaluation
-from jaxstruc.network.dataset import Dataset, Split
-from jaxstruc.network.evaluation import StructureBatch
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.dataset import Dataset, Split
 
 NAME = "table1_reconstruction"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"

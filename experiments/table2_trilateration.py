@@ -30,7 +30,7 @@ import numpy as np
 import placing
 import rows
 
-from jaxstruc.network import trilateration
+from jaxstruc.network.cvae import trilateration
 
 NAME = "table2_trilateration"
 RESULTS = Path(__file__).parent / "results"

@@ -15,11 +15,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxstruc.commands import progress
-from jaxstruc.network import dataset, training
-from jaxstruc.network.config import model_sizes_from_options
-from jaxstruc.network.dataset import Dataset, Split
-from jaxstruc.network.model import CVAE
+from jaxstruc.cli import progress
+from jaxstruc.network.cvae import dataset, training
+from jaxstruc.network.cvae.dataset import Dataset, Split
+from jaxstruc.network.cvae.model import CVAE, model_sizes_from_options
 from jaxstruc.options.training import Preset, TrainOptions
 
 RUNS = Path(__file__).parents[1] / "runs" / "experiments"

@@ -28,16 +28,17 @@ import rows
 from scipy.spatial.distance import pdist
 
 import jaxstruc
-from jaxstruc.data import measurement as measurement_settings
-from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import candidates, fit, screening, target, verdict
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.inference.target import Target
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters.library import Library
+from jaxstruc.io import measurement as measurement_settings
+from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, MineOptions
+from jaxstruc.pdf import candidates, fit, screening, target
+from jaxstruc.pdf import fit_quality as verdict
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.target import Target
 from jaxstruc.scattering import form_factors
-from jaxstruc.scattering.templates import TableRange
-from jaxstruc.structures import families, library
-from jaxstruc.structures.library import Library
+from jaxstruc.scattering.cluster_tables import TableRange
 
 RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Au")
@@ -149,11 +150,21 @@ def add_screening_rows(
         rw = np.where(np.isfinite(rw), rw, np.inf)
         misfit = screening.misfits(binned_distances, target.basis)
         best_row, order = int(rw.argmin()), np.argsort(misfit, kind="stable")
-        _append_row(path, {
-            "part": "screening", "seed": seed, "family": str(cluster_library.families[case.row]), "atoms": int(cluster_library.atoms[case.row]),
-            "mixed": case.is_mixture, "rw": float(rw[best_row]), "place": int(np.flatnonzero(order == best_row)[0]),
-            "chosen": screening.MAX_SCREENED, "rw_chosen": float(rw[order[: screening.MAX_SCREENED]].min()), **provenance,
-        })  # fmt: skip
+        _append_row(
+            path,
+            {
+                "part": "screening",
+                "seed": seed,
+                "family": str(cluster_library.families[case.row]),
+                "atoms": int(cluster_library.atoms[case.row]),
+                "mixed": case.is_mixture,
+                "rw": float(rw[best_row]),
+                "place": int(np.flatnonzero(order == best_row)[0]),
+                "chosen": screening.MAX_SCREENED,
+                "rw_chosen": float(rw[order[: screening.MAX_SCREENED]].min()),
+                **provenance,
+            },
+        )
 
 
 def add_qmin_rows(
@@ -173,13 +184,26 @@ def add_qmin_rows(
             )
             for qmin, fixed_settings in ((case.values["qmin"], case.values["qmin"]), (0.1, None))
         )
-        _append_row(path, {
-            "part": "qmin", "seed": seed, "family": str(cluster_library.families[case.row]), "atoms": int(cluster_library.atoms[case.row]),
-            "mixed": case.is_mixture, "qmin": case.values["qmin"], "inferred": wrong_result.given["qmin"],
-            "error": wrong_result.facts.get("qmin_error"), "rw": true_result.best.rw, "rw_inferred": wrong_result.best.rw,
-            "type": true_result.best.type, "type_inferred": wrong_result.best.type, "status": true_result.status,
-            "status_inferred": wrong_result.status, **provenance,
-        })  # fmt: skip
+        _append_row(
+            path,
+            {
+                "part": "qmin",
+                "seed": seed,
+                "family": str(cluster_library.families[case.row]),
+                "atoms": int(cluster_library.atoms[case.row]),
+                "mixed": case.is_mixture,
+                "qmin": case.values["qmin"],
+                "inferred": wrong_result.given["qmin"],
+                "error": wrong_result.facts.get("qmin_error"),
+                "rw": true_result.best.rw,
+                "rw_inferred": wrong_result.best.rw,
+                "type": true_result.best.type,
+                "type_inferred": wrong_result.best.type,
+                "status": true_result.status,
+                "status_inferred": wrong_result.status,
+                **provenance,
+            },
+        )
 
 
 def add_fit_quality_rows(
@@ -200,11 +224,22 @@ def add_fit_quality_rows(
         diameter_estimate, is_whole, _ = screening.diameter_estimate(
             R_GRID, case.g, bond=BOND, qdamp=case.values["qdamp"]
         )
-        _append_row(path, {
-            "part": "verdict", "seed": seed, "family": str(cluster_library.families[case.row]), "atoms": int(cluster_library.atoms[case.row]),
-            "mixed": case.is_mixture, "rw": float(fits.rw[0]), "structure": residual_structure, "diameter": diameter, "size_seen": diameter_estimate,
-            "reached": is_whole, **provenance,
-        })  # fmt: skip
+        _append_row(
+            path,
+            {
+                "part": "verdict",
+                "seed": seed,
+                "family": str(cluster_library.families[case.row]),
+                "atoms": int(cluster_library.atoms[case.row]),
+                "mixed": case.is_mixture,
+                "rw": float(fits.rw[0]),
+                "structure": residual_structure,
+                "diameter": diameter,
+                "size_seen": diameter_estimate,
+                "reached": is_whole,
+                **provenance,
+            },
+        )
 
 
 def _append_row(path: Path | None, row: dict[str, Any]) -> None:

@@ -11,15 +11,15 @@ import importlib
 __version__ = "0.1.0"
 
 _PLACES = {
-    "read": "jaxstruc.solver.doors",
-    "solve": "jaxstruc.solver.doors",
-    "mine": "jaxstruc.solver.doors",
-    "refine": "jaxstruc.solver.doors",
-    "saxs": "jaxstruc.solver.doors",
-    "classify": "jaxstruc.solver.doors",
+    "read": "jaxstruc.api",
+    "solve": "jaxstruc.api",
+    "mine": "jaxstruc.api",
+    "refine": "jaxstruc.api",
+    "saxs": "jaxstruc.api",
+    "classify": "jaxstruc.api",
     "simulate": "jaxstruc.scattering.simulate",
-    "simulate_saxs": "jaxstruc.scattering.smallangle",
-    "load": "jaxstruc.report.folders",
+    "simulate_saxs": "jaxstruc.small_angle.simulate",
+    "load": "jaxstruc.report.folder",
     **dict.fromkeys(
         (
             *("SolveOptions", "MineOptions", "RefineOptions", "ClassifyOptions", "DataOptions", "CurveOptions"),
@@ -30,10 +30,10 @@ _PLACES = {
     **dict.fromkeys(("SaxsOptions", "QOptions", "SizeOptions", "SimulateSaxsOptions"), "jaxstruc.options.small_angle"),
     **dict.fromkeys(("SimulateOptions", "GenerateOptions"), "jaxstruc.options.simulation"),
     **dict.fromkeys(("TrainOptions", "TrainClassifierOptions"), "jaxstruc.options.training"),
-    "Measurement": "jaxstruc.data.measurement",
-    "PdfResult": "jaxstruc.inference.pdf_result",
+    "Measurement": "jaxstruc.io.measurement",
+    "PdfResult": "jaxstruc.pdf.result",
     "Result": "jaxstruc.result",
-    "SaxsResult": "jaxstruc.inference.saxs_result",
+    "SaxsResult": "jaxstruc.small_angle.result",
 }
 """Where each name of the package is defined."""
 __all__ = list(_PLACES)

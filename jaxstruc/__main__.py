@@ -1,5 +1,5 @@
 """`python -m jaxstruc`: the command line."""
 
-from jaxstruc.commands.cli import main
+from jaxstruc.cli.main import main
 
 main()

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, NamedTuple
 import ase
 import numpy as np
 
-from jaxstruc.data.measurement import Setting
-from jaxstruc.inference.distribution import Interval
+from jaxstruc.io.measurement import Setting
+from jaxstruc.pdf.distribution import Interval
 
 VERSION = 2
 """Version of the written form."""
@@ -236,13 +236,13 @@ class Result:
 
     def save(self, folder: Path | str) -> None:
         """Write the files that the command writes: best/, candidates/, fits/, families/, results/ and summary.csv."""
-        from jaxstruc.report import folders
+        from jaxstruc.report import folder as folders
 
         folders.save(self, Path(folder))
 
     def __str__(self) -> str:
         """Return a short table."""
-        from jaxstruc.report import overview
+        from jaxstruc.report import tables as overview
 
         return overview.short_table(self)
 
@@ -250,7 +250,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Return the short table for a notebook."""
-        from jaxstruc.report import overview
+        from jaxstruc.report import tables as overview
 
         return overview.html(self)
 

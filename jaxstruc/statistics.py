@@ -1,13 +1,21 @@
 r"""Intervals, quantiles of weighted draws, credible sets, and how many points or draws count.
 
 Levels are probabilities between 0 and 1. Weights need not sum to 1.
+
+
+The rounding error of a sum of squared differences, at which an iterative solver stops.
+
+A difference of data $d_i$ and a model near them is exact to $\epsilon |d_i|$, whatever its own size. The error of
+$\chi^2 = \sum_i (d_i - m_i)^2$ is then at most $2 \epsilon \chi |d| + \epsilon^2 |d|^2$, by Cauchy and Schwarz (N. J.
+Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1 (2002), doi 10.1137/1.9780898718027).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 CENTRAL_90 = (0.05, 0.95)
 """Levels at the ends of a central 90 % interval."""
@@ -138,3 +146,25 @@ def effective_fraction(target: Float[np.ndarray, " candidate"], proposal: Float[
     if np.any(proposal[some] <= 0):
         return 0.0
     return float(1 / np.sum(target[some] ** 2 / proposal[some]))
+
+
+def rounding_of_squares(
+    squares: Float[Array, "*batch"], data_squares: Float[Array, "*batch"]
+) -> Float[Array, "*batch"]:
+    """Return the rounding error of a sum of squared differences.
+
+    Args:
+        squares: the sum of squared differences, in the precision that it has been computed in.
+        data_squares: the sum of the squared data.
+    """
+    epsilon = jnp.finfo(squares.dtype).eps
+    return 2 * epsilon * jnp.sqrt(squares * data_squares) + epsilon**2 * data_squares
+
+
+def squares_floor(data_squares: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """Return the sum of squared differences below which all is rounding: the noise of data that a model fits exactly.
+
+    Args:
+        data_squares: the sum of the squared data.
+    """
+    return jnp.finfo(data_squares.dtype).eps ** 2 * data_squares

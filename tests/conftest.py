@@ -48,7 +48,7 @@ def golden_loader():
 @pytest.fixture
 def fcc19():
     """Positions of the 19-atom fcc cluster with bonds of 2.78 Å."""
-    from jaxstruc.structures import shapes
+    from jaxstruc.clusters import fcc_shapes as shapes
 
     return shapes.fcc_cluster((2, 2, 2)).positions * 2.78
 

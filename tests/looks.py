@@ -1,14 +1,14 @@
 """What a classifier may say, made by hand."""
 
 import numpy as np
+from jaxstruc.network.classifier.model.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
+from jaxstruc.network.classifier.model.predict import ClassifierOutput
+from jaxstruc.network.classifier.model.simulated_pdfs import VALUE_NAMES
 
-from jaxstruc.data.edge import QmaxEstimate
-from jaxstruc.network.classifier import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
-from jaxstruc.network.endless import VALUE_NAMES
-from jaxstruc.network.naming import ClassifierOutput
-from jaxstruc.solver.glances import ClassifierPrediction
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.io.qmax_check import QmaxEstimate
+from jaxstruc.pdf.classifier_prior import ClassifierPrediction
 from jaxstruc.statistics import Interval
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
 
 def classifier_prediction(type_probabilities, n_atoms, *, elongation_coordinate=0.4, outside_training=()):

@@ -6,10 +6,13 @@ from functools import lru_cache
 import numpy as np
 from simulated import BOND
 
-from jaxstruc.inference import candidates, judge, mixture, screening, target
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.scattering.templates import TableRange
-from jaxstruc.structures import classes, families, library
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters import size_classes as classes
+from jaxstruc.pdf import candidates, screening, target
+from jaxstruc.pdf import cross_validation as judge
+from jaxstruc.pdf import ensemble_model as mixture
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.scattering.cluster_tables import TableRange
 
 R = np.arange(1.5, 26.001, 0.05)
 SPAN = TableRange(28.0, 24.0)
@@ -110,6 +113,12 @@ def cross_validate_curve(g, *, signal_end=None, **options):
     holdout_data = judge.HoldoutData(R, g, make_target(g), signal_end, SPAN, MIN_Q_NODES, MIN_BASIS_SIZE)
     best_row = pool.entry(0)[1]
     return judge.cross_validate(
-        holdout_data, sphere_model(), values=candidates.select_rows(fits.values, 0), mean_size=float(equivalent_diameters()[best_row]), libraries=[(group, bins)],
-        rivals=pool.select(np.arange(4)), free=("scale", *NONLINEAR_PARAMETERS), **options,
-    )  # fmt: skip
+        holdout_data,
+        sphere_model(),
+        values=candidates.select_rows(fits.values, 0),
+        mean_size=float(equivalent_diameters()[best_row]),
+        libraries=[(group, bins)],
+        rivals=pool.select(np.arange(4)),
+        free=("scale", *NONLINEAR_PARAMETERS),
+        **options,
+    )

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstruc.options.small_angle import SimulateSaxsOptions
-from jaxstruc.scattering import curved, particle, smallangle, structure_factor
-from jaxstruc.scattering.size_distributions import SizeDistribution, sasmodels_distribution
-from jaxstruc.scattering.smallangle import Sample
+from jaxstruc.small_angle import form_factors as curved
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import simulate as smallangle
+from jaxstruc.small_angle import structure_factor
+from jaxstruc.small_angle.simulate import Sample
+from jaxstruc.small_angle.size_distributions import SizeDistribution, sasmodels_distribution
 
 GOLDEN = Path(__file__).parent / "golden" / "sasmodels" / "curves.npz"
 SAMPLE = Sample(contrast=130.0 - 9.5)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxstruc.data.measurement import Setting
-from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.io.measurement import Setting
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.result import Candidate, Value
 
 

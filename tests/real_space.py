@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument, Pairs
+from jaxstruc.scattering.pair_distribution import Grid
 
 RIPPLE_PHASE = 40 * np.pi
 """Divided by qmax: the distance beyond rmax up to which peaks are summed for their ripples within."""

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from jaxstruc.commands import cli
+from jaxstruc.cli import main as cli
 
 
 def run_command(*arguments):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxstruc.structures import lattices, library
-from jaxstruc.structures.distances import histogram
+from jaxstruc.clusters import lattices, library
+from jaxstruc.clusters.distances import histogram
 
 BOND = 2.8
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from jaxstruc.data.measurement import Measurement
+from jaxstruc.io.measurement import Measurement
 
 
 def sphere_form_factor(x):

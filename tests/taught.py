@@ -2,11 +2,17 @@
 
 import jax
 import jax.numpy as jnp
+from jaxstruc.network.classifier.model.model import Classifier
+from jaxstruc.network.classifier.model.predict import RANK_LEVELS
+from jaxstruc.network.classifier.model.simulated_pdfs import (
+    N_POINTS,
+    SETTING_NAMES,
+    VALUE_NAMES,
+    SimulatedBatch,
+    TrueLabels,
+)
 
-from jaxstruc.network.classifier import Classifier
-from jaxstruc.network.endless import N_POINTS, SETTING_NAMES, VALUE_NAMES, SimulatedBatch, TrueLabels
-from jaxstruc.network.naming import RANK_LEVELS
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 
 CALIBRATION = {"temperature": 1.0, "levels": {name: RANK_LEVELS.tolist() for name in VALUE_NAMES}}
 """Of a card: nothing is changed."""

@@ -13,8 +13,8 @@ import pytest
 
 import jaxstruc
 from jaxstruc import files
-from jaxstruc.inference import screening
 from jaxstruc.options.pdf import SHIPPED
+from jaxstruc.pdf import screening
 
 MODULE_ORDER = """
 files statistics

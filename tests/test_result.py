@@ -8,11 +8,11 @@ import sized
 import told
 
 from jaxstruc import result as results
-from jaxstruc.data.measurement import Setting
-from jaxstruc.inference.glance import ClassifierPrior
-from jaxstruc.inference.pdf_result import PdfResult
-from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.io.measurement import Setting
+from jaxstruc.pdf.classifier_prior import ClassifierPrior
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.result import Candidate, Result, Value
+from jaxstruc.small_angle.result import SaxsResult
 from jaxstruc.statistics import Interval
 
 RESULT_CLASSES = (PdfResult, SaxsResult)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.rounding import rounding_of_squares, squares_floor
+from jaxstruc.statistics import rounding_of_squares, squares_floor
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

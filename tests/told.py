@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxstruc.inference.distribution import Distribution, Holdout
+from jaxstruc.pdf.distribution import Distribution, Holdout
 from jaxstruc.statistics import Interval
 
 
@@ -16,7 +16,21 @@ def distribution(sample="distribution", *, holdouts=True):
     holdout_rows = (Holdout(12.0, 18.0, 40.0, 0.5, 0.4, 9.0), Holdout(14.0, 20.0, 40.0, 0.6, 0.45, 11.5))
     bands = [(0.6 * density.sum(axis=0), 1.5 * density.sum(axis=0)) for density in (volume, number)]
     return Distribution(
-        sample, "free", 0.16, Interval(18.4, 17.0, 20.1), Interval(0.2, 0.1, 0.33),
-        {"fcc": Interval(0.7, 0.5, 0.9), "decahedron": Interval(0.3, 0.1, 0.5)}, holdout_rows if holdouts else (),
-        ("fcc", "decahedron"), diameter, volume, *bands[0], number, *bands[1], r, np.sin(r), np.sin(r + 0.1), np.sin(r + 0.3),
-    )  # fmt: skip
+        sample,
+        "free",
+        0.16,
+        Interval(18.4, 17.0, 20.1),
+        Interval(0.2, 0.1, 0.33),
+        {"fcc": Interval(0.7, 0.5, 0.9), "decahedron": Interval(0.3, 0.1, 0.5)},
+        holdout_rows if holdouts else (),
+        ("fcc", "decahedron"),
+        diameter,
+        volume,
+        *bands[0],
+        number,
+        *bands[1],
+        r,
+        np.sin(r),
+        np.sin(r + 0.1),
+        np.sin(r + 0.3),
+    )

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc.scattering import particle
-from jaxstruc.scattering.solids import NAMED_POLYHEDRA, SYMMETRY_DOMAINS
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle.named_polyhedra import NAMED_POLYHEDRA, SYMMETRY_DOMAINS
 
 TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodies.npz"
 

@@ -11,11 +11,12 @@ import json
 
 import numpy as np
 
-from jaxstruc.inference.sites import N_COORDINATION_NUMBERS as NEIGHBOUR_KINDS
-from jaxstruc.solver import search
-from jaxstruc.structures import families, hosts, library
-from jaxstruc.structures.families import FAMILY_TYPES
-from jaxstruc.structures.library import Library
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters.families import FAMILY_TYPES
+from jaxstruc.clusters.library import Library
+from jaxstruc.pdf import site_search as search
+from jaxstruc.pdf.site_moves import N_COORDINATION_NUMBERS as NEIGHBOUR_KINDS
 
 PACKINGS = {
     "stack": ("fcc", "octahedron", "hcp", "twin", "fault"),

@@ -40,8 +40,13 @@ CASES = {
     **{
         f"sphere {kind} {pd}": ("sphere", SPHERE | distribution_parameters("radius", kind, pd))
         for kind, pd in [
-            ("gaussian", 0.062), ("gaussian", 0.2), ("lognormal", 0.1), ("lognormal", 0.5), ("schulz", 0.1),
-            ("schulz", 0.3), ("rectangle", 0.15),
+            ("gaussian", 0.062),
+            ("gaussian", 0.2),
+            ("lognormal", 0.1),
+            ("lognormal", 0.5),
+            ("schulz", 0.1),
+            ("schulz", 0.3),
+            ("rectangle", 0.15),
         ]
     },
     "core_shell": ("core_shell_sphere", CORE_SHELL),
@@ -58,20 +63,24 @@ CASES = {
     "octahedron": ("truncated_octahedron", {"radius_a": 50.0, "truncation": 0.0}),
     "truncated octahedron": ("truncated_octahedron", {"radius_a": 50.0, "truncation": 1 / 3}),
     "truncated octahedron lognormal 0.1": (
-        "truncated_octahedron", {"radius_a": 50.0, "truncation": 1 / 3} | distribution_parameters("radius_a", "lognormal", 0.1),
+        "truncated_octahedron",
+        {"radius_a": 50.0, "truncation": 1 / 3} | distribution_parameters("radius_a", "lognormal", 0.1),
     ),
     "cuboctahedron": ("truncated_octahedron", {"radius_a": 50.0, "truncation": 0.5}),
     "tetrahedron": ("tetrahedron", {"radius": 60.0}),
     "truncated tetrahedron": ("truncated_tetrahedron", {"radius": 60.0, "truncation": 1 / 3}),
     "hexagonal prism": ("prism", PRISM),
     "hard spheres": ("hardsphere", {"radius_effective": 35.0, "volfraction": 0.3}),
-    "sphere crowded": ("sphere@hardsphere", SPHERE | {"volfraction": 0.2} | distribution_parameters("radius", "gaussian", 0.1)),
+    "sphere crowded": (
+        "sphere@hardsphere",
+        SPHERE | {"volfraction": 0.2} | distribution_parameters("radius", "gaussian", 0.1),
+    ),
     "sphere decoupled": (
         "sphere@hardsphere",
         SPHERE | {"volfraction": 0.2, "structure_factor_mode": 1} | distribution_parameters("radius", "gaussian", 0.1),
     ),
     "sphere smeared": ("sphere", SPHERE | distribution_parameters("radius", "gaussian", 0.062)),
-}  # fmt: skip
+}
 """sasmodels' model and parameters of each curve."""
 
 

@@ -18,7 +18,7 @@ from jaxstruc.options.validation import (
     override,
     parameter_help,
 )
-from jaxstruc.scattering.parameters import option_help
+from jaxstruc.parameters import option_help
 
 PackingName = Literal["fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron"]
 Signal = Literal["iq", "sq", "fq", "gr"]

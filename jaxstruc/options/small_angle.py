@@ -18,7 +18,7 @@ from jaxstruc.options.validation import (
     flag,
     parameter_help,
 )
-from jaxstruc.scattering.parameters import option_help
+from jaxstruc.parameters import option_help
 
 BodyName = Literal[
     "sphere",

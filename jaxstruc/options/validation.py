@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import tyro
 
 from jaxstruc import files
-from jaxstruc.scattering.parameters import PARAMETERS, option_help
+from jaxstruc.parameters import PARAMETERS, option_help
 
 POSITIONAL = get_args(tyro.conf.Positional[int])[1]
 """Marks a field that has no flag on the command line."""

@@ -8,11 +8,11 @@ import matplotlib.figure
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc.inference.distribution import Distribution
-from jaxstruc.inference.pdf_result import PdfResult
-from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.pdf.distribution import Distribution
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report.summary import MIN_SHARE
 from jaxstruc.result import Result
+from jaxstruc.small_angle.result import SaxsResult
 
 MARKERS = "os^vDPX*<>"
 MAX_NAMED_FILES = 40

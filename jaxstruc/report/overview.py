@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxstruc.inference import glance
-from jaxstruc.inference.distribution import Distribution
-from jaxstruc.inference.pdf_result import PdfResult
-from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.pdf import classifier_prior as glance
+from jaxstruc.pdf.distribution import Distribution
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report.summary import MIN_SHARE, likely_types
 from jaxstruc.result import Candidate, Result
+from jaxstruc.small_angle.result import SaxsResult
 
 MAX_CANDIDATES_SHOWN = 5
 """Number of candidates in the short table."""

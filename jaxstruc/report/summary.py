@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import singledispatch
 from typing import Any
 
-from jaxstruc.inference.distribution import Distribution
-from jaxstruc.inference.pdf_result import PdfResult
-from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.clusters.families import FAMILY_TYPES
+from jaxstruc.parameters import FIT_PARAMETERS
+from jaxstruc.pdf.distribution import Distribution
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.result import Candidate, Result
-from jaxstruc.scattering.parameters import FIT_PARAMETERS
-from jaxstruc.structures.families import FAMILY_TYPES
+from jaxstruc.small_angle.result import SaxsResult
 
 Row = dict[str, Any]
 

@@ -1,6 +1,10 @@
-"""Tables of a result: candidates, correlations, sizes and settings; and how rows are written as CSV."""
+"""A result in a few printed lines for a person, and the same as HTML for a notebook.
+
+Tables of a result: candidates, correlations, sizes and settings; and how rows are written as CSV.
+"""
 
 import csv
+import html as html_
 import io
 from collections.abc import Iterable, Mapping
 from functools import singledispatch
@@ -9,12 +13,205 @@ from pathlib import Path
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc.data.measurement import Setting
-from jaxstruc.inference.pdf_result import PdfResult
-from jaxstruc.inference.saxs_result import SaxsResult
-from jaxstruc.report.summary import NOTES, VALUES, Row, candidate_cells, fit_cells
+from jaxstruc.io.measurement import Setting
+from jaxstruc.parameters import UNITS
+from jaxstruc.pdf import classifier_prior as glance
+from jaxstruc.pdf.distribution import Distribution
+from jaxstruc.pdf.result import PdfResult
+from jaxstruc.report.summary import MIN_SHARE, NOTES, VALUES, Row, candidate_cells, fit_cells, likely_types
 from jaxstruc.result import Candidate, Result
-from jaxstruc.scattering.parameters import UNITS
+from jaxstruc.small_angle.result import SaxsResult
+
+MAX_CANDIDATES_SHOWN = 5
+"""Number of candidates in the short table."""
+STRONG_CORRELATION = 0.5
+"""Absolute correlation above which the short table gives it."""
+
+
+@singledispatch
+def headline(result: Result) -> str:
+    """Return one line: the file, its answer, and what a person should know."""
+    return " ".join(f"{result.name}: {result.status}: {result.message}".split())
+
+
+@headline.register
+def _(result: PdfResult) -> str:
+    if not result.candidates:
+        return _classified(result)
+    best = result.best
+    file = f" ({Path(best.recipe).name})" if best.source == "file" else ""
+    text = f"{result.name} ({result.element}): {_weak_prefix(result)}{best.label}{file}, Rw {best.rw:.3f}"
+    text += f", {result.ties} in the 90 % set" if result.fitted > 1 else ""
+    return text + _message(result)
+
+
+@headline.register
+def _(result: SaxsResult) -> str:
+    if not result.candidates:
+        return headline.dispatch(Result)(result)
+    best, radius, pd = result.best, result.intervals["radius"], result.intervals["pd"]
+    text = f"{result.name}: {_weak_prefix(result)}{result.body}, {best.family}, "
+    text += f"radius {radius.value:.4g} Å ({radius.low:.4g} to {radius.high:.4g}), "
+    text += f"pd {pd.value:.3g} ({pd.low:.3g} to {pd.high:.3g}), chi2 {best.notes['chi2']:.3g}"
+    return text + _message(result)
+
+
+@singledispatch
+def short_table(result: Result) -> str:
+    """Return a few lines of text: the answer and the best candidates."""
+    return headline(result)
+
+
+@short_table.register
+def _(result: PdfResult) -> str:
+    lines = [headline(result)]
+    shown = result.candidates[:MAX_CANDIDATES_SHOWN]
+    width = max((len(candidate.label) for candidate in shown), default=0)
+    for rank, candidate in enumerate(shown, start=1):
+        lines.append(
+            f"{rank:3d}  {candidate.label:{width}s}  Rw {candidate.rw:.4f}  weight {candidate.weight:6.3f}"
+            f"  ({_source(candidate)})"
+        )
+    if len(result.candidates) > MAX_CANDIDATES_SHOWN:
+        lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
+    if result.candidates and (values := fitted_values(result)):
+        lines.append("     " + values)
+    if result.ensemble:
+        sizes = distribution_summary(result.ensemble)
+        lines.append(f"     sample: {result.sample}; as a distribution {sizes}, Rw {result.ensemble.rw:.4f}")
+    if prior := result.classifier_prior:
+        lines.append(
+            f"     classifier: {likely_types(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters tried; "
+            f"{prior.effective_samples:.0f} of {glance.N_DRAWS} draws count after the fits"
+        )
+    return "\n".join(lines)
+
+
+@short_table.register
+def _(result: SaxsResult) -> str:
+    if not result.candidates:
+        return headline(result)
+    best = result.best
+    lines = [headline(result), "", *(f"  {name:27s} {text}" for name, text in _conditions(result).items())]
+    for name, value in best.values.items():
+        error = f" ± {value.error:.2g}" if value.error is not None else _without_error(name, best)
+        lines.append(f"  {name:27s} {value.value:.5g}{error} {value.unit}".rstrip())
+    for name in ("median", "sigma"):
+        if name in best.notes:
+            lines.append(f"  {name:27s} {best.notes[name]:.5g} (lognormal, as in sasmodels)")
+    strong = _strong_correlations(result)
+    lines += [f"  {'correlations':27s} {', '.join(strong)}"] if strong else []
+    lines.append("")
+    for rank, candidate in enumerate(result.candidates[:MAX_CANDIDATES_SHOWN], start=1):
+        radius, pd = candidate.values["radius"].value, candidate.values["pd"].value
+        lines.append(
+            f"{rank:3d}  {candidate.type}, {candidate.family}  chi2 {candidate.notes['chi2']:.4g}  "
+            f"weight {candidate.weight:6.3f}  radius {radius:.4g} Å  pd {pd:.3g}"
+        )
+    if len(result.candidates) > MAX_CANDIDATES_SHOWN:
+        lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
+    return "\n".join(lines)
+
+
+@singledispatch
+def html(result: Result) -> str:
+    """Return the short table as HTML."""
+    return f"<pre>{html_.escape(short_table(result))}</pre>"
+
+
+@html.register
+def _(result: PdfResult) -> str:
+    head = "".join(f"<th>{name}</th>" for name in ("", "structure", "Rw", "weight", "type", "source", "recipe"))
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html_.escape(str(cell))}</td>" for cell in _html_cells(rank, candidate)) + "</tr>"
+        for rank, candidate in enumerate(result.candidates[:MAX_CANDIDATES_SHOWN], start=1)
+    )
+    return f"<p>{html_.escape(headline(result))}</p><table><tr>{head}</tr>{body}</table>"
+
+
+def distribution_summary(ensemble: Distribution) -> str:
+    """Return a distribution's mean, width and largest shares, in a line."""
+    mean, width = ensemble.mean_diameter, ensemble.width
+    shares = [
+        f"{name} {share.value:.0%} ({max(share.low, 0):.0%} to {share.high:.0%})"
+        for name, share in ensemble.shares.items()
+        if share.value >= MIN_SHARE
+    ]
+    return (
+        f"mean {mean.value:.1f} Å ({mean.low:.1f} to {mean.high:.1f}), "
+        f"width {width.value:.0%} ({width.low:.0%} to {width.high:.0%}), {', '.join(shares)}"
+    )
+
+
+def fitted_values(result: Result) -> str:
+    """Return the best candidate's fitted values with their errors, in a line."""
+    words = []
+    for name in result.free:
+        value = result.best.values[name]
+        error = f" ± {value.error:.1g}" if value.error is not None else " (at its bound)"
+        words.append(f"{name} {value.value:.4g}{error}{' ' + value.unit if value.unit else ''}")
+    return ", ".join(words)
+
+
+def _classified(result: PdfResult) -> str:
+    """Return the types and sizes that the classifier predicts, or why there is nothing, in a line."""
+    if not result.types:
+        return headline.dispatch(Result)(result)
+    types = ", ".join(f"{name} {share:.0%}" for name, share in list(result.types.items())[:2] if share >= 0.01)
+    atoms, diameter = result.intervals["n_atoms"], result.intervals["diameter"]
+    text = f"{result.name}: {types}; {atoms.value:.0f} atoms ({atoms.low:.0f} to {atoms.high:.0f}), "
+    return text + f"{diameter.value:.1f} Å ({diameter.low:.1f} to {diameter.high:.1f})" + _message(result)
+
+
+def _weak_prefix(result: Result) -> str:
+    return "weak: " if result.status == "weak" else ""
+
+
+def _message(result: Result) -> str:
+    return f" ({result.message})" if result.message else ""
+
+
+def _source(candidate: Candidate) -> str:
+    """Return where a candidate comes from; of a user's own structure the name of its file."""
+    return f"file {Path(candidate.recipe).name}" if candidate.source == "file" else candidate.source
+
+
+def _html_cells(rank: int, candidate: Candidate) -> tuple:
+    rw, weight = f"{candidate.rw:.4f}", f"{candidate.weight:.3f}"
+    return rank, candidate.label, rw, weight, candidate.type, candidate.source, candidate.recipe
+
+
+def _conditions(result: SaxsResult) -> dict[str, str]:
+    """Return the program, model, range, smearing, noise, misfit and units of a small-angle fit, by name."""
+    best, q, facts = result.best, np.asarray(result.q), result.facts
+    lines = {
+        "program": f"jaxstruc {result.versions.get('jaxstruc', '')}",
+        "model": f"{best.type}, {best.family} distribution of sizes, weight {best.weight:.3g}",
+        "Q range": f"{q[0]:.4g} to {q[-1]:.4g} 1/Å, {len(q)} points",
+        "smearing": "pinhole, dQ of the file" if facts.get("smeared") else "none",
+        "noise": "inferred" if facts.get("noise_inferred") else "of the file",
+        "chi2/(points - parameters)": f"{best.notes['chi2']:.4g}",
+    }
+    if "contrast" in facts:
+        lines["contrast"] = f"{facts['contrast']:.4g} 10⁻⁶/Å² in {facts['solvent']}; scale: share of volume"
+    return lines | {"unit of I": facts.get("intensity_unit") or "not given"}
+
+
+def _without_error(name: str, best: Candidate) -> str:
+    """Return why a value has no error: it is held, at its bound, or of a free distribution, which is drawn."""
+    if best.family == "free":
+        return ""
+    return " (at its bound)" if name.split("_")[0] in best.remark else " (fixed)"
+
+
+def _strong_correlations(result: SaxsResult) -> list[str]:
+    """Return the strong correlations of the best fit's values."""
+    matrix = result.best.correlation
+    if matrix is None:
+        return []
+    pairs = [(a, b) for a in range(len(matrix)) for b in range(a) if abs(matrix[a, b]) > STRONG_CORRELATION]
+    return [f"{result.free[b]} {result.free[a]} {matrix[a, b]:.2f}" for a, b in pairs]
+
 
 CANDIDATES = (
     *"rank description type n_atoms diameter rw gap weight in_90 source family recipe converged remark".split(),

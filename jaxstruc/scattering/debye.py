@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.scattering import spreading
-from jaxstruc.scattering.spreading import SpreadingNodes
-from jaxstruc.structures.distances import safe_sqrt
+from jaxstruc.clusters.distances import safe_sqrt
+from jaxstruc.scattering import fast_debye as spreading
+from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 MAX_TERMS_PER_CHUNK = 4_000_000
 """Most pair-and-Q terms evaluated at once: bounds the memory of the exact sum."""

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxstruc.clusters.cluster import check_atoms
 from jaxstruc.options.simulation import Probe, Signal, SimulateOptions
 from jaxstruc.options.validation import override
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid, Scatterers
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument, PairDistances
-from jaxstruc.structures.atoms import check_atoms
+from jaxstruc.scattering.pair_distribution import Grid, Scatterers
 
 RELATIVE_ACCURACY = 1e-11
 """Of large clusters' curves, in double precision; small ones are summed exactly."""

@@ -6,10 +6,10 @@ from pathlib import Path
 import ase.io
 import pytest
 
-from jaxstruc.inference import candidates
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.pdf import candidates
+from jaxstruc.pdf import result as told
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver import told
-from jaxstruc.structures import shapes
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
 

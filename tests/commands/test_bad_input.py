@@ -17,12 +17,12 @@ from ase.cluster import Icosahedron
 from shell import read_table, run_command
 from written import HEADERS, LABELS, assert_one_sentence, rows
 
-from jaxstruc.data import gr
-from jaxstruc.data.measurement import resolve_settings
-from jaxstruc.data.text import ReadError
+from jaxstruc.clusters import cluster as atoms
+from jaxstruc.io import gr
+from jaxstruc.io.columns import ReadError
+from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions
-from jaxstruc.solver.answers import PdfPlan, prepare_measurement
-from jaxstruc.structures import atoms
+from jaxstruc.pdf.solve import PdfPlan, prepare_measurement
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
 R, G = np.loadtxt(EXAMPLE, skiprows=16)[::2].T

@@ -3,14 +3,15 @@ import csv
 import jax
 import numpy as np
 import pytest
+from jaxstruc.network.classifier.model.simulated_pdfs import N_POINTS, SETTING_NAMES
 from taught import CALIBRATION, SMALL_CLASSIFIER
 from written import example_pdf, rows
 
-from jaxstruc.commands import cli
-from jaxstruc.network import endless, weights
-from jaxstruc.network.endless import N_POINTS, SETTING_NAMES
+from jaxstruc.cli import main as cli
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.network import weights
+from jaxstruc.network.classifier.model import simulated_pdfs as endless
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
 DATA_OPTIONS = ["--element", "Pt", "--qmin", "0.8", "--qmax", "20", "--no-cache"]
 

@@ -4,8 +4,8 @@ import sys
 import pytest
 from thinned import thin_dataset
 
-from jaxstruc.commands import cli
-from jaxstruc.network import dataset
+from jaxstruc.cli import main as cli
+from jaxstruc.network.cvae import dataset
 
 EXAMPLE = "examples/Ag68_simulated.gr"
 

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from jaxstruc.commands import compiled
+from jaxstruc import cache as compiled
 
 CODE = """
 import sys

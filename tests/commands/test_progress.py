@@ -1,4 +1,4 @@
-from jaxstruc.commands import progress
+from jaxstruc.cli import progress
 
 
 def test_a_bar_shows_from_its_first_call(capsys):

@@ -8,11 +8,12 @@ from ase import Atoms
 from scipy.spatial.distance import pdist
 from shell import read_table, run_command
 
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.structures import shapes
+from jaxstruc.scattering.pair_distribution import Grid
 
 RANGE_OPTIONS = ("--qmin", 1, "--qmax", 22, "--qdamp", 0.03, "--rmax", 16)
 TRUE_VALUES = {"scale": 0.7, "stretch": 1.01, "uiso": 0.008, "delta2": 2.0}

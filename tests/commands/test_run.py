@@ -12,8 +12,9 @@ from shell import read_table, run_command, start_process
 
 import jaxstruc
 from jaxstruc import result as results
-from jaxstruc.inference import candidates
-from jaxstruc.report import folders, summary, tables
+from jaxstruc.pdf import candidates
+from jaxstruc.report import folder as folders
+from jaxstruc.report import summary, tables
 
 COMMANDS = ("solve", "mine", "refine")
 REPRESENTATIVE_COMMANDS = [*(pytest.param(command, marks=pytest.mark.long) for command in COMMANDS[:2]), "refine"]
@@ -214,6 +215,6 @@ def test_mistakes_are_one_line_and_write_nothing(input_files, command_arguments,
 
 
 def test_equal_stems_are_numbered():
-    from jaxstruc.commands.run import unique_stems
+    from jaxstruc.batch import unique_stems
 
     assert unique_stems([Path("a/x.gr"), Path("b/x.gr"), Path("x-2.gr")]) == ["x", "x-2", "x-2-2"]

@@ -10,11 +10,12 @@ from ase.build import bulk
 from ase.cluster import Icosahedron
 
 import jaxstruc
-from jaxstruc.commands import cli
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.cli import main as cli
+from jaxstruc.clusters import polydisperse as populations
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures import populations
+from jaxstruc.scattering.pair_distribution import Grid
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import pytest
 from shell import read_table, run_command
 
 import jaxstruc
-from jaxstruc.scattering import curves, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.scattering import form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
+from jaxstruc.scattering.pair_distribution import Grid
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from written import assert_one_sentence
 
-from jaxstruc.data import apart
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import isolated_process as apart
+from jaxstruc.io.columns import ReadError
 
 
 @pytest.fixture(scope="module", autouse=True)

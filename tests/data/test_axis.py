@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from written import assert_one_sentence
 
-from jaxstruc.data import axis
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import q_axis as axis
+from jaxstruc.io.columns import ReadError
 
 X = np.array([0.1, 1.0, 10.0])
 

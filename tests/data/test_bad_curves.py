@@ -11,8 +11,11 @@ import pytest
 from curves import DQ, SIGMA, I, Q, cansas_xml, text_columns, write_nxcansas, write_nxcansas_entry
 from written import assert_one_sentence
 
-from jaxstruc.data import apart, formats, points, sine
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import isolated_process as apart
+from jaxstruc.io import points
+from jaxstruc.io import read as formats
+from jaxstruc.io import reduction as sine
+from jaxstruc.io.columns import ReadError
 from jaxstruc.options.pdf import DataOptions
 
 OSCILLATION = 1 + 0.3 * np.sin(60 * Q)
@@ -21,11 +24,13 @@ TEXT_FILES = {
     "x.txt": text_columns(Q, I, SIGMA),
     "y.txt": text_columns(Q, np.sin(60 * Q)),
     "x.chi": text_columns(10 * Q, I, header="image.tif\nQ (Inverse Nanometres)\nIntensity\n 80\n"),
-    "x.ABS": text_columns(Q, I, SIGMA, DQ, Q, 0 * Q, header="The 6 columns are | Q (1/A) | I | dI | sigmaQ | mean | s |\n"),
+    "x.ABS": text_columns(
+        Q, I, SIGMA, DQ, Q, 0 * Q, header="The 6 columns are | Q (1/A) | I | dI | sigmaQ | mean | s |\n"
+    ),
     "x.csv": text_columns(Q, I, SIGMA, separator=",", header='"Q (1/Å)","I (1/cm)","error"\n'),
     "x.sq": text_columns(Q, OSCILLATION, header="outputtype = sq\n#L Q($\\AA^{-1}$)  S(a.u.)\n"),
     "x.xml": cansas_xml(),
-}  # fmt: skip
+}
 PRINTABLE_BYTES = np.frombuffer(b'0123456789.-+eE ,;#=\n\t<>/"&qrnmA', np.uint8)
 
 

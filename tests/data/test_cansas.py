@@ -3,8 +3,9 @@ import pytest
 from curves import DQ, SIGMA, I, Q, assert_curve, cansas_xml
 from written import assert_one_sentence
 
-from jaxstruc.data import axis, cansas, points
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import cansas, points
+from jaxstruc.io import q_axis as axis
+from jaxstruc.io.columns import ReadError
 
 ENTITY_BOMB = (
     '<!DOCTYPE SASroot [<!ENTITY a "0123456789">'

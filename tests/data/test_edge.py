@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxstruc.data.edge import estimate_qmax
+from jaxstruc.io.qmax_check import estimate_qmax
 
 R = np.arange(1.5, 30.0, 0.02)
 WARNING_SHARPNESS = 3.0

@@ -3,8 +3,10 @@ import pytest
 from curves import SIGMA, I, Q, assert_curve, cansas_xml, text_columns, write_nxcansas
 from written import HEADERS, LABELS, assert_one_sentence, example_pdf, rows
 
-from jaxstruc.data import apart, formats, gr
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import gr
+from jaxstruc.io import isolated_process as apart
+from jaxstruc.io import read as formats
+from jaxstruc.io.columns import ReadError
 
 OSCILLATING_CURVE = np.sin(np.linspace(0.3, 40, 400))
 
@@ -65,8 +67,18 @@ def test_the_kind_of_bare_columns_is_recognised_unless_the_user_states_it(write)
         ("x.dat", LABELS + rows(), {"wanted": ("iq",)}, r"I\(Q\), got G\(r\) in .*x.dat; pass it to jaxstruc solve"),
         ("x.sq", text_columns(Q, I), {"wanted": ("iq",)}, r"I\(Q\), got S\(Q\) in .*x.sq; pass it to jaxstruc solve"),
         ("x.iq", text_columns(Q, I), {"wanted": formats.PDF_KINDS}, r"got I\(Q\) in .*x.iq; pass it to jaxstruc saxs"),
-        ("x.dat", text_columns(Q, I, header="Q(1/A) I\n"), {"wanted": formats.PDF_KINDS}, r"I\(Q\) in .*; pass it to jaxstruc"),
-        ("x.dat", text_columns(Q, I, header="Q(1/A) x\n"), {"wanted": formats.PDF_KINDS}, "does not say which; pass --kind sq"),
+        (
+            "x.dat",
+            text_columns(Q, I, header="Q(1/A) I\n"),
+            {"wanted": formats.PDF_KINDS},
+            r"I\(Q\) in .*; pass it to jaxstruc",
+        ),
+        (
+            "x.dat",
+            text_columns(Q, I, header="Q(1/A) x\n"),
+            {"wanted": formats.PDF_KINDS},
+            "does not say which; pass --kind sq",
+        ),
         ("x.xml", cansas_xml(), {"wanted": formats.PDF_KINDS}, r"got I\(Q\) in .*x.xml; pass it to jaxstruc saxs"),
         ("x.xml", cansas_xml(), {"kind": "sq"}, r"S\(Q\), got I\(Q\) in .*x.xml"),
         ("x.dat", text_columns(Q, I), {"wanted": formats.PDF_KINDS}, r"G\(r\), which swings about 0, got a curve like"),
@@ -76,7 +88,7 @@ def test_the_kind_of_bare_columns_is_recognised_unless_the_user_states_it(write)
         ("x.xml", "text", {}, "Expected CanSAS1d XML, got .*x.xml, which is broken"),
         ("x.dat", b"\0\1", {}, "a text file, got .*x.dat, which is binary"),
     ],
-)  # fmt: skip
+)
 def test_a_curve_for_another_command_is_refused_with_the_name_of_that_command(write, name, text, options, message):
     with pytest.raises(ReadError, match=message) as error:
         formats.read(write(text, name), **options)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from written import HEADERS, LABELS, R, assert_one_sentence, example_pdf, rows
 
-from jaxstruc.data import gr
-from jaxstruc.data.text import MAX_FILE_BYTES, MAX_LINES, ReadError
+from jaxstruc.io import gr
+from jaxstruc.io.columns import MAX_FILE_BYTES, MAX_LINES, ReadError
 
 
 @pytest.mark.parametrize("program", HEADERS)
@@ -219,5 +219,5 @@ def test_a_file_that_the_system_withholds_is_refused(write, monkeypatch):
 
 
 def test_reading_needs_neither_jax_nor_matplotlib():
-    code = "import sys, jaxstruc.data.gr; sys.exit(bool({'jax', 'matplotlib', 'ase'} & set(sys.modules)))"
+    code = "import sys, jaxstruc.io.gr; sys.exit(bool({'jax', 'matplotlib', 'ase'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from written import assert_one_sentence
 
-from jaxstruc.data import hdf5
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import isolated_process as hdf5
+from jaxstruc.io.columns import ReadError
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-from jaxstruc.data import header
+from jaxstruc.io import columns as header
 
 
 def test_settings_are_found_by_name_and_private_ones_are_not_read():

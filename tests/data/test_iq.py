@@ -3,8 +3,8 @@ import pytest
 from curves import DQ, SIGMA, I, Q, assert_curve, text_columns
 from written import HEADERS, LABELS, assert_one_sentence, rows
 
-from jaxstruc.data import iq
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import iq
+from jaxstruc.io.columns import ReadError
 
 
 @pytest.mark.parametrize(
@@ -97,28 +97,58 @@ def test_settings_of_a_header_are_kept(write):
 @pytest.mark.parametrize(
     ("name", "text", "options", "message"),
     [
-        ("x.dat", text_columns(Q, I), {}, "the unit of Q in the file or the command, got neither for .*x.dat, 0.005 to 0.4"),
+        (
+            "x.dat",
+            text_columns(Q, I),
+            {},
+            "the unit of Q in the file or the command, got neither for .*x.dat, 0.005 to 0.4",
+        ),
         ("x.dat", text_columns(Q, I, header="# Q  I(Q)\n"), {}, "the unit of Q"),
         ("x.xye", text_columns(60 * Q, I, SIGMA), {}, "--q-unit 2theta with --wavelength"),
         ("x.chi", text_columns(Q, I, header="f\n2-Theta Angle (Radians)\nI\n 80\n"), {}, "the unit of Q"),
         ("x.dat", text_columns(Q, I, SIGMA, DQ, DQ), {}, "at most 4 columns without labels, got 5 in .*; name them"),
-        ("x.ABS", text_columns(Q, I, SIGMA, 0 * Q - 0.117, header="Q(1/A) I dI sigmaQ\n"), {}, "a slit's, in .*desmear it"),
-        ("x.dat", text_columns(Q, I, SIGMA, 0 * Q + 0.1, header="Q(1/A) I dI dQl\n"), {}, "got widths of slits in .*desmear"),
-        ("x.dat", text_columns(Q, I, SIGMA, DQ, header="Q(1/A) I dI dQ(1/nm)\n"), {}, "dQ in the unit of Q, got 1/nm and 1/A"),
-        ("x.dat", text_columns(Q, I, 0.1 - SIGMA, header="Q(1/A) I dI\n"), {}, "sigma above 0, .* got -.* in line 2 of"),
+        (
+            "x.ABS",
+            text_columns(Q, I, SIGMA, 0 * Q - 0.117, header="Q(1/A) I dI sigmaQ\n"),
+            {},
+            "a slit's, in .*desmear it",
+        ),
+        (
+            "x.dat",
+            text_columns(Q, I, SIGMA, 0 * Q + 0.1, header="Q(1/A) I dI dQl\n"),
+            {},
+            "got widths of slits in .*desmear",
+        ),
+        (
+            "x.dat",
+            text_columns(Q, I, SIGMA, DQ, header="Q(1/A) I dI dQ(1/nm)\n"),
+            {},
+            "dQ in the unit of Q, got 1/nm and 1/A",
+        ),
+        (
+            "x.dat",
+            text_columns(Q, I, 0.1 - SIGMA, header="Q(1/A) I dI\n"),
+            {},
+            "sigma above 0, .* got -.* in line 2 of",
+        ),
         ("x.dat", text_columns(Q[::-1], I, header="Q(1/A) I\n"), {}, "increasing Q, got .* in line 3 of"),
         ("x.gr", text_columns(Q, I), {"q_unit": "1/A"}, r"or F\(Q\), got G\(r\) in .*; pass it to jaxstruc solve"),
         ("x.dat", LABELS + rows(), {"kind": "iq"}, r"I\(Q\), got G\(r\) in .*x.dat; pass it to jaxstruc solve"),
         ("x.sq", text_columns(Q, I), {"kind": "iq"}, r"I\(Q\), got S\(Q\) in .*x.sq; pass it to jaxstruc solve"),
         ("x.sq", text_columns(Q, I), {"kind": "fq", "wanted": ("gr", "sq", "fq")}, r"got S\(Q\) in .*; drop --kind fq"),
         ("x.iq", text_columns(Q, I), {"wanted": ("gr", "sq", "fq")}, r"got I\(Q\) in .*x.iq; pass it to jaxstruc saxs"),
-        ("x.dat", text_columns(Q, I), {"wanted": ("gr", "sq", "fq")}, "does not say which; pass --kind sq or --kind fq"),
+        (
+            "x.dat",
+            text_columns(Q, I),
+            {"wanted": ("gr", "sq", "fq")},
+            "does not say which; pass --kind sq or --kind fq",
+        ),
         ("x.dat", text_columns(Q, I).replace(".", ","), {}, "decimal points, got decimal commas"),
         ("x.dat", "Q I\n1 2\n", {}, r"at least 10 rows of Q and I\(Q\), got 1 in"),
         ("x.dat", b"\0\1\2", {}, r"a text file, got .*, which is binary; export I\(Q\) as text \(.dat\)"),
         ("x.dat", "", {}, "a curve file, got .*, which is empty"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_refused_in_one_line(write, name, text, options, message):
     with pytest.raises(ReadError, match=message) as error:
         iq.read(write(text, name), **options)

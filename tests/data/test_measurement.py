@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from written import HEADERS, R, assert_one_sentence, example_pdf, rows
 
-from jaxstruc.data import gr, measurement
-from jaxstruc.data.measurement import composition_warnings, resolve_settings
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import gr, measurement
+from jaxstruc.io.columns import ReadError
+from jaxstruc.io.measurement import composition_warnings, resolve_settings
 from jaxstruc.options.pdf import DataOptions
 
 

@@ -4,9 +4,9 @@ import pytest
 from curves import DQ, SIGMA, I, Q, assert_curve, write_nxcansas, write_nxcansas_entry
 from written import assert_one_sentence
 
-from jaxstruc.data import apart
-from jaxstruc.data import nxcansas as reader
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import isolated_process as apart
+from jaxstruc.io import nxcansas as reader
+from jaxstruc.io.columns import ReadError
 
 FRAMES = np.arange(1, 4)[:, None] * I
 

@@ -3,9 +3,9 @@ import pytest
 from curves import DQ, SIGMA, I, Q
 from written import assert_one_sentence
 
-from jaxstruc.data import points
-from jaxstruc.data.points import Columns
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import points
+from jaxstruc.io.columns import ReadError
+from jaxstruc.io.points import Columns
 
 
 def replace_values(values, index, value):

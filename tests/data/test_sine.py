@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from written import assert_one_sentence
 
-from jaxstruc.data import sine
-from jaxstruc.data.measurement import Measurement, resolve_settings
-from jaxstruc.data.text import ReadError
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.io import reduction as sine
+from jaxstruc.io.columns import ReadError
+from jaxstruc.io.measurement import Measurement, resolve_settings
 from jaxstruc.options.pdf import DataOptions
-from jaxstruc.structures import shapes
 
 Q_RANGE = {"qmin": 1.0, "qmax": 20.0}
 

@@ -3,9 +3,9 @@ import pytest
 from curves import DQ, SIGMA, I, Q
 from written import assert_one_sentence
 
-from jaxstruc.data import subtraction
-from jaxstruc.data.measurement import Measurement
-from jaxstruc.data.text import ReadError
+from jaxstruc.io import background as subtraction
+from jaxstruc.io.columns import ReadError
+from jaxstruc.io.measurement import Measurement
 
 BACKGROUND_Q = np.geomspace(0.003, 0.5, 300)
 
@@ -96,14 +96,29 @@ def test_what_one_of_the_two_does_not_state_is_reported(sample, background, mess
 @pytest.mark.parametrize(
     ("sample", "background", "scale", "message"),
     [
-        (make_measurement(Q, I), make_background(BACKGROUND_Q * 1e3), 1.0, "range, got 0.005 to 0.4 and 3 to 500 1/Å in sample.dat and"),
-        (make_measurement(Q, I), make_background(intensity_unit="arbitrary"), 1.0, "in the unit of the sample, got 1/cm and arbitrary in sample"),
+        (
+            make_measurement(Q, I),
+            make_background(BACKGROUND_Q * 1e3),
+            1.0,
+            "range, got 0.005 to 0.4 and 3 to 500 1/Å in sample.dat and",
+        ),
+        (
+            make_measurement(Q, I),
+            make_background(intensity_unit="arbitrary"),
+            1.0,
+            "in the unit of the sample, got 1/cm and arbitrary in sample",
+        ),
         (make_measurement(Q, I), make_background(), 0.0, "a background scale above 0, got 0 for"),
         (make_measurement(Q, I), make_background(), np.nan, "above 0, got nan"),
-        (make_measurement(Q, I), make_background()._replace(kind="sq"), 1.0, r"I\(Q\), got S\(Q\) in solvent.dat; pass an I\(Q\)"),
+        (
+            make_measurement(Q, I),
+            make_background()._replace(kind="sq"),
+            1.0,
+            r"I\(Q\), got S\(Q\) in solvent.dat; pass an I\(Q\)",
+        ),
         (make_measurement(Q, I)._replace(kind="fq"), make_background(), 1.0, r"I\(Q\), got F\(Q\) in sample.dat"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_subtracted_is_refused_in_one_line(sample, background, scale, message):
     with pytest.raises(ReadError, match=message) as error:
         subtraction.subtract_background(sample, background, scale=scale)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from written import HEADERS, LABELS, example_pdf, rows
 
-from jaxstruc.data import text
+from jaxstruc.io import columns as text
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
 PLAIN_FILES = {name: header + LABELS + rows() for name, header in HEADERS.items()} | {

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import told
 
-from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.clusters import families, library
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.result import Candidate
-from jaxstruc.structures import families, library
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,29 @@ def test_the_tables_say_what_the_rows_say(experiments):
 
     common_values = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}
     rows = [
-        {**common_values, "mean_found": [20.1, 19, 21], "width_found": [0.3, 0.25, 0.4], "types": {"fcc": 0.6, "hcp": 0.4},
-         "shares": {"fcc": [0.55, 0.5, 0.7]}},
-        {**common_values, "mean_found": [22.0, 21, 23], "width_found": [0.2, 0.1, 0.3], "types": {"fcc": 1.0},
-         "shares": {"fcc": [0.95, 0.9, 1.0]}},
-        {"part": "single", "members": 1, "verdict": "single", "type": "fcc", "types": {"fcc": 1.0},
-         "probabilities": {"fcc": 0.9}},
-    ]  # fmt: skip
+        {
+            **common_values,
+            "mean_found": [20.1, 19, 21],
+            "width_found": [0.3, 0.25, 0.4],
+            "types": {"fcc": 0.6, "hcp": 0.4},
+            "shares": {"fcc": [0.55, 0.5, 0.7]},
+        },
+        {
+            **common_values,
+            "mean_found": [22.0, 21, 23],
+            "width_found": [0.2, 0.1, 0.3],
+            "types": {"fcc": 1.0},
+            "shares": {"fcc": [0.95, 0.9, 1.0]},
+        },
+        {
+            "part": "single",
+            "members": 1,
+            "verdict": "single",
+            "type": "fcc",
+            "types": {"fcc": 1.0},
+            "probabilities": {"fcc": 0.9},
+        },
+    ]
     rows = json.loads(json.dumps(rows))
     sizes_table = summary.ensemble_table(rows)
     assert "| two | 2 | 0 | 2 | 0 | 100 % | 50 % | 50 % | 50 % | 50 % | – | – |" in sizes_table

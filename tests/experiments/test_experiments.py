@@ -5,15 +5,18 @@ import json
 import subprocess
 import sys
 
+import evaluation
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import card, dataset, evaluation, training
-from jaxstruc.network.config import ModelSizes
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.structures.shapes import fcc_cluster
+from jaxstruc.clusters.fcc_shapes import fcc_cluster
+from jaxstruc.network import weights as card
+from jaxstruc.network.cvae import dataset, training
+from jaxstruc.network.cvae.model import ModelSizes
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 
 MAX_ATOMS = 43
 """Most atoms of the structures here."""
@@ -140,9 +143,12 @@ def test_new_rows_take_the_place_of_their_combinations_alone(experiments):
     template_row = result_row(model="nearest-template", latent=None, draw=None)
     assert old_rows[-1] not in table1.replace_rows(merged_rows, [template_row])
     error_row = result_row(metric="error")
-    assert table1.replace_rows([result_row(), error_row], [result_row(metric="error", mean=0.1)], measures=["error"]) == [
-        result_row(), result_row(metric="error", mean=0.1),
-    ]  # fmt: skip
+    assert table1.replace_rows(
+        [result_row(), error_row], [result_row(metric="error", mean=0.1)], measures=["error"]
+    ) == [
+        result_row(),
+        result_row(metric="error", mean=0.1),
+    ]
     assert old_rows[-1] in table1.replace_rows(merged_rows, [{**template_row, "metric": "error"}], measures=["error"])
 
 

@@ -1,16 +1,16 @@
 import json
 
+import evaluation
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import dataset, evaluation
-from jaxstruc.network.config import ModelSizes
-from jaxstruc.network.model import CVAE
-from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.lattices import fcc_lattice
-from jaxstruc.structures.shapes import fcc_cluster
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.fcc_shapes import fcc_cluster
+from jaxstruc.clusters.lattices import fcc_lattice
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.model import CVAE, ModelSizes
 
 ROW_COLUMNS = "experiment dataset latent model split seed metric mean sd n config commit versions".split()
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from ase.cluster import Decahedron
 
-from jaxstruc.inference import candidates, target
+from jaxstruc.clusters import lattices, library
+from jaxstruc.clusters.fcc_shapes import fcc_cluster
+from jaxstruc.pdf import candidates, target
 from jaxstruc.scattering import debye
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures import lattices, library
-from jaxstruc.structures.shapes import fcc_cluster
 
 SMALL_DECAHEDRA = ((2, 1, 1), (3, 1, 0), (2, 2, 1), (3, 2, 0))
 R_GRID, Q_LIMITS = np.arange(1.5, 10.001, 0.1).round(1), {"qmin": 0.58, "qmax": 21.0}

@@ -15,9 +15,10 @@ def test_simulated_spheres_are_those_of_another_sum(experiments):
     np.testing.assert_allclose(intensity, sized.sphere_intensity(q, (30.0, 0.08, 0.4), (45.0, 0.1, 0.6)), rtol=1e-6)
     tabulated_intensity = small_angle.body_intensity("sphere", q, 45.0, 0.1)
     np.testing.assert_allclose(
-        tabulated_intensity / tabulated_intensity[0], small_angle.sphere_intensity(q, [(45.0, 0.1, 1.0)]) / small_angle.sphere_intensity(q[:1], [(45.0, 0.1, 1.0)]),
+        tabulated_intensity / tabulated_intensity[0],
+        small_angle.sphere_intensity(q, [(45.0, 0.1, 1.0)]) / small_angle.sphere_intensity(q[:1], [(45.0, 0.1, 1.0)]),
         rtol=1e-3,
-    )  # fmt: skip
+    )
 
 
 def test_a_sample_of_the_round_robin_is_the_same_each_time_and_has_means_a_factor_apart(experiments):

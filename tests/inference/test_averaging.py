@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxstruc import statistics
-from jaxstruc.inference import averaging
-from jaxstruc.inference.outcomes import BodyFit
+from jaxstruc.small_angle import evidence as averaging
+from jaxstruc.small_angle.fit import BodyFit
 
 LOG_RADIUS = np.linspace(np.log(10), np.log(160), 256)
 
@@ -15,8 +15,15 @@ def make_body_fit(chi2=50.0, distribution="gaussian", body="sphere", relative_er
     log_parameters = np.array([[math.log(40.0 + 20 * index), math.log(width)] for index in range(n_populations)])
     normal_matrix = np.eye(3 * n_populations) / relative_error**2
     return BodyFit(
-        body, distribution, log_parameters, np.array(amplitude), chi2, normal_matrix, np.zeros((n_populations, 2), bool), True
-    )  # fmt: skip
+        body,
+        distribution,
+        log_parameters,
+        np.array(amplitude),
+        chi2,
+        normal_matrix,
+        np.zeros((n_populations, 2), bool),
+        True,
+    )
 
 
 def test_a_parameter_that_gains_nothing_costs():

@@ -8,15 +8,15 @@ from scipy.spatial.distance import pdist
 from simulated import BOND, cluster_pdf, fcc_sphere
 
 from jaxstruc import statistics
-from jaxstruc.inference import candidates, posterior
-from jaxstruc.inference import fit as fits
-from jaxstruc.inference import target as targets
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.inference.values import misfit
-from jaxstruc.scattering import templates
-from jaxstruc.structures import families, library
-from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.distances import distances
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.distances import distances
+from jaxstruc.pdf import candidates, posterior
+from jaxstruc.pdf import fit as fits
+from jaxstruc.pdf import target as targets
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.fit import misfit
+from jaxstruc.scattering import cluster_tables as templates
 
 R = np.arange(1.5, 14.001, 0.05)
 LIMITS = {"qmin": 1.0, "qmax": 18.0}

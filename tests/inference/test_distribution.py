@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxstruc.inference import distribution
-from jaxstruc.inference.distribution import Distribution, Holdout
+from jaxstruc.clusters.distances import Histogram
+from jaxstruc.clusters.size_classes import SizeClasses
+from jaxstruc.pdf import distribution
+from jaxstruc.pdf.distribution import Distribution, Holdout
 from jaxstruc.statistics import Interval
-from jaxstruc.structures.classes import SizeClasses
-from jaxstruc.structures.distances import Histogram
 
 EMPTY = np.zeros(0)
 SIZE_CLASSES = SizeClasses(
@@ -23,10 +23,26 @@ def make_distribution(
     volume = np.array([[0.2, 0.3], [0.0, 0.5]])
     band = np.array([0.1, 0.9])
     return Distribution(
-        sample, "free", 0.1, Interval(7.2, 7.0, 7.5), Interval(0.2, 0.1, 0.3), {"fcc": Interval(0.5, 0.4, 0.6)},
-        tuple(Holdout(*holdout) for holdout in holdouts), ("fcc", "faulted"), np.array([4.0, 8.0]), volume, band, band, volume,
-        band, band, EMPTY, EMPTY, EMPTY, EMPTY,
-    )  # fmt: skip
+        sample,
+        "free",
+        0.1,
+        Interval(7.2, 7.0, 7.5),
+        Interval(0.2, 0.1, 0.3),
+        {"fcc": Interval(0.5, 0.4, 0.6)},
+        tuple(Holdout(*holdout) for holdout in holdouts),
+        ("fcc", "faulted"),
+        np.array([4.0, 8.0]),
+        volume,
+        band,
+        band,
+        volume,
+        band,
+        band,
+        EMPTY,
+        EMPTY,
+        EMPTY,
+        EMPTY,
+    )
 
 
 def test_mean_and_width_are_weighted_by_volume():

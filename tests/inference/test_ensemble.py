@@ -9,9 +9,10 @@ import mixtures
 import numpy as np
 import pytest
 
-from jaxstruc.inference import candidates, ensemble, values
-from jaxstruc.inference.mixture import EnsembleParameters, atom_fractions, class_curves
-from jaxstruc.scattering import templates
+from jaxstruc.pdf import candidates, ensemble
+from jaxstruc.pdf import fit as values
+from jaxstruc.pdf.ensemble_model import EnsembleParameters, atom_fractions, class_curves
+from jaxstruc.scattering import cluster_tables as templates
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +233,7 @@ def test_the_truth_of_exact_data_stays_if_their_last_bits_change(seed):
     """What the prior gains by a move is less than what the misfit loses: noise is of the size of the rounding."""
     change_last_bits = lambda x: (
         x * (1 + np.finfo(np.float32).eps * np.random.default_rng(seed).integers(-4, 5, x.shape))
-    )  # noqa: E731
+    )
     basis, truth = exact_problem(lambda data: jnp.asarray(change_last_bits(np.asarray(data)), jnp.float32))
     ensemble_fit = ensemble.fit(
         mixtures.sphere_model(), basis, truth, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0
@@ -261,9 +262,10 @@ def test_no_ensemble_is_worse_than_its_start(seed):
         lambda data: data + 0.05 * jnp.std(data) * jnp.asarray(rng.normal(size=data.shape), jnp.float32)
     )
     start = truth._replace(
-        sqrt_fraction=jnp.asarray(rng.uniform(0.1, 2.0, truth.sqrt_fraction.shape), jnp.float32), mean=truth.log_mean + 0.5 * (-1) ** seed,
+        sqrt_fraction=jnp.asarray(rng.uniform(0.1, 2.0, truth.sqrt_fraction.shape), jnp.float32),
+        mean=truth.log_mean + 0.5 * (-1) ** seed,
         places=jnp.asarray(rng.uniform(0.02, 0.98, truth.normalized_values.shape), jnp.float32),
-    )  # fmt: skip
+    )
     ensemble_fit = ensemble.fit(
         mixtures.sphere_model(), basis, start, names=mixtures.NONLINEAR_PARAMETERS, strength=0.0
     )

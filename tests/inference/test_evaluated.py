@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import sized
 
-from jaxstruc.inference import evaluated, outcomes, pattern
 from jaxstruc.options.small_angle import SizeOptions
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import fit as outcomes
+from jaxstruc.small_angle import fitted_curves as evaluated
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_errors_of_mean_and_width_are_those_of_the_fit_and_correlations_have_uni
 
 def test_shares_give_the_same_curve_and_scale(sphere_fit):
     saxs_data, body_fit, log_radius, fitted_curve = sphere_fit
-    from jaxstruc.inference import averaging
+    from jaxstruc.small_angle import evidence as averaging
 
     volume_fractions = averaging.volume_fractions([body_fit], log_radius)[0]
     curve, background, scale, _ = evaluated.distribution_curve(

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from jaxstruc.inference import fit as fits
-from jaxstruc.inference import target as targets
-from jaxstruc.inference import values
-from jaxstruc.scattering import curves, debye, templates
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.clusters import distances as cluster_distances
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.pdf import fit as fits
+from jaxstruc.pdf import fit as values
+from jaxstruc.pdf import target as targets
+from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import debye
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.structures import distances as cluster_distances
-from jaxstruc.structures import shapes
+from jaxstruc.scattering.pair_distribution import Grid
 
 R = np.arange(1.5, 15.001, 0.05)
 GRID = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
@@ -232,7 +234,7 @@ def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(dista
     rng = np.random.default_rng(seed)
     change_last_bits = lambda x: (
         x * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(x))).astype(np.float32)
-    )  # noqa: E731
+    )
     g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.01))
     target = make_target(change_last_bits(g))
     changed_distances = jnp.asarray(change_last_bits(np.asarray(distances)))

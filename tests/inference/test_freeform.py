@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sized
 
-from jaxstruc.inference import freeform
+from jaxstruc.small_angle import free_distribution as freeform
 
 
 @pytest.fixture(scope="module")

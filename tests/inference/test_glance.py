@@ -1,6 +1,6 @@
 import numpy as np
 
-from jaxstruc.inference import glance
+from jaxstruc.pdf import classifier_prior as glance
 
 
 def test_the_fewest_candidates_with_a_probability_are_selected_in_their_order():

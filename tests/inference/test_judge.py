@@ -4,7 +4,7 @@ import mixtures
 import numpy as np
 import pytest
 
-from jaxstruc.inference import judge
+from jaxstruc.pdf import cross_validation as judge
 
 
 @pytest.fixture(scope="module")

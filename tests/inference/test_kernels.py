@@ -3,11 +3,14 @@ import numpy as np
 import pytest
 import sized
 
-from jaxstruc.inference import kernels, outcomes, pattern
-from jaxstruc.inference.kernels import RadiusWindow
 from jaxstruc.options.small_angle import SimulateSaxsOptions, SizeOptions
-from jaxstruc.scattering import particle, size_distributions
-from jaxstruc.scattering.smallangle import simulate_saxs
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import design_matrix as kernels
+from jaxstruc.small_angle import fit as outcomes
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import size_distributions
+from jaxstruc.small_angle.design_matrix import RadiusWindow
+from jaxstruc.small_angle.simulate import simulate_saxs
 
 SPHERE_TABLE = particle.FormFactorTable(*(jnp.asarray(part, jnp.float32) for part in particle.named_table("sphere")))
 

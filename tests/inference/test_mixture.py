@@ -7,16 +7,22 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxstruc.inference import candidates, ensemble, mixture
-from jaxstruc.inference.mixture import EnsembleParameters
+from jaxstruc.pdf import candidates, ensemble
+from jaxstruc.pdf import ensemble_model as mixture
+from jaxstruc.pdf.ensemble_model import EnsembleParameters
 
 
 def make_parameters(model, *, root=(0.6, 0.8), mean=17.0, width=0.2):
     n_packings, n_modes = model.packings, model.waves.shape[1]
     return EnsembleParameters(
-        jnp.asarray(root), jnp.full(n_packings, np.log(mean)), jnp.full(n_packings, np.log(width)), jnp.zeros((n_packings, n_modes)),
-        jnp.asarray([np.log(mean), np.log(width)]), jnp.full(3, 0.5), jnp.zeros(1),
-    )  # fmt: skip
+        jnp.asarray(root),
+        jnp.full(n_packings, np.log(mean)),
+        jnp.full(n_packings, np.log(width)),
+        jnp.zeros((n_packings, n_modes)),
+        jnp.asarray([np.log(mean), np.log(width)]),
+        jnp.full(3, 0.5),
+        jnp.zeros(1),
+    )
 
 
 def test_fractions_are_a_lognormal_of_each_packing_and_sum_to_its_root_squared():

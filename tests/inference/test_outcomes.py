@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import sized
 
-from jaxstruc.inference import outcomes, pattern
 from jaxstruc.options.small_angle import SizeOptions
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import fit as outcomes
 
 
 def make_saxs_data(*populations, **options):

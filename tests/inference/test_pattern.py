@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import sized
 
-from jaxstruc.inference import pattern
 from jaxstruc.options.small_angle import SizeOptions
+from jaxstruc.small_angle import data as pattern
 
 
 def test_a_constant_under_the_data_changes_nothing_that_is_fitted():

@@ -2,7 +2,7 @@ import dataclasses
 
 import told
 
-from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.result import Candidate
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxstruc.inference import posterior
+from jaxstruc.pdf import posterior
 
 
 def test_weights_are_relative_likelihoods():

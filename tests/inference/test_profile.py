@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from simulated import BOND, cluster_pdf
 
-from jaxstruc.inference import candidates, profile, target
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.structures import library, shapes
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import library
+from jaxstruc.pdf import candidates, target
+from jaxstruc.pdf import instrument as profile
+from jaxstruc.pdf.candidates import CandidateGroup
 
 KNOWN_CLUSTERS = library.from_clusters([shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 POOL = candidates.candidate_pool([CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))])

@@ -5,15 +5,17 @@ import optax
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.inference import relax
-from jaxstruc.inference import target as targets
-from jaxstruc.inference.values import FitValues, misfit
-from jaxstruc.scattering import curves, form_factors, templates
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters.cluster import MIN_ATOM_DISTANCE
+from jaxstruc.clusters.distances import distances
+from jaxstruc.pdf import relax
+from jaxstruc.pdf import target as targets
+from jaxstruc.pdf.fit import FitValues, misfit
+from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures import shapes
-from jaxstruc.structures.atoms import MIN_ATOM_DISTANCE
-from jaxstruc.structures.distances import distances
+from jaxstruc.scattering.pair_distribution import Grid
 
 BOND = 2.78
 SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=14.0)

@@ -1,4 +1,4 @@
-from jaxstruc.inference.saxs_result import SaxsResult
+from jaxstruc.small_angle.result import SaxsResult
 
 
 def test_a_body_is_named_from_95_percent_on():

@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial.distance import pdist
 from simulated import BOND, cluster_pdf, fcc_sphere
 
-from jaxstruc.inference import candidates, screening, target
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.structures import families, library
+from jaxstruc.clusters import families, library
+from jaxstruc.pdf import candidates, screening, target
+from jaxstruc.pdf.candidates import CandidateGroup
 
 R = np.arange(1.5, 20.001, 0.05)
 SPAN = target.span(rmax=20.0, qmax=18.0, diameter=24.0)

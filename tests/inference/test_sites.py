@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import simulated
 
-from jaxstruc.inference import sites, target
-from jaxstruc.inference.sites import SiteWeights
-from jaxstruc.inference.values import FitValues
-from jaxstruc.structures import hosts
+from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.pdf import site_moves as sites
+from jaxstruc.pdf import target
+from jaxstruc.pdf.fit import FitValues
+from jaxstruc.pdf.site_moves import SiteWeights
 
 N_ATOMS, N_SITES = 55, 160
 KEY = jax.random.key(0)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import sized
 
-from jaxstruc.inference import kernels, outcomes, pattern, sizing
-from jaxstruc.inference.kernels import RadiusWindow
 from jaxstruc.options.small_angle import SizeOptions
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import design_matrix as kernels
+from jaxstruc.small_angle import fit as outcomes
+from jaxstruc.small_angle import fit as sizing
+from jaxstruc.small_angle.design_matrix import RadiusWindow
 
 
 @jax.jit

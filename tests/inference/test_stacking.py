@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.inference import stacking
-from jaxstruc.structures import lattices
+from jaxstruc.clusters import lattices
+from jaxstruc.pdf import stacking
 
 RNG = np.random.default_rng(3)
 PAIR_CURVES = RNG.normal(size=(len(stacking.close_packed_distances(9.0)), 60)).astype(np.float32)

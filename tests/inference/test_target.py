@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxstruc.inference import target as targets
+from jaxstruc.pdf import target as targets
 
 R = np.arange(1.5, 15.001, 0.05)
 SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=16.0)

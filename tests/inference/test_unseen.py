@@ -4,8 +4,9 @@ import mixtures
 import numpy as np
 import pytest
 
-from jaxstruc.inference import candidates, unseen
-from jaxstruc.inference.unseen import HoldoutCut, Prediction
+from jaxstruc.pdf import candidates
+from jaxstruc.pdf import cross_validation as unseen
+from jaxstruc.pdf.cross_validation import HoldoutCut, Prediction
 
 R = np.arange(1.5, 30.0, 0.05)
 
@@ -31,8 +32,11 @@ def test_a_prediction_is_that_of_the_cluster_itself():
     assert pool.entry(0)[1] == rows[0]
     target = mixtures.make_target(g, rmax=12.0)
     best_values = candidates.select_rows(fits.values, slice(0, 1))
-    (predicted_pdf,) = unseen.cluster_curves(candidates.select_rows(candidates.cluster_tables(pool.select(np.arange(1)), target), slice(0, 1)), best_values,
-                                 unseen.make_holdout_points(target, mixtures.R))  # fmt: skip
+    (predicted_pdf,) = unseen.cluster_curves(
+        candidates.select_rows(candidates.cluster_tables(pool.select(np.arange(1)), target), slice(0, 1)),
+        best_values,
+        unseen.make_holdout_points(target, mixtures.R),
+    )
     in_holdout = mixtures.R > 12.0
     assert np.linalg.norm(predicted_pdf[in_holdout] - g[in_holdout]) < 0.02 * np.linalg.norm(g[in_holdout])
 

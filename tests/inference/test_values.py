@@ -3,13 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.inference import target as targets
-from jaxstruc.inference import values
-from jaxstruc.inference.values import FitValues
-from jaxstruc.scattering import templates
-from jaxstruc.scattering.parameters import FIT_PARAMETERS, PARAMETERS
-from jaxstruc.structures import shapes
-from jaxstruc.structures.distances import distances
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters.distances import distances
+from jaxstruc.parameters import FIT_PARAMETERS, PARAMETERS
+from jaxstruc.pdf import fit as values
+from jaxstruc.pdf import target as targets
+from jaxstruc.pdf.fit import FitValues
+from jaxstruc.scattering import cluster_tables as templates
 
 BOND = 2.78
 SPAN = targets.span(rmax=12.0, qmax=18.0, diameter=12.0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxstruc.inference import verdict
+from jaxstruc.pdf import fit_quality as verdict
 
 R = np.arange(1.5, 40.001, 0.05)
 GOOD_FIT = {"rw": 0.1, "structure": 1.0, "atoms": 100, "largest": 1000, "at_bound": []}
@@ -47,9 +47,18 @@ def test_the_message_states_why_an_answer_is_weak(changes, message):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"rw": 0.35}, {"structure": 1.7}, {"structure": None}, {"atoms": 899}, {"largest": 0, "atoms": 5000},
-     {"structure": 50.0, "rw": 0.009}, {"structure": 50.0, "rw": verdict.NEGLIGIBLE_RW}, {"structure": verdict.MAX_STRUCTURE_RATIO}],
-)  # fmt: skip
+    [
+        {},
+        {"rw": 0.35},
+        {"structure": 1.7},
+        {"structure": None},
+        {"atoms": 899},
+        {"largest": 0, "atoms": 5000},
+        {"structure": 50.0, "rw": 0.009},
+        {"structure": 50.0, "rw": verdict.NEGLIGIBLE_RW},
+        {"structure": verdict.MAX_STRUCTURE_RATIO},
+    ],
+)
 def test_a_good_answer_has_no_such_reason(changes):
     assert verdict.weak_fit_reasons(**GOOD_FIT | changes) == []
 

@@ -3,8 +3,10 @@ import pytest
 import sized
 
 import jaxstruc
-from jaxstruc.inference import outcomes, pattern, weighing
 from jaxstruc.options.small_angle import SizeOptions
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import fit as outcomes
+from jaxstruc.small_angle import model_averaging as weighing
 
 
 def test_the_free_distribution_is_best_if_no_other_explains_the_data():

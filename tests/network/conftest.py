@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from thinned import thin_dataset
 
-from jaxstruc.network import dataset
-from jaxstruc.network.representation import Features
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.representation import Features
 
 
 @pytest.fixture(scope="session")

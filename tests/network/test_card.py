@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.network import card, dataset
-from jaxstruc.network.checkpoints import TrainingProgress
+from jaxstruc.network import weights as card
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.training import TrainingProgress
 from jaxstruc.options.training import TrainOptions
 
 CONFIG = TrainOptions(batch=16, seeds=(3, 0), latent=4, model="dae")

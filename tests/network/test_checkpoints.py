@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import checkpoints
-from jaxstruc.network.checkpoints import TrainingProgress, TrainingState
+from jaxstruc.network.cvae import training as checkpoints
+from jaxstruc.network.cvae.training import TrainingProgress, TrainingState
 from jaxstruc.options.training import TrainOptions
 
 CONFIG = TrainOptions(seeds=(3, 0), rate=3e-4)

@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import dataset
-from jaxstruc.scattering import curves, debye, form_factors
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.network.cvae import dataset
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures import shapes
 
 
 def test_kdd_structures_are_distinct_in_shape_and_bond(kdd_dataset):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.network import draws
-from jaxstruc.network.propose import Proposals
-from jaxstruc.structures import shapes
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.network.cvae.propose import Proposals
+from jaxstruc.pdf import sources as draws
+from jaxstruc.pdf.candidates import CandidateGroup
 
 BOND = 2.78
 CLUSTER_POSITIONS = shapes.fcc_cluster((2, 2, 2)).positions * BOND

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from ase.cluster import Icosahedron
 
-from jaxstruc.network import endless, stock
-from jaxstruc.scattering import curves
+from jaxstruc.clusters.cluster import from_ase
+from jaxstruc.clusters.lattices import unit_bond_cluster
+from jaxstruc.network.classifier.model import particles as stock
+from jaxstruc.network.classifier.model import simulated_pdfs as endless
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures.atoms import from_ase
-from jaxstruc.structures.lattices import unit_bond_cluster
 
 SHARED_CONDITIONS = endless.SharedConditions(
     **{name: jnp.float32(value) for name, value in {
@@ -62,10 +63,14 @@ def test_a_stretch_is_a_shift(gold_icosahedron):
     log_stretch = float(np.log(endless.R_BONDS[1] / endless.R_BONDS[0])) * steps
     histograms = jnp.asarray(stock.bin_positions(gold_icosahedron[0]))[None]
     undamped_conditions = SHARED_CONDITIONS._replace(qdamp=jnp.float32(0.0), delta2=jnp.float32(0.0))
-    stretched_conditions = undamped_conditions._replace(**{
-        "stretch": undamped_conditions.stretch * np.exp(log_stretch), "uiso": undamped_conditions.uiso * np.exp(2 * log_stretch), "qmin": undamped_conditions.qmin * np.exp(-log_stretch),
-        "qmax": undamped_conditions.qmax * np.exp(-log_stretch),
-    })  # fmt: skip
+    stretched_conditions = undamped_conditions._replace(
+        **{
+            "stretch": undamped_conditions.stretch * np.exp(log_stretch),
+            "uiso": undamped_conditions.uiso * np.exp(2 * log_stretch),
+            "qmin": undamped_conditions.qmin * np.exp(-log_stretch),
+            "qmax": undamped_conditions.qmax * np.exp(-log_stretch),
+        }
+    )
     curve, stretched_curve = (
         endless.pdf_from_f(endless.reduced_structure_function(histograms, conditions), conditions)[0]
         for conditions in (undamped_conditions, stretched_conditions)

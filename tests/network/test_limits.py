@@ -5,10 +5,10 @@ import pytest
 import simulated
 from simulated import cluster_pdf, fcc_sphere
 
-from jaxstruc.data import gr, measurement
-from jaxstruc.inference import screening
-from jaxstruc.network import limits
+from jaxstruc.io import gr, measurement
+from jaxstruc.network.cvae import propose as limits
 from jaxstruc.options.pdf import SHIPPED, DataOptions
+from jaxstruc.pdf import screening
 
 BOND = 2.88
 BALL_CENTRE = [0.3, 0.2, 0.1]

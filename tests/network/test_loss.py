@@ -6,10 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxstruc.network import dataset, loss, model
-from jaxstruc.network.config import ModelSizes
-from jaxstruc.network.loss import TrainingBatch
-from jaxstruc.network.model import CVAE, DecodedStructure
+from jaxstruc.network.cvae import dataset, loss, model
+from jaxstruc.network.cvae.loss import TrainingBatch
+from jaxstruc.network.cvae.model import CVAE, DecodedStructure, ModelSizes
 from jaxstruc.options.training import TrainOptions
 
 SIZES = ModelSizes(atoms=20, satellites=4)

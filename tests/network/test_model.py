@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import model
-from jaxstruc.network.config import ModelSizes
-from jaxstruc.network.model import CVAE, Gaussian
-from jaxstruc.network.representation import Features
+from jaxstruc.network.cvae import model
+from jaxstruc.network.cvae.model import CVAE, Gaussian, ModelSizes
+from jaxstruc.network.cvae.representation import Features
 
 SIZES = ModelSizes(latent=2, atoms=20, satellites=4, points=301)
 

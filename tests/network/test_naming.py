@@ -4,18 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxstruc.network.classifier.model.model import MixtureDensity
+from jaxstruc.network.classifier.model.simulated_pdfs import SimulatedBatch, TrueLabels
 from taught import SMALL_CLASSIFIER, simulate_simple_batch
 from written import R, example_pdf
 
-from jaxstruc.data.edge import QmaxEstimate
-from jaxstruc.data.measurement import Measurement, resolve_settings
-from jaxstruc.network import classifier, endless, lessons, naming, weights
-from jaxstruc.network.classifier import MixtureDensity
-from jaxstruc.network.endless import SimulatedBatch, TrueLabels
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.io.measurement import Measurement, resolve_settings
+from jaxstruc.io.qmax_check import QmaxEstimate
+from jaxstruc.network import weights
+from jaxstruc.network.classifier.model import model as classifier
+from jaxstruc.network.classifier.model import predict as naming
+from jaxstruc.network.classifier.model import simulated_pdfs as endless
+from jaxstruc.network.classifier.model import training as lessons
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import DataOptions
 from jaxstruc.options.training import TrainClassifierOptions
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
 BOND = 2.88
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.data.measurement import Measurement
-from jaxstruc.network import dataset, propose, representation, weights
-from jaxstruc.network.config import ModelSizes
-from jaxstruc.network.model import CVAE, DecodedStructure
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters.cluster import from_ase
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.network import weights
+from jaxstruc.network.cvae import dataset, propose, representation
+from jaxstruc.network.cvae.model import CVAE, DecodedStructure, ModelSizes
 from jaxstruc.options.pdf import SHIPPED
-from jaxstruc.structures import shapes
-from jaxstruc.structures.atoms import from_ase
 
 KEY = jax.random.key(0)
 

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.network import representation
-from jaxstruc.structures import shapes
-from jaxstruc.structures.atoms import Structure, from_ase
-from jaxstruc.structures.distances import distances
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters.cluster import Structure, from_ase
+from jaxstruc.clusters.distances import distances
+from jaxstruc.network.cvae import representation
 
 
 @pytest.fixture

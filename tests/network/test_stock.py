@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.network import stock
-from jaxstruc.structures import cuts, kinds, library
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
+from jaxstruc.clusters import library
+from jaxstruc.clusters import random_particles as cuts
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.network.classifier.model import particles as stock
 
 ATOM_CAPACITIES = (24, 60)
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.network import checkpoints, dataset, training
-from jaxstruc.network.config import model_sizes_from_options
-from jaxstruc.network.model import CVAE
+from jaxstruc.network.cvae import dataset, training
+from jaxstruc.network.cvae import training as checkpoints
+from jaxstruc.network.cvae.model import CVAE, model_sizes_from_options
 from jaxstruc.options.training import TrainOptions
 
 

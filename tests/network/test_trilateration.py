@@ -8,13 +8,14 @@ import pytest
 import scipy.optimize
 from scipy.spatial.distance import cdist
 
-from jaxstruc.network import dataset, representation, stress, trilateration
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters.cluster import from_ase
+from jaxstruc.clusters.distances import distances
+from jaxstruc.network.cvae import dataset, representation, stress, trilateration
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures import shapes
-from jaxstruc.structures.atoms import from_ase
-from jaxstruc.structures.distances import distances
+from jaxstruc.scattering.pair_distribution import Grid
 
 trilaterate = jax.jit(trilateration.trilaterate, static_argnames=("iterations", "tolerance"))
 trilaterate_batch = jax.jit(trilateration.trilaterate_batch, static_argnames=("iterations", "tolerance"))

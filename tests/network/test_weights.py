@@ -7,8 +7,7 @@ import pytest
 
 from jaxstruc import files
 from jaxstruc.network import weights
-from jaxstruc.network.config import ModelSizes
-from jaxstruc.network.model import CVAE
+from jaxstruc.network.cvae.model import CVAE, ModelSizes
 from jaxstruc.options.pdf import SHIPPED
 
 

@@ -29,12 +29,13 @@ from jaxstruc import (
     SolveOptions,
     TrainOptions,
 )
+from jaxstruc.clusters import families
+from jaxstruc.clusters import polydisperse as populations
 from jaxstruc.options.pdf import FamilyName, Parameter
 from jaxstruc.options.simulation import GenerateOptions, PackingName, PopulationOptions
 from jaxstruc.options.training import TrainClassifierOptions
 from jaxstruc.options.validation import POSITIONAL, Bounds, Options, command_words, flag
-from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS, FIT_PARAMETERS
-from jaxstruc.structures import families, populations
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, FIT_PARAMETERS
 
 MISSING = Path("none.safetensors")
 COMMANDS = {

@@ -5,7 +5,7 @@ import pytest
 import sized
 import told
 
-from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import figures
 from jaxstruc.result import Candidate
 

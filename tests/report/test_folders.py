@@ -8,10 +8,11 @@ import pytest
 import told
 
 import jaxstruc
-from jaxstruc.inference.pdf_result import PdfResult
-from jaxstruc.inference.saxs_result import SaxsResult
-from jaxstruc.report import folders, summary
+from jaxstruc.pdf.result import PdfResult
+from jaxstruc.report import folder as folders
+from jaxstruc.report import summary
 from jaxstruc.result import Candidate, Value
+from jaxstruc.small_angle.result import SaxsResult
 
 
 def result(name="d/a.gr", source="library", rw=0.1):

@@ -5,10 +5,10 @@ import pytest
 import sized
 import told
 
-from jaxstruc.inference.glance import ClassifierPrior
-from jaxstruc.inference.pdf_result import PdfResult
-from jaxstruc.inference.saxs_result import SaxsResult
-from jaxstruc.report import overview
+from jaxstruc.pdf.classifier_prior import ClassifierPrior
+from jaxstruc.pdf.result import PdfResult
+from jaxstruc.report import tables as overview
+from jaxstruc.small_angle.result import SaxsResult
 
 
 @pytest.fixture

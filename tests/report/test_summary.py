@@ -5,9 +5,9 @@ import pytest
 import sized
 import told
 
-from jaxstruc.inference.distribution import Interval
-from jaxstruc.inference.glance import ClassifierPrior
-from jaxstruc.inference.pdf_result import PdfResult
+from jaxstruc.pdf.classifier_prior import ClassifierPrior
+from jaxstruc.pdf.distribution import Interval
+from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import summary
 from jaxstruc.result import Result
 

@@ -5,7 +5,7 @@ import pytest
 import sized
 import told
 
-from jaxstruc.data.measurement import Setting
+from jaxstruc.io.measurement import Setting
 from jaxstruc.report import tables
 
 

@@ -1,7 +1,7 @@
 import periodictable
 import pytest
 
-from jaxstruc.scattering import contrast
+from jaxstruc.small_angle import contrast
 
 
 @pytest.mark.parametrize("symbol", ["Au", "Pt", "Ag", "Pd", "Cu", "Si"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxstruc.scattering import curved
+from jaxstruc.small_angle import form_factors as curved
 
 X = np.concatenate([np.linspace(0, 3, 61), np.linspace(3.3, 60, 200)])
 

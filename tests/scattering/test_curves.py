@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument, Pairs, SpreadPairs
-from jaxstruc.structures import shapes
+from jaxstruc.scattering.pair_distribution import Grid
 
 FINE_GRID = Grid(qmin=0.5, qmax=24.0, qstep=0.02, rmin=0.0, rmax=20.0, rstep=0.05, max_distance=17.0)
 COARSE_GRID = Grid(qmin=0.5, qmax=15.0, qstep=0.1, rmin=0.5, rmax=12.0, rstep=0.2, max_distance=17.0, accuracy=1e-9)

@@ -9,11 +9,13 @@ from ase.data import chemical_symbols
 from jax.test_util import check_grads
 from scipy.spatial.distance import pdist
 
-from jaxstruc.scattering import curves, debye, form_factors
-from jaxstruc.scattering.curves import Grid
+from jaxstruc.clusters import distances
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
 from jaxstruc.scattering.debye import Instrument, Pairs
-from jaxstruc.scattering.spreading import SpreadingNodes
-from jaxstruc.structures import distances, shapes
+from jaxstruc.scattering.fast_debye import SpreadingNodes
+from jaxstruc.scattering.pair_distribution import Grid
 
 GRID = Grid(qmin=0.5, qmax=15.0, qstep=0.1, rmin=0.5, rmax=12.0, rstep=0.1)
 ALLOY_KINDS = np.array([0] * 10 + [1] * 9)

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
+from jaxstruc import parameters
 from jaxstruc.options.pdf import DataOptions
-from jaxstruc.scattering import parameters
-from jaxstruc.scattering.parameters import PARAMETERS
+from jaxstruc.parameters import PARAMETERS
 
 
 @pytest.mark.parametrize(("name", "power"), [("uiso", 0), ("delta1", 1), ("delta2", 2), ("qbroad", -1), ("qdamp", 0)])
@@ -37,8 +37,6 @@ def test_help_gives_the_unit_first():
 
 
 def test_the_table_loads_neither_jax_nor_numpy():
-    code = (
-        "import sys; import jaxstruc.scattering.parameters; print({'jax', 'numpy', 'scipy', 'ase'} & set(sys.modules))"
-    )
+    code = "import sys; import jaxstruc.parameters; print({'jax', 'numpy', 'scipy', 'ase'} & set(sys.modules))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "set()"

@@ -3,7 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import curved, particle, polyhedra, solids
+from jaxstruc.small_angle import form_factors as curved
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import named_polyhedra as solids
+from jaxstruc.small_angle import polyhedra
 
 BODY_NAMES = tuple(particle.named_bodies())
 form_factor = jax.jit(particle.form_factor)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from jaxstruc.scattering import polyhedra, solids
+from jaxstruc.small_angle import named_polyhedra as solids
+from jaxstruc.small_angle import polyhedra
 
 BOX = np.array([[x, y, z] for x in (0, 1) for y in (0, 2) for z in (0, 3)], float)
 

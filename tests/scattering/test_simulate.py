@@ -5,7 +5,7 @@ from ase.cluster import Icosahedron
 
 import jaxstruc
 from jaxstruc import SimulateOptions
-from jaxstruc.structures import shapes
+from jaxstruc.clusters import fcc_shapes as shapes
 
 
 def test_a_simulated_curve_comes_from_atoms():

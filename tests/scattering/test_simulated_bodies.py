@@ -7,7 +7,8 @@ from scipy import special
 import jaxstruc
 from jaxstruc import SimulateSaxsOptions
 from jaxstruc.options.small_angle import SIMULATED_BODIES, SIMULATED_DISTRIBUTIONS
-from jaxstruc.scattering import polyhedra, solids
+from jaxstruc.small_angle import named_polyhedra as solids
+from jaxstruc.small_angle import polyhedra
 
 RADIUS, PD = 35.0, 0.12
 GRID = {"qmin": 0.02, "qmax": 0.2, "qstep": 0.06}

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import size_distributions
+from jaxstruc.small_angle import size_distributions
 
 LOG_RADIUS = np.linspace(np.log(5.0), np.log(120.0), 400)
 

@@ -6,9 +6,11 @@ import numpy as np
 import parity
 import pytest
 
-from jaxstruc.scattering import contrast, particle, size_distributions, smallangle
-from jaxstruc.scattering.size_distributions import SizeDistribution
-from jaxstruc.scattering.smallangle import Sample
+from jaxstruc.small_angle import contrast, size_distributions
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import simulate as smallangle
+from jaxstruc.small_angle.simulate import Sample
+from jaxstruc.small_angle.size_distributions import SizeDistribution
 
 SASMODELS_CURVES = parity.golden_curves()
 Q = SASMODELS_CURVES.pop("q")

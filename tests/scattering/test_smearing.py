@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import smearing
+from jaxstruc.small_angle import smearing
 
 OFFSETS = np.linspace(*smearing.ENDS, 20_001)
 WEIGHTS = np.exp(-(OFFSETS**2) / 2)

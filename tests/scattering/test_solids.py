@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import polyhedra, solids
+from jaxstruc.small_angle import named_polyhedra as solids
+from jaxstruc.small_angle import polyhedra
 
 KNOWN_GEOMETRY = {
     "cube": (6, 1, 6),

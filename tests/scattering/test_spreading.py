@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import spreading
-from jaxstruc.scattering.spreading import SpreadingNodes
+from jaxstruc.scattering import fast_debye as spreading
+from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 spread_distances = jax.jit(spreading.spread_distances, static_argnames=("nodes", "n_channels"), static_argnums=3)
 

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import particle, structure_factor
-from jaxstruc.scattering.size_distributions import SizeDistribution, size_distribution
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import structure_factor
+from jaxstruc.small_angle.size_distributions import SizeDistribution, size_distribution
 
 Q = np.geomspace(1e-4, 3, 200)
 hard_spheres = jax.jit(structure_factor.hard_spheres)

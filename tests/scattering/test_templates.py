@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import debye, templates
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters.distances import distances, distinct_distances
+from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import debye
 from jaxstruc.scattering.debye import Instrument
-from jaxstruc.structures import shapes
-from jaxstruc.structures.distances import distances, distinct_distances
 
 BOND = 2.78
 TABLE_RANGE = templates.TableRange(max_distance=20.0, qmax=30.0)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import waves
+from jaxstruc.scattering import sincos as waves
 
 
 @pytest.mark.parametrize("max_x", [3.0, 1e3, 1e4])

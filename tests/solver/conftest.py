@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxstruc.inference import candidates
+from jaxstruc.pdf import candidates
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,17 +3,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxstruc.data import gr
-from jaxstruc.inference import candidates, target
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.inference.profile import InferredSetting
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.io import gr
 from jaxstruc.options.pdf import DataOptions, FitOptions
-from jaxstruc.scattering.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.solver import answers
-from jaxstruc.solver.answers import PdfPlan
-from jaxstruc.solver.sources import CandidateSource
-from jaxstruc.structures import library, shapes
-from jaxstruc.structures.atoms import Cluster
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.pdf import candidates, target
+from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.instrument import InferredSetting
+from jaxstruc.pdf.solve import PdfPlan
+from jaxstruc.pdf.sources import CandidateSource
 
 KNOWN_CLUSTERS = library.from_clusters([shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 

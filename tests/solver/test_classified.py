@@ -1,10 +1,11 @@
+from jaxstruc.network.classifier.model.predict import ClassifierOutput
+from jaxstruc.network.classifier.model.simulated_pdfs import VALUE_NAMES
+
 import jaxstruc
-from jaxstruc.data.edge import QmaxEstimate
-from jaxstruc.network.endless import VALUE_NAMES
-from jaxstruc.network.naming import ClassifierOutput
-from jaxstruc.solver import classified
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.io.qmax_check import QmaxEstimate
+from jaxstruc.pdf import classify as classified
 from jaxstruc.statistics import Interval
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
 
 
 def test_the_shipped_classifier_finds_the_type_of_the_example(repository):

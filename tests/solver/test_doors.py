@@ -8,9 +8,9 @@ import pytest
 
 import jaxstruc
 from jaxstruc import DataOptions, LibraryOptions, MineOptions, SolveOptions
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.pdf.solve import PdfPlan, prepare_measurement
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver.answers import PdfPlan, prepare_measurement
-from jaxstruc.structures import shapes
 
 MINE_OPTIONS = MineOptions(candidates=LibraryOptions(("octahedron",), 100), ensemble="none")
 

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
+from jaxstruc.network.classifier.model.model import COORDINATE_CENTRE, COORDINATE_SCALE
 from looks import classifier_prediction
 
-from jaxstruc.inference import glance
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.network.classifier import COORDINATE_CENTRE, COORDINATE_SCALE
-from jaxstruc.solver import glances
-from jaxstruc.solver.glances import ClassifierScreen
-from jaxstruc.structures import library
-from jaxstruc.structures.atoms import Cluster
+from jaxstruc.clusters import library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.pdf import classifier_prior as glance
+from jaxstruc.pdf import classifier_prior as glances
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.classifier_prior import ClassifierScreen
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from looks import classifier_prediction
 
-from jaxstruc.data import gr
-from jaxstruc.inference import screening
-from jaxstruc.inference.candidates import CandidateGroup
-from jaxstruc.solver import answers, glances, narrowing
-from jaxstruc.solver.glances import ClassifierScreen
-from jaxstruc.solver.sources import CandidateSource
-from jaxstruc.structures import library, shapes
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import library
+from jaxstruc.io import gr
+from jaxstruc.pdf import classifier_prior as glances
+from jaxstruc.pdf import classifier_prior as narrowing
+from jaxstruc.pdf import screening
+from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.classifier_prior import ClassifierScreen
+from jaxstruc.pdf.sources import CandidateSource
 
 KNOWN_CLUSTERS = library.from_clusters([shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from simulated import BOND
 
-from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference import screening
-from jaxstruc.inference.candidates import CandidateGroup
+from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, SolveOptions
+from jaxstruc.pdf import distribution as samples
+from jaxstruc.pdf import screening
+from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.solve import PdfPlan
+from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver import answers, samples
-from jaxstruc.solver.answers import PdfPlan
-from jaxstruc.solver.sources import CandidateSource
 
 PT_BOND = form_factors.bond_length("Pt")
 HEADER = {name: mixtures.SETTINGS[name] for name in ("qmin", "qmax", "qdamp")}
@@ -130,8 +131,18 @@ def test_too_few_clusters_are_no_distribution(ensemble_case):
 def test_a_network_alone_is_no_distribution(ensemble_case):
     target, cluster_library = mixtures.make_target(ensemble_case[1]), mixtures.sphere_library()
     group = CandidateGroup("network", cluster_library, np.arange(3))
-    message = samples.cross_validate_sample(make_measurement(ensemble_case[1]), target, [group], None, None, signal_end=20.0, free=(), holdout_rows=np.zeros(0, int),
-                          library_cache=samples.LibraryCache({}), method="auto")  # fmt: skip
+    message = samples.cross_validate_sample(
+        make_measurement(ensemble_case[1]),
+        target,
+        [group],
+        None,
+        None,
+        signal_end=20.0,
+        free=(),
+        holdout_rows=np.zeros(0, int),
+        library_cache=samples.LibraryCache({}),
+        method="auto",
+    )
     assert "takes a library" in message
 
 

@@ -8,17 +8,18 @@ import simulated
 from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement
-from jaxstruc.data import measurement as measurements
-from jaxstruc.inference import stacking, target
-from jaxstruc.inference.candidates import CandidateGroup
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters.families import FAMILY_TYPES
+from jaxstruc.io import measurement as measurements
 from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
+from jaxstruc.pdf import site_search as search
+from jaxstruc.pdf import stacking, target
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.site_search import SearchLevel
+from jaxstruc.pdf.solve import PdfPlan, solve_measurements
+from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver import search
-from jaxstruc.solver.answers import PdfPlan, solve_measurements
-from jaxstruc.solver.search import SearchLevel
-from jaxstruc.solver.sources import CandidateSource
-from jaxstruc.structures import families, hosts, library
-from jaxstruc.structures.families import FAMILY_TYPES
 
 BOND = form_factors.bond_length("Pt")
 BRIEF_LEVEL = SearchLevel(1, 4, 20, 1, 2, 60, max_rounds=2, walk_steps=40)

@@ -3,8 +3,8 @@ import pytest
 import sized
 
 import jaxstruc
-from jaxstruc.inference.saxs_result import SaxsResult
 from jaxstruc.result import from_arrays, to_arrays
+from jaxstruc.small_angle.result import SaxsResult
 
 
 def fit_populations(*populations, body=("sphere",), distribution=("gaussian",), **options):

@@ -6,9 +6,10 @@ import sized
 
 import jaxstruc
 from jaxstruc.options.small_angle import BODIES, QOptions, SaxsOptions, SizeOptions
-from jaxstruc.scattering import contrast, particle
-from jaxstruc.solver import small_angles
-from jaxstruc.solver.small_angles import SaxsPlan
+from jaxstruc.small_angle import contrast
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import solve as small_angles
+from jaxstruc.small_angle.solve import SaxsPlan
 
 FIT_OPTIONS = {"body": ("sphere",), "distribution": ("gaussian",)}
 

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from jaxstruc.data import gr
-from jaxstruc.data.measurement import resolve_settings
+from jaxstruc.clusters import families
+from jaxstruc.io import gr
+from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions, LibraryOptions, NetworkOptions
-from jaxstruc.solver import sources
-from jaxstruc.structures import families
+from jaxstruc.pdf import sources
 
 BOND = 2.88
 

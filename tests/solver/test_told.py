@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from simulated import cluster_pdf
 
-from jaxstruc.data.measurement import Measurement
-from jaxstruc.inference.candidates import CandidateGroup
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, FitOptions
+from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.solve import PdfPlan
+from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.scattering import form_factors
-from jaxstruc.solver import answers
-from jaxstruc.solver.answers import PdfPlan
-from jaxstruc.solver.sources import CandidateSource
-from jaxstruc.structures import families, library
-from jaxstruc.structures.atoms import Cluster
 
 BOND = form_factors.bond_length("Au")
 R = np.arange(1.5, 40.001, 0.05)

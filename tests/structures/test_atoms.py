@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ase.cluster import Icosahedron
 
-from jaxstruc.structures import atoms
-from jaxstruc.structures.atoms import Cluster
+from jaxstruc.clusters import cluster as atoms
+from jaxstruc.clusters.cluster import Cluster
 
 
 def test_atoms_come_back_from_a_padded_structure():

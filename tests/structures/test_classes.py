@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.structures import classes, families, kinds, lattices, library
-from jaxstruc.structures.library import BIN_WIDTH
+from jaxstruc.clusters import families, lattices, library
+from jaxstruc.clusters import size_classes as classes
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.library import BIN_WIDTH
 
 
 @pytest.fixture(scope="module")

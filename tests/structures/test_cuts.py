@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.structures import cuts, kinds
-from jaxstruc.structures.cuts import STRUCTURE_TYPES
+from jaxstruc.clusters import random_particles as cuts
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 
 MAX_ATOMS, N_PARTICLES = 120, 140
 

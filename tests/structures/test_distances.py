@@ -7,8 +7,8 @@ from ase.cluster import Icosahedron, Octahedron
 from jax.test_util import check_grads
 from scipy.spatial.distance import cdist, pdist
 
-from jaxstruc.structures import distances
-from jaxstruc.structures.library import BIN_WIDTH
+from jaxstruc.clusters import distances
+from jaxstruc.clusters.library import BIN_WIDTH
 
 
 def test_distances_are_those_of_ase(x64):

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
-from jaxstruc.structures import faces, hosts, lattices
-from jaxstruc.structures.cuts import PACKINGS
+from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters import lattices
+from jaxstruc.clusters import random_particles as faces
+from jaxstruc.clusters.random_particles import PACKINGS
 
 FAMILY_SIZES = {"bcc": (6, 12, 8), "sc": (6, 12, 8), "fcc": (8, 6, 12), "hcp": (2, 6, 6, 12), "icosahedron": (20, 12)}
 

@@ -5,7 +5,8 @@ import pytest
 from ase.lattice.hexagonal import HexagonalClosedPacked
 from scipy.spatial.distance import pdist, squareform
 
-from jaxstruc.structures import families, lattices, library, shapes
+from jaxstruc.clusters import families, lattices, library
+from jaxstruc.clusters import fcc_shapes as shapes
 
 
 def atom_counts(name, *label_parts, min_atoms=5, max_atoms=1500):

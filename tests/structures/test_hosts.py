@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxstruc.structures import hosts
+from jaxstruc.clusters import lattice_sites as hosts
 
 COORDINATION_NUMBERS = {
     "c" * 64: 12,

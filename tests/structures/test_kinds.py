@@ -7,8 +7,9 @@ import pytest
 from ase.cluster import Decahedron, Icosahedron, Octahedron
 from scipy.spatial.distance import cdist, pdist
 
-from jaxstruc.structures import families, kinds, lattices
-from jaxstruc.structures.kinds import identify_structure_type
+from jaxstruc.clusters import families, lattices
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.structure_type import identify_structure_type
 
 
 def family_clusters(family, min_atoms=30, max_atoms=130, step=1):

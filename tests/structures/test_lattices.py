@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.structures import lattices
+from jaxstruc.clusters import lattices
 
 
 @pytest.mark.parametrize(("sequence", "n_above"), [("c", 0), ("h", 2), ("hc", 0), ("ch", 2), ("h" + "c" * 63, 0)])

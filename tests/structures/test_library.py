@@ -5,9 +5,9 @@ import pytest
 from ase.cluster import Icosahedron, Octahedron
 from scipy.spatial.distance import pdist
 
-from jaxstruc.structures import families, lattices, library
-from jaxstruc.structures.atoms import Cluster
-from jaxstruc.structures.distances import histogram
+from jaxstruc.clusters import families, lattices, library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.distances import histogram
 
 
 @pytest.fixture(scope="module")

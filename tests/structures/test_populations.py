@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxstruc.structures import kinds, populations
+from jaxstruc.clusters import polydisperse as populations
+from jaxstruc.clusters import structure_type as kinds
 
 PACKING_TYPES = {"twin": "faulted", "fault": "faulted"}
 

@@ -5,7 +5,8 @@ import pytest
 from ase.cluster.cubic import FaceCenteredCubic
 from scipy.spatial.distance import pdist
 
-from jaxstruc.structures import lattices, shapes
+from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import lattices
 
 
 def test_the_kdd_grid_of_layers_has_eight_shapes():

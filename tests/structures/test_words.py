@@ -6,8 +6,8 @@ import pytest
 from ase.cluster import Decahedron, Icosahedron, Octahedron
 from scipy.spatial.distance import pdist
 
-from jaxstruc.structures import families, lattices
-from jaxstruc.structures.words import Description, describe_cluster, outline, rescale, sentence
+from jaxstruc.clusters import families, lattices
+from jaxstruc.clusters.description import Description, describe_cluster, outline, rescale, sentence
 
 LATTICE_CONSTANT = math.sqrt(2)
 """Of an fcc lattice with bonds of 1."""

@@ -1,0 +1,216 @@
+"""Structure files to curves in files: what `jaxstruc simulate` does."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import ase
+import matplotlib.figure
+import numpy as np
+from jaxtyping import Float
+
+from jaxstruc import __version__, files
+from jaxstruc.cli import main as arguments
+from jaxstruc.clusters import cluster as structures
+from jaxstruc.clusters import polydisperse as populations
+from jaxstruc.options.simulation import Signal, SimulateOptions
+from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
+from jaxstruc.options.validation import Options, command_words, override
+from jaxstruc.scattering import form_factors
+from jaxstruc.scattering.simulate import simulate, uiso_of
+from jaxstruc.small_angle.simulate import simulate_saxs
+
+BODY_LABELS = ("Q [1/Å]", "I [1/cm]", "dQ [1/Å]")
+LABELS = {
+    "iq": ("Q [1/Å]", "I [f², whole cluster]"),
+    "sq": ("Q [1/Å]", "S"),
+    "fq": ("Q [1/Å]", "F [1/Å]"),
+    "gr": ("r [Å]", "G [1/Å²]"),
+}
+
+
+def simulate_files(config: arguments.Simulate) -> Iterator[tuple[Path, str, Path | None]]:
+    """Yield each cluster's file, its curve as text, and where that was written.
+
+    Raises:
+        ValueError: for settings or files that cannot be, with what was expected.
+    """
+    _check(config)
+    if config.bodies.body is not None:
+        yield _body(config)
+        return
+    if config.population.family is not None:
+        yield _population(config)
+        return
+    signal = config.options.signal
+    clusters = [read(path, cluster=config.cluster) for path in config.files]
+    for path, atoms in zip(config.files, clusters, strict=True):
+        x, y, options = curve(atoms, config.options)
+        words = [str(path), *command_words(options, defaults=True), *(["--cluster"] if config.cluster else [])]
+        text = as_text(x, y, words, signal)
+        target = config.out
+        if target is not None:
+            if len(config.files) > 1 or target.is_dir():
+                target = target / f"{path.stem}.{signal}"
+            files.write_text(target, text)
+        if config.plot:
+            name = target or Path(f"{path.stem}.{signal}")
+            _draw_signal(x, y, name.with_name(f"{name.name}.png"), signal, f"{path.stem}, {atoms.symbols}")
+        yield path, text, target
+
+
+def _population(config: arguments.Simulate) -> tuple[Path, str, Path | None]:
+    """Return a name for a distribution of particles, its curve as text, and where that was written."""
+    given, signal = config.population, config.options.signal
+    given = dataclasses.replace(
+        given, distribution=given.distribution or "lognormal", members=given.members or 32, seed=given.seed or 0
+    )
+    packing, element, shape = str(given.family), str(given.element), str(given.distribution)
+    mean, width, bond = float(given.mean or 0), float(given.width or 0), form_factors.bond_length(element)
+    found = populations.particle_population(
+        packing, mean=mean / bond, width=width, shape=shape, n_particles=given.members or 32, seed=given.seed or 0
+    )
+    x, y, options = curve([one.to_ase(element, bond) for one in found.clusters], config.options)
+    held = f"mean {found.mean * bond:.6g} Å, width {found.width:.6g} of {len(found.clusters)} balls, weighted by volume"
+    words = [*command_words(given, defaults=True), *command_words(options, defaults=True)]
+    text = as_text(x, y, words, signal, held)
+    name = Path(f"{element}_{packing}_{shape}.{signal}")
+    target = config.out / name if config.out is not None and config.out.is_dir() else config.out
+    if target is not None:
+        files.write_text(target, text)
+    if config.plot:
+        picture = target or name
+        _draw_signal(x, y, picture.with_name(f"{picture.name}.png"), signal, f"{element}, {packing}, {held}")
+    return name, text, target
+
+
+def _body(config: arguments.Simulate) -> tuple[Path, str, Path | None]:
+    """Return a name for the particles of a body, their small-angle scattering as text, and where that was written."""
+    options, particles = config.options, config.bodies.particles
+    body, radius, pd = config.bodies.body or "sphere", float(config.bodies.radius or 0), float(config.bodies.pd or 0)
+    distribution = config.population.distribution or "gaussian"
+    qmin, qmax = override(options.qmin, SAXS_QMIN), override(options.qmax, SAXS_QMAX)
+    x, y, qstep = simulate_saxs(
+        body, radius=radius, pd=pd, distribution=distribution, qmin=qmin, qmax=qmax, qstep=options.qstep,
+        options=particles,
+    )  # fmt: skip
+    values = {"body": body, "radius": radius, "pd": pd, "distribution": distribution}
+    values |= {"qmin": qmin, "qmax": qmax, "qstep": qstep}
+    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
+    text = _body_text(x, y, [*words, *command_words(particles, defaults=True)], dq=particles.dq)
+    name = Path(f"{body}.dat")
+    target = config.out / name if config.out is not None and config.out.is_dir() else config.out
+    if target is not None:
+        files.write_text(target, text)
+    if config.plot:
+        picture = target or name
+        title = f"{body}, radius {radius:g} Å, pd {pd:g} ({distribution})"
+        draw(x, y, picture.with_name(f"{picture.name}.png"), BODY_LABELS[:2], title, logarithmic=True)
+    return name, text, target
+
+
+def _body_text(x, y, words: list[str], *, dq: float) -> str:
+    """Return the columns Q, I and, if it smears the curve, dQ, under a header whose first line makes them again."""
+    columns = [x, y, *([np.full(len(x), dq)] if dq else [])]
+    header = [shlex.join(["jaxstruc", "simulate", *words])]
+    header += [f"jaxstruc {__version__}, float64", "  ".join(BODY_LABELS[: len(columns)])]
+    rows = [" ".join(f"{value:.15g}" for value in row) for row in zip(*columns, strict=True)]
+    return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
+
+
+def read(path: Path, *, cluster: bool) -> ase.Atoms:
+    """Return the atoms of a structure file that ASE knows.
+
+    Raises:
+        ValueError: where it cannot be read (see `atoms.read`), or repeats periodically and `cluster` is False.
+    """
+    atoms = structures.read_atoms(path)
+    if atoms.pbc.any() and not cluster:
+        raise ValueError(
+            f"Expected a cluster, got {path} with a periodic cell; pass --cluster to take its atoms as a cluster "
+            "and ignore the cell."
+        )
+    return atoms
+
+
+def curve(
+    atoms: ase.Atoms | list[ase.Atoms], options: SimulateOptions
+) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " x"], SimulateOptions]:
+    """Return Q or r, the curve in double precision, and the options with all values filled in.
+
+    Raises:
+        ValueError: for an element or ion that is in no table.
+    """
+    x, y, qstep = simulate(atoms, options=options)
+    qmin, qmax = options.q_range
+    return x, y, dataclasses.replace(options, qmin=qmin, qmax=qmax, qstep=qstep, uiso=uiso_of(options), biso=None)
+
+
+def as_text(x, y, words: list[str], signal: Signal, *more: str) -> str:
+    """Return the two columns with 15 digits, under a header whose first line is the command that makes them again."""
+    header = [shlex.join(["jaxstruc", "simulate", *words])]
+    header += [f"jaxstruc {__version__}, float64", *more, "  ".join(LABELS[signal])]
+    rows = [f"{a:.15g} {b:.15g}" for a, b in zip(x, y, strict=True)]
+    return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
+
+
+def draw(
+    x, y, target: Path, labels: tuple[str, ...], title: str, *, logarithmic: bool = False, zero: float = 0.0
+) -> None:
+    """Write a picture of the curve, with a line at its zero or with a logarithmic axis."""
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(x, y, linewidth=1)
+    axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+    if logarithmic:
+        axes.set_yscale("log")
+    else:
+        axes.axhline(zero, color="0.8", linewidth=0.8, zorder=0)
+    axes.margins(x=0)
+    with files.atomic_replacement(target) as part:
+        figure.savefig(part, format="png", dpi=150)
+
+
+def _draw_signal(x, y, target: Path, signal: Signal, title: str) -> None:
+    """Write a picture of a cluster's curve."""
+    draw(x, y, target, LABELS[signal], title, logarithmic=signal == "iq", zero=1.0 if signal == "sq" else 0.0)
+
+
+def _check(config: arguments.Simulate) -> None:
+    """Refuse arguments that contradict each other."""
+    config.bodies.check()
+    if config.bodies.body is not None:
+        _check_body(config)
+        return
+    config.population.check()
+    family, several = config.population.family, len(config.files) > 1
+    if family is None and not config.files:
+        raise ValueError("Expected at least one structure file, or --family, got none.")
+    if family is not None and config.files:
+        raise ValueError(f"Expected structure files or --family, got both; drop {config.files[0]} or --family.")
+    if several and config.out is None:
+        raise ValueError(f"Expected a folder for the curves of {len(config.files)} clusters, got none; pass -o FOLDER.")
+    if several and config.out is not None and config.out.is_file():
+        raise ValueError(f"Expected a folder for the curves of several clusters, got the file {config.out}.")
+    if several and len({path.stem for path in config.files}) < len(config.files):
+        raise ValueError("Expected clusters with different file names, got one twice; their curves are named by them.")
+
+
+def _check_body(config: arguments.Simulate) -> None:
+    """Refuse options of clusters beside a body."""
+    unused = [
+        *(["structure files"] if config.files else []),
+        *(["--cluster"] if config.cluster else []),
+        *_given(dataclasses.replace(config.population, distribution=None)),
+        *_given(dataclasses.replace(config.options, qmin=None, qmax=None, qstep=None, signal="gr")),
+    ]
+    if unused:
+        raise ValueError(f"Expected --body without {unused[0]}, got both; drop one of them.")
+    if config.options.signal not in ("gr", "iq"):
+        raise ValueError(f"Expected --signal iq with --body, got {config.options.signal}; drop it.")
+
+
+def _given(options: Options) -> list[str]:
+    """Return the flags of options that do not have their default."""
+    return [word for word in command_words(options, defaults=False) if word.startswith("--")]

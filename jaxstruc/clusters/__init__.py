@@ -1,0 +1,1 @@
+"""Clusters of atoms: lattices, families of shapes, the library, types and descriptions."""

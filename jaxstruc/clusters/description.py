@@ -1,0 +1,233 @@
+"""A cluster in a chemist's words: its shape's name, its type, its two diameters, its facets."""
+
+import math
+import re
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import ConvexHull, KDTree, QhullError
+from scipy.spatial.distance import pdist, squareform
+
+from jaxstruc.clusters.structure_type import NEIGHBOUR_DISTANCE, identify_structure_type, mean_bond
+
+MIN_FACET_COSINE = math.cos(math.radians(12))
+"""Cosine of the angle by which triangles of one facet may differ: facets of low indices are farther apart."""
+FACET_PLANE_TOLERANCE = 0.15
+"""Bonds, by which atoms of a facet may lie off its plane."""
+SQUARE_DIAGONAL_RANGE = (1.3, 1.55)
+"""Bonds, between which the diagonal of a square of neighbours lies."""
+MAX_EDGE_DIRECTIONS = 50
+"""Most directions of edges that the least width is looked for across."""
+REGULAR_BODIES = {
+    ("fcc", 4, 4): "tetrahedron",
+    ("fcc", 6, 8): "cube",
+    ("fcc", 8, 6): "octahedron",
+    ("sc", 6, 8): "cube",
+    ("bcc", 6, 8): "cube",
+    ("bcc", 12, 14): "rhombic dodecahedron",
+}
+"""Bodies of equal facets, by the type and the numbers of facets and vertices."""
+
+
+class Description(NamedTuple):
+    """What a cluster is called and looks like. Lengths in the unit of its positions."""
+
+    name: str
+    """Of its shape; empty where it has none."""
+    type: str
+    """As in `kinds.Kind`."""
+    atoms: int
+    longest_diameter: float
+    """Largest distance of two atoms."""
+    least_width: float
+    """Least distance of two parallel planes that hold all atoms between them; 0 where they lie in one plane."""
+    hexagonal_share: float
+    """Share of hexagonal layers, as in `kinds.Kind`."""
+    facets_111: float
+    """Share of the hull's area whose facets are close-packed, {111} or hcp's {0001}; nan for bcc, sc and no type."""
+    facets_100: float
+    """Share of the hull's area whose facets are of squares, {100}; nan as above and for hcp."""
+
+
+class _Facets(NamedTuple):
+    """The facets of a convex hull."""
+
+    areas: np.ndarray
+    """[facet]."""
+    is_on_facet: np.ndarray
+    """[facet, atom] whether an atom lies on it."""
+
+
+def describe_cluster(positions: np.ndarray, *, family: str = "", label: str = "") -> Description:
+    """Return what a cluster is called and looks like.
+
+    Facets are those of the convex hull of the atoms' centres: a re-entrant one, as of Marks decahedra, counts as the
+    plane that bridges it.
+
+    Args:
+        positions: [atom, 3] in any unit, finite, of at least two atoms.
+        family: of `families.FAMILIES`, where it is of one.
+        label: within the family.
+    """
+    structure_type = identify_structure_type(positions)
+    label_name = _name_from_label(family, label)
+    bond_length = mean_bond(KDTree(positions)) or 1.0
+    x = np.asarray(positions, np.float64) / bond_length
+    try:
+        hull = ConvexHull(x)
+    except QhullError:  # fewer than four atoms, or all in one plane
+        longest_diameter = float(pdist(x).max())
+        return Description(
+            label_name,
+            structure_type.name,
+            len(x),
+            bond_length * longest_diameter,
+            0.0,
+            structure_type.hexagonal_share,
+            math.nan,
+            math.nan,
+        )
+    facets = _find_facets(x, hull)
+    longest_diameter, least_width = float(pdist(x[hull.vertices]).max()), _least_width(x, hull)
+    close_packed_share, square_share = (
+        (math.nan, math.nan) if structure_type.name in ("", "bcc", "sc") else _facet_shares(x, facets)
+    )
+    square_share = math.nan if structure_type.name == "hcp" else square_share
+    name = label_name or _regular_body_name(x, facets, structure_type.name)
+    return Description(
+        name,
+        structure_type.name,
+        len(x),
+        bond_length * longest_diameter,
+        bond_length * least_width,
+        structure_type.hexagonal_share,
+        close_packed_share,
+        square_share,
+    )
+
+
+def rescale(description: Description, unit: float) -> Description:
+    """Return the description of a cluster that is `unit` times as large."""
+    return description._replace(
+        longest_diameter=unit * description.longest_diameter, least_width=unit * description.least_width
+    )
+
+
+def sentence(description: Description) -> str:
+    """Return a description, with lengths in Å, as one line.
+
+    Example: "truncated octahedron, 201 atoms, 17.6 x 13.6 Å, 78 % {111}, 22 % {100}".
+    """
+    parts = [description.name, *_packing(description.name, description.type)]
+    if 0 < description.hexagonal_share < 1:
+        parts.append(f"{100 * description.hexagonal_share:.0f} % hexagonal layers")
+    parts += [f"{description.atoms} atoms", f"{description.longest_diameter:.1f} x {description.least_width:.1f} Å"]
+    close_packed_plane = "{0001}" if description.type == "hcp" else "{111}"
+    for share, plane in ((description.facets_111, close_packed_plane), (description.facets_100, "{100}")):
+        if share >= 0.005:
+            parts.append(f"{100 * share:.0f} % {plane}")
+    return ", ".join(filter(None, parts))
+
+
+def outline(family: str, label: str, *, type: str, atoms: int, longest: float) -> str:
+    """Return one line on a cluster from its rule alone, without a look at its atoms.
+
+    Example: "truncated octahedron, 201 atoms, 17.6 Å".
+
+    Args:
+        family: of `families.FAMILIES`, if it is of one.
+        label: within the family.
+        type: as in `kinds.Kind`.
+        atoms: their number.
+        longest: Largest distance of two atoms in Å.
+    """
+    name = _name_from_label(family, label)
+    return ", ".join(filter(None, [name, *_packing(name, type), f"{atoms} atoms", f"{longest:.1f} Å"]))
+
+
+def _packing(name: str, type: str) -> list[str]:
+    """Return the type in words, unless the shape's name implies it."""
+    if name and (type in ("", "icosahedron", "decahedron") or (type == "fcc" and name.endswith("octahedron"))):
+        return []
+    return [{"faulted": "faulted close-packed", "": "of no known type"}.get(type, type)]
+
+
+def _name_from_label(family: str, label: str) -> str:
+    """Return the name that a family's label gives a shape; empty for spheres and other cuts."""
+    if family == "octahedron" and (match := re.fullmatch(r"(.+) length \d+ cutoff \d+", label)):
+        return match[1]
+    if family == "icosahedron" and (match := re.fullmatch(r"(\d+) shells", label)):
+        return f"Mackay icosahedron of {match[1]} shell{'s' if int(match[1]) > 1 else ''}"
+    if family == "decahedron" and (match := re.fullmatch(r"\((\d+),(\d+),(\d+)\)", label)):
+        _, height, groove = map(int, match.groups())
+        return "Marks decahedron" if groove else "Ino decahedron" if height > 1 else "pentagonal bipyramid"
+    return ""
+
+
+def _find_facets(x: np.ndarray, hull: ConvexHull) -> _Facets:
+    """Return the facets of a hull: its triangles by planes, the largest first."""
+    corners = x[hull.simplices]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
+    planes, is_unassigned = hull.equations, np.ones(len(areas), bool)
+    plane_cosines, plane_distances = planes[:, :3] @ planes[:, :3].T, abs(x @ planes[:, :3].T + planes[:, 3]).T
+    facet_areas, is_on_facet = [], []
+    for seed in np.argsort(-areas, kind="stable"):
+        if not is_unassigned[seed] or areas[seed] < 1e-3:
+            continue
+        is_in_plane = plane_distances[seed] < FACET_PLANE_TOLERANCE
+        is_facet_triangle = (
+            is_unassigned
+            & is_in_plane[hull.simplices].all(axis=1)
+            & ((plane_cosines[seed] > MIN_FACET_COSINE) | (areas < 1e-3))
+        )
+        is_unassigned &= ~is_facet_triangle
+        facet_areas.append(areas[is_facet_triangle].sum())
+        is_on_facet.append(is_in_plane)
+    return _Facets(np.array(facet_areas), np.array(is_on_facet))
+
+
+def _facet_shares(x: np.ndarray, facets: _Facets) -> tuple[float, float]:
+    """Return the shares of area of facets whose neighbours make triangles, {111}, and squares, {100}."""
+    is_surface = facets.is_on_facet.any(axis=0)
+    distances = squareform(pdist(x[is_surface]))
+    is_neighbour = (distances < NEIGHBOUR_DISTANCE) & (distances > 0)
+    is_diagonal = (distances > SQUARE_DIAGONAL_RANGE[0]) & (distances < SQUARE_DIAGONAL_RANGE[1])
+    triangle_counts = _count_common_neighbours(is_neighbour, is_neighbour, facets.is_on_facet[:, is_surface]) / 3
+    square_counts = _count_common_neighbours(is_diagonal, is_neighbour, facets.is_on_facet[:, is_surface])
+    area_shares = facets.areas / facets.areas.sum()
+    return float(area_shares[triangle_counts > square_counts].sum()), float(
+        area_shares[square_counts > triangle_counts].sum()
+    )
+
+
+def _count_common_neighbours(is_pair: np.ndarray, is_neighbour: np.ndarray, is_on_facet: np.ndarray) -> np.ndarray:
+    """Return for each facet how many pairs on it have a common neighbour on it, times their common neighbours."""
+    first_atom, second_atom = np.nonzero(np.triu(is_pair))
+    pair, third_atom = np.nonzero(is_neighbour[first_atom] & is_neighbour[second_atom])
+    return (is_on_facet[:, first_atom[pair]] & is_on_facet[:, second_atom[pair]] & is_on_facet[:, third_atom]).sum(
+        axis=1
+    )
+
+
+def _least_width(x: np.ndarray, hull: ConvexHull) -> float:
+    """Return the least width of a hull: across one of its facets, or across two of its edges."""
+    edges = np.concatenate([x[hull.simplices[:, [a, b]]] for a, b in ((0, 1), (1, 2), (2, 0))])
+    directions = edges[:, 1] - edges[:, 0]
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions *= np.sign(directions @ np.array([1.0, 0.62, 0.34]))[:, None]
+    directions = directions[np.unique(np.round(directions, 2), axis=0, return_index=True)[1]]
+    directions = directions[:: math.ceil(len(directions) / MAX_EDGE_DIRECTIONS)]
+    first_edge, second_edge = np.triu_indices(len(directions), 1)
+    normals = np.cross(directions[first_edge], directions[second_edge])
+    normal_lengths = np.linalg.norm(normals, axis=1)
+    normals = normals[normal_lengths > 0.05] / normal_lengths[normal_lengths > 0.05, None]
+    return float(np.ptp(np.concatenate([hull.equations[:, :3], normals]) @ x[hull.vertices].T, axis=1).min())
+
+
+def _regular_body_name(x: np.ndarray, facets: _Facets, structure_type: str) -> str:
+    """Return the name of a body whose facets are all equal; empty for other bodies."""
+    vertices = x[facets.is_on_facet.sum(axis=0) >= 3]
+    name = REGULAR_BODIES.get((structure_type, len(facets.areas), len(vertices)), "")
+    radii = np.linalg.norm(vertices - vertices.mean(axis=0), axis=1) if name else np.ones(1)
+    is_round = np.ptp(radii) < 0.05 or name == "rhombic dodecahedron"
+    return name if np.ptp(facets.areas) < 0.05 * facets.areas.mean() and is_round else ""

@@ -1,0 +1,121 @@
+"""The fcc shapes that networks are trained on: the KDD 2020 paper's eight, and those of a wide rule."""
+
+import functools
+import itertools
+import math
+
+import numpy as np
+from ase.cluster.cubic import FaceCenteredCubic
+from scipy.spatial.distance import pdist
+
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.clusters.lattices import FCC_CENTRES, fcc_lattice, is_connected, plane_depths
+
+FCC_SURFACES = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
+"""Surfaces of the fcc family, KDD 2020 section 4.3."""
+
+
+def fcc_cluster(layers: tuple[int, int, int]) -> Cluster:
+    """Return the fcc cluster bounded by that many layers of (100), (110) and (111) surfaces."""
+    atoms = FaceCenteredCubic("Au", FCC_SURFACES, layers, latticeconstant=math.sqrt(2))
+    label = f"layers {'-'.join(map(str, layers))} of (100)(110)(111)"
+    return Cluster("fcc", label, atoms.positions - atoms.positions.mean(axis=0))
+
+
+@functools.cache
+def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Cluster, ...]:
+    """Return the distinct fcc clusters over a grid of layers, by size.
+
+    The KDD 2020 paper's grid (2 to 8 layers, fewer than 100 atoms) gives 8: most layer triples name the same shape.
+    Made once a process: copy before changing.
+    """
+    clusters: list[Cluster] = []
+    oversized_triples: list[tuple[int, ...]] = []
+    for a, b, c in itertools.product(layers, repeat=3):
+        layer_triple = (a, b, c)
+        if any(
+            all(
+                n_layers >= n_oversized_layers
+                for n_layers, n_oversized_layers in zip(layer_triple, oversized_triple, strict=True)
+            )
+            for oversized_triple in oversized_triples
+        ):
+            continue  # a cluster of more layers holds those of fewer
+        cluster = fcc_cluster(layer_triple)
+        if len(cluster.positions) > max_atoms:
+            oversized_triples.append(layer_triple)
+        elif len(cluster.positions) > 1:
+            clusters.append(cluster)
+    return tuple(distinct_clusters(clusters))
+
+
+@functools.cache
+def wide_fcc_family(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Cluster, ...]:
+    """Return the distinct fcc clusters of a wide rule, by size.
+
+    Polyhedra cut by (100), (110) and (111) planes at all distances from each of `CENTRES`, spheres about them, and each
+    of these with one of its least-coordinated atoms missing. Only connected ones.
+    Made once a process: copy before changing.
+    """
+    lattice = fcc_lattice(7)
+    cut_clusters = [
+        cluster for name, centre in FCC_CENTRES.items() for cluster in _cut_clusters(lattice, name, np.array(centre))
+    ]
+    complete_clusters = [cluster for cluster in cut_clusters if min_atoms <= len(cluster.positions) <= max_atoms]
+    vacancy_clusters = [
+        _cluster_with_vacancy(cluster)
+        for cluster in distinct_clusters(complete_clusters)
+        if len(cluster.positions) > min_atoms
+    ]
+    return tuple(
+        cluster
+        for cluster in distinct_clusters(complete_clusters + vacancy_clusters)
+        if is_connected(cluster.positions)
+    )
+
+
+def distinct_clusters(clusters: list[Cluster]) -> list[Cluster]:
+    """Return the first cluster of each sorted distance list (to 1e-5 of a bond), by number of atoms."""
+    cluster_by_fingerprint: dict[bytes, Cluster] = {}
+    for cluster in clusters:
+        cluster_by_fingerprint.setdefault(fingerprint(cluster.positions), cluster)
+    return sorted(cluster_by_fingerprint.values(), key=lambda cluster: len(cluster.positions))
+
+
+def fingerprint(positions: np.ndarray) -> bytes:
+    """Return the sorted pair distances, rounded to 1e-5, as bytes: equal for congruent clusters and mirror images."""
+    return np.round(np.sort(pdist(positions)) * 1e5).astype(np.int64).tobytes()
+
+
+def _cut_clusters(lattice: np.ndarray, name: str, centre: np.ndarray) -> list[Cluster]:
+    """Return the clusters cut from the lattice by planes, and by spheres, about a centre; each set of atoms once."""
+    depth_by_plane = plane_depths(lattice - centre)
+    levels = [[level for level in np.unique(np.round(depth, 6)) if level < 5.5] for depth in depth_by_plane.values()]
+    label_by_rows: dict[bytes, str] = {}
+    for plane_levels in itertools.product(*levels):
+        is_inside = np.all(
+            [depth <= level + 1e-5 for depth, level in zip(depth_by_plane.values(), plane_levels, strict=True)], axis=0
+        )
+        planes_label = " ".join(
+            f"{plane} {level:.2f}" for plane, level in zip(depth_by_plane, plane_levels, strict=True)
+        )
+        label_by_rows.setdefault(is_inside.tobytes(), f"planes {planes_label} about {name}")
+    radius = np.linalg.norm(lattice - centre, axis=1)
+    for level in np.unique(np.round(radius[radius < 6], 6)):
+        label_by_rows.setdefault((radius <= level + 1e-5).tobytes(), f"sphere {level:.2f} about {name}")
+    cut_positions = ((lattice[np.frombuffer(is_inside, bool)], label) for is_inside, label in label_by_rows.items())
+    return [
+        Cluster("fcc", label, (positions - positions.mean(axis=0)) * math.sqrt(0.5))
+        for positions, label in cut_positions
+        if len(positions) > 1
+    ]
+
+
+def _cluster_with_vacancy(cluster: Cluster) -> Cluster:
+    """Return the cluster without one of its least-coordinated atoms, the first of them."""
+    positions = cluster.positions
+    is_neighbour = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2
+    remaining_positions = np.delete(positions, np.argmin(is_neighbour.sum(axis=1)), axis=0)
+    return Cluster(
+        cluster.family, f"{cluster.label}, one atom missing", remaining_positions - remaining_positions.mean(axis=0)
+    )

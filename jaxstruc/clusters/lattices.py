@@ -1,0 +1,205 @@
+"""Lattices and stacks of layers, and what is cut from them by planes and spheres. Lengths in bonds unless said."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
+
+from jaxstruc.clusters.cluster import Cluster
+
+NEIGHBOUR_SHELL_RATIO = 1.1
+"""Nearest neighbours lie within this multiple of the median nearest distance: icosahedra have 5 % of strain, while the
+second shell of bcc lies at 1.155."""
+MIN_GROWTH_RATIO = 1.08
+"""Least ratio of the atoms of a sphere, or of a plane's distance, to that of the next smaller: thins out large ones."""
+MAX_ASPECT_RATIO = 2.5
+"""Largest ratio of height to width, and of width to height, of decahedra and prisms."""
+TRUNCATION_DEPTHS = (0.0, 0.3, 0.8, 1.3, 1.8, 2.3)
+"""How far from the outermost atoms planes cut off corners and edges."""
+LAYER_SPACING = math.sqrt(2 / 3)
+"""Distance of close-packed layers."""
+HOLLOW_DISTANCE = 1 / math.sqrt(3)
+"""Distance, in the layer, of an atom and the hollow beside it."""
+LAYER_SITES = {
+    "atom": (0.0, 0.0),
+    "bridge": (0.5, 0.0),
+    "hollow": (0.0, HOLLOW_DISTANCE),
+    "other hollow": (0.0, -HOLLOW_DISTANCE),
+}
+"""Places in a close-packed layer."""
+FCC_CENTRES = {
+    "atom": (0, 0, 0),
+    "octahedral hole": (1, 0, 0),
+    "tetrahedral hole": (0.5, 0.5, 0.5),
+    "bond": (0.5, 0.5, 0),
+    "triangle": (2 / 3, 2 / 3, 0),
+    "square": (0.5, 0, 0.5),
+    "beside": (0.3, 0.2, 0.1),
+}
+"""Centres of cuts through the fcc lattice, in half lattice constants."""
+
+
+def fcc_lattice(reach: int) -> np.ndarray:
+    """Return the fcc lattice points of a cube, in half lattice constants: integers with an even sum."""
+    steps = np.arange(-reach, reach + 1)
+    points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
+    return points[points.sum(axis=1) % 2 == 0]
+
+
+def stack(sequence: str, *, reach: int = 18) -> np.ndarray:
+    """Return a stack of close-packed layers [point, 3], `reach` on each side of layer 0, which has an atom at 0.
+
+    Args:
+        sequence: a letter a layer, h or c, repeated; the first is layer 0's.
+        reach: layers, and atoms in the layer, on each side.
+    """
+    i, j = np.meshgrid(np.arange(-2 * reach, 2 * reach + 1), np.arange(-2 * reach, 2 * reach + 1))
+    layer = np.stack([i + j / 2, j * math.sqrt(0.75), 0 * i], axis=-1).reshape(-1, 3)
+    layer = layer[np.linalg.norm(layer, axis=1) <= reach]
+    stacking_positions, step = {0: 0}, 1
+    for k in range(reach):
+        step = -step if k and sequence[k % len(sequence)] == "h" else step
+        stacking_positions[k + 1] = (stacking_positions[k] + step) % 3
+    step = 1 if sequence[0] == "h" else -1
+    for k in range(0, -reach, -1):
+        step = -step if k and sequence[k % len(sequence)] == "h" else step
+        stacking_positions[k - 1] = (stacking_positions[k] + step) % 3
+    return np.concatenate(
+        [
+            layer + np.array([0, HOLLOW_DISTANCE * stacking_position, LAYER_SPACING * k])
+            for k, stacking_position in stacking_positions.items()
+        ]
+    )
+
+
+def points_within(points: np.ndarray, radius: float) -> np.ndarray:
+    """Return the points [point, 3] within a sphere about the origin."""
+    return points[np.linalg.norm(points, axis=1) <= radius]
+
+
+def unit_bond_cluster(family: str, label: str, positions: np.ndarray) -> Cluster:
+    """Return the cluster with its mean nearest-neighbour distance made 1; atoms in one place make it infinite."""
+    tree = KDTree(positions)
+    nearest_distance = np.median(tree.query(positions, k=2)[0][:, 1])
+    first_atom, second_atom = tree.query_pairs(NEIGHBOUR_SHELL_RATIO * nearest_distance, output_type="ndarray").T
+    bond = np.linalg.norm(positions[first_atom] - positions[second_atom], axis=1).mean()
+    return centred_cluster(family, label, positions / bond)
+
+
+def centred_cluster(family: str, label: str, positions: np.ndarray) -> Cluster:
+    """Return the cluster of these positions, about their mean."""
+    return Cluster(family, label, positions - positions.mean(axis=0))
+
+
+def is_connected(positions: np.ndarray, *, bond: float = 1.0) -> bool:
+    """Return whether atoms at most 1.2 bonds apart make one piece."""
+    is_neighbour = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2 * bond
+    return connected_components(is_neighbour, directed=False)[0] == 1
+
+
+def plane_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far out points [point, 3] from a centre lie along the nearest (100), (110) and (111) directions."""
+    sorted_coordinates = np.sort(np.abs(offsets), axis=1)[:, ::-1]
+    return {
+        "(100)": sorted_coordinates[:, 0],
+        "(110)": sorted_coordinates[:, :2].sum(axis=1) / math.sqrt(2),
+        "(111)": sorted_coordinates.sum(axis=1) / math.sqrt(3),
+    }
+
+
+def prism_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far out points lie along the stack, along its six sides, and along the slopes between."""
+    angles = math.pi / 2 + np.arange(3) * math.pi / 3
+    side = abs(offsets[:, :2] @ np.array([np.cos(angles), np.sin(angles)])).max(axis=1)
+    height = abs(offsets[:, 2])
+    slope = math.atan(2 * math.sqrt(8 / 3) / math.sqrt(3))
+    return {"base": height, "sides": side, "less slopes": side * math.sin(slope) + height * math.cos(slope)}
+
+
+def folded_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far out points lie along the (111), (100) and base planes of a crystal and of its mirror image."""
+    folded_offsets = offsets * np.array([1, 1, 0]) + abs(offsets) * np.array([0, 0, 1])
+    angles = math.pi / 2 + np.arange(3) * 2 * math.pi / 3
+    in_plane_directions = np.array([np.cos(angles), np.sin(angles)])
+    octahedron = np.array([*in_plane_directions * math.sqrt(8 / 9), np.full(3, 1 / 3)])
+    cube = np.array([*in_plane_directions * math.sqrt(2 / 3), np.full(3, -math.sqrt(1 / 3))])
+    depth = {"(111)": abs(folded_offsets @ octahedron).max(axis=1), "(100)": abs(folded_offsets @ cube).max(axis=1)}
+    return depth | {"less base": folded_offsets[:, 2]}
+
+
+def spheres(
+    points: np.ndarray,
+    centre: np.ndarray,
+    centre_label: str,
+    min_atoms: int,
+    max_atoms: int,
+    *,
+    growth: float = MIN_GROWTH_RATIO,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield labels and points of spheres about a centre, each larger than the one before by `growth`."""
+    radius = np.linalg.norm(points - centre, axis=1)
+    order = np.argsort(radius, kind="stable")
+    sizes = np.flatnonzero(np.diff(radius[order]) > 1e-3) + 1
+    last_size = 0.0
+    for size in sizes[(sizes >= min_atoms) & (sizes <= max_atoms)]:
+        if size >= growth * last_size:
+            last_size = float(size)
+            yield f"sphere {radius[order[size - 1]]:.3f} {centre_label}", points[order[:size]]
+
+
+def polyhedra(
+    family: str,
+    points: np.ndarray,
+    depth: dict[str, np.ndarray],
+    centre_label: str,
+    min_atoms: int,
+    max_atoms: int,
+    *,
+    depth_ratio: tuple[float, float] = (1 / MAX_ASPECT_RATIO, MAX_ASPECT_RATIO),
+    growth: float = MIN_GROWTH_RATIO,
+    truncations: tuple[float, ...] = TRUNCATION_DEPTHS,
+) -> Iterator[Cluster]:
+    """Yield the clusters cut by two sets of planes, and of these those with layers of a third set cut off.
+
+    Args:
+        family: of the clusters.
+        points: [point, 3].
+        depth: two sets of planes and a third, and how far out each point lies along them.
+        centre_label: what the label says after the planes.
+        min_atoms: atoms.
+        max_atoms: atoms.
+        depth_ratio: least and largest ratio of the second set's depth to the first's.
+        growth: least ratio of a depth to the one before it.
+        truncations: how far from the outermost atoms the third set cuts.
+    """
+    (first_planes, first_depth), (second_planes, second_depth), (third_planes, third_depth) = depth.items()
+    known_atom_sets = set()
+    for first_level, second_level in itertools.product(
+        _plane_levels(first_depth, growth), _plane_levels(second_depth, growth)
+    ):
+        if not depth_ratio[0] * first_level <= second_level <= depth_ratio[1] * first_level:
+            continue
+        solid_rows = np.flatnonzero((first_depth <= first_level) & (second_depth <= second_level))
+        if len(solid_rows) < min_atoms:
+            continue
+        for truncation in truncations:
+            truncated_rows = solid_rows[third_depth[solid_rows] <= third_depth[solid_rows].max() - truncation + 1e-5]
+            if (
+                min_atoms <= len(truncated_rows) <= max_atoms
+                and (row_bytes := truncated_rows.tobytes()) not in known_atom_sets
+            ):
+                known_atom_sets.add(row_bytes)
+                planes_label = f"planes {first_planes} {first_level:.2f} {second_planes} {second_level:.2f} {third_planes} {truncation:.1f}"
+                yield centred_cluster(family, f"{planes_label} {centre_label}", points[truncated_rows])
+
+
+def _plane_levels(depth: np.ndarray, growth: float) -> list[float]:
+    """Return depths that planes can have, at least 0.2 and by `growth` beyond the last, with room to round."""
+    levels: list[float] = []
+    for level in np.unique(np.round(depth, 6)):
+        if not levels or level >= max(levels[-1] + 0.2, levels[-1] * growth) - 1e-5:
+            levels.append(float(level) + 1e-5)
+    return levels

@@ -1,0 +1,509 @@
+"""Particles cut at random from packings, on the device: convex cuts and balls, rough or partial shells, missing edges.
+
+Lengths in bonds. What a particle is (type, hexagonal layers) follows from how it was made; `kinds` finds the same where
+its atoms show it (tested). All shapes are static: a cut has room for so many atoms, and what is absent has mask False.
+
+
+Directions of the faces that particles of a packing may have, by families of equivalent ones.
+"""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters import lattices
+from jaxstruc.clusters import size_classes as classes
+from jaxstruc.clusters import structure_type as kinds
+
+STRUCTURE_TYPES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
+PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
+"""What is cut, each of the type at its place; a stack is a word of h and c drawn at random, at times fcc or hcp."""
+FCC, HCP, STACK, BCC, SC, ICOSAHEDRON, DECAHEDRON = range(7)
+MIN_ATOMS = 8
+"""Atoms."""
+SITE_REACH_RATIO, SITE_REACH_MARGIN = 1.7, 2.2
+"""Reach of a host in radii of a ball of as many atoms, and bonds more."""
+MAX_EDGE_NEIGHBOURS = np.array([7, 7, 7, 8, 4, 7, 7])
+"""[packing] neighbours of an atom at most on an edge, or on a vertex."""
+BULK_NEIGHBOURS = np.array([12, 12, 12, 14, 6, 12, 12])
+"""[packing] neighbours inside."""
+NEIGHBOUR_DISTANCE = 1.2
+"""Bonds, within which atoms are neighbours: with the second shell of bcc."""
+LOG_ABSENT_FACE_DISTANCE = 20.0
+"""Logarithm of the distance of a face that there is not."""
+MAX_FAMILY_SPREAD, MAX_FACE_SPREAD, MAX_ELONGATION, MAX_AXIAL_ELONGATION = 0.25, 0.2, 0.3, 1.2
+"""Largest spreads of the logarithms of faces' distances: of families, of the faces of one, along a direction, and of
+needles and plates along the packing's axis."""
+(
+    BALL_PROBABILITY,
+    NEEDLE_PROBABILITY,
+    EQUAL_FACES_PROBABILITY,
+    SYMMETRIC_CENTRE_PROBABILITY,
+    PARTIAL_SHELL_PROBABILITY,
+    ROUGH_SURFACE_PROBABILITY,
+    MISSING_EDGES_PROBABILITY,
+    DISPLACEMENT_PROBABILITY,
+    CONTRACTION_PROBABILITY,
+) = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
+"""Shares of particles that are balls, are needles or plates, have all faces of a family alike, are cut about a place of
+symmetry, have a last shell in part, a rough surface, missing edges, displaced atoms, a surface pulled inwards."""
+MAX_CENTRE_OFFSET = 0.65
+"""Radii, by which a cut of a five-fold particle lies off its middle at most."""
+MAX_ROUGHNESS, MAX_DISPLACEMENT, MAX_CONTRACTION = 0.35, 0.045, 0.045
+"""Bonds, at most: of a rough surface; of displacements, root mean square along an axis; of the surface inwards."""
+
+
+CHOICE_NAMES = tuple(
+    "word share x y z off centred ball even family face long finish order rough missing gone".split()
+    + "moved far nearer inwards needle slender".split()
+)
+"""What is drawn once a particle."""
+MAX_FACE_FAMILIES = 8
+"""Most families of faces."""
+
+
+class PackingGeometry(NamedTuple):
+    """Sites and faces of all packings."""
+
+    sites: Float[Array | np.ndarray, "packing site 3"]
+    """Padded far outside; those of stacks in layers that are not yet shifted."""
+    site_layer: Int[Array | np.ndarray, " site"]
+    """Of the stacks' sites, from 0."""
+    face_normals: Float[Array | np.ndarray, "packing face 3"]
+    face_family: Int[Array | np.ndarray, "packing face"]
+    """-1 for padding."""
+    reach: Float[Array | np.ndarray, " packing"]
+    """Bonds, to which sites go."""
+
+
+class RandomParticle(NamedTuple):
+    """A particle, about its mean."""
+
+    positions: Float[Array, "atom 3"]
+    mask: Bool[Array, " atom"]
+    type_index: Int[Array, ""]
+    """Place in `TYPES`."""
+    hexagonal_share: Float[Array, ""]
+    """Share of hexagonal layers among the inner ones; NaN but for stacks of three layers or more."""
+    aspect_ratio: Float[Array, ""]
+    """Longest over shortest extent along principal axes, as root mean squares."""
+    shows_type: Bool[Array, ""]
+    """Whether its atoms show the type: `kinds.LEAST` atoms, and four layers or a five-fold axis or centre inside."""
+    is_complete: Bool[Array, ""]
+    """Whether it has `FEWEST` atoms and does not end with its host."""
+
+
+class ShapeProbabilities(NamedTuple):
+    """Random numbers of a particle: even from 0 to 1, and normal ones."""
+
+    choices: Float[Array, " choice"]
+    """Of `CHOICES`, by `of`."""
+    layers: Float[Array, " layer"]
+    sites: Float[Array, " site"]
+    atoms: Float[Array, " atom"]
+    directions: Float[Array, "3 3"]
+    """Normal, as are the next ones: three directions."""
+    families: Float[Array, " family"]
+    faces: Float[Array, " face"]
+    displacements: Float[Array, "atom 3"]
+
+    def choice(self, name: str) -> Array:
+        """Return the number of a choice."""
+        return self.choices[CHOICE_NAMES.index(name)]
+
+    def occurs(self, name: str, probability: float) -> Array:
+        """Return whether what happens so often does."""
+        return self.choice(name) < probability
+
+
+def required_reach(packing: str, max_atoms: int) -> float:
+    """Return how far out sites are needed for cuts of so many atoms, in bonds."""
+    return (
+        SITE_REACH_RATIO * classes.equivalent_sphere_diameter(max_atoms, classes.atom_volume(packing)) / 2
+        + SITE_REACH_MARGIN
+    )
+
+
+def number_of_layers(max_atoms: int) -> int:
+    """Return how many layers the stacks for cuts of so many atoms have."""
+    return 2 * math.ceil(required_reach("fcc", max_atoms) / lattices.LAYER_SPACING) + 1
+
+
+def packing_geometry(max_atoms: int) -> PackingGeometry:
+    """Return what cuts of at most so many atoms are made from, on the host."""
+    stack, layer = _unshifted_layers(required_reach("fcc", max_atoms), number_of_layers(max_atoms))
+    sites_by_packing = [stack] * 3 + [
+        hosts.packing_sites(name, math.ceil(required_reach(name, max_atoms))) for name in PACKINGS[3:]
+    ]
+    sites = np.full((len(PACKINGS), max(map(len, sites_by_packing)), 3), 1e3)
+    for row, points in enumerate(sites_by_packing):
+        sites[row, : len(points)] = points
+    families_by_packing = [face_families(name) for name in PACKINGS]
+    max_faces = max(sum(map(len, packing_families)) for packing_families in families_by_packing)
+    normals, face_family = np.zeros((len(PACKINGS), max_faces, 3)), np.full((len(PACKINGS), max_faces), -1)
+    for row, packing_families in enumerate(families_by_packing):
+        n_faces = sum(map(len, packing_families))
+        normals[row, :n_faces] = np.concatenate(packing_families)
+        face_family[row, :n_faces] = np.repeat(
+            np.arange(len(packing_families)), [len(family_normals) for family_normals in packing_families]
+        )
+    return PackingGeometry(
+        sites.astype(np.float32),
+        np.pad(layer, (0, sites.shape[1] - len(layer))).astype(np.int32),
+        normals.astype(np.float32),
+        face_family.astype(np.int32),
+        np.array([required_reach(name, max_atoms) for name in PACKINGS], np.float32),
+    )
+
+
+def draw_random_numbers(
+    key: Array, geometry: PackingGeometry, *, n_particles: int, capacity: int
+) -> ShapeProbabilities:
+    """Return all the random numbers of so many particles, with an axis of particles: three draws in all."""
+    n_sites, n_faces = geometry.sites.shape[1], geometry.face_normals.shape[1]
+    uniform_counts = number_of_layers(capacity), n_sites, capacity
+    choice_key, uniform_key, normal_key = jax.random.split(key, 3)
+    uniform_numbers = jax.random.uniform(uniform_key, (n_particles, sum(uniform_counts)))
+    layer_numbers, site_numbers, atom_numbers = jnp.split(
+        uniform_numbers, np.cumsum(uniform_counts)[:-1].tolist(), axis=1
+    )
+    directions, family_numbers, face_numbers, displacements = jnp.split(
+        jax.random.normal(normal_key, (n_particles, 9 + MAX_FACE_FAMILIES + n_faces + 3 * capacity)),
+        (9, 9 + MAX_FACE_FAMILIES, 9 + MAX_FACE_FAMILIES + n_faces),
+        axis=1,
+    )
+    return ShapeProbabilities(
+        jax.random.uniform(choice_key, (n_particles, len(CHOICE_NAMES))),
+        layer_numbers,
+        site_numbers,
+        atom_numbers,
+        directions.reshape(n_particles, 3, 3),
+        family_numbers,
+        face_numbers,
+        displacements.reshape(n_particles, capacity, 3),
+    )
+
+
+def cut_particle(
+    random_numbers: ShapeProbabilities,
+    packing: Int[Array, ""],
+    max_atoms: Int[Array, ""],
+    geometry: PackingGeometry,
+    *,
+    capacity: int,
+) -> RandomParticle:
+    """Return a particle of at most so many atoms, cut at random.
+
+    Args:
+        random_numbers: random numbers of it.
+        packing: place in `PACKINGS`.
+        max_atoms: most; whole faces go, unless the last shell is a part.
+        geometry: `packings(room)`.
+        capacity: atoms that fit.
+    """
+    geometry = PackingGeometry(*map(jnp.asarray, geometry))
+    is_hexagonal = _hexagonal_layers(random_numbers, packing)
+    sites = geometry.sites[packing] + _layer_shifts(is_hexagonal)[geometry.site_layer] * jnp.where(
+        packing <= STACK, 1.0, 0.0
+    )
+    centre = _cut_centre(random_numbers, packing, max_atoms)
+    depth = _depth_function(random_numbers, packing, geometry, centre)
+    site_depth = depth(sites) + _surface_finish(random_numbers, sites)
+    cut_depth = _cut_depth(site_depth, jnp.minimum(max_atoms, capacity))
+    positions, mask, atom_layer = _compact_sites(
+        sites, site_depth <= cut_depth, jnp.asarray(geometry.site_layer), capacity
+    )
+    reaches_end = (jnp.linalg.norm(positions, axis=1) * mask).max() > geometry.reach[packing] - 1.0
+    neighbour_counts = _neighbour_counts(positions, mask)
+    mask &= neighbour_counts >= jnp.where(max_atoms < 20, 0, jnp.where(packing == SC, 2, 3))
+    mask &= ~_missing_atoms(random_numbers, neighbour_counts <= jnp.asarray(MAX_EDGE_NEIGHBOURS)[packing])
+    hexagonal_share, n_layers = _hexagonal_share(is_hexagonal, atom_layer, mask)
+    is_stack = packing <= STACK
+    axis_point = centre * jnp.where(packing == DECAHEDRON, jnp.array([0.0, 0, 1]), jnp.zeros(3))
+    axis_is_inside = depth(axis_point[None])[0] < cut_depth - 0.4
+    positions = _displace_atoms(
+        random_numbers,
+        positions - _mean_position(positions, mask),
+        neighbour_counts < jnp.asarray(BULK_NEIGHBOURS)[packing],
+    )
+    n_atoms = mask.sum()
+    stack_type = jnp.where(
+        hexagonal_share < kinds.MAX_FCC_HEXAGONAL_SHARE,
+        FCC,
+        jnp.where(hexagonal_share > kinds.MIN_HCP_HEXAGONAL_SHARE, HCP, STACK),
+    )
+    is_deep_enough = jnp.where(
+        is_stack, n_layers >= kinds.MIN_TYPE_LAYERS, jnp.where(packing >= ICOSAHEDRON, axis_is_inside, True)
+    )
+    return RandomParticle(
+        jnp.where(mask[:, None], positions, 0.0),
+        mask,
+        jnp.where(is_stack & (n_layers > 2), stack_type, packing).astype(jnp.int32),
+        jnp.where(is_stack & (n_layers > 2), hexagonal_share, jnp.nan),
+        _aspect_ratio(positions, mask),
+        (n_atoms >= kinds.MIN_TYPE_ATOMS) & is_deep_enough,
+        (n_atoms >= MIN_ATOMS) & ~reaches_end,
+    )
+
+
+def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return close-packed layers [site, 3], not shifted, within a radius and a bond, and the layer of each site."""
+    layer_sites = lattices.stack("c", reach=math.ceil(radius) + 2)
+    layer_sites = layer_sites[abs(layer_sites[:, 2]) < 1e-6] * (1, 1, 0)
+    layer = np.repeat(np.arange(n_layers), len(layer_sites))
+    sites = np.tile(layer_sites, (n_layers, 1)) + lattices.LAYER_SPACING * (layer[:, None] - n_layers // 2) * np.array(
+        [0, 0, 1]
+    )
+    is_inside = np.linalg.norm(sites, axis=1) < radius + 1
+    return sites[is_inside], layer[is_inside]
+
+
+def _hexagonal_layers(random_numbers: ShapeProbabilities, packing: Array) -> Bool[Array, " layer"]:
+    """Return which layers are hexagonal: none, all, by chance at a share drawn first, or few or nearly all."""
+    hexagonal_probability = random_numbers.choice("share") * jnp.where(random_numbers.occurs("word", 0.5), 1.0, 0.15)
+    hexagonal_probability = jnp.where(
+        random_numbers.occurs("word", 0.75), hexagonal_probability, 1 - hexagonal_probability
+    )
+    return random_numbers.layers < jnp.where(packing == FCC, -1, jnp.where(packing == HCP, 2, hexagonal_probability))
+
+
+def _layer_shifts(is_hexagonal: Bool[Array, " layer"]) -> Float[Array, "layer 3"]:
+    """Return by how much each layer of a stack is shifted: on by a hollow, or back beyond a hexagonal one."""
+    step = jnp.cumprod(jnp.where(is_hexagonal, -1, 1))
+    stacking_position = jnp.mod(jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(step)[:-1]]), 3)
+    return lattices.HOLLOW_DISTANCE * stacking_position[:, None] * jnp.array([0.0, 1, 0])
+
+
+def _cut_centre(random_numbers: ShapeProbabilities, packing: Array, max_atoms: Array) -> Float[Array, " 3"]:
+    """Return about which place is cut: anywhere in a cell, or at an atom, or off a five-fold middle."""
+    cell_point = 1.5 * jnp.stack([random_numbers.choice(axis) for axis in "xyz"]) - 0.75
+    is_decahedron, z_axis = packing == DECAHEDRON, jnp.array([0.0, 0, 1])
+    direction = random_numbers.directions[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
+    offset = (
+        MAX_CENTRE_OFFSET
+        * random_numbers.choice("off")
+        * 0.55
+        * max_atoms ** (1 / 3)
+        * direction
+        / jnp.linalg.norm(direction)
+    )
+    offset = offset + jnp.where(is_decahedron, cell_point * z_axis, 0.0)
+    symmetric_centre = jnp.where(is_decahedron, jnp.round(cell_point * 2) * z_axis / 2, 0.0)
+    return jnp.where(
+        random_numbers.occurs("centred", SYMMETRIC_CENTRE_PROBABILITY),
+        symmetric_centre,
+        jnp.where(packing >= ICOSAHEDRON, offset, cell_point),
+    )
+
+
+def _depth_function(random_numbers: ShapeProbabilities, packing: Array, geometry: PackingGeometry, centre: Array):
+    """Return a function from points to how far out they lie: along faces at random distances, or from the centre."""
+    has_equal_faces, face_family = random_numbers.occurs("even", EQUAL_FACES_PROBABILITY), geometry.face_family[packing]
+    log_distance = MAX_FAMILY_SPREAD * random_numbers.choice("family") * random_numbers.families[face_family]
+    log_distance += (
+        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.faces
+    )
+    direction = random_numbers.directions[1] / jnp.linalg.norm(random_numbers.directions[1])
+    elongation = jnp.where(has_equal_faces, 0.0, MAX_ELONGATION * (2 * random_numbers.choice("long") - 1))
+    log_distance += elongation * (geometry.face_normals[packing] @ direction) ** 2
+    axial_elongation = jnp.where(
+        random_numbers.occurs("needle", NEEDLE_PROBABILITY),
+        MAX_AXIAL_ELONGATION * (2 * random_numbers.choice("slender") - 1),
+        0.0,
+    )
+    log_distance += axial_elongation * geometry.face_normals[packing][:, 2] ** 2
+    scaled_normals = (
+        geometry.face_normals[packing]
+        * jnp.exp(-jnp.where(face_family < 0, LOG_ABSENT_FACE_DISTANCE, log_distance))[:, None]
+    )
+
+    def depth(points):
+        offset = points - centre
+        face_depth = jnp.round((offset @ scaled_normals.T).max(axis=1), 4)
+        return jnp.where(random_numbers.occurs("ball", BALL_PROBABILITY), jnp.linalg.norm(offset, axis=1), face_depth)
+
+    return depth
+
+
+def _surface_finish(random_numbers: ShapeProbabilities, sites: Array) -> Float[Array, " site"]:
+    """Return what is added to depths: nothing, so that faces are whole; an order within them; or a rough surface."""
+    cap_order = sites @ random_numbers.directions[2] / 100
+    site_order = 1e-3 * jnp.where(random_numbers.occurs("order", 0.5), random_numbers.sites, cap_order)
+    roughness = MAX_ROUGHNESS * random_numbers.choice("rough") * random_numbers.sites
+    finish = jnp.where(random_numbers.occurs("finish", PARTIAL_SHELL_PROBABILITY), site_order, 0.0)
+    return jnp.where(random_numbers.choice("finish") > 1 - ROUGH_SURFACE_PROBABILITY, roughness, finish)
+
+
+def _cut_depth(depth: Array, max_atoms: Array) -> Array:
+    """Return the largest depth within which at most so many sites lie, by halving."""
+
+    def halve_interval(_, interval):
+        low, high = interval
+        midpoint = (low + high) / 2
+        is_within = (depth <= midpoint).sum() <= max_atoms
+        return jnp.where(is_within, midpoint, low), jnp.where(is_within, high, midpoint)
+
+    return jax.lax.fori_loop(0, 24, halve_interval, (jnp.float32(0.0), jnp.float32(32.0)))[0]
+
+
+def _compact_sites(sites: Array, is_selected: Array, layer: Array, capacity: int) -> tuple[Array, Array, Array]:
+    """Return the sites that are taken, in room for so many, whether each is one, and its layer."""
+    row = jnp.where(is_selected, jnp.cumsum(is_selected) - 1, capacity)
+    positions = jnp.zeros((capacity, 3)).at[row].set(sites, mode="drop")
+    return (
+        positions,
+        jnp.arange(capacity) < is_selected.sum(),
+        jnp.zeros(capacity, jnp.int32).at[row].set(layer, mode="drop"),
+    )
+
+
+def _neighbour_counts(positions: Array, mask: Array) -> Array:
+    """Return how many neighbours each atom has [atom]."""
+    squared_distances = sum((coordinate[:, None] - coordinate[None]) ** 2 for coordinate in positions.T)
+    return ((squared_distances < NEIGHBOUR_DISTANCE**2) & mask[None] & mask[:, None]).sum(axis=1) - mask
+
+
+def _missing_atoms(random_numbers: ShapeProbabilities, is_weakly_bound: Array) -> Array:
+    """Return which of the weakly bound atoms are missing."""
+    missing_share = jnp.where(
+        random_numbers.occurs("missing", MISSING_EDGES_PROBABILITY), 0.6 * random_numbers.choice("gone"), 0.0
+    )
+    return is_weakly_bound & (random_numbers.atoms < missing_share)
+
+
+def _hexagonal_share(is_hexagonal: Array, atom_layer: Array, mask: Array) -> tuple[Array, Array]:
+    """Return the share of hexagonal layers among the inner ones of a stack, and how many layers it has."""
+    is_filled = jnp.zeros(len(is_hexagonal), bool).at[atom_layer].max(mask)
+    layer_index = jnp.arange(len(is_hexagonal))
+    first_layer, last_layer = (
+        jnp.where(is_filled, layer_index, len(layer_index)).min(),
+        jnp.where(is_filled, layer_index, -1).max(),
+    )
+    is_inner = (layer_index > first_layer) & (layer_index < last_layer)
+    return (is_hexagonal & is_inner).sum() / jnp.maximum(is_inner.sum(), 1), is_filled.sum()
+
+
+def _mean_position(positions: Array, mask: Array) -> Array:
+    return (positions * mask[:, None]).sum(axis=0) / jnp.maximum(mask.sum(), 1)
+
+
+def _displace_atoms(random_numbers: ShapeProbabilities, positions: Array, is_surface: Array) -> Array:
+    """Return positions displaced at random, and those of the surface pulled inwards."""
+    displacement = jnp.where(
+        random_numbers.occurs("moved", DISPLACEMENT_PROBABILITY), MAX_DISPLACEMENT * random_numbers.choice("far"), 0.0
+    )
+    contraction = jnp.where(
+        random_numbers.occurs("nearer", CONTRACTION_PROBABILITY),
+        MAX_CONTRACTION * random_numbers.choice("inwards"),
+        0.0,
+    )
+    outward_direction = positions / jnp.maximum(jnp.linalg.norm(positions, axis=1, keepdims=True), 1.0)
+    return (
+        positions
+        + displacement * random_numbers.displacements
+        - contraction * jnp.where(is_surface, 1.0, 0.0)[:, None] * outward_direction
+    )
+
+
+def _aspect_ratio(positions: Array, mask: Array) -> Array:
+    """Return the longest over the shortest root mean square extent along principal axes."""
+    positions = (positions - _mean_position(positions, mask)) * mask[:, None]
+    squared_extents = jnp.linalg.eigvalsh(positions.T @ positions / jnp.maximum(mask.sum(), 1))
+    return jnp.sqrt(squared_extents[2] / jnp.maximum(squared_extents[0], 0.05))
+
+
+def face_families(packing: str) -> tuple[np.ndarray, ...]:
+    """Return families of directions [face, 3] of length 1.
+
+    Args:
+        packing: bcc, sc, icosahedron or decahedron, turned as `hosts.points` does; fcc, hcp or stack, with layers along
+            z as in `lattices.stack`.
+    """
+    if packing in ("bcc", "sc"):
+        return cubic_faces()
+    if packing == "icosahedron":
+        return icosahedron_faces()
+    if packing == "decahedron":
+        return decahedron_faces(hosts.packing_sites("decahedron", 3))
+    if packing == "fcc":
+        return fcc_faces()
+    if packing == "hcp":
+        return hcp_faces()
+    mirror = np.array([1.0, 1.0, -1.0])
+    octahedron, cube, _ = fcc_faces()
+    slopes = [family[abs(family[:, 2]) < 0.9] for family in (octahedron, cube)]
+    return *hcp_faces(), *(np.concatenate([family, family * mirror]) for family in slopes)
+
+
+def cubic_faces() -> tuple[np.ndarray, ...]:
+    """Return the directions of {100}, {110} and {111} of a cubic lattice along the axes."""
+    directions = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
+    lengths = np.linalg.norm(directions, axis=1)
+    return tuple(directions[np.isclose(lengths**2, k)] / math.sqrt(k) for k in (1, 2, 3))
+
+
+def fcc_faces() -> tuple[np.ndarray, ...]:
+    """Return the directions of {111}, {100} and {110} of fcc with [111] along z."""
+    angles = math.pi / 2 + np.arange(3) * 2 * math.pi / 3
+    in_plane_directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    octahedron = np.concatenate(
+        [[[0, 0, 1]], np.column_stack([in_plane_directions * math.sqrt(8 / 9), np.full(3, 1 / 3)])]
+    )
+    cube = np.column_stack([in_plane_directions * math.sqrt(2 / 3), np.full(3, -math.sqrt(1 / 3))])
+    sixth_angles = np.arange(6) * math.pi / 3
+    in_plane_110 = np.column_stack([np.cos(sixth_angles), np.sin(sixth_angles), np.zeros(6)])
+    tilted_110 = np.column_stack([in_plane_directions * lattices.HOLLOW_DISTANCE, np.full(3, lattices.LAYER_SPACING)])
+    centrosymmetric_families = [np.concatenate([family, -family]) for family in (octahedron, cube, tilted_110)]
+    return (
+        centrosymmetric_families[0],
+        centrosymmetric_families[1],
+        np.concatenate([in_plane_110, centrosymmetric_families[2]]),
+    )
+
+
+def hcp_faces() -> tuple[np.ndarray, ...]:
+    """Return the basal, both prismatic and the pyramidal {10-11} directions of hcp along z."""
+    angles = math.pi / 6 * np.arange(12)
+    prism_directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(12)], axis=1)
+    base = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    tilt = math.atan(2 * math.sqrt(8 / 3) / math.sqrt(3))  # of {10-11} against the base
+    slopes = math.sin(tilt) * prism_directions[1::2, None] + math.cos(tilt) * base
+    return base, prism_directions[1::2], prism_directions[::2], slopes.reshape(-1, 3)
+
+
+def icosahedron_faces() -> tuple[np.ndarray, ...]:
+    """Return the directions of an icosahedron's faces and vertices."""
+    golden_ratio = (1 + math.sqrt(5)) / 2
+    vertices = [
+        np.roll([0.0, a, b * golden_ratio], rotation) for a in (-1, 1) for b in (-1, 1) for rotation in range(3)
+    ]
+    combinations = itertools.combinations
+    triangles = [
+        triangle
+        for triangle in combinations(vertices, 3)
+        if all(np.linalg.norm(a - b) < 2.1 for a, b in combinations(triangle, 2))
+    ]
+    families = np.array(triangles).sum(axis=1), np.array(vertices)
+    return tuple(directions / np.linalg.norm(directions, axis=1, keepdims=True) for directions in families)
+
+
+def decahedron_faces(positions: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the directions of the caps and sides of a decahedron about z, and those of the edges of its sides.
+
+    Args:
+        positions: [point, 3] of one about its axis, in bonds.
+    """
+    ring = positions[(abs(positions[:, 2] - 0.5) < 0.1) & (np.hypot(*positions[:, :2].T) < 1)]
+    angles = np.arctan2(ring[0, 1], ring[0, 0]) + math.pi / 5 * np.arange(10)
+    in_plane_directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(10)], axis=1)
+    inner_radius = np.linalg.norm(ring[0, :2]) * math.cos(math.pi / 5)  # from the axis to the middle of a ring's side
+    caps = [
+        0.5 * side + inner_radius * np.array([0, 0, sign]) for side in in_plane_directions[1::2] for sign in (-1, 1)
+    ]
+    return np.array(caps) / math.hypot(0.5, inner_radius), in_plane_directions[1::2], in_plane_directions[::2]

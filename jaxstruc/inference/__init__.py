@@ -1,1 +1,0 @@
-"""What data say: fits of clusters, weights of candidates, results."""

@@ -1,0 +1,142 @@
+"""Reader of CanSAS1d XML: `<SASroot>` with a curve of `<Idata>` in each `<SASdata>`.
+
+A document type is refused before anything of it is expanded: entities are how a small file becomes a large one.
+"""
+
+import hashlib
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+import numpy as np
+
+from jaxstruc.io import points
+from jaxstruc.io import q_axis as axis
+from jaxstruc.io.columns import CURVE_RULES, MIN_ROWS, ReadError, expect, parse_number, raw_bytes
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.points import NO_SLIT_SMEARING, Columns
+
+POINT_ELEMENTS = ("Q", "I", "Idev", "Qdev")
+"""Elements of a point."""
+SLIT_ELEMENTS = ("dQl", "dQw")
+"""Widths of slits."""
+
+
+def read(
+    path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None, frame: int | None = None
+) -> Measurement:
+    """Return a measured I(Q).
+
+    Args:
+        path: of the file.
+        q_unit: 1/Å, 1/nm or 2theta, where the file does not say it.
+        wavelength: of an angle, in Å.
+        frame: which curve, counted from 1, where the file has several.
+
+    Raises:
+        ReadError: where the file is missing, no CanSAS1d, or its points are not what they must be.
+    """
+    path = Path(path)
+    raw = raw_bytes(path, CURVE_RULES)
+    curves = _find_curves(_document_root(raw, path))
+    expect(len(curves) > 0, f"a curve in <SASdata>, got none in {path}; export it again")
+    name, data = curves[points.frame_index(frame, len(curves), lambda index: curves[index][0], path)]
+    columns = _curve_columns(data, path)
+    return points.measurement_from_columns(
+        columns, path=str(path), q_unit=q_unit, wavelength=wavelength, header={"title": name} if name else {},
+        file_format="CanSAS1d", sha256=hashlib.sha256(raw).hexdigest(),
+    )  # fmt: skip
+
+
+def _document_root(raw: bytes, path: Path) -> ElementTree.Element:
+    """Return the root of the document.
+
+    Raises:
+        ReadError: where it is broken, has a document type, or is no CanSAS1d.
+    """
+    try:
+        _refuse_document_types(raw, path)
+        root = ElementTree.fromstring(raw)
+    except (expat.ExpatError, ElementTree.ParseError, LookupError, ValueError) as error:
+        if isinstance(error, ReadError):
+            raise
+        reason = " ".join(str(error).split())[:100]
+        raise ReadError(f"Expected CanSAS1d XML, got {path}, which is broken ({reason}); export it again.") from error
+    name = _element_name(root)[:40]
+    expect(name == "SASroot", f"CanSAS1d XML, <SASroot>, got <{name}> in {path}; export I(Q) as columns (.dat)")
+    return root
+
+
+def _refuse_document_types(raw: bytes, path: Path) -> None:
+    """Refuse a document type, which may define entities, at its start."""
+
+    def refuse(*_) -> None:
+        raise ReadError(f"Expected XML without a document type, got one in {path}; remove its <!DOCTYPE ...>.")
+
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(raw, True)
+
+
+def _find_curves(root: ElementTree.Element) -> list[tuple[str, ElementTree.Element]]:
+    """Return each curve with its entry's title."""
+    curves = []
+    for entry in root:
+        titles = [child.text or "" for child in entry if _element_name(child) == "Title"]
+        title = " ".join(titles[0].split())[: points.MAX_TITLE_CHARACTERS] if titles else ""
+        title = title if title.isprintable() else ""
+        curves += [(title, child) for child in entry if _element_name(child) == "SASdata"]
+    return curves
+
+
+def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
+    """Return the columns of a curve."""
+    rows = [{_element_name(element): element for element in row} for row in data if _element_name(row) == "Idata"]
+    expect(
+        len(rows) >= MIN_ROWS,
+        f"at least {MIN_ROWS} points in <SASdata>, got {len(rows)} in {path}; check that it is a curve",
+    )
+    values: dict[str, np.ndarray] = {}
+    units: dict[str, str] = {}
+    for name in (*POINT_ELEMENTS, *SLIT_ELEMENTS):
+        elements = [row[name] for row in rows if name in row]
+        if not elements and name not in ("Q", "I"):
+            continue
+        problem = f"{len(elements)} of {len(rows)} in {path}"
+        expect(len(elements) == len(rows), f"<{name}> at each point, got {problem}; export it again")
+        values[name] = np.array([_element_number(element, index, path) for index, element in enumerate(elements)])
+        units[name] = _column_unit(elements, name, path)
+    for name in SLIT_ELEMENTS:
+        expect(
+            not values.get(name, np.zeros(1)).any(),
+            f"{NO_SLIT_SMEARING}, got <{name}>, a slit's width, in {path}; desmear it first",
+        )
+    for name, quantity in (("Qdev", "Q"), ("Idev", "I")):
+        points.refuse_other_unit(name, units.get(name, ""), quantity, units[quantity], path)
+    point_labels = tuple(f"point {index + 1}" for index in range(len(rows)))
+    return Columns(
+        values["Q"], values["I"], values.get("Idev"), values.get("Qdev"), point_labels,
+        axis_unit=axis.inverse_length(units["Q"]), intensity_unit=units["I"],
+    )  # fmt: skip
+
+
+def _column_unit(elements: list[ElementTree.Element], name: str, path: Path) -> str:
+    """Return the unit of a column."""
+    units = {element.get("unit", "") for element in elements}
+    problem = " and ".join(sorted(unit[:20] or "none" for unit in units)[:3])
+    expect(len(units) == 1, f"one unit of {name}, got {problem} in {path}; mend the file")
+    return units.pop()
+
+
+def _element_number(element: ElementTree.Element, index: int, path: Path) -> float:
+    text = (element.text or "").strip()
+    try:
+        return parse_number(text)
+    except ValueError:
+        problem = f"{text[:20]!a} in <{_element_name(element)}> of point {index + 1} in {path}"
+        raise ReadError(f"Expected a number, got {problem}; mend the file.") from None
+
+
+def _element_name(element: ElementTree.Element) -> str:
+    """Return an element's name without its namespace."""
+    return str(element.tag).rpartition("}")[2]

@@ -1,0 +1,106 @@
+"""Readers of `.gr` files: headers of PDFgetX3, xPDFsuite and PDFgetXgui, and bare columns."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxstruc.io import columns as header
+from jaxstruc.io.columns import MIN_ROWS, ReadError, decode_text, expect, raw_bytes, read_table
+from jaxstruc.io.measurement import Measurement
+
+LABEL_PREFIX = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
+Q_LABEL = re.compile(
+    LABEL_PREFIX + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])"
+)
+NM_LABEL = re.compile(LABEL_PREFIX + r"(r|distance)[\s,/(\[_]*(in\s+)?(nm|nanomet)")
+
+G_SCALE_RANGE = 1e-9, 1e9
+"""1/Å². Of the largest |G|; beyond, sums of squares leave single precision."""
+
+
+def read(path: Path | str) -> Measurement:
+    """Return a measured PDF.
+
+    Raises:
+        ReadError: where the file is missing, empty, no text, no PDF in Å, broken, or has NaN or decreasing r.
+    """
+    path = Path(path)
+    raw = raw_bytes(path)
+    lines = decode_text(raw, path).splitlines()
+    line_indices, rows, n_outside = read_table(lines, path)
+    header_lines = lines[: line_indices[0]]
+    settings, warnings = header.header_settings(header_lines)
+    _refuse_other_kinds(path, header_lines, str(settings.pop("outputtype", "gr")))
+    r, g = _r_and_g_columns(rows, line_indices, path)
+    if n_outside >= MIN_ROWS:
+        warnings.append(f"{n_outside} rows of numbers outside the block at line {line_indices[0] + 1} not read")
+    if n_repeated := len(rows) - len(r):
+        warnings.append(f"{n_repeated} repeated r dropped")
+    _refuse_structure_functions(g, path)
+    stated_rmax = settings.get("rmax")
+    if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
+        warnings.append(f"the header says rmax {stated_rmax:g}, the data end at {r[-1]:g} Å")
+    program = header.header_program(header_lines)
+    return Measurement(str(path), r, g, settings, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
+
+
+def is_over_q(path: Path, lines: list[str], kind: str) -> bool:
+    """Return whether labels, the name, or the kind that a header says, tell a curve over Q or an angle."""
+    is_other_kind = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
+    return is_other_kind or any(map(Q_LABEL.match, _label_lines(lines)))
+
+
+def swings_about_zero(g: np.ndarray) -> bool:
+    """Return whether a curve swings about 0, as G(r) does: S(Q) goes to 1, I(Q) stays above 0."""
+    tail = g[len(g) // 2 :]
+    return bool((g < 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0)
+
+
+def _label_lines(lines: list[str]) -> list[str]:
+    return [line for line in lines if "=" not in line]
+
+
+def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
+    """Refuse what the labels or the name say is no G(r) in Å."""
+    is_other_curve = is_over_q(path, lines, kind)
+    expect(not is_other_curve, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
+    is_in_nm = any(map(NM_LABEL.match, _label_lines(lines)))
+    expect(not is_in_nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
+
+
+def _r_and_g_columns(rows: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return r and G(r), each r once."""
+    r_and_g = rows[:, :2]
+    bad_rows = np.flatnonzero(~np.isfinite(r_and_g).all(axis=1))
+    if len(bad_rows):
+        raise ReadError(
+            f"Expected finite numbers, got NaN or infinity in {len(bad_rows)} of {len(r_and_g)} rows of {path}, "
+            f"first in line {line_indices[bad_rows[0]] + 1}; remove them."
+        )
+    r, g = r_and_g.T
+    for row in np.flatnonzero(r[1:] < r[:-1])[:1] + 1:
+        location = f"{r[row]:g} after {r[row - 1]:g} in line {line_indices[row] + 1} of {path}"
+        raise ReadError(f"Expected increasing r, got {location}; sort the rows.")
+    expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; check that it is a PDF")
+    is_increasing = np.append(True, r[1:] > r[:-1])
+    expect(
+        is_increasing.sum() >= MIN_ROWS,
+        f"at least {MIN_ROWS} different r, got {is_increasing.sum()} in {path}; check that it is a PDF",
+    )
+    repeats = f"{np.count_nonzero(~is_increasing)} of {len(r)} repeated in {path}"
+    expect(is_increasing.mean() >= 0.9, f"each r once, got {repeats}; export r with more digits")
+    return r[is_increasing], g[is_increasing]
+
+
+def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
+    """Refuse curves that do not swing about zero, S(Q) goes to 1, I(Q) stays above 0; or that no fit can scale."""
+    max_magnitude = np.abs(g).max()
+    has_usable_scale = max_magnitude == 0 or G_SCALE_RANGE[0] <= max_magnitude <= G_SCALE_RANGE[1]
+    expect(has_usable_scale, f"G(r) in 1/Å², got values up to {max_magnitude:g} in {path}; check its unit and scale")
+    expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
+    expect(
+        swings_about_zero(g), f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file"
+    )

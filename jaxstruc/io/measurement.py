@@ -1,0 +1,199 @@
+"""A measurement: what was measured, and the settings that go with it, each with where it came from.
+
+Headers give qmin and qmax but seldom qdamp; rmin and rmax here are the range of the fit. Lengths in Å, Q in 1/Å, G in
+1/Å².
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxstruc.io.columns import MIN_ROWS, ReadError, expect
+from jaxstruc.options.pdf import DataOptions
+from jaxstruc.parameters import PARAMETERS
+
+MAX_FAST_POWER_SHARE = 0.3
+"""Share of power beyond 1.5 qmax from which r is not in Å. Four measured PDFs: below 0.001; in nm above 0.59."""
+MAX_R = 500.0
+"""Å. End of the longest data; with the next, it bounds a fit's work and memory."""
+MAX_QMAX = 100.0
+"""1/Å. Largest qmax."""
+MAX_QDAMP = 1.0
+"""1/Å. Largest qdamp and qbroad: G(r) has no second peak then."""
+UNIT_CHECK_RANGE = 20.0
+"""Å of data, from their start, for that share: farther out a nanoparticle's PDF is noise alone."""
+
+
+class Setting(NamedTuple):
+    """A setting, and where it came from."""
+
+    name: str
+    value: float
+    origin: str
+    """ "command line", "header", "data", "default" or "default, cut to the data"."""
+
+
+class Measurement(NamedTuple):
+    """A measured curve: a PDF, or a curve over Q, whose r and g are then empty."""
+
+    name: str
+    """Of the file, as it was given."""
+    r: np.ndarray
+    """[point] Å, strictly increasing."""
+    g: np.ndarray
+    """[point] 1/Å²"""
+    header: dict[str, float | str]
+    """What the header says that is known here; never its paths."""
+    format: str = "bare"
+    """Program that wrote the file, or "bare"."""
+    warnings: tuple[str, ...] = ()
+    sha256: str = ""
+    """Of the file's bytes."""
+    settings: tuple[Setting, ...] = ()
+    """With their origins; complete once `resolved`."""
+    kind: str = "gr"
+    """ "gr": G(r); "iq", "sq", "fq": I(Q), S(Q) or F(Q) = Q(S-1)."""
+    q: np.ndarray | None = None
+    """[point] 1/Å, strictly increasing, above 0; None for G(r), as are the next three."""
+    intensity: np.ndarray | None = None
+    """[point] I, S or F (1/Å) by kind."""
+    sigma: np.ndarray | None = None
+    """[point] Its standard error, above 0; None where the file has none."""
+    dq: np.ndarray | None = None
+    """[point] 1/Å, standard deviation of the pinhole resolution; None where the file has none."""
+    intensity_unit: str = ""
+    """Of the intensity, as the file says: "1/cm", "1/m", "m2/g", "cm2/g", "arbitrary"; "" where it does not say."""
+
+    @property
+    def settings_by_name(self) -> dict[str, float]:
+        """The settings' values by name."""
+        return {setting.name: setting.value for setting in self.settings}
+
+    @property
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """R in Å and G(r) in the range of the fit, both ends included."""
+        settings = self.settings_by_name
+        tolerance = 1e-6 * settings["rstep"]
+        is_inside = (self.r >= settings["rmin"] - tolerance) & (self.r <= settings["rmax"] + tolerance)
+        return self.r[is_inside], self.g[is_inside]
+
+
+def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: float) -> Measurement:
+    """Return a measurement with qmin, qmax, qdamp, qbroad, rmin, rmax and rstep among its settings.
+
+    Args:
+        measurement: the data.
+        options: the user's values. They override the header.
+        bond: nearest-neighbour distance of the sample, in Å.
+
+    Raises:
+        ReadError: where Q limits are missing, or settings and data contradict each other.
+    """
+    header = measurement.header
+    user_settings = asdict(options)
+    path = measurement.name
+    data_limits = {
+        data_setting.name: data_setting
+        for data_setting in measurement.settings
+        if data_setting.origin == "data" and user_settings.get(data_setting.name) is None
+    }
+    settings = {
+        name: data_limits.get(name) or _resolve_setting(name, user_settings[name], header.get(name), path)
+        for name in ("qmin", "qmax", "qdamp", "qbroad")
+    }
+    settings |= {name: _resolve_setting(name, user_settings[name], None, path) for name in ("rmin", "rmax")}
+    start, end = float(measurement.r[0]), float(measurement.r[-1])
+    if settings["rmax"].origin == "default" and settings["rmax"].value > end:
+        settings["rmax"] = Setting("rmax", end, "default, cut to the data")
+    if settings["rmin"].origin == "default" and settings["rmin"].value < start:
+        settings["rmin"] = Setting("rmin", start, "default, cut to the data")
+    settings["rstep"] = Setting("rstep", float(np.median(np.diff(measurement.r))), "data")
+    values = {name: setting.value for name, setting in settings.items()}
+    _refuse_settings(values, path)
+    _refuse_range(measurement.r, values, bond, path)
+    _refuse_grid(measurement.r, measurement.g, values, path)
+    other_settings = (setting for setting in measurement.settings if setting.name not in settings)
+    return measurement._replace(settings=(*settings.values(), *other_settings))
+
+
+def composition_warnings(measurement: Measurement, element: str) -> list[str]:
+    """Return a warning where the header's composition does not hold the element."""
+    composition = str(measurement.header.get("composition", ""))
+    composition_elements = re.findall("[A-Z][a-z]?", composition)
+    return (
+        [f"the header says {composition}, --element {element}"]
+        if composition_elements and element not in composition_elements
+        else []
+    )
+
+
+def fast_power_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
+    """Return the share of the power of the near part of G(r) at frequencies above q, in 1/Å."""
+    g = g[r - r[0] <= UNIT_CHECK_RANGE]
+    power = np.abs(np.fft.rfft(g - g.mean())) ** 2
+    frequency = 2 * np.pi * np.fft.rfftfreq(len(g), (r[-1] - r[0]) / (len(r) - 1))
+    return float(power[frequency > q].sum() / max(power.sum(), 1e-300))
+
+
+def _resolve_setting(name: str, user_value: float | None, header_value: float | str | None, path: str) -> Setting:
+    if user_value is not None:
+        return Setting(name, float(user_value), "command line")
+    if isinstance(header_value, float):
+        return Setting(name, header_value, "header")
+    if (default := PARAMETERS[name].default) is not None:
+        return Setting(name, default, "default")
+    raise ReadError(
+        f"Expected {name} in the header or the command, got neither for {path}; pass --qmin and --qmax in 1/Å."
+    )
+
+
+def _refuse_settings(values: Mapping[str, float], path: str) -> None:
+    for name in values:
+        expect(np.isfinite(values[name]), f"a finite {name}, got {values[name]}; correct --{name} for {path}")
+    qmin, qmax, qdamp, qbroad = (values[name] for name in ("qmin", "qmax", "qdamp", "qbroad"))
+    expect(0 <= qmin < qmax, f"0 <= qmin < qmax, got {qmin:g} and {qmax:g} 1/Å for {path}; pass --qmin and --qmax")
+    problem = f"{qdamp:g} and {qbroad:g} for {path}; correct them"
+    expect(min(qdamp, qbroad) >= 0, f"qdamp and qbroad of at least 0, got {problem}")
+    expect(max(qdamp, qbroad) <= MAX_QDAMP, f"qdamp and qbroad of at most {MAX_QDAMP:g} 1/Å, got {problem}")
+
+
+def _refuse_range(r: np.ndarray, values: Mapping[str, float], bond: float, path: str) -> None:
+    rmin, rmax, half_step = values["rmin"], values["rmax"], values["rstep"] / 2
+    expect(
+        r[-1] >= 1.2 * bond,
+        f"data beyond one bond of {bond:.2f} Å, got r up to {r[-1]:g} in {path}: shorter than one bond, or in nm; "
+        "if in nm, multiply r by 10",
+    )
+    expect(r[-1] <= MAX_R, f"r in Å, up to {MAX_R:g}, got {r[-1]:g} in {path}; check its unit, or cut it")
+    expect(rmin < rmax, f"rmin < rmax, got {rmin:g} and {rmax:g} Å for {path}; pass --rmin and --rmax")
+    expect(
+        r[0] - half_step <= rmin and rmax <= r[-1] + half_step,
+        f"rmin and rmax within the data, {r[0]:g} to {r[-1]:g} Å, got {rmin:g} and {rmax:g} for {path}; "
+        "pass --rmin and --rmax",
+    )
+    n_inside = np.count_nonzero((r >= rmin - half_step) & (r <= rmax + half_step))
+    expect(
+        n_inside >= MIN_ROWS, f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; widen the range"
+    )
+
+
+def _refuse_grid(r: np.ndarray, g: np.ndarray, values: Mapping[str, float], path: str) -> None:
+    qmax, step, steps = values["qmax"], values["rstep"], np.diff(r)
+    expect(
+        step <= np.pi / qmax,
+        f"a step in r of at most pi/qmax = {np.pi / qmax:.3g} Å, got {step:.3g} in {path}; export a finer grid, "
+        "or correct --qmax",
+    )
+    expect(qmax <= MAX_QMAX, f"qmax of at most {MAX_QMAX:g} 1/Å, got {qmax:g} for {path}; correct --qmax")
+    expect(
+        np.abs(steps - step).max() <= 0.2 * step,
+        f"evenly spaced r, got steps of {steps.min():.3g} to {steps.max():.3g} Å in {path}; export an even grid",
+    )
+    expect(
+        fast_power_share(r, g, 1.5 * qmax) <= MAX_FAST_POWER_SHARE,
+        f"r in Å, got a curve in {path} that varies faster than qmax = {qmax:g} 1/Å allows: r looks like nanometres; "
+        "multiply r by 10, or correct --qmax",
+    )

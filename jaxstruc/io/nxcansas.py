@@ -1,0 +1,290 @@
+"""Reader of NXcanSAS, HDF5: one curve, or many, as frames of one signal or as entries of one file.
+
+Nothing outside the file is opened: links and data that lie in other files are refused. Only what is asked for is read.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from jaxstruc.io import isolated_process as apart
+from jaxstruc.io import isolated_process as hdf5
+from jaxstruc.io import points
+from jaxstruc.io import q_axis as axis
+from jaxstruc.io.columns import MAX_LINES, MIN_ROWS, ReadError, expect
+from jaxstruc.io.measurement import Measurement, Setting
+from jaxstruc.io.points import NO_SLIT_SMEARING, Columns
+
+MAX_CURVES = 100_000
+"""Curves of a file, and groups of a group."""
+MAX_GROUP_DEPTH = 3
+"""Groups from the file to a curve: entry, subentry, data."""
+
+
+class NexusCurve(NamedTuple):
+    """Where a curve lies in a file."""
+
+    group: h5py.Group
+    """SASdata."""
+    frame_index: tuple[int, ...]
+    """Of the frame in the signal, without the axis of Q."""
+
+    @property
+    def name(self) -> str:
+        """For refusals and tables: the group's path, and the frame."""
+        frame = "".join(f"[{number}]" for number in self.frame_index)
+        return f"{self.group.name.strip('/')}{frame}"
+
+
+class FileCurves(NamedTuple):
+    """Curves of a file, read."""
+
+    names: list[str]
+    curve_indices: list[int]
+    """Among all of the file."""
+    columns: list[Columns | ReadError]
+    n_curves: int
+    """Curves of the file."""
+    sha256: str
+
+
+def read(
+    path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None, frame: int | None = None
+) -> Measurement:
+    """Return a measured I(Q).
+
+    Args:
+        path: of the file.
+        q_unit: 1/Å, 1/nm or 2theta, where the file does not say it.
+        wavelength: of an angle, in Å.
+        frame: which curve, counted from 1, where the file has several: the frames of an entry, then the next entry.
+
+    Raises:
+        ReadError: where the file is missing, no NXcanSAS, holds several curves, or its points are not what they must
+            be.
+    """
+    file_curves = _restore_curves(apart.call(read_curves, Path(path), frame))
+    return _curve_measurement(file_curves, 0, str(path), q_unit=q_unit, wavelength=wavelength)
+
+
+def read_all(
+    path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None
+) -> list[Measurement | ReadError]:
+    """Return each curve of a file, or why it cannot be used, in the order in which `frame` counts them.
+
+    Raises:
+        ReadError: where the file as a whole cannot be used.
+    """
+    file_curves = _restore_curves(apart.call(read_curves, Path(path), None, True))
+    measurements: list[Measurement | ReadError] = []
+    for index in range(len(file_curves.columns)):
+        try:
+            measurements.append(_curve_measurement(file_curves, index, str(path), q_unit=q_unit, wavelength=wavelength))
+        except ReadError as error:
+            measurements.append(error)
+    return measurements
+
+
+def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -> FileCurves:
+    """Return the columns of the curve that is asked for, or of every one, which may be a refusal.
+
+    Raises:
+        ReadError: where the file, or the one curve, cannot be used.
+    """
+    path = Path(path)
+    with hdf5.open_hdf5(path) as (file, checksum):
+        nexus_curves = _find_curves(file, path)
+        if not all_curves:
+            index = points.frame_index(
+                frame, len(nexus_curves), lambda curve_index: nexus_curves[curve_index].name, path
+            )
+            return FileCurves(
+                [nexus_curves[index].name],
+                [index],
+                [_curve_columns(nexus_curves[index], path)],
+                len(nexus_curves),
+                checksum,
+            )
+        curve_columns: list[Columns | ReadError] = []
+        for curve in nexus_curves:
+            try:
+                curve_columns.append(_curve_columns(curve, path))
+            except ReadError as error:
+                curve_columns.append(error)
+        return FileCurves(
+            [curve.name for curve in nexus_curves],
+            list(range(len(nexus_curves))),
+            curve_columns,
+            len(nexus_curves),
+            checksum,
+        )
+
+
+def _restore_curves(answer: list) -> FileCurves:
+    """Return what `curves` found, of the lists that came back from the other process."""
+    file_curves = FileCurves(*answer)
+    return file_curves._replace(
+        columns=[values if isinstance(values, ReadError) else Columns(*values) for values in file_curves.columns]
+    )
+
+
+def _curve_measurement(
+    file_curves: FileCurves, index: int, path: str, *, q_unit: str | None, wavelength: float | None
+) -> Measurement:
+    """Return the measurement of columns; its place among several curves is one of its settings."""
+    columns = file_curves.columns[index]
+    if isinstance(columns, ReadError):
+        raise columns
+    measurement = points.measurement_from_columns(
+        columns,
+        path=path,
+        q_unit=q_unit,
+        wavelength=wavelength,
+        header={"title": file_curves.names[index][: points.MAX_TITLE_CHARACTERS]},
+        file_format="NXcanSAS",
+        sha256=file_curves.sha256,
+    )
+    frame_setting = (
+        () if file_curves.n_curves == 1 else (Setting("frame", file_curves.curve_indices[index] + 1.0, "command line"),)
+    )
+    return measurement._replace(settings=(*measurement.settings, *frame_setting))
+
+
+def _find_curves(file: h5py.File, path: Path) -> list[NexusCurve]:
+    """Return the curves of a file.
+
+    Raises:
+        ReadError: where there are none, or too many.
+    """
+    groups = list(_data_groups(file, MAX_GROUP_DEPTH, set()))
+    expect(len(groups) > 0, f"NXcanSAS, got HDF5 without SASdata in {path}; export I(Q) as NXcanSAS or columns (.dat)")
+    one_axis_groups = [group for group in groups if not _is_two_dimensional(group)]
+    expect(len(one_axis_groups) > 0, f"I(Q), got I over two axes of Q in {path}; average it over directions")
+    nexus_curves: list[NexusCurve] = []
+    for group in one_axis_groups:
+        try:
+            frame_shape = _frame_shape(group, path)
+        except ReadError:
+            frame_shape = ()  # told where this curve is read
+        n_frames = math.prod(frame_shape)
+        expect(len(nexus_curves) + n_frames <= MAX_CURVES, f"at most {MAX_CURVES} curves, got more in {path}; split it")
+        nexus_curves += [NexusCurve(group, frame_index) for frame_index in np.ndindex(*frame_shape)]
+    expect(len(nexus_curves) > 0, f"a curve, got none in {path}; export it again")
+    return nexus_curves
+
+
+def _data_groups(group: h5py.Group, depth: int, visited_groups: set[h5py.Group]) -> Iterator[h5py.Group]:
+    """Yield the SASdata below a group, each once however many links lead to it."""
+    expect(len(group) <= MAX_CURVES, f"at most {MAX_CURVES} parts, got more in {group.name[:40]!a}; split the file")
+    for name in group:
+        child = hdf5.get_member(group, name)
+        if not isinstance(child, h5py.Group) or child in visited_groups:
+            continue
+        visited_groups.add(child)
+        if "SASdata" in (hdf5.attribute_text(child, "canSAS_class"), hdf5.attribute_text(child, "NX_class")):
+            yield child
+        elif depth > 1:
+            yield from _data_groups(child, depth - 1, visited_groups)
+
+
+def _numeric_dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
+    """Return the numbers of a name in a group.
+
+    Raises:
+        ReadError: where they are missing or no numbers.
+    """
+    dataset = hdf5.get_member(group, name)
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
+        raise ReadError(f"Expected numbers {name[:20]!a} in SASdata, got none in {path}; export it again.")
+    return dataset
+
+
+def _axis_names(group: h5py.Group) -> list[str]:
+    """Return the names of the signal's axes."""
+    return hdf5.attribute_words(group, "I_axes") or ["Q"]
+
+
+def _is_two_dimensional(group: h5py.Group) -> bool:
+    """Return whether a signal has two axes of Q."""
+    return sum(name.startswith("Q") for name in _axis_names(group)) > 1
+
+
+def _q_axis_index(group: h5py.Group, path: Path) -> int:
+    """Return which axis of the signal is Q."""
+    signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
+    n_q = q.shape[-1] if q.shape else 0
+    names, sizes = _axis_names(group), signal.shape
+    q_axes = [index for index, name in enumerate(names) if name == "Q" and len(names) == len(sizes)]
+    matching_axes = [index for index in q_axes or range(len(sizes)) if sizes[index] == n_q]
+    expect(len(matching_axes) > 0, f"as many I as Q, got shapes {sizes} and {q.shape} in {path}; export it again")
+    return matching_axes[-1]
+
+
+def _frame_shape(group: h5py.Group, path: Path) -> tuple[int, ...]:
+    """Return the shape of a signal without the axis of Q."""
+    q_axis_index, signal_shape = _q_axis_index(group, path), _numeric_dataset(group, "I", path).shape
+    return signal_shape[:q_axis_index] + signal_shape[q_axis_index + 1 :]
+
+
+def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
+    """Return the columns of a curve."""
+    group, q_axis_index = curve.group, _q_axis_index(curve.group, path)
+    signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
+    n_points = signal.shape[q_axis_index]
+    expect(
+        MIN_ROWS <= n_points <= MAX_LINES,
+        f"{MIN_ROWS} to {MAX_LINES} points, got {n_points} in {path}; check that it is a curve",
+    )
+    frame_selection: tuple[int | slice, ...] = (
+        *curve.frame_index[:q_axis_index],
+        slice(None),
+        *curve.frame_index[q_axis_index:],
+    )
+
+    def read_column(name: str) -> np.ndarray:
+        data = _numeric_dataset(group, name, path)
+        selection = frame_selection if data.shape == signal.shape else (slice(None),)
+        expect(
+            len(data.shape) == len(selection),
+            f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it",
+        )
+        values = hdf5.read_numbers(data, selection, path)
+        expect(values.shape == (n_points,), f"{n_points} {name[:20]!a}, got {values.shape} in {path}; export it again")
+        return values
+
+    errors, widths = _error_name(group, signal), _width_names(group, q)
+    for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
+        expect(not (read_column(name) != 0).any(), f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear it first")
+        widths = []
+    units = {name: hdf5.attribute_text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
+    for name, quantity in ((errors, "I"), (widths[0] if widths else "", "Q")):
+        data = hdf5.get_member(group, name) if name else None
+        column_unit = "" if data is None else hdf5.attribute_text(data, "units", "unit")
+        points.refuse_other_unit(name[:20], column_unit, quantity, units[quantity], path)
+    return Columns(
+        read_column("Q"),
+        read_column("I"),
+        read_column(errors) if errors else None,
+        read_column(widths[0]) if widths else None,
+        axis_unit=axis.inverse_length(units["Q"]),
+        intensity_unit=units["I"],
+    )
+
+
+def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
+    """Return the name of the signal's standard errors, "" where it has none."""
+    name = hdf5.attribute_text(signal, "uncertainties", "uncertainty") or hdf5.attribute_text(
+        group, "I_uncertainties", "I_uncertainty"
+    )
+    return name or ("Idev" if "Idev" in group else "")
+
+
+def _width_names(group: h5py.Group, q: h5py.Dataset) -> list[str]:
+    """Return the names of the widths of the resolution; two are those of a slit."""
+    names = hdf5.attribute_words(q, "resolutions", "resolution", "uncertainties", "uncertainty")
+    names = names or hdf5.attribute_words(group, "Q_uncertainties")
+    return names or [name for name in ("dQw", "dQl", "Qdev") if name in group]

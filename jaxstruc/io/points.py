@@ -1,0 +1,343 @@
+"""The points of a curve over Q: checked once, whatever the format they came in, and cut to a range."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxstruc.io import q_axis as axis
+from jaxstruc.io.columns import MIN_ROWS, ReadError, expect
+from jaxstruc.io.measurement import MAX_QMAX, Measurement, Setting
+from jaxstruc.options.pdf import Kind
+
+INTENSITY_SCALE_RANGE = 1e-30, 1e30
+"""Of the largest intensity, whatever its unit; beyond lies damage."""
+MIN_Q = 1e-7
+"""1/Å. Least Q: no instrument reaches it."""
+MAX_EMPTY_SHARE = 0.5
+"""Largest share of points that may be empty."""
+MAX_REPEATED_SHARE = 0.1
+"""Largest share of repeated Q."""
+NEGATIVE_MEAN_SIGNIFICANCE = 5.0
+"""Standard errors of its mean by which a tenth of the points is below 0, from which intensities are no noise."""
+KIND_NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
+"""Kinds in words."""
+CURVE_KINDS: tuple[Kind, ...] = ("gr", "iq", "sq", "fq")
+MAX_TITLE_CHARACTERS = 50
+"""Most characters of a curve's title."""
+MAX_LISTED_CURVES = 3
+"""Most curves of a file that a refusal names."""
+NO_SLIT_SMEARING = "data without slit smearing"
+"""What is supported."""
+
+
+class Columns(NamedTuple):
+    """What a file has, as it says it."""
+
+    x: Float[np.ndarray, " point"]
+    """The axis in its own unit."""
+    intensity: Float[np.ndarray, " point"]
+    sigma: Float[np.ndarray, " point"] | None = None
+    """Standard error of the intensity; all zero stands for none."""
+    dx: Float[np.ndarray, " point"] | None = None
+    """Standard deviation of the resolution, in the unit of the axis; all zero stands for none."""
+    point_labels: tuple[str, ...] = ()
+    """Where each point stands in the file, as "line 5"."""
+    axis_unit: str = ""
+    """Of the axis, as the file says it."""
+    intensity_unit: str = ""
+    """Of the intensity, as the file says them."""
+    wavelength: float | None = None
+    """Å, as the file says it."""
+
+
+def normalise_intensity_unit(text: str) -> str:
+    """Return 1/cm, 1/m, m2/g, cm2/g, arbitrary, or "" where words say none of them."""
+    normalised_text = text.lower().replace(" ", "").strip("()[]$.")
+    normalised_text = normalised_text.translate(str.maketrans("", "", "{}^$")).replace("⁻¹", "-1").replace("²", "2")
+    inverse_lengths = {"1/cm": "1/cm", "cm-1": "1/cm", "1/m": "1/m", "m-1": "1/m"}
+    areas_per_mass = {"m2/g": "m2/g", "cm2/g": "cm2/g", "m2g-1": "m2/g", "cm2g-1": "cm2/g"}
+    arbitrary_words = (
+        "a.u",
+        "au",
+        "arb",
+        "arb.u",
+        "arb.units",
+        "arbitrary",
+        "arbitraryunits",
+        "counts",
+        "count",
+        "none",
+    )
+    return (inverse_lengths | areas_per_mass | dict.fromkeys(arbitrary_words, "arbitrary")).get(normalised_text, "")
+
+
+def measurement_from_columns(
+    columns: Columns,
+    *,
+    path: str,
+    kind: str = "iq",
+    q_unit: str | None = None,
+    wavelength: float | None = None,
+    header: dict[str, float | str] | None = None,
+    file_format: str,
+    sha256: str,
+    warnings: Sequence[str] = (),
+) -> Measurement:
+    """Return the measurement that columns are.
+
+    Args:
+        columns: of the file.
+        path: of the file, for refusals.
+        kind: iq, sq or fq.
+        q_unit: as the user says it.
+        wavelength: as the user says it, in Å.
+        header: what else the file says.
+        file_format: format of the file.
+        sha256: of the file.
+        warnings: so far.
+
+    Raises:
+        ReadError: where the unit of Q is not said, or points are not what they must be.
+    """
+    _refuse_points(~np.isfinite(columns.x), "finite Q", columns.x, columns, path)
+    chosen_axis, axis_warnings = axis.choose_axis(
+        columns.axis_unit,
+        q_unit=q_unit,
+        wavelength=wavelength,
+        stated_wavelength=columns.wavelength,
+        x=columns.x,
+        path=path,
+    )
+    columns, point_warnings = _drop_empty_points(columns, path, kind)
+    _refuse_order(columns, path)
+    is_increasing = np.append(True, np.diff(columns.x) > 0)
+    expect(
+        is_increasing.sum() >= MIN_ROWS,
+        f"at least {MIN_ROWS} points, got {is_increasing.sum()} in {path}; check that it is a curve",
+    )
+    repeats = f"{np.count_nonzero(~is_increasing)} of {len(is_increasing)} repeated in {path}"
+    expect(
+        is_increasing.mean() >= 1 - MAX_REPEATED_SHARE,
+        f"each Q once, got {repeats}; merge them, or export Q with more digits",
+    )
+    axis_warnings += [f"{np.count_nonzero(~is_increasing)} repeated Q dropped"] if not is_increasing.all() else []
+    columns = _select_column_points(columns, is_increasing)
+    _refuse_values(columns.intensity, path, kind)
+    q, dq_dx = axis.scattering_vector(columns.x, chosen_axis, path)
+    is_within_limits = MIN_Q <= q[0] and q[-1] <= MAX_QMAX
+    expect(
+        is_within_limits,
+        f"Q of {MIN_Q:g} to {MAX_QMAX:g} 1/Å, got {q[0]:g} to {q[-1]:g} in {path}; check its unit, --q-unit",
+    )
+    sigma = _standard_errors(columns, path)
+    resolution_width = _resolution_widths(columns, path)
+    settings = (
+        (Setting("wavelength", chosen_axis.wavelength, chosen_axis.wavelength_origin),)
+        if chosen_axis.wavelength
+        else ()
+    )
+    intensity_unit = normalise_intensity_unit(columns.intensity_unit) if kind == "iq" else ""
+    return Measurement(
+        path,
+        np.zeros(0),
+        np.zeros(0),
+        header or {},
+        f"{file_format}, {chosen_axis.description}",
+        (*warnings, *axis_warnings, *point_warnings),
+        sha256,
+        settings,
+        kind,
+        q,
+        columns.intensity,
+        sigma,
+        None if resolution_width is None else resolution_width * dq_dx,
+        intensity_unit,
+    )
+
+
+def resolve_q_range(measurement: Measurement, *, qmin: float | None = None, qmax: float | None = None) -> Measurement:
+    """Return I(Q) from qmin to qmax, both ends included, with both among its settings: the data's where not given.
+
+    Raises:
+        ReadError: where it is no I(Q), few points are left, or many of them are below 0 beyond their noise.
+    """
+    path, kind, q = measurement.name, measurement.kind, measurement.q
+    if kind != "iq" or q is None or measurement.intensity is None:
+        raise ReadError(f"Expected I(Q), got {KIND_NAMES[kind]} in {path}; pass it to jaxstruc solve.")
+    user_limits = {"qmin": qmin, "qmax": qmax}
+    data_limits = {"qmin": float(q[0]), "qmax": float(q[-1])}
+    limits = [
+        Setting(name, data_limits[name], "data") if value is None else Setting(name, float(value), "command line")
+        for name, value in user_limits.items()
+    ]
+    low, high = (setting.value for setting in limits)
+    advice = f"for {path}; pass --qmin and --qmax in 1/Å, within {q[0]:.4g} to {q[-1]:.4g}"
+    expect(0 <= low < high < np.inf, f"0 <= qmin < qmax, got {low:g} and {high:g} {advice}")
+    tolerance = 1e-9 * high
+    is_inside = (q >= low - tolerance) & (q <= high + tolerance)
+    expect(is_inside.sum() >= MIN_ROWS, f"at least {MIN_ROWS} points from qmin to qmax, got {is_inside.sum()} {advice}")
+    cut_measurement = select_points(measurement, is_inside)
+    _refuse_negative(cut_measurement)
+    other_settings = tuple(old_setting for old_setting in measurement.settings if old_setting.name not in user_limits)
+    return cut_measurement._replace(settings=(*limits, *other_settings))
+
+
+def select_points(measurement: Measurement, selection: np.ndarray) -> Measurement:
+    """Return a measurement over Q with some of its points."""
+    columns = ("q", "intensity", "sigma", "dq")
+    selected_columns = {
+        name: column[selection] for name in columns if (column := getattr(measurement, name)) is not None
+    }
+    return measurement._replace(**selected_columns)
+
+
+def frame_index(frame: int | None, count: int, curve_name: Callable[[int], str], path: Path) -> int:
+    """Return the place of the curve that is asked for among a file's, which are counted from 1.
+
+    Raises:
+        ReadError: where there are several and none is asked for, or another than there are.
+    """
+    if frame is None and count == 1:
+        return 0
+    shown_indices = range(count) if count <= MAX_LISTED_CURVES else (*range(MAX_LISTED_CURVES - 1), count - 1)
+    curve_list = ", ".join(f"{index + 1} {curve_name(index)[:MAX_TITLE_CHARACTERS]}".strip() for index in shown_indices)
+    if frame is None:
+        raise ReadError(f"Expected one curve, got {count} in {path} ({curve_list}); choose with --frame, as --frame 1.")
+    expect(1 <= frame <= count, f"--frame from 1 to {count}, got {frame} for {path} ({curve_list}); pass another")
+    return frame - 1
+
+
+def refuse_other_unit(name: str, unit: str, quantity: str, quantity_unit: str, path: Path) -> None:
+    """Refuse an error that is not in the unit of its quantity, where both are said."""
+    is_same = not unit or not quantity_unit or _normalise_unit(unit) == _normalise_unit(quantity_unit)
+    expect(
+        is_same, f"{name} in the unit of {quantity}, got {unit[:20]} and {quantity_unit[:20]} in {path}; mend the file"
+    )
+
+
+def _normalise_unit(unit: str) -> str:
+    return axis.inverse_length(unit) or normalise_intensity_unit(unit) or unit
+
+
+def _refuse_negative(measurement: Measurement) -> None:
+    """Refuse a curve of which a tenth lies below 0 by more than noise: too much was subtracted, or it is a G(r)."""
+    intensity, sigma = np.asarray(measurement.intensity), measurement.sigma
+    window = max(len(intensity) // 10, MIN_ROWS)
+    variance = np.pad(np.diff(intensity, 2), 1, "edge") ** 2 / 6 if sigma is None else sigma**2
+    mean, mean_variance = (np.convolve(values, np.ones(window), "valid") / window for values in (intensity, variance))
+    is_negative = mean < -NEGATIVE_MEAN_SIGNIFICANCE * np.sqrt(mean_variance / window)
+    q = np.asarray(measurement.q)
+    for start in np.flatnonzero(is_negative)[:1]:
+        stop = start + int(np.argmin(np.append(is_negative[start:], False))) + window - 2
+        raise ReadError(
+            f"Expected I(Q) above 0 but for noise, got values below 0 from {q[start]:.4g} to {q[stop]:.4g} 1/Å in "
+            f"{measurement.name}; subtract less, cut it by --qmin and --qmax, or pass a G(r) to jaxstruc solve."
+        )
+
+
+def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns, list[str]]:
+    """Return the columns without points that hold no measurement, and warnings that say how many went."""
+    x, intensity, sigma = columns.x, columns.intensity, columns.sigma
+    is_nan, is_at_origin = ~np.isfinite(intensity), x == 0
+    is_empty = np.zeros(len(x), bool)
+    if sigma is not None and np.nansum(np.abs(sigma)) > 0:
+        is_empty = (intensity == 0) & (sigma == 0) & ~is_at_origin
+    is_dropped = is_nan | is_empty | is_at_origin
+    location = f"{np.count_nonzero(is_dropped)} of {len(is_dropped)} in {path}"
+    expect(
+        is_dropped.mean() <= MAX_EMPTY_SHARE,
+        f"{KIND_NAMES[kind]} at most points, got none at {location}; check the file",
+    )
+    reasons = (
+        (is_nan, "without a finite value"),
+        (is_empty & ~is_nan, "with 0 ± 0"),
+        (is_at_origin & ~is_nan, "at Q = 0"),
+    )
+    warnings = [f"points {reason} dropped: {np.count_nonzero(mask)}" for mask, reason in reasons if mask.any()]
+    return _select_column_points(columns, ~is_dropped), warnings
+
+
+def _refuse_order(columns: Columns, path: str) -> None:
+    x = columns.x
+    _refuse_points(x < 0, "Q above 0", x, columns, path)
+    is_decreasing = np.append(False, x[1:] < x[:-1])
+    for index in np.flatnonzero(is_decreasing)[:1]:
+        location = f"{x[index]:g} after {x[index - 1]:g} {_point_location(index, columns)} of {path}"
+        raise ReadError(f"Expected increasing Q, got {location}; sort the points, or merge the detectors' curves.")
+
+
+def _refuse_values(intensity: Float[np.ndarray, " point"], path: str, kind: str) -> None:
+    max_magnitude = np.abs(intensity).max()
+    low, high = INTENSITY_SCALE_RANGE
+    expect(
+        max_magnitude == 0 or low <= max_magnitude <= high,
+        f"{KIND_NAMES[kind]}, got values up to {max_magnitude:g} in {path}; check them",
+    )
+    expect(np.ptp(intensity) > 0, f"a curve, got the same value at all Q in {path}; export it again")
+    expect(kind != "iq" or (intensity > 0).any(), f"I(Q) above 0, got none in {path}; check which column it is")
+
+
+def _standard_errors(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
+    """Return the standard errors, None where all are zero."""
+    sigma = columns.sigma
+    if sigma is None or not (sigma != 0).any():
+        return None
+    is_bad = ~((sigma >= INTENSITY_SCALE_RANGE[0]) & (sigma <= INTENSITY_SCALE_RANGE[1]))
+    _refuse_points(
+        is_bad,
+        f"sigma above 0, and below {INTENSITY_SCALE_RANGE[1]:g}",
+        sigma,
+        columns,
+        path,
+        "remove these points, or the column",
+    )
+    return sigma
+
+
+def _resolution_widths(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
+    """Return the widths of the resolution, None where all are zero; refuse those of slits."""
+    width = columns.dx
+    if width is None or not (width != 0).any():
+        return None
+    expect(
+        (width < 0).mean() <= MAX_EMPTY_SHARE,
+        f"{NO_SLIT_SMEARING}, got a negative dQ, a slit's, in {path}; desmear it first",
+    )
+    ratio = np.median(np.where(np.isfinite(width), width, 0.0) / columns.x)
+    expect(ratio < 1, f"dQ below Q, got {ratio:.3g} times Q in {path}; name the columns in a header, as Q I sigma")
+    is_bad = ~((width >= 0) & (width <= columns.x[-1]))
+    _refuse_points(is_bad, "dQ from 0 to the largest Q", width, columns, path, "mend these points, or remove them")
+    return width
+
+
+def _select_column_points(columns: Columns, selection: np.ndarray) -> Columns:
+    """Return some of the points."""
+    x, intensity, sigma, dx, point_labels = columns[:5]
+    optional_columns = [None if column is None else column[selection] for column in (sigma, dx)]
+    return columns._replace(
+        x=x[selection], intensity=intensity[selection], sigma=optional_columns[0], dx=optional_columns[1],
+        point_labels=tuple(point_labels[index] for index in np.flatnonzero(selection)) if point_labels else (),
+    )  # fmt: skip
+
+
+def _refuse_points(
+    is_bad: np.ndarray,
+    expected: str,
+    values: np.ndarray,
+    columns: Columns,
+    path: str,
+    advice: str = "remove these points",
+) -> None:
+    """Refuse bad points: say the first, and how many there are."""
+    for index in np.flatnonzero(is_bad)[:1]:
+        count_text = f", the first of {is_bad.sum()}" if is_bad.sum() > 1 else ""
+        raise ReadError(
+            f"Expected {expected}, got {values[index]:g} {_point_location(index, columns)} of {path}{count_text}; {advice}."
+        )
+
+
+def _point_location(index: int, columns: Columns) -> str:
+    return f"in {columns.point_labels[index]}" if columns.point_labels else f"at point {index + 1}"

@@ -1,0 +1,1 @@
+"""The classifier that gives structure type and sizes for a PDF."""

@@ -1,0 +1,356 @@
+"""Samples drawn at random, with what they are: the distances that any PDF of theirs is made of.
+
+A sample is a particle cut at random (`cuts`), a cluster that a rule lists, or many particles of one packing whose sizes
+follow a lognormal distribution. Lengths in bonds; distances lie in bins of `BIN`.
+"""
+
+import contextlib
+import hashlib
+import math
+import zipfile
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from scipy.spatial.distance import pdist
+
+from jaxstruc import files
+from jaxstruc.clusters import library as cluster_library
+from jaxstruc.clusters import random_particles as cuts
+from jaxstruc.clusters import size_classes as size_classes
+from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters.distances import pair_distances
+from jaxstruc.clusters.library import Library
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.clusters.structure_type import StructureType
+
+BIN_WIDTH, N_BINS = 0.01, 1300
+"""Bonds, of a bin of distances; their number."""
+ATOM_CAPACITIES = (22, 46, 100, 215, 464, 1000)
+"""Atoms of the cuts, each up to the next: as many of each, so that numbers of atoms are even in the logarithm."""
+MIN_ATOMS = 10
+"""Atoms of the smallest cuts, and of the smallest listed clusters."""
+PARTICLES_PER_BATCH = 512
+"""Samples of a draw."""
+CUTS_PER_CAPACITY, REPEATS_PER_CUT = 6, 7
+"""Particles cut for each room in a draw, and the samples that each is."""
+LISTED_PER_BATCH = 150
+"""Samples of listed clusters in a draw; the rest is of distributions."""
+HOLDOUT_ATOM_RANGES = ((120, 135), (300, 340), (620, 700))
+"""Numbers of atoms of listed clusters that no sample is made of: the ranges held out for tests."""
+MEAN_ATOMS_RANGE = (25, 1200)
+"""Atoms of a ball of the mean size of a distribution."""
+WIDTH_RANGE = (0.03, 0.4)
+"""Of distributions: standard deviation over mean of the sizes, by volume."""
+PARTICLE_VALUE_NAMES = ("n_atoms", "diameter", "width", "hexagonal", "aspect")
+"""Numbers to be found. Diameter: the longest distance, of a distribution that of its mean size; so is n_atoms."""
+CUT_SOURCE, LISTED_SOURCE, DISTRIBUTION_SOURCE = range(3)
+"""Where a sample is from."""
+
+
+class ParticleBatch(NamedTuple):
+    """Samples before they are measured."""
+
+    histogram: Float[Array, "sample bin"]
+    """Ordered pairs an atom."""
+    type_index: Int[Array, " sample"]
+    """Place in `TYPES`; -1 where the atoms do not show it."""
+    values: Float[Array, "sample value"]
+    """As `VALUES`; NaN where one does not hold or is not known."""
+    source: Int[Array, " sample"]
+    """`CUT`, `LIST` or `MANY`."""
+
+
+class ParticleStore(NamedTuple):
+    """What samples are made from, on the device: listed clusters, classes of them, sites."""
+
+    pair_weight: Float[Array, " bin"]
+    """Of all clusters end to end, ordered pairs an atom; so is `mean`, in bonds."""
+    pair_distance: Float[Array, " bin"]
+    bin_start: Int[Array, " cluster"]
+    bin_count: Int[Array, " cluster"]
+    type_index: Int[Array, " cluster"]
+    values: Float[Array, "cluster value"]
+    clusters_by_type: Int[Array, "type place"]
+    """Clusters of each type by size, repeated to one length."""
+    class_histograms: Float[Array, "class bin"]
+    """Ordered pairs an atom of classes."""
+    class_size: Float[Array, " class"]
+    """Bonds."""
+    class_packing: Int[Array, " class"]
+    """Place in `packings`."""
+    class_type_index: Int[Array, " class"]
+    """Type."""
+    diameter_ratio: Float[Array, " packing"]
+    """Longest distance over size, of a packing's compact clusters."""
+    atom_volume: Float[Array, " packing"]
+    """Of an atom, in bonds³."""
+    packings_by_capacity: tuple[cuts.PackingGeometry, ...]
+    """For the cuts of each room."""
+
+
+def cluster_types(
+    library: Library, *, folder: Path | None = None, report_progress: Callable[..., None] | None = None
+) -> list[StructureType]:
+    """Return what the atoms of each candidate show; found once, a minute or two, and kept in the cache.
+
+    Args:
+        library: of candidates.
+        folder: of the cache, `files.cache_folder()` by default; where it cannot be written, nothing is kept.
+        report_progress: called as progress(candidates done, candidates in all, "").
+    """
+    library_hash = hashlib.sha256(library.positions.tobytes() + library.atom_starts.tobytes()).hexdigest()[:16]
+    path = (folder or files.cache_folder()) / f"kinds-{library_hash}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            columns = [archive[name].tolist() for name in StructureType._fields]
+        return [StructureType(*columns_of_row) for columns_of_row in zip(*columns, strict=True)]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        pass
+    structure_types = []
+    for row in range(len(library.atoms)):
+        structure_types.append(kinds.identify_structure_type(cluster_library.candidate_cluster(library, row).positions))
+        if report_progress and row % 100 == 0:
+            report_progress(row, len(library.atoms), "types of clusters")
+    with (
+        contextlib.suppress(OSError),
+        files.atomic_replacement(path) as temporary_path,
+        temporary_path.open("wb") as stream,
+    ):
+        type_names, hexagonal, is_shown = zip(*structure_types, strict=True)
+        np.savez(stream, type=np.array(type_names), hexagonal=np.array(hexagonal), shown=np.array(is_shown))
+    return structure_types
+
+
+def particle_store(library: Library, structure_types: list[StructureType], *, holdout: bool = False) -> ParticleStore:
+    """Return a library's clusters as samples are drawn from them.
+
+    Args:
+        library: of candidates.
+        structure_types: what the atoms of each show, as `structure_types`.
+        holdout: those held out for tests in place of the others.
+    """
+    n_atoms = library.atoms
+    in_holdout = np.any([(n_atoms >= low) & (n_atoms <= high) for low, high in HOLDOUT_ATOM_RANGES], axis=0)
+    type_names = np.array([entry.name if entry.shows_type else "" for entry in structure_types], object)
+    rows = np.flatnonzero((in_holdout == holdout) & (type_names != "") & (n_atoms >= MIN_ATOMS))
+    type_index = np.array([STRUCTURE_TYPES.index(name) for name in type_names[rows]])
+    values = np.full((len(rows), len(PARTICLE_VALUE_NAMES)), np.nan, np.float32)
+    values[:, 0], values[:, 1], values[:, 2] = n_atoms[rows], library.diameter[rows], 0.0
+    values[:, 3] = [structure_types[row].hexagonal_share for row in rows]
+    all_rows = np.arange(len(rows))
+    rows_by_type = [
+        type_rows if len(type_rows := all_rows[type_index == index]) else all_rows
+        for index in range(len(STRUCTURE_TYPES))
+    ]  # of a type not listed: any
+    max_count = max(map(len, rows_by_type))
+    clusters_by_type = np.stack([entry[np.arange(max_count) * len(entry) // max_count] for entry in rows_by_type])
+    packings = size_classes.candidate_packings(library, np.arange(len(n_atoms)))
+    library_classes = size_classes.build_size_classes(library, np.arange(len(n_atoms)), packings)
+    typed_classes = np.flatnonzero(library_classes.structure_types != "")
+    cluster_size = size_classes.candidate_sizes(library, np.arange(len(n_atoms)))
+    is_compact = (library.diameter + 1) / cluster_size <= size_classes.MAX_COMPACT_ELONGATION
+    return ParticleStore(
+        jnp.asarray(library.weight / np.repeat(n_atoms, np.diff(library.bin_starts))),
+        jnp.asarray(library.mean),
+        jnp.asarray(library.bin_starts[rows], jnp.int32),
+        jnp.asarray(np.diff(library.bin_starts)[rows], jnp.int32),
+        jnp.asarray(type_index, jnp.int32),
+        jnp.asarray(values),
+        jnp.asarray(clusters_by_type, jnp.int32),
+        jnp.asarray(
+            np.stack(
+                [
+                    _bin_distances(
+                        np.asarray(library_classes.histogram.weight[row]),
+                        np.asarray(library_classes.histogram.mean[row]),
+                    )
+                    for row in typed_classes
+                ]
+            )
+        ),
+        jnp.asarray(library_classes.mean_size[typed_classes], jnp.float32),
+        jnp.asarray(library_classes.packing_index[typed_classes], jnp.int32),
+        jnp.asarray(
+            [STRUCTURE_TYPES.index(name) for name in library_classes.structure_types[typed_classes]], jnp.int32
+        ),
+        jnp.asarray(
+            [
+                np.mean((library.diameter / cluster_size)[is_compact & (packings == name)])
+                for name in library_classes.packing_names
+            ]
+        ),
+        jnp.asarray([size_classes.atom_volume(name) for name in library_classes.packing_names], jnp.float32),
+        tuple(jax.tree.map(jnp.asarray, cuts.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
+    )
+
+
+def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
+    """Return `COUNT` samples, in random order.
+
+    Args:
+        key: that all is drawn from.
+        store: what they are made from.
+    """
+    cut_key, list_key, distribution_key, order_key = jax.random.split(key, 4)
+    n_cut = len(ATOM_CAPACITIES) * CUTS_PER_CAPACITY * REPEATS_PER_CUT
+    batches = [
+        _draw_random_particles(cut_key, store.packings_by_capacity),
+        _draw_listed_clusters(list_key, store, LISTED_PER_BATCH),
+        _draw_distributions(distribution_key, store, PARTICLES_PER_BATCH - n_cut - LISTED_PER_BATCH),
+    ]
+    order = jax.random.permutation(order_key, PARTICLES_PER_BATCH)
+    return jax.tree.map(lambda *columns: jnp.concatenate(columns)[order], *batches)
+
+
+def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
+    """Return the ordered pairs an atom of given atoms [atom, 3], in the bins of `Samples`; on the host."""
+    distance = pdist(positions)
+    return _bin_distances(np.full(len(distance), 2 / len(positions)), distance)
+
+
+def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the bins [BINS] of distances, each shared by the two nearest."""
+    position = distance / BIN_WIDTH
+    lower_bin = np.minimum(position.astype(int), N_BINS - 1)
+    fraction = position - lower_bin
+    histogram = np.bincount(lower_bin, weight * (1 - fraction), N_BINS + 1) + np.bincount(
+        lower_bin + 1, weight * fraction, N_BINS + 1
+    )
+    histogram[-2:] = 0.0
+    return histogram[:N_BINS].astype(np.float32)
+
+
+def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"]:
+    """Return the same, traced: both shares of a distance are one update."""
+    position = jnp.minimum(distance.ravel() / BIN_WIDTH, N_BINS - 1.0)
+    lower_bin = position.astype(jnp.int32)
+    fraction, weight = position - lower_bin, weight.ravel()
+    bin_weights = jnp.stack([(1 - fraction) * weight, fraction * weight], axis=-1)
+    scatter_dimensions = jax.lax.ScatterDimensionNumbers((1,), (), (0,))
+    histogram = jax.lax.scatter_add(jnp.zeros(N_BINS + 2), lower_bin[:, None], bin_weights, scatter_dimensions)[:N_BINS]
+    return histogram.at[-2:].set(0.0)
+
+
+def _draw_random_particles(key: Array, packings_by_capacity: tuple[cuts.PackingGeometry, ...]) -> ParticleBatch:
+    """Return `NEW` particles of each room, each `USED` times."""
+    batches = []
+    for index, capacity in enumerate(ATOM_CAPACITIES):
+        packing_key, size_key, shape_key = jax.random.split(jax.random.fold_in(key, index), 3)
+        min_atoms = MIN_ATOMS if index == 0 else ATOM_CAPACITIES[index - 1]
+        n_atoms = jnp.exp(
+            jax.random.uniform(
+                size_key, (CUTS_PER_CAPACITY,), minval=math.log(min_atoms), maxval=math.log(capacity + 0.99)
+            )
+        )
+        packing = jax.random.randint(packing_key, (CUTS_PER_CAPACITY,), 0, len(cuts.PACKINGS))
+        particle_inputs = (
+            cuts.draw_random_numbers(
+                shape_key, packings_by_capacity[index], n_particles=CUTS_PER_CAPACITY, capacity=capacity
+            ),
+            packing,
+            n_atoms.astype(jnp.int32),
+        )
+        particles = jax.lax.map(
+            partial(_random_particle, packings=packings_by_capacity[index], capacity=capacity), particle_inputs
+        )
+        # apart from the particles: else each pair makes its atoms again
+        particles = jax.lax.map(_describe_particle, particles)
+        batches.append(particles)
+    joined_batch = jax.tree.map(lambda *columns: jnp.concatenate(columns), *batches)
+    return jax.tree.map(lambda column: jnp.repeat(column, REPEATS_PER_CUT, axis=0), joined_batch)
+
+
+def _random_particle(particle_inputs, *, packings: cuts.PackingGeometry, capacity: int) -> cuts.RandomParticle:
+    shape_probabilities, packing, n_atoms = particle_inputs
+    return cuts.cut_particle(shape_probabilities, packing, n_atoms, packings, capacity=capacity)
+
+
+def _describe_particle(particle: cuts.RandomParticle) -> ParticleBatch:
+    """Return the distances of a particle, and what it is."""
+    distance, weight = pair_distances(particle.positions, particle.mask)
+    n_atoms = particle.mask.sum()
+    diameter = jnp.where(weight > 0, distance, 0.0).max()
+    values = jnp.stack([n_atoms.astype(jnp.float32), diameter, 0.0, particle.hexagonal_share, particle.aspect_ratio])
+    histogram = _bin_traced_distances(distance, weight * 2 / jnp.maximum(n_atoms, 1))
+    type_index = jnp.where(particle.is_complete & particle.shows_type, particle.type_index, -1)
+    return ParticleBatch(histogram, type_index, jnp.where(particle.is_complete, values, jnp.nan), jnp.int32(CUT_SOURCE))
+
+
+def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> ParticleBatch:
+    """Return listed clusters: types alike, sizes about even in the logarithm."""
+    type_key, size_key = jax.random.split(key)
+    type_index = jax.random.randint(type_key, (n_clusters,), 0, len(STRUCTURE_TYPES))
+    target_atoms = jnp.exp(
+        jax.random.uniform(size_key, (n_clusters,), minval=math.log(MIN_ATOMS), maxval=math.log(1000.0))
+    )
+    shift = jax.random.uniform(jax.random.fold_in(size_key, 1), (n_clusters,), minval=-0.01, maxval=0.01)
+    atoms_by_type = store.values[:, 0][store.clusters_by_type]
+    position = jax.vmap(lambda type_row, target: jnp.searchsorted(atoms_by_type[type_row], target))(
+        type_index, target_atoms
+    )
+    list_length = store.clusters_by_type.shape[1]
+    row = store.clusters_by_type[
+        type_index, jnp.clip(position + (shift * list_length).astype(jnp.int32), 0, list_length - 1)
+    ]
+    max_bins = round(N_BINS * BIN_WIDTH / 0.02) + 2
+
+    def cluster_histogram(row):
+        weight = jax.lax.dynamic_slice(store.pair_weight, (store.bin_start[row],), (max_bins,))
+        distance = jax.lax.dynamic_slice(store.pair_distance, (store.bin_start[row],), (max_bins,))
+        # a slice near the end of all is moved back
+        bin_offset = (
+            jnp.minimum(store.bin_start[row], store.pair_weight.size - max_bins)
+            + jnp.arange(max_bins)
+            - store.bin_start[row]
+        )
+        return _bin_traced_distances(
+            distance, jnp.where((bin_offset >= 0) & (bin_offset < store.bin_count[row]), weight, 0.0)
+        )
+
+    histogram = jax.lax.map(cluster_histogram, row)
+    return ParticleBatch(histogram, store.type_index[row], store.values[row], jnp.full(n_clusters, LISTED_SOURCE))
+
+
+def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) -> ParticleBatch:
+    """Return distributions of sizes of one packing each."""
+    packing_key, size_key, width_key = jax.random.split(key, 3)
+    packing = jax.random.randint(packing_key, (n_distributions,), 0, len(store.diameter_ratio))
+    volume = store.atom_volume[packing]
+    n_atoms = jnp.exp(
+        jax.random.uniform(
+            size_key, (n_distributions,), minval=math.log(MEAN_ATOMS_RANGE[0]), maxval=math.log(MEAN_ATOMS_RANGE[1])
+        )
+    )
+    mean_size = (6 / math.pi * n_atoms * volume) ** (1 / 3)
+    width = jax.random.uniform(width_key, (n_distributions,), minval=WIDTH_RANGE[0], maxval=WIDTH_RANGE[1])
+    log_width = jnp.sqrt(jnp.log1p(width**2))[:, None]
+    standardised_log_size = (jnp.log(store.class_size) - jnp.log(mean_size)[:, None] + log_width**2 / 2) / log_width
+    class_weights = jnp.where(store.class_packing == packing[:, None], jnp.exp(-0.5 * standardised_log_size**2), 0.0)
+    class_weights /= jnp.maximum(class_weights.sum(axis=1, keepdims=True), 1e-20)
+    mean_size = class_weights @ store.class_size
+    width = jnp.sqrt(jnp.maximum(class_weights @ store.class_size**2 - mean_size**2, 0.0)) / mean_size
+    type_index = (class_weights @ jax.nn.one_hot(store.class_type_index, len(STRUCTURE_TYPES))).argmax(axis=1)
+    hexagonal = jnp.where(type_index == cuts.FCC, 0.0, jnp.where(type_index == cuts.HCP, 1.0, jnp.nan))
+    has_stacking = (store.class_type_index == cuts.STACK) & (store.class_packing == packing[:, None])
+    hexagonal = jnp.where(has_stacking.any(axis=1), jnp.nan, hexagonal)
+    unknown_aspect = jnp.full(n_distributions, jnp.nan)
+    columns = (
+        math.pi / 6 * mean_size**3 / volume,
+        mean_size * store.diameter_ratio[packing],
+        width,
+        hexagonal,
+        unknown_aspect,
+    )
+    return ParticleBatch(
+        class_weights @ store.class_histograms,
+        type_index.astype(jnp.int32),
+        jnp.stack(columns, axis=1),
+        jnp.full(n_distributions, DISTRIBUTION_SOURCE),
+    )

@@ -1,0 +1,362 @@
+"""Types and sizes of measured PDFs by the classifier, with how sure it is, in batches."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy import special, stats
+from scipy.interpolate import CubicSpline
+
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.io import qmax_check as edge
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.qmax_check import QmaxEstimate
+from jaxstruc.network.classifier.model import model as classifier
+from jaxstruc.network.classifier.model import simulated_pdfs as endless
+from jaxstruc.network.classifier.model.model import Classifier, MixtureDensity
+from jaxstruc.network.classifier.model.particles import LISTED_SOURCE, ParticleStore
+from jaxstruc.network.classifier.model.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
+from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
+from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
+
+BATCH_SIZE, N_DRAWS = 64, 1000
+"""PDFs at a time, and draws from what is known of each."""
+DIAMETER_INDEX = VALUE_NAMES.index("diameter")
+N_TEST_STEPS, TEST_SEED_OFFSET = 16, 10**6
+"""Steps of PDFs that tell how good a classifier is, and how far their seeds are from the training's."""
+MIN_PROBABILITY = 1e-9
+"""Least probability that is told apart from 0."""
+MIN_RELATIVE_VARIANCE = 1e-4
+"""Of the largest variance of features: directions of less count for that."""
+MIN_WRONG_QMAX_SHARPNESS = 3.0
+"""By how much an edge is sharper than that at the told qmax, in the logarithm, where qmax is called wrong."""
+RANK_LEVELS = np.linspace(0, 1, 41)
+"""Levels at which ranks of truths among draws are kept."""
+TEMPERATURES = np.geomspace(0.4, 2.5, 61)
+"""Tried."""
+TYPICAL_FRACTION = 0.95
+"""Share of PDFs like those of the training that are called so."""
+
+
+class ClassifierOutput(NamedTuple):
+    """What the classifier knows of a PDF."""
+
+    type_probabilities: dict[str, float]
+    """Probability of each type, the largest first."""
+    intervals: dict[str, Interval]
+    """Of `VALUES`, with the median; lengths in Å."""
+    feature_distance: float
+    """Of its features from those of the training, of which 95 % lie within 1."""
+    anomaly_score: float
+    """Likewise, how much it is like two types of particles, or a wrong qmax."""
+    qmax_estimate: QmaxEstimate
+    """Where the data's waves end."""
+    mixture_density: MixtureDensity
+    """Of one PDF, on the host; as the network gives it, not calibrated."""
+
+    @property
+    def novelty_score(self) -> float:
+        """How far it is from the PDFs of the training in any of these ways; beyond 1 few of these lie."""
+        return max(
+            self.feature_distance, self.anomaly_score, self.qmax_estimate.excess_sharpness / MIN_WRONG_QMAX_SHARPNESS
+        )
+
+
+class ClassifierInput(NamedTuple):
+    """Measured PDFs as the network sees them."""
+
+    pdf: np.ndarray
+    """[pdf, r]"""
+    mask: np.ndarray
+    settings: np.ndarray
+
+
+def classifier_input(measurements: Sequence[Measurement], bond: float) -> ClassifierInput:
+    """Return measured PDFs, their settings complete, as the network sees them; bond in Å."""
+    r = R_BONDS * bond
+    pdfs, setting_rows = [], []
+    for measurement in measurements:
+        rmin, rmax = float(measurement.r[0]), float(measurement.r[-1])
+        in_range = (r >= rmin) & (r <= rmax)
+        pdf = np.where(in_range, CubicSpline(measurement.r, measurement.g)(np.clip(r, rmin, rmax)), 0.0)
+        pdfs.append(pdf / (abs(pdf).max() or 1.0))  # any unit fits single precision
+        settings = measurement.settings_by_name
+        setting_rows.append((settings["qmin"], settings["qmax"], settings["qdamp"], rmin, rmax))
+    padded_length = -(-len(pdfs) // BATCH_SIZE) * BATCH_SIZE  # compiled once, however many there are
+    padded_arrays = (
+        np.resize(np.array(measurement, np.float32), (padded_length, len(measurement[0])))
+        for measurement in (pdfs, setting_rows)
+    )
+    return ClassifierInput(*(np.asarray(column)[: len(pdfs)] for column in _network_input(*padded_arrays, r, bond)))
+
+
+def classify_pdfs(
+    measurements: Sequence[Measurement], network: TrainedClassifier, *, bond: float, seed: int = 0
+) -> list[ClassifierOutput]:
+    """Return what the classifier knows of PDFs: each alone gives what it gives among others.
+
+    Args:
+        measurements: with all settings.
+        network: trained.
+        bond: nearest-neighbour distance of the element, in Å.
+        seed: of the draws that intervals are read from.
+    """
+    outputs: list[ClassifierOutput] = []
+    for start in range(0, len(measurements), BATCH_SIZE):
+        batch_measurements = measurements[start : start + BATCH_SIZE]
+        padded_inputs = jax.tree.map(
+            lambda column, batch_measurements=batch_measurements: np.resize(column, (BATCH_SIZE, *column.shape[1:])),
+            classifier_input(batch_measurements, bond),
+        )
+        key = jax.random.key(seed)
+        levels, temperature = interval_levels(network.card), jnp.float32(network.card["temperature"])
+        mixtures, probabilities, quantiles, features = jax.device_get(
+            _predict_batch(network.params, key, padded_inputs, levels, temperature, module=network.module)
+        )
+        feature_distances = feature_distance(features, network.feature_distribution) / network.card["outside"]
+        anomaly_scores = special.expit(mixtures.strange) / network.card["strange"]
+        qmax_estimates = [
+            edge.estimate_qmax(entry.r, entry.g, qmax=entry.settings_by_name["qmax"]) for entry in batch_measurements
+        ]
+        rows = zip(probabilities, quantiles, feature_distances, anomaly_scores, qmax_estimates, strict=False)
+        outputs += [
+            _classifier_output(*entry, jax.tree.map(lambda column, index=index: column[index], mixtures), bond)
+            for index, entry in enumerate(rows)
+        ]
+    return outputs
+
+
+def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: float) -> tuple[str, ...]:
+    """Return how a PDF lies outside what the classifier was trained on, in words."""
+    warnings = []
+    settings = measurement.settings_by_name | {"bond": bond}
+    for name in ("qmin", "qmax", "qdamp", "bond"):
+        low, high = endless.SIMULATION_RANGES[name]
+        if not low <= settings[name] <= high:
+            warnings.append(f"{name} {settings[name]:.4g} (trained on {low:g} to {high:g})")
+    min_rmax = endless.SIMULATION_RANGES["rmax"][0]
+    if measurement.r[-1] < min_rmax - 0.05:
+        warnings.append(f"data only to r = {measurement.r[-1]:g} Å (trained on {min_rmax:g} Å and more)")
+    if output.qmax_estimate.excess_sharpness > MIN_WRONG_QMAX_SHARPNESS:
+        warnings.append(f"its waves end at Q = {output.qmax_estimate.qmax:.3g} 1/Å, not at qmax {settings['qmax']:g}")
+    elif output.anomaly_score > 1:
+        warnings.append("looks like two types of particles")
+    if output.feature_distance > 1:
+        warnings.append(
+            f"unlike all that it was trained on ({output.feature_distance:.2f} times as far as 95 % of that)"
+        )
+    return tuple(warnings)
+
+
+def novelty_limits(
+    params: Any, store: ParticleStore, *, seed: int, module: Classifier
+) -> tuple[FeatureDistribution, dict[str, Any]]:
+    """Return what tells PDFs unlike those of the training, and the distance and strangeness within which 95 % lie.
+
+    Mean and spread are of half of some steps that no training has, the distance is of the other half.
+
+    Args:
+        params: of the classifier.
+        store: what samples are made from.
+        seed: of the training.
+        module: the network.
+    """
+    test_steps = simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module)
+    features = np.concatenate([step_result[2] for step_result in test_steps])
+    fit_features, check_features = features[::2], features[1::2]
+    mean = fit_features.mean(axis=0)
+    eigenvalues, eigenvectors = np.linalg.eigh(np.cov((fit_features - mean).T))
+    feature_distribution = FeatureDistribution(
+        mean, eigenvectors / np.sqrt(np.maximum(eigenvalues, MIN_RELATIVE_VARIANCE * eigenvalues.max()))
+    )
+    distances = feature_distance(check_features, feature_distribution)
+    anomaly_scores = special.expit(
+        np.concatenate([step_result[1].anomaly_log_odds for step_result in test_steps])[1::2]
+    )
+    # of the larger of the two ranks, so that 5 % lie beyond either
+    quantile = np.quantile(
+        np.maximum(stats.rankdata(distances), stats.rankdata(anomaly_scores)) / len(distances), TYPICAL_FRACTION
+    )
+    thresholds = {
+        "outside": float(np.quantile(distances, quantile)),
+        "strange": float(np.quantile(anomaly_scores, quantile)),
+    }
+    return feature_distribution, thresholds | calibration(test_steps)
+
+
+def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.ndarray]]) -> dict[str, Any]:
+    """Return what makes types and intervals calibrated on PDFs like those of the training.
+
+    `temperature`: the logarithms of types' probabilities are divided by it (C. Guo et al., Proc. ICML 70, 1321 (2017)).
+    `levels`: of each of `VALUES`, the ranks of truths among draws at `EVEN`: a level's quantile is read there
+    (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
+    """
+    step_ranks = [label_ranks(batch.labels, mixture, seed) for seed, (batch, mixture, _) in enumerate(test_steps)]
+    ranks, is_known = (np.concatenate(column) for column in zip(*step_ranks, strict=True))
+    probabilities = np.concatenate([np.asarray(classifier.type_probabilities(mixture)) for _, mixture, _ in test_steps])
+    true_types = np.concatenate([np.asarray(batch.labels.type_index) for batch, _, _ in test_steps])
+    value_ranks = [ranks[is_known[:, k], k] for k in range(len(VALUE_NAMES))]
+    levels = {
+        name: (np.quantile(entry, RANK_LEVELS) if len(entry) else RANK_LEVELS).round(4).tolist()
+        for name, entry in zip(VALUE_NAMES, value_ranks, strict=True)
+    }
+    has_type = true_types >= 0
+    true_probabilities = np.take_along_axis(probabilities[has_type], true_types[has_type, None], axis=1)[:, 0]
+    losses = [
+        -np.mean(
+            np.log(np.maximum(true_probabilities, MIN_PROBABILITY)) / entry
+            - np.log((np.maximum(probabilities[has_type], MIN_PROBABILITY) ** (1 / entry)).sum(axis=1))
+        )
+        for entry in TEMPERATURES
+    ]
+    return {"temperature": float(TEMPERATURES[int(np.argmin(losses))]), "levels": levels}
+
+
+def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ranks [pdf, value] of truths among draws, not calibrated, and which truths are known.
+
+    Exact truths, as a width of 0, are blurred by the least deviation that the network can give: their rank among draws
+    about them would else be one half, however well it knows them. The diameter is that with its stretch.
+    """
+    blur_key, draw_key = jax.random.split(jax.random.key(seed))
+    true_values = classifier.coordinates_from_values(jnp.asarray(labels.values))
+    true_values = classifier.values_from_coordinates(
+        true_values + classifier.MIN_STANDARD_DEVIATION * jax.random.normal(blur_key, true_values.shape)
+    )
+    draws = classifier.draw_samples(draw_key, mixture, N_DRAWS)[1]
+    true_values, draws = (array.at[..., DIAMETER_INDEX].multiply(array[..., -1]) for array in (true_values, draws))
+    return np.asarray((draws < true_values).mean(axis=0)), np.isfinite(np.asarray(labels.values))
+
+
+def interval_levels(card: dict[str, Any]) -> Float[np.ndarray, "value end"]:
+    """Return at which levels of draws the ends and the middle of intervals are read."""
+    quantiles = (CENTRAL_90[0], 0.5, CENTRAL_90[1])
+    return np.array([np.interp(quantiles, RANK_LEVELS, card["levels"][name]) for name in VALUE_NAMES], np.float32)
+
+
+def calibrate_ranks(ranks: Float[np.ndarray, "pdf value"], card: dict[str, Any]) -> Float[np.ndarray, "pdf value"]:
+    """Return the calibrated ranks of truths of ranks among draws."""
+    calibrated_columns = [
+        np.interp(ranks[:, k], card["levels"][name], RANK_LEVELS) for k, name in enumerate(VALUE_NAMES)
+    ]
+    return np.stack(calibrated_columns, axis=1)
+
+
+def temper_probabilities(
+    probabilities: Float[Array, "*batch type"], temperature: float | Array
+) -> Float[Array, "*batch type"]:
+    """Return calibrated probabilities of types."""
+    raised_probabilities = jnp.maximum(probabilities, MIN_PROBABILITY) ** (1 / temperature)
+    return raised_probabilities / raised_probabilities.sum(axis=-1, keepdims=True)
+
+
+def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module: Classifier) -> dict[str, float]:
+    """Return how well clusters of held-out sizes are named: types right, and N's 90 % interval.
+
+    Args:
+        params: of the classifier.
+        store: stock of what is held out.
+        seed: of the training.
+        module: the network.
+    """
+    is_correct, is_covered = [], []
+    for batch, mixture, _ in simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module):
+        is_listed = np.asarray(batch.source) == LISTED_SOURCE
+        predicted_types = np.asarray(classifier.type_probabilities(mixture)).argmax(axis=1)
+        is_correct += (predicted_types == np.asarray(batch.labels.type_index))[is_listed].tolist()
+        draws = np.asarray(classifier.draw_samples(jax.random.key(0), mixture, N_DRAWS)[1])[..., 0]
+        low, high = quantiles(draws, CENTRAL_90)  # not calibrated
+        n_atoms = np.asarray(batch.labels.values[:, 0])
+        is_covered += ((low <= n_atoms) & (n_atoms <= high))[is_listed].tolist()
+    return {
+        "held_right": float(np.mean(is_correct)),
+        "held_covered": float(np.mean(is_covered)),
+        "held": float(len(is_correct)),
+    }
+
+
+def simulate_test_steps(
+    params: Any, store: ParticleStore, *, seed: int, steps: int, module: Classifier
+) -> list[tuple[SimulatedBatch, MixtureDensity, np.ndarray]]:
+    """Return some steps that no training has, and what the classifier makes of them."""
+
+    @jax.jit
+    def predict_step(params, key, store):
+        batch = endless.simulate_batch(key, store, anomaly_fraction=0.0)
+        return batch, *module.apply(params, batch.pdf, batch.mask, batch.settings, mutable=["intermediates"])
+
+    test_steps = []
+    for step in range(steps):
+        batch, mixture, intermediates = predict_step(
+            params, jax.random.fold_in(jax.random.key(seed + TEST_SEED_OFFSET), step), store
+        )
+        test_steps.append((batch, mixture, np.asarray(intermediates["intermediates"]["features"][0])))
+    return test_steps
+
+
+def feature_distance(features: np.ndarray, distribution: FeatureDistribution) -> np.ndarray:
+    """Return the distance [pdf] of features from the mean of the training's, in units of their spread."""
+    residuals = (features - distribution.mean) @ distribution.whitening
+    return np.sqrt((residuals**2).mean(axis=1))
+
+
+@jax.jit
+def _network_input(pdfs: Array, settings: Array, r: Array, bond: Array) -> tuple[Array, Array, Array]:
+    """Return what `Seen` has, of G [pdf, r], and qmin, qmax, qdamp, rmin and rmax [pdf, 5]."""
+    setting_columns = settings.T
+    return *endless.mask_and_normalise(pdfs, r, setting_columns[3], setting_columns[4]), endless.scaled_settings(
+        bond, *setting_columns
+    )
+
+
+@partial(jax.jit, static_argnames="module")
+def _predict_batch(
+    params: Any, key: Array, inputs: ClassifierInput, levels: Array, temperature: Array, *, module: Classifier
+) -> tuple[MixtureDensity, Array, Array, Array]:
+    """Return mixtures, probabilities of types, quantiles [pdf, value, 3] and features."""
+    mixture, intermediates = module.apply(params, *inputs, mutable=["intermediates"])
+    draws = jax.vmap(
+        lambda pdf_mixture: classifier.draw_samples(
+            key, jax.tree.map(lambda column: column[None], pdf_mixture), N_DRAWS
+        )[1][:, 0]
+    )(mixture)
+    draws = draws.at[..., DIAMETER_INDEX].multiply(draws[..., VALUE_NAMES.index("stretch")])
+    quantiles = jax.vmap(lambda column, level: jnp.quantile(column, level, axis=1), (2, 0))(draws, levels)
+    probabilities = temper_probabilities(classifier.type_probabilities(mixture), temperature)
+    return mixture, probabilities, jnp.moveaxis(quantiles, -1, 0), intermediates["intermediates"]["features"][0]
+
+
+def _classifier_output(
+    probabilities: np.ndarray,
+    quantiles: np.ndarray,
+    feature_distance: float,
+    anomaly_score: float,
+    qmax_estimate: QmaxEstimate,
+    mixture_density: MixtureDensity,
+    bond: float,
+) -> ClassifierOutput:
+    order = np.argsort(-probabilities, kind="stable")
+    intervals = {}
+    for name, (low, median, high) in zip(VALUE_NAMES, quantiles.tolist(), strict=True):
+        if name == "aspect":
+            low, median, high = (max(value, 1.0) for value in (low, median, high))
+        if name in ("width", "hexagonal"):
+            low, median, high = (
+                min(max(value, 0.0), 1.0 if name == "hexagonal" else math.inf) for value in (low, median, high)
+            )
+        if name == "diameter":
+            low, median, high = low * bond, median * bond, high * bond
+        intervals[name] = Interval(median, low, high)
+    return ClassifierOutput(
+        {STRUCTURE_TYPES[type_index]: float(probabilities[type_index]) for type_index in order},
+        intervals,
+        float(feature_distance),
+        float(anomaly_score),
+        qmax_estimate,
+        mixture_density,
+    )

@@ -1,0 +1,323 @@
+r"""An endless stream of simulated PDFs with their truths, made on the device: never the same twice, nothing is stored.
+
+The PDFs of a step follow from a seed and the step's number. The curve of each bin of distances is made once for all the
+PDFs that share an instrument and vibrations, so that a PDF costs two rows of matrix products:
+
+$F(Q) = \sum_k h_k \frac{\sin Qr_k}{r_k} e^{-\sigma_k^2Q^2/2}$ with $h_k$ the ordered pairs an atom in bin k, and
+$G(r) = \frac{2}{\pi} \int F(Q) \sin Qr\, dQ\; e^{-q_\mathrm{damp}^2r^2/2}$ (P. Debye, Ann. Phys. 351, 809 (1915);
+C. L. Farrow, S. J. L. Billinge, Acta Cryst. A65, 232 (2009)). G(r) stands on even steps of ln r in nominal bonds: there
+a stretch is a shift. Lengths in Å unless in bonds.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+import jaxstruc
+from jaxstruc import files
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.network.classifier.model import particles as stock
+from jaxstruc.network.classifier.model.particles import (
+    BIN_WIDTH,
+    N_BINS,
+    PARTICLES_PER_BATCH,
+    ParticleBatch,
+    ParticleStore,
+)
+
+N_POINTS, MIN_R_BONDS, MAX_R_BONDS = 448, 0.7, 12.5
+"""Points of the curve, and the first and last r in nominal bonds."""
+R_BONDS = np.exp(np.linspace(math.log(MIN_R_BONDS), math.log(MAX_R_BONDS), N_POINTS)).astype(np.float32)
+N_Q = 288
+"""Values of Q, for r up to some 36 Å."""
+PDFS_PER_INSTRUMENT = 32
+"""PDFs of an instrument."""
+SIMULATION_RANGES = {
+    "bond": (2.3, 3.4),  # Å
+    "stretch": (0.96, 1.04),
+    "uiso": (0.0015, 0.03),  # Å², even in the logarithm
+    "delta2": (0.0, 0.8),  # bonds²
+    "qmin": (0.0, 2.5),  # 1/Å
+    "qmax": (10.0, 30.0),  # 1/Å
+    "qdamp": (0.0, 0.08),  # 1/Å
+    "qbroad": (0.0, 0.02),  # 1/Å
+    "noise": (
+        0.0,
+        0.15,
+    ),  # white noise on F(Q), relative to its root mean square, each point of a 0.02 1/Å grid; squared
+    "background": (0.0, 0.3),  # of the root mean square of G
+    "offset": (0.0, 0.5),  # of that of F: what a wrong normalisation leaves at low Q and below the first bond
+    "rmin": (0.0, 2.2),  # Å
+    "rmax": (12.0, 40.0),  # Å
+}
+"""Drawn evenly unless said. "squared": the square of an even number, so that little noise is as common as much."""
+SHARED_CONDITION_NAMES = ("bond", "stretch", "uiso", "delta2", "qmin", "qmax", "qdamp", "qbroad")
+"""Of these, what PDFs of an instrument share."""
+CLEAN_FRACTION, NOISELESS_FRACTION, FULL_RANGE_FRACTION, KNOWN_SETTING_FRACTION = 0.4, 0.15, 0.4, 0.6
+"""Shares of PDFs without background and offset, without noise, with all of r, and told their true qmin, and qdamp."""
+ANOMALY_FRACTION = 0.12
+"""Share of PDFs that are not what they are told to be: of two types of particles, or with a wrong qmax."""
+BLEND_FRACTION_RANGE, WRONG_QMAX_LOG_RANGE = (0.3, 0.7), (0.1, 0.25)
+"""The share of the first of two particles; by how much the logarithm of a wrong qmax is off."""
+DEFAULT_QDAMP, MAX_QMIN_DEFICIT = 0.03, 1.0
+"""1/Å. What is told of qdamp where it is not known; by how much too low a qmin is told at most."""
+SETTING_NAMES = ("qmin", "qmax", "qdamp", "rmin", "rmax")
+"""What the network is told, in bonds to their powers."""
+VALUE_NAMES = (*stock.PARTICLE_VALUE_NAMES, "stretch")
+"""Numbers to be found."""
+
+
+class TrueLabels(NamedTuple):
+    """What samples are; NaN where it does not hold or the atoms do not show it."""
+
+    type_index: Int[Array, " pdf"]
+    """Place in `cuts.TYPES`; -1 where the atoms do not show it."""
+    values: Float[Array, "pdf value"]
+    """As `VALUES`."""
+
+
+class SharedConditions(NamedTuple):
+    """An instrument, vibrations and bonds; units as in `RANGES`."""
+
+    bond: Array
+    stretch: Array
+    uiso: Array
+    delta2: Array
+    qmin: Array
+    qmax: Array
+    qdamp: Array
+    qbroad: Array
+
+
+class SimulatedBatch(NamedTuple):
+    """PDFs as the network sees them, and their truths."""
+
+    pdf: Float[Array, "pdf r"]
+    """At `R`, divided by its root mean square over what is seen, 0 elsewhere."""
+    mask: Bool[Array, "pdf r"]
+    settings: Float[Array, "pdf told"]
+    labels: TrueLabels
+    source: Int[Array, " pdf"]
+    noise: Float[Array, " pdf"]
+    is_anomalous: Bool[Array, " pdf"]
+    """Whether it is not what it is told to be; its truths are left out."""
+
+
+def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float = ANOMALY_FRACTION) -> SimulatedBatch:
+    """Return the PDFs of a step.
+
+    Args:
+        key: of the seed and the step: `jax.random.fold_in(jax.random.key(seed), step)`.
+        store: what samples are made from.
+        anomaly_fraction: share of PDFs that are not what they are told to be.
+    """
+    particle_key, instrument_key = jax.random.split(key)
+    return simulate_particle_pdfs(
+        instrument_key, stock.draw_particles(particle_key, store), anomaly_fraction=anomaly_fraction
+    )
+
+
+def write(
+    store: ParticleStore, path: Path, *, seed: int, steps: int, report_progress: Callable[[int, int, str], None]
+) -> None:
+    """Write the first steps of a seed to HDF5; the file appears whole or not at all."""
+    jitted_batch = jax.jit(simulate_batch)
+    with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
+        file.attrs.update(
+            {
+                "seed": seed,
+                "jaxstruc": jaxstruc.__version__,
+                "types": STRUCTURE_TYPES,
+                "values": VALUE_NAMES,
+                "told": SETTING_NAMES,
+            }
+        )
+        file["r"] = R_BONDS
+        for step in range(steps):
+            batch = jitted_batch(jax.random.fold_in(jax.random.key(seed), step), store)
+            group = file.create_group(f"{step:06d}")
+            columns = batch._asdict() | {"type": batch.truths.type, "values": batch.truths.values}
+            for name, column in columns.items():
+                if name != "truths":
+                    group[name] = np.asarray(column)
+            report_progress(step + 1, steps, "")
+
+
+def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
+    """Return the PDFs of `COUNT` samples, each group of `EACH` with an instrument of its own."""
+    grouped_particles = jax.tree.map(
+        lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch
+    )
+    keys = jax.random.split(key, PARTICLES_PER_BATCH // PDFS_PER_INSTRUMENT)
+    simulated_groups = jax.lax.map(
+        lambda group_inputs: _simulate_group(*group_inputs, anomaly_fraction=anomaly_fraction),
+        (keys, grouped_particles),
+    )
+    return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:]), simulated_groups)
+
+
+def reduced_structure_function(
+    histogram: Float[Array, "pdf bin"], conditions: SharedConditions
+) -> Float[Array, "pdf q"]:
+    """Return F(Q) at `waves`, in 1/Å."""
+    return histogram @ _bin_scattering(q_midpoints(conditions), conditions)
+
+
+def pdf_from_f(f: Float[Array, "pdf q"], conditions: SharedConditions) -> Float[Array, "pdf r"]:
+    """Return G(r) at `R` nominal bonds, in 1/Å²."""
+    r, step = R_BONDS * conditions.bond, (conditions.qmax - conditions.qmin) / N_Q
+    return (
+        2
+        / jnp.pi
+        * step
+        * f
+        @ jnp.sin(q_midpoints(conditions)[:, None] * r)
+        * jnp.exp(-0.5 * (conditions.qdamp * r) ** 2)
+    )
+
+
+def q_midpoints(conditions: SharedConditions) -> Float[Array, " q"]:
+    """Return the middles of `WAVES` even parts of the range of Q, in 1/Å."""
+    return conditions.qmin + (conditions.qmax - conditions.qmin) * (jnp.arange(N_Q) + 0.5) / N_Q
+
+
+def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Array, Array]:
+    """Return PDFs as the network sees them, over their root mean square, and where there are data."""
+    mask = (r >= rmin[:, None]) & (r <= rmax[:, None])
+    g = jnp.where(mask, g, 0.0)
+    mean_square = (g**2).sum(axis=1, keepdims=True) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+    return g / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0)), mask
+
+
+def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
+    """Return what the network is told, each about 1: in bonds to their powers; the end of r is at most that of `R`."""
+    range_end = jnp.minimum(rmax / bond, MAX_R_BONDS)
+    return jnp.stack(
+        [qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, range_end / MAX_R_BONDS], axis=-1
+    )
+
+
+def _simulate_group(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
+    """Return the PDFs of samples with one instrument."""
+    conditions_key, pdf_key, noise_key, offset_key, background_key, known_key, anomaly_key = jax.random.split(key, 7)
+    conditions = _draw_shared_conditions(conditions_key)
+    blend_fraction, qmax = _draw_anomalies(anomaly_key, particle_batch.type_index, conditions.qmax, anomaly_fraction)
+    histogram = particle_batch.histogram * blend_fraction[:, None] + jnp.roll(particle_batch.histogram, 1, axis=0) * (
+        1 - blend_fraction[:, None]
+    )
+    is_anomalous = (blend_fraction < 1) | (qmax != conditions.qmax)
+    pdf_conditions = _draw_uniform(pdf_key, ("noise", "background", "offset", "rmin", "rmax"), (PDFS_PER_INSTRUMENT,))
+    uniform_draws = jax.random.uniform(jax.random.fold_in(pdf_key, 1), (3, PDFS_PER_INSTRUMENT))
+    noise_level = jnp.where(
+        uniform_draws[0] < NOISELESS_FRACTION, 0.0, pdf_conditions["noise"] ** 2 / SIMULATION_RANGES["noise"][1]
+    )
+    has_background = jnp.where(uniform_draws[1] < CLEAN_FRACTION, 0.0, 1.0)
+    rmax = jnp.where(uniform_draws[2] < FULL_RANGE_FRACTION, SIMULATION_RANGES["rmax"][1], pdf_conditions["rmax"])
+    f = reduced_structure_function(histogram, conditions)
+    white_noise = jax.random.normal(noise_key, f.shape) * jnp.sqrt(0.02 * N_Q / (conditions.qmax - conditions.qmin))
+    offset = (has_background * pdf_conditions["offset"])[:, None] * _normalisation_error(
+        offset_key, q_midpoints(conditions)
+    )
+    g = pdf_from_f(f + _root_mean_square(f) * (noise_level[:, None] * white_noise + offset), conditions)
+    g = g + (has_background * pdf_conditions["background"])[:, None] * _root_mean_square(g) * _smooth_background(
+        background_key, jnp.asarray(R_BONDS) * conditions.bond
+    )
+    is_known = jax.random.uniform(known_key, (2, PDFS_PER_INSTRUMENT)) < KNOWN_SETTING_FRACTION
+    qmin_deficit = jax.random.uniform(jax.random.fold_in(known_key, 1), (PDFS_PER_INSTRUMENT,), maxval=MAX_QMIN_DEFICIT)
+    qmin = jnp.where(is_known[0], conditions.qmin, jnp.maximum(conditions.qmin - qmin_deficit, 0.0))
+    qdamp = jnp.where(is_known[1], conditions.qdamp, DEFAULT_QDAMP)
+    pdf, mask = mask_and_normalise(g, jnp.asarray(R_BONDS) * conditions.bond, pdf_conditions["rmin"], rmax)
+    stretch = jnp.full((PDFS_PER_INSTRUMENT, 1), conditions.stretch)
+    return SimulatedBatch(
+        pdf,
+        mask,
+        scaled_settings(conditions.bond, qmin, qmax, qdamp, pdf_conditions["rmin"], rmax),
+        TrueLabels(
+            jnp.where(is_anomalous, -1, particle_batch.type_index),
+            jnp.where(is_anomalous[:, None], jnp.nan, jnp.concatenate([particle_batch.values, stretch], axis=1)),
+        ),
+        particle_batch.source,
+        noise_level,
+        is_anomalous,
+    )
+
+
+def _draw_anomalies(key: Array, type_index: Array, qmax: Array, anomaly_fraction: float) -> tuple[Array, Array]:
+    """Return the share of the first of two particles, 1 for most, and the qmax that is told, for most the true one."""
+    choice, amount, direction = jax.random.uniform(key, (3, len(type_index)))
+    other_type_index = jnp.roll(type_index, 1)
+    is_blend = (
+        (choice < anomaly_fraction / 2) & (type_index >= 0) & (other_type_index >= 0) & (type_index != other_type_index)
+    )
+    blend_fraction = jnp.where(
+        is_blend, BLEND_FRACTION_RANGE[0] + amount * (BLEND_FRACTION_RANGE[1] - BLEND_FRACTION_RANGE[0]), 1.0
+    )
+    qmax_factor = jnp.exp(WRONG_QMAX_LOG_RANGE[0] + amount * (WRONG_QMAX_LOG_RANGE[1] - WRONG_QMAX_LOG_RANGE[0]))
+    low, high = SIMULATION_RANGES["qmax"]
+    is_raised = jnp.where(direction < 0.5, qmax / qmax_factor < low, qmax * qmax_factor < high)
+    return blend_fraction, jnp.where(
+        choice > 1 - anomaly_fraction / 2, qmax * jnp.where(is_raised, qmax_factor, 1 / qmax_factor), qmax
+    )
+
+
+def _draw_shared_conditions(key: Array) -> SharedConditions:
+    """Return what PDFs of an instrument share, drawn at random."""
+    conditions = _draw_uniform(key, SHARED_CONDITION_NAMES, ())
+    log_minimum, log_maximum = map(math.log, SIMULATION_RANGES["uiso"])
+    fraction = (conditions["uiso"] - SIMULATION_RANGES["uiso"][0]) / (
+        SIMULATION_RANGES["uiso"][1] - SIMULATION_RANGES["uiso"][0]
+    )
+    return SharedConditions(**conditions | {"uiso": jnp.exp(log_minimum + fraction * (log_maximum - log_minimum))})
+
+
+def _root_mean_square(values: Float[Array, "pdf x"]) -> Float[Array, "pdf 1"]:
+    """Return root mean squares."""
+    return jnp.sqrt(jnp.mean(values**2, axis=1, keepdims=True))
+
+
+def _bin_scattering(q: Array, conditions: SharedConditions) -> Float[Array, "bin q"]:
+    """Return F(Q) of each bin for one ordered pair an atom; the width of bins is taken out again."""
+    bond_length = conditions.bond * conditions.stretch
+    bin_distances = jnp.maximum(jnp.arange(N_BINS), 1) * BIN_WIDTH
+    distance = bin_distances * bond_length
+    variance = (
+        2
+        * conditions.uiso
+        * (jnp.maximum(1 - conditions.delta2 / bin_distances**2, 0.05) + (conditions.qbroad * distance) ** 2)
+    )
+    damped_sine = jnp.sin(distance[:, None] * q) * jnp.exp(-0.5 * variance[:, None] * q**2)
+    return damped_sine / distance[:, None] / jnp.sinc(q * BIN_WIDTH * bond_length / (2 * jnp.pi)) ** 2
+
+
+def _normalisation_error(key: Array, q: Array) -> Float[Array, "pdf q"]:
+    """Return what a wrong normalisation leaves in F(Q): a rise at low Q, and waves of r below the first bond."""
+    rise_key, phase_key, r_key = jax.random.split(key, 3)
+    r = jax.random.uniform(r_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=1.4)
+    phase = jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)
+    rise = jax.random.normal(rise_key, (PDFS_PER_INSTRUMENT, 1)) * jnp.exp(-((q / 1.5) ** 2))
+    return rise + jnp.cos(r * q + phase).sum(axis=1) / 2
+
+
+def _smooth_background(key: Array, r: Array) -> Float[Array, "pdf r"]:
+    """Return a smooth background of G(r): waves longer than any bond."""
+    wavelength_key, phase_key = jax.random.split(key)
+    wave_number = 2 * jnp.pi / jax.random.uniform(wavelength_key, (PDFS_PER_INSTRUMENT, 2, 1), minval=8.0, maxval=40.0)
+    return jnp.cos(wave_number * r + jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)).sum(
+        axis=1
+    )
+
+
+def _draw_uniform(key: Array, names: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Array]:
+    """Return values drawn evenly from their ranges."""
+    keys = jax.random.split(key, len(names))
+    return {
+        name: jax.random.uniform(subkey, shape, minval=SIMULATION_RANGES[name][0], maxval=SIMULATION_RANGES[name][1])
+        for name, subkey in zip(names, keys, strict=True)
+    }

@@ -1,0 +1,1 @@
+"""The conditional variational autoencoder that proposes structures for a PDF."""

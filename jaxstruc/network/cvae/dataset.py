@@ -1,0 +1,326 @@
+"""Families of clusters, elements and bond lengths to arrays on disk; splits; PDFs simulated on the device.
+
+A data set keeps each shape once, with bond length 1, and for each PDF its shape, bond length and instrument. PDFs of a
+single element depend on distances alone (f cancels), so one table of distinct distances a shape gives them all.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import ase
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+import jaxstruc
+from jaxstruc import files
+from jaxstruc.clusters.cluster import Cluster, from_ase
+from jaxstruc.clusters.distances import Histogram, distinct_distances
+from jaxstruc.clusters.fcc_shapes import fcc_family, wide_fcc_family
+from jaxstruc.network.cvae import representation
+from jaxstruc.scattering import debye, form_factors
+from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering.debye import Instrument, Pairs
+from jaxstruc.scattering.pair_distribution import Grid
+
+PDF_GRID = Grid(qmin=0.0, qmax=30.0, qstep=0.1, rmin=0.0, rmax=30.0, rstep=0.1)
+"""The model's grid: 301 points, KDD 2020 table 3."""
+
+ELEMENTS = tuple("Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Mo Tc Ru Rh Pd Ag Cd La Hf Ta W Re Os Ir Pt Au Hg".split())
+"""d-block metals of periods 4 to 6. Lanthanum stands for group 3 of period 6: lutetium has no tabulated radius."""
+
+CONDITION_RANGES = {
+    "uiso": (0.003, 0.025),  # Å²
+    "delta2": (0.0, 5.0),  # Å²
+    "qdamp": (0.01, 0.06),  # 1/Å
+    "qmin": (0.0, 2.5),  # 1/Å
+    "qmax": (10.0, 30.0),  # 1/Å
+    "rmin": (0.0, 2.0),  # Å
+    "rmax": (15.0, 30.0),  # Å
+    "noise": (0.0, 0.15),  # white noise on F(Q), relative to the root mean square of F
+}
+"""Instruments of the `real` preset, drawn evenly."""
+
+BOND_FACTORS = {
+    "kdd": np.linspace(0.99, 1.01, 10),
+    "kdd-shapes": np.ones(1),
+    "real": np.linspace(0.97, 1.03, 10),
+}
+"""Bond lengths of an element, relative to its own."""
+
+N_TEST_STRUCTURES = 137
+
+
+class Conditions(NamedTuple):
+    """What was drawn for each PDF; all [pdf]. Units as in `RANGES`."""
+
+    uiso: Array
+    delta2: Array
+    qdamp: Array
+    qmin: Array
+    qmax: Array
+    rmin: Array
+    rmax: Array
+    noise: Array
+
+
+class Dataset(NamedTuple):
+    """PDFs with their structures and conditions."""
+
+    shapes: list[Cluster]
+    shape_index: np.ndarray
+    """[pdf] index into `shapes`."""
+    bond: np.ndarray
+    """[pdf] nearest-neighbour distance, in Å."""
+    element: np.ndarray
+    """[pdf] symbols; of several metals with one bond length, all, joined by a space."""
+    conditions: Conditions
+    pdf: np.ndarray
+    """[pdf, 301] G(r) on `GRID`, in 1/Å², zero outside rmin to rmax."""
+    preset: str
+    seed: int
+
+
+class Split(NamedTuple):
+    """Indices of PDFs."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def generate(
+    preset: str, *, seed: int, draws: int = 16, report_progress: Callable[[int, int], None] | None = None
+) -> Dataset:
+    """Return a simulated data set.
+
+    `kdd`: KDD 2020 section 4.3; bond lengths from the tabulated metallic radius, one instrument. Metals of equal radius
+    give equal structures, which are merged. `kdd-shapes`: the same with the shapes of `shapes.fcc_shapes` and one
+    bond length a metal. `real`: the shapes of `kdd` with real nearest-neighbour distances, `draws` random instruments
+    for each structure.
+
+    Args:
+        preset: "kdd", "kdd-shapes" or "real".
+        seed: of the conditions and the noise.
+        draws: instruments for each structure; 1 but for real, whatever is asked.
+        report_progress: called with PDFs done and in all.
+    """
+    shapes = list(wide_fcc_family() if preset == "kdd-shapes" else fcc_family())
+    shape_index, bond, element = _distinct_structures(preset, len(shapes))
+    repeats = draws if preset == "real" else 1
+    shape_index, bond, element = (np.repeat(column, repeats) for column in (shape_index, bond, element))
+    key_conditions, key_noise = jax.random.split(jax.random.key(seed))
+    make_conditions = _random_conditions if preset == "real" else _kdd_conditions
+    conditions = make_conditions(key_conditions, len(shape_index))
+    pdfs = _simulate_all(shapes, shape_index, bond, conditions, key_noise, report_progress)
+    return Dataset(shapes, shape_index, bond, element, conditions, pdfs, preset, seed)
+
+
+def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
+    """Return a split of a data set.
+
+    Args:
+        dataset: to split.
+        strategy: "random" keeps 137 structures for test and splits the others 4:1, as the paper; all PDFs of a structure stay
+            together, but each shape is on every side. "shape" keeps whole shapes apart: about a quarter for test, an
+            eighth for validation.
+        seed: of the shuffle.
+    """
+    rng = np.random.default_rng(seed)
+    if strategy == "shape":
+        groups = dataset.shape_index
+        order = rng.permutation(len(dataset.shapes))
+        n_tests, n_validations = len(order) // 4, max(1, len(order) // 8)
+    else:
+        _, groups = np.unique(np.stack([dataset.shape_index, dataset.bond], axis=1), axis=0, return_inverse=True)
+        order = rng.permutation(groups.max() + 1)
+        n_tests = min(N_TEST_STRUCTURES, len(order) // 5)
+        n_validations = round((len(order) - n_tests) / 5)
+    test, validation, train = np.split(order, [n_tests, n_tests + n_validations])
+    return Split(*(np.flatnonzero(np.isin(groups, part_groups)) for part_groups in (train, validation, test)))
+
+
+def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
+    """Return PDFs divided by their root mean square over the points that are not zero: the network's input.
+
+    The measured scale is unknown, and points outside the data's r range are zero.
+    """
+    mask = pdf != 0
+    n_points = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
+    mean_square = jnp.sum(pdf**2, axis=-1, keepdims=True) / n_points
+    return pdf / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0))
+
+
+def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
+    """Return lowest and highest value of each condition: what was drawn from, or what there is; units of `RANGES`."""
+    if dataset.preset == "real":
+        return {name: list(bounds) for name, bounds in CONDITION_RANGES.items()}
+    columns = dataset.conditions._asdict().items()
+    return {name: [float(values.min()), float(values.max())] for name, values in columns}
+
+
+def shape_features(shapes: list[Cluster], *, atoms: int, satellites: int) -> representation.Features:
+    """Return the unit-sphere features of each shape, stacked; the radius is that of bond length 1."""
+    anchors = jnp.asarray(representation.satellites(satellites))
+    structures = [from_ase(shape.to_ase("Au", bond=1.0), n_rows=atoms) for shape in shapes]
+    stacked_structures = jax.tree.map(lambda *rows: np.stack(rows), *structures)
+    return _batched_features(stacked_structures, anchors)
+
+
+_batched_features = jax.jit(jax.vmap(representation.unit_sphere_features, in_axes=(0, None)))
+
+
+def write(dataset: Dataset, path: Path) -> None:
+    """Write a data set to HDF5; the file appears whole or not at all, and equal data gives equal bytes."""
+    with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
+        file.attrs["preset"], file.attrs["seed"] = dataset.preset, dataset.seed
+        file.attrs["jaxstruc"] = jaxstruc.__version__
+        file.attrs["grid"] = json.dumps(vars(PDF_GRID), sort_keys=True)
+        file.attrs["versions"] = json.dumps({module.__name__: module.__version__ for module in (jax, np, ase, h5py)})
+        for index, shape in enumerate(dataset.shapes):
+            shape_node = file.create_dataset(f"shapes/{index:04d}", data=shape.positions)
+            shape_node.attrs["family"], shape_node.attrs["label"] = shape.family, shape.label
+        file["shape"], file["bond"] = dataset.shape_index, dataset.bond
+        file["element"] = dataset.element.astype("S")
+        for name, values in dataset.conditions._asdict().items():
+            file[f"conditions/{name}"] = np.asarray(values)
+        file["pdf"] = dataset.pdf
+
+
+def read(path: Path) -> Dataset:
+    """Return a data set from HDF5.
+
+    Raises:
+        ValueError: where the file is missing or is not one of `write`'s.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            shapes = [Cluster(node.attrs["family"], node.attrs["label"], node[()]) for node in file["shapes"].values()]
+            conditions = Conditions(*(jnp.asarray(file[f"conditions/{name}"][()]) for name in Conditions._fields))
+            return Dataset(
+                shapes=shapes,
+                shape_index=file["shape"][()],
+                bond=file["bond"][()],
+                element=file["element"][()].astype(str),
+                conditions=conditions,
+                pdf=file["pdf"][()],
+                preset=str(file.attrs["preset"]),
+                seed=int(file.attrs["seed"]),
+            )
+    except (OSError, KeyError) as error:
+        raise ValueError(f"Expected a data set of `jaxstruc generate`, got {path}: {error}.") from error
+
+
+def _distinct_structures(preset: str, n_shapes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return shape, bond length and elements of each distinct structure."""
+    bond_rule = form_factors.bond_length if preset == "real" else form_factors.tabulated_bond_length
+    elements: dict[float, list[str]] = {}
+    for symbol in ELEMENTS:
+        for factor in BOND_FACTORS[preset]:
+            elements.setdefault(round(bond_rule(symbol) * factor, 6), []).append(symbol)
+    bond_lengths = np.array(sorted(elements))
+    element_names = np.array([" ".join(elements[bond_length]) for bond_length in sorted(elements)])
+    return (
+        np.repeat(np.arange(n_shapes), len(bond_lengths)),
+        np.tile(bond_lengths, n_shapes),
+        np.tile(element_names, n_shapes),
+    )
+
+
+def _kdd_conditions(key, n_pdfs: int) -> Conditions:
+    """Return KDD 2020 table 3: Biso 1 Å², delta2 2 Å², qdamp 0.04 1/Å, Q 0-30 1/Å, r 0-30 Å."""
+    values = {"uiso": 1 / (8 * np.pi**2), "delta2": 2.0, "qdamp": 0.04, "qmin": 0.0, "qmax": 30.0}
+    values |= {"rmin": 0.0, "rmax": 30.0, "noise": 0.0}
+    return Conditions(**{name: jnp.full(n_pdfs, value, jnp.float32) for name, value in values.items()})
+
+
+def _random_conditions(key, n_pdfs: int) -> Conditions:
+    """Return conditions drawn evenly from `RANGES`."""
+    keys = jax.random.split(key, len(CONDITION_RANGES))
+    return Conditions(
+        **{
+            name: jax.random.uniform(subkey, (n_pdfs,), jnp.float32, low, high)
+            for subkey, (name, (low, high)) in zip(keys, CONDITION_RANGES.items(), strict=True)
+        }
+    )
+
+
+def _simulate_all(shapes, shape_index, bond, conditions, key, report_progress, *, batch_size: int = 2000) -> np.ndarray:
+    """Return the PDFs, simulated in batches of one size so that one compilation serves all."""
+    distance_tables = distance_table(shapes)
+    n_pdfs = len(shape_index)
+    pdfs = []
+    for start in range(0, n_pdfs, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), n_pdfs - 1)
+        batch_pdfs = simulate_pdfs(
+            jax.tree.map(lambda column, rows=rows: jnp.asarray(column)[shape_index[rows]], distance_tables),
+            jnp.asarray(bond[rows], jnp.float32),
+            jax.tree.map(lambda column, rows=rows: column[rows], conditions),
+            jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(rows)),
+        )
+        pdfs.append(np.asarray(batch_pdfs))
+        if report_progress:
+            report_progress(min(start + batch_size, n_pdfs), n_pdfs)
+    return np.concatenate(pdfs)[:n_pdfs]
+
+
+def distance_table(shapes: list[Cluster]) -> Histogram:
+    """Return the distinct pair distances of each shape at bond length 1, padded with weight 0 [shape, distance]."""
+    histograms = [distinct_distances(shape.positions) for shape in shapes]
+    max_length = max(len(histogram.mean) for histogram in histograms)
+
+    def stack_padded(columns, fill_value):
+        return np.stack(
+            [np.pad(column, (0, max_length - len(column)), constant_values=fill_value) for column in columns]
+        )
+
+    return Histogram(
+        weight=stack_padded([histogram.weight for histogram in histograms], 0.0),
+        mean=stack_padded([histogram.mean for histogram in histograms], 1.0),
+        variance=stack_padded([histogram.variance for histogram in histograms], 0.0),
+        atoms=np.array([histogram.atoms for histogram in histograms]),
+    )
+
+
+@jax.jit
+@jax.vmap
+def simulate_pdfs(
+    histogram: Histogram, bond: Float[Array, ""], conditions: Conditions, key: Array
+) -> Float[Array, " r"]:
+    """Return G(r) on `GRID` of clusters of one element, in a batch, with noise and r range as drawn.
+
+    Args:
+        histogram: one row of `distance_table` each.
+        bond: nearest-neighbour distance, in Å.
+        conditions: of each PDF.
+        key: random key of each PDF's noise.
+    """
+    q = jnp.asarray(PDF_GRID.q, bond.dtype)
+    kind_index = jnp.zeros(histogram.mean.shape, int)
+    pairs = Pairs(
+        jnp.asarray(histogram.mean, bond.dtype) * bond,
+        jnp.asarray(histogram.weight, bond.dtype),
+        kind_index,
+        kind_index,
+    )
+    instrument = instrument_from_conditions(conditions)
+    variance = debye.pair_variance(pairs, instrument)
+    f = q * debye.debye_sum(pairs, variance, jnp.ones((1, q.size), q.dtype), q) / histogram.atoms
+    noise = conditions.noise * jnp.sqrt(jnp.mean(f**2)) * jax.random.normal(key, f.shape, f.dtype)
+    curve = curves.pdf_from_f(f + noise, instrument, PDF_GRID, q_limits=(conditions.qmin, conditions.qmax))
+    return mask_r_range(curve, conditions)
+
+
+def instrument_from_conditions(conditions: Conditions) -> Instrument:
+    """Return the part of the conditions that acts on pairs and on G(r)."""
+    return Instrument(uiso=conditions.uiso, delta2=conditions.delta2, qdamp=conditions.qdamp)
+
+
+def mask_r_range(curve: Float[Array, " r"], conditions: Conditions) -> Float[Array, " r"]:
+    """Return a curve on `GRID`, zero outside rmin to rmax."""
+    r = jnp.asarray(PDF_GRID.r, curve.dtype)
+    return jnp.where((r >= conditions.rmin) & (r <= conditions.rmax), curve, 0.0)

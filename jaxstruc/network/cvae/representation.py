@@ -1,0 +1,104 @@
+"""Structures as the network sees them: inside the unit sphere, by distances to each other and to satellites.
+
+KDD 2020 section 3: one atom at the origin, the farthest on the unit sphere, anchor points ("satellites") on the
+sphere. The sphere hides the particle's size and padding hides its number of atoms, so the radius in Å and the presence
+of each atom belong to the representation.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from jaxstruc.clusters.cluster import Structure
+from jaxstruc.clusters.distances import distances
+
+
+class Features(NamedTuple):
+    """A structure on the unit sphere. Rows of padding are zero."""
+
+    pair: Float[Array, "atom atom"]
+    """Distances between atoms, in radii of the particle."""
+    satellite: Float[Array, "atom satellite"]
+    """Distances from atoms to satellites, in radii of the particle."""
+    presence: Bool[Array, " atom"]
+    """True for atoms, False for padding."""
+    radius: Float[Array, ""]
+    """Distance from the atom at the origin to the farthest atom, in Å."""
+
+
+def satellites(count: int) -> Float[np.ndarray, "satellite 3"]:
+    """Return well-spread points on the unit sphere: 4 make a tetrahedron, more a golden spiral.
+
+    Raises:
+        ValueError: for fewer than 4, which cannot fix a position in space.
+    """
+    if count < 4:
+        raise ValueError(f"Expected at least 4 satellites, got {count}; 4 points fix a position in space.")
+    if count == 4:
+        return np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
+    k = np.arange(count)
+    height = 1 - (2 * k + 1) / count
+    azimuth = np.pi * (1 + np.sqrt(5)) * k
+    ring_radius = np.sqrt(1 - height**2)
+    return np.stack([ring_radius * np.cos(azimuth), ring_radius * np.sin(azimuth), height], axis=1)
+
+
+def order_atoms(structure: Structure) -> Structure:
+    """Return the structure with its most central atom at the origin and first, the others outward, padding last.
+
+    Atoms equally far from the origin follow in the order of z, y, x, so that the order does not depend on the input's.
+    """
+    mask = structure.mask
+    centre = jnp.sum(structure.positions * mask[:, None], axis=0) / jnp.sum(mask)
+    centre_distances = _round_lengths(jnp.linalg.norm(structure.positions - centre, axis=1))
+    central_atom = _lexicographic_order(jnp.where(mask, centre_distances, jnp.inf), structure.positions)[0]
+    positions = structure.positions - structure.positions[central_atom]
+    origin_distances = _round_lengths(jnp.linalg.norm(positions, axis=1))
+    order = _lexicographic_order(jnp.where(mask, origin_distances, jnp.inf), positions)
+    positions = jnp.where(mask[order][:, None], positions[order], 0.0)
+    return Structure(positions, structure.numbers[order], mask[order])
+
+
+def unit_sphere_features(structure: Structure, anchors: Float[Array, "satellite 3"]) -> Features:
+    """Return the unit-sphere features of a structure, its atoms ordered by `ordered`.
+
+    Args:
+        structure: at least two atoms, in Å.
+        anchors: from `satellites`.
+    """
+    ordered_structure = order_atoms(structure)
+    mask = ordered_structure.mask
+    radius = jnp.max(jnp.linalg.norm(ordered_structure.positions, axis=1))
+    unit_positions = ordered_structure.positions / radius
+    return Features(
+        pair=distances(unit_positions) * mask[:, None] * mask[None, :],
+        satellite=distances(unit_positions, jnp.asarray(anchors, unit_positions.dtype)) * mask[:, None],
+        presence=mask,
+        radius=radius,
+    )
+
+
+def upper_triangle(pair: Float[Array, "*batch atom atom"]) -> Float[Array, "*batch pair"]:
+    """Return the entries i < j of symmetric matrices, row by row."""
+    rows, columns = np.triu_indices(pair.shape[-1], 1)
+    return pair[..., rows, columns]
+
+
+def symmetric_matrix(entries: Float[Array, "*batch pair"], atoms: int) -> Float[Array, "*batch atom atom"]:
+    """Return the symmetric matrices, zero on the diagonal, with these entries i < j."""
+    rows, columns = np.triu_indices(atoms, 1)
+    index = np.zeros((atoms, atoms), int)
+    index[rows, columns] = index[columns, rows] = np.arange(len(rows))
+    return entries[..., index] * (1 - np.eye(atoms, dtype=entries.dtype))
+
+
+def _round_lengths(lengths):
+    """Return lengths to 1e-3 Å, so that rounding errors do not reorder equal ones."""
+    return jnp.round(lengths, 3)
+
+
+def _lexicographic_order(primary_key, positions):
+    x, y, z = _round_lengths(positions).T
+    return jnp.lexsort((x, y, z, primary_key))

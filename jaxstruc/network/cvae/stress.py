@@ -1,0 +1,312 @@
+r"""The disagreement of coordinates with distances, and the descent to its minimum.
+
+$s(x) = \frac{1}{2N} [ \sum_{i<j} w_i w_j \omega_{ij} \rho(|x_i - x_j| - d_{ij})
++ \sum_{i,s} w_i \omega_{is} \rho(|x_i - a_s| - d_{is}) + \sum_i (1 - w_i) |x_i - x_i^0|^2 ]$,
+
+with the presence $w_i$ of each atom, the weight $\omega$ of each distance and $\rho(e) = e^2$, or Tukey's biweight
+where outliers are expected. The last term keeps absent atoms ($w_i = 0$) at their start.
+
+Sums over pairs are written as products with N by N matrices, which is what makes a batch quick on a CPU.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jaxopt
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxstruc.clusters.distances import distances, safe_sqrt
+from jaxstruc.statistics import rounding_of_squares
+
+MAX_GAUSS_NEWTON_STEPS, MAX_CONJUGATE_STEPS = 8, 5
+"""Most Gauss-Newton steps, and conjugate gradient steps in each. Two or three Gauss-Newton steps are the rule."""
+PATIENCE = 8
+"""Steps of L-BFGS in which neither stress nor gradient reach a new minimum, after which only rounding is left."""
+N_ANNEALING_STEPS = 8
+"""Gauss-Newton steps over which the outlier scale shrinks to the one asked for."""
+
+
+class StressProblem(NamedTuple):
+    """The arguments of the stress. Distances of weight zero are zero, matrices symmetric, their diagonals zero."""
+
+    pair: Float[Array, "atom atom"]
+    satellite: Float[Array, "atom satellite"]
+    pair_weight: Float[Array, "atom atom"]
+    """Of both atoms' presence and the distance."""
+    satellite_weight: Float[Array, "atom satellite"]
+    absence: Float[Array, " atom"]
+    """Absence of each atom, 1 - presence."""
+    absent_positions: Float[Array, "atom 3"]
+    """Where absent atoms stay."""
+    anchors: Float[Array, "satellite 3"]
+    outlier_scale: Float[Array, ""] | None
+    """Distances that are off by more than this count nothing; None: every distance counts."""
+
+
+@jax.jit  # traced once, for all places that call it
+def value_and_gradient(
+    positions: Float[Array, "atom 3"], problem: StressProblem
+) -> tuple[Float[Array, ""], Float[Array, "atom 3"]]:
+    """Return the stress of the module's docstring, s(x), and its gradient."""
+    displacement = positions - problem.absent_positions
+    value = jnp.sum(problem.absence[:, None] * displacement**2)
+    gradient = problem.absence[:, None] * displacement
+    for points, distance, weight, fraction in stress_terms(positions, problem):
+        separations = distances(positions, points)
+        error = separations - distance
+        value = value + fraction * matrix_sum(weight * _loss(error, problem.outlier_scale))
+        force = weight * _influence(error, problem.outlier_scale) * error / jnp.where(separations > 0, separations, 1.0)
+        gradient = gradient + _moment(force, positions, points)
+    return value / (2 * len(positions)), gradient / len(positions)
+
+
+class Point(NamedTuple):
+    """Positions with what the stress is there."""
+
+    positions: Float[Array, "atom 3"]
+    gradient: Float[Array, "atom 3"]
+    error: Float[Array, ""]
+    """Norm of the gradient."""
+    value: Float[Array, ""]
+
+
+def point(positions: Float[Array, "atom 3"], problem: StressProblem) -> Point:
+    """Return positions with the stress and its gradient there."""
+    value, gradient = value_and_gradient(positions, problem)
+    return Point(positions, gradient, jnp.linalg.norm(gradient), value)
+
+
+def rounding(value: Float[Array, ""], problem: StressProblem) -> Float[Array, ""]:
+    """Return the rounding error of a value of the stress."""
+    squares = matrix_sum(problem.pair_weight * problem.pair**2) / 2
+    squares = squares + matrix_sum(problem.satellite_weight * problem.satellite**2)
+    return rounding_of_squares(value, squares / (2 * len(problem.pair)))
+
+
+def lower(last: Point, first: Point, problem: StressProblem) -> Point:
+    """Return the last of two points, but the first if the stress of the last is higher by more than its rounding."""
+    better = last.value <= first.value + rounding(first.value, problem)
+    return jax.tree.map(lambda new, old: jnp.where(better, new, old), last, first)
+
+
+def gauss_newton(start, problem: StressProblem, tolerance):
+    """Return the best point that Gauss-Newton steps reach, the steps, and whether the start has a gradient."""
+    begin, steps = point(start, problem), 0
+    start_error = begin
+    if problem.outlier_scale is not None:
+        start_error, steps = point(_anneal(start, problem), problem), N_ANNEALING_STEPS
+
+    def step(state):
+        count, here, best, _ = state
+        trial = point(here.positions + _gauss_newton_step(here.positions, here.gradient, problem), problem)
+        is_better = (trial.error < here.error) & (trial.value <= here.value + rounding(here.value, problem))
+        is_better |= problem.outlier_scale is not None  # reweighted steps may raise the gradient on their way
+        here = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), trial, here)
+        return count + 1, here, lower(here, best, problem), is_better
+
+    count, _, best, _ = lax.while_loop(
+        lambda state: (state[1].error > tolerance) & (state[0] < MAX_GAUSS_NEWTON_STEPS) & state[3],
+        step,
+        (jnp.asarray(0), start_error, lower(start_error, begin, problem), jnp.asarray(True)),
+    )
+    return best, count + steps, jnp.isfinite(begin.error)
+
+
+def lbfgs(near, problem: StressProblem, iterations, tolerance):
+    """Return where L-BFGS ends; items of a batch that need none cost nothing, the others run one after another.
+
+    The end is the best point evaluated. Pairs of a step and a change of the gradient that show no curvature count
+    nothing, and the descent fails if neither stress nor gradient reach a new minimum in `PATIENCE` steps.
+    """
+    solver = jaxopt.LBFGS(
+        value_and_gradient, value_and_grad=True, stop_if_linesearch_fails=True, maxls=15, implicit_diff=False
+    )
+
+    def is_unfinished(carry):
+        state = carry[1]
+        return (state.error > tolerance) & (state.iter_num < iterations) & ~state.failed_linesearch
+
+    def step(now, problem):
+        positions, before, best, (value, error, waiting) = now
+        moved, after = solver.update(positions, before, problem)
+        after = _with_curvature(before, after, moved - positions)
+        there = Point(moved, after.grad, after.error, after.value)
+        waiting = jnp.where((after.value < value) | (after.error < error), 0, waiting + 1)
+        after = after._replace(failed_linesearch=after.failed_linesearch | (waiting >= PATIENCE))
+        least = jnp.fmin(after.value, value), jnp.fmin(after.error, error), waiting
+        return moved, after, lower(there, best, problem), least
+
+    @jax.custom_batching.custom_vmap
+    def run(near, problem):
+        state = solver.init_state(near.positions, problem)._replace(error=near.error)
+        begin = near.positions, state, near, (near.value, near.error, jnp.asarray(0))
+        _, state, best, _ = lax.while_loop(is_unfinished, lambda carry: step(carry, problem), begin)
+        return best.positions, best.error, state.iter_num, state.failed_linesearch
+
+    @run.def_vmap
+    def run_batch(batch_size, batched_flags, *arguments):
+        arguments = jax.tree.map(
+            lambda x, is_batched: x if is_batched else jnp.broadcast_to(x, (batch_size, *x.shape)),
+            arguments,
+            tuple(batched_flags),
+        )
+        counts, failed_flags = jnp.zeros(batch_size, int), jnp.zeros(batch_size, bool)
+        near = arguments[0]
+        any_needed = jnp.any(near.error > tolerance)
+        _, results = lax.while_loop(
+            lambda carry: carry[0],
+            lambda carry: (jnp.asarray(False), lax.map(lambda problem_arguments: run(*problem_arguments), arguments)),
+            (any_needed, (near.positions, near.error, counts, failed_flags)),
+        )
+        return results, (True,) * 4
+
+    return run(near, problem)
+
+
+def _with_curvature(before, after, move):
+    r"""Return the state of L-BFGS after a step, without the step's pair where that shows no curvature.
+
+    Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
+    gradient's rounding; the pair else counts nothing.
+    """
+    change, epsilon = after.grad - before.grad, jnp.finfo(move.dtype).eps
+    size = jnp.linalg.norm(change)
+    curved = jnp.sum(move * change) > epsilon**0.5 * jnp.linalg.norm(move) * size
+    curved &= size > epsilon * before.error
+    row = before.iter_num % len(after.rho_history)
+    weights = after.rho_history.at[row].set(jnp.where(curved, after.rho_history[row], 0.0))
+    return after._replace(rho_history=weights, gamma=jnp.where(curved, after.gamma, before.gamma))
+
+
+def _anneal(start, problem: StressProblem):
+    """Return positions under outlier scales that shrink from the errors of the start to the problem's own."""
+    squared_error, total_weight = 0.0, 0.0
+    for points, distance, weight, fraction in stress_terms(start, problem):
+        squared_error = squared_error + fraction * matrix_sum(weight * (distances(start, points) - distance) ** 2)
+        total_weight = total_weight + fraction * matrix_sum(weight)
+    start_ratio = jnp.maximum(
+        4 * safe_sqrt(squared_error / jnp.maximum(total_weight, 1e-6)) / jnp.asarray(problem.outlier_scale), 1.0
+    )
+
+    def step(k, positions):
+        annealed_problem = problem._replace(
+            scale=problem.outlier_scale * start_ratio ** (1 - (k + 1) / N_ANNEALING_STEPS)
+        )
+        return positions + _gauss_newton_step(
+            positions, value_and_gradient(positions, annealed_problem)[1], annealed_problem
+        )
+
+    return lax.fori_loop(0, N_ANNEALING_STEPS, step, start)
+
+
+def _gauss_newton_step(positions, gradient, problem: StressProblem):
+    """Return the Gauss-Newton step for a gradient of the stress, by a few conjugate gradient steps."""
+    n_atoms, identity = len(positions), jnp.eye(3, dtype=positions.dtype)
+    blocks = problem.absence[:, None, None] * identity
+    stiffness = None
+    for points, distance, weight, _ in stress_terms(positions, problem):
+        separations = distances(positions, points)
+        curvature = (
+            weight
+            * _influence(separations - distance, problem.outlier_scale)
+            / jnp.where(separations > 0, separations, 1.0) ** 2
+        )
+        stiffness = curvature if stiffness is None else stiffness
+        sums = curvature @ jnp.concatenate(
+            [jnp.ones_like(points[:, :1]), points, outer_products(points, points)], axis=1
+        )
+        cross_terms = positions[:, :, None] * sums[:, None, 1:4]
+        self_terms = outer_products(positions, positions) * sums[:, :1] + sums[:, 4:]
+        blocks = blocks + self_terms.reshape(n_atoms, 3, 3) - cross_terms - jnp.swapaxes(cross_terms, 1, 2)
+    block_traces = jnp.trace(blocks, axis1=1, axis2=2)[:, None, None]
+    inverse = inverse_matrices(blocks + 1e-3 * block_traces * identity)
+
+    def conjugate_step(_, state):
+        displacement, residual, direction, residual_product = state
+        stiffness_direction = matrix_vector_products(blocks, direction) - _stiffness_product(
+            stiffness, positions, direction
+        )
+        step_length = safe_ratio(residual_product, jnp.vdot(direction, stiffness_direction))
+        residual = residual - step_length * stiffness_direction
+        preconditioned_residual = matrix_vector_products(inverse, residual)
+        new_residual_product = jnp.vdot(residual, preconditioned_residual)
+        return (
+            displacement + step_length * direction,
+            residual,
+            preconditioned_residual + safe_ratio(new_residual_product, residual_product) * direction,
+            new_residual_product,
+        )
+
+    residual = -gradient * n_atoms
+    preconditioned_residual = matrix_vector_products(inverse, residual)
+    return lax.fori_loop(
+        0,
+        MAX_CONJUGATE_STEPS,
+        conjugate_step,
+        (jnp.zeros_like(residual), residual, preconditioned_residual, jnp.vdot(residual, preconditioned_residual)),
+    )[0]
+
+
+def _stiffness_product(stiffness, positions, displacement):
+    r"""Return $\sum_j k_{ij} (x_i - x_j) (x_i - x_j) \cdot v_j$, multiplied out: one product with the matrix k."""
+    projection = jnp.sum(positions * displacement, axis=1, keepdims=True)
+    sums = stiffness @ jnp.concatenate(
+        [displacement, projection * positions, outer_products(positions, displacement)], axis=1
+    )
+    displacement_sums, position_sums, outer_sums = sums[:, :3], sums[:, 3:6], sums[:, 6:].reshape(-1, 3, 3)
+    self_terms = jnp.sum(positions * displacement_sums, axis=1) - jnp.trace(outer_sums, axis1=1, axis2=2)
+    return positions * self_terms[:, None] - matrix_vector_products(outer_sums, positions) + position_sums
+
+
+def stress_terms(positions, problem: StressProblem):
+    """Return points, distances to them, their weights, and the share of a sum over all that counts."""
+    pairs = (positions, problem.pair, problem.pair_weight, 0.5)
+    satellites = (problem.anchors, problem.satellite, problem.satellite_weight, 1.0)
+    return (pairs, satellites) if len(problem.anchors) else (pairs,)
+
+
+def _loss(error, outlier_scale):
+    if outlier_scale is None:
+        return error**2
+    return outlier_scale**2 / 3 * (1 - jnp.maximum(1 - (error / outlier_scale) ** 2, 0.0) ** 3)
+
+
+def _influence(error, outlier_scale):
+    """Return what is left of a distance's weight, half the loss's derivative over the error."""
+    return 1.0 if outlier_scale is None else jnp.maximum(1 - (error / outlier_scale) ** 2, 0.0) ** 2
+
+
+def _moment(weight, positions, points):
+    r"""Return $\sum_j w_{ij} (x_i - y_j)$."""
+    sums = weight @ jnp.concatenate([points, jnp.ones_like(points[:, :1])], axis=1)
+    return positions * sums[:, 3:] - sums[:, :3]
+
+
+def matrix_sum(matrix):
+    """Return the sum over a matrix: as a product, twice as fast on CPU."""
+    return jnp.sum(matrix @ jnp.ones(matrix.shape[1:], matrix.dtype))
+
+
+def outer_products(a, b):
+    """Return the nine products of the components of each pair of vectors."""
+    return (a[:, :, None] * b[:, None, :]).reshape(len(a), 9)
+
+
+def inverse_matrices(matrix):
+    """Return the inverses of symmetric 3 by 3 matrices, zero for those of no determinant."""
+    a, b, c = matrix[:, 0], matrix[:, 1], matrix[:, 2]
+    minors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
+    determinant = jnp.sum(a * minors[:, 0], axis=1)
+    return safe_ratio(minors, determinant[:, None, None])
+
+
+def matrix_vector_products(matrix, vector):
+    """Return the product of each matrix and vector."""
+    return jnp.sum(matrix * vector[:, None, :], axis=2)
+
+
+def safe_ratio(numerator, denominator):
+    """Return the quotient, 0 where the denominator is not positive."""
+    return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1.0), 0.0)

@@ -1,0 +1,344 @@
+"""A training's folder: its settings, checkpoints and metrics.
+
+The step, the fit, and the data on the device.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from jaxstruc import files
+from jaxstruc.network.cvae import dataset
+from jaxstruc.network.cvae.dataset import Dataset, Split
+from jaxstruc.network.cvae.loss import TrainingBatch, loss
+from jaxstruc.network.cvae.model import CVAE, ModelSizes, model_sizes_from_options
+from jaxstruc.options.training import TrainOptions
+
+
+class TrainingState(NamedTuple):
+    """All that a step changes."""
+
+    params: Any
+    optimiser_state: Any
+    step: Array
+
+
+class TrainingProgress(NamedTuple):
+    """Where the fits stand; resumed with the state."""
+
+    epoch: int
+    best_loss: np.ndarray
+    """[seed] Least validation loss, as `training.improved` counts."""
+    best_epoch: np.ndarray
+    """[seed]"""
+
+
+def claim_folder(folder: Path, config: TrainOptions) -> None:
+    """Write the settings to the run's folder, or check that those there are the same."""
+    path = folder / "config.json"
+    settings = config.recorded
+    if not path.exists():
+        files.write_text(path, json.dumps(settings, indent=1) + "\n")
+    elif (stored_settings := json.loads(path.read_text("utf-8"))) != settings:
+        name = next(
+            key
+            for key in settings | stored_settings
+            if key not in settings or key not in stored_settings or stored_settings[key] != settings[key]
+        )
+        raise ValueError(
+            f"Expected the run in {folder} to have {name} {settings.get(name)}, got {stored_settings.get(name)}; "
+            "pass the same settings to resume, or another --out."
+        )
+
+
+def checkpoint_manager(folder: Path) -> ocp.CheckpointManager:
+    """Return what keeps the last checkpoint of a run."""
+    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+    return ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options)
+
+
+def save(manager: ocp.CheckpointManager, state: TrainingState, best_params, progress: TrainingProgress) -> None:
+    """Write a checkpoint in place of the one before."""
+    checkpoint = {"state": state, "best": best_params, "progress": jax.tree.map(np.asarray, progress)}
+    manager.save(progress.epoch, args=ocp.args.StandardSave(checkpoint))
+
+
+def restore(
+    manager: ocp.CheckpointManager, state: TrainingState, best_params, progress: TrainingProgress
+) -> tuple[TrainingState, Any, TrainingProgress]:
+    """Return the last checkpoint, or what was given where there is none."""
+    if manager.latest_step() is None:
+        return state, best_params, progress
+    example = {"state": state, "best": best_params, "progress": jax.tree.map(np.asarray, progress)}
+    checkpoint = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(example))
+    epoch, best_loss, best_epoch = checkpoint["progress"]
+    return (
+        checkpoint["state"],
+        checkpoint["best"],
+        TrainingProgress(int(epoch), np.asarray(best_loss), np.asarray(best_epoch)),
+    )
+
+
+def log_metrics(folder: Path, config: TrainOptions, epoch: int, metrics: dict[str, np.ndarray]) -> None:
+    """Append a line for each seed to the run's metrics."""
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        for seed_index, seed in enumerate(config.all_seeds):
+            values = {name: float(column[seed_index]) for name, column in metrics.items()}
+            file.write(json.dumps({"epoch": epoch, "seed": seed, **values}) + "\n")
+
+
+def cut_metrics(folder: Path, n_lines: int) -> None:
+    """Drop lines of epochs after the checkpoint: they run again."""
+    path = folder / "metrics.jsonl"
+    if path.exists():
+        files.write_text(path, "".join(path.read_text("utf-8").splitlines(keepends=True)[:n_lines]))
+
+
+def optimiser(config: TrainOptions, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Return Adam, with the learning rate's schedule."""
+    steps = config.epochs * steps_per_epoch
+    return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
+
+
+MIN_RELATIVE_IMPROVEMENT = 1e-3
+"""Part of the validation loss by which it has to fall to count as better: less is no reason to go on."""
+MAX_VALIDATION_PDFS = 500
+"""Most PDFs of each seed that are validated at once."""
+
+
+class LossWeights(NamedTuple):
+    """The weights that follow a schedule."""
+
+    beta: np.float32
+    pdf: np.float32
+
+
+def scheduled_weights(config: TrainOptions, epochs: float) -> LossWeights:
+    """Return the weights after so many epochs and parts of one: each rises evenly over its warm-up."""
+    schedules = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
+    return LossWeights(
+        *(
+            np.float32(final_weight * (min(1.0, epochs / warmup_epochs) if warmup_epochs > 0 else 1.0))
+            for final_weight, warmup_epochs in schedules
+        )
+    )
+
+
+def is_improved(loss, best_loss):
+    """Return whether a validation loss is better than the best before it by enough to count."""
+    return loss < (1 - MIN_RELATIVE_IMPROVEMENT) * best_loss
+
+
+@partial(jax.jit, static_argnames=("network", "config", "steps"), donate_argnames="state")
+def train_step(
+    state: TrainingState,
+    batch: TrainingBatch,
+    key: Array,
+    weights: LossWeights,
+    *,
+    network: CVAE,
+    config: TrainOptions,
+    steps: int,
+) -> tuple[TrainingState, dict[str, Array]]:
+    """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds.
+
+    `steps` is their number in an epoch, for the learning rate's schedule.
+    """
+    optimise = optimiser(config, steps)
+
+    def step(state, batch, key):
+        gradient_of = jax.grad(partial(loss, network=network, config=config, **weights._asdict()), has_aux=True)
+        gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
+        updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
+        parts["gradient"] = optax.tree.norm(gradient)
+        return TrainingState(optax.apply_updates(state.params, updates), optimiser_state, state.step + 1), parts
+
+    return jax.vmap(step)(state, batch, key)
+
+
+def fit(
+    data: Dataset,
+    splits: Sequence[Split],
+    config: TrainOptions,
+    *,
+    folder: Path,
+    report_progress: Callable[[int, dict[str, float]], None] | None = None,
+    stop_after: int | None = None,
+) -> tuple[list[Any], TrainingProgress]:
+    """Return each seed's parameters with the least validation loss (see `improved`), and where the fits ended.
+
+    All seeds are trained together, as one more axis of every array. After each epoch a checkpoint of the last states
+    and the best parameters replaces the one before in `folder/checkpoints`. A fit found there goes on where it
+    stopped, to the same parameters as an unbroken one. Metrics are in `folder/metrics.jsonl`, a line an epoch and
+    seed. Each batch is shared out over all devices, where their number divides it.
+
+    Args:
+        data: the data set.
+        splits: for each of the seeds, indices to train on and to validate with.
+        config: settings, the seeds among them.
+        folder: of the run.
+        report_progress: called after each epoch with its number and metrics, means over the seeds.
+        stop_after: epochs after which to return early, as an interruption would.
+
+    Raises:
+        FloatingPointError: where the loss is not finite.
+        ValueError: where `folder` holds a fit with other settings, or a batch is larger than the data.
+    """
+    network = CVAE(model_sizes_from_options(config))
+    gather_batch = _batch_gatherer(data, network.sizes)
+    min_train_size = min(len(split.train) for split in splits)
+    steps = min_train_size // config.batch
+    if steps == 0:
+        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {min_train_size}; lower --batch.")
+    claim_folder(folder, config)
+    keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in config.all_seeds])
+    example = gather_batch(splits[0].train[:1])
+    state = _initial_state(keys[:, 0], example, network=network, config=config, steps=steps)
+    progress = TrainingProgress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
+    with checkpoint_manager(folder) as manager:
+        state, best_params, progress = restore(manager, state, _copy_params(state.params), progress)
+        state = jax.device_put(state, _shardings()[0])
+        cut_metrics(folder, progress.epoch * len(splits))
+        while progress.epoch < config.epochs and _is_running(progress, config).any() and progress.epoch != stop_after:
+            epoch, step_metrics = progress.epoch + 1, []
+            for completed_steps, rows in enumerate(_epoch_batches(splits, config, epoch, steps), start=1):
+                weights = scheduled_weights(config, progress.epoch + completed_steps / steps)
+                state, metrics = train_step(
+                    state, gather_batch(rows), keys[:, 1], weights, network=network, config=config, steps=steps
+                )
+                step_metrics.append(metrics)
+            metrics = {name: np.mean([entry[name] for entry in step_metrics], axis=0) for name in step_metrics[0]}
+            validation_metrics = validate(
+                state.params, gather_batch, splits, keys[:, 2], network=network, config=config
+            )
+            metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
+            _refuse_nan(metrics, epoch, config)
+            is_better = _is_running(progress, config) & is_improved(metrics["validation_loss"], progress.best_loss)
+            best_params = _select_params(is_better, state.params, best_params)
+            progress = TrainingProgress(
+                epoch,
+                np.where(is_better, metrics["validation_loss"], progress.best_loss),
+                np.where(is_better, epoch, progress.best_epoch),
+            )
+            log_metrics(folder, config, epoch, metrics)
+            save(manager, state, best_params, progress)
+            if report_progress:
+                report_progress(epoch, {name: float(np.mean(values)) for name, values in metrics.items()})
+    best_params = jax.device_get(best_params)
+    return [
+        jax.tree.map(lambda leaf, seed_index=seed_index: leaf[seed_index], best_params)
+        for seed_index in range(len(splits))
+    ], progress
+
+
+def validate(
+    params, gather_batch: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: TrainOptions
+) -> dict[str, np.ndarray]:
+    """Return the mean loss parts over all PDFs [seed], with full beta and the same latent draws each time.
+
+    Seeds with more PDFs than the fewest leave some out, evenly: a list is sorted by shape.
+    """
+    n_rows = min(len(split.validation) for split in splits)
+    rows = np.stack([split.validation[np.arange(n_rows) * len(split.validation) // n_rows] for split in splits])
+    batches = [rows[:, start : start + MAX_VALIDATION_PDFS] for start in range(0, n_rows, MAX_VALIDATION_PDFS)]
+    batch_losses = [_evaluate(params, gather_batch(batch), keys, network=network, config=config) for batch in batches]
+    batch_sizes = [batch.shape[1] for batch in batches]
+    return {
+        name: np.average([entry[name] for entry in batch_losses], axis=0, weights=batch_sizes)
+        for name in batch_losses[0]
+    }
+
+
+@partial(jax.jit, static_argnames=("network", "config", "steps"))
+def _initial_state(
+    keys: Array, example: TrainingBatch, *, network: CVAE, config: TrainOptions, steps: int
+) -> TrainingState:
+    """Return the states that seeds begin with."""
+    params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
+    return TrainingState(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
+
+
+@partial(jax.jit, static_argnames=("network", "config"))
+def _evaluate(params, batch, keys, *, network, config):
+    loss_function = partial(loss, network=network, config=config, beta=config.beta, pdf=config.pdf)
+    return jax.vmap(loss_function)(params, batch, keys)[1]
+
+
+def _epoch_batches(splits: Sequence[Split], config: TrainOptions, epoch: int, steps: int) -> np.ndarray:
+    """Return the rows of an epoch's batches [step, seed, row], shuffled anew for each seed and epoch."""
+    shuffled_rows = [
+        np.random.default_rng([seed, epoch]).permutation(split.train)[: steps * config.batch]
+        for seed, split in zip(config.all_seeds, splits, strict=True)
+    ]
+    return np.stack(shuffled_rows).reshape(len(splits), steps, config.batch).swapaxes(0, 1)
+
+
+def _is_running(progress: TrainingProgress, config: TrainOptions) -> np.ndarray:
+    """Return which seeds have improved within the patience; the others keep what they have."""
+    return progress.epoch - progress.best_epoch < config.patience
+
+
+@jax.jit
+def _select_params(is_better, new_params, old_params):
+    """Return the new parameters of the seeds that got better, the old ones of the others."""
+    return jax.tree.map(
+        lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf),
+        new_params,
+        old_params,
+    )
+
+
+def _batch_gatherer(data: Dataset, model_sizes: ModelSizes) -> Callable[[np.ndarray], TrainingBatch]:
+    """Return a function from row numbers to a batch; the data lie on the device."""
+    shapes = dataset.shape_features(data.shapes, atoms=model_sizes.atoms, satellites=model_sizes.satellites)
+    columns = (data.shape_index, data.bond.astype(np.float32), data.pdf, data.conditions)
+    replicated_sharding, row_sharding = _shardings()
+    device_data = jax.device_put((shapes, columns), replicated_sharding)
+
+    def gather_rows(rows):
+        divides_evenly = rows.ndim == 2 and rows.shape[-1] % row_sharding.num_devices == 0
+        return _gather_batch(
+            device_data, jax.device_put(jnp.asarray(rows), row_sharding if divides_evenly else replicated_sharding)
+        )
+
+    return gather_rows
+
+
+@jax.jit
+def _gather_batch(device_data, rows) -> TrainingBatch:
+    """Return the batch of some rows, of shapes and columns on the device."""
+    shapes, columns = device_data
+    shape_index, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
+    features = jax.tree.map(lambda column: column[shape_index], shapes)
+    return TrainingBatch(features._replace(radius=features.radius * bond), pdf, conditions)
+
+
+def _shardings() -> tuple[NamedSharding, NamedSharding]:
+    """Return how arrays lie on all devices: whole on each, and [seed, row, ...] shared out by rows."""
+    mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "rows"))
+
+
+def _refuse_nan(metrics: dict[str, np.ndarray], epoch: int, config: TrainOptions) -> None:
+    for name, values in metrics.items():
+        for seed, value in zip(config.all_seeds, values, strict=True):
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"Expected finite losses, got {name} = {value} in epoch {epoch} of seed {seed}; "
+                    f"the checkpoint of epoch {epoch - 1} is kept: lower --rate and start in another folder."
+                )
+
+
+def _copy_params(params):
+    """Return a copy that outlives the step, which takes its input's memory."""
+    return jax.tree.map(jnp.copy, params)

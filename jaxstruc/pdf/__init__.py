@@ -1,0 +1,1 @@
+"""The analysis of pair distribution functions: candidates, fits, searches, distributions, results."""

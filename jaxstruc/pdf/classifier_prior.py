@@ -1,0 +1,397 @@
+r"""What a network says of a PDF at a glance, as draws that exact fits reweight.
+
+The classifier's density is the proposal, $Q(c) \propto g(c)\, q(c \mid G)$ with g the candidates' weights before any
+fit, and the fits' weights are the target, $\pi(c)$. Draws from Q, weighted by $\pi/Q$, count for a share
+$1 / \sum_c \pi^2(c) / Q(c)$ of their number: near 1 the glance was right, near 0 it says nothing of what fits found.
+(A. Kong, Technical Report 348, University of Chicago (1992); M. Dax et al., Phys. Rev. Lett. 130, 171403 (2023).)
+
+
+What the classifier says of PDFs before any fit: which candidates are worth trying, and where searches begin.
+
+Which candidates are fitted: those that are probable at a glance, and of these the best of a rough fit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import logsumexp
+
+from jaxstruc import statistics
+from jaxstruc.clusters.families import FAMILY_TYPES as TYPE_BY_FAMILY
+from jaxstruc.clusters.library import Library
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.network import weights
+from jaxstruc.network.classifier.model import predict as naming
+from jaxstruc.network.classifier.model.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
+from jaxstruc.network.classifier.model.predict import ClassifierOutput
+from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.pdf import instrument as profile
+from jaxstruc.pdf import posterior, screening, target
+from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
+from jaxstruc.pdf.screening import BinnedDistances
+from jaxstruc.pdf.target import Target
+from jaxstruc.statistics import Interval
+
+SCREENED_PROBABILITY = 0.9999
+"""Share of what is probable at a glance that is kept for fits."""
+N_DRAWS = 1000
+"""Whose effective number is told."""
+
+
+@dataclass(frozen=True)
+class ClassifierPrior:
+    """What the classifier predicts before any fit, and how far the fits agree."""
+
+    types: dict[str, float]
+    """Probability of each type, the largest first."""
+    intervals: dict[str, Interval]
+    """n_atoms, diameter (Å), width, hexagonal and aspect, with medians."""
+    distance: float
+    """From the PDFs of the training, of which 95 % lie within 1."""
+    n_listed: int
+    """Number of candidates in the library."""
+    n_screened: int
+    """Number of them that were tried; all if the PDF lies outside the training."""
+    effective_samples: float
+    """Effective number of `DRAWS` draws once the exact fits reweight them."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Fields of a later version."""
+
+
+def proposal_weights(
+    log_density: Float[np.ndarray, " candidate"], prior_weight: np.ndarray
+) -> Float[np.ndarray, " candidate"]:
+    """Return what each candidate has of the glance's draws; sum 1.
+
+    Args:
+        log_density: logarithm of the network's density at each.
+        prior_weight: weights before any fit.
+    """
+    log_weight = log_density + np.log(prior_weight)
+    relative_weight = np.exp(log_weight - log_weight.max())
+    return relative_weight / relative_weight.sum()
+
+
+def probable_candidates(
+    proposal_weight: Float[np.ndarray, " candidate"],
+    *,
+    probability: float = SCREENED_PROBABILITY,
+    min_candidates: int = 0,
+) -> np.ndarray:
+    """Return the places of the fewest candidates with so much of the draws together, so many at least, in order."""
+    order = np.argsort(-proposal_weight, kind="stable")
+    preceding_weight = np.cumsum(proposal_weight[order]) - proposal_weight[order]
+    return np.sort(order[(preceding_weight < probability) | (np.arange(len(order)) < min_candidates)])
+
+
+SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
+"""Spreads of log n_atoms, and of log diameter less a third of it, that are added to the network's: of what is tried,
+so that a likely size is not missed by a little; and of what it is judged by, since a list has gaps."""
+MIN_PACKING_PROBABILITY, ATOM_COUNT_DRAWS = 0.01, 256
+"""Least probability of a packing that is searched; draws of its number of atoms."""
+TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
+    name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
+}
+POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
+"""What a rule's clusters may be by their atoms, beside what it is for: cuts show a part of its layers or its twins."""
+MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
+"""Atoms of the particles that it was trained on; smaller and larger ones count as these."""
+
+
+class ClassifierScreen(NamedTuple):
+    """The classifier, or why there is none."""
+
+    network: TrainedClassifier | None
+    missing_reason: str = ""
+
+
+class ClassifierPrediction(NamedTuple):
+    """What the classifier says of one PDF."""
+
+    output: ClassifierOutput
+    outside_training: tuple[str, ...]
+    """How the PDF lies outside the training; it is then not screened."""
+
+
+def load_screen(path: Path) -> ClassifierScreen:
+    """Return the classifier of a file; where it cannot be read, the reason."""
+    try:
+        return ClassifierScreen(weights.load_classifier(path))
+    except ValueError as error:
+        return ClassifierScreen(None, f"not screened: {error}")
+
+
+def predict_measurements(
+    measurements: Sequence[Measurement], classifier_screen: ClassifierScreen, *, bond: float
+) -> list[ClassifierPrediction | None]:
+    """Return what the classifier says of each PDF; None of all where there is none.
+
+    Args:
+        measurements: with all settings.
+        classifier_screen: the classifier.
+        bond: nearest-neighbour distance, in Å.
+    """
+    if classifier_screen.network is None:
+        return [None] * len(measurements)
+    outputs = naming.classify_pdfs(measurements, classifier_screen.network, bond=bond)
+    return [
+        ClassifierPrediction(
+            output,
+            naming.range_warnings(measurement, output, bond=bond)
+            if np.isfinite(output.novelty_score)
+            else ("unreadable",),
+        )
+        for measurement, output in zip(measurements, outputs, strict=True)
+    ]
+
+
+def select_rows(
+    classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0
+) -> np.ndarray:
+    """Return the candidates that are probable at a glance, so many at least, as rows of their library, in its order."""
+    return group.rows[
+        probable_candidates(
+            _proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates
+        )
+    ]
+
+
+def summarize_group(
+    classifier_prediction: ClassifierPrediction,
+    group: CandidateGroup,
+    n_screened: int,
+    fitted_rows: np.ndarray,
+    weight: np.ndarray,
+) -> ClassifierPrior:
+    """Return what a result says of it.
+
+    Args:
+        classifier_prediction: of the PDF.
+        group: candidates of the library, all of them.
+        n_screened: number of those tried.
+        fitted_rows: rows of the library that were fitted.
+        weight: theirs, by the fits.
+    """
+    proposal_share = np.zeros(len(group.library.atoms))
+    proposal_share[group.rows] = _proposal_share(classifier_prediction, group, AGREEMENT_SPREAD)
+    effective_fraction = (
+        statistics.effective_fraction(weight / weight.sum(), proposal_share[fitted_rows]) if weight.sum() > 0 else 0.0
+    )
+    output = classifier_prediction.output
+    return ClassifierPrior(
+        output.type_probabilities,
+        output.intervals,
+        output.feature_distance,
+        len(group.rows),
+        n_screened,
+        N_DRAWS * effective_fraction,
+    )
+
+
+def draw_atom_counts(
+    classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
+) -> dict[str, np.ndarray] | None:
+    """Return `DRAWN` numbers of atoms of each packing of a library that is likely at a glance.
+
+    None where it says nothing, or there is no library.
+    """
+    library_types = {
+        TYPE_BY_FAMILY.get(name)
+        for group in groups
+        if group.source == "library"
+        for name in set(group.library.families)
+    }
+    if classifier_prediction is None or classifier_prediction.outside_training or not library_types:
+        return None
+    rng, mixture, draws_by_packing = np.random.default_rng(17), classifier_prediction.output.mixture_density, {}
+    for packing, types in TYPES_BY_PACKING.items():
+        if not library_types & set(types):
+            continue
+        log_type_probability = logsumexp(
+            mixture.log_type_probability[:, [STRUCTURE_TYPES.index(name) for name in types]], axis=1
+        )
+        weight = np.exp(mixture.log_weight + log_type_probability)
+        if weight.sum() < MIN_PACKING_PROBABILITY:
+            continue
+        component = rng.choice(len(weight), ATOM_COUNT_DRAWS, p=weight / weight.sum())
+        log_n = (
+            rng.normal(mixture.mean[component, 0], mixture.standard_deviation[component, 0]) * COORDINATE_SCALE[0]
+            + COORDINATE_CENTRE[0]
+        )
+        draws_by_packing[packing] = np.clip(np.rint(np.exp(log_n)), MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS).astype(int)
+    return draws_by_packing
+
+
+def _proposal_share(
+    classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]
+) -> np.ndarray:
+    """Return the share of the glance's draws of each candidate of a group."""
+    library, rows = group.library, group.rows
+    types = np.array([TYPE_BY_FAMILY.get(family, "") for family in library.families[rows]], object)
+    features = types, library.atoms[rows], library.diameter[rows]
+    return proposal_weights(
+        log_density(classifier_prediction.output.mixture_density, library, rows, types, spread),
+        posterior.prior_weights(*features, listed_candidates=features),
+    )
+
+
+def log_density(
+    mixture: MixtureDensity, library: Library, rows: np.ndarray, types: np.ndarray, spread: tuple[float, float]
+):
+    """Return the logarithm of the network's density at candidates [row], by type, number of atoms and diameter.
+
+    Args:
+        mixture: of one PDF, on the host.
+        library: of the candidates.
+        rows: of these.
+        types: of these.
+        spread: added to the network's.
+    """
+    log_n = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
+    slimness = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
+    log_type_probability = {
+        name: logsumexp(
+            mixture.log_type_probability[
+                :, [STRUCTURE_TYPES.index(possible_type) for possible_type in POSSIBLE_TYPES.get(name, (name,))]
+            ],
+            axis=1,
+        )
+        for name in set(types.tolist())
+    }
+    log_weights = mixture.log_weight + np.stack([log_type_probability[name] for name in types.tolist()])
+    for column, value in enumerate((log_n, slimness)):
+        deviation = np.hypot(mixture.standard_deviation[:, column], spread[column] / COORDINATE_SCALE[column])
+        offset = ((value - COORDINATE_CENTRE[column]) / COORDINATE_SCALE[column])[:, None] - mixture.mean[:, column]
+        log_weights = log_weights - 0.5 * (offset / deviation) ** 2 - np.log(deviation) - 0.5 * math.log(2 * math.pi)
+    return logsumexp(log_weights, axis=1)
+
+
+def max_fitted(classifier_prediction: ClassifierPrediction | None, group: CandidateGroup) -> int:
+    """Return how many candidates of a group are fitted."""
+    uses_classifier = (
+        classifier_prediction is not None and not classifier_prediction.outside_training and group.source == "library"
+    )
+    return screening.MAX_SCREENED_BY_CLASSIFIER if uses_classifier else screening.MAX_SCREENED
+
+
+def select_probable(
+    classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
+) -> list[CandidateGroup]:
+    """Return groups with those candidates of a library that are probable at a glance, as many as are fitted at least.
+
+    All stay where it says nothing.
+    """
+    if classifier_prediction is None or classifier_prediction.outside_training:
+        return list(groups)
+    return [
+        group._replace(
+            rows=select_rows(classifier_prediction, group, min_candidates=max_fitted(classifier_prediction, group))
+        )
+        if group.source == "library"
+        else group
+        for group in groups
+    ]
+
+
+def bin_groups(
+    groups: Sequence[CandidateGroup],
+    probable_groups: Sequence[CandidateGroup],
+    target: Target,
+    binned_libraries: dict[int, BinnedDistances],
+    *,
+    classifier_prediction: ClassifierPrediction | None,
+) -> list[BinnedDistances | None]:
+    """Return the binned distances of the candidates of libraries that are more than are fitted, or tried for settings.
+
+    Draws of a network, new ones for each measurement, are all fitted.
+
+    Args:
+        groups: candidates of each source.
+        probable_groups: those of them that are probable.
+        target: the data.
+        binned_libraries: bins of whole libraries by their identity, for the next measurement.
+        classifier_prediction: what the classifier says.
+    """
+    group_distances: list[BinnedDistances | None] = []
+    for group, probable_group in zip(groups, probable_groups, strict=True):
+        max_unbinned = (
+            max_fitted(classifier_prediction, group)
+            if len(probable_group.rows) == len(group.rows)
+            else profile.N_PROFILE_CANDIDATES
+        )
+        if group.source == "network" or len(probable_group.rows) <= max_unbinned:
+            group_distances.append(None)
+            continue
+        if id(group.library) not in binned_libraries:
+            binned_libraries[id(group.library)] = screening.binned_distances(
+                group.library, group.rows, bond=target.bond, span=target.span
+            )
+        library_distances = binned_libraries[id(group.library)]
+        group_distances.append(
+            library_distances
+            if len(probable_group.rows) == len(group.rows)
+            else screening.select_candidates(library_distances, probable_group.rows)
+        )
+    return group_distances
+
+
+def select_screened(
+    group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
+) -> tuple[CandidateGroup, np.ndarray]:
+    """Return the candidates of a group that are worth fitting, and the rows that are worth a judge's try."""
+    if binned_distances is None:
+        return group, group.rows
+    misfits = screening.misfits(binned_distances, target.basis)
+    fit_rows, holdout_rows = (
+        screening.best_rows(binned_distances, misfits, count=max_rows)
+        for max_rows in (max_candidates, screening.MAX_HOLDOUT_CANDIDATES)
+    )
+    return group._replace(rows=fit_rows), holdout_rows
+
+
+def select_for_settings(
+    group: CandidateGroup, binned_distances: BinnedDistances | None, fit_target: Target
+) -> CandidateGroup:
+    """Return candidates that fit well whatever the qmin."""
+    if binned_distances is None:
+        return group._replace(rows=group.rows[: profile.N_PROFILE_CANDIDATES])
+    q_nodes = target.low_q_curves(
+        fit_target, q_start=min(profile.MIN_TRIAL_QMIN, fit_target.qmin), q_end=profile.TRIAL_VALUES["qmin"][-1]
+    )
+    misfits = screening.misfits(binned_distances, fit_target.basis, excluded_curves=q_nodes)
+    return group._replace(rows=screening.best_rows(binned_distances, misfits, count=profile.N_PROFILE_CANDIDATES))
+
+
+def summarize_prior(
+    classifier_prediction: ClassifierPrediction | None,
+    groups: Sequence[CandidateGroup],
+    probable_groups: Sequence[CandidateGroup],
+    pool: CandidatePool,
+    weight: np.ndarray,
+) -> ClassifierPrior | None:
+    """Return what was seen of a library at a glance, and how the fits agree; None where there was none."""
+    if classifier_prediction is None:
+        return None
+    for group, probable_group in zip(groups, probable_groups, strict=True):
+        if group.source == "library":
+            in_library = np.array([pool_group.library is group.library for pool_group in pool.groups])[pool.group]
+            rows = np.array([pool.entry(row)[1] for row in np.flatnonzero(in_library).tolist()], np.intp)
+            return summarize_group(classifier_prediction, group, len(probable_group.rows), rows, weight[in_library])
+    return None
+
+
+def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_reason: str) -> list[str]:
+    """Return why there is no classifier, or why it was not followed."""
+    if missing_reason:
+        return [missing_reason]
+    return (
+        [f"not screened: {', '.join(classifier_prediction.outside_training)}"]
+        if classifier_prediction and classifier_prediction.outside_training
+        else []
+    )

@@ -1,0 +1,573 @@
+r"""A sample as a distribution of particles: shares of atoms over classes of clusters, fitted to a measured G(r).
+
+G(r), normalised to an atom, adds up by shares of atoms, $G = \sum_k \varphi_k G_k$ with $\varphi_k \ge 0$, which
+`mixture` has by packing and size. What it takes has a Gaussian prior, and the best is found by Gauss-Newton steps: the
+curves are linear in what is shared about the last step, so that a step costs as much as one evaluation of all classes,
+and the distribution is descended in between. The covariance at the best gives the intervals (Laplace).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxstruc.pdf import fit as fit_parameters
+from jaxstruc.pdf.ensemble_model import EnsembleModel, EnsembleParameters, atom_fractions, class_curves, size_fractions
+from jaxstruc.pdf.fit import FitValues
+from jaxstruc.pdf.target import FitBasis
+from jaxstruc.statistics import rounding_of_squares, squares_floor
+
+WIDTH_PRIOR = (0.2, 0.7)
+"""Usual width of a distribution, and how far its logarithm strays."""
+PACKING_PRIOR = (0.3, 0.4)
+"""How far the logarithms of the packings' mean sizes, and of their widths, stray from those of all."""
+SIZE_PRIOR = 1.0
+"""How far the logarithm of the mean size strays from where it is sought first."""
+CONTRACTION_PRIOR = 0.15
+"""Å. How far the contraction strays from none: 1 % at 15 Å."""
+N_LINEARIZATIONS, N_LINEARIZATIONS_FREE, MAX_STEPS = 4, 2, 14
+"""Gauss-Newton steps in what is shared; of a free distribution, which starts from the lognormal; and most steps of
+Levenberg and Marquardt in the distribution at each."""
+COST_TOLERANCE = 0.02
+"""Fall of twice the negative logarithm of the posterior at which a descent in the distribution is done."""
+START_MEAN_FACTORS = (0.6, 0.75, 0.9, 1.0, 1.15, 1.4, 1.8)
+"""Mean sizes tried for the start, relative to the first guess."""
+START_WIDTHS = (0.08, 0.2, 0.4)
+"""Widths tried for the start."""
+MIN_LOG_WIDTH, MAX_LOG_WIDTH = math.log(0.04), math.log(1.0)
+"""Bounds of the logarithm of a width."""
+MAX_DISTRIBUTION_STEP = 0.7
+"""Of a step in the distribution."""
+MAX_SHARED_STEP = 0.12
+"""Of a step in what is shared, in parts of the range between the bounds."""
+N_POSTERIOR_DRAWS = 800
+"""Of the posterior."""
+MIN_ATOM_FRACTION = 0.03
+"""Share below which the sizes of a packing are held in draws."""
+
+
+class EnsembleFit(NamedTuple):
+    """The best ensemble of a strength."""
+
+    parameters: EnsembleParameters
+    values: FitValues
+    """Shared; the scale is the sum of the shares."""
+    atom_fractions: Float[Array, " class"]
+    """Of atoms; times the scale."""
+    squares: Float[Array, ""]
+    """Sum of the squares of data less model."""
+    rw: Float[Array, ""]
+    precision: Float[Array, "parameter parameter"]
+    """Of the guess, ravelled: the inverse of its covariance."""
+
+
+def start_parameters(
+    model: EnsembleModel, basis: FitBasis, values: FitValues, names: tuple[str, ...], mean_size: float
+) -> EnsembleParameters:
+    """Return where a fit starts: the best of a few means and widths, with the shares of packings that fit them.
+
+    Args:
+        model: the classes.
+        basis: the data.
+        values: of a single cluster's fit.
+        names: of the shared values.
+        mean_size: first guess of the mean size, in Å.
+    """
+    shared_values = jnp.stack([getattr(values, name) for name in names])
+    normalized_values = jnp.clip(fit_parameters.normalized_values(shared_values, names, basis), 0.02, 0.98)
+    return _start_parameters(model, basis, normalized_values, jnp.asarray(mean_size, jnp.float32), names=names)
+
+
+@partial(jax.jit, static_argnames="names")
+def _start_parameters(
+    model: EnsembleModel, basis: FitBasis, normalized_values, mean_size, *, names
+) -> EnsembleParameters:
+    n_modes = int(model.smooth_modes.shape[1])
+    n_packings = model.n_packings
+    curves_by_class = class_curves(model, normalized_values, 0.0, names, basis)
+    lower_bound, upper_bound = jnp.min(model.size), jnp.max(model.size)
+
+    def evaluate_start(mean, width):
+        parameters = EnsembleParameters(
+            jnp.ones(n_packings),
+            jnp.full(n_packings, jnp.log(mean)),
+            jnp.full(n_packings, jnp.log(width)),
+            jnp.zeros((n_packings, n_modes)),
+            jnp.stack([jnp.log(mean), jnp.log(width)]),
+            normalized_values,
+            jnp.zeros(1),
+        )
+        fractions = atom_fractions(parameters, model, 0.0)
+        packing_curves = jax.ops.segment_sum(fractions[:, None] * curves_by_class, model.packing, n_packings)
+        amounts, misfit = _nonnegative_amounts(packing_curves, basis.data)
+        return misfit, parameters._replace(sqrt_fraction=jnp.sqrt(amounts))
+
+    means = jnp.clip(mean_size * jnp.asarray(START_MEAN_FACTORS), 1.1 * lower_bound, 0.9 * upper_bound)
+    misfits, guesses = jax.vmap(
+        lambda trial_mean: jax.vmap(lambda trial_width: evaluate_start(trial_mean, trial_width))(
+            jnp.asarray(START_WIDTHS)
+        )
+    )(means)
+    best = jnp.argmin(misfits.ravel())
+    return jax.tree.map(lambda column: column.reshape(-1, *column.shape[2:])[best], guesses)
+
+
+def _nonnegative_amounts(
+    packing_curves: Float[Array, "packing basis"], data
+) -> tuple[Float[Array, " packing"], Float[Array, ""]]:
+    """Return about the non-negative least squares, each at least a little of the sum, and what is left."""
+    normal_matrix, slope = packing_curves @ packing_curves.T, packing_curves @ data
+    diagonal = jnp.maximum(jnp.diagonal(normal_matrix), 1e-12)
+
+    def step(amounts, _):  # coordinate descent
+        for index in range(len(slope)):
+            partial_slope = slope[index] - normal_matrix[index] @ amounts + diagonal[index] * amounts[index]
+            amounts = amounts.at[index].set(jnp.maximum(partial_slope / diagonal[index], 0.0))
+        return amounts, None
+
+    amounts, _ = jax.lax.scan(step, jnp.zeros_like(slope), None, length=30)
+    amounts = jnp.maximum(amounts, 0.01 * jnp.sum(amounts) + 1e-6)
+    residual = data - amounts @ packing_curves
+    return amounts, residual @ residual
+
+
+def fit(
+    model: EnsembleModel,
+    basis: FitBasis,
+    guess: EnsembleParameters,
+    *,
+    names: tuple[str, ...],
+    strength: float,
+    effective_fraction: float = 1.0,
+) -> EnsembleFit:
+    """Return the best ensemble.
+
+    Args:
+        model: the classes.
+        basis: the data.
+        guess: where to start.
+        names: of the shared values, all that is fitted but the scale.
+        strength: of departures from lognormal.
+        effective_fraction: share of the independent points that count: a misfit that is no noise varies slowly.
+    """
+    steps = jnp.asarray(N_LINEARIZATIONS if strength == 0 else N_LINEARIZATIONS_FREE)
+    strength_array, fraction_array = (jnp.asarray(number, jnp.float32) for number in (strength, effective_fraction))
+    return _fit(model, basis, guess, strength_array, steps, fraction_array, names=names)
+
+
+def fit_series(
+    model: EnsembleModel,
+    bases: Sequence[FitBasis],
+    guess: EnsembleParameters,
+    *,
+    names: tuple[str, ...],
+    effective_fraction: float = 1.0,
+) -> EnsembleFit:
+    """Return the best lognormal ensembles of many curves with the same ranges of Q and r, with a leading axis.
+
+    The classes' curves are made twice for all: linear about the guess, and about the middle of what was found.
+
+    Args:
+        model: the classes.
+        bases: the data, alike but for the curve.
+        guess: where all start, of one of them; its free part is left out.
+        names: of the shared values.
+        effective_fraction: as in `fit`.
+    """
+    lognormal_model = replace(model, smooth_modes=model.smooth_modes[:, :0])
+    start = guess._replace(mode_weights=guess.mode_weights[:, :0])
+    data, norm, unmodelled_squares = (
+        jnp.stack([getattr(basis, name) for basis in bases]) for name in ("data", "norm", "rest")
+    )
+    return _series(
+        lognormal_model,
+        bases[0],
+        data,
+        norm,
+        unmodelled_squares,
+        start,
+        jnp.asarray(effective_fraction, jnp.float32),
+        names=names,
+    )
+
+
+class _Prior(NamedTuple):
+    """What is usual, and the bounds, of a guess ravelled."""
+
+    total_fraction: Float[Array, ""]
+    log_mean_size: Float[Array, ""]
+    lower_bound: Float[Array, " parameter"]
+    upper_bound: Float[Array, " parameter"]
+    is_shared: Float[Array, " parameter"]
+    """1 for what all packings share: places and contraction."""
+
+
+class _LinearizedCurves(NamedTuple):
+    """The curves of all classes, linear in what is shared about a guess."""
+
+    reference: EnsembleParameters
+    curves: Float[Array, "class basis"]
+    slopes: Float[Array, "class basis shared"]
+
+
+class _Best(NamedTuple):
+    """The best guess that has been evaluated with its own curves."""
+
+    at: Float[Array, " parameter"]
+    normal: Float[Array, "parameter parameter"]
+    every: Float[Array, "class basis"]
+    cost: Float[Array, ""]
+
+
+class _DescentState(NamedTuple):
+    """Where a descent in the distribution stands."""
+
+    point: Float[Array, " parameter"]
+    trial_point: Float[Array, " parameter"]
+    cost: Float[Array, ""]
+    slope: Float[Array, " parameter"]
+    normal_matrix: Float[Array, "parameter parameter"]
+    damping: Float[Array, ""]
+    steps: Int[Array, ""]
+    converged: Bool[Array, ""]
+    first: tuple[Float[Array, ""], Float[Array, "parameter parameter"]]
+    """Cost and normal matrix of the start."""
+
+
+@partial(jax.jit, static_argnames="names")
+def _fit(
+    model: EnsembleModel,
+    basis: FitBasis,
+    guess: EnsembleParameters,
+    strength,
+    n_linearizations,
+    effective_fraction,
+    *,
+    names,
+) -> EnsembleFit:
+    prior = _prior(guess, model)
+    start, unravel = ravel_pytree(guess)
+
+    def relinearize(_, state):
+        at, _, best = state
+        reference = unravel(at)
+        linear_curves = _linearize(model, reference, names, basis)
+        ended = _levenberg_marquardt(reference, linear_curves, model, basis, prior, strength, effective_fraction)
+        return (
+            ended.point,
+            ended.normal_matrix,
+            _lower(_Best(at, ended.first[1], linear_curves.curves, ended.first[0]), best),
+        )
+
+    none = jnp.full((len(model.size), len(basis.data)), jnp.nan, start.dtype)
+    unit = jnp.eye(len(start), dtype=start.dtype)
+    begin = start, unit, _Best(start, unit, none, jnp.asarray(jnp.inf, start.dtype))
+    point, normal_matrix, best = jax.lax.fori_loop(0, n_linearizations, relinearize, begin)
+    last = unravel(point)
+    curves_by_class = class_curves(model, last.places, last.contraction[0], names, basis)
+    cost, rounding = _cost(last, curves_by_class, model, basis, prior, strength, effective_fraction)
+    best = _lower(_Best(point, normal_matrix, curves_by_class, cost - rounding), best)
+    parameters = unravel(best.at)
+    return _ensemble_fit(
+        parameters, atom_fractions(parameters, model, strength), best.every, best.normal, basis, prior, names
+    )
+
+
+@partial(jax.jit, static_argnames="names")
+def _series(
+    model: EnsembleModel,
+    basis: FitBasis,
+    data,
+    norm,
+    unmodelled_squares,
+    guess: EnsembleParameters,
+    effective_fraction,
+    *,
+    names,
+) -> EnsembleFit:
+    """Return the lognormal fits of several curves, linear about what their middle one shares."""
+    strength = jnp.zeros(())
+
+    def fit_curve(start_point, data, norm, unmodelled_squares, linear_curves):
+        curve_basis = replace(basis, data=data, norm=norm, unmodelled_squares=unmodelled_squares)
+        prior = _prior(guess, model)
+
+        def cost(begin):
+            every = linear_curves.every + linear_curves.slopes @ _shared_displacement(begin, linear_curves.about)
+            return _cost(begin, every, model, curve_basis, prior, strength, effective_fraction)[0]
+
+        worse = cost(guess) < cost(start_point)  # what other curves have found may be worse with these
+        start_point = jax.tree.map(lambda first, last: jnp.where(worse, first, last), guess, start_point)
+        ended = _levenberg_marquardt(
+            start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction
+        )
+        parameters = ravel_pytree(guess)[1](ended.point)
+        curves_by_class = linear_curves.every + linear_curves.slopes @ _shared_displacement(
+            parameters, linear_curves.about
+        )
+        return _ensemble_fit(
+            parameters,
+            atom_fractions(parameters, model, strength),
+            curves_by_class,
+            ended.normal_matrix,
+            curve_basis,
+            prior,
+            names,
+        )
+
+    def fit_curves(start_points, reference):
+        linear_curves = _linearize(model, reference, names, basis)
+        return jax.vmap(fit_curve, (0, 0, 0, 0, None))(start_points, data, norm, unmodelled_squares, linear_curves)
+
+    start_points = jax.tree.map(lambda column: jnp.broadcast_to(column, (len(data), *column.shape)), guess)
+    first_fits = fit_curves(start_points, guess)
+    median_parameters = jax.tree.map(lambda column: jnp.median(column, axis=0), first_fits.parameters)
+    return fit_curves(first_fits.parameters, median_parameters)
+
+
+def _prior(guess: EnsembleParameters, model: EnsembleModel) -> _Prior:
+    lower_bound, upper_bound = (ravel_pytree(bound)[0] for bound in _bounds(guess, model))
+    zeros = jax.tree.map(jnp.zeros_like, guess)
+    is_shared = zeros._replace(places=zeros.places + 1, contraction=zeros.contraction + 1)
+    return _Prior(
+        jnp.sum(guess.sqrt_fraction**2), guess.hyperparameters[0], lower_bound, upper_bound, ravel_pytree(is_shared)[0]
+    )
+
+
+def _linearize(
+    model: EnsembleModel, reference: EnsembleParameters, names: tuple[str, ...], basis: FitBasis
+) -> _LinearizedCurves:
+    curves_at = lambda shared_parameters: class_curves(
+        model, shared_parameters[:-1], shared_parameters[-1], names, basis
+    )
+    shared_parameters = jnp.concatenate([reference.normalized_values, reference.contraction])
+    return _LinearizedCurves(reference, curves_at(shared_parameters), jax.jacfwd(curves_at)(shared_parameters))
+
+
+def _shared_displacement(parameters: EnsembleParameters, reference: EnsembleParameters) -> Float[Array, " shared"]:
+    return jnp.concatenate(
+        [parameters.normalized_values - reference.normalized_values, parameters.contraction - reference.contraction]
+    )
+
+
+def _levenberg_marquardt(
+    guess: EnsembleParameters,
+    linear_curves: _LinearizedCurves,
+    model: EnsembleModel,
+    basis: FitBasis,
+    prior: _Prior,
+    strength,
+    effective_fraction,
+) -> _DescentState:
+    """Return the end, the best guess with linear curves, of a descent by Levenberg and Marquardt."""
+    start_point, unravel = ravel_pytree(guess)
+    reference_point = ravel_pytree(linear_curves.reference)[0]
+    max_step = jnp.where(prior.is_shared > 0, MAX_SHARED_STEP, MAX_DISTRIBUTION_STEP)
+    lower_bound = jnp.maximum(
+        prior.lower_bound, jnp.where(prior.is_shared > 0, reference_point - MAX_SHARED_STEP, -jnp.inf)
+    )
+    upper_bound = jnp.minimum(
+        prior.upper_bound, jnp.where(prior.is_shared > 0, reference_point + MAX_SHARED_STEP, jnp.inf)
+    )
+
+    def step(state: _DescentState) -> _DescentState:
+        there = _cost_derivatives(
+            state.trial_point, unravel, linear_curves, model, basis, prior, strength, effective_fraction
+        )
+        cost, slope, normal_matrix, rounding = there
+        is_better = cost < state.cost
+        converged = is_better & (state.cost - cost < jnp.maximum(COST_TOLERANCE, rounding))
+        first = jax.tree.map(
+            lambda new_value, old_value: jnp.where(state.steps == 0, new_value, old_value),
+            (cost, normal_matrix),
+            state.first,
+        )
+        damping = jnp.clip(jnp.where(is_better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
+        select = lambda new_value, old_value: jnp.where(is_better, new_value, old_value)  # noqa: E731
+        point, cost = select(state.trial_point, state.point), select(cost, state.cost)
+        slope, normal_matrix = select(slope, state.slope), select(normal_matrix, state.normal_matrix)
+        damping_matrix = jnp.diag(damping * jnp.diagonal(normal_matrix))
+        displacement = jnp.clip(jnp.linalg.solve(normal_matrix + damping_matrix, -slope), -max_step, max_step)
+        trial = jnp.clip(point + displacement, lower_bound, upper_bound)
+        return _DescentState(point, trial, cost, slope, normal_matrix, damping, state.steps + 1, converged, first)
+
+    infinite_cost, damping = jnp.asarray(jnp.inf, start_point.dtype), jnp.asarray(0.05, start_point.dtype)
+    initial_derivatives = jnp.zeros_like(start_point), jnp.eye(len(start_point), dtype=start_point.dtype)
+    first = infinite_cost, initial_derivatives[1]
+    initial_state = _DescentState(
+        start_point,
+        start_point,
+        infinite_cost,
+        *initial_derivatives,
+        damping,
+        jnp.asarray(0),
+        jnp.asarray(False),
+        first,
+    )
+    return jax.lax.while_loop(lambda state: ~state.converged & (state.steps < MAX_STEPS), step, initial_state)
+
+
+def _lower(new: _Best, old: _Best) -> _Best:
+    """Return the one of the lower cost."""
+    return jax.tree.map(lambda last, first: jnp.where(new.cost < old.cost, last, first), new, old)
+
+
+def _cost_derivatives(
+    point,
+    unravel,
+    linear_curves: _LinearizedCurves,
+    model: EnsembleModel,
+    basis: FitBasis,
+    prior: _Prior,
+    strength,
+    effective_fraction,
+):
+    """Return twice the negative logarithm of the posterior, half its slope, half its curvature, and its rounding."""
+    parameters = unravel(point)
+    curves_by_class = linear_curves.curves + linear_curves.slopes @ _shared_displacement(
+        parameters, linear_curves.reference
+    )
+    fractions_by_class = size_fractions(parameters, model, strength)
+    fractions = parameters.root[model.packing] ** 2 * fractions_by_class
+    residual = basis.data - fractions @ curves_by_class
+    squares, n_effective = _squares(residual, basis), effective_fraction * basis.n_independent
+    weight = n_effective / squares  # the derivative of (points / 2) ln squares
+    fraction_jacobian = jax.jacfwd(lambda vector: atom_fractions(unravel(vector), model, strength))(point)
+    jacobian = curves_by_class.T @ fraction_jacobian
+    shared_jacobian = jnp.einsum("c,cbx->bx", fractions, linear_curves.slopes)
+    jacobian = jacobian.at[:, -shared_jacobian.shape[1] :].add(shared_jacobian)  # places and contraction come last
+    prior_residuals = lambda vector: _prior_residuals(unravel(vector), prior.total_fraction, prior.log_mean_size)  # noqa: E731
+    prior_residual, prior_jacobian = prior_residuals(point), jax.jacfwd(prior_residuals)(point)
+    normal_matrix = weight * jacobian.T @ jacobian + prior_jacobian.T @ prior_jacobian
+    # A share near 0 has no slope by its root: its curvature is that of the square.
+    n_packings = len(parameters.root)
+    packing_curves = jax.ops.segment_sum(fractions_by_class[:, None] * curves_by_class, model.packing, n_packings)
+    curvature = jnp.maximum(-2 * weight * packing_curves @ residual, 0.0)
+    normal_matrix = normal_matrix.at[jnp.arange(n_packings), jnp.arange(n_packings)].add(curvature)
+    slope = -weight * jacobian.T @ residual + prior_jacobian.T @ prior_residual
+    cost, rounding = _posterior(squares, prior_residual, basis, effective_fraction)
+    return cost, slope, normal_matrix, rounding
+
+
+def _cost(own: EnsembleParameters, every, mixture: EnsembleModel, basis: FitBasis, prior: _Prior, strength, counted):
+    """Return twice the negative logarithm of the posterior of a guess with given curves, and its rounding."""
+    left = basis.data - atom_fractions(own, mixture, strength) @ every
+    return _posterior(
+        _squares(left, basis), _prior_residuals(own, prior.total_fraction, prior.log_mean_size), basis, counted
+    )
+
+
+def _squares(left: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
+    """Return the sum of squares of what is left of the data, and of what no model reaches."""
+    return jnp.maximum(left @ left + basis.unmodelled_squares, squares_floor(basis.norm))
+
+
+def _posterior(squares, off, basis: FitBasis, counted) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    points = counted * basis.n_independent
+    cost = points * jnp.log(squares) + off @ off
+    rounding = points * rounding_of_squares(squares, basis.norm) / squares
+    return cost, rounding + jnp.finfo(cost.dtype).eps * jnp.abs(cost)
+
+
+def _ensemble_fit(
+    parameters: EnsembleParameters,
+    fractions,
+    curves_by_class,
+    normal_matrix,
+    basis: FitBasis,
+    prior: _Prior,
+    names: tuple[str, ...],
+) -> EnsembleFit:
+    residual = basis.data - fractions @ curves_by_class
+    squares = residual @ residual + basis.unmodelled_squares
+    values = fit_parameters.physical_values(parameters.normalized_values, names, basis)._replace(
+        scale=jnp.sum(fractions)
+    )
+    return EnsembleFit(parameters, values, fractions, squares, jnp.sqrt(squares / basis.norm), normal_matrix)
+
+
+def _prior_residuals(parameters: EnsembleParameters, total_fraction, log_mean_size) -> Float[Array, " departure"]:
+    """Return how far a guess is from what is usual, in standard deviations; linear.
+
+    Args:
+        parameters: what is fitted.
+        total_fraction: of the shares.
+        log_mean_size: logarithm of the first guess of the mean size.
+    """
+    return jnp.concatenate(
+        [
+            parameters.sqrt_fraction / jnp.sqrt(total_fraction),
+            (parameters.log_mean - parameters.hyperparameters[0]) / PACKING_PRIOR[0],
+            (parameters.log_width - parameters.hyperparameters[1]) / PACKING_PRIOR[1],
+            (parameters.hyperparameters - jnp.stack([log_mean_size, jnp.log(WIDTH_PRIOR[0])]))
+            / jnp.asarray([SIZE_PRIOR, WIDTH_PRIOR[1]]),
+            parameters.mode_weights.ravel(),
+            parameters.contraction / CONTRACTION_PRIOR,
+            (parameters.normalized_values - 0.5) * 1e-2,
+        ]
+    )
+
+
+def _bounds(parameters: EnsembleParameters, model: EnsembleModel) -> tuple[EnsembleParameters, EnsembleParameters]:
+    """Return the least and the largest values."""
+    lower_bound = jax.tree.map(lambda array: jnp.full_like(array, -jnp.inf), parameters)
+    upper_bound = jax.tree.map(lambda array: jnp.full_like(array, jnp.inf), parameters)
+    min_log_size, max_log_size = jnp.log(jnp.min(model.size)), jnp.log(jnp.max(model.size))
+    lower_bound = lower_bound._replace(
+        mean=jnp.full_like(parameters.log_mean, min_log_size),
+        spread=jnp.full_like(parameters.log_width, MIN_LOG_WIDTH),
+        places=jnp.full_like(parameters.normalized_values, 1e-3),
+    )
+    upper_bound = upper_bound._replace(
+        mean=jnp.full_like(parameters.log_mean, max_log_size),
+        spread=jnp.full_like(parameters.log_width, MAX_LOG_WIDTH),
+        places=jnp.full_like(parameters.normalized_values, 1 - 1e-3),
+    )
+    return lower_bound, upper_bound
+
+
+def posterior_fractions(
+    ensemble_fit: EnsembleFit, model: EnsembleModel, *, strength: float, seed: int = 0
+) -> Float[Array, "draw class"]:
+    """Return shares drawn from the posterior by Laplace, each times its scale.
+
+    The sizes of packings with hardly a share are held: the data say nothing of them.
+
+    Args:
+        ensemble_fit: the best.
+        model: the classes.
+        strength: of departures from lognormal.
+        seed: of the draws.
+    """
+    return _posterior_fractions(ensemble_fit, model, jnp.asarray(strength, jnp.float32), jax.random.key(seed))
+
+
+@jax.jit
+def _posterior_fractions(ensemble_fit: EnsembleFit, model: EnsembleModel, strength, key):
+    best_point, unravel = ravel_pytree(ensemble_fit.parameters)
+    fractions = ensemble_fit.parameters.sqrt_fraction**2 / jnp.sum(ensemble_fit.parameters.sqrt_fraction**2)
+    is_present = fractions > MIN_ATOM_FRACTION
+    ones = jax.tree.map(jnp.ones_like, ensemble_fit.parameters)
+    free_mask = ones._replace(
+        mean=ones.mean * is_present,
+        spread=ones.spread * is_present,
+        waves=ones.waves * is_present[:, None] * (strength > 0),
+    )
+    free_mask = ravel_pytree(free_mask)[0]
+    precision = jnp.where(free_mask[:, None] * free_mask > 0, ensemble_fit.precision, 0.0) + jnp.diag(1 - free_mask)
+    length_scale = 1 / jnp.sqrt(jnp.diagonal(precision))
+    eigenvalues, eigenvectors = jnp.linalg.eigh(length_scale[:, None] * precision * length_scale)
+    covariance_root = length_scale[:, None] * eigenvectors / jnp.sqrt(jnp.maximum(eigenvalues, 1e-5))
+    gaussian_draws = free_mask * (jax.random.normal(key, (N_POSTERIOR_DRAWS, len(best_point))) @ covariance_root.T)
+    lower_bound, upper_bound = (ravel_pytree(bound)[0] for bound in _bounds(ensemble_fit.parameters, model))
+    return jax.vmap(
+        lambda displacement: atom_fractions(
+            unravel(jnp.clip(best_point + displacement, lower_bound, upper_bound)), model, strength
+        )
+    )(gaussian_draws)

@@ -1,0 +1,144 @@
+r"""Classes of clusters mixed: shares of atoms by packing and size, and the curves that they share out.
+
+Of each packing the sizes D follow
+
+$$\varphi(D) = \varphi_0 \exp\left(-\frac{(\ln D - \mu)^2}{2\sigma^2} + \tau\, w(\ln D)\right)$$
+
+with w a smooth curve of unit variance: a lognormal where the strength $\tau$ is 0, a free distribution beyond. Uiso,
+delta2 and stretch are shared; small particles contract by k/D.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxstruc.clusters.distances import Histogram
+from jaxstruc.clusters.library import BIN_WIDTH
+from jaxstruc.clusters.size_classes import SizeClasses
+from jaxstruc.pdf import fit as fit_parameters
+from jaxstruc.pdf.target import FitBasis
+from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
+
+SMOOTHING_LENGTH = 0.3
+"""Length, in the logarithm of the size, over which a free distribution is smooth."""
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["cluster_tables", "packing", "size", "smooth_modes"],
+    meta_fields=["n_packings"],
+)
+@dataclass(frozen=True)
+class EnsembleModel:
+    """Classes of clusters, as fits to data of a span need them."""
+
+    cluster_tables: ClusterTable
+    """[class]"""
+    packing: Int[Array, " class"]
+    size: Float[Array, " class"]
+    """Å"""
+    smooth_modes: Float[Array, "class wave"]
+    """Smooth curves of the logarithm of the size, for free distributions."""
+    n_packings: int
+    """Their number."""
+
+
+class EnsembleParameters(NamedTuple):
+    """What is fitted."""
+
+    sqrt_fraction: Float[Array, " packing"]
+    """Square root of the share of atoms, times the scale: what is even in it has Jeffreys' prior for shares."""
+    log_mean: Float[Array, " packing"]
+    """Of the logarithm of the size in Å."""
+    log_width: Float[Array, " packing"]
+    """Logarithm of the standard deviation of that."""
+    mode_weights: Float[Array, "packing wave"]
+    hyperparameters: Float[Array, " 2"]
+    """Mean and spread of all packings."""
+    normalized_values: Float[Array, " parameter"]
+    """Of the shared values between their bounds."""
+    contraction: Float[Array, " 1"]
+    """Å"""
+
+
+def ensemble_model(classes: SizeClasses, *, bond: float, span: TableRange) -> EnsembleModel:
+    """Return the classes as fits need them.
+
+    Args:
+        classes: of a library.
+        bond: nearest-neighbour distance, in Å.
+        span: what the fits cover.
+    """
+    n_bins = max(512, 64 * math.ceil((span.max_distance / (BIN_WIDTH * bond) + 2) / 64))
+    weight, mean, variance = (
+        np.pad(column[:, :n_bins], ((0, 0), (0, max(0, n_bins - column.shape[1])))) for column in classes.histogram[:3]
+    )
+    in_range = (mean * bond < span.max_distance) & (weight > 0)
+    distances = Histogram(
+        np.where(in_range, weight, 0.0),
+        np.where(in_range, mean * bond, bond),
+        np.where(in_range, variance * bond**2, 0.0),
+        classes.histogram.atoms,
+    )
+    log_size = np.log(classes.size_grid)
+    eigenvalues, eigenvectors = np.linalg.eigh(np.exp(-0.5 * ((log_size[:, None] - log_size) / SMOOTHING_LENGTH) ** 2))
+    selected_modes = eigenvalues > 1e-3 * eigenvalues[-1]
+    smooth_modes = (eigenvectors[:, selected_modes] * np.sqrt(eigenvalues[selected_modes]))[classes.size_index]
+    return EnsembleModel(
+        _cluster_tables(distances, bond, span=span),
+        jnp.asarray(classes.packing_index),
+        _float32(classes.mean_size * bond),
+        _float32(smooth_modes),
+        len(classes.packing_names),
+    )
+
+
+@partial(jax.jit, static_argnames="span")
+def _cluster_tables(distances: Histogram, bond: float, *, span: TableRange) -> ClusterTable:
+    return jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, bond, span=span))(distances)
+
+
+def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
+    """Return the shares of atoms of all classes, times the scale."""
+    return parameters.sqrt_fraction[model.packing] ** 2 * size_fractions(parameters, model, strength)
+
+
+def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
+    """Return the shares of classes within their packing: of each packing they sum to 1."""
+    packing = model.packing
+    n_packings = len(parameters.log_mean)
+    log_weight = (
+        -0.5 * ((jnp.log(model.size) - parameters.log_mean[packing]) * jnp.exp(-parameters.log_width[packing])) ** 2
+    )
+    log_weight += strength * jnp.sum(model.smooth_modes * parameters.mode_weights[packing], axis=-1)
+    log_weight -= jax.lax.stop_gradient(jax.ops.segment_max(log_weight, packing, n_packings))[packing]
+    return jnp.exp(log_weight) / jax.ops.segment_sum(jnp.exp(log_weight), packing, n_packings)[packing]
+
+
+def class_curves(
+    model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis
+) -> Float[Array, "class basis"]:
+    """Return the curves of all classes, in the basis."""
+    shared_values = fit_parameters.physical_values(normalized_values, names, basis)
+    stretch = class_stretches(shared_values.stretch, contraction, model)
+    return jax.vmap(
+        lambda cluster_table, class_stretch: fit_parameters.model_curve(
+            cluster_table, shared_values._replace(stretch=class_stretch), basis
+        )
+    )(model.cluster_tables, stretch)
+
+
+def class_stretches(stretch, contraction, model: EnsembleModel) -> Float[Array, " class"]:
+    """Return the stretches of all classes: the smaller, the more contracted."""
+    return stretch * (1 - contraction / model.size)
+
+
+def _float32(values) -> Float[Array, "..."]:
+    return jnp.asarray(values, jnp.float32)

@@ -1,0 +1,384 @@
+r"""The values of a fit, the places between their bounds that a descent moves, and the curve that they give.
+
+The curve is in the basis of a target (`target`), so that an evaluation costs the same for any number of points, and is
+made of a template (`scattering.templates`), so that it costs the same for any number of atoms. The scale is projected
+out, like the background.
+
+
+Scale, stretch, Uiso, correlated motion and resolution of a cluster of one element, fitted to a measured G(r).
+
+Levenberg-Marquardt inside bounds. The model comes from `templates`, so that an evaluation costs the same for any number
+of atoms. Data and model are compared as `target` has them.
+
+Errors: the covariance is $(J^T J)^{-1} \sum (G_o - G_c)^2 / (n - p)$ with J over all points of the data and n the
+number of *independent* points, $(r_{max} - r_{min})(Q_{max} - Q_{min})/\pi$: noise that is white on F(Q) is correlated
+over neighbouring points of G(r), and a finer r grid tells nothing more.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
+from jaxstruc.pdf import target as targets
+from jaxstruc.pdf.target import STRETCH_BOUNDS, FitBasis, Target
+from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering.cluster_tables import ClusterTable
+from jaxstruc.scattering.debye import Instrument
+from jaxstruc.statistics import rounding_of_squares
+
+START_STRETCH_FACTORS = tuple(1 + 0.01 * step for step in range(-4, 5))
+"""Stretches tried for the start, about that of the first peak."""
+
+
+class FitValues(NamedTuple):
+    """Fitted or held values; units as in `scattering.Instrument`."""
+
+    scale: Float[Array, "*batch"]
+    stretch: Float[Array, "*batch"]
+    uiso: Float[Array, "*batch"]
+    delta1: Float[Array, "*batch"]
+    delta2: Float[Array, "*batch"]
+    qdamp: Float[Array, "*batch"]
+    qbroad: Float[Array, "*batch"]
+
+    @property
+    def instrument(self) -> Instrument:
+        """The same as the simulator takes it."""
+        return Instrument(**self._asdict())
+
+
+def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is descended in: all but the scale, which is projected out."""
+    return tuple(name for name in free if name != "scale")
+
+
+def model_curve(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, " basis"]:
+    """Return the model with scale 1, in the basis."""
+    curve = templates.reduced_structure_function(cluster_table, values.instrument, basis.q) @ basis.transform
+    curve = curve * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
+    return curve - basis.background_basis @ (basis.background_basis.T @ curve)
+
+
+def best_scale(curve: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
+    """Return the scale of least squares, at least a little above 0; 1 where the data are absolute."""
+    squared_norm = jnp.sum(curve**2)
+    return jnp.clip(jnp.sum(curve * basis.data) / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
+
+
+def misfit(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, ""]:
+    """Return the sum of squares between data and model, with the best scale: differentiable in the template."""
+    model = model_curve(cluster_table, values, basis)
+    return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2) + basis.unmodelled_squares
+
+
+def start_point(cluster_table: ClusterTable, names: tuple[str, ...], basis: FitBasis) -> Float[Array, " parameter"]:
+    """Return the places of the stretch that fits best with usual vibrations."""
+    typical_values = {"qdamp": basis.qdamp, "qbroad": basis.qbroad}
+    for name in ("uiso", "delta1", "delta2"):
+        typical_values[name] = jnp.asarray(PARAMETERS[name].start) * basis.bond ** PARAMETERS[name].bond_power
+
+    def normalized_start(stretch):
+        parameter_values = jnp.stack(
+            [jnp.asarray({**typical_values, "stretch": stretch}[name], jnp.float32) for name in names]
+        )
+        return jnp.clip(normalized_values(parameter_values, names, basis), 0.02, 0.98)
+
+    def residual_squares(stretch):
+        model = model_curve(cluster_table, physical_values(normalized_start(stretch), names, basis), basis)
+        return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2)
+
+    stretches = jnp.clip(
+        basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005
+    )
+    misfits = jax.lax.map(residual_squares, stretches)
+    return normalized_start(stretches[jnp.argmin(jnp.where(jnp.isfinite(misfits), misfits, jnp.inf))])
+
+
+def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " parameter"], Float[Array, " parameter"]]:
+    """Return the least and the largest values."""
+    bound_pairs = [PARAMETERS[name].bounds(basis.bond) for name in names]  # type: ignore[arg-type]
+    lower_bounds, upper_bounds = (
+        jnp.stack([jnp.asarray(bound_pair[side], jnp.float32) for bound_pair in bound_pairs]) for side in (0, 1)
+    )
+    return lower_bounds, upper_bounds
+
+
+def normalized_values(
+    values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
+) -> Float[Array, " parameter"]:
+    """Return the places of values between the bounds, 0 to 1, as `values_at` takes them."""
+    powers = jnp.asarray([2 if PARAMETERS[name].fitted_as_square else 1 for name in names])
+    lower_bounds, upper_bounds = (bound**powers for bound in bounds(names, basis))
+    return (values**powers - lower_bounds) / (upper_bounds - lower_bounds)
+
+
+def physical_values(
+    normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
+) -> FitValues:
+    """Return the physical values of the free parameters, given as places between the bounds, 0 to 1."""
+    values_by_name = {}
+    for name, fraction, lower_bound, upper_bound in zip(names, normalized_values, *bounds(names, basis), strict=True):
+        if PARAMETERS[name].fitted_as_square:
+            values_by_name[name] = jnp.sqrt(lower_bound**2 + (upper_bound**2 - lower_bound**2) * fraction)
+        else:
+            values_by_name[name] = lower_bound + (upper_bound - lower_bound) * fraction
+    unit, zero = jnp.ones((), normalized_values.dtype), jnp.zeros((), normalized_values.dtype)
+    default_values = FitValues(unit, unit, unit * PARAMETERS["uiso"].start, zero, zero, basis.qdamp, basis.qbroad)
+    return default_values._replace(**values_by_name)
+
+
+MAX_STEPS = 25
+"""Most Levenberg-Marquardt steps, failed ones among them."""
+N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
+"""After so many steps, the fits of a batch that are not done go on by themselves, this part of the batch at a time."""
+MAX_STEP_LENGTH = 0.3
+"""Of a step, in parts of the range between the bounds."""
+INITIAL_DAMPING = 1e-2
+"""First damping, relative to the diagonal of the normal matrix."""
+COST_TOLERANCE = 1e-5
+"""Relative fall of the sum of squares at which a fit is done."""
+MAX_RESIDUAL_COSINE = 0.02
+"""At a minimum the residual is orthogonal to each derivative; largest cosine that counts as that."""
+BOUND_MARGIN = 5e-3
+"""Part of the range between the bounds in which a value counts as at its bound."""
+
+
+class Fit(NamedTuple):
+    """What a fit found."""
+
+    values: FitValues
+    errors: Float[Array, "*batch parameter"]
+    """Standard errors of the fitted values, in the order of `free`; NaN at a bound."""
+    correlation: Float[Array, "*batch parameter parameter"]
+    """Of the fitted values; NaN at a bound."""
+    rw: Float[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
+    """True where the residual is orthogonal to the derivatives and the result is finite."""
+    at_bound: Bool[Array, "*batch parameter"]
+    """True where the value is at its bound."""
+
+
+def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
+    """Return the fit of one cluster to one measured PDF.
+
+    Args:
+        cluster_table: the cluster.
+        basis: the data, of a target.
+        free: what is fitted, of `parameters.FITTED`, the scale among them.
+    """
+    initial_state = _initial_state(cluster_table, basis, free)
+    return _fit_result(
+        _levenberg_marquardt(cluster_table, basis, free, initial_state, MAX_STEPS).point.normalized_values,
+        cluster_table,
+        basis,
+        free,
+    )
+
+
+def refine_all(
+    cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
+) -> Fit:
+    """Return the fits of a batch of clusters to one measured PDF, as `refine` gives them.
+
+    In a batch all fits step together until the last is done, and most are done early: so the others go on in small
+    batches.
+
+    Args:
+        cluster_tables: the clusters, with a leading axis.
+        basis: the data, of a target.
+        free: what is fitted, of `parameters.FITTED`, the scale among them.
+    """
+    late_batch_size = -(-cluster_tables.shell_functions.shape[0] // N_LATE_BATCHES)
+
+    def descend(cluster_tables, states, max_steps):
+        return jax.vmap(
+            lambda cluster_table, state: _levenberg_marquardt(cluster_table, basis, free, state, max_steps)
+        )(cluster_tables, states)
+
+    def continue_running(states):
+        running_rows = jnp.argsort(~_is_running(states, MAX_STEPS))[
+            :late_batch_size
+        ]  # stable: those that go on come first
+        running_batch = jax.tree.map(lambda column: column[running_rows], (cluster_tables, states))
+        return jax.tree.map(
+            lambda column, new_column: column.at[running_rows].set(new_column),
+            states,
+            descend(*running_batch, MAX_STEPS),
+        )
+
+    states = jax.vmap(lambda cluster_table: _initial_state(cluster_table, basis, free))(cluster_tables)
+    states = descend(cluster_tables, states, N_EARLY_STEPS)
+    states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), continue_running, states)
+    return jax.vmap(
+        lambda normalized_values, cluster_table: _fit_result(normalized_values, cluster_table, basis, free)
+    )(states.here.x, cluster_tables)
+
+
+def curves(
+    fits: Fit, cluster_tables: ClusterTable, target: Target
+) -> tuple[Float[np.ndarray, "fit r"], Float[np.ndarray, "fit r"]]:
+    """Return G(r) of fits on the target's points, with the background, and the backgrounds alone; on the host, float64.
+
+    Args:
+        fits: one or more, with a leading axis.
+        cluster_tables: the same clusters; further ones, of padding, are left out.
+        target: what was fitted.
+    """
+    cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
+    structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
+    q, transform = targets.transform(target.r, target.qmin, target.qmax, target.span)
+    envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
+    model = np.asarray(fits.values.scale)[:, None] * envelope * (structure_function[:, : q.size] @ transform.T)
+    background_basis = targets.background_terms(target.r, target.background)
+    backgrounds = (target.g - model) @ background_basis @ background_basis.T
+    return model + backgrounds, backgrounds
+
+
+@jax.jit
+def structure_functions(
+    cluster_tables: ClusterTable, values: FitValues, q: Float[Array, " q"]
+) -> Float[Array, "fit q"]:
+    """Return F(Q) of fits, with scale 1, in 1/Å; Q in 1/Å. Clusters and values have a leading axis."""
+    structure_function = lambda cluster_table, cluster_values: templates.reduced_structure_function(
+        cluster_table, cluster_values.instrument, q
+    )
+    return jax.vmap(structure_function)(cluster_tables, values)
+
+
+class _Point(NamedTuple):
+    """A point on the way of a descent."""
+
+    normalized_values: Float[Array, "*batch parameter"]
+    squares: Float[Array, "*batch"]
+    slope: Float[Array, "*batch parameter"]
+    normal_matrix: Float[Array, "*batch parameter parameter"]
+
+
+class _Descent(NamedTuple):
+    """Where a descent stands."""
+
+    point: _Point
+    damping: Float[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
+
+
+@partial(jax.jit, static_argnames="free")  # traced once, for all places that call it
+def _evaluate_point(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values) -> _Point:
+    names = nonlinear_parameters(free)
+
+    def residual(normalized_values):
+        model = model_curve(cluster_table, physical_values(normalized_values, names, basis), basis)
+        return (basis.data - best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
+
+    residuals, jacobian = residual(normalized_values), jax.jacfwd(residual)(normalized_values)
+    return _Point(normalized_values, jnp.sum(residuals**2), residuals @ jacobian, jacobian.T @ jacobian)
+
+
+def _initial_state(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> _Descent:
+    start_values = start_point(cluster_table, nonlinear_parameters(free), basis)
+    point = _evaluate_point(cluster_table, basis, free, start_values)
+    return _Descent(point, jnp.asarray(INITIAL_DAMPING, start_values.dtype), jnp.asarray(0), jnp.asarray(False))
+
+
+def _is_running(state: _Descent, max_steps: int) -> Bool[Array, "*batch"]:
+    return ~state.converged & (state.steps < max_steps) & (state.damping < 1e4)
+
+
+def _levenberg_marquardt(
+    cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _Descent, max_steps: int
+) -> _Descent:
+    """Return a descent taken on by Levenberg and Marquardt, to its end or so many steps; one Jacobian a step.
+
+    Normal equations in place of a library's factorisation of each Jacobian: a handful of parameters, whose scaled
+    matrix is well conditioned. Bounds by projection (C. Kanzow, N. Yamashita, M. Fukushima, J. Comput. Appl. Math.
+    172, 375 (2004)): what lies at a bound that it would cross is held for the step. Only a step that lowers the sum of
+    squares is taken, so that the end is the best point evaluated; one that changes it by rounding alone, as expected,
+    is the last.
+    """
+
+    def step(state):
+        point, damping, steps, _ = state
+        at_bound = ((point.x <= 0) & (point.slope > 0)) | ((point.x >= 1) & (point.slope < 0))
+        slope = jnp.where(at_bound, 0.0, point.slope)
+        normal_matrix = jnp.where(at_bound[:, None] | at_bound[None, :], 0.0, point.normal)
+        diagonal = jnp.where(at_bound, 1.0, damping * jnp.maximum(jnp.diagonal(point.normal), 1e-9))
+        step_vector = jnp.linalg.solve(normal_matrix + jnp.diag(diagonal), slope)
+        trial_point = _evaluate_point(
+            cluster_table,
+            basis,
+            free,
+            jnp.clip(point.x - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0),
+        )
+        decrease, displacement = point.squares - trial_point.squares, point.x - trial_point.x
+        is_better = decrease > 0
+        converged = (is_better & (decrease < COST_TOLERANCE * point.squares)) | (
+            step_vector @ slope < 0.1 * COST_TOLERANCE * point.squares
+        )
+        predicted_decrease = 2 * displacement @ slope - displacement @ normal_matrix @ displacement
+        rounding = rounding_of_squares(point.squares, jnp.ones_like(point.squares))
+        converged |= (jnp.abs(decrease) <= rounding) & (jnp.abs(predicted_decrease) <= 0.1 * rounding)
+        damping_factor = jnp.where(
+            decrease > 0.75 * predicted_decrease, 1 / 8, jnp.where(decrease > 0.25 * predicted_decrease, 1.0, 6.0)
+        )
+        damping_factor = jnp.where(is_better & (predicted_decrease > 0), damping_factor, 6.0)
+        best_point = jax.tree.map(
+            lambda new_value, old_value: jnp.where(is_better, new_value, old_value), trial_point, point
+        )
+        return _Descent(best_point, damping * damping_factor, steps + 1, converged)
+
+    return jax.lax.while_loop(lambda state: _is_running(state, max_steps), step, state)
+
+
+def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> Fit:
+    """Return what a descent found, with errors."""
+    values = physical_values(normalized_values, nonlinear_parameters(free), basis)
+    unscaled_model = model_curve(cluster_table, values, basis)
+    values = values._replace(scale=best_scale(unscaled_model, basis))
+    residual = basis.data - values.scale * unscaled_model
+    squares = jnp.sum(residual**2) + basis.unmodelled_squares
+
+    def model(free_values):
+        trial_values = values._replace(**dict(zip(free, free_values, strict=True)))
+        return trial_values.scale * model_curve(cluster_table, trial_values, basis)
+
+    fitted_values = jnp.stack([getattr(values, name) for name in free])
+    slopes = jax.jacfwd(model)(fitted_values)
+    lower_bounds, upper_bounds = bounds(free, basis)
+    bound_fraction = (fitted_values - lower_bounds) / (upper_bounds - lower_bounds)
+    at_bound = jnp.isfinite(upper_bounds) & ((bound_fraction < BOUND_MARGIN) | (bound_fraction > 1 - BOUND_MARGIN))
+    at_bound |= jnp.asarray([name == "scale" for name in free]) & (basis.scale_bounds[0] == basis.scale_bounds[1])
+    covariance = _covariance(slopes, at_bound) * squares / jnp.maximum(basis.n_independent - len(free), 1.0)
+    errors = jnp.where(at_bound, jnp.nan, jnp.sqrt(jnp.diagonal(covariance)))
+    rw = jnp.sqrt(squares / basis.norm)
+    return Fit(
+        values=values,
+        errors=errors,
+        correlation=covariance / (errors[:, None] * errors[None, :]),
+        rw=rw,
+        converged=_is_stationary(slopes, residual, at_bound, basis) & jnp.isfinite(rw),
+        at_bound=at_bound,
+    )
+
+
+def _covariance(slopes, at_bound):
+    """Return the inverse of the normal matrix, as if values at a bound were held."""
+    free_mask = jnp.where(at_bound, 0.0, 1.0)
+    norms = jnp.sqrt(jnp.sum(slopes**2, axis=0))
+    unit_slopes = free_mask * slopes / jnp.where(norms > 0, norms, 1.0)
+    inverse = jnp.linalg.inv(unit_slopes.T @ unit_slopes + jnp.diag(1 - free_mask))
+    return inverse / (norms[:, None] * norms[None, :])
+
+
+def _is_stationary(slopes, residual, at_bound, basis: FitBasis) -> Bool[Array, ""]:
+    """Return whether no parameter can lower the misfit by much; below an Rw of 1 % rounding is all that is left."""
+    projections = jnp.abs(residual @ slopes)
+    residual_norm = jnp.maximum(jnp.sqrt(jnp.sum(residual**2)), 0.01 * jnp.sqrt(basis.norm))
+    return jnp.all(
+        at_bound | (projections <= MAX_RESIDUAL_COSINE * jnp.sqrt(jnp.sum(slopes**2, axis=0)) * residual_norm)
+    )

@@ -1,0 +1,121 @@
+r"""Settings of the data that a fit knows better than a header: qmin and qdamp, by the profile of their likelihood.
+
+A Debye sum contains the small-angle scattering of its particle; a reduced G(r) does not: programs continue S(Q) from
+the first trusted point to zero. So a header's qmin, where the detector begins, may be no qmin of a model. qdamp stands
+in few headers. Each value is given to the fits of a few candidates; with noise of unknown size the likelihood of its
+best is proportional to $R_w^{-(n - p)}$, n the points that the residual counts for and p of fitted values.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxstruc import statistics
+from jaxstruc.parameters import FIT_PARAMETERS
+from jaxstruc.pdf import candidates, fit
+from jaxstruc.pdf import target as targets
+from jaxstruc.pdf.candidates import CandidatePool
+from jaxstruc.pdf.target import Target
+from jaxstruc.scattering.cluster_tables import ClusterTable
+
+TRIAL_VALUES = {
+    "qmin": (0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5, 1.65, 1.8),
+    "qdamp": (0.001, 0.015, 0.03, 0.045, 0.06, 0.08, 0.1),
+}
+"""1/Å. Values tried beside the given one."""
+MIN_TRIAL_QMIN = TRIAL_VALUES["qmin"][0]
+"""1/Å"""
+N_HALVINGS = 4
+"""How often the distance between tried values is halved about the best."""
+MIN_LOG_LIKELIHOOD_GAIN, MIN_RW_DECREASE = 1.0, 0.001
+"""Gain in the logarithm of the likelihood, what one more free value costs (H. Akaike, IEEE Trans. Autom. Control 19,
+716 (1974)), and fall in Rw, below which rounding decides: from both on a value replaces the given one."""
+N_PROFILE_CANDIDATES = 64
+"""Candidates that are fitted for it."""
+
+
+class InferredSetting(NamedTuple):
+    """A setting found by its profile."""
+
+    value: float
+    error: float
+    """Standard error."""
+    profile: tuple[tuple[float, float], ...]
+    """Values tried, rising, and the least Rw of each."""
+
+
+def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple[str, ...]) -> InferredSetting | None:
+    """Return the value of a setting that the data prefer, or None where the given one does as well.
+
+    Args:
+        pool: candidates, a few, good ones.
+        target: the data, its `lowest` at or below the values tried.
+        name: qmin or qdamp.
+        free: what is fitted.
+    """
+    cluster_tables = candidates.cluster_tables(pool, target)
+    given_value = float(getattr(target, name))
+    rw_by_value: dict[float, float] = {}
+
+    def rw(value: float) -> float:
+        if value not in rw_by_value:
+            fits = candidates.fit_cluster_tables(
+                cluster_tables, targets.replace_settings(target, **{name: value}), free=free
+            )
+            rw_by_value[value] = max(float(np.min(np.where(np.isfinite(fits.rw), fits.rw, np.inf))), 1e-12)
+        return rw_by_value[value]
+
+    trial_values = sorted(
+        {given_value, *(value for value in TRIAL_VALUES[name] if name != "qmin" or _has_enough_points(target, value))}
+    )
+    for value in trial_values:
+        rw(value)
+    step, min_value, max_value = max(np.diff(TRIAL_VALUES[name])), trial_values[0], trial_values[-1]
+    for _ in range(N_HALVINGS):
+        step /= 2
+        best_value = min(rw_by_value, key=rw_by_value.__getitem__)
+        for value in (best_value - step, best_value + step):
+            if min_value <= value <= max_value:
+                rw(round(float(value), 6))
+    best_value = min(rw_by_value, key=rw_by_value.__getitem__)
+    if not math.isfinite(rw_by_value[best_value]):
+        return None
+    n_effective = _effective_points(cluster_tables, targets.replace_settings(target, **{name: best_value}), free) - len(
+        free
+    )
+    gain = n_effective * math.log(rw_by_value[given_value] / rw_by_value[best_value])
+    if gain < MIN_LOG_LIKELIHOOD_GAIN or rw_by_value[given_value] - rw_by_value[best_value] < MIN_RW_DECREASE:
+        return None
+    return InferredSetting(
+        best_value, _standard_error(rw_by_value, best_value, step, n_effective), tuple(sorted(rw_by_value.items()))
+    )
+
+
+def _has_enough_points(target: Target, qmin: float) -> bool:
+    """Return whether data from a qmin on have twice as many independent points as can be fitted."""
+    return (target.r[-1] - target.r[0]) * (target.qmax - qmin) / math.pi - target.background > 2 * len(FIT_PARAMETERS)
+
+
+def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[str, ...]) -> float:
+    """Return the points that the best fit's residual counts for."""
+    fits = candidates.fit_cluster_tables(cluster_tables, target, free=free)
+    best_row = int(np.argmin(np.where(np.isfinite(fits.rw), fits.rw, np.inf)))
+    best_fit, best_table = (
+        candidates.select_rows(arrays, slice(best_row, best_row + 1)) for arrays in (fits, cluster_tables)
+    )
+    curve, _ = fit.curves(best_fit, best_table, target)
+    return statistics.effective_points(target.g - curve[0], target.n_independent)
+
+
+def _standard_error(rw_by_value: dict[float, float], best_value: float, step: float, n_effective: float) -> float:
+    """Return how far off a value lowers the logarithm of the likelihood by a half, by a parabola through those near."""
+    nearby_values = [
+        value for value in rw_by_value if 0 < abs(value - best_value) < 8.5 * step and math.isfinite(rw_by_value[value])
+    ]
+    drops = [n_effective * math.log(rw_by_value[value] / rw_by_value[best_value]) for value in nearby_values]
+    fourth_moment = sum((value - best_value) ** 4 for value in nearby_values)
+    curvature = sum(drop * (value - best_value) ** 2 for value, drop in zip(nearby_values, drops, strict=True)) / max(
+        fourth_moment, 1e-30
+    )
+    return float(1 / math.sqrt(2 * curvature)) if curvature > 0 else math.inf

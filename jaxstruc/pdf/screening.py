@@ -1,0 +1,273 @@
+r"""Which of thousands of candidates are worth fitting, and the size seen in the data.
+
+Every candidate is tried, roughly: its distances stand in even bins, so that the curves of all are one matrix product,
+$C = H K$, with K the curve that a pair at each bin's distance gives in the basis of the target. Of a few stretches and
+vibrations the best is taken, and from there one Gauss-Newton step in stretch, Uiso and delta2, for which the
+derivatives of K serve. Those with the least misfit left are fitted.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxstruc.clusters.library import BIN_WIDTH, Library
+from jaxstruc.parameters import PARAMETERS
+from jaxstruc.pdf.fit import START_STRETCH_FACTORS, FitValues
+from jaxstruc.pdf.target import STRETCH_BOUNDS, FitBasis
+from jaxstruc.scattering import debye
+from jaxstruc.scattering.cluster_tables import MIN_DISTANCE, TableRange
+from jaxstruc.scattering.debye import Instrument
+
+MAX_SCREENED, MAX_SCREENED_BY_CLASSIFIER = 1500, 300
+"""Candidates chosen to be fitted; and where a classifier has named what is probable."""
+MAX_HOLDOUT_CANDIDATES = 5000
+"""Candidates that a judge tries at each cut."""
+START_UISO = (0.006, 0.018)
+"""Å². Uiso of the rough tries."""
+MAX_STEP = (0.012, 1.2, 0.24)
+"""Longest Gauss-Newton step: in stretch, in parts of Uiso, and in delta2 in squared bonds."""
+RIDGE = 1e-6
+"""Relative, on the normal equations of the step."""
+CHUNK_SIZE = 1024
+"""Candidates at a time."""
+SMOOTHING_LENGTH = 1.0
+"""Å, over which the power of G(r) is averaged for the particle's size."""
+
+
+class BinnedDistances(NamedTuple):
+    """The distances of candidates in even bins, all in one matrix."""
+
+    rows: np.ndarray
+    """[candidate] indices into the library."""
+    weight: Float[Array, "candidate bin"]
+    """Pairs an atom, at multiples of `library.WIDTH` bonds. Padded with zeros to whole chunks."""
+
+
+def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: TableRange) -> BinnedDistances:
+    """Return the distances of candidates in even bins; number, mean and variance of each bin's distances are kept.
+
+    Args:
+        library: the candidates.
+        rows: indices of those to be screened.
+        bond: nearest-neighbour distance, in Å.
+        span: what the fit covers.
+    """
+    n_bins = 16 * math.ceil((span.max_distance / bond / BIN_WIDTH + 2) / 16)
+    cluster_index = np.repeat(np.arange(len(library.atoms)), np.diff(library.bin_starts))
+    candidate_row = np.full(len(library.atoms), -1)
+    candidate_row[rows] = np.arange(len(rows))
+    bin_index = np.rint(library.mean / BIN_WIDTH).astype(np.intp)
+    selected_bins = np.flatnonzero(
+        (candidate_row[cluster_index] >= 0) & (library.mean * bond < span.max_distance) & (bin_index < n_bins - 1)
+    )
+    cluster_index, bin_index = cluster_index[selected_bins], bin_index[selected_bins]
+    offset = library.mean[selected_bins] / BIN_WIDTH - bin_index
+    second_moment = offset**2 + library.variance[selected_bins] / BIN_WIDTH**2
+    weight = library.weight[selected_bins] / library.atoms[cluster_index]
+    histograms = np.zeros(CHUNK_SIZE * math.ceil(len(rows) / CHUNK_SIZE) * n_bins, np.float32)
+    flat_index = candidate_row[cluster_index] * n_bins + bin_index
+    for shift, fraction in (
+        (0, 1 - second_moment),
+        (1, (second_moment + offset) / 2),
+        (-1, (second_moment - offset) / 2),
+    ):
+        histograms[flat_index + shift] += (weight * fraction).astype(np.float32)  # a candidate has a bin once
+    return BinnedDistances(np.asarray(rows), jnp.asarray(histograms.reshape(-1, n_bins)))
+
+
+def misfits(
+    distances: BinnedDistances, basis: FitBasis, *, excluded_curves: Float[np.ndarray, "basis wave"] | None = None
+) -> Float[np.ndarray, " candidate"]:
+    """Return about the Rw that each candidate's fit will have.
+
+    Args:
+        distances: of `bins`.
+        basis: the data, of a target.
+        excluded_curves: waves that are left out of data and model, orthonormal.
+    """
+    curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
+    excluded_basis = jnp.asarray(np.pad(curves, ((0, 0), (0, -curves.shape[1] % 16))), jnp.float32)
+    trial_values, n_candidates = _trial_values(basis), len(distances.rows)
+    explained_by_trial = np.asarray(_scan_trials(distances.weight, basis, excluded_basis, trial_values))[
+        :, :n_candidates
+    ]
+    best_trial, explained_squares = explained_by_trial.argmax(axis=0), explained_by_trial.max(axis=0)
+    for trial in np.unique(best_trial):
+        rows = np.flatnonzero(best_trial == trial)
+        for start in range(0, len(rows), CHUNK_SIZE):
+            chunk_rows = rows[start : start + CHUNK_SIZE]
+            padded_rows = np.concatenate([chunk_rows, np.full(CHUNK_SIZE - len(chunk_rows), chunk_rows[-1])])
+            stepped_squares = np.asarray(
+                _gauss_newton_squares(distances.weight[padded_rows], basis, excluded_basis, trial_values[trial])
+            )
+            explained_squares[chunk_rows] = np.maximum(
+                explained_squares[chunk_rows], stepped_squares[: len(chunk_rows)]
+            )
+    data = np.asarray(basis.data - excluded_basis @ (excluded_basis.T @ basis.data), float)
+    residual_squares = data @ data + float(basis.unmodelled_squares) - explained_squares
+    return np.sqrt(np.maximum(residual_squares, 0.0) / float(basis.norm))
+
+
+def gauss_newton_misfits(
+    distances: BinnedDistances, basis: FitBasis, values: FitValues
+) -> Float[np.ndarray, " candidate"]:
+    """Return about the Rw that each candidate's fit will have, by one Gauss-Newton step from values.
+
+    Args:
+        distances: of `bins`, or some of these.
+        basis: the data, of a target.
+        values: of a like fit, stretch, Uiso and delta2 of it.
+    """
+    n_candidates, no_curves = len(distances.rows), jnp.zeros((basis.data.shape[0], 0))
+    start_values = jnp.stack(
+        [jnp.asarray(value, jnp.float32) for value in (values.stretch, values.uiso, values.delta2)]
+    )
+    chunk_starts = range(0, len(distances.weight), CHUNK_SIZE)
+    explained_squares = np.concatenate(
+        [
+            np.asarray(
+                _gauss_newton_squares(distances.weight[start : start + CHUNK_SIZE], basis, no_curves, start_values)
+            )
+            for start in chunk_starts
+        ]
+    )[:n_candidates]
+    data = np.asarray(basis.data, float)
+    return np.sqrt(
+        np.maximum(data @ data + float(basis.unmodelled_squares) - explained_squares, 0.0) / float(basis.norm)
+    )
+
+
+def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDistances:
+    """Return those candidates that are of some rows of their library."""
+    selected_rows = np.flatnonzero(np.isin(distances.rows, rows))
+    n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()  # few compilations
+    padded_rows = np.pad(
+        selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.weight)) - len(selected_rows)), mode="edge"
+    )
+    return BinnedDistances(distances.rows[selected_rows], distances.weight[padded_rows])
+
+
+def best_rows(distances: BinnedDistances, misfit: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
+    """Return the candidates with the least misfits, as indices into their library, in its order.
+
+    Args:
+        distances: of `bins`.
+        misfit: of `misfits`.
+        count: their number.
+    """
+    return np.sort(distances.rows[np.argsort(misfit, kind="stable")[:count]])
+
+
+class DiameterEstimate(NamedTuple):
+    """A particle's size as the power of the data shows it."""
+
+    diameter: float
+    """Å"""
+    is_covered: bool
+    """Whether the data reach beyond it."""
+    signal_end: float
+    """Å. Where the signal sinks into the noise."""
+
+
+def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> DiameterEstimate:
+    r"""Return the particle's diameter, and where the signal sinks into noise.
+
+    The power of G(r) in a sphere falls as the square of $\gamma(r) = 1 - 3r/2D + r^3/2D^3$, the share of points whose
+    neighbour at r is in the sphere too, and of the resolution's envelope; below it lies even noise. The D with the
+    least squares of the logarithm is taken. (For gamma: A. Guinier, G. Fournet, Small-angle scattering, 1955.)
+
+    Args:
+        r: in Å.
+        g: G(r), in 1/Å².
+        bond: nearest-neighbour distance, in Å.
+        qdamp: in 1/Å.
+    """
+    in_range = r > 0.8 * bond
+    step = (r[-1] - r[0]) / (len(r) - 1)
+    window = np.hanning(2 * max(1, round(SMOOTHING_LENGTH * bond / 2.8 / step)) + 1)
+    stride = max(1, int(0.1 * SMOOTHING_LENGTH / step))
+    power = np.convolve(g[in_range] ** 2, window / window.sum(), "same")[::stride]
+    sampled_r = r[in_range][::stride]
+    power = np.maximum(power, 1e-6 * power.max())
+    best_estimate, signal_end = (math.inf, 0.0), float(sampled_r[-1])
+    for diameter in np.arange(2 * bond, 1.5 * sampled_r[-1], 0.25):
+        gamma = np.clip(1 - 1.5 * sampled_r / diameter + 0.5 * (sampled_r / diameter) ** 3, 0, None) * (
+            sampled_r < diameter
+        )
+        decay = (gamma * np.exp(-0.5 * (sampled_r * qdamp) ** 2)) ** 2
+        for noise_level in (0.0, *np.geomspace(1e-4, 0.3, 12)):
+            log_model = np.log(decay + noise_level + 1e-6)
+            misfit = float(np.var(np.log(power) - log_model))
+            if misfit < best_estimate[0]:
+                best_estimate, signal_rows = (misfit, float(diameter)), np.flatnonzero(decay > max(noise_level, 1e-6))
+                signal_end = float(sampled_r[signal_rows[-1]]) if len(signal_rows) else float(sampled_r[0])
+    return DiameterEstimate(best_estimate[1], bool(best_estimate[1] < sampled_r[-1] - 2.0), signal_end)
+
+
+def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
+    """Return stretch, Uiso and delta2 of the rough tries."""
+    stretch = jnp.clip(
+        basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005
+    )
+    delta2 = PARAMETERS["delta2"].start * basis.bond**2
+    return jnp.stack(
+        [
+            jnp.stack([trial_stretch, jnp.asarray(uiso, trial_stretch.dtype), delta2])
+            for uiso in START_UISO
+            for trial_stretch in stretch
+        ]
+    )
+
+
+def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_bins: int) -> Float[Array, "bin basis"]:
+    """Return the curve that a pair at each bin's distance gives, in the basis."""
+    stretch, uiso, delta2 = values
+    distance = jnp.maximum(jnp.arange(n_bins) * (BIN_WIDTH * basis.bond), MIN_DISTANCE)
+    bracket = debye.variance_factor(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
+    debye_waller = jnp.exp(-uiso * basis.q**2 * jnp.maximum(bracket, 0.0)[:, None])
+    f = debye_waller * jnp.sin(basis.q * (distance * stretch)[:, None]) / (distance * stretch)[:, None]
+    curve = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(-0.5 * (basis.radius * basis.qdamp) ** 2)
+    curve -= (curve @ basis.background_basis) @ basis.background_basis.T
+    return curve - (curve @ excluded_basis) @ excluded_basis.T
+
+
+def _explained_squares(
+    curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: FitBasis
+) -> Float[Array, "*batch"]:
+    """Return by how much a curve with its best scale, 0 or more, lowers the squares."""
+    squared_norm, projection = jnp.sum(curve**2, axis=-1), curve @ data
+    scale = jnp.clip(projection / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
+    return scale * (2 * projection - scale * squared_norm)
+
+
+@jax.jit
+def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float[Array, "try candidate"]:
+    """Return what each try explains of the data, for each candidate."""
+    data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
+
+    def explained_squares(values):
+        return _explained_squares(weight @ _pair_curves(values, basis, excluded_basis, weight.shape[1]), data, basis)
+
+    return jax.lax.map(explained_squares, trial_values)
+
+
+@jax.jit
+def _gauss_newton_squares(weight, basis: FitBasis, excluded_basis, values) -> Float[Array, " candidate"]:
+    """Return what is explained after one Gauss-Newton step from values."""
+    data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
+    pair_curves = partial(_pair_curves, basis=basis, excluded_basis=excluded_basis, n_bins=weight.shape[1])
+    max_step = jnp.asarray(MAX_STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])
+    curves_and_slopes = jnp.concatenate(
+        [pair_curves(values)[None], jnp.moveaxis(jax.jacfwd(pair_curves)(values) * max_step, -1, 0)]
+    )
+    design = jnp.moveaxis(jnp.einsum("nk,ikb->inb", weight, curves_and_slopes), 0, 1)
+    normal_matrix = jnp.einsum("nib,njb->nij", design, design)
+    normal_matrix += RIDGE * normal_matrix[:, :1, :1] * jnp.eye(normal_matrix.shape[1])
+    solution = jnp.linalg.solve(normal_matrix, (design @ data)[..., None])[..., 0]
+    step = jnp.clip(solution[:, 1:] / jnp.maximum(solution[:, :1], 1e-9), -1.0, 1.0)
+    return _explained_squares(design[:, 0] + jnp.einsum("ni,nib->nb", step, design[:, 1:]), data, basis)

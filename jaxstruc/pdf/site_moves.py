@@ -1,0 +1,621 @@
+r"""A search over the sites of a host for the particle that a measured G(r) shows.
+
+G(r) of one element is linear in its pairs. In the basis of a target, with $k_{ij}$ the curve of a pair of sites and n
+their occupancy, the field $h_i = \sum_j n_j k_{ij}$ of all sites makes every single move exact at once: with site i
+filled or emptied the sum over pairs $y = \frac12 \sum_i n_i h_i$ becomes $y \pm h_i$, with i and j exchanged
+$y - h_i + h_j - k_{ij}$, and the fields change by the pairs' curves.
+
+The cost of a particle is the negative logarithm of its posterior: of the misfit with noise of unknown size,
+$\frac{m}{2} \ln |d - s\,2y/N|^2$ with m the points that count, of the scale s about 1, and of its shape, how usual its
+sites' surroundings are (`hosts.Habit`). The best move is made, up or down; what was moved rests for some steps, for it
+would go back else (F. Glover, ORSA J. Comput. 1, 190 (1989)).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from scipy.spatial import KDTree
+
+from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters.distances import distances
+from jaxstruc.clusters.lattice_sites import LatticeSites
+from jaxstruc.pdf.fit import FitValues
+from jaxstruc.pdf.target import FitBasis
+from jaxstruc.scattering import debye
+
+N_DISTANCE_BINS = 2816
+"""Of distances; the last stands for sites too far apart, and for a site and itself."""
+MIN_BIN_WIDTH = 0.0045
+"""Bonds, of a bin at least."""
+MIN_BOND = 2.2
+"""Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
+N_EXCHANGE_SITES, N_EXCHANGES = 48, 16
+"""Sites to empty and to fill whose exchanges are compared by their misfit; exchanges whose shape is worked out."""
+VALUE_SIGMAS = (0.005, 0.3, 0.06)
+"""Standard deviations of stretch, Uiso (in parts of it) and delta2 (in squared bonds) about those of the last fit."""
+TABU_STEPS = (3, 10)
+"""Steps that a moved site rests, at least and at most."""
+CURVE_ACCURACY = 3e-4
+"""Rw of curves made of bins: a better fit is no better."""
+MIN_ATOMS = 6
+"""Atoms of a particle."""
+MAX_NEIGHBOURS = 14
+"""Of a site that are listed, and next neighbours, at most."""
+N_COORDINATION_NUMBERS = 15
+"""Numbers of neighbours, and of next neighbours, that surroundings are told apart by."""
+
+
+class SiteGraph(NamedTuple):
+    """Hosts as a search takes them, with a leading axis for several."""
+
+    positions: Float[Array | np.ndarray, "*batch site 3"]
+    """Bonds"""
+    neighbours: Int[Array | np.ndarray, "*batch site neighbour"]
+    """Neighbours of each site; the number of sites where there are no more."""
+    next_neighbours: Int[Array | np.ndarray, "*batch site neighbour"]
+    """The same of next neighbours."""
+    surroundings_cost: Float[Array | np.ndarray, "*batch surroundings"]
+    """How unusual a site's surroundings are: [taken, neighbours, next neighbours], flat."""
+    typical_cost: Float[Array | np.ndarray, "*batch 2"]
+    """Factor and power of the number of atoms: of the sum of these costs in a listed particle."""
+
+
+class _PairCurves(NamedTuple):
+    """The curves of all pairs of sites, and the data, both without what small changes of the values make."""
+
+    curve_index: Int[Array, "site site"]
+    """Which curve two sites have."""
+    is_neighbour: Bool[Array, " bin"]
+    """Whether it is that of neighbours or next neighbours."""
+    pair_curve: Float[Array, "bin basis"]
+    """Of a pair, times the number of atoms."""
+    data: Float[Array, " basis"]
+
+
+class SiteWeights(NamedTuple):
+    """What the parts of the cost weigh."""
+
+    n_effective: Float[Array, ""]
+    """That count."""
+    shape_weight: Float[Array, ""]
+    """Times how unusual the surroundings are."""
+    log_scale_sigma: Float[Array, ""]
+    """Of the logarithm of the scale about 0; 0 where the data are absolute."""
+
+
+class SearchEnd(NamedTuple):
+    """Where searches ended."""
+
+    occupancy: Bool[Array, "*batch site"]
+    """Of the least cost."""
+    cost: Float[Array, "*batch"]
+    scale: Float[Array, "*batch"]
+
+
+class OccupancyDraws(NamedTuple):
+    """What a walk at the posterior's temperature saw."""
+
+    occupancy: Float[Array, "*batch site"]
+    """Share of the time that each site is taken."""
+    atom_counts: Float[Array, "*batch step"]
+    """Number of atoms of each state."""
+    time_fractions: Float[Array, "*batch step"]
+    """Share of the time in each."""
+
+
+class _SearchState(NamedTuple):
+    """A particle on its way."""
+
+    occupancy: Float[Array, " site"]
+    field: Float[Array, "site basis"]
+    pair_sum: Float[Array, " basis"]
+    neighbour_counts: Float[Array, " site"]
+    """Neighbours that are taken."""
+    next_neighbour_counts: Float[Array, " site"]
+    cost: Float[Array, ""]
+    scale: Float[Array, ""]
+
+
+def site_graphs(lattices: Sequence[LatticeSites]) -> SiteGraph:
+    """Return hosts, all with as many sites, as a search takes them.
+
+    Args:
+        lattices: hosts, one at least.
+    """
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *map(_site_graph, lattices))
+
+
+def _site_graph(lattice: LatticeSites) -> SiteGraph:
+    pairs = KDTree(lattice.positions).query_pairs(hosts.NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    separations = np.linalg.norm(lattice.positions[pairs[:, 0]] - lattice.positions[pairs[:, 1]], axis=1)
+    neighbours, next_neighbours = (
+        _neighbour_lists(pairs[pair_mask], len(lattice.positions))
+        for pair_mask in (separations < hosts.NEIGHBOUR_DISTANCE, separations >= hosts.NEIGHBOUR_DISTANCE)
+    )
+    occupancy_prior = hosts.occupancy_prior(lattice.packing)
+    return SiteGraph(
+        lattice.positions.astype(np.float32), neighbours, next_neighbours,
+        occupancy_prior.cost.astype(np.float32).ravel(), np.array(occupancy_prior.typical_cost_law, np.float32),
+    )  # fmt: skip
+
+
+def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
+    """Return the partners [site, neighbour] of each site, padded with the number of sites."""
+    sites, partners = pairs[np.lexsort(pairs.T[::-1])].T
+    columns = np.arange(len(sites)) - np.searchsorted(sites, sites)
+    neighbours = np.full((n_sites, MAX_NEIGHBOURS), n_sites, np.int32)
+    neighbours[sites[columns < MAX_NEIGHBOURS], columns[columns < MAX_NEIGHBOURS]] = partners[columns < MAX_NEIGHBOURS]
+    return neighbours
+
+
+def _initial_state(
+    graph: SiteGraph, start_occupancy, values: FitValues, basis: FitBasis, weights: SiteWeights
+) -> tuple[_PairCurves, _SearchState]:
+    """Return the curves of all pairs of a host's sites, and the particle with the fields of all sites.
+
+    Pairs stand in bins and share their mean distance. What small changes of stretch, Uiso and delta2 make of the
+    particle's curve is left out of data and curves: each particle on the way is as good as with its own values.
+    """
+    bin_width = max(MIN_BIN_WIDTH, basis.span.max_distance / (MIN_BOND * (N_DISTANCE_BINS - 2)))
+    separations = distances(jnp.asarray(graph.positions))
+    curve_index = jnp.minimum(jnp.rint(separations / bin_width), N_DISTANCE_BINS - 1).astype(jnp.int32)
+    curve_index = jnp.where(jnp.eye(len(separations), dtype=bool), N_DISTANCE_BINS - 1, curve_index)
+    offsets = separations - curve_index * bin_width  # summed in place of the distances, whose sums would round
+    bin_counts, offset_sums = (
+        jnp.zeros(N_DISTANCE_BINS).at[curve_index.ravel()].add(summand) for summand in (1.0, offsets.ravel())
+    )
+    mean_distances = (
+        (jnp.arange(N_DISTANCE_BINS) * bin_width + offset_sums / jnp.maximum(bin_counts, 1.0)).at[-1].set(1.0)
+    )
+    mean_distances = jnp.where(bin_counts > 0, mean_distances, 1.0)
+    site_histograms = jax.lax.map(
+        lambda row: jnp.zeros(N_DISTANCE_BINS).at[row].add(start_occupancy), curve_index, batch_size=64
+    )
+    pair_curve = pair_curves(mean_distances * basis.bond, values, basis)
+    directions, removed_fractions = _marginalized_directions(
+        mean_distances * basis.bond, start_occupancy @ site_histograms, jnp.sum(start_occupancy), values, basis, weights
+    )
+    pair_curve -= ((pair_curve @ directions) * removed_fractions) @ directions.T
+    data = basis.data - directions @ (removed_fractions * (directions.T @ basis.data))
+    curves = _PairCurves(
+        curve_index, (mean_distances < hosts.NEXT_NEIGHBOUR_DISTANCE).at[-1].set(False), pair_curve, data
+    )
+    field = jnp.matmul(site_histograms, pair_curve, precision="highest")
+    return curves, _state_with_cost(graph, curves, start_occupancy, field, basis, weights)
+
+
+def _marginalized_directions(
+    distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: SiteWeights
+):
+    r"""Return the ways in which small changes of values move a particle's curve, and which part of each is left out.
+
+    With changes of $\tau$ as likely as noise $\sigma$, the least over $\delta$ of
+    $|\rho - D\delta|^2 + \sigma^2 |\delta/\tau|^2$ is $|A \rho|^2$, where A takes the part
+    $1 - \sigma / \sqrt{s^2 + \sigma^2}$ of each singular vector of $D\tau$ away.
+    """
+
+    def model(value_vector):
+        trial_values = values._replace(stretch=value_vector[0], uiso=value_vector[1], delta2=value_vector[2])
+        structure_function = pair_histogram.at[-1].set(0.0) @ _pair_structure_functions(distance, trial_values, basis)
+        return 0.5 * _project_to_basis(structure_function, trial_values, basis) / n_atoms
+
+    current_values = jnp.stack([values.stretch, values.uiso, values.delta2])
+    sigmas = jnp.asarray(VALUE_SIGMAS) * jnp.stack([jnp.ones(()), values.uiso, basis.bond**2])
+    slopes = values.scale * jax.jacfwd(model)(current_values) * sigmas
+    directions, singular_values, _ = jnp.linalg.svd(slopes, full_matrices=False)
+    residual = basis.data - values.scale * model(current_values)
+    noise_variance = (jnp.sum(residual**2) + basis.unmodelled_squares) / weights.n_effective
+    return directions, 1 - jnp.sqrt(noise_variance / (singular_values**2 + noise_variance))
+
+
+def pair_curves(distance: Float[Array, " bin"], values: FitValues, basis: FitBasis) -> Float[Array, "bin basis"]:
+    """Return the curve of a pair of atoms at each distance in Å, times the number of atoms; the last is zero."""
+    return _project_to_basis(_pair_structure_functions(distance, values, basis), values, basis).at[-1].set(0.0)
+
+
+def _pair_structure_functions(distance, values: FitValues, basis: FitBasis) -> Float[Array, "bin q"]:
+    """Return F(Q) of a pair at each distance, times the number of atoms."""
+    separations = distance * values.stretch
+    bracket = jnp.maximum(debye.variance_factor(values.instrument, separations), 0.0)
+    debye_waller = jnp.exp(-values.uiso * basis.q**2 * bracket[:, None])
+    return 2 * debye_waller * jnp.sin(basis.q * separations[:, None]) / separations[:, None]
+
+
+def _project_to_basis(f, values: FitValues, basis: FitBasis):
+    """Return F(Q) in the basis of a target."""
+    projection = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(
+        -0.5 * (basis.radius * values.qdamp) ** 2
+    )
+    return projection - (projection @ basis.background_basis) @ basis.background_basis.T
+
+
+@jax.jit
+def search_sites(
+    graph: SiteGraph,
+    start_occupancy: Float[Array, "start site"],
+    values: FitValues,
+    basis: FitBasis,
+    weights: SiteWeights,
+    key: Array,
+    n_steps: Int[Array, ""] | int,
+) -> SearchEnd:
+    """Return where searches end, one for each start.
+
+    Args:
+        graph: hosts [start].
+        start_occupancy: 1 for sites that are taken at the start.
+        values: of the model [start].
+        basis: the data, of a target.
+        weights: of the cost.
+        key: of the rests.
+        n_steps: moves.
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
+    search = partial(_search_from_start, basis=basis, weights=weights, n_steps=n_steps)
+    return _map_rows(search, graph, start_occupancy, values, keys)
+
+
+@partial(jax.jit, static_argnames="n_steps")
+def sample_occupancies(
+    graph: SiteGraph,
+    start_occupancy: Float[Array, "start site"],
+    values: FitValues,
+    basis: FitBasis,
+    weights: SiteWeights,
+    key: Array,
+    *,
+    n_steps: int,
+) -> OccupancyDraws:
+    """Return what walks see that fill and empty sites as the posterior has it, one for each start.
+
+    A jump process whose rates are the square roots of the ratios of the posterior: reversible with respect to it, with
+    no step refused; a state counts by the time that it lasts (G. Zanella, J. Am. Stat. Assoc. 115, 852 (2020)).
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
+    sample = partial(_sample_from_start, basis=basis, weights=weights, n_steps=n_steps)
+    return _map_rows(sample, graph, start_occupancy, values, keys)
+
+
+def _map_rows(function, *arguments):
+    """Return what a function gives for each row: one after another where caches count, all at once on accelerators."""
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda row: function(*row), arguments)
+    return jax.vmap(function)(*arguments)
+
+
+def _search_from_start(
+    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps
+):
+    curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
+
+    def step(step_number, carry):
+        state, best_end, tabu_until = carry
+        new_state, emptied_site, filled_site = _best_move(
+            graph, curves, state, tabu_until <= step_number, basis, weights
+        )
+        tabu_steps = step_number + jax.random.randint(jax.random.fold_in(key, step_number), (2,), *TABU_STEPS)
+        tabu_until = (
+            tabu_until.at[emptied_site].set(tabu_steps[0], mode="drop").at[filled_site].set(tabu_steps[1], mode="drop")
+        )
+        return new_state, _lower_cost_end(new_state, best_end), tabu_until
+
+    best_end = SearchEnd(initial_state.occupancy, initial_state.cost, initial_state.scale)
+    _, best_end, _ = jax.lax.fori_loop(
+        0, n_steps, step, (initial_state, best_end, jnp.zeros(len(start_occupancy), jnp.int32))
+    )
+    return best_end._replace(taken=best_end.taken > 0.5)
+
+
+def _lower_cost_end(state: _SearchState, best_end: SearchEnd) -> SearchEnd:
+    """Return the one of less cost."""
+    is_better = state.cost < best_end.cost - 1e-4
+    return jax.tree.map(
+        lambda new_value, old_value: jnp.where(is_better, new_value, old_value),
+        SearchEnd(state.occupancy, state.cost, state.scale),
+        best_end,
+    )
+
+
+def _sample_from_start(
+    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps: int
+):
+    curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
+
+    def step(state, key):
+        cost, scale = _flip_costs(graph, curves, state, _flip_cost_changes(graph, state), basis, weights)
+        log_rates = jnp.where(jnp.isfinite(cost), 0.5 * (state.cost - cost), -jnp.inf)
+        log_duration = -jax.nn.logsumexp(log_rates)
+        site = jax.random.categorical(key, log_rates)
+        no_site = len(start_occupancy)
+        is_occupied = state.taken[site] > 0.5
+        emptied_site, filled_site = jnp.where(is_occupied, site, no_site), jnp.where(is_occupied, no_site, site)
+        new_state = _apply_move(graph, curves, state, emptied_site, filled_site)._replace(
+            cost=cost[site], scale=scale[site]
+        )
+        return new_state, (state.taken, jnp.sum(state.taken), log_duration)
+
+    _, (occupancies, atom_counts, log_durations) = jax.lax.scan(step, initial_state, jax.random.split(key, n_steps))
+    time_fractions = jax.nn.softmax(log_durations)
+    return OccupancyDraws(time_fractions @ occupancies, atom_counts, time_fractions)
+
+
+def _state_with_cost(
+    graph: SiteGraph, curves: _PairCurves, occupancy, field, basis: FitBasis, weights: SiteWeights
+) -> _SearchState:
+    """Return a particle with the fields of all sites."""
+    pair_sum = 0.5 * (occupancy @ field)
+    neighbour_counts, next_neighbour_counts = (
+        jnp.sum(_neighbour_values(occupancy, neighbours), axis=1)
+        for neighbours in (graph.neighbours, graph.next_neighbours)
+    )
+    model = pair_sum / jnp.sum(occupancy)
+    best_scale = _clip_scale(jnp.sum(curves.data * model) / jnp.maximum(jnp.sum(model**2), 1e-20))
+    scale = jnp.where(weights.log_scale_sigma > 0, best_scale, 1.0)
+    squares = jnp.sum((curves.data - scale * model) ** 2)
+    surroundings_cost = _surroundings_cost(graph, occupancy, neighbour_counts, next_neighbour_counts)
+    cost = _cost(graph, squares, scale, jnp.sum(occupancy), surroundings_cost, basis, weights)
+    return _SearchState(occupancy, field, pair_sum, neighbour_counts, next_neighbour_counts, cost, scale)
+
+
+def _neighbour_values(
+    site_values: Float[Array, " site"], neighbours: Int[Array | np.ndarray, "site neighbour"]
+) -> Float[Array, "site neighbour"]:
+    """Return what the neighbours of each site have; 0 where there are no more."""
+    return jnp.concatenate([site_values, jnp.zeros(1, site_values.dtype)])[neighbours]
+
+
+def _clip_scale(scale):
+    return jnp.maximum(scale, 0.02)
+
+
+def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: FitBasis, weights: SiteWeights):
+    """Return the negative logarithm of the posterior, but for a constant."""
+    residual_squares = jnp.maximum(squares, 0.0) + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm
+    sigma = jnp.where(weights.log_scale_sigma > 0, weights.log_scale_sigma, 1.0)
+    scale_cost = 0.5 * (jnp.log(_clip_scale(scale)) / sigma) ** 2
+    typical_cost = graph.typical_cost[0] * jnp.maximum(n_atoms, 1.0) ** graph.typical_cost[1]
+    shape_cost = weights.shape_weight * (surroundings_cost - typical_cost)
+    return (
+        0.5 * weights.n_effective * jnp.log(residual_squares / basis.norm)
+        + jnp.where(weights.log_scale_sigma > 0, scale_cost, 0.0)
+        + shape_cost
+    )
+
+
+def _lookup_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
+    """Return how unusual the surroundings of sites are."""
+    index = (
+        occupancy * N_COORDINATION_NUMBERS + jnp.clip(neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
+    ) * N_COORDINATION_NUMBERS + jnp.clip(next_neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
+    return graph.surroundings_cost[index.astype(jnp.int32)]
+
+
+def _site_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
+    """Return how unusual sites are: atoms, and empty sites beside one."""
+    return jnp.where(
+        (occupancy > 0.5) | (neighbour_counts > 0.5),
+        _lookup_costs(graph, occupancy, neighbour_counts, next_neighbour_counts),
+        0.0,
+    )
+
+
+def _surroundings_cost(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
+    """Return how unusual a particle's sites are, all together."""
+    return jnp.sum(_site_costs(graph, occupancy, neighbour_counts, next_neighbour_counts))
+
+
+def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
+    """Return by how much the sum of the unusual changes as each site is filled or emptied."""
+    current_costs = _site_costs(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts)
+    cost_changes = (
+        _site_costs(graph, 1 - state.occupancy, state.neighbour_counts, state.next_neighbour_counts) - current_costs
+    )
+    n_sites = len(current_costs)
+    for neighbours, (neighbour_step, next_neighbour_step) in (
+        (graph.neighbours, (1, 0)),
+        (graph.next_neighbours, (0, 1)),
+    ):
+        gain_changes, loss_changes = (
+            jnp.pad(
+                _site_costs(
+                    graph,
+                    state.occupancy,
+                    state.neighbour_counts + sign * neighbour_step,
+                    state.next_neighbour_counts + sign * next_neighbour_step,
+                )
+                - current_costs,
+                (0, 1),
+            )
+            for sign in (1, -1)
+        )
+        changes = jnp.concatenate([gain_changes, loss_changes])
+        cost_changes += jnp.sum(changes[neighbours + (state.occupancy[:, None] > 0.5) * (n_sites + 1)], axis=1)
+    return cost_changes
+
+
+def _flip_costs(
+    graph: SiteGraph, curves: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: SiteWeights
+):
+    """Return the cost, and the scale, with each site filled or emptied; infinite where that is no particle."""
+    n_atoms, sign = jnp.sum(state.occupancy), 1 - 2 * state.occupancy
+    new_n_atoms = n_atoms + sign
+    inverse_n_atoms = 1 / new_n_atoms
+    filled_residual, emptied_residual = (
+        curves.data - state.scale * state.pair_sum / (n_atoms + count_change) for count_change in (1, -1)
+    )
+    projections = jnp.matmul(state.field, jnp.stack([filled_residual, emptied_residual, state.pair_sum], axis=1))
+    field_squares = jnp.sum(state.field**2, axis=1)
+    is_occupied = state.occupancy > 0.5
+    projection = jnp.where(is_occupied, projections[:, 1], projections[:, 0])
+    squares = jnp.where(is_occupied, jnp.sum(emptied_residual**2), jnp.sum(filled_residual**2))
+    squares += (
+        -2 * state.scale * inverse_n_atoms * sign * projection + (state.scale * inverse_n_atoms) ** 2 * field_squares
+    )
+    residual_overlap = jnp.where(
+        is_occupied, jnp.sum(emptied_residual * state.pair_sum), jnp.sum(filled_residual * state.pair_sum)
+    )
+    model_overlap = inverse_n_atoms * (
+        residual_overlap
+        + sign * projection
+        - state.scale * inverse_n_atoms * (sign * projections[:, 2] + field_squares)
+    )
+    model_squares = jnp.maximum(
+        inverse_n_atoms**2 * (jnp.sum(state.pair_sum**2) + 2 * sign * projections[:, 2] + field_squares), 1e-20
+    )
+    scale_is_free = weights.log_scale_sigma > 0
+    squares = squares - jnp.where(scale_is_free, model_overlap**2 / model_squares, 0.0)
+    scale = _clip_scale(state.scale + jnp.where(scale_is_free, model_overlap / model_squares, 0.0))
+    surroundings_cost = (
+        _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + flip_changes
+    )
+    cost = _cost(graph, squares, scale, new_n_atoms, surroundings_cost, basis, weights)
+    is_possible = (is_occupied & (n_atoms > MIN_ATOMS)) | (~is_occupied & (state.neighbour_counts > 0.5))
+    return jnp.where(is_possible, cost, jnp.inf), scale
+
+
+def _best_move(graph: SiteGraph, curves, state: _SearchState, is_movable, basis: FitBasis, weights: SiteWeights):
+    """Return the particle after the best single move or exchange of rested sites, and which sites it changes."""
+    no_site = len(state.occupancy)
+    # Barriers: else the compiler works these out again for each use.
+    flip_changes = jax.lax.optimization_barrier(_flip_cost_changes(graph, state))
+    cost, scale = jax.lax.optimization_barrier(_flip_costs(graph, curves, state, flip_changes, basis, weights))
+    cost = jnp.where(is_movable, cost, jnp.inf)
+    is_occupied = state.occupancy > 0.5
+    emptied_sites, filled_sites, exchange_costs, exchange_scales = _best_exchanges(
+        graph, curves, state, cost, flip_changes, basis, weights
+    )
+    best_exchange, best_flip = jnp.argmin(exchange_costs), jnp.argmin(cost)
+    exchange_is_best = exchange_costs[best_exchange] < cost[best_flip]
+    flip_empties = is_occupied[best_flip]
+    emptied_site = jnp.where(
+        exchange_is_best, emptied_sites[best_exchange], jnp.where(flip_empties, best_flip, no_site)
+    )
+    filled_site = jnp.where(exchange_is_best, filled_sites[best_exchange], jnp.where(flip_empties, no_site, best_flip))
+    new_cost, new_scale = (
+        jnp.where(exchange_is_best, exchange_costs[best_exchange], cost[best_flip]),
+        jnp.where(exchange_is_best, exchange_scales[best_exchange], scale[best_flip]),
+    )
+    new_state = _apply_move(graph, curves, state, emptied_site, filled_site)
+    return new_state._replace(cost=new_cost, scale=new_scale), emptied_site, filled_site
+
+
+def _best_exchanges(
+    graph: SiteGraph, curves, state: _SearchState, cost, flip_changes, basis: FitBasis, weights: SiteWeights
+):
+    """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
+    is_occupied = state.occupancy > 0.5
+    (fill_scores, filled_sites), (empty_scores, emptied_sites) = (
+        jax.lax.top_k(-jnp.where(site_mask, cost, jnp.inf), N_EXCHANGE_SITES)
+        for site_mask in (~is_occupied, is_occupied)
+    )
+    n_atoms = jnp.sum(state.occupancy)
+    factor = state.scale / n_atoms
+    residual = curves.data - factor * state.pair_sum
+    filled_fields, emptied_fields = state.field[filled_sites], state.field[emptied_sites]
+    curve_index = curves.place[emptied_sites[:, None], filled_sites[None, :]]
+    change = emptied_fields[:, None] - filled_fields[None] + curves.curve[curve_index]
+    squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
+    # Surroundings change as in single moves: exact but for sites that are close.
+    shape_change = jnp.where(
+        ~curves.close[curve_index], flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None], 0.0
+    )
+    approximate_costs = (
+        0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm)
+        + weights.shape_weight * shape_change
+    )
+    approximate_costs = jnp.where(
+        jnp.isfinite(fill_scores)[None] & jnp.isfinite(empty_scores)[:, None], approximate_costs, jnp.inf
+    )
+    partner = jnp.argmin(approximate_costs, axis=1)
+    lowest_costs = jnp.take_along_axis(approximate_costs, partner[:, None], axis=1)[:, 0]
+    best_rows = jax.lax.top_k(-lowest_costs, N_EXCHANGES)[1]
+    emptied_sites, filled_sites, curve_index = (
+        emptied_sites[best_rows],
+        filled_sites[partner[best_rows]],
+        curve_index[best_rows, partner[best_rows]],
+    )
+    model = (
+        state.pair_sum - state.field[emptied_sites] + state.field[filled_sites] - curves.curve[curve_index]
+    ) / n_atoms
+    residual = curves.data - state.scale * model
+    squares, overlap, model_squares = jnp.sum(residual**2, -1), jnp.sum(residual * model, -1), jnp.sum(model**2, -1)
+    scale_is_free = weights.log_scale_sigma > 0
+    squares -= jnp.where(scale_is_free, overlap**2 / model_squares, 0.0)
+    scale = _clip_scale(state.scale + jnp.where(scale_is_free, overlap / model_squares, 0.0))
+    change = jax.vmap(
+        lambda emptied_sites, filled_sites: _exchange_cost_change(graph, state, emptied_sites, filled_sites)
+    )(emptied_sites, filled_sites)
+    surroundings_cost = (
+        _surroundings_cost(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts) + change
+    )
+    exchange_costs = _cost(graph, squares, scale, n_atoms, surroundings_cost, basis, weights)
+    return emptied_sites, filled_sites, jnp.where(jnp.isfinite(lowest_costs[best_rows]), exchange_costs, jnp.inf), scale
+
+
+def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
+    """Return by how much the sum of the unusual changes as one site is emptied and one filled."""
+    neighbours, next_neighbours = (
+        (neighbour_lists[emptied_site], neighbour_lists[filled_site])
+        for neighbour_lists in (graph.neighbours, graph.next_neighbours)
+    )
+    affected_sites = jnp.concatenate([jnp.stack([emptied_site, filled_site]), *neighbours, *next_neighbours])
+    is_repeated = jnp.any(jnp.tril(affected_sites[:, None] == affected_sites[None], -1), axis=1)
+    is_counted = (affected_sites < len(state.occupancy)) & ~is_repeated
+    site_index = jnp.minimum(affected_sites, len(state.occupancy) - 1)
+
+    def count_changes(losing_sites, gaining_sites):  # how often a site's neighbours gain or lose one
+        return jnp.any(affected_sites[:, None] == gaining_sites, axis=1) * 1.0 - jnp.any(
+            affected_sites[:, None] == losing_sites, axis=1
+        )
+
+    occupancy = jnp.where(
+        affected_sites == emptied_site, 0.0, jnp.where(affected_sites == filled_site, 1.0, state.occupancy[site_index])
+    )
+    old_costs = _site_costs(
+        graph, state.occupancy[site_index], state.neighbour_counts[site_index], state.next_neighbour_counts[site_index]
+    )
+    new_costs = _site_costs(
+        graph,
+        occupancy,
+        state.neighbour_counts[site_index] + count_changes(*neighbours),
+        state.next_neighbour_counts[site_index] + count_changes(*next_neighbours),
+    )
+    return jnp.sum(jnp.where(is_counted, new_costs - old_costs, 0.0))
+
+
+def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
+    """Return which sites are taken, and how many about each are, after a move; the number of sites stands for none."""
+    n_sites = len(state.occupancy)
+    occupancy = state.occupancy.at[emptied_site].set(0.0, mode="drop").at[filled_site].set(1.0, mode="drop")
+    neighbour_counts, next_neighbour_counts = state.neighbour_counts, state.next_neighbour_counts
+    for site, sign in ((emptied_site, -1.0), (filled_site, 1.0)):
+        site_index = jnp.minimum(site, n_sites - 1)
+        change = jnp.where(site < n_sites, sign, 0.0)
+        neighbour_counts = neighbour_counts.at[graph.neighbours[site_index]].add(change, mode="drop")
+        next_neighbour_counts = next_neighbour_counts.at[graph.next_neighbours[site_index]].add(change, mode="drop")
+    return occupancy, neighbour_counts, next_neighbour_counts
+
+
+def _apply_move(graph: SiteGraph, curves, state: _SearchState, emptied_site, filled_site) -> _SearchState:
+    """Return the particle with one site emptied and one filled; its cost is left as it was."""
+    n_sites = len(state.occupancy)
+    occupancy, neighbour_counts, next_neighbour_counts = _updated_counts(graph, state, emptied_site, filled_site)
+    field, pair_sum = state.field, state.pair_sum
+    for site, sign in ((emptied_site, -1.0), (filled_site, 1.0)):
+        site_index = jnp.minimum(site, n_sites - 1)
+        is_valid = site < n_sites
+        pair_sum = pair_sum + jnp.where(is_valid, sign, 0.0) * field[site_index]
+        field = field + sign * curves.curve[jnp.where(is_valid, curves.place[site_index], N_DISTANCE_BINS - 1)]
+    return state._replace(
+        occupancy=occupancy,
+        field=field,
+        pair_sum=pair_sum,
+        neighbour_counts=neighbour_counts,
+        next_neighbour_counts=next_neighbour_counts,
+    )

@@ -1,0 +1,217 @@
+"""Where candidates come from: a network, a library of clusters, the user's own files.
+
+Draws of the network as candidates: what is wrong with some, and which are alike.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ase
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.spatial.distance import pdist
+
+from jaxstruc import files
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters.cluster import Cluster, check_cluster, read_cluster
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.network import weights
+from jaxstruc.network.cvae import propose as limits
+from jaxstruc.network.cvae.propose import MIN_PRESENCE, Proposals, model_input, propose
+from jaxstruc.options.pdf import LibraryOptions, NetworkOptions
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.scattering import form_factors
+
+MAX_DRAW_DIAMETER = 20.0
+"""Bonds. Longest distance in a draw that the fit sees."""
+
+
+class CandidateSource(NamedTuple):
+    """A source of candidates."""
+
+    diameter: float
+    """Bonds. Of its largest cluster."""
+    candidates: Callable[[Sequence[Measurement]], Iterator[CandidateGroup]]
+    """Gives those of each measurement, in order."""
+    provenance: dict[str, Any]
+    """What of it decides a result; as JSON."""
+    facts: dict[str, Any]
+    """What a result says of it."""
+
+
+def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
+    """Return the draws of a network.
+
+    Args:
+        options: what is asked of it.
+        bond: nearest-neighbour distance of the sample, in Å.
+
+    Raises:
+        ValueError: for weights that cannot be read.
+    """
+    network = weights.load_autoencoder(options.weights)
+    shape_families = {shape.split()[0] for shape in network.card["data"]["shapes"]}
+    family = shape_families.pop() if len(shape_families) == 1 else "drawn"
+    propose_draws = jax.jit(partial(propose, network=network.module, samples=options.samples, bond=bond))
+
+    def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
+        for measurement in measurements:  # one by one: a result does not depend on the files beside it, to the last bit
+            pdf = jnp.asarray(model_input(measurement, rmin=measurement.settings_by_name["rmin"]), jnp.float32)
+            network_draws = jax.device_get(propose_draws(network.params, pdf, jax.random.key(options.seed)))
+            range_remarks = partial(limits.range_warnings, network.card["limits"], measurement, bond)
+            yield network_candidates(network_draws, bond=bond, family=family)._replace(range_warnings=range_remarks)
+
+    provenance = {"samples": options.samples, "seed": options.seed, "weights": files.sha256(options.weights)}
+    facts = {"seed": options.seed, "model": network.card["name"]}
+    return CandidateSource(MAX_DRAW_DIAMETER, iterate_candidates, provenance | {"model": facts["model"]}, facts)
+
+
+def library_source(
+    options: LibraryOptions, *, bond: float, progress: Callable[[int, int, str], None] | None = None
+) -> CandidateSource:
+    """Return the clusters of a library.
+
+    Args:
+        options: which clusters.
+        bond: nearest-neighbour distance of the sample, in Å.
+        progress: called while the library is built.
+
+    Raises:
+        ValueError: for unknown families, limits that cannot be or files that are no clusters.
+    """
+    from_files = bool(options.library)
+    if from_files:
+        cluster_library = library.from_files(options.library)
+    else:
+        cluster_library = library.load_or_build(
+            options.families or tuple(families.FAMILIES), max_atoms=options.max_atoms, progress=progress
+        )
+    allowed_rows = library.select(cluster_library, max_atoms=options.max_atoms)
+    if not len(allowed_rows):
+        raise ValueError(f"Expected a cluster of at most {options.max_atoms} atoms, got none; raise --max-atoms.")
+
+    def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
+        source_name, max_atoms = ("file", 0) if from_files else ("library", options.max_atoms)
+        for _ in measurements:
+            yield CandidateGroup(source_name, cluster_library, allowed_rows, max_atoms=max_atoms)
+
+    provenance = {
+        "families": sorted(options.families),
+        "max_atoms": options.max_atoms,
+        "library": {str(path): files.sha256(path) for path in _files_inside(options.library)},
+    }
+    return CandidateSource(float(cluster_library.diameter[allowed_rows].max()), iterate_candidates, provenance, {})
+
+
+def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, CandidateSource]:
+    """Return the element of the user's clusters, and the clusters, all of them and as they are.
+
+    Args:
+        clusters: atoms, or structure files.
+
+    Raises:
+        ValueError: for a file that is no cluster of one element, or clusters of unlike elements.
+    """
+    names = [
+        f"{cluster.get_chemical_formula()}, number {number}" if isinstance(cluster, ase.Atoms) else str(cluster)
+        for number, cluster in enumerate(clusters, start=1)
+    ]
+    structures = [cluster if isinstance(cluster, ase.Atoms) else read_cluster(Path(cluster)) for cluster in clusters]
+    for name, atoms in zip(names, structures, strict=True):
+        check_cluster(atoms, name)
+    elements = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
+    if len(elements) != 1:
+        raise ValueError(f"Expected clusters of one element, got {', '.join(elements) or 'none'}; refine them apart.")
+    bond = form_factors.bond_length(elements[0])
+    cluster_library = library.from_clusters(
+        Cluster("file", name, (atoms.positions - atoms.positions.mean(axis=0)) / bond)
+        for name, atoms in zip(names, structures, strict=True)
+    )
+
+    def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
+        for _ in measurements:
+            yield CandidateGroup("file", cluster_library, np.arange(len(names)))
+
+    paths = [Path(cluster) for cluster in clusters if not isinstance(cluster, ase.Atoms)]
+    provenance = {"clusters": {str(path): files.sha256(path) for path in paths}}
+    return elements[0], CandidateSource(float(cluster_library.diameter.max()) + 1, iterate_candidates, provenance, {})
+
+
+def _files_inside(inputs: Sequence[Path]) -> list[Path]:
+    """Return files, and those in folders."""
+    file_paths = [path for entry in inputs for path in ([entry] if entry.is_file() else entry.iterdir())]
+    return sorted(path for path in file_paths if path.is_file())
+
+
+MIN_ATOM_DISTANCE = 0.6
+"""Atoms closer than this many bonds make no structure."""
+MAX_DUPLICATE_DIFFERENCE = 0.035
+"""Bonds. Structures whose sorted distances differ by less than this root mean square are one."""
+
+
+def network_candidates(proposals: Proposals, *, bond: float, family: str) -> CandidateGroup:
+    """Return the draws for one PDF that have two atoms or more, all finite.
+
+    Args:
+        proposals: on the host.
+        bond: nearest-neighbour distance, in Å.
+        family: of what the network knows.
+    """
+    clusters: list[Cluster] = []
+    faults: dict[int, str] = {}
+    sample_indices: list[int] = []
+    for sample_index, (positions, weights) in enumerate(zip(proposals.positions, proposals.weights, strict=True)):
+        present_positions = np.asarray(positions[weights > MIN_PRESENCE], float) / bond
+        if len(present_positions) < 2 or not np.isfinite(present_positions).all():
+            continue
+        if (nearest_distance := pdist(present_positions).min()) < MIN_ATOM_DISTANCE:
+            faults[len(clusters)] = f"atoms {nearest_distance * bond:.2f} Å apart"
+        elif not proposals.converged[sample_index]:
+            faults[len(clusters)] = "trilateration not converged"
+        clusters.append(
+            Cluster(family, f"drawn, sample {sample_index}", present_positions - present_positions.mean(axis=0))
+        )
+        sample_indices.append(sample_index)
+    sample_notes = {
+        "radius": np.asarray(proposals.radius)[sample_indices],
+        "stress": np.asarray(proposals.stress)[sample_indices],
+    }
+    notes = {"draws": np.ones(len(sample_indices), int), **sample_notes}
+    return CandidateGroup("network", library.from_clusters(clusters), np.arange(len(clusters)), faults, notes)
+
+
+def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, CandidateGroup]:
+    """Return the places of the best of those that are alike, sound ones first, and the candidates with their `draws`.
+
+    Args:
+        group: of `candidates`.
+        rw: of the fit of each.
+        stretch: likewise.
+    """
+    is_faulty = np.array([index in group.faults for index in range(len(rw))], bool)
+    unique_indices: list[int] = []
+    unique_distances: list[np.ndarray] = []
+    draw_counts = np.zeros(len(rw), int)
+    for index in np.lexsort((np.where(np.isfinite(rw), rw, np.inf), is_faulty)):
+        candidate_distances = np.sort(pdist(group.cluster(index).positions)) * stretch[index]
+        matches = (
+            representative
+            for representative, other_distances in zip(unique_indices, unique_distances, strict=True)
+            if _are_duplicates(candidate_distances, other_distances)
+        )
+        if (representative := next(matches, None)) is None:
+            unique_indices.append(int(index))
+            unique_distances.append(candidate_distances)
+            representative = index
+        draw_counts[representative] += 1
+    return np.array(unique_indices, int), group._replace(notes={**group.notes, "draws": draw_counts})
+
+
+def _are_duplicates(first_distances: np.ndarray, second_distances: np.ndarray) -> bool:
+    return (
+        len(first_distances) == len(second_distances)
+        and float(np.sqrt(np.mean((first_distances - second_distances) ** 2))) < MAX_DUPLICATE_DIFFERENCE
+    )

@@ -1,0 +1,199 @@
+"""A folder of results: what is written of each, the same for all commands.
+
+`summary.csv` has a row a file; `best/STEM.xyz` the best structure, `structures/STEM/` the next ones; `candidates/` the
+ranking, `families/` its picture; `distribution/` the sample as a distribution of particles; `fits/` curves and
+pictures, `correlations/` of the fitted values; `results/` the results whole, for `jaxstruc.load`. Every file appears
+whole or not at all, that of `results/` last.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import singledispatch
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+
+from jaxstruc import files
+from jaxstruc import result as results
+from jaxstruc.pdf.result import PdfResult
+from jaxstruc.report import figures, summary, tables
+from jaxstruc.result import Candidate, Result
+from jaxstruc.small_angle.result import SaxsResult
+
+CLASSES = (PdfResult, SaxsResult)
+"""Classes of results that a folder may hold."""
+PDF_COLUMNS = ("r", "G_obs", "G_calc", "G_diff", "G_background")
+"""Columns of fits/STEM.csv."""
+SAXS_COLUMNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
+"""Those of small angles; `residual` over sigma."""
+
+
+def load(path: Path | str) -> Result:
+    """Return a result that was saved, from results/STEM.npz.
+
+    Raises:
+        ValueError: where the file is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return results.from_arrays({name: archive[name] for name in archive.files}, CLASSES)
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"Expected a result that jaxstruc saved, got {path}: {reason}; run again to make it."
+        ) from error
+
+
+def save(result: Result, folder: Path) -> None:
+    """Write a result's files, under the name of its file, and the summary of all results in the folder."""
+    stem = Path(result.name).stem or "result"
+    write_result(result, folder, stem)
+    saved = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
+    columns = summary.SAXS_SUMMARY if isinstance(result, SaxsResult) else summary.SUMMARY
+    rows = [summary.row(each, columns) for each in saved if each.technique == result.technique]
+    write_summary(folder, rows, columns=columns)
+
+
+def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY) -> None:
+    """Write the summary."""
+    tables.write(folder / "summary.csv", columns, rows)
+
+
+def result_file(folder: Path, stem: str) -> Path:
+    """Return the file of a whole result, which is written last."""
+    return folder / "results" / f"{stem}.npz"
+
+
+@singledispatch
+def candidate_paths(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
+    """Return the files that a result with a candidate has; the last is the result itself, written last.
+
+    Args:
+        result: of one measurement.
+        folder: of the results.
+        stem: name of the files.
+    """
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@candidate_paths.register
+def _(result: PdfResult, folder: Path, stem: str) -> tuple[Path, ...]:
+    kinds = ["best/{}.xyz", "candidates/{}.csv", "families/{}.png", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png"]
+    kinds += ["distribution/{}.csv", "distribution/{}.png"] if result.ensemble else []
+    return tuple(folder / kind.format(stem) for kind in (*kinds, "results/{}.npz"))
+
+
+@candidate_paths.register
+def _(result: SaxsResult, folder: Path, stem: str) -> tuple[Path, ...]:
+    kinds = ("candidates/{}.csv", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png", "distribution/{}.csv")
+    return tuple(folder / kind.format(stem) for kind in (*kinds, "distribution/{}.png", "results/{}.npz"))
+
+
+def write_result(result: Result, folder: Path, stem: str) -> None:
+    """Write a result's files.
+
+    Args:
+        result: of one measurement.
+        folder: of the results.
+        stem: name of the files.
+    """
+    if result.candidates:
+        _write_parts(result, folder, stem)
+    with files.atomic_replacement(result_file(folder, stem)) as temporary_path, temporary_path.open("wb") as stream:
+        np.savez_compressed(stream, **results.to_arrays(result))  # type: ignore[arg-type]
+
+
+@singledispatch
+def _write_parts(result: Result, folder: Path, stem: str) -> None:
+    """Write the tables, structures and figures of a result."""
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@_write_parts.register
+def _(result: PdfResult, folder: Path, stem: str) -> None:
+    best, ranking, families, correlations, curve, picture, *sizes, _ = candidate_paths(result, folder, stem)
+    tables.write(ranking, tables.CANDIDATES, tables.candidates(result))
+    figures.write(families, figures.families(result))
+    _write_candidate(result, 1, best, correlations, curve, picture)
+    _remove_old_candidates(folder, stem)
+    if sizes:
+        tables.write(sizes[0], result.distribution, tables.distribution(result))
+        figures.write(sizes[1], figures.distribution(result))
+    for rank, candidate in enumerate(result.candidates[1:], start=2):
+        if candidate.atoms is not None:
+            _write_other_candidate(result, rank, candidate, folder, stem)
+
+
+@_write_parts.register
+def _(result: SaxsResult, folder: Path, stem: str) -> None:
+    ranking, correlations, curve, picture, sizes, drawing, _ = candidate_paths(result, folder, stem)
+    tables.write(ranking, tables.SAXS_CANDIDATES, tables.candidates(result))
+    tables.write(correlations, ("", *result.free), tables.correlation(result, result.best))
+    q, observed, calculated, background = result.curve()
+    sigma = np.asarray(result.sigma)
+    rows = np.stack([q, observed, sigma, calculated, (observed - calculated) / sigma, background], axis=1)
+    tables.write(curve, SAXS_COLUMNS, (dict(zip(SAXS_COLUMNS, line, strict=True)) for line in rows))
+    figures.write(picture, figures.fit(result))
+    tables.write(sizes, result.distribution, tables.distribution(result))
+    figures.write(drawing, figures.distribution(result))
+
+
+def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
+    """Write a structure as extended XYZ, with the comment's values in its second line."""
+    atoms = atoms.copy()
+    atoms.info = {name: round(value, 6) if isinstance(value, float) else value for name, value in comment.items()}
+    with files.atomic_replacement(path) as temporary_path:
+        ase.io.write(temporary_path, atoms, format="extxyz")
+
+
+def _write_candidate(
+    result: PdfResult, rank: int, structure: Path, correlations: Path, curve: Path, picture: Path
+) -> None:
+    """Write one candidate's structure, curve, picture and correlations."""
+    candidate = result.candidates[rank - 1]
+    _write_atoms(structure, result, candidate)
+    tables.write(correlations, ("", *result.free), tables.correlation(result, candidate))
+    r, observed, calculated, background = result.curve(rank)
+    rows = np.stack([r, observed, calculated, observed - calculated, background], axis=1)
+    tables.write(curve, PDF_COLUMNS, (dict(zip(PDF_COLUMNS, line, strict=True)) for line in rows))
+    figures.write(picture, figures.fit(result, rank=rank))
+
+
+def _write_other_candidate(result: PdfResult, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:
+    """Write what there is of a candidate beyond the best: all of the user's own, of others the structure."""
+    name = f"rank{rank}"
+    structure = folder / "structures" / stem / f"{name}.xyz"
+    if candidate.source != "file":
+        _write_atoms(structure, result, candidate)
+        return
+    correlations, fits = folder / "correlations" / stem / f"{name}.csv", folder / "fits" / stem
+    _write_candidate(result, rank, structure, correlations, fits / f"{name}.csv", fits / f"{name}.png")
+
+
+def _write_atoms(path: Path, result: PdfResult, candidate: Candidate) -> None:
+    if candidate.atoms is None:
+        return
+    facts: dict[str, str | float] = {"description": candidate.label, "file": Path(result.name).name}
+    facts |= {"sha256": result.sha256, "element": result.element}
+    facts |= {"role": "most likely member of a distribution"} if result.sample == "distribution" else {}
+    recipe = candidate.recipe if candidate.source == "file" else f"{candidate.family} {candidate.recipe}"
+    facts |= {"type": candidate.type, "source": candidate.source, "recipe": recipe}
+    facts |= {"rw": candidate.rw, "weight": candidate.weight}
+    facts |= {name: candidate.values[name].value for name in result.free}
+    atoms = candidate.atoms
+    if candidate.occupancy is not None:
+        atoms = atoms.copy()
+        atoms.set_array("occupancy", np.round(candidate.occupancy, 4))
+    write_structure(path, atoms, facts)
+
+
+def _remove_old_candidates(folder: Path, stem: str) -> None:
+    """Remove what an earlier run left of candidates beyond the best."""
+    for subfolder in ("structures", "correlations", "fits"):
+        for path in (folder / subfolder / stem).glob("rank*"):
+            path.unlink()
+    for suffix in ("csv", "png"):
+        (folder / "distribution" / f"{stem}.{suffix}").unlink(missing_ok=True)

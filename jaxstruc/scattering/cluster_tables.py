@@ -1,0 +1,205 @@
+r"""Templates: a cluster of one element as what a fit evaluates, tabulated once.
+
+A fit stretches all distances by s and changes their widths, $\sigma^2 = 2U b(d)$. With the exponential interpolated
+between a few distances $d_j$, the shells, $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$, the Debye sum separates:
+
+$$F(Q) = \frac{1}{Ns} \sum_j e^{-UQ^2 b(s d_j)} H_j(Qs), \qquad H_j(x) = \sum_d \frac{w_d}{d} L_j(d) \sin(xd)$$
+
+The H_j do not depend on what is fitted. They are tabulated over even x, from a histogram of the distances by one matrix
+product for all clusters; a curve is then a few thousand operations, however many atoms. The shells and L_j are an
+empirical interpolation (M. Barrault et al., C. R. Acad. Sci. Paris 339, 667 (2004), doi 10.1016/j.crma.2004.08.006).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float
+
+from jaxstruc.clusters.distances import Histogram, traced_histogram
+from jaxstruc.parameters import PARAMETERS
+from jaxstruc.scattering import debye
+from jaxstruc.scattering import fast_debye as spreading
+from jaxstruc.scattering.debye import Instrument
+from jaxstruc.scattering.fast_debye import SpreadingNodes
+
+N_SHELLS = 8
+MIN_SHELL_DISTANCE = 0.95
+"""Distances shorter than this many bonds have the width of that one."""
+MAX_SHELL_DISTANCE = 20.0
+"""In bonds; distances beyond have the width of that one."""
+MAX_DAMPING_EXPONENT = PARAMETERS["uiso"].maximum * 30.0**2
+"""Largest U Q² that the interpolation is made for."""
+MAX_RELATIVE_DELTA = PARAMETERS["delta2"].maximum
+"""Largest delta1 and delta2, in bonds and squared bonds."""
+MAX_RELATIVE_QBROAD = PARAMETERS["qbroad"].maximum
+"""Largest qbroad times bond."""
+NODE_ACCURACY = 1e-4
+MIN_DISTANCE = 0.5
+"""Å. Shorter distances count as of that one in 1/d: a decoded structure may have atoms at one place."""
+HISTOGRAM_BIN_WIDTH = 0.05
+"""Å, of a histogram made of a distance matrix."""
+
+
+@dataclass(frozen=True)
+class TableRange:
+    """What a table covers; clusters and files with one span share a compilation."""
+
+    max_distance: float
+    """Å. Longer distances are left out."""
+    qmax: float
+    """1/Å. Largest Q times stretch."""
+
+    @property
+    def distance_nodes(self) -> SpreadingNodes:
+        """Nodes that stand for the distances."""
+        return SpreadingNodes(self.max_distance, self.qmax, NODE_ACCURACY)
+
+    @property
+    def q_nodes(self) -> SpreadingNodes:
+        """Nodes over x = Q s between which H is interpolated: the same, the other way about."""
+        return SpreadingNodes(self.qmax, self.max_distance, NODE_ACCURACY)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["shell_functions", "bond"], meta_fields=["span"])
+@dataclass(frozen=True)
+class ClusterTable:
+    """A cluster, as a fit needs it. What is static travels with the arrays that mean nothing without it."""
+
+    shell_functions: Float[Array, "*batch node shell"]
+    """H_j at the span's nodes, divided by the number of atoms."""
+    bond: Float[Array, "*batch"]
+    """Å. Nearest-neighbour distance."""
+    span: TableRange
+    """What the tables cover."""
+
+
+def tabulate_cluster(histogram: Histogram, bond: Float[Array, ""] | float, *, span: TableRange) -> ClusterTable:
+    """Return the tables of one cluster.
+
+    Args:
+        histogram: of its distances, in Å. Two distances stand for each bin, which keeps its mean and variance.
+        bond: nearest-neighbour distance, in Å.
+        span: what the tables cover.
+    """
+    has_width = histogram.variance > 0
+    width = jnp.where(has_width, jnp.sqrt(jnp.where(has_width, histogram.variance, 1.0)), 0.0)
+    distance = jnp.concatenate([histogram.mean - width, histogram.mean + width])
+    weight = jnp.concatenate([histogram.weight, histogram.weight]) / (2 * histogram.atoms)
+    weight = jnp.where(distance < span.max_distance, weight, 0.0)
+    distance = jnp.where(weight > 0, distance, bond)
+    shell_weights = (weight / jnp.maximum(distance, MIN_DISTANCE))[:, None] * _shell_weights(distance / bond)
+    node_weights = spreading.spread_rows(distance, shell_weights, span.distance_nodes)
+    sine_matrix = np.sin(span.q_nodes.distances[:, None] * span.distance_nodes.distances)
+    shell_functions = jnp.matmul(jnp.asarray(sine_matrix, node_weights.dtype), node_weights, precision="highest")
+    return ClusterTable(shell_functions, jnp.asarray(bond, shell_functions.dtype), span)
+
+
+def tabulate_distances(
+    distances: Float[Array, "atom atom"],
+    presence: Float[Array, " atom"],
+    bond: Float[Array, ""] | float,
+    *,
+    span: TableRange,
+) -> ClusterTable:
+    """Return the tables of a cluster given by its distance matrix, traced; all NaN where a distance is.
+
+    Args:
+        distances: in Å.
+        presence: 1 for atoms, 0 for padding.
+        bond: nearest-neighbour distance, in Å.
+        span: what the tables cover.
+    """
+    pairs = debye.pairs_from_distances(distances, presence)
+    n_atoms = jnp.maximum(jnp.sum(presence), 1)
+    binned_distances = traced_histogram(
+        pairs.distance, pairs.weight, n_atoms, width=HISTOGRAM_BIN_WIDTH, max_distance=span.max_distance
+    )
+    has_nan = jnp.any(jnp.isnan(pairs.distance) & (pairs.weight > 0))
+    cluster_table = tabulate_cluster(binned_distances, bond, span=span)
+    return ClusterTable(jnp.where(has_nan, jnp.nan, cluster_table.shell_functions), cluster_table.bond, span)
+
+
+def reduced_structure_function(
+    cluster_table: ClusterTable, instrument: Instrument, q: Float[Array, " q"]
+) -> Float[Array, " q"]:
+    """Return F(Q) of one cluster, in 1/Å.
+
+    Args:
+        cluster_table: its tables.
+        instrument: stretch, Uiso, delta1, delta2 and qbroad; the rest does not enter F.
+        q: in 1/Å; times the stretch at most the span's.
+    """
+    stretch = jnp.asarray(1.0 if instrument.stretch is None else instrument.stretch, q.dtype)
+    distance = jnp.asarray(_shell_interpolation()[0], q.dtype) * cluster_table.bond * stretch
+    variance_factor = jnp.maximum(debye.variance_factor(instrument, distance), 0.0)
+    half_variance = instrument.uiso * jnp.broadcast_to(variance_factor, distance.shape)
+    return _damped_sum(cluster_table.span, cluster_table.shell_functions, stretch, half_variance, q)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _damped_sum(span: TableRange, shell_functions, stretch, half_variance, q):
+    r"""Return $\sum_j e^{-Q^2 u_j} H_j(Qs) / s$."""
+    return _damped_terms(span, shell_functions, stretch, half_variance, q)[0]
+
+
+@partial(_damped_sum.defjvp, symbolic_zeros=True)
+def _damped_sum_jvp(span, primals, tangents):
+    """Interpolate once for all derivatives: one by a width is a product with 8 columns."""
+    shell_functions, stretch, half_variance, q = primals
+    result, terms, slope = _damped_terms(span, shell_functions, stretch, half_variance, q)
+    shell_functions_tangent, stretch_tangent, half_variance_tangent, q_tangent = tangents
+    result_tangent = jnp.zeros_like(result)
+    if not isinstance(shell_functions_tangent, SymbolicZero):
+        result_tangent += _damped_terms(span, shell_functions_tangent, stretch, half_variance, q)[0]
+    if not isinstance(stretch_tangent, SymbolicZero):
+        result_tangent += (q * slope - result / stretch) * stretch_tangent
+    if not isinstance(half_variance_tangent, SymbolicZero):
+        result_tangent -= q**2 * (terms @ half_variance_tangent)
+    if not isinstance(q_tangent, SymbolicZero):
+        result_tangent += (stretch * slope - 2 * q * (terms @ half_variance)) * q_tangent
+    return result, result_tangent
+
+
+def _damped_terms(span: TableRange, shell_functions, stretch, half_variance, q):
+    """Return the sum, its terms [q, shell], and the sum's derivative by Qs at fixed damping."""
+    value, slope = spreading.interpolate(shell_functions, q * stretch, span.q_nodes)
+    damping = jnp.exp(-half_variance * q[:, None] ** 2) / stretch
+    terms = damping * value
+    return jnp.sum(terms, axis=-1), terms, jnp.sum(damping * slope, axis=-1)
+
+
+def _shell_weights(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"]:
+    """Return L_j at distances in bonds: linear between the points of a fine table."""
+    _, table = _shell_interpolation()
+    position = (1 - MIN_SHELL_DISTANCE / jnp.maximum(distance, MIN_SHELL_DISTANCE)) * (
+        (len(table) - 1) / (1 - MIN_SHELL_DISTANCE / MAX_SHELL_DISTANCE)
+    )
+    cell = jnp.minimum(position.astype(jnp.int32), len(table) - 2)
+    fraction = jnp.minimum(position - cell, 1.0)[:, None]
+    rows = jnp.asarray(table, distance.dtype)
+    return rows[cell] * (1 - fraction) + rows[cell + 1] * fraction
+
+
+@lru_cache
+def _shell_interpolation() -> tuple[Float[np.ndarray, " shell"], Float[np.ndarray, "point shell"]]:
+    """Return the shells' distances, in bonds, and L_j at points even in 1/distance.
+
+    The shells are the pivots of the leading singular vectors of many damping curves, drawn at random with a fixed seed.
+    """
+    rng = np.random.default_rng(0)
+    distance = MIN_SHELL_DISTANCE / np.linspace(1, MIN_SHELL_DISTANCE / MAX_SHELL_DISTANCE, 1200)
+    exponent = MAX_DAMPING_EXPONENT * rng.uniform(0, 1, (3000, 1)) ** 3
+    delta_power = rng.integers(0, 2, (3000, 1))
+    delta = rng.uniform(0, MAX_RELATIVE_DELTA, (3000, 1))
+    variance_factor = 1 - delta / distance ** (1 + delta_power)
+    variance_factor += (rng.uniform(0, MAX_RELATIVE_QBROAD, (3000, 1)) * distance) ** 2 * rng.integers(0, 2, (3000, 1))
+    damping_curves = np.exp(-exponent * variance_factor)
+    eigenvector_range = [len(distance) - N_SHELLS, len(distance) - 1]
+    basis = scipy.linalg.eigh(damping_curves.T @ damping_curves, subset_by_index=eigenvector_range)[1].T
+    shell_index = np.sort(scipy.linalg.qr(basis, pivoting=True)[2][:N_SHELLS])
+    return distance[shell_index], np.linalg.solve(basis[:, shell_index], basis).T

@@ -1,0 +1,1 @@
+"""The analysis of small-angle scattering: bodies, size distributions, fits, results."""

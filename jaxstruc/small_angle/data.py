@@ -1,0 +1,170 @@
+"""A measured I(Q) as fits of bodies see it: over its noise, the background projected out, padded to a few sizes."""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxstruc.io.columns import expect
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.options.small_angle import SizeOptions
+
+PADDED_SIZES = (64, 128, 256, 512)
+"""Points that a pattern is padded to; neighbours beyond the last are gathered."""
+MIN_POINTS = 12
+"""Least points."""
+CURVE_ACCURACY = 2e-4
+"""Relative, of the curves of bodies: no noise is less."""
+MIN_INFERRED_NOISE = 1e-3
+"""Relative, least noise where the file says none."""
+N_NOISE_NEIGHBOURS = 12
+"""Neighbours on each side by whose scatter noise is inferred."""
+
+
+class WhitenedData(NamedTuple):
+    """Data in units of their noise, on the points of a padded size, without what a background can explain."""
+
+    q: Float[Array, " q"]
+    """1/Å; in the padding the last."""
+    inverse_sigma: Float[Array, " q"]
+    """One over the noise, which is in parts of the largest intensity; 0 in the padding."""
+    data: Float[Array, " q"]
+    """Intensities over their noise, the background projected out."""
+    background_basis: Float[Array, "q term"]
+    """Orthonormal, of the background over the noise."""
+    dq: Float[Array, " q"] | None
+    """1/Å, of the resolution."""
+
+
+class SaxsData(NamedTuple):
+    """A measured I(Q), in the range of the fit; all [point], float64, at most as many as the last of `SIZES`."""
+
+    q: np.ndarray
+    """1/Å"""
+    intensity: np.ndarray
+    sigma: np.ndarray
+    """As given, or inferred."""
+    dq: np.ndarray | None
+    background_powers: tuple[float, ...]
+    """Of 1/Q, of the background's terms."""
+    max_intensity: float
+    """Largest intensity, the unit of `weighted`."""
+    noise_is_inferred: bool
+    """Whether the noise is."""
+    n_measured: int
+    """Points of the file in that range; where these are more, neighbours are gathered."""
+    whitened_data: WhitenedData
+
+    @property
+    def n_points(self) -> int:
+        """Their number, as fits see them."""
+        return int(np.count_nonzero(self.whitened_data.inverse_sigma))
+
+
+def saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsData:
+    """Return a measured I(Q) as fits see it.
+
+    Raises:
+        ReadError: where it is none, or nothing can be fitted to it.
+    """
+    path = measurement.name
+    expect(
+        measurement.kind == "iq" and measurement.q is not None and measurement.intensity is not None,
+        f"I(Q), got {measurement.kind} in {path}; pass a file of intensities over Q, or use solve for a PDF",
+    )
+    q, intensity = np.asarray(measurement.q, float), np.asarray(measurement.intensity, float)
+    valid_points = np.isfinite(intensity) & (q > 0)
+    expect(
+        np.count_nonzero(valid_points) >= MIN_POINTS,
+        f"at least {MIN_POINTS} points of I(Q) in the range of the fit, got {np.count_nonzero(valid_points)} in {path}; "
+        "widen --qmin and --qmax",
+    )
+    positive_fraction = np.mean(intensity[valid_points] > 0)
+    expect(
+        positive_fraction > 0.5,
+        f"intensities above 0, got {1 - positive_fraction:.0%} at or below it in {path}; check the background and its scale",
+    )
+    q, intensity = q[valid_points], intensity[valid_points]
+    sigma = None if measurement.sigma is None else np.asarray(measurement.sigma, float)[valid_points]
+    dq = None if measurement.dq is None else np.asarray(measurement.dq, float)[valid_points]
+    noise_is_inferred = sigma is None or not np.all(np.isfinite(sigma) & (sigma > 0))
+    if sigma is None or noise_is_inferred:
+        sigma = np.maximum(infer_noise(intensity), MIN_INFERRED_NOISE * np.abs(intensity))
+    sigma = np.maximum(sigma, CURVE_ACCURACY * np.abs(intensity))
+    background_powers = (0.0, *((options.power_law,) if options.power_law else ()))
+    background_powers = background_powers if options.flat else background_powers[1:]
+    n_measured = len(q)
+    q, intensity, sigma, dq = merge_neighbours(q, intensity, sigma, dq, PADDED_SIZES[-1])
+    max_intensity = float(intensity.max())
+    return SaxsData(
+        q,
+        intensity,
+        sigma,
+        dq,
+        background_powers,
+        max_intensity,
+        noise_is_inferred,
+        n_measured,
+        _whiten(q, intensity, sigma, dq, background_powers, max_intensity),
+    )
+
+
+def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
+    """Return the noise of points by how they scatter about their neighbours' cubic, smoothed over `AROUND` neighbours.
+
+    Fourth differences of white noise have 70 times its variance and see nothing of a cubic; the median of their sizes
+    among neighbours is 0.6745 of their standard deviation.
+    """
+    fourth_differences = np.abs(np.convolve(intensity, [1, -4, 6, -4, 1], "valid")) / math.sqrt(70)
+    fourth_differences = np.pad(fourth_differences, (2, 2), mode="edge")
+    padded_differences = np.pad(
+        fourth_differences,
+        N_NOISE_NEIGHBOURS,
+        mode="reflect" if len(fourth_differences) > N_NOISE_NEIGHBOURS else "edge",
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(padded_differences, 2 * N_NOISE_NEIGHBOURS + 1)
+    return np.median(windows, axis=1) / 0.6745
+
+
+def background_terms(
+    q: Float[np.ndarray, " point"], background_powers: tuple[float, ...]
+) -> Float[np.ndarray, "point term"]:
+    """Return the background's terms, each 1 at the first Q."""
+    return (
+        np.stack([(q / q[0]) ** -power for power in background_powers], axis=1)
+        if background_powers
+        else np.zeros((len(q), 0))
+    )
+
+
+def merge_neighbours(
+    q: np.ndarray, intensity: np.ndarray, sigma: np.ndarray, dq: np.ndarray | None, max_points: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return at most so many points, each the weighted mean of neighbours."""
+    group_size = -(-len(q) // max_points)
+    if group_size == 1:
+        return q, intensity, sigma, dq
+    starts = np.arange(0, len(q), group_size)
+    weight = sigma**-2.0
+    total_weight = np.add.reduceat(weight, starts)
+    means = [
+        None if column is None else np.add.reduceat(weight * column, starts) / total_weight
+        for column in (q, intensity, dq)
+    ]
+    return means[0], means[1], total_weight**-0.5, means[2]  # type: ignore[return-value]
+
+
+def _whiten(q, intensity, sigma, dq, background_powers: tuple[float, ...], max_intensity: float) -> WhitenedData:
+    """Return data as fits have them."""
+    padded_size = next(padded_size for padded_size in PADDED_SIZES if padded_size >= len(q))
+    padding = (0, padded_size - len(q))
+    inverse_sigma = np.pad(max_intensity / sigma, padding)
+    q = np.pad(q, padding, mode="edge")
+    background_basis = np.linalg.qr(background_terms(q, background_powers) * inverse_sigma[:, None])[0]
+    data = np.pad(intensity / max_intensity, padding) * inverse_sigma
+    data = data - background_basis @ (background_basis.T @ data)
+    padded_dq = None if dq is None else np.pad(dq, padding, mode="edge")
+    columns = (q, inverse_sigma, data, background_basis, padded_dq)
+    return WhitenedData(*(None if column is None else jnp.asarray(column, jnp.float32) for column in columns))  # type: ignore[arg-type]

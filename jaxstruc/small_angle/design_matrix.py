@@ -1,0 +1,212 @@
+"""Curves of bodies of each size as a measured pattern sees them, and where to begin fits to it.
+
+Nodes of ln R, even, so that any distribution of size is a column of shares (`size_distributions`).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import size_distributions, smearing
+from jaxstruc.small_angle.data import WhitenedData
+from jaxstruc.small_angle.form_factors import FormFactorTable
+
+N_NODES = 192
+"""Of ln R, about a start."""
+MIN_NODE_STEP, MAX_NODE_STEP = 0.004, 0.025
+"""Steps between them."""
+STEPS_PER_WIDTH = 5.0
+"""Steps in the width of the start."""
+N_GRID_NODES, N_GRID_POINTS = 256, 128
+"""Nodes over all sizes, and points of Q, where all sizes are tried."""
+MIN_QR, MAX_QR = 1.0, 6.0
+"""Least R times the largest Q, and largest R times the least, that are tried."""
+GRID_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.35)
+"""Standard deviations over the mean that are tried."""
+N_GRID_MEANS = 128
+"""That are tried."""
+MAX_START_SHIFT, N_START_SHIFTS = 0.2, 17
+"""Largest shift of ln R that is tried about a start for each body, and their number."""
+START_WIDTH_FACTORS = (0.45, 0.8, 1.2)
+"""Of the start's width that are tried likewise."""
+MIN_START_DISTANCE = 0.04
+"""In ln R, between two starts."""
+MAX_SMEARED_WIDTH = 0.05
+"""Largest width of a start where the resolution smears: it hides that the sizes are alike."""
+PAIR_NODE_STEP, MAX_PAIR_SHIFT = 0.0125, 1.05
+"""Step in ln R where two populations are sought, and how far from the best single one they are tried."""
+N_PAIR_MEANS, PAIR_WIDTHS = 36, (0.03, 0.1)
+"""Of the populations that are tried in pairs, and their widths over mean."""
+
+
+class RadiusWindow(NamedTuple):
+    """Nodes of ln R about a start, and the start."""
+
+    center: Float[Array, "*batch"]
+    """ln R in Å."""
+    step: Float[Array, "*batch"]
+    width: Float[Array, "*batch"]
+    """Of the start, standard deviation over mean."""
+
+
+class DesignMatrix(NamedTuple):
+    """What a pattern sees of a body of each size."""
+
+    log_radius: Float[Array, "*batch node"]
+    """ln R in Å."""
+    curves: Float[Array, "*batch q node"]
+    """V P(QR) over the noise, V in units of the middle's, the background projected out."""
+    background_projection: Float[Array, "*batch term node"]
+    """What was projected out, in the background's orthonormal terms."""
+
+
+class StartGrid(NamedTuple):
+    """Spheres of all sizes and widths on some Q."""
+
+    size_parameters: Float[Array, "column 2"]
+    """ln mean (Å) and width over mean."""
+    curves: Float[Array, "q column"]
+    """Unweighted, on every so many points."""
+
+
+def log_radius_nodes(window: RadiusWindow, n_nodes: int = N_NODES) -> Float[Array, " node"]:
+    """Return ln R at the nodes of a window."""
+    return window.center + window.step * (jnp.arange(n_nodes, dtype=jnp.float32) - 0.5 * (n_nodes - 1))
+
+
+def design_matrix(
+    table: FormFactorTable, data: WhitenedData, window: RadiusWindow, *, n_nodes: int = N_NODES
+) -> DesignMatrix:
+    """Return what a pattern sees of a body at the nodes of a window."""
+    log_radius = log_radius_nodes(window, n_nodes)
+    curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
+    background_projection = data.background_basis.T @ curves
+    return DesignMatrix(log_radius, curves - data.background_basis @ background_projection, background_projection)
+
+
+def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
+    """Return the curves of spheres of all sizes that a range of Q can tell."""
+    coarse_q = q[:: q.shape[0] // min(N_GRID_POINTS, q.shape[0])]
+    log_radius = jnp.linspace(jnp.log(MIN_QR / q[-1]), jnp.log(MAX_QR / q[0]), N_GRID_NODES)
+    step = log_radius[1] - log_radius[0]
+    widths = jnp.maximum(jnp.asarray(GRID_WIDTHS, log_radius.dtype), size_distributions.MIN_WIDTH * step)
+    means = jnp.linspace(log_radius[4], log_radius[-4], N_GRID_MEANS)
+    size_parameters = jnp.stack(jnp.meshgrid(means, widths, indexing="ij"), axis=-1).reshape(-1, 2)
+    columns = jax.vmap(
+        lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], log_radius)
+    )(size_parameters)
+    # volumes differ by many orders of magnitude over all sizes, and each column has its own scale anyway
+    columns = columns * jnp.exp(3 * (log_radius - size_parameters[:, :1]))
+    return StartGrid(size_parameters, particle.form_factor(table, coarse_q[:, None] * jnp.exp(log_radius)) @ columns.T)
+
+
+def start_window(grid: StartGrid, data: WhitenedData) -> RadiusWindow:
+    """Return where to begin: the nodes about the best of all sizes and widths of spheres."""
+    best = grid.size_parameters[jnp.argmin(misfits(grid, data))]
+    width = best[1] if data.dq is None else jnp.minimum(best[1], MAX_SMEARED_WIDTH)
+    return RadiusWindow(best[0], jnp.clip(width / STEPS_PER_WIDTH, MIN_NODE_STEP, MAX_NODE_STEP), width)
+
+
+def misfits(grid: StartGrid, data: WhitenedData) -> Float[Array, " column"]:
+    """Return the share of the data that each column leaves, with its own scale and background."""
+    stride = data.q.shape[0] // grid.curves.shape[0]
+    inverse_sigma, background_terms = data.inverse_sigma[::stride], data.background_basis[::stride]
+    basis = jnp.linalg.qr(background_terms)[0]
+    residual = data.data[::stride] - basis @ (basis.T @ data.data[::stride])
+    curves = grid.curves * inverse_sigma[:, None]
+    curves = curves - basis @ (basis.T @ curves)
+    projections = residual @ curves
+    squared_norms = jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30)
+    return 1 - jnp.where(projections > 0, projections**2 / squared_norms, 0.0) / jnp.maximum(residual @ residual, 1e-30)
+
+
+def start_parameters(
+    design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
+) -> Float[Array, "start 2"]:
+    """Return ln mean and ln width of the best places near a window's middle, for its body."""
+    step = window.step
+    means = window.center + jnp.linspace(-MAX_START_SHIFT, MAX_START_SHIFT, N_START_SHIFTS)
+    widths = jnp.maximum(window.width * jnp.asarray(START_WIDTH_FACTORS), 1.2 * size_distributions.MIN_WIDTH * step)
+    size_parameters = jnp.stack(jnp.meshgrid(means, widths, indexing="ij"), axis=-1).reshape(-1, 2)
+    columns = jax.vmap(
+        lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius)
+    )(size_parameters)
+    curves = design.curves @ columns.T
+    projections = data.data @ curves
+    gain = jnp.where(projections > 0, projections**2 / jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30), 0.0)
+    selected_starts = []
+    for _ in range(n_starts):
+        best = size_parameters[jnp.argmax(gain)]
+        selected_starts.append(best)
+        gain = jnp.where(jnp.abs(size_parameters[:, 0] - best[0]) < MIN_START_DISTANCE, -1.0, gain)
+    start_array = jnp.stack(selected_starts)
+    return jnp.stack([start_array[:, 0], jnp.log(start_array[:, 1])], axis=1)
+
+
+def start_pairs(
+    design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
+) -> Float[Array, "start 2 2"]:
+    """Return ln mean and ln width of the best pairs of populations in a window: all pairs of a table are tried."""
+    means = window.center + jnp.linspace(-MAX_PAIR_SHIFT, MAX_PAIR_SHIFT, N_PAIR_MEANS)
+    size_parameters = jnp.stack(jnp.meshgrid(means, jnp.asarray(PAIR_WIDTHS), indexing="ij"), axis=-1).reshape(-1, 2)
+    columns = jax.vmap(
+        lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius)
+    )(size_parameters)
+    curves = design.curves @ columns.T
+    curves = curves / jnp.sqrt(jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30))
+    projections, cosine = data.data @ curves, curves.T @ curves
+    pair_projections = jnp.stack(jnp.broadcast_arrays(projections[:, None], projections[None, :]), axis=-1)
+    amplitudes = nonnegative_pair(pair_projections, cosine)
+    gain = jnp.sum(amplitudes * pair_projections, axis=-1)
+    gain = jnp.where(size_parameters[:, None, 0] < size_parameters[None, :, 0] - 0.5 * MIN_START_DISTANCE, gain, -1.0)
+    selected_starts = []
+    for _ in range(n_starts):
+        first_index, second_index = jnp.unravel_index(jnp.argmax(gain), gain.shape)
+        selected_starts.append(jnp.stack([size_parameters[first_index], size_parameters[second_index]]))
+        start_distance = (
+            jnp.abs(size_parameters[:, 0] - size_parameters[first_index, 0])[:, None]
+            + jnp.abs(size_parameters[:, 0] - size_parameters[second_index, 0])[None, :]
+        )
+        gain = jnp.where(start_distance < 4 * MIN_START_DISTANCE, -1.0, gain)
+    start_array = jnp.stack(selected_starts)
+    return jnp.stack([start_array[..., 0], jnp.log(start_array[..., 1])], axis=-1)
+
+
+def nonnegative_pair(projections: Float[Array, "*batch 2"], cosine: Float[Array, "*batch"]) -> Float[Array, "*batch 2"]:
+    """Return the best non-negative amounts of two unit columns.
+
+    Args:
+        projections: products of data and columns.
+        cosine: product of the columns.
+    """
+    determinant = jnp.maximum(1 - cosine**2, 1e-6)
+    first_projection, second_projection = projections[..., 0], projections[..., 1]
+    joint_amplitudes = (
+        jnp.stack(
+            [first_projection - cosine * second_projection, second_projection - cosine * first_projection], axis=-1
+        )
+        / determinant[..., None]
+    )
+    single_amplitudes = jnp.where(
+        (first_projection > second_projection)[..., None],
+        jnp.stack([first_projection, 0 * second_projection], axis=-1),
+        jnp.stack([0 * first_projection, second_projection], axis=-1),
+    )
+    return jnp.where(
+        jnp.all(joint_amplitudes > 0, axis=-1, keepdims=True), joint_amplitudes, jnp.maximum(single_amplitudes, 0.0)
+    )
+
+
+def size_curves(
+    table: FormFactorTable, q: Float[Array, " q"], dq: Float[Array, " q"] | None, log_radius
+) -> Float[Array, "q node"]:
+    """Return V P(QR) of each size, smeared where dq is given, V in units of the middle's."""
+
+    def curves(at):
+        return particle.form_factor(table, at[:, None] * jnp.exp(log_radius))
+
+    volume = jnp.exp(3 * (log_radius - log_radius[log_radius.shape[0] // 2]))
+    return volume * (curves(q) if dq is None else smearing.smear(curves, q, dq))

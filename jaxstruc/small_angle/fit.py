@@ -1,0 +1,504 @@
+"""Mean and width of the sizes of bodies fitted to I(Q), for every body, distribution and pattern at once.
+
+A pattern's curves of a body of each size, over the noise and without what the background can explain, are one matrix
+(`kernels`); a population is a column of shares of volume, its curve their product. Amplitudes are projected out
+(G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi 10.1137/0710036; derivatives as L. Kaufman's, BIT 15,
+49 (1975), doi 10.1007/BF01932995); Levenberg and Marquardt descend in ln mean and ln width, inside bounds.
+
+
+Fits of all bodies and distributions to many patterns, in batches of one size.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxstruc.small_angle import design_matrix as kernels
+from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle.data import SaxsData, WhitenedData
+from jaxstruc.small_angle.design_matrix import DesignMatrix, RadiusWindow, StartGrid, nonnegative_pair
+from jaxstruc.small_angle.form_factors import FormFactorTable
+from jaxstruc.small_angle.size_distributions import FAMILIES, MIN_WIDTH
+from jaxstruc.statistics import rounding_of_squares
+
+MAX_STEPS = 20
+"""Most Levenberg-Marquardt steps."""
+INITIAL_DAMPING = 1e-2
+"""First damping, relative to the diagonal of the normal matrix."""
+CHI2_TOLERANCE = 1e-6
+"""Relative fall of chi-squared (plus 1) at which a fit is done."""
+MAX_STEP_LENGTH = 0.5
+"""Of a step, in ln mean or ln width."""
+BOUND_MARGIN = 0.02
+"""In the logarithms, from a bound, within which a value counts as at it."""
+MIN_SQUARED_NORM = 1e-30
+
+
+class SizeFit(NamedTuple):
+    """What fits found; each of one distribution, of one population or more."""
+
+    log_parameters: Float[Array, "*batch fit population 2"]
+    """ln mean (R in Å) and ln width."""
+    amplitude: Float[Array, "*batch fit population"]
+    """Of the kernel's curves; volumes of the populations, in one unit."""
+    chi2: Float[Array, "*batch fit"]
+    """Sum of squares of residuals over the noise."""
+    normal_matrix: Float[Array, "*batch fit parameter parameter"]
+    """Of ln mean and ln width of each population, then ln amplitude of each."""
+    at_bound: Bool[Array, "*batch fit population 2"]
+    """Which of them are at a bound."""
+    converged: Bool[Array, "*batch fit"]
+
+
+class _Point(NamedTuple):
+    log_parameters: Float[Array, "fit population 2"]
+    amplitude: Float[Array, "fit population"]
+    chi2: Float[Array, " fit"]
+    slope: Float[Array, "fit inner"]
+    """Half of chi-squared's."""
+    normal_matrix: Float[Array, "fit inner inner"]
+    full_normal_matrix: Float[Array, "fit parameter parameter"]
+
+
+class _Descent(NamedTuple):
+    point: _Point
+    trial_parameters: Float[Array, "fit population 2"]
+    predicted_decrease: Float[Array, " fit"]
+    """Fall of chi-squared there."""
+    damping: Float[Array, " fit"]
+    steps: Int[Array, ""]
+    converged: Bool[Array, " fit"]
+
+
+def fit_distributions(
+    design: DesignMatrix,
+    data: Float[Array, " q"],
+    start_parameters: Float[Array, "fit population 2"],
+    names: tuple[str, ...],
+) -> SizeFit:
+    """Return the fits of distributions to a pattern.
+
+    Args:
+        design: of a body.
+        data: the pattern's, weighted.
+        start_parameters: ln mean and ln width; as many fits for each distribution, one distribution after the other.
+        names: of the distributions; of each population, where there are several.
+    """
+    n_fits = start_parameters.shape[0]
+    lower_bounds, upper_bounds = (
+        jnp.repeat(bound, n_fits // len(names), axis=0)[:, None] for bound in bounds(design.log_radius, names)
+    )
+
+    def step(state: _Descent) -> _Descent:
+        """Try the place that the last step chose, keep the better one, choose the next."""
+        trial_point = _evaluate_point(design, data, state.trial_parameters, names=names)
+        decrease = state.point.chi2 - trial_point.chi2
+        is_better = (decrease > 0) & ~state.converged
+        point = jax.tree.map(
+            lambda new_value, old_value: jnp.where(_expand_like(is_better, new_value), new_value, old_value),
+            trial_point,
+            state.point,
+        )
+        damping_factor = jnp.where(
+            decrease > 0.5 * state.predicted_decrease,
+            0.1,
+            jnp.where(decrease > 0.2 * state.predicted_decrease, 1.0, 5.0),
+        )
+        damping = state.damping * jnp.where(is_better, damping_factor, 5.0)
+        step_vector, predicted_decrease = _damped_step(point, damping, lower_bounds, upper_bounds)
+        tolerance = CHI2_TOLERANCE * (1 + point.chi2)
+        rounding = rounding_of_squares(point.chi2, data @ data)
+        converged = (
+            state.converged | (is_better & (decrease < tolerance)) | (predicted_decrease < tolerance) | (damping > 1e6)
+        )
+        converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
+        return _Descent(
+            point,
+            jnp.clip(point.place - step_vector, lower_bounds, upper_bounds),
+            predicted_decrease,
+            damping,
+            state.steps + 1,
+            converged,
+        )
+
+    state = jax.lax.while_loop(
+        lambda state: (state.steps < MAX_STEPS) & ~jnp.all(state.converged),
+        step,
+        _initial_state(jnp.clip(start_parameters, lower_bounds, upper_bounds)),
+    )
+    point = state.point
+    at_bound = (point.log_parameters < lower_bounds + BOUND_MARGIN) | (
+        point.log_parameters > upper_bounds - BOUND_MARGIN
+    )
+    is_valid = jnp.isfinite(point.chi2) & jnp.any(point.amplitude > 0, axis=1)
+    return SizeFit(
+        point.log_parameters,
+        point.amplitude,
+        point.chi2,
+        point.full_normal_matrix,
+        at_bound,
+        state.converged & is_valid,
+    )
+
+
+def bounds(
+    log_radius: Float[Array, " node"], names: tuple[str, ...]
+) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
+    """Return the least and the largest ln mean and ln width of distributions on nodes."""
+    max_log_width = jnp.log(jnp.asarray([FAMILIES[name].widest or 1e-3 for name in names], log_radius.dtype))
+    min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
+    mean_bounds = (
+        jnp.broadcast_to(log_radius[4], max_log_width.shape),
+        jnp.broadcast_to(log_radius[-5], max_log_width.shape),
+    )
+    return jnp.stack([mean_bounds[0], min_log_width], 1), jnp.stack([mean_bounds[1], max_log_width], 1)
+
+
+def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
+    """Return the best of each so many neighbouring fits, which differ in their starts."""
+
+    def group_starts(column):
+        return column.reshape(column.shape[0] // n_starts, n_starts, *column.shape[1:])
+
+    best_index = jnp.argmin(jnp.where(jnp.isfinite(fits.chi2), fits.chi2, jnp.inf).reshape(-1, n_starts), axis=1)
+    return jax.tree.map(lambda column: group_starts(column)[jnp.arange(best_index.shape[0]), best_index], fits)
+
+
+def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _Point:
+    n_starts = log_parameters.shape[0] // len(names)
+    each = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
+    volume_fractions = jnp.concatenate(
+        [
+            population_columns(FAMILIES[name].volume_fractions, start, design.log_radius)
+            for name, start in zip(names, each, strict=True)
+        ]
+    )
+    curves = jnp.einsum("fpkn,qn->fpkq", volume_fractions, design.curves)
+    model, slopes = curves[:, :, 0], curves[:, :, 1:]
+    amplitude, projected_slopes = _project_amplitudes(model, slopes, data)
+    residual = data - jnp.einsum("fp,fpq->fq", amplitude, model)
+    n_fits, n_populations = amplitude.shape
+    jacobian = (amplitude[..., None, None] * projected_slopes).reshape(n_fits, 2 * n_populations, -1)
+    full_jacobian = jnp.concatenate(
+        [(amplitude[..., None, None] * slopes).reshape(jacobian.shape), amplitude[..., None] * model], axis=1
+    )
+    return _Point(
+        log_parameters, amplitude, jnp.sum(residual**2, axis=1), -jnp.einsum("fkq,fq->fk", jacobian, residual),
+        jnp.einsum("fjq,fkq->fjk", jacobian, jacobian), jnp.einsum("fjq,fkq->fjk", full_jacobian, full_jacobian),
+    )  # fmt: skip
+
+
+def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _Descent:
+    """Return a descent before its first point, which any finite one betters."""
+    n_fits, n_populations, _ = start_parameters.shape
+    n_nonlinear, n_parameters = 2 * n_populations, 3 * n_populations
+    point = _Point(
+        start_parameters,
+        jnp.zeros((n_fits, n_populations)),
+        jnp.full(n_fits, jnp.inf),
+        jnp.zeros((n_fits, n_nonlinear)),
+        jnp.zeros((n_fits, n_nonlinear, n_nonlinear)),
+        jnp.zeros((n_fits, n_parameters, n_parameters)),
+    )
+    zeros = jnp.zeros(n_fits)
+    return _Descent(point, start_parameters, zeros, jnp.full(n_fits, INITIAL_DAMPING), jnp.asarray(0), zeros > 0)
+
+
+def _damped_step(point: _Point, damping, lower_bounds, upper_bounds):
+    """Return the step of Levenberg and Marquardt, and the fall of chi-squared that it promises."""
+    slope = point.slope.reshape(point.log_parameters.shape)
+    at_bound = (
+        ((point.log_parameters <= lower_bounds) & (slope > 0)) | ((point.log_parameters >= upper_bounds) & (slope < 0))
+    ).reshape(point.slope.shape)
+    slope = jnp.where(at_bound, 0.0, point.slope)
+    normal_matrix = jnp.where(at_bound[:, :, None] | at_bound[:, None, :], 0.0, point.normal_matrix)
+    diagonal = jnp.diagonal(point.normal_matrix, axis1=1, axis2=2)
+    diagonal = jnp.where(at_bound, 1.0, damping[:, None] * jnp.maximum(diagonal, 1e-6) + 1e-9)
+    step_vector = _solve_cholesky(normal_matrix + diagonal[:, :, None] * jnp.eye(at_bound.shape[1]), slope)
+    return jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH).reshape(point.log_parameters.shape), jnp.sum(
+        step_vector * slope, axis=1
+    )
+
+
+def population_columns(volume_fractions, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
+    """Return the shares of each population and their slopes along ln mean and ln width."""
+
+    def value_and_slopes(parameters):
+        def fractions(parameters):
+            return volume_fractions(jnp.exp(parameters[0]), jnp.exp(parameters[1]), log_radius)
+
+        return jnp.concatenate([fractions(parameters)[None], jax.jacfwd(fractions)(parameters).T])
+
+    return jax.vmap(jax.vmap(value_and_slopes))(log_parameters)
+
+
+def _project_amplitudes(
+    model, slopes, data
+) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
+    """Return the best amplitudes, none negative, and the slopes without what these could make up for."""
+    squared_norms = jnp.maximum(jnp.sum(model**2, axis=-1), MIN_SQUARED_NORM)
+    unit_curves = model / jnp.sqrt(squared_norms)[..., None]
+    projections = unit_curves @ data
+    if model.shape[1] == 1:
+        amplitude, basis = jnp.maximum(projections, 0.0), unit_curves
+    else:
+        cosine = jnp.sum(unit_curves[:, 0] * unit_curves[:, 1], axis=-1)
+        amplitude = nonnegative_pair(projections, cosine)
+        second_curve = unit_curves[:, 1] - cosine[:, None] * unit_curves[:, 0]
+        second_curve = second_curve / jnp.sqrt(jnp.maximum(jnp.sum(second_curve**2, axis=-1), 1e-12))[:, None]
+        basis = jnp.stack([unit_curves[:, 0], second_curve], axis=1)
+    slope_projections = jnp.einsum("fpkq,fbq->fpkb", slopes, basis)
+    return amplitude / jnp.sqrt(squared_norms), slopes - jnp.einsum("fpkb,fbq->fpkq", slope_projections, basis)
+
+
+def _expand_like(flag, array):
+    return flag.reshape(flag.shape + (1,) * (array.ndim - flag.ndim))
+
+
+def _solve_cholesky(matrix, right_side):
+    """Return the solutions of small systems, by Cholesky's way written out: faster than a call for each."""
+    size = right_side.shape[1]
+    factor = [[None] * size for _ in range(size)]
+    for row in range(size):
+        for column in range(row + 1):
+            remainder = matrix[:, row, column] - sum(
+                (factor[row][index] * factor[column][index] for index in range(column)),
+                start=jnp.zeros_like(right_side[:, 0]),
+            )
+            factor[row][column] = (
+                jnp.sqrt(jnp.maximum(remainder, MIN_SQUARED_NORM))
+                if row == column
+                else remainder / factor[column][column]
+            )
+    forward_solution: list = []
+    for row in range(size):
+        partial_sum = sum(
+            (factor[row][index] * forward_solution[index] for index in range(row)),
+            start=jnp.zeros_like(right_side[:, 0]),
+        )
+        forward_solution.append((right_side[:, row] - partial_sum) / factor[row][row])
+    solution: list = [None] * size
+    for row in reversed(range(size)):
+        partial_sum = sum(
+            (factor[index][row] * solution[index] for index in range(row + 1, size)),
+            start=jnp.zeros_like(right_side[:, 0]),
+        )
+        solution[row] = (forward_solution[row] - partial_sum) / factor[row][row]
+    return jnp.stack(solution, axis=1)
+
+
+BATCH_SIZE = 16
+"""A pattern and a body each; of a batch."""
+N_STARTS, N_PAIR_STARTS = 2, 3
+"""Of fits of one population and of two."""
+N_PAIR_BODIES = 3
+"""Bodies, the best with one population, to which two are fitted."""
+
+
+class BodyFit(NamedTuple):
+    """The fit of one body and distribution."""
+
+    body: str
+    distribution: str
+    log_parameters: Float[np.ndarray, "population 2"]
+    """ln mean (R_eq in Å) and ln width."""
+    amplitude: Float[np.ndarray, " population"]
+    chi2: float
+    normal_matrix: Float[np.ndarray, "parameter parameter"]
+    """Of ln means and ln widths, then ln amplitudes; without those that are not fitted."""
+    at_bound: np.ndarray
+    """[population, 2]"""
+    converged: bool
+
+    @property
+    def distribution_shape(self) -> str:
+        """Of each population."""
+        return "gaussian" if self.distribution == "two" else self.distribution
+
+    @property
+    def n_parameters(self) -> int:
+        """Fitted, amplitudes among them."""
+        return len(self.amplitude) * (FAMILIES[self.distribution_shape].parameters + 1)
+
+
+class SaxsFits(NamedTuple):
+    """All fits to one pattern."""
+
+    body_fits: tuple[BodyFit, ...]
+    window: RadiusWindow
+    """About the best of spheres of one population."""
+
+
+def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
+    """Return the fits of bodies and distributions to patterns.
+
+    Args:
+        patterns: of any sizes; those alike go together.
+        bodies: by name.
+        distributions: by name; "free" is left out.
+    """
+    fits_by_pattern: list[SaxsFits | None] = [None] * len(patterns)
+    indices_by_shape: dict[tuple, list[int]] = {}
+    for index, entry in enumerate(patterns):
+        shape = entry.whitened_data.background_basis.shape, entry.whitened_data.dq is None
+        indices_by_shape.setdefault(shape, []).append(index)
+    for indices in indices_by_shape.values():
+        for start in range(0, len(indices), BATCH_SIZE):
+            batch = indices[start : start + BATCH_SIZE]
+            for index, fits in zip(
+                batch,
+                _fit_batch([patterns[pattern_index] for pattern_index in batch], bodies, distributions),
+                strict=True,
+            ):
+                fits_by_pattern[index] = fits
+    return [entry for entry in fits_by_pattern if entry is not None]
+
+
+def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
+    """Return the fits to at most `ITEMS` patterns alike."""
+    single_distributions = tuple(name for name in distributions if name in FAMILIES)
+    if not single_distributions and "two" not in distributions:
+        single_distributions = ("gaussian",)  # the free distribution begins from it
+    whitened_data, body_tables = [saxs_data.whitened_data for saxs_data in patterns], form_factor_tables(bodies)
+    windows = _start_windows(patterns)
+    body_fits: list[list[BodyFit]] = [[] for _ in patterns]
+    pattern_bodies = [(pattern_index, body) for pattern_index in range(len(patterns)) for body in range(len(bodies))]
+    if single_distributions:
+        for (pattern_index, body), size_fits in _fit_in_batches(
+            pattern_bodies,
+            whitened_data,
+            windows,
+            body_tables,
+            partial(_fit_single_populations, names=single_distributions),
+        ):
+            body_fits[pattern_index] += [
+                _body_fit(size_fits, row, bodies[body], name) for row, name in enumerate(single_distributions)
+            ]
+    if "two" in distributions:
+        pattern_bodies = [
+            (pattern_index, body)
+            for pattern_index, single_fits in enumerate(body_fits)
+            for body in _promising_bodies(single_fits, bodies)
+        ]
+        for (pattern_index, body), size_fits in _fit_in_batches(
+            pattern_bodies, whitened_data, windows, body_tables, _fit_pair_populations
+        ):
+            body_fits[pattern_index].append(_body_fit(size_fits, 0, bodies[body], "two"))
+    return [SaxsFits(tuple(pattern_fits), window) for pattern_fits, window in zip(body_fits, windows, strict=True)]
+
+
+def _promising_bodies(body_fits: list[BodyFit], bodies: tuple[str, ...]) -> list[int]:
+    """Return the bodies that fit best with one population."""
+    if not body_fits:
+        return list(range(len(bodies)))
+    lowest_chi2 = [min(body_fit.chi2 for body_fit in body_fits if body_fit.body == body) for body in bodies]
+    return [int(index) for index in np.argsort(lowest_chi2, kind="stable")[:N_PAIR_BODIES]]
+
+
+def _start_windows(patterns: list[SaxsData]) -> list[RadiusWindow]:
+    """Return where fits to each pattern begin; the curves that are tried are shared by patterns of the same Q."""
+    grids: dict[bytes, StartGrid] = {}
+    windows = []
+    sphere_table = form_factor_tables(("sphere",))
+    for entry in patterns:
+        q_bytes = np.asarray(entry.whitened_data.q).tobytes()
+        if q_bytes not in grids:
+            grids[q_bytes] = start_grid(sphere_table, entry.whitened_data.q)
+        windows.append(_start_window(grids[q_bytes], entry.whitened_data))
+    return [jax.tree.map(np.asarray, entry) for entry in windows]
+
+
+def _fit_in_batches(
+    pattern_bodies,
+    whitened_data: list[WhitenedData],
+    windows: list[RadiusWindow],
+    body_tables: FormFactorTable,
+    fit_function,
+):
+    """Yield each item and its fits, from batches of `ITEMS`."""
+    for start in range(0, len(pattern_bodies), BATCH_SIZE):
+        batch = pattern_bodies[start : start + BATCH_SIZE]
+        padded_batch = batch + [batch[-1]] * (BATCH_SIZE - len(batch))
+        data, window = (
+            jax.tree.map(
+                lambda *leaves: np.stack(leaves), *[columns[pattern_index] for pattern_index, _ in padded_batch]
+            )
+            for columns in (whitened_data, windows)
+        )
+        size_fits = jax.tree.map(
+            np.asarray, fit_function(body_tables, np.array([body for _, body in padded_batch]), data, window)
+        )
+        for row, pattern_body in enumerate(batch):
+            yield pattern_body, jax.tree.map(lambda leaf, row=row: leaf[row], size_fits)
+
+
+def _body_fit(size_fits: SizeFit, row: int, body: str, distribution: str) -> BodyFit:
+    size_fit = jax.tree.map(lambda leaf: np.asarray(leaf[row], bool if leaf.dtype == bool else float), size_fits)
+    return BodyFit(
+        body,
+        distribution,
+        size_fit.place,
+        size_fit.amplitude,
+        float(size_fit.chi2),
+        size_fit.normal,
+        size_fit.bounded,
+        bool(size_fit.converged),
+    )
+
+
+_FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
+
+
+def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
+    """Return the tables of bodies, in single precision, with an axis of bodies in front; kept."""
+    if bodies not in _FORM_FACTOR_TABLES:
+        stacked_tables = particle.stack_tables(tuple(body.replace("-", " ") for body in bodies))
+        _FORM_FACTOR_TABLES[bodies] = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stacked_tables)
+    return _FORM_FACTOR_TABLES[bodies]
+
+
+@jax.jit
+def start_grid(sphere_table: FormFactorTable, q) -> StartGrid:
+    """Return the curves of spheres of all sizes at some Q; its table has an axis of one body in front."""
+    return kernels.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
+
+
+_start_window = jax.jit(kernels.start_window)
+
+
+def _design_matrix(body_tables: FormFactorTable, body, data: WhitenedData, window: RadiusWindow) -> DesignMatrix:
+    return kernels.design_matrix(jax.tree.map(lambda leaf: leaf[body], body_tables), data, window)
+
+
+@partial(jax.jit, static_argnames="names")
+def _fit_single_populations(
+    body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow, *, names: tuple[str, ...]
+) -> SizeFit:
+    """Return the fits of distributions of one population, the best start of each."""
+
+    def fit_body(body, data, window):
+        design = _design_matrix(body_tables, body, data, window)
+        start_parameters = jnp.tile(
+            kernels.start_parameters(design, data, window, N_STARTS)[:, None], (len(names), 1, 1)
+        )
+        return best_of_starts(fit_distributions(design, data.data, start_parameters, names), N_STARTS)
+
+    return jax.vmap(fit_body)(bodies, data, windows)
+
+
+@jax.jit
+def _fit_pair_populations(body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow) -> SizeFit:
+    """Return the fits of two Gaussian populations, the best start."""
+
+    def fit_body(body, data, window):
+        window = window._replace(step=jnp.full_like(window.step, kernels.PAIR_NODE_STEP))
+        design = _design_matrix(body_tables, body, data, window)
+        start_parameters = kernels.start_pairs(design, data, window, N_PAIR_STARTS)
+        return best_of_starts(fit_distributions(design, data.data, start_parameters, ("gaussian",)), N_PAIR_STARTS)
+
+    return jax.vmap(fit_body)(bodies, data, windows)

@@ -1,0 +1,163 @@
+"""Fits of bodies at all points of a measured I(Q), with background, errors and correlations; in double precision."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import design_matrix as kernels
+from jaxstruc.small_angle import evidence as averaging
+from jaxstruc.small_angle import fit as outcomes
+from jaxstruc.small_angle import fit as sizing
+from jaxstruc.small_angle.data import SaxsData
+from jaxstruc.small_angle.fit import BodyFit
+from jaxstruc.small_angle.simulate import UNIT
+from jaxstruc.small_angle.size_distributions import FAMILIES
+
+POINT_MULTIPLE = 256
+"""A curve's points are padded to a multiple of these."""
+SPHERE_FACTOR = 4 / 3 * np.pi
+
+
+class FittedCurve(NamedTuple):
+    """A fit at all points; intensities in the unit of the file."""
+
+    calculated: Float[np.ndarray, " point"]
+    """With the background."""
+    background: Float[np.ndarray, " point"]
+    residual: Float[np.ndarray, " point"]
+    """Over the noise."""
+    scale: float
+    """Of the forward function, for a contrast of 1."""
+    background_coefficients: Float[np.ndarray, " term"]
+    """Of the background, each as intensity at the first Q."""
+    parameter_names: tuple[str, ...]
+    """What is fitted and at no bound: radius, pd (of each population), scale (of each), background, power_scale."""
+    errors: Float[np.ndarray, " name"]
+    """Of ln radius, ln pd, ln scale and the terms."""
+    correlation: Float[np.ndarray, "name name"]
+
+
+def fitted_curves(
+    saxs_data: SaxsData, body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"], chi2_factor: float
+) -> list[FittedCurve]:
+    """Return fits at all points.
+
+    Args:
+        saxs_data: what was fitted.
+        body_fits: the fits.
+        log_radius: ln R (Å) of nodes that hold their sizes.
+        chi2_factor: factor on chi-squared.
+    """
+    curves_by_body = {
+        body: size_curves(saxs_data, body, log_radius)
+        for body in dict.fromkeys(body_fit.body for body_fit in body_fits)
+    }
+    return [
+        _fitted_curve(saxs_data, body_fit, curves_by_body[body_fit.body], log_radius, chi2_factor)
+        for body_fit in body_fits
+    ]
+
+
+def size_curves(
+    saxs_data: SaxsData, body: str, log_radius: Float[np.ndarray, " node"]
+) -> Float[np.ndarray, "point node"]:
+    """Return V P(QR) of each size at all points, smeared, V in Å³."""
+    n_points = len(saxs_data.q)
+    padding = (0, -n_points % POINT_MULTIPLE)
+    q = np.pad(saxs_data.q, padding, mode="edge").astype(np.float32)
+    dq = None if saxs_data.dq is None else np.pad(saxs_data.dq, padding, mode="edge").astype(np.float32)
+    center = log_radius[len(log_radius) // 2]
+    unit_curves = np.asarray(
+        _size_curves(outcomes.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float
+    )
+    return unit_curves[:n_points] * SPHERE_FACTOR * np.exp(3 * center)
+
+
+def distribution_curve(
+    saxs_data: SaxsData, size_curves: np.ndarray, volume_fractions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Return curve, background, scale and the background's terms of shares of volume, as they fit best."""
+    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers)
+    columns = np.concatenate([(size_curves @ volume_fractions)[:, None], background_terms], axis=1)
+    coefficients = _least_squares(columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
+    return columns @ coefficients, background_terms @ coefficients[1:], float(coefficients[0]) / UNIT, coefficients[1:]
+
+
+def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
+    distribution_shape, n_populations = FAMILIES[body_fit.distribution_shape], len(body_fit.amplitude)
+    log_parameters = jnp.asarray(body_fit.log_parameters, jnp.float32)
+    columns = np.asarray(
+        _POPULATION_COLUMNS[body_fit.distribution_shape](log_parameters, jnp.asarray(log_radius, jnp.float32)), float
+    )
+    population_curves = np.einsum("pkn,qn->pkq", columns, size_curves)
+    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers)
+    is_present = body_fit.amplitude > 0
+    linear_columns = np.concatenate([population_curves[is_present, 0], background_terms.T]).T
+    coefficients = _least_squares(linear_columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
+    amplitudes, background_coefficients = np.zeros(n_populations), coefficients[is_present.sum() :]
+    amplitudes[is_present] = coefficients[: is_present.sum()]
+    names, slopes = [], []
+    for population in np.flatnonzero(is_present):
+        suffix = f"_{population + 1}" if n_populations > 1 else ""
+        for name, column in (("radius", 1), ("pd", 2))[: distribution_shape.parameters]:
+            if not body_fit.at_bound[population, column - 1]:
+                names.append(name + suffix)
+                slopes.append(amplitudes[population] * population_curves[population, column])
+        names.append("scale" + suffix)
+        slopes.append(amplitudes[population] * population_curves[population, 0])
+    n_log_parameters = len(names)
+    names += ["background" if power == 0 else "power_scale" for power in saxs_data.background_powers]
+    jacobian = (
+        np.concatenate([np.array(slopes).reshape(n_log_parameters, -1), background_terms.T]).T
+        / saxs_data.sigma[:, None]
+    )
+    covariance = _covariance(jacobian, chi2_factor, n_log_parameters)
+    errors = np.sqrt(np.diagonal(covariance))
+    calculated = linear_columns @ coefficients
+    return FittedCurve(
+        calculated,
+        background_terms @ background_coefficients,
+        (saxs_data.intensity - calculated) / saxs_data.sigma,
+        float(amplitudes.sum()) / UNIT,
+        background_coefficients,
+        tuple(names),
+        errors,
+        covariance / (errors[:, None] * errors[None, :]),
+    )
+
+
+def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarray:
+    """Return the covariance; logarithms that the data do not tell have `averaging.LOOSEST`."""
+    prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, averaging.MAX_LOG_SIGMA**-2.0, 0.0)
+    normal_matrix = chi2_factor * jacobian.T @ jacobian + np.diag(prior_precision)
+    column_scale = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-300))
+    return np.linalg.pinv(normal_matrix / (column_scale[:, None] * column_scale[None, :])) / (
+        column_scale[:, None] * column_scale[None, :]
+    )
+
+
+def _least_squares(columns, data):
+    """Return the least-squares coefficients of columns of any size."""
+    column_norms = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
+    return np.linalg.lstsq(columns / column_norms, data, rcond=None)[0] / column_norms
+
+
+@jax.jit
+def _size_curves(table, q, dq, log_radius):
+    return kernels.size_curves(jax.tree.map(lambda leaf: leaf[0], table), q, dq, log_radius)
+
+
+def _jitted_columns(distribution_shape: str):
+    return jax.jit(
+        lambda log_parameters, log_radius: sizing.population_columns(
+            FAMILIES[distribution_shape].volume_fractions, log_parameters[None], log_radius
+        )[0]
+    )
+
+
+_POPULATION_COLUMNS = {family: _jitted_columns(family) for family in FAMILIES}

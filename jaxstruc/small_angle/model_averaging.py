@@ -1,0 +1,228 @@
+"""All fits to a pattern with their weights, the free distribution of the best body among them, and draws from all."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxstruc.small_angle import data as pattern
+from jaxstruc.small_angle import evidence as averaging
+from jaxstruc.small_angle import fitted_curves as evaluated
+from jaxstruc.small_angle import free_distribution as freeform
+from jaxstruc.small_angle.data import SaxsData
+from jaxstruc.small_angle.evidence import NoiseEstimate, ParameterDraws
+from jaxstruc.small_angle.fit import BodyFit, SaxsFits
+from jaxstruc.small_angle.free_distribution import FreeDistribution
+from jaxstruc.small_angle.size_distributions import moments
+
+N_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
+"""Of ln R, on which sizes are told, and how far they go at least."""
+TAIL_FRACTION, LOG_RADIUS_MARGIN = 1e-3, 0.3
+"""Share of the volume at each end that the free distribution need not hold, and what it holds beyond, in ln R."""
+N_BIN_POINTS = 256
+"""Points over which bins are laid."""
+N_FREE_DRAWS = 64
+"""Draws of the free distribution."""
+
+
+class FreeDistributionFit(NamedTuple):
+    """The free distribution of the best body."""
+
+    distribution: FreeDistribution
+    body: str
+    volume_fractions: Float[np.ndarray, " node"]
+    """Of volume; the next likewise."""
+    fraction_draws: Float[np.ndarray, "draw node"]
+    size_curves: Float[np.ndarray, "point node"]
+    weight: float
+
+
+class ModelAverage(NamedTuple):
+    """What fits to a pattern weigh."""
+
+    body_fits: tuple[BodyFit, ...]
+    """Best first."""
+    weight: Float[np.ndarray, " outcome"]
+    log_evidence: Float[np.ndarray, " outcome"]
+    """In its logarithm."""
+    noise: NoiseEstimate
+    log_radius: Float[np.ndarray, " node"]
+    """ln R (Å) of the nodes on which sizes are told."""
+    volume_fractions: Float[np.ndarray, "outcome node"]
+    """Of volume."""
+    free_fit: FreeDistributionFit | None
+    draws: ParameterDraws
+    """From all, the free distribution too."""
+
+
+def average_models(
+    saxs_data: SaxsData, fits: SaxsFits, valid_fits: Sequence[BodyFit], *, with_free: bool, free_only: bool
+) -> ModelAverage:
+    """Return the fits with their weights, best first.
+
+    The free distribution, which can take any form, has a weight only where no distribution with parameters explains the
+    data and it does so better for each degree of freedom, or where it is asked for `free_only`.
+    """
+    log_radius_range = max(192 * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
+    log_radius = float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_NODES)
+    best_fit = min(valid_fits, key=lambda body_fit: body_fit.chi2)
+    degrees_of_freedom = saxs_data.n_points - best_fit.n_parameters - len(saxs_data.background_powers)
+    noise = averaging.noise_estimate(
+        best_fit.chi2,
+        lambda: evaluated.fitted_curves(saxs_data, [best_fit], log_radius, 1.0)[0].residual,
+        degrees_of_freedom,
+        noise_is_inferred=saxs_data.noise_is_inferred,
+    )
+    parametric_average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
+    if not with_free:
+        return parametric_average
+    body = parametric_average.body_fits[0].body
+    if not (free_only or noise.exceeds_noise):
+        return parametric_average._replace(free_fit=_fit_free(saxs_data, body, parametric_average, 1.0))
+    free_fit = _fit_free(saxs_data, body, parametric_average, 1.0)
+    chi2, residual = _free_misfit(saxs_data, free_fit)
+    if (
+        not free_only
+        and chi2 / max(saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers), 1)
+        > best_fit.chi2 / degrees_of_freedom
+    ):
+        return parametric_average._replace(free_fit=free_fit)
+    if chi2 < best_fit.chi2:
+        noise = averaging.noise_estimate(
+            chi2, lambda: residual, degrees_of_freedom, noise_is_inferred=saxs_data.noise_is_inferred
+        )
+        parametric_average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
+    free_fit = _fit_free(saxs_data, body, parametric_average, noise.chi2_factor, n_draws=N_FREE_DRAWS)
+    free_fraction = 1.0
+    is_same_body = np.array([body_fit.body == body for body_fit in parametric_average.body_fits])
+    if not free_only:
+        free_fraction = 1 / (
+            1
+            + float(
+                np.sum(
+                    np.exp(
+                        np.minimum(
+                            parametric_average.log_evidence[is_same_body] - free_fit.distribution.log_evidence, 700.0
+                        )
+                    )
+                )
+            )
+        )
+    free_fit = free_fit._replace(weight=free_fraction * float(parametric_average.weight[is_same_body].sum()))
+    draws = _join_draws(
+        parametric_average.draws, is_same_body[parametric_average.draws.fit_index], free_fraction, free_fit
+    )
+    return parametric_average._replace(
+        weight=np.where(is_same_body, (1 - free_fraction) * parametric_average.weight, parametric_average.weight),
+        free_fit=free_fit,
+        draws=draws,
+    )
+
+
+def _parametric_average(
+    saxs_data: SaxsData, valid_fits: Sequence[BodyFit], noise: NoiseEstimate, log_radius
+) -> ModelAverage:
+    """Return fits with their weights, best first, without a free distribution."""
+    log_radius_range = math.log(6 * saxs_data.q[-1] / saxs_data.q[0])
+    log_evidences = np.array(
+        [
+            averaging.log_evidence(body_fit, noise.chi2_factor, log_radius_range=log_radius_range)
+            for body_fit in valid_fits
+        ]
+    )
+    weight = averaging.weights(log_evidences)
+    order = np.argsort(-weight, kind="stable")
+    ordered_fits, weight = tuple(valid_fits[index] for index in order), weight[order]
+    draws = averaging.draw_sizes(ordered_fits, weight, log_radius, noise.chi2_factor)
+    return ModelAverage(
+        ordered_fits,
+        weight,
+        log_evidences[order],
+        noise,
+        log_radius,
+        averaging.volume_fractions(ordered_fits, log_radius),
+        None,
+        draws,
+    )
+
+
+def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[float, Float[np.ndarray, " point"]]:
+    """Return chi-squared and the residual over the noise of a free distribution."""
+    residual = (
+        saxs_data.intensity
+        - evaluated.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_fractions)[0]
+    ) / saxs_data.sigma
+    return float(residual @ residual), residual
+
+
+def _fit_free(
+    saxs_data: SaxsData, body: str, parametric_average: ModelAverage, chi2_factor: float, *, n_draws: int = 0
+) -> FreeDistributionFit:
+    """Return the free distribution of a body, over the sizes that its other distributions have and more."""
+    log_radius, draws = parametric_average.log_radius, parametric_average.draws
+    mean_fractions = draws.weight @ draws.volume_fractions
+    inner_limits = (
+        log_radius[np.cumsum(mean_fractions) > TAIL_FRACTION][0],
+        log_radius[np.cumsum(mean_fractions) < 1 - TAIL_FRACTION][-1],
+    )
+    margin = LOG_RADIUS_MARGIN + 0.5 * (inner_limits[1] - inner_limits[0])
+    centers, hats = freeform.hat_functions(
+        np.linspace(
+            max(inner_limits[0] - margin, log_radius[0]), min(inner_limits[1] + margin, log_radius[-1]), N_BIN_POINTS
+        )
+    )
+    hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
+    hats = hats / np.maximum(hats.sum(axis=0), 1e-300)
+    size_curves = evaluated.size_curves(saxs_data, body, log_radius)
+    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers) / saxs_data.sigma[:, None]
+    background_basis = np.linalg.qr(background_terms)[0]
+    curves, scaled_intensity = (size_curves @ hats) / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma
+    curves, scaled_intensity = (
+        curves - background_basis @ (background_basis.T @ curves),
+        scaled_intensity - background_basis @ (background_basis.T @ scaled_intensity),
+    )
+    distribution = freeform.fit_free_distribution(curves, scaled_intensity, chi2_factor=chi2_factor, n_draws=n_draws)
+    volume_fractions = hats @ distribution.amplitudes
+    fraction_draws = distribution.amplitude_draws @ hats.T
+    return FreeDistributionFit(
+        distribution,
+        body,
+        volume_fractions / volume_fractions.sum(),
+        fraction_draws / fraction_draws.sum(axis=1, keepdims=True),
+        size_curves,
+        0.0,
+    )
+
+
+def _join_draws(
+    draws: ParameterDraws, is_same_body: np.ndarray, free_fraction: float, free_fit: FreeDistributionFit
+) -> ParameterDraws:
+    """Return draws with those of the free distribution, which takes a share of its body's weight."""
+    if not len(free_fit.fraction_draws):
+        return draws
+    weight = np.where(is_same_body, (1 - free_fraction) * draws.weight, draws.weight)
+    free_weights = np.full(
+        len(free_fit.fraction_draws),
+        free_fraction * float(draws.weight[is_same_body].sum()) / len(free_fit.fraction_draws),
+    )
+    volume_fractions = np.concatenate([draws.volume_fractions, free_fit.fraction_draws])
+    fit_index = np.concatenate([draws.fit_index, np.full(len(free_fit.fraction_draws), -1)])
+    return ParameterDraws(
+        np.concatenate([weight, free_weights]),
+        fit_index,
+        moments(volume_fractions, draws.radius),
+        volume_fractions,
+        draws.radius,
+    )
+
+
+def body_probabilities(average: ModelAverage) -> dict[str, float]:
+    """Return the probability of each body, the largest first."""
+    probabilities: dict[str, float] = {}
+    for body_fit, weight in zip(average.body_fits, average.weight, strict=True):
+        probabilities[body_fit.body] = probabilities.get(body_fit.body, 0.0) + float(weight)
+    if average.free_fit:
+        probabilities[average.free_fit.body] += average.free_fit.weight
+    return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))

@@ -1,0 +1,431 @@
+"""The result of measured small angles: bodies with size distributions, their weights, and the sizes.
+
+Fits of bodies and distributions to I(Q) as a `Result`: weights, intervals, what can be told and what cannot.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+import jaxstruc
+from jaxstruc import statistics
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.result import Candidate, Result, SizeDistribution, Value
+from jaxstruc.small_angle import evidence as averaging
+from jaxstruc.small_angle import fitted_curves as evaluated
+from jaxstruc.small_angle import model_averaging as weighing
+from jaxstruc.small_angle.data import SaxsData
+from jaxstruc.small_angle.evidence import ParameterDraws
+from jaxstruc.small_angle.fit import BodyFit, SaxsFits
+from jaxstruc.small_angle.fitted_curves import FittedCurve
+from jaxstruc.small_angle.model_averaging import FreeDistributionFit, ModelAverage
+from jaxstruc.small_angle.size_distributions import FAMILIES, Moments, median_and_sigma, moments
+from jaxstruc.statistics import CENTRAL_90, Interval
+
+MIN_BODY_PROBABILITY = 0.95
+"""Probability of a body below which the body counts as not determined."""
+NOT_DETERMINED = "not determined"
+"""Name in place of a body that is less probable."""
+
+
+@dataclass(frozen=True, repr=False)
+class SaxsResult(Result):
+    """The answer for one measured I(Q).
+
+    `intervals` has radius, pd and r_eq, by number, and mean_diameter and width, by volume.
+    """
+
+    technique: ClassVar[str] = "saxs"
+
+    q: np.ndarray | None = None
+    """[point] 1/Å, in the range of the fit."""
+    intensity: np.ndarray | None = None
+    """[point] I(Q) in the unit of the file."""
+    sigma: np.ndarray | None = None
+    """[point] Standard error of I(Q), as given or as inferred."""
+    sizes: SizeDistribution | None = None
+    """The distribution of sizes."""
+
+    @property
+    def body(self) -> str:
+        """The most probable body, or "not determined" if several are probable; empty without a fit."""
+        if not self.types:
+            return ""
+        name, probability = max(self.types.items(), key=lambda item: item[1])
+        return name if probability >= MIN_BODY_PROBABILITY else NOT_DETERMINED
+
+    @property
+    def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The measured I(Q) in the range of the fit."""
+        return self.q, self.intensity
+
+    @property
+    def distribution(self) -> dict[str, np.ndarray]:
+        """The distribution of sizes, as columns by name, by volume and by number; empty if there is none."""
+        return self.sizes.table if self.sizes else {}
+
+
+MAX_WRITTEN_CANDIDATES = 5
+"""Candidates with curves."""
+MIN_RELATIVE_DENSITY = 1e-5
+"""Of the largest density, below which there is none."""
+NODE_STRIDE = 2
+"""Every so many nodes are told."""
+MIN_CHI2_FALL = 25.0
+"""Least fall of chi-squared by particles beside a background alone."""
+MAX_LOG_RADIUS_ERROR = 0.3
+"""Standard deviation of ln R from which no size is told."""
+MAX_INTERVAL_RATIO = 1.3
+"""Ratio of the ends of the number mean's interval from which a free distribution does not tell it."""
+MAX_REDUCED_CHI2 = 2.0
+"""Reduced chi-squared from which a fit does not explain the data, where their noise is said."""
+
+
+def build_result(
+    measurement: Measurement,
+    saxs_data: SaxsData,
+    fits: SaxsFits,
+    *,
+    element: str,
+    distributions: Sequence[str],
+    scale_factor: float = 1.0,
+) -> SaxsResult:
+    """Return the result of all fits to a measured I(Q).
+
+    Args:
+        measurement: what was measured.
+        saxs_data: as fits saw it.
+        fits: of all bodies and distributions.
+        element: of the sample, or "".
+        distributions: that are asked.
+        scale_factor: on the scale, to make it a share of volume.
+    """
+    empty_result = SaxsResult(
+        measurement.name, measurement.sha256, element, "failed",
+        "Expected a finite fit of some body, got none; check the data's scale and range.",
+        settings=measurement.settings, q=saxs_data.q, intensity=saxs_data.intensity, sigma=saxs_data.sigma,
+        versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
+    )  # fmt: skip
+    usable_fits = [entry for entry in fits.body_fits if math.isfinite(entry.chi2) and entry.amplitude.any()]
+    if not usable_fits:
+        return empty_result
+    background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2))
+    minimum_chi2 = min(entry.chi2 for entry in usable_fits)
+    if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
+        message = "Expected the scattering of particles, got a curve that a background alone explains; check the file."
+        return dataclasses.replace(empty_result, message=message)
+    model_average = weighing.average_models(
+        saxs_data, fits, usable_fits, with_free="free" in distributions, free_only=tuple(distributions) == ("free",)
+    )
+    listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
+    types = weighing.body_probabilities(model_average)
+    weak_reasons, remarks = _remarks(model_average, types, saxs_data, listed_candidates[0])
+    return dataclasses.replace(
+        empty_result,
+        status="weak" if weak_reasons else "solved",
+        message="; ".join([*weak_reasons, *remarks, *measurement.warnings]),
+        candidates=tuple(listed_candidates),
+        n_fitted=len(listed_candidates),
+        ties=sum(entry.in_90 for entry in listed_candidates),
+        types=types,
+        intervals=_credible_intervals(model_average, listed_candidates[0]),
+        free=fitted_names,
+        sizes=_size_distribution(model_average, listed_candidates[0]),
+        facts=_facts(model_average, saxs_data),
+    )
+
+
+def _list_candidates(
+    saxs_data: SaxsData, model_average: ModelAverage, scale_factor: float
+) -> tuple[list[Candidate], tuple[str, ...]]:
+    """Return all candidates, best first, the first with curves; and what was fitted for the best."""
+    temper = model_average.noise.chi2_factor
+    curves = evaluated.fitted_curves(
+        saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, temper
+    )
+    fit_sizes = moments(model_average.volume_fractions, np.exp(model_average.log_radius))
+    listed_candidates = [
+        _body_candidate(
+            row, Moments(*(column[row] for column in fit_sizes)), model_average, scale_factor, saxs_data,
+            curves[row] if row < len(curves) else None,
+        )
+        for row in range(len(model_average.body_fits))
+    ]  # fmt: skip
+    if model_average.free_fit:
+        listed_candidates.append(_free_candidate(model_average.free_fit, model_average, scale_factor, saxs_data))
+    listed_candidates.sort(key=lambda candidate: -candidate.weight)
+    in_credible_set = statistics.credible_set(np.array([candidate.weight for candidate in listed_candidates]))
+    fitted_names = () if listed_candidates[0].family == "free" else curves[0].parameter_names
+    return [
+        dataclasses.replace(candidate, in_90=bool(in_credible_set[rank]))
+        for rank, candidate in enumerate(listed_candidates)
+    ], fitted_names
+
+
+def _body_candidate(
+    row: int,
+    sizes: Moments,
+    model_average: ModelAverage,
+    scale_factor: float,
+    saxs_data: SaxsData,
+    fitted_curve: FittedCurve | None,
+) -> Candidate:
+    """Return what a result says of one fit."""
+    body_fit = model_average.body_fits[row]
+    errors = (
+        dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
+        if fitted_curve
+        else _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
+    )
+    values = (
+        _size_values(sizes, model_average.draws, row)
+        if len(body_fit.amplitude) > 1
+        else _population_values(body_fit, errors)
+    )
+    values["r_eq"] = values["radius"]
+    values |= _two_population_values(body_fit, errors) if len(body_fit.amplitude) > 1 else {}
+    notes = {
+        "chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)
+    }
+    notes |= {"mean_volume": 2 * float(sizes.mean_volume), "width_volume": float(sizes.width_volume)}
+    if body_fit.distribution == "lognormal":
+        mean, width = (math.exp(value) for value in body_fit.log_parameters[0])
+        notes |= dict(zip(("median", "sigma"), median_and_sigma(mean, width), strict=True))
+    if fitted_curve:
+        relative_error = next((errors[name] for name in errors if name.startswith("scale")), None)
+        scale = scale_factor * fitted_curve.scale
+        values["scale"] = Value(scale, None if relative_error is None else scale * relative_error, "")
+        values |= _background_values(fitted_curve.background_coefficients, fitted_curve, saxs_data)
+    bounded_names = [name for column, name in enumerate(("radius", "pd")) if body_fit.at_bound[:, column].any()]
+    bounded_names = [
+        name for name in bounded_names if name == "radius" or FAMILIES[body_fit.distribution_shape].parameters == 2
+    ]
+    return Candidate(
+        source="body",
+        type=body_fit.body,
+        family=body_fit.distribution,
+        recipe="",
+        n_atoms=0,
+        diameter=2 * float(sizes.mean),
+        rw=math.sqrt(body_fit.chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
+        weight=float(model_average.weight[row]),
+        in_90=False,
+        converged=body_fit.converged,
+        remark=", ".join(f"{name} at its bound" for name in bounded_names),
+        values=values,
+        notes=notes,
+        calculated=fitted_curve.calculated if fitted_curve else None,
+        background=fitted_curve.background if fitted_curve else None,
+        correlation=fitted_curve.correlation if fitted_curve else None,
+    )
+
+
+def _population_values(body_fit: BodyFit, errors: dict[str, float], population_number: int = 0) -> dict[str, Value]:
+    """Return radius and width of a population; its number is in their names, where it has one."""
+    suffix = f"_{population_number}" if population_number else ""
+    component = max(population_number - 1, 0)
+    radius, width = (math.exp(value) for value in body_fit.log_parameters[component])
+    values = {f"radius{suffix}": Value(radius, _scaled_error(radius, errors.get(f"radius{suffix}")), "Å")}
+    if FAMILIES[body_fit.distribution_shape].parameters == 1:
+        return values | {f"pd{suffix}": Value(0.0, None, "")}
+    return values | {f"pd{suffix}": Value(width, _scaled_error(width, errors.get(f"pd{suffix}")), "")}
+
+
+def _two_population_values(body_fit: BodyFit, errors: dict[str, float]) -> dict[str, Value]:
+    """Return radius, width and share of volume of two populations."""
+    share = body_fit.amplitude / body_fit.amplitude.sum()
+    values: dict[str, Value] = {}
+    for population_number in (1, 2):
+        values |= _population_values(body_fit, errors, population_number)
+        scale_errors = [errors.get(f"scale_{component}") for component in (1, 2)]
+        error = None if None in scale_errors else float(share.prod() * math.hypot(*scale_errors))  # type: ignore[arg-type]
+        values[f"share_{population_number}"] = Value(float(share[population_number - 1]), error, "")
+    return values
+
+
+def _scaled_error(value: float, error: float | None) -> float | None:
+    return None if error is None else value * float(error)
+
+
+def _size_values(sizes: Moments, draws: ParameterDraws, row: int) -> dict[str, Value]:
+    """Return mean radius and width of a distribution that is no single population, errors from its draws."""
+    is_draw_of_fit = draws.fit_index == row
+    errors = [
+        float(np.std(column[is_draw_of_fit])) if is_draw_of_fit.any() else None
+        for column in (draws.sizes.mean, draws.sizes.width)
+    ]
+    return {"radius": Value(float(sizes.mean), errors[0], "Å"), "pd": Value(float(sizes.width), errors[1], "")}
+
+
+def _log_parameter_errors(body_fit: BodyFit, temper: float) -> dict[str, float]:
+    """Return the errors of ln radius and ln pd of a fit whose curve is not evaluated."""
+    covariance, is_free = averaging.covariance(body_fit, temper)
+    populations = len(body_fit.amplitude)
+    errors: dict[str, float] = {}
+    for component in range(populations):
+        suffix = f"_{component + 1}" if populations > 1 else ""
+        for name, parameter_index in (
+            ("radius", 2 * component),
+            ("pd", 2 * component + 1),
+            ("scale", 2 * populations + component),
+        ):
+            if is_free[parameter_index]:
+                errors[name + suffix] = float(np.sqrt(covariance[parameter_index, parameter_index]))
+    return errors
+
+
+def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs_data: SaxsData) -> dict[str, Value]:
+    """Return the background: a constant in the unit of the file, and what the power law is at 1 1/Å."""
+    values = {}
+    errors = dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True)) if fitted_curve else {}
+    for power, value in zip(saxs_data.background_powers, terms, strict=True):
+        name = "background" if power == 0 else "power_scale"
+        unit_factor = float(saxs_data.q[0] ** power)
+        values[name] = Value(float(value) * unit_factor, _scaled_error(unit_factor, errors.get(name)), "")
+    return values
+
+
+def _free_candidate(
+    free_fit: FreeDistributionFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData
+) -> Candidate:
+    """Return what a result says of the free distribution."""
+    radius = np.exp(model_average.log_radius)
+    sizes = moments(free_fit.volume_fractions, radius)
+    draws = ParameterDraws(
+        np.zeros(0),
+        np.full(len(free_fit.fraction_draws), -1),
+        moments(free_fit.fraction_draws, radius),
+        free_fit.fraction_draws,
+        radius,
+    )
+    values = _size_values(sizes, draws, -1)
+    calculated, background, scale, terms = evaluated.distribution_curve(
+        saxs_data, free_fit.size_curves, free_fit.volume_fractions
+    )
+    values |= {
+        "r_eq": values["radius"],
+        "scale": Value(scale_factor * scale, None, ""),
+        **_background_values(terms, None, saxs_data),
+    }
+    chi2 = float(np.sum(((saxs_data.intensity - calculated) / saxs_data.sigma) ** 2))
+    degrees_of_freedom = max(
+        saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers), 1
+    )
+    return Candidate(
+        source="body",
+        type=free_fit.body,
+        family="free",
+        recipe="",
+        n_atoms=0,
+        diameter=2 * float(sizes.mean),
+        rw=math.sqrt(chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
+        weight=free_fit.weight,
+        in_90=False,
+        converged=True,
+        remark="",
+        values=values,
+        notes={
+            "chi2": chi2 / degrees_of_freedom, "mean_volume": 2 * float(sizes.mean_volume),
+            "width_volume": float(sizes.width_volume), "smoothness": free_fit.distribution.strength,
+        },
+        calculated=calculated,
+        background=background,
+    )  # fmt: skip
+
+
+def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[str, Interval]:
+    """Return the best's sizes with the 90 % intervals over all fits."""
+    sizes, weight = model_average.draws.sizes, model_average.draws.weight
+    columns = {
+        "radius": (best.values["radius"].value, sizes.mean),
+        "pd": (best.values["pd"].value, sizes.width),
+        "r_eq": (best.values["radius"].value, sizes.mean),
+        "mean_diameter": (best.notes["mean_volume"], 2 * sizes.mean_volume),
+        "width": (best.notes["width_volume"], sizes.width_volume),
+    }
+    return {
+        name: statistics.credible_interval(float(value), draws, weight=weight)
+        for name, (value, draws) in columns.items()
+    }
+
+
+def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDistribution:
+    """Return the distribution of sizes with its band."""
+    radius, step = np.exp(model_average.log_radius), model_average.log_radius[1] - model_average.log_radius[0]
+    if best.family == "free" and model_average.free_fit:
+        share = model_average.free_fit.volume_fractions
+    else:
+        row = next(
+            index
+            for index, body_fit in enumerate(model_average.body_fits)
+            if (body_fit.body, body_fit.distribution) == (best.type, best.family)
+        )
+        share = model_average.volume_fractions[row]
+    columns: list[np.ndarray] = []
+    for power in (0, 3):
+        scaled_shares = [share_array / radius**power for share_array in (share, model_average.draws.volume_fractions)]
+        density, density_draws = (
+            share_array / (share_array.sum(axis=-1, keepdims=True) * step) for share_array in scaled_shares
+        )
+        density_draws, density = density_draws[:, ::NODE_STRIDE], density[::NODE_STRIDE]
+        band = np.zeros((2, len(density)))
+        has_density = density_draws.max(axis=0) > MIN_RELATIVE_DENSITY * density_draws.max()
+        band[:, has_density] = statistics.quantiles(
+            density_draws[:, has_density], CENTRAL_90, weight=model_average.draws.weight
+        )
+        columns += [density, *band]
+    return SizeDistribution(best.family, radius[::NODE_STRIDE], *columns)  # type: ignore[arg-type]
+
+
+def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
+    """Return what else is known."""
+    return {
+        "points": saxs_data.n_points,
+        "noise_scale": model_average.noise.variance_scale,
+        "noise_inferred": saxs_data.noise_is_inferred,
+        "smeared": saxs_data.dq is not None,
+    }
+
+
+def _remarks(
+    model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
+) -> tuple[list[str], list[str]]:
+    """Return why the answer is weak, and what else a person should know."""
+    weak_reasons, remarks = [], []
+    best_share = next(iter(types.values()))
+    if len(types) > 1 and best_share < MIN_BODY_PROBABILITY:
+        body_shares = [f"{body} {body_share:.2f}" for body, body_share in types.items() if body_share >= 0.05]
+        remarks.append(
+            f"shape not determined: {', '.join(body_shares[:4])}" + (", ..." if len(body_shares) > 4 else "")
+        )
+    chi2, error = best.notes["chi2"], best.values["radius"].error
+    if chi2 > MAX_REDUCED_CHI2 and not saxs_data.noise_is_inferred:
+        weak_reasons.append(f"chi2 {chi2:.3g} a degree of freedom: no body explains the data within their errors")
+    is_uncertain = error is not None and error > MAX_LOG_RADIUS_ERROR * best.values["radius"].value
+    if is_uncertain or "radius at its bound" in best.remark:
+        weak_reasons.append(
+            f"the range of Q, {saxs_data.q[0]:.3g} to {saxs_data.q[-1]:.3g} 1/Å, is too short to see a size: measure further"
+        )
+    max_qmin = math.pi / best.values["radius"].value
+    if saxs_data.q[0] > max_qmin:
+        weak_reasons.append(
+            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below {max_qmin:.2g}"
+        )
+    if best.remark and "radius" not in best.remark:
+        remarks.append(best.remark)
+    if not best.converged:
+        remarks.append("fit not converged")
+    radius_draws = model_average.draws.sizes.mean
+    low, high = statistics.quantiles(radius_draws, CENTRAL_90, weight=model_average.draws.weight)
+    if best.family == "free" and high > MAX_INTERVAL_RATIO * low:
+        remarks.append("few small particles are not seen: mean by volume and its width are surer than radius and pd")
+    if saxs_data.n_measured > saxs_data.n_points:
+        remarks.append(f"{saxs_data.n_measured} points gathered to {saxs_data.n_points}")
+    if saxs_data.noise_is_inferred:
+        remarks.append("the file has no errors: noise inferred from the scatter of the points")
+    return weak_reasons, remarks

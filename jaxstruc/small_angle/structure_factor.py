@@ -1,0 +1,89 @@
+r"""Hard spheres that keep each other apart: S(Q), and three ways to join it to particles of many sizes.
+
+J. K. Percus, G. J. Yevick, Phys. Rev. 110, 1 (1958), doi 10.1103/PhysRev.110.1, solved by M. S. Wertheim, Phys. Rev.
+Lett. 10, 321 (1963), doi 10.1103/PhysRevLett.10.321: with $x = 2QR$ and the volume fraction $\phi$
+
+$$1/S = 1 + 24\phi \int_0^1 s^2 \frac{\sin xs}{xs} (\alpha + \beta s + \gamma s^3)\, ds, \quad
+\alpha = \frac{(1 + 2\phi)^2}{(1 - \phi)^4},\ \beta = -6\phi \frac{(1 + \phi/2)^2}{(1 - \phi)^4},\
+\gamma = \frac{\phi\alpha}{2}$$
+
+`effective_radius`, `decoupling` and `local_monodisperse` are what `smallangle.intensity` takes as its `structure`, the
+fraction bound.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxstruc.scattering.sincos import sine_and_cosine
+from jaxstruc.small_angle.form_factors import FormFactor
+from jaxstruc.small_angle.size_distributions import SizeDistribution
+
+NEAR = 3.0
+"""Below this x the integral is a sum over `NODES` Gauss points, above it is written out."""
+NODES = 12
+
+
+def hard_spheres(
+    q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*q"], fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
+    """Return S(Q) of hard spheres of one radius, in Å, at a volume fraction."""
+    x, fraction = 2 * q * radius, jnp.asarray(fraction, q.dtype)
+    alpha = (1 + 2 * fraction) ** 2 / (1 - fraction) ** 4
+    beta = -6 * fraction * (1 + fraction / 2) ** 2 / (1 - fraction) ** 4
+    factors = alpha, beta, fraction * alpha / 2
+    integral = jnp.where(x < NEAR, _summed(jnp.minimum(x, NEAR), factors), _closed(jnp.maximum(x, NEAR), factors))
+    return 1 / (1 + 24 * fraction * integral)
+
+
+def effective_radius(
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
+    """Return S of spheres of the mean R_eq, by number: sasmodels' usual way."""
+    return hard_spheres(q, jnp.sum(sizes.number_fraction * sizes.radius), fraction)
+
+
+def decoupling(
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
+    r"""Return $1 + \beta (S - 1)$, $\beta = \langle F \rangle^2 / \langle F^2 \rangle$, S of the mean R_eq.
+
+    Sizes and positions are independent. M. Kotlarchyk, S.-H. Chen, J. Chem. Phys. 79, 2461 (1983),
+    doi 10.1063/1.446055.
+    """
+    radius = jnp.asarray(sizes.radius)
+    volume = radius**3
+    mean = body.amplitude(q[..., None], radius) @ (sizes.number_fraction * volume)
+    square = body.square(q[..., None], radius) @ (sizes.number_fraction * volume**2)
+    return 1 + mean**2 / square * (effective_radius(q, body, sizes, fraction) - 1)
+
+
+def local_monodisperse(
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+) -> Float[Array, "*q"]:
+    """Return the mean of S, each particle among others of its size, weighted by what each scatters.
+
+    J. S. Pedersen, J. Appl. Cryst. 27, 595 (1994), doi 10.1107/S0021889893013810.
+    """
+    weight = sizes.volume_fraction * sizes.radius**3
+    squares = body.square(q[..., None], jnp.asarray(sizes.radius))
+    factors = hard_spheres(jnp.broadcast_to(q[..., None], squares.shape), sizes.radius, fraction)
+    return (squares * factors) @ weight / (squares @ weight)
+
+
+def _summed(x, factors):
+    node, weight = np.polynomial.legendre.leggauss(NODES)
+    s = (node + 1) / 2
+    each = sum(
+        factor * jnp.asarray(weight / 2 * s ** (2 + n), x.dtype) for factor, n in zip(factors, (0, 1, 3), strict=True)
+    )
+    return jnp.sinc(x[..., None] * jnp.asarray(s / np.pi, x.dtype)) @ each
+
+
+def _closed(x, factors):
+    alpha, beta, gamma = factors
+    sine, cosine = sine_and_cosine(x)
+    first = (sine - x * cosine) / x**2
+    second = (2 * x * sine - (x**2 - 2) * cosine - 2) / x**3
+    fourth = ((4 * x**2 - 24) * x * sine - (x**4 - 12 * x**2 + 24) * cosine + 24) / x**5
+    return (alpha * first + beta * second + gamma * fourth) / x

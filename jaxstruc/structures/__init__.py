@@ -1,1 +1,0 @@
-"""Clusters: as arrays, as rules that list them, as a library."""
