@@ -18,9 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.clusters import fcc_shapes
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -43,8 +42,8 @@ def cluster() -> np.ndarray:
 def main() -> None:
     """Write the example."""
     positions = cluster()
-    known = {shapes.fingerprint(shape.positions) for shape in shapes.fcc_family()}
-    assert shapes.fingerprint(positions / BOND) not in known
+    known = {fcc_shapes.fingerprint(shape.positions) for shape in fcc_shapes.fcc_family()}
+    assert fcc_shapes.fingerprint(positions / BOND) not in known
     q = jnp.asarray(GRID.q)
     f = form_factors.xray_form_factors(form_factors.xray_coefficients(["Ag"]), q)
     atoms = jnp.full(1, float(len(positions)))
@@ -54,7 +53,7 @@ def main() -> None:
     counted = np.random.default_rng(0).poisson(gain * intensity) / gain
     own = len(positions) * np.asarray(f[0]) ** 2
     reduced = q * (counted - own) / own  # one element: N <f>^2 is the sum of f^2
-    g = np.asarray(curves.pdf_from_f(reduced, INSTRUMENT, GRID))
+    g = np.asarray(pair_distribution.pdf_from_f(reduced, INSTRUMENT, GRID))
     header = (
         f"# simulated, not measured: Ag68, fcc around an octahedral hole, bonds {BOND} A, uiso {INSTRUMENT.uiso} A^2,\n"
         f"# delta2 {INSTRUMENT.delta2} A^2, qdamp {INSTRUMENT.qdamp} 1/A, Poisson noise of {COUNTS:g} counts at qmax\n"

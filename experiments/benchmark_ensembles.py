@@ -19,9 +19,8 @@ import numpy as np
 import rows
 
 from jaxstruc.clusters import families, library
-from jaxstruc.io import measurement as measurement_settings
-from jaxstruc.pdf import candidates, ensemble, screening, target
-from jaxstruc.pdf import distribution as samples
+from jaxstruc.io import measurement
+from jaxstruc.pdf import candidates, distribution, ensemble, screening, target
 from jaxstruc.pdf import ensemble_model as mixtures
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.scattering.cluster_tables import TableRange
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=100 if options.quick else 1000)
     all_rows = np.arange(len(cluster_library.atoms))
     case = ensembles.simulate_case(cluster_library, "lognormal", 8)
-    data = measurement_settings.resolve_settings(case.measurement, case.data_options, bond=ensembles.BOND)
+    data = measurement.resolve_settings(case.measurement, case.data_options, bond=ensembles.BOND)
     settings, (r, g) = data.settings_by_name, data.curve
     span = target.span(
         rmax=20.0, qmax=settings["qmax"], diameter=float(cluster_library.diameter.max()) * ensembles.BOND
@@ -69,12 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     pool, fits = pool.select(order), candidates.select_rows(fits, order)
     signal_end = screening.diameter_estimate(data.r, data.g, bond=ensembles.BOND, qdamp=q_settings["qdamp"]).signal_end
     library_cache, tried_rows = (
-        samples.LibraryCache({}),
+        distribution.LibraryCache({}),
         screening.best_rows(binned_distances, misfit, count=N_TRIED_CLUSTERS),
     )
 
     def class_shares():
-        return samples.cross_validate_sample(
+        return distribution.cross_validate_sample(
             data,
             fit_target,
             [group],
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     return result_rows
 
 
-def time_series(library_classes: samples.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:
+def time_series(library_classes: distribution.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:
     """Return how fast a series of samples whose mean grows is fitted, and how well."""
     rng, q, r = np.random.default_rng(0), np.linspace(0.8, 20.0, 961), np.arange(1.5, 25.001, 0.05)
     transform, span = ensembles.measured_pdfs.transform, TableRange(36.0, 24.0)

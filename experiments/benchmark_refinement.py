@@ -54,8 +54,7 @@ from jaxstruc.pdf import target as targets
 from jaxstruc.pdf.candidates import CandidateGroup, candidate_pool, fit_all
 from jaxstruc.pdf.solve import MAX_REFINED_CANDIDATES
 from jaxstruc.pdf.target import R_MARGIN, FitBasis, Target
-from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering import form_factors
+from jaxstruc.scattering import cluster_tables, form_factors
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 NAME = "benchmark_refinement"
@@ -113,7 +112,7 @@ def time_batch(candidates: Library, size: int, target: Target, *, runs: int):
     """Return the chosen candidates, their fits, and rows with the time of a batch."""
     indices = np.linspace(0, len(candidates.atoms) - 1, size).round().astype(int)
     histograms, basis = cluster_histograms(candidates, indices, target), target.basis
-    make_tables = jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, BOND, span=basis.span))
+    make_tables = jax.vmap(lambda histogram: cluster_tables.tabulate_cluster(histogram, BOND, span=basis.span))
     refine = partial(fit.refine_all, free=FREE)
     tables_call, fits_call, combined_call = (
         jax.jit(make_tables),
@@ -169,7 +168,7 @@ def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
 
 def optimistix_row(candidates: Library, indices: np.ndarray, fits, target: Target, *, runs: int) -> dict:
     """Return the row of optimistix on the same batch, beside our misfits of it; the templates are not timed."""
-    make_tables = jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, BOND, span=target.span))
+    make_tables = jax.vmap(lambda histogram: cluster_tables.tabulate_cluster(histogram, BOND, span=target.span))
     tables = jax.jit(make_tables)(cluster_histograms(candidates, indices, target))
     (rw, is_converged, steps), first_seconds, seconds = time_calls(
         lambda: fit_with_optimistix(tables, target.basis), runs=runs

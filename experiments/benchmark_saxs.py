@@ -18,9 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import rows
 
-from jaxstruc.small_angle import form_factors as curved
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import simulate as smallangle
+from jaxstruc.small_angle import form_factors, simulate
 from jaxstruc.small_angle.size_distributions import SizeDistribution, distribution_by_number
 
 RESULTS = Path(__file__).parent / "results"
@@ -43,13 +41,13 @@ def gaussian_sizes(mean, pd) -> SizeDistribution:
 
 def curve_function(body: str) -> Callable:
     """Return the function from means, widths to curves by nodes."""
-    table, q = jax.tree.map(jnp.float32, particle.named_table(body)), jnp.asarray(Q, jnp.float32)
+    table, q = jax.tree.map(jnp.float32, form_factors.named_table(body)), jnp.asarray(Q, jnp.float32)
 
     def curve(mean, pd):
         size_nodes = gaussian_sizes(mean, pd)
         qr = q[:, None] * size_nodes.radius
-        return smallangle.averaged(
-            curved.sphere(qr) if body == "sphere" else particle.form_factor(table, qr), size_nodes
+        return simulate.averaged(
+            form_factors.sphere(qr) if body == "sphere" else form_factors.form_factor(table, qr), size_nodes
         )
 
     return jax.jit(jax.vmap(curve))
@@ -72,7 +70,7 @@ def sasmodels_call(body: str, radius: float, pd: float) -> Callable:
     name, length, edge_ratio, extra_parameters = MODELS[body]
     kernel = core.load_model(name, dtype="double", platform="dll").make_kernel([Q])
     parameters = {"scale": 1.0, "background": 0.0, "sld": 1.0, "sld_solvent": 0.0} | extra_parameters
-    parameters |= {length: radius * particle.named_bodies()[body].shortest_edge * edge_ratio, f"{length}_pd": pd}
+    parameters |= {length: radius * form_factors.named_bodies()[body].shortest_edge * edge_ratio, f"{length}_pd": pd}
     parameters |= {f"{length}_pd_n": N_SIZES, f"{length}_pd_nsigma": 3.0}
     return lambda: direct_model.call_kernel(kernel, parameters, cutoff=0.0)
 

@@ -18,9 +18,7 @@ import rows
 import small_angle
 
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SaxsOptions, SizeOptions
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import fit as outcomes
-from jaxstruc.small_angle import solve as small_angles
+from jaxstruc.small_angle import data, fit, solve
 from jaxstruc.small_angle.solve import SaxsPlan
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,16 +49,14 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
     count = min(count, 16) if quick else count
     plan = SaxsPlan(options=SaxsOptions(fit=SizeOptions(body=bodies, distribution=distributions)))
     measurements = [
-        small_angles.prepare_measurement(measurement, plan) for measurement in simulate_files(count, series=series)
+        solve.prepare_measurement(measurement, plan) for measurement in simulate_files(count, series=series)
     ]
 
     def fit_files() -> None:
-        outcomes.fit_all(
-            [pattern.saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions
-        )
+        fit.fit_all([data.saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions)
 
     def solve_files() -> None:
-        list(small_angles.solve_measurements(measurements, plan))
+        list(solve.solve_measurements(measurements, plan))
 
     row = {"part": part, "series": series, "files": count}
     for name, function in (("fits", fit_files), ("results", solve_files)):

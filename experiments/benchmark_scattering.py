@@ -34,8 +34,7 @@ import rich.table
 import rows
 
 from jaxstruc import files
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -138,9 +137,9 @@ def jaxstruc_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weig
 
     def single_curve(positions, mask, instrument):
         count = jnp.sum(mask, keepdims=True).astype(positions.dtype)
-        pair_distances = curves.pair_distances_from_positions(positions, mask, grid)
+        pair_distances = pair_distribution.pair_distances_from_positions(positions, mask, grid)
         if quantity == "gr":
-            return curves.pdf(pair_distances, gold_coefficients, count, instrument, grid)
+            return pair_distribution.pdf(pair_distances, gold_coefficients, count, instrument, grid)
         return debye.intensity(
             pair_distances,
             instrument,

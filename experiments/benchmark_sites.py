@@ -19,9 +19,8 @@ import numpy as np
 import rows
 import solving
 
-from jaxstruc.clusters import lattice_sites as hosts
-from jaxstruc.pdf import site_moves as sites
-from jaxstruc.pdf import target
+from jaxstruc.clusters import lattice_sites
+from jaxstruc.pdf import site_moves, target
 from jaxstruc.pdf.fit import FitValues
 from jaxstruc.pdf.site_moves import SiteWeights
 
@@ -33,7 +32,7 @@ def measure(atoms: int, steps: int) -> dict:
     """Return the row of a size."""
     origins = np.random.default_rng(atoms).uniform(-0.5, 0.5, (N_STARTS + 1, 3))
     n_sites = 256 * -(-2 * atoms // 256)
-    balls = [hosts.nearest_sites("c" * 64, origin, n_sites) for origin in origins]
+    balls = [lattice_sites.nearest_sites("c" * 64, origin, n_sites) for origin in origins]
     values = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.02, "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
     r, g = solving.simulate_pdf(balls[-1].positions[:atoms], values, 0.03, 30.0, np.random.default_rng(0))
     q_settings = {name: values[name] for name in ("qmin", "qmax", "qdamp")}
@@ -43,12 +42,12 @@ def measure(atoms: int, steps: int) -> dict:
     fit_values = FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.02 * ones, 0 * ones)
     occupation = jnp.asarray(np.tile(np.arange(n_sites) < atoms, (N_STARTS, 1)), jnp.float32)
     weights = SiteWeights(*(jnp.float32(value) for value in (150.0, 1.0, 0.0)))
-    site_arrays = sites.site_graphs(balls[:N_STARTS])
+    site_arrays = site_moves.site_graphs(balls[:N_STARTS])
 
     def time_search(n_steps: int) -> float:
         start = time.perf_counter()
         jax.block_until_ready(
-            sites.search_sites(site_arrays, occupation, fit_values, basis, weights, jax.random.key(0), n_steps)
+            site_moves.search_sites(site_arrays, occupation, fit_values, basis, weights, jax.random.key(0), n_steps)
         )
         return time.perf_counter() - start
 
@@ -72,7 +71,7 @@ def measure(atoms: int, steps: int) -> dict:
             "first_call": first_seconds,
             "ms_a_step": 1e3 * step_seconds,
             "single_moves_a_second": n_sites / step_seconds,
-            "exchanges_a_second": sites.N_EXCHANGE_SITES**2 / step_seconds,
+            "exchanges_a_second": site_moves.N_EXCHANGE_SITES**2 / step_seconds,
             "floor_ms": 1e3 * floor_seconds,
             "times_the_floor": step_seconds / floor_seconds,
         }

@@ -32,10 +32,10 @@ from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io import measurement as measurement_settings
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
-from jaxstruc.network.classifier.model import model as classifier
-from jaxstruc.network.classifier.model import particles as stock
-from jaxstruc.network.classifier.model import predict as naming
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
+from jaxstruc.network.classifier import model as classifier
+from jaxstruc.network.classifier import particles as stock
+from jaxstruc.network.classifier import predict as naming
+from jaxstruc.network.classifier import simulated_pdfs as endless
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import CLASSIFIER, DataOptions
 from jaxstruc.report import figures

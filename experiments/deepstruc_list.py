@@ -42,13 +42,12 @@ from ase.lattice.hexagonal import HexagonalClosedPacked
 from jaxtyping import Array, Float, Int
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.distances import Histogram, distinct_distances
 from jaxstruc.pdf import fit, target
 from jaxstruc.pdf.target import FitBasis
-from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering import form_factors
+from jaxstruc.scattering import cluster_tables, form_factors
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 from jaxstruc.scattering.debye import Instrument
 
@@ -153,7 +152,7 @@ def grid_clusters() -> Iterator[Cluster]:
 
 
 def _build_cluster(make_cluster: Callable[..., Atoms], lattice_constant: float, *layers: int) -> Atoms:
-    return make_cluster("Au", shapes.FCC_SURFACES, layers, latticeconstant=lattice_constant)
+    return make_cluster("Au", fcc_shapes.FCC_SURFACES, layers, latticeconstant=lattice_constant)
 
 
 def _clusters_within_size(
@@ -175,7 +174,7 @@ def _clusters_within_size(
 def distinct_shapes() -> tuple[Cluster, ...]:
     """Return the 197 distinct shapes, by number of atoms."""
     return tuple(
-        shapes.distinct_clusters(
+        fcc_shapes.distinct_clusters(
             [cluster for cluster in grid_clusters() if ATOM_RANGE[0] <= len(cluster.positions) <= ATOM_RANGE[1]]
         )
     )
@@ -272,13 +271,15 @@ def _build_tables(
     histograms: Histogram, nearest_distance: Float[Array, " structure"], windows
 ) -> tuple[ClusterTable, Array]:
     """Return tables of structures, and their waves."""
-    tables = jax.vmap(lambda histogram, bond: templates.tabulate_cluster(histogram, bond, span=TABLE_RANGE))(
+    tables = jax.vmap(lambda histogram, bond: cluster_tables.tabulate_cluster(histogram, bond, span=TABLE_RANGE))(
         histograms, nearest_distance
     )
     delta2 = jnp.asarray(DELTA2 / 2, jnp.float32)
 
     def structure_function(table, uiso):
-        return templates.reduced_structure_function(table, Instrument(uiso=uiso, delta2=delta2), jnp.asarray(LOOKUP_Q))
+        return cluster_tables.reduced_structure_function(
+            table, Instrument(uiso=uiso, delta2=delta2), jnp.asarray(LOOKUP_Q)
+        )
 
     structure_functions = jax.vmap(jax.vmap(structure_function, (0, None)), (None, 0))(
         tables, jnp.asarray(LOOKUP_UISO, jnp.float32)

@@ -34,16 +34,13 @@ import rows
 import jaxstruc
 from jaxstruc import Measurement, Result
 from jaxstruc.api import solving
-from jaxstruc.clusters import families, library
-from jaxstruc.clusters import polydisperse as populations
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import families, library, polydisperse, size_classes, structure_type
 from jaxstruc.clusters.distances import histogram
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import BIN_WIDTH, Library
-from jaxstruc.io import measurement as measurement_settings
+from jaxstruc.io import measurement
 from jaxstruc.options.pdf import DataOptions, LibraryOptions, MineOptions, ScreenName, SearchName
-from jaxstruc.pdf import cross_validation as unseen
+from jaxstruc.pdf import cross_validation
 from jaxstruc.pdf.cross_validation import HoldoutCut
 from jaxstruc.pdf.solve import solve_measurements
 from jaxstruc.scattering import form_factors
@@ -189,18 +186,18 @@ def _draw_library_row(
     Compact ones, as particles mostly are, where there are any.
     """
     family_rows = np.flatnonzero(np.isin(cluster_library.families, family_names))
-    size_deviation = abs(np.log(classes.candidate_sizes(cluster_library, family_rows) / size))
-    is_compact = (cluster_library.diameter[family_rows] + 1) / classes.candidate_sizes(
+    size_deviation = abs(np.log(size_classes.candidate_sizes(cluster_library, family_rows) / size))
+    is_compact = (cluster_library.diameter[family_rows] + 1) / size_classes.candidate_sizes(
         cluster_library, family_rows
-    ) <= classes.MAX_COMPACT_ELONGATION
+    ) <= size_classes.MAX_COMPACT_ELONGATION
     similar_rows = family_rows[(size_deviation < SIZE_TOLERANCE) & is_compact]
     order = [*rng.permutation(similar_rows), *family_rows[np.argsort(size_deviation + ~is_compact)]]
     return next(int(row) for row in order if _shows_type(cluster_library, int(row)))
 
 
 @cache
-def _observed_type(positions: bytes) -> kinds.StructureType:
-    return kinds.identify_structure_type(np.frombuffer(positions).reshape(-1, 3))
+def _observed_type(positions: bytes) -> structure_type.StructureType:
+    return structure_type.identify_structure_type(np.frombuffer(positions).reshape(-1, 3))
 
 
 def _shows_type(cluster_library: Library, row: int) -> bool:
@@ -214,14 +211,14 @@ def _shows_type(cluster_library: Library, row: int) -> bool:
 def _library_pairs(cluster_library: Library, row: int) -> ParticlePairs:
     table = library.candidate_histogram(cluster_library, row)
     type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
-    size = float(classes.candidate_sizes(cluster_library, np.array([row]))[0])
+    size = float(size_classes.candidate_sizes(cluster_library, np.array([row]))[0])
     return ParticlePairs(table.weight / cluster_library.atoms[row], table.mean, table.variance, size, type_name)
 
 
 def _position_pairs(positions: np.ndarray, packing: str) -> ParticlePairs:
     pair_histogram = histogram(positions, width=BIN_WIDTH)
-    size = classes.equivalent_sphere_diameter(len(positions), classes.atom_volume(packing))
-    type_name = kinds.identify_structure_type(positions).name or FAMILY_TYPES.get(packing, packing)
+    size = size_classes.equivalent_sphere_diameter(len(positions), size_classes.atom_volume(packing))
+    type_name = structure_type.identify_structure_type(positions).name or FAMILY_TYPES.get(packing, packing)
     return ParticlePairs(
         np.asarray(pair_histogram.weight) / len(positions),
         np.asarray(pair_histogram.mean),
@@ -235,13 +232,15 @@ def _displaced_pairs(cluster, rng: np.random.Generator) -> ParticlePairs:
     pairs = _position_pairs(
         cluster.positions + 0.1 / BOND / math.sqrt(3) * rng.normal(size=cluster.positions.shape), cluster.family
     )
-    return pairs._replace(type=kinds.identify_structure_type(cluster.positions).name or FAMILY_TYPES[cluster.family])
+    return pairs._replace(
+        type=structure_type.identify_structure_type(cluster.positions).name or FAMILY_TYPES[cluster.family]
+    )
 
 
 def _ball_pairs(
     packing: str, mean: float, width: float, shape: str, members: int, rng: np.random.Generator
 ) -> list[ParticlePairs]:
-    population = populations.particle_population(
+    population = polydisperse.particle_population(
         packing, mean=mean / BOND, width=width, shape=shape, n_particles=members, seed=int(rng.integers(2**31))
     )
     return [_position_pairs(cluster.positions, packing) for cluster in population.clusters]
@@ -316,9 +315,7 @@ def run_part(
     cases = [simulate_case(cluster_library, part, FIRST_SEED + seed) for seed in seeds]
     options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen)
     plan = solving("Pt", options)
-    case_measurements = [
-        measurement_settings.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases
-    ]
+    case_measurements = [measurement.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
     for seed, case, result in zip(seeds, cases, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(part, seed, case, result) | provenance
         rows.show(
@@ -336,7 +333,7 @@ def show_measured(folder: Path) -> None:
         element = measured_pdfs.header_metal(data)
         result = jaxstruc.mine(data, element=element)
         with mock.patch.object(
-            unseen, "holdout_cuts", lambda r, signal_end: [HoldoutCut(MEASURED_CUT, MEASURED_CUT_END)]
+            cross_validation, "holdout_cuts", lambda r, signal_end: [HoldoutCut(MEASURED_CUT, MEASURED_CUT_END)]
         ):
             result_at_cut = jaxstruc.mine(data, element=element)
         print(result)

@@ -21,8 +21,7 @@ from jaxstruc.network.cvae import dataset, propose, representation
 from jaxstruc.network.cvae.dataset import Dataset
 from jaxstruc.network.cvae.model import CVAE
 from jaxstruc.network.cvae.propose import MIN_PRESENCE, Proposals
-from jaxstruc.scattering import form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.pair_distribution import Grid
 
 MAX_DISTANCE = 80.0
@@ -59,7 +58,7 @@ def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, networ
         network: the autoencoder.
         draw: as in `propose`.
     """
-    propose_structure = partial(propose.propose, network=network, draw=draw)
+    propose_structure = partial(propose.propose_structures, network=network, draw=draw)
     proposals = jax.vmap(propose_structure, (None, 0, 0))(params, pdf, jax.random.split(key, len(pdf)))
     return structures_from_proposals(jax.tree.map(lambda column: column[:, 0], proposals))
 
@@ -75,8 +74,8 @@ def simulate_structures(structures: StructureBatch, conditions: dataset.Conditio
 
     def structure_pdf(positions, mask, conditions):
         n_atoms = jnp.maximum(jnp.sum(mask, keepdims=True), 1).astype(positions.dtype)
-        pair_distances = curves.pair_distances_from_positions(positions, mask, RECONSTRUCTION_GRID)
-        return curves.pdf(
+        pair_distances = pair_distribution.pair_distances_from_positions(positions, mask, RECONSTRUCTION_GRID)
+        return pair_distribution.pdf(
             pair_distances,
             form_factors.UNIT_COEFFICIENTS,
             n_atoms,

@@ -31,7 +31,7 @@ import jaxstruc
 from jaxstruc import DataOptions, LibraryOptions, Measurement, MineOptions, PdfResult, RefineOptions, statistics
 from jaxstruc.clusters import families, lattices
 from jaxstruc.pdf import posterior, target
-from jaxstruc.report import summary as summaries
+from jaxstruc.report import summary
 from jaxstruc.scattering import form_factors
 
 NAME = "measured_pdfs"
@@ -40,7 +40,7 @@ QDAMP = 0.03
 FCC_LIKE = ("fcc", "octahedron")
 LEFT_OUT = ("file", "source", "family", "rw_unmoved", "moved", "seed", "model", "version")
 """Columns of the command's summary that a row has not."""
-KEYS = {name: name for name in summaries.SUMMARY if name not in LEFT_OUT} | {
+KEYS = {name: name for name in summary.SUMMARY if name not in LEFT_OUT} | {
     "recipe": "cluster",
     "sample": "verdict",
     "rw_holdout": "rw_unseen",
@@ -159,7 +159,7 @@ def mine_measurement(
 
 def summary_row(result: PdfResult) -> dict:
     """Return a row of what was found in a file."""
-    columns = summaries.row(result)
+    columns = summary.row(result)
     bond = form_factors.bond_length(result.element)
     best_rw: dict[str, float] = {}
     for candidate in result.candidates:

@@ -19,10 +19,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
-from jaxstruc.clusters import lattices
-from jaxstruc.clusters import random_particles as faces
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import lattices, random_particles, size_classes, structure_type
 from jaxstruc.clusters.fcc_shapes import distinct_clusters
 
 OFF_RULE_KINDS = ("fcc", "hcp", "bcc", "sc", "stack", "decahedron", "icosahedron", "shell", "missing")
@@ -140,10 +137,11 @@ def rule_particles(kind: str, max_atoms: int) -> tuple[Particle, ...]:
     clusters = [
         lattices.unit_bond_cluster(kind, "", positions)
         for positions in position_arrays
-        if kinds.MIN_TYPE_ATOMS <= len(positions) <= max_atoms
+        if structure_type.MIN_TYPE_ATOMS <= len(positions) <= max_atoms
     ]
     typed_positions = [
-        (cluster.positions, kinds.identify_structure_type(cluster.positions)) for cluster in distinct_clusters(clusters)
+        (cluster.positions, structure_type.identify_structure_type(cluster.positions))
+        for cluster in distinct_clusters(clusters)
     ]
     return tuple(
         Particle(kind, observed_type.name, observed_type.hexagonal_share, "", positions)
@@ -192,7 +190,7 @@ def _centre_particle(particle: Particle, positions: np.ndarray) -> Particle:
 
 def _accept_particle(kind: str, packing: str, sequence: str, positions: np.ndarray) -> Particle | None:
     """Return the particle of these atoms; None where it is loose, slender, in pieces, or does not show its packing."""
-    if len(positions) < kinds.MIN_TYPE_ATOMS:
+    if len(positions) < structure_type.MIN_TYPE_ATOMS:
         return None
     scaled_positions = lattices.unit_bond_cluster(kind, "", positions).positions
     if _is_slender(scaled_positions):
@@ -201,7 +199,7 @@ def _accept_particle(kind: str, packing: str, sequence: str, positions: np.ndarr
     min_neighbours = MIN_NEIGHBOURS - (kind == "missing" and packing == "sc")
     if neighbours.sum(axis=0).min() < min_neighbours or connected_components(neighbours, directed=False)[0] > 1:
         return None
-    observed_type = kinds.identify_structure_type(scaled_positions)
+    observed_type = structure_type.identify_structure_type(scaled_positions)
     if not observed_type.shows_type or (not sequence and observed_type.name != packing):
         return None
     if sequence and not math.isclose(observed_type.hexagonal_share, sequence.count("h") / len(sequence)):
@@ -224,7 +222,7 @@ def _neighbour_matrix(positions: np.ndarray) -> coo_array:
 
 def _site_radius(atoms: int) -> int:
     """Return how far out sites are needed, in bonds: for the loosest packing, sc, and a cut that lies off."""
-    return math.ceil(1.1 * classes.equivalent_sphere_diameter(atoms, 1.0) + 2)
+    return math.ceil(1.1 * size_classes.equivalent_sphere_diameter(atoms, 1.0) + 2)
 
 
 @cache
@@ -236,25 +234,27 @@ def _packing_lattice(kind: str, radius: int) -> _Lattice:
         size = radius + 3
         cluster = Icosahedron("Au", size) if kind == "icosahedron" else Decahedron("Au", size, size, 0)
         points = cluster.positions - cluster.positions.mean(axis=0)
-        points /= kinds.mean_bond(KDTree(lattices.points_within(points, 12.0)))
-        directions = faces.icosahedron_faces() if kind == "icosahedron" else faces.decahedron_faces(points)
+        points /= structure_type.mean_bond(KDTree(lattices.points_within(points, 12.0)))
+        directions = (
+            random_particles.icosahedron_faces() if kind == "icosahedron" else random_particles.decahedron_faces(points)
+        )
     elif kind == "fcc":
         points, directions = (
             lattices.fcc_lattice(math.ceil(radius * math.sqrt(2))) * math.sqrt(0.5),
-            faces.cubic_faces(),
+            random_particles.cubic_faces(),
         )
     else:
         basis = [(0.0, 0.0, 0.0), (0.5, 0.5, 0.5)] if kind == "bcc" else [(0.0, 0.0, 0.0)]
         cells = np.array(list(itertools.product(range(-radius - 1, radius + 2), repeat=3)))
         points = (cells[:, None] + np.array(basis)).reshape(-1, 3) * (2 / math.sqrt(3) if kind == "bcc" else 1.0)
-        directions = faces.cubic_faces()
+        directions = random_particles.cubic_faces()
     return _Lattice(lattices.points_within(points, radius), directions)
 
 
 def _stack_lattice(sequence: str, radius: int) -> _Lattice:
     """Return the sites of a stack, and the basal, prismatic and pyramidal faces of hcp."""
     points = lattices.stack(sequence, reach=math.ceil(radius / lattices.LAYER_SPACING))
-    return _Lattice(lattices.points_within(points, radius), faces.hcp_faces())
+    return _Lattice(lattices.points_within(points, radius), random_particles.hcp_faces())
 
 
 def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -289,7 +289,7 @@ def _cut_stack(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.n
     sites = _cut_by_faces(_stack_lattice(sequence, radius), atoms, rng.uniform(-0.5, 0.5, 3), rng)
     layers = np.unique(np.round(sites[:, 2] / lattices.LAYER_SPACING)).astype(int)
     inner_sequence = "".join(sequence[layer % len(sequence)] for layer in layers[1:-1])
-    return sites if len(layers) >= kinds.MIN_TYPE_LAYERS else sites[:0], inner_sequence
+    return sites if len(layers) >= structure_type.MIN_TYPE_LAYERS else sites[:0], inner_sequence
 
 
 def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
@@ -298,7 +298,7 @@ def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[n
     direction = rng.normal(size=3) * (1, 1, packing == "icosahedron")
     centre = (
         rng.uniform(*CENTRE_OFFSET_RANGE)
-        * classes.equivalent_sphere_diameter(atoms, classes.atom_volume(packing))
+        * size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume(packing))
         / 2
         * direction
         / np.linalg.norm(direction)

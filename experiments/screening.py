@@ -25,7 +25,7 @@ import jaxstruc
 from jaxstruc.api import solving as solve_plan
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import CLASSIFIER, EnsembleName, MineOptions
-from jaxstruc.pdf import classifier_prior as glances
+from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.classifier_prior import ClassifierScreen
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for screen_name in options.screens or ["none", "classifier"]:
         classifier_screen = (
-            glances.load_screen(options.weights) if screen_name == "classifier" else ClassifierScreen(None)
+            classifier_prior.load_screen(options.weights) if screen_name == "classifier" else ClassifierScreen(None)
         )
         if screen_name == "classifier" and classifier_screen.network is None:
             parser.error(classifier_screen.missing_reason)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import simulate as smallangle
+from jaxstruc.small_angle import form_factors, simulate
 from jaxstruc.small_angle.size_distributions import distribution_by_number
 
 N_NODES = 401
@@ -38,9 +37,11 @@ def sphere_intensity(q: np.ndarray, populations: Sequence[tuple[float, float, fl
 def body_intensity(name: str, q: np.ndarray, mean: float, width: float) -> np.ndarray:
     """Return I(Q) of a body of Gaussian sizes by the package's own forward function."""
     radius, weight = gaussian_sizes(mean, width) if width else (np.array([mean]), np.ones(1))
-    table = particle.named_table(name.replace("-", " "))
-    squared_form_factor = np.asarray(particle.form_factor(table, np.asarray(q[:, None] * radius, np.float32)), float)
-    return np.asarray(smallangle.averaged(squared_form_factor, distribution_by_number(radius, weight)), float)
+    table = form_factors.named_table(name.replace("-", " "))
+    squared_form_factor = np.asarray(
+        form_factors.form_factor(table, np.asarray(q[:, None] * radius, np.float32)), float
+    )
+    return np.asarray(simulate.averaged(squared_form_factor, distribution_by_number(radius, weight)), float)
 
 
 def simulate_measurement(

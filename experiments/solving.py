@@ -36,8 +36,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement, Result
 from jaxstruc.api import refining, solving
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import size_classes, structure_type
 from jaxstruc.clusters.distances import histogram
 from jaxstruc.io import measurement as measurement_settings
 from jaxstruc.options.pdf import (
@@ -51,8 +50,7 @@ from jaxstruc.options.pdf import (
     SourceName,
 )
 from jaxstruc.parameters import PARAMETERS
-from jaxstruc.pdf import screening
-from jaxstruc.pdf import site_search as search
+from jaxstruc.pdf import screening, site_search
 from jaxstruc.pdf.fit import FitValues
 from jaxstruc.pdf.site_search import SHAPE_PRIOR_WEIGHT
 from jaxstruc.pdf.solve import PdfPlan, solve_measurements
@@ -64,7 +62,7 @@ BOND = form_factors.bond_length("Pt")
 N_SEEDS, N_DRAWS = 3, 10
 FIRST_SEED = 6000
 """Seeds begin here; those below were tuned on."""
-ORIGINAL_SEARCH = search.search_sites
+ORIGINAL_SEARCH = site_search.search_sites
 CONGRUENT_TOLERANCE = 0.02
 """Å, by which all distances of congruent particles agree."""
 MAX_COORDINATE_ERROR = 0.1
@@ -235,7 +233,7 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
         if has_right_count and quantile_distance < MAX_COORDINATE_ERROR
         else None,
         "p_type": result.types.get(particle.type, 0.0),
-        "found_word": kinds.stacking_sequence(positions) if particle.sequence else "",
+        "found_word": structure_type.stacking_sequence(positions) if particle.sequence else "",
     }
 
 
@@ -271,7 +269,7 @@ def packing_starts(target: Target) -> dict[str, tuple[int, FitValues]]:
     )  # fmt: skip
     packings = ("stack", "bcc", "sc", "icosahedron", "decahedron")
     return {
-        packing: (max(20, round(math.pi / 6 * diameter_in_bonds**3 / classes.atom_volume(packing))), values)
+        packing: (max(20, round(math.pi / 6 * diameter_in_bonds**3 / size_classes.atom_volume(packing))), values)
         for packing in packings
     }
 
@@ -336,7 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not cases:
             continue
         if part == "random":
-            with mock.patch.object(search, "search_sites", search_from_size):
+            with mock.patch.object(site_search, "search_sites", search_from_size):
                 run_cases(case_set, cases, max_atoms, out, provenance)
         else:
             run_cases(case_set, cases, max_atoms, out, provenance)

@@ -30,11 +30,10 @@ from scipy.spatial.distance import pdist
 import jaxstruc
 from jaxstruc.clusters import families, library
 from jaxstruc.clusters.library import Library
-from jaxstruc.io import measurement as measurement_settings
+from jaxstruc.io import measurement
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, MineOptions
-from jaxstruc.pdf import candidates, fit, screening, target
-from jaxstruc.pdf import fit_quality as verdict
+from jaxstruc.pdf import candidates, fit, fit_quality, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.target import Target
 from jaxstruc.scattering import form_factors
@@ -108,7 +107,7 @@ def case_measurement(case: LibraryCase, *, header: dict[str, float]) -> Measurem
 def case_target(case: LibraryCase, *, span: TableRange = TABLE_RANGE) -> Target:
     """Return the target of a case with its true settings."""
     q_settings = {name: case.values[name] for name in ("qmin", "qmax", "qdamp")}
-    resolved_measurement = measurement_settings.resolve_settings(
+    resolved_measurement = measurement.resolve_settings(
         case_measurement(case, header=q_settings), DataOptions(), bond=BOND
     )
     n_q_points = target.n_q_nodes(20.0, 0.4, 28.0, span)
@@ -218,7 +217,7 @@ def add_fit_quality_rows(
         curve, _ = fit.curves(fits, candidates.select_rows(cluster_tables, slice(0, 1)), target)
         positions = library.candidate_cluster(cluster_library, case.row).positions * BOND * case.values["stretch"]
         diameter = float(pdist(positions).max())
-        residual_structure = verdict.residual_structure(
+        residual_structure = fit_quality.residual_structure(
             target.g - curve[0], R_GRID, case.g, diameter=diameter, n_independent=target.n_independent, n_parameters=4
         )
         diameter_estimate, is_whole, _ = screening.diameter_estimate(

@@ -12,7 +12,7 @@ import ase
 
 from jaxstruc.io import measurement as measurements_
 from jaxstruc.io import read as formats
-from jaxstruc.io import reduction as sine
+from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network.weights import load_classifier
 from jaxstruc.options.pdf import (
@@ -29,7 +29,7 @@ from jaxstruc.options.pdf import (
 )
 from jaxstruc.options.small_angle import BodyName, DistributionName, SaxsOptions
 from jaxstruc.options.validation import override
-from jaxstruc.pdf import classifier_prior as glances
+from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf import classify as classified
 from jaxstruc.pdf import sources as sources_
 from jaxstruc.pdf.classifier_prior import ClassifierScreen
@@ -258,7 +258,7 @@ def classify(
     options.check()
     bond = form_factors.bond_length(element)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [measurements_.resolve_settings(sine.reduce_to_pdf(one, data), data, bond=bond) for one in several]
+    ready = [measurements_.resolve_settings(reduction.reduce_to_pdf(one, data), data, bond=bond) for one in several]
     network = load_classifier(options.weights)
     results = classified.classify_measurements(ready, network, element=element, seed=options.seed)
     return results[0] if isinstance(measurement, Measurement) else results
@@ -277,7 +277,7 @@ def solving(element: str, options: SolveOptions, *, progress: Progress | None = 
         sources.append(sources_.network_source(options.network, bond=bond))
     if "library" in options.sources:
         sources.append(sources_.library_source(options.candidates, bond=bond, progress=progress))
-    screen = glances.load_screen(CLASSIFIER) if options.screen == "classifier" else ClassifierScreen(None)
+    screen = classifier_prior.load_screen(CLASSIFIER) if options.screen == "classifier" else ClassifierScreen(None)
     return PdfPlan(element, tuple(sources), options, classifier_screen=screen)
 
 

@@ -11,14 +11,11 @@ from typing import Any, NamedTuple, Protocol
 
 from jaxstruc import files
 from jaxstruc.cli.progress import ProgressCallback
-from jaxstruc.io import columns as text
-from jaxstruc.io import read as formats
+from jaxstruc.io import columns, read
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
-from jaxstruc.report import folder as folders
-from jaxstruc.report import summary
-from jaxstruc.report import tables as overview
+from jaxstruc.report import folder, summary, tables
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 
@@ -115,7 +112,7 @@ def run_batch(
     }
 
     def summarise() -> None:
-        folders.write_summary(
+        folder.write_summary(
             out, [row_by_stem[stem] for stem in file_stems if stem in row_by_stem], columns=workflow.columns
         )
 
@@ -127,7 +124,7 @@ def run_batch(
     for job, result in zip(
         pending_jobs, workflow.solve(pending_measurements, plan, among=all_measurements, progress=progress), strict=True
     ):
-        folders.write_result(result, out, job.stem)
+        folder.write_result(result, out, job.stem)
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
         summarise()
     progress(len(pending_jobs), len(pending_jobs), "")
@@ -153,11 +150,11 @@ def closing_lines(outcome: BatchOutcome, out: Path, *, workflow: Workflow | None
     """Yield what a person wants to know of a run, a line a finding; of a single file its short table."""
     failed_results = [result for result in outcome.results if result.status == "failed"]
     usable_results = [result for result in outcome.results if result.status != "failed"]
-    yield from (overview.headline(result) for result in failed_results)
+    yield from (tables.headline(result) for result in failed_results)
     if len(outcome.results) == 1 and usable_results:
         yield str(usable_results[0])
     else:
-        yield from (overview.headline(result) for result in usable_results[:MAX_LISTED_FILES])
+        yield from (tables.headline(result) for result in usable_results[:MAX_LISTED_FILES])
         if len(usable_results) > MAX_LISTED_FILES:
             yield f"... and {len(usable_results) - MAX_LISTED_FILES} more"
     n_weak = sum(result.status == "weak" for result in usable_results)
@@ -196,8 +193,8 @@ def _read_jobs(paths: Sequence[Path], plan: WorkflowPlan, workflow: Workflow) ->
 def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
     """Return the G(r) that a file holds or leads to, with all settings."""
     curve = plan.curve
-    measurement = formats.read(
-        path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=formats.PDF_KINDS
+    measurement = read.read(
+        path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
     )
     return prepare_measurement(measurement, plan)
 
@@ -205,7 +202,7 @@ def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
 def _file_checksum(path: Path) -> str:
     """Return the checksum of a file that could not be used, "" where it cannot be read or is too large to be one."""
     try:
-        return files.sha256(path) if path.is_file() and path.stat().st_size <= text.MAX_FILE_BYTES else ""
+        return files.sha256(path) if path.is_file() and path.stat().st_size <= columns.MAX_FILE_BYTES else ""
     except OSError:
         return ""
 
@@ -219,16 +216,16 @@ def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict
         return {}
     results = {}
     for stem, measurement in jobs:
-        result_path = folders.result_file(out, stem)
+        result_path = folder.result_file(out, stem)
         if not result_path.exists():
             continue
         try:
-            result = folders.load(result_path)
+            result = folder.load(result_path)
         except ValueError:
             continue
         if (result.name, result.sha256) == (measurement.name, measurement.sha256) and result.status != "failed":
-            if not all(path.exists() for path in folders.candidate_paths(result, out, stem)):
-                folders.write_result(result, out, stem)
+            if not all(path.exists() for path in folder.candidate_paths(result, out, stem)):
+                folder.write_result(result, out, stem)
             results[stem] = result
     return results
 

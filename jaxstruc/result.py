@@ -29,6 +29,7 @@ OLD_NAMES = {
     "cluster": "recipe",
     "compared": "holdouts",
     "effective": "effective_samples",
+    "fitted": "n_fitted",
     "glance": "classifier_prior",
     "kept": "n_screened",
     "listed": "n_listed",
@@ -154,7 +155,7 @@ class Result:
     """What a person should know."""
     candidates: tuple[Candidate, ...] = ()
     """The best candidates, best first."""
-    fitted: int = 0
+    n_fitted: int = 0
     """Number of candidates that were fitted."""
     ties: int = 0
     """Number of candidates in the 90 % set."""

@@ -1,9 +1,9 @@
 """What a classifier may say, made by hand."""
 
 import numpy as np
-from jaxstruc.network.classifier.model.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
-from jaxstruc.network.classifier.model.predict import ClassifierOutput
-from jaxstruc.network.classifier.model.simulated_pdfs import VALUE_NAMES
+from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
+from jaxstruc.network.classifier.predict import ClassifierOutput
+from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
 
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io.qmax_check import QmaxEstimate

@@ -6,11 +6,8 @@ from functools import lru_cache
 import numpy as np
 from simulated import BOND
 
-from jaxstruc.clusters import families, library
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.pdf import candidates, screening, target
-from jaxstruc.pdf import cross_validation as judge
-from jaxstruc.pdf import ensemble_model as mixture
+from jaxstruc.clusters import families, library, size_classes
+from jaxstruc.pdf import candidates, cross_validation, ensemble_model, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.scattering.cluster_tables import TableRange
 
@@ -34,22 +31,22 @@ def sphere_library():
 def sphere_classes():
     cluster_library = sphere_library()
     rows = np.arange(len(cluster_library.atoms))
-    return classes.build_size_classes(
+    return size_classes.build_size_classes(
         cluster_library,
         rows,
-        np.array([classes.FAMILY_PACKINGS[family] for family in cluster_library.families], object),
+        np.array([size_classes.FAMILY_PACKINGS[family] for family in cluster_library.families], object),
     )
 
 
 @lru_cache(maxsize=1)
 def sphere_model():
-    return mixture.ensemble_model(sphere_classes(), bond=BOND, span=SPAN)
+    return ensemble_model.ensemble_model(sphere_classes(), bond=BOND, span=SPAN)
 
 
 def equivalent_diameters():
     """Return the diameters of spheres of the clusters' volumes, in Å."""
     cluster_library = sphere_library()
-    return classes.candidate_sizes(cluster_library, np.arange(len(cluster_library.atoms))) * BOND
+    return size_classes.candidate_sizes(cluster_library, np.arange(len(cluster_library.atoms))) * BOND
 
 
 def draw_rows(rng, *, mean, width, families=("fcc",), count=60):
@@ -110,9 +107,9 @@ def cross_validate_curve(g, *, signal_end=None, **options):
     group = pool.groups[0]
     bins = screening.binned_distances(sphere_library(), group.rows, bond=BOND, span=SPAN)
     signal_end = signal_end or screening.diameter_estimate(R, g, bond=BOND, qdamp=SETTINGS["qdamp"]).signal_end
-    holdout_data = judge.HoldoutData(R, g, make_target(g), signal_end, SPAN, MIN_Q_NODES, MIN_BASIS_SIZE)
+    holdout_data = cross_validation.HoldoutData(R, g, make_target(g), signal_end, SPAN, MIN_Q_NODES, MIN_BASIS_SIZE)
     best_row = pool.entry(0)[1]
-    return judge.cross_validate(
+    return cross_validation.cross_validate(
         holdout_data,
         sphere_model(),
         values=candidates.select_rows(fits.values, 0),

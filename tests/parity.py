@@ -7,10 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxstruc.options.small_angle import SimulateSaxsOptions
-from jaxstruc.small_angle import form_factors as curved
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import simulate as smallangle
-from jaxstruc.small_angle import structure_factor
+from jaxstruc.small_angle import form_factors, simulate, structure_factor
 from jaxstruc.small_angle.simulate import Sample
 from jaxstruc.small_angle.size_distributions import SizeDistribution, sasmodels_distribution
 
@@ -37,21 +34,21 @@ def case_intensity(name, q):
         outer_radii = (
             sasmodels_distribution("gaussian", 38.0, 3.0 / 38.0) if modifiers else single_size(38.0)
         )  # cores of 30 ± 3 Å
-        return smallangle.intensity(
-            q, smallangle.core_shell(8.0, core=130.0 - 9.5, shell=20.0 - 9.5), outer_radii, Sample()
+        return simulate.intensity(
+            q, simulate.core_shell(8.0, core=130.0 - 9.5, shell=20.0 - 9.5), outer_radii, Sample()
         )
     if shape in ("spheroid", "cylinder"):
         return revolution_body_intensity(q, shape, float(modifiers[0]))
     if shape == "sphere":
         return sphere_intensity(q, modifiers)
     body, distribution = (name, None) if name in EDGE_LENGTHS else (name.rsplit(" ", 2)[0], name.split(" ")[-2:])
-    radius = EDGE_LENGTHS[body] / particle.named_bodies()[body].shortest_edge
+    radius = EDGE_LENGTHS[body] / form_factors.named_bodies()[body].shortest_edge
     sizes = (
         single_size(radius)
         if distribution is None
         else sasmodels_distribution(distribution[0], radius, float(distribution[1]))
     )
-    return smallangle.intensity(q, particle.of_table(particle.named_table(body)), sizes, SAMPLE)
+    return simulate.intensity(q, form_factors.of_table(form_factors.named_table(body)), sizes, SAMPLE)
 
 
 def single_size(radius):
@@ -61,21 +58,21 @@ def single_size(radius):
 
 def sphere_intensity(q, modifiers):
     """Return I(Q) of spheres of 35 Å."""
-    form_factor = smallangle.form_factor("sphere", SimulateSaxsOptions())
+    form_factor = simulate.form_factor("sphere", SimulateSaxsOptions())
     if modifiers == ["smeared"]:
         sizes = sasmodels_distribution("gaussian", 35.0, 0.062)
-        return smallangle.intensity(q, form_factor, sizes, SAMPLE, dq=0.05 * q)
+        return simulate.intensity(q, form_factor, sizes, SAMPLE, dq=0.05 * q)
     if modifiers in (["crowded"], ["decoupled"]):
         interaction = {"crowded": "effective", "decoupled": "decoupling"}[modifiers[0]]
-        structure = partial(smallangle.STRUCTURES[interaction], fraction=0.2)
+        structure = partial(simulate.STRUCTURES[interaction], fraction=0.2)
         sizes = sasmodels_distribution("gaussian", 35.0, 0.1)
-        return smallangle.intensity(q, form_factor, sizes, SAMPLE._replace(scale=0.2), structure=structure)
+        return simulate.intensity(q, form_factor, sizes, SAMPLE._replace(scale=0.2), structure=structure)
     sasmodels_name, pd = modifiers or ("none", 0)
     distribution_name = {"rectangle": "uniform"}.get(sasmodels_name, sasmodels_name)
     sizes = (
         single_size(35.0) if sasmodels_name == "none" else sasmodels_distribution(distribution_name, 35.0, float(pd))
     )
-    return smallangle.intensity(q, form_factor, sizes, SAMPLE)
+    return simulate.intensity(q, form_factor, sizes, SAMPLE)
 
 
 def revolution_body_intensity(q, shape, aspect_ratio):
@@ -87,8 +84,8 @@ def revolution_body_intensity(q, shape, aspect_ratio):
         ("cylinder", 2.0): np.pi * 20**2 * 80,
     }[shape, aspect_ratio]
     radius = np.cbrt(volume / (4 / 3 * np.pi))
-    squared_amplitudes = getattr(curved, shape)(q[:, None] * radius, aspect_ratio)
-    return smallangle.dressed(q, smallangle.averaged(squared_amplitudes, single_size(radius)), SAMPLE)
+    squared_amplitudes = getattr(form_factors, shape)(q[:, None] * radius, aspect_ratio)
+    return simulate.dressed(q, simulate.averaged(squared_amplitudes, single_size(radius)), SAMPLE)
 
 
 def golden_curves():

@@ -22,7 +22,7 @@ def result():
     """Return a result of two candidates."""
     return PdfResult(
         "in/a.gr", "ff", "Pt", "solved", "say <this>", (candidate(), candidate(0.2, 0.25, notes={"draws": 3})),
-        fitted=40, ties=2, types={"fcc": 0.75, "hcp": 0.25, "bcc": 0.001}, free=("scale", "uiso"),
+        n_fitted=40, ties=2, types={"fcc": 0.75, "hcp": 0.25, "bcc": 0.001}, free=("scale", "uiso"),
         settings=(Setting("qmin", 0.8, "header"), Setting("rmin", 1.5, "default")),
         facts={"seconds": 1.5, "seed": 0, "diameter_estimate": 20.0}, versions={"jaxstruc": "0.1.0"},
     )  # fmt: skip

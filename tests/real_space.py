@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument, Pairs
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -98,8 +97,8 @@ def real_space_pdf(
     variance = debye.pair_variance(stretched_pairs, instrument)
     r = grid.rstep * np.arange(int((grid.rmax + RIPPLE_PHASE / grid.qmax) / grid.rstep) + 1)
     peak_sum = peaks(stretched_pairs, variance, amplitudes, jnp.asarray(composition, dtype), jnp.asarray(r, dtype))
-    weights = curves.q_weights(jnp.asarray(grid.q, dtype), grid.qmin, grid.qmax)
+    weights = pair_distribution.q_weights(jnp.asarray(grid.q, dtype), grid.qmin, grid.qmax)
     if grid.lorch:
-        weights *= curves.lorch_window(jnp.asarray(grid.q, dtype), grid.qmax)
+        weights *= pair_distribution.lorch_window(jnp.asarray(grid.q, dtype), grid.qmax)
     filtered_pdf = band_pass(grid.r, r, grid.q, weights) @ peak_sum
-    return curves.envelope(instrument, jnp.asarray(grid.r, dtype)) * filtered_pdf
+    return pair_distribution.envelope(instrument, jnp.asarray(grid.r, dtype)) * filtered_pdf

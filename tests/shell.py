@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from jaxstruc.cli import main as cli
+from jaxstruc.cli import main
 
 
 def run_command(*arguments):
     """Return the exit status of the command line."""
     with pytest.raises(SystemExit) as exit_info:
-        cli.main([str(argument) for argument in arguments])
+        main.main([str(argument) for argument in arguments])
     return exit_info.value.code
 
 

@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxstruc.network.classifier.model.model import Classifier
-from jaxstruc.network.classifier.model.predict import RANK_LEVELS
-from jaxstruc.network.classifier.model.simulated_pdfs import (
+from jaxstruc.network.classifier.model import Classifier
+from jaxstruc.network.classifier.predict import RANK_LEVELS
+from jaxstruc.network.classifier.simulated_pdfs import (
     N_POINTS,
     SETTING_NAMES,
     VALUE_NAMES,

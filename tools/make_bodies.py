@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import form_factors
 from jaxstruc.small_angle.named_polyhedra import NAMED_POLYHEDRA, SYMMETRY_DOMAINS
 
 TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodies.npz"
@@ -21,7 +21,7 @@ def main() -> None:
     arrays: dict[str, Any] = {}
     for name, (make_solid, domain) in NAMED_POLYHEDRA.items():
         start = time.perf_counter()
-        measured_table = particle.polyhedron_arrays(make_solid(), SYMMETRY_DOMAINS[domain])
+        measured_table = form_factors.polyhedron_arrays(make_solid(), SYMMETRY_DOMAINS[domain])
         arrays |= {f"{name}/{part}": value for part, value in measured_table.items()}
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     with files.atomic_replacement(TABLE) as path, path.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""Write jaxstruc/structures/occupied.json: how often sites are taken in the library's clusters, by their surroundings.
+"""Write jaxstruc/clusters/occupied.json: how often sites are taken in the library's clusters, by their surroundings.
 
     python tools/make_occupied.py
 
@@ -11,11 +11,10 @@ import json
 
 import numpy as np
 
-from jaxstruc.clusters import families, library
-from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters import families, lattice_sites, library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
-from jaxstruc.pdf import site_search as search
+from jaxstruc.pdf import site_search
 from jaxstruc.pdf.site_moves import N_COORDINATION_NUMBERS as NEIGHBOUR_KINDS
 
 PACKINGS = {
@@ -49,20 +48,22 @@ def main() -> None:
         counts, cluster_sites = np.zeros((2, NEIGHBOUR_KINDS, NEIGHBOUR_KINDS)), []
         for family in family_names:
             for row in draw_rows(cluster_library, family):
-                packing = search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
-                start = search.start_from_cluster(library.candidate_cluster(cluster_library, int(row)), packing, None)
+                packing = site_search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
+                start = site_search.start_from_cluster(
+                    library.candidate_cluster(cluster_library, int(row)), packing, None
+                )
                 if start is None or start.occupied_sites.sum() < cluster_library.atoms[row]:
                     continue
-                surroundings = hosts.site_surroundings(start.lattice, start.occupied_sites)
+                surroundings = lattice_sites.site_surroundings(start.lattice, start.occupied_sites)
                 np.add.at(counts, surroundings, 1)
                 cluster_sites.append((int(cluster_library.atoms[row]), surroundings))
-        cost = hosts.occupancy_cost(counts)
+        cost = lattice_sites.occupancy_cost(counts)
         sums = [float(cost[surroundings].sum()) for _, surroundings in cluster_sites]
         power, log_factor = np.polyfit(np.log([atoms for atoms, _ in cluster_sites]), np.log(sums), 1)
         usual_cost = [round(float(np.exp(log_factor)), 4), round(float(power), 4)]
         tables[packing_name] = {"count": counts.astype(int).tolist(), "usual": usual_cost}
         print(packing_name, len(cluster_sites), usual_cost, np.round(np.quantile(sums, [0.1, 0.5, 0.9]), 1))
-    hosts.OCCUPANCY_FILE.write_text(json.dumps(tables, separators=(",", ":")) + "\n", "utf-8")
+    lattice_sites.OCCUPANCY_FILE.write_text(json.dumps(tables, separators=(",", ":")) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -10,21 +10,18 @@ What `jaxstruc classify` does.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxstruc import batch as run
+from jaxstruc import batch
 from jaxstruc.api import refining, solving
 from jaxstruc.batch import MAX_LISTED_FILES, BatchOutcome, Workflow
-from jaxstruc.cli import main as arguments
+from jaxstruc.cli import main
 from jaxstruc.cli.progress import ProgressCallback
-from jaxstruc.io import measurement
-from jaxstruc.io import read as formats
-from jaxstruc.io import reduction as sine
+from jaxstruc.io import measurement, read, reduction
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
 from jaxstruc.pdf.classify import classify_measurements
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.report import figures, summary, tables
-from jaxstruc.report import tables as overview
 from jaxstruc.result import Result
 from jaxstruc.scattering import form_factors
 from jaxstruc.small_angle import solve as small_angles
@@ -32,15 +29,15 @@ from jaxstruc.small_angle.result import SaxsResult
 from jaxstruc.small_angle.solve import SaxsPlan
 
 
-def solve(config: arguments.Solve | arguments.Mine, *, progress: ProgressCallback) -> BatchOutcome:
+def solve(config: main.Solve | main.Mine, *, progress: ProgressCallback) -> BatchOutcome:
     """Solve measured PDFs and write the results.
 
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    run.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
+    batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = solving(config.element, config.options, progress=progress)
-    return run.run_batch(config.files, config.out, plan, progress=progress, show=tables.settings)
+    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.settings)
 
 
 WAY = Workflow(
@@ -53,7 +50,7 @@ WAY = Workflow(
 )
 
 
-def saxs(config: arguments.Saxs, *, progress: ProgressCallback) -> BatchOutcome:
+def saxs(config: main.Saxs, *, progress: ProgressCallback) -> BatchOutcome:
     """Find sizes and shapes for measured small angles and write the results.
 
     Raises:
@@ -61,15 +58,15 @@ def saxs(config: arguments.Saxs, *, progress: ProgressCallback) -> BatchOutcome:
     """
     plan = SaxsPlan(config.element, config.options)
     small_angles.check_plan(plan)
-    run.check_inputs(config.files, config.out, plan, workflow=WAY)
-    return run.run_batch(config.files, config.out, plan, progress=progress, show=tables.settings, workflow=WAY)
+    batch.check_inputs(config.files, config.out, plan, workflow=WAY)
+    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.settings, workflow=WAY)
 
 
 MEASURED = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Endings of measured PDFs; in any case the last file is one."""
 
 
-def refine(config: arguments.Refine, *, progress: ProgressCallback) -> BatchOutcome:
+def refine(config: main.Refine, *, progress: ProgressCallback) -> BatchOutcome:
     """Refine clusters against measured PDFs and write the results.
 
     Raises:
@@ -77,8 +74,8 @@ def refine(config: arguments.Refine, *, progress: ProgressCallback) -> BatchOutc
     """
     clusters, measured = sorted_out(config.files)
     plan = refining(clusters, config.options)
-    run.check_inputs(measured, config.out, plan, workflow=run.REFINE)
-    return run.run_batch(measured, config.out, plan, progress=progress, show=tables.settings, workflow=run.REFINE)
+    batch.check_inputs(measured, config.out, plan, workflow=batch.REFINE)
+    return batch.run_batch(measured, config.out, plan, progress=progress, show=tables.settings, workflow=batch.REFINE)
 
 
 def sorted_out(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
@@ -96,7 +93,7 @@ def sorted_out(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
     return clusters, measured
 
 
-def classify(config: arguments.Classify, *, progress: ProgressCallback) -> BatchOutcome:
+def classify(config: main.Classify, *, progress: ProgressCallback) -> BatchOutcome:
     """Name the samples behind measured PDFs, and write summary.csv and types.png.
 
     Raises:
@@ -124,21 +121,21 @@ def classify(config: arguments.Classify, *, progress: ProgressCallback) -> Batch
 def ending(outcome: BatchOutcome, out: Path) -> Iterator[str]:
     """Yield what a person wants to know, a line a file."""
     results: Sequence[Result] = outcome.results
-    yield from (overview.headline(result) for result in results[:MAX_LISTED_FILES])
+    yield from (tables.headline(result) for result in results[:MAX_LISTED_FILES])
     if len(results) > MAX_LISTED_FILES:
         yield f"... and {len(results) - MAX_LISTED_FILES} more"
     yield f"See {out / 'summary.csv'} and {out / 'types.png'}."
 
 
-def _read(path: Path, config: arguments.Classify, bond: float) -> Measurement | PdfResult:
+def _read(path: Path, config: main.Classify, bond: float) -> Measurement | PdfResult:
     """Return a measurement with its settings, or why there is none."""
     try:
         curve = config.options.curve
-        data = formats.read(
-            path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=formats.PDF_KINDS
+        data = read.read(
+            path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
         )
         return measurement.resolve_settings(
-            sine.reduce_to_pdf(data, config.options.data), config.options.data, bond=bond
+            reduction.reduce_to_pdf(data, config.options.data), config.options.data, bond=bond
         )
     except (ValueError, OSError) as error:
         return PdfResult(str(path), "", config.element, "failed", " ".join(str(error).split()))

@@ -7,23 +7,21 @@ What `jaxstruc train` does.
 
 from collections.abc import Iterator
 
-from jaxstruc.cli import main as arguments
-from jaxstruc.cli import progress
+from jaxstruc.cli import main, progress
 from jaxstruc.cli.progress import ProgressCallback
 from jaxstruc.clusters import library
 from jaxstruc.network import weights
-from jaxstruc.network import weights as card
-from jaxstruc.network.classifier.model import particles as stock
-from jaxstruc.network.classifier.model import predict as naming
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
-from jaxstruc.network.classifier.model import training as lessons
-from jaxstruc.network.classifier.model.model import Classifier
+from jaxstruc.network.classifier import particles as stock
+from jaxstruc.network.classifier import predict as naming
+from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier import training as lessons
+from jaxstruc.network.classifier.model import Classifier
 from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.validation import command_words
 
 
-def generate(config: arguments.Generate, *, progress: ProgressCallback) -> str:
+def generate(config: main.Generate, *, progress: ProgressCallback) -> str:
     """Simulate a data set, write it, and return what to say of it."""
     options = config.options
     if options.preset == "endless":
@@ -42,7 +40,7 @@ def generate(config: arguments.Generate, *, progress: ProgressCallback) -> str:
     )
 
 
-def _endless(config: arguments.Generate, progress: ProgressCallback) -> str:
+def _endless(config: main.Generate, progress: ProgressCallback) -> str:
     """Write the first steps of a seed's stream."""
     options, own = config.options, library.load_or_build(progress=progress)
     made = stock.particle_store(own, stock.cluster_types(own, report_progress=progress))
@@ -50,7 +48,7 @@ def _endless(config: arguments.Generate, progress: ProgressCallback) -> str:
     return f"{config.out}: {options.steps * stock.PARTICLES_PER_BATCH} PDFs, {stock.PARTICLES_PER_BATCH} a step, of seed {options.seed}."
 
 
-def train_classifier_network(config: arguments.TrainClassifier, *, progress: ProgressCallback) -> str:
+def train_classifier_network(config: main.TrainClassifier, *, progress: ProgressCallback) -> str:
     """Train the classifier, write weights and card, and return what to say of them.
 
     Raises:
@@ -72,13 +70,13 @@ def train_classifier_network(config: arguments.TrainClassifier, *, progress: Pro
     return f"{path}: types right {held['held_right']:.1%} of clusters of sizes held out."
 
 
-def _command(config: arguments.TrainClassifier) -> str:
+def _command(config: main.TrainClassifier) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
     words = command_words(config.options, defaults=False)
     return " ".join(["jaxstruc train-classifier", *words, f"-o {config.out}"])
 
 
-def train(config: arguments.Train) -> Iterator[str]:
+def train(config: main.Train) -> Iterator[str]:
     """Train the network, all seeds together, write weights and cards, and yield what to say of each."""
     chosen = config.options
     if config.data is None:
@@ -96,7 +94,7 @@ def train(config: arguments.Train) -> Iterator[str]:
         params, end = training.fit(data, splits, chosen, folder=config.out, report_progress=report)
     for at, seed in enumerate(chosen.all_seeds):
         folder = config.out / f"seed-{seed}" if chosen.seeds else config.out
-        about = card.autoencoder_card(data, splits[at], chosen, end, command=command(config), seed_index=at)
+        about = weights.autoencoder_card(data, splits[at], chosen, end, command=command(config), seed_index=at)
         weights.save_weights(folder / "weights.safetensors", params[at], about)
         yield (
             f"{folder / 'weights.safetensors'}: validation loss {end.best_loss[at]:.4f} "
@@ -104,7 +102,7 @@ def train(config: arguments.Train) -> Iterator[str]:
         )
 
 
-def command(config: arguments.Train) -> str:
+def command(config: main.Train) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
     words = ["jaxstruc train", *command_words(config.options, defaults=False)]
     if config.data is not None:

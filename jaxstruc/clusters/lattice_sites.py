@@ -13,9 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import KDTree
 
-from jaxstruc.clusters import lattices
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import lattices, size_classes, structure_type
 
 NEIGHBOUR_DISTANCE = 1.13
 """Bonds, within which sites are neighbours: with the strain of icosahedra, without the second shell of bcc."""
@@ -62,7 +60,7 @@ def nearest_sites(
         n_sites: their number.
         atom_positions: [atom, 3] in bonds from the origin, to which sites shall be near in place of that.
     """
-    radius = (3 / (4 * math.pi) * n_sites * classes.atom_volume(packing)) ** (1 / 3)
+    radius = (3 / (4 * math.pi) * n_sites * size_classes.atom_volume(packing)) ** (1 / 3)
     if atom_positions is not None:
         radius = max(radius, np.linalg.norm(atom_positions, axis=1).max() + 2)
     offsets = packing_sites(packing, math.ceil(radius + np.linalg.norm(origin) + 2.5)) - origin
@@ -75,9 +73,9 @@ def nearest_sites(
 def packing_sites(packing: str, reach: int) -> np.ndarray:
     """Return the sites of a packing within a sphere about its atom, axis or centre at 0; bonds of 1 in the mean."""
     if packing in ("icosahedron", "decahedron"):
-        positions = classes.fivefold_positions(packing, reach + 3)
+        positions = size_classes.fivefold_positions(packing, reach + 3)
         inner_positions = positions[np.linalg.norm(positions, axis=1) < min(reach, 6)]
-        positions = positions / kinds.mean_bond(KDTree(inner_positions))
+        positions = positions / structure_type.mean_bond(KDTree(inner_positions))
     elif packing in ("bcc", "sc"):
         steps = np.arange(-reach - 1, reach + 2)
         cells = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)

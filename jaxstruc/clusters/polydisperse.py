@@ -12,9 +12,7 @@ import numpy as np
 from scipy import special
 from scipy.spatial import KDTree
 
-from jaxstruc.clusters import lattices
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import lattices, size_classes, structure_type
 from jaxstruc.clusters.cluster import Cluster
 
 PACKINGS = ("fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron")
@@ -71,7 +69,7 @@ def particle_population(
         sizes = mean * np.exp(log_width * special.ndtri(quantiles) - log_width**2 / 2)
     else:
         sizes = mean * width**2 * special.gammaincinv(1 / width**2, quantiles)
-    atom_volume = classes.atom_volume(packing)
+    atom_volume = size_classes.atom_volume(packing)
     atom_counts = np.rint(math.pi / 6 * sizes**3 / atom_volume).astype(int)
     if atom_counts.max() > MAX_ATOMS:
         raise ValueError(
@@ -79,7 +77,7 @@ def particle_population(
         )
     clusters = tuple(_ball_particle(packing, max(int(count), MIN_ATOMS), rng) for count in atom_counts)
     n_atoms = np.array([len(cluster.positions) for cluster in clusters])
-    return ParticlePopulation(clusters, classes.equivalent_sphere_diameter(n_atoms, atom_volume))
+    return ParticlePopulation(clusters, size_classes.equivalent_sphere_diameter(n_atoms, atom_volume))
 
 
 def _check_distribution(packing: str, shape: str, mean: float, width: float, n_particles: int) -> None:
@@ -98,7 +96,7 @@ def _check_distribution(packing: str, shape: str, mean: float, width: float, n_p
 
 def _ball_particle(packing: str, n_atoms: int, rng: np.random.Generator) -> Cluster:
     """Return the sites nearest to a place drawn at random; of the last shell as many as are left, drawn at random."""
-    radius = classes.equivalent_sphere_diameter(n_atoms, classes.atom_volume(packing)) / 2
+    radius = size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume(packing)) / 2
     sites = _packing_sites(packing, math.ceil(radius) + 3)
     centre = rng.uniform(-0.5, 0.5, 3)
     if packing == "twin":
@@ -115,9 +113,9 @@ def _ball_particle(packing: str, n_atoms: int, rng: np.random.Generator) -> Clus
 def _packing_sites(packing: str, reach: int) -> np.ndarray:
     """Return the sites of a packing about its middle, out to some bonds."""
     if packing in ("icosahedron", "decahedron"):
-        points = classes.fivefold_positions(packing, reach + 2)
+        points = size_classes.fivefold_positions(packing, reach + 2)
         inner_points = points[np.linalg.norm(points, axis=1) < reach + 1]
-        return inner_points / kinds.mean_bond(KDTree(inner_points))
+        return inner_points / structure_type.mean_bond(KDTree(inner_points))
     if packing in ("bcc", "sc"):
         basis = np.array([(0, 0, 0), (0.5, 0.5, 0.5)]) if packing == "bcc" else np.zeros((1, 3))
         steps = np.arange(-reach - 1, reach + 2)

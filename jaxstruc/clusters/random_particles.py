@@ -16,10 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.clusters import lattice_sites as hosts
-from jaxstruc.clusters import lattices
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import lattice_sites, lattices, size_classes, structure_type
 
 STRUCTURE_TYPES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
@@ -125,7 +122,7 @@ class ShapeProbabilities(NamedTuple):
 def required_reach(packing: str, max_atoms: int) -> float:
     """Return how far out sites are needed for cuts of so many atoms, in bonds."""
     return (
-        SITE_REACH_RATIO * classes.equivalent_sphere_diameter(max_atoms, classes.atom_volume(packing)) / 2
+        SITE_REACH_RATIO * size_classes.equivalent_sphere_diameter(max_atoms, size_classes.atom_volume(packing)) / 2
         + SITE_REACH_MARGIN
     )
 
@@ -139,7 +136,7 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
     """Return what cuts of at most so many atoms are made from, on the host."""
     stack, layer = _unshifted_layers(required_reach("fcc", max_atoms), number_of_layers(max_atoms))
     sites_by_packing = [stack] * 3 + [
-        hosts.packing_sites(name, math.ceil(required_reach(name, max_atoms))) for name in PACKINGS[3:]
+        lattice_sites.packing_sites(name, math.ceil(required_reach(name, max_atoms))) for name in PACKINGS[3:]
     ]
     sites = np.full((len(PACKINGS), max(map(len, sites_by_packing)), 3), 1e3)
     for row, points in enumerate(sites_by_packing):
@@ -234,12 +231,12 @@ def cut_particle(
     )
     n_atoms = mask.sum()
     stack_type = jnp.where(
-        hexagonal_share < kinds.MAX_FCC_HEXAGONAL_SHARE,
+        hexagonal_share < structure_type.MAX_FCC_HEXAGONAL_SHARE,
         FCC,
-        jnp.where(hexagonal_share > kinds.MIN_HCP_HEXAGONAL_SHARE, HCP, STACK),
+        jnp.where(hexagonal_share > structure_type.MIN_HCP_HEXAGONAL_SHARE, HCP, STACK),
     )
     is_deep_enough = jnp.where(
-        is_stack, n_layers >= kinds.MIN_TYPE_LAYERS, jnp.where(packing >= ICOSAHEDRON, axis_is_inside, True)
+        is_stack, n_layers >= structure_type.MIN_TYPE_LAYERS, jnp.where(packing >= ICOSAHEDRON, axis_is_inside, True)
     )
     return RandomParticle(
         jnp.where(mask[:, None], positions, 0.0),
@@ -247,7 +244,7 @@ def cut_particle(
         jnp.where(is_stack & (n_layers > 2), stack_type, packing).astype(jnp.int32),
         jnp.where(is_stack & (n_layers > 2), hexagonal_share, jnp.nan),
         _aspect_ratio(positions, mask),
-        (n_atoms >= kinds.MIN_TYPE_ATOMS) & is_deep_enough,
+        (n_atoms >= structure_type.MIN_TYPE_ATOMS) & is_deep_enough,
         (n_atoms >= MIN_ATOMS) & ~reaches_end,
     )
 
@@ -430,7 +427,7 @@ def face_families(packing: str) -> tuple[np.ndarray, ...]:
     if packing == "icosahedron":
         return icosahedron_faces()
     if packing == "decahedron":
-        return decahedron_faces(hosts.packing_sites("decahedron", 3))
+        return decahedron_faces(lattice_sites.packing_sites("decahedron", 3))
     if packing == "fcc":
         return fcc_faces()
     if packing == "hcp":

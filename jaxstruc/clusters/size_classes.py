@@ -16,8 +16,7 @@ import numpy as np
 from ase.cluster import Decahedron, Icosahedron
 from scipy.spatial import KDTree
 
-from jaxstruc.clusters import lattices
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import lattices, structure_type
 from jaxstruc.clusters.distances import Histogram
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import BIN_WIDTH, Library
@@ -183,7 +182,7 @@ def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray)
 def _class_structure_type(packing: str, size: float) -> str:
     """Return the type of a class. One twin plane among so many layers is no fault."""
     n_layers = size / lattices.LAYER_SPACING + 1
-    if packing == "twin" and 1 / max(n_layers - 2, 1) < kinds.MAX_FCC_HEXAGONAL_SHARE:
+    if packing == "twin" and 1 / max(n_layers - 2, 1) < structure_type.MAX_FCC_HEXAGONAL_SHARE:
         return "fcc"
     return FAMILY_TYPES.get(packing, packing if packing in FAMILY_TYPES.values() else "")
 
@@ -263,4 +262,4 @@ def _packing_distances(packing: str) -> tuple[np.ndarray, np.ndarray]:
 def _unit_bond_positions(packing: str) -> np.ndarray:
     """Return the atoms of a large icosahedron, or of a large decahedron, about its middle, bonds of 1 in the mean."""
     positions = fivefold_positions(packing, math.ceil(MAX_CLASS_SIZE / 2) + 3)
-    return positions / kinds.mean_bond(KDTree(positions[np.linalg.norm(positions, axis=1) < 6]))
+    return positions / structure_type.mean_bond(KDTree(positions[np.linalg.norm(positions, axis=1) < 6]))

@@ -67,7 +67,7 @@ def subtract_background(sample: Measurement, background: Measurement, *, scale: 
         sigma=sigma
         if sigma is None or background_sigma is None
         else np.sqrt(sigma**2 + (scale * background_sigma) ** 2),
-        units=units[0] or units[1],
+        intensity_unit=units[0] or units[1],
         settings=(*sample.settings, Setting("background_scale", float(scale), origin)),
         warnings=(*sample.warnings, *background.warnings, *warnings),
     )

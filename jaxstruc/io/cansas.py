@@ -10,8 +10,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from jaxstruc.io import points
-from jaxstruc.io import q_axis as axis
+from jaxstruc.io import points, q_axis
 from jaxstruc.io.columns import CURVE_RULES, MIN_ROWS, ReadError, expect, parse_number, raw_bytes
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.points import NO_SLIT_SMEARING, Columns
@@ -116,7 +115,7 @@ def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
     point_labels = tuple(f"point {index + 1}" for index in range(len(rows)))
     return Columns(
         values["Q"], values["I"], values.get("Idev"), values.get("Qdev"), point_labels,
-        axis_unit=axis.inverse_length(units["Q"]), intensity_unit=units["I"],
+        axis_unit=q_axis.inverse_length(units["Q"]), intensity_unit=units["I"],
     )  # fmt: skip
 
 

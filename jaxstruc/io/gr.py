@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxstruc.io import columns as header
+from jaxstruc.io import columns
 from jaxstruc.io.columns import MIN_ROWS, ReadError, decode_text, expect, raw_bytes, read_table
 from jaxstruc.io.measurement import Measurement
 
@@ -32,7 +32,7 @@ def read(path: Path | str) -> Measurement:
     lines = decode_text(raw, path).splitlines()
     line_indices, rows, n_outside = read_table(lines, path)
     header_lines = lines[: line_indices[0]]
-    settings, warnings = header.header_settings(header_lines)
+    settings, warnings = columns.header_settings(header_lines)
     _refuse_other_kinds(path, header_lines, str(settings.pop("outputtype", "gr")))
     r, g = _r_and_g_columns(rows, line_indices, path)
     if n_outside >= MIN_ROWS:
@@ -43,7 +43,7 @@ def read(path: Path | str) -> Measurement:
     stated_rmax = settings.get("rmax")
     if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
         warnings.append(f"the header says rmax {stated_rmax:g}, the data end at {r[-1]:g} Å")
-    program = header.header_program(header_lines)
+    program = columns.header_program(header_lines)
     return Measurement(str(path), r, g, settings, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
 
 

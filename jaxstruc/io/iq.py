@@ -12,9 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxstruc.io import columns as header
-from jaxstruc.io import points
-from jaxstruc.io import q_axis as axis
+from jaxstruc.io import columns, points, q_axis
 from jaxstruc.io.columns import CURVE_RULES, MAX_LINE_CHARACTERS, ReadError, decode_text, expect, raw_bytes, read_table
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, Columns
@@ -85,7 +83,7 @@ def read(
     lines = decode_text(raw, path, CURVE_RULES).splitlines()
     line_indices, rows, n_outside = read_table(lines, path, CURVE_RULES)
     header_lines = lines[: line_indices[0]]
-    settings, warnings = header.header_settings(header_lines)
+    settings, warnings = columns.header_settings(header_lines)
     labels = describe_columns(header_lines, path, str(settings.pop("outputtype", "")), n_columns=rows.shape[1])
     curve_kind = _curve_kind(labels.kind, kind, accepted_kinds, path)
     curve_columns, column_warnings = _select_columns(labels, rows, line_indices, path)
@@ -95,7 +93,7 @@ def read(
     curve_columns = curve_columns._replace(
         wavelength=_header_wavelength(header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None)
     )
-    file_format = header.header_program(header_lines)
+    file_format = columns.header_program(header_lines)
     return points.measurement_from_columns(
         curve_columns,
         path=str(path),
@@ -133,14 +131,14 @@ def _parse_labels(line: str, n_columns: int) -> ColumnLabels | None:
     if len(label_texts) not in (1, n_columns) or max(map(len, label_texts)) > MAX_LABEL_CHARACTERS:
         return None
     parsed_labels = [_parse_label(part) for part in label_texts]
-    if parsed_labels[0][0] not in ("q", "r", axis.ANGLE_UNIT):
+    if parsed_labels[0][0] not in ("q", "r", q_axis.ANGLE_UNIT):
         return None
     (role, _, unit), *other_labels = parsed_labels
     if len(parsed_labels) == 1 and not unit:
         return None
-    roles = ("q" if role == axis.ANGLE_UNIT else role, *(role for role, _, _ in other_labels))
+    roles = ("q" if role == q_axis.ANGLE_UNIT else role, *(role for role, _, _ in other_labels))
     curve_role = next((role for role in roles[1:] if role in KIND_NAMES), "")
-    axis_unit = axis.ANGLE_UNIT if role == axis.ANGLE_UNIT and unit else axis.inverse_length(unit)
+    axis_unit = q_axis.ANGLE_UNIT if role == q_axis.ANGLE_UNIT and unit else q_axis.inverse_length(unit)
     names = tuple(name for _, name, _ in parsed_labels)
     units = tuple(unit for _, _, unit in parsed_labels)
     return ColumnLabels(roles, names if other_labels else (), units, axis_unit, "gr" if role == "r" else curve_role)
@@ -167,8 +165,8 @@ def _parse_label(text: str) -> tuple[str, str, str]:
     if match:
         name_unit_pairs.append((match[1], next(filter(None, match.groups()[1:]), "")))
     for name, unit in name_unit_pairs:
-        if axis.angle_unit(name, unit or "deg"):
-            return axis.ANGLE_UNIT, text, axis.angle_unit(name, unit)
+        if q_axis.angle_unit(name, unit or "deg"):
+            return q_axis.ANGLE_UNIT, text, q_axis.angle_unit(name, unit)
         if role := _ROLE_BY_NAME.get(re.sub(r"[\s<>._()]", "", name.lower()), ""):
             return role, text, unit
     return "", text, ""

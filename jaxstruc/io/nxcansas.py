@@ -11,10 +11,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from jaxstruc.io import isolated_process as apart
-from jaxstruc.io import isolated_process as hdf5
-from jaxstruc.io import points
-from jaxstruc.io import q_axis as axis
+from jaxstruc.io import isolated_process, points, q_axis
 from jaxstruc.io.columns import MAX_LINES, MIN_ROWS, ReadError, expect
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.io.points import NO_SLIT_SMEARING, Columns
@@ -67,7 +64,7 @@ def read(
         ReadError: where the file is missing, no NXcanSAS, holds several curves, or its points are not what they must
             be.
     """
-    file_curves = _restore_curves(apart.call(read_curves, Path(path), frame))
+    file_curves = _restore_curves(isolated_process.call(read_curves, Path(path), frame))
     return _curve_measurement(file_curves, 0, str(path), q_unit=q_unit, wavelength=wavelength)
 
 
@@ -79,7 +76,7 @@ def read_all(
     Raises:
         ReadError: where the file as a whole cannot be used.
     """
-    file_curves = _restore_curves(apart.call(read_curves, Path(path), None, True))
+    file_curves = _restore_curves(isolated_process.call(read_curves, Path(path), None, True))
     measurements: list[Measurement | ReadError] = []
     for index in range(len(file_curves.columns)):
         try:
@@ -96,7 +93,7 @@ def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -
         ReadError: where the file, or the one curve, cannot be used.
     """
     path = Path(path)
-    with hdf5.open_hdf5(path) as (file, checksum):
+    with isolated_process.open_hdf5(path) as (file, checksum):
         nexus_curves = _find_curves(file, path)
         if not all_curves:
             index = points.frame_index(
@@ -181,11 +178,14 @@ def _data_groups(group: h5py.Group, depth: int, visited_groups: set[h5py.Group])
     """Yield the SASdata below a group, each once however many links lead to it."""
     expect(len(group) <= MAX_CURVES, f"at most {MAX_CURVES} parts, got more in {group.name[:40]!a}; split the file")
     for name in group:
-        child = hdf5.get_member(group, name)
+        child = isolated_process.get_member(group, name)
         if not isinstance(child, h5py.Group) or child in visited_groups:
             continue
         visited_groups.add(child)
-        if "SASdata" in (hdf5.attribute_text(child, "canSAS_class"), hdf5.attribute_text(child, "NX_class")):
+        if "SASdata" in (
+            isolated_process.attribute_text(child, "canSAS_class"),
+            isolated_process.attribute_text(child, "NX_class"),
+        ):
             yield child
         elif depth > 1:
             yield from _data_groups(child, depth - 1, visited_groups)
@@ -197,7 +197,7 @@ def _numeric_dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
     Raises:
         ReadError: where they are missing or no numbers.
     """
-    dataset = hdf5.get_member(group, name)
+    dataset = isolated_process.get_member(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
         raise ReadError(f"Expected numbers {name[:20]!a} in SASdata, got none in {path}; export it again.")
     return dataset
@@ -205,7 +205,7 @@ def _numeric_dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
 
 def _axis_names(group: h5py.Group) -> list[str]:
     """Return the names of the signal's axes."""
-    return hdf5.attribute_words(group, "I_axes") or ["Q"]
+    return isolated_process.attribute_words(group, "I_axes") or ["Q"]
 
 
 def _is_two_dimensional(group: h5py.Group) -> bool:
@@ -252,7 +252,7 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
             len(data.shape) == len(selection),
             f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it",
         )
-        values = hdf5.read_numbers(data, selection, path)
+        values = isolated_process.read_numbers(data, selection, path)
         expect(values.shape == (n_points,), f"{n_points} {name[:20]!a}, got {values.shape} in {path}; export it again")
         return values
 
@@ -260,24 +260,24 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
     for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
         expect(not (read_column(name) != 0).any(), f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear it first")
         widths = []
-    units = {name: hdf5.attribute_text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
+    units = {name: isolated_process.attribute_text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
     for name, quantity in ((errors, "I"), (widths[0] if widths else "", "Q")):
-        data = hdf5.get_member(group, name) if name else None
-        column_unit = "" if data is None else hdf5.attribute_text(data, "units", "unit")
+        data = isolated_process.get_member(group, name) if name else None
+        column_unit = "" if data is None else isolated_process.attribute_text(data, "units", "unit")
         points.refuse_other_unit(name[:20], column_unit, quantity, units[quantity], path)
     return Columns(
         read_column("Q"),
         read_column("I"),
         read_column(errors) if errors else None,
         read_column(widths[0]) if widths else None,
-        axis_unit=axis.inverse_length(units["Q"]),
+        axis_unit=q_axis.inverse_length(units["Q"]),
         intensity_unit=units["I"],
     )
 
 
 def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
     """Return the name of the signal's standard errors, "" where it has none."""
-    name = hdf5.attribute_text(signal, "uncertainties", "uncertainty") or hdf5.attribute_text(
+    name = isolated_process.attribute_text(signal, "uncertainties", "uncertainty") or isolated_process.attribute_text(
         group, "I_uncertainties", "I_uncertainty"
     )
     return name or ("Idev" if "Idev" in group else "")
@@ -285,6 +285,6 @@ def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
 
 def _width_names(group: h5py.Group, q: h5py.Dataset) -> list[str]:
     """Return the names of the widths of the resolution; two are those of a slit."""
-    names = hdf5.attribute_words(q, "resolutions", "resolution", "uncertainties", "uncertainty")
-    names = names or hdf5.attribute_words(group, "Q_uncertainties")
+    names = isolated_process.attribute_words(q, "resolutions", "resolution", "uncertainties", "uncertainty")
+    names = names or isolated_process.attribute_words(group, "Q_uncertainties")
     return names or [name for name in ("dQw", "dQl", "Qdev") if name in group]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.io import q_axis as axis
+from jaxstruc.io import q_axis
 from jaxstruc.io.columns import MIN_ROWS, ReadError, expect
 from jaxstruc.io.measurement import MAX_QMAX, Measurement, Setting
 from jaxstruc.options.pdf import Kind
@@ -103,7 +103,7 @@ def measurement_from_columns(
         ReadError: where the unit of Q is not said, or points are not what they must be.
     """
     _refuse_points(~np.isfinite(columns.x), "finite Q", columns.x, columns, path)
-    chosen_axis, axis_warnings = axis.choose_axis(
+    chosen_axis, axis_warnings = q_axis.choose_axis(
         columns.axis_unit,
         q_unit=q_unit,
         wavelength=wavelength,
@@ -126,7 +126,7 @@ def measurement_from_columns(
     axis_warnings += [f"{np.count_nonzero(~is_increasing)} repeated Q dropped"] if not is_increasing.all() else []
     columns = _select_column_points(columns, is_increasing)
     _refuse_values(columns.intensity, path, kind)
-    q, dq_dx = axis.scattering_vector(columns.x, chosen_axis, path)
+    q, dq_dx = q_axis.scattering_vector(columns.x, chosen_axis, path)
     is_within_limits = MIN_Q <= q[0] and q[-1] <= MAX_QMAX
     expect(
         is_within_limits,
@@ -219,7 +219,7 @@ def refuse_other_unit(name: str, unit: str, quantity: str, quantity_unit: str, p
 
 
 def _normalise_unit(unit: str) -> str:
-    return axis.inverse_length(unit) or normalise_intensity_unit(unit) or unit
+    return q_axis.inverse_length(unit) or normalise_intensity_unit(unit) or unit
 
 
 def _refuse_negative(measurement: Measurement) -> None:

@@ -6,9 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from jaxstruc.io import cansas, gr, iq, nxcansas
-from jaxstruc.io import columns as header
-from jaxstruc.io import isolated_process as hdf5
+from jaxstruc.io import cansas, columns, gr, iq, isolated_process, nxcansas
 from jaxstruc.io.columns import CURVE_RULES, PDF_RULES, ReadError, decode_text, raw_bytes, read_table
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.points import CURVE_KINDS, KIND_NAMES
@@ -47,7 +45,7 @@ def read(
     path, expects_pdf = Path(path), "iq" not in accepted_kinds
     if "gr" in accepted_kinds and (kind == "gr" or (kind is None and path.suffix.lower() == ".gr")):
         return gr.read(path)
-    raw = raw_bytes(path, PDF_RULES if expects_pdf else CURVE_RULES, max_bytes=hdf5.MAX_FILE_BYTES)
+    raw = raw_bytes(path, PDF_RULES if expects_pdf else CURVE_RULES, max_bytes=isolated_process.MAX_FILE_BYTES)
     if reader := _structured_reader(raw, path):
         if expects_pdf or kind not in (None, "iq"):
             expected = " or ".join(KIND_NAMES[accepted_kind] for accepted_kind in ([kind] if kind else accepted_kinds))
@@ -61,7 +59,7 @@ def read(
 def _structured_reader(raw: bytes, path: Path) -> ModuleType | None:
     """Return the reader of a file that is no columns, None for columns."""
     suffix = path.suffix.lower()
-    if raw.startswith(hdf5.SIGNATURE) or suffix in hdf5.SUFFIXES:
+    if raw.startswith(isolated_process.SIGNATURE) or suffix in isolated_process.SUFFIXES:
         return nxcansas
     return cansas if raw.startswith(XML_SIGNATURES) or suffix == ".xml" else None
 
@@ -77,7 +75,7 @@ def _is_over_r(raw: bytes, path: Path, *, expects_pdf: bool) -> bool:
     except ReadError:
         return expects_pdf
     header_lines = lines[: line_indices[0]]
-    outputtype = str(header.header_settings(header_lines)[0].get("outputtype", ""))
+    outputtype = str(columns.header_settings(header_lines)[0].get("outputtype", ""))
     if gr.is_over_q(path, header_lines, outputtype):
         return False
     labels = iq.describe_columns(header_lines, path, outputtype, n_columns=rows.shape[1])

@@ -16,7 +16,7 @@ from scipy.spatial.distance import pdist
 
 import jaxstruc
 from jaxstruc import files
-from jaxstruc.network.classifier.model.model import Classifier
+from jaxstruc.network.classifier.model import Classifier
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.dataset import Dataset, Split
 from jaxstruc.network.cvae.model import CVAE, ModelSizes, model_sizes_from_options

@@ -27,12 +27,11 @@ from jaxstruc.clusters.library import Library
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
-from jaxstruc.network.classifier.model import predict as naming
-from jaxstruc.network.classifier.model.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
-from jaxstruc.network.classifier.model.predict import ClassifierOutput
+from jaxstruc.network.classifier import predict as naming
+from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
+from jaxstruc.network.classifier.predict import ClassifierOutput
 from jaxstruc.network.weights import TrainedClassifier
-from jaxstruc.pdf import instrument as profile
-from jaxstruc.pdf import posterior, screening, target
+from jaxstruc.pdf import instrument, posterior, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
 from jaxstruc.pdf.screening import BinnedDistances
 from jaxstruc.pdf.target import Target
@@ -323,7 +322,7 @@ def bin_groups(
         max_unbinned = (
             max_fitted(classifier_prediction, group)
             if len(probable_group.rows) == len(group.rows)
-            else profile.N_PROFILE_CANDIDATES
+            else instrument.N_PROFILE_CANDIDATES
         )
         if group.source == "network" or len(probable_group.rows) <= max_unbinned:
             group_distances.append(None)
@@ -360,12 +359,12 @@ def select_for_settings(
 ) -> CandidateGroup:
     """Return candidates that fit well whatever the qmin."""
     if binned_distances is None:
-        return group._replace(rows=group.rows[: profile.N_PROFILE_CANDIDATES])
+        return group._replace(rows=group.rows[: instrument.N_PROFILE_CANDIDATES])
     q_nodes = target.low_q_curves(
-        fit_target, q_start=min(profile.MIN_TRIAL_QMIN, fit_target.qmin), q_end=profile.TRIAL_VALUES["qmin"][-1]
+        fit_target, q_start=min(instrument.MIN_TRIAL_QMIN, fit_target.qmin), q_end=instrument.TRIAL_VALUES["qmin"][-1]
     )
     misfits = screening.misfits(binned_distances, fit_target.basis, excluded_curves=q_nodes)
-    return group._replace(rows=screening.best_rows(binned_distances, misfits, count=profile.N_PROFILE_CANDIDATES))
+    return group._replace(rows=screening.best_rows(binned_distances, misfits, count=instrument.N_PROFILE_CANDIDATES))
 
 
 def summarize_prior(

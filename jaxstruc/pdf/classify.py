@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import jaxstruc
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.network.classifier.model import predict as naming
-from jaxstruc.network.classifier.model.predict import ClassifierOutput
+from jaxstruc.network.classifier import predict as naming
+from jaxstruc.network.classifier.predict import ClassifierOutput
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult
 from jaxstruc.scattering import form_factors

@@ -12,15 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstruc import statistics
-from jaxstruc.clusters import library
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import library, size_classes, structure_type
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.pdf import candidates, screening, target
-from jaxstruc.pdf import cross_validation as judge
-from jaxstruc.pdf import cross_validation as unseen
+from jaxstruc.pdf import candidates, cross_validation, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
 from jaxstruc.pdf.cross_validation import CrossValidation
 from jaxstruc.pdf.ensemble_model import EnsembleModel, ensemble_model
@@ -191,9 +187,9 @@ RIVALS_PER_TYPE = 2
 RIVALS_PER_SOURCE = 4
 """Best candidates of each source, compared beyond the fit."""
 STRENGTHS_BY_METHOD = {
-    "auto": (0.0, *judge.DEPARTURE_STRENGTHS),
+    "auto": (0.0, *cross_validation.DEPARTURE_STRENGTHS),
     "parametric": (0.0,),
-    "free": judge.DEPARTURE_STRENGTHS,
+    "free": cross_validation.DEPARTURE_STRENGTHS,
 }
 """Strengths tried for each way to ask for an ensemble."""
 RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
@@ -242,7 +238,7 @@ def cross_validate_sample(
     holdout_rows: np.ndarray,
     library_cache: LibraryCache,
     method: str,
-    holdout_search: judge.ClusterSearch | None = None,
+    holdout_search: cross_validation.ClusterSearch | None = None,
 ) -> CrossValidatedSample | str:
     """Return the judgement of a sample, or why there is none.
 
@@ -259,7 +255,7 @@ def cross_validate_sample(
         method: auto, parametric or free.
         holdout_search: what finds clusters that are not listed, at each cut anew.
     """
-    holdout_data = _holdout_data(measurement, target, min(signal_end, unseen.MAX_HOLDOUT_R))
+    holdout_data = _holdout_data(measurement, target, min(signal_end, cross_validation.MAX_HOLDOUT_R))
     library_groups = [group for group in groups if group.source != "network"]
     if not library_groups:
         return "no distribution: it takes a library"
@@ -269,11 +265,11 @@ def cross_validate_sample(
     rivals, rival_types = _select_rivals(pool, fits)
     best_library, library_row = pool.entry(0)
     try:
-        validation = judge.cross_validate(
+        validation = cross_validation.cross_validate(
             holdout_data,
             library_classes.ensemble_model,
             values=candidates.select_rows(fits.values, 0),
-            mean_size=float(classes.candidate_sizes(best_library, np.array([library_row]))[0]) * target.bond,
+            mean_size=float(size_classes.candidate_sizes(best_library, np.array([library_row]))[0]) * target.bond,
             libraries=[
                 (library_classes.group, screening.select_candidates(library_classes.binned_distances, holdout_rows))
             ],
@@ -298,7 +294,7 @@ def sample_distribution(sample_model: CrossValidatedSample, target: Target, ense
         ensemble_curve: [point] G(r) of the ensemble there.
     """
     validation, library_classes = sample_model.judged, sample_model.listed
-    share, share_draws = judge.posterior_fractions(validation, library_classes.ensemble_model)
+    share, share_draws = cross_validation.posterior_fractions(validation, library_classes.ensemble_model)
     class_diameters = np.asarray(library_classes.ensemble_model.size, float) * float(
         validation.ensemble_fit.values.stretch
     )
@@ -313,7 +309,7 @@ def sample_distribution(sample_model: CrossValidatedSample, target: Target, ense
     return Distribution(
         sample=validation.sample,
         method="free" if validation.strength else "parametric",
-        rw=unseen.prediction(target.r, target.g, ensemble_curve, background=target.background).rw,
+        rw=cross_validation.prediction(target.r, target.g, ensemble_curve, background=target.background).rw,
         mean_diameter=mean,
         width=width,
         shares=type_intervals(share, share_draws, library_classes.size_classes.structure_types),
@@ -324,7 +320,9 @@ def sample_distribution(sample_model: CrossValidatedSample, target: Target, ense
                 entry.n_independent,
                 entry.single_prediction.rw,
                 entry.ensemble_predictions[strength_index].rw,
-                unseen.gain(entry.single_prediction, entry.ensemble_predictions[strength_index], entry.n_independent),
+                cross_validation.gain(
+                    entry.single_prediction, entry.ensemble_predictions[strength_index], entry.n_independent
+                ),
             )
             for entry in validation.comparisons
         ),
@@ -351,16 +349,16 @@ def size_limit_remark(ensemble: Distribution) -> str:
     return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
 
 
-def _holdout_data(measurement: Measurement, fit_target: Target, signal_end: float) -> judge.HoldoutData:
+def _holdout_data(measurement: Measurement, fit_target: Target, signal_end: float) -> cross_validation.HoldoutData:
     """Return the data, and sizes padded by the end of their signal in steps, so that few compilations do."""
     in_range = measurement.r >= fit_target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
     r_end = _round_up(max(signal_end, float(fit_target.r[-1])), RANGE_STEP)
-    padded_range = target.span(rmax=r_end, qmax=fit_target.qmax, diameter=classes.MAX_CLASS_SIZE * fit_target.bond)
+    padded_range = target.span(rmax=r_end, qmax=fit_target.qmax, diameter=size_classes.MAX_CLASS_SIZE * fit_target.bond)
     span = TableRange(padded_range.max_distance, _round_up(padded_range.qmax, QMAX_STEP))
     n_q_points = target.n_q_nodes(r_end, fit_target.qmin, fit_target.qmax, span)
     basis_size = (r_end - r[0]) * (fit_target.qmax - fit_target.qmin) / math.pi + HOLDOUT_BASIS_MARGIN
-    return judge.HoldoutData(
+    return cross_validation.HoldoutData(
         r,
         g,
         fit_target,
@@ -376,7 +374,7 @@ def _round_up(value: float, step: float) -> float:
 
 
 def _library_classes(
-    group: CandidateGroup, holdout_data: judge.HoldoutData, library_cache: LibraryCache
+    group: CandidateGroup, holdout_data: cross_validation.HoldoutData, library_cache: LibraryCache
 ) -> LibraryClasses | None:
     """Return a library's classes, made once a run and span; None where it has too few clusters."""
     key = id(group.library), holdout_data.span
@@ -388,7 +386,7 @@ def _library_classes(
                 for (library_id, _), entry in library_cache.library_classes.items()
                 if library_id == key[0] and entry
             )
-            library_size_classes = next(same_library, None) or classes.build_size_classes(
+            library_size_classes = next(same_library, None) or size_classes.build_size_classes(
                 group.library, group.rows, _candidate_packings(group)
             )
             bond, span = holdout_data.target.bond, holdout_data.span
@@ -402,10 +400,11 @@ def _library_classes(
 def _candidate_packings(group: CandidateGroup) -> np.ndarray:
     """Return the packing of each candidate: by its rule, or by its atoms where the user lists it."""
     if group.source == "library":
-        return classes.candidate_packings(group.library, group.rows)
+        return size_classes.candidate_packings(group.library, group.rows)
     return np.array(
         [
-            kinds.identify_structure_type(library.candidate_cluster(group.library, int(row)).positions).name or "other"
+            structure_type.identify_structure_type(library.candidate_cluster(group.library, int(row)).positions).name
+            or "other"
             for row in group.rows
         ],
         object,

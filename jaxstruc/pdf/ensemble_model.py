@@ -21,9 +21,9 @@ from jaxtyping import Array, Float, Int
 from jaxstruc.clusters.distances import Histogram
 from jaxstruc.clusters.library import BIN_WIDTH
 from jaxstruc.clusters.size_classes import SizeClasses
-from jaxstruc.pdf import fit as fit_parameters
+from jaxstruc.pdf import fit
 from jaxstruc.pdf.target import FitBasis
-from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import cluster_tables
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 SMOOTHING_LENGTH = 0.3
@@ -102,7 +102,7 @@ def ensemble_model(classes: SizeClasses, *, bond: float, span: TableRange) -> En
 
 @partial(jax.jit, static_argnames="span")
 def _cluster_tables(distances: Histogram, bond: float, *, span: TableRange) -> ClusterTable:
-    return jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, bond, span=span))(distances)
+    return jax.vmap(lambda histogram: cluster_tables.tabulate_cluster(histogram, bond, span=span))(distances)
 
 
 def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
@@ -126,10 +126,10 @@ def class_curves(
     model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, "class basis"]:
     """Return the curves of all classes, in the basis."""
-    shared_values = fit_parameters.physical_values(normalized_values, names, basis)
+    shared_values = fit.physical_values(normalized_values, names, basis)
     stretch = class_stretches(shared_values.stretch, contraction, model)
     return jax.vmap(
-        lambda cluster_table, class_stretch: fit_parameters.model_curve(
+        lambda cluster_table, class_stretch: fit.model_curve(
             cluster_table, shared_values._replace(stretch=class_stretch), basis
         )
     )(model.cluster_tables, stretch)

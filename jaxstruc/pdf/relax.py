@@ -16,7 +16,7 @@ from jaxstruc.clusters.cluster import MIN_ATOM_DISTANCE
 from jaxstruc.clusters.distances import distances
 from jaxstruc.pdf.fit import FitValues, misfit
 from jaxstruc.pdf.target import FitBasis
-from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import cluster_tables
 from jaxstruc.statistics import rounding_of_squares, squares_floor
 
 OVERLAP_STIFFNESS = 100.0
@@ -53,7 +53,7 @@ def relax(
     off_diagonal = ~jnp.eye(positions.shape[0], dtype=bool)
 
     def squares(displaced_positions):
-        cluster_table = templates.tabulate_distances(
+        cluster_table = cluster_tables.tabulate_distances(
             distances(displaced_positions), site_presence, basis.bond, span=basis.span
         )
         return misfit(cluster_table, values, basis)

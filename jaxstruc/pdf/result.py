@@ -10,18 +10,13 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from jaxstruc.clusters import description as cluster_description
-from jaxstruc.clusters import library
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import description, library, structure_type
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
 from jaxstruc.io import measurement as measurement_settings
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.parameters import FIT_PARAMETERS, UNITS
-from jaxstruc.pdf import candidates, fit
-from jaxstruc.pdf import cross_validation as unseen
-from jaxstruc.pdf import distribution as samples
-from jaxstruc.pdf import fit_quality as verdict
+from jaxstruc.pdf import candidates, cross_validation, distribution, fit, fit_quality
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
 from jaxstruc.pdf.distribution import CrossValidatedSample, Distribution
@@ -163,11 +158,11 @@ def build_result(
         )
     ensemble = None
     if isinstance(sample_model, CrossValidatedSample):
-        holdout_points = unseen.make_holdout_points(sample_model.judged.target, target.r)
-        ensemble_curve = unseen.ensemble_curve(
+        holdout_points = cross_validation.make_holdout_points(sample_model.judged.target, target.r)
+        ensemble_curve = cross_validation.ensemble_curve(
             sample_model.judged.ensemble_fit, sample_model.listed.ensemble_model, holdout_points
         )
-        ensemble = samples.sample_distribution(sample_model, target, ensemble_curve)
+        ensemble = distribution.sample_distribution(sample_model, target, ensemble_curve)
     range_remarks = _range_remarks(groups, listed_candidates, diameter_estimate.diameter)
     weak_reasons = _weak_reasons(listed_candidates[0], measurement, target, groups, target.g - curves[0], range_remarks)
     remarks = [] if listed_candidates[0].source == "network" else _training_remark(range_remarks)
@@ -267,7 +262,7 @@ def _sample_remarks(sample_model: CrossValidatedSample | str, ensemble: Distribu
             f"one cluster or many: undecided, beyond the fit Rw {ensemble.rw_holdout_single:.2f} and "
             f"{ensemble.rw_holdout_ensemble:.2f}"
         )
-    if ensemble.sample != "single" and (size_limit := samples.size_limit_remark(ensemble)):
+    if ensemble.sample != "single" and (size_limit := distribution.size_limit_remark(ensemble)):
         remarks.append(size_limit)
     return remarks
 
@@ -302,9 +297,9 @@ def _result_candidate(
     fault = group.faults.get(group_row, "")
     type_by_rule = row >= MIN_TYPED_CANDIDATES and weight < MIN_TYPED_WEIGHT and family in FAMILY_TYPES
     observed_type = (
-        kinds.UNKNOWN_TYPE
+        structure_type.UNKNOWN_TYPE
         if type_by_rule
-        else kinds.identify_structure_type(library.candidate_cluster(cluster_library, library_row).positions)
+        else structure_type.identify_structure_type(library.candidate_cluster(cluster_library, library_row).positions)
     )
     bond = target.bond * float(fits.values.stretch[row])
     type_ = observed_type.name or FAMILY_TYPES.get(family, "")
@@ -339,12 +334,12 @@ def _description(own: Library, index: int, type_: str, bond: float, *, in_full: 
     """
     family, label = str(own.families[index]), str(own.labels[index])
     if in_full:
-        words = cluster_description.describe_cluster(
+        words = description.describe_cluster(
             library.candidate_cluster(own, index).positions, family=family, label=label
         )
-        return cluster_description.sentence(cluster_description.rescale(words, bond))
+        return description.sentence(description.rescale(words, bond))
     atoms, longest = int(own.atoms[index]), float(own.diameter[index]) * bond
-    return cluster_description.outline(family, label, type=type_, atoms=atoms, longest=longest)
+    return description.outline(family, label, type=type_, atoms=atoms, longest=longest)
 
 
 def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Value]:
@@ -383,11 +378,11 @@ def _weak_reasons(
 ) -> list[str]:
     """Return why the best candidate is no good answer."""
     n_fitted = sum(value.error is not None for value in best.values.values())
-    residual_structure = verdict.residual_structure(
+    residual_structure = fit_quality.residual_structure(
         residual, measurement.r, measurement.g,
         diameter=best.diameter, n_independent=target.n_independent, n_parameters=n_fitted,
     )  # fmt: skip
-    return verdict.weak_fit_reasons(
+    return fit_quality.weak_fit_reasons(
         rw=best.rw,
         structure_ratio=residual_structure,
         n_atoms=best.n_atoms,

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial import KDTree
 
-from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters import lattice_sites
 from jaxstruc.clusters.distances import distances
 from jaxstruc.clusters.lattice_sites import LatticeSites
 from jaxstruc.pdf.fit import FitValues
@@ -131,14 +131,17 @@ def site_graphs(lattices: Sequence[LatticeSites]) -> SiteGraph:
 
 
 def _site_graph(lattice: LatticeSites) -> SiteGraph:
-    pairs = KDTree(lattice.positions).query_pairs(hosts.NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
+    pairs = KDTree(lattice.positions).query_pairs(lattice_sites.NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     separations = np.linalg.norm(lattice.positions[pairs[:, 0]] - lattice.positions[pairs[:, 1]], axis=1)
     neighbours, next_neighbours = (
         _neighbour_lists(pairs[pair_mask], len(lattice.positions))
-        for pair_mask in (separations < hosts.NEIGHBOUR_DISTANCE, separations >= hosts.NEIGHBOUR_DISTANCE)
+        for pair_mask in (
+            separations < lattice_sites.NEIGHBOUR_DISTANCE,
+            separations >= lattice_sites.NEIGHBOUR_DISTANCE,
+        )
     )
-    occupancy_prior = hosts.occupancy_prior(lattice.packing)
+    occupancy_prior = lattice_sites.occupancy_prior(lattice.packing)
     return SiteGraph(
         lattice.positions.astype(np.float32), neighbours, next_neighbours,
         occupancy_prior.cost.astype(np.float32).ravel(), np.array(occupancy_prior.typical_cost_law, np.float32),
@@ -184,7 +187,7 @@ def _initial_state(
     pair_curve -= ((pair_curve @ directions) * removed_fractions) @ directions.T
     data = basis.data - directions @ (removed_fractions * (directions.T @ basis.data))
     curves = _PairCurves(
-        curve_index, (mean_distances < hosts.NEXT_NEIGHBOUR_DISTANCE).at[-1].set(False), pair_curve, data
+        curve_index, (mean_distances < lattice_sites.NEXT_NEIGHBOUR_DISTANCE).at[-1].set(False), pair_curve, data
     )
     field = jnp.matmul(site_histograms, pair_curve, precision="highest")
     return curves, _state_with_cost(graph, curves, start_occupancy, field, basis, weights)

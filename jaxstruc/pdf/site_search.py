@@ -12,15 +12,11 @@ from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
 from jaxstruc import statistics
-from jaxstruc.clusters import lattice_sites as hosts
-from jaxstruc.clusters import lattices, library
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import lattice_sites, lattices, library, size_classes, structure_type
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.lattice_sites import LatticeSites
-from jaxstruc.pdf import candidates, fit, stacking
-from jaxstruc.pdf import site_moves as sites
+from jaxstruc.pdf import candidates, fit, site_moves, stacking
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
 from jaxstruc.pdf.fit import Fit, FitValues
 from jaxstruc.pdf.site_moves import SiteWeights
@@ -277,18 +273,18 @@ def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None)
         start = _start_from_sequence(layers, stacking.StackingSequence(layer_places, math.inf), values)
     elif packing in ("bcc", "sc"):
         centre = (positions - positions[0]).mean(axis=0)
-        lattice = hosts.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
+        lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
         start = SearchStart(lattice, _occupied_sites(lattice, positions - positions[0] - centre), values)
     else:
         central_atom = positions[np.argmin(np.linalg.norm(positions, axis=1))]
-        lattice_points = hosts.packing_sites(packing, math.ceil(np.linalg.norm(positions, axis=1).max()) + 4)
+        lattice_points = lattice_sites.packing_sites(packing, math.ceil(np.linalg.norm(positions, axis=1).max()) + 4)
         tree, nearby_points = KDTree(lattice_points), lattices.points_within(lattice_points, 4.0)
         match_counts = [
             int((tree.query(positions - central_atom + site, distance_upper_bound=0.3)[0] < 0.3).sum())
             for site in nearby_points
         ]
         centre = nearby_points[int(np.argmax(match_counts))] - central_atom
-        lattice = hosts.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
+        lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
         start = SearchStart(lattice, _occupied_sites(lattice, positions), values)
     return start if start.occupied_sites.sum() > 0.9 * len(positions) else None
 
@@ -306,12 +302,12 @@ def _packing_starts(
     """Return the starts of a packing that fit best, roughly; half of them with drawn numbers of atoms."""
     if packing == "stack":
         return _stack_starts(target, atoms, values, level, rng, atom_count_draws=atom_count_draws)
-    size = float(classes.equivalent_sphere_diameter(atoms, classes.atom_volume(packing)))
+    size = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume(packing)))
     max_atoms = atoms if atom_count_draws is None else max(atoms, float(np.quantile(atom_count_draws, 0.9)))
     n_sites = round(START_SITES_PER_ATOM * max(max_atoms, 8))
     packing_lattices = [
-        hosts.nearest_sites(packing, origin, n_sites)
-        for origin in hosts.random_origins(packing, size, level.origins, rng)
+        lattice_sites.nearest_sites(packing, origin, n_sites)
+        for origin in lattice_sites.random_origins(packing, size, level.origins, rng)
     ]
     return _ellipsoid_starts(target, packing_lattices, atoms, values, level, rng, atom_count_draws=atom_count_draws)
 
@@ -362,7 +358,7 @@ def _stack_starts(
 ) -> list[SearchStart]:
     """Return the stacks that fit best as balls, all words tried."""
     data, curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
-    radius = float(classes.equivalent_sphere_diameter(atoms, classes.atom_volume("c"))) / 2
+    radius = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
     i, j = np.meshgrid(steps, steps)
     layer = np.stack([i + j / 2, j * math.sqrt(0.75), 0 * i], axis=-1).reshape(-1, 3)
@@ -407,7 +403,7 @@ def _start_from_sequence(
         layer_places[middle_layer + 1] - layer_places[middle_layer]
     ) % 3 == 2:  # a stack's first step is to place 1: the mirror image
         positions = positions * np.array([1, -1, 1])
-    lattice = hosts.nearest_sites(
+    lattice = lattice_sites.nearest_sites(
         stacking.stacking_letters(sequence, reference_layer=middle_layer, alternate_outer=other_packing_outside),
         positions.mean(axis=0),
         round(START_SITES_PER_ATOM * len(positions)),
@@ -433,13 +429,13 @@ def _stack_pair_curves(target: Target, values: FitValues) -> np.ndarray:
 def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, float]:
     """Return the curves of pairs at even distances, and their step in bonds."""
     longest = target.span.max_distance / target.bond
-    width = max(sites.MIN_BIN_WIDTH, longest / (sites.N_DISTANCE_BINS - 2))
-    distance = jnp.maximum(jnp.arange(sites.N_DISTANCE_BINS) * width, 0.5) * target.bond
+    width = max(site_moves.MIN_BIN_WIDTH, longest / (site_moves.N_DISTANCE_BINS - 2))
+    distance = jnp.maximum(jnp.arange(site_moves.N_DISTANCE_BINS) * width, 0.5) * target.bond
     float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
     return np.asarray(_pair_curves(distance.astype(jnp.float32), float32_values, target.basis)), width
 
 
-_pair_curves = jax.jit(sites.pair_curves)
+_pair_curves = jax.jit(site_moves.pair_curves)
 
 
 def _particle_misfit(
@@ -464,7 +460,7 @@ def _run_searches(
         batch_starts = _recentre_lattices(starts[batch_start : batch_start + batch], n_atoms)
         site_arrays, occupation, values = _batch_starts(batch_starts, batch)
         final_state = jax.device_get(
-            sites.search_sites(
+            site_moves.search_sites(
                 site_arrays,
                 occupation,
                 values,
@@ -504,7 +500,7 @@ def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[Sear
     for start in starts:
         positions = start.lattice.positions[start.occupied_sites]
         centre = positions.mean(axis=0)
-        lattice = hosts.nearest_sites(
+        lattice = lattice_sites.nearest_sites(
             start.lattice.packing, start.lattice.origin + centre, n_sites, atom_positions=positions - centre
         )
         recentred_starts.append(
@@ -513,14 +509,14 @@ def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[Sear
     return recentred_starts
 
 
-def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[sites.SiteGraph, np.ndarray, FitValues]:
+def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[site_moves.SiteGraph, np.ndarray, FitValues]:
     """Return hosts, taken sites and values of starts as a search takes them; the last is repeated to fill the batch."""
     padded_starts = [*starts, *[starts[-1]] * (batch - len(starts))]
     occupation = np.stack([start.occupied_sites for start in padded_starts]).astype(np.float32)
     values = jax.tree.map(
         lambda *columns: jnp.asarray(columns, jnp.float32), *(start.values for start in padded_starts)
     )
-    return sites.site_graphs([start.lattice for start in padded_starts]), occupation, values
+    return site_moves.site_graphs([start.lattice for start in padded_starts]), occupation, values
 
 
 def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: SiteWeights) -> SearchMinima | None:
@@ -528,7 +524,7 @@ def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: Si
     clusters, distinct_starts, known_moments = [], [], set()
     for start in search_ends:
         positions = start.lattice.positions[start.occupied_sites]
-        if len(positions) < sites.MIN_ATOMS:
+        if len(positions) < site_moves.MIN_ATOMS:
             continue
         cluster = lattices.centred_cluster(
             _observed_family(positions), _lattice_label(start.lattice.packing), positions
@@ -544,9 +540,9 @@ def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: Si
     )
     fits = candidates.fit_all(pool, target)
     shape_cost = np.array(
-        [hosts.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in distinct_starts]
+        [lattice_sites.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in distinct_starts]
     )
-    squares = np.asarray(fits.rw, float) ** 2 + sites.CURVE_ACCURACY**2
+    squares = np.asarray(fits.rw, float) ** 2 + site_moves.CURVE_ACCURACY**2
     cost = 0.5 * float(weights.n_effective) * np.log(squares) + float(weights.shape_weight) * shape_cost
     if not target.absolute:
         cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / LOG_SCALE_SPREAD) ** 2
@@ -557,13 +553,13 @@ def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: Si
 
 def _observed_family(positions: np.ndarray) -> str:
     """Return the family that lists clusters of the same type."""
-    type_name = kinds.identify_structure_type(positions).name
+    type_name = structure_type.identify_structure_type(positions).name
     return {"faulted": "fault"}.get(type_name, type_name) or "fault"
 
 
 def _lattice_label(packing: str) -> str:
     """Return a host in words."""
-    return f"sites of {'a stack' if packing not in hosts.UNSTACKED_PACKINGS else packing}"
+    return f"sites of {'a stack' if packing not in lattice_sites.UNSTACKED_PACKINGS else packing}"
 
 
 def _effective_points(target: Target, pool: CandidatePool, fits: Fit) -> float:
@@ -577,7 +573,9 @@ def _effective_points(target: Target, pool: CandidatePool, fits: Fit) -> float:
 
 def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[SearchStart]:
     """Return the best stack's shape with other words of its layers that fit, and with other layers beyond."""
-    best = next((start for start in minima.starts[:4] if start.lattice.packing not in hosts.UNSTACKED_PACKINGS), None)
+    best = next(
+        (start for start in minima.starts[:4] if start.lattice.packing not in lattice_sites.UNSTACKED_PACKINGS), None
+    )
     if best is None or best.values is None:
         return []
     layers, layer_places = stacking.shifted_layers(best.lattice.positions[best.occupied_sites])
@@ -610,7 +608,7 @@ def _summarize_search(
     walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], n_atoms)
     site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
     walk_draws = jax.device_get(
-        sites.sample_occupancies(
+        site_moves.sample_occupancies(
             site_arrays,
             occupation,
             values,

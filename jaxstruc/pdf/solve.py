@@ -18,7 +18,7 @@ from jaxstruc import statistics
 from jaxstruc.clusters import library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io import measurement as measurement_settings
-from jaxstruc.io import reduction as sine
+from jaxstruc.io import reduction
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import (
     CurveOptions,
@@ -31,14 +31,20 @@ from jaxstruc.options.pdf import (
     SolveOptions,
 )
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.pdf import candidates, fit, posterior, relax, screening, target
-from jaxstruc.pdf import classifier_prior as glances
-from jaxstruc.pdf import classifier_prior as narrowing
-from jaxstruc.pdf import distribution as samples
-from jaxstruc.pdf import instrument as profile
-from jaxstruc.pdf import result as told
-from jaxstruc.pdf import site_search as search
-from jaxstruc.pdf import sources as draws
+from jaxstruc.pdf import (
+    candidates,
+    classifier_prior,
+    distribution,
+    fit,
+    instrument,
+    posterior,
+    relax,
+    result,
+    screening,
+    site_search,
+    sources,
+    target,
+)
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
 from jaxstruc.pdf.classifier_prior import ClassifierPrediction, ClassifierScreen
 from jaxstruc.pdf.distribution import CrossValidatedSample, LibraryCache
@@ -137,7 +143,7 @@ def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
         ValueError: where settings are missing or contradict the data, or the data are too few.
     """
     resolved_measurement = measurement_settings.resolve_settings(
-        sine.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond
+        reduction.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond
     )
     settings, (r, _) = resolved_measurement.settings_by_name, resolved_measurement.curve
     target.independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], background=plan.fit.background)
@@ -166,7 +172,7 @@ def solve_measurements(
     candidate_streams = [source.candidates(measurements) for source in plan.sources]
     binned_libraries: dict[int, BinnedDistances] = {}
     library_cache = LibraryCache({})
-    classifier_predictions = glances.predict_measurements(measurements, plan.classifier_screen, bond=plan.bond)
+    classifier_predictions = classifier_prior.predict_measurements(measurements, plan.classifier_screen, bond=plan.bond)
     inputs = zip(
         measurements,
         padded_targets(measurements, plan, run_measurements or measurements),
@@ -241,7 +247,7 @@ def _basis_size(measurement: Measurement, plan: PdfPlan) -> float:
 def _minimum_qmin(measurement: Measurement) -> float:
     """Return the least qmin that the models of a measurement may have."""
     qmin = measurement.settings_by_name["qmin"]
-    return min(profile.MIN_TRIAL_QMIN, qmin) if "qmin" in _inferable_settings(measurement, ()) else qmin
+    return min(instrument.MIN_TRIAL_QMIN, qmin) if "qmin" in _inferable_settings(measurement, ()) else qmin
 
 
 def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
@@ -290,10 +296,10 @@ def solve_measurement(
     nonempty_groups = [group for group in groups if len(group.rows)]
     if not nonempty_groups:
         return empty_result
-    probable_groups = narrowing.select_probable(classifier_prediction, nonempty_groups)
+    probable_groups = classifier_prior.select_probable(classifier_prediction, nonempty_groups)
     group_distances: list[BinnedDistances | None] = [None] * len(probable_groups)
     if plan.screen_candidates:  # clusters that a user refines are all fitted
-        group_distances = narrowing.bin_groups(
+        group_distances = classifier_prior.bin_groups(
             nonempty_groups,
             probable_groups,
             target,
@@ -303,8 +309,8 @@ def solve_measurement(
     target, inferred_settings = _infer_settings(measurement, target, probable_groups, group_distances, plan)
     empty_result = dataclasses.replace(empty_result, settings=_updated_settings(measurement, inferred_settings))
     screened_groups = [
-        narrowing.select_screened(
-            group, binned_distances, target, max_candidates=narrowing.max_fitted(classifier_prediction, group)
+        classifier_prior.select_screened(
+            group, binned_distances, target, max_candidates=classifier_prior.max_fitted(classifier_prediction, group)
         )
         for group, binned_distances in zip(probable_groups, group_distances, strict=True)
     ]
@@ -322,7 +328,7 @@ def solve_measurement(
     sample_model: CrossValidatedSample | str = ""
     if plan.ensemble != "none":
         report_progress("one cluster or many")
-        sample_model = samples.cross_validate_sample(
+        sample_model = distribution.cross_validate_sample(
             measurement,
             target,
             groups,
@@ -339,7 +345,12 @@ def solve_measurement(
     is_distribution = isinstance(sample_model, CrossValidatedSample) and sample_model.judged.sample == "distribution"
     if plan.search != "none" and not is_distribution:
         search_result = _search_sites(
-            pool, fits, target, plan, glances.draw_atom_counts(classifier_prediction, nonempty_groups), report_progress
+            pool,
+            fits,
+            target,
+            plan,
+            classifier_prior.draw_atom_counts(classifier_prediction, nonempty_groups),
+            report_progress,
         )
         if search_result is not None:
             pool, fits = _merge_search_result(pool, fits, search_result, target, plan)
@@ -347,15 +358,17 @@ def solve_measurement(
     fits = _propagate_setting_errors(pool, fits, target, plan.fit.free, inferred_settings)
     empty_result = dataclasses.replace(
         empty_result,
-        classifier_prior=narrowing.summarize_prior(
+        classifier_prior=classifier_prior.summarize_prior(
             classifier_prediction, nonempty_groups, probable_groups, pool, weighted_candidates.weight
         ),
     )
     has_library = any(group.source == "library" for group in groups)
     classifier_remarks = (
-        narrowing.prior_remarks(classifier_prediction, plan.classifier_screen.missing_reason) if has_library else []
+        classifier_prior.prior_remarks(classifier_prediction, plan.classifier_screen.missing_reason)
+        if has_library
+        else []
     )
-    return told.build_result(
+    return result.build_result(
         empty_result,
         measurement,
         target,
@@ -393,14 +406,14 @@ def _infer_settings(
     ]
     pool = candidates.candidate_pool(
         [
-            narrowing.select_for_settings(group, binned_distances, fit_target)
+            classifier_prior.select_for_settings(group, binned_distances, fit_target)
             for group, binned_distances in binned_groups or groups_with_distances
         ]
     )
-    pool = pool.select(np.arange(min(profile.N_PROFILE_CANDIDATES, len(pool.group_row))))
+    pool = pool.select(np.arange(min(instrument.N_PROFILE_CANDIDATES, len(pool.group_row))))
     free = DEFAULT_FREE_PARAMETERS if plan.screen_candidates else plan.fit.free
     for name in names:
-        if inferred_setting := profile.infer_setting(pool, fit_target, name, free=free):
+        if inferred_setting := instrument.infer_setting(pool, fit_target, name, free=free):
             inferred_settings[name], fit_target = (
                 inferred_setting,
                 target.replace_settings(fit_target, **{name: inferred_setting.value}),
@@ -434,11 +447,11 @@ def _search_sites(
     progress: Callable[[str], None],
 ) -> SearchResult | None:
     """Return what a search over lattice sites finds, begun from the candidates and from what is likely at a glance."""
-    return search.search_sites(
+    return site_search.search_sites(
         target,
         pool,
         fits,
-        level=search.SEARCH_LEVELS[plan.search],
+        level=site_search.SEARCH_LEVELS[plan.search],
         seed=plan.seed,
         shape_weight=plan.shape_weight,
         draws_by_packing=draws_by_packing,
@@ -452,8 +465,8 @@ def _holdout_search(plan: PdfPlan) -> Callable[[Target, CandidatePool, Fit], Can
         return None
 
     def search_below_cut(target: Target, pool: CandidatePool, fits: Fit) -> CandidateGroup | None:
-        search_result = search.search_sites(
-            target, pool, fits, level=search.HOLDOUT_LEVEL, seed=plan.seed, shape_weight=plan.shape_weight
+        search_result = site_search.search_sites(
+            target, pool, fits, level=site_search.HOLDOUT_LEVEL, seed=plan.seed, shape_weight=plan.shape_weight
         )
         return search_result.group if search_result else None
 
@@ -486,7 +499,7 @@ def _drop_duplicate_draws(pool: CandidatePool, fits: Fit) -> RankedFits:
     for group_index, group in enumerate(groups):
         group_rows = np.flatnonzero(pool.group == group_index)
         if group.source == "network":
-            best_rows, groups[group_index] = draws.merge_duplicates(
+            best_rows, groups[group_index] = sources.merge_duplicates(
                 group, np.asarray(fits.rw)[group_rows], np.asarray(fits.values.stretch)[group_rows]
             )
             group_rows = group_rows[best_rows]
@@ -587,7 +600,7 @@ def _propagate_setting_errors(
     inferred_settings: Mapping[str, InferredSetting],
 ) -> Fit:
     """Return the fits with the errors of inferred settings in theirs: by how much these move what is fitted."""
-    n_candidates = min(told.MAX_LISTED_CANDIDATES, len(fits.rw))
+    n_candidates = min(result.MAX_LISTED_CANDIDATES, len(fits.rw))
     variance = np.asarray(fits.errors, float) ** 2
     for name, setting in inferred_settings.items():
         step = min(setting.error, 0.1 * max(setting.value, 0.01))

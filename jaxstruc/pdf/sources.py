@@ -19,8 +19,8 @@ from jaxstruc.clusters import families, library
 from jaxstruc.clusters.cluster import Cluster, check_cluster, read_cluster
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
-from jaxstruc.network.cvae import propose as limits
-from jaxstruc.network.cvae.propose import MIN_PRESENCE, Proposals, model_input, propose
+from jaxstruc.network.cvae import propose
+from jaxstruc.network.cvae.propose import MIN_PRESENCE, Proposals, model_input, propose_structures
 from jaxstruc.options.pdf import LibraryOptions, NetworkOptions
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.scattering import form_factors
@@ -55,13 +55,13 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
     network = weights.load_autoencoder(options.weights)
     shape_families = {shape.split()[0] for shape in network.card["data"]["shapes"]}
     family = shape_families.pop() if len(shape_families) == 1 else "drawn"
-    propose_draws = jax.jit(partial(propose, network=network.module, samples=options.samples, bond=bond))
+    propose_draws = jax.jit(partial(propose_structures, network=network.module, samples=options.samples, bond=bond))
 
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         for measurement in measurements:  # one by one: a result does not depend on the files beside it, to the last bit
             pdf = jnp.asarray(model_input(measurement, rmin=measurement.settings_by_name["rmin"]), jnp.float32)
             network_draws = jax.device_get(propose_draws(network.params, pdf, jax.random.key(options.seed)))
-            range_remarks = partial(limits.range_warnings, network.card["limits"], measurement, bond)
+            range_remarks = partial(propose.range_warnings, network.card["limits"], measurement, bond)
             yield network_candidates(network_draws, bond=bond, family=family)._replace(range_warnings=range_remarks)
 
     provenance = {"samples": options.samples, "seed": options.seed, "weights": files.sha256(options.weights)}

@@ -147,7 +147,7 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
         axes.plot(size[of_it], rw[of_it], MARKERS[number % len(MARKERS)], ms=4, alpha=0.7, label=name)
     axes.plot(size[credible], rw[credible], "o", ms=10, mfc="none", mec="k", mew=1, label="90 % set")
     axes.set(xlabel="largest distance (Å)", ylabel="Rw")
-    axes.set_title(f"{Path(result.name).name}: the best {len(names)} of {result.fitted} candidates", fontsize=10)
+    axes.set_title(f"{Path(result.name).name}: the best {len(names)} of {result.n_fitted} candidates", fontsize=10)
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxstruc import files
 from jaxstruc.io.measurement import Setting
 from jaxstruc.parameters import UNITS
-from jaxstruc.pdf import classifier_prior as glance
+from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.distribution import Distribution
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report.summary import MIN_SHARE, NOTES, VALUES, Row, candidate_cells, fit_cells, likely_types
@@ -41,7 +41,7 @@ def _(result: PdfResult) -> str:
     best = result.best
     file = f" ({Path(best.recipe).name})" if best.source == "file" else ""
     text = f"{result.name} ({result.element}): {_weak_prefix(result)}{best.label}{file}, Rw {best.rw:.3f}"
-    text += f", {result.ties} in the 90 % set" if result.fitted > 1 else ""
+    text += f", {result.ties} in the 90 % set" if result.n_fitted > 1 else ""
     return text + _message(result)
 
 
@@ -73,7 +73,7 @@ def _(result: PdfResult) -> str:
             f"  ({_source(candidate)})"
         )
     if len(result.candidates) > MAX_CANDIDATES_SHOWN:
-        lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
+        lines.append(f"     ... {result.n_fitted} fitted, {result.ties} in the 90 % set")
     if result.candidates and (values := fitted_values(result)):
         lines.append("     " + values)
     if result.ensemble:
@@ -82,7 +82,7 @@ def _(result: PdfResult) -> str:
     if prior := result.classifier_prior:
         lines.append(
             f"     classifier: {likely_types(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters tried; "
-            f"{prior.effective_samples:.0f} of {glance.N_DRAWS} draws count after the fits"
+            f"{prior.effective_samples:.0f} of {classifier_prior.N_DRAWS} draws count after the fits"
         )
     return "\n".join(lines)
 
@@ -109,7 +109,7 @@ def _(result: SaxsResult) -> str:
             f"weight {candidate.weight:6.3f}  radius {radius:.4g} Å  pd {pd:.3g}"
         )
     if len(result.candidates) > MAX_CANDIDATES_SHOWN:
-        lines.append(f"     ... {result.fitted} fitted, {result.ties} in the 90 % set")
+        lines.append(f"     ... {result.n_fitted} fitted, {result.ties} in the 90 % set")
     return "\n".join(lines)
 
 

@@ -22,8 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxstruc.clusters.distances import Histogram, traced_histogram
 from jaxstruc.parameters import PARAMETERS
-from jaxstruc.scattering import debye
-from jaxstruc.scattering import fast_debye as spreading
+from jaxstruc.scattering import debye, fast_debye
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.fast_debye import SpreadingNodes
 
@@ -93,7 +92,7 @@ def tabulate_cluster(histogram: Histogram, bond: Float[Array, ""] | float, *, sp
     weight = jnp.where(distance < span.max_distance, weight, 0.0)
     distance = jnp.where(weight > 0, distance, bond)
     shell_weights = (weight / jnp.maximum(distance, MIN_DISTANCE))[:, None] * _shell_weights(distance / bond)
-    node_weights = spreading.spread_rows(distance, shell_weights, span.distance_nodes)
+    node_weights = fast_debye.spread_rows(distance, shell_weights, span.distance_nodes)
     sine_matrix = np.sin(span.q_nodes.distances[:, None] * span.distance_nodes.distances)
     shell_functions = jnp.matmul(jnp.asarray(sine_matrix, node_weights.dtype), node_weights, precision="highest")
     return ClusterTable(shell_functions, jnp.asarray(bond, shell_functions.dtype), span)
@@ -167,7 +166,7 @@ def _damped_sum_jvp(span, primals, tangents):
 
 def _damped_terms(span: TableRange, shell_functions, stretch, half_variance, q):
     """Return the sum, its terms [q, shell], and the sum's derivative by Qs at fixed damping."""
-    value, slope = spreading.interpolate(shell_functions, q * stretch, span.q_nodes)
+    value, slope = fast_debye.interpolate(shell_functions, q * stretch, span.q_nodes)
     damping = jnp.exp(-half_variance * q[:, None] ** 2) / stretch
     terms = damping * value
     return jnp.sum(terms, axis=-1), terms, jnp.sum(damping * slope, axis=-1)

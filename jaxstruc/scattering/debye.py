@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.clusters.distances import safe_sqrt
-from jaxstruc.scattering import fast_debye as spreading
+from jaxstruc.scattering import fast_debye
 from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 MAX_TERMS_PER_CHUNK = 4_000_000
@@ -109,7 +109,7 @@ def spread_pairs(pairs: Pairs, nodes: SpreadingNodes, *, n_kinds: int = 1) -> Sp
     """Return pairs spread over nodes; `n_kinds` is the number of kinds."""
     channel_table, first_kind, second_kind = kind_channels(n_kinds)
     channel = 0 if n_kinds == 1 else jnp.asarray(channel_table)[pairs.first_kind, pairs.second_kind]
-    weight = spreading.spread_distances(pairs.distance, pairs.weight, channel, nodes, n_channels=len(first_kind))
+    weight = fast_debye.spread_distances(pairs.distance, pairs.weight, channel, nodes, n_channels=len(first_kind))
     return SpreadPairs(nodes.distances, weight, first_kind, second_kind)
 
 
@@ -123,7 +123,7 @@ def spread_positions(
 ) -> SpreadPairs:
     """Return all pairs of the atoms spread over nodes, with no list of pairs in memory; `n_kinds` is that of kinds."""
     channel_table, first_kind, second_kind = kind_channels(n_kinds)
-    weight = spreading.spread_positions(positions, mask, jnp.asarray(atom_kinds), channel_table, nodes)
+    weight = fast_debye.spread_positions(positions, mask, jnp.asarray(atom_kinds), channel_table, nodes)
     return SpreadPairs(nodes.distances, weight, first_kind, second_kind)
 
 

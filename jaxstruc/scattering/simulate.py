@@ -14,8 +14,7 @@ from jaxtyping import Array, Float
 from jaxstruc.clusters.cluster import check_atoms
 from jaxstruc.options.simulation import Probe, Signal, SimulateOptions
 from jaxstruc.options.validation import override
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument, PairDistances
 from jaxstruc.scattering.pair_distribution import Grid, Scatterers
 
@@ -96,11 +95,13 @@ def _simulated(
     """Return the curve of clusters by options that are allowed."""
     signal = options.signal
     with jax.enable_x64(True):
-        scatterers = curves.scatterers(clusters[0].get_chemical_symbols(), probe=options.probe, ions=options.ions)
+        scatterers = pair_distribution.scatterers(
+            clusters[0].get_chemical_symbols(), probe=options.probe, ions=options.ions
+        )
         reach = max(np.linalg.norm(x - x.mean(axis=0), axis=1).max() for x in (one.positions for one in clusters))
         longest = 2 * reach + 0.01
         qmin, qmax = options.q_range
-        fine = min(curves.alias_free_step(options.rmax, longest), (qmax - qmin) / 2)
+        fine = min(pair_distribution.alias_free_step(options.rmax, longest), (qmax - qmin) / 2)
         grid = Grid(
             qmin=qmin, qmax=qmax, qstep=options.qstep or fine, rmin=options.rmin, rmax=options.rmax,
             rstep=options.rstep, max_distance=longest, accuracy=RELATIVE_ACCURACY, lorch=options.window == "lorch",
@@ -127,7 +128,7 @@ def _cluster_curve(
     @jax.jit
     def compiled_curve(positions, instrument):
         mask, n_kinds = np.ones(len(positions), bool), len(scatterers.elements)
-        pair_distances = curves.pair_distances_from_positions(
+        pair_distances = pair_distribution.pair_distances_from_positions(
             positions, mask, grid, atom_kinds=scatterers.atom_kinds, n_kinds=n_kinds
         )
         return _pair_curve(pair_distances, coefficients, composition, instrument, grid=grid, signal=signal)
@@ -140,7 +141,7 @@ def _pair_curve(
 ):
     """Return the curve of pairs."""
     if signal == "gr":
-        return curves.pdf(pair_distances, coefficients, composition, instrument, grid)
+        return pair_distribution.pdf(pair_distances, coefficients, composition, instrument, grid)
     amplitudes = form_factors.xray_form_factors(coefficients, jnp.asarray(grid.q))
     return SIGNAL_FUNCTIONS[signal](pair_distances, instrument, amplitudes, composition, grid.q)
 
@@ -162,7 +163,7 @@ def _mixture_curve(
     @jax.jit
     def spread_padded(positions, mask):
         return debye.spread_positions(
-            positions, mask, np.zeros(max_atoms, np.int32), curves.spreading_nodes(grid), n_kinds=1
+            positions, mask, np.zeros(max_atoms, np.int32), pair_distribution.spreading_nodes(grid), n_kinds=1
         )
 
     total: PairDistances | None = None

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import size_distributions, smearing
+from jaxstruc.small_angle import form_factors, size_distributions, smearing
 from jaxstruc.small_angle.data import WhitenedData
 from jaxstruc.small_angle.form_factors import FormFactorTable
 
@@ -100,7 +99,9 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
     )(size_parameters)
     # volumes differ by many orders of magnitude over all sizes, and each column has its own scale anyway
     columns = columns * jnp.exp(3 * (log_radius - size_parameters[:, :1]))
-    return StartGrid(size_parameters, particle.form_factor(table, coarse_q[:, None] * jnp.exp(log_radius)) @ columns.T)
+    return StartGrid(
+        size_parameters, form_factors.form_factor(table, coarse_q[:, None] * jnp.exp(log_radius)) @ columns.T
+    )
 
 
 def start_window(grid: StartGrid, data: WhitenedData) -> RadiusWindow:
@@ -206,7 +207,7 @@ def size_curves(
     """Return V P(QR) of each size, smeared where dq is given, V in units of the middle's."""
 
     def curves(at):
-        return particle.form_factor(table, at[:, None] * jnp.exp(log_radius))
+        return form_factors.form_factor(table, at[:, None] * jnp.exp(log_radius))
 
     volume = jnp.exp(3 * (log_radius - log_radius[log_radius.shape[0] // 2]))
     return volume * (curves(q) if dq is None else smearing.smear(curves, q, dq))

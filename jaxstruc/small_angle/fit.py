@@ -18,8 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.small_angle import design_matrix as kernels
-from jaxstruc.small_angle import form_factors as particle
+from jaxstruc.small_angle import design_matrix, form_factors
 from jaxstruc.small_angle.data import SaxsData, WhitenedData
 from jaxstruc.small_angle.design_matrix import DesignMatrix, RadiusWindow, StartGrid, nonnegative_pair
 from jaxstruc.small_angle.form_factors import FormFactorTable
@@ -457,7 +456,7 @@ _FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
 def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
     """Return the tables of bodies, in single precision, with an axis of bodies in front; kept."""
     if bodies not in _FORM_FACTOR_TABLES:
-        stacked_tables = particle.stack_tables(tuple(body.replace("-", " ") for body in bodies))
+        stacked_tables = form_factors.stack_tables(tuple(body.replace("-", " ") for body in bodies))
         _FORM_FACTOR_TABLES[bodies] = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stacked_tables)
     return _FORM_FACTOR_TABLES[bodies]
 
@@ -465,14 +464,14 @@ def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
 @jax.jit
 def start_grid(sphere_table: FormFactorTable, q) -> StartGrid:
     """Return the curves of spheres of all sizes at some Q; its table has an axis of one body in front."""
-    return kernels.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
+    return design_matrix.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
 
 
-_start_window = jax.jit(kernels.start_window)
+_start_window = jax.jit(design_matrix.start_window)
 
 
 def _design_matrix(body_tables: FormFactorTable, body, data: WhitenedData, window: RadiusWindow) -> DesignMatrix:
-    return kernels.design_matrix(jax.tree.map(lambda leaf: leaf[body], body_tables), data, window)
+    return design_matrix.design_matrix(jax.tree.map(lambda leaf: leaf[body], body_tables), data, window)
 
 
 @partial(jax.jit, static_argnames="names")
@@ -484,7 +483,7 @@ def _fit_single_populations(
     def fit_body(body, data, window):
         design = _design_matrix(body_tables, body, data, window)
         start_parameters = jnp.tile(
-            kernels.start_parameters(design, data, window, N_STARTS)[:, None], (len(names), 1, 1)
+            design_matrix.start_parameters(design, data, window, N_STARTS)[:, None], (len(names), 1, 1)
         )
         return best_of_starts(fit_distributions(design, data.data, start_parameters, names), N_STARTS)
 
@@ -496,9 +495,9 @@ def _fit_pair_populations(body_tables: FormFactorTable, bodies, data: WhitenedDa
     """Return the fits of two Gaussian populations, the best start."""
 
     def fit_body(body, data, window):
-        window = window._replace(step=jnp.full_like(window.step, kernels.PAIR_NODE_STEP))
+        window = window._replace(step=jnp.full_like(window.step, design_matrix.PAIR_NODE_STEP))
         design = _design_matrix(body_tables, body, data, window)
-        start_parameters = kernels.start_pairs(design, data, window, N_PAIR_STARTS)
+        start_parameters = design_matrix.start_pairs(design, data, window, N_PAIR_STARTS)
         return best_of_starts(fit_distributions(design, data.data, start_parameters, ("gaussian",)), N_PAIR_STARTS)
 
     return jax.vmap(fit_body)(bodies, data, windows)

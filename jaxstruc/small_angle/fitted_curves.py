@@ -8,11 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import design_matrix as kernels
-from jaxstruc.small_angle import evidence as averaging
-from jaxstruc.small_angle import fit as outcomes
-from jaxstruc.small_angle import fit as sizing
+from jaxstruc.small_angle import data, design_matrix, evidence, fit
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.fit import BodyFit
 from jaxstruc.small_angle.simulate import UNIT
@@ -73,7 +69,7 @@ def size_curves(
     dq = None if saxs_data.dq is None else np.pad(saxs_data.dq, padding, mode="edge").astype(np.float32)
     center = log_radius[len(log_radius) // 2]
     unit_curves = np.asarray(
-        _size_curves(outcomes.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float
+        _size_curves(fit.form_factor_tables((body,)), q, dq, jnp.asarray(log_radius, jnp.float32)), float
     )
     return unit_curves[:n_points] * SPHERE_FACTOR * np.exp(3 * center)
 
@@ -82,7 +78,7 @@ def distribution_curve(
     saxs_data: SaxsData, size_curves: np.ndarray, volume_fractions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Return curve, background, scale and the background's terms of shares of volume, as they fit best."""
-    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers)
+    background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers)
     columns = np.concatenate([(size_curves @ volume_fractions)[:, None], background_terms], axis=1)
     coefficients = _least_squares(columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
     return columns @ coefficients, background_terms @ coefficients[1:], float(coefficients[0]) / UNIT, coefficients[1:]
@@ -95,7 +91,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
         _POPULATION_COLUMNS[body_fit.distribution_shape](log_parameters, jnp.asarray(log_radius, jnp.float32)), float
     )
     population_curves = np.einsum("pkn,qn->pkq", columns, size_curves)
-    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers)
+    background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers)
     is_present = body_fit.amplitude > 0
     linear_columns = np.concatenate([population_curves[is_present, 0], background_terms.T]).T
     coefficients = _least_squares(linear_columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
@@ -133,7 +129,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
 
 def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarray:
     """Return the covariance; logarithms that the data do not tell have `averaging.LOOSEST`."""
-    prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, averaging.MAX_LOG_SIGMA**-2.0, 0.0)
+    prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, evidence.MAX_LOG_SIGMA**-2.0, 0.0)
     normal_matrix = chi2_factor * jacobian.T @ jacobian + np.diag(prior_precision)
     column_scale = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-300))
     return np.linalg.pinv(normal_matrix / (column_scale[:, None] * column_scale[None, :])) / (
@@ -149,12 +145,12 @@ def _least_squares(columns, data):
 
 @jax.jit
 def _size_curves(table, q, dq, log_radius):
-    return kernels.size_curves(jax.tree.map(lambda leaf: leaf[0], table), q, dq, log_radius)
+    return design_matrix.size_curves(jax.tree.map(lambda leaf: leaf[0], table), q, dq, log_radius)
 
 
 def _jitted_columns(distribution_shape: str):
     return jax.jit(
-        lambda log_parameters, log_radius: sizing.population_columns(
+        lambda log_parameters, log_radius: fit.population_columns(
             FAMILIES[distribution_shape].volume_fractions, log_parameters[None], log_radius
         )[0]
     )

@@ -7,10 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import evidence as averaging
-from jaxstruc.small_angle import fitted_curves as evaluated
-from jaxstruc.small_angle import free_distribution as freeform
+from jaxstruc.small_angle import data, evidence, fitted_curves, free_distribution
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.evidence import NoiseEstimate, ParameterDraws
 from jaxstruc.small_angle.fit import BodyFit, SaxsFits
@@ -69,9 +66,9 @@ def average_models(
     log_radius = float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_NODES)
     best_fit = min(valid_fits, key=lambda body_fit: body_fit.chi2)
     degrees_of_freedom = saxs_data.n_points - best_fit.n_parameters - len(saxs_data.background_powers)
-    noise = averaging.noise_estimate(
+    noise = evidence.noise_estimate(
         best_fit.chi2,
-        lambda: evaluated.fitted_curves(saxs_data, [best_fit], log_radius, 1.0)[0].residual,
+        lambda: fitted_curves.fitted_curves(saxs_data, [best_fit], log_radius, 1.0)[0].residual,
         degrees_of_freedom,
         noise_is_inferred=saxs_data.noise_is_inferred,
     )
@@ -90,7 +87,7 @@ def average_models(
     ):
         return parametric_average._replace(free_fit=free_fit)
     if chi2 < best_fit.chi2:
-        noise = averaging.noise_estimate(
+        noise = evidence.noise_estimate(
             chi2, lambda: residual, degrees_of_freedom, noise_is_inferred=saxs_data.noise_is_inferred
         )
         parametric_average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
@@ -128,21 +125,21 @@ def _parametric_average(
     log_radius_range = math.log(6 * saxs_data.q[-1] / saxs_data.q[0])
     log_evidences = np.array(
         [
-            averaging.log_evidence(body_fit, noise.chi2_factor, log_radius_range=log_radius_range)
+            evidence.log_evidence(body_fit, noise.chi2_factor, log_radius_range=log_radius_range)
             for body_fit in valid_fits
         ]
     )
-    weight = averaging.weights(log_evidences)
+    weight = evidence.weights(log_evidences)
     order = np.argsort(-weight, kind="stable")
     ordered_fits, weight = tuple(valid_fits[index] for index in order), weight[order]
-    draws = averaging.draw_sizes(ordered_fits, weight, log_radius, noise.chi2_factor)
+    draws = evidence.draw_sizes(ordered_fits, weight, log_radius, noise.chi2_factor)
     return ModelAverage(
         ordered_fits,
         weight,
         log_evidences[order],
         noise,
         log_radius,
-        averaging.volume_fractions(ordered_fits, log_radius),
+        evidence.volume_fractions(ordered_fits, log_radius),
         None,
         draws,
     )
@@ -152,7 +149,7 @@ def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[fl
     """Return chi-squared and the residual over the noise of a free distribution."""
     residual = (
         saxs_data.intensity
-        - evaluated.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_fractions)[0]
+        - fitted_curves.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_fractions)[0]
     ) / saxs_data.sigma
     return float(residual @ residual), residual
 
@@ -168,22 +165,24 @@ def _fit_free(
         log_radius[np.cumsum(mean_fractions) < 1 - TAIL_FRACTION][-1],
     )
     margin = LOG_RADIUS_MARGIN + 0.5 * (inner_limits[1] - inner_limits[0])
-    centers, hats = freeform.hat_functions(
+    centers, hats = free_distribution.hat_functions(
         np.linspace(
             max(inner_limits[0] - margin, log_radius[0]), min(inner_limits[1] + margin, log_radius[-1]), N_BIN_POINTS
         )
     )
     hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
     hats = hats / np.maximum(hats.sum(axis=0), 1e-300)
-    size_curves = evaluated.size_curves(saxs_data, body, log_radius)
-    background_terms = pattern.background_terms(saxs_data.q, saxs_data.background_powers) / saxs_data.sigma[:, None]
+    size_curves = fitted_curves.size_curves(saxs_data, body, log_radius)
+    background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers) / saxs_data.sigma[:, None]
     background_basis = np.linalg.qr(background_terms)[0]
     curves, scaled_intensity = (size_curves @ hats) / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma
     curves, scaled_intensity = (
         curves - background_basis @ (background_basis.T @ curves),
         scaled_intensity - background_basis @ (background_basis.T @ scaled_intensity),
     )
-    distribution = freeform.fit_free_distribution(curves, scaled_intensity, chi2_factor=chi2_factor, n_draws=n_draws)
+    distribution = free_distribution.fit_free_distribution(
+        curves, scaled_intensity, chi2_factor=chi2_factor, n_draws=n_draws
+    )
     volume_fractions = hats @ distribution.amplitudes
     fraction_draws = distribution.amplitude_draws @ hats.T
     return FreeDistributionFit(

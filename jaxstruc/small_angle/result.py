@@ -16,9 +16,7 @@ import jaxstruc
 from jaxstruc import statistics
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.result import Candidate, Result, SizeDistribution, Value
-from jaxstruc.small_angle import evidence as averaging
-from jaxstruc.small_angle import fitted_curves as evaluated
-from jaxstruc.small_angle import model_averaging as weighing
+from jaxstruc.small_angle import evidence, fitted_curves, model_averaging
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.evidence import ParameterDraws
 from jaxstruc.small_angle.fit import BodyFit, SaxsFits
@@ -119,11 +117,11 @@ def build_result(
     if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
         message = "Expected the scattering of particles, got a curve that a background alone explains; check the file."
         return dataclasses.replace(empty_result, message=message)
-    model_average = weighing.average_models(
+    model_average = model_averaging.average_models(
         saxs_data, fits, usable_fits, with_free="free" in distributions, free_only=tuple(distributions) == ("free",)
     )
     listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
-    types = weighing.body_probabilities(model_average)
+    types = model_averaging.body_probabilities(model_average)
     weak_reasons, remarks = _remarks(model_average, types, saxs_data, listed_candidates[0])
     return dataclasses.replace(
         empty_result,
@@ -145,7 +143,7 @@ def _list_candidates(
 ) -> tuple[list[Candidate], tuple[str, ...]]:
     """Return all candidates, best first, the first with curves; and what was fitted for the best."""
     temper = model_average.noise.chi2_factor
-    curves = evaluated.fitted_curves(
+    curves = fitted_curves.fitted_curves(
         saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, temper
     )
     fit_sizes = moments(model_average.volume_fractions, np.exp(model_average.log_radius))
@@ -264,7 +262,7 @@ def _size_values(sizes: Moments, draws: ParameterDraws, row: int) -> dict[str, V
 
 def _log_parameter_errors(body_fit: BodyFit, temper: float) -> dict[str, float]:
     """Return the errors of ln radius and ln pd of a fit whose curve is not evaluated."""
-    covariance, is_free = averaging.covariance(body_fit, temper)
+    covariance, is_free = evidence.covariance(body_fit, temper)
     populations = len(body_fit.amplitude)
     errors: dict[str, float] = {}
     for component in range(populations):
@@ -304,7 +302,7 @@ def _free_candidate(
         radius,
     )
     values = _size_values(sizes, draws, -1)
-    calculated, background, scale, terms = evaluated.distribution_curve(
+    calculated, background, scale, terms = fitted_curves.distribution_curve(
         saxs_data, free_fit.size_curves, free_fit.volume_fractions
     )
     values |= {

@@ -30,9 +30,7 @@ from jaxstruc.options.small_angle import (
 )
 from jaxstruc.scattering.pair_distribution import Grid
 from jaxstruc.scattering.simulate import SimulatedCurve
-from jaxstruc.small_angle import form_factors as curved
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import smearing, structure_factor
+from jaxstruc.small_angle import form_factors, smearing, structure_factor
 from jaxstruc.small_angle.form_factors import FormFactor
 from jaxstruc.small_angle.size_distributions import FAMILIES, LONGEST_CHORD, SizeDistribution, size_distribution
 
@@ -112,15 +110,16 @@ def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:
     """Return the form factor of a named body, with the contrasts of a core-shell sphere."""
     if body == "sphere":
         return FormFactor(
-            lambda q, radius: curved.sphere(q * radius), lambda q, radius: curved.sphere_amplitude(q * radius)
+            lambda q, radius: form_factors.sphere(q * radius),
+            lambda q, radius: form_factors.sphere_amplitude(q * radius),
         )
     if body == "core-shell":
         return core_shell(options.shell, core=options.contrast, shell=options.shell_contrast)
     if body == "spheroid":
-        return particle.of_table(particle.spheroid_table(options.aspect))
+        return form_factors.of_table(form_factors.spheroid_table(options.aspect))
     if body == "cylinder":
-        return particle.of_table(particle.cylinder_table(options.aspect))
-    return particle.of_table(particle.named_table(body.replace("-", " ")))
+        return form_factors.of_table(form_factors.cylinder_table(options.aspect))
+    return form_factors.of_table(form_factors.named_table(body.replace("-", " ")))
 
 
 def core_shell(thickness: float, *, core: float, shell: float) -> FormFactor:
@@ -134,7 +133,7 @@ def core_shell(thickness: float, *, core: float, shell: float) -> FormFactor:
 
     def amplitude(q, radius):
         share = jnp.minimum(thickness / radius, 1.0)
-        return curved.core_shell_amplitude(q * radius, share, core, shell)
+        return form_factors.core_shell_amplitude(q * radius, share, core, shell)
 
     return FormFactor(lambda q, radius: amplitude(q, radius) ** 2, amplitude, has_contrast=True)
 

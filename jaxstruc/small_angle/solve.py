@@ -11,15 +11,12 @@ from typing import Any, NamedTuple
 
 import jaxstruc
 from jaxstruc.io import background as subtraction
-from jaxstruc.io import points
-from jaxstruc.io import read as formats
+from jaxstruc.io import points, read
 from jaxstruc.io.columns import expect
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
-from jaxstruc.small_angle import contrast
+from jaxstruc.small_angle import contrast, fit, result
 from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import fit as outcomes
-from jaxstruc.small_angle import result as sized
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.result import SaxsResult
 
@@ -108,7 +105,7 @@ def read_measurement(path: Path, plan: SaxsPlan) -> Measurement:
         ValueError: where it cannot be used.
     """
     options = plan.data
-    measurement = formats.read(
+    measurement = read.read(
         path, q_unit=options.q_unit, wavelength=options.wavelength, frame=options.frame, accepted_kinds=("iq",)
     )
     return prepare_measurement(measurement, plan)
@@ -129,9 +126,7 @@ def prepare_measurement(
     """
     data = plan.data
     if background is None and data.background is not None:
-        background = formats.read(
-            data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",)
-        )
+        background = read.read(data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",))
     if background is not None:
         measurement = subtraction.subtract_background(measurement, background, scale=data.background_scale)
     prepared_measurement = points.resolve_q_range(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
@@ -166,7 +161,7 @@ def solve_measurements(
             progress(start, len(measurements), f"{batch[0].name}: {len(plan.bodies)} bodies")
         start_time = time.perf_counter()
         batch_data = [pattern.saxs_data(batch_measurement, plan.fit) for batch_measurement in batch]
-        batch_fits = outcomes.fit_all(batch_data, plan.bodies, plan.distributions)
+        batch_fits = fit.fit_all(batch_data, plan.bodies, plan.distributions)
         shared_seconds = (time.perf_counter() - start_time) / len(batch)
         for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True):
             start_time = time.perf_counter()
@@ -175,12 +170,10 @@ def solve_measurements(
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
 
 
-def solve_measurement(
-    measurement: Measurement, saxs_data: SaxsData, fits: outcomes.SaxsFits, plan: SaxsPlan
-) -> SaxsResult:
+def solve_measurement(measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan) -> SaxsResult:
     """Return the result of one measurement from its fits."""
     scale_factor = INTENSITY_UNITS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
-    saxs_result = sized.build_result(
+    saxs_result = result.build_result(
         measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor
     )
     contrast_facts = {"contrast": plan.contrast, "solvent": plan.fit.solvent} if plan.fit.absolute else {}

@@ -6,9 +6,8 @@ from pathlib import Path
 import ase.io
 import pytest
 
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.pdf import candidates
-from jaxstruc.pdf import result as told
+from jaxstruc.clusters import fcc_shapes
+from jaxstruc.pdf import candidates, result
 from jaxstruc.scattering import form_factors
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
@@ -21,7 +20,7 @@ def _small_batches(tmp_path_factory):
         patch.setenv("JAXSTRUC_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(candidates, "BATCH_SIZE", 64)
         patch.setattr(candidates, "MIN_BATCH_SIZE", 64)
-        patch.setattr(told, "MAX_LISTED_CANDIDATES", 10)
+        patch.setattr(result, "MAX_LISTED_CANDIDATES", 10)
         yield
 
 
@@ -43,7 +42,7 @@ def cluster_files(tmp_path_factory):
     paths = []
     for name, layers in (("small", (2, 4, 2)), ("large", (3, 4, 2))):
         paths.append(folder / f"{name}.xyz")
-        ase.io.write(paths[-1], shapes.fcc_cluster(layers).to_ase("Ag", form_factors.bond_length("Ag")))
+        ase.io.write(paths[-1], fcc_shapes.fcc_cluster(layers).to_ase("Ag", form_factors.bond_length("Ag")))
     return tuple(paths)
 
 

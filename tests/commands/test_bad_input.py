@@ -17,7 +17,7 @@ from ase.cluster import Icosahedron
 from shell import read_table, run_command
 from written import HEADERS, LABELS, assert_one_sentence, rows
 
-from jaxstruc.clusters import cluster as atoms
+from jaxstruc.clusters import cluster
 from jaxstruc.io import gr
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import resolve_settings
@@ -289,7 +289,7 @@ def test_a_spoiled_cluster_is_read_or_refused_in_one_line(tmp_path):
         start_time = time.process_time()
         try:
             with warnings.catch_warnings(action="error"):
-                structure = atoms.read_cluster(path)
+                structure = cluster.read_cluster(path)
         except ValueError as error:
             assert_error_names_file(error, path)
         else:

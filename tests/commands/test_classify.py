@@ -3,14 +3,14 @@ import csv
 import jax
 import numpy as np
 import pytest
-from jaxstruc.network.classifier.model.simulated_pdfs import N_POINTS, SETTING_NAMES
+from jaxstruc.network.classifier.simulated_pdfs import N_POINTS, SETTING_NAMES
 from taught import CALIBRATION, SMALL_CLASSIFIER
 from written import example_pdf, rows
 
-from jaxstruc.cli import main as cli
+from jaxstruc.cli import main
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.network import weights
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
+from jaxstruc.network.classifier import simulated_pdfs as endless
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 
 DATA_OPTIONS = ["--element", "Pt", "--qmin", "0.8", "--qmax", "20", "--no-cache"]
@@ -45,7 +45,7 @@ def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
         (tmp_path / name).write_text(text)
     files = [str(tmp_path / name) for name in ("a.gr", "b.gr", "c.gr")]
     with pytest.raises(SystemExit) as exit_info:
-        cli.main(["classify", *files, *DATA_OPTIONS, "--weights", str(weights_file), "-o", str(tmp_path / "out")])
+        main.main(["classify", *files, *DATA_OPTIONS, "--weights", str(weights_file), "-o", str(tmp_path / "out")])
     assert exit_info.value.code == 3
     summary_rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open()))
     assert [row["status"] == "failed" for row in summary_rows] == [False, True, False] and "rows of r" in summary_rows[
@@ -77,7 +77,7 @@ def test_mistakes_are_one_line(weights_file, tmp_path, capsys, options, message)
         *options,
     ]
     with pytest.raises(SystemExit) as exit_info:
-        cli.main(arguments)
+        main.main(arguments)
     lines = capsys.readouterr().err.strip().splitlines()
     assert exit_info.value.code == 2 and len(lines) == 1 and message in lines[0]
 

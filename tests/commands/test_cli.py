@@ -4,7 +4,7 @@ import sys
 import pytest
 from thinned import thin_dataset
 
-from jaxstruc.cli import main as cli
+from jaxstruc.cli import main
 from jaxstruc.network.cvae import dataset
 
 EXAMPLE = "examples/Ag68_simulated.gr"
@@ -13,7 +13,7 @@ EXAMPLE = "examples/Ag68_simulated.gr"
 def run_command(arguments, capsys):
     """Return exit status and what was printed on standard error."""
     with pytest.raises(SystemExit) as exit_info:
-        cli.main([str(argument) for argument in arguments])
+        main.main([str(argument) for argument in arguments])
     return exit_info.value.code, capsys.readouterr().err
 
 
@@ -90,19 +90,19 @@ def test_help_has_an_example_and_imports_no_jax(command, repository):
 def test_generate_and_train_make_weights(capsys, tmp_path):
     """The paper's set, and an epoch on a twentieth of it, in the batches of the tests of the training."""
     with pytest.raises(SystemExit) as exit_info:
-        cli.main(["generate", "kdd", "-o", str(tmp_path / "kdd.h5")])
+        main.main(["generate", "kdd", "-o", str(tmp_path / "kdd.h5")])
     assert exit_info.value.code == 0
     assert "1600 PDFs of 1600 distinct structures (8 shapes x 200 bond lengths)" in capsys.readouterr().out
     dataset.write(thin_dataset(dataset.read(tmp_path / "kdd.h5"), 20), tmp_path / "few.h5")
     arguments = ["train", "--data", tmp_path / "few.h5", "--epochs", 1, "--batch", 16, "--rate", 3e-4]
     arguments += ["-o", tmp_path / "run"]
     with pytest.raises(SystemExit) as exit_info:
-        cli.main([str(argument) for argument in arguments])
+        main.main([str(argument) for argument in arguments])
     assert exit_info.value.code == 0
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert '"preset": "kdd"' in (tmp_path / "run" / "weights.json").read_text()
 
 
 def test_the_version_is_printed(capsys):
-    cli.main(["--version"])
+    main.main(["--version"])
     assert capsys.readouterr().out.startswith("jaxstruc 0.")

@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-from jaxstruc import cache as compiled
+from jaxstruc import cache
 
 CODE = """
 import sys
@@ -32,6 +32,6 @@ def test_compiled_programs_are_kept_in_the_cache_folder_unless_switched_off(tmp_
 def test_the_folder_is_the_processors_own(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXSTRUC_CACHE", str(tmp_path))
     assert (
-        compiled.compilation_folder() == compiled.compilation_folder()
-        and compiled.compilation_folder().parent == tmp_path / "compiled"
+        cache.compilation_folder() == cache.compilation_folder()
+        and cache.compilation_folder().parent == tmp_path / "compiled"
     )

@@ -8,10 +8,9 @@ from ase import Atoms
 from scipy.spatial.distance import pdist
 from shell import read_table, run_command
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -24,7 +23,9 @@ def input_folder(tmp_path_factory):
     """The true cluster, another, the true one rattled, and a curve with noise."""
     folder = tmp_path_factory.mktemp("in")
     bond = form_factors.bond_length("Pt")
-    true_cluster, other_cluster = (shapes.fcc_cluster(layers).to_ase("Pt", bond) for layers in ((2, 3, 2), (2, 4, 2)))
+    true_cluster, other_cluster = (
+        fcc_shapes.fcc_cluster(layers).to_ase("Pt", bond) for layers in ((2, 3, 2), (2, 4, 2))
+    )
     rattled_cluster = true_cluster.copy()
     rattled_cluster.positions += 0.06 * np.random.default_rng(0).normal(size=rattled_cluster.positions.shape)
     for name, atoms in {"true": true_cluster, "other": other_cluster, "rattled": rattled_cluster}.items():
@@ -38,7 +39,7 @@ def input_folder(tmp_path_factory):
         pairs, Instrument(**TRUE_VALUES), unit_factors, composition, jnp.asarray(grid.q, jnp.float32)
     )
     f += 0.1 * jnp.sqrt(jnp.mean(f**2)) * np.random.default_rng(1).normal(size=f.size)
-    g = curves.pdf_from_f(f, Instrument(**TRUE_VALUES, qdamp=0.03), grid)
+    g = pair_distribution.pdf_from_f(f, Instrument(**TRUE_VALUES, qdamp=0.03), grid)
     np.savetxt(folder / "data.gr", np.stack([grid.r, np.asarray(g)], axis=1), fmt="%.8g")
     return folder
 

@@ -11,10 +11,9 @@ import pytest
 from shell import read_table, run_command, start_process
 
 import jaxstruc
-from jaxstruc import result as results
+from jaxstruc import result
 from jaxstruc.pdf import candidates
-from jaxstruc.report import folder as folders
-from jaxstruc.report import summary, tables
+from jaxstruc.report import folder, summary, tables
 
 COMMANDS = ("solve", "mine", "refine")
 REPRESENTATIVE_COMMANDS = [*(pytest.param(command, marks=pytest.mark.long) for command in COMMANDS[:2]), "refine"]
@@ -131,7 +130,7 @@ def test_a_row_read_back_is_the_row_that_was_found(run_once):
     out, _ = run_once("solve")
     loaded_result = jaxstruc.load(out / "results" / "good.npz")
     row = summary.row(loaded_result)
-    restored_row = summary.row(results.from_arrays(results.to_arrays(loaded_result), folders.CLASSES))
+    restored_row = summary.row(result.from_arrays(result.to_arrays(loaded_result), folder.CLASSES))
     assert row == restored_row and {name: type(value) for name, value in row.items()} == {
         name: type(value) for name, value in restored_row.items()
     }
@@ -146,7 +145,7 @@ def test_the_same_seed_gives_the_same_bytes(run_once, command_arguments, input_f
 
 
 def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, monkeypatch, capsys):
-    write, calls = folders.write_result, []
+    write, calls = folder.write_result, []
 
     def interrupt_second_write(*args):
         calls.append(1)
@@ -154,7 +153,7 @@ def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, mo
             raise KeyboardInterrupt
         return write(*args)
 
-    monkeypatch.setattr(folders, "write_result", interrupt_second_write)
+    monkeypatch.setattr(folder, "write_result", interrupt_second_write)
     assert run_again("refine", command_arguments, input_files, tmp_path) == 130
     assert "run again to continue" in capsys.readouterr().err
     assert [row["status"] for row in read_table(tmp_path / "summary.csv")] == ["weak", "failed"]

@@ -10,10 +10,9 @@ from ase.build import bulk
 from ase.cluster import Icosahedron
 
 import jaxstruc
-from jaxstruc.cli import main as cli
-from jaxstruc.clusters import polydisperse as populations
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.cli import main
+from jaxstruc.clusters import polydisperse
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -27,7 +26,7 @@ def gold_file(tmp_path):
 
 def run_simulate(arguments):
     with pytest.raises(SystemExit) as exit_info:
-        cli.main(["simulate", *map(str, arguments)])
+        main.main(["simulate", *map(str, arguments)])
     return exit_info.value.code
 
 
@@ -60,7 +59,7 @@ def test_the_curve_is_the_exact_sum_and_its_header_makes_it_again(gold_file, tmp
         grid = Grid(qmin=1, qmax=22, qstep=0.02, rmin=1, rmax=30, rstep=0.1)
         pairs = debye.pairs_from_positions(jnp.asarray(ase.io.read(gold_file).positions), np.ones(55))
         exact_pdf = np.asarray(
-            curves.pdf(
+            pair_distribution.pdf(
                 pairs, form_factors.UNIT_COEFFICIENTS, np.array([55.0]), Instrument(uiso=0.5 / (8 * np.pi**2)), grid
             )
         )
@@ -154,7 +153,7 @@ MIXTURE_OPTIONS = ("--family", "fcc", "--element", "Pt", "--mean", 14, "--width"
 
 def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
     """Shares of atoms are even, so that G(r) and S(Q) are plain means, and I(Q) that of a mean particle."""
-    particle_population = populations.particle_population(
+    particle_population = polydisperse.particle_population(
         "fcc", mean=14 / form_factors.bond_length("Pt"), width=0.2, n_particles=3
     )
     atoms = [particle.to_ase("Pt", form_factors.bond_length("Pt")) for particle in particle_population.clusters]

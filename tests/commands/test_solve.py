@@ -8,8 +8,7 @@ import pytest
 from shell import read_table, run_command
 
 import jaxstruc
-from jaxstruc.scattering import form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -52,8 +51,12 @@ def test_the_structure_and_the_fitted_values_give_the_fitted_curve(result_folder
         instrument = Instrument(
             uiso=float(row["uiso"]), delta2=float(row["delta2"]), qdamp=0.03, scale=float(row["scale"])
         )
-        pairs = curves.pair_distances_from_positions(jnp.asarray(atoms.positions), np.ones(len(atoms), bool), grid)
-        exact_pdf = curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(atoms)]), instrument, grid)
+        pairs = pair_distribution.pair_distances_from_positions(
+            jnp.asarray(atoms.positions), np.ones(len(atoms), bool), grid
+        )
+        exact_pdf = pair_distribution.pdf(
+            pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(atoms)]), instrument, grid
+        )
         assert np.abs(exact_pdf - fit["G_calc"]).max() < 5e-3 * np.abs(fit["G_calc"]).max()
 
 

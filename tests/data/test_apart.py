@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from written import assert_one_sentence
 
-from jaxstruc.io import isolated_process as apart
+from jaxstruc.io import isolated_process
 from jaxstruc.io.columns import ReadError
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _end_worker():
     yield
-    apart._end_process()
+    isolated_process._end_process()
 
 
 def evaluate(expression):
     """Return what an expression is in the other process: of what is imported there, the simplest that does any harm."""
-    return apart.call(eval, expression)
+    return isolated_process.call(eval, expression)
 
 
 def test_one_other_process_does_all_work():
@@ -32,8 +32,8 @@ def test_errors_come_back_as_they_are():
 
 def test_a_process_that_was_ended_from_outside_is_started_again():
     evaluate("1")
-    apart._worker_process().kill()
-    apart._worker_process().wait()
+    isolated_process._worker_process().kill()
+    isolated_process._worker_process().wait()
     assert evaluate("2 + 2") == 4
 
 
@@ -42,7 +42,7 @@ def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(apart, "_receive_message", raise_interrupt)
+        patch.setattr(isolated_process, "_receive_message", raise_interrupt)
         evaluate("'old'")
     assert evaluate("'new'") == "new"
 
@@ -52,18 +52,18 @@ def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
 )
 def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, time_limit, monkeypatch):
     evaluate("1")
-    monkeypatch.setattr(apart, "MAX_SECONDS", time_limit)
+    monkeypatch.setattr(isolated_process, "MAX_SECONDS", time_limit)
     with pytest.raises(ReadError, match=r"a sound file, got .* cannot be read to its end; export it again") as error:
         evaluate(expression)
     assert_one_sentence(error)
-    monkeypatch.setattr(apart, "MAX_SECONDS", 60.0)
+    monkeypatch.setattr(isolated_process, "MAX_SECONDS", 60.0)
     assert evaluate("2 + 2") == 4
 
 
 def test_answers_are_plain_data_and_come_back_unchanged():
     """Arrays to the last bit, NaN and errors among them; what no JSON or array is, is refused on the other side."""
     values = [np.array([1.0, np.nan, 1e-300]), None, "Å", {"a": [1, 2.5]}, ReadError("Expected a, got b."), np.zeros(0)]
-    unpacked_values = apart.unpack_answer(apart.pack_answer(values))
+    unpacked_values = isolated_process.unpack_answer(isolated_process.pack_answer(values))
     np.testing.assert_array_equal(unpacked_values[0], values[0])
     assert (
         unpacked_values[1:4] == values[1:4]

@@ -11,10 +11,7 @@ import pytest
 from curves import DQ, SIGMA, I, Q, cansas_xml, text_columns, write_nxcansas, write_nxcansas_entry
 from written import assert_one_sentence
 
-from jaxstruc.io import isolated_process as apart
-from jaxstruc.io import points
-from jaxstruc.io import read as formats
-from jaxstruc.io import reduction as sine
+from jaxstruc.io import isolated_process, points, read, reduction
 from jaxstruc.io.columns import ReadError
 from jaxstruc.options.pdf import DataOptions
 
@@ -37,7 +34,7 @@ PRINTABLE_BYTES = np.frombuffer(b'0123456789.-+eE ,;#=\n\t<>/"&qrnmA', np.uint8)
 @pytest.fixture(scope="module", autouse=True)
 def _end_worker():
     yield
-    apart._end_process()
+    isolated_process._end_process()
 
 
 def damaged_copies(raw, rng, *, rounds):
@@ -79,9 +76,9 @@ def is_read_as_valid_curve(path, **options):
     start_time = time.process_time()
     try:
         with warnings.catch_warnings(action="error"):
-            measurement = formats.read(path, **options)
+            measurement = read.read(path, **options)
             if measurement.kind in ("sq", "fq"):
-                assert np.isfinite(sine.reduce_to_pdf(measurement, DataOptions()).g).all()
+                assert np.isfinite(reduction.reduce_to_pdf(measurement, DataOptions()).g).all()
             elif measurement.kind == "iq":
                 measurement = points.resolve_q_range(measurement)
     except ReadError as error:
@@ -114,7 +111,7 @@ def test_a_spoiled_text_is_read_or_refused_in_one_line(name, tmp_path):
 
 @pytest.mark.parametrize("old_attributes", [False, True])
 def test_a_spoiled_hdf5_file_is_read_or_refused_in_one_line(old_attributes, tmp_path, monkeypatch):
-    monkeypatch.setattr(apart, "MAX_SECONDS", 5.0)
+    monkeypatch.setattr(isolated_process, "MAX_SECONDS", 5.0)
     path = write_nxcansas(tmp_path / "x.h5", old=old_attributes)
     raw, rng, was_read = path.read_bytes(), np.random.default_rng(old_attributes), []
     for damaged_copy in damaged_copies(raw, rng, rounds=6):

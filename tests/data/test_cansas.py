@@ -3,8 +3,7 @@ import pytest
 from curves import DQ, SIGMA, I, Q, assert_curve, cansas_xml
 from written import assert_one_sentence
 
-from jaxstruc.io import cansas, points
-from jaxstruc.io import q_axis as axis
+from jaxstruc.io import cansas, points, q_axis
 from jaxstruc.io.columns import ReadError
 
 ENTITY_BOMB = (
@@ -100,7 +99,7 @@ def test_the_referee_reads_the_same_numbers(write):
     ):
         np.testing.assert_allclose(column, getattr(reference, name), rtol=1e-15, err_msg=name)
     assert (
-        axis.inverse_length(reference.x_unit) == "1/Å"
+        q_axis.inverse_length(reference.x_unit) == "1/Å"
         and points.normalise_intensity_unit(reference.y_unit) == measurement.intensity_unit
     )
     np.testing.assert_array_equal(measurement.intensity, I)

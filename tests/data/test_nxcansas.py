@@ -4,8 +4,7 @@ import pytest
 from curves import DQ, SIGMA, I, Q, assert_curve, write_nxcansas, write_nxcansas_entry
 from written import assert_one_sentence
 
-from jaxstruc.io import isolated_process as apart
-from jaxstruc.io import nxcansas as reader
+from jaxstruc.io import isolated_process, nxcansas
 from jaxstruc.io.columns import ReadError
 
 FRAMES = np.arange(1, 4)[:, None] * I
@@ -14,7 +13,7 @@ FRAMES = np.arange(1, 4)[:, None] * I
 @pytest.fixture(scope="module", autouse=True)
 def _ended():
     yield
-    apart._end_process()
+    isolated_process._end_process()
 
 
 @pytest.fixture
@@ -24,17 +23,17 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("old_attributes", [False, True])
 def test_a_curve_comes_back_with_its_units_in_the_new_form_and_the_old(path, old_attributes):
-    measurement = reader.read(write_nxcansas(path, old=old_attributes))
+    measurement = nxcansas.read(write_nxcansas(path, old=old_attributes))
     assert_curve(measurement)
     assert measurement.format == "NXcanSAS, Q in 1/Å by the header" and measurement.header == {"title": "entry/data"}
     assert measurement.settings == measurement.warnings == () and len(measurement.sha256) == 64
 
 
 def test_units_are_those_of_the_file_and_arbitrary_stays_so(path):
-    measurement = reader.read(write_nxcansas(path, unit="1/nm", units="Counts", sigma=None, dq=None))
+    measurement = nxcansas.read(write_nxcansas(path, unit="1/nm", units="Counts", sigma=None, dq=None))
     assert_curve(measurement, q=Q / 10, sigma=None, dq=None, intensity_unit="arbitrary")
-    assert reader.read(write_nxcansas(path, unit="1/m", units="", q=1e10 * Q)).intensity_unit == ""
-    assert reader.read(write_nxcansas(path, unit=""), q_unit="1/nm").q[0] == pytest.approx(Q[0] / 10)
+    assert nxcansas.read(write_nxcansas(path, unit="1/m", units="", q=1e10 * Q)).intensity_unit == ""
+    assert nxcansas.read(write_nxcansas(path, unit=""), q_unit="1/nm").q[0] == pytest.approx(Q[0] / 10)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +50,9 @@ def test_of_many_frames_one_is_asked_for_and_is_the_right_one(path, shape, entry
     with pytest.raises(
         ReadError, match=r"one curve, got 3 in .*\(1 entry/data\[0\], 2 .*\); choose with --frame"
     ) as error:
-        reader.read(path)
+        nxcansas.read(path)
     assert_one_sentence(error)
-    measurement = reader.read(path, frame=2)
+    measurement = nxcansas.read(path, frame=2)
     np.testing.assert_array_equal(measurement.intensity, 2 * I)
     np.testing.assert_array_equal(measurement.sigma, 0.04 * I if shape == "frames first" else SIGMA)
     np.testing.assert_array_equal([measurement.q, measurement.dq], [Q, DQ])
@@ -67,7 +66,7 @@ def test_all_curves_of_a_file_are_read_and_a_bad_one_is_reported_in_its_place(pa
         write_nxcansas_entry(file, "c", intensity=FRAMES, axes=["Time", "Q"])
         write_nxcansas_entry(file, "d", q=Q[:40])
         file["notes"] = "text"
-    measurements = reader.read_all(path)
+    measurements = nxcansas.read_all(path)
     assert [isinstance(measurement, ReadError) for measurement in measurements] == [
         False,
         True,
@@ -80,7 +79,7 @@ def test_all_curves_of_a_file_are_read_and_a_bad_one_is_reported_in_its_place(pa
     assert [
         measurement.settings[-1].value for measurement in measurements if not isinstance(measurement, ReadError)
     ] == [1, 3, 4, 5]
-    np.testing.assert_array_equal(measurements[4].intensity, reader.read(path, frame=5).intensity)
+    np.testing.assert_array_equal(measurements[4].intensity, nxcansas.read(path, frame=5).intensity)
 
 
 def test_a_curve_to_which_several_links_lead_is_one(path):
@@ -88,7 +87,7 @@ def test_a_curve_to_which_several_links_lead_is_one(path):
         data = write_nxcansas_entry(file)
         file["entry/again"] = h5py.SoftLink("/entry/data")
         file["entry/hard"] = data
-    assert reader.read(path).settings == ()
+    assert nxcansas.read(path).settings == ()
 
 
 def write_two_dimensional_data(file):
@@ -155,14 +154,14 @@ def test_what_is_no_curve_is_refused_in_one_line(path, write_content, message):
     with h5py.File(path, "w") as file:
         write_content(file)
     with pytest.raises(ReadError, match=message) as error:
-        reader.read(path)
+        nxcansas.read(path)
     assert_one_sentence(error)
 
 
 def test_the_referee_reads_the_same_numbers(path):
     """By sasdata 0.11.0, on a file of ours, to the last digit of either."""
     loader = pytest.importorskip("sasdata.dataloader.loader")
-    (reference,), measurement = loader.Loader().load(str(write_nxcansas(path))), reader.read(path)
+    (reference,), measurement = loader.Loader().load(str(write_nxcansas(path))), nxcansas.read(path)
     for name, column in (
         ("x", measurement.q),
         ("y", measurement.intensity),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from written import assert_one_sentence
 
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.io import reduction as sine
+from jaxstruc.clusters import fcc_shapes
+from jaxstruc.io import reduction
 from jaxstruc.io.columns import ReadError
 from jaxstruc.io.measurement import Measurement, resolve_settings
 from jaxstruc.options.pdf import DataOptions
@@ -16,7 +16,7 @@ Q_RANGE = {"qmin": 1.0, "qmax": 20.0}
 @pytest.fixture(scope="module")
 def exact_curves():
     """F and S of a cluster of 19 atoms at rest, and G(r) of the range `LIMITS`."""
-    positions = shapes.fcc_cluster((2, 2, 2)).positions * 2.88
+    positions = fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.88
     distance = np.linalg.norm(positions[:, None] - positions, axis=-1)[np.triu_indices(len(positions), 1)]
     q, r = np.arange(0.5, 22.0, 0.01), 0.02 * np.arange(3001)
     f = 2 / len(positions) * np.sin(np.outer(q, distance)) @ (1 / distance)
@@ -44,7 +44,7 @@ def measurement_over_q(exact_curves, kind, *, header=None, y=None):
 
 @pytest.mark.parametrize("kind", ["sq", "fq"])
 def test_s_and_f_become_the_g_of_debyes_sum(exact_curves, kind):
-    pdf = sine.reduce_to_pdf(measurement_over_q(exact_curves, kind), DataOptions(**Q_RANGE))
+    pdf = reduction.reduce_to_pdf(measurement_over_q(exact_curves, kind), DataOptions(**Q_RANGE))
     assert pdf.kind == "gr" and pdf.q is None and len(pdf.r) == 3001 and pdf.r[-1] == pytest.approx(60.0)
     np.testing.assert_allclose(pdf.g, exact_curves["gr"], atol=2e-4 * np.abs(exact_curves["gr"]).max())
     assert pdf.settings == (("qmin", 1.0, "command line"), ("qmax", 20.0, "command line")) and not pdf.warnings
@@ -53,7 +53,7 @@ def test_s_and_f_become_the_g_of_debyes_sum(exact_curves, kind):
 def test_an_s_that_goes_to_zero_is_read_as_s_less_one_with_a_warning(exact_curves):
     """As xPDFsuite writes it."""
     pdf, shifted_pdf = (
-        sine.reduce_to_pdf(
+        reduction.reduce_to_pdf(
             measurement_over_q(exact_curves, "sq", y=exact_curves["sq"] - offset), DataOptions(**Q_RANGE)
         )
         for offset in (0, 1)
@@ -65,7 +65,7 @@ def test_an_s_that_goes_to_zero_is_read_as_s_less_one_with_a_warning(exact_curve
 def test_a_single_sine_becomes_its_peak():
     """F = sin(5 Q) between 0 and q gives (2/pi) (q/2 - sin(10 q)/20) at r = 5, exactly."""
     q = np.linspace(0, 8, 4001)
-    transform = sine.sine_transform(q, np.sin(5 * q), np.array([0.0, 5.0]), qmin=0.0, qmax=7.0005)
+    transform = reduction.sine_transform(q, np.sin(5 * q), np.array([0.0, 5.0]), qmin=0.0, qmax=7.0005)
     np.testing.assert_allclose(transform, [0.0, 2 / np.pi * (7.0005 / 2 - np.sin(10 * 7.0005) / 20)], rtol=2e-5)
 
 
@@ -73,14 +73,14 @@ def test_limits_between_points_cut_there():
     """Of F = 1, G(r) is (2/pi) (cos(qmin r) - cos(qmax r))/r, wherever the points lie."""
     r = np.array([0.5, 1.0, 2.0])
     for irregular_q in (np.linspace(0.9, 3.0, 2000), np.sort(np.random.default_rng(0).uniform(0.9, 3.0, 4000))):
-        transform = sine.sine_transform(irregular_q, np.ones(len(irregular_q)), r, qmin=1.00123, qmax=2.87654)
+        transform = reduction.sine_transform(irregular_q, np.ones(len(irregular_q)), r, qmin=1.00123, qmax=2.87654)
         exact_transform = 2 / np.pi * (np.cos(1.00123 * r) - np.cos(2.87654 * r)) / r
         np.testing.assert_allclose(transform, exact_transform, atol=1e-5)
 
 
 @pytest.mark.parametrize(("max_step", "step"), [(0.1, 0.1), (0.0785, 0.05), (0.03, 0.02), (0.0199, 0.01), (1.0, 1.0)])
 def test_steps_are_round(max_step, step):
-    assert sine.rounded_step(max_step) == pytest.approx(step)
+    assert reduction.rounded_step(max_step) == pytest.approx(step)
 
 
 def test_limits_come_from_the_user_then_the_header_then_the_data(exact_curves):
@@ -90,7 +90,7 @@ def test_limits_come_from_the_user_then_the_header_then_the_data(exact_curves):
         (DataOptions(), {"qmin": (0.8, "header"), "qmax": (21.0, "header")}),
     ):
         measurement = resolve_settings(
-            sine.reduce_to_pdf(measurement_over_q(exact_curves, "sq", header=header), options), options, bond=2.88
+            reduction.reduce_to_pdf(measurement_over_q(exact_curves, "sq", header=header), options), options, bond=2.88
         )
         assert {
             name: (measurement.settings_by_name[name], origin)
@@ -98,7 +98,9 @@ def test_limits_come_from_the_user_then_the_header_then_the_data(exact_curves):
             if name in expected
         } == expected
     measurement_without_header = resolve_settings(
-        sine.reduce_to_pdf(measurement_over_q(exact_curves, "sq"), DataOptions()), DataOptions(rmax=12.0), bond=2.88
+        reduction.reduce_to_pdf(measurement_over_q(exact_curves, "sq"), DataOptions()),
+        DataOptions(rmax=12.0),
+        bond=2.88,
     )
     origins = {name: (value, origin) for name, value, origin in measurement_without_header.settings}
     assert origins["qmin"] == (0.5, "data") and origins["qmax"] == (pytest.approx(21.99), "data")
@@ -109,10 +111,12 @@ def test_few_points_in_q_reach_less_far_and_a_farther_fit_asks_for_more(exact_cu
     coarse_measurement = measurement_over_q(exact_curves, "fq")._replace(
         q=exact_curves["q"][::10], intensity=exact_curves["fq"][::10]
     )
-    assert sine.reduce_to_pdf(coarse_measurement, DataOptions()).r[-1] == pytest.approx(0.9 * np.pi / 0.1, abs=0.05)
-    assert sine.reduce_to_pdf(measurement_over_q(exact_curves, "fq"), DataOptions(rmax=80.0)).r[-1] == pytest.approx(
-        80.0
+    assert reduction.reduce_to_pdf(coarse_measurement, DataOptions()).r[-1] == pytest.approx(
+        0.9 * np.pi / 0.1, abs=0.05
     )
+    assert reduction.reduce_to_pdf(measurement_over_q(exact_curves, "fq"), DataOptions(rmax=80.0)).r[
+        -1
+    ] == pytest.approx(80.0)
 
 
 @pytest.mark.parametrize(
@@ -132,10 +136,12 @@ def test_few_points_in_q_reach_less_far_and_a_farther_fit_asks_for_more(exact_cu
 def test_what_leads_to_no_pdf_is_refused_in_one_line(exact_curves, kind, change, options, message):
     y = exact_curves[{"iq": "sq"}.get(kind, kind)]
     with pytest.raises(ReadError, match=message) as error:
-        sine.reduce_to_pdf(measurement_over_q(exact_curves, kind, y=change(y) if change else y), DataOptions(**options))
+        reduction.reduce_to_pdf(
+            measurement_over_q(exact_curves, kind, y=change(y) if change else y), DataOptions(**options)
+        )
     assert_one_sentence(error)
 
 
 def test_a_pdf_stays_as_it_is():
     pdf = Measurement("x.gr", np.arange(3.0), np.arange(3.0), {})
-    assert sine.reduce_to_pdf(pdf, DataOptions()) is pdf
+    assert reduction.reduce_to_pdf(pdf, DataOptions()) is pdf

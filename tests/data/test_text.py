@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from written import HEADERS, LABELS, example_pdf, rows
 
-from jaxstruc.io import columns as text
+from jaxstruc.io import columns
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
 PLAIN_FILES = {name: header + LABELS + rows() for name, header in HEADERS.items()} | {
@@ -12,7 +12,7 @@ PLAIN_FILES = {name: header + LABELS + rows() for name, header in HEADERS.items(
     "no header": rows(),
     "three columns": LABELS + rows().replace("\n", " 0.01\n"),
     "tabs and ends of lines": LABELS + rows(separator="\t").replace("\n", "  \r\n"),
-    "few": LABELS + "1 2\n" * text.MIN_ROWS,
+    "few": LABELS + "1 2\n" * columns.MIN_ROWS,
     "infinite": LABELS + "1 2\n" * 20 + "3 1e999\n",
 }
 IRREGULAR_FILES = {
@@ -36,9 +36,9 @@ IRREGULAR_FILES = {
     "hexadecimal": LABELS + rows().replace("\n10.0 ", "\n0x10 "),
     "digits of another script": LABELS + rows().replace("\n10.0 ", "\n١٠ "),
     "a narrow blank": LABELS + rows().replace("\n10.0 ", "\n10.0\u2009"),
-    "a long row": LABELS + rows() + "31 " + " " * text.MAX_LINE_CHARACTERS + "1\n",
-    "too few": LABELS + "1 2\n" * (text.MIN_ROWS - 1),
-    "many lines": "1 2\n" * (text.MAX_LINES + 1),
+    "a long row": LABELS + rows() + "31 " + " " * columns.MAX_LINE_CHARACTERS + "1\n",
+    "too few": LABELS + "1 2\n" * (columns.MIN_ROWS - 1),
+    "many lines": "1 2\n" * (columns.MAX_LINES + 1),
     "nothing": "#\n",
 }
 """Files that the quick way leaves to the careful one."""
@@ -46,39 +46,39 @@ REFUSED_FILES = ("too few", "many lines", "nothing", "one column", "decimal comm
 
 
 def test_numbers_are_read_in_many_spellings():
-    assert text.parse_row("1.0, 2;-3e2\t4D-3,") == [1.0, 2.0, -300.0, 0.004]
-    assert text.parse_row("5") is None and text.parse_row("1 x") is None
-    assert text.parse_number("nan") != text.parse_number("nan")
+    assert columns.parse_row("1.0, 2;-3e2\t4D-3,") == [1.0, 2.0, -300.0, 0.004]
+    assert columns.parse_row("5") is None and columns.parse_row("1 x") is None
+    assert columns.parse_number("nan") != columns.parse_number("nan")
 
 
 def test_text_of_many_lines_and_tabs_is_no_binary_file_and_control_characters_are(tmp_path):
     plain_bytes = b"1\t2\r\n" * 400
-    assert text.decode_text(plain_bytes, tmp_path) == plain_bytes.decode()
-    assert text.decode_text(plain_bytes + b"\x01" * 8, tmp_path)
-    assert text.decode_text("Å".encode("latin-1"), tmp_path) == text.decode_text("Å".encode(), tmp_path) == "Å"
+    assert columns.decode_text(plain_bytes, tmp_path) == plain_bytes.decode()
+    assert columns.decode_text(plain_bytes + b"\x01" * 8, tmp_path)
+    assert columns.decode_text("Å".encode("latin-1"), tmp_path) == columns.decode_text("Å".encode(), tmp_path) == "Å"
     for binary_bytes in (plain_bytes + b"\0", b"\x01" * 9 + plain_bytes):
-        with pytest.raises(text.ReadError, match="which is binary"):
-            text.decode_text(binary_bytes, tmp_path)
+        with pytest.raises(columns.ReadError, match="which is binary"):
+            columns.decode_text(binary_bytes, tmp_path)
 
 
 def test_the_longest_run_of_one_width_is_the_block(tmp_path):
     lines = ["1 2 3"] * 3 + [""] + ["4 5"] * 12 + ["end"] + ["6 7"] * 2
-    line_indices, rows, n_outside = text.find_block(lines, tmp_path)
+    line_indices, rows, n_outside = columns.find_block(lines, tmp_path)
     assert line_indices == list(range(4, 16)) and rows == [[4.0, 5.0]] * 12 and n_outside == 5
 
 
 def test_half_of_the_rows_make_a_block_and_fewer_do_not(tmp_path):
     lines = ["1 2"] * 10 + ["1 2 3"] * 5 + ["1 2"] * 5
-    line_indices, _, n_outside = text.find_block(lines, tmp_path)
+    line_indices, _, n_outside = columns.find_block(lines, tmp_path)
     assert line_indices == list(range(10)) and n_outside == 10
-    with pytest.raises(text.ReadError, match="got at most 10 of 21"):
-        text.find_block([*lines, "1 2"], tmp_path)
+    with pytest.raises(columns.ReadError, match="got at most 10 of 21"):
+        columns.find_block([*lines, "1 2"], tmp_path)
 
 
 def test_an_unmet_expectation_is_the_message():
-    text.expect(True, "nothing")
-    with pytest.raises(text.ReadError, match=r"^Expected r, got s; check\.$"):
-        text.expect(False, "r, got s; check")
+    columns.expect(True, "nothing")
+    with pytest.raises(columns.ReadError, match=r"^Expected r, got s; check\.$"):
+        columns.expect(False, "r, got s; check")
 
 
 @pytest.mark.parametrize("name", PLAIN_FILES | IRREGULAR_FILES)
@@ -90,15 +90,15 @@ def test_quick_and_careful_reading_agree_to_the_bit(name):
 @pytest.mark.parametrize("name", PLAIN_FILES | IRREGULAR_FILES)
 def test_only_a_header_and_plain_rows_are_read_quickly(monkeypatch, name):
     def refuse_careful_reading(*_):
-        raise text.ReadError("Expected nothing.")
+        raise columns.ReadError("Expected nothing.")
 
-    monkeypatch.setattr(text, "find_block", refuse_careful_reading)
+    monkeypatch.setattr(columns, "find_block", refuse_careful_reading)
     lines = (PLAIN_FILES | IRREGULAR_FILES)[name].splitlines()
     if name in PLAIN_FILES:
-        assert len(text.read_table(lines, EXAMPLE)[1]) >= text.MIN_ROWS
+        assert len(columns.read_table(lines, EXAMPLE)[1]) >= columns.MIN_ROWS
     else:
-        with pytest.raises(text.ReadError, match="nothing"):
-            text.read_table(lines, EXAMPLE)
+        with pytest.raises(columns.ReadError, match="nothing"):
+            columns.read_table(lines, EXAMPLE)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -119,13 +119,13 @@ def test_any_spelling_of_a_number_is_read_alike(seed):
 def table_and_block_agree(lines):
     """Check that both read the same or refuse in the same words; return whether they read."""
     try:
-        line_indices, block_rows, n_outside = text.find_block(lines, EXAMPLE)
-    except text.ReadError as block_error:
-        with pytest.raises(text.ReadError) as table_error:
-            text.read_table(lines, EXAMPLE)
+        line_indices, block_rows, n_outside = columns.find_block(lines, EXAMPLE)
+    except columns.ReadError as block_error:
+        with pytest.raises(columns.ReadError) as table_error:
+            columns.read_table(lines, EXAMPLE)
         assert str(table_error.value) == str(block_error)
         return False
-    quick_table = text.read_table(lines, EXAMPLE)
+    quick_table = columns.read_table(lines, EXAMPLE)
     assert list(quick_table[0]) == line_indices and quick_table[2] == n_outside and quick_table[1].dtype == np.float64
     assert quick_table[1].tobytes() == np.array(block_rows).tobytes()
     return True

@@ -6,7 +6,7 @@ import pytest
 from ase.cluster import Decahedron, Icosahedron, Octahedron
 from evaluation import StructureBatch
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.network.cvae.model import CVAE, ModelSizes
 from jaxstruc.network.cvae.propose import Proposals
 
@@ -49,7 +49,7 @@ def test_pearson_is_numpys():
 
 
 CLUSTER_POSITIONS = {
-    "fcc": shapes.fcc_cluster((4, 4, 3)).positions * 2.8,
+    "fcc": fcc_shapes.fcc_cluster((4, 4, 3)).positions * 2.8,
     "octahedron": Octahedron("Au", 7, 2).positions,
     "icosahedron": Icosahedron("Au", 4).positions,
     "decahedron": Decahedron("Au", 3, 3, 0).positions,
@@ -158,7 +158,7 @@ def test_atoms_with_a_presence_above_one_half_are_kept():
 
 
 def test_validity_asks_for_one_piece_and_no_close_atoms():
-    positions, mask = shapes.fcc_cluster((2, 2, 2)).positions * 2.8, np.ones(19, bool)
+    positions, mask = fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.8, np.ones(19, bool)
     assert evaluation.is_valid_structure(positions, mask, 2.8)
     close_positions, separated_positions = positions.copy(), positions.copy()
     close_positions[1] = close_positions[0] + 0.5

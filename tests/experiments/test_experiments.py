@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from jaxstruc.clusters.fcc_shapes import fcc_cluster
-from jaxstruc.network import weights as card
+from jaxstruc.network import weights
 from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.cvae.model import ModelSizes
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 
 MAX_ATOMS = 43
 """Most atoms of the structures here."""
@@ -216,7 +215,7 @@ def test_noise_on_f_has_the_asked_size(experiments, data):
     q, r = dataset.PDF_GRID.q, dataset.PDF_GRID.r
     instrument = debye.Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04)
     positions = data.shapes[0].positions * data.bond[0]
-    pairs = curves.pair_distances_from_positions(
+    pairs = pair_distribution.pair_distances_from_positions(
         jnp.asarray(positions), np.ones(len(positions), bool), dataset.PDF_GRID
     )
     amplitudes = form_factors.xray_form_factors(form_factors.UNIT_COEFFICIENTS, jnp.asarray(q))
@@ -319,7 +318,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     small_dataset = data._replace(**columns, conditions=conditions)
     split = dataset.Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
     monkeypatch.setattr(dataset, "split", lambda *_, **__: split)
-    for module in (training, card, trainings):
+    for module in (training, weights, trainings):
         monkeypatch.setattr(module, "sizes", lambda options: ModelSizes(options.latent, atoms=MAX_ATOMS, satellites=4))
     monkeypatch.setattr(table1, "MAX_ATOMS", MAX_ATOMS)
     monkeypatch.setattr(trainings, "RUNS", tmp_path)

@@ -11,16 +11,15 @@ from jaxstruc import statistics
 from jaxstruc.clusters import families, library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.distances import distances
-from jaxstruc.pdf import candidates, posterior
+from jaxstruc.pdf import candidates, posterior, target
 from jaxstruc.pdf import fit as fits
-from jaxstruc.pdf import target as targets
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.fit import misfit
-from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import cluster_tables
 
 R = np.arange(1.5, 14.001, 0.05)
 LIMITS = {"qmin": 1.0, "qmax": 18.0}
-SPAN = targets.span(rmax=14.0, qmax=18.0, diameter=20.0)
+SPAN = target.span(rmax=14.0, qmax=18.0, diameter=20.0)
 
 
 def make_pool(cluster_library, rows=None):
@@ -30,7 +29,7 @@ def make_pool(cluster_library, rows=None):
 
 
 def make_target(g):
-    return targets.target(R, g, **LIMITS, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
+    return target.target(R, g, **LIMITS, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,7 +81,7 @@ def test_a_candidate_of_the_library_fits_as_its_distance_matrix_does(small_libra
     target = make_target(cluster_pdf(fcc_sphere(13.0), R))
     fit = candidates.fit_all(make_pool(small_library, np.array([index])), target)
     positions = jnp.asarray(library.candidate_cluster(small_library, index).positions * BOND, jnp.float32)
-    cluster_table = templates.tabulate_distances(distances(positions), jnp.ones(len(positions)), BOND, span=SPAN)
+    cluster_table = cluster_tables.tabulate_distances(distances(positions), jnp.ones(len(positions)), BOND, span=SPAN)
     values = jax.tree.map(lambda column: jnp.asarray(column[0]), fit.values)
     exact_rw = jnp.sqrt(misfit(cluster_table, values, target.basis) / target.basis.norm)
     assert float(fit.rw[0]) > 0.05
@@ -97,7 +96,7 @@ def test_no_pair_within_the_span_is_lost(small_library):
     np.testing.assert_allclose(
         histograms.weight.sum(axis=1), small_library.atoms * (small_library.atoms - 1.0), rtol=1e-6
     )
-    short_span = targets.span(rmax=4.0, qmax=18.0, diameter=20.0)
+    short_span = target.span(rmax=4.0, qmax=18.0, diameter=20.0)
     short_histograms = library.scaled_histograms(entries, bond=BOND, max_distance=short_span.max_distance)
     n_pairs = [
         np.sum(pdist(library.candidate_cluster(small_library, index).positions) * BOND < short_span.max_distance)
@@ -111,7 +110,7 @@ def test_no_pair_of_a_disordered_cluster_is_lost():
     rng = np.random.default_rng(0)
     positions = 12 * rng.uniform(size=(300, 3))
     disordered_library = library.collect([Cluster("user", "drawn", positions)])
-    span = targets.span(rmax=50.0, qmax=18.0, diameter=100.0)
+    span = target.span(rmax=50.0, qmax=18.0, diameter=100.0)
     histograms = library.scaled_histograms([(disordered_library, 0)], bond=2.5, max_distance=span.max_distance)
     assert float(histograms.weight.sum()) == pytest.approx(300 * 299)
 

@@ -9,10 +9,9 @@ import mixtures
 import numpy as np
 import pytest
 
-from jaxstruc.pdf import candidates, ensemble
-from jaxstruc.pdf import fit as values
+from jaxstruc.pdf import candidates, ensemble, fit
 from jaxstruc.pdf.ensemble_model import EnsembleParameters, atom_fractions, class_curves
-from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import cluster_tables
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +111,12 @@ def test_the_curve_is_the_sum_of_the_classes(lognormal_sample):
     )
     summed_pdf = np.zeros(len(target.basis.data))
     for index in np.flatnonzero(np.asarray(ensemble_fit.atom_fractions) > 1e-6):
-        class_table = templates.ClusterTable(
+        class_table = cluster_tables.ClusterTable(
             model.cluster_tables.shell_functions[index], model.cluster_tables.bond[index], model.cluster_tables.span
         )
         class_values = ensemble_fit.values._replace(stretch=jnp.float32(stretch[index]), scale=jnp.float32(1))
         summed_pdf += float(ensemble_fit.atom_fractions[index]) * np.asarray(
-            values.model_curve(class_table, class_values, target.basis)
+            fit.model_curve(class_table, class_values, target.basis)
         )
     residual = np.asarray(target.basis.data) - summed_pdf
     assert float(ensemble_fit.squares) == pytest.approx(

@@ -3,21 +3,19 @@ import pytest
 import sized
 
 from jaxstruc.options.small_angle import SizeOptions
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import fit as outcomes
-from jaxstruc.small_angle import fitted_curves as evaluated
+from jaxstruc.small_angle import data, fit, fitted_curves
 
 
 @pytest.fixture(scope="module")
 def sphere_fit():
-    saxs_data = pattern.saxs_data(sized.measurement(), SizeOptions())
-    (saxs_fits,) = outcomes.fit_all([saxs_data], ("sphere",), ("gaussian",))
+    saxs_data = data.saxs_data(sized.measurement(), SizeOptions())
+    (saxs_fits,) = fit.fit_all([saxs_data], ("sphere",), ("gaussian",))
     log_radius = float(saxs_fits.window.center) + np.linspace(-1.2, 1.2, 512)
     return (
         saxs_data,
         saxs_fits.body_fits[0],
         log_radius,
-        evaluated.fitted_curves(saxs_data, saxs_fits.body_fits, log_radius, 1.0)[0],
+        fitted_curves.fitted_curves(saxs_data, saxs_fits.body_fits, log_radius, 1.0)[0],
     )
 
 
@@ -49,8 +47,8 @@ def test_shares_give_the_same_curve_and_scale(sphere_fit):
     from jaxstruc.small_angle import evidence as averaging
 
     volume_fractions = averaging.volume_fractions([body_fit], log_radius)[0]
-    curve, background, scale, _ = evaluated.distribution_curve(
-        saxs_data, evaluated.size_curves(saxs_data, "sphere", log_radius), volume_fractions
+    curve, background, scale, _ = fitted_curves.distribution_curve(
+        saxs_data, fitted_curves.size_curves(saxs_data, "sphere", log_radius), volume_fractions
     )
     np.testing.assert_allclose(curve, fitted_curve.calculated, rtol=1e-3)
     assert scale == pytest.approx(fitted_curve.scale, rel=1e-3) and background[0] == pytest.approx(

@@ -7,14 +7,11 @@ import pytest
 import scipy.optimize
 
 from jaxstruc.clusters import distances as cluster_distances
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.pdf import fit as fits
-from jaxstruc.pdf import fit as values
-from jaxstruc.pdf import target as targets
+from jaxstruc.pdf import fit, target
 from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering import debye
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -22,7 +19,7 @@ R = np.arange(1.5, 15.001, 0.05)
 GRID = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
 Q = GRID.q
 BOND = 2.78
-SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=16.0)
+SPAN = target.span(rmax=15.0, qmax=22.0, diameter=16.0)
 ALL_PARAMETERS = (*DEFAULT_FREE_PARAMETERS, "qdamp")
 
 
@@ -39,11 +36,11 @@ def exact_pdf(distances, *, qdamp=0.03, noise=None, **instrument):
     """Return G(r) by the exact sum, scale 1; `noise` is added to F(Q)."""
     f = exact_f(distances, **instrument)
     f = f if noise is None else f + noise
-    return curves.pdf_from_f(f, Instrument(qdamp=qdamp), GRID)
+    return pair_distribution.pdf_from_f(f, Instrument(qdamp=qdamp), GRID)
 
 
 def fcc_distances(layers, bond=BOND):
-    return cluster_distances.distances(jnp.asarray(shapes.fcc_cluster(layers).positions * bond, jnp.float32))
+    return cluster_distances.distances(jnp.asarray(fcc_shapes.fcc_cluster(layers).positions * bond, jnp.float32))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +49,7 @@ def distances():
 
 
 def make_target(g, *, r=R, qdamp=0.03, **options):
-    return targets.target(
+    return target.target(
         r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN, **options
     )
 
@@ -65,7 +62,7 @@ def pad_to_48_atoms(distances):
 
 def make_fitter(free):
     def refine_cluster(distances, presence, basis):
-        return fits.refine(templates.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free)
+        return fit.refine(templates.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free)
 
     refine_batch = jax.jit(jax.vmap(refine_cluster, (0, 0, None)))
     return lambda distances, presence, target: refine_batch(distances, presence, target.basis)
@@ -97,7 +94,7 @@ def test_resolution_and_background_are_fitted_too(distances):
     fit_result = fit_all_parameters(distances[None], jnp.ones((1, 43)), target)
     assert float(fit_result.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(fit_result.rw[0]) < 2e-3
     cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    fitted_pdf, fitted_background = fits.curves(
+    fitted_pdf, fitted_background = fit.curves(
         fit_result, jax.tree.map(lambda column: column[None], cluster_table), target
     )
     np.testing.assert_allclose(fitted_pdf[0], g, atol=3e-3 * np.abs(g).max())
@@ -118,14 +115,14 @@ def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
 
 def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):
     """After one step, a third at a time: more rounds than one."""
-    monkeypatch.setattr(fits, "N_EARLY_STEPS", 1)
-    monkeypatch.setattr(fits, "N_LATE_BATCHES", 3)
+    monkeypatch.setattr(fit, "N_EARLY_STEPS", 1)
+    monkeypatch.setattr(fit, "N_LATE_BATCHES", 3)
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
     distance_batch = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
     cluster_tables = jax.vmap(lambda matrix: templates.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(
         distance_batch
     )
-    batch_fit = jax.jit(lambda cluster_tables, basis: fits.refine_all(cluster_tables, basis, free=ALL_PARAMETERS))(
+    batch_fit = jax.jit(lambda cluster_tables, basis: fit.refine_all(cluster_tables, basis, free=ALL_PARAMETERS))(
         cluster_tables, make_target(g).basis
     )
     single_fits = [fit_all_parameters(matrix[None], jnp.ones((1, 43)), make_target(g)) for matrix in distance_batch]
@@ -166,7 +163,7 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     bases = [make_target(g).basis for g in simulated_pdfs]
     stacked_basis = jax.tree.map(lambda *leaves: np.stack(leaves), *bases)
     cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    batch_fit = jax.jit(jax.vmap(lambda basis: fits.refine(cluster_table, basis)))(stacked_basis)
+    batch_fit = jax.jit(jax.vmap(lambda basis: fit.refine(cluster_table, basis)))(stacked_basis)
     assert bool(batch_fit.converged.all())
     for column, name in enumerate(DEFAULT_FREE_PARAMETERS):
         deviation = np.abs(np.asarray(getattr(batch_fit.values, name)) - true_values[name])
@@ -250,10 +247,10 @@ def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(dista
 def start_rw(distances, target):
     """Return Rw of where a fit starts, with the rounding of the sum over Q of which the model is made."""
     cluster_table = templates.tabulate_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
-    names = values.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
-    start_values = values.physical_values(values.start_point(cluster_table, names, target.basis), names, target.basis)
+    names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
+    start_values = fit.physical_values(fit.start_point(cluster_table, names, target.basis), names, target.basis)
     rounding = target.basis.q.size * np.finfo(np.float32).eps
-    return float(jnp.sqrt(values.misfit(cluster_table, start_values, target.basis) / target.basis.norm)) + rounding
+    return float(jnp.sqrt(fit.misfit(cluster_table, start_values, target.basis) / target.basis.norm)) + rounding
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -268,13 +265,13 @@ def test_a_fit_of_the_wrong_cluster_is_not_worse_than_its_start(distances, seed)
 def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
     """The data are the model itself: the sum of squares is rounding alone, where no step counts."""
     cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    names = values.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
+    names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
     basis = make_target(np.asarray(exact_pdf(distances, uiso=0.01))).basis
-    start_point = values.start_point(cluster_table, names, basis)
-    model = values.model_curve(cluster_table, values.physical_values(start_point, names, basis), basis)
+    start_point = fit.start_point(cluster_table, names, basis)
+    model = fit.model_curve(cluster_table, fit.physical_values(start_point, names, basis), basis)
     basis = dataclasses.replace(basis, data=model, norm=jnp.sum(model**2), unmodelled_squares=jnp.zeros(()))
-    start_state = fits._initial_state(cluster_table, basis, DEFAULT_FREE_PARAMETERS)
-    final_state = fits._levenberg_marquardt(cluster_table, basis, DEFAULT_FREE_PARAMETERS, start_state, fits.MAX_STEPS)
+    start_state = fit._initial_state(cluster_table, basis, DEFAULT_FREE_PARAMETERS)
+    final_state = fit._levenberg_marquardt(cluster_table, basis, DEFAULT_FREE_PARAMETERS, start_state, fit.MAX_STEPS)
     assert bool(final_state.converged) and int(final_state.steps) <= 3
     assert float(final_state.point.squares) <= float(start_state.point.squares)
     assert (

@@ -4,7 +4,7 @@ import mixtures
 import numpy as np
 import pytest
 
-from jaxstruc.pdf import cross_validation as judge
+from jaxstruc.pdf import cross_validation
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,13 @@ def test_the_curves_of_a_cut_go_through_the_data_it_was_fitted_to(ensemble_valid
 
 
 def test_draws_are_fractions_that_sum_to_one(ensemble_validation):
-    best_fractions, fraction_draws = judge.posterior_fractions(ensemble_validation, mixtures.sphere_model())
+    best_fractions, fraction_draws = cross_validation.posterior_fractions(ensemble_validation, mixtures.sphere_model())
     np.testing.assert_allclose(fraction_draws.sum(axis=1), 1)
     assert best_fractions.sum() == pytest.approx(1) and (fraction_draws >= 0).all()
 
 
 def test_thinned_data_keep_the_steps_that_qmax_needs():
-    holdout_data = judge.HoldoutData(
+    holdout_data = cross_validation.HoldoutData(
         mixtures.R,
         np.sin(mixtures.R),
         mixtures.make_target(np.sin(mixtures.R)),
@@ -69,4 +69,4 @@ def test_thinned_data_keep_the_steps_that_qmax_needs():
     )
     thinned_data = holdout_data.thinned_data
     step = thinned_data.r[1] - thinned_data.r[0]
-    assert step <= judge.R_STEP_FACTOR * np.pi / 18.0 + 1e-9 and thinned_data.r[0] == holdout_data.r[0]
+    assert step <= cross_validation.R_STEP_FACTOR * np.pi / 18.0 + 1e-9 and thinned_data.r[0] == holdout_data.r[0]

@@ -4,20 +4,18 @@ import pytest
 import sized
 
 from jaxstruc.options.small_angle import SimulateSaxsOptions, SizeOptions
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import design_matrix as kernels
-from jaxstruc.small_angle import fit as outcomes
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import size_distributions
+from jaxstruc.small_angle import data, design_matrix, fit, form_factors, size_distributions
 from jaxstruc.small_angle.design_matrix import RadiusWindow
 from jaxstruc.small_angle.simulate import simulate_saxs
 
-SPHERE_TABLE = particle.FormFactorTable(*(jnp.asarray(part, jnp.float32) for part in particle.named_table("sphere")))
+SPHERE_TABLE = form_factors.FormFactorTable(
+    *(jnp.asarray(part, jnp.float32) for part in form_factors.named_table("sphere"))
+)
 
 
 @pytest.fixture(scope="module")
 def saxs_data():
-    return pattern.saxs_data(sized.measurement(), SizeOptions())
+    return data.saxs_data(sized.measurement(), SizeOptions())
 
 
 @pytest.mark.parametrize("dq", [0.0, 0.004])
@@ -29,13 +27,15 @@ def test_the_design_matrix_of_fits_gives_the_simulated_curve(name, dq):
         "octahedron", radius=40.0, pd=pd, distribution=name, qmin=0.01, qmax=0.35, qstep=0.005,
         options=SimulateSaxsOptions(dq=dq),
     )  # fmt: skip
-    log_radius = kernels.log_radius_nodes(RadiusWindow(jnp.log(41.0), jnp.asarray(0.01), jnp.asarray(0.1)))
-    form_factor_table = particle.FormFactorTable(
-        *(jnp.asarray(part, jnp.float32) for part in particle.named_table("octahedron"))
+    log_radius = design_matrix.log_radius_nodes(RadiusWindow(jnp.log(41.0), jnp.asarray(0.01), jnp.asarray(0.1)))
+    form_factor_table = form_factors.FormFactorTable(
+        *(jnp.asarray(part, jnp.float32) for part in form_factors.named_table("octahedron"))
     )
     volume_fractions = np.asarray(size_distributions.FAMILIES[name].volume_fractions(40.0, 0.1, log_radius), float)
     q_width = jnp.full(len(q), dq, jnp.float32) if dq else None
-    matrix = np.asarray(kernels.size_curves(form_factor_table, jnp.asarray(q, jnp.float32), q_width, log_radius), float)
+    matrix = np.asarray(
+        design_matrix.size_curves(form_factor_table, jnp.asarray(q, jnp.float32), q_width, log_radius), float
+    )
     middle_volume = 4 / 3 * np.pi * np.exp(3 * float(log_radius[len(log_radius) // 2]))
     np.testing.assert_allclose(1e-4 * middle_volume * matrix @ volume_fractions, curve, rtol=5e-4, atol=2e-6 * curve[0])
 
@@ -46,7 +46,8 @@ def test_the_resolution_smears_as_that_of_sasmodels():
     q, log_radius = np.linspace(0.02, 0.2, 40), np.log([20.0, 40.0])
     dq, fine_q = 0.1 * q, np.linspace(0.005, 0.3, 6000)
     computed = np.asarray(
-        kernels.size_curves(SPHERE_TABLE, *(jnp.asarray(array, jnp.float32) for array in (q, dq, log_radius))), float
+        design_matrix.size_curves(SPHERE_TABLE, *(jnp.asarray(array, jnp.float32) for array in (q, dq, log_radius))),
+        float,
     )
     reference = resolution.Pinhole1D(q, dq, q_calc=fine_q).apply(sized.sphere_form_factor(fine_q * 40.0))
     unsmeared = sized.sphere_form_factor(q * 40.0)
@@ -56,17 +57,19 @@ def test_the_resolution_smears_as_that_of_sasmodels():
 
 @pytest.mark.parametrize(("mean", "width"), [(25.0, 0.01), (60.0, 0.05), (40.0, 0.3)])
 def test_fits_start_near_the_truth_though_a_curve_of_one_size_has_many_minima(mean, width):
-    saxs_data = pattern.saxs_data(sized.measurement((mean, width, 1.0)), SizeOptions())
-    start_window = kernels.start_window(
-        outcomes.start_grid(outcomes.form_factor_tables(("sphere",)), saxs_data.whitened_data.q),
+    saxs_data = data.saxs_data(sized.measurement((mean, width, 1.0)), SizeOptions())
+    start_window = design_matrix.start_window(
+        fit.start_grid(fit.form_factor_tables(("sphere",)), saxs_data.whitened_data.q),
         saxs_data.whitened_data,
     )
     assert float(jnp.exp(start_window.center)) == pytest.approx(mean, rel=0.15 if width > 0.2 else 0.03)
 
 
 def test_start_pairs_contain_the_two_populations():
-    saxs_data = pattern.saxs_data(sized.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions())
-    window = RadiusWindow(jnp.log(40.0), jnp.asarray(kernels.PAIR_NODE_STEP), jnp.asarray(0.2))
-    pair_matrix = kernels.design_matrix(SPHERE_TABLE, saxs_data.whitened_data, window)
-    start_radii = np.exp(np.asarray(kernels.start_pairs(pair_matrix, saxs_data.whitened_data, window, 2))[0, :, 0])
+    saxs_data = data.saxs_data(sized.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions())
+    window = RadiusWindow(jnp.log(40.0), jnp.asarray(design_matrix.PAIR_NODE_STEP), jnp.asarray(0.2))
+    pair_matrix = design_matrix.design_matrix(SPHERE_TABLE, saxs_data.whitened_data, window)
+    start_radii = np.exp(
+        np.asarray(design_matrix.start_pairs(pair_matrix, saxs_data.whitened_data, window, 2))[0, :, 0]
+    )
     np.testing.assert_allclose(start_radii, [30.0, 48.0], rtol=0.05)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxstruc.pdf import candidates, ensemble
-from jaxstruc.pdf import ensemble_model as mixture
+from jaxstruc.pdf import candidates, ensemble, ensemble_model
 from jaxstruc.pdf.ensemble_model import EnsembleParameters
 
 
@@ -27,7 +26,7 @@ def make_parameters(model, *, root=(0.6, 0.8), mean=17.0, width=0.2):
 
 def test_fractions_are_a_lognormal_of_each_packing_and_sum_to_its_root_squared():
     model = mixtures.sphere_model()
-    fractions = np.asarray(mixture.atom_fractions(make_parameters(model), model, 0.0))
+    fractions = np.asarray(ensemble_model.atom_fractions(make_parameters(model), model, 0.0))
     packing, diameters = np.asarray(model.packing), np.asarray(model.size, float)
     for packing_index, total in enumerate((0.36, 0.64)):
         lognormal = np.exp(-0.5 * (np.log(diameters / 17.0) / 0.2) ** 2) * (packing == packing_index)
@@ -41,11 +40,11 @@ def test_smooth_modes_change_a_distribution_by_their_strength_alone():
     parameters = make_parameters(model)
     parameters = parameters._replace(waves=parameters.mode_weights.at[0, -2].set(1.5))
     lognormal_fractions, free_fractions = (
-        np.asarray(mixture.atom_fractions(parameters, model, strength)) for strength in (0.0, 1.0)
+        np.asarray(ensemble_model.atom_fractions(parameters, model, strength)) for strength in (0.0, 1.0)
     )
     in_packing = np.asarray(model.packing) == 0
     np.testing.assert_allclose(
-        lognormal_fractions, np.asarray(mixture.atom_fractions(make_parameters(model), model, 1.0)), atol=1e-7
+        lognormal_fractions, np.asarray(ensemble_model.atom_fractions(make_parameters(model), model, 1.0)), atol=1e-7
     )
     assert abs(free_fractions - lognormal_fractions)[in_packing].max() > 0.1 * lognormal_fractions[in_packing].max()
     np.testing.assert_allclose(free_fractions[~in_packing], lognormal_fractions[~in_packing], atol=1e-7)
@@ -57,7 +56,7 @@ def test_smooth_modes_have_unit_variance_at_every_size():
 
 
 def test_small_particles_contract_by_their_size():
-    stretches = np.asarray(mixture.class_stretches(1.01, 0.2, mixtures.sphere_model()))
+    stretches = np.asarray(ensemble_model.class_stretches(1.01, 0.2, mixtures.sphere_model()))
     np.testing.assert_allclose(stretches, 1.01 * (1 - 0.2 / np.asarray(mixtures.sphere_model().size)), rtol=1e-6)
 
 
@@ -74,10 +73,10 @@ def test_gradients_by_all_that_is_fitted_are_those_of_differences():
 
     def misfit(x):
         trial = unravel(x)
-        class_pdfs = mixture.class_curves(
+        class_pdfs = ensemble_model.class_curves(
             model, trial.places, trial.contraction[0], mixtures.NONLINEAR_PARAMETERS, target.basis
         )
-        return jnp.sum((0.9 * target.basis.data - mixture.atom_fractions(trial, model, 1.0) @ class_pdfs) ** 2)
+        return jnp.sum((0.9 * target.basis.data - ensemble_model.atom_fractions(trial, model, 1.0) @ class_pdfs) ** 2)
 
     gradient = np.asarray(jax.jit(jax.grad(misfit))(flat_parameters))
     gradient_by_field = jax.tree.map(np.asarray, unravel(gradient))

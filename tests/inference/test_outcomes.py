@@ -3,12 +3,11 @@ import pytest
 import sized
 
 from jaxstruc.options.small_angle import SizeOptions
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import fit as outcomes
+from jaxstruc.small_angle import data, fit
 
 
 def make_saxs_data(*populations, **options):
-    return pattern.saxs_data(sized.measurement(*populations, **options), SizeOptions())
+    return data.saxs_data(sized.measurement(*populations, **options), SizeOptions())
 
 
 def test_a_fit_alone_is_the_same_as_among_others_of_other_sizes():
@@ -17,9 +16,9 @@ def test_a_fit_alone_is_the_same_as_among_others_of_other_sizes():
         make_saxs_data((60.0, 0.05, 1.0), points=100),
         make_saxs_data((25.0, 0.2, 1.0), seed=3),
     ]
-    batch_fits = outcomes.fit_all(data_sets, ("sphere",), ("gaussian",))
+    batch_fits = fit.fit_all(data_sets, ("sphere",), ("gaussian",))
     for saxs_data, batch_fit in zip(data_sets, batch_fits, strict=True):
-        (single_fit,) = outcomes.fit_all([saxs_data], ("sphere",), ("gaussian",))
+        (single_fit,) = fit.fit_all([saxs_data], ("sphere",), ("gaussian",))
         np.testing.assert_array_equal(single_fit.body_fits[0].log_parameters, batch_fit.body_fits[0].log_parameters)
         assert single_fit.body_fits[0].chi2 == batch_fit.body_fits[0].chi2
     mean_radii = [float(np.exp(file_fits.body_fits[0].log_parameters[0, 0])) for file_fits in batch_fits]
@@ -27,15 +26,15 @@ def test_a_fit_alone_is_the_same_as_among_others_of_other_sizes():
 
 
 def test_a_second_call_does_not_compile_again():
-    outcomes.fit_all([make_saxs_data()], ("sphere",), ("gaussian",))
-    n_compiled = outcomes._fit_single_populations._cache_size()
-    outcomes.fit_all([make_saxs_data((33.0, 0.07, 1.0), seed=4)] * 2, ("sphere",), ("gaussian",))
-    assert outcomes._fit_single_populations._cache_size() == n_compiled
+    fit.fit_all([make_saxs_data()], ("sphere",), ("gaussian",))
+    n_compiled = fit._fit_single_populations._cache_size()
+    fit.fit_all([make_saxs_data((33.0, 0.07, 1.0), seed=4)] * 2, ("sphere",), ("gaussian",))
+    assert fit._fit_single_populations._cache_size() == n_compiled
 
 
 @pytest.mark.slow
 def test_two_populations_come_back_with_their_shares():
-    (saxs_fits,) = outcomes.fit_all(
+    (saxs_fits,) = fit.fit_all(
         [make_saxs_data((30.0, 0.08, 0.6), (48.0, 0.08, 0.4), counts=1e6)], ("sphere",), ("two",)
     )
     (pair_fit,) = saxs_fits.body_fits

@@ -2,13 +2,11 @@ import numpy as np
 import pytest
 from simulated import BOND, cluster_pdf
 
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.clusters import library
-from jaxstruc.pdf import candidates, target
-from jaxstruc.pdf import instrument as profile
+from jaxstruc.clusters import fcc_shapes, library
+from jaxstruc.pdf import candidates, instrument, target
 from jaxstruc.pdf.candidates import CandidateGroup
 
-KNOWN_CLUSTERS = library.from_clusters([shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
+KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 POOL = candidates.candidate_pool([CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))])
 R = np.arange(1.5, 20.001, 0.05)
 SPAN = target.span(rmax=20.0, qmax=18.0, diameter=16.0)
@@ -20,12 +18,14 @@ def make_target(*, qmin, stated_qmin, noise=0.05, qdamp=0.03, stated_qdamp=0.03,
     positions = library.candidate_cluster(KNOWN_CLUSTERS, 2).positions * BOND
     g = cluster_pdf(positions, R, noise=noise, rng=np.random.default_rng(seed), qmin=qmin, qdamp=qdamp)
     settings = {"qmin": stated_qmin, "qmax": 18.0, "qdamp": stated_qdamp, "qbroad": 0.0}
-    return target.target(R, g, **settings, bond=BOND, span=SPAN, lowest_qmin=min(stated_qmin, profile.MIN_TRIAL_QMIN))
+    return target.target(
+        R, g, **settings, bond=BOND, span=SPAN, lowest_qmin=min(stated_qmin, instrument.MIN_TRIAL_QMIN)
+    )
 
 
 @pytest.mark.parametrize("true_qmin", [0.5, 0.97, 1.43])
 def test_the_qmin_of_the_data_is_found_under_a_wrong_header(true_qmin):
-    inferred_setting = profile.infer_setting(
+    inferred_setting = instrument.infer_setting(
         POOL, make_target(qmin=true_qmin, stated_qmin=0.1), "qmin", free=FREE_PARAMETERS
     )
     assert (
@@ -41,18 +41,20 @@ def test_the_qmin_of_the_data_is_found_under_a_wrong_header(true_qmin):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_header_that_is_right_is_kept(seed):
     assert (
-        profile.infer_setting(POOL, make_target(qmin=1.0, stated_qmin=1.0, seed=seed), "qmin", free=FREE_PARAMETERS)
+        instrument.infer_setting(POOL, make_target(qmin=1.0, stated_qmin=1.0, seed=seed), "qmin", free=FREE_PARAMETERS)
         is None
     )
     assert (
-        profile.infer_setting(POOL, make_target(qmin=1.0, stated_qmin=1.0, noise=0.0), "qmin", free=FREE_PARAMETERS)
+        instrument.infer_setting(POOL, make_target(qmin=1.0, stated_qmin=1.0, noise=0.0), "qmin", free=FREE_PARAMETERS)
         is None
     )
 
 
 def test_more_noise_leaves_the_value_less_certain():
     quiet_setting, noisy_setting = (
-        profile.infer_setting(POOL, make_target(qmin=0.9, stated_qmin=0.1, noise=noise), "qmin", free=FREE_PARAMETERS)
+        instrument.infer_setting(
+            POOL, make_target(qmin=0.9, stated_qmin=0.1, noise=noise), "qmin", free=FREE_PARAMETERS
+        )
         for noise in (0.05, 0.5)
     )
     assert noisy_setting.error > 2 * quiet_setting.error
@@ -61,10 +63,10 @@ def test_more_noise_leaves_the_value_less_certain():
 @pytest.mark.parametrize("true_qdamp", [0.06, 0.095])
 def test_the_qdamp_of_the_data_is_found_where_it_was_a_guess(true_qdamp):
     fit_target = make_target(qmin=1.0, stated_qmin=1.0, qdamp=true_qdamp, noise=0.0)
-    inferred_setting = profile.infer_setting(POOL, fit_target, "qdamp", free=FREE_PARAMETERS)
+    inferred_setting = instrument.infer_setting(POOL, fit_target, "qdamp", free=FREE_PARAMETERS)
     assert inferred_setting.value == pytest.approx(true_qdamp, abs=0.002) and 0 < inferred_setting.error < 0.002
     assert (
-        profile.infer_setting(
+        instrument.infer_setting(
             POOL, target.replace_settings(fit_target, qdamp=true_qdamp), "qdamp", free=FREE_PARAMETERS
         )
         is None

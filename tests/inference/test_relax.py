@@ -5,15 +5,13 @@ import optax
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.cluster import MIN_ATOM_DISTANCE
 from jaxstruc.clusters.distances import distances
 from jaxstruc.pdf import relax
 from jaxstruc.pdf import target as targets
 from jaxstruc.pdf.fit import FitValues, misfit
-from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering import form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import cluster_tables, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -25,18 +23,19 @@ VALUES = FitValues(*(jnp.asarray(x) for x in (1.0, 1.01, 0.006, 0.0, 2.0, 0.03, 
 @pytest.fixture(scope="module")
 def truth():
     """Atoms of an fcc cluster, in Å."""
-    return shapes.fcc_cluster((2, 3, 2)).positions * BOND
+    return fcc_shapes.fcc_cluster((2, 3, 2)).positions * BOND
 
 
 def make_target(positions, *, noise=0.0):
     """A curve of positions in Å, by the exact sum, with noise relative to its size."""
     grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
-    pairs = curves.pair_distances_from_positions(
+    pairs = pair_distribution.pair_distances_from_positions(
         jnp.asarray(positions, jnp.float32), np.ones(len(positions), bool), grid
     )
     instrument = Instrument(uiso=0.006, delta2=2.0, stretch=1.01, qdamp=0.03)
     g = np.asarray(
-        curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(positions)]), instrument, grid), float
+        pair_distribution.pdf(pairs, form_factors.UNIT_COEFFICIENTS, np.array([len(positions)]), instrument, grid),
+        float,
     )
     g = g + noise * g.std() * np.random.default_rng(1).normal(size=g.shape)
     return targets.target(grid.r, g, qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
@@ -143,7 +142,7 @@ def test_the_truth_stays_if_the_last_bits_of_its_coordinates_change(truth, targe
 
 def rw_without_moves(positions, target):
     """Return Rw of coordinates that do not move."""
-    cluster_table = templates.tabulate_distances(
+    cluster_table = cluster_tables.tabulate_distances(
         distances(positions), jnp.ones(len(positions), positions.dtype), target.basis.bond, span=SPAN
     )
     return float(jnp.sqrt(misfit(cluster_table, VALUES, target.basis) / target.basis.norm))

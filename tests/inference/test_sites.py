@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import simulated
 
-from jaxstruc.clusters import lattice_sites as hosts
-from jaxstruc.pdf import site_moves as sites
-from jaxstruc.pdf import target
+from jaxstruc.clusters import lattice_sites
+from jaxstruc.pdf import site_moves, target
 from jaxstruc.pdf.fit import FitValues
 from jaxstruc.pdf.site_moves import SiteWeights
 
@@ -31,7 +30,7 @@ def make_target_and_values(positions, *, rmax, qmax, noise):
 @pytest.fixture(scope="module")
 def particle_case():
     """A particle of fcc that is no ball, its curve with a little noise, and its host."""
-    lattice = hosts.nearest_sites("c" * 64, np.array([0.1, 0.2, 0.1]), N_SITES)
+    lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.1, 0.2, 0.1]), N_SITES)
     scaled_radius = np.linalg.norm(lattice.positions * np.array([1.3, 1.0, 0.8]), axis=1)
     occupied_sites = scaled_radius <= np.sort(scaled_radius)[N_ATOMS - 1]
     return (
@@ -48,9 +47,9 @@ def site_weights(spread=0.0, shape=1.0):
 def start_state(particle_case, occupied_sites, weights, leave=True):
     """The curves, and a particle with its fields; nothing left out of the curves unless asked."""
     lattice, _, fit_target, values = particle_case
-    site_graph = jax.tree.map(lambda column: jnp.asarray(column[0]), sites.site_graphs([lattice]))
+    site_graph = jax.tree.map(lambda column: jnp.asarray(column[0]), site_moves.site_graphs([lattice]))
     fit_values = jax.tree.map(lambda column: column[0], values)
-    pair_curves, state = sites._initial_state(
+    pair_curves, state = site_moves._initial_state(
         site_graph, jnp.asarray(occupied_sites, jnp.float32), fit_values, fit_target.basis, weights
     )
     return site_graph, pair_curves, state
@@ -58,17 +57,17 @@ def start_state(particle_case, occupied_sites, weights, leave=True):
 
 def recomputed_state(site_graph, pair_curves, state, occupied_sites, basis, weights):
     """The same particle or another one, with its fields worked out anew."""
-    bin_counts = np.zeros((N_SITES, sites.N_DISTANCE_BINS), np.float32)
+    bin_counts = np.zeros((N_SITES, site_moves.N_DISTANCE_BINS), np.float32)
     for row, bin_indices in zip(bin_counts, np.asarray(pair_curves.place), strict=True):
         np.add.at(row, bin_indices, occupied_sites.astype(np.float32))
     field = jnp.asarray(bin_counts) @ pair_curves.curve
-    return sites._state_with_cost(
+    return site_moves._state_with_cost(
         site_graph, pair_curves, jnp.asarray(occupied_sites, jnp.float32), field, basis, weights
     )
 
 
 def test_the_pair_curves_of_a_large_lattice_are_as_exact_as_the_target():
-    lattice = hosts.nearest_sites("c" * 64, np.array([0.1, 0.2, 0.1]), 1024)
+    lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.1, 0.2, 0.1]), 1024)
     occupied_sites = np.linalg.norm(lattice.positions, axis=1) < 3.2
     fit_target, values = make_target_and_values(lattice.positions[occupied_sites], rmax=30.0, qmax=20.0, noise=0.0)
     _, pair_curves, state = start_state((lattice, occupied_sites, fit_target, values), occupied_sites, site_weights())
@@ -81,8 +80,13 @@ def test_single_moves_cost_what_the_particle_after_them_does(particle_case, spre
     _lattice, occupied_sites, fit_target, _ = particle_case
     search_weights = site_weights(spread)
     site_graph, pair_curves, state = start_state(particle_case, occupied_sites, search_weights)
-    cost, _ = sites._flip_costs(
-        site_graph, pair_curves, state, sites._flip_cost_changes(site_graph, state), fit_target.basis, search_weights
+    cost, _ = site_moves._flip_costs(
+        site_graph,
+        pair_curves,
+        state,
+        site_moves._flip_cost_changes(site_graph, state),
+        fit_target.basis,
+        search_weights,
     )
     possible_sites = np.flatnonzero(np.isfinite(cost))
     assert occupied_sites[possible_sites].any() and not occupied_sites[possible_sites].all()
@@ -102,9 +106,11 @@ def test_exchanges_cost_what_the_particle_after_them_does(particle_case, spread)
     _lattice, occupied_sites, fit_target, _ = particle_case
     search_weights = site_weights(spread)
     site_graph, pair_curves, state = start_state(particle_case, occupied_sites, search_weights)
-    flip_changes = sites._flip_cost_changes(site_graph, state)
-    flip_costs, _ = sites._flip_costs(site_graph, pair_curves, state, flip_changes, fit_target.basis, search_weights)
-    emptied_sites, filled_sites, cost, _ = sites._best_exchanges(
+    flip_changes = site_moves._flip_cost_changes(site_graph, state)
+    flip_costs, _ = site_moves._flip_costs(
+        site_graph, pair_curves, state, flip_changes, fit_target.basis, search_weights
+    )
+    emptied_sites, filled_sites, cost, _ = site_moves._best_exchanges(
         site_graph, pair_curves, state, flip_costs, flip_changes, fit_target.basis, search_weights
     )
     assert np.isfinite(cost).all()
@@ -119,7 +125,7 @@ def test_fields_after_moves_are_those_computed_anew(particle_case):
     _, occupied_sites, fit_target, _ = particle_case
     site_graph, pair_curves, state = start_state(particle_case, occupied_sites, site_weights())
     emptied_site, filled_site = int(np.flatnonzero(occupied_sites)[-1]), int(np.flatnonzero(~occupied_sites)[0])
-    moved_state = sites._apply_move(site_graph, pair_curves, state, emptied_site, filled_site)
+    moved_state = site_moves._apply_move(site_graph, pair_curves, state, emptied_site, filled_site)
     changed_sites = occupied_sites.copy()
     changed_sites[emptied_site], changed_sites[filled_site] = False, True
     expected_state = recomputed_state(site_graph, pair_curves, state, changed_sites, fit_target.basis, site_weights())
@@ -132,7 +138,7 @@ def test_the_shape_cost_is_that_of_the_lattice(particle_case):
     costs = [
         float(start_state(particle_case, occupied_sites, site_weights(shape=shape))[2].cost) for shape in (0.0, 1.0)
     ]
-    assert costs[1] - costs[0] == pytest.approx(hosts.excess_occupancy_cost(lattice, occupied_sites), abs=0.01)
+    assert costs[1] - costs[0] == pytest.approx(lattice_sites.excess_occupancy_cost(lattice, occupied_sites), abs=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +146,13 @@ def search_ends(particle_case):
     lattice, occupied_sites, fit_target, values = particle_case
     wrong_sites = occupied_sites.copy()
     wrong_sites[np.flatnonzero(occupied_sites)[-4:]], wrong_sites[np.flatnonzero(~occupied_sites)[:3]] = False, True
-    site_graph, start_occupancy = sites.site_graphs([lattice]), wrong_sites[None].astype(np.float32)
+    site_graph, start_occupancy = site_moves.site_graphs([lattice]), wrong_sites[None].astype(np.float32)
     ends, cache_sizes = [], []
     for steps in (300, 0):
         ends.append(
-            sites.search_sites(site_graph, start_occupancy, values, fit_target.basis, site_weights(), KEY, steps)
+            site_moves.search_sites(site_graph, start_occupancy, values, fit_target.basis, site_weights(), KEY, steps)
         )
-        cache_sizes.append(sites.search_sites._cache_size())
+        cache_sizes.append(site_moves.search_sites._cache_size())
     return wrong_sites, ends, cache_sizes
 
 
@@ -165,8 +171,8 @@ def test_more_steps_do_not_compile_again(search_ends):
 
 def test_a_walk_gives_the_occupancies_of_sites(particle_case):
     lattice, occupied_sites, fit_target, values = particle_case
-    draws = sites.sample_occupancies(
-        sites.site_graphs([lattice]),
+    draws = site_moves.sample_occupancies(
+        site_moves.site_graphs([lattice]),
         occupied_sites[None].astype(np.float32),
         values,
         fit_target.basis,
@@ -195,7 +201,7 @@ def test_small_changes_of_values_cost_next_to_nothing(particle_case):
         )
     costs_of_certain_values = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sites, "VALUE_SIGMAS", (1e-9, 1e-9, 1e-9))
+        patch.setattr(site_moves, "VALUE_SIGMAS", (1e-9, 1e-9, 1e-9))
         for uiso in (0.008, 0.0084):
             changed_values = values._replace(uiso=jnp.full(1, uiso, jnp.float32))
             costs_of_certain_values.append(
@@ -215,8 +221,14 @@ def test_the_truth_of_exact_data_stays_if_the_last_bits_of_the_start_change(exac
     bit_changes = 1 - np.finfo(np.float32).eps * np.random.default_rng(seed).integers(0, 5, occupied_sites.shape)
     start_occupancy = (occupied_sites * bit_changes).astype(np.float32)[None]
     search_end, start_end = (
-        sites.search_sites(
-            sites.site_graphs([lattice]), start_occupancy, values, fit_target.basis, site_weights(shape=0.0), KEY, steps
+        site_moves.search_sites(
+            site_moves.site_graphs([lattice]),
+            start_occupancy,
+            values,
+            fit_target.basis,
+            site_weights(shape=0.0),
+            KEY,
+            steps,
         )
         for steps in (60, 0)
     )
@@ -239,8 +251,8 @@ def test_no_search_ends_at_a_higher_cost_than_its_start(particle_case):
     for seed in range(2):
         start_sites = occupied_sites ^ (np.random.default_rng(seed).uniform(size=occupied_sites.shape) < 0.1)
         search_and_start = [
-            sites.search_sites(
-                sites.site_graphs([lattice]),
+            site_moves.search_sites(
+                site_moves.site_graphs([lattice]),
                 start_sites[None].astype(np.float32),
                 values,
                 fit_target.basis,

@@ -5,26 +5,23 @@ import pytest
 import sized
 
 from jaxstruc.options.small_angle import SizeOptions
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import design_matrix as kernels
-from jaxstruc.small_angle import fit as outcomes
-from jaxstruc.small_angle import fit as sizing
+from jaxstruc.small_angle import data, design_matrix, fit
 from jaxstruc.small_angle.design_matrix import RadiusWindow
 
 
 @jax.jit
 def fit_gaussian(table, data, start):
     window = RadiusWindow(jnp.log(40.0), jnp.asarray(0.015), jnp.asarray(0.1))
-    design = kernels.design_matrix(table, data, window)
-    return sizing.fit_distributions(design, data.data, start, ("gaussian",)), design
+    design = design_matrix.design_matrix(table, data, window)
+    return fit.fit_distributions(design, data.data, start, ("gaussian",)), design
 
 
 @pytest.fixture(scope="module")
 def fit_measurement():
-    table = jax.tree.map(lambda part: part[0], outcomes.form_factor_tables(("sphere",)))
+    table = jax.tree.map(lambda part: part[0], fit.form_factor_tables(("sphere",)))
 
     def fit_from(measurement, *start_sizes):
-        saxs_data = pattern.saxs_data(measurement, SizeOptions())
+        saxs_data = data.saxs_data(measurement, SizeOptions())
         start = jnp.log(jnp.asarray(start_sizes or ((42.0, 0.15), (38.0, 0.05)), jnp.float32))[:, None]
         return saxs_data, *fit_gaussian(table, saxs_data.whitened_data, start)
 
@@ -53,7 +50,7 @@ def test_the_normal_matrix_is_the_curvature_of_chi_squared(fit_measurement):
     projected_curvature = normal_matrix[0, 0] - normal_matrix[0, 2] ** 2 / normal_matrix[2, 2]
     step = 2e-3
     log_parameters = size_fit.place[:1] + jnp.asarray([[[step, 0.0]]])
-    shifted_fit = sizing._evaluate_point(design, saxs_data.weighted.data, log_parameters, names=("gaussian",))
+    shifted_fit = fit._evaluate_point(design, saxs_data.weighted.data, log_parameters, names=("gaussian",))
     assert float(shifted_fit.chi2[0]) == pytest.approx(projected_curvature * step**2, rel=0.05)
 
 
@@ -64,8 +61,8 @@ def test_a_width_at_its_bound_is_flagged(fit_measurement):
 
 def test_a_curve_that_is_no_number_is_flagged_not_converged(fit_measurement):
     measurement = sized.measurement()
-    saxs_data = pattern.saxs_data(measurement, SizeOptions())
-    table = jax.tree.map(lambda part: part[0], outcomes.form_factor_tables(("sphere",)))
+    saxs_data = data.saxs_data(measurement, SizeOptions())
+    table = jax.tree.map(lambda part: part[0], fit.form_factor_tables(("sphere",)))
     nan_data = saxs_data.whitened_data._replace(data=saxs_data.whitened_data.data * jnp.nan)
     size_fit, _ = fit_gaussian(table, nan_data, jnp.log(jnp.asarray([[[42.0, 0.15]], [[38.0, 0.05]]], jnp.float32)))
     assert not size_fit.converged.any() and not np.isfinite(size_fit.chi2).any()
@@ -74,7 +71,7 @@ def test_a_curve_that_is_no_number_is_flagged_not_converged(fit_measurement):
 def test_amounts_of_two_columns_are_never_negative():
     projections = jnp.asarray([[1.0, 0.5], [1.0, -0.2], [-1.0, -1.0], [0.3, 1.0]])
     cosines = jnp.asarray([0.2, 0.2, 0.2, 0.9])
-    amounts = np.asarray(kernels.nonnegative_pair(projections, cosines))
+    amounts = np.asarray(design_matrix.nonnegative_pair(projections, cosines))
     for amount, product, cosine in zip(amounts, np.asarray(projections), np.asarray(cosines), strict=True):
         gradient = np.array([[1, cosine], [cosine, 1]]) @ amount - product  # Karush, Kuhn, Tucker
         assert np.all(amount >= 0) and np.all(gradient > -1e-6) and abs(gradient @ amount) < 1e-6
@@ -82,8 +79,8 @@ def test_amounts_of_two_columns_are_never_negative():
 
 def max_start_chi2(design, data, log_parameters):
     """Return the most that chi-squared at a place may be: model and data are sums over the nodes, each term rounded."""
-    chi2 = np.asarray(sizing._evaluate_point(design, data, log_parameters, names=("gaussian",)).chi2, float)
-    rounding = kernels.N_NODES * np.finfo(np.float32).eps * float(jnp.sqrt(jnp.sum(data**2)))
+    chi2 = np.asarray(fit._evaluate_point(design, data, log_parameters, names=("gaussian",)).chi2, float)
+    rounding = design_matrix.N_NODES * np.finfo(np.float32).eps * float(jnp.sqrt(jnp.sum(data**2)))
     return (np.sqrt(chi2) + rounding) ** 2
 
 

@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from jaxstruc.pdf import target as targets
+from jaxstruc.pdf import target
 
 R = np.arange(1.5, 15.001, 0.05)
-SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=16.0)
+SPAN = target.span(rmax=15.0, qmax=22.0, diameter=16.0)
 
 
 def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, size=0):
-    return targets.target(
+    return target.target(
         r,
         g,
         qmin=qmin,
@@ -26,7 +26,7 @@ def band_limited_pdf(r, *, qmin=1.0, qmax=22.0, max_distance=14.0, seed=0):
     """Return a curve that clusters up to a diameter could give, and F(Q) behind it."""
     rng = np.random.default_rng(seed)
     distance, weight = rng.uniform(2.5, max_distance, 40), rng.normal(size=40)
-    q, transform = targets.transform(r, qmin, qmax, SPAN)
+    q, transform = target.transform(r, qmin, qmax, SPAN)
     f = np.exp(-0.004 * q**2) * (np.sin(q[:, None] * distance) @ weight)
     return transform @ f, f
 
@@ -73,7 +73,7 @@ def test_a_background_costs_nothing():
 def test_a_larger_size_adds_zeros_alone():
     g, _ = band_limited_pdf(R)
     plain_basis, padded_basis = make_target(g).basis, make_target(g, size=800).basis
-    assert padded_basis.q.size == 800 > plain_basis.q.size and plain_basis.data.size % targets.BASIS_SIZE_MULTIPLE == 0
+    assert padded_basis.q.size == 800 > plain_basis.q.size and plain_basis.data.size % target.BASIS_SIZE_MULTIPLE == 0
     np.testing.assert_array_equal(padded_basis.transform[: plain_basis.q.size], plain_basis.transform)
     assert not np.any(padded_basis.transform[plain_basis.q.size :]) and not np.any(padded_basis.q[plain_basis.q.size :])
     np.testing.assert_array_equal(padded_basis.data, plain_basis.data)

@@ -3,16 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.distances import distances
 from jaxstruc.parameters import FIT_PARAMETERS, PARAMETERS
-from jaxstruc.pdf import fit as values
-from jaxstruc.pdf import target as targets
+from jaxstruc.pdf import fit, target
 from jaxstruc.pdf.fit import FitValues
-from jaxstruc.scattering import cluster_tables as templates
+from jaxstruc.scattering import cluster_tables
 
 BOND = 2.78
-SPAN = targets.span(rmax=12.0, qmax=18.0, diameter=12.0)
+SPAN = target.span(rmax=12.0, qmax=18.0, diameter=12.0)
 NONLINEAR_PARAMETERS = FIT_PARAMETERS[1:]
 
 
@@ -20,7 +19,7 @@ def oscillating_basis(frequency):
     """Data that are a damped wave, for which all stretches are about as good."""
     r = np.arange(1.5, 12.001, 0.05)
     g = np.cos(frequency * r) * np.exp(-r / 6)
-    return targets.target(r, g, qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.01, bond=BOND, span=SPAN).basis
+    return target.target(r, g, qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.01, bond=BOND, span=SPAN).basis
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +30,21 @@ def basis():
 @jax.jit
 def misfit_at(cluster_table, x, basis):
     """Return the misfit at places of stretch and Uiso."""
-    return values.misfit(cluster_table, values.physical_values(x, ("stretch", "uiso"), basis), basis)
+    return fit.misfit(cluster_table, fit.physical_values(x, ("stretch", "uiso"), basis), basis)
 
 
 @pytest.fixture(scope="module")
 def cluster_table():
-    positions = jnp.asarray(shapes.fcc_cluster((2, 2, 2)).positions * BOND, jnp.float32)
-    return templates.tabulate_distances(distances(positions), jnp.ones(19), BOND, span=SPAN)
+    positions = jnp.asarray(fcc_shapes.fcc_cluster((2, 2, 2)).positions * BOND, jnp.float32)
+    return cluster_tables.tabulate_distances(distances(positions), jnp.ones(19), BOND, span=SPAN)
 
 
 def test_normalized_values_become_physical_values_and_back(basis):
     normalized_values = jnp.linspace(0.05, 0.95, len(NONLINEAR_PARAMETERS))
-    fit_values = values.physical_values(normalized_values, NONLINEAR_PARAMETERS, basis)
+    fit_values = fit.physical_values(normalized_values, NONLINEAR_PARAMETERS, basis)
     physical_values = jnp.stack([getattr(fit_values, name) for name in NONLINEAR_PARAMETERS])
     np.testing.assert_allclose(
-        values.normalized_values(physical_values, NONLINEAR_PARAMETERS, basis), normalized_values, atol=1e-4
+        fit.normalized_values(physical_values, NONLINEAR_PARAMETERS, basis), normalized_values, atol=1e-4
     )
     for name in NONLINEAR_PARAMETERS:
         lower_bound, upper_bound = PARAMETERS[name].bounds(BOND)
@@ -54,8 +53,7 @@ def test_normalized_values_become_physical_values_and_back(basis):
 
 def test_the_ends_are_the_bounds_and_fixed_values_stay(basis):
     lower_values, upper_values = (
-        values.physical_values(jnp.full(2, normalized_value), ("uiso", "delta2"), basis)
-        for normalized_value in (0.0, 1.0)
+        fit.physical_values(jnp.full(2, normalized_value), ("uiso", "delta2"), basis) for normalized_value in (0.0, 1.0)
     )
     assert float(lower_values.uiso) == pytest.approx(5e-4) and float(upper_values.uiso) == pytest.approx(0.06)
     assert float(upper_values.delta2) == pytest.approx(0.85 * BOND**2) and float(lower_values.delta2) == 0
@@ -65,21 +63,21 @@ def test_the_ends_are_the_bounds_and_fixed_values_stay(basis):
 
 def test_the_scale_is_that_of_least_squares_and_the_misfit_least_there(basis, cluster_table):
     fit_values = FitValues(*(jnp.asarray(number) for number in (1.0, 1.0, 0.01, 0.0, 2.0, 0.03, 0.0)))
-    curve = values.model_curve(cluster_table, fit_values, basis)
-    scale = values.best_scale(curve, basis)
+    curve = fit.model_curve(cluster_table, fit_values, basis)
+    scale = fit.best_scale(curve, basis)
     sum_of_squares = lambda factor: float(jnp.sum((basis.data - factor * scale * curve) ** 2) + basis.rest)  # noqa: E731
     assert sum_of_squares(1.0) < min(sum_of_squares(0.99), sum_of_squares(1.01))
-    assert float(values.misfit(cluster_table, fit_values, basis)) == pytest.approx(sum_of_squares(1.0), rel=1e-5)
-    assert float(values.best_scale(-curve, basis)) == pytest.approx(1e-6)  # never negative
+    assert float(fit.misfit(cluster_table, fit_values, basis)) == pytest.approx(sum_of_squares(1.0), rel=1e-5)
+    assert float(fit.best_scale(-curve, basis)) == pytest.approx(1e-6)  # never negative
 
 
 @pytest.mark.parametrize("frequency", [1.9, 2.1, 2.3, 2.5, 2.7])
 def test_the_start_is_the_best_of_the_stretches_tried(cluster_table, frequency):
     """Not the worst: its misfit is the least of those of all stretches tried."""
     basis = oscillating_basis(frequency)
-    start_point = values.start_point(cluster_table, ("stretch", "uiso"), basis)
+    start_point = fit.start_point(cluster_table, ("stretch", "uiso"), basis)
     start_misfit = float(misfit_at(cluster_table, start_point, basis))
-    for stretch in float(basis.stretch) * np.array(values.START_STRETCH_FACTORS):
+    for stretch in float(basis.stretch) * np.array(fit.START_STRETCH_FACTORS):
         normalized_stretch = (np.clip(stretch, 0.885, 1.115) - 0.88) / 0.24
         assert start_misfit <= float(misfit_at(cluster_table, start_point.at[0].set(normalized_stretch), basis)) * (
             1 + 1e-4
@@ -88,6 +86,6 @@ def test_the_start_is_the_best_of_the_stretches_tried(cluster_table, frequency):
 
 def test_the_misfit_has_a_slope_in_every_value(basis, cluster_table):
     fit_values = FitValues(*(jnp.asarray(number) for number in (1.0, 1.01, 0.01, 0.1, 2.0, 0.03, 0.02)))
-    gradients = jax.grad(lambda trial_values: values.misfit(cluster_table, trial_values, basis))(fit_values)
+    gradients = jax.grad(lambda trial_values: fit.misfit(cluster_table, trial_values, basis))(fit_values)
     for name in NONLINEAR_PARAMETERS:
         assert np.isfinite(getattr(gradients, name)) and abs(float(getattr(gradients, name))) > 1e-6, name

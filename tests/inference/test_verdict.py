@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxstruc.pdf import fit_quality as verdict
+from jaxstruc.pdf import fit_quality
 
 R = np.arange(1.5, 40.001, 0.05)
 GOOD_FIT = {"rw": 0.1, "structure": 1.0, "atoms": 100, "largest": 1000, "at_bound": []}
@@ -11,7 +11,7 @@ def structure_ratio(residual, noise, *, diameter=20.0, max_r=40.0, parameters=4)
     r = R[R <= max_r]
     rng = np.random.default_rng(0)
     g = np.where(r < diameter, 5.0, 0.0) + noise * rng.normal(size=r.size)
-    return verdict.residual_structure(
+    return fit_quality.residual_structure(
         residual * rng.normal(size=300), r, g, diameter=diameter, n_independent=100.0, n_parameters=parameters
     )
 
@@ -41,7 +41,7 @@ def test_the_noise_is_estimated_beyond_the_particle():
     ],
 )
 def test_the_message_states_why_an_answer_is_weak(changes, message):
-    (reason,) = verdict.weak_fit_reasons(**GOOD_FIT | changes)
+    (reason,) = fit_quality.weak_fit_reasons(**GOOD_FIT | changes)
     assert message in reason
 
 
@@ -55,14 +55,14 @@ def test_the_message_states_why_an_answer_is_weak(changes, message):
         {"atoms": 899},
         {"largest": 0, "atoms": 5000},
         {"structure": 50.0, "rw": 0.009},
-        {"structure": 50.0, "rw": verdict.NEGLIGIBLE_RW},
-        {"structure": verdict.MAX_STRUCTURE_RATIO},
+        {"structure": 50.0, "rw": fit_quality.NEGLIGIBLE_RW},
+        {"structure": fit_quality.MAX_STRUCTURE_RATIO},
     ],
 )
 def test_a_good_answer_has_no_such_reason(changes):
-    assert verdict.weak_fit_reasons(**GOOD_FIT | changes) == []
+    assert fit_quality.weak_fit_reasons(**GOOD_FIT | changes) == []
 
 
 def test_a_large_misfit_is_stated_once():
-    (reason,) = verdict.weak_fit_reasons(**GOOD_FIT | {"rw": 0.6, "structure": 100.0})
+    (reason,) = fit_quality.weak_fit_reasons(**GOOD_FIT | {"rw": 0.6, "structure": 100.0})
     assert reason.startswith("Rw 0.60")

@@ -4,9 +4,7 @@ import sized
 
 import jaxstruc
 from jaxstruc.options.small_angle import SizeOptions
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle import fit as outcomes
-from jaxstruc.small_angle import model_averaging as weighing
+from jaxstruc.small_angle import data, fit, model_averaging
 
 
 def test_the_free_distribution_is_best_if_no_other_explains_the_data():
@@ -21,14 +19,14 @@ def test_the_free_distribution_is_best_if_no_other_explains_the_data():
 
 
 def test_the_free_distribution_has_no_weight_beside_one_that_explains_the_data_and_all_if_alone():
-    saxs_data = pattern.saxs_data(sized.measurement(), SizeOptions())
-    (fits,) = outcomes.fit_all([saxs_data], ("sphere",), ("gaussian",))
+    saxs_data = data.saxs_data(sized.measurement(), SizeOptions())
+    (fits,) = fit.fit_all([saxs_data], ("sphere",), ("gaussian",))
     joint_average, free_average = (
-        weighing.average_models(saxs_data, fits, fits.body_fits, with_free=True, free_only=is_alone)
+        model_averaging.average_models(saxs_data, fits, fits.body_fits, with_free=True, free_only=is_alone)
         for is_alone in (False, True)
     )
     assert joint_average.free_fit.weight == 0 and joint_average.weight.sum() == pytest.approx(1)
     assert free_average.free_fit.weight == pytest.approx(1) and free_average.weight.sum() == pytest.approx(0)
-    assert weighing.body_probabilities(free_average) == {"sphere": pytest.approx(1)}
+    assert model_averaging.body_probabilities(free_average) == {"sphere": pytest.approx(1)}
     mean_radius = np.average(free_average.draws.sizes.mean_volume, weights=free_average.draws.weight)
     assert mean_radius == pytest.approx(41.2, rel=0.02)  # 40 (1 + 3 w²), and a little

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.network import weights as card
+from jaxstruc.network import weights
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.training import TrainingProgress
 from jaxstruc.options.training import TrainOptions
@@ -20,7 +20,9 @@ def split(small_dataset):
 @pytest.fixture(scope="module")
 def training_card(small_dataset, split):
     progress = TrainingProgress(7, np.array([0.5, 0.4]), np.array([6, 5]))
-    return card.autoencoder_card(small_dataset, split, CONFIG, progress, command="jaxstruc train -o here", seed_index=1)
+    return weights.autoencoder_card(
+        small_dataset, split, CONFIG, progress, command="jaxstruc train -o here", seed_index=1
+    )
 
 
 def test_a_card_names_the_seed_and_how_to_train_it_again(training_card):

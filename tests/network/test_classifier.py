@@ -2,12 +2,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxstruc.network.classifier.model.model import Classifier, MixtureDensity
-from jaxstruc.network.classifier.model.simulated_pdfs import N_POINTS, SETTING_NAMES, VALUE_NAMES, TrueLabels
+from jaxstruc.network.classifier.model import Classifier, MixtureDensity
+from jaxstruc.network.classifier.simulated_pdfs import N_POINTS, SETTING_NAMES, VALUE_NAMES, TrueLabels
 from scipy import stats
 
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
-from jaxstruc.network.classifier.model import model as classifier
+from jaxstruc.network.classifier import model as classifier
 
 RNG = np.random.default_rng(0)
 SMALL_CLASSIFIER = Classifier(channels=(4, 4), blocks=(0, 1), width=8, components=3)

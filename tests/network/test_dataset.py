@@ -6,10 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.network.cvae import dataset
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 
 
@@ -28,7 +27,9 @@ def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd_dataset, row, x
     @jax.jit
     def exact_pdf(positions):
         pairs = debye.pairs_from_positions(positions, np.ones(len(positions)))
-        return curves.pdf(pairs, coefficients, np.array([float(len(positions))]), instrument, dataset.PDF_GRID)
+        return pair_distribution.pdf(
+            pairs, coefficients, np.array([float(len(positions))]), instrument, dataset.PDF_GRID
+        )
 
     np.testing.assert_allclose(kdd_dataset.pdf[row], exact_pdf(positions), atol=2e-5 * kdd_dataset.pdf[row].max())
 
@@ -101,7 +102,7 @@ def test_normalised_pdfs_do_not_depend_on_their_scale():
 
 
 def test_the_distance_table_counts_all_pairs():
-    table = dataset.distance_table(shapes.fcc_family())
+    table = dataset.distance_table(fcc_shapes.fcc_family())
     np.testing.assert_array_equal(table.weight.sum(axis=1), table.atoms * (table.atoms - 1))
     np.testing.assert_array_equal(
         table.weight.sum(axis=1), [n_atoms * (n_atoms - 1) for n_atoms in (19, 43, 55, 63, 79, 85, 87, 93)]

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.network.cvae.propose import Proposals
-from jaxstruc.pdf import sources as draws
+from jaxstruc.pdf import sources
 from jaxstruc.pdf.candidates import CandidateGroup
 
 BOND = 2.78
-CLUSTER_POSITIONS = shapes.fcc_cluster((2, 2, 2)).positions * BOND
+CLUSTER_POSITIONS = fcc_shapes.fcc_cluster((2, 2, 2)).positions * BOND
 ROTATED_POSITIONS = CLUSTER_POSITIONS[::-1] @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
 PRESENT_WEIGHTS, ABSENT_WEIGHTS = np.ones(19), np.zeros(19)
 
@@ -41,7 +41,7 @@ def test_draws_of_two_atoms_or_more_become_candidates():
         ],
         [PRESENT_WEIGHTS, ABSENT_WEIGHTS, single_weights, PRESENT_WEIGHTS, pair_weights, PRESENT_WEIGHTS],
     )
-    group = draws.network_candidates(network_proposals, bond=BOND, family="fcc")
+    group = sources.network_candidates(network_proposals, bond=BOND, family="fcc")
     assert isinstance(group, CandidateGroup) and group.source == "network"
     assert group.library.labels.tolist() == [f"drawn, sample {sample}" for sample in (0, 4, 5)]
     assert group.library.atoms.tolist() == [19, 2, 19] and set(group.library.families) == {"fcc"}
@@ -55,28 +55,28 @@ def test_draws_of_two_atoms_or_more_become_candidates():
 
 def test_absent_atoms_are_left_out():
     weights = np.where(np.arange(19) < 13, 0.9, 0.1)
-    group = draws.network_candidates(proposals([CLUSTER_POSITIONS], [weights]), bond=BOND, family="fcc")
+    group = sources.network_candidates(proposals([CLUSTER_POSITIONS], [weights]), bond=BOND, family="fcc")
     inner_positions = CLUSTER_POSITIONS[:13] - CLUSTER_POSITIONS[:13].mean(axis=0)
     np.testing.assert_allclose(group.cluster(0).positions * BOND, inner_positions, atol=1e-5)
 
 
 def test_faults_of_a_draw_are_reported():
-    group = draws.network_candidates(
+    group = sources.network_candidates(
         proposals([CLUSTER_POSITIONS, overlapping_positions()], [PRESENT_WEIGHTS, PRESENT_WEIGHTS]),
         bond=BOND,
         family="fcc",
     )
     assert group.faults == {1: "atoms 0.35 Å apart"}
-    group = draws.network_candidates(
+    group = sources.network_candidates(
         proposals([CLUSTER_POSITIONS], [PRESENT_WEIGHTS], converged=False), bond=BOND, family="fcc"
     )
     assert group.faults == {0: "trilateration not converged"}
 
 
 def test_no_draw_gives_no_candidate():
-    group = draws.network_candidates(proposals([CLUSTER_POSITIONS], [ABSENT_WEIGHTS]), bond=BOND, family="fcc")
+    group = sources.network_candidates(proposals([CLUSTER_POSITIONS], [ABSENT_WEIGHTS]), bond=BOND, family="fcc")
     assert len(group.rows) == 0
-    unique_rows, merged_group = draws.merge_duplicates(group, np.array([]), np.array([]))
+    unique_rows, merged_group = sources.merge_duplicates(group, np.array([]), np.array([]))
     assert len(unique_rows) == 0 and len(merged_group.rows) == 0
 
 
@@ -86,18 +86,18 @@ def test_duplicate_draws_are_merged_under_the_best_and_faulty_ones_come_last():
         [CLUSTER_POSITIONS, overlapping_positions(), 1.1 * CLUSTER_POSITIONS, ROTATED_POSITIONS, CLUSTER_POSITIONS],
         [PRESENT_WEIGHTS] * 5,
     )
-    group = draws.network_candidates(network_proposals, bond=BOND, family="fcc")
-    unique_rows, merged_group = draws.merge_duplicates(group, np.array([0.3, 0.1, 0.4, 0.2, np.nan]), np.ones(5))
+    group = sources.network_candidates(network_proposals, bond=BOND, family="fcc")
+    unique_rows, merged_group = sources.merge_duplicates(group, np.array([0.3, 0.1, 0.4, 0.2, np.nan]), np.ones(5))
     assert unique_rows.tolist() == [3, 2, 1]
     assert merged_group.notes["draws"][unique_rows].tolist() == [3, 1, 1]
     assert "apart" in merged_group.faults[1] and merged_group.faults.keys() == {1}
 
 
 def test_draws_that_differ_only_by_the_stretch_of_their_fits_are_merged():
-    group = draws.network_candidates(
+    group = sources.network_candidates(
         proposals([CLUSTER_POSITIONS, 1.1 * CLUSTER_POSITIONS], [PRESENT_WEIGHTS] * 2), bond=BOND, family="fcc"
     )
-    unique_rows, merged_group = draws.merge_duplicates(group, np.array([0.2, 0.1]), np.array([1.0, 1 / 1.1]))
+    unique_rows, merged_group = sources.merge_duplicates(group, np.array([0.2, 0.1]), np.array([1.0, 1 / 1.1]))
     assert unique_rows.tolist() == [1] and merged_group.notes["draws"].tolist() == [0, 2]
 
 
@@ -106,7 +106,7 @@ def test_small_errors_of_coordinates_do_not_make_another_structure(displacement,
     displaced_positions = (
         CLUSTER_POSITIONS + displacement * np.random.default_rng(0).normal(size=CLUSTER_POSITIONS.shape) / 3
     )
-    group = draws.network_candidates(
+    group = sources.network_candidates(
         proposals([CLUSTER_POSITIONS, displaced_positions], [PRESENT_WEIGHTS] * 2), bond=BOND, family="fcc"
     )
-    assert len(draws.merge_duplicates(group, np.array([0.1, 0.2]), np.ones(2))[0]) == n_structures
+    assert len(sources.merge_duplicates(group, np.array([0.1, 0.2]), np.ones(2))[0]) == n_structures

@@ -9,9 +9,9 @@ from ase.cluster import Icosahedron
 
 from jaxstruc.clusters.cluster import from_ase
 from jaxstruc.clusters.lattices import unit_bond_cluster
-from jaxstruc.network.classifier.model import particles as stock
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.network.classifier import particles as stock
+from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.scattering import pair_distribution
 from jaxstruc.scattering.debye import Instrument
 
 SHARED_CONDITIONS = endless.SharedConditions(
@@ -29,11 +29,11 @@ def gold_icosahedron():
     positions = unit_bond_cluster("", "", atoms.positions).positions
     bond_length = float(SHARED_CONDITIONS.bond * SHARED_CONDITIONS.stretch)
     atoms.positions = positions * bond_length
-    cluster, scatterers = from_ase(atoms), curves.scatterers(atoms.symbols)
-    grid = curves.Grid(qmin=0.8, qmax=22.0, qstep=0.02, rmin=0.0, rmax=38.0, rstep=0.01, max_distance=30.0)
+    cluster, scatterers = from_ase(atoms), pair_distribution.scatterers(atoms.symbols)
+    grid = pair_distribution.Grid(qmin=0.8, qmax=22.0, qstep=0.02, rmin=0.0, rmax=38.0, rstep=0.01, max_distance=30.0)
     instrument = Instrument(uiso=0.006, delta2=0.3 * bond_length**2, qdamp=0.03)
-    pairs = curves.pair_distances_from_positions(cluster.positions, cluster.mask, grid)
-    curve = curves.pdf(pairs, scatterers.coefficients, scatterers.composition, instrument, grid)
+    pairs = pair_distribution.pair_distances_from_positions(cluster.positions, cluster.mask, grid)
+    curve = pair_distribution.pdf(pairs, scatterers.coefficients, scatterers.composition, instrument, grid)
     return positions, np.interp(endless.R_BONDS * 2.88, grid.r, curve)
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from taught import SMALL_CLASSIFIER, simulate_simple_batch
 
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
-from jaxstruc.network.classifier.model import training as lessons
+from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier import training as lessons
 from jaxstruc.options.training import TrainClassifierOptions
 
 CONFIG = TrainClassifierOptions(steps=30, rate=0.02)

@@ -6,7 +6,7 @@ import simulated
 from simulated import cluster_pdf, fcc_sphere
 
 from jaxstruc.io import gr, measurement
-from jaxstruc.network.cvae import propose as limits
+from jaxstruc.network.cvae import propose
 from jaxstruc.options.pdf import SHIPPED, DataOptions
 from jaxstruc.pdf import screening
 
@@ -32,22 +32,22 @@ def resolve_data(data, *, qmin=1.0, qmax=22.0, bond=BOND):
 
 
 def test_data_within_the_training_range_give_no_warning(training_limits, silver_data):
-    assert limits.range_warnings(training_limits, resolve_data(silver_data), BOND, 13.0) == ()
+    assert propose.range_warnings(training_limits, resolve_data(silver_data), BOND, 13.0) == ()
 
 
 def test_data_outside_the_training_range_give_warnings(training_limits, silver_data):
     truncated_data = silver_data._replace(r=silver_data.r[:1200], g=silver_data.g[:1200])
     assert (
-        "data only to r = 11.99" in limits.range_warnings(training_limits, resolve_data(truncated_data), BOND, 13.0)[0]
+        "data only to r = 11.99" in propose.range_warnings(training_limits, resolve_data(truncated_data), BOND, 13.0)[0]
     )
-    warnings = limits.range_warnings(training_limits, resolve_data(silver_data, qmax=40.0, qmin=4.0), 9.0, 13.0)
+    warnings = propose.range_warnings(training_limits, resolve_data(silver_data, qmax=40.0, qmin=4.0), 9.0, 13.0)
     assert len(warnings) == 3 and any("qmax 40 (trained on 10 to 30)" in warning for warning in warnings)
 
 
 def test_a_particle_larger_than_the_training_range_gives_a_warning(training_limits, silver_data):
     """The largest of the training has a diameter of 5.66 bonds."""
     inside_warnings, outside_warnings = (
-        limits.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter) for diameter in (17.8, 18.0)
+        propose.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter) for diameter in (17.8, 18.0)
     )
     assert inside_warnings == () and outside_warnings == (
         "a particle of 18 Å, larger than the model's largest (16.3 Å)",
@@ -65,5 +65,5 @@ def test_the_estimated_diameter_recognises_larger_particles(training_limits, sil
     r = np.arange(1.5, 40.0, 0.05)
     g = cluster_pdf(ball_positions, r, noise=noise, rng=np.random.default_rng(atoms))
     diameter, *_ = screening.diameter_estimate(r, g, bond=BOND, qdamp=0.03)
-    warnings = limits.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter)
+    warnings = propose.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter)
     assert any("larger than the model's largest" in warning for warning in warnings) == is_larger

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxstruc.network.classifier.model.model import MixtureDensity
-from jaxstruc.network.classifier.model.simulated_pdfs import SimulatedBatch, TrueLabels
+from jaxstruc.network.classifier.model import MixtureDensity
+from jaxstruc.network.classifier.simulated_pdfs import SimulatedBatch, TrueLabels
 from taught import SMALL_CLASSIFIER, simulate_simple_batch
 from written import R, example_pdf
 
@@ -13,10 +13,10 @@ from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io.measurement import Measurement, resolve_settings
 from jaxstruc.io.qmax_check import QmaxEstimate
 from jaxstruc.network import weights
-from jaxstruc.network.classifier.model import model as classifier
-from jaxstruc.network.classifier.model import predict as naming
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
-from jaxstruc.network.classifier.model import training as lessons
+from jaxstruc.network.classifier import model as classifier
+from jaxstruc.network.classifier import predict as naming
+from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier import training as lessons
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import DataOptions
 from jaxstruc.options.training import TrainClassifierOptions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.cluster import from_ase
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
@@ -39,7 +39,7 @@ def propose_structures(shipped_network):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def propose_batch(params, pdf, bond, key):
-        propose_single = partial(propose.propose, network=shipped_network.module, samples=4)
+        propose_single = partial(propose.propose_structures, network=shipped_network.module, samples=4)
         return jax.vmap(lambda g, bond_length: propose_single(params, g, key, bond=bond_length))(pdf, bond)
 
     return propose_batch
@@ -78,7 +78,7 @@ def test_a_pdf_gives_the_same_structures_at_any_position_in_a_batch(
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_pdf_gives_the_same_structures_alone_and_in_a_batch(shipped_network, pdfs_and_bonds, proposals):
-    propose_single = jax.jit(partial(propose.propose, network=shipped_network.module, samples=4))
+    propose_single = jax.jit(partial(propose.propose_structures, network=shipped_network.module, samples=4))
     single_proposals = propose_single(shipped_network.params, pdfs_and_bonds[0][1], KEY, bond=pdfs_and_bonds[1][1])
     np.testing.assert_allclose(proposals.positions[1], single_proposals.positions, atol=0.02)
 
@@ -93,7 +93,7 @@ def test_a_curve_of_another_scale_gives_the_same_structures(
 @pytest.mark.slow
 def test_gradients_in_the_pdf_and_in_the_parameters_are_finite_and_not_zero(shipped_network, pdfs_and_bonds):
     def weighted_square_sum(params, pdf):
-        propose_single = partial(propose.propose, network=shipped_network.module, samples=2)
+        propose_single = partial(propose.propose_structures, network=shipped_network.module, samples=2)
         structures = jax.vmap(lambda g, bond: propose_single(params, g, KEY, bond=bond))(pdf, pdfs_and_bonds[1])
         return jnp.sum(structures.weights[..., None] * structures.positions**2)
 
@@ -116,7 +116,7 @@ def test_a_bond_is_the_mean_distance_of_neighbours(pdfs_and_bonds, proposals):
 
 def test_without_a_bond_the_decoded_radius_sets_the_scale():
     """True distances in radii, negative ones among them, give true positions in Å."""
-    cluster = from_ase(shapes.fcc_cluster((2, 2, 2)).to_ase("Au", 2.9), n_rows=20)
+    cluster = from_ase(fcc_shapes.fcc_cluster((2, 2, 2)).to_ase("Au", 2.9), n_rows=20)
     features = representation.unit_sphere_features(cluster, jnp.asarray(representation.satellites(4)))
     presence = jnp.where(features.presence, 30.0, -30.0)
     decoded = DecodedStructure(-features.pair, features.satellite, presence, jnp.log(features.radius))
@@ -174,7 +174,7 @@ def test_one_key_gives_all_pdfs_of_a_batch_the_same_noise(small_network, pdfs_an
 
 
 def test_neighbours_give_the_scale_in_spite_of_errors():
-    positions = shapes.fcc_cluster((3, 4, 2)).positions + 0.03 * np.random.default_rng(0).normal(size=(79, 3))
+    positions = fcc_shapes.fcc_cluster((3, 4, 2)).positions + 0.03 * np.random.default_rng(0).normal(size=(79, 3))
     padded_positions = jnp.pad(jnp.asarray(positions, jnp.float32), ((0, 21), (0, 0)))
     presence = (jnp.arange(100) < 79) * 1.0
     neighbour_distance = jax.jit(propose.neighbour_distance)

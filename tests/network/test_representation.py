@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.cluster import Structure, from_ase
 from jaxstruc.clusters.distances import distances
 from jaxstruc.network.cvae import representation
@@ -11,7 +11,7 @@ from jaxstruc.network.cvae import representation
 
 @pytest.fixture
 def cluster():
-    return from_ase(shapes.fcc_cluster((3, 4, 2)).to_ase("Pt", 2.78), n_rows=100)
+    return from_ase(fcc_shapes.fcc_cluster((3, 4, 2)).to_ase("Pt", 2.78), n_rows=100)
 
 
 def test_one_atom_is_at_the_origin_and_the_farthest_on_the_sphere(cluster):

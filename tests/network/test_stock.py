@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import library
-from jaxstruc.clusters import random_particles as cuts
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import library, random_particles, structure_type
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
-from jaxstruc.network.classifier.model import particles as stock
+from jaxstruc.network.classifier import particles as stock
 
 ATOM_CAPACITIES = (24, 60)
 
@@ -22,7 +20,7 @@ def small_library():
     selected_rows = np.linspace(0, len(cluster_library.atoms) - 1, 150).astype(int)
     cluster_library = library.from_clusters([library.candidate_cluster(cluster_library, row) for row in selected_rows])
     return cluster_library, [
-        kinds.identify_structure_type(library.candidate_cluster(cluster_library, row).positions)
+        structure_type.identify_structure_type(library.candidate_cluster(cluster_library, row).positions)
         for row in range(len(cluster_library.atoms))
     ]
 
@@ -95,7 +93,7 @@ def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
     first_clusters = library.from_clusters([library.candidate_cluster(cluster_library, row) for row in range(5)])
     assert (
         stock.cluster_types(first_clusters, folder=tmp_path)[0].name
-        == kinds.identify_structure_type(library.candidate_cluster(first_clusters, 0).positions).name
+        == structure_type.identify_structure_type(library.candidate_cluster(first_clusters, 0).positions).name
     )
     (path,) = tmp_path.glob("kinds-*.npz")
     path.write_bytes(path.read_bytes()[:100])
@@ -110,6 +108,6 @@ def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
 
 def test_random_particles_fit_the_capacity_of_their_group(drawn_particles):
     particle_batch, store = drawn_particles
-    assert len(store.rooms) == len(ATOM_CAPACITIES) and store.rooms[1].sites.shape[0] == len(cuts.PACKINGS)
+    assert len(store.rooms) == len(ATOM_CAPACITIES) and store.rooms[1].sites.shape[0] == len(random_particles.PACKINGS)
     atom_counts = np.sort(particle_batch.values[particle_batch.source == stock.CUT_SOURCE, 0])
     assert np.nanmax(atom_counts) <= ATOM_CAPACITIES[1] and jnp.isfinite(atom_counts).sum() >= 6

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from jaxstruc.network.cvae import dataset, training
-from jaxstruc.network.cvae import training as checkpoints
 from jaxstruc.network.cvae.model import CVAE, model_sizes_from_options
 from jaxstruc.options.training import TrainOptions
 
@@ -120,7 +119,7 @@ def test_seeds_trained_together_are_those_trained_alone(uninterrupted_run, small
 
 
 def test_a_run_with_other_settings_is_not_overwritten(small_dataset, split, tmp_path):
-    checkpoints.claim_folder(tmp_path, CONFIG)
+    training.claim_folder(tmp_path, CONFIG)
     with pytest.raises(ValueError, match=r"to have rate 0\.1, got 0\.0003"):
         training.fit(small_dataset, [split], replace(CONFIG, rate=0.1), folder=tmp_path)
 

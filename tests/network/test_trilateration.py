@@ -8,12 +8,11 @@ import pytest
 import scipy.optimize
 from scipy.spatial.distance import cdist
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.cluster import from_ase
 from jaxstruc.clusters.distances import distances
 from jaxstruc.network.cvae import dataset, representation, stress, trilateration
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -31,7 +30,7 @@ stress_and_gradient = jax.jit(stress.value_and_gradient)
 @cache
 def unit_structure(layers=(2, 2, 2), size=20, count=11, dtype=jnp.float32):
     """Return true positions, pair and satellite distances, presence and satellites of a padded cluster."""
-    cluster = shapes.fcc_cluster(layers)
+    cluster = fcc_shapes.fcc_cluster(layers)
     atoms = len(cluster.positions)
     ordered_cluster = order_atoms(from_ase(cluster.to_ase("Au", 1.0), n_rows=size))
     positions = np.array(ordered_cluster.positions, float)
@@ -342,7 +341,9 @@ def test_derivatives_in_the_distances_are_those_of_finite_differences(x64):
     def misfit(pair, satellite):
         solution = trilaterate(pair * pair_mask, satellite, presence, anchors, tolerance=1e-11, iterations=500)
         pairs = debye.pairs_from_distances(distances(solution.positions * 4.0), presence)
-        g = curves.pdf(pairs, form_factors.UNIT_COEFFICIENTS, presence.sum()[None], Instrument(uiso=0.02), grid)
+        g = pair_distribution.pdf(
+            pairs, form_factors.UNIT_COEFFICIENTS, presence.sum()[None], Instrument(uiso=0.02), grid
+        )
         return jnp.sum(g**2)
 
     misfit = jax.jit(jax.value_and_grad(misfit, argnums=(0, 1)))
@@ -405,7 +406,7 @@ def test_bad_weights_are_refused_and_missing_distances_are_not_checked():
 @pytest.mark.slow
 @pytest.mark.long
 def test_all_shapes_of_the_family_come_back():
-    features = dataset.shape_features(shapes.fcc_family(), atoms=100, satellites=11)
+    features = dataset.shape_features(fcc_shapes.fcc_family(), atoms=100, satellites=11)
     anchors = jnp.asarray(representation.satellites(11), jnp.float32)
     solution = trilaterate_batch(features.pair, features.satellite, features.presence * 1.0, anchors)
     pair_mask = features.presence[:, :, None] & features.presence[:, None, :]

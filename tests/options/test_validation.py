@@ -29,8 +29,7 @@ from jaxstruc import (
     SolveOptions,
     TrainOptions,
 )
-from jaxstruc.clusters import families
-from jaxstruc.clusters import polydisperse as populations
+from jaxstruc.clusters import families, polydisperse
 from jaxstruc.options.pdf import FamilyName, Parameter
 from jaxstruc.options.simulation import GenerateOptions, PackingName, PopulationOptions
 from jaxstruc.options.training import TrainClassifierOptions
@@ -194,7 +193,7 @@ def test_values_of_another_type_and_contradictions_are_refused(options, message)
 
 
 def test_names_are_those_of_the_modules_that_use_them():
-    assert get_args(FamilyName) == tuple(families.FAMILIES) and get_args(PackingName) == populations.PACKINGS
+    assert get_args(FamilyName) == tuple(families.FAMILIES) and get_args(PackingName) == polydisperse.PACKINGS
     assert get_args(Parameter) == FIT_PARAMETERS and FitOptions().free == DEFAULT_FREE_PARAMETERS
 
 

@@ -22,7 +22,7 @@ def result():
         )
         for family, rw in (("fcc", 0.1), ("icosahedron", 0.2), ("fcc", 0.3))
     )  # fmt: skip
-    return PdfResult("d/T.gr", "", "Ag", "solved", "", candidates, fitted=30, ties=1, r=r, observed=np.sin(r))
+    return PdfResult("d/T.gr", "", "Ag", "solved", "", candidates, n_fitted=30, ties=1, r=r, observed=np.sin(r))
 
 
 def test_the_picture_shows_data_fit_and_the_difference_below_both(result):

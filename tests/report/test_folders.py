@@ -9,8 +9,7 @@ import told
 
 import jaxstruc
 from jaxstruc.pdf.result import PdfResult
-from jaxstruc.report import folder as folders
-from jaxstruc.report import summary
+from jaxstruc.report import folder, summary
 from jaxstruc.result import Candidate, Value
 from jaxstruc.small_angle.result import SaxsResult
 
@@ -25,7 +24,7 @@ def result(name="d/a.gr", source="library", rw=0.1):
         Candidate(recipe=f"c{index}", rw=rw + index, calculated=np.sin(r + index), **fields) for index in range(3)
     )
     return PdfResult(
-        name, "00", "Pt", "solved", "", candidates, fitted=3, ties=1, free=("scale",), r=r, observed=np.sin(r)
+        name, "00", "Pt", "solved", "", candidates, n_fitted=3, ties=1, free=("scale",), r=r, observed=np.sin(r)
     )
 
 
@@ -35,14 +34,14 @@ def read_table(path):
 
 
 def test_a_result_is_written_whole_and_read_back(tmp_path):
-    folders.write_result(result(), tmp_path, "a")
-    assert all(path.exists() for path in folders.candidate_paths(result(), tmp_path, "a")) and not list(
+    folder.write_result(result(), tmp_path, "a")
+    assert all(path.exists() for path in folder.candidate_paths(result(), tmp_path, "a")) and not list(
         tmp_path.rglob("*.part")
     )
     loaded_result = jaxstruc.load(tmp_path / "results" / "a.npz")
     assert loaded_result.best.recipe == "c0" and loaded_result.best.values["scale"] == Value(0.5, 0.1, "")
     curve = np.genfromtxt(tmp_path / "fits" / "a.csv", delimiter=",", names=True)
-    assert curve.dtype.names == folders.PDF_COLUMNS
+    assert curve.dtype.names == folder.PDF_COLUMNS
     np.testing.assert_allclose(curve["G_calc"], np.sin(result().r), atol=1e-5)
     atoms = ase.io.read(tmp_path / "best" / "a.xyz")
     assert atoms.get_distance(0, 1) == pytest.approx(2.78) and atoms.info["rw"] == 0.1
@@ -52,10 +51,10 @@ def test_a_result_is_written_whole_and_read_back(tmp_path):
 
 
 def test_of_further_candidates_the_structures_are_kept_and_all_of_the_users_own(tmp_path):
-    folders.write_result(result(), tmp_path, "a")
+    folder.write_result(result(), tmp_path, "a")
     assert sorted(path.name for path in (tmp_path / "structures" / "a").iterdir()) == ["rank2.xyz", "rank3.xyz"]
     assert not (tmp_path / "fits" / "a").exists()
-    folders.write_result(result(source="file"), tmp_path, "b")
+    folder.write_result(result(source="file"), tmp_path, "b")
     assert sorted(path.name for path in (tmp_path / "fits" / "b").iterdir()) == [
         "rank2.csv", "rank2.png", "rank3.csv", "rank3.png",
     ]  # fmt: skip
@@ -63,8 +62,8 @@ def test_of_further_candidates_the_structures_are_kept_and_all_of_the_users_own(
 
 
 def test_candidates_of_an_earlier_run_do_not_stay(tmp_path):
-    folders.write_result(result(), tmp_path, "a")
-    folders.write_result(dataclasses.replace(result(), candidates=result().candidates[:2]), tmp_path, "a")
+    folder.write_result(result(), tmp_path, "a")
+    folder.write_result(dataclasses.replace(result(), candidates=result().candidates[:2]), tmp_path, "a")
     assert [path.name for path in (tmp_path / "structures" / "a").iterdir()] == ["rank2.xyz"]
 
 
@@ -83,7 +82,7 @@ def test_a_file_without_a_result_is_refused_in_one_line(tmp_path, damage):
     elif damage == "foreign":
         np.savez(path, a=np.zeros(3))
     elif damage == "cut":
-        folders.write_result(result(), tmp_path, "a")
+        folder.write_result(result(), tmp_path, "a")
         path.write_bytes((tmp_path / "results" / "a.npz").read_bytes()[:900])
     with pytest.raises(ValueError, match="Expected a result that jaxstruc saved, got") as error:
         jaxstruc.load(path)
@@ -92,20 +91,20 @@ def test_a_file_without_a_result_is_refused_in_one_line(tmp_path, damage):
 
 def test_a_structure_comes_back_with_its_comment(tmp_path):
     atoms = ase.Atoms("Pt2", positions=[[0, 0, 0], [2.78, 0, 0]])
-    folders.write_structure(tmp_path / "x.xyz", atoms, {"rw": 0.2158081, "file": "a b.gr"})
+    folder.write_structure(tmp_path / "x.xyz", atoms, {"rw": 0.2158081, "file": "a b.gr"})
     loaded_atoms = ase.io.read(tmp_path / "x.xyz")
     assert loaded_atoms.get_chemical_formula() == "Pt2" and loaded_atoms.info == {"rw": 0.215808, "file": "a b.gr"}
 
 
 def test_a_distribution_is_written_and_cleared_and_its_best_cluster_labelled_as_a_member(tmp_path):
     distribution_result = dataclasses.replace(result(), ensemble=told.distribution())
-    folders.write_result(distribution_result, tmp_path, "a")
+    folder.write_result(distribution_result, tmp_path, "a")
     rows = read_table(tmp_path / "distribution" / "a.csv")
     assert len(rows) == 30 and float(rows[0]["diameter"]) == 10
     assert (tmp_path / "distribution" / "a.png").read_bytes()[:4] == b"\x89PNG"
-    assert all(path.exists() for path in folders.candidate_paths(distribution_result, tmp_path, "a"))
+    assert all(path.exists() for path in folder.candidate_paths(distribution_result, tmp_path, "a"))
     assert ase.io.read(tmp_path / "best" / "a.xyz").info["role"] == "most likely member of a distribution"
-    folders.write_result(result(), tmp_path, "a")
+    folder.write_result(result(), tmp_path, "a")
     assert not list((tmp_path / "distribution").iterdir())
     assert "role" not in ase.io.read(tmp_path / "best" / "a.xyz").info
 

@@ -7,7 +7,7 @@ import told
 
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
 from jaxstruc.pdf.result import PdfResult
-from jaxstruc.report import tables as overview
+from jaxstruc.report import tables
 from jaxstruc.small_angle.result import SaxsResult
 
 
@@ -32,31 +32,31 @@ def test_a_result_shows_itself_as_a_short_table_that_leads_with_descriptions(res
 def test_a_users_own_structure_is_shown_with_its_file():
     user_candidate = pdf_results.candidate(source="file", recipe="x/my.xyz", description="")
     user_result = dataclasses.replace(pdf_results.result(), candidates=(user_candidate,))
-    assert overview.headline(user_result).startswith("in/a.gr (Pt): fcc, 146 atoms, 19.5 Å (my.xyz), Rw 0.100, ")
+    assert tables.headline(user_result).startswith("in/a.gr (Pt): fcc, 146 atoms, 19.5 Å (my.xyz), Rw 0.100, ")
     assert str(user_result).splitlines()[1] == "  1  fcc, 146 atoms, 19.5 Å  Rw 0.1000  weight  0.750  (file my.xyz)"
 
 
 def test_a_weak_answer_is_called_so(result):
     weak_result = dataclasses.replace(result, status="weak")
-    assert overview.headline(weak_result).startswith("in/a.gr (Pt): weak: octahedron, ")
-    assert "weak" not in overview.headline(result)
+    assert tables.headline(weak_result).startswith("in/a.gr (Pt): weak: octahedron, ")
+    assert "weak" not in tables.headline(result)
 
 
 def test_a_files_own_name_does_not_break_the_line():
     failed_result = PdfResult("two\nlines.gr", "", "Pt", "failed", "Expected this\nand that.")
-    assert overview.headline(failed_result) == "two lines.gr: failed: Expected this and that."
+    assert tables.headline(failed_result) == "two lines.gr: failed: Expected this and that."
 
 
 def test_a_distribution_has_a_line(result):
-    line = overview.short_table(dataclasses.replace(result, ensemble=told.distribution())).splitlines()[-1]
+    line = tables.short_table(dataclasses.replace(result, ensemble=told.distribution())).splitlines()[-1]
     assert "sample: distribution; as a distribution mean 18.4 Å (17.0 to 20.1), width 20% (10% to 33%)" in line
     assert "fcc 70% (50% to 90%), decahedron 30% (10% to 50%)" in line
 
 
 def test_the_classifiers_prediction_has_a_line(result):
-    assert "classifier" not in overview.short_table(result)
+    assert "classifier" not in tables.short_table(result)
     prior = ClassifierPrior({"fcc": 0.9, "hcp": 0.09, "sc": 0.01}, {}, 0.5, 17828, 900, 123.25)
-    line = overview.short_table(dataclasses.replace(result, classifier_prior=prior)).splitlines()[-1].strip()
+    line = tables.short_table(dataclasses.replace(result, classifier_prior=prior)).splitlines()[-1].strip()
     assert line.startswith("classifier: fcc 0.90, hcp 0.09; 900 of 17828 clusters tried; 123 of 1000 draws count")
 
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy import special
 
-from jaxstruc.small_angle import form_factors as curved
+from jaxstruc.small_angle import form_factors
 
 X = np.concatenate([np.linspace(0, 3, 61), np.linspace(3.3, 60, 200)])
 
 
 def test_the_sphere_is_its_bessel_function(x64):
-    amplitudes = jax.jit(curved.sphere_amplitude)(jnp.asarray(X))
+    amplitudes = jax.jit(form_factors.sphere_amplitude)(jnp.asarray(X))
     np.testing.assert_allclose(amplitudes[1:], 3 * special.spherical_jn(1, X[1:]) / X[1:], atol=1e-15, rtol=1e-12)
     assert amplitudes[0] == 1
 
@@ -18,18 +18,18 @@ def test_the_sphere_is_its_bessel_function(x64):
 def test_single_precision_keeps_six_digits_at_small_angles():
     x = np.float32(np.geomspace(1e-4, 3, 300))
     exact_amplitudes = 3 * special.spherical_jn(1, x.astype(float)) / x
-    np.testing.assert_allclose(curved.sphere_amplitude(jnp.asarray(x)), exact_amplitudes, rtol=1e-6)
+    np.testing.assert_allclose(form_factors.sphere_amplitude(jnp.asarray(x)), exact_amplitudes, rtol=1e-6)
 
 
 def test_the_disc_is_its_bessel_function(x64):
     np.testing.assert_allclose(
-        jax.jit(curved.disc_amplitude)(jnp.asarray(X))[1:], 2 * special.j1(X[1:]) / X[1:], atol=2e-7
+        jax.jit(form_factors.disc_amplitude)(jnp.asarray(X))[1:], 2 * special.j1(X[1:]) / X[1:], atol=2e-7
     )
 
 
 def test_a_spheroid_of_aspect_one_is_a_sphere(x64):
     x = jnp.asarray(X)
-    np.testing.assert_allclose(jax.jit(curved.spheroid)(x, 1.0), curved.sphere(x), atol=1e-13)
+    np.testing.assert_allclose(jax.jit(form_factors.spheroid)(x, 1.0), form_factors.sphere(x), atol=1e-13)
 
 
 @pytest.mark.parametrize("aspect", [0.3, 1.0, 2.5])
@@ -39,16 +39,18 @@ def test_bodies_of_revolution_have_their_radius_of_gyration(aspect, x64):
     equator = aspect ** (-1 / 3)
     radius = (2 / (3 * aspect)) ** (1 / 3)
     for form_factor, squared_radius in [
-        (jax.jit(curved.spheroid)(x, aspect), equator**2 * (2 + aspect**2) / 5),
-        (jax.jit(curved.cylinder)(x, aspect), radius**2 * (1 / 2 + aspect**2 / 3)),
+        (jax.jit(form_factors.spheroid)(x, aspect), equator**2 * (2 + aspect**2) / 5),
+        (jax.jit(form_factors.cylinder)(x, aspect), radius**2 * (1 / 2 + aspect**2 / 3)),
     ]:
         assert (1 - form_factor[0]) * 3e6 == pytest.approx(squared_radius, rel=1e-4)
 
 
 def test_a_shell_of_the_cores_density_makes_a_larger_sphere(x64):
     x = jnp.asarray(X)
-    np.testing.assert_allclose(curved.core_shell(x, 0.3, 2.0, 2.0), 4 * curved.sphere(x), atol=1e-14)
-    np.testing.assert_allclose(curved.core_shell(x, 0.3, 2.0, 0.0), 4 * 0.7**6 * curved.sphere(0.7 * x), atol=1e-14)
+    np.testing.assert_allclose(form_factors.core_shell(x, 0.3, 2.0, 2.0), 4 * form_factors.sphere(x), atol=1e-14)
+    np.testing.assert_allclose(
+        form_factors.core_shell(x, 0.3, 2.0, 0.0), 4 * 0.7**6 * form_factors.sphere(0.7 * x), atol=1e-14
+    )
 
 
 def slope_and_difference(function, *arguments):
@@ -63,7 +65,7 @@ def slope_and_difference(function, *arguments):
     )
 
 
-@pytest.mark.parametrize("body", [curved.spheroid, curved.cylinder])
+@pytest.mark.parametrize("body", [form_factors.spheroid, form_factors.cylinder])
 def test_slopes_in_size_and_shape_are_right_and_not_zero(body, x64):
     x, body = jnp.asarray([0.0, 0.7, 4.0, 11.0]), jax.jit(body)
     slope, difference = slope_and_difference(body, x, 1.7)
@@ -77,7 +79,7 @@ def test_slopes_in_size_and_shape_are_right_and_not_zero(body, x64):
 def test_slopes_of_core_and_shell_are_right_and_not_zero(x64):
     x = jnp.asarray([0.01, 0.7, 4.0, 11.0])
     slope, difference = slope_and_difference(
-        lambda parameters: curved.core_shell(x, *parameters), jnp.asarray([0.3, 2.0, -1.0]) + 0
+        lambda parameters: form_factors.core_shell(x, *parameters), jnp.asarray([0.3, 2.0, -1.0]) + 0
     )
     parameter_slopes = np.stack([slope[:, index] for index in range(3)])
     assert np.all(np.abs(parameter_slopes) > 1e-7)

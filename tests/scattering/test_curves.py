@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.clusters import fcc_shapes
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument, Pairs, SpreadPairs
 from jaxstruc.scattering.pair_distribution import Grid
 
 FINE_GRID = Grid(qmin=0.5, qmax=24.0, qstep=0.02, rmin=0.0, rmax=20.0, rstep=0.05, max_distance=17.0)
 COARSE_GRID = Grid(qmin=0.5, qmax=15.0, qstep=0.1, rmin=0.5, rmax=12.0, rstep=0.2, max_distance=17.0, accuracy=1e-9)
 INSTRUMENT = Instrument(uiso=0.006, delta1=0.1, delta2=1.5, qdamp=0.03, qbroad=0.01)
-ALLOY_SCATTERERS = curves.scatterers(["Au", "Cu", "Cu"] * 29)
-POSITIONS = shapes.fcc_cluster((3, 4, 3)).positions * 2.78 + 0.05 * np.random.default_rng(0).normal(size=(87, 3))
+ALLOY_SCATTERERS = pair_distribution.scatterers(["Au", "Cu", "Cu"] * 29)
+POSITIONS = fcc_shapes.fcc_cluster((3, 4, 3)).positions * 2.78 + 0.05 * np.random.default_rng(0).normal(size=(87, 3))
 """87 atoms of two elements in disorder."""
 GRADIENT_WEIGHTS = np.random.default_rng(1).normal(size=FINE_GRID.r.size)
 
@@ -31,18 +30,22 @@ def exact_pdf(positions, instrument, grid):
     reduced_function = debye.reduced_structure_function(
         pairs, instrument, f, ALLOY_SCATTERERS.composition, jnp.asarray(q)
     )
-    weights = curves.q_weights(jnp.asarray(q), grid.qmin, grid.qmax)
+    weights = pair_distribution.q_weights(jnp.asarray(q), grid.qmin, grid.qmax)
     if grid.lorch:
-        weights *= curves.lorch_window(jnp.asarray(q), grid.qmax)
-    return curves.envelope(instrument, jnp.asarray(r)) * curves.sine_transform(reduced_function, q, weights, r)
+        weights *= pair_distribution.lorch_window(jnp.asarray(q), grid.qmax)
+    return pair_distribution.envelope(instrument, jnp.asarray(r)) * pair_distribution.sine_transform(
+        reduced_function, q, weights, r
+    )
 
 
 def fast_pdf(positions, instrument, grid):
-    pair_distances = curves.pair_distances_from_positions(
+    pair_distances = pair_distribution.pair_distances_from_positions(
         positions, np.ones(len(positions), bool), grid, atom_kinds=ALLOY_SCATTERERS.atom_kinds, n_kinds=2
     )
     assert isinstance(pair_distances, SpreadPairs)
-    return curves.pdf(pair_distances, ALLOY_SCATTERERS.coefficients, ALLOY_SCATTERERS.composition, instrument, grid)
+    return pair_distribution.pdf(
+        pair_distances, ALLOY_SCATTERERS.coefficients, ALLOY_SCATTERERS.composition, instrument, grid
+    )
 
 
 jitted_curve = jax.jit(lambda curve, *given: curve(*given), static_argnums=(0, 3))
@@ -103,13 +106,15 @@ def test_single_precision_follows_double_on_the_fast_route():
 def gold_pdf(positions, mask, *, grid=FINE_GRID, limits=None):
     """Return G(r) of a padded cluster of one element."""
     count = jnp.sum(mask, keepdims=True).astype(positions.dtype)
-    pair_distances = curves.pair_distances_from_positions(positions, mask, grid)
-    return curves.pdf(pair_distances, form_factors.UNIT_COEFFICIENTS, count, INSTRUMENT, grid, q_limits=limits)
+    pair_distances = pair_distribution.pair_distances_from_positions(positions, mask, grid)
+    return pair_distribution.pdf(
+        pair_distances, form_factors.UNIT_COEFFICIENTS, count, INSTRUMENT, grid, q_limits=limits
+    )
 
 
 def test_padding_and_batches_change_nothing():
     """Shapes of 19 to 93 atoms in one batch of 100 rows, by `vmap`, with one compilation; three of them alone."""
-    family = shapes.fcc_family()
+    family = fcc_shapes.fcc_family()
     padded_positions = np.zeros((len(family), 100, 3), np.float32)
     masks = np.zeros((len(family), 100), bool)
     for row, shape in enumerate(family):
@@ -132,12 +137,18 @@ def test_padding_and_batches_change_nothing():
 
 def test_the_method_depends_on_the_number_of_atoms():
     positions, other_positions = np.random.default_rng(0).normal(size=(2, 60, 3))
-    assert isinstance(curves.pair_distances_from_positions(positions[:6], np.ones(6, bool), FINE_GRID), Pairs)
-    assert isinstance(curves.pair_distances_from_positions(other_positions, np.ones(60, bool), FINE_GRID), SpreadPairs)
+    assert isinstance(
+        pair_distribution.pair_distances_from_positions(positions[:6], np.ones(6, bool), FINE_GRID), Pairs
+    )
+    assert isinstance(
+        pair_distribution.pair_distances_from_positions(other_positions, np.ones(60, bool), FINE_GRID), SpreadPairs
+    )
     unlimited_grid = replace(FINE_GRID, longest=None)
-    assert isinstance(curves.pair_distances_from_positions(other_positions, np.ones(60, bool), unlimited_grid), Pairs)
+    assert isinstance(
+        pair_distribution.pair_distances_from_positions(other_positions, np.ones(60, bool), unlimited_grid), Pairs
+    )
     with pytest.raises(ValueError, match="Expected Grid"):
-        curves.spreading_nodes(unlimited_grid)
+        pair_distribution.spreading_nodes(unlimited_grid)
 
 
 @pytest.mark.parametrize(("atoms", "pair_class"), [(4, Pairs), (60, SpreadPairs)])
@@ -145,7 +156,7 @@ def test_a_pair_longer_than_the_grid_says_gives_nan_by_either_method(atoms, pair
     """The few Chebyshev points would give a wrong curve, and no flag, also where pairs are summed exactly."""
     positions = np.random.default_rng(0).normal(size=(atoms, 3)).astype(np.float32)
     mask = np.ones(atoms, bool)
-    assert isinstance(curves.pair_distances_from_positions(positions, mask, FINE_GRID), pair_class)
+    assert isinstance(pair_distribution.pair_distances_from_positions(positions, mask, FINE_GRID), pair_class)
     moved_positions = jnp.asarray(positions).at[0, 0].add(18.0)
     curve = jax.jit(gold_pdf)
     for limits in (None, (1.0, 20.0)):
@@ -158,10 +169,10 @@ def test_distances_and_positions_give_one_curve(x64):
 
     @jax.jit
     def pdf_from_distances(distance_matrix):
-        pair_distances = curves.pair_distances_from_matrix(
+        pair_distances = pair_distribution.pair_distances_from_matrix(
             distance_matrix, np.ones(87), FINE_GRID, atom_kinds=ALLOY_SCATTERERS.atom_kinds, n_kinds=2
         )
-        return curves.pdf(
+        return pair_distribution.pdf(
             pair_distances, ALLOY_SCATTERERS.coefficients, ALLOY_SCATTERERS.composition, INSTRUMENT, FINE_GRID
         )
 
@@ -177,7 +188,9 @@ def test_f_transformed_is_the_sum_written_out(fcc19, x64):
     f = np.sin(3.1 * q) * np.exp(-0.01 * q**2)
     for lorch in (False, True):
         grid = replace(COARSE_GRID, lorch=lorch)
-        transform = jax.jit(lambda f, limits, grid=grid: curves.pdf_from_f(f, instrument, grid, q_limits=limits))
+        transform = jax.jit(
+            lambda f, limits, grid=grid: pair_distribution.pdf_from_f(f, instrument, grid, q_limits=limits)
+        )
         for low, high in ((0.5, 15.0), (1.23, 12.34)):
             g = np.zeros(r.size)
             for q_value, value in zip(q, f, strict=True):
@@ -187,7 +200,7 @@ def test_f_transformed_is_the_sum_written_out(fcc19, x64):
             g *= 0.7 * np.exp(-((0.04 * r) ** 2) / 2) * 2 / np.pi
             assert np.abs(g).max() > 0.1
             np.testing.assert_allclose(transform(jnp.asarray(f), (low, high)), g, atol=1e-12)
-        static_curve = curves.pdf_from_f(jnp.asarray(f), instrument, grid)
+        static_curve = pair_distribution.pdf_from_f(jnp.asarray(f), instrument, grid)
         chex.assert_trees_all_close(static_curve, transform(jnp.asarray(f), (0.5, 15.0)), atol=1e-12)
 
 
@@ -198,7 +211,8 @@ def test_traced_limits_of_q_are_those_of_a_grid_with_these_limits(max_distance, 
     grid = replace(COARSE_GRID, longest=max_distance, lorch=lorch)
     mask = np.ones(87, bool)
     assert isinstance(
-        curves.pair_distances_from_positions(POSITIONS, mask, grid), Pairs if max_distance is None else SpreadPairs
+        pair_distribution.pair_distances_from_positions(POSITIONS, mask, grid),
+        Pairs if max_distance is None else SpreadPairs,
     )
     curve = jax.jit(lambda limits: gold_pdf(POSITIONS, mask, grid=grid, limits=limits))
     inner_grid = replace(grid, qmin=1.5, qmax=12.0)
@@ -225,13 +239,15 @@ def test_the_ends_of_q_have_a_gradient(max_distance, x64):
 def test_lorchs_window_is_the_sine_of_its_own_cut(fcc19, x64):
     q = jnp.linspace(0.0, 15.0, 151)
     np.testing.assert_allclose(
-        curves.lorch_window(q, 15.0)[1:-1], np.sin(np.pi * q / 15)[1:-1] / (np.pi * q / 15)[1:-1]
+        pair_distribution.lorch_window(q, 15.0)[1:-1], np.sin(np.pi * q / 15)[1:-1] / (np.pi * q / 15)[1:-1]
     )
-    assert float(curves.lorch_window(q, 15.0)[-1]) == pytest.approx(0, abs=1e-15)
+    assert float(pair_distribution.lorch_window(q, 15.0)[-1]) == pytest.approx(0, abs=1e-15)
     grid = Grid(qmin=0.5, qmax=15.0, qstep=0.1, rmin=0.5, rmax=12.0, rstep=0.1)
     pairs = debye.pairs_from_positions(fcc19, np.ones(19))
     arguments = (form_factors.UNIT_COEFFICIENTS, np.array([19.0]), Instrument(uiso=0.004))
-    sharp_curve, smooth_curve = (curves.pdf(pairs, *arguments, replace(grid, lorch=lorch)) for lorch in (False, True))
+    sharp_curve, smooth_curve = (
+        pair_distribution.pdf(pairs, *arguments, replace(grid, lorch=lorch)) for lorch in (False, True)
+    )
     ripple_range = slice(0, 15)  # 0.5 to 1.9 Å: ripples alone
     ripple = lambda g: np.std(np.diff(np.asarray(g)[ripple_range], 2))  # noqa: E731
     assert ripple(smooth_curve) < 0.1 * ripple(sharp_curve)
@@ -239,8 +255,8 @@ def test_lorchs_window_is_the_sine_of_its_own_cut(fcc19, x64):
 
 def test_the_weights_of_q_integrate_a_constant_between_any_limits(x64):
     q = jnp.arange(0, 10.01, 0.1)
-    assert float(curves.q_weights(q, 0.73, 8.21).sum()) == pytest.approx(8.21 - 0.73)
-    inner_weights = curves.q_weights(q, 0.0, 10.0)
+    assert float(pair_distribution.q_weights(q, 0.73, 8.21).sum()) == pytest.approx(8.21 - 0.73)
+    inner_weights = pair_distribution.q_weights(q, 0.0, 10.0)
     np.testing.assert_allclose(inner_weights[1:-1], 0.1)
     np.testing.assert_allclose(inner_weights[jnp.array([0, -1])], 0.05)
 
@@ -254,12 +270,12 @@ def test_grids_include_both_ends():
 
 def test_the_default_q_step_keeps_aliases_out(x64):
     """Half of it changes the curve by little, though the r range is far longer than the cluster."""
-    positions = shapes.fcc_cluster((2, 2, 2)).positions * 2.78
+    positions = fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.78
     pairs = debye.pairs_from_positions(jnp.asarray(positions), np.ones(19))
-    step = curves.alias_free_step(60.0, 9.0)
+    step = pair_distribution.alias_free_step(60.0, 9.0)
     assert step < np.pi / 69
     curve, half_step_curve = (
-        curves.pdf(
+        pair_distribution.pdf(
             pairs, form_factors.UNIT_COEFFICIENTS, np.array([19.0]), Instrument(0.005),
             Grid(qmin=0.5, qmax=24.0, qstep=step / divisor, rmax=60.0, rstep=0.2),
         )
@@ -269,7 +285,7 @@ def test_the_default_q_step_keeps_aliases_out(x64):
 
 
 def test_scatterers_know_ions_and_neutrons():
-    oxide_scatterers = curves.scatterers(["O", "Cu", "O"], ions=("Cu2+", "O2-"))
+    oxide_scatterers = pair_distribution.scatterers(["O", "Cu", "O"], ions=("Cu2+", "O2-"))
     assert (
         oxide_scatterers.elements == ["Cu", "O"]
         and oxide_scatterers.atom_kinds.tolist() == [1, 0, 1]
@@ -277,7 +293,9 @@ def test_scatterers_know_ions_and_neutrons():
     )
     f = form_factors.xray_form_factors(oxide_scatterers.coefficients, jnp.zeros(1))[:, 0]
     np.testing.assert_allclose(f, [27, 10], atol=0.1)
-    b = form_factors.xray_form_factors(curves.scatterers(["Cu"], probe="neutron").coefficients, jnp.linspace(0, 20, 3))
+    b = form_factors.xray_form_factors(
+        pair_distribution.scatterers(["Cu"], probe="neutron").coefficients, jnp.linspace(0, 20, 3)
+    )
     np.testing.assert_allclose(b, 7.718, rtol=1e-6)
     with pytest.raises(ValueError, match=r"Expected ions of the cluster's elements \(Cu\), got 'O2-'"):
-        curves.scatterers(["Cu"], ions=("O2-",))
+        pair_distribution.scatterers(["Cu"], ions=("O2-",))

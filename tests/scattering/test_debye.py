@@ -9,10 +9,8 @@ from ase.data import chemical_symbols
 from jax.test_util import check_grads
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import distances
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.clusters import distances, fcc_shapes
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument, Pairs
 from jaxstruc.scattering.fast_debye import SpreadingNodes
 from jaxstruc.scattering.pair_distribution import Grid
@@ -22,7 +20,7 @@ ALLOY_KINDS = np.array([0] * 10 + [1] * 9)
 """Kinds of 19 atoms of two elements."""
 
 
-pdf = jax.jit(curves.pdf, static_argnames=("grid", "min_variance_factor"))
+pdf = jax.jit(pair_distribution.pdf, static_argnames=("grid", "min_variance_factor"))
 intensity = jax.jit(debye.intensity)
 reduced_structure_function = jax.jit(debye.reduced_structure_function)
 partials = jax.jit(debye.partials)
@@ -113,7 +111,7 @@ def test_a_partial_is_the_curve_of_its_pairs_alone(fcc19, x64):
 
 def reference_pairs(golden):
     """Return the pairs and scatterers of a reference structure, its equal distances merged."""
-    scatterers = curves.scatterers([chemical_symbols[atomic_number] for atomic_number in golden["numbers"]])
+    scatterers = pair_distribution.scatterers([chemical_symbols[atomic_number] for atomic_number in golden["numbers"]])
     table, first_kind, second_kind = debye.kind_channels(len(scatterers.elements))
     first_atom, second_atom = np.triu_indices(len(golden["numbers"]), 1)
     channel = table[scatterers.atom_kinds[first_atom], scatterers.atom_kinds[second_atom]]
@@ -145,7 +143,7 @@ def reference_settings(golden, key, scatterers):
     }
     coefficients = scatterers.coefficients
     if probe == "N":
-        coefficients = curves.scatterers(scatterers.names, probe="neutron").coefficients
+        coefficients = pair_distribution.scatterers(scatterers.names, probe="neutron").coefficients
     step, count = used_settings.get("qstep", 1.0), used_settings.get("nq", 1)
     indices = np.arange(256 * math.ceil(count / 256))
     q = np.where(indices < count, step * indices, 0.0)  # padded for the same reason, with weight 0
@@ -192,7 +190,9 @@ def f_and_g(pairs, instrument, coefficients, composition, q, weights, r):
     """Return F(Q), and G(r) with the referee's weights of Q."""
     f = form_factors.xray_form_factors(coefficients, q)
     reduced_function = debye.reduced_structure_function(pairs, instrument, f, composition, q)
-    return reduced_function, curves.envelope(instrument, r) * curves.sine_transform(reduced_function, q, weights, r)
+    return reduced_function, pair_distribution.envelope(instrument, r) * pair_distribution.sine_transform(
+        reduced_function, q, weights, r
+    )
 
 
 def test_the_debye_route_agrees_with_diffpy(golden, x64):
@@ -233,7 +233,7 @@ def test_the_real_space_route_agrees_with_diffpy(golden, x64):
                     round(used_settings["extendedrmin"] / step), round(used_settings["extendedrmax"] / step)
                 )
                 g = real_space.band_pass(r, fine_r, q, weights) @ gaussian_sum(jnp.asarray(fine_r))
-            assert_near(curves.envelope(instrument, r) * g, golden, f"{key}_G", bound)
+            assert_near(pair_distribution.envelope(instrument, r) * g, golden, f"{key}_G", bound)
 
 
 def test_the_two_routes_are_one_for_one_element_and_differ_for_two(golden_loader, x64):
@@ -272,7 +272,7 @@ def test_diffpy_itself_agrees(golden_loader, x64):
     reduced_function = reduced_structure_function(pairs, instrument, f, scatterers.composition, jnp.asarray(q))
     np.testing.assert_allclose(reduced_function, calculator.fq, atol=1e-9 * np.abs(calculator.fq).max())
     weights = jnp.where(np.arange(q.size) >= np.ceil(0.8 / calculator.qstep - 1e-9), calculator.qstep, 0.0)
-    jaxstruc_curve = curves.envelope(instrument, jnp.asarray(r)) * curves.sine_transform(
+    jaxstruc_curve = pair_distribution.envelope(instrument, jnp.asarray(r)) * pair_distribution.sine_transform(
         reduced_function, q, weights, r
     )
     np.testing.assert_allclose(jaxstruc_curve, g, atol=1e-9 * np.abs(g).max())
@@ -300,7 +300,7 @@ def test_single_precision_follows_double(fcc19):
         arguments = (form_factors.xray_coefficients(["Au", "Cu"]), composition, instrument, GRID)
         return jax.jit(lambda pairs: route(pairs, *arguments))(pairs)
 
-    for route in (curves.pdf, real_space.real_space_pdf):
+    for route in (pair_distribution.pdf, real_space.real_space_pdf):
         single_curve = curve(route, jnp.float32)
         assert single_curve.dtype == jnp.float32
         with jax.enable_x64(True):
@@ -369,7 +369,7 @@ def test_coincident_atoms_give_finite_curves_and_gradients():
     def squared_sum(positions):
         pairs = debye.pairs_from_distances(distances.distances(positions), np.ones(3))
         grid = Grid(**{**GRID.__dict__, "rmin": 0.0})
-        g = curves.pdf(
+        g = pair_distribution.pdf(
             pairs,
             form_factors.UNIT_COEFFICIENTS,
             np.array([3.0]),
@@ -402,10 +402,10 @@ def test_chunks_of_the_exact_sum_agree_with_one_piece(fcc19, x64, monkeypatch):
 def test_gathered_pairs_and_the_sum_of_gaussians_follow_the_exact_sum(x64):
     """Distances with errors, so that bins are filled unevenly: what is left is their skewness, 1e-3 of the maximum."""
     rng = np.random.default_rng(0)
-    positions = shapes.fcc_cluster((3, 4, 3)).positions * 2.78 + 0.03 * rng.normal(size=(87, 3))
+    positions = fcc_shapes.fcc_cluster((3, 4, 3)).positions * 2.78 + 0.03 * rng.normal(size=(87, 3))
     instrument = Instrument(uiso=0.008, delta2=2.0)
     q, r, fine_r = jnp.linspace(1.0, 25.0, 600), jnp.arange(1.5, 20, 0.05), jnp.arange(0, 27, 0.06)
-    weights = curves.q_weights(q, 1.0, 25.0)
+    weights = pair_distribution.q_weights(q, 1.0, 25.0)
 
     @jax.jit
     def curves_and_weight():
@@ -419,7 +419,7 @@ def test_gathered_pairs_and_the_sum_of_gaussians_follow_the_exact_sum(x64):
         variance = debye.pair_variance(binned_pairs, instrument) + histogram.variance + 0.0064
         gaussian_sum = real_space.peaks(binned_pairs, variance, jnp.ones(1), composition, fine_r)
         gaussian_curve = real_space.band_pass(r, fine_r, q, weights, added_variance=0.0064) @ gaussian_sum
-        return curves.sine_transform(exact_function, q, weights, r), gaussian_curve, histogram.weight.sum()
+        return pair_distribution.sine_transform(exact_function, q, weights, r), gaussian_curve, histogram.weight.sum()
 
     exact_curve, gaussian_curve, weight = curves_and_weight()
     assert float(weight) == 87 * 86

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from jaxstruc.small_angle import named_polyhedra as solids
-from jaxstruc.small_angle import polyhedra
+from jaxstruc.small_angle import named_polyhedra, polyhedra
 
 BOX = np.array([[x, y, z] for x in (0, 1) for y in (0, 2) for z in (0, 3)], float)
 
@@ -46,7 +45,7 @@ def test_averages_are_those_of_a_box_by_quadrature():
 def test_averages_do_not_depend_on_how_a_body_is_turned():
     rotation = Rotation.random(random_state=1).as_matrix()
     q = np.array([0.5, 4.0, 9.0, 15.0])
-    body = solids.truncated_tetrahedron()
+    body = named_polyhedra.truncated_tetrahedron()
     rotated_body = polyhedra.centred_convex_hull(body.edge_starts @ rotation.T)
     np.testing.assert_allclose(
         polyhedra.orientation_averages(rotated_body, q), polyhedra.orientation_averages(body, q), rtol=1e-6, atol=1e-9
@@ -54,20 +53,20 @@ def test_averages_do_not_depend_on_how_a_body_is_turned():
 
 
 def test_small_angles_give_the_radius_of_gyration():
-    body, q = solids.icosahedron(), np.array([0.01])
+    body, q = named_polyhedra.icosahedron(), np.array([0.01])
     form_factor = polyhedra.orientation_averages(body, q)[0, 0]
     assert (1 - form_factor) * 3 / q[0] ** 2 == pytest.approx(polyhedra.squared_radius_of_gyration(body), rel=1e-4)
     assert polyhedra.squared_radius_of_gyration(polyhedra.centred_convex_hull(BOX)) == pytest.approx((1 + 4 + 9) / 12)
 
 
 def test_large_angles_give_porods_law_with_the_waves_of_parallel_faces():
-    body = solids.cube()
+    body = named_polyhedra.cube()
     porod_waves = polyhedra.porod_waves(body)
     constant = porod_waves[0.0][0]
     assert constant == pytest.approx(2 * np.pi * 6) and porod_waves[1.0][0] == pytest.approx(-12 * np.pi)
     assert porod_waves[1.0][2:] == pytest.approx(np.array([1, -1]) * 24 * np.sqrt(np.pi))
     q = np.linspace(150, 150 + 4 * np.pi, 40, endpoint=False)
-    scaled_form_factors = polyhedra.orientation_averages(body, q, solids.SYMMETRY_DOMAINS["cubic"])[0] * q**4
+    scaled_form_factors = polyhedra.orientation_averages(body, q, named_polyhedra.SYMMETRY_DOMAINS["cubic"])[0] * q**4
     assert scaled_form_factors.mean() == pytest.approx(constant, rel=2e-3)
     even_amplitudes, odd_amplitudes = porod_waves[1.0][:2, None] + porod_waves[1.0][2:, None] / np.sqrt(q)
     np.testing.assert_allclose(

@@ -7,8 +7,7 @@ from scipy import special
 import jaxstruc
 from jaxstruc import SimulateSaxsOptions
 from jaxstruc.options.small_angle import SIMULATED_BODIES, SIMULATED_DISTRIBUTIONS
-from jaxstruc.small_angle import named_polyhedra as solids
-from jaxstruc.small_angle import polyhedra
+from jaxstruc.small_angle import named_polyhedra, polyhedra
 
 RADIUS, PD = 35.0, 0.12
 GRID = {"qmin": 0.02, "qmax": 0.2, "qstep": 0.06}
@@ -38,10 +37,10 @@ def form_factor(body, x):
         radius = (2 / (3 * aspect)) ** (1 / 3)
         transverse_phase, axial_phase = x[:, None] * radius * np.sqrt(1 - mu**2), x[:, None] * radius * aspect * mu
         return (2 * special.j1(transverse_phase) / transverse_phase * np.sinc(axial_phase / np.pi)) ** 2 @ weight
-    make_solid, domain = solids.NAMED_POLYHEDRA[body.replace("-", " ")]
+    make_solid, domain = named_polyhedra.NAMED_POLYHEDRA[body.replace("-", " ")]
     solid = make_solid()
     radius = (3 * solid.volume / (4 * np.pi)) ** (1 / 3)
-    return polyhedra.orientation_averages(solid, x / radius, solids.SYMMETRY_DOMAINS[domain])[0]
+    return polyhedra.orientation_averages(solid, x / radius, named_polyhedra.SYMMETRY_DOMAINS[domain])[0]
 
 
 def number_distribution(name, points):
@@ -90,7 +89,7 @@ def test_curves_are_slow_sums_over_sizes_by_number(body, name):
 
 
 @pytest.mark.parametrize(
-    "body", [body for body in SIMULATED_BODIES if body.replace("-", " ") in solids.NAMED_POLYHEDRA]
+    "body", [body for body in SIMULATED_BODIES if body.replace("-", " ") in named_polyhedra.NAMED_POLYHEDRA]
 )
 def test_every_polyhedron_is_its_face_and_edge_formula(body):
     np.testing.assert_allclose(

@@ -6,9 +6,7 @@ import numpy as np
 import parity
 import pytest
 
-from jaxstruc.small_angle import contrast, size_distributions
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import simulate as smallangle
+from jaxstruc.small_angle import contrast, form_factors, simulate, size_distributions
 from jaxstruc.small_angle.simulate import Sample
 from jaxstruc.small_angle.size_distributions import SizeDistribution
 
@@ -23,7 +21,9 @@ SINGLE_SIZE = SizeDistribution(np.array([35.0]), np.ones(1))
 def intensity(q, body, sample, dq=None):
     """Return I(Q) of bodies of 35 Å."""
     return jax.jit(
-        lambda q: smallangle.intensity(q, particle.of_table(particle.named_table(body)), SINGLE_SIZE, sample, dq=dq)
+        lambda q: simulate.intensity(
+            q, form_factors.of_table(form_factors.named_table(body)), SINGLE_SIZE, sample, dq=dq
+        )
     )(q)
 
 
@@ -72,7 +72,7 @@ def test_backgrounds_add_and_the_resolution_smears_the_particles_alone(x64):
 
 def test_slopes_in_everything_are_finite_and_not_zero():
     """In single precision, a narrow distribution, smeared; of R, width, scale, contrast and both backgrounds."""
-    q, body = jnp.asarray(Q, jnp.float32), particle.of_table(particle.named_table("icosahedron"))
+    q, body = jnp.asarray(Q, jnp.float32), form_factors.of_table(form_factors.named_table("icosahedron"))
     log_radius = jnp.log(35.0) + jnp.linspace(-0.3, 0.3, 200)
 
     def curve(values):
@@ -80,7 +80,7 @@ def test_slopes_in_everything_are_finite_and_not_zero():
         sample = Sample(scale, background, power_scale, power, sld_difference)
         log_radius_nodes = jnp.asarray(log_radius, values.dtype)
         sizes = SizeDistribution(jnp.exp(log_radius_nodes), size_distributions.lognormal(radius, pd, log_radius_nodes))
-        return smallangle.intensity(jnp.asarray(q, values.dtype), body, sizes, sample, dq=0.03 * q)
+        return simulate.intensity(jnp.asarray(q, values.dtype), body, sizes, sample, dq=0.03 * q)
 
     parameters = jnp.asarray([35.0, 0.02, 0.01, 0.1, 1e-6, 3.8, 120.0], jnp.float32)
     slopes = jax.jit(jax.jacfwd(curve))(parameters)

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxstruc.small_angle import named_polyhedra as solids
-from jaxstruc.small_angle import polyhedra
+from jaxstruc.small_angle import named_polyhedra, polyhedra
 
 KNOWN_GEOMETRY = {
     "cube": (6, 1, 6),
@@ -21,9 +20,9 @@ KNOWN_GEOMETRY = {
 """Faces, volume and surface for an edge of 1."""
 
 
-@pytest.mark.parametrize("name", solids.NAMED_POLYHEDRA)
+@pytest.mark.parametrize("name", named_polyhedra.NAMED_POLYHEDRA)
 def test_solids_have_the_faces_volumes_and_surfaces_of_the_books(name):
-    body = solids.NAMED_POLYHEDRA[name][0]()
+    body = named_polyhedra.NAMED_POLYHEDRA[name][0]()
     faces, volume, surface = KNOWN_GEOMETRY[name]
     assert len(body.normals) == faces
     if volume is not None:
@@ -35,26 +34,29 @@ def test_solids_have_the_faces_volumes_and_surfaces_of_the_books(name):
 def test_a_marks_decahedron_is_a_decahedron_less_its_cuts():
     """By points drawn in one of its tetrahedra, as shares of its corners, the last two on the equator."""
     barycentric = np.random.default_rng(0).dirichlet(np.ones(4), 400_000)[:, 2:]
-    is_inside = (barycentric.sum(axis=1) < 1 - solids.MARKS_WALL_DEPTH) & (
-        barycentric.max(axis=1) < 1 - solids.MARKS_GROOVE_DEPTH
+    is_inside = (barycentric.sum(axis=1) < 1 - named_polyhedra.MARKS_WALL_DEPTH) & (
+        barycentric.max(axis=1) < 1 - named_polyhedra.MARKS_GROOVE_DEPTH
     )
-    volume_ratio = solids.marks_decahedron().volume / solids.decahedron().volume
+    volume_ratio = named_polyhedra.marks_decahedron().volume / named_polyhedra.decahedron().volume
     assert volume_ratio == pytest.approx(is_inside.mean(), abs=3e-3)
 
 
 @pytest.mark.parametrize(("name", "order"), [("cubic", 48), ("icosahedral", 120), ("fivefold", 40), ("sixfold", 24)])
 def test_a_domain_is_the_sphere_divided_by_the_order_of_its_group(name, order):
-    a, b, c = solids.SYMMETRY_DOMAINS[name][0]
+    a, b, c = named_polyhedra.SYMMETRY_DOMAINS[name][0]
     solid_angle = 2 * np.arctan2(abs(np.linalg.det([a, b, c])), 1 + a @ b + b @ c + c @ a)
     assert 4 * np.pi / solid_angle == pytest.approx(order)
 
 
-@pytest.mark.parametrize("name", solids.NAMED_POLYHEDRA)
+@pytest.mark.parametrize("name", named_polyhedra.NAMED_POLYHEDRA)
 def test_a_domain_stands_for_all_directions(name):
-    make_body, domain = solids.NAMED_POLYHEDRA[name]
+    make_body, domain = named_polyhedra.NAMED_POLYHEDRA[name]
     body = make_body()
     q = np.array([2.0, 12.0]) / body.volume ** (1 / 3)
     full_averages = polyhedra.orientation_averages(body, q)
     np.testing.assert_allclose(
-        polyhedra.orientation_averages(body, q, solids.SYMMETRY_DOMAINS[domain]), full_averages, rtol=1e-6, atol=1e-8
+        polyhedra.orientation_averages(body, q, named_polyhedra.SYMMETRY_DOMAINS[domain]),
+        full_averages,
+        rtol=1e-6,
+        atol=1e-8,
     )

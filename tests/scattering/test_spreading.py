@@ -3,14 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.scattering import fast_debye as spreading
+from jaxstruc.scattering import fast_debye
 from jaxstruc.scattering.fast_debye import SpreadingNodes
 
-spread_distances = jax.jit(spreading.spread_distances, static_argnames=("nodes", "n_channels"), static_argnums=3)
+spread_distances = jax.jit(fast_debye.spread_distances, static_argnames=("nodes", "n_channels"), static_argnums=3)
 
 
 def spread_positions(positions, *arguments):
-    return jax.jit(lambda x: spreading.spread_positions(x, *arguments))(positions)
+    return jax.jit(lambda x: fast_debye.spread_positions(x, *arguments))(positions)
 
 
 def sinc_matrix(distance, q):

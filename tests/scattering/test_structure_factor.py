@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import structure_factor
+from jaxstruc.small_angle import form_factors, structure_factor
 from jaxstruc.small_angle.size_distributions import SizeDistribution, size_distribution
 
 Q = np.geomspace(1e-4, 3, 200)
@@ -47,7 +46,7 @@ def test_slopes_are_right_and_not_zero(argument, x64):
 
 def structure_factor_function(approximation, body, sizes, fraction):
     """Return the function of Q to the structure factor, jitted."""
-    return jax.jit(lambda q: approximation(q, particle.of_table(particle.named_table(body)), sizes, fraction))
+    return jax.jit(lambda q: approximation(q, form_factors.of_table(form_factors.named_table(body)), sizes, fraction))
 
 
 def test_all_approximations_agree_for_spheres_of_one_size(x64):

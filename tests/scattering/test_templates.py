@@ -5,27 +5,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.clusters.distances import distances, distinct_distances
-from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering import debye
+from jaxstruc.scattering import cluster_tables, debye
 from jaxstruc.scattering.debye import Instrument
 
 BOND = 2.78
-TABLE_RANGE = templates.TableRange(max_distance=20.0, qmax=30.0)
+TABLE_RANGE = cluster_tables.TableRange(max_distance=20.0, qmax=30.0)
 Q = np.linspace(0.8, 26.0, 300)
 
 
 @pytest.fixture(scope="module")
 def distance_matrix():
     """Distances of 55 atoms in disorder."""
-    positions = shapes.fcc_cluster((2, 4, 2)).positions * BOND
+    positions = fcc_shapes.fcc_cluster((2, 4, 2)).positions * BOND
     rattled_positions = positions + np.random.default_rng(0).normal(size=positions.shape) * 0.05
     return distances(jnp.asarray(rattled_positions, jnp.float32))
 
 
-tabulate_distances = jax.jit(partial(templates.tabulate_distances, span=TABLE_RANGE))
-reduced_structure_function = jax.jit(templates.reduced_structure_function)
+tabulate_distances = jax.jit(partial(cluster_tables.tabulate_distances, span=TABLE_RANGE))
+reduced_structure_function = jax.jit(cluster_tables.reduced_structure_function)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +54,8 @@ def test_a_cluster_table_gives_the_exact_structure_function(distance_matrix, val
 
 def test_a_table_of_a_histogram_is_that_of_its_distances(x64):
     """Of a perfect cluster, whose distances bins keep exactly."""
-    positions = shapes.fcc_cluster((2, 4, 2)).positions * BOND
-    histogram_table = templates.tabulate_cluster(distinct_distances(positions), BOND, span=TABLE_RANGE)
+    positions = fcc_shapes.fcc_cluster((2, 4, 2)).positions * BOND
+    histogram_table = cluster_tables.tabulate_cluster(distinct_distances(positions), BOND, span=TABLE_RANGE)
     distance_table = tabulate_distances(distances(jnp.asarray(positions)), jnp.ones(55), BOND)
     instrument = Instrument(uiso=0.01, delta2=4.0, stretch=1.02)
     histogram_curve, distance_curve = (
@@ -74,7 +73,7 @@ def test_derivatives_are_those_of_finite_differences(distance_matrix, x64):
     @jax.jit
     def f(stretch, uiso, delta2, qbroad):
         instrument = Instrument(uiso=uiso, delta2=delta2, stretch=stretch, qbroad=qbroad)
-        return templates.reduced_structure_function(cluster_table, instrument, q)
+        return cluster_tables.reduced_structure_function(cluster_table, instrument, q)
 
     arguments = (1.01, 0.01, 2.0, 0.02)
     pushforward = jax.jit(lambda tangent: jax.jvp(f, arguments, tangent)[1])

@@ -3,20 +3,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.clusters import library
+from jaxstruc.clusters import fcc_shapes, library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io import gr
 from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
-from jaxstruc.pdf import candidates, target
-from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf import candidates, solve, target
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
 
-KNOWN_CLUSTERS = library.from_clusters([shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
+KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 
 
 def make_source(*groups):
@@ -41,7 +39,7 @@ def example(repository):
 
 def solve_example(example, *groups, **options):
     plan = make_plan(*groups, **options)
-    return list(answers.solve_measurements([answers.prepare_measurement(example, plan)] * len(groups), plan))
+    return list(solve.solve_measurements([solve.prepare_measurement(example, plan)] * len(groups), plan))
 
 
 def test_faulty_candidates_come_last_and_weigh_nothing(example):
@@ -61,20 +59,20 @@ def test_equal_draws_are_merged_and_equal_clusters_of_a_list_are_not(example):
     (network_result,), (library_result,) = solve_example(example, network_group), solve_example(example, library_group)
     assert (
         sorted(candidate.notes["draws"] for candidate in network_result.candidates) == [1, 2]
-        and network_result.fitted == 2
+        and network_result.n_fitted == 2
     )
-    assert library_result.fitted == 3
+    assert library_result.n_fitted == 3
 
 
 def test_additional_parameters_are_freed_for_the_best_candidates_alone(example, monkeypatch):
-    monkeypatch.setattr(answers, "MAX_REFINED_CANDIDATES", 2)
+    monkeypatch.setattr(solve, "MAX_REFINED_CANDIDATES", 2)
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     fit_options = FitOptions(("scale", "stretch", "uiso", "delta2", "qdamp"))
     (screened_result,), (full_result,) = (
         solve_example(example, group, fit=fit_options),
         solve_example(example, group, fit=fit_options, screened=False),
     )
-    assert (screened_result.fitted, full_result.fitted) == (2, 3)
+    assert (screened_result.n_fitted, full_result.n_fitted) == (2, 3)
     assert screened_result.best.rw == pytest.approx(full_result.best.rw, rel=1e-4)
     assert screened_result.best.values["qdamp"].error is not None
 
@@ -112,13 +110,13 @@ def test_the_provenance_holds_all_that_decides_a_result():
 def test_an_inferred_setting_adds_to_the_errors(example):
     """By how much it moves what is fitted, times its own error; nothing where nothing was inferred."""
     plan = make_plan(CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)))
-    (fit_target,) = answers.padded_targets(
-        [answers.prepare_measurement(example, plan)], plan, [answers.prepare_measurement(example, plan)]
+    (fit_target,) = solve.padded_targets(
+        [solve.prepare_measurement(example, plan)], plan, [solve.prepare_measurement(example, plan)]
     )
     pool = candidates.candidate_pool([CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))])
     fits = candidates.fit_all(pool, fit_target)
-    assert answers._propagate_setting_errors(pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {}) is fits
-    wider_fits = answers._propagate_setting_errors(
+    assert solve._propagate_setting_errors(pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {}) is fits
+    wider_fits = solve._propagate_setting_errors(
         pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {"qdamp": InferredSetting(0.03, 0.01, ())}
     )
     lower_values, upper_values = (

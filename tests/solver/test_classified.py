@@ -1,10 +1,10 @@
-from jaxstruc.network.classifier.model.predict import ClassifierOutput
-from jaxstruc.network.classifier.model.simulated_pdfs import VALUE_NAMES
+from jaxstruc.network.classifier.predict import ClassifierOutput
+from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
 
 import jaxstruc
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io.qmax_check import QmaxEstimate
-from jaxstruc.pdf import classify as classified
+from jaxstruc.pdf import classify
 from jaxstruc.statistics import Interval
 
 
@@ -35,7 +35,7 @@ def test_an_answer_in_which_no_type_stands_out_is_weak(repository):
         QmaxEstimate(20.0, 0.0),
         None,
     )
-    result = classified.classification_result(
+    result = classify.classification_result(
         data._replace(settings=settings), classifier_output, element="Ag", bond=2.89, facts={}
     )
     assert result.status == "weak" and result.message.startswith("type undecided between ")
@@ -49,6 +49,6 @@ def test_a_type_below_70_percent_is_undecided_and_one_below_50_weak(repository):
         classifier_output = ClassifierOutput(
             {"hcp": probability, "fcc": 1 - probability}, intervals, 0.5, 0.5, QmaxEstimate(20.0, 0.0), None
         )
-        result = classified.classification_result(measurement, classifier_output, element="Ag", bond=2.89, facts={})
+        result = classify.classification_result(measurement, classifier_output, element="Ag", bond=2.89, facts={})
         assert (result.status, result.type, result.type_probability) == (status, "hcp", probability)
         assert result.message == message

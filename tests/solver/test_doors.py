@@ -8,7 +8,7 @@ import pytest
 
 import jaxstruc
 from jaxstruc import DataOptions, LibraryOptions, MineOptions, SolveOptions
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import fcc_shapes
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement
 from jaxstruc.scattering import form_factors
 
@@ -69,7 +69,9 @@ def test_settings_override_the_header(data):
 def test_a_refined_cluster_is_kept_as_it_is(data):
     """Its own bonds count: of a cluster 2 % larger the stretch is 2 % smaller."""
     bond = form_factors.bond_length("Ag")
-    small_cluster, large_cluster = (shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", factor * bond) for factor in (1.0, 1.02))
+    small_cluster, large_cluster = (
+        fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", factor * bond) for factor in (1.0, 1.02)
+    )
     small_result, large_result = (jaxstruc.refine(data, atoms) for atoms in (small_cluster, large_cluster))
     assert (
         small_result.element == "Ag"
@@ -89,7 +91,7 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
 
 def test_an_s_of_q_is_prepared_as_the_pdf_it_leads_to(tmp_path):
     """Its highest peak is at the bond; qmin and qmax are those of the data, and the rest as ever."""
-    atoms = shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", form_factors.bond_length("Ag"))
+    atoms = fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", form_factors.bond_length("Ag"))
     distance = atoms.get_all_distances()[np.triu_indices(len(atoms), 1)]
     q = np.arange(0.8, 20.0, 0.01)
     s = 1 + 2 / len(atoms) * np.exp(-0.006 * q**2) / q * (np.sin(np.outer(q, distance)) @ (1 / distance))

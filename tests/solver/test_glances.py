@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
-from jaxstruc.network.classifier.model.model import COORDINATE_CENTRE, COORDINATE_SCALE
+from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE
 from looks import classifier_prediction
 
 from jaxstruc.clusters import library
 from jaxstruc.clusters.cluster import Cluster
-from jaxstruc.pdf import classifier_prior as glance
-from jaxstruc.pdf import classifier_prior as glances
+from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.classifier_prior import ClassifierScreen
 
@@ -24,7 +23,7 @@ def all_rows(cluster_library):
 
 
 def test_selected_rows_have_the_likely_types_and_sizes(library_group):
-    selected_rows = glances.select_rows(
+    selected_rows = classifier_prior.select_rows(
         classifier_prediction({"icosahedron": 0.9, "decahedron": 0.1}, 147), library_group
     )
     families, n_atoms = library_group.library.families[selected_rows], library_group.library.atoms[selected_rows]
@@ -33,7 +32,7 @@ def test_selected_rows_have_the_likely_types_and_sizes(library_group):
     assert (np.diff(selected_rows) > 0).all()
     (family,) = {
         *library_group.library.families[
-            glances.select_rows(classifier_prediction({"icosahedron": 1.0}, 147), library_group)
+            classifier_prior.select_rows(classifier_prediction({"icosahedron": 1.0}, 147), library_group)
         ]
     }
     assert family == "icosahedron"
@@ -45,7 +44,7 @@ def test_a_density_is_that_of_the_mixture_written_out(library_group):
         np.flatnonzero((library_group.library.families == "icosahedron") & (library_group.library.atoms > 100))[0]
     )
     types = np.array(["icosahedron"], object)
-    log_density = glances.log_density(
+    log_density = classifier_prior.log_density(
         prediction.output.mixture_density, library_group.library, library_group.rows[[row]], types, (0.1, 0.1)
     )
     n_atoms, diameter = library_group.library.atoms[row], library_group.library.diameter[row]
@@ -61,15 +60,21 @@ def test_a_density_is_that_of_the_mixture_written_out(library_group):
 
 def test_a_prediction_that_agrees_with_the_fits_has_many_effective_samples(library_group):
     prediction = classifier_prediction({"decahedron": 1.0}, 147)
-    weights = glances._proposal_share(prediction, library_group, glances.AGREEMENT_SPREAD)
-    prior = glances.summarize_group(prediction, library_group, 9, library_group.rows, weights)
-    assert prior.effective_samples == pytest.approx(glance.N_DRAWS) and (prior.n_screened, prior.n_listed) == (
+    weights = classifier_prior._proposal_share(prediction, library_group, classifier_prior.AGREEMENT_SPREAD)
+    prior = classifier_prior.summarize_group(prediction, library_group, 9, library_group.rows, weights)
+    assert prior.effective_samples == pytest.approx(classifier_prior.N_DRAWS) and (
+        prior.n_screened,
+        prior.n_listed,
+    ) == (
         9,
         len(library_group.rows),
     )
     wrong_weights = np.where(library_group.library.families == "icosahedron", 1.0, 0.0)
     assert (
-        glances.summarize_group(prediction, library_group, 9, library_group.rows, wrong_weights).effective_samples < 1
+        classifier_prior.summarize_group(
+            prediction, library_group, 9, library_group.rows, wrong_weights
+        ).effective_samples
+        < 1
     )
 
 
@@ -77,16 +82,22 @@ def test_searches_start_from_draws_of_likely_packings():
     groups = [
         CandidateGroup("library", library.from_clusters([*map(make_cluster, ("hcp", "bcc", "sc"))]), np.arange(3))
     ]
-    atom_counts = glances.draw_atom_counts(classifier_prediction({"hcp": 0.5, "faulted": 0.3, "bcc": 0.2}, 200), groups)
+    atom_counts = classifier_prior.draw_atom_counts(
+        classifier_prediction({"hcp": 0.5, "faulted": 0.3, "bcc": 0.2}, 200), groups
+    )
     assert set(atom_counts) == {"stack", "bcc"} and abs(np.median(atom_counts["stack"]) - 200) < 10
     assert np.ptp(atom_counts["bcc"]) > 5
-    assert glances.draw_atom_counts(None, groups) is None
-    assert glances.draw_atom_counts(classifier_prediction({"fcc": 1.0}, 90, outside_training=("far",)), groups) is None
+    assert classifier_prior.draw_atom_counts(None, groups) is None
     assert (
-        glances.draw_atom_counts(classifier_prediction({"fcc": 1.0}, 90), [groups[0]._replace(source="file")]) is None
+        classifier_prior.draw_atom_counts(classifier_prediction({"fcc": 1.0}, 90, outside_training=("far",)), groups)
+        is None
+    )
+    assert (
+        classifier_prior.draw_atom_counts(classifier_prediction({"fcc": 1.0}, 90), [groups[0]._replace(source="file")])
+        is None
     )
     bcc_groups = [groups[0]._replace(library=library.from_clusters([make_cluster("bcc")]), rows=np.arange(1))]
-    assert set(glances.draw_atom_counts(classifier_prediction({"hcp": 0.5, "bcc": 0.5}, 200), bcc_groups)) == {
+    assert set(classifier_prior.draw_atom_counts(classifier_prediction({"hcp": 0.5, "bcc": 0.5}, 200), bcc_groups)) == {
         "bcc"
     }  # --families bcc
 
@@ -100,25 +111,25 @@ def test_a_twinned_particle_that_shows_fcc_alone_is_selected_for_fcc(library_gro
     """By rule it is faulted, by its atoms fcc, as the classifier names it."""
     twin_library = library.load_or_build(("twin",), max_atoms=200)
     group = CandidateGroup("library", twin_library, np.arange(len(twin_library.atoms)))
-    fcc_density = glances.log_density(
+    fcc_density = classifier_prior.log_density(
         classifier_prediction({"fcc": 1.0}, 100).output.mixture_density,
         twin_library,
         group.rows,
         np.array(["faulted"] * len(twin_library.atoms), object),
-        glances.SELECTION_SPREAD,
+        classifier_prior.SELECTION_SPREAD,
     )
-    sc_density = glances.log_density(
+    sc_density = classifier_prior.log_density(
         classifier_prediction({"sc": 1.0}, 100).output.mixture_density,
         twin_library,
         group.rows,
         np.array(["faulted"] * len(twin_library.atoms), object),
-        glances.SELECTION_SPREAD,
+        classifier_prior.SELECTION_SPREAD,
     )
     assert (fcc_density - sc_density > 20).all()
 
 
 def test_data_that_are_no_numbers_to_the_network_are_outside(monkeypatch):
     output = classifier_prediction({"fcc": 1.0}, 90).output
-    monkeypatch.setattr(glances.naming, "named", lambda *_, **__: [output._replace(distance=float("nan"))])
-    (prediction,) = glances.predict_measurements([None], ClassifierScreen("any"), bond=2.8)
+    monkeypatch.setattr(classifier_prior.naming, "named", lambda *_, **__: [output._replace(distance=float("nan"))])
+    (prediction,) = classifier_prior.predict_measurements([None], ClassifierScreen("any"), bond=2.8)
     assert prediction.outside_training == ("unreadable",)

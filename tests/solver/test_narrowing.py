@@ -4,18 +4,14 @@ import numpy as np
 import pytest
 from looks import classifier_prediction
 
-from jaxstruc.clusters import fcc_shapes as shapes
-from jaxstruc.clusters import library
+from jaxstruc.clusters import fcc_shapes, library
 from jaxstruc.io import gr
-from jaxstruc.pdf import classifier_prior as glances
-from jaxstruc.pdf import classifier_prior as narrowing
-from jaxstruc.pdf import screening
-from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf import classifier_prior, screening, solve
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.classifier_prior import ClassifierScreen
 from jaxstruc.pdf.sources import CandidateSource
 
-KNOWN_CLUSTERS = library.from_clusters([shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
+KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +31,8 @@ def example(repository):
 
 
 def solve_measurement(data, group, **options):
-    plan = answers.PdfPlan("Ag", (CandidateSource(12.0, lambda measurements: iter([group]), {}, {}),), **options)
-    return next(answers.solve_measurements([answers.prepare_measurement(data, plan)], plan))
+    plan = solve.PdfPlan("Ag", (CandidateSource(12.0, lambda measurements: iter([group]), {}, {}),), **options)
+    return next(solve.solve_measurements([solve.prepare_measurement(data, plan)], plan))
 
 
 def test_a_library_alone_is_screened(example, monkeypatch):
@@ -54,7 +50,7 @@ def test_a_library_alone_is_screened(example, monkeypatch):
         solve_measurement(example, library_group),
         solve_measurement(example, file_group, screened=False),
     )
-    assert (network_result.fitted, library_result.fitted, file_result.fitted) == (3, 2, 3)
+    assert (network_result.n_fitted, library_result.n_fitted, file_result.n_fitted) == (3, 2, 3)
     assert network_result.candidates[-1].remark == "atoms 1.20 Å apart"
     assert library_result.best.rw == pytest.approx(file_result.best.rw, rel=1e-4)
 
@@ -68,23 +64,25 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
     results = {}
     monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
     for name, prediction in predictions.items():
-        monkeypatch.setattr(glances, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction])
+        monkeypatch.setattr(
+            classifier_prior, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction]
+        )
         results[name] = solve_measurement(example, library_group, screen=ClassifierScreen(None))
     assert results["outside"].fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
     assert "not screened: unlike all" in results["outside"].message
     inside_result = results["inside"]
     assert (
-        inside_result.fitted == 20
+        inside_result.n_fitted == 20
         and 20 < inside_result.classifier_prior.n_screened < len(library_group.rows)
         and "screened" not in inside_result.message
     )
     assert {candidate.family for candidate in inside_result.candidates} == {"decahedron"}
-    assert answers.PdfPlan("Ag", ()).provenance["screen"] == "none"
+    assert solve.PdfPlan("Ag", ()).provenance["screen"] == "none"
     assert dataclasses.is_dataclass(inside_result.classifier_prior)
 
 
 def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason(example, tmp_path):
-    empty_screen = glances.load_screen(tmp_path / "none.safetensors")
+    empty_screen = classifier_prior.load_screen(tmp_path / "none.safetensors")
     assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
     library_result = solve_measurement(example, make_library_group("icosahedron", max_atoms=200), screen=empty_screen)
     assert (
@@ -101,9 +99,11 @@ def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason
 
 
 def test_the_message_states_why_the_classifier_is_not_followed():
-    assert narrowing.prior_remarks(None, "") == [] and narrowing.prior_remarks(None, "no weights") == ["no weights"]
-    assert narrowing.prior_remarks(classifier_prediction({"fcc": 1.0}, 90), "") == []
-    assert narrowing.prior_remarks(classifier_prediction({"fcc": 1.0}, 90, outside_training=("a", "b")), "") == [
+    assert classifier_prior.prior_remarks(None, "") == [] and classifier_prior.prior_remarks(None, "no weights") == [
+        "no weights"
+    ]
+    assert classifier_prior.prior_remarks(classifier_prediction({"fcc": 1.0}, 90), "") == []
+    assert classifier_prior.prior_remarks(classifier_prediction({"fcc": 1.0}, 90, outside_training=("a", "b")), "") == [
         "not screened: a, b"
     ]
 
@@ -111,33 +111,33 @@ def test_the_message_states_why_the_classifier_is_not_followed():
 def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group, monkeypatch):
     monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
     monkeypatch.setattr(
-        glances, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)]
+        classifier_prior, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)]
     )
     file_result = solve_measurement(example, library_group._replace(source="file"))
-    assert file_result.fitted == len(library_group.rows) and file_result.classifier_prior is None
+    assert file_result.n_fitted == len(library_group.rows) and file_result.classifier_prior is None
     empty_source = CandidateSource(
         12.0, lambda _: iter([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int))]), {}, {}
     )
-    plan = answers.PdfPlan("Ag", (empty_source, CandidateSource(12.0, lambda _: iter([library_group]), {}, {})))
-    result = next(answers.solve_measurements([answers.prepare_measurement(example, plan)], plan))
-    assert result.fitted == 20 and result.classifier_prior.n_listed == len(library_group.rows)
+    plan = solve.PdfPlan("Ag", (empty_source, CandidateSource(12.0, lambda _: iter([library_group]), {}, {})))
+    result = next(solve.solve_measurements([solve.prepare_measurement(example, plan)], plan))
+    assert result.n_fitted == 20 and result.classifier_prior.n_listed == len(library_group.rows)
 
 
 def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group, monkeypatch):
     """Of those kept, all of which are fitted, the best of the rough fit serve for qmin and qdamp, not the first."""
     monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 600)
     prediction = classifier_prediction({"decahedron": 0.5, "icosahedron": 0.5}, 150)
-    probable_groups = narrowing.select_probable(prediction, [library_group])
+    probable_groups = classifier_prior.select_probable(prediction, [library_group])
     assert 64 < len(probable_groups[0].rows) <= screening.MAX_SCREENED_BY_CLASSIFIER
-    plan = answers.PdfPlan("Ag", ())
-    measurement = answers.prepare_measurement(example, plan)
+    plan = solve.PdfPlan("Ag", ())
+    measurement = solve.prepare_measurement(example, plan)
     target = next(
-        answers.padded_targets(
+        solve.padded_targets(
             [measurement], plan._replace(sources=(CandidateSource(12.0, None, {}, {}),)), [measurement]
         )
     )
-    (binned_group,) = narrowing.bin_groups(
+    (binned_group,) = classifier_prior.bin_groups(
         [library_group], probable_groups, target, {}, classifier_prediction=prediction
     )
-    selected_group = narrowing.select_for_settings(probable_groups[0], binned_group, target)
+    selected_group = classifier_prior.select_for_settings(probable_groups[0], binned_group, target)
     assert len(selected_group.rows) == 64 and not np.array_equal(selected_group.rows, probable_groups[0].rows[:64])

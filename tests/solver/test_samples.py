@@ -10,8 +10,7 @@ from simulated import BOND
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, SolveOptions
 from jaxstruc.pdf import distribution as samples
-from jaxstruc.pdf import screening
-from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf import screening, solve
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
@@ -43,7 +42,7 @@ def make_measurement(g, r=mixtures.R):
 
 def solve_sample(g, r=mixtures.R, **options):
     plan = make_plan(**options)
-    return next(answers.solve_measurements([answers.prepare_measurement(make_measurement(g, r), plan)], plan))
+    return next(solve.solve_measurements([solve.prepare_measurement(make_measurement(g, r), plan)], plan))
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +116,8 @@ def test_a_sample_alone_has_the_numbers_that_it_has_among_others(ensemble_case):
     _, g, result = ensemble_case
     plan = make_plan()
     other_pdf = mixtures.ensemble_pdf(mixtures.draw_rows(np.random.default_rng(9), mean=14.0, width=0.1), noise=0.02)
-    batch = [answers.prepare_measurement(make_measurement(pdf), plan) for pdf in (other_pdf, g)]
-    _, repeated_result = answers.solve_measurements(batch, plan)
+    batch = [solve.prepare_measurement(make_measurement(pdf), plan) for pdf in (other_pdf, g)]
+    _, repeated_result = solve.solve_measurements(batch, plan)
     assert repeated_result.ensemble.mean_diameter == result.ensemble.mean_diameter
     np.testing.assert_array_equal(repeated_result.ensemble.volume_high, result.ensemble.volume_high)
 

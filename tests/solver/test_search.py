@@ -8,13 +8,11 @@ import simulated
 from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement
-from jaxstruc.clusters import families, library
-from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters import families, lattice_sites, library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.io import measurement as measurements
 from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
-from jaxstruc.pdf import site_search as search
-from jaxstruc.pdf import stacking, target
+from jaxstruc.pdf import site_search, stacking, target
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.site_search import SearchLevel
 from jaxstruc.pdf.solve import PdfPlan, solve_measurements
@@ -28,7 +26,7 @@ BRIEF_LEVEL = SearchLevel(1, 4, 20, 1, 2, 60, max_rounds=2, walk_steps=40)
 @pytest.fixture(scope="module")
 def particle():
     """An ellipsoid of fcc about a place of no symmetry, 50 atoms."""
-    lattice = hosts.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 200)
+    lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 200)
     scaled_radius = np.linalg.norm(lattice.positions * np.array([1.15, 1.0, 0.9]), axis=1)
     return lattice.positions[scaled_radius <= np.sort(scaled_radius)[49]]
 
@@ -50,8 +48,8 @@ def results(particle, fcc_library):
         "Pt", (source,), SolveOptions(data=data, fit=FitOptions(absolute=True), search="quick", ensemble="none")
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(search.SEARCH_LEVELS, "quick", BRIEF_LEVEL)
-        patch.setattr(search, "SITE_COUNTS", (160,))
+        patch.setitem(site_search.SEARCH_LEVELS, "quick", BRIEF_LEVEL)
+        patch.setattr(site_search, "SITE_COUNTS", (160,))
         messages: list[str] = []
         search_result = next(
             solve_measurements([measurement], plan, progress=lambda n_done, total, text: messages.append(text))
@@ -113,8 +111,8 @@ def test_a_particle_with_a_gap_has_no_layers():
 @pytest.mark.parametrize("family", ["fcc", "hcp", "twin", "bcc", "sc", "decahedron", "icosahedron"])
 def test_listed_clusters_lie_on_their_lattices(family):
     for cluster in list(families.FAMILIES[family](50, 70))[:6]:
-        packing = search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
-        start = search.start_from_cluster(cluster, packing, None)
+        packing = site_search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])
+        start = site_search.start_from_cluster(cluster, packing, None)
         positions = start.lattice.positions[start.occupied_sites]
         if len(positions) == len(cluster.positions):
             assert np.allclose(np.sort(pdist(positions)), np.sort(pdist(cluster.positions)), rtol=0.03)
@@ -123,7 +121,7 @@ def test_listed_clusters_lie_on_their_lattices(family):
 
 
 def test_levels_differ_in_how_long_they_search():
-    quick_settings, full_settings = (dataclasses.astuple(search.SEARCH_LEVELS[name]) for name in ("quick", "full"))
+    quick_settings, full_settings = (dataclasses.astuple(site_search.SEARCH_LEVELS[name]) for name in ("quick", "full"))
     assert (
         all(quick_value <= full_value for quick_value, full_value in zip(quick_settings, full_settings, strict=True))
         and quick_settings != full_settings
@@ -135,11 +133,11 @@ def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_like
     values = object()
     leaders = {"stack": (90, values), "bcc": (80, 2), "decahedron": (85, 3)}
     atom_counts = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
-    selected_leaders = search._with_probable_packings(leaders, atom_counts)
+    selected_leaders = site_search._with_probable_packings(leaders, atom_counts)
     assert selected_leaders == {"stack": (90, values), "decahedron": (85, 3), "icosahedron": (147, values)}
     assert (
-        search._with_probable_packings(leaders, None) == leaders
-        and search._with_probable_packings({}, atom_counts) == {}
+        site_search._with_probable_packings(leaders, None) == leaders
+        and site_search._with_probable_packings({}, atom_counts) == {}
     )
 
 
@@ -149,20 +147,20 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
     g = simulated.cluster_pdf(particle * simulated.BOND, r, qmin=0.8)
     span = target.span(rmax=16.0, qmax=18.0, diameter=20.0)
     fit_target = target.target(r, g, qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated.BOND, span=span)
-    lattice = hosts.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 160)
-    right_sites = search._occupied_sites(lattice, particle)
+    lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 160)
+    right_sites = site_search._occupied_sites(lattice, particle)
     wrong_sites = right_sites.copy()
     wrong_sites[np.flatnonzero(right_sites)[[20, 30, 40]]] = False
     right_starts, wrong_starts = (
-        [search.SearchStart(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites)
+        [site_search.SearchStart(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites)
     )
-    weights = search._site_weights(fit_target, 60.0, 1.0)
-    wrong_minima = search._rank_minima(fit_target, wrong_starts, weights)
-    joint_minima = search._with_best_start(fit_target, wrong_minima, right_starts, wrong_starts, weights)
+    weights = site_search._site_weights(fit_target, 60.0, 1.0)
+    wrong_minima = site_search._rank_minima(fit_target, wrong_starts, weights)
+    joint_minima = site_search._with_best_start(fit_target, wrong_minima, right_starts, wrong_starts, weights)
     assert (
         len(joint_minima.starts) == 2
         and np.array_equal(joint_minima.starts[0].occupied_sites, right_sites)
         and joint_minima.cost[0] < wrong_minima.cost[0]
     )
-    right_minima = search._rank_minima(fit_target, right_starts, weights)
-    assert search._with_best_start(fit_target, right_minima, wrong_starts, right_starts, weights) is right_minima
+    right_minima = site_search._rank_minima(fit_target, right_starts, weights)
+    assert site_search._with_best_start(fit_target, right_minima, wrong_starts, right_starts, weights) is right_minima

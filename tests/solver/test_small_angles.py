@@ -6,16 +6,14 @@ import sized
 
 import jaxstruc
 from jaxstruc.options.small_angle import BODIES, QOptions, SaxsOptions, SizeOptions
-from jaxstruc.small_angle import contrast
-from jaxstruc.small_angle import form_factors as particle
-from jaxstruc.small_angle import solve as small_angles
+from jaxstruc.small_angle import contrast, form_factors, solve
 from jaxstruc.small_angle.solve import SaxsPlan
 
 FIT_OPTIONS = {"body": ("sphere",), "distribution": ("gaussian",)}
 
 
 def test_all_named_bodies_can_be_asked_for():
-    assert {body.replace("-", " ") for body in BODIES} == set(particle.named_bodies())
+    assert {body.replace("-", " ") for body in BODIES} == set(form_factors.named_bodies())
 
 
 def test_a_file_alone_has_the_numbers_that_it_has_among_others():
@@ -83,8 +81,6 @@ def test_the_provenance_holds_all_that_decides_a_result():
 
 
 def test_settings_of_a_measurement_are_its_range():
-    measurement = small_angles.prepare_measurement(
-        sized.measurement(), SaxsPlan(options=SaxsOptions(QOptions(qmin=0.02)))
-    )
+    measurement = solve.prepare_measurement(sized.measurement(), SaxsPlan(options=SaxsOptions(QOptions(qmin=0.02))))
     origins = {setting.name: (setting.value, setting.origin) for setting in measurement.settings}
     assert origins["qmin"] == (0.02, "command line") and origins["qmax"][1] == "data"

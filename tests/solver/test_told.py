@@ -10,7 +10,7 @@ from jaxstruc.clusters import families, library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, FitOptions
-from jaxstruc.pdf import solve as answers
+from jaxstruc.pdf import solve
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
@@ -45,7 +45,7 @@ def solve_measurement(measurement, group, **options):
     default_options = PdfPlan("Au", ()).options  # without an ensemble, a search or a screen
     source = CandidateSource(12.0, lambda measurements: iter([group]), {}, {})
     plan = PdfPlan("Au", (source,), dataclasses.replace(default_options, **options))
-    return next(answers.solve_measurements([answers.prepare_measurement(measurement, plan)], plan))
+    return next(solve.solve_measurements([solve.prepare_measurement(measurement, plan)], plan))
 
 
 def known_group(rows=(0, 1, 2), **fields):
@@ -167,7 +167,7 @@ def test_a_network_beaten_by_a_larger_particle_is_outside_its_training():
             for group in (network_group, known_group())
         ),
     )
-    result = next(answers.solve_measurements([answers.prepare_measurement(make_measurement(2), plan)], plan))
+    result = next(solve.solve_measurements([solve.prepare_measurement(make_measurement(2), plan)], plan))
     assert result.best.source == "library" and result.status == "solved"
     assert "outside training: a particle of" in result.message
     network_result = solve_measurement(make_measurement(0), network_group)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from ase.cluster import Icosahedron
 
-from jaxstruc.clusters import cluster as atoms
+from jaxstruc.clusters import cluster
 from jaxstruc.clusters.cluster import Cluster
 
 
 def test_atoms_come_back_from_a_padded_structure():
     icosahedron = Icosahedron("Au", 2)
-    returned_atoms = atoms.to_ase(atoms.from_ase(icosahedron, n_rows=20))
+    returned_atoms = cluster.to_ase(cluster.from_ase(icosahedron, n_rows=20))
     assert (returned_atoms.numbers == icosahedron.numbers).all()
     np.testing.assert_allclose(returned_atoms.positions, icosahedron.positions, atol=1e-5)
 
@@ -18,12 +18,12 @@ def test_atoms_come_back_from_a_padded_structure():
 @pytest.mark.parametrize("invalid_atoms", [ase.Atoms(), ase.Atoms("Au5", positions=np.eye(5, 3))])
 def test_no_or_too_many_atoms_are_refused(invalid_atoms):
     with pytest.raises(ValueError, match="Expected 1 to 4 atoms"):
-        atoms.from_ase(invalid_atoms, n_rows=4)
+        cluster.from_ase(invalid_atoms, n_rows=4)
 
 
 def test_positions_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="finite positions"):
-        atoms.from_ase(ase.Atoms("Au", positions=[[np.nan, 0, 0]]))
+        cluster.from_ase(ase.Atoms("Au", positions=[[np.nan, 0, 0]]))
 
 
 def test_a_cluster_becomes_an_element_with_its_bonds():
@@ -39,7 +39,7 @@ def test_a_file_gives_its_atoms_and_its_cell_is_ignored(tmp_path):
     icosahedron.set_cell([9.0, 9, 9])
     icosahedron.pbc = True
     ase.io.write(tmp_path / "gold.xyz", icosahedron)
-    gold_cluster = atoms.read_cluster(tmp_path / "gold.xyz")
+    gold_cluster = cluster.read_cluster(tmp_path / "gold.xyz")
     np.testing.assert_allclose(gold_cluster.positions, icosahedron.positions, atol=1e-6)
 
 
@@ -67,4 +67,4 @@ def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):
     }
     for path, message in messages_by_path.items():
         with pytest.raises(ValueError, match=message):
-            atoms.read_cluster(path)
+            cluster.read_cluster(path)

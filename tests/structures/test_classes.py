@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import families, lattices, library
-from jaxstruc.clusters import size_classes as classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import families, lattices, library, size_classes, structure_type
 from jaxstruc.clusters.library import BIN_WIDTH
 
 
@@ -19,23 +17,23 @@ def small_library():
 
 
 def library_packings(small_library):
-    return np.array([classes.FAMILY_PACKINGS[family] for family in small_library.families], object)
+    return np.array([size_classes.FAMILY_PACKINGS[family] for family in small_library.families], object)
 
 
 @pytest.fixture(scope="module")
 def built_classes(small_library):
-    return classes.build_size_classes(
+    return size_classes.build_size_classes(
         small_library, np.arange(len(small_library.atoms)), library_packings(small_library)
     )
 
 
 def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes):
     all_rows = np.arange(len(small_library.atoms))
-    sizes = classes.candidate_sizes(small_library, all_rows)
-    is_compact = (small_library.diameter + 1) / sizes <= classes.MAX_COMPACT_ELONGATION
+    sizes = size_classes.candidate_sizes(small_library, all_rows)
+    is_compact = (small_library.diameter + 1) / sizes <= size_classes.MAX_COMPACT_ELONGATION
     class_index = int(np.argmax(built_classes.members))
-    has_same_size = np.rint(np.log(sizes) / classes.LOG_SIZE_STEP) == np.rint(
-        np.log(built_classes.sizes[built_classes.place[class_index]]) / classes.LOG_SIZE_STEP
+    has_same_size = np.rint(np.log(sizes) / size_classes.LOG_SIZE_STEP) == np.rint(
+        np.log(built_classes.sizes[built_classes.place[class_index]]) / size_classes.LOG_SIZE_STEP
     )
     rows = np.flatnonzero(
         is_compact
@@ -88,11 +86,11 @@ def test_balls_beyond_the_library_are_means_over_centres(built_classes):
 
 
 def test_sizes_are_even_in_the_logarithm_and_reach_far_beyond_the_library(built_classes):
-    np.testing.assert_allclose(np.diff(np.log(built_classes.sizes)), classes.LOG_SIZE_STEP)
-    assert built_classes.sizes[-1] == pytest.approx(classes.MAX_CLASS_SIZE, rel=0.03)
+    np.testing.assert_allclose(np.diff(np.log(built_classes.sizes)), size_classes.LOG_SIZE_STEP)
+    assert built_classes.sizes[-1] == pytest.approx(size_classes.MAX_CLASS_SIZE, rel=0.03)
     np.testing.assert_allclose(built_classes.size, built_classes.sizes[built_classes.place], rtol=0.04)
     assert {"fcc", "icosahedron", "twin"} == set(built_classes.packings)
-    assert built_classes.histogram.weight.shape[1] == round(classes.MAX_CLASS_DISTANCE / BIN_WIDTH)
+    assert built_classes.histogram.weight.shape[1] == round(size_classes.MAX_CLASS_DISTANCE / BIN_WIDTH)
 
 
 @pytest.mark.parametrize(("packing", "size", "type_name"), [
@@ -100,7 +98,7 @@ def test_sizes_are_even_in_the_logarithm_and_reach_far_beyond_the_library(built_
     ("other", 5.0, ""), ("faulted", 5.0, "faulted"),
 ])  # fmt: skip
 def test_one_twin_plane_in_a_large_particle_is_no_fault(packing, size, type_name):
-    assert classes._class_structure_type(packing, size) == type_name
+    assert size_classes._class_structure_type(packing, size) == type_name
 
 
 def test_a_size_without_a_compact_cluster_has_its_most_compact_one():
@@ -110,29 +108,29 @@ def test_a_size_without_a_compact_cluster_has_its_most_compact_one():
             for n_atoms in (20, 30)
         ]
     )
-    rod_classes = classes.build_size_classes(rod_library, np.arange(2), np.array(["fcc", "fcc"], object))
+    rod_classes = size_classes.build_size_classes(rod_library, np.arange(2), np.array(["fcc", "fcc"], object))
     assert rod_classes.n_members.sum() == 2
 
 
 @pytest.mark.parametrize("packing", ["icosahedron", "decahedron"])
 def test_five_fold_balls_have_the_neighbours_of_a_close_packing(packing):
-    moments = classes._ball_moments(packing, 15.0)
+    moments = size_classes._ball_moments(packing, 15.0)
     n_neighbours = moments[0][: round(1.2 / BIN_WIDTH)].sum()
-    assert 10 < n_neighbours < 12 and classes._ball_moments("bcc", 15.0) is None
+    assert 10 < n_neighbours < 12 and size_classes._ball_moments("bcc", 15.0) is None
 
 
 def test_a_ball_far_from_the_five_fold_axis_has_no_packing():
     large_library = library.collect(
         itertools.chain(families.icosahedra(60, 300), itertools.islice(families.decahedra(60, 300), 200))
     )
-    ball_packings = classes.candidate_packings(large_library, np.arange(len(large_library.atoms)))
+    ball_packings = size_classes.candidate_packings(large_library, np.arange(len(large_library.atoms)))
     observed_types = [
-        kinds.identify_structure_type(library.candidate_cluster(large_library, row).positions).name
+        structure_type.identify_structure_type(library.candidate_cluster(large_library, row).positions).name
         for row in range(len(ball_packings))
     ]
     has_packing = ball_packings != ""
     agreement = np.mean(ball_packings[has_packing] == np.array(observed_types, object)[has_packing])
     excluded_agreement = np.mean(np.array(observed_types, object)[~has_packing] == large_library.families[~has_packing])
     assert 0.8 < has_packing.mean() < 0.98 and agreement > 0.98 and excluded_agreement < 0.6
-    fivefold_classes = classes.build_size_classes(large_library, np.arange(len(ball_packings)), ball_packings)
+    fivefold_classes = size_classes.build_size_classes(large_library, np.arange(len(ball_packings)), ball_packings)
     assert set(fivefold_classes.packing_names) == {"icosahedron", "decahedron"}

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from jaxstruc.clusters import random_particles as cuts
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import random_particles, structure_type
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 
 MAX_ATOMS, N_PARTICLES = 120, 140
@@ -14,17 +13,20 @@ MAX_ATOMS, N_PARTICLES = 120, 140
 @pytest.fixture(scope="module")
 def drawn_particles():
     """Twenty particles of each packing, of 60 to 120 atoms."""
-    geometry = cuts.packing_geometry(MAX_ATOMS)
+    geometry = random_particles.packing_geometry(MAX_ATOMS)
     draw_numbers = jax.jit(
-        lambda key: cuts.draw_random_numbers(key, geometry, n_particles=N_PARTICLES, capacity=MAX_ATOMS)
+        lambda key: random_particles.draw_random_numbers(key, geometry, n_particles=N_PARTICLES, capacity=MAX_ATOMS)
     )
     atoms = jax.random.randint(jax.random.key(1), (N_PARTICLES,), 60, MAX_ATOMS + 1)
     cut_all = jax.jit(
         lambda *inputs: jax.lax.map(
-            lambda particle_inputs: cuts.cut_particle(*particle_inputs, geometry, capacity=MAX_ATOMS), inputs
+            lambda particle_inputs: random_particles.cut_particle(*particle_inputs, geometry, capacity=MAX_ATOMS),
+            inputs,
         )
     )
-    particles = cut_all(draw_numbers(jax.random.key(0)), jnp.arange(N_PARTICLES) % len(cuts.PACKINGS), atoms)
+    particles = cut_all(
+        draw_numbers(jax.random.key(0)), jnp.arange(N_PARTICLES) % len(random_particles.PACKINGS), atoms
+    )
     return jax.tree.map(np.asarray, particles), np.asarray(atoms)
 
 
@@ -34,7 +36,7 @@ def test_atoms_show_the_type_of_their_particle(drawn_particles):
     n_wrong = 0
     rows = np.flatnonzero(particles.whole & particles.shown)
     for row in rows:
-        observed_type = kinds.identify_structure_type(particles.positions[row][particles.mask[row]])
+        observed_type = structure_type.identify_structure_type(particles.positions[row][particles.mask[row]])
         hexagonal_shares = (
             np.nan_to_num(observed_type.hexagonal_share, nan=-1),
             np.nan_to_num(particles.hexagonal[row], nan=-1),

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxstruc.clusters import lattice_sites as hosts
-from jaxstruc.clusters import lattices
-from jaxstruc.clusters import random_particles as faces
+from jaxstruc.clusters import lattice_sites, lattices, random_particles
 from jaxstruc.clusters.random_particles import PACKINGS
 
 FAMILY_SIZES = {"bcc": (6, 12, 8), "sc": (6, 12, 8), "fcc": (8, 6, 12), "hcp": (2, 6, 6, 12), "icosahedron": (20, 12)}
@@ -11,7 +9,7 @@ FAMILY_SIZES = {"bcc": (6, 12, 8), "sc": (6, 12, 8), "fcc": (8, 6, 12), "hcp": (
 
 @pytest.mark.parametrize("packing", PACKINGS)
 def test_directions_have_length_one_and_differ(packing):
-    face_families = faces.face_families(packing)
+    face_families = random_particles.face_families(packing)
     assert tuple(map(len, face_families)) == FAMILY_SIZES.get(packing, tuple(map(len, face_families)))
     directions = np.concatenate(face_families)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, rtol=1e-6)
@@ -25,16 +23,16 @@ def test_directions_have_length_one_and_differ(packing):
 def test_atoms_lie_in_layers_along_the_densest_faces(packing, family, spacing):
     """The layers of a lattice along a direction are as far apart as crystallography says; others are dense."""
     sequence = {"fcc": "c", "hcp": "h"}.get(packing, packing)
-    sites = hosts.packing_sites(sequence, 5)
-    for direction in faces.face_families(packing)[family]:
+    sites = lattice_sites.packing_sites(sequence, 5)
+    for direction in random_particles.face_families(packing)[family]:
         layer_heights = np.unique(np.round(sites @ direction, 4))
         np.testing.assert_allclose(np.diff(layer_heights)[2:-2], spacing, atol=2e-4)
 
 
 def test_an_icosahedron_ends_in_its_faces():
     """A closed Mackay icosahedron's outermost atoms along each face are those of a whole triangle."""
-    sites = hosts.packing_sites("icosahedron", 4)
+    sites = lattice_sites.packing_sites("icosahedron", 4)
     cluster_positions = sites[np.linalg.norm(sites, axis=1) < 2.2]
-    for direction in faces.face_families("icosahedron")[0]:
+    for direction in random_particles.face_families("icosahedron")[0]:
         depths = np.round(cluster_positions @ direction, 2)
         assert (depths == depths.max()).sum() == 6

@@ -5,8 +5,7 @@ import pytest
 from ase.lattice.hexagonal import HexagonalClosedPacked
 from scipy.spatial.distance import pdist, squareform
 
-from jaxstruc.clusters import families, lattices, library
-from jaxstruc.clusters import fcc_shapes as shapes
+from jaxstruc.clusters import families, fcc_shapes, lattices, library
 
 
 def atom_counts(name, *label_parts, min_atoms=5, max_atoms=1500):
@@ -91,7 +90,7 @@ def test_the_fcc_rule_contains_all_shapes_of_layers():
     clusters = [cluster for name in ("fcc", "octahedron") for cluster in families.FAMILIES[name](5, 200)]
     known_moments = {library.moments(cluster.positions) for cluster in clusters}
     layer_clusters = [
-        cluster for cluster in shapes.fcc_family(layers=range(2, 6), max_atoms=200) if len(cluster.positions) >= 5
+        cluster for cluster in fcc_shapes.fcc_family(layers=range(2, 6), max_atoms=200) if len(cluster.positions) >= 5
     ]
     assert (
         len(layer_clusters) > 8 and {library.moments(cluster.positions) for cluster in layer_clusters} <= known_moments

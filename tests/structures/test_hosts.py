@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxstruc.clusters import lattice_sites as hosts
+from jaxstruc.clusters import lattice_sites
 
 COORDINATION_NUMBERS = {
     "c" * 64: 12,
@@ -19,9 +19,9 @@ COORDINATION_NUMBERS = {
 
 @pytest.mark.parametrize("packing", COORDINATION_NUMBERS)
 def test_a_site_inside_has_the_neighbours_of_its_packing_at_one_bond(packing):
-    sites = hosts.nearest_sites(packing, np.array([0.3, -0.2, 0.4]), 300)
+    sites = lattice_sites.nearest_sites(packing, np.array([0.3, -0.2, 0.4]), 300)
     distance_matrix = cdist(sites.positions[:20], sites.positions)
-    is_neighbour = (distance_matrix > 0) & (distance_matrix < hosts.NEIGHBOUR_DISTANCE)
+    is_neighbour = (distance_matrix > 0) & (distance_matrix < lattice_sites.NEIGHBOUR_DISTANCE)
     assert len(sites.positions) == 300
     assert np.median(is_neighbour.sum(axis=1)) == COORDINATION_NUMBERS[packing]
     assert distance_matrix[is_neighbour].mean() == pytest.approx(1.0, abs=0.03)
@@ -29,14 +29,14 @@ def test_a_site_inside_has_the_neighbours_of_its_packing_at_one_bond(packing):
 
 def test_sites_are_those_nearest_to_the_origin():
     origin = np.array([0.1, 0.2, 0.3])
-    sites = hosts.nearest_sites("sc", origin, 100)
-    all_radii = np.linalg.norm(hosts.packing_sites("sc", 8) - origin, axis=1)
+    sites = lattice_sites.nearest_sites("sc", origin, 100)
+    all_radii = np.linalg.norm(lattice_sites.packing_sites("sc", 8) - origin, axis=1)
     assert np.allclose(np.linalg.norm(sites.positions, axis=1), np.sort(all_radii)[:100])
     assert np.allclose((sites.positions + origin) % 1.0 % 0.999999, 0.0, atol=1e-5)
 
 
 def test_origins_lie_about_the_axis_and_the_first_is_on_it():
-    origins = hosts.random_origins("decahedron", 8.0, 50, np.random.default_rng(0))
+    origins = lattice_sites.random_origins("decahedron", 8.0, 50, np.random.default_rng(0))
     assert (
         not origins[0].any() and np.linalg.norm(origins[:, :2], axis=1).max() > 1.0 and abs(origins[:, 2]).max() <= 0.5
     )
@@ -44,19 +44,22 @@ def test_origins_lie_about_the_axis_and_the_first_is_on_it():
 
 def test_probabilities_of_empty_and_occupied_sites_sum_to_one():
     for packing in ("c", "bcc", "icosahedron"):
-        assert np.allclose(np.exp(-hosts.occupancy_prior(packing).cost).sum(axis=0), 1.0)
+        assert np.allclose(np.exp(-lattice_sites.occupancy_prior(packing).cost).sum(axis=0), 1.0)
 
 
 def test_neighbours_of_sites_are_counted_as_written_out():
-    sites = hosts.nearest_sites("bcc", np.zeros(3), 120)
+    sites = lattice_sites.nearest_sites("bcc", np.zeros(3), 120)
     occupancy = np.random.default_rng(1).random(120) < 0.5
     distance_matrix = cdist(sites.positions, sites.positions)
-    neighbour_counts = ((distance_matrix > 0) & (distance_matrix < hosts.NEIGHBOUR_DISTANCE)) @ occupancy.astype(int)
+    neighbour_counts = (
+        (distance_matrix > 0) & (distance_matrix < lattice_sites.NEIGHBOUR_DISTANCE)
+    ) @ occupancy.astype(int)
     next_neighbour_counts = (
-        (distance_matrix >= hosts.NEIGHBOUR_DISTANCE) & (distance_matrix < hosts.NEXT_NEIGHBOUR_DISTANCE)
+        (distance_matrix >= lattice_sites.NEIGHBOUR_DISTANCE)
+        & (distance_matrix < lattice_sites.NEXT_NEIGHBOUR_DISTANCE)
     ) @ occupancy.astype(int)
     is_relevant = occupancy | (neighbour_counts > 0)
-    surroundings = hosts.site_surroundings(sites, occupancy)
+    surroundings = lattice_sites.site_surroundings(sites, occupancy)
     assert all(
         np.array_equal(column, expected_column[is_relevant])
         for column, expected_column in zip(
@@ -66,15 +69,15 @@ def test_neighbours_of_sites_are_counted_as_written_out():
 
 
 def test_a_vacancy_and_an_adatom_are_unusual():
-    sites = hosts.nearest_sites("c" * 64, np.zeros(3), 400)
+    sites = lattice_sites.nearest_sites("c" * 64, np.zeros(3), 400)
     radii = np.linalg.norm(sites.positions, axis=1)
     ball_occupancy = radii < np.sort(radii)[141] - 1e-6
     vacancy_occupancy, adatom_occupancy = ball_occupancy.copy(), ball_occupancy.copy()
     vacancy_occupancy[0] = False
     outer_sites = np.flatnonzero(~ball_occupancy & (radii < radii[ball_occupancy].max() + 0.8))
     adatom_occupancy[outer_sites[-1]] = True
-    ball_cost = hosts.excess_occupancy_cost(sites, ball_occupancy)
+    ball_cost = lattice_sites.excess_occupancy_cost(sites, ball_occupancy)
     assert (
-        hosts.excess_occupancy_cost(sites, vacancy_occupancy) > ball_cost + 2
-        and hosts.excess_occupancy_cost(sites, adatom_occupancy) > ball_cost + 2
+        lattice_sites.excess_occupancy_cost(sites, vacancy_occupancy) > ball_cost + 2
+        and lattice_sites.excess_occupancy_cost(sites, adatom_occupancy) > ball_cost + 2
     )

@@ -7,8 +7,7 @@ import pytest
 from ase.cluster import Decahedron, Icosahedron, Octahedron
 from scipy.spatial.distance import cdist, pdist
 
-from jaxstruc.clusters import families, lattices
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import families, lattices, structure_type
 from jaxstruc.clusters.structure_type import identify_structure_type
 
 
@@ -174,7 +173,7 @@ def test_spheres_have_five_fold_axes_if_these_lie_inside():
             radius, centre_offset = map(float, match.groups())
             observed_type = identify_structure_type(cluster.positions)
             if radius - centre_offset > 1.06:
-                assert observed_type == kinds.StructureType(
+                assert observed_type == structure_type.StructureType(
                     "icosahedron", pytest.approx(math.nan, nan_ok=True), True
                 ), cluster.label
             elif radius - centre_offset < 0.7:
@@ -305,4 +304,4 @@ def test_what_is_no_cluster_has_no_type():
         coincident_positions,
         np.arange(60.0).reshape(-1, 3),
     ):
-        np.testing.assert_equal(identify_structure_type(positions), kinds.StructureType("", math.nan, False))
+        np.testing.assert_equal(identify_structure_type(positions), structure_type.StructureType("", math.nan, False))

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
-from jaxstruc.network.classifier.model.simulated_pdfs import VALUE_NAMES, SimulatedBatch, TrueLabels
+from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES, SimulatedBatch, TrueLabels
 
 COORDINATE_CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
 COORDINATE_SCALE = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)

@@ -22,9 +22,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import files
 from jaxstruc.clusters import library as cluster_library
-from jaxstruc.clusters import random_particles as cuts
-from jaxstruc.clusters import size_classes as size_classes
-from jaxstruc.clusters import structure_type as kinds
+from jaxstruc.clusters import random_particles, size_classes, structure_type
 from jaxstruc.clusters.distances import pair_distances
 from jaxstruc.clusters.library import Library
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
@@ -91,7 +89,7 @@ class ParticleStore(NamedTuple):
     """Longest distance over size, of a packing's compact clusters."""
     atom_volume: Float[Array, " packing"]
     """Of an atom, in bonds³."""
-    packings_by_capacity: tuple[cuts.PackingGeometry, ...]
+    packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
     """For the cuts of each room."""
 
 
@@ -115,7 +113,9 @@ def cluster_types(
         pass
     structure_types = []
     for row in range(len(library.atoms)):
-        structure_types.append(kinds.identify_structure_type(cluster_library.candidate_cluster(library, row).positions))
+        structure_types.append(
+            structure_type.identify_structure_type(cluster_library.candidate_cluster(library, row).positions)
+        )
         if report_progress and row % 100 == 0:
             report_progress(row, len(library.atoms), "types of clusters")
     with (
@@ -187,7 +187,7 @@ def particle_store(library: Library, structure_types: list[StructureType], *, ho
             ]
         ),
         jnp.asarray([size_classes.atom_volume(name) for name in library_classes.packing_names], jnp.float32),
-        tuple(jax.tree.map(jnp.asarray, cuts.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
+        tuple(jax.tree.map(jnp.asarray, random_particles.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
     )
 
 
@@ -238,7 +238,9 @@ def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"
     return histogram.at[-2:].set(0.0)
 
 
-def _draw_random_particles(key: Array, packings_by_capacity: tuple[cuts.PackingGeometry, ...]) -> ParticleBatch:
+def _draw_random_particles(
+    key: Array, packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
+) -> ParticleBatch:
     """Return `NEW` particles of each room, each `USED` times."""
     batches = []
     for index, capacity in enumerate(ATOM_CAPACITIES):
@@ -249,9 +251,9 @@ def _draw_random_particles(key: Array, packings_by_capacity: tuple[cuts.PackingG
                 size_key, (CUTS_PER_CAPACITY,), minval=math.log(min_atoms), maxval=math.log(capacity + 0.99)
             )
         )
-        packing = jax.random.randint(packing_key, (CUTS_PER_CAPACITY,), 0, len(cuts.PACKINGS))
+        packing = jax.random.randint(packing_key, (CUTS_PER_CAPACITY,), 0, len(random_particles.PACKINGS))
         particle_inputs = (
-            cuts.draw_random_numbers(
+            random_particles.draw_random_numbers(
                 shape_key, packings_by_capacity[index], n_particles=CUTS_PER_CAPACITY, capacity=capacity
             ),
             packing,
@@ -267,12 +269,14 @@ def _draw_random_particles(key: Array, packings_by_capacity: tuple[cuts.PackingG
     return jax.tree.map(lambda column: jnp.repeat(column, REPEATS_PER_CUT, axis=0), joined_batch)
 
 
-def _random_particle(particle_inputs, *, packings: cuts.PackingGeometry, capacity: int) -> cuts.RandomParticle:
+def _random_particle(
+    particle_inputs, *, packings: random_particles.PackingGeometry, capacity: int
+) -> random_particles.RandomParticle:
     shape_probabilities, packing, n_atoms = particle_inputs
-    return cuts.cut_particle(shape_probabilities, packing, n_atoms, packings, capacity=capacity)
+    return random_particles.cut_particle(shape_probabilities, packing, n_atoms, packings, capacity=capacity)
 
 
-def _describe_particle(particle: cuts.RandomParticle) -> ParticleBatch:
+def _describe_particle(particle: random_particles.RandomParticle) -> ParticleBatch:
     """Return the distances of a particle, and what it is."""
     distance, weight = pair_distances(particle.positions, particle.mask)
     n_atoms = particle.mask.sum()
@@ -337,8 +341,10 @@ def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) 
     mean_size = class_weights @ store.class_size
     width = jnp.sqrt(jnp.maximum(class_weights @ store.class_size**2 - mean_size**2, 0.0)) / mean_size
     type_index = (class_weights @ jax.nn.one_hot(store.class_type_index, len(STRUCTURE_TYPES))).argmax(axis=1)
-    hexagonal = jnp.where(type_index == cuts.FCC, 0.0, jnp.where(type_index == cuts.HCP, 1.0, jnp.nan))
-    has_stacking = (store.class_type_index == cuts.STACK) & (store.class_packing == packing[:, None])
+    hexagonal = jnp.where(
+        type_index == random_particles.FCC, 0.0, jnp.where(type_index == random_particles.HCP, 1.0, jnp.nan)
+    )
+    has_stacking = (store.class_type_index == random_particles.STACK) & (store.class_packing == packing[:, None])
     hexagonal = jnp.where(has_stacking.any(axis=1), jnp.nan, hexagonal)
     unknown_aspect = jnp.full(n_distributions, jnp.nan)
     columns = (

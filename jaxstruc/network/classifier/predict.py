@@ -13,14 +13,14 @@ from scipy import special, stats
 from scipy.interpolate import CubicSpline
 
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
-from jaxstruc.io import qmax_check as edge
+from jaxstruc.io import qmax_check
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.qmax_check import QmaxEstimate
-from jaxstruc.network.classifier.model import model as classifier
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
-from jaxstruc.network.classifier.model.model import Classifier, MixtureDensity
-from jaxstruc.network.classifier.model.particles import LISTED_SOURCE, ParticleStore
-from jaxstruc.network.classifier.model.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
+from jaxstruc.network.classifier import model as classifier
+from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier.model import Classifier, MixtureDensity
+from jaxstruc.network.classifier.particles import LISTED_SOURCE, ParticleStore
+from jaxstruc.network.classifier.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 
@@ -121,7 +121,8 @@ def classify_pdfs(
         feature_distances = feature_distance(features, network.feature_distribution) / network.card["outside"]
         anomaly_scores = special.expit(mixtures.strange) / network.card["strange"]
         qmax_estimates = [
-            edge.estimate_qmax(entry.r, entry.g, qmax=entry.settings_by_name["qmax"]) for entry in batch_measurements
+            qmax_check.estimate_qmax(entry.r, entry.g, qmax=entry.settings_by_name["qmax"])
+            for entry in batch_measurements
         ]
         rows = zip(probabilities, quantiles, feature_distances, anomaly_scores, qmax_estimates, strict=False)
         outputs += [

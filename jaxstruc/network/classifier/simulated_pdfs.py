@@ -23,8 +23,8 @@ from jaxtyping import Array, Bool, Float, Int
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
-from jaxstruc.network.classifier.model import particles as stock
-from jaxstruc.network.classifier.model.particles import (
+from jaxstruc.network.classifier import particles as stock
+from jaxstruc.network.classifier.particles import (
     BIN_WIDTH,
     N_BINS,
     PARTICLES_PER_BATCH,

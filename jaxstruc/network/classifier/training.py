@@ -15,11 +15,11 @@ from jaxtyping import Array
 
 import jaxstruc
 from jaxstruc import files
-from jaxstruc.network.classifier.model import model as classifier
-from jaxstruc.network.classifier.model import particles as stock
-from jaxstruc.network.classifier.model import simulated_pdfs as endless
-from jaxstruc.network.classifier.model.model import Classifier
-from jaxstruc.network.classifier.model.particles import ParticleStore
+from jaxstruc.network.classifier import model as classifier
+from jaxstruc.network.classifier import particles as stock
+from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier.model import Classifier
+from jaxstruc.network.classifier.particles import ParticleStore
 from jaxstruc.options.training import TrainClassifierOptions
 
 CHECKPOINT_INTERVAL = 100

@@ -22,8 +22,7 @@ from jaxstruc.clusters.cluster import Cluster, from_ase
 from jaxstruc.clusters.distances import Histogram, distinct_distances
 from jaxstruc.clusters.fcc_shapes import fcc_family, wide_fcc_family
 from jaxstruc.network.cvae import representation
-from jaxstruc.scattering import debye, form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import debye, form_factors, pair_distribution
 from jaxstruc.scattering.debye import Instrument, Pairs
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -311,7 +310,7 @@ def simulate_pdfs(
     variance = debye.pair_variance(pairs, instrument)
     f = q * debye.debye_sum(pairs, variance, jnp.ones((1, q.size), q.dtype), q) / histogram.atoms
     noise = conditions.noise * jnp.sqrt(jnp.mean(f**2)) * jax.random.normal(key, f.shape, f.dtype)
-    curve = curves.pdf_from_f(f + noise, instrument, PDF_GRID, q_limits=(conditions.qmin, conditions.qmax))
+    curve = pair_distribution.pdf_from_f(f + noise, instrument, PDF_GRID, q_limits=(conditions.qmin, conditions.qmax))
     return mask_r_range(curve, conditions)
 
 

@@ -13,8 +13,7 @@ from jaxstruc.network.cvae import dataset, model, propose
 from jaxstruc.network.cvae.model import CVAE, DecodedStructure
 from jaxstruc.network.cvae.representation import Features
 from jaxstruc.options.training import TrainOptions
-from jaxstruc.scattering import form_factors
-from jaxstruc.scattering import pair_distribution as curves
+from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.pair_distribution import Grid
 
 MIN_VARIANCE_FACTOR = 0.1
@@ -111,8 +110,10 @@ PDF_TERMS = {"distances": distance_pdf_difference, "coordinates": coordinate_pdf
 
 def _normalised_pdf_difference(distance_matrix, presence, pdf, conditions: dataset.Conditions) -> Float[Array, ""]:
     """Return the mean squared difference of the normalised PDFs; distances beyond `LONGEST` count as that."""
-    pair_distances = curves.pair_distances_from_matrix(jnp.minimum(distance_matrix, MAX_DISTANCE), presence, LOSS_GRID)
-    curve = curves.pdf(
+    pair_distances = pair_distribution.pair_distances_from_matrix(
+        jnp.minimum(distance_matrix, MAX_DISTANCE), presence, LOSS_GRID
+    )
+    curve = pair_distribution.pdf(
         pair_distances,
         form_factors.UNIT_COEFFICIENTS,
         jnp.sum(presence)[None],

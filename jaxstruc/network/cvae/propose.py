@@ -40,7 +40,7 @@ class Proposals(NamedTuple):
     """Of the trilateration."""
 
 
-def propose(
+def propose_structures(
     params: Any,
     pdf: Float[Array, " r"],
     key: Array,
