@@ -2,10 +2,10 @@ import dataclasses
 import json
 
 import ase
+import example_distributions
 import numpy as np
 import pytest
-import sized
-import told
+import small_angle_data
 
 from jaxstruc import result as results
 from jaxstruc.io.measurement import Setting
@@ -135,7 +135,7 @@ def test_curves_are_those_of_a_rank_and_refused_where_not_kept():
 
 @pytest.mark.parametrize("holdouts", [True, False])
 def test_a_distribution_is_read_back_without_loss(holdouts):
-    saved_result = result(ensemble=told.distribution(holdouts=holdouts))
+    saved_result = result(ensemble=example_distributions.distribution(holdouts=holdouts))
     loaded_result = results.from_arrays(results.to_arrays(saved_result), RESULT_CLASSES)
     assert_same(saved_result, loaded_result)
     assert (
@@ -152,7 +152,7 @@ def test_a_candidate_without_a_description_is_labelled_by_what_is_known():
 
 
 def test_the_density_of_sizes_has_unit_integrals_within_its_band():
-    sizes = sized.result().sizes
+    sizes = small_angle_data.result().sizes
     log_step = np.log(sizes.radius[1] / sizes.radius[0])
     assert sizes.method == "gaussian" and set(sizes.table) >= {"radius", "volume", "number_high"}
     for name in ("volume", "number"):

@@ -2,9 +2,9 @@
 
 import json
 
+import example_distributions
 import numpy as np
 import pytest
-import told
 
 from jaxstruc.clusters import families, library
 from jaxstruc.pdf.result import PdfResult
@@ -37,7 +37,9 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
     import ensembles
 
     candidate = Candidate("library", "fcc", "fcc", "x", 55, 10.0, 0.1, 1.0, True, True, "", {})
-    result = PdfResult("x", "", "Pt", "solved", "", (candidate,), types={"fcc": 1.0}, ensemble=told.distribution())
+    result = PdfResult(
+        "x", "", "Pt", "solved", "", (candidate,), types={"fcc": 1.0}, ensemble=example_distributions.distribution()
+    )
     solved_jobs = []
     monkeypatch.setattr(ensembles, "solving", lambda *arguments, **keywords: None)
     monkeypatch.setattr(ensembles, "answers", lambda jobs, plan: solved_jobs.extend(jobs) or [result] * len(jobs))

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-import sized
+import small_angle_data
 
 
 def test_simulated_spheres_are_those_of_another_sum(experiments):
@@ -12,7 +12,9 @@ def test_simulated_spheres_are_those_of_another_sum(experiments):
 
     q = np.linspace(0.01, 0.4, 50)
     intensity = small_angle.sphere_intensity(q, [(30.0, 0.08, 0.4), (45.0, 0.1, 0.6)])
-    np.testing.assert_allclose(intensity, sized.sphere_intensity(q, (30.0, 0.08, 0.4), (45.0, 0.1, 0.6)), rtol=1e-6)
+    np.testing.assert_allclose(
+        intensity, small_angle_data.sphere_intensity(q, (30.0, 0.08, 0.4), (45.0, 0.1, 0.6)), rtol=1e-6
+    )
     tabulated_intensity = small_angle.body_intensity("sphere", q, 45.0, 0.1)
     np.testing.assert_allclose(
         tabulated_intensity / tabulated_intensity[0],

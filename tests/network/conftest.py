@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from thinned import thin_dataset
+from small_datasets import thin_dataset
 
 from jaxstruc.network.cvae import dataset
 from jaxstruc.network.cvae.representation import Features

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 import ase.io
 import pytest
 from ase.cluster import Icosahedron
-from shell import run_command
+from command_line import run_command
 
 import jaxstruc
 from jaxstruc import (

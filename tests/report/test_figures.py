@@ -1,9 +1,9 @@
 import dataclasses
 
+import example_distributions
 import numpy as np
 import pytest
-import sized
-import told
+import small_angle_data
 
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import figures
@@ -53,7 +53,7 @@ def test_a_result_plots_itself(result):
 
 
 def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted(result):
-    distribution = told.distribution()
+    distribution = example_distributions.distribution()
     figure = dataclasses.replace(result, ensemble=distribution).plot_distribution()
     volume_axes, number_axes, curve_axes = figure.axes
     assert [text.get_text() for text in volume_axes.get_legend().get_texts()] == [
@@ -70,7 +70,9 @@ def test_the_picture_of_a_distribution_stacks_types_and_shades_what_is_predicted
 
 
 def test_the_picture_says_if_nothing_is_predicted(result):
-    result_without_holdouts = dataclasses.replace(result, ensemble=told.distribution("undecided", holdouts=False))
+    result_without_holdouts = dataclasses.replace(
+        result, ensemble=example_distributions.distribution("undecided", holdouts=False)
+    )
     assert "nothing lies beyond" in figures.distribution(result_without_holdouts).axes[2].texts[0].get_text()
 
 
@@ -98,7 +100,7 @@ def test_probabilities_of_many_files_are_areas_from_end_to_end():
 
 
 def test_the_picture_has_the_data_the_fit_the_residuals_and_the_sizes():
-    figure = figures.fit(sized.result())
+    figure = figures.fit(small_angle_data.result())
     curve_axes, residual_axes, size_axes = figure.axes
     assert curve_axes.get_xscale() == curve_axes.get_yscale() == "log" and residual_axes.get_ylabel() == "residual / σ"
     residual = residual_axes.lines[-1].get_ydata()
@@ -107,14 +109,14 @@ def test_the_picture_has_the_data_the_fit_the_residuals_and_the_sizes():
 
 
 def test_sizes_are_drawn_by_volume_and_by_number():
-    volume_axes, number_axes = figures.distribution(sized.result()).axes
+    volume_axes, number_axes = figures.distribution(small_angle_data.result()).axes
     peaks = [line.get_xdata()[line.get_ydata().argmax()] for line in (volume_axes.lines[0], number_axes.lines[0])]
     assert peaks[0] > peaks[1]
 
 
 def test_a_rank_without_a_curve_is_refused():
     with pytest.raises(ValueError, match="Expected a rank up to 1"):
-        figures.fit(sized.result(), rank=2)
+        figures.fit(small_angle_data.result(), rank=2)
 
 
 def _classified_results(fcc_probabilities):

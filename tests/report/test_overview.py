@@ -1,9 +1,9 @@
 import dataclasses
 
+import example_distributions
 import pdf_results
 import pytest
-import sized
-import told
+import small_angle_data
 
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
 from jaxstruc.pdf.result import PdfResult
@@ -48,7 +48,9 @@ def test_a_files_own_name_does_not_break_the_line():
 
 
 def test_a_distribution_has_a_line(result):
-    line = tables.short_table(dataclasses.replace(result, ensemble=told.distribution())).splitlines()[-1]
+    line = tables.short_table(dataclasses.replace(result, ensemble=example_distributions.distribution())).splitlines()[
+        -1
+    ]
     assert "sample: distribution; as a distribution mean 18.4 Å (17.0 to 20.1), width 20% (10% to 33%)" in line
     assert "fcc 70% (50% to 90%), decahedron 30% (10% to 50%)" in line
 
@@ -61,7 +63,7 @@ def test_the_classifiers_prediction_has_a_line(result):
 
 
 def test_the_report_of_small_angles_has_what_sasview_reports():
-    text = str(sized.result())
+    text = str(small_angle_data.result())
     for expected_text in (
         "a.dat",
         "jaxstruc",
@@ -74,4 +76,4 @@ def test_the_report_of_small_angles_has_what_sasview_reports():
         "correlations",
     ):
         assert expected_text in text
-    assert "Å" in text and "<pre>" in sized.result()._repr_html_()
+    assert "Å" in text and "<pre>" in small_angle_data.result()._repr_html_()

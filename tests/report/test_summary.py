@@ -1,9 +1,9 @@
 import dataclasses
 
+import example_distributions
 import pdf_results
 import pytest
-import sized
-import told
+import small_angle_data
 
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
 from jaxstruc.pdf.distribution import Interval
@@ -50,7 +50,7 @@ def test_a_row_is_typed_and_has_the_summarys_columns(result):
 
 
 def test_a_distribution_has_its_columns(result):
-    distribution_result = dataclasses.replace(result, ensemble=told.distribution())
+    distribution_result = dataclasses.replace(result, ensemble=example_distributions.distribution())
     row = summary.row(distribution_result)
     assert list(row) == [name for name in summary.SUMMARY if name in row]
     assert (row["sample"], row["rw_ensemble"], row["type"]) == ("distribution", 0.16, "fcc")
@@ -62,7 +62,9 @@ def test_a_distribution_has_its_columns(result):
 
 
 def test_an_undecided_sample_with_nothing_held_out_has_no_rw_of_it(result):
-    row = summary.row(dataclasses.replace(result, ensemble=told.distribution("undecided", holdouts=False)))
+    row = summary.row(
+        dataclasses.replace(result, ensemble=example_distributions.distribution("undecided", holdouts=False))
+    )
     assert row["sample"] == "undecided" and row["rw_holdout"] is None and row["mean_diameter"] == 18.4
 
 
@@ -86,7 +88,7 @@ def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type()
 
 
 def test_a_row_of_small_angles_has_the_columns_that_are_promised():
-    row = summary.row(sized.result())
+    row = summary.row(small_angle_data.result())
     expected_columns = (
         "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
     )

@@ -1,9 +1,9 @@
 import dataclasses
 
+import example_distributions
 import pdf_results
 import pytest
-import sized
-import told
+import small_angle_data
 
 from jaxstruc.io.measurement import Setting
 from jaxstruc.report import tables
@@ -32,7 +32,7 @@ def test_candidates_are_listed_with_their_gaps_and_notes(result):
 
 
 def test_each_fit_of_small_angles_has_its_row():
-    (row,) = tables.candidates(sized.result())
+    (row,) = tables.candidates(small_angle_data.result())
     assert row["body"] == "sphere" and row["rank"] == 1 and row["in_90"] == "yes"
     assert set(row) <= set(tables.SAXS_CANDIDATES)
 
@@ -49,7 +49,7 @@ def test_settings_are_shown_with_unit_and_origin(capsys):
 
 
 def test_the_table_of_a_distribution_has_a_row_a_size(result):
-    distribution = told.distribution()
+    distribution = example_distributions.distribution()
     rows = tables.distribution(dataclasses.replace(result, ensemble=distribution))
     assert len(rows) == 30 and rows[3]["volume"] == pytest.approx(distribution.volume[:, 3].sum())
     assert {"diameter", "number_high", "volume_decahedron"} <= set(rows[0])

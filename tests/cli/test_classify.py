@@ -1,0 +1,88 @@
+import csv
+
+import jax
+import numpy as np
+import pytest
+from measurement_files import example_pdf, rows
+from simple_training_stream import CALIBRATION, SMALL_CLASSIFIER
+
+from jaxstruc.cli import main
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.network import weights
+from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier.simulated_pdfs import N_POINTS, SETTING_NAMES
+from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
+
+DATA_OPTIONS = ["--element", "Pt", "--qmin", "0.8", "--qmax", "20", "--no-cache"]
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    """Weights drawn at random: what they say means nothing."""
+    path = tmp_path_factory.mktemp("own") / "own.safetensors"
+    network_input = np.zeros((1, N_POINTS)), np.zeros((1, N_POINTS), bool), np.zeros((1, len(SETTING_NAMES)))
+    params = jax.jit(SMALL_CLASSIFIER.init)(jax.random.key(0), *network_input)
+    feature_distribution = FeatureDistribution(np.zeros(SMALL_CLASSIFIER.width), np.eye(SMALL_CLASSIFIER.width))
+    weights.save_classifier(
+        path,
+        TrainedClassifier(
+            {"params": params["params"]},
+            SMALL_CLASSIFIER,
+            feature_distribution,
+            {"name": "own", "outside": 9.0, "strange": 1.0} | CALIBRATION,
+        ),
+    )
+    return path
+
+
+def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
+    """Bad files among good ones: status 3, a row with the reason, and the others are named."""
+    for name, text in {
+        "a.gr": rows(),
+        "b.gr": "no numbers",
+        "c.gr": rows(g=example_pdf(1.03 * np.arange(0, 30.005, 0.01))),
+    }.items():
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / name) for name in ("a.gr", "b.gr", "c.gr")]
+    with pytest.raises(SystemExit) as exit_info:
+        main.main(["classify", *files, *DATA_OPTIONS, "--weights", str(weights_file), "-o", str(tmp_path / "out")])
+    assert exit_info.value.code == 3
+    summary_rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").open()))
+    assert [row["status"] == "failed" for row in summary_rows] == [False, True, False] and "rows of r" in summary_rows[
+        1
+    ]["message"]
+    for row in (summary_rows[0], summary_rows[2]):
+        assert sum(float(row[f"p_{name}"]) for name in STRUCTURE_TYPES) == pytest.approx(1, abs=1e-4)
+        assert float(row["type_probability"]) == max(float(row[f"p_{name}"]) for name in STRUCTURE_TYPES)
+        assert float(row["n_low"]) <= float(row["n_atoms"]) <= float(row["n_high"])
+    assert (tmp_path / "out" / "types.png").stat().st_size > 5000
+    assert "atoms (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--weights", "none.safetensors"], "make them with `jaxstruc train-classifier`"),
+    (["--element", "Xx"], "Xx"),
+    (["--qmax", "0.5"], "qmin < qmax"),
+])  # fmt: skip
+def test_mistakes_are_one_line(weights_file, tmp_path, capsys, options, message):
+    (tmp_path / "a.gr").write_text(rows())
+    arguments = [
+        "classify",
+        str(tmp_path / "a.gr"),
+        *DATA_OPTIONS,
+        "--weights",
+        str(weights_file),
+        "-o",
+        str(tmp_path / "out"),
+        *options,
+    ]
+    with pytest.raises(SystemExit) as exit_info:
+        main.main(arguments)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert exit_info.value.code == 2 and len(lines) == 1 and message in lines[0]
+
+
+def test_the_network_and_the_simulated_pdfs_have_the_same_range():
+    assert endless.R_BONDS[0] == pytest.approx(endless.MIN_R_BONDS) and endless.R_BONDS[-1] == pytest.approx(
+        endless.MAX_R_BONDS
+    )

@@ -1,0 +1,108 @@
+import subprocess
+import sys
+
+import pytest
+from small_datasets import thin_dataset
+
+from jaxstruc.cli import main
+from jaxstruc.network.cvae import dataset
+
+EXAMPLE = "examples/Ag68_simulated.gr"
+
+
+def run_command(arguments, capsys):
+    """Return exit status and what was printed on standard error."""
+    with pytest.raises(SystemExit) as exit_info:
+        main.main([str(argument) for argument in arguments])
+    return exit_info.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (None, [], "does not exist"),
+        ("", [], "is empty"),
+        ("\0\1\2", [], "is binary"),
+        ("1 2\n" * 5, [], "at least 10 rows"),
+        ("".join(f"{i / 10} nan\n" for i in range(300)), [], "NaN"),
+        ("".join(f"{30 - i / 10} {(-1) ** i}\n" for i in range(300)), [], "increasing r"),
+        ("#L Q(A^-1) S\n" + "".join(f"{i / 10} {(-1) ** i}\n" for i in range(300)), [], "axis is Q"),
+        ("#L r(nm) G\n" + "".join(f"{i / 100} {(-1) ** i}\n" for i in range(300)), [], "nm"),
+        ("".join(f"{i / 100} {(-1) ** i}\n" for i in range(300)), ["--qmin", 1, "--qmax", 20], "one bond"),
+        ("".join(f"{i / 100} {(-1) ** i}\n" for i in range(3000)), [], "pass --qmin and --qmax"),
+        ("good", ["--rmin", 9, "--rmax", 8], "rmin < rmax"),
+        ("good", ["--qmax", 500], "step in r"),
+        ("good", ["--element", "Xx"], "Expected the symbol of an element"),
+        ("good", ["--samples", 0], "Expected --samples of at least 1, got 0."),
+        ("good", ["--weights", "none.safetensors"], "Expected weights"),
+        ("good", ["-o", EXAMPLE], "Expected a folder for the results"),
+        ("good", ["--max-atoms", 3], "Expected --max-atoms of at least 5, got 3."),
+        ("good", ["--families", "cubes"], "got cubes"),
+        ("good", ["--free", "stretch"], "Expected scale among --free"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2_and_writes_nothing(
+    text, options, message, capsys, tmp_path, repository, monkeypatch
+):
+    monkeypatch.chdir(repository)
+    path = tmp_path / "x.gr"
+    if text == "good":
+        path = repository / EXAMPLE
+    elif text is not None:
+        path.write_text(text)
+    arguments = ["solve", path, *options]
+    arguments += [] if "-o" in options else ["-o", tmp_path / "out"]
+    arguments += [] if "--element" in options else ["--element", "Ag"]
+    status, error = run_command(arguments, capsys)
+    lines = error.strip().splitlines()
+    assert status == 2 and len(lines) == 1 and lines[0].startswith("jaxstruc: ") and message in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_option_is_status_2(capsys):
+    status, error = run_command(["solve", EXAMPLE, "--elemnt", "Ag", "-o", "x"], capsys)
+    assert status == 2 and "--elemnt" in error
+
+
+def test_where_an_error_arose_is_shown_on_request(capsys, tmp_path):
+    status, error = run_command(
+        ["--traceback", "solve", tmp_path / "none.gr", "--element", "Ag", "-o", tmp_path / "o"], capsys
+    )
+    assert status == 2 and "Traceback" in error
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["simulate"], ["generate"], ["train"], ["solve"], ["mine"], ["refine"], ["saxs"]]
+)
+def test_help_has_an_example_and_imports_no_jax(command, repository):
+    code = (
+        "import sys; from jaxstruc.commands import cli\n"
+        f"try: cli.main({[*command, '--help']!r})\n"
+        "except SystemExit: pass\n"
+        "assert 'jax' not in sys.modules and 'numpy' not in sys.modules, 'slow'"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=repository)
+    assert completed.returncode == 0, completed.stderr
+    assert "Example: jaxstruc" in completed.stdout
+
+
+@pytest.mark.slow
+def test_generate_and_train_make_weights(capsys, tmp_path):
+    """The paper's set, and an epoch on a twentieth of it, in the batches of the tests of the training."""
+    with pytest.raises(SystemExit) as exit_info:
+        main.main(["generate", "kdd", "-o", str(tmp_path / "kdd.h5")])
+    assert exit_info.value.code == 0
+    assert "1600 PDFs of 1600 distinct structures (8 shapes x 200 bond lengths)" in capsys.readouterr().out
+    dataset.write(thin_dataset(dataset.read(tmp_path / "kdd.h5"), 20), tmp_path / "few.h5")
+    arguments = ["train", "--data", tmp_path / "few.h5", "--epochs", 1, "--batch", 16, "--rate", 3e-4]
+    arguments += ["-o", tmp_path / "run"]
+    with pytest.raises(SystemExit) as exit_info:
+        main.main([str(argument) for argument in arguments])
+    assert exit_info.value.code == 0
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert '"preset": "kdd"' in (tmp_path / "run" / "weights.json").read_text()
+
+
+def test_the_version_is_printed(capsys):
+    main.main(["--version"])
+    assert capsys.readouterr().out.startswith("jaxstruc 0.")

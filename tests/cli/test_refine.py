@@ -1,0 +1,164 @@
+"""`refine` on a simulated curve."""
+
+import ase.io
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ase import Atoms
+from command_line import read_table, run_command
+from scipy.spatial.distance import pdist
+
+from jaxstruc.clusters import fcc_shapes
+from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
+from jaxstruc.scattering import debye, form_factors, pair_distribution
+from jaxstruc.scattering.debye import Instrument
+from jaxstruc.scattering.pair_distribution import Grid
+
+RANGE_OPTIONS = ("--qmin", 1, "--qmax", 22, "--qdamp", 0.03, "--rmax", 16)
+TRUE_VALUES = {"scale": 0.7, "stretch": 1.01, "uiso": 0.008, "delta2": 2.0}
+
+
+@pytest.fixture(scope="module")
+def input_folder(tmp_path_factory):
+    """The true cluster, another, the true one rattled, and a curve with noise."""
+    folder = tmp_path_factory.mktemp("in")
+    bond = form_factors.bond_length("Pt")
+    true_cluster, other_cluster = (
+        fcc_shapes.fcc_cluster(layers).to_ase("Pt", bond) for layers in ((2, 3, 2), (2, 4, 2))
+    )
+    rattled_cluster = true_cluster.copy()
+    rattled_cluster.positions += 0.06 * np.random.default_rng(0).normal(size=rattled_cluster.positions.shape)
+    for name, atoms in {"true": true_cluster, "other": other_cluster, "rattled": rattled_cluster}.items():
+        ase.io.write(folder / f"{name}.xyz", atoms)
+    ase.io.write(folder / "alloy.xyz", Atoms("AuPt", positions=[[0, 0, 0], [0, 0, 2.8]]))
+    ase.io.write(folder / "gold.xyz", Atoms("Au2", positions=[[0, 0, 0], [0, 0, 2.8]]))
+    grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=0.0, rmax=18.0, rstep=0.02)
+    pairs = debye.pairs_from_positions(jnp.asarray(true_cluster.positions, jnp.float32), jnp.ones(len(true_cluster)))
+    unit_factors, composition = jnp.ones((1, grid.q.size)), jnp.full(1, 1.0 * len(true_cluster))
+    f = debye.reduced_structure_function(
+        pairs, Instrument(**TRUE_VALUES), unit_factors, composition, jnp.asarray(grid.q, jnp.float32)
+    )
+    f += 0.1 * jnp.sqrt(jnp.mean(f**2)) * np.random.default_rng(1).normal(size=f.size)
+    g = pair_distribution.pdf_from_f(f, Instrument(**TRUE_VALUES, qdamp=0.03), grid)
+    np.savetxt(folder / "data.gr", np.stack([grid.r, np.asarray(g)], axis=1), fmt="%.8g")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def refinement(input_folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "deep" / "results"
+    status = run_command(
+        "refine",
+        input_folder / "other.xyz",
+        input_folder / "true.xyz",
+        input_folder / "data.gr",
+        "-o",
+        out,
+        *RANGE_OPTIONS,
+    )
+    return out, status
+
+
+def test_true_values_lie_within_a_few_errors(refinement, input_folder):
+    out, status = refinement
+    (row,), (true_row, other_row) = read_table(out / "summary.csv"), read_table(out / "candidates" / "data.csv")
+    assert status == 0 and row["source"] == "file" and row["recipe"] == str(input_folder / "true.xyz")
+    assert true_row["converged"] == "yes" and true_row["remark"] == ""
+    assert (true_row["n_atoms"], other_row["n_atoms"]) == ("43", "55")
+    for name, value in TRUE_VALUES.items():
+        error = float(row[f"{name}_error"])
+        assert 0 < error < 0.2 * value, name
+        assert abs(float(row[name]) - value) < 4 * error, name
+    assert float(true_row["rw"]) < 0.1 and float(other_row["rw"]) > 2 * float(true_row["rw"])
+    assert float(true_row["qdamp"]) == 0.03 and true_row["qdamp_error"] == ""
+
+
+def test_each_of_the_users_clusters_has_its_fit_and_structure(refinement, input_folder):
+    out, _ = refinement
+    rows = read_table(out / "candidates" / "data.csv")
+    expected_files = ((out / "fits" / "data", out / "best" / "data.xyz", "true"),)
+    expected_files += ((out / "fits" / "data" / "rank2", out / "structures" / "data" / "rank2.xyz", "other"),)
+    for row, (stem, structure, name) in zip(rows, expected_files, strict=True):
+        fit = np.genfromtxt(stem.with_name(f"{stem.name}.csv"), delimiter=",", names=True)
+        assert fit["r"][0] == 1.5 and fit["r"][-1] == 16
+        rw = np.sqrt(np.sum(fit["G_diff"] ** 2) / np.sum(fit["G_obs"] ** 2))
+        assert rw == pytest.approx(float(row["rw"]), rel=2e-3)
+        assert stem.with_name(f"{stem.name}.png").stat().st_size > 10_000
+        atoms, input_cluster = ase.io.read(structure), ase.io.read(input_folder / f"{name}.xyz")
+        np.testing.assert_allclose(
+            pdist(atoms.positions), pdist(input_cluster.positions) * float(row["stretch"]), atol=1e-4
+        )
+        assert set(atoms.get_chemical_symbols()) == {"Pt"}
+
+
+def test_the_correlation_matrix_is_symmetric_with_unit_diagonal(refinement):
+    out, _ = refinement
+    rows = read_table(out / "correlations" / "data.csv")
+    assert [row[""] for row in rows] == list(DEFAULT_FREE_PARAMETERS) == list(rows[0])[1:]
+    matrix = np.array([[float(row[name]) for name in DEFAULT_FREE_PARAMETERS] for row in rows])
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-4)
+    np.testing.assert_allclose(np.diag(matrix), 1, atol=1e-3)
+    off_diagonal = matrix[~np.eye(4, dtype=bool)]
+    assert np.abs(off_diagonal).max() <= 1 and matrix[0, 2] > 0.2
+
+
+def test_moved_coordinates_fit_better_and_keep_apart(input_folder, tmp_path, capsys):
+    arguments = (
+        input_folder / "rattled.xyz",
+        input_folder / "data.gr",
+        "-o",
+        tmp_path,
+        *RANGE_OPTIONS,
+        "--coordinates",
+    )
+    assert run_command("refine", *arguments) == 0
+    row = read_table(tmp_path / "summary.csv")[0]
+    assert float(row["rw"]) < 0.8 * float(row["rw_unmoved"])
+    assert 0.01 < float(row["moved"]) < 0.3
+    fit = np.genfromtxt(tmp_path / "fits" / "data.csv", delimiter=",", names=True)
+    rw = np.sqrt(np.sum(fit["G_diff"] ** 2) / np.sum(fit["G_obs"] ** 2))
+    assert rw == pytest.approx(float(row["rw"]), rel=5e-3)
+    atoms = ase.io.read(tmp_path / "best" / "data.xyz")
+    assert pdist(atoms.positions).min() >= 0.8 * form_factors.bond_length("Pt")
+    assert "stretch" in capsys.readouterr().out
+
+
+def test_several_files_are_refined_in_one_run(input_folder, tmp_path):
+    second_file = tmp_path / "second.gr"
+    second_file.write_bytes((input_folder / "data.gr").read_bytes())
+    assert (
+        run_command(
+            "refine",
+            input_folder / "true.xyz",
+            input_folder / "data.gr",
+            second_file,
+            "-o",
+            tmp_path / "out",
+            *RANGE_OPTIONS,
+        )
+        == 0
+    )
+    first_row, second_row = read_table(tmp_path / "out" / "summary.csv")
+    assert first_row["rw"] == second_row["rw"] and second_row["file"] == str(second_file)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("alloy.xyz", "data.gr", *RANGE_OPTIONS), r"Expected one element, got Au, Pt in"),
+        (("true.xyz", "gold.xyz", "data.gr", *RANGE_OPTIONS), "Expected clusters of one element, got Au, Pt"),
+        (("data.gr", *RANGE_OPTIONS), "Expected structure files and then measured PDFs"),
+        (("missing.xyz", "data.gr", *RANGE_OPTIONS), "missing.xyz, which does not exist"),
+        (("true.xyz", "data.gr"), "Expected qmin in the header or the command"),
+        (
+            ("true.xyz", "data.gr", *RANGE_OPTIONS, "--coordinates", "--restraint", 0),
+            "Expected --restraint above 0, got 0.",
+        ),
+    ],
+)
+def test_mistakes_are_refused_in_one_line(input_folder, tmp_path, capsys, options, message):
+    arguments = [input_folder / option if str(option).endswith((".xyz", ".gr")) else option for option in options]
+    assert run_command("refine", *arguments, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()

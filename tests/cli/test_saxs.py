@@ -1,0 +1,89 @@
+"""`jaxstruc saxs` end to end: one folder, a bad file, resuming, refusals."""
+
+import numpy as np
+import pytest
+import small_angle_data
+from command_line import read_table, run_command
+
+import jaxstruc
+from jaxstruc.report import summary
+
+FIT_OPTIONS = ("--element", "Au", "--body", "sphere", "--distribution", "gaussian")
+
+
+def write_data(path, measurement, header="# Q(1/Å) I sigma"):
+    rows = np.stack([measurement.q, measurement.intensity, measurement.sigma], axis=1)
+    path.write_text(
+        header + "\n" + "\n".join(" ".join(f"{value:.9g}" for value in row) for row in rows) + "\n", "utf-8"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def saxs_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saxs")
+    files = [write_data(folder / "a.dat", small_angle_data.measurement()), folder / "bad.dat"]
+    files[1].write_text("no numbers here\n")
+    files.append(write_data(folder / "b.dat", small_angle_data.measurement((55.0, 0.2, 1.0), seed=2)))
+    out = folder / "out"
+    return files, out, run_command("saxs", *files, *FIT_OPTIONS, "-o", out)
+
+
+def test_a_bad_file_gets_its_row_and_the_others_go_on(saxs_run):
+    _, out, status = saxs_run
+    rows = read_table(out / "summary.csv")
+    assert status == 3 and tuple(rows[0]) == summary.SAXS_SUMMARY
+    assert [row["status"] for row in rows] == ["solved", "failed", "solved"]
+    assert "at least 10 rows" in rows[1]["message"] and rows[1]["radius"] == ""
+    assert float(rows[0]["radius"]) == pytest.approx(40.0, rel=0.02)
+    assert float(rows[2]["radius"]) == pytest.approx(55.0, rel=0.05)
+
+
+def test_the_folder_has_what_is_promised(saxs_run):
+    _, out, _ = saxs_run
+    for file_name in ("candidates/a.csv", "fits/a.csv", "fits/a.png", "distribution/a.csv", "distribution/a.png"):
+        assert (out / file_name).stat().st_size > 100
+    curve = np.genfromtxt(out / "fits" / "a.csv", delimiter=",", names=True)
+    assert curve.dtype.names == ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background") and len(curve) == 60
+    matrix = read_table(out / "correlations" / "a.csv")
+    assert [row[""] for row in matrix] == ["radius", "pd", "scale", "background"]
+    loaded_result = jaxstruc.load(out / "results" / "a.npz")
+    assert loaded_result.body == "sphere" and loaded_result.sizes is not None and not list(out.rglob("*.part"))
+
+
+def test_a_second_run_fits_nothing_again_and_writes_missing_files(saxs_run):
+    files, out, _ = saxs_run
+    modified_time, summary_text = (out / "results" / "a.npz").stat().st_mtime_ns, (out / "summary.csv").read_text()
+    (out / "fits" / "a.png").unlink()
+    assert run_command("saxs", *files, *FIT_OPTIONS, "-o", out) == 3
+    assert (out / "summary.csv").read_text() == summary_text and (out / "fits" / "a.png").exists()
+    assert (out / "results" / "b.npz").exists() and modified_time <= (out / "results" / "a.npz").stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "message"),
+    [
+        ("# no unit", (), "--q-unit"),
+        ("# Q(1/Å) I sigma", ("--qmin", 0.5), "qmin < qmax"),
+        ("# Q(1/Å) I sigma", ("--absolute", "--solvent", "soup"), "soup"),
+        ("# Q(1/Å) I sigma", ("--background", "nothing.dat"), "does not exist"),
+        ("# Q(1/Å) I sigma", ("--body", "ball"), "ball"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2_and_writes_nothing(tmp_path, capsys, header, options, message):
+    path = write_data(tmp_path / "a.dat", small_angle_data.measurement(), header)
+    assert run_command("saxs", path, "--element", "Au", *options, "-o", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_background_is_subtracted(tmp_path):
+    measurement = small_angle_data.measurement()
+    background = measurement._replace(intensity=2000.0 + 1e4 * measurement.q, sigma=np.full(60, 1.0))
+    sample_file = write_data(
+        tmp_path / "whole.dat", measurement._replace(intensity=measurement.intensity + 0.5 * background.intensity)
+    )
+    solvent_file = write_data(tmp_path / "solvent.dat", background)
+    background_options = ("--background", solvent_file, "--background-scale", 0.5)
+    assert run_command("saxs", sample_file, *FIT_OPTIONS, *background_options, "-o", tmp_path / "out") == 0
+    (row,) = read_table(tmp_path / "out" / "summary.csv")
+    assert float(row["background"]) == pytest.approx(100.0, abs=30) and row["background_scale"] == "0.5"

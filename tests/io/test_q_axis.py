@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from measurement_files import assert_one_sentence
+
+from jaxstruc.io import q_axis
+from jaxstruc.io.columns import ReadError
+
+X = np.array([0.1, 1.0, 10.0])
+
+
+@pytest.mark.parametrize(
+    ("spelling", "unit"),
+    [
+        *((words, "1/Å") for words in ("1/A", "1/Å", "A^-1", "Å⁻¹", "$\\AA^{-1}$", "1/angstrom", "A^{-1}", "Å-1")),
+        *((words, "1/Å") for words in ("Inverse Angstroms", "1/ANGSTROM", "1/\N{ANGSTROM SIGN}")),
+        *((words, "1/nm") for words in ("1/nm", "nm^-1", "nm-1", "nm⁻¹", "Inverse Nanometres", "1/nanometer")),
+        ("1/m", "1/m"), ("m^-1", "1/m"),
+        *((words, "") for words in ("", "A", "nm", "a.u.", "1/cm", "1/s", "degrees", "rad", "1/", "1/A 1/nm")),
+    ],
+)  # fmt: skip
+def test_units_of_q_are_recognised_in_many_spellings(spelling, unit):
+    assert q_axis.inverse_length(spelling) == unit
+
+
+def test_a_nanometre_is_ten_angstroms():
+    for unit, factor in (("1/Å", 1.0), ("1/nm", 0.1), ("1/m", 1e-10)):
+        q, slope = q_axis.scattering_vector(X, q_axis.Axis(unit, "header"), "x")
+        np.testing.assert_allclose(q, factor * X, rtol=1e-15)
+        np.testing.assert_allclose(slope, factor, rtol=1e-15)
+
+
+def test_an_angle_becomes_q_by_braggs_law_and_its_slope_is_the_derivative():
+    """Backscattering is 4 pi/lambda; at 60 degrees of 2theta Q is 2 pi/lambda."""
+    angle_axis = q_axis.Axis("2theta", "header", 1.5406, "header")
+    angles = np.array([1e-3, 60.0, 179.999])
+    q, slope = q_axis.scattering_vector(angles, angle_axis, "x")
+    np.testing.assert_allclose(q[1:] * 1.5406 / np.pi, [2.0, 4.0], rtol=1e-9)
+    step = 1e-4
+    shifted_q = [q_axis.scattering_vector(angles[:2] + sign * step, angle_axis, "x")[0] for sign in (-1, 1)]
+    np.testing.assert_allclose(slope[:2], (shifted_q[1] - shifted_q[0]) / (2 * step), rtol=1e-8)
+
+
+def test_degrees_are_an_angle_and_radians_are_not_recognised():
+    assert q_axis.angle_unit("2-Theta Angle", "Degrees") == q_axis.angle_unit("2-Theta", "Degrees") == "2theta"
+    assert (
+        q_axis.angle_unit("2th", "deg")
+        == q_axis.angle_unit("TwoTheta", "(deg)")
+        == q_axis.angle_unit("2θ", "°")
+        == "2theta"
+    )
+    assert q_axis.angle_unit("2th", "rad") == "" and q_axis.angle_unit("theta", "deg") == ""
+
+
+@pytest.mark.parametrize(
+    ("stated_unit", "options", "unit", "origin", "n_warnings"),
+    [
+        ("1/nm", {}, "1/nm", "header", 0),
+        ("", {"q_unit": "1/A"}, "1/Å", "command line", 0),
+        ("1/Å", {"q_unit": "1/A"}, "1/Å", "command line", 0),
+        ("1/nm", {"q_unit": "1/Å"}, "1/Å", "command line", 1),
+        ("2theta", {"known": 0.7107}, "2theta", "header", 0),
+        ("", {"q_unit": "2theta", "wavelength": 1.0, "known": 2.0}, "2theta", "command line", 0),
+    ],
+)
+def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, n_warnings):
+    chosen_axis, messages = q_axis.choose_axis(
+        stated_unit, **{"q_unit": None, "wavelength": None, **options}, x=X, path="x"
+    )
+    assert (chosen_axis.unit, chosen_axis.origin, len(messages)) == (unit, origin, n_warnings)
+    if unit == "2theta":
+        assert (chosen_axis.wavelength, chosen_axis.wavelength_origin) == (
+            (0.7107, "header") if "known" in options and "wavelength" not in options else (1.0, "command line")
+        )
+
+
+@pytest.mark.parametrize(
+    ("stated_unit", "options", "message"),
+    [
+        ("", {}, "neither for x.dat, 0.1 to 10; pass --q-unit 1/A, --q-unit 1/nm, or --q-unit 2theta with"),
+        ("", {"q_unit": "furlongs"}, "--q-unit 1/Å, 1/nm or 2theta, got furlongs"),
+        ("2theta", {}, "a wavelength with 2theta, got none"),
+        ("2theta", {"known": 0.1}, "got the header's 0.1 Å, which stands for none"),
+        ("2theta", {"wavelength": 1e-10}, "a wavelength of 0.01 to 50 Å, got 1e-10"),
+        ("2theta", {"wavelength": np.nan}, "got nan"),
+    ],
+)
+def test_a_missing_unit_or_wavelength_is_asked_for(stated_unit, options, message):
+    with pytest.raises(ReadError, match=message) as error:
+        q_axis.choose_axis(stated_unit, **{"q_unit": None, "wavelength": None, **options}, x=X, path="x.dat")
+    assert_one_sentence(error)
+
+
+def test_angles_of_180_degrees_and_more_are_refused():
+    with pytest.raises(ReadError, match="2theta below 180°, got 180 in x; check the unit"):
+        q_axis.scattering_vector(np.array([1.0, 180.0]), q_axis.Axis("2theta", "header", 1.0), "x")

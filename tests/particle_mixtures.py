@@ -1,0 +1,121 @@
+"""A small library, its classes, and curves of mixtures of its clusters, in NumPy, for tests of ensembles."""
+
+import itertools
+from functools import lru_cache
+
+import numpy as np
+from simulated_pdfs_numpy import BOND
+
+from jaxstruc.clusters import families, library, size_classes
+from jaxstruc.pdf import candidates, cross_validation, ensemble_model, screening, target
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.scattering.cluster_tables import TableRange
+
+R = np.arange(1.5, 26.001, 0.05)
+SPAN = TableRange(28.0, 24.0)
+SETTINGS = {"qmin": 1.0, "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0}
+NONLINEAR_PARAMETERS = ("stretch", "uiso", "delta2")
+MIN_Q_NODES, MIN_BASIS_SIZE = 256, 128
+"""To which targets are padded: as `samples` does, so that one compilation serves all tests."""
+
+
+@lru_cache(maxsize=1)
+def sphere_library():
+    """Return fcc spheres and icosahedral ones of 30 to 500 atoms."""
+    fcc_spheres = (cluster for cluster in families.fcc_clusters(30, 500) if "sphere" in cluster.label)
+    cluster_iterators = (itertools.islice(fcc_spheres, 250), families.icosahedra(30, 500))
+    return library.collect(itertools.chain(*cluster_iterators))
+
+
+@lru_cache(maxsize=1)
+def sphere_classes():
+    cluster_library = sphere_library()
+    rows = np.arange(len(cluster_library.atoms))
+    return size_classes.build_size_classes(
+        cluster_library,
+        rows,
+        np.array([size_classes.FAMILY_PACKINGS[family] for family in cluster_library.families], object),
+    )
+
+
+@lru_cache(maxsize=1)
+def sphere_model():
+    return ensemble_model.ensemble_model(sphere_classes(), bond=BOND, span=SPAN)
+
+
+def equivalent_diameters():
+    """Return the diameters of spheres of the clusters' volumes, in Å."""
+    cluster_library = sphere_library()
+    return size_classes.candidate_sizes(cluster_library, np.arange(len(cluster_library.atoms))) * BOND
+
+
+def draw_rows(rng, *, mean, width, families=("fcc",), count=60):
+    """Return rows of the library whose sizes follow a lognormal."""
+    rows = np.flatnonzero(np.isin(sphere_library().families, families))
+    log_width = np.sqrt(np.log1p(width**2))
+    lognormal_diameters = mean * np.exp(log_width * rng.normal(size=count) - log_width**2 / 2)
+    return np.array(
+        [rows[np.argmin(abs(np.log(equivalent_diameters()[rows] / diameter)))] for diameter in lognormal_diameters]
+    )
+
+
+def ensemble_pdf(rows, *, noise=0.0, seed=0, uiso=0.008, delta2=2.0, stretch=1.0, contraction=0.0):
+    """Return G(r) of a mixture in which each row has the same share of atoms; in double precision."""
+    cluster_library, q = sphere_library(), np.linspace(SETTINGS["qmin"], SETTINGS["qmax"], 851)
+    f = np.zeros(q.size)
+    rows, counts = np.unique(rows, return_counts=True)
+    for row, count in zip(rows, counts, strict=True):
+        histogram = library.candidate_histogram(cluster_library, int(row))
+        scaled_bond = BOND * stretch * (1 - contraction / equivalent_diameters()[row])
+        distance = histogram.mean.astype(float) * scaled_bond
+        variance = 2 * uiso * np.maximum(1 - delta2 / distance**2, 0) + histogram.variance * scaled_bond**2
+        damped_sines = np.sin(q[:, None] * distance) * np.exp(-0.5 * variance * q[:, None] ** 2)
+        f += count / counts.sum() * damped_sines @ (histogram.weight / distance / histogram.atoms)
+    f = f + noise * np.sqrt(np.mean(f**2)) * np.random.default_rng(seed).normal(size=q.size)
+    q_weights = np.full(q.size, q[1] - q[0])
+    q_weights[[0, -1]] /= 2
+    return 2 / np.pi * np.sin(R[:, None] * q) @ (q_weights * f) * np.exp(-0.5 * (R * SETTINGS["qdamp"]) ** 2)
+
+
+def make_target(g, rmax=20.0):
+    in_range = rmax + 1e-9 >= R
+    return target.target(
+        R[in_range],
+        g[in_range],
+        **SETTINGS,
+        bond=BOND,
+        span=SPAN,
+        min_q_nodes=MIN_Q_NODES,
+        min_basis_size=MIN_BASIS_SIZE,
+    )
+
+
+def rank_single_clusters(g, rmax=20.0):
+    """Return the best single cluster's row and values, and all fits as a pool."""
+    target = make_target(g, rmax)
+    pool = candidates.candidate_pool(
+        [CandidateGroup("library", sphere_library(), np.arange(len(sphere_library().atoms)))]
+    )
+    fits = candidates.fit_all(pool, target)
+    order = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf))
+    return pool.select(order), candidates.select_rows(fits, order)
+
+
+def cross_validate_curve(g, *, signal_end=None, **options):
+    """Return the judgement of a curve."""
+    pool, fits = rank_single_clusters(g)
+    group = pool.groups[0]
+    bins = screening.binned_distances(sphere_library(), group.rows, bond=BOND, span=SPAN)
+    signal_end = signal_end or screening.diameter_estimate(R, g, bond=BOND, qdamp=SETTINGS["qdamp"]).signal_end
+    holdout_data = cross_validation.HoldoutData(R, g, make_target(g), signal_end, SPAN, MIN_Q_NODES, MIN_BASIS_SIZE)
+    best_row = pool.entry(0)[1]
+    return cross_validation.cross_validate(
+        holdout_data,
+        sphere_model(),
+        values=candidates.select_rows(fits.values, 0),
+        mean_size=float(equivalent_diameters()[best_row]),
+        libraries=[(group, bins)],
+        rivals=pool.select(np.arange(4)),
+        free=("scale", *NONLINEAR_PARAMETERS),
+        **options,
+    )

@@ -1,0 +1,143 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from classifier_predictions import classifier_prediction
+
+from jaxstruc.clusters import fcc_shapes, library
+from jaxstruc.io import gr
+from jaxstruc.pdf import classifier_prior, screening, solve
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.classifier_prior import ClassifierScreen
+from jaxstruc.pdf.sources import CandidateSource
+
+KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
+
+
+@pytest.fixture(scope="module")
+def library_group():
+    """Some hundred clusters of three types."""
+    return make_library_group("icosahedron", "decahedron", "octahedron", max_atoms=400)
+
+
+def make_library_group(*families, max_atoms):
+    cluster_library = library.load_or_build(families, max_atoms=max_atoms)
+    return CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))
+
+
+@pytest.fixture(scope="module")
+def example(repository):
+    return gr.read(repository / "examples" / "Ag68_simulated.gr")
+
+
+def solve_measurement(data, group, **options):
+    plan = solve.PdfPlan("Ag", (CandidateSource(12.0, lambda measurements: iter([group]), {}, {}),), **options)
+    return next(solve.solve_measurements([solve.prepare_measurement(data, plan)], plan))
+
+
+def test_a_library_alone_is_screened(example, monkeypatch):
+    """Not the draws of a network, whose notes stand by their places, nor the clusters that a user refines."""
+    monkeypatch.setattr(screening, "MAX_SCREENED", 2)
+    network_group = CandidateGroup(
+        "network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
+    )
+    library_group, file_group = (
+        CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)),
+        CandidateGroup("file", KNOWN_CLUSTERS, np.arange(3)),
+    )
+    network_result, library_result, file_result = (
+        solve_measurement(example, network_group),
+        solve_measurement(example, library_group),
+        solve_measurement(example, file_group, screened=False),
+    )
+    assert (network_result.n_fitted, library_result.n_fitted, file_result.n_fitted) == (3, 2, 3)
+    assert network_result.candidates[-1].remark == "atoms 1.20 Å apart"
+    assert library_result.best.rw == pytest.approx(file_result.best.rw, rel=1e-4)
+
+
+def test_data_outside_the_training_are_not_screened(example, library_group, monkeypatch):
+    """And what lies inside is: fewer are fitted, the result says how many, and the message is silent."""
+    predictions = {
+        "outside": classifier_prediction({"fcc": 1.0}, 68, outside_training=("unlike all",)),
+        "inside": classifier_prediction({"decahedron": 1.0}, 150),
+    }
+    results = {}
+    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
+    for name, prediction in predictions.items():
+        monkeypatch.setattr(
+            classifier_prior, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction]
+        )
+        results[name] = solve_measurement(example, library_group, screen=ClassifierScreen(None))
+    assert results["outside"].fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
+    assert "not screened: unlike all" in results["outside"].message
+    inside_result = results["inside"]
+    assert (
+        inside_result.n_fitted == 20
+        and 20 < inside_result.classifier_prior.n_screened < len(library_group.rows)
+        and "screened" not in inside_result.message
+    )
+    assert {candidate.family for candidate in inside_result.candidates} == {"decahedron"}
+    assert solve.PdfPlan("Ag", ()).provenance["screen"] == "none"
+    assert dataclasses.is_dataclass(inside_result.classifier_prior)
+
+
+def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason(example, tmp_path):
+    empty_screen = classifier_prior.load_screen(tmp_path / "none.safetensors")
+    assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
+    library_result = solve_measurement(example, make_library_group("icosahedron", max_atoms=200), screen=empty_screen)
+    assert (
+        library_result.candidates
+        and library_result.classifier_prior is None
+        and empty_screen.missing_reason in library_result.message
+    )
+    network_result = solve_measurement(
+        example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), screen=empty_screen
+    )
+    assert (
+        network_result.classifier_prior is None and "screened" not in network_result.message
+    )  # it is asked of a library alone
+
+
+def test_the_message_states_why_the_classifier_is_not_followed():
+    assert classifier_prior.prior_remarks(None, "") == [] and classifier_prior.prior_remarks(None, "no weights") == [
+        "no weights"
+    ]
+    assert classifier_prior.prior_remarks(classifier_prediction({"fcc": 1.0}, 90), "") == []
+    assert classifier_prior.prior_remarks(classifier_prediction({"fcc": 1.0}, 90, outside_training=("a", "b")), "") == [
+        "not screened: a, b"
+    ]
+
+
+def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group, monkeypatch):
+    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
+    monkeypatch.setattr(
+        classifier_prior, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)]
+    )
+    file_result = solve_measurement(example, library_group._replace(source="file"))
+    assert file_result.n_fitted == len(library_group.rows) and file_result.classifier_prior is None
+    empty_source = CandidateSource(
+        12.0, lambda _: iter([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int))]), {}, {}
+    )
+    plan = solve.PdfPlan("Ag", (empty_source, CandidateSource(12.0, lambda _: iter([library_group]), {}, {})))
+    result = next(solve.solve_measurements([solve.prepare_measurement(example, plan)], plan))
+    assert result.n_fitted == 20 and result.classifier_prior.n_listed == len(library_group.rows)
+
+
+def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group, monkeypatch):
+    """Of those kept, all of which are fitted, the best of the rough fit serve for qmin and qdamp, not the first."""
+    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 600)
+    prediction = classifier_prediction({"decahedron": 0.5, "icosahedron": 0.5}, 150)
+    probable_groups = classifier_prior.select_probable(prediction, [library_group])
+    assert 64 < len(probable_groups[0].rows) <= screening.MAX_SCREENED_BY_CLASSIFIER
+    plan = solve.PdfPlan("Ag", ())
+    measurement = solve.prepare_measurement(example, plan)
+    target = next(
+        solve.padded_targets(
+            [measurement], plan._replace(sources=(CandidateSource(12.0, None, {}, {}),)), [measurement]
+        )
+    )
+    (binned_group,) = classifier_prior.bin_groups(
+        [library_group], probable_groups, target, {}, classifier_prediction=prediction
+    )
+    selected_group = classifier_prior.select_for_settings(probable_groups[0], binned_group, target)
+    assert len(selected_group.rows) == 64 and not np.array_equal(selected_group.rows, probable_groups[0].rows[:64])

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from classifier_predictions import classifier_prediction
+
+from jaxstruc.clusters import library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE
+from jaxstruc.pdf import classifier_prior
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.classifier_prior import ClassifierScreen
+
+
+@pytest.fixture(scope="module")
+def library_group():
+    """Some hundred clusters of three types."""
+    return CandidateGroup(
+        "library", *all_rows(library.load_or_build(("icosahedron", "decahedron", "octahedron"), max_atoms=400))
+    )
+
+
+def all_rows(cluster_library):
+    return cluster_library, np.arange(len(cluster_library.atoms))
+
+
+def test_selected_rows_have_the_likely_types_and_sizes(library_group):
+    selected_rows = classifier_prior.select_rows(
+        classifier_prediction({"icosahedron": 0.9, "decahedron": 0.1}, 147), library_group
+    )
+    families, n_atoms = library_group.library.families[selected_rows], library_group.library.atoms[selected_rows]
+    assert {"icosahedron", "decahedron"} == set(families) and 147 in n_atoms[families == "icosahedron"]
+    assert 60 < n_atoms.min() and n_atoms.max() < 360 and 0 < len(selected_rows) < len(library_group.rows) / 2
+    assert (np.diff(selected_rows) > 0).all()
+    (family,) = {
+        *library_group.library.families[
+            classifier_prior.select_rows(classifier_prediction({"icosahedron": 1.0}, 147), library_group)
+        ]
+    }
+    assert family == "icosahedron"
+
+
+def test_a_density_is_that_of_the_mixture_written_out(library_group):
+    prediction = classifier_prediction({"icosahedron": 1.0}, 130)
+    row = int(
+        np.flatnonzero((library_group.library.families == "icosahedron") & (library_group.library.atoms > 100))[0]
+    )
+    types = np.array(["icosahedron"], object)
+    log_density = classifier_prior.log_density(
+        prediction.output.mixture_density, library_group.library, library_group.rows[[row]], types, (0.1, 0.1)
+    )
+    n_atoms, diameter = library_group.library.atoms[row], library_group.library.diameter[row]
+    expected = 0.0
+    for column, value in enumerate((np.log(n_atoms), np.log(diameter) - np.log(n_atoms) / 3)):
+        sigma = np.hypot(0.03 / COORDINATE_SCALE[0], 0.1 / COORDINATE_SCALE[column])
+        deviation = (value - COORDINATE_CENTRE[column]) / COORDINATE_SCALE[
+            column
+        ] - prediction.output.mixture_density.mean[0, column]
+        expected += -0.5 * (deviation / sigma) ** 2 - np.log(sigma * np.sqrt(2 * np.pi))
+    assert log_density[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_prediction_that_agrees_with_the_fits_has_many_effective_samples(library_group):
+    prediction = classifier_prediction({"decahedron": 1.0}, 147)
+    weights = classifier_prior._proposal_share(prediction, library_group, classifier_prior.AGREEMENT_SPREAD)
+    prior = classifier_prior.summarize_group(prediction, library_group, 9, library_group.rows, weights)
+    assert prior.effective_samples == pytest.approx(classifier_prior.N_DRAWS) and (
+        prior.n_screened,
+        prior.n_listed,
+    ) == (
+        9,
+        len(library_group.rows),
+    )
+    wrong_weights = np.where(library_group.library.families == "icosahedron", 1.0, 0.0)
+    assert (
+        classifier_prior.summarize_group(
+            prediction, library_group, 9, library_group.rows, wrong_weights
+        ).effective_samples
+        < 1
+    )
+
+
+def test_searches_start_from_draws_of_likely_packings():
+    groups = [
+        CandidateGroup("library", library.from_clusters([*map(make_cluster, ("hcp", "bcc", "sc"))]), np.arange(3))
+    ]
+    atom_counts = classifier_prior.draw_atom_counts(
+        classifier_prediction({"hcp": 0.5, "faulted": 0.3, "bcc": 0.2}, 200), groups
+    )
+    assert set(atom_counts) == {"stack", "bcc"} and abs(np.median(atom_counts["stack"]) - 200) < 10
+    assert np.ptp(atom_counts["bcc"]) > 5
+    assert classifier_prior.draw_atom_counts(None, groups) is None
+    assert (
+        classifier_prior.draw_atom_counts(classifier_prediction({"fcc": 1.0}, 90, outside_training=("far",)), groups)
+        is None
+    )
+    assert (
+        classifier_prior.draw_atom_counts(classifier_prediction({"fcc": 1.0}, 90), [groups[0]._replace(source="file")])
+        is None
+    )
+    bcc_groups = [groups[0]._replace(library=library.from_clusters([make_cluster("bcc")]), rows=np.arange(1))]
+    assert set(classifier_prior.draw_atom_counts(classifier_prediction({"hcp": 0.5, "bcc": 0.5}, 200), bcc_groups)) == {
+        "bcc"
+    }  # --families bcc
+
+
+def make_cluster(family):
+    """Return a cluster of a family, whatever its atoms."""
+    return Cluster(family, "some", np.random.default_rng(0).normal(size=(6, 3)) * 3)
+
+
+def test_a_twinned_particle_that_shows_fcc_alone_is_selected_for_fcc(library_group):
+    """By rule it is faulted, by its atoms fcc, as the classifier names it."""
+    twin_library = library.load_or_build(("twin",), max_atoms=200)
+    group = CandidateGroup("library", twin_library, np.arange(len(twin_library.atoms)))
+    fcc_density = classifier_prior.log_density(
+        classifier_prediction({"fcc": 1.0}, 100).output.mixture_density,
+        twin_library,
+        group.rows,
+        np.array(["faulted"] * len(twin_library.atoms), object),
+        classifier_prior.SELECTION_SPREAD,
+    )
+    sc_density = classifier_prior.log_density(
+        classifier_prediction({"sc": 1.0}, 100).output.mixture_density,
+        twin_library,
+        group.rows,
+        np.array(["faulted"] * len(twin_library.atoms), object),
+        classifier_prior.SELECTION_SPREAD,
+    )
+    assert (fcc_density - sc_density > 20).all()
+
+
+def test_data_that_are_no_numbers_to_the_network_are_outside(monkeypatch):
+    output = classifier_prediction({"fcc": 1.0}, 90).output
+    monkeypatch.setattr(classifier_prior.naming, "named", lambda *_, **__: [output._replace(distance=float("nan"))])
+    (prediction,) = classifier_prior.predict_measurements([None], ClassifierScreen("any"), bond=2.8)
+    assert prediction.outside_training == ("unreadable",)

@@ -1,0 +1,53 @@
+import jaxstruc
+from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.io.qmax_check import QmaxEstimate
+from jaxstruc.network.classifier.predict import ClassifierOutput
+from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES
+from jaxstruc.pdf import classify
+from jaxstruc.statistics import Interval
+
+
+def test_the_shipped_classifier_finds_the_type_of_the_example(repository):
+    """Ag68, cut from fcc: the type stands out, N's interval holds 68; the same alone and among others."""
+    data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    single_result = jaxstruc.classify(data, element="Ag")
+    batch_results = jaxstruc.classify([data, data._replace(g=-data.g)], element="Ag")
+    assert (
+        single_result.status == "solved"
+        and next(iter(single_result.types)) == "fcc"
+        and single_result.types["fcc"] > 0.5
+    )
+    assert single_result.intervals["n_atoms"].low < 68 < single_result.intervals["n_atoms"].high
+    assert single_result.types == batch_results[0].types and single_result.intervals == batch_results[0].intervals
+    assert batch_results[1].status == "weak" and "unlike all that it was trained on" in batch_results[1].message
+    assert "fcc" in str(single_result) and "atoms (" in str(single_result) and not single_result.candidates
+
+
+def test_an_answer_in_which_no_type_stands_out_is_weak(repository):
+    data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    settings = jaxstruc.classify(data, element="Ag").settings
+    classifier_output = ClassifierOutput(
+        dict.fromkeys(STRUCTURE_TYPES, 1 / 7),
+        dict.fromkeys(VALUE_NAMES, Interval(1.0, 0.5, 2.0)),
+        0.5,
+        0.5,
+        QmaxEstimate(20.0, 0.0),
+        None,
+    )
+    result = classify.classification_result(
+        data._replace(settings=settings), classifier_output, element="Ag", bond=2.89, facts={}
+    )
+    assert result.status == "weak" and result.message.startswith("type undecided between ")
+
+
+def test_a_type_below_70_percent_is_undecided_and_one_below_50_weak(repository):
+    data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
+    measurement = data._replace(settings=jaxstruc.classify(data, element="Ag").settings)
+    intervals = dict.fromkeys(VALUE_NAMES, Interval(1.0, 0.5, 2.0))
+    for probability, status, message in ((0.71, "solved", ""), (0.69, "solved", "type undecided between hcp and fcc")):
+        classifier_output = ClassifierOutput(
+            {"hcp": probability, "fcc": 1 - probability}, intervals, 0.5, 0.5, QmaxEstimate(20.0, 0.0), None
+        )
+        result = classify.classification_result(measurement, classifier_output, element="Ag", bond=2.89, facts={})
+        assert (result.status, result.type, result.type_probability) == (status, "hcp", probability)
+        assert result.message == message

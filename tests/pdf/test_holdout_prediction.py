@@ -1,0 +1,64 @@
+"""Cuts, predictions beyond them, and the verdict of these."""
+
+import numpy as np
+import particle_mixtures
+import pytest
+
+from jaxstruc.pdf import candidates, cross_validation
+from jaxstruc.pdf.cross_validation import HoldoutCut, Prediction
+
+R = np.arange(1.5, 30.0, 0.05)
+
+
+def test_cuts_lie_below_the_signals_end_and_predict_to_it():
+    cuts = cross_validation.holdout_cuts(R, 20.0)
+    np.testing.assert_allclose([cut.cut for cut in cuts], [12.0, 14.0, 16.0])
+    np.testing.assert_allclose([cut.end for cut in cuts], [18.0, 20.0, 20.0])
+
+
+def test_a_small_particle_has_fewer_cuts_or_none():
+    assert cross_validation.holdout_cuts(R, 11.0) == [HoldoutCut(8.0, 11.0), HoldoutCut(0.8 * 11.0, 11.0)]
+    assert cross_validation.holdout_cuts(R, 9.0) == []
+    assert cross_validation.holdout_cuts(R[R < 9.5], 20.0) == []
+    assert cross_validation.holdout_cuts(R, 90.0)[-1].end <= R[-1]
+
+
+def test_a_prediction_is_that_of_the_cluster_itself():
+    """A fit to 12 Å, continued to 25, against the sum over its pairs."""
+    rows = particle_mixtures.draw_rows(np.random.default_rng(0), mean=18.0, width=0.01, count=1)
+    g = particle_mixtures.ensemble_pdf(rows)
+    pool, fits = particle_mixtures.rank_single_clusters(g, rmax=12.0)
+    assert pool.entry(0)[1] == rows[0]
+    target = particle_mixtures.make_target(g, rmax=12.0)
+    best_values = candidates.select_rows(fits.values, slice(0, 1))
+    (predicted_pdf,) = cross_validation.cluster_curves(
+        candidates.select_rows(candidates.cluster_tables(pool.select(np.arange(1)), target), slice(0, 1)),
+        best_values,
+        cross_validation.make_holdout_points(target, particle_mixtures.R),
+    )
+    in_holdout = particle_mixtures.R > 12.0
+    assert np.linalg.norm(predicted_pdf[in_holdout] - g[in_holdout]) < 0.02 * np.linalg.norm(g[in_holdout])
+
+
+def test_prediction_and_gain_are_those_of_sums_of_squares():
+    r, g = np.arange(3.0), np.array([1.0, -2.0, 2.0])
+    prediction, exact_prediction = cross_validation.prediction(r, g, g + 1.0), cross_validation.prediction(r, g, g)
+    assert prediction == Prediction(pytest.approx(3.0), pytest.approx(np.sqrt(3) / 3)) and exact_prediction.rw == 0
+    assert exact_prediction.squares == pytest.approx(9 * cross_validation.CURVE_ACCURACY**2)
+    assert cross_validation.gain(prediction, Prediction(1.5, 0.0), 10.0) == pytest.approx(5 * np.log(2))
+    assert cross_validation.gain(exact_prediction, exact_prediction, 10.0) == 0
+
+
+def test_a_background_is_no_part_of_a_prediction():
+    r = np.linspace(12, 18, 200)
+    g = np.sin(9 * r)
+    assert cross_validation.prediction(r, g + 3 + np.cos(np.pi * (r - 12) / 6), g, background=2).rw == pytest.approx(
+        0, abs=1e-9
+    )
+
+
+@pytest.mark.parametrize(("gains", "sample"), [
+    ([], "undecided"), ([9.0, -1.0, 1.0], "distribution"), ([-3.0, -2.5], "single"), ([1.0, -1.0, 4.0], "undecided"),
+])  # fmt: skip
+def test_the_sample_follows_from_the_mean_gain(gains, sample):
+    assert cross_validation.sample_from_gains(gains) == sample

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from simulated_pdfs_numpy import BOND, cluster_pdf
+
+from jaxstruc.clusters import fcc_shapes, library
+from jaxstruc.pdf import candidates, instrument, target
+from jaxstruc.pdf.candidates import CandidateGroup
+
+KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
+POOL = candidates.candidate_pool([CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))])
+R = np.arange(1.5, 20.001, 0.05)
+SPAN = target.span(rmax=20.0, qmax=18.0, diameter=16.0)
+FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2")
+
+
+def make_target(*, qmin, stated_qmin, noise=0.05, qdamp=0.03, stated_qdamp=0.03, seed=0):
+    """Return a target whose data begin at one qmin, and that says another."""
+    positions = library.candidate_cluster(KNOWN_CLUSTERS, 2).positions * BOND
+    g = cluster_pdf(positions, R, noise=noise, rng=np.random.default_rng(seed), qmin=qmin, qdamp=qdamp)
+    settings = {"qmin": stated_qmin, "qmax": 18.0, "qdamp": stated_qdamp, "qbroad": 0.0}
+    return target.target(
+        R, g, **settings, bond=BOND, span=SPAN, lowest_qmin=min(stated_qmin, instrument.MIN_TRIAL_QMIN)
+    )
+
+
+@pytest.mark.parametrize("true_qmin", [0.5, 0.97, 1.43])
+def test_the_qmin_of_the_data_is_found_under_a_wrong_header(true_qmin):
+    inferred_setting = instrument.infer_setting(
+        POOL, make_target(qmin=true_qmin, stated_qmin=0.1), "qmin", free=FREE_PARAMETERS
+    )
+    assert (
+        inferred_setting.value == pytest.approx(true_qmin, abs=0.05)
+        and abs(inferred_setting.value - true_qmin) < 4 * inferred_setting.error + 0.01
+    )
+    assert 0 < inferred_setting.error < 0.1
+    values = [value for value, _ in inferred_setting.profile]
+    assert values == sorted(values) and 0.1 in values and {0.3, 1.8} <= set(values)
+    assert min(inferred_setting.profile, key=lambda point: point[1])[0] == inferred_setting.value
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_header_that_is_right_is_kept(seed):
+    assert (
+        instrument.infer_setting(POOL, make_target(qmin=1.0, stated_qmin=1.0, seed=seed), "qmin", free=FREE_PARAMETERS)
+        is None
+    )
+    assert (
+        instrument.infer_setting(POOL, make_target(qmin=1.0, stated_qmin=1.0, noise=0.0), "qmin", free=FREE_PARAMETERS)
+        is None
+    )
+
+
+def test_more_noise_leaves_the_value_less_certain():
+    quiet_setting, noisy_setting = (
+        instrument.infer_setting(
+            POOL, make_target(qmin=0.9, stated_qmin=0.1, noise=noise), "qmin", free=FREE_PARAMETERS
+        )
+        for noise in (0.05, 0.5)
+    )
+    assert noisy_setting.error > 2 * quiet_setting.error
+
+
+@pytest.mark.parametrize("true_qdamp", [0.06, 0.095])
+def test_the_qdamp_of_the_data_is_found_where_it_was_a_guess(true_qdamp):
+    fit_target = make_target(qmin=1.0, stated_qmin=1.0, qdamp=true_qdamp, noise=0.0)
+    inferred_setting = instrument.infer_setting(POOL, fit_target, "qdamp", free=FREE_PARAMETERS)
+    assert inferred_setting.value == pytest.approx(true_qdamp, abs=0.002) and 0 < inferred_setting.error < 0.002
+    assert (
+        instrument.infer_setting(
+            POOL, target.replace_settings(fit_target, qdamp=true_qdamp), "qdamp", free=FREE_PARAMETERS
+        )
+        is None
+    )
+
+
+def test_a_changed_target_is_the_one_made_with_the_value():
+    """The basis stays, and with it data and norm; model and independent points are those of the new qmin."""
+    fit_target = make_target(qmin=0.9, stated_qmin=0.1)
+    changed_target = target.replace_settings(fit_target, qmin=0.9, qdamp=0.04)
+    fresh_target = make_target(qmin=0.9, stated_qmin=0.9, stated_qdamp=0.04)
+    assert (changed_target.qmin, changed_target.qdamp) == (0.9, 0.04)
+    assert (
+        changed_target.n_independent == pytest.approx(fresh_target.n_independent)
+        and changed_target.n_independent < fit_target.n_independent
+    )
+    np.testing.assert_array_equal(changed_target.basis.data, fit_target.basis.data)
+    changed_fit, fresh_fit = (
+        candidates.fit_all(POOL, tested_target) for tested_target in (changed_target, fresh_target)
+    )
+    np.testing.assert_allclose(changed_fit.rw, fresh_fit.rw, atol=1e-4)
+    np.testing.assert_allclose(changed_fit.values.uiso, fresh_fit.values.uiso, rtol=1e-2)

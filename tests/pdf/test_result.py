@@ -1,0 +1,196 @@
+"""What is said of an answer: whether it explains the data, what the data corrected, what a chemist calls it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from simulated_pdfs_numpy import cluster_pdf
+
+from jaxstruc.clusters import families, library
+from jaxstruc.clusters.cluster import Cluster
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.options.pdf import DataOptions, FitOptions
+from jaxstruc.pdf import solve
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.solve import PdfPlan
+from jaxstruc.pdf.sources import CandidateSource
+from jaxstruc.scattering import form_factors
+
+BOND = form_factors.bond_length("Au")
+R = np.arange(1.5, 40.001, 0.05)
+
+
+def first_cluster(family, n_atoms):
+    """Return the first of a family's clusters with so many atoms."""
+    return next(
+        candidate for candidate in families.FAMILIES[family](n_atoms, n_atoms) if len(candidate.positions) == n_atoms
+    )
+
+
+KNOWN_CLUSTERS = library.from_clusters(
+    [first_cluster("octahedron", 38), first_cluster("icosahedron", 55), first_cluster("decahedron", 75)]
+)
+HEADER = {"qmin": 1.0, "qmax": 18.0, "qdamp": 0.03}
+
+
+def make_measurement(cluster_index, *, header=HEADER, noise=0.05, seed=0, **conditions):
+    """Return a measurement of one of the known clusters; the noise is even over r."""
+    rng = np.random.default_rng(seed)
+    g = cluster_pdf(library.candidate_cluster(KNOWN_CLUSTERS, cluster_index).positions * BOND, R, **conditions)
+    g += noise * np.std(g[R < 20]) * np.convolve(rng.normal(size=R.size), np.ones(4) / 2, "same")
+    return Measurement("sample.gr", R, g, dict(header))
+
+
+def solve_measurement(measurement, group, **options):
+    default_options = PdfPlan("Au", ()).options  # without an ensemble, a search or a screen
+    source = CandidateSource(12.0, lambda measurements: iter([group]), {}, {})
+    plan = PdfPlan("Au", (source,), dataclasses.replace(default_options, **options))
+    return next(solve.solve_measurements([solve.prepare_measurement(measurement, plan)], plan))
+
+
+def known_group(rows=(0, 1, 2), **fields):
+    return CandidateGroup("library", KNOWN_CLUSTERS, np.array(rows), **fields)
+
+
+@pytest.mark.parametrize("cluster_index", range(3))
+def test_the_right_model_is_solved_and_described(cluster_index):
+    result = solve_measurement(make_measurement(cluster_index), known_group())
+    structure_type, description = [("fcc", "truncated octahedron"), ("icosahedron", "Mackay icosahedron of 2 shells"),
+                  ("decahedron", "Marks decahedron")][cluster_index]  # fmt: skip
+    assert (result.status, result.message, result.best.type) == ("solved", "", structure_type)
+    assert (
+        result.best.description.startswith(description)
+        and f"{KNOWN_CLUSTERS.atoms[cluster_index]} atoms" in result.best.description
+    )
+    assert result.types[structure_type] == pytest.approx(1, abs=1e-3) and sum(result.types.values()) == pytest.approx(1)
+
+
+def test_wrong_candidates_alone_are_weak_and_the_message_states_why():
+    result = solve_measurement(make_measurement(1, noise=0.02), known_group((0, 2)), data=DataOptions(qmin=1.0))
+    assert result.status == "weak"
+    assert result.best.rw > 0.35 and "no candidate explains the data" in result.message
+    similar_result = solve_measurement(
+        make_measurement(2),
+        CandidateGroup("library", library.from_clusters([first_cluster("decahedron", 54)]), np.array([0])),
+    )
+    assert (
+        similar_result.status == "weak"
+        and 0.01 < similar_result.best.rw < 0.35
+        and "the residual holds structure" in similar_result.message
+    )
+
+
+def test_an_answer_at_the_librarys_edge_says_so():
+    edge_result, inner_result = (
+        solve_measurement(make_measurement(2), known_group(largest=max_atoms)) for max_atoms in (80, 100)
+    )
+    assert edge_result.status == "weak" and "75 atoms, the library ends at 80: raise --max-atoms" in edge_result.message
+    assert inner_result.status == "solved"
+
+
+def test_an_element_whose_bonds_are_another_length_is_weak():
+    stretched_library = KNOWN_CLUSTERS._replace(
+        positions=KNOWN_CLUSTERS.positions * 1.16,
+        mean=KNOWN_CLUSTERS.mean * 1.16,
+        variance=KNOWN_CLUSTERS.variance * 1.16**2,
+    )
+    result = solve_measurement(make_measurement(1), CandidateGroup("library", stretched_library, np.arange(3)))
+    assert result.status == "weak" and "stretch at its bound" in result.message
+
+
+def test_bonds_of_another_metal_are_reported():
+    """Platinum's bonds are 4 % shorter than those of gold."""
+    short_bond_result, usual_bond_result = (
+        solve_measurement(
+            Measurement(
+                "sample.gr", R, cluster_pdf(library.candidate_cluster(KNOWN_CLUSTERS, 1).positions * bond, R), HEADER
+            ),
+            known_group(),
+        )
+        for bond in (0.96 * BOND, 0.98 * BOND)
+    )
+    assert (
+        "bonds of 2.76 Å, Au has 2.88: check --element" in short_bond_result.message
+        and "bonds" not in usual_bond_result.message
+    )
+
+
+def test_an_inferred_setting_has_its_error():
+    wrong_header = make_measurement(1, header=HEADER | {"qmin": 0.1})
+    result, right_result = (
+        solve_measurement(wrong_header, known_group()),
+        solve_measurement(make_measurement(1), known_group()),
+    )
+    origins = {setting.name: setting.origin for setting in result.settings}
+    assert origins["qmin"] == "inferred" and result.given["qmin"] == pytest.approx(1.0, abs=0.05)
+    assert 0 < result.facts["qmin_error"] < 0.1 and result.status == "solved"
+    assert "qmin" in result.message and "inferred (the header says 0.1)" in result.message
+    assert result.best.rw == pytest.approx(right_result.best.rw, abs=0.003)
+    assert "qmin_error" not in right_result.facts and right_result.given["qmin"] == 1.0
+
+
+def test_the_users_qmin_stays():
+    result = solve_measurement(make_measurement(1), known_group(), data=DataOptions(qmin=0.1))
+    assert (
+        result.given["qmin"] == 0.1
+        and {setting.name: setting.origin for setting in result.settings}["qmin"] == "command line"
+    )
+    assert result.best.rw > 0.1 and result.status == "weak"
+
+
+def test_a_default_qdamp_is_corrected_and_a_stated_or_free_one_is_not():
+    header_without_qdamp = {"qmin": 1.0, "qmax": 18.0}
+    sample = make_measurement(1, qdamp=0.06, header=header_without_qdamp)
+    result = solve_measurement(sample, known_group())
+    assert result.given["qdamp"] == pytest.approx(0.06, abs=0.01) and "qdamp_error" in result.facts
+    assert result.best.values["qdamp"].value == pytest.approx(result.given["qdamp"], rel=1e-5)
+    stated_result = solve_measurement(sample, known_group(), data=DataOptions(qdamp=0.03))
+    assert stated_result.given["qdamp"] == 0.03 and stated_result.best.rw > result.best.rw + 0.001
+    fit_options = FitOptions(("scale", "stretch", "uiso", "delta2", "qdamp"))
+    free_result = solve_measurement(sample, known_group(), fit=fit_options)
+    assert free_result.given["qdamp"] == 0.03 and free_result.best.values["qdamp"].value == pytest.approx(
+        0.06, abs=0.01
+    )
+
+
+def test_a_network_beaten_by_a_larger_particle_is_outside_its_training():
+    def range_warnings(diameter):
+        return (f"a particle of {diameter:.0f} Å",) if diameter > 10 else ()
+
+    network_group = CandidateGroup(
+        "network", KNOWN_CLUSTERS, np.array([0]), {}, {"draws": np.ones(1, int)}, range_warnings=range_warnings
+    )
+    plan = PdfPlan(
+        "Au",
+        tuple(
+            CandidateSource(12.0, lambda _, source_group=group: iter([source_group]), {}, {})
+            for group in (network_group, known_group())
+        ),
+    )
+    result = next(solve.solve_measurements([solve.prepare_measurement(make_measurement(2), plan)], plan))
+    assert result.best.source == "library" and result.status == "solved"
+    assert "outside training: a particle of" in result.message
+    network_result = solve_measurement(make_measurement(0), network_group)
+    assert network_result.status == "weak" and network_result.message.startswith("outside training")
+
+
+def test_types_follow_from_the_atoms():
+    """A cluster that a rule calls faulted and whose atoms show no fault is fcc."""
+    positions = first_cluster("octahedron", 79).positions
+    mislabelled_library = library.from_clusters([Cluster("fault", "called so", positions)])
+    g = cluster_pdf(positions * BOND, R)
+    measurement = Measurement("sample.gr", R, g, dict(HEADER))
+    result = solve_measurement(measurement, CandidateGroup("library", mislabelled_library, np.array([0])))
+    assert (result.best.family, result.best.type) == ("fault", "fcc") and result.types == {"fcc": 1.0}
+
+
+def test_a_message_joins_failures_and_remarks():
+    mismatched_measurement = make_measurement(1)._replace(
+        warnings=("the header says rmax 6, the data end at 60 Å",), r=R
+    )
+    mismatched_measurement = mismatched_measurement._replace(
+        header=mismatched_measurement.header | {"composition": "Pt"}
+    )
+    result = solve_measurement(mismatched_measurement, known_group((0, 2)))
+    assert result.message.index("no candidate") < result.message.index("the header says Pt, --element Au")
+    assert dataclasses.asdict(result)["message"].count(";") >= 2

@@ -1,0 +1,173 @@
+"""A sample as one cluster or a distribution: through `answers`, with a small library."""
+
+import dataclasses
+
+import numpy as np
+import particle_mixtures
+import pytest
+from simulated_pdfs_numpy import BOND
+
+from jaxstruc.io.measurement import Measurement
+from jaxstruc.options.pdf import DataOptions, SolveOptions
+from jaxstruc.pdf import distribution as samples
+from jaxstruc.pdf import screening, solve
+from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.solve import PdfPlan
+from jaxstruc.pdf.sources import CandidateSource
+from jaxstruc.scattering import form_factors
+
+PT_BOND = form_factors.bond_length("Pt")
+HEADER = {name: particle_mixtures.SETTINGS[name] for name in ("qmin", "qmax", "qdamp")}
+
+
+def make_plan(rows=None, *, ensemble="auto", source="library"):
+    cluster_library = particle_mixtures.sphere_library()
+    group = CandidateGroup(
+        source,
+        cluster_library,
+        np.arange(len(cluster_library.atoms)) if rows is None else np.asarray(rows),
+        max_atoms=500,
+    )
+    candidate_source = CandidateSource(
+        float(cluster_library.diameter.max()), lambda measurements: (group for _ in measurements), {}, {}
+    )
+    return PdfPlan(
+        "Pt", (candidate_source,), SolveOptions(data=DataOptions(**HEADER), search="none", ensemble=ensemble)
+    )
+
+
+def make_measurement(g, r=particle_mixtures.R):
+    return Measurement("sample.gr", r, g, {})
+
+
+def solve_sample(g, r=particle_mixtures.R, **options):
+    plan = make_plan(**options)
+    return next(solve.solve_measurements([solve.prepare_measurement(make_measurement(g, r), plan)], plan))
+
+
+@pytest.fixture(scope="module")
+def ensemble_case():
+    rows = particle_mixtures.draw_rows(np.random.default_rng(7), mean=17.0, width=0.2)
+    g = particle_mixtures.ensemble_pdf(rows, noise=0.02, stretch=PT_BOND / BOND)
+    return rows, g, solve_sample(g)
+
+
+@pytest.fixture(scope="module")
+def single_case():
+    rows = particle_mixtures.draw_rows(np.random.default_rng(8), mean=18.0, width=0.01, count=1)
+    return rows, solve_sample(particle_mixtures.ensemble_pdf(rows, noise=0.02, stretch=PT_BOND / BOND))
+
+
+def test_a_distribution_has_its_sizes_and_the_role_of_the_best_cluster(ensemble_case):
+    rows, _, result = ensemble_case
+    diameters = particle_mixtures.equivalent_diameters()[rows] * PT_BOND / BOND
+    distribution = result.ensemble
+    assert result.sample == distribution.sample == "distribution"
+    assert "the most likely member of a distribution" in result.message
+    assert distribution.mean_diameter.low < diameters.mean() < distribution.mean_diameter.high
+    assert distribution.mean_diameter.value == pytest.approx(diameters.mean(), rel=0.02)
+    assert distribution.width.value == pytest.approx(diameters.std() / diameters.mean(), rel=0.12)
+    assert next(iter(distribution.shares)) == "fcc" and distribution.shares["fcc"].value > 0.95
+    assert distribution.rw_holdout == distribution.rw_holdout_ensemble < distribution.rw_holdout_single
+    assert distribution.rw < result.best.rw
+
+
+def test_the_table_and_the_curves_of_a_distribution_are_whole(ensemble_case):
+    distribution = ensemble_case[2].ensemble
+    np.testing.assert_allclose([distribution.volume.sum(), distribution.number.sum()], 1)
+    middle_holdout = distribution.holdouts[len(distribution.holdouts) // 2]
+    assert distribution.r[-1] == pytest.approx(middle_holdout.end, abs=0.1) and len(distribution.r) == len(
+        distribution.observed
+    )
+    in_holdout = distribution.r > middle_holdout.cut
+    residual = distribution.observed[in_holdout] - distribution.predicted[in_holdout]
+    assert np.linalg.norm(residual) / np.linalg.norm(distribution.observed[in_holdout]) == pytest.approx(
+        middle_holdout.ensemble, rel=0.02
+    )
+    assert set(ensemble_case[2].distribution) >= {
+        "diameter",
+        "volume",
+        "number_low",
+        "volume_fcc",
+        "number_icosahedron",
+    }
+
+
+def test_one_cluster_is_single_and_its_message_is_silent_about_distributions(single_case):
+    rows, result = single_case
+    assert result.sample == "single" and "distribution" not in result.message
+    assert result.best.n_atoms == particle_mixtures.sphere_library().atoms[rows[0]]
+    assert result.ensemble.rw_holdout == result.ensemble.rw_holdout_single < result.ensemble.rw_holdout_ensemble
+
+
+def test_the_ensemble_option_selects_no_method_or_one(ensemble_case):
+    _, g, result = ensemble_case
+    single_result = solve_sample(g, ensemble="none")
+    assert single_result.ensemble is None and single_result.sample == "" and single_result.distribution == {}
+    with pytest.raises(ValueError, match="none; run with --ensemble auto"):
+        single_result.plot_distribution()
+    for option, method in (("parametric", "parametric"), ("free", "free")):
+        distribution = solve_sample(g, ensemble=option).ensemble
+        assert distribution.method == method
+        assert distribution.mean_diameter.value == pytest.approx(result.ensemble.mean_diameter.value, rel=0.02)
+
+
+def test_a_sample_alone_has_the_numbers_that_it_has_among_others(ensemble_case):
+    _, g, result = ensemble_case
+    plan = make_plan()
+    other_pdf = particle_mixtures.ensemble_pdf(
+        particle_mixtures.draw_rows(np.random.default_rng(9), mean=14.0, width=0.1), noise=0.02
+    )
+    batch = [solve.prepare_measurement(make_measurement(pdf), plan) for pdf in (other_pdf, g)]
+    _, repeated_result = solve.solve_measurements(batch, plan)
+    assert repeated_result.ensemble.mean_diameter == result.ensemble.mean_diameter
+    np.testing.assert_array_equal(repeated_result.ensemble.volume_high, result.ensemble.volume_high)
+
+
+def test_too_few_clusters_are_no_distribution(ensemble_case):
+    result = solve_sample(ensemble_case[1], rows=[5])
+    assert result.ensemble is None and "fewer than 10 clusters" in result.message
+
+
+def test_a_network_alone_is_no_distribution(ensemble_case):
+    target, cluster_library = particle_mixtures.make_target(ensemble_case[1]), particle_mixtures.sphere_library()
+    group = CandidateGroup("network", cluster_library, np.arange(3))
+    message = samples.cross_validate_sample(
+        make_measurement(ensemble_case[1]),
+        target,
+        [group],
+        None,
+        None,
+        signal_end=20.0,
+        free=(),
+        holdout_rows=np.zeros(0, int),
+        library_cache=samples.LibraryCache({}),
+        method="auto",
+    )
+    assert "takes a library" in message
+
+
+def test_a_signal_that_ends_soon_is_undecided(ensemble_case, monkeypatch):
+    monkeypatch.setattr(
+        screening, "diameter_estimate", lambda *args, **kwargs: screening.DiameterEstimate(9.0, True, 9.4)
+    )
+    result = solve_sample(ensemble_case[1])
+    assert result.sample == "undecided" and "undecided, the signal ends at 9.4 Å" in result.message
+    assert result.ensemble.holdouts == () and result.ensemble.rw_holdout is None
+
+
+def test_a_distribution_at_the_largest_sizes_is_reported(ensemble_case):
+    distribution = ensemble_case[2].ensemble
+    assert samples.size_limit_remark(distribution) == ""
+    volume = np.zeros_like(distribution.volume)
+    volume[0, -1] = 1.0
+    assert "100% of the atoms lie in particles as large as any known" in samples.size_limit_remark(
+        dataclasses.replace(distribution, volume=volume)
+    )
+
+
+def test_structures_of_the_user_are_classed_by_their_atoms():
+    group = CandidateGroup(
+        "file", particle_mixtures.sphere_library(), np.array([0, len(particle_mixtures.sphere_library().atoms) - 1])
+    )
+    assert set(samples._candidate_packings(group)) <= {"fcc", "icosahedron", "other"}

@@ -1,0 +1,122 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+from simulated_pdfs_numpy import BOND, cluster_pdf, fcc_sphere
+
+from jaxstruc.clusters import families, library
+from jaxstruc.pdf import candidates, screening, target
+from jaxstruc.pdf.candidates import CandidateGroup
+
+R = np.arange(1.5, 20.001, 0.05)
+SPAN = target.span(rmax=20.0, qmax=18.0, diameter=24.0)
+
+
+@pytest.fixture(scope="module")
+def small_library():
+    """Octahedra, icosahedra, decahedra and cubes of 13 to 120 atoms."""
+    cluster_iterators = (families.octahedra(38, 120), families.icosahedra(13, 120), families.decahedra(50, 104))
+    cubic_iterators = (families.sc_clusters(20, 60), families.bcc_clusters(20, 60))
+    return library.collect(
+        itertools.chain(*(itertools.islice(iterator, 20) for iterator in (*cluster_iterators, *cubic_iterators)))
+    )
+
+
+def make_target(positions, *, background=0, **conditions):
+    g = cluster_pdf(positions, R, rng=np.random.default_rng(0), **conditions)
+    settings = {"qmin": conditions.get("qmin", 1.0), "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0}
+    return target.target(R, g, **settings, bond=BOND, span=SPAN, background=background, lowest_qmin=0.3)
+
+
+def make_bins(cluster_library, rows=None):
+    return screening.binned_distances(
+        cluster_library, np.arange(len(cluster_library.atoms)) if rows is None else rows, bond=BOND, span=SPAN
+    )
+
+
+@pytest.mark.parametrize("sphere_diameter", [15.0, 20.0, 26.0])
+def test_the_diameter_of_spheres_is_estimated(sphere_diameter):
+    positions = fcc_sphere(sphere_diameter)
+    r = np.arange(0, 40, 0.02)
+    g = cluster_pdf(positions, r, noise=0.05, rng=np.random.default_rng(0))
+    diameter, is_covered, _ = screening.diameter_estimate(r, g, bond=BOND, qdamp=0.03)
+    assert diameter == pytest.approx(pdist(positions).max(), rel=0.15)
+    assert is_covered
+
+
+def test_data_that_end_before_the_particle_are_flagged():
+    r = np.arange(0, 20, 0.02)
+    g = cluster_pdf(fcc_sphere(30.0), r, noise=0.05, rng=np.random.default_rng(0))
+    diameter, is_covered, _ = screening.diameter_estimate(r, g, bond=BOND, qdamp=0.03)
+    assert diameter > 18 and not is_covered
+
+
+def test_bins_keep_number_mean_and_spread_of_the_distances(small_library):
+    """Up to the span, where distances end; the last of them may stand beyond it by half a bin."""
+    rows = np.array([3, 0, 11])
+    weights = np.asarray(make_bins(small_library, rows).weight, float)
+    assert weights.shape[0] == screening.CHUNK_SIZE and not weights[3:].any()
+    bin_distance = np.arange(weights.shape[1]) * library.BIN_WIDTH
+    for bin_weights, row in zip(weights, rows, strict=False):
+        pair_distances = pdist(
+            small_library.positions[small_library.starts[row] : small_library.starts[row + 1]].astype(float)
+        )
+        assert bin_weights.sum() == pytest.approx(2 * len(pair_distances) / small_library.atoms[row], rel=1e-5)
+        assert bin_weights @ bin_distance == pytest.approx(
+            2 * pair_distances.sum() / small_library.atoms[row], rel=1e-5
+        )
+        assert bin_weights @ bin_distance**2 == pytest.approx(
+            2 * (pair_distances**2).sum() / small_library.atoms[row], rel=1e-5
+        )
+
+
+@pytest.mark.parametrize(("uiso", "stretch", "delta2"), [(0.005, 1.0, 0.5), (0.012, 0.985, 2.0), (0.022, 1.02, 4.0)])
+def test_the_rough_misfit_is_near_the_fits_and_the_order_its_own(small_library, uiso, stretch, delta2):
+    row = int(np.flatnonzero(small_library.families == "decahedron")[5])
+    positions = library.candidate_cluster(small_library, row).positions * BOND * stretch
+    fit_target = make_target(positions, noise=0.1, uiso=uiso, delta2=delta2)
+    rough_rw = screening.misfits(make_bins(small_library), fit_target.basis)
+    pool = candidates.candidate_pool([CandidateGroup("library", small_library, np.arange(len(small_library.atoms)))])
+    rw = candidates.fit_all(pool, fit_target).rw
+    assert int(rw.argmin()) == row and np.argsort(rough_rw).tolist().index(row) < 3
+    assert np.all(rough_rw > rw - 0.02) and np.median(rough_rw - rw) < 0.1
+    is_among_best = rw < np.sort(rw)[8]
+    assert np.corrcoef(rough_rw, rw)[0, 1] > 0.9 and np.all(np.argsort(np.argsort(rough_rw))[is_among_best] < 24)
+
+
+def test_a_background_is_left_out_of_both(small_library):
+    positions = library.candidate_cluster(small_library, 7).positions * BOND
+    fit_target = make_target(positions, background=3)
+    lifted_g = fit_target.g + 0.3 * np.cos(np.pi * (R - R[0]) / (R[-1] - R[0]))
+    lifted_target = target.target(
+        R, lifted_g, qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, background=3, lowest_qmin=0.3
+    )
+    plain_misfits, lifted_misfits = (
+        screening.misfits(make_bins(small_library), tested_target.basis)
+        for tested_target in (fit_target, lifted_target)
+    )
+    scale = np.sqrt(float(lifted_target.basis.norm) / float(fit_target.basis.norm))
+    np.testing.assert_allclose(plain_misfits, lifted_misfits * scale, atol=0.01)
+
+
+def test_excluded_low_q_curves_hide_an_unknown_qmin(small_library):
+    """Data that begin at 1.4 1/Å, a model that begins at 0.3: without the waves between, the misfit is small again."""
+    row = int(np.flatnonzero(small_library.families == "octahedron")[2])
+    fit_target = make_target(library.candidate_cluster(small_library, row).positions * BOND, qmin=1.4)
+    wrong_target = target.replace_settings(fit_target, qmin=0.3)
+    low_q_curves = target.low_q_curves(wrong_target, q_start=0.3, q_end=1.8)
+    np.testing.assert_allclose(low_q_curves.T @ low_q_curves, np.eye(low_q_curves.shape[1]), atol=1e-9)
+    bins = make_bins(small_library)
+    full_misfits, reduced_misfits = (
+        screening.misfits(bins, wrong_target.basis),
+        screening.misfits(bins, wrong_target.basis, excluded_curves=low_q_curves),
+    )
+    assert full_misfits[row] > 0.3 and reduced_misfits[row] < 0.08 and int(reduced_misfits.argmin()) == row
+
+
+def test_the_smallest_misfits_are_selected_in_the_librarys_order(small_library):
+    rows = np.arange(len(small_library.atoms))[::-2]
+    misfits = np.random.default_rng(0).uniform(size=len(rows))
+    selected_rows = screening.best_rows(make_bins(small_library, rows), misfits, count=5)
+    assert selected_rows.tolist() == sorted(rows[np.argsort(misfits)[:5]].tolist())

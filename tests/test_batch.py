@@ -1,0 +1,219 @@
+"""What `solve`, `mine` and `refine` have in common, end to end: one folder, bad files, resuming, interruptions."""
+
+import random
+import shutil
+import time
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from command_line import read_table, run_command, start_process
+
+import jaxstruc
+from jaxstruc import result
+from jaxstruc.pdf import candidates
+from jaxstruc.report import folder, summary, tables
+
+COMMANDS = ("solve", "mine", "refine")
+REPRESENTATIVE_COMMANDS = [*(pytest.param(command, marks=pytest.mark.long) for command in COMMANDS[:2]), "refine"]
+"""For what the commands have from one place, whatever their candidates: the quickest, and the others where time is."""
+
+
+@pytest.fixture(scope="module")
+def run_once(input_files, command_arguments, tmp_path_factory):
+    """Each command's folder of results, and its exit status."""
+    runs = {}
+
+    def run_command_once(command):
+        if command not in runs:
+            leading_arguments, trailing_arguments = command_arguments[command]
+            out = tmp_path_factory.mktemp(command) / "deep" / "results"
+            runs[command] = out, run_command(*leading_arguments, *input_files, *trailing_arguments, "-o", out)
+        return runs[command]
+
+    return run_command_once
+
+
+def run_again(command, command_arguments, input_files, out, *options):
+    leading_arguments, trailing_arguments = command_arguments[command]
+    return run_command(*leading_arguments, *input_files, *trailing_arguments, *options, "-o", out)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_bad_file_gets_its_row_and_the_others_go_on(run_once, input_files, command):
+    out, status = run_once(command)
+    rows = read_table(out / "summary.csv")
+    assert status == 3 and tuple(rows[0]) == (summary.REFINE_SUMMARY if command == "refine" else summary.SUMMARY)
+    assert [row["file"] for row in rows] == [str(path) for path in input_files]
+    assert [row["status"] for row in rows] == ["weak", "failed", "weak"]
+    assert "at least 10 rows" in rows[1]["message"] and rows[1]["rw"] == ""
+    assert (out / "settings.json").exists() and not list(out.rglob("*.part"))
+    names = {path.name for path in (out / "best").iterdir()}
+    assert names == {"good.xyz", "good-2.xyz"}  # files of one name do not overwrite each other
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_results_agree_with_each_other(run_once, command):
+    out, _ = run_once(command)
+    row, ranking = read_table(out / "summary.csv")[0], read_table(out / "candidates" / "good.csv")
+    fit = np.genfromtxt(out / "fits" / "good.csv", delimiter=",", names=True)
+    rw = np.sqrt(np.sum(fit["G_diff"] ** 2) / np.sum(fit["G_obs"] ** 2))
+    assert rw == pytest.approx(float(row["rw"]), rel=2e-3)
+    assert fit["r"][0] == 1.5 and fit["r"][-1] == 20 and len(fit) == 1851
+    atoms = ase.io.read(out / "best" / "good.xyz")
+    assert set(atoms.get_chemical_symbols()) == {"Ag"} and len(atoms) == int(row["n_atoms"])
+    assert atoms.info["rw"] == pytest.approx(float(row["rw"]), rel=1e-4)
+    assert atoms.get_all_distances().max() == pytest.approx(float(row["diameter"]), rel=5e-3)
+    assert tuple(ranking[0]) == tables.CANDIDATES
+    assert float(ranking[0]["rw"]) == pytest.approx(float(row["rw"]))
+    assert float(ranking[1]["rw"]) == pytest.approx(float(row["rw_second"]))
+    assert np.all(np.diff([float(candidate["weight"]) for candidate in ranking if not candidate["remark"]]) <= 0)
+    type_probabilities = [float(type_text.split()[-1]) for type_text in row["types"].split(", ")]
+    assert sum(type_probabilities) == pytest.approx(1, abs=0.02)
+    for folder in ("fits", "families"):
+        assert (out / folder / "good.png").stat().st_size > 5_000
+    loaded_result = jaxstruc.load(out / "results" / "good.npz")
+    assert loaded_result.name == row["file"] and loaded_result.best.n_atoms == int(row["n_atoms"])
+    assert loaded_result.versions["jaxstruc"] == row["version"] and len(loaded_result.sha256) == 64
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_running_again_skips_what_is_done_and_gives_the_same_rows(
+    run_once, command_arguments, input_files, command, monkeypatch, capsys
+):
+    """Rows are typed: those read back are those that were found."""
+    out, _ = run_once(command)
+    contents = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    fit_calls = []
+    monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1))
+    assert run_again(command, command_arguments, input_files, out) == 3
+    assert not fit_calls and {path: path.read_bytes() for path in contents} == contents
+    output = capsys.readouterr().out.replace("\n", " ")
+    assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in output
+
+
+def test_what_is_missing_is_written_again_without_a_fit(
+    run_once, command_arguments, input_files, tmp_path, monkeypatch
+):
+    out = shutil.copytree(run_once("mine")[0], tmp_path / "out")
+    missing_files = (out / "fits" / "good-2.png", out / "candidates" / "good.csv")
+    ranking_bytes = missing_files[1].read_bytes()
+    for path in missing_files:
+        path.unlink()
+    monkeypatch.setattr(candidates, "fit_all", None)
+    assert run_again("mine", command_arguments, input_files, out) == 3
+    assert missing_files[0].exists() and missing_files[1].read_bytes() == ranking_bytes
+
+
+@pytest.mark.parametrize("command", REPRESENTATIVE_COMMANDS[1:])
+def test_a_changed_setting_file_or_result_is_done_anew(
+    run_once, command_arguments, input_files, tmp_path, monkeypatch, command
+):
+    out = shutil.copytree(run_once(command)[0], tmp_path / "out")
+    fit_calls, fit_all = [], candidates.fit_all
+    monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1) or fit_all(*args, **kwargs))
+    assert run_again(command, command_arguments, input_files, out, "--qdamp", 0.035) == 3
+    assert len(fit_calls) == 2 and read_table(out / "summary.csv")[0]["qdamp"] == "0.035"
+    (out / "results" / "good.npz").write_bytes(b"half a file")
+    assert run_again(command, command_arguments, input_files, out, "--qdamp", 0.035) == 3
+    assert len(fit_calls) == 3
+    changed_file = tmp_path / "good.gr"
+    changed_file.write_text(input_files[0].read_text().replace("qdamp = 0.03", "qdamp = 0.035"))
+    assert run_again(command, command_arguments, [changed_file], tmp_path / "one") == 0
+    changed_file.write_text(input_files[0].read_text())
+    assert run_again(command, command_arguments, [changed_file], tmp_path / "one") == 0
+    assert len(fit_calls) == 5
+
+
+def test_a_row_read_back_is_the_row_that_was_found(run_once):
+    out, _ = run_once("solve")
+    loaded_result = jaxstruc.load(out / "results" / "good.npz")
+    row = summary.row(loaded_result)
+    restored_row = summary.row(result.from_arrays(result.to_arrays(loaded_result), folder.CLASSES))
+    assert row == restored_row and {name: type(value) for name, value in row.items()} == {
+        name: type(value) for name, value in restored_row.items()
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_same_seed_gives_the_same_bytes(run_once, command_arguments, input_files, tmp_path, command):
+    out, _ = run_once(command)
+    run_again(command, command_arguments, input_files[:1], tmp_path)
+    for name in ("best/good.xyz", "candidates/good.csv", "fits/good.csv", "correlations/good.csv"):
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+
+
+def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, monkeypatch, capsys):
+    write, calls = folder.write_result, []
+
+    def interrupt_second_write(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write(*args)
+
+    monkeypatch.setattr(folder, "write_result", interrupt_second_write)
+    assert run_again("refine", command_arguments, input_files, tmp_path) == 130
+    assert "run again to continue" in capsys.readouterr().err
+    assert [row["status"] for row in read_table(tmp_path / "summary.csv")] == ["weak", "failed"]
+    assert run_again("refine", command_arguments, input_files, tmp_path) == 3
+    assert len(calls) == 3
+    assert [row["status"] for row in read_table(tmp_path / "summary.csv")] == ["weak", "failed", "weak"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", REPRESENTATIVE_COMMANDS)
+def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(
+    command_arguments, input_files, tmp_path, command
+):
+    """SIGKILL, a random moment after the first file was done; but for the times, all is the same."""
+    paths = []
+    for number in range(3):
+        paths.append(tmp_path / f"n{number}.gr")
+        shutil.copy(input_files[0], paths[-1])
+    leading_arguments, trailing_arguments = command_arguments[command]
+    arguments = (*leading_arguments, *paths, input_files[1], *trailing_arguments, "-o")
+    assert start_process(*arguments, tmp_path / "whole").wait() == 3
+    process, start_time = start_process(*arguments, tmp_path / "broken"), time.monotonic()
+    while process.poll() is None and time.monotonic() - start_time < 240:
+        if list((tmp_path / "broken").glob("results/*.npz")):
+            time.sleep(random.Random(command).uniform(0, 1.0))
+            break
+        time.sleep(0.01)
+    was_killed = process.poll() is None
+    process.kill()
+    process.wait()
+    assert was_killed
+    assert start_process(*arguments, tmp_path / "broken").wait() == 3
+    complete_rows, resumed_rows = (read_table(tmp_path / out / "summary.csv") for out in ("whole", "broken"))
+    for complete_row, resumed_row in zip(complete_rows, resumed_rows, strict=True):
+        assert {**complete_row, "seconds": ""} == {**resumed_row, "seconds": ""}
+    assert not list((tmp_path / "broken").rglob("*.part"))
+    for path in (tmp_path / "whole" / "best").iterdir():
+        assert (tmp_path / "broken" / "best" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_mistakes_are_one_line_and_write_nothing(input_files, command_arguments, tmp_path, capsys, command):
+    leading_arguments, trailing_arguments = command_arguments[command]
+    (tmp_path / "file").write_text("")
+    for options, message in (
+        (("-o", tmp_path / "file"), "Expected a folder for the results"),
+        (("-o", tmp_path / "out", "--free", "stretch"), "Expected scale among --free"),
+        (("-o", tmp_path / "out", "--free", "scale", "delta1", "delta2"), "got both"),
+        (("-o", tmp_path / "out", "--rmax", 2.5), "Expected more than 7 independent points"),
+        (("-o", tmp_path / "out", "--qmin", 30), "0 <= qmin < qmax"),
+    ):
+        assert run_command(*leading_arguments, input_files[0], *trailing_arguments, *options) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1
+    assert run_command(*leading_arguments, input_files[1], *trailing_arguments, "-o", tmp_path / "out") == 2
+    assert "at least 10 rows" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_equal_stems_are_numbered():
+    from jaxstruc.batch import unique_stems
+
+    assert unique_stems([Path("a/x.gr"), Path("b/x.gr"), Path("x-2.gr")]) == ["x", "x-2", "x-2-2"]
