@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from jaxstruc import files
-from jaxstruc.cli.progress import ProgressCallback
 from jaxstruc.io import columns, read
 from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.pdf.result import PdfResult
@@ -19,6 +18,8 @@ from jaxstruc.report import folder, summary, tables
 from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 
+ProgressCallback = Callable[[int, int, str], None]
+"""Called with the number of items done, the number of items in all, and a remark."""
 MAX_SHOWN_FILES = 8
 """Most files whose settings are printed."""
 MAX_LISTED_FILES = 20

@@ -17,7 +17,7 @@ import ase
 import numpy as np
 
 from jaxstruc.io.measurement import Setting
-from jaxstruc.pdf.distribution import Interval
+from jaxstruc.statistics import Interval
 
 VERSION = 2
 """Version of the written form."""

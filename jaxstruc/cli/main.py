@@ -8,188 +8,38 @@ The command line, a thin door with heavy imports inside.
 
 import sys
 import traceback
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxstruc import __version__
-from jaxstruc.options.pdf import ClassifyOptions, MineOptions, RefineOptions, SolveOptions
-from jaxstruc.options.simulation import GenerateOptions, PopulationOptions, SimulateOptions
-from jaxstruc.options.small_angle import BodyOptions, SaxsOptions
-from jaxstruc.options.training import TrainClassifierOptions, TrainOptions
+from jaxstruc.options.pdf import ClassifyCommand, MineCommand, RefineCommand, SolveCommand
+from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
+from jaxstruc.options.small_angle import SaxsCommand
+from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
 
-Inline = tyro.conf.arg(name="")
-"""Lets the options of a command stand beside its other arguments."""
-Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-Folder = Annotated[
-    Path,
-    tyro.conf.arg(
-        aliases=["-o"], help="Folder for the results. Files done there before with the same settings are skipped."
-    ),
-]
-Cache = Annotated[bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, for the next run.")]
-
-
-@dataclass(frozen=True)
-class Simulate:
-    """Simulate the scattering of clusters, or the small-angle scattering of bodies, in double precision.
-
-    Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
-
-    Example: jaxstruc simulate --family fcc --element Pt --distribution lognormal --mean 25 --width 0.2 -o mix.gr
-
-    Example: jaxstruc simulate --body sphere --radius 35 --pd 0.06 --qmin 0.01 --qmax 0.5 -o sphere.dat
-    """
-
-    files: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Structure files that ASE reads (.xyz, .cif, .pdb, ...)."""
-    population: Annotated[PopulationOptions, Inline] = field(default_factory=PopulationOptions)
-    bodies: Annotated[BodyOptions, Inline] = field(default_factory=BodyOptions)
-    options: Annotated[SimulateOptions, Inline] = field(default_factory=SimulateOptions)
-    cluster: bool = False
-    """Take the atoms of a periodic file as a cluster; its cell is ignored."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
-    """File to write, or a folder for several clusters. Without it the curve is printed."""
-    plot: bool = False
-    """Draw the curve into a .png beside it."""
-
-
-@dataclass(frozen=True)
-class Generate:
-    """Simulate a data set.
-
-    Example: jaxstruc generate real -o real.h5 --seed 0
-    """
-
-    options: Annotated[GenerateOptions, Inline]
-    out: Out
-    """HDF5 file to write."""
-
-
-@dataclass(frozen=True)
-class TrainClassifier:
-    """Train the classifier on PDFs that are simulated as it goes, never the same twice.
-
-    Example: jaxstruc train-classifier -o runs/classifier
-    """
-
-    out: Out
-    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
-    options: Annotated[TrainClassifierOptions, Inline] = field(default_factory=TrainClassifierOptions)
-    cache: Cache = True
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train the network on a data set.
-
-    Example: jaxstruc train --preset real --latent 8 -o runs/real
-    """
-
-    out: Out
-    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
-    data: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
-    """HDF5 file written by `generate`. Without it the preset is simulated in memory."""
-    options: Annotated[TrainOptions, Inline] = field(default_factory=TrainOptions)
-
-
-@dataclass(frozen=True)
-class Classify:
-    """Name type, size and stacking of the particles behind measured PDFs at once, and how sure that is.
-
-    Example: jaxstruc classify *.gr --element Pt -o out/
-    """
-
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr)."""
-    element: str
-    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
-    out: Out
-    """Folder for summary.csv and types.png."""
-    options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
-    cache: Cache = True
-
-
-@dataclass(frozen=True)
-class Solve:
-    """Find atomic structures for measured PDFs, of all that a network and a library propose.
-
-    Example: jaxstruc solve sample.gr --element Pt -o out/
-    """
-
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
-    element: str
-    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
-    out: Folder
-    options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
-    cache: Cache = True
-
-
-@dataclass(frozen=True)
-class Mine:
-    """Fit thousands of candidate clusters to measured PDFs and rank them.
-
-    This is `solve` with other defaults: --sources library --search none.
-
-    Example: jaxstruc mine sample.gr --element Pt -o out/
-    """
-
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
-    element: str
-    """Element of the sample, as Pt. It gives the bond length of the candidates."""
-    out: Folder
-    options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
-    cache: Cache = True
-
-
-@dataclass(frozen=True)
-class Refine:
-    """Fit clusters to measured PDFs, with errors.
-
-    Example: jaxstruc refine Pt93.xyz sample.gr --free scale stretch uiso delta2 qdamp -o out/
-    """
-
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Structure files that ASE reads, all of one element, and then measured PDFs (.gr)."""
-    out: Folder
-    options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
-    cache: Cache = True
-
-
-@dataclass(frozen=True)
-class Saxs:
-    """Find sizes, their distribution and the shape of particles from measured small-angle scattering.
-
-    Example: jaxstruc saxs sample.dat --element Au -o out/
-
-    Example: jaxstruc saxs sample.dat --q-unit 1/nm --background solvent.dat --body sphere cube -o out/
-    """
-
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured I(Q): columns (.dat .chi .iq .csv .xye .txt), CanSAS1d XML, NXcanSAS."""
-    out: Folder
-    element: str = ""
-    """Element of the particles, as Au; for --absolute, and for the record."""
-    options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
-    cache: Cache = True
-
-
-Command = Simulate | Generate | Train | TrainClassifier | Classify | Solve | Refine | Mine | Saxs
+Command = (
+    SimulateCommand
+    | GenerateCommand
+    | TrainCommand
+    | TrainClassifierCommand
+    | ClassifyCommand
+    | SolveCommand
+    | RefineCommand
+    | MineCommand
+    | SaxsCommand
+)
 _Subcommand = (
-    Annotated[Simulate, tyro.conf.subcommand("simulate")]
-    | Annotated[Generate, tyro.conf.subcommand("generate")]
-    | Annotated[Train, tyro.conf.subcommand("train")]
-    | Annotated[TrainClassifier, tyro.conf.subcommand("train-classifier")]
-    | Annotated[Classify, tyro.conf.subcommand("classify")]
-    | Annotated[Solve, tyro.conf.subcommand("solve")]
-    | Annotated[Refine, tyro.conf.subcommand("refine")]
-    | Annotated[Mine, tyro.conf.subcommand("mine")]
-    | Annotated[Saxs, tyro.conf.subcommand("saxs")]
+    Annotated[SimulateCommand, tyro.conf.subcommand("simulate")]
+    | Annotated[GenerateCommand, tyro.conf.subcommand("generate")]
+    | Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
+    | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
+    | Annotated[SolveCommand, tyro.conf.subcommand("solve")]
+    | Annotated[RefineCommand, tyro.conf.subcommand("refine")]
+    | Annotated[MineCommand, tyro.conf.subcommand("mine")]
+    | Annotated[SaxsCommand, tyro.conf.subcommand("saxs")]
 )
 
 
@@ -253,22 +103,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(command: Command) -> int:
     command.options.check()
-    if isinstance(command, Simulate):
+    if isinstance(command, SimulateCommand):
         return simulate(command)
-    if isinstance(command, Generate):
+    if isinstance(command, GenerateCommand):
         return generate(command)
-    if isinstance(command, Train):
+    if isinstance(command, TrainCommand):
         return train(command)
-    if isinstance(command, Saxs):
+    if isinstance(command, SaxsCommand):
         return saxs(command)
-    if isinstance(command, TrainClassifier):
+    if isinstance(command, TrainClassifierCommand):
         return train_classifier(command)
-    if isinstance(command, Classify):
+    if isinstance(command, ClassifyCommand):
         return classify(command)
     return answer(command)
 
 
-def simulate(config: Simulate) -> int:
+def simulate(config: SimulateCommand) -> int:
     """Simulate clusters or bodies and print or write their curves."""
     from jaxstruc.cli.simulate import simulate_files
 
@@ -278,7 +128,7 @@ def simulate(config: Simulate) -> int:
     return 0
 
 
-def generate(config: Generate) -> int:
+def generate(config: GenerateCommand) -> int:
     """Simulate a data set and write it."""
     from jaxstruc.cli import progress
     from jaxstruc.cli.train import generate
@@ -289,7 +139,7 @@ def generate(config: Generate) -> int:
     return 0
 
 
-def train(config: Train) -> int:
+def train(config: TrainCommand) -> int:
     """Train the network, all seeds together, and write weights and cards."""
     from jaxstruc.cli.train import train
 
@@ -298,7 +148,7 @@ def train(config: Train) -> int:
     return 0
 
 
-def train_classifier(config: TrainClassifier) -> int:
+def train_classifier(config: TrainClassifierCommand) -> int:
     """Train the classifier, and write weights and card."""
     from jaxstruc import cache as compiled
     from jaxstruc.cli import progress
@@ -311,7 +161,7 @@ def train_classifier(config: TrainClassifier) -> int:
     return 0
 
 
-def classify(config: Classify) -> int:
+def classify(config: ClassifyCommand) -> int:
     """Name types and sizes of measured PDFs, and write the table and its picture."""
     from jaxstruc import cache as compiled
     from jaxstruc.cli import progress
@@ -325,7 +175,7 @@ def classify(config: Classify) -> int:
     return outcome.status
 
 
-def answer(config: Solve | Mine | Refine) -> int:
+def answer(config: SolveCommand | MineCommand | RefineCommand) -> int:
     """Find structures for measured PDFs by one of the three commands, and write the results."""
     from jaxstruc import batch as run
     from jaxstruc import cache as compiled
@@ -334,7 +184,7 @@ def answer(config: Solve | Mine | Refine) -> int:
 
     compiled.set_compilation_cache(config.cache)
     with progress.progress_bar(f"{type(config).__name__[:-1]}ing") as advance:
-        if isinstance(config, Refine):
+        if isinstance(config, RefineCommand):
             outcome = refine.refine(config, progress=advance)
         else:
             outcome = solve.solve(config, progress=advance)
@@ -343,7 +193,7 @@ def answer(config: Solve | Mine | Refine) -> int:
     return outcome.status
 
 
-def saxs(config: Saxs) -> int:
+def saxs(config: SaxsCommand) -> int:
     """Find sizes and shapes for measured small angles, and write the results."""
     from jaxstruc import batch as run
     from jaxstruc import cache as compiled

@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator
 import rich.console
 import rich.progress
 
-ProgressCallback = Callable[[int, int, str], None]
-"""Called with what is done, what there is in all, and a remark."""
-
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[..., None]]:

@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstruc import __version__, files
-from jaxstruc.cli import main
 from jaxstruc.clusters import cluster as structures
 from jaxstruc.clusters import polydisperse
-from jaxstruc.options.simulation import Signal, SimulateOptions
+from jaxstruc.options.simulation import Signal, SimulateCommand, SimulateOptions
 from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
 from jaxstruc.options.validation import Options, command_words, override
 from jaxstruc.scattering import form_factors
@@ -30,7 +29,7 @@ LABELS = {
 }
 
 
-def simulate_files(config: main.Simulate) -> Iterator[tuple[Path, str, Path | None]]:
+def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | None]]:
     """Yield each cluster's file, its curve as text, and where that was written.
 
     Raises:
@@ -60,7 +59,7 @@ def simulate_files(config: main.Simulate) -> Iterator[tuple[Path, str, Path | No
         yield path, text, target
 
 
-def _population(config: main.Simulate) -> tuple[Path, str, Path | None]:
+def _population(config: SimulateCommand) -> tuple[Path, str, Path | None]:
     """Return a name for a distribution of particles, its curve as text, and where that was written."""
     given, signal = config.population, config.options.signal
     given = dataclasses.replace(
@@ -85,7 +84,7 @@ def _population(config: main.Simulate) -> tuple[Path, str, Path | None]:
     return name, text, target
 
 
-def _body(config: main.Simulate) -> tuple[Path, str, Path | None]:
+def _body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
     """Return a name for the particles of a body, their small-angle scattering as text, and where that was written."""
     options, particles = config.options, config.bodies.particles
     body, radius, pd = config.bodies.body or "sphere", float(config.bodies.radius or 0), float(config.bodies.pd or 0)
@@ -177,7 +176,7 @@ def _draw_signal(x, y, target: Path, signal: Signal, title: str) -> None:
     draw(x, y, target, LABELS[signal], title, logarithmic=signal == "iq", zero=1.0 if signal == "sq" else 0.0)
 
 
-def _check(config: main.Simulate) -> None:
+def _check(config: SimulateCommand) -> None:
     """Refuse arguments that contradict each other."""
     config.bodies.check()
     if config.bodies.body is not None:
@@ -197,7 +196,7 @@ def _check(config: main.Simulate) -> None:
         raise ValueError("Expected clusters with different file names, got one twice; their curves are named by them.")
 
 
-def _check_body(config: main.Simulate) -> None:
+def _check_body(config: SimulateCommand) -> None:
     """Refuse options of clusters beside a body."""
     unused = [
         *(["structure files"] if config.files else []),

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from jaxstruc import batch
 from jaxstruc.api import refining, solving
-from jaxstruc.batch import MAX_LISTED_FILES, BatchOutcome, Workflow
-from jaxstruc.cli import main
-from jaxstruc.cli.progress import ProgressCallback
+from jaxstruc.batch import MAX_LISTED_FILES, BatchOutcome, ProgressCallback, Workflow
 from jaxstruc.io import measurement, read, reduction
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
+from jaxstruc.options.pdf import ClassifyCommand, MineCommand, RefineCommand, SolveCommand
+from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.pdf.classify import classify_measurements
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan
@@ -29,7 +29,7 @@ from jaxstruc.small_angle.result import SaxsResult
 from jaxstruc.small_angle.solve import SaxsPlan
 
 
-def solve(config: main.Solve | main.Mine, *, progress: ProgressCallback) -> BatchOutcome:
+def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> BatchOutcome:
     """Solve measured PDFs and write the results.
 
     Raises:
@@ -50,7 +50,7 @@ WAY = Workflow(
 )
 
 
-def saxs(config: main.Saxs, *, progress: ProgressCallback) -> BatchOutcome:
+def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     """Find sizes and shapes for measured small angles and write the results.
 
     Raises:
@@ -66,7 +66,7 @@ MEASURED = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Endings of measured PDFs; in any case the last file is one."""
 
 
-def refine(config: main.Refine, *, progress: ProgressCallback) -> BatchOutcome:
+def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome:
     """Refine clusters against measured PDFs and write the results.
 
     Raises:
@@ -93,7 +93,7 @@ def sorted_out(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
     return clusters, measured
 
 
-def classify(config: main.Classify, *, progress: ProgressCallback) -> BatchOutcome:
+def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOutcome:
     """Name the samples behind measured PDFs, and write summary.csv and types.png.
 
     Raises:
@@ -127,7 +127,7 @@ def ending(outcome: BatchOutcome, out: Path) -> Iterator[str]:
     yield f"See {out / 'summary.csv'} and {out / 'types.png'}."
 
 
-def _read(path: Path, config: main.Classify, bond: float) -> Measurement | PdfResult:
+def _read(path: Path, config: ClassifyCommand, bond: float) -> Measurement | PdfResult:
     """Return a measurement with its settings, or why there is none."""
     try:
         curve = config.options.curve

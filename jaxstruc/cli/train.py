@@ -7,8 +7,8 @@ What `jaxstruc train` does.
 
 from collections.abc import Iterator
 
-from jaxstruc.cli import main, progress
-from jaxstruc.cli.progress import ProgressCallback
+from jaxstruc.batch import ProgressCallback
+from jaxstruc.cli import progress
 from jaxstruc.clusters import library
 from jaxstruc.network import weights
 from jaxstruc.network.classifier import particles as stock
@@ -18,10 +18,12 @@ from jaxstruc.network.classifier import training as lessons
 from jaxstruc.network.classifier.model import Classifier
 from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.weights import TrainedClassifier
+from jaxstruc.options.simulation import GenerateCommand
+from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
 from jaxstruc.options.validation import command_words
 
 
-def generate(config: main.Generate, *, progress: ProgressCallback) -> str:
+def generate(config: GenerateCommand, *, progress: ProgressCallback) -> str:
     """Simulate a data set, write it, and return what to say of it."""
     options = config.options
     if options.preset == "endless":
@@ -40,7 +42,7 @@ def generate(config: main.Generate, *, progress: ProgressCallback) -> str:
     )
 
 
-def _endless(config: main.Generate, progress: ProgressCallback) -> str:
+def _endless(config: GenerateCommand, progress: ProgressCallback) -> str:
     """Write the first steps of a seed's stream."""
     options, own = config.options, library.load_or_build(progress=progress)
     made = stock.particle_store(own, stock.cluster_types(own, report_progress=progress))
@@ -48,7 +50,7 @@ def _endless(config: main.Generate, progress: ProgressCallback) -> str:
     return f"{config.out}: {options.steps * stock.PARTICLES_PER_BATCH} PDFs, {stock.PARTICLES_PER_BATCH} a step, of seed {options.seed}."
 
 
-def train_classifier_network(config: main.TrainClassifier, *, progress: ProgressCallback) -> str:
+def train_classifier_network(config: TrainClassifierCommand, *, progress: ProgressCallback) -> str:
     """Train the classifier, write weights and card, and return what to say of them.
 
     Raises:
@@ -70,13 +72,13 @@ def train_classifier_network(config: main.TrainClassifier, *, progress: Progress
     return f"{path}: types right {held['held_right']:.1%} of clusters of sizes held out."
 
 
-def _command(config: main.TrainClassifier) -> str:
+def _command(config: TrainClassifierCommand) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
     words = command_words(config.options, defaults=False)
     return " ".join(["jaxstruc train-classifier", *words, f"-o {config.out}"])
 
 
-def train(config: main.Train) -> Iterator[str]:
+def train(config: TrainCommand) -> Iterator[str]:
     """Train the network, all seeds together, write weights and cards, and yield what to say of each."""
     chosen = config.options
     if config.data is None:
@@ -102,7 +104,7 @@ def train(config: main.Train) -> Iterator[str]:
         )
 
 
-def command(config: main.Train) -> str:
+def command(config: TrainCommand) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
     words = ["jaxstruc train", *command_words(config.options, defaults=False)]
     if config.data is not None:

@@ -12,7 +12,11 @@ from jaxstruc.options.validation import (
     POSITIVE,
     SEED,
     Bounds,
+    Cache,
+    Folder,
+    Inline,
     Options,
+    Out,
     check_order,
     parameter_help,
 )
@@ -198,3 +202,68 @@ class ClassifyOptions(Options):
     """Trained weights (.safetensors), their card (.json) beside them."""
     seed: Seed = 0
     """Of the draws that intervals are read from."""
+
+
+@dataclass(frozen=True)
+class ClassifyCommand:
+    """Name type, size and stacking of the particles behind measured PDFs at once, and how sure that is.
+
+    Example: jaxstruc classify *.gr --element Pt -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured PDFs (.gr)."""
+    element: str
+    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
+    out: Out
+    """Folder for summary.csv and types.png."""
+    options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
+    cache: Cache = True
+
+
+@dataclass(frozen=True)
+class SolveCommand:
+    """Find atomic structures for measured PDFs, of all that a network and a library propose.
+
+    Example: jaxstruc solve sample.gr --element Pt -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
+    element: str
+    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
+    out: Folder
+    options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
+    cache: Cache = True
+
+
+@dataclass(frozen=True)
+class MineCommand:
+    """Fit thousands of candidate clusters to measured PDFs and rank them.
+
+    This is `solve` with other defaults: --sources library --search none.
+
+    Example: jaxstruc mine sample.gr --element Pt -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
+    element: str
+    """Element of the sample, as Pt. It gives the bond length of the candidates."""
+    out: Folder
+    options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
+    cache: Cache = True
+
+
+@dataclass(frozen=True)
+class RefineCommand:
+    """Fit clusters to measured PDFs, with errors.
+
+    Example: jaxstruc refine Pt93.xyz sample.gr --free scale stretch uiso delta2 qdamp -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Structure files that ASE reads, all of one element, and then measured PDFs (.gr)."""
+    out: Folder
+    options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
+    cache: Cache = True

@@ -1,18 +1,21 @@
 """Options of `simulate` and `generate`: curves and data sets of particles."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from jaxstruc.options.small_angle import SimulatedDistributionName
+from jaxstruc.options.small_angle import BodyOptions, SimulatedDistributionName
 from jaxstruc.options.validation import (
     COUNT,
     NOT_NEGATIVE,
     POSITIVE,
     SEED,
     Bounds,
+    Inline,
     Options,
+    Out,
     check_axis,
     flag,
     override,
@@ -116,3 +119,39 @@ class GenerateOptions(Options):
     """Instruments drawn for each structure (real only)."""
     steps: Annotated[int, COUNT] = 4
     """Steps of 512 PDFs, the first of the seed (endless only)."""
+
+
+@dataclass(frozen=True)
+class SimulateCommand:
+    """Simulate the scattering of clusters, or the small-angle scattering of bodies, in double precision.
+
+    Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
+
+    Example: jaxstruc simulate --family fcc --element Pt --distribution lognormal --mean 25 --width 0.2 -o mix.gr
+
+    Example: jaxstruc simulate --body sphere --radius 35 --pd 0.06 --qmin 0.01 --qmax 0.5 -o sphere.dat
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Structure files that ASE reads (.xyz, .cif, .pdb, ...)."""
+    population: Annotated[PopulationOptions, Inline] = field(default_factory=PopulationOptions)
+    bodies: Annotated[BodyOptions, Inline] = field(default_factory=BodyOptions)
+    options: Annotated[SimulateOptions, Inline] = field(default_factory=SimulateOptions)
+    cluster: bool = False
+    """Take the atoms of a periodic file as a cluster; its cell is ignored."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
+    """File to write, or a folder for several clusters. Without it the curve is printed."""
+    plot: bool = False
+    """Draw the curve into a .png beside it."""
+
+
+@dataclass(frozen=True)
+class GenerateCommand:
+    """Simulate a data set.
+
+    Example: jaxstruc generate real -o real.h5 --seed 0
+    """
+
+    options: Annotated[GenerateOptions, Inline]
+    out: Out
+    """HDF5 file to write."""

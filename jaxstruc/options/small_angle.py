@@ -12,6 +12,9 @@ from jaxstruc.options.validation import (
     NOT_NEGATIVE,
     POSITIVE,
     Bounds,
+    Cache,
+    Folder,
+    Inline,
     Options,
     check_axis,
     check_order,
@@ -200,3 +203,21 @@ class BodyRangeOptions(Options):
     def check_together(self) -> None:
         """Check that the range starts before it ends, and that its steps fit into it."""
         check_axis("q", self.qmin, self.qmax, self.qstep)
+
+
+@dataclass(frozen=True)
+class SaxsCommand:
+    """Find sizes, their distribution and the shape of particles from measured small-angle scattering.
+
+    Example: jaxstruc saxs sample.dat --element Au -o out/
+
+    Example: jaxstruc saxs sample.dat --q-unit 1/nm --background solvent.dat --body sphere cube -o out/
+    """
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Measured I(Q): columns (.dat .chi .iq .csv .xye .txt), CanSAS1d XML, NXcanSAS."""
+    out: Folder
+    element: str = ""
+    """Element of the particles, as Au; for --absolute, and for the record."""
+    options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
+    cache: Cache = True

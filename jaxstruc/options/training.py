@@ -1,9 +1,22 @@
 """Options of the trainings: all that makes a training what it is. What is written where is no part of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
-from jaxstruc.options.validation import COUNT, NOT_NEGATIVE, POSITIVE, SEED, Bounds, Options
+import tyro
+
+from jaxstruc.options.validation import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    Bounds,
+    Cache,
+    Inline,
+    Options,
+    Out,
+)
 
 Preset = Literal["kdd", "kdd-shapes", "real"]
 
@@ -75,3 +88,30 @@ class TrainClassifierOptions(Options):
     """Of the weights (AdamW)."""
     averaged: Annotated[float, Bounds(0, 1)] = 0.998
     """How slowly the mean of the parameters that is kept follows them."""
+
+
+@dataclass(frozen=True)
+class TrainClassifierCommand:
+    """Train the classifier on PDFs that are simulated as it goes, never the same twice.
+
+    Example: jaxstruc train-classifier -o runs/classifier
+    """
+
+    out: Out
+    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
+    options: Annotated[TrainClassifierOptions, Inline] = field(default_factory=TrainClassifierOptions)
+    cache: Cache = True
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train the network on a data set.
+
+    Example: jaxstruc train --preset real --latent 8 -o runs/real
+    """
+
+    out: Out
+    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
+    data: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
+    """HDF5 file written by `generate`. Without it the preset is simulated in memory."""
+    options: Annotated[TrainOptions, Inline] = field(default_factory=TrainOptions)

@@ -22,6 +22,19 @@ POSITIONAL = get_args(tyro.conf.Positional[int])[1]
 """Marks a field that has no flag on the command line."""
 
 
+Inline = tyro.conf.arg(name="")
+"""Lets the options of a command stand beside its other arguments."""
+Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+Folder = Annotated[
+    Path,
+    tyro.conf.arg(
+        aliases=["-o"], help="Folder for the results. Files done there before with the same settings are skipped."
+    ),
+]
+Cache = Annotated[bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, for the next run.")]
+"""Arguments that several commands have."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """Range of a number; it stands in the annotation of a field."""
