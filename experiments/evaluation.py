@@ -26,7 +26,7 @@ from jaxstruc.scattering.pair_distribution import Grid
 
 MAX_DISTANCE = 80.0
 """Å. Longest distance in a reconstruction; a longer one makes its measures NaN."""
-RECONSTRUCTION_GRID = Grid(**{**vars(dataset.PDF_GRID), "longest": MAX_DISTANCE})
+RECONSTRUCTION_GRID = Grid(**{**vars(dataset.PDF_GRID), "max_distance": MAX_DISTANCE})
 MAX_SOLVED_ERROR = 0.1
 """Å. A structure is solved where its count of atoms is exact and its coordinate error below this."""
 MAX_FRAMES = 400

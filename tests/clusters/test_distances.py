@@ -94,7 +94,7 @@ def disordered():
 def test_a_histogram_under_jit_is_that_of_the_host(x64):
     positions, distance, weight = disordered()
     build_histogram = jax.jit(distances.traced_histogram, static_argnames=("width", "max_distance"))
-    traced_histogram = build_histogram(distance, weight, 43.0, width=0.06, longest=30.0)
+    traced_histogram = build_histogram(distance, weight, 43.0, width=0.06, max_distance=30.0)
     is_filled = np.asarray(traced_histogram.weight) > 0
     filled_histogram = distances.Histogram(
         *(column[is_filled] for column in traced_histogram[:3]), traced_histogram.atoms

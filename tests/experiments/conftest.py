@@ -1,8 +1,12 @@
 """What the tests of experiments share."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # for the tests of `evaluation`
 
 
 @pytest.fixture

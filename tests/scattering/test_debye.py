@@ -24,7 +24,7 @@ pdf = jax.jit(pair_distribution.pdf, static_argnames=("grid", "min_variance_fact
 intensity = jax.jit(debye.intensity)
 reduced_structure_function = jax.jit(debye.reduced_structure_function)
 partials = jax.jit(debye.partials)
-gaussian_peaks = jax.jit(real_space.peaks, static_argnames="cut")
+gaussian_peaks = jax.jit(real_space.peaks, static_argnames="max_widths")
 
 
 def debye_double_sum(positions, f, q, uiso):

@@ -143,7 +143,7 @@ def test_the_method_depends_on_the_number_of_atoms():
     assert isinstance(
         pair_distribution.pair_distances_from_positions(other_positions, np.ones(60, bool), FINE_GRID), SpreadPairs
     )
-    unlimited_grid = replace(FINE_GRID, longest=None)
+    unlimited_grid = replace(FINE_GRID, max_distance=None)
     assert isinstance(
         pair_distribution.pair_distances_from_positions(other_positions, np.ones(60, bool), unlimited_grid), Pairs
     )
@@ -208,7 +208,7 @@ def test_f_transformed_is_the_sum_written_out(fcc19, x64):
 @pytest.mark.parametrize("lorch", [False, True])
 def test_traced_limits_of_q_are_those_of_a_grid_with_these_limits(max_distance, lorch, x64):
     """All pairs on the grid's Q, and nodes with few Chebyshev points."""
-    grid = replace(COARSE_GRID, longest=max_distance, lorch=lorch)
+    grid = replace(COARSE_GRID, max_distance=max_distance, lorch=lorch)
     mask = np.ones(87, bool)
     assert isinstance(
         pair_distribution.pair_distances_from_positions(POSITIONS, mask, grid),
@@ -224,7 +224,7 @@ def test_traced_limits_of_q_are_those_of_a_grid_with_these_limits(max_distance, 
 @pytest.mark.parametrize("max_distance", [None, 17.0])
 def test_the_ends_of_q_have_a_gradient(max_distance, x64):
     """Right, finite and not zero, between the points of the grid; with nodes as with all pairs."""
-    grid = replace(COARSE_GRID, longest=max_distance)
+    grid = replace(COARSE_GRID, max_distance=max_distance)
 
     @jax.jit
     def squared_sum(qmin, qmax):

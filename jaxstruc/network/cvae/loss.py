@@ -20,7 +20,7 @@ MIN_VARIANCE_FACTOR = 0.1
 """Least bracket of the pair width in the PDF term, so that a wrong short distance still has a gradient."""
 MAX_DISTANCE = 36.0
 """Å. Longest distance in the PDF term: beyond the r range and the data's largest particles."""
-LOSS_GRID = Grid(**{**vars(dataset.PDF_GRID), "longest": MAX_DISTANCE, "accuracy": 1e-5})
+LOSS_GRID = Grid(**{**vars(dataset.PDF_GRID), "max_distance": MAX_DISTANCE, "accuracy": 1e-5})
 MAX_TRILATERATION_STEPS, TRILATERATION_TOLERANCE = 20, 1e-3
 """Most iterations of the trilateration within the loss, and the gradient at which it ends."""
 
