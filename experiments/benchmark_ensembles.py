@@ -15,8 +15,8 @@ from pathlib import Path
 
 import ensembles
 import jax
+import json_rows
 import numpy as np
-import rows
 
 from jaxstruc.clusters import families, library
 from jaxstruc.io import measurement
@@ -88,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
 
     first_seconds, median_seconds = time_calls(class_shares)
     result_rows = [{"part": "judge", "columns": len(tried_rows), "seconds": median_seconds, "first": first_seconds}]
-    rows.show(result_rows[0])
+    json_rows.show(result_rows[0])
     (library_classes,) = (value for value in library_cache.library_classes.values() if value)
     result_rows.append(time_series(library_classes, cluster_library, 2 if options.quick else N_FILES // BATCH_SIZE))
-    result_rows = [row | rows.environment() | {"commit": rows.commit()} for row in result_rows]
+    result_rows = [row | json_rows.environment() | {"commit": json_rows.commit()} for row in result_rows]
     if out:
-        rows.write_lines(result_rows, out)
+        json_rows.write_lines(result_rows, out)
     return result_rows
 
 
@@ -164,7 +164,7 @@ def time_series(library_classes: distribution.LibraryClasses, cluster_library: l
         "mean_within_3": float(np.mean(relative_errors[:, 0] < 0.03)),
         "width_within_15": float(np.mean(relative_errors[:, 1] < 0.15)),
     }
-    rows.show(row)
+    json_rows.show(row)
     return row
 
 

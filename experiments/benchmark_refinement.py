@@ -34,13 +34,13 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import drawing
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
 import numpy as np
 import optimistix
-import rows
+import plots
 from measured_pdfs import simulate_noisy_pdfs
 from scipy.optimize import least_squares
 
@@ -335,7 +335,7 @@ def plot_fit_rates(results: list[dict], path: Path) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.2)
     axes.set(xlabel="fits a second")
-    drawing.save_figure(figure, path)
+    plots.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -354,13 +354,19 @@ def main(arguments=None) -> list[dict]:
     true_index = len(candidates.atoms) - 1
     g = simulate_data(candidates, true_index, seed=0)
     target = make_target(g, span)
-    shared_columns = {"experiment": NAME, "free": FREE, "noise": NOISE, "commit": rows.commit(), **rows.environment()}
+    shared_columns = {
+        "experiment": NAME,
+        "free": FREE,
+        "noise": NOISE,
+        "commit": json_rows.commit(),
+        **json_rows.environment(),
+    }
     results: list[dict] = []
 
     def record_rows(new_rows: list[dict]) -> None:
         for row in new_rows:
             results.append({**row, **shared_columns})
-            rows.show(results[-1])
+            json_rows.show(results[-1])
 
     for size in options.batches or ([32] if quick else [64, 256, 1024]):
         indices, fits, new_rows = time_batch(candidates, size, target, runs=options.runs or (2 if quick else 5))
@@ -381,7 +387,7 @@ def main(arguments=None) -> list[dict]:
     record_rows(mining_rows(mining_library, curves, n_fitted=n_fitted, n_refined=n_refined, most_atoms=most_atoms))
     out = options.out or (None if quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
-        rows.write_lines(results, out)
+        json_rows.write_lines(results, out)
         plot_fit_rates(results, out.with_suffix(".png"))
     return results
 

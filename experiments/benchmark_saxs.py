@@ -15,8 +15,8 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import json_rows
 import numpy as np
-import rows
 
 from jaxstruc.small_angle import form_factors, simulate
 from jaxstruc.small_angle.size_distributions import SizeDistribution, distribution_by_number
@@ -97,8 +97,8 @@ def measure(body: str, curves: int, repeats: int) -> dict:
             "times": sasmodels_seconds / (batch_seconds / curves),
             "deviation": float(deviation),
         }
-        | rows.environment()
-        | {"commit": rows.commit()}
+        | json_rows.environment()
+        | {"commit": json_rows.commit()}
     )
 
 
@@ -113,9 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
         measure(body, 20 if options.quick else N_CURVES, 2 if options.quick else N_REPEATS) for body in bodies
     ]
     for row in result_rows:
-        rows.show(row)
+        json_rows.show(row)
     if out := options.out or (None if options.quick else RESULTS / "benchmark_saxs.jsonl"):
-        rows.write_lines(result_rows, out)
+        json_rows.write_lines(result_rows, out)
     return result_rows
 
 

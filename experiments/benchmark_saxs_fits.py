@@ -13,9 +13,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import json_rows
 import numpy as np
-import rows
-import small_angle
+import simulated_saxs
 
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SaxsOptions, SizeOptions
 from jaxstruc.small_angle import data, fit, solve
@@ -38,8 +38,8 @@ def simulate_files(count: int, *, series: bool) -> list:
     for seed in range(count):
         rng = np.random.default_rng([17, seed])
         q = np.linspace(0.01, 0.5 if series else rng.uniform(0.3, 0.5), 200)
-        curve = small_angle.sphere_intensity(q, [(rng.uniform(25, 60), rng.uniform(0.05, 0.2), 1.0)])
-        measurements.append(small_angle.simulate_measurement(f"file {seed}", q, curve, rng, counts=1e5))
+        curve = simulated_saxs.sphere_intensity(q, [(rng.uniform(25, 60), rng.uniform(0.05, 0.2), 1.0)])
+        measurements.append(simulated_saxs.simulate_measurement(f"file {seed}", q, curve, rng, counts=1e5))
     return measurements
 
 
@@ -66,7 +66,7 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
             function()
             seconds.append(time.perf_counter() - start)
         row |= {f"{name}_a_second": count / float(np.median(seconds[1:])), f"{name}_first": seconds[0]}
-    return row | rows.environment() | {"commit": rows.commit()}
+    return row | json_rows.environment() | {"commit": json_rows.commit()}
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
@@ -80,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     for part in parts:
         for series in (True,) if options.quick else (True, False):
             result_rows.append(measure(part, series=series, quick=options.quick))
-            rows.show(result_rows[-1])
+            json_rows.show(result_rows[-1])
     if out := options.out or (None if options.quick else RESULTS / "benchmark_saxs_fits.jsonl"):
-        rows.write_lines(result_rows, out)
+        json_rows.write_lines(result_rows, out)
     return result_rows
 
 

@@ -27,11 +27,11 @@ import ase
 import ase.utils.xrdebye
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
 import numpy as np
 import rich.console
 import rich.table
-import rows
 
 from jaxstruc import files
 from jaxstruc.scattering import debye, form_factors, pair_distribution
@@ -334,7 +334,7 @@ def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bo
     peer_seconds = [row["seconds"] for row in result if row["engine"] == "DebyeCalculator"]
     for row in result:
         row["ratio"] = peer_seconds[0] / row["seconds"] if peer_seconds else None
-        rows.show(row)
+        json_rows.show(row)
     return result
 
 
@@ -347,7 +347,7 @@ def memory_row(atoms: int) -> dict:
         "seconds": float(seconds), "structures_per_second": 1 / float(seconds), "error": None, "ratio": None,
         "peak_gigabytes": float(peak), **ENVIRONMENT,
     }  # fmt: skip
-    rows.show(row)
+    json_rows.show(row)
     return row
 
 
@@ -357,7 +357,7 @@ def measure_memory(atoms: int) -> None:
     call = jaxstruc_engine(sites, Grid(**GRIDS["fine"], max_distance=max_diameter(sites)), "gr", False, np.zeros(5001))[
         0
     ]
-    print(median_seconds(call, 1.0), rows.peak_gigabytes())
+    print(median_seconds(call, 1.0), json_rows.peak_gigabytes())
 
 
 def print_table(result: list[dict]) -> None:
@@ -447,11 +447,11 @@ def main() -> None:
     print_table(result)
     out = options.out or (None if options.quick else RESULTS / "benchmark_scattering.json")
     if out is not None:
-        rows.write(result, out)
+        json_rows.write(result, out)
         plot_times(result, out.with_suffix(".png"))
 
 
-ENVIRONMENT = rows.environment()
+ENVIRONMENT = json_rows.environment()
 
 if __name__ == "__main__":
     main()

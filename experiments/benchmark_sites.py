@@ -15,9 +15,9 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import json_rows
 import numpy as np
-import rows
-import solving
+import unlisted_particles
 
 from jaxstruc.clusters import lattice_sites
 from jaxstruc.pdf import site_moves, target
@@ -34,10 +34,10 @@ def measure(atoms: int, steps: int) -> dict:
     n_sites = 256 * -(-2 * atoms // 256)
     balls = [lattice_sites.nearest_sites("c" * 64, origin, n_sites) for origin in origins]
     values = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.02, "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
-    r, g = solving.simulate_pdf(balls[-1].positions[:atoms], values, 0.03, 30.0, np.random.default_rng(0))
+    r, g = unlisted_particles.simulate_pdf(balls[-1].positions[:atoms], values, 0.03, 30.0, np.random.default_rng(0))
     q_settings = {name: values[name] for name in ("qmin", "qmax", "qdamp")}
     span = target.span(rmax=30.0, qmax=20.0, diameter=60.0)
-    basis = target.target(r, g, **q_settings, qbroad=0.0, bond=solving.BOND, span=span, absolute=True).basis
+    basis = target.target(r, g, **q_settings, qbroad=0.0, bond=unlisted_particles.BOND, span=span, absolute=True).basis
     ones = jnp.ones(N_STARTS, jnp.float32)
     fit_values = FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.02 * ones, 0 * ones)
     occupation = jnp.asarray(np.tile(np.arange(n_sites) < atoms, (N_STARTS, 1)), jnp.float32)
@@ -75,8 +75,8 @@ def measure(atoms: int, steps: int) -> dict:
             "floor_ms": 1e3 * floor_seconds,
             "times_the_floor": step_seconds / floor_seconds,
         }
-        | rows.environment()
-        | {"commit": rows.commit()}
+        | json_rows.environment()
+        | {"commit": json_rows.commit()}
     )
 
 
@@ -91,9 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
         for atoms in (ATOM_COUNTS[:1] if options.quick else ATOM_COUNTS)
     ]
     for row in result_rows:
-        rows.show(row)
+        json_rows.show(row)
     if out := options.out or (None if options.quick else RESULTS / "benchmark_sites.jsonl"):
-        rows.write_lines(result_rows, out)
+        json_rows.write_lines(result_rows, out)
     return result_rows
 
 

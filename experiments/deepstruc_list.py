@@ -8,7 +8,7 @@ The list: 197 distinct shapes of seven types, 5 to 200 atoms, each with 19 bond 
 radii of 28 metals (Digital Discovery 2, 69 (2023), doi 10.1039/D2DD00086E). The instruments are MetalFinder's, drawn
 evenly: qmin 0 to 2, qmax 12 to 25, qdamp 0.01 to 0.04 1/Å, which are told, as it is told them; Biso 0.1 to 1 Å², which
 is not; delta2 is 2 Å², and not told. A PDF of each structure, r 1.5 to 30 Å, on a scale that is not known, with white
-noise on F(Q) as in `solving.py`. MetalFinder (gradient-boosted trees) names 83.87 % without noise, has 95.95 % among
+noise on F(Q) as in `unlisted_particles.py`. MetalFinder (gradient-boosted trees) names 83.87 % without noise, has 95.95 % among
 its first three and 97.89 % among its first five, at 3.8 ms a PDF.
 
 A look compares the sine transforms of data and structures, all by a matrix product, at a few Uiso and qdamp; scale,
@@ -31,10 +31,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import json_rows
 import measured_pdfs
 import numpy as np
-import rows
-import solving
+import unlisted_particles
 from ase import Atoms
 from ase.cluster import Decahedron, Icosahedron, Octahedron
 from ase.cluster.cubic import BodyCenteredCubic, FaceCenteredCubic, SimpleCubic
@@ -206,10 +206,10 @@ def simulate_structure(number: int, pdf_set: PdfSet) -> SimulatedPdf:
     bond = rng.uniform(bond_lengths()[0], bond_lengths()[-1]) if pdf_set.drawn_bonds else bond_lengths()[bond_index]
     values = {
         "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "uiso": biso / (8 * np.pi**2), "delta2": DELTA2,
-        "stretch": bond / solving.BOND,
+        "stretch": bond / unlisted_particles.BOND,
     }  # fmt: skip
-    q, f = solving.structure_function(distinct_shapes()[shape_index].positions, values)
-    curves = {noise: solving.noisy_pdf(q, f, qdamp, noise, RMAX, rng)[1][::2] for noise in pdf_set.noises}
+    q, f = unlisted_particles.structure_function(distinct_shapes()[shape_index].positions, values)
+    curves = {noise: unlisted_particles.noisy_pdf(q, f, qdamp, noise, RMAX, rng)[1][::2] for noise in pdf_set.noises}
     settings = {"bond": bond, "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "biso": biso}
     return SimulatedPdf(shape_index, -1 if pdf_set.drawn_bonds else bond_index, settings, curves)
 
@@ -483,7 +483,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(PDF_SETS):
         parser.error(f"expected parts of {', '.join(PDF_SETS)}, got {', '.join(sorted(unknown_parts))}")
-    provenance = {"commit": rows.commit(), **rows.environment(), "twins": count_twins()}
+    provenance = {"commit": json_rows.commit(), **json_rows.environment(), "twins": count_twins()}
     lines = options.out.read_text("utf-8").splitlines() if options.out.exists() and not options.quick else []
     all_rows = [json.loads(line) for line in lines]
     for part in options.parts or (["listed"] if options.quick else list(PDF_SETS)):
@@ -492,7 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
             pdf_set = pdf_set._replace(every=400 if options.quick else options.every)
         all_rows = [row for row in all_rows if row["part"] != part] + list(part_rows(part, pdf_set, provenance))
         if not options.quick:
-            rows.write_lines(all_rows, options.out)
+            json_rows.write_lines(all_rows, options.out)
     return all_rows
 
 
@@ -527,7 +527,7 @@ def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterato
             "s_tables": table_seconds,
             **provenance,
         }
-        rows.show(run_row)
+        json_rows.show(run_row)
         yield run_row
         rows_by_noise.append(noise_rows)
     for pdf_rows in zip(*rows_by_noise, strict=True):

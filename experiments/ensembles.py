@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
+import json_rows
 import measured_pdfs
 import numpy as np
-import rows
 
 import jaxstruc
 from jaxstruc import Measurement, Result
@@ -318,7 +318,7 @@ def run_part(
     case_measurements = [measurement.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
     for seed, case, result in zip(seeds, cases, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(part, seed, case, result) | provenance
-        rows.show(
+        json_rows.show(
             {name: row[name] for name in ("part", "seed", "mean", "width", "verdict", "mean_found") if name in row}
         )
         if path is not None:
@@ -338,7 +338,7 @@ def show_measured(folder: Path) -> None:
             result_at_cut = jaxstruc.mine(data, element=element)
         print(result)
         if result_at_cut.ensemble:
-            rows.show(
+            json_rows.show(
                 {
                     "file": path.name,
                     "cut": MEASURED_CUT,
@@ -346,7 +346,7 @@ def show_measured(folder: Path) -> None:
                     "ensemble": result_at_cut.ensemble.rw_holdout_ensemble,
                 }
             )
-        rows.show(
+        json_rows.show(
             {
                 "types": result.types,
                 "gains": [comparison.gain for comparison in result.ensemble.holdouts] if result.ensemble else [],
@@ -384,7 +384,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     max_atoms = 100 if options.quick else 1000
     cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=max_atoms)
-    provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": rows.commit()}
+    provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": json_rows.commit()}
     finished_cases = {(row["part"], row["seed"]) for row in (read_rows(out) if out else [])}
     parts = options.parts or (["single", "lognormal", "two"] if options.quick else list(CASE_COUNTS))
     for part in parts:

@@ -18,14 +18,14 @@ import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
-import drawing
 import evaluation
-import figures
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
+import network_figures
 import numpy as np
-import rows
+import plots
 import trainings
 from jaxtyping import Array
 
@@ -53,7 +53,7 @@ class LatentPaths(NamedTuple):
 def select_pairs(data: Dataset, test: np.ndarray, *, count: int, seed: int) -> np.ndarray:
     """Return pairs of test PDFs [pair, 2] whose structures have different numbers of atoms."""
     ends = test[np.random.default_rng(seed).integers(len(test), size=(50 * count, 2))]
-    atoms = figures.atom_counts(data, ends)
+    atoms = network_figures.atom_counts(data, ends)
     return ends[atoms[:, 0] != atoms[:, 1]][:count]
 
 
@@ -145,7 +145,9 @@ def end_pearsons(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> np.ndar
     pdf_indices = ends.ravel()
     positions, mask = (np.concatenate(list(array[:, [0, -1]])) for array in (paths.positions, paths.mask))
     structures = evaluation.StructureBatch(jnp.asarray(positions), jnp.asarray(mask))
-    reconstructed_pdfs = evaluation.simulate_structures(structures, figures.select_conditions(data, pdf_indices))
+    reconstructed_pdfs = evaluation.simulate_structures(
+        structures, network_figures.select_conditions(data, pdf_indices)
+    )
     return np.asarray(
         jax.vmap(evaluation.pearson_correlation)(jnp.asarray(data.pdf[pdf_indices]), reconstructed_pdfs)
     ).reshape(ends.shape)
@@ -165,7 +167,7 @@ def path_measures(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> dict[s
         "valid": validity(paths, bonds)[:, 1:-1].mean(axis=1),
         "converged": paths.converged[:, 1:-1].mean(axis=1),
         "pearson_ends": end_pearsons(data, ends, paths).ravel(),
-        "count_exact_ends": (atoms == figures.atom_counts(data, ends)).ravel(),
+        "count_exact_ends": (atoms == network_figures.atom_counts(data, ends)).ravel(),
         "step": step.ravel(),
         "largest_step": np.where(has_step, np.nanmax(np.where(has_step[:, None], step, 0.0), axis=1), np.nan),
         "count_changes": (np.diff(paths.mask.sum(axis=2), axis=1) != 0).sum(axis=1),
@@ -184,13 +186,13 @@ def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, Latent
         true_positions = evaluation.true_structures(data, ends, max_atoms=paths.mask.shape[2])
         true_positions = [np.asarray(array)[np.asarray(mask)] for array, mask in zip(*true_positions, strict=True)]
         path_positions = [paths.positions[0, point][paths.mask[0, point]] for point in points]
-        half_width = drawing.half_width([*true_positions, *path_positions], bond=data.bond[ends].max())
+        half_width = plots.half_width([*true_positions, *path_positions], bond=data.bond[ends].max())
         for axes, positions, name, bond in zip(axes_row[[0, -2]], true_positions, "AB", data.bond[ends], strict=True):
-            drawing.draw_spheres(axes, positions, bond=bond, reach=half_width, colour="C0")
+            plots.draw_spheres(axes, positions, bond=bond, reach=half_width, colour="C0")
             axes.set_title(f"{name}: {len(positions)} atoms", fontsize=9)
         for axes, positions, point in zip(axes_row[1:-2], path_positions, points, strict=True):
             colour = "C2" if is_valid[point] else "C3"
-            drawing.draw_spheres(axes, positions, bond=median_bond(positions, bonds), reach=half_width, colour=colour)
+            plots.draw_spheres(axes, positions, bond=median_bond(positions, bonds), reach=half_width, colour=colour)
             axes.set_title(f"{point / (len(atoms) - 1):.2f}: {len(positions)} atoms", fontsize=9)
         axes_row[0].set_ylabel(model, fontsize=11)
         fraction = np.linspace(0, 1, len(atoms))
@@ -204,7 +206,7 @@ def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, Latent
 
 def main(arguments=None) -> list[dict]:
     """Interpolate, show, write and draw."""
-    parser = figures.parser(__doc__, NAME)
+    parser = network_figures.parser(__doc__, NAME)
     parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
     parser.add_argument("--latents", type=int, nargs="+", help="[2 8; quick 2]; the picture has the first")
     options = parser.parse_args(arguments)
@@ -213,23 +215,23 @@ def main(arguments=None) -> list[dict]:
     models = options.models or (["cvae"] if options.quick else ["dae", "cvae", "cvae+pdf"])
     latents = options.latents or ([2] if options.quick else [2, 8])
     for latent, model in itertools.product(latents, models):
-        run = figures.load_training(data, model, options.split, latent, quick=options.quick)
+        run = network_figures.load_training(data, model, options.split, latent, quick=options.quick)
         for seed_index, seed in enumerate(run.seeds):
-            ends = select_pairs(data, figures.select_test_pdfs(run, seed_index), count=N_PATHS, seed=seed)
+            ends = select_pairs(data, network_figures.select_test_pdfs(run, seed_index), count=N_PATHS, seed=seed)
             for source, z in latent_ends(data, run, seed_index, ends).items():
                 paths = interpolate(run.params[seed_index], z, network=run.network, points=N_POINTS)
                 columns = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": source}
-                result += figures.measure_rows(path_measures(data, ends, paths), **columns)
+                result += network_figures.measure_rows(path_measures(data, ends, paths), **columns)
                 if latent == latents[0] and seed_index == 0 and source == END_SOURCES[0]:
-                    largest_pair = int(np.argmax(np.abs(np.diff(figures.atom_counts(data, ends), axis=1))))
+                    largest_pair = int(np.argmax(np.abs(np.diff(network_figures.atom_counts(data, ends), axis=1))))
                     paths_by_model[model] = (
                         ends[largest_pair],
                         LatentPaths(*(array[largest_pair : largest_pair + 1] for array in paths)),
                     )
-    out = figures.destination(options, NAME)
+    out = network_figures.destination(options, NAME)
     if out is not None:
-        rows.write_lines(result, out)
-        drawing.save_figure(plot_paths(data, paths_by_model), out.with_suffix(".png"))
+        json_rows.write_lines(result, out)
+        plots.save_figure(plot_paths(data, paths_by_model), out.with_suffix(".png"))
     return result
 
 

@@ -8,14 +8,14 @@ those a tenth, half and nine tenths down the list are drawn. One draw from the p
 from the trilaterated structure; the difference is not scaled. The rows are of all test PDFs of all seeds.
 """
 
-import drawing
 import evaluation
-import figures
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
+import network_figures
 import numpy as np
-import rows
+import plots
 import table1_reconstruction
 import trainings
 
@@ -33,7 +33,7 @@ def plot_examples(
     order = np.argsort(values["rw"])
     case_rows = [order[round(rank * (len(order) - 1))] for rank in RANKS]
     reconstructed_pdfs = np.asarray(
-        evaluation.simulate_structures(reconstructed_structures, figures.select_conditions(data, pdf_indices))
+        evaluation.simulate_structures(reconstructed_structures, network_figures.select_conditions(data, pdf_indices))
     )
     figure = matplotlib.figure.Figure(figsize=(9.5, 2.9 * len(case_rows)), layout="constrained")
     grid = figure.subplots(len(case_rows), 3, width_ratios=(2.4, 1, 1), squeeze=False)
@@ -42,15 +42,15 @@ def plot_examples(
             np.asarray(structures.positions[case_row])[np.asarray(structures.mask[case_row])]
             for structures in (true_structures, reconstructed_structures)
         ]
-        drawing.draw_pdfs(
+        plots.draw_pdfs(
             curve_axes, dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[case_row : case_row + 1]
         )
         measures_text = f"Rw {values['rw'][case_row]:.3f}, Pearson {values['pearson'][case_row]:.3f}"
         curve_axes.set_title(f"{rank:.0%} down the list: {measures_text}", fontsize=9)
         bond = data.bond[pdf_indices[case_row]]
-        view_options = {"bond": bond, "reach": drawing.half_width(case_positions, bond=bond)}
-        drawing.draw_spheres(true_axes, case_positions[0], **view_options, colour="C0")
-        drawing.draw_spheres(reconstructed_axes, case_positions[1], **view_options, colour="C3")
+        view_options = {"bond": bond, "reach": plots.half_width(case_positions, bond=bond)}
+        plots.draw_spheres(true_axes, case_positions[0], **view_options, colour="C0")
+        plots.draw_spheres(reconstructed_axes, case_positions[1], **view_options, colour="C3")
         true_axes.set_title(f"true: {len(case_positions[0])} atoms", fontsize=9)
         reconstructed_axes.set_title(f"reconstructed: {len(case_positions[1])} atoms", fontsize=9)
     grid[0, 0].legend(frameon=False, ncols=3, fontsize=8, loc="upper right")
@@ -60,16 +60,16 @@ def plot_examples(
 
 def main(arguments=None) -> list[dict]:
     """Reconstruct, show, write and draw."""
-    parser = figures.parser(__doc__, NAME)
+    parser = network_figures.parser(__doc__, NAME)
     parser.add_argument("--model", default="cvae+pdf", choices=list(trainings.MODELS), help="[cvae+pdf]")
     parser.add_argument("--latent", type=int, default=2, help="[2]")
     options = parser.parse_args(arguments)
     data = trainings.load_dataset(options.split)
-    run = figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
-    out = figures.destination(options, NAME)
+    run = network_figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
+    out = network_figures.destination(options, NAME)
     result = []
     for seed_index, seed in enumerate(run.seeds):
-        pdf_indices = figures.select_test_pdfs(run, seed_index)
+        pdf_indices = network_figures.select_test_pdfs(run, seed_index)
         pdf, key = jnp.asarray(data.pdf[pdf_indices]), jax.random.key(seed)
         reconstructed_structures = evaluation.reconstruct(
             run.params[seed_index], pdf, key, network=run.network, draw=True
@@ -77,15 +77,15 @@ def main(arguments=None) -> list[dict]:
         values = table1_reconstruction.structure_measures(data, pdf_indices, reconstructed_structures)
         structure_inputs = zip(*map(np.asarray, reconstructed_structures), data.bond[pdf_indices], strict=True)
         values["valid"] = np.array([evaluation.is_valid_structure(*structure) for structure in structure_inputs])
-        result += figures.measure_rows(values, name=NAME, model=options.model, run=run, seed=seed)
+        result += network_figures.measure_rows(values, name=NAME, model=options.model, run=run, seed=seed)
         if seed_index == 0 and out is not None:
             true_structures = evaluation.true_structures(data, pdf_indices, max_atoms=run.network.sizes.atoms)
-            drawing.save_figure(
+            plots.save_figure(
                 plot_examples(data, pdf_indices, true_structures, reconstructed_structures, values),
                 out.with_suffix(".png"),
             )
     if out is not None:
-        rows.write_lines(result, out)
+        json_rows.write_lines(result, out)
     return result
 
 

@@ -14,13 +14,13 @@ import itertools
 import time
 from pathlib import Path
 
-import drawing
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
 import numpy as np
-import placing
-import rows
+import plots
+import trilateration_baselines
 
 from jaxstruc.network.cvae import trilateration
 
@@ -36,7 +36,7 @@ SOLVE = jax.jit(trilateration.trilaterate_batch)
 def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, np.ndarray]]:
     """Return a row, the true and the found positions of the first structure, for each of `WEIGHTS`."""
     rng = np.random.default_rng([len(shape), satellites])
-    distances = placing.draw_distances(
+    distances = trilateration_baselines.draw_distances(
         [shape], rng, count=count, satellites=satellites, noise=noise, case="clean", atoms=max(ATOM_COUNTS)
     )
     solver_inputs = [jnp.asarray(array, jnp.float32) for array in distances[:5]][1:]
@@ -58,13 +58,13 @@ def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, 
             "n": count,
             "batch": count,
             "seconds_per_structure": (time.perf_counter() - start) / count,
-            "rmse": placing.rmse(solution.positions, distances),
-            "rmse_crb": placing.cramer_rao_rmse(weighted_distances, noise, count=1),
+            "rmse": trilateration_baselines.rmse(solution.positions, distances),
+            "rmse_crb": trilateration_baselines.cramer_rao_rmse(weighted_distances, noise, count=1),
             "converged": float(np.mean(solution.converged)),
         }
         is_atom = distances.presence[0] > 0
         results.append(
-            (row | rows.environment(), distances.positions[0][is_atom], np.asarray(solution.positions[0])[is_atom])
+            (row | json_rows.environment(), distances.positions[0][is_atom], np.asarray(solution.positions[0])[is_atom])
         )
     return results
 
@@ -75,11 +75,11 @@ def plot_structures(cells: list[list[tuple[dict, np.ndarray, np.ndarray]]], path
     for column, cell in enumerate(cells):
         for line_index, (row, true_positions, found_positions) in enumerate(cell):
             axes = figure.add_subplot(len(cell), len(cells), line_index * len(cells) + column + 1)
-            drawing.draw_overlay(axes, true_positions, found_positions)
+            plots.draw_overlay(axes, true_positions, found_positions)
             axes.set_title(f"{row['atoms']} atoms, {row['satellites']} satellites\nRMSE {row['rmse']:.3f}", fontsize=8)
             if not column:
                 axes.set_ylabel(row["distances"], fontsize=8)
-    drawing.save_figure(figure, path)
+    plots.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -90,16 +90,16 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--out", type=Path, help=f"[results/{NAME}.json, but not with --quick]; a .png beside it")
     options = parser.parse_args(arguments)
     count = options.count or (16 if options.quick else 256)
-    shapes = [shape for shape in placing.fcc_positions() if len(shape) in ATOM_COUNTS]
+    shapes = [shape for shape in trilateration_baselines.fcc_positions() if len(shape) in ATOM_COUNTS]
     cells = []
     for noise, shape, satellites in itertools.product(NOISES, shapes, SATELLITE_COUNTS):
         cells.append(measure(shape, satellites=satellites, noise=noise, count=count))
         for row, *_ in cells[-1]:
-            rows.show(row)
+            json_rows.show(row)
     results = [row for cell in cells for row, *_ in cell]
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.json")
     if out is not None:
-        rows.write(results, out)
+        json_rows.write(results, out)
         plot_structures(cells[-len(shapes) * len(SATELLITE_COUNTS) :], out.with_suffix(".png"))
     return results
 

@@ -14,15 +14,15 @@ import importlib.util
 import sys
 from typing import Any
 
-import drawing
-import figures
 import jax.numpy as jnp
+import json_rows
 import matplotlib
 import matplotlib.cm
 import matplotlib.colors
 import matplotlib.figure
+import network_figures
 import numpy as np
-import rows
+import plots
 import trainings
 from matplotlib.axes import Axes
 
@@ -83,7 +83,7 @@ def colour_scale(sizes: np.ndarray) -> matplotlib.cm.ScalarMappable:
 
 def main(arguments=None) -> list[dict]:
     """Encode, show, write and draw."""
-    parser = figures.parser(__doc__, NAME)
+    parser = network_figures.parser(__doc__, NAME)
     parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
     parser.add_argument("--latents", nargs="+", type=int, help="[2 and 8; quick 8]")
     options = parser.parse_args(arguments)
@@ -92,7 +92,7 @@ def main(arguments=None) -> list[dict]:
     if max(latents) > 2 and importlib.util.find_spec("sklearn") is None:
         sys.exit("Expected scikit-learn for t-SNE, got none; pip install -e '.[figures]'")
     data = trainings.load_dataset(options.split)
-    out = figures.destination(options, NAME)
+    out = network_figures.destination(options, NAME)
     sizes = np.unique([len(shape.positions) for shape in data.shapes])
     colours = colour_scale(sizes)
     figure = matplotlib.figure.Figure(figsize=(4.2 * len(latents) + 1, 3.6 * len(models)), layout="constrained")
@@ -100,12 +100,15 @@ def main(arguments=None) -> list[dict]:
     result = []
     for axes_row, model in zip(grid, models, strict=True):
         for axes, latent in zip(axes_row, latents, strict=True):
-            run = figures.load_training(data, model, options.split, latent, quick=options.quick)
+            run = network_figures.load_training(data, model, options.split, latent, quick=options.quick)
             for seed_index, seed in enumerate(run.seeds):
                 pdf_indices = held_out_pdfs(run, seed_index)
-                atoms, z = figures.atom_counts(data, pdf_indices), prior_means(run, seed_index, data.pdf[pdf_indices])
+                atoms, z = (
+                    network_figures.atom_counts(data, pdf_indices),
+                    prior_means(run, seed_index, data.pdf[pdf_indices]),
+                )
                 values = {"agreement": neighbour_agreement(z, atoms), "chance": chance_agreement(atoms)}
-                result += figures.measure_rows(
+                result += network_figures.measure_rows(
                     values, name=NAME, model=model, run=run, seed=seed, neighbours=N_NEIGHBOURS
                 )
                 if seed_index == 0:
@@ -116,8 +119,8 @@ def main(arguments=None) -> list[dict]:
     ticks = np.unique(np.linspace(0, len(sizes) - 1, 12).round().astype(int))
     figure.colorbar(colours, ax=grid, label="atoms", shrink=0.8, aspect=30).set_ticks(ticks, labels=sizes[ticks])
     if out is not None:
-        rows.write_lines(result, out)
-        drawing.save_figure(figure, out.with_suffix(".png"))
+        json_rows.write_lines(result, out)
+        plots.save_figure(figure, out.with_suffix(".png"))
     return result
 
 

@@ -12,14 +12,14 @@ numbers of atoms there are.
 import argparse
 from typing import NamedTuple
 
-import drawing
 import evaluation
-import figures
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
+import network_figures
 import numpy as np
-import rows
+import plots
 import table1_reconstruction
 import trainings
 from evaluation import StructureBatch
@@ -81,9 +81,9 @@ def plot_draws(
     data: dataset.Dataset, pdf_indices: np.ndarray, true_structures: StructureBatch, draws: PdfDraws
 ) -> matplotlib.figure.Figure:
     """Draw PDFs, the true structure and the first draws of each, from the smallest structure to the largest."""
-    atom_counts, first_rows = np.unique(figures.atom_counts(data, pdf_indices), return_index=True)
+    atom_counts, first_rows = np.unique(network_figures.atom_counts(data, pdf_indices), return_index=True)
     case_rows = first_rows[np.unique(np.linspace(0, len(atom_counts) - 1, N_SHOWN_PDFS).round().astype(int))]
-    conditions = figures.select_conditions(data, pdf_indices)
+    conditions = network_figures.select_conditions(data, pdf_indices)
     reconstructed_pdfs = np.stack(
         [
             np.asarray(evaluation.simulate_structures(structures, conditions))
@@ -100,18 +100,18 @@ def plot_draws(
             for structures in (true_structures, *draws.structures[:N_SHOWN_DRAWS])
         ]
         bond = data.bond[pdf_indices[case_row]]
-        view_options = {"bond": bond, "reach": drawing.half_width(case_positions, bond=bond)}
+        view_options = {"bond": bond, "reach": plots.half_width(case_positions, bond=bond)}
         rw, pearson = (draws.measures[name][:N_SHOWN_DRAWS, case_row] for name in ("rw", "pearson"))
-        drawing.draw_pdfs(
+        plots.draw_pdfs(
             axes_row[0], dataset.PDF_GRID.r, data.pdf[pdf_indices[case_row]], reconstructed_pdfs[:, case_row]
         )
         axes_row[0].set_title(
             f"Rw {rw.min():.3f} to {rw.max():.3f}, Pearson {pearson.min():.3f} to {pearson.max():.3f}", fontsize=9
         )
-        drawing.draw_spheres(axes_row[1], case_positions[0], **view_options, colour="C0")
+        plots.draw_spheres(axes_row[1], case_positions[0], **view_options, colour="C0")
         axes_row[1].set_title(f"true: {len(case_positions[0])} atoms", fontsize=9)
         for draw_index, axes in enumerate(axes_row[2:]):
-            drawing.draw_spheres(axes, case_positions[1 + draw_index], **view_options, colour="C3")
+            plots.draw_spheres(axes, case_positions[1 + draw_index], **view_options, colour="C3")
             axes.set_title(
                 f"{len(case_positions[1 + draw_index])} atoms\nRw {rw[draw_index]:.3f}, Pearson {pearson[draw_index]:.3f}",
                 fontsize=8,
@@ -123,7 +123,7 @@ def plot_draws(
 
 def parse_options(arguments) -> argparse.Namespace:
     """Return the options; the deterministic model has no draws."""
-    parser = figures.parser(__doc__, NAME)
+    parser = network_figures.parser(__doc__, NAME)
     models = [name for name, model_options in trainings.MODELS.items() if model_options.get("model") != "dae"]
     parser.add_argument("--model", default="cvae+pdf", choices=models, help="[cvae+pdf]")
     parser.add_argument("--latent", type=int, default=2, help="[2]")
@@ -134,20 +134,20 @@ def main(arguments=None) -> list[dict]:
     """Draw from the prior, show, write and draw the picture."""
     options = parse_options(arguments)
     data = trainings.load_dataset(options.split)
-    run = figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
-    out = figures.destination(options, NAME)
+    run = network_figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)
+    out = network_figures.destination(options, NAME)
     result = []
     for seed_index, seed in enumerate(run.seeds):
-        pdf_indices = figures.select_test_pdfs(run, seed_index)
+        pdf_indices = network_figures.select_test_pdfs(run, seed_index)
         draws = draw_structures(data, run, seed_index, pdf_indices)
-        result += figures.measure_rows(
+        result += network_figures.measure_rows(
             measures_over_draws(draws), name=NAME, model=options.model, run=run, seed=seed, draws=N_DRAWS
         )
         if seed_index == 0 and out is not None:
             true_structures = evaluation.true_structures(data, pdf_indices, max_atoms=run.network.sizes.atoms)
-            drawing.save_figure(plot_draws(data, pdf_indices, true_structures, draws), out.with_suffix(".png"))
+            plots.save_figure(plot_draws(data, pdf_indices, true_structures, draws), out.with_suffix(".png"))
     if out is not None:
-        rows.write_lines(result, out)
+        json_rows.write_lines(result, out)
     return result
 
 

@@ -20,10 +20,10 @@ import re
 from pathlib import Path
 
 import ase
-import drawing
+import json_rows
 import matplotlib.figure
 import numpy as np
-import rows
+import plots
 from ase.cluster import Decahedron
 from scipy.spatial.distance import pdist
 
@@ -178,8 +178,8 @@ def summary_row(result: PdfResult) -> dict:
         "rw_decahedron": best_rw.get("decahedron"),
         "rw_fcc_like": min(fcc_like) if fcc_like else None,
         "rw_families": best_rw,
-        "commit": rows.commit(),
-        **rows.environment(),
+        "commit": json_rows.commit(),
+        **json_rows.environment(),
     }
 
 
@@ -220,8 +220,8 @@ def calibration(
         **means,
         "coverage_error": float(np.sqrt(means["coverage"] * (1 - means["coverage"]) / draws)),
         **Q_LIMITS,
-        "commit": rows.commit(),
-        **rows.environment(),
+        "commit": json_rows.commit(),
+        **json_rows.environment(),
     }
 
 
@@ -262,7 +262,7 @@ def plot_families(results: list[dict], path: Path) -> None:
     axes.set(xlabel="Rw of the best cluster of each family", ylim=(len(results) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    drawing.save_figure(figure, path)
+    plots.save_figure(figure, path)
 
 
 def plot_calibration(results: list[dict], path: Path) -> None:
@@ -279,7 +279,7 @@ def plot_calibration(results: list[dict], path: Path) -> None:
     coverage.set(ylabel="draws whose 90 % set holds the truth", ylim=(0, 1.05))
     size.set(ylabel="mean candidates in the set")
     coverage.legend(fontsize=7)
-    drawing.save_figure(figure, path)
+    plots.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -311,17 +311,17 @@ def main(arguments=None) -> list[dict]:
             if options.figures:
                 result.save(options.figures)
             results.append(summary_row(result))
-            rows.show(results[-1])
+            json_rows.show(results[-1])
     else:
         name, plot = f"{NAME}_calibration", plot_calibration
         draws = options.draws or (20 if options.quick else 100)
         candidates, results = decahedra(), []
         for noise in options.noises or ((0.5,) if options.quick else NOISES):
             results.append(calibration(noise, draws=draws, candidates=candidates, truth=TRUE_PQR))
-            rows.show(results[-1])
+            json_rows.show(results[-1])
     out = options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
     if out is not None:
-        rows.write_lines(results, out)
+        json_rows.write_lines(results, out)
         plot(results, out.with_suffix(".png"))
     return results
 

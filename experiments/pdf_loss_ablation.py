@@ -27,10 +27,10 @@ from typing import NamedTuple
 import evaluation
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
 import numpy as np
 import optax
-import rows
 import table1_reconstruction as table1
 import trainings
 from evaluation import StructureBatch
@@ -144,7 +144,7 @@ def evaluate_split(
 ) -> list[dict]:
     """Return the rows of a split."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split, "latent": LATENTS[split], "draw": "sample"}
-    shared |= {**rows.environment(), "commit": rows.commit()}
+    shared |= {**json_rows.environment(), "commit": json_rows.commit()}
     values: dict[tuple[str, bool, float], table1.SeedMeasures] = {}
     columns_by_model, result, compiled_refine = {}, [], None
     for model, plan in plans.items():
@@ -253,11 +253,11 @@ def main(arguments=None) -> list[dict]:
             noise_options = {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": STEPS}
             result += evaluate_split(trainings.load_dataset(split), split, plans, quick=options.quick, **noise_options)
     for row in result:
-        rows.show(row)
+        json_rows.show(row)
     out = options.out or (None if options.quick else RESULTS)
     if out is not None and result:
         all_rows = table1.replace_rows(table1.read_rows(out), result)
-        rows.write_lines(all_rows, out)
+        json_rows.write_lines(all_rows, out)
         plot_noise(all_rows, out.with_suffix(".png"))
     return result
 

@@ -15,12 +15,12 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
-import drawing
 import jax
 import jax.numpy as jnp
+import json_rows
 import matplotlib.figure
 import numpy as np
-import rows
+import plots
 from ase.calculators.emt import EMT
 from ase.cluster import Decahedron
 from ase.optimize import BFGS
@@ -175,7 +175,7 @@ def plot_steps(results: list[dict], path: Path) -> None:
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("Rw")
     figure.axes[0].legend(fontsize=7)
-    drawing.save_figure(figure, path)
+    plots.save_figure(figure, path)
 
 
 def main(arguments=None) -> list[dict]:
@@ -201,15 +201,15 @@ def main(arguments=None) -> list[dict]:
         "energy_fall": float(energies[0] - energies[-1]),
         "nearest_neighbour_ideal": nearest_neighbour_distance(frames[0]),
         "nearest_neighbour_relaxed": nearest_neighbour_distance(frames[-1]),
-        "commit": rows.commit(),
-        **rows.environment(),
+        "commit": json_rows.commit(),
+        **json_rows.environment(),
     }
     results = []
     if g is not None:
         results.append(
             result_row("measured", relaxation, fit_range, g[None]) | {"file": options.data.name, **shared_columns}
         )
-        rows.show(results[0])
+        json_rows.show(results[0])
     for index, (end_name, frame_index) in enumerate({"ideal": 0, "relaxed": -1}.items()):
         values = (
             {parameter: results[0][f"{parameter}_{end_name}"] for parameter in CONTROL_VALUES}
@@ -226,10 +226,10 @@ def main(arguments=None) -> list[dict]:
             **shared_columns,
         }
         results.append(row)
-        rows.show(row)
+        json_rows.show(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
-        rows.write_lines(results, out)
+        json_rows.write_lines(results, out)
         plot_steps(results, out.with_suffix(".png"))
     return results
 

@@ -15,9 +15,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import json_rows
 import numpy as np
-import rows
-import small_angle
+import simulated_saxs
 
 import jaxstruc
 
@@ -35,8 +35,8 @@ def simulate_sample(seed: int) -> tuple[list[tuple[float, float, float]], object
     if seed % 2:
         truth = [(mean, widths[0], 1 - share), (MEAN_RATIO * mean, widths[1], share)]
     q = np.geomspace(0.006, 0.4, 150)
-    curve = small_angle.sphere_intensity(q, truth)
-    return truth, small_angle.simulate_measurement(
+    curve = simulated_saxs.sphere_intensity(q, truth)
+    return truth, simulated_saxs.simulate_measurement(
         f"round robin {seed}", q, curve, rng, counts=1e5, relative_noise=0.01
     )
 
@@ -81,7 +81,7 @@ def result_row(result, truth, seed: int) -> dict:
 
 def overall_size(truth) -> tuple[float, float]:
     """Return mean and width by number of all populations together."""
-    populations = [(small_angle.gaussian_sizes(mean, width), share) for mean, width, share in truth]
+    populations = [(simulated_saxs.gaussian_sizes(mean, width), share) for mean, width, share in truth]
     radius = np.concatenate([size_nodes[0] for size_nodes, _ in populations])
     weight = np.concatenate(
         [share * size_nodes[1] / (size_nodes[1] @ size_nodes[0] ** 3) for size_nodes, share in populations]
@@ -106,10 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     result_rows = [
         result_row(entry, truth, seed) for entry, (truth, _), seed in zip(results, cases, seeds, strict=True)
     ]
-    result_rows = [entry | rows.environment() | {"commit": rows.commit()} for entry in result_rows]
+    result_rows = [entry | json_rows.environment() | {"commit": json_rows.commit()} for entry in result_rows]
     print(summary_text(result_rows))
     if out := options.out or (None if options.quick else RESULTS / "saxs_round_robin.jsonl"):
-        rows.write_lines(result_rows, out)
+        json_rows.write_lines(result_rows, out)
     return result_rows
 
 

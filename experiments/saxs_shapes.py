@@ -14,10 +14,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import json_rows
 import matplotlib.figure
 import numpy as np
-import rows
-import small_angle
+import simulated_saxs
 
 import jaxstruc
 from jaxstruc import files
@@ -55,8 +55,8 @@ def simulate_data(case: dict):
     rng = np.random.default_rng([13, case["draw"], *seed_parts])
     mean = MEAN_RADIUS * rng.uniform(0.97, 1.03)
     q = np.geomspace(0.3, case["reach"], 100) / MEAN_RADIUS
-    curve = small_angle.body_intensity(case["truth"], q, mean, case["width"])
-    return small_angle.simulate_measurement("-".join(map(str, case.values())), q, curve, rng, counts=case["counts"])
+    curve = simulated_saxs.body_intensity(case["truth"], q, mean, case["width"])
+    return simulated_saxs.simulate_measurement("-".join(map(str, case.values())), q, curve, rng, counts=case["counts"])
 
 
 def result_row(case: dict, result) -> dict:
@@ -90,10 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     )
     results = jaxstruc.saxs([simulate_data(case) for case in cases], distribution=DISTRIBUTIONS)
     result_rows = [result_row(case, result) for case, result in zip(cases, results, strict=True)]
-    result_rows = [case | rows.environment() | {"commit": rows.commit()} for case in result_rows]
+    result_rows = [case | json_rows.environment() | {"commit": json_rows.commit()} for case in result_rows]
     print(summary_text(result_rows))
     if out := options.out or (None if options.quick else RESULTS / "saxs_shapes.jsonl"):
-        rows.write_lines(result_rows, out)
+        json_rows.write_lines(result_rows, out)
         with files.atomic_replacement(out.with_suffix(".png")) as temporary_path:
             plot_probability(result_rows).savefig(temporary_path, format="png", dpi=150)
     return result_rows

@@ -13,9 +13,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import json_rows
 import numpy as np
-import rows
-import small_angle
+import simulated_saxs
 
 import jaxstruc
 
@@ -29,8 +29,10 @@ N_SETS, N_OPEN_SETS = 1000, 40
 def simulate_data(seed: int):
     """Return a data set."""
     q = np.linspace(0.01, 0.5, 200)
-    curve = small_angle.sphere_intensity(q, [(MEAN_RADIUS, RADIUS_WIDTH, 1.0)])
-    return small_angle.simulate_measurement(f"sphere {seed}", q, curve, np.random.default_rng([7, seed]), counts=COUNTS)
+    curve = simulated_saxs.sphere_intensity(q, [(MEAN_RADIUS, RADIUS_WIDTH, 1.0)])
+    return simulated_saxs.simulate_measurement(
+        f"sphere {seed}", q, curve, np.random.default_rng([7, seed]), counts=COUNTS
+    )
 
 
 def result_row(result, model: str, seed: int) -> dict:
@@ -61,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     open_results = jaxstruc.saxs(measurements[: 0 if options.quick else N_OPEN_SETS], element="Au")
     result_rows = [result_row(entry, "matched", seed) for seed, entry in enumerate(matched_results, options.first)]
     result_rows += [result_row(entry, "all", seed) for seed, entry in enumerate(open_results, options.first)]
-    result_rows = [entry | rows.environment() | {"commit": rows.commit()} for entry in result_rows]
+    result_rows = [entry | json_rows.environment() | {"commit": json_rows.commit()} for entry in result_rows]
     print(summary_text(result_rows))
     if out := options.out or (None if options.quick else RESULTS / "saxs_sphere.jsonl"):
-        rows.write_lines(result_rows, out)
+        json_rows.write_lines(result_rows, out)
     return result_rows
 
 

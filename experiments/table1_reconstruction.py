@@ -28,8 +28,8 @@ from pathlib import Path
 import evaluation
 import jax
 import jax.numpy as jnp
+import json_rows
 import numpy as np
-import rows
 import scipy.stats
 import trainings
 from evaluation import StructureBatch
@@ -182,7 +182,7 @@ def evaluate_split(
 ) -> list[dict]:
     """Return the rows of the trainings of a split, of the nearest template where asked, and of their comparisons."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split}
-    provenance = {**rows.environment(), "commit": rows.commit()}
+    provenance = {**json_rows.environment(), "commit": json_rows.commit()}
     splits: dict[int, Split] = {}
     values: dict[tuple[str, int | None, str | None], SeedMeasures] = {}
     configs: dict[str, dict | None] = {TEMPLATE: None}
@@ -267,10 +267,10 @@ def main(arguments=None) -> list[dict]:
     if options.measures:
         result = [row for row in result if row["metric"] in options.measures]
     for row in result:
-        rows.show(row)
+        json_rows.show(row)
     out = options.out or (None if options.quick else RESULTS)
     if out is not None:
-        rows.write_lines(replace_rows(read_rows(out), result, measures=options.measures), out)
+        json_rows.write_lines(replace_rows(read_rows(out), result, measures=options.measures), out)
     return result
 
 

@@ -26,9 +26,9 @@ if "--all-cores" not in sys.argv:
 
 import jax
 import jax.numpy as jnp
+import json_rows
 import numpy as np
-import placing
-import rows
+import trilateration_baselines
 
 from jaxstruc.network.cvae import trilateration
 
@@ -36,10 +36,13 @@ NAME = "table2_trilateration"
 RESULTS = Path(__file__).parent / "results"
 SATELLITE_COUNTS, NOISES, CASES = (4, 11, 100), (0.0, 0.01, 0.03), ("clean", "missing", "outliers")
 QUICK_CASES = [(11, 0.01, "clean"), (11, 0.01, "outliers")]
-SCIPY_SOLVERS = {"scipy-l-bfgs-b": placing.solve_sequentially, "scipy-l-bfgs-b-together": placing.solve_jointly}
+SCIPY_SOLVERS = {
+    "scipy-l-bfgs-b": trilateration_baselines.solve_sequentially,
+    "scipy-l-bfgs-b-together": trilateration_baselines.solve_jointly,
+}
 
 
-def time_jaxstruc(distances: placing.DistanceBatch, *, repeats: int) -> tuple[dict, np.ndarray]:
+def time_jaxstruc(distances: trilateration_baselines.DistanceBatch, *, repeats: int) -> tuple[dict, np.ndarray]:
     """Return times and convergence of jaxstruc on a batch, and the positions."""
     cast = lambda array: None if array is None else jnp.asarray(array, jnp.float32)  # noqa: E731
     arguments = [cast(array) for array in (distances.pair, distances.satellite, distances.presence, distances.anchors)]
@@ -67,10 +70,10 @@ def time_jaxstruc(distances: placing.DistanceBatch, *, repeats: int) -> tuple[di
     return row, np.asarray(solution.positions)
 
 
-def time_scipy(solver, distances: placing.DistanceBatch) -> tuple[dict, np.ndarray]:
+def time_scipy(solver, distances: trilateration_baselines.DistanceBatch) -> tuple[dict, np.ndarray]:
     """Return the times of SciPy, structure by structure, and the positions."""
     solved_positions, times = np.zeros_like(distances.positions), []
-    for index, arguments in enumerate(placing.unpadded_inputs(distances)):
+    for index, arguments in enumerate(trilateration_baselines.unpadded_inputs(distances)):
         start = time.perf_counter()
         positions = solver(*arguments)
         times.append(time.perf_counter() - start)
@@ -81,19 +84,27 @@ def time_scipy(solver, distances: placing.DistanceBatch) -> tuple[dict, np.ndarr
 def measure_case(shapes, *, satellites, noise, case, batch, peers, repeats) -> list[dict]:
     """Return the rows of one case: ours, then SciPy on the first structures of the same batch."""
     rng = np.random.default_rng([satellites, round(1000 * noise), CASES.index(case)])
-    distances = placing.draw_distances(shapes, rng, count=batch, satellites=satellites, noise=noise, case=case)
+    distances = trilateration_baselines.draw_distances(
+        shapes, rng, count=batch, satellites=satellites, noise=noise, case=case
+    )
     shared_columns = {"experiment": NAME, "satellites": satellites, "noise": noise, "case": case}
     shared_columns |= {"atoms": sorted({len(shape) for shape in shapes})}
-    crb = placing.cramer_rao_rmse(distances, noise, count=min(batch, len(shapes)))
+    crb = trilateration_baselines.cramer_rao_rmse(distances, noise, count=min(batch, len(shapes)))
     row, positions = time_jaxstruc(distances, repeats=repeats)
-    result_rows = [_result_row(shared_columns, "jaxstruc", batch, batch, row, placing.rmse(positions, distances), crb)]
-    first_distances = placing.DistanceBatch(
+    result_rows = [
+        _result_row(
+            shared_columns, "jaxstruc", batch, batch, row, trilateration_baselines.rmse(positions, distances), crb
+        )
+    ]
+    first_distances = trilateration_baselines.DistanceBatch(
         *(array[:peers] if field_index < 4 else array for field_index, array in enumerate(distances))
     )
     for name, solver in SCIPY_SOLVERS.items() if peers else ():
         row, positions = time_scipy(solver, first_distances)
         result_rows.append(
-            _result_row(shared_columns, name, peers, 1, row, placing.rmse(positions, first_distances), crb)
+            _result_row(
+                shared_columns, name, peers, 1, row, trilateration_baselines.rmse(positions, first_distances), crb
+            )
         )
     return result_rows
 
@@ -102,7 +113,7 @@ def _result_row(shared_columns, method, n_structures, batch, row, rmse, crb):
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     memory = {"peak_memory_mb": round(memory / (2**20 if sys.platform == "darwin" else 2**10))}
     columns = {"method": method, "n": n_structures, "batch": batch, "rmse": rmse, "rmse_crb": crb}
-    return shared_columns | columns | row | memory | rows.environment()
+    return shared_columns | columns | row | memory | json_rows.environment()
 
 
 def main(arguments=None) -> list[dict]:
@@ -117,7 +128,7 @@ def main(arguments=None) -> list[dict]:
     parser.add_argument("--all-cores", action="store_true", help="no limit on NumPy's threads")
     options = parser.parse_args(arguments)
     peers = options.peers if options.peers is not None else (8 if options.quick else 50)
-    fcc_shapes = placing.fcc_positions()
+    fcc_shapes = trilateration_baselines.fcc_positions()
     cases = [(n_satellites, noise, case) for n_satellites in SATELLITE_COUNTS for noise in NOISES for case in CASES]
     if options.quick:
         cases = QUICK_CASES
@@ -137,15 +148,15 @@ def main(arguments=None) -> list[dict]:
     ]
     for atoms, batch in () if options.quick else ((200, 64), (500, 16)):
         large_case = {"satellites": 11, "noise": 0.01, "case": "clean", "batch": batch, "peers": 2, "repeats": 3}
-        plans.append(([placing.ball_positions(atoms)], large_case))
+        plans.append(([trilateration_baselines.ball_positions(atoms)], large_case))
     results = []
     for shapes, plan in plans:
         for row in measure_case(shapes, **plan):
-            rows.show(row)
+            json_rows.show(row)
             results.append(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.json")
     if out is not None:
-        rows.write(results, out)
+        json_rows.write(results, out)
     return results
 
 

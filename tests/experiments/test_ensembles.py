@@ -57,7 +57,7 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
 
 
 def test_the_tables_say_what_the_rows_say(experiments):
-    import summary
+    import results_tables
 
     common_values = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}
     rows = [
@@ -85,10 +85,10 @@ def test_the_tables_say_what_the_rows_say(experiments):
         },
     ]
     rows = json.loads(json.dumps(rows))
-    sizes_table = summary.ensemble_table(rows)
+    sizes_table = results_tables.ensemble_table(rows)
     assert "| two | 2 | 0 | 2 | 0 | 100 % | 50 % | 50 % | 50 % | 50 % | – | – |" in sizes_table
     assert "| single | 1 | 1 | 0 | 0 | – | – | – | – | – | 100 % | 90 % |" in sizes_table
-    shares_table = summary.ensemble_shares_table(rows)
+    shares_table = results_tables.ensemble_shares_table(rows)
     assert (
         "| within 0.1 of the truth | 3 | 66.7 % |" in shares_table
         and "| within their 90 % interval | 3 | 66.7 % |" in shares_table

@@ -228,7 +228,7 @@ def test_noise_on_f_has_the_asked_size(experiments, data):
 
 
 def test_the_summary_of_rows_is_right(experiments):
-    import summary
+    import results_tables
 
     rows = [
         result_row(mean=0.4, sd=0.2),
@@ -237,7 +237,7 @@ def test_the_summary_of_rows_is_right(experiments):
     ]
     rows.append(result_row(metric="t_test_r_p", against="dae", mean=-0.1, t=-2.0, p=0.03))
     rows.append(result_row(metric="t_test_r_p", against="dae", seed=None, mean=-0.1, t=-2.0, p=0.2))
-    table = summary.reconstruction_table(rows)
+    table = results_tables.reconstruction_table(rows)
     assert "| random | cvae | 2 | sample | 2 | 0.5 ± 0.14 (0.3), 3 failed | 0.9 | – | – | – | † | – | † |" in table
     assert "| random | dae, the paper | 2 | sample | 1 | 0.4548 | 0.7482 | – | – | – | – | – | – |" in table
     assert "| random | 2 | sample | cvae | dae | R_p | -0.1 (0.1) | 0.2 |\n" in table and "structures" not in table
@@ -246,11 +246,11 @@ def test_the_summary_of_rows_is_right(experiments):
         "0.05, which allows for their number, in 0."
     )
     ablation_columns = {"noise": 0.1, "weight": 0.0, "refined": True, "seconds_per_structure": 0.25}
-    table = summary.ablation_table(
+    table = results_tables.ablation_table(
         [result_row(**ablation_columns), result_row(**ablation_columns, metric="pearson", mean=0.9)]
     )
     assert "| random | 0.1 | cvae | 0 | yes | 1 | 0.9 (0.1) | 0.5 (0.1) | † | – | † | 0.25 |" in table
-    table = summary.model_table(
+    table = results_tables.model_table(
         [
             result_row(metric="share_valid", mean=0.7, sd=None),
             result_row(metric="share_valid", mean=0.9, sd=None, seed=1),
@@ -261,33 +261,35 @@ def test_the_summary_of_rows_is_right(experiments):
 
 
 def test_small_p_values_are_counted_singly_and_all_together(experiments):
-    import summary
+    import results_tables
 
-    assert summary.comparison_remark([0.001, 0.01, 0.04, 0.5, 0.9]) == (
+    assert results_tables.comparison_remark([0.001, 0.01, 0.04, 0.5, 0.9]) == (
         "Comparisons: 5. p is below 0.05 in 3, where chance alone gives about 0.25, and below 0.05 / 5 = 0.01, which "
         "allows for their number, in 1."
     )
 
 
 def test_the_summary_changes_nothing_but_what_is_between_its_markers(experiments, tmp_path):
-    import summary
+    import results_tables
 
-    text = "before\n" + "".join(f"<!-- {marker} -->\nold\n<!-- end -->\nafter\n" for marker in summary.TABLES)
-    updated_text = summary.update_tables(text, tmp_path)
-    assert summary.update_tables(updated_text, tmp_path) == updated_text
+    text = "before\n" + "".join(f"<!-- {marker} -->\nold\n<!-- end -->\nafter\n" for marker in results_tables.TABLES)
+    updated_text = results_tables.update_tables(text, tmp_path)
+    assert results_tables.update_tables(updated_text, tmp_path) == updated_text
     assert (
-        updated_text.count("not run yet: `python experiments/") == updated_text.count("after") == len(summary.TABLES)
+        updated_text.count("not run yet: `python experiments/")
+        == updated_text.count("after")
+        == len(results_tables.TABLES)
         and "old" not in updated_text
     )
     with pytest.raises(ValueError, match="Expected <!-- table1 -->"):
-        summary.update_tables("nothing", tmp_path)
+        results_tables.update_tables("nothing", tmp_path)
 
 
 def test_the_tables_in_the_readme_are_those_of_the_results(experiments):
-    import summary
+    import results_tables
 
-    text = summary.README.read_text("utf-8")
-    assert summary.update_tables(text, experiments / "results") == text
+    text = results_tables.README.read_text("utf-8")
+    assert results_tables.update_tables(text, experiments / "results") == text
 
 
 def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys, monkeypatch):
@@ -308,7 +310,7 @@ def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys, m
 def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp_path, monkeypatch):
     """Sixty PDFs, a small network, one epoch; the paths of the whole, to rows, tables and a picture."""
     import pdf_loss_ablation as ablation
-    import summary
+    import results_tables
     import table1_reconstruction as table1
     import trainings
 
@@ -333,7 +335,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     rows = table1.main([*arguments, "--out", str(out)])
     column_names = "experiment dataset latent draw model split seed metric mean sd n failed config commit versions"
     assert all(set(column_names.split()) <= set(table_row) for table_row in rows)
-    assert {table_row["metric"] for table_row in rows} == {*summary.MEASURES, "t_test_r_p", "t_test_pearson"}
+    assert {table_row["metric"] for table_row in rows} == {*results_tables.MEASURES, "t_test_r_p", "t_test_pearson"}
     template_rows = [
         table_row for table_row in rows if table_row["model"] == table1.TEMPLATE and table_row["metric"] == "pearson"
     ]
@@ -359,5 +361,5 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     ]
     assert len(mean_misfits[0]) == len(mean_misfits[1]) == 2
     assert out.with_suffix(".png").stat().st_size > 10_000
-    text = "".join(f"<!-- {marker} -->\n<!-- end -->\n" for marker in summary.TABLES)
-    assert summary.update_tables(text, tmp_path).count("| random |") >= 6
+    text = "".join(f"<!-- {marker} -->\n<!-- end -->\n" for marker in results_tables.TABLES)
+    assert results_tables.update_tables(text, tmp_path).count("| random |") >= 6

@@ -78,11 +78,11 @@ def test_figure_1_has_rows_and_a_picture(experiments, tmp_path, monkeypatch):
 
 def test_ends_of_a_path_differ_in_their_number_of_atoms(experiments, data):
     import figure1_interpolation as figure
-    import figures
+    import network_figures
 
     path_ends = figure.select_pairs(data, np.arange(40), count=20, seed=0)
     np.testing.assert_array_equal(path_ends, figure.select_pairs(data, np.arange(40), count=20, seed=0))
-    atoms = figures.atom_counts(data, path_ends)
+    atoms = network_figures.atom_counts(data, path_ends)
     assert path_ends.shape == (20, 2) and set(atoms.ravel()) == {13, 19} and (atoms[:, 0] != atoms[:, 1]).all()
 
 
@@ -199,22 +199,22 @@ def test_order_is_1_for_clusters_and_chance_for_shuffled_labels(experiments):
 
 
 def test_figures_are_not_made_of_unfinished_trainings(experiments, data, tmp_path, monkeypatch):
-    import figures
+    import network_figures
     import trainings
 
     plan = trainings.training_plan("cvae", "random", 2, runs=tmp_path)
     monkeypatch.setattr(trainings, "training_plan", lambda *arguments: plan)
     with pytest.raises(SystemExit, match=r"Expected a finished training .*trainings\.py --models cvae"):
-        figures.load_training(data, "cvae", "random", 2, quick=False)
+        network_figures.load_training(data, "cvae", "random", 2, quick=False)
 
 
 def test_the_nearest_atom_is_drawn_last_and_darkest(experiments):
-    import drawing
     import matplotlib.figure
+    import plots
 
-    np.testing.assert_allclose(drawing.view_rotation() @ drawing.view_rotation().T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(plots.view_rotation() @ plots.view_rotation().T, np.eye(3), atol=1e-12)
     axes = matplotlib.figure.Figure().add_subplot()
     positions = np.array([[0.0, 0, 0], [0, 0, 3], [np.nan, 0, 0], [0, -3, 0]])
-    drawing.draw_spheres(axes, positions, bond=1.0, reach=5.0, colour="C0")
+    plots.draw_spheres(axes, positions, bond=1.0, reach=5.0, colour="C0")
     brightness = axes.collections[0].get_facecolor()[:, :3].sum(axis=1)
     assert len(brightness) == 3 and (np.diff(brightness) < 0).all()

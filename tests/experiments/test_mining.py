@@ -156,12 +156,12 @@ def test_the_fit_benchmark_has_rows_and_no_larger_misfit_than_its_peers(experime
 @pytest.mark.long
 def test_validation_runs_on_simulated_particles(experiments, tmp_path, capsys):
     """A case of two parts with a small library: the best fit is screened, the residual of the truth is noise."""
-    import summary
-    import trust
+    import pdf_validation
+    import results_tables
 
-    rows_path = tmp_path / "trust.jsonl"
+    rows_path = tmp_path / "pdf_validation.jsonl"
     arguments = ["screening", "verdict", "--count", "1", "--max-atoms", "40", "--out", str(rows_path)]
-    trust.main(arguments)
+    pdf_validation.main(arguments)
     screening_row, quality_row = rows = [json.loads(line) for line in rows_path.read_text().splitlines()]
     assert (
         screening_row["part"] == "screening"
@@ -170,7 +170,7 @@ def test_validation_runs_on_simulated_particles(experiments, tmp_path, capsys):
     )
     assert quality_row["part"] == "verdict" and 0.05 < quality_row["structure"] < 3 and quality_row["size_seen"] > 5
     capsys.readouterr()
-    trust.main(arguments)
+    pdf_validation.main(arguments)
     assert not capsys.readouterr().out  # what is done is not done again
-    text = summary.validation_table(rows)
+    text = results_tables.validation_table(rows)
     assert "| best of all fits among those screened | 1 | 100.0 % |" in text and "| 0 | – |" in text

@@ -8,17 +8,18 @@ import small_angle_data
 
 
 def test_simulated_spheres_are_those_of_another_sum(experiments):
-    import small_angle
+    import simulated_saxs
 
     q = np.linspace(0.01, 0.4, 50)
-    intensity = small_angle.sphere_intensity(q, [(30.0, 0.08, 0.4), (45.0, 0.1, 0.6)])
+    intensity = simulated_saxs.sphere_intensity(q, [(30.0, 0.08, 0.4), (45.0, 0.1, 0.6)])
     np.testing.assert_allclose(
         intensity, small_angle_data.sphere_intensity(q, (30.0, 0.08, 0.4), (45.0, 0.1, 0.6)), rtol=1e-6
     )
-    tabulated_intensity = small_angle.body_intensity("sphere", q, 45.0, 0.1)
+    tabulated_intensity = simulated_saxs.body_intensity("sphere", q, 45.0, 0.1)
     np.testing.assert_allclose(
         tabulated_intensity / tabulated_intensity[0],
-        small_angle.sphere_intensity(q, [(45.0, 0.1, 1.0)]) / small_angle.sphere_intensity(q[:1], [(45.0, 0.1, 1.0)]),
+        simulated_saxs.sphere_intensity(q, [(45.0, 0.1, 1.0)])
+        / simulated_saxs.sphere_intensity(q[:1], [(45.0, 0.1, 1.0)]),
         rtol=1e-3,
     )
 
@@ -34,8 +35,8 @@ def test_a_sample_of_the_round_robin_is_the_same_each_time_and_has_means_a_facto
 
 
 def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
+    import results_tables
     import saxs_shapes
-    import summary
 
     row = {
         "truth": "cube",
@@ -48,17 +49,17 @@ def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
     clear_row = row | {"told": "cube", "first": "cube", "sphere_above": 90.0, "wrong_above": 80.0}
     assert "1 cases, a wrong body told in 100.0%" in saxs_shapes.summary_text([row, clear_row])
     assert "1 cases, the right body first in 100.0%" in saxs_shapes.summary_text([row, clear_row])
-    assert "| sphere within the noise" in summary.saxs_shapes_table([row, clear_row])
+    assert "| sphere within the noise" in results_tables.saxs_shapes_table([row, clear_row])
 
 
 @pytest.mark.long
 def test_the_slides_sphere_is_fitted_and_tabled(experiments, tmp_path, monkeypatch):
+    import results_tables
     import saxs_sphere
-    import summary
 
     monkeypatch.setattr(saxs_sphere, "N_OPEN_SETS", 0)
     rows_path = tmp_path / "saxs_sphere.jsonl"
     rows = saxs_sphere.main(["--sets", "3", "--out", str(rows_path)])
     assert [json.loads(line) for line in rows_path.read_text().splitlines()] == rows
     assert all(abs(row["radius"] - 34.907) < 0.4 and row["body"] == "sphere" for row in rows)
-    assert "| matched | 3 | radius |" in summary.saxs_sphere_table(rows)
+    assert "| matched | 3 | radius |" in results_tables.saxs_sphere_table(rows)

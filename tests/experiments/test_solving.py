@@ -8,14 +8,16 @@ CASE_NAME = {"part": "offrule", "kind": "fcc", "seed": 0, "draw": 0, "noise": 0.
 
 def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments, monkeypatch):
     import measured_pdfs
-    import solving
+    import unlisted_particles
 
     q_grids = []
     transform = measured_pdfs.transform
     monkeypatch.setattr(
         measured_pdfs, "transform", lambda q, r, **keywords: (q_grids.append(q), transform(q, r, **keywords))[1]
     )
-    simulated_case, repeated_case = (solving.simulate_case(CASE_NAME, solving.CASE_SETS["offrule"]) for _ in range(2))
+    simulated_case, repeated_case = (
+        unlisted_particles.simulate_case(CASE_NAME, unlisted_particles.CASE_SETS["offrule"]) for _ in range(2)
+    )
     np.testing.assert_array_equal(simulated_case.measurement.g, repeated_case.measurement.g)
     settings = simulated_case.measurement.given
     assert all(q[0] == settings["qmin"] and q[-1] == pytest.approx(settings["qmax"], abs=1e-9) for q in q_grids)
@@ -23,30 +25,36 @@ def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments, mo
 
 
 def test_parts_share_particles_and_move_their_atoms(experiments):
-    import solving
+    import unlisted_particles
 
     plain_particle, displaced_particle = (
-        solving.simulate_case(CASE_NAME, solving.CASE_SETS[part]).particle for part in ("offrule", "displaced5")
+        unlisted_particles.simulate_case(CASE_NAME, unlisted_particles.CASE_SETS[part]).particle
+        for part in ("offrule", "displaced5")
     )
-    displacements = np.linalg.norm(displaced_particle.positions - plain_particle.positions, axis=1) * solving.BOND
+    displacements = (
+        np.linalg.norm(displaced_particle.positions - plain_particle.positions, axis=1) * unlisted_particles.BOND
+    )
     assert np.sqrt(np.mean(displacements**2)) == pytest.approx(0.05)
 
 
 def test_turned_and_mirrored_atoms_have_no_error_and_a_missing_one_is_not_solved(experiments):
-    import solving
+    import unlisted_particles
 
-    positions = solving.simulate_case(CASE_NAME, solving.CASE_SETS["offrule"]).particle.positions * solving.BOND
+    positions = (
+        unlisted_particles.simulate_case(CASE_NAME, unlisted_particles.CASE_SETS["offrule"]).particle.positions
+        * unlisted_particles.BOND
+    )
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    assert solving.coordinate_error(positions, (positions @ rotation)[::-1] + 3.0) < 1e-6
+    assert unlisted_particles.coordinate_error(positions, (positions @ rotation)[::-1] + 3.0) < 1e-6
     assert (
-        solving.is_solved({"error": 0.05})
-        and not solving.is_solved({"error": 0.2})
-        and not solving.is_solved({"error": None})
+        unlisted_particles.is_solved({"error": 0.05})
+        and not unlisted_particles.is_solved({"error": 0.2})
+        and not unlisted_particles.is_solved({"error": None})
     )
 
 
 def test_tables_give_solved_counts_and_intervals(experiments):
-    import summary
+    import results_tables
 
     row = CASE_NAME | {
         "atoms": 100, "type": "fcc", "word": "", "seconds": 2.0, "truth_rw": 0.01, "rw": 0.011, "found_type": "fcc",
@@ -54,9 +62,9 @@ def test_tables_give_solved_counts_and_intervals(experiments):
     }  # fmt: skip
     other_row = row | {"seed": 1, "found_atoms": 97, "error": None, "n_low": 96.0, "n_high": 98.0, "rw": 0.02}
     stack_row = row | {"kind": "stack", "word": "hhc", "found_word": "chh", "hexagonal": 0.67, "found_hexagonal": 0.67}
-    table = summary.site_search_table([row, other_row]).splitlines()[-1]
+    table = results_tables.site_search_table([row, other_row]).splitlines()[-1]
     assert "| offrule | 3 % | 2 | 100 % | 50 % | 50 ± 71 % | 1.5 % |" in table and "| 50 % | 50 % | 2 % | 2 |" in table
-    kinds_table = summary.site_search_kinds_table([row, other_row, stack_row])
+    kinds_table = results_tables.site_search_kinds_table([row, other_row, stack_row])
     assert (
         "| offrule | fcc | – | 1 of 2 | – |" in kinds_table
         and "| stacks | all inner letters right | – | 100 % | – |" in kinds_table

@@ -7,10 +7,10 @@ import pytest
 @pytest.mark.slow
 @pytest.mark.long
 def test_table_2_has_a_row_for_each_method(experiments, tmp_path, capsys, monkeypatch):
-    import placing
     import table2_trilateration
+    import trilateration_baselines
 
-    monkeypatch.setattr(placing, "fcc_positions", lambda: [placing.ball_positions(19)])
+    monkeypatch.setattr(trilateration_baselines, "fcc_positions", lambda: [trilateration_baselines.ball_positions(19)])
     monkeypatch.setattr(table2_trilateration, "QUICK_CASES", [(11, 0.01, "clean")])
     rows_path = tmp_path / "table.json"
     table2_trilateration.main(["--quick", "--batch", "8", "--peers", "2", "--out", str(rows_path)])
@@ -39,22 +39,22 @@ def test_figure_6_gets_better_with_satellites_and_has_a_picture(experiments, tmp
 
 
 def test_scipy_solves_exact_distances(experiments):
-    import placing
+    import trilateration_baselines
 
-    positions = placing.ball_positions(30)
-    distance_batch = placing.draw_distances(
+    positions = trilateration_baselines.ball_positions(30)
+    distance_batch = trilateration_baselines.draw_distances(
         [positions], np.random.default_rng(0), count=1, satellites=11, noise=0.0, case="clean"
     )
-    arguments = next(placing.unpadded_inputs(distance_batch))
-    for solver in (placing.solve_sequentially, placing.solve_jointly):
+    arguments = next(trilateration_baselines.unpadded_inputs(distance_batch))
+    for solver in (trilateration_baselines.solve_sequentially, trilateration_baselines.solve_jointly):
         np.testing.assert_allclose(solver(*arguments), distance_batch.positions[0], atol=1e-4)
 
 
 def test_the_bound_is_0_0043_at_55_atoms_11_satellites_and_1_percent(experiments):
-    import placing
+    import trilateration_baselines
 
-    positions = next(positions for positions in placing.fcc_positions() if len(positions) == 55)
-    distance_batch = placing.draw_distances(
+    positions = next(positions for positions in trilateration_baselines.fcc_positions() if len(positions) == 55)
+    distance_batch = trilateration_baselines.draw_distances(
         [positions], np.random.default_rng(0), count=1, satellites=11, noise=0.01, case="clean"
     )
-    assert placing.cramer_rao_rmse(distance_batch, 0.01, count=1) == pytest.approx(0.0043, abs=5e-5)
+    assert trilateration_baselines.cramer_rao_rmse(distance_batch, 0.01, count=1) == pytest.approx(0.0043, abs=5e-5)

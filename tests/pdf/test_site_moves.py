@@ -159,7 +159,7 @@ def search_ends(particle_case):
 
 
 def test_a_search_comes_most_of_the_way_from_a_wrong_particle_to_the_right_one(particle_case, search_ends):
-    """One start seldom finds it; what searches of many do is told by `experiments/solving.py`."""
+    """One start seldom finds it; what searches of many do is told by `experiments/unlisted_particles.py`."""
     _, occupied_sites, _, _ = particle_case
     search_end, start_end = search_ends[1]
     true_cost = float(start_state(particle_case, occupied_sites, site_weights())[2].cost)

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 import jax
+import json_rows
 import numpy as np
-import rows
 import table1_reconstruction
 import trainings
 from table1_reconstruction import finite_or_none
@@ -69,13 +69,13 @@ def measure_rows(
     config = run.plan.config
     shared = {"experiment": name, "dataset": config.preset, "latent": config.latent, "model": model}
     shared |= {"split": config.split, "seed": seed, **extra_columns}
-    provenance = {"config": run.plan.config.recorded, "commit": rows.commit(), **rows.environment()}
+    provenance = {"config": run.plan.config.recorded, "commit": json_rows.commit(), **json_rows.environment()}
     result = [
         {**shared, "metric": metric, **extended_statistics(measure_values), **provenance}
         for metric, measure_values in values.items()
     ]
     for row in result:
-        rows.show(row)
+        json_rows.show(row)
     return result
 
 

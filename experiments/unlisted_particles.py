@@ -1,11 +1,11 @@
 """Claim: a search over lattice sites solves particles that no list holds; it says how sure their number of atoms is.
 
-    python experiments/solving.py offrule scale            (some 10 s a case on 2 cores; resumes; all parts by default)
-    python experiments/solving.py --shard 1/8              (every eighth case, for eight processes; each has its --out)
-    python experiments/solving.py --quick                  (a case of two parts and a small library, under a minute)
+    python experiments/unlisted_particles.py offrule scale            (some 10 s a case on 2 cores; resumes; all parts by default)
+    python experiments/unlisted_particles.py --shard 1/8              (every eighth case, for eight processes; each has its --out)
+    python experiments/unlisted_particles.py --quick                  (a case of two parts and a small library, under a minute)
 
 Platinum is simulated: Q 0.8 to 18-25 1/Å, qdamp known, Uiso, delta2 and stretch not, white noise on F(Q) for each point
-of a 0.02 1/Å grid, r to 30 Å (large: 40 Å). The particles are those of `particles.py`, 35 to 320 atoms.
+of a 0.02 1/Å grid, r to 30 Å (large: 40 Å). The particles are those of `synthetic_particles.py`, 35 to 320 atoms.
 
 offrule: cuts of lattices, stacks, five-fold ones off their centre, incomplete shells, missing edges; without noise,
 with 3 and with 10 %; absolute; --search quick. full: --search full. scale: 3 %, on scales of 0.6 to 1.6 that are not
@@ -27,10 +27,10 @@ from unittest import mock
 import evaluation
 import jax
 import jax.numpy as jnp
+import json_rows
 import measured_pdfs
 import numpy as np
-import particles
-import rows
+import synthetic_particles
 from ase import Atoms
 from scipy.spatial.distance import pdist
 
@@ -73,7 +73,7 @@ MAX_COORDINATE_ERROR = 0.1
 class CaseSet:
     """Cases of one kind."""
 
-    kinds: tuple[str, ...] = particles.OFF_RULE_KINDS
+    kinds: tuple[str, ...] = synthetic_particles.OFF_RULE_KINDS
     noises: tuple[float, ...] = (0.03,)
     seeds: int = 1
     absolute: bool = True
@@ -93,15 +93,15 @@ CASE_SETS = {
     "full": CaseSet(noises=(0.0, 0.03), search="full"),
     "scale": CaseSet(seeds=N_SEEDS, absolute=False),
     "large": CaseSet(atom_range=(200, 1000), rmax=40.0),
-    "rules": CaseSet(kinds=particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS),
+    "rules": CaseSet(kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS),
     "displaced5": CaseSet(displacement=0.05),
     "displaced10": CaseSet(displacement=0.1),
     "contracted": CaseSet(contraction=0.03),
     "library": CaseSet(noises=(0.0, 0.03, 0.1), search="none"),
-    "library rules": CaseSet(kinds=particles.RULE_KINDS, noises=(0.0,), search="none"),
+    "library rules": CaseSet(kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), search="none"),
     "network": CaseSet(search="none", sources=("network", "library")),
     "screened": CaseSet(noises=(0.0, 0.03, 0.1), seeds=N_SEEDS, screen="classifier"),
-    "screened rules": CaseSet(kinds=particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS, screen="classifier"),
+    "screened rules": CaseSet(kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS, screen="classifier"),
     "random": CaseSet(),
     "unshaped": CaseSet(shape_weight=0.0),
     "half": CaseSet(shape_weight=0.5 * SHAPE_PRIOR_WEIGHT),
@@ -114,7 +114,7 @@ class ParticleCase(NamedTuple):
 
     labels: dict[str, Any]
     """Part, kind, seed, draw and noise."""
-    particle: particles.Particle
+    particle: synthetic_particles.Particle
     measurement: Measurement
     """With all settings."""
 
@@ -131,20 +131,21 @@ def case_labels(part: str, case_set: CaseSet, draws: int) -> Iterator[dict[str, 
 def simulate_case(labels: dict[str, Any], case_set: CaseSet) -> ParticleCase:
     """Return the case of a name; the parts share particles and instruments."""
     kind = labels["kind"]
-    kind_index = (*particles.OFF_RULE_KINDS, *(f"rule {rule_kind}" for rule_kind in particles.RULE_KINDS)).index(
-        f"rule {kind}" if case_set.kinds == particles.RULE_KINDS else kind
-    )
+    kind_index = (
+        *synthetic_particles.OFF_RULE_KINDS,
+        *(f"rule {rule_kind}" for rule_kind in synthetic_particles.RULE_KINDS),
+    ).index(f"rule {kind}" if case_set.kinds == synthetic_particles.RULE_KINDS else kind)
     rng = np.random.default_rng([FIRST_SEED + labels["seed"], labels["draw"], kind_index])
-    if case_set.kinds == particles.RULE_KINDS:
-        particle = particles.draw_rule_particle(kind, rng)
+    if case_set.kinds == synthetic_particles.RULE_KINDS:
+        particle = synthetic_particles.draw_rule_particle(kind, rng)
     else:
-        particle = particles.draw_off_rule_particle(
+        particle = synthetic_particles.draw_off_rule_particle(
             kind, rng, min_atoms=case_set.atom_range[0], max_atoms=case_set.atom_range[1]
         )
     if case_set.contraction:
-        particle = particles.contract_surface(particle, case_set.contraction)
+        particle = synthetic_particles.contract_surface(particle, case_set.contraction)
     if case_set.displacement:
-        particle = particles.displace_atoms(particle, rng, case_set.displacement / BOND)
+        particle = synthetic_particles.displace_atoms(particle, rng, case_set.displacement / BOND)
     values = {
         "qmin": 0.8, "qmax": rng.uniform(18.0, 25.0), "qdamp": rng.uniform(0.01, 0.04),
         "uiso": rng.uniform(0.004, 0.012), "delta2": rng.uniform(1.0, 4.0), "stretch": rng.uniform(0.985, 1.015),
@@ -289,7 +290,7 @@ def run_cases(
         ).best.rw
     for case, rw, result in zip(cases, truth_rw, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(case, result, rw) | provenance
-        rows.show(
+        json_rows.show(
             {
                 column: row.get(column)
                 for column in ("part", "kind", "noise", "atoms", "found_atoms", "w1", "error", "seconds")
@@ -315,16 +316,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_SETS) + "; all by default")
     parser.add_argument("--draws", type=int, default=N_DRAWS, help="particles of each kind and seed [10]")
-    parser.add_argument("--out", type=Path, help="rows are added here [results/solving.jsonl; quick: nowhere]")
+    parser.add_argument(
+        "--out", type=Path, help="rows are added here [results/unlisted_particles.jsonl; quick: nowhere]"
+    )
     parser.add_argument("--shard", default="1/1", help="which part of the cases, as 1/8")
     parser.add_argument("--quick", action="store_true", help="a case of two parts and a small library")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(CASE_SETS):
         parser.error(f"expected parts of {', '.join(CASE_SETS)}, got {', '.join(sorted(unknown_parts))}")
-    out = options.out or (None if options.quick else RESULTS / "solving.jsonl")
+    out = options.out or (None if options.quick else RESULTS / "unlisted_particles.jsonl")
     max_atoms = 100 if options.quick else 1000
     shard, shard_count = map(int, options.shard.split("/"))
-    provenance = {"device": rows.environment()["device"], "commit": rows.commit(), "jax": jax.__version__}
+    provenance = {"device": json_rows.environment()["device"], "commit": json_rows.commit(), "jax": jax.__version__}
     finished_keys = {row_key(row) for row in (read_rows(out) if out else [])}
     for part in options.parts or (["offrule", "library"] if options.quick else list(CASE_SETS)):
         case_set = CASE_SETS[part]

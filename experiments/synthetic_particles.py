@@ -1,6 +1,6 @@
 """Particles of a test set, each from a seed: some that no rule of the library lists, and those of DeepStruc's rules.
 
-    python experiments/particles.py        (ten of each kind, in a table; a few seconds)
+    python experiments/synthetic_particles.py        (ten of each kind, in a table; a few seconds)
 
 `offrule` draws particles whose atoms show their type (`kinds`), in one piece, hardly longer than wide, without loose
 atoms. Lengths in bonds: the mean distance of nearest neighbours is 1, in bcc √3/2 of the lattice constant.

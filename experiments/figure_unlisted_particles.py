@@ -1,7 +1,7 @@
-"""Figures of `solving.py`: how often particles are solved, and how sure the atoms of one are.
+"""Figures of `unlisted_particles.py`: how often particles are solved, and how sure the atoms of one are.
 
-    python experiments/figure_solving.py                   (a minute on 2 cores; from the rows of solving.py)
-    python experiments/figure_solving.py --quick           (another particle and a small library; writes nothing)
+    python experiments/figure_unlisted_particles.py                   (a minute on 2 cores; from the rows of unlisted_particles.py)
+    python experiments/figure_unlisted_particles.py --quick           (another particle and a small library; writes nothing)
 
 Left: the share of particles that are solved, against the noise, of the search and its controls; bars are the standard
 error. Right: the atoms of a particle at 10 % of noise, coloured by how sure they are, beside the true ones.
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import matplotlib.figure
 import numpy as np
-import solving
-from drawing import TRUE_COLOUR, draw_spheres, save_figure
+import unlisted_particles
 from matplotlib import colormaps
+from plots import TRUE_COLOUR, draw_spheres, save_figure
 from scipy.spatial import KDTree
 
 from jaxstruc.pdf.solve import solve_measurements
 
-FIGURE_PATH = Path(__file__).parent / "results" / "solving.png"
+FIGURE_PATH = Path(__file__).parent / "results" / "unlisted_particles.png"
 PART_LABELS = {"offrule": "search", "library": "library alone", "full": "search, full"}
 EXAMPLE_CASE = {"part": "offrule", "kind": "fcc", "seed": 1, "draw": 1, "noise": 0.1}
 
@@ -30,7 +30,9 @@ def plot_solved_share(axes, rows: list[dict]) -> None:
     for part, label in PART_LABELS.items():
         points = []
         for noise in sorted({row["noise"] for row in rows if row["part"] == part}):
-            is_solved = [solving.is_solved(row) for row in rows if (row["part"], row["noise"]) == (part, noise)]
+            is_solved = [
+                unlisted_particles.is_solved(row) for row in rows if (row["part"], row["noise"]) == (part, noise)
+            ]
             points.append((100 * noise, 100 * np.mean(is_solved), 100 * np.std(is_solved) / np.sqrt(len(is_solved))))
         if points:
             axes.errorbar(*np.array(points).T, fmt="o-", ms=4, lw=1, capsize=2, label=label)
@@ -52,17 +54,23 @@ def superpose(found_positions: np.ndarray, true_positions: np.ndarray) -> np.nda
 
 def plot_particle(figure, *, quick: bool) -> dict[str, float]:
     """Draw a particle's atoms by how sure they are, and the true ones; return what was found."""
-    case_set = solving.CASE_SETS[EXAMPLE_CASE["part"]]
-    case = solving.simulate_case({**EXAMPLE_CASE, "seed": 0, "draw": 0} if quick else EXAMPLE_CASE, case_set)
-    candidate = next(solve_measurements([case.measurement], solving.solve_plan(case_set, 100 if quick else 1000))).best
-    true_positions = case.particle.positions * solving.BOND
+    case_set = unlisted_particles.CASE_SETS[EXAMPLE_CASE["part"]]
+    case = unlisted_particles.simulate_case({**EXAMPLE_CASE, "seed": 0, "draw": 0} if quick else EXAMPLE_CASE, case_set)
+    candidate = next(
+        solve_measurements([case.measurement], unlisted_particles.solve_plan(case_set, 100 if quick else 1000))
+    ).best
+    true_positions = case.particle.positions * unlisted_particles.BOND
     found_positions = superpose(candidate.atoms.positions, true_positions)
     occupancy = np.ones(len(found_positions)) if candidate.occupancy is None else np.asarray(candidate.occupancy, float)
     true_axes, found_axes = figure.subplots(1, 2)
-    half_width = float(np.linalg.norm(true_positions - true_positions.mean(axis=0), axis=1).max()) + solving.BOND
+    half_width = (
+        float(np.linalg.norm(true_positions - true_positions.mean(axis=0), axis=1).max()) + unlisted_particles.BOND
+    )
     colour_map = colormaps["RdYlBu"]
-    draw_spheres(true_axes, true_positions, bond=solving.BOND, reach=half_width, colour=TRUE_COLOUR)
-    draw_spheres(found_axes, found_positions, bond=solving.BOND, reach=half_width, colour=colour_map(occupancy)[:, :3])
+    draw_spheres(true_axes, true_positions, bond=unlisted_particles.BOND, reach=half_width, colour=TRUE_COLOUR)
+    draw_spheres(
+        found_axes, found_positions, bond=unlisted_particles.BOND, reach=half_width, colour=colour_map(occupancy)[:, :3]
+    )
     true_axes.set_title(f"true, {len(true_positions)} atoms", fontsize=9)
     found_axes.set_title(f"found, {len(found_positions)} atoms", fontsize=9)
     figure.colorbar(
@@ -83,11 +91,13 @@ def main(arguments=None) -> dict[str, float]:
     """Draw, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="another particle and a small library; writes nothing")
-    parser.add_argument("--out", type=Path, help="[results/solving.png, but not with --quick]")
+    parser.add_argument("--out", type=Path, help="[results/unlisted_particles.png, but not with --quick]")
     options = parser.parse_args(arguments)
     figure = matplotlib.figure.Figure(figsize=(9.5, 3.4), layout="constrained")
     share_figure, particle_figure = figure.subfigures(1, 2, width_ratios=(1, 1.8))
-    plot_solved_share(share_figure.subplots(), solving.read_rows(solving.RESULTS / "solving.jsonl"))
+    plot_solved_share(
+        share_figure.subplots(), unlisted_particles.read_rows(unlisted_particles.RESULTS / "unlisted_particles.jsonl")
+    )
     summary = plot_particle(particle_figure, quick=options.quick)
     print(summary)
     if out := options.out or (None if options.quick else FIGURE_PATH):

@@ -1,12 +1,12 @@
 """Claim: what the classifier finds improbable need not be fitted: the best cluster is still found, in less time.
 
-    python experiments/screening.py                        (300 simulated files, 45 minutes on a core)
-    python experiments/screening.py --quick                (few files, nothing is written)
-    python experiments/screening.py --data DIR             (the measured files too, which are not in the repository)
+    python experiments/classifier_screening.py                        (300 simulated files, 45 minutes on a core)
+    python experiments/classifier_screening.py --quick                (few files, nothing is written)
+    python experiments/classifier_screening.py --data DIR             (the measured files too, which are not in the repository)
 
 Each file is mined with `--screen none`, which tries every candidate and fits the best 1500, and with the screen, which
 tries what is probable at a glance and fits the best 300. "Held": the least Rw of the screened fits is within 2 % of the
-least of all. Files: particles and instruments of `solving.py`, off-rule with three noises, and of the rules without.
+least of all. Files: particles and instruments of `unlisted_particles.py`, off-rule with three noises, and of the rules without.
 Seconds are those of whole results without compilation, one file after the other in one process.
 """
 
@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import json_rows
 import numpy as np
-import particles
-import rows
-import solving
+import synthetic_particles
+import unlisted_particles
 
 import jaxstruc
 from jaxstruc.api import solving as solve_plan
@@ -29,7 +29,7 @@ from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.classifier_prior import ClassifierScreen
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 
-RESULTS = Path(__file__).parent / "results" / "screening.jsonl"
+RESULTS = Path(__file__).parent / "results" / "classifier_screening.jsonl"
 MEASURED_FILES = {
     "Pt_1.8nm_S3.gr": "Pt",
     "Au144_pMBA.gr": "Au",
@@ -48,9 +48,15 @@ def mining_plan(element: str, classifier_screen: ClassifierScreen, ensemble: Ens
 def simulated_files(draws: int) -> list[tuple[dict[str, Any], Measurement]]:
     """Return the names and the data of simulated particles."""
     files = []
-    for part, kinds, noises in (("offrule", particles.OFF_RULE_KINDS, NOISES), ("rules", particles.RULE_KINDS, (0.0,))):
-        case_set = solving.CaseSet(kinds=kinds, noises=noises)
-        cases = [solving.simulate_case(labels, case_set) for labels in solving.case_labels(part, case_set, draws)]
+    for part, kinds, noises in (
+        ("offrule", synthetic_particles.OFF_RULE_KINDS, NOISES),
+        ("rules", synthetic_particles.RULE_KINDS, (0.0,)),
+    ):
+        case_set = unlisted_particles.CaseSet(kinds=kinds, noises=noises)
+        cases = [
+            unlisted_particles.simulate_case(labels, case_set)
+            for labels in unlisted_particles.case_labels(part, case_set, draws)
+        ]
         files += [(case.labels | {"type": case.particle.type}, case.measurement) for case in cases]
     return files
 
@@ -84,7 +90,7 @@ def mine_files(
                 "listed": prior.n_listed if prior else None, "kept": prior.n_screened if prior else None,
                 "effective": prior.effective_samples if prior else None,
             })  # fmt: skip
-            rows.show(result_rows[-1])
+            json_rows.show(result_rows[-1])
     return result_rows
 
 
@@ -102,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"expected none or classifier, got {', '.join(sorted(unknown_screens))}")
     files = simulated_files(1)[:4] if options.quick else simulated_files(options.draws)
     files += measured_files(options.data) if options.data else []
-    provenance = {"commit": rows.commit(), **rows.environment()}
+    provenance = {"commit": json_rows.commit(), **json_rows.environment()}
     all_rows = (
         [json.loads(line) for line in options.out.read_text("utf-8").splitlines()] if options.out.exists() else []
     )
@@ -115,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         screen_rows = [row | provenance for row in mine_files(files, classifier_screen, screen_name)]
         all_rows = [row for row in all_rows if row["screen"] != screen_name] + screen_rows
         if not options.quick:
-            rows.write_lines(all_rows, options.out)
+            json_rows.write_lines(all_rows, options.out)
     print(summary_text(all_rows if not options.quick else screen_rows))
 
 

@@ -1,6 +1,6 @@
 """Writes the tables of `README.md` here from the rows in `results/`, so that they agree.
 
-    python experiments/summary.py
+    python experiments/results_tables.py
 
 Between `<!-- NAME -->` and `<!-- end -->`, for each of `TABLES`. A value is the mean over seeds ± the standard
 deviation over seeds, and in brackets that over structures, the mean of the seeds'. Where there are no rows, the table
@@ -264,7 +264,7 @@ def screening_table(rows: list[dict]) -> str:
 
 
 def _is_solved(row: dict) -> bool:
-    """Return whether count and coordinates are right, as in solving.py."""
+    """Return whether count and coordinates are right, as in unlisted_particles.py."""
     return row.get("error") is not None and row["error"] < 0.1
 
 
@@ -627,11 +627,11 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
         "benchmark_saxs",
         column_tables("body curves sizes q us_a_curve sasmodels_us_a_curve times first_call deviation"),
     ),
-    "trust": ("trust", validation_table),
-    "classifying": ("classifying", classifier_table),
-    "classifying_stream": ("classifying", classifier_stream_table),
-    "classifying_outside": ("classifying", classifier_outlier_table),
-    "screening": ("screening", screening_table),
+    "pdf_validation": ("pdf_validation", validation_table),
+    "classifier_accuracy": ("classifier_accuracy", classifier_table),
+    "classifier_accuracy_stream": ("classifier_accuracy", classifier_stream_table),
+    "classifier_accuracy_outliers": ("classifier_accuracy", classifier_outlier_table),
+    "classifier_screening": ("classifier_screening", screening_table),
     "deepstruc_list": ("deepstruc_list", deepstruc_table),
     "ensembles": ("ensembles", ensemble_table),
     "ensemble_shares": ("ensembles", ensemble_shares_table),
@@ -642,8 +642,8 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
             "atoms sites functions ms_a_step single_moves_a_second exchanges_a_second floor_ms times_the_floor"
         ),
     ),
-    "solving": ("solving", site_search_table),
-    "solving_kinds": ("solving", site_search_kinds_table),
+    "unlisted_particles": ("unlisted_particles", site_search_table),
+    "unlisted_particles_kinds": ("unlisted_particles", site_search_kinds_table),
     "saxs_sphere": ("saxs_sphere", saxs_sphere_table),
     "saxs_round_robin": ("saxs_round_robin", saxs_round_robin_table),
     "saxs_shapes": ("saxs_shapes", saxs_shapes_table),

@@ -1,9 +1,9 @@
 """Claim: what is answered does not hang on a header's qmin, on the choice of what is fitted, or on the user's eye.
 
-    python experiments/trust.py screening          (about an hour on 2 cores; resumes)
-    python experiments/trust.py qmin               (about half an hour on 2 cores; resumes)
-    python experiments/trust.py verdict            (some minutes on 2 cores; resumes)
-    python experiments/trust.py --quick            (a case of each, a minute)
+    python experiments/pdf_validation.py screening          (about an hour on 2 cores; resumes)
+    python experiments/pdf_validation.py qmin               (about half an hour on 2 cores; resumes)
+    python experiments/pdf_validation.py verdict            (some minutes on 2 cores; resumes)
+    python experiments/pdf_validation.py --quick            (a case of each, a minute)
 
 Particles of gold of 13 to 1000 atoms, evenly in the logarithm, a family at a time, are simulated with instruments and
 vibrations drawn at random and 5 % of white noise on F(Q), for each point of a 0.02 1/Å grid; a third are mixtures of
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import json_rows
 import measured_pdfs
 import numpy as np
-import rows
 from scipy.spatial.distance import pdist
 
 import jaxstruc
@@ -242,7 +242,7 @@ def add_fit_quality_rows(
 
 
 def _append_row(path: Path | None, row: dict[str, Any]) -> None:
-    rows.show(row)
+    json_rows.show(row)
     if path is None:
         return
     with path.open("a", encoding="utf-8") as stream:
@@ -260,15 +260,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--max-atoms", type=int, default=1000)
-    parser.add_argument("--out", type=Path, help="rows are added here [results/trust.jsonl; quick: nowhere]")
+    parser.add_argument("--out", type=Path, help="rows are added here [results/pdf_validation.jsonl; quick: nowhere]")
     parser.add_argument("--quick", action="store_true", help="a case a part and a small library")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(CASE_COUNTS):
         parser.error(f"expected parts of {', '.join(CASE_COUNTS)}, got {', '.join(sorted(unknown_parts))}")
     atoms = 60 if options.quick else options.max_atoms
-    out = options.out or (None if options.quick else RESULTS / "trust.jsonl")
+    out = options.out or (None if options.quick else RESULTS / "pdf_validation.jsonl")
     cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=atoms)
-    provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": rows.commit()}
+    provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": json_rows.commit()}
     for part in options.parts or list(CASE_COUNTS):
         n_cases = 1 if options.quick else options.count or CASE_COUNTS[part]
         seeds = [seed for seed in range(n_cases) if seed not in _finished_seeds(out, part)]

@@ -1,14 +1,14 @@
 """Claim: one look of a network names type, size and stacking of a particle from its PDF, and says how sure it is.
 
-    python experiments/classifying.py                      (some ten minutes on 2 cores: all parts)
-    python experiments/classifying.py offrule --draws 2    (a part)
-    python experiments/classifying.py measured --data DIR  (files that are not in the repository)
-    python experiments/classifying.py --quick              (few cases of two parts, nothing is written)
+    python experiments/classifier_accuracy.py                      (some ten minutes on 2 cores: all parts)
+    python experiments/classifier_accuracy.py offrule --draws 2    (a part)
+    python experiments/classifier_accuracy.py measured --data DIR  (files that are not in the repository)
+    python experiments/classifier_accuracy.py --quick              (few cases of two parts, nothing is written)
 
 own: steps of the training's stream that no training has (coverage, calibration of types). held: likewise, listed
 clusters of sizes held out alone. sbc: ranks of the truths of 1000 such PDFs among draws, in 20 bins, against a
 simultaneous 99 % band (S. Talts et al., arXiv 1804.06788; T. Säilynoja et al., Stat. Comput. 32, 32 (2022)). offrule,
-rules: the particles and instruments of `solving.py`, without noise, with 3 and with 10 %; their code cuts otherwise
+rules: the particles and instruments of `unlisted_particles.py`, without noise, with 3 and with 10 %; their code cuts otherwise
 than the training's. outside: what is no particle of one metal, against offrule: AUROC of `naming.Named.oddness`.
 """
 
@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import json_rows
 import numpy as np
-import particles
-import rows
-import solving
+import synthetic_particles
+import unlisted_particles
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -41,7 +41,7 @@ from jaxstruc.options.pdf import CLASSIFIER, DataOptions
 from jaxstruc.report import figures
 from jaxstruc.scattering import form_factors
 
-RESULTS = Path(__file__).parent / "results" / "classifying.jsonl"
+RESULTS = Path(__file__).parent / "results" / "classifier_accuracy.jsonl"
 PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
 STREAM_STEPS, STREAM_SEED = 40, 10**5
 """Of the stream, none of a training's or a calibration's."""
@@ -175,20 +175,20 @@ def _rank_statistics(name: str, ranks: np.ndarray) -> dict[str, float]:
     }
 
 
-def simulate_cases(part: str, draws: int, seeds: int) -> list[solving.ParticleCase]:
+def simulate_cases(part: str, draws: int, seeds: int) -> list[unlisted_particles.ParticleCase]:
     """Return simulated particles that a part asks for."""
-    kinds = particles.RULE_KINDS if part == "rules" else particles.OFF_RULE_KINDS
-    case_set = solving.CaseSet(kinds=kinds, noises=NOISES, seeds=seeds)
+    kinds = synthetic_particles.RULE_KINDS if part == "rules" else synthetic_particles.OFF_RULE_KINDS
+    case_set = unlisted_particles.CaseSet(kinds=kinds, noises=NOISES, seeds=seeds)
     return [
-        solving.simulate_case(labels | {"part": part}, case_set)
-        for labels in solving.case_labels(part, case_set, draws)
+        unlisted_particles.simulate_case(labels | {"part": part}, case_set)
+        for labels in unlisted_particles.case_labels(part, case_set, draws)
     ]
 
 
 def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int) -> list[dict[str, Any]]:
     """Return rows of simulated particles, a row a case."""
     cases = simulate_cases(part, draws, seeds)
-    outputs = naming.classify_pdfs([case.measurement for case in cases], network, bond=solving.BOND)
+    outputs = naming.classify_pdfs([case.measurement for case in cases], network, bond=unlisted_particles.BOND)
     result_rows = []
     for case, output in zip(cases, outputs, strict=True):
         atoms, hexagonal_interval = len(case.particle.positions), output.intervals["hexagonal"]
@@ -224,7 +224,7 @@ def _calibrated_rank(output: naming.ClassifierOutput, card: dict[str, Any], atom
 
 def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
     """Return the AUROC of `oddness` for curves that are no particle of one metal, or told wrongly."""
-    rng = np.random.default_rng(solving.FIRST_SEED)
+    rng = np.random.default_rng(unlisted_particles.FIRST_SEED)
     reference_cases = [entry for entry in simulate_cases("offrule", draws, 1) if entry.labels["noise"] == 0.03]
     reference_measurements = [entry.measurement for entry in reference_cases]
     outliers_by_kind: dict[str, list[Measurement]] = {
@@ -246,7 +246,10 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
         "r in other units": [entry._replace(r=entry.r * 0.7) for entry in reference_measurements],
     }
     reference_distances = np.array(
-        [entry.novelty_score for entry in naming.classify_pdfs(reference_measurements, network, bond=solving.BOND)]
+        [
+            entry.novelty_score
+            for entry in naming.classify_pdfs(reference_measurements, network, bond=unlisted_particles.BOND)
+        ]
     )
     result_rows = [
         {
@@ -258,7 +261,7 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
     ]
     for name, outliers in outliers_by_kind.items():
         outlier_distances = np.array(
-            [entry.novelty_score for entry in naming.classify_pdfs(outliers, network, bond=solving.BOND)]
+            [entry.novelty_score for entry in naming.classify_pdfs(outliers, network, bond=unlisted_particles.BOND)]
         )
         auroc = (
             stats.mannwhitneyu(outlier_distances, reference_distances).statistic
@@ -277,7 +280,9 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
     return result_rows
 
 
-def _simulate_like(positions: np.ndarray, case: solving.ParticleCase, rng: np.random.Generator) -> Measurement:
+def _simulate_like(
+    positions: np.ndarray, case: unlisted_particles.ParticleCase, rng: np.random.Generator
+) -> Measurement:
     """Return the curve of other atoms, with the instrument and the noise of a case; positions in bonds."""
     settings = case.measurement.given
     values = {
@@ -288,7 +293,7 @@ def _simulate_like(positions: np.ndarray, case: solving.ParticleCase, rng: np.ra
         "delta2": 2.0,
         "stretch": 1.0,
     }
-    r, g = solving.simulate_pdf(positions, values, 0.03, 30.0, rng)
+    r, g = unlisted_particles.simulate_pdf(positions, values, 0.03, 30.0, rng)
     return case.measurement._replace(r=r, g=g)
 
 
@@ -319,7 +324,9 @@ def _oxide_positions(positions: np.ndarray) -> np.ndarray:
     return np.concatenate([1.25 * positions, 1.25 * positions + 0.62])
 
 
-def _average_measurements(case: solving.ParticleCase, other_case: solving.ParticleCase) -> Measurement:
+def _average_measurements(
+    case: unlisted_particles.ParticleCase, other_case: unlisted_particles.ParticleCase
+) -> Measurement:
     """Return half the curve of one and half that of another, on the first's instrument."""
     return case.measurement._replace(g=0.5 * (case.measurement.g + other_case.measurement.g))
 
@@ -369,7 +376,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         1 if options.quick else options.draws,
         1 if options.quick else 3,
     )
-    provenance = {"commit": rows.commit(), "weights": network.card["sha256"][:12], **rows.environment()}
+    provenance = {"commit": json_rows.commit(), "weights": network.card["sha256"][:12], **json_rows.environment()}
     all_rows = (
         []
         if options.quick or not options.out.exists()
@@ -387,10 +394,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 else simulated_rows(part, network, draws, seeds)
             )
         for row in part_rows[:12]:
-            rows.show(row)
+            json_rows.show(row)
         all_rows = [row for row in all_rows if row["part"] != part] + [row | provenance for row in part_rows]
         if not options.quick:
-            rows.write_lines(all_rows, options.out)
+            json_rows.write_lines(all_rows, options.out)
         if part == "sbc" and not options.quick:
             figures.write(options.out.with_name(options.out.stem + "_sbc.png"), plot_rank_histograms(part_rows))
 
