@@ -17,30 +17,30 @@ from jaxstruc.options.pdf import SHIPPED
 from jaxstruc.pdf import screening
 
 MODULE_ORDER = """
-files statistics
-rounding
-structures: atoms distances lattices families shapes library kinds classes populations hosts faces cuts words
-scattering: parameters
+files parameters statistics cache
 options: validation pdf small_angle simulation training
-scattering: form_factors spreading debye curves templates simulate
-scattering: waves polyhedra solids curved particle size_distributions smearing contrast structure_factor
-scattering: smallangle
-data: text measurement header gr axis points iq cansas apart hdf5 nxcansas formats subtraction sine edge
-inference: target values fit relax screening posterior stacking sites candidates profile verdict mixture
-inference: ensemble unseen judge distribution glance
+clusters: cluster distances lattices families fcc_shapes library structure_type description size_classes
+clusters: lattice_sites polydisperse random_particles
+scattering: fast_debye debye cluster_tables form_factors pair_distribution simulate sincos
+io: columns isolated_process measurement gr q_axis points background cansas iq nxcansas qmax_check read reduction
 result
-inference: pdf_result saxs_result
-inference: pattern kernels sizing outcomes averaging evaluated freeform weighing
-network: config representation model stress trilateration dataset stock endless classifier propose draws limits loss
-network: checkpoints training weights card lessons naming evaluation
-solver: sources samples search told glances narrowing answers sized small_angles classified doors
-report: summary tables overview figures folders
-commands: arguments progress compiled simulate generate train train_classifier run classify solve refine saxs cli
+network.classifier: particles simulated_pdfs model training
+network.cvae: representation dataset model stress trilateration propose loss training
+network: weights
+network.classifier: predict
+pdf: fit_quality posterior stacking target fit candidates ensemble_model ensemble instrument relax screening
+pdf: classifier_prior cross_validation distribution site_moves site_search sources result solve classify
+small_angle: contrast data free_distribution polyhedra form_factors named_polyhedra size_distributions smearing
+small_angle: design_matrix fit evidence structure_factor simulate fitted_curves model_averaging result solve
+report: summary tables figures folder
+batch
+api
+cli: progress simulate train solve main
 __main__
 """
-"""Folders and modules in reading order; each imports only those before it."""
-UPWARD_IMPORTS = {"result": {"report.figures", "report.folders", "report.overview"}}
-"""What a result's own methods call, to plot, save and show itself: the only way back up, at the time of the call."""
+"""Folders and modules from the bottom up; each imports only those before it."""
+UPWARD_IMPORTS = {"result": {"report.figures", "report.folder", "report.tables"}}
+"""Modules that a result's own methods call to plot, save and show it: the only way back up, at the time of the call."""
 
 
 def ordered_modules():
@@ -74,8 +74,8 @@ def test_imports_flow_one_way(repository):
 
 
 def test_network_and_scattering_know_no_command_line(repository):
-    for folder in ("network", "scattering", "structures"):
-        for path in (repository / "jaxstruc" / folder).glob("*.py"):
+    for folder in ("network", "scattering", "clusters", "io"):
+        for path in (repository / "jaxstruc" / folder).rglob("*.py"):
             assert "tyro" not in path.read_text("utf-8"), path
 
 
@@ -86,22 +86,20 @@ def test_each_module_is_in_the_map(repository):
 
 
 def test_tests_mirror_the_package(repository):
-    """A file of tests for each module, but for options, which tests of the command line go through."""
-    indirectly_tested = {
-        "commands.generate",
-        "commands.train",
-        "commands.train_classifier",
-        "commands.arguments",
-        *(f"options.{name}" for name in ("pdf", "small_angle", "simulation", "training")),
-    }
-    indirectly_tested |= {
-        "network.config",
-        "network.stress",
-    }  # the stress is tested with the trilateration that lowers it
-    for name in ordered_modules()[:-1]:
-        *folder, module = name.split(".")
-        path = repository.joinpath("tests", *folder, f"test_{module}.py")
-        assert path.exists() or name in indirectly_tested, name
+    """A folder of tests for each folder of modules, and a file of tests that imports each module."""
+    test_files = list((repository / "tests").rglob("*.py"))
+    imports = set().union(*(imported_modules(path, set(ordered_modules())) for path in test_files))
+    through_the_command_line = {"__main__", "cli.solve", "cli.train"}
+    assert set(ordered_modules()) - imports <= through_the_command_line
+    for name in ordered_modules():
+        assert repository.joinpath("tests", *name.split(".")[:-1]).is_dir(), name
+
+
+def test_pdfs_and_small_angles_do_not_import_each_other(repository):
+    modules = set(ordered_modules())
+    for folder, other in (("pdf", "small_angle"), ("small_angle", "pdf")):
+        for path in (repository / "jaxstruc" / folder).glob("*.py"):
+            assert not {name for name in imported_modules(path, modules) if name.startswith(f"{other}.")}, path
 
 
 @pytest.mark.slow

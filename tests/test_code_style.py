@@ -1,0 +1,84 @@
+"""Rules of the house that can be counted: names, lengths of functions, numbers of modules."""
+
+import ast
+import functools
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+BANNED_NAMES = set(
+    """
+    told found seen kept said one own some few every each both nothing given taken drawn shown wanted searched judged
+    weighed tried begun ended taught looked counted gathered named moved held chosen known listed picked here there now
+    where which off near far least most begin others glance glances look looks lessons lesson stock doors judge verdict
+    habit hosts narrowing naming answers unseen profile endless kinds words cuts sites spreading curves waves apart
+    shares kernels averaging weighing freeform goal samples edge outcome way
+    """.split()
+)
+"""Names that say nothing by themselves, pictures, and names of the old layout. Longer names may hold such a word."""
+FOLDERS = ("jaxstruc", "experiments", "tests", "tools", "examples")
+MAX_LINES = 60
+MAX_PARAMETERS = 9
+MAX_MODULES = 105
+
+
+@functools.cache
+def python_files(root: Path) -> dict[Path, ast.Module]:
+    """Return the syntax trees of all files of the project."""
+    paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py"))]
+    return {path: ast.parse(path.read_text("utf-8")) for path in paths}
+
+
+def bound_names(tree: ast.Module):
+    """Yield the name and the line of each class, function, parameter, field, variable and import alias."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+        elif isinstance(node, ast.alias | ast.ExceptHandler):
+            yield (node.asname if isinstance(node, ast.alias) else node.name) or "", node.lineno
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_names_are_terms_of_the_field(repository, folder):
+    trees = {path: tree for path, tree in python_files(repository).items() if (repository / folder) in path.parents}
+    wrong = [
+        f"{path.relative_to(repository)}:{line}: {name}"
+        for path, tree in trees.items()
+        for name, line in [(path.stem, 1), *bound_names(tree)]
+        if name.strip("_").lower() in BANNED_NAMES
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_functions_are_short_and_take_few_parameters(repository):
+    long, wide = [], []
+    for path, tree in python_files(repository).items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = node.args
+                count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs)
+                long += [f"{path}: {node.name}"] * (node.end_lineno - node.lineno >= MAX_LINES)
+                wide += [f"{path}: {node.name}"] * (count > MAX_PARAMETERS)
+    assert not long and not wide, (long, wide)
+
+
+def test_no_two_modules_define_classes_of_one_name(repository):
+    homes = defaultdict(set)
+    for path, tree in python_files(repository).items():
+        if repository / "jaxstruc" in path.parents:
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef):
+                    homes[node.name].add(str(path.relative_to(repository)))
+    assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+def test_the_package_has_no_more_modules_than_a_reader_can_learn(repository):
+    modules = [path for path in (repository / "jaxstruc").rglob("*.py") if path.stem != "__init__"]
+    assert len(modules) <= MAX_MODULES
