@@ -235,7 +235,7 @@ def _worker_process() -> subprocess.Popen:
     """Return the process, started where there is none; it finds the package where this one does."""
     package_folder = str(Path(__file__).parents[2])
     search_paths = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH", ""))))
-    command = [sys.executable, "-P", "-c", "from jaxstruc.data import apart; apart.serve()"]
+    command = [sys.executable, "-P", "-c", "from jaxstruc.io import isolated_process; isolated_process.serve()"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": search_paths},

@@ -183,7 +183,7 @@ def fit_series(
     lognormal_model = replace(model, smooth_modes=model.smooth_modes[:, :0])
     start = guess._replace(mode_weights=guess.mode_weights[:, :0])
     data, norm, unmodelled_squares = (
-        jnp.stack([getattr(basis, name) for basis in bases]) for name in ("data", "norm", "rest")
+        jnp.stack([getattr(basis, name) for basis in bases]) for name in ("data", "norm", "unmodelled_squares")
     )
     return _series(
         lognormal_model,
@@ -270,7 +270,7 @@ def _fit(
     begin = start, unit, _Best(start, unit, none, jnp.asarray(jnp.inf, start.dtype))
     point, normal_matrix, best = jax.lax.fori_loop(0, n_linearizations, relinearize, begin)
     last = unravel(point)
-    curves_by_class = class_curves(model, last.places, last.contraction[0], names, basis)
+    curves_by_class = class_curves(model, last.normalized_values, last.contraction[0], names, basis)
     cost, rounding = _cost(last, curves_by_class, model, basis, prior, strength, effective_fraction)
     best = _lower(_Best(point, normal_matrix, curves_by_class, cost - rounding), best)
     parameters = unravel(best.at)
@@ -299,7 +299,7 @@ def _series(
         prior = _prior(guess, model)
 
         def cost(begin):
-            every = linear_curves.every + linear_curves.slopes @ _shared_displacement(begin, linear_curves.about)
+            every = linear_curves.curves + linear_curves.slopes @ _shared_displacement(begin, linear_curves.reference)
             return _cost(begin, every, model, curve_basis, prior, strength, effective_fraction)[0]
 
         worse = cost(guess) < cost(start_point)  # what other curves have found may be worse with these
@@ -308,8 +308,8 @@ def _series(
             start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction
         )
         parameters = ravel_pytree(guess)[1](ended.point)
-        curves_by_class = linear_curves.every + linear_curves.slopes @ _shared_displacement(
-            parameters, linear_curves.about
+        curves_by_class = linear_curves.curves + linear_curves.slopes @ _shared_displacement(
+            parameters, linear_curves.reference
         )
         return _ensemble_fit(
             parameters,
@@ -334,7 +334,7 @@ def _series(
 def _prior(guess: EnsembleParameters, model: EnsembleModel) -> _Prior:
     lower_bound, upper_bound = (ravel_pytree(bound)[0] for bound in _bounds(guess, model))
     zeros = jax.tree.map(jnp.zeros_like, guess)
-    is_shared = zeros._replace(places=zeros.places + 1, contraction=zeros.contraction + 1)
+    is_shared = zeros._replace(normalized_values=zeros.normalized_values + 1, contraction=zeros.contraction + 1)
     return _Prior(
         jnp.sum(guess.sqrt_fraction**2), guess.hyperparameters[0], lower_bound, upper_bound, ravel_pytree(is_shared)[0]
     )
@@ -434,7 +434,7 @@ def _cost_derivatives(
         parameters, linear_curves.reference
     )
     fractions_by_class = size_fractions(parameters, model, strength)
-    fractions = parameters.root[model.packing] ** 2 * fractions_by_class
+    fractions = parameters.sqrt_fraction[model.packing] ** 2 * fractions_by_class
     residual = basis.data - fractions @ curves_by_class
     squares, n_effective = _squares(residual, basis), effective_fraction * basis.n_independent
     weight = n_effective / squares  # the derivative of (points / 2) ln squares
@@ -446,7 +446,7 @@ def _cost_derivatives(
     prior_residual, prior_jacobian = prior_residuals(point), jax.jacfwd(prior_residuals)(point)
     normal_matrix = weight * jacobian.T @ jacobian + prior_jacobian.T @ prior_jacobian
     # A share near 0 has no slope by its root: its curvature is that of the square.
-    n_packings = len(parameters.root)
+    n_packings = len(parameters.sqrt_fraction)
     packing_curves = jax.ops.segment_sum(fractions_by_class[:, None] * curves_by_class, model.packing, n_packings)
     curvature = jnp.maximum(-2 * weight * packing_curves @ residual, 0.0)
     normal_matrix = normal_matrix.at[jnp.arange(n_packings), jnp.arange(n_packings)].add(curvature)
@@ -520,14 +520,14 @@ def _bounds(parameters: EnsembleParameters, model: EnsembleModel) -> tuple[Ensem
     upper_bound = jax.tree.map(lambda array: jnp.full_like(array, jnp.inf), parameters)
     min_log_size, max_log_size = jnp.log(jnp.min(model.size)), jnp.log(jnp.max(model.size))
     lower_bound = lower_bound._replace(
-        mean=jnp.full_like(parameters.log_mean, min_log_size),
-        spread=jnp.full_like(parameters.log_width, MIN_LOG_WIDTH),
-        places=jnp.full_like(parameters.normalized_values, 1e-3),
+        log_mean=jnp.full_like(parameters.log_mean, min_log_size),
+        log_width=jnp.full_like(parameters.log_width, MIN_LOG_WIDTH),
+        normalized_values=jnp.full_like(parameters.normalized_values, 1e-3),
     )
     upper_bound = upper_bound._replace(
-        mean=jnp.full_like(parameters.log_mean, max_log_size),
-        spread=jnp.full_like(parameters.log_width, MAX_LOG_WIDTH),
-        places=jnp.full_like(parameters.normalized_values, 1 - 1e-3),
+        log_mean=jnp.full_like(parameters.log_mean, max_log_size),
+        log_width=jnp.full_like(parameters.log_width, MAX_LOG_WIDTH),
+        normalized_values=jnp.full_like(parameters.normalized_values, 1 - 1e-3),
     )
     return lower_bound, upper_bound
 
@@ -555,9 +555,9 @@ def _posterior_fractions(ensemble_fit: EnsembleFit, model: EnsembleModel, streng
     is_present = fractions > MIN_ATOM_FRACTION
     ones = jax.tree.map(jnp.ones_like, ensemble_fit.parameters)
     free_mask = ones._replace(
-        mean=ones.mean * is_present,
-        spread=ones.spread * is_present,
-        waves=ones.waves * is_present[:, None] * (strength > 0),
+        log_mean=ones.log_mean * is_present,
+        log_width=ones.log_width * is_present,
+        mode_weights=ones.mode_weights * is_present[:, None] * (strength > 0),
     )
     free_mask = ravel_pytree(free_mask)[0]
     precision = jnp.where(free_mask[:, None] * free_mask > 0, ensemble_fit.precision, 0.0) + jnp.diag(1 - free_mask)

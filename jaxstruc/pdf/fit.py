@@ -216,7 +216,7 @@ def refine_all(
     states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), continue_running, states)
     return jax.vmap(
         lambda normalized_values, cluster_table: _fit_result(normalized_values, cluster_table, basis, free)
-    )(states.here.x, cluster_tables)
+    )(states.point.normalized_values, cluster_tables)
 
 
 def curves(
@@ -302,20 +302,20 @@ def _levenberg_marquardt(
     is the last.
     """
 
-    def step(state):
+    def step(state: _Descent) -> _Descent:
         point, damping, steps, _ = state
-        at_bound = ((point.x <= 0) & (point.slope > 0)) | ((point.x >= 1) & (point.slope < 0))
+        at_bound = ((point.normalized_values <= 0) & (point.slope > 0)) | ((point.normalized_values >= 1) & (point.slope < 0))
         slope = jnp.where(at_bound, 0.0, point.slope)
-        normal_matrix = jnp.where(at_bound[:, None] | at_bound[None, :], 0.0, point.normal)
-        diagonal = jnp.where(at_bound, 1.0, damping * jnp.maximum(jnp.diagonal(point.normal), 1e-9))
+        normal_matrix = jnp.where(at_bound[:, None] | at_bound[None, :], 0.0, point.normal_matrix)
+        diagonal = jnp.where(at_bound, 1.0, damping * jnp.maximum(jnp.diagonal(point.normal_matrix), 1e-9))
         step_vector = jnp.linalg.solve(normal_matrix + jnp.diag(diagonal), slope)
         trial_point = _evaluate_point(
             cluster_table,
             basis,
             free,
-            jnp.clip(point.x - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0),
+            jnp.clip(point.normalized_values - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0),
         )
-        decrease, displacement = point.squares - trial_point.squares, point.x - trial_point.x
+        decrease, displacement = point.squares - trial_point.squares, point.normalized_values - trial_point.normalized_values
         is_better = decrease > 0
         converged = (is_better & (decrease < COST_TOLERANCE * point.squares)) | (
             step_vector @ slope < 0.1 * COST_TOLERANCE * point.squares

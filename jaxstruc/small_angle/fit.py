@@ -118,7 +118,7 @@ def fit_distributions(
         converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
         return _Descent(
             point,
-            jnp.clip(point.place - step_vector, lower_bounds, upper_bounds),
+            jnp.clip(point.log_parameters - step_vector, lower_bounds, upper_bounds),
             predicted_decrease,
             damping,
             state.steps + 1,
@@ -441,11 +441,11 @@ def _body_fit(size_fits: SizeFit, row: int, body: str, distribution: str) -> Bod
     return BodyFit(
         body,
         distribution,
-        size_fit.place,
+        size_fit.log_parameters,
         size_fit.amplitude,
         float(size_fit.chi2),
-        size_fit.normal,
-        size_fit.bounded,
+        size_fit.normal_matrix,
+        size_fit.at_bound,
         bool(size_fit.converged),
     )
 

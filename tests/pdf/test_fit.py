@@ -105,12 +105,12 @@ def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
     """No resolution in the data, and distances that a wrong bracket made wider: qdamp and delta2 end at 0."""
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=-1.0, stretch=1.02))
     fit_result = first_fit(fit_all_parameters(distances[None], jnp.ones((1, 43)), make_target(g)))
-    names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.bounded, strict=True) if is_bounded]
+    names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.at_bound, strict=True) if is_bounded]
     assert names == ["delta2", "qdamp"] and bool(fit_result.converged)
     assert float(fit_result.values.delta2) == 0 and float(fit_result.values.qdamp) <= 1e-4
     assert float(fit_result.values.stretch) == pytest.approx(1.02, abs=1e-3) and float(fit_result.rw) < 0.1
-    assert np.isnan(fit_result.errors[jnp.asarray(fit_result.bounded)]).all()
-    assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.bounded)]).all()
+    assert np.isnan(fit_result.errors[jnp.asarray(fit_result.at_bound)]).all()
+    assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.at_bound)]).all()
 
 
 def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):

@@ -107,7 +107,7 @@ def cluster_types(
     path = (folder or files.cache_folder()) / f"kinds-{library_hash}.npz"
     try:
         with np.load(path, allow_pickle=False) as archive:
-            columns = [archive[name].tolist() for name in StructureType._fields]
+            columns = [archive[name].tolist() for name in ("type", "hexagonal", "shown")]
         return [StructureType(*columns_of_row) for columns_of_row in zip(*columns, strict=True)]
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         pass

@@ -119,7 +119,7 @@ def classify_pdfs(
             _predict_batch(network.params, key, padded_inputs, levels, temperature, module=network.module)
         )
         feature_distances = feature_distance(features, network.feature_distribution) / network.card["outside"]
-        anomaly_scores = special.expit(mixtures.strange) / network.card["strange"]
+        anomaly_scores = special.expit(mixtures.anomaly_log_odds) / network.card["strange"]
         qmax_estimates = [
             qmax_check.estimate_qmax(entry.r, entry.g, qmax=entry.settings_by_name["qmax"])
             for entry in batch_measurements

@@ -143,11 +143,23 @@ def write(
         for step in range(steps):
             batch = jitted_batch(jax.random.fold_in(jax.random.key(seed), step), store)
             group = file.create_group(f"{step:06d}")
-            columns = batch._asdict() | {"type": batch.truths.type, "values": batch.truths.values}
-            for name, column in columns.items():
-                if name != "truths":
-                    group[name] = np.asarray(column)
+            for name, column in _file_columns(batch).items():
+                group[name] = np.asarray(column)
             report_progress(step + 1, steps, "")
+
+
+def _file_columns(batch: SimulatedBatch) -> dict[str, Array]:
+    """Return the arrays of a batch by their names in a data set's file."""
+    return {
+        "pdf": batch.pdf,
+        "seen": batch.mask,
+        "told": batch.settings,
+        "source": batch.source,
+        "noise": batch.noise,
+        "strange": batch.is_anomalous,
+        "type": batch.labels.type_index,
+        "values": batch.labels.values,
+    }
 
 
 def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:

@@ -192,7 +192,7 @@ def _anneal(start, problem: StressProblem):
 
     def step(k, positions):
         annealed_problem = problem._replace(
-            scale=problem.outlier_scale * start_ratio ** (1 - (k + 1) / N_ANNEALING_STEPS)
+            outlier_scale=problem.outlier_scale * start_ratio ** (1 - (k + 1) / N_ANNEALING_STEPS)
         )
         return positions + _gauss_newton_step(
             positions, value_and_gradient(positions, annealed_problem)[1], annealed_problem

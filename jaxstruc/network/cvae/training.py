@@ -159,7 +159,7 @@ def train_step(
     def step(state, batch, key):
         gradient_of = jax.grad(partial(loss, network=network, config=config, **weights._asdict()), has_aux=True)
         gradient, parts = gradient_of(state.params, batch, jax.random.fold_in(key, state.step))
-        updates, optimiser_state = optimise.update(gradient, state.optimiser, state.params)
+        updates, optimiser_state = optimise.update(gradient, state.optimiser_state, state.params)
         parts["gradient"] = optax.tree.norm(gradient)
         return TrainingState(optax.apply_updates(state.params, updates), optimiser_state, state.step + 1), parts
 

@@ -126,7 +126,7 @@ def trilaterate_batch(
     """Return `trilaterate` of each item of a batch."""
 
     def trilaterate_item(pair, satellite, presence, weights):
-        options = {"robust": outlier_scale, "iterations": iterations, "tolerance": tolerance}
+        options = {"outlier_scale": outlier_scale, "iterations": iterations, "tolerance": tolerance}
         return trilaterate(
             pair, satellite, presence, anchors, pair_weight=weights[0], satellite_weight=weights[1], **options
         )
