@@ -6,6 +6,7 @@ The options themselves are defined in `jaxstruc.options`. Without JAX and NumPy,
 The command line, a thin door with heavy imports inside.
 """
 
+import os
 import sys
 import traceback
 from typing import Annotated, Literal, get_args, get_origin
@@ -80,6 +81,9 @@ def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command. Exit status 0: done; 2: the user's mistake; 3: some files of several failed; 1: a defect."""
+    # On some processors XLA prints a screenful for each program that it loads from the cache; the programs run all the
+    # same, since the cache is kept by processor. Read as jax is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         print(f"jaxstruc {__version__}")
