@@ -35,24 +35,24 @@ def cluster() -> np.ndarray:
     """Return the positions of the 68 atoms, in Å."""
     bulk = ase.build.bulk("Ag", "fcc", a=BOND * np.sqrt(2), cubic=True).repeat(7)
     hole = bulk.cell.sum(axis=0) / 2
-    away = np.linalg.norm(bulk.positions - hole, axis=1)
-    return bulk.positions[np.argsort(away, kind="stable")[:68]] - hole
+    distance = np.linalg.norm(bulk.positions - hole, axis=1)
+    return bulk.positions[np.argsort(distance, kind="stable")[:68]] - hole
 
 
 def main() -> None:
     """Write the example."""
     positions = cluster()
-    known = {fcc_shapes.fingerprint(shape.positions) for shape in fcc_shapes.fcc_family()}
-    assert fcc_shapes.fingerprint(positions / BOND) not in known
+    library_fingerprints = {fcc_shapes.fingerprint(shape.positions) for shape in fcc_shapes.fcc_family()}
+    assert fcc_shapes.fingerprint(positions / BOND) not in library_fingerprints
     q = jnp.asarray(GRID.q)
     f = form_factors.xray_form_factors(form_factors.xray_coefficients(["Ag"]), q)
     atoms = jnp.full(1, float(len(positions)))
     pairs = debye.pairs_from_positions(jnp.asarray(positions), np.ones(len(positions)))
     intensity = np.asarray(debye.intensity(pairs, INSTRUMENT, f, atoms, q))
     gain = COUNTS / intensity[-1]
-    counted = np.random.default_rng(0).poisson(gain * intensity) / gain
-    own = len(positions) * np.asarray(f[0]) ** 2
-    reduced = q * (counted - own) / own  # one element: N <f>^2 is the sum of f^2
+    noisy_intensity = np.random.default_rng(0).poisson(gain * intensity) / gain
+    self_scattering = len(positions) * np.asarray(f[0]) ** 2
+    reduced = q * (noisy_intensity - self_scattering) / self_scattering  # one element: N <f>^2 is the sum of f^2
     g = np.asarray(pair_distribution.pdf_from_f(reduced, INSTRUMENT, GRID))
     header = (
         f"# simulated, not measured: Ag68, fcc around an octahedral hole, bonds {BOND} A, uiso {INSTRUMENT.uiso} A^2,\n"

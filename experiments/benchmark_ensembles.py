@@ -52,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     case = ensembles.simulate_case(cluster_library, "lognormal", 8)
     data = measurement.resolve_settings(case.measurement, case.data_options, bond=ensembles.BOND)
     settings, (r, g) = data.settings_by_name, data.curve
-    span = target.span(
+    span = target.table_range(
         rmax=20.0, qmax=settings["qmax"], diameter=float(cluster_library.diameter.max()) * ensembles.BOND
     )
     q_settings = {name: settings[name] for name in ("qmin", "qmax", "qdamp", "qbroad")}
-    fit_target = target.target(r, g, **q_settings, bond=ensembles.BOND, span=span)
+    fit_target = target.make_target(r, g, target.TargetSettings(**q_settings, bond=ensembles.BOND, span=span))
     binned_distances = screening.binned_distances(cluster_library, all_rows, bond=ensembles.BOND, span=span)
     misfit = screening.misfits(binned_distances, fit_target.basis)
     group = CandidateGroup("library", cluster_library, all_rows)
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
             holdout_rows=tried_rows,
             library_cache=library_cache,
             method="auto",
-        ).judged.ensemble_fit.atom_fractions  # type: ignore[union-attr]
+        ).validation.ensemble_fit.atom_fractions  # type: ignore[union-attr]
 
     first_seconds, median_seconds = time_calls(class_shares)
     result_rows = [{"part": "judge", "columns": len(tried_rows), "seconds": median_seconds, "first": first_seconds}]
@@ -123,14 +123,16 @@ def time_series(library_classes: distribution.LibraryClasses, cluster_library: l
         f = ensembles._structure_function(particles, np.full(len(particles), 1 / len(particles)), q, values, 0.0)
         g = damped_transform @ f + undamped_transform @ (0.03 * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size))
         q_settings = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.03, "qbroad": 0.0}
-        bases.append(target.target(r, g, **q_settings, bond=ensembles.BOND, span=span).basis)
+        bases.append(
+            target.make_target(r, g, target.TargetSettings(**q_settings, bond=ensembles.BOND, span=span)).basis
+        )
         size = np.array([particle.size for particle in particles]) * ensembles.BOND * values["stretch"]
         truth.append((size.mean(), size.std() / size.mean()))
     names = tuple(name for name in FREE if name != "scale")
     pool = candidates.candidate_pool(
         [CandidateGroup("library", cluster_library, np.flatnonzero(cluster_library.families == "fcc")[-16:])]
     )
-    fit_target = target.target(r, g, **q_settings, bond=ensembles.BOND, span=span)
+    fit_target = target.make_target(r, g, target.TargetSettings(**q_settings, bond=ensembles.BOND, span=span))
     values = candidates.select_rows(candidates.fit_all(pool, fit_target).values, 0)
     initial_parameters = ensemble.fit(
         ensemble_model,

@@ -49,7 +49,7 @@ from jaxstruc.clusters.distances import Histogram
 from jaxstruc.clusters.library import Library
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
 from jaxstruc.pdf import fit, screening
-from jaxstruc.pdf import fit as values
+from jaxstruc.pdf import fit as pdf_fit
 from jaxstruc.pdf import target as targets
 from jaxstruc.pdf.candidates import CandidateGroup, candidate_pool, fit_all
 from jaxstruc.pdf.solve import MAX_REFINED_CANDIDATES
@@ -86,7 +86,7 @@ def simulate_data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
 
 def make_target(g: np.ndarray, span: TableRange) -> Target:
     """Return the data as the fits need them."""
-    return targets.target(R_GRID, g, **Q_LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
+    return targets.make_target(R_GRID, g, **Q_LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
 def time_calls(call, *, runs: int):
@@ -146,7 +146,7 @@ def time_batch(candidates: Library, size: int, target: Target, *, runs: int):
 @jax.jit
 def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
     """Return the Rw of a batch of clusters fitted by optimistix, which fits ended well, and their steps."""
-    names = values.nonlinear_parameters(FREE)
+    names = pdf_fit.nonlinear_parameters(FREE)
 
     def length(change):  # of the residual's alone: at a bound what the sigmoid takes goes on for ever
         return jnp.linalg.norm(change) if change.shape != (len(names),) else jnp.zeros(())
@@ -154,11 +154,11 @@ def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
     solver = optimistix.LevenbergMarquardt(rtol=0.0, atol=fit.COST_TOLERANCE**0.5 * REFERENCE_RW, norm=length)
 
     def residual(y, table):
-        model = values.model_curve(table, values.physical_values(jax.nn.sigmoid(y), names, basis), basis)
-        return (basis.data - values.best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
+        model = pdf_fit.model_curve(table, pdf_fit.physical_values(jax.nn.sigmoid(y), names, basis), basis)
+        return (basis.data - pdf_fit.best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
     def fit_cluster(table):
-        start = jax.scipy.special.logit(values.start_point(table, names, basis))
+        start = jax.scipy.special.logit(pdf_fit.start_point(table, names, basis))
         solution = optimistix.least_squares(residual, solver, start, args=table, max_steps=MAX_STEPS, throw=False)
         rw = jnp.sqrt(jnp.sum(residual(solution.value, table) ** 2) + basis.unmodelled_squares / basis.norm)
         return rw, solution.result == optimistix.RESULTS.successful, solution.stats["num_steps"]
@@ -218,7 +218,7 @@ class NumpyModel:
         usual_values = [PARAMETERS["uiso"].start, PARAMETERS["delta2"].start * BOND**2, START_QDAMP]
         trials = []
         low, high = targets.STRETCH_BOUNDS
-        for stretch in np.clip(first_peak * np.array(values.START_STRETCH_FACTORS), low + 0.005, high - 0.005):
+        for stretch in np.clip(first_peak * np.array(pdf_fit.START_STRETCH_FACTORS), low + 0.005, high - 0.005):
             curve = self.curve(np.array([1.0, stretch, *usual_values]))
             scale = max(curve @ g / (curve @ curve), 1e-6)
             trials.append((np.sum((g - scale * curve) ** 2), [scale, stretch, *usual_values]))
@@ -286,16 +286,16 @@ def scipy_row(candidates: Library, indices: np.ndarray, fits, target: Target, g:
 
 
 def mining_rows(
-    candidates: Library, curves: list[np.ndarray], *, n_fitted: int, n_refined: int, most_atoms: int
+    candidates: Library, pdfs: list[np.ndarray], *, n_fitted: int, n_refined: int, most_atoms: int
 ) -> list[dict]:
     """Return rows with the time of mining each curve, the first of them twice."""
     result_rows = []
     allowed_rows = library.select(candidates, max_atoms=most_atoms)
-    span = targets.span(
+    span = targets.table_range(
         rmax=R_GRID[-1], qmax=Q_LIMITS["qmax"], diameter=float(candidates.diameter[allowed_rows].max()) * BOND
     )
-    names = ["first file, with compilation", *(f"file {index + 1}" for index in range(len(curves)))]
-    for name, g in zip(names, [curves[0], *curves], strict=True):
+    names = ["first file, with compilation", *(f"file {index + 1}" for index in range(len(pdfs)))]
+    for name, g in zip(names, [pdfs[0], *pdfs], strict=True):
         start = time.perf_counter()
         target = make_target(g, span)
         binned_distances = screening.binned_distances(candidates, allowed_rows, bond=BOND, span=span)
@@ -350,7 +350,7 @@ def main(arguments=None) -> list[dict]:
     options = parser.parse_args(arguments)
     quick = options.quick
     candidates = library.build(FAMILY_NAMES[: 3 if quick else 4], min_atoms=50, max_atoms=120 if quick else 200)
-    span = targets.span(rmax=R_GRID[-1], qmax=Q_LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
+    span = targets.table_range(rmax=R_GRID[-1], qmax=Q_LIMITS["qmax"], diameter=float(candidates.diameter.max()) * BOND)
     true_index = len(candidates.atoms) - 1
     g = simulate_data(candidates, true_index, seed=0)
     target = make_target(g, span)
@@ -376,7 +376,7 @@ def main(arguments=None) -> list[dict]:
     record_rows([scipy_row(candidates, indices, fits, target, g, count=options.peers or (2 if quick else 10))])
     most_atoms = 120 if quick else 1000
     mining_library = candidates if quick else library.load_or_build(max_atoms=most_atoms)
-    curves = [
+    pdfs = [
         simulate_data(mining_library, index, seed=index)
         for index in (len(mining_library.atoms) - 1, len(mining_library.atoms) // 2)
     ]
@@ -384,7 +384,7 @@ def main(arguments=None) -> list[dict]:
         options.fitted or (128 if quick else screening.MAX_SCREENED),
         64 if quick else MAX_REFINED_CANDIDATES,
     )
-    record_rows(mining_rows(mining_library, curves, n_fitted=n_fitted, n_refined=n_refined, most_atoms=most_atoms))
+    record_rows(mining_rows(mining_library, pdfs, n_fitted=n_fitted, n_refined=n_refined, most_atoms=most_atoms))
     out = options.out or (None if quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
         json_rows.write_lines(results, out)

@@ -75,10 +75,10 @@ def sasmodels_call(body: str, radius: float, pd: float) -> Callable:
     return lambda: direct_model.call_kernel(kernel, parameters, cutoff=0.0)
 
 
-def measure(body: str, curves: int, repeats: int) -> dict:
+def measure(body: str, n_curves: int, repeats: int) -> dict:
     """Return the row of a body."""
     rng = np.random.default_rng(0)
-    mean, pd = (jnp.asarray(rng.uniform(*bounds, curves), jnp.float32) for bounds in ((25.0, 50.0), (0.05, 0.15)))
+    mean, pd = (jnp.asarray(rng.uniform(*bounds, n_curves), jnp.float32) for bounds in ((25.0, 50.0), (0.05, 0.15)))
     our_curves = curve_function(body)
     first_seconds, batch_seconds = time_calls(lambda: our_curves(mean, pd), repeats)
     sasmodels_curve = sasmodels_call(body, float(mean[0]), float(pd[0]))
@@ -88,13 +88,13 @@ def measure(body: str, curves: int, repeats: int) -> dict:
     return (
         {
             "body": body,
-            "curves": curves,
+            "curves": n_curves,
             "sizes": N_SIZES,
             "q": len(Q),
             "first_call": first_seconds,
-            "us_a_curve": 1e6 * batch_seconds / curves,
+            "us_a_curve": 1e6 * batch_seconds / n_curves,
             "sasmodels_us_a_curve": 1e6 * sasmodels_seconds,
-            "times": sasmodels_seconds / (batch_seconds / curves),
+            "times": sasmodels_seconds / (batch_seconds / n_curves),
             "deviation": float(deviation),
         }
         | json_rows.environment()

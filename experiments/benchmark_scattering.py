@@ -71,24 +71,24 @@ def fcc_sites(atoms: int, centre=(0, 0, 0)):
     return lattice[np.argsort(((lattice - np.array(centre)) ** 2).sum(axis=1), kind="stable")[:atoms]]
 
 
-def max_diameter(sites) -> float:
+def max_diameter(site_arrays) -> float:
     """Return a bound on the longest distance in any of the clusters, in Å."""
-    radii = [np.linalg.norm(cluster_sites - cluster_sites.mean(axis=0), axis=1).max() for cluster_sites in sites]
+    radii = [np.linalg.norm(cluster_sites - cluster_sites.mean(axis=0), axis=1).max() for cluster_sites in site_arrays]
     return float(np.ceil(LATTICE_CONSTANT * max(radii) + 0.01))
 
 
 class ExactSum:
     """The sum in double precision: on a lattice, squared distances are integers, so that each counts once."""
 
-    def __init__(self, sites, grid: Grid, rule: str):
+    def __init__(self, lattice_sites, grid: Grid, rule: str):
         """Keep the counts of squared distances. `rule`: of the sine sum's ends, "trapezoid" or "rectangle"."""
-        self.sites, self.q, self.r = sites, grid.q, grid.r
+        self.lattice_sites, self.q, self.r = lattice_sites, grid.q, grid.r
         self.f = np.asarray(
             form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(grid.q)), float
         )[0]
         counts = np.zeros(1, np.int64)
-        for site in sites:
-            squared_distances = ((sites - site) ** 2).sum(axis=1)
+        for site in lattice_sites:
+            squared_distances = ((lattice_sites - site) ** 2).sum(axis=1)
             bin_counts = np.bincount(squared_distances)
             counts = np.pad(counts, (0, max(0, len(bin_counts) - len(counts))))
             counts[: len(bin_counts)] += bin_counts
@@ -106,32 +106,34 @@ class ExactSum:
         """Return I(Q) or G(r)."""
         sinc_sum = np.sinc(np.outer(self.q, self.distance) / np.pi) @ self.counts * self.damping
         if quantity == "iq":
-            return self.f**2 * (len(self.sites) + sinc_sum)
-        return self.to_r @ (self.q * sinc_sum / len(self.sites))
+            return self.f**2 * (len(self.lattice_sites) + sinc_sum)
+        return self.to_r @ (self.q * sinc_sum / len(self.lattice_sites))
 
     def gradient(self, quantity: str, curve_weights):
         """Return the gradient of `curve_weights` times the curve in the positions."""
         q_weights = (
-            self.f**2 * curve_weights if quantity == "iq" else self.q / len(self.sites) * (curve_weights @ self.to_r)
+            self.f**2 * curve_weights
+            if quantity == "iq"
+            else self.q / len(self.lattice_sites) * (curve_weights @ self.to_r)
         )
         phases = np.outer(self.distance, self.q)
         slope = ((np.cos(phases) - np.sinc(phases / np.pi)) * self.damping) @ q_weights / self.distance
         table = np.zeros(self.squares[-1] + 1)
         table[self.squares] = 2 * slope / self.distance
-        result = np.zeros(self.sites.shape)
-        for site_index, site in enumerate(self.sites):
-            separations = site - self.sites
+        result = np.zeros(self.lattice_sites.shape)
+        for site_index, site in enumerate(self.lattice_sites):
+            separations = site - self.lattice_sites
             result[site_index] = table[(separations**2).sum(axis=1)] @ separations * (LATTICE_CONSTANT / 2)
         return result
 
 
-def jaxstruc_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights):
+def jaxstruc_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
     """Return a call that computes, the time of its compilation, and the rule of its sine sum."""
-    batch, size = len(sites), max(len(batch_curves) for batch_curves in sites)
-    padded = np.zeros((batch, size, 3), np.float32)
-    masks = np.arange(size) < np.array([len(batch_curves) for batch_curves in sites])[:, None]
-    for padded_row, cluster_sites in zip(padded, sites, strict=True):
-        padded_row[: len(cluster_sites)] = cluster_sites * LATTICE_CONSTANT / 2
+    batch, size = len(site_arrays), max(len(cluster_sites) for cluster_sites in site_arrays)
+    padded_sites = np.zeros((batch, size, 3), np.float32)
+    masks = np.arange(size) < np.array([len(cluster_sites) for cluster_sites in site_arrays])[:, None]
+    for row_sites, cluster_sites in zip(padded_sites, site_arrays, strict=True):
+        row_sites[: len(cluster_sites)] = cluster_sites * LATTICE_CONSTANT / 2
     q = grid.q
     gold_coefficients = form_factors.xray_coefficients(["Au"])
 
@@ -148,7 +150,7 @@ def jaxstruc_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weig
             q,
         )
 
-    def batch_curves(positions, masks, instrument):
+    def cluster_sites(positions, masks, instrument):
         if batch == 1:
             return single_curve(positions[0], masks[0], instrument)[None]
         return jax.vmap(single_curve, in_axes=(0, 0, None))(positions, masks, instrument)
@@ -157,20 +159,24 @@ def jaxstruc_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weig
 
     def curves_and_gradient(positions, masks, instrument):
         def total(positions):
-            values = batch_curves(positions, masks, instrument)
+            values = cluster_sites(positions, masks, instrument)
             return jnp.sum(values @ device_weights), values
 
         (_, values), position_gradient = jax.value_and_grad(total, has_aux=True)(positions)
         return values, position_gradient
 
-    compiled_call = jax.jit(curves_and_gradient if gradient else batch_curves)
-    arguments = jnp.asarray(padded), jnp.asarray(masks), Instrument(uiso=jnp.float32(UISO), qdamp=jnp.float32(QDAMP))
+    compiled_call = jax.jit(curves_and_gradient if gradient else cluster_sites)
+    arguments = (
+        jnp.asarray(padded_sites),
+        jnp.asarray(masks),
+        Instrument(uiso=jnp.float32(UISO), qdamp=jnp.float32(QDAMP)),
+    )
     start = time.perf_counter()
     jax.block_until_ready(compiled_call(*arguments))
     return lambda: jax.block_until_ready(compiled_call(*arguments)), time.perf_counter() - start, "trapezoid"
 
 
-def debyecalculator_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights):
+def debyecalculator_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
     """The same for DebyeCalculator; its Q and r end before the limits, so half a step is added.
 
     It counts each pair once and half of each atom, so its curves are half of the sum, and are compared doubled.
@@ -183,7 +189,7 @@ def debyecalculator_engine(sites, grid: Grid, quantity: str, gradient: bool, cur
     function = calculator.gr if quantity == "gr" else calculator.iq
     weight_tensor = torch.tensor(curve_weights, dtype=torch.float32)
     tensors = [
-        torch.tensor(entry * LATTICE_CONSTANT / 2, dtype=torch.float32, requires_grad=gradient) for entry in sites
+        torch.tensor(entry * LATTICE_CONSTANT / 2, dtype=torch.float32, requires_grad=gradient) for entry in site_arrays
     ]
     structures = [(["Au"] * len(entry), entry) for entry in tensors]
     start = time.perf_counter()
@@ -202,14 +208,14 @@ def debyecalculator_engine(sites, grid: Grid, quantity: str, gradient: bool, cur
     return call, time.perf_counter() - start, "rectangle"
 
 
-def numpy_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights):
+def numpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
     """The plain sum over pairs in NumPy, in double precision."""
     q, r = grid.q, grid.r
     f = np.asarray(form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(q)), float)[0]
 
     def call():
         result = []
-        for cluster_sites in sites:
+        for cluster_sites in site_arrays:
             positions = cluster_sites * LATTICE_CONSTANT / 2
             first, second = np.triu_indices(len(positions), 1)
             distance = np.linalg.norm(positions[first] - positions[second], axis=1)
@@ -228,18 +234,18 @@ def numpy_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights
     return call, 0.0, "trapezoid"
 
 
-def ase_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights):
+def ase_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
     """ASE's XrDebye: I(Q) with f = Z and a Debye-Waller factor on all terms. Its own physics, so no error is given."""
-    atoms_list = [ase.Atoms(f"Au{len(entry)}", entry * LATTICE_CONSTANT / 2) for entry in sites]
+    atoms_list = [ase.Atoms(f"Au{len(entry)}", entry * LATTICE_CONSTANT / 2) for entry in site_arrays]
     engines = [ase.utils.xrdebye.XrDebye(entry, wavelength=0.5, damping=0.04, method="Z") for entry in atoms_list]
     return lambda: [entry.calc_pattern(x=grid.q, mode="SAXS") for entry in engines], 0.0, None
 
 
-def diffpy_engine(sites, grid: Grid, quantity: str, gradient: bool, curve_weights):
+def diffpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
     """diffpy.srreal's DebyePDFCalculator, G(r) alone; its Q grid is its own, so no error is given."""
     structures = [
         Structure([Atom("Au", xyz=position, Uisoequiv=UISO) for position in entry * LATTICE_CONSTANT / 2])
-        for entry in sites
+        for entry in site_arrays
     ]
     calculator = pdfcalculator.DebyePDFCalculator(
         qmin=grid.qmin, qmax=grid.qmax, rmin=grid.rmin, rmax=grid.rmax, rstep=grid.rstep, qdamp=QDAMP
@@ -269,13 +275,13 @@ def can_run(engine: str, atoms: int, batch: int, quantity: str, gradient: bool) 
     return batch <= 100 or engine == "jaxstruc"
 
 
-def max_relative_error(result, sites, grid, quantity, gradient, curve_weights, rule, factor):
+def max_relative_error(result, site_arrays, grid, quantity, gradient, curve_weights, rule, factor):
     """Return the largest relative error over a few structures of the batch; None where the rule is unknown."""
     if rule is None:
         return None
     max_error = 0.0
-    for index in sorted({0, len(sites) // 2, len(sites) - 1}):
-        exact_sum = ExactSum(sites[index], grid, rule)
+    for index in sorted({0, len(site_arrays) // 2, len(site_arrays) - 1}):
+        exact_sum = ExactSum(site_arrays[index], grid, rule)
         if gradient:
             true_values = exact_sum.gradient(quantity, curve_weights)
             engine_values = np.asarray(result[1][index])[: len(true_values)]
@@ -300,18 +306,18 @@ def median_seconds(call, budget: float) -> float:
 def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bool, budget: float) -> list[dict]:
     """Return a row for each engine that can do the case."""
     counts = np.random.default_rng(1).integers(80, 101, batch)
-    sites = (
+    site_arrays = (
         [fcc_sites(atoms)]
         if batch == 1
         else [fcc_sites(n_atoms, centre) for n_atoms, centre in zip(counts, BATCH_CENTRES[:batch], strict=True)]
     )
-    grid = Grid(**GRIDS[grid_name], max_distance=max_diameter(sites))
+    grid = Grid(**GRIDS[grid_name], max_distance=max_diameter(site_arrays))
     curve_weights = np.random.default_rng(2).normal(size=(grid.r if quantity == "gr" else grid.q).size)
     result = []
     for engine in ENGINES:
         if not can_run(engine, atoms, batch, quantity, gradient):
             continue
-        call, compile_seconds, rule = ENGINES[engine](sites, grid, quantity, gradient, curve_weights)
+        call, compile_seconds, rule = ENGINES[engine](site_arrays, grid, quantity, gradient, curve_weights)
         seconds = median_seconds(call, budget)
         result.append(
             {
@@ -324,7 +330,7 @@ def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bo
                 "seconds": seconds,
                 "structures_per_second": batch / seconds,
                 "error": max_relative_error(
-                    call(), sites, grid, quantity, gradient, curve_weights, rule, CURVE_FACTORS.get(engine, 1)
+                    call(), site_arrays, grid, quantity, gradient, curve_weights, rule, CURVE_FACTORS.get(engine, 1)
                 ),
                 "ratio": None,
                 "first_call_seconds": compile_seconds if engine == "jaxstruc" else None,
@@ -353,10 +359,10 @@ def memory_row(atoms: int) -> dict:
 
 def measure_memory(atoms: int) -> None:
     """Print the seconds and the peak memory in GB of one cluster on the fine grid."""
-    sites = [fcc_sites(atoms)]
-    call = jaxstruc_engine(sites, Grid(**GRIDS["fine"], max_distance=max_diameter(sites)), "gr", False, np.zeros(5001))[
-        0
-    ]
+    site_arrays = [fcc_sites(atoms)]
+    call = jaxstruc_engine(
+        site_arrays, Grid(**GRIDS["fine"], max_distance=max_diameter(site_arrays)), "gr", False, np.zeros(5001)
+    )[0]
     print(median_seconds(call, 1.0), json_rows.peak_gigabytes())
 
 

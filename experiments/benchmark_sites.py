@@ -36,8 +36,10 @@ def measure(atoms: int, steps: int) -> dict:
     values = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.02, "uiso": 0.008, "delta2": 2.0, "stretch": 1.0}
     r, g = unlisted_particles.simulate_pdf(balls[-1].positions[:atoms], values, 0.03, 30.0, np.random.default_rng(0))
     q_settings = {name: values[name] for name in ("qmin", "qmax", "qdamp")}
-    span = target.span(rmax=30.0, qmax=20.0, diameter=60.0)
-    basis = target.target(r, g, **q_settings, qbroad=0.0, bond=unlisted_particles.BOND, span=span, absolute=True).basis
+    span = target.table_range(rmax=30.0, qmax=20.0, diameter=60.0)
+    basis = target.make_target(
+        r, g, target.TargetSettings(**q_settings, qbroad=0.0, bond=unlisted_particles.BOND, span=span, absolute=True)
+    ).basis
     ones = jnp.ones(N_STARTS, jnp.float32)
     fit_values = FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.02 * ones, 0 * ones)
     occupation = jnp.asarray(np.tile(np.arange(n_sites) < atoms, (N_STARTS, 1)), jnp.float32)

@@ -33,9 +33,8 @@ from jaxstruc.io import measurement as measurement_settings
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
 from jaxstruc.network.classifier import model as classifier
-from jaxstruc.network.classifier import particles as stock
-from jaxstruc.network.classifier import predict as naming
-from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier import particles as classifier_particles
+from jaxstruc.network.classifier import predict, simulated_pdfs
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.pdf import CLASSIFIER, DataOptions
 from jaxstruc.report import figures
@@ -46,7 +45,11 @@ PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
 STREAM_STEPS, STREAM_SEED = 40, 10**5
 """Of the stream, none of a training's or a calibration's."""
 N_RANKS, N_BINS = 1000, 20
-SOURCE_NAMES = {stock.CUT_SOURCE: "cut", stock.LISTED_SOURCE: "listed", stock.DISTRIBUTION_SOURCE: "distribution"}
+SOURCE_NAMES = {
+    classifier_particles.CUT_SOURCE: "cut",
+    classifier_particles.LISTED_SOURCE: "listed",
+    classifier_particles.DISTRIBUTION_SOURCE: "distribution",
+}
 NOISES = (0.0, 0.03, 0.1)
 MEASURED_FILES = {
     "Pt_1.8nm_S3.gr": "Pt",
@@ -59,31 +62,33 @@ MEASURED_FILES = {
 def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, Any]]:
     """Return rows of steps of the stream, or of its held-out clusters: a row a source."""
     cluster_library = library.load_or_build()
-    particle_store = stock.particle_store(cluster_library, stock.cluster_types(cluster_library), holdout=part == "held")
+    particle_store = classifier_particles.particle_store(
+        cluster_library, classifier_particles.cluster_types(cluster_library), holdout=part == "held"
+    )
     batch_arrays: dict[str, list] = {name: [] for name in ("source", "types", "true", "ranks", "known")}
-    for batch, mixture, _ in naming.simulate_test_steps(
+    for batch, mixture, _ in predict.simulate_test_steps(
         network.params, particle_store, seed=STREAM_SEED, steps=steps, module=network.module
     ):
-        ranks, is_known = naming.label_ranks(batch.labels, mixture, len(batch_arrays["true"]))
-        types = naming.temper_probabilities(classifier.type_probabilities(mixture), network.card["temperature"])
+        ranks, is_known = predict.label_ranks(batch.labels, mixture, len(batch_arrays["true"]))
+        types = predict.temper_probabilities(classifier.type_probabilities(mixture), network.card["temperature"])
         batch_arrays["source"].append(np.asarray(batch.source))
         batch_arrays["types"].append(np.asarray(types))
         batch_arrays["true"].append(np.asarray(batch.labels.type_index))
         batch_arrays["known"].append(is_known)
-        batch_arrays["ranks"].append(naming.calibrate_ranks(ranks, network.card))
+        batch_arrays["ranks"].append(predict.calibrate_ranks(ranks, network.card))
     columns = {name: np.concatenate(arrays) for name, arrays in batch_arrays.items()}
     if part == "sbc":
         return calibration_rows(columns)
     result_rows = [{"part": part, "source": "all"} | _pooled_statistics(columns)] if part == "own" else []
     for source_index, name in SOURCE_NAMES.items():
-        if part == "held" and source_index != stock.LISTED_SOURCE:
+        if part == "held" and source_index != classifier_particles.LISTED_SOURCE:
             continue
         source_rows = (columns["source"] == source_index) & (columns["true"] >= 0)
         result_rows.append(
             {"part": part, "source": name}
             | _type_statistics(columns["types"][source_rows], columns["true"][source_rows])
         )
-        for value_index, value in enumerate(endless.VALUE_NAMES):
+        for value_index, value in enumerate(simulated_pdfs.VALUE_NAMES):
             known_rows = (columns["source"] == source_index) & columns["known"][:, value_index]
             if known_rows.any():
                 result_rows[-1] |= _rank_statistics(value, columns["ranks"][known_rows, value_index])
@@ -94,7 +99,7 @@ def _pooled_statistics(columns: dict[str, np.ndarray]) -> dict[str, Any]:
     """Return types and coverage over all sources."""
     has_type = columns["true"] >= 0
     statistics = _type_statistics(columns["types"][has_type], columns["true"][has_type])
-    for value_index, value in enumerate(endless.VALUE_NAMES):
+    for value_index, value in enumerate(simulated_pdfs.VALUE_NAMES):
         statistics |= _rank_statistics(value, columns["ranks"][columns["known"][:, value_index], value_index])
     return statistics
 
@@ -110,7 +115,7 @@ def calibration_rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
     band_width = np.quantile(abs(uniform_counts - N_RANKS / N_BINS).max(axis=1), 0.99)
     ranks = {
         value: columns["ranks"][columns["known"][:, value_index], value_index]
-        for value_index, value in enumerate(endless.VALUE_NAMES)
+        for value_index, value in enumerate(simulated_pdfs.VALUE_NAMES)
     }
     has_type = columns["true"] >= 0
     types, true_types = columns["types"][has_type], columns["true"][has_type]
@@ -177,8 +182,8 @@ def _rank_statistics(name: str, ranks: np.ndarray) -> dict[str, float]:
 
 def simulate_cases(part: str, draws: int, seeds: int) -> list[unlisted_particles.ParticleCase]:
     """Return simulated particles that a part asks for."""
-    kinds = synthetic_particles.RULE_KINDS if part == "rules" else synthetic_particles.OFF_RULE_KINDS
-    case_set = unlisted_particles.CaseSet(kinds=kinds, noises=NOISES, seeds=seeds)
+    particle_kinds = synthetic_particles.RULE_KINDS if part == "rules" else synthetic_particles.OFF_RULE_KINDS
+    case_set = unlisted_particles.CaseSet(particle_kinds=particle_kinds, noises=NOISES, seeds=seeds)
     return [
         unlisted_particles.simulate_case(labels | {"part": part}, case_set)
         for labels in unlisted_particles.case_labels(part, case_set, draws)
@@ -188,7 +193,7 @@ def simulate_cases(part: str, draws: int, seeds: int) -> list[unlisted_particles
 def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int) -> list[dict[str, Any]]:
     """Return rows of simulated particles, a row a case."""
     cases = simulate_cases(part, draws, seeds)
-    outputs = naming.classify_pdfs([case.measurement for case in cases], network, bond=unlisted_particles.BOND)
+    outputs = predict.classify_pdfs([case.measurement for case in cases], network, bond=unlisted_particles.BOND)
     result_rows = []
     for case, output in zip(cases, outputs, strict=True):
         atoms, hexagonal_interval = len(case.particle.positions), output.intervals["hexagonal"]
@@ -212,14 +217,14 @@ def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int
     return result_rows
 
 
-def _calibrated_rank(output: naming.ClassifierOutput, card: dict[str, Any], atoms: int) -> float:
+def _calibrated_rank(output: predict.ClassifierOutput, card: dict[str, Any], atoms: int) -> float:
     """Return the calibrated rank of a number of atoms."""
     scaled_log_atoms = (math.log(atoms) - classifier.COORDINATE_CENTRE[0]) / classifier.COORDINATE_SCALE[0]
     component_ranks = stats.norm.cdf(
         (scaled_log_atoms - output.mixture_density.mean[:, 0]) / output.mixture_density.standard_deviation[:, 0]
     )
     rank = float(np.exp(output.mixture_density.log_weight) @ component_ranks)
-    return float(np.interp(rank, card["levels"]["n_atoms"], naming.RANK_LEVELS))
+    return float(np.interp(rank, card["levels"]["n_atoms"], predict.RANK_LEVELS))
 
 
 def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
@@ -248,7 +253,7 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
     reference_distances = np.array(
         [
             entry.novelty_score
-            for entry in naming.classify_pdfs(reference_measurements, network, bond=unlisted_particles.BOND)
+            for entry in predict.classify_pdfs(reference_measurements, network, bond=unlisted_particles.BOND)
         ]
     )
     result_rows = [
@@ -261,7 +266,7 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
     ]
     for name, outliers in outliers_by_kind.items():
         outlier_distances = np.array(
-            [entry.novelty_score for entry in naming.classify_pdfs(outliers, network, bond=unlisted_particles.BOND)]
+            [entry.novelty_score for entry in predict.classify_pdfs(outliers, network, bond=unlisted_particles.BOND)]
         )
         auroc = (
             stats.mannwhitneyu(outlier_distances, reference_distances).statistic
@@ -345,7 +350,7 @@ def measured_rows(network: TrainedClassifier, folder: Path) -> list[dict[str, An
     for name, element in MEASURED_FILES.items():
         bond = form_factors.bond_length(element)
         measurement = measurement_settings.resolve_settings(jaxstruc.read(folder / name), DataOptions(), bond=bond)
-        (output,) = naming.classify_pdfs([measurement], network, bond=bond)
+        (output,) = predict.classify_pdfs([measurement], network, bond=bond)
         intervals = {key: [interval.value, interval.low, interval.high] for key, interval in output.intervals.items()}
         result_rows.append(
             {"part": "measured", "file": name, "types": output.type_probabilities, "distance": output.novelty_score}

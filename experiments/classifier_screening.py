@@ -22,7 +22,7 @@ import synthetic_particles
 import unlisted_particles
 
 import jaxstruc
-from jaxstruc.api import solving as solve_plan
+from jaxstruc.api import solving
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import CLASSIFIER, EnsembleName, MineOptions
 from jaxstruc.pdf import classifier_prior
@@ -42,17 +42,17 @@ RW_TOLERANCE = 1.02
 
 def mining_plan(element: str, classifier_screen: ClassifierScreen, ensemble: EnsembleName = "none") -> PdfPlan:
     """Return how files are mined."""
-    return solve_plan(element, MineOptions(ensemble=ensemble, screen="none"))._replace(screen=classifier_screen)
+    return solving(element, MineOptions(ensemble=ensemble, screen="none"))._replace(screen=classifier_screen)
 
 
 def simulated_files(draws: int) -> list[tuple[dict[str, Any], Measurement]]:
     """Return the names and the data of simulated particles."""
     files = []
-    for part, kinds, noises in (
+    for part, particle_kinds, noises in (
         ("offrule", synthetic_particles.OFF_RULE_KINDS, NOISES),
         ("rules", synthetic_particles.RULE_KINDS, (0.0,)),
     ):
-        case_set = unlisted_particles.CaseSet(kinds=kinds, noises=noises)
+        case_set = unlisted_particles.CaseSet(particle_kinds=particle_kinds, noises=noises)
         cases = [
             unlisted_particles.simulate_case(labels, case_set)
             for labels in unlisted_particles.case_labels(part, case_set, draws)

@@ -111,7 +111,7 @@ class SimulatedPdf(NamedTuple):
     """Of the structure; -1 where it is not of the list."""
     settings: dict[str, float]
     """bond, qmin, qmax, qdamp, biso."""
-    curves: dict[float, Float[np.ndarray, " r"]]
+    pdf_by_noise: dict[float, Float[np.ndarray, " r"]]
     """G(r) by noise."""
 
 
@@ -209,9 +209,9 @@ def simulate_structure(number: int, pdf_set: PdfSet) -> SimulatedPdf:
         "stretch": bond / unlisted_particles.BOND,
     }  # fmt: skip
     q, f = unlisted_particles.structure_function(distinct_shapes()[shape_index].positions, values)
-    curves = {noise: unlisted_particles.noisy_pdf(q, f, qdamp, noise, RMAX, rng)[1][::2] for noise in pdf_set.noises}
+    pdfs = {noise: unlisted_particles.noisy_pdf(q, f, qdamp, noise, RMAX, rng)[1][::2] for noise in pdf_set.noises}
     settings = {"bond": bond, "qmin": qmin, "qmax": qmax, "qdamp": qdamp, "biso": biso}
-    return SimulatedPdf(shape_index, -1 if pdf_set.drawn_bonds else bond_index, settings, curves)
+    return SimulatedPdf(shape_index, -1 if pdf_set.drawn_bonds else bond_index, settings, pdfs)
 
 
 def r_grid() -> Float[np.ndarray, " r"]:
@@ -288,7 +288,7 @@ def _build_tables(
 
 
 def rank_by_lookup(
-    curves: Float[np.ndarray, "pdf r"], settings: list[dict[str, float]], structure_table: StructureTable
+    pdfs: Float[np.ndarray, "pdf r"], settings: list[dict[str, float]], structure_table: StructureTable
 ) -> np.ndarray:
     """Return the structures by their misfit at a look, best first: [pdf, structure]."""
     low, high, qdamp = (
@@ -298,10 +298,10 @@ def rank_by_lookup(
     weight = ((np.minimum(LOOKUP_Q + half_step, high) - np.maximum(LOOKUP_Q - half_step, low)) / (2 * half_step)).clip(
         0, 1
     )
-    data = curves @ _sine_matrix()
+    data = pdfs @ _sine_matrix()
     nearest_qdamp, order = (
         abs(qdamp - LOOKUP_QDAMP).argmin(axis=1),
-        np.zeros((len(curves), len(structure_table.shape_index)), np.int32),
+        np.zeros((len(pdfs), len(structure_table.shape_index)), np.int32),
     )
     for qdamp_index in np.unique(nearest_qdamp):
         qdamp_rows = np.flatnonzero(nearest_qdamp == qdamp_index)
@@ -415,7 +415,9 @@ def name_pdfs(
         block = pdfs[start : start + BLOCK_SIZE]
         start_time = time.process_time()
         orders = rank_by_lookup(
-            np.stack([entry.curves[noise] for entry in block]), [entry.settings for entry in block], structure_table
+            np.stack([entry.pdf_by_noise[noise] for entry in block]),
+            [entry.settings for entry in block],
+            structure_table,
         )
         cpu_seconds[0] += time.process_time() - start_time
         for entry, order in zip(block, orders, strict=True):
@@ -423,7 +425,7 @@ def name_pdfs(
             ranked_structures = _best_of_each_name(order, structure_table.shape_index) if pdf_set.drawn_bonds else order
             fitted_structures, misfit = ranked_structures[: pdf_set.n_fitted], np.full(len(order), np.inf)
             misfit[fitted_structures] = fit_structures(
-                entry.curves[noise], entry.settings, fitted_structures, structure_table, free
+                entry.pdf_by_noise[noise], entry.settings, fitted_structures, structure_table, free
             )
             cpu_seconds[1] += time.process_time() - start_time
             result_rows.append(_pdf_row(entry, noise, misfit, ranked_structures, structure_table, structure_types))

@@ -96,22 +96,22 @@ def simulate_case(cluster_library: Library, part: str, seed: int) -> SampleCase:
         "qdamp": rng.uniform(0.01, 0.04), "uiso": rng.uniform(0.004, 0.015), "delta2": rng.uniform(1.0, 4.0),
         "stretch": rng.uniform(0.985, 1.015),
     }  # fmt: skip
-    particles, shares = _draw_sample(cluster_library, part, seed, rng)
-    shares = np.asarray(shares) / np.sum(shares)
+    particles, atom_fractions = _draw_sample(cluster_library, part, seed, rng)
+    atom_fractions = np.asarray(atom_fractions) / np.sum(atom_fractions)
     contraction = 0.2 if part == "contracted" else 0.0
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
-    f = _structure_function(particles, shares, q, values, contraction)
+    f = _structure_function(particles, atom_fractions, q, values, contraction)
     r = np.arange(1.5, {"short": 20.0, "long": 50.0}.get(part, 30.0) + 0.001, 0.05)
     noise = {"noise1": 0.01, "noise10": 0.1}.get(part, 0.03) * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
     g = measured_pdfs.transform(q, r, qdamp=values["qdamp"]) @ f + measured_pdfs.transform(q, r, qdamp=0.0) @ noise
     diameters = np.array([particle.size for particle in particles]) * BOND * values["stretch"]
-    mean = float(shares @ diameters)
+    mean = float(atom_fractions @ diameters)
     truth = {
         "members": len(particles),
         "mean": mean,
-        "width": float(np.sqrt(shares @ (diameters - mean) ** 2) / mean),
+        "width": float(np.sqrt(atom_fractions @ (diameters - mean) ** 2) / mean),
         "types": {
-            type_name: float(shares[[particle.type == type_name for particle in particles]].sum())
+            type_name: float(atom_fractions[[particle.type == type_name for particle in particles]].sum())
             for type_name in sorted({member.type for member in particles})
         },
     }
@@ -159,7 +159,7 @@ def _draw_sample(
         components = [(packing, share, mean, 0.08), (packing, 1 - share, mean * rng.uniform(1.5, 1.8), 0.08)]
     else:
         components = [(packing, 1.0, rng.uniform(15.0, 22.0), rng.uniform(0.05, 0.4))]
-    particles, shares = [], []
+    particles, atom_fractions = [], []
     for type_name, share, mean, width in components:
         for size in _draw_sizes(mean, width, "schulz" if part == "schulz" else "lognormal", rng):
             particles.append(
@@ -167,8 +167,8 @@ def _draw_sample(
                     cluster_library, _draw_library_row(cluster_library, FAMILIES_BY_TYPE[type_name], size / BOND, rng)
                 )
             )
-            shares.append(share / N_MEMBERS)
-    return particles, shares
+            atom_fractions.append(share / N_MEMBERS)
+    return particles, atom_fractions
 
 
 def _draw_sizes(mean: float, width: float, shape: str, rng: np.random.Generator) -> np.ndarray:
@@ -247,12 +247,16 @@ def _ball_pairs(
 
 
 def _structure_function(
-    particles: Sequence[ParticlePairs], shares: np.ndarray, q: np.ndarray, values: dict[str, float], contraction: float
+    particles: Sequence[ParticlePairs],
+    atom_fractions: np.ndarray,
+    q: np.ndarray,
+    values: dict[str, float],
+    contraction: float,
 ) -> np.ndarray:
     """Return F(Q) of a mixture: each particle counts by its atoms."""
     f, n_bins = np.zeros(q.size), round(30 / BIN_WIDTH)
     sums = np.zeros((3, n_bins))
-    for particle, share in zip(particles, shares, strict=True):
+    for particle, share in zip(particles, atom_fractions, strict=True):
         stretch = 1 - contraction / (particle.size * BOND)
         in_range = particle.mean < 29
         weight, mean = share * particle.weight[in_range].astype(float), particle.mean[in_range] * stretch

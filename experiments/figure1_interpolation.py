@@ -52,9 +52,9 @@ class LatentPaths(NamedTuple):
 
 def select_pairs(data: Dataset, test: np.ndarray, *, count: int, seed: int) -> np.ndarray:
     """Return pairs of test PDFs [pair, 2] whose structures have different numbers of atoms."""
-    ends = test[np.random.default_rng(seed).integers(len(test), size=(50 * count, 2))]
-    atoms = network_figures.atom_counts(data, ends)
-    return ends[atoms[:, 0] != atoms[:, 1]][:count]
+    endpoints = test[np.random.default_rng(seed).integers(len(test), size=(50 * count, 2))]
+    atoms = network_figures.atom_counts(data, endpoints)
+    return endpoints[atoms[:, 0] != atoms[:, 1]][:count]
 
 
 def structure_features(
@@ -69,14 +69,14 @@ def structure_features(
 
 
 def latent_ends(
-    data: Dataset, run: trainings.TrainedModels, seed_index: int, ends: np.ndarray
+    data: Dataset, run: trainings.TrainedModels, seed_index: int, endpoints: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return the latent vectors of the ends of paths [path, 2, latent], by each of `ENDS`."""
-    pdf_indices = ends.ravel()
+    pdf_indices = endpoints.ravel()
     sizes, pdf = run.network.sizes, dataset.normalise(jnp.asarray(data.pdf[pdf_indices]))
     features = structure_features(data, pdf_indices, atoms=sizes.atoms, satellites=sizes.satellites)
     means = latent_means(run.params[seed_index], features, pdf, network=run.network)
-    return {name: np.asarray(mean).reshape(*ends.shape, -1) for name, mean in zip(END_SOURCES, means, strict=True)}
+    return {name: np.asarray(mean).reshape(*endpoints.shape, -1) for name, mean in zip(END_SOURCES, means, strict=True)}
 
 
 @partial(jax.jit, static_argnames="network")
@@ -87,10 +87,10 @@ def latent_means(params: Any, features: representation.Features, pdf: Array, *, 
     return posterior.mean, prior.mean
 
 
-def interpolate(params: Any, ends: np.ndarray, *, network: CVAE, points: int) -> LatentPaths:
+def interpolate(params: Any, endpoints: np.ndarray, *, network: CVAE, points: int) -> LatentPaths:
     """Return the structures on the straight lines between latent vectors [path, 2, latent]."""
     fraction = np.linspace(0, 1, points)[:, None]
-    z = (1 - fraction) * ends[:, :1] + fraction * ends[:, 1:]
+    z = (1 - fraction) * endpoints[:, :1] + fraction * endpoints[:, 1:]
     structures = DECODE(params, jnp.asarray(z.reshape(-1, z.shape[-1]), jnp.float32), network=network)
     flat_arrays = (*evaluation.structures_from_proposals(structures), structures.converged)
     return LatentPaths(*(np.asarray(array).reshape(*z.shape[:2], *array.shape[1:]) for array in flat_arrays))
@@ -140,9 +140,9 @@ def largest_steps(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
     return step_lengths
 
 
-def end_pearsons(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> np.ndarray:
+def end_pearsons(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> np.ndarray:
     """Return the Pearson correlation of the end points' PDFs and those of A and B [path, 2]."""
-    pdf_indices = ends.ravel()
+    pdf_indices = endpoints.ravel()
     positions, mask = (np.concatenate(list(array[:, [0, -1]])) for array in (paths.positions, paths.mask))
     structures = evaluation.StructureBatch(jnp.asarray(positions), jnp.asarray(mask))
     reconstructed_pdfs = evaluation.simulate_structures(
@@ -150,10 +150,10 @@ def end_pearsons(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> np.ndar
     )
     return np.asarray(
         jax.vmap(evaluation.pearson_correlation)(jnp.asarray(data.pdf[pdf_indices]), reconstructed_pdfs)
-    ).reshape(ends.shape)
+    ).reshape(endpoints.shape)
 
 
-def path_measures(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> dict[str, np.ndarray]:
+def path_measures(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> dict[str, np.ndarray]:
     """Return the measures of the paths, by the names of the results' rows.
 
     Of interior points: the shares of each path that are valid and that converged. Of the ends: Pearson, and whether the
@@ -166,8 +166,8 @@ def path_measures(data: Dataset, ends: np.ndarray, paths: LatentPaths) -> dict[s
     return {
         "valid": validity(paths, bonds)[:, 1:-1].mean(axis=1),
         "converged": paths.converged[:, 1:-1].mean(axis=1),
-        "pearson_ends": end_pearsons(data, ends, paths).ravel(),
-        "count_exact_ends": (atoms == network_figures.atom_counts(data, ends)).ravel(),
+        "pearson_ends": end_pearsons(data, endpoints, paths).ravel(),
+        "count_exact_ends": (atoms == network_figures.atom_counts(data, endpoints)).ravel(),
         "step": step.ravel(),
         "largest_step": np.where(has_step, np.nanmax(np.where(has_step[:, None], step, 0.0), axis=1), np.nan),
         "count_changes": (np.diff(paths.mask.sum(axis=2), axis=1) != 0).sum(axis=1),
@@ -179,15 +179,17 @@ def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, Latent
     bonds = float(data.bond.min()), float(data.bond.max())
     figure = matplotlib.figure.Figure(figsize=(14, 2.1 * len(paths_by_model)), layout="constrained")
     grid = figure.subplots(len(paths_by_model), N_SHOWN + 3, width_ratios=(*[1] * (N_SHOWN + 2), 1.9), squeeze=False)
-    for (model, (ends, paths)), axes_row in zip(paths_by_model.items(), grid, strict=True):
+    for (model, (endpoints, paths)), axes_row in zip(paths_by_model.items(), grid, strict=True):
         is_valid = validity(paths, bonds)[0]
         atoms = paths.mask[0].sum(axis=1)
         points = np.linspace(0, len(atoms) - 1, N_SHOWN).round().astype(int)
-        true_positions = evaluation.true_structures(data, ends, max_atoms=paths.mask.shape[2])
+        true_positions = evaluation.true_structures(data, endpoints, max_atoms=paths.mask.shape[2])
         true_positions = [np.asarray(array)[np.asarray(mask)] for array, mask in zip(*true_positions, strict=True)]
         path_positions = [paths.positions[0, point][paths.mask[0, point]] for point in points]
-        half_width = plots.half_width([*true_positions, *path_positions], bond=data.bond[ends].max())
-        for axes, positions, name, bond in zip(axes_row[[0, -2]], true_positions, "AB", data.bond[ends], strict=True):
+        half_width = plots.half_width([*true_positions, *path_positions], bond=data.bond[endpoints].max())
+        for axes, positions, name, bond in zip(
+            axes_row[[0, -2]], true_positions, "AB", data.bond[endpoints], strict=True
+        ):
             plots.draw_spheres(axes, positions, bond=bond, reach=half_width, colour="C0")
             axes.set_title(f"{name}: {len(positions)} atoms", fontsize=9)
         for axes, positions, point in zip(axes_row[1:-2], path_positions, points, strict=True):
@@ -217,15 +219,15 @@ def main(arguments=None) -> list[dict]:
     for latent, model in itertools.product(latents, models):
         run = network_figures.load_training(data, model, options.split, latent, quick=options.quick)
         for seed_index, seed in enumerate(run.seeds):
-            ends = select_pairs(data, network_figures.select_test_pdfs(run, seed_index), count=N_PATHS, seed=seed)
-            for source, z in latent_ends(data, run, seed_index, ends).items():
+            endpoints = select_pairs(data, network_figures.select_test_pdfs(run, seed_index), count=N_PATHS, seed=seed)
+            for source, z in latent_ends(data, run, seed_index, endpoints).items():
                 paths = interpolate(run.params[seed_index], z, network=run.network, points=N_POINTS)
                 columns = {"name": NAME, "model": model, "run": run, "seed": seed, "ends": source}
-                result += network_figures.measure_rows(path_measures(data, ends, paths), **columns)
+                result += network_figures.measure_rows(path_measures(data, endpoints, paths), **columns)
                 if latent == latents[0] and seed_index == 0 and source == END_SOURCES[0]:
-                    largest_pair = int(np.argmax(np.abs(np.diff(network_figures.atom_counts(data, ends), axis=1))))
+                    largest_pair = int(np.argmax(np.abs(np.diff(network_figures.atom_counts(data, endpoints), axis=1))))
                     paths_by_model[model] = (
-                        ends[largest_pair],
+                        endpoints[largest_pair],
                         LatentPaths(*(array[largest_pair : largest_pair + 1] for array in paths)),
                     )
     out = network_figures.destination(options, NAME)

@@ -113,8 +113,10 @@ def main(arguments=None) -> list[dict]:
                 )
                 if seed_index == 0:
                     plot_latents(axes, embed_in_plane(z), np.searchsorted(sizes, atoms), colours)
-                    shares = f"agreement {values['agreement'].mean():.3f}, chance {values['chance'].mean():.3f}"
-                    title = f"{model}, H = {latent}{', t-SNE' if latent > 2 else ''}\n{shares}"
+                    statistics_text = (
+                        f"agreement {values['agreement'].mean():.3f}, chance {values['chance'].mean():.3f}"
+                    )
+                    title = f"{model}, H = {latent}{', t-SNE' if latent > 2 else ''}\n{statistics_text}"
                     axes.set_title(title, fontsize=9)
     ticks = np.unique(np.linspace(0, len(sizes) - 1, 12).round().astype(int))
     figure.colorbar(colours, ax=grid, label="atoms", shrink=0.8, aspect=30).set_ticks(ticks, labels=sizes[ticks])

@@ -204,8 +204,8 @@ def calibration(
         truth: (p, q, r) of the decahedron that the data are of.
     """
     positions, rng = candidates[truth].positions, np.random.default_rng(round(1e3 * noise))
-    curves = simulate_noisy_pdfs(positions, R_GRID, rng, noise=noise, draws=draws, **Q_LIMITS, **MODEL_VALUES)
-    measurements = [Measurement(f"draw {index}", R_GRID, g, {}) for index, g in enumerate(curves)]
+    noisy_pdfs = simulate_noisy_pdfs(positions, R_GRID, rng, noise=noise, draws=draws, **Q_LIMITS, **MODEL_VALUES)
+    measurements = [Measurement(f"draw {index}", R_GRID, g, {}) for index, g in enumerate(noisy_pdfs)]
     options = RefineOptions(data=DataOptions(**Q_LIMITS, qdamp=QDAMP))
     results = jaxstruc.refine(measurements, list(candidates.values()), options=options)
     draw_rows = [_draw_row(result, len(candidates[truth])) for result in results]

@@ -111,14 +111,9 @@ def case_target(case: LibraryCase, *, span: TableRange = TABLE_RANGE) -> Target:
         case_measurement(case, header=q_settings), DataOptions(), bond=BOND
     )
     n_q_points = target.n_q_nodes(20.0, 0.4, 28.0, span)
-    return target.target(
+    return target.make_target(
         *resolved_measurement.curve,
-        **q_settings,
-        qbroad=0.0,
-        bond=BOND,
-        span=span,
-        min_q_nodes=n_q_points,
-        lowest_qmin=0.3,
+        target.TargetSettings(**q_settings, qbroad=0.0, bond=BOND, span=span, min_q_nodes=n_q_points, lowest_qmin=0.3),
     )
 
 

@@ -115,8 +115,8 @@ def relaxation_path(frames: np.ndarray) -> RelaxationPath:
 def make_target(g: np.ndarray, fit_range: FitRange, pool: CandidatePool) -> Target:
     """Return a curve as the fits of some candidates need it."""
     diameter = float(pool.diameter.max()) * BOND
-    span = target.span(rmax=float(fit_range.r[-1]), qmax=fit_range.qmax, diameter=diameter)
-    return target.target(fit_range.r, g, **fit_range.q_limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
+    span = target.table_range(rmax=float(fit_range.r[-1]), qmax=fit_range.qmax, diameter=diameter)
+    return target.make_target(fit_range.r, g, **fit_range.q_limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
 def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:
@@ -135,10 +135,10 @@ def relax_by_data(ideal_positions: np.ndarray, target: Target, fits: Fit) -> dic
     return {"rw_coordinates": float(relaxation.rw), "moved": float(relaxation.moved)}
 
 
-def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, curves: np.ndarray) -> dict:
+def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, pdfs: np.ndarray) -> dict:
     """Return a row: does relaxing improve the fit to these curves [draw, r], which differ in noise alone."""
     frames, pool = relaxation
-    targets = [make_target(g, fit_range, pool) for g in curves]
+    targets = [make_target(g, fit_range, pool) for g in pdfs]
     fits = [candidates.fit_all(pool, target) for target in targets]
     rw = np.array([entry.rw for entry in fits])
     rw_change = rw[:, -1] - rw[:, 0]
@@ -151,7 +151,7 @@ def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, curv
         "experiment": NAME,
         "curve": curve,
         "atoms": frames.shape[1],
-        "draws": len(curves),
+        "draws": len(pdfs),
         "rw_ideal": float(rw[:, 0].mean()),
         "rw_relaxed": float(rw[:, -1].mean()),
         "difference": float(rw_change.mean()),
@@ -218,10 +218,10 @@ def main(arguments=None) -> list[dict]:
         )
         positions = frames[frame_index] * values.pop("stretch")
         noise_options = {"noise": options.noise, "draws": options.draws or (2 if options.quick else 20)}
-        curves = simulate_noisy_pdfs(
+        pdfs = simulate_noisy_pdfs(
             positions, fit_range.r, np.random.default_rng(index), **noise_options, **fit_range.q_limits, **values
         )
-        row = result_row(f"simulated, {end_name}", relaxation, fit_range, curves) | {
+        row = result_row(f"simulated, {end_name}", relaxation, fit_range, pdfs) | {
             "noise": options.noise,
             **shared_columns,
         }

@@ -249,7 +249,7 @@ def screening_table(rows: list[dict]) -> str:
                 *seconds,
             ]
         )
-    files = [["file", "Rw, all", "screened", "tried", "effective of 1000 draws", "first, all", "screened"]]
+    file_lines = [["file", "Rw, all", "screened", "tried", "effective of 1000 draws", "first, all", "screened"]]
     for pair in pairs:
         if pair["none"]["part"] == "measured":
             unscreened_row, screened_row = pair["none"], pair["classifier"]
@@ -259,8 +259,8 @@ def screening_table(rows: list[dict]) -> str:
                 f"{screened_row['kept']}",
                 f"{screened_row['effective']:.0f}",
             )
-            files.append([unscreened_row["file"], *number_cells, unscreened_row["found"], screened_row["found"]])
-    return markdown_table(lines) + "\n\n" + markdown_table(files)
+            file_lines.append([unscreened_row["file"], *number_cells, unscreened_row["found"], screened_row["found"]])
+    return markdown_table(lines) + "\n\n" + markdown_table(file_lines)
 
 
 def _is_solved(row: dict) -> bool:

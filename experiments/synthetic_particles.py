@@ -68,7 +68,7 @@ class Particle(NamedTuple):
 class _Lattice(NamedTuple):
     """Sites that particles are cut from."""
 
-    sites: np.ndarray
+    positions: np.ndarray
     """[site, 3], one of them at the origin."""
     faces: tuple[np.ndarray, ...]
     """Families of directions [face, 3] of length 1."""
@@ -266,15 +266,15 @@ def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.ran
             for family_directions in lattice.faces
         ]
     )
-    depth = ((lattice.sites - centre) @ (directions / np.exp(log_offsets)[:, None]).T).max(axis=1)
+    depth = ((lattice.positions - centre) @ (directions / np.exp(log_offsets)[:, None]).T).max(axis=1)
     return _sites_of_least_depth(lattice, depth, atoms)
 
 
 def _sites_of_least_depth(lattice: _Lattice, depth: np.ndarray, atoms: int) -> np.ndarray:
     """Return the sites of the least depths; none where some lie at the host's end."""
-    sites = lattice.sites[depth <= np.partition(depth, atoms - 1)[atoms - 1] + DEPTH_TOLERANCE]
-    radius = np.linalg.norm(lattice.sites, axis=1).max()
-    return sites if np.linalg.norm(sites, axis=1).max() < radius - 1 else sites[:0]
+    cut_sites = lattice.positions[depth <= np.partition(depth, atoms - 1)[atoms - 1] + DEPTH_TOLERANCE]
+    radius = np.linalg.norm(lattice.positions, axis=1).max()
+    return cut_sites if np.linalg.norm(cut_sites, axis=1).max() < radius - 1 else cut_sites[:0]
 
 
 def _cut_crystal(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
@@ -286,10 +286,10 @@ def _cut_stack(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.n
     """Return a cut through a stack of layers that are hexagonal with a probability drawn first, and its word."""
     radius = _site_radius(atoms)
     sequence = "".join(np.where(rng.random(4 * radius) < rng.random(), "h", "c"))
-    sites = _cut_by_faces(_stack_lattice(sequence, radius), atoms, rng.uniform(-0.5, 0.5, 3), rng)
-    layers = np.unique(np.round(sites[:, 2] / lattices.LAYER_SPACING)).astype(int)
+    cut_sites = _cut_by_faces(_stack_lattice(sequence, radius), atoms, rng.uniform(-0.5, 0.5, 3), rng)
+    layers = np.unique(np.round(cut_sites[:, 2] / lattices.LAYER_SPACING)).astype(int)
     inner_sequence = "".join(sequence[layer % len(sequence)] for layer in layers[1:-1])
-    return sites if len(layers) >= structure_type.MIN_TYPE_LAYERS else sites[:0], inner_sequence
+    return cut_sites if len(layers) >= structure_type.MIN_TYPE_LAYERS else cut_sites[:0], inner_sequence
 
 
 def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
@@ -306,17 +306,17 @@ def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[n
     centre[2] += rng.uniform(-0.5, 0.5) * (packing == "decahedron")
     if rng.random() < 0.5:
         return _cut_by_faces(lattice, atoms, centre, rng), ""
-    return _sites_of_least_depth(lattice, np.linalg.norm(lattice.sites - centre, axis=1), atoms), ""
+    return _sites_of_least_depth(lattice, np.linalg.norm(lattice.positions - centre, axis=1), atoms), ""
 
 
 def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
     """Return a cut without some vertices and edges, which are runs of weak atoms of as many neighbours; no word."""
-    sites = _cut_by_faces(
+    cut_sites = _cut_by_faces(
         _packing_lattice(packing, _site_radius(atoms)), round(1.1 * atoms), rng.uniform(-1, 1, 3), rng
     )
-    if not len(sites):
-        return sites, ""
-    neighbours = _neighbour_matrix(sites)
+    if not len(cut_sites):
+        return cut_sites, ""
+    neighbours = _neighbour_matrix(cut_sites)
     neighbour_counts = neighbours.sum(axis=0)
     has_equal_count = (neighbour_counts[neighbours.row] == neighbour_counts[neighbours.col]) & (
         neighbour_counts[neighbours.row] <= MAX_EDGE_NEIGHBOURS[packing]
@@ -329,7 +329,7 @@ def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tu
     is_removed = (rng.random(n_runs) < rng.uniform(*MISSING_SHARE_RANGE))[run] & (
         neighbour_counts <= MAX_EDGE_NEIGHBOURS[packing]
     )
-    return sites[~is_removed] if is_removed.any() else sites[:0], ""
+    return cut_sites[~is_removed] if is_removed.any() else cut_sites[:0], ""
 
 
 def _partial_shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
@@ -343,23 +343,23 @@ def _partial_shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[
         return np.zeros((0, 3)), ""
     core = cores[rng.integers(len(cores))]
     lattice = _packing_lattice(packing, _site_radius(atoms))
-    sites = lattice.sites + core[np.linalg.norm(core, axis=1).argmin()]
-    distance = KDTree(core).query(sites)[0]
-    sites = sites[(distance > 0.5) & (distance < NEIGHBOUR_DISTANCE)]
+    shell_sites = lattice.positions + core[np.linalg.norm(core, axis=1).argmin()]
+    distance = KDTree(core).query(shell_sites)[0]
+    shell_sites = shell_sites[(distance > 0.5) & (distance < NEIGHBOUR_DISTANCE)]
     direction = rng.normal(size=3)
-    score = sites @ direction / np.linalg.norm(sites, axis=1) / np.linalg.norm(direction)
+    score = shell_sites @ direction / np.linalg.norm(shell_sites, axis=1) / np.linalg.norm(direction)
     if rng.random() < 0.5:
         face_directions = np.concatenate(lattice.faces[:2])
         score -= (
             2.0
             * rng.permutation(len(face_directions))[
-                (sites @ face_directions.T / (core @ face_directions.T).max(axis=0)).argmax(axis=1)
+                (shell_sites @ face_directions.T / (core @ face_directions.T).max(axis=0)).argmax(axis=1)
             ]
         )
-    n_missing, max_added = atoms - len(core), len(sites) - 1
+    n_missing, max_added = atoms - len(core), len(shell_sites) - 1
     if n_missing > max_added + MIN_NEIGHBOURS:
-        return sites[:0], ""
-    added_sites = sites[np.argsort(-score)[: min(n_missing, max_added)]]
+        return shell_sites[:0], ""
+    added_sites = shell_sites[np.argsort(-score)[: min(n_missing, max_added)]]
     while (
         len(added_sites)
         and (
@@ -393,7 +393,7 @@ def _closed_shells(kind: str, max_atoms: int) -> tuple[np.ndarray, ...]:
     lattice = _packing_lattice(kind, _site_radius(max_atoms))
     shells: dict[bytes, np.ndarray] = {}
     for centre in np.array([(0, 0, 0), (math.sqrt(0.5), 0, 0)][: 2 if kind == "fcc" else 1]):
-        depth = lattices.plane_depths(lattice.sites - centre)
+        depth = lattices.plane_depths(lattice.positions - centre)
         face_depths, cap_depths = depth["(111)" if kind == "fcc" else "(110)"], depth["(100)"]
         for max_face_depth, max_cap_depth in itertools.product(
             np.unique(face_depths.round(6)), np.unique(cap_depths.round(6))
@@ -402,7 +402,7 @@ def _closed_shells(kind: str, max_atoms: int) -> tuple[np.ndarray, ...]:
             if len(site_rows) > max_atoms:
                 break
             if len(site_rows) > 6:
-                shells.setdefault(site_rows.tobytes(), lattice.sites[site_rows] - centre)
+                shells.setdefault(site_rows.tobytes(), lattice.positions[site_rows] - centre)
     return tuple(shells.values())
 
 
@@ -410,7 +410,7 @@ def _layered_clusters(kind: str, max_atoms: int) -> Iterator[np.ndarray]:
     """Yield the cubic clusters of ASE of 1 <= h <= k <= l layers of (100), (110) and (111) about an atom."""
     lattice = _packing_lattice(kind, _site_radius(max_atoms))
     lattice_constant = {"sc": 1.0, "bcc": 2 / math.sqrt(3), "fcc": math.sqrt(2)}[kind]
-    family_depths = lattices.plane_depths(lattice.sites).values()
+    family_depths = lattices.plane_depths(lattice.positions).values()
     layer_indices = [
         np.ceil(depth / (lattice_constant * step * math.sqrt(squared)) - 0.1)
         for depth, step, squared in zip(family_depths, LAYER_SPACINGS[kind], (1, 2, 3), strict=True)
@@ -420,7 +420,7 @@ def _layered_clusters(kind: str, max_atoms: int) -> Iterator[np.ndarray]:
         is_inside = np.all([depth <= max_layer for depth, max_layer in zip(layer_indices, layers, strict=True)], axis=0)
         if is_inside.sum() <= max_atoms and (key := is_inside.tobytes()) not in known_keys:
             known_keys.add(key)
-            yield lattice.sites[is_inside]
+            yield lattice.positions[is_inside]
 
 
 def _hcp_blocks(max_atoms: int) -> Iterator[np.ndarray]:

@@ -62,7 +62,7 @@ BOND = form_factors.bond_length("Pt")
 N_SEEDS, N_DRAWS = 3, 10
 FIRST_SEED = 6000
 """Seeds begin here; those below were tuned on."""
-ORIGINAL_SEARCH = site_search.search_sites
+ORIGINAL_SEARCH = site_search.search_lattice_sites
 CONGRUENT_TOLERANCE = 0.02
 """Å, by which all distances of congruent particles agree."""
 MAX_COORDINATE_ERROR = 0.1
@@ -73,7 +73,7 @@ MAX_COORDINATE_ERROR = 0.1
 class CaseSet:
     """Cases of one kind."""
 
-    kinds: tuple[str, ...] = synthetic_particles.OFF_RULE_KINDS
+    particle_kinds: tuple[str, ...] = synthetic_particles.OFF_RULE_KINDS
     noises: tuple[float, ...] = (0.03,)
     seeds: int = 1
     absolute: bool = True
@@ -93,15 +93,17 @@ CASE_SETS = {
     "full": CaseSet(noises=(0.0, 0.03), search="full"),
     "scale": CaseSet(seeds=N_SEEDS, absolute=False),
     "large": CaseSet(atom_range=(200, 1000), rmax=40.0),
-    "rules": CaseSet(kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS),
+    "rules": CaseSet(particle_kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS),
     "displaced5": CaseSet(displacement=0.05),
     "displaced10": CaseSet(displacement=0.1),
     "contracted": CaseSet(contraction=0.03),
     "library": CaseSet(noises=(0.0, 0.03, 0.1), search="none"),
-    "library rules": CaseSet(kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), search="none"),
+    "library rules": CaseSet(particle_kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), search="none"),
     "network": CaseSet(search="none", sources=("network", "library")),
     "screened": CaseSet(noises=(0.0, 0.03, 0.1), seeds=N_SEEDS, screen="classifier"),
-    "screened rules": CaseSet(kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS, screen="classifier"),
+    "screened rules": CaseSet(
+        particle_kinds=synthetic_particles.RULE_KINDS, noises=(0.0,), seeds=N_SEEDS, screen="classifier"
+    ),
     "random": CaseSet(),
     "unshaped": CaseSet(shape_weight=0.0),
     "half": CaseSet(shape_weight=0.5 * SHAPE_PRIOR_WEIGHT),
@@ -123,7 +125,7 @@ def case_labels(part: str, case_set: CaseSet, draws: int) -> Iterator[dict[str, 
     """Yield what tells the cases of a part apart."""
     for seed in range(case_set.seeds):
         for draw in range(draws):
-            for kind in case_set.kinds:
+            for kind in case_set.particle_kinds:
                 for noise in case_set.noises:
                     yield {"part": part, "kind": kind, "seed": seed, "draw": draw, "noise": noise}
 
@@ -134,9 +136,9 @@ def simulate_case(labels: dict[str, Any], case_set: CaseSet) -> ParticleCase:
     kind_index = (
         *synthetic_particles.OFF_RULE_KINDS,
         *(f"rule {rule_kind}" for rule_kind in synthetic_particles.RULE_KINDS),
-    ).index(f"rule {kind}" if case_set.kinds == synthetic_particles.RULE_KINDS else kind)
+    ).index(f"rule {kind}" if case_set.particle_kinds == synthetic_particles.RULE_KINDS else kind)
     rng = np.random.default_rng([FIRST_SEED + labels["seed"], labels["draw"], kind_index])
-    if case_set.kinds == synthetic_particles.RULE_KINDS:
+    if case_set.particle_kinds == synthetic_particles.RULE_KINDS:
         particle = synthetic_particles.draw_rule_particle(kind, rng)
     else:
         particle = synthetic_particles.draw_off_rule_particle(
@@ -337,7 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not cases:
             continue
         if part == "random":
-            with mock.patch.object(site_search, "search_sites", search_from_size):
+            with mock.patch.object(site_search, "search_lattice_sites", search_from_size):
                 run_cases(case_set, cases, max_atoms, out, provenance)
         else:
             run_cases(case_set, cases, max_atoms, out, provenance)

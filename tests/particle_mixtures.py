@@ -79,14 +79,10 @@ def ensemble_pdf(rows, *, noise=0.0, seed=0, uiso=0.008, delta2=2.0, stretch=1.0
 
 def make_target(g, rmax=20.0):
     in_range = rmax + 1e-9 >= R
-    return target.target(
+    return target.make_target(
         R[in_range],
         g[in_range],
-        **SETTINGS,
-        bond=BOND,
-        span=SPAN,
-        min_q_nodes=MIN_Q_NODES,
-        min_basis_size=MIN_BASIS_SIZE,
+        target.TargetSettings(**SETTINGS, bond=BOND, span=SPAN, min_q_nodes=MIN_Q_NODES, min_basis_size=MIN_BASIS_SIZE),
     )
 
 

@@ -98,9 +98,9 @@ def test_tests_mirror_the_package(repository):
 
 def test_pdfs_and_small_angles_do_not_import_each_other(repository):
     modules = set(ordered_modules())
-    for folder, other in (("pdf", "small_angle"), ("small_angle", "pdf")):
+    for folder, other_folder in (("pdf", "small_angle"), ("small_angle", "pdf")):
         for path in (repository / "jaxstruc" / folder).glob("*.py"):
-            assert not {name for name in imported_modules(path, modules) if name.startswith(f"{other}.")}, path
+            assert not {name for name in imported_modules(path, modules) if name.startswith(f"{other_folder}.")}, path
 
 
 @pytest.mark.slow

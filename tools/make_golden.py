@@ -28,8 +28,8 @@ def main(folder: Path) -> None:
 def thinned_archive(archive) -> dict:
     """Return what is kept of one archive."""
     meta = json.loads(str(archive["meta"]))
-    curves = [key for key in archive.files if key.startswith(("fine_", "f_"))]
-    curves += [key for key in archive.files if key.endswith(("debyex_G", "debyex_F", "rss_G"))]
+    curve_names = [key for key in archive.files if key.startswith(("fine_", "f_"))]
+    curve_names += [key for key in archive.files if key.endswith(("debyex_G", "debyex_F", "rss_G"))]
     axes = [key for key in archive.files if key.startswith("r_")]
     metadata = {
         "program": "diffpy.srreal",
@@ -40,10 +40,10 @@ def thinned_archive(archive) -> dict:
             key: {setting: settings[setting] for setting in USED_SETTINGS if setting in settings}
             for key, settings in meta["used"].items()
         },
-        "max": {key: float(np.abs(archive[key]).max()) for key in curves},
+        "max": {key: float(np.abs(archive[key]).max()) for key in curve_names},
     }
     result = {key: archive[key] for key in ("positions", "numbers", "U_G")}
-    result |= {key: thin_curve(archive[key]) for key in curves + axes}
+    result |= {key: thin_curve(archive[key]) for key in curve_names + axes}
     return result | {"meta": json.dumps(metadata)}
 
 

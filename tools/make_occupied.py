@@ -15,7 +15,7 @@ from jaxstruc.clusters import families, lattice_sites, library
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
 from jaxstruc.pdf import site_search
-from jaxstruc.pdf.site_moves import N_COORDINATION_NUMBERS as NEIGHBOUR_KINDS
+from jaxstruc.pdf.site_moves import N_COORDINATION_NUMBERS
 
 PACKINGS = {
     "stack": ("fcc", "octahedron", "hcp", "twin", "fault"),
@@ -45,7 +45,7 @@ def main() -> None:
     """Count, and write."""
     cluster_library, tables = library.load_or_build(tuple(families.FAMILIES)), {}
     for packing_name, family_names in PACKINGS.items():
-        counts, cluster_sites = np.zeros((2, NEIGHBOUR_KINDS, NEIGHBOUR_KINDS)), []
+        counts, cluster_sites = np.zeros((2, N_COORDINATION_NUMBERS, N_COORDINATION_NUMBERS)), []
         for family in family_names:
             for row in draw_rows(cluster_library, family):
                 packing = site_search.PACKING_BY_TYPE.get(FAMILY_TYPES[family], FAMILY_TYPES[family])

@@ -111,10 +111,10 @@ def main() -> None:
     """Compute, and write."""
     import sasmodels
 
-    curves: dict[str, Any] = {name: sasmodels_curve(name) for name in CASES}
+    reference_curves: dict[str, Any] = {name: sasmodels_curve(name) for name in CASES}
     meta = json.dumps({"program": "sasmodels", "version": sasmodels.__version__})
     with files.atomic_replacement(GOLDEN) as path, path.open("wb") as stream:
-        np.savez_compressed(stream, q=Q, meta=meta, **curves)
+        np.savez_compressed(stream, q=Q, meta=meta, **reference_curves)
 
 
 if __name__ == "__main__":

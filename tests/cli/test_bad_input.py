@@ -144,7 +144,7 @@ def files_without_a_pdf(rng):
     )  # fmt: skip
     for number, label in enumerate(labels):
         yield f"label-{number}", (header + label + "\n" + rows(R, G)).encode()
-    curves = {
+    columns_by_name = {
         "s": (R, 1 + 0.1 * G), "i": (R, 100 * np.exp(-R) + 5 + sine), "f0": (R, np.exp(-(R**2))), "flat": (R, 0 * R),
         "ones": (R, 0 * R + 1), "nm": (R / 10, G), "m": (R * 1e-10, G), "pm": (R * 100, G), "coarse": (R * 10, G),
         "far": (R * 1e300, G), "near": (R * 1e-300, G), "denormal": (R * 1e-310, G), "below": (R - 5, G),
@@ -153,7 +153,7 @@ def files_without_a_pdf(rng):
         "fine": (R * 1e-7, G), "degrees": (R * 6, 1e4 * np.exp(-R / 9) * (1 + sine**2)), "swapped": (G, R),
         "noise": (R, rng.normal(size=R.size)), "short": (R[:50], G[:50]), "start": (R[R > 25], G[R > 25]),
     }  # fmt: skip
-    for name, (r, g) in curves.items():
+    for name, (r, g) in columns_by_name.items():
         yield f"curve-{name}", (header + rows(r, g)).encode()
     dense_r = np.arange(0, 30, 1e-5)[:70_000]
     yield "dense", (header + rows(dense_r, np.sin(dense_r))).encode()

@@ -9,7 +9,7 @@ from simple_training_stream import CALIBRATION, SMALL_CLASSIFIER
 from jaxstruc.cli import main
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.network import weights
-from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier import simulated_pdfs
 from jaxstruc.network.classifier.simulated_pdfs import N_POINTS, SETTING_NAMES
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 
@@ -83,6 +83,6 @@ def test_mistakes_are_one_line(weights_file, tmp_path, capsys, options, message)
 
 
 def test_the_network_and_the_simulated_pdfs_have_the_same_range():
-    assert endless.R_BONDS[0] == pytest.approx(endless.MIN_R_BONDS) and endless.R_BONDS[-1] == pytest.approx(
-        endless.MAX_R_BONDS
-    )
+    assert simulated_pdfs.R_BONDS[0] == pytest.approx(simulated_pdfs.MIN_R_BONDS) and simulated_pdfs.R_BONDS[
+        -1
+    ] == pytest.approx(simulated_pdfs.MAX_R_BONDS)

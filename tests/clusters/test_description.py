@@ -23,10 +23,10 @@ SHAPES = {
 }
 
 
-def tetrahedron(edge):
+def tetrahedron(edge_atoms):
     """Return the fcc tetrahedron with that many atoms along an edge, bonds of 1."""
-    steps = itertools.product(range(edge), repeat=3)
-    return np.array([(i + j, i + k, j + k) for i, j, k in steps if i + j + k < edge]) / math.sqrt(2)
+    steps = itertools.product(range(edge_atoms), repeat=3)
+    return np.array([(i + j, i + k, j + k) for i, j, k in steps if i + j + k < edge_atoms]) / math.sqrt(2)
 
 
 def rotate_and_shuffle(positions, seed=5):

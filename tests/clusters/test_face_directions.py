@@ -23,16 +23,16 @@ def test_directions_have_length_one_and_differ(packing):
 def test_atoms_lie_in_layers_along_the_densest_faces(packing, family, spacing):
     """The layers of a lattice along a direction are as far apart as crystallography says; others are dense."""
     sequence = {"fcc": "c", "hcp": "h"}.get(packing, packing)
-    sites = lattice_sites.packing_sites(sequence, 5)
+    positions = lattice_sites.packing_sites(sequence, 5)
     for direction in random_particles.face_families(packing)[family]:
-        layer_heights = np.unique(np.round(sites @ direction, 4))
+        layer_heights = np.unique(np.round(positions @ direction, 4))
         np.testing.assert_allclose(np.diff(layer_heights)[2:-2], spacing, atol=2e-4)
 
 
 def test_an_icosahedron_ends_in_its_faces():
     """A closed Mackay icosahedron's outermost atoms along each face are those of a whole triangle."""
-    sites = lattice_sites.packing_sites("icosahedron", 4)
-    cluster_positions = sites[np.linalg.norm(sites, axis=1) < 2.2]
+    positions = lattice_sites.packing_sites("icosahedron", 4)
+    cluster_positions = positions[np.linalg.norm(positions, axis=1) < 2.2]
     for direction in random_particles.face_families("icosahedron")[0]:
         depths = np.round(cluster_positions @ direction, 2)
         assert (depths == depths.max()).sum() == 6

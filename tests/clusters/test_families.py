@@ -25,8 +25,13 @@ def neighbour_statistics(positions):
 
 def decahedral_number(p, q, r):
     """Return the atoms of a decahedron: its axis, and five grains of rows parallel to it, less the re-entrant ones."""
-    height, edge = p + q + 2 * r - 1, p + 2 * r
-    rows = [(n, i) for n in range(1, min(edge, height)) for i in range(n) if n - i < edge - r and i < edge - r]
+    height, edge_atoms = p + q + 2 * r - 1, p + 2 * r
+    rows = [
+        (n, i)
+        for n in range(1, min(edge_atoms, height))
+        for i in range(n)
+        if n - i < edge_atoms - r and i < edge_atoms - r
+    ]
     return height + 5 * sum(height - n for n, _ in rows)
 
 

@@ -19,20 +19,20 @@ COORDINATION_NUMBERS = {
 
 @pytest.mark.parametrize("packing", COORDINATION_NUMBERS)
 def test_a_site_inside_has_the_neighbours_of_its_packing_at_one_bond(packing):
-    sites = lattice_sites.nearest_sites(packing, np.array([0.3, -0.2, 0.4]), 300)
-    distance_matrix = cdist(sites.positions[:20], sites.positions)
+    nearest_sites = lattice_sites.nearest_sites(packing, np.array([0.3, -0.2, 0.4]), 300)
+    distance_matrix = cdist(nearest_sites.positions[:20], nearest_sites.positions)
     is_neighbour = (distance_matrix > 0) & (distance_matrix < lattice_sites.NEIGHBOUR_DISTANCE)
-    assert len(sites.positions) == 300
+    assert len(nearest_sites.positions) == 300
     assert np.median(is_neighbour.sum(axis=1)) == COORDINATION_NUMBERS[packing]
     assert distance_matrix[is_neighbour].mean() == pytest.approx(1.0, abs=0.03)
 
 
 def test_sites_are_those_nearest_to_the_origin():
     origin = np.array([0.1, 0.2, 0.3])
-    sites = lattice_sites.nearest_sites("sc", origin, 100)
+    nearest_sites = lattice_sites.nearest_sites("sc", origin, 100)
     all_radii = np.linalg.norm(lattice_sites.packing_sites("sc", 8) - origin, axis=1)
-    assert np.allclose(np.linalg.norm(sites.positions, axis=1), np.sort(all_radii)[:100])
-    assert np.allclose((sites.positions + origin) % 1.0 % 0.999999, 0.0, atol=1e-5)
+    assert np.allclose(np.linalg.norm(nearest_sites.positions, axis=1), np.sort(all_radii)[:100])
+    assert np.allclose((nearest_sites.positions + origin) % 1.0 % 0.999999, 0.0, atol=1e-5)
 
 
 def test_origins_lie_about_the_axis_and_the_first_is_on_it():
@@ -48,9 +48,9 @@ def test_probabilities_of_empty_and_occupied_sites_sum_to_one():
 
 
 def test_neighbours_of_sites_are_counted_as_written_out():
-    sites = lattice_sites.nearest_sites("bcc", np.zeros(3), 120)
+    nearest_sites = lattice_sites.nearest_sites("bcc", np.zeros(3), 120)
     occupancy = np.random.default_rng(1).random(120) < 0.5
-    distance_matrix = cdist(sites.positions, sites.positions)
+    distance_matrix = cdist(nearest_sites.positions, nearest_sites.positions)
     neighbour_counts = (
         (distance_matrix > 0) & (distance_matrix < lattice_sites.NEIGHBOUR_DISTANCE)
     ) @ occupancy.astype(int)
@@ -59,7 +59,7 @@ def test_neighbours_of_sites_are_counted_as_written_out():
         & (distance_matrix < lattice_sites.NEXT_NEIGHBOUR_DISTANCE)
     ) @ occupancy.astype(int)
     is_relevant = occupancy | (neighbour_counts > 0)
-    surroundings = lattice_sites.site_surroundings(sites, occupancy)
+    surroundings = lattice_sites.site_surroundings(nearest_sites, occupancy)
     assert all(
         np.array_equal(column, expected_column[is_relevant])
         for column, expected_column in zip(
@@ -69,15 +69,15 @@ def test_neighbours_of_sites_are_counted_as_written_out():
 
 
 def test_a_vacancy_and_an_adatom_are_unusual():
-    sites = lattice_sites.nearest_sites("c" * 64, np.zeros(3), 400)
-    radii = np.linalg.norm(sites.positions, axis=1)
+    nearest_sites = lattice_sites.nearest_sites("c" * 64, np.zeros(3), 400)
+    radii = np.linalg.norm(nearest_sites.positions, axis=1)
     ball_occupancy = radii < np.sort(radii)[141] - 1e-6
     vacancy_occupancy, adatom_occupancy = ball_occupancy.copy(), ball_occupancy.copy()
     vacancy_occupancy[0] = False
     outer_sites = np.flatnonzero(~ball_occupancy & (radii < radii[ball_occupancy].max() + 0.8))
     adatom_occupancy[outer_sites[-1]] = True
-    ball_cost = lattice_sites.excess_occupancy_cost(sites, ball_occupancy)
+    ball_cost = lattice_sites.excess_occupancy_cost(nearest_sites, ball_occupancy)
     assert (
-        lattice_sites.excess_occupancy_cost(sites, vacancy_occupancy) > ball_cost + 2
-        and lattice_sites.excess_occupancy_cost(sites, adatom_occupancy) > ball_cost + 2
+        lattice_sites.excess_occupancy_cost(nearest_sites, vacancy_occupancy) > ball_cost + 2
+        and lattice_sites.excess_occupancy_cost(nearest_sites, adatom_occupancy) > ball_cost + 2
     )

@@ -31,11 +31,15 @@ def hexagonal_share(positions):
     """Return the share of inner layers along z whose two neighbours lie at the same sites; nan without any."""
     layers = np.round((positions[:, 2] - positions[:, 2].min()) / math.sqrt(2 / 3)).astype(int)
     rows = [positions[layers == layer, 1] for layer in range(layers.max() + 1)]
-    sites = [
+    layer_offsets = [
         round((row_positions[0] - rows[0][0]) * 2 * math.sqrt(3)) % 3 if len(row_positions) else None
         for row_positions in rows
     ]
-    inner_triples = [triple for triple in zip(sites, sites[1:], sites[2:], strict=False) if None not in triple]
+    inner_triples = [
+        triple
+        for triple in zip(layer_offsets, layer_offsets[1:], layer_offsets[2:], strict=False)
+        if None not in triple
+    ]
     return np.mean([lower_site == upper_site for lower_site, _, upper_site in inner_triples] or [math.nan])
 
 

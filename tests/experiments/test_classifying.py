@@ -10,12 +10,16 @@ def test_calibrated_probabilities_have_no_calibration_error(experiments):
 
     rng = np.random.default_rng(0)
     top_probabilities = rng.uniform(0.3, 1.0, 20_000)
-    shares = np.stack([top_probabilities, 1 - top_probabilities, *[np.zeros_like(top_probabilities)] * 5], axis=1)
-    shares = np.where(top_probabilities[:, None] < 0.5, shares[:, [1, 0, 2, 3, 4, 5, 6]], shares)
-    true_types = (rng.random(20_000) > shares[:, 0]).astype(int)
-    assert classifier_accuracy._type_statistics(shares, true_types)["calibration"] < 0.015
+    type_probabilities = np.stack(
+        [top_probabilities, 1 - top_probabilities, *[np.zeros_like(top_probabilities)] * 5], axis=1
+    )
+    type_probabilities = np.where(
+        top_probabilities[:, None] < 0.5, type_probabilities[:, [1, 0, 2, 3, 4, 5, 6]], type_probabilities
+    )
+    true_types = (rng.random(20_000) > type_probabilities[:, 0]).astype(int)
+    assert classifier_accuracy._type_statistics(type_probabilities, true_types)["calibration"] < 0.015
     wrong_types = np.where(rng.random(20_000) < 0.2, 2, true_types)
-    assert classifier_accuracy._type_statistics(shares, wrong_types)["calibration"] > 0.1
+    assert classifier_accuracy._type_statistics(type_probabilities, wrong_types)["calibration"] > 0.1
 
 
 def test_uniform_ranks_are_covered_as_often_as_they_should(experiments):

@@ -27,11 +27,11 @@ def test_a_tie_is_half_of_a_first_place_and_names_count_once(experiments):
     misfit, names = np.array([0.2, 0.1, 0.1, 0.3, 0.1, np.inf]), np.array([0, 1, 2, 3, 1, 4])
     ranks = [deepstruc_list.rank_name(misfit, names == name, names) for name in range(5)]
     assert ranks == [(2, 0), (0, 1), (0, 1), (3, 0), (4, 0)]
-    shares = [
+    probabilities = [
         [deepstruc_list.probability_within({"before": n_before, "tied": n_tied}, n_first) for n_before, n_tied in ranks]
         for n_first in (1, 3)
     ]
-    assert shares == [[0, 0.5, 0.5, 0, 0], [1, 1, 1, 0, 0]]
+    assert probabilities == [[0, 0.5, 0.5, 0, 0], [1, 1, 1, 0, 0]]
 
 
 @pytest.mark.parametrize("drawn_bonds", [False, True])

@@ -138,7 +138,7 @@ def test_the_fit_benchmark_has_rows_and_no_larger_misfit_than_its_peers(experime
     import benchmark_refinement as benchmark
 
     clusters = decahedron_library()
-    table_range = target.span(rmax=20.0, qmax=22.0, diameter=float(clusters.diameter.max()) * benchmark.BOND)
+    table_range = target.table_range(rmax=20.0, qmax=22.0, diameter=float(clusters.diameter.max()) * benchmark.BOND)
     g = benchmark.simulate_data(clusters, 1, seed=0)
     fit_target = benchmark.make_target(g, table_range)
     selected_rows, fits, rows = benchmark.time_batch(clusters, 4, fit_target, runs=1)

@@ -11,7 +11,7 @@ FRAMES = np.arange(1, 4)[:, None] * I
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _ended():
+def _end_reader_process():
     yield
     isolated_process._end_process()
 

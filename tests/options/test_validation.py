@@ -89,9 +89,9 @@ def test_each_wrong_value_is_refused_in_the_same_words(command, name, wrong, opt
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"^Expected ") as error:
         options.check()
-    before = COMMANDS[command][1]
-    words = [wrong] if (command, name) == ("generate", "preset") else [*_needed(command), flag(name), wrong]
-    assert run_command(command, *before, *words) == 2
+    command_arguments = COMMANDS[command][1]
+    option_arguments = [wrong] if (command, name) == ("generate", "preset") else [*_needed(command), flag(name), wrong]
+    assert run_command(command, *command_arguments, *option_arguments) == 2
     assert capsys.readouterr().err == f"jaxstruc: {' '.join(str(error.value).split())}\n"
     assert not list(tmp_path.iterdir())
 
@@ -108,7 +108,7 @@ def test_the_mistakes_are_of_all_fields_with_few_values_or_bounds():
 
 
 @pytest.mark.parametrize(
-    ("command", "options", "words"),
+    ("command", "options", "option_arguments"),
     [
         ("simulate", SimulateOptions(probe="neutrons"), ("--probe", "neutrons")),
         ("simulate", SimulateOptions(window="lorch "), ("--window", "lorch ")),
@@ -138,7 +138,7 @@ def test_the_mistakes_are_of_all_fields_with_few_values_or_bounds():
         ("classify", ClassifyOptions(weights=MISSING), ("--weights", MISSING)),
     ],
 )
-def test_python_and_the_command_line_say_the_same(command, options, words, capsys, tmp_path, repository):
+def test_python_and_the_command_line_say_the_same(command, options, option_arguments, capsys, tmp_path, repository):
     path, data = tmp_path / "x.xyz", repository / "examples" / "Ag68_simulated.gr"
     ase.io.write(path, Icosahedron("Ag", 2))
     calls = {
@@ -150,10 +150,14 @@ def test_python_and_the_command_line_say_the_same(command, options, words, capsy
     }
     with pytest.raises(ValueError, match="Expected ") as error:
         calls[command]()
-    before = {"simulate": (path,), "refine": (path, data)}.get(command, (data, "--element", "Ag"))
-    assert run_command(command, *before, *words, "-o", tmp_path / "out") == 2
-    said = capsys.readouterr().err
-    assert said == f"jaxstruc: {error.value}\n" and said.count("\n") == 1 and not (tmp_path / "out").exists()
+    command_arguments = {"simulate": (path,), "refine": (path, data)}.get(command, (data, "--element", "Ag"))
+    assert run_command(command, *command_arguments, *option_arguments, "-o", tmp_path / "out") == 2
+    error_output = capsys.readouterr().err
+    assert (
+        error_output == f"jaxstruc: {error.value}\n"
+        and error_output.count("\n") == 1
+        and not (tmp_path / "out").exists()
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from jaxstruc.scattering import cluster_tables
 
 R = np.arange(1.5, 14.001, 0.05)
 LIMITS = {"qmin": 1.0, "qmax": 18.0}
-SPAN = target.span(rmax=14.0, qmax=18.0, diameter=20.0)
+SPAN = target.table_range(rmax=14.0, qmax=18.0, diameter=20.0)
 
 
 def make_pool(cluster_library, rows=None):
@@ -29,7 +29,7 @@ def make_pool(cluster_library, rows=None):
 
 
 def make_target(g):
-    return target.target(R, g, **LIMITS, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
+    return target.make_target(R, g, target.TargetSettings(**LIMITS, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,7 +96,7 @@ def test_no_pair_within_the_span_is_lost(small_library):
     np.testing.assert_allclose(
         histograms.weight.sum(axis=1), small_library.atoms * (small_library.atoms - 1.0), rtol=1e-6
     )
-    short_span = target.span(rmax=4.0, qmax=18.0, diameter=20.0)
+    short_span = target.table_range(rmax=4.0, qmax=18.0, diameter=20.0)
     short_histograms = library.scaled_histograms(entries, bond=BOND, max_distance=short_span.max_distance)
     n_pairs = [
         np.sum(pdist(library.candidate_cluster(small_library, index).positions) * BOND < short_span.max_distance)
@@ -110,7 +110,7 @@ def test_no_pair_of_a_disordered_cluster_is_lost():
     rng = np.random.default_rng(0)
     positions = 12 * rng.uniform(size=(300, 3))
     disordered_library = library.collect([Cluster("user", "drawn", positions)])
-    span = target.span(rmax=50.0, qmax=18.0, diameter=100.0)
+    span = target.table_range(rmax=50.0, qmax=18.0, diameter=100.0)
     histograms = library.scaled_histograms([(disordered_library, 0)], bond=2.5, max_distance=span.max_distance)
     assert float(histograms.weight.sum()) == pytest.approx(300 * 299)
 

@@ -10,8 +10,7 @@ from jaxstruc.clusters import distances as cluster_distances
 from jaxstruc.clusters import fcc_shapes
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import fit, target
-from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering import debye, pair_distribution
+from jaxstruc.scattering import cluster_tables, debye, pair_distribution
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
@@ -19,7 +18,7 @@ R = np.arange(1.5, 15.001, 0.05)
 GRID = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
 Q = GRID.q
 BOND = 2.78
-SPAN = target.span(rmax=15.0, qmax=22.0, diameter=16.0)
+SPAN = target.table_range(rmax=15.0, qmax=22.0, diameter=16.0)
 ALL_PARAMETERS = (*DEFAULT_FREE_PARAMETERS, "qdamp")
 
 
@@ -49,7 +48,7 @@ def distances():
 
 
 def make_target(g, *, r=R, qdamp=0.03, **options):
-    return target.target(
+    return target.make_target(
         r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN, **options
     )
 
@@ -62,7 +61,7 @@ def pad_to_48_atoms(distances):
 
 def make_fitter(free):
     def refine_cluster(distances, presence, basis):
-        return fit.refine(templates.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free)
+        return fit.refine(cluster_tables.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free)
 
     refine_batch = jax.jit(jax.vmap(refine_cluster, (0, 0, None)))
     return lambda distances, presence, target: refine_batch(distances, presence, target.basis)
@@ -93,7 +92,7 @@ def test_resolution_and_background_are_fitted_too(distances):
     target = make_target(g, background=2, qdamp=0.02)
     fit_result = fit_all_parameters(distances[None], jnp.ones((1, 43)), target)
     assert float(fit_result.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(fit_result.rw[0]) < 2e-3
-    cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
     fitted_pdf, fitted_background = fit.curves(
         fit_result, jax.tree.map(lambda column: column[None], cluster_table), target
     )
@@ -105,12 +104,12 @@ def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
     """No resolution in the data, and distances that a wrong bracket made wider: qdamp and delta2 end at 0."""
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=-1.0, stretch=1.02))
     fit_result = first_fit(fit_all_parameters(distances[None], jnp.ones((1, 43)), make_target(g)))
-    names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.at_bound, strict=True) if is_bounded]
+    names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.bounded, strict=True) if is_bounded]
     assert names == ["delta2", "qdamp"] and bool(fit_result.converged)
     assert float(fit_result.values.delta2) == 0 and float(fit_result.values.qdamp) <= 1e-4
     assert float(fit_result.values.stretch) == pytest.approx(1.02, abs=1e-3) and float(fit_result.rw) < 0.1
-    assert np.isnan(fit_result.errors[jnp.asarray(fit_result.at_bound)]).all()
-    assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.at_bound)]).all()
+    assert np.isnan(fit_result.errors[jnp.asarray(fit_result.bounded)]).all()
+    assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.bounded)]).all()
 
 
 def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):
@@ -119,11 +118,11 @@ def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkey
     monkeypatch.setattr(fit, "N_LATE_BATCHES", 3)
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
     distance_batch = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
-    cluster_tables = jax.vmap(lambda matrix: templates.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(
+    distance_tables = jax.vmap(lambda matrix: cluster_tables.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(
         distance_batch
     )
-    batch_fit = jax.jit(lambda cluster_tables, basis: fit.refine_all(cluster_tables, basis, free=ALL_PARAMETERS))(
-        cluster_tables, make_target(g).basis
+    batch_fit = jax.jit(lambda distance_tables, basis: fit.refine_all(distance_tables, basis, free=ALL_PARAMETERS))(
+        distance_tables, make_target(g).basis
     )
     single_fits = [fit_all_parameters(matrix[None], jnp.ones((1, 43)), make_target(g)) for matrix in distance_batch]
     joined_fits = jax.tree.map(lambda *rows: jnp.concatenate(rows), *single_fits)
@@ -162,7 +161,7 @@ def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
     )
     bases = [make_target(g).basis for g in simulated_pdfs]
     stacked_basis = jax.tree.map(lambda *leaves: np.stack(leaves), *bases)
-    cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
     batch_fit = jax.jit(jax.vmap(lambda basis: fit.refine(cluster_table, basis)))(stacked_basis)
     assert bool(batch_fit.converged.all())
     for column, name in enumerate(DEFAULT_FREE_PARAMETERS):
@@ -246,7 +245,7 @@ def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(dista
 
 def start_rw(distances, target):
     """Return Rw of where a fit starts, with the rounding of the sum over Q of which the model is made."""
-    cluster_table = templates.tabulate_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
+    cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
     names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
     start_values = fit.physical_values(fit.start_point(cluster_table, names, target.basis), names, target.basis)
     rounding = target.basis.q.size * np.finfo(np.float32).eps
@@ -264,7 +263,7 @@ def test_a_fit_of_the_wrong_cluster_is_not_worse_than_its_start(distances, seed)
 
 def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
     """The data are the model itself: the sum of squares is rounding alone, where no step counts."""
-    cluster_table = templates.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
+    cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
     names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
     basis = make_target(np.asarray(exact_pdf(distances, uiso=0.01))).basis
     start_point = fit.start_point(cluster_table, names, basis)

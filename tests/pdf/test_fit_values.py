@@ -11,7 +11,7 @@ from jaxstruc.pdf.fit import FitValues
 from jaxstruc.scattering import cluster_tables
 
 BOND = 2.78
-SPAN = target.span(rmax=12.0, qmax=18.0, diameter=12.0)
+SPAN = target.table_range(rmax=12.0, qmax=18.0, diameter=12.0)
 NONLINEAR_PARAMETERS = FIT_PARAMETERS[1:]
 
 
@@ -19,7 +19,9 @@ def oscillating_basis(frequency):
     """Data that are a damped wave, for which all stretches are about as good."""
     r = np.arange(1.5, 12.001, 0.05)
     g = np.cos(frequency * r) * np.exp(-r / 6)
-    return target.target(r, g, qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.01, bond=BOND, span=SPAN).basis
+    return target.make_target(
+        r, g, target.TargetSettings(qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.01, bond=BOND, span=SPAN)
+    ).basis
 
 
 @pytest.fixture(scope="module")

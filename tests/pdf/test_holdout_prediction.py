@@ -11,9 +11,9 @@ R = np.arange(1.5, 30.0, 0.05)
 
 
 def test_cuts_lie_below_the_signals_end_and_predict_to_it():
-    cuts = cross_validation.holdout_cuts(R, 20.0)
-    np.testing.assert_allclose([cut.cut for cut in cuts], [12.0, 14.0, 16.0])
-    np.testing.assert_allclose([cut.end for cut in cuts], [18.0, 20.0, 20.0])
+    holdout_cuts = cross_validation.holdout_cuts(R, 20.0)
+    np.testing.assert_allclose([cut.cut for cut in holdout_cuts], [12.0, 14.0, 16.0])
+    np.testing.assert_allclose([cut.end for cut in holdout_cuts], [18.0, 20.0, 20.0])
 
 
 def test_a_small_particle_has_fewer_cuts_or_none():

@@ -9,7 +9,7 @@ from jaxstruc.pdf.candidates import CandidateGroup
 KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
 POOL = candidates.candidate_pool([CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))])
 R = np.arange(1.5, 20.001, 0.05)
-SPAN = target.span(rmax=20.0, qmax=18.0, diameter=16.0)
+SPAN = target.table_range(rmax=20.0, qmax=18.0, diameter=16.0)
 FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2")
 
 
@@ -18,8 +18,12 @@ def make_target(*, qmin, stated_qmin, noise=0.05, qdamp=0.03, stated_qdamp=0.03,
     positions = library.candidate_cluster(KNOWN_CLUSTERS, 2).positions * BOND
     g = cluster_pdf(positions, R, noise=noise, rng=np.random.default_rng(seed), qmin=qmin, qdamp=qdamp)
     settings = {"qmin": stated_qmin, "qmax": 18.0, "qdamp": stated_qdamp, "qbroad": 0.0}
-    return target.target(
-        R, g, **settings, bond=BOND, span=SPAN, lowest_qmin=min(stated_qmin, instrument.MIN_TRIAL_QMIN)
+    return target.make_target(
+        R,
+        g,
+        target.TargetSettings(
+            **settings, bond=BOND, span=SPAN, lowest_qmin=min(stated_qmin, instrument.MIN_TRIAL_QMIN)
+        ),
     )
 
 

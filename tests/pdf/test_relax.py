@@ -16,7 +16,7 @@ from jaxstruc.scattering.debye import Instrument
 from jaxstruc.scattering.pair_distribution import Grid
 
 BOND = 2.78
-SPAN = targets.span(rmax=15.0, qmax=22.0, diameter=14.0)
+SPAN = targets.table_range(rmax=15.0, qmax=22.0, diameter=14.0)
 VALUES = FitValues(*(jnp.asarray(x) for x in (1.0, 1.01, 0.006, 0.0, 2.0, 0.03, 0.0)))
 
 
@@ -38,7 +38,9 @@ def make_target(positions, *, noise=0.0):
         float,
     )
     g = g + noise * g.std() * np.random.default_rng(1).normal(size=g.shape)
-    return targets.target(grid.r, g, qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
+    return targets.make_target(
+        grid.r, g, targets.TargetSettings(qmin=1.0, qmax=22.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN)
+    )
 
 
 @pytest.fixture(scope="module")

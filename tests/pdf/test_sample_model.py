@@ -9,8 +9,7 @@ from simulated_pdfs_numpy import BOND
 
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import DataOptions, SolveOptions
-from jaxstruc.pdf import distribution as samples
-from jaxstruc.pdf import screening, solve
+from jaxstruc.pdf import distribution, screening, solve
 from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.pdf.solve import PdfPlan
 from jaxstruc.pdf.sources import CandidateSource
@@ -61,27 +60,27 @@ def single_case():
 def test_a_distribution_has_its_sizes_and_the_role_of_the_best_cluster(ensemble_case):
     rows, _, result = ensemble_case
     diameters = particle_mixtures.equivalent_diameters()[rows] * PT_BOND / BOND
-    distribution = result.ensemble
-    assert result.sample == distribution.sample == "distribution"
+    size_distribution = result.ensemble
+    assert result.sample == size_distribution.sample == "distribution"
     assert "the most likely member of a distribution" in result.message
-    assert distribution.mean_diameter.low < diameters.mean() < distribution.mean_diameter.high
-    assert distribution.mean_diameter.value == pytest.approx(diameters.mean(), rel=0.02)
-    assert distribution.width.value == pytest.approx(diameters.std() / diameters.mean(), rel=0.12)
-    assert next(iter(distribution.shares)) == "fcc" and distribution.shares["fcc"].value > 0.95
-    assert distribution.rw_holdout == distribution.rw_holdout_ensemble < distribution.rw_holdout_single
-    assert distribution.rw < result.best.rw
+    assert size_distribution.mean_diameter.low < diameters.mean() < size_distribution.mean_diameter.high
+    assert size_distribution.mean_diameter.value == pytest.approx(diameters.mean(), rel=0.02)
+    assert size_distribution.width.value == pytest.approx(diameters.std() / diameters.mean(), rel=0.12)
+    assert next(iter(size_distribution.shares)) == "fcc" and size_distribution.shares["fcc"].value > 0.95
+    assert size_distribution.rw_holdout == size_distribution.rw_holdout_ensemble < size_distribution.rw_holdout_single
+    assert size_distribution.rw < result.best.rw
 
 
 def test_the_table_and_the_curves_of_a_distribution_are_whole(ensemble_case):
-    distribution = ensemble_case[2].ensemble
-    np.testing.assert_allclose([distribution.volume.sum(), distribution.number.sum()], 1)
-    middle_holdout = distribution.holdouts[len(distribution.holdouts) // 2]
-    assert distribution.r[-1] == pytest.approx(middle_holdout.end, abs=0.1) and len(distribution.r) == len(
-        distribution.observed
+    size_distribution = ensemble_case[2].ensemble
+    np.testing.assert_allclose([size_distribution.volume.sum(), size_distribution.number.sum()], 1)
+    middle_holdout = size_distribution.holdouts[len(size_distribution.holdouts) // 2]
+    assert size_distribution.r[-1] == pytest.approx(middle_holdout.end, abs=0.1) and len(size_distribution.r) == len(
+        size_distribution.observed
     )
-    in_holdout = distribution.r > middle_holdout.cut
-    residual = distribution.observed[in_holdout] - distribution.predicted[in_holdout]
-    assert np.linalg.norm(residual) / np.linalg.norm(distribution.observed[in_holdout]) == pytest.approx(
+    in_holdout = size_distribution.r > middle_holdout.cut
+    residual = size_distribution.observed[in_holdout] - size_distribution.predicted[in_holdout]
+    assert np.linalg.norm(residual) / np.linalg.norm(size_distribution.observed[in_holdout]) == pytest.approx(
         middle_holdout.ensemble, rel=0.02
     )
     assert set(ensemble_case[2].distribution) >= {
@@ -107,9 +106,9 @@ def test_the_ensemble_option_selects_no_method_or_one(ensemble_case):
     with pytest.raises(ValueError, match="none; run with --ensemble auto"):
         single_result.plot_distribution()
     for option, method in (("parametric", "parametric"), ("free", "free")):
-        distribution = solve_sample(g, ensemble=option).ensemble
-        assert distribution.method == method
-        assert distribution.mean_diameter.value == pytest.approx(result.ensemble.mean_diameter.value, rel=0.02)
+        size_distribution = solve_sample(g, ensemble=option).ensemble
+        assert size_distribution.method == method
+        assert size_distribution.mean_diameter.value == pytest.approx(result.ensemble.mean_diameter.value, rel=0.02)
 
 
 def test_a_sample_alone_has_the_numbers_that_it_has_among_others(ensemble_case):
@@ -132,7 +131,7 @@ def test_too_few_clusters_are_no_distribution(ensemble_case):
 def test_a_network_alone_is_no_distribution(ensemble_case):
     target, cluster_library = particle_mixtures.make_target(ensemble_case[1]), particle_mixtures.sphere_library()
     group = CandidateGroup("network", cluster_library, np.arange(3))
-    message = samples.cross_validate_sample(
+    message = distribution.cross_validate_sample(
         make_measurement(ensemble_case[1]),
         target,
         [group],
@@ -141,7 +140,7 @@ def test_a_network_alone_is_no_distribution(ensemble_case):
         signal_end=20.0,
         free=(),
         holdout_rows=np.zeros(0, int),
-        library_cache=samples.LibraryCache({}),
+        library_cache=distribution.LibraryCache({}),
         method="auto",
     )
     assert "takes a library" in message
@@ -157,12 +156,12 @@ def test_a_signal_that_ends_soon_is_undecided(ensemble_case, monkeypatch):
 
 
 def test_a_distribution_at_the_largest_sizes_is_reported(ensemble_case):
-    distribution = ensemble_case[2].ensemble
-    assert samples.size_limit_remark(distribution) == ""
-    volume = np.zeros_like(distribution.volume)
+    size_distribution = ensemble_case[2].ensemble
+    assert distribution.size_limit_remark(size_distribution) == ""
+    volume = np.zeros_like(size_distribution.volume)
     volume[0, -1] = 1.0
-    assert "100% of the atoms lie in particles as large as any known" in samples.size_limit_remark(
-        dataclasses.replace(distribution, volume=volume)
+    assert "100% of the atoms lie in particles as large as any known" in distribution.size_limit_remark(
+        dataclasses.replace(size_distribution, volume=volume)
     )
 
 
@@ -170,4 +169,4 @@ def test_structures_of_the_user_are_classed_by_their_atoms():
     group = CandidateGroup(
         "file", particle_mixtures.sphere_library(), np.array([0, len(particle_mixtures.sphere_library().atoms) - 1])
     )
-    assert set(samples._candidate_packings(group)) <= {"fcc", "icosahedron", "other"}
+    assert set(distribution._candidate_packings(group)) <= {"fcc", "icosahedron", "other"}

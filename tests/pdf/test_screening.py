@@ -10,7 +10,7 @@ from jaxstruc.pdf import candidates, screening, target
 from jaxstruc.pdf.candidates import CandidateGroup
 
 R = np.arange(1.5, 20.001, 0.05)
-SPAN = target.span(rmax=20.0, qmax=18.0, diameter=24.0)
+SPAN = target.table_range(rmax=20.0, qmax=18.0, diameter=24.0)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,9 @@ def small_library():
 def make_target(positions, *, background=0, **conditions):
     g = cluster_pdf(positions, R, rng=np.random.default_rng(0), **conditions)
     settings = {"qmin": conditions.get("qmin", 1.0), "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0}
-    return target.target(R, g, **settings, bond=BOND, span=SPAN, background=background, lowest_qmin=0.3)
+    return target.make_target(
+        R, g, target.TargetSettings(**settings, bond=BOND, span=SPAN, background=background, lowest_qmin=0.3)
+    )
 
 
 def make_bins(cluster_library, rows=None):
@@ -89,8 +91,12 @@ def test_a_background_is_left_out_of_both(small_library):
     positions = library.candidate_cluster(small_library, 7).positions * BOND
     fit_target = make_target(positions, background=3)
     lifted_g = fit_target.g + 0.3 * np.cos(np.pi * (R - R[0]) / (R[-1] - R[0]))
-    lifted_target = target.target(
-        R, lifted_g, qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, background=3, lowest_qmin=0.3
+    lifted_target = target.make_target(
+        R,
+        lifted_g,
+        target.TargetSettings(
+            qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, background=3, lowest_qmin=0.3
+        ),
     )
     plain_misfits, lifted_misfits = (
         screening.misfits(make_bins(small_library), tested_target.basis)

@@ -21,8 +21,8 @@ def make_target_and_values(positions, *, rmax, qmax, noise):
     g = simulated_pdfs_numpy.cluster_pdf(
         positions * simulated_pdfs_numpy.BOND, r, noise=noise, rng=np.random.default_rng(0), qmin=0.8, qmax=qmax
     )
-    span = target.span(rmax=rmax, qmax=qmax, diameter=40.0)
-    fit_target = target.target(
+    span = target.table_range(rmax=rmax, qmax=qmax, diameter=40.0)
+    fit_target = target.make_target(
         r, g, qmin=0.8, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=simulated_pdfs_numpy.BOND, span=span
     )
     ones = jnp.ones(1, jnp.float32)
@@ -149,13 +149,13 @@ def search_ends(particle_case):
     wrong_sites = occupied_sites.copy()
     wrong_sites[np.flatnonzero(occupied_sites)[-4:]], wrong_sites[np.flatnonzero(~occupied_sites)[:3]] = False, True
     site_graph, start_occupancy = site_moves.site_graphs([lattice]), wrong_sites[None].astype(np.float32)
-    ends, cache_sizes = [], []
+    final_states, cache_sizes = [], []
     for steps in (300, 0):
-        ends.append(
+        final_states.append(
             site_moves.search_sites(site_graph, start_occupancy, values, fit_target.basis, site_weights(), KEY, steps)
         )
         cache_sizes.append(site_moves.search_sites._cache_size())
-    return wrong_sites, ends, cache_sizes
+    return wrong_sites, final_states, cache_sizes
 
 
 def test_a_search_comes_most_of_the_way_from_a_wrong_particle_to_the_right_one(particle_case, search_ends):

@@ -145,9 +145,11 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
     """Three atoms too few are worse by the data; a start that is worse than the ends is left out."""
     r = np.arange(1.5, 16.001, 0.05)
     g = simulated_pdfs_numpy.cluster_pdf(particle * simulated_pdfs_numpy.BOND, r, qmin=0.8)
-    span = target.span(rmax=16.0, qmax=18.0, diameter=20.0)
-    fit_target = target.target(
-        r, g, qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated_pdfs_numpy.BOND, span=span
+    span = target.table_range(rmax=16.0, qmax=18.0, diameter=20.0)
+    fit_target = target.make_target(
+        r,
+        g,
+        target.TargetSettings(qmin=0.8, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=simulated_pdfs_numpy.BOND, span=span),
     )
     lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 160)
     right_sites = site_search._occupied_sites(lattice, particle)

@@ -4,21 +4,16 @@ import pytest
 from jaxstruc.pdf import target
 
 R = np.arange(1.5, 15.001, 0.05)
-SPAN = target.span(rmax=15.0, qmax=22.0, diameter=16.0)
+SPAN = target.table_range(rmax=15.0, qmax=22.0, diameter=16.0)
 
 
 def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, size=0):
-    return target.target(
+    return target.make_target(
         r,
         g,
-        qmin=qmin,
-        qmax=qmax,
-        qdamp=0.03,
-        qbroad=0.0,
-        bond=2.78,
-        span=SPAN,
-        background=background,
-        min_q_nodes=size,
+        target.TargetSettings(
+            qmin=qmin, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=2.78, span=SPAN, background=background, min_q_nodes=size
+        ),
     )
 
 
@@ -26,7 +21,7 @@ def band_limited_pdf(r, *, qmin=1.0, qmax=22.0, max_distance=14.0, seed=0):
     """Return a curve that clusters up to a diameter could give, and F(Q) behind it."""
     rng = np.random.default_rng(seed)
     distance, weight = rng.uniform(2.5, max_distance, 40), rng.normal(size=40)
-    q, transform = target.transform(r, qmin, qmax, SPAN)
+    q, transform = target.sine_transform(r, qmin, qmax, SPAN)
     f = np.exp(-0.004 * q**2) * (np.sin(q[:, None] * distance) @ weight)
     return transform @ f, f
 

@@ -44,9 +44,9 @@ def test_errors_of_mean_and_width_are_those_of_the_fit_and_correlations_have_uni
 
 def test_shares_give_the_same_curve_and_scale(sphere_fit):
     saxs_data, body_fit, log_radius, fitted_curve = sphere_fit
-    from jaxstruc.small_angle import evidence as averaging
+    from jaxstruc.small_angle import evidence
 
-    volume_fractions = averaging.volume_fractions([body_fit], log_radius)[0]
+    volume_fractions = evidence.volume_fractions([body_fit], log_radius)[0]
     curve, background, scale, _ = fitted_curves.distribution_curve(
         saxs_data, fitted_curves.size_curves(saxs_data, "sphere", log_radius), volume_fractions
     )

@@ -69,8 +69,8 @@ def test_draws_follow_the_mixture():
     density = random_density(n_densities=2)
     type_indices, values = classifier.draw_samples(jax.random.key(0), density, 20_000)
     for row in range(2):
-        shares = np.bincount(type_indices[:, row], minlength=len(STRUCTURE_TYPES)) / 20_000
-        np.testing.assert_allclose(shares, classifier.type_probabilities(density)[row], atol=0.015)
+        type_fractions = np.bincount(type_indices[:, row], minlength=len(STRUCTURE_TYPES)) / 20_000
+        np.testing.assert_allclose(type_fractions, classifier.type_probabilities(density)[row], atol=0.015)
         drawn_coordinates = np.asarray(classifier.coordinates_from_values(values[:, row]))
         mean = (np.exp(density.log_weight[row])[:, None] * density.mean[row]).sum(axis=0)
         np.testing.assert_allclose(drawn_coordinates.mean(axis=0), mean, atol=0.04)

@@ -6,7 +6,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc.clusters import library, random_particles, structure_type
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
-from jaxstruc.network.classifier import particles as stock
+from jaxstruc.network.classifier import particles
 
 ATOM_CAPACITIES = (24, 60)
 
@@ -30,17 +30,17 @@ def drawn_particles(small_library):
     """A draw of few samples, and its stock."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"ROOMS": ATOM_CAPACITIES, "NEW": 2, "USED": 2, "LISTED": 20, "COUNT": 48}.items():
-            patch.setattr(stock, name, value)
-        store = stock.particle_store(*small_library)
-        particle_batch = jax.jit(stock.draw_particles)(jax.random.key(0), store)
+            patch.setattr(particles, name, value)
+        store = particles.particle_store(*small_library)
+        particle_batch = jax.jit(particles.draw_particles)(jax.random.key(0), store)
         return jax.tree.map(np.asarray, particle_batch), store
 
 
 def test_bins_hold_each_pair_twice():
     positions = np.random.default_rng(0).normal(size=(30, 3)) * 2
-    histogram = stock.bin_positions(positions)
+    histogram = particles.bin_positions(positions)
     assert histogram.sum() == pytest.approx(29, rel=1e-5)
-    assert histogram @ np.arange(stock.N_BINS) * stock.BIN_WIDTH / 29 == pytest.approx(
+    assert histogram @ np.arange(particles.N_BINS) * particles.BIN_WIDTH / 29 == pytest.approx(
         pdist(positions).mean(), rel=1e-5
     )
 
@@ -49,7 +49,7 @@ def test_particles_of_all_sources_hold_their_pairs(drawn_particles):
     """The ordered pairs an atom are one less than the atoms, of particles that end within the bins."""
     particle_batch, _ = drawn_particles
     assert np.bincount(particle_batch.source).tolist() == [8, 20, 20]
-    is_single = (particle_batch.source != stock.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])
+    is_single = (particle_batch.source != particles.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])
     np.testing.assert_allclose(
         particle_batch.histogram[is_single].sum(axis=1), particle_batch.values[is_single, 0] - 1, rtol=1e-3
     )
@@ -58,15 +58,15 @@ def test_particles_of_all_sources_hold_their_pairs(drawn_particles):
 def test_the_longest_distance_is_the_last_bin(drawn_particles):
     particle_batch, _ = drawn_particles
     for row in np.flatnonzero(
-        (particle_batch.source != stock.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])
+        (particle_batch.source != particles.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])
     ):
-        longest_distance = np.flatnonzero(particle_batch.histogram[row] > 1e-7)[-1] * stock.BIN_WIDTH
+        longest_distance = np.flatnonzero(particle_batch.histogram[row] > 1e-7)[-1] * particles.BIN_WIDTH
         assert longest_distance == pytest.approx(particle_batch.values[row, 1], abs=0.03)
 
 
 def test_distributions_have_widths_and_no_aspect(drawn_particles):
     particle_batch, _ = drawn_particles
-    is_distribution, width = particle_batch.source == stock.DISTRIBUTION_SOURCE, particle_batch.values[:, 2]
+    is_distribution, width = particle_batch.source == particles.DISTRIBUTION_SOURCE, particle_batch.values[:, 2]
     assert (
         np.median(width[is_distribution]) > 0.1
         and width[is_distribution].max() < 0.45
@@ -80,11 +80,11 @@ def test_held_out_sizes_are_never_drawn(small_library, drawn_particles):
     """Of the listed clusters of 120 to 135 atoms there are some in the library, and none in the stock."""
     _, store = drawn_particles
     atoms = np.asarray(store.values[:, 0])
-    low, high = stock.HOLDOUT_ATOM_RANGES[0]
+    low, high = particles.HOLDOUT_ATOM_RANGES[0]
     assert ((small_library[0].atoms >= low) & (small_library[0].atoms <= high)).any() and not (
         (atoms >= low) & (atoms <= high)
     ).any()
-    holdout_atoms = np.asarray(stock.particle_store(*small_library, holdout=True).values[:, 0])
+    holdout_atoms = np.asarray(particles.particle_store(*small_library, holdout=True).values[:, 0])
     assert len(holdout_atoms) and ((holdout_atoms >= low) & (holdout_atoms <= high)).all()
 
 
@@ -92,14 +92,14 @@ def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
     cluster_library, observed_types = small_library
     first_clusters = library.from_clusters([library.candidate_cluster(cluster_library, row) for row in range(5)])
     assert (
-        stock.cluster_types(first_clusters, folder=tmp_path)[0].name
+        particles.cluster_types(first_clusters, folder=tmp_path)[0].name
         == structure_type.identify_structure_type(library.candidate_cluster(first_clusters, 0).positions).name
     )
     (path,) = tmp_path.glob("kinds-*.npz")
     path.write_bytes(path.read_bytes()[:100])
-    cached_types = stock.cluster_types(first_clusters, folder=tmp_path)
+    cached_types = particles.cluster_types(first_clusters, folder=tmp_path)
     assert [observed_type.name for observed_type in cached_types] == [
-        observed_type.name for observed_type in stock.cluster_types(first_clusters, folder=tmp_path)
+        observed_type.name for observed_type in particles.cluster_types(first_clusters, folder=tmp_path)
     ]
     assert len(observed_types) == len(cluster_library.atoms) and {
         observed_type.type for observed_type in observed_types
@@ -109,5 +109,5 @@ def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
 def test_random_particles_fit_the_capacity_of_their_group(drawn_particles):
     particle_batch, store = drawn_particles
     assert len(store.rooms) == len(ATOM_CAPACITIES) and store.rooms[1].sites.shape[0] == len(random_particles.PACKINGS)
-    atom_counts = np.sort(particle_batch.values[particle_batch.source == stock.CUT_SOURCE, 0])
+    atom_counts = np.sort(particle_batch.values[particle_batch.source == particles.CUT_SOURCE, 0])
     assert np.nanmax(atom_counts) <= ATOM_CAPACITIES[1] and jnp.isfinite(atom_counts).sum() >= 6

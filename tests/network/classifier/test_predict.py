@@ -12,9 +12,7 @@ from jaxstruc.io.measurement import Measurement, resolve_settings
 from jaxstruc.io.qmax_check import QmaxEstimate
 from jaxstruc.network import weights
 from jaxstruc.network.classifier import model as classifier
-from jaxstruc.network.classifier import predict as naming
-from jaxstruc.network.classifier import simulated_pdfs as endless
-from jaxstruc.network.classifier import training as lessons
+from jaxstruc.network.classifier import predict, simulated_pdfs, training
 from jaxstruc.network.classifier.model import MixtureDensity
 from jaxstruc.network.classifier.simulated_pdfs import SimulatedBatch, TrueLabels
 from jaxstruc.network.weights import TrainedClassifier
@@ -29,14 +27,14 @@ def weights_path(tmp_path_factory):
     """Weights of a small classifier, hardly trained on easy curves."""
     folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endless, "simulate_batch", simulate_simple_batch)
-        params, metrics = lessons.train_classifier(
+        patch.setattr(simulated_pdfs, "simulate_batch", simulate_simple_batch)
+        params, metrics = training.train_classifier(
             None, TrainClassifierOptions(steps=40, rate=0.01), folder=folder, module=SMALL_CLASSIFIER
         )
-        novelty, novelty_entries = naming.novelty_limits(params, None, seed=0, module=SMALL_CLASSIFIER)
-        holdout_metrics = naming.evaluate_classifier(params, None, seed=0, module=SMALL_CLASSIFIER)
+        novelty, novelty_entries = predict.novelty_limits(params, None, seed=0, module=SMALL_CLASSIFIER)
+        holdout_metrics = predict.evaluate_classifier(params, None, seed=0, module=SMALL_CLASSIFIER)
     card = (
-        lessons.classifier_card(TrainClassifierOptions(), metrics | holdout_metrics, command="none") | novelty_entries
+        training.classifier_card(TrainClassifierOptions(), metrics | holdout_metrics, command="none") | novelty_entries
     )
     weights.save_classifier(folder / "own.safetensors", TrainedClassifier(params, SMALL_CLASSIFIER, novelty, card))
     return folder / "own.safetensors"
@@ -60,8 +58,8 @@ def measurements():
 
 
 def test_a_measured_curve_is_interpolated_and_masked_to_its_range(measurements):
-    classifier_input = naming.classifier_input(measurements, BOND)
-    r = endless.R_BONDS * BOND
+    classifier_input = predict.classifier_input(measurements, BOND)
+    r = simulated_pdfs.R_BONDS * BOND
     in_range = r <= measurements[2].r[-1]
     np.testing.assert_array_equal(classifier_input.mask[2], in_range)
     curve = np.where(in_range, example_pdf(1.04 * r), 0)
@@ -73,8 +71,8 @@ def test_a_measured_curve_is_interpolated_and_masked_to_its_range(measurements):
 
 def test_a_file_alone_is_classified_as_among_others(network, measurements):
     """Medians lie within their intervals, shares add up, the diameter is in Å."""
-    batch_outputs = naming.classify_pdfs(measurements, network, bond=BOND)
-    (single_output,) = naming.classify_pdfs(measurements[1:2], network, bond=BOND)
+    batch_outputs = predict.classify_pdfs(measurements, network, bond=BOND)
+    (single_output,) = predict.classify_pdfs(measurements[1:2], network, bond=BOND)
     assert single_output[:5] == batch_outputs[1][:5] and single_output[:5] != batch_outputs[0][:5]
     np.testing.assert_array_equal(single_output.mixture_density.mean, batch_outputs[1].mixture_density.mean)
     assert sum(single_output.type_probabilities.values()) == pytest.approx(1, abs=1e-5) and set(
@@ -85,22 +83,22 @@ def test_a_file_alone_is_classified_as_among_others(network, measurements):
     )
     for interval in single_output.intervals.values():
         assert interval.low <= interval.value <= interval.high
-    (scaled_output,) = naming.classify_pdfs(measurements[1:2], network, bond=2 * BOND)
+    (scaled_output,) = predict.classify_pdfs(measurements[1:2], network, bond=2 * BOND)
     assert scaled_output.intervals["diameter"].value != single_output.intervals["diameter"].value
 
 
 def test_data_outside_the_training_range_give_warnings(network, measurements):
-    (output,) = naming.classify_pdfs(measurements[2:], network, bond=BOND)
+    (output,) = predict.classify_pdfs(measurements[2:], network, bond=BOND)
     output = output._replace(strange=0.5, edge=QmaxEstimate(20.0, 0.1))
-    warning = "; ".join(naming.range_warnings(measurements[2], output._replace(distance=1.3), bond=BOND))
+    warning = "; ".join(predict.range_warnings(measurements[2], output._replace(distance=1.3), bond=BOND))
     assert "data only to r = 10.99 Å" in warning and "unlike all that it was trained on (1.30" in warning
-    assert naming.range_warnings(measurements[0], output._replace(distance=0.9), bond=BOND) == ()
-    assert "bond 4" in naming.range_warnings(measurements[0], output._replace(distance=0.9), bond=4.0)[0]
+    assert predict.range_warnings(measurements[0], output._replace(distance=0.9), bond=BOND) == ()
+    assert "bond 4" in predict.range_warnings(measurements[0], output._replace(distance=0.9), bond=4.0)[0]
     typical_output = output._replace(distance=0.9)
-    assert naming.range_warnings(measurements[0], typical_output._replace(strange=1.2), bond=BOND) == (
+    assert predict.range_warnings(measurements[0], typical_output._replace(strange=1.2), bond=BOND) == (
         "looks like two types of particles",
     )
-    (warning,) = naming.range_warnings(
+    (warning,) = predict.range_warnings(
         measurements[0], typical_output._replace(strange=1.2, edge=QmaxEstimate(24.0, 6.0)), bond=BOND
     )
     assert warning == "its waves end at Q = 24 1/Å, not at qmax 20"
@@ -122,22 +120,22 @@ def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
     values = np.asarray(classifier.values_from_coordinates(jnp.asarray(0.5 * rng.normal(size=(count, 6)))))
     truths = TrueLabels(np.where(rng.random(count) < 0.9, 0, rng.integers(1, 7, count)), values)
     batch = SimulatedBatch(None, None, None, truths, None, None, None)
-    calibration = naming.calibration([(batch, mixture, np.zeros(0))])
-    assert naming.temper_probabilities(jnp.exp(log_probabilities), calibration["temperature"])[0] == pytest.approx(
+    calibration = predict.calibration([(batch, mixture, np.zeros(0))])
+    assert predict.temper_probabilities(jnp.exp(log_probabilities), calibration["temperature"])[0] == pytest.approx(
         0.9, abs=0.015
     )
-    low, median, high = naming.interval_levels(calibration)[0]
+    low, median, high = predict.interval_levels(calibration)[0]
     assert low == pytest.approx(0.205, abs=0.02) and median == pytest.approx(0.5, abs=0.02) and low < high < 0.82
     ranks = np.tile(np.array([low, median, high])[:, None], (1, 6))
-    assert naming.calibrate_ranks(ranks, calibration)[:, 0] == pytest.approx([0.05, 0.5, 0.95], abs=0.01)
+    assert predict.calibrate_ranks(ranks, calibration)[:, 0] == pytest.approx([0.05, 0.5, 0.95], abs=0.01)
 
 
 @pytest.mark.long
 def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch):
-    monkeypatch.setattr(endless, "simulate_batch", simulate_simple_batch)
-    test_steps = naming.simulate_test_steps(network.params, None, seed=5, steps=20, module=SMALL_CLASSIFIER)
+    monkeypatch.setattr(simulated_pdfs, "simulate_batch", simulate_simple_batch)
+    test_steps = predict.simulate_test_steps(network.params, None, seed=5, steps=20, module=SMALL_CLASSIFIER)
     distance = (
-        np.concatenate([naming.feature_distance(step[2], network.outside) for step in test_steps])
+        np.concatenate([predict.feature_distance(step[2], network.outside) for step in test_steps])
         / network.card["outside"]
     )
     assert 0.02 < (distance > 1).mean() < 0.1
@@ -146,7 +144,7 @@ def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch
         network.params, noise_batch.pdf, noise_batch.mask, noise_batch.settings, mutable=["intermediates"]
     )[1]
     noise_distance = (
-        naming.feature_distance(np.asarray(features["intermediates"]["features"][0]), network.outside)
+        predict.feature_distance(np.asarray(features["intermediates"]["features"][0]), network.outside)
         / network.card["outside"]
     )
     assert np.median(noise_distance) > 1.2

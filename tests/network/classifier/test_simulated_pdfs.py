@@ -9,12 +9,11 @@ from ase.cluster import Icosahedron
 
 from jaxstruc.clusters.cluster import from_ase
 from jaxstruc.clusters.lattices import unit_bond_cluster
-from jaxstruc.network.classifier import particles as stock
-from jaxstruc.network.classifier import simulated_pdfs as endless
+from jaxstruc.network.classifier import particles, simulated_pdfs
 from jaxstruc.scattering import pair_distribution
 from jaxstruc.scattering.debye import Instrument
 
-SHARED_CONDITIONS = endless.SharedConditions(
+SHARED_CONDITIONS = simulated_pdfs.SharedConditions(
     **{name: jnp.float32(value) for name, value in {
         "bond": 2.88, "stretch": 1.02, "uiso": 0.006, "delta2": 0.3, "qmin": 0.8, "qmax": 22.0, "qdamp": 0.03,
         "qbroad": 0.0,
@@ -34,24 +33,29 @@ def gold_icosahedron():
     instrument = Instrument(uiso=0.006, delta2=0.3 * bond_length**2, qdamp=0.03)
     pairs = pair_distribution.pair_distances_from_positions(cluster.positions, cluster.mask, grid)
     curve = pair_distribution.pdf(pairs, scatterers.coefficients, scatterers.composition, instrument, grid)
-    return positions, np.interp(endless.R_BONDS * 2.88, grid.r, curve)
+    return positions, np.interp(simulated_pdfs.R_BONDS * 2.88, grid.r, curve)
 
 
 @pytest.fixture(scope="module")
 def identical_particles(gold_icosahedron):
     """A step's samples that are all this icosahedron."""
-    histograms = jnp.tile(jnp.asarray(stock.bin_positions(gold_icosahedron[0])), (stock.PARTICLES_PER_BATCH, 1))
-    zeros = jnp.zeros(stock.PARTICLES_PER_BATCH, int)
-    return stock.ParticleBatch(
-        histograms, zeros + 5, jnp.full((stock.PARTICLES_PER_BATCH, len(stock.PARTICLE_VALUE_NAMES)), 309.0), zeros
+    histograms = jnp.tile(jnp.asarray(particles.bin_positions(gold_icosahedron[0])), (particles.PARTICLES_PER_BATCH, 1))
+    zeros = jnp.zeros(particles.PARTICLES_PER_BATCH, int)
+    return particles.ParticleBatch(
+        histograms,
+        zeros + 5,
+        jnp.full((particles.PARTICLES_PER_BATCH, len(particles.PARTICLE_VALUE_NAMES)), 309.0),
+        zeros,
     )
 
 
 def test_the_curve_is_that_of_the_simulator(gold_icosahedron):
     """Bins and few values of Q cost less than half a percent of the curve."""
     positions, curve = gold_icosahedron
-    simulated_curve = endless.pdf_from_f(
-        endless.reduced_structure_function(jnp.asarray(stock.bin_positions(positions))[None], SHARED_CONDITIONS),
+    simulated_curve = simulated_pdfs.pdf_from_f(
+        simulated_pdfs.reduced_structure_function(
+            jnp.asarray(particles.bin_positions(positions))[None], SHARED_CONDITIONS
+        ),
         SHARED_CONDITIONS,
     )[0]
     assert np.sqrt(((simulated_curve - curve) ** 2).sum() / (curve**2).sum()) < 0.005
@@ -60,8 +64,8 @@ def test_the_curve_is_that_of_the_simulator(gold_icosahedron):
 def test_a_stretch_is_a_shift(gold_icosahedron):
     """Without vibrations that tell lengths apart, a curve stretched by some points' step is the curve moved by them."""
     steps = 4
-    log_stretch = float(np.log(endless.R_BONDS[1] / endless.R_BONDS[0])) * steps
-    histograms = jnp.asarray(stock.bin_positions(gold_icosahedron[0]))[None]
+    log_stretch = float(np.log(simulated_pdfs.R_BONDS[1] / simulated_pdfs.R_BONDS[0])) * steps
+    histograms = jnp.asarray(particles.bin_positions(gold_icosahedron[0]))[None]
     undamped_conditions = SHARED_CONDITIONS._replace(qdamp=jnp.float32(0.0), delta2=jnp.float32(0.0))
     stretched_conditions = undamped_conditions._replace(
         **{
@@ -72,7 +76,7 @@ def test_a_stretch_is_a_shift(gold_icosahedron):
         }
     )
     curve, stretched_curve = (
-        endless.pdf_from_f(endless.reduced_structure_function(histograms, conditions), conditions)[0]
+        simulated_pdfs.pdf_from_f(simulated_pdfs.reduced_structure_function(histograms, conditions), conditions)[0]
         for conditions in (undamped_conditions, stretched_conditions)
     )
     curve, stretched_curve = curve / jnp.abs(curve).max(), stretched_curve / jnp.abs(stretched_curve).max()
@@ -80,16 +84,19 @@ def test_a_stretch_is_a_shift(gold_icosahedron):
 
 
 def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
-    batch = jax.jit(partial(endless.simulate_particle_pdfs, anomaly_fraction=0.0))(
+    batch = jax.jit(partial(simulated_pdfs.simulate_particle_pdfs, anomaly_fraction=0.0))(
         jax.random.key(0), identical_particles
     )
     assert not bool(batch.strange.any())
-    assert bool(jnp.isfinite(batch.pdf).all()) and batch.pdf.shape == (stock.PARTICLES_PER_BATCH, endless.N_POINTS)
+    assert bool(jnp.isfinite(batch.pdf).all()) and batch.pdf.shape == (
+        particles.PARTICLES_PER_BATCH,
+        simulated_pdfs.N_POINTS,
+    )
     assert (np.asarray(batch.pdf)[~np.asarray(batch.seen)] == 0).all()
     root_mean_square = np.sqrt((batch.pdf**2).sum(axis=1) / batch.seen.sum(axis=1))
     np.testing.assert_allclose(root_mean_square, 1, rtol=1e-3)
     assert set(np.asarray(batch.truths.type)) == {5}
-    stretch = np.asarray(batch.truths.values[:, -1]).reshape(-1, endless.PDFS_PER_INSTRUMENT)
+    stretch = np.asarray(batch.truths.values[:, -1]).reshape(-1, simulated_pdfs.PDFS_PER_INSTRUMENT)
     assert (np.ptp(stretch, axis=1) == 0).all() and np.ptp(stretch) > 0.03
     assert 0.1 < float((batch.noise == 0).mean()) < 0.2 and float(batch.noise.max()) <= 0.15
 
@@ -97,7 +104,7 @@ def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
 def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical_particles):
     simulate_pdfs = jax.jit(
         chex.assert_max_traces(
-            lambda key, particles: endless.simulate_particle_pdfs(key, particles, anomaly_fraction=0.0), n=1
+            lambda key, particles: simulated_pdfs.simulate_particle_pdfs(key, particles, anomaly_fraction=0.0), n=1
         )
     )
     pdfs, repeated_pdfs, other_pdfs = (simulate_pdfs(jax.random.key(key), identical_particles).pdf for key in (1, 1, 2))
@@ -107,11 +114,11 @@ def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical
 
 def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_particles):
     """Their truths are left out; a qmax told wrong is off by 10 to 28 %, and stays within what is usual."""
-    type_index = jnp.arange(stock.PARTICLES_PER_BATCH) % 2 * 5
+    type_index = jnp.arange(particles.PARTICLES_PER_BATCH) % 2 * 5
     two_type_particles = identical_particles._replace(
         type=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]
     )
-    simulate_pdfs = jax.jit(endless.simulate_particle_pdfs, static_argnames="anomaly_fraction")
+    simulate_pdfs = jax.jit(simulated_pdfs.simulate_particle_pdfs, static_argnames="anomaly_fraction")
     normal_batch, anomalous_batch = (
         simulate_pdfs(jax.random.key(0), two_type_particles, strange=anomaly_fraction)
         for anomaly_fraction in (0.0, 0.4)
@@ -138,7 +145,9 @@ def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_par
 
 def test_the_share_of_two_types_is_the_share_of_their_atoms(identical_particles):
     """Sum of the two histograms, by the shares that are drawn."""
-    blend_fractions, qmax = endless._draw_anomalies(jax.random.key(1), jnp.arange(32) % 2, jnp.float32(20.0), 1.0)
+    blend_fractions, qmax = simulated_pdfs._draw_anomalies(
+        jax.random.key(1), jnp.arange(32) % 2, jnp.float32(20.0), 1.0
+    )
     is_blended = np.asarray(blend_fractions) < 1
     assert (
         is_blended.any()
@@ -146,5 +155,7 @@ def test_the_share_of_two_types_is_the_share_of_their_atoms(identical_particles)
         and (np.asarray(blend_fractions)[is_blended] <= 0.7).all()
     )
     assert (np.asarray(qmax)[is_blended] == 20.0).all() and (np.asarray(qmax)[~is_blended] != 20.0).all()
-    same_type_fractions, _ = endless._draw_anomalies(jax.random.key(1), jnp.zeros(32, int), jnp.float32(20.0), 1.0)
+    same_type_fractions, _ = simulated_pdfs._draw_anomalies(
+        jax.random.key(1), jnp.zeros(32, int), jnp.float32(20.0), 1.0
+    )
     assert (np.asarray(same_type_fractions) == 1).all()

@@ -116,10 +116,10 @@ def test_twice_the_signal_has_twice_the_noise(real_dataset):
     table = jax.tree.map(lambda column: column[real_dataset.shape[rows]], dataset.distance_table(real_dataset.shapes))
     conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(noise=jnp.full(2, 0.1))
     settings = real_dataset.bond[rows].astype(np.float32), conditions, jax.random.split(jax.random.key(5), 2)
-    curves, doubled_curves = (
+    pdfs, doubled_pdfs = (
         dataset.simulate_pdfs(table._replace(atoms=table.atoms / divisor), *settings) for divisor in (1, 2)
     )
-    np.testing.assert_allclose(doubled_curves, 2 * curves, atol=1e-4 * np.abs(doubled_curves).max())
+    np.testing.assert_allclose(doubled_pdfs, 2 * pdfs, atol=1e-4 * np.abs(doubled_pdfs).max())
 
 
 def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):

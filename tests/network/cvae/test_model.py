@@ -124,10 +124,14 @@ def test_a_structure_of_any_size_gets_the_pdf_at_each_node(atoms, random_params)
 def test_the_divergence_is_that_of_a_sampled_estimate():
     posterior = Gaussian(jnp.array([0.3, -1.0]), jnp.array([0.2, -0.5]))
     prior = Gaussian(jnp.array([0.0, -0.5]), jnp.array([-0.3, 0.4]))
-    samples = jax.vmap(lambda key: model.sample_latent(posterior, key))(jax.random.split(jax.random.key(0), 200_000))
+    latent_samples = jax.vmap(lambda key: model.sample_latent(posterior, key))(
+        jax.random.split(jax.random.key(0), 200_000)
+    )
 
     def log_density(density):
-        return -0.5 * jnp.sum((samples - density.mean) ** 2 / jnp.exp(density.log_variance) + density.log_variance, -1)
+        return -0.5 * jnp.sum(
+            (latent_samples - density.mean) ** 2 / jnp.exp(density.log_variance) + density.log_variance, -1
+        )
 
     estimate = jnp.mean(log_density(posterior) - log_density(prior))
     assert float(model.kl_divergence(posterior, prior)) == pytest.approx(float(estimate), abs=0.02)
