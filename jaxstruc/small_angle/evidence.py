@@ -245,7 +245,7 @@ def volume_fractions(
             padded_batch = [body_fits[index] for index in batch + [batch[-1]] * (DRAW_BATCH_SIZE - len(batch))]
             log_parameters, amplitudes = (
                 np.array([getattr(body_fit, name) for body_fit in padded_batch], np.float32)
-                for name in ("place", "amplitude")
+                for name in ("log_parameters", "amplitude")
             )
             fractions[batch] = np.asarray(_MIXTURE_FRACTIONS[distribution_shape](log_parameters, amplitudes, nodes))[
                 : len(batch)

@@ -136,7 +136,7 @@ def test_the_curve_is_the_sum_of_the_classes(lognormal_sample):
 def test_draws_of_the_posterior_are_about_the_best_and_wider_with_fewer_points(lognormal_sample):
     interval_widths = []
     for effective_fraction in (1.0, 0.25):
-        ensemble_fit, _ = fit_pdf(lognormal_sample[1], counted=effective_fraction)
+        ensemble_fit, _ = fit_pdf(lognormal_sample[1], effective_fraction=effective_fraction)
         fraction_draws = np.asarray(
             ensemble.posterior_fractions(ensemble_fit, particle_mixtures.sphere_model(), strength=0.0)
         )

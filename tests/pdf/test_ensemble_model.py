@@ -38,7 +38,7 @@ def test_fractions_are_a_lognormal_of_each_packing_and_sum_to_its_root_squared()
 def test_smooth_modes_change_a_distribution_by_their_strength_alone():
     model = particle_mixtures.sphere_model()
     parameters = make_parameters(model)
-    parameters = parameters._replace(waves=parameters.mode_weights.at[0, -2].set(1.5))
+    parameters = parameters._replace(mode_weights=parameters.mode_weights.at[0, -2].set(1.5))
     lognormal_fractions, free_fractions = (
         np.asarray(ensemble_model.atom_fractions(parameters, model, strength)) for strength in (0.0, 1.0)
     )

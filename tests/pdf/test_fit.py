@@ -187,7 +187,7 @@ def test_padding_changes_nothing(distances):
     for plain_leaf, padded_leaf in zip(jax.tree.leaves(plain_fit), jax.tree.leaves(padded_fit), strict=True):
         np.testing.assert_allclose(plain_leaf[0], padded_leaf[0], rtol=2e-3, atol=1e-4)
     basis, short_target = make_target(g).basis, make_target(g[:160], r=R[:160])
-    padded_target = make_target(g[:160], r=R[:160], size=basis.q.size, least=basis.data.size)
+    padded_target = make_target(g[:160], r=R[:160], min_q_nodes=basis.q.size, min_basis_size=basis.data.size)
     assert (
         padded_target.basis.q.size > short_target.basis.q.size
         and padded_target.basis.data.size > short_target.basis.data.size

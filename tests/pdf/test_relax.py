@@ -71,12 +71,12 @@ def test_displaced_atoms_come_nearer_to_the_truth(truth, target, start):
     rms_displacement = np.sqrt(
         np.mean(np.sum((np.asarray(loose_relaxation.positions) - np.asarray(start)) ** 2, axis=1))
     )
-    assert float(loose_relaxation.moved) == pytest.approx(rms_displacement, rel=1e-4) and 0.02 < rms_displacement < 0.2
+    assert float(loose_relaxation.rms_displacement) == pytest.approx(rms_displacement, rel=1e-4) and 0.02 < rms_displacement < 0.2
 
 
 def test_a_tiny_restraint_keeps_the_atoms(target, start):
     relaxation = relax.relax(start, VALUES, target.basis, restraint=1e-3)
-    assert 0 < float(relaxation.moved) < 0.01
+    assert 0 < float(relaxation.rms_displacement) < 0.01
     assert float(jnp.abs(relaxation.positions - start).max()) < 0.02
 
 
@@ -107,7 +107,7 @@ def test_two_close_atoms_meet_the_penalty_half_way(target, monkeypatch):
     close_positions = jnp.array([[0.0, 0, 0], [minimum_distance - 0.4, 0, 0]])
     relaxation = relax.relax(close_positions, VALUES, target.basis, restraint=0.05)
     assert float(pdist(relaxation.positions)[0]) == pytest.approx(minimum_distance - 0.2, abs=0.01)
-    assert float(relaxation.moved) == pytest.approx(0.1, abs=0.005)
+    assert float(relaxation.rms_displacement) == pytest.approx(0.1, abs=0.005)
 
 
 def test_the_descent_ends_at_the_minimum():

@@ -131,7 +131,7 @@ def test_fields_after_moves_are_those_computed_anew(particle_case):
     changed_sites = occupied_sites.copy()
     changed_sites[emptied_site], changed_sites[filled_site] = False, True
     expected_state = recomputed_state(site_graph, pair_curves, state, changed_sites, fit_target.basis, site_weights())
-    for name in ("field", "pairs", "near", "next"):
+    for name in ("field", "pair_sum", "neighbour_counts", "next_neighbour_counts"):
         assert np.allclose(getattr(moved_state, name), getattr(expected_state, name), atol=2e-4), name
 
 
@@ -164,7 +164,7 @@ def test_a_search_comes_most_of_the_way_from_a_wrong_particle_to_the_right_one(p
     search_end, start_end = search_ends[1]
     true_cost = float(start_state(particle_case, occupied_sites, site_weights())[2].cost)
     assert search_end.cost[0] < start_end.cost[0] + 0.8 * (true_cost - start_end.cost[0])
-    assert abs(int(search_end.taken[0].sum()) - N_ATOMS) <= 2 and np.array_equal(start_end.taken[0], search_ends[0])
+    assert abs(int(search_end.occupancy[0].sum()) - N_ATOMS) <= 2 and np.array_equal(start_end.occupancy[0], search_ends[0])
 
 
 def test_more_steps_do_not_compile_again(search_ends):
@@ -234,7 +234,7 @@ def test_the_truth_of_exact_data_stays_if_the_last_bits_of_the_start_change(exac
         )
         for steps in (60, 0)
     )
-    assert np.array_equal(search_end.taken[0], occupied_sites)
+    assert np.array_equal(search_end.occupancy[0], occupied_sites)
     assert np.isfinite(search_end.cost).all() and float(search_end.cost[0]) <= float(start_end.cost[0])
 
 

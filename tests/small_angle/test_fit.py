@@ -31,13 +31,13 @@ def fit_measurement():
 def test_a_noiseless_curve_gives_back_mean_and_width_from_any_start(fit_measurement):
     _, size_fit, _ = fit_measurement(small_angle_data.measurement(with_noise=False))
     np.testing.assert_allclose(np.exp(np.asarray(size_fit.place)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
-    assert size_fit.converged.all() and np.all(np.asarray(size_fit.chi2) < 0.01) and not size_fit.bounded.any()
+    assert size_fit.converged.all() and np.all(np.asarray(size_fit.chi2) < 0.01) and not size_fit.at_bound.any()
 
 
 def test_chi_squared_is_that_of_the_noise_and_the_errors_that_of_the_spread(fit_measurement):
     size_fits = [fit_measurement(small_angle_data.measurement(seed=seed))[1] for seed in range(24)]
     log_means = np.array([float(size_fit.place[0, 0, 0]) for size_fit in size_fits])
-    errors = np.array([np.sqrt(np.linalg.inv(np.asarray(size_fit.normal[0], float))[0, 0]) for size_fit in size_fits])
+    errors = np.array([np.sqrt(np.linalg.inv(np.asarray(size_fit.normal_matrix[0], float))[0, 0]) for size_fit in size_fits])
     assert np.mean([float(size_fit.chi2[0]) for size_fit in size_fits]) == pytest.approx(56, abs=8)
     assert log_means.std(ddof=1) / errors.mean() == pytest.approx(1, abs=0.4)
     assert abs(log_means.mean() - np.log(40.0)) < 3 * errors.mean() / np.sqrt(24)
@@ -46,7 +46,7 @@ def test_chi_squared_is_that_of_the_noise_and_the_errors_that_of_the_spread(fit_
 def test_the_normal_matrix_is_the_curvature_of_chi_squared(fit_measurement):
     """Of the shape that a projected scale leaves: by differences of chi-squared along ln mean."""
     saxs_data, size_fit, design = fit_measurement(small_angle_data.measurement(with_noise=False))
-    normal_matrix = np.asarray(size_fit.normal[0], float)
+    normal_matrix = np.asarray(size_fit.normal_matrix[0], float)
     projected_curvature = normal_matrix[0, 0] - normal_matrix[0, 2] ** 2 / normal_matrix[2, 2]
     step = 2e-3
     log_parameters = size_fit.place[:1] + jnp.asarray([[[step, 0.0]]])
@@ -56,7 +56,7 @@ def test_the_normal_matrix_is_the_curvature_of_chi_squared(fit_measurement):
 
 def test_a_width_at_its_bound_is_flagged(fit_measurement):
     _, size_fit, _ = fit_measurement(small_angle_data.measurement((40.0, 0.002, 1.0)))
-    assert bool(size_fit.bounded[0, 0, 1]) and not bool(size_fit.bounded[0, 0, 0])
+    assert bool(size_fit.at_bound[0, 0, 1]) and not bool(size_fit.at_bound[0, 0, 0])
 
 
 def test_a_curve_that_is_no_number_is_flagged_not_converged(fit_measurement):
