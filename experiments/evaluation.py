@@ -68,6 +68,11 @@ def structures_from_proposals(proposals: Proposals) -> StructureBatch:
     return StructureBatch(proposals.positions, proposals.weights > MIN_PRESENCE)
 
 
+def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> dataset.Conditions:
+    """Return the conditions of the PDFs with these indices."""
+    return jax.tree.map(lambda column: column[pdf_indices], data.conditions)
+
+
 @jax.jit
 def simulate_structures(structures: StructureBatch, conditions: dataset.Conditions) -> Float[Array, "batch r"]:
     """Return G(r) of each structure with the Uiso, delta2 and qdamp of its PDF, on the paper's whole Q range."""
@@ -155,7 +160,7 @@ def true_structures(data: Dataset, rows: np.ndarray, *, max_atoms: int) -> Struc
     shape_indices, shape_rows = np.unique(data.shape_index[rows], return_inverse=True)
     ordered_structures = []
     for index in shape_indices:
-        cluster = from_ase(data.shapes[index].atoms("Au", 1.0), n_rows=max_atoms)
+        cluster = from_ase(data.shapes[index].to_ase("Au", 1.0), n_rows=max_atoms)
         ordered_structures.append(representation.order_atoms(cluster))
     positions = np.stack([np.asarray(structure.positions) for structure in ordered_structures])[shape_rows]
     masks = np.stack([np.asarray(structure.mask) for structure in ordered_structures])[shape_rows]

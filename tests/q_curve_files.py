@@ -89,7 +89,7 @@ def assert_curve(measurement, *, q=Q, intensity=I, sigma=SIGMA, dq=DQ, intensity
     """The numbers that were written, in 1/Å."""
     assert (
         measurement.kind == "iq"
-        and measurement.units == intensity_unit
+        and measurement.intensity_unit == intensity_unit
         and len(measurement.r) == len(measurement.g) == 0
     )
     for name, expected in (("q", q), ("intensity", intensity), ("sigma", sigma), ("dq", dq)):

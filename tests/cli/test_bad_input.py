@@ -404,7 +404,7 @@ def assert_error_names_file(error, path):
 
 def assert_valid_measurement(measurement, name, *, is_exact):
     """A grid of finite numbers and settings; and the numbers that were there, but for one of a hundred."""
-    (r, g), settings = measurement.curve, measurement.given
+    (r, g), settings = measurement.curve, measurement.settings_by_name
     assert np.isfinite([measurement.r, measurement.g]).all() and np.isfinite(list(settings.values())).all(), name
     assert 0 <= r[0] and r[-1] <= 500 and np.ptp(np.diff(r)) < 0.4 * settings["rstep"] and len(r) == len(g) >= 10, name
     assert 0 <= settings["qmin"] < settings["qmax"] <= 100 and 0 <= settings["qdamp"] <= 1, name

@@ -217,7 +217,7 @@ def test_a_simulated_body_is_fitted_back(distribution, options, tmp_path):
     out = tmp_path / "sphere.dat"
     assert run_simulate([*BODY_OPTIONS, "--distribution", distribution, "--scale", 50, *options, "-o", out]) == 0
     measurement = jaxstruc.read(out)
-    assert measurement.units == "1/cm" and (measurement.dq is not None) == bool(options)
+    assert measurement.intensity_unit == "1/cm" and (measurement.dq is not None) == bool(options)
     fit_options = {"body": ["sphere"], "distribution": [distribution]}
     best_fit = jaxstruc.saxs(measurement, **fit_options).best
     assert best_fit.values["radius"].value == pytest.approx(35.0, rel=0.002)

@@ -229,10 +229,10 @@ def test_a_sentence_states_all_that_is_known():
     assert (
         sentence(twin_description) == "faulted close-packed, 32 % hexagonal layers, 81 atoms, 18.8 x 12.1 Å, 50 % {111}"
     )
-    assert sentence(twin_description._replace(type="fcc", hexagonal=0.08)).startswith(
+    assert sentence(twin_description._replace(type="fcc", hexagonal_share=0.08)).startswith(
         "fcc, 8 % hexagonal layers, 81 atoms"
     )
-    assert sentence(twin_description._replace(type="hcp", hexagonal=1.0)).startswith("hcp, 81 atoms")
+    assert sentence(twin_description._replace(type="hcp", hexagonal_share=1.0)).startswith("hcp, 81 atoms")
     unknown_description = Description("", "", 4, 3.0, 2.0, math.nan, math.nan, math.nan)
     assert sentence(unknown_description) == "of no known type, 4 atoms, 3.0 x 2.0 Å"
     assert sentence(unknown_description._replace(name="octahedron")) == "octahedron, 4 atoms, 3.0 x 2.0 Å"

@@ -51,7 +51,7 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
     assert (first_row["seed"], second_row["seed"]) == (0, 1) and len(solved_jobs) == 2 and first_row["commit"]
     assert first_row["mean_found"] == [18.4, 17.0, 20.1] and first_row["shares"]["fcc"] == [0.7, 0.5, 0.9]
     assert first_row["gains"] == [9.0, 11.5] and first_row["unseen"] == pytest.approx([0.55, 0.425])
-    assert solved_jobs[0].given["qmin"] == pytest.approx(
+    assert solved_jobs[0].settings_by_name["qmin"] == pytest.approx(
         ensembles.simulate_case(small_library, "two", ensembles.FIRST_SEED).data_options.qmin
     )
 

@@ -58,8 +58,8 @@ def test_degrees_are_an_angle_and_radians_are_not_recognised():
         ("", {"q_unit": "1/A"}, "1/Å", "command line", 0),
         ("1/Å", {"q_unit": "1/A"}, "1/Å", "command line", 0),
         ("1/nm", {"q_unit": "1/Å"}, "1/Å", "command line", 1),
-        ("2theta", {"known": 0.7107}, "2theta", "header", 0),
-        ("", {"q_unit": "2theta", "wavelength": 1.0, "known": 2.0}, "2theta", "command line", 0),
+        ("2theta", {"stated_wavelength": 0.7107}, "2theta", "header", 0),
+        ("", {"q_unit": "2theta", "wavelength": 1.0, "stated_wavelength": 2.0}, "2theta", "command line", 0),
     ],
 )
 def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, n_warnings):
@@ -69,7 +69,7 @@ def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, 
     assert (chosen_axis.unit, chosen_axis.origin, len(messages)) == (unit, origin, n_warnings)
     if unit == "2theta":
         assert (chosen_axis.wavelength, chosen_axis.wavelength_origin) == (
-            (0.7107, "header") if "known" in options and "wavelength" not in options else (1.0, "command line")
+            (0.7107, "header") if "stated_wavelength" in options and "wavelength" not in options else (1.0, "command line")
         )
 
 
@@ -79,7 +79,7 @@ def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, 
         ("", {}, "neither for x.dat, 0.1 to 10; pass --q-unit 1/A, --q-unit 1/nm, or --q-unit 2theta with"),
         ("", {"q_unit": "furlongs"}, "--q-unit 1/Å, 1/nm or 2theta, got furlongs"),
         ("2theta", {}, "a wavelength with 2theta, got none"),
-        ("2theta", {"known": 0.1}, "got the header's 0.1 Å, which stands for none"),
+        ("2theta", {"stated_wavelength": 0.1}, "got the header's 0.1 Å, which stands for none"),
         ("2theta", {"wavelength": 1e-10}, "a wavelength of 0.01 to 50 Å, got 1e-10"),
         ("2theta", {"wavelength": np.nan}, "got nan"),
     ],

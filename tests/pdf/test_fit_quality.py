@@ -4,7 +4,7 @@ import pytest
 from jaxstruc.pdf import fit_quality
 
 R = np.arange(1.5, 40.001, 0.05)
-GOOD_FIT = {"rw": 0.1, "structure": 1.0, "atoms": 100, "largest": 1000, "at_bound": []}
+GOOD_FIT = {"rw": 0.1, "structure_ratio": 1.0, "n_atoms": 100, "max_atoms": 1000, "at_bound": []}
 
 
 def structure_ratio(residual, noise, *, diameter=20.0, max_r=40.0, parameters=4):
@@ -34,9 +34,9 @@ def test_the_noise_is_estimated_beyond_the_particle():
     ("changes", "message"),
     [
         ({"rw": 0.36}, "Rw 0.36: no candidate explains the data"),
-        ({"structure": 2.5}, "the residual holds structure, 2.5 times the noise"),
-        ({"atoms": 900}, "900 atoms, the library ends at 1000: raise --max-atoms"),
-        ({"atoms": 1400, "largest": 1500}, "1400 atoms, the library ends at 1500: the particle may well be larger"),
+        ({"structure_ratio": 2.5}, "the residual holds structure, 2.5 times the noise"),
+        ({"n_atoms": 900}, "900 atoms, the library ends at 1000: raise --max-atoms"),
+        ({"n_atoms": 1400, "max_atoms": 1500}, "1400 atoms, the library ends at 1500: the particle may well be larger"),
         ({"at_bound": ["stretch"]}, "stretch at its bound"),
     ],
 )
@@ -50,13 +50,13 @@ def test_the_message_states_why_an_answer_is_weak(changes, message):
     [
         {},
         {"rw": 0.35},
-        {"structure": 1.7},
-        {"structure": None},
-        {"atoms": 899},
-        {"largest": 0, "atoms": 5000},
-        {"structure": 50.0, "rw": 0.009},
-        {"structure": 50.0, "rw": fit_quality.NEGLIGIBLE_RW},
-        {"structure": fit_quality.MAX_STRUCTURE_RATIO},
+        {"structure_ratio": 1.7},
+        {"structure_ratio": None},
+        {"n_atoms": 899},
+        {"max_atoms": 0, "n_atoms": 5000},
+        {"structure_ratio": 50.0, "rw": 0.009},
+        {"structure_ratio": 50.0, "rw": fit_quality.NEGLIGIBLE_RW},
+        {"structure_ratio": fit_quality.MAX_STRUCTURE_RATIO},
     ],
 )
 def test_a_good_answer_has_no_such_reason(changes):
@@ -64,5 +64,5 @@ def test_a_good_answer_has_no_such_reason(changes):
 
 
 def test_a_large_misfit_is_stated_once():
-    (reason,) = fit_quality.weak_fit_reasons(**GOOD_FIT | {"rw": 0.6, "structure": 100.0})
+    (reason,) = fit_quality.weak_fit_reasons(**GOOD_FIT | {"rw": 0.6, "structure_ratio": 100.0})
     assert reason.startswith("Rw 0.60")

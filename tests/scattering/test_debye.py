@@ -134,7 +134,7 @@ def reference_settings(golden, key, scatterers):
     """Return the instrument, coefficients, Q grid and Q weights of one of the referee's curves."""
     name, probe, _ = key.split("_")
     settings, used_settings = golden["meta"]["sets"][name], golden["meta"]["used"][key]
-    first_atoms = [list(scatterers.kinds).index(kind) for kind in range(len(scatterers.names))]
+    first_atoms = [list(scatterers.atom_kinds).index(kind) for kind in range(len(scatterers.elements))]
     uiso = golden["U_G"][first_atoms] if name == "G" else golden["meta"]["Uiso"][name]
     instrument_values = {
         parameter: settings[parameter]
@@ -143,7 +143,7 @@ def reference_settings(golden, key, scatterers):
     }
     coefficients = scatterers.coefficients
     if probe == "N":
-        coefficients = pair_distribution.scatterers(scatterers.names, probe="neutron").coefficients
+        coefficients = pair_distribution.scatterers(scatterers.elements, probe="neutron").coefficients
     step, count = used_settings.get("qstep", 1.0), used_settings.get("nq", 1)
     indices = np.arange(256 * math.ceil(count / 256))
     q = np.where(indices < count, step * indices, 0.0)  # padded for the same reason, with weight 0

@@ -14,13 +14,13 @@ from jaxstruc.scattering.debye import Instrument
 
 def test_kdd_structures_are_distinct_in_shape_and_bond(kdd_dataset):
     """20 distinct radii among 30 metals, 10 lattice constants, 8 shapes."""
-    assert len(kdd_dataset.pdf) == len(set(zip(kdd_dataset.shape, kdd_dataset.bond, strict=True))) == 1600
+    assert len(kdd_dataset.pdf) == len(set(zip(kdd_dataset.shape_index, kdd_dataset.bond, strict=True))) == 1600
     assert sum(len(element_names.split()) for element_names in kdd_dataset.element) == 8 * 30 * 10
 
 
 @pytest.mark.parametrize("row", [0, 700, 1599])
 def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd_dataset, row, x64):
-    positions = kdd_dataset.shapes[kdd_dataset.shape[row]].positions * kdd_dataset.bond[row]
+    positions = kdd_dataset.shapes[kdd_dataset.shape_index[row]].positions * kdd_dataset.bond[row]
     coefficients = form_factors.xray_coefficients([kdd_dataset.element[row].split()[0]])
     instrument = Instrument(uiso=1 / (8 * np.pi**2), delta2=2.0, qdamp=0.04)
 
@@ -77,12 +77,12 @@ def test_the_random_split_is_the_papers(kdd_dataset):
     split = dataset.split(kdd_dataset, strategy="random", seed=0)
     assert [len(rows) for rows in split] == [1170, 293, 137]
     assert len(np.unique(np.concatenate(split))) == 1600
-    assert set(kdd_dataset.shape[split.test]) <= set(kdd_dataset.shape[split.train])
+    assert set(kdd_dataset.shape_index[split.test]) <= set(kdd_dataset.shape_index[split.train])
 
 
 def test_the_split_by_shape_keeps_shapes_apart(kdd_dataset):
     split = dataset.split(kdd_dataset, strategy="shape", seed=0)
-    shape_sets = [set(kdd_dataset.shape[rows]) for rows in split]
+    shape_sets = [set(kdd_dataset.shape_index[rows]) for rows in split]
     assert not shape_sets[0] & shape_sets[2] and not shape_sets[0] & shape_sets[1] and shape_sets[1] and shape_sets[2]
 
 
@@ -113,7 +113,7 @@ def test_the_distance_table_counts_all_pairs():
 def test_twice_the_signal_has_twice_the_noise(real_dataset):
     """Half the number of atoms, and the same pairs, make all of F(Q) twice as large."""
     rows = np.array([3, 4])
-    table = jax.tree.map(lambda column: column[real_dataset.shape[rows]], dataset.distance_table(real_dataset.shapes))
+    table = jax.tree.map(lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes))
     conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(noise=jnp.full(2, 0.1))
     settings = real_dataset.bond[rows].astype(np.float32), conditions, jax.random.split(jax.random.key(5), 2)
     pdfs, doubled_pdfs = (
@@ -125,7 +125,7 @@ def test_twice_the_signal_has_twice_the_noise(real_dataset):
 def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):
     """White noise on F(Q) with no signal lost: twice as much noise is twice the difference."""
     rows = np.array([3, 4])
-    table = jax.tree.map(lambda column: column[real_dataset.shape[rows]], dataset.distance_table(real_dataset.shapes))
+    table = jax.tree.map(lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes))
     conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(qdamp=jnp.full(2, 0.01))
     keys = jax.random.split(jax.random.key(5), 2)
 

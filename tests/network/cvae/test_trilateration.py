@@ -199,7 +199,7 @@ def test_missing_distances_and_outliers_raise_the_error_by_less_than_a_third(
         jnp.where(pair_draws < 0.05, random_distances[0], pair),
         jnp.where(satellite_draws < 0.05, random_distances[1], satellite),
     )
-    solution = trilaterate_batch(*outlier_distances, presence, anchors, robust=5 * sigma)
+    solution = trilaterate_batch(*outlier_distances, presence, anchors, outlier_scale=5 * sigma)
     assert bool(solution.converged.all())
     assert rms_displacement(solution.positions, true_positions) < 1.3 * clean_error
     assert (
@@ -261,7 +261,7 @@ def test_pair_distances_alone_give_the_structure_up_to_rotation_and_mirror_image
     if case == "missing":
         options, pair_distances = {"pair_weight": 1.0 - is_changed}, jnp.where(is_changed, jnp.nan, pair)
     if case == "outliers":
-        options, pair_distances = {"robust": 0.05}, jnp.where(is_changed, 1.0, pair)
+        options, pair_distances = {"outlier_scale": 0.05}, jnp.where(is_changed, 1.0, pair)
     solution = trilaterate_pairs(pair_distances, presence, **options)
     assert bool(solution.converged) and solution.positions.shape == (57, 3)
     np.testing.assert_allclose(distance_matrix(solution.positions[:55]), pair[:55, :55], atol=2e-4)
