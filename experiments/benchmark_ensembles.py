@@ -9,35 +9,30 @@ series: lognormal ensembles of 1000 such samples whose mean grows, by `ensemble.
 """
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import ensembles
-import jax
 import json_rows
+import measured_pdfs
 import numpy as np
+import timing
 
 from jaxstruc.clusters import families, library
 from jaxstruc.io import measurement
 from jaxstruc.pdf import candidates, distribution, ensemble, screening, target
-from jaxstruc.pdf import ensemble_model as mixtures
 from jaxstruc.pdf.candidates import CandidateGroup
+from jaxstruc.pdf.ensemble_model import EnsembleModel, EnsembleParameters
+from jaxstruc.pdf.ensemble_model import ensemble_model as make_ensemble_model
+from jaxstruc.pdf.target import Target
 from jaxstruc.scattering.cluster_tables import TableRange
 
 RESULTS = Path(__file__).parent / "results"
 N_TRIED_CLUSTERS, N_FITTED_CLUSTERS, N_FILES, BATCH_SIZE, N_REPEATS = 5000, 200, 1000, 100, 5
 FREE = ("scale", "stretch", "uiso", "delta2")
-
-
-def time_calls(function: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds of the first call, and the median of the next few."""
-    seconds = []
-    for _ in range(N_REPEATS + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        seconds.append(time.perf_counter() - start)
-    return seconds[0], float(np.median(seconds[1:]))
+SERIES_SPAN = TableRange(36.0, 24.0)
+"""Range of the cluster tables of a series: all its samples share it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
@@ -72,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
         screening.best_rows(binned_distances, misfit, count=N_TRIED_CLUSTERS),
     )
 
-    def class_shares():
+    def class_fractions():
         return distribution.cross_validate_sample(
             data,
             fit_target,
@@ -86,61 +81,70 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
             method="auto",
         ).validation.ensemble_fit.atom_fractions  # type: ignore[union-attr]
 
-    first_seconds, median_seconds = time_calls(class_shares)
+    _, first_seconds, median_seconds = timing.time_calls(class_fractions, n_repeats=N_REPEATS)
     result_rows = [{"part": "judge", "columns": len(tried_rows), "seconds": median_seconds, "first": first_seconds}]
-    json_rows.show(result_rows[0])
+    json_rows.print_row(result_rows[0])
     (library_classes,) = (value for value in library_cache.library_classes.values() if value)
-    result_rows.append(time_series(library_classes, cluster_library, 2 if options.quick else N_FILES // BATCH_SIZE))
-    result_rows = [row | json_rows.environment() | {"commit": json_rows.commit()} for row in result_rows]
+    result_rows.append(series_row(library_classes, cluster_library, 2 if options.quick else N_FILES // BATCH_SIZE))
+    result_rows = [row | json_rows.provenance() for row in result_rows]
     if out:
         json_rows.write_lines(result_rows, out)
     return result_rows
 
 
-def time_series(library_classes: distribution.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:
-    """Return how fast a series of samples whose mean grows is fitted, and how well."""
+class SimulatedSeries(NamedTuple):
+    """Samples of a series, whose mean diameter grows from one to the next."""
+
+    targets: list[Target]
+    sizes: np.ndarray
+    """True mean diameter, in Å, and width of each sample: [sample, 2]."""
+    first_mean: float
+    """Mean diameter that the first sample was drawn with, in Å."""
+
+
+def simulate_series(cluster_library: library.Library, first_mean: float) -> SimulatedSeries:
+    """Return a series of lognormal samples of fcc particles with 3 % of noise."""
     rng, q, r = np.random.default_rng(0), np.linspace(0.8, 20.0, 961), np.arange(1.5, 25.001, 0.05)
-    transform, span = ensembles.measured_pdfs.transform, TableRange(36.0, 24.0)
-    ensemble_model = mixtures.ensemble_model(library_classes.size_classes, bond=ensembles.BOND, span=span)
-    damped_transform, undamped_transform = (transform(q, r, qdamp=qdamp) for qdamp in (0.03, 0.0))
-    bases, truth, mean_diameter = (
-        [],
-        [],
-        0.55 * float(library_classes.ensemble_model.size[library_classes.size_classes.n_members > 0].max()),
-    )
+    damped_transform, undamped_transform = (measured_pdfs.transform(q, r, qdamp=qdamp) for qdamp in (0.03, 0.0))
+    settings = target.TargetSettings(qmin=0.8, qmax=20.0, qdamp=0.03, qbroad=0.0, bond=ensembles.BOND, span=SERIES_SPAN)
+    targets, sizes = [], []
     for index in range(BATCH_SIZE):
-        member_sizes = (
-            ensembles._draw_sizes(mean_diameter * (1 + 0.002 * index), 0.2, "lognormal", rng) / ensembles.BOND
-        )
-        particles = [
-            ensembles._library_pairs(
-                cluster_library,
-                ensembles._draw_library_row(cluster_library, ensembles.FAMILIES_BY_TYPE["fcc"], size, rng),
-            )
+        member_sizes = ensembles.draw_sizes(first_mean * (1 + 0.002 * index), 0.2, "lognormal", rng) / ensembles.BOND
+        library_rows = [
+            ensembles.draw_library_row(cluster_library, ensembles.FAMILIES_BY_TYPE["fcc"], size, rng)
             for size in member_sizes
         ]
+        particles = [ensembles.library_pairs(cluster_library, row) for row in library_rows]
         values = {"uiso": 0.008, "delta2": 2.0, "stretch": 1.0 + 1e-5 * index}
-        f = ensembles._structure_function(particles, np.full(len(particles), 1 / len(particles)), q, values, 0.0)
+        f = ensembles.structure_function(particles, np.full(len(particles), 1 / len(particles)), q, values, 0.0)
         g = damped_transform @ f + undamped_transform @ (0.03 * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size))
-        q_settings = {"qmin": 0.8, "qmax": 20.0, "qdamp": 0.03, "qbroad": 0.0}
-        bases.append(
-            target.make_target(r, g, target.TargetSettings(**q_settings, bond=ensembles.BOND, span=span)).basis
-        )
+        targets.append(target.make_target(r, g, settings))
         size = np.array([particle.size for particle in particles]) * ensembles.BOND * values["stretch"]
-        truth.append((size.mean(), size.std() / size.mean()))
+        sizes.append((size.mean(), size.std() / size.mean()))
+    return SimulatedSeries(targets, np.array(sizes), first_mean)
+
+
+def start_parameters(
+    ensemble_model: EnsembleModel, cluster_library: library.Library, series: SimulatedSeries, names: tuple[str, ...]
+) -> EnsembleParameters:
+    """Return the parameters that all fits of a series start from: those of an ensemble fitted to its middle sample."""
+    fcc_rows = np.flatnonzero(cluster_library.families == "fcc")[-16:]
+    pool = candidates.candidate_pool([CandidateGroup("library", cluster_library, fcc_rows)])
+    values = candidates.select_rows(candidates.fit_all(pool, series.targets[-1]).values, 0)
+    basis = series.targets[BATCH_SIZE // 2].basis
+    start = ensemble.start_parameters(ensemble_model, basis, values, names, series.first_mean)
+    return ensemble.fit(ensemble_model, basis, start, names=names, strength=0.0).parameters
+
+
+def series_row(library_classes: distribution.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:
+    """Return how fast a series of samples whose mean grows is fitted, and how well."""
+    ensemble_model = make_ensemble_model(library_classes.size_classes, bond=ensembles.BOND, span=SERIES_SPAN)
+    is_occupied = library_classes.size_classes.n_members > 0
+    largest_size = float(library_classes.ensemble_model.size[is_occupied].max())
+    series = simulate_series(cluster_library, 0.55 * largest_size)
     names = tuple(name for name in FREE if name != "scale")
-    pool = candidates.candidate_pool(
-        [CandidateGroup("library", cluster_library, np.flatnonzero(cluster_library.families == "fcc")[-16:])]
-    )
-    fit_target = target.make_target(r, g, target.TargetSettings(**q_settings, bond=ensembles.BOND, span=span))
-    values = candidates.select_rows(candidates.fit_all(pool, fit_target).values, 0)
-    initial_parameters = ensemble.fit(
-        ensemble_model,
-        bases[BATCH_SIZE // 2],
-        ensemble.start_parameters(ensemble_model, bases[BATCH_SIZE // 2], values, names, mean_diameter),
-        names=names,
-        strength=0.0,
-    ).parameters
+    initial_parameters = start_parameters(ensemble_model, cluster_library, series, names)
+    bases = [sample_target.basis for sample_target in series.targets]
 
     def fit_batches():
         return [
@@ -148,13 +152,12 @@ def time_series(library_classes: distribution.LibraryClasses, cluster_library: l
             for _ in range(n_batches)
         ]
 
-    first_seconds, median_seconds = time_calls(fit_batches)
-    share = np.asarray(fit_batches()[0], float)
-    share /= share.sum(axis=1, keepdims=True)
-    size = np.asarray(ensemble_model.size, float)
-    mean = share @ size
-    width = np.sqrt(share @ size**2 - mean**2) / mean
-    relative_errors = np.abs(np.stack([mean, width], axis=1) / np.array(truth) - 1)
+    batches, first_seconds, median_seconds = timing.time_calls(fit_batches, n_repeats=N_REPEATS)
+    fractions, size = np.asarray(batches[0], float), np.asarray(ensemble_model.size, float)
+    fractions /= fractions.sum(axis=1, keepdims=True)
+    mean = fractions @ size
+    width = np.sqrt(fractions @ size**2 - mean**2) / mean
+    relative_errors = np.abs(np.stack([mean, width], axis=1) / series.sizes - 1)
     row = {
         "part": "series",
         "files": n_batches * BATCH_SIZE,
@@ -166,7 +169,7 @@ def time_series(library_classes: distribution.LibraryClasses, cluster_library: l
         "mean_within_3": float(np.mean(relative_errors[:, 0] < 0.03)),
         "width_within_15": float(np.mean(relative_errors[:, 1] < 0.15)),
     }
-    json_rows.show(row)
+    json_rows.print_row(row)
     return row
 
 

@@ -41,6 +41,7 @@ import matplotlib.figure
 import numpy as np
 import optimistix
 import plots
+import timing
 from measured_pdfs import simulate_noisy_pdfs
 from scipy.optimize import least_squares
 
@@ -89,16 +90,6 @@ def make_target(g: np.ndarray, span: TableRange) -> Target:
     return targets.make_target(R_GRID, g, **Q_LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
-def time_calls(call, *, runs: int):
-    """Return what a call gives, the seconds of the first, and the median of `runs` more."""
-    seconds = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        result = jax.block_until_ready(call())
-        seconds.append(time.perf_counter() - start)
-    return result, seconds[0], float(np.median(seconds[1:]))
-
-
 def cluster_histograms(candidates: Library, indices: np.ndarray, target: Target) -> Histogram:
     """Return the distances of some candidates, on the device."""
     return jax.device_put(
@@ -119,9 +110,9 @@ def time_batch(candidates: Library, size: int, target: Target, *, runs: int):
         jax.jit(refine),
         jax.jit(lambda histograms, basis: refine(make_tables(histograms), basis)),
     )
-    tables, *table_times = time_calls(lambda: tables_call(histograms), runs=runs)
-    fits, *fit_times = time_calls(lambda: fits_call(tables, basis), runs=runs)
-    fits, *combined_times = time_calls(lambda: combined_call(histograms, basis), runs=runs)
+    tables, *table_times = timing.time_calls(lambda: tables_call(histograms), n_repeats=runs)
+    fits, *fit_times = timing.time_calls(lambda: fits_call(tables, basis), n_repeats=runs)
+    fits, *combined_times = timing.time_calls(lambda: combined_call(histograms, basis), n_repeats=runs)
     result_rows = [
         {
             "what": stage,
@@ -170,8 +161,8 @@ def optimistix_row(candidates: Library, indices: np.ndarray, fits, target: Targe
     """Return the row of optimistix on the same batch, beside our misfits of it; the templates are not timed."""
     make_tables = jax.vmap(lambda histogram: cluster_tables.tabulate_cluster(histogram, BOND, span=target.span))
     tables = jax.jit(make_tables)(cluster_histograms(candidates, indices, target))
-    (rw, is_converged, steps), first_seconds, seconds = time_calls(
-        lambda: fit_with_optimistix(tables, target.basis), runs=runs
+    (rw, is_converged, steps), first_seconds, seconds = timing.time_calls(
+        lambda: fit_with_optimistix(tables, target.basis), n_repeats=runs
     )
     excess = np.asarray(fits.rw) - np.asarray(rw)
     return {
@@ -366,7 +357,7 @@ def main(arguments=None) -> list[dict]:
     def record_rows(new_rows: list[dict]) -> None:
         for row in new_rows:
             results.append({**row, **shared_columns})
-            json_rows.show(results[-1])
+            json_rows.print_row(results[-1])
 
     for size in options.batches or ([32] if quick else [64, 256, 1024]):
         indices, fits, new_rows = time_batch(candidates, size, target, runs=options.runs or (2 if quick else 5))

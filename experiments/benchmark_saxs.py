@@ -9,7 +9,6 @@ same run, one curve after the other as its fits do; its C needs a compiler. Comp
 """
 
 import argparse
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import json_rows
 import numpy as np
+import timing
 
 from jaxstruc.small_angle import form_factors, simulate
-from jaxstruc.small_angle.size_distributions import SizeDistribution, distribution_by_number
+from jaxstruc.small_angle.size_distributions import SizeFractions, distribution_by_number
 
 RESULTS = Path(__file__).parent / "results"
 Q = np.geomspace(0.005, 0.6, 200)
@@ -32,7 +32,7 @@ MODELS = {
 """sasmodels' model, its length, that in edges, and more parameters."""
 
 
-def gaussian_sizes(mean, pd) -> SizeDistribution:
+def gaussian_sizes(mean, pd) -> SizeFractions:
     """Return the referee's 35 sizes."""
     t = jnp.linspace(-3.0, 3.0, N_SIZES, dtype=mean.dtype)
     weight = jnp.exp(-(t**2) / 2)
@@ -46,21 +46,11 @@ def curve_function(body: str) -> Callable:
     def curve(mean, pd):
         size_nodes = gaussian_sizes(mean, pd)
         qr = q[:, None] * size_nodes.radius
-        return simulate.averaged(
+        return simulate.mean_over_sizes(
             form_factors.sphere(qr) if body == "sphere" else form_factors.form_factor(table, qr), size_nodes
         )
 
     return jax.jit(jax.vmap(curve))
-
-
-def time_calls(function: Callable, repeats: int) -> tuple[float, float]:
-    """Return the time of the first call and the median of the next."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - start)
-    return times[0], float(np.median(times[1:]))
 
 
 def sasmodels_call(body: str, radius: float, pd: float) -> Callable:
@@ -80,26 +70,22 @@ def measure(body: str, n_curves: int, repeats: int) -> dict:
     rng = np.random.default_rng(0)
     mean, pd = (jnp.asarray(rng.uniform(*bounds, n_curves), jnp.float32) for bounds in ((25.0, 50.0), (0.05, 0.15)))
     our_curves = curve_function(body)
-    first_seconds, batch_seconds = time_calls(lambda: our_curves(mean, pd), repeats)
+    _, first_seconds, batch_seconds = timing.time_calls(lambda: our_curves(mean, pd), n_repeats=repeats)
     sasmodels_curve = sasmodels_call(body, float(mean[0]), float(pd[0]))
     expected = sasmodels_curve()
     deviation = np.abs(our_curves(mean[:1], pd[:1])[0] / expected - 1).max()
-    _, sasmodels_seconds = time_calls(sasmodels_curve, repeats if body == "sphere" else 2)
-    return (
-        {
-            "body": body,
-            "curves": n_curves,
-            "sizes": N_SIZES,
-            "q": len(Q),
-            "first_call": first_seconds,
-            "us_a_curve": 1e6 * batch_seconds / n_curves,
-            "sasmodels_us_a_curve": 1e6 * sasmodels_seconds,
-            "times": sasmodels_seconds / (batch_seconds / n_curves),
-            "deviation": float(deviation),
-        }
-        | json_rows.environment()
-        | {"commit": json_rows.commit()}
-    )
+    _, _, sasmodels_seconds = timing.time_calls(sasmodels_curve, n_repeats=repeats if body == "sphere" else 2)
+    return {
+        "body": body,
+        "curves": n_curves,
+        "sizes": N_SIZES,
+        "q": len(Q),
+        "first_call": first_seconds,
+        "us_a_curve": 1e6 * batch_seconds / n_curves,
+        "sasmodels_us_a_curve": 1e6 * sasmodels_seconds,
+        "times": sasmodels_seconds / (batch_seconds / n_curves),
+        "deviation": float(deviation),
+    } | json_rows.provenance()
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
@@ -113,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
         measure(body, 20 if options.quick else N_CURVES, 2 if options.quick else N_REPEATS) for body in bodies
     ]
     for row in result_rows:
-        json_rows.show(row)
+        json_rows.print_row(row)
     if out := options.out or (None if options.quick else RESULTS / "benchmark_saxs.jsonl"):
         json_rows.write_lines(result_rows, out)
     return result_rows

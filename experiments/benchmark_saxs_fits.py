@@ -9,13 +9,13 @@ warm in the batches that the command has. "fits": from the measured arrays to va
 """
 
 import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import json_rows
 import numpy as np
 import simulated_saxs
+import timing
 
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, SaxsOptions, SizeOptions
 from jaxstruc.small_angle import data, fit, solve
@@ -49,24 +49,20 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
     count = min(count, 16) if quick else count
     plan = SaxsPlan(options=SaxsOptions(fit=SizeOptions(body=bodies, distribution=distributions)))
     measurements = [
-        solve.prepare_measurement(measurement, plan) for measurement in simulate_files(count, series=series)
+        solve.prepare_saxs_measurement(measurement, plan) for measurement in simulate_files(count, series=series)
     ]
 
     def fit_files() -> None:
         fit.fit_all([data.saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions)
 
     def solve_files() -> None:
-        list(solve.solve_measurements(measurements, plan))
+        list(solve.solve_saxs_measurements(measurements, plan))
 
     row = {"part": part, "series": series, "files": count}
     for name, function in (("fits", fit_files), ("results", solve_files)):
-        seconds = []
-        for _ in range(1 + (1 if quick else N_REPEATS)):
-            start = time.perf_counter()
-            function()
-            seconds.append(time.perf_counter() - start)
-        row |= {f"{name}_a_second": count / float(np.median(seconds[1:])), f"{name}_first": seconds[0]}
-    return row | json_rows.environment() | {"commit": json_rows.commit()}
+        _, first_seconds, median_seconds = timing.time_calls(function, n_repeats=1 if quick else N_REPEATS)
+        row |= {f"{name}_a_second": count / median_seconds, f"{name}_first": first_seconds}
+    return row | json_rows.provenance()
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
@@ -80,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     for part in parts:
         for series in (True,) if options.quick else (True, False):
             result_rows.append(measure(part, series=series, quick=options.quick))
-            json_rows.show(result_rows[-1])
+            json_rows.print_row(result_rows[-1])
     if out := options.out or (None if options.quick else RESULTS / "benchmark_saxs_fits.jsonl"):
         json_rows.write_lines(result_rows, out)
     return result_rows

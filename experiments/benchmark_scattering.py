@@ -340,7 +340,7 @@ def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bo
     peer_seconds = [row["seconds"] for row in result if row["engine"] == "DebyeCalculator"]
     for row in result:
         row["ratio"] = peer_seconds[0] / row["seconds"] if peer_seconds else None
-        json_rows.show(row)
+        json_rows.print_row(row)
     return result
 
 
@@ -353,7 +353,7 @@ def memory_row(atoms: int) -> dict:
         "seconds": float(seconds), "structures_per_second": 1 / float(seconds), "error": None, "ratio": None,
         "peak_gigabytes": float(peak), **ENVIRONMENT,
     }  # fmt: skip
-    json_rows.show(row)
+    json_rows.print_row(row)
     return row
 
 
@@ -453,7 +453,7 @@ def main() -> None:
     print_table(result)
     out = options.out or (None if options.quick else RESULTS / "benchmark_scattering.json")
     if out is not None:
-        json_rows.write(result, out)
+        json_rows.write_list(result, out)
         plot_times(result, out.with_suffix(".png"))
 
 

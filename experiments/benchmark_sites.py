@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import json_rows
 import numpy as np
+import timing
 import unlisted_particles
 
 from jaxstruc.clusters import lattice_sites
@@ -46,17 +47,12 @@ def measure(atoms: int, steps: int) -> dict:
     weights = SiteWeights(*(jnp.float32(value) for value in (150.0, 1.0, 0.0)))
     site_arrays = site_moves.site_graphs(balls[:N_STARTS])
 
-    def time_search(n_steps: int) -> float:
-        start = time.perf_counter()
-        jax.block_until_ready(
-            site_moves.search_sites(site_arrays, occupation, fit_values, basis, weights, jax.random.key(0), n_steps)
-        )
-        return time.perf_counter() - start
+    def time_searches(n_steps: int) -> tuple[float, float]:
+        arguments = site_arrays, occupation, fit_values, basis, weights, jax.random.key(0), n_steps
+        return timing.time_calls(lambda: site_moves.search_sites(*arguments), n_repeats=N_REPEATS)[1:]
 
-    first_seconds = time_search(steps)
-    long_seconds, short_seconds = (
-        np.median([time_search(n_steps) for _ in range(N_REPEATS)]) for n_steps in (steps, 1)
-    )
+    first_seconds, long_seconds = time_searches(steps)
+    _, short_seconds = time_searches(1)
     step_seconds = (long_seconds - short_seconds) / (steps - 1) / N_STARTS
     field = np.ones((n_sites, len(basis.data)), np.float32)
     start = time.perf_counter()
@@ -64,22 +60,18 @@ def measure(atoms: int, steps: int) -> dict:
         field @ field[0]
         np.einsum("ij,ij->i", field, field)
     floor_seconds = (time.perf_counter() - start) / 100
-    return (
-        {
-            "atoms": atoms,
-            "sites": n_sites,
-            "functions": len(basis.data),
-            "starts": N_STARTS,
-            "first_call": first_seconds,
-            "ms_a_step": 1e3 * step_seconds,
-            "single_moves_a_second": n_sites / step_seconds,
-            "exchanges_a_second": site_moves.N_EXCHANGE_SITES**2 / step_seconds,
-            "floor_ms": 1e3 * floor_seconds,
-            "times_the_floor": step_seconds / floor_seconds,
-        }
-        | json_rows.environment()
-        | {"commit": json_rows.commit()}
-    )
+    return {
+        "atoms": atoms,
+        "sites": n_sites,
+        "functions": len(basis.data),
+        "starts": N_STARTS,
+        "first_call": first_seconds,
+        "ms_a_step": 1e3 * step_seconds,
+        "single_moves_a_second": n_sites / step_seconds,
+        "exchanges_a_second": site_moves.N_EXCHANGE_SITES**2 / step_seconds,
+        "floor_ms": 1e3 * floor_seconds,
+        "times_the_floor": step_seconds / floor_seconds,
+    } | json_rows.provenance()
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
@@ -93,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
         for atoms in (ATOM_COUNTS[:1] if options.quick else ATOM_COUNTS)
     ]
     for row in result_rows:
-        json_rows.show(row)
+        json_rows.print_row(row)
     if out := options.out or (None if options.quick else RESULTS / "benchmark_sites.jsonl"):
         json_rows.write_lines(result_rows, out)
     return result_rows

@@ -13,7 +13,6 @@ than the training's. outside: what is no particle of one metal, against offrule:
 """
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -246,7 +245,7 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
             for entry, other_case in zip(reference_cases, reference_cases[1:] + reference_cases[:1], strict=True)
         ],
         "qmax told 20 % too high": [
-            _with_settings(entry, qmax=1.2 * entry.given["qmax"]) for entry in reference_measurements
+            _with_settings(entry, qmax=1.2 * entry.settings_by_name["qmax"]) for entry in reference_measurements
         ],
         "r in other units": [entry._replace(r=entry.r * 0.7) for entry in reference_measurements],
     }
@@ -289,7 +288,7 @@ def _simulate_like(
     positions: np.ndarray, case: unlisted_particles.ParticleCase, rng: np.random.Generator
 ) -> Measurement:
     """Return the curve of other atoms, with the instrument and the noise of a case; positions in bonds."""
-    settings = case.measurement.given
+    settings = case.measurement.settings_by_name
     values = {
         "qmin": 0.8,
         "qmax": settings["qmax"],
@@ -381,12 +380,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         1 if options.quick else options.draws,
         1 if options.quick else 3,
     )
-    provenance = {"commit": json_rows.commit(), "weights": network.card["sha256"][:12], **json_rows.environment()}
-    all_rows = (
-        []
-        if options.quick or not options.out.exists()
-        else [json.loads(line) for line in options.out.read_text("utf-8").splitlines()]
-    )
+    provenance = {"weights": network.card["sha256"][:12], **json_rows.provenance()}
+    all_rows = json_rows.read_lines(None if options.quick else options.out)
     for part in parts:
         if part in ("own", "held", "sbc"):
             part_rows = stream_rows(part, network, STREAM_STEPS)
@@ -399,7 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 else simulated_rows(part, network, draws, seeds)
             )
         for row in part_rows[:12]:
-            json_rows.show(row)
+            json_rows.print_row(row)
         all_rows = [row for row in all_rows if row["part"] != part] + [row | provenance for row in part_rows]
         if not options.quick:
             json_rows.write_lines(all_rows, options.out)

@@ -11,7 +11,6 @@ Seconds are those of whole results without compilation, one file after the other
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,11 +85,11 @@ def mine_files(
             result_rows.append(entry | {
                 "screen": screen_name, "rw": min(candidate.rw for candidate in result.candidates),
                 "found": f"{result.best.family} {result.best.recipe}", "found_type": result.best.type,
-                "fitted": result.fitted, "seconds": result.facts["seconds"], "message": result.message,
+                "fitted": result.n_fitted, "seconds": result.facts["seconds"], "message": result.message,
                 "listed": prior.n_listed if prior else None, "kept": prior.n_screened if prior else None,
                 "effective": prior.effective_samples if prior else None,
             })  # fmt: skip
-            json_rows.show(result_rows[-1])
+            json_rows.print_row(result_rows[-1])
     return result_rows
 
 
@@ -108,10 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"expected none or classifier, got {', '.join(sorted(unknown_screens))}")
     files = simulated_files(1)[:4] if options.quick else simulated_files(options.draws)
     files += measured_files(options.data) if options.data else []
-    provenance = {"commit": json_rows.commit(), **json_rows.environment()}
-    all_rows = (
-        [json.loads(line) for line in options.out.read_text("utf-8").splitlines()] if options.out.exists() else []
-    )
+    provenance = json_rows.provenance()
+    all_rows = json_rows.read_lines(options.out)
     for screen_name in options.screens or ["none", "classifier"]:
         classifier_screen = (
             classifier_prior.load_screen(options.weights) if screen_name == "classifier" else ClassifierScreen(None)
@@ -127,7 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def summary_text(all_rows: Sequence[dict[str, Any]]) -> str:
     """Return what the rows say, in a line."""
-    case_key = lambda row: tuple(str(row.get(name)) for name in ("part", "kind", "seed", "draw", "noise", "file"))  # noqa: E731
+
+    def case_key(row):
+        return tuple(str(row.get(name)) for name in ("part", "kind", "seed", "draw", "noise", "file"))
+
     unscreened_rows, screened_rows = (
         {case_key(row): row for row in all_rows if row["screen"] == name} for name in ("none", "classifier")
     )

@@ -21,7 +21,6 @@ known, so that stretch is fitted too; right is the shape. all: as listed, of few
 
 import argparse
 import itertools
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -485,13 +484,12 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(PDF_SETS):
         parser.error(f"expected parts of {', '.join(PDF_SETS)}, got {', '.join(sorted(unknown_parts))}")
-    provenance = {"commit": json_rows.commit(), **json_rows.environment(), "twins": count_twins()}
-    lines = options.out.read_text("utf-8").splitlines() if options.out.exists() and not options.quick else []
-    all_rows = [json.loads(line) for line in lines]
+    provenance = {**json_rows.provenance(), "twins": count_twins()}
+    all_rows = json_rows.read_lines(None if options.quick else options.out)
     for part in options.parts or (["listed"] if options.quick else list(PDF_SETS)):
         pdf_set = PDF_SETS[part]
         if options.quick or options.every:
-            pdf_set = pdf_set._replace(every=400 if options.quick else options.every)
+            pdf_set = pdf_set._replace(stride=400 if options.quick else options.every)
         all_rows = [row for row in all_rows if row["part"] != part] + list(part_rows(part, pdf_set, provenance))
         if not options.quick:
             json_rows.write_lines(all_rows, options.out)
@@ -529,7 +527,7 @@ def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterato
             "s_tables": table_seconds,
             **provenance,
         }
-        json_rows.show(run_row)
+        json_rows.print_row(run_row)
         yield run_row
         rows_by_noise.append(noise_rows)
     for pdf_rows in zip(*rows_by_noise, strict=True):

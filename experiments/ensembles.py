@@ -18,7 +18,6 @@ noise1, noise10, short, long: lognormal and single ones in turn, with 1 and 10 %
 """
 
 import argparse
-import json
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -100,7 +99,7 @@ def simulate_case(cluster_library: Library, part: str, seed: int) -> SampleCase:
     atom_fractions = np.asarray(atom_fractions) / np.sum(atom_fractions)
     contraction = 0.2 if part == "contracted" else 0.0
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
-    f = _structure_function(particles, atom_fractions, q, values, contraction)
+    f = structure_function(particles, atom_fractions, q, values, contraction)
     r = np.arange(1.5, {"short": 20.0, "long": 50.0}.get(part, 30.0) + 0.001, 0.05)
     noise = {"noise1": 0.01, "noise10": 0.1}.get(part, 0.03) * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
     g = measured_pdfs.transform(q, r, qdamp=values["qdamp"]) @ f + measured_pdfs.transform(q, r, qdamp=0.0) @ noise
@@ -127,11 +126,11 @@ def _draw_sample(
         part = ("single", "lognormal")[seed % 2]
         seed //= 2
     if part in ("single", "displaced"):
-        row = _draw_library_row(
+        row = draw_library_row(
             cluster_library, FAMILIES_BY_TYPE[TYPE_NAMES[seed % len(TYPE_NAMES)]], rng.uniform(15.0, 29.0) / BOND, rng
         )
         return [
-            _library_pairs(cluster_library, row)
+            library_pairs(cluster_library, row)
             if part == "single"
             else _displaced_pairs(library.candidate_cluster(cluster_library, row), rng)
         ], [1.0]
@@ -161,24 +160,24 @@ def _draw_sample(
         components = [(packing, 1.0, rng.uniform(15.0, 22.0), rng.uniform(0.05, 0.4))]
     particles, atom_fractions = [], []
     for type_name, share, mean, width in components:
-        for size in _draw_sizes(mean, width, "schulz" if part == "schulz" else "lognormal", rng):
+        for size in draw_sizes(mean, width, "schulz" if part == "schulz" else "lognormal", rng):
             particles.append(
-                _library_pairs(
-                    cluster_library, _draw_library_row(cluster_library, FAMILIES_BY_TYPE[type_name], size / BOND, rng)
+                library_pairs(
+                    cluster_library, draw_library_row(cluster_library, FAMILIES_BY_TYPE[type_name], size / BOND, rng)
                 )
             )
             atom_fractions.append(share / N_MEMBERS)
     return particles, atom_fractions
 
 
-def _draw_sizes(mean: float, width: float, shape: str, rng: np.random.Generator) -> np.ndarray:
+def draw_sizes(mean: float, width: float, shape: str, rng: np.random.Generator) -> np.ndarray:
     if shape == "schulz":
         return rng.gamma(1 / width**2, mean * width**2, size=N_MEMBERS)
     log_spread = math.sqrt(math.log1p(width**2))
     return mean * np.exp(log_spread * rng.normal(size=N_MEMBERS) - log_spread**2 / 2)
 
 
-def _draw_library_row(
+def draw_library_row(
     cluster_library: Library, family_names: Sequence[str], size: float, rng: np.random.Generator
 ) -> int:
     """Return a cluster of some families about as large as asked for, whose atoms show its type.
@@ -208,7 +207,7 @@ def _shows_type(cluster_library: Library, row: int) -> bool:
     )
 
 
-def _library_pairs(cluster_library: Library, row: int) -> ParticlePairs:
+def library_pairs(cluster_library: Library, row: int) -> ParticlePairs:
     table = library.candidate_histogram(cluster_library, row)
     type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
     size = float(size_classes.candidate_sizes(cluster_library, np.array([row]))[0])
@@ -246,7 +245,7 @@ def _ball_pairs(
     return [_position_pairs(cluster.positions, packing) for cluster in population.clusters]
 
 
-def _structure_function(
+def structure_function(
     particles: Sequence[ParticlePairs],
     atom_fractions: np.ndarray,
     q: np.ndarray,
@@ -322,12 +321,10 @@ def run_part(
     case_measurements = [measurement.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
     for seed, case, result in zip(seeds, cases, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(part, seed, case, result) | provenance
-        json_rows.show(
+        json_rows.print_row(
             {name: row[name] for name in ("part", "seed", "mean", "width", "verdict", "mean_found") if name in row}
         )
-        if path is not None:
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
+        json_rows.append_line(row, path)
 
 
 def show_measured(folder: Path) -> None:
@@ -342,7 +339,7 @@ def show_measured(folder: Path) -> None:
             result_at_cut = jaxstruc.mine(data, element=element)
         print(result)
         if result_at_cut.ensemble:
-            json_rows.show(
+            json_rows.print_row(
                 {
                     "file": path.name,
                     "cut": MEASURED_CUT,
@@ -350,17 +347,12 @@ def show_measured(folder: Path) -> None:
                     "ensemble": result_at_cut.ensemble.rw_holdout_ensemble,
                 }
             )
-        json_rows.show(
+        json_rows.print_row(
             {
                 "types": result.types,
                 "gains": [comparison.gain for comparison in result.ensemble.holdouts] if result.ensemble else [],
             }
         )
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows that there are."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -389,7 +381,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     max_atoms = 100 if options.quick else 1000
     cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=max_atoms)
     provenance = {"device": jax.default_backend(), "library": len(cluster_library.atoms), "commit": json_rows.commit()}
-    finished_cases = {(row["part"], row["seed"]) for row in (read_rows(out) if out else [])}
+    finished_cases = {(row["part"], row["seed"]) for row in json_rows.read_lines(out)}
     parts = options.parts or (["single", "lognormal", "two"] if options.quick else list(CASE_COUNTS))
     for part in parts:
         n_cases = 1 if options.quick else options.count or CASE_COUNTS[part]

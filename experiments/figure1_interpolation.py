@@ -145,9 +145,7 @@ def end_pearsons(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> np
     pdf_indices = endpoints.ravel()
     positions, mask = (np.concatenate(list(array[:, [0, -1]])) for array in (paths.positions, paths.mask))
     structures = evaluation.StructureBatch(jnp.asarray(positions), jnp.asarray(mask))
-    reconstructed_pdfs = evaluation.simulate_structures(
-        structures, network_figures.select_conditions(data, pdf_indices)
-    )
+    reconstructed_pdfs = evaluation.simulate_structures(structures, evaluation.select_conditions(data, pdf_indices))
     return np.asarray(
         jax.vmap(evaluation.pearson_correlation)(jnp.asarray(data.pdf[pdf_indices]), reconstructed_pdfs)
     ).reshape(endpoints.shape)

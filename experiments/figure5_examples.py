@@ -33,7 +33,7 @@ def plot_examples(
     order = np.argsort(values["rw"])
     case_rows = [order[round(rank * (len(order) - 1))] for rank in RANKS]
     reconstructed_pdfs = np.asarray(
-        evaluation.simulate_structures(reconstructed_structures, network_figures.select_conditions(data, pdf_indices))
+        evaluation.simulate_structures(reconstructed_structures, evaluation.select_conditions(data, pdf_indices))
     )
     figure = matplotlib.figure.Figure(figsize=(9.5, 2.9 * len(case_rows)), layout="constrained")
     grid = figure.subplots(len(case_rows), 3, width_ratios=(2.4, 1, 1), squeeze=False)

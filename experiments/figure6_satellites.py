@@ -95,11 +95,11 @@ def main(arguments=None) -> list[dict]:
     for noise, shape, satellites in itertools.product(NOISES, shapes, SATELLITE_COUNTS):
         cells.append(measure(shape, satellites=satellites, noise=noise, count=count))
         for row, *_ in cells[-1]:
-            json_rows.show(row)
+            json_rows.print_row(row)
     results = [row for cell in cells for row, *_ in cell]
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.json")
     if out is not None:
-        json_rows.write(results, out)
+        json_rows.write_list(results, out)
         plot_structures(cells[-len(shapes) * len(SATELLITE_COUNTS) :], out.with_suffix(".png"))
     return results
 

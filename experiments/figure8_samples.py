@@ -83,7 +83,7 @@ def plot_draws(
     """Draw PDFs, the true structure and the first draws of each, from the smallest structure to the largest."""
     atom_counts, first_rows = np.unique(network_figures.atom_counts(data, pdf_indices), return_index=True)
     case_rows = first_rows[np.unique(np.linspace(0, len(atom_counts) - 1, N_SHOWN_PDFS).round().astype(int))]
-    conditions = network_figures.select_conditions(data, pdf_indices)
+    conditions = evaluation.select_conditions(data, pdf_indices)
     reconstructed_pdfs = np.stack(
         [
             np.asarray(evaluation.simulate_structures(structures, conditions))

@@ -11,6 +11,7 @@ import argparse
 import itertools
 from pathlib import Path
 
+import json_rows
 import matplotlib.figure
 import numpy as np
 import unlisted_particles
@@ -96,7 +97,7 @@ def main(arguments=None) -> dict[str, float]:
     figure = matplotlib.figure.Figure(figsize=(9.5, 3.4), layout="constrained")
     share_figure, particle_figure = figure.subfigures(1, 2, width_ratios=(1, 1.8))
     plot_solved_share(
-        share_figure.subplots(), unlisted_particles.read_rows(unlisted_particles.RESULTS / "unlisted_particles.jsonl")
+        share_figure.subplots(), json_rows.read_lines(unlisted_particles.RESULTS / "unlisted_particles.jsonl")
     )
     summary = plot_particle(particle_figure, quick=options.quick)
     print(summary)

@@ -49,12 +49,29 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def show(row: dict) -> None:
+def provenance() -> dict:
+    """Return the environment and the commit."""
+    return {**environment(), "commit": commit()}
+
+
+def print_row(row: dict) -> None:
     """Print a row as one line of JSON."""
     print(json.dumps(row), flush=True)
 
 
-def write(rows: list[dict], path: Path) -> None:
+def read_lines(path: Path | None) -> list[dict]:
+    """Return the rows of a file of JSON lines; none if there is no file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path and path.exists() else []
+
+
+def append_line(row: dict, path: Path | None) -> None:
+    """Append a row to a file of JSON lines; do nothing without a path."""
+    if path is not None:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def write_list(rows: list[dict], path: Path) -> None:
     """Write rows as a JSON list, whole or not at all."""
     files.write_text(path, "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
 

@@ -311,14 +311,14 @@ def main(arguments=None) -> list[dict]:
             if options.figures:
                 result.save(options.figures)
             results.append(summary_row(result))
-            json_rows.show(results[-1])
+            json_rows.print_row(results[-1])
     else:
         name, plot = f"{NAME}_calibration", plot_calibration
         draws = options.draws or (20 if options.quick else 100)
         candidates, results = decahedra(), []
         for noise in options.noises or ((0.5,) if options.quick else NOISES):
             results.append(calibration(noise, draws=draws, candidates=candidates, truth=TRUE_PQR))
-            json_rows.show(results[-1])
+            json_rows.print_row(results[-1])
     out = options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
     if out is not None:
         json_rows.write_lines(results, out)

@@ -5,7 +5,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import jax
 import json_rows
 import numpy as np
 import table1_reconstruction
@@ -13,7 +12,7 @@ import trainings
 from table1_reconstruction import finite_or_none
 from trainings import TrainedModels
 
-from jaxstruc.network.cvae.dataset import Conditions, Dataset
+from jaxstruc.network.cvae.dataset import Dataset
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -52,11 +51,6 @@ def select_test_pdfs(run: TrainedModels, seed_index: int) -> np.ndarray:
     return np.sort(table1_reconstruction.select_test_pdfs(run.splits[seed_index], run.seeds[seed_index]))
 
 
-def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> Conditions:
-    """Return the conditions of some PDFs."""
-    return jax.tree.map(lambda column: column[pdf_indices], data.conditions)
-
-
 def atom_counts(data: Dataset, pdf_indices: np.ndarray) -> np.ndarray:
     """Return the number of atoms behind some PDFs."""
     return np.array([len(shape.positions) for shape in data.shapes])[data.shape_index[pdf_indices]]
@@ -75,7 +69,7 @@ def measure_rows(
         for metric, measure_values in values.items()
     ]
     for row in result:
-        json_rows.show(row)
+        json_rows.print_row(row)
     return result
 
 

@@ -19,7 +19,6 @@ refined where `against_refined` says so.
 import argparse
 import sys
 import tempfile
-import time
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +31,7 @@ import matplotlib.figure
 import numpy as np
 import optax
 import table1_reconstruction as table1
+import timing
 import trainings
 from evaluation import StructureBatch
 from jaxtyping import Array, Float
@@ -126,7 +126,7 @@ def simulate_noisy_pdfs(data: Dataset, pdf_indices: np.ndarray, noise: float, ke
     """
     distance_table = dataset.distance_table(data.shapes)
     columns = jax.tree.map(lambda column: jnp.asarray(column)[data.shape_index[pdf_indices]], distance_table)
-    conditions = select_conditions(data, pdf_indices)
+    conditions = evaluation.select_conditions(data, pdf_indices)
     conditions = conditions._replace(noise=jnp.full_like(conditions.noise, noise))
     keys = jax.random.split(key, len(pdf_indices))
     return np.asarray(
@@ -134,17 +134,12 @@ def simulate_noisy_pdfs(data: Dataset, pdf_indices: np.ndarray, noise: float, ke
     )
 
 
-def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> Conditions:
-    """Return the conditions of some PDFs."""
-    return jax.tree.map(lambda column: column[pdf_indices], data.conditions)
-
-
 def evaluate_split(
     data: Dataset, split: str, plans: dict[str, TrainingPlan], *, quick: bool, noises, steps: int
 ) -> list[dict]:
     """Return the rows of a split."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split, "latent": LATENTS[split], "draw": "sample"}
-    shared |= {**json_rows.environment(), "commit": json_rows.commit()}
+    shared |= json_rows.provenance()
     values: dict[tuple[str, bool, float], table1.SeedMeasures] = {}
     columns_by_model, result, compiled_refine = {}, [], None
     for model, plan in plans.items():
@@ -160,11 +155,15 @@ def evaluate_split(
                 for seed, seed_indices in test_indices.items()
             }
             for seed, structures in table1.reconstruct_pdfs(trained_models, pdfs, draw=True).items():
-                refine_inputs = structures, jnp.asarray(pdfs[seed]), select_conditions(data, test_indices[seed])
+                refine_inputs = (
+                    structures,
+                    jnp.asarray(pdfs[seed]),
+                    evaluation.select_conditions(data, test_indices[seed]),
+                )
                 compiled_refine = (
                     compiled_refine or refine_structures.lower(*refine_inputs, steps=steps).compile()
                 )  # all batches are of one size
-                refined, seconds = time_call(compiled_refine, *refine_inputs)
+                refined, seconds = timing.time_call(partial(compiled_refine, *refine_inputs))
                 for is_refined, model_structures in ((False, structures), (True, refined.structures)):
                     measure_values = table1.structure_measures(data, test_indices[seed], model_structures)
                     values.setdefault((model, is_refined, noise), {})[seed] = measure_values
@@ -186,13 +185,6 @@ def evaluate_split(
                 )
                 result += table1.t_test_rows(model_values, reference_values, {**columns_by_model[model], **extra})
     return result
-
-
-def time_call(call, *arguments) -> tuple[RefinedStructures, float]:
-    """Return what a call gives, and its seconds."""
-    start = time.perf_counter()
-    result = jax.block_until_ready(call(*arguments))
-    return result, time.perf_counter() - start
 
 
 def plot_noise(result: list[dict], path: Path) -> None:
@@ -253,10 +245,10 @@ def main(arguments=None) -> list[dict]:
             noise_options = {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": STEPS}
             result += evaluate_split(trainings.load_dataset(split), split, plans, quick=options.quick, **noise_options)
     for row in result:
-        json_rows.show(row)
+        json_rows.print_row(row)
     out = options.out or (None if options.quick else RESULTS)
     if out is not None and result:
-        all_rows = table1.replace_rows(table1.read_rows(out), result)
+        all_rows = table1.replace_rows(json_rows.read_lines(out), result)
         json_rows.write_lines(all_rows, out)
         plot_noise(all_rows, out.with_suffix(".png"))
     return result

@@ -16,7 +16,6 @@ verdict: the true cluster alone is fitted; a row says how much the residual exce
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -187,7 +186,7 @@ def add_qmin_rows(
                 "atoms": int(cluster_library.atoms[case.row]),
                 "mixed": case.is_mixture,
                 "qmin": case.values["qmin"],
-                "inferred": wrong_result.given["qmin"],
+                "inferred": wrong_result.settings_by_name["qmin"],
                 "error": wrong_result.facts.get("qmin_error"),
                 "rw": true_result.best.rw,
                 "rw_inferred": wrong_result.best.rw,
@@ -209,7 +208,7 @@ def add_fit_quality_rows(
         target = case_target(case)
         pool = candidates.candidate_pool([CandidateGroup("library", cluster_library, np.array([case.row]))])
         fits, cluster_tables = candidates.fit_all(pool, target), candidates.cluster_tables(pool, target)
-        curve, _ = fit.curves(fits, candidates.select_rows(cluster_tables, slice(0, 1)), target)
+        curve, _ = fit.fitted_curves(fits, candidates.select_rows(cluster_tables, slice(0, 1)), target)
         positions = library.candidate_cluster(cluster_library, case.row).positions * BOND * case.values["stretch"]
         diameter = float(pdist(positions).max())
         residual_structure = fit_quality.residual_structure(
@@ -237,16 +236,12 @@ def add_fit_quality_rows(
 
 
 def _append_row(path: Path | None, row: dict[str, Any]) -> None:
-    json_rows.show(row)
-    if path is None:
-        return
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
+    json_rows.print_row(row)
+    json_rows.append_line(row, path)
 
 
 def _finished_seeds(path: Path | None, part: str) -> set[int]:
-    part_rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path and path.exists() else []
-    return {row["seed"] for row in part_rows if row["part"] == part}
+    return {row["seed"] for row in json_rows.read_lines(path) if row["part"] == part}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

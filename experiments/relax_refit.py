@@ -123,7 +123,7 @@ def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:
     """Return the weight of the relaxed particle beside the ideal one."""
     end_rows = np.array([0, -1])
     end_fits = jax.tree.map(lambda column: column[end_rows], fits)
-    models, _ = fit.curves(end_fits, candidates.cluster_tables(pool.select(end_rows), target), target)
+    models, _ = fit.fitted_curves(end_fits, candidates.cluster_tables(pool.select(end_rows), target), target)
     effective_points = statistics.effective_points(target.g - models[np.argmin(end_fits.rw)], target.n_independent)
     return float(posterior.weights(end_fits.rw, effective_points, len(DEFAULT_FREE_PARAMETERS))[1])
 
@@ -209,7 +209,7 @@ def main(arguments=None) -> list[dict]:
         results.append(
             result_row("measured", relaxation, fit_range, g[None]) | {"file": options.data.name, **shared_columns}
         )
-        json_rows.show(results[0])
+        json_rows.print_row(results[0])
     for index, (end_name, frame_index) in enumerate({"ideal": 0, "relaxed": -1}.items()):
         values = (
             {parameter: results[0][f"{parameter}_{end_name}"] for parameter in CONTROL_VALUES}
@@ -226,7 +226,7 @@ def main(arguments=None) -> list[dict]:
             **shared_columns,
         }
         results.append(row)
-        json_rows.show(row)
+        json_rows.print_row(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.jsonl")
     if out is not None:
         json_rows.write_lines(results, out)

@@ -7,11 +7,11 @@ deviation over seeds, and in brackets that over structures, the mean of the seed
 says how to get them; † marks a measure that is newer than the rows and awaits a new training.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import json_rows
 import numpy as np
 from scipy import stats
 
@@ -197,9 +197,9 @@ def site_search_table(rows: list[dict]) -> str:
     ]
     for (part, noise), case_rows in group_rows(rows, ("part", "noise")).items():
         fitted_rows = [row for row in case_rows if "rw" in row]
-        is_solved = [_is_solved(row) for row in case_rows]
+        solved_flags = [is_solved(row) for row in case_rows]
         seeds = [
-            np.mean([flag for flag, row in zip(is_solved, case_rows, strict=True) if row["seed"] == seed])
+            np.mean([flag for flag, row in zip(solved_flags, case_rows, strict=True) if row["seed"] == seed])
             for seed in _seeds(case_rows)
         ]
         seed_spread = f" ± {100 * np.std(seeds, ddof=1):.0f}" if len(seeds) > 1 else ""
@@ -211,7 +211,7 @@ def site_search_table(rows: list[dict]) -> str:
                 *(part, f"{100 * noise:g} %", str(len(case_rows))),
                 percent_cell([row["found_type"] == row["type"] for row in fitted_rows]),
                 percent_cell([row["found_atoms"] == row["atoms"] for row in fitted_rows]),
-                f"{100 * np.mean(is_solved):.0f}{seed_spread} %",
+                f"{100 * np.mean(solved_flags):.0f}{seed_spread} %",
                 f"{100 * np.median(atom_errors):.2g} %",
                 f"{np.median([row['w1'] for row in fitted_rows]):.2g}",
                 f"{np.median(rw_ratios):.3g}" if noise else "–",
@@ -263,7 +263,7 @@ def screening_table(rows: list[dict]) -> str:
     return markdown_table(lines) + "\n\n" + markdown_table(file_lines)
 
 
-def _is_solved(row: dict) -> bool:
+def is_solved(row: dict) -> bool:
     """Return whether count and coordinates are right, as in unlisted_particles.py."""
     return row.get("error") is not None and row["error"] < 0.1
 
@@ -279,8 +279,8 @@ def site_search_kinds_table(rows: list[dict]) -> str:
     for (part, kind), case_rows in group_rows(particle_rows, ("part", "kind")).items():
         noise_cells = []
         for noise in (0.0, 0.03, 0.1):
-            is_solved = [_is_solved(row) for row in case_rows if row["noise"] == noise]
-            noise_cells.append(f"{sum(is_solved)} of {len(is_solved)}" if is_solved else "–")
+            solved_flags = [is_solved(row) for row in case_rows if row["noise"] == noise]
+            noise_cells.append(f"{sum(solved_flags)} of {len(solved_flags)}" if solved_flags else "–")
         lines.append([part, kind, *noise_cells])
     stacks = [row for row in particle_rows if row["part"] == "offrule" and row.get("word") and "found_word" in row]
     sequence_cells, hexagonal_cells = [], []
@@ -681,7 +681,7 @@ def update_tables(text: str, results: Path) -> str:
     for marker, (experiment, table) in TABLES.items():
         path = results / f"{experiment}.jsonl"
         if path.exists():
-            table_text = table([json.loads(line) for line in path.read_text("utf-8").splitlines()])
+            table_text = table(json_rows.read_lines(path))
         else:
             table_text = f"not run yet: `python experiments/{experiment}.py`"
         pattern = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- end -->)", re.DOTALL)

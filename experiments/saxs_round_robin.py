@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     result_rows = [
         result_row(entry, truth, seed) for entry, (truth, _), seed in zip(results, cases, seeds, strict=True)
     ]
-    result_rows = [entry | json_rows.environment() | {"commit": json_rows.commit()} for entry in result_rows]
+    result_rows = [entry | json_rows.provenance() for entry in result_rows]
     print(summary_text(result_rows))
     if out := options.out or (None if options.quick else RESULTS / "saxs_round_robin.jsonl"):
         json_rows.write_lines(result_rows, out)

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     )
     results = jaxstruc.saxs([simulate_data(case) for case in cases], distribution=DISTRIBUTIONS)
     result_rows = [result_row(case, result) for case, result in zip(cases, results, strict=True)]
-    result_rows = [case | json_rows.environment() | {"commit": json_rows.commit()} for case in result_rows]
+    result_rows = [case | json_rows.provenance() for case in result_rows]
     print(summary_text(result_rows))
     if out := options.out or (None if options.quick else RESULTS / "saxs_shapes.jsonl"):
         json_rows.write_lines(result_rows, out)

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     open_results = jaxstruc.saxs(measurements[: 0 if options.quick else N_OPEN_SETS], element="Au")
     result_rows = [result_row(entry, "matched", seed) for seed, entry in enumerate(matched_results, options.first)]
     result_rows += [result_row(entry, "all", seed) for seed, entry in enumerate(open_results, options.first)]
-    result_rows = [entry | json_rows.environment() | {"commit": json_rows.commit()} for entry in result_rows]
+    result_rows = [entry | json_rows.provenance() for entry in result_rows]
     print(summary_text(result_rows))
     if out := options.out or (None if options.quick else RESULTS / "saxs_sphere.jsonl"):
         json_rows.write_lines(result_rows, out)

@@ -41,7 +41,7 @@ def body_intensity(name: str, q: np.ndarray, mean: float, width: float) -> np.nd
     squared_form_factor = np.asarray(
         form_factors.form_factor(table, np.asarray(q[:, None] * radius, np.float32)), float
     )
-    return np.asarray(simulate.averaged(squared_form_factor, distribution_by_number(radius, weight)), float)
+    return np.asarray(simulate.mean_over_sizes(squared_form_factor, distribution_by_number(radius, weight)), float)
 
 
 def simulate_measurement(

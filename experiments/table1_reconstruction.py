@@ -18,7 +18,6 @@ copies of a few shapes, all of one training, and not independent. Rows of other 
 
 import argparse
 import itertools
-import json
 import math
 import sys
 import tempfile
@@ -74,7 +73,7 @@ def structure_measures(data: Dataset, test: np.ndarray, structures: StructureBat
     is_finite = np.asarray(jnp.all(jnp.isfinite(structures.positions) | ~structures.mask[..., None], axis=(1, 2)))
     finite_structures = StructureBatch(jnp.where(is_finite[:, None, None], structures.positions, 0.0), structures.mask)
     reconstructed_pdfs = np.asarray(
-        evaluation.simulate_structures(finite_structures, jax.tree.map(lambda column: column[test], data.conditions))
+        evaluation.simulate_structures(finite_structures, evaluation.select_conditions(data, test))
     )
     true_structures = evaluation.true_structures(data, test, max_atoms=structures.mask.shape[1])
     values = evaluation.agreement_measures(data.pdf[test], reconstructed_pdfs, true_structures, finite_structures)
@@ -159,11 +158,6 @@ def replace_rows(old_rows: list[dict], new_rows: list[dict], *, measures: Sequen
     return sorted(merged_rows, key=lambda row: (row["split"], row["latent"] or 0, models.index(row["model"])))
 
 
-def read_rows(path: Path) -> list[dict]:
-    """Return the rows of a file, none where it is not there."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
 def select_plans(
     plans: dict[tuple[str, int], TrainingPlan], *, trained_only: bool
 ) -> dict[tuple[str, int], TrainingPlan]:
@@ -182,7 +176,7 @@ def evaluate_split(
 ) -> list[dict]:
     """Return the rows of the trainings of a split, of the nearest template where asked, and of their comparisons."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split}
-    provenance = {**json_rows.environment(), "commit": json_rows.commit()}
+    provenance = json_rows.provenance()
     splits: dict[int, Split] = {}
     values: dict[tuple[str, int | None, str | None], SeedMeasures] = {}
     configs: dict[str, dict | None] = {TEMPLATE: None}
@@ -267,10 +261,10 @@ def main(arguments=None) -> list[dict]:
     if options.measures:
         result = [row for row in result if row["metric"] in options.measures]
     for row in result:
-        json_rows.show(row)
+        json_rows.print_row(row)
     out = options.out or (None if options.quick else RESULTS)
     if out is not None:
-        json_rows.write_lines(replace_rows(read_rows(out), result, measures=options.measures), out)
+        json_rows.write_lines(replace_rows(json_rows.read_lines(out), result, measures=options.measures), out)
     return result
 
 

@@ -152,11 +152,11 @@ def main(arguments=None) -> list[dict]:
     results = []
     for shapes, plan in plans:
         for row in measure_case(shapes, **plan):
-            json_rows.show(row)
+            json_rows.print_row(row)
             results.append(row)
     out = options.out or (None if options.quick else RESULTS / f"{NAME}.json")
     if out is not None:
-        json_rows.write(results, out)
+        json_rows.write_list(results, out)
     return results
 
 

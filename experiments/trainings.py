@@ -11,9 +11,10 @@ rate and epochs. The seeds of a group are trained together; another group adds s
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import json_rows
 
 from jaxstruc.cli import progress
 from jaxstruc.network.cvae import dataset, training
@@ -128,7 +129,7 @@ def _is_finished(group: TrainingPlan) -> bool:
     """Return whether a group is done: its metrics say so, and the checkpoint of that epoch is there."""
     config, folder = group
     path = folder / "metrics.jsonl"
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    lines = json_rows.read_lines(path)
     losses = [[line["validation_loss"] for line in lines if line["seed"] == seed] for seed in config.all_seeds]
     epoch = min(map(len, losses))
     if epoch == 0 or not (folder / "checkpoints" / str(epoch)).is_dir():

@@ -16,7 +16,6 @@ the size that the data show, all packings), unshaped, half, double (other weight
 """
 
 import argparse
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -255,9 +254,9 @@ def is_solved(row: dict[str, Any]) -> bool:
     return row.get("error") is not None and row["error"] < MAX_COORDINATE_ERROR
 
 
-def search_from_size(target, pool, fits, **search_options):
-    """Return what a search finds that begins from the size that the data show alone, with all packings."""
-    return ORIGINAL_SEARCH(target, pool, fits, initial_leaders=packing_starts(target), **search_options)
+def search_from_size(target, fitted, settings, **search_options):
+    """Return the result of a search with all packings that starts from the size that the data show alone."""
+    return ORIGINAL_SEARCH(target, fitted, settings, initial_leaders=packing_starts(target), **search_options)
 
 
 def packing_starts(target: Target) -> dict[str, tuple[int, FitValues]]:
@@ -292,20 +291,13 @@ def run_cases(
         ).best.rw
     for case, rw, result in zip(cases, truth_rw, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(case, result, rw) | provenance
-        json_rows.show(
+        json_rows.print_row(
             {
                 column: row.get(column)
                 for column in ("part", "kind", "noise", "atoms", "found_atoms", "w1", "error", "seconds")
             }
         )
-        if path is not None:
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the rows that there are."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+        json_rows.append_line(row, path)
 
 
 def row_key(row: dict[str, Any]) -> tuple:
@@ -330,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     max_atoms = 100 if options.quick else 1000
     shard, shard_count = map(int, options.shard.split("/"))
     provenance = {"device": json_rows.environment()["device"], "commit": json_rows.commit(), "jax": jax.__version__}
-    finished_keys = {row_key(row) for row in (read_rows(out) if out else [])}
+    finished_keys = {row_key(row) for row in json_rows.read_lines(out)}
     for part in options.parts or (["offrule", "library"] if options.quick else list(CASE_SETS)):
         case_set = CASE_SETS[part]
         all_labels = list(case_labels(part, case_set, 1 if options.quick else options.draws))

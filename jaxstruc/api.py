@@ -62,7 +62,7 @@ def read(
     Raises:
         ReadError: where the file cannot be used, or does not say its unit.
     """
-    return formats.read(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
+    return formats.read_curve(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
 
 
 def solve(
@@ -220,10 +220,10 @@ def saxs(
         ),
     )
     plan = small_angles.SaxsPlan(element, options)
-    small_angles.check_plan(plan, background=background)
+    small_angles.check_saxs_plan(plan, background=background)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [small_angles.prepare_measurement(one, plan, background=background) for one in several]
-    results = list(small_angles.solve_measurements(ready, plan, progress=progress))
+    ready = [small_angles.prepare_saxs_measurement(one, plan, background=background) for one in several]
+    results = list(small_angles.solve_saxs_measurements(ready, plan, progress=progress))
     return results[0] if isinstance(measurement, Measurement) else results
 
 

@@ -147,12 +147,12 @@ def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workfl
         workflow.read(paths[0], plan)
 
 
-def closing_lines(outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None) -> Iterator[str]:
+def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None) -> Iterator[str]:
     """Yield what a person wants to know of a run, a line a finding; of a single file its short table."""
-    failed_results = [result for result in outcome.results if result.status == "failed"]
-    usable_results = [result for result in outcome.results if result.status != "failed"]
+    failed_results = [result for result in batch_outcome.results if result.status == "failed"]
+    usable_results = [result for result in batch_outcome.results if result.status != "failed"]
     yield from (tables.headline(result) for result in failed_results)
-    if len(outcome.results) == 1 and usable_results:
+    if len(batch_outcome.results) == 1 and usable_results:
         yield str(usable_results[0])
     else:
         yield from (tables.headline(result) for result in usable_results[:MAX_LISTED_FILES])
@@ -160,9 +160,9 @@ def closing_lines(outcome: BatchOutcome, out: Path, *, workflow: Workflow | None
             yield f"... and {len(usable_results) - MAX_LISTED_FILES} more"
     n_weak = sum(result.status == "weak" for result in usable_results)
     yield (
-        f"{len(usable_results) - n_weak} of {len(outcome.results)} files solved"
+        f"{len(usable_results) - n_weak} of {len(batch_outcome.results)} files solved"
         + (f", {n_weak} weakly: their messages say why" if n_weak else "")
-        + (f", {outcome.skipped} of them before" if outcome.skipped else "")
+        + (f", {batch_outcome.skipped} of them before" if batch_outcome.skipped else "")
         + (f", {len(failed_results)} failed" if failed_results else "")
         + f"; see {out / 'summary.csv'}, {(workflow or PDF_WORKFLOW).output_folders} beside it."
     )
@@ -194,7 +194,7 @@ def _read_jobs(paths: Sequence[Path], plan: WorkflowPlan, workflow: Workflow) ->
 def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
     """Return the G(r) that a file holds or leads to, with all settings."""
     curve = plan.curve
-    measurement = read.read(
+    measurement = read.read_curve(
         path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
     )
     return prepare_measurement(measurement, plan)
@@ -235,5 +235,5 @@ PDF_WORKFLOW = Workflow(
     _read_pdf, solve_measurements, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/"
 )
 """The way of `solve` and `mine`."""
-REFINE = PDF_WORKFLOW._replace(columns=summary.REFINE_SUMMARY)
+REFINE_WORKFLOW = PDF_WORKFLOW._replace(columns=summary.REFINE_SUMMARY)
 """The way of `refine`, which judges no sample."""

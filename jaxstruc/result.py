@@ -186,7 +186,7 @@ class Result:
         return self.candidates[0]
 
     @property
-    def given(self) -> dict[str, float]:
+    def settings_by_name(self) -> dict[str, float]:
         """Values of the settings by name."""
         return {setting.name: setting.value for setting in self.settings}
 
@@ -280,7 +280,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], classes: Sequence[type[Result]
     if entries.pop("version") == 1:
         entries = _from_version_1(entries)
     technique = entries.pop("technique")
-    by_technique = {kind.technique: kind for kind in classes}
+    by_technique = {result_class.technique: result_class for result_class in classes}
     if technique not in by_technique:
         raise ValueError(f"Expected a result of {' or '.join(by_technique)}, got one of {technique}; check the file.")
     return _restore(by_technique[technique], entries)
@@ -302,8 +302,8 @@ def _renamed(item: Any) -> Any:
 def _encode(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return an item as JSON has it; arrays and atoms go into `arrays`, under their path."""
     if is_dataclass(item):
-        known = {member.name: getattr(item, member.name) for member in fields(item) if member.name != "extra"}
-        item = known | getattr(item, "extra", {})
+        known_entries = {member.name: getattr(item, member.name) for member in fields(item) if member.name != "extra"}
+        item = known_entries | getattr(item, "extra", {})
     if isinstance(item, np.ndarray):
         arrays[path] = item
         return {ARRAY: path}
@@ -330,9 +330,9 @@ def _decode(item: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     return item
 
 
-def _restore(kind: Any, item: Any) -> Any:
+def _restore(annotation: Any, item: Any) -> Any:
     """Return a decoded item as an object of an annotated kind."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if item is None:
         return None
     if origin is types.UnionType:
@@ -341,14 +341,14 @@ def _restore(kind: Any, item: Any) -> Any:
         return tuple(_restore(inner[0], value) for value in item)
     if origin is dict:
         return {name: _restore(inner[1], value) for name, value in item.items()}
-    if kind is Setting:
+    if annotation is Setting:
         return Setting(*item)
-    return _restore_fields(kind, item) if is_dataclass(kind) else item
+    return _restore_fields(annotation, item) if is_dataclass(annotation) else item
 
 
-def _restore_fields(kind: Any, item: Mapping[str, Any]) -> Any:
+def _restore_fields(data_class: Any, item: Mapping[str, Any]) -> Any:
     """Return the object of a dataclass; entries that it does not know are its `extra`."""
-    hints = {member.name: member.type for member in fields(kind)}
-    known = {name: _restore(hints[name], value) for name, value in item.items() if name in hints}
+    hints = {member.name: member.type for member in fields(data_class)}
+    known_entries = {name: _restore(hints[name], value) for name, value in item.items() if name in hints}
     extra = {name: value for name, value in item.items() if name not in hints}
-    return kind(**known, **({"extra": extra} if "extra" in hints else extra))
+    return data_class(**known_entries, **({"extra": extra} if "extra" in hints else extra))

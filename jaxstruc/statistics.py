@@ -64,19 +64,19 @@ def discrete_quantiles(
     """Return the least values whose cumulative weight reaches each level: always one of the values, e.g. a count."""
     order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(weight[order]) / weight.sum()
-    place = np.minimum(np.searchsorted(cumulative, levels), len(order) - 1)
-    return np.asarray(values, float)[order[place]]
+    index = np.minimum(np.searchsorted(cumulative, levels), len(order) - 1)
+    return np.asarray(values, float)[order[index]]
 
 
 def credible_interval(
     value: float, draws: Float[np.ndarray, " draw"], *, weight: Float[np.ndarray, " draw"]
 ) -> Interval:
     """Return the central 90 % interval of weighted draws, extended, if necessary, so that it contains the value."""
-    return _extended(value, *quantiles(draws, CENTRAL_90, weight=weight))
+    return _interval_with_value(value, *quantiles(draws, CENTRAL_90, weight=weight))
 
 
 def discrete_interval(
-    value: float, values: Float[np.ndarray, " draw"], *, weight: Float[np.ndarray, " draw"], wider: float = 1.0
+    value: float, values: Float[np.ndarray, " draw"], *, weight: Float[np.ndarray, " draw"], width_factor: float = 1.0
 ) -> Interval:
     """Return the central 90 % interval of weighted values, e.g. numbers of atoms; its ends are among the values.
 
@@ -84,22 +84,22 @@ def discrete_interval(
         value: the interval is extended, if necessary, so that it contains this.
         values: of the candidates.
         weight: of the candidates.
-        wider: factor on the width; ends are rounded to integers if it is not 1.
+        width_factor: factor on the width; ends are rounded to integers if it is not 1.
     """
     low, high = map(float, discrete_quantiles(values, CENTRAL_90, weight=weight))
-    margin = (wider - 1) * (high - low) / 2
+    margin = (width_factor - 1) * (high - low) / 2
     if margin:
         low, high = round(low - margin), round(high + margin)
-    return _extended(value, low, high)
+    return _interval_with_value(value, low, high)
 
 
-def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, wider: float) -> Interval:
+def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, width_factor: float) -> Interval:
     """Return the interval of draws about their median, made wider by a factor, about a value; not below 0."""
     low, median, high = quantiles(draws, (CENTRAL_90[0], 0.5, CENTRAL_90[1]))
-    return Interval(value, max(value + wider * float(low - median), 0.0), value + wider * float(high - median))
+    return Interval(value, max(value + width_factor * float(low - median), 0.0), value + width_factor * float(high - median))
 
 
-def _extended(value: float, low: float, high: float) -> Interval:
+def _interval_with_value(value: float, low: float, high: float) -> Interval:
     return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
 
 
@@ -112,8 +112,8 @@ def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0
     return mask
 
 
-def effective_points(residual: Float[np.ndarray, " r"], most: float, *, accuracy: float = 0.0) -> float:
-    r"""Return the number of points that a residual counts for, $N / \sum_k \rho_k^2$ over all lags, at most `most`.
+def effective_points(residual: Float[np.ndarray, " r"], max_points: float, *, accuracy: float = 0.0) -> float:
+    r"""Return the number of points that a residual counts for, $N / \sum_k \rho_k^2$ over all lags, at most `max_points`.
 
     A misfit that is not noise, but wrong structure, varies slowly, and so counts for fewer points than the data's range
     in r and Q would give; counting every point of the grid would call the smallest gap in Rw certain. (M. S. Bartlett,
@@ -121,7 +121,7 @@ def effective_points(residual: Float[np.ndarray, " r"], most: float, *, accuracy
 
     Args:
         residual: of the fit.
-        most: largest number of points.
+        max_points: largest number of points.
         accuracy: root mean square of what no fit can be blamed for, e.g. the curves' own errors, which counts as white.
     """
     size = len(residual)
@@ -129,7 +129,7 @@ def effective_points(residual: Float[np.ndarray, " r"], most: float, *, accuracy
     correlation = np.fft.irfft(power)[: size // 2]
     correlation = correlation / max(correlation[0] + size * accuracy**2, 1e-300)
     # An estimated correlation of nothing has the square (1 - k/N)/n, not 0; over these lags that adds 3/4.
-    return min(most, 1.75 * size / (1 + 2 * float(np.sum(correlation[1:] ** 2))))
+    return min(max_points, 1.75 * size / (1 + 2 * float(np.sum(correlation[1:] ** 2))))
 
 
 def effective_fraction(target: Float[np.ndarray, " candidate"], proposal: Float[np.ndarray, " candidate"]) -> float:
@@ -142,10 +142,10 @@ def effective_fraction(target: Float[np.ndarray, " candidate"], proposal: Float[
         target: probabilities $\pi$ after the reweighting; sum 1.
         proposal: probabilities Q that the draws come from; sum 1.
     """
-    some = target > 0
-    if np.any(proposal[some] <= 0):
+    is_possible = target > 0
+    if np.any(proposal[is_possible] <= 0):
         return 0.0
-    return float(1 / np.sum(target[some] ** 2 / proposal[some]))
+    return float(1 / np.sum(target[is_possible] ** 2 / proposal[is_possible]))
 
 
 def rounding_of_squares(

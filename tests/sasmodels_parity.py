@@ -8,11 +8,11 @@ import numpy as np
 
 from jaxstruc.options.small_angle import SimulateSaxsOptions
 from jaxstruc.small_angle import form_factors, simulate, structure_factor
-from jaxstruc.small_angle.simulate import Sample
-from jaxstruc.small_angle.size_distributions import SizeDistribution, sasmodels_distribution
+from jaxstruc.small_angle.simulate import CurveScale
+from jaxstruc.small_angle.size_distributions import SizeFractions, sasmodels_distribution
 
 GOLDEN = Path(__file__).parent / "golden" / "sasmodels" / "curves.npz"
-SAMPLE = Sample(contrast=130.0 - 9.5)
+SAMPLE = CurveScale(contrast=130.0 - 9.5)
 EDGE_LENGTHS = {
     "cube": 60.0,
     "octahedron": 50 * np.sqrt(2),
@@ -35,7 +35,7 @@ def case_intensity(name, q):
             sasmodels_distribution("gaussian", 38.0, 3.0 / 38.0) if modifiers else single_size(38.0)
         )  # cores of 30 ± 3 Å
         return simulate.intensity(
-            q, simulate.core_shell(8.0, core=130.0 - 9.5, shell=20.0 - 9.5), outer_radii, Sample()
+            q, simulate.core_shell(8.0, core=130.0 - 9.5, shell=20.0 - 9.5), outer_radii, CurveScale()
         )
     if shape in ("spheroid", "cylinder"):
         return revolution_body_intensity(q, shape, float(modifiers[0]))
@@ -53,7 +53,7 @@ def case_intensity(name, q):
 
 def single_size(radius):
     """Return one size."""
-    return SizeDistribution(np.array([radius]), np.ones(1))
+    return SizeFractions(np.array([radius]), np.ones(1))
 
 
 def sphere_intensity(q, modifiers):
@@ -64,7 +64,7 @@ def sphere_intensity(q, modifiers):
         return simulate.intensity(q, form_factor, sizes, SAMPLE, dq=0.05 * q)
     if modifiers in (["crowded"], ["decoupled"]):
         interaction = {"crowded": "effective", "decoupled": "decoupling"}[modifiers[0]]
-        structure = partial(simulate.STRUCTURES[interaction], fraction=0.2)
+        structure = partial(simulate.STRUCTURE_FACTORS[interaction], fraction=0.2)
         sizes = sasmodels_distribution("gaussian", 35.0, 0.1)
         return simulate.intensity(q, form_factor, sizes, SAMPLE._replace(scale=0.2), structure=structure)
     sasmodels_name, pd = modifiers or ("none", 0)
@@ -85,7 +85,7 @@ def revolution_body_intensity(q, shape, aspect_ratio):
     }[shape, aspect_ratio]
     radius = np.cbrt(volume / (4 / 3 * np.pi))
     squared_amplitudes = getattr(form_factors, shape)(q[:, None] * radius, aspect_ratio)
-    return simulate.dressed(q, simulate.averaged(squared_amplitudes, single_size(radius)), SAMPLE)
+    return simulate.with_background(q, simulate.mean_over_sizes(squared_amplitudes, single_size(radius)), SAMPLE)
 
 
 def golden_curves():

@@ -63,7 +63,7 @@ def test_several_measurements_give_as_many_results_each_as_alone(data, mine_resu
 def test_settings_override_the_header(data):
     options = replace(MINE_OPTIONS, data=DataOptions(qmin=1.4, rmax=12.0))
     result = jaxstruc.mine(data, element="Ag", qmin=1.5, options=options)
-    assert result.given["qmin"] == 1.5 and result.curve().x[-1] == 12.0
+    assert result.settings_by_name["qmin"] == 1.5 and result.curve().x[-1] == 12.0
 
 
 def test_a_refined_cluster_is_kept_as_it_is(data):

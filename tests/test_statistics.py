@@ -45,7 +45,7 @@ def test_an_interval_contains_its_value():
 def test_an_interval_of_counts_has_counts_at_its_ends_and_widens_about_its_middle():
     n_atoms, weight = np.array([100.0, 104.0, 110.0]), np.array([0.5, 0.3, 0.2])
     interval = statistics.discrete_interval(103.0, n_atoms, weight=weight)
-    wider_interval = statistics.discrete_interval(103.0, n_atoms, weight=weight, wider=1.5)
+    wider_interval = statistics.discrete_interval(103.0, n_atoms, weight=weight, width_factor=1.5)
     assert (interval.low, interval.value, interval.high) == (100, 103, 110) and (
         wider_interval.low,
         wider_interval.high,
@@ -54,9 +54,9 @@ def test_an_interval_of_counts_has_counts_at_its_ends_and_widens_about_its_middl
 
 def test_an_interval_about_a_value_has_the_spread_of_the_draws_and_is_not_below_zero():
     draws = np.linspace(0, 1, 1001)
-    wide_interval = statistics.interval_about(0.6, draws, wider=2.0)
+    wide_interval = statistics.interval_about(0.6, draws, width_factor=2.0)
     assert (wide_interval.value, wide_interval.low, wide_interval.high) == pytest.approx((0.6, 0.0, 1.5))
-    assert statistics.interval_about(2.0, draws, wider=1.0).low == pytest.approx(1.55)
+    assert statistics.interval_about(2.0, draws, width_factor=1.0).low == pytest.approx(1.55)
 
 
 def test_the_credible_set_is_the_smallest_with_its_share():

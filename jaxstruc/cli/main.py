@@ -44,7 +44,7 @@ _Subcommand = (
 )
 
 
-def parse(words: list[str]) -> Command:
+def parse(arguments: list[str]) -> Command:
     """Return the command that words on the command line give; its options are not checked yet.
 
     Raises:
@@ -55,7 +55,7 @@ def parse(words: list[str]) -> Command:
     with registry:
         return tyro.cli(
             _Subcommand,  # type: ignore[arg-type]
-            args=words,
+            args=arguments,
             prog="jaxstruc",
             config=(tyro.conf.OmitArgPrefixes,),
             description=(
@@ -119,7 +119,7 @@ def _run(command: Command) -> int:
         return train_classifier(command)
     if isinstance(command, ClassifyCommand):
         return classify(command)
-    return answer(command)
+    return find_structures(command)
 
 
 def simulate(config: SimulateCommand) -> int:
@@ -127,7 +127,7 @@ def simulate(config: SimulateCommand) -> int:
     from jaxstruc.cli.simulate import simulate_files
 
     for path, text, target in simulate_files(config):
-        signal = "iq" if config.bodies.body else config.options.signal
+        signal = config.options.signal or ("iq" if config.bodies.body else "gr")
         print(f"{path}: {signal} in {target}." if target else text, end="\n" if target else "")
     return 0
 
@@ -174,12 +174,12 @@ def classify(config: ClassifyCommand) -> int:
     compiled.set_compilation_cache(config.cache)
     with progress.progress_bar("Classifying") as advance:
         outcome = classify.classify(config, progress=advance)
-    for line in classify.ending(outcome, config.out):
+    for line in classify.closing_lines(outcome, config.out):
         print(line)
     return outcome.status
 
 
-def answer(config: SolveCommand | MineCommand | RefineCommand) -> int:
+def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
     """Find structures for measured PDFs by one of the three commands, and write the results."""
     from jaxstruc import batch as run
     from jaxstruc import cache as compiled
@@ -207,6 +207,6 @@ def saxs(config: SaxsCommand) -> int:
     compiled.set_compilation_cache(config.cache)
     with progress.progress_bar("Sizing") as advance:
         outcome = saxs_.saxs(config, progress=advance)
-    for line in run.closing_lines(outcome, config.out, workflow=saxs_.WAY):
+    for line in run.closing_lines(outcome, config.out, workflow=saxs_.SAXS_WORKFLOW):
         print(line)
     return outcome.status

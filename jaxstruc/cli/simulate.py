@@ -15,7 +15,7 @@ from jaxstruc.clusters import cluster as structures
 from jaxstruc.clusters import polydisperse
 from jaxstruc.options.simulation import Signal, SimulateCommand, SimulateOptions
 from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
-from jaxstruc.options.validation import Options, command_words, override
+from jaxstruc.options.validation import Options, command_arguments, override
 from jaxstruc.scattering import form_factors
 from jaxstruc.scattering.simulate import simulate, uiso_of
 from jaxstruc.small_angle.simulate import simulate_saxs
@@ -37,17 +37,17 @@ def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | 
     """
     _check(config)
     if config.bodies.body is not None:
-        yield _body(config)
+        yield _simulate_body(config)
         return
     if config.population.family is not None:
-        yield _population(config)
+        yield _simulate_population(config)
         return
-    signal = config.options.signal
-    clusters = [read(path, cluster=config.cluster) for path in config.files]
+    signal = config.options.signal or "gr"
+    clusters = [read_cluster(path, cluster=config.cluster) for path in config.files]
     for path, atoms in zip(config.files, clusters, strict=True):
-        x, y, options = curve(atoms, config.options)
-        words = [str(path), *command_words(options, defaults=True), *(["--cluster"] if config.cluster else [])]
-        text = as_text(x, y, words, signal)
+        x, y, options = simulated_curve(atoms, config.options)
+        arguments = [str(path), *command_arguments(options, defaults=True), *(["--cluster"] if config.cluster else [])]
+        text = as_text(x, y, arguments, signal)
         target = config.out
         if target is not None:
             if len(config.files) > 1 or target.is_dir():
@@ -59,32 +59,40 @@ def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | 
         yield path, text, target
 
 
-def _population(config: SimulateCommand) -> tuple[Path, str, Path | None]:
+def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | None]:
     """Return a name for a distribution of particles, its curve as text, and where that was written."""
-    given, signal = config.population, config.options.signal
-    given = dataclasses.replace(
-        given, distribution=given.distribution or "lognormal", members=given.members or 32, seed=given.seed or 0
+    population, signal = config.population, config.options.signal or "gr"
+    population = dataclasses.replace(
+        population,
+        distribution=population.distribution or "lognormal",
+        members=population.members or 32,
+        seed=population.seed or 0,
     )
-    packing, element, shape = str(given.family), str(given.element), str(given.distribution)
-    mean, width, bond = float(given.mean or 0), float(given.width or 0), form_factors.bond_length(element)
-    found = polydisperse.particle_population(
-        packing, mean=mean / bond, width=width, shape=shape, n_particles=given.members or 32, seed=given.seed or 0
+    packing, element, shape = str(population.family), str(population.element), str(population.distribution)
+    mean, width, bond = float(population.mean or 0), float(population.width or 0), form_factors.bond_length(element)
+    particles = polydisperse.particle_population(
+        packing,
+        mean=mean / bond,
+        width=width,
+        shape=shape,
+        n_particles=population.members or 32,
+        seed=population.seed or 0,
     )
-    x, y, options = curve([one.to_ase(element, bond) for one in found.clusters], config.options)
-    held = f"mean {found.mean * bond:.6g} Å, width {found.width:.6g} of {len(found.clusters)} balls, weighted by volume"
-    words = [*command_words(given, defaults=True), *command_words(options, defaults=True)]
-    text = as_text(x, y, words, signal, held)
+    x, y, options = simulated_curve([one.to_ase(element, bond) for one in particles.clusters], config.options)
+    size_text = f"mean {particles.mean * bond:.6g} Å, width {particles.width:.6g} of {len(particles.clusters)} balls, weighted by volume"
+    arguments = [*command_arguments(population, defaults=True), *command_arguments(options, defaults=True)]
+    text = as_text(x, y, arguments, signal, size_text)
     name = Path(f"{element}_{packing}_{shape}.{signal}")
     target = config.out / name if config.out is not None and config.out.is_dir() else config.out
     if target is not None:
         files.write_text(target, text)
     if config.plot:
         picture = target or name
-        _draw_signal(x, y, picture.with_name(f"{picture.name}.png"), signal, f"{element}, {packing}, {held}")
+        _draw_signal(x, y, picture.with_name(f"{picture.name}.png"), signal, f"{element}, {packing}, {size_text}")
     return name, text, target
 
 
-def _body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
+def _simulate_body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
     """Return a name for the particles of a body, their small-angle scattering as text, and where that was written."""
     options, particles = config.options, config.bodies.particles
     body, radius, pd = config.bodies.body or "sphere", float(config.bodies.radius or 0), float(config.bodies.pd or 0)
@@ -96,8 +104,8 @@ def _body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
     )  # fmt: skip
     values = {"body": body, "radius": radius, "pd": pd, "distribution": distribution}
     values |= {"qmin": qmin, "qmax": qmax, "qstep": qstep}
-    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    text = _body_text(x, y, [*words, *command_words(particles, defaults=True)], dq=particles.dq)
+    arguments = [argument for name, value in values.items() for argument in (f"--{name}", str(value))]
+    text = _body_text(x, y, [*arguments, *command_arguments(particles, defaults=True)], dq=particles.dq)
     name = Path(f"{body}.dat")
     target = config.out / name if config.out is not None and config.out.is_dir() else config.out
     if target is not None:
@@ -109,16 +117,16 @@ def _body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
     return name, text, target
 
 
-def _body_text(x, y, words: list[str], *, dq: float) -> str:
+def _body_text(x, y, arguments: list[str], *, dq: float) -> str:
     """Return the columns Q, I and, if it smears the curve, dQ, under a header whose first line makes them again."""
     columns = [x, y, *([np.full(len(x), dq)] if dq else [])]
-    header = [shlex.join(["jaxstruc", "simulate", *words])]
+    header = [shlex.join(["jaxstruc", "simulate", *arguments])]
     header += [f"jaxstruc {__version__}, float64", "  ".join(BODY_LABELS[: len(columns)])]
     rows = [" ".join(f"{value:.15g}" for value in row) for row in zip(*columns, strict=True)]
     return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
 
 
-def read(path: Path, *, cluster: bool) -> ase.Atoms:
+def read_cluster(path: Path, *, cluster: bool) -> ase.Atoms:
     """Return the atoms of a structure file that ASE knows.
 
     Raises:
@@ -133,7 +141,7 @@ def read(path: Path, *, cluster: bool) -> ase.Atoms:
     return atoms
 
 
-def curve(
+def simulated_curve(
     atoms: ase.Atoms | list[ase.Atoms], options: SimulateOptions
 ) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " x"], SimulateOptions]:
     """Return Q or r, the curve in double precision, and the options with all values filled in.
@@ -143,13 +151,19 @@ def curve(
     """
     x, y, qstep = simulate(atoms, options=options)
     qmin, qmax = options.q_range
-    return x, y, dataclasses.replace(options, qmin=qmin, qmax=qmax, qstep=qstep, uiso=uiso_of(options), biso=None)
+    return (
+        x,
+        y,
+        dataclasses.replace(
+            options, signal=options.signal or "gr", qmin=qmin, qmax=qmax, qstep=qstep, uiso=uiso_of(options), biso=None
+        ),
+    )
 
 
-def as_text(x, y, words: list[str], signal: Signal, *more: str) -> str:
+def as_text(x, y, arguments: list[str], signal: Signal, *extra_lines: str) -> str:
     """Return the two columns with 15 digits, under a header whose first line is the command that makes them again."""
-    header = [shlex.join(["jaxstruc", "simulate", *words])]
-    header += [f"jaxstruc {__version__}, float64", *more, "  ".join(LABELS[signal])]
+    header = [shlex.join(["jaxstruc", "simulate", *arguments])]
+    header += [f"jaxstruc {__version__}, float64", *extra_lines, "  ".join(LABELS[signal])]
     rows = [f"{a:.15g} {b:.15g}" for a, b in zip(x, y, strict=True)]
     return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
 
@@ -201,15 +215,15 @@ def _check_body(config: SimulateCommand) -> None:
     unused = [
         *(["structure files"] if config.files else []),
         *(["--cluster"] if config.cluster else []),
-        *_given(dataclasses.replace(config.population, distribution=None)),
-        *_given(dataclasses.replace(config.options, qmin=None, qmax=None, qstep=None, signal="gr")),
+        *_changed_flags(dataclasses.replace(config.population, distribution=None)),
+        *_changed_flags(dataclasses.replace(config.options, qmin=None, qmax=None, qstep=None, signal=None)),
     ]
     if unused:
         raise ValueError(f"Expected --body without {unused[0]}, got both; drop one of them.")
-    if config.options.signal not in ("gr", "iq"):
+    if config.options.signal not in (None, "iq"):
         raise ValueError(f"Expected --signal iq with --body, got {config.options.signal}; drop it.")
 
 
-def _given(options: Options) -> list[str]:
+def _changed_flags(options: Options) -> list[str]:
     """Return the flags of options that do not have their default."""
-    return [word for word in command_words(options, defaults=False) if word.startswith("--")]
+    return [argument for argument in command_arguments(options, defaults=False) if argument.startswith("--")]

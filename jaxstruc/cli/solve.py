@@ -40,9 +40,9 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
     return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.settings)
 
 
-WAY = Workflow(
-    small_angles.read_measurement,
-    small_angles.solve_measurements,
+SAXS_WORKFLOW = Workflow(
+    small_angles.read_saxs_measurement,
+    small_angles.solve_saxs_measurements,
     SaxsResult,
     summary.SAXS_SUMMARY,
     "the measured I(Q)",
@@ -57,12 +57,14 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
     plan = SaxsPlan(config.element, config.options)
-    small_angles.check_plan(plan)
-    batch.check_inputs(config.files, config.out, plan, workflow=WAY)
-    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.settings, workflow=WAY)
+    small_angles.check_saxs_plan(plan)
+    batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
+    return batch.run_batch(
+        config.files, config.out, plan, progress=progress, show=tables.settings, workflow=SAXS_WORKFLOW
+    )
 
 
-MEASURED = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
+MEASURED_SUFFIXES = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
 """Endings of measured PDFs; in any case the last file is one."""
 
 
@@ -72,20 +74,22 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
     Raises:
         ValueError: for a mistake that concerns all files, or where the only file is bad.
     """
-    clusters, measured = sorted_out(config.files)
+    clusters, measured = split_files(config.files)
     plan = refining(clusters, config.options)
-    batch.check_inputs(measured, config.out, plan, workflow=batch.REFINE)
-    return batch.run_batch(measured, config.out, plan, progress=progress, show=tables.settings, workflow=batch.REFINE)
+    batch.check_inputs(measured, config.out, plan, workflow=batch.REFINE_WORKFLOW)
+    return batch.run_batch(
+        measured, config.out, plan, progress=progress, show=tables.settings, workflow=batch.REFINE_WORKFLOW
+    )
 
 
-def sorted_out(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
+def split_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
     """Return structure files and measured ones.
 
     Raises:
         ValueError: where either are missing.
     """
-    measured = [path for path in paths[:-1] if path.suffix.lower() in MEASURED] + list(paths[-1:])
-    clusters = [path for path in paths[:-1] if path.suffix.lower() not in MEASURED]
+    measured = [path for path in paths[:-1] if path.suffix.lower() in MEASURED_SUFFIXES] + list(paths[-1:])
+    clusters = [path for path in paths[:-1] if path.suffix.lower() not in MEASURED_SUFFIXES]
     if not clusters or not measured:
         raise ValueError(
             f"Expected structure files and then measured PDFs, got {' '.join(map(str, paths)) or 'none'}; name both."
@@ -103,7 +107,7 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
         raise ValueError("Expected at least one file, got none; name the measured .gr files.")
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.options.weights)
-    read = [_read(path, config, bond) for path in config.files]
+    read = [_read_pdf(path, config, bond) for path in config.files]
     if len(read) == 1 and isinstance(read[0], PdfResult):
         raise ValueError(read[0].message)
     good = [one for one in read if isinstance(one, Measurement)]
@@ -118,7 +122,7 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     return BatchOutcome(results, 0)
 
 
-def ending(outcome: BatchOutcome, out: Path) -> Iterator[str]:
+def closing_lines(outcome: BatchOutcome, out: Path) -> Iterator[str]:
     """Yield what a person wants to know, a line a file."""
     results: Sequence[Result] = outcome.results
     yield from (tables.headline(result) for result in results[:MAX_LISTED_FILES])
@@ -127,11 +131,11 @@ def ending(outcome: BatchOutcome, out: Path) -> Iterator[str]:
     yield f"See {out / 'summary.csv'} and {out / 'types.png'}."
 
 
-def _read(path: Path, config: ClassifyCommand, bond: float) -> Measurement | PdfResult:
+def _read_pdf(path: Path, config: ClassifyCommand, bond: float) -> Measurement | PdfResult:
     """Return a measurement with its settings, or why there is none."""
     try:
         curve = config.options.curve
-        data = read.read(
+        data = read.read_curve(
             path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
         )
         return measurement.resolve_settings(

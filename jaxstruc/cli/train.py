@@ -20,7 +20,7 @@ from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.simulation import GenerateCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
-from jaxstruc.options.validation import command_words
+from jaxstruc.options.validation import command_arguments
 
 
 def generate(config: GenerateCommand, *, progress: ProgressCallback) -> str:
@@ -74,7 +74,7 @@ def train_classifier_network(config: TrainClassifierCommand, *, progress: Progre
 
 def _command(config: TrainClassifierCommand) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
-    words = command_words(config.options, defaults=False)
+    words = command_arguments(config.options, defaults=False)
     return " ".join(["jaxstruc train-classifier", *words, f"-o {config.out}"])
 
 
@@ -106,7 +106,7 @@ def train(config: TrainCommand) -> Iterator[str]:
 
 def command(config: TrainCommand) -> str:
     """Return the command that trains these settings: the options that differ from their defaults."""
-    words = ["jaxstruc train", *command_words(config.options, defaults=False)]
+    words = ["jaxstruc train", *command_arguments(config.options, defaults=False)]
     if config.data is not None:
         words.append(f"--data {config.data}")
     return " ".join([*words, f"-o {config.out}"])

@@ -47,8 +47,8 @@ def icosahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
             yield unit_bond_cluster("icosahedron", f"{shells} shells", Icosahedron("Au", shells + 1).positions)
         shells += 1
     points = Icosahedron("Au", shells + 4, latticeconstant=math.sqrt(2)).positions
-    vertex, edge, face = np.array([[0, 1, (1 + 5**0.5) / 2], [0, 0, 1], [1, 1, 1]])
-    for name, direction in (("a vertex", vertex), ("an edge", edge), ("a face", face)):
+    vertex_direction, edge_direction, face_direction = np.array([[0, 1, (1 + 5**0.5) / 2], [0, 0, 1], [1, 1, 1]])
+    for name, direction in (("a vertex", vertex_direction), ("an edge", edge_direction), ("a face", face_direction)):
         for offset in np.arange(0.5, 3.1, 0.5):
             centre_label = f"{offset:.1f} from the centre towards {name}"
             for label, positions in spheres(

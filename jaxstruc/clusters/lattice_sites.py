@@ -107,15 +107,15 @@ def random_origins(packing: str, size: float, count: int, rng: np.random.Generat
     return origins
 
 
-def site_surroundings(sites: LatticeSites, is_occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def site_surroundings(lattice: LatticeSites, is_occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return of a particle's sites, and of empty ones beside them: whether taken, and how many about each are.
 
     Args:
-        sites: the host.
+        lattice: the host.
         is_occupied: [site] whether an atom is there.
     """
-    pairs = KDTree(sites.positions).query_pairs(NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
-    distance = np.linalg.norm(sites.positions[pairs[:, 0]] - sites.positions[pairs[:, 1]], axis=1)
+    pairs = KDTree(lattice.positions).query_pairs(NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
+    distance = np.linalg.norm(lattice.positions[pairs[:, 0]] - lattice.positions[pairs[:, 1]], axis=1)
     n_neighbours, n_next_neighbours = np.zeros((2, len(is_occupied)), int)
     for shell_pairs, n_occupied in (
         (pairs[distance < NEIGHBOUR_DISTANCE], n_neighbours),
@@ -127,11 +127,11 @@ def site_surroundings(sites: LatticeSites, is_occupied: np.ndarray) -> tuple[np.
     return tuple(column[is_near_particle] for column in (is_occupied.astype(int), n_neighbours, n_next_neighbours))  # type: ignore[return-value]
 
 
-def excess_occupancy_cost(sites: LatticeSites, is_occupied: np.ndarray) -> float:
+def excess_occupancy_cost(lattice: LatticeSites, is_occupied: np.ndarray) -> float:
     """Return how much more unusual a particle's shape is than a listed one's, as a negative logarithm."""
-    prior = occupancy_prior(sites.packing)
+    prior = occupancy_prior(lattice.packing)
     surrounding_index = tuple(
-        np.minimum(column, prior.cost.shape[1] - 1) for column in site_surroundings(sites, is_occupied)
+        np.minimum(column, prior.cost.shape[1] - 1) for column in site_surroundings(lattice, is_occupied)
     )
     return float(
         prior.cost[surrounding_index].sum()

@@ -97,15 +97,15 @@ def _check_distribution(packing: str, shape: str, mean: float, width: float, n_p
 def _ball_particle(packing: str, n_atoms: int, rng: np.random.Generator) -> Cluster:
     """Return the sites nearest to a place drawn at random; of the last shell as many as are left, drawn at random."""
     radius = size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume(packing)) / 2
-    sites = _packing_sites(packing, math.ceil(radius) + 3)
+    site_positions = _packing_sites(packing, math.ceil(radius) + 3)
     centre = rng.uniform(-0.5, 0.5, 3)
     if packing == "twin":
         centre[2] = rng.uniform(-MAX_TWIN_OFFSET, MAX_TWIN_OFFSET) * 2 * radius
     if packing in ("icosahedron", "decahedron"):
         centre *= 2 * MAX_FIVEFOLD_OFFSET / math.sqrt(3)
-    shell_radius = np.round(np.linalg.norm(sites - centre, axis=1), 4)
+    shell_radius = np.round(np.linalg.norm(site_positions - centre, axis=1), 4)
     order = np.lexsort((rng.random(len(shell_radius)), shell_radius))[:n_atoms]
-    positions = sites[order]
+    positions = site_positions[order]
     return Cluster(packing, f"ball of {n_atoms} atoms", positions - positions.mean(axis=0))
 
 

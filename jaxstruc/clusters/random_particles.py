@@ -21,7 +21,7 @@ from jaxstruc.clusters import lattice_sites, lattices, size_classes, structure_t
 STRUCTURE_TYPES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
 """What is cut, each of the type at its place; a stack is a word of h and c drawn at random, at times fcc or hcp."""
-FCC, HCP, STACK, BCC, SC, ICOSAHEDRON, DECAHEDRON = range(7)
+FCC, HCP, STACK, BCC, SIMPLE_CUBIC, ICOSAHEDRON, DECAHEDRON = range(7)
 MIN_ATOMS = 8
 """Atoms."""
 SITE_REACH_RATIO, SITE_REACH_MARGIN = 1.7, 2.2
@@ -68,7 +68,7 @@ MAX_FACE_FAMILIES = 8
 class PackingGeometry(NamedTuple):
     """Sites and faces of all packings."""
 
-    sites: Float[Array | np.ndarray, "packing site 3"]
+    site_positions: Float[Array | np.ndarray, "packing site 3"]
     """Padded far outside; those of stacks in layers that are not yet shifted."""
     site_layer: Int[Array | np.ndarray, " site"]
     """Of the stacks' sites, from 0."""
@@ -96,19 +96,19 @@ class RandomParticle(NamedTuple):
     """Whether it has `FEWEST` atoms and does not end with its host."""
 
 
-class ShapeProbabilities(NamedTuple):
+class ParticleRandomNumbers(NamedTuple):
     """Random numbers of a particle: even from 0 to 1, and normal ones."""
 
     choices: Float[Array, " choice"]
     """Of `CHOICES`, by `of`."""
-    layers: Float[Array, " layer"]
-    sites: Float[Array, " site"]
-    atoms: Float[Array, " atom"]
-    directions: Float[Array, "3 3"]
+    layer_numbers: Float[Array, " layer"]
+    site_numbers: Float[Array, " site"]
+    atom_numbers: Float[Array, " atom"]
+    direction_numbers: Float[Array, "3 3"]
     """Normal, as are the next ones: three directions."""
-    families: Float[Array, " family"]
-    faces: Float[Array, " face"]
-    displacements: Float[Array, "atom 3"]
+    family_numbers: Float[Array, " family"]
+    face_numbers: Float[Array, " face"]
+    displacement_numbers: Float[Array, "atom 3"]
 
     def choice(self, name: str) -> Array:
         """Return the number of a choice."""
@@ -138,9 +138,9 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
     sites_by_packing = [stack] * 3 + [
         lattice_sites.packing_sites(name, math.ceil(required_reach(name, max_atoms))) for name in PACKINGS[3:]
     ]
-    sites = np.full((len(PACKINGS), max(map(len, sites_by_packing)), 3), 1e3)
+    site_positions = np.full((len(PACKINGS), max(map(len, sites_by_packing)), 3), 1e3)
     for row, points in enumerate(sites_by_packing):
-        sites[row, : len(points)] = points
+        site_positions[row, : len(points)] = points
     families_by_packing = [face_families(name) for name in PACKINGS]
     max_faces = max(sum(map(len, packing_families)) for packing_families in families_by_packing)
     normals, face_family = np.zeros((len(PACKINGS), max_faces, 3)), np.full((len(PACKINGS), max_faces), -1)
@@ -151,8 +151,8 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
             np.arange(len(packing_families)), [len(family_normals) for family_normals in packing_families]
         )
     return PackingGeometry(
-        sites.astype(np.float32),
-        np.pad(layer, (0, sites.shape[1] - len(layer))).astype(np.int32),
+        site_positions.astype(np.float32),
+        np.pad(layer, (0, site_positions.shape[1] - len(layer))).astype(np.int32),
         normals.astype(np.float32),
         face_family.astype(np.int32),
         np.array([required_reach(name, max_atoms) for name in PACKINGS], np.float32),
@@ -161,9 +161,9 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
 
 def draw_random_numbers(
     key: Array, geometry: PackingGeometry, *, n_particles: int, capacity: int
-) -> ShapeProbabilities:
+) -> ParticleRandomNumbers:
     """Return all the random numbers of so many particles, with an axis of particles: three draws in all."""
-    n_sites, n_faces = geometry.sites.shape[1], geometry.face_normals.shape[1]
+    n_sites, n_faces = geometry.site_positions.shape[1], geometry.face_normals.shape[1]
     uniform_counts = number_of_layers(capacity), n_sites, capacity
     choice_key, uniform_key, normal_key = jax.random.split(key, 3)
     uniform_numbers = jax.random.uniform(uniform_key, (n_particles, sum(uniform_counts)))
@@ -175,7 +175,7 @@ def draw_random_numbers(
         (9, 9 + MAX_FACE_FAMILIES, 9 + MAX_FACE_FAMILIES + n_faces),
         axis=1,
     )
-    return ShapeProbabilities(
+    return ParticleRandomNumbers(
         jax.random.uniform(choice_key, (n_particles, len(CHOICE_NAMES))),
         layer_numbers,
         site_numbers,
@@ -188,7 +188,7 @@ def draw_random_numbers(
 
 
 def cut_particle(
-    random_numbers: ShapeProbabilities,
+    random_numbers: ParticleRandomNumbers,
     packing: Int[Array, ""],
     max_atoms: Int[Array, ""],
     geometry: PackingGeometry,
@@ -206,19 +206,19 @@ def cut_particle(
     """
     geometry = PackingGeometry(*map(jnp.asarray, geometry))
     is_hexagonal = _hexagonal_layers(random_numbers, packing)
-    sites = geometry.sites[packing] + _layer_shifts(is_hexagonal)[geometry.site_layer] * jnp.where(
+    site_positions = geometry.site_positions[packing] + _layer_shifts(is_hexagonal)[geometry.site_layer] * jnp.where(
         packing <= STACK, 1.0, 0.0
     )
     centre = _cut_centre(random_numbers, packing, max_atoms)
     depth = _depth_function(random_numbers, packing, geometry, centre)
-    site_depth = depth(sites) + _surface_finish(random_numbers, sites)
+    site_depth = depth(site_positions) + _surface_finish(random_numbers, site_positions)
     cut_depth = _cut_depth(site_depth, jnp.minimum(max_atoms, capacity))
     positions, mask, atom_layer = _compact_sites(
-        sites, site_depth <= cut_depth, jnp.asarray(geometry.site_layer), capacity
+        site_positions, site_depth <= cut_depth, jnp.asarray(geometry.site_layer), capacity
     )
     reaches_end = (jnp.linalg.norm(positions, axis=1) * mask).max() > geometry.reach[packing] - 1.0
     neighbour_counts = _neighbour_counts(positions, mask)
-    mask &= neighbour_counts >= jnp.where(max_atoms < 20, 0, jnp.where(packing == SC, 2, 3))
+    mask &= neighbour_counts >= jnp.where(max_atoms < 20, 0, jnp.where(packing == SIMPLE_CUBIC, 2, 3))
     mask &= ~_missing_atoms(random_numbers, neighbour_counts <= jnp.asarray(MAX_EDGE_NEIGHBOURS)[packing])
     hexagonal_share, n_layers = _hexagonal_share(is_hexagonal, atom_layer, mask)
     is_stack = packing <= STACK
@@ -254,20 +254,20 @@ def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndar
     layer_sites = lattices.stack("c", reach=math.ceil(radius) + 2)
     layer_sites = layer_sites[abs(layer_sites[:, 2]) < 1e-6] * (1, 1, 0)
     layer = np.repeat(np.arange(n_layers), len(layer_sites))
-    sites = np.tile(layer_sites, (n_layers, 1)) + lattices.LAYER_SPACING * (layer[:, None] - n_layers // 2) * np.array(
+    site_positions = np.tile(layer_sites, (n_layers, 1)) + lattices.LAYER_SPACING * (layer[:, None] - n_layers // 2) * np.array(
         [0, 0, 1]
     )
-    is_inside = np.linalg.norm(sites, axis=1) < radius + 1
-    return sites[is_inside], layer[is_inside]
+    is_inside = np.linalg.norm(site_positions, axis=1) < radius + 1
+    return site_positions[is_inside], layer[is_inside]
 
 
-def _hexagonal_layers(random_numbers: ShapeProbabilities, packing: Array) -> Bool[Array, " layer"]:
+def _hexagonal_layers(random_numbers: ParticleRandomNumbers, packing: Array) -> Bool[Array, " layer"]:
     """Return which layers are hexagonal: none, all, by chance at a share drawn first, or few or nearly all."""
     hexagonal_probability = random_numbers.choice("share") * jnp.where(random_numbers.occurs("word", 0.5), 1.0, 0.15)
     hexagonal_probability = jnp.where(
         random_numbers.occurs("word", 0.75), hexagonal_probability, 1 - hexagonal_probability
     )
-    return random_numbers.layers < jnp.where(packing == FCC, -1, jnp.where(packing == HCP, 2, hexagonal_probability))
+    return random_numbers.layer_numbers < jnp.where(packing == FCC, -1, jnp.where(packing == HCP, 2, hexagonal_probability))
 
 
 def _layer_shifts(is_hexagonal: Bool[Array, " layer"]) -> Float[Array, "layer 3"]:
@@ -277,11 +277,11 @@ def _layer_shifts(is_hexagonal: Bool[Array, " layer"]) -> Float[Array, "layer 3"
     return lattices.HOLLOW_DISTANCE * stacking_position[:, None] * jnp.array([0.0, 1, 0])
 
 
-def _cut_centre(random_numbers: ShapeProbabilities, packing: Array, max_atoms: Array) -> Float[Array, " 3"]:
+def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms: Array) -> Float[Array, " 3"]:
     """Return about which place is cut: anywhere in a cell, or at an atom, or off a five-fold middle."""
     cell_point = 1.5 * jnp.stack([random_numbers.choice(axis) for axis in "xyz"]) - 0.75
     is_decahedron, z_axis = packing == DECAHEDRON, jnp.array([0.0, 0, 1])
-    direction = random_numbers.directions[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
+    direction = random_numbers.direction_numbers[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
     offset = (
         MAX_CENTRE_OFFSET
         * random_numbers.choice("off")
@@ -299,14 +299,14 @@ def _cut_centre(random_numbers: ShapeProbabilities, packing: Array, max_atoms: A
     )
 
 
-def _depth_function(random_numbers: ShapeProbabilities, packing: Array, geometry: PackingGeometry, centre: Array):
+def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geometry: PackingGeometry, centre: Array):
     """Return a function from points to how far out they lie: along faces at random distances, or from the centre."""
     has_equal_faces, face_family = random_numbers.occurs("even", EQUAL_FACES_PROBABILITY), geometry.face_family[packing]
-    log_distance = MAX_FAMILY_SPREAD * random_numbers.choice("family") * random_numbers.families[face_family]
+    log_distance = MAX_FAMILY_SPREAD * random_numbers.choice("family") * random_numbers.family_numbers[face_family]
     log_distance += (
-        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.faces
+        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.face_numbers
     )
-    direction = random_numbers.directions[1] / jnp.linalg.norm(random_numbers.directions[1])
+    direction = random_numbers.direction_numbers[1] / jnp.linalg.norm(random_numbers.direction_numbers[1])
     elongation = jnp.where(has_equal_faces, 0.0, MAX_ELONGATION * (2 * random_numbers.choice("long") - 1))
     log_distance += elongation * (geometry.face_normals[packing] @ direction) ** 2
     axial_elongation = jnp.where(
@@ -328,11 +328,11 @@ def _depth_function(random_numbers: ShapeProbabilities, packing: Array, geometry
     return depth
 
 
-def _surface_finish(random_numbers: ShapeProbabilities, sites: Array) -> Float[Array, " site"]:
+def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array) -> Float[Array, " site"]:
     """Return what is added to depths: nothing, so that faces are whole; an order within them; or a rough surface."""
-    cap_order = sites @ random_numbers.directions[2] / 100
-    site_order = 1e-3 * jnp.where(random_numbers.occurs("order", 0.5), random_numbers.sites, cap_order)
-    roughness = MAX_ROUGHNESS * random_numbers.choice("rough") * random_numbers.sites
+    cap_order = site_positions @ random_numbers.direction_numbers[2] / 100
+    site_order = 1e-3 * jnp.where(random_numbers.occurs("order", 0.5), random_numbers.site_numbers, cap_order)
+    roughness = MAX_ROUGHNESS * random_numbers.choice("rough") * random_numbers.site_numbers
     finish = jnp.where(random_numbers.occurs("finish", PARTIAL_SHELL_PROBABILITY), site_order, 0.0)
     return jnp.where(random_numbers.choice("finish") > 1 - ROUGH_SURFACE_PROBABILITY, roughness, finish)
 
@@ -349,10 +349,10 @@ def _cut_depth(depth: Array, max_atoms: Array) -> Array:
     return jax.lax.fori_loop(0, 24, halve_interval, (jnp.float32(0.0), jnp.float32(32.0)))[0]
 
 
-def _compact_sites(sites: Array, is_selected: Array, layer: Array, capacity: int) -> tuple[Array, Array, Array]:
+def _compact_sites(site_positions: Array, is_selected: Array, layer: Array, capacity: int) -> tuple[Array, Array, Array]:
     """Return the sites that are taken, in room for so many, whether each is one, and its layer."""
     row = jnp.where(is_selected, jnp.cumsum(is_selected) - 1, capacity)
-    positions = jnp.zeros((capacity, 3)).at[row].set(sites, mode="drop")
+    positions = jnp.zeros((capacity, 3)).at[row].set(site_positions, mode="drop")
     return (
         positions,
         jnp.arange(capacity) < is_selected.sum(),
@@ -366,12 +366,12 @@ def _neighbour_counts(positions: Array, mask: Array) -> Array:
     return ((squared_distances < NEIGHBOUR_DISTANCE**2) & mask[None] & mask[:, None]).sum(axis=1) - mask
 
 
-def _missing_atoms(random_numbers: ShapeProbabilities, is_weakly_bound: Array) -> Array:
+def _missing_atoms(random_numbers: ParticleRandomNumbers, is_weakly_bound: Array) -> Array:
     """Return which of the weakly bound atoms are missing."""
     missing_share = jnp.where(
         random_numbers.occurs("missing", MISSING_EDGES_PROBABILITY), 0.6 * random_numbers.choice("gone"), 0.0
     )
-    return is_weakly_bound & (random_numbers.atoms < missing_share)
+    return is_weakly_bound & (random_numbers.atom_numbers < missing_share)
 
 
 def _hexagonal_share(is_hexagonal: Array, atom_layer: Array, mask: Array) -> tuple[Array, Array]:
@@ -390,7 +390,7 @@ def _mean_position(positions: Array, mask: Array) -> Array:
     return (positions * mask[:, None]).sum(axis=0) / jnp.maximum(mask.sum(), 1)
 
 
-def _displace_atoms(random_numbers: ShapeProbabilities, positions: Array, is_surface: Array) -> Array:
+def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, is_surface: Array) -> Array:
     """Return positions displaced at random, and those of the surface pulled inwards."""
     displacement = jnp.where(
         random_numbers.occurs("moved", DISPLACEMENT_PROBABILITY), MAX_DISPLACEMENT * random_numbers.choice("far"), 0.0
@@ -403,7 +403,7 @@ def _displace_atoms(random_numbers: ShapeProbabilities, positions: Array, is_sur
     outward_direction = positions / jnp.maximum(jnp.linalg.norm(positions, axis=1, keepdims=True), 1.0)
     return (
         positions
-        + displacement * random_numbers.displacements
+        + displacement * random_numbers.displacement_numbers
         - contraction * jnp.where(is_surface, 1.0, 0.0)[:, None] * outward_direction
     )
 

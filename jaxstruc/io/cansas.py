@@ -37,9 +37,9 @@ def read(
     """
     path = Path(path)
     raw = raw_bytes(path, CURVE_RULES)
-    curves = _find_curves(_document_root(raw, path))
-    expect(len(curves) > 0, f"a curve in <SASdata>, got none in {path}; export it again")
-    name, data = curves[points.frame_index(frame, len(curves), lambda index: curves[index][0], path)]
+    curve_elements = _find_curves(_document_root(raw, path))
+    expect(len(curve_elements) > 0, f"a curve in <SASdata>, got none in {path}; export it again")
+    name, data = curve_elements[points.frame_index(frame, len(curve_elements), lambda index: curve_elements[index][0], path)]
     columns = _curve_columns(data, path)
     return points.measurement_from_columns(
         columns, path=str(path), q_unit=q_unit, wavelength=wavelength, header={"title": name} if name else {},
@@ -79,13 +79,13 @@ def _refuse_document_types(raw: bytes, path: Path) -> None:
 
 def _find_curves(root: ElementTree.Element) -> list[tuple[str, ElementTree.Element]]:
     """Return each curve with its entry's title."""
-    curves = []
+    curve_elements = []
     for entry in root:
         titles = [child.text or "" for child in entry if _element_name(child) == "Title"]
         title = " ".join(titles[0].split())[: points.MAX_TITLE_CHARACTERS] if titles else ""
         title = title if title.isprintable() else ""
-        curves += [(title, child) for child in entry if _element_name(child) == "SASdata"]
-    return curves
+        curve_elements += [(title, child) for child in entry if _element_name(child) == "SASdata"]
+    return curve_elements
 
 
 def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:

@@ -86,17 +86,17 @@ def read_numbers(data: h5py.Dataset, selection: tuple[int | slice, ...], path: P
     return np.asarray(data[selection], np.float64)
 
 
-def attribute_words(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]:
+def attribute_parts(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]:
     """Return the words of the first of some attributes that has any; it may be a list, or parted by commas."""
     for name in names:
-        if name in holder.attrs and (words := _split_attribute(holder, name)):
-            return words
+        if name in holder.attrs and (parts := _split_attribute(holder, name)):
+            return parts
     return []
 
 
 def attribute_text(holder: h5py.Group | h5py.Dataset, *names: str) -> str:
     """Return such words as one text."""
-    return " ".join(attribute_words(holder, *names))
+    return " ".join(attribute_parts(holder, *names))
 
 
 def _split_attribute(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
@@ -106,7 +106,7 @@ def _split_attribute(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
     value = holder.attrs[name]
     parts = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
     texts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in parts]
-    return [word for text in texts if isinstance(text, str) for word in re.split(r"[\s,:]+", text) if word]
+    return [part for text in texts if isinstance(text, str) for part in re.split(r"[\s,:]+", text) if part]
 
 
 MAX_SECONDS = 60.0

@@ -205,7 +205,7 @@ def _numeric_dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
 
 def _axis_names(group: h5py.Group) -> list[str]:
     """Return the names of the signal's axes."""
-    return isolated_process.attribute_words(group, "I_axes") or ["Q"]
+    return isolated_process.attribute_parts(group, "I_axes") or ["Q"]
 
 
 def _is_two_dimensional(group: h5py.Group) -> bool:
@@ -285,6 +285,6 @@ def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
 
 def _width_names(group: h5py.Group, q: h5py.Dataset) -> list[str]:
     """Return the names of the widths of the resolution; two are those of a slit."""
-    names = isolated_process.attribute_words(q, "resolutions", "resolution", "uncertainties", "uncertainty")
-    names = names or isolated_process.attribute_words(group, "Q_uncertainties")
+    names = isolated_process.attribute_parts(q, "resolutions", "resolution", "uncertainties", "uncertainty")
+    names = names or isolated_process.attribute_parts(group, "Q_uncertainties")
     return names or [name for name in ("dQw", "dQl", "Qdev") if name in group]

@@ -20,7 +20,7 @@ PDF_KINDS: tuple[Kind, ...] = ("gr", "sq", "fq")
 """Kinds of curves that lead to a G(r)."""
 
 
-def read(
+def read_curve(
     path: Path | str,
     *,
     q_unit: QUnit | None = None,

@@ -136,7 +136,7 @@ class RelaxOptions(Options):
 class NetworkOptions(Options):
     """What is asked of a trained network."""
 
-    samples: Annotated[int, COUNT] = 64
+    draws: Annotated[int, COUNT] = 64
     """Structures drawn for each PDF."""
     seed: Seed = 0
     """Seed of the draws."""

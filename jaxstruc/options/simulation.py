@@ -53,22 +53,22 @@ class PopulationOptions(Options):
 
     def check_together(self) -> None:
         """Check that a family has what it needs, and that nothing is given without one."""
-        given = [name for name, value in vars(self).items() if value is not None]
-        if self.family is None and given:
-            raise ValueError(f"Expected --family with {flag(given[0])}, got none; name a packing, as --family fcc.")
+        given_names = [name for name, value in vars(self).items() if value is not None]
+        if self.family is None and given_names:
+            raise ValueError(f"Expected --family with {flag(given_names[0])}, got none; name a packing, as --family fcc.")
         if self.distribution not in (None, "lognormal", "schulz"):
             raise ValueError(f"Expected --distribution lognormal or schulz with --family, got {self.distribution}.")
-        missing = [flag(name) for name in ("element", "mean", "width") if name not in given]
-        if self.family is not None and missing:
-            raise ValueError(f"Expected {', '.join(missing)} with --family, got none.")
+        missing_flags = [flag(name) for name in ("element", "mean", "width") if name not in given_names]
+        if self.family is not None and missing_flags:
+            raise ValueError(f"Expected {', '.join(missing_flags)} with --family, got none.")
 
 
 @dataclass(frozen=True)
 class SimulateOptions(Options):
     """Options of `simulate`: the curve of a cluster or of a mixture."""
 
-    signal: Signal = "gr"
-    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r)."""
+    signal: Signal | None = None
+    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r) [gr; of a body iq]."""
     qmin: Annotated[float | None, parameter_help("qmin", "[0; of a body 0.005]"), NOT_NEGATIVE] = None
     qmax: Annotated[float | None, parameter_help("qmax", "[25; of a body 0.5]")] = None
     qstep: Annotated[

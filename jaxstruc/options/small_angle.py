@@ -170,9 +170,9 @@ class BodyOptions(Options):
     def check_together(self) -> None:
         """Check that a body has a radius, and that each option has an effect on it."""
         if self.body is None:
-            given = [name for name in ("radius", "pd") if vars(self)[name] is not None]
-            if given or self.particles != SimulateSaxsOptions():
-                name = flag(given[0]) if given else "options of small-angle scattering"
+            given_names = [name for name in ("radius", "pd") if vars(self)[name] is not None]
+            if given_names or self.particles != SimulateSaxsOptions():
+                name = flag(given_names[0]) if given_names else "options of small-angle scattering"
                 raise ValueError(f"Expected --body with {name}, got none; name a body, e.g. --body sphere.")
             return
         if self.radius is None:

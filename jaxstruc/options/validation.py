@@ -98,11 +98,11 @@ class Options:
         return values
 
 
-def parameter_help(name: str, more: str = "", *, otherwise: str = ""):
+def parameter_help(name: str, extra_help: str = "", *, otherwise: str = ""):
     """Return how the command line shows an optional number of the table of parameters, with the table's default."""
     default = PARAMETERS[name].default
-    known = "" if default is None else f" [{default:g}{otherwise}]"
-    return tyro.conf.arg(help=option_help(name, more) + known, metavar="FLOAT", help_behavior_hint="")
+    default_text = "" if default is None else f" [{default:g}{otherwise}]"
+    return tyro.conf.arg(help=option_help(name, extra_help) + default_text, metavar="FLOAT", help_behavior_hint="")
 
 
 def override(value, default):
@@ -137,27 +137,27 @@ def check_axis(axis: str, low: float, high: float, step: float | None) -> None:
         raise ValueError(f"Expected at most {MAX_POINTS} points, got {(high - low) / step:.0f}; raise --{axis}step.")
 
 
-def command_words(options: Options, *, defaults: bool) -> list[str]:
+def command_arguments(options: Options, *, defaults: bool) -> list[str]:
     """Return the words that give these options on the command line.
 
     Args:
         options: of a command; the options of nested groups follow in order.
         defaults: whether options that have their default are written too.
     """
-    words: list[str] = []
+    arguments: list[str] = []
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
         value = vars(options)[field.name]
         if isinstance(value, Options):
-            words += command_words(value, defaults=defaults)
+            arguments += command_arguments(value, defaults=defaults)
             continue
         is_default = value == field.default
         if value is None or (is_default and not defaults) or (is_default and value in (False, ())):
             continue
         if isinstance(value, bool):
-            words.append(flag(field.name) if value else f"--no-{flag(field.name)[2:]}")
+            arguments.append(flag(field.name) if value else f"--no-{flag(field.name)[2:]}")
         else:
-            words += [flag(field.name), *map(str, value if isinstance(value, tuple) else [value])]
-    return words
+            arguments += [flag(field.name), *map(str, value if isinstance(value, tuple) else [value])]
+    return arguments
 
 
 def flag(name: str) -> str:
@@ -186,32 +186,32 @@ def _check_field(name: str, annotation: Any, value: Any) -> None:
         _check_several(label, get_args(annotation)[0], bounds, value)
     elif get_origin(annotation) is Literal:
         if value not in get_args(annotation):
-            *most, last = get_args(annotation)
-            raise ValueError(f"Expected {label} {', '.join(most)} or {last}, got {value!r}.")
+            *other_choices, last_choice = get_args(annotation)
+            raise ValueError(f"Expected {label} {', '.join(other_choices)} or {last_choice}, got {value!r}.")
     else:
         _check_value(label, annotation, bounds, value)
 
 
-def _check_several(label: str, kind: Any, bounds: Bounds, values: Any) -> None:
+def _check_several(label: str, value_type: Any, bounds: Bounds, values: Any) -> None:
     """Refuse several values if they are no tuple, or one of them is not allowed."""
     if not isinstance(values, tuple):
         raise ValueError(f"Expected a tuple for {label}, got {values!r}.")
-    if get_origin(kind) is not Literal:
+    if get_origin(value_type) is not Literal:
         for value in values:
-            _check_value(label, kind, bounds, value)
-    elif unknown := sorted({str(value) for value in values if value not in get_args(kind)}):
-        raise ValueError(f"Expected {label} among {', '.join(get_args(kind))}, got {', '.join(unknown)}; drop it.")
+            _check_value(label, value_type, bounds, value)
+    elif unknown := sorted({str(value) for value in values if value not in get_args(value_type)}):
+        raise ValueError(f"Expected {label} among {', '.join(get_args(value_type))}, got {', '.join(unknown)}; drop it.")
 
 
-def _check_value(label: str, kind: Any, bounds: Bounds, value: Any) -> None:
+def _check_value(label: str, value_type: Any, bounds: Bounds, value: Any) -> None:
     """Refuse a value of another type, a number that is not finite, and one that is out of its bounds."""
-    words = {int: "a whole number", float: "a number", bool: "True or False", Path: "a Path", str: "a text"}
-    types: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
-    if not isinstance(value, types.get(kind, kind)) or (kind in types and isinstance(value, bool)):
-        raise ValueError(f"Expected {words[kind]} for {label}, got {value!r}.")
-    if kind in types and not math.isfinite(value):
+    type_names = {int: "a whole number", float: "a number", bool: "True or False", Path: "a Path", str: "a text"}
+    abstract_types: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
+    if not isinstance(value, abstract_types.get(value_type, value_type)) or (value_type in abstract_types and isinstance(value, bool)):
+        raise ValueError(f"Expected {type_names[value_type]} for {label}, got {value!r}.")
+    if value_type in abstract_types and not math.isfinite(value):
         raise ValueError(f"Expected a finite {label}, got {value}.")
-    if kind in types and not bounds.allow(value):
+    if value_type in abstract_types and not bounds.allow(value):
         raise ValueError(f"Expected {label} {bounds.description}, got {value:.10g}.")
 
 

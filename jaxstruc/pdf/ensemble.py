@@ -212,16 +212,16 @@ class _LinearizedCurves(NamedTuple):
     """The curves of all classes, linear in what is shared about a guess."""
 
     reference: EnsembleParameters
-    curves: Float[Array, "class basis"]
+    curves_by_class: Float[Array, "class basis"]
     slopes: Float[Array, "class basis shared"]
 
 
-class _Best(NamedTuple):
+class _BestPoint(NamedTuple):
     """The best guess that has been evaluated with its own curves."""
 
-    at: Float[Array, " parameter"]
-    normal: Float[Array, "parameter parameter"]
-    every: Float[Array, "class basis"]
+    point: Float[Array, " parameter"]
+    normal_matrix: Float[Array, "parameter parameter"]
+    curves_by_class: Float[Array, "class basis"]
     cost: Float[Array, ""]
 
 
@@ -236,7 +236,7 @@ class _DescentState(NamedTuple):
     damping: Float[Array, ""]
     steps: Int[Array, ""]
     converged: Bool[Array, ""]
-    first: tuple[Float[Array, ""], Float[Array, "parameter parameter"]]
+    start_values: tuple[Float[Array, ""], Float[Array, "parameter parameter"]]
     """Cost and normal matrix of the start."""
 
 
@@ -255,27 +255,27 @@ def _fit(
     start, unravel = ravel_pytree(guess)
 
     def relinearize(_, state):
-        at, _, best = state
-        reference = unravel(at)
+        point, _, best = state
+        reference = unravel(point)
         linear_curves = _linearize(model, reference, names, basis)
-        ended = _levenberg_marquardt(reference, linear_curves, model, basis, prior, strength, effective_fraction)
+        descent = _levenberg_marquardt(reference, linear_curves, model, basis, prior, strength, effective_fraction)
         return (
-            ended.point,
-            ended.normal_matrix,
-            _lower(_Best(at, ended.first[1], linear_curves.curves, ended.first[0]), best),
+            descent.point,
+            descent.normal_matrix,
+            _lower_cost_point(_BestPoint(point, descent.start_values[1], linear_curves.curves_by_class, descent.start_values[0]), best),
         )
 
-    none = jnp.full((len(model.size), len(basis.data)), jnp.nan, start.dtype)
-    unit = jnp.eye(len(start), dtype=start.dtype)
-    begin = start, unit, _Best(start, unit, none, jnp.asarray(jnp.inf, start.dtype))
-    point, normal_matrix, best = jax.lax.fori_loop(0, n_linearizations, relinearize, begin)
-    last = unravel(point)
-    curves_by_class = class_curves(model, last.normalized_values, last.contraction[0], names, basis)
-    cost, rounding = _cost(last, curves_by_class, model, basis, prior, strength, effective_fraction)
-    best = _lower(_Best(point, normal_matrix, curves_by_class, cost - rounding), best)
-    parameters = unravel(best.at)
+    unknown_curves = jnp.full((len(model.size), len(basis.data)), jnp.nan, start.dtype)
+    identity = jnp.eye(len(start), dtype=start.dtype)
+    initial_state = start, identity, _BestPoint(start, identity, unknown_curves, jnp.asarray(jnp.inf, start.dtype))
+    point, normal_matrix, best = jax.lax.fori_loop(0, n_linearizations, relinearize, initial_state)
+    last_parameters = unravel(point)
+    curves_by_class = class_curves(model, last_parameters.normalized_values, last_parameters.contraction[0], names, basis)
+    cost, rounding = _cost(last_parameters, curves_by_class, model, basis, prior, strength, effective_fraction)
+    best = _lower_cost_point(_BestPoint(point, normal_matrix, curves_by_class, cost - rounding), best)
+    parameters = unravel(best.point)
     return _ensemble_fit(
-        parameters, atom_fractions(parameters, model, strength), best.every, best.normal, basis, prior, names
+        parameters, atom_fractions(parameters, model, strength), best.curves_by_class, best.normal_matrix, basis, prior, names
     )
 
 
@@ -298,24 +298,24 @@ def _series(
         curve_basis = replace(basis, data=data, norm=norm, unmodelled_squares=unmodelled_squares)
         prior = _prior(guess, model)
 
-        def cost(begin):
-            every = linear_curves.curves + linear_curves.slopes @ _shared_displacement(begin, linear_curves.reference)
-            return _cost(begin, every, model, curve_basis, prior, strength, effective_fraction)[0]
+        def cost(parameters):
+            curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(parameters, linear_curves.reference)
+            return _cost(parameters, curves_by_class, model, curve_basis, prior, strength, effective_fraction)[0]
 
-        worse = cost(guess) < cost(start_point)  # what other curves have found may be worse with these
-        start_point = jax.tree.map(lambda first, last: jnp.where(worse, first, last), guess, start_point)
-        ended = _levenberg_marquardt(
+        guess_is_better = cost(guess) < cost(start_point)  # what other curves have found may be worse with these
+        start_point = jax.tree.map(lambda first, last: jnp.where(guess_is_better, first, last), guess, start_point)
+        descent = _levenberg_marquardt(
             start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction
         )
-        parameters = ravel_pytree(guess)[1](ended.point)
-        curves_by_class = linear_curves.curves + linear_curves.slopes @ _shared_displacement(
+        parameters = ravel_pytree(guess)[1](descent.point)
+        curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(
             parameters, linear_curves.reference
         )
         return _ensemble_fit(
             parameters,
             atom_fractions(parameters, model, strength),
             curves_by_class,
-            ended.normal_matrix,
+            descent.normal_matrix,
             curve_basis,
             prior,
             names,
@@ -377,16 +377,16 @@ def _levenberg_marquardt(
     )
 
     def step(state: _DescentState) -> _DescentState:
-        there = _cost_derivatives(
+        derivatives = _cost_derivatives(
             state.trial_point, unravel, linear_curves, model, basis, prior, strength, effective_fraction
         )
-        cost, slope, normal_matrix, rounding = there
+        cost, slope, normal_matrix, rounding = derivatives
         is_better = cost < state.cost
         converged = is_better & (state.cost - cost < jnp.maximum(COST_TOLERANCE, rounding))
-        first = jax.tree.map(
+        start_values = jax.tree.map(
             lambda new_value, old_value: jnp.where(state.steps == 0, new_value, old_value),
             (cost, normal_matrix),
-            state.first,
+            state.start_values,
         )
         damping = jnp.clip(jnp.where(is_better, state.damping / 5, state.damping * 6), 1e-6, 1e6)
         select = lambda new_value, old_value: jnp.where(is_better, new_value, old_value)  # noqa: E731
@@ -395,11 +395,11 @@ def _levenberg_marquardt(
         damping_matrix = jnp.diag(damping * jnp.diagonal(normal_matrix))
         displacement = jnp.clip(jnp.linalg.solve(normal_matrix + damping_matrix, -slope), -max_step, max_step)
         trial = jnp.clip(point + displacement, lower_bound, upper_bound)
-        return _DescentState(point, trial, cost, slope, normal_matrix, damping, state.steps + 1, converged, first)
+        return _DescentState(point, trial, cost, slope, normal_matrix, damping, state.steps + 1, converged, start_values)
 
     infinite_cost, damping = jnp.asarray(jnp.inf, start_point.dtype), jnp.asarray(0.05, start_point.dtype)
     initial_derivatives = jnp.zeros_like(start_point), jnp.eye(len(start_point), dtype=start_point.dtype)
-    first = infinite_cost, initial_derivatives[1]
+    start_values = infinite_cost, initial_derivatives[1]
     initial_state = _DescentState(
         start_point,
         start_point,
@@ -408,12 +408,12 @@ def _levenberg_marquardt(
         damping,
         jnp.asarray(0),
         jnp.asarray(False),
-        first,
+        start_values,
     )
     return jax.lax.while_loop(lambda state: ~state.converged & (state.steps < MAX_STEPS), step, initial_state)
 
 
-def _lower(new: _Best, old: _Best) -> _Best:
+def _lower_cost_point(new: _BestPoint, old: _BestPoint) -> _BestPoint:
     """Return the one of the lower cost."""
     return jax.tree.map(lambda last, first: jnp.where(new.cost < old.cost, last, first), new, old)
 
@@ -430,7 +430,7 @@ def _cost_derivatives(
 ):
     """Return twice the negative logarithm of the posterior, half its slope, half its curvature, and its rounding."""
     parameters = unravel(point)
-    curves_by_class = linear_curves.curves + linear_curves.slopes @ _shared_displacement(
+    curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(
         parameters, linear_curves.reference
     )
     fractions_by_class = size_fractions(parameters, model, strength)
@@ -455,23 +455,23 @@ def _cost_derivatives(
     return cost, slope, normal_matrix, rounding
 
 
-def _cost(own: EnsembleParameters, every, mixture: EnsembleModel, basis: FitBasis, prior: _Prior, strength, counted):
+def _cost(parameters: EnsembleParameters, curves_by_class, model: EnsembleModel, basis: FitBasis, prior: _Prior, strength, effective_fraction):
     """Return twice the negative logarithm of the posterior of a guess with given curves, and its rounding."""
-    left = basis.data - atom_fractions(own, mixture, strength) @ every
+    residual = basis.data - atom_fractions(parameters, model, strength) @ curves_by_class
     return _posterior(
-        _squares(left, basis), _prior_residuals(own, prior.total_fraction, prior.log_mean_size), basis, counted
+        _squares(residual, basis), _prior_residuals(parameters, prior.total_fraction, prior.log_mean_size), basis, effective_fraction
     )
 
 
-def _squares(left: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
+def _squares(residual: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
     """Return the sum of squares of what is left of the data, and of what no model reaches."""
-    return jnp.maximum(left @ left + basis.unmodelled_squares, squares_floor(basis.norm))
+    return jnp.maximum(residual @ residual + basis.unmodelled_squares, squares_floor(basis.norm))
 
 
-def _posterior(squares, off, basis: FitBasis, counted) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    points = counted * basis.n_independent
-    cost = points * jnp.log(squares) + off @ off
-    rounding = points * rounding_of_squares(squares, basis.norm) / squares
+def _posterior(squares, prior_residual, basis: FitBasis, effective_fraction) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    n_effective = effective_fraction * basis.n_independent
+    cost = n_effective * jnp.log(squares) + prior_residual @ prior_residual
+    rounding = n_effective * rounding_of_squares(squares, basis.norm) / squares
     return cost, rounding + jnp.finfo(cost.dtype).eps * jnp.abs(cost)
 
 

@@ -219,7 +219,7 @@ def refine_all(
     )(states.point.normalized_values, cluster_tables)
 
 
-def curves(
+def fitted_curves(
     fits: Fit, cluster_tables: ClusterTable, target: Target
 ) -> tuple[Float[np.ndarray, "fit r"], Float[np.ndarray, "fit r"]]:
     """Return G(r) of fits on the target's points, with the background, and the backgrounds alone; on the host, float64.
@@ -231,7 +231,7 @@ def curves(
     """
     cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
     structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
-    q, transform = targets.transform(target.r, target.qmin, target.qmax, target.span)
+    q, transform = targets.sine_transform(target.r, target.qmin, target.qmax, target.span)
     envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
     model = np.asarray(fits.values.scale)[:, None] * envelope * (structure_function[:, : q.size] @ transform.T)
     background_basis = targets.background_terms(target.r, target.background)
@@ -250,7 +250,7 @@ def structure_functions(
     return jax.vmap(structure_function)(cluster_tables, values)
 
 
-class _Point(NamedTuple):
+class _FitPoint(NamedTuple):
     """A point on the way of a descent."""
 
     normalized_values: Float[Array, "*batch parameter"]
@@ -259,17 +259,17 @@ class _Point(NamedTuple):
     normal_matrix: Float[Array, "*batch parameter parameter"]
 
 
-class _Descent(NamedTuple):
+class _FitDescent(NamedTuple):
     """Where a descent stands."""
 
-    point: _Point
+    point: _FitPoint
     damping: Float[Array, "*batch"]
     steps: Int[Array, "*batch"]
     converged: Bool[Array, "*batch"]
 
 
 @partial(jax.jit, static_argnames="free")  # traced once, for all places that call it
-def _evaluate_point(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values) -> _Point:
+def _evaluate_point(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values) -> _FitPoint:
     names = nonlinear_parameters(free)
 
     def residual(normalized_values):
@@ -277,22 +277,22 @@ def _evaluate_point(cluster_table: ClusterTable, basis: FitBasis, free: tuple[st
         return (basis.data - best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
     residuals, jacobian = residual(normalized_values), jax.jacfwd(residual)(normalized_values)
-    return _Point(normalized_values, jnp.sum(residuals**2), residuals @ jacobian, jacobian.T @ jacobian)
+    return _FitPoint(normalized_values, jnp.sum(residuals**2), residuals @ jacobian, jacobian.T @ jacobian)
 
 
-def _initial_state(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> _Descent:
+def _initial_state(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> _FitDescent:
     start_values = start_point(cluster_table, nonlinear_parameters(free), basis)
     point = _evaluate_point(cluster_table, basis, free, start_values)
-    return _Descent(point, jnp.asarray(INITIAL_DAMPING, start_values.dtype), jnp.asarray(0), jnp.asarray(False))
+    return _FitDescent(point, jnp.asarray(INITIAL_DAMPING, start_values.dtype), jnp.asarray(0), jnp.asarray(False))
 
 
-def _is_running(state: _Descent, max_steps: int) -> Bool[Array, "*batch"]:
+def _is_running(state: _FitDescent, max_steps: int) -> Bool[Array, "*batch"]:
     return ~state.converged & (state.steps < max_steps) & (state.damping < 1e4)
 
 
 def _levenberg_marquardt(
-    cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _Descent, max_steps: int
-) -> _Descent:
+    cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _FitDescent, max_steps: int
+) -> _FitDescent:
     """Return a descent taken on by Levenberg and Marquardt, to its end or so many steps; one Jacobian a step.
 
     Normal equations in place of a library's factorisation of each Jacobian: a handful of parameters, whose scaled
@@ -302,7 +302,7 @@ def _levenberg_marquardt(
     is the last.
     """
 
-    def step(state: _Descent) -> _Descent:
+    def step(state: _FitDescent) -> _FitDescent:
         point, damping, steps, _ = state
         at_bound = ((point.normalized_values <= 0) & (point.slope > 0)) | ((point.normalized_values >= 1) & (point.slope < 0))
         slope = jnp.where(at_bound, 0.0, point.slope)
@@ -330,7 +330,7 @@ def _levenberg_marquardt(
         best_point = jax.tree.map(
             lambda new_value, old_value: jnp.where(is_better, new_value, old_value), trial_point, point
         )
-        return _Descent(best_point, damping * damping_factor, steps + 1, converged)
+        return _FitDescent(best_point, damping * damping_factor, steps + 1, converged)
 
     return jax.lax.while_loop(lambda state: _is_running(state, max_steps), step, state)
 

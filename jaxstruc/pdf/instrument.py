@@ -41,7 +41,7 @@ class InferredSetting(NamedTuple):
     value: float
     error: float
     """Standard error."""
-    profile: tuple[tuple[float, float], ...]
+    rw_by_value: tuple[tuple[float, float], ...]
     """Values tried, rising, and the least Rw of each."""
 
 
@@ -104,7 +104,7 @@ def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[
     best_fit, best_table = (
         candidates.select_rows(arrays, slice(best_row, best_row + 1)) for arrays in (fits, cluster_tables)
     )
-    curve, _ = fit.curves(best_fit, best_table, target)
+    curve, _ = fit.fitted_curves(best_fit, best_table, target)
     return statistics.effective_points(target.g - curve[0], target.n_independent)
 
 

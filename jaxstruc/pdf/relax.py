@@ -58,8 +58,8 @@ def relax(
         )
         return misfit(cluster_table, values, basis)
 
-    first = squares(positions)
-    noise_variance = jnp.maximum(first, squares_floor(basis.norm)) / basis.n_independent
+    start_squares = squares(positions)
+    noise_variance = jnp.maximum(start_squares, squares_floor(basis.norm)) / basis.n_independent
 
     def cost(displacements):
         displaced_positions = positions + restraint * displacements
@@ -67,7 +67,7 @@ def relax(
         overlap_penalty = 0.5 * OVERLAP_STIFFNESS * jnp.sum(jnp.where(off_diagonal, overlap, 0.0) ** 2)
         return 0.5 * squares(displaced_positions) / noise_variance + 0.5 * jnp.sum(displacements**2) + overlap_penalty
 
-    rounding = 0.5 * rounding_of_squares(first, basis.norm) / noise_variance
+    rounding = 0.5 * rounding_of_squares(start_squares, basis.norm) / noise_variance
     relaxed_positions = positions + restraint * _minimize(cost, jnp.zeros_like(positions), rounding=rounding)
     return RelaxedStructure(
         positions=relaxed_positions,
@@ -76,14 +76,14 @@ def relax(
     )
 
 
-class _Descent(NamedTuple):
+class _RelaxationState(NamedTuple):
     """State of a descent."""
 
-    moves: Float[Array, "..."]
+    displacements: Float[Array, "..."]
     """The best that has been evaluated."""
-    memory: optax.OptState
+    optimizer_state: optax.OptState
     steps: Int[Array, ""]
-    stalled: Bool[Array, ""]
+    is_stalled: Bool[Array, ""]
     """Whether the last step has lowered the cost by no more than its rounding."""
 
 
@@ -99,30 +99,30 @@ def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[A
         rounding: error of the cost's data term; that of the cost's own size is added to it.
     """
     # As optax.lbfgs has them, but for pairs without curvature.
-    search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
-    optimizer = optax.chain(_with_curvature(optax.scale_by_lbfgs()), optax.scale(-1.0), search)
+    line_search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
+    optimizer = optax.chain(_without_flat_pairs(optax.scale_by_lbfgs()), optax.scale(-1.0), line_search)
     value_and_gradient = optax.value_and_grad_from_state(cost)
     epsilon = jnp.finfo(start.dtype).eps
 
-    def step(state: _Descent) -> _Descent:
-        value, gradient = value_and_gradient(state.moves, state=state.memory)
+    def step(state: _RelaxationState) -> _RelaxationState:
+        value, gradient = value_and_gradient(state.displacements, state=state.optimizer_state)
         update, optimizer_state = optimizer.update(
-            gradient, state.memory, state.moves, value=value, grad=gradient, value_fn=cost
+            gradient, state.optimizer_state, state.displacements, value=value, grad=gradient, value_fn=cost
         )
-        fall = value - optax.tree.get(optimizer_state, "value")
-        moved: Any = optax.apply_updates(state.moves, update)
-        displacements = jnp.where(fall > 0, moved, state.moves)
-        return _Descent(displacements, optimizer_state, state.steps + 1, ~(fall > rounding + epsilon * jnp.abs(value)))
+        decrease = value - optax.tree.get(optimizer_state, "value")
+        new_displacements: Any = optax.apply_updates(state.displacements, update)
+        best_displacements = jnp.where(decrease > 0, new_displacements, state.displacements)
+        return _RelaxationState(best_displacements, optimizer_state, state.steps + 1, ~(decrease > rounding + epsilon * jnp.abs(value)))
 
-    def unfinished(state: _Descent) -> Bool[Array, ""]:
-        left = 0.5 * jnp.sum(optax.tree.get(state.memory, "grad") ** 2)
-        return (state.steps == 0) | ((left > COST_TOLERANCE) & (state.steps < MAX_STEPS) & ~state.stalled)
+    def unfinished(state: _RelaxationState) -> Bool[Array, ""]:
+        remaining_gain = 0.5 * jnp.sum(optax.tree.get(state.optimizer_state, "grad") ** 2)
+        return (state.steps == 0) | ((remaining_gain > COST_TOLERANCE) & (state.steps < MAX_STEPS) & ~state.is_stalled)
 
-    begin = _Descent(start, optimizer.init(start), jnp.asarray(0), jnp.asarray(False))
-    return jax.lax.while_loop(unfinished, step, begin).moves
+    initial_state = _RelaxationState(start, optimizer.init(start), jnp.asarray(0), jnp.asarray(False))
+    return jax.lax.while_loop(unfinished, step, initial_state).displacements
 
 
-def _with_curvature(lbfgs: optax.GradientTransformation) -> optax.GradientTransformation:
+def _without_flat_pairs(lbfgs: optax.GradientTransformation) -> optax.GradientTransformation:
     r"""Return an L-BFGS memory in which pairs without curvature count nothing.
 
     Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
@@ -130,12 +130,12 @@ def _with_curvature(lbfgs: optax.GradientTransformation) -> optax.GradientTransf
     """
 
     def update(updates, state: Any, params: Any = None):
-        step, change = params - state.params, updates - state.updates
+        step, gradient_change = params - state.params, updates - state.updates
         epsilon = jnp.finfo(params.dtype).eps
-        size = jnp.linalg.norm(change)
-        curved = jnp.sum(step * change) > epsilon**0.5 * jnp.linalg.norm(step) * size
-        curved &= size > epsilon * jnp.linalg.norm(updates)
-        before = jnp.where(curved, state.params, params), jnp.where(curved, state.updates, updates)
-        return lbfgs.update(updates, state._replace(params=before[0], updates=before[1]), params)
+        change_norm = jnp.linalg.norm(gradient_change)
+        has_curvature = jnp.sum(step * gradient_change) > epsilon**0.5 * jnp.linalg.norm(step) * change_norm
+        has_curvature &= change_norm > epsilon * jnp.linalg.norm(updates)
+        previous = jnp.where(has_curvature, state.params, params), jnp.where(has_curvature, state.updates, updates)
+        return lbfgs.update(updates, state._replace(params=previous[0], updates=previous[1]), params)
 
     return optax.GradientTransformation(lbfgs.init, update)

@@ -150,10 +150,10 @@ def _site_graph(lattice: LatticeSites) -> SiteGraph:
 
 def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
     """Return the partners [site, neighbour] of each site, padded with the number of sites."""
-    sites, partners = pairs[np.lexsort(pairs.T[::-1])].T
-    columns = np.arange(len(sites)) - np.searchsorted(sites, sites)
+    site_column, partners = pairs[np.lexsort(pairs.T[::-1])].T
+    columns = np.arange(len(site_column)) - np.searchsorted(site_column, site_column)
     neighbours = np.full((n_sites, MAX_NEIGHBOURS), n_sites, np.int32)
-    neighbours[sites[columns < MAX_NEIGHBOURS], columns[columns < MAX_NEIGHBOURS]] = partners[columns < MAX_NEIGHBOURS]
+    neighbours[site_column[columns < MAX_NEIGHBOURS], columns[columns < MAX_NEIGHBOURS]] = partners[columns < MAX_NEIGHBOURS]
     return neighbours
 
 
@@ -186,11 +186,11 @@ def _initial_state(
     )
     pair_curve -= ((pair_curve @ directions) * removed_fractions) @ directions.T
     data = basis.data - directions @ (removed_fractions * (directions.T @ basis.data))
-    curves = _PairCurves(
+    curve_table = _PairCurves(
         curve_index, (mean_distances < lattice_sites.NEXT_NEIGHBOUR_DISTANCE).at[-1].set(False), pair_curve, data
     )
     field = jnp.matmul(site_histograms, pair_curve, precision="highest")
-    return curves, _state_with_cost(graph, curves, start_occupancy, field, basis, weights)
+    return curve_table, _state_with_cost(graph, curve_table, start_occupancy, field, basis, weights)
 
 
 def _marginalized_directions(
@@ -295,12 +295,12 @@ def _map_rows(function, *arguments):
 def _search_from_start(
     graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps
 ):
-    curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
+    curve_table, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
-    def step(step_number, carry):
+    def step(step_number, carry: tuple[_SearchState, SearchEnd, Array]):
         state, best_end, tabu_until = carry
         new_state, emptied_site, filled_site = _best_move(
-            graph, curves, state, tabu_until <= step_number, basis, weights
+            graph, curve_table, state, tabu_until <= step_number, basis, weights
         )
         tabu_steps = step_number + jax.random.randint(jax.random.fold_in(key, step_number), (2,), *TABU_STEPS)
         tabu_until = (
@@ -312,7 +312,7 @@ def _search_from_start(
     _, best_end, _ = jax.lax.fori_loop(
         0, n_steps, step, (initial_state, best_end, jnp.zeros(len(start_occupancy), jnp.int32))
     )
-    return best_end._replace(taken=best_end.taken > 0.5)
+    return best_end._replace(occupancy=best_end.occupancy > 0.5)
 
 
 def _lower_cost_end(state: _SearchState, best_end: SearchEnd) -> SearchEnd:
@@ -328,20 +328,20 @@ def _lower_cost_end(state: _SearchState, best_end: SearchEnd) -> SearchEnd:
 def _sample_from_start(
     graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps: int
 ):
-    curves, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
+    curve_table, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
-    def step(state, key):
-        cost, scale = _flip_costs(graph, curves, state, _flip_cost_changes(graph, state), basis, weights)
+    def step(state: _SearchState, key):
+        cost, scale = _flip_costs(graph, curve_table, state, _flip_cost_changes(graph, state), basis, weights)
         log_rates = jnp.where(jnp.isfinite(cost), 0.5 * (state.cost - cost), -jnp.inf)
         log_duration = -jax.nn.logsumexp(log_rates)
         site = jax.random.categorical(key, log_rates)
         no_site = len(start_occupancy)
-        is_occupied = state.taken[site] > 0.5
+        is_occupied = state.occupancy[site] > 0.5
         emptied_site, filled_site = jnp.where(is_occupied, site, no_site), jnp.where(is_occupied, no_site, site)
-        new_state = _apply_move(graph, curves, state, emptied_site, filled_site)._replace(
+        new_state = _apply_move(graph, curve_table, state, emptied_site, filled_site)._replace(
             cost=cost[site], scale=scale[site]
         )
-        return new_state, (state.taken, jnp.sum(state.taken), log_duration)
+        return new_state, (state.occupancy, jnp.sum(state.occupancy), log_duration)
 
     _, (occupancies, atom_counts, log_durations) = jax.lax.scan(step, initial_state, jax.random.split(key, n_steps))
     time_fractions = jax.nn.softmax(log_durations)
@@ -349,7 +349,7 @@ def _sample_from_start(
 
 
 def _state_with_cost(
-    graph: SiteGraph, curves: _PairCurves, occupancy, field, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph, curve_table: _PairCurves, occupancy, field, basis: FitBasis, weights: SiteWeights
 ) -> _SearchState:
     """Return a particle with the fields of all sites."""
     pair_sum = 0.5 * (occupancy @ field)
@@ -358,9 +358,9 @@ def _state_with_cost(
         for neighbours in (graph.neighbours, graph.next_neighbours)
     )
     model = pair_sum / jnp.sum(occupancy)
-    best_scale = _clip_scale(jnp.sum(curves.data * model) / jnp.maximum(jnp.sum(model**2), 1e-20))
+    best_scale = _clip_scale(jnp.sum(curve_table.data * model) / jnp.maximum(jnp.sum(model**2), 1e-20))
     scale = jnp.where(weights.log_scale_sigma > 0, best_scale, 1.0)
-    squares = jnp.sum((curves.data - scale * model) ** 2)
+    squares = jnp.sum((curve_table.data - scale * model) ** 2)
     surroundings_cost = _surroundings_cost(graph, occupancy, neighbour_counts, next_neighbour_counts)
     cost = _cost(graph, squares, scale, jnp.sum(occupancy), surroundings_cost, basis, weights)
     return _SearchState(occupancy, field, pair_sum, neighbour_counts, next_neighbour_counts, cost, scale)
@@ -443,14 +443,14 @@ def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
 
 
 def _flip_costs(
-    graph: SiteGraph, curves: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: SiteWeights
 ):
     """Return the cost, and the scale, with each site filled or emptied; infinite where that is no particle."""
     n_atoms, sign = jnp.sum(state.occupancy), 1 - 2 * state.occupancy
     new_n_atoms = n_atoms + sign
     inverse_n_atoms = 1 / new_n_atoms
     filled_residual, emptied_residual = (
-        curves.data - state.scale * state.pair_sum / (n_atoms + count_change) for count_change in (1, -1)
+        curve_table.data - state.scale * state.pair_sum / (n_atoms + count_change) for count_change in (1, -1)
     )
     projections = jnp.matmul(state.field, jnp.stack([filled_residual, emptied_residual, state.pair_sum], axis=1))
     field_squares = jnp.sum(state.field**2, axis=1)
@@ -482,16 +482,16 @@ def _flip_costs(
     return jnp.where(is_possible, cost, jnp.inf), scale
 
 
-def _best_move(graph: SiteGraph, curves, state: _SearchState, is_movable, basis: FitBasis, weights: SiteWeights):
+def _best_move(graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, is_movable, basis: FitBasis, weights: SiteWeights):
     """Return the particle after the best single move or exchange of rested sites, and which sites it changes."""
     no_site = len(state.occupancy)
     # Barriers: else the compiler works these out again for each use.
     flip_changes = jax.lax.optimization_barrier(_flip_cost_changes(graph, state))
-    cost, scale = jax.lax.optimization_barrier(_flip_costs(graph, curves, state, flip_changes, basis, weights))
+    cost, scale = jax.lax.optimization_barrier(_flip_costs(graph, curve_table, state, flip_changes, basis, weights))
     cost = jnp.where(is_movable, cost, jnp.inf)
     is_occupied = state.occupancy > 0.5
     emptied_sites, filled_sites, exchange_costs, exchange_scales = _best_exchanges(
-        graph, curves, state, cost, flip_changes, basis, weights
+        graph, curve_table, state, cost, flip_changes, basis, weights
     )
     best_exchange, best_flip = jnp.argmin(exchange_costs), jnp.argmin(cost)
     exchange_is_best = exchange_costs[best_exchange] < cost[best_flip]
@@ -504,12 +504,12 @@ def _best_move(graph: SiteGraph, curves, state: _SearchState, is_movable, basis:
         jnp.where(exchange_is_best, exchange_costs[best_exchange], cost[best_flip]),
         jnp.where(exchange_is_best, exchange_scales[best_exchange], scale[best_flip]),
     )
-    new_state = _apply_move(graph, curves, state, emptied_site, filled_site)
+    new_state = _apply_move(graph, curve_table, state, emptied_site, filled_site)
     return new_state._replace(cost=new_cost, scale=new_scale), emptied_site, filled_site
 
 
 def _best_exchanges(
-    graph: SiteGraph, curves, state: _SearchState, cost, flip_changes, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, cost, flip_changes, basis: FitBasis, weights: SiteWeights
 ):
     """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
     is_occupied = state.occupancy > 0.5
@@ -519,14 +519,14 @@ def _best_exchanges(
     )
     n_atoms = jnp.sum(state.occupancy)
     factor = state.scale / n_atoms
-    residual = curves.data - factor * state.pair_sum
+    residual = curve_table.data - factor * state.pair_sum
     filled_fields, emptied_fields = state.field[filled_sites], state.field[emptied_sites]
-    curve_index = curves.place[emptied_sites[:, None], filled_sites[None, :]]
-    change = emptied_fields[:, None] - filled_fields[None] + curves.curve[curve_index]
+    curve_index = curve_table.curve_index[emptied_sites[:, None], filled_sites[None, :]]
+    change = emptied_fields[:, None] - filled_fields[None] + curve_table.pair_curve[curve_index]
     squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
     # Surroundings change as in single moves: exact but for sites that are close.
     shape_change = jnp.where(
-        ~curves.close[curve_index], flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None], 0.0
+        ~curve_table.is_neighbour[curve_index], flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None], 0.0
     )
     approximate_costs = (
         0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm)
@@ -544,9 +544,9 @@ def _best_exchanges(
         curve_index[best_rows, partner[best_rows]],
     )
     model = (
-        state.pair_sum - state.field[emptied_sites] + state.field[filled_sites] - curves.curve[curve_index]
+        state.pair_sum - state.field[emptied_sites] + state.field[filled_sites] - curve_table.pair_curve[curve_index]
     ) / n_atoms
-    residual = curves.data - state.scale * model
+    residual = curve_table.data - state.scale * model
     squares, overlap, model_squares = jnp.sum(residual**2, -1), jnp.sum(residual * model, -1), jnp.sum(model**2, -1)
     scale_is_free = weights.log_scale_sigma > 0
     squares -= jnp.where(scale_is_free, overlap**2 / model_squares, 0.0)
@@ -605,7 +605,7 @@ def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_
     return occupancy, neighbour_counts, next_neighbour_counts
 
 
-def _apply_move(graph: SiteGraph, curves, state: _SearchState, emptied_site, filled_site) -> _SearchState:
+def _apply_move(graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, emptied_site, filled_site) -> _SearchState:
     """Return the particle with one site emptied and one filled; its cost is left as it was."""
     n_sites = len(state.occupancy)
     occupancy, neighbour_counts, next_neighbour_counts = _updated_counts(graph, state, emptied_site, filled_site)
@@ -614,7 +614,7 @@ def _apply_move(graph: SiteGraph, curves, state: _SearchState, emptied_site, fil
         site_index = jnp.minimum(site, n_sites - 1)
         is_valid = site < n_sites
         pair_sum = pair_sum + jnp.where(is_valid, sign, 0.0) * field[site_index]
-        field = field + sign * curves.curve[jnp.where(is_valid, curves.place[site_index], N_DISTANCE_BINS - 1)]
+        field = field + sign * curve_table.pair_curve[jnp.where(is_valid, curve_table.curve_index[site_index], N_DISTANCE_BINS - 1)]
     return state._replace(
         occupancy=occupancy,
         field=field,

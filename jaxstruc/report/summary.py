@@ -158,7 +158,7 @@ def _values(candidate: Candidate) -> Row:
 def _common_cells(result: Result) -> Row:
     """Return the cells that all techniques share."""
     cells: Row = {"file": result.name, "status": result.status, "message": result.message, "sha256": result.sha256}
-    return cells | result.given | result.facts | {"version": result.versions.get("jaxstruc", "")}
+    return cells | result.settings_by_name | result.facts | {"version": result.versions.get("jaxstruc", "")}
 
 
 def _type_weights(result: Result) -> str:

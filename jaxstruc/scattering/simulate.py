@@ -81,7 +81,7 @@ def simulate(
     clusters = [atoms] if isinstance(atoms, ase.Atoms) else list(atoms)
     for cluster in clusters:
         check_atoms(cluster, str(cluster))
-    return _simulated(clusters, _checked_fractions(clusters, atom_fractions), options)
+    return _simulated_curve(clusters, _checked_fractions(clusters, atom_fractions), options)
 
 
 def uiso_of(options: SimulateOptions) -> float:
@@ -89,22 +89,25 @@ def uiso_of(options: SimulateOptions) -> float:
     return options.uiso if options.biso is None else options.biso / (8 * np.pi**2)
 
 
-def _simulated(
+def _simulated_curve(
     clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions
 ) -> SimulatedCurve:
     """Return the curve of clusters by options that are allowed."""
-    signal = options.signal
+    signal = options.signal or "gr"
     with jax.enable_x64(True):
         scatterers = pair_distribution.scatterers(
             clusters[0].get_chemical_symbols(), probe=options.probe, ions=options.ions
         )
-        reach = max(np.linalg.norm(x - x.mean(axis=0), axis=1).max() for x in (one.positions for one in clusters))
-        longest = 2 * reach + 0.01
+        reach = max(
+            np.linalg.norm(positions - positions.mean(axis=0), axis=1).max()
+            for positions in (cluster.positions for cluster in clusters)
+        )
+        max_distance = 2 * reach + 0.01
         qmin, qmax = options.q_range
-        fine = min(pair_distribution.alias_free_step(options.rmax, longest), (qmax - qmin) / 2)
+        alias_free_qstep = min(pair_distribution.alias_free_step(options.rmax, max_distance), (qmax - qmin) / 2)
         grid = Grid(
-            qmin=qmin, qmax=qmax, qstep=options.qstep or fine, rmin=options.rmin, rmax=options.rmax,
-            rstep=options.rstep, max_distance=longest, accuracy=RELATIVE_ACCURACY, lorch=options.window == "lorch",
+            qmin=qmin, qmax=qmax, qstep=options.qstep or alias_free_qstep, rmin=options.rmin, rmax=options.rmax,
+            rstep=options.rstep, max_distance=max_distance, accuracy=RELATIVE_ACCURACY, lorch=options.window == "lorch",
         )  # fmt: skip
         instrument = Instrument(
             uiso=uiso_of(options), delta1=options.delta1, delta2=options.delta2, qdamp=options.qdamp,
@@ -114,7 +117,7 @@ def _simulated(
             y = _cluster_curve(jnp.asarray(clusters[0].positions), scatterers, instrument, grid=grid, signal=signal)
         else:
             y = _mixture_curve(
-                [one.positions for one in clusters], share, scatterers, instrument, grid=grid, signal=signal
+                [cluster.positions for cluster in clusters], share, scatterers, instrument, grid=grid, signal=signal
             )
         return SimulatedCurve(grid.r if signal == "gr" else grid.q, np.asarray(y), grid.qstep)
 

@@ -56,7 +56,7 @@ class DesignMatrix(NamedTuple):
 
     log_radius: Float[Array, "*batch node"]
     """ln R in Å."""
-    curves: Float[Array, "*batch q node"]
+    whitened_curves: Float[Array, "*batch q node"]
     """V P(QR) over the noise, V in units of the middle's, the background projected out."""
     background_projection: Float[Array, "*batch term node"]
     """What was projected out, in the background's orthonormal terms."""
@@ -67,7 +67,7 @@ class StartGrid(NamedTuple):
 
     size_parameters: Float[Array, "column 2"]
     """ln mean (Å) and width over mean."""
-    curves: Float[Array, "q column"]
+    sphere_curves: Float[Array, "q column"]
     """Unweighted, on every so many points."""
 
 
@@ -81,9 +81,9 @@ def design_matrix(
 ) -> DesignMatrix:
     """Return what a pattern sees of a body at the nodes of a window."""
     log_radius = log_radius_nodes(window, n_nodes)
-    curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
-    background_projection = data.background_basis.T @ curves
-    return DesignMatrix(log_radius, curves - data.background_basis @ background_projection, background_projection)
+    whitened_curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
+    background_projection = data.background_basis.T @ whitened_curves
+    return DesignMatrix(log_radius, whitened_curves - data.background_basis @ background_projection, background_projection)
 
 
 def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
@@ -113,14 +113,14 @@ def start_window(grid: StartGrid, data: WhitenedData) -> RadiusWindow:
 
 def misfits(grid: StartGrid, data: WhitenedData) -> Float[Array, " column"]:
     """Return the share of the data that each column leaves, with its own scale and background."""
-    stride = data.q.shape[0] // grid.curves.shape[0]
+    stride = data.q.shape[0] // grid.sphere_curves.shape[0]
     inverse_sigma, background_terms = data.inverse_sigma[::stride], data.background_basis[::stride]
     basis = jnp.linalg.qr(background_terms)[0]
     residual = data.data[::stride] - basis @ (basis.T @ data.data[::stride])
-    curves = grid.curves * inverse_sigma[:, None]
-    curves = curves - basis @ (basis.T @ curves)
-    projections = residual @ curves
-    squared_norms = jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30)
+    whitened_curves = grid.sphere_curves * inverse_sigma[:, None]
+    whitened_curves = whitened_curves - basis @ (basis.T @ whitened_curves)
+    projections = residual @ whitened_curves
+    squared_norms = jnp.maximum(jnp.sum(whitened_curves**2, axis=0), 1e-30)
     return 1 - jnp.where(projections > 0, projections**2 / squared_norms, 0.0) / jnp.maximum(residual @ residual, 1e-30)
 
 
@@ -135,9 +135,9 @@ def start_parameters(
     columns = jax.vmap(
         lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius)
     )(size_parameters)
-    curves = design.curves @ columns.T
-    projections = data.data @ curves
-    gain = jnp.where(projections > 0, projections**2 / jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30), 0.0)
+    trial_curves = design.whitened_curves @ columns.T
+    projections = data.data @ trial_curves
+    gain = jnp.where(projections > 0, projections**2 / jnp.maximum(jnp.sum(trial_curves**2, axis=0), 1e-30), 0.0)
     selected_starts = []
     for _ in range(n_starts):
         best = size_parameters[jnp.argmax(gain)]
@@ -156,9 +156,9 @@ def start_pairs(
     columns = jax.vmap(
         lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], design.log_radius)
     )(size_parameters)
-    curves = design.curves @ columns.T
-    curves = curves / jnp.sqrt(jnp.maximum(jnp.sum(curves**2, axis=0), 1e-30))
-    projections, cosine = data.data @ curves, curves.T @ curves
+    trial_curves = design.whitened_curves @ columns.T
+    trial_curves = trial_curves / jnp.sqrt(jnp.maximum(jnp.sum(trial_curves**2, axis=0), 1e-30))
+    projections, cosine = data.data @ trial_curves, trial_curves.T @ trial_curves
     pair_projections = jnp.stack(jnp.broadcast_arrays(projections[:, None], projections[None, :]), axis=-1)
     amplitudes = nonnegative_pair(pair_projections, cosine)
     gain = jnp.sum(amplitudes * pair_projections, axis=-1)
@@ -206,8 +206,8 @@ def size_curves(
 ) -> Float[Array, "q node"]:
     """Return V P(QR) of each size, smeared where dq is given, V in units of the middle's."""
 
-    def curves(at):
-        return form_factors.form_factor(table, at[:, None] * jnp.exp(log_radius))
+    def unit_curves(shifted_q):
+        return form_factors.form_factor(table, shifted_q[:, None] * jnp.exp(log_radius))
 
     volume = jnp.exp(3 * (log_radius - log_radius[log_radius.shape[0] // 2]))
-    return volume * (curves(q) if dq is None else smearing.smear(curves, q, dq))
+    return volume * (unit_curves(q) if dq is None else smearing.smear(unit_curves, q, dq))

@@ -86,7 +86,7 @@ def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray,
     n_populations = len(body_fit.amplitude)
     is_free = np.ones(3 * n_populations, bool)
     is_free[: 2 * n_populations] = ~body_fit.at_bound.reshape(-1)
-    if FAMILIES[body_fit.distribution_shape].parameters == 1:
+    if FAMILIES[body_fit.distribution_shape].n_parameters == 1:
         is_free[1 : 2 * n_populations : 2] = False
     is_free[2 * n_populations :] &= body_fit.amplitude > 0
     prior_precision = np.full(3 * n_populations, MAX_LOG_SIGMA**-2.0)
@@ -120,7 +120,7 @@ def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: flo
         return -math.inf
     covariance_matrix, is_free = covariance(body_fit, chi2_factor)
     n_populations = len(body_fit.amplitude)
-    n_shape_parameters = FAMILIES[body_fit.distribution_shape].parameters
+    n_shape_parameters = FAMILIES[body_fit.distribution_shape].n_parameters
     n_fixed = (
         int((~is_free[: 2 * n_populations]).sum())
         if n_shape_parameters == 2
@@ -220,7 +220,7 @@ def _draw_populations(
     log_parameters = body_fit.log_parameters + gaussian_draws[:, : 2 * n_populations].reshape(
         DRAW_BATCH_SIZE, n_populations, 2
     )
-    max_log_width = math.log(max(FAMILIES[body_fit.distribution_shape].widest, 1e-3))
+    max_log_width = math.log(max(FAMILIES[body_fit.distribution_shape].max_pd, 1e-3))
     log_parameters[..., 1] = np.minimum(
         np.maximum(log_parameters[..., 1], math.log(size_distributions.MIN_WIDTH * (log_radius[1] - log_radius[0]))),
         max_log_width,

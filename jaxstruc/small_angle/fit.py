@@ -54,7 +54,7 @@ class SizeFit(NamedTuple):
     converged: Bool[Array, "*batch fit"]
 
 
-class _Point(NamedTuple):
+class _SizeFitPoint(NamedTuple):
     log_parameters: Float[Array, "fit population 2"]
     amplitude: Float[Array, "fit population"]
     chi2: Float[Array, " fit"]
@@ -64,8 +64,8 @@ class _Point(NamedTuple):
     full_normal_matrix: Float[Array, "fit parameter parameter"]
 
 
-class _Descent(NamedTuple):
-    point: _Point
+class _SizeFitDescent(NamedTuple):
+    point: _SizeFitPoint
     trial_parameters: Float[Array, "fit population 2"]
     predicted_decrease: Float[Array, " fit"]
     """Fall of chi-squared there."""
@@ -93,7 +93,7 @@ def fit_distributions(
         jnp.repeat(bound, n_fits // len(names), axis=0)[:, None] for bound in bounds(design.log_radius, names)
     )
 
-    def step(state: _Descent) -> _Descent:
+    def step(state: _SizeFitDescent) -> _SizeFitDescent:
         """Try the place that the last step chose, keep the better one, choose the next."""
         trial_point = _evaluate_point(design, data, state.trial_parameters, names=names)
         decrease = state.point.chi2 - trial_point.chi2
@@ -116,7 +116,7 @@ def fit_distributions(
             state.converged | (is_better & (decrease < tolerance)) | (predicted_decrease < tolerance) | (damping > 1e6)
         )
         converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
-        return _Descent(
+        return _SizeFitDescent(
             point,
             jnp.clip(point.log_parameters - step_vector, lower_bounds, upper_bounds),
             predicted_decrease,
@@ -149,7 +149,7 @@ def bounds(
     log_radius: Float[Array, " node"], names: tuple[str, ...]
 ) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
     """Return the least and the largest ln mean and ln width of distributions on nodes."""
-    max_log_width = jnp.log(jnp.asarray([FAMILIES[name].widest or 1e-3 for name in names], log_radius.dtype))
+    max_log_width = jnp.log(jnp.asarray([FAMILIES[name].max_pd or 1e-3 for name in names], log_radius.dtype))
     min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
     mean_bounds = (
         jnp.broadcast_to(log_radius[4], max_log_width.shape),
@@ -168,17 +168,17 @@ def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
     return jax.tree.map(lambda column: group_starts(column)[jnp.arange(best_index.shape[0]), best_index], fits)
 
 
-def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _Point:
+def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _SizeFitPoint:
     n_starts = log_parameters.shape[0] // len(names)
-    each = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
+    distribution_parameters = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
     volume_fractions = jnp.concatenate(
         [
             population_columns(FAMILIES[name].volume_fractions, start, design.log_radius)
-            for name, start in zip(names, each, strict=True)
+            for name, start in zip(names, distribution_parameters, strict=True)
         ]
     )
-    curves = jnp.einsum("fpkn,qn->fpkq", volume_fractions, design.curves)
-    model, slopes = curves[:, :, 0], curves[:, :, 1:]
+    population_curves = jnp.einsum("fpkn,qn->fpkq", volume_fractions, design.whitened_curves)
+    model, slopes = population_curves[:, :, 0], population_curves[:, :, 1:]
     amplitude, projected_slopes = _project_amplitudes(model, slopes, data)
     residual = data - jnp.einsum("fp,fpq->fq", amplitude, model)
     n_fits, n_populations = amplitude.shape
@@ -186,17 +186,17 @@ def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[
     full_jacobian = jnp.concatenate(
         [(amplitude[..., None, None] * slopes).reshape(jacobian.shape), amplitude[..., None] * model], axis=1
     )
-    return _Point(
+    return _SizeFitPoint(
         log_parameters, amplitude, jnp.sum(residual**2, axis=1), -jnp.einsum("fkq,fq->fk", jacobian, residual),
         jnp.einsum("fjq,fkq->fjk", jacobian, jacobian), jnp.einsum("fjq,fkq->fjk", full_jacobian, full_jacobian),
     )  # fmt: skip
 
 
-def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _Descent:
+def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _SizeFitDescent:
     """Return a descent before its first point, which any finite one betters."""
     n_fits, n_populations, _ = start_parameters.shape
     n_nonlinear, n_parameters = 2 * n_populations, 3 * n_populations
-    point = _Point(
+    point = _SizeFitPoint(
         start_parameters,
         jnp.zeros((n_fits, n_populations)),
         jnp.full(n_fits, jnp.inf),
@@ -205,10 +205,10 @@ def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _Desce
         jnp.zeros((n_fits, n_parameters, n_parameters)),
     )
     zeros = jnp.zeros(n_fits)
-    return _Descent(point, start_parameters, zeros, jnp.full(n_fits, INITIAL_DAMPING), jnp.asarray(0), zeros > 0)
+    return _SizeFitDescent(point, start_parameters, zeros, jnp.full(n_fits, INITIAL_DAMPING), jnp.asarray(0), zeros > 0)
 
 
-def _damped_step(point: _Point, damping, lower_bounds, upper_bounds):
+def _damped_step(point: _SizeFitPoint, damping, lower_bounds, upper_bounds):
     """Return the step of Levenberg and Marquardt, and the fall of chi-squared that it promises."""
     slope = point.slope.reshape(point.log_parameters.shape)
     at_bound = (
@@ -322,7 +322,7 @@ class BodyFit(NamedTuple):
     @property
     def n_parameters(self) -> int:
         """Fitted, amplitudes among them."""
-        return len(self.amplitude) * (FAMILIES[self.distribution_shape].parameters + 1)
+        return len(self.amplitude) * (FAMILIES[self.distribution_shape].n_parameters + 1)
 
 
 class SaxsFits(NamedTuple):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from jaxstruc.small_angle import data, design_matrix, evidence, fit
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.fit import BodyFit
-from jaxstruc.small_angle.simulate import UNIT
+from jaxstruc.small_angle.simulate import INTENSITY_UNIT
 from jaxstruc.small_angle.size_distributions import FAMILIES
 
 POINT_MULTIPLE = 256
@@ -81,7 +81,7 @@ def distribution_curve(
     background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers)
     columns = np.concatenate([(size_curves @ volume_fractions)[:, None], background_terms], axis=1)
     coefficients = _least_squares(columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
-    return columns @ coefficients, background_terms @ coefficients[1:], float(coefficients[0]) / UNIT, coefficients[1:]
+    return columns @ coefficients, background_terms @ coefficients[1:], float(coefficients[0]) / INTENSITY_UNIT, coefficients[1:]
 
 
 def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
@@ -100,7 +100,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
     names, slopes = [], []
     for population in np.flatnonzero(is_present):
         suffix = f"_{population + 1}" if n_populations > 1 else ""
-        for name, column in (("radius", 1), ("pd", 2))[: distribution_shape.parameters]:
+        for name, column in (("radius", 1), ("pd", 2))[: distribution_shape.n_parameters]:
             if not body_fit.at_bound[population, column - 1]:
                 names.append(name + suffix)
                 slopes.append(amplitudes[population] * population_curves[population, column])
@@ -119,7 +119,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
         calculated,
         background_terms @ background_coefficients,
         (saxs_data.intensity - calculated) / saxs_data.sigma,
-        float(amplitudes.sum()) / UNIT,
+        float(amplitudes.sum()) / INTENSITY_UNIT,
         background_coefficients,
         tuple(names),
         errors,

@@ -22,7 +22,7 @@ CENTERING = 0.1
 """Part of the barrier that a step leaves."""
 GAP_TOLERANCE = 1e-7
 """Of what is left of complementarity, relative."""
-ALIKE = 1e-6
+MAX_COST_RISE = 1e-6
 """Part of the cost by which setting the smallest shares to zero may raise it."""
 MIN_RELATIVE_AMPLITUDE = 1e-4
 """Of the largest share, above which a share is free."""
@@ -54,7 +54,7 @@ def hat_functions(
 
 
 def fit_free_distribution(
-    curves: Float[np.ndarray, "q bin"],
+    bin_curves: Float[np.ndarray, "q bin"],
     data: Float[np.ndarray, " q"],
     *,
     chi2_factor: float = 1.0,
@@ -64,19 +64,19 @@ def fit_free_distribution(
     """Return the free distribution of a pattern.
 
     Args:
-        curves: of each bin, over the noise, the background projected out.
+        bin_curves: of each bin, over the noise, the background projected out.
         data: likewise.
         chi2_factor: factor on chi-squared.
         n_draws: how many are drawn.
         seed: of the draws.
     """
-    curves, data = np.sqrt(chi2_factor) * np.asarray(curves, float), np.sqrt(chi2_factor) * np.asarray(data, float)
-    difference_matrix = second_differences(curves.shape[1])
-    smoothness, gram_matrix, projection = difference_matrix.T @ difference_matrix, curves.T @ curves, curves.T @ data
+    bin_curves, data = np.sqrt(chi2_factor) * np.asarray(bin_curves, float), np.sqrt(chi2_factor) * np.asarray(data, float)
+    difference_matrix = second_differences(bin_curves.shape[1])
+    smoothness, gram_matrix, projection = difference_matrix.T @ difference_matrix, bin_curves.T @ bin_curves, bin_curves.T @ data
     strengths = SMOOTHNESS_STRENGTHS * np.trace(gram_matrix) / np.trace(smoothness)
     matrices = gram_matrix + strengths[:, None, None] * smoothness
     solutions = nonnegative_minimum(matrices, np.broadcast_to(projection, (len(strengths), len(projection))))
-    chi2 = np.sum((data - solutions @ curves.T) ** 2, axis=1)
+    chi2 = np.sum((data - solutions @ bin_curves.T) ** 2, axis=1)
     log_evidences, n_determined = np.array(
         [_log_evidence(*solution, gram_matrix, smoothness) for solution in zip(solutions, chi2, strengths, strict=True)]
     ).T
@@ -86,7 +86,7 @@ def fit_free_distribution(
     amplitude_draws = np.zeros((0, len(projection)))
     if n_draws:
         generator = np.random.default_rng(seed)
-        noise_draws = generator.standard_normal((n_draws, len(data))) @ curves
+        noise_draws = generator.standard_normal((n_draws, len(data))) @ bin_curves
         prior_draws = (
             generator.standard_normal((n_draws, len(difference_matrix)))
             @ difference_matrix
@@ -124,25 +124,25 @@ def nonnegative_minimum(
     right_side = right_side / magnitude
     x = np.ones_like(right_side)
     z = np.ones_like(right_side)
-    best, least = x, np.full((len(x), 1), np.inf)
+    best_x, lowest_cost = x, np.full((len(x), 1), np.inf)
     n_bins = right_side.shape[1]
     for _ in range(MAX_STEPS):
         product = np.einsum("bij,bj->bi", matrix, x)
         cost = _cost(x, product, right_side)
-        best, least = np.where(cost < least, x, best), np.fmin(cost, least)
+        best_x, lowest_cost = np.where(cost < lowest_cost, x, best_x), np.fmin(cost, lowest_cost)
         gap = np.mean(x * z, axis=1, keepdims=True)
-        unfinished = gap >= GAP_TOLERANCE
-        if not unfinished.any():
+        is_running = gap >= GAP_TOLERANCE
+        if not is_running.any():
             break
         barrier_parameter = CENTERING * gap
         system = matrix + (z / x)[:, :, None] * np.eye(n_bins)
         x_step = np.linalg.solve(system, (barrier_parameter / x - product + right_side)[..., None])[..., 0]
         z_step = (barrier_parameter - z * x_step) / x - z
-        x = np.where(unfinished, x + _step_length(x, x_step) * x_step, x)
-        z = np.where(unfinished, z + _step_length(z, z_step) * z_step, z)
-    last = np.where(x > z, x, 0.0)
-    cost = _cost(last, np.einsum("bij,bj->bi", matrix, last), right_side)
-    return np.where(cost <= least + ALIKE * np.abs(least), last, best) * magnitude / diagonal_scale
+        x = np.where(is_running, x + _step_length(x, x_step) * x_step, x)
+        z = np.where(is_running, z + _step_length(z, z_step) * z_step, z)
+    final_x = np.where(x > z, x, 0.0)
+    cost = _cost(final_x, np.einsum("bij,bj->bi", matrix, final_x), right_side)
+    return np.where(cost <= lowest_cost + MAX_COST_RISE * np.abs(lowest_cost), final_x, best_x) * magnitude / diagonal_scale
 
 
 def _cost(x, product, side):

@@ -175,13 +175,13 @@ def _fit_free(
     size_curves = fitted_curves.size_curves(saxs_data, body, log_radius)
     background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers) / saxs_data.sigma[:, None]
     background_basis = np.linalg.qr(background_terms)[0]
-    curves, scaled_intensity = (size_curves @ hats) / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma
-    curves, scaled_intensity = (
-        curves - background_basis @ (background_basis.T @ curves),
+    bin_curves, scaled_intensity = (size_curves @ hats) / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma
+    bin_curves, scaled_intensity = (
+        bin_curves - background_basis @ (background_basis.T @ bin_curves),
         scaled_intensity - background_basis @ (background_basis.T @ scaled_intensity),
     )
     distribution = free_distribution.fit_free_distribution(
-        curves, scaled_intensity, chi2_factor=chi2_factor, n_draws=n_draws
+        bin_curves, scaled_intensity, chi2_factor=chi2_factor, n_draws=n_draws
     )
     volume_fractions = hats @ distribution.amplitudes
     fraction_draws = distribution.amplitude_draws @ hats.T

@@ -142,15 +142,15 @@ def _list_candidates(
     saxs_data: SaxsData, model_average: ModelAverage, scale_factor: float
 ) -> tuple[list[Candidate], tuple[str, ...]]:
     """Return all candidates, best first, the first with curves; and what was fitted for the best."""
-    temper = model_average.noise.chi2_factor
-    curves = fitted_curves.fitted_curves(
-        saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, temper
+    chi2_factor = model_average.noise.chi2_factor
+    best_curves = fitted_curves.fitted_curves(
+        saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, chi2_factor
     )
     fit_sizes = moments(model_average.volume_fractions, np.exp(model_average.log_radius))
     listed_candidates = [
         _body_candidate(
             row, Moments(*(column[row] for column in fit_sizes)), model_average, scale_factor, saxs_data,
-            curves[row] if row < len(curves) else None,
+            best_curves[row] if row < len(best_curves) else None,
         )
         for row in range(len(model_average.body_fits))
     ]  # fmt: skip
@@ -158,7 +158,7 @@ def _list_candidates(
         listed_candidates.append(_free_candidate(model_average.free_fit, model_average, scale_factor, saxs_data))
     listed_candidates.sort(key=lambda candidate: -candidate.weight)
     in_credible_set = statistics.credible_set(np.array([candidate.weight for candidate in listed_candidates]))
-    fitted_names = () if listed_candidates[0].family == "free" else curves[0].parameter_names
+    fitted_names = () if listed_candidates[0].family == "free" else best_curves[0].parameter_names
     return [
         dataclasses.replace(candidate, in_90=bool(in_credible_set[rank]))
         for rank, candidate in enumerate(listed_candidates)
@@ -201,7 +201,7 @@ def _body_candidate(
         values |= _background_values(fitted_curve.background_coefficients, fitted_curve, saxs_data)
     bounded_names = [name for column, name in enumerate(("radius", "pd")) if body_fit.at_bound[:, column].any()]
     bounded_names = [
-        name for name in bounded_names if name == "radius" or FAMILIES[body_fit.distribution_shape].parameters == 2
+        name for name in bounded_names if name == "radius" or FAMILIES[body_fit.distribution_shape].n_parameters == 2
     ]
     return Candidate(
         source="body",
@@ -229,7 +229,7 @@ def _population_values(body_fit: BodyFit, errors: dict[str, float], population_n
     component = max(population_number - 1, 0)
     radius, width = (math.exp(value) for value in body_fit.log_parameters[component])
     values = {f"radius{suffix}": Value(radius, _scaled_error(radius, errors.get(f"radius{suffix}")), "Å")}
-    if FAMILIES[body_fit.distribution_shape].parameters == 1:
+    if FAMILIES[body_fit.distribution_shape].n_parameters == 1:
         return values | {f"pd{suffix}": Value(0.0, None, "")}
     return values | {f"pd{suffix}": Value(width, _scaled_error(width, errors.get(f"pd{suffix}")), "")}
 
@@ -260,9 +260,9 @@ def _size_values(sizes: Moments, draws: ParameterDraws, row: int) -> dict[str, V
     return {"radius": Value(float(sizes.mean), errors[0], "Å"), "pd": Value(float(sizes.width), errors[1], "")}
 
 
-def _log_parameter_errors(body_fit: BodyFit, temper: float) -> dict[str, float]:
+def _log_parameter_errors(body_fit: BodyFit, chi2_factor: float) -> dict[str, float]:
     """Return the errors of ln radius and ln pd of a fit whose curve is not evaluated."""
-    covariance, is_free = evidence.covariance(body_fit, temper)
+    covariance, is_free = evidence.covariance(body_fit, chi2_factor)
     populations = len(body_fit.amplitude)
     errors: dict[str, float] = {}
     for component in range(populations):

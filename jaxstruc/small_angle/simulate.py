@@ -32,20 +32,20 @@ from jaxstruc.scattering.pair_distribution import Grid
 from jaxstruc.scattering.simulate import SimulatedCurve
 from jaxstruc.small_angle import form_factors, smearing, structure_factor
 from jaxstruc.small_angle.form_factors import FormFactor
-from jaxstruc.small_angle.size_distributions import FAMILIES, LONGEST_CHORD, SizeDistribution, size_distribution
+from jaxstruc.small_angle.size_distributions import FAMILIES, LONGEST_CHORD, SizeFractions, size_distribution
 
-UNIT = 1e-4
+INTENSITY_UNIT = 1e-4
 """1/cm, of (10⁻⁶/Å²)² Å³."""
-VALUES_AT_ONCE = 4_000_000
+MAX_VALUES_PER_BATCH = 4_000_000
 """Number of values, Q times sizes, that are computed at once."""
-STRUCTURES = {
+STRUCTURE_FACTORS = {
     "effective": structure_factor.effective_radius,
     "decoupling": structure_factor.decoupling,
     "local": structure_factor.local_monodisperse,
 }
 
 
-class Sample(NamedTuple):
+class CurveScale(NamedTuple):
     """What a curve depends on beside the particles."""
 
     scale: Float[Array, "*batch"] | float = 1.0
@@ -99,10 +99,10 @@ def simulate_saxs(
     q = Grid(qmin=qmin, qmax=qmax, qstep=qstep).q
     with jax.enable_x64(True):
         sizes = size_distribution(
-            distribution, radius, pd, qmax=qmax + smearing.ENDS[1] * options.dq, longest=_longest(body, options.aspect)
+            distribution, radius, pd, qmax=qmax + smearing.NODE_RANGE[1] * options.dq, longest_chord=_longest_chord(body, options.aspect)
         )
         return SimulatedCurve(
-            q, np.asarray(_simulated(jnp.asarray(q), form_factor(body, options), sizes, options)), qstep
+            q, np.asarray(_simulated_intensity(jnp.asarray(q), form_factor(body, options), sizes, options)), qstep
         )
 
 
@@ -141,11 +141,11 @@ def core_shell(thickness: float, *, core: float, shell: float) -> FormFactor:
 def intensity(
     q: Float[Array, "*q"],
     body: FormFactor,
-    sizes: SizeDistribution,
-    sample: Sample,
+    sizes: SizeFractions,
+    sample: CurveScale,
     *,
     dq: Float[Array, "*q"] | None = None,
-    structure: Callable[[Array, FormFactor, SizeDistribution], Array] | None = None,
+    structure: Callable[[Array, FormFactor, SizeFractions], Array] | None = None,
 ) -> Float[Array, "*q"]:
     """Return I(Q) of particles of one body.
 
@@ -159,18 +159,18 @@ def intensity(
     """
 
     def particles(q):
-        values = averaged(body.square(q[..., None], jnp.asarray(sizes.radius)), sizes)
+        values = mean_over_sizes(body.square(q[..., None], jnp.asarray(sizes.radius)), sizes)
         return values if structure is None else values * structure(q, body, sizes)
 
-    return dressed(q, particles(q) if dq is None else smearing.smear(particles, q, dq), sample)
+    return with_background(q, particles(q) if dq is None else smearing.smear(particles, q, dq), sample)
 
 
-def averaged(squares: Float[Array, "*q node"], sizes: SizeDistribution) -> Float[Array, "*q"]:
+def mean_over_sizes(squares: Float[Array, "*q node"], sizes: SizeFractions) -> Float[Array, "*q"]:
     """Return the sum over sizes per volume, in 1/cm for a contrast of 1, of P or another square of F/V."""
-    return UNIT * (squares @ (4 / 3 * np.pi * sizes.volume_fraction * sizes.radius**3))
+    return INTENSITY_UNIT * (squares @ (4 / 3 * np.pi * sizes.volume_fraction * sizes.radius**3))
 
 
-def dressed(q: Float[Array, "*q"], values: Float[Array, "*q"], sample: Sample) -> Float[Array, "*q"]:
+def with_background(q: Float[Array, "*q"], values: Float[Array, "*q"], sample: CurveScale) -> Float[Array, "*q"]:
     """Return a curve with its scale, contrast and background."""
     scaled = sample.scale * jnp.asarray(sample.contrast) ** 2 * values
     return scaled + sample.background + sample.power_scale * q ** -jnp.asarray(sample.power)
@@ -189,14 +189,14 @@ def check_sizes(distribution: str, pd: float, *, largest_qr: float) -> None:
     """
     if distribution == "none" and pd > 0:
         raise ValueError(f"Expected --pd 0 with --distribution none, got {pd:g}; choose another distribution.")
-    widest = FAMILIES[distribution].widest
+    widest = FAMILIES[distribution].max_pd
     if pd > widest > 0:
         raise ValueError(f"Expected --pd of at most {widest:g} with --distribution {distribution}, got {pd:g}.")
     if largest_qr > MAX_QR:
         raise ValueError(f"Expected --qmax times --radius of at most {MAX_QR:g}, got {largest_qr:g}; lower --qmax.")
 
 
-def _longest(body: str, aspect: float) -> float:
+def _longest_chord(body: str, aspect: float) -> float:
     """Return the longest chord of a body, in R_eq, or a longer one."""
     if body == "spheroid":
         return 2 * max(aspect ** (-1 / 3), aspect ** (2 / 3))
@@ -205,21 +205,21 @@ def _longest(body: str, aspect: float) -> float:
     return LONGEST_CHORD
 
 
-def _simulated(
-    q: Float[Array, " q"], body: FormFactor, sizes: SizeDistribution, options: SimulateSaxsOptions
+def _simulated_intensity(
+    q: Float[Array, " q"], body: FormFactor, sizes: SizeFractions, options: SimulateSaxsOptions
 ) -> Float[Array, " q"]:
     """Return the curve of particles, some Q at once."""
-    sample = Sample(
+    sample = CurveScale(
         options.scale, options.background, options.power_scale, options.power_law,
         1.0 if body.has_contrast else options.contrast,
     )  # fmt: skip
     structure = None
     if options.volume_fraction:
-        structure = partial(STRUCTURES[options.interaction], fraction=jnp.asarray(options.volume_fraction, q.dtype))
+        structure = partial(STRUCTURE_FACTORS[options.interaction], fraction=jnp.asarray(options.volume_fraction, q.dtype))
 
     def curve(q):
         dq = jnp.full_like(q, options.dq) if options.dq else None
         return intensity(q, body, sizes, sample, dq=dq, structure=structure)
 
-    size = max(VALUES_AT_ONCE // len(sizes.radius), 1)
+    size = max(MAX_VALUES_PER_BATCH // len(sizes.radius), 1)
     return jax.jit(lambda q: jax.lax.map(curve, q, batch_size=size))(q)

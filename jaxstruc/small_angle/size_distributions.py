@@ -21,21 +21,21 @@ from jaxtyping import Array, Float
 
 MIN_WIDTH = 0.7
 """Steps in ln R: the smallest width of a smooth distribution that the nodes hold, to 1e-4."""
-REACH, MAX_REACH = 30.0, 9.0
+MAX_WIDTHS_FROM_MEAN, MAX_LOG_RADIUS_FROM_MEAN = 30.0, 9.0
 """Widths, and ln R, on both sides of the mean, within which nodes are laid where the distribution has any weight."""
-TRIAL_NODES = 8001
+N_TRIAL_NODES = 8001
 """Nodes over this reach, on which the range with any weight is determined."""
-NEGLIGIBLE = 1e-14
+NEGLIGIBLE_WEIGHT = 1e-14
 """Weight, relative to the largest by number and by squared volume, beyond which no nodes are laid."""
 LONGEST_CHORD = 3.3
 """R_eq. No compact body of the list is longer: the edge of the tetrahedron."""
 BANDWIDTH = 9.0
 """Widths, of the Fourier transform of a distribution, beyond which it is negligible: exp(-9²/2)."""
-UNIFORM_NODES = 2000
+MIN_UNIFORM_NODES = 2000
 """Least number of nodes of the uniform distribution, whose ends are no smooth function."""
 
 
-class SizeDistribution(NamedTuple):
+class SizeFractions(NamedTuple):
     """Particles of many sizes."""
 
     radius: Float[Array | np.ndarray, "*batch node"]
@@ -53,9 +53,9 @@ class SizeDistribution(NamedTuple):
 class Family(NamedTuple):
     """A distribution of sizes with parameters."""
 
-    parameters: int
+    n_parameters: int
     """Number of parameters of size: 2 for mean and pd, 1 for one size."""
-    widest: float
+    max_pd: float
     """Largest pd."""
     volume_fractions: Callable[..., Float[Array, " node"]]
     """Function of the mean in Å, pd, and ln R at the nodes; the fractions sum to 1."""
@@ -99,17 +99,17 @@ def schulz(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
 
 def uniform(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
     r"""Return volume fractions of sizes even between $m (1 \pm \sqrt 3 p)$."""
-    step, half = u[1] - u[0], math.sqrt(3) * pd
-    low, high = (jnp.log(mean) + jnp.log1p(end) for end in (-half, half))
-    inside = _below((high - u) / step) - _below((low - u) / step)
-    fraction = inside * jnp.exp(4 * (u - jnp.log(mean)))
+    step, half_width = u[1] - u[0], math.sqrt(3) * pd
+    low, high = (jnp.log(mean) + jnp.log1p(end) for end in (-half_width, half_width))
+    node_shares = _cubic_integral((high - u) / step) - _cubic_integral((low - u) / step)
+    fraction = node_shares * jnp.exp(4 * (u - jnp.log(mean)))
     return fraction / jnp.sum(fraction)
 
 
 def single(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
     """Return volume fractions that stand for one size: cubic interpolation between the nodes; pd is not used."""
     x = (jnp.log(mean) - u) / (u[1] - u[0])
-    fraction = _cubic(x) * jnp.exp(3 * (u - jnp.log(mean)))
+    fraction = _cubic_kernel(x) * jnp.exp(3 * (u - jnp.log(mean)))
     return fraction / jnp.sum(fraction)
 
 
@@ -124,8 +124,8 @@ FAMILIES = {
 
 
 def size_distribution(
-    name: str, mean: float, pd: float, *, qmax: float, longest: float = LONGEST_CHORD
-) -> SizeDistribution:
+    name: str, mean: float, pd: float, *, qmax: float, longest_chord: float = LONGEST_CHORD
+) -> SizeFractions:
     """Return a distribution on nodes that are fine enough for all Q.
 
     Args:
@@ -133,33 +133,33 @@ def size_distribution(
         mean: in Å, by number.
         pd: standard deviation over mean, by number; 0 is one size.
         qmax: largest Q, in 1/Å.
-        longest: longest chord of the body, in R_eq.
+        longest_chord: longest chord of the body, in R_eq.
     """
     family = FAMILIES[name]
-    if family.parameters == 1 or pd == 0:
-        return SizeDistribution(np.array([mean]), np.ones(1))
-    reach = min(REACH * pd, MAX_REACH)
-    u = math.log(mean) + np.linspace(-reach, reach, TRIAL_NODES)
+    if family.n_parameters == 1 or pd == 0:
+        return SizeFractions(np.array([mean]), np.ones(1))
+    reach = min(MAX_WIDTHS_FROM_MEAN * pd, MAX_LOG_RADIUS_FROM_MEAN)
+    u = math.log(mean) + np.linspace(-reach, reach, N_TRIAL_NODES)
     fraction = np.asarray(family.volume_fractions(mean, pd, jnp.asarray(u)), float)
-    relative = np.exp(u) / mean
-    weights = [fraction / relative**3, fraction * relative**3]
-    inside = np.flatnonzero(np.max([weight / weight.max() for weight in weights], axis=0) > NEGLIGIBLE)
-    low, high = u[max(inside[0] - 1, 0)], u[min(inside[-1] + 1, len(u) - 1)]
-    signal = np.cumsum(fraction * relative**3 / (1 + (qmax * np.exp(u)) ** 4))
-    largest = math.exp(u[np.searchsorted(signal, (1 - 1e-9) * signal[-1])])
-    step = math.pi / (longest * qmax * largest + BANDWIDTH / pd)
-    nodes = max(math.ceil((high - low) / step) + 1, UNIFORM_NODES if name == "uniform" else 0)
-    u = np.linspace(low, high, nodes)
-    return SizeDistribution(np.exp(u), np.asarray(family.volume_fractions(mean, pd, jnp.asarray(u)), float))
+    relative_radius = np.exp(u) / mean
+    weights = [fraction / relative_radius**3, fraction * relative_radius**3]
+    has_weight_rows = np.flatnonzero(np.max([weight / weight.max() for weight in weights], axis=0) > NEGLIGIBLE_WEIGHT)
+    low, high = u[max(has_weight_rows[0] - 1, 0)], u[min(has_weight_rows[-1] + 1, len(u) - 1)]
+    signal = np.cumsum(fraction * relative_radius**3 / (1 + (qmax * np.exp(u)) ** 4))
+    largest_radius = math.exp(u[np.searchsorted(signal, (1 - 1e-9) * signal[-1])])
+    step = math.pi / (longest_chord * qmax * largest_radius + BANDWIDTH / pd)
+    n_nodes = max(math.ceil((high - low) / step) + 1, MIN_UNIFORM_NODES if name == "uniform" else 0)
+    u = np.linspace(low, high, n_nodes)
+    return SizeFractions(np.exp(u), np.asarray(family.volume_fractions(mean, pd, jnp.asarray(u)), float))
 
 
-def distribution_by_number(radius: Float[np.ndarray, " node"], number: Float[np.ndarray, " node"]) -> SizeDistribution:
+def distribution_by_number(radius: Float[np.ndarray, " node"], number: Float[np.ndarray, " node"]) -> SizeFractions:
     """Return a distribution, given the numbers of particles at each radius, in any unit."""
     volume = number * radius**3
-    return SizeDistribution(radius, volume / volume.sum(axis=-1, keepdims=True))
+    return SizeFractions(radius, volume / volume.sum(axis=-1, keepdims=True))
 
 
-def sasmodels_distribution(name: str, centre: float, pd: float) -> SizeDistribution:
+def sasmodels_distribution(name: str, centre: float, pd: float) -> SizeFractions:
     """Return a distribution as sasmodels 1.1.0 sums it by default, in double precision.
 
     Its lognormal has the median as its centre, and the standard deviation of ln R as its pd. Its uniform distribution
@@ -197,16 +197,16 @@ def moments(fraction: Float[np.ndarray, "*batch node"], radius: Float[np.ndarray
     return Moments(*mean_and_width(fraction / radius**3), *mean_and_width(fraction))
 
 
-def _cubic(x):
+def _cubic_kernel(x):
     """Return the kernel of cubic convolution (R. G. Keys, IEEE Trans. ASSP 29, 1153 (1981))."""
-    a = jnp.abs(x)
-    near, far = 1 + a**2 * (1.5 * a - 2.5), 2 + a * (-4 + a * (2.5 - 0.5 * a))
-    return jnp.where(a < 1, near, jnp.where(a < 2, far, 0.0))
+    distance = jnp.abs(x)
+    inner_value, outer_value = 1 + distance**2 * (1.5 * distance - 2.5), 2 + distance * (-4 + distance * (2.5 - 0.5 * distance))
+    return jnp.where(distance < 1, inner_value, jnp.where(distance < 2, outer_value, 0.0))
 
 
-def _below(x):
+def _cubic_integral(x):
     """Return the integral of that kernel up to x: what of a node's part lies below an edge x steps above it."""
-    a = jnp.minimum(jnp.abs(x), 2.0)
-    near = a * (1 + a**2 * (0.375 * a - 2.5 / 3))
-    far = a * (2 + a * (-2 + a * (2.5 / 3 - 0.125 * a))) - 1 / 6
-    return 0.5 + jnp.sign(x) * jnp.where(a < 1, near, far)
+    distance = jnp.minimum(jnp.abs(x), 2.0)
+    inner_value = distance * (1 + distance**2 * (0.375 * distance - 2.5 / 3))
+    outer_value = distance * (2 + distance * (-2 + distance * (2.5 / 3 - 0.125 * distance))) - 1 / 6
+    return 0.5 + jnp.sign(x) * jnp.where(distance < 1, inner_value, outer_value)

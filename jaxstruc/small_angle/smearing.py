@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-NODES = 31
+N_NODES = 31
 """Even nodes of the resolution."""
-ENDS = (-2.5, 3.0)
+NODE_RANGE = (-2.5, 3.0)
 """Standard deviations at the first and at the last node."""
 
 
@@ -31,12 +31,12 @@ def smear(
         q: in 1/Å.
         dq: in 1/Å, standard deviation of the resolution.
     """
-    offset = np.linspace(*ENDS, NODES)
+    offset = np.linspace(*NODE_RANGE, N_NODES)
     weight = np.exp(-0.5 * offset**2) * np.where(np.abs(offset - offset.mean()) < offset[-1] - offset.mean(), 1.0, 0.5)
 
     def add(total, node):
-        place, share = node
-        return total + share * curve(jnp.abs(q + dq * place)), None
+        shift, node_weight = node
+        return total + node_weight * curve(jnp.abs(q + dq * shift)), None
 
     nodes = jnp.asarray(offset, q.dtype), jnp.asarray(weight / weight.sum(), q.dtype)
     shape = jax.eval_shape(curve, q)

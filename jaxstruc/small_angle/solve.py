@@ -67,7 +67,7 @@ class SaxsPlan(NamedTuple):
         return settings | {"version": jaxstruc.__version__}
 
 
-def check_plan(plan: SaxsPlan, *, background: Measurement | None = None) -> None:
+def check_saxs_plan(plan: SaxsPlan, *, background: Measurement | None = None) -> None:
     """Check that a plan can be followed.
 
     Args:
@@ -98,20 +98,20 @@ def _solvent_sld(name: str) -> float:
         return contrast.solvent_sld(name)
 
 
-def read_measurement(path: Path, plan: SaxsPlan) -> Measurement:
+def read_saxs_measurement(path: Path, plan: SaxsPlan) -> Measurement:
     """Return the I(Q) that a file holds, with all settings, checked; the background's, if any, taken off.
 
     Raises:
         ValueError: where it cannot be used.
     """
     options = plan.data
-    measurement = read.read(
+    measurement = read.read_curve(
         path, q_unit=options.q_unit, wavelength=options.wavelength, frame=options.frame, accepted_kinds=("iq",)
     )
-    return prepare_measurement(measurement, plan)
+    return prepare_saxs_measurement(measurement, plan)
 
 
-def prepare_measurement(
+def prepare_saxs_measurement(
     measurement: Measurement, plan: SaxsPlan, *, background: Measurement | None = None
 ) -> Measurement:
     """Return a measurement in the range of the fit, checked; the background's, if any, is subtracted.
@@ -126,7 +126,7 @@ def prepare_measurement(
     """
     data = plan.data
     if background is None and data.background is not None:
-        background = read.read(data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",))
+        background = read.read_curve(data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",))
     if background is not None:
         measurement = subtraction.subtract_background(measurement, background, scale=data.background_scale)
     prepared_measurement = points.resolve_q_range(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
@@ -139,7 +139,7 @@ def prepare_measurement(
     return prepared_measurement
 
 
-def solve_measurements(
+def solve_saxs_measurements(
     measurements: Sequence[Measurement],
     plan: SaxsPlan,
     *,
@@ -165,12 +165,12 @@ def solve_measurements(
         shared_seconds = (time.perf_counter() - start_time) / len(batch)
         for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True):
             start_time = time.perf_counter()
-            result = solve_measurement(measurement, saxs_data, fits, plan)
+            result = saxs_result_from_fits(measurement, saxs_data, fits, plan)
             seconds = shared_seconds + time.perf_counter() - start_time
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
 
 
-def solve_measurement(measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan) -> SaxsResult:
+def saxs_result_from_fits(measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan) -> SaxsResult:
     """Return the result of one measurement from its fits."""
     scale_factor = INTENSITY_UNITS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
     saxs_result = result.build_result(

@@ -17,11 +17,11 @@ from jaxtyping import Array, Float
 
 from jaxstruc.scattering.sincos import sine_and_cosine
 from jaxstruc.small_angle.form_factors import FormFactor
-from jaxstruc.small_angle.size_distributions import SizeDistribution
+from jaxstruc.small_angle.size_distributions import SizeFractions
 
-NEAR = 3.0
+MAX_QUADRATURE_X = 3.0
 """Below this x the integral is a sum over `NODES` Gauss points, above it is written out."""
-NODES = 12
+N_QUADRATURE_NODES = 12
 
 
 def hard_spheres(
@@ -32,19 +32,19 @@ def hard_spheres(
     alpha = (1 + 2 * fraction) ** 2 / (1 - fraction) ** 4
     beta = -6 * fraction * (1 + fraction / 2) ** 2 / (1 - fraction) ** 4
     factors = alpha, beta, fraction * alpha / 2
-    integral = jnp.where(x < NEAR, _summed(jnp.minimum(x, NEAR), factors), _closed(jnp.maximum(x, NEAR), factors))
+    integral = jnp.where(x < MAX_QUADRATURE_X, _quadrature_integral(jnp.minimum(x, MAX_QUADRATURE_X), factors), _closed_form_integral(jnp.maximum(x, MAX_QUADRATURE_X), factors))
     return 1 / (1 + 24 * fraction * integral)
 
 
 def effective_radius(
-    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""]
 ) -> Float[Array, "*q"]:
     """Return S of spheres of the mean R_eq, by number: sasmodels' usual way."""
     return hard_spheres(q, jnp.sum(sizes.number_fraction * sizes.radius), fraction)
 
 
 def decoupling(
-    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""]
 ) -> Float[Array, "*q"]:
     r"""Return $1 + \beta (S - 1)$, $\beta = \langle F \rangle^2 / \langle F^2 \rangle$, S of the mean R_eq.
 
@@ -59,7 +59,7 @@ def decoupling(
 
 
 def local_monodisperse(
-    q: Float[Array, "*q"], body: FormFactor, sizes: SizeDistribution, fraction: Float[Array, ""]
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""]
 ) -> Float[Array, "*q"]:
     """Return the mean of S, each particle among others of its size, weighted by what each scatters.
 
@@ -71,16 +71,16 @@ def local_monodisperse(
     return (squares * factors) @ weight / (squares @ weight)
 
 
-def _summed(x, factors):
-    node, weight = np.polynomial.legendre.leggauss(NODES)
+def _quadrature_integral(x, factors):
+    node, weight = np.polynomial.legendre.leggauss(N_QUADRATURE_NODES)
     s = (node + 1) / 2
-    each = sum(
+    node_factors = sum(
         factor * jnp.asarray(weight / 2 * s ** (2 + n), x.dtype) for factor, n in zip(factors, (0, 1, 3), strict=True)
     )
-    return jnp.sinc(x[..., None] * jnp.asarray(s / np.pi, x.dtype)) @ each
+    return jnp.sinc(x[..., None] * jnp.asarray(s / np.pi, x.dtype)) @ node_factors
 
 
-def _closed(x, factors):
+def _closed_form_integral(x, factors):
     alpha, beta, gamma = factors
     sine, cosine = sine_and_cosine(x)
     first = (sine - x * cosine) / x**2

@@ -53,7 +53,7 @@ def command_arguments(cluster_files):
     return {
         "solve": (
             ("solve",),
-            ("--element", "Ag", "--samples", 8, "--search", "none", "--ensemble", "none", *library_options),
+            ("--element", "Ag", "--draws", 8, "--search", "none", "--ensemble", "none", *library_options),
         ),
         "mine": (("mine",), ("--element", "Ag", "--ensemble", "none", *library_options)),
         "refine": (("refine", *cluster_files), ()),

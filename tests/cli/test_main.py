@@ -33,7 +33,7 @@ def run_command(arguments, capsys):
         ("good", ["--rmin", 9, "--rmax", 8], "rmin < rmax"),
         ("good", ["--qmax", 500], "step in r"),
         ("good", ["--element", "Xx"], "Expected the symbol of an element"),
-        ("good", ["--samples", 0], "Expected --samples of at least 1, got 0."),
+        ("good", ["--draws", 0], "Expected --draws of at least 1, got 0."),
         ("good", ["--weights", "none.safetensors"], "Expected weights"),
         ("good", ["-o", EXAMPLE], "Expected a folder for the results"),
         ("good", ["--max-atoms", 3], "Expected --max-atoms of at least 5, got 3."),
@@ -76,8 +76,8 @@ def test_where_an_error_arose_is_shown_on_request(capsys, tmp_path):
 )
 def test_help_has_an_example_and_imports_no_jax(command, repository):
     code = (
-        "import sys; from jaxstruc.commands import cli\n"
-        f"try: cli.main({[*command, '--help']!r})\n"
+        "import sys; from jaxstruc.cli import main\n"
+        f"try: main.main({[*command, '--help']!r})\n"
         "except SystemExit: pass\n"
         "assert 'jax' not in sys.modules and 'numpy' not in sys.modules, 'slow'"
     )

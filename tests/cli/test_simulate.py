@@ -259,7 +259,7 @@ def test_the_curve_of_a_body_is_that_of_python_and_its_header_makes_it_again(tmp
         (("some.xyz", "--dq", 0.1), "Expected --body with options of small-angle scattering"),
         (
             (*MIXTURE_OPTIONS, "--distribution", "gaussian"),
-            "Expected a distribution lognormal or schulz, got 'gaussian'",
+            "Expected --distribution lognormal or schulz with --family, got gaussian",
         ),
     ],
 )

@@ -19,7 +19,7 @@ def test_a_case_is_the_same_each_time_and_its_curve_ends_at_qmax(experiments, mo
         unlisted_particles.simulate_case(CASE_NAME, unlisted_particles.CASE_SETS["offrule"]) for _ in range(2)
     )
     np.testing.assert_array_equal(simulated_case.measurement.g, repeated_case.measurement.g)
-    settings = simulated_case.measurement.given
+    settings = simulated_case.measurement.settings_by_name
     assert all(q[0] == settings["qmin"] and q[-1] == pytest.approx(settings["qmax"], abs=1e-9) for q in q_grids)
     assert simulated_case.particle.type == "fcc" and 35 <= len(simulated_case.particle.positions) <= 320
 

@@ -76,7 +76,7 @@ def is_read_as_valid_curve(path, **options):
     start_time = time.process_time()
     try:
         with warnings.catch_warnings(action="error"):
-            measurement = read.read(path, **options)
+            measurement = read.read_curve(path, **options)
             if measurement.kind in ("sq", "fq"):
                 assert np.isfinite(reduction.reduce_to_pdf(measurement, DataOptions()).g).all()
             elif measurement.kind == "iq":

@@ -19,7 +19,7 @@ def file(tmp_path):
 
 
 def test_attributes_are_words_however_they_are_written(file):
-    assert isolated_process.attribute_words(file, "one") == ["a", "b", "c"] and isolated_process.attribute_words(
+    assert isolated_process.attribute_parts(file, "one") == ["a", "b", "c"] and isolated_process.attribute_parts(
         file, "list"
     ) == [
         "e",
@@ -28,9 +28,9 @@ def test_attributes_are_words_however_they_are_written(file):
     ]
     assert isolated_process.attribute_text(file, "missing", "none", "bytes") == "d"
     assert (
-        isolated_process.attribute_words(file, "number")
-        == isolated_process.attribute_words(file, "long")
-        == isolated_process.attribute_words(file, "missing")
+        isolated_process.attribute_parts(file, "number")
+        == isolated_process.attribute_parts(file, "long")
+        == isolated_process.attribute_parts(file, "missing")
         == []
     )
 

@@ -135,8 +135,18 @@ def test_settings_of_a_header_are_kept(write):
         ("x.gr", text_columns(Q, I), {"q_unit": "1/A"}, r"or F\(Q\), got G\(r\) in .*; pass it to jaxstruc solve"),
         ("x.dat", LABELS + rows(), {"kind": "iq"}, r"I\(Q\), got G\(r\) in .*x.dat; pass it to jaxstruc solve"),
         ("x.sq", text_columns(Q, I), {"kind": "iq"}, r"I\(Q\), got S\(Q\) in .*x.sq; pass it to jaxstruc solve"),
-        ("x.sq", text_columns(Q, I), {"kind": "fq", "accepted_kinds": ("gr", "sq", "fq")}, r"got S\(Q\) in .*; drop --kind fq"),
-        ("x.iq", text_columns(Q, I), {"accepted_kinds": ("gr", "sq", "fq")}, r"got I\(Q\) in .*x.iq; pass it to jaxstruc saxs"),
+        (
+            "x.sq",
+            text_columns(Q, I),
+            {"kind": "fq", "accepted_kinds": ("gr", "sq", "fq")},
+            r"got S\(Q\) in .*; drop --kind fq",
+        ),
+        (
+            "x.iq",
+            text_columns(Q, I),
+            {"accepted_kinds": ("gr", "sq", "fq")},
+            r"got I\(Q\) in .*x.iq; pass it to jaxstruc saxs",
+        ),
         (
             "x.dat",
             text_columns(Q, I),

@@ -23,26 +23,29 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("old_attributes", [False, True])
 def test_a_curve_comes_back_with_its_units_in_the_new_form_and_the_old(path, old_attributes):
-    measurement = nxcansas.read(write_nxcansas(path, old=old_attributes))
+    measurement = nxcansas.read(write_nxcansas(path, old_attributes=old_attributes))
     assert_curve(measurement)
     assert measurement.format == "NXcanSAS, Q in 1/Å by the header" and measurement.header == {"title": "entry/data"}
     assert measurement.settings == measurement.warnings == () and len(measurement.sha256) == 64
 
 
 def test_units_are_those_of_the_file_and_arbitrary_stays_so(path):
-    measurement = nxcansas.read(write_nxcansas(path, unit="1/nm", units="Counts", sigma=None, dq=None))
+    measurement = nxcansas.read(write_nxcansas(path, q_unit="1/nm", intensity_unit="Counts", sigma=None, dq=None))
     assert_curve(measurement, q=Q / 10, sigma=None, dq=None, intensity_unit="arbitrary")
-    assert nxcansas.read(write_nxcansas(path, unit="1/m", units="", q=1e10 * Q)).intensity_unit == ""
-    assert nxcansas.read(write_nxcansas(path, unit=""), q_unit="1/nm").q[0] == pytest.approx(Q[0] / 10)
+    assert nxcansas.read(write_nxcansas(path, q_unit="1/m", intensity_unit="", q=1e10 * Q)).intensity_unit == ""
+    assert nxcansas.read(write_nxcansas(path, q_unit=""), q_unit="1/nm").q[0] == pytest.approx(Q[0] / 10)
 
 
 @pytest.mark.parametrize(
     ("shape", "entry_options"),
     [
-        ("frames first", {"i": FRAMES, "axes": ["Time", "Q"], "sigma": 0.02 * FRAMES}),
-        ("frames first, one error", {"i": FRAMES, "axes": "Time,Q"}),
-        ("frames last", {"i": FRAMES.T, "axes": ["Q", "Time"]}),
-        ("a Q for each", {"i": FRAMES, "axes": ["Time", "Q"], "q": np.tile(Q, (3, 1)), "dq": np.tile(DQ, (3, 1))}),
+        ("frames first", {"intensity": FRAMES, "axes": ["Time", "Q"], "sigma": 0.02 * FRAMES}),
+        ("frames first, one error", {"intensity": FRAMES, "axes": "Time,Q"}),
+        ("frames last", {"intensity": FRAMES.T, "axes": ["Q", "Time"]}),
+        (
+            "a Q for each",
+            {"intensity": FRAMES, "axes": ["Time", "Q"], "q": np.tile(Q, (3, 1)), "dq": np.tile(DQ, (3, 1))},
+        ),
     ],
 )
 def test_of_many_frames_one_is_asked_for_and_is_the_right_one(path, shape, entry_options):

@@ -80,7 +80,7 @@ def test_repeated_q_are_dropped_with_a_warning():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unit": ""}, "the unit of Q in the file or the command, got neither for x.dat, 0.005 to 0.4"),
+        ({"axis_unit": ""}, "the unit of Q in the file or the command, got neither for x.dat, 0.005 to 0.4"),
         ({"x": replace_values(Q, 3, np.nan)}, "finite Q, got nan at point 4 of x.dat"),
         ({"x": replace_values(Q, 0, -0.1)}, "Q above 0, got -0.1 at point 1"),
         ({"x": -Q}, "Q above 0, got -0.005 at point 1 of x.dat, the first of 80"),

@@ -69,7 +69,9 @@ def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, 
     assert (chosen_axis.unit, chosen_axis.origin, len(messages)) == (unit, origin, n_warnings)
     if unit == "2theta":
         assert (chosen_axis.wavelength, chosen_axis.wavelength_origin) == (
-            (0.7107, "header") if "stated_wavelength" in options and "wavelength" not in options else (1.0, "command line")
+            (0.7107, "header")
+            if "stated_wavelength" in options and "wavelength" not in options
+            else (1.0, "command line")
         )
 
 

@@ -33,7 +33,7 @@ from jaxstruc.clusters import families, polydisperse
 from jaxstruc.options.pdf import FamilyName, Parameter
 from jaxstruc.options.simulation import GenerateOptions, PackingName, PopulationOptions
 from jaxstruc.options.training import TrainClassifierOptions
-from jaxstruc.options.validation import POSITIONAL, Bounds, Options, command_words, flag
+from jaxstruc.options.validation import POSITIONAL, Bounds, Options, command_arguments, flag
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, FIT_PARAMETERS
 
 MISSING = Path("none.safetensors")
@@ -127,7 +127,7 @@ def test_the_mistakes_are_of_all_fields_with_few_values_or_bounds():
         ("mine", MineOptions(sources=()), ("--sources",)),
         ("mine", MineOptions(fit=FitOptions(("uiso",))), ("--free", "uiso")),
         ("mine", MineOptions(fit=FitOptions(("scale", "delta1", "delta2"))), ("--free", "scale", "delta1", "delta2")),
-        ("solve", SolveOptions(network=NetworkOptions(samples=0)), ("--samples", 0)),
+        ("solve", SolveOptions(network=NetworkOptions(draws=0)), ("--draws", 0)),
         (
             "solve",
             SolveOptions(network=NetworkOptions(weights=MISSING)),
@@ -233,10 +233,10 @@ def test_mining_is_solving_with_two_other_defaults():
 
 def test_words_are_those_of_the_command_line():
     options = SimulateOptions(ions=("Cu2+", "O2-"), signal="sq")
-    assert command_words(options, defaults=False) == ["--signal", "sq", "--ions", "Cu2+", "O2-"]
-    assert "--qmax 25.0" in " ".join(command_words(options, defaults=True))
-    assert command_words(SizeOptions(flat=False, absolute=True), defaults=False) == ["--no-flat", "--absolute"]
-    assert command_words(TrainOptions(pdf_warmup=2.0), defaults=False) == ["--pdf-warmup", "2.0"]
+    assert command_arguments(options, defaults=False) == ["--signal", "sq", "--ions", "Cu2+", "O2-"]
+    assert "--qmax 25.0" in " ".join(command_arguments(options, defaults=True))
+    assert command_arguments(SizeOptions(flat=False, absolute=True), defaults=False) == ["--no-flat", "--absolute"]
+    assert command_arguments(TrainOptions(pdf_warmup=2.0), defaults=False) == ["--pdf-warmup", "2.0"]
     assert flag("max_atoms") == "--max-atoms" and POSITIONAL is not None
 
 

@@ -135,7 +135,7 @@ def test_the_truth_lies_in_the_90_percent_set_about_as_often_as_it_says():
         best_row = int(np.argmin(fit.rw))
         cluster_tables = candidates.cluster_tables(make_pool(similar_library, np.array([best_row])), target)
         best_fit = jax.tree.map(lambda column, best_row=best_row: column[best_row : best_row + 1], fit)
-        fitted_pdf, _ = fits.curves(best_fit, cluster_tables, target)
+        fitted_pdf, _ = fits.fitted_curves(best_fit, cluster_tables, target)
         effective_points = statistics.effective_points(g - fitted_pdf[0], target.n_independent)
         in_set = statistics.credible_set(posterior.weights(fit.rw, effective_points, 4))
         contains_truth.append(in_set[true_row])

@@ -14,14 +14,14 @@ def ensemble_validation():
 
 
 def test_a_mixture_is_a_distribution(ensemble_validation):
-    assert ensemble_validation.verdict == "distribution" and len(ensemble_validation.compared) == 3
-    for comparison in ensemble_validation.compared:
-        assert min(prediction.rw for prediction in comparison.ensembles) < comparison.single.rw
+    assert ensemble_validation.sample == "distribution" and len(ensemble_validation.comparisons) == 3
+    for comparison in ensemble_validation.comparisons:
+        assert min(prediction.rw for prediction in comparison.ensemble_predictions) < comparison.single_prediction.rw
         assert comparison.points == pytest.approx((comparison.cut.end - comparison.cut.cut) * 17 / np.pi, rel=1e-6)
         assert (
-            len(comparison.rivals) == 4
-            and np.isfinite(comparison.rivals).all()
-            and comparison.rivals.min() >= comparison.single.squares * 0.1
+            len(comparison.rival_squares) == 4
+            and np.isfinite(comparison.rival_squares).all()
+            and comparison.rival_squares.min() >= comparison.single_prediction.squares * 0.1
         )
 
 
@@ -46,7 +46,7 @@ def test_a_short_signal_leaves_nothing_to_predict(ensemble_validation):
 
 
 def test_the_curves_of_a_cut_go_through_the_data_it_was_fitted_to(ensemble_validation):
-    comparison = ensemble_validation.compared[1]
+    comparison = ensemble_validation.comparisons[1]
     in_fit_range = comparison.r <= comparison.cut.cut
     for curve in comparison.curves:
         assert np.linalg.norm((curve - comparison.g)[in_fit_range]) < 0.05 * np.linalg.norm(comparison.g[in_fit_range])

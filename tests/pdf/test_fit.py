@@ -93,7 +93,7 @@ def test_resolution_and_background_are_fitted_too(distances):
     fit_result = fit_all_parameters(distances[None], jnp.ones((1, 43)), target)
     assert float(fit_result.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(fit_result.rw[0]) < 2e-3
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
-    fitted_pdf, fitted_background = fit.curves(
+    fitted_pdf, fitted_background = fit.fitted_curves(
         fit_result, jax.tree.map(lambda column: column[None], cluster_table), target
     )
     np.testing.assert_allclose(fitted_pdf[0], g, atol=3e-3 * np.abs(g).max())

@@ -37,9 +37,9 @@ def test_the_qmin_of_the_data_is_found_under_a_wrong_header(true_qmin):
         and abs(inferred_setting.value - true_qmin) < 4 * inferred_setting.error + 0.01
     )
     assert 0 < inferred_setting.error < 0.1
-    values = [value for value, _ in inferred_setting.profile]
+    values = [value for value, _ in inferred_setting.rw_by_value]
     assert values == sorted(values) and 0.1 in values and {0.3, 1.8} <= set(values)
-    assert min(inferred_setting.profile, key=lambda point: point[1])[0] == inferred_setting.value
+    assert min(inferred_setting.rw_by_value, key=lambda point: point[1])[0] == inferred_setting.value
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -186,7 +186,7 @@ def test_a_start_without_a_number_is_returned_as_it_is():
 
 def test_pairs_without_curvature_leave_the_step_to_the_other_pairs():
     """A quadratic's memory gives Newton's step along its pair; a pair with a negative or no change counts nothing."""
-    memory = relax._with_curvature(optax.scale_by_lbfgs())
+    memory = relax._without_flat_pairs(optax.scale_by_lbfgs())
     first_point, curvature = jnp.zeros((1, 2)), jnp.array([[4.0, 1.0]])
     state = memory.init(first_point)
     _, state = memory.update(jnp.array([[-4.0, 0.0]]), state, first_point)

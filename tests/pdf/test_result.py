@@ -122,17 +122,17 @@ def test_an_inferred_setting_has_its_error():
         solve_measurement(make_measurement(1), known_group()),
     )
     origins = {setting.name: setting.origin for setting in result.settings}
-    assert origins["qmin"] == "inferred" and result.given["qmin"] == pytest.approx(1.0, abs=0.05)
+    assert origins["qmin"] == "inferred" and result.settings_by_name["qmin"] == pytest.approx(1.0, abs=0.05)
     assert 0 < result.facts["qmin_error"] < 0.1 and result.status == "solved"
     assert "qmin" in result.message and "inferred (the header says 0.1)" in result.message
     assert result.best.rw == pytest.approx(right_result.best.rw, abs=0.003)
-    assert "qmin_error" not in right_result.facts and right_result.given["qmin"] == 1.0
+    assert "qmin_error" not in right_result.facts and right_result.settings_by_name["qmin"] == 1.0
 
 
 def test_the_users_qmin_stays():
     result = solve_measurement(make_measurement(1), known_group(), data=DataOptions(qmin=0.1))
     assert (
-        result.given["qmin"] == 0.1
+        result.settings_by_name["qmin"] == 0.1
         and {setting.name: setting.origin for setting in result.settings}["qmin"] == "command line"
     )
     assert result.best.rw > 0.1 and result.status == "weak"
@@ -142,13 +142,13 @@ def test_a_default_qdamp_is_corrected_and_a_stated_or_free_one_is_not():
     header_without_qdamp = {"qmin": 1.0, "qmax": 18.0}
     sample = make_measurement(1, qdamp=0.06, header=header_without_qdamp)
     result = solve_measurement(sample, known_group())
-    assert result.given["qdamp"] == pytest.approx(0.06, abs=0.01) and "qdamp_error" in result.facts
-    assert result.best.values["qdamp"].value == pytest.approx(result.given["qdamp"], rel=1e-5)
+    assert result.settings_by_name["qdamp"] == pytest.approx(0.06, abs=0.01) and "qdamp_error" in result.facts
+    assert result.best.values["qdamp"].value == pytest.approx(result.settings_by_name["qdamp"], rel=1e-5)
     stated_result = solve_measurement(sample, known_group(), data=DataOptions(qdamp=0.03))
-    assert stated_result.given["qdamp"] == 0.03 and stated_result.best.rw > result.best.rw + 0.001
+    assert stated_result.settings_by_name["qdamp"] == 0.03 and stated_result.best.rw > result.best.rw + 0.001
     fit_options = FitOptions(("scale", "stretch", "uiso", "delta2", "qdamp"))
     free_result = solve_measurement(sample, known_group(), fit=fit_options)
-    assert free_result.given["qdamp"] == 0.03 and free_result.best.values["qdamp"].value == pytest.approx(
+    assert free_result.settings_by_name["qdamp"] == 0.03 and free_result.best.values["qdamp"].value == pytest.approx(
         0.06, abs=0.01
     )
 

@@ -134,4 +134,4 @@ def test_data_too_short_for_a_large_qmin_are_answered(example):
     short_measurement = example._replace(header=example.header | {"qmin": 0.1, "qmax": 10.0})
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     (result,) = solve_example(short_measurement, group, data=DataOptions(rmax=4.0))
-    assert result.candidates and result.given["qmin"] < 1.8
+    assert result.candidates and result.settings_by_name["qmin"] < 1.8

@@ -18,7 +18,7 @@ def example(repository):
 
 
 def test_a_network_gives_its_draws_and_reports_what_lies_outside_its_training(example):
-    source = sources.network_source(NetworkOptions(samples=4), bond=BOND)
+    source = sources.network_source(NetworkOptions(draws=4), bond=BOND)
     unusual_measurement = example._replace(
         settings=tuple(
             setting._replace(value=40.0) if setting.name == "qmax" else setting for setting in example.settings

@@ -37,7 +37,9 @@ def test_a_noiseless_curve_gives_back_mean_and_width_from_any_start(fit_measurem
 def test_chi_squared_is_that_of_the_noise_and_the_errors_that_of_the_spread(fit_measurement):
     size_fits = [fit_measurement(small_angle_data.measurement(seed=seed))[1] for seed in range(24)]
     log_means = np.array([float(size_fit.place[0, 0, 0]) for size_fit in size_fits])
-    errors = np.array([np.sqrt(np.linalg.inv(np.asarray(size_fit.normal_matrix[0], float))[0, 0]) for size_fit in size_fits])
+    errors = np.array(
+        [np.sqrt(np.linalg.inv(np.asarray(size_fit.normal_matrix[0], float))[0, 0]) for size_fit in size_fits]
+    )
     assert np.mean([float(size_fit.chi2[0]) for size_fit in size_fits]) == pytest.approx(56, abs=8)
     assert log_means.std(ddof=1) / errors.mean() == pytest.approx(1, abs=0.4)
     assert abs(log_means.mean() - np.log(40.0)) < 3 * errors.mean() / np.sqrt(24)

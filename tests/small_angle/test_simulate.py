@@ -7,15 +7,15 @@ import pytest
 import sasmodels_parity
 
 from jaxstruc.small_angle import contrast, form_factors, simulate, size_distributions
-from jaxstruc.small_angle.simulate import Sample
-from jaxstruc.small_angle.size_distributions import SizeDistribution
+from jaxstruc.small_angle.simulate import CurveScale
+from jaxstruc.small_angle.size_distributions import SizeFractions
 
 SASMODELS_CURVES = sasmodels_parity.golden_curves()
 Q = SASMODELS_CURVES.pop("q")
 EXACT_NAMES = [name for name in SASMODELS_CURVES if name == "hard spheres" or name.startswith(("sphere", "core_shell"))]
 EXACT_NAMES = [name for name in EXACT_NAMES if name not in ("sphere crowded", "sphere decoupled", "sphere smeared")]
 curve = jax.jit(sasmodels_parity.case_intensity, static_argnums=0)
-SINGLE_SIZE = SizeDistribution(np.array([35.0]), np.ones(1))
+SINGLE_SIZE = SizeFractions(np.array([35.0]), np.ones(1))
 
 
 def intensity(q, body, sample, dq=None):
@@ -55,17 +55,17 @@ def test_sasmodels_still_gives_the_stored_curves(name, repository, monkeypatch):
 def test_absolute_units_are_those_of_a_dilute_sphere(x64):
     """I(0) = 1e-4 phi V (Δρ)², gold of 35 Å in water."""
     sld_difference = contrast.element_sld("Au") - contrast.solvent_sld("water")
-    intensities = intensity(jnp.asarray([1e-5]), "sphere", Sample(scale=0.01, contrast=sld_difference))
+    intensities = intensity(jnp.asarray([1e-5]), "sphere", CurveScale(scale=0.01, contrast=sld_difference))
     assert intensities[0] == pytest.approx(1e-4 * 0.01 * 4 / 3 * np.pi * 35**3 * sld_difference**2, rel=1e-6)
 
 
 def test_backgrounds_add_and_the_resolution_smears_the_particles_alone(x64):
     q = jnp.asarray(Q)
-    plain_intensities = intensity(q, "cube", Sample(scale=2.0))
-    intensities = intensity(q, "cube", Sample(scale=2.0, background=0.3, power_scale=1e-6, power=3.5))
+    plain_intensities = intensity(q, "cube", CurveScale(scale=2.0))
+    intensities = intensity(q, "cube", CurveScale(scale=2.0, background=0.3, power_scale=1e-6, power=3.5))
     np.testing.assert_allclose(intensities - plain_intensities, 0.3 + 1e-6 * Q**-3.5, rtol=1e-9)
-    smeared_intensities = intensity(q, "cube", Sample(scale=2.0, background=0.3, power_scale=1e-6), dq=0.05 * q)
-    smeared_particles = intensity(q, "cube", Sample(scale=2.0), dq=0.05 * q)
+    smeared_intensities = intensity(q, "cube", CurveScale(scale=2.0, background=0.3, power_scale=1e-6), dq=0.05 * q)
+    smeared_particles = intensity(q, "cube", CurveScale(scale=2.0), dq=0.05 * q)
     np.testing.assert_allclose(smeared_intensities - smeared_particles, 0.3 + 1e-6 * Q**-4, rtol=1e-9)
     assert np.abs(smeared_particles / plain_intensities - 1).max() > 0.1
 
@@ -77,9 +77,9 @@ def test_slopes_in_everything_are_finite_and_not_zero():
 
     def curve(values):
         radius, pd, scale, background, power_scale, power, sld_difference = values
-        sample = Sample(scale, background, power_scale, power, sld_difference)
+        sample = CurveScale(scale, background, power_scale, power, sld_difference)
         log_radius_nodes = jnp.asarray(log_radius, values.dtype)
-        sizes = SizeDistribution(jnp.exp(log_radius_nodes), size_distributions.lognormal(radius, pd, log_radius_nodes))
+        sizes = SizeFractions(jnp.exp(log_radius_nodes), size_distributions.lognormal(radius, pd, log_radius_nodes))
         return simulate.intensity(jnp.asarray(q, values.dtype), body, sizes, sample, dq=0.03 * q)
 
     parameters = jnp.asarray([35.0, 0.02, 0.01, 0.1, 1e-6, 3.8, 120.0], jnp.float32)

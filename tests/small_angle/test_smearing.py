@@ -4,7 +4,7 @@ import pytest
 
 from jaxstruc.small_angle import smearing
 
-OFFSETS = np.linspace(*smearing.ENDS, 20_001)
+OFFSETS = np.linspace(*smearing.NODE_RANGE, 20_001)
 WEIGHTS = np.exp(-(OFFSETS**2) / 2)
 
 

@@ -50,7 +50,7 @@ def test_a_background_may_be_a_measurement_with_a_scale():
     result = jaxstruc.saxs(
         raw_measurement, options=SaxsOptions(data=QOptions(background_scale=0.5)), background=background, **FIT_OPTIONS
     )
-    assert result.given["background_scale"] == 0.5 and result.intensity[0] < raw_measurement.intensity[0]
+    assert result.settings_by_name["background_scale"] == 0.5 and result.intensity[0] < raw_measurement.intensity[0]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_provenance_holds_all_that_decides_a_result():
 
 
 def test_settings_of_a_measurement_are_its_range():
-    measurement = solve.prepare_measurement(
+    measurement = solve.prepare_saxs_measurement(
         small_angle_data.measurement(), SaxsPlan(options=SaxsOptions(QOptions(qmin=0.02)))
     )
     origins = {setting.name: (setting.value, setting.origin) for setting in measurement.settings}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxstruc.small_angle import form_factors, structure_factor
-from jaxstruc.small_angle.size_distributions import SizeDistribution, size_distribution
+from jaxstruc.small_angle.size_distributions import SizeFractions, size_distribution
 
 Q = np.geomspace(1e-4, 3, 200)
 hard_spheres = jax.jit(structure_factor.hard_spheres)
@@ -50,7 +50,7 @@ def structure_factor_function(approximation, body, sizes, fraction):
 
 
 def test_all_approximations_agree_for_spheres_of_one_size(x64):
-    single_size = SizeDistribution(np.array([35.0]), np.ones(1))
+    single_size = SizeFractions(np.array([35.0]), np.ones(1))
     q = jnp.asarray(np.linspace(0.005, 0.11, 40))  # below the sphere's first zero
     expected_factors = hard_spheres(q, 35.0, 0.2)
     for approximation in (
@@ -74,7 +74,7 @@ def test_many_sizes_are_the_sums_over_them(approximation_name, x64):
     """Two sizes of spheres, written out."""
     radius, number, q = np.array([30.0, 45.0]), np.array([0.7, 0.3]), Q[:120]
     volume = number * radius**3
-    sizes = SizeDistribution(radius, volume / volume.sum())
+    sizes = SizeFractions(radius, volume / volume.sum())
     factors = structure_factor_function(getattr(structure_factor, approximation_name), "sphere", sizes, 0.2)(
         jnp.asarray(q)
     )

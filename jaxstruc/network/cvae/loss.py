@@ -75,7 +75,7 @@ def loss(
     total += config.radius * loss_parts["radius"] + config.presence * loss_parts["presence"] + beta * loss_parts["kl"]
     if config.pdf > 0:
         keys = jax.random.split(key_prior, len(batch.pdf))
-        latent_sampler = partial(propose.draw_latents, network=network, samples=1)
+        latent_sampler = partial(propose.draw_latents, network=network, n_draws=1)
         z = jax.vmap(latent_sampler, (None, 0, 0))(params, batch.pdf, keys)[:, 0]
         decoded_draws: Any = network.apply(params, z, method=CVAE.decode)
         pdf_term = PDF_TERMS[config.pdf_through]

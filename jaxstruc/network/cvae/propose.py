@@ -46,7 +46,7 @@ def propose_structures(
     key: Array,
     *,
     network: CVAE,
-    samples: int = 1,
+    n_draws: int = 1,
     bond: Float[Array, ""] | float | None = None,
     draw: bool = True,
 ) -> Proposals:
@@ -60,20 +60,20 @@ def propose_structures(
         pdf: G(r) on `dataset.GRID`, 0 where there are no data; any scale.
         key: random key.
         network: the autoencoder.
-        samples: number of structures.
+        n_draws: number of structures.
         bond: nearest-neighbour distance that sets the scale, in Å; without it the decoded radius does.
         draw: whether to draw from the prior's density; else its mean is taken, as of a deterministic network always.
     """
-    z = draw_latents(params, pdf, key, network=network, samples=samples, draw=draw)
+    z = draw_latents(params, pdf, key, network=network, n_draws=n_draws, draw=draw)
     return decode_structures(params, z, network=network, bond=bond)
 
 
 def draw_latents(
-    params: Any, pdf: Float[Array, " r"], key: Array, *, network: CVAE, samples: int, draw: bool = True
+    params: Any, pdf: Float[Array, " r"], key: Array, *, network: CVAE, n_draws: int, draw: bool = True
 ) -> Float[Array, "sample latent"]:
     """Return latent vectors drawn from the prior of a PDF. Arguments as in `propose`."""
     prior: Any = network.apply(params, normalise(pdf), method=CVAE.prior)
-    noise = jax.random.normal(key, (samples, network.sizes.latent), prior.mean.dtype)
+    noise = jax.random.normal(key, (n_draws, network.sizes.latent), prior.mean.dtype)
     deviation = jnp.exp(0.5 * prior.log_variance) if draw and network.sizes.stochastic else 0.0
     return prior.mean + deviation * noise
 

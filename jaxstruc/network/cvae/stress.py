@@ -22,7 +22,7 @@ from jaxstruc.statistics import rounding_of_squares
 
 MAX_GAUSS_NEWTON_STEPS, MAX_CONJUGATE_STEPS = 8, 5
 """Most Gauss-Newton steps, and conjugate gradient steps in each. Two or three Gauss-Newton steps are the rule."""
-PATIENCE = 8
+MAX_STALLED_STEPS = 8
 """Steps of L-BFGS in which neither stress nor gradient reach a new minimum, after which only rounding is left."""
 N_ANNEALING_STEPS = 8
 """Gauss-Newton steps over which the outlier scale shrinks to the one asked for."""
@@ -62,7 +62,7 @@ def value_and_gradient(
     return value / (2 * len(positions)), gradient / len(positions)
 
 
-class Point(NamedTuple):
+class StressPoint(NamedTuple):
     """Positions with what the stress is there."""
 
     positions: Float[Array, "atom 3"]
@@ -72,49 +72,49 @@ class Point(NamedTuple):
     value: Float[Array, ""]
 
 
-def point(positions: Float[Array, "atom 3"], problem: StressProblem) -> Point:
+def evaluate_point(positions: Float[Array, "atom 3"], problem: StressProblem) -> StressPoint:
     """Return positions with the stress and its gradient there."""
     value, gradient = value_and_gradient(positions, problem)
-    return Point(positions, gradient, jnp.linalg.norm(gradient), value)
+    return StressPoint(positions, gradient, jnp.linalg.norm(gradient), value)
 
 
-def rounding(value: Float[Array, ""], problem: StressProblem) -> Float[Array, ""]:
+def stress_rounding(value: Float[Array, ""], problem: StressProblem) -> Float[Array, ""]:
     """Return the rounding error of a value of the stress."""
     squares = matrix_sum(problem.pair_weight * problem.pair**2) / 2
     squares = squares + matrix_sum(problem.satellite_weight * problem.satellite**2)
     return rounding_of_squares(value, squares / (2 * len(problem.pair)))
 
 
-def lower(last: Point, first: Point, problem: StressProblem) -> Point:
+def lower_stress_point(new_point: StressPoint, old_point: StressPoint, problem: StressProblem) -> StressPoint:
     """Return the last of two points, but the first if the stress of the last is higher by more than its rounding."""
-    better = last.value <= first.value + rounding(first.value, problem)
-    return jax.tree.map(lambda new, old: jnp.where(better, new, old), last, first)
+    is_better = new_point.value <= old_point.value + stress_rounding(old_point.value, problem)
+    return jax.tree.map(lambda new, old: jnp.where(is_better, new, old), new_point, old_point)
 
 
-def gauss_newton(start, problem: StressProblem, tolerance):
+def gauss_newton_minimum(start, problem: StressProblem, tolerance):
     """Return the best point that Gauss-Newton steps reach, the steps, and whether the start has a gradient."""
-    begin, steps = point(start, problem), 0
-    start_error = begin
+    start_point, n_annealing_steps = evaluate_point(start, problem), 0
+    annealed_point = start_point
     if problem.outlier_scale is not None:
-        start_error, steps = point(_anneal(start, problem), problem), N_ANNEALING_STEPS
+        annealed_point, n_annealing_steps = evaluate_point(_anneal(start, problem), problem), N_ANNEALING_STEPS
 
     def step(state):
-        count, here, best, _ = state
-        trial = point(here.positions + _gauss_newton_step(here.positions, here.gradient, problem), problem)
-        is_better = (trial.error < here.error) & (trial.value <= here.value + rounding(here.value, problem))
+        count, current, best, _ = state
+        trial_point = evaluate_point(current.positions + _gauss_newton_step(current.positions, current.gradient, problem), problem)
+        is_better = (trial_point.error < current.error) & (trial_point.value <= current.value + stress_rounding(current.value, problem))
         is_better |= problem.outlier_scale is not None  # reweighted steps may raise the gradient on their way
-        here = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), trial, here)
-        return count + 1, here, lower(here, best, problem), is_better
+        current = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), trial_point, current)
+        return count + 1, current, lower_stress_point(current, best, problem), is_better
 
     count, _, best, _ = lax.while_loop(
         lambda state: (state[1].error > tolerance) & (state[0] < MAX_GAUSS_NEWTON_STEPS) & state[3],
         step,
-        (jnp.asarray(0), start_error, lower(start_error, begin, problem), jnp.asarray(True)),
+        (jnp.asarray(0), annealed_point, lower_stress_point(annealed_point, start_point, problem), jnp.asarray(True)),
     )
-    return best, count + steps, jnp.isfinite(begin.error)
+    return best, count + n_annealing_steps, jnp.isfinite(start_point.error)
 
 
-def lbfgs(near, problem: StressProblem, iterations, tolerance):
+def lbfgs_minimum(start_point, problem: StressProblem, iterations, tolerance):
     """Return where L-BFGS ends; items of a batch that need none cost nothing, the others run one after another.
 
     The end is the best point evaluated. Pairs of a step and a change of the gradient that show no curvature count
@@ -128,22 +128,22 @@ def lbfgs(near, problem: StressProblem, iterations, tolerance):
         state = carry[1]
         return (state.error > tolerance) & (state.iter_num < iterations) & ~state.failed_linesearch
 
-    def step(now, problem):
-        positions, before, best, (value, error, waiting) = now
-        moved, after = solver.update(positions, before, problem)
-        after = _with_curvature(before, after, moved - positions)
-        there = Point(moved, after.grad, after.error, after.value)
-        waiting = jnp.where((after.value < value) | (after.error < error), 0, waiting + 1)
-        after = after._replace(failed_linesearch=after.failed_linesearch | (waiting >= PATIENCE))
-        least = jnp.fmin(after.value, value), jnp.fmin(after.error, error), waiting
-        return moved, after, lower(there, best, problem), least
+    def step(carry, problem):
+        positions, state, best_point, (min_value, min_error, n_stalled_steps) = carry
+        new_positions, new_state = solver.update(positions, state, problem)
+        new_state = _without_flat_pair(state, new_state, new_positions - positions)
+        new_point = StressPoint(new_positions, new_state.grad, new_state.error, new_state.value)
+        n_stalled_steps = jnp.where((new_state.value < min_value) | (new_state.error < min_error), 0, n_stalled_steps + 1)
+        new_state = new_state._replace(failed_linesearch=new_state.failed_linesearch | (n_stalled_steps >= MAX_STALLED_STEPS))
+        progress = jnp.fmin(new_state.value, min_value), jnp.fmin(new_state.error, min_error), n_stalled_steps
+        return new_positions, new_state, lower_stress_point(new_point, best_point, problem), progress
 
     @jax.custom_batching.custom_vmap
-    def run(near, problem):
-        state = solver.init_state(near.positions, problem)._replace(error=near.error)
-        begin = near.positions, state, near, (near.value, near.error, jnp.asarray(0))
-        _, state, best, _ = lax.while_loop(is_unfinished, lambda carry: step(carry, problem), begin)
-        return best.positions, best.error, state.iter_num, state.failed_linesearch
+    def run(start_point, problem):
+        state = solver.init_state(start_point.positions, problem)._replace(error=start_point.error)
+        initial_carry = start_point.positions, state, start_point, (start_point.value, start_point.error, jnp.asarray(0))
+        _, state, best_point, _ = lax.while_loop(is_unfinished, lambda carry: step(carry, problem), initial_carry)
+        return best_point.positions, best_point.error, state.iter_num, state.failed_linesearch
 
     @run.def_vmap
     def run_batch(batch_size, batched_flags, *arguments):
@@ -153,31 +153,31 @@ def lbfgs(near, problem: StressProblem, iterations, tolerance):
             tuple(batched_flags),
         )
         counts, failed_flags = jnp.zeros(batch_size, int), jnp.zeros(batch_size, bool)
-        near = arguments[0]
-        any_needed = jnp.any(near.error > tolerance)
+        start_points = arguments[0]
+        any_needed = jnp.any(start_points.error > tolerance)
         _, results = lax.while_loop(
             lambda carry: carry[0],
             lambda carry: (jnp.asarray(False), lax.map(lambda problem_arguments: run(*problem_arguments), arguments)),
-            (any_needed, (near.positions, near.error, counts, failed_flags)),
+            (any_needed, (start_points.positions, start_points.error, counts, failed_flags)),
         )
         return results, (True,) * 4
 
-    return run(near, problem)
+    return run(start_point, problem)
 
 
-def _with_curvature(before, after, move):
+def _without_flat_pair(state, new_state, step):
     r"""Return the state of L-BFGS after a step, without the step's pair where that shows no curvature.
 
     Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
     gradient's rounding; the pair else counts nothing.
     """
-    change, epsilon = after.grad - before.grad, jnp.finfo(move.dtype).eps
-    size = jnp.linalg.norm(change)
-    curved = jnp.sum(move * change) > epsilon**0.5 * jnp.linalg.norm(move) * size
-    curved &= size > epsilon * before.error
-    row = before.iter_num % len(after.rho_history)
-    weights = after.rho_history.at[row].set(jnp.where(curved, after.rho_history[row], 0.0))
-    return after._replace(rho_history=weights, gamma=jnp.where(curved, after.gamma, before.gamma))
+    gradient_change, epsilon = new_state.grad - state.grad, jnp.finfo(step.dtype).eps
+    change_norm = jnp.linalg.norm(gradient_change)
+    has_curvature = jnp.sum(step * gradient_change) > epsilon**0.5 * jnp.linalg.norm(step) * change_norm
+    has_curvature &= change_norm > epsilon * state.error
+    row = state.iter_num % len(new_state.rho_history)
+    weights = new_state.rho_history.at[row].set(jnp.where(has_curvature, new_state.rho_history[row], 0.0))
+    return new_state._replace(rho_history=weights, gamma=jnp.where(has_curvature, new_state.gamma, state.gamma))
 
 
 def _anneal(start, problem: StressProblem):

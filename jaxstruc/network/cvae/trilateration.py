@@ -316,8 +316,8 @@ def _solution(start, problem: stress.StressProblem, iterations, tolerance):
         solve=partial(jaxopt.linear_solve.solve_cg, maxiter=100),
     )
     def minimise(start, problem):
-        newton_positions, steps, is_finite = stress.gauss_newton(start, problem, tolerance)
-        positions, error, lbfgs_steps, search_failed = stress.lbfgs(newton_positions, problem, iterations, tolerance)
+        newton_positions, steps, is_finite = stress.gauss_newton_minimum(start, problem, tolerance)
+        positions, error, lbfgs_steps, search_failed = stress.lbfgs_minimum(newton_positions, problem, iterations, tolerance)
         return positions, (error, steps + lbfgs_steps, search_failed, is_finite)
 
     positions, (error, steps, search_failed, is_finite) = minimise(lax.stop_gradient(start), problem)

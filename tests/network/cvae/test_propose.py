@@ -39,7 +39,7 @@ def propose_structures(shipped_network):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def propose_batch(params, pdf, bond, key):
-        propose_single = partial(propose.propose_structures, network=shipped_network.module, samples=4)
+        propose_single = partial(propose.propose_structures, network=shipped_network.module, n_draws=4)
         return jax.vmap(lambda g, bond_length: propose_single(params, g, key, bond=bond_length))(pdf, bond)
 
     return propose_batch
@@ -78,7 +78,7 @@ def test_a_pdf_gives_the_same_structures_at_any_position_in_a_batch(
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_pdf_gives_the_same_structures_alone_and_in_a_batch(shipped_network, pdfs_and_bonds, proposals):
-    propose_single = jax.jit(partial(propose.propose_structures, network=shipped_network.module, samples=4))
+    propose_single = jax.jit(partial(propose.propose_structures, network=shipped_network.module, n_draws=4))
     single_proposals = propose_single(shipped_network.params, pdfs_and_bonds[0][1], KEY, bond=pdfs_and_bonds[1][1])
     np.testing.assert_allclose(proposals.positions[1], single_proposals.positions, atol=0.02)
 
@@ -93,7 +93,7 @@ def test_a_curve_of_another_scale_gives_the_same_structures(
 @pytest.mark.slow
 def test_gradients_in_the_pdf_and_in_the_parameters_are_finite_and_not_zero(shipped_network, pdfs_and_bonds):
     def weighted_square_sum(params, pdf):
-        propose_single = partial(propose.propose_structures, network=shipped_network.module, samples=2)
+        propose_single = partial(propose.propose_structures, network=shipped_network.module, n_draws=2)
         structures = jax.vmap(lambda g, bond: propose_single(params, g, KEY, bond=bond))(pdf, pdfs_and_bonds[1])
         return jnp.sum(structures.weights[..., None] * structures.positions**2)
 
@@ -136,7 +136,7 @@ def small_network(random_params):
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
 def sample_latents(params, pdf, key, network, samples=5, draw=True):
-    return propose.draw_latents(params, pdf, key, network=network, samples=samples, draw=draw)
+    return propose.draw_latents(params, pdf, key, network=network, n_draws=samples, draw=draw)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -423,8 +423,8 @@ def perturb_last_bits(values, seed):
 
 def minimise_stress(start, problem, tolerance=0.0):
     """Return where the steps of both kinds end from a start; with a tolerance of 0 only rounding stops them."""
-    newton_result, *_ = stress.gauss_newton(start, problem, tolerance)
-    return newton_result, stress.lbfgs(newton_result, problem, 60, tolerance)
+    newton_result, *_ = stress.gauss_newton_minimum(start, problem, tolerance)
+    return newton_result, stress.lbfgs_minimum(newton_result, problem, 60, tolerance)
 
 
 minimise_to_rounding = jax.jit(minimise_stress)
