@@ -98,15 +98,14 @@ def rank_single_clusters(g, rmax=20.0):
 
 
 def cross_validate_curve(g, *, signal_end=None, **options):
-    """Return the judgement of a curve."""
+    """Return the cross-validation of a curve."""
     pool, fits = rank_single_clusters(g)
     group = pool.groups[0]
     bins = screening.binned_distances(sphere_library(), group.rows, bond=BOND, span=SPAN)
     signal_end = signal_end or screening.diameter_estimate(R, g, bond=BOND, qdamp=SETTINGS["qdamp"]).signal_end
     holdout_data = cross_validation.HoldoutData(R, g, make_target(g), signal_end, SPAN, MIN_Q_NODES, MIN_BASIS_SIZE)
     best_row = pool.entry(0)[1]
-    return cross_validation.cross_validate(
-        holdout_data,
+    models = cross_validation.HoldoutModels(
         sphere_model(),
         values=candidates.select_rows(fits.values, 0),
         mean_size=float(equivalent_diameters()[best_row]),
@@ -115,3 +114,4 @@ def cross_validate_curve(g, *, signal_end=None, **options):
         free=("scale", *NONLINEAR_PARAMETERS),
         **options,
     )
+    return cross_validation.cross_validate(holdout_data, models)

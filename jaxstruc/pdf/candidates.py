@@ -1,4 +1,4 @@
-"""Candidates of any source, fitted alike: in batches of one size, with one compilation for files of the same span."""
+"""Candidates of any source, all fitted in the same way: in batches of one size, with one compilation for each span."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,11 +16,10 @@ from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS
 from jaxstruc.pdf import fit
 from jaxstruc.pdf.fit import Fit
 from jaxstruc.pdf.target import FitBasis, Target
-from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering.cluster_tables import ClusterTable
+from jaxstruc.scattering.cluster_tables import ClusterTable, tabulate_cluster
 
 BATCH_SIZE, ACCELERATOR_BATCH_SIZE, MIN_BATCH_SIZE = 64, 512, 16
-"""Candidates fitted at once, which a processor's cache holds; on accelerators; and where there are few, at least."""
+"""Number of candidates fitted at once: on a CPU, whose cache holds them; on accelerators; and the smallest number."""
 
 
 class CandidateGroup(NamedTuple):
@@ -30,15 +29,15 @@ class CandidateGroup(NamedTuple):
     """network, library or file."""
     library: Library
     rows: np.ndarray
-    """[candidate] indices into the library."""
+    """[candidate] Indices into the library."""
     faults: Mapping[int, str] = MappingProxyType({})
-    """What is wrong with some, by their place; they rank last."""
+    """Faults of some candidates by their place in the group; faulty candidates rank last."""
     notes: Mapping[str, np.ndarray] = MappingProxyType({})
-    """More that the source knows of each candidate, by name."""
+    """[candidate] Further numbers that the source gives, by name."""
     range_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
-    """What lies outside that which the source knows, in words, where the particle has a diameter in Å."""
+    """Function that takes the particle's diameter in Å and returns what lies outside the training of the source."""
     max_atoms: int = 0
-    """Most atoms that could have been found, where that is a choice; 0 where it is not."""
+    """Largest number of atoms that the source was asked for; 0 if it has no such limit."""
 
     def cluster(self, index: int) -> Cluster:
         """Return one cluster."""
@@ -50,22 +49,22 @@ class CandidatePool(NamedTuple):
 
     groups: tuple[CandidateGroup, ...]
     group: np.ndarray
-    """[candidate] which group it is of."""
+    """[candidate] Index of its group."""
     group_row: np.ndarray
-    """[candidate] its place in the group."""
+    """[candidate] Its place in the group."""
 
     def select(self, indices: np.ndarray) -> "CandidatePool":
-        """Return some of the candidates, in that order."""
+        """Return some of the candidates, in the order of the indices."""
         return self._replace(group=self.group[indices], group_row=self.group_row[indices])
 
     def entry(self, index: int) -> tuple[Library, int]:
-        """Return a candidate's library and index."""
+        """Return a candidate's library and its index there."""
         group = self.groups[self.group[index]]
         return group.library, int(group.rows[self.group_row[index]])
 
     @property
     def has_fault(self) -> np.ndarray:
-        """[candidate] whether something is wrong with it."""
+        """[candidate] Whether its source states a fault."""
         return np.array(
             [
                 int(row) in self.groups[group_index].faults
@@ -76,17 +75,17 @@ class CandidatePool(NamedTuple):
 
     @property
     def families(self) -> np.ndarray:
-        """[candidate] the rule that lists it."""
+        """[candidate] Family of the rule that lists it."""
         return self._column(lambda group: group.library.families[group.rows])
 
     @property
     def atoms(self) -> np.ndarray:
-        """[candidate] numbers of atoms."""
+        """[candidate] Number of atoms."""
         return self._column(lambda group: group.library.atoms[group.rows])
 
     @property
     def diameter(self) -> np.ndarray:
-        """[candidate] largest distance, in bonds."""
+        """[candidate] Longest distance between atoms, in bonds."""
         return self._column(lambda group: group.library.diameter[group.rows])
 
     def _column(self, get_column: Callable[[CandidateGroup], np.ndarray]) -> np.ndarray:
@@ -95,8 +94,26 @@ class CandidatePool(NamedTuple):
         return np.concatenate(columns)[starts[self.group] + self.group_row]
 
 
+class FittedCandidates(NamedTuple):
+    """Candidates and their fits, best first."""
+
+    pool: CandidatePool
+    fits: Fit
+
+
+class WeightedCandidates(NamedTuple):
+    """Candidates, their fits and their weights, best first."""
+
+    pool: CandidatePool
+    fits: Fit
+    weight: np.ndarray
+    """[candidate] Weight relative to all candidates; the sum is 1."""
+    effective_points: float
+    """Number of independent points that the residual of the best fit counts for."""
+
+
 def candidate_pool(groups: Sequence[CandidateGroup]) -> CandidatePool:
-    """Return the candidates of several sources together."""
+    """Return the candidates of several sources as one list."""
     group_sizes = [len(group.rows) for group in groups]
     return CandidatePool(
         tuple(groups),
@@ -115,10 +132,10 @@ def fit_all(
     """Return the fits of all candidates, on the host.
 
     Args:
-        pool: at least one.
+        pool: at least one candidate.
         target: the data.
-        free: what is fitted.
-        progress: called with candidates done and in all.
+        free: names of the fitted parameters.
+        progress: called with the number of candidates that are done and the number of all.
     """
     batch_fits, n_candidates = [], len(pool.group_row)
     batch_size = _batch_size(n_candidates)
@@ -134,12 +151,12 @@ def fit_all(
 
 
 def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) -> ClusterTable:
-    """Return the candidates' tables, as fits need them, with a leading axis.
+    """Return the tables of candidates that fits need, with a leading axis of candidates.
 
     Args:
-        pool: at least one.
+        pool: at least one candidate.
         target: the data.
-        min_size: of the axis at least; further rows repeat the last candidate.
+        min_size: smallest length of the axis; further rows repeat the last candidate.
     """
     n_candidates = len(pool.group_row)
     indices = np.arange(max(min_size, n_candidates, _batch_size(n_candidates))).clip(max=n_candidates - 1)
@@ -152,17 +169,22 @@ def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) ->
 def fit_cluster_tables(
     cluster_tables: ClusterTable, target: Target, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
 ) -> Fit:
-    """Return the fits of candidates whose tables are made, on the host; those of padding too."""
+    """Return the fits of candidates whose tables are made, those of padding included, on the host."""
     return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, free=free))
 
 
+def select_fitted(fitted: FittedCandidates, rows: np.ndarray) -> FittedCandidates:
+    """Return some of the candidates with their fits, in the order of the rows."""
+    return FittedCandidates(fitted.pool.select(rows), select_rows(fitted.fits, rows))
+
+
 def select_rows(arrays, indices):
-    """Return some rows of arrays that share their first axis, in any tree."""
+    """Return some rows of the arrays of a tree, which share their first axis."""
     return jax.tree.map(lambda array: array[indices], arrays)
 
 
 def concatenate(first, second):
-    """Return arrays one after another along their first axis, in any tree."""
+    """Return the arrays of two trees one after another along their first axis."""
     return jax.tree.map(
         lambda first_array, second_array: np.concatenate([np.asarray(first_array), np.asarray(second_array)]),
         first,
@@ -171,14 +193,14 @@ def concatenate(first, second):
 
 
 def _batch_size(n_candidates: int) -> int:
-    """Return the size of a batch for so many candidates."""
+    """Return the size of a batch for a number of candidates."""
     max_size = BATCH_SIZE if jax.default_backend() == "cpu" else ACCELERATOR_BATCH_SIZE
     return min(max_size, max(MIN_BATCH_SIZE, 1 << (n_candidates - 1).bit_length()))
 
 
 @jax.jit
 def _cluster_tables(histograms: Histogram, basis: FitBasis) -> ClusterTable:
-    return jax.vmap(lambda histogram: templates.tabulate_cluster(histogram, basis.bond, span=basis.span))(histograms)
+    return jax.vmap(lambda histogram: tabulate_cluster(histogram, basis.bond, span=basis.span))(histograms)
 
 
 @partial(jax.jit, static_argnames="free")

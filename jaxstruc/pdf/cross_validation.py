@@ -1,11 +1,9 @@
-r"""What a model says of a range of r that it was not fitted to, and the judgement between one cluster and many.
+r"""Whether a sample is one kind of cluster or a distribution of particles, by predictions of data that were not fitted.
 
-A fit to r below a cut, all its values held, predicts what lies beyond. A mixture always fits better than its best
-member; only if the sample is one it predicts better. With noise of unknown size the gain of one prediction over another
-is $\frac{n}{2} \ln (E_1 / E_2)$, E their sums of squares and n the independent points beyond the cut.
-
-
-Whether a sample is one kind of cluster or a distribution of particles, by what fits say of a range not fitted.
+A model is fitted to r below a cut, all its values are held, and it predicts the data beyond. A mixture always fits
+better than its best member, but it predicts better only if the sample is a mixture. With noise of unknown size the gain
+of one prediction over another is $\frac{n}{2} \ln (E_1 / E_2)$, with E their sums of squares and n the number of
+independent points beyond the cut.
 """
 
 import math
@@ -20,54 +18,53 @@ from jaxtyping import Array, Float
 
 from jaxstruc import statistics
 from jaxstruc.pdf import candidates, ensemble, fit, screening
-from jaxstruc.pdf import target as targets
-from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
+from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates
 from jaxstruc.pdf.ensemble import EnsembleFit
 from jaxstruc.pdf.ensemble_model import EnsembleModel, class_stretches
 from jaxstruc.pdf.fit import Fit, FitValues
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import Target
+from jaxstruc.pdf.target import Target, TargetSettings, background_terms, make_target, sine_transform
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 CUT_FRACTIONS = (0.6, 0.7, 0.8)
-"""Of the signal's end."""
+"""Cuts as fractions of the signal's end."""
 MIN_CUT = 8.0
-"""Å. Least cut."""
+"""Å. Smallest cut."""
 MAX_HOLDOUT_RATIO = 1.5
-"""Of a cut, up to where is predicted at most."""
+"""Largest r that is predicted, relative to the cut."""
 MIN_HOLDOUT_LENGTH = 2.0
-"""Å of data beyond a cut at least."""
+"""Å. Shortest range of data beyond a cut."""
 MAX_HOLDOUT_R = 50.0
-"""Å. Data beyond are not looked at."""
+"""Å. Largest r of the data that are used."""
 CURVE_ACCURACY = 0.01
-"""Rw below which no prediction is better than another: there the simulation's own accuracy counts."""
+"""Rw below which no prediction is better than another, because the simulation's own accuracy counts there."""
 MIN_CLEAR_GAIN = 2.0
-"""Mean gain over the cuts from which the judgement is clear."""
+"""Mean gain over the cuts from which the sample counts as single or as a distribution."""
 
 
 class HoldoutCut(NamedTuple):
-    """A range that is fitted, and one beyond that is predicted."""
+    """A range that is fitted, and one beyond it that is predicted."""
 
     cut: float
-    """Å. End of the one, start of the other."""
+    """Å. End of the fitted range and start of the predicted one."""
     end: float
-    """Å"""
+    """Å. End of the predicted range."""
 
 
 class Prediction(NamedTuple):
-    """How well a model predicts beyond a cut."""
+    """How well a model predicts the data beyond a cut."""
 
     squares: float
-    """Sum of squares of data less prediction."""
+    """Sum of the squared differences of data and prediction."""
     rw: float
 
 
 def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutCut]:
-    """Return the cuts of data whose signal has an end, in Å; none where too little lies beyond.
+    """Return the cuts of the data; none if too little of the signal lies beyond.
 
     Args:
         r: of the data, in Å.
-        signal_end: of the signal, in Å.
+        signal_end: r at which the signal sinks into the noise, in Å.
     """
     signal_end = min(signal_end, float(r[-1]), MAX_HOLDOUT_R)
     selected_cuts = []
@@ -80,12 +77,12 @@ def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutC
 
 
 def n_independent(target: Target, cut: HoldoutCut) -> float:
-    """Return the independent points of the range that is predicted."""
+    """Return the number of independent points of the range that is predicted."""
     return (cut.end - cut.cut) * (target.qmax - target.qmin) / math.pi
 
 
 class HoldoutPoints(NamedTuple):
-    """Points of r at which curves are predicted, and what takes F(Q) there."""
+    """Points of r at which curves are predicted, with the transform of F(Q) to G(r) there."""
 
     r: np.ndarray
     """Å"""
@@ -95,8 +92,8 @@ class HoldoutPoints(NamedTuple):
 
 
 def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
-    """Return the points of a target's models at other r than were fitted, in Å."""
-    q, to_g = targets.transform(r, target.qmin, target.qmax, target.span)
+    """Return the points at which a target's models are predicted, at other r, in Å, than were fitted."""
+    q, to_g = sine_transform(r, target.qmin, target.qmax, target.span)
     padding = (0, max(0, len(target.basis.q) - q.size))
     return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(to_g, ((0, 0), padding)))
 
@@ -104,12 +101,12 @@ def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPo
 def cluster_curves(
     cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints
 ) -> Float[np.ndarray, "cluster r"]:
-    """Return G(r) of clusters' fits, without background, on the host.
+    """Return G(r) of clusters' fits without background, on the host.
 
     Args:
-        cluster_tables: of the clusters [cluster].
-        values: of their fits [cluster].
-        points: where.
+        cluster_tables: [cluster] tables of the clusters.
+        values: [cluster] values of their fits.
+        points: r of the curves.
     """
     f = np.asarray(fit.structure_functions(cluster_tables, values, points.q), float)
     return np.asarray(values.scale, float)[:, None] * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
@@ -118,7 +115,7 @@ def cluster_curves(
 def ensemble_curve(
     ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints
 ) -> Float[np.ndarray, " r"]:
-    """Return G(r) of an ensemble's fit, without background, on the host."""
+    """Return G(r) of an ensemble's fit without background, on the host."""
     return _damped_pdf(
         np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float),
         float(ensemble_fit.values.qdamp),
@@ -149,95 +146,122 @@ def prediction(
     """Return how well a curve predicts data.
 
     Args:
-        r: in Å, even.
+        r: evenly spaced, in Å.
         observed: G(r), in 1/Å².
-        calculated: the same, without a background.
-        background: smooth terms that the data may have beside it.
+        calculated: the same by a model, without a background.
+        background: number of smooth terms of a background under the data.
     """
-    terms = targets.background_terms(r, background)
+    terms = background_terms(r, background)
     residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
     squares, signal_squares = float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
     return Prediction(max(squares, CURVE_ACCURACY**2 * signal_squares), math.sqrt(squares / signal_squares))
 
 
 def gain(reference: Prediction, alternative: Prediction, n_independent: float) -> float:
-    """Return the gain in the logarithm of the likelihood of another prediction over one."""
+    """Return the gain in the logarithm of the likelihood of an alternative over a reference."""
     return 0.5 * n_independent * math.log(reference.squares / alternative.squares)
 
 
 def sample_from_gains(gains: Sequence[float]) -> str:
-    """Return single, distribution or undecided, of the gains of the ensemble over the single one at each cut."""
+    """Return single, distribution or undecided, by the gains of the ensemble over the single cluster at each cut."""
     mean_gain = float(np.mean(gains)) if len(gains) else 0.0
     return "distribution" if mean_gain > MIN_CLEAR_GAIN else "single" if mean_gain < -MIN_CLEAR_GAIN else "undecided"
 
 
-ClusterSearch = Callable[[Target, CandidatePool, Fit], CandidateGroup | None]
-"""What finds further clusters that fit a target, given some and their fits, best first."""
+ClusterSearch = Callable[[Target, FittedCandidates], CandidateGroup | None]
+"""Function that searches further clusters that fit a target, from fitted ones, best first."""
 DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
-"""Of free distributions' departures from lognormal; that which predicts best is taken."""
+"""Strengths of free distributions' departures from lognormal; the one that predicts best is taken."""
 N_LISTED_CANDIDATES = 48
-"""Clusters that are fitted to each cut, beside those that are passed."""
+"""Number of clusters of the libraries that are fitted up to each cut."""
 N_SEARCHED_CANDIDATES = 8
-"""Clusters found by a search that are fitted to each cut."""
+"""Number of searched clusters that are fitted up to each cut."""
 R_STEP_FACTOR = 0.4
-"""Step in r of what is judged, in parts of that which the Q range can tell."""
+"""Step in r of the thinned data, relative to the step that the Q range resolves."""
 PREDICTION_BATCH_SIZE = 32
-"""Clusters whose prediction is made at once."""
+"""Number of clusters whose curves are predicted at once."""
+
+
+class HoldoutModels(NamedTuple):
+    """The models that are fitted up to each cut."""
+
+    ensemble_model: EnsembleModel
+    """Classes of clusters."""
+    values: FitValues
+    """Values of the best cluster's fit, from which ensembles start."""
+    mean_size: float
+    """Å. Size of the best cluster, from which ensembles start."""
+    libraries: Sequence[tuple[CandidateGroup, BinnedDistances]]
+    """Libraries whose best clusters are fitted up to each cut."""
+    rivals: CandidatePool
+    """Further clusters that are fitted up to each cut, at least one: the best few of each type and source."""
+    free: tuple[str, ...]
+    """Names of the fitted parameters."""
+    strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS)
+    """Strengths of the ensembles' departures from lognormal."""
+    search: ClusterSearch | None = None
+    """Search for clusters that are not listed, repeated at each cut."""
+
+    @property
+    def ensemble_names(self) -> tuple[str, ...]:
+        """Names of the fitted parameters of an ensemble."""
+        return tuple(name for name in self.free if name != "scale")
 
 
 class HoldoutComparison(NamedTuple):
-    """What the models say beyond one cut."""
+    """Predictions of the models beyond one cut."""
 
     cut: HoldoutCut
     n_independent: float
-    """Independent, beyond the cut."""
+    """Number of independent points beyond the cut."""
     single_prediction: Prediction
     ensemble_predictions: tuple[Prediction, ...]
-    """One a strength."""
+    """[strength] Predictions of the ensembles."""
     rival_squares: np.ndarray
-    """[rival] sums of squares of the clusters passed, NaN for those whose fit failed."""
+    """[rival] Sum of squares of the rivals; NaN if the fit failed."""
     r: np.ndarray
-    """[point] Å, to the end of what is predicted."""
+    """[point] Å, to the end of the predicted range."""
     g: np.ndarray
-    """[point] the data there, in 1/Å²."""
+    """[point] Data at r, in 1/Å²."""
     curves: tuple[np.ndarray, ...]
-    """[point] G(r) of the single one and of the ensembles, in 1/Å²."""
+    """[point] G(r) of the best single cluster and of the ensembles, in 1/Å²."""
 
 
 class CrossValidation(NamedTuple):
-    """A judgement, and the ensemble that describes the sample best."""
+    """The comparison of one cluster with ensembles, and the ensemble that describes the sample best."""
 
     sample: str
     """single, distribution or undecided."""
     comparisons: tuple[HoldoutComparison, ...]
     strengths: tuple[float, ...]
     strength: float
-    """Of the ensemble: 0 for a lognormal."""
+    """Strength of the best ensemble's departure from lognormal; 0 for a lognormal."""
     ensemble_fit: EnsembleFit
     target: Target
-    """What it was fitted to: all of the signal."""
+    """Target of that fit: all of the signal."""
 
 
 class HoldoutData(NamedTuple):
-    """A measured G(r), as a judge sees it."""
+    """A measured G(r) with what targets up to a cut need."""
 
     r: Float[np.ndarray, " r"]
     """Å. All data from rmin on."""
     g: Float[np.ndarray, " r"]
     """1/Å²"""
     target: Target
-    """Of the fits: settings, bond and background."""
+    """Target of the fits, which states instrument, bond and background."""
     signal_end: float
-    """Å. Of the signal."""
+    """Å. r at which the signal sinks into the noise."""
     span: TableRange
-    """What templates must cover, to the end of the signal."""
+    """Range that tables of clusters cover, to the end of the signal."""
     min_q_nodes: int
-    """Points of Q, and functions of the basis, to which all targets are padded."""
+    """Number of points of Q to which all targets are padded."""
     min_basis_size: int
+    """Number of functions of the basis to which all targets are padded."""
 
     @property
     def thinned_data(self) -> "HoldoutData":
-        """The same with hardly more points than tell something."""
+        """The same data with hardly more points than are independent."""
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
         stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
         return self._replace(r=self.r[::stride], g=self.g[::stride])
@@ -246,9 +270,7 @@ class HoldoutData(NamedTuple):
         """Return the target of the data up to an r."""
         in_range = self.r <= rmax + 1e-9
         target = self.target
-        return targets.target(
-            self.r[in_range],
-            self.g[in_range],
+        settings = TargetSettings(
             qmin=target.qmin,
             qmax=target.qmax,
             qdamp=target.qdamp,
@@ -259,76 +281,56 @@ class HoldoutData(NamedTuple):
             min_q_nodes=self.min_q_nodes,
             min_basis_size=self.min_basis_size,
         )
+        return make_target(self.r[in_range], self.g[in_range], settings)
 
 
-def cross_validate(
-    holdout_data: HoldoutData,
-    ensemble_model: EnsembleModel,
-    *,
-    values: FitValues,
-    mean_size: float,
-    libraries: Sequence[tuple[CandidateGroup, BinnedDistances]],
-    rivals: CandidatePool,
-    free: tuple[str, ...],
-    strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS),
-    search: ClusterSearch | None = None,
-) -> CrossValidation:
-    """Return the judgement of a sample.
-
-    Args:
-        holdout_data: the data.
-        ensemble_model: classes of clusters.
-        values: of the best cluster's fit.
-        mean_size: of the best cluster, in Å.
-        libraries: libraries that are tried at each cut.
-        rivals: further clusters that are fitted to each cut, one at least; the best few of each type and source.
-        free: what is fitted.
-        strengths: of ensembles that are tried.
-        search: what finds clusters that are not listed, at each cut anew.
-    """
-    names, holdout_data = tuple(name for name in free if name != "scale"), holdout_data.thinned_data
+def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossValidation:
+    """Return the comparison of one cluster with ensembles by their predictions beyond each cut."""
+    holdout_data = holdout_data.thinned_data
     full_target = holdout_data.target_up_to(max(holdout_data.signal_end, float(holdout_data.target.r[-1])))
-    guess = ensemble.start_parameters(ensemble_model, full_target.basis, values, names, mean_size)
-    lognormal_fit = ensemble.fit(ensemble_model, full_target.basis, guess, names=names, strength=0.0)
+    lognormal_fit = _fit_lognormal(models, full_target)
     residual = full_target.g - ensemble_curve(
-        lognormal_fit, ensemble_model, make_holdout_points(full_target, full_target.r)
+        lognormal_fit, models.ensemble_model, make_holdout_points(full_target, full_target.r)
     )
     effective_fraction = statistics.effective_points(residual, full_target.n_independent) / full_target.n_independent
     comparisons = tuple(
-        _compare_at_cut(
-            holdout_data,
-            ensemble_model,
-            cut,
-            libraries,
-            rivals,
-            free,
-            strengths,
-            values,
-            mean_size,
-            effective_fraction,
-            search,
-        )
+        _compare_at_cut(holdout_data, cut, models, effective_fraction)
         for cut in holdout_cuts(holdout_data.r, holdout_data.signal_end)
     )
-    best_strength = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(strengths))]))
+    best_index = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(models.strengths))]))
     ensemble_fit = ensemble.fit(
-        ensemble_model,
+        models.ensemble_model,
         full_target.basis,
         lognormal_fit.parameters,
-        names=names,
-        strength=strengths[best_strength],
+        names=models.ensemble_names,
+        strength=models.strengths[best_index],
         effective_fraction=effective_fraction,
     )
     gains = [
-        gain(comparison.single_prediction, comparison.ensemble_predictions[best_strength], comparison.n_independent)
+        gain(comparison.single_prediction, comparison.ensemble_predictions[best_index], comparison.n_independent)
         for comparison in comparisons
     ]
     return CrossValidation(
-        sample_from_gains(gains), comparisons, strengths, strengths[best_strength], ensemble_fit, full_target
+        sample=sample_from_gains(gains),
+        comparisons=comparisons,
+        strengths=models.strengths,
+        strength=models.strengths[best_index],
+        ensemble_fit=ensemble_fit,
+        target=full_target,
     )
 
 
+def _fit_lognormal(models: HoldoutModels, target: Target) -> EnsembleFit:
+    """Return the fit of a lognormal ensemble to all of the signal."""
+    names = models.ensemble_names
+    start_parameters = ensemble.start_parameters(
+        models.ensemble_model, target.basis, models.values, names, models.mean_size
+    )
+    return ensemble.fit(models.ensemble_model, target.basis, start_parameters, names=names, strength=0.0)
+
+
 def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> float:
+    """Return the mean Rw of the ensembles of one strength; infinity if it is not finite."""
     mean_rw = (
         float(np.mean([comparison.ensemble_predictions[strength_index].rw for comparison in comparisons]))
         if comparisons
@@ -338,81 +340,109 @@ def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> f
 
 
 def _compare_at_cut(
-    holdout_data: HoldoutData,
-    ensemble_model: EnsembleModel,
-    cut: HoldoutCut,
-    libraries: Sequence[tuple[CandidateGroup, BinnedDistances]],
-    rivals: CandidatePool,
-    free: tuple[str, ...],
-    strengths: tuple[float, ...],
-    values: FitValues,
-    mean_size: float,
-    effective_fraction: float,
-    search: ClusterSearch | None,
+    holdout_data: HoldoutData, cut: HoldoutCut, models: HoldoutModels, effective_fraction: float
 ) -> HoldoutComparison:
-    """Return what single clusters and ensembles say beyond a cut."""
+    """Return the predictions of single clusters and ensembles beyond a cut."""
     target = holdout_data.target_up_to(cut.cut)
     in_range = holdout_data.r <= cut.end + 1e-9
     r, g = holdout_data.r[in_range], holdout_data.g[in_range]
     beyond_cut = r > cut.cut
-    pool, n_rivals = _pool_with_libraries(rivals, libraries, target, values), len(rivals.group_row)
+    holdout_points = make_holdout_points(target, r)
+    singles = _fit_single_clusters(target, models)
+    cluster_curves_at_r = _single_curves(singles, holdout_points)
+    ensemble_curves = _ensemble_curves(target, models, holdout_points, effective_fraction)
+    single_predictions, rival_predictions, ensemble_predictions = (
+        [prediction(r[beyond_cut], g[beyond_cut], curve[beyond_cut], background=target.background) for curve in curves]
+        for curves in (
+            cluster_curves_at_r[: len(singles.best_rows)],
+            cluster_curves_at_r[len(singles.best_rows) :],
+            ensemble_curves,
+        )
+    )
+    # As with the ensembles' strengths the best prediction is taken, here of the best listed and the best searched one.
+    best_single = int(np.argmin([entry.squares for entry in single_predictions]))
+    rival_squares = np.array([entry.squares for entry in rival_predictions])
+    return HoldoutComparison(
+        cut=cut,
+        n_independent=n_independent(target, cut),
+        single_prediction=single_predictions[best_single],
+        ensemble_predictions=tuple(ensemble_predictions),
+        rival_squares=np.where(np.isfinite(singles.rw[: singles.n_rivals]), rival_squares, np.nan),
+        r=r,
+        g=g,
+        curves=(cluster_curves_at_r[best_single], *ensemble_curves),
+    )
+
+
+class SingleClusterFits(NamedTuple):
+    """Single clusters fitted up to a cut: the rivals, listed clusters and searched ones, in this order."""
+
+    cluster_tables: ClusterTable
+    fits: Fit
+    rw: np.ndarray
+    """[cluster] Rw of the fits; infinite if the fit failed or the cluster is faulty."""
+    best_rows: list[int]
+    """Rows of the best listed and, if there was a search, of the best searched cluster."""
+    n_rivals: int
+
+
+def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleClusterFits:
+    """Return the fits of the rivals, of listed and of searched clusters to a target."""
+    pool, n_rivals = _pool_with_libraries(models, target), len(models.rivals.group_row)
     cluster_tables = candidates.cluster_tables(pool, target)
     fits = candidates.select_rows(
-        candidates.fit_cluster_tables(cluster_tables, target, free=free), slice(0, len(pool.group_row))
+        candidates.fit_cluster_tables(cluster_tables, target, free=models.free), slice(0, len(pool.group_row))
     )
     rw = np.where(np.isfinite(fits.rw) & ~pool.has_fault, fits.rw, np.inf)
-    single_rows = [int(np.argmin(rw))]
-    if search is not None:
-        order = np.argsort(rw, kind="stable")
-        if (searched_group := search(target, pool.select(order), candidates.select_rows(fits, order))) is not None:
-            n_listed = len(rw)
-            cluster_tables, fits, rw = _append_searched(searched_group, target, free, cluster_tables, fits, rw)
-            single_rows.append(n_listed + int(np.argmin(rw[n_listed:])))
-    predicted_rows = np.array([*single_rows, *range(n_rivals)])
+    singles = SingleClusterFits(cluster_tables, fits, rw, [int(np.argmin(rw))], n_rivals)
+    if models.search is None:
+        return singles
+    order = np.argsort(rw, kind="stable")
+    searched_group = models.search(target, candidates.select_fitted(FittedCandidates(pool, fits), order))
+    return singles if searched_group is None else _append_searched(singles, searched_group, target, models.free)
+
+
+def _single_curves(singles: SingleClusterFits, holdout_points: HoldoutPoints) -> np.ndarray:
+    """Return G(r) of the best single clusters and, after them, of the rivals."""
+    predicted_rows = np.array([*singles.best_rows, *range(singles.n_rivals)])
     padded_rows = np.pad(predicted_rows, (0, max(0, PREDICTION_BATCH_SIZE - len(predicted_rows))), mode="edge")
-    tables_and_values = (
-        candidates.select_rows(cluster_tables, padded_rows),
-        candidates.select_rows(fits.values, padded_rows),
+    return cluster_curves(
+        candidates.select_rows(singles.cluster_tables, padded_rows),
+        candidates.select_rows(singles.fits.values, padded_rows),
+        holdout_points,
+    )[: len(predicted_rows)]
+
+
+def _ensemble_curves(
+    target: Target, models: HoldoutModels, holdout_points: HoldoutPoints, effective_fraction: float
+) -> list[np.ndarray]:
+    """Return G(r) of the ensembles of each strength, fitted to a target."""
+    names = models.ensemble_names
+    start_parameters = ensemble.start_parameters(
+        models.ensemble_model, target.basis, models.values, names, models.mean_size
     )
-    holdout_points = make_holdout_points(target, r)
-    curves = cluster_curves(*tables_and_values, holdout_points)[: len(predicted_rows)]
-    names = tuple(name for name in free if name != "scale")
-    guess = ensemble.start_parameters(ensemble_model, target.basis, values, names, mean_size)
     fit_ensemble = partial(
-        ensemble.fit, ensemble_model, target.basis, names=names, effective_fraction=effective_fraction
+        ensemble.fit, models.ensemble_model, target.basis, names=names, effective_fraction=effective_fraction
     )
-    ensemble_fits = [fit_ensemble(guess, strength=0.0)]
-    ensemble_fits += [fit_ensemble(ensemble_fits[0].parameters, strength=entry) for entry in strengths if entry]
-    ensemble_curves = [
-        ensemble_curve(entry, ensemble_model, holdout_points) for entry in ensemble_fits[0 if 0.0 in strengths else 1 :]
+    ensemble_fits = [fit_ensemble(start_parameters, strength=0.0)]
+    ensemble_fits += [
+        fit_ensemble(ensemble_fits[0].parameters, strength=strength) for strength in models.strengths if strength
     ]
-    predictions = [
-        prediction(r[beyond_cut], g[beyond_cut], curve[beyond_cut], background=target.background)
-        for curve in (*curves, *ensemble_curves)
+    return [
+        ensemble_curve(entry, models.ensemble_model, holdout_points)
+        for entry in ensemble_fits[0 if 0.0 in models.strengths else 1 :]
     ]
-    # As of the ensembles' strengths, that which predicts best is taken: of the best listed and the best searched one.
-    best_single = int(np.argmin([entry.squares for entry in predictions[: len(single_rows)]]))
-    rival_squares = np.array([entry.squares for entry in predictions[len(single_rows) : len(predicted_rows)]])
-    return HoldoutComparison(
-        cut, n_independent(target, cut), predictions[best_single], tuple(predictions[len(predicted_rows) :]),
-        np.where(np.isfinite(rw[:n_rivals]), rival_squares, np.nan), r, g, (curves[best_single], *ensemble_curves),
-    )  # fmt: skip
 
 
-def _pool_with_libraries(
-    rivals: CandidatePool,
-    libraries: Sequence[tuple[CandidateGroup, BinnedDistances]],
-    target: Target,
-    values: FitValues,
-) -> CandidatePool:
+def _pool_with_libraries(models: HoldoutModels, target: Target) -> CandidatePool:
     """Return the rivals, and after them the listed clusters that fit a target best."""
-    groups = list(rivals.groups)
-    group_columns, row_columns = [rivals.group], [rivals.group_row]
-    for library_group, binned_distances in libraries:
+    groups = list(models.rivals.groups)
+    group_columns, row_columns = [models.rivals.group], [models.rivals.group_row]
+    for library_group, binned_distances in models.libraries:
         rows = screening.best_rows(
             binned_distances,
-            screening.gauss_newton_misfits(binned_distances, target.basis, values),
-            count=N_LISTED_CANDIDATES // len(libraries),
+            screening.gauss_newton_misfits(binned_distances, target.basis, models.values),
+            count=N_LISTED_CANDIDATES // len(models.libraries),
         )
         groups.append(library_group._replace(rows=rows))
         group_columns.append(np.full(len(rows), len(groups) - 1))
@@ -421,29 +451,36 @@ def _pool_with_libraries(
 
 
 def _append_searched(
-    searched_group: CandidateGroup, target: Target, free: tuple[str, ...], cluster_tables, fits: Fit, rw: np.ndarray
-):
-    """Return tables, fits and Rw with those of a few more candidates at their ends."""
+    singles: SingleClusterFits, searched_group: CandidateGroup, target: Target, free: tuple[str, ...]
+) -> SingleClusterFits:
+    """Return single clusters with the best few of a search, fitted, at their ends."""
+    n_listed = len(singles.rw)
     searched_pool = candidates.candidate_pool(
         [searched_group._replace(rows=searched_group.rows[:N_SEARCHED_CANDIDATES])]
     )
+    n_searched = len(searched_pool.group_row)
     searched_tables = candidates.cluster_tables(searched_pool, target)
     searched_fits = candidates.select_rows(
-        candidates.fit_cluster_tables(searched_tables, target, free=free), slice(0, len(searched_pool.group_row))
+        candidates.fit_cluster_tables(searched_tables, target, free=free), slice(0, n_searched)
     )
-    joined_tables = candidates.concatenate(
-        candidates.select_rows(cluster_tables, slice(0, len(rw))),
-        candidates.select_rows(searched_tables, slice(0, len(searched_pool.group_row))),
-    )
-    return (
-        joined_tables,
-        candidates.concatenate(fits, searched_fits),
-        np.append(rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf)),
+    rw = np.append(singles.rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf))
+    return SingleClusterFits(
+        cluster_tables=candidates.concatenate(
+            candidates.select_rows(singles.cluster_tables, slice(0, n_listed)),
+            candidates.select_rows(searched_tables, slice(0, n_searched)),
+        ),
+        fits=candidates.concatenate(singles.fits, searched_fits),
+        rw=rw,
+        best_rows=[*singles.best_rows, n_listed + int(np.argmin(rw[n_listed:]))],
+        n_rivals=singles.n_rivals,
     )
 
 
 def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleModel) -> tuple[np.ndarray, np.ndarray]:
-    """Return the shares of classes, and such drawn from their posterior [draw, class]; each sum to 1."""
+    """Return the fractions of atoms in the classes [class], and draws of them from their posterior [draw, class].
+
+    Both sum to 1 over the classes.
+    """
     best_fractions = np.asarray(validation.ensemble_fit.atom_fractions, float)
     fraction_draws = np.asarray(
         jax.device_get(

@@ -1,6 +1,6 @@
-"""The sizes and types of a sample's particles, with 90 % intervals, and the judgement that they rest on.
+"""The sizes and types of a sample's particles with 90 % intervals, and the comparison that they rest on.
 
-A sample as one cluster or a distribution of particles: the judge, given what the sources list.
+The comparison asks whether a sample is one cluster or a distribution of particles, given the clusters of a library.
 """
 
 import math
@@ -16,19 +16,18 @@ from jaxstruc.clusters import library, size_classes, structure_type
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.pdf import candidates, cross_validation, screening, target
-from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
-from jaxstruc.pdf.cross_validation import CrossValidation
+from jaxstruc.pdf import candidates, cross_validation, screening
+from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates
+from jaxstruc.pdf.cross_validation import CrossValidation, HoldoutModels
 from jaxstruc.pdf.ensemble_model import EnsembleModel, ensemble_model
-from jaxstruc.pdf.fit import Fit
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import Target
+from jaxstruc.pdf.target import Target, n_q_nodes, table_range
 from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
 INTERVAL_FACTORS = {"mean": 1.1, "width": 1.5, "share": 2.2}
-"""How much wider than the posterior's the intervals of mean, width and types' shares are: real particles are no means
-of classes. Chosen so that 90 % of simulated samples lie within, on others than those that coverage is reported for."""
+"""Factors that widen the posterior's intervals of mean, width and shares of types, because real particles are no means
+of classes. They are chosen so that 90 % of simulated samples lie within; coverage is reported for other samples."""
 
 
 @dataclass(frozen=True)
@@ -36,56 +35,58 @@ class Holdout:
     """How well models that are fitted up to a cut predict the data beyond it."""
 
     cut: float
-    """Å. What is fitted ends, and what is predicted begins."""
+    """Å. End of the fitted range and start of the predicted one."""
     end: float
-    """Å"""
+    """Å. End of the predicted range."""
     points: float
-    """Independent, of what is predicted."""
+    """Number of independent points of the predicted range."""
     single: float
-    """Rw there of the best cluster; so for the next."""
+    """Rw of the best cluster in the predicted range."""
     ensemble: float
+    """Rw of the ensemble there."""
     gain: float
-    """Of the ensemble over the cluster, in the logarithm of the likelihood."""
+    """Gain of the ensemble over the cluster in the logarithm of the likelihood."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A sample as a distribution of particles, and whether it is one."""
+    """A sample as a distribution of particles, and whether it is a distribution."""
 
     sample: str
     """single, distribution or undecided."""
     method: str
     """parametric: a lognormal for each type; free: smooth in the logarithm of the size."""
     rw: float
-    """Of the ensemble, over the range of the single fits."""
+    """Rw of the ensemble over the range of the fits of single clusters."""
     mean_diameter: Interval
-    """Å. Of spheres of equal volume, weighted by volume."""
+    """Å. Diameter of spheres of equal volume, weighted by volume."""
     width: Interval
-    """Standard deviation over mean, weighted by volume."""
+    """Standard deviation of the diameter over its mean, weighted by volume."""
     shares: dict[str, Interval]
-    """Of atoms, by type, the largest first."""
+    """Share of atoms by type, the largest first."""
     holdouts: tuple[Holdout, ...]
     """Predictions beyond each cut, from which `sample` is decided."""
     types: tuple[str, ...]
-    """Rows of `volume` and `number`."""
+    """Types of the rows of `volume` and `number`."""
     size: np.ndarray
-    """[size] Å. Diameters of spheres of equal volume, even in the logarithm."""
+    """[size] Å. Diameters of spheres of equal volume, evenly spaced in the logarithm."""
     volume: np.ndarray
-    """[type, size] shares of atoms; sum 1."""
+    """[type, size] Shares of atoms; the sum is 1."""
     volume_low: np.ndarray
-    """[size] ends of the 90 % band of the sum over types; so for the next."""
+    """[size] Ends of the 90 % band of the sum over types."""
     volume_high: np.ndarray
     number: np.ndarray
-    """[type, size] shares of particles; sum 1."""
+    """[type, size] Shares of particles; the sum is 1."""
     number_low: np.ndarray
     number_high: np.ndarray
     r: np.ndarray
-    """[point] Å. Data and predictions; G in 1/Å². So for the next three."""
+    """[point] Å. r of the data and the predictions of the middle cut."""
     observed: np.ndarray
+    """[point] G(r) of the data, in 1/Å²; the next two have the same unit."""
     predicted: np.ndarray
-    """By the ensemble fitted to the middle cut."""
+    """[point] Prediction of the ensemble."""
     predicted_single: np.ndarray
-    """By the cluster that fits best to there."""
+    """[point] Prediction of the best single cluster."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
@@ -126,12 +127,12 @@ def size_intervals(
     fraction_draws: Float[np.ndarray, "draw class"],
     class_sizes: Float[np.ndarray, " class"],
 ) -> tuple[Interval, Interval]:
-    """Return mean and width of the sizes.
+    """Return the intervals of mean and width of the sizes.
 
     Args:
-        atom_fractions: of atoms, of each class.
-        fraction_draws: shares from the posterior.
-        class_sizes: of each class, in Å.
+        atom_fractions: fraction of atoms in each class.
+        fraction_draws: draws of these fractions from the posterior.
+        class_sizes: size of each class, in Å.
     """
 
     def moments(fractions):
@@ -139,7 +140,7 @@ def size_intervals(
         return mean, np.sqrt(np.maximum(fractions @ class_sizes**2 - mean**2, 0.0)) / mean
 
     mean, width = (
-        interval_about(float(value), draws, wider=INTERVAL_FACTORS[name])
+        interval_about(float(value), draws, width_factor=INTERVAL_FACTORS[name])
         for name, value, draws in zip(("mean", "width"), moments(atom_fractions), moments(fraction_draws), strict=True)
     )
     return mean, width
@@ -148,14 +149,20 @@ def size_intervals(
 def type_intervals(
     atom_fractions: Float[np.ndarray, " class"], fraction_draws: Float[np.ndarray, "draw class"], types: np.ndarray
 ) -> dict[str, Interval]:
-    """Return the share of atoms of each type, the largest first; arguments as in `sizes`."""
+    """Return the share of atoms of each type, the largest first.
+
+    Args:
+        atom_fractions: fraction of atoms in each class.
+        fraction_draws: draws of these fractions from the posterior.
+        types: structure type of each class.
+    """
     intervals = {}
     for name in dict.fromkeys(types.tolist()):
         is_type = types == name
         type_interval = interval_about(
             float(atom_fractions[is_type].sum()),
             fraction_draws[:, is_type].sum(axis=1),
-            wider=INTERVAL_FACTORS["share"],
+            width_factor=INTERVAL_FACTORS["share"],
         )
         intervals[name] = Interval(type_interval.value, type_interval.low, min(type_interval.high, 1.0))
     return dict(sorted(intervals.items(), key=lambda entry: -entry[1].value))
@@ -164,16 +171,16 @@ def type_intervals(
 def tabulate_fractions(
     atom_fractions: Float[np.ndarray, "*draw class"], classes: SizeClasses, types: tuple[str, ...]
 ) -> tuple[Float[np.ndarray, "*draw type size"], Float[np.ndarray, "*draw type size"]]:
-    """Return shares by volume and by number of each type and size; each sum to 1.
+    """Return the fractions by volume and by number of each type and size; each sum to 1.
 
     Args:
-        atom_fractions: of atoms, of each class.
-        classes: what they are.
-        types: rows.
+        atom_fractions: fraction of atoms in each class.
+        classes: the classes.
+        types: structure types, in the order of the rows.
     """
     type_rows = np.array([types.index(name) for name in classes.structure_types])
     volume, number = (np.zeros((*atom_fractions.shape[:-1], len(types), len(classes.size_grid))) for _ in range(2))
-    for column in range(len(classes.mean_size)):  # classes of a type and a size may be several packings
+    for column in range(len(classes.mean_size)):  # a type and a size may have classes of several packings
         index = (..., type_rows[column], classes.size_index[column])
         volume[index] += atom_fractions[..., column]
         number[index] += atom_fractions[..., column] / classes.mean_size[column] ** 3
@@ -181,27 +188,21 @@ def tabulate_fractions(
 
 
 MIN_ENSEMBLE_CLUSTERS = 10
-"""Compact clusters of which a distribution can be made."""
+"""Smallest number of clusters of a library of which a distribution is made."""
 RIVALS_PER_TYPE = 2
-"""Of each type, compared beyond the fit."""
+"""Number of candidates of each type that are compared beyond the fit."""
 RIVALS_PER_SOURCE = 4
-"""Best candidates of each source, compared beyond the fit."""
-STRENGTHS_BY_METHOD = {
-    "auto": (0.0, *cross_validation.DEPARTURE_STRENGTHS),
-    "parametric": (0.0,),
-    "free": cross_validation.DEPARTURE_STRENGTHS,
-}
-"""Strengths tried for each way to ask for an ensemble."""
+"""Number of candidates of each source that are compared beyond the fit."""
 RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
-"""Å, in which the reach of the data is rounded up; functions of a basis beyond its independent points."""
+"""Å, step in which the end of the data is rounded up; number of functions of a basis beyond its independent points."""
 QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
-"""Steps in which Q of the templates, and points of Q, are rounded up."""
+"""1/Å, step in which Q of clusters' tables is rounded up; step in which the number of points of Q is."""
 LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
-"""Part of the largest size, and share of the atoms beyond it, from which a distribution reaches the edge."""
+"""Fraction of the largest size from which a size is large, and share of atoms in large sizes that is remarked on."""
 
 
 class LibraryClasses(NamedTuple):
-    """A library as a judge needs it."""
+    """A library with its classes of sizes and its binned distances."""
 
     group: CandidateGroup
     size_classes: SizeClasses
@@ -210,50 +211,63 @@ class LibraryClasses(NamedTuple):
 
 
 class LibraryCache(NamedTuple):
-    """What files of a run share, by the library's identity and the span of a file."""
+    """What the measurements of a run share, by the identity of the library."""
 
     library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
+    """Classes of a library for a range of tables; None if the library has too few clusters."""
+    binned_distances: dict[int, BinnedDistances]
+    """Binned distances of a whole library for screening."""
 
 
-class CrossValidatedSample(NamedTuple):
-    """The comparison of one cluster with many, beyond the fit."""
+class HoldoutOptions(NamedTuple):
+    """Choices of a comparison of one cluster with many."""
 
-    judged: CrossValidation
-    listed: LibraryClasses
-    types: dict[str, float]
-    """Gain of each type in the logarithm of the likelihood, by what its best say beyond the fit; the best has 0."""
-    end: float
-    """Å. Of the signal."""
+    free: tuple[str, ...]
+    """Names of the fitted parameters."""
+    method: str
+    """auto, parametric or free."""
+    library_rows: np.ndarray
+    """Rows of the library whose best clusters are fitted up to each cut."""
+    search: cross_validation.ClusterSearch | None = None
+    """Search for clusters that are not listed, repeated at each cut."""
+
+
+class SampleModel(NamedTuple):
+    """The comparison of one cluster with many by predictions beyond the fit."""
+
+    validation: CrossValidation
+    library_classes: LibraryClasses
+    type_gains: dict[str, float]
+    """Gain of each type in the logarithm of the likelihood, by its best predictions; the best type has 0."""
+    signal_end: float
+    """Å. r at which the signal sinks into the noise."""
+
+    @property
+    def is_distribution(self) -> bool:
+        """Whether the sample is a distribution of particles."""
+        return self.validation.sample == "distribution"
 
 
 def cross_validate_sample(
     measurement: Measurement,
     target: Target,
     groups: Sequence[CandidateGroup],
-    pool: CandidatePool,
-    fits: Fit,
+    fitted: FittedCandidates,
     *,
     signal_end: float,
-    free: tuple[str, ...],
-    holdout_rows: np.ndarray,
+    options: HoldoutOptions,
     library_cache: LibraryCache,
-    method: str,
-    holdout_search: cross_validation.ClusterSearch | None = None,
-) -> CrossValidatedSample | str:
-    """Return the judgement of a sample, or why there is none.
+) -> SampleModel | str:
+    """Return the comparison of one cluster with many, or why there is none.
 
     Args:
         measurement: the data.
-        target: the target of the fits.
+        target: target of the fits.
         groups: candidates of each source, as listed.
-        pool: those fitted, best first.
-        fits: of these.
-        signal_end: of the signal, in Å.
-        free: what was fitted.
-        holdout_rows: rows of the library that are tried at each cut.
-        library_cache: of the run.
-        method: auto, parametric or free.
-        holdout_search: what finds clusters that are not listed, at each cut anew.
+        fitted: the candidates that were fitted, best first.
+        signal_end: r at which the signal sinks into the noise, in Å.
+        options: what is fitted up to each cut.
+        library_cache: cache of the run.
     """
     holdout_data = _holdout_data(measurement, target, min(signal_end, cross_validation.MAX_HOLDOUT_R))
     library_groups = [group for group in groups if group.source != "network"]
@@ -262,106 +276,143 @@ def cross_validate_sample(
     library_classes = _library_classes(library_groups[0], holdout_data, library_cache)
     if library_classes is None:
         return f"no distribution: the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
-    rivals, rival_types = _select_rivals(pool, fits)
-    best_library, library_row = pool.entry(0)
+    rivals, rival_types = _select_rivals(fitted)
+    models = _holdout_models(library_classes, fitted, rivals, target, options)
     try:
-        validation = cross_validation.cross_validate(
-            holdout_data,
-            library_classes.ensemble_model,
-            values=candidates.select_rows(fits.values, 0),
-            mean_size=float(size_classes.candidate_sizes(best_library, np.array([library_row]))[0]) * target.bond,
-            libraries=[
-                (library_classes.group, screening.select_candidates(library_classes.binned_distances, holdout_rows))
-            ],
-            rivals=rivals,
-            free=free,
-            strengths=STRENGTHS_BY_METHOD[method],
-            search=holdout_search,
-        )
+        validation = cross_validation.cross_validate(holdout_data, models)
     except ValueError as error:  # data too short to be cut
         return f"no distribution: {error}"
-    return CrossValidatedSample(
-        validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end
+    return SampleModel(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
+
+
+def _holdout_models(
+    library_classes: LibraryClasses,
+    fitted: FittedCandidates,
+    rivals: CandidatePool,
+    target: Target,
+    options: HoldoutOptions,
+) -> HoldoutModels:
+    """Return the models that are fitted up to each cut."""
+    best_library, best_row = fitted.pool.entry(0)
+    strengths_by_method = {
+        "auto": (0.0, *cross_validation.DEPARTURE_STRENGTHS),
+        "parametric": (0.0,),
+        "free": cross_validation.DEPARTURE_STRENGTHS,
+    }
+    return HoldoutModels(
+        library_classes.ensemble_model,
+        values=candidates.select_rows(fitted.fits.values, 0),
+        mean_size=float(size_classes.candidate_sizes(best_library, np.array([best_row]))[0]) * target.bond,
+        libraries=[
+            (library_classes.group, screening.select_candidates(library_classes.binned_distances, options.library_rows))
+        ],
+        rivals=rivals,
+        free=options.free,
+        strengths=strengths_by_method[options.method],
+        search=options.search,
     )
 
 
-def sample_distribution(sample_model: CrossValidatedSample, target: Target, ensemble_curve: np.ndarray) -> Distribution:
-    """Return what a result says of a judged sample.
+def sample_distribution(sample_model: SampleModel, target: Target) -> Distribution:
+    """Return the sample as a distribution of particles.
 
     Args:
-        sample_model: of `judged`.
-        target: the target of the single fits.
-        ensemble_curve: [point] G(r) of the ensemble there.
+        sample_model: the comparison of one cluster with many.
+        target: target of the fits of single clusters.
     """
-    validation, library_classes = sample_model.judged, sample_model.listed
-    share, share_draws = cross_validation.posterior_fractions(validation, library_classes.ensemble_model)
-    class_diameters = np.asarray(library_classes.ensemble_model.size, float) * float(
-        validation.ensemble_fit.values.stretch
-    )
-    mean, width = size_intervals(share, share_draws, class_diameters)
-    types = tuple(dict.fromkeys(library_classes.size_classes.structure_types.tolist()))
-    volume, number = tabulate_fractions(share, library_classes.size_classes, types)
-    grid_draws = tabulate_fractions(share_draws, library_classes.size_classes, types)
+    validation, classes = sample_model.validation, sample_model.library_classes.size_classes
+    ensemble_model = sample_model.library_classes.ensemble_model
+    stretch = float(validation.ensemble_fit.values.stretch)
+    atom_fractions, fraction_draws = cross_validation.posterior_fractions(validation, ensemble_model)
+    mean, width = size_intervals(atom_fractions, fraction_draws, np.asarray(ensemble_model.size, float) * stretch)
+    types = tuple(dict.fromkeys(classes.structure_types.tolist()))
+    volume, number = tabulate_fractions(atom_fractions, classes, types)
+    grid_draws = tabulate_fractions(fraction_draws, classes, types)
     bands = [statistics.quantiles(entry.sum(axis=1), statistics.CENTRAL_90) for entry in grid_draws]
-    strength_index = validation.strengths.index(validation.strength)
-    middle_comparison = validation.comparisons[len(validation.comparisons) // 2] if validation.comparisons else None
-    no_points = np.zeros(0)
+    r, observed, predicted_single, predicted = _middle_prediction(validation)
     return Distribution(
         sample=validation.sample,
         method="free" if validation.strength else "parametric",
-        rw=cross_validation.prediction(target.r, target.g, ensemble_curve, background=target.background).rw,
+        rw=_ensemble_rw(sample_model, target),
         mean_diameter=mean,
         width=width,
-        shares=type_intervals(share, share_draws, library_classes.size_classes.structure_types),
-        holdouts=tuple(
-            Holdout(
-                entry.cut.cut,
-                entry.cut.end,
-                entry.n_independent,
-                entry.single_prediction.rw,
-                entry.ensemble_predictions[strength_index].rw,
-                cross_validation.gain(
-                    entry.single_prediction, entry.ensemble_predictions[strength_index], entry.n_independent
-                ),
-            )
-            for entry in validation.comparisons
-        ),
+        shares=type_intervals(atom_fractions, fraction_draws, classes.structure_types),
+        holdouts=_holdouts(validation),
         types=types,
-        size=library_classes.size_classes.size_grid * target.bond * float(validation.ensemble_fit.values.stretch),
+        size=classes.size_grid * target.bond * stretch,
         volume=volume,
         volume_low=bands[0][0],
         volume_high=bands[0][1],
         number=number,
         number_low=bands[1][0],
         number_high=bands[1][1],
-        r=middle_comparison.r if middle_comparison else no_points,
-        observed=middle_comparison.g if middle_comparison else no_points,
-        predicted=middle_comparison.curves[1 + strength_index] if middle_comparison else no_points,
-        predicted_single=middle_comparison.curves[0] if middle_comparison else no_points,
+        r=r,
+        observed=observed,
+        predicted=predicted,
+        predicted_single=predicted_single,
     )
 
 
+def _ensemble_rw(sample_model: SampleModel, target: Target) -> float:
+    """Return the Rw of the ensemble over the range of the fits of single clusters."""
+    validation = sample_model.validation
+    holdout_points = cross_validation.make_holdout_points(validation.target, target.r)
+    ensemble_curve = cross_validation.ensemble_curve(
+        validation.ensemble_fit, sample_model.library_classes.ensemble_model, holdout_points
+    )
+    return cross_validation.prediction(target.r, target.g, ensemble_curve, background=target.background).rw
+
+
+def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:
+    """Return how well the best cluster and the best ensemble predict the data beyond each cut."""
+    strength_index = validation.strengths.index(validation.strength)
+    holdouts = []
+    for comparison in validation.comparisons:
+        single, ensemble = comparison.single_prediction, comparison.ensemble_predictions[strength_index]
+        holdouts.append(
+            Holdout(
+                cut=comparison.cut.cut,
+                end=comparison.cut.end,
+                points=comparison.n_independent,
+                single=single.rw,
+                ensemble=ensemble.rw,
+                gain=cross_validation.gain(single, ensemble, comparison.n_independent),
+            )
+        )
+    return tuple(holdouts)
+
+
+def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return r, the data and the predictions of cluster and ensemble for the middle cut; empty if there is no cut."""
+    if not validation.comparisons:
+        no_points = np.zeros(0)
+        return no_points, no_points, no_points, no_points
+    comparison = validation.comparisons[len(validation.comparisons) // 2]
+    strength_index = validation.strengths.index(validation.strength)
+    return comparison.r, comparison.g, comparison.curves[0], comparison.curves[1 + strength_index]
+
+
 def size_limit_remark(ensemble: Distribution) -> str:
-    """Return in words that a distribution reaches the largest sizes known; empty where it does not."""
+    """Return the remark that a distribution reaches the largest sizes of the library; empty if it does not."""
     is_large = ensemble.size > LARGE_SIZE_FRACTION * ensemble.size[-1]
     if (share := float(ensemble.volume[:, is_large].sum())) < MAX_LARGE_SIZE_SHARE:
         return ""
     return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
 
 
-def _holdout_data(measurement: Measurement, fit_target: Target, signal_end: float) -> cross_validation.HoldoutData:
-    """Return the data, and sizes padded by the end of their signal in steps, so that few compilations do."""
-    in_range = measurement.r >= fit_target.r[0] - 1e-9
+def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -> cross_validation.HoldoutData:
+    """Return the data, with sizes of arrays rounded up by the end of the signal so that few compilations do."""
+    in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
-    r_end = _round_up(max(signal_end, float(fit_target.r[-1])), RANGE_STEP)
-    padded_range = target.span(rmax=r_end, qmax=fit_target.qmax, diameter=size_classes.MAX_CLASS_SIZE * fit_target.bond)
+    r_end = _round_up(max(signal_end, float(target.r[-1])), RANGE_STEP)
+    padded_range = table_range(rmax=r_end, qmax=target.qmax, diameter=size_classes.MAX_CLASS_SIZE * target.bond)
     span = TableRange(padded_range.max_distance, _round_up(padded_range.qmax, QMAX_STEP))
-    n_q_points = target.n_q_nodes(r_end, fit_target.qmin, fit_target.qmax, span)
-    basis_size = (r_end - r[0]) * (fit_target.qmax - fit_target.qmin) / math.pi + HOLDOUT_BASIS_MARGIN
+    n_q_points = n_q_nodes(r_end, target.qmin, target.qmax, span)
+    basis_size = (r_end - r[0]) * (target.qmax - target.qmin) / math.pi + HOLDOUT_BASIS_MARGIN
     return cross_validation.HoldoutData(
         r,
         g,
-        fit_target,
+        target,
         signal_end,
         span,
         int(_round_up(n_q_points, Q_POINTS_STEP)),
@@ -370,13 +421,14 @@ def _holdout_data(measurement: Measurement, fit_target: Target, signal_end: floa
 
 
 def _round_up(value: float, step: float) -> float:
+    """Return the next multiple of a step."""
     return step * math.ceil(value / step - 1e-9)
 
 
 def _library_classes(
     group: CandidateGroup, holdout_data: cross_validation.HoldoutData, library_cache: LibraryCache
 ) -> LibraryClasses | None:
-    """Return a library's classes, made once a run and span; None where it has too few clusters."""
+    """Return a library's classes, made once for a run and range of tables; None if it has too few clusters."""
     key = id(group.library), holdout_data.span
     if key not in library_cache.library_classes:
         library_cache.library_classes[key] = None
@@ -398,7 +450,7 @@ def _library_classes(
 
 
 def _candidate_packings(group: CandidateGroup) -> np.ndarray:
-    """Return the packing of each candidate: by its rule, or by its atoms where the user lists it."""
+    """Return the packing of each candidate: by its rule, or by its atoms if the user lists it."""
     if group.source == "library":
         return size_classes.candidate_packings(group.library, group.rows)
     return np.array(
@@ -411,10 +463,11 @@ def _candidate_packings(group: CandidateGroup) -> np.ndarray:
     )
 
 
-def _select_rivals(pool: CandidatePool, fits: Fit) -> tuple[CandidatePool, list[str]]:
+def _select_rivals(fitted: FittedCandidates) -> tuple[CandidatePool, list[str]]:
     """Return the best few candidates of each type and source, and their types."""
+    pool = fitted.pool
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
-    usable_rows = np.flatnonzero(np.isfinite(fits.rw) & ~pool.has_fault)
+    usable_rows = np.flatnonzero(np.isfinite(fitted.fits.rw) & ~pool.has_fault)
     row_blocks = [
         usable_rows[types[usable_rows] == type_name][:RIVALS_PER_TYPE]
         for type_name in dict.fromkeys(types.tolist())
@@ -429,7 +482,7 @@ def _select_rivals(pool: CandidatePool, fits: Fit) -> tuple[CandidatePool, list[
 
 
 def _type_gains(validation: CrossValidation, rival_types: Sequence[str]) -> dict[str, float]:
-    """Return the mean gain of each type over the best one; only where there are cuts."""
+    """Return the mean gain of each type over the best one; empty if there is no cut."""
     gains: dict[str, list[float]] = {}
     for comparison in validation.comparisons:
         best_squares = {

@@ -1,4 +1,7 @@
-"""The search for a particle that no list holds: hosts and starts from the candidates, rounds of searches and fits."""
+"""The search for a particle that no source lists, over the sites of lattices.
+
+Lattices and starts come from the best candidates; then rounds of searches and fits follow.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
@@ -17,192 +21,241 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.lattice_sites import LatticeSites
 from jaxstruc.pdf import candidates, fit, site_moves, stacking
-from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
-from jaxstruc.pdf.fit import Fit, FitValues
+from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
+from jaxstruc.pdf.fit import FitValues
 from jaxstruc.pdf.site_moves import SiteWeights
 from jaxstruc.pdf.target import Target
 
 SHAPE_PRIOR_WEIGHT = 1.0
-"""Weight of the prior on shape: 1 takes the library's cuts for a sample of what there is."""
+"""Weight of the prior on shape; with 1 the library's random particles count as a sample of real ones."""
 SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
-"""Atoms below which more shapes are tried, up to so many times as many: they cost less."""
+"""Number of atoms below which more shapes are tried, because they cost less, and the largest factor of their number."""
 LOG_AXIS_SPREAD = 0.2
-"""Spread of the logarithms of their axes."""
+"""Standard deviation of the logarithms of the axes of ellipsoids."""
 LOG_SCALE_SPREAD = 0.3
-"""Spread of the logarithm of the scale of data that are not absolute."""
+"""Standard deviation of the logarithm of the scale of data that are not absolute."""
 START_SITES_PER_ATOM, SEARCH_SITES_PER_ATOM = 2.6, 2.0
-"""Sites a host has for each atom of a start; and where they lie about its atoms."""
+"""Number of lattice sites for each atom of a start; and of a search, whose sites lie about the atoms."""
 SITE_COUNTS = (256, 512, 1024, 1536, 2560, 3584)
-"""Sites of hosts, so that few compilations do."""
+"""Numbers of lattice sites to choose from, so that few compilations do."""
 SEARCH_BATCH, SEARCH_BATCH_ON_ACCELERATORS = 4, 32
-"""Searches in one call."""
+"""Number of searches in one call."""
 MAX_LEADER_RW = 0.6, 2.0
-"""Packings are searched whose best cluster's Rw is at most so much above the least, and so many times it."""
+"""Largest excess of the Rw of a packing's best cluster over the smallest Rw, and its largest ratio to it."""
 MAX_START_CANDIDATES = 60
-"""Candidates among which starts are looked for."""
+"""Number of best candidates that may become starts."""
 SHAPE_WEIGHT_FACTORS = (1.0, 0.3)
-"""What the prior on shape weighs in searches, round by round, times its weight: with less a search passes over."""
+"""Factors of the shape prior's weight in searches, round by round: with a smaller weight a search crosses barriers."""
 CUBE_TO_STACK = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
-"""Turns the axes of a cube to those of a stack."""
+"""Rotation of the axes of a cube to those of a stack."""
 PACKING_BY_TYPE = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
-"""What is searched of a type, where that is not its own name."""
+"""Packing that is searched for a type, if it does not have the type's name."""
 
 
 @dataclass(frozen=True)
 class SearchLevel:
-    """How long to search."""
+    """Length of a search."""
 
     starts: int
-    """Of each packing, in the first round."""
+    """Number of starts of each packing in the first round."""
     origins: int
-    """Tried for these."""
+    """Number of origins of the lattice that are tried for them."""
     shapes: int
-    """Tried for these, of particles of `FEW` atoms or more."""
+    """Number of shapes that are tried for them, of particles of at least `SMALL_PARTICLE_ATOMS` atoms."""
     min_rounds: int
-    """After the first, at least."""
+    """Smallest number of rounds after the first."""
     max_continued: int
-    """Ends that a round goes on from."""
+    """Largest number of minima that a round continues from."""
     steps: int = 120
-    """Of each search."""
+    """Number of steps of each search."""
     max_rounds: int = 8
-    """And at most, while they find a better one."""
+    """Largest number of rounds after the first, while they find a better particle."""
     walk_steps: int = 300
-    """Steps of the walk that tells how sure the atoms are."""
+    """Number of steps of the random walk that gives the probability of each atom."""
 
 
 HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3)
-"""Of searches on data to a cut."""
+"""Level of searches on data up to a cut."""
+
+
+class SearchSettings(NamedTuple):
+    """Choices of a search."""
+
+    level: SearchLevel
+    seed: int
+    shape_weight: float = SHAPE_PRIOR_WEIGHT
+    """Weight of the prior on shape."""
+
+
 SEARCH_LEVELS = {"quick": SearchLevel(2, 24, 100, 3, 4, 100), "full": SearchLevel(8, 64, 400, 4, 12, 240)}
 
 
 class SearchStart(NamedTuple):
-    """A particle on a host."""
+    """A particle on a lattice."""
 
     lattice: LatticeSites
     occupied_sites: np.ndarray
-    """[site]"""
+    """[site] Whether an atom takes the site."""
     values: FitValues | None
-    """Of the model; None where it is not to be searched."""
+    """Values of the model; None if the particle is not to be searched."""
     misfit: float = math.inf
-    """Rough."""
+    """Approximate sum of squares of the misfit."""
 
 
 class SearchMinima(NamedTuple):
-    """Ends of searches, best first."""
+    """Particles at which searches ended, best first."""
 
     starts: list[SearchStart]
-    pool: CandidatePool
+    """The particles, from which further searches may start."""
+    fitted: FittedCandidates
     cost: np.ndarray
-    """[end] negative logarithm of the posterior, but for a constant."""
+    """[particle] Negative logarithm of the posterior, up to a constant."""
     shape_cost: np.ndarray
-    """[end] its part by the shape."""
-    fits: Fit
+    """[particle] Part of the cost by the prior on shape."""
 
 
 class SearchResult(NamedTuple):
-    """What a search found."""
+    """The particles that a search found."""
 
     group: CandidateGroup
     """Distinct particles, best first."""
     shape_cost: np.ndarray
-    """[candidate] how much more unusual each is than listed ones, as a negative logarithm."""
+    """[candidate] Negative logarithm of each shape's probability relative to listed ones."""
     occupancy: list[np.ndarray]
-    """[candidate][atom] how sure it is."""
+    """[candidate][atom] Probability of each atom."""
     atom_counts: np.ndarray
-    """[state] Numbers of atoms that the walks saw."""
+    """[state] Numbers of atoms in the random walks."""
     atom_count_weights: np.ndarray
-    """[state] The posterior's share of each."""
+    """[state] Weight of each in the posterior."""
 
 
-def search_sites(
+class SearchProblem(NamedTuple):
+    """The data and choices of one search, and the arrays' size."""
+
+    target: Target
+    settings: SearchSettings
+    n_atoms: int
+    """Largest number of atoms of a start, which decides the number of sites."""
+    key: Array
+
+
+def search_lattice_sites(
     target: Target,
-    pool: CandidatePool,
-    fits: Fit,
+    fitted: FittedCandidates,
+    settings: SearchSettings,
     *,
-    level: SearchLevel,
-    seed: int,
-    shape_weight: float = SHAPE_PRIOR_WEIGHT,
     initial_leaders: Mapping[str, tuple[int, FitValues]] | None = None,
     draws_by_packing: Mapping[str, np.ndarray] | None = None,
-    progress: Callable[[str], None] = lambda said: None,
+    progress: Callable[[str], None] = lambda remark: None,
 ) -> SearchResult | None:
-    """Return the particles that searches over lattice sites find; None where no candidate is fit to begin from.
+    """Return the particles that searches over lattice sites find; None if no candidate is fit to start from.
 
     Args:
         target: the data.
-        pool: fitted candidates, best first.
-        fits: of these.
-        level: how long to search.
-        seed: of starts and rests.
-        shape_weight: of the prior on shape.
-        initial_leaders: number of atoms and values to begin each packing from, in place of what candidates say.
-        draws_by_packing: of each packing that is likely before any fit, draws of the number of atoms.
-        progress: called with what is being done.
+        fitted: candidates, best first.
+        settings: length, seed and prior of the search.
+        initial_leaders: number of atoms and values from which each packing starts, in place of the candidates'.
+        draws_by_packing: draws of the number of atoms, for each packing that is probable before any fit.
+        progress: called with a remark on the present step.
     """
-    rng = np.random.default_rng([seed, 16])
+    rng = np.random.default_rng([settings.seed, 16])
     leaders = (
-        _with_probable_packings(_packing_leaders(pool, fits), draws_by_packing)
+        _with_probable_packings(_packing_leaders(fitted), draws_by_packing)
         if initial_leaders is None
         else initial_leaders
     )
     if not leaders:
         return None
-    effective_points = _effective_points(target, pool, fits)
     progress("places and stackings")
     packing_draws = draws_by_packing or {}
     starts = [
         start
         for packing, leader in leaders.items()
-        for start in _packing_starts(target, packing, *leader, level, rng, atom_count_draws=packing_draws.get(packing))
+        for start in _packing_starts(
+            target, packing, *leader, settings.level, rng, atom_count_draws=packing_draws.get(packing)
+        )
     ]
-    starts += _library_starts(pool, fits, leaders, level) if initial_leaders is None else []
+    starts += _library_starts(fitted, leaders, settings.level) if initial_leaders is None else []
     if not starts:
         return None
     n_atoms = max(int(start.occupied_sites.sum()) for start in starts)
-    key = jax.random.key(seed)
+    problem = SearchProblem(target, settings, n_atoms, jax.random.key(settings.seed))
+    minima = _search_rounds(problem, starts, fitted, progress)
+    if minima is None:
+        return None
+    progress("how sure the sites are")
+    return _summarize_search(problem, minima, _minima_weights(problem, minima.fitted))
+
+
+def _search_rounds(
+    problem: SearchProblem, starts: list[SearchStart], fitted: FittedCandidates, progress: Callable[[str], None]
+) -> SearchMinima | None:
+    """Return the minima of rounds of searches, until a round finds no better one; None if none is a particle."""
+    level = problem.settings.level
     minima: SearchMinima | None = None
     for round_index in range(level.max_rounds + 1):
         progress(f"sites, round {round_index + 1} of {level.min_rounds + 1} to {level.max_rounds + 1}")
-        weights = _site_weights(target, effective_points, shape_weight)
-        softened_weights = weights._replace(
-            shape_weight=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)]
-        )
-        search_ends = _run_searches(
-            target, starts, softened_weights, n_atoms, jax.random.fold_in(key, round_index), level
-        )
+        weights = _minima_weights(problem, minima.fitted if minima else fitted)
         previous_identity = _best_identity(minima) if minima else None
-        minima = _rank_minima(target, [*(minima.starts if minima else []), *search_ends], weights)
-        if round_index == 0:
-            minima = _with_best_start(target, minima, _recentre_lattices(starts, n_atoms), search_ends, weights)
+        minima = _search_round(problem, starts, minima, weights, round_index)
         if minima is None:
             return None
-        effective_points = _effective_points(target, minima.pool, minima.fits)
-        starts = minima.starts[: level.max_continued]
         if round_index >= level.min_rounds and _best_identity(minima) == previous_identity:
             break
         if round_index < level.max_rounds:
-            starts = [*starts[: max(level.max_continued - 2, 1)], *_restack(target, minima, 2)][
-                : level.max_continued
-            ] or starts
-    assert minima is not None
-    progress("how sure the sites are")
-    return _summarize_search(target, minima, _site_weights(target, effective_points, shape_weight), n_atoms, key, level)
+            starts = _next_starts(problem, minima)
+    return minima
+
+
+def _search_round(
+    problem: SearchProblem,
+    starts: Sequence[SearchStart],
+    minima: SearchMinima | None,
+    weights: SiteWeights,
+    round_index: int,
+) -> SearchMinima | None:
+    """Return the minima with those of one round of searches; None if none is a particle."""
+    softened_weights = weights._replace(
+        shape_weight=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)]
+    )
+    search_ends = _run_searches(problem, starts, softened_weights, jax.random.fold_in(problem.key, round_index))
+    minima = _rank_minima(problem.target, [*(minima.starts if minima else []), *search_ends], weights)
+    if round_index == 0:
+        first_starts = _recentre_lattices(starts, problem.n_atoms)
+        minima = _with_best_start(problem.target, minima, first_starts, search_ends, weights)
+    return minima
+
+
+def _next_starts(problem: SearchProblem, minima: SearchMinima) -> list[SearchStart]:
+    """Return the best minima, and the best stack with its layers in other sequences, as starts of the next round."""
+    max_continued = problem.settings.level.max_continued
+    starts = minima.starts[:max_continued]
+    restacked_starts = _restack(problem.target, minima, 2)
+    return [*starts[: max(max_continued - 2, 1)], *restacked_starts][:max_continued] or starts
 
 
 def _best_identity(minima: SearchMinima) -> tuple[int, float]:
-    """Return what tells the best end apart."""
+    """Return two numbers that identify the best minimum: its number of atoms and its shape cost."""
     return int(minima.starts[0].occupied_sites.sum()), float(minima.shape_cost[0])
 
 
+def _minima_weights(problem: SearchProblem, fitted: FittedCandidates) -> SiteWeights:
+    """Return the weights of data and priors, by the residual of the best fit."""
+    effective_points = _effective_points(problem.target, fitted)
+    return _site_weights(problem.target, effective_points, problem.settings.shape_weight)
+
+
 def _site_weights(target: Target, effective_points: float, shape_weight: float) -> SiteWeights:
+    """Return the weights of the data, of the prior on shape and of the prior on scale in the cost of a particle."""
     scale_spread = 0.0 if target.absolute else LOG_SCALE_SPREAD
     return SiteWeights(
         *(jnp.asarray(value, jnp.float32) for value in (max(effective_points - 4.0, 8.0), shape_weight, scale_spread))
     )
 
 
-def _packing_leaders(pool: CandidatePool, fits: Fit) -> dict[str, tuple[int, FitValues]]:
-    """Return the number of atoms and the values of the best candidate of each packing that may be."""
+def _packing_leaders(fitted: FittedCandidates) -> dict[str, tuple[int, FitValues]]:
+    """Return number of atoms and values of the best candidate of each packing, for the three best packings."""
+    pool, fits = fitted
     rw = np.where(np.isfinite(fits.rw) & ~pool.has_fault, fits.rw, np.inf)
     order = np.argsort(rw, kind="stable")
     leaders: dict[str, tuple[int, FitValues]] = {}
@@ -227,7 +280,7 @@ def _packing_leaders(pool: CandidatePool, fits: Fit) -> dict[str, tuple[int, Fit
 def _with_probable_packings(
     leaders: Mapping[str, tuple[int, FitValues]], draws_by_packing: Mapping[str, np.ndarray] | None
 ) -> dict[str, tuple[int, FitValues]]:
-    """Return leaders without improbable ones behind the first, and with what is likely though no candidate leads."""
+    """Return the leaders without improbable ones behind the first, and with probable packings that have none."""
     if not draws_by_packing or not leaders:
         return dict(leaders)
     first_packing, first_leader = next(iter(leaders)), next(iter(leaders.values()))
@@ -244,9 +297,10 @@ def _with_probable_packings(
 
 
 def _library_starts(
-    pool: CandidatePool, fits: Fit, leaders: Mapping[str, tuple[int, FitValues]], level: SearchLevel
+    fitted: FittedCandidates, leaders: Mapping[str, tuple[int, FitValues]], level: SearchLevel
 ) -> list[SearchStart]:
-    """Return the best listed clusters of each packing on their hosts."""
+    """Return the best listed clusters of each packing on their lattices."""
+    pool, fits = fitted
     starts, start_counts = [], dict.fromkeys(leaders, 0)
     families = pool.families
     for row in range(min(len(fits.rw), MAX_START_CANDIDATES)):
@@ -263,7 +317,7 @@ def _library_starts(
 
 
 def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> SearchStart | None:
-    """Return a listed cluster on its host; None where it lies on none."""
+    """Return a listed cluster on its lattice; None if it lies on none."""
     positions = cluster.positions
     if packing == "stack":
         positions = positions @ CUBE_TO_STACK.T if cluster.family in ("fcc", "octahedron") else positions
@@ -299,7 +353,10 @@ def _packing_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
-    """Return the starts of a packing that fit best, roughly; half of them with drawn numbers of atoms."""
+    """Return the starts of a packing that fit best by an approximate misfit.
+
+    Half of those tried have drawn numbers of atoms.
+    """
     if packing == "stack":
         return _stack_starts(target, atoms, values, level, rng, atom_count_draws=atom_count_draws)
     size = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume(packing)))
@@ -322,7 +379,7 @@ def _ellipsoid_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
-    """Return the ellipsoids cut from hosts, of random axes and numbers of atoms, that fit best, roughly."""
+    """Return the ellipsoids of random axes and numbers of atoms on lattices that fit best by an approximate misfit."""
     curves, width = _grid_pair_curves(target, values)
     data, starts = np.asarray(target.basis.data), []
     for trial in range(round(level.shapes * min(max(SMALL_PARTICLE_ATOMS / atoms, 1.0), MAX_SHAPE_FACTOR))):
@@ -356,7 +413,7 @@ def _stack_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
-    """Return the stacks that fit best as balls, all words tried."""
+    """Return the stacks that fit best as spheres; all sequences of layers are tried."""
     data, curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
     radius = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
@@ -393,7 +450,14 @@ def _stack_starts(
 def _start_from_sequence(
     layers, sequence: stacking.StackingSequence, values: FitValues | None, *, other_packing_outside: bool = False
 ) -> SearchStart:
-    """Return the particle of a word on its host; `other_packing_outside` is that of `stacking.word_of`."""
+    """Return the particle of a sequence of layers on its lattice.
+
+    Args:
+        layers: positions of each layer in its three places.
+        sequence: place of each layer.
+        values: values of the model.
+        other_packing_outside: whether the layers beyond the particle alternate (`stacking.stacking_letters`).
+    """
     layer_places, middle_layer = sequence.layer_positions, (len(layers) - 1) // 2
     positions = (
         np.concatenate([layers[layer][layer_place] for layer, layer_place in enumerate(layer_places)])
@@ -412,7 +476,7 @@ def _start_from_sequence(
 
 
 def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
-    """Return which sites of a host a particle's atoms take."""
+    """Return which sites of a lattice a particle's atoms take."""
     distance, nearest = KDTree(lattice.positions).query(positions)
     is_occupied = np.zeros(len(lattice.positions), bool)
     is_occupied[nearest[distance < 0.3]] = True
@@ -420,14 +484,14 @@ def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
 
 
 def _stack_pair_curves(target: Target, values: FitValues) -> np.ndarray:
-    """Return the curves of pairs at the distances that stacks have."""
+    """Return the curves of pairs of atoms at the distances that stacks have."""
     distance = stacking.close_packed_distances(target.span.max_distance / target.bond) * target.bond
     float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
     return np.asarray(_pair_curves(jnp.asarray(distance, jnp.float32), float32_values, target.basis))
 
 
 def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, float]:
-    """Return the curves of pairs at even distances, and their step in bonds."""
+    """Return the curves of pairs of atoms at evenly spaced distances, and the step in bonds."""
     longest = target.span.max_distance / target.bond
     width = max(site_moves.MIN_BIN_WIDTH, longest / (site_moves.N_DISTANCE_BINS - 2))
     distance = jnp.maximum(jnp.arange(site_moves.N_DISTANCE_BINS) * width, 0.5) * target.bond
@@ -451,23 +515,23 @@ def _particle_misfit(
 
 
 def _run_searches(
-    target: Target, starts: Sequence[SearchStart], weights: SiteWeights, n_atoms: int, key, level: SearchLevel
+    problem: SearchProblem, starts: Sequence[SearchStart], weights: SiteWeights, key: Array
 ) -> list[SearchStart]:
-    """Return where searches from starts end."""
+    """Return the particles at which searches from starts end."""
     search_ends: list[SearchStart] = []
     batch = SEARCH_BATCH if jax.default_backend() == "cpu" else SEARCH_BATCH_ON_ACCELERATORS
     for batch_start in range(0, len(starts), batch):
-        batch_starts = _recentre_lattices(starts[batch_start : batch_start + batch], n_atoms)
+        batch_starts = _recentre_lattices(starts[batch_start : batch_start + batch], problem.n_atoms)
         site_arrays, occupation, values = _batch_starts(batch_starts, batch)
         final_state = jax.device_get(
             site_moves.search_sites(
                 site_arrays,
                 occupation,
                 values,
-                target.basis,
+                problem.target.basis,
                 weights,
                 jax.random.fold_in(key, batch_start),
-                level.steps,
+                problem.settings.level.steps,
             )
         )
         search_ends += [
@@ -477,24 +541,24 @@ def _run_searches(
 
 
 def _with_best_start(
-    goal: Target,
-    found: SearchMinima | None,
-    first: Sequence[SearchStart],
-    ended: Sequence[SearchStart],
+    target: Target,
+    minima: SearchMinima | None,
+    first_starts: Sequence[SearchStart],
+    search_ends: Sequence[SearchStart],
     weights: SiteWeights,
 ) -> SearchMinima | None:
-    """Return the ends of searches, with the best of their starts if it costs less than the best end.
+    """Return the minima of searches, with the best of the starts if it costs less than the best minimum.
 
-    A search returns no particle that costs more than its start with curves made of bins; fits may see it otherwise.
+    A search, whose curves are made of bins, returns no particle that costs more than its start; by fits it may.
     """
-    begin = _rank_minima(goal, first, weights)
-    if begin is None or (found is not None and not begin.cost[0] < found.cost[0]):
-        return found
-    return _rank_minima(goal, [begin.starts[0], *ended], weights)
+    start_minima = _rank_minima(target, first_starts, weights)
+    if start_minima is None or (minima is not None and not start_minima.cost[0] < minima.cost[0]):
+        return minima
+    return _rank_minima(target, [start_minima.starts[0], *search_ends], weights)
 
 
 def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[SearchStart]:
-    """Return the same particles, of so many atoms about, on hosts of one size, all about them."""
+    """Return the same particles of about a number of atoms, each in the middle of a lattice; all have one size."""
     n_sites = next((n_sites for n_sites in SITE_COUNTS if n_sites >= SEARCH_SITES_PER_ATOM * n_atoms), SITE_COUNTS[-1])
     recentred_starts = []
     for start in starts:
@@ -510,7 +574,7 @@ def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[Sear
 
 
 def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[site_moves.SiteGraph, np.ndarray, FitValues]:
-    """Return hosts, taken sites and values of starts as a search takes them; the last is repeated to fill the batch."""
+    """Return lattices, occupied sites and values of starts as arrays; the last start is repeated to fill the batch."""
     padded_starts = [*starts, *[starts[-1]] * (batch - len(starts))]
     occupation = np.stack([start.occupied_sites for start in padded_starts]).astype(np.float32)
     values = jax.tree.map(
@@ -520,7 +584,7 @@ def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[site_moves
 
 
 def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: SiteWeights) -> SearchMinima | None:
-    """Return distinct ends with their fits, best first; None where none is a particle."""
+    """Return the distinct particles with their fits, best first; None if none is a particle."""
     clusters, distinct_starts, known_moments = [], [], set()
     for start in search_ends:
         positions = start.lattice.positions[start.occupied_sites]
@@ -548,7 +612,8 @@ def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: Si
         cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / LOG_SCALE_SPREAD) ** 2
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
     starts = [distinct_starts[row]._replace(values=candidates.select_rows(fits.values, row)) for row in order]
-    return SearchMinima(starts, pool.select(order), cost[order], shape_cost[order], candidates.select_rows(fits, order))
+    fitted = candidates.select_fitted(FittedCandidates(pool, fits), order)
+    return SearchMinima(starts, fitted, cost[order], shape_cost[order])
 
 
 def _observed_family(positions: np.ndarray) -> str:
@@ -558,21 +623,22 @@ def _observed_family(positions: np.ndarray) -> str:
 
 
 def _lattice_label(packing: str) -> str:
-    """Return a host in words."""
+    """Return the description of a lattice."""
     return f"sites of {'a stack' if packing not in lattice_sites.UNSTACKED_PACKINGS else packing}"
 
 
-def _effective_points(target: Target, pool: CandidatePool, fits: Fit) -> float:
-    """Return the points that the residual of the best fit counts for."""
+def _effective_points(target: Target, fitted: FittedCandidates) -> float:
+    """Return the number of independent points that the residual of the best fit counts for."""
+    pool, fits = fitted
     best_row = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
-    curves, _ = fit.curves(
+    curves, _ = fit.fitted_curves(
         candidates.select_rows(fits, best_row), candidates.cluster_tables(pool.select(best_row), target), target
     )
     return statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
 
 
 def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[SearchStart]:
-    """Return the best stack's shape with other words of its layers that fit, and with other layers beyond."""
+    """Return the best stack's shape with its layers in other sequences that fit, and with other layers beyond."""
     best = next(
         (start for start in minima.starts[:4] if start.lattice.packing not in lattice_sites.UNSTACKED_PACKINGS), None
     )
@@ -601,29 +667,28 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Sear
     ]
 
 
-def _summarize_search(
-    target: Target, minima: SearchMinima, weights: SiteWeights, n_atoms: int, key, level: SearchLevel
-) -> SearchResult:
-    """Return the distinct particles, with what walks from the best say."""
-    walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], n_atoms)
+def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: SiteWeights) -> SearchResult:
+    """Return the distinct particles, with probabilities of atoms and atom counts from random walks from the best."""
+    walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], problem.n_atoms)
     site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
     walk_draws = jax.device_get(
         site_moves.sample_occupancies(
             site_arrays,
             occupation,
             values,
-            target.basis,
+            problem.target.basis,
             weights,
-            jax.random.fold_in(key, 999),
-            n_steps=level.walk_steps,
+            jax.random.fold_in(problem.key, 999),
+            n_steps=problem.settings.level.walk_steps,
         )
     )
     minimum_weights = np.exp(minima.cost[0] - minima.cost[: len(walk_starts)])
     minimum_weights /= minimum_weights.sum()
     occupancy = [walk_draws.occupancy[row][start.occupied_sites] for row, start in enumerate(walk_starts)]
-    group = minima.pool.groups[0]
+    pool = minima.fitted.pool
+    group = pool.groups[0]
     return SearchResult(
-        group._replace(rows=group.rows[minima.pool.group_row]),
+        group._replace(rows=group.rows[pool.group_row]),
         minima.shape_cost,
         occupancy,
         walk_draws.atoms[: len(walk_starts)].ravel(),

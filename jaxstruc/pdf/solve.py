@@ -1,12 +1,14 @@
-"""The way of many measurements to their results: targets, candidates of each source, fits of all, weights.
+"""The stages from measured PDFs to their results: targets, candidates of each source, fits, weights.
 
-Measurement -> Target -> candidates -> fits -> posterior -> Result
+For each measurement `solve_measurement` lists the stages; each is a function of this module that returns one container.
+The candidates of all sources are fitted in the same way.
 """
 
 import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +19,8 @@ import jaxstruc
 from jaxstruc import statistics
 from jaxstruc.clusters import library
 from jaxstruc.clusters.families import FAMILY_TYPES
-from jaxstruc.io import measurement as measurement_settings
 from jaxstruc.io import reduction
-from jaxstruc.io.measurement import Measurement, Setting
+from jaxstruc.io.measurement import Measurement, Setting, resolve_settings
 from jaxstruc.options.pdf import (
     CurveOptions,
     DataOptions,
@@ -39,51 +40,53 @@ from jaxstruc.pdf import (
     instrument,
     posterior,
     relax,
-    result,
     screening,
     site_search,
     sources,
-    target,
 )
-from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
+from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates, WeightedCandidates
 from jaxstruc.pdf.classifier_prior import ClassifierPrediction, ClassifierScreen
-from jaxstruc.pdf.distribution import CrossValidatedSample, LibraryCache
-from jaxstruc.pdf.fit import Fit
+from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleModel
 from jaxstruc.pdf.instrument import InferredSetting
-from jaxstruc.pdf.result import PdfResult, WeightedCandidates
+from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurement, build_result
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.site_search import SHAPE_PRIOR_WEIGHT, SearchResult
+from jaxstruc.pdf.site_search import SHAPE_PRIOR_WEIGHT, SearchResult, SearchSettings
 from jaxstruc.pdf.sources import CandidateSource
-from jaxstruc.pdf.target import Target
+from jaxstruc.pdf.target import (
+    Target,
+    TargetSettings,
+    independent_points,
+    make_target,
+    n_q_nodes,
+    replace_settings,
+    table_range,
+)
 from jaxstruc.scattering import form_factors
 
 SITES_NOT_SEARCHED = "sites not searched: one particle would take up what the distribution explains"
 MAX_REFINED_CANDIDATES = 200
-"""Candidates refined with everything that is asked for: the best of the screening."""
+"""Largest number of candidates that are refined with all free parameters: the best of a fit with the default ones."""
 MAX_WRITTEN_CANDIDATES = 5
-"""Candidates with atoms and curves in a result."""
+"""Number of candidates with atoms and curves in a result."""
 
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
-"""Step in the functions of a basis for searches, so that few compilations do; functions beyond independent points."""
-
-RankedFits = tuple[CandidatePool, Fit]
-"""Candidates, best first, and their fits."""
+"""Step in the size of a basis for searches, so that few compilations do; functions beyond the independent points."""
 
 
 class PdfPlan(NamedTuple):
-    """What is to be done with each measurement."""
+    """What is done with each measurement."""
 
     element: str
     sources: tuple[CandidateSource, ...]
     options: SolveOptions | RefineOptions = SolveOptions(search="none", ensemble="none", screen="none")
     screen_candidates: bool = True
-    """Whether parameters beyond the usual are freed for the best `REFINED` alone."""
+    """Whether candidates are screened before fits, and parameters beyond the default ones freed for the best only."""
     max_written: int = MAX_WRITTEN_CANDIDATES
-    """Candidates with atoms and curves in a result."""
+    """Number of candidates with atoms and curves in a result."""
     shape_weight: float = SHAPE_PRIOR_WEIGHT
-    """What the search's prior on shape weighs."""
+    """Weight of the prior on shape in a search."""
     classifier_screen: ClassifierScreen = ClassifierScreen(None)
-    """The classifier that says which candidates are worth trying."""
+    """Classifier that predicts which candidates are probable."""
 
     @property
     def data(self) -> DataOptions:
@@ -92,12 +95,12 @@ class PdfPlan(NamedTuple):
 
     @property
     def curve(self) -> CurveOptions:
-        """What files over Q are."""
+        """Kind and units of files over Q."""
         return self.options.curve
 
     @property
     def fit(self) -> FitOptions:
-        """How candidates are fitted."""
+        """Options of the fits."""
         return self.options.fit
 
     @property
@@ -107,7 +110,7 @@ class PdfPlan(NamedTuple):
 
     @property
     def ensemble(self) -> EnsembleName:
-        """Whether the sample is judged as a distribution of particles, and of which kind."""
+        """Whether the sample is compared with a distribution of particles, and with which kind."""
         return "none" if isinstance(self.options, RefineOptions) else self.options.ensemble
 
     @property
@@ -127,7 +130,7 @@ class PdfPlan(NamedTuple):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What, beside a file, decides its result; as JSON."""
+        """Everything beside a file that decides its result, as JSON."""
         network = self.classifier_screen.network
         decisive = {"element": self.element} | self.options.recorded
         decisive |= {"screen": network.card["sha256"] if network else self.classifier_screen.missing_reason or "none"}
@@ -136,18 +139,61 @@ class PdfPlan(NamedTuple):
         return decisive | {"version": jaxstruc.__version__}
 
 
+class MeasurementCase(NamedTuple):
+    """One measurement with all that its stages start from."""
+
+    measurement: Measurement
+    target: Target
+    groups: Sequence[CandidateGroup]
+    """Candidates of each source; a source may have none."""
+    plan: PdfPlan
+    prediction: ClassifierPrediction | None
+    """Prediction of the classifier; None if there is no classifier."""
+
+    @property
+    def nonempty_groups(self) -> list[CandidateGroup]:
+        """Candidates of the sources that have some."""
+        return [group for group in self.groups if len(group.rows)]
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Names of the fitted parameters."""
+        return self.plan.fit.free
+
+
+class ProbableCandidates(NamedTuple):
+    """Candidates that the classifier finds probable; all if there is no classifier."""
+
+    groups: Sequence[CandidateGroup]
+    distances: Sequence[BinnedDistances | None]
+    """[group] Binned distances of the candidates; None if all of them are fitted."""
+
+
+class InferredSettings(NamedTuple):
+    """The target with the settings that the data prefer, and these settings by name."""
+
+    target: Target
+    settings: Mapping[str, InferredSetting]
+
+
+class ScreenedCandidates(NamedTuple):
+    """Candidates that are worth a fit by their approximate misfit."""
+
+    groups: Sequence[CandidateGroup]
+    holdout_rows: np.ndarray
+    """Rows of the library whose best clusters are fitted up to each cut of the cross-validation."""
+
+
 def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
     """Return a measurement with all settings, checked; S(Q) and F(Q) become G(r).
 
     Raises:
-        ValueError: where settings are missing or contradict the data, or the data are too few.
+        ValueError: if settings are missing or contradict the data, or if there are too few data.
     """
-    resolved_measurement = measurement_settings.resolve_settings(
-        reduction.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond
-    )
-    settings, (r, _) = resolved_measurement.settings_by_name, resolved_measurement.curve
-    target.independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], background=plan.fit.background)
-    return resolved_measurement
+    complete = resolve_settings(reduction.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond)
+    settings, (r, _) = complete.settings_by_name, complete.curve
+    independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], background=plan.fit.background)
+    return complete
 
 
 def solve_measurements(
@@ -157,62 +203,52 @@ def solve_measurements(
     run_measurements: Sequence[Measurement] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[PdfResult]:
-    """Yield the result of each measurement; one that cannot be answered is a result that says so.
+    """Yield the result of each measurement; a measurement that cannot be solved gives a failed result.
 
     Args:
-        measurements: of `prepared`.
-        plan: what is to be done.
-        run_measurements: all measurements of the run, where these are a part of it: a result is then that of the whole run, to the
-            last bit.
-        progress: called with measurements done, measurements in all and a remark.
+        measurements: measurements with all settings, made by `prepare_measurement`.
+        plan: what is done with them.
+        run_measurements: all measurements of the run, if these are a part of it; a result then equals that of the
+            whole run to the last bit.
+        progress: called with the number of measurements that are done, the number of all, and a remark.
     """
     n_measurements, start_time = len(measurements), time.perf_counter()
     if not n_measurements:
         return
     candidate_streams = [source.candidates(measurements) for source in plan.sources]
-    binned_libraries: dict[int, BinnedDistances] = {}
-    library_cache = LibraryCache({})
-    classifier_predictions = classifier_prior.predict_measurements(measurements, plan.classifier_screen, bond=plan.bond)
+    library_cache = LibraryCache({}, {})
     inputs = zip(
         measurements,
         padded_targets(measurements, plan, run_measurements or measurements),
-        classifier_predictions,
+        classifier_prior.predict_measurements(measurements, plan.classifier_screen, bond=plan.bond),
         *candidate_streams,
         strict=True,
     )
-    for n_done, (measurement, target, classifier_prediction, *groups) in enumerate(inputs):
+    for n_done, (measurement, target, prediction, *groups) in enumerate(inputs):
 
         def report_progress(remark, n_done=n_done, name=measurement.name):
             if progress:
                 progress(n_done, n_measurements, f"{name}: {remark}")
 
-        result = solve_measurement(
-            measurement,
-            target,
-            groups,
-            plan,
-            classifier_prediction=classifier_prediction,
-            binned_libraries=binned_libraries,
-            library_cache=library_cache,
-            progress=report_progress,
-        )
+        case = MeasurementCase(measurement, target, groups, plan, prediction)
+        pdf_result = solve_measurement(case, library_cache, report_progress)
         end_time = time.perf_counter()
-        yield dataclasses.replace(result, facts=result.facts | {"seconds": end_time - start_time})
+        yield dataclasses.replace(pdf_result, facts=pdf_result.facts | {"seconds": end_time - start_time})
         start_time = time.perf_counter()
 
 
 def padded_targets(
     measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]
 ) -> Iterator[Target]:
-    """Yield the targets of measurements, all of sizes that serve `run_measurements`, so that few compilations do."""
+    """Yield the targets of measurements, all of sizes that fit `run_measurements`, so that few compilations do."""
     run_settings = [measurement.settings_by_name for measurement in run_measurements]
-    span = target.span(
+    span = table_range(
         rmax=max(entry["rmax"] for entry in run_settings),
         qmax=max(entry["qmax"] for entry in run_settings),
         diameter=max(source.diameter for source in plan.sources) * plan.bond,
     )
-    n_q_points = max(
-        target.n_q_nodes(entry.settings_by_name["rmax"], _minimum_qmin(entry), entry.settings_by_name["qmax"], span)
+    min_q_nodes = max(
+        n_q_nodes(entry.settings_by_name["rmax"], _minimum_qmin(entry), entry.settings_by_name["qmax"], span)
         for entry in run_measurements
     )
     basis_size = (
@@ -222,8 +258,7 @@ def padded_targets(
     )
     for measurement in measurements:
         entry = measurement.settings_by_name
-        yield target.target(
-            *measurement.curve,
+        settings = TargetSettings(
             qmin=entry["qmin"],
             qmax=entry["qmax"],
             qdamp=entry["qdamp"],
@@ -231,21 +266,22 @@ def padded_targets(
             bond=plan.bond,
             span=span,
             background=plan.fit.background,
-            min_q_nodes=n_q_points,
-            lowest_qmin=_minimum_qmin(measurement),
-            min_basis_size=basis_size,
             absolute=plan.fit.absolute,
+            lowest_qmin=_minimum_qmin(measurement),
+            min_q_nodes=min_q_nodes,
+            min_basis_size=basis_size,
         )
+        yield make_target(*measurement.curve, settings)
 
 
 def _basis_size(measurement: Measurement, plan: PdfPlan) -> float:
-    """Return about how many functions the basis of a measurement has."""
+    """Return the approximate number of functions in the basis of a measurement."""
     settings, (r, _) = measurement.settings_by_name, measurement.curve
     return (r[-1] - r[0]) * (settings["qmax"] - _minimum_qmin(measurement)) / math.pi + BASIS_SIZE_MARGIN
 
 
 def _minimum_qmin(measurement: Measurement) -> float:
-    """Return the least qmin that the models of a measurement may have."""
+    """Return the smallest qmin that the models of a measurement may have."""
     qmin = measurement.settings_by_name["qmin"]
     return min(instrument.MIN_TRIAL_QMIN, qmin) if "qmin" in _inferable_settings(measurement, ()) else qmin
 
@@ -262,224 +298,224 @@ def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tupl
 
 
 def solve_measurement(
-    measurement: Measurement,
-    target: Target,
-    groups: Sequence[CandidateGroup],
-    plan: PdfPlan,
-    *,
-    classifier_prediction: ClassifierPrediction | None = None,
-    binned_libraries: dict[int, BinnedDistances] | None = None,
-    library_cache: LibraryCache | None = None,
-    progress: Callable[[str], None] | None = None,
+    case: MeasurementCase, library_cache: LibraryCache, progress: Callable[[str], None] = lambda remark: None
 ) -> PdfResult:
     """Return the result of one measurement.
 
     Args:
-        measurement: of `prepared`.
-        target: its target.
-        groups: candidates of each source.
-        plan: what is to be done.
-        classifier_prediction: what the classifier says.
-        binned_libraries: of libraries by their identity, kept for the next measurement of a span.
-        library_cache: what judges share, for the same end.
-        progress: called with what is being done.
+        case: the measurement with its target, candidates, plan and prediction.
+        library_cache: cache of the run, which is filled for the next measurement.
+        progress: called with a remark on the present step.
     """
-    report_progress = progress or (lambda remark: None)
-    facts: dict[str, Any] = {}
-    for source in plan.sources:
-        facts |= source.facts
-    empty_result = PdfResult(
-        measurement.name, measurement.sha256, plan.element, "failed", "Expected a candidate, got none; try others.",
-        settings=measurement.settings, facts=facts,
-        versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
-    )  # fmt: skip
-    nonempty_groups = [group for group in groups if len(group.rows)]
-    if not nonempty_groups:
-        return empty_result
-    probable_groups = classifier_prior.select_probable(classifier_prediction, nonempty_groups)
-    group_distances: list[BinnedDistances | None] = [None] * len(probable_groups)
-    if plan.screen_candidates:  # clusters that a user refines are all fitted
-        group_distances = classifier_prior.bin_groups(
-            nonempty_groups,
-            probable_groups,
-            target,
-            {} if binned_libraries is None else binned_libraries,
-            classifier_prediction=classifier_prediction,
-        )
-    target, inferred_settings = _infer_settings(measurement, target, probable_groups, group_distances, plan)
-    empty_result = dataclasses.replace(empty_result, settings=_updated_settings(measurement, inferred_settings))
-    screened_groups = [
-        classifier_prior.select_screened(
-            group, binned_distances, target, max_candidates=classifier_prior.max_fitted(classifier_prediction, group)
-        )
-        for group, binned_distances in zip(probable_groups, group_distances, strict=True)
-    ]
-    holdout_rows = next((rows for group, rows in screened_groups if group.source != "network"), np.zeros(0, int))
-    pool, fits = _fit_candidates(
-        [group for group, _ in screened_groups],
-        target,
-        plan,
-        lambda n_done, count: report_progress(f"{n_done} of {count} candidates"),
-    )
-    if not np.isfinite(fits.rw[0]):
+    if not case.nonempty_groups:
+        return _failed_result(case, "Expected a candidate, got none; try others.")
+    probable = probable_candidates(case, library_cache)
+    inferred = infer_settings(case, probable)
+    case = case._replace(target=inferred.target)
+    screened = screen_candidates(case, probable)
+    fitted = fit_candidates(case, screened.groups, progress)
+    if not np.isfinite(fitted.fits.rw[0]):
         message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
-        return dataclasses.replace(empty_result, message=message)
-    diameter_estimate = screening.diameter_estimate(measurement.r, measurement.g, bond=target.bond, qdamp=target.qdamp)
-    sample_model: CrossValidatedSample | str = ""
-    if plan.ensemble != "none":
-        report_progress("one cluster or many")
-        sample_model = distribution.cross_validate_sample(
-            measurement,
-            target,
-            groups,
-            pool,
-            fits,
-            signal_end=diameter_estimate.signal_end,
-            free=plan.fit.free,
-            holdout_rows=holdout_rows,
-            library_cache=LibraryCache({}) if library_cache is None else library_cache,
-            method=plan.ensemble,
-            holdout_search=_holdout_search(plan),
-        )
-    search_result: SearchResult | None = None
-    is_distribution = isinstance(sample_model, CrossValidatedSample) and sample_model.judged.sample == "distribution"
-    if plan.search != "none" and not is_distribution:
-        search_result = _search_sites(
-            pool,
-            fits,
-            target,
-            plan,
-            classifier_prior.draw_atom_counts(classifier_prediction, nonempty_groups),
-            report_progress,
-        )
-        if search_result is not None:
-            pool, fits = _merge_search_result(pool, fits, search_result, target, plan)
-    pool, fits, weighted_candidates = _weight_candidates(pool, fits, target, groups, plan, sample_model, search_result)
-    fits = _propagate_setting_errors(pool, fits, target, plan.fit.free, inferred_settings)
-    empty_result = dataclasses.replace(
-        empty_result,
-        classifier_prior=classifier_prior.summarize_prior(
-            classifier_prediction, nonempty_groups, probable_groups, pool, weighted_candidates.weight
-        ),
+        return _failed_result(case, message, inferred.settings)
+    size = screening.diameter_estimate(
+        case.measurement.r, case.measurement.g, bond=case.target.bond, qdamp=case.target.qdamp
     )
-    has_library = any(group.source == "library" for group in groups)
-    classifier_remarks = (
-        classifier_prior.prior_remarks(classifier_prediction, plan.classifier_screen.missing_reason)
-        if has_library
-        else []
+    sample_model = cross_validate_sample(case, fitted, screened, size.signal_end, library_cache, progress)
+    search_result = search_lattice_sites(case, fitted, sample_model, progress)
+    fitted = add_searched_particles(case, fitted, search_result)
+    weighted = weight_candidates(case, fitted, sample_model, search_result)
+    weighted = propagate_setting_errors(case, weighted, inferred.settings)
+    solved = SolvedMeasurement(
+        case.measurement,
+        case.target,
+        case.groups,
+        weighted,
+        case.free,
+        inferred.settings,
+        size,
+        sample_model,
+        search_result,
     )
-    return result.build_result(
-        empty_result,
-        measurement,
-        target,
+    return build_result(
+        _empty_result(case, inferred.settings, probable, weighted),
+        solved,
+        max_written=case.plan.max_written,
+        further_remarks=_further_remarks(case, sample_model),
+    )
+
+
+def _failed_result(
+    case: MeasurementCase, message: str, inferred_settings: Mapping[str, InferredSetting] = MappingProxyType({})
+) -> PdfResult:
+    """Return the result without a candidate, with the settings that were used."""
+    facts: dict[str, Any] = {}
+    for source in case.plan.sources:
+        facts |= source.facts
+    return PdfResult(
+        case.measurement.name,
+        case.measurement.sha256,
+        case.plan.element,
+        "failed",
+        message,
+        settings=_updated_settings(case.measurement, inferred_settings),
+        facts=facts,
+        versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
+    )
+
+
+def probable_candidates(case: MeasurementCase, library_cache: LibraryCache) -> ProbableCandidates:
+    """Return the candidates that the classifier finds probable, with binned distances for the screening."""
+    groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups)
+    if not case.plan.screen_candidates:  # clusters that a user refines are all fitted
+        return ProbableCandidates(groups, [None] * len(groups))
+    distances = classifier_prior.bin_groups(
+        case.nonempty_groups,
         groups,
-        pool,
-        fits,
-        weighted_candidates,
-        free=plan.fit.free,
-        max_written=plan.max_written,
-        inferred_settings=inferred_settings,
-        diameter_estimate=diameter_estimate,
-        sample_model=sample_model,
-        search_result=search_result,
-        extra_remarks=[SITES_NOT_SEARCHED, *classifier_remarks]
-        if is_distribution and plan.search != "none"
-        else classifier_remarks,
+        case.target,
+        library_cache.binned_distances,
+        classifier_prediction=case.prediction,
     )
+    return ProbableCandidates(groups, distances)
 
 
-def _infer_settings(
-    measurement: Measurement,
-    fit_target: Target,
-    groups: Sequence[CandidateGroup],
-    group_distances: Sequence[BinnedDistances | None],
-    plan: PdfPlan,
-) -> tuple[Target, dict[str, InferredSetting]]:
-    """Return the target with the settings that the data prefer, and what was found of each."""
+def infer_settings(case: MeasurementCase, probable: ProbableCandidates) -> InferredSettings:
+    """Return the target with the settings that the data prefer, and these settings."""
+    target = case.target
     inferred_settings: dict[str, InferredSetting] = {}
-    names = _inferable_settings(measurement, plan.fit.free)
+    names = _inferable_settings(case.measurement, case.free)
     if not names:
-        return fit_target, inferred_settings
-    groups_with_distances = list(zip(groups, group_distances, strict=True))
+        return InferredSettings(target, inferred_settings)
+    groups_with_distances = list(zip(probable.groups, probable.distances, strict=True))
     binned_groups = [
         (group, binned_distances) for group, binned_distances in groups_with_distances if binned_distances is not None
     ]
     pool = candidates.candidate_pool(
         [
-            classifier_prior.select_for_settings(group, binned_distances, fit_target)
+            classifier_prior.select_for_settings(group, binned_distances, target)
             for group, binned_distances in binned_groups or groups_with_distances
         ]
     )
     pool = pool.select(np.arange(min(instrument.N_PROFILE_CANDIDATES, len(pool.group_row))))
-    free = DEFAULT_FREE_PARAMETERS if plan.screen_candidates else plan.fit.free
+    free = DEFAULT_FREE_PARAMETERS if case.plan.screen_candidates else case.free
     for name in names:
-        if inferred_setting := instrument.infer_setting(pool, fit_target, name, free=free):
-            inferred_settings[name], fit_target = (
-                inferred_setting,
-                target.replace_settings(fit_target, **{name: inferred_setting.value}),
-            )
-    return fit_target, inferred_settings
+        if inferred_setting := instrument.infer_setting(pool, target, name, free=free):
+            inferred_settings[name] = inferred_setting
+            target = replace_settings(target, **{name: inferred_setting.value})
+    return InferredSettings(target, inferred_settings)
 
 
-def _fit_candidates(
-    groups: Sequence[CandidateGroup], target: Target, plan: PdfPlan, progress: Callable[[int, int], None] | None
-) -> RankedFits:
+def screen_candidates(case: MeasurementCase, probable: ProbableCandidates) -> ScreenedCandidates:
+    """Return the candidates that are worth a fit, and the rows of the library for the cross-validation."""
+    screened_groups = [
+        classifier_prior.select_screened(
+            group,
+            binned_distances,
+            case.target,
+            max_candidates=classifier_prior.max_fitted(case.prediction, group),
+        )
+        for group, binned_distances in zip(probable.groups, probable.distances, strict=True)
+    ]
+    holdout_rows = next((rows for group, rows in screened_groups if group.source != "network"), np.zeros(0, int))
+    return ScreenedCandidates([group for group, _ in screened_groups], holdout_rows)
+
+
+def fit_candidates(
+    case: MeasurementCase, groups: Sequence[CandidateGroup], progress: Callable[[str], None]
+) -> FittedCandidates:
     """Return all candidates with their fits, best first."""
-    pool, free = candidates.candidate_pool(groups), plan.fit.free
-    in_two_stages = plan.screen_candidates and free != DEFAULT_FREE_PARAMETERS
-    fits = candidates.fit_all(pool, target, free=DEFAULT_FREE_PARAMETERS if in_two_stages else free, progress=progress)
-    pool, fits = _rank_by_rw(*_drop_duplicate_draws(pool, fits))
-    if in_two_stages:
-        pool = pool.select(np.arange(min(MAX_REFINED_CANDIDATES, len(fits.rw))))
-        pool, fits = _rank_by_rw(pool, candidates.fit_all(pool, target, free=free))
-    if plan.relax.coordinates:
-        pool = candidates.candidate_pool([_relax_candidates(pool, fits, target, plan.relax.restraint)])
-        pool, fits = _rank_by_rw(pool, candidates.fit_all(pool, target, free=free))
-    return pool, fits
-
-
-def _search_sites(
-    pool: CandidatePool,
-    fits: Fit,
-    target: Target,
-    plan: PdfPlan,
-    draws_by_packing: Mapping[str, np.ndarray] | None,
-    progress: Callable[[str], None],
-) -> SearchResult | None:
-    """Return what a search over lattice sites finds, begun from the candidates and from what is likely at a glance."""
-    return site_search.search_sites(
-        target,
+    pool, target, free = candidates.candidate_pool(groups), case.target, case.free
+    in_two_stages = case.plan.screen_candidates and free != DEFAULT_FREE_PARAMETERS
+    fits = candidates.fit_all(
         pool,
-        fits,
-        level=site_search.SEARCH_LEVELS[plan.search],
-        seed=plan.seed,
-        shape_weight=plan.shape_weight,
-        draws_by_packing=draws_by_packing,
-        progress=progress,
+        target,
+        free=DEFAULT_FREE_PARAMETERS if in_two_stages else free,
+        progress=lambda n_done, count: progress(f"{n_done} of {count} candidates"),
+    )
+    fitted = _rank_by_rw(_drop_duplicate_draws(FittedCandidates(pool, fits)))
+    if in_two_stages:
+        pool = fitted.pool.select(np.arange(min(MAX_REFINED_CANDIDATES, len(fitted.fits.rw))))
+        fitted = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
+    if case.plan.relax.coordinates:
+        pool = candidates.candidate_pool([_relax_candidates(fitted, target, case.plan.relax.restraint)])
+        fitted = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
+    return fitted
+
+
+def cross_validate_sample(
+    case: MeasurementCase,
+    fitted: FittedCandidates,
+    screened: ScreenedCandidates,
+    signal_end: float,
+    library_cache: LibraryCache,
+    progress: Callable[[str], None],
+) -> SampleModel | str:
+    """Return the comparison of one cluster with many, or why there is none; empty if it is not asked for."""
+    plan = case.plan
+    if plan.ensemble == "none":
+        return ""
+    progress("one cluster or many")
+    options = HoldoutOptions(case.free, plan.ensemble, screened.holdout_rows, _holdout_search(plan))
+    return distribution.cross_validate_sample(
+        case.measurement,
+        case.target,
+        case.groups,
+        fitted,
+        signal_end=signal_end,
+        options=options,
+        library_cache=library_cache,
     )
 
 
-def _holdout_search(plan: PdfPlan) -> Callable[[Target, CandidatePool, Fit], CandidateGroup | None] | None:
-    """Return the search on data to a cut, for the judge; None where there is none."""
+def _holdout_search(plan: PdfPlan) -> Callable[[Target, FittedCandidates], CandidateGroup | None] | None:
+    """Return the search on data up to a cut of the cross-validation; None if lattice sites are not searched."""
     if plan.search == "none":
         return None
+    settings = SearchSettings(site_search.HOLDOUT_LEVEL, plan.seed, plan.shape_weight)
 
-    def search_below_cut(target: Target, pool: CandidatePool, fits: Fit) -> CandidateGroup | None:
-        search_result = site_search.search_sites(
-            target, pool, fits, level=site_search.HOLDOUT_LEVEL, seed=plan.seed, shape_weight=plan.shape_weight
-        )
+    def search_below_cut(target: Target, fitted: FittedCandidates) -> CandidateGroup | None:
+        search_result = site_search.search_lattice_sites(target, fitted, settings)
         return search_result.group if search_result else None
 
     return search_below_cut
 
 
-def _merge_search_result(
-    pool: CandidatePool, fits: Fit, search_result: SearchResult, target: Target, plan: PdfPlan
-) -> RankedFits:
-    """Return candidates and searched particles together, best first; those that a source lists are its own."""
+def search_lattice_sites(
+    case: MeasurementCase,
+    fitted: FittedCandidates,
+    sample_model: SampleModel | str,
+    progress: Callable[[str], None],
+) -> SearchResult | None:
+    """Return the particles of a search over lattice sites; None if it is not asked for or finds none.
+
+    A distribution of particles is not searched. The search starts from the candidates and the classifier's prediction.
+    """
+    plan = case.plan
+    if plan.search == "none" or _is_distribution(sample_model):
+        return None
+    return site_search.search_lattice_sites(
+        case.target,
+        fitted,
+        SearchSettings(site_search.SEARCH_LEVELS[plan.search], plan.seed, plan.shape_weight),
+        draws_by_packing=classifier_prior.draw_atom_counts(case.prediction, case.nonempty_groups),
+        progress=progress,
+    )
+
+
+def _is_distribution(sample_model: SampleModel | str) -> bool:
+    """Return whether the cross-validation finds a distribution of particles."""
+    return isinstance(sample_model, SampleModel) and sample_model.is_distribution
+
+
+def add_searched_particles(
+    case: MeasurementCase, fitted: FittedCandidates, search_result: SearchResult | None
+) -> FittedCandidates:
+    """Return candidates and searched particles, best first; a particle that a source lists counts as the source's."""
+    if search_result is None:
+        return fitted
+    pool, fits = fitted
     fit_keys = {(int(atoms), round(float(rw), 5)) for atoms, rw in zip(pool.atoms, fits.rw, strict=True)}
     search_pool = candidates.candidate_pool([search_result.group])
-    search_fits = candidates.fit_all(search_pool, target, free=plan.fit.free)
+    search_fits = candidates.fit_all(search_pool, case.target, free=case.free)
     is_new = np.array(
         [
             (int(n_atoms), round(float(rw), 5)) not in fit_keys
@@ -490,11 +526,13 @@ def _merge_search_result(
     group_indices = np.concatenate([pool.group, np.full(int(is_new.sum()), len(pool.groups))])
     group_rows = np.concatenate([pool.group_row, np.flatnonzero(is_new)])
     merged_pool = CandidatePool((*pool.groups, search_result.group), group_indices, group_rows)
-    return _rank_by_rw(merged_pool, candidates.concatenate(fits, candidates.select_rows(search_fits, is_new)))
+    merged_fits = candidates.concatenate(fits, candidates.select_rows(search_fits, is_new))
+    return _rank_by_rw(FittedCandidates(merged_pool, merged_fits))
 
 
-def _drop_duplicate_draws(pool: CandidatePool, fits: Fit) -> RankedFits:
-    """Return the candidates without those draws of the network that are like better ones."""
+def _drop_duplicate_draws(fitted: FittedCandidates) -> FittedCandidates:
+    """Return the candidates without draws of the network that duplicate better ones."""
+    pool, fits = fitted
     groups, row_blocks = list(pool.groups), []
     for group_index, group in enumerate(groups):
         group_rows = np.flatnonzero(pool.group == group_index)
@@ -504,70 +542,74 @@ def _drop_duplicate_draws(pool: CandidatePool, fits: Fit) -> RankedFits:
             )
             group_rows = group_rows[best_rows]
         row_blocks.append(group_rows)
-    selected_rows = np.concatenate(row_blocks)
-    return pool._replace(groups=tuple(groups)).select(selected_rows), jax.tree.map(
-        lambda column: column[selected_rows], fits
+    return candidates.select_fitted(
+        FittedCandidates(pool._replace(groups=tuple(groups)), fits), np.concatenate(row_blocks)
     )
 
 
-def _rank_by_rw(pool: CandidatePool, fits: Fit) -> RankedFits:
-    """Return candidates by Rw; faulty and failed ones come last."""
-    order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), pool.has_fault))
-    return pool.select(order), jax.tree.map(lambda column: column[order], fits)
+def _rank_by_rw(fitted: FittedCandidates) -> FittedCandidates:
+    """Return the candidates by Rw; faulty and failed ones come last."""
+    rw = fitted.fits.rw
+    return candidates.select_fitted(fitted, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted.pool.has_fault)))
 
 
-def _weight_candidates(
-    pool: CandidatePool,
-    fits: Fit,
-    target: Target,
-    groups: Sequence[CandidateGroup],
-    plan: PdfPlan,
-    sample_model: CrossValidatedSample | str,
-    search_result: SearchResult | None = None,
-) -> tuple[CandidatePool, Fit, WeightedCandidates]:
-    """Return candidates by weight: by their fits, their types on equal terms, and what these say beyond the fit."""
-    best_fits = candidates.select_rows(fits, slice(0, plan.max_written))  # as many as `told` writes: one compilation
-    curves, _ = fit.curves(
-        best_fits, candidates.cluster_tables(pool.select(np.arange(len(best_fits.rw))), target), target
-    )
-    effective_points = statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
+def weight_candidates(
+    case: MeasurementCase,
+    fitted: FittedCandidates,
+    sample_model: SampleModel | str,
+    search_result: SearchResult | None,
+) -> WeightedCandidates:
+    """Return the candidates by weight: by their fits and by the weights of types, predictions and shapes."""
+    pool, fits = fitted
+    effective_points = _effective_points(case, fitted)
     prior_weights: np.ndarray | float = 1.0
-    if plan.screen_candidates:
-        all_candidates = candidates.candidate_pool([group for group in groups if len(group.rows)])
+    if case.plan.screen_candidates:
+        all_candidates = candidates.candidate_pool(case.nonempty_groups)
         prior_weights = posterior.prior_weights(
             *_prior_features(pool), listed_candidates=_prior_features(all_candidates)
         )
-        if isinstance(sample_model, CrossValidatedSample):
-            effective_fraction = effective_points / target.n_independent
+        if isinstance(sample_model, SampleModel):
+            effective_fraction = effective_points / case.target.n_independent
             log_gains = [
-                effective_fraction * sample_model.types.get(FAMILY_TYPES.get(family, ""), 0.0)
+                effective_fraction * sample_model.type_gains.get(FAMILY_TYPES.get(family, ""), 0.0)
                 for family in pool.families
             ]
             prior_weights = prior_weights * np.exp(np.maximum(log_gains, -300.0))
     if search_result is not None:
         prior_weights = prior_weights * np.exp(
-            -np.minimum(plan.shape_weight * _excess_shape_cost(pool, search_result), 300.0)
+            -np.minimum(case.plan.shape_weight * _excess_shape_cost(pool, search_result), 300.0)
         )
     usable_rw = np.where(pool.has_fault, np.nan, fits.rw)
-    weight = posterior.weights(usable_rw, effective_points, len(plan.fit.free), prior_weight=prior_weights)
+    weight = posterior.weights(usable_rw, effective_points, len(case.free), prior_weight=prior_weights)
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(usable_rw)))
-    return pool.select(order), candidates.select_rows(fits, order), WeightedCandidates(weight[order], effective_points)
+    return WeightedCandidates(*candidates.select_fitted(fitted, order), weight[order], effective_points)
+
+
+def _effective_points(case: MeasurementCase, fitted: FittedCandidates) -> float:
+    """Return the number of independent points that the residual of the best fit counts for."""
+    target = case.target
+    # As many curves as `build_result` writes, so that one compilation serves both.
+    best_fits = candidates.select_rows(fitted.fits, slice(0, case.plan.max_written))
+    best_pool = fitted.pool.select(np.arange(len(best_fits.rw)))
+    curves, _ = fit.fitted_curves(best_fits, candidates.cluster_tables(best_pool, target), target)
+    return statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
 
 
 def _excess_shape_cost(pool: CandidatePool, search_result: SearchResult) -> np.ndarray:
-    """Return how much more unusual candidates' shapes are than those of listed ones."""
+    """Return the cost of searched particles' shapes; 0 for other candidates."""
     from_search = np.array([group is search_result.group for group in pool.groups])[pool.group]
     return np.where(from_search, search_result.shape_cost[np.where(from_search, pool.group_row, 0)], 0.0)
 
 
 def _prior_features(pool: CandidatePool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return types, atoms and diameters of candidates."""
+    """Return types, numbers of atoms and diameters of candidates."""
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
     return types, pool.atoms, pool.diameter
 
 
-def _relax_candidates(pool: CandidatePool, fits: Fit, target: Target, restraint: float) -> CandidateGroup:
+def _relax_candidates(fitted: FittedCandidates, target: Target, restraint: float) -> CandidateGroup:
     """Return the candidates with their atoms moved to fit the data."""
+    pool, fits = fitted
     displacements, clusters = [], []
     for row in range(len(fits.rw)):
         cluster = library.candidate_cluster(*pool.entry(row))
@@ -583,7 +625,7 @@ def _relax_candidates(pool: CandidatePool, fits: Fit, target: Target, restraint:
 def _updated_settings(
     measurement: Measurement, inferred_settings: Mapping[str, InferredSetting]
 ) -> tuple[Setting, ...]:
-    """Return the settings with what the data prefer."""
+    """Return the settings with those that the data prefer."""
     return tuple(
         Setting(setting.name, inferred_settings[setting.name].value, "inferred")
         if setting.name in inferred_settings
@@ -592,28 +634,49 @@ def _updated_settings(
     )
 
 
-def _propagate_setting_errors(
-    pool: CandidatePool,
-    fits: Fit,
-    fit_target: Target,
-    free: tuple[str, ...],
-    inferred_settings: Mapping[str, InferredSetting],
-) -> Fit:
-    """Return the fits with the errors of inferred settings in theirs: by how much these move what is fitted."""
-    n_candidates = min(result.MAX_LISTED_CANDIDATES, len(fits.rw))
-    variance = np.asarray(fits.errors, float) ** 2
+def propagate_setting_errors(
+    case: MeasurementCase, weighted: WeightedCandidates, inferred_settings: Mapping[str, InferredSetting]
+) -> WeightedCandidates:
+    """Return the candidates with the errors of inferred settings added to those of the fitted values.
+
+    Each setting is moved by about its standard error, and the listed candidates are fitted again.
+    """
+    if not inferred_settings:
+        return weighted
+    n_candidates = min(MAX_LISTED_CANDIDATES, len(weighted.fits.rw))
+    listed_pool = weighted.pool.select(np.arange(n_candidates))
+    variance = np.asarray(weighted.fits.errors, float) ** 2
     for name, setting in inferred_settings.items():
         step = min(setting.error, 0.1 * max(setting.value, 0.01))
         interval_bounds = max(setting.value - step, 1e-3), setting.value + step
         shifted_values = [
-            candidates.fit_all(
-                pool.select(np.arange(n_candidates)), target.replace_settings(fit_target, **{name: value}), free=free
-            ).values
-            for value in interval_bounds
+            candidates.fit_all(listed_pool, replace_settings(case.target, **{name: bound}), free=case.free).values
+            for bound in interval_bounds
         ]
-        for column, value in enumerate(free):
-            low, high = (np.asarray(getattr(fitted_values, value), float) for fitted_values in shifted_values)
+        for column, parameter in enumerate(case.free):
+            low, high = (np.asarray(getattr(fitted_values, parameter), float) for fitted_values in shifted_values)
             variance[:n_candidates, column] += (
                 (high - low) / (interval_bounds[1] - interval_bounds[0]) * setting.error
             ) ** 2
-    return fits._replace(errors=np.sqrt(variance)) if inferred_settings else fits
+    return weighted._replace(fits=weighted.fits._replace(errors=np.sqrt(variance)))
+
+
+def _empty_result(
+    case: MeasurementCase,
+    inferred_settings: Mapping[str, InferredSetting],
+    probable: ProbableCandidates,
+    weighted: WeightedCandidates,
+) -> PdfResult:
+    """Return the result without candidates, with what the classifier predicted of the library."""
+    prior = classifier_prior.summarize_prior(
+        case.prediction, case.nonempty_groups, probable.groups, weighted.pool, weighted.weight
+    )
+    return dataclasses.replace(_failed_result(case, "", inferred_settings), classifier_prior=prior)
+
+
+def _further_remarks(case: MeasurementCase, sample_model: SampleModel | str) -> list[str]:
+    """Return remarks that a search or a classifier was left out."""
+    remarks = [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_distribution(sample_model) else []
+    if any(group.source == "library" for group in case.groups):
+        remarks += classifier_prior.prior_remarks(case.prediction, case.plan.classifier_screen.missing_reason)
+    return remarks

@@ -1,10 +1,10 @@
 r"""A measured G(r) as fits compare models with it.
 
-Data and model are compared in an orthonormal basis of all curves that a model can make in the data's Q and r range:
+Data and model are compared in an orthonormal basis of all curves that a model can make in the data's Q and r range,
 some 160 numbers for thousands of points. Nothing is lost: the part of the data outside the basis is a constant of the
-misfit. Of all such bases it is that in which a product with r² is diagonal, a discrete variable representation, so that
-the resolution's envelope acts on each number by itself (J. C. Light, I. P. Hamilton, J. V. Lill, J. Chem. Phys. 82,
-1400 (1985), doi 10.1063/1.448462). A smooth background is projected out of data and model.
+misfit. Of all such bases it is the one in which a product with r² is diagonal, a discrete variable representation, so
+that the resolution's envelope acts on each number by itself (J. C. Light, I. P. Hamilton, J. V. Lill, J. Chem. Phys.
+82, 1400 (1985), doi 10.1063/1.448462). A smooth background is projected out of data and model.
 """
 
 import math
@@ -21,19 +21,44 @@ from jaxstruc.parameters import FIT_PARAMETERS, PARAMETERS
 from jaxstruc.scattering.cluster_tables import TableRange
 
 STRETCH_BOUNDS = PARAMETERS["stretch"].bounds(1.0)
-"""Least and largest."""
+"""Smallest and largest stretch of a fit."""
 R_MARGIN = 6.0
-"""Å. Distances so far beyond the fit's range count; farther ones do not reach it."""
+"""Å. Distances up to this far beyond the range of the fit count; longer ones do not reach it."""
 CURVE_ACCURACY = 3e-3
-"""Rw of the errors of curves themselves, by tables and bins."""
+"""Rw of the errors that tables and bins make in calculated curves."""
 BASIS_TOLERANCE = 1e-3
-"""Curves weaker than this, relative to the strongest, are left out of the basis."""
+"""Strength relative to the strongest curve below which a curve is left out of the basis."""
 LOW_Q_TOLERANCE = 0.03
-"""Waves weaker than this, relative to the strongest, are no part of `low_waves`."""
+"""Strength relative to the strongest curve below which a curve is left out of `low_q_curves`."""
 MIN_SCALE = 1e-6
-"""Of a fit."""
+"""Smallest scale of a fit."""
 BASIS_SIZE_MULTIPLE = 32
-"""Of the basis's size, so that unlike files share a compilation: zeros are added, which change nothing."""
+"""The size of a basis is a multiple of it, so that different files share a compilation; the zeros change nothing."""
+
+
+class TargetSettings(NamedTuple):
+    """Instrument, range and bond of a target, and the sizes to which its arrays are padded."""
+
+    qmin: float
+    """1/Å. Start of the Q range; the next three are in 1/Å too."""
+    qmax: float
+    qdamp: float
+    """Value if it is held, else where the fit starts; the same for the next."""
+    qbroad: float
+    bond: float
+    """Å. Nearest-neighbour distance of the sample."""
+    span: TableRange
+    """Range that tables of clusters cover."""
+    background: int = 0
+    """Number of smooth terms under G(r), half waves over the range of r."""
+    absolute: bool = False
+    """Whether the data are on an absolute scale."""
+    lowest_qmin: float | None = None
+    """1/Å. Smallest qmin that `replace_settings` may ask for: the basis holds all curves from there on."""
+    min_q_nodes: int = 0
+    """Smallest number of points of Q; further ones are zero, so that different files share a compilation."""
+    min_basis_size: int = 0
+    """Smallest size of the basis; further functions are zero, for the same reason."""
 
 
 @partial(
@@ -57,18 +82,18 @@ BASIS_SIZE_MULTIPLE = 32
 )
 @dataclass(frozen=True)
 class FitBasis:
-    """A target in the basis of its range: what enters a compiled fit. `span` is static."""
+    """A target in the basis of its range, as it enters a compiled fit. `span` is static."""
 
     q: Float[Array, " q"]
     """1/Å. Points of the Gauss-Legendre rule over the data's Q range."""
     transform: Float[Array, "q basis"]
-    """Takes F(Q) to the basis, without the resolution."""
+    """Matrix that takes F(Q) to the basis, without the resolution."""
     radius: Float[Array, " basis"]
-    """Å. Where each function of the basis sits."""
+    """Å. r at which each function of the basis sits."""
     background_basis: Float[Array, "basis term"]
-    """Takes the background out of a curve c: c - smooth smooth' c."""
+    """Columns B that take the background out of a curve c: c - B B' c."""
     data: Float[Array, " basis"]
-    """Without its part along the background."""
+    """The data without their part along the background."""
     norm: Float[Array, ""]
     """Sum of the squared data."""
     unmodelled_squares: Float[Array, ""]
@@ -76,42 +101,42 @@ class FitBasis:
     n_independent: Float[Array, ""]
     """Number of independent points."""
     stretch: Float[Array, ""]
-    """Of the data's first peak, relative to the bond: where the fit starts."""
+    """Position of the data's first peak relative to the bond, from which the fit starts."""
     bond: Float[Array, ""]
-    """Å. Nearest-neighbour distance of the templates."""
+    """Å. Nearest-neighbour distance of the clusters."""
     qdamp: Float[Array, ""]
-    """1/Å. Where it is held, else where the fit starts; so for the next."""
+    """1/Å. Value if it is held, else where the fit starts; the same for the next."""
     qbroad: Float[Array, ""]
     scale_bounds: Float[Array, " 2"]
-    """Least and largest scale; both 1 where the data are on an absolute scale."""
+    """Smallest and largest scale; both are 1 if the data are on an absolute scale."""
     span: TableRange
-    """What the templates cover."""
+    """Range that tables of clusters cover."""
 
 
 class Target(NamedTuple):
-    """A measured G(r) in the range of its fit, with all that belongs to it; on the host."""
+    """A measured G(r) in the range of its fit, with all that belongs to it, on the host."""
 
     r: Float[np.ndarray, " r"]
     """Å"""
     g: Float[np.ndarray, " r"]
     """1/Å²"""
     qmin: float
-    """1/Å; so for the next three."""
+    """1/Å. Start of the Q range; the next three are in 1/Å too."""
     qmax: float
     qdamp: float
-    """Held, else where the fit starts; so for the next."""
+    """Value if it is held, else where the fit starts; the same for the next."""
     qbroad: float
     bond: float
     """Å. Nearest-neighbour distance of the sample."""
     background: int
     """Number of smooth terms under G(r)."""
     span: TableRange
-    """What the templates cover."""
+    """Range that tables of clusters cover."""
     basis_functions: Float[np.ndarray, "r basis"]
-    """The basis, on the points of the data."""
+    """The basis on the points of the data."""
     basis: FitBasis
     absolute: bool = False
-    """Whether the data are on an absolute scale: that of models is 1."""
+    """Whether the data are on an absolute scale; the scale of models is then 1."""
 
     @property
     def accuracy(self) -> float:
@@ -124,63 +149,95 @@ class Target(NamedTuple):
         return float(self.basis.n_independent)
 
 
-def span(*, rmax: float, qmax: float, diameter: float) -> TableRange:
-    """Return what templates of clusters up to a diameter must cover, for data to rmax and qmax.
+def table_range(*, rmax: float, qmax: float, diameter: float) -> TableRange:
+    """Return the range that tables of clusters up to a diameter must cover, for data to rmax and qmax.
 
-    Rounded up, so that like files share compilations.
+    It is rounded up, so that similar files share compilations.
     """
     max_distance = min(rmax + R_MARGIN, diameter + 0.1)
     limits = (4.0 * math.ceil(limit / 4 - 1e-9) for limit in (max_distance, STRETCH_BOUNDS[1] * qmax))
     return TableRange(*limits)
 
 
-def target(
-    r: Float[np.ndarray, " r"],
-    g: Float[np.ndarray, " r"],
-    *,
-    qmin: float,
-    qmax: float,
-    qdamp: float,
-    qbroad: float,
-    bond: float,
-    span: TableRange,
-    background: int = 0,
-    min_q_nodes: int = 0,
-    lowest_qmin: float | None = None,
-    min_basis_size: int = 0,
-    absolute: bool = False,
-) -> Target:
-    """Return what a fit compares models with. On the host, in double precision.
+def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings: TargetSettings) -> Target:
+    """Return the data that a fit compares models with, computed on the host in double precision.
 
     Args:
-        r: points of the fit, in Å, even and rising.
+        r: points of the fit in Å, evenly spaced and rising.
         g: G(r) there, in 1/Å².
-        qmin: of the data, in 1/Å.
-        qmax: of the data, in 1/Å.
-        qdamp: in 1/Å, held or to start from.
-        qbroad: in 1/Å, held or to start from.
-        bond: nearest-neighbour distance of the templates, in Å.
-        span: what the templates cover.
-        background: number of smooth terms, half waves over the range of r.
-        min_q_nodes: points of Q at least, the further ones zero, so that unlike files share a compilation.
-        lowest_qmin: least qmin that `changed` will be asked for, in 1/Å: the basis holds all curves from there on.
-        min_basis_size: size of the basis at least, the further functions zero, for the same end.
-        absolute: whether the data are on an absolute scale.
+        settings: instrument, range, bond and sizes.
 
     Raises:
-        ValueError: where there are hardly any independent points.
+        ValueError: if there are too few independent points.
     """
-    n_independent = independent_points(r, qmin=qmin, qmax=qmax, background=background)
-    lowest_qmin = qmin if lowest_qmin is None else min(lowest_qmin, qmin)
-    _, to_g = transform(r, lowest_qmin, qmax, span)
+    n_independent = independent_points(r, qmin=settings.qmin, qmax=settings.qmax, background=settings.background)
+    lowest_qmin = settings.qmin if settings.lowest_qmin is None else min(settings.lowest_qmin, settings.qmin)
+    basis_functions, radius = _basis_functions(r, lowest_qmin, settings)
+    projection = _project_data(r, g, basis_functions, settings.background)
+    min_q_nodes = max(settings.min_q_nodes, n_q_nodes(r[-1], lowest_qmin, settings.qmax, settings.span))
+    q, basis_transform = _basis_transform(r, basis_functions, settings.qmin, settings.qmax, settings.span, min_q_nodes)
+    basis = FitBasis(
+        q=q,
+        transform=basis_transform,
+        radius=_float32(radius),
+        background_basis=_float32(projection.background_basis),
+        data=_float32(projection.data),
+        norm=_float32(g @ g),
+        unmodelled_squares=_float32(max(projection.unmodelled_squares, 0.0)),
+        n_independent=_float32(n_independent),
+        stretch=_float32(_first_peak(r, g, settings.bond) / settings.bond),
+        bond=_float32(settings.bond),
+        qdamp=_float32(settings.qdamp),
+        qbroad=_float32(settings.qbroad),
+        scale_bounds=_float32((1.0, 1.0) if settings.absolute else (MIN_SCALE, np.inf)),
+        span=settings.span,
+    )
+    return Target(
+        r,
+        g,
+        qmin=settings.qmin,
+        qmax=settings.qmax,
+        qdamp=settings.qdamp,
+        qbroad=settings.qbroad,
+        bond=settings.bond,
+        background=settings.background,
+        span=settings.span,
+        basis_functions=basis_functions,
+        basis=basis,
+        absolute=settings.absolute,
+    )
+
+
+def _basis_functions(
+    r: Float[np.ndarray, " r"], lowest_qmin: float, settings: TargetSettings
+) -> tuple[Float[np.ndarray, "r basis"], Float[np.ndarray, " basis"]]:
+    """Return the orthonormal basis on the points of the data, and the r in Å at which each function sits."""
+    _, to_g = sine_transform(r, lowest_qmin, settings.qmax, settings.span)
     eigenvalues, eigenvectors = np.linalg.eigh(to_g.T @ to_g)
     selected_functions = eigenvalues > BASIS_TOLERANCE**2 * eigenvalues[-1]
     basis_functions = to_g @ (eigenvectors[:, selected_functions] / np.sqrt(eigenvalues[selected_functions]))
     r_squared, rotation = np.linalg.eigh(basis_functions.T @ (r[:, None] ** 2 * basis_functions))
-    padding = (0, max(-len(r_squared) % BASIS_SIZE_MULTIPLE, min_basis_size - len(r_squared)))
-    basis_functions = np.pad(basis_functions @ rotation, ((0, 0), padding))
-    terms = background_terms(r, background)
-    # Least squares over the background: with A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
+    padding = (0, max(-len(r_squared) % BASIS_SIZE_MULTIPLE, settings.min_basis_size - len(r_squared)))
+    return np.pad(basis_functions @ rotation, ((0, 0), padding)), np.pad(np.sqrt(r_squared), padding)
+
+
+class ProjectedData(NamedTuple):
+    """The data in a basis, after a smooth background is projected out."""
+
+    data: Float[np.ndarray, " basis"]
+    background_basis: Float[np.ndarray, "basis term"]
+    unmodelled_squares: float
+    """Sum of the squares of the part of the data that no model reaches."""
+
+
+def _project_data(
+    r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], n_terms: int
+) -> ProjectedData:
+    """Return the data in the basis, by least squares over a background of smooth terms.
+
+    With A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
+    """
+    terms = background_terms(r, n_terms)
     principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
     sines = np.sqrt(np.maximum(1 - cosines**2, 0.0))
     projected_g = g - terms @ (terms.T @ g)
@@ -189,35 +246,16 @@ def target(
         np.where(sines > 1e-6, 1 / np.maximum(sines, 1e-6) - 1, -1.0) * (principal_curves.T @ data)
     )
     unmodelled_squares = projected_g @ projected_g - data @ data
-    q, basis_transform = _basis_transform(
-        r, basis_functions, qmin, qmax, span, max(min_q_nodes, n_q_nodes(r[-1], lowest_qmin, qmax, span))
-    )
-    basis = FitBasis(
-        q=q,
-        transform=basis_transform,
-        radius=_float32(np.pad(np.sqrt(r_squared), padding)),
-        background_basis=_float32(principal_curves * np.sqrt(1 - sines)),
-        data=_float32(data),
-        norm=_float32(g @ g),
-        unmodelled_squares=_float32(max(unmodelled_squares, 0.0)),
-        n_independent=_float32(n_independent),
-        stretch=_float32(_first_peak(r, g, bond) / bond),
-        bond=_float32(bond),
-        qdamp=_float32(qdamp),
-        qbroad=_float32(qbroad),
-        scale_bounds=_float32((1.0, 1.0) if absolute else (MIN_SCALE, np.inf)),
-        span=span,
-    )
-    return Target(r, g, qmin, qmax, qdamp, qbroad, bond, background, span, basis_functions, basis, absolute)
+    return ProjectedData(data, principal_curves * np.sqrt(1 - sines), unmodelled_squares)
 
 
 def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float | None = None) -> Target:
-    """Return a target whose models begin at another qmin or have another qdamp: the same data, in the same basis.
+    """Return a target whose models begin at another qmin or have another qdamp: the same data in the same basis.
 
     Args:
-        target: made with a `lowest` at or below the qmin.
-        qmin: in 1/Å.
-        qdamp: in 1/Å.
+        target: made with a `lowest_qmin` at or below the qmin.
+        qmin: start of the Q range of the models, in 1/Å.
+        qdamp: damping of G(r) by the resolution, in 1/Å.
     """
     qmin = target.qmin if qmin is None else qmin
     qdamp = target.qdamp if qdamp is None else qdamp
@@ -232,10 +270,10 @@ def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float 
 
 
 def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, background: int = 0) -> float:
-    """Return how many independent points data have, less the terms of the background.
+    """Return the number of independent points of the data, less the terms of the background.
 
     Raises:
-        ValueError: where there are hardly any.
+        ValueError: if there are too few to fit.
     """
     n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - background
     if n_independent <= len(FIT_PARAMETERS):
@@ -247,12 +285,12 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
 
 
 def background_terms(r: Float[np.ndarray, " r"], n_terms: int) -> Float[np.ndarray, "r term"]:
-    """Return the smooth curves of a background: half waves over the range, 1, cos x, cos 2x, ..., made orthonormal."""
+    """Return the smooth curves of a background, half waves 1, cos x, cos 2x, ... over the range, made orthonormal."""
     position = (r - r[0]) / (r[-1] - r[0])
     return np.linalg.qr(np.cos(np.pi * position[:, None] * np.arange(n_terms)))[0]
 
 
-def transform(
+def sine_transform(
     r: Float[np.ndarray, " r"], qmin: float, qmax: float, span: TableRange
 ) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "r q"]]:
     """Return Q of a Gauss-Legendre rule, and the sine transform from F there to G(r)."""
@@ -262,12 +300,12 @@ def transform(
 
 
 def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.ndarray, "basis wave"]:
-    """Return an orthonormal basis of the curves that F(Q) between two Q makes: what an unknown qmin leaves open.
+    """Return an orthonormal basis of the curves that F(Q) between two Q makes, which an unknown qmin leaves open.
 
     Args:
         target: the data.
-        q_start: in 1/Å.
-        q_end: in 1/Å.
+        q_start: start of the range, in 1/Å.
+        q_end: end of the range, in 1/Å.
     """
     rule_nodes, rule_weights = _gauss_legendre(n_q_nodes(target.r[-1], q_start, q_end, target.span))
     sine_curves = np.sin(target.r[:, None] * (q_start + (q_end - q_start) * (rule_nodes + 1) / 2)) * np.sqrt(
@@ -282,14 +320,14 @@ def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.nd
 
 
 def n_q_nodes(rmax: float, qmin: float, qmax: float, span: TableRange) -> int:
-    """Return how many points of Q that rule needs."""
+    """Return the number of points of Q that the Gauss-Legendre rule of `sine_transform` needs."""
     phase = 0.5 * (qmax - qmin) * (STRETCH_BOUNDS[1] * span.max_distance + rmax)
     return 32 * math.ceil((phase / 2 + 16) / 32)
 
 
 @lru_cache(maxsize=64)
 def _gauss_legendre(n_nodes: int) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
-    """Return places and weights of the Gauss-Legendre rule, from -1 to 1."""
+    """Return nodes and weights of the Gauss-Legendre rule from -1 to 1."""
     return np.polynomial.legendre.leggauss(n_nodes)
 
 
@@ -301,8 +339,8 @@ def _basis_transform(
     span: TableRange,
     n_nodes: int,
 ) -> tuple[Float[Array, " q"], Float[Array, "q basis"]]:
-    """Return the points of Q and what takes F there to the basis, both padded with zeros to a size."""
-    q, to_g = transform(r, qmin, qmax, span)
+    """Return the points of Q and the matrix that takes F there to the basis, both padded with zeros to a size."""
+    q, to_g = sine_transform(r, qmin, qmax, span)
     padding = n_nodes - len(q)
     return _float32(np.pad(q, (0, padding))), _float32(np.pad(to_g.T @ basis_functions, ((0, padding), (0, 0))))
 
@@ -312,6 +350,6 @@ def _float32(values) -> Float[Array, "..."]:
 
 
 def _first_peak(r, g, bond: float) -> float:
-    """Return the place of the highest point about one bond length."""
+    """Return the r of the highest point within 12 % of the bond length; the bond length if there is no point."""
     near_bond = (r > 0.88 * bond) & (r < 1.12 * bond)
     return float(r[near_bond][np.argmax(g[near_bond])]) if near_bond.any() else bond

@@ -136,12 +136,9 @@ def test_a_network_alone_is_no_distribution(ensemble_case):
         target,
         [group],
         None,
-        None,
         signal_end=20.0,
-        free=(),
-        holdout_rows=np.zeros(0, int),
-        library_cache=distribution.LibraryCache({}),
-        method="auto",
+        options=distribution.HoldoutOptions((), "auto", np.zeros(0, int)),
+        library_cache=distribution.LibraryCache({}, {}),
     )
     assert "takes a library" in message
 
