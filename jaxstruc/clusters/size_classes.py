@@ -117,66 +117,67 @@ def fivefold_positions(packing: str, shells: int) -> np.ndarray:
 
 
 def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> SizeClasses:
-    """Return the classes of some candidates.
+    """Return the size classes of some candidates; beyond the largest candidate of a packing, balls stand for them.
 
     Args:
         library: of the candidates.
-        rows: their indices.
-        packings: [row] the kind of packing of each; those without one are left out.
+        rows: indices of the candidates.
+        packings: [row] packing of each candidate; candidates without one are left out.
     """
     rows, packings = rows[packings != ""], packings[packings != ""]
     packing_names = tuple(
         dict.fromkeys([*(name for name in FAMILY_PACKINGS.values() if name in packings), *packings.tolist()])
     )
-    candidate_size = candidate_sizes(library, rows)
-    candidate_size_index = np.rint(np.log(candidate_size) / LOG_SIZE_STEP).astype(int)
-    first_index, last_index = int(candidate_size_index.min()), round(math.log(MAX_CLASS_SIZE) / LOG_SIZE_STEP)
-    n_sizes = max(last_index, int(candidate_size_index.max())) - first_index + 1
-    candidate_class = (
-        np.array([packing_names.index(name) for name in packings]) * n_sizes + candidate_size_index - first_index
-    )
-    is_compact = (library.diameter[rows] + 1) / candidate_size <= MAX_COMPACT_ELONGATION
-    for empty_class in np.setdiff1d(candidate_class, candidate_class[is_compact]):  # no compact one: the most compact
-        class_members = np.flatnonzero(candidate_class == empty_class)
-        is_compact[class_members[np.argmin(library.diameter[rows][class_members] / candidate_size[class_members])]] = (
-            True
-        )
-    n_members = np.bincount(candidate_class[is_compact], minlength=len(packing_names) * n_sizes)
-    mean_size = np.bincount(candidate_class[is_compact], candidate_size[is_compact], len(n_members)) / np.maximum(
-        n_members, 1
-    )
+    size = candidate_sizes(library, rows)
+    log_size_index = np.rint(np.log(size) / LOG_SIZE_STEP).astype(int)
+    first_index, last_index = int(log_size_index.min()), round(math.log(MAX_CLASS_SIZE) / LOG_SIZE_STEP)
+    size_index = log_size_index - first_index
+    n_sizes = max(last_index - first_index, int(size_index.max())) + 1
     size_grid = np.exp((first_index + np.arange(n_sizes)) * LOG_SIZE_STEP)
-    moments = (
-        _class_moments(library, rows[is_compact], candidate_class[is_compact], len(n_members))
-        / np.maximum(n_members, 1)[:, None]
+    class_index = np.array([packing_names.index(name) for name in packings]) * n_sizes + size_index
+    is_compact = _compact_candidates(library.diameter[rows], size, class_index)
+    n_members, mean_size, moments = _candidate_classes(
+        library, rows[is_compact], size[is_compact], class_index[is_compact], len(packing_names) * n_sizes
     )
     for packing_index, name in enumerate(packing_names):
-        for size_index in range(int(candidate_size_index[packings == name].max()) - first_index + 1, n_sizes):
-            ball_moments = _ball_moments(name, float(size_grid[size_index]))
+        for ball_index in range(int(size_index[packings == name].max()) + 1, n_sizes):
+            ball_moments = _ball_moments(name, float(size_grid[ball_index]))
             if ball_moments is not None:
-                class_row = packing_index * n_sizes + size_index
-                moments[:, class_row], mean_size[class_row], n_members[class_row] = (
-                    ball_moments,
-                    size_grid[size_index],
-                    0,
-                )
+                row = packing_index * n_sizes + ball_index
+                moments[:, row], mean_size[row], n_members[row] = ball_moments, size_grid[ball_index], 0
     filled_classes = np.flatnonzero(mean_size > 0)
+    structure_types = [
+        _class_structure_type(packing_names[row // n_sizes], float(mean_size[row])) for row in filled_classes
+    ]
     return SizeClasses(
         packing_names,
         filled_classes // n_sizes,
         filled_classes % n_sizes,
         mean_size[filled_classes],
-        np.array(
-            [
-                _class_structure_type(packing_names[class_row // n_sizes], float(mean_size[class_row]))
-                for class_row in filled_classes
-            ],
-            object,
-        ),
+        np.array(structure_types, object),
         n_members[filled_classes],
         _histogram_from_moments(moments[:, filled_classes]),
         size_grid,
     )
+
+
+def _compact_candidates(diameter: np.ndarray, size: np.ndarray, class_index: np.ndarray) -> np.ndarray:
+    """Return which candidates are compact; of a class without a compact candidate, the most compact one."""
+    is_compact = (diameter + 1) / size <= MAX_COMPACT_ELONGATION
+    for empty_class in np.setdiff1d(class_index, class_index[is_compact]):
+        class_members = np.flatnonzero(class_index == empty_class)
+        is_compact[class_members[np.argmin(diameter[class_members] / size[class_members])]] = True
+    return is_compact
+
+
+def _candidate_classes(
+    library: Library, rows: np.ndarray, size: np.ndarray, class_index: np.ndarray, n_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the number of candidates in each class, their mean size, and the mean moments [3, class, bin] of each."""
+    n_members = np.bincount(class_index, minlength=n_classes)
+    divisor = np.maximum(n_members, 1)
+    mean_size = np.bincount(class_index, size, n_classes) / divisor
+    return n_members, mean_size, _class_moments(library, rows, class_index, n_classes) / divisor[:, None]
 
 
 def _class_structure_type(packing: str, size: float) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxstruc.io import points, q_axis
 from jaxstruc.io.columns import CURVE_RULES, MIN_ROWS, ReadError, expect, parse_number, raw_bytes
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.io.points import NO_SLIT_SMEARING, Columns
+from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, SourceFile
 
 POINT_ELEMENTS = ("Q", "I", "Idev", "Qdev")
 """Elements of a point."""
@@ -41,10 +41,9 @@ def read(
     expect(len(curve_elements) > 0, f"a curve in <SASdata>, got none in {path}; export it again")
     name, data = curve_elements[points.frame_index(frame, len(curve_elements), lambda index: curve_elements[index][0], path)]
     columns = _curve_columns(data, path)
-    return points.measurement_from_columns(
-        columns, path=str(path), q_unit=q_unit, wavelength=wavelength, header={"title": name} if name else {},
-        file_format="CanSAS1d", sha256=hashlib.sha256(raw).hexdigest(),
-    )  # fmt: skip
+    header: dict[str, float | str] = {"title": name} if name else {}
+    source = SourceFile(str(path), "CanSAS1d", hashlib.sha256(raw).hexdigest(), header)
+    return points.measurement_from_columns(columns, source, q_unit=q_unit, wavelength=wavelength)
 
 
 def _document_root(raw: bytes, path: Path) -> ElementTree.Element:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxstruc.io import columns, points, q_axis
 from jaxstruc.io.columns import CURVE_RULES, MAX_LINE_CHARACTERS, ReadError, decode_text, expect, raw_bytes, read_table
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, Columns
+from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, Columns, SourceFile
 
 COLUMN_NAMES = {
     "q": "q x qvec qvector svec scatteringvector momentumtransfer",
@@ -94,16 +94,15 @@ def read(
         wavelength=_header_wavelength(header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None)
     )
     file_format = columns.header_program(header_lines)
+    source = SourceFile(
+        str(path),
+        "columns" if file_format == "bare" else file_format,
+        hashlib.sha256(raw).hexdigest(),
+        settings,
+        (*warnings, *column_warnings),
+    )
     return points.measurement_from_columns(
-        curve_columns,
-        path=str(path),
-        kind=curve_kind,
-        q_unit=q_unit,
-        wavelength=wavelength,
-        header=settings,
-        file_format="columns" if file_format == "bare" else file_format,
-        sha256=hashlib.sha256(raw).hexdigest(),
-        warnings=[*warnings, *column_warnings],
+        curve_columns, source, kind=curve_kind, q_unit=q_unit, wavelength=wavelength
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxstruc.io import isolated_process, points, q_axis
 from jaxstruc.io.columns import MAX_LINES, MIN_ROWS, ReadError, expect
 from jaxstruc.io.measurement import Measurement, Setting
-from jaxstruc.io.points import NO_SLIT_SMEARING, Columns
+from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, SourceFile
 
 MAX_CURVES = 100_000
 """Curves of a file, and groups of a group."""
@@ -136,15 +136,9 @@ def _curve_measurement(
     columns = file_curves.columns[index]
     if isinstance(columns, ReadError):
         raise columns
-    measurement = points.measurement_from_columns(
-        columns,
-        path=path,
-        q_unit=q_unit,
-        wavelength=wavelength,
-        header={"title": file_curves.names[index][: points.MAX_TITLE_CHARACTERS]},
-        file_format="NXcanSAS",
-        sha256=file_curves.sha256,
-    )
+    title = file_curves.names[index][: points.MAX_TITLE_CHARACTERS]
+    source = SourceFile(path, "NXcanSAS", file_curves.sha256, {"title": title})
+    measurement = points.measurement_from_columns(columns, source, q_unit=q_unit, wavelength=wavelength)
     frame_setting = (
         () if file_curves.n_curves == 1 else (Setting("frame", file_curves.curve_indices[index] + 1.0, "command line"),)
     )

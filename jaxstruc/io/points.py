@@ -53,6 +53,21 @@ class Columns(NamedTuple):
     """Å, as the file says it."""
 
 
+class SourceFile(NamedTuple):
+    """The file that columns come from."""
+
+    path: str
+    """Path of the file, as it was given."""
+    format: str
+    """Name of its format, e.g. CanSAS1d."""
+    sha256: str
+    """Checksum of its content."""
+    header: dict[str, float | str] = {}
+    """Further settings that the file states, by name."""
+    warnings: tuple[str, ...] = ()
+    """Warnings from reading it."""
+
+
 def normalise_intensity_unit(text: str) -> str:
     """Return 1/cm, 1/m, m2/g, cm2/g, arbitrary, or "" where words say none of them."""
     normalised_text = text.lower().replace(" ", "").strip("()[]$.")
@@ -76,85 +91,57 @@ def normalise_intensity_unit(text: str) -> str:
 
 def measurement_from_columns(
     columns: Columns,
+    source: SourceFile,
     *,
-    path: str,
     kind: str = "iq",
     q_unit: str | None = None,
     wavelength: float | None = None,
-    header: dict[str, float | str] | None = None,
-    file_format: str,
-    sha256: str,
-    warnings: Sequence[str] = (),
 ) -> Measurement:
-    """Return the measurement that columns are.
+    """Return the measurement of a file's columns.
 
     Args:
         columns: of the file.
-        path: of the file, for refusals.
+        source: the file.
         kind: iq, sq or fq.
-        q_unit: as the user says it.
-        wavelength: as the user says it, in Å.
-        header: what else the file says.
-        file_format: format of the file.
-        sha256: of the file.
-        warnings: so far.
+        q_unit: unit of Q that the user gives.
+        wavelength: wavelength in Å that the user gives.
 
     Raises:
-        ReadError: where the unit of Q is not said, or points are not what they must be.
+        ReadError: if the unit of Q is not known, or the points are not those of a curve.
     """
+    path = source.path
     _refuse_points(~np.isfinite(columns.x), "finite Q", columns.x, columns, path)
-    chosen_axis, axis_warnings = q_axis.choose_axis(
-        columns.axis_unit,
-        q_unit=q_unit,
-        wavelength=wavelength,
-        stated_wavelength=columns.wavelength,
-        x=columns.x,
+    axis, axis_warnings = q_axis.choose_axis(
+        columns.axis_unit, q_unit=q_unit, wavelength=wavelength, stated_wavelength=columns.wavelength, x=columns.x,
         path=path,
-    )
+    )  # fmt: skip
     columns, point_warnings = _drop_empty_points(columns, path, kind)
     _refuse_order(columns, path)
-    is_increasing = np.append(True, np.diff(columns.x) > 0)
-    expect(
-        is_increasing.sum() >= MIN_ROWS,
-        f"at least {MIN_ROWS} points, got {is_increasing.sum()} in {path}; check that it is a curve",
-    )
-    repeats = f"{np.count_nonzero(~is_increasing)} of {len(is_increasing)} repeated in {path}"
-    expect(
-        is_increasing.mean() >= 1 - MAX_REPEATED_SHARE,
-        f"each Q once, got {repeats}; merge them, or export Q with more digits",
-    )
-    axis_warnings += [f"{np.count_nonzero(~is_increasing)} repeated Q dropped"] if not is_increasing.all() else []
-    columns = _select_column_points(columns, is_increasing)
+    columns, repeat_warnings = _drop_repeated_points(columns, path)
     _refuse_values(columns.intensity, path, kind)
-    q, dq_dx = q_axis.scattering_vector(columns.x, chosen_axis, path)
-    is_within_limits = MIN_Q <= q[0] and q[-1] <= MAX_QMAX
+    q, dq_dx = q_axis.scattering_vector(columns.x, axis, path)
     expect(
-        is_within_limits,
+        MIN_Q <= q[0] and q[-1] <= MAX_QMAX,
         f"Q of {MIN_Q:g} to {MAX_QMAX:g} 1/Å, got {q[0]:g} to {q[-1]:g} in {path}; check its unit, --q-unit",
     )
     sigma = _standard_errors(columns, path)
     resolution_width = _resolution_widths(columns, path)
-    settings = (
-        (Setting("wavelength", chosen_axis.wavelength, chosen_axis.wavelength_origin),)
-        if chosen_axis.wavelength
-        else ()
-    )
-    intensity_unit = normalise_intensity_unit(columns.intensity_unit) if kind == "iq" else ""
+    settings = (Setting("wavelength", axis.wavelength, axis.wavelength_origin),) if axis.wavelength else ()
     return Measurement(
         path,
         np.zeros(0),
         np.zeros(0),
-        header or {},
-        f"{file_format}, {chosen_axis.description}",
-        (*warnings, *axis_warnings, *point_warnings),
-        sha256,
+        dict(source.header),
+        f"{source.format}, {axis.description}",
+        (*source.warnings, *axis_warnings, *repeat_warnings, *point_warnings),
+        source.sha256,
         settings,
         kind,
         q,
         columns.intensity,
         sigma,
         None if resolution_width is None else resolution_width * dq_dx,
-        intensity_unit,
+        normalise_intensity_unit(columns.intensity_unit) if kind == "iq" else "",
     )
 
 
@@ -258,6 +245,22 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
     )
     warnings = [f"points {reason} dropped: {np.count_nonzero(mask)}" for mask, reason in reasons if mask.any()]
     return _select_column_points(columns, ~is_dropped), warnings
+
+
+def _drop_repeated_points(columns: Columns, path: str) -> tuple[Columns, list[str]]:
+    """Return the columns with each Q once, and a warning that says how many points were dropped."""
+    is_increasing = np.append(True, np.diff(columns.x) > 0)
+    n_increasing, n_points = int(is_increasing.sum()), len(is_increasing)
+    expect(
+        n_increasing >= MIN_ROWS, f"at least {MIN_ROWS} points, got {n_increasing} in {path}; check that it is a curve"
+    )
+    expect(
+        is_increasing.mean() >= 1 - MAX_REPEATED_SHARE,
+        f"each Q once, got {n_points - n_increasing} of {n_points} repeated in {path}; merge them, or export Q with "
+        "more digits",
+    )
+    warnings = [f"{n_points - n_increasing} repeated Q dropped"] if n_increasing < n_points else []
+    return _select_column_points(columns, is_increasing), warnings
 
 
 def _refuse_order(columns: Columns, path: str) -> None:

@@ -83,10 +83,10 @@ def fit_distributions(
     """Return the fits of distributions to a pattern.
 
     Args:
-        design: of a body.
-        data: the pattern's, weighted.
+        design: curves of a body of each size.
+        data: the pattern over its noise.
         start_parameters: ln mean and ln width; as many fits for each distribution, one distribution after the other.
-        names: of the distributions; of each population, where there are several.
+        names: of the distributions; of each population, if there are several.
     """
     n_fits = start_parameters.shape[0]
     lower_bounds, upper_bounds = (
@@ -94,36 +94,8 @@ def fit_distributions(
     )
 
     def step(state: _SizeFitDescent) -> _SizeFitDescent:
-        """Try the place that the last step chose, keep the better one, choose the next."""
         trial_point = _evaluate_point(design, data, state.trial_parameters, names=names)
-        decrease = state.point.chi2 - trial_point.chi2
-        is_better = (decrease > 0) & ~state.converged
-        point = jax.tree.map(
-            lambda new_value, old_value: jnp.where(_expand_like(is_better, new_value), new_value, old_value),
-            trial_point,
-            state.point,
-        )
-        damping_factor = jnp.where(
-            decrease > 0.5 * state.predicted_decrease,
-            0.1,
-            jnp.where(decrease > 0.2 * state.predicted_decrease, 1.0, 5.0),
-        )
-        damping = state.damping * jnp.where(is_better, damping_factor, 5.0)
-        step_vector, predicted_decrease = _damped_step(point, damping, lower_bounds, upper_bounds)
-        tolerance = CHI2_TOLERANCE * (1 + point.chi2)
-        rounding = rounding_of_squares(point.chi2, data @ data)
-        converged = (
-            state.converged | (is_better & (decrease < tolerance)) | (predicted_decrease < tolerance) | (damping > 1e6)
-        )
-        converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
-        return _SizeFitDescent(
-            point,
-            jnp.clip(point.log_parameters - step_vector, lower_bounds, upper_bounds),
-            predicted_decrease,
-            damping,
-            state.steps + 1,
-            converged,
-        )
+        return _next_state(state, trial_point, data @ data, lower_bounds, upper_bounds)
 
     state = jax.lax.while_loop(
         lambda state: (state.steps < MAX_STEPS) & ~jnp.all(state.converged),
@@ -131,8 +103,9 @@ def fit_distributions(
         _initial_state(jnp.clip(start_parameters, lower_bounds, upper_bounds)),
     )
     point = state.point
-    at_bound = (point.log_parameters < lower_bounds + BOUND_MARGIN) | (
-        point.log_parameters > upper_bounds - BOUND_MARGIN
+    is_low, is_high = (
+        point.log_parameters < lower_bounds + BOUND_MARGIN,
+        point.log_parameters > upper_bounds - BOUND_MARGIN,
     )
     is_valid = jnp.isfinite(point.chi2) & jnp.any(point.amplitude > 0, axis=1)
     return SizeFit(
@@ -140,9 +113,35 @@ def fit_distributions(
         point.amplitude,
         point.chi2,
         point.full_normal_matrix,
-        at_bound,
+        is_low | is_high,
         state.converged & is_valid,
     )
+
+
+def _next_state(
+    state: _SizeFitDescent, trial_point: _SizeFitPoint, data_squares, lower_bounds, upper_bounds
+) -> _SizeFitDescent:
+    """Return the descent after a trial point: the better of the two points, and the next parameters to try."""
+    decrease = state.point.chi2 - trial_point.chi2
+    is_better = (decrease > 0) & ~state.converged
+    point = jax.tree.map(
+        lambda new_value, old_value: jnp.where(_expand_like(is_better, new_value), new_value, old_value),
+        trial_point,
+        state.point,
+    )
+    damping_factor = jnp.where(
+        decrease > 0.5 * state.predicted_decrease, 0.1, jnp.where(decrease > 0.2 * state.predicted_decrease, 1.0, 5.0)
+    )
+    damping = state.damping * jnp.where(is_better, damping_factor, 5.0)
+    step_vector, predicted_decrease = _damped_step(point, damping, lower_bounds, upper_bounds)
+    tolerance = CHI2_TOLERANCE * (1 + point.chi2)
+    rounding = rounding_of_squares(point.chi2, data_squares)
+    converged = (
+        state.converged | (is_better & (decrease < tolerance)) | (predicted_decrease < tolerance) | (damping > 1e6)
+    )
+    converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
+    trial_parameters = jnp.clip(point.log_parameters - step_vector, lower_bounds, upper_bounds)
+    return _SizeFitDescent(point, trial_parameters, predicted_decrease, damping, state.steps + 1, converged)
 
 
 def bounds(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxstruc.small_angle import data, evidence, fitted_curves, free_distribution
+from jaxstruc.small_angle import data, design_matrix, evidence, fitted_curves, free_distribution
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.evidence import NoiseEstimate, ParameterDraws
 from jaxstruc.small_angle.fit import BodyFit, SaxsFits
@@ -59,62 +59,78 @@ def average_models(
 ) -> ModelAverage:
     """Return the fits with their weights, best first.
 
-    The free distribution, which can take any form, has a weight only where no distribution with parameters explains the
-    data and it does so better for each degree of freedom, or where it is asked for `free_only`.
+    The free distribution can take any form. It has a weight only if no distribution with parameters explains the data
+    and it does so better for each degree of freedom, or if it alone is asked for.
+
+    Args:
+        saxs_data: data that are fitted.
+        fits: all fits, with the range of sizes that they cover.
+        valid_fits: fits that are finite and hold particles.
+        with_free: whether the free distribution of the best body is fitted too.
+        free_only: whether it is the only distribution that is asked for.
     """
-    log_radius_range = max(192 * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
-    log_radius = float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_NODES)
+    log_radius = _log_radius_nodes(fits)
     best_fit = min(valid_fits, key=lambda body_fit: body_fit.chi2)
-    degrees_of_freedom = saxs_data.n_points - best_fit.n_parameters - len(saxs_data.background_powers)
-    noise = evidence.noise_estimate(
-        best_fit.chi2,
-        lambda: fitted_curves.fitted_curves(saxs_data, [best_fit], log_radius, 1.0)[0].residual,
-        degrees_of_freedom,
-        noise_is_inferred=saxs_data.noise_is_inferred,
-    )
-    parametric_average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
+    noise = _best_fit_noise(saxs_data, best_fit, log_radius)
+    average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
     if not with_free:
-        return parametric_average
-    body = parametric_average.body_fits[0].body
+        return average
+    body = average.body_fits[0].body
+    free_fit = _fit_free(saxs_data, body, average, 1.0)
     if not (free_only or noise.exceeds_noise):
-        return parametric_average._replace(free_fit=_fit_free(saxs_data, body, parametric_average, 1.0))
-    free_fit = _fit_free(saxs_data, body, parametric_average, 1.0)
+        return average._replace(free_fit=free_fit)
     chi2, residual = _free_misfit(saxs_data, free_fit)
-    if (
-        not free_only
-        and chi2 / max(saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers), 1)
-        > best_fit.chi2 / degrees_of_freedom
-    ):
-        return parametric_average._replace(free_fit=free_fit)
+    if not free_only and not _free_fits_better(saxs_data, best_fit, free_fit, chi2):
+        return average._replace(free_fit=free_fit)
     if chi2 < best_fit.chi2:
+        degrees_of_freedom = _degrees_of_freedom(saxs_data, best_fit)
         noise = evidence.noise_estimate(
             chi2, lambda: residual, degrees_of_freedom, noise_is_inferred=saxs_data.noise_is_inferred
         )
-        parametric_average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
-    free_fit = _fit_free(saxs_data, body, parametric_average, noise.chi2_factor, n_draws=N_FREE_DRAWS)
-    free_fraction = 1.0
-    is_same_body = np.array([body_fit.body == body for body_fit in parametric_average.body_fits])
-    if not free_only:
-        free_fraction = 1 / (
-            1
-            + float(
-                np.sum(
-                    np.exp(
-                        np.minimum(
-                            parametric_average.log_evidence[is_same_body] - free_fit.distribution.log_evidence, 700.0
-                        )
-                    )
-                )
-            )
-        )
-    free_fit = free_fit._replace(weight=free_fraction * float(parametric_average.weight[is_same_body].sum()))
-    draws = _join_draws(
-        parametric_average.draws, is_same_body[parametric_average.draws.fit_index], free_fraction, free_fit
+        average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
+    free_fit = _fit_free(saxs_data, body, average, noise.chi2_factor, n_draws=N_FREE_DRAWS)
+    return _average_with_free(average, free_fit, free_only=free_only)
+
+
+def _log_radius_nodes(fits: SaxsFits) -> Float[np.ndarray, " node"]:
+    """Return ln R (Å) of the nodes on which sizes are reported."""
+    log_radius_range = max(design_matrix.N_NODES * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
+    return float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_NODES)
+
+
+def _degrees_of_freedom(saxs_data: SaxsData, body_fit: BodyFit) -> int:
+    """Return the number of points less the number of fitted parameters, those of the background among them."""
+    return saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers)
+
+
+def _best_fit_noise(saxs_data: SaxsData, best_fit: BodyFit, log_radius: Float[np.ndarray, " node"]) -> NoiseEstimate:
+    """Return the noise that the best fit with parameters leaves."""
+    return evidence.noise_estimate(
+        best_fit.chi2,
+        lambda: fitted_curves.fitted_curves(saxs_data, [best_fit], log_radius, 1.0)[0].residual,
+        _degrees_of_freedom(saxs_data, best_fit),
+        noise_is_inferred=saxs_data.noise_is_inferred,
     )
-    return parametric_average._replace(
-        weight=np.where(is_same_body, (1 - free_fraction) * parametric_average.weight, parametric_average.weight),
+
+
+def _free_fits_better(saxs_data: SaxsData, best_fit: BodyFit, free_fit: FreeDistributionFit, chi2: float) -> bool:
+    """Return whether the free distribution has a lower chi-squared for each degree of freedom than the best fit."""
+    free_degrees = saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers)
+    return chi2 / max(free_degrees, 1) <= best_fit.chi2 / _degrees_of_freedom(saxs_data, best_fit)
+
+
+def _average_with_free(average: ModelAverage, free_fit: FreeDistributionFit, *, free_only: bool) -> ModelAverage:
+    """Return the average with the free distribution, which takes a share of the weight of its body's other fits."""
+    is_same_body = np.array([body_fit.body == free_fit.body for body_fit in average.body_fits])
+    free_fraction = 1.0
+    if not free_only:
+        log_ratio = average.log_evidence[is_same_body] - free_fit.distribution.log_evidence
+        free_fraction = 1 / (1 + float(np.sum(np.exp(np.minimum(log_ratio, 700.0)))))
+    free_fit = free_fit._replace(weight=free_fraction * float(average.weight[is_same_body].sum()))
+    return average._replace(
+        weight=np.where(is_same_body, (1 - free_fraction) * average.weight, average.weight),
         free_fit=free_fit,
-        draws=draws,
+        draws=_join_draws(average.draws, is_same_body[average.draws.fit_index], free_fraction, free_fit),
     )
 
 

@@ -5,7 +5,7 @@ from q_curve_files import DQ, SIGMA, I, Q
 
 from jaxstruc.io import points
 from jaxstruc.io.columns import ReadError
-from jaxstruc.io.points import Columns
+from jaxstruc.io.points import Columns, SourceFile
 
 
 def replace_values(values, index, value):
@@ -18,9 +18,7 @@ def make_measurement(x=Q, y=I, sigma=SIGMA, dx=DQ, axis_unit="1/Å", intensity_u
     columns = Columns(
         np.asarray(x, float), np.asarray(y, float), sigma, dx, axis_unit=axis_unit, intensity_unit=intensity_unit
     )
-    return points.measurement_from_columns(
-        columns, path="x.dat", kind=kind, file_format="columns", sha256="", **options
-    )
+    return points.measurement_from_columns(columns, SourceFile("x.dat", "columns", ""), kind=kind, **options)
 
 
 def test_points_come_back_in_inverse_angstroms_with_what_belongs_to_them():

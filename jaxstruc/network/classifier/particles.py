@@ -26,6 +26,7 @@ from jaxstruc.clusters import random_particles, size_classes, structure_type
 from jaxstruc.clusters.distances import pair_distances
 from jaxstruc.clusters.library import Library
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
+from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.clusters.structure_type import StructureType
 
 BIN_WIDTH, N_BINS = 0.01, 1300
@@ -129,66 +130,78 @@ def cluster_types(
 
 
 def particle_store(library: Library, structure_types: list[StructureType], *, holdout: bool = False) -> ParticleStore:
-    """Return a library's clusters as samples are drawn from them.
+    """Return a library's clusters as particles are drawn from them.
 
     Args:
         library: of candidates.
-        structure_types: what the atoms of each show, as `structure_types`.
-        holdout: those held out for tests in place of the others.
+        structure_types: type that the atoms of each candidate show, as `cluster_types` returns them.
+        holdout: whether to return the clusters that are held out for tests in place of the others.
     """
-    n_atoms = library.atoms
-    in_holdout = np.any([(n_atoms >= low) & (n_atoms <= high) for low, high in HOLDOUT_ATOM_RANGES], axis=0)
-    type_names = np.array([entry.name if entry.shows_type else "" for entry in structure_types], object)
-    rows = np.flatnonzero((in_holdout == holdout) & (type_names != "") & (n_atoms >= MIN_ATOMS))
-    type_index = np.array([STRUCTURE_TYPES.index(name) for name in type_names[rows]])
-    values = np.full((len(rows), len(PARTICLE_VALUE_NAMES)), np.nan, np.float32)
-    values[:, 0], values[:, 1], values[:, 2] = n_atoms[rows], library.diameter[rows], 0.0
-    values[:, 3] = [structure_types[row].hexagonal_share for row in rows]
-    all_rows = np.arange(len(rows))
-    rows_by_type = [
-        type_rows if len(type_rows := all_rows[type_index == index]) else all_rows
-        for index in range(len(STRUCTURE_TYPES))
-    ]  # of a type not listed: any
-    max_count = max(map(len, rows_by_type))
-    clusters_by_type = np.stack([entry[np.arange(max_count) * len(entry) // max_count] for entry in rows_by_type])
-    packings = size_classes.candidate_packings(library, np.arange(len(n_atoms)))
-    library_classes = size_classes.build_size_classes(library, np.arange(len(n_atoms)), packings)
-    typed_classes = np.flatnonzero(library_classes.structure_types != "")
-    cluster_size = size_classes.candidate_sizes(library, np.arange(len(n_atoms)))
-    is_compact = (library.diameter + 1) / cluster_size <= size_classes.MAX_COMPACT_ELONGATION
+    rows, type_index = _typed_rows(library, structure_types, holdout=holdout)
+    hexagonal_share = np.array([structure_types[row].hexagonal_share for row in rows])
+    all_rows = np.arange(len(library.atoms))
+    packings = size_classes.candidate_packings(library, all_rows)
+    classes = size_classes.build_size_classes(library, all_rows, packings)
+    typed_classes = np.flatnonzero(classes.structure_types != "")
     return ParticleStore(
-        jnp.asarray(library.weight / np.repeat(n_atoms, np.diff(library.bin_starts))),
+        jnp.asarray(library.weight / np.repeat(library.atoms, np.diff(library.bin_starts))),
         jnp.asarray(library.mean),
         jnp.asarray(library.bin_starts[rows], jnp.int32),
         jnp.asarray(np.diff(library.bin_starts)[rows], jnp.int32),
         jnp.asarray(type_index, jnp.int32),
-        jnp.asarray(values),
-        jnp.asarray(clusters_by_type, jnp.int32),
-        jnp.asarray(
-            np.stack(
-                [
-                    _bin_distances(
-                        np.asarray(library_classes.histogram.weight[row]),
-                        np.asarray(library_classes.histogram.mean[row]),
-                    )
-                    for row in typed_classes
-                ]
-            )
-        ),
-        jnp.asarray(library_classes.mean_size[typed_classes], jnp.float32),
-        jnp.asarray(library_classes.packing_index[typed_classes], jnp.int32),
-        jnp.asarray(
-            [STRUCTURE_TYPES.index(name) for name in library_classes.structure_types[typed_classes]], jnp.int32
-        ),
-        jnp.asarray(
-            [
-                np.mean((library.diameter / cluster_size)[is_compact & (packings == name)])
-                for name in library_classes.packing_names
-            ]
-        ),
-        jnp.asarray([size_classes.atom_volume(name) for name in library_classes.packing_names], jnp.float32),
+        jnp.asarray(_cluster_values(library, rows, hexagonal_share)),
+        jnp.asarray(_rows_by_type(type_index), jnp.int32),
+        jnp.asarray(_class_histograms(classes, typed_classes)),
+        jnp.asarray(classes.mean_size[typed_classes], jnp.float32),
+        jnp.asarray(classes.packing_index[typed_classes], jnp.int32),
+        jnp.asarray([STRUCTURE_TYPES.index(name) for name in classes.structure_types[typed_classes]], jnp.int32),
+        jnp.asarray(_diameter_ratios(library, packings, classes.packing_names)),
+        jnp.asarray([size_classes.atom_volume(name) for name in classes.packing_names], jnp.float32),
         tuple(jax.tree.map(jnp.asarray, random_particles.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
     )
+
+
+def _typed_rows(
+    library: Library, structure_types: list[StructureType], *, holdout: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the candidates whose atoms show a type, and the index of each one's type."""
+    n_atoms = library.atoms
+    in_holdout = np.any([(n_atoms >= low) & (n_atoms <= high) for low, high in HOLDOUT_ATOM_RANGES], axis=0)
+    type_names = np.array([entry.name if entry.shows_type else "" for entry in structure_types], object)
+    rows = np.flatnonzero((in_holdout == holdout) & (type_names != "") & (n_atoms >= MIN_ATOMS))
+    return rows, np.array([STRUCTURE_TYPES.index(name) for name in type_names[rows]])
+
+
+def _cluster_values(library: Library, rows: np.ndarray, hexagonal_share: np.ndarray) -> np.ndarray:
+    """Return the values [cluster, value] of listed clusters, in the order of `PARTICLE_VALUE_NAMES`."""
+    values = np.full((len(rows), len(PARTICLE_VALUE_NAMES)), np.nan, np.float32)
+    values[:, 0], values[:, 1], values[:, 2] = library.atoms[rows], library.diameter[rows], 0.0
+    values[:, 3] = hexagonal_share
+    return values
+
+
+def _rows_by_type(type_index: np.ndarray) -> np.ndarray:
+    """Return the clusters [type, position] of each type by size, repeated to one length; all clusters if it has none."""
+    all_rows = np.arange(len(type_index))
+    rows_by_type = [
+        type_rows if len(type_rows := all_rows[type_index == index]) else all_rows
+        for index in range(len(STRUCTURE_TYPES))
+    ]
+    max_count = max(map(len, rows_by_type))
+    return np.stack([type_rows[np.arange(max_count) * len(type_rows) // max_count] for type_rows in rows_by_type])
+
+
+def _class_histograms(classes: SizeClasses, rows: np.ndarray) -> np.ndarray:
+    """Return the ordered pairs an atom [class, bin] of some size classes."""
+    weight, mean = np.asarray(classes.histogram.weight), np.asarray(classes.histogram.mean)
+    return np.stack([_bin_distances(weight[row], mean[row]) for row in rows])
+
+
+def _diameter_ratios(library: Library, packings: np.ndarray, packing_names: tuple[str, ...]) -> list[np.floating]:
+    """Return the mean ratio of longest distance to size of the compact clusters of each packing."""
+    cluster_size = size_classes.candidate_sizes(library, np.arange(len(library.atoms)))
+    is_compact = (library.diameter + 1) / cluster_size <= size_classes.MAX_COMPACT_ELONGATION
+    return [np.mean((library.diameter / cluster_size)[is_compact & (packings == name)]) for name in packing_names]
 
 
 def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:

@@ -43,6 +43,19 @@ class TrainingProgress(NamedTuple):
     """[seed]"""
 
 
+class _TrainingRun(NamedTuple):
+    """What all epochs of a training have in common."""
+
+    network: CVAE
+    config: TrainOptions
+    splits: Sequence[Split]
+    gather_batch: Callable[[np.ndarray], TrainingBatch]
+    """Function from row numbers to a batch."""
+    keys: Array
+    """[seed, 3] Keys of the parameters, the training and the validation."""
+    steps_per_epoch: int
+
+
 def claim_folder(folder: Path, config: TrainOptions) -> None:
     """Write the settings to the run's folder, or check that those there are the same."""
     path = folder / "config.json"
@@ -175,12 +188,12 @@ def fit(
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
 ) -> tuple[list[Any], TrainingProgress]:
-    """Return each seed's parameters with the least validation loss (see `improved`), and where the fits ended.
+    """Return each seed's parameters with the lowest validation loss (see `is_improved`), and where the fits ended.
 
     All seeds are trained together, as one more axis of every array. After each epoch a checkpoint of the last states
-    and the best parameters replaces the one before in `folder/checkpoints`. A fit found there goes on where it
-    stopped, to the same parameters as an unbroken one. Metrics are in `folder/metrics.jsonl`, a line an epoch and
-    seed. Each batch is shared out over all devices, where their number divides it.
+    and the best parameters replaces the one before in `folder/checkpoints`. A fit that has a checkpoint there goes on
+    from it, to the same parameters as an unbroken one. Metrics are in `folder/metrics.jsonl`, one line for each epoch
+    and seed. Each batch is shared out over all devices, if their number divides it.
 
     Args:
         data: the data set.
@@ -191,54 +204,26 @@ def fit(
         stop_after: epochs after which to return early, as an interruption would.
 
     Raises:
-        FloatingPointError: where the loss is not finite.
-        ValueError: where `folder` holds a fit with other settings, or a batch is larger than the data.
+        FloatingPointError: if the loss is not finite.
+        ValueError: if `folder` holds a fit with other settings, or a batch is larger than the data.
     """
-    network = CVAE(model_sizes_from_options(config))
-    gather_batch = _batch_gatherer(data, network.sizes)
-    min_train_size = min(len(split.train) for split in splits)
-    steps = min_train_size // config.batch
-    if steps == 0:
-        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {min_train_size}; lower --batch.")
+    run = _training_run(data, splits, config)
     claim_folder(folder, config)
-    keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in config.all_seeds])
-    example = gather_batch(splits[0].train[:1])
-    state = _initial_state(keys[:, 0], example, network=network, config=config, steps=steps)
+    example = run.gather_batch(splits[0].train[:1])
+    state = _initial_state(run.keys[:, 0], example, network=run.network, config=config, steps=run.steps_per_epoch)
     progress = TrainingProgress(0, np.full(len(splits), np.inf), np.zeros(len(splits), int))
     with checkpoint_manager(folder) as manager:
         state, best_params, progress = restore(manager, state, _copy_params(state.params), progress)
         state = jax.device_put(state, _shardings()[0])
         cut_metrics(folder, progress.epoch * len(splits))
         while progress.epoch < config.epochs and _is_running(progress, config).any() and progress.epoch != stop_after:
-            epoch, step_metrics = progress.epoch + 1, []
-            for completed_steps, rows in enumerate(_epoch_batches(splits, config, epoch, steps), start=1):
-                weights = scheduled_weights(config, progress.epoch + completed_steps / steps)
-                state, metrics = train_step(
-                    state, gather_batch(rows), keys[:, 1], weights, network=network, config=config, steps=steps
-                )
-                step_metrics.append(metrics)
-            metrics = {name: np.mean([entry[name] for entry in step_metrics], axis=0) for name in step_metrics[0]}
-            validation_metrics = validate(
-                state.params, gather_batch, splits, keys[:, 2], network=network, config=config
-            )
-            metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
-            _refuse_nan(metrics, epoch, config)
-            is_better = _is_running(progress, config) & is_improved(metrics["validation_loss"], progress.best_loss)
-            best_params = _select_params(is_better, state.params, best_params)
-            progress = TrainingProgress(
-                epoch,
-                np.where(is_better, metrics["validation_loss"], progress.best_loss),
-                np.where(is_better, epoch, progress.best_epoch),
-            )
-            log_metrics(folder, config, epoch, metrics)
+            state, metrics = _train_epoch(run, state, progress.epoch + 1)
+            best_params, progress = _update_best(state.params, best_params, metrics, progress, config)
+            log_metrics(folder, config, progress.epoch, metrics)
             save(manager, state, best_params, progress)
             if report_progress:
-                report_progress(epoch, {name: float(np.mean(values)) for name, values in metrics.items()})
-    best_params = jax.device_get(best_params)
-    return [
-        jax.tree.map(lambda leaf, seed_index=seed_index: leaf[seed_index], best_params)
-        for seed_index in range(len(splits))
-    ], progress
+                report_progress(progress.epoch, {name: float(np.mean(values)) for name, values in metrics.items()})
+    return _params_by_seed(jax.device_get(best_params), len(splits)), progress
 
 
 def validate(
@@ -257,6 +242,59 @@ def validate(
         name: np.average([entry[name] for entry in batch_losses], axis=0, weights=batch_sizes)
         for name in batch_losses[0]
     }
+
+
+def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions) -> _TrainingRun:
+    """Return what all epochs of a training have in common."""
+    network = CVAE(model_sizes_from_options(config))
+    min_train_size = min(len(split.train) for split in splits)
+    steps = min_train_size // config.batch
+    if steps == 0:
+        raise ValueError(f"Expected at least {config.batch} PDFs to train on, got {min_train_size}; lower --batch.")
+    keys = jnp.stack([jax.random.split(jax.random.key(seed), 3) for seed in config.all_seeds])
+    return _TrainingRun(network, config, splits, _batch_gatherer(data, network.sizes), keys, steps)
+
+
+def _train_epoch(
+    run: _TrainingRun, state: TrainingState, epoch: int
+) -> tuple[TrainingState, dict[str, np.ndarray]]:
+    """Return the states after an epoch, and its metrics [seed], those of the validation among them.
+
+    Raises:
+        FloatingPointError: if a metric is not finite.
+    """
+    network, config, steps = run.network, run.config, run.steps_per_epoch
+    step_metrics = []
+    for completed_steps, rows in enumerate(_epoch_batches(run.splits, config, epoch, steps), start=1):
+        weights = scheduled_weights(config, epoch - 1 + completed_steps / steps)
+        state, loss_parts = train_step(
+            state, run.gather_batch(rows), run.keys[:, 1], weights, network=network, config=config, steps=steps
+        )
+        step_metrics.append(loss_parts)
+    metrics = {name: np.mean([entry[name] for entry in step_metrics], axis=0) for name in step_metrics[0]}
+    validation_metrics = validate(
+        state.params, run.gather_batch, run.splits, run.keys[:, 2], network=network, config=config
+    )
+    metrics |= {f"validation_{name}": value for name, value in validation_metrics.items()}
+    _refuse_nan(metrics, epoch, config)
+    return state, metrics
+
+
+def _update_best(
+    params, best_params, metrics: dict[str, np.ndarray], progress: TrainingProgress, config: TrainOptions
+) -> tuple[Any, TrainingProgress]:
+    """Return the best parameters of each seed after one more epoch, and where the fits stand."""
+    epoch, loss = progress.epoch + 1, metrics["validation_loss"]
+    is_better = _is_running(progress, config) & is_improved(loss, progress.best_loss)
+    progress = TrainingProgress(
+        epoch, np.where(is_better, loss, progress.best_loss), np.where(is_better, epoch, progress.best_epoch)
+    )
+    return _select_params(is_better, params, best_params), progress
+
+
+def _params_by_seed(params, n_seeds: int) -> list[Any]:
+    """Return the parameters of each seed."""
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], params) for index in range(n_seeds)]
 
 
 @partial(jax.jit, static_argnames=("network", "config", "steps"))
