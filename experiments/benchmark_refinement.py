@@ -1,25 +1,26 @@
-"""Claim: a thousand clusters are fitted in the time in which SciPy fits a handful, to the same misfit.
+"""Claim: jaxstruc fits a thousand clusters in the time in which SciPy fits a handful, to the same misfit.
 
     pip install -e '.[test]'                              (optimistix)
     python experiments/benchmark_refinement.py            (about six minutes on 2 cores, once the library is made)
     python experiments/benchmark_refinement.py --quick    (under 50 s)
 
-Five parameters (scale, stretch, Uiso, delta2, qdamp) of clusters of 50 to 200 atoms, fitted to a simulated G(r), r 1 to
-20 Å in steps of 0.01 Å, with noise on F(Q); batches of 256 and 1024 unlike clusters, one of them the right one. Medians
-of several runs, on two cores; compilation apart; templates within the time and apart.
+Five parameters (scale, stretch, Uiso, delta2, qdamp) of clusters of 50 to 200 atoms are fitted to a simulated G(r) with
+noise on F(Q), r 1 to 20 Å in steps of 0.01 Å. A batch has 256 or 1024 different clusters, and one of them is the right
+one. Times are medians of several runs on two cores, without compilation, with and without the making of the tables.
 
-Beside it, on one core, `scipy.optimize.least_squares` with a plain NumPy model: Gaussians at the same binned distances,
-cut to the Q range by one matrix; same data, bounds and starts. Its best Rw is the lower of that and of a second run,
-not timed, from where ours ended: ours may exceed it by what the templates leave out, and where a fit is not converged.
+For comparison, `scipy.optimize.least_squares` fits a plain NumPy model on one core: Gaussians at the same binned
+distances, cut to the Q range by one matrix, with the same data, bounds and starts. SciPy's best Rw is the lower of that
+fit and of a second fit, not timed, that starts where ours ended. Ours may exceed it by what the tables leave out, and
+where a fit has not converged.
 
-And `optimistix.LevenbergMarquardt`, the reason for a descent of our own: the same model, data, starts and tables, also
-jitted and vmapped. It ends where a step's change of the residual, squared, is below the fall of the sum of squares at
-which ours ends at Rw = 0.1, about the least here. It knows no bounds, so that places between them are sigmoids of what
-it moves. Its `largest_excess` is how far our Rw lies above its own.
+`optimistix.LevenbergMarquardt`, the reason for a Levenberg-Marquardt loop of our own, fits the same model to the same
+data from the same starts and tables, also jitted and vmapped. It stops when the squared change of the residual in a
+step is below the fall of the sum of squares at which our fit stops at Rw = 0.1, which is about the lowest Rw here. It
+has no bounds, so that bounded parameters are sigmoids of free ones. Its `largest_excess` is how far our Rw lies above.
 
-Mining: all candidates of at most 1000 atoms screened, 1500 of them fitted and the best 200 refined, for one file with
-its compilation, again without, and for a second file of the same element. An accelerator, where there is one, is used
-by jaxstruc alone.
+Mining: all candidates of at most 1000 atoms are screened, 1500 of them are fitted and the best 200 refined, for one
+file with its compilation, again without it, and for a second file of the same element. Only jaxstruc uses an
+accelerator, if there is one.
 """
 
 import argparse
@@ -68,7 +69,7 @@ Q_LIMITS = {"qmin": 1.0, "qmax": 22.0}
 TRUE_VALUES = {"uiso": 0.008, "delta2": 2.0, "qdamp": 0.04}
 TRUE_STRETCH = 1.01
 NOISE = 0.3
-"""Of a point of F(Q), relative to its root mean square; points are 0.02 1/Å apart."""
+"""Standard deviation of a point of F(Q) over the root mean square of F; points are 0.02 1/Å apart."""
 START_QDAMP = 0.03
 FAMILY_NAMES = ("icosahedron", "decahedron", "octahedron", "fcc")
 GRID_STEP = 0.02
@@ -86,12 +87,12 @@ def simulate_data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
 
 
 def make_target(g: np.ndarray, span: TableRange) -> Target:
-    """Return the data as the fits need them."""
+    """Return the target of a curve on `R_GRID`."""
     return targets.make_target(R_GRID, g, **Q_LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
 def cluster_histograms(candidates: Library, indices: np.ndarray, target: Target) -> Histogram:
-    """Return the distances of some candidates, on the device."""
+    """Return the binned distances of the candidates with these indices, on the device."""
     return jax.device_put(
         library.scaled_histograms(
             [(candidates, index) for index in indices], bond=BOND, max_distance=target.span.max_distance
@@ -100,7 +101,7 @@ def cluster_histograms(candidates: Library, indices: np.ndarray, target: Target)
 
 
 def time_batch(candidates: Library, size: int, target: Target, *, runs: int):
-    """Return the chosen candidates, their fits, and rows with the time of a batch."""
+    """Return the indices of the candidates of a batch, their fits, and rows with the times of the batch."""
     indices = np.linspace(0, len(candidates.atoms) - 1, size).round().astype(int)
     histograms, basis = cluster_histograms(candidates, indices, target), target.basis
     make_tables = jax.vmap(lambda histogram: cluster_tables.tabulate_cluster(histogram, BOND, span=basis.span))
@@ -136,7 +137,7 @@ def time_batch(candidates: Library, size: int, target: Target, *, runs: int):
 
 @jax.jit
 def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
-    """Return the Rw of a batch of clusters fitted by optimistix, which fits ended well, and their steps."""
+    """Return Rw, whether the fit has converged, and the number of steps of each cluster, fitted by optimistix."""
     names = pdf_fit.nonlinear_parameters(FREE)
 
     def length(change):  # of the residual's alone: at a bound what the sigmoid takes goes on for ever
@@ -158,7 +159,7 @@ def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
 
 
 def optimistix_row(candidates: Library, indices: np.ndarray, fits, target: Target, *, runs: int) -> dict:
-    """Return the row of optimistix on the same batch, beside our misfits of it; the templates are not timed."""
+    """Return the row of optimistix on the same batch, with our excess in Rw; the making of the tables is not timed."""
     make_tables = jax.vmap(lambda histogram: cluster_tables.tabulate_cluster(histogram, BOND, span=target.span))
     tables = jax.jit(make_tables)(cluster_histograms(candidates, indices, target))
     (rw, is_converged, steps), first_seconds, seconds = timing.time_calls(
@@ -189,7 +190,7 @@ class NumpyModel:
     """G(r) of one cluster in NumPy, in real space: Gaussians, cut to the data's Q range, damped."""
 
     def __init__(self, table: Histogram):
-        """Keep the cluster's distances, in bins, as far as they reach the data."""
+        """Keep the binned distances of a cluster that contribute to the data."""
         in_range = table.mean * BOND < R_GRID[-1] + R_MARGIN
         self.weight = table.weight[in_range].astype(float) / table.atoms
         self.mean = table.mean[in_range].astype(float) * BOND
@@ -205,7 +206,7 @@ class NumpyModel:
         return scale * np.exp(-0.5 * (R_GRID * qdamp) ** 2) * (Q_CUT @ (height @ peaks))
 
     def start(self, g: np.ndarray, first_peak: float) -> np.ndarray:
-        """Return the values from which `fit.refine` starts: the best of some stretches, with the best scale."""
+        """Return the start values of `fit.refine`: the best of a few stretches, with the best scale."""
         usual_values = [PARAMETERS["uiso"].start, PARAMETERS["delta2"].start * BOND**2, START_QDAMP]
         trials = []
         low, high = targets.STRETCH_BOUNDS
@@ -221,7 +222,7 @@ class NumpyModel:
         Args:
             g: the data.
             start: values in the order of `FREE`.
-            cost_tolerance: relative fall of the sum of squares at which it is done.
+            cost_tolerance: relative fall of the sum of squares at which the fit stops.
         """
         low, high = np.transpose([PARAMETERS[name].bounds(BOND) for name in FREE])
         start_in_bounds = np.clip(start, low + 1e-6, high - 1e-6)
@@ -244,7 +245,7 @@ def q_cut_matrix() -> np.ndarray:
 
 
 def scipy_row(candidates: Library, indices: np.ndarray, fits, target: Target, g: np.ndarray, *, count: int) -> dict:
-    """Return the row of SciPy on some of the clusters, beside our misfits of the same."""
+    """Return the row of SciPy on some of the clusters, with our excess in Rw over its fits."""
     seconds, excesses, same_start_excesses, scipy_rw, converged = [], [], [], [], []
     for row in np.linspace(0, len(indices) - 1, count).round().astype(int):
         model = NumpyModel(library.candidate_histogram(candidates, indices[row]))
@@ -316,7 +317,7 @@ def mining_rows(
 
 
 def plot_fit_rates(results: list[dict], path: Path) -> None:
-    """Draw fits a second."""
+    """Draw a bar chart of fits per second."""
     fit_rows = [row for row in results if "fits_per_second" in row and row["what"] != "templates"]
     names = [f"{row['engine']}, {row['what']}" + (f", {row['batch']} at once") * (row["batch"] > 1) for row in fit_rows]
     figure = matplotlib.figure.Figure(figsize=(7, 0.8 + 0.4 * len(fit_rows)), layout="constrained")
@@ -330,7 +331,7 @@ def plot_fit_rates(results: list[dict], path: Path) -> None:
 
 
 def main(arguments=None) -> list[dict]:
-    """Run, show, write and draw."""
+    """Run all benchmarks, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one batch of 32, and little mining; writes nothing")
     parser.add_argument("--batches", type=int, nargs="+", help="clusters at once [256 1024; quick 32]")

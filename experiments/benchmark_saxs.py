@@ -3,9 +3,10 @@
     python experiments/benchmark_saxs.py             (a minute or two)
     python experiments/benchmark_saxs.py --quick     (few curves; writes nothing)
 
-200 Q from 0.005 to 0.6 1/Å, a Gaussian of 35 sizes within 3 standard deviations, 1000 different means and widths. Ours
-in single precision, with the referee's own 35 sizes: P from its table, or the sphere's formula. sasmodels 1.1.0 in the
-same run, one curve after the other as its fits do; its C needs a compiler. Compilation is apart; medians.
+Curves have 200 points of Q from 0.005 to 0.6 1/Å and Gaussian distributions of 35 sizes within 3 standard deviations,
+with 1000 different means and widths. jaxstruc works in single precision with the 35 sizes of sasmodels, and takes P from
+its table, or from the formula of the sphere. sasmodels 1.1.0 runs in the same process, one curve after the other, as in
+its fits; its C code needs a compiler. Times are medians without compilation.
 """
 
 import argparse
@@ -29,18 +30,18 @@ MODELS = {
     "truncated octahedron": ("truncated_octahedron", "radius_a", 3 / np.sqrt(2), {"truncation": 1 / 3}),
     "tetrahedron": ("tetrahedron", "radius", np.sqrt(6) / 4, {}),
 }
-"""sasmodels' model, its length, that in edges, and more parameters."""
+"""Model in sasmodels, the parameter of its length, that length over the edge, and further parameters."""
 
 
 def gaussian_sizes(mean, pd) -> SizeFractions:
-    """Return the referee's 35 sizes."""
+    """Return the 35 sizes that sasmodels uses."""
     t = jnp.linspace(-3.0, 3.0, N_SIZES, dtype=mean.dtype)
     weight = jnp.exp(-(t**2) / 2)
     return distribution_by_number(mean * (1 + pd * t), weight)
 
 
 def curve_function(body: str) -> Callable:
-    """Return the function from means, widths to curves by nodes."""
+    """Return the jitted function from means and widths to curves."""
     table, q = jax.tree.map(jnp.float32, form_factors.named_table(body)), jnp.asarray(Q, jnp.float32)
 
     def curve(mean, pd):
@@ -54,7 +55,7 @@ def curve_function(body: str) -> Callable:
 
 
 def sasmodels_call(body: str, radius: float, pd: float) -> Callable:
-    """Return the function that computes sasmodels' curve."""
+    """Return a function without arguments that computes the curve with sasmodels."""
     from sasmodels import core, direct_model
 
     name, length, edge_ratio, extra_parameters = MODELS[body]
@@ -66,7 +67,7 @@ def sasmodels_call(body: str, radius: float, pd: float) -> Callable:
 
 
 def measure(body: str, n_curves: int, repeats: int) -> dict:
-    """Return the row of a body."""
+    """Return the row of a body: times of both programs and the deviation between them."""
     rng = np.random.default_rng(0)
     mean, pd = (jnp.asarray(rng.uniform(*bounds, n_curves), jnp.float32) for bounds in ((25.0, 50.0), (0.05, 0.15)))
     our_curves = curve_function(body)
@@ -89,7 +90,7 @@ def measure(body: str, n_curves: int, repeats: int) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    """Measure, show and write."""
+    """Measure all bodies, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few curves; writes nothing by itself")
     parser.add_argument("--out", type=Path, help="[results/benchmark_saxs.jsonl; quick: nowhere]")

@@ -1,11 +1,12 @@
-"""How many files a second small angles are fitted: a sphere with a distribution, and all bodies and distributions.
+"""Number of small-angle files fitted per second: a sphere with one distribution, and all bodies and distributions.
 
     python experiments/benchmark_saxs_fits.py            # 3 minutes on 2 CPU cores
     python experiments/benchmark_saxs_fits.py --quick    # under 50 s
 
-Spheres of 25 to 60 Å with Gaussian sizes, 200 points of Q, all of one grid of Q ("series") or each of its own, fitted
-warm in the batches that the command has. "fits": from the measured arrays to values and errors; "results": to whole
-`Result`s with intervals, distribution and curves. Expected: 200 files a second and more for the sphere, 5 for all.
+Files are of spheres of 25 to 60 Å with Gaussian sizes and 200 points of Q. They share one grid of Q ("series"), or each
+has its own. They are fitted without compilation, in the batches of the command. "fits" counts from the measured arrays
+to values and errors, "results" to whole `Result`s with intervals, distribution and curves. Expected: at least 200 files
+a second for the sphere and 5 for all bodies and distributions.
 """
 
 import argparse
@@ -28,12 +29,12 @@ PARTS = {
     "all bodies, gaussian": (BODIES, ("gaussian",), 32),
     "all bodies, all distributions": (BODIES, DISTRIBUTIONS, 16),
 }
-"""Bodies, distributions and files."""
+"""Bodies, distributions and number of files of each part."""
 N_REPEATS = 3
 
 
 def simulate_files(count: int, *, series: bool) -> list:
-    """Return measured curves."""
+    """Return simulated measurements of spheres; those of a series share one grid of Q."""
     measurements = []
     for seed in range(count):
         rng = np.random.default_rng([17, seed])
@@ -44,7 +45,7 @@ def simulate_files(count: int, *, series: bool) -> list:
 
 
 def measure(part: str, *, series: bool, quick: bool) -> dict:
-    """Return the row of a part."""
+    """Return the row of a part: files per second for fits and for whole results."""
     bodies, distributions, count = PARTS[part]
     count = min(count, 16) if quick else count
     plan = SaxsPlan(options=SaxsOptions(fit=SizeOptions(body=bodies, distribution=distributions)))
@@ -66,7 +67,7 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    """Measure, show and write."""
+    """Measure all parts, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few files of spheres; writes nothing by itself")
     parser.add_argument("--out", type=Path, help="[results/benchmark_saxs_fits.jsonl; quick: nowhere]")

@@ -1,14 +1,15 @@
-"""Claim: jaxstruc's scattering is the quickest there is, with gradients, at an error below 1e-5.
+"""Claim: jaxstruc is the fastest program for Debye scattering, gradients included, with errors below 1e-5.
 
     python experiments/benchmark_scattering.py            (about 6 minutes on 2 cores)
-    python experiments/benchmark_scattering.py --quick    (under 50 s, not committed)
+    python experiments/benchmark_scattering.py --quick    (under 50 s; writes nothing)
 
-Times whatever peers are installed (`pip install -e '.[peers]'`): DebyeCalculator, ASE's XrDebye (method Z, so its own
-sum), diffpy.srreal, and a plain NumPy sum; fcc gold of 13 to 5083 atoms and a batch of 100 unlike clusters of 80 to 100
-atoms, on two grids. All run in one process on two cores, case by case one engine after the other; medians; compilation
-apart. Each error is against the sum in double precision on the same Q grid, by the engine's own rule at the grid's
-ends, relative to the largest value; those of gradients relative to the largest component. The ratio is
-DebyeCalculator's time over the engine's. An accelerator, where there is one, is used by jaxstruc alone.
+All other programs that are installed (`pip install -e '.[peers]'`) are timed too: DebyeCalculator, ASE's XrDebye (with
+f = Z, so a different sum), diffpy.srreal, and a plain NumPy sum. The structures are fcc gold of 13 to 5083 atoms and a
+batch of 100 different clusters of 80 to 100 atoms, on two grids. All programs run in one process on two cores, one after
+the other for each case; times are medians without compilation. Errors are relative to the largest value of the sum in
+double precision on the same Q grid, with the program's own rule at the ends of the grid; those of gradients are relative
+to the largest component. The ratio is the time of DebyeCalculator over that of the program. Only jaxstruc uses an
+accelerator, if there is one.
 """
 
 import argparse
@@ -60,7 +61,7 @@ GRIDS = {
 }
 BATCH_CENTRES = np.random.default_rng(0).uniform(0, 1, (4096, 3))
 MAX_PLAIN_ATOMS = 600
-"""Most atoms for the plain NumPy sum and for ASE: beyond, they take minutes."""
+"""Most atoms for the plain NumPy sum and for ASE, which take minutes for larger clusters."""
 
 
 def fcc_sites(atoms: int, centre=(0, 0, 0)):
@@ -78,10 +79,10 @@ def max_diameter(site_arrays) -> float:
 
 
 class ExactSum:
-    """The sum in double precision: on a lattice, squared distances are integers, so that each counts once."""
+    """The Debye sum in double precision; squared distances on a lattice are integers, so each distinct one is summed once."""
 
     def __init__(self, lattice_sites, grid: Grid, rule: str):
-        """Keep the counts of squared distances. `rule`: of the sine sum's ends, "trapezoid" or "rectangle"."""
+        """Count the squared distances; `rule` weights the ends of the sine sum: "trapezoid" or "rectangle"."""
         self.lattice_sites, self.q, self.r = lattice_sites, grid.q, grid.r
         self.f = np.asarray(
             form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(grid.q)), float
@@ -110,7 +111,7 @@ class ExactSum:
         return self.to_r @ (self.q * sinc_sum / len(self.lattice_sites))
 
     def gradient(self, quantity: str, curve_weights):
-        """Return the gradient of `curve_weights` times the curve in the positions."""
+        """Return the gradient of the sum of `curve_weights` times the curve with respect to the positions."""
         q_weights = (
             self.f**2 * curve_weights
             if quantity == "iq"
@@ -128,7 +129,7 @@ class ExactSum:
 
 
 def jaxstruc_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """Return a call that computes, the time of its compilation, and the rule of its sine sum."""
+    """Return a function that computes the curves, the seconds of its compilation, and the rule of its sine sum."""
     batch, size = len(site_arrays), max(len(cluster_sites) for cluster_sites in site_arrays)
     padded_sites = np.zeros((batch, size, 3), np.float32)
     masks = np.arange(size) < np.array([len(cluster_sites) for cluster_sites in site_arrays])[:, None]
@@ -177,9 +178,9 @@ def jaxstruc_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curv
 
 
 def debyecalculator_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """The same for DebyeCalculator; its Q and r end before the limits, so half a step is added.
+    """Return the same for DebyeCalculator, whose Q and r end before the limits, so that half a step is added.
 
-    It counts each pair once and half of each atom, so its curves are half of the sum, and are compared doubled.
+    It counts each pair once and each atom half, so that its curves are half of the sum and are doubled for comparison.
     """
     torch.set_num_threads(THREADS)
     calculator = debyecalculator.DebyeCalculator(
@@ -209,7 +210,7 @@ def debyecalculator_engine(site_arrays, grid: Grid, quantity: str, gradient: boo
 
 
 def numpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """The plain sum over pairs in NumPy, in double precision."""
+    """Return the same for the plain sum over pairs in NumPy, in double precision."""
     q, r = grid.q, grid.r
     f = np.asarray(form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(q)), float)[0]
 
@@ -235,14 +236,14 @@ def numpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_w
 
 
 def ase_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """ASE's XrDebye: I(Q) with f = Z and a Debye-Waller factor on all terms. Its own physics, so no error is given."""
+    """Return the same for ASE's XrDebye, whose I(Q) has f = Z and damps all terms, so that no error is given."""
     atoms_list = [ase.Atoms(f"Au{len(entry)}", entry * LATTICE_CONSTANT / 2) for entry in site_arrays]
     engines = [ase.utils.xrdebye.XrDebye(entry, wavelength=0.5, damping=0.04, method="Z") for entry in atoms_list]
     return lambda: [entry.calc_pattern(x=grid.q, mode="SAXS") for entry in engines], 0.0, None
 
 
 def diffpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """diffpy.srreal's DebyePDFCalculator, G(r) alone; its Q grid is its own, so no error is given."""
+    """Return the same for diffpy.srreal's DebyePDFCalculator: G(r) alone, on a Q grid of its own, so without an error."""
     structures = [
         Structure([Atom("Au", xyz=position, Uisoequiv=UISO) for position in entry * LATTICE_CONSTANT / 2])
         for entry in site_arrays
@@ -266,7 +267,7 @@ CURVE_FACTORS = {"DebyeCalculator": 2}
 
 
 def can_run(engine: str, atoms: int, batch: int, quantity: str, gradient: bool) -> bool:
-    """Return whether an engine can do a case in reasonable time."""
+    """Return whether an engine can compute a case in reasonable time."""
     if ENGINES[engine] is None:
         return False
     if engine in ("ASE", "diffpy.srreal", "NumPy"):
@@ -276,7 +277,7 @@ def can_run(engine: str, atoms: int, batch: int, quantity: str, gradient: bool) 
 
 
 def max_relative_error(result, site_arrays, grid, quantity, gradient, curve_weights, rule, factor):
-    """Return the largest relative error over a few structures of the batch; None where the rule is unknown."""
+    """Return the largest relative error over a few structures of the batch; None if the rule is unknown."""
     if rule is None:
         return None
     max_error = 0.0
@@ -293,7 +294,7 @@ def max_relative_error(result, site_arrays, grid, quantity, gradient, curve_weig
 
 
 def median_seconds(call, budget: float) -> float:
-    """Return the median of at least three calls, more while the budget in seconds lasts."""
+    """Return the median seconds of at least three calls, and of more within a budget of seconds."""
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - start < budget and len(times) < 50):
@@ -304,7 +305,7 @@ def median_seconds(call, budget: float) -> float:
 
 
 def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bool, budget: float) -> list[dict]:
-    """Return a row for each engine that can do the case."""
+    """Return a row for each engine that can compute the case."""
     counts = np.random.default_rng(1).integers(80, 101, batch)
     site_arrays = (
         [fcc_sites(atoms)]
@@ -345,7 +346,7 @@ def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bo
 
 
 def memory_row(atoms: int) -> dict:
-    """Return the row of one large cluster, with the most memory its own process took."""
+    """Return the row of one large cluster, with the peak memory of a process of its own."""
     command = [sys.executable, __file__, "--memory", str(atoms)]
     seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
     row = {
@@ -393,7 +394,7 @@ def summary_table(result: list[dict]) -> str:
 
 
 def plot_times(result: list[dict], path: Path) -> None:
-    """Write a picture: seconds against atoms."""
+    """Write a picture of the seconds against the number of atoms."""
     figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
     for axes, gradient in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
         for engine in ENGINES:
@@ -416,7 +417,7 @@ def plot_times(result: list[dict], path: Path) -> None:
 
 
 def main() -> None:
-    """Run the cases, print rows and a table, write the results."""
+    """Run the cases, print rows and table, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a part of the cases, under 50 s")
     parser.add_argument("--all-cores", action="store_true", help="do not keep to two cores")

@@ -1,11 +1,12 @@
-"""Claim: a search makes half a million exact single moves a second a core, and how far that is from the floor.
+"""Claim: a site search evaluates half a million single moves exactly per second and core; and its distance from a floor.
 
     taskset -c 0 python experiments/benchmark_sites.py     (on one core; about a minute)
-    python experiments/benchmark_sites.py --quick          (small hosts, few steps; writes nothing)
+    python experiments/benchmark_sites.py --quick          (small lattices, few steps; writes nothing)
 
-Balls of fcc of 100, 300 and 600 atoms, r to 30 Å, on hosts of twice the sites. A step knows the exact cost of all
-single moves, one a site, and of 48 x 48 exchanges, and makes the best. Floor: the time to read the fields of all sites,
-once for what they are along the data and once for their own squares, by NumPy; any exact step does at least that.
+Balls of fcc of 100, 300 and 600 atoms are searched, r to 30 Å, on lattices of twice as many sites. A step computes the
+exact costs of all single moves, one for each site, and of 48 x 48 exchanges, and makes the best of them. The floor is
+the time that NumPy needs to read the fields of all sites twice, once for their projection on the data and once for
+their squares; any exact step reads at least that much.
 """
 
 import argparse
@@ -30,7 +31,7 @@ ATOM_COUNTS, N_STARTS, N_STEPS, N_REPEATS = (100, 300, 600), 4, 200, 5
 
 
 def measure(atoms: int, steps: int) -> dict:
-    """Return the row of a size."""
+    """Return the row of a number of atoms: the time of a step, moves per second and the floor."""
     origins = np.random.default_rng(atoms).uniform(-0.5, 0.5, (N_STARTS + 1, 3))
     n_sites = 256 * -(-2 * atoms // 256)
     balls = [lattice_sites.nearest_sites("c" * 64, origin, n_sites) for origin in origins]
@@ -75,9 +76,9 @@ def measure(atoms: int, steps: int) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    """Measure, show and write."""
+    """Measure all sizes, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small hosts, few steps; writes nothing by itself")
+    parser.add_argument("--quick", action="store_true", help="small lattices, few steps; writes nothing by itself")
     parser.add_argument("--out", type=Path, help="[results/benchmark_sites.jsonl; quick: nowhere]")
     options = parser.parse_args(arguments)
     result_rows = [

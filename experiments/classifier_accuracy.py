@@ -1,15 +1,17 @@
-"""Claim: one look of a network names type, size and stacking of a particle from its PDF, and says how sure it is.
+"""Claim: a network names the type, size and stacking of a particle from its PDF at once, with calibrated probabilities.
 
     python experiments/classifier_accuracy.py                      (some ten minutes on 2 cores: all parts)
-    python experiments/classifier_accuracy.py offrule --draws 2    (a part)
+    python experiments/classifier_accuracy.py offrule --draws 2    (one part)
     python experiments/classifier_accuracy.py measured --data DIR  (files that are not in the repository)
-    python experiments/classifier_accuracy.py --quick              (few cases of two parts, nothing is written)
+    python experiments/classifier_accuracy.py --quick              (few cases of two parts; writes nothing)
 
-own: steps of the training's stream that no training has (coverage, calibration of types). held: likewise, listed
-clusters of sizes held out alone. sbc: ranks of the truths of 1000 such PDFs among draws, in 20 bins, against a
-simultaneous 99 % band (S. Talts et al., arXiv 1804.06788; T. Säilynoja et al., Stat. Comput. 32, 32 (2022)). offrule,
-rules: the particles and instruments of `unlisted_particles.py`, without noise, with 3 and with 10 %; their code cuts otherwise
-than the training's. outside: what is no particle of one metal, against offrule: AUROC of `naming.Named.oddness`.
+own: steps of the simulated training stream that no training has used (coverage of intervals, calibration of types).
+held: the same with only listed clusters of sizes that are held out of the training.
+sbc: ranks of the truths of 1000 such PDFs among posterior draws, in 20 bins, with a simultaneous 99 % band (S. Talts et
+al., arXiv 1804.06788; T. Säilynoja et al., Stat. Comput. 32, 32 (2022)).
+offrule, rules: particles and instruments of `unlisted_particles.py`, without noise and with 3 and 10 %; the code that
+makes them differs from that of the training.
+outside: samples that are no particle of one metal, compared with offrule: AUROC of `ClassifierOutput.novelty_score`.
 """
 
 import argparse
@@ -42,7 +44,7 @@ from jaxstruc.scattering import form_factors
 RESULTS = Path(__file__).parent / "results" / "classifier_accuracy.jsonl"
 PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
 STREAM_STEPS, STREAM_SEED = 40, 10**5
-"""Of the stream, none of a training's or a calibration's."""
+"""Steps of the stream that neither training nor calibration uses."""
 N_RANKS, N_BINS = 1000, 20
 SOURCE_NAMES = {
     classifier_particles.CUT_SOURCE: "cut",
@@ -59,7 +61,7 @@ MEASURED_FILES = {
 
 
 def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, Any]]:
-    """Return rows of steps of the stream, or of its held-out clusters: a row a source."""
+    """Return the rows of steps of the stream, or of its held-out clusters: one row for each source of particles."""
     cluster_library = library.load_or_build()
     particle_store = classifier_particles.particle_store(
         cluster_library, classifier_particles.cluster_types(cluster_library), holdout=part == "held"
@@ -95,7 +97,7 @@ def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[
 
 
 def _pooled_statistics(columns: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return types and coverage over all sources."""
+    """Return accuracy of types and coverage of intervals over all sources."""
     has_type = columns["true"] >= 0
     statistics = _type_statistics(columns["types"][has_type], columns["true"][has_type])
     for value_index, value in enumerate(simulated_pdfs.VALUE_NAMES):
@@ -104,13 +106,13 @@ def _pooled_statistics(columns: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def calibration_rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Return the ranks of 1000 truths in `BINS` bins, a row an output, with the simultaneous 99 % band.
+    """Return histograms of the ranks of 1000 truths, one row for each output, with the simultaneous 99 % band.
 
-    The rank of a type is that of a draw even in its share of the cumulative probability, types in order.
+    The rank of a type is drawn uniformly from its share of the cumulative probability, with the types in order.
     """
     rng = np.random.default_rng(3)
     uniform_counts = rng.multinomial(N_RANKS, np.full(N_BINS, 1 / N_BINS), 20000)
-    # the band within which all bins of even ranks lie in 99 %
+    # all bins of uniform ranks lie within this band in 99 % of cases
     band_width = np.quantile(abs(uniform_counts - N_RANKS / N_BINS).max(axis=1), 0.99)
     ranks = {
         value: columns["ranks"][columns["known"][:, value_index], value_index]
@@ -134,7 +136,7 @@ def calibration_rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 
 
 def plot_rank_histograms(calibration: Sequence[dict[str, Any]]) -> Figure:
-    """Return a picture of the ranks' bins, a panel an output, with the band."""
+    """Return a picture of the histograms of ranks, one panel for each output, with the band."""
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     for axes, row in zip(figure.subplots(2, 4, sharex=True, sharey=True).flat, [*calibration, None], strict=False):
         if row is None:
@@ -144,13 +146,13 @@ def plot_rank_histograms(calibration: Sequence[dict[str, Any]]) -> Figure:
         axes.axhspan(expected_count - row["band"], expected_count + row["band"], color="0.9")
         axes.stairs(row["counts"], edges, color="C0" if row["inside"] else "C3")
         axes.set(title=row["value"], xlim=(0, 1), ylim=(0, None))
-    figure.supxlabel("rank of the truth among draws; grey: all bins of even ranks lie here in 99 %")
+    figure.supxlabel("rank of the truth among draws; grey: band that holds all bins of uniform ranks in 99 % of cases")
     figure.supylabel(f"of {N_RANKS} PDFs")
     return figure
 
 
 def _type_statistics(probabilities: np.ndarray, true_types: np.ndarray) -> dict[str, Any]:
-    """Return how often the likeliest type is right, and the expected calibration error of its probability."""
+    """Return how often the most probable type is right, and the expected calibration error of its probability."""
     largest_probability, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true_types
     decile = np.minimum((largest_probability * 10).astype(int), 9)
     error = sum(
@@ -170,7 +172,7 @@ def _type_statistics(probabilities: np.ndarray, true_types: np.ndarray) -> dict[
 
 
 def _rank_statistics(name: str, ranks: np.ndarray) -> dict[str, float]:
-    """Return the coverage of central intervals, and how far ranks are from even (Kolmogorov's statistic)."""
+    """Return the coverage of central intervals, and the Kolmogorov-Smirnov statistic of the ranks."""
     distance_from_half = abs(ranks - 0.5)
     return {
         f"{name}_50": float((distance_from_half <= 0.25).mean()),
@@ -180,7 +182,7 @@ def _rank_statistics(name: str, ranks: np.ndarray) -> dict[str, float]:
 
 
 def simulate_cases(part: str, draws: int, seeds: int) -> list[unlisted_particles.ParticleCase]:
-    """Return simulated particles that a part asks for."""
+    """Return the simulated particles of a part."""
     particle_kinds = synthetic_particles.RULE_KINDS if part == "rules" else synthetic_particles.OFF_RULE_KINDS
     case_set = unlisted_particles.CaseSet(particle_kinds=particle_kinds, noises=NOISES, seeds=seeds)
     return [
@@ -190,7 +192,7 @@ def simulate_cases(part: str, draws: int, seeds: int) -> list[unlisted_particles
 
 
 def simulated_rows(part: str, network: TrainedClassifier, draws: int, seeds: int) -> list[dict[str, Any]]:
-    """Return rows of simulated particles, a row a case."""
+    """Return the rows of simulated particles, one for each case."""
     cases = simulate_cases(part, draws, seeds)
     outputs = predict.classify_pdfs([case.measurement for case in cases], network, bond=unlisted_particles.BOND)
     result_rows = []
@@ -227,7 +229,7 @@ def _calibrated_rank(output: predict.ClassifierOutput, card: dict[str, Any], ato
 
 
 def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
-    """Return the AUROC of `oddness` for curves that are no particle of one metal, or told wrongly."""
+    """Return the AUROC of the novelty score for curves that are no particle of one metal or have wrong settings."""
     rng = np.random.default_rng(unlisted_particles.FIRST_SEED)
     reference_cases = [entry for entry in simulate_cases("offrule", draws, 1) if entry.labels["noise"] == 0.03]
     reference_measurements = [entry.measurement for entry in reference_cases]
@@ -287,7 +289,7 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
 def _simulate_like(
     positions: np.ndarray, case: unlisted_particles.ParticleCase, rng: np.random.Generator
 ) -> Measurement:
-    """Return the curve of other atoms, with the instrument and the noise of a case; positions in bonds."""
+    """Return the curve of other atoms, in bonds, with the instrument and the noise of a case."""
     settings = case.measurement.settings_by_name
     values = {
         "qmin": 0.8,
@@ -302,7 +304,7 @@ def _simulate_like(
 
 
 def _amorphous_positions(rng: np.random.Generator, atoms: int) -> np.ndarray:
-    """Return atoms packed at random in a ball, none nearer than 0.9 bonds, by pushing apart those that are."""
+    """Return atoms packed at random in a ball; atoms nearer than a bond are pushed apart."""
     radius = 0.5 * (atoms / 0.64) ** (1 / 3)
     directions = rng.normal(size=(atoms, 3))
     positions = (
@@ -319,24 +321,24 @@ def _amorphous_positions(rng: np.random.Generator, atoms: int) -> np.ndarray:
 
 
 def _two_size_positions(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return positions as two kinds of atoms 8 % apart in size leave them: each displaced by some 4 % of a bond."""
+    """Return positions displaced as by two kinds of atoms whose sizes differ by 8 %: each by about 4 % of a bond."""
     return positions + rng.normal(scale=0.06, size=positions.shape)
 
 
 def _oxide_positions(positions: np.ndarray) -> np.ndarray:
-    """Return a particle of rock salt's or fluorite's kind: its metal atoms farther apart, others between."""
+    """Return a particle like rock salt or fluorite: its metal atoms are farther apart, with other atoms between."""
     return np.concatenate([1.25 * positions, 1.25 * positions + 0.62])
 
 
 def _average_measurements(
     case: unlisted_particles.ParticleCase, other_case: unlisted_particles.ParticleCase
 ) -> Measurement:
-    """Return half the curve of one and half that of another, on the first's instrument."""
+    """Return the mean of the curves of two cases, with the settings of the first."""
     return case.measurement._replace(g=0.5 * (case.measurement.g + other_case.measurement.g))
 
 
 def _with_settings(measurement: Measurement, **changed_values: float) -> Measurement:
-    """Return a measurement with other settings."""
+    """Return a measurement with changed settings."""
     settings = [
         setting._replace(value=changed_values.get(setting.name, setting.value)) for setting in measurement.settings
     ]
@@ -344,7 +346,7 @@ def _with_settings(measurement: Measurement, **changed_values: float) -> Measure
 
 
 def measured_rows(network: TrainedClassifier, folder: Path) -> list[dict[str, Any]]:
-    """Return rows of measured files."""
+    """Return the rows of measured files."""
     result_rows = []
     for name, element in MEASURED_FILES.items():
         bond = form_factors.bond_length(element)
@@ -359,7 +361,7 @@ def measured_rows(network: TrainedClassifier, folder: Path) -> list[dict[str, An
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for."""
+    """Run the selected parts, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "parts", nargs="*", default=[], help=", ".join((*PARTS, "measured")) + "; all but the last by default"

@@ -1,13 +1,14 @@
-"""Claim: what the classifier finds improbable need not be fitted: the best cluster is still found, in less time.
+"""Claim: candidates that the classifier finds improbable need not be fitted: the best cluster is still found, faster.
 
-    python experiments/classifier_screening.py                        (300 simulated files, 45 minutes on a core)
-    python experiments/classifier_screening.py --quick                (few files, nothing is written)
-    python experiments/classifier_screening.py --data DIR             (the measured files too, which are not in the repository)
+    python experiments/classifier_screening.py                (300 simulated files, 45 minutes on a core)
+    python experiments/classifier_screening.py --quick        (few files; writes nothing)
+    python experiments/classifier_screening.py --data DIR     (the measured files too, which are not in the repository)
 
-Each file is mined with `--screen none`, which tries every candidate and fits the best 1500, and with the screen, which
-tries what is probable at a glance and fits the best 300. "Held": the least Rw of the screened fits is within 2 % of the
-least of all. Files: particles and instruments of `unlisted_particles.py`, off-rule with three noises, and of the rules without.
-Seconds are those of whole results without compilation, one file after the other in one process.
+Each file is mined twice: with `--screen none`, which screens every candidate and fits the best 1500, and with the
+classifier's screen, which screens probable candidates only and fits the best 300. A file is "held" if the lowest Rw of
+the screened fits is within 2 % of the lowest of all. Files are the particles and instruments of
+`unlisted_particles.py`: off-rule with three levels of noise, and those of the rules without noise. Seconds are those of
+whole results without compilation, one file after the other in one process.
 """
 
 import argparse
@@ -40,12 +41,12 @@ RW_TOLERANCE = 1.02
 
 
 def mining_plan(element: str, classifier_screen: ClassifierScreen, ensemble: EnsembleName = "none") -> PdfPlan:
-    """Return how files are mined."""
+    """Return the plan that files are mined by."""
     return solving(element, MineOptions(ensemble=ensemble, screen="none"))._replace(screen=classifier_screen)
 
 
 def simulated_files(draws: int) -> list[tuple[dict[str, Any], Measurement]]:
-    """Return the names and the data of simulated particles."""
+    """Return the labels and the measurements of simulated particles."""
     files = []
     for part, particle_kinds, noises in (
         ("offrule", synthetic_particles.OFF_RULE_KINDS, NOISES),
@@ -61,7 +62,7 @@ def simulated_files(draws: int) -> list[tuple[dict[str, Any], Measurement]]:
 
 
 def measured_files(folder: Path) -> list[tuple[dict[str, Any], Measurement]]:
-    """Return the names and the data of measured files, ready for a plan."""
+    """Return the labels and the measurements of the measured files, with all settings."""
     return [
         ({"part": "measured", "file": name, "element": element},
          prepare_measurement(jaxstruc.read(folder / name), mining_plan(element, ClassifierScreen(None))))
@@ -72,7 +73,7 @@ def measured_files(folder: Path) -> list[tuple[dict[str, Any], Measurement]]:
 def mine_files(
     files: Sequence[tuple[dict[str, Any], Measurement]], classifier_screen: ClassifierScreen, screen_name: str
 ) -> list[dict[str, Any]]:
-    """Return rows of mined files, a row a file; the first of an element is mined twice, to compile."""
+    """Return one row for each file; the first file of an element is mined twice, so that compilation is not timed."""
     result_rows = []
     for element in sorted({entry.get("element", "Pt") for entry, _ in files}):
         element_files = [(entry, data) for entry, data in files if entry.get("element", "Pt") == element]
@@ -94,7 +95,7 @@ def mine_files(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for."""
+    """Mine the files with the selected screens, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("screens", nargs="*", default=[], help="none, classifier; both by default")
     parser.add_argument("--draws", type=int, default=9, help="particles of each kind [9]")
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def summary_text(all_rows: Sequence[dict[str, Any]]) -> str:
-    """Return what the rows say, in a line."""
+    """Return a line with the share of held files and the median seconds of both screens."""
 
     def case_key(row):
         return tuple(str(row.get(name)) for name in ("part", "kind", "seed", "draw", "noise", "file"))

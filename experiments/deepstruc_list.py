@@ -1,22 +1,23 @@
-"""Claim: a PDF tells which of DeepStruc's 3743 structures it is of, with noise too: a look, and fits of the best few.
+"""Claim: a PDF identifies its structure among DeepStruc's 3743, with noise too, by a lookup and fits of the best few.
 
     python experiments/deepstruc_list.py                   (a quarter of an hour on one core: all parts)
-    python experiments/deepstruc_list.py listed --every 10 (a part, of every tenth structure)
-    python experiments/deepstruc_list.py --quick           (few PDFs, nothing is written)
+    python experiments/deepstruc_list.py listed --every 10 (one part, with every tenth structure)
+    python experiments/deepstruc_list.py --quick           (few PDFs; writes nothing)
 
-The list: 197 distinct shapes of seven types, 5 to 200 atoms, each with 19 bond lengths, which are twice the metallic
+The list has 197 distinct shapes of seven types, 5 to 200 atoms, each with 19 bond lengths, which are twice the metallic
 radii of 28 metals (Digital Discovery 2, 69 (2023), doi 10.1039/D2DD00086E). The instruments are MetalFinder's, drawn
-evenly: qmin 0 to 2, qmax 12 to 25, qdamp 0.01 to 0.04 1/Å, which are told, as it is told them; Biso 0.1 to 1 Å², which
-is not; delta2 is 2 Å², and not told. A PDF of each structure, r 1.5 to 30 Å, on a scale that is not known, with white
-noise on F(Q) as in `unlisted_particles.py`. MetalFinder (gradient-boosted trees) names 83.87 % without noise, has 95.95 % among
-its first three and 97.89 % among its first five, at 3.8 ms a PDF.
+uniformly: qmin 0 to 2, qmax 12 to 25, qdamp 0.01 to 0.04 1/Å, which both programs are given; Biso 0.1 to 1 Å², which
+neither is given; delta2 is 2 Å² and not given. Each structure has one PDF, r 1.5 to 30 Å, on an unknown scale, with
+white noise on F(Q) as in `unlisted_particles.py`. MetalFinder (gradient-boosted trees) names 83.87 % correctly without
+noise, has 95.95 % among its first three and 97.89 % among its first five, at 3.8 ms a PDF.
 
-A look compares the sine transforms of data and structures, all by a matrix product, at a few Uiso and qdamp; scale,
-Uiso and delta2 of the best `FITTED` are fitted, and Rw is their order. What has the truth's Rw to `TIE` is tied with
-it, and a tie is broken by lot: of two, the first is right with one half.
+The lookup compares the sine transforms of data and structures, all by one matrix product, at a few values of Uiso and
+qdamp. Then scale, Uiso and delta2 of the best `N_FITTED` are fitted, and Rw orders them. Structures whose Rw equals that
+of the truth within a tolerance are tied with it; each of two tied structures counts one half.
 
-listed: the structures, without noise, with 5 and with 10 %. between: bond lengths drawn evenly in their range, not
-known, so that stretch is fitted too; right is the shape. all: as listed, of few PDFs, with every structure fitted.
+listed: the structures of the list, without noise and with 5 and 10 %. between: unknown bond lengths, drawn uniformly
+from the range of the list, so that stretch is fitted too and the shape has to be right. all: as listed, with few PDFs
+and fits of every structure.
 """
 
 import argparse
@@ -54,42 +55,42 @@ RESULTS = Path(__file__).parent / "results" / "deepstruc_list.jsonl"
 METALS = "Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Tc Ru Rh Pd Ag Cd Hf Ta W Re Os Ir Pt Au Hg".split()
 ATOM_RANGE = 5, 200
 FCC_CONSTANT, HCP_CONSTANTS = math.sqrt(2), (1.0, 1.633)
-"""Lattice constants, in bonds."""
+"""Lattice constants in bond lengths."""
 QMIN_RANGE, QMAX_RANGE, QDAMP_RANGE, BISO_RANGE = (0.0, 2.0), (12.0, 25.0), (0.01, 0.04), (0.1, 1.0)
-"""1/Å, and Å²: MetalFinder's."""
+"""MetalFinder's ranges, in 1/Å and Å²."""
 DELTA2 = 2.0
 """Å²"""
 RMAX, RSTEP = 30.0, 0.1
-"""Å. Curves end at 25 1/Å, so that a point every 0.125 Å says all."""
+"""In Å. Curves have Q up to 25 1/Å, so that a step of 0.125 Å holds all information."""
 SEED = 7000
 TABLE_RANGE = TableRange(36.0, 28.0)
-"""Å and 1/Å: of the tables."""
+"""Largest distance and Q of the cluster tables, in Å and 1/Å."""
 LOOKUP_Q = np.arange(0.0, QMAX_RANGE[1] + 1e-6, 0.05)
-"""1/Å. Of the look."""
+"""Q of the lookup, in 1/Å."""
 LOOKUP_UISO = (0.0017, 0.0034, 0.0062, 0.0105)
-"""Å². Uiso of the look."""
+"""Values of Uiso in the lookup, in Å²."""
 LOOKUP_QDAMP = (0.014, 0.021, 0.029, 0.036)
-"""1/Å. qdamp of the look."""
+"""Values of qdamp in the lookup, in 1/Å."""
 N_FITTED = 32
-"""Structures fitted of those looked at."""
+"""Number of structures that are fitted after the lookup."""
 RW_TOLERANCE = 1e-5
-"""Rw, by which tied structures may differ."""
+"""Largest difference in Rw between tied structures."""
 BOND_RATIO = 1.008
-"""Ratio of the bond lengths that `between` looks at."""
+"""Ratio of neighbouring bond lengths in the lookup of `between`."""
 BATCH_SIZE, BLOCK_SIZE = 64, 512
-"""Structures, or PDFs, in a product; and PDFs whose orders are kept."""
+"""Number of structures, of PDFs in one product, and of PDFs whose rankings are held at once."""
 
 
 NOISE_COLUMNS = ("noise", "before", "tied", "type_before", "looked", "rw", "rw_other")
-"""What of a PDF's row depends on its noise."""
+"""Columns of a row that have one value for each noise."""
 
 
 class PdfSet(NamedTuple):
-    """PDFs of one kind."""
+    """How the PDFs of a part are simulated and fitted."""
 
     noises: tuple[float, ...]
     stride: int = 1
-    """Of the structures, one of so many."""
+    """One structure in this many is used."""
     drawn_bonds: bool = False
     """Whether bond lengths are drawn."""
     n_fitted: int = N_FITTED
@@ -107,28 +108,28 @@ class SimulatedPdf(NamedTuple):
 
     shape_index: int
     bond_index: int
-    """Of the structure; -1 where it is not of the list."""
+    """Index of the bond length in the list; -1 if it is not listed."""
     settings: dict[str, float]
-    """bond, qmin, qmax, qdamp, biso."""
+    """Values of bond, qmin, qmax, qdamp and biso."""
     pdf_by_noise: dict[float, Float[np.ndarray, " r"]]
     """G(r) by noise."""
 
 
 class StructureTable(NamedTuple):
-    """What PDFs are compared with; a structure is a shape with a bond length."""
+    """Structures that PDFs are compared with; a structure is a shape with a bond length."""
 
     shape_index: Int[np.ndarray, " structure"]
     bond: Float[np.ndarray, " structure"]
     """Å"""
     tables: ClusterTable
     sine_transforms: Float[Array, "qdamp uiso structure q"]
-    """The sine transform of the structures' curves over r, by the qdamp and Uiso of the look."""
+    """Sine transforms of the structures' curves over r, for each qdamp and Uiso of the lookup."""
 
 
 def grid_clusters() -> Iterator[Cluster]:
-    """Yield the clusters of DeepStruc's grids with bond length 1, equal ones among them.
+    """Yield the clusters of DeepStruc's grids with bond length 1; some of them are equal.
 
-    Octahedra come before the cuts of fcc, and sc before bcc, as the list counts what they share.
+    Octahedra come before the cuts of fcc, and sc before bcc, as in the list, which counts shared shapes once.
     """
     layers = list(itertools.combinations_with_replacement(range(1, 11), 3))
     pqr = list(itertools.product(range(1, 6), range(1, 6), range(6)))
@@ -157,7 +158,7 @@ def _build_cluster(make_cluster: Callable[..., Atoms], lattice_constant: float, 
 def _clusters_within_size(
     name: str, make_cluster: Callable[..., Atoms], triples: Sequence[tuple[int, ...]]
 ) -> Iterator[Cluster]:
-    """Yield the clusters of three numbers each that are not too large; those of greater numbers hold those of less."""
+    """Yield the clusters of three numbers each up to the largest size; clusters grow with each number."""
     large_triples: list[tuple[int, ...]] = []
     for triple in triples:
         if any(all(np.greater_equal(triple, large_triple)) for large_triple in large_triples):
@@ -186,7 +187,7 @@ def bond_lengths() -> tuple[float, ...]:
 
 
 def count_twins() -> int:
-    """Return of how many structures another has all distances equal, to 0.001 Å."""
+    """Return the number of structures whose distances all equal those of another within 0.001 Å."""
     shape_distances = [np.sort(pdist(entry.positions)) for entry in distinct_shapes()]
     twin_keys: set[tuple[int, float]] = set()
     for (i, entry), (j, other_entry) in itertools.combinations(enumerate(shape_distances), 2):
@@ -198,7 +199,7 @@ def count_twins() -> int:
 
 
 def simulate_structure(number: int, pdf_set: PdfSet) -> SimulatedPdf:
-    """Return the PDF of a structure of the list, by its number."""
+    """Return the PDF of the structure with this number in the list."""
     shape_index, bond_index = divmod(number, len(bond_lengths()))
     rng = np.random.default_rng([SEED, number])
     qmin, qmax, qdamp, biso = (rng.uniform(*limits) for limits in (QMIN_RANGE, QMAX_RANGE, QDAMP_RANGE, BISO_RANGE))
@@ -219,7 +220,7 @@ def r_grid() -> Float[np.ndarray, " r"]:
 
 
 def build_structure_table(bonds: Sequence[float]) -> StructureTable:
-    """Return all shapes with each of some bond lengths."""
+    """Return the table of all shapes with each of these bond lengths."""
     distance_sets = [distinct_distances(entry.positions, digits=5) for entry in distinct_shapes()]
     n_distances = max(len(entry.mean) for entry in distance_sets)
     weight, mean = (np.zeros((len(distance_sets), n_distances), np.float32) for _ in range(2))
@@ -259,7 +260,7 @@ def _sine_matrix() -> Float[np.ndarray, "r q"]:
 
 
 def _sine_windows() -> Float[np.ndarray, "qdamp q q"]:
-    """Return what takes F(Q) to the sine transform of its curve over r, for each qdamp of the look."""
+    """Return the matrices from F(Q) to the sine transform of its curve over r, for each qdamp of the lookup."""
     sines, damping = _sine_matrix(), np.exp(-0.5 * (r_grid() * np.array(LOOKUP_QDAMP)[:, None]) ** 2)
     transform_matrix = measured_pdfs.transform(LOOKUP_Q, r_grid(), qdamp=0.0)
     return np.stack([(sines.T * qdamp_damping) @ transform_matrix for qdamp_damping in damping]).astype(np.float32)
@@ -269,7 +270,7 @@ def _sine_windows() -> Float[np.ndarray, "qdamp q q"]:
 def _build_tables(
     histograms: Histogram, nearest_distance: Float[Array, " structure"], windows
 ) -> tuple[ClusterTable, Array]:
-    """Return tables of structures, and their waves."""
+    """Return the cluster tables of structures and their sine transforms."""
     tables = jax.vmap(lambda histogram, bond: cluster_tables.tabulate_cluster(histogram, bond, span=TABLE_RANGE))(
         histograms, nearest_distance
     )
@@ -289,7 +290,7 @@ def _build_tables(
 def rank_by_lookup(
     pdfs: Float[np.ndarray, "pdf r"], settings: list[dict[str, float]], structure_table: StructureTable
 ) -> np.ndarray:
-    """Return the structures by their misfit at a look, best first: [pdf, structure]."""
+    """Return the structures ordered by their misfit in the lookup, best first: [pdf, structure]."""
     low, high, qdamp = (
         np.array([pdf_settings[name] for pdf_settings in settings])[:, None] for name in ("qmin", "qmax", "qdamp")
     )
@@ -318,7 +319,7 @@ def rank_by_lookup(
 
 @jax.jit
 def _explained_squares(sine_transforms, qdamp_index, weight, data) -> Float[Array, "pdf structure"]:
-    """Return by how much each structure with its best scale, 0 or more, lowers the squares, at its best Uiso."""
+    """Return by how much each structure lowers the sum of squares, with its best Uiso and its best scale of at least 0."""
     flat_transforms = sine_transforms[qdamp_index].reshape(-1, sine_transforms.shape[-1])
     overlap, squared_norm = (weight * data) @ flat_transforms.T, weight @ (flat_transforms**2).T
     explained_squares = jnp.maximum(overlap, 0.0) ** 2 / jnp.maximum(squared_norm, 1e-12)
@@ -332,7 +333,7 @@ def fit_structures(
     structure_table: StructureTable,
     free: tuple[str, ...],
 ) -> np.ndarray:
-    """Return Rw of fits of some structures to a PDF."""
+    """Return Rw of the fits of these structures to a PDF."""
     q_settings = jnp.asarray([settings[name] for name in ("qmin", "qmax", "qdamp")], jnp.float32)
     data, rw_batches = jnp.asarray(curve, jnp.float32), []
     for start in range(0, len(structure_rows), BATCH_SIZE):
@@ -355,7 +356,7 @@ def _fit_batch(
 
 
 def _point_basis(data, qmin, qmax, qdamp) -> FitBasis:
-    """Return the target of a PDF whose basis is its points: no time goes into a better one."""
+    """Return the target of a PDF whose basis is its points, which takes no time to make."""
     r = r_grid()
     nodes, weights = np.polynomial.legendre.leggauss(target.n_q_nodes(RMAX, QMIN_RANGE[0], QMAX_RANGE[1], TABLE_RANGE))
     q = qmin + (qmax - qmin) * jnp.asarray((nodes + 1) / 2, jnp.float32)
@@ -380,19 +381,19 @@ def _point_basis(data, qmin, qmax, qdamp) -> FitBasis:
 
 
 def probability_within(row: dict[str, Any], n_first: int) -> float:
-    """Return how likely the truth is among the first so many, ties broken by lot."""
+    """Return the probability that the truth is among the first `n_first`, with ties broken at random."""
     return min(max((n_first - row["before"]) / (row["tied"] + 1), 0.0), 1.0)
 
 
 def rank_name(misfit: np.ndarray, is_true_name: np.ndarray, names: np.ndarray) -> tuple[int, int]:
-    """Return how many other names are better than the right one, and how many as good.
+    """Return how many other names are better than the right one, and how many are tied with it.
 
-    All others are better where it is not fitted.
+    All others are better if it is not fitted.
 
     Args:
-        misfit: of each structure; infinite where it was not fitted.
+        misfit: misfit of each structure; infinite if it was not fitted.
         is_true_name: whether a structure has the right name.
-        names: of each structure; that with the least misfit counts.
+        names: name of each structure; of equal names the lowest misfit counts.
     """
     true_misfit = misfit[is_true_name].min(initial=np.inf)
     if not np.isfinite(true_misfit):
@@ -406,7 +407,7 @@ def rank_name(misfit: np.ndarray, is_true_name: np.ndarray, names: np.ndarray) -
 def name_pdfs(
     pdfs: list[SimulatedPdf], noise: float, structure_table: StructureTable, pdf_set: PdfSet
 ) -> tuple[list[dict[str, Any]], dict]:
-    """Return a row a PDF, and the core's times of a look and of fits, in ms a PDF."""
+    """Return one row for each PDF, and the times of lookup and fits on one core, in ms a PDF."""
     free = ("scale", "stretch", "uiso", "delta2") if pdf_set.drawn_bonds else ("scale", "uiso", "delta2")
     structure_types = np.array([entry.family for entry in distinct_shapes()])[structure_table.shape_index]
     result_rows, cpu_seconds = [], np.zeros(2)
@@ -445,7 +446,7 @@ def _pdf_row(
     structure_table: StructureTable,
     structure_types: np.ndarray,
 ) -> dict:
-    """Return what is kept of a PDF; the rank of the structure is that of the shape where its length is not listed."""
+    """Return the row of a PDF; the rank is that of the shape if the bond length is not listed."""
     shape, has_true_shape = distinct_shapes()[pdf.shape_index], structure_table.shape_index == pdf.shape_index
     is_true_structure = (
         has_true_shape
@@ -475,12 +476,12 @@ def _round_rw(rw: float) -> float | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """Run what is asked for, and return the rows."""
+    """Run the selected parts, write the rows and return them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=f"{', '.join(PDF_SETS)}; all by default")
-    parser.add_argument("--every", type=int, help="of the structures, one of so many")
+    parser.add_argument("--every", type=int, help="use one structure in this many")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--quick", action="store_true", help="few PDFs, nothing is written")
+    parser.add_argument("--quick", action="store_true", help="few PDFs; writes nothing")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(PDF_SETS):
         parser.error(f"expected parts of {', '.join(PDF_SETS)}, got {', '.join(sorted(unknown_parts))}")
@@ -497,7 +498,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 
 def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a part: that of the run for each noise, and one a PDF, with lists of what each noise gave."""
+    """Yield the rows of a part: one for each noise, and one for each PDF with a list over the noises."""
     start_time = time.perf_counter()
     n_bonds = round(np.log(bond_lengths()[-1] / bond_lengths()[0]) / np.log(BOND_RATIO)) + 1
     structure_table = build_structure_table(

@@ -1,20 +1,24 @@
-"""Claim: beyond the range of a fit, data tell one cluster from many; sizes, widths and shares have intervals that hold.
+"""Claim: data beyond the fitted range distinguish one cluster from many; intervals of sizes, widths and shares hold.
 
     python experiments/ensembles.py single lognormal       (some 6 s a case on 2 cores; resumes; all parts by default)
     python experiments/ensembles.py --search offrule unlisted --count 28      (with searched particles; 40 s a case)
-    python experiments/ensembles.py --measured DIR         (cuts by the definition, and at 14 Å; nothing is written)
+    python experiments/ensembles.py --measured DIR         (cuts by the definition, and at 14 Å; writes nothing)
     python experiments/ensembles.py --quick                (a case of three parts and a small library, under a minute)
 
-Platinum is simulated: instruments and vibrations drawn at random, white noise on F(Q) of 3 % for each point of a 0.02
-1/Å grid, r to 30 Å, where a part does not say else. Each case goes the way of `jaxstruc mine` with its qmin and qdamp.
-Members are clusters whose atoms show their type.
+Platinum is simulated with random instruments and vibrations, and with white noise of 3 % on F(Q) for each point of a
+0.02 1/Å grid, r to 30 Å, unless a part says otherwise. Each case is solved as by `jaxstruc mine` with its qmin and
+qdamp. All members are clusters whose atoms show their type.
 
-single: one cluster of the library above 15 Å, as many of each type. offrule: the same, balls about random places.
-lognormal, schulz: eighty clusters of one packing, of the library, mean 15 to 22 Å, width 5 to 40 %. large: balls about
-random places, mean 22 to 40 Å. two: icosahedra and decahedra, or fcc and twins, 10 to 90 %. bimodal: two sizes of one
-packing. displaced, contracted: single ones whose atoms are moved by 0.1 Å, lognormal ones contracted by 0.2 Å / D.
-unlisted: balls about random places, mean 15 to 22 Å, width 12 to 40 %.
-noise1, noise10, short, long: lognormal and single ones in turn, with 1 and 10 % of noise, and to 20 and 50 Å.
+single: one cluster of the library above 15 Å, equally many of each type.
+offrule: the same with balls about random centres.
+lognormal, schulz: eighty clusters of one packing of the library, mean 15 to 22 Å, width 5 to 40 %.
+large: balls about random centres, mean 22 to 40 Å.
+two: icosahedra and decahedra, or fcc and twins, 10 to 90 %.
+bimodal: two sizes of one packing.
+displaced: single clusters whose atoms are displaced by 0.1 Å.
+contracted: lognormal samples contracted by 0.2 Å / D.
+unlisted: balls about random centres, mean 15 to 22 Å, width 12 to 40 %.
+noise1, noise10, short, long: single and lognormal samples in turn, with 1 and 10 % of noise, and r to 20 and 50 Å.
 """
 
 import argparse
@@ -48,27 +52,27 @@ RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Pt")
 N_MEMBERS = 80
 SIZE_TOLERANCE = 0.03
-"""In the logarithm of the size: members of the library that may stand for a size."""
+"""Largest difference between the logarithms of a size and of a library cluster that represents it."""
 CASE_COUNTS = {
     **{"single": 56, "lognormal": 50, "schulz": 50, "two": 50, "offrule": 56, "large": 30, "bimodal": 20},
     **{"displaced": 20, "contracted": 20, "noise1": 16, "noise10": 16, "short": 16, "long": 16, "unlisted": 28},
 }
 FIRST_SEED = 3000
-"""Seeds begin here; those below were tuned on."""
+"""First seed of the reported cases; smaller seeds were used for tuning."""
 TYPE_NAMES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 FAMILIES_BY_TYPE = {
     "fcc": ("fcc", "octahedron"),
     "faulted": ("twin", "fault"),
     **{name: (name,) for name in ("hcp", "bcc", "sc", "icosahedron", "decahedron", "twin", "fault")},
 }
-"""Families of the library for what a part asks for."""
+"""Families of the library for each type."""
 PACKING_CYCLE = ("icosahedron", "decahedron", "fcc", "twin", "hcp", "fault")
 MEASURED_CUT, MEASURED_CUT_END = 14.0, 20.0
-"""Å, of the measured files' bars."""
+"""In Å; range that fits of measured files have to predict."""
 
 
 class ParticlePairs(NamedTuple):
-    """Pairs of a sample, an atom, and what it is."""
+    """Pair distances of a particle, per atom, with its size and type."""
 
     weight: np.ndarray
     mean: np.ndarray
@@ -80,7 +84,7 @@ class ParticlePairs(NamedTuple):
 
 
 class SampleCase(NamedTuple):
-    """A simulated sample."""
+    """A simulated sample with the truth about it."""
 
     measurement: Measurement
     data_options: DataOptions
@@ -121,7 +125,7 @@ def simulate_case(cluster_library: Library, part: str, seed: int) -> SampleCase:
 def _draw_sample(
     cluster_library: Library, part: str, seed: int, rng: np.random.Generator
 ) -> tuple[list[ParticlePairs], list[float]]:
-    """Return particles and their shares of atoms."""
+    """Return the particles of a sample and their fractions of the atoms."""
     if part in ("noise1", "noise10", "short", "long"):
         part = ("single", "lognormal")[seed % 2]
         seed //= 2
@@ -171,6 +175,7 @@ def _draw_sample(
 
 
 def draw_sizes(mean: float, width: float, shape: str, rng: np.random.Generator) -> np.ndarray:
+    """Return the diameters of `N_MEMBERS` particles of a lognormal or Schulz distribution."""
     if shape == "schulz":
         return rng.gamma(1 / width**2, mean * width**2, size=N_MEMBERS)
     log_spread = math.sqrt(math.log1p(width**2))
@@ -180,9 +185,9 @@ def draw_sizes(mean: float, width: float, shape: str, rng: np.random.Generator) 
 def draw_library_row(
     cluster_library: Library, family_names: Sequence[str], size: float, rng: np.random.Generator
 ) -> int:
-    """Return a cluster of some families about as large as asked for, whose atoms show its type.
+    """Return the library row of a cluster of these families and about this size whose atoms show its type.
 
-    Compact ones, as particles mostly are, where there are any.
+    Compact clusters are preferred, since most particles are compact.
     """
     family_rows = np.flatnonzero(np.isin(cluster_library.families, family_names))
     size_deviation = abs(np.log(size_classes.candidate_sizes(cluster_library, family_rows) / size))
@@ -200,7 +205,7 @@ def _observed_type(positions: bytes) -> structure_type.StructureType:
 
 
 def _shows_type(cluster_library: Library, row: int) -> bool:
-    """Return whether the atoms of a cluster have the type of its rule; one twin in a large particle is fcc."""
+    """Return whether the atoms of a cluster show the type of its family; a large particle with one twin may be fcc."""
     type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
     return type_name == FAMILY_TYPES[str(cluster_library.families[row])] or (
         cluster_library.families[row] == "twin" and type_name == "fcc"
@@ -208,6 +213,7 @@ def _shows_type(cluster_library: Library, row: int) -> bool:
 
 
 def library_pairs(cluster_library: Library, row: int) -> ParticlePairs:
+    """Return the pairs of a cluster of the library."""
     table = library.candidate_histogram(cluster_library, row)
     type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
     size = float(size_classes.candidate_sizes(cluster_library, np.array([row]))[0])
@@ -252,7 +258,7 @@ def structure_function(
     values: dict[str, float],
     contraction: float,
 ) -> np.ndarray:
-    """Return F(Q) of a mixture: each particle counts by its atoms."""
+    """Return F(Q) of a mixture, in which each particle is weighted by its fraction of the atoms."""
     f, n_bins = np.zeros(q.size), round(30 / BIN_WIDTH)
     sums = np.zeros((3, n_bins))
     for particle, share in zip(particles, atom_fractions, strict=True):
@@ -278,7 +284,7 @@ def structure_function(
 
 
 def result_row(part: str, seed: int, case: SampleCase, result: Result) -> dict[str, Any]:
-    """Return what is kept of a case."""
+    """Return the row of a case."""
     ensemble = result.ensemble
     row: dict[str, Any] = {
         "part": part,
@@ -314,7 +320,7 @@ def run_part(
     search: SearchName,
     screen: ScreenName,
 ) -> None:
-    """Add the rows of a part."""
+    """Solve the cases of a part, and print and append their rows."""
     cases = [simulate_case(cluster_library, part, FIRST_SEED + seed) for seed in seeds]
     options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen)
     plan = solving("Pt", options)
@@ -328,7 +334,7 @@ def run_part(
 
 
 def show_measured(folder: Path) -> None:
-    """Print what is said of measured files, and how well fits to 14 Å predict 14 to 20 Å."""
+    """Print the results of measured files, and how well fits up to 14 Å predict 14 to 20 Å."""
     for path in sorted(folder.glob("*.gr")):
         data = jaxstruc.read(path)
         element = measured_pdfs.header_metal(data)
@@ -356,7 +362,7 @@ def show_measured(folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")

@@ -1,7 +1,7 @@
-"""How well structures reconstructed from PDFs agree with the true ones: the KDD 2020 paper's measures, and controls.
+"""Agreement of structures reconstructed from PDFs with the true ones: the KDD 2020 paper's measures, and controls.
 
-Everything goes by what a user would have: the PDF goes in; one draw from the prior, decoded, trilaterated and scaled by
-the decoded radius comes out (`propose`); its PDF is simulated anew. No label enters.
+Everything is evaluated as a user would see it: the network gets only the PDF; one draw from the prior is decoded,
+trilaterated and scaled by the decoded radius (`propose`); the PDF of that structure is simulated anew.
 """
 
 from functools import partial
@@ -25,18 +25,18 @@ from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.pair_distribution import Grid
 
 MAX_DISTANCE = 80.0
-"""Å. Longest distance in a reconstruction; a longer one makes its measures NaN."""
+"""In Å; measures of a reconstruction with a longer distance are NaN."""
 RECONSTRUCTION_GRID = Grid(**{**vars(dataset.PDF_GRID), "max_distance": MAX_DISTANCE})
 MAX_SOLVED_ERROR = 0.1
-"""Å. A structure is solved where its count of atoms is exact and its coordinate error below this."""
+"""In Å; a structure is solved if its number of atoms is exact and its coordinate error is below this."""
 MAX_FRAMES = 400
-"""Most triangles of atoms tried as a start of an alignment, each mirrored too."""
+"""Maximum number of triangles of atoms that an alignment starts from; each is mirrored too."""
 N_COMPARED_ATOMS = 16
-"""Atoms by which starts are compared."""
+"""Number of atoms by which starts are compared."""
 N_REFINED_STARTS = 4
-"""Starts that are followed to their end."""
+"""Number of starts that are refined until they converge."""
 MAX_ASSIGNMENTS, N_ALIGNMENTS = 20, 5
-"""Most assignments from a start, and reweighted alignments for each."""
+"""Maximum number of assignments from a start, and of reweighted alignments for each."""
 
 
 class StructureBatch(NamedTuple):
@@ -49,12 +49,12 @@ class StructureBatch(NamedTuple):
 
 @partial(jax.jit, static_argnames=("network", "draw"))
 def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, network: CVAE, draw: bool) -> StructureBatch:
-    """Return the structure that the network makes of each PDF, each with a draw of its own.
+    """Return the structure that the network reconstructs from each PDF, each with its own draw.
 
     Args:
-        params: of the network.
+        params: parameters of the network.
         pdf: G(r) on `dataset.GRID`.
-        key: of the draws.
+        key: random key of the draws.
         network: the autoencoder.
         draw: as in `propose`.
     """
@@ -64,7 +64,7 @@ def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, networ
 
 
 def structures_from_proposals(proposals: Proposals) -> StructureBatch:
-    """Return the atoms that are there."""
+    """Return the positions of proposals and the mask of the atoms that are present."""
     return StructureBatch(proposals.positions, proposals.weights > MIN_PRESENCE)
 
 
@@ -122,17 +122,17 @@ def agreement_measures(
 
 
 def host_positions(structures: StructureBatch) -> list[Float[np.ndarray, "atom 3"]]:
-    """Return the positions of each structure's atoms, in Å, on the host."""
+    """Return the positions of the atoms of each structure, in Å, as NumPy arrays."""
     return [positions[mask] for positions, mask in zip(*map(np.asarray, structures), strict=True)]
 
 
 def coordinate_error(
     true_positions: Float[np.ndarray, "atom 3"], found_positions: Float[np.ndarray, "atom 3"]
 ) -> float:
-    r"""Return the mean distance of atoms from their true places, in Å, turned, mirrored and paired to fit best.
+    r"""Return the mean distance of atoms from their true positions, in Å, for the best rotation, mirror and pairing.
 
-    Each atom of the smaller structure has one of the larger for itself; the others of the larger do not count. What is
-    minimised, over pairings p, rotations and mirrors Q and shifts t, is $\frac{1}{n} \sum_i |Q x_i + t - y_{p(i)}|$:
+    Each atom of the smaller structure is paired with one of the larger; the unpaired atoms do not count. The minimum
+    over pairings p, rotations and mirrors Q and shifts t, is $\frac{1}{n} \sum_i |Q x_i + t - y_{p(i)}|$:
     from the most promising starts (`_starts`), pairing (Hungarian algorithm, doi 10.1109/TAES.2016.140952) and
     alignment (Kabsch, doi 10.1107/S0567739476001873, weighed by the inverse distances) take turns. NaN without atoms.
     """
@@ -156,7 +156,7 @@ def coordinate_error(
 
 
 def true_structures(data: Dataset, rows: np.ndarray, *, max_atoms: int) -> StructureBatch:
-    """Return the true structures of some PDFs, in the network's order of atoms."""
+    """Return the true structures of the PDFs with these indices, with atoms in the order of the network."""
     shape_indices, shape_rows = np.unique(data.shape_index[rows], return_inverse=True)
     ordered_structures = []
     for index in shape_indices:
@@ -170,14 +170,14 @@ def true_structures(data: Dataset, rows: np.ndarray, *, max_atoms: int) -> Struc
 def nearest_training_structures(
     data: Dataset, train_rows: np.ndarray, rows: np.ndarray, *, max_atoms: int
 ) -> StructureBatch:
-    """Return, for each PDF, the structure of the training PDF most like it: the control that learns nothing."""
+    """Return, for each PDF, the structure of the most similar training PDF, as a control without a network."""
     training_pdfs = np.asarray(dataset.normalise(data.pdf[train_rows]))
     target_pdfs = np.asarray(dataset.normalise(data.pdf[rows]))
     return true_structures(data, train_rows[np.argmax(target_pdfs @ training_pdfs.T, axis=1)], max_atoms=max_atoms)
 
 
 def is_valid_structure(positions: np.ndarray, mask: np.ndarray, bond: float) -> bool:
-    """Return whether a structure could be one: in one piece, no distance under 0.85 bonds, at least two atoms."""
+    """Return whether a structure is connected, with at least two atoms and no distance below 0.85 bonds."""
     present_positions = positions[mask]
     if len(present_positions) < 2 or not np.isfinite(present_positions).all():
         return False
@@ -190,7 +190,7 @@ def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Fl
     r"""Return $R_w = \sqrt{\sum w (G_o - G_c)^2 / \sum w G_o^2}$, 0 for a perfect fit.
 
     Args:
-        observed: measured G(r).
+        observed: G(r) of the data.
         calculated: G(r) of a model, on the same points.
         weights: of each point; 1 within the range that counts, 0 outside it.
     """
@@ -200,14 +200,14 @@ def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Fl
 
 
 def pearson_correlation(observed: Float[Array, " r"], calculated: Float[Array, " r"]) -> Float[Array, ""]:
-    """Return the correlation coefficient of two curves, from -1 to 1; 0 where one of them is constant."""
+    """Return the correlation coefficient of two curves, from -1 to 1; 0 if one of them is constant."""
     observed_deviation, calculated_deviation = observed - jnp.mean(observed), calculated - jnp.mean(calculated)
     norms = jnp.sqrt(jnp.sum(observed_deviation**2) * jnp.sum(calculated_deviation**2))
     return jnp.sum(observed_deviation * calculated_deviation) / jnp.where(norms > 0, norms, 1.0)
 
 
 def _paired_error(positions: np.ndarray, large_positions: np.ndarray) -> float:
-    """Return the mean distance of pairs after pairing and alignment have taken turns until it falls no more."""
+    """Return the mean distance of pairs after alternating pairing and alignment until it no longer falls."""
     min_error = np.inf
     for _ in range(MAX_ASSIGNMENTS):
         separations = cdist(positions, large_positions)
@@ -226,7 +226,7 @@ def _paired_error(positions: np.ndarray, large_positions: np.ndarray) -> float:
 
 
 def _alignment(positions: np.ndarray, target: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rotation or mirrored rotation, and the shift after it, of weighed least squares."""
+    """Return the rotation, possibly mirrored, and the shift after it that minimise the weighted squares."""
     weight_shares = weight / weight.sum()
     centroid, target_centroid = weight_shares @ positions, weight_shares @ target
     left_vectors, _, right_vectors = np.linalg.svd(
@@ -236,11 +236,11 @@ def _alignment(positions: np.ndarray, target: np.ndarray, weight: np.ndarray) ->
 
 
 def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rotations, mirrored ones among them, and shifts that may lay one structure upon another.
+    """Return rotations, some of them mirrored, and shifts that may superpose one structure on another.
 
-    By the order of atoms, by the principal axes with all their signs, and by a wide triangle of atoms of the smaller
-    laid upon the triangles of the larger most like it: one of them is right where the structures agree, however
-    symmetric they are and whatever atoms the smaller lacks.
+    They follow from the order of atoms, from the principal axes with all their signs, and from a wide triangle of atoms
+    of the smaller structure and the most similar triangles of the larger. One of them is right if the structures agree,
+    however symmetric they are and whichever atoms the smaller lacks.
     """
     order_alignment = _alignment(
         small_positions, large_positions[: len(small_positions)], np.ones(len(small_positions))
@@ -270,7 +270,7 @@ def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) 
 
 
 def _wide_triangle(positions: np.ndarray) -> list[int]:
-    """Return an atom far out, that farthest from it, and that farthest from the line between them."""
+    """Return an outer atom, the atom farthest from it, and the atom farthest from the line through both."""
     first_atom = int(np.argmax(np.linalg.norm(positions - positions.mean(axis=0), axis=1)))
     second_atom = int(np.argmax(np.linalg.norm(positions - positions[first_atom], axis=1)))
     direction = positions[second_atom] - positions[first_atom]
@@ -283,7 +283,7 @@ def _wide_triangle(positions: np.ndarray) -> list[int]:
 
 
 def _similar_triangles(triangle: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return the ordered triples of atoms whose distances are most like a triangle's, at most `FRAMES`."""
+    """Return at most `MAX_FRAMES` ordered triples of atoms whose distances are most similar to those of a triangle."""
     separations = cdist(positions, positions)
     sides = cdist(triangle, triangle)
     side_mismatch = np.abs(separations - sides[0, 1]) + 1e9 * np.eye(len(positions))
@@ -300,7 +300,7 @@ def _similar_triangles(triangle: np.ndarray, positions: np.ndarray) -> np.ndarra
 
 
 def _triangle_frames(triangles: np.ndarray) -> np.ndarray:
-    """Return the orthonormal frames [..., axis, 3] of triangles: along the first side, across it, and upright."""
+    """Return the orthonormal frames [..., axis, 3] of triangles: along the first side, across it in the plane, and normal to the plane."""
     first_axis, second_side = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     third_axis = np.cross(first_axis, second_side)
     first_axis, third_axis = (

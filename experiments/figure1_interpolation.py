@@ -1,17 +1,17 @@
-"""Claim of the paper, put to the test: from A to B in the latent space the CVAE makes valid structures, the DAE not.
+"""Test of the paper's claim that latent interpolation between two structures is valid for the CVAE, not for the DAE.
 
     python experiments/figure1_interpolation.py            (a few minutes on 2 cores, from the finished trainings)
-    python experiments/figure1_interpolation.py --quick    (under 50 s: a tiny training, of one model)
+    python experiments/figure1_interpolation.py --quick    (under 50 s: a tiny training of one model)
 
-Figure 1 of KDD 2020. A and B are test structures with different numbers of atoms; z runs straight from A's to B's
-posterior mean (what the encoder makes of structure and PDF), or prior mean (what the PDF alone gives), in 21 points.
-Each is decoded, trilaterated and scaled by its own decoded radius; all interior points of 20 paths count. Asked for:
-at least 90 % of the CVAE's valid, end points whose PDFs have Pearson > 0.95 with those of A and B, and small steps
-between neighbouring points where the number of atoms stays. The picture has the path of seed 0 whose ends differ most
-in their number of atoms.
+Figure 1 of KDD 2020. A and B are test structures with different numbers of atoms. The latent vector moves on a straight
+line in 21 points from A's to B's posterior mean (the encoder's, from structure and PDF) or prior mean (from the PDF
+alone). Each point is decoded, trilaterated and scaled by its decoded radius; all interior points of 20 paths count.
+Expected: at least 90 % valid structures for the CVAE, Pearson > 0.95 between the PDFs of the end points and those of A
+and B, and small steps between neighbouring points with equal numbers of atoms. The picture shows the path of seed 0
+whose ends differ most in their number of atoms.
 
-A structure is valid where it is in one piece, with no distance under 0.85 bonds. Between A and B the bond is its own:
-the median distance to a nearest neighbour, within the range of the data's bonds.
+A structure is valid if it is connected and has no distance below 0.85 bonds. Between A and B the bond is the
+structure's own: the median distance to a nearest neighbour, limited to the range of the data's bonds.
 """
 
 import itertools
@@ -36,12 +36,12 @@ from jaxstruc.network.cvae.model import CVAE
 NAME = "figure1_interpolation"
 N_PATHS, N_POINTS, N_SHOWN = 20, 21, 7
 END_SOURCES = ("posterior", "prior")
-"""Where the ends of a path come from."""
+"""Distributions whose means are the ends of a path."""
 DECODE = jax.jit(propose.decode_structures, static_argnames="network")
 
 
 class LatentPaths(NamedTuple):
-    """Structures along paths, all [path, point, ...]."""
+    """Structures along paths; all arrays are [path, point, ...]."""
 
     positions: np.ndarray
     """Å"""
@@ -60,7 +60,7 @@ def select_pairs(data: Dataset, test: np.ndarray, *, count: int, seed: int) -> n
 def structure_features(
     data: Dataset, pdf_indices: np.ndarray, *, atoms: int, satellites: int
 ) -> representation.Features:
-    """Return the unit-sphere features of the structures behind some PDFs."""
+    """Return the unit-sphere features of the structures of the PDFs with these indices."""
     all_features = dataset.shape_features(data.shapes, atoms=atoms, satellites=satellites)
     selected_features = jax.tree.map(lambda column: column[data.shape_index[pdf_indices]], all_features)
     return selected_features._replace(
@@ -71,7 +71,7 @@ def structure_features(
 def latent_ends(
     data: Dataset, run: trainings.TrainedModels, seed_index: int, endpoints: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the latent vectors of the ends of paths [path, 2, latent], by each of `ENDS`."""
+    """Return the latent vectors of the ends of paths [path, 2, latent], for posterior and prior."""
     pdf_indices = endpoints.ravel()
     sizes, pdf = run.network.sizes, dataset.normalise(jnp.asarray(data.pdf[pdf_indices]))
     features = structure_features(data, pdf_indices, atoms=sizes.atoms, satellites=sizes.satellites)
@@ -81,7 +81,7 @@ def latent_ends(
 
 @partial(jax.jit, static_argnames="network")
 def latent_means(params: Any, features: representation.Features, pdf: Array, *, network: CVAE) -> tuple[Array, Array]:
-    """Return the posterior's and the prior's mean of structures and their normalised PDFs [pdf, latent]."""
+    """Return the posterior and the prior mean of structures with their normalised PDFs [pdf, latent]."""
     posterior: Any = network.apply(params, features, pdf, method=CVAE.encode)
     prior: Any = network.apply(params, pdf, method=CVAE.prior)
     return posterior.mean, prior.mean
@@ -106,7 +106,7 @@ def median_bond(positions: np.ndarray, bonds: tuple[float, float]) -> float:
 
 
 def largest_step(first: np.ndarray, second: np.ndarray) -> float:
-    """Return how far the atom that moves most goes between two structures, turned to fit best; in their unit."""
+    """Return the largest displacement of an atom between two structures after the best rotation, in their unit."""
     first, second = first - first.mean(axis=0), second - second.mean(axis=0)
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return float("nan")
@@ -129,7 +129,7 @@ def validity(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
 
 
 def largest_steps(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
-    """Return the largest step of an atom to the next point, in bonds [path, point - 1]; NaN where the count changes."""
+    """Return the largest displacement to the next point, in bonds [path, point - 1]; NaN if the count changes."""
     step_lengths = np.full((paths.mask.shape[0], paths.mask.shape[1] - 1), np.nan)
     atoms = paths.mask.sum(axis=2)
     for path, point in np.argwhere((atoms[:, 1:] == atoms[:, :-1]) & (atoms[:, 1:] > 1)):
@@ -141,7 +141,7 @@ def largest_steps(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
 
 
 def end_pearsons(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> np.ndarray:
-    """Return the Pearson correlation of the end points' PDFs and those of A and B [path, 2]."""
+    """Return the Pearson correlations of the PDFs of the end points with those of A and B [path, 2]."""
     pdf_indices = endpoints.ravel()
     positions, mask = (np.concatenate(list(array[:, [0, -1]])) for array in (paths.positions, paths.mask))
     structures = evaluation.StructureBatch(jnp.asarray(positions), jnp.asarray(mask))
@@ -152,7 +152,7 @@ def end_pearsons(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> np
 
 
 def path_measures(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> dict[str, np.ndarray]:
-    """Return the measures of the paths, by the names of the results' rows.
+    """Return the measures of the paths by their names in the rows.
 
     Of interior points: the shares of each path that are valid and that converged. Of the ends: Pearson, and whether the
     number of atoms is right. Of neighbours with equally many atoms: each step, and the largest of each path, in bonds.
@@ -173,7 +173,7 @@ def path_measures(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> d
 
 
 def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, LatentPaths]]) -> matplotlib.figure.Figure:
-    """Draw for each model the true ends, points of its one path, and the number of atoms along it."""
+    """Draw for each model the true ends, some points of one path, and the number of atoms along it."""
     bonds = float(data.bond.min()), float(data.bond.max())
     figure = matplotlib.figure.Figure(figsize=(14, 2.1 * len(paths_by_model)), layout="constrained")
     grid = figure.subplots(len(paths_by_model), N_SHOWN + 3, width_ratios=(*[1] * (N_SHOWN + 2), 1.9), squeeze=False)
@@ -205,7 +205,7 @@ def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, Latent
 
 
 def main(arguments=None) -> list[dict]:
-    """Interpolate, show, write and draw."""
+    """Interpolate, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
     parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
     parser.add_argument("--latents", type=int, nargs="+", help="[2 8; quick 2]; the picture has the first")

@@ -1,11 +1,11 @@
-"""Claim of the paper, put to the test: structures made from PDFs, unrefined, are reasonable, and so are their PDFs.
+"""Test of the paper's claim that structures made from PDFs are reasonable without refinement, as are their PDFs.
 
     python experiments/figure5_examples.py            (a minute and a half on 2 cores, from the finished training)
     python experiments/figure5_examples.py --quick    (under 50 s: a tiny training that has learnt nothing)
 
 Figure 5 of KDD 2020 shows two typical cases of the validation set. Here the test PDFs of seed 0 are ranked by Rw, and
-those a tenth, half and nine tenths down the list are drawn. One draw from the prior each; the PDF is simulated anew
-from the trilaterated structure; the difference is not scaled. The rows are of all test PDFs of all seeds.
+those at one tenth, half and nine tenths of the ranking are shown. Each structure is one draw from the prior, and its PDF
+is simulated after the trilateration; the difference is not scaled. The rows hold all test PDFs of all seeds.
 """
 
 import evaluation
@@ -23,13 +23,13 @@ from jaxstruc.network.cvae import dataset
 
 NAME = "figure5_examples"
 RANKS = (0.1, 0.5, 0.9)
-"""Places in the list from the best Rw to the worst."""
+"""Positions of the examples in the ranking from the best Rw to the worst."""
 
 
 def plot_examples(
     data: dataset.Dataset, pdf_indices, true_structures, reconstructed_structures, values: dict[str, np.ndarray]
 ) -> matplotlib.figure.Figure:
-    """Draw PDFs, true and reconstructed structures of the test PDFs at `RANKS`."""
+    """Draw PDFs and true and reconstructed structures of the test PDFs at these ranks."""
     order = np.argsort(values["rw"])
     case_rows = [order[round(rank * (len(order) - 1))] for rank in RANKS]
     reconstructed_pdfs = np.asarray(
@@ -59,7 +59,7 @@ def plot_examples(
 
 
 def main(arguments=None) -> list[dict]:
-    """Reconstruct, show, write and draw."""
+    """Reconstruct, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
     parser.add_argument("--model", default="cvae+pdf", choices=list(trainings.MODELS), help="[cvae+pdf]")
     parser.add_argument("--latent", type=int, default=2, help="[2]")

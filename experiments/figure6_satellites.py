@@ -1,12 +1,12 @@
-"""Claim: more satellites help; pair distances make up for most of the missing ones at 87 atoms, for half at 19.
+"""Claim: more satellites help; pair distances replace most of the missing satellites at 87 atoms, and half at 19.
 
     python experiments/figure6_satellites.py            (about two minutes on 2 cores)
     python experiments/figure6_satellites.py --quick    (under 50 s)
 
-Figure 6 of KDD 2020: structures of 19 and 87 atoms from 4, 11 and 100 satellites, from the satellites alone (pair
-distances of weight 0) and with the pair distances. The distances have a Gaussian error: 0.0045 radii, that of the
-shipped model's decoder on its validation set, and 0.05 radii, which the picture shows because it can be seen. It draws
-one structure each over the true one; the rows have the errors over all draws, and the Cramér-Rao bound.
+Figure 6 of KDD 2020: structures of 19 and 87 atoms from 4, 11 and 100 satellites, without the pair distances (with
+weight 0) and with them. The distances have Gaussian errors of 0.0045 radii, as those of the shipped decoder on its
+validation set, or of 0.05 radii, which are large enough to be visible. The picture shows one structure of each case over
+the true one; the rows hold the errors over all draws and the Cramér-Rao bound.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from jaxstruc.network.cvae import trilateration
 NAME = "figure6_satellites"
 RESULTS = Path(__file__).parent / "results"
 NOISES = (0.0045, 0.05)
-"""Radii; the first is the root of the shipped model's mean squared error of a pair distance in validation."""
+"""In radii; the first is the root mean square error of a pair distance of the shipped model in validation."""
 ATOM_COUNTS, SATELLITE_COUNTS = (19, 87), (4, 11, 100)
 WEIGHTS = {"pairs and satellites": 1.0, "satellites alone": 0.0}
 SOLVE = jax.jit(trilateration.trilaterate_batch)
 
 
 def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, np.ndarray]]:
-    """Return a row, the true and the found positions of the first structure, for each of `WEIGHTS`."""
+    """Return a row and the true and found positions of the first structure, for each weight of the pair distances."""
     rng = np.random.default_rng([len(shape), satellites])
     distances = trilateration_baselines.draw_distances(
         [shape], rng, count=count, satellites=satellites, noise=noise, case="clean", atoms=max(ATOM_COUNTS)
@@ -83,7 +83,7 @@ def plot_structures(cells: list[list[tuple[dict, np.ndarray, np.ndarray]]], path
 
 
 def main(arguments=None) -> list[dict]:
-    """Run, show, write and draw."""
+    """Run all cases, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="16 draws; writes nothing by itself")
     parser.add_argument("--count", type=int, help="draws of each structure [256; quick 16]")

@@ -1,13 +1,13 @@
-"""Claim: structures with equally many atoms lie together in the latent space, for 2 and for 8 dimensions.
+"""Claim: structures with equal numbers of atoms lie together in the latent space, with 2 and with 8 dimensions.
 
     pip install -e '.[figures]'                    (scikit-learn, for t-SNE)
     python experiments/figure7_latent.py           (about two minutes on 2 cores, from the finished trainings)
-    python experiments/figure7_latent.py --quick   (under 50 s: a tiny training of 8 dimensions)
+    python experiments/figure7_latent.py --quick   (under 50 s: a tiny training with 8 dimensions)
 
-Figure 7 of KDD 2020 shows the latent vectors of 600 PDFs, by the prior network, coloured by the number of atoms; t-SNE
-takes 8 dimensions to 2. Here they are PDFs that were not trained on, at most 600, of seed 0. The order has a number:
-the share of the five nearest neighbours of each, in the whole latent space, that have the same number of atoms; chance
-is the share among all others. The rows are of all seeds.
+Figure 7 of KDD 2020 shows the latent vectors of 600 PDFs from the prior network, coloured by the number of atoms; t-SNE
+reduces 8 dimensions to 2. Here they are at most 600 PDFs of seed 0 that are not in the training set. The order is
+measured by the share of the five nearest neighbours of each, in the whole latent space, that have the same number of
+atoms; chance is that share among all others. The rows hold all seeds.
 """
 
 import importlib.util
@@ -34,7 +34,7 @@ MAX_PDFS, N_NEIGHBOURS = 600, 5
 
 
 def held_out_pdfs(run: trainings.TrainedModels, seed_index: int) -> np.ndarray:
-    """Return PDFs of a seed that its network was not trained on."""
+    """Return PDFs that are not in the training set of a seed."""
     held_out_indices = np.concatenate([run.splits[seed_index].validation, run.splits[seed_index].test])
     return np.sort(np.random.default_rng(run.seeds[seed_index]).permutation(held_out_indices)[:MAX_PDFS])
 
@@ -60,7 +60,7 @@ def chance_agreement(labels: np.ndarray) -> np.ndarray:
 
 
 def embed_in_plane(z: np.ndarray) -> np.ndarray:
-    """Return latent vectors in the plane: themselves, or by t-SNE."""
+    """Return latent vectors in the plane: unchanged if they have two dimensions, by t-SNE otherwise."""
     if z.shape[1] == 2:
         return z
     from sklearn.manifold import TSNE
@@ -69,7 +69,7 @@ def embed_in_plane(z: np.ndarray) -> np.ndarray:
 
 
 def plot_latents(axes: Axes, points: np.ndarray, ranks: np.ndarray, colours: matplotlib.cm.ScalarMappable) -> None:
-    """Draw latent vectors, coloured by the rank of the number of atoms; none hides behind all of another colour."""
+    """Draw latent vectors in random order, coloured by the rank of the number of atoms."""
     order = np.random.default_rng(0).permutation(len(points))
     axes.scatter(*points[order].T, s=14, c=colours.to_rgba(ranks[order]), linewidths=0.2, edgecolors="0.3")
     axes.tick_params(labelsize=7)
@@ -82,7 +82,7 @@ def colour_scale(sizes: np.ndarray) -> matplotlib.cm.ScalarMappable:
 
 
 def main(arguments=None) -> list[dict]:
-    """Encode, show, write and draw."""
+    """Encode, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
     parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
     parser.add_argument("--latents", nargs="+", type=int, help="[2 and 8; quick 8]")

@@ -1,12 +1,12 @@
-"""Claim of the paper, put to the test: draws from a PDF's prior have the right number of atoms.
+"""Test of the paper's claim that draws from the prior of a PDF have the right number of atoms.
 
     python experiments/figure8_samples.py            (about two minutes on 2 cores, from the finished training)
     python experiments/figure8_samples.py --quick    (under 50 s: a tiny training that has learnt nothing)
 
-Figure 8 of KDD 2020 shows ten reconstructions from the test set. Here four test PDFs of seed 0, from the smallest to
-the largest structure, are drawn with the first five draws of each. The rows are of ten draws for each test PDF of all
-seeds: means over the draws, the best draw by Rw, how much Pearson differs between draws, and how many different
-numbers of atoms there are.
+Figure 8 of KDD 2020 shows ten reconstructions from the test set. Here the picture has the first five draws for each of
+four test PDFs of seed 0, from the smallest to the largest structure. The rows hold ten draws for each test PDF of all
+seeds: means over the draws, the best draw by Rw, the spread of Pearson between draws, and the number of different
+numbers of atoms.
 """
 
 import argparse
@@ -28,22 +28,22 @@ from jaxstruc.network.cvae import dataset
 
 NAME = "figure8_samples"
 N_DRAWS, N_SHOWN_DRAWS, N_SHOWN_PDFS = 10, 5, 4
-"""Draws of a PDF, those of them in the picture, PDFs in the picture."""
+"""Number of draws for a PDF, of draws in the picture, and of PDFs in the picture."""
 
 
 class PdfDraws(NamedTuple):
-    """Draws for some PDFs."""
+    """Structures drawn for PDFs, and their measures."""
 
     structures: list[StructureBatch]
-    """One of each draw, for all PDFs."""
+    """For each draw, the structures of all PDFs."""
     measures: dict[str, np.ndarray]
-    """[draw, pdf], by the names of the results' rows."""
+    """Measures [draw, pdf] by their names in the rows."""
 
 
 def draw_structures(
     data: dataset.Dataset, run: trainings.TrainedModels, seed_index: int, pdf_indices: np.ndarray
 ) -> PdfDraws:
-    """Return the draws for test PDFs, of one seed's network."""
+    """Return the draws of the network of one seed for test PDFs."""
     pdf = jnp.asarray(data.pdf[pdf_indices])
     keys = jax.random.split(jax.random.key(run.seeds[seed_index]), N_DRAWS)
     structures = [
@@ -64,7 +64,7 @@ def draw_structures(
 
 
 def measures_over_draws(draws: PdfDraws) -> dict[str, np.ndarray]:
-    """Return the measures of each PDF over its draws."""
+    """Return measures of the draws of each PDF: means, the best, and spreads."""
     rw, pearson = draws.measures["rw"], draws.measures["pearson"]
     best_draw = np.argmin(np.where(np.isfinite(rw), rw, np.inf), axis=0)[None]
     atoms = np.sort([np.asarray(structures.mask).sum(axis=1) for structures in draws.structures], axis=0)
@@ -112,17 +112,16 @@ def plot_draws(
         axes_row[1].set_title(f"true: {len(case_positions[0])} atoms", fontsize=9)
         for draw_index, axes in enumerate(axes_row[2:]):
             plots.draw_spheres(axes, case_positions[1 + draw_index], **view_options, colour="C3")
-            axes.set_title(
-                f"{len(case_positions[1 + draw_index])} atoms\nRw {rw[draw_index]:.3f}, Pearson {pearson[draw_index]:.3f}",
-                fontsize=8,
-            )
+            atoms = len(case_positions[1 + draw_index])
+            agreement = f"Rw {rw[draw_index]:.3f}, Pearson {pearson[draw_index]:.3f}"
+            axes.set_title(f"{atoms} atoms\n{agreement}", fontsize=8)
     grid[0, 0].legend(frameon=False, ncols=3, fontsize=7, loc="upper right")
     grid[-1, 0].set_xlabel("r (Å)")
     return figure
 
 
 def parse_options(arguments) -> argparse.Namespace:
-    """Return the options; the deterministic model has no draws."""
+    """Return the options; the deterministic model, which has no draws, is refused."""
     parser = network_figures.parser(__doc__, NAME)
     models = [name for name, model_options in trainings.MODELS.items() if model_options.get("model") != "dae"]
     parser.add_argument("--model", default="cvae+pdf", choices=models, help="[cvae+pdf]")
@@ -131,7 +130,7 @@ def parse_options(arguments) -> argparse.Namespace:
 
 
 def main(arguments=None) -> list[dict]:
-    """Draw from the prior, show, write and draw the picture."""
+    """Draw from the prior, print the rows, and write rows and picture."""
     options = parse_options(arguments)
     data = trainings.load_dataset(options.split)
     run = network_figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)

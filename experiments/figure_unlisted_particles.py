@@ -1,10 +1,10 @@
-"""Figures of `unlisted_particles.py`: how often particles are solved, and how sure the atoms of one are.
+"""Figure of `unlisted_particles.py`: how often particles are solved, and how probable the atoms of one particle are.
 
-    python experiments/figure_unlisted_particles.py                   (a minute on 2 cores; from the rows of unlisted_particles.py)
-    python experiments/figure_unlisted_particles.py --quick           (another particle and a small library; writes nothing)
+    python experiments/figure_unlisted_particles.py            (a minute on 2 cores; from the rows of the experiment)
+    python experiments/figure_unlisted_particles.py --quick    (another particle and a small library; writes nothing)
 
-Left: the share of particles that are solved, against the noise, of the search and its controls; bars are the standard
-error. Right: the atoms of a particle at 10 % of noise, coloured by how sure they are, beside the true ones.
+Left: the share of solved particles against the noise, for the search and its controls; bars are standard errors.
+Right: the atoms of a particle at 10 % of noise, coloured by their probability (occupancy), beside the true ones.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def plot_solved_share(axes, rows: list[dict]) -> None:
 
 
 def superpose(found_positions: np.ndarray, true_positions: np.ndarray) -> np.ndarray:
-    """Return the found atoms laid upon the true ones by their principal axes, mirrored or not."""
+    """Return the found atoms superposed on the true ones by their principal axes, mirrored if that fits better."""
     frames = [np.linalg.eigh(np.cov(positions.T))[1] for positions in (found_positions, true_positions)]
     tree, centred_positions = (
         KDTree(true_positions - true_positions.mean(axis=0)),
@@ -54,7 +54,7 @@ def superpose(found_positions: np.ndarray, true_positions: np.ndarray) -> np.nda
 
 
 def plot_particle(figure, *, quick: bool) -> dict[str, float]:
-    """Draw a particle's atoms by how sure they are, and the true ones; return what was found."""
+    """Draw the true atoms of a particle and the found ones by their occupancy; return a summary of the result."""
     case_set = unlisted_particles.CASE_SETS[EXAMPLE_CASE["part"]]
     case = unlisted_particles.simulate_case({**EXAMPLE_CASE, "seed": 0, "draw": 0} if quick else EXAMPLE_CASE, case_set)
     candidate = next(
@@ -77,7 +77,7 @@ def plot_particle(figure, *, quick: bool) -> dict[str, float]:
     figure.colorbar(
         matplotlib.cm.ScalarMappable(cmap=colour_map),
         ax=[true_axes, found_axes],
-        label="how sure an atom is",
+        label="occupancy",
         shrink=0.6,
     )
     return {
@@ -89,7 +89,7 @@ def plot_particle(figure, *, quick: bool) -> dict[str, float]:
 
 
 def main(arguments=None) -> dict[str, float]:
-    """Draw, and say what was found."""
+    """Draw and write the figure, and print a summary of the particle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="another particle and a small library; writes nothing")
     parser.add_argument("--out", type=Path, help="[results/unlisted_particles.png, but not with --quick]")

@@ -1,4 +1,4 @@
-"""Rows of results: what they were made with, how they are shown and written."""
+"""Rows of results: their provenance, and how they are printed, read and written."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from jaxstruc import files
 
 
 def environment() -> dict:
-    """Return the device and the versions that a result depends on."""
+    """Return the device and the versions of the programs."""
     device = jax.devices()[0]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = f"cpu, {cores} cores" if device.platform == "cpu" else device.device_kind
@@ -26,16 +26,16 @@ def environment() -> dict:
 
 
 def peak_gigabytes() -> float:
-    """Return the most memory that this process has had; NaN where the system does not say.
+    """Return the peak memory of this process in GB; NaN if the system does not report it.
 
-    Not from getrusage, whose peak is the parent's where that was larger.
+    `getrusage` is not used: its peak is that of the parent process if that was larger.
     """
     status = Path("/proc/self/status")
     return float(status.read_text().split("VmHWM:")[1].split()[0]) / 1e6 if status.exists() else float("nan")
 
 
 def commit() -> str:
-    """Return the commit of the code, "+" after it where files differ from it; "" outside a repository."""
+    """Return the commit of the code, followed by "+" if files differ from it; "" outside a repository."""
     command = [
         "git",
         "-C",

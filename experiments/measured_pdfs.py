@@ -1,18 +1,19 @@
-"""Claim: one command names the clusters behind a measured PDF, and its weights own up to ties.
+"""Claim: one command names the clusters behind a measured PDF, and its weights reveal ties between candidates.
 
     python experiments/measured_pdfs.py --data DIR               (a minute or two a file on 2 cores)
-    python experiments/measured_pdfs.py --data DIR --figures OUT (keeps each file's ranking, structures and pictures)
+    python experiments/measured_pdfs.py --data DIR --figures OUT (keeps ranking, structures and pictures of each file)
     python experiments/measured_pdfs.py --calibrate              (about five minutes on 2 cores)
     python experiments/measured_pdfs.py --quick                  (a small part of --calibrate, under 50 s)
 
-Mining: each .gr file of a folder, its metal from the header's composition, r 1.5 to 20 Å, qdamp 0.03, delta2 fitted;
-all families up to 1000 atoms. A row has what the best cluster is, its values with standard errors, how long its bonds
-are beside the metal's, and what the best of each family reaches; no row or picture in the results has measured data.
+Mining: each .gr file of a folder is mined with the metal of its header's composition, r 1.5 to 20 Å, qdamp 0.03, delta2
+fitted, and all families up to 1000 atoms. A row holds the best cluster, its values with standard errors, its bond length
+beside the metal's, and the best Rw of each family. No row or picture in the results holds measured data.
 
-Calibration: G(r) simulated from the gold decahedron (6,1,1) of 423 atoms, Q 0.58 to 21, white noise on F(Q), and the 16
-decahedra (p,q,r) of the SWAXS course fitted to it, 100 draws of the noise. Of a set with 90 % of the weights that tells
-the truth, 85 to 95 of 100 hold the true one, where the noise leaves more than one candidate; a set cannot have less
-than one, so with little noise all 100 do. The noise of a point, 0.02 1/Å apart, is relative to the rms of F.
+Calibration: G(r) is simulated for the gold decahedron (6,1,1) of 423 atoms, Q 0.58 to 21 1/Å, with white noise on F(Q),
+and the 16 decahedra (p,q,r) of the SWAXS course are fitted to it, for 100 draws of the noise. A set with 90 % of the
+weights should hold the true candidate in 85 to 95 of 100 draws if the noise leaves more than one candidate. A set has
+at least one member, so with little noise all 100 sets hold it. The noise of a point, 0.02 1/Å apart, is relative to the
+root mean square of F.
 """
 
 import argparse
@@ -39,7 +40,7 @@ RESULTS = Path(__file__).parent / "results"
 QDAMP = 0.03
 FCC_LIKE = ("fcc", "octahedron")
 LEFT_OUT = ("file", "source", "family", "rw_unmoved", "moved", "seed", "model", "version")
-"""Columns of the command's summary that a row has not."""
+"""Columns of `summary.csv` that are left out of the rows."""
 KEYS = {name: name for name in summary.SUMMARY if name not in LEFT_OUT} | {
     "recipe": "cluster",
     "sample": "verdict",
@@ -52,16 +53,16 @@ KEYS = {name: name for name in summary.SUMMARY if name not in LEFT_OUT} | {
     "n_screened": "kept",
     "effective_samples": "effective",
 }
-"""Key in a row of each of the other columns: the older rows' own."""
+"""Key in a row of each column whose name differs from it; the keys of committed rows stay."""
 PQR = (
     *((3, 1, 2), (3, 1, 3), (4, 1, 0), (4, 1, 1), (4, 1, 2), (4, 1, 3), (5, 1, 0), (5, 1, 1)),
     *((5, 1, 2), (5, 1, 3), (6, 1, 0), (6, 1, 1), (6, 1, 2), (7, 1, 0), (7, 1, 1), (7, 1, 2)),
 )
-"""Decahedra that the SWAXS course fits to gold, in ASE's three numbers."""
+"""Decahedra (p, q, r) that the SWAXS course fits to gold."""
 TRUE_PQR = (6, 1, 1)
 NOISES = (0.05, 0.2, 0.5, 1.0, 2.0)
 Q_LIMITS = {"qmin": 0.58, "qmax": 21.0}
-"""1/Å. A laboratory source."""
+"""In 1/Å; those of a laboratory source."""
 BOND = form_factors.bond_length("Au")
 QSTEP = 0.02
 R_GRID = np.arange(1.5, 20.001, 0.05)
@@ -87,7 +88,7 @@ def structure_function(positions: np.ndarray, q: np.ndarray, *, uiso: float, del
 
 
 def transform(q: np.ndarray, r: np.ndarray, *, qdamp: float) -> np.ndarray:
-    """Return the matrix [r, q] that makes G(r) of F(Q) on an even grid: trapezoid rule and the resolution's damping."""
+    """Return the matrix [r, q] from F(Q) on an even grid to damped G(r), by the trapezoid rule."""
     weights = np.full(q.size, q[1] - q[0])
     weights[[0, -1]] /= 2
     return 2 / np.pi * np.exp(-0.5 * (r[:, None] * qdamp) ** 2) * weights * np.sin(r[:, None] * q)
@@ -110,13 +111,13 @@ def simulate_noisy_pdfs(
     Args:
         positions: in Å.
         r: in Å.
-        rng: of the noise.
-        noise: of a point of F(Q), relative to its root mean square.
+        rng: random generator of the noise.
+        noise: standard deviation of a point of F(Q) over the root mean square of F.
         draws: number of curves.
         qmin: in 1/Å; the rest as in `structure_function` and `transform`.
         qmax: in 1/Å.
         qdamp: in 1/Å.
-        values: uiso and delta2.
+        values: values of uiso and delta2.
     """
     q = np.linspace(qmin, qmax, round((qmax - qmin) / QSTEP) + 1)
     f = structure_function(positions, q, **values)
@@ -125,10 +126,10 @@ def simulate_noisy_pdfs(
 
 
 def header_metal(measurement: Measurement) -> str:
-    """Return the element that the header's composition names first.
+    """Return the first element of the composition in the header.
 
     Raises:
-        ValueError: where it names none.
+        ValueError: if the header names none.
     """
     element_symbols = re.findall("[A-Z][a-z]?", str(measurement.header.get("composition", "")))
     if not element_symbols:
@@ -140,7 +141,7 @@ def header_metal(measurement: Measurement) -> str:
 def mine_measurement(
     measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000
 ) -> PdfResult:
-    """Return what mining finds in a measurement; a failed result where it cannot be mined.
+    """Return the result of mining a measurement; a failed result if it cannot be mined.
 
     Args:
         measurement: a measured PDF.
@@ -158,7 +159,7 @@ def mine_measurement(
 
 
 def summary_row(result: PdfResult) -> dict:
-    """Return a row of what was found in a file."""
+    """Return the row of a result."""
     columns = summary.row(result)
     bond = form_factors.bond_length(result.element)
     best_rw: dict[str, float] = {}
@@ -184,7 +185,7 @@ def summary_row(result: PdfResult) -> dict:
 
 
 def decahedra(pqr_values=PQR) -> dict[tuple[int, int, int], ase.Atoms]:
-    """Return gold decahedra (p,q,r), their bonds the metal's; no two have equally many atoms."""
+    """Return gold decahedra (p,q,r) with the bond length of the metal, all with different numbers of atoms."""
     positions_by_pqr = {pqr: Decahedron("Au", *pqr).positions for pqr in pqr_values}
     return {
         pqr: lattices.unit_bond_cluster("decahedron", _label(pqr), positions).to_ase("Au", BOND)
@@ -198,10 +199,10 @@ def calibration(
     """Return how often the set with 90 % of the weights holds the true candidate.
 
     Args:
-        noise: as in `draws_of`.
-        draws: of the noise.
-        candidates: that are fitted.
-        truth: (p, q, r) of the decahedron that the data are of.
+        noise: as in `simulate_noisy_pdfs`.
+        draws: number of draws of the noise.
+        candidates: clusters that are fitted.
+        truth: (p, q, r) of the decahedron that the data are simulated from.
     """
     positions, rng = candidates[truth].positions, np.random.default_rng(round(1e3 * noise))
     noisy_pdfs = simulate_noisy_pdfs(positions, R_GRID, rng, noise=noise, draws=draws, **Q_LIMITS, **MODEL_VALUES)
@@ -226,7 +227,7 @@ def calibration(
 
 
 def _draw_row(result: PdfResult, atoms: int) -> dict:
-    """Return what the weights of one draw say, with the independent points as mining counts them, and with all."""
+    """Return whether the set of one draw holds the truth, with the effective and with the nominal number of points."""
     true_rank = next(rank for rank, candidate in enumerate(result.candidates) if candidate.n_atoms == atoms)
     rw = np.array([candidate.rw for candidate in result.candidates])
     all_points = target.independent_points(result.r, **Q_LIMITS)
@@ -283,7 +284,7 @@ def plot_calibration(results: list[dict], path: Path) -> None:
 
 
 def main(arguments=None) -> list[dict]:
-    """Run, show, write and draw."""
+    """Mine or calibrate, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of measured .gr files")
     parser.add_argument("--figures", type=Path, help="folder for each file's ranking and pictures [not kept]")

@@ -1,4 +1,4 @@
-"""What the figures of trained models share: options, the trained model, its test PDFs, rows."""
+"""Functions shared by the figures of trained models: options, trained models, test PDFs and rows."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def parser(description: str, name: str) -> argparse.ArgumentParser:
-    """Return the options that every figure has."""
+    """Return the parser of the options that every figure has."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--quick", action="store_true", help="a tiny training, under 50 s; writes nothing by itself")
     result.add_argument("--split", default="random", choices=list(trainings.SPLITS), help="[random]")
@@ -27,12 +27,12 @@ def parser(description: str, name: str) -> argparse.ArgumentParser:
 
 
 def destination(options: argparse.Namespace, name: str) -> Path | None:
-    """Return the file for the rows, none where nothing is to be written."""
+    """Return the path of the rows; None if nothing is to be written."""
     return options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
 
 
 def load_training(data: Dataset, model: str, split: str, latent: int, *, quick: bool) -> TrainedModels:
-    """Return a shared training's outcome, which must be there; a quick one is made now and leaves no files."""
+    """Return the models of a finished shared training; a quick training is run now and leaves no files."""
     if quick:
         with tempfile.TemporaryDirectory() as folder:
             return trainings.train_or_read(
@@ -47,19 +47,19 @@ def load_training(data: Dataset, model: str, split: str, latent: int, *, quick: 
 
 
 def select_test_pdfs(run: TrainedModels, seed_index: int) -> np.ndarray:
-    """Return the test PDFs of a training's seed number `seed_index`, those of table 1."""
+    """Return the test PDFs of table 1 for the seed with this index in a training."""
     return np.sort(table1_reconstruction.select_test_pdfs(run.splits[seed_index], run.seeds[seed_index]))
 
 
 def atom_counts(data: Dataset, pdf_indices: np.ndarray) -> np.ndarray:
-    """Return the number of atoms behind some PDFs."""
+    """Return the number of atoms of the structures of these PDFs."""
     return np.array([len(shape.positions) for shape in data.shapes])[data.shape_index[pdf_indices]]
 
 
 def measure_rows(
     values: dict[str, np.ndarray], *, name: str, model: str, run: TrainedModels, seed: int, **extra_columns
 ) -> list[dict]:
-    """Return a row a measure, with what it was made with, and print them."""
+    """Print and return one row for each measure, with its provenance."""
     config = run.plan.config
     shared = {"experiment": name, "dataset": config.preset, "latent": config.latent, "model": model}
     shared |= {"split": config.split, "seed": seed, **extra_columns}
@@ -74,7 +74,7 @@ def measure_rows(
 
 
 def extended_statistics(values: np.ndarray) -> dict[str, float | int | None]:
-    """Return median and maximum of the finite values, beside what table 1 says of them."""
+    """Return the summary statistics of table 1 with the median and maximum of the finite values."""
     finite_values = np.asarray(values, float)
     finite_values = finite_values[np.isfinite(finite_values)]
     median_and_max = (
