@@ -10,10 +10,9 @@ from pathlib import Path
 
 import ase
 
-from jaxstruc.io import measurement as measurements_
-from jaxstruc.io import read as formats
 from jaxstruc.io import reduction
-from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.measurement import Measurement, resolve_settings
+from jaxstruc.io.read import read_curve
 from jaxstruc.network.weights import load_classifier
 from jaxstruc.options.pdf import (
     CLASSIFIER,
@@ -29,15 +28,19 @@ from jaxstruc.options.pdf import (
 )
 from jaxstruc.options.small_angle import BodyName, DistributionName, SaxsOptions
 from jaxstruc.options.validation import override
-from jaxstruc.pdf import classifier_prior
-from jaxstruc.pdf import classify as classified
-from jaxstruc.pdf import sources as sources_
-from jaxstruc.pdf.classifier_prior import ClassifierScreen
+from jaxstruc.pdf.classifier_prior import ClassifierScreen, load_screen
+from jaxstruc.pdf.classify import classify_measurements
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
+from jaxstruc.pdf.sources import file_source, library_source, network_source
 from jaxstruc.scattering import form_factors
-from jaxstruc.small_angle import solve as small_angles
 from jaxstruc.small_angle.result import SaxsResult
+from jaxstruc.small_angle.solve import (
+    SaxsPlan,
+    check_saxs_plan,
+    prepare_saxs_measurement,
+    solve_saxs_measurements,
+)
 
 Progress = Callable[[int, int, str], None]
 
@@ -62,7 +65,7 @@ def read(
     Raises:
         ReadError: where the file cannot be used, or does not say its unit.
     """
-    return formats.read_curve(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
+    return read_curve(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
 
 
 def solve(
@@ -219,11 +222,11 @@ def saxs(
             distribution=options.fit.distribution if distribution is None else tuple(distribution),
         ),
     )
-    plan = small_angles.SaxsPlan(element, options)
-    small_angles.check_saxs_plan(plan, background=background)
+    plan = SaxsPlan(element, options)
+    check_saxs_plan(plan, background=background)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [small_angles.prepare_saxs_measurement(one, plan, background=background) for one in several]
-    results = list(small_angles.solve_saxs_measurements(ready, plan, progress=progress))
+    ready = [prepare_saxs_measurement(entry, plan, background=background) for entry in several]
+    results = list(solve_saxs_measurements(ready, plan, progress=progress))
     return results[0] if isinstance(measurement, Measurement) else results
 
 
@@ -258,9 +261,9 @@ def classify(
     options.check()
     bond = form_factors.bond_length(element)
     several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [measurements_.resolve_settings(reduction.reduce_to_pdf(one, data), data, bond=bond) for one in several]
+    ready = [resolve_settings(reduction.reduce_to_pdf(entry, data), data, bond=bond) for entry in several]
     network = load_classifier(options.weights)
-    results = classified.classify_measurements(ready, network, element=element, seed=options.seed)
+    results = classify_measurements(ready, network, element=element, seed=options.seed)
     return results[0] if isinstance(measurement, Measurement) else results
 
 
@@ -274,10 +277,10 @@ def solving(element: str, options: SolveOptions, *, progress: Progress | None = 
     bond = form_factors.bond_length(element)
     sources = []
     if "network" in options.sources:
-        sources.append(sources_.network_source(options.network, bond=bond))
+        sources.append(network_source(options.network, bond=bond))
     if "library" in options.sources:
-        sources.append(sources_.library_source(options.candidates, bond=bond, progress=progress))
-    screen = classifier_prior.load_screen(CLASSIFIER) if options.screen == "classifier" else ClassifierScreen(None)
+        sources.append(library_source(options.candidates, bond=bond, progress=progress))
+    screen = load_screen(CLASSIFIER) if options.screen == "classifier" else ClassifierScreen(None)
     return PdfPlan(element, tuple(sources), options, classifier_screen=screen)
 
 
@@ -288,7 +291,7 @@ def refining(clusters: Sequence[ase.Atoms | Path | str], options: RefineOptions)
         ValueError: for options that are not allowed, or clusters that are none.
     """
     options.check()
-    element, source = sources_.file_source(clusters)
+    element, source = file_source(clusters)
     return PdfPlan(element, (source,), options, screen_candidates=False, max_written=len(clusters))
 
 
@@ -303,4 +306,6 @@ def _results(
     """Return the result of one measurement, or the list of several's."""
     if isinstance(measurement, Measurement):
         return next(solve_measurements([prepare_measurement(measurement, plan)], plan, progress=progress))
-    return list(solve_measurements([prepare_measurement(one, plan) for one in measurement], plan, progress=progress))
+    return list(
+        solve_measurements([prepare_measurement(entry, plan) for entry in measurement], plan, progress=progress)
+    )

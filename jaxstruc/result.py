@@ -237,23 +237,23 @@ class Result:
 
     def save(self, folder: Path | str) -> None:
         """Write the files that the command writes: best/, candidates/, fits/, families/, results/ and summary.csv."""
-        from jaxstruc.report import folder as folders
+        from jaxstruc.report.folder import save
 
-        folders.save(self, Path(folder))
+        save(self, Path(folder))
 
     def __str__(self) -> str:
         """Return a short table."""
-        from jaxstruc.report import tables as overview
+        from jaxstruc.report import tables
 
-        return overview.short_table(self)
+        return tables.short_table(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """Return the short table for a notebook."""
-        from jaxstruc.report import tables as overview
+        from jaxstruc.report import tables
 
-        return overview.html(self)
+        return tables.html(self)
 
 
 def to_arrays(result: Result) -> dict[str, np.ndarray]:

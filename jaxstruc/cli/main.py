@@ -1,9 +1,7 @@
-"""What each command takes: files, the folder of results, and its options; and the parser that follows from these.
+"""The command line: parses the arguments of a command and runs it.
 
-The options themselves are defined in `jaxstruc.options`. Without JAX and NumPy, so that `jaxstruc --help` is quick.
-
-
-The command line, a thin door with heavy imports inside.
+Each command's arguments are defined in `jaxstruc.options`. Heavy modules are imported when a command runs, so that
+`jaxstruc --help` is quick.
 """
 
 import os
@@ -44,6 +42,31 @@ _Subcommand = (
 )
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command. Exit status 0: done; 2: the user's mistake; 3: some files of several failed; 1: a defect."""
+    # On some processors XLA prints a screenful for each program that it loads from the cache; the programs run all the
+    # same, since the cache is kept by processor. Read as jax is imported.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(f"jaxstruc {__version__}")
+        return
+    show_traceback = "--traceback" in arguments
+    command = parse([argument for argument in arguments if argument != "--traceback"])
+    try:
+        status = _run(command)
+    except (ValueError, FloatingPointError, OSError) as error:
+        if show_traceback:
+            traceback.print_exc()
+        else:
+            print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("jaxstruc: interrupted; what was finished is kept, run again to continue.", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
 def parse(arguments: list[str]) -> Command:
     """Return the command that words on the command line give; its options are not checked yet.
 
@@ -64,45 +87,6 @@ def parse(arguments: list[str]) -> Command:
                 "With --traceback an error shows where it arose."
             ),
         )
-
-
-def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Return how one of several names is parsed: as any text, which the check of the options then judges."""
-    if get_origin(info.type) is not Literal:
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar=f"{{{','.join(get_args(info.type))}}}",
-        instance_from_str=lambda words: words[0],
-        is_instance=lambda value: isinstance(value, str),
-        str_from_instance=lambda value: [value],
-    )
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run one command. Exit status 0: done; 2: the user's mistake; 3: some files of several failed; 1: a defect."""
-    # On some processors XLA prints a screenful for each program that it loads from the cache; the programs run all the
-    # same, since the cache is kept by processor. Read as jax is imported.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words == ["--version"]:
-        print(f"jaxstruc {__version__}")
-        return
-    trace = "--traceback" in words
-    words = [word for word in words if word != "--traceback"]
-    command = parse(words)
-    try:
-        status = _run(command)
-    except (ValueError, FloatingPointError, OSError) as error:
-        if trace:
-            traceback.print_exc()
-        else:
-            print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("jaxstruc: interrupted; what was finished is kept, run again to continue.", file=sys.stderr)
-        status = 130
-    sys.exit(status)
 
 
 def _run(command: Command) -> int:
@@ -138,8 +122,8 @@ def generate(config: GenerateCommand) -> int:
     from jaxstruc.cli.train import generate
 
     with progress.progress_bar("Simulating PDFs") as advance:
-        said = generate(config, progress=advance)
-    print(said)
+        summary = generate(config, progress=advance)
+    print(summary)
     return 0
 
 
@@ -154,59 +138,67 @@ def train(config: TrainCommand) -> int:
 
 def train_classifier(config: TrainClassifierCommand) -> int:
     """Train the classifier, and write weights and card."""
-    from jaxstruc import cache as compiled
+    from jaxstruc import cache
     from jaxstruc.cli import progress
     from jaxstruc.cli.train import train_classifier_network
 
-    compiled.set_compilation_cache(config.cache)
+    cache.set_compilation_cache(config.cache)
     with progress.progress_bar("Training") as advance:
-        said = train_classifier_network(config, progress=advance)
-    print(said)
+        summary = train_classifier_network(config, progress=advance)
+    print(summary)
     return 0
 
 
 def classify(config: ClassifyCommand) -> int:
     """Name types and sizes of measured PDFs, and write the table and its picture."""
-    from jaxstruc import cache as compiled
-    from jaxstruc.cli import progress
-    from jaxstruc.cli import solve as classify
+    from jaxstruc import cache
+    from jaxstruc.cli import progress, solve
 
-    compiled.set_compilation_cache(config.cache)
+    cache.set_compilation_cache(config.cache)
     with progress.progress_bar("Classifying") as advance:
-        outcome = classify.classify(config, progress=advance)
-    for line in classify.closing_lines(outcome, config.out):
+        batch_outcome = solve.classify(config, progress=advance)
+    for line in solve.closing_lines(batch_outcome, config.out):
         print(line)
-    return outcome.status
+    return batch_outcome.status
 
 
 def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
     """Find structures for measured PDFs by one of the three commands, and write the results."""
-    from jaxstruc import batch as run
-    from jaxstruc import cache as compiled
+    from jaxstruc import batch, cache
     from jaxstruc.cli import progress, solve
-    from jaxstruc.cli import solve as refine
 
-    compiled.set_compilation_cache(config.cache)
+    cache.set_compilation_cache(config.cache)
     with progress.progress_bar(f"{type(config).__name__[:-1]}ing") as advance:
         if isinstance(config, RefineCommand):
-            outcome = refine.refine(config, progress=advance)
+            batch_outcome = solve.refine(config, progress=advance)
         else:
-            outcome = solve.solve(config, progress=advance)
-    for line in run.closing_lines(outcome, config.out):
+            batch_outcome = solve.solve(config, progress=advance)
+    for line in batch.closing_lines(batch_outcome, config.out):
         print(line)
-    return outcome.status
+    return batch_outcome.status
 
 
 def saxs(config: SaxsCommand) -> int:
     """Find sizes and shapes for measured small angles, and write the results."""
-    from jaxstruc import batch as run
-    from jaxstruc import cache as compiled
-    from jaxstruc.cli import progress
-    from jaxstruc.cli import solve as saxs_
+    from jaxstruc import batch, cache
+    from jaxstruc.cli import progress, solve
 
-    compiled.set_compilation_cache(config.cache)
+    cache.set_compilation_cache(config.cache)
     with progress.progress_bar("Sizing") as advance:
-        outcome = saxs_.saxs(config, progress=advance)
-    for line in run.closing_lines(outcome, config.out, workflow=saxs_.SAXS_WORKFLOW):
+        batch_outcome = solve.saxs(config, progress=advance)
+    for line in batch.closing_lines(batch_outcome, config.out, workflow=solve.SAXS_WORKFLOW):
         print(line)
-    return outcome.status
+    return batch_outcome.status
+
+
+def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Return how one of several names is parsed: as any text, which the check of the options then judges."""
+    if get_origin(info.type) is not Literal:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{{{','.join(get_args(info.type))}}}",
+        instance_from_str=lambda arguments: arguments[0],
+        is_instance=lambda value: isinstance(value, str),
+        str_from_instance=lambda value: [value],
+    )

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxstruc import __version__, files
-from jaxstruc.clusters import cluster as structures
 from jaxstruc.clusters import polydisperse
+from jaxstruc.clusters.cluster import read_atoms
 from jaxstruc.options.simulation import Signal, SimulateCommand, SimulateOptions
 from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
 from jaxstruc.options.validation import Options, command_arguments, override
@@ -78,7 +78,7 @@ def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | Non
         n_particles=population.members or 32,
         seed=population.seed or 0,
     )
-    x, y, options = simulated_curve([one.to_ase(element, bond) for one in particles.clusters], config.options)
+    x, y, options = simulated_curve([cluster.to_ase(element, bond) for cluster in particles.clusters], config.options)
     size_text = f"mean {particles.mean * bond:.6g} Å, width {particles.width:.6g} of {len(particles.clusters)} balls, weighted by volume"
     arguments = [*command_arguments(population, defaults=True), *command_arguments(options, defaults=True)]
     text = as_text(x, y, arguments, signal, size_text)
@@ -132,7 +132,7 @@ def read_cluster(path: Path, *, cluster: bool) -> ase.Atoms:
     Raises:
         ValueError: where it cannot be read (see `atoms.read`), or repeats periodically and `cluster` is False.
     """
-    atoms = structures.read_atoms(path)
+    atoms = read_atoms(path)
     if atoms.pbc.any() and not cluster:
         raise ValueError(
             f"Expected a cluster, got {path} with a periodic cell; pass --cluster to take its atoms as a cluster "

@@ -1,9 +1,4 @@
-"""What `jaxstruc generate` does.
-
-What `jaxstruc train-classifier` does.
-
-What `jaxstruc train` does.
-"""
+"""What the commands `generate`, `train` and `train-classifier` do."""
 
 from collections.abc import Iterator
 
@@ -11,11 +6,10 @@ from jaxstruc.batch import ProgressCallback
 from jaxstruc.cli import progress
 from jaxstruc.clusters import library
 from jaxstruc.network import weights
-from jaxstruc.network.classifier import particles as stock
-from jaxstruc.network.classifier import predict as naming
-from jaxstruc.network.classifier import simulated_pdfs as endless
-from jaxstruc.network.classifier import training as lessons
+from jaxstruc.network.classifier import predict, simulated_pdfs
 from jaxstruc.network.classifier.model import Classifier
+from jaxstruc.network.classifier.particles import PARTICLES_PER_BATCH, cluster_types, particle_store
+from jaxstruc.network.classifier.training import classifier_card, train_classifier
 from jaxstruc.network.cvae import dataset, training
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.options.simulation import GenerateCommand
@@ -24,89 +18,94 @@ from jaxstruc.options.validation import command_arguments
 
 
 def generate(config: GenerateCommand, *, progress: ProgressCallback) -> str:
-    """Simulate a data set, write it, and return what to say of it."""
+    """Simulate a data set, write it, and return its description."""
     options = config.options
     if options.preset == "endless":
-        return _endless(config, progress)
+        return _write_training_stream(config, progress)
     data = dataset.generate(
         options.preset,
         seed=options.seed,
         draws=options.draws,
-        report_progress=lambda done, count: progress(done, count, ""),
+        report_progress=lambda n_done, n_pdfs: progress(n_done, n_pdfs, ""),
     )
     dataset.write(data, config.out)
-    structures = len(set(zip(data.shape_index.tolist(), data.bond.tolist(), strict=True)))
+    n_structures = len(set(zip(data.shape_index.tolist(), data.bond.tolist(), strict=True)))
     return (
-        f"{config.out}: {len(data.pdf)} PDFs of {structures} distinct structures "
-        f"({len(data.shapes)} shapes x {structures // len(data.shapes)} bond lengths)."
+        f"{config.out}: {len(data.pdf)} PDFs of {n_structures} distinct structures "
+        f"({len(data.shapes)} shapes x {n_structures // len(data.shapes)} bond lengths)."
     )
 
 
-def _endless(config: GenerateCommand, progress: ProgressCallback) -> str:
-    """Write the first steps of a seed's stream."""
-    options, own = config.options, library.load_or_build(progress=progress)
-    made = stock.particle_store(own, stock.cluster_types(own, report_progress=progress))
-    endless.write(made, config.out, seed=options.seed, steps=options.steps, report_progress=progress)
-    return f"{config.out}: {options.steps * stock.PARTICLES_PER_BATCH} PDFs, {stock.PARTICLES_PER_BATCH} a step, of seed {options.seed}."
+def train(config: TrainCommand) -> Iterator[str]:
+    """Train the network, all seeds together, write weights and cards, and yield the description of each."""
+    options = config.options
+    if config.data is None:
+        with progress.progress_bar("Simulating PDFs") as advance:
+            data = dataset.generate(options.preset, seed=options.seed, draws=options.draws, report_progress=advance)
+    else:
+        data = dataset.read(config.data)
+    splits = [dataset.split(data, strategy=options.split, seed=seed) for seed in options.all_seeds]
+    with progress.progress_bar("Training") as advance:
+
+        def report(epoch, metrics):
+            names = [name for name in ("loss", "pair", "kl", "pdf") if f"validation_{name}" in metrics]
+            advance(epoch, options.epochs, "  ".join(f"{name} {metrics[f'validation_{name}']:.4f}" for name in names))
+
+        params, end = training.fit(data, splits, options, folder=config.out, report_progress=report)
+    for seed_index, seed in enumerate(options.all_seeds):
+        folder = config.out / f"seed-{seed}" if options.seeds else config.out
+        card = weights.autoencoder_card(
+            data, splits[seed_index], options, end, command=training_command(config), seed_index=seed_index
+        )
+        weights.save_weights(folder / "weights.safetensors", params[seed_index], card)
+        yield (
+            f"{folder / 'weights.safetensors'}: validation loss {end.best_loss[seed_index]:.4f} "
+            f"after {end.best_epoch[seed_index]} of {end.epoch} epochs."
+        )
 
 
 def train_classifier_network(config: TrainClassifierCommand, *, progress: ProgressCallback) -> str:
-    """Train the classifier, write weights and card, and return what to say of them.
+    """Train the classifier, write weights and card, and return their description.
 
     Raises:
-        ValueError: where the folder holds a run with other settings.
+        ValueError: if the folder holds a run with other settings.
     """
-    own = library.load_or_build(progress=progress)
-    shown = stock.cluster_types(own, report_progress=progress)
+    cluster_library = library.load_or_build(progress=progress)
+    structure_types = cluster_types(cluster_library, report_progress=progress)
 
     def report(step: int, metrics: dict[str, float]) -> None:
         progress(step, config.options.steps, f"loss {metrics['loss']:.3f}, types right {metrics['right']:.1%}")
 
-    made, seed, module = stock.particle_store(own, shown), config.options.seed, Classifier()
-    params, metrics = lessons.train_classifier(made, config.options, folder=config.out, report_progress=report)
-    outside, ends = naming.novelty_limits(params, made, seed=seed, module=module)
-    held = naming.evaluate_classifier(params, stock.particle_store(own, shown, holdout=True), seed=seed, module=module)
+    store = particle_store(cluster_library, structure_types)
+    holdout_store = particle_store(cluster_library, structure_types, holdout=True)
+    seed, module = config.options.seed, Classifier()
+    params, metrics = train_classifier(store, config.options, folder=config.out, report_progress=report)
+    feature_distribution, limits = predict.novelty_limits(params, store, seed=seed, module=module)
+    holdout_metrics = predict.evaluate_classifier(params, holdout_store, seed=seed, module=module)
     path = config.out / "weights.safetensors"
-    card = lessons.classifier_card(config.options, metrics | held, command=_command(config))
-    weights.save_classifier(path, TrainedClassifier(params, module, outside, card | ends))
-    return f"{path}: types right {held['held_right']:.1%} of clusters of sizes held out."
+    card = classifier_card(config.options, metrics | holdout_metrics, command=_classifier_training_command(config))
+    weights.save_classifier(path, TrainedClassifier(params, module, feature_distribution, card | limits))
+    return f"{path}: types right {holdout_metrics['held_right']:.1%} of clusters of sizes held out."
 
 
-def _command(config: TrainClassifierCommand) -> str:
-    """Return the command that trains these settings: the options that differ from their defaults."""
-    words = command_arguments(config.options, defaults=False)
-    return " ".join(["jaxstruc train-classifier", *words, f"-o {config.out}"])
-
-
-def train(config: TrainCommand) -> Iterator[str]:
-    """Train the network, all seeds together, write weights and cards, and yield what to say of each."""
-    chosen = config.options
-    if config.data is None:
-        with progress.progress_bar("Simulating PDFs") as advance:
-            data = dataset.generate(chosen.preset, seed=chosen.seed, draws=chosen.draws, report_progress=advance)
-    else:
-        data = dataset.read(config.data)
-    splits = [dataset.split(data, strategy=chosen.split, seed=seed) for seed in chosen.all_seeds]
-    with progress.progress_bar("Training") as advance:
-
-        def report(epoch, metrics):
-            shown = [name for name in ("loss", "pair", "kl", "pdf") if f"validation_{name}" in metrics]
-            advance(epoch, chosen.epochs, "  ".join(f"{name} {metrics[f'validation_{name}']:.4f}" for name in shown))
-
-        params, end = training.fit(data, splits, chosen, folder=config.out, report_progress=report)
-    for at, seed in enumerate(chosen.all_seeds):
-        folder = config.out / f"seed-{seed}" if chosen.seeds else config.out
-        about = weights.autoencoder_card(data, splits[at], chosen, end, command=command(config), seed_index=at)
-        weights.save_weights(folder / "weights.safetensors", params[at], about)
-        yield (
-            f"{folder / 'weights.safetensors'}: validation loss {end.best_loss[at]:.4f} "
-            f"after {end.best_epoch[at]} of {end.epoch} epochs."
-        )
-
-
-def command(config: TrainCommand) -> str:
-    """Return the command that trains these settings: the options that differ from their defaults."""
-    words = ["jaxstruc train", *command_arguments(config.options, defaults=False)]
+def training_command(config: TrainCommand) -> str:
+    """Return the command that trains with these settings: the options that differ from their defaults."""
+    arguments = ["jaxstruc train", *command_arguments(config.options, defaults=False)]
     if config.data is not None:
-        words.append(f"--data {config.data}")
-    return " ".join([*words, f"-o {config.out}"])
+        arguments.append(f"--data {config.data}")
+    return " ".join([*arguments, f"-o {config.out}"])
+
+
+def _classifier_training_command(config: TrainClassifierCommand) -> str:
+    """Return the command that trains with these settings: the options that differ from their defaults."""
+    arguments = command_arguments(config.options, defaults=False)
+    return " ".join(["jaxstruc train-classifier", *arguments, f"-o {config.out}"])
+
+
+def _write_training_stream(config: GenerateCommand, progress: ProgressCallback) -> str:
+    """Write the first steps of the classifier's training stream for a seed."""
+    options, cluster_library = config.options, library.load_or_build(progress=progress)
+    store = particle_store(cluster_library, cluster_types(cluster_library, report_progress=progress))
+    simulated_pdfs.write(store, config.out, seed=options.seed, steps=options.steps, report_progress=progress)
+    n_pdfs = options.steps * PARTICLES_PER_BATCH
+    return f"{config.out}: {n_pdfs} PDFs, {PARTICLES_PER_BATCH} a step, of seed {options.seed}."

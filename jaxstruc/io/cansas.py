@@ -39,7 +39,9 @@ def read(
     raw = raw_bytes(path, CURVE_RULES)
     curve_elements = _find_curves(_document_root(raw, path))
     expect(len(curve_elements) > 0, f"a curve in <SASdata>, got none in {path}; export it again")
-    name, data = curve_elements[points.frame_index(frame, len(curve_elements), lambda index: curve_elements[index][0], path)]
+    name, data = curve_elements[
+        points.frame_index(frame, len(curve_elements), lambda index: curve_elements[index][0], path)
+    ]
     columns = _curve_columns(data, path)
     header: dict[str, float | str] = {"title": name} if name else {}
     source = SourceFile(str(path), "CanSAS1d", hashlib.sha256(raw).hexdigest(), header)

@@ -101,9 +101,7 @@ def read(
         settings,
         (*warnings, *column_warnings),
     )
-    return points.measurement_from_columns(
-        curve_columns, source, kind=curve_kind, q_unit=q_unit, wavelength=wavelength
-    )
+    return points.measurement_from_columns(curve_columns, source, kind=curve_kind, q_unit=q_unit, wavelength=wavelength)
 
 
 def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", *, n_columns: int) -> ColumnLabels:

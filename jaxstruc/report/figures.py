@@ -17,6 +17,8 @@ from jaxstruc.small_angle.result import SaxsResult
 MARKERS = "os^vDPX*<>"
 MAX_NAMED_FILES = 40
 """Largest number of files whose names a figure shows."""
+MIN_DRAWN_SHARE, MIN_DRAWN_DENSITY = 2e-3, 5e-3
+"""Share of a size, and density relative to the largest, below which the axis of sizes ends."""
 
 
 @singledispatch
@@ -24,8 +26,8 @@ def fit(result: Result, *, rank: int = 1) -> matplotlib.figure.Figure:
     """Return the usual plot of the technique: the data as circles, the fit as a line, the difference below.
 
     Args:
-        result: of one measurement.
-        rank: of the candidate.
+        result: result of one measurement.
+        rank: rank of the candidate.
 
     Raises:
         ValueError: if that candidate has no curve.
@@ -72,11 +74,11 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     sigma = np.asarray(result.sigma)
     figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1), width_ratios=(1.6, 1))
-    axes, below = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    axes, residual_axes = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     thin = max(1, len(q) // 300)
-    shown = observed[::thin] > 0
+    is_positive = observed[::thin] > 0
     axes.errorbar(
-        q[::thin][shown], observed[::thin][shown], sigma[::thin][shown], fmt="o", ms=3.5, mfc="none", mec="C0",
+        q[::thin][is_positive], observed[::thin][is_positive], sigma[::thin][is_positive], fmt="o", ms=3.5, mfc="none", mec="C0",
         ecolor="C0", elinewidth=0.6, mew=0.8, label="data", zorder=1,
     )  # fmt: skip
     axes.plot(q, calculated, "-", color="C3", lw=1.4, label="fit", zorder=2)
@@ -88,11 +90,12 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     axes.tick_params(labelbottom=False)
     axes.legend(frameon=False, fontsize=9, loc="lower left")
     residual = (observed - calculated) / sigma
-    below.axhline(0, color="0.5", lw=0.8, ls="--")
-    below.plot(q, residual, ".", color="C2", ms=3)
-    reach = max(4.0, 1.1 * float(np.abs(residual).max()))
-    below.set(xscale="log", xlim=axes.get_xlim(), ylim=(-reach, reach), xlabel="Q (1/Å)", ylabel="residual / σ")
-    _densities(figure.add_subplot(grid[:, 1]), result, "volume")
+    residual_axes.axhline(0, color="0.5", lw=0.8, ls="--")
+    residual_axes.plot(q, residual, ".", color="C2", ms=3)
+    max_residual = max(4.0, 1.1 * float(np.abs(residual).max()))
+    residual_axes.set(xscale="log", xlim=axes.get_xlim(), ylim=(-max_residual, max_residual))
+    residual_axes.set(xlabel="Q (1/Å)", ylabel="residual / σ")
+    _draw_densities(figure.add_subplot(grid[:, 1]), result, "volume")
     figure.suptitle(_saxs_title(result, rank), fontsize=10, wrap=True)
     return figure
 
@@ -100,25 +103,27 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
 @distribution.register
 def _(result: PdfResult) -> matplotlib.figure.Figure:
     """Return sizes by volume and by number, stacked by type, and what the distribution predicts."""
-    own = result.ensemble
-    if own is None:
+    ensemble = result.ensemble
+    if ensemble is None:
         raise ValueError(f"Expected a distribution for {result.name}, got none; run with --ensemble auto.")
     figure = matplotlib.figure.Figure(figsize=(12, 4), layout="constrained")
     columns = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
-    seen = np.flatnonzero((own.volume_high > 2e-3) | (own.number_high > 2e-3))
-    ends = (own.size[seen[0]] / 1.1, own.size[seen[-1]] * 1.1) if len(seen) else (own.size[0], own.size[-1])
-    named = [row for row, kind in enumerate(own.types) if own.shares[kind].value >= MIN_SHARE]
-    for axes, name, counted in zip(columns[:2], ("volume", "number"), ("atoms", "particles"), strict=True):
-        share, low, high = (getattr(own, f"{name}{end}") for end in ("", "_low", "_high"))
-        labels = [f"{own.types[row]} {own.shares[own.types[row]].value:.0%}" for row in named]
-        axes.stackplot(own.size, 100 * share[named], labels=labels, colors=[f"C{row}" for row in named], alpha=0.8)
-        axes.plot(own.size, 100 * low, "k--", lw=0.9, label="90 % band")
-        axes.plot(own.size, 100 * high, "k--", lw=0.9)
-        axes.set(xlim=ends, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {counted}")
+    size = ensemble.size
+    rows = np.flatnonzero((ensemble.volume_high > MIN_DRAWN_SHARE) | (ensemble.number_high > MIN_DRAWN_SHARE))
+    size_range = (size[rows[0]] / 1.1, size[rows[-1]] * 1.1) if len(rows) else (size[0], size[-1])
+    type_rows = [row for row, name in enumerate(ensemble.types) if ensemble.shares[name].value >= MIN_SHARE]
+    for axes, name, unit in zip(columns[:2], ("volume", "number"), ("atoms", "particles"), strict=True):
+        share, low, high = (getattr(ensemble, f"{name}{end}") for end in ("", "_low", "_high"))
+        labels = [f"{ensemble.types[row]} {ensemble.shares[ensemble.types[row]].value:.0%}" for row in type_rows]
+        colors = [f"C{row}" for row in type_rows]
+        axes.stackplot(size, 100 * share[type_rows], labels=labels, colors=colors, alpha=0.8)
+        axes.plot(size, 100 * low, "k--", lw=0.9, label="90 % band")
+        axes.plot(size, 100 * high, "k--", lw=0.9)
+        axes.set(xlim=size_range, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {unit}")
         axes.set_title(f"by {name}", fontsize=10)
     columns[0].legend(frameon=False, fontsize=8, loc="upper right")
-    _predicted(columns[2], own)
-    figure.suptitle(f"{Path(result.name).name}: {own.sample}; {_sizes(own)}", fontsize=10)
+    _draw_prediction(columns[2], ensemble)
+    figure.suptitle(f"{Path(result.name).name}: {ensemble.sample}; {_size_summary(ensemble)}", fontsize=10)
     return figure
 
 
@@ -129,7 +134,7 @@ def _(result: SaxsResult) -> matplotlib.figure.Figure:
         raise ValueError(f"Expected sizes for {result.name}, got none: {result.message}")
     figure = matplotlib.figure.Figure(figsize=(10, 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("volume", "number"), strict=True):
-        _densities(axes, result, name)
+        _draw_densities(axes, result, name)
     figure.suptitle(_saxs_title(result, 1), fontsize=10, wrap=True)
     return figure
 
@@ -138,13 +143,13 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
     """Return a picture of Rw against size, by family; candidates in the 90 % set are ringed."""
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    names = np.array([one.family for one in result.candidates])
-    size = np.array([one.diameter for one in result.candidates])
-    rw = np.array([one.rw for one in result.candidates])
-    credible = np.array([one.in_90 for one in result.candidates])
+    names = np.array([candidate.family for candidate in result.candidates])
+    size = np.array([candidate.diameter for candidate in result.candidates])
+    rw = np.array([candidate.rw for candidate in result.candidates])
+    credible = np.array([candidate.in_90 for candidate in result.candidates])
     for number, name in enumerate(sorted(set(names.tolist()))):
-        of_it = names == name
-        axes.plot(size[of_it], rw[of_it], MARKERS[number % len(MARKERS)], ms=4, alpha=0.7, label=name)
+        in_family = names == name
+        axes.plot(size[in_family], rw[in_family], MARKERS[number % len(MARKERS)], ms=4, alpha=0.7, label=name)
     axes.plot(size[credible], rw[credible], "o", ms=10, mfc="none", mec="k", mew=1, label="90 % set")
     axes.set(xlabel="largest distance (Å)", ylabel="Rw")
     axes.set_title(f"{Path(result.name).name}: the best {len(names)} of {result.n_fitted} candidates", fontsize=10)
@@ -154,24 +159,26 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
 
 def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
     """Return a picture of the probabilities of types, stacked, a bar a file; of many files as areas, drawn at once."""
-    shown = [result for result in results if result.types]
-    names = sorted(shown[0].types) if shown else []
-    figure = matplotlib.figure.Figure(figsize=(max(5.0, min(16.0, 2 + 0.3 * len(shown))), 4), layout="constrained")
+    typed_results = [result for result in results if result.types]
+    names = sorted(typed_results[0].types) if typed_results else []
+    n_files = len(typed_results)
+    figure = matplotlib.figure.Figure(figsize=(max(5.0, min(16.0, 2 + 0.3 * n_files)), 4), layout="constrained")
     axes = figure.add_subplot()
-    place, below = np.arange(len(shown)), np.zeros(len(shown))
-    few = len(shown) <= MAX_NAMED_FILES
+    positions, bottom = np.arange(n_files), np.zeros(n_files)
+    names_files = n_files <= MAX_NAMED_FILES
     for name in names:
-        top = below + [result.types[name] for result in shown]
-        if few:
-            axes.bar(place, top - below, 0.85, below, label=name)
+        top = bottom + [result.types[name] for result in typed_results]
+        if names_files:
+            axes.bar(positions, top - bottom, 0.85, bottom, label=name)
         else:
-            low, high = (np.append(one, one[-1]) for one in (below, top))
-            axes.fill_between(np.arange(len(shown) + 1) - 0.5, low, high, step="post", linewidth=0, label=name)
-        below = top
-    axes.set_xticks(place if few else [], [Path(result.name).stem for result in shown] if few else [])
+            low, high = (np.append(height, height[-1]) for height in (bottom, top))
+            axes.fill_between(np.arange(n_files + 1) - 0.5, low, high, step="post", linewidth=0, label=name)
+        bottom = top
+    file_names = [Path(result.name).stem for result in typed_results]
+    axes.set_xticks(positions if names_files else [], file_names if names_files else [])
     axes.tick_params(axis="x", labelrotation=90, labelsize=7)
-    axes.set(ylim=(0, 1), xlim=(-0.6, len(shown) - 0.4), ylabel="probability")
-    axes.set_xlabel("" if few else f"{len(shown)} files, in order")
+    axes.set(ylim=(0, 1), xlim=(-0.6, n_files - 0.4), ylabel="probability")
+    axes.set_xlabel("" if names_files else f"{n_files} files, in order")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
@@ -182,46 +189,47 @@ def write(path: Path, figure: matplotlib.figure.Figure) -> None:
         figure.savefig(part, format="png", dpi=150)
 
 
-def _sizes(own: Distribution) -> str:
-    mean, width = own.mean_diameter, own.width
+def _size_summary(ensemble: Distribution) -> str:
+    """Return the mean diameter and the width of a distribution with their intervals."""
+    mean, width = ensemble.mean_diameter, ensemble.width
     return (
         f"mean {mean.value:.1f} Å ({mean.low:.1f} to {mean.high:.1f}), "
         f"width {width.value:.0%} ({width.low:.0%} to {width.high:.0%})"
     )
 
 
-def _predicted(axes, own: Distribution) -> None:
+def _draw_prediction(axes, ensemble: Distribution) -> None:
     """Draw the data, what is fitted and, shaded, what is predicted by the best cluster and by the ensemble."""
-    if not own.holdouts or not len(own.r):
-        axes.text(0.5, 0.5, "nothing lies beyond a fit to predict", ha="center", va="center", transform=axes.transAxes)
+    if not ensemble.holdouts or not len(ensemble.r):
+        axes.text(
+            0.5, 0.5, "no data beyond the fitted range to predict", ha="center", va="center", transform=axes.transAxes
+        )
         axes.set_axis_off()
         return
-    middle = own.holdouts[len(own.holdouts) // 2]
-    shown = own.r > 0.45 * middle.cut
+    middle = ensemble.holdouts[len(ensemble.holdouts) // 2]
+    in_view = ensemble.r > 0.45 * middle.cut
+    r = ensemble.r[in_view]
     axes.axvspan(middle.cut, middle.end, color="0.92", zorder=0)
-    axes.plot(own.r[shown], own.observed[shown], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
-    axes.plot(
-        own.r[shown], own.predicted_single[shown], "-", color="C1", lw=1.1, label=f"one cluster, Rw {middle.single:.2f}"
-    )
-    axes.plot(
-        own.r[shown], own.predicted[shown], "-", color="C3", lw=1.3, label=f"distribution, Rw {middle.ensemble:.2f}"
-    )
-    axes.set(xlim=(own.r[shown][0], middle.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    axes.plot(r, ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
+    single_label, ensemble_label = f"one cluster, Rw {middle.single:.2f}", f"distribution, Rw {middle.ensemble:.2f}"
+    axes.plot(r, ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
+    axes.plot(r, ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
+    axes.set(xlim=(r[0], middle.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
     axes.set_title(f"fitted to {middle.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 
-def _densities(axes, result: SaxsResult, name: str) -> None:
+def _draw_densities(axes, result: SaxsResult, name: str) -> None:
     """Draw the density of sizes, by volume or by number, over the radius."""
-    own = result.sizes
-    if own is None:
+    sizes = result.sizes
+    if sizes is None:
         axes.set_axis_off()
         return
-    line, low, high = (getattr(own, f"{name}{end}") / own.radius for end in ("", "_low", "_high"))
-    axes.fill_between(own.radius, low, high, color="C0", alpha=0.25, lw=0, label="90 % band")
-    axes.plot(own.radius, line, "-", color="C0", lw=1.5, label=own.method)
-    seen = np.flatnonzero(np.maximum(line, high) > 0.005 * line.max())
-    axes.set(xlim=(own.radius[seen[0]] / 1.05, own.radius[seen[-1]] * 1.05), ylim=(0, None))
+    line, low, high = (getattr(sizes, f"{name}{end}") / sizes.radius for end in ("", "_low", "_high"))
+    axes.fill_between(sizes.radius, low, high, color="C0", alpha=0.25, lw=0, label="90 % band")
+    axes.plot(sizes.radius, line, "-", color="C0", lw=1.5, label=sizes.method)
+    radius = sizes.radius[np.maximum(line, high) > MIN_DRAWN_DENSITY * line.max()]
+    axes.set(xlim=(radius[0] / 1.05, radius[-1] * 1.05), ylim=(0, None))
     axes.set(xlabel="radius (Å)", ylabel=f"density by {name} (1/Å)")
     axes.legend(frameon=False, fontsize=9)
 

@@ -17,10 +17,9 @@ import ase.io
 import numpy as np
 
 from jaxstruc import files
-from jaxstruc import result as results
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.report import figures, summary, tables
-from jaxstruc.result import Candidate, Result
+from jaxstruc.result import Candidate, Result, from_arrays, to_arrays
 from jaxstruc.small_angle.result import SaxsResult
 
 CLASSES = (PdfResult, SaxsResult)
@@ -28,18 +27,18 @@ CLASSES = (PdfResult, SaxsResult)
 PDF_COLUMNS = ("r", "G_obs", "G_calc", "G_diff", "G_background")
 """Columns of fits/STEM.csv."""
 SAXS_COLUMNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
-"""Those of small angles; `residual` over sigma."""
+"""Columns of fits/STEM.csv for small angles; `residual` is over sigma."""
 
 
 def load(path: Path | str) -> Result:
-    """Return a result that was saved, from results/STEM.npz.
+    """Return the saved result in a file results/STEM.npz.
 
     Raises:
-        ValueError: where the file is none.
+        ValueError: if the file is not a saved result.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return results.from_arrays({name: archive[name] for name in archive.files}, CLASSES)
+            return from_arrays({name: archive[name] for name in archive.files}, CLASSES)
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
@@ -51,14 +50,20 @@ def save(result: Result, folder: Path) -> None:
     """Write a result's files, under the name of its file, and the summary of all results in the folder."""
     stem = Path(result.name).stem or "result"
     write_result(result, folder, stem)
-    saved = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
+    saved_results = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
     columns = summary.SAXS_SUMMARY if isinstance(result, SaxsResult) else summary.SUMMARY
-    rows = [summary.row(each, columns) for each in saved if each.technique == result.technique]
+    rows = [summary.row(entry, columns) for entry in saved_results if entry.technique == result.technique]
     write_summary(folder, rows, columns=columns)
 
 
 def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY) -> None:
-    """Write the summary."""
+    """Write the summary of a folder of results.
+
+    Args:
+        folder: of the results.
+        rows: one for each file.
+        columns: names of the columns.
+    """
     tables.write(folder / "summary.csv", columns, rows)
 
 
@@ -81,15 +86,15 @@ def candidate_paths(result: Result, folder: Path, stem: str) -> tuple[Path, ...]
 
 @candidate_paths.register
 def _(result: PdfResult, folder: Path, stem: str) -> tuple[Path, ...]:
-    kinds = ["best/{}.xyz", "candidates/{}.csv", "families/{}.png", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png"]
-    kinds += ["distribution/{}.csv", "distribution/{}.png"] if result.ensemble else []
-    return tuple(folder / kind.format(stem) for kind in (*kinds, "results/{}.npz"))
+    names = ["best/{}.xyz", "candidates/{}.csv", "families/{}.png", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png"]
+    names += ["distribution/{}.csv", "distribution/{}.png"] if result.ensemble else []
+    return tuple(folder / name.format(stem) for name in (*names, "results/{}.npz"))
 
 
 @candidate_paths.register
 def _(result: SaxsResult, folder: Path, stem: str) -> tuple[Path, ...]:
-    kinds = ("candidates/{}.csv", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png", "distribution/{}.csv")
-    return tuple(folder / kind.format(stem) for kind in (*kinds, "distribution/{}.png", "results/{}.npz"))
+    names = ("candidates/{}.csv", "correlations/{}.csv", "fits/{}.csv", "fits/{}.png", "distribution/{}.csv")
+    return tuple(folder / name.format(stem) for name in (*names, "distribution/{}.png", "results/{}.npz"))
 
 
 def write_result(result: Result, folder: Path, stem: str) -> None:
@@ -103,7 +108,7 @@ def write_result(result: Result, folder: Path, stem: str) -> None:
     if result.candidates:
         _write_parts(result, folder, stem)
     with files.atomic_replacement(result_file(folder, stem)) as temporary_path, temporary_path.open("wb") as stream:
-        np.savez_compressed(stream, **results.to_arrays(result))  # type: ignore[arg-type]
+        np.savez_compressed(stream, **to_arrays(result))  # type: ignore[arg-type]
 
 
 @singledispatch

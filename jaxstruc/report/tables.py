@@ -1,13 +1,10 @@
-"""A result in a few printed lines for a person, and the same as HTML for a notebook.
-
-Tables of a result: candidates, correlations, sizes and settings; and how rows are written as CSV.
-"""
+"""Tables of a result: a few printed lines, the same as HTML for a notebook, and the rows of its CSV files."""
 
 import csv
-import html as html_
 import io
 from collections.abc import Iterable, Mapping
 from functools import singledispatch
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +23,20 @@ MAX_CANDIDATES_SHOWN = 5
 """Number of candidates in the short table."""
 STRONG_CORRELATION = 0.5
 """Absolute correlation above which the short table gives it."""
+CANDIDATES = (
+    *"rank description type n_atoms diameter rw gap weight in_90 source family recipe converged remark".split(),
+    *VALUES,
+    *NOTES,
+)
+"""Columns of candidates/STEM.csv, by weight. `gap` is the difference to the first's Rw; `weight` and `in_90` are
+relative to all candidates that were fitted."""
+SAXS_CANDIDATES = (
+    *"rank body distribution weight in_90 chi2 rw radius radius_error pd pd_error r_eq mean_diameter width".split(),
+    *"scale scale_error background background_error power_scale power_scale_error median sigma".split(),
+    *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
+    *"converged remark".split(),
+)
+"""Columns of candidates/STEM.csv of small angles, by weight."""
 
 
 @singledispatch
@@ -65,9 +76,9 @@ def short_table(result: Result) -> str:
 @short_table.register
 def _(result: PdfResult) -> str:
     lines = [headline(result)]
-    shown = result.candidates[:MAX_CANDIDATES_SHOWN]
-    width = max((len(candidate.label) for candidate in shown), default=0)
-    for rank, candidate in enumerate(shown, start=1):
+    candidates = result.candidates[:MAX_CANDIDATES_SHOWN]
+    width = max((len(candidate.label) for candidate in candidates), default=0)
+    for rank, candidate in enumerate(candidates, start=1):
         lines.append(
             f"{rank:3d}  {candidate.label:{width}s}  Rw {candidate.rw:.4f}  weight {candidate.weight:6.3f}"
             f"  ({_source(candidate)})"
@@ -115,42 +126,100 @@ def _(result: SaxsResult) -> str:
 
 @singledispatch
 def html(result: Result) -> str:
-    """Return the short table as HTML."""
-    return f"<pre>{html_.escape(short_table(result))}</pre>"
+    """Return the short table of a result as HTML."""
+    return f"<pre>{escape(short_table(result))}</pre>"
 
 
 @html.register
 def _(result: PdfResult) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("", "structure", "Rw", "weight", "type", "source", "recipe"))
     body = "".join(
-        "<tr>" + "".join(f"<td>{html_.escape(str(cell))}</td>" for cell in _html_cells(rank, candidate)) + "</tr>"
+        "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in _html_cells(rank, candidate)) + "</tr>"
         for rank, candidate in enumerate(result.candidates[:MAX_CANDIDATES_SHOWN], start=1)
     )
-    return f"<p>{html_.escape(headline(result))}</p><table><tr>{head}</tr>{body}</table>"
+    return f"<p>{escape(headline(result))}</p><table><tr>{head}</tr>{body}</table>"
 
 
 def distribution_summary(ensemble: Distribution) -> str:
     """Return a distribution's mean, width and largest shares, in a line."""
     mean, width = ensemble.mean_diameter, ensemble.width
-    shares = [
+    share_texts = [
         f"{name} {share.value:.0%} ({max(share.low, 0):.0%} to {share.high:.0%})"
         for name, share in ensemble.shares.items()
         if share.value >= MIN_SHARE
     ]
     return (
         f"mean {mean.value:.1f} Å ({mean.low:.1f} to {mean.high:.1f}), "
-        f"width {width.value:.0%} ({width.low:.0%} to {width.high:.0%}), {', '.join(shares)}"
+        f"width {width.value:.0%} ({width.low:.0%} to {width.high:.0%}), {', '.join(share_texts)}"
     )
 
 
 def fitted_values(result: Result) -> str:
     """Return the best candidate's fitted values with their errors, in a line."""
-    words = []
+    value_texts = []
     for name in result.free:
         value = result.best.values[name]
         error = f" ± {value.error:.1g}" if value.error is not None else " (at its bound)"
-        words.append(f"{name} {value.value:.4g}{error}{' ' + value.unit if value.unit else ''}")
-    return ", ".join(words)
+        value_texts.append(f"{name} {value.value:.4g}{error}{' ' + value.unit if value.unit else ''}")
+    return ", ".join(value_texts)
+
+
+@singledispatch
+def candidates(result: Result) -> list[Row]:
+    """Return a row for each candidate, best first."""
+    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
+
+
+@candidates.register
+def _(result: PdfResult) -> list[Row]:
+    return [
+        candidate_cells(candidate) | _ranking(rank, candidate) | {"gap": candidate.rw - result.best.rw}
+        for rank, candidate in enumerate(result.candidates, start=1)
+    ]
+
+
+@candidates.register
+def _(result: SaxsResult) -> list[Row]:
+    rows = [
+        fit_cells(candidate) | _ranking(rank, candidate) | {"body": candidate.type, "distribution": candidate.family}
+        for rank, candidate in enumerate(result.candidates, start=1)
+    ]
+    return [{name: row[name] for name in SAXS_CANDIDATES if name in row} for row in rows]
+
+
+def correlation(result: Result, candidate: Candidate) -> list[Row]:
+    """Return the correlation matrix of a candidate's fitted values; its first column, "", names them."""
+    matrix = np.zeros((0, 0)) if candidate.correlation is None else candidate.correlation
+    return [
+        {"": name, **dict(zip(result.free, line, strict=True))}
+        for name, line in zip(result.free, matrix.tolist(), strict=False)
+    ]
+
+
+def distribution(result: Result) -> list[Row]:
+    """Return a row for each size of a distribution."""
+    columns = {name: column.tolist() for name, column in result.distribution.items()}
+    return [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
+
+
+def settings(title: str, rows: Iterable[Setting]) -> None:
+    """Print each setting with its unit and where it came from."""
+    import rich.console
+    import rich.table
+
+    table = rich.table.Table("setting", "value", "unit", "from", title=title, title_justify="left")
+    for name, value, origin in rows:
+        table.add_row(name, f"{value:g}", UNITS.get(name, ""), origin)
+    rich.console.Console().print(table)
+
+
+def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
+    """Write rows as CSV; numbers with six significant digits, missing ones empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    files.write_text(path, text.getvalue())
 
 
 def _classified(result: PdfResult) -> str:
@@ -211,80 +280,6 @@ def _strong_correlations(result: SaxsResult) -> list[str]:
         return []
     pairs = [(a, b) for a in range(len(matrix)) for b in range(a) if abs(matrix[a, b]) > STRONG_CORRELATION]
     return [f"{result.free[b]} {result.free[a]} {matrix[a, b]:.2f}" for a, b in pairs]
-
-
-CANDIDATES = (
-    *"rank description type n_atoms diameter rw gap weight in_90 source family recipe converged remark".split(),
-    *VALUES,
-    *NOTES,
-)
-"""Columns of candidates/STEM.csv, by weight. `gap` is the difference to the first's Rw; `weight` and `in_90` are
-relative to all candidates that were fitted."""
-SAXS_CANDIDATES = (
-    *"rank body distribution weight in_90 chi2 rw radius radius_error pd pd_error r_eq mean_diameter width".split(),
-    *"scale scale_error background background_error power_scale power_scale_error median sigma".split(),
-    *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
-    *"converged remark".split(),
-)
-"""Columns of candidates/STEM.csv of small angles, by weight."""
-
-
-@singledispatch
-def candidates(result: Result) -> list[Row]:
-    """Return a row for each candidate, best first."""
-    raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
-
-
-@candidates.register
-def _(result: PdfResult) -> list[Row]:
-    return [
-        candidate_cells(candidate) | _ranking(rank, candidate) | {"gap": candidate.rw - result.best.rw}
-        for rank, candidate in enumerate(result.candidates, start=1)
-    ]
-
-
-@candidates.register
-def _(result: SaxsResult) -> list[Row]:
-    rows = [
-        fit_cells(candidate) | _ranking(rank, candidate) | {"body": candidate.type, "distribution": candidate.family}
-        for rank, candidate in enumerate(result.candidates, start=1)
-    ]
-    return [{name: row[name] for name in SAXS_CANDIDATES if name in row} for row in rows]
-
-
-def correlation(result: Result, candidate: Candidate) -> list[Row]:
-    """Return the correlation matrix of a candidate's fitted values; its first column, "", names them."""
-    matrix = np.zeros((0, 0)) if candidate.correlation is None else candidate.correlation
-    return [
-        {"": name, **dict(zip(result.free, line, strict=True))}
-        for name, line in zip(result.free, matrix.tolist(), strict=False)
-    ]
-
-
-def distribution(result: Result) -> list[Row]:
-    """Return a row for each size of a distribution."""
-    columns = {name: column.tolist() for name, column in result.distribution.items()}
-    return [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
-
-
-def settings(title: str, given: Iterable[Setting]) -> None:
-    """Print each setting with its unit and where it came from."""
-    import rich.console
-    import rich.table
-
-    table = rich.table.Table("setting", "value", "unit", "from", title=title, title_justify="left")
-    for name, value, origin in given:
-        table.add_row(name, f"{value:g}", UNITS.get(name, ""), origin)
-    rich.console.Console().print(table)
-
-
-def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
-    """Write rows as CSV; numbers with six significant digits, missing ones empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    files.write_text(path, text.getvalue())
 
 
 def _ranking(rank: int, candidate: Candidate) -> Row:

@@ -63,7 +63,7 @@ class SaxsData(NamedTuple):
         return int(np.count_nonzero(self.whitened_data.inverse_sigma))
 
 
-def saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsData:
+def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsData:
     """Return a measured I(Q) as fits see it.
 
     Raises:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jaxstruc
-from jaxstruc.io import background as subtraction
 from jaxstruc.io import points, read
+from jaxstruc.io.background import subtract_background
 from jaxstruc.io.columns import expect
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.small_angle import BODIES, DISTRIBUTIONS, QOptions, SaxsOptions, SizeOptions
 from jaxstruc.small_angle import contrast, fit, result
-from jaxstruc.small_angle import data as pattern
-from jaxstruc.small_angle.data import SaxsData
+from jaxstruc.small_angle.data import SaxsData, prepare_saxs_data
 from jaxstruc.small_angle.result import SaxsResult
 
 FILES_PER_BATCH = 16
@@ -126,16 +125,18 @@ def prepare_saxs_measurement(
     """
     data = plan.data
     if background is None and data.background is not None:
-        background = read.read_curve(data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",))
+        background = read.read_curve(
+            data.background, q_unit=data.q_unit, wavelength=data.wavelength, accepted_kinds=("iq",)
+        )
     if background is not None:
-        measurement = subtraction.subtract_background(measurement, background, scale=data.background_scale)
+        measurement = subtract_background(measurement, background, scale=data.background_scale)
     prepared_measurement = points.resolve_q_range(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
     if plan.fit.absolute:
         expect(
             prepared_measurement.intensity_unit in INTENSITY_UNITS,
             f"intensities in 1/cm or 1/m for --absolute, got {prepared_measurement.intensity_unit} in {prepared_measurement.name}; leave --absolute out",
         )
-    pattern.saxs_data(prepared_measurement, plan.fit)
+    prepare_saxs_data(prepared_measurement, plan.fit)
     return prepared_measurement
 
 
@@ -160,7 +161,7 @@ def solve_saxs_measurements(
         if progress:
             progress(start, len(measurements), f"{batch[0].name}: {len(plan.bodies)} bodies")
         start_time = time.perf_counter()
-        batch_data = [pattern.saxs_data(batch_measurement, plan.fit) for batch_measurement in batch]
+        batch_data = [prepare_saxs_data(batch_measurement, plan.fit) for batch_measurement in batch]
         batch_fits = fit.fit_all(batch_data, plan.bodies, plan.distributions)
         shared_seconds = (time.perf_counter() - start_time) / len(batch)
         for measurement, saxs_data, fits in zip(batch, batch_data, batch_fits, strict=True):
@@ -170,7 +171,9 @@ def solve_saxs_measurements(
             yield dataclasses.replace(result, facts=result.facts | {"seconds": seconds})
 
 
-def saxs_result_from_fits(measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan) -> SaxsResult:
+def saxs_result_from_fits(
+    measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan
+) -> SaxsResult:
     """Return the result of one measurement from its fits."""
     scale_factor = INTENSITY_UNITS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
     saxs_result = result.build_result(

@@ -7,7 +7,7 @@ from jaxstruc.small_angle import data, fit
 
 
 def make_saxs_data(*populations, **options):
-    return data.saxs_data(small_angle_data.measurement(*populations, **options), SizeOptions())
+    return data.prepare_saxs_data(small_angle_data.measurement(*populations, **options), SizeOptions())
 
 
 def test_a_fit_alone_is_the_same_as_among_others_of_other_sizes():

@@ -15,7 +15,7 @@ SPHERE_TABLE = form_factors.FormFactorTable(
 
 @pytest.fixture(scope="module")
 def saxs_data():
-    return data.saxs_data(small_angle_data.measurement(), SizeOptions())
+    return data.prepare_saxs_data(small_angle_data.measurement(), SizeOptions())
 
 
 @pytest.mark.parametrize("dq", [0.0, 0.004])
@@ -57,7 +57,7 @@ def test_the_resolution_smears_as_that_of_sasmodels():
 
 @pytest.mark.parametrize(("mean", "width"), [(25.0, 0.01), (60.0, 0.05), (40.0, 0.3)])
 def test_fits_start_near_the_truth_though_a_curve_of_one_size_has_many_minima(mean, width):
-    saxs_data = data.saxs_data(small_angle_data.measurement((mean, width, 1.0)), SizeOptions())
+    saxs_data = data.prepare_saxs_data(small_angle_data.measurement((mean, width, 1.0)), SizeOptions())
     start_window = design_matrix.start_window(
         fit.start_grid(fit.form_factor_tables(("sphere",)), saxs_data.whitened_data.q),
         saxs_data.whitened_data,
@@ -66,7 +66,7 @@ def test_fits_start_near_the_truth_though_a_curve_of_one_size_has_many_minima(me
 
 
 def test_start_pairs_contain_the_two_populations():
-    saxs_data = data.saxs_data(small_angle_data.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions())
+    saxs_data = data.prepare_saxs_data(small_angle_data.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions())
     window = RadiusWindow(jnp.log(40.0), jnp.asarray(design_matrix.PAIR_NODE_STEP), jnp.asarray(0.2))
     pair_matrix = design_matrix.design_matrix(SPHERE_TABLE, saxs_data.whitened_data, window)
     start_radii = np.exp(

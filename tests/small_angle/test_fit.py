@@ -21,7 +21,7 @@ def fit_measurement():
     table = jax.tree.map(lambda part: part[0], fit.form_factor_tables(("sphere",)))
 
     def fit_from(measurement, *start_sizes):
-        saxs_data = data.saxs_data(measurement, SizeOptions())
+        saxs_data = data.prepare_saxs_data(measurement, SizeOptions())
         start = jnp.log(jnp.asarray(start_sizes or ((42.0, 0.15), (38.0, 0.05)), jnp.float32))[:, None]
         return saxs_data, *fit_gaussian(table, saxs_data.whitened_data, start)
 
@@ -63,7 +63,7 @@ def test_a_width_at_its_bound_is_flagged(fit_measurement):
 
 def test_a_curve_that_is_no_number_is_flagged_not_converged(fit_measurement):
     measurement = small_angle_data.measurement()
-    saxs_data = data.saxs_data(measurement, SizeOptions())
+    saxs_data = data.prepare_saxs_data(measurement, SizeOptions())
     table = jax.tree.map(lambda part: part[0], fit.form_factor_tables(("sphere",)))
     nan_data = saxs_data.whitened_data._replace(data=saxs_data.whitened_data.data * jnp.nan)
     size_fit, _ = fit_gaussian(table, nan_data, jnp.log(jnp.asarray([[[42.0, 0.15]], [[38.0, 0.05]]], jnp.float32)))

@@ -8,7 +8,7 @@ from jaxstruc.small_angle import data, fit, fitted_curves
 
 @pytest.fixture(scope="module")
 def sphere_fit():
-    saxs_data = data.saxs_data(small_angle_data.measurement(), SizeOptions())
+    saxs_data = data.prepare_saxs_data(small_angle_data.measurement(), SizeOptions())
     (saxs_fits,) = fit.fit_all([saxs_data], ("sphere",), ("gaussian",))
     log_radius = float(saxs_fits.window.center) + np.linspace(-1.2, 1.2, 512)
     return (

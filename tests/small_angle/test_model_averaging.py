@@ -19,7 +19,7 @@ def test_the_free_distribution_is_best_if_no_other_explains_the_data():
 
 
 def test_the_free_distribution_has_no_weight_beside_one_that_explains_the_data_and_all_if_alone():
-    saxs_data = data.saxs_data(small_angle_data.measurement(), SizeOptions())
+    saxs_data = data.prepare_saxs_data(small_angle_data.measurement(), SizeOptions())
     (fits,) = fit.fit_all([saxs_data], ("sphere",), ("gaussian",))
     joint_average, free_average = (
         model_averaging.average_models(saxs_data, fits, fits.body_fits, with_free=True, free_only=is_alone)

@@ -100,8 +100,12 @@ def gauss_newton_minimum(start, problem: StressProblem, tolerance):
 
     def step(state):
         count, current, best, _ = state
-        trial_point = evaluate_point(current.positions + _gauss_newton_step(current.positions, current.gradient, problem), problem)
-        is_better = (trial_point.error < current.error) & (trial_point.value <= current.value + stress_rounding(current.value, problem))
+        trial_point = evaluate_point(
+            current.positions + _gauss_newton_step(current.positions, current.gradient, problem), problem
+        )
+        is_better = (trial_point.error < current.error) & (
+            trial_point.value <= current.value + stress_rounding(current.value, problem)
+        )
         is_better |= problem.outlier_scale is not None  # reweighted steps may raise the gradient on their way
         current = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), trial_point, current)
         return count + 1, current, lower_stress_point(current, best, problem), is_better
@@ -133,15 +137,24 @@ def lbfgs_minimum(start_point, problem: StressProblem, iterations, tolerance):
         new_positions, new_state = solver.update(positions, state, problem)
         new_state = _without_flat_pair(state, new_state, new_positions - positions)
         new_point = StressPoint(new_positions, new_state.grad, new_state.error, new_state.value)
-        n_stalled_steps = jnp.where((new_state.value < min_value) | (new_state.error < min_error), 0, n_stalled_steps + 1)
-        new_state = new_state._replace(failed_linesearch=new_state.failed_linesearch | (n_stalled_steps >= MAX_STALLED_STEPS))
+        n_stalled_steps = jnp.where(
+            (new_state.value < min_value) | (new_state.error < min_error), 0, n_stalled_steps + 1
+        )
+        new_state = new_state._replace(
+            failed_linesearch=new_state.failed_linesearch | (n_stalled_steps >= MAX_STALLED_STEPS)
+        )
         progress = jnp.fmin(new_state.value, min_value), jnp.fmin(new_state.error, min_error), n_stalled_steps
         return new_positions, new_state, lower_stress_point(new_point, best_point, problem), progress
 
     @jax.custom_batching.custom_vmap
     def run(start_point, problem):
         state = solver.init_state(start_point.positions, problem)._replace(error=start_point.error)
-        initial_carry = start_point.positions, state, start_point, (start_point.value, start_point.error, jnp.asarray(0))
+        initial_carry = (
+            start_point.positions,
+            state,
+            start_point,
+            (start_point.value, start_point.error, jnp.asarray(0)),
+        )
         _, state, best_point, _ = lax.while_loop(is_unfinished, lambda carry: step(carry, problem), initial_carry)
         return best_point.positions, best_point.error, state.iter_num, state.failed_linesearch
 

@@ -255,9 +255,7 @@ def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions) 
     return _TrainingRun(network, config, splits, _batch_gatherer(data, network.sizes), keys, steps)
 
 
-def _train_epoch(
-    run: _TrainingRun, state: TrainingState, epoch: int
-) -> tuple[TrainingState, dict[str, np.ndarray]]:
+def _train_epoch(run: _TrainingRun, state: TrainingState, epoch: int) -> tuple[TrainingState, dict[str, np.ndarray]]:
     """Return the states after an epoch, and its metrics [seed], those of the validation among them.
 
     Raises:

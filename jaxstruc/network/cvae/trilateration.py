@@ -317,7 +317,9 @@ def _solution(start, problem: stress.StressProblem, iterations, tolerance):
     )
     def minimise(start, problem):
         newton_positions, steps, is_finite = stress.gauss_newton_minimum(start, problem, tolerance)
-        positions, error, lbfgs_steps, search_failed = stress.lbfgs_minimum(newton_positions, problem, iterations, tolerance)
+        positions, error, lbfgs_steps, search_failed = stress.lbfgs_minimum(
+            newton_positions, problem, iterations, tolerance
+        )
         return positions, (error, steps + lbfgs_steps, search_failed, is_finite)
 
     positions, (error, steps, search_failed, is_finite) = minimise(lax.stop_gradient(start), problem)
