@@ -4,9 +4,9 @@
     python experiments/benchmark_saxs.py --quick     (few curves; writes nothing)
 
 Curves have 200 points of Q from 0.005 to 0.6 1/Å and Gaussian distributions of 35 sizes within 3 standard deviations,
-with 1000 different means and widths. jaxstruc works in single precision with the 35 sizes of sasmodels, and takes P from
-its table, or from the formula of the sphere. sasmodels 1.1.0 runs in the same process, one curve after the other, as in
-its fits; its C code needs a compiler. Times are medians without compilation.
+with 1000 different means and widths. jaxstruc works in single precision with the 35 sizes of sasmodels, and takes P
+from its table, or from the formula of the sphere. sasmodels 1.1.0 runs in the same process, one curve after the other,
+as in its fits; its C code needs a compiler. Times are medians without compilation.
 """
 
 import argparse

@@ -54,7 +54,9 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
     ]
 
     def fit_files() -> None:
-        fit.fit_all([data.saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions)
+        fit.fit_all(
+            [data.prepare_saxs_data(measurement, plan.fit) for measurement in measurements], bodies, distributions
+        )
 
     def solve_files() -> None:
         list(solve.solve_saxs_measurements(measurements, plan))

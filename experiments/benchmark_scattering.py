@@ -5,11 +5,11 @@
 
 All other programs that are installed (`pip install -e '.[peers]'`) are timed too: DebyeCalculator, ASE's XrDebye (with
 f = Z, so a different sum), diffpy.srreal, and a plain NumPy sum. The structures are fcc gold of 13 to 5083 atoms and a
-batch of 100 different clusters of 80 to 100 atoms, on two grids. All programs run in one process on two cores, one after
-the other for each case; times are medians without compilation. Errors are relative to the largest value of the sum in
-double precision on the same Q grid, with the program's own rule at the ends of the grid; those of gradients are relative
-to the largest component. The ratio is the time of DebyeCalculator over that of the program. Only jaxstruc uses an
-accelerator, if there is one.
+batch of 100 different clusters of 80 to 100 atoms, on two grids. All programs run in one process on two cores, one
+after the other for each case; times are medians without compilation. Errors are relative to the largest value of the
+sum in double precision on the same Q grid, with the program's own rule at the ends of the grid; those of gradients are
+relative to the largest component. The ratio is the time of DebyeCalculator over that of the program. Only jaxstruc uses
+an accelerator, if there is one.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def max_diameter(site_arrays) -> float:
 
 
 class ExactSum:
-    """The Debye sum in double precision; squared distances on a lattice are integers, so each distinct one is summed once."""
+    """The Debye sum in double precision; squared distances on a lattice are integers, so each is summed once."""
 
     def __init__(self, lattice_sites, grid: Grid, rule: str):
         """Count the squared distances; `rule` weights the ends of the sine sum: "trapezoid" or "rectangle"."""
@@ -243,7 +243,7 @@ def ase_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_wei
 
 
 def diffpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """Return the same for diffpy.srreal's DebyePDFCalculator: G(r) alone, on a Q grid of its own, so without an error."""
+    """Return the same for diffpy.srreal's DebyePDFCalculator: G(r) alone, on its own Q grid, so without an error."""
     structures = [
         Structure([Atom("Au", xyz=position, Uisoequiv=UISO) for position in entry * LATTICE_CONSTANT / 2])
         for entry in site_arrays

@@ -1,12 +1,12 @@
-"""Claim: a site search evaluates half a million single moves exactly per second and core; and its distance from a floor.
+"""Claim: a site search evaluates half a million single moves exactly per second and core; also its lower bound.
 
     taskset -c 0 python experiments/benchmark_sites.py     (on one core; about a minute)
     python experiments/benchmark_sites.py --quick          (small lattices, few steps; writes nothing)
 
 Balls of fcc of 100, 300 and 600 atoms are searched, r to 30 Å, on lattices of twice as many sites. A step computes the
-exact costs of all single moves, one for each site, and of 48 x 48 exchanges, and makes the best of them. The floor is
-the time that NumPy needs to read the fields of all sites twice, once for their projection on the data and once for
-their squares; any exact step reads at least that much.
+exact costs of all single moves, one for each site, and of 48 x 48 exchanges, and makes the best of them. The lower
+bound ("floor") is the time that NumPy needs to read the fields of all sites twice, once for their projection on the
+data and once for their squares; any exact step reads at least that much.
 """
 
 import argparse

@@ -12,8 +12,8 @@ white noise on F(Q) as in `unlisted_particles.py`. MetalFinder (gradient-boosted
 noise, has 95.95 % among its first three and 97.89 % among its first five, at 3.8 ms a PDF.
 
 The lookup compares the sine transforms of data and structures, all by one matrix product, at a few values of Uiso and
-qdamp. Then scale, Uiso and delta2 of the best `N_FITTED` are fitted, and Rw orders them. Structures whose Rw equals that
-of the truth within a tolerance are tied with it; each of two tied structures counts one half.
+qdamp. Then scale, Uiso and delta2 of the best `N_FITTED` are fitted, and Rw orders them. Structures whose Rw equals
+that of the truth within a tolerance are tied with it; each of two tied structures counts one half.
 
 listed: the structures of the list, without noise and with 5 and 10 %. between: unknown bond lengths, drawn uniformly
 from the range of the list, so that stretch is fitted too and the shape has to be right. all: as listed, with few PDFs
@@ -319,7 +319,7 @@ def rank_by_lookup(
 
 @jax.jit
 def _explained_squares(sine_transforms, qdamp_index, weight, data) -> Float[Array, "pdf structure"]:
-    """Return by how much each structure lowers the sum of squares, with its best Uiso and its best scale of at least 0."""
+    """Return by how much each structure lowers the sum of squares, with its best Uiso and its best scale >= 0."""
     flat_transforms = sine_transforms[qdamp_index].reshape(-1, sine_transforms.shape[-1])
     overlap, squared_norm = (weight * data) @ flat_transforms.T, weight @ (flat_transforms**2).T
     explained_squares = jnp.maximum(overlap, 0.0) ** 2 / jnp.maximum(squared_norm, 1e-12)

@@ -368,7 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, help="cases a part")
     parser.add_argument("--search", action="store_true", help="search sites too; rows in ensembles_searched.jsonl")
     parser.add_argument("--screen", action="store_true", help="by the classifier; rows in ensembles_screened.jsonl")
-    parser.add_argument("--shard", default="1/1", help="which part of the cases, as 1/8")
+    parser.add_argument("--shard", default="1/1", help="part of the cases, e.g. 1/8")
     parser.add_argument("--out", type=Path, help="rows are added here [results/ensembles.jsonl; quick: nowhere]")
     parser.add_argument("--measured", type=Path, help="folder of measured .gr files")
     parser.add_argument("--quick", action="store_true", help="a case of three parts and a small library")

@@ -300,7 +300,7 @@ def _similar_triangles(triangle: np.ndarray, positions: np.ndarray) -> np.ndarra
 
 
 def _triangle_frames(triangles: np.ndarray) -> np.ndarray:
-    """Return the orthonormal frames [..., axis, 3] of triangles: along the first side, across it in the plane, and normal to the plane."""
+    """Return the orthonormal frames [..., axis, 3] of triangles; the first axis is along a side, the last is normal."""
     first_axis, second_side = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     third_axis = np.cross(first_axis, second_side)
     first_axis, third_axis = (

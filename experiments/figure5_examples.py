@@ -4,8 +4,8 @@
     python experiments/figure5_examples.py --quick    (under 50 s: a tiny training that has learnt nothing)
 
 Figure 5 of KDD 2020 shows two typical cases of the validation set. Here the test PDFs of seed 0 are ranked by Rw, and
-those at one tenth, half and nine tenths of the ranking are shown. Each structure is one draw from the prior, and its PDF
-is simulated after the trilateration; the difference is not scaled. The rows hold all test PDFs of all seeds.
+those at one tenth, half and nine tenths of the ranking are shown. Each structure is one draw from the prior, and its
+PDF is simulated after the trilateration; the difference is not scaled. The rows hold all test PDFs of all seeds.
 """
 
 import evaluation

@@ -5,8 +5,8 @@
 
 Figure 6 of KDD 2020: structures of 19 and 87 atoms from 4, 11 and 100 satellites, without the pair distances (with
 weight 0) and with them. The distances have Gaussian errors of 0.0045 radii, as those of the shipped decoder on its
-validation set, or of 0.05 radii, which are large enough to be visible. The picture shows one structure of each case over
-the true one; the rows hold the errors over all draws and the Cramér-Rao bound.
+validation set, or of 0.05 radii, which are large enough to be visible. The picture shows one structure of each case
+over the true one; the rows hold the errors over all draws and the Cramér-Rao bound.
 """
 
 import argparse

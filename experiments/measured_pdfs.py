@@ -6,8 +6,8 @@
     python experiments/measured_pdfs.py --quick                  (a small part of --calibrate, under 50 s)
 
 Mining: each .gr file of a folder is mined with the metal of its header's composition, r 1.5 to 20 Å, qdamp 0.03, delta2
-fitted, and all families up to 1000 atoms. A row holds the best cluster, its values with standard errors, its bond length
-beside the metal's, and the best Rw of each family. No row or picture in the results holds measured data.
+fitted, and all families up to 1000 atoms. A row holds the best cluster, its values with standard errors, its bond
+length beside the metal's, and the best Rw of each family. No row or picture in the results holds measured data.
 
 Calibration: G(r) is simulated for the gold decahedron (6,1,1) of 423 atoms, Q 0.58 to 21 1/Å, with white noise on F(Q),
 and the 16 decahedra (p,q,r) of the SWAXS course are fitted to it, for 100 draws of the noise. A set with 90 % of the

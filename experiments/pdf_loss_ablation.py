@@ -1,19 +1,19 @@
-"""Claim: trained with the PDF term, at like compute, the CVAE's reconstructions agree better with their PDFs.
+"""Claim: with the PDF term in training, at about equal compute, the CVAE's reconstructions fit their PDFs better.
 
     python experiments/pdf_loss_ablation.py                  (trains what is not trained: hours on 2 cores)
     python experiments/pdf_loss_ablation.py --trained-only   (15 minutes on 2 cores; leaves out what is not trained)
     python experiments/pdf_loss_ablation.py --quick          (under 50 s: two epochs, nothing to learn from)
 
-The term is the one that section 6 of the KDD 2020 paper proposes. Weight 0 against the weight in `trainings`, the seeds
-that are there, on the paper's random split and on held-out shapes. The model with the term had 1.1 times the compute of
-the other, or more (see the README). Control: the same reconstructions, their coordinates and radius then refined
-against the input PDF by gradient descent (`STEPS` of Adam), which needs no PDF term in training; the other model's
-output is refined beside it. White noise on F(Q) of the input, which no model here was trained with, says what either
-way makes of it; all measures are against the PDF without noise.
+The term is proposed in section 6 of the KDD 2020 paper. Weight 0 is compared with the weight in `trainings`, for all
+trained seeds, on the paper's random split and on held-out shapes. The model with the term had at least 1.1 times the
+compute of the other (see the README). As a control, coordinates and radius of the same reconstructions are refined
+against the input PDF by gradient descent (`N_STEPS` of Adam), which needs no PDF term in training; the output of the
+other model is refined too. White noise on F(Q) of the input, which no model was trained with, tests how robust both
+ways are; all measures are against the PDF without noise.
 
-One JSON line a row as in `table1_reconstruction`, with `weight`, `noise` (relative to the root mean square of F),
-`refined`, `steps` and `seconds_per_structure` of the refinement. Rows of t-tests compare with `against`, which is
-refined where `against_refined` says so.
+The rows are as in `table1_reconstruction`, with `weight`, `noise` (relative to the root mean square of F), `refined`,
+`steps` and `seconds_per_structure` of the refinement. Rows of t-tests compare with the model `against`, whose output is
+refined if `against_refined` is true.
 """
 
 import argparse
@@ -46,21 +46,21 @@ RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
 MODELS = ("cvae", "cvae+pdf")
 LATENTS = {"random": 2, "shape": 8}
 NOISES = (0.0, 0.1)
-"""White noise on F(Q), relative to the root mean square of F."""
-STEPS, LEARNING_RATE = 100, 0.05
-"""Of Adam. The rate, in Å, falls to zero as a cosine."""
+"""Standard deviation of the white noise on F(Q) over the root mean square of F."""
+N_STEPS, LEARNING_RATE = 100, 0.05
+"""Steps of Adam, and its rate in Å, which falls to zero as a cosine."""
 RADIUS_SCALE = 10.0
-"""Å. A step changes the radius of a particle of this size as much as one coordinate."""
+"""In Å; a step changes the radius of a particle of this size as much as one coordinate."""
 COMPARISONS = (
     (("cvae+pdf", False), ("cvae", False)),
     (("cvae+pdf", False), ("cvae", True)),
     (("cvae+pdf", True), ("cvae", True)),
 )
-"""Model and whether it is refined, against another."""
+"""Each model, and whether it is refined, with the one that it is compared with."""
 
 
 class RefinedStructures(NamedTuple):
-    """Structures after a descent, and their mean squared differences from the PDF."""
+    """Structures after a descent, with their mean squared differences from the PDF at its start and end."""
 
     structures: StructureBatch
     start_misfit: Float[Array, " batch"]
@@ -71,13 +71,13 @@ class RefinedStructures(NamedTuple):
 def refine_structures(
     structures: StructureBatch, pdf: Float[Array, "batch r"], conditions: Conditions, *, steps: int
 ) -> RefinedStructures:
-    """Return each structure with the coordinates and radius that fitted its PDF best on the way of a descent.
+    """Return each structure with the coordinates and radius that fitted its PDF best during a descent.
 
     Args:
-        structures: where to start.
+        structures: structures at the start.
         pdf: G(r) on `dataset.GRID`, in 1/Å².
-        conditions: of each PDF; they are known.
-        steps: of Adam.
+        conditions: known conditions of each PDF.
+        steps: number of steps of Adam.
     """
 
     def make_structures(free):
@@ -105,7 +105,7 @@ def refine_structures(
 
 
 def keep_better(new, new_misfit, old, old_misfit):
-    """Return, for each structure, the one with the smaller misfit, and that."""
+    """Return, for each structure, the state with the smaller misfit, and its misfit."""
     is_better = new_misfit < old_misfit
     selection = jax.tree.map(
         lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf),
@@ -116,13 +116,13 @@ def keep_better(new, new_misfit, old, old_misfit):
 
 
 def simulate_noisy_pdfs(data: Dataset, pdf_indices: np.ndarray, noise: float, key: Array) -> Float[np.ndarray, "pdf r"]:
-    """Return PDFs with white noise on F(Q), the same draws for each size of it.
+    """Return PDFs with white noise on F(Q), whose draws are the same for each standard deviation.
 
     Args:
         data: the data set.
-        pdf_indices: the PDFs.
-        noise: relative to the root mean square of F.
-        key: of the noise.
+        pdf_indices: indices of the PDFs.
+        noise: standard deviation over the root mean square of F.
+        key: random key of the noise.
     """
     distance_table = dataset.distance_table(data.shapes)
     columns = jax.tree.map(lambda column: jnp.asarray(column)[data.shape_index[pdf_indices]], distance_table)
@@ -188,7 +188,7 @@ def evaluate_split(
 
 
 def plot_noise(result: list[dict], path: Path) -> None:
-    """Draw Pearson and R_p against noise: a point a seed, and a line through their means."""
+    """Draw Pearson and R_p against noise: a point for each seed, and a line through their means."""
     splits = [split for split in SPLITS if any(row["split"] == split for row in result)]
     figure = matplotlib.figure.Figure(figsize=(9, 3.4 * len(splits)), layout="constrained")
     panels = figure.subplots(len(splits), 2, squeeze=False)
@@ -219,7 +219,7 @@ def plot_noise(result: list[dict], path: Path) -> None:
 
 
 def main(arguments=None) -> list[dict]:
-    """Evaluate, trained first where it is not; show, write and draw."""
+    """Train what is not trained, evaluate, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny trainings, under 50 s; nothing is kept")
     parser.add_argument("--trained-only", action="store_true", help="leave out splits that are not trained to the end")
@@ -242,7 +242,9 @@ def main(arguments=None) -> list[dict]:
                     print(f"Left out: the {split} split; {', '.join(unfinished)} not trained.", file=sys.stderr)
                     continue
                 plans = finished_plans
-            noise_options = {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": STEPS}
+            noise_options = (
+                {"noises": NOISES[:1], "steps": 10} if options.quick else {"noises": NOISES, "steps": N_STEPS}
+            )
             result += evaluate_split(trainings.load_dataset(split), split, plans, quick=options.quick, **noise_options)
     for row in result:
         json_rows.print_row(row)

@@ -1,18 +1,19 @@
-"""Claim: what is answered does not hang on a header's qmin, on the choice of what is fitted, or on the user's eye.
+"""Claim: PDF results do not depend on a header's qmin, on the preselection of candidates, or on a user's judgement.
 
     python experiments/pdf_validation.py screening          (about an hour on 2 cores; resumes)
     python experiments/pdf_validation.py qmin               (about half an hour on 2 cores; resumes)
     python experiments/pdf_validation.py verdict            (some minutes on 2 cores; resumes)
-    python experiments/pdf_validation.py --quick            (a case of each, a minute)
+    python experiments/pdf_validation.py --quick            (a case of each part, a minute)
 
-Particles of gold of 13 to 1000 atoms, evenly in the logarithm, a family at a time, are simulated with instruments and
-vibrations drawn at random and 5 % of white noise on F(Q), for each point of a 0.02 1/Å grid; a third are mixtures of
-particles of their family whose diameters spread by 10 %.
+Gold particles of 13 to 1000 atoms, log-uniform in size, of all families in turn, are simulated with random instruments
+and vibrations and with white noise of 5 % on F(Q) for each point of a 0.02 1/Å grid. A third of the samples are
+mixtures of particles of one family whose diameters have a standard deviation of 10 %.
 
-screening: all clusters of the library are fitted; a row says where the best of them stood in the order of the
-screening, and what the best of those is that it would have chosen.
-qmin: curves whose Q range begins between 0.4 and 1.6 1/Å are mined with that value and under a header that says 0.1.
-verdict: the true cluster alone is fitted; a row says how much the residual exceeds the noise, and the size read.
+screening: all clusters of the library are fitted. A row holds the rank of the best cluster in the order of the
+screening, and the best Rw among the clusters that the screening selects.
+qmin: curves whose Q range begins between 0.4 and 1.6 1/Å are mined with that value, and with a header that says 0.1.
+verdict: only the true cluster is fitted. A row holds how much the residual exceeds the noise, and the diameter
+estimated from the data.
 """
 
 import argparse
@@ -43,20 +44,20 @@ BOND = form_factors.bond_length("Au")
 R_GRID = np.arange(1.5, 45.001, 0.05)
 NOISE = 0.05
 MIXTURE_SPREAD, MIXTURE_MEMBERS = 0.1, 8
-"""Standard deviation over mean of the diameters in a mixture, and particles drawn for it."""
+"""Standard deviation over mean of the diameters in a mixture, and the number of its particles."""
 CASE_COUNTS = {"screening": 300, "qmin": 200, "verdict": 300}
 TABLE_RANGE = TableRange(28.0, 32.0)
-"""One for all cases, so that the tables of the library are made once."""
+"""Range of the cluster tables, shared by all cases, so that the tables of the library are made once."""
 
 
 class LibraryCase(NamedTuple):
-    """A simulated sample."""
+    """A simulated sample of one cluster of the library, or of a mixture about it."""
 
     row: int
-    """Of the library."""
+    """Row of the cluster in the library."""
     is_mixture: bool
     values: dict[str, float]
-    """Instrument and vibrations."""
+    """Parameters of the instrument and the vibrations."""
     g: np.ndarray
 
 
@@ -77,7 +78,7 @@ def simulate_case(cluster_library: Library, seed: int, *, part: str) -> LibraryC
     members = _mixture_rows(cluster_library, family_rows, row, rng) if is_mixture else [row]
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
     f = np.zeros(q.size)
-    for member in members:  # F of a mixture: each particle counts by its atoms
+    for member in members:  # F of a mixture is weighted by the numbers of atoms
         positions = library.candidate_cluster(cluster_library, member).positions * BOND * values["stretch"]
         vibrations = {"uiso": values["uiso"], "delta2": values["delta2"]}
         f += cluster_library.atoms[member] * measured_pdfs.structure_function(positions, q, **vibrations)
@@ -91,7 +92,7 @@ def simulate_case(cluster_library: Library, seed: int, *, part: str) -> LibraryC
 
 
 def _mixture_rows(cluster_library: Library, family_rows: np.ndarray, row: int, rng: np.random.Generator) -> list[int]:
-    """Return particles of a family whose diameters spread about one's."""
+    """Return the rows of clusters of a family whose diameters scatter about that of one cluster."""
     diameters = cluster_library.diameter[row] * (1 + MIXTURE_SPREAD * rng.normal(size=MIXTURE_MEMBERS))
     return [
         int(family_rows[np.argmin(abs(cluster_library.diameter[family_rows] - diameter))]) for diameter in diameters
@@ -99,7 +100,7 @@ def _mixture_rows(cluster_library: Library, family_rows: np.ndarray, row: int, r
 
 
 def case_measurement(case: LibraryCase, *, header: dict[str, float]) -> Measurement:
-    """Return a case as a file would give it."""
+    """Return a case as if read from a file with this header."""
     return Measurement("simulated.gr", R_GRID, case.g, dict(header))
 
 
@@ -245,7 +246,7 @@ def _finished_seeds(path: Path | None, part: str) -> set[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the parts that are asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; all by default")
     parser.add_argument("--count", type=int, help="cases a part")

@@ -12,20 +12,20 @@ from matplotlib.axes import Axes
 from jaxstruc import files
 
 VIEW_TURN, VIEW_TILT = np.radians(18.0), np.radians(-70.0)
-"""About z, then about x: the view, along no direction that hides rows of atoms behind one another."""
+"""Rotation of the view about z, then about x; it hides no rows of atoms behind others."""
 TRUE_COLOUR, REBUILT_COLOUR, DIFFERENCE_COLOUR = "0.45", "C3", "C2"
-"""Colours, the same in all pictures."""
+"""Colours of all pictures."""
 
 
 def draw_spheres(axes: Axes, positions: np.ndarray, *, bond: float, reach: float, colour: str | np.ndarray) -> None:
     """Draw atoms [atom, 3] as touching circles, the nearest last and darkest.
 
     Args:
-        axes: to draw in.
+        axes: axes to draw in.
         positions: in Å; those that are not finite are left out.
         bond: diameter of the circles, in Å.
         reach: half of the picture's width, in Å.
-        colour: of the nearest atoms; or of each atom [atom, 3], were it the nearest.
+        colour: colour of the nearest atoms, or the colour [atom, 3] that each atom has if it is the nearest.
     """
     is_finite = np.isfinite(positions).all(axis=1)
     view_positions = (positions[is_finite] - _mean_position(positions)) @ view_rotation().T
@@ -54,9 +54,9 @@ def draw_overlay(axes: Axes, true_positions: np.ndarray, found_positions: np.nda
 
 
 def draw_pdfs(axes: Axes, r: np.ndarray, true_pdf: np.ndarray, rebuilt_pdfs: np.ndarray) -> None:
-    """Draw a PDF [r] and the reconstructed ones [curve, r], and their differences below about a dashed zero.
+    """Draw a PDF [r], reconstructed PDFs [curve, r], and below them their differences about a dashed zero line.
 
-    The axis ends at the multiple of 5 Å after the last point that can be seen.
+    The axis ends at the multiple of 5 Å after the last visible point.
     """
     difference = true_pdf - rebuilt_pdfs
     lowest, highest = min(true_pdf.min(), rebuilt_pdfs.min()), max(true_pdf.max(), rebuilt_pdfs.max())
@@ -74,7 +74,7 @@ def draw_pdfs(axes: Axes, r: np.ndarray, true_pdf: np.ndarray, rebuilt_pdfs: np.
 
 
 def half_width(structures: list[np.ndarray], *, bond: float) -> float:
-    """Return half of the width, in Å, that shows all of some structures at one scale."""
+    """Return half of the picture width, in Å, that shows all of these structures at one scale."""
     centred_positions = [
         positions[np.isfinite(positions).all(axis=1)] - _mean_position(positions) for positions in structures
     ]

@@ -1,14 +1,14 @@
-"""Claim: relaxing a decahedron by a potential does not by itself make it fit a measured PDF better.
+"""Claim: relaxing a decahedron with a potential does not by itself improve its fit to a measured PDF.
 
     python experiments/relax_refit.py --data Au144_pMBA.gr    (about two minutes on 2 cores)
     python experiments/relax_refit.py --quick                 (a smaller decahedron, the controls alone, under 50 s)
 
-The last experiment of the SWAXS course: the gold decahedron is relaxed by ASE's EMT potential and BFGS, and scale,
-stretch, Uiso and delta2 are refined against the PDF at each step. The stretch takes up the shrinking, so what is left
-to see is the change of shape. Controls tell whether the data could see it: curves simulated from the ideal and from the
-relaxed particle with the values of their fits, the data's Q range and white noise on F(Q), must prefer each its own.
-Beside it the atoms are moved by the PDF itself, held back to the ideal particle by 0.1 Å (`relax.relax`). Rows have
-misfits alone, no measured curve.
+This is the last experiment of the SWAXS course. The gold decahedron is relaxed with ASE's EMT potential and BFGS, and
+scale, stretch, Uiso and delta2 are refined against the PDF at each step. The stretch absorbs the contraction, so that
+only the change of shape remains. Controls show whether the data could reveal it: curves simulated from the ideal and
+from the relaxed particle, with the values of their fits, the data's Q range and white noise on F(Q), must each prefer
+their own particle. The atoms of the ideal particle are also moved by the fit to the PDF itself, with a restraint of
+0.1 Å (`relax.relax`). Rows hold misfits only, no measured curve.
 """
 
 import argparse
@@ -45,17 +45,17 @@ RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Au")
 PQR = (5, 1, 0)
 MAX_FORCE = 0.01
-"""eV/Å at which the relaxation ends."""
+"""In eV/Å; largest force at which the relaxation stops."""
 RESTRAINT = 0.1
 """Å"""
 NOISE = 0.2
-"""Of a point of the controls' F(Q), relative to its root mean square; points are 0.02 1/Å apart."""
+"""Standard deviation of a point of the controls' F(Q) over the root mean square; points are 0.02 1/Å apart."""
 CONTROL_VALUES = {"stretch": 1.0, "uiso": 0.008, "delta2": 2.0}
-"""Values of the controls where there are no data."""
+"""Values of the controls if there are no data."""
 
 
 class FitRange(NamedTuple):
-    """Where the fits are made; the defaults are those of `Au144_pMBA.gr`."""
+    """Range and instrument of the fits; the defaults are those of `Au144_pMBA.gr`."""
 
     r: np.ndarray = np.arange(1.5, 20.001, 0.05)
     """Å"""
@@ -66,7 +66,7 @@ class FitRange(NamedTuple):
 
     @property
     def q_limits(self) -> dict[str, float]:
-        """The Q range by its names."""
+        """Limits of Q by their names."""
         return {"qmin": self.qmin, "qmax": self.qmax}
 
 
@@ -89,23 +89,23 @@ def nearest_neighbour_distance(positions: np.ndarray) -> float:
 
 
 def read_measured(path: Path) -> tuple[FitRange, np.ndarray]:
-    """Return the range of a measured PDF and its G(r) there."""
+    """Return the range of a measured PDF and its G(r) in that range."""
     measurement = resolve_settings(jaxstruc.read(path), DataOptions(qdamp=QDAMP), bond=BOND)
     r, g = measurement.curve
     return FitRange(r, measurement.settings_by_name["qmin"], measurement.settings_by_name["qmax"]), g
 
 
 class RelaxationPath(NamedTuple):
-    """A relaxation as what is fitted."""
+    """Positions along a relaxation, and the candidates made of them."""
 
     frames: np.ndarray
-    """[step, atom, 3] Å, the ideal particle first, the relaxed one last."""
+    """Positions [step, atom, 3] in Å, from the ideal to the relaxed particle."""
     pool: CandidatePool
-    """The same as candidates, in this order."""
+    """The same structures as candidates, in this order."""
 
 
 def relaxation_path(frames: np.ndarray) -> RelaxationPath:
-    """Return the course of a relaxation, of positions in Å [step, atom, 3]."""
+    """Return the path of a relaxation with positions in Å [step, atom, 3]."""
     steps = library.from_clusters(
         Cluster("decahedron", f"step {step}", positions / BOND) for step, positions in enumerate(frames)
     )
@@ -113,14 +113,14 @@ def relaxation_path(frames: np.ndarray) -> RelaxationPath:
 
 
 def make_target(g: np.ndarray, fit_range: FitRange, pool: CandidatePool) -> Target:
-    """Return a curve as the fits of some candidates need it."""
+    """Return the target of a curve for the fits of these candidates."""
     diameter = float(pool.diameter.max()) * BOND
     span = target.table_range(rmax=float(fit_range.r[-1]), qmax=fit_range.qmax, diameter=diameter)
     return target.make_target(fit_range.r, g, **fit_range.q_limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
 
 
 def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:
-    """Return the weight of the relaxed particle beside the ideal one."""
+    """Return the posterior weight of the relaxed particle against the ideal one."""
     end_rows = np.array([0, -1])
     end_fits = jax.tree.map(lambda column: column[end_rows], fits)
     models, _ = fit.fitted_curves(end_fits, candidates.cluster_tables(pool.select(end_rows), target), target)
@@ -129,14 +129,14 @@ def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:
 
 
 def relax_by_data(ideal_positions: np.ndarray, target: Target, fits: Fit) -> dict[str, float]:
-    """Return the misfit of the ideal particle after its atoms are moved by the data, and by how much they are."""
+    """Return Rw of the ideal particle after its atoms are fitted to the data, and their displacement."""
     values = jax.tree.map(lambda column: jnp.asarray(column[0]), fits.values)
     relaxation = relax.relax(jnp.asarray(ideal_positions, jnp.float32), values, target.basis, restraint=RESTRAINT)
     return {"rw_coordinates": float(relaxation.rw), "moved": float(relaxation.moved)}
 
 
 def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, pdfs: np.ndarray) -> dict:
-    """Return a row: does relaxing improve the fit to these curves [draw, r], which differ in noise alone."""
+    """Return the row of curves [draw, r] that differ in noise alone: Rw of the ideal and the relaxed particle."""
     frames, pool = relaxation
     targets = [make_target(g, fit_range, pool) for g in pdfs]
     fits = [candidates.fit_all(pool, target) for target in targets]
@@ -179,7 +179,7 @@ def plot_steps(results: list[dict], path: Path) -> None:
 
 
 def main(arguments=None) -> list[dict]:
-    """Run, show, write and draw."""
+    """Run data and controls, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="measured .gr file of gold; without it the controls alone")
     parser.add_argument("--pqr", type=int, nargs=3, help=f"of the decahedron [{PQR}; quick (3, 1, 0)]")

@@ -1,10 +1,10 @@
-"""Writes the tables of `README.md` here from the rows in `results/`, so that they agree.
+"""Writes the tables of `experiments/README.md` from the rows in `results/`, so that both agree.
 
     python experiments/results_tables.py
 
-Between `<!-- NAME -->` and `<!-- end -->`, for each of `TABLES`. A value is the mean over seeds ± the standard
-deviation over seeds, and in brackets that over structures, the mean of the seeds'. Where there are no rows, the table
-says how to get them; † marks a measure that is newer than the rows and awaits a new training.
+The table of each entry of `TABLES` stands between `<!-- NAME -->` and `<!-- end -->`. A value is the mean over seeds ±
+the standard deviation over seeds, with the mean standard deviation over structures in brackets. If there are no rows,
+the table says how to make them; † marks a measure that the rows lack because it is newer than their trainings.
 """
 
 import re
@@ -25,22 +25,22 @@ PAPER_VALUES = {
     ("cvae", "r_p"): 0.4823,
     ("cvae", "pearson"): 0.7321,
 }
-"""Table 1 of KDD 2020: random split, latent dimension 2, a draw."""
+"""Values of table 1 of KDD 2020: random split, latent dimension 2, one draw."""
 MEASURES = {
     "r_p": "R_p", "pearson": "Pearson", "rw": "Rw", "rw_scaled": "Rw, scaled", "r_l2": "‖ΔG‖", "error": "error, Å",
     "count_exact": "count exact", "solved": "solved",
 }  # fmt: skip
 ABLATION_MEASURES = ("pearson", "r_p", "error", "count_exact", "solved")
 NEW_MEASURES = ("error", "solved")
-"""Measures that rows of earlier trainings lack."""
+"""Measures that the rows of earlier trainings lack."""
 SIGNIFICANCE_LEVEL = 0.05
-"""Of a p that is called small, were there one comparison."""
+"""Level below which the p of a single comparison is called small."""
 
 Table = list[list[str]]
 
 
 def mean_cell(rows: list[dict]) -> str:
-    """Return the mean over seeds ± their deviation (that over structures), and how many structures failed."""
+    """Return the mean over seeds ± their deviation (deviation over structures), and the number of failed structures."""
     means = [row["mean"] for row in rows if row["mean"] is not None]
     if not means:
         return "–"
@@ -55,7 +55,7 @@ def mean_cell(rows: list[dict]) -> str:
 
 
 def measure_cells(rows: list[dict], metrics) -> list[str]:
-    """Return the values of some measures of one model; † where a measure awaits a new training."""
+    """Return the cells of these measures of one model; † if a measure awaits a new training."""
     by_metric = group_rows(rows, ("metric",))
     return [
         "†" if metric in NEW_MEASURES and (metric,) not in by_metric else mean_cell(by_metric.get((metric,), []))
@@ -64,7 +64,7 @@ def measure_cells(rows: list[dict], metrics) -> list[str]:
 
 
 def group_rows(rows: list[dict], names: tuple[str, ...]) -> dict[tuple, list[dict]]:
-    """Return the rows by the values of some keys, in the order in which they come."""
+    """Return the rows grouped by the values of these columns, in order of appearance."""
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(name) for name in names), []).append(row)
@@ -72,17 +72,17 @@ def group_rows(rows: list[dict], names: tuple[str, ...]) -> dict[tuple, list[dic
 
 
 def measure_rows(rows: list[dict]) -> list[dict]:
-    """Return the rows that are no t-tests."""
+    """Return the rows without those of t-tests."""
     return [row for row in rows if not row["metric"].startswith("t_test_")]
 
 
 def reconstruction_table(rows: list[dict]) -> str:
-    """Return the table of reconstructions, with the paper's numbers, and that of the t-tests."""
+    """Return the table of reconstructions with the paper's numbers, and the table of t-tests."""
     lines = [["split", "model", "H", "from", "seeds", *MEASURES.values()]]
     for (split, latent, model, draw), group in group_rows(
         measure_rows(rows), ("split", "latent", "model", "draw")
     ).items():
-        if (model, draw) == ("dae", "mean"):  # it draws nothing: the same numbers again
+        if (model, draw) == ("dae", "mean"):  # the DAE is deterministic: the same numbers again
             continue
         seeds = str(len({row["seed"] for row in group}))
         lines.append([split, model, cell_text(latent), cell_text(draw), seeds, *measure_cells(group, MEASURES)])
@@ -95,7 +95,7 @@ def reconstruction_table(rows: list[dict]) -> str:
 
 
 def ablation_table(rows: list[dict]) -> str:
-    """Return the table of the ablation, and that of its t-tests."""
+    """Return the table of the ablation and the table of its t-tests."""
     names = ("split", "noise", "model", "weight", "refined")
     lines = [
         [
@@ -118,7 +118,7 @@ def ablation_table(rows: list[dict]) -> str:
 
 
 def validation_table(rows: list[dict]) -> str:
-    """Return what became of simulated particles: a line a claim."""
+    """Return the results of `pdf_validation.py`, one line for each claim."""
     parts = {part: [row for row in rows if row["part"] == part] for part in ("screening", "qmin", "verdict")}
     screening_rows, qmin_rows = parts["screening"], parts["qmin"]
     residual_rows = [row for row in parts["verdict"] if row["structure"] is not None]
@@ -159,7 +159,7 @@ def validation_table(rows: list[dict]) -> str:
 
 
 def ensemble_table(rows: list[dict]) -> str:
-    """Return what was said of simulated samples: a line a part."""
+    """Return the results for simulated samples, one line for each part."""
     lines = [
         "part;cases;single;distribution;undecided;of width 12 % on: distribution;mean within 3 %;width within 15 %;"
         "mean covered;width covered;type right;type's probability".split(";")
@@ -190,7 +190,7 @@ def ensemble_table(rows: list[dict]) -> str:
 
 
 def site_search_table(rows: list[dict]) -> str:
-    """Return how particles were solved: a line a part and noise; solved ± its deviation over seeds."""
+    """Return how often particles are solved, one line for each part and noise, ± the deviation over seeds."""
     lines = [
         "part;noise;cases;type right;count exact;solved;ΔN/N, median;W1, Å;Rw over the truth's;at most 1.15;"
         "interval covers;its width;seconds".split(";")
@@ -225,7 +225,7 @@ def site_search_table(rows: list[dict]) -> str:
 
 
 def screening_table(rows: list[dict]) -> str:
-    """Return what the classifier's screen keeps and what it saves: a line a part and noise, and a measured file."""
+    """Return what the classifier's screen retains and saves, one line for each part, noise and measured file."""
     rows_by_case: dict[tuple, dict[str, dict]] = {}
     for row in rows:
         names = ("part", "kind", "seed", "draw", "noise", "file")
@@ -264,7 +264,7 @@ def screening_table(rows: list[dict]) -> str:
 
 
 def is_solved(row: dict) -> bool:
-    """Return whether count and coordinates are right, as in unlisted_particles.py."""
+    """Return whether the number of atoms and the coordinates are right, as in `unlisted_particles.py`."""
     return row.get("error") is not None and row["error"] < 0.1
 
 
@@ -273,7 +273,7 @@ def _seeds(rows: list[dict]) -> list[int]:
 
 
 def site_search_kinds_table(rows: list[dict]) -> str:
-    """Return how many particles of each kind were solved, and words of stacks."""
+    """Return how many particles of each kind are solved, and how often stacking sequences are right."""
     particle_rows = [row for row in rows if row["part"] in ("offrule", "rules")]
     lines = [["part", "kind", *(f"solved, {noise}" for noise in ("0 %", "3 %", "10 %"))]]
     for (part, kind), case_rows in group_rows(particle_rows, ("part", "kind")).items():
@@ -305,7 +305,7 @@ def site_search_kinds_table(rows: list[dict]) -> str:
 
 
 def classifier_table(rows: list[dict]) -> str:
-    """Return how the classifier names simulated particles: a line a part and noise, ± over seeds."""
+    """Return the accuracy of the classifier for simulated particles, one line for each part and noise, ± over seeds."""
     lines = ["part;noise;cases;type right;ΔN/N, median;N: 50 %;90 %;share of h off, median;its Spearman".split(";")]
     particle_rows = [row for row in rows if row["part"] in ("offrule", "rules")]
     for (part, noise), case_rows in group_rows(particle_rows, ("part", "noise")).items():
@@ -336,7 +336,7 @@ def classifier_table(rows: list[dict]) -> str:
 
 
 def classifier_stream_table(rows: list[dict]) -> str:
-    """Return how calibrated the classifier is on PDFs of its own kind."""
+    """Return the calibration of the classifier on PDFs like those of its training."""
     lines = [
         "part;source;cases;type right;calibration error;N: 50 %;90 %;diameter: 90 %;width: 90 %;uneven, N".split(";")
     ]
@@ -364,7 +364,7 @@ def classifier_stream_table(rows: list[dict]) -> str:
 
 
 def classifier_outlier_table(rows: list[dict]) -> str:
-    """Return how what is no particle of one metal is told, and what is said of measured files."""
+    """Return how well samples that are no particle of one metal are detected, and the results for measured files."""
     lines = [["what", "AUROC", "called unlike", "cases"]]
     for row in (row for row in rows if row["part"] == "outside"):
         alarms = row.get("alarms", row.get("share"))
@@ -386,7 +386,7 @@ def classifier_outlier_table(rows: list[dict]) -> str:
 
 
 def deepstruc_table(rows: list[dict]) -> str:
-    """Return how often a structure is named: a line a part and noise, and a line a type of those listed."""
+    """Return how often structures are identified, one line for each part and noise, and one for each listed type."""
     lines = ["part;noise;PDFs;first;in three;in five;type first;seen by the look;ms a PDF, one core".split(";")]
     runs, pdf_rows = [row for row in rows if "pdfs" in row], list(_split_by_noise(rows))
     for run_row in runs:
@@ -420,19 +420,19 @@ def deepstruc_table(rows: list[dict]) -> str:
 
 
 def _split_by_noise(rows: list[dict]) -> Iterator[dict]:
-    """Yield the rows of PDFs, one a noise."""
+    """Yield the rows of PDFs, one for each noise."""
     for row in (row for row in rows if "pdfs" not in row):
         for noise_index in range(len(row["noise"])):
             yield {name: value[noise_index] if isinstance(value, list) else value for name, value in row.items()}
 
 
 def _first_probability(row: dict) -> float:
-    """Return how likely the truth is named first, ties broken by lot, as in deepstruc_list.py."""
+    """Return the probability that the truth is named first, with ties broken at random, as in `deepstruc_list.py`."""
     return 0.0 if row["before"] else 1 / (row["tied"] + 1)
 
 
 def ensemble_shares_table(rows: list[dict]) -> str:
-    """Return how well types' shares are found where a sample has two types."""
+    """Return the accuracy of the shares of types in samples of two types."""
     share_pairs = [
         (row["shares"].get(kind, [0.0, 0.0, 0.0]), true_share)
         for row in rows
@@ -451,26 +451,26 @@ def ensemble_shares_table(rows: list[dict]) -> str:
 
 
 def percent_cell(flags: list) -> str:
-    """Return a share in per cent; a dash where there are none."""
+    """Return the share of true flags in per cent; a dash if there are none."""
     return f"{100 * np.mean(flags):.0f} %" if flags else "–"
 
 
 def share_line(claim: str, flags: list[bool]) -> list[str]:
-    """Return a line: of how many cases a claim holds."""
+    """Return a line: a claim, the number of cases, and the share of cases in which it holds."""
     return [claim, str(len(flags)), f"{100 * np.mean(flags):.1f} %" if flags else "–"]
 
 
 def quantile_line(quantity: str, values: list[float], level: float) -> list[str]:
-    """Return a line: the median of values, and what a part of them do not exceed."""
+    """Return a line: a quantity, the number of values, their median and a quantile."""
     level_text = "last" if level == 1.0 else f"{100 * level:g} %"
     text = f"median {np.median(values):.3g}, {level_text} {np.quantile(values, level):.3g}" if values else "–"
     return [quantity, str(len(values)), text]
 
 
 def t_test_table(rows: list[dict], names: tuple[str, ...]) -> str:
-    """Return a table of the t-tests over seeds, and in words how many there are and how many of them stand out.
+    """Return a table of the t-tests over seeds, and a remark on their number and how many are significant.
 
-    Not over structures, which are stretched copies of a few shapes and do not count one by one.
+    The tests are not over structures, which are stretched copies of a few shapes and not independent.
     """
     lines = [[*(name.replace("_", " ") for name in names), "measure", "difference", "p, seeds"]]
     t_test_rows = [row for row in rows if row["metric"].startswith("t_test_")]
@@ -487,17 +487,17 @@ def t_test_table(rows: list[dict], names: tuple[str, ...]) -> str:
 
 
 def comparison_remark(p_values: list[float]) -> str:
-    """Return in words how many comparisons there are, and how many have a small p, one by one and all together."""
+    """Return a remark on the number of comparisons with a small p, with and without Bonferroni's correction."""
     n_small, corrected_level = sum(p < SIGNIFICANCE_LEVEL for p in p_values), SIGNIFICANCE_LEVEL / len(p_values)
     return (
         f"Comparisons: {len(p_values)}. p is below {SIGNIFICANCE_LEVEL} in {n_small}, where chance alone gives about "
-        f"{SIGNIFICANCE_LEVEL * len(p_values):.2g}, and below {SIGNIFICANCE_LEVEL} / {len(p_values)} = {corrected_level:.1g}, which allows for their number, in "
-        f"{sum(p < corrected_level for p in p_values)}."
+        f"{SIGNIFICANCE_LEVEL * len(p_values):.2g}, and below {SIGNIFICANCE_LEVEL} / {len(p_values)} = "
+        f"{corrected_level:.1g}, which allows for their number, in {sum(p < corrected_level for p in p_values)}."
     )
 
 
 def model_table(rows: list[dict]) -> str:
-    """Return each measure, of whatever name, by split, model and latent dimension."""
+    """Return a table of all measures by split, model and latent dimension."""
     columns = group_rows(rows, ("split", "model", "latent"))
     lines = [["measure", *(", ".join(column_label(part, index) for index, part in enumerate(key)) for key in columns)]]
     for metric in dict.fromkeys(row["metric"] for row in rows):
@@ -507,7 +507,7 @@ def model_table(rows: list[dict]) -> str:
 
 
 def saxs_sphere_table(rows: list[dict]) -> str:
-    """Return bias, spread, error bars and coverage of the slides' sphere, a line a model and value."""
+    """Return bias, spread, errors and coverage for the sphere, one line for each model and parameter."""
     lines = [["model", "sets", "value", "mean", "off", "spread", "mean error", "90 % holds", "sphere told"]]
     for (model,), model_rows in group_rows(rows, ("model",)).items():
         for parameter, truth in (("radius", 34.907), ("pd", 0.062)):
@@ -526,7 +526,7 @@ def saxs_sphere_table(rows: list[dict]) -> str:
 
 
 def saxs_round_robin_table(rows: list[dict]) -> str:
-    """Return errors and counts for samples of one population, of two, and all."""
+    """Return the errors for samples of one population, of two, and of all."""
     head = "populations, samples, counted right, mean off (median), means within 1 %, width off (median)"
     lines = [[*head.split(", "), "overall radius held", "overall pd held"]]
     for label, population_counts in (("one", (1,)), ("two", (2,)), ("all", (1, 2))):
@@ -546,7 +546,7 @@ def saxs_round_robin_table(rows: list[dict]) -> str:
 
 
 def saxs_shapes_table(rows: list[dict]) -> str:
-    """Return false certainty, what can be told, and whether p_body can be believed."""
+    """Return the share of wrong bodies reported, of bodies identified, and the calibration of p_body."""
     sphere_rows = [row for row in rows if row["sphere_above"] < 9]
     clear_rows = [row for row in rows if row["wrong_above"] > 20]
     is_false = [row["told"] not in (row["truth"], "not determined") for row in sphere_rows]
@@ -562,7 +562,7 @@ def saxs_shapes_table(rows: list[dict]) -> str:
 
 
 def column_tables(*tables: str) -> Callable[[list[dict]], str]:
-    """Return what makes tables of some columns, each of those rows that have the first of them."""
+    """Return a function that makes tables of these columns, each of the rows that have its first column."""
 
     def make_tables(rows: list[dict]) -> str:
         return "\n\n".join(
@@ -574,7 +574,7 @@ def column_tables(*tables: str) -> Callable[[list[dict]], str]:
 
 
 def plain_table(rows: list[dict], names: list[str]) -> str:
-    """Return some columns of rows as they are."""
+    """Return a table of these columns without further statistics."""
     lines = [[name.replace("_", " ") for name in names]]
     lines += [
         [f"{cell:.4g}" if isinstance(cell := row.get(name), float) else cell_text(cell) for name in names]
@@ -584,12 +584,12 @@ def plain_table(rows: list[dict], names: list[str]) -> str:
 
 
 def column_label(part, index: int) -> str:
-    """Return a column's part: the third is the latent dimension."""
+    """Return a part of a column's label; the third part is the latent dimension."""
     return f"H = {part}" if index == 2 else cell_text(part)
 
 
 def cell_text(cell) -> str:
-    """Return a cell's text."""
+    """Return the text of a cell."""
     if cell is None:
         return "–"
     if isinstance(cell, bool):
@@ -669,14 +669,14 @@ TABLES: dict[str, tuple[str, Callable[[list[dict]], str]]] = {
         ),
     ),
 }
-"""Marker in the README: the experiment whose rows are shown, and how."""
+"""For each marker in the README, the name of the file of rows and the function that makes the table."""
 
 
 def update_tables(text: str, results: Path) -> str:
-    """Return the text with each table made anew from the rows in a folder.
+    """Return the text with each table made again from the rows in a folder.
 
     Raises:
-        ValueError: where a marker is missing.
+        ValueError: if a marker is missing.
     """
     for marker, (experiment, table) in TABLES.items():
         path = results / f"{experiment}.jsonl"
@@ -692,7 +692,7 @@ def update_tables(text: str, results: Path) -> str:
 
 
 def main() -> None:
-    """Write the README's tables."""
+    """Write the tables of the README."""
     files.write_text(README, update_tables(README.read_text("utf-8"), FOLDER / "results"))
 
 

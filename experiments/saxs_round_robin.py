@@ -1,14 +1,14 @@
-"""Dilute spheres with one or two populations, as a round robin had them: means, widths, and how many there are.
+"""Means, widths and number of populations of dilute spheres, as in a published round robin.
 
     python experiments/saxs_round_robin.py            # 4 minutes on 2 CPU cores
     python experiments/saxs_round_robin.py --quick    # under 50 s
 
 In the round robin (B. R. Pauw et al., J. Appl. Cryst. 56, 1618 (2023), doi 10.1107/S1600576723008324) half of 46
 participants had the mean within 1.5 % and the width within 40 %. Here 100 samples have one Gaussian population and 100
-two, whose means are a factor 1.5 apart, with the larger's share of the volume from 0.1 to 0.9; means from 20 to 60 Å
-(the smaller's), widths from 0.04 to 0.15; 150 points of Q from 0.006 to 0.4 1/Å, even in the logarithm, 1 % noise and
-that of 100 000 counts. All distributions are asked. Expected: median error of means under 1 %, of widths under 15 %,
-the number of populations right in 95 % and more.
+have two, whose means differ by a factor of 1.5 and whose larger one has 0.1 to 0.9 of the volume. The (smaller) mean is
+20 to 60 Å and widths are 0.04 to 0.15. Curves have 150 points of Q from 0.006 to 0.4 1/Å, evenly spaced in the
+logarithm, 1 % noise, and the noise of 100 000 counts. All distributions are fitted. Expected: a median error of means
+below 1 % and of widths below 15 %, and the right number of populations in at least 95 % of samples.
 """
 
 import argparse
@@ -27,7 +27,7 @@ MEAN_RATIO = 1.5
 
 
 def simulate_sample(seed: int) -> tuple[list[tuple[float, float, float]], object]:
-    """Return the populations of a sample, each mean, width and share of volume, and its measured curve."""
+    """Return the populations of a sample (mean, width and share of volume of each) and its simulated measurement."""
     rng = np.random.default_rng([11, seed])
     mean, share = float(np.exp(rng.uniform(np.log(20), np.log(60)))), float(rng.uniform(0.1, 0.9))
     widths = [float(width) for width in rng.uniform(0.04, 0.15, 2)]
@@ -42,7 +42,7 @@ def simulate_sample(seed: int) -> tuple[list[tuple[float, float, float]], object
 
 
 def result_row(result, truth, seed: int) -> dict:
-    """Return how far a result is off."""
+    """Return the row of a result: its deviations from the truth."""
     best = result.best
     two_population_probability = sum(entry.weight for entry in result.candidates if entry.family == "two")
     columns = {
@@ -80,7 +80,7 @@ def result_row(result, truth, seed: int) -> dict:
 
 
 def overall_size(truth) -> tuple[float, float]:
-    """Return mean and width by number of all populations together."""
+    """Return number-weighted mean and width over all populations."""
     populations = [(simulated_saxs.gaussian_sizes(mean, width), share) for mean, width, share in truth]
     radius = np.concatenate([size_nodes[0] for size_nodes, _ in populations])
     weight = np.concatenate(
@@ -92,11 +92,11 @@ def overall_size(truth) -> tuple[float, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    """Simulate, fit, show and write."""
+    """Simulate and fit the samples, print a summary, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few samples; writes nothing by itself")
     parser.add_argument("--sets", type=int, help=f"[{N_SETS}]")
-    parser.add_argument("--first", type=int, default=0, help="first sample [0]; others than 0 to 199 to tune on")
+    parser.add_argument("--first", type=int, default=0, help="first sample [0]; samples above 199 serve for tuning")
     parser.add_argument("--out", type=Path, help="[results/saxs_round_robin.jsonl; quick: nowhere]")
     options = parser.parse_args(arguments)
     n_sets = options.sets or (8 if options.quick else N_SETS)
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
 
 
 def summary_text(result_rows: list[dict]) -> str:
-    """Return errors and counts for one population, two, and all, a line each."""
+    """Return the errors for one population, two, and all, one line each."""
     lines = []
     for name, group_rows in (
         ("one", [row for row in result_rows if row["populations"] == 1]),
@@ -127,11 +127,12 @@ def summary_text(result_rows: list[dict]) -> str:
             for parameter in ("mean", "width")
         )
         coverage = [np.mean([row[f"{parameter}_held"] for row in group_rows]) for parameter in ("radius", "pd")]
+        correct_share = len(correct_rows) / max(len(group_rows), 1)
+        radius_error = np.median(np.abs([row["radius_off"] for row in group_rows]))
         lines.append(
-            f"{name}: {len(group_rows)} samples, populations right {len(correct_rows) / max(len(group_rows), 1):.1%}; of these mean off "
+            f"{name}: {len(group_rows)} samples, populations right {correct_share:.1%}; of these mean off "
             f"{np.median(means):.2%} (within 1 % {np.mean(means < 0.01):.0%}), width off {np.median(widths):.1%}; "
-            f"overall radius off {np.median(np.abs([row['radius_off'] for row in group_rows])):.2%}, held {coverage[0]:.0%}, "
-            f"pd held {coverage[1]:.0%}"
+            f"overall radius off {radius_error:.2%}, held {coverage[0]:.0%}, pd held {coverage[1]:.0%}"
         )
     return "\n".join(lines)
 

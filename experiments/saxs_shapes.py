@@ -1,13 +1,14 @@
-"""Which body small angles can tell from which, by q_max R_eq, noise and width; and whether p_body can be believed.
+"""Which bodies small-angle curves distinguish, by q_max R_eq, noise and width; and the calibration of p_body.
 
     python experiments/saxs_shapes.py            # 12 minutes on 2 CPU cores
     python experiments/saxs_shapes.py --quick    # under 50 s
 
-Each body of the list with Gaussian sizes about R_eq = 40 Å, width 0.05 or 0.12, measured to q_max R_eq of 3 to 24
-(100 points, even in the logarithm, from q R_eq = 0.3), with 1e4 or 1e6 counts in the first point, fitted by all bodies
-with all distributions but the free one. Expected: "not determined" where q_max R_eq is small; where the fit of a sphere
-is within the noise, a body told and wrong in under 5 %; where the best wrong body's chi-squared is 20 above the right
-one's, the right one first in 95 % and more. The figure: how sure the right body is.
+Each body has Gaussian sizes about R_eq = 40 Å with a width of 0.05 or 0.12, and is measured up to q_max R_eq of 3 to 24
+(100 points, evenly spaced in the logarithm, from q R_eq = 0.3) with 1e4 or 1e6 counts in the first point. All bodies
+are fitted with all distributions except the free one. Expected: "not determined" if q_max R_eq is small; a wrong body
+in less than 5 % of the cases in which a sphere fits within the noise; the right body first in at least 95 % of the
+cases in which the chi-squared of the best wrong body is 20 above that of the right one. The figure shows the
+probability of the right body.
 """
 
 import argparse
@@ -29,11 +30,11 @@ Q_RADIUS_LIMITS, WIDTHS, COUNTS = (3.0, 6.0, 12.0, 24.0), (0.05, 0.12), (1e4, 1e
 DISTRIBUTIONS = ("none", "gaussian", "lognormal", "schulz", "uniform", "two")
 N_DRAWS = 2
 SPHERE_CHI2_LIMIT, CLEAR_CHI2_LIMIT = 9.0, 20.0
-"""Chi-squared of the best sphere above the least, within the noise; of the best wrong body above the right one."""
+"""Excess in chi-squared below which a sphere fits within the noise; excess of a clearly wrong body."""
 
 
 def list_cases(draws: Sequence[int], bodies: Sequence[str], q_radius_limits: Sequence[float]) -> list[dict]:
-    """Return what is to be simulated."""
+    """Return all cases to be simulated."""
     return [
         {"truth": body, "reach": q_radius, "width": width, "counts": counts, "draw": draw}
         for draw in draws
@@ -45,7 +46,7 @@ def list_cases(draws: Sequence[int], bodies: Sequence[str], q_radius_limits: Seq
 
 
 def simulate_data(case: dict):
-    """Return the measured curve of a case."""
+    """Return the simulated measurement of a case."""
     seed_parts = [
         BODIES.index(case["truth"]),
         int(case["reach"]),
@@ -60,10 +61,10 @@ def simulate_data(case: dict):
 
 
 def result_row(case: dict, result) -> dict:
-    """Return what was told of a case."""
+    """Return the row of a case: the body found, its probability and the excess of others in chi-squared."""
     lowest_chi2: dict[str, float] = {}
     for fit in result.candidates:
-        chi2 = fit.rw**2  # in parts of the data's squares
+        chi2 = fit.rw**2  # relative to the weighted squares of the data
         lowest_chi2[fit.type] = min(lowest_chi2.get(fit.type, np.inf), chi2)
     squares = float(np.sum((result.intensity / result.sigma) ** 2))
     right_chi2 = lowest_chi2[case["truth"]] * squares
@@ -77,11 +78,11 @@ def result_row(case: dict, result) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    """Simulate, fit, show, write and draw."""
+    """Simulate and fit all cases, print a summary, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few cases; writes nothing by itself")
     parser.add_argument("--draws", type=int, help=f"[{N_DRAWS}]")
-    parser.add_argument("--first", type=int, default=0, help="first draw [0]; others to tune on")
+    parser.add_argument("--first", type=int, default=0, help="first draw [0]; larger ones serve for tuning")
     parser.add_argument("--out", type=Path, help="[results/saxs_shapes.jsonl; quick: nowhere]; a .png beside it")
     options = parser.parse_args(arguments)
     draws = range(options.first, options.first + (options.draws or (1 if options.quick else N_DRAWS)))
@@ -100,17 +101,20 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
 
 
 def summary_text(result_rows: list[dict]) -> str:
-    """Return false certainty, what can be told, and calibration, a line each."""
+    """Return wrong bodies, identified bodies and calibration, one line each."""
     sphere_rows = [row for row in result_rows if row["sphere_above"] < SPHERE_CHI2_LIMIT]
     false_rows = [row for row in sphere_rows if row["told"] not in (row["truth"], "not determined")]
     clear_rows = [row for row in result_rows if row["wrong_above"] > CLEAR_CHI2_LIMIT]
     right_first_rows = [row for row in clear_rows if row["first"] == row["truth"]]
     determined_rows = [row for row in result_rows if row["told"] != "not determined"]
     correct_rows = [row for row in determined_rows if row["told"] == row["truth"]]
+    false_share = len(false_rows) / max(len(sphere_rows), 1)
+    right_first_share = len(right_first_rows) / max(len(clear_rows), 1)
+    correct_share = len(correct_rows) / max(len(determined_rows), 1)
     lines = [
-        f"sphere within the noise: {len(sphere_rows)} cases, a wrong body told in {len(false_rows) / max(len(sphere_rows), 1):.1%}",
-        f"clear: {len(clear_rows)} cases, the right body first in {len(right_first_rows) / max(len(clear_rows), 1):.1%}",
-        f"told: {len(determined_rows)} of {len(result_rows)}, right in {len(correct_rows) / max(len(determined_rows), 1):.1%}",
+        f"sphere within the noise: {len(sphere_rows)} cases, a wrong body in {false_share:.1%}",
+        f"clear: {len(clear_rows)} cases, the right body first in {right_first_share:.1%}",
+        f"determined: {len(determined_rows)} of {len(result_rows)}, right in {correct_share:.1%}",
     ]
     for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
         bin_rows = [row for row in result_rows if low <= row["p_first"] < high]
@@ -121,7 +125,7 @@ def summary_text(result_rows: list[dict]) -> str:
 
 
 def plot_probability(result_rows: list[dict]) -> matplotlib.figure.Figure:
-    """Return how sure the right body is, by body and q_max R_eq, for each width and noise."""
+    """Return a picture of the probability of the right body by body and q_max R_eq, for each width and noise."""
     result = matplotlib.figure.Figure(figsize=(11, 7), layout="constrained")
     axes = result.subplots(len(WIDTHS), len(COUNTS), sharex=True, sharey=True)
     q_radius_limits = sorted({row["reach"] for row in result_rows})

@@ -1,12 +1,12 @@
-"""The slides' gold spheres, R = 34.907 Å with a Gaussian width of 0.062: bias and coverage of what fits say.
+"""Bias and coverage of fits to gold spheres of R = 34.907 Å with a Gaussian width of 0.062, as in the course's slides.
 
     python experiments/saxs_sphere.py            # 2 minutes on 2 CPU cores
     python experiments/saxs_sphere.py --quick    # under 50 s
 
-The slides' fit says 34.907 ± 0.071 Å and 0.062 ± 0.004. Here 1000 data sets of it are counted (200 points of Q,
-0.01 to 0.5 1/Å, as many counts as give their errors) and fitted by the matched model, and the first 40 of them by all
-bodies and distributions. Expected: no bias beyond the error of the mean, and 90 % intervals that hold the truth in
-87 to 93 % of cases.
+The fit in the slides gives 34.907 ± 0.071 Å and 0.062 ± 0.004. Here 1000 data sets of this sample are simulated (200
+points of Q, 0.01 to 0.5 1/Å, with the counts that lead to these errors) and fitted by the right model, and the first 40
+of them by all bodies and distributions. Expected: no bias beyond the error of the mean, and 90 % intervals that contain
+the truth in 87 to 93 % of cases.
 """
 
 import argparse
@@ -23,11 +23,11 @@ RESULTS = Path(__file__).parent / "results"
 MEAN_RADIUS, RADIUS_WIDTH = 34.907, 0.062
 COUNTS = 9000.0
 N_SETS, N_OPEN_SETS = 1000, 40
-"""Data sets, and those that all bodies and distributions are fitted to too."""
+"""Number of data sets, and of those to which all bodies and distributions are fitted."""
 
 
 def simulate_data(seed: int):
-    """Return a data set."""
+    """Return the simulated measurement of a seed."""
     q = np.linspace(0.01, 0.5, 200)
     curve = simulated_saxs.sphere_intensity(q, [(MEAN_RADIUS, RADIUS_WIDTH, 1.0)])
     return simulated_saxs.simulate_measurement(
@@ -36,7 +36,7 @@ def simulate_data(seed: int):
 
 
 def result_row(result, model: str, seed: int) -> dict:
-    """Return what a fit says."""
+    """Return the row of a fit: values, errors, and whether the intervals contain the truth."""
     best = result.best
     columns = {"model": model, "seed": seed, "body": result.body, "p_body": next(iter(result.types.values()))}
     for name, truth in (("radius", MEAN_RADIUS), ("pd", RADIUS_WIDTH)):
@@ -50,7 +50,7 @@ def result_row(result, model: str, seed: int) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
-    """Simulate, fit, show and write."""
+    """Simulate and fit the data sets, print a summary, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few data sets; writes nothing by itself")
     parser.add_argument("--sets", type=int, help=f"[{N_SETS}]")
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
 
 
 def summary_text(result_rows: list[dict]) -> str:
-    """Return bias, spread, error bars and coverage of each model, a line each."""
+    """Return bias, spread, errors and coverage of each model, one line each."""
     lines = []
     for model in dict.fromkeys(row["model"] for row in result_rows):
         model_rows = [row for row in result_rows if row["model"] == model]

@@ -1,4 +1,4 @@
-"""Simulated small angles that the experiments share: noise as counted, curves from sums of their own."""
+"""Simulated small-angle curves for the experiments, computed independently of the package, with counting noise."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from jaxstruc.small_angle import form_factors, simulate
 from jaxstruc.small_angle.size_distributions import distribution_by_number
 
 N_NODES = 401
-"""Over five standard deviations on both sides: far beyond what the package sums."""
+"""Number of sizes over five standard deviations on both sides, more than the package sums."""
 
 
 def sphere_form_factor(qr: np.ndarray) -> np.ndarray:
@@ -19,14 +19,14 @@ def sphere_form_factor(qr: np.ndarray) -> np.ndarray:
 
 
 def gaussian_sizes(mean: float, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return radii, in Å, and shares by number of a Gaussian."""
+    """Return the radii, in Å, and number fractions of a Gaussian distribution."""
     radius = mean * (1 + width * np.linspace(-5, 5, N_NODES))
     weight = np.where(radius > 0, np.exp(-0.5 * np.linspace(-5, 5, N_NODES) ** 2), 0.0)
     return np.maximum(radius, 1e-3), weight / weight.sum()
 
 
 def sphere_intensity(q: np.ndarray, populations: Sequence[tuple[float, float, float]]) -> np.ndarray:
-    """Return I(Q) of spheres of Gaussian populations, each of mean, width and share of the volume; I(0) of one is V."""
+    """Return I(Q) of spheres of Gaussian populations, each with mean, width and share of the volume."""
     total = np.zeros(len(q))
     for mean, width, share in populations:
         radius, weight = gaussian_sizes(mean, width)
@@ -35,7 +35,7 @@ def sphere_intensity(q: np.ndarray, populations: Sequence[tuple[float, float, fl
 
 
 def body_intensity(name: str, q: np.ndarray, mean: float, width: float) -> np.ndarray:
-    """Return I(Q) of a body of Gaussian sizes by the package's own forward function."""
+    """Return I(Q) of a body with Gaussian sizes, computed by the package."""
     radius, weight = gaussian_sizes(mean, width) if width else (np.array([mean]), np.ones(1))
     table = form_factors.named_table(name.replace("-", " "))
     squared_form_factor = np.asarray(
@@ -47,15 +47,15 @@ def body_intensity(name: str, q: np.ndarray, mean: float, width: float) -> np.nd
 def simulate_measurement(
     name: str, q: np.ndarray, curve: np.ndarray, rng: np.random.Generator, *, counts: float, relative_noise: float = 0.0
 ) -> Measurement:
-    """Return a curve as measured: so many counts in its largest point, a background of 5 of them in 10 000.
+    """Return a curve with counting noise and a background of 0.05 % of its largest point.
 
     Args:
-        name: of the measurement.
+        name: name of the measurement.
         q: in 1/Å.
-        curve: without background.
-        rng: of the noise.
-        counts: of the largest point.
-        relative_noise: noise beside the counts', in parts of the intensity.
+        curve: intensity without background.
+        rng: random generator of the noise.
+        counts: counts in the largest point.
+        relative_noise: further noise, relative to the intensity.
     """
     expected_counts = counts * (curve / curve.max() + 5e-4)
     sigma = np.hypot(np.sqrt(expected_counts), relative_noise * expected_counts)

@@ -1,9 +1,10 @@
 """Particles of a test set, each from a seed: some that no rule of the library lists, and those of DeepStruc's rules.
 
-    python experiments/synthetic_particles.py        (ten of each kind, in a table; a few seconds)
+    python experiments/synthetic_particles.py        (prints ten of each kind in a table; a few seconds)
 
-`offrule` draws particles whose atoms show their type (`kinds`), in one piece, hardly longer than wide, without loose
-atoms. Lengths in bonds: the mean distance of nearest neighbours is 1, in bcc √3/2 of the lattice constant.
+Off-rule particles are connected, hardly longer than wide, have no loosely bound atoms, and their atoms show their type
+(`structure_type`). Lengths are in bonds: the mean distance of nearest neighbours is 1, in bcc √3/2 of the lattice
+constant.
 """
 
 import itertools
@@ -25,53 +26,53 @@ from jaxstruc.clusters.fcc_shapes import distinct_clusters
 OFF_RULE_KINDS = ("fcc", "hcp", "bcc", "sc", "stack", "decahedron", "icosahedron", "shell", "missing")
 RULE_KINDS = ("sc", "bcc", "fcc", "hcp", "decahedron", "icosahedron", "octahedron")
 MAX_DRAWS = 1000
-"""Draws, of which one is a particle as it should be."""
+"""Maximum number of draws until one meets all conditions."""
 NEIGHBOUR_DISTANCE = 1.2
-"""Bonds, within which atoms are neighbours: with the second shell of bcc, as in `lattices.connected`."""
+"""In bonds; atoms within it are neighbours, those of the second shell of bcc too, as in `lattices.is_connected`."""
 MIN_NEIGHBOURS = 3
-"""Least neighbours of an atom; one less where atoms of sc are missing."""
+"""Minimum number of neighbours of an atom; one less if atoms of sc are missing."""
 MAX_ASPECT_RATIO = 1.8
 """Largest ratio of the extents along two principal axes."""
 FACE_FAMILY_SPREAD, FACE_SPREAD = 0.12, 0.15
-"""Spread of the logarithm of the distances of families of faces, and of the faces of one."""
+"""Standard deviation of the logarithm of the distances of families of faces, and of faces within a family."""
 DEPTH_TOLERANCE = 1e-6
-"""Bonds, by which sites on one face may differ in depth: a face is whole."""
+"""In bonds; sites whose depths differ by less lie on one face, which is complete."""
 CENTRE_OFFSET_RANGE = (0.1, 0.55)
-"""Radii, between which a cut of a five-fold particle lies off its centre or axis."""
+"""In radii; offset of the cut of a five-fold particle from its centre or axis."""
 MISSING_SHARE_RANGE = (0.1, 0.5)
-"""Share of the vertices and edges that are missing, at least and at most, in the mean."""
+"""Smallest and largest mean share of missing vertices and edges."""
 MAX_EDGE_NEIGHBOURS = {"fcc": 7, "hcp": 7, "bcc": 8, "sc": 4}
-"""Neighbours of an atom at most on an edge, or on a vertex."""
+"""Maximum number of neighbours of an atom on an edge or a vertex."""
 BULK_NEIGHBOURS = {"sc": 6, "bcc": 14}
-"""Neighbours of an atom inside, where not 12."""
+"""Number of neighbours of an atom inside, if it is not 12."""
 LAYER_SPACINGS = {"sc": (1.0, 0.5, 1 / 3), "bcc": (0.5, 0.5, 1 / 6), "fcc": (0.5, 0.25, 1 / 3)}
-"""Distances of the (100), (110) and (111) layers, in lattice constants over the length of the Miller indices."""
+"""Distances of the (100), (110) and (111) layers, in lattice constants over the norm of the Miller indices."""
 MAX_LAYERS = 20
-"""Most layers, and cells, in DeepStruc's rules, twice as many as there; of decahedra half as many."""
+"""Maximum number of layers and cells, twice DeepStruc's; half as many for decahedra."""
 
 
 class Particle(NamedTuple):
-    """A particle with bond length 1, and what its atoms show."""
+    """A particle with bond length 1, and the type that its atoms show."""
 
     kind: str
-    """How it was made, one of `OFFRULE` or `RULES`."""
+    """How it was made: one of `OFF_RULE_KINDS` or `RULE_KINDS`."""
     type: str
-    """By the atoms, as in `kinds.Kind`."""
+    """Type that the atoms show, as in `structure_type.StructureType`."""
     hexagonal: float
-    """Share of hexagonal layers among the inner layers, as in `kinds.Kind`."""
+    """Share of hexagonal layers among the inner layers, as in `structure_type.StructureType`."""
     sequence: str
-    """Of a stack: the letters h and c of its inner layers from bottom to top; empty for the others."""
+    """Letters h and c of the inner layers of a stack from bottom to top; empty for other kinds."""
     positions: np.ndarray
-    """[atom, 3], nearest-neighbour distance 1, about their mean."""
+    """Positions [atom, 3] about their mean, nearest-neighbour distance 1."""
 
 
 class _Lattice(NamedTuple):
     """Sites that particles are cut from."""
 
     positions: np.ndarray
-    """[site, 3], one of them at the origin."""
+    """Sites [site, 3], one of them at the origin."""
     faces: tuple[np.ndarray, ...]
-    """Families of directions [face, 3] of length 1."""
+    """Families of unit normals [face, 3]."""
 
 
 def draw_off_rule_particle(
@@ -80,15 +81,15 @@ def draw_off_rule_particle(
     """Return a particle that no rule of the library lists; its number of atoms is drawn evenly in the logarithm.
 
     Args:
-        kind: one of `OFFRULE`. Cuts by planes, each at a distance of its own from a random place: of a lattice, of a
-            random stack of close-packed layers, of a five-fold particle off its centre (also spheres); a closed shell
-            with part of the next; a cut of a lattice without some edges and vertices.
-        rng: that all is drawn from.
-        min_atoms: atoms.
-        max_atoms: atoms.
+        kind: one of `OFF_RULE_KINDS`: cuts by planes at different distances from a random centre, of a lattice, of a
+            random stack of close-packed layers, or of a five-fold particle off its centre (also spheres); a closed
+            shell with part of the next; a cut of a lattice without some edges and vertices.
+        rng: random generator.
+        min_atoms: minimum number of atoms.
+        max_atoms: maximum number of atoms.
 
     Raises:
-        ValueError: for a kind that there is not, or where no draw is a particle as it should be.
+        ValueError: if the kind is unknown, or if no draw meets all conditions.
     """
     if kind not in OFF_RULE_KINDS:
         raise ValueError(f"Expected a kind of {', '.join(OFF_RULE_KINDS)}, got {kind!r}.")
@@ -102,30 +103,32 @@ def draw_off_rule_particle(
             and (particle := _accept_particle(kind, packing, sequence, positions)) is not None
         ):
             return particle
-    raise ValueError(f"Expected a {kind} of {atoms} atoms in {MAX_DRAWS} draws, got none; change least and most.")
+    raise ValueError(
+        f"Expected a {kind} of {atoms} atoms in {MAX_DRAWS} draws, got none; change min_atoms and max_atoms."
+    )
 
 
 def draw_rule_particle(kind: str, rng: np.random.Generator, *, max_atoms: int = 256) -> Particle:
-    """Return one of the distinct shapes of a type of DeepStruc, at least 30 atoms that show what they are.
+    """Return one of the distinct shapes of a type of DeepStruc, of at least 30 atoms that show the type.
 
     Args:
-        kind: one of `RULES`.
-        rng: that it is drawn from, each shape alike.
-        max_atoms: atoms.
+        kind: one of `RULE_KINDS`.
+        rng: random generator; all shapes are equally probable.
+        max_atoms: maximum number of atoms.
 
     Raises:
-        ValueError: for a kind that there is not, or without a shape of so few atoms.
+        ValueError: if the kind is unknown, or if it has no shape of so few atoms.
     """
     if kind not in RULE_KINDS:
         raise ValueError(f"Expected a kind of {', '.join(RULE_KINDS)}, got {kind!r}.")
     if not (particles := rule_particles(kind, max_atoms)):
-        raise ValueError(f"Expected a {kind} of at most {max_atoms} atoms, got none; raise most.")
+        raise ValueError(f"Expected a {kind} of at most {max_atoms} atoms, got none; raise max_atoms.")
     return particles[rng.integers(len(particles))]
 
 
 @cache
 def rule_particles(kind: str, max_atoms: int) -> tuple[Particle, ...]:
-    """Return the distinct shapes of a type of DeepStruc, by size. Made once a process: copy before changing."""
+    """Return the distinct shapes of a type of DeepStruc, by size; they are cached, so copy before changing."""
     if kind in LAYER_SPACINGS:
         position_arrays = _layered_clusters(kind, max_atoms)
     elif kind == "hcp":
@@ -151,13 +154,13 @@ def rule_particles(kind: str, max_atoms: int) -> tuple[Particle, ...]:
 
 
 def displace_atoms(particle: Particle, rng: np.random.Generator, amount: float) -> Particle:
-    """Return the particle with atoms displaced at random, alike in all directions.
+    """Return the particle with its atoms displaced at random and isotropically.
 
-    Type and layers stay what they were, and the positions are not scaled again.
+    Type and layers stay unchanged, and the positions are not scaled again.
 
     Args:
-        particle: to displace.
-        rng: that displacements are drawn from.
+        particle: particle to displace.
+        rng: random generator of the displacements.
         amount: root mean square length of the displacements, in bonds.
     """
     displacements = rng.normal(size=particle.positions.shape)
@@ -167,14 +170,14 @@ def displace_atoms(particle: Particle, rng: np.random.Generator, amount: float) 
 
 
 def contract_surface(particle: Particle, amount: float) -> Particle:
-    """Return the particle with its surface pulled inwards, and by 1/e of it each layer below.
+    """Return the particle with its surface moved inwards, and each layer below by 1/e of the layer above.
 
-    An atom is on the surface where it has fewer neighbours than in the bulk; so contract before displacing. Type and
-    layers stay what they were, and the positions are not scaled again.
+    An atom is on the surface if it has fewer neighbours than in the bulk; so contract before displacing. Type and
+    layers stay unchanged, and the positions are not scaled again.
 
     Args:
-        particle: to contract.
-        amount: way of the surface's atoms towards the centre, in bonds.
+        particle: particle to contract.
+        amount: displacement of the surface atoms towards the centre, in bonds.
     """
     positions = particle.positions
     neighbours = _neighbour_matrix(positions)
@@ -189,7 +192,7 @@ def _centre_particle(particle: Particle, positions: np.ndarray) -> Particle:
 
 
 def _accept_particle(kind: str, packing: str, sequence: str, positions: np.ndarray) -> Particle | None:
-    """Return the particle of these atoms; None where it is loose, slender, in pieces, or does not show its packing."""
+    """Return the particle of these atoms; None if it is slender, not connected or does not show its packing."""
     if len(positions) < structure_type.MIN_TYPE_ATOMS:
         return None
     scaled_positions = lattices.unit_bond_cluster(kind, "", positions).positions
@@ -208,26 +211,26 @@ def _accept_particle(kind: str, packing: str, sequence: str, positions: np.ndarr
 
 
 def _is_slender(positions: np.ndarray) -> bool:
-    """Return whether some extent along the principal axes is too large beside another."""
+    """Return whether the ratio of two extents along the principal axes is too large."""
     extents = np.ptp(positions @ np.linalg.eigh(positions.T @ positions)[1], axis=0)
     return bool(extents.max() > MAX_ASPECT_RATIO * extents.min())
 
 
 def _neighbour_matrix(positions: np.ndarray) -> coo_array:
-    """Return which atoms are neighbours [atom, atom], as ones."""
+    """Return a matrix [atom, atom] with ones for neighbours."""
     first, second = KDTree(positions).query_pairs(NEIGHBOUR_DISTANCE, output_type="ndarray").T
     pairs = np.concatenate([first, second]), np.concatenate([second, first])
     return coo_array((np.ones(2 * len(first)), pairs), shape=(len(positions), len(positions)))
 
 
 def _site_radius(atoms: int) -> int:
-    """Return how far out sites are needed, in bonds: for the loosest packing, sc, and a cut that lies off."""
+    """Return the radius of the sites that a cut needs, in bonds, for the least dense packing and an offset centre."""
     return math.ceil(1.1 * size_classes.equivalent_sphere_diameter(atoms, 1.0) + 2)
 
 
 @cache
 def _packing_lattice(kind: str, radius: int) -> _Lattice:
-    """Return the sites within `radius` bonds, and the faces, of a packing."""
+    """Return the sites within `radius` bonds and the faces of a packing."""
     if kind == "hcp":
         return _stack_lattice("h", radius)
     if kind in ("decahedron", "icosahedron"):
@@ -258,7 +261,7 @@ def _stack_lattice(sequence: str, radius: int) -> _Lattice:
 
 
 def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return so many sites cut out by faces, each at a distance of its own from a centre; none beyond the host."""
+    """Return about `atoms` sites cut out by faces at random distances from a centre; none beyond the lattice."""
     directions = np.concatenate(lattice.faces)
     log_offsets = np.concatenate(
         [
@@ -271,19 +274,19 @@ def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.ran
 
 
 def _sites_of_least_depth(lattice: _Lattice, depth: np.ndarray, atoms: int) -> np.ndarray:
-    """Return the sites of the least depths; none where some lie at the host's end."""
+    """Return the `atoms` sites of least depth; none if some lie at the end of the lattice."""
     cut_sites = lattice.positions[depth <= np.partition(depth, atoms - 1)[atoms - 1] + DEPTH_TOLERANCE]
     radius = np.linalg.norm(lattice.positions, axis=1).max()
     return cut_sites if np.linalg.norm(cut_sites, axis=1).max() < radius - 1 else cut_sites[:0]
 
 
 def _cut_crystal(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a cut of a lattice, and no word."""
+    """Return a cut of a lattice, and no stacking sequence."""
     return _cut_by_faces(_packing_lattice(packing, _site_radius(atoms)), atoms, rng.uniform(-1, 1, 3), rng), ""
 
 
 def _cut_stack(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a cut through a stack of layers that are hexagonal with a probability drawn first, and its word."""
+    """Return a cut of a random stack of layers, and its stacking sequence."""
     radius = _site_radius(atoms)
     sequence = "".join(np.where(rng.random(4 * radius) < rng.random(), "h", "c"))
     cut_sites = _cut_by_faces(_stack_lattice(sequence, radius), atoms, rng.uniform(-0.5, 0.5, 3), rng)
@@ -293,7 +296,7 @@ def _cut_stack(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.n
 
 
 def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a cut, or a sphere, off the centre of an icosahedron, or off the axis of a decahedron, and no word."""
+    """Return a cut or sphere off the centre of an icosahedron or the axis of a decahedron, and no stacking sequence."""
     lattice = _packing_lattice(packing, _site_radius(atoms))
     direction = rng.normal(size=3) * (1, 1, packing == "icosahedron")
     centre = (
@@ -310,7 +313,7 @@ def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[n
 
 
 def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a cut without some vertices and edges, which are runs of weak atoms of as many neighbours; no word."""
+    """Return a cut without some vertices and edges, which are runs of atoms with equally few neighbours."""
     cut_sites = _cut_by_faces(
         _packing_lattice(packing, _site_radius(atoms)), round(1.1 * atoms), rng.uniform(-1, 1, 3), rng
     )
@@ -333,7 +336,7 @@ def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tu
 
 
 def _partial_shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a closed shell and part of the next, a cap about a direction or face by face; no word."""
+    """Return a closed shell and part of the next shell: a cap about a direction, or some faces."""
     cores = [
         positions
         for positions in _closed_shells(packing, 1 << atoms.bit_length())
@@ -377,12 +380,12 @@ MAKERS: dict[str, tuple[Callable[[str, int, np.random.Generator], tuple[np.ndarr
     "shell": (_partial_shell, ("icosahedron", "decahedron", "fcc", "bcc")),
     "missing": (_cut_without_edges, tuple(MAX_EDGE_NEIGHBOURS)),
 }
-"""How each kind but the lattices is made, and of which packings."""
+"""Function that makes each kind that is not a plain lattice, and the packings it is made of."""
 
 
 @cache
 def _closed_shells(kind: str, max_atoms: int) -> tuple[np.ndarray, ...]:
-    """Return closed shells: icosahedra, decahedra, and polyhedra of fcc and of bcc of two sets of faces."""
+    """Return closed shells: icosahedra, decahedra, and polyhedra of fcc and bcc with two sets of faces."""
     if kind in ("icosahedron", "decahedron"):
         position_arrays = _icosahedra(max_atoms) if kind == "icosahedron" else iter(_decahedra(max_atoms))
         return tuple(
@@ -407,7 +410,7 @@ def _closed_shells(kind: str, max_atoms: int) -> tuple[np.ndarray, ...]:
 
 
 def _layered_clusters(kind: str, max_atoms: int) -> Iterator[np.ndarray]:
-    """Yield the cubic clusters of ASE of 1 <= h <= k <= l layers of (100), (110) and (111) about an atom."""
+    """Yield ASE's cubic clusters of 1 <= h <= k <= l layers of (100), (110) and (111) about an atom."""
     lattice = _packing_lattice(kind, _site_radius(max_atoms))
     lattice_constant = {"sc": 1.0, "bcc": 2 / math.sqrt(3), "fcc": math.sqrt(2)}[kind]
     family_depths = lattices.plane_depths(lattice.positions).values()
@@ -450,7 +453,7 @@ def _decahedra(max_atoms: int) -> tuple[np.ndarray, ...]:
             all(number >= large_number for number, large_number in zip(pqr, large_pqr, strict=True))
             for large_pqr in too_large
         ):
-            continue  # a decahedron of more layers holds those of fewer
+            continue  # a decahedron of more layers contains those of fewer
         if len(positions := Decahedron("Au", *pqr).positions) > max_atoms:
             too_large.append(pqr)
         else:
@@ -460,7 +463,7 @@ def _decahedra(max_atoms: int) -> tuple[np.ndarray, ...]:
 
 def main() -> None:
     """Print ten particles of each kind."""
-    print(f"{'':9}{'kind':14}{'atoms':>6}  {'type':13}{'hexagonal':10} word")
+    print(f"{'':9}{'kind':14}{'atoms':>6}  {'type':13}{'hexagonal':10} sequence")
     for label, kind_names in (("off rule", OFF_RULE_KINDS), ("rule", RULE_KINDS)):
         for kind, seed in itertools.product(kind_names, range(10)):
             rng = np.random.default_rng([seed, kind_names.index(kind)])
@@ -468,7 +471,8 @@ def main() -> None:
                 draw_off_rule_particle(kind, rng) if kind_names is OFF_RULE_KINDS else draw_rule_particle(kind, rng)
             )
             print(
-                f"{label:9}{kind:14}{len(particle.positions):6}  {particle.type:13}{particle.hexagonal:9.2f}  {particle.sequence}"
+                f"{label:9}{kind:14}{len(particle.positions):6}  {particle.type:13}{particle.hexagonal:9.2f}  "
+                f"{particle.sequence}"
             )
 
 

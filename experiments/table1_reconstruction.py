@@ -1,19 +1,20 @@
-"""Reproduces table 1 of the KDD 2020 paper: PDFs of reconstructed structures against the true ones, DAE and CVAE.
+"""Reproduces table 1 of the KDD 2020 paper: PDFs of structures reconstructed by DAE and CVAE against the true PDFs.
 
     python experiments/table1_reconstruction.py                  (trains what is not trained: hours on 2 cores)
     python experiments/table1_reconstruction.py --trained-only   (minutes; leaves out what is not trained)
     python experiments/table1_reconstruction.py --quick          (under 50 s: two epochs, nothing to learn from)
 
-Claim: the paper's CVAE and DAE reach Pearson 0.73 and 0.75; with the PDF-consistency term that the paper only proposes,
+Claim: the paper's CVAE and DAE reach Pearson 0.73 and 0.75. With the PDF-consistency term that the paper only proposes,
 and with radius and presence among the decoder's outputs, the CVAE reaches R_p < 0.10 and Pearson > 0.97 on the paper's
-random split, with no refinement: for each seed with 8 latent dimensions, for two of five with the paper's 2. Each shape
-of that split's test set is in its training set; `kdd-shapes` split by shape says what a model does with shapes that it
-has not seen, beside the nearest training PDF's structure as control.
+random split without refinement, for each seed with 8 latent dimensions and for two of five with the paper's 2. Every
+shape of that test set is also in its training set. `kdd-shapes`, split by shape, shows how a model does on shapes that
+it has not seen; the structure of the nearest training PDF is the control.
 
-One JSON line a row: mean and standard deviation of one measure over the test structures of one seed; `n` of them gave
-a number, `failed` did not. Differences of `model` and `against` are rows too (`t_test_...`): one a seed, and with seed
-null a paired t-test over the means of the seeds. The paper's is over structures; but those of a test set are stretched
-copies of a few shapes, all of one training, and not independent. Rows of other trainings stay in the file.
+Each JSON line holds mean and standard deviation of one measure over the test structures of one seed; `n` of them gave a
+number and `failed` did not. Differences between `model` and `against` are rows too (`t_test_...`): one for each seed,
+and, with seed null, a paired t-test over the means of the seeds. The paper tests over structures, but those of a test
+set are stretched copies of a few shapes from one training, and not independent. Rows of other trainings stay in the
+file.
 """
 
 import argparse
@@ -41,25 +42,25 @@ NAME = "table1_reconstruction"
 RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
 TEMPLATE = "nearest-template"
 MAX_ATOMS = 100
-"""Most atoms in a structure."""
+"""Maximum number of atoms in a structure."""
 DRAWS = {"sample": True, "mean": False}
 PAIRS = (("cvae", "dae"), ("cvae+pdf", "cvae"), ("cvae+pdf-coordinates", "cvae"), ("cvae+pdf", TEMPLATE))
-"""Compared by t-tests."""
+"""Pairs of models that t-tests compare."""
 TESTED_MEASURES = ("r_p", "pearson")
 
 SeedMeasures = dict[int, dict[str, np.ndarray]]
-"""Of each seed, the measures of each test structure; NaN where one failed."""
+"""For each seed, the measures of each test structure; NaN if one failed."""
 
 
 def select_test_pdfs(seed_split: Split, seed: int) -> np.ndarray:
-    """Return as many test PDFs as the paper had, drawn from a split's."""
+    """Return as many random test PDFs of a split as the paper had."""
     return seed_split.test[np.random.default_rng(seed).permutation(len(seed_split.test))[: dataset.N_TEST_STRUCTURES]]
 
 
 def reconstruct_pdfs(
     trained_models: TrainedModels, pdfs: dict[int, np.ndarray], *, draw: bool
 ) -> dict[int, StructureBatch]:
-    """Return what each seed's network makes of its PDFs."""
+    """Return the structures that the network of each seed reconstructs from its PDFs."""
     return {
         seed: evaluation.reconstruct(
             params, jnp.asarray(pdfs[seed]), jax.random.key(seed), network=trained_models.network, draw=draw
@@ -69,7 +70,7 @@ def reconstruct_pdfs(
 
 
 def structure_measures(data: Dataset, test: np.ndarray, structures: StructureBatch) -> dict[str, np.ndarray]:
-    """Return each measure of each structure, all of them NaN where it is not finite."""
+    """Return each measure of each structure; all are NaN for a structure that is not finite."""
     is_finite = np.asarray(jnp.all(jnp.isfinite(structures.positions) | ~structures.mask[..., None], axis=(1, 2)))
     finite_structures = StructureBatch(jnp.where(is_finite[:, None, None], structures.positions, 0.0), structures.mask)
     reconstructed_pdfs = np.asarray(
@@ -83,7 +84,7 @@ def structure_measures(data: Dataset, test: np.ndarray, structures: StructureBat
 
 
 def measure_rows(values: dict[str, np.ndarray], shared: dict) -> list[dict]:
-    """Return a row a measure."""
+    """Return one row for each measure."""
     return [{**shared, "metric": name, **summary_statistics(measure_values)} for name, measure_values in values.items()]
 
 
@@ -103,7 +104,7 @@ def summary_statistics(values: np.ndarray) -> dict:
 
 
 def t_test_rows(model_values: SeedMeasures, reference_values: SeedMeasures, shared: dict) -> list[dict]:
-    """Return the rows of the differences of each seed that both have, and of the paired t-tests over these seeds."""
+    """Return the rows of the differences for each seed of both models, and of the paired t-tests over these seeds."""
     result = []
     for metric in TESTED_MEASURES:
         columns = {**shared, "metric": f"t_test_{metric}"}
@@ -119,7 +120,7 @@ def t_test_rows(model_values: SeedMeasures, reference_values: SeedMeasures, shar
 
 
 def paired_t_test(pair: np.ndarray) -> dict:
-    """Return the spread of the differences of [2, case] values, with Student's t and the two-sided p."""
+    """Return statistics of the differences of [2, case] values, with Student's t and the two-sided p."""
     difference = pair[0] - pair[1]
     is_finite = np.isfinite(difference)
     statistics = {"t": None, "p": None}
@@ -130,19 +131,19 @@ def paired_t_test(pair: np.ndarray) -> dict:
 
 
 def finite_or_none(value: float) -> float | None:
-    """Return a number as JSON has it: none where it is not finite."""
+    """Return a number for JSON: None if it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
 def evaluation_key(row: dict) -> tuple:
-    """Return what is evaluated in one go."""
+    """Return the combination of data set, split, latent dimension and model of a row."""
     return row["dataset"], row["split"], row["latent"], row["model"]
 
 
 def replace_rows(old_rows: list[dict], new_rows: list[dict], *, measures: Sequence[str] | None = None) -> list[dict]:
-    """Return the new rows and those old ones of combinations that are not among them, in an order of their own.
+    """Return the new rows and the old rows of other combinations, sorted by split, latent dimension and model.
 
-    A comparison with a model that has new rows is dropped too. Where only some measures are new, the others are kept.
+    Old comparisons with a model that has new rows are dropped. If only these measures are new, others are retained.
     """
     new_keys = {evaluation_key(row) for row in new_rows}
 
@@ -161,7 +162,7 @@ def replace_rows(old_rows: list[dict], new_rows: list[dict], *, measures: Sequen
 def select_plans(
     plans: dict[tuple[str, int], TrainingPlan], *, trained_only: bool
 ) -> dict[tuple[str, int], TrainingPlan]:
-    """Return the trainings to evaluate; where only some seeds are trained, of those; what is left out is named."""
+    """Return the trainings to evaluate, restricted to trained seeds; print those that are left out."""
     if not trained_only:
         return plans
     finished_plans = {plan_key: trainings.finished_plan(plan) for plan_key, plan in plans.items()}
@@ -174,7 +175,7 @@ def select_plans(
 def evaluate_split(
     data: Dataset, split: str, plans: dict[tuple[str, int], TrainingPlan], *, template: bool, quick: bool
 ) -> list[dict]:
-    """Return the rows of the trainings of a split, of the nearest template where asked, and of their comparisons."""
+    """Return the rows of the trainings of a split, of the nearest template if `template`, and of their comparisons."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split}
     provenance = json_rows.provenance()
     splits: dict[int, Split] = {}
@@ -225,12 +226,12 @@ def test_sets(splits: dict[int, Split]) -> list[tuple[int, np.ndarray]]:
 
 
 def nearest_templates(data: Dataset, seed_split: Split, test: np.ndarray) -> StructureBatch:
-    """Return the structures of the training PDFs most like the test PDFs."""
+    """Return the structures of the training PDFs that are most similar to the test PDFs."""
     return evaluation.nearest_training_structures(data, seed_split.train, test, max_atoms=MAX_ATOMS)
 
 
 def main(arguments=None) -> list[dict]:
-    """Evaluate what is asked for, trained first where it is not; show and write the rows."""
+    """Train what is not trained, evaluate the selected models, and print and write the rows."""
     choices = [*MODELS, TEMPLATE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny trainings, under 50 s; nothing is kept")

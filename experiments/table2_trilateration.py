@@ -1,16 +1,16 @@
-"""Claim: trilateration takes well under 1 ms a structure, is as accurate as the noise allows, and beats L-BFGS-B.
+"""Claim: trilateration takes far less than 1 ms per structure, is as accurate as the noise allows, and beats L-BFGS-B.
 
     python experiments/table2_trilateration.py            (about 15 minutes on 2 cores)
     python experiments/table2_trilateration.py --quick    (under 50 s)
 
-Table 2 of KDD 2020: seconds a structure with 4 / 11 / 100 satellites, 8.6 / 9.6 / 23.5 there. Fcc clusters of 19 to 93
-atoms, turned at random, on the unit sphere; errors are Gaussian, of the given part of the radius. Beside it two uses of
-SciPy's L-BFGS-B with squared residuals and analytic gradient on one core: `scipy-l-bfgs-b` places atom after atom as
-the paper did, `scipy-l-bfgs-b-together` all at once, from the same closed-form start as jaxstruc. Times are medians
-(SciPy's: means over the structures), compilation apart. `rmse_crb` is the Cramér-Rao bound of these structures and
-weights. A last group of rows has one structure size each, 200 and 500 atoms; `peak_memory_mb` is that of the process so
-far. Missing: 10 % of the distances, of weight 0. Outliers: 5 % of the distances, uniform between 0 and 2 radii, robust
-loss; the bound is that without outliers.
+Table 2 of KDD 2020: seconds per structure with 4 / 11 / 100 satellites, 8.6 / 9.6 / 23.5 in the paper. Fcc clusters of
+19 to 93 atoms are rotated at random on the unit sphere; errors are Gaussian, relative to the radius. SciPy's L-BFGS-B
+with squared residuals and analytic gradients is timed on one core in two ways: `scipy-l-bfgs-b` places one atom after
+another as in the paper, `scipy-l-bfgs-b-together` all at once, from the same closed-form start as jaxstruc. Times are
+medians (for SciPy means over the structures) without compilation. `rmse_crb` is the Cramér-Rao bound of these
+structures and weights. The last rows have structures of one size each, 200 and 500 atoms; `peak_memory_mb` is that of
+the process so far. Missing: 10 % of the distances have weight 0. Outliers: 5 % of the distances are uniform between 0
+and 2 radii, with a robust loss; the bound is that without outliers.
 """
 
 import argparse
@@ -43,7 +43,7 @@ SCIPY_SOLVERS = {
 
 
 def time_jaxstruc(distances: trilateration_baselines.DistanceBatch, *, repeats: int) -> tuple[dict, np.ndarray]:
-    """Return times and convergence of jaxstruc on a batch, and the positions."""
+    """Return times, convergence and positions of jaxstruc for a batch."""
     cast = lambda array: None if array is None else jnp.asarray(array, jnp.float32)  # noqa: E731
     arguments = [cast(array) for array in (distances.pair, distances.satellite, distances.presence, distances.anchors)]
     weights = {"pair_weight": cast(distances.pair_weight), "satellite_weight": cast(distances.satellite_weight)}
@@ -71,7 +71,7 @@ def time_jaxstruc(distances: trilateration_baselines.DistanceBatch, *, repeats: 
 
 
 def time_scipy(solver, distances: trilateration_baselines.DistanceBatch) -> tuple[dict, np.ndarray]:
-    """Return the times of SciPy, structure by structure, and the positions."""
+    """Return times and positions of SciPy, structure by structure."""
     solved_positions, times = np.zeros_like(distances.positions), []
     for index, arguments in enumerate(trilateration_baselines.unpadded_inputs(distances)):
         start = time.perf_counter()
@@ -82,7 +82,7 @@ def time_scipy(solver, distances: trilateration_baselines.DistanceBatch) -> tupl
 
 
 def measure_case(shapes, *, satellites, noise, case, batch, peers, repeats) -> list[dict]:
-    """Return the rows of one case: ours, then SciPy on the first structures of the same batch."""
+    """Return the rows of one case: jaxstruc, then SciPy on the first structures of the same batch."""
     rng = np.random.default_rng([satellites, round(1000 * noise), CASES.index(case)])
     distances = trilateration_baselines.draw_distances(
         shapes, rng, count=batch, satellites=satellites, noise=noise, case=case
@@ -117,7 +117,7 @@ def _result_row(shared_columns, method, n_structures, batch, row, rmse, crb):
 
 
 def main(arguments=None) -> list[dict]:
-    """Run, show and write the rows."""
+    """Run all cases, and print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--quick", action="store_true", help="11 satellites, fewer structures; writes nothing by itself"

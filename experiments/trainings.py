@@ -1,12 +1,13 @@
-"""The trainings that the experiments share: trained once, kept in `runs/`, resumed where they stopped.
+"""Trainings shared by the experiments: each runs once, is kept in `runs/`, and resumes if it was interrupted.
 
-    python experiments/trainings.py --models cvae+pdf --splits random --latents 2   (one of them; without options all)
+    python experiments/trainings.py --models cvae+pdf --splits random --latents 2   (one of them; all by default)
 
-All models of a split were to get the same compute, in seconds of two cores, a step with the PDF term of the distances
-taken to cost 4/3 of one without, the term through coordinates five times that, so that model has fewer epochs. A step
-with the term costs 1.6 times one without in processor time, and more by the clock: it gets 1.2 times the compute of the
-model without it on the random split, or more. Chosen on the validation sets alone: the weights (see `TrainOptions`),
-rate and epochs. The seeds of a group are trained together; another group adds seeds to what is trained.
+All models of a split were to have the same compute, in seconds on two cores. A step with the PDF term of the distances
+was assumed to cost 4/3 of a step without it, and the term through coordinates five times that, so that these models
+have fewer epochs. Measured, a step with the term costs 1.6 times one without it in processor time, and more by the
+clock: this model has at least 1.2 times the compute of the other on the random split. Weights (see `TrainOptions`),
+rate and epochs were chosen on the validation sets alone. The seeds of a group are trained together; a further group
+adds seeds to those already trained.
 """
 
 import argparse
@@ -35,41 +36,41 @@ EPOCHS = {
     "random": {"dae": 48, "cvae": 48, "cvae+pdf": 36, "cvae+pdf-coordinates": 8},
     "shape": {"dae": 3, "cvae": 3, "cvae+pdf": 2, "cvae+pdf-coordinates": 1},
 }
-"""kdd-shapes has nineteen times as many PDFs to train on."""
+"""Data set of each split; kdd-shapes has nineteen times as many training PDFs."""
 SEED_GROUPS = ((0, 1, 2), (3, 4))
-"""Seeds, those together that are trained together."""
+"""Groups of seeds that are trained together."""
 
 
 class TrainingPlan(NamedTuple):
-    """One training of several seeds, and where it is kept."""
+    """A training of several seeds, and its folder."""
 
     config: TrainOptions
     folder: Path
 
     def with_seeds(self, seeds: tuple[int, ...]) -> "TrainingPlan":
-        """Return the same of other seeds."""
+        """Return the same training with other seeds."""
         return self._replace(config=dataclasses.replace(self.config, seeds=seeds))
 
 
 class TrainedModels(NamedTuple):
-    """What a training gave."""
+    """Trained models of several seeds, with their splits."""
 
     params: list[Any]
-    """Of each seed."""
+    """One for each seed."""
     splits: list[Split]
     network: CVAE
     plan: TrainingPlan
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Its seeds."""
+        """Seeds of the training."""
         return self.plan.config.all_seeds
 
 
 def training_plan(model: str, split: str, latent: int, *, quick: bool = False, runs: Path = RUNS) -> TrainingPlan:
-    """Return one training of all seeds; in short ones, beta rises over half of it and the PDF term over a third.
+    """Return the training of all seeds; in short ones, beta rises over half of it and the PDF term over a third.
 
-    It stops early where a quarter of it brings nothing: the learning rate falls to the end, so not sooner.
+    It stops early after a quarter without improvement, not sooner, since the learning rate falls until the end.
     """
     epochs = 2 if quick else EPOCHS[split][model]
     seeds = (0,) if quick else tuple(seed for group in SEED_GROUPS for seed in group)
@@ -88,7 +89,7 @@ def load_dataset(split: str) -> Dataset:
 
 
 def seed_group_plans(plan: TrainingPlan) -> list[TrainingPlan]:
-    """Return each group of a training's seeds, each in its own folder."""
+    """Return the training of each group of seeds, in its own folder."""
     group_seeds = [tuple(seed for seed in group if seed in plan.config.all_seeds) for group in SEED_GROUPS]
     return [
         plan.with_seeds(seeds)._replace(folder=plan.folder / f"seeds-{'-'.join(map(str, seeds))}")
@@ -98,7 +99,7 @@ def seed_group_plans(plan: TrainingPlan) -> list[TrainingPlan]:
 
 
 def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> TrainedModels:
-    """Return a training's outcome: trained now, or read where it has been; `quick` takes a few PDFs."""
+    """Return the models of a training, read if it is finished and trained otherwise; `quick` uses a few PDFs."""
     params, splits = [], []
     for config, folder in seed_group_plans(plan):
         seed_splits = [dataset.split(data, strategy=config.split, seed=seed) for seed in config.all_seeds]
@@ -118,7 +119,7 @@ def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> 
 
 
 def finished_plan(plan: TrainingPlan) -> TrainingPlan | None:
-    """Return the training of those seeds whose groups are done; nothing where none is."""
+    """Return the training restricted to seeds of finished groups; None if there are none."""
     finished_seeds = tuple(
         seed for group in seed_group_plans(plan) if _is_finished(group) for seed in group.config.seeds
     )
@@ -126,7 +127,7 @@ def finished_plan(plan: TrainingPlan) -> TrainingPlan | None:
 
 
 def _is_finished(group: TrainingPlan) -> bool:
-    """Return whether a group is done: its metrics say so, and the checkpoint of that epoch is there."""
+    """Return whether a group is finished: its metrics have ended, and the checkpoint of that epoch exists."""
     config, folder = group
     path = folder / "metrics.jsonl"
     lines = json_rows.read_lines(path)
@@ -140,7 +141,7 @@ def _is_finished(group: TrainingPlan) -> bool:
 
 
 def _is_patience_exhausted(losses: list[float], patience: int) -> bool:
-    """Return whether the loss was once not improved upon for so many epochs, as `training.fit` counts."""
+    """Return whether the loss once did not improve for `patience` epochs, as `training.fit` counts."""
     best_loss, epochs_waited = float("inf"), 0
     for loss in losses:
         best_loss, epochs_waited = (
@@ -152,7 +153,7 @@ def _is_patience_exhausted(losses: list[float], patience: int) -> bool:
 
 
 def main() -> None:
-    """Train what is not trained yet."""
+    """Run all selected trainings that are not finished."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))

@@ -1,4 +1,4 @@
-"""What the experiments on trilateration share: the distances drawn, and SciPy's solutions beside ours."""
+"""Random distances for the experiments on trilateration, solutions by SciPy, and the Cramér-Rao bound."""
 
 from typing import NamedTuple
 
@@ -10,15 +10,15 @@ from jaxstruc.clusters.fcc_shapes import fcc_family
 from jaxstruc.network.cvae import representation
 
 MISSING_SHARE, OUTLIER_SHARE = 0.1, 0.05
-"""Share of the distances that are missing, and that are replaced by a number between 0 and 2 radii."""
+"""Share of missing distances, and share of distances replaced by a random number between 0 and 2 radii."""
 ROBUST_TUNING = 4.685
-"""Scale of the robust loss over the noise, for 95 % of the precision; Beaton and Tukey (1974)."""
+"""Scale of the robust loss over the noise, for an efficiency of 95 %; Beaton and Tukey (1974)."""
 MIN_ROBUST_SCALE = 0.02
-"""Radii; scale of the robust loss where there is no noise."""
+"""In radii; scale of the robust loss without noise."""
 
 
 class DistanceBatch(NamedTuple):
-    """Distances of a batch of structures in double precision, in radii, and the truth."""
+    """Distances of a batch of structures in double precision, in radii, with the true positions."""
 
     positions: np.ndarray
     pair: np.ndarray
@@ -31,7 +31,7 @@ class DistanceBatch(NamedTuple):
 
 
 def ball_positions(atoms: int) -> np.ndarray:
-    """Return the atoms of an fcc ball nearest its centre, as many as asked for, on the unit sphere."""
+    """Return the `atoms` fcc sites nearest to a centre, scaled to the unit sphere."""
     lattice = FaceCenteredCubic("Au", [(1, 0, 0), (1, 1, 0), (1, 1, 1)], [9, 9, 9], latticeconstant=1.0).positions
     lattice = lattice - lattice.mean(axis=0)
     nearest_sites = np.argsort(np.linalg.norm(lattice, axis=1).round(6), kind="stable")[:atoms]
@@ -62,10 +62,10 @@ def draw_distances(
     case: str,
     atoms: int | None = None,
 ) -> DistanceBatch:
-    """Return distances of `count` randomly turned structures, padded to `atoms` or the largest.
+    """Return distances of `count` randomly rotated structures, padded to `atoms` or to the largest.
 
-    The shapes follow one another. Each unordered pair and each atom-satellite distance has one Gaussian error; what
-    falls below zero is set to zero. Missing distances are NaN with weight 0. Outliers are uniform between 0 and 2.
+    The shapes are used in turn. Each unordered pair and each atom-satellite distance has one Gaussian error; negative
+    distances are set to zero. Missing distances are NaN with weight 0. Outliers are uniform between 0 and 2.
     """
     atoms = atoms or max(map(len, shapes))
     anchors = representation.satellites(satellites)
@@ -93,7 +93,7 @@ def draw_distances(
 
 
 def unpadded_inputs(distances: DistanceBatch):
-    """Yield the arguments of `together` and `one_by_one` for each structure, without its padding."""
+    """Yield the arguments of `solve_jointly` and `solve_sequentially` for each structure, without its padding."""
     for index, presence in enumerate(distances.presence):
         is_atom = presence > 0
         pair, satellite = distances.pair[index][is_atom][:, is_atom], distances.satellite[index][is_atom]
@@ -109,7 +109,7 @@ def unpadded_inputs(distances: DistanceBatch):
 
 
 def solve_jointly(pair, satellite, anchors, pair_weight, satellite_weight) -> np.ndarray:
-    """Return all atoms' positions by SciPy's L-BFGS-B: squared residuals, analytic gradient, closed-form start."""
+    """Return the positions of all atoms by L-BFGS-B with squared residuals, analytic gradient and closed-form start."""
     weight = pair_weight * (1 - np.eye(len(pair)))
 
     def value(positions):
@@ -135,10 +135,10 @@ def solve_jointly(pair, satellite, anchors, pair_weight, satellite_weight) -> np
 
 
 def solve_sequentially(pair, satellite, anchors, pair_weight, satellite_weight) -> np.ndarray:
-    """Return positions atom after atom by SciPy's L-BFGS-B, from satellites and the atoms placed before.
+    """Return the positions of one atom after another by L-BFGS-B, from satellites and the atoms placed before.
 
-    As in KDD 2020 section 4.2; with squared residuals, the analytic gradient and a closed-form start, which is kinder
-    than the published code.
+    This follows KDD 2020 section 4.2, with squared residuals, the analytic gradient and a closed-form start, which
+    favour it over the published code.
     """
     placed_positions = np.zeros((0, 3))
     for atom in range(len(pair)):
@@ -166,7 +166,7 @@ def linear_position(distance, weight, points) -> np.ndarray:
 
 
 def rmse(positions: np.ndarray, distances: DistanceBatch) -> float:
-    """Return the root mean square displacement over all atoms of a batch, no alignment."""
+    """Return the root mean square displacement over all atoms of a batch, without alignment."""
     squared_errors = ((np.asarray(positions, float) - distances.positions) ** 2).sum(axis=-1) * distances.presence
     return float(np.sqrt(squared_errors.sum() / distances.presence.sum()))
 
@@ -174,7 +174,7 @@ def rmse(positions: np.ndarray, distances: DistanceBatch) -> float:
 def cramer_rao_rmse(distances: DistanceBatch, noise: float, *, count: int) -> float:
     r"""Return the Cramér-Rao bound of the RMSE over the first structures, $\sqrt{\mathrm{tr} J^{-1} / N}$.
 
-    $J = \sum u u^T / \sigma^2$ over the pairs and satellites that are there, u the unit vectors along them.
+    $J = \sum u u^T / \sigma^2$ over the known distances to atoms and satellites, with unit vectors u along them.
     """
     traces = 0.0
     for index in range(count):

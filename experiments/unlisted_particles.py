@@ -1,18 +1,24 @@
-"""Claim: a search over lattice sites solves particles that no list holds; it says how sure their number of atoms is.
+"""Claim: a search over lattice sites solves particles that no library lists, with an interval for their size.
 
-    python experiments/unlisted_particles.py offrule scale            (some 10 s a case on 2 cores; resumes; all parts by default)
-    python experiments/unlisted_particles.py --shard 1/8              (every eighth case, for eight processes; each has its --out)
-    python experiments/unlisted_particles.py --quick                  (a case of two parts and a small library, under a minute)
+    python experiments/unlisted_particles.py offrule scale    (some 10 s a case on 2 cores; resumes)
+    python experiments/unlisted_particles.py --shard 1/8      (every eighth case; each process has its own --out)
+    python experiments/unlisted_particles.py --quick          (a case of two parts and a small library, under a minute)
 
-Platinum is simulated: Q 0.8 to 18-25 1/Å, qdamp known, Uiso, delta2 and stretch not, white noise on F(Q) for each point
-of a 0.02 1/Å grid, r to 30 Å (large: 40 Å). The particles are those of `synthetic_particles.py`, 35 to 320 atoms.
+Platinum is simulated with Q from 0.8 to 18-25 1/Å, known qdamp, unknown Uiso, delta2 and stretch, white noise on F(Q)
+for each point of a 0.02 1/Å grid, and r to 30 Å (large: 40 Å). Particles are those of `synthetic_particles.py`, with 35
+to 320 atoms.
 
-offrule: cuts of lattices, stacks, five-fold ones off their centre, incomplete shells, missing edges; without noise,
-with 3 and with 10 %; absolute; --search quick. full: --search full. scale: 3 %, on scales of 0.6 to 1.6 that are not
-known. large: 200 to 1000 atoms, 3 %. displaced5, displaced10: atoms moved by 0.05 and 0.1 Å. contracted: a nearer
-surface. rules: DeepStruc's rules on larger grids, without noise, absolute.
-Controls on offrule, one seed: library (no search), network (neither, with the network's draws), random (a search from
-the size that the data show, all packings), unshaped, half, double (other weights of the prior on shape).
+offrule: cuts of lattices, stacks, five-fold particles off their centre, incomplete shells, missing edges; without noise
+and with 3 and 10 %; on an absolute scale; --search quick.
+full: the same with --search full.
+scale: 3 % of noise and unknown scales of 0.6 to 1.6.
+large: 200 to 1000 atoms, 3 % of noise.
+displaced5, displaced10: atoms displaced by 0.05 and 0.1 Å.
+contracted: a contracted surface.
+rules: DeepStruc's rules on larger grids, without noise, on an absolute scale.
+Controls on offrule with one seed: library (no search), network (no search, with candidates of the network), random (a
+search of all packings from the size estimated from the data), unshaped, half, double (other weights of the shape
+prior).
 """
 
 import argparse
@@ -60,17 +66,17 @@ RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Pt")
 N_SEEDS, N_DRAWS = 3, 10
 FIRST_SEED = 6000
-"""Seeds begin here; those below were tuned on."""
+"""First seed of the reported cases; smaller seeds were used for tuning."""
 ORIGINAL_SEARCH = site_search.search_lattice_sites
 CONGRUENT_TOLERANCE = 0.02
-"""Å, by which all distances of congruent particles agree."""
+"""In Å; all distances of congruent particles agree within it."""
 MAX_COORDINATE_ERROR = 0.1
-"""Å, of the mean coordinate error of what is solved."""
+"""In Å; largest mean coordinate error of a solved particle."""
 
 
 @dataclass(frozen=True)
 class CaseSet:
-    """Cases of one kind."""
+    """How the cases of a part are simulated and solved."""
 
     particle_kinds: tuple[str, ...] = synthetic_particles.OFF_RULE_KINDS
     noises: tuple[float, ...] = (0.03,)
@@ -111,17 +117,17 @@ CASE_SETS = {
 
 
 class ParticleCase(NamedTuple):
-    """A simulated particle."""
+    """A simulated particle with its measurement."""
 
     labels: dict[str, Any]
     """Part, kind, seed, draw and noise."""
     particle: synthetic_particles.Particle
     measurement: Measurement
-    """With all settings."""
+    """Simulated data with all settings."""
 
 
 def case_labels(part: str, case_set: CaseSet, draws: int) -> Iterator[dict[str, Any]]:
-    """Yield what tells the cases of a part apart."""
+    """Yield the labels of the cases of a part."""
     for seed in range(case_set.seeds):
         for draw in range(draws):
             for kind in case_set.particle_kinds:
@@ -130,7 +136,7 @@ def case_labels(part: str, case_set: CaseSet, draws: int) -> Iterator[dict[str, 
 
 
 def simulate_case(labels: dict[str, Any], case_set: CaseSet) -> ParticleCase:
-    """Return the case of a name; the parts share particles and instruments."""
+    """Return the case with these labels; the parts share particles and instruments."""
     kind = labels["kind"]
     kind_index = (
         *synthetic_particles.OFF_RULE_KINDS,
@@ -178,7 +184,7 @@ def structure_function(positions: np.ndarray, values: dict[str, float]) -> tuple
 
 
 def noisy_pdf(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: float, rng: np.random.Generator):
-    """Return r and G(r) of F(Q), with white noise on it that the resolution does not damp."""
+    """Return r and G(r) of F(Q) with white noise, which the resolution does not damp."""
     r = np.arange(1.5, rmax + 1e-6, 0.05)
     noise_values = noise * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
     transform_matrix = measured_pdfs.transform(q, r, qdamp=0.0)
@@ -186,7 +192,7 @@ def noisy_pdf(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: fl
 
 
 def solve_plan(case_set: CaseSet, max_atoms: int) -> PdfPlan:
-    """Return how a part is solved."""
+    """Return the plan that the cases of a part are solved by."""
     options = SolveOptions(
         case_set.sources, fit=FitOptions(absolute=case_set.absolute), candidates=LibraryOptions((), max_atoms),
         search=case_set.search, ensemble="none", screen=case_set.screen,
@@ -195,7 +201,7 @@ def solve_plan(case_set: CaseSet, max_atoms: int) -> PdfPlan:
 
 
 def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str, Any]:
-    """Return what is kept of a case."""
+    """Return the row of a case."""
     particle = case.particle
     row = {
         **case.labels,
@@ -240,7 +246,7 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
 
 
 def coordinate_error(true_positions: np.ndarray, found_positions: np.ndarray) -> float:
-    """Return the mean coordinate error, in Å; of congruent particles the largest error of a distance."""
+    """Return the mean coordinate error, in Å; for congruent particles the largest error of a distance."""
     distance_error = float(abs(np.sort(pdist(true_positions)) - np.sort(pdist(found_positions))).max())
     return (
         distance_error
@@ -250,7 +256,7 @@ def coordinate_error(true_positions: np.ndarray, found_positions: np.ndarray) ->
 
 
 def is_solved(row: dict[str, Any]) -> bool:
-    """Return whether count and coordinates are right."""
+    """Return whether the number of atoms and the coordinates are right."""
     return row.get("error") is not None and row["error"] < MAX_COORDINATE_ERROR
 
 
@@ -260,7 +266,7 @@ def search_from_size(target, fitted, settings, **search_options):
 
 
 def packing_starts(target: Target) -> dict[str, tuple[int, FitValues]]:
-    """Return number of atoms and values to begin each packing from."""
+    """Return the number of atoms and the values that the search of each packing starts from."""
     diameter_in_bonds = (
         screening.diameter_estimate(target.r, target.g, bond=target.bond, qdamp=target.qdamp).diameter / target.bond
     )
@@ -279,7 +285,7 @@ def packing_starts(target: Target) -> dict[str, tuple[int, FitValues]]:
 def run_cases(
     case_set: CaseSet, cases: Sequence[ParticleCase], max_atoms: int, path: Path | None, provenance: dict[str, Any]
 ) -> None:
-    """Add the rows of cases of one part."""
+    """Solve the cases of one part, and print and append their rows."""
     plan = solve_plan(case_set, max_atoms)
     case_measurements = [case.measurement for case in cases]
     truth_rw = [float("nan")] * len(cases)
@@ -301,19 +307,19 @@ def run_cases(
 
 
 def row_key(row: dict[str, Any]) -> tuple:
-    """Return what tells rows apart."""
+    """Return the labels that identify a row."""
     return tuple(row[name] for name in ("part", "kind", "seed", "draw", "noise"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is asked for."""
+    """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_SETS) + "; all by default")
     parser.add_argument("--draws", type=int, default=N_DRAWS, help="particles of each kind and seed [10]")
     parser.add_argument(
         "--out", type=Path, help="rows are added here [results/unlisted_particles.jsonl; quick: nowhere]"
     )
-    parser.add_argument("--shard", default="1/1", help="which part of the cases, as 1/8")
+    parser.add_argument("--shard", default="1/1", help="part of the cases, e.g. 1/8")
     parser.add_argument("--quick", action="store_true", help="a case of two parts and a small library")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(CASE_SETS):

@@ -353,7 +353,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     monkeypatch.setattr(trainings, "train_or_read", lambda *_, **__: resumed_models[0])
     monkeypatch.setattr(ablation, "MODELS", ("cvae",))
     monkeypatch.setattr(ablation, "NOISES", (0.1,))
-    monkeypatch.setattr(ablation, "STEPS", 2)
+    monkeypatch.setattr(ablation, "N_STEPS", 2)
     out = tmp_path / "pdf_loss_ablation.jsonl"
     rows = ablation.main(["--splits", "random", "--out", str(out)])
     mean_misfits = [
