@@ -111,7 +111,7 @@ def test_the_message_for_an_intensity_names_the_right_command(tmp_path):
     path = tmp_path / "x.dat"
     path.write_text("# Q (1/A)  I (1/cm)\n" + "".join(f"{0.01 * index} {100 / index}\n" for index in range(1, 50)))
     measurement = jaxstruc.read(path)
-    assert measurement.kind == "iq" and measurement.units == "1/cm"
+    assert measurement.kind == "iq" and measurement.intensity_unit == "1/cm"
     with pytest.raises(ValueError, match=r"or F\(Q\), got I\(Q\) in .*x.dat; pass it to jaxstruc saxs"):
         jaxstruc.mine(measurement, element="Ag", options=MINE_OPTIONS)
 

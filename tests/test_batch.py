@@ -28,40 +28,40 @@ def run_once(input_files, command_arguments, tmp_path_factory):
     def run_command_once(command):
         if command not in runs:
             leading_arguments, trailing_arguments = command_arguments[command]
-            out = tmp_path_factory.mktemp(command) / "deep" / "results"
-            runs[command] = out, run_command(*leading_arguments, *input_files, *trailing_arguments, "-o", out)
+            result_folder = tmp_path_factory.mktemp(command) / "deep" / "results"
+            runs[command] = result_folder, run_command(*leading_arguments, *input_files, *trailing_arguments, "-o", result_folder)
         return runs[command]
 
     return run_command_once
 
 
-def run_again(command, command_arguments, input_files, out, *options):
+def run_again(command, command_arguments, input_files, result_folder, *options):
     leading_arguments, trailing_arguments = command_arguments[command]
-    return run_command(*leading_arguments, *input_files, *trailing_arguments, *options, "-o", out)
+    return run_command(*leading_arguments, *input_files, *trailing_arguments, *options, "-o", result_folder)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_bad_file_gets_its_row_and_the_others_go_on(run_once, input_files, command):
-    out, status = run_once(command)
-    rows = read_table(out / "summary.csv")
+    result_folder, status = run_once(command)
+    rows = read_table(result_folder / "summary.csv")
     assert status == 3 and tuple(rows[0]) == (summary.REFINE_SUMMARY if command == "refine" else summary.SUMMARY)
     assert [row["file"] for row in rows] == [str(path) for path in input_files]
     assert [row["status"] for row in rows] == ["weak", "failed", "weak"]
     assert "at least 10 rows" in rows[1]["message"] and rows[1]["rw"] == ""
-    assert (out / "settings.json").exists() and not list(out.rglob("*.part"))
-    names = {path.name for path in (out / "best").iterdir()}
+    assert (result_folder / "settings.json").exists() and not list(result_folder.rglob("*.part"))
+    names = {path.name for path in (result_folder / "best").iterdir()}
     assert names == {"good.xyz", "good-2.xyz"}  # files of one name do not overwrite each other
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_results_agree_with_each_other(run_once, command):
-    out, _ = run_once(command)
-    row, ranking = read_table(out / "summary.csv")[0], read_table(out / "candidates" / "good.csv")
-    fit = np.genfromtxt(out / "fits" / "good.csv", delimiter=",", names=True)
+    result_folder, _ = run_once(command)
+    row, ranking = read_table(result_folder / "summary.csv")[0], read_table(result_folder / "candidates" / "good.csv")
+    fit = np.genfromtxt(result_folder / "fits" / "good.csv", delimiter=",", names=True)
     rw = np.sqrt(np.sum(fit["G_diff"] ** 2) / np.sum(fit["G_obs"] ** 2))
     assert rw == pytest.approx(float(row["rw"]), rel=2e-3)
     assert fit["r"][0] == 1.5 and fit["r"][-1] == 20 and len(fit) == 1851
-    atoms = ase.io.read(out / "best" / "good.xyz")
+    atoms = ase.io.read(result_folder / "best" / "good.xyz")
     assert set(atoms.get_chemical_symbols()) == {"Ag"} and len(atoms) == int(row["n_atoms"])
     assert atoms.info["rw"] == pytest.approx(float(row["rw"]), rel=1e-4)
     assert atoms.get_all_distances().max() == pytest.approx(float(row["diameter"]), rel=5e-3)
@@ -72,8 +72,8 @@ def test_results_agree_with_each_other(run_once, command):
     type_probabilities = [float(type_text.split()[-1]) for type_text in row["types"].split(", ")]
     assert sum(type_probabilities) == pytest.approx(1, abs=0.02)
     for folder in ("fits", "families"):
-        assert (out / folder / "good.png").stat().st_size > 5_000
-    loaded_result = jaxstruc.load(out / "results" / "good.npz")
+        assert (result_folder / folder / "good.png").stat().st_size > 5_000
+    loaded_result = jaxstruc.load(result_folder / "results" / "good.npz")
     assert loaded_result.name == row["file"] and loaded_result.best.n_atoms == int(row["n_atoms"])
     assert loaded_result.versions["jaxstruc"] == row["version"] and len(loaded_result.sha256) == 64
 
@@ -83,11 +83,11 @@ def test_running_again_skips_what_is_done_and_gives_the_same_rows(
     run_once, command_arguments, input_files, command, monkeypatch, capsys
 ):
     """Rows are typed: those read back are those that were found."""
-    out, _ = run_once(command)
-    contents = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    result_folder, _ = run_once(command)
+    contents = {path: path.read_bytes() for path in result_folder.rglob("*.*") if path.is_file()}
     fit_calls = []
     monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1))
-    assert run_again(command, command_arguments, input_files, out) == 3
+    assert run_again(command, command_arguments, input_files, result_folder) == 3
     assert not fit_calls and {path: path.read_bytes() for path in contents} == contents
     output = capsys.readouterr().out.replace("\n", " ")
     assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in output
@@ -96,13 +96,13 @@ def test_running_again_skips_what_is_done_and_gives_the_same_rows(
 def test_what_is_missing_is_written_again_without_a_fit(
     run_once, command_arguments, input_files, tmp_path, monkeypatch
 ):
-    out = shutil.copytree(run_once("mine")[0], tmp_path / "out")
-    missing_files = (out / "fits" / "good-2.png", out / "candidates" / "good.csv")
+    result_folder = shutil.copytree(run_once("mine")[0], tmp_path / "out")
+    missing_files = (result_folder / "fits" / "good-2.png", result_folder / "candidates" / "good.csv")
     ranking_bytes = missing_files[1].read_bytes()
     for path in missing_files:
         path.unlink()
     monkeypatch.setattr(candidates, "fit_all", None)
-    assert run_again("mine", command_arguments, input_files, out) == 3
+    assert run_again("mine", command_arguments, input_files, result_folder) == 3
     assert missing_files[0].exists() and missing_files[1].read_bytes() == ranking_bytes
 
 
@@ -110,13 +110,13 @@ def test_what_is_missing_is_written_again_without_a_fit(
 def test_a_changed_setting_file_or_result_is_done_anew(
     run_once, command_arguments, input_files, tmp_path, monkeypatch, command
 ):
-    out = shutil.copytree(run_once(command)[0], tmp_path / "out")
+    result_folder = shutil.copytree(run_once(command)[0], tmp_path / "out")
     fit_calls, fit_all = [], candidates.fit_all
     monkeypatch.setattr(candidates, "fit_all", lambda *args, **kwargs: fit_calls.append(1) or fit_all(*args, **kwargs))
-    assert run_again(command, command_arguments, input_files, out, "--qdamp", 0.035) == 3
-    assert len(fit_calls) == 2 and read_table(out / "summary.csv")[0]["qdamp"] == "0.035"
-    (out / "results" / "good.npz").write_bytes(b"half a file")
-    assert run_again(command, command_arguments, input_files, out, "--qdamp", 0.035) == 3
+    assert run_again(command, command_arguments, input_files, result_folder, "--qdamp", 0.035) == 3
+    assert len(fit_calls) == 2 and read_table(result_folder / "summary.csv")[0]["qdamp"] == "0.035"
+    (result_folder / "results" / "good.npz").write_bytes(b"half a file")
+    assert run_again(command, command_arguments, input_files, result_folder, "--qdamp", 0.035) == 3
     assert len(fit_calls) == 3
     changed_file = tmp_path / "good.gr"
     changed_file.write_text(input_files[0].read_text().replace("qdamp = 0.03", "qdamp = 0.035"))
@@ -127,8 +127,8 @@ def test_a_changed_setting_file_or_result_is_done_anew(
 
 
 def test_a_row_read_back_is_the_row_that_was_found(run_once):
-    out, _ = run_once("solve")
-    loaded_result = jaxstruc.load(out / "results" / "good.npz")
+    result_folder, _ = run_once("solve")
+    loaded_result = jaxstruc.load(result_folder / "results" / "good.npz")
     row = summary.row(loaded_result)
     restored_row = summary.row(result.from_arrays(result.to_arrays(loaded_result), folder.CLASSES))
     assert row == restored_row and {name: type(value) for name, value in row.items()} == {
@@ -138,10 +138,10 @@ def test_a_row_read_back_is_the_row_that_was_found(run_once):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_same_seed_gives_the_same_bytes(run_once, command_arguments, input_files, tmp_path, command):
-    out, _ = run_once(command)
+    result_folder, _ = run_once(command)
     run_again(command, command_arguments, input_files[:1], tmp_path)
     for name in ("best/good.xyz", "candidates/good.csv", "fits/good.csv", "correlations/good.csv"):
-        assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+        assert (tmp_path / name).read_bytes() == (result_folder / name).read_bytes(), name
 
 
 def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, monkeypatch, capsys):
@@ -186,7 +186,7 @@ def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(
     process.wait()
     assert was_killed
     assert start_process(*arguments, tmp_path / "broken").wait() == 3
-    complete_rows, resumed_rows = (read_table(tmp_path / out / "summary.csv") for out in ("whole", "broken"))
+    complete_rows, resumed_rows = (read_table(tmp_path / result_folder / "summary.csv") for result_folder in ("whole", "broken"))
     for complete_row, resumed_row in zip(complete_rows, resumed_rows, strict=True):
         assert {**complete_row, "seconds": ""} == {**resumed_row, "seconds": ""}
     assert not list((tmp_path / "broken").rglob("*.part"))

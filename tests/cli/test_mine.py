@@ -8,9 +8,9 @@ from command_line import read_table, run_command
 
 @pytest.fixture(scope="module")
 def result_folder(input_files, command_arguments, tmp_path_factory):
-    out = tmp_path_factory.mktemp("out")
-    assert run_command("mine", input_files[0], *command_arguments["mine"][1], "-o", out) == 0
-    return out
+    folder = tmp_path_factory.mktemp("out")
+    assert run_command("mine", input_files[0], *command_arguments["mine"][1], "-o", folder) == 0
+    return folder
 
 
 def test_the_size_and_values_of_the_example_are_found(result_folder):

@@ -46,22 +46,22 @@ def input_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def refinement(input_folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("out") / "deep" / "results"
+    result_folder = tmp_path_factory.mktemp("out") / "deep" / "results"
     status = run_command(
         "refine",
         input_folder / "other.xyz",
         input_folder / "true.xyz",
         input_folder / "data.gr",
         "-o",
-        out,
+        result_folder,
         *RANGE_OPTIONS,
     )
-    return out, status
+    return result_folder, status
 
 
 def test_true_values_lie_within_a_few_errors(refinement, input_folder):
-    out, status = refinement
-    (row,), (true_row, other_row) = read_table(out / "summary.csv"), read_table(out / "candidates" / "data.csv")
+    result_folder, status = refinement
+    (row,), (true_row, other_row) = read_table(result_folder / "summary.csv"), read_table(result_folder / "candidates" / "data.csv")
     assert status == 0 and row["source"] == "file" and row["recipe"] == str(input_folder / "true.xyz")
     assert true_row["converged"] == "yes" and true_row["remark"] == ""
     assert (true_row["n_atoms"], other_row["n_atoms"]) == ("43", "55")
@@ -74,10 +74,10 @@ def test_true_values_lie_within_a_few_errors(refinement, input_folder):
 
 
 def test_each_of_the_users_clusters_has_its_fit_and_structure(refinement, input_folder):
-    out, _ = refinement
-    rows = read_table(out / "candidates" / "data.csv")
-    expected_files = ((out / "fits" / "data", out / "best" / "data.xyz", "true"),)
-    expected_files += ((out / "fits" / "data" / "rank2", out / "structures" / "data" / "rank2.xyz", "other"),)
+    result_folder, _ = refinement
+    rows = read_table(result_folder / "candidates" / "data.csv")
+    expected_files = ((result_folder / "fits" / "data", result_folder / "best" / "data.xyz", "true"),)
+    expected_files += ((result_folder / "fits" / "data" / "rank2", result_folder / "structures" / "data" / "rank2.xyz", "other"),)
     for row, (stem, structure, name) in zip(rows, expected_files, strict=True):
         fit = np.genfromtxt(stem.with_name(f"{stem.name}.csv"), delimiter=",", names=True)
         assert fit["r"][0] == 1.5 and fit["r"][-1] == 16
@@ -92,8 +92,8 @@ def test_each_of_the_users_clusters_has_its_fit_and_structure(refinement, input_
 
 
 def test_the_correlation_matrix_is_symmetric_with_unit_diagonal(refinement):
-    out, _ = refinement
-    rows = read_table(out / "correlations" / "data.csv")
+    result_folder, _ = refinement
+    rows = read_table(result_folder / "correlations" / "data.csv")
     assert [row[""] for row in rows] == list(DEFAULT_FREE_PARAMETERS) == list(rows[0])[1:]
     matrix = np.array([[float(row[name]) for name in DEFAULT_FREE_PARAMETERS] for row in rows])
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-4)

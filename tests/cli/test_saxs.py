@@ -25,13 +25,13 @@ def saxs_run(tmp_path_factory):
     files = [write_data(folder / "a.dat", small_angle_data.measurement()), folder / "bad.dat"]
     files[1].write_text("no numbers here\n")
     files.append(write_data(folder / "b.dat", small_angle_data.measurement((55.0, 0.2, 1.0), seed=2)))
-    out = folder / "out"
-    return files, out, run_command("saxs", *files, *FIT_OPTIONS, "-o", out)
+    result_folder = folder / "out"
+    return files, result_folder, run_command("saxs", *files, *FIT_OPTIONS, "-o", result_folder)
 
 
 def test_a_bad_file_gets_its_row_and_the_others_go_on(saxs_run):
-    _, out, status = saxs_run
-    rows = read_table(out / "summary.csv")
+    _, result_folder, status = saxs_run
+    rows = read_table(result_folder / "summary.csv")
     assert status == 3 and tuple(rows[0]) == summary.SAXS_SUMMARY
     assert [row["status"] for row in rows] == ["solved", "failed", "solved"]
     assert "at least 10 rows" in rows[1]["message"] and rows[1]["radius"] == ""
@@ -40,24 +40,24 @@ def test_a_bad_file_gets_its_row_and_the_others_go_on(saxs_run):
 
 
 def test_the_folder_has_what_is_promised(saxs_run):
-    _, out, _ = saxs_run
+    _, result_folder, _ = saxs_run
     for file_name in ("candidates/a.csv", "fits/a.csv", "fits/a.png", "distribution/a.csv", "distribution/a.png"):
-        assert (out / file_name).stat().st_size > 100
-    curve = np.genfromtxt(out / "fits" / "a.csv", delimiter=",", names=True)
+        assert (result_folder / file_name).stat().st_size > 100
+    curve = np.genfromtxt(result_folder / "fits" / "a.csv", delimiter=",", names=True)
     assert curve.dtype.names == ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background") and len(curve) == 60
-    matrix = read_table(out / "correlations" / "a.csv")
+    matrix = read_table(result_folder / "correlations" / "a.csv")
     assert [row[""] for row in matrix] == ["radius", "pd", "scale", "background"]
-    loaded_result = jaxstruc.load(out / "results" / "a.npz")
-    assert loaded_result.body == "sphere" and loaded_result.sizes is not None and not list(out.rglob("*.part"))
+    loaded_result = jaxstruc.load(result_folder / "results" / "a.npz")
+    assert loaded_result.body == "sphere" and loaded_result.sizes is not None and not list(result_folder.rglob("*.part"))
 
 
 def test_a_second_run_fits_nothing_again_and_writes_missing_files(saxs_run):
-    files, out, _ = saxs_run
-    modified_time, summary_text = (out / "results" / "a.npz").stat().st_mtime_ns, (out / "summary.csv").read_text()
-    (out / "fits" / "a.png").unlink()
-    assert run_command("saxs", *files, *FIT_OPTIONS, "-o", out) == 3
-    assert (out / "summary.csv").read_text() == summary_text and (out / "fits" / "a.png").exists()
-    assert (out / "results" / "b.npz").exists() and modified_time <= (out / "results" / "a.npz").stat().st_mtime_ns
+    files, result_folder, _ = saxs_run
+    modified_time, summary_text = (result_folder / "results" / "a.npz").stat().st_mtime_ns, (result_folder / "summary.csv").read_text()
+    (result_folder / "fits" / "a.png").unlink()
+    assert run_command("saxs", *files, *FIT_OPTIONS, "-o", result_folder) == 3
+    assert (result_folder / "summary.csv").read_text() == summary_text and (result_folder / "fits" / "a.png").exists()
+    assert (result_folder / "results" / "b.npz").exists() and modified_time <= (result_folder / "results" / "a.npz").stat().st_mtime_ns
 
 
 @pytest.mark.parametrize(

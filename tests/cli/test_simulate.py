@@ -31,7 +31,7 @@ def run_simulate(arguments):
 
 
 def test_the_curve_is_the_exact_sum_and_its_header_makes_it_again(gold_file, tmp_path):
-    out = tmp_path / "Au55.gr"
+    output_file = tmp_path / "Au55.gr"
     assert (
         run_simulate(
             [
@@ -49,12 +49,12 @@ def test_the_curve_is_the_exact_sum_and_its_header_makes_it_again(gold_file, tmp
                 "--biso",
                 0.5,
                 "-o",
-                out,
+                output_file,
             ]
         )
         == 0
     )
-    r, g = np.loadtxt(out, unpack=True)
+    r, g = np.loadtxt(output_file, unpack=True)
     with jax.enable_x64(True):
         grid = Grid(qmin=1, qmax=22, qstep=0.02, rmin=1, rmax=30, rstep=0.1)
         pairs = debye.pairs_from_positions(jnp.asarray(ase.io.read(gold_file).positions), np.ones(55))
@@ -65,11 +65,11 @@ def test_the_curve_is_the_exact_sum_and_its_header_makes_it_again(gold_file, tmp
         )
     np.testing.assert_allclose(r, grid.r, atol=1e-12)
     np.testing.assert_allclose(g, exact_pdf, atol=1e-10 * np.abs(exact_pdf).max())
-    header_arguments = shlex.split(out.read_text().splitlines()[0].removeprefix("# "))
+    header_arguments = shlex.split(output_file.read_text().splitlines()[0].removeprefix("# "))
     assert header_arguments[:2] == ["jaxstruc", "simulate"]
     second_file = tmp_path / "again.gr"
     assert run_simulate([*header_arguments[2:], "-o", second_file]) == 0
-    assert second_file.read_bytes() == out.read_bytes()
+    assert second_file.read_bytes() == output_file.read_bytes()
 
 
 @pytest.mark.parametrize("signal", ["iq", "sq", "fq"])
@@ -158,7 +158,7 @@ def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
     )
     atoms = [particle.to_ase("Pt", form_factors.bond_length("Pt")) for particle in particle_population.clusters]
     for signal in ("gr", "sq", "iq"):
-        out = tmp_path / f"mix.{signal}"
+        output_file = tmp_path / f"mix.{signal}"
         assert (
             run_simulate(
                 [
@@ -174,18 +174,18 @@ def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
                     "--rmax",
                     20,
                     "-o",
-                    out,
+                    output_file,
                 ]
             )
             == 0
         )
-        y = np.loadtxt(out, unpack=True)[1]
+        y = np.loadtxt(output_file, unpack=True)[1]
         options = jaxstruc.SimulateOptions(signal=signal, qmin=1.0, qmax=15.0, qstep=0.1, rmax=20.0)
         particle_curves = [jaxstruc.simulate(particle, options=options).y for particle in atoms]
         atom_counts = np.array([len(particle) for particle in atoms])
         weight = 1 / atom_counts / np.sum(1 / atom_counts) if signal == "iq" else np.full(3, 1 / 3)
         np.testing.assert_allclose(y, weight @ np.array(particle_curves), atol=2e-9 * np.abs(particle_curves).max())
-    header_lines = out.read_text().splitlines()[:3]
+    header_lines = output_file.read_text().splitlines()[:3]
     assert (
         "--family fcc --element Pt --distribution lognormal --mean 14.0 --width 0.2 --members 3 --seed 0"
         in header_lines[0]
@@ -214,9 +214,9 @@ BODY_OPTIONS = ("--body", "sphere", "--radius", 35, "--pd", 0.06, "--qmin", 0.01
 )
 def test_a_simulated_body_is_fitted_back(distribution, options, tmp_path):
     """Without noise, radius and pd come back within a few thousandths of the truth; with noise within their errors."""
-    out = tmp_path / "sphere.dat"
-    assert run_simulate([*BODY_OPTIONS, "--distribution", distribution, "--scale", 50, *options, "-o", out]) == 0
-    measurement = jaxstruc.read(out)
+    output_file = tmp_path / "sphere.dat"
+    assert run_simulate([*BODY_OPTIONS, "--distribution", distribution, "--scale", 50, *options, "-o", output_file]) == 0
+    measurement = jaxstruc.read(output_file)
     assert measurement.intensity_unit == "1/cm" and (measurement.dq is not None) == bool(options)
     fit_options = {"body": ["sphere"], "distribution": [distribution]}
     best_fit = jaxstruc.saxs(measurement, **fit_options).best
@@ -235,14 +235,14 @@ def test_a_simulated_body_is_fitted_back(distribution, options, tmp_path):
 def test_the_curve_of_a_body_is_that_of_python_and_its_header_makes_it_again(tmp_path, capsys):
     arguments = ["--body", "core-shell", "--radius", 40, "--shell", 6, "--shell-contrast", 2, "--qstep", 0.01]
     assert run_simulate([*arguments, "--volume-fraction", 0.1, "-o", tmp_path, "--plot"]) == 0
-    out = tmp_path / "core-shell.dat"
+    output_file = tmp_path / "core-shell.dat"
     assert "iq in" in capsys.readouterr().out and (tmp_path / "core-shell.dat.png").exists()
     options = jaxstruc.SimulateSaxsOptions(shell=6.0, shell_contrast=2.0, volume_fraction=0.1)
     x, y, _ = jaxstruc.simulate_saxs("core-shell", radius=40.0, qstep=0.01, options=options)
-    np.testing.assert_allclose(np.loadtxt(out, unpack=True), [x, y], rtol=1e-13)
-    header_arguments = shlex.split(out.read_text().splitlines()[0].removeprefix("# "))
+    np.testing.assert_allclose(np.loadtxt(output_file, unpack=True), [x, y], rtol=1e-13)
+    header_arguments = shlex.split(output_file.read_text().splitlines()[0].removeprefix("# "))
     assert run_simulate([*header_arguments[2:], "-o", tmp_path / "again.dat"]) == 0
-    assert (tmp_path / "again.dat").read_bytes() == out.read_bytes()
+    assert (tmp_path / "again.dat").read_bytes() == output_file.read_bytes()
 
 
 @pytest.mark.parametrize(

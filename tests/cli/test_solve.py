@@ -15,9 +15,9 @@ from jaxstruc.scattering.pair_distribution import Grid
 
 @pytest.fixture(scope="module")
 def result_folder(input_files, command_arguments, tmp_path_factory):
-    out = tmp_path_factory.mktemp("out")
-    assert run_command("solve", input_files[0], *command_arguments["solve"][1], "-o", out) == 0
-    return out
+    folder = tmp_path_factory.mktemp("out")
+    assert run_command("solve", input_files[0], *command_arguments["solve"][1], "-o", folder) == 0
+    return folder
 
 
 def test_the_example_is_solved(result_folder):

@@ -8,7 +8,7 @@ from jaxstruc.io.columns import ReadError
 
 ENTITY_BOMB = (
     '<!DOCTYPE SASroot [<!ENTITY a "0123456789">'
-    + "".join(f'<!ENTITY {new} "{f"&{old};" * 10}">' for old, new in zip("abcdefgh", "bcdefghi", strict=True))
+    + "".join(f'<!ENTITY {entity} "{f"&{inner_entity};" * 10}">' for inner_entity, entity in zip("abcdefgh", "bcdefghi", strict=True))
     + "]>"
 )
 

@@ -74,16 +74,16 @@ def test_a_headers_other_numbers_and_a_first_row_of_zeros_are_no_points(write):
 
 
 @pytest.mark.parametrize(
-    ("name", "header", "kind"),
+    ("name", "header", "curve_kind"),
     [
         ("x.sq", "# Q(1/A) x\n", "sq"), ("x.fq", "# Q(1/A) x\n", "fq"), ("x.iq", "# Q(1/A) x\n", "iq"),
         ("x.dat", "# Q(1/A) S(Q)\n", "sq"), ("x.dat", "Q(1/A),F(a.u.)\n", "fq"), ("x.sq", "# Q(1/A) F(Q)\n", "fq"),
         ("x.dat", "outputtype = sq\n#L Q($\\AA^{-1}$)  S(a.u.)\n", "sq"), ("x.dat", "# Q(1/A) x\n", "iq"),
     ],
 )  # fmt: skip
-def test_the_kind_comes_from_the_header_the_labels_and_the_ending(write, name, header, kind):
+def test_the_kind_comes_from_the_header_the_labels_and_the_ending(write, name, header, curve_kind):
     measurement = iq.read(write(text_columns(Q, I, header=header), name))
-    assert measurement.kind == kind and measurement.intensity_unit == ""
+    assert measurement.kind == curve_kind and measurement.intensity_unit == ""
     np.testing.assert_array_equal(measurement.intensity, I)
 
 

@@ -14,11 +14,11 @@ def replace_values(values, index, value):
     return values
 
 
-def make_measurement(x=Q, y=I, sigma=SIGMA, dx=DQ, axis_unit="1/Å", intensity_unit="1/cm", kind="iq", **options):
+def make_measurement(x=Q, y=I, sigma=SIGMA, dx=DQ, axis_unit="1/Å", intensity_unit="1/cm", curve_kind="iq", **options):
     columns = Columns(
         np.asarray(x, float), np.asarray(y, float), sigma, dx, axis_unit=axis_unit, intensity_unit=intensity_unit
     )
-    return points.measurement_from_columns(columns, SourceFile("x.dat", "columns", ""), kind=kind, **options)
+    return points.measurement_from_columns(columns, SourceFile("x.dat", "columns", ""), kind=curve_kind, **options)
 
 
 def test_points_come_back_in_inverse_angstroms_with_what_belongs_to_them():

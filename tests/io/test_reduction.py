@@ -30,21 +30,21 @@ def exact_curves():
     return {"q": q, "sq": 1 + f / q, "fq": f, "gr": g}
 
 
-def measurement_over_q(exact_curves, kind, *, header=None, y=None):
+def measurement_over_q(exact_curves, curve_kind, *, header=None, intensity=None):
     return Measurement(
         "x.sq",
         np.zeros(0),
         np.zeros(0),
         header or {},
-        kind=kind,
+        kind=curve_kind,
         q=exact_curves["q"],
-        intensity=exact_curves[kind] if y is None else y,
+        intensity=exact_curves[curve_kind] if intensity is None else intensity,
     )
 
 
-@pytest.mark.parametrize("kind", ["sq", "fq"])
-def test_s_and_f_become_the_g_of_debyes_sum(exact_curves, kind):
-    pdf = reduction.reduce_to_pdf(measurement_over_q(exact_curves, kind), DataOptions(**Q_RANGE))
+@pytest.mark.parametrize("curve_kind", ["sq", "fq"])
+def test_s_and_f_become_the_g_of_debyes_sum(exact_curves, curve_kind):
+    pdf = reduction.reduce_to_pdf(measurement_over_q(exact_curves, curve_kind), DataOptions(**Q_RANGE))
     assert pdf.kind == "gr" and pdf.q is None and len(pdf.r) == 3001 and pdf.r[-1] == pytest.approx(60.0)
     np.testing.assert_allclose(pdf.g, exact_curves["gr"], atol=2e-4 * np.abs(exact_curves["gr"]).max())
     assert pdf.settings == (("qmin", 1.0, "command line"), ("qmax", 20.0, "command line")) and not pdf.warnings
@@ -54,7 +54,7 @@ def test_an_s_that_goes_to_zero_is_read_as_s_less_one_with_a_warning(exact_curve
     """As xPDFsuite writes it."""
     pdf, shifted_pdf = (
         reduction.reduce_to_pdf(
-            measurement_over_q(exact_curves, "sq", y=exact_curves["sq"] - offset), DataOptions(**Q_RANGE)
+            measurement_over_q(exact_curves, "sq", intensity=exact_curves["sq"] - offset), DataOptions(**Q_RANGE)
         )
         for offset in (0, 1)
     )
@@ -120,7 +120,7 @@ def test_few_points_in_q_reach_less_far_and_a_farther_fit_asks_for_more(exact_cu
 
 
 @pytest.mark.parametrize(
-    ("kind", "change", "options", "message"),
+    ("curve_kind", "change", "options", "message"),
     [
         ("iq", None, {}, r"G\(r\), S\(Q\) or F\(Q\), got I\(Q\) in x.sq; pass it to jaxstruc saxs"),
         ("sq", lambda y: 3 * y, {}, r"S\(Q\), which goes to 1, got a mean of 3"),
@@ -133,11 +133,11 @@ def test_few_points_in_q_reach_less_far_and_a_farther_fit_asks_for_more(exact_cu
         ("sq", None, {"qmin": 9.0, "qmax": 9.05}, "at least 10 points from qmin to qmax, got"),
     ],
 )
-def test_what_leads_to_no_pdf_is_refused_in_one_line(exact_curves, kind, change, options, message):
-    y = exact_curves[{"iq": "sq"}.get(kind, kind)]
+def test_what_leads_to_no_pdf_is_refused_in_one_line(exact_curves, curve_kind, change, options, message):
+    y = exact_curves[{"iq": "sq"}.get(curve_kind, curve_kind)]
     with pytest.raises(ReadError, match=message) as error:
         reduction.reduce_to_pdf(
-            measurement_over_q(exact_curves, kind, y=change(y) if change else y), DataOptions(**options)
+            measurement_over_q(exact_curves, curve_kind, intensity=change(y) if change else y), DataOptions(**options)
         )
     assert_one_sentence(error)
 

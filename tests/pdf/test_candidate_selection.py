@@ -48,7 +48,7 @@ def test_a_library_alone_is_screened(example, monkeypatch):
     network_result, library_result, file_result = (
         solve_measurement(example, network_group),
         solve_measurement(example, library_group),
-        solve_measurement(example, file_group, screened=False),
+        solve_measurement(example, file_group, screen_candidates=False),
     )
     assert (network_result.n_fitted, library_result.n_fitted, file_result.n_fitted) == (3, 2, 3)
     assert network_result.candidates[-1].remark == "atoms 1.20 Å apart"
@@ -67,7 +67,7 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
         monkeypatch.setattr(
             classifier_prior, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction]
         )
-        results[name] = solve_measurement(example, library_group, screen=ClassifierScreen(None))
+        results[name] = solve_measurement(example, library_group, classifier_screen=ClassifierScreen(None))
     assert results["outside"].fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
     assert "not screened: unlike all" in results["outside"].message
     inside_result = results["inside"]
@@ -84,14 +84,16 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
 def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason(example, tmp_path):
     empty_screen = classifier_prior.load_screen(tmp_path / "none.safetensors")
     assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
-    library_result = solve_measurement(example, make_library_group("icosahedron", max_atoms=200), screen=empty_screen)
+    library_result = solve_measurement(
+        example, make_library_group("icosahedron", max_atoms=200), classifier_screen=empty_screen
+    )
     assert (
         library_result.candidates
         and library_result.classifier_prior is None
         and empty_screen.missing_reason in library_result.message
     )
     network_result = solve_measurement(
-        example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), screen=empty_screen
+        example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), classifier_screen=empty_screen
     )
     assert (
         network_result.classifier_prior is None and "screened" not in network_result.message

@@ -130,6 +130,8 @@ def test_a_twinned_particle_that_shows_fcc_alone_is_selected_for_fcc(library_gro
 
 def test_data_that_are_no_numbers_to_the_network_are_outside(monkeypatch):
     output = classifier_prediction({"fcc": 1.0}, 90).output
-    monkeypatch.setattr(classifier_prior.naming, "named", lambda *_, **__: [output._replace(distance=float("nan"))])
+    monkeypatch.setattr(
+        classifier_prior.predict, "classify_pdfs", lambda *_, **__: [output._replace(feature_distance=float("nan"))]
+    )
     (prediction,) = classifier_prior.predict_measurements([None], ClassifierScreen("any"), bond=2.8)
     assert prediction.outside_training == ("unreadable",)

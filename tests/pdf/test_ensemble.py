@@ -241,11 +241,11 @@ def cost_and_rounding(parameters, basis, start):
     """Return the cost of a guess, written out, and its rounding: of a sum over classes, relative to the data's."""
     model, prior = particle_mixtures.sphere_model(), ensemble._prior(start, particle_mixtures.sphere_model())
     class_pdfs = class_curves(
-        model, parameters.places, parameters.contraction[0], particle_mixtures.NONLINEAR_PARAMETERS, basis
+        model, parameters.normalized_values, parameters.contraction[0], particle_mixtures.NONLINEAR_PARAMETERS, basis
     )
     residual = np.asarray(basis.data - atom_fractions(parameters, model, 0.0) @ class_pdfs, float)
-    epsilon, norm, n_points = float(np.finfo(np.float32).eps), float(basis.norm), float(basis.independent)
-    squares = max(residual @ residual + float(basis.rest), epsilon**2 * norm)
+    epsilon, norm, n_points = float(np.finfo(np.float32).eps), float(basis.norm), float(basis.n_independent)
+    squares = max(residual @ residual + float(basis.unmodelled_squares), epsilon**2 * norm)
     prior_residuals = np.asarray(
         ensemble._prior_residuals(parameters, prior.total_fraction, prior.log_mean_size), float
     )
@@ -288,8 +288,8 @@ def test_no_ensemble_is_worse_than_its_start(seed):
     )
     start = truth._replace(
         sqrt_fraction=jnp.asarray(rng.uniform(0.1, 2.0, truth.sqrt_fraction.shape), jnp.float32),
-        mean=truth.log_mean + 0.5 * (-1) ** seed,
-        places=jnp.asarray(rng.uniform(0.02, 0.98, truth.normalized_values.shape), jnp.float32),
+        log_mean=truth.log_mean + 0.5 * (-1) ** seed,
+        normalized_values=jnp.asarray(rng.uniform(0.02, 0.98, truth.normalized_values.shape), jnp.float32),
     )
     ensemble_fit = ensemble.fit(
         particle_mixtures.sphere_model(), basis, start, names=particle_mixtures.NONLINEAR_PARAMETERS, strength=0.0

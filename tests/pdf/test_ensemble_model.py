@@ -12,7 +12,7 @@ from jaxstruc.pdf.ensemble_model import EnsembleParameters
 
 
 def make_parameters(model, *, root=(0.6, 0.8), mean=17.0, width=0.2):
-    n_packings, n_modes = model.packings, model.waves.shape[1]
+    n_packings, n_modes = model.n_packings, model.smooth_modes.shape[1]
     return EnsembleParameters(
         jnp.asarray(root),
         jnp.full(n_packings, np.log(mean)),
@@ -83,7 +83,7 @@ def test_gradients_by_all_that_is_fitted_are_those_of_differences():
     def misfit(x):
         trial = unravel(x)
         class_pdfs = ensemble_model.class_curves(
-            model, trial.places, trial.contraction[0], particle_mixtures.NONLINEAR_PARAMETERS, target.basis
+            model, trial.normalized_values, trial.contraction[0], particle_mixtures.NONLINEAR_PARAMETERS, target.basis
         )
         return jnp.sum((0.9 * target.basis.data - ensemble_model.atom_fractions(trial, model, 1.0) @ class_pdfs) ** 2)
 
@@ -92,8 +92,8 @@ def test_gradients_by_all_that_is_fitted_are_those_of_differences():
     fcc_index = particle_mixtures.sphere_classes().packing_names.index("fcc")
     assert (
         np.isfinite(gradient).all()
-        and abs(gradient_by_field.root[fcc_index]) > 0
-        and (abs(gradient_by_field.places) > 0).all()
+        and abs(gradient_by_field.sqrt_fraction[fcc_index]) > 0
+        and (abs(gradient_by_field.normalized_values) > 0).all()
     )
     misfit_value = jax.jit(misfit)
     for index in (

@@ -59,9 +59,9 @@ def pad_to_48_atoms(distances):
     return jnp.stack([padded_matrix, padded_matrix]), jnp.tile(jnp.arange(48) < 43, (2, 1)) * 1.0
 
 
-def make_fitter(free):
+def make_fitter(free_parameters):
     def refine_cluster(distances, presence, basis):
-        return fit.refine(cluster_tables.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free)
+        return fit.refine(cluster_tables.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free_parameters)
 
     refine_batch = jax.jit(jax.vmap(refine_cluster, (0, 0, None)))
     return lambda distances, presence, target: refine_batch(distances, presence, target.basis)
@@ -104,12 +104,12 @@ def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
     """No resolution in the data, and distances that a wrong bracket made wider: qdamp and delta2 end at 0."""
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=-1.0, stretch=1.02))
     fit_result = first_fit(fit_all_parameters(distances[None], jnp.ones((1, 43)), make_target(g)))
-    names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.bounded, strict=True) if is_bounded]
+    names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.at_bound, strict=True) if is_bounded]
     assert names == ["delta2", "qdamp"] and bool(fit_result.converged)
     assert float(fit_result.values.delta2) == 0 and float(fit_result.values.qdamp) <= 1e-4
     assert float(fit_result.values.stretch) == pytest.approx(1.02, abs=1e-3) and float(fit_result.rw) < 0.1
-    assert np.isnan(fit_result.errors[jnp.asarray(fit_result.bounded)]).all()
-    assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.bounded)]).all()
+    assert np.isnan(fit_result.errors[jnp.asarray(fit_result.at_bound)]).all()
+    assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.at_bound)]).all()
 
 
 def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):
@@ -211,12 +211,12 @@ def test_a_value_at_its_bound_is_flagged_and_has_no_error(distances):
     broad_pdf = np.asarray(exact_pdf(distances, uiso=0.2, delta2=0.0, stretch=1.0))
     bounded_fit = fit_usual(distances[None], jnp.ones((1, 43)), make_target(broad_pdf))
     assert (
-        bounded_fit.bounded[0].tolist()[2]
+        bounded_fit.at_bound[0].tolist()[2]
         and np.isnan(bounded_fit.errors[0, 2])
         and np.isfinite(bounded_fit.errors[0, 1])
     )
     inner_fit = fit_usual(distances[None], jnp.ones((1, 43)), make_target(g))
-    assert not inner_fit.bounded[0].tolist()[2]
+    assert not inner_fit.at_bound[0].tolist()[2]
 
 
 def test_the_fit_is_finite_if_atoms_coincide(distances):

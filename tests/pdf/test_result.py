@@ -82,7 +82,7 @@ def test_wrong_candidates_alone_are_weak_and_the_message_states_why():
 
 def test_an_answer_at_the_librarys_edge_says_so():
     edge_result, inner_result = (
-        solve_measurement(make_measurement(2), known_group(largest=max_atoms)) for max_atoms in (80, 100)
+        solve_measurement(make_measurement(2), known_group(max_atoms=max_atoms)) for max_atoms in (80, 100)
     )
     assert edge_result.status == "weak" and "75 atoms, the library ends at 80: raise --max-atoms" in edge_result.message
     assert inner_result.status == "solved"

@@ -62,7 +62,7 @@ def test_bins_keep_number_mean_and_spread_of_the_distances(small_library):
     bin_distance = np.arange(weights.shape[1]) * library.BIN_WIDTH
     for bin_weights, row in zip(weights, rows, strict=False):
         pair_distances = pdist(
-            small_library.positions[small_library.starts[row] : small_library.starts[row + 1]].astype(float)
+            small_library.positions[small_library.atom_starts[row] : small_library.atom_starts[row + 1]].astype(float)
         )
         assert bin_weights.sum() == pytest.approx(2 * len(pair_distances) / small_library.atoms[row], rel=1e-5)
         assert bin_weights @ bin_distance == pytest.approx(

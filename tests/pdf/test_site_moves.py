@@ -60,9 +60,9 @@ def start_state(particle_case, occupied_sites, weights, leave=True):
 def recomputed_state(site_graph, pair_curves, state, occupied_sites, basis, weights):
     """The same particle or another one, with its fields worked out anew."""
     bin_counts = np.zeros((N_SITES, site_moves.N_DISTANCE_BINS), np.float32)
-    for row, bin_indices in zip(bin_counts, np.asarray(pair_curves.place), strict=True):
+    for row, bin_indices in zip(bin_counts, np.asarray(pair_curves.curve_index), strict=True):
         np.add.at(row, bin_indices, occupied_sites.astype(np.float32))
-    field = jnp.asarray(bin_counts) @ pair_curves.curve
+    field = jnp.asarray(bin_counts) @ pair_curves.pair_curve
     return site_moves._state_with_cost(
         site_graph, pair_curves, jnp.asarray(occupied_sites, jnp.float32), field, basis, weights
     )
@@ -182,10 +182,10 @@ def test_a_walk_gives_the_occupancies_of_sites(particle_case):
         KEY,
         n_steps=60,
     )
-    assert float(draws.time.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert float(draws.time_fractions.sum()) == pytest.approx(1.0, abs=1e-5)
     is_inner = np.linalg.norm(lattice.positions, axis=1) < 1.3
     assert (draws.occupancy[0][is_inner] > 0.99).all() and draws.occupancy[0][~occupied_sites].mean() < 0.1
-    assert draws.atoms.min() >= N_ATOMS - 3 and draws.atoms.max() <= N_ATOMS + 3
+    assert draws.atom_counts.min() >= N_ATOMS - 3 and draws.atom_counts.max() <= N_ATOMS + 3
 
 
 def test_small_changes_of_values_cost_next_to_nothing(particle_case):

@@ -70,7 +70,7 @@ def test_additional_parameters_are_freed_for_the_best_candidates_alone(example, 
     fit_options = FitOptions(("scale", "stretch", "uiso", "delta2", "qdamp"))
     (screened_result,), (full_result,) = (
         solve_example(example, group, fit=fit_options),
-        solve_example(example, group, fit=fit_options, screened=False),
+        solve_example(example, group, fit=fit_options, screen_candidates=False),
     )
     assert (screened_result.n_fitted, full_result.n_fitted) == (2, 3)
     assert screened_result.best.rw == pytest.approx(full_result.best.rw, rel=1e-4)
@@ -109,16 +109,16 @@ def test_the_provenance_holds_all_that_decides_a_result():
 
 def test_an_inferred_setting_adds_to_the_errors(example):
     """By how much it moves what is fitted, times its own error; nothing where nothing was inferred."""
-    plan = make_plan(CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)))
-    (fit_target,) = solve.padded_targets(
-        [solve.prepare_measurement(example, plan)], plan, [solve.prepare_measurement(example, plan)]
-    )
-    pool = candidates.candidate_pool([CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))])
+    group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
+    plan = make_plan(group)
+    measurement = solve.prepare_measurement(example, plan)
+    (fit_target,) = solve.padded_targets([measurement], plan, [measurement])
+    pool = candidates.candidate_pool([group])
     fits = candidates.fit_all(pool, fit_target)
-    assert solve._propagate_setting_errors(pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {}) is fits
-    wider_fits = solve._propagate_setting_errors(
-        pool, fits, fit_target, DEFAULT_FREE_PARAMETERS, {"qdamp": InferredSetting(0.03, 0.01, ())}
-    )
+    case = solve.MeasurementCase(measurement, fit_target, [group], plan, None)
+    weighted = candidates.WeightedCandidates(pool, fits, np.full(3, 1 / 3), 50.0)
+    assert solve.propagate_setting_errors(case, weighted, {}) is weighted
+    wider_fits = solve.propagate_setting_errors(case, weighted, {"qdamp": InferredSetting(0.03, 0.01, ())}).fits
     lower_values, upper_values = (
         candidates.fit_all(pool, target.replace_settings(fit_target, qdamp=qdamp)).values for qdamp in (0.027, 0.033)
     )

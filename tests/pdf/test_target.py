@@ -7,12 +7,12 @@ R = np.arange(1.5, 15.001, 0.05)
 SPAN = target.table_range(rmax=15.0, qmax=22.0, diameter=16.0)
 
 
-def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, size=0):
+def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, min_q_nodes=0):
     return target.make_target(
         r,
         g,
         target.TargetSettings(
-            qmin=qmin, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=2.78, span=SPAN, background=background, min_q_nodes=size
+            qmin=qmin, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=2.78, span=SPAN, background=background, min_q_nodes=min_q_nodes
         ),
     )
 
@@ -67,7 +67,7 @@ def test_a_background_costs_nothing():
 
 def test_a_larger_size_adds_zeros_alone():
     g, _ = band_limited_pdf(R)
-    plain_basis, padded_basis = make_target(g).basis, make_target(g, size=800).basis
+    plain_basis, padded_basis = make_target(g).basis, make_target(g, min_q_nodes=800).basis
     assert padded_basis.q.size == 800 > plain_basis.q.size and plain_basis.data.size % target.BASIS_SIZE_MULTIPLE == 0
     np.testing.assert_array_equal(padded_basis.transform[: plain_basis.q.size], plain_basis.transform)
     assert not np.any(padded_basis.transform[plain_basis.q.size :]) and not np.any(padded_basis.q[plain_basis.q.size :])

@@ -13,7 +13,7 @@ def make_saxs_data(*populations, **options):
 def test_a_fit_alone_is_the_same_as_among_others_of_other_sizes():
     data_sets = [
         make_saxs_data(),
-        make_saxs_data((60.0, 0.05, 1.0), points=100),
+        make_saxs_data((60.0, 0.05, 1.0), n_points=100),
         make_saxs_data((25.0, 0.2, 1.0), seed=3),
     ]
     batch_fits = fit.fit_all(data_sets, ("sphere",), ("gaussian",))

@@ -30,13 +30,13 @@ def fit_measurement():
 
 def test_a_noiseless_curve_gives_back_mean_and_width_from_any_start(fit_measurement):
     _, size_fit, _ = fit_measurement(small_angle_data.measurement(with_noise=False))
-    np.testing.assert_allclose(np.exp(np.asarray(size_fit.place)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
+    np.testing.assert_allclose(np.exp(np.asarray(size_fit.log_parameters)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
     assert size_fit.converged.all() and np.all(np.asarray(size_fit.chi2) < 0.01) and not size_fit.at_bound.any()
 
 
 def test_chi_squared_is_that_of_the_noise_and_the_errors_that_of_the_spread(fit_measurement):
     size_fits = [fit_measurement(small_angle_data.measurement(seed=seed))[1] for seed in range(24)]
-    log_means = np.array([float(size_fit.place[0, 0, 0]) for size_fit in size_fits])
+    log_means = np.array([float(size_fit.log_parameters[0, 0, 0]) for size_fit in size_fits])
     errors = np.array(
         [np.sqrt(np.linalg.inv(np.asarray(size_fit.normal_matrix[0], float))[0, 0]) for size_fit in size_fits]
     )
@@ -51,8 +51,8 @@ def test_the_normal_matrix_is_the_curvature_of_chi_squared(fit_measurement):
     normal_matrix = np.asarray(size_fit.normal_matrix[0], float)
     projected_curvature = normal_matrix[0, 0] - normal_matrix[0, 2] ** 2 / normal_matrix[2, 2]
     step = 2e-3
-    log_parameters = size_fit.place[:1] + jnp.asarray([[[step, 0.0]]])
-    shifted_fit = fit._evaluate_point(design, saxs_data.weighted.data, log_parameters, names=("gaussian",))
+    log_parameters = size_fit.log_parameters[:1] + jnp.asarray([[[step, 0.0]]])
+    shifted_fit = fit._evaluate_point(design, saxs_data.whitened_data.data, log_parameters, names=("gaussian",))
     assert float(shifted_fit.chi2[0]) == pytest.approx(projected_curvature * step**2, rel=0.05)
 
 
@@ -96,10 +96,10 @@ def test_a_fit_that_starts_at_the_truth_stays_if_the_last_bits_of_the_data_chang
     saxs_data, size_fit, design = fit_measurement(changed_measurement, (40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1))
     start = jnp.log(jnp.asarray(((40.0, 0.1), (40.0 * (1 + 1e-7 * seed), 0.1)), jnp.float32))[:, None]
     assert (
-        np.all(np.asarray(size_fit.chi2) <= max_start_chi2(design, saxs_data.weighted.data, start))
+        np.all(np.asarray(size_fit.chi2) <= max_start_chi2(design, saxs_data.whitened_data.data, start))
         and size_fit.converged.all()
     )
-    np.testing.assert_allclose(np.exp(np.asarray(size_fit.place)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
+    np.testing.assert_allclose(np.exp(np.asarray(size_fit.log_parameters)[:, 0]), [[40.0, 0.1]] * 2, rtol=5e-4)
 
 
 def test_no_fit_is_worse_than_its_start(fit_measurement):
@@ -108,6 +108,6 @@ def test_no_fit_is_worse_than_its_start(fit_measurement):
     saxs_data, size_fit, design = fit_measurement(small_angle_data.measurement(), *start_sizes)
     start = jnp.log(jnp.asarray(start_sizes, jnp.float32))[:, None]
     assert (
-        np.all(np.asarray(size_fit.chi2) <= max_start_chi2(design, saxs_data.weighted.data, start))
-        and np.isfinite(size_fit.place).all()
+        np.all(np.asarray(size_fit.chi2) <= max_start_chi2(design, saxs_data.whitened_data.data, start))
+        and np.isfinite(size_fit.log_parameters).all()
     )

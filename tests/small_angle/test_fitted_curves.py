@@ -27,17 +27,17 @@ def test_a_curve_at_all_points_has_the_chi_squared_of_the_fit(sphere_fit):
 
 def test_the_background_comes_back_with_its_error(sphere_fit):
     _, _, _, fitted_curve = sphere_fit
-    error = fitted_curve.errors[fitted_curve.names.index("background")]
-    assert abs(fitted_curve.terms[0] - 100.0) < 4 * error < 40.0 and np.allclose(
-        fitted_curve.background, fitted_curve.terms[0]
+    error = fitted_curve.errors[fitted_curve.parameter_names.index("background")]
+    assert abs(fitted_curve.background_coefficients[0] - 100.0) < 4 * error < 40.0 and np.allclose(
+        fitted_curve.background, fitted_curve.background_coefficients[0]
     )
 
 
 def test_errors_of_mean_and_width_are_those_of_the_fit_and_correlations_have_unit_diagonal(sphere_fit):
     _, body_fit, _, fitted_curve = sphere_fit
-    fit_errors = np.sqrt(np.diagonal(np.linalg.inv(body_fit.normal)))
+    fit_errors = np.sqrt(np.diagonal(np.linalg.inv(body_fit.normal_matrix)))
     np.testing.assert_allclose(fitted_curve.errors[:2], fit_errors[:2], rtol=0.05)
-    assert fitted_curve.names == ("radius", "pd", "scale", "background")
+    assert fitted_curve.parameter_names == ("radius", "pd", "scale", "background")
     np.testing.assert_allclose(np.diagonal(fitted_curve.correlation), 1.0)
     assert fitted_curve.correlation[0, 1] < -0.1
 
@@ -52,5 +52,5 @@ def test_shares_give_the_same_curve_and_scale(sphere_fit):
     )
     np.testing.assert_allclose(curve, fitted_curve.calculated, rtol=1e-3)
     assert scale == pytest.approx(fitted_curve.scale, rel=1e-3) and background[0] == pytest.approx(
-        fitted_curve.terms[0], rel=0.02
+        fitted_curve.background_coefficients[0], rel=0.02
     )

@@ -34,16 +34,16 @@ def test_the_interior_point_ends_where_a_slope_or_a_share_is_zero():
 
 def test_two_peaks_are_resolved_within_the_noise(two_peaks):
     radius, free_fit = two_peaks
-    fractions = free_fit.share / free_fit.share.sum()
+    fractions = free_fit.amplitudes / free_fit.amplitudes.sum()
     assert free_fit.chi2 == pytest.approx(75, abs=30) and np.all(fractions >= 0)
     assert fractions[(radius > 25) & (radius < 36)].sum() == pytest.approx(0.5, abs=0.06)
     assert fractions[(radius > 38) & (radius < 43)].sum() < 0.1
-    assert 3 < free_fit.determined < 30
+    assert 3 < free_fit.n_determined < 30
 
 
 def test_the_band_holds_the_truth(two_peaks):
     radius, free_fit = two_peaks
-    fraction_draws = free_fit.drawn / free_fit.drawn.sum(axis=1, keepdims=True)
+    fraction_draws = free_fit.amplitude_draws / free_fit.amplitude_draws.sum(axis=1, keepdims=True)
     lower_bound, upper_bound = np.quantile(fraction_draws[:, radius < 42].sum(axis=1), [0.01, 0.99])
     assert lower_bound < 0.5 < upper_bound and upper_bound - lower_bound < 0.1
 

@@ -38,7 +38,7 @@ def test_a_result_of_small_angles_is_written_and_read_without_loss():
 
 
 def test_a_shape_that_the_range_does_not_determine_is_not_stated():
-    result = fit_populations(body=("sphere", "cube"), ends=(0.01, 0.05), counts=1e4)
+    result = fit_populations(body=("sphere", "cube"), q_range=(0.01, 0.05), counts=1e4)
     assert result.body == "not determined" and "shape not determined" in result.message
     assert sum(result.types.values()) == pytest.approx(1) and max(result.types.values()) < 0.95
 
@@ -57,7 +57,7 @@ def test_a_flat_curve_has_no_particles():
 
 
 def test_a_range_too_short_for_a_size_is_reported():
-    result = fit_populations((3.0, 0.1, 1.0), ends=(0.01, 0.06), counts=3e3)
+    result = fit_populations((3.0, 0.1, 1.0), q_range=(0.01, 0.06), counts=3e3)
     assert result.status != "solved" and ("too short" in result.message or "background alone" in result.message)
 
 
@@ -65,7 +65,7 @@ def test_a_size_beyond_the_least_q_is_weak():
     measurement = small_angle_data.measurement()
     porod_measurement = measurement._replace(intensity=0.01 * measurement.q**-4, sigma=1e-4 * measurement.q**-4)
     assert jaxstruc.saxs(porod_measurement, body=("sphere",), distribution=("gaussian",)).status == "weak"
-    result = fit_populations((60.0, 0.1, 1.0), ends=(0.07, 0.35), counts=1e5)
+    result = fit_populations((60.0, 0.1, 1.0), q_range=(0.07, 0.35), counts=1e5)
     assert result.status == "weak" and "too high to see how large" in result.message
 
 
@@ -86,7 +86,7 @@ def test_merged_points_are_rated_as_few_are():
     populations = (20.0, 0.06, 0.3), (38.0, 0.06, 0.4), (70.0, 0.06, 0.3)
     fit_options = {"body": ("sphere",), "distribution": ("gaussian", "free")}
     few_points_result, many_points_result = (
-        fit_populations(*populations, points=points, counts=1e5, **fit_options) for points in (200, 1200)
+        fit_populations(*populations, n_points=points, counts=1e5, **fit_options) for points in (200, 1200)
     )
     for result in (few_points_result, many_points_result):
         assert result.best.family == "free" and result.status == "solved"

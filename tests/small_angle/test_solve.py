@@ -33,7 +33,7 @@ def test_on_an_absolute_scale_the_scale_is_the_share_of_volume():
     )
     for units, factor in (("1/cm", 1.0), ("1/m", 100.0), ("", 1.0)):
         measurement = small_angle_data.measurement(
-            intensity=factor * intensity, sigma=0.01 * factor * intensity, units=units
+            intensity=factor * intensity, sigma=0.01 * factor * intensity, intensity_unit=units
         )
         absolute_options = SaxsOptions(fit=SizeOptions(absolute=True, solvent="water"))
         result = jaxstruc.saxs(measurement, element="Au", options=absolute_options, **FIT_OPTIONS)
@@ -72,7 +72,7 @@ def test_a_background_may_be_a_measurement_with_a_scale():
 def test_invalid_options_are_refused_in_one_line(element, options, units, message):
     options = SaxsOptions(data=options) if isinstance(options, QOptions) else SaxsOptions(fit=options)
     with pytest.raises(ValueError, match=message) as error:
-        jaxstruc.saxs(small_angle_data.measurement(units=units), element=element, options=options)
+        jaxstruc.saxs(small_angle_data.measurement(intensity_unit=units), element=element, options=options)
     assert "\n" not in str(error.value)
 
 
