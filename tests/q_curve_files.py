@@ -1,4 +1,4 @@
-"""Curves over Q, and files of them, for tests of readers."""
+"""An example curve over Q and files that hold it, for tests of readers."""
 
 import h5py
 import numpy as np
@@ -10,7 +10,7 @@ DQ = 0.03 * Q + 2e-4
 
 
 def text_columns(*arrays, header="", separator=" "):
-    """Return rows of numbers below a header."""
+    """Return a header followed by rows of numbers."""
     rows = zip(*(array.tolist() for array in arrays), strict=True)
     return header + "".join(separator.join(map(repr, row)) + "\n" for row in rows)
 
@@ -24,11 +24,10 @@ def cansas_xml(
     q_unit="1/A",
     intensity_unit="1/cm",
     extra_elements="",
-    doctype="",
     n_curves=1,
     namespace="urn:cansas1d:1.1",
 ):
-    """Return CanSAS1d XML of a curve, or of the same one several times."""
+    """Return CanSAS1d XML that holds a curve, `n_curves` times."""
     rows = []
     for index in range(len(q)):
         row = f'<Q unit="{q_unit}">{q[index]!r}</Q><I unit="{intensity_unit}">{intensity[index]!r}</I>'
@@ -38,12 +37,11 @@ def cansas_xml(
     data = f"<SASdata>{''.join(rows)}</SASdata>"
     entries = "".join(f"<SASentry><Title>run {number}</Title>{data}</SASentry>" for number in range(1, n_curves + 1))
     version = "1.0" if namespace == "cansas1d/1.0" else "1.1"
-    return f'<?xml version="1.0"?>\n{doctype}<SASroot version="{version}" xmlns="{namespace}">{entries}</SASroot>\n'
+    return f'<?xml version="1.0"?>\n<SASroot version="{version}" xmlns="{namespace}">{entries}</SASroot>\n'
 
 
 def write_nxcansas_entry(
-    file,
-    name="entry",
+    parent,
     *,
     q=Q,
     intensity=I,
@@ -54,9 +52,9 @@ def write_nxcansas_entry(
     axes="Q",
     old_attributes=False,
 ):
-    """Write a curve, or frames of one, into an open HDF5 file and return its group."""
+    """Write a curve, or frames of one, as an entry of an open HDF5 file or group, and return the group of its data."""
     class_attribute, unit_attribute = ("NX_class", "unit") if old_attributes else ("canSAS_class", "units")
-    group = file.create_group(name)
+    group = parent.create_group("entry")
     group.attrs[class_attribute] = "SASentry"
     group["definition"] = "NXcanSAS"
     data = group.create_group("data")
@@ -79,14 +77,14 @@ def write_nxcansas_entry(
 
 
 def write_nxcansas(path, **entry_options):
-    """Write a file of one curve."""
+    """Write an NXcanSAS file of one curve and return its path."""
     with h5py.File(path, "w") as file:
         write_nxcansas_entry(file, **entry_options)
     return path
 
 
 def assert_curve(measurement, *, q=Q, intensity=I, sigma=SIGMA, dq=DQ, intensity_unit="1/cm", rtol=1e-15):
-    """The numbers that were written, in 1/Å."""
+    """Assert that a measurement holds the curve that was written, with Q in 1/Å."""
     assert (
         measurement.kind == "iq"
         and measurement.intensity_unit == intensity_unit

@@ -1,4 +1,4 @@
-"""G(r) by the other route, Gaussians in real space: a referee of `curves.pdf`."""
+"""G(r) from Gaussians in real space, an independent reference for `pair_distribution`."""
 
 import jax
 import jax.numpy as jnp
@@ -64,11 +64,11 @@ def band_pass(
     $B = \frac{2}{\pi} \sum_Q \sin(Q r_\mathrm{out})\, w_Q\, e^{b Q^2/2} \sin(Q r)\, \Delta r$.
 
     Args:
-        r_out: where the result is wanted, in Å.
+        r_out: r of the result, in Å.
         r: even grid, in Å, finer than pi / qmax.
         q: even grid, in 1/Å.
         weights: of `q_weights`.
-        added_variance: variance that was added to all peaks so that the grid resolves them, in Å²; taken out again here.
+        added_variance: variance in Å² that was added to all peaks so that the grid resolves them; it is removed here.
     """
     kernel = weights * jnp.exp(0.5 * added_variance * q**2) * (2 / jnp.pi) * (r[1] - r[0])
     forward_transform = kernel[:, None] * debye.apply_to_products(np.sin, jnp.sin, q, r)

@@ -109,6 +109,5 @@ if __name__ == "__main__":
     for name, reference in reference_curves.items():
         computed = np.asarray(case_intensity(name, q))
         relative_deviation = np.abs(computed / reference - 1)
-        print(
-            f"{name:36s} {relative_deviation.max():.1e} at q {q[relative_deviation.argmax()]:.3f}; below 0.4 {relative_deviation[q < 0.4].max():.1e}"
-        )
+        worst_q, low_q_deviation = q[relative_deviation.argmax()], relative_deviation[q < 0.4].max()
+        print(f"{name:36s} {relative_deviation.max():.1e} at q {worst_q:.3f}; below 0.4 {low_q_deviation:.1e}")

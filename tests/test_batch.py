@@ -29,7 +29,10 @@ def run_once(input_files, command_arguments, tmp_path_factory):
         if command not in runs:
             leading_arguments, trailing_arguments = command_arguments[command]
             result_folder = tmp_path_factory.mktemp(command) / "deep" / "results"
-            runs[command] = result_folder, run_command(*leading_arguments, *input_files, *trailing_arguments, "-o", result_folder)
+            runs[command] = (
+                result_folder,
+                run_command(*leading_arguments, *input_files, *trailing_arguments, "-o", result_folder),
+            )
         return runs[command]
 
     return run_command_once
@@ -186,7 +189,9 @@ def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(
     process.wait()
     assert was_killed
     assert start_process(*arguments, tmp_path / "broken").wait() == 3
-    complete_rows, resumed_rows = (read_table(tmp_path / result_folder / "summary.csv") for result_folder in ("whole", "broken"))
+    complete_rows, resumed_rows = (
+        read_table(tmp_path / result_folder / "summary.csv") for result_folder in ("whole", "broken")
+    )
     for complete_row, resumed_row in zip(complete_rows, resumed_rows, strict=True):
         assert {**complete_row, "seconds": ""} == {**resumed_row, "seconds": ""}
     assert not list((tmp_path / "broken").rglob("*.part"))

@@ -61,7 +61,10 @@ def refinement(input_folder, tmp_path_factory):
 
 def test_true_values_lie_within_a_few_errors(refinement, input_folder):
     result_folder, status = refinement
-    (row,), (true_row, other_row) = read_table(result_folder / "summary.csv"), read_table(result_folder / "candidates" / "data.csv")
+    (row,), (true_row, other_row) = (
+        read_table(result_folder / "summary.csv"),
+        read_table(result_folder / "candidates" / "data.csv"),
+    )
     assert status == 0 and row["source"] == "file" and row["recipe"] == str(input_folder / "true.xyz")
     assert true_row["converged"] == "yes" and true_row["remark"] == ""
     assert (true_row["n_atoms"], other_row["n_atoms"]) == ("43", "55")
@@ -77,7 +80,9 @@ def test_each_of_the_users_clusters_has_its_fit_and_structure(refinement, input_
     result_folder, _ = refinement
     rows = read_table(result_folder / "candidates" / "data.csv")
     expected_files = ((result_folder / "fits" / "data", result_folder / "best" / "data.xyz", "true"),)
-    expected_files += ((result_folder / "fits" / "data" / "rank2", result_folder / "structures" / "data" / "rank2.xyz", "other"),)
+    expected_files += (
+        (result_folder / "fits" / "data" / "rank2", result_folder / "structures" / "data" / "rank2.xyz", "other"),
+    )
     for row, (stem, structure, name) in zip(rows, expected_files, strict=True):
         fit = np.genfromtxt(stem.with_name(f"{stem.name}.csv"), delimiter=",", names=True)
         assert fit["r"][0] == 1.5 and fit["r"][-1] == 16

@@ -48,16 +48,23 @@ def test_the_folder_has_what_is_promised(saxs_run):
     matrix = read_table(result_folder / "correlations" / "a.csv")
     assert [row[""] for row in matrix] == ["radius", "pd", "scale", "background"]
     loaded_result = jaxstruc.load(result_folder / "results" / "a.npz")
-    assert loaded_result.body == "sphere" and loaded_result.sizes is not None and not list(result_folder.rglob("*.part"))
+    assert (
+        loaded_result.body == "sphere" and loaded_result.sizes is not None and not list(result_folder.rglob("*.part"))
+    )
 
 
 def test_a_second_run_fits_nothing_again_and_writes_missing_files(saxs_run):
     files, result_folder, _ = saxs_run
-    modified_time, summary_text = (result_folder / "results" / "a.npz").stat().st_mtime_ns, (result_folder / "summary.csv").read_text()
+    modified_time, summary_text = (
+        (result_folder / "results" / "a.npz").stat().st_mtime_ns,
+        (result_folder / "summary.csv").read_text(),
+    )
     (result_folder / "fits" / "a.png").unlink()
     assert run_command("saxs", *files, *FIT_OPTIONS, "-o", result_folder) == 3
     assert (result_folder / "summary.csv").read_text() == summary_text and (result_folder / "fits" / "a.png").exists()
-    assert (result_folder / "results" / "b.npz").exists() and modified_time <= (result_folder / "results" / "a.npz").stat().st_mtime_ns
+    assert (result_folder / "results" / "b.npz").exists() and modified_time <= (
+        result_folder / "results" / "a.npz"
+    ).stat().st_mtime_ns
 
 
 @pytest.mark.parametrize(

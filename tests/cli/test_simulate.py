@@ -215,7 +215,9 @@ BODY_OPTIONS = ("--body", "sphere", "--radius", 35, "--pd", 0.06, "--qmin", 0.01
 def test_a_simulated_body_is_fitted_back(distribution, options, tmp_path):
     """Without noise, radius and pd come back within a few thousandths of the truth; with noise within their errors."""
     output_file = tmp_path / "sphere.dat"
-    assert run_simulate([*BODY_OPTIONS, "--distribution", distribution, "--scale", 50, *options, "-o", output_file]) == 0
+    assert (
+        run_simulate([*BODY_OPTIONS, "--distribution", distribution, "--scale", 50, *options, "-o", output_file]) == 0
+    )
     measurement = jaxstruc.read(output_file)
     assert measurement.intensity_unit == "1/cm" and (measurement.dq is not None) == bool(options)
     fit_options = {"body": ["sphere"], "distribution": [distribution]}

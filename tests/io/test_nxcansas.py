@@ -64,10 +64,10 @@ def test_of_many_frames_one_is_asked_for_and_is_the_right_one(path, shape, entry
 
 def test_all_curves_of_a_file_are_read_and_a_bad_one_is_reported_in_its_place(path):
     with h5py.File(path, "w") as file:
-        write_nxcansas_entry(file, "a")
-        write_nxcansas_entry(file, "b", sigma=-SIGMA)
-        write_nxcansas_entry(file, "c", intensity=FRAMES, axes=["Time", "Q"])
-        write_nxcansas_entry(file, "d", q=Q[:40])
+        write_nxcansas_entry(file.create_group("a"))
+        write_nxcansas_entry(file.create_group("b"), sigma=-SIGMA)
+        write_nxcansas_entry(file.create_group("c"), intensity=FRAMES, axes=["Time", "Q"])
+        write_nxcansas_entry(file.create_group("d"), q=Q[:40])
         file["notes"] = "text"
     measurements = nxcansas.read_all(path)
     assert [isinstance(measurement, ReadError) for measurement in measurements] == [

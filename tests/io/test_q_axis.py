@@ -11,11 +11,11 @@ X = np.array([0.1, 1.0, 10.0])
 @pytest.mark.parametrize(
     ("spelling", "unit"),
     [
-        *((spelling, "1/Å") for spelling in ("1/A", "1/Å", "A^-1", "Å⁻¹", "$\\AA^{-1}$", "1/angstrom", "A^{-1}", "Å-1")),
-        *((spelling, "1/Å") for spelling in ("Inverse Angstroms", "1/ANGSTROM", "1/\N{ANGSTROM SIGN}")),
-        *((spelling, "1/nm") for spelling in ("1/nm", "nm^-1", "nm-1", "nm⁻¹", "Inverse Nanometres", "1/nanometer")),
+        *((text, "1/Å") for text in ("1/A", "1/Å", "A^-1", "Å⁻¹", "$\\AA^{-1}$", "1/angstrom", "A^{-1}", "Å-1")),
+        *((text, "1/Å") for text in ("Inverse Angstroms", "1/ANGSTROM", "1/\N{ANGSTROM SIGN}")),
+        *((text, "1/nm") for text in ("1/nm", "nm^-1", "nm-1", "nm⁻¹", "Inverse Nanometres", "1/nanometer")),
         ("1/m", "1/m"), ("m^-1", "1/m"),
-        *((spelling, "") for spelling in ("", "A", "nm", "a.u.", "1/cm", "1/s", "degrees", "rad", "1/", "1/A 1/nm")),
+        *((text, "") for text in ("", "A", "nm", "a.u.", "1/cm", "1/s", "degrees", "rad", "1/", "1/A 1/nm")),
     ],
 )  # fmt: skip
 def test_units_of_q_are_recognised_in_many_spellings(spelling, unit):

@@ -56,7 +56,9 @@ def middle_decahedron(cluster_library):
 def test_the_true_cluster_is_ranked_first_and_files_share_a_compilation(small_library):
     true_row = middle_decahedron(small_library)
     positions = (
-        small_library.positions[small_library.atom_starts[true_row] : small_library.atom_starts[true_row + 1]] * BOND * 1.02
+        small_library.positions[small_library.atom_starts[true_row] : small_library.atom_starts[true_row + 1]]
+        * BOND
+        * 1.02
     )
     g = 0.6 * cluster_pdf(positions, R, noise=0.1, rng=np.random.default_rng(0))
     rows, progress_calls = np.arange(len(small_library.atoms)), []

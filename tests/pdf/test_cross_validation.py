@@ -17,7 +17,8 @@ def test_a_mixture_is_a_distribution(ensemble_validation):
     assert ensemble_validation.sample == "distribution" and len(ensemble_validation.comparisons) == 3
     for comparison in ensemble_validation.comparisons:
         assert min(prediction.rw for prediction in comparison.ensemble_predictions) < comparison.single_prediction.rw
-        assert comparison.n_independent == pytest.approx((comparison.cut.end - comparison.cut.cut) * 17 / np.pi, rel=1e-6)
+        cut, end = comparison.cut
+        assert comparison.n_independent == pytest.approx((end - cut) * 17 / np.pi, rel=1e-6)
         assert (
             len(comparison.rival_squares) == 4
             and np.isfinite(comparison.rival_squares).all()

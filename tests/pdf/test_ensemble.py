@@ -256,9 +256,11 @@ def cost_and_rounding(parameters, basis, start):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_truth_of_exact_data_stays_if_their_last_bits_change(seed):
     """What the prior gains by a move is less than what the misfit loses: noise is of the size of the rounding."""
-    change_last_bits = lambda x: (
-        x * (1 + np.finfo(np.float32).eps * np.random.default_rng(seed).integers(-4, 5, x.shape))
-    )
+
+    def change_last_bits(values):
+        rng = np.random.default_rng(seed)
+        return values * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, values.shape))
+
     basis, truth = exact_problem(lambda data: jnp.asarray(change_last_bits(np.asarray(data)), jnp.float32))
     ensemble_fit = ensemble.fit(
         particle_mixtures.sphere_model(), basis, truth, names=particle_mixtures.NONLINEAR_PARAMETERS, strength=0.0

@@ -61,7 +61,9 @@ def pad_to_48_atoms(distances):
 
 def make_fitter(free_parameters):
     def refine_cluster(distances, presence, basis):
-        return fit.refine(cluster_tables.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free_parameters)
+        return fit.refine(
+            cluster_tables.tabulate_distances(distances, presence, BOND, span=SPAN), basis, free=free_parameters
+        )
 
     refine_batch = jax.jit(jax.vmap(refine_cluster, (0, 0, None)))
     return lambda distances, presence, target: refine_batch(distances, presence, target.basis)
@@ -228,9 +230,10 @@ def test_the_fit_is_finite_if_atoms_coincide(distances):
 def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(distances, seed):
     """What is left is the accuracy of the span; no fit is worse than where it starts."""
     rng = np.random.default_rng(seed)
-    change_last_bits = lambda x: (
-        x * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(x))).astype(np.float32)
-    )
+
+    def change_last_bits(values):
+        return values * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, np.shape(values))).astype(np.float32)
+
     g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.01))
     target = make_target(change_last_bits(g))
     changed_distances = jnp.asarray(change_last_bits(np.asarray(distances)))

@@ -71,7 +71,10 @@ def test_displaced_atoms_come_nearer_to_the_truth(truth, target, start):
     rms_displacement = np.sqrt(
         np.mean(np.sum((np.asarray(loose_relaxation.positions) - np.asarray(start)) ** 2, axis=1))
     )
-    assert float(loose_relaxation.rms_displacement) == pytest.approx(rms_displacement, rel=1e-4) and 0.02 < rms_displacement < 0.2
+    assert (
+        float(loose_relaxation.rms_displacement) == pytest.approx(rms_displacement, rel=1e-4)
+        and 0.02 < rms_displacement < 0.2
+    )
 
 
 def test_a_tiny_restraint_keeps_the_atoms(target, start):

@@ -164,7 +164,9 @@ def test_a_search_comes_most_of_the_way_from_a_wrong_particle_to_the_right_one(p
     search_end, start_end = search_ends[1]
     true_cost = float(start_state(particle_case, occupied_sites, site_weights())[2].cost)
     assert search_end.cost[0] < start_end.cost[0] + 0.8 * (true_cost - start_end.cost[0])
-    assert abs(int(search_end.occupancy[0].sum()) - N_ATOMS) <= 2 and np.array_equal(start_end.occupancy[0], search_ends[0])
+    assert abs(int(search_end.occupancy[0].sum()) - N_ATOMS) <= 2 and np.array_equal(
+        start_end.occupancy[0], search_ends[0]
+    )
 
 
 def test_more_steps_do_not_compile_again(search_ends):

@@ -74,7 +74,9 @@ def test_a_searched_particle_fits_better_than_any_that_is_listed(results, partic
 def test_each_atom_has_an_occupancy(results):
     best_candidate = results[0].best
     assert best_candidate.occupancy.shape == (best_candidate.n_atoms,) and best_candidate.occupancy.max() > 0.99
-    inner_atoms = np.argsort(np.linalg.norm(best_candidate.atoms.positions - best_candidate.atoms.positions.mean(axis=0), axis=1))[:10]
+    inner_atoms = np.argsort(
+        np.linalg.norm(best_candidate.atoms.positions - best_candidate.atoms.positions.mean(axis=0), axis=1)
+    )[:10]
     assert (best_candidate.occupancy[inner_atoms] > 0.9).all() and (best_candidate.occupancy >= 0).all()
 
 

@@ -12,7 +12,14 @@ def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, min_q_nodes=0):
         r,
         g,
         target.TargetSettings(
-            qmin=qmin, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=2.78, span=SPAN, background=background, min_q_nodes=min_q_nodes
+            qmin=qmin,
+            qmax=qmax,
+            qdamp=0.03,
+            qbroad=0.0,
+            bond=2.78,
+            span=SPAN,
+            background=background,
+            min_q_nodes=min_q_nodes,
         ),
     )
 

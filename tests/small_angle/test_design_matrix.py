@@ -66,7 +66,9 @@ def test_fits_start_near_the_truth_though_a_curve_of_one_size_has_many_minima(me
 
 
 def test_start_pairs_contain_the_two_populations():
-    saxs_data = data.prepare_saxs_data(small_angle_data.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions())
+    saxs_data = data.prepare_saxs_data(
+        small_angle_data.measurement((30.0, 0.08, 0.5), (48.0, 0.08, 0.5)), SizeOptions()
+    )
     window = RadiusWindow(jnp.log(40.0), jnp.asarray(design_matrix.PAIR_NODE_STEP), jnp.asarray(0.2))
     pair_matrix = design_matrix.design_matrix(SPHERE_TABLE, saxs_data.whitened_data, window)
     start_radii = np.exp(

@@ -113,7 +113,9 @@ def test_the_distance_table_counts_all_pairs():
 def test_twice_the_signal_has_twice_the_noise(real_dataset):
     """Half the number of atoms, and the same pairs, make all of F(Q) twice as large."""
     rows = np.array([3, 4])
-    table = jax.tree.map(lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes))
+    table = jax.tree.map(
+        lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes)
+    )
     conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(noise=jnp.full(2, 0.1))
     settings = real_dataset.bond[rows].astype(np.float32), conditions, jax.random.split(jax.random.key(5), 2)
     pdfs, doubled_pdfs = (
@@ -125,7 +127,9 @@ def test_twice_the_signal_has_twice_the_noise(real_dataset):
 def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):
     """White noise on F(Q) with no signal lost: twice as much noise is twice the difference."""
     rows = np.array([3, 4])
-    table = jax.tree.map(lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes))
+    table = jax.tree.map(
+        lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes)
+    )
     conditions = jax.tree.map(lambda column: column[rows], real_dataset.conditions)._replace(qdamp=jnp.full(2, 0.01))
     keys = jax.random.split(jax.random.key(5), 2)
 
