@@ -64,7 +64,7 @@ def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
     (["--element", "Xx"], "Xx"),
     (["--qmax", "0.5"], "qmin < qmax"),
 ])  # fmt: skip
-def test_mistakes_are_one_line(weights_file, tmp_path, capsys, options, message):
+def test_mistakes_are_reported_in_one_line(weights_file, tmp_path, capsys, options, message):
     (tmp_path / "a.gr").write_text(rows())
     arguments = [
         "classify",

@@ -64,7 +64,7 @@ def test_an_unknown_option_is_status_2(capsys):
     assert status == 2 and "--elemnt" in error
 
 
-def test_where_an_error_arose_is_shown_on_request(capsys, tmp_path):
+def test_the_traceback_of_an_error_is_shown_on_request(capsys, tmp_path):
     status, error = run_command(
         ["--traceback", "solve", tmp_path / "none.gr", "--element", "Ag", "-o", tmp_path / "o"], capsys
     )

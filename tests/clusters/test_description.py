@@ -43,7 +43,7 @@ def names_by_label(family, min_atoms=5, max_atoms=300):
     }
 
 
-def test_octahedra_are_called_as_their_labels_say():
+def test_octahedra_are_described_as_their_labels_say():
     names = names_by_label("octahedron")
     assert names["octahedron length 4 cutoff 0"] == "octahedron"
     assert names["cuboctahedron length 5 cutoff 2"] == "cuboctahedron"
@@ -51,7 +51,7 @@ def test_octahedra_are_called_as_their_labels_say():
     assert set(names.values()) == {"octahedron", "cuboctahedron", "truncated octahedron"}
 
 
-def test_decahedra_are_called_by_their_grooves_and_height():
+def test_decahedra_are_described_by_their_grooves_and_height():
     names = names_by_label("decahedron", 5, 40) | names_by_label("decahedron", 50, 80)
     assert names["(2,1,0)"] == names["(3,1,0)"] == "pentagonal bipyramid"
     assert names["(3,2,0)"] == "Ino decahedron" and names["(2,2,1)"] == "Marks decahedron"
@@ -59,7 +59,7 @@ def test_decahedra_are_called_by_their_grooves_and_height():
     assert sphere_names == {"", "cube"} and len(names) > 100  # 14 atoms of one grain are an fcc cube
 
 
-def test_icosahedra_are_called_by_their_shells():
+def test_icosahedra_are_described_by_their_shells():
     names = (
         names_by_label("icosahedron", 5, 20)
         | names_by_label("icosahedron", 50, 56)
@@ -70,7 +70,7 @@ def test_icosahedra_are_called_by_their_shells():
     assert sum(name != "" for name in names.values()) == 3 and len(names) > 50
 
 
-def test_other_bodies_are_called_by_their_facets_if_all_are_equal():
+def test_other_bodies_are_described_by_their_facets_if_all_are_equal():
     cube = np.array(list(itertools.product(range(4), repeat=3)), float)
     box = np.array(list(itertools.product(range(4), range(4), range(5))), float)
     rhombohedron = cube @ np.array([(0, 1, 1), (1, 0, 1), (1, 1, 0)]) / math.sqrt(2)
@@ -121,7 +121,7 @@ def test_facets_of_decahedra_and_icosahedra_are_those_of_geometry():
         assert body_description.facets_111 == pytest.approx(1) and body_description.facets_100 == 0
 
 
-def test_facets_between_are_neither_and_hcp_has_a_base_alone():
+def test_tilted_facets_are_neither_100_nor_111_and_hcp_has_basal_ones_alone():
     rods = next(
         cluster
         for cluster in families.fcc_clusters(60, 300)
@@ -175,7 +175,7 @@ def test_no_direction_is_narrower_and_no_pair_longer(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_turning_changes_nothing_and_the_unit_lengths_alone(shape):
+def test_rotation_changes_nothing_and_the_unit_changes_lengths_alone(shape):
     original_description = describe_cluster(SHAPES[shape])
     rotated_description = describe_cluster(rotate_and_shuffle(SHAPES[shape] * 2.5))
     assert rotated_description[:3] == original_description[:3]

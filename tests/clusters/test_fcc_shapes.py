@@ -49,7 +49,7 @@ def test_a_label_names_its_cluster():
     np.testing.assert_allclose(cluster_atoms.get_all_distances(), ase_atoms.get_all_distances(), atol=1e-9)
 
 
-def test_turned_mirrored_and_shuffled_clusters_are_one():
+def test_rotated_mirrored_and_shuffled_clusters_are_recognised_as_one():
     positions = fcc_shapes.fcc_cluster((2, 3, 2)).positions
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     transformed_positions = -(positions @ rotation)[::-1]

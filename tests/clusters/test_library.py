@@ -38,7 +38,7 @@ def test_candidates_and_their_tables_belong_together(small_library):
         assert small_library.diameter[index] == pytest.approx(pdist(cluster.positions).max(), abs=library.BIN_WIDTH)
 
 
-def test_turned_mirrored_and_shuffled_clusters_are_merged_under_the_first():
+def test_rotated_mirrored_and_shuffled_clusters_are_merged_under_the_first():
     positions = next(cluster for cluster in families.faulted_clusters(50, 60) if "random" in cluster.label).positions
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     mirrored_positions = (-(positions @ rotation) + 3)[::-1]

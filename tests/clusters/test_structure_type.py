@@ -106,7 +106,7 @@ def test_the_share_of_hexagonal_layers_is_that_of_the_stacking_sequence(family):
 
 
 @pytest.mark.parametrize("sequence", ["c", "h", "hc", "hcc", "hhc", "hccc", "hhcc", "hhhc", "hccchhchcccchc"])
-def test_stacks_are_read_as_they_were_written(sequence):
+def test_the_sequence_of_a_stack_is_recovered(sequence):
     for size, height in itertools.product((60, 201, 550), (0.0, 1.3)):
         positions = nearest_points(lattices.stack(sequence), size, (0.1, 0.2, height))
         layers = np.unique(np.round(positions[:, 2] / math.sqrt(2 / 3)).astype(int))

@@ -16,7 +16,7 @@ def small_library():
     return library.load_or_build(tuple(families.FAMILIES), max_atoms=60)
 
 
-def test_a_case_is_what_its_part_says(experiments, small_library):
+def test_a_case_is_what_its_part_requires(experiments, small_library):
     import ensembles
 
     for part in ensembles.CASE_COUNTS:
@@ -56,7 +56,7 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
     )
 
 
-def test_the_tables_say_what_the_rows_say(experiments):
+def test_the_tables_show_the_values_of_the_rows(experiments):
     import results_tables
 
     common_values = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}

@@ -117,7 +117,7 @@ def test_one_or_two_atoms_have_an_error_and_no_atoms_have_none():
     assert np.isnan(evaluation.coordinate_error(pair_positions[:0], pair_positions))
 
 
-def test_solved_asks_for_the_exact_count_and_a_small_error(kdd_dataset, rows):
+def test_solved_means_the_exact_count_and_a_small_error(kdd_dataset, rows):
     """The third lacks an atom, the second is a hundredth too large, the fourth a tenth."""
     true_structures = evaluation.true_structures(kdd_dataset, rows, max_atoms=100)
     structures = StructureBatch(
@@ -157,7 +157,7 @@ def test_atoms_with_a_presence_above_one_half_are_kept():
     np.testing.assert_array_equal(structures.positions, positions)
 
 
-def test_validity_asks_for_one_piece_and_no_close_atoms():
+def test_a_valid_structure_is_connected_and_has_no_close_atoms():
     positions, mask = fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.8, np.ones(19, bool)
     assert evaluation.is_valid_structure(positions, mask, 2.8)
     close_positions, separated_positions = positions.copy(), positions.copy()

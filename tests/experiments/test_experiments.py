@@ -203,7 +203,7 @@ def test_the_descent_lowers_the_misfit_and_finds_the_structure(experiments, data
     assert (np.asarray(refinement.after) < 0.1 * np.asarray(refinement.before)).all()
 
 
-def test_noise_on_f_has_the_asked_size(experiments, data):
+def test_noise_on_f_has_the_requested_standard_deviation(experiments, data):
     """The variance of G(r) is that of white noise in F(Q), carried through the sine sum."""
     import pdf_loss_ablation as ablation
 

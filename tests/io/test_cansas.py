@@ -29,7 +29,7 @@ def test_a_curve_comes_back_with_its_units_whatever_the_version(write, namespace
     assert measurement.warnings == ()
 
 
-def test_nanometres_and_missing_columns(write):
+def test_a_curve_in_nanometres_without_errors_is_read(write):
     measurement = cansas.read(write(cansas_xml(q_unit="nm^-1", intensity_unit="a.u.", sigma=None, dq=None), "x.xml"))
     assert_curve(measurement, q=Q / 10, sigma=None, dq=None, intensity_unit="arbitrary")
     measurement = cansas.read(write(cansas_xml(sigma=0 * Q, dq=0 * Q), "x.xml"))
@@ -94,7 +94,7 @@ def test_what_is_no_curve_is_refused_in_one_line(write, text, message):
     assert_one_sentence(error)
 
 
-def test_the_referee_reads_the_same_numbers(write):
+def test_sasdata_reads_the_same_numbers(write):
     """By sasdata 0.11.0, on a file of ours, to the last digit of either."""
     loader = pytest.importorskip("sasdata.dataloader.loader")
     path = write(cansas_xml(namespace="cansas1d/1.0"), "x.xml")  # its schema of version 1.1 is refused by newer lxml

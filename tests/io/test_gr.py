@@ -56,7 +56,7 @@ def test_a_setting_that_is_no_number_is_reported_and_not_used(write, value):
 
 
 @pytest.mark.parametrize("value", ["x" * 101, "Pt\x1b[2J"])
-def test_a_word_that_is_long_or_not_printable_is_reported_and_not_used(write, value):
+def test_a_text_that_is_long_or_not_printable_is_reported_and_not_used(write, value):
     measurement = gr.read(write(f"composition = {value}\n" * 3 + rows()))
     assert measurement.header == {}
     assert measurement.warnings == ("the header's composition is no word and is not used",)
@@ -95,7 +95,7 @@ def test_fortran_numbers_latin_and_a_lone_count_are_read(write):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
-def test_words_come_back_from_either_encoding(write, encoding):
+def test_text_is_read_in_either_encoding(write, encoding):
     text = "composition = Pt·Ni\n" + rows()
     assert gr.read(write(text.encode(encoding))).header == {"composition": "Pt·Ni"}
 

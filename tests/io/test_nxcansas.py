@@ -161,7 +161,7 @@ def test_what_is_no_curve_is_refused_in_one_line(path, write_content, message):
     assert_one_sentence(error)
 
 
-def test_the_referee_reads_the_same_numbers(path):
+def test_sasdata_reads_the_same_numbers(path):
     """By sasdata 0.11.0, on a file of ours, to the last digit of either."""
     loader = pytest.importorskip("sasdata.dataloader.loader")
     (reference,), measurement = loader.Loader().load(str(write_nxcansas(path))), nxcansas.read(path)

@@ -69,7 +69,7 @@ def test_a_single_sine_becomes_its_peak():
     np.testing.assert_allclose(transform, [0.0, 2 / np.pi * (7.0005 / 2 - np.sin(10 * 7.0005) / 20)], rtol=2e-5)
 
 
-def test_limits_between_points_cut_there():
+def test_limits_between_points_are_exact():
     """Of F = 1, G(r) is (2/pi) (cos(qmin r) - cos(qmax r))/r, wherever the points lie."""
     r = np.array([0.5, 1.0, 2.0])
     for irregular_q in (np.linspace(0.9, 3.0, 2000), np.sort(np.random.default_rng(0).uniform(0.9, 3.0, 4000))):
@@ -79,7 +79,7 @@ def test_limits_between_points_cut_there():
 
 
 @pytest.mark.parametrize(("max_step", "step"), [(0.1, 0.1), (0.0785, 0.05), (0.03, 0.02), (0.0199, 0.01), (1.0, 1.0)])
-def test_steps_are_round(max_step, step):
+def test_steps_in_r_are_round_numbers(max_step, step):
     assert reduction.rounded_step(max_step) == pytest.approx(step)
 
 

@@ -231,7 +231,7 @@ def test_mining_is_solving_with_two_other_defaults():
     assert {name for name in solve if solve[name] != mine[name]} == {"sources", "search"}
 
 
-def test_words_are_those_of_the_command_line():
+def test_options_are_recorded_in_the_words_of_the_command_line():
     options = SimulateOptions(ions=("Cu2+", "O2-"), signal="sq")
     assert command_arguments(options, defaults=False) == ["--signal", "sq", "--ions", "Cu2+", "O2-"]
     assert "--qmax 25.0" in " ".join(command_arguments(options, defaults=True))

@@ -80,7 +80,7 @@ def test_wrong_candidates_alone_are_weak_and_the_message_states_why():
     )
 
 
-def test_an_answer_at_the_librarys_edge_says_so():
+def test_a_result_at_the_edge_of_the_library_is_reported():
     edge_result, inner_result = (
         solve_measurement(make_measurement(2), known_group(max_atoms=max_atoms)) for max_atoms in (80, 100)
     )

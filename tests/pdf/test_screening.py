@@ -74,7 +74,7 @@ def test_bins_keep_number_mean_and_spread_of_the_distances(small_library):
 
 
 @pytest.mark.parametrize(("uiso", "stretch", "delta2"), [(0.005, 1.0, 0.5), (0.012, 0.985, 2.0), (0.022, 1.02, 4.0)])
-def test_the_rough_misfit_is_near_the_fits_and_the_order_its_own(small_library, uiso, stretch, delta2):
+def test_the_rough_misfit_is_near_that_of_the_fits_and_orders_like_it(small_library, uiso, stretch, delta2):
     row = int(np.flatnonzero(small_library.families == "decahedron")[5])
     positions = library.candidate_cluster(small_library, row).positions * BOND * stretch
     fit_target = make_target(positions, noise=0.1, uiso=uiso, delta2=delta2)

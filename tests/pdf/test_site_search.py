@@ -122,7 +122,7 @@ def test_listed_clusters_lie_on_their_lattices(family):
             assert len(positions) > 0.9 * len(cluster.positions)
 
 
-def test_levels_differ_in_how_long_they_search():
+def test_levels_differ_in_the_length_of_the_search():
     quick_settings, full_settings = (dataclasses.astuple(site_search.SEARCH_LEVELS[name]) for name in ("quick", "full"))
     assert (
         all(quick_value <= full_value for quick_value, full_value in zip(quick_settings, full_settings, strict=True))

@@ -129,7 +129,7 @@ def test_an_inferred_setting_adds_to_the_errors(example):
     assert np.all(wider_fits.errors[:, 0] > 1.02 * fits.errors[:, 0])
 
 
-def test_data_too_short_for_a_large_qmin_are_answered(example):
+def test_data_too_short_for_a_large_qmin_have_a_result(example):
     """At 1.8 1/Å they would have fewer independent points than can be fitted."""
     short_measurement = example._replace(header=example.header | {"qmin": 0.1, "qmax": 10.0})
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))

@@ -36,7 +36,7 @@ def test_a_users_own_structure_is_shown_with_its_file():
     assert str(user_result).splitlines()[1] == "  1  fcc, 146 atoms, 19.5 Å  Rw 0.1000  weight  0.750  (file my.xyz)"
 
 
-def test_a_weak_answer_is_called_so(result):
+def test_a_weak_result_is_shown_as_weak(result):
     weak_result = dataclasses.replace(result, status="weak")
     assert tables.headline(weak_result).startswith("in/a.gr (Pt): weak: octahedron, ")
     assert "weak" not in tables.headline(result)
@@ -47,7 +47,7 @@ def test_a_files_own_name_does_not_break_the_line():
     assert tables.headline(failed_result) == "two lines.gr: failed: Expected this and that."
 
 
-def test_a_distribution_has_a_line(result):
+def test_a_distribution_is_shown_in_a_line(result):
     line = tables.short_table(dataclasses.replace(result, ensemble=example_distributions.distribution())).splitlines()[
         -1
     ]
@@ -55,7 +55,7 @@ def test_a_distribution_has_a_line(result):
     assert "fcc 70% (50% to 90%), decahedron 30% (10% to 50%)" in line
 
 
-def test_the_classifiers_prediction_has_a_line(result):
+def test_the_classifiers_prediction_is_shown_in_a_line(result):
     assert "classifier" not in tables.short_table(result)
     prior = ClassifierPrior({"fcc": 0.9, "hcp": 0.09, "sc": 0.01}, {}, 0.5, 17828, 900, 123.25)
     line = tables.short_table(dataclasses.replace(result, classifier_prior=prior)).splitlines()[-1].strip()

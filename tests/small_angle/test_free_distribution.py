@@ -99,7 +99,7 @@ def test_the_minimum_costs_no_more_than_the_start(scale):
     assert np.isfinite(solution).all() and (solution >= 0).all() and np.all(cost(solution) <= cost(start))
 
 
-def test_a_minimum_alone_is_the_one_among_others():
+def test_a_minimum_alone_equals_the_one_in_a_batch():
     matrix, linear_term, _ = quadratic_problem(0)
     matrix[1] += 1e3 * np.ones((12, 12))
     linear_term[2, :6] *= -1

@@ -23,7 +23,7 @@ def test_a_boxs_amplitude_is_a_product_of_sincs(length):
     np.testing.assert_allclose(polyhedra.amplitude(polyhedra.centred_convex_hull(BOX), q), box_amplitude(q), atol=2e-8)
 
 
-def test_a_face_seen_head_on_however_the_body_is_turned():
+def test_a_face_normal_to_q_has_its_amplitude_however_the_body_is_rotated():
     rotation = Rotation.random(random_state=0).as_matrix()
     body = polyhedra.centred_convex_hull(BOX @ rotation.T)
     q = rotation[:, 2] * np.linspace(0.5, 20, 40)[:, None]

@@ -95,3 +95,11 @@ def test_merged_points_are_rated_as_few_are():
         "1200 points gathered to" in many_points_result.message
         and len(many_points_result.q) == len(many_points_result.intensity) <= 512
     )
+
+
+def test_a_body_is_named_from_95_percent_on():
+    for probability, body in ((0.95, "cube"), (0.94, "not determined")):
+        types = {"sphere": 1 - probability, "cube": probability}
+        assert SaxsResult("a.dat", "", "", "solved", "", types=types).body == body
+    failed_result = SaxsResult("a.dat", "", "", "failed", "no fit")
+    assert failed_result.body == "" and failed_result.distribution == {}

@@ -76,7 +76,7 @@ def test_means_by_volume_are_those_of_a_fine_sum(name, x64):
     assert moments.width_volume == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
 
 
-def test_no_width_is_one_size():
+def test_a_distribution_without_width_is_one_size():
     sizes = size_distributions.size_distribution("schulz", 35.0, 0.0, qmax=0.5)
     assert sizes.radius.tolist() == [35.0] and sizes.volume_fraction.tolist() == [1.0]
 

@@ -28,7 +28,7 @@ def test_several_curves_are_smeared_at_once(x64):
         )
 
 
-def test_no_width_changes_nothing():
+def test_a_resolution_without_width_changes_nothing():
     q = jnp.linspace(0.01, 1.0, 20)
     np.testing.assert_allclose(smearing.smear(lambda q: q**-4, q, 0 * q), q**-4.0, rtol=1e-5)
 

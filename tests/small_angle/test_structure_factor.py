@@ -11,7 +11,7 @@ hard_spheres = jax.jit(structure_factor.hard_spheres)
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5])
-def test_hard_spheres_are_their_integral_and_compress_as_they_should(fraction, x64):
+def test_hard_spheres_follow_their_integral_and_compressibility(fraction, x64):
     """By quadrature; S(0) = (1 - f)⁴ / (1 + 2f)²."""
     factors = hard_spheres(jnp.asarray(Q), 35.0, fraction)
     nodes, weight = np.polynomial.legendre.leggauss(400)

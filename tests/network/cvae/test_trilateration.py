@@ -320,7 +320,7 @@ def test_invalid_items_of_a_batch_do_not_change_the_others():
     np.testing.assert_allclose(solutions.positions[0], single_solution.positions, atol=1e-4)
 
 
-def test_what_gauss_newton_leaves_lbfgs_finishes(monkeypatch):
+def test_lbfgs_converges_what_gauss_newton_does_not(monkeypatch):
     _, *inputs = noisy_structure(0.02)
     solution = trilaterate(*inputs)
     monkeypatch.setattr(stress, "MAX_GAUSS_NEWTON_STEPS", 0)

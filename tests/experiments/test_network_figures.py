@@ -171,7 +171,7 @@ def test_figure_7_has_rows_and_a_picture(experiments, tmp_path):
     assert [row["latent"] for row in rows] == [2, 2, 3, 3]
 
 
-def test_figure_7_says_how_to_install_what_is_missing(experiments, monkeypatch):
+def test_figure_7_says_how_to_install_scikit_learn(experiments, monkeypatch):
     import figure7_latent
 
     monkeypatch.setattr(figure7_latent.importlib.util, "find_spec", lambda name: None)
