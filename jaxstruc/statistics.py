@@ -1,13 +1,11 @@
-r"""Intervals, quantiles of weighted draws, credible sets, and how many points or draws count.
+r"""Intervals, quantiles of weighted draws, credible sets, effective numbers of points and draws, and rounding errors.
 
 Levels are probabilities between 0 and 1. Weights need not sum to 1.
 
-
-The rounding error of a sum of squared differences, at which an iterative solver stops.
-
-A difference of data $d_i$ and a model near them is exact to $\epsilon |d_i|$, whatever its own size. The error of
-$\chi^2 = \sum_i (d_i - m_i)^2$ is then at most $2 \epsilon \chi |d| + \epsilon^2 |d|^2$, by Cauchy and Schwarz (N. J.
-Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1 (2002), doi 10.1137/1.9780898718027).
+A difference of data $d_i$ and a model near them is exact to $\epsilon |d_i|$, whatever its own size. The rounding error
+of $\chi^2 = \sum_i (d_i - m_i)^2$, at which an iterative solver stops, is then at most $2 \epsilon \chi |d| +
+\epsilon^2 |d|^2$, by Cauchy and Schwarz (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section
+3.1 (2002), doi 10.1137/1.9780898718027).
 """
 
 from collections.abc import Sequence
@@ -96,11 +94,9 @@ def discrete_interval(
 def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, width_factor: float) -> Interval:
     """Return the interval of draws about their median, made wider by a factor, about a value; not below 0."""
     low, median, high = quantiles(draws, (CENTRAL_90[0], 0.5, CENTRAL_90[1]))
-    return Interval(value, max(value + width_factor * float(low - median), 0.0), value + width_factor * float(high - median))
-
-
-def _interval_with_value(value: float, low: float, high: float) -> Interval:
-    return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))
+    return Interval(
+        value, max(value + width_factor * float(low - median), 0.0), value + width_factor * float(high - median)
+    )
 
 
 def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0.9) -> np.ndarray:
@@ -168,3 +164,7 @@ def squares_floor(data_squares: Float[Array, "*batch"]) -> Float[Array, "*batch"
         data_squares: the sum of the squared data.
     """
     return jnp.finfo(data_squares.dtype).eps ** 2 * data_squares
+
+
+def _interval_with_value(value: float, low: float, high: float) -> Interval:
+    return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)))

@@ -35,14 +35,14 @@ class Description(NamedTuple):
     name: str
     """Of its shape; empty where it has none."""
     type: str
-    """As in `kinds.Kind`."""
+    """As in `structure_type.StructureType`."""
     atoms: int
     longest_diameter: float
     """Largest distance of two atoms."""
     least_width: float
     """Least distance of two parallel planes that hold all atoms between them; 0 where they lie in one plane."""
     hexagonal_share: float
-    """Share of hexagonal layers, as in `kinds.Kind`."""
+    """Share of hexagonal layers, as in `structure_type.StructureType`."""
     facets_111: float
     """Share of the hull's area whose facets are close-packed, {111} or hcp's {0001}; nan for bcc, sc and no type."""
     facets_100: float
@@ -137,7 +137,7 @@ def outline(family: str, label: str, *, type: str, atoms: int, longest: float) -
     Args:
         family: of `families.FAMILIES`, if it is of one.
         label: within the family.
-        type: as in `kinds.Kind`.
+        type: as in `structure_type.StructureType`.
         atoms: their number.
         longest: Largest distance of two atoms in Å.
     """

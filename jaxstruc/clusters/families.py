@@ -60,7 +60,7 @@ def icosahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 def decahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
     """Yield the Ino (r = 0) and Marks decahedra (p, q, r), and spheres cut from a large one about places near its axis.
 
-    Those much higher than wide or wider than high are left out (`SLENDER`).
+    Those much higher than wide or wider than high are left out.
     """
     for label, positions in _decahedra_pqr(min_atoms, max_atoms):
         yield unit_bond_cluster("decahedron", label, positions)
@@ -223,7 +223,7 @@ def _centre_label(centre: np.ndarray) -> str:
 
 
 def _decahedra_pqr(min_atoms: int, max_atoms: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield labels and positions of the decahedra within the limits of size and `SLENDER`, all that have (p, q, r)."""
+    """Yield labels and positions of the decahedra within the limits of size and aspect, all that have (p, q, r)."""
     for r in itertools.count():
         for p in itertools.count(2 if r == 0 else 1):
             for q in itertools.count(1):

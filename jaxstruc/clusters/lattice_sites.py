@@ -55,7 +55,7 @@ def nearest_sites(
     """Return the sites of a packing nearest to a place, or to atoms.
 
     Args:
-        packing: as in `Host`.
+        packing: as in `LatticeSites`.
         origin: [3] in bonds, where a packing has an atom, an axis or a centre at 0.
         n_sites: their number.
         atom_positions: [atom, 3] in bonds from the origin, to which sites shall be near in place of that.
@@ -90,7 +90,7 @@ def random_origins(packing: str, size: float, count: int, rng: np.random.Generat
     """Return places [count, 3] about which particles of a size may lie: all of a lattice's, not far from a centre.
 
     Args:
-        packing: as in `Host`.
+        packing: as in `LatticeSites`.
         size: diameter of the particle, in bonds.
         count: of places; the first is the atom, axis or centre itself.
         rng: that they are drawn from.

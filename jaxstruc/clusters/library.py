@@ -235,7 +235,7 @@ def _is_connected_cut(cluster: Cluster) -> bool:
 
 
 def _have_equal_distances(first_histogram: Histogram, second_histogram: Histogram) -> bool:
-    """Return whether distance lists are the same, to `SAME`."""
+    """Return whether distance lists are the same, to `DISTANCE_TOLERANCE`."""
     return (
         len(first_histogram.mean) == len(second_histogram.mean)
         and np.array_equal(first_histogram.weight, second_histogram.weight)

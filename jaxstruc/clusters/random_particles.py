@@ -1,10 +1,8 @@
 """Particles cut at random from packings, on the device: convex cuts and balls, rough or partial shells, missing edges.
 
-Lengths in bonds. What a particle is (type, hexagonal layers) follows from how it was made; `kinds` finds the same where
-its atoms show it (tested). All shapes are static: a cut has room for so many atoms, and what is absent has mask False.
-
-
-Directions of the faces that particles of a packing may have, by families of equivalent ones.
+Lengths are in bonds. The type of a particle and its hexagonal layers follow from how it was made; `structure_type`
+finds the same from its atoms, if they show it (tested). All shapes are static: a particle has room for a number of
+atoms, and absent atoms have mask False. Faces are directions of length 1, by families of equivalent ones.
 """
 
 import itertools
@@ -54,8 +52,6 @@ MAX_CENTRE_OFFSET = 0.65
 """Radii, by which a cut of a five-fold particle lies off its middle at most."""
 MAX_ROUGHNESS, MAX_DISPLACEMENT, MAX_CONTRACTION = 0.35, 0.045, 0.045
 """Bonds, at most: of a rough surface; of displacements, root mean square along an axis; of the surface inwards."""
-
-
 CHOICE_NAMES = tuple(
     "word share x y z off centred ball even family face long finish order rough missing gone".split()
     + "moved far nearer inwards needle slender".split()
@@ -85,22 +81,22 @@ class RandomParticle(NamedTuple):
     positions: Float[Array, "atom 3"]
     mask: Bool[Array, " atom"]
     type_index: Int[Array, ""]
-    """Place in `TYPES`."""
+    """Index in `STRUCTURE_TYPES`."""
     hexagonal_share: Float[Array, ""]
     """Share of hexagonal layers among the inner ones; NaN but for stacks of three layers or more."""
     aspect_ratio: Float[Array, ""]
     """Longest over shortest extent along principal axes, as root mean squares."""
     shows_type: Bool[Array, ""]
-    """Whether its atoms show the type: `kinds.LEAST` atoms, and four layers or a five-fold axis or centre inside."""
+    """Whether its atoms show the type: `structure_type.MIN_TYPE_ATOMS` atoms, and four layers or a five-fold axis or centre inside."""
     is_complete: Bool[Array, ""]
-    """Whether it has `FEWEST` atoms and does not end with its host."""
+    """Whether it has `MIN_ATOMS` atoms and does not reach the end of the sites."""
 
 
 class ParticleRandomNumbers(NamedTuple):
     """Random numbers of a particle: even from 0 to 1, and normal ones."""
 
     choices: Float[Array, " choice"]
-    """Of `CHOICES`, by `of`."""
+    """Numbers of the choices `CHOICE_NAMES`, read by `choice`."""
     layer_numbers: Float[Array, " layer"]
     site_numbers: Float[Array, " site"]
     atom_numbers: Float[Array, " atom"]
@@ -201,7 +197,7 @@ def cut_particle(
         random_numbers: random numbers of it.
         packing: place in `PACKINGS`.
         max_atoms: most; whole faces go, unless the last shell is a part.
-        geometry: `packings(room)`.
+        geometry: as `packing_geometry(capacity)` returns it.
         capacity: atoms that fit.
     """
     geometry = PackingGeometry(*map(jnp.asarray, geometry))
@@ -249,177 +245,11 @@ def cut_particle(
     )
 
 
-def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return close-packed layers [site, 3], not shifted, within a radius and a bond, and the layer of each site."""
-    layer_sites = lattices.stack("c", reach=math.ceil(radius) + 2)
-    layer_sites = layer_sites[abs(layer_sites[:, 2]) < 1e-6] * (1, 1, 0)
-    layer = np.repeat(np.arange(n_layers), len(layer_sites))
-    site_positions = np.tile(layer_sites, (n_layers, 1)) + lattices.LAYER_SPACING * (layer[:, None] - n_layers // 2) * np.array(
-        [0, 0, 1]
-    )
-    is_inside = np.linalg.norm(site_positions, axis=1) < radius + 1
-    return site_positions[is_inside], layer[is_inside]
-
-
-def _hexagonal_layers(random_numbers: ParticleRandomNumbers, packing: Array) -> Bool[Array, " layer"]:
-    """Return which layers are hexagonal: none, all, by chance at a share drawn first, or few or nearly all."""
-    hexagonal_probability = random_numbers.choice("share") * jnp.where(random_numbers.occurs("word", 0.5), 1.0, 0.15)
-    hexagonal_probability = jnp.where(
-        random_numbers.occurs("word", 0.75), hexagonal_probability, 1 - hexagonal_probability
-    )
-    return random_numbers.layer_numbers < jnp.where(packing == FCC, -1, jnp.where(packing == HCP, 2, hexagonal_probability))
-
-
-def _layer_shifts(is_hexagonal: Bool[Array, " layer"]) -> Float[Array, "layer 3"]:
-    """Return by how much each layer of a stack is shifted: on by a hollow, or back beyond a hexagonal one."""
-    step = jnp.cumprod(jnp.where(is_hexagonal, -1, 1))
-    stacking_position = jnp.mod(jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(step)[:-1]]), 3)
-    return lattices.HOLLOW_DISTANCE * stacking_position[:, None] * jnp.array([0.0, 1, 0])
-
-
-def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms: Array) -> Float[Array, " 3"]:
-    """Return about which place is cut: anywhere in a cell, or at an atom, or off a five-fold middle."""
-    cell_point = 1.5 * jnp.stack([random_numbers.choice(axis) for axis in "xyz"]) - 0.75
-    is_decahedron, z_axis = packing == DECAHEDRON, jnp.array([0.0, 0, 1])
-    direction = random_numbers.direction_numbers[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
-    offset = (
-        MAX_CENTRE_OFFSET
-        * random_numbers.choice("off")
-        * 0.55
-        * max_atoms ** (1 / 3)
-        * direction
-        / jnp.linalg.norm(direction)
-    )
-    offset = offset + jnp.where(is_decahedron, cell_point * z_axis, 0.0)
-    symmetric_centre = jnp.where(is_decahedron, jnp.round(cell_point * 2) * z_axis / 2, 0.0)
-    return jnp.where(
-        random_numbers.occurs("centred", SYMMETRIC_CENTRE_PROBABILITY),
-        symmetric_centre,
-        jnp.where(packing >= ICOSAHEDRON, offset, cell_point),
-    )
-
-
-def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geometry: PackingGeometry, centre: Array):
-    """Return a function from points to how far out they lie: along faces at random distances, or from the centre."""
-    has_equal_faces, face_family = random_numbers.occurs("even", EQUAL_FACES_PROBABILITY), geometry.face_family[packing]
-    log_distance = MAX_FAMILY_SPREAD * random_numbers.choice("family") * random_numbers.family_numbers[face_family]
-    log_distance += (
-        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.face_numbers
-    )
-    direction = random_numbers.direction_numbers[1] / jnp.linalg.norm(random_numbers.direction_numbers[1])
-    elongation = jnp.where(has_equal_faces, 0.0, MAX_ELONGATION * (2 * random_numbers.choice("long") - 1))
-    log_distance += elongation * (geometry.face_normals[packing] @ direction) ** 2
-    axial_elongation = jnp.where(
-        random_numbers.occurs("needle", NEEDLE_PROBABILITY),
-        MAX_AXIAL_ELONGATION * (2 * random_numbers.choice("slender") - 1),
-        0.0,
-    )
-    log_distance += axial_elongation * geometry.face_normals[packing][:, 2] ** 2
-    scaled_normals = (
-        geometry.face_normals[packing]
-        * jnp.exp(-jnp.where(face_family < 0, LOG_ABSENT_FACE_DISTANCE, log_distance))[:, None]
-    )
-
-    def depth(points):
-        offset = points - centre
-        face_depth = jnp.round((offset @ scaled_normals.T).max(axis=1), 4)
-        return jnp.where(random_numbers.occurs("ball", BALL_PROBABILITY), jnp.linalg.norm(offset, axis=1), face_depth)
-
-    return depth
-
-
-def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array) -> Float[Array, " site"]:
-    """Return what is added to depths: nothing, so that faces are whole; an order within them; or a rough surface."""
-    cap_order = site_positions @ random_numbers.direction_numbers[2] / 100
-    site_order = 1e-3 * jnp.where(random_numbers.occurs("order", 0.5), random_numbers.site_numbers, cap_order)
-    roughness = MAX_ROUGHNESS * random_numbers.choice("rough") * random_numbers.site_numbers
-    finish = jnp.where(random_numbers.occurs("finish", PARTIAL_SHELL_PROBABILITY), site_order, 0.0)
-    return jnp.where(random_numbers.choice("finish") > 1 - ROUGH_SURFACE_PROBABILITY, roughness, finish)
-
-
-def _cut_depth(depth: Array, max_atoms: Array) -> Array:
-    """Return the largest depth within which at most so many sites lie, by halving."""
-
-    def halve_interval(_, interval):
-        low, high = interval
-        midpoint = (low + high) / 2
-        is_within = (depth <= midpoint).sum() <= max_atoms
-        return jnp.where(is_within, midpoint, low), jnp.where(is_within, high, midpoint)
-
-    return jax.lax.fori_loop(0, 24, halve_interval, (jnp.float32(0.0), jnp.float32(32.0)))[0]
-
-
-def _compact_sites(site_positions: Array, is_selected: Array, layer: Array, capacity: int) -> tuple[Array, Array, Array]:
-    """Return the sites that are taken, in room for so many, whether each is one, and its layer."""
-    row = jnp.where(is_selected, jnp.cumsum(is_selected) - 1, capacity)
-    positions = jnp.zeros((capacity, 3)).at[row].set(site_positions, mode="drop")
-    return (
-        positions,
-        jnp.arange(capacity) < is_selected.sum(),
-        jnp.zeros(capacity, jnp.int32).at[row].set(layer, mode="drop"),
-    )
-
-
-def _neighbour_counts(positions: Array, mask: Array) -> Array:
-    """Return how many neighbours each atom has [atom]."""
-    squared_distances = sum((coordinate[:, None] - coordinate[None]) ** 2 for coordinate in positions.T)
-    return ((squared_distances < NEIGHBOUR_DISTANCE**2) & mask[None] & mask[:, None]).sum(axis=1) - mask
-
-
-def _missing_atoms(random_numbers: ParticleRandomNumbers, is_weakly_bound: Array) -> Array:
-    """Return which of the weakly bound atoms are missing."""
-    missing_share = jnp.where(
-        random_numbers.occurs("missing", MISSING_EDGES_PROBABILITY), 0.6 * random_numbers.choice("gone"), 0.0
-    )
-    return is_weakly_bound & (random_numbers.atom_numbers < missing_share)
-
-
-def _hexagonal_share(is_hexagonal: Array, atom_layer: Array, mask: Array) -> tuple[Array, Array]:
-    """Return the share of hexagonal layers among the inner ones of a stack, and how many layers it has."""
-    is_filled = jnp.zeros(len(is_hexagonal), bool).at[atom_layer].max(mask)
-    layer_index = jnp.arange(len(is_hexagonal))
-    first_layer, last_layer = (
-        jnp.where(is_filled, layer_index, len(layer_index)).min(),
-        jnp.where(is_filled, layer_index, -1).max(),
-    )
-    is_inner = (layer_index > first_layer) & (layer_index < last_layer)
-    return (is_hexagonal & is_inner).sum() / jnp.maximum(is_inner.sum(), 1), is_filled.sum()
-
-
-def _mean_position(positions: Array, mask: Array) -> Array:
-    return (positions * mask[:, None]).sum(axis=0) / jnp.maximum(mask.sum(), 1)
-
-
-def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, is_surface: Array) -> Array:
-    """Return positions displaced at random, and those of the surface pulled inwards."""
-    displacement = jnp.where(
-        random_numbers.occurs("moved", DISPLACEMENT_PROBABILITY), MAX_DISPLACEMENT * random_numbers.choice("far"), 0.0
-    )
-    contraction = jnp.where(
-        random_numbers.occurs("nearer", CONTRACTION_PROBABILITY),
-        MAX_CONTRACTION * random_numbers.choice("inwards"),
-        0.0,
-    )
-    outward_direction = positions / jnp.maximum(jnp.linalg.norm(positions, axis=1, keepdims=True), 1.0)
-    return (
-        positions
-        + displacement * random_numbers.displacement_numbers
-        - contraction * jnp.where(is_surface, 1.0, 0.0)[:, None] * outward_direction
-    )
-
-
-def _aspect_ratio(positions: Array, mask: Array) -> Array:
-    """Return the longest over the shortest root mean square extent along principal axes."""
-    positions = (positions - _mean_position(positions, mask)) * mask[:, None]
-    squared_extents = jnp.linalg.eigvalsh(positions.T @ positions / jnp.maximum(mask.sum(), 1))
-    return jnp.sqrt(squared_extents[2] / jnp.maximum(squared_extents[0], 0.05))
-
-
 def face_families(packing: str) -> tuple[np.ndarray, ...]:
     """Return families of directions [face, 3] of length 1.
 
     Args:
-        packing: bcc, sc, icosahedron or decahedron, turned as `hosts.points` does; fcc, hcp or stack, with layers along
+        packing: bcc, sc, icosahedron or decahedron, turned as `lattice_sites.packing_sites` turns them; fcc, hcp or stack, with layers along
             z as in `lattices.stack`.
     """
     if packing in ("bcc", "sc"):
@@ -504,3 +334,173 @@ def decahedron_faces(positions: np.ndarray) -> tuple[np.ndarray, ...]:
         0.5 * side + inner_radius * np.array([0, 0, sign]) for side in in_plane_directions[1::2] for sign in (-1, 1)
     ]
     return np.array(caps) / math.hypot(0.5, inner_radius), in_plane_directions[1::2], in_plane_directions[::2]
+
+
+def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return close-packed layers [site, 3], not shifted, within a radius and a bond, and the layer of each site."""
+    layer_sites = lattices.stack("c", reach=math.ceil(radius) + 2)
+    layer_sites = layer_sites[abs(layer_sites[:, 2]) < 1e-6] * (1, 1, 0)
+    layer = np.repeat(np.arange(n_layers), len(layer_sites))
+    site_positions = np.tile(layer_sites, (n_layers, 1)) + lattices.LAYER_SPACING * (
+        layer[:, None] - n_layers // 2
+    ) * np.array([0, 0, 1])
+    is_inside = np.linalg.norm(site_positions, axis=1) < radius + 1
+    return site_positions[is_inside], layer[is_inside]
+
+
+def _hexagonal_layers(random_numbers: ParticleRandomNumbers, packing: Array) -> Bool[Array, " layer"]:
+    """Return which layers are hexagonal: none, all, by chance at a share drawn first, or few or nearly all."""
+    hexagonal_probability = random_numbers.choice("share") * jnp.where(random_numbers.occurs("word", 0.5), 1.0, 0.15)
+    hexagonal_probability = jnp.where(
+        random_numbers.occurs("word", 0.75), hexagonal_probability, 1 - hexagonal_probability
+    )
+    return random_numbers.layer_numbers < jnp.where(
+        packing == FCC, -1, jnp.where(packing == HCP, 2, hexagonal_probability)
+    )
+
+
+def _layer_shifts(is_hexagonal: Bool[Array, " layer"]) -> Float[Array, "layer 3"]:
+    """Return by how much each layer of a stack is shifted: on by a hollow, or back beyond a hexagonal one."""
+    step = jnp.cumprod(jnp.where(is_hexagonal, -1, 1))
+    stacking_position = jnp.mod(jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(step)[:-1]]), 3)
+    return lattices.HOLLOW_DISTANCE * stacking_position[:, None] * jnp.array([0.0, 1, 0])
+
+
+def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms: Array) -> Float[Array, " 3"]:
+    """Return about which place is cut: anywhere in a cell, or at an atom, or off a five-fold middle."""
+    cell_point = 1.5 * jnp.stack([random_numbers.choice(axis) for axis in "xyz"]) - 0.75
+    is_decahedron, z_axis = packing == DECAHEDRON, jnp.array([0.0, 0, 1])
+    direction = random_numbers.direction_numbers[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
+    offset = (
+        MAX_CENTRE_OFFSET
+        * random_numbers.choice("off")
+        * 0.55
+        * max_atoms ** (1 / 3)
+        * direction
+        / jnp.linalg.norm(direction)
+    )
+    offset = offset + jnp.where(is_decahedron, cell_point * z_axis, 0.0)
+    symmetric_centre = jnp.where(is_decahedron, jnp.round(cell_point * 2) * z_axis / 2, 0.0)
+    return jnp.where(
+        random_numbers.occurs("centred", SYMMETRIC_CENTRE_PROBABILITY),
+        symmetric_centre,
+        jnp.where(packing >= ICOSAHEDRON, offset, cell_point),
+    )
+
+
+def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geometry: PackingGeometry, centre: Array):
+    """Return a function from points to how far out they lie: along faces at random distances, or from the centre."""
+    has_equal_faces, face_family = random_numbers.occurs("even", EQUAL_FACES_PROBABILITY), geometry.face_family[packing]
+    log_distance = MAX_FAMILY_SPREAD * random_numbers.choice("family") * random_numbers.family_numbers[face_family]
+    log_distance += (
+        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.face_numbers
+    )
+    direction = random_numbers.direction_numbers[1] / jnp.linalg.norm(random_numbers.direction_numbers[1])
+    elongation = jnp.where(has_equal_faces, 0.0, MAX_ELONGATION * (2 * random_numbers.choice("long") - 1))
+    log_distance += elongation * (geometry.face_normals[packing] @ direction) ** 2
+    axial_elongation = jnp.where(
+        random_numbers.occurs("needle", NEEDLE_PROBABILITY),
+        MAX_AXIAL_ELONGATION * (2 * random_numbers.choice("slender") - 1),
+        0.0,
+    )
+    log_distance += axial_elongation * geometry.face_normals[packing][:, 2] ** 2
+    scaled_normals = (
+        geometry.face_normals[packing]
+        * jnp.exp(-jnp.where(face_family < 0, LOG_ABSENT_FACE_DISTANCE, log_distance))[:, None]
+    )
+
+    def depth(points):
+        offset = points - centre
+        face_depth = jnp.round((offset @ scaled_normals.T).max(axis=1), 4)
+        return jnp.where(random_numbers.occurs("ball", BALL_PROBABILITY), jnp.linalg.norm(offset, axis=1), face_depth)
+
+    return depth
+
+
+def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array) -> Float[Array, " site"]:
+    """Return what is added to depths: nothing, so that faces are whole; an order within them; or a rough surface."""
+    cap_order = site_positions @ random_numbers.direction_numbers[2] / 100
+    site_order = 1e-3 * jnp.where(random_numbers.occurs("order", 0.5), random_numbers.site_numbers, cap_order)
+    roughness = MAX_ROUGHNESS * random_numbers.choice("rough") * random_numbers.site_numbers
+    finish = jnp.where(random_numbers.occurs("finish", PARTIAL_SHELL_PROBABILITY), site_order, 0.0)
+    return jnp.where(random_numbers.choice("finish") > 1 - ROUGH_SURFACE_PROBABILITY, roughness, finish)
+
+
+def _cut_depth(depth: Array, max_atoms: Array) -> Array:
+    """Return the largest depth within which at most so many sites lie, by halving."""
+
+    def halve_interval(_, interval):
+        low, high = interval
+        midpoint = (low + high) / 2
+        is_within = (depth <= midpoint).sum() <= max_atoms
+        return jnp.where(is_within, midpoint, low), jnp.where(is_within, high, midpoint)
+
+    return jax.lax.fori_loop(0, 24, halve_interval, (jnp.float32(0.0), jnp.float32(32.0)))[0]
+
+
+def _compact_sites(
+    site_positions: Array, is_selected: Array, layer: Array, capacity: int
+) -> tuple[Array, Array, Array]:
+    """Return the sites that are taken, in room for so many, whether each is one, and its layer."""
+    row = jnp.where(is_selected, jnp.cumsum(is_selected) - 1, capacity)
+    positions = jnp.zeros((capacity, 3)).at[row].set(site_positions, mode="drop")
+    return (
+        positions,
+        jnp.arange(capacity) < is_selected.sum(),
+        jnp.zeros(capacity, jnp.int32).at[row].set(layer, mode="drop"),
+    )
+
+
+def _neighbour_counts(positions: Array, mask: Array) -> Array:
+    """Return how many neighbours each atom has [atom]."""
+    squared_distances = sum((coordinate[:, None] - coordinate[None]) ** 2 for coordinate in positions.T)
+    return ((squared_distances < NEIGHBOUR_DISTANCE**2) & mask[None] & mask[:, None]).sum(axis=1) - mask
+
+
+def _missing_atoms(random_numbers: ParticleRandomNumbers, is_weakly_bound: Array) -> Array:
+    """Return which of the weakly bound atoms are missing."""
+    missing_share = jnp.where(
+        random_numbers.occurs("missing", MISSING_EDGES_PROBABILITY), 0.6 * random_numbers.choice("gone"), 0.0
+    )
+    return is_weakly_bound & (random_numbers.atom_numbers < missing_share)
+
+
+def _hexagonal_share(is_hexagonal: Array, atom_layer: Array, mask: Array) -> tuple[Array, Array]:
+    """Return the share of hexagonal layers among the inner ones of a stack, and how many layers it has."""
+    is_filled = jnp.zeros(len(is_hexagonal), bool).at[atom_layer].max(mask)
+    layer_index = jnp.arange(len(is_hexagonal))
+    first_layer, last_layer = (
+        jnp.where(is_filled, layer_index, len(layer_index)).min(),
+        jnp.where(is_filled, layer_index, -1).max(),
+    )
+    is_inner = (layer_index > first_layer) & (layer_index < last_layer)
+    return (is_hexagonal & is_inner).sum() / jnp.maximum(is_inner.sum(), 1), is_filled.sum()
+
+
+def _mean_position(positions: Array, mask: Array) -> Array:
+    return (positions * mask[:, None]).sum(axis=0) / jnp.maximum(mask.sum(), 1)
+
+
+def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, is_surface: Array) -> Array:
+    """Return positions displaced at random, and those of the surface pulled inwards."""
+    displacement = jnp.where(
+        random_numbers.occurs("moved", DISPLACEMENT_PROBABILITY), MAX_DISPLACEMENT * random_numbers.choice("far"), 0.0
+    )
+    contraction = jnp.where(
+        random_numbers.occurs("nearer", CONTRACTION_PROBABILITY),
+        MAX_CONTRACTION * random_numbers.choice("inwards"),
+        0.0,
+    )
+    outward_direction = positions / jnp.maximum(jnp.linalg.norm(positions, axis=1, keepdims=True), 1.0)
+    return (
+        positions
+        + displacement * random_numbers.displacement_numbers
+        - contraction * jnp.where(is_surface, 1.0, 0.0)[:, None] * outward_direction
+    )
+
+
+def _aspect_ratio(positions: Array, mask: Array) -> Array:
+    """Return the longest over the shortest root mean square extent along principal axes."""
+    positions = (positions - _mean_position(positions, mask)) * mask[:, None]
+    squared_extents = jnp.linalg.eigvalsh(positions.T @ positions / jnp.maximum(mask.sum(), 1))
+    return jnp.sqrt(squared_extents[2] / jnp.maximum(squared_extents[0], 0.05))

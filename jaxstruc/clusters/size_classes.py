@@ -216,7 +216,7 @@ def _histogram_from_moments(moments: np.ndarray) -> Histogram:
 
 
 def _ball_moments(packing: str, diameter: float) -> np.ndarray | None:
-    """Return [3, bin] as `_sums`, of balls of a packing; None where there are none."""
+    """Return the moments [3, bin] of a ball of a packing, as `_class_moments`; None if the packing has no balls."""
     if packing in BALL_STACKING_SEQUENCES:
         distance, pair_counts = _packing_distances(packing)
         relative_distance = distance / diameter

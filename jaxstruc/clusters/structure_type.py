@@ -134,7 +134,7 @@ def mean_bond(tree: KDTree) -> float:
 
 
 def _find_bonds(positions: np.ndarray) -> _Bonds | None:
-    """Return the bonds of a cluster, pairs within `NEAR` of its mean bonds; None where atoms lie in one place."""
+    """Return the bonds of a cluster, pairs within `NEIGHBOUR_DISTANCE` mean bonds; None if atoms coincide."""
     tree = KDTree(positions)
     if not (bond_length := mean_bond(tree)):
         return None

@@ -1,7 +1,4 @@
-"""Text files of numbers: their bytes, their text, their block of rows.
-
-Headers of text files: settings by name, and the programs that wrote them.
-"""
+"""Text files of columns: their bytes, their text, their rows of numbers, and the settings in their headers."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +15,6 @@ MAX_LINE_CHARACTERS = 2000
 """Most characters of a row of numbers."""
 MIN_ROWS = 10
 """Least numeric rows of a data block."""
-
 DECIMAL_COMMAS = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?[\s;]+[-+]?\d+,\d")
 _TEXT_BYTES = bytes(byte for byte in range(256) if byte >= 32 or byte in b"\t\n\r\f")
 """Bytes of which text is made."""
@@ -38,6 +34,18 @@ class ColumnRules(NamedTuple):
 
 PDF_RULES = ColumnRules("PDF", "G(r)", "r", ".gr")
 CURVE_RULES = ColumnRules("curve", "I(Q)", "Q", ".dat")
+NUMBER_SETTINGS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
+WORD_SETTINGS = ("composition", "mode", "outputtype")
+PROGRAM_MARKS = (
+    ("xPDFsuite Configuration", "xPDFsuite"),
+    ("PDFgetXgui Configuration", "PDFgetXgui"),
+    ("pdfgetx", "PDFgetX3"),
+    ("Get_XPDF", "PDFgetX2"),
+    ("PDFgetN", "PDFgetN"),
+)
+"""Marks in a header, and whose they are."""
+MAX_WORD_CHARACTERS = 100
+"""Most characters of a word in a header."""
 
 
 class ReadError(ValueError):
@@ -104,9 +112,9 @@ def parse_row(line: str) -> list[float] | None:
 
 
 def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> tuple[Sequence[int], np.ndarray, int]:
-    """Return what `block` does, its rows as an array, quickly where the file is a header and then plain rows.
+    """Return what `find_block` returns, its rows as an array; quickly if the file is a header and then plain rows.
 
-    All else is read by `block`, which refuses what is no block.
+    All other files are read by `find_block`, which refuses what is no block.
     """
     start, rows = plain_rows(lines if len(lines) <= MAX_LINES else [])
     if len(rows) >= MIN_ROWS and not any(parse_row(line) or DECIMAL_COMMAS.match(line) for line in lines[:start]):
@@ -116,7 +124,7 @@ def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> 
 
 
 def plain_rows(lines: list[str]) -> tuple[int, np.ndarray]:
-    """Return where the plain rows that end a file begin, and their numbers [row, column], as `numbers` has them.
+    """Return where the plain rows that end a file begin, and their numbers [row, column].
 
     Plain rows are of digits, signs, points, exponents and blanks alone, and of one width. There are none where the
     last line is anything else, or where one of those that could be plain is no row.
@@ -162,20 +170,6 @@ def find_block(
     location = f"{len(longest_run)} of {n_rows} in {path}, from line {longest_run[0][0] + 1}"
     expect(2 * len(longest_run) >= n_rows, f"most rows in one block, got at most {location}; mend the lines between")
     return [index for index, _ in longest_run], [row for _, row in longest_run], n_rows - len(longest_run)
-
-
-NUMBER_SETTINGS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
-WORD_SETTINGS = ("composition", "mode", "outputtype")
-PROGRAM_MARKS = (
-    ("xPDFsuite Configuration", "xPDFsuite"),
-    ("PDFgetXgui Configuration", "PDFgetXgui"),
-    ("pdfgetx", "PDFgetX3"),
-    ("Get_XPDF", "PDFgetX2"),
-    ("PDFgetN", "PDFgetN"),
-)
-"""Marks in a header, and whose they are."""
-MAX_WORD_CHARACTERS = 100
-"""Most characters of a word in a header."""
 
 
 def header_program(lines: list[str]) -> str:

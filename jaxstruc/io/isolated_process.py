@@ -1,10 +1,9 @@
-"""HDF5 files of strangers, opened so that damage is an error of one line, and nothing outside the file is read.
-
-Work on files of strangers in a process of its own.
+"""Reading of HDF5 files in a process of its own, so that a damaged file cannot harm the program.
 
 A library that crashes or hangs on a damaged file takes only that process with it. The process is started with the
-first such file, serves the next ones too, and ends with this one. What it answers is data alone, JSON and arrays:
-a file that takes it over can make it say false numbers, but nothing that is run here.
+first such file, serves the next ones too, and ends with this one. It answers with data alone, JSON and arrays: a file
+that takes it over can make it give wrong numbers, but nothing that the file holds is run here. Whatever HDF5 finds
+damaged is an error of one line, and nothing outside the file is read.
 """
 
 import atexit
@@ -44,6 +43,13 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 """The first bytes of a file."""
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 """Endings of such files."""
+MAX_SECONDS = 60.0
+"""Seconds for one file."""
+MAX_ANSWER_BYTES = 2**30
+"""Bytes of an answer."""
+ARRAY_KEY, ERROR_KEY = "$array", "$raised"
+"""Keys of an answer's text that stand for an array beside it, and for an error."""
+_LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -97,25 +103,6 @@ def attribute_parts(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]
 def attribute_text(holder: h5py.Group | h5py.Dataset, *names: str) -> str:
     """Return such words as one text."""
     return " ".join(attribute_parts(holder, *names))
-
-
-def _split_attribute(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
-    attribute = holder.attrs.get_id(name)
-    if attribute.shape is None or math.prod(attribute.shape) * attribute.dtype.itemsize > MAX_ATTRIBUTE_BYTES:
-        return []
-    value = holder.attrs[name]
-    parts = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
-    texts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in parts]
-    return [part for text in texts if isinstance(text, str) for part in re.split(r"[\s,:]+", text) if part]
-
-
-MAX_SECONDS = 60.0
-"""Seconds for one file."""
-MAX_ANSWER_BYTES = 2**30
-"""Bytes of an answer."""
-ARRAY_KEY, ERROR_KEY = "$array", "$raised"
-"""Keys of an answer's text that stand for an array beside it, and for an error."""
-_LOCK = threading.Lock()
 
 
 def call(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
@@ -209,6 +196,16 @@ def unpack_answer(raw: bytes) -> Any:
         return [from_json(value) for value in content] if isinstance(content, list) else content
 
     return from_json(json.loads(arrays["text"].tobytes()))
+
+
+def _split_attribute(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
+    attribute = holder.attrs.get_id(name)
+    if attribute.shape is None or math.prod(attribute.shape) * attribute.dtype.itemsize > MAX_ATTRIBUTE_BYTES:
+        return []
+    value = holder.attrs[name]
+    parts = value.ravel().tolist() if isinstance(value, np.ndarray) else [value]
+    texts = [part.decode("utf-8", "replace") if isinstance(part, bytes) else part for part in parts]
+    return [part for text in texts if isinstance(text, str) for part in re.split(r"[\s,:]+", text) if part]
 
 
 def _send_message(stream: IO[bytes], message: bytes) -> None:

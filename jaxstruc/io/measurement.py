@@ -53,7 +53,7 @@ class Measurement(NamedTuple):
     sha256: str = ""
     """Of the file's bytes."""
     settings: tuple[Setting, ...] = ()
-    """With their origins; complete once `resolved`."""
+    """Settings with their origins; `resolve_settings` completes them."""
     kind: str = "gr"
     """ "gr": G(r); "iq", "sq", "fq": I(Q), S(Q) or F(Q) = Q(S-1)."""
     q: np.ndarray | None = None

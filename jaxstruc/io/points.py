@@ -1,6 +1,6 @@
 """The points of a curve over Q: checked once, whatever the format they came in, and cut to a range."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class SourceFile(NamedTuple):
     """Name of its format, e.g. CanSAS1d."""
     sha256: str
     """Checksum of its content."""
-    header: dict[str, float | str] = {}
+    header: dict[str, float | str] | None = None
     """Further settings that the file states, by name."""
     warnings: tuple[str, ...] = ()
     """Warnings from reading it."""
@@ -131,7 +131,7 @@ def measurement_from_columns(
         path,
         np.zeros(0),
         np.zeros(0),
-        dict(source.header),
+        dict(source.header or {}),
         f"{source.format}, {axis.description}",
         (*source.warnings, *axis_warnings, *repeat_warnings, *point_warnings),
         source.sha256,

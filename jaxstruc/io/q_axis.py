@@ -21,12 +21,12 @@ PLACEHOLDER_WAVELENGTH = 0.1
 """Å. What headers of PDF programs say where nobody gave a wavelength."""
 
 _INVERSE_LENGTH = re.compile(r"(?:1/(?P<over>[a-zåµ]+)|(?P<power>[a-zåµ]+)\^?[-⁻](?:1|¹)|inverse(?P<word>[a-zåµ]+))")
-_LENGTH_WORDS = {
+_LENGTH_SPELLINGS = {
     "Å": ("å", "a", "aa", "ang", "angstrom", "angstroms", "ångström", "ångstrom", "angström"),
     "nm": ("nm", "nanometre", "nanometres", "nanometer", "nanometers"),
     "m": ("m", "metre", "metres", "meter", "meters"),
 }
-_LENGTH_BY_WORD = {word: name for name, words in _LENGTH_WORDS.items() for word in words}
+_LENGTH_BY_WORD = {word: name for name, spellings in _LENGTH_SPELLINGS.items() for word in spellings}
 _ANGLE_LABELS = ("2theta", "2thetaangle", "twotheta", "2th", "tth", "2θ", "angle", "scatteringangle")
 _DEGREE_WORDS = {"deg", "degree", "degrees", "°"}
 
@@ -35,7 +35,7 @@ class Axis(NamedTuple):
     """What the numbers of an axis are."""
 
     unit: str
-    """A key of `UNITS`, or `ANGLE`."""
+    """A key of `Q_UNITS`, or `ANGLE_UNIT`."""
     origin: str
     """ "header" or "command line"; so for the next."""
     wavelength: float | None = None

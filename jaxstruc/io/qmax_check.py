@@ -38,7 +38,7 @@ def estimate_qmax(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qma
     Args:
         r: in Å.
         g: G(r), in 1/Å².
-        qmax: as it is said to be, in 1/Å; the edge is looked for within `RANGE` of it.
+        qmax: as it is said to be, in 1/Å; the edge is looked for within `QMAX_SEARCH_RANGE` of it.
     """
     step = (r[-1] - r[0]) / (len(r) - 1)
     even_r = r[0] + step * np.arange(len(r))

@@ -1,7 +1,4 @@
-"""Trained weights as safetensors, and the card beside them that says what they are.
-
-The card beside trained weights: what they are, and the limits of the data behind them.
-"""
+"""Trained weights as safetensors, and the card beside them: how they were made and the limits of their data."""
 
 import json
 from dataclasses import asdict
@@ -23,6 +20,9 @@ from jaxstruc.network.cvae.model import CVAE, ModelSizes, model_sizes_from_optio
 from jaxstruc.network.cvae.training import TrainingProgress
 from jaxstruc.options.training import TrainOptions
 
+CLASSIFIER_VERSION = 2
+"""Of a classifier's weights and of what they are told."""
+
 
 class TrainedAutoencoder(NamedTuple):
     """A trained network."""
@@ -30,10 +30,6 @@ class TrainedAutoencoder(NamedTuple):
     params: Any
     module: CVAE
     card: dict[str, Any]
-
-
-CLASSIFIER_VERSION = 2
-"""Of a classifier's weights and of what they are told."""
 
 
 class FeatureDistribution(NamedTuple):
@@ -65,7 +61,7 @@ def save_weights(path: Path, params, card: dict) -> None:
 
 
 def save_classifier(path: Path, trained_classifier: TrainedClassifier) -> None:
-    """Write a classifier likewise."""
+    """Write a classifier as `save_weights` does."""
     sizes = {name: getattr(trained_classifier.module, name) for name in ("channels", "blocks", "width", "components")}
     save_weights(
         path,
@@ -78,7 +74,7 @@ def load_autoencoder(path: Path) -> TrainedAutoencoder:
     """Return a trained autoencoder, its parameters in single precision.
 
     Raises:
-        ValueError: where either file is missing or is not one of `save`'s, or the card is of other weights.
+        ValueError: where either file is missing or was not written by `save_weights`, or the card is of other weights.
     """
     params, card = _read_weights(path, "sizes", training_command="jaxstruc train")
     return TrainedAutoencoder(params, CVAE(ModelSizes(**card["sizes"])), card)
@@ -88,7 +84,7 @@ def load_classifier(path: Path) -> TrainedClassifier:
     """Return a trained classifier, its parameters in single precision.
 
     Raises:
-        ValueError: as `load`; or where the card is of another version.
+        ValueError: as `load_autoencoder`; or if the card is of another version.
     """
     params, card = _read_weights(path, "network", training_command="jaxstruc train-classifier")
     if card["version"] != CLASSIFIER_VERSION:
@@ -102,28 +98,6 @@ def load_classifier(path: Path) -> TrainedClassifier:
     return TrainedClassifier(
         params, module, FeatureDistribution(feature_statistics["mean"], feature_statistics["whitening"]), card
     )
-
-
-def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return parameters and card, which has the key."""
-    try:
-        flat_params = safetensors.numpy.load_file(path)
-        card = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        expected_sha256, _ = card["sha256"], card[key]
-        if key == "sizes":
-            ModelSizes(**card["sizes"])
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"Expected weights and their .json card at {path}, got: {reason}; make them with `{training_command}`."
-        ) from error
-    if (actual_sha256 := files.sha256(path)) != expected_sha256:
-        raise ValueError(
-            f"Expected weights of sha256 {expected_sha256} at {path}, as their card says, got {actual_sha256}; "
-            f"copy both files again, or make them with `{training_command}`."
-        )
-    flat_params = {name: value.astype(np.float32) for name, value in flat_params.items()}
-    return flax.traverse_util.unflatten_dict(flat_params, sep="/"), card
 
 
 def autoencoder_card(
@@ -163,6 +137,28 @@ def autoencoder_card(
             "validation_loss": float(progress.best_loss[seed_index]),
         },
     }
+
+
+def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return parameters and card, which has the key."""
+    try:
+        flat_params = safetensors.numpy.load_file(path)
+        card = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        expected_sha256, _ = card["sha256"], card[key]
+        if key == "sizes":
+            ModelSizes(**card["sizes"])
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"Expected weights and their .json card at {path}, got: {reason}; make them with `{training_command}`."
+        ) from error
+    if (actual_sha256 := files.sha256(path)) != expected_sha256:
+        raise ValueError(
+            f"Expected weights of sha256 {expected_sha256} at {path}, as their card says, got {actual_sha256}; "
+            f"copy both files again, or make them with `{training_command}`."
+        )
+    flat_params = {name: value.astype(np.float32) for name, value in flat_params.items()}
+    return flax.traverse_util.unflatten_dict(flat_params, sep="/"), card
 
 
 def _value_range(values) -> list[float]:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import jaxstruc
 from jaxstruc.io.measurement import Measurement
-from jaxstruc.network.classifier import predict as naming
-from jaxstruc.network.classifier.predict import ClassifierOutput
+from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult
 from jaxstruc.scattering import form_factors
@@ -18,7 +17,7 @@ MIN_SOLVED_TYPE_PROBABILITY = 0.5
 def classify_measurements(
     measurements: Sequence[Measurement], network: TrainedClassifier, *, element: str, seed: int = 0
 ) -> list[PdfResult]:
-    """Return what is known of PDFs at one look.
+    """Return the types and sizes that the classifier predicts for PDFs.
 
     Args:
         measurements: with all settings.
@@ -27,7 +26,7 @@ def classify_measurements(
         seed: of the draws that intervals are read from.
     """
     bond, start_time = form_factors.bond_length(element), time.perf_counter()
-    outputs = naming.classify_pdfs(measurements, network, bond=bond, seed=seed)
+    outputs = classify_pdfs(measurements, network, bond=bond, seed=seed)
     seconds = (time.perf_counter() - start_time) / max(len(measurements), 1)
     facts = {"seconds": seconds, "model": network.card["name"]}
     return [
@@ -40,7 +39,7 @@ def classification_result(
     measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict
 ) -> PdfResult:
     """Return what is known of a PDF as a result; weak where it lies outside the training, or no type stands out."""
-    reasons = list(naming.range_warnings(measurement, output, bond=bond))
+    reasons = list(range_warnings(measurement, output, bond=bond))
     remarks: list[str] = []
     (type_name, probability), (rival, _) = list(output.type_probabilities.items())[:2]
     if probability < MIN_TYPE_PROBABILITY:

@@ -298,7 +298,7 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
         for cut in holdout_cuts(holdout_data.r, holdout_data.signal_end)
     )
     best_index = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(models.strengths))]))
-    ensemble_fit = ensemble.fit(
+    ensemble_fit = ensemble.fit_ensemble(
         models.ensemble_model,
         full_target.basis,
         lognormal_fit.parameters,
@@ -326,7 +326,7 @@ def _fit_lognormal(models: HoldoutModels, target: Target) -> EnsembleFit:
     start_parameters = ensemble.start_parameters(
         models.ensemble_model, target.basis, models.values, names, models.mean_size
     )
-    return ensemble.fit(models.ensemble_model, target.basis, start_parameters, names=names, strength=0.0)
+    return ensemble.fit_ensemble(models.ensemble_model, target.basis, start_parameters, names=names, strength=0.0)
 
 
 def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> float:
@@ -422,7 +422,7 @@ def _ensemble_curves(
         models.ensemble_model, target.basis, models.values, names, models.mean_size
     )
     fit_ensemble = partial(
-        ensemble.fit, models.ensemble_model, target.basis, names=names, effective_fraction=effective_fraction
+        ensemble.fit_ensemble, models.ensemble_model, target.basis, names=names, effective_fraction=effective_fraction
     )
     ensemble_fits = [fit_ensemble(start_parameters, strength=0.0)]
     ensemble_fits += [

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxstruc.pdf import fit as fit_parameters
+from jaxstruc.pdf import fit
 from jaxstruc.pdf.ensemble_model import EnsembleModel, EnsembleParameters, atom_fractions, class_curves, size_fractions
 from jaxstruc.pdf.fit import FitValues
 from jaxstruc.pdf.target import FitBasis
@@ -80,7 +80,7 @@ def start_parameters(
         mean_size: first guess of the mean size, in Å.
     """
     shared_values = jnp.stack([getattr(values, name) for name in names])
-    normalized_values = jnp.clip(fit_parameters.normalized_values(shared_values, names, basis), 0.02, 0.98)
+    normalized_values = jnp.clip(fit.normalized_values(shared_values, names, basis), 0.02, 0.98)
     return _start_parameters(model, basis, normalized_values, jnp.asarray(mean_size, jnp.float32), names=names)
 
 
@@ -137,7 +137,7 @@ def _nonnegative_amounts(
     return amounts, residual @ residual
 
 
-def fit(
+def fit_ensemble(
     model: EnsembleModel,
     basis: FitBasis,
     guess: EnsembleParameters,
@@ -158,7 +158,7 @@ def fit(
     """
     steps = jnp.asarray(N_LINEARIZATIONS if strength == 0 else N_LINEARIZATIONS_FREE)
     strength_array, fraction_array = (jnp.asarray(number, jnp.float32) for number in (strength, effective_fraction))
-    return _fit(model, basis, guess, strength_array, steps, fraction_array, names=names)
+    return _fit_ensemble(model, basis, guess, strength_array, steps, fraction_array, names=names)
 
 
 def fit_series(
@@ -185,7 +185,7 @@ def fit_series(
     data, norm, unmodelled_squares = (
         jnp.stack([getattr(basis, name) for basis in bases]) for name in ("data", "norm", "unmodelled_squares")
     )
-    return _series(
+    return _fit_series(
         lognormal_model,
         bases[0],
         data,
@@ -241,7 +241,7 @@ class _DescentState(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="names")
-def _fit(
+def _fit_ensemble(
     model: EnsembleModel,
     basis: FitBasis,
     guess: EnsembleParameters,
@@ -262,7 +262,9 @@ def _fit(
         return (
             descent.point,
             descent.normal_matrix,
-            _lower_cost_point(_BestPoint(point, descent.start_values[1], linear_curves.curves_by_class, descent.start_values[0]), best),
+            _lower_cost_point(
+                _BestPoint(point, descent.start_values[1], linear_curves.curves_by_class, descent.start_values[0]), best
+            ),
         )
 
     unknown_curves = jnp.full((len(model.size), len(basis.data)), jnp.nan, start.dtype)
@@ -270,17 +272,25 @@ def _fit(
     initial_state = start, identity, _BestPoint(start, identity, unknown_curves, jnp.asarray(jnp.inf, start.dtype))
     point, normal_matrix, best = jax.lax.fori_loop(0, n_linearizations, relinearize, initial_state)
     last_parameters = unravel(point)
-    curves_by_class = class_curves(model, last_parameters.normalized_values, last_parameters.contraction[0], names, basis)
+    curves_by_class = class_curves(
+        model, last_parameters.normalized_values, last_parameters.contraction[0], names, basis
+    )
     cost, rounding = _cost(last_parameters, curves_by_class, model, basis, prior, strength, effective_fraction)
     best = _lower_cost_point(_BestPoint(point, normal_matrix, curves_by_class, cost - rounding), best)
     parameters = unravel(best.point)
     return _ensemble_fit(
-        parameters, atom_fractions(parameters, model, strength), best.curves_by_class, best.normal_matrix, basis, prior, names
+        parameters,
+        atom_fractions(parameters, model, strength),
+        best.curves_by_class,
+        best.normal_matrix,
+        basis,
+        prior,
+        names,
     )
 
 
 @partial(jax.jit, static_argnames="names")
-def _series(
+def _fit_series(
     model: EnsembleModel,
     basis: FitBasis,
     data,
@@ -299,7 +309,9 @@ def _series(
         prior = _prior(guess, model)
 
         def cost(parameters):
-            curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(parameters, linear_curves.reference)
+            curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(
+                parameters, linear_curves.reference
+            )
             return _cost(parameters, curves_by_class, model, curve_basis, prior, strength, effective_fraction)[0]
 
         guess_is_better = cost(guess) < cost(start_point)  # what other curves have found may be worse with these
@@ -395,7 +407,9 @@ def _levenberg_marquardt(
         damping_matrix = jnp.diag(damping * jnp.diagonal(normal_matrix))
         displacement = jnp.clip(jnp.linalg.solve(normal_matrix + damping_matrix, -slope), -max_step, max_step)
         trial = jnp.clip(point + displacement, lower_bound, upper_bound)
-        return _DescentState(point, trial, cost, slope, normal_matrix, damping, state.steps + 1, converged, start_values)
+        return _DescentState(
+            point, trial, cost, slope, normal_matrix, damping, state.steps + 1, converged, start_values
+        )
 
     infinite_cost, damping = jnp.asarray(jnp.inf, start_point.dtype), jnp.asarray(0.05, start_point.dtype)
     initial_derivatives = jnp.zeros_like(start_point), jnp.eye(len(start_point), dtype=start_point.dtype)
@@ -455,11 +469,22 @@ def _cost_derivatives(
     return cost, slope, normal_matrix, rounding
 
 
-def _cost(parameters: EnsembleParameters, curves_by_class, model: EnsembleModel, basis: FitBasis, prior: _Prior, strength, effective_fraction):
+def _cost(
+    parameters: EnsembleParameters,
+    curves_by_class,
+    model: EnsembleModel,
+    basis: FitBasis,
+    prior: _Prior,
+    strength,
+    effective_fraction,
+):
     """Return twice the negative logarithm of the posterior of a guess with given curves, and its rounding."""
     residual = basis.data - atom_fractions(parameters, model, strength) @ curves_by_class
     return _posterior(
-        _squares(residual, basis), _prior_residuals(parameters, prior.total_fraction, prior.log_mean_size), basis, effective_fraction
+        _squares(residual, basis),
+        _prior_residuals(parameters, prior.total_fraction, prior.log_mean_size),
+        basis,
+        effective_fraction,
     )
 
 
@@ -468,7 +493,9 @@ def _squares(residual: Float[Array, " basis"], basis: FitBasis) -> Float[Array, 
     return jnp.maximum(residual @ residual + basis.unmodelled_squares, squares_floor(basis.norm))
 
 
-def _posterior(squares, prior_residual, basis: FitBasis, effective_fraction) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def _posterior(
+    squares, prior_residual, basis: FitBasis, effective_fraction
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
     n_effective = effective_fraction * basis.n_independent
     cost = n_effective * jnp.log(squares) + prior_residual @ prior_residual
     rounding = n_effective * rounding_of_squares(squares, basis.norm) / squares
@@ -486,9 +513,7 @@ def _ensemble_fit(
 ) -> EnsembleFit:
     residual = basis.data - fractions @ curves_by_class
     squares = residual @ residual + basis.unmodelled_squares
-    values = fit_parameters.physical_values(parameters.normalized_values, names, basis)._replace(
-        scale=jnp.sum(fractions)
-    )
+    values = fit.physical_values(parameters.normalized_values, names, basis)._replace(scale=jnp.sum(fractions))
     return EnsembleFit(parameters, values, fractions, squares, jnp.sqrt(squares / basis.norm), normal_matrix)
 
 

@@ -1,18 +1,13 @@
-r"""The values of a fit, the places between their bounds that a descent moves, and the curve that they give.
+r"""Scale, stretch, Uiso, correlated motion and resolution of a cluster of one element, fitted to a measured G(r).
 
-The curve is in the basis of a target (`target`), so that an evaluation costs the same for any number of points, and is
-made of a template (`scattering.templates`), so that it costs the same for any number of atoms. The scale is projected
-out, like the background.
-
-
-Scale, stretch, Uiso, correlated motion and resolution of a cluster of one element, fitted to a measured G(r).
-
-Levenberg-Marquardt inside bounds. The model comes from `templates`, so that an evaluation costs the same for any number
-of atoms. Data and model are compared as `target` has them.
+The model is computed from tables (`scattering.cluster_tables`), so that an evaluation costs the same for any number of
+atoms, and in the basis of a target (`target`), so that it costs the same for any number of points. The scale is
+projected out, like the background. The other values are fitted by Levenberg and Marquardt inside bounds, as fractions
+of the range between the bounds.
 
 Errors: the covariance is $(J^T J)^{-1} \sum (G_o - G_c)^2 / (n - p)$ with J over all points of the data and n the
 number of *independent* points, $(r_{max} - r_{min})(Q_{max} - Q_{min})/\pi$: noise that is white on F(Q) is correlated
-over neighbouring points of G(r), and a finer r grid tells nothing more.
+over neighbouring points of G(r), and a finer r grid adds no information.
 """
 
 from functools import partial
@@ -24,15 +19,27 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, PARAMETERS
-from jaxstruc.pdf import target as targets
-from jaxstruc.pdf.target import STRETCH_BOUNDS, FitBasis, Target
-from jaxstruc.scattering import cluster_tables as templates
-from jaxstruc.scattering.cluster_tables import ClusterTable
+from jaxstruc.pdf.target import STRETCH_BOUNDS, FitBasis, Target, background_terms, sine_transform
+from jaxstruc.scattering.cluster_tables import ClusterTable, reduced_structure_function
 from jaxstruc.scattering.debye import Instrument
 from jaxstruc.statistics import rounding_of_squares
 
 START_STRETCH_FACTORS = tuple(1 + 0.01 * step for step in range(-4, 5))
 """Stretches tried for the start, about that of the first peak."""
+MAX_STEPS = 25
+"""Most Levenberg-Marquardt steps, failed ones among them."""
+N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
+"""After so many steps, the fits of a batch that are not done go on by themselves, this part of the batch at a time."""
+MAX_STEP_LENGTH = 0.3
+"""Of a step, in parts of the range between the bounds."""
+INITIAL_DAMPING = 1e-2
+"""First damping, relative to the diagonal of the normal matrix."""
+COST_TOLERANCE = 1e-5
+"""Relative fall of the sum of squares at which a fit is done."""
+MAX_RESIDUAL_COSINE = 0.02
+"""At a minimum the residual is orthogonal to each derivative; largest cosine that counts as that."""
+BOUND_MARGIN = 5e-3
+"""Part of the range between the bounds in which a value counts as at its bound."""
 
 
 class FitValues(NamedTuple):
@@ -52,6 +59,48 @@ class FitValues(NamedTuple):
         return Instrument(**self._asdict())
 
 
+class Fit(NamedTuple):
+    """What a fit found."""
+
+    values: FitValues
+    errors: Float[Array, "*batch parameter"]
+    """Standard errors of the fitted values, in the order of `free`; NaN at a bound."""
+    correlation: Float[Array, "*batch parameter parameter"]
+    """Of the fitted values; NaN at a bound."""
+    rw: Float[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
+    """True where the residual is orthogonal to the derivatives and the result is finite."""
+    at_bound: Bool[Array, "*batch parameter"]
+    """True where the value is at its bound."""
+
+
+class _FitPoint(NamedTuple):
+    """A point on the way of a descent."""
+
+    normalized_values: Float[Array, "*batch parameter"]
+    squares: Float[Array, "*batch"]
+    slope: Float[Array, "*batch parameter"]
+    normal_matrix: Float[Array, "*batch parameter parameter"]
+
+
+class _FitDescent(NamedTuple):
+    """Where a descent stands."""
+
+    point: _FitPoint
+    damping: Float[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
+
+
+def normalized_values(
+    values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
+) -> Float[Array, " parameter"]:
+    """Return values as fractions of the range between the bounds, 0 to 1, as `physical_values` takes them."""
+    powers = jnp.asarray([2 if PARAMETERS[name].fitted_as_square else 1 for name in names])
+    lower_bounds, upper_bounds = (bound**powers for bound in bounds(names, basis))
+    return (values**powers - lower_bounds) / (upper_bounds - lower_bounds)
+
+
 def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
     """Return what is descended in: all but the scale, which is projected out."""
     return tuple(name for name in free if name != "scale")
@@ -59,7 +108,7 @@ def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
 
 def model_curve(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, " basis"]:
     """Return the model with scale 1, in the basis."""
-    curve = templates.reduced_structure_function(cluster_table, values.instrument, basis.q) @ basis.transform
+    curve = reduced_structure_function(cluster_table, values.instrument, basis.q) @ basis.transform
     curve = curve * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
     return curve - basis.background_basis @ (basis.background_basis.T @ curve)
 
@@ -108,19 +157,10 @@ def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " para
     return lower_bounds, upper_bounds
 
 
-def normalized_values(
-    values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
-) -> Float[Array, " parameter"]:
-    """Return the places of values between the bounds, 0 to 1, as `values_at` takes them."""
-    powers = jnp.asarray([2 if PARAMETERS[name].fitted_as_square else 1 for name in names])
-    lower_bounds, upper_bounds = (bound**powers for bound in bounds(names, basis))
-    return (values**powers - lower_bounds) / (upper_bounds - lower_bounds)
-
-
 def physical_values(
     normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
 ) -> FitValues:
-    """Return the physical values of the free parameters, given as places between the bounds, 0 to 1."""
+    """Return the physical values of parameters that are given as fractions of the range between the bounds, 0 to 1."""
     values_by_name = {}
     for name, fraction, lower_bound, upper_bound in zip(names, normalized_values, *bounds(names, basis), strict=True):
         if PARAMETERS[name].fitted_as_square:
@@ -132,44 +172,13 @@ def physical_values(
     return default_values._replace(**values_by_name)
 
 
-MAX_STEPS = 25
-"""Most Levenberg-Marquardt steps, failed ones among them."""
-N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
-"""After so many steps, the fits of a batch that are not done go on by themselves, this part of the batch at a time."""
-MAX_STEP_LENGTH = 0.3
-"""Of a step, in parts of the range between the bounds."""
-INITIAL_DAMPING = 1e-2
-"""First damping, relative to the diagonal of the normal matrix."""
-COST_TOLERANCE = 1e-5
-"""Relative fall of the sum of squares at which a fit is done."""
-MAX_RESIDUAL_COSINE = 0.02
-"""At a minimum the residual is orthogonal to each derivative; largest cosine that counts as that."""
-BOUND_MARGIN = 5e-3
-"""Part of the range between the bounds in which a value counts as at its bound."""
-
-
-class Fit(NamedTuple):
-    """What a fit found."""
-
-    values: FitValues
-    errors: Float[Array, "*batch parameter"]
-    """Standard errors of the fitted values, in the order of `free`; NaN at a bound."""
-    correlation: Float[Array, "*batch parameter parameter"]
-    """Of the fitted values; NaN at a bound."""
-    rw: Float[Array, "*batch"]
-    converged: Bool[Array, "*batch"]
-    """True where the residual is orthogonal to the derivatives and the result is finite."""
-    at_bound: Bool[Array, "*batch parameter"]
-    """True where the value is at its bound."""
-
-
 def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS) -> Fit:
     """Return the fit of one cluster to one measured PDF.
 
     Args:
         cluster_table: the cluster.
         basis: the data, of a target.
-        free: what is fitted, of `parameters.FITTED`, the scale among them.
+        free: what is fitted, of `FIT_PARAMETERS`, the scale among them.
     """
     initial_state = _initial_state(cluster_table, basis, free)
     return _fit_result(
@@ -191,7 +200,7 @@ def refine_all(
     Args:
         cluster_tables: the clusters, with a leading axis.
         basis: the data, of a target.
-        free: what is fitted, of `parameters.FITTED`, the scale among them.
+        free: what is fitted, of `FIT_PARAMETERS`, the scale among them.
     """
     late_batch_size = -(-cluster_tables.shell_functions.shape[0] // N_LATE_BATCHES)
 
@@ -231,10 +240,10 @@ def fitted_curves(
     """
     cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
     structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
-    q, transform = targets.sine_transform(target.r, target.qmin, target.qmax, target.span)
+    q, transform = sine_transform(target.r, target.qmin, target.qmax, target.span)
     envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
     model = np.asarray(fits.values.scale)[:, None] * envelope * (structure_function[:, : q.size] @ transform.T)
-    background_basis = targets.background_terms(target.r, target.background)
+    background_basis = background_terms(target.r, target.background)
     backgrounds = (target.g - model) @ background_basis @ background_basis.T
     return model + backgrounds, backgrounds
 
@@ -244,32 +253,15 @@ def structure_functions(
     cluster_tables: ClusterTable, values: FitValues, q: Float[Array, " q"]
 ) -> Float[Array, "fit q"]:
     """Return F(Q) of fits, with scale 1, in 1/Å; Q in 1/Å. Clusters and values have a leading axis."""
-    structure_function = lambda cluster_table, cluster_values: templates.reduced_structure_function(
-        cluster_table, cluster_values.instrument, q
+    return jax.vmap(lambda table, cluster_values: reduced_structure_function(table, cluster_values.instrument, q))(
+        cluster_tables, values
     )
-    return jax.vmap(structure_function)(cluster_tables, values)
-
-
-class _FitPoint(NamedTuple):
-    """A point on the way of a descent."""
-
-    normalized_values: Float[Array, "*batch parameter"]
-    squares: Float[Array, "*batch"]
-    slope: Float[Array, "*batch parameter"]
-    normal_matrix: Float[Array, "*batch parameter parameter"]
-
-
-class _FitDescent(NamedTuple):
-    """Where a descent stands."""
-
-    point: _FitPoint
-    damping: Float[Array, "*batch"]
-    steps: Int[Array, "*batch"]
-    converged: Bool[Array, "*batch"]
 
 
 @partial(jax.jit, static_argnames="free")  # traced once, for all places that call it
-def _evaluate_point(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values) -> _FitPoint:
+def _evaluate_point(
+    cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values
+) -> _FitPoint:
     names = nonlinear_parameters(free)
 
     def residual(normalized_values):
@@ -304,7 +296,9 @@ def _levenberg_marquardt(
 
     def step(state: _FitDescent) -> _FitDescent:
         point, damping, steps, _ = state
-        at_bound = ((point.normalized_values <= 0) & (point.slope > 0)) | ((point.normalized_values >= 1) & (point.slope < 0))
+        at_bound = ((point.normalized_values <= 0) & (point.slope > 0)) | (
+            (point.normalized_values >= 1) & (point.slope < 0)
+        )
         slope = jnp.where(at_bound, 0.0, point.slope)
         normal_matrix = jnp.where(at_bound[:, None] | at_bound[None, :], 0.0, point.normal_matrix)
         diagonal = jnp.where(at_bound, 1.0, damping * jnp.maximum(jnp.diagonal(point.normal_matrix), 1e-9))
@@ -315,7 +309,10 @@ def _levenberg_marquardt(
             free,
             jnp.clip(point.normalized_values - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0),
         )
-        decrease, displacement = point.squares - trial_point.squares, point.normalized_values - trial_point.normalized_values
+        decrease, displacement = (
+            point.squares - trial_point.squares,
+            point.normalized_values - trial_point.normalized_values,
+        )
         is_better = decrease > 0
         converged = (is_better & (decrease < COST_TOLERANCE * point.squares)) | (
             step_vector @ slope < 0.1 * COST_TOLERANCE * point.squares

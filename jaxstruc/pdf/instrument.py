@@ -14,9 +14,8 @@ import numpy as np
 from jaxstruc import statistics
 from jaxstruc.parameters import FIT_PARAMETERS
 from jaxstruc.pdf import candidates, fit
-from jaxstruc.pdf import target as targets
 from jaxstruc.pdf.candidates import CandidatePool
-from jaxstruc.pdf.target import Target
+from jaxstruc.pdf.target import Target, replace_settings
 from jaxstruc.scattering.cluster_tables import ClusterTable
 
 TRIAL_VALUES = {
@@ -50,7 +49,7 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
 
     Args:
         pool: candidates, a few, good ones.
-        target: the data, its `lowest` at or below the values tried.
+        target: the data, its `lowest_qmin` at or below the values tried.
         name: qmin or qdamp.
         free: what is fitted.
     """
@@ -60,9 +59,7 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
 
     def rw(value: float) -> float:
         if value not in rw_by_value:
-            fits = candidates.fit_cluster_tables(
-                cluster_tables, targets.replace_settings(target, **{name: value}), free=free
-            )
+            fits = candidates.fit_cluster_tables(cluster_tables, replace_settings(target, **{name: value}), free=free)
             rw_by_value[value] = max(float(np.min(np.where(np.isfinite(fits.rw), fits.rw, np.inf))), 1e-12)
         return rw_by_value[value]
 
@@ -81,9 +78,7 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
     best_value = min(rw_by_value, key=rw_by_value.__getitem__)
     if not math.isfinite(rw_by_value[best_value]):
         return None
-    n_effective = _effective_points(cluster_tables, targets.replace_settings(target, **{name: best_value}), free) - len(
-        free
-    )
+    n_effective = _effective_points(cluster_tables, replace_settings(target, **{name: best_value}), free) - len(free)
     gain = n_effective * math.log(rw_by_value[given_value] / rw_by_value[best_value])
     if gain < MIN_LOG_LIKELIHOOD_GAIN or rw_by_value[given_value] - rw_by_value[best_value] < MIN_RW_DECREASE:
         return None

@@ -1,7 +1,7 @@
 """Coordinates of a cluster refined against a measured G(r), held back to where they were.
 
 What is minimised, by L-BFGS (optax's): half the misfit in units of its expected noise (as many as there are independent
-points), plus half the squared moves in units of the restraint, plus a penalty on distances under `CLOSEST` bonds.
+points), plus half the squared moves in units of the restraint, plus a penalty on distances under `MIN_ATOM_DISTANCE` bonds.
 """
 
 from collections.abc import Callable
@@ -88,7 +88,7 @@ class _RelaxationState(NamedTuple):
 
 
 def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Array, ""] | float = 0.0) -> Array:
-    """Return where a cost is least, to `ENOUGH` or its rounding; never a point of a higher cost than the start's.
+    """Return the minimum of a cost, to `COST_TOLERANCE` or its rounding; never a point of a higher cost than the start's.
 
     The moves' own term has curvature 1 and the others add to it near a minimum, so that half the squared gradient is at
     least what is left to gain.
@@ -112,7 +112,9 @@ def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[A
         decrease = value - optax.tree.get(optimizer_state, "value")
         new_displacements: Any = optax.apply_updates(state.displacements, update)
         best_displacements = jnp.where(decrease > 0, new_displacements, state.displacements)
-        return _RelaxationState(best_displacements, optimizer_state, state.steps + 1, ~(decrease > rounding + epsilon * jnp.abs(value)))
+        return _RelaxationState(
+            best_displacements, optimizer_state, state.steps + 1, ~(decrease > rounding + epsilon * jnp.abs(value))
+        )
 
     def unfinished(state: _RelaxationState) -> Bool[Array, ""]:
         remaining_gain = 0.5 * jnp.sum(optax.tree.get(state.optimizer_state, "grad") ** 2)

@@ -7,7 +7,7 @@ $y - h_i + h_j - k_{ij}$, and the fields change by the pairs' curves.
 
 The cost of a particle is the negative logarithm of its posterior: of the misfit with noise of unknown size,
 $\frac{m}{2} \ln |d - s\,2y/N|^2$ with m the points that count, of the scale s about 1, and of its shape, how usual its
-sites' surroundings are (`hosts.Habit`). The best move is made, up or down; what was moved rests for some steps, for it
+sites' surroundings are (`lattice_sites.OccupancyPrior`). The best move is made, up or down; what was moved rests for some steps, for it
 would go back else (F. Glover, ORSA J. Comput. 1, 190 (1989)).
 """
 
@@ -153,7 +153,9 @@ def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
     site_column, partners = pairs[np.lexsort(pairs.T[::-1])].T
     columns = np.arange(len(site_column)) - np.searchsorted(site_column, site_column)
     neighbours = np.full((n_sites, MAX_NEIGHBOURS), n_sites, np.int32)
-    neighbours[site_column[columns < MAX_NEIGHBOURS], columns[columns < MAX_NEIGHBOURS]] = partners[columns < MAX_NEIGHBOURS]
+    neighbours[site_column[columns < MAX_NEIGHBOURS], columns[columns < MAX_NEIGHBOURS]] = partners[
+        columns < MAX_NEIGHBOURS
+    ]
     return neighbours
 
 
@@ -482,7 +484,9 @@ def _flip_costs(
     return jnp.where(is_possible, cost, jnp.inf), scale
 
 
-def _best_move(graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, is_movable, basis: FitBasis, weights: SiteWeights):
+def _best_move(
+    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, is_movable, basis: FitBasis, weights: SiteWeights
+):
     """Return the particle after the best single move or exchange of rested sites, and which sites it changes."""
     no_site = len(state.occupancy)
     # Barriers: else the compiler works these out again for each use.
@@ -509,7 +513,13 @@ def _best_move(graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, 
 
 
 def _best_exchanges(
-    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, cost, flip_changes, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph,
+    curve_table: _PairCurves,
+    state: _SearchState,
+    cost,
+    flip_changes,
+    basis: FitBasis,
+    weights: SiteWeights,
 ):
     """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
     is_occupied = state.occupancy > 0.5
@@ -526,7 +536,9 @@ def _best_exchanges(
     squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
     # Surroundings change as in single moves: exact but for sites that are close.
     shape_change = jnp.where(
-        ~curve_table.is_neighbour[curve_index], flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None], 0.0
+        ~curve_table.is_neighbour[curve_index],
+        flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None],
+        0.0,
     )
     approximate_costs = (
         0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm)
@@ -605,7 +617,9 @@ def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_
     return occupancy, neighbour_counts, next_neighbour_counts
 
 
-def _apply_move(graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, emptied_site, filled_site) -> _SearchState:
+def _apply_move(
+    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, emptied_site, filled_site
+) -> _SearchState:
     """Return the particle with one site emptied and one filled; its cost is left as it was."""
     n_sites = len(state.occupancy)
     occupancy, neighbour_counts, next_neighbour_counts = _updated_counts(graph, state, emptied_site, filled_site)
@@ -614,7 +628,11 @@ def _apply_move(graph: SiteGraph, curve_table: _PairCurves, state: _SearchState,
         site_index = jnp.minimum(site, n_sites - 1)
         is_valid = site < n_sites
         pair_sum = pair_sum + jnp.where(is_valid, sign, 0.0) * field[site_index]
-        field = field + sign * curve_table.pair_curve[jnp.where(is_valid, curve_table.curve_index[site_index], N_DISTANCE_BINS - 1)]
+        field = (
+            field
+            + sign
+            * curve_table.pair_curve[jnp.where(is_valid, curve_table.curve_index[site_index], N_DISTANCE_BINS - 1)]
+        )
     return state._replace(
         occupancy=occupancy,
         field=field,

@@ -60,7 +60,7 @@ class Pairs(NamedTuple):
 
 
 class SpreadPairs(NamedTuple):
-    """Pairs spread over even nodes, see `spreading`. Any sum over pairs below may take these in their stead.
+    """Pairs spread over even nodes, see `fast_debye`. Any sum over pairs below may take these in their stead.
 
     One channel for each two kinds of atoms. Made for distances before the stretch, which may be up to 1.1.
     """
@@ -211,13 +211,13 @@ def debye_sum(
 ) -> Float[Array, " q"]:
     r"""Return $\sum_{i \ne j} f_i f_j e^{-\sigma_{ij}^2 Q^2/2} \sin(Q r_{ij})/(Q r_{ij})$.
 
-    Exact for `Pairs`, pair by pair; to the nodes' accuracy for `Spread`.
+    Exact for `Pairs`, pair by pair; to the nodes' accuracy for `SpreadPairs`.
 
     Args:
         pairs: the pairs, or what stands for them.
         variance: of each, from `pair_variance`, in Å².
         amplitudes: form factors of each kind at each Q; one row of ones for a single element in units of f.
-        q: in 1/Å. A NumPy array gives the waves of `Spread` in double precision, before they are rounded.
+        q: in 1/Å. A NumPy array gives the waves of `SpreadPairs` in double precision, before they are rounded.
     """
     if isinstance(pairs, SpreadPairs):
         return jnp.sum(partial_sums(pairs, variance, amplitudes, q), axis=0)

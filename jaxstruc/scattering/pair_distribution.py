@@ -1,6 +1,6 @@
 """A cluster's G(r), and its other curves, by the quickest sufficient way, chosen by size.
 
-Few pairs are summed as they are. More are spread over even nodes (`spreading`), those of large clusters without a
+Few pairs are summed as they are. More are spread over even nodes (`fast_debye`), those of large clusters without a
 list of pairs. G(r) needs F(Q) only at as many Chebyshev points as the cluster's diameter asks for; one constant matrix
 carries these to the sine sum over the Q grid, at each r.
 
@@ -156,7 +156,7 @@ def pair_distances_from_matrix(
 ) -> PairDistances:
     """Return the pairs of a distance matrix in the form that gives their curves quickest.
 
-    Arguments as in `gather`; `presence` may be a probability, which counts in proportion.
+    Arguments as in `pair_distances_from_positions`; `presence` may be a probability, which counts in proportion.
     """
     return _spread_if_many(debye.pairs_from_distances(distances, presence, atom_kinds), grid, n_kinds)
 
@@ -174,8 +174,8 @@ def pdf(
     """Return G(r) on the grid, in 1/Å²: the trapezoid sum of F(Q) sin(Qr) over Q. The one way from pairs to G(r).
 
     Args:
-        pair_distances: from `gather` or `gather_distances`, with the same grid.
-        coefficients: form factor of each kind. For one element its size does not matter: `form_factors.UNIT` will do.
+        pair_distances: from `pair_distances_from_positions` or `pair_distances_from_matrix`, with the same grid.
+        coefficients: form factor of each kind. For one element its size does not matter: `form_factors.UNIT_COEFFICIENTS` will do.
         composition: number of atoms of each kind.
         instrument: vibrations and instrument.
         grid: static Q and r grids.
@@ -196,7 +196,7 @@ def pdf(
     else:
         f = f if q_matrix is None else jnp.matmul(jnp.asarray(q_matrix, dtype), f, precision="highest")
         curve = pdf_from_f(f, instrument, grid, q_limits=q_limits)
-    if isinstance(pair_distances, Pairs) and grid.max_distance is not None:  # of nodes, `spreading` has seen to it
+    if isinstance(pair_distances, Pairs) and grid.max_distance is not None:  # nodes reach no farther
         has_long_pairs = jnp.any((pair_distances.distance > grid.max_distance) & (pair_distances.weight != 0))
         curve = jnp.where(has_long_pairs, jnp.nan, curve)
     return curve

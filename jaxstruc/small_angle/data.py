@@ -39,7 +39,7 @@ class WhitenedData(NamedTuple):
 
 
 class SaxsData(NamedTuple):
-    """A measured I(Q), in the range of the fit; all [point], float64, at most as many as the last of `SIZES`."""
+    """A measured I(Q), in the range of the fit; all [point], float64, at most as many as the last of `PADDED_SIZES`."""
 
     q: np.ndarray
     """1/Å"""
@@ -50,7 +50,7 @@ class SaxsData(NamedTuple):
     background_powers: tuple[float, ...]
     """Of 1/Q, of the background's terms."""
     max_intensity: float
-    """Largest intensity, the unit of `weighted`."""
+    """Largest intensity, the unit of `whitened_data`."""
     noise_is_inferred: bool
     """Whether the noise is."""
     n_measured: int
@@ -112,7 +112,7 @@ def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsDat
 
 
 def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
-    """Return the noise of points by how they scatter about their neighbours' cubic, smoothed over `AROUND` neighbours.
+    """Return the noise of points by how they scatter about their neighbours' cubic, smoothed over `N_NOISE_NEIGHBOURS` neighbours.
 
     Fourth differences of white noise have 70 times its variance and see nothing of a cubic; the median of their sizes
     among neighbours is 0.6745 of their standard deviation.

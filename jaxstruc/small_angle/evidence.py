@@ -2,8 +2,8 @@ r"""What the fits of bodies and distributions weigh, and credible intervals over
 
 A fit's weight is its evidence by Laplace: $Z = e^{-\chi^2/2} \sqrt{\det 2\pi C}\, \pi(\hat\theta)$, C the covariance of
 ln mean, ln width and ln amplitude. Before the fit each body weighs the same, and so does each of its distributions;
-ln mean is even over what the range of Q can tell, the width from 0 to `WIDEST`, the logarithm of the amplitude over
-`DECADES`, the share of a second population from 0 to 1. A wide prior is the penalty for a parameter: one known to 1 %
+ln mean is even over what the range of Q can tell, the width from 0 to `MAX_PRIOR_WIDTH`, the logarithm of the amplitude over
+`LOG_AMPLITUDE_RANGE`, the share of a second population from 0 to 1. A wide prior is the penalty for a parameter: one known to 1 %
 costs 3 in the logarithm. (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi 10.1162/neco.1992.4.3.415.)
 
 Where the best fit's chi-squared is above what noise explains, all errors grow by its root, and the residual counts for
@@ -81,7 +81,7 @@ def noise_estimate(
 def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray, "parameter parameter"], np.ndarray]:
     """Return the covariance of ln means, ln widths and ln amplitudes, and which of them are fitted and not at a bound.
 
-    Values at a bound and those that the data do not tell have `LOOSEST` at most.
+    Values at a bound and those that the data do not determine have at most `MAX_LOG_SIGMA`.
     """
     n_populations = len(body_fit.amplitude)
     is_free = np.ones(3 * n_populations, bool)

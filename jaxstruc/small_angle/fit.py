@@ -1,12 +1,10 @@
 """Mean and width of the sizes of bodies fitted to I(Q), for every body, distribution and pattern at once.
 
-A pattern's curves of a body of each size, over the noise and without what the background can explain, are one matrix
-(`kernels`); a population is a column of shares of volume, its curve their product. Amplitudes are projected out
-(G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi 10.1137/0710036; derivatives as L. Kaufman's, BIT 15,
-49 (1975), doi 10.1007/BF01932995); Levenberg and Marquardt descend in ln mean and ln width, inside bounds.
-
-
-Fits of all bodies and distributions to many patterns, in batches of one size.
+The curves of a body of each size, over the noise and without what the background can explain, are one matrix
+(`design_matrix`). A population is a column of volume fractions, and its curve is the product of the two. Amplitudes
+are projected out (G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi 10.1137/0710036; derivatives as
+L. Kaufman's, BIT 15, 49 (1975), doi 10.1007/BF01932995). ln mean and ln width are fitted by Levenberg and Marquardt
+inside bounds. Patterns and bodies are fitted in batches of one size.
 """
 
 from collections.abc import Sequence
@@ -36,6 +34,14 @@ MAX_STEP_LENGTH = 0.5
 BOUND_MARGIN = 0.02
 """In the logarithms, from a bound, within which a value counts as at it."""
 MIN_SQUARED_NORM = 1e-30
+BATCH_SIZE = 16
+"""A pattern and a body each; of a batch."""
+N_STARTS, N_PAIR_STARTS = 2, 3
+"""Of fits of one population and of two."""
+N_PAIR_BODIES = 3
+"""Bodies, the best with one population, to which two are fitted."""
+_FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
+_start_window = jax.jit(design_matrix.start_window)
 
 
 class SizeFit(NamedTuple):
@@ -72,6 +78,40 @@ class _SizeFitDescent(NamedTuple):
     damping: Float[Array, " fit"]
     steps: Int[Array, ""]
     converged: Bool[Array, " fit"]
+
+
+class BodyFit(NamedTuple):
+    """The fit of one body and distribution."""
+
+    body: str
+    distribution: str
+    log_parameters: Float[np.ndarray, "population 2"]
+    """ln mean (R_eq in Å) and ln width."""
+    amplitude: Float[np.ndarray, " population"]
+    chi2: float
+    normal_matrix: Float[np.ndarray, "parameter parameter"]
+    """Of ln means and ln widths, then ln amplitudes; without those that are not fitted."""
+    at_bound: np.ndarray
+    """[population, 2]"""
+    converged: bool
+
+    @property
+    def distribution_shape(self) -> str:
+        """Of each population."""
+        return "gaussian" if self.distribution == "two" else self.distribution
+
+    @property
+    def n_parameters(self) -> int:
+        """Fitted, amplitudes among them."""
+        return len(self.amplitude) * (FAMILIES[self.distribution_shape].n_parameters + 1)
+
+
+class SaxsFits(NamedTuple):
+    """All fits to one pattern."""
+
+    body_fits: tuple[BodyFit, ...]
+    window: RadiusWindow
+    """About the best of spheres of one population."""
 
 
 def fit_distributions(
@@ -118,6 +158,80 @@ def fit_distributions(
     )
 
 
+def bounds(
+    log_radius: Float[Array, " node"], names: tuple[str, ...]
+) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
+    """Return the least and the largest ln mean and ln width of distributions on nodes."""
+    max_log_width = jnp.log(jnp.asarray([FAMILIES[name].max_pd or 1e-3 for name in names], log_radius.dtype))
+    min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
+    mean_bounds = (
+        jnp.broadcast_to(log_radius[4], max_log_width.shape),
+        jnp.broadcast_to(log_radius[-5], max_log_width.shape),
+    )
+    return jnp.stack([mean_bounds[0], min_log_width], 1), jnp.stack([mean_bounds[1], max_log_width], 1)
+
+
+def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
+    """Return the best of each so many neighbouring fits, which differ in their starts."""
+
+    def group_starts(column):
+        return column.reshape(column.shape[0] // n_starts, n_starts, *column.shape[1:])
+
+    best_index = jnp.argmin(jnp.where(jnp.isfinite(fits.chi2), fits.chi2, jnp.inf).reshape(-1, n_starts), axis=1)
+    return jax.tree.map(lambda column: group_starts(column)[jnp.arange(best_index.shape[0]), best_index], fits)
+
+
+def population_columns(volume_fractions, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
+    """Return the shares of each population and their slopes along ln mean and ln width."""
+
+    def value_and_slopes(parameters):
+        def fractions(parameters):
+            return volume_fractions(jnp.exp(parameters[0]), jnp.exp(parameters[1]), log_radius)
+
+        return jnp.concatenate([fractions(parameters)[None], jax.jacfwd(fractions)(parameters).T])
+
+    return jax.vmap(jax.vmap(value_and_slopes))(log_parameters)
+
+
+def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
+    """Return the fits of bodies and distributions to patterns.
+
+    Args:
+        patterns: of any sizes; those alike go together.
+        bodies: by name.
+        distributions: by name; "free" is left out.
+    """
+    fits_by_pattern: list[SaxsFits | None] = [None] * len(patterns)
+    indices_by_shape: dict[tuple, list[int]] = {}
+    for index, entry in enumerate(patterns):
+        shape = entry.whitened_data.background_basis.shape, entry.whitened_data.dq is None
+        indices_by_shape.setdefault(shape, []).append(index)
+    for indices in indices_by_shape.values():
+        for start in range(0, len(indices), BATCH_SIZE):
+            batch = indices[start : start + BATCH_SIZE]
+            for index, fits in zip(
+                batch,
+                _fit_batch([patterns[pattern_index] for pattern_index in batch], bodies, distributions),
+                strict=True,
+            ):
+                fits_by_pattern[index] = fits
+    return [entry for entry in fits_by_pattern if entry is not None]
+
+
+def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
+    """Return the tables of bodies, in single precision, with an axis of bodies in front; kept."""
+    if bodies not in _FORM_FACTOR_TABLES:
+        stacked_tables = form_factors.stack_tables(tuple(body.replace("-", " ") for body in bodies))
+        _FORM_FACTOR_TABLES[bodies] = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stacked_tables)
+    return _FORM_FACTOR_TABLES[bodies]
+
+
+@jax.jit
+def start_grid(sphere_table: FormFactorTable, q) -> StartGrid:
+    """Return the curves of spheres of all sizes at some Q; its table has an axis of one body in front."""
+    return design_matrix.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
+
+
 def _next_state(
     state: _SizeFitDescent, trial_point: _SizeFitPoint, data_squares, lower_bounds, upper_bounds
 ) -> _SizeFitDescent:
@@ -142,29 +256,6 @@ def _next_state(
     converged |= (jnp.abs(decrease) <= rounding) & (state.predicted_decrease <= 0.1 * rounding)
     trial_parameters = jnp.clip(point.log_parameters - step_vector, lower_bounds, upper_bounds)
     return _SizeFitDescent(point, trial_parameters, predicted_decrease, damping, state.steps + 1, converged)
-
-
-def bounds(
-    log_radius: Float[Array, " node"], names: tuple[str, ...]
-) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
-    """Return the least and the largest ln mean and ln width of distributions on nodes."""
-    max_log_width = jnp.log(jnp.asarray([FAMILIES[name].max_pd or 1e-3 for name in names], log_radius.dtype))
-    min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
-    mean_bounds = (
-        jnp.broadcast_to(log_radius[4], max_log_width.shape),
-        jnp.broadcast_to(log_radius[-5], max_log_width.shape),
-    )
-    return jnp.stack([mean_bounds[0], min_log_width], 1), jnp.stack([mean_bounds[1], max_log_width], 1)
-
-
-def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
-    """Return the best of each so many neighbouring fits, which differ in their starts."""
-
-    def group_starts(column):
-        return column.reshape(column.shape[0] // n_starts, n_starts, *column.shape[1:])
-
-    best_index = jnp.argmin(jnp.where(jnp.isfinite(fits.chi2), fits.chi2, jnp.inf).reshape(-1, n_starts), axis=1)
-    return jax.tree.map(lambda column: group_starts(column)[jnp.arange(best_index.shape[0]), best_index], fits)
 
 
 def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _SizeFitPoint:
@@ -223,18 +314,6 @@ def _damped_step(point: _SizeFitPoint, damping, lower_bounds, upper_bounds):
     )
 
 
-def population_columns(volume_fractions, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
-    """Return the shares of each population and their slopes along ln mean and ln width."""
-
-    def value_and_slopes(parameters):
-        def fractions(parameters):
-            return volume_fractions(jnp.exp(parameters[0]), jnp.exp(parameters[1]), log_radius)
-
-        return jnp.concatenate([fractions(parameters)[None], jax.jacfwd(fractions)(parameters).T])
-
-    return jax.vmap(jax.vmap(value_and_slopes))(log_parameters)
-
-
 def _project_amplitudes(
     model, slopes, data
 ) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
@@ -290,75 +369,8 @@ def _solve_cholesky(matrix, right_side):
     return jnp.stack(solution, axis=1)
 
 
-BATCH_SIZE = 16
-"""A pattern and a body each; of a batch."""
-N_STARTS, N_PAIR_STARTS = 2, 3
-"""Of fits of one population and of two."""
-N_PAIR_BODIES = 3
-"""Bodies, the best with one population, to which two are fitted."""
-
-
-class BodyFit(NamedTuple):
-    """The fit of one body and distribution."""
-
-    body: str
-    distribution: str
-    log_parameters: Float[np.ndarray, "population 2"]
-    """ln mean (R_eq in Å) and ln width."""
-    amplitude: Float[np.ndarray, " population"]
-    chi2: float
-    normal_matrix: Float[np.ndarray, "parameter parameter"]
-    """Of ln means and ln widths, then ln amplitudes; without those that are not fitted."""
-    at_bound: np.ndarray
-    """[population, 2]"""
-    converged: bool
-
-    @property
-    def distribution_shape(self) -> str:
-        """Of each population."""
-        return "gaussian" if self.distribution == "two" else self.distribution
-
-    @property
-    def n_parameters(self) -> int:
-        """Fitted, amplitudes among them."""
-        return len(self.amplitude) * (FAMILIES[self.distribution_shape].n_parameters + 1)
-
-
-class SaxsFits(NamedTuple):
-    """All fits to one pattern."""
-
-    body_fits: tuple[BodyFit, ...]
-    window: RadiusWindow
-    """About the best of spheres of one population."""
-
-
-def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
-    """Return the fits of bodies and distributions to patterns.
-
-    Args:
-        patterns: of any sizes; those alike go together.
-        bodies: by name.
-        distributions: by name; "free" is left out.
-    """
-    fits_by_pattern: list[SaxsFits | None] = [None] * len(patterns)
-    indices_by_shape: dict[tuple, list[int]] = {}
-    for index, entry in enumerate(patterns):
-        shape = entry.whitened_data.background_basis.shape, entry.whitened_data.dq is None
-        indices_by_shape.setdefault(shape, []).append(index)
-    for indices in indices_by_shape.values():
-        for start in range(0, len(indices), BATCH_SIZE):
-            batch = indices[start : start + BATCH_SIZE]
-            for index, fits in zip(
-                batch,
-                _fit_batch([patterns[pattern_index] for pattern_index in batch], bodies, distributions),
-                strict=True,
-            ):
-                fits_by_pattern[index] = fits
-    return [entry for entry in fits_by_pattern if entry is not None]
-
-
 def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
-    """Return the fits to at most `ITEMS` patterns alike."""
+    """Return the fits to at most `BATCH_SIZE` patterns of equal shape."""
     single_distributions = tuple(name for name in distributions if name in FAMILIES)
     if not single_distributions and "two" not in distributions:
         single_distributions = ("gaussian",)  # the free distribution begins from it
@@ -418,7 +430,7 @@ def _fit_in_batches(
     body_tables: FormFactorTable,
     fit_function,
 ):
-    """Yield each item and its fits, from batches of `ITEMS`."""
+    """Yield each item and its fits, from batches of `BATCH_SIZE`."""
     for start in range(0, len(pattern_bodies), BATCH_SIZE):
         batch = pattern_bodies[start : start + BATCH_SIZE]
         padded_batch = batch + [batch[-1]] * (BATCH_SIZE - len(batch))
@@ -447,26 +459,6 @@ def _body_fit(size_fits: SizeFit, row: int, body: str, distribution: str) -> Bod
         size_fit.at_bound,
         bool(size_fit.converged),
     )
-
-
-_FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
-
-
-def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
-    """Return the tables of bodies, in single precision, with an axis of bodies in front; kept."""
-    if bodies not in _FORM_FACTOR_TABLES:
-        stacked_tables = form_factors.stack_tables(tuple(body.replace("-", " ") for body in bodies))
-        _FORM_FACTOR_TABLES[bodies] = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stacked_tables)
-    return _FORM_FACTOR_TABLES[bodies]
-
-
-@jax.jit
-def start_grid(sphere_table: FormFactorTable, q) -> StartGrid:
-    """Return the curves of spheres of all sizes at some Q; its table has an axis of one body in front."""
-    return design_matrix.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
-
-
-_start_window = jax.jit(design_matrix.start_window)
 
 
 def _design_matrix(body_tables: FormFactorTable, body, data: WhitenedData, window: RadiusWindow) -> DesignMatrix:

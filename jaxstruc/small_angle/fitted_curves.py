@@ -81,7 +81,12 @@ def distribution_curve(
     background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers)
     columns = np.concatenate([(size_curves @ volume_fractions)[:, None], background_terms], axis=1)
     coefficients = _least_squares(columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
-    return columns @ coefficients, background_terms @ coefficients[1:], float(coefficients[0]) / INTENSITY_UNIT, coefficients[1:]
+    return (
+        columns @ coefficients,
+        background_terms @ coefficients[1:],
+        float(coefficients[0]) / INTENSITY_UNIT,
+        coefficients[1:],
+    )
 
 
 def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
@@ -128,7 +133,7 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
 
 
 def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarray:
-    """Return the covariance; logarithms that the data do not tell have `averaging.LOOSEST`."""
+    """Return the covariance; logarithms that the data do not determine have `evidence.MAX_LOG_SIGMA`."""
     prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, evidence.MAX_LOG_SIGMA**-2.0, 0.0)
     normal_matrix = chi2_factor * jacobian.T @ jacobian + np.diag(prior_precision)
     column_scale = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-300))

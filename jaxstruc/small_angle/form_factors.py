@@ -1,20 +1,17 @@
-"""Particles as bodies of one density: P(x), the square of the form factor averaged over orientations, at x = q R_eq.
+"""Form factors of bodies of one density: P(x), the square averaged over orientations, at x = q R_eq.
 
 R_eq is the radius of the sphere of the body's volume, P(0) = 1. P of a body of one shape depends on x alone, so it is
-tabulated once (`Table`), and any size or distribution of sizes is a look-up, with its derivative. What is tabulated is
-$P(x) (1 + x^2/5)^2$, which neither grows nor falls, in cubic pieces over even x; beyond `LAST` the law of G. Porod,
-Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, with the waves of faces in parallel planes (`polyhedra.porod`).
-All tables have one form, so that a batch of bodies is one more axis (`stacked`).
+tabulated once (`FormFactorTable`), and any size or distribution of sizes is a look-up, with its derivative. Tabulated
+is $P(x) (1 + x^2/5)^2$, which neither grows nor falls, in cubic pieces over even x. Beyond `MAX_TABLE_X` the law of
+G. Porod, Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, holds, with the waves of faces in parallel planes
+(`polyhedra.porod_waves`). All tables have one form, so that a batch of bodies is one more axis (`stack_tables`).
 
-Accuracy, in parts of the larger of P and its envelope 4.5 / x⁴: 4e-6 below `LAST`, in single precision 2e-5 at x = 60;
-beyond it the mean over a wave within 0.2 %, waves within 3 % of that mean, 4 to 9 % for the Marks decahedron, flat
-cylinders, icosahedron and dodecahedron.
+Accuracy, in parts of the larger of P and its envelope 4.5 / x⁴: 4e-6 below `MAX_TABLE_X`, in single precision 2e-5 at
+x = 60; beyond it the mean over a wave within 0.2 %, waves within 3 % of that mean, 4 to 9 % for the Marks decahedron,
+flat cylinders, icosahedron and dodecahedron.
 
-
-Bodies with curved faces, by their formulas: sphere, core and shell, spheroid, cylinder.
-
-P is the square of the amplitude averaged over orientations, 1 at 0; x = q R_eq, R_eq the radius of the sphere of the
-same volume. Pure, differentiable in x and in the shape, in the precision of x.
+Sphere, core and shell, spheroid and cylinder are given by their formulas too: pure functions, differentiable in x and
+in the shape, in the precision of x.
 """
 
 import functools
@@ -39,6 +36,18 @@ STORED_STEP = 0.2
 MAX_TAIL_WAVES = 4
 """Room for the waves of the tail, Porod's constant among them."""
 TABLE_FILE = files("jaxstruc.scattering.tables").joinpath("bodies.npz")
+N_ORIENTATIONS = 96
+"""Gauss points over the angle to the axis of a spheroid or cylinder: enough for q times the difference of its half
+axes below about 70."""
+MAX_SERIES_X = 1.5
+"""Below this x the sphere's series serves."""
+_SERIES_COEFFICIENTS = np.cumprod([1.0, *[-1 / (2 * n * (2 * n + 3)) for n in range(1, 10)]])
+_BESSEL_COEFFICIENTS = (
+    (0.5, -0.56249985, 0.21093573, -0.03954289, 0.00443319, -0.00031761, 0.00001109),
+    (0.79788456, 0.00000156, 0.01659667, 0.00017105, -0.00249511, 0.00113653, -0.00020033),
+    (-2.35619449, 0.12499612, 0.00005650, -0.00637879, 0.00074348, 0.00079824, -0.00029166),
+)
+"""Of J1: M. Abramowitz, I. Stegun, Handbook of Mathematical Functions (1964), 9.4.4 and 9.4.6, errors below 1e-7."""
 
 
 class FormFactorTable(NamedTuple):
@@ -76,6 +85,11 @@ class FormFactor(NamedTuple):
     """Whether the contrast is in both."""
 
 
+def mean_amplitude(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
+    """Return <F>(x) of one body; beyond the table 0, where particles have no correlation left."""
+    return jnp.where(x < MAX_TABLE_X, _interpolate_pieces(table.mean_amplitude, x) / (1 + x**2 / 5), 0.0)
+
+
 def of_table(table: FormFactorTable) -> FormFactor:
     """Return the form factor of a tabulated body."""
     return FormFactor(
@@ -98,11 +112,6 @@ def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "
     return jnp.where(
         x < MAX_TABLE_X, _interpolate_pieces(table.squared_amplitude, x) / (1 + x**2 / 5) ** 2, tail_sum / large_x**4
     )
-
-
-def mean_amplitude(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Return <F>(x) of one body; beyond the table 0, where particles have no correlation left."""
-    return jnp.where(x < MAX_TABLE_X, _interpolate_pieces(table.mean_amplitude, x) / (1 + x**2 / 5), 0.0)
 
 
 @functools.cache
@@ -178,7 +187,7 @@ def polyhedron_table(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"]
     """Return the table of any polyhedron; takes a minute.
 
     Args:
-        body: from `polyhedra.convex` or `polyhedra.joined`.
+        body: from `polyhedra.convex_hull` or `polyhedra.join_polyhedra`.
         domain: directions that stand for all [half of the octants].
     """
     arrays = polyhedron_arrays(body, domain)
@@ -223,78 +232,6 @@ def table_from_values(
         tail_amplitudes,
         distances,
     )
-
-
-def _cosine_wave(wave_amplitude: float) -> np.ndarray:
-    """Return the amplitudes of a wave that is a cosine."""
-    return np.array([wave_amplitude, 0.0, 0.0, 0.0])
-
-
-def _interpolate_pieces(pieces, x):
-    """Return the value of cubic pieces at x, below `LAST`."""
-    position = jnp.minimum(x, MAX_TABLE_X) / PIECE_WIDTH
-    index = jnp.minimum(position.astype(jnp.int32), pieces.shape[-1] - 1)
-    offset = position - index
-    value, slope, quadratic_coefficient, cubic_coefficient = (jnp.asarray(row, x.dtype)[index] for row in pieces)
-    return ((cubic_coefficient * offset + quadratic_coefficient) * offset + slope) * offset + value
-
-
-def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
-    """Return cubic pieces with the values and slopes of a spline through an even function."""
-    x = _stored_x()
-    spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
-    nodes = PIECE_WIDTH * np.arange(round(MAX_TABLE_X / PIECE_WIDTH) + 1)
-    node_values, slopes = spline(nodes), PIECE_WIDTH * spline.derivative()(nodes)
-    differences = np.diff(node_values)
-    start_slopes, end_slopes = slopes[:-1], slopes[1:]
-    return np.stack(
-        [
-            node_values[:-1],
-            start_slopes,
-            3 * differences - 2 * start_slopes - end_slopes,
-            start_slopes + end_slopes - 2 * differences,
-        ]
-    )
-
-
-def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable:
-    """Return the table of a body of revolution, given its amplitude at the cosines for one x."""
-    amplitudes = np.array([np.ones_like(weight), *map(amplitude_function, _stored_x()[1:])])
-    return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
-
-
-def _stored_x() -> np.ndarray:
-    return STORED_STEP * np.arange(round(MAX_TABLE_X / STORED_STEP) + 1)
-
-
-def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Gauss points from 0 to 1 and their weights, for an amplitude whose phase turns by so much."""
-    node, weight = np.polynomial.legendre.leggauss(int(40 + 1.2 * phase))
-    return (node + 1) / 2, weight / 2
-
-
-def _spherical_amplitude(x):
-    return 3 * spherical_jn(1, x) / x
-
-
-@functools.cache
-def _read_table_file() -> dict[str, np.ndarray]:
-    with TABLE_FILE.open("rb") as stream, np.load(stream) as archive:
-        return {key: archive[key] for key in archive.files}
-
-
-N_ORIENTATIONS = 96
-"""Gauss points over the angle to the axis of a spheroid or cylinder: enough for q times the difference of its half
-axes below about 70."""
-MAX_SERIES_X = 1.5
-"""Below this x the sphere's series serves."""
-_SERIES_COEFFICIENTS = np.cumprod([1.0, *[-1 / (2 * n * (2 * n + 3)) for n in range(1, 10)]])
-_BESSEL_COEFFICIENTS = (
-    (0.5, -0.56249985, 0.21093573, -0.03954289, 0.00443319, -0.00031761, 0.00001109),
-    (0.79788456, 0.00000156, 0.01659667, 0.00017105, -0.00249511, 0.00113653, -0.00020033),
-    (-2.35619449, 0.12499612, 0.00005650, -0.00637879, 0.00074348, 0.00079824, -0.00029166),
-)
-"""Of J1: M. Abramowitz, I. Stegun, Handbook of Mathematical Functions (1964), 9.4.4 and 9.4.6, errors below 1e-7."""
 
 
 def sphere_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
@@ -372,6 +309,64 @@ def disc_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
     return 2 * jnp.where(
         x < 3, polynomial(series_coefficients, (small_x / 3) ** 2), oscillation / (large_x * jnp.sqrt(large_x))
     )
+
+
+def _cosine_wave(wave_amplitude: float) -> np.ndarray:
+    """Return the amplitudes of a wave that is a cosine."""
+    return np.array([wave_amplitude, 0.0, 0.0, 0.0])
+
+
+def _interpolate_pieces(pieces, x):
+    """Return the value of cubic pieces at x, below `MAX_TABLE_X`."""
+    position = jnp.minimum(x, MAX_TABLE_X) / PIECE_WIDTH
+    index = jnp.minimum(position.astype(jnp.int32), pieces.shape[-1] - 1)
+    offset = position - index
+    value, slope, quadratic_coefficient, cubic_coefficient = (jnp.asarray(row, x.dtype)[index] for row in pieces)
+    return ((cubic_coefficient * offset + quadratic_coefficient) * offset + slope) * offset + value
+
+
+def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
+    """Return cubic pieces with the values and slopes of a spline through an even function."""
+    x = _stored_x()
+    spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
+    nodes = PIECE_WIDTH * np.arange(round(MAX_TABLE_X / PIECE_WIDTH) + 1)
+    node_values, slopes = spline(nodes), PIECE_WIDTH * spline.derivative()(nodes)
+    differences = np.diff(node_values)
+    start_slopes, end_slopes = slopes[:-1], slopes[1:]
+    return np.stack(
+        [
+            node_values[:-1],
+            start_slopes,
+            3 * differences - 2 * start_slopes - end_slopes,
+            start_slopes + end_slopes - 2 * differences,
+        ]
+    )
+
+
+def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable:
+    """Return the table of a body of revolution, given its amplitude at the cosines for one x."""
+    amplitudes = np.array([np.ones_like(weight), *map(amplitude_function, _stored_x()[1:])])
+    return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
+
+
+def _stored_x() -> np.ndarray:
+    return STORED_STEP * np.arange(round(MAX_TABLE_X / STORED_STEP) + 1)
+
+
+def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return Gauss points from 0 to 1 and their weights, for an amplitude whose phase turns by so much."""
+    node, weight = np.polynomial.legendre.leggauss(int(40 + 1.2 * phase))
+    return (node + 1) / 2, weight / 2
+
+
+def _spherical_amplitude(x):
+    return 3 * spherical_jn(1, x) / x
+
+
+@functools.cache
+def _read_table_file() -> dict[str, np.ndarray]:
+    with TABLE_FILE.open("rb") as stream, np.load(stream) as archive:
+        return {key: archive[key] for key in archive.files}
 
 
 def _orientation_nodes(x):

@@ -92,6 +92,16 @@ def average_models(
     return _average_with_free(average, free_fit, free_only=free_only)
 
 
+def body_probabilities(average: ModelAverage) -> dict[str, float]:
+    """Return the probability of each body, the largest first."""
+    probabilities: dict[str, float] = {}
+    for body_fit, weight in zip(average.body_fits, average.weight, strict=True):
+        probabilities[body_fit.body] = probabilities.get(body_fit.body, 0.0) + float(weight)
+    if average.free_fit:
+        probabilities[average.free_fit.body] += average.free_fit.weight
+    return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
+
+
 def _log_radius_nodes(fits: SaxsFits) -> Float[np.ndarray, " node"]:
     """Return ln R (Å) of the nodes on which sizes are reported."""
     log_radius_range = max(design_matrix.N_NODES * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
@@ -191,7 +201,10 @@ def _fit_free(
     size_curves = fitted_curves.size_curves(saxs_data, body, log_radius)
     background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers) / saxs_data.sigma[:, None]
     background_basis = np.linalg.qr(background_terms)[0]
-    bin_curves, scaled_intensity = (size_curves @ hats) / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma
+    bin_curves, scaled_intensity = (
+        (size_curves @ hats) / saxs_data.sigma[:, None],
+        saxs_data.intensity / saxs_data.sigma,
+    )
     bin_curves, scaled_intensity = (
         bin_curves - background_basis @ (background_basis.T @ bin_curves),
         scaled_intensity - background_basis @ (background_basis.T @ scaled_intensity),
@@ -231,13 +244,3 @@ def _join_draws(
         volume_fractions,
         draws.radius,
     )
-
-
-def body_probabilities(average: ModelAverage) -> dict[str, float]:
-    """Return the probability of each body, the largest first."""
-    probabilities: dict[str, float] = {}
-    for body_fit, weight in zip(average.body_fits, average.weight, strict=True):
-        probabilities[body_fit.body] = probabilities.get(body_fit.body, 0.0) + float(weight)
-    if average.free_fit:
-        probabilities[average.free_fit.body] += average.free_fit.weight
-    return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))

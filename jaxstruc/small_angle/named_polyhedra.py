@@ -1,6 +1,6 @@
 """Solids: the named bodies with flat faces that nanocrystals take, by their corners, with their symmetry.
 
-Edges are 1 where all are alike. Bodies stand so that the mirrors of their symmetry bound `DOMAINS`. In NumPy.
+Edges are 1 where all are alike. Bodies stand so that the mirrors of their symmetry bound `SYMMETRY_DOMAINS`. In NumPy.
 """
 
 from itertools import permutations, product

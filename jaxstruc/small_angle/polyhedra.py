@@ -8,7 +8,7 @@ $$F(\mathbf q) = \int e^{i\mathbf q\mathbf r} d^3r = -\frac{1}{q^2} \sum_k \frac
 n is a face's outward normal, E an edge (anticlockwise from outside), R its middle, q_par the part of q within the face.
 B. Croset, J. Appl. Cryst. 50, 1245 (2017), doi 10.1107/S1600576717010147; J. Wuttke, J. Appl. Cryst. 54, 580 (2021),
 doi 10.1107/S160057672100171X. Faces seen head on and small q, where terms cancel: 1 is taken off each exponential,
-since the E of a face add up to nothing, and below `SMALL` a power series over tetrahedra serves.
+since the E of a face add up to nothing, and below `MAX_SERIES_PHASE` a power series over tetrahedra serves.
 
 In NumPy and double precision: this makes tables (`particle`), once a body.
 """

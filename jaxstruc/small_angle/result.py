@@ -1,7 +1,4 @@
-"""The result of measured small angles: bodies with size distributions, their weights, and the sizes.
-
-Fits of bodies and distributions to I(Q) as a `Result`: weights, intervals, what can be told and what cannot.
-"""
+"""The result of a measured I(Q): fits of bodies and distributions with weights, intervals, sizes and remarks."""
 
 import dataclasses
 import math
@@ -29,6 +26,20 @@ MIN_BODY_PROBABILITY = 0.95
 """Probability of a body below which the body counts as not determined."""
 NOT_DETERMINED = "not determined"
 """Name in place of a body that is less probable."""
+MAX_WRITTEN_CANDIDATES = 5
+"""Candidates with curves."""
+MIN_RELATIVE_DENSITY = 1e-5
+"""Of the largest density, below which there is none."""
+NODE_STRIDE = 2
+"""Every so many nodes are told."""
+MIN_CHI2_FALL = 25.0
+"""Least fall of chi-squared by particles beside a background alone."""
+MAX_LOG_RADIUS_ERROR = 0.3
+"""Standard deviation of ln R from which no size is told."""
+MAX_INTERVAL_RATIO = 1.3
+"""Ratio of the ends of the number mean's interval from which a free distribution does not tell it."""
+MAX_REDUCED_CHI2 = 2.0
+"""Reduced chi-squared from which a fit does not explain the data, where their noise is said."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,22 +77,6 @@ class SaxsResult(Result):
     def distribution(self) -> dict[str, np.ndarray]:
         """The distribution of sizes, as columns by name, by volume and by number; empty if there is none."""
         return self.sizes.table if self.sizes else {}
-
-
-MAX_WRITTEN_CANDIDATES = 5
-"""Candidates with curves."""
-MIN_RELATIVE_DENSITY = 1e-5
-"""Of the largest density, below which there is none."""
-NODE_STRIDE = 2
-"""Every so many nodes are told."""
-MIN_CHI2_FALL = 25.0
-"""Least fall of chi-squared by particles beside a background alone."""
-MAX_LOG_RADIUS_ERROR = 0.3
-"""Standard deviation of ln R from which no size is told."""
-MAX_INTERVAL_RATIO = 1.3
-"""Ratio of the ends of the number mean's interval from which a free distribution does not tell it."""
-MAX_REDUCED_CHI2 = 2.0
-"""Reduced chi-squared from which a fit does not explain the data, where their noise is said."""
 
 
 def build_result(

@@ -1,6 +1,6 @@
-"""The way of measured I(Q) to their results: patterns, fits of all bodies and distributions, weights.
+"""From measured I(Q) to results: data, fits of all bodies and distributions, their weights.
 
-Measurement -> Pattern -> fits -> posterior -> Result
+Measurement -> SaxsData -> SaxsFits -> ModelAverage -> SaxsResult
 """
 
 import dataclasses
@@ -150,7 +150,7 @@ def solve_saxs_measurements(
     """Yield the result of each measurement; one that cannot be answered is a result that says so.
 
     Args:
-        measurements: of `prepared`.
+        measurements: as `prepare_saxs_measurement` returns them.
         plan: what is to be done.
         run_measurements: all measurements of the run; a result is the same whatever they are.
         progress: called with measurements done, measurements in all and a remark.

@@ -7,7 +7,7 @@ $$1/S = 1 + 24\phi \int_0^1 s^2 \frac{\sin xs}{xs} (\alpha + \beta s + \gamma s^
 \alpha = \frac{(1 + 2\phi)^2}{(1 - \phi)^4},\ \beta = -6\phi \frac{(1 + \phi/2)^2}{(1 - \phi)^4},\
 \gamma = \frac{\phi\alpha}{2}$$
 
-`effective_radius`, `decoupling` and `local_monodisperse` are what `smallangle.intensity` takes as its `structure`, the
+`effective_radius`, `decoupling` and `local_monodisperse` are what `simulate.intensity` takes as its `structure`, the
 fraction bound.
 """
 
@@ -20,7 +20,7 @@ from jaxstruc.small_angle.form_factors import FormFactor
 from jaxstruc.small_angle.size_distributions import SizeFractions
 
 MAX_QUADRATURE_X = 3.0
-"""Below this x the integral is a sum over `NODES` Gauss points, above it is written out."""
+"""Below this x the integral is a sum over `N_QUADRATURE_NODES` Gauss points, above it is written out."""
 N_QUADRATURE_NODES = 12
 
 
@@ -32,7 +32,11 @@ def hard_spheres(
     alpha = (1 + 2 * fraction) ** 2 / (1 - fraction) ** 4
     beta = -6 * fraction * (1 + fraction / 2) ** 2 / (1 - fraction) ** 4
     factors = alpha, beta, fraction * alpha / 2
-    integral = jnp.where(x < MAX_QUADRATURE_X, _quadrature_integral(jnp.minimum(x, MAX_QUADRATURE_X), factors), _closed_form_integral(jnp.maximum(x, MAX_QUADRATURE_X), factors))
+    integral = jnp.where(
+        x < MAX_QUADRATURE_X,
+        _quadrature_integral(jnp.minimum(x, MAX_QUADRATURE_X), factors),
+        _closed_form_integral(jnp.maximum(x, MAX_QUADRATURE_X), factors),
+    )
     return 1 / (1 + 24 * fraction * integral)
 
 

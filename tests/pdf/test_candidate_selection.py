@@ -68,7 +68,7 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
             classifier_prior, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction]
         )
         results[name] = solve_measurement(example, library_group, classifier_screen=ClassifierScreen(None))
-    assert results["outside"].fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
+    assert results["outside"].n_fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
     assert "not screened: unlike all" in results["outside"].message
     inside_result = results["inside"]
     assert (

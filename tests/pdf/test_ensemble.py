@@ -32,7 +32,7 @@ def fit_pdf(g, strength=0.0, **options):
         particle_mixtures.NONLINEAR_PARAMETERS,
         diameter,
     )
-    ensemble_fit = ensemble.fit(
+    ensemble_fit = ensemble.fit_ensemble(
         particle_mixtures.sphere_model(),
         target.basis,
         start,
@@ -41,7 +41,7 @@ def fit_pdf(g, strength=0.0, **options):
         **options,
     )
     if strength:
-        ensemble_fit = ensemble.fit(
+        ensemble_fit = ensemble.fit_ensemble(
             particle_mixtures.sphere_model(),
             target.basis,
             ensemble_fit.parameters,
@@ -166,7 +166,7 @@ def test_the_same_seed_gives_the_same_draws(lognormal_sample):
 def test_a_second_fit_does_not_compile(lognormal_sample):
     fit_pdf(lognormal_sample[1])
     chex.clear_trace_counter()
-    fit = jax.jit(chex.assert_max_traces(ensemble._fit.__wrapped__, n=1), static_argnames="names")
+    fit = jax.jit(chex.assert_max_traces(ensemble._fit_ensemble.__wrapped__, n=1), static_argnames="names")
     for seed, strength in ((1, 0.0), (2, 1.0)):
         target = particle_mixtures.make_target(
             particle_mixtures.ensemble_pdf(lognormal_sample[0], noise=0.05, seed=seed)
@@ -262,7 +262,7 @@ def test_the_truth_of_exact_data_stays_if_their_last_bits_change(seed):
         return values * (1 + np.finfo(np.float32).eps * rng.integers(-4, 5, values.shape))
 
     basis, truth = exact_problem(lambda data: jnp.asarray(change_last_bits(np.asarray(data)), jnp.float32))
-    ensemble_fit = ensemble.fit(
+    ensemble_fit = ensemble.fit_ensemble(
         particle_mixtures.sphere_model(), basis, truth, names=particle_mixtures.NONLINEAR_PARAMETERS, strength=0.0
     )
     assert (
@@ -293,7 +293,7 @@ def test_no_ensemble_is_worse_than_its_start(seed):
         log_mean=truth.log_mean + 0.5 * (-1) ** seed,
         normalized_values=jnp.asarray(rng.uniform(0.02, 0.98, truth.normalized_values.shape), jnp.float32),
     )
-    ensemble_fit = ensemble.fit(
+    ensemble_fit = ensemble.fit_ensemble(
         particle_mixtures.sphere_model(), basis, start, names=particle_mixtures.NONLINEAR_PARAMETERS, strength=0.0
     )
     assert cost_and_rounding(ensemble_fit.parameters, basis, start)[0] <= sum(cost_and_rounding(start, basis, start))

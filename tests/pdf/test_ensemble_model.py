@@ -75,7 +75,7 @@ def test_gradients_by_all_that_is_fitted_are_those_of_differences():
     start = ensemble.start_parameters(
         model, target.basis, candidates.select_rows(fits.values, 0), particle_mixtures.NONLINEAR_PARAMETERS, diameter
     )
-    parameters = ensemble.fit(
+    parameters = ensemble.fit_ensemble(
         model, target.basis, start, names=particle_mixtures.NONLINEAR_PARAMETERS, strength=0.0
     ).parameters
     flat_parameters, unravel = ravel_pytree(parameters)

@@ -41,7 +41,7 @@ class MixtureDensity(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """From a PDF and its instrument to a `Mixture`."""
+    """From a PDF and its instrument to a `MixtureDensity`."""
 
     channels: tuple[int, ...] = (32, 48, 64)
     """Along the PDF, at every fourth, eighth and sixteenth of its points."""
@@ -54,7 +54,7 @@ class Classifier(nn.Module):
         """Return the mixtures of a batch of PDFs.
 
         Args:
-            pdf: [pdf, r] as in `endless.Batch`; so are the next two.
+            pdf: [pdf, r] as in `SimulatedBatch`; so are the next two.
             mask: [pdf, r]
             settings: [pdf, told]
         """

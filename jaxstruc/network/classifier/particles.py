@@ -1,7 +1,8 @@
-"""Samples drawn at random, with what they are: the distances that any PDF of theirs is made of.
+"""Particles drawn at random for the training of the classifier, with their types and sizes.
 
-A sample is a particle cut at random (`cuts`), a cluster that a rule lists, or many particles of one packing whose sizes
-follow a lognormal distribution. Lengths in bonds; distances lie in bins of `BIN`.
+A draw is a particle cut at random (`random_particles`), a cluster of the library, or many particles of one packing
+whose sizes follow a lognormal distribution. It is given by its pair distances, from which any of its PDFs is computed.
+Lengths are in bonds; distances lie in bins of `BIN_WIDTH`.
 """
 
 import contextlib
@@ -21,10 +22,9 @@ from jaxtyping import Array, Float, Int
 from scipy.spatial.distance import pdist
 
 from jaxstruc import files
-from jaxstruc.clusters import library as cluster_library
 from jaxstruc.clusters import random_particles, size_classes, structure_type
 from jaxstruc.clusters.distances import pair_distances
-from jaxstruc.clusters.library import Library
+from jaxstruc.clusters.library import Library, candidate_cluster
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.clusters.structure_type import StructureType
@@ -59,11 +59,11 @@ class ParticleBatch(NamedTuple):
     histogram: Float[Array, "sample bin"]
     """Ordered pairs an atom."""
     type_index: Int[Array, " sample"]
-    """Place in `TYPES`; -1 where the atoms do not show it."""
+    """Index in `STRUCTURE_TYPES`; -1 if the atoms do not show it."""
     values: Float[Array, "sample value"]
-    """As `VALUES`; NaN where one does not hold or is not known."""
+    """Values as in `PARTICLE_VALUE_NAMES`; NaN where one does not hold or is not known."""
     source: Int[Array, " sample"]
-    """`CUT`, `LIST` or `MANY`."""
+    """`CUT_SOURCE`, `LISTED_SOURCE` or `DISTRIBUTION_SOURCE`."""
 
 
 class ParticleStore(NamedTuple):
@@ -114,9 +114,7 @@ def cluster_types(
         pass
     structure_types = []
     for row in range(len(library.atoms)):
-        structure_types.append(
-            structure_type.identify_structure_type(cluster_library.candidate_cluster(library, row).positions)
-        )
+        structure_types.append(structure_type.identify_structure_type(candidate_cluster(library, row).positions))
         if report_progress and row % 100 == 0:
             report_progress(row, len(library.atoms), "types of clusters")
     with (
@@ -159,6 +157,30 @@ def particle_store(library: Library, structure_types: list[StructureType], *, ho
         jnp.asarray([size_classes.atom_volume(name) for name in classes.packing_names], jnp.float32),
         tuple(jax.tree.map(jnp.asarray, random_particles.packing_geometry(capacity)) for capacity in ATOM_CAPACITIES),
     )
+
+
+def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
+    """Return `PARTICLES_PER_BATCH` samples, in random order.
+
+    Args:
+        key: that all is drawn from.
+        store: what they are made from.
+    """
+    cut_key, list_key, distribution_key, order_key = jax.random.split(key, 4)
+    n_cut = len(ATOM_CAPACITIES) * CUTS_PER_CAPACITY * REPEATS_PER_CUT
+    batches = [
+        _draw_random_particles(cut_key, store.packings_by_capacity),
+        _draw_listed_clusters(list_key, store, LISTED_PER_BATCH),
+        _draw_distributions(distribution_key, store, PARTICLES_PER_BATCH - n_cut - LISTED_PER_BATCH),
+    ]
+    order = jax.random.permutation(order_key, PARTICLES_PER_BATCH)
+    return jax.tree.map(lambda *columns: jnp.concatenate(columns)[order], *batches)
+
+
+def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
+    """Return the ordered pairs an atom of given atoms [atom, 3], in the bins of `ParticleBatch`; on the host."""
+    distance = pdist(positions)
+    return _bin_distances(np.full(len(distance), 2 / len(positions)), distance)
 
 
 def _typed_rows(
@@ -204,30 +226,6 @@ def _diameter_ratios(library: Library, packings: np.ndarray, packing_names: tupl
     return [np.mean((library.diameter / cluster_size)[is_compact & (packings == name)]) for name in packing_names]
 
 
-def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
-    """Return `COUNT` samples, in random order.
-
-    Args:
-        key: that all is drawn from.
-        store: what they are made from.
-    """
-    cut_key, list_key, distribution_key, order_key = jax.random.split(key, 4)
-    n_cut = len(ATOM_CAPACITIES) * CUTS_PER_CAPACITY * REPEATS_PER_CUT
-    batches = [
-        _draw_random_particles(cut_key, store.packings_by_capacity),
-        _draw_listed_clusters(list_key, store, LISTED_PER_BATCH),
-        _draw_distributions(distribution_key, store, PARTICLES_PER_BATCH - n_cut - LISTED_PER_BATCH),
-    ]
-    order = jax.random.permutation(order_key, PARTICLES_PER_BATCH)
-    return jax.tree.map(lambda *columns: jnp.concatenate(columns)[order], *batches)
-
-
-def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
-    """Return the ordered pairs an atom of given atoms [atom, 3], in the bins of `Samples`; on the host."""
-    distance = pdist(positions)
-    return _bin_distances(np.full(len(distance), 2 / len(positions)), distance)
-
-
 def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Return the bins [BINS] of distances, each shared by the two nearest."""
     position = distance / BIN_WIDTH
@@ -254,7 +252,7 @@ def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"
 def _draw_random_particles(
     key: Array, packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
 ) -> ParticleBatch:
-    """Return `NEW` particles of each room, each `USED` times."""
+    """Return `CUTS_PER_CAPACITY` particles of each capacity, each `REPEATS_PER_CUT` times."""
     batches = []
     for index, capacity in enumerate(ATOM_CAPACITIES):
         packing_key, size_key, shape_key = jax.random.split(jax.random.fold_in(key, index), 3)

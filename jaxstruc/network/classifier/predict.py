@@ -16,11 +16,10 @@ from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io import qmax_check
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.qmax_check import QmaxEstimate
-from jaxstruc.network.classifier import model as classifier
-from jaxstruc.network.classifier import simulated_pdfs as endless
-from jaxstruc.network.classifier.model import Classifier, MixtureDensity
-from jaxstruc.network.classifier.particles import LISTED_SOURCE, ParticleStore
-from jaxstruc.network.classifier.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
+from jaxstruc.network.classifier import model, simulated_pdfs
+from jaxstruc.network.model.model import Classifier, MixtureDensity
+from jaxstruc.network.model.particles import LISTED_SOURCE, ParticleStore
+from jaxstruc.network.model.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 
@@ -49,7 +48,7 @@ class ClassifierOutput(NamedTuple):
     type_probabilities: dict[str, float]
     """Probability of each type, the largest first."""
     intervals: dict[str, Interval]
-    """Of `VALUES`, with the median; lengths in Å."""
+    """Median and interval of each of `VALUE_NAMES`; lengths in Å."""
     feature_distance: float
     """Of its features from those of the training, of which 95 % lie within 1."""
     anomaly_score: float
@@ -137,10 +136,10 @@ def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: 
     warnings = []
     settings = measurement.settings_by_name | {"bond": bond}
     for name in ("qmin", "qmax", "qdamp", "bond"):
-        low, high = endless.SIMULATION_RANGES[name]
+        low, high = simulated_pdfs.SIMULATION_RANGES[name]
         if not low <= settings[name] <= high:
             warnings.append(f"{name} {settings[name]:.4g} (trained on {low:g} to {high:g})")
-    min_rmax = endless.SIMULATION_RANGES["rmax"][0]
+    min_rmax = simulated_pdfs.SIMULATION_RANGES["rmax"][0]
     if measurement.r[-1] < min_rmax - 0.05:
         warnings.append(f"data only to r = {measurement.r[-1]:g} Å (trained on {min_rmax:g} Å and more)")
     if output.qmax_estimate.excess_sharpness > MIN_WRONG_QMAX_SHARPNESS:
@@ -194,12 +193,12 @@ def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.nd
     """Return what makes types and intervals calibrated on PDFs like those of the training.
 
     `temperature`: the logarithms of types' probabilities are divided by it (C. Guo et al., Proc. ICML 70, 1321 (2017)).
-    `levels`: of each of `VALUES`, the ranks of truths among draws at `EVEN`: a level's quantile is read there
+    `levels`: of each of `VALUE_NAMES`, the ranks of truths among draws at `RANK_LEVELS`: a level's quantile is read there
     (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
     """
     step_ranks = [label_ranks(batch.labels, mixture, seed) for seed, (batch, mixture, _) in enumerate(test_steps)]
     ranks, is_known = (np.concatenate(column) for column in zip(*step_ranks, strict=True))
-    probabilities = np.concatenate([np.asarray(classifier.type_probabilities(mixture)) for _, mixture, _ in test_steps])
+    probabilities = np.concatenate([np.asarray(model.type_probabilities(mixture)) for _, mixture, _ in test_steps])
     true_types = np.concatenate([np.asarray(batch.labels.type_index) for batch, _, _ in test_steps])
     value_ranks = [ranks[is_known[:, k], k] for k in range(len(VALUE_NAMES))]
     levels = {
@@ -225,11 +224,11 @@ def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple
     about them would else be one half, however well it knows them. The diameter is that with its stretch.
     """
     blur_key, draw_key = jax.random.split(jax.random.key(seed))
-    true_values = classifier.coordinates_from_values(jnp.asarray(labels.values))
-    true_values = classifier.values_from_coordinates(
-        true_values + classifier.MIN_STANDARD_DEVIATION * jax.random.normal(blur_key, true_values.shape)
+    true_values = model.coordinates_from_values(jnp.asarray(labels.values))
+    true_values = model.values_from_coordinates(
+        true_values + model.MIN_STANDARD_DEVIATION * jax.random.normal(blur_key, true_values.shape)
     )
-    draws = classifier.draw_samples(draw_key, mixture, N_DRAWS)[1]
+    draws = model.draw_samples(draw_key, mixture, N_DRAWS)[1]
     true_values, draws = (array.at[..., DIAMETER_INDEX].multiply(array[..., -1]) for array in (true_values, draws))
     return np.asarray((draws < true_values).mean(axis=0)), np.isfinite(np.asarray(labels.values))
 
@@ -268,9 +267,9 @@ def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module:
     is_correct, is_covered = [], []
     for batch, mixture, _ in simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module):
         is_listed = np.asarray(batch.source) == LISTED_SOURCE
-        predicted_types = np.asarray(classifier.type_probabilities(mixture)).argmax(axis=1)
+        predicted_types = np.asarray(model.type_probabilities(mixture)).argmax(axis=1)
         is_correct += (predicted_types == np.asarray(batch.labels.type_index))[is_listed].tolist()
-        draws = np.asarray(classifier.draw_samples(jax.random.key(0), mixture, N_DRAWS)[1])[..., 0]
+        draws = np.asarray(model.draw_samples(jax.random.key(0), mixture, N_DRAWS)[1])[..., 0]
         low, high = quantiles(draws, CENTRAL_90)  # not calibrated
         n_atoms = np.asarray(batch.labels.values[:, 0])
         is_covered += ((low <= n_atoms) & (n_atoms <= high))[is_listed].tolist()
@@ -288,7 +287,7 @@ def simulate_test_steps(
 
     @jax.jit
     def predict_step(params, key, store):
-        batch = endless.simulate_batch(key, store, anomaly_fraction=0.0)
+        batch = simulated_pdfs.simulate_batch(key, store, anomaly_fraction=0.0)
         return batch, *module.apply(params, batch.pdf, batch.mask, batch.settings, mutable=["intermediates"])
 
     test_steps = []
@@ -308,11 +307,11 @@ def feature_distance(features: np.ndarray, distribution: FeatureDistribution) ->
 
 @jax.jit
 def _network_input(pdfs: Array, settings: Array, r: Array, bond: Array) -> tuple[Array, Array, Array]:
-    """Return what `Seen` has, of G [pdf, r], and qmin, qmax, qdamp, rmin and rmax [pdf, 5]."""
+    """Return the arrays of a `ClassifierInput`, from G [pdf, r] and qmin, qmax, qdamp, rmin and rmax [pdf, 5]."""
     setting_columns = settings.T
-    return *endless.mask_and_normalise(pdfs, r, setting_columns[3], setting_columns[4]), endless.scaled_settings(
-        bond, *setting_columns
-    )
+    return *simulated_pdfs.mask_and_normalise(
+        pdfs, r, setting_columns[3], setting_columns[4]
+    ), simulated_pdfs.scaled_settings(bond, *setting_columns)
 
 
 @partial(jax.jit, static_argnames="module")
@@ -322,13 +321,13 @@ def _predict_batch(
     """Return mixtures, probabilities of types, quantiles [pdf, value, 3] and features."""
     mixture, intermediates = module.apply(params, *inputs, mutable=["intermediates"])
     draws = jax.vmap(
-        lambda pdf_mixture: classifier.draw_samples(
-            key, jax.tree.map(lambda column: column[None], pdf_mixture), N_DRAWS
-        )[1][:, 0]
+        lambda pdf_mixture: model.draw_samples(key, jax.tree.map(lambda column: column[None], pdf_mixture), N_DRAWS)[1][
+            :, 0
+        ]
     )(mixture)
     draws = draws.at[..., DIAMETER_INDEX].multiply(draws[..., VALUE_NAMES.index("stretch")])
     quantiles = jax.vmap(lambda column, level: jnp.quantile(column, level, axis=1), (2, 0))(draws, levels)
-    probabilities = temper_probabilities(classifier.type_probabilities(mixture), temperature)
+    probabilities = temper_probabilities(model.type_probabilities(mixture), temperature)
     return mixture, probabilities, jnp.moveaxis(quantiles, -1, 0), intermediates["intermediates"]["features"][0]
 
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
-from jaxstruc.network.classifier import particles as stock
+from jaxstruc.network.classifier import particles
 from jaxstruc.network.classifier.particles import (
     BIN_WIDTH,
     N_BINS,
@@ -70,7 +70,7 @@ DEFAULT_QDAMP, MAX_QMIN_DEFICIT = 0.03, 1.0
 """1/Å. What is told of qdamp where it is not known; by how much too low a qmin is told at most."""
 SETTING_NAMES = ("qmin", "qmax", "qdamp", "rmin", "rmax")
 """What the network is told, in bonds to their powers."""
-VALUE_NAMES = (*stock.PARTICLE_VALUE_NAMES, "stretch")
+VALUE_NAMES = (*particles.PARTICLE_VALUE_NAMES, "stretch")
 """Numbers to be found."""
 
 
@@ -78,13 +78,13 @@ class TrueLabels(NamedTuple):
     """What samples are; NaN where it does not hold or the atoms do not show it."""
 
     type_index: Int[Array, " pdf"]
-    """Place in `cuts.TYPES`; -1 where the atoms do not show it."""
+    """Index in `STRUCTURE_TYPES`; -1 if the atoms do not show it."""
     values: Float[Array, "pdf value"]
-    """As `VALUES`."""
+    """Values as in `VALUE_NAMES`."""
 
 
 class SharedConditions(NamedTuple):
-    """An instrument, vibrations and bonds; units as in `RANGES`."""
+    """An instrument, vibrations and bonds; units as in `SIMULATION_RANGES`."""
 
     bond: Array
     stretch: Array
@@ -100,7 +100,7 @@ class SimulatedBatch(NamedTuple):
     """PDFs as the network sees them, and their truths."""
 
     pdf: Float[Array, "pdf r"]
-    """At `R`, divided by its root mean square over what is seen, 0 elsewhere."""
+    """G at `R_BONDS`, divided by its root mean square over the range with data, 0 elsewhere."""
     mask: Bool[Array, "pdf r"]
     settings: Float[Array, "pdf told"]
     labels: TrueLabels
@@ -120,7 +120,7 @@ def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float 
     """
     particle_key, instrument_key = jax.random.split(key)
     return simulate_particle_pdfs(
-        instrument_key, stock.draw_particles(particle_key, store), anomaly_fraction=anomaly_fraction
+        instrument_key, particles.draw_particles(particle_key, store), anomaly_fraction=anomaly_fraction
     )
 
 
@@ -163,7 +163,7 @@ def _file_columns(batch: SimulatedBatch) -> dict[str, Array]:
 
 
 def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
-    """Return the PDFs of `COUNT` samples, each group of `EACH` with an instrument of its own."""
+    """Return the PDFs of a batch of particles, each group of `PDFS_PER_INSTRUMENT` with an instrument of its own."""
     grouped_particles = jax.tree.map(
         lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch
     )
@@ -178,12 +178,12 @@ def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly
 def reduced_structure_function(
     histogram: Float[Array, "pdf bin"], conditions: SharedConditions
 ) -> Float[Array, "pdf q"]:
-    """Return F(Q) at `waves`, in 1/Å."""
+    """Return F(Q) at `q_midpoints`, in 1/Å."""
     return histogram @ _bin_scattering(q_midpoints(conditions), conditions)
 
 
 def pdf_from_f(f: Float[Array, "pdf q"], conditions: SharedConditions) -> Float[Array, "pdf r"]:
-    """Return G(r) at `R` nominal bonds, in 1/Å²."""
+    """Return G(r) at `R_BONDS` nominal bonds, in 1/Å²."""
     r, step = R_BONDS * conditions.bond, (conditions.qmax - conditions.qmin) / N_Q
     return (
         2
@@ -196,7 +196,7 @@ def pdf_from_f(f: Float[Array, "pdf q"], conditions: SharedConditions) -> Float[
 
 
 def q_midpoints(conditions: SharedConditions) -> Float[Array, " q"]:
-    """Return the middles of `WAVES` even parts of the range of Q, in 1/Å."""
+    """Return the middles of `N_Q` even parts of the range of Q, in 1/Å."""
     return conditions.qmin + (conditions.qmax - conditions.qmin) * (jnp.arange(N_Q) + 0.5) / N_Q
 
 
@@ -209,7 +209,7 @@ def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Ar
 
 
 def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
-    """Return what the network is told, each about 1: in bonds to their powers; the end of r is at most that of `R`."""
+    """Return what the network is told, each about 1: in bonds to their powers; the end of r is at most that of `R_BONDS`."""
     range_end = jnp.minimum(rmax / bond, MAX_R_BONDS)
     return jnp.stack(
         [qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, range_end / MAX_R_BONDS], axis=-1

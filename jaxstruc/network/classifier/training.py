@@ -1,4 +1,4 @@
-"""The training of the classifier on the endless stream: resumable at any step, to the same parameters."""
+"""The training of the classifier on simulated PDFs, never the same twice; it can be resumed at any step."""
 
 import json
 from collections.abc import Callable
@@ -15,10 +15,8 @@ from jaxtyping import Array
 
 import jaxstruc
 from jaxstruc import files
-from jaxstruc.network.classifier import model as classifier
-from jaxstruc.network.classifier import particles as stock
-from jaxstruc.network.classifier import simulated_pdfs as endless
-from jaxstruc.network.classifier.model import Classifier
+from jaxstruc.network.classifier import particles, simulated_pdfs
+from jaxstruc.network.classifier.model import Classifier, classifier_loss
 from jaxstruc.network.classifier.particles import ParticleStore
 from jaxstruc.options.training import TrainClassifierOptions
 
@@ -46,7 +44,11 @@ def initial_state(config: TrainClassifierOptions, module: Classifier) -> Classif
     """Return the state before the first step."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
     params = module.init(
-        key, *(jnp.zeros((1, size)) for size in (endless.N_POINTS, endless.N_POINTS, len(endless.SETTING_NAMES)))
+        key,
+        *(
+            jnp.zeros((1, size))
+            for size in (simulated_pdfs.N_POINTS, simulated_pdfs.N_POINTS, len(simulated_pdfs.SETTING_NAMES))
+        ),
     )
     return ClassifierTrainingState(params, jax.tree.map(jnp.copy, params), optimiser(config).init(params), jnp.int32(0))
 
@@ -56,8 +58,8 @@ def train_step(
     state: ClassifierTrainingState, store: ParticleStore, *, module: Classifier, config: TrainClassifierOptions
 ) -> tuple[ClassifierTrainingState, dict[str, Array]]:
     """Return the state after a step on PDFs made from the seed and the step's number, and what the loss tells."""
-    batch = endless.simulate_batch(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
-    gradient, metrics = jax.grad(classifier.classifier_loss, has_aux=True)(state.params, batch, module)
+    batch = simulated_pdfs.simulate_batch(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
+    gradient, metrics = jax.grad(classifier_loss, has_aux=True)(state.params, batch, module)
     updates, optimiser_state = optimiser(config).update(gradient, state.optimiser_state, state.params)
     params = optax.apply_updates(state.params, updates)
     averaging_weight = jnp.minimum(config.averaged, (1.0 + state.step) / (10.0 + state.step))
@@ -126,13 +128,13 @@ def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax)},
         "config": asdict(config),
-        "pdfs": config.steps * stock.PARTICLES_PER_BATCH,
+        "pdfs": config.steps * particles.PARTICLES_PER_BATCH,
         "data": {
-            "atoms of cuts": [stock.MIN_ATOMS, stock.ATOM_CAPACITIES[-1]],
-            "atoms of the mean of distributions": list(stock.MEAN_ATOMS_RANGE),
-            "width of distributions": list(stock.WIDTH_RANGE),
-            "atoms of listed clusters held out": [list(bounds) for bounds in stock.HOLDOUT_ATOM_RANGES],
-            **{name: list(bounds) for name, bounds in endless.SIMULATION_RANGES.items()},
+            "atoms of cuts": [particles.MIN_ATOMS, particles.ATOM_CAPACITIES[-1]],
+            "atoms of the mean of distributions": list(particles.MEAN_ATOMS_RANGE),
+            "width of distributions": list(particles.WIDTH_RANGE),
+            "atoms of listed clusters held out": [list(bounds) for bounds in particles.HOLDOUT_ATOM_RANGES],
+            **{name: list(bounds) for name, bounds in simulated_pdfs.SIMULATION_RANGES.items()},
         },
         "metrics": {name: round(value, 5) for name, value in metrics.items()},
     }

@@ -55,7 +55,7 @@ N_TEST_STRUCTURES = 137
 
 
 class Conditions(NamedTuple):
-    """What was drawn for each PDF; all [pdf]. Units as in `RANGES`."""
+    """What was drawn for each PDF; all [pdf]. Units as in `CONDITION_RANGES`."""
 
     uiso: Array
     delta2: Array
@@ -79,7 +79,7 @@ class Dataset(NamedTuple):
     """[pdf] symbols; of several metals with one bond length, all, joined by a space."""
     conditions: Conditions
     pdf: np.ndarray
-    """[pdf, 301] G(r) on `GRID`, in 1/Å², zero outside rmin to rmax."""
+    """[pdf, 301] G(r) on `PDF_GRID`, in 1/Å², zero outside rmin to rmax."""
     preset: str
     seed: int
 
@@ -155,7 +155,7 @@ def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
 
 
 def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
-    """Return lowest and highest value of each condition: what was drawn from, or what there is; units of `RANGES`."""
+    """Return lowest and highest value of each condition: what was drawn from, or what there is; units of `CONDITION_RANGES`."""
     if dataset.preset == "real":
         return {name: list(bounds) for name, bounds in CONDITION_RANGES.items()}
     columns = dataset.conditions._asdict().items()
@@ -238,7 +238,7 @@ def _kdd_conditions(key, n_pdfs: int) -> Conditions:
 
 
 def _random_conditions(key, n_pdfs: int) -> Conditions:
-    """Return conditions drawn evenly from `RANGES`."""
+    """Return conditions drawn evenly from `CONDITION_RANGES`."""
     keys = jax.random.split(key, len(CONDITION_RANGES))
     return Conditions(
         **{
@@ -290,7 +290,7 @@ def distance_table(shapes: list[Cluster]) -> Histogram:
 def simulate_pdfs(
     histogram: Histogram, bond: Float[Array, ""], conditions: Conditions, key: Array
 ) -> Float[Array, " r"]:
-    """Return G(r) on `GRID` of clusters of one element, in a batch, with noise and r range as drawn.
+    """Return G(r) on `PDF_GRID` of clusters of one element, in a batch, with noise and r range as drawn.
 
     Args:
         histogram: one row of `distance_table` each.
@@ -320,6 +320,6 @@ def instrument_from_conditions(conditions: Conditions) -> Instrument:
 
 
 def mask_r_range(curve: Float[Array, " r"], conditions: Conditions) -> Float[Array, " r"]:
-    """Return a curve on `GRID`, zero outside rmin to rmax."""
+    """Return a curve on `PDF_GRID`, zero outside rmin to rmax."""
     r = jnp.asarray(PDF_GRID.r, curve.dtype)
     return jnp.where((r >= conditions.rmin) & (r <= conditions.rmax), curve, 0.0)

@@ -109,7 +109,7 @@ PDF_TERMS = {"distances": distance_pdf_difference, "coordinates": coordinate_pdf
 
 
 def _normalised_pdf_difference(distance_matrix, presence, pdf, conditions: dataset.Conditions) -> Float[Array, ""]:
-    """Return the mean squared difference of the normalised PDFs; distances beyond `LONGEST` count as that."""
+    """Return the mean squared difference of the normalised PDFs; distances beyond `MAX_DISTANCE` count as that."""
     pair_distances = pair_distribution.pair_distances_from_matrix(
         jnp.minimum(distance_matrix, MAX_DISTANCE), presence, LOSS_GRID
     )

@@ -1,11 +1,9 @@
-"""Sizes of the network. Without JAX.
-
-The autoencoders of KDD 2020, variational and deterministic, in flax.linen: arrays in, arrays out, no physics.
+"""The autoencoders of KDD 2020, variational and deterministic, in flax.linen: arrays in, arrays out, no physics.
 
 Section 4.1 of A. S. Anker, E. T. S. Kjaer et al., KDD workshop on mining and learning with graphs (2020). What the
 paper leaves open is decided here: the PDF is a sequence of one point with as many channels as r values, so the prior's
 convolutions of width 1 are gated dense layers; the encoder's features are averaged over the atoms present before its
-last layer; the decoder sees the latent vector alone (section 4.1) and puts out presence and radius besides.
+last layer; the decoder sees the latent vector alone (section 4.1) and gives presence and radius besides.
 """
 
 from dataclasses import dataclass
@@ -18,6 +16,9 @@ from jaxtyping import Array, Float
 
 from jaxstruc.network.cvae.representation import Features, symmetric_matrix
 from jaxstruc.options.training import TrainOptions
+
+CENTRE_LOG_RADIUS = 2.0
+"""Centre of the decoded log radius: an untrained network says exp(2) = 7.4 Å."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,6 @@ class ModelSizes:
     """Points of the PDF, r = 0 to 30 Å in steps of 0.1 Å."""
     stochastic: bool = True
     """True: the variational autoencoder, which draws latent vectors. False: the deterministic one (DAE)."""
-
-
-def model_sizes_from_options(options: TrainOptions) -> ModelSizes:
-    """Return the sizes of the network of a training."""
-    return ModelSizes(latent=options.latent, stochastic=options.model == "cvae")
-
-
-CENTRE_LOG_RADIUS = 2.0
-"""Centre of the decoded log radius: an untrained network says exp(2) = 7.4 Å."""
 
 
 class Gaussian(NamedTuple):
@@ -181,6 +173,11 @@ class CVAE(nn.Module):
     def decode(self, z: Float[Array, "*batch latent"]) -> DecodedStructure:
         """Return the structures of latent vectors."""
         return self.decoder(z)
+
+
+def model_sizes_from_options(options: TrainOptions) -> ModelSizes:
+    """Return the sizes of the network of a training."""
+    return ModelSizes(latent=options.latent, stochastic=options.model == "cvae")
 
 
 def sample_latent(density: Gaussian, key: Array) -> Float[Array, "*batch latent"]:

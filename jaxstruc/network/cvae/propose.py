@@ -1,9 +1,7 @@
-"""A PDF to structures: the one way from a network to atoms, which solving, experiments and the loss take.
+"""From a PDF to structures by a trained autoencoder, and how a measurement lies outside its training.
 
-Pure functions, for `jit`, `vmap` and `grad`; of one PDF each.
-
-
-What lies outside the data that a network was trained on, in words.
+Solving, experiments and the loss all take this way. Its functions are pure, for `jit`, `vmap` and `grad`, and take one
+PDF each.
 """
 
 from typing import Any, NamedTuple
@@ -23,6 +21,8 @@ NEIGHBOUR_CUTOFF = 1.25
 """Atoms count as neighbours up to this many times their nearest distance; fcc's second shell lies at 1.41."""
 MIN_PRESENCE = 0.5
 """An atom is there from this probability on."""
+MAX_SIZE_RATIO = 1.1
+"""A particle so much larger than the largest of the training is called larger."""
 
 
 class Proposals(NamedTuple):
@@ -57,7 +57,7 @@ def propose_structures(
 
     Args:
         params: of the network.
-        pdf: G(r) on `dataset.GRID`, 0 where there are no data; any scale.
+        pdf: G(r) on `dataset.PDF_GRID`, 0 where there are no data; any scale.
         key: random key.
         network: the autoencoder.
         n_draws: number of structures.
@@ -71,7 +71,7 @@ def propose_structures(
 def draw_latents(
     params: Any, pdf: Float[Array, " r"], key: Array, *, network: CVAE, n_draws: int, draw: bool = True
 ) -> Float[Array, "sample latent"]:
-    """Return latent vectors drawn from the prior of a PDF. Arguments as in `propose`."""
+    """Return latent vectors drawn from the prior of a PDF. Arguments as in `propose_structures`."""
     prior: Any = network.apply(params, normalise(pdf), method=CVAE.prior)
     noise = jax.random.normal(key, (n_draws, network.sizes.latent), prior.mean.dtype)
     deviation = jnp.exp(0.5 * prior.log_variance) if draw and network.sizes.stochastic else 0.0
@@ -81,7 +81,7 @@ def draw_latents(
 def decode_structures(
     params: Any, z: Float[Array, "sample latent"], *, network: CVAE, bond: Float[Array, ""] | float | None = None
 ) -> Proposals:
-    """Return the structures of latent vectors. Arguments as in `propose`."""
+    """Return the structures of latent vectors. Arguments as in `propose_structures`."""
     decoded: Any = network.apply(params, z, method=CVAE.decode)
     return jax.vmap(lambda decoded_sample: trilaterate_decoded(decoded_sample, bond=bond))(decoded)
 
@@ -97,7 +97,7 @@ def trilaterate_decoded(
 
     Args:
         decoded: distances, presence and radius. A negative distance counts as its size, so that it has a gradient.
-        bond: as in `propose`.
+        bond: as in `propose_structures`.
         iterations: most steps of the trilateration.
         tolerance: at which it ends.
     """
@@ -114,7 +114,7 @@ def trilaterate_decoded(
 def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, " atom"]) -> Float[Array, ""]:
     """Return the mean distance of neighbours, in the positions' unit; 1 where there are none.
 
-    Neighbours are pairs of present atoms up to `NEIGHBOURS` times the median nearest distance apart: unlike the nearest
+    Neighbours are pairs of present atoms up to `NEIGHBOUR_CUTOFF` times the median nearest distance apart: unlike the nearest
     distance alone, their mean is not shortened by errors of the coordinates.
     """
     separations = distances(positions)
@@ -139,10 +139,6 @@ def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, "
     kernel = np.sinc((grid[:, None] - measurement.r) / step)
     in_range = (grid >= max(rmin, measurement.r[0]) - step / 2) & (grid <= measurement.r[-1] + step / 2)
     return np.where(in_range, kernel @ measurement.g, 0.0)
-
-
-MAX_SIZE_RATIO = 1.1
-"""A particle so much larger than the largest of the training is called larger."""
 
 
 def range_warnings(

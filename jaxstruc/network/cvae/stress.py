@@ -122,7 +122,7 @@ def lbfgs_minimum(start_point, problem: StressProblem, iterations, tolerance):
     """Return where L-BFGS ends; items of a batch that need none cost nothing, the others run one after another.
 
     The end is the best point evaluated. Pairs of a step and a change of the gradient that show no curvature count
-    nothing, and the descent fails if neither stress nor gradient reach a new minimum in `PATIENCE` steps.
+    nothing, and the descent fails if neither stress nor gradient reach a new minimum in `MAX_STALLED_STEPS` steps.
     """
     solver = jaxopt.LBFGS(
         value_and_gradient, value_and_grad=True, stop_if_linesearch_fails=True, maxls=15, implicit_diff=False

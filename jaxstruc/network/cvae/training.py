@@ -1,7 +1,4 @@
-"""A training's folder: its settings, checkpoints and metrics.
-
-The step, the fit, and the data on the device.
-"""
+"""The training of the autoencoder: its folder with settings, checkpoints and metrics, its steps and its epochs."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -24,6 +21,11 @@ from jaxstruc.network.cvae.loss import TrainingBatch, loss
 from jaxstruc.network.cvae.model import CVAE, ModelSizes, model_sizes_from_options
 from jaxstruc.options.training import TrainOptions
 
+MIN_RELATIVE_IMPROVEMENT = 1e-3
+"""Part of the validation loss by which it has to fall to count as better: less is no reason to go on."""
+MAX_VALIDATION_PDFS = 500
+"""Most PDFs of each seed that are validated at once."""
+
 
 class TrainingState(NamedTuple):
     """All that a step changes."""
@@ -38,7 +40,7 @@ class TrainingProgress(NamedTuple):
 
     epoch: int
     best_loss: np.ndarray
-    """[seed] Least validation loss, as `training.improved` counts."""
+    """[seed] Lowest validation loss; a lower one counts if `is_improved`."""
     best_epoch: np.ndarray
     """[seed]"""
 
@@ -54,6 +56,13 @@ class _TrainingRun(NamedTuple):
     keys: Array
     """[seed, 3] Keys of the parameters, the training and the validation."""
     steps_per_epoch: int
+
+
+class LossWeights(NamedTuple):
+    """The weights that follow a schedule."""
+
+    beta: np.float32
+    pdf: np.float32
 
 
 def claim_folder(folder: Path, config: TrainOptions) -> None:
@@ -121,19 +130,6 @@ def optimiser(config: TrainOptions, steps_per_epoch: int) -> optax.GradientTrans
     """Return Adam, with the learning rate's schedule."""
     steps = config.epochs * steps_per_epoch
     return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
-
-
-MIN_RELATIVE_IMPROVEMENT = 1e-3
-"""Part of the validation loss by which it has to fall to count as better: less is no reason to go on."""
-MAX_VALIDATION_PDFS = 500
-"""Most PDFs of each seed that are validated at once."""
-
-
-class LossWeights(NamedTuple):
-    """The weights that follow a schedule."""
-
-    beta: np.float32
-    pdf: np.float32
 
 
 def scheduled_weights(config: TrainOptions, epochs: float) -> LossWeights:

@@ -216,10 +216,10 @@ def check_distances(pair, satellite, presence, anchors, *, pair_weight=None, sat
 
 
 def check_pair_distances(pair, presence, *, pair_weight=None) -> None:
-    """Refuse pair distances as `check` does; for `from_pairs`.
+    """Refuse pair distances as `check_distances` does; for `trilaterate_pairs`.
 
     Raises:
-        ValueError: see `check`.
+        ValueError: as `check_distances`.
     """
     pair, presence = np.asarray(pair), np.asarray(presence)
     n_atoms = presence.shape[-1]
