@@ -131,7 +131,7 @@ def start_parameters(
     values = candidates.select_rows(candidates.fit_all(pool, series.targets[-1]).values, 0)
     basis = series.targets[BATCH_SIZE // 2].basis
     start = ensemble.start_parameters(ensemble_model, basis, values, names, series.first_mean)
-    return ensemble.fit(ensemble_model, basis, start, names=names, strength=0.0).parameters
+    return ensemble.fit_ensemble(ensemble_model, basis, start, names=names, strength=0.0).parameters
 
 
 def series_row(library_classes: distribution.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:

@@ -1,14 +1,12 @@
-r"""What a network says of a PDF at a glance, as draws that exact fits reweight.
+r"""What the classifier predicts of a PDF before any fit, and which candidates are fitted.
 
 The classifier's density is the proposal, $Q(c) \propto g(c)\, q(c \mid G)$ with g the candidates' weights before any
-fit, and the fits' weights are the target, $\pi(c)$. Draws from Q, weighted by $\pi/Q$, count for a share
-$1 / \sum_c \pi^2(c) / Q(c)$ of their number: near 1 the glance was right, near 0 it says nothing of what fits found.
-(A. Kong, Technical Report 348, University of Chicago (1992); M. Dax et al., Phys. Rev. Lett. 130, 171403 (2023).)
+fit, and the weights of the fits are the target, $\pi(c)$. Draws from Q, weighted by $\pi/Q$, count for a share
+$1 / \sum_c \pi^2(c) / Q(c)$ of their number: the share is near 1 if the classifier agrees with the fits, and near 0 if
+it does not. (A. Kong, Technical Report 348, University of Chicago (1992); M. Dax et al., Phys. Rev. Lett. 130, 171403
+(2023).)
 
-
-What the classifier says of PDFs before any fit: which candidates are worth trying, and where searches begin.
-
-Which candidates are fitted: those that are probable at a glance, and of these the best of a rough fit.
+Those candidates are fitted that the classifier finds probable, and of them the best by an approximate misfit.
 """
 
 import math
@@ -22,43 +20,43 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from jaxstruc import statistics
-from jaxstruc.clusters.families import FAMILY_TYPES as TYPE_BY_FAMILY
+from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
 from jaxstruc.clusters.random_particles import STRUCTURE_TYPES
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
-from jaxstruc.network.classifier import predict as naming
+from jaxstruc.network.classifier import predict
 from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE, MixtureDensity
 from jaxstruc.network.classifier.predict import ClassifierOutput
 from jaxstruc.network.weights import TrainedClassifier
-from jaxstruc.pdf import instrument, posterior, screening, target
+from jaxstruc.pdf import instrument, posterior, screening
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
 from jaxstruc.pdf.screening import BinnedDistances
-from jaxstruc.pdf.target import Target
+from jaxstruc.pdf.target import Target, low_q_curves
 from jaxstruc.statistics import Interval
 
 SCREENED_PROBABILITY = 0.9999
-"""Share of what is probable at a glance that is kept for fits."""
+"""Probability of the candidates, together, that the classifier leaves for fits."""
 N_DRAWS = 1000
-"""Whose effective number is told."""
+"""Number of draws from the proposal to which `effective_samples` refers."""
 
 
 @dataclass(frozen=True)
 class ClassifierPrior:
-    """What the classifier predicts before any fit, and how far the fits agree."""
+    """What the classifier predicts before any fit, and how far the fits agree with it."""
 
     types: dict[str, float]
     """Probability of each type, the largest first."""
     intervals: dict[str, Interval]
-    """n_atoms, diameter (Å), width, hexagonal and aspect, with medians."""
+    """Medians and intervals of n_atoms, diameter (Å), width, hexagonal and aspect."""
     distance: float
-    """From the PDFs of the training, of which 95 % lie within 1."""
+    """Distance from the PDFs of the training; 95 % of them lie within 1."""
     n_listed: int
     """Number of candidates in the library."""
     n_screened: int
-    """Number of them that were tried; all if the PDF lies outside the training."""
+    """Number of these that were screened; all if the PDF lies outside the training."""
     effective_samples: float
-    """Effective number of `DRAWS` draws once the exact fits reweight them."""
+    """Effective number of `N_DRAWS` draws after the exact fits reweight them."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
@@ -66,11 +64,11 @@ class ClassifierPrior:
 def proposal_weights(
     log_density: Float[np.ndarray, " candidate"], prior_weight: np.ndarray
 ) -> Float[np.ndarray, " candidate"]:
-    """Return what each candidate has of the glance's draws; sum 1.
+    """Return the share of each candidate in draws from the proposal; the sum is 1.
 
     Args:
-        log_density: logarithm of the network's density at each.
-        prior_weight: weights before any fit.
+        log_density: logarithm of the classifier's density at each candidate.
+        prior_weight: weights of the candidates before any fit.
     """
     log_weight = log_density + np.log(prior_weight)
     relative_weight = np.exp(log_weight - log_weight.max())
@@ -83,24 +81,31 @@ def probable_candidates(
     probability: float = SCREENED_PROBABILITY,
     min_candidates: int = 0,
 ) -> np.ndarray:
-    """Return the places of the fewest candidates with so much of the draws together, so many at least, in order."""
+    """Return the indices of the fewest candidates that have a probability together, in order.
+
+    Args:
+        proposal_weight: share of each candidate in draws from the proposal.
+        probability: probability of the candidates together.
+        min_candidates: smallest number of candidates.
+    """
     order = np.argsort(-proposal_weight, kind="stable")
     preceding_weight = np.cumsum(proposal_weight[order]) - proposal_weight[order]
     return np.sort(order[(preceding_weight < probability) | (np.arange(len(order)) < min_candidates)])
 
 
 SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
-"""Spreads of log n_atoms, and of log diameter less a third of it, that are added to the network's: of what is tried,
-so that a likely size is not missed by a little; and of what it is judged by, since a list has gaps."""
+"""Standard deviations of log n_atoms, and of log diameter less a third of it, that are added to the classifier's: to
+select candidates, so that a probable size is not missed by a little; and to compare with fits, since a library has
+gaps."""
 MIN_PACKING_PROBABILITY, ATOM_COUNT_DRAWS = 0.01, 256
-"""Least probability of a packing that is searched; draws of its number of atoms."""
+"""Smallest probability of a packing that is searched; number of draws of its number of atoms."""
 TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
     name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
 }
 POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
-"""What a rule's clusters may be by their atoms, beside what it is for: cuts show a part of its layers or its twins."""
+"""Types that clusters of a type may have by their atoms, since a particle may show a part of its layers or twins."""
 MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
-"""Atoms of the particles that it was trained on; smaller and larger ones count as these."""
+"""Numbers of atoms of the particles in the training; smaller and larger particles count as these."""
 
 
 class ClassifierScreen(NamedTuple):
@@ -111,15 +116,15 @@ class ClassifierScreen(NamedTuple):
 
 
 class ClassifierPrediction(NamedTuple):
-    """What the classifier says of one PDF."""
+    """Prediction of the classifier for one PDF."""
 
     output: ClassifierOutput
     outside_training: tuple[str, ...]
-    """How the PDF lies outside the training; it is then not screened."""
+    """Ways in which the PDF lies outside the training; its candidates are not screened if there are any."""
 
 
 def load_screen(path: Path) -> ClassifierScreen:
-    """Return the classifier of a file; where it cannot be read, the reason."""
+    """Return the classifier of a file, or the reason if the file cannot be read."""
     try:
         return ClassifierScreen(weights.load_classifier(path))
     except ValueError as error:
@@ -129,7 +134,7 @@ def load_screen(path: Path) -> ClassifierScreen:
 def predict_measurements(
     measurements: Sequence[Measurement], classifier_screen: ClassifierScreen, *, bond: float
 ) -> list[ClassifierPrediction | None]:
-    """Return what the classifier says of each PDF; None of all where there is none.
+    """Return the classifier's prediction for each PDF; None for each if there is no classifier.
 
     Args:
         measurements: with all settings.
@@ -138,11 +143,11 @@ def predict_measurements(
     """
     if classifier_screen.network is None:
         return [None] * len(measurements)
-    outputs = naming.classify_pdfs(measurements, classifier_screen.network, bond=bond)
+    outputs = predict.classify_pdfs(measurements, classifier_screen.network, bond=bond)
     return [
         ClassifierPrediction(
             output,
-            naming.range_warnings(measurement, output, bond=bond)
+            predict.range_warnings(measurement, output, bond=bond)
             if np.isfinite(output.novelty_score)
             else ("unreadable",),
         )
@@ -153,7 +158,7 @@ def predict_measurements(
 def select_rows(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0
 ) -> np.ndarray:
-    """Return the candidates that are probable at a glance, so many at least, as rows of their library, in its order."""
+    """Return the probable candidates as rows of their library, in its order, at least a smallest number of them."""
     return group.rows[
         probable_candidates(
             _proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates
@@ -168,14 +173,14 @@ def summarize_group(
     fitted_rows: np.ndarray,
     weight: np.ndarray,
 ) -> ClassifierPrior:
-    """Return what a result says of it.
+    """Return the prediction for a library as a result holds it.
 
     Args:
-        classifier_prediction: of the PDF.
-        group: candidates of the library, all of them.
-        n_screened: number of those tried.
+        classifier_prediction: prediction for the PDF.
+        group: all candidates of the library.
+        n_screened: number of candidates that were screened.
         fitted_rows: rows of the library that were fitted.
-        weight: theirs, by the fits.
+        weight: weights of these rows by the fits.
     """
     proposal_share = np.zeros(len(group.library.atoms))
     proposal_share[group.rows] = _proposal_share(classifier_prediction, group, AGREEMENT_SPREAD)
@@ -196,15 +201,12 @@ def summarize_group(
 def draw_atom_counts(
     classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
 ) -> dict[str, np.ndarray] | None:
-    """Return `DRAWN` numbers of atoms of each packing of a library that is likely at a glance.
+    """Return draws of the number of atoms for each probable packing of a library.
 
-    None where it says nothing, or there is no library.
+    None if there is no prediction, the PDF lies outside the training, or there is no library.
     """
     library_types = {
-        TYPE_BY_FAMILY.get(name)
-        for group in groups
-        if group.source == "library"
-        for name in set(group.library.families)
+        FAMILY_TYPES.get(name) for group in groups if group.source == "library" for name in set(group.library.families)
     }
     if classifier_prediction is None or classifier_prediction.outside_training or not library_types:
         return None
@@ -230,9 +232,9 @@ def draw_atom_counts(
 def _proposal_share(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]
 ) -> np.ndarray:
-    """Return the share of the glance's draws of each candidate of a group."""
+    """Return the share of each candidate of a group in draws from the proposal."""
     library, rows = group.library, group.rows
-    types = np.array([TYPE_BY_FAMILY.get(family, "") for family in library.families[rows]], object)
+    types = np.array([FAMILY_TYPES.get(family, "") for family in library.families[rows]], object)
     features = types, library.atoms[rows], library.diameter[rows]
     return proposal_weights(
         log_density(classifier_prediction.output.mixture_density, library, rows, types, spread),
@@ -243,14 +245,14 @@ def _proposal_share(
 def log_density(
     mixture: MixtureDensity, library: Library, rows: np.ndarray, types: np.ndarray, spread: tuple[float, float]
 ):
-    """Return the logarithm of the network's density at candidates [row], by type, number of atoms and diameter.
+    """Return the logarithm of the classifier's density at candidates [row], by type, number of atoms and diameter.
 
     Args:
-        mixture: of one PDF, on the host.
-        library: of the candidates.
-        rows: of these.
-        types: of these.
-        spread: added to the network's.
+        mixture: density for one PDF, on the host.
+        library: library of the candidates.
+        rows: rows of the candidates in the library.
+        types: types of the candidates.
+        spread: standard deviations that are added to those of the mixture.
     """
     log_n = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
     slimness = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
@@ -272,7 +274,7 @@ def log_density(
 
 
 def max_fitted(classifier_prediction: ClassifierPrediction | None, group: CandidateGroup) -> int:
-    """Return how many candidates of a group are fitted."""
+    """Return the largest number of candidates of a group that are fitted."""
     uses_classifier = (
         classifier_prediction is not None and not classifier_prediction.outside_training and group.source == "library"
     )
@@ -282,9 +284,9 @@ def max_fitted(classifier_prediction: ClassifierPrediction | None, group: Candid
 def select_probable(
     classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
 ) -> list[CandidateGroup]:
-    """Return groups with those candidates of a library that are probable at a glance, as many as are fitted at least.
+    """Return groups with the probable candidates of a library, at least as many as are fitted.
 
-    All stay where it says nothing.
+    All candidates stay if there is no prediction or the PDF lies outside the training.
     """
     if classifier_prediction is None or classifier_prediction.outside_training:
         return list(groups)
@@ -306,16 +308,16 @@ def bin_groups(
     *,
     classifier_prediction: ClassifierPrediction | None,
 ) -> list[BinnedDistances | None]:
-    """Return the binned distances of the candidates of libraries that are more than are fitted, or tried for settings.
+    """Return the binned distances of the candidates of each group; None if all of them are fitted.
 
-    Draws of a network, new ones for each measurement, are all fitted.
+    Draws of a network, which are new for each measurement, are all fitted.
 
     Args:
         groups: candidates of each source.
-        probable_groups: those of them that are probable.
+        probable_groups: the probable ones of these candidates.
         target: the data.
-        binned_libraries: bins of whole libraries by their identity, for the next measurement.
-        classifier_prediction: what the classifier says.
+        binned_libraries: binned distances of whole libraries by their identity, kept for the next measurement.
+        classifier_prediction: prediction for the PDF.
     """
     group_distances: list[BinnedDistances | None] = []
     for group, probable_group in zip(groups, probable_groups, strict=True):
@@ -343,7 +345,7 @@ def bin_groups(
 def select_screened(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
-    """Return the candidates of a group that are worth fitting, and the rows that are worth a judge's try."""
+    """Return the candidates of a group that are worth a fit, and the rows for the cross-validation."""
     if binned_distances is None:
         return group, group.rows
     misfits = screening.misfits(binned_distances, target.basis)
@@ -355,15 +357,15 @@ def select_screened(
 
 
 def select_for_settings(
-    group: CandidateGroup, binned_distances: BinnedDistances | None, fit_target: Target
+    group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target
 ) -> CandidateGroup:
-    """Return candidates that fit well whatever the qmin."""
+    """Return the candidates of a group that fit well at any qmin."""
     if binned_distances is None:
         return group._replace(rows=group.rows[: instrument.N_PROFILE_CANDIDATES])
-    q_nodes = target.low_q_curves(
-        fit_target, q_start=min(instrument.MIN_TRIAL_QMIN, fit_target.qmin), q_end=instrument.TRIAL_VALUES["qmin"][-1]
+    curves_of_low_q = low_q_curves(
+        target, q_start=min(instrument.MIN_TRIAL_QMIN, target.qmin), q_end=instrument.TRIAL_VALUES["qmin"][-1]
     )
-    misfits = screening.misfits(binned_distances, fit_target.basis, excluded_curves=q_nodes)
+    misfits = screening.misfits(binned_distances, target.basis, excluded_curves=curves_of_low_q)
     return group._replace(rows=screening.best_rows(binned_distances, misfits, count=instrument.N_PROFILE_CANDIDATES))
 
 
@@ -374,7 +376,7 @@ def summarize_prior(
     pool: CandidatePool,
     weight: np.ndarray,
 ) -> ClassifierPrior | None:
-    """Return what was seen of a library at a glance, and how the fits agree; None where there was none."""
+    """Return the prediction for a library and how far the fits agree with it; None if there was no prediction."""
     if classifier_prediction is None:
         return None
     for group, probable_group in zip(groups, probable_groups, strict=True):
@@ -386,7 +388,7 @@ def summarize_prior(
 
 
 def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_reason: str) -> list[str]:
-    """Return why there is no classifier, or why it was not followed."""
+    """Return why there is no classifier, or why its prediction was not used; empty if it was."""
     if missing_reason:
         return [missing_reason]
     return (

@@ -1,9 +1,9 @@
-r"""Which of thousands of candidates are worth fitting, and the size seen in the data.
+r"""Which of thousands of candidates are worth a fit, and the size of the particle by the decay of G(r).
 
-Every candidate is tried, roughly: its distances stand in even bins, so that the curves of all are one matrix product,
-$C = H K$, with K the curve that a pair at each bin's distance gives in the basis of the target. Of a few stretches and
-vibrations the best is taken, and from there one Gauss-Newton step in stretch, Uiso and delta2, for which the
-derivatives of K serve. Those with the least misfit left are fitted.
+Every candidate has an approximate misfit. Its distances stand in bins of one width, so that the curves of all are one
+matrix product, $C = H K$, with K the curve of a pair of atoms at each bin's distance in the basis of the target. The
+best of a few stretches and vibrations is taken, and from there one Gauss-Newton step in stretch, Uiso and delta2 with
+the derivatives of K. The candidates with the smallest misfits are fitted.
 """
 
 import math
@@ -24,38 +24,38 @@ from jaxstruc.scattering.cluster_tables import MIN_DISTANCE, TableRange
 from jaxstruc.scattering.debye import Instrument
 
 MAX_SCREENED, MAX_SCREENED_BY_CLASSIFIER = 1500, 300
-"""Candidates chosen to be fitted; and where a classifier has named what is probable."""
+"""Largest number of candidates that are fitted, without and with the prediction of a classifier."""
 MAX_HOLDOUT_CANDIDATES = 5000
-"""Candidates that a judge tries at each cut."""
+"""Largest number of candidates of a library for each cut of the cross-validation."""
 START_UISO = (0.006, 0.018)
-"""Å². Uiso of the rough tries."""
+"""Å². Uiso of the trial values."""
 MAX_STEP = (0.012, 1.2, 0.24)
-"""Longest Gauss-Newton step: in stretch, in parts of Uiso, and in delta2 in squared bonds."""
+"""Longest Gauss-Newton step: in stretch, in Uiso relative to its value, and in delta2 in squared bonds."""
 RIDGE = 1e-6
-"""Relative, on the normal equations of the step."""
+"""Ridge on the normal equations of the step, relative to their first diagonal element."""
 CHUNK_SIZE = 1024
-"""Candidates at a time."""
+"""Number of candidates in one call."""
 SMOOTHING_LENGTH = 1.0
-"""Å, over which the power of G(r) is averaged for the particle's size."""
+"""Å. Length over which the power of G(r) is averaged for the particle's size."""
 
 
 class BinnedDistances(NamedTuple):
-    """The distances of candidates in even bins, all in one matrix."""
+    """The distances of candidates in bins of one width, as one matrix."""
 
     rows: np.ndarray
-    """[candidate] indices into the library."""
+    """[candidate] Indices into the library."""
     weight: Float[Array, "candidate bin"]
-    """Pairs an atom, at multiples of `library.WIDTH` bonds. Padded with zeros to whole chunks."""
+    """Number of pairs for each atom, at multiples of `library.BIN_WIDTH` bonds; padded with zeros to whole chunks."""
 
 
 def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: TableRange) -> BinnedDistances:
-    """Return the distances of candidates in even bins; number, mean and variance of each bin's distances are kept.
+    """Return the distances of candidates in bins, which keep number, mean and variance of the library's bins.
 
     Args:
-        library: the candidates.
-        rows: indices of those to be screened.
+        library: library of the candidates.
+        rows: indices of the candidates.
         bond: nearest-neighbour distance, in Å.
-        span: what the fit covers.
+        span: range that tables of clusters cover.
     """
     n_bins = 16 * math.ceil((span.max_distance / bond / BIN_WIDTH + 2) / 16)
     cluster_index = np.repeat(np.arange(len(library.atoms)), np.diff(library.bin_starts))
@@ -76,19 +76,19 @@ def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: T
         (1, (second_moment + offset) / 2),
         (-1, (second_moment - offset) / 2),
     ):
-        histograms[flat_index + shift] += (weight * fraction).astype(np.float32)  # a candidate has a bin once
+        histograms[flat_index + shift] += (weight * fraction).astype(np.float32)  # each bin stands once for a candidate
     return BinnedDistances(np.asarray(rows), jnp.asarray(histograms.reshape(-1, n_bins)))
 
 
 def misfits(
     distances: BinnedDistances, basis: FitBasis, *, excluded_curves: Float[np.ndarray, "basis wave"] | None = None
 ) -> Float[np.ndarray, " candidate"]:
-    """Return about the Rw that each candidate's fit will have.
+    """Return the approximate Rw of each candidate's fit.
 
     Args:
-        distances: of `bins`.
-        basis: the data, of a target.
-        excluded_curves: waves that are left out of data and model, orthonormal.
+        distances: binned distances of the candidates.
+        basis: data in the basis of a target.
+        excluded_curves: orthonormal curves that are projected out of data and model.
     """
     curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
     excluded_basis = jnp.asarray(np.pad(curves, ((0, 0), (0, -curves.shape[1] % 16))), jnp.float32)
@@ -116,12 +116,12 @@ def misfits(
 def gauss_newton_misfits(
     distances: BinnedDistances, basis: FitBasis, values: FitValues
 ) -> Float[np.ndarray, " candidate"]:
-    """Return about the Rw that each candidate's fit will have, by one Gauss-Newton step from values.
+    """Return the approximate Rw of each candidate's fit, by one Gauss-Newton step from given values.
 
     Args:
-        distances: of `bins`, or some of these.
-        basis: the data, of a target.
-        values: of a like fit, stretch, Uiso and delta2 of it.
+        distances: binned distances of the candidates.
+        basis: data in the basis of a target.
+        values: values of a similar fit, of which stretch, Uiso and delta2 count.
     """
     n_candidates, no_curves = len(distances.rows), jnp.zeros((basis.data.shape[0], 0))
     start_values = jnp.stack(
@@ -143,9 +143,9 @@ def gauss_newton_misfits(
 
 
 def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDistances:
-    """Return those candidates that are of some rows of their library."""
+    """Return the candidates that have some rows of their library."""
     selected_rows = np.flatnonzero(np.isin(distances.rows, rows))
-    n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()  # few compilations
+    n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()  # so that few compilations do
     padded_rows = np.pad(
         selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.weight)) - len(selected_rows)), mode="edge"
     )
@@ -153,32 +153,32 @@ def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDis
 
 
 def best_rows(distances: BinnedDistances, misfit: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
-    """Return the candidates with the least misfits, as indices into their library, in its order.
+    """Return the candidates with the smallest misfits, as indices into their library, in its order.
 
     Args:
-        distances: of `bins`.
-        misfit: of `misfits`.
-        count: their number.
+        distances: binned distances of the candidates.
+        misfit: approximate Rw of each, by `misfits`.
+        count: number of candidates to return.
     """
     return np.sort(distances.rows[np.argsort(misfit, kind="stable")[:count]])
 
 
 class DiameterEstimate(NamedTuple):
-    """A particle's size as the power of the data shows it."""
+    """The size of a particle by the decay of the power of G(r)."""
 
     diameter: float
     """Å"""
     is_covered: bool
     """Whether the data reach beyond it."""
     signal_end: float
-    """Å. Where the signal sinks into the noise."""
+    """Å. r at which the signal sinks into the noise."""
 
 
 def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> DiameterEstimate:
-    r"""Return the particle's diameter, and where the signal sinks into noise.
+    r"""Return the particle's diameter, and the r at which the signal sinks into the noise.
 
-    The power of G(r) in a sphere falls as the square of $\gamma(r) = 1 - 3r/2D + r^3/2D^3$, the share of points whose
-    neighbour at r is in the sphere too, and of the resolution's envelope; below it lies even noise. The D with the
+    The power of G(r) of a sphere falls as the square of $\gamma(r) = 1 - 3r/2D + r^3/2D^3$, the share of points whose
+    neighbour at r is in the sphere too, and of the resolution's envelope, to a level of white noise. The D with the
     least squares of the logarithm is taken. (For gamma: A. Guinier, G. Fournet, Small-angle scattering, 1955.)
 
     Args:
@@ -210,7 +210,7 @@ def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float
 
 
 def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
-    """Return stretch, Uiso and delta2 of the rough tries."""
+    """Return the trial values of stretch, Uiso and delta2."""
     stretch = jnp.clip(
         basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005
     )
@@ -225,7 +225,7 @@ def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
 
 
 def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_bins: int) -> Float[Array, "bin basis"]:
-    """Return the curve that a pair at each bin's distance gives, in the basis."""
+    """Return the curve of a pair of atoms at each bin's distance, in the basis."""
     stretch, uiso, delta2 = values
     distance = jnp.maximum(jnp.arange(n_bins) * (BIN_WIDTH * basis.bond), MIN_DISTANCE)
     bracket = debye.variance_factor(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
@@ -239,7 +239,7 @@ def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_
 def _explained_squares(
     curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: FitBasis
 ) -> Float[Array, "*batch"]:
-    """Return by how much a curve with its best scale, 0 or more, lowers the squares."""
+    """Return by how much a curve with its best scale within the bounds lowers the sum of squares."""
     squared_norm, projection = jnp.sum(curve**2, axis=-1), curve @ data
     scale = jnp.clip(projection / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
     return scale * (2 * projection - scale * squared_norm)
@@ -247,7 +247,7 @@ def _explained_squares(
 
 @jax.jit
 def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float[Array, "try candidate"]:
-    """Return what each try explains of the data, for each candidate."""
+    """Return the sum of squares that each trial explains, for each candidate."""
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
 
     def explained_squares(values):
@@ -258,7 +258,7 @@ def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float
 
 @jax.jit
 def _gauss_newton_squares(weight, basis: FitBasis, excluded_basis, values) -> Float[Array, " candidate"]:
-    """Return what is explained after one Gauss-Newton step from values."""
+    """Return the sum of squares that each candidate explains after one Gauss-Newton step from values."""
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
     pair_curves = partial(_pair_curves, basis=basis, excluded_basis=excluded_basis, n_bins=weight.shape[1])
     max_step = jnp.asarray(MAX_STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])

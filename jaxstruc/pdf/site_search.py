@@ -691,6 +691,6 @@ def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: Sit
         group._replace(rows=group.rows[pool.group_row]),
         minima.shape_cost,
         occupancy,
-        walk_draws.atoms[: len(walk_starts)].ravel(),
-        (minimum_weights[:, None] * walk_draws.time[: len(walk_starts)]).ravel(),
+        walk_draws.atom_counts[: len(walk_starts)].ravel(),
+        (minimum_weights[:, None] * walk_draws.time_fractions[: len(walk_starts)]).ravel(),
     )

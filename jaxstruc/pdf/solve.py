@@ -617,7 +617,7 @@ def _relax_candidates(fitted: FittedCandidates, target: Target, restraint: float
         positions = jnp.asarray(cluster.positions * target.bond, jnp.float32)
         relaxation = relax.relax(positions, values, target.basis, restraint=restraint)
         clusters.append(cluster._replace(positions=np.asarray(relaxation.positions, float) / target.bond))
-        displacements.append(float(relaxation.moved))
+        displacements.append(float(relaxation.rms_displacement))
     notes = {"rw_unmoved": np.asarray(fits.rw, float), "moved": np.array(displacements)}
     return CandidateGroup(pool.groups[0].source, library.from_clusters(clusters), np.arange(len(clusters)), notes=notes)
 

@@ -1,6 +1,6 @@
-"""Where candidates come from: a network, a library of clusters, the user's own files.
+"""The sources of candidates: a network, a library of clusters, the user's files.
 
-Draws of the network as candidates: what is wrong with some, and which are alike.
+Draws of the network become candidates with their faults, and duplicates among them are merged.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,36 +26,36 @@ from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.scattering import form_factors
 
 MAX_DRAW_DIAMETER = 20.0
-"""Bonds. Longest distance in a draw that the fit sees."""
+"""Bonds. Longest distance in a draw that counts in the fit."""
 
 
 class CandidateSource(NamedTuple):
     """A source of candidates."""
 
     diameter: float
-    """Bonds. Of its largest cluster."""
+    """Bonds. Diameter of its largest cluster."""
     candidates: Callable[[Sequence[Measurement]], Iterator[CandidateGroup]]
-    """Gives those of each measurement, in order."""
+    """Function that yields the candidates of each measurement, in order."""
     provenance: dict[str, Any]
-    """What of it decides a result; as JSON."""
+    """What of the source decides a result, as JSON."""
     facts: dict[str, Any]
-    """What a result says of it."""
+    """What a result states of the source."""
 
 
 def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
-    """Return the draws of a network.
+    """Return the draws of a network as a source of candidates.
 
     Args:
-        options: what is asked of it.
+        options: weights, number of draws and seed.
         bond: nearest-neighbour distance of the sample, in Å.
 
     Raises:
-        ValueError: for weights that cannot be read.
+        ValueError: if the weights cannot be read.
     """
     network = weights.load_autoencoder(options.weights)
     shape_families = {shape.split()[0] for shape in network.card["data"]["shapes"]}
     family = shape_families.pop() if len(shape_families) == 1 else "drawn"
-    propose_draws = jax.jit(partial(propose_structures, network=network.module, samples=options.samples, bond=bond))
+    propose_draws = jax.jit(partial(propose_structures, network=network.module, n_draws=options.draws, bond=bond))
 
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
         for measurement in measurements:  # one by one: a result does not depend on the files beside it, to the last bit
@@ -64,7 +64,7 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
             range_remarks = partial(propose.range_warnings, network.card["limits"], measurement, bond)
             yield network_candidates(network_draws, bond=bond, family=family)._replace(range_warnings=range_remarks)
 
-    provenance = {"samples": options.samples, "seed": options.seed, "weights": files.sha256(options.weights)}
+    provenance = {"samples": options.draws, "seed": options.seed, "weights": files.sha256(options.weights)}
     facts = {"seed": options.seed, "model": network.card["name"]}
     return CandidateSource(MAX_DRAW_DIAMETER, iterate_candidates, provenance | {"model": facts["model"]}, facts)
 
@@ -72,15 +72,15 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
 def library_source(
     options: LibraryOptions, *, bond: float, progress: Callable[[int, int, str], None] | None = None
 ) -> CandidateSource:
-    """Return the clusters of a library.
+    """Return the clusters of a library as a source of candidates.
 
     Args:
-        options: which clusters.
+        options: families and numbers of atoms, or files.
         bond: nearest-neighbour distance of the sample, in Å.
         progress: called while the library is built.
 
     Raises:
-        ValueError: for unknown families, limits that cannot be or files that are no clusters.
+        ValueError: if a family is unknown, no cluster is within the limits, or a file is no cluster.
     """
     from_files = bool(options.library)
     if from_files:
@@ -107,13 +107,13 @@ def library_source(
 
 
 def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, CandidateSource]:
-    """Return the element of the user's clusters, and the clusters, all of them and as they are.
+    """Return the element of the user's clusters, and all of them, unchanged, as a source of candidates.
 
     Args:
-        clusters: atoms, or structure files.
+        clusters: atoms, or paths of structure files.
 
     Raises:
-        ValueError: for a file that is no cluster of one element, or clusters of unlike elements.
+        ValueError: if a file is no cluster of one element, or the clusters differ in their element.
     """
     names = [
         f"{cluster.get_chemical_formula()}, number {number}" if isinstance(cluster, ase.Atoms) else str(cluster)
@@ -141,30 +141,30 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
 
 
 def _files_inside(inputs: Sequence[Path]) -> list[Path]:
-    """Return files, and those in folders."""
+    """Return the files among the inputs and in their folders, sorted."""
     file_paths = [path for entry in inputs for path in ([entry] if entry.is_file() else entry.iterdir())]
     return sorted(path for path in file_paths if path.is_file())
 
 
 MIN_ATOM_DISTANCE = 0.6
-"""Atoms closer than this many bonds make no structure."""
+"""Bonds. Distance of two atoms below which a draw is faulty."""
 MAX_DUPLICATE_DIFFERENCE = 0.035
-"""Bonds. Structures whose sorted distances differ by less than this root mean square are one."""
+"""Bonds. Root mean square difference of the sorted distances below which two draws are duplicates."""
 
 
 def network_candidates(proposals: Proposals, *, bond: float, family: str) -> CandidateGroup:
-    """Return the draws for one PDF that have two atoms or more, all finite.
+    """Return the draws for one PDF that have at least two atoms, all at finite positions.
 
     Args:
-        proposals: on the host.
+        proposals: draws of the network, on the host.
         bond: nearest-neighbour distance, in Å.
-        family: of what the network knows.
+        family: family of the clusters that the network was trained on.
     """
     clusters: list[Cluster] = []
     faults: dict[int, str] = {}
     sample_indices: list[int] = []
-    for sample_index, (positions, weights) in enumerate(zip(proposals.positions, proposals.weights, strict=True)):
-        present_positions = np.asarray(positions[weights > MIN_PRESENCE], float) / bond
+    for sample_index, (positions, presence) in enumerate(zip(proposals.positions, proposals.weights, strict=True)):
+        present_positions = np.asarray(positions[presence > MIN_PRESENCE], float) / bond
         if len(present_positions) < 2 or not np.isfinite(present_positions).all():
             continue
         if (nearest_distance := pdist(present_positions).min()) < MIN_ATOM_DISTANCE:
@@ -184,12 +184,12 @@ def network_candidates(proposals: Proposals, *, bond: float, family: str) -> Can
 
 
 def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, CandidateGroup]:
-    """Return the places of the best of those that are alike, sound ones first, and the candidates with their `draws`.
+    """Return the indices of the best of each set of duplicates, faulty ones last, and the group with its `draws`.
 
     Args:
-        group: of `candidates`.
-        rw: of the fit of each.
-        stretch: likewise.
+        group: candidates of the network.
+        rw: Rw of the fit of each candidate.
+        stretch: stretch of the fit of each candidate.
     """
     is_faulty = np.array([index in group.faults for index in range(len(rw))], bool)
     unique_indices: list[int] = []
@@ -211,6 +211,7 @@ def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray)
 
 
 def _are_duplicates(first_distances: np.ndarray, second_distances: np.ndarray) -> bool:
+    """Return whether two draws, given by their sorted distances, are duplicates."""
     return (
         len(first_distances) == len(second_distances)
         and float(np.sqrt(np.mean((first_distances - second_distances) ** 2))) < MAX_DUPLICATE_DIFFERENCE
