@@ -1,8 +1,8 @@
-# `make demo` and `make test` do everything; each installs what it needs into .venv.
+# `make demo` solves the example and `make test` runs the tests; each installs what it needs into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# A stamp a kind of installation: nothing is installed twice.
+# A stamp file for each kind of installation, so that nothing is installed twice.
 DEMO = $(VENV)/.installed
 TEST = $(VENV)/.installed-test
 
@@ -11,17 +11,17 @@ TEST = $(VENV)/.installed-test
 demo: $(DEMO)
 	$(BIN)/jaxstruc solve examples/Ag68_simulated.gr --element Ag -o demo-out
 
-# For every save: the tests that compile little. What they compile is kept in .jax_cache, for the next time.
-QUICK = tests/structures tests/data tests/report tests/test_files.py tests/test_package.py tests/commands/test_cli.py \
-	tests/inference/test_posterior.py tests/inference/test_result.py tests/inference/test_target.py \
-	tests/scattering/test_parameters.py tests/network/test_limits.py
+# Tests that compile little, quick enough for every change. Compiled programs are cached in .jax_cache.
+QUICK = tests/clusters tests/io tests/report tests/test_files.py tests/test_package.py tests/test_code_style.py \
+	tests/test_parameters.py tests/test_result.py tests/cli/test_main.py tests/pdf/test_posterior.py \
+	tests/pdf/test_target.py tests/network/cvae/test_training_range.py
 check: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(QUICK)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
-# What `test` leaves out: small runs of whole experiments.
+# Tests that `test` leaves out: small runs of whole experiments.
 test-long: $(TEST)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m long
 
@@ -39,16 +39,16 @@ wheel: $(DEMO)
 	mkdir build/wheel-out && cp examples/Ag68_simulated.gr build/wheel-out/
 	cd build/wheel-out && ../wheel-env/bin/jaxstruc solve Ag68_simulated.gr --element Ag -o out
 
-# The newest Python and the newest jax that install; see tools/latest.sh.
+# Tests with the newest Python and the newest jax that can be installed; see tools/latest.sh.
 test-latest:
 	sh tools/latest.sh
 test-latest-quick:
-	sh tools/latest.sh tests/scattering/test_debye.py tests/network/test_trilateration.py tests/network/test_model.py
+	sh tools/latest.sh tests/scattering/test_debye.py tests/network/cvae/test_trilateration.py tests/network/cvae/test_model.py
 
 example: $(DEMO)
 	$(BIN)/python examples/make_example.py
 
-# Trains the shipped weights anew (half an hour on 2 cores, and an hour and a half on one) and puts them into the package.
+# Trains the shipped weights again (half an hour on 2 cores, and an hour and a half on one) and copies them into the package.
 weights: $(DEMO)
 	$(BIN)/jaxstruc train --draws 32 --latent 8 --epochs 20 --batch 32 --rate 0.001 --cosine --warmup 2 -o runs/real
 	cp runs/real/weights.safetensors jaxstruc/network/shipped/fcc.safetensors
