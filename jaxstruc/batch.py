@@ -123,7 +123,9 @@ def run_batch(
         [job.measurement for job in job_group] for job_group in (pending_jobs, jobs)
     )
     for job, result in zip(
-        pending_jobs, workflow.solve(pending_measurements, plan, run_measurements=all_measurements, progress=progress), strict=True
+        pending_jobs,
+        workflow.solve(pending_measurements, plan, run_measurements=all_measurements, progress=progress),
+        strict=True,
     ):
         folder.write_result(result, out, job.stem)
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)

@@ -109,7 +109,7 @@ def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0
 
 
 def effective_points(residual: Float[np.ndarray, " r"], max_points: float, *, accuracy: float = 0.0) -> float:
-    r"""Return the number of points that a residual counts for, $N / \sum_k \rho_k^2$ over all lags, at most `max_points`.
+    r"""Return the number of independent points in a residual, $N / \sum_k \rho_k^2$ over all lags, up to `max_points`.
 
     A misfit that is not noise, but wrong structure, varies slowly, and so counts for fewer points than the data's range
     in r and Q would give; counting every point of the grid would call the smallest gap in Rw certain. (M. S. Bartlett,

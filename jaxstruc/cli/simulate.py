@@ -79,7 +79,10 @@ def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | Non
         seed=population.seed or 0,
     )
     x, y, options = simulated_curve([cluster.to_ase(element, bond) for cluster in particles.clusters], config.options)
-    size_text = f"mean {particles.mean * bond:.6g} Å, width {particles.width:.6g} of {len(particles.clusters)} balls, weighted by volume"
+    size_text = (
+        f"mean {particles.mean * bond:.6g} Å, width {particles.width:.6g} of {len(particles.clusters)} "
+        "balls, weighted by volume"
+    )
     arguments = [*command_arguments(population, defaults=True), *command_arguments(options, defaults=True)]
     text = as_text(x, y, arguments, signal, size_text)
     name = Path(f"{element}_{packing}_{shape}.{signal}")

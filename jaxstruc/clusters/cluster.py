@@ -60,7 +60,8 @@ def read_atoms(path: Path) -> ase.Atoms:
         raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
     if path.stat().st_size > MAX_STRUCTURE_FILE_BYTES:
         raise ValueError(
-            f"Expected a structure of at most {MAX_STRUCTURE_FILE_BYTES >> 20} MB, got {path}; convert it, or leave it out."
+            f"Expected a structure of at most {MAX_STRUCTURE_FILE_BYTES >> 20} MB, got {path}; convert it, or "
+            "leave it out."
         )
     try:
         if path.suffix.lower() in (".xyz", ".extxyz"):
@@ -127,7 +128,8 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
         raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {source}; correct it.")
     if distances.max() > MAX_CLUSTER_DIAMETER:
         raise ValueError(
-            f"Expected a cluster of up to {MAX_CLUSTER_DIAMETER:g} Å, got {distances.max():.3g} in {source}; correct it."
+            f"Expected a cluster of up to {MAX_CLUSTER_DIAMETER:g} Å, got {distances.max():.3g} in {source}; "
+            "correct it."
         )
 
 

@@ -53,9 +53,9 @@ def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Clu
 def wide_fcc_family(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Cluster, ...]:
     """Return the distinct fcc clusters of a wide rule, by size.
 
-    Polyhedra cut by (100), (110) and (111) planes at all distances from each of `FCC_CENTRES`, spheres about them, and each
-    of these with one of its least-coordinated atoms missing. Only connected ones.
-    Made once a process: copy before changing.
+    Polyhedra cut by (100), (110) and (111) planes at all distances from each of `FCC_CENTRES`, spheres about them, and
+    each of these with one of its least-coordinated atoms missing. Only connected ones. Made once a process: copy before
+    changing.
     """
     lattice = fcc_lattice(7)
     cut_clusters = [

@@ -192,7 +192,10 @@ def polyhedra(
                 and (row_bytes := truncated_rows.tobytes()) not in known_atom_sets
             ):
                 known_atom_sets.add(row_bytes)
-                planes_label = f"planes {first_planes} {first_level:.2f} {second_planes} {second_level:.2f} {third_planes} {truncation:.1f}"
+                planes_label = (
+                    f"planes {first_planes} {first_level:.2f} {second_planes} {second_level:.2f} "
+                    f"{third_planes} {truncation:.1f}"
+                )
                 yield centred_cluster(family, f"{planes_label} {centre_label}", points[truncated_rows])
 
 

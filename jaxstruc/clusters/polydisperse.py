@@ -73,7 +73,8 @@ def particle_population(
     atom_counts = np.rint(math.pi / 6 * sizes**3 / atom_volume).astype(int)
     if atom_counts.max() > MAX_ATOMS:
         raise ValueError(
-            f"Expected particles of at most {MAX_ATOMS} atoms, got {atom_counts.max()} for the largest; lower --mean or --width."
+            f"Expected particles of at most {MAX_ATOMS} atoms, got {atom_counts.max()} for the largest; lower "
+            "--mean or --width."
         )
     clusters = tuple(_ball_particle(packing, max(int(count), MIN_ATOMS), rng) for count in atom_counts)
     n_atoms = np.array([len(cluster.positions) for cluster in clusters])

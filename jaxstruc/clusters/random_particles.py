@@ -87,7 +87,8 @@ class RandomParticle(NamedTuple):
     aspect_ratio: Float[Array, ""]
     """Longest over shortest extent along principal axes, as root mean squares."""
     shows_type: Bool[Array, ""]
-    """Whether its atoms show the type: `structure_type.MIN_TYPE_ATOMS` atoms, and four layers or a five-fold axis or centre inside."""
+    """Whether its atoms show the type: there are `MIN_TYPE_ATOMS`, and four layers or a five-fold axis or centre
+    inside."""
     is_complete: Bool[Array, ""]
     """Whether it has `MIN_ATOMS` atoms and does not reach the end of the sites."""
 
@@ -249,8 +250,8 @@ def face_families(packing: str) -> tuple[np.ndarray, ...]:
     """Return families of directions [face, 3] of length 1.
 
     Args:
-        packing: bcc, sc, icosahedron or decahedron, turned as `lattice_sites.packing_sites` turns them; fcc, hcp or stack, with layers along
-            z as in `lattices.stack`.
+        packing: bcc, sc, icosahedron or decahedron, turned as `lattice_sites.packing_sites` turns them; fcc, hcp or
+            stack, with layers along z as in `lattices.stack`.
     """
     if packing in ("bcc", "sc"):
         return cubic_faces()

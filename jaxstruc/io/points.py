@@ -338,7 +338,8 @@ def _refuse_points(
     for index in np.flatnonzero(is_bad)[:1]:
         count_text = f", the first of {is_bad.sum()}" if is_bad.sum() > 1 else ""
         raise ReadError(
-            f"Expected {expected}, got {values[index]:g} {_point_location(index, columns)} of {path}{count_text}; {advice}."
+            f"Expected {expected}, got {values[index]:g} {_point_location(index, columns)} of "
+            f"{path}{count_text}; {advice}."
         )
 
 

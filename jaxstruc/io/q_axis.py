@@ -93,7 +93,8 @@ def choose_axis(
     x_range = f"{np.nanmin(x):g} to {np.nanmax(x):g}"
     expect(
         bool(user_unit or stated_unit),
-        f"the unit of Q in the file or the command, got neither for {path}, {x_range}; pass --q-unit 1/A, --q-unit 1/nm, "
+        f"the unit of Q in the file or the command, got neither for {path}, {x_range}; pass --q-unit 1/A, "
+        "--q-unit 1/nm, "
         "or --q-unit 2theta with --wavelength",
     )
     unit, origin = (user_unit, "command line") if user_unit else (stated_unit, "header")
@@ -112,7 +113,8 @@ def choose_axis(
         raise ReadError(f"Expected a wavelength with 2theta, got {problem} for {path}; pass --wavelength in Å.")
     expect(
         WAVELENGTH_RANGE[0] <= used_wavelength <= WAVELENGTH_RANGE[1],
-        f"a wavelength of {WAVELENGTH_RANGE[0]:g} to {WAVELENGTH_RANGE[1]:g} Å, got {used_wavelength:g} for {path}; pass --wavelength",
+        f"a wavelength of {WAVELENGTH_RANGE[0]:g} to {WAVELENGTH_RANGE[1]:g} Å, got {used_wavelength:g} for "
+        f"{path}; pass --wavelength",
     )
     return Axis(unit, origin, float(used_wavelength), wavelength_origin), warnings
 

@@ -89,7 +89,8 @@ def load_classifier(path: Path) -> TrainedClassifier:
     params, card = _read_weights(path, "network", training_command="jaxstruc train-classifier")
     if card["version"] != CLASSIFIER_VERSION:
         raise ValueError(
-            f"Expected a classifier of version {CLASSIFIER_VERSION} at {path}, got {card['version']}; use the weights that ship."
+            f"Expected a classifier of version {CLASSIFIER_VERSION} at {path}, got {card['version']}; use the "
+            "weights that ship."
         )
     feature_statistics = params.pop("outside")
     sizes: dict[str, Any] = card["network"]

@@ -55,7 +55,9 @@ class PopulationOptions(Options):
         """Check that a family has what it needs, and that nothing is given without one."""
         given_names = [name for name, value in vars(self).items() if value is not None]
         if self.family is None and given_names:
-            raise ValueError(f"Expected --family with {flag(given_names[0])}, got none; name a packing, as --family fcc.")
+            raise ValueError(
+                f"Expected --family with {flag(given_names[0])}, got none; name a packing, as --family fcc."
+            )
         if self.distribution not in (None, "lognormal", "schulz"):
             raise ValueError(f"Expected --distribution lognormal or schulz with --family, got {self.distribution}.")
         missing_flags = [flag(name) for name in ("element", "mean", "width") if name not in given_names]

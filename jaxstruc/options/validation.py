@@ -200,14 +200,18 @@ def _check_several(label: str, value_type: Any, bounds: Bounds, values: Any) -> 
         for value in values:
             _check_value(label, value_type, bounds, value)
     elif unknown := sorted({str(value) for value in values if value not in get_args(value_type)}):
-        raise ValueError(f"Expected {label} among {', '.join(get_args(value_type))}, got {', '.join(unknown)}; drop it.")
+        raise ValueError(
+            f"Expected {label} among {', '.join(get_args(value_type))}, got {', '.join(unknown)}; drop it."
+        )
 
 
 def _check_value(label: str, value_type: Any, bounds: Bounds, value: Any) -> None:
     """Refuse a value of another type, a number that is not finite, and one that is out of its bounds."""
     type_names = {int: "a whole number", float: "a number", bool: "True or False", Path: "a Path", str: "a text"}
     abstract_types: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
-    if not isinstance(value, abstract_types.get(value_type, value_type)) or (value_type in abstract_types and isinstance(value, bool)):
+    if not isinstance(value, abstract_types.get(value_type, value_type)) or (
+        value_type in abstract_types and isinstance(value, bool)
+    ):
         raise ValueError(f"Expected {type_names[value_type]} for {label}, got {value!r}.")
     if value_type in abstract_types and not math.isfinite(value):
         raise ValueError(f"Expected a finite {label}, got {value}.")

@@ -355,9 +355,9 @@ def _prior(guess: EnsembleParameters, model: EnsembleModel) -> _Prior:
 def _linearize(
     model: EnsembleModel, reference: EnsembleParameters, names: tuple[str, ...], basis: FitBasis
 ) -> _LinearizedCurves:
-    curves_at = lambda shared_parameters: class_curves(
-        model, shared_parameters[:-1], shared_parameters[-1], names, basis
-    )
+    def curves_at(shared_parameters):
+        return class_curves(model, shared_parameters[:-1], shared_parameters[-1], names, basis)
+
     shared_parameters = jnp.concatenate([reference.normalized_values, reference.contraction])
     return _LinearizedCurves(reference, curves_at(shared_parameters), jax.jacfwd(curves_at)(shared_parameters))
 

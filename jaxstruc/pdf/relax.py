@@ -1,7 +1,8 @@
 """Coordinates of a cluster refined against a measured G(r), held back to where they were.
 
 What is minimised, by L-BFGS (optax's): half the misfit in units of its expected noise (as many as there are independent
-points), plus half the squared moves in units of the restraint, plus a penalty on distances under `MIN_ATOM_DISTANCE` bonds.
+points), plus half the squared moves in units of the restraint, plus a penalty on distances under `MIN_ATOM_DISTANCE`
+bonds.
 """
 
 from collections.abc import Callable
@@ -88,7 +89,7 @@ class _RelaxationState(NamedTuple):
 
 
 def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Array, ""] | float = 0.0) -> Array:
-    """Return the minimum of a cost, to `COST_TOLERANCE` or its rounding; never a point of a higher cost than the start's.
+    """Return the minimum of a cost, to `COST_TOLERANCE` or rounding; never a point of a higher cost than the start.
 
     The moves' own term has curvature 1 and the others add to it near a minimum, so that half the squared gradient is at
     least what is left to gain.

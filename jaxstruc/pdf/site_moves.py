@@ -7,8 +7,8 @@ $y - h_i + h_j - k_{ij}$, and the fields change by the pairs' curves.
 
 The cost of a particle is the negative logarithm of its posterior: of the misfit with noise of unknown size,
 $\frac{m}{2} \ln |d - s\,2y/N|^2$ with m the points that count, of the scale s about 1, and of its shape, how usual its
-sites' surroundings are (`lattice_sites.OccupancyPrior`). The best move is made, up or down; what was moved rests for some steps, for it
-would go back else (F. Glover, ORSA J. Comput. 1, 190 (1989)).
+sites' surroundings are (`lattice_sites.OccupancyPrior`). The best move is made, up or down; what was moved rests for
+some steps, for it would go back else (F. Glover, ORSA J. Comput. 1, 190 (1989)).
 """
 
 from collections.abc import Sequence

@@ -78,8 +78,8 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     thin = max(1, len(q) // 300)
     is_positive = observed[::thin] > 0
     axes.errorbar(
-        q[::thin][is_positive], observed[::thin][is_positive], sigma[::thin][is_positive], fmt="o", ms=3.5, mfc="none", mec="C0",
-        ecolor="C0", elinewidth=0.6, mew=0.8, label="data", zorder=1,
+        q[::thin][is_positive], observed[::thin][is_positive], sigma[::thin][is_positive], fmt="o", ms=3.5, mfc="none",
+        mec="C0", ecolor="C0", elinewidth=0.6, mew=0.8, label="data", zorder=1,
     )  # fmt: skip
     axes.plot(q, calculated, "-", color="C3", lw=1.4, label="fit", zorder=2)
     if np.any(background > 0):

@@ -149,8 +149,8 @@ def pair_variance(
 ) -> Float[Array, "..."]:
     r"""Return the variance of each pair distance, or of all where it is the same, in Å²; of each channel and node.
 
-    $\sigma_{ij}^2 = (U_i + U_j) b(r)$, with the bracket at the pair's own distance, kept at or above `min_variance_factor` (0 as
-    diffpy.srreal does; above 0 where a wrong short distance must keep a gradient).
+    $\sigma_{ij}^2 = (U_i + U_j) b(r)$, with the bracket at the pair's own distance, kept at or above
+    `min_variance_factor` (0 as diffpy.srreal does; above 0 where a wrong short distance must keep a gradient).
     """
     uiso = jnp.asarray(instrument.uiso, pairs.weight.dtype)
     summed_uiso = 2 * uiso if uiso.ndim == 0 else uiso[pairs.first_kind] + uiso[pairs.second_kind]

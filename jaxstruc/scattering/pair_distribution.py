@@ -175,7 +175,8 @@ def pdf(
 
     Args:
         pair_distances: from `pair_distances_from_positions` or `pair_distances_from_matrix`, with the same grid.
-        coefficients: form factor of each kind. For one element its size does not matter: `form_factors.UNIT_COEFFICIENTS` will do.
+        coefficients: form factor of each kind. For one element its size does not matter:
+            `form_factors.UNIT_COEFFICIENTS` will do.
         composition: number of atoms of each kind.
         instrument: vibrations and instrument.
         grid: static Q and r grids.

@@ -54,7 +54,8 @@ def simulate(
 
     Args:
         atoms: the cluster, or several of one element; a cell is not used.
-        atom_fractions: of the atoms, that each of several has; even ones by default. I(Q) is then that of a mean particle.
+        atom_fractions: of the atoms, that each of several has; even ones by default. I(Q) is then that of a mean
+            particle.
         options: all options. Each keyword below that is given overrides its field.
         signal: iq, sq, fq or gr.
         qmin: start of the Q range, in 1/Å.

@@ -78,13 +78,15 @@ def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsDat
     valid_points = np.isfinite(intensity) & (q > 0)
     expect(
         np.count_nonzero(valid_points) >= MIN_POINTS,
-        f"at least {MIN_POINTS} points of I(Q) in the range of the fit, got {np.count_nonzero(valid_points)} in {path}; "
+        f"at least {MIN_POINTS} points of I(Q) in the range of the fit, got {np.count_nonzero(valid_points)} in "
+        f"{path}; "
         "widen --qmin and --qmax",
     )
     positive_fraction = np.mean(intensity[valid_points] > 0)
     expect(
         positive_fraction > 0.5,
-        f"intensities above 0, got {1 - positive_fraction:.0%} at or below it in {path}; check the background and its scale",
+        f"intensities above 0, got {1 - positive_fraction:.0%} at or below it in {path}; check the background "
+        "and its scale",
     )
     q, intensity = q[valid_points], intensity[valid_points]
     sigma = None if measurement.sigma is None else np.asarray(measurement.sigma, float)[valid_points]
@@ -112,7 +114,7 @@ def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsDat
 
 
 def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
-    """Return the noise of points by how they scatter about their neighbours' cubic, smoothed over `N_NOISE_NEIGHBOURS` neighbours.
+    """Return the noise of points by their scatter about a cubic, smoothed over `N_NOISE_NEIGHBOURS` neighbours.
 
     Fourth differences of white noise have 70 times its variance and see nothing of a cubic; the median of their sizes
     among neighbours is 0.6745 of their standard deviation.

@@ -83,7 +83,9 @@ def design_matrix(
     log_radius = log_radius_nodes(window, n_nodes)
     whitened_curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
     background_projection = data.background_basis.T @ whitened_curves
-    return DesignMatrix(log_radius, whitened_curves - data.background_basis @ background_projection, background_projection)
+    return DesignMatrix(
+        log_radius, whitened_curves - data.background_basis @ background_projection, background_projection
+    )
 
 
 def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:

@@ -2,9 +2,10 @@ r"""What the fits of bodies and distributions weigh, and credible intervals over
 
 A fit's weight is its evidence by Laplace: $Z = e^{-\chi^2/2} \sqrt{\det 2\pi C}\, \pi(\hat\theta)$, C the covariance of
 ln mean, ln width and ln amplitude. Before the fit each body weighs the same, and so does each of its distributions;
-ln mean is even over what the range of Q can tell, the width from 0 to `MAX_PRIOR_WIDTH`, the logarithm of the amplitude over
-`LOG_AMPLITUDE_RANGE`, the share of a second population from 0 to 1. A wide prior is the penalty for a parameter: one known to 1 %
-costs 3 in the logarithm. (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi 10.1162/neco.1992.4.3.415.)
+ln mean is even over what the range of Q can tell, the width from 0 to `MAX_PRIOR_WIDTH`, the logarithm of the amplitude
+over `LOG_AMPLITUDE_RANGE`, the share of a second population from 0 to 1. A wide prior is the penalty for a parameter:
+one known to 1 % costs 3 in the logarithm. (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
+10.1162/neco.1992.4.3.415.)
 
 Where the best fit's chi-squared is above what noise explains, all errors grow by its root, and the residual counts for
 so many points as its autocorrelation leaves.

@@ -70,9 +70,16 @@ def fit_free_distribution(
         n_draws: how many are drawn.
         seed: of the draws.
     """
-    bin_curves, data = np.sqrt(chi2_factor) * np.asarray(bin_curves, float), np.sqrt(chi2_factor) * np.asarray(data, float)
+    bin_curves, data = (
+        np.sqrt(chi2_factor) * np.asarray(bin_curves, float),
+        np.sqrt(chi2_factor) * np.asarray(data, float),
+    )
     difference_matrix = second_differences(bin_curves.shape[1])
-    smoothness, gram_matrix, projection = difference_matrix.T @ difference_matrix, bin_curves.T @ bin_curves, bin_curves.T @ data
+    smoothness, gram_matrix, projection = (
+        difference_matrix.T @ difference_matrix,
+        bin_curves.T @ bin_curves,
+        bin_curves.T @ data,
+    )
     strengths = SMOOTHNESS_STRENGTHS * np.trace(gram_matrix) / np.trace(smoothness)
     matrices = gram_matrix + strengths[:, None, None] * smoothness
     solutions = nonnegative_minimum(matrices, np.broadcast_to(projection, (len(strengths), len(projection))))
@@ -142,7 +149,11 @@ def nonnegative_minimum(
         z = np.where(is_running, z + _step_length(z, z_step) * z_step, z)
     final_x = np.where(x > z, x, 0.0)
     cost = _cost(final_x, np.einsum("bij,bj->bi", matrix, final_x), right_side)
-    return np.where(cost <= lowest_cost + MAX_COST_RISE * np.abs(lowest_cost), final_x, best_x) * magnitude / diagonal_scale
+    return (
+        np.where(cost <= lowest_cost + MAX_COST_RISE * np.abs(lowest_cost), final_x, best_x)
+        * magnitude
+        / diagonal_scale
+    )
 
 
 def _cost(x, product, side):

@@ -402,12 +402,14 @@ def _remarks(
     is_uncertain = error is not None and error > MAX_LOG_RADIUS_ERROR * best.values["radius"].value
     if is_uncertain or "radius at its bound" in best.remark:
         weak_reasons.append(
-            f"the range of Q, {saxs_data.q[0]:.3g} to {saxs_data.q[-1]:.3g} 1/Å, is too short to see a size: measure further"
+            f"the range of Q, {saxs_data.q[0]:.3g} to {saxs_data.q[-1]:.3g} 1/Å, is too short to see a size: "
+            "measure further"
         )
     max_qmin = math.pi / best.values["radius"].value
     if saxs_data.q[0] > max_qmin:
         weak_reasons.append(
-            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below {max_qmin:.2g}"
+            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below "
+            f"{max_qmin:.2g}"
         )
     if best.remark and "radius" not in best.remark:
         remarks.append(best.remark)

@@ -99,7 +99,11 @@ def simulate_saxs(
     q = Grid(qmin=qmin, qmax=qmax, qstep=qstep).q
     with jax.enable_x64(True):
         sizes = size_distribution(
-            distribution, radius, pd, qmax=qmax + smearing.NODE_RANGE[1] * options.dq, longest_chord=_longest_chord(body, options.aspect)
+            distribution,
+            radius,
+            pd,
+            qmax=qmax + smearing.NODE_RANGE[1] * options.dq,
+            longest_chord=_longest_chord(body, options.aspect),
         )
         return SimulatedCurve(
             q, np.asarray(_simulated_intensity(jnp.asarray(q), form_factor(body, options), sizes, options)), qstep
@@ -215,7 +219,9 @@ def _simulated_intensity(
     )  # fmt: skip
     structure = None
     if options.volume_fraction:
-        structure = partial(STRUCTURE_FACTORS[options.interaction], fraction=jnp.asarray(options.volume_fraction, q.dtype))
+        structure = partial(
+            STRUCTURE_FACTORS[options.interaction], fraction=jnp.asarray(options.volume_fraction, q.dtype)
+        )
 
     def curve(q):
         dq = jnp.full_like(q, options.dq) if options.dq else None

@@ -200,7 +200,10 @@ def moments(fraction: Float[np.ndarray, "*batch node"], radius: Float[np.ndarray
 def _cubic_kernel(x):
     """Return the kernel of cubic convolution (R. G. Keys, IEEE Trans. ASSP 29, 1153 (1981))."""
     distance = jnp.abs(x)
-    inner_value, outer_value = 1 + distance**2 * (1.5 * distance - 2.5), 2 + distance * (-4 + distance * (2.5 - 0.5 * distance))
+    inner_value, outer_value = (
+        1 + distance**2 * (1.5 * distance - 2.5),
+        2 + distance * (-4 + distance * (2.5 - 0.5 * distance)),
+    )
     return jnp.where(distance < 1, inner_value, jnp.where(distance < 2, outer_value, 0.0))
 
 

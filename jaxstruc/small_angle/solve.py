@@ -134,7 +134,8 @@ def prepare_saxs_measurement(
     if plan.fit.absolute:
         expect(
             prepared_measurement.intensity_unit in INTENSITY_UNITS,
-            f"intensities in 1/cm or 1/m for --absolute, got {prepared_measurement.intensity_unit} in {prepared_measurement.name}; leave --absolute out",
+            f"intensities in 1/cm or 1/m for --absolute, got {prepared_measurement.intensity_unit} in "
+            f"{prepared_measurement.name}; leave --absolute out",
         )
     prepare_saxs_data(prepared_measurement, plan.fit)
     return prepared_measurement

@@ -203,7 +203,7 @@ def _cluster_values(library: Library, rows: np.ndarray, hexagonal_share: np.ndar
 
 
 def _rows_by_type(type_index: np.ndarray) -> np.ndarray:
-    """Return the clusters [type, position] of each type by size, repeated to one length; all clusters if it has none."""
+    """Return the clusters [type, position] of each type by size, repeated to one length; all if a type has none."""
     all_rows = np.arange(len(type_index))
     rows_by_type = [
         type_rows if len(type_rows := all_rows[type_index == index]) else all_rows

@@ -17,9 +17,9 @@ from jaxstruc.io import qmax_check
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.qmax_check import QmaxEstimate
 from jaxstruc.network.classifier import model, simulated_pdfs
-from jaxstruc.network.model.model import Classifier, MixtureDensity
-from jaxstruc.network.model.particles import LISTED_SOURCE, ParticleStore
-from jaxstruc.network.model.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
+from jaxstruc.network.classifier.model import Classifier, MixtureDensity
+from jaxstruc.network.classifier.particles import LISTED_SOURCE, ParticleStore
+from jaxstruc.network.classifier.simulated_pdfs import R_BONDS, VALUE_NAMES, SimulatedBatch, TrueLabels
 from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 
@@ -193,8 +193,8 @@ def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.nd
     """Return what makes types and intervals calibrated on PDFs like those of the training.
 
     `temperature`: the logarithms of types' probabilities are divided by it (C. Guo et al., Proc. ICML 70, 1321 (2017)).
-    `levels`: of each of `VALUE_NAMES`, the ranks of truths among draws at `RANK_LEVELS`: a level's quantile is read there
-    (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
+    `levels`: of each of `VALUE_NAMES`, the ranks of truths among draws at `RANK_LEVELS`: a level's quantile is read
+    there (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
     """
     step_ranks = [label_ranks(batch.labels, mixture, seed) for seed, (batch, mixture, _) in enumerate(test_steps)]
     ranks, is_known = (np.concatenate(column) for column in zip(*step_ranks, strict=True))

@@ -209,7 +209,7 @@ def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Ar
 
 
 def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
-    """Return what the network is told, each about 1: in bonds to their powers; the end of r is at most that of `R_BONDS`."""
+    """Return the settings for the network, each about 1: in bonds to their powers; r ends with `R_BONDS` at most."""
     range_end = jnp.minimum(rmax / bond, MAX_R_BONDS)
     return jnp.stack(
         [qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, range_end / MAX_R_BONDS], axis=-1

@@ -124,9 +124,9 @@ def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
 
     Args:
         dataset: to split.
-        strategy: "random" keeps 137 structures for test and splits the others 4:1, as the paper; all PDFs of a structure stay
-            together, but each shape is on every side. "shape" keeps whole shapes apart: about a quarter for test, an
-            eighth for validation.
+        strategy: "random" keeps 137 structures for test and splits the others 4:1, as the paper; all PDFs of a
+            structure stay together, but each shape is on every side. "shape" keeps whole shapes apart: about a quarter
+            for test, an eighth for validation.
         seed: of the shuffle.
     """
     rng = np.random.default_rng(seed)
@@ -155,7 +155,7 @@ def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
 
 
 def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
-    """Return lowest and highest value of each condition: what was drawn from, or what there is; units of `CONDITION_RANGES`."""
+    """Return the lowest and highest value of each condition, drawn from or present, in units of `CONDITION_RANGES`."""
     if dataset.preset == "real":
         return {name: list(bounds) for name, bounds in CONDITION_RANGES.items()}
     columns = dataset.conditions._asdict().items()

@@ -114,8 +114,8 @@ def trilaterate_decoded(
 def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, " atom"]) -> Float[Array, ""]:
     """Return the mean distance of neighbours, in the positions' unit; 1 where there are none.
 
-    Neighbours are pairs of present atoms up to `NEIGHBOUR_CUTOFF` times the median nearest distance apart: unlike the nearest
-    distance alone, their mean is not shortened by errors of the coordinates.
+    Neighbours are pairs of present atoms up to `NEIGHBOUR_CUTOFF` times the median nearest distance apart: unlike the
+    nearest distance alone, their mean is not shortened by errors of the coordinates.
     """
     separations = distances(positions)
     is_present = weights > MIN_PRESENCE

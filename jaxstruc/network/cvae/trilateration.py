@@ -68,8 +68,8 @@ def trilaterate(
         pair_weight: weight of each pair distance, as 1 / variance; 0: missing, not read. All 1 by default, and all 0
             for a solution from satellites alone.
         satellite_weight: weight of each satellite distance, likewise.
-        outlier_scale: distances that are off by more than this are outliers and count nothing, those off by less count less
-            (Tukey's biweight, doi 10.1080/00401706.1974.10489171). 4.7 times the noise loses 5 % of the precision.
+        outlier_scale: distances that are off by more than this are outliers and count nothing, those off by less count
+            less (Tukey's biweight, doi 10.1080/00401706.1974.10489171). 4.7 times the noise loses 5 % of the precision.
         iterations: most L-BFGS steps; what is not converged by then is flagged.
         tolerance: on the norm of the stress's gradient.
     """
@@ -204,7 +204,8 @@ def check_distances(pair, satellite, presence, anchors, *, pair_weight=None, sat
     n_atoms = np.asarray(presence).shape[-1]
     if satellite.shape[-2:] != (n_atoms, len(anchors)):
         raise ValueError(
-            f"Expected satellite distances [{n_atoms}, {len(anchors)}] for {n_atoms} atoms and {len(anchors)} satellites, "
+            f"Expected satellite distances [{n_atoms}, {len(anchors)}] for {n_atoms} atoms and {len(anchors)} "
+            "satellites, "
             f"got {list(satellite.shape[-2:])}."
         )
     check_pair_distances(pair, presence, pair_weight=pair_weight)
@@ -250,7 +251,8 @@ def _check_nonnegative(name, distance, presence, weight):
         bad_entries = np.argwhere(is_checked & ~((array >= 0) & np.isfinite(array)))
         if len(bad_entries):
             raise ValueError(
-                f"Expected {name} {quantity} of at least 0, got {array[tuple(bad_entries[0])]} at {bad_entries[0].tolist()} and "
+                f"Expected {name} {quantity} of at least 0, got {array[tuple(bad_entries[0])]} at "
+                f"{bad_entries[0].tolist()} and "
                 f"{len(bad_entries) - 1} more such; give missing distances the weight 0."
             )
     return is_counted
