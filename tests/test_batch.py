@@ -74,8 +74,8 @@ def test_results_agree_with_each_other(run_once, command):
     assert np.all(np.diff([float(candidate["weight"]) for candidate in ranking if not candidate["remark"]]) <= 0)
     type_probabilities = [float(type_text.split()[-1]) for type_text in row["types"].split(", ")]
     assert sum(type_probabilities) == pytest.approx(1, abs=0.02)
-    for folder in ("fits", "families"):
-        assert (result_folder / folder / "good.png").stat().st_size > 5_000
+    for subfolder in ("fits", "families"):
+        assert (result_folder / subfolder / "good.png").stat().st_size > 5_000
     loaded_result = jaxstruc.load(result_folder / "results" / "good.npz")
     assert loaded_result.name == row["file"] and loaded_result.best.n_atoms == int(row["n_atoms"])
     assert loaded_result.versions["jaxstruc"] == row["version"] and len(loaded_result.sha256) == 64

@@ -6,8 +6,8 @@ from jaxstruc import cache
 
 CODE = """
 import sys
-from jaxstruc.commands import compiled
-compiled.keep(sys.argv[1] == "yes")
+from jaxstruc import cache
+cache.set_compilation_cache(sys.argv[1] == "yes")
 import jax
 jax.jit(lambda x: x @ x @ x + 1)(jax.numpy.ones((300, 300))).block_until_ready()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -15,11 +15,11 @@ jax.jit(lambda x: x @ x @ x + 2)(jax.numpy.ones((300, 300))).block_until_ready()
 """
 
 
-def compile_in_process(folder, keep_programs):
+def compile_in_process(folder, enabled):
     names = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     environment["JAXSTRUC_CACHE"] = str(folder)
-    subprocess.run([sys.executable, "-c", CODE, keep_programs], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", CODE, enabled], check=True, env=environment)
     return [path for path in folder.rglob("*") if path.is_file()]
 
 

@@ -158,7 +158,7 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
         "from jaxstruc.options import pdf\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
         "assert weights.load(pdf.SHIPPED).card['name']\n"
-        "from jaxstruc.structures import hosts; assert hosts.habit('bcc').cost.shape\n"
+        "from jaxstruc.clusters import lattice_sites; assert lattice_sites.occupancy_prior('bcc').cost.shape\n"
         "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0).y.max())"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}

@@ -67,9 +67,10 @@ def test_the_scale_is_that_of_least_squares_and_the_misfit_least_there(basis, cl
     fit_values = FitValues(*(jnp.asarray(number) for number in (1.0, 1.0, 0.01, 0.0, 2.0, 0.03, 0.0)))
     curve = fit.model_curve(cluster_table, fit_values, basis)
     scale = fit.best_scale(curve, basis)
-    sum_of_squares = lambda factor: float(
-        jnp.sum((basis.data - factor * scale * curve) ** 2) + basis.unmodelled_squares
-    )  # noqa: E731
+
+    def sum_of_squares(factor):
+        return float(jnp.sum((basis.data - factor * scale * curve) ** 2) + basis.unmodelled_squares)
+
     assert sum_of_squares(1.0) < min(sum_of_squares(0.99), sum_of_squares(1.01))
     assert float(fit.misfit(cluster_table, fit_values, basis)) == pytest.approx(sum_of_squares(1.0), rel=1e-5)
     assert float(fit.best_scale(-curve, basis)) == pytest.approx(1e-6)  # never negative
