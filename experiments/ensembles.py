@@ -299,7 +299,7 @@ def result_row(part: str, seed: int, case: SampleCase, result: Result) -> dict[s
     if ensemble is None:
         return row
     share_intervals = {
-        name: [interval.value, interval.low, interval.high] for name, interval in ensemble.shares.items()
+        name: [interval.value, interval.low, interval.high] for name, interval in ensemble.type_shares.items()
     }
     return row | {
         "verdict": ensemble.sample, "method": ensemble.method, "rw_ensemble": ensemble.rw, "shares": share_intervals,

@@ -33,6 +33,7 @@ OLD_NAMES = {
     "glance": "classifier_prior",
     "kept": "n_screened",
     "listed": "n_listed",
+    "shares": "type_shares",
     "size_seen": "diameter_estimate",
     "verdict": "sample",
 }

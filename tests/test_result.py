@@ -140,7 +140,7 @@ def test_a_distribution_is_read_back_without_loss(holdouts):
     assert_same(saved_result, loaded_result)
     assert (
         loaded_result.ensemble.mean_diameter == saved_result.ensemble.mean_diameter
-        and loaded_result.ensemble.shares == saved_result.ensemble.shares
+        and loaded_result.ensemble.type_shares == saved_result.ensemble.type_shares
     )
     assert loaded_result.ensemble.holdouts == saved_result.ensemble.holdouts and loaded_result.sample == "distribution"
     np.testing.assert_array_equal(loaded_result.distribution["volume_fcc"], saved_result.distribution["volume_fcc"])

@@ -223,7 +223,7 @@ class HoldoutComparison(NamedTuple):
     """[point] Å, to the end of the predicted range."""
     g: np.ndarray
     """[point] Data at r, in 1/Å²."""
-    curves: tuple[np.ndarray, ...]
+    predicted_curves: tuple[np.ndarray, ...]
     """[point] G(r) of the best single cluster and of the ensembles, in 1/Å²."""
 
 
@@ -352,8 +352,11 @@ def _compare_at_cut(
     cluster_curves_at_r = _single_curves(singles, holdout_points)
     ensemble_curves = _ensemble_curves(target, models, holdout_points, effective_fraction)
     single_predictions, rival_predictions, ensemble_predictions = (
-        [prediction(r[beyond_cut], g[beyond_cut], curve[beyond_cut], background=target.background) for curve in curves]
-        for curves in (
+        [
+            prediction(r[beyond_cut], g[beyond_cut], curve[beyond_cut], background=target.background)
+            for curve in model_curves
+        ]
+        for model_curves in (
             cluster_curves_at_r[: len(singles.best_rows)],
             cluster_curves_at_r[len(singles.best_rows) :],
             ensemble_curves,
@@ -370,7 +373,7 @@ def _compare_at_cut(
         rival_squares=np.where(np.isfinite(singles.rw[: singles.n_rivals]), rival_squares, np.nan),
         r=r,
         g=g,
-        curves=(cluster_curves_at_r[best_single], *ensemble_curves),
+        predicted_curves=(cluster_curves_at_r[best_single], *ensemble_curves),
     )
 
 

@@ -62,7 +62,7 @@ class Distribution:
     """Å. Diameter of spheres of equal volume, weighted by volume."""
     width: Interval
     """Standard deviation of the diameter over its mean, weighted by volume."""
-    shares: dict[str, Interval]
+    type_shares: dict[str, Interval]
     """Share of atoms by type, the largest first."""
     holdouts: tuple[Holdout, ...]
     """Predictions beyond each cut, from which `sample` is decided."""
@@ -336,7 +336,7 @@ def sample_distribution(sample_model: SampleModel, target: Target) -> Distributi
         rw=_ensemble_rw(sample_model, target),
         mean_diameter=mean,
         width=width,
-        shares=type_intervals(atom_fractions, fraction_draws, classes.structure_types),
+        type_shares=type_intervals(atom_fractions, fraction_draws, classes.structure_types),
         holdouts=_holdouts(validation),
         types=types,
         size=classes.size_grid * target.bond * stretch,
@@ -389,7 +389,7 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
         return no_points, no_points, no_points, no_points
     comparison = validation.comparisons[len(validation.comparisons) // 2]
     strength_index = validation.strengths.index(validation.strength)
-    return comparison.r, comparison.g, comparison.curves[0], comparison.curves[1 + strength_index]
+    return comparison.r, comparison.g, comparison.predicted_curves[0], comparison.predicted_curves[1 + strength_index]
 
 
 def size_limit_remark(ensemble: Distribution) -> str:

@@ -58,7 +58,7 @@ class PdfResult(Result):
     def type(self) -> str:
         """Type of the largest share if the sample is a distribution, else of the most probable structure."""
         if self.ensemble and self.sample == "distribution":
-            return next(iter(self.ensemble.shares), "")
+            return next(iter(self.ensemble.type_shares), "")
         return self.candidates[0].type if self.candidates else next(iter(self.types), "")
 
     @property
@@ -189,14 +189,14 @@ def _with_atoms_and_curves(
     best_fits = candidates.select_rows(fits, slice(0, max_written))
     n_written = len(best_fits.rw)
     cluster_tables = candidates.cluster_tables(pool.select(np.arange(n_written)), target)
-    curves, backgrounds = fit.fitted_curves(best_fits, cluster_tables, target)
+    calculated_curves, backgrounds = fit.fitted_curves(best_fits, cluster_tables, target)
     return [
         dataclasses.replace(
             listed_candidates[row],
             atoms=library.candidate_cluster(*pool.entry(row)).to_ase(
                 element, target.bond * float(fits.values.stretch[row])
             ),
-            calculated=curves[row],
+            calculated=calculated_curves[row],
             background=backgrounds[row],
             correlation=np.asarray(fits.correlation[row], float),
             occupancy=_site_occupancy(pool, row, solved.search_result),

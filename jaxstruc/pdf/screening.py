@@ -90,8 +90,8 @@ def misfits(
         basis: data in the basis of a target.
         excluded_curves: orthonormal curves that are projected out of data and model.
     """
-    curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
-    excluded_basis = jnp.asarray(np.pad(curves, ((0, 0), (0, -curves.shape[1] % 16))), jnp.float32)
+    projected_curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
+    excluded_basis = jnp.asarray(np.pad(projected_curves, ((0, 0), (0, -projected_curves.shape[1] % 16))), jnp.float32)
     trial_values, n_candidates = _trial_values(basis), len(distances.rows)
     explained_by_trial = np.asarray(_scan_trials(distances.weight, basis, excluded_basis, trial_values))[
         :, :n_candidates

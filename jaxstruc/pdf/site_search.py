@@ -380,7 +380,7 @@ def _ellipsoid_starts(
     atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
     """Return the ellipsoids of random axes and numbers of atoms on lattices that fit best by an approximate misfit."""
-    curves, width = _grid_pair_curves(target, values)
+    pair_curves, width = _grid_pair_curves(target, values)
     data, starts = np.asarray(target.basis.data), []
     for trial in range(round(level.shapes * min(max(SMALL_PARTICLE_ATOMS / atoms, 1.0), MAX_SHAPE_FACTOR))):
         lattice = candidate_lattices[trial % len(candidate_lattices)]
@@ -397,7 +397,7 @@ def _ellipsoid_starts(
                 lattice,
                 occupied_sites,
                 values,
-                _particle_misfit(lattice.positions[occupied_sites], curves, width, data, target.absolute),
+                _particle_misfit(lattice.positions[occupied_sites], pair_curves, width, data, target.absolute),
             )
         )
     starts.sort(key=lambda start: start.misfit)
@@ -414,7 +414,7 @@ def _stack_starts(
     atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
     """Return the stacks that fit best as spheres; all sequences of layers are tried."""
-    data, curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
+    data, pair_curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
     radius = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
     i, j = np.meshgrid(steps, steps)
@@ -437,7 +437,7 @@ def _stack_starts(
         if len(layer_groups) < 2:
             continue
         for sequence in stacking.rank_sequences(
-            layer_groups, curves, data, absolute=target.absolute, max_sequences=level.starts
+            layer_groups, pair_curves, data, absolute=target.absolute, max_sequences=level.starts
         ):
             starts.append(_start_from_sequence(layer_groups, sequence, values))
     starts.sort(key=lambda start: start.misfit)
@@ -503,11 +503,11 @@ _pair_curves = jax.jit(site_moves.pair_curves)
 
 
 def _particle_misfit(
-    positions: np.ndarray, curves: np.ndarray, width: float, data: np.ndarray, absolute: bool
+    positions: np.ndarray, pair_curves: np.ndarray, width: float, data: np.ndarray, absolute: bool
 ) -> float:
     """Return the sum of squares of a particle's misfit."""
-    bin_indices = np.minimum(np.rint(pdist(positions) / width), len(curves) - 1).astype(int)
-    model = np.bincount(bin_indices, minlength=len(curves)).astype(np.float32) @ curves / len(positions)
+    bin_indices = np.minimum(np.rint(pdist(positions) / width), len(pair_curves) - 1).astype(int)
+    model = np.bincount(bin_indices, minlength=len(pair_curves)).astype(np.float32) @ pair_curves / len(positions)
     overlap, model_norm = float(model @ data), float(model @ model)
     return float(data @ data) - (
         2 * overlap - model_norm if absolute else max(overlap, 0) ** 2 / max(model_norm, 1e-20)
@@ -631,10 +631,10 @@ def _effective_points(target: Target, fitted: FittedCandidates) -> float:
     """Return the number of independent points that the residual of the best fit counts for."""
     pool, fits = fitted
     best_row = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
-    curves, _ = fit.fitted_curves(
+    best_curves, _ = fit.fitted_curves(
         candidates.select_rows(fits, best_row), candidates.cluster_tables(pool.select(best_row), target), target
     )
-    return statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
+    return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
 
 
 def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[SearchStart]:

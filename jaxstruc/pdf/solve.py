@@ -49,7 +49,7 @@ from jaxstruc.pdf.classifier_prior import ClassifierPrediction, ClassifierScreen
 from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleModel
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurement, build_result
-from jaxstruc.pdf.screening import BinnedDistances
+from jaxstruc.pdf.screening import BinnedDistances, DiameterEstimate
 from jaxstruc.pdf.site_search import SHAPE_PRIOR_WEIGHT, SearchResult, SearchSettings
 from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.pdf.target import (
@@ -63,6 +63,7 @@ from jaxstruc.pdf.target import (
 )
 from jaxstruc.scattering import form_factors
 
+NO_FINITE_FIT = "Expected a finite fit of some candidate, got none; check the data's scale and range."
 SITES_NOT_SEARCHED = "sites not searched: one particle would take up what the distribution explains"
 MAX_REFINED_CANDIDATES = 200
 """Largest number of candidates that are refined with all free parameters: the best of a fit with the default ones."""
@@ -315,32 +316,29 @@ def solve_measurement(
     screened = screen_candidates(case, probable)
     fitted = fit_candidates(case, screened.groups, progress)
     if not np.isfinite(fitted.fits.rw[0]):
-        message = "Expected a finite fit of some candidate, got none; check the data's scale and range."
-        return _failed_result(case, message, inferred.settings)
-    size = screening.diameter_estimate(
-        case.measurement.r, case.measurement.g, bond=case.target.bond, qdamp=case.target.qdamp
-    )
+        return _failed_result(case, NO_FINITE_FIT, inferred.settings)
+    size = estimate_size(case)
     sample_model = cross_validate_sample(case, fitted, screened, size.signal_end, library_cache, progress)
     search_result = search_lattice_sites(case, fitted, sample_model, progress)
     fitted = add_searched_particles(case, fitted, search_result)
     weighted = weight_candidates(case, fitted, sample_model, search_result)
     weighted = propagate_setting_errors(case, weighted, inferred.settings)
     solved = SolvedMeasurement(
-        case.measurement,
-        case.target,
-        case.groups,
-        weighted,
-        case.free,
-        inferred.settings,
-        size,
-        sample_model,
+        case.measurement, case.target, case.groups, weighted, case.free, inferred.settings, size, sample_model,
         search_result,
-    )
+    )  # fmt: skip
     return build_result(
         _empty_result(case, inferred.settings, probable, weighted),
         solved,
         max_written=case.plan.max_written,
         further_remarks=_further_remarks(case, sample_model),
+    )
+
+
+def estimate_size(case: MeasurementCase) -> DiameterEstimate:
+    """Return the size of the particle, and the end of the signal, by the decay of G(r)."""
+    return screening.diameter_estimate(
+        case.measurement.r, case.measurement.g, bond=case.target.bond, qdamp=case.target.qdamp
     )
 
 
@@ -591,8 +589,8 @@ def _effective_points(case: MeasurementCase, fitted: FittedCandidates) -> float:
     # As many curves as `build_result` writes, so that one compilation serves both.
     best_fits = candidates.select_rows(fitted.fits, slice(0, case.plan.max_written))
     best_pool = fitted.pool.select(np.arange(len(best_fits.rw)))
-    curves, _ = fit.fitted_curves(best_fits, candidates.cluster_tables(best_pool, target), target)
-    return statistics.effective_points(target.g - curves[0], target.n_independent, accuracy=target.accuracy)
+    best_curves, _ = fit.fitted_curves(best_fits, candidates.cluster_tables(best_pool, target), target)
+    return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
 
 
 def _excess_shape_cost(pool: CandidatePool, search_result: SearchResult) -> np.ndarray:

@@ -111,10 +111,10 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
     size = ensemble.size
     rows = np.flatnonzero((ensemble.volume_high > MIN_DRAWN_SHARE) | (ensemble.number_high > MIN_DRAWN_SHARE))
     size_range = (size[rows[0]] / 1.1, size[rows[-1]] * 1.1) if len(rows) else (size[0], size[-1])
-    type_rows = [row for row, name in enumerate(ensemble.types) if ensemble.shares[name].value >= MIN_SHARE]
+    type_rows = [row for row, name in enumerate(ensemble.types) if ensemble.type_shares[name].value >= MIN_SHARE]
     for axes, name, unit in zip(columns[:2], ("volume", "number"), ("atoms", "particles"), strict=True):
         share, low, high = (getattr(ensemble, f"{name}{end}") for end in ("", "_low", "_high"))
-        labels = [f"{ensemble.types[row]} {ensemble.shares[ensemble.types[row]].value:.0%}" for row in type_rows]
+        labels = [f"{ensemble.types[row]} {ensemble.type_shares[ensemble.types[row]].value:.0%}" for row in type_rows]
         colors = [f"C{row}" for row in type_rows]
         axes.stackplot(size, 100 * share[type_rows], labels=labels, colors=colors, alpha=0.8)
         axes.plot(size, 100 * low, "k--", lw=0.9, label="90 % band")

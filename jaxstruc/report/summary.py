@@ -171,7 +171,7 @@ def _sample_cells(ensemble: Distribution) -> Row:
     cells: Row = {"sample": ensemble.sample, "rw_ensemble": ensemble.rw}
     cells |= {"rw_holdout": ensemble.rw_holdout, "rw_holdout_single": ensemble.rw_holdout_single}
     intervals = {"mean_diameter": ensemble.mean_diameter, "width": ensemble.width}
-    intervals |= {f"share_{name}": share for name, share in ensemble.shares.items()}
+    intervals |= {f"share_{name}": share for name, share in ensemble.type_shares.items()}
     for name, interval in intervals.items():
         cells |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return cells

@@ -145,7 +145,7 @@ def distribution_summary(ensemble: Distribution) -> str:
     mean, width = ensemble.mean_diameter, ensemble.width
     share_texts = [
         f"{name} {share.value:.0%} ({max(share.low, 0):.0%} to {share.high:.0%})"
-        for name, share in ensemble.shares.items()
+        for name, share in ensemble.type_shares.items()
         if share.value >= MIN_SHARE
     ]
     return (

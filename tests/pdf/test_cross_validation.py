@@ -49,9 +49,9 @@ def test_a_short_signal_leaves_nothing_to_predict(ensemble_validation):
 def test_the_curves_of_a_cut_go_through_the_data_it_was_fitted_to(ensemble_validation):
     comparison = ensemble_validation.comparisons[1]
     in_fit_range = comparison.r <= comparison.cut.cut
-    for curve in comparison.curves:
+    for curve in comparison.predicted_curves:
         assert np.linalg.norm((curve - comparison.g)[in_fit_range]) < 0.05 * np.linalg.norm(comparison.g[in_fit_range])
-    assert comparison.r[-1] <= comparison.cut.end + 1e-6 and len(comparison.curves) == 1 + len(
+    assert comparison.r[-1] <= comparison.cut.end + 1e-6 and len(comparison.predicted_curves) == 1 + len(
         ensemble_validation.strengths
     )
 

@@ -66,7 +66,7 @@ def test_a_distribution_has_its_sizes_and_the_role_of_the_best_cluster(ensemble_
     assert size_distribution.mean_diameter.low < diameters.mean() < size_distribution.mean_diameter.high
     assert size_distribution.mean_diameter.value == pytest.approx(diameters.mean(), rel=0.02)
     assert size_distribution.width.value == pytest.approx(diameters.std() / diameters.mean(), rel=0.12)
-    assert next(iter(size_distribution.shares)) == "fcc" and size_distribution.shares["fcc"].value > 0.95
+    assert next(iter(size_distribution.type_shares)) == "fcc" and size_distribution.type_shares["fcc"].value > 0.95
     assert size_distribution.rw_holdout == size_distribution.rw_holdout_ensemble < size_distribution.rw_holdout_single
     assert size_distribution.rw < result.best.rw
 
