@@ -1,4 +1,4 @@
-"""The command line, for tests: in this process, or in one of its own."""
+"""Functions that run the command line in this process or in another one."""
 
 import csv
 import subprocess
@@ -17,7 +17,7 @@ def run_command(*arguments):
 
 
 def start_process(*arguments):
-    """Return the process of the command line, begun."""
+    """Start the command line in another process and return that process."""
     command = [sys.executable, "-m", "jaxstruc", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Fixtures for all tests."""
 
 import json
 import os
@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What one test process compiles, the others, those they start, and the next run need not; read as jax is imported.
+# Compiled programs are shared by all test processes and later runs; read when jax is imported.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# One thread of BLAS a process, read as numpy is imported: those of two processes on two cores wait for each other.
+# One BLAS thread for each process: more threads than cores wait for each other. Read when numpy is imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parent))  # for `real_space`, the other way to G(r)
+sys.path.insert(0, str(Path(__file__).parent))  # for the support modules in this folder
 
 import jax
 import numpy as np
@@ -22,14 +22,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture
 def x64():
-    """Double precision for one test."""
+    """Enable double precision for one test."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture(params=sorted(path.stem for path in GOLDEN.glob("*.npz")))
 def golden(request):
-    """Curves of diffpy.srreal 1.4.0, see tools/make_golden.py."""
+    """Return curves of diffpy.srreal 1.4.0, see tools/make_golden.py."""
     return load_golden(request.param)
 
 
@@ -41,19 +41,19 @@ def load_golden(name: str) -> dict:
 
 @pytest.fixture
 def golden_loader():
-    """The function that loads the curves of one structure."""
+    """Return the function that loads the curves of one structure."""
     return load_golden
 
 
 @pytest.fixture
 def fcc19():
-    """Positions of the 19-atom fcc cluster with bonds of 2.78 Å."""
-    from jaxstruc.clusters import fcc_shapes as shapes
+    """Return the positions of the fcc cluster of 19 atoms with bonds of 2.78 Å."""
+    from jaxstruc.clusters import fcc_shapes
 
-    return shapes.fcc_cluster((2, 2, 2)).positions * 2.78
+    return fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.78
 
 
 @pytest.fixture(scope="session")
 def repository():
-    """The root of the repository."""
+    """Return the root of the repository."""
     return ROOT

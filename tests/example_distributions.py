@@ -1,4 +1,4 @@
-"""A distribution made by hand, for tests of what is told of it."""
+"""A size distribution made by hand, for tests of tables, texts and pictures."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from jaxstruc.statistics import Interval
 
 
 def distribution(sample="distribution", *, holdouts=True):
-    """Return fcc of two sizes and decahedra of one."""
+    """Return a distribution of fcc particles and decahedra with lognormal sizes."""
     diameter = np.geomspace(10.0, 40.0, 30)
     lognormal = np.exp(-0.5 * (np.log(diameter / 18.0) / 0.2) ** 2)
     volume = np.stack([0.7 * lognormal, 0.3 * lognormal]) / lognormal.sum()

@@ -1,4 +1,4 @@
-"""What tests of readers write into files: a curve like a PDF, its rows, headers of the programs."""
+"""An example curve like a PDF, and the text of files that hold it, for tests of readers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A small library, its classes, and curves of mixtures of its clusters, in NumPy, for tests of ensembles."""
+"""A small library, its size classes, and curves of mixtures of its clusters from NumPy, for tests of ensembles."""
 
 import itertools
 from functools import lru_cache
@@ -16,12 +16,12 @@ SPAN = TableRange(28.0, 24.0)
 SETTINGS = {"qmin": 1.0, "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0}
 NONLINEAR_PARAMETERS = ("stretch", "uiso", "delta2")
 MIN_Q_NODES, MIN_BASIS_SIZE = 256, 128
-"""To which targets are padded: as `samples` does, so that one compilation serves all tests."""
+"""Sizes that targets are padded to, so that all tests share one compilation."""
 
 
 @lru_cache(maxsize=1)
 def sphere_library():
-    """Return fcc spheres and icosahedral ones of 30 to 500 atoms."""
+    """Return a library of fcc and icosahedral spheres of 30 to 500 atoms."""
     fcc_spheres = (cluster for cluster in families.fcc_clusters(30, 500) if "sphere" in cluster.label)
     cluster_iterators = (itertools.islice(fcc_spheres, 250), families.icosahedra(30, 500))
     return library.collect(itertools.chain(*cluster_iterators))
@@ -60,7 +60,7 @@ def draw_rows(rng, *, mean, width, families=("fcc",), count=60):
 
 
 def ensemble_pdf(rows, *, noise=0.0, seed=0, uiso=0.008, delta2=2.0, stretch=1.0, contraction=0.0):
-    """Return G(r) of a mixture in which each row has the same share of atoms; in double precision."""
+    """Return G(r) of a mixture with equal shares of atoms for all rows, in double precision."""
     cluster_library, q = sphere_library(), np.linspace(SETTINGS["qmin"], SETTINGS["qmax"], 851)
     f = np.zeros(q.size)
     rows, counts = np.unique(rows, return_counts=True)
@@ -87,7 +87,7 @@ def make_target(g, rmax=20.0):
 
 
 def rank_single_clusters(g, rmax=20.0):
-    """Return the best single cluster's row and values, and all fits as a pool."""
+    """Return row and values of the best single cluster, and the pool of all fitted candidates."""
     target = make_target(g, rmax)
     pool = candidates.candidate_pool(
         [CandidateGroup("library", sphere_library(), np.arange(len(sphere_library().atoms)))]

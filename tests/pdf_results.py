@@ -1,4 +1,4 @@
-"""A result of a PDF made by hand, for tests of tables and texts."""
+"""A PDF result made by hand, for tests of tables and texts."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from jaxstruc.result import Candidate, Value
 
 
 def candidate(rw=0.1, weight=0.75, **overrides):
-    """Return a truncated octahedron."""
+    """Return a candidate, an octahedron of 146 atoms."""
     values = {"scale": Value(1.0, 0.01, ""), "uiso": Value(0.008, None, "Å²"), "qdamp": Value(0.03, None, "1/Å")}
     fields = {
         "source": "library", "type": "fcc", "family": "octahedron", "recipe": "length 6", "n_atoms": 146,

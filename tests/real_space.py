@@ -10,7 +10,7 @@ from jaxstruc.scattering.debye import Instrument, Pairs
 from jaxstruc.scattering.pair_distribution import Grid
 
 RIPPLE_PHASE = 40 * np.pi
-"""Divided by qmax: the distance beyond rmax up to which peaks are summed for their ripples within."""
+"""Distance beyond rmax, times qmax, up to which peaks are included for their termination ripples."""
 
 
 def peaks(
@@ -24,16 +24,16 @@ def peaks(
 ) -> Float[Array, " r"]:
     r"""Return $\frac{1}{N \langle f \rangle^2} \sum_{i \ne j} f_i f_j N(r - r_{ij}; \sigma_{ij}^2) / r_{ij}$, in 1/Å².
 
-    G(r) in real space, before any cut in Q: for one element its sine integral over r is F(Q). Of several elements
-    the form factors' fall with Q is left out, which is the approximation of diffpy.srreal's PDFCalculator.
+    This is G(r) before any cut in Q: for one element its sine integral over r is F(Q). For several elements the
+    decrease of the form factors with Q is neglected, as in diffpy.srreal's PDFCalculator.
 
     Args:
-        pairs: the pairs; those with no distance count for nothing.
-        variance: of each, in Å². Where it is 0 the peak is left out.
+        pairs: the pairs; those with distance 0 are left out.
+        variance: variance of each pair, in Å²; peaks of variance 0 are left out.
         amplitudes: form factor of each kind at Q = 0.
         composition: number of atoms of each kind.
         r: in Å.
-        max_widths: the Gaussians end at this many of their widths.
+        max_widths: number of standard deviations at which the Gaussians are cut.
     """
     is_excluded = (pairs.distance <= 0) | (variance <= 0)  # NaN is neither, and stays
     distance = jnp.where(is_excluded, 1.0, pairs.distance)
@@ -67,7 +67,7 @@ def band_pass(
         r_out: r of the result, in Å.
         r: even grid, in Å, finer than pi / qmax.
         q: even grid, in 1/Å.
-        weights: of `q_weights`.
+        weights: result of `q_weights`.
         added_variance: variance in Å² that was added to all peaks so that the grid resolves them; it is removed here.
     """
     kernel = weights * jnp.exp(0.5 * added_variance * q**2) * (2 / jnp.pi) * (r[1] - r[0])
@@ -86,10 +86,10 @@ def real_space_pdf(
     instrument: Instrument,
     grid: Grid,
 ) -> Float[Array, " r"]:
-    """Return G(r) by the other route, in 1/Å²: a sum of Gaussians, cut to the grid's Q range.
+    """Return G(r) in 1/Å² as a sum of Gaussians, cut to the Q range of the grid.
 
-    Form factors are taken at Q = 0, so with several elements it differs from `pdf` by up to some per cent. Peaks
-    must be wider than the grid's r step resolves: Uiso above about rstep²/2. Arguments as in `pdf`.
+    Form factors are taken at Q = 0, so that for several elements it differs from `pdf` by up to some per cent. The r
+    step must resolve the peaks: Uiso above about rstep²/2. Arguments are those of `pdf`.
     """
     dtype = pairs.weight.dtype
     amplitudes = form_factors.xray_form_factors(coefficients, jnp.zeros(1, dtype))[:, 0]

@@ -1,4 +1,4 @@
-"""What sasmodels 1.1.0 computed (tests/golden/sasmodels/curves.npz, see tools/make_parity.py), computed here."""
+"""Cases of sasmodels 1.1.0 (tests/golden/sasmodels/curves.npz, see tools/make_parity.py), computed by jaxstruc."""
 
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,11 @@ EDGE_LENGTHS = {
     "truncated tetrahedron": 60 * 4 / np.sqrt(6) / 3,
     "hexagonal prism": 40.0,
 }
-"""Å, of the cases."""
+"""Radius of the cases, in Å."""
 
 
 def case_intensity(name, q):
-    """Return I(Q) of a case, in double precision, by the forward model and sasmodels' own distributions."""
+    """Return I(Q) of a case in double precision with the size distributions of sasmodels."""
     shape, *modifiers = name.split(" ")
     if name == "hard spheres":
         return structure_factor.hard_spheres(q, 35.0, 0.3)
@@ -52,7 +52,7 @@ def case_intensity(name, q):
 
 
 def single_size(radius):
-    """Return one size."""
+    """Return a distribution of one size."""
     return SizeFractions(np.array([radius]), np.ones(1))
 
 
@@ -89,13 +89,13 @@ def revolution_body_intensity(q, shape, aspect_ratio):
 
 
 def golden_curves():
-    """Return the referee's curves by name, q among them."""
+    """Return the curves of sasmodels by name, and q."""
     with np.load(GOLDEN) as archive:
         return {key: archive[key] for key in archive.files if key != "meta"}
 
 
 def deviation(computed, reference):
-    """Return the worst relative deviation, and the worst over what is above a tenth of the mean about it."""
+    """Return the largest relative deviation, and the largest where I is above a tenth of its local mean."""
     difference = np.abs(np.asarray(computed) - reference)
     return float((difference / np.abs(reference)).max())
 

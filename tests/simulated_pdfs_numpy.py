@@ -1,4 +1,4 @@
-"""Curves simulated in NumPy, in double precision, for tests of what is inferred from curves."""
+"""PDFs simulated with NumPy in double precision, for tests of inference."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Simulated small angles for tests: spheres with Gaussian sizes, summed in NumPy, with counting noise."""
+"""Simulated small-angle curves of spheres with Gaussian sizes, summed in NumPy, with counting noise."""
 
 import functools
 
@@ -8,7 +8,7 @@ from jaxstruc.io.measurement import Measurement
 
 
 def sphere_form_factor(x):
-    """Return P(x) of a sphere, written out."""
+    """Return P(x) of a sphere."""
     x = np.maximum(x, 1e-2)
     return (3 * (np.sin(x) - x * np.cos(x)) / x**3) ** 2
 
@@ -28,7 +28,7 @@ def sphere_intensity(q, *populations):
 def measurement(
     *populations, counts=1e5, n_points=60, q_range=(0.01, 0.35), seed=0, with_noise=True, name="d/a.dat", **overrides
 ):
-    """Return what is counted of populations; a sphere of 40 Å and 10 % where none is given."""
+    """Return a measurement of populations with counting noise; by default spheres of 40 Å and 10 %."""
     q = np.linspace(*q_range, n_points)
     curve = sphere_intensity(q, *(populations or ((40.0, 0.1, 1.0),)))
     expected_counts = counts * (curve / curve.max() + 1e-3)
@@ -42,7 +42,7 @@ def measurement(
 
 @functools.cache
 def result(distribution=("gaussian",), body=("sphere",)):
-    """Return the result of the usual sphere."""
+    """Return the result for the default sphere."""
     import jaxstruc
 
     return jaxstruc.saxs(measurement(), element="Au", body=body, distribution=distribution)

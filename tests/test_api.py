@@ -1,4 +1,4 @@
-"""The door for Python."""
+"""The Python functions `solve`, `mine`, `refine`, `classify`, `saxs`, `simulate` and `load`."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What `solve`, `mine` and `refine` have in common, end to end: one folder, bad files, resuming, interruptions."""
+"""Common behaviour of `solve`, `mine` and `refine`: one folder, bad files, resuming and interruptions."""
 
 import random
 import shutil
@@ -17,12 +17,12 @@ from jaxstruc.report import folder, summary, tables
 
 COMMANDS = ("solve", "mine", "refine")
 REPRESENTATIVE_COMMANDS = [*(pytest.param(command, marks=pytest.mark.long) for command in COMMANDS[:2]), "refine"]
-"""For what the commands have from one place, whatever their candidates: the quickest, and the others where time is."""
+"""Commands for tests of shared behaviour: the fastest one, and the others in long runs."""
 
 
 @pytest.fixture(scope="module")
 def run_once(input_files, command_arguments, tmp_path_factory):
-    """Each command's folder of results, and its exit status."""
+    """Return a function that runs a command once and returns its folder of results and exit status."""
     runs = {}
 
     def run_command_once(command):
@@ -85,7 +85,7 @@ def test_results_agree_with_each_other(run_once, command):
 def test_running_again_skips_what_is_done_and_gives_the_same_rows(
     run_once, command_arguments, input_files, command, monkeypatch, capsys
 ):
-    """Rows are typed: those read back are those that were found."""
+    """Rows are typed, so that rows read back equal the original ones."""
     result_folder, _ = run_once(command)
     contents = {path: path.read_bytes() for path in result_folder.rglob("*.*") if path.is_file()}
     fit_calls = []
@@ -170,7 +170,7 @@ def test_an_interrupted_run_goes_on(input_files, command_arguments, tmp_path, mo
 def test_a_run_killed_at_random_ends_with_the_rows_of_an_unbroken_one(
     command_arguments, input_files, tmp_path, command
 ):
-    """SIGKILL, a random moment after the first file was done; but for the times, all is the same."""
+    """The process is killed at a random moment after the first file; all but the times are the same."""
     paths = []
     for number in range(3):
         paths.append(tmp_path / f"n{number}.gr")

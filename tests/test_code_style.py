@@ -1,4 +1,4 @@
-"""Rules of the house that can be counted: names, lengths of functions, numbers of modules."""
+"""Countable rules of style: names, lengths of functions, numbers of modules."""
 
 import ast
 import functools

@@ -1,4 +1,4 @@
-"""The package as a whole: its map, its README, its weights, its door."""
+"""The package as a whole: imports between modules, README, shipped weights and wheel."""
 
 import ast
 import json
@@ -86,7 +86,7 @@ def test_each_module_is_in_the_map(repository):
 
 
 def test_tests_mirror_the_package(repository):
-    """A folder of tests for each folder of modules, and a file of tests that imports each module."""
+    """Each folder of modules has a folder of tests, and each module is imported by a test."""
     test_files = list((repository / "tests").rglob("*.py"))
     imports = set().union(*(imported_modules(path, set(ordered_modules())) for path in test_files))
     commands = {"__main__", "cli.simulate", "cli.solve", "cli.train"}
@@ -105,7 +105,7 @@ def test_pdfs_and_small_angles_do_not_import_each_other(repository):
 
 @pytest.mark.slow
 def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
-    """On fewer clusters of fewer atoms than usual, without a search of sites."""
+    """The library is smaller than by default, and sites are not searched."""
     blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 2
     monkeypatch.setattr(screening, "MAX_SCREENED", 150)
@@ -142,7 +142,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 @pytest.mark.slow
 def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
-    """Built from a copy, put apart from the repository, and asked to simulate and to load the weights that ship."""
+    """The wheel is built from a copy, unpacked outside the repository, and simulates and loads the shipped weights."""
     wheel_command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path)]
     package_copy = shutil.copytree(
         repository,

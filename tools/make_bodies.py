@@ -1,6 +1,6 @@
 """Write jaxstruc/scattering/tables/bodies.npz: P(x) and <F>(x) of the named polyhedra, by the face and edge formula.
 
-python tools/make_bodies.py            writes the table; some minutes
+python tools/make_bodies.py            (some minutes)
 """
 
 import time
@@ -17,7 +17,7 @@ TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodi
 
 
 def main() -> None:
-    """Average, and write."""
+    """Average over orientations and write the tables."""
     arrays: dict[str, Any] = {}
     for name, (make_solid, domain) in NAMED_POLYHEDRA.items():
         start = time.perf_counter()

@@ -1,9 +1,9 @@
-"""Take the part of the referee's curves that the tests need into `tests/golden`.
+"""Write the part of the reference curves that the tests need into `tests/golden`.
 
     python tools/make_golden.py FOLDER
 
-FOLDER holds curves made with diffpy.srreal 1.4.0 on libdiffpy 1.4.0.post0, one NumPy archive a structure. Kept of
-each curve are about fifty points, spread evenly over it, and its largest absolute value; of the settings those used.
+FOLDER holds curves made with diffpy.srreal 1.4.0 on libdiffpy 1.4.0.post0, one NumPy archive for each structure. Of
+each curve, about fifty evenly spaced points and the largest absolute value are written, and the settings that the tests use.
 """
 
 import json
@@ -18,7 +18,7 @@ USED_SETTINGS = ("qstep", "nq", "extendedrmin", "extendedrmax")
 
 
 def main(folder: Path) -> None:
-    """Write one small archive a structure."""
+    """Write a small archive for each structure."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as archive:
@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
 
 
 def thinned_archive(archive) -> dict:
-    """Return what is kept of one archive."""
+    """Return the arrays that are written for one archive."""
     meta = json.loads(str(archive["meta"]))
     curve_names = [key for key in archive.files if key.startswith(("fine_", "f_"))]
     curve_names += [key for key in archive.files if key.endswith(("debyex_G", "debyex_F", "rss_G"))]
@@ -48,7 +48,7 @@ def thinned_archive(archive) -> dict:
 
 
 def thin_curve(curve):
-    """Return about POINTS values, evenly spread, the first left out."""
+    """Return about `N_POINTS` evenly spaced values without the first."""
     stride = max(1, curve.size // N_POINTS)
     return curve[stride // 2 + 1 :: stride]
 

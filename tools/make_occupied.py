@@ -1,10 +1,10 @@
-"""Write jaxstruc/clusters/occupied.json: how often sites are taken in the library's clusters, by their surroundings.
+"""Write jaxstruc/clusters/occupied.json: how often sites are occupied in library clusters, by their surroundings.
 
     python tools/make_occupied.py
 
-Clusters of 30 to 1000 atoms, as many of each size and of each family of a packing, on their hosts: of all their atoms
-and the empty sites beside them, the numbers with so many neighbours and next neighbours taken. Then the sum of the
-negative logarithms of the shares over a cluster's sites, as a power of its number of atoms.
+Clusters of 30 to 1000 atoms are drawn uniformly in size and family for each packing, and placed on their lattices.
+Their atoms and the empty sites beside them are counted by the numbers of occupied neighbours and next neighbours. The sum of
+the negative logarithms of these shares over the sites of a cluster is then fitted as a power of its number of atoms.
 """
 
 import json
@@ -25,7 +25,7 @@ CLUSTERS_PER_FAMILY, MIN_ATOMS, MAX_ATOMS = 400, 30, 1000
 
 
 def draw_rows(cluster_library: Library, family: str) -> np.ndarray:
-    """Return clusters of a family, as many of each size; no blocks, which are as slender as few particles are."""
+    """Return rows of a family drawn uniformly in size, without blocks, which are more slender than most particles."""
     rng = np.random.default_rng(0)
     is_block = np.char.startswith(cluster_library.labels.astype(str), "block")
     rows = np.flatnonzero(
@@ -42,7 +42,7 @@ def draw_rows(cluster_library: Library, family: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Count, and write."""
+    """Count the sites and write the table."""
     cluster_library, tables = library.load_or_build(tuple(families.FAMILIES)), {}
     for packing_name, family_names in PACKINGS.items():
         counts, cluster_sites = np.zeros((2, N_COORDINATION_NUMBERS, N_COORDINATION_NUMBERS)), []

@@ -1,8 +1,9 @@
-"""Write tests/golden/sasmodels/curves.npz: I(Q) as sasmodels 1.1.0 has it, of bodies, distributions and smearing.
+"""Write tests/golden/sasmodels/curves.npz: I(Q) of sasmodels 1.1.0 for bodies, distributions and smearing.
 
-    python tools/make_parity.py            needs sasmodels and a C compiler; a minute
+    python tools/make_parity.py            (needs sasmodels and a C compiler; a minute)
 
-Its orientation averages are raised where they can be: 150 Gauss points a side in C, 20 000 directions in Python.
+Orientation averages use more points than by default if possible: 150 Gauss points per side in C, 20 000 directions in
+Python.
 """
 
 import importlib
@@ -16,12 +17,12 @@ from jaxstruc import files
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "sasmodels" / "curves.npz"
 Q = np.geomspace(0.002, 0.8, 60)
-"""1/Å."""
+"""In 1/Å."""
 CONTRAST = {"sld": 130.0, "sld_solvent": 9.5}
 GAUSS_POINTS, N_DIRECTIONS = 150, 20000
 C_AVERAGED_MODELS = ("ellipsoid", "cylinder", "rectangular_prism", "truncated_octahedron")
 PYTHON_AVERAGED_MODELS = ("tetrahedron", "truncated_tetrahedron", "prism")
-"""Models with averages in either."""
+"""Models whose orientation averages are computed in Python."""
 RELATIVE_DQ = 0.05
 """dQ over Q."""
 SPHERE = {"radius": 35.0}
@@ -30,7 +31,7 @@ CORE_SHELL = {"radius": 30.0, "thickness": 8.0, "sld_core": 130.0, "sld_shell": 
 
 
 def distribution_parameters(name: str, distribution: str, pd: float) -> dict:
-    """Return the parameters of a distribution of one of a model's lengths, with sasmodels' own numbers of points."""
+    """Return the parameters of a distribution of a length, with the default number of points of sasmodels."""
     points, n_sigma = {"gaussian": (35, 3), "rectangle": (35, 3**0.5)}.get(distribution, (80, 8))
     return {f"{name}_pd": pd, f"{name}_pd_type": distribution, f"{name}_pd_n": points, f"{name}_pd_nsigma": n_sigma}
 
@@ -85,7 +86,7 @@ CASES = {
 
 
 def sasmodels_curve(name: str) -> np.ndarray:
-    """Return I(Q) of a case, as sasmodels computes it here."""
+    """Return I(Q) of a case computed by sasmodels."""
     from sasmodels import core, direct_model, generate, resolution
 
     model, parameters = CASES[name]
@@ -108,7 +109,7 @@ def sasmodels_curve(name: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Compute, and write."""
+    """Compute all cases and write them."""
     import sasmodels
 
     reference_curves: dict[str, Any] = {name: sasmodels_curve(name) for name in CASES}

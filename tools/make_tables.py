@@ -1,10 +1,10 @@
-"""Generate the tables of `jaxstruc/scattering/tables` from `periodictable` and `mendeleev`.
+"""Write the tables of `jaxstruc/scattering/tables` from `periodictable` and `mendeleev`.
 
-    python tools/make_tables.py            writes the tables
-    python tools/make_tables.py --check    exits with 1 where a table differs from its source
+    python tools/make_tables.py            (writes the tables)
+    python tools/make_tables.py --check    (exits with 1 if a table differs from its source)
 
-X-ray form factors: D. Waasmaier and A. Kirfel, Acta Cryst. A51, 416 (1995), as periodictable has them.
-Neutron bound coherent scattering lengths (real part): V. F. Sears, Neutron News 3, 26 (1992), likewise.
+X-ray form factors: D. Waasmaier and A. Kirfel, Acta Cryst. A51, 416 (1995), from periodictable.
+Neutron bound coherent scattering lengths (real part): V. F. Sears, Neutron News 3, 26 (1992), from periodictable.
 Metallic radii (coordination 8-12 as tabulated, and 12): mendeleev.
 """
 
@@ -63,7 +63,7 @@ def metallic_radii() -> dict:
 
 
 def densities() -> dict:
-    """Return the density [g/cm³] of each element that has one: at 20 °C, of gases as liquids where they boil."""
+    """Return the density [g/cm³] of each element at 20 °C, or of the liquid at its boiling point for gases."""
     return {
         "source": "D. R. Lide (ed.), CRC Handbook of Chemistry and Physics, 80th edition (1999); density in g/cm³",
         "from": f"periodictable {periodictable.__version__}",
@@ -76,14 +76,14 @@ def densities() -> dict:
 
 
 def table_text(table: dict) -> str:
-    """Return the table as JSON, one entry a line, so that a change can be read."""
+    """Return the table as JSON with one entry per line, so that differences are readable."""
     rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in table["entries"].items())
     header = ",\n".join(f" {json.dumps(key)}: {json.dumps(table[key])}" for key in ("source", "from"))
     return f'{{\n{header},\n "entries": {{\n{rows}\n }}\n}}\n'
 
 
 def main() -> None:
-    """Write the tables, or check them."""
+    """Write or check the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check

@@ -1,4 +1,4 @@
-"""What tests of the commands on measured files share: a few small files, small batches, a cache of its own."""
+"""Fixtures for tests of the commands: a few small files, small batches and a separate cache."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "Ag68_simulated.gr"
 
 @pytest.fixture(scope="session", autouse=True)
 def _small_batches(tmp_path_factory):
-    """A library cache of its own, and batches and tables of the few candidates there are."""
+    """Use a separate library cache, and batches and tables as small as the few candidates."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXSTRUC_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(candidates, "BATCH_SIZE", 64)
@@ -26,7 +26,7 @@ def _small_batches(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def input_files(tmp_path_factory):
-    """The example, a bad file, and the example again under the same name in another folder."""
+    """Return the example, a bad file, and the example under the same name in another folder."""
     folder = tmp_path_factory.mktemp("in")
     (folder / "again").mkdir()
     first_copy = shutil.copy(EXAMPLE, folder / "good.gr")
@@ -37,7 +37,7 @@ def input_files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster_files(tmp_path_factory):
-    """Two silver clusters as files."""
+    """Return two files of silver clusters."""
     folder = tmp_path_factory.mktemp("clusters")
     paths = []
     for name, layers in (("small", (2, 4, 2)), ("large", (3, 4, 2))):
@@ -48,7 +48,7 @@ def cluster_files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def command_arguments(cluster_files):
-    """The words of each command before the files, and those after them."""
+    """Return the arguments of each command before and after the files."""
     library_options = ("--families", "octahedron", "icosahedron", "--max-atoms", 150)
     return {
         "solve": (

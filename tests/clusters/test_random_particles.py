@@ -34,7 +34,7 @@ def test_atoms_show_the_type_of_their_particle(drawn_particles):
     """`kinds` finds type and share of hexagonal layers by the atoms alone, in all but a few."""
     particles, _ = drawn_particles
     n_wrong = 0
-    rows = np.flatnonzero(particles.whole & particles.shown)
+    rows = np.flatnonzero(particles.is_complete & particles.shows_type)
     for row in rows:
         observed_type = structure_type.identify_structure_type(particles.positions[row][particles.mask[row]])
         hexagonal_shares = (
@@ -42,7 +42,7 @@ def test_atoms_show_the_type_of_their_particle(drawn_particles):
             np.nan_to_num(particles.hexagonal[row], nan=-1),
         )
         n_wrong += (
-            observed_type.name != STRUCTURE_TYPES[particles.type[row]]
+            observed_type.name != STRUCTURE_TYPES[particles.type_index[row]]
             or abs(hexagonal_shares[0] - hexagonal_shares[1]) > 1e-3
         )
     assert len(rows) > 0.9 * N_PARTICLES and n_wrong <= 3
@@ -52,7 +52,7 @@ def test_a_particle_has_at_most_the_requested_atoms_and_no_coincident_ones(drawn
     particles, requested_atoms = drawn_particles
     atom_counts = particles.mask.sum(axis=1)
     assert (atom_counts <= requested_atoms).all() and np.median(atom_counts / requested_atoms) > 0.85
-    for row in np.flatnonzero(particles.whole):
+    for row in np.flatnonzero(particles.is_complete):
         positions = particles.positions[row][particles.mask[row]]
         assert 0.7 < pdist(positions).min() < 1.1
         np.testing.assert_allclose(particles.positions[row][~particles.mask[row]], 0)
@@ -65,5 +65,8 @@ def test_particles_differ_and_all_types_occur(drawn_particles):
         len({round(float(pdist(positions[mask]).sum()), 2) for positions, mask in positions_and_masks})
         > 0.9 * N_PARTICLES
     )
-    assert set(particles.type[particles.shown]) == set(range(len(STRUCTURE_TYPES)))
-    assert particles.aspect[particles.whole].min() >= 1 and np.percentile(particles.aspect[particles.whole], 90) > 1.25
+    assert set(particles.type_index[particles.shows_type]) == set(range(len(STRUCTURE_TYPES)))
+    assert (
+        particles.aspect_ratio[particles.is_complete].min() >= 1
+        and np.percentile(particles.aspect_ratio[particles.is_complete], 90) > 1.25
+    )

@@ -31,20 +31,21 @@ def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes
     all_rows = np.arange(len(small_library.atoms))
     sizes = size_classes.candidate_sizes(small_library, all_rows)
     is_compact = (small_library.diameter + 1) / sizes <= size_classes.MAX_COMPACT_ELONGATION
-    class_index = int(np.argmax(built_classes.members))
+    class_index = int(np.argmax(built_classes.n_members))
     has_same_size = np.rint(np.log(sizes) / size_classes.LOG_SIZE_STEP) == np.rint(
         np.log(built_classes.sizes[built_classes.place[class_index]]) / size_classes.LOG_SIZE_STEP
     )
     rows = np.flatnonzero(
         is_compact
         & has_same_size
-        & (library_packings(small_library) == built_classes.packings[built_classes.packing[class_index]])
+        & (library_packings(small_library) == built_classes.packing_names[built_classes.packing_index[class_index]])
     )
-    assert len(rows) == built_classes.members[class_index] > 3
+    assert len(rows) == built_classes.n_members[class_index] > 3
     assert built_classes.size[class_index] == pytest.approx(sizes[rows].mean(), rel=1e-6)
     pairs = np.mean(
         [
-            small_library.weight[small_library.bins[row] : small_library.bins[row + 1]].sum() / small_library.atoms[row]
+            small_library.weight[small_library.bin_starts[row] : small_library.bin_starts[row + 1]].sum()
+            / small_library.atoms[row]
             for row in rows
         ]
     )
@@ -70,7 +71,7 @@ def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes
 def test_balls_beyond_the_library_are_means_over_centres(built_classes):
     """The share of pairs kept, against balls that are cut about many places."""
     fcc_balls = np.flatnonzero(
-        (built_classes.packing == built_classes.packings.index("fcc")) & (built_classes.members == 0)
+        (built_classes.packing_index == built_classes.packing_names.index("fcc")) & (built_classes.n_members == 0)
     )
     class_index = fcc_balls[0]
     points, rng = lattices.stack("c", reach=12), np.random.default_rng(0)
@@ -89,7 +90,7 @@ def test_sizes_are_even_in_the_logarithm_and_reach_far_beyond_the_library(built_
     np.testing.assert_allclose(np.diff(np.log(built_classes.sizes)), size_classes.LOG_SIZE_STEP)
     assert built_classes.sizes[-1] == pytest.approx(size_classes.MAX_CLASS_SIZE, rel=0.03)
     np.testing.assert_allclose(built_classes.size, built_classes.sizes[built_classes.place], rtol=0.04)
-    assert {"fcc", "icosahedron", "twin"} == set(built_classes.packings)
+    assert {"fcc", "icosahedron", "twin"} == set(built_classes.packing_names)
     assert built_classes.histogram.weight.shape[1] == round(size_classes.MAX_CLASS_DISTANCE / BIN_WIDTH)
 
 

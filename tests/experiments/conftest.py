@@ -1,4 +1,4 @@
-"""What the tests of experiments share."""
+"""Fixtures for tests of the experiments."""
 
 import os
 import sys
@@ -11,14 +11,14 @@ sys.path.append(str(Path(__file__).parents[2] / "experiments"))  # for the tests
 
 @pytest.fixture
 def experiments(repository, monkeypatch):
-    """The folder of experiments, on the path as when one is run."""
+    """Put the folder of experiments on the path, as when one is run, and return it."""
     monkeypatch.syspath_prepend(repository / "experiments")
     return repository / "experiments"
 
 
 @pytest.fixture
 def restore_cpu_affinity():
-    """The benchmarks take two cores as they are imported; the tests after this have their own again."""
+    """Restore the cores of this process, since benchmarks restrict it to two when they are imported."""
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     yield
     if affinity is not None:

@@ -1,4 +1,4 @@
-"""What several tests of the network share."""
+"""Fixtures for tests of the network."""
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +12,25 @@ from jaxstruc.network.cvae.representation import Features
 
 @pytest.fixture(scope="session")
 def kdd_dataset():
-    """The data set of the KDD 2020 paper."""
+    """Return the data set of the KDD 2020 paper."""
     return dataset.generate("kdd", seed=0)
 
 
 @pytest.fixture(scope="session")
 def real_dataset():
-    """The `real` preset, one instrument for each structure."""
+    """Return the data set of preset `real` with one instrument for each structure."""
     return dataset.generate("real", seed=0, draws=1)
 
 
 @pytest.fixture(scope="session")
 def small_dataset(real_dataset):
-    """A twentieth of its PDFs."""
+    """Return a twentieth of the PDFs of the KDD data set."""
     return thin_dataset(real_dataset, 20)
 
 
 @pytest.fixture(scope="session")
 def random_params():
-    """A function that returns parameters of a network, drawn on the host: its own initialiser takes long to compile."""
+    """Return a function that draws network parameters with NumPy, since the initialiser takes long to compile."""
 
     def draw_params(network, *, seed=0):
         atoms, satellites = network.sizes.atoms, network.sizes.satellites

@@ -1,4 +1,4 @@
-"""Batches of few candidates, all of one size, so that one compilation serves these tests."""
+"""Small batches of one size, so that all tests of this folder share one compilation."""
 
 import pytest
 

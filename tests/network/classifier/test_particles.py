@@ -29,7 +29,13 @@ def small_library():
 def drawn_particles(small_library):
     """A draw of few samples, and its stock."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ROOMS": ATOM_CAPACITIES, "NEW": 2, "USED": 2, "LISTED": 20, "COUNT": 48}.items():
+        for name, value in {
+            "ATOM_CAPACITIES": ATOM_CAPACITIES,
+            "CUTS_PER_CAPACITY": 2,
+            "REPEATS_PER_CUT": 2,
+            "LISTED_PER_BATCH": 20,
+            "PARTICLES_PER_BATCH": 48,
+        }.items():
             patch.setattr(particles, name, value)
         store = particles.particle_store(*small_library)
         particle_batch = jax.jit(particles.draw_particles)(jax.random.key(0), store)
@@ -102,12 +108,14 @@ def test_types_of_library_clusters_are_identified_once(small_library, tmp_path):
         observed_type.name for observed_type in particles.cluster_types(first_clusters, folder=tmp_path)
     ]
     assert len(observed_types) == len(cluster_library.atoms) and {
-        observed_type.type for observed_type in observed_types
+        observed_type.name for observed_type in observed_types
     } <= {*STRUCTURE_TYPES, ""}
 
 
 def test_random_particles_fit_the_capacity_of_their_group(drawn_particles):
     particle_batch, store = drawn_particles
-    assert len(store.rooms) == len(ATOM_CAPACITIES) and store.rooms[1].sites.shape[0] == len(random_particles.PACKINGS)
+    assert len(store.packings_by_capacity) == len(ATOM_CAPACITIES) and store.packings_by_capacity[
+        1
+    ].site_positions.shape[0] == len(random_particles.PACKINGS)
     atom_counts = np.sort(particle_batch.values[particle_batch.source == particles.CUT_SOURCE, 0])
     assert np.nanmax(atom_counts) <= ATOM_CAPACITIES[1] and jnp.isfinite(atom_counts).sum() >= 6

@@ -89,21 +89,21 @@ def test_a_file_alone_is_classified_as_among_others(network, measurements):
 
 def test_data_outside_the_training_range_give_warnings(network, measurements):
     (output,) = predict.classify_pdfs(measurements[2:], network, bond=BOND)
-    output = output._replace(strange=0.5, edge=QmaxEstimate(20.0, 0.1))
-    warning = "; ".join(predict.range_warnings(measurements[2], output._replace(distance=1.3), bond=BOND))
+    output = output._replace(anomaly_score=0.5, qmax_estimate=QmaxEstimate(20.0, 0.1))
+    warning = "; ".join(predict.range_warnings(measurements[2], output._replace(feature_distance=1.3), bond=BOND))
     assert "data only to r = 10.99 Å" in warning and "unlike all that it was trained on (1.30" in warning
-    assert predict.range_warnings(measurements[0], output._replace(distance=0.9), bond=BOND) == ()
-    assert "bond 4" in predict.range_warnings(measurements[0], output._replace(distance=0.9), bond=4.0)[0]
-    typical_output = output._replace(distance=0.9)
-    assert predict.range_warnings(measurements[0], typical_output._replace(strange=1.2), bond=BOND) == (
+    assert predict.range_warnings(measurements[0], output._replace(feature_distance=0.9), bond=BOND) == ()
+    assert "bond 4" in predict.range_warnings(measurements[0], output._replace(feature_distance=0.9), bond=4.0)[0]
+    typical_output = output._replace(feature_distance=0.9)
+    assert predict.range_warnings(measurements[0], typical_output._replace(anomaly_score=1.2), bond=BOND) == (
         "looks like two types of particles",
     )
     (warning,) = predict.range_warnings(
-        measurements[0], typical_output._replace(strange=1.2, edge=QmaxEstimate(24.0, 6.0)), bond=BOND
+        measurements[0], typical_output._replace(anomaly_score=1.2, qmax_estimate=QmaxEstimate(24.0, 6.0)), bond=BOND
     )
     assert warning == "its waves end at Q = 24 1/Å, not at qmax 20"
     assert (
-        typical_output._replace(edge=QmaxEstimate(24.0, 6.0)).novelty_score == 2.0
+        typical_output._replace(qmax_estimate=QmaxEstimate(24.0, 6.0)).novelty_score == 2.0
         and typical_output.novelty_score == 0.9
     )
 
@@ -135,7 +135,7 @@ def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch
     monkeypatch.setattr(simulated_pdfs, "simulate_batch", simulate_simple_batch)
     test_steps = predict.simulate_test_steps(network.params, None, seed=5, steps=20, module=SMALL_CLASSIFIER)
     distance = (
-        np.concatenate([predict.feature_distance(step[2], network.outside) for step in test_steps])
+        np.concatenate([predict.feature_distance(step[2], network.feature_distribution) for step in test_steps])
         / network.card["outside"]
     )
     assert 0.02 < (distance > 1).mean() < 0.1
@@ -144,7 +144,7 @@ def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch
         network.params, noise_batch.pdf, noise_batch.mask, noise_batch.settings, mutable=["intermediates"]
     )[1]
     noise_distance = (
-        predict.feature_distance(np.asarray(features["intermediates"]["features"][0]), network.outside)
+        predict.feature_distance(np.asarray(features["intermediates"]["features"][0]), network.feature_distribution)
         / network.card["outside"]
     )
     assert np.median(noise_distance) > 1.2
