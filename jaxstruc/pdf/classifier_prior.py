@@ -39,6 +39,19 @@ SCREENED_PROBABILITY = 0.9999
 """Probability of the candidates, together, that the classifier leaves for fits."""
 N_DRAWS = 1000
 """Number of draws from the proposal to which `effective_samples` refers."""
+SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
+"""Standard deviations of log n_atoms, and of log diameter less a third of it, that are added to the classifier's: to
+select candidates, so that a probable size is not missed by a little; and to compare with fits, since a library has
+gaps."""
+MIN_PACKING_PROBABILITY, ATOM_COUNT_DRAWS = 0.01, 256
+"""Smallest probability of a packing that is searched; number of draws of its number of atoms."""
+TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
+    name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
+}
+POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
+"""Types that clusters of a type may have by their atoms, since a particle may show a part of its layers or twins."""
+MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
+"""Numbers of atoms of the particles in the training; smaller and larger particles count as these."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,21 @@ class ClassifierPrior:
     """Effective number of `N_DRAWS` draws after the exact fits reweight them."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
+
+
+class ClassifierScreen(NamedTuple):
+    """The classifier, or why there is none."""
+
+    network: TrainedClassifier | None
+    missing_reason: str = ""
+
+
+class ClassifierPrediction(NamedTuple):
+    """Prediction of the classifier for one PDF."""
+
+    output: ClassifierOutput
+    outside_training: tuple[str, ...]
+    """Ways in which the PDF lies outside the training; its candidates are not screened if there are any."""
 
 
 def proposal_weights(
@@ -91,36 +119,6 @@ def probable_candidates(
     order = np.argsort(-proposal_weight, kind="stable")
     preceding_weight = np.cumsum(proposal_weight[order]) - proposal_weight[order]
     return np.sort(order[(preceding_weight < probability) | (np.arange(len(order)) < min_candidates)])
-
-
-SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
-"""Standard deviations of log n_atoms, and of log diameter less a third of it, that are added to the classifier's: to
-select candidates, so that a probable size is not missed by a little; and to compare with fits, since a library has
-gaps."""
-MIN_PACKING_PROBABILITY, ATOM_COUNT_DRAWS = 0.01, 256
-"""Smallest probability of a packing that is searched; number of draws of its number of atoms."""
-TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
-    name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
-}
-POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
-"""Types that clusters of a type may have by their atoms, since a particle may show a part of its layers or twins."""
-MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
-"""Numbers of atoms of the particles in the training; smaller and larger particles count as these."""
-
-
-class ClassifierScreen(NamedTuple):
-    """The classifier, or why there is none."""
-
-    network: TrainedClassifier | None
-    missing_reason: str = ""
-
-
-class ClassifierPrediction(NamedTuple):
-    """Prediction of the classifier for one PDF."""
-
-    output: ClassifierOutput
-    outside_training: tuple[str, ...]
-    """Ways in which the PDF lies outside the training; its candidates are not screened if there are any."""
 
 
 def load_screen(path: Path) -> ClassifierScreen:
@@ -227,19 +225,6 @@ def draw_atom_counts(
         )
         draws_by_packing[packing] = np.clip(np.rint(np.exp(log_n)), MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS).astype(int)
     return draws_by_packing
-
-
-def _proposal_share(
-    classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]
-) -> np.ndarray:
-    """Return the share of each candidate of a group in draws from the proposal."""
-    library, rows = group.library, group.rows
-    types = np.array([FAMILY_TYPES.get(family, "") for family in library.families[rows]], object)
-    features = types, library.atoms[rows], library.diameter[rows]
-    return proposal_weights(
-        log_density(classifier_prediction.output.mixture_density, library, rows, types, spread),
-        posterior.prior_weights(*features, listed_candidates=features),
-    )
 
 
 def log_density(
@@ -395,4 +380,17 @@ def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_re
         [f"not screened: {', '.join(classifier_prediction.outside_training)}"]
         if classifier_prediction and classifier_prediction.outside_training
         else []
+    )
+
+
+def _proposal_share(
+    classifier_prediction: ClassifierPrediction, group: CandidateGroup, spread: tuple[float, float]
+) -> np.ndarray:
+    """Return the share of each candidate of a group in draws from the proposal."""
+    library, rows = group.library, group.rows
+    types = np.array([FAMILY_TYPES.get(family, "") for family in library.families[rows]], object)
+    features = types, library.atoms[rows], library.diameter[rows]
+    return proposal_weights(
+        log_density(classifier_prediction.output.mixture_density, library, rows, types, spread),
+        posterior.prior_weights(*features, listed_candidates=features),
     )

@@ -40,6 +40,18 @@ CURVE_ACCURACY = 0.01
 """Rw below which no prediction is better than another, because the simulation's own accuracy counts there."""
 MIN_CLEAR_GAIN = 2.0
 """Mean gain over the cuts from which the sample counts as single or as a distribution."""
+ClusterSearch = Callable[[Target, FittedCandidates], CandidateGroup | None]
+"""Function that searches further clusters that fit a target, from fitted ones, best first."""
+DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
+"""Strengths of free distributions' departures from lognormal; the one that predicts best is taken."""
+N_LISTED_CANDIDATES = 48
+"""Number of clusters of the libraries that are fitted up to each cut."""
+N_SEARCHED_CANDIDATES = 8
+"""Number of searched clusters that are fitted up to each cut."""
+R_STEP_FACTOR = 0.4
+"""Step in r of the thinned data, relative to the step that the Q range resolves."""
+PREDICTION_BATCH_SIZE = 32
+"""Number of clusters whose curves are predicted at once."""
 
 
 class HoldoutCut(NamedTuple):
@@ -59,28 +71,6 @@ class Prediction(NamedTuple):
     rw: float
 
 
-def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutCut]:
-    """Return the cuts of the data; none if too little of the signal lies beyond.
-
-    Args:
-        r: of the data, in Å.
-        signal_end: r at which the signal sinks into the noise, in Å.
-    """
-    signal_end = min(signal_end, float(r[-1]), MAX_HOLDOUT_R)
-    selected_cuts = []
-    for fraction in CUT_FRACTIONS:
-        cut = max(MIN_CUT, fraction * signal_end)
-        holdout_end = min(signal_end, MAX_HOLDOUT_RATIO * cut)
-        if holdout_end - cut >= MIN_HOLDOUT_LENGTH:
-            selected_cuts.append(HoldoutCut(cut, holdout_end))
-    return list(dict.fromkeys(selected_cuts))
-
-
-def n_independent(target: Target, cut: HoldoutCut) -> float:
-    """Return the number of independent points of the range that is predicted."""
-    return (cut.end - cut.cut) * (target.qmax - target.qmin) / math.pi
-
-
 class HoldoutPoints(NamedTuple):
     """Points of r at which curves are predicted, with the transform of F(Q) to G(r) there."""
 
@@ -89,97 +79,6 @@ class HoldoutPoints(NamedTuple):
     q: Float[Array, " q"]
     """1/Å, padded to one size."""
     to_g: Float[np.ndarray, "r q"]
-
-
-def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
-    """Return the points at which a target's models are predicted, at other r, in Å, than were fitted."""
-    q, to_g = sine_transform(r, target.qmin, target.qmax, target.span)
-    padding = (0, max(0, len(target.basis.q) - q.size))
-    return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(to_g, ((0, 0), padding)))
-
-
-def cluster_curves(
-    cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints
-) -> Float[np.ndarray, "cluster r"]:
-    """Return G(r) of clusters' fits without background, on the host.
-
-    Args:
-        cluster_tables: [cluster] tables of the clusters.
-        values: [cluster] values of their fits.
-        points: r of the curves.
-    """
-    f = np.asarray(fit.structure_functions(cluster_tables, values, points.q), float)
-    return np.asarray(values.scale, float)[:, None] * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
-
-
-def ensemble_curve(
-    ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints
-) -> Float[np.ndarray, " r"]:
-    """Return G(r) of an ensemble's fit without background, on the host."""
-    return _damped_pdf(
-        np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float),
-        float(ensemble_fit.values.qdamp),
-        points,
-    )
-
-
-def _damped_pdf(f, qdamp, points: HoldoutPoints):
-    return np.exp(-0.5 * (points.r * qdamp) ** 2) * (f @ points.to_g.T)
-
-
-@jax.jit
-def _ensemble_structure_function(ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, q) -> Float[Array, " q"]:
-    stretch = class_stretches(ensemble_fit.values.stretch, ensemble_fit.parameters.contraction[0], ensemble_model)
-    class_values = jax.tree.map(lambda column: jnp.broadcast_to(column, stretch.shape), ensemble_fit.values)
-    return ensemble_fit.atom_fractions @ fit.structure_functions(
-        ensemble_model.cluster_tables, class_values._replace(stretch=stretch), q
-    )
-
-
-def prediction(
-    r: Float[np.ndarray, " r"],
-    observed: Float[np.ndarray, " r"],
-    calculated: Float[np.ndarray, " r"],
-    *,
-    background: int = 0,
-) -> Prediction:
-    """Return how well a curve predicts data.
-
-    Args:
-        r: evenly spaced, in Å.
-        observed: G(r), in 1/Å².
-        calculated: the same by a model, without a background.
-        background: number of smooth terms of a background under the data.
-    """
-    terms = background_terms(r, background)
-    residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
-    squares, signal_squares = float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
-    return Prediction(max(squares, CURVE_ACCURACY**2 * signal_squares), math.sqrt(squares / signal_squares))
-
-
-def gain(reference: Prediction, alternative: Prediction, n_independent: float) -> float:
-    """Return the gain in the logarithm of the likelihood of an alternative over a reference."""
-    return 0.5 * n_independent * math.log(reference.squares / alternative.squares)
-
-
-def sample_from_gains(gains: Sequence[float]) -> str:
-    """Return single, distribution or undecided, by the gains of the ensemble over the single cluster at each cut."""
-    mean_gain = float(np.mean(gains)) if len(gains) else 0.0
-    return "distribution" if mean_gain > MIN_CLEAR_GAIN else "single" if mean_gain < -MIN_CLEAR_GAIN else "undecided"
-
-
-ClusterSearch = Callable[[Target, FittedCandidates], CandidateGroup | None]
-"""Function that searches further clusters that fit a target, from fitted ones, best first."""
-DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
-"""Strengths of free distributions' departures from lognormal; the one that predicts best is taken."""
-N_LISTED_CANDIDATES = 48
-"""Number of clusters of the libraries that are fitted up to each cut."""
-N_SEARCHED_CANDIDATES = 8
-"""Number of searched clusters that are fitted up to each cut."""
-R_STEP_FACTOR = 0.4
-"""Step in r of the thinned data, relative to the step that the Q range resolves."""
-PREDICTION_BATCH_SIZE = 32
-"""Number of clusters whose curves are predicted at once."""
 
 
 class HoldoutModels(NamedTuple):
@@ -284,6 +183,104 @@ class HoldoutData(NamedTuple):
         return make_target(self.r[in_range], self.g[in_range], settings)
 
 
+class SingleClusterFits(NamedTuple):
+    """Single clusters fitted up to a cut: the rivals, listed clusters and searched ones, in this order."""
+
+    cluster_tables: ClusterTable
+    fits: Fit
+    rw: np.ndarray
+    """[cluster] Rw of the fits; infinite if the fit failed or the cluster is faulty."""
+    best_rows: list[int]
+    """Rows of the best listed and, if there was a search, of the best searched cluster."""
+    n_rivals: int
+
+
+def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutCut]:
+    """Return the cuts of the data; none if too little of the signal lies beyond.
+
+    Args:
+        r: of the data, in Å.
+        signal_end: r at which the signal sinks into the noise, in Å.
+    """
+    signal_end = min(signal_end, float(r[-1]), MAX_HOLDOUT_R)
+    selected_cuts = []
+    for fraction in CUT_FRACTIONS:
+        cut = max(MIN_CUT, fraction * signal_end)
+        holdout_end = min(signal_end, MAX_HOLDOUT_RATIO * cut)
+        if holdout_end - cut >= MIN_HOLDOUT_LENGTH:
+            selected_cuts.append(HoldoutCut(cut, holdout_end))
+    return list(dict.fromkeys(selected_cuts))
+
+
+def n_independent(target: Target, cut: HoldoutCut) -> float:
+    """Return the number of independent points of the range that is predicted."""
+    return (cut.end - cut.cut) * (target.qmax - target.qmin) / math.pi
+
+
+def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
+    """Return the points at which a target's models are predicted, at other r, in Å, than were fitted."""
+    q, to_g = sine_transform(r, target.qmin, target.qmax, target.span)
+    padding = (0, max(0, len(target.basis.q) - q.size))
+    return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(to_g, ((0, 0), padding)))
+
+
+def cluster_curves(
+    cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints
+) -> Float[np.ndarray, "cluster r"]:
+    """Return G(r) of clusters' fits without background, on the host.
+
+    Args:
+        cluster_tables: [cluster] tables of the clusters.
+        values: [cluster] values of their fits.
+        points: r of the curves.
+    """
+    f = np.asarray(fit.structure_functions(cluster_tables, values, points.q), float)
+    return np.asarray(values.scale, float)[:, None] * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
+
+
+def ensemble_curve(
+    ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints
+) -> Float[np.ndarray, " r"]:
+    """Return G(r) of an ensemble's fit without background, on the host."""
+    return _damped_pdf(
+        np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float),
+        float(ensemble_fit.values.qdamp),
+        points,
+    )
+
+
+def prediction(
+    r: Float[np.ndarray, " r"],
+    observed: Float[np.ndarray, " r"],
+    calculated: Float[np.ndarray, " r"],
+    *,
+    background: int = 0,
+) -> Prediction:
+    """Return how well a curve predicts data.
+
+    Args:
+        r: evenly spaced, in Å.
+        observed: G(r), in 1/Å².
+        calculated: the same by a model, without a background.
+        background: number of smooth terms of a background under the data.
+    """
+    terms = background_terms(r, background)
+    residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
+    squares, signal_squares = float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
+    return Prediction(max(squares, CURVE_ACCURACY**2 * signal_squares), math.sqrt(squares / signal_squares))
+
+
+def gain(reference: Prediction, alternative: Prediction, n_independent: float) -> float:
+    """Return the gain in the logarithm of the likelihood of an alternative over a reference."""
+    return 0.5 * n_independent * math.log(reference.squares / alternative.squares)
+
+
+def sample_from_gains(gains: Sequence[float]) -> str:
+    """Return single, distribution or undecided, by the gains of the ensemble over the single cluster at each cut."""
+    mean_gain = float(np.mean(gains)) if len(gains) else 0.0
+    return "distribution" if mean_gain > MIN_CLEAR_GAIN else "single" if mean_gain < -MIN_CLEAR_GAIN else "undecided"
+
+
 def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossValidation:
     """Return the comparison of one cluster with ensembles by their predictions beyond each cut."""
     holdout_data = holdout_data.thinned_data
@@ -317,6 +314,34 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
         strength=models.strengths[best_index],
         ensemble_fit=ensemble_fit,
         target=full_target,
+    )
+
+
+def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleModel) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fractions of atoms in the classes [class], and draws of them from their posterior [draw, class].
+
+    Both sum to 1 over the classes.
+    """
+    best_fractions = np.asarray(validation.ensemble_fit.atom_fractions, float)
+    fraction_draws = np.asarray(
+        jax.device_get(
+            ensemble.posterior_fractions(validation.ensemble_fit, ensemble_model, strength=validation.strength)
+        ),
+        float,
+    )
+    return best_fractions / best_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True)
+
+
+def _damped_pdf(f, qdamp, points: HoldoutPoints):
+    return np.exp(-0.5 * (points.r * qdamp) ** 2) * (f @ points.to_g.T)
+
+
+@jax.jit
+def _ensemble_structure_function(ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, q) -> Float[Array, " q"]:
+    stretch = class_stretches(ensemble_fit.values.stretch, ensemble_fit.parameters.contraction[0], ensemble_model)
+    class_values = jax.tree.map(lambda column: jnp.broadcast_to(column, stretch.shape), ensemble_fit.values)
+    return ensemble_fit.atom_fractions @ fit.structure_functions(
+        ensemble_model.cluster_tables, class_values._replace(stretch=stretch), q
     )
 
 
@@ -375,18 +400,6 @@ def _compare_at_cut(
         g=g,
         predicted_curves=(cluster_curves_at_r[best_single], *ensemble_curves),
     )
-
-
-class SingleClusterFits(NamedTuple):
-    """Single clusters fitted up to a cut: the rivals, listed clusters and searched ones, in this order."""
-
-    cluster_tables: ClusterTable
-    fits: Fit
-    rw: np.ndarray
-    """[cluster] Rw of the fits; infinite if the fit failed or the cluster is faulty."""
-    best_rows: list[int]
-    """Rows of the best listed and, if there was a search, of the best searched cluster."""
-    n_rivals: int
 
 
 def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleClusterFits:
@@ -477,18 +490,3 @@ def _append_searched(
         best_rows=[*singles.best_rows, n_listed + int(np.argmin(rw[n_listed:]))],
         n_rivals=singles.n_rivals,
     )
-
-
-def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleModel) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fractions of atoms in the classes [class], and draws of them from their posterior [draw, class].
-
-    Both sum to 1 over the classes.
-    """
-    best_fractions = np.asarray(validation.ensemble_fit.atom_fractions, float)
-    fraction_draws = np.asarray(
-        jax.device_get(
-            ensemble.posterior_fractions(validation.ensemble_fit, ensemble_model, strength=validation.strength)
-        ),
-        float,
-    )
-    return best_fractions / best_fractions.sum(), fraction_draws / fraction_draws.sum(axis=1, keepdims=True)

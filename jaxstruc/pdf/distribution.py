@@ -28,6 +28,18 @@ from jaxstruc.statistics import Interval, interval_about
 INTERVAL_FACTORS = {"mean": 1.1, "width": 1.5, "share": 2.2}
 """Factors that widen the posterior's intervals of mean, width and shares of types, because real particles are no means
 of classes. They are chosen so that 90 % of simulated samples lie within; coverage is reported for other samples."""
+MIN_ENSEMBLE_CLUSTERS = 10
+"""Smallest number of clusters of a library of which a distribution is made."""
+RIVALS_PER_TYPE = 2
+"""Number of candidates of each type that are compared beyond the fit."""
+RIVALS_PER_SOURCE = 4
+"""Number of candidates of each source that are compared beyond the fit."""
+RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
+"""Å, step in which the end of the data is rounded up; number of functions of a basis beyond its independent points."""
+QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
+"""1/Å, step in which Q of clusters' tables is rounded up; step in which the number of points of Q is."""
+LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
+"""Fraction of the largest size from which a size is large, and share of atoms in large sizes that is remarked on."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,53 @@ class Distribution:
         return columns
 
 
+class LibraryClasses(NamedTuple):
+    """A library with its classes of sizes and its binned distances."""
+
+    group: CandidateGroup
+    size_classes: SizeClasses
+    ensemble_model: EnsembleModel
+    binned_distances: BinnedDistances
+
+
+class LibraryCache(NamedTuple):
+    """What the measurements of a run share, by the identity of the library."""
+
+    library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
+    """Classes of a library for a range of tables; None if the library has too few clusters."""
+    binned_distances: dict[int, BinnedDistances]
+    """Binned distances of a whole library for screening."""
+
+
+class HoldoutOptions(NamedTuple):
+    """Choices of a comparison of one cluster with many."""
+
+    free: tuple[str, ...]
+    """Names of the fitted parameters."""
+    method: str
+    """auto, parametric or free."""
+    library_rows: np.ndarray
+    """Rows of the library whose best clusters are fitted up to each cut."""
+    search: cross_validation.ClusterSearch | None = None
+    """Search for clusters that are not listed, repeated at each cut."""
+
+
+class SampleModel(NamedTuple):
+    """The comparison of one cluster with many by predictions beyond the fit."""
+
+    validation: CrossValidation
+    library_classes: LibraryClasses
+    type_gains: dict[str, float]
+    """Gain of each type in the logarithm of the likelihood, by its best predictions; the best type has 0."""
+    signal_end: float
+    """Å. r at which the signal sinks into the noise."""
+
+    @property
+    def is_distribution(self) -> bool:
+        """Whether the sample is a distribution of particles."""
+        return self.validation.sample == "distribution"
+
+
 def size_intervals(
     atom_fractions: Float[np.ndarray, " class"],
     fraction_draws: Float[np.ndarray, "draw class"],
@@ -187,67 +246,6 @@ def tabulate_fractions(
     return volume, number / number.sum(axis=(-2, -1), keepdims=True)
 
 
-MIN_ENSEMBLE_CLUSTERS = 10
-"""Smallest number of clusters of a library of which a distribution is made."""
-RIVALS_PER_TYPE = 2
-"""Number of candidates of each type that are compared beyond the fit."""
-RIVALS_PER_SOURCE = 4
-"""Number of candidates of each source that are compared beyond the fit."""
-RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
-"""Å, step in which the end of the data is rounded up; number of functions of a basis beyond its independent points."""
-QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
-"""1/Å, step in which Q of clusters' tables is rounded up; step in which the number of points of Q is."""
-LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
-"""Fraction of the largest size from which a size is large, and share of atoms in large sizes that is remarked on."""
-
-
-class LibraryClasses(NamedTuple):
-    """A library with its classes of sizes and its binned distances."""
-
-    group: CandidateGroup
-    size_classes: SizeClasses
-    ensemble_model: EnsembleModel
-    binned_distances: BinnedDistances
-
-
-class LibraryCache(NamedTuple):
-    """What the measurements of a run share, by the identity of the library."""
-
-    library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
-    """Classes of a library for a range of tables; None if the library has too few clusters."""
-    binned_distances: dict[int, BinnedDistances]
-    """Binned distances of a whole library for screening."""
-
-
-class HoldoutOptions(NamedTuple):
-    """Choices of a comparison of one cluster with many."""
-
-    free: tuple[str, ...]
-    """Names of the fitted parameters."""
-    method: str
-    """auto, parametric or free."""
-    library_rows: np.ndarray
-    """Rows of the library whose best clusters are fitted up to each cut."""
-    search: cross_validation.ClusterSearch | None = None
-    """Search for clusters that are not listed, repeated at each cut."""
-
-
-class SampleModel(NamedTuple):
-    """The comparison of one cluster with many by predictions beyond the fit."""
-
-    validation: CrossValidation
-    library_classes: LibraryClasses
-    type_gains: dict[str, float]
-    """Gain of each type in the logarithm of the likelihood, by its best predictions; the best type has 0."""
-    signal_end: float
-    """Å. r at which the signal sinks into the noise."""
-
-    @property
-    def is_distribution(self) -> bool:
-        """Whether the sample is a distribution of particles."""
-        return self.validation.sample == "distribution"
-
-
 def cross_validate_sample(
     measurement: Measurement,
     target: Target,
@@ -283,34 +281,6 @@ def cross_validate_sample(
     except ValueError as error:  # data too short to be cut
         return f"no distribution: {error}"
     return SampleModel(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
-
-
-def _holdout_models(
-    library_classes: LibraryClasses,
-    fitted: FittedCandidates,
-    rivals: CandidatePool,
-    target: Target,
-    options: HoldoutOptions,
-) -> HoldoutModels:
-    """Return the models that are fitted up to each cut."""
-    best_library, best_row = fitted.pool.entry(0)
-    strengths_by_method = {
-        "auto": (0.0, *cross_validation.DEPARTURE_STRENGTHS),
-        "parametric": (0.0,),
-        "free": cross_validation.DEPARTURE_STRENGTHS,
-    }
-    return HoldoutModels(
-        library_classes.ensemble_model,
-        values=candidates.select_rows(fitted.fits.values, 0),
-        mean_size=float(size_classes.candidate_sizes(best_library, np.array([best_row]))[0]) * target.bond,
-        libraries=[
-            (library_classes.group, screening.select_candidates(library_classes.binned_distances, options.library_rows))
-        ],
-        rivals=rivals,
-        free=options.free,
-        strengths=strengths_by_method[options.method],
-        search=options.search,
-    )
 
 
 def sample_distribution(sample_model: SampleModel, target: Target) -> Distribution:
@@ -353,6 +323,42 @@ def sample_distribution(sample_model: SampleModel, target: Target) -> Distributi
     )
 
 
+def size_limit_remark(ensemble: Distribution) -> str:
+    """Return the remark that a distribution reaches the largest sizes of the library; empty if it does not."""
+    is_large = ensemble.size > LARGE_SIZE_FRACTION * ensemble.size[-1]
+    if (share := float(ensemble.volume[:, is_large].sum())) < MAX_LARGE_SIZE_SHARE:
+        return ""
+    return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
+
+
+def _holdout_models(
+    library_classes: LibraryClasses,
+    fitted: FittedCandidates,
+    rivals: CandidatePool,
+    target: Target,
+    options: HoldoutOptions,
+) -> HoldoutModels:
+    """Return the models that are fitted up to each cut."""
+    best_library, best_row = fitted.pool.entry(0)
+    strengths_by_method = {
+        "auto": (0.0, *cross_validation.DEPARTURE_STRENGTHS),
+        "parametric": (0.0,),
+        "free": cross_validation.DEPARTURE_STRENGTHS,
+    }
+    return HoldoutModels(
+        library_classes.ensemble_model,
+        values=candidates.select_rows(fitted.fits.values, 0),
+        mean_size=float(size_classes.candidate_sizes(best_library, np.array([best_row]))[0]) * target.bond,
+        libraries=[
+            (library_classes.group, screening.select_candidates(library_classes.binned_distances, options.library_rows))
+        ],
+        rivals=rivals,
+        free=options.free,
+        strengths=strengths_by_method[options.method],
+        search=options.search,
+    )
+
+
 def _ensemble_rw(sample_model: SampleModel, target: Target) -> float:
     """Return the Rw of the ensemble over the range of the fits of single clusters."""
     validation = sample_model.validation
@@ -390,14 +396,6 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
     comparison = validation.comparisons[len(validation.comparisons) // 2]
     strength_index = validation.strengths.index(validation.strength)
     return comparison.r, comparison.g, comparison.predicted_curves[0], comparison.predicted_curves[1 + strength_index]
-
-
-def size_limit_remark(ensemble: Distribution) -> str:
-    """Return the remark that a distribution reaches the largest sizes of the library; empty if it does not."""
-    is_large = ensemble.size > LARGE_SIZE_FRACTION * ensemble.size[-1]
-    if (share := float(ensemble.volume[:, is_large].sum())) < MAX_LARGE_SIZE_SHARE:
-        return ""
-    return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
 
 
 def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -> cross_validation.HoldoutData:

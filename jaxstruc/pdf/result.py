@@ -29,6 +29,20 @@ from jaxstruc.statistics import Interval, credible_set, discrete_interval
 
 MIN_TYPE_PROBABILITY = 0.7
 """Probability of a type below which the message calls it undecided."""
+MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
+"""Largest number of candidates in a result; smallest number of them whose type is found by their atoms."""
+MIN_TYPED_WEIGHT = 1e-6
+"""Weight from which the type of every candidate is found by its atoms."""
+MIN_DISTINGUISHING_QMAX = 18.0
+"""1/Å. qmax below which similar distances are hardly resolved."""
+BOND_TOLERANCE = 0.025
+"""Largest relative difference between a metal's bonds in particles and in bulk."""
+ATOM_COUNT_WIDENING = 1.75
+"""Factor that widens the random walks' interval of the number of atoms if the scale is free. It was measured on
+simulated particles with other seeds than the reported ones, most of which have more atoms than the best candidate.
+Longer walks give the same intervals."""
+SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
+"""Parameters whose bounds are limits of the search and not of physics."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,22 +89,6 @@ class PdfResult(Result):
     def distribution(self) -> dict[str, np.ndarray]:
         """The distribution of sizes, as columns by name, by volume and by number; empty if there is none."""
         return self.ensemble.table if self.ensemble else {}
-
-
-MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
-"""Largest number of candidates in a result; smallest number of them whose type is found by their atoms."""
-MIN_TYPED_WEIGHT = 1e-6
-"""Weight from which the type of every candidate is found by its atoms."""
-MIN_DISTINGUISHING_QMAX = 18.0
-"""1/Å. qmax below which similar distances are hardly resolved."""
-BOND_TOLERANCE = 0.025
-"""Largest relative difference between a metal's bonds in particles and in bulk."""
-ATOM_COUNT_WIDENING = 1.75
-"""Factor that widens the random walks' interval of the number of atoms if the scale is free. It was measured on
-simulated particles with other seeds than the reported ones, most of which have more atoms than the best candidate.
-Longer walks give the same intervals."""
-SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
-"""Parameters whose bounds are limits of the search and not of physics."""
 
 
 class SolvedMeasurement(NamedTuple):

@@ -50,6 +50,7 @@ CUBE_TO_STACK = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6
 """Rotation of the axes of a cube to those of a stack."""
 PACKING_BY_TYPE = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
 """Packing that is searched for a type, if it does not have the type's name."""
+_pair_curves = jax.jit(site_moves.pair_curves)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class SearchLevel:
 HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3)
 """Level of searches on data up to a cut."""
 
+SEARCH_LEVELS = {"quick": SearchLevel(2, 24, 100, 3, 4, 100), "full": SearchLevel(8, 64, 400, 4, 12, 240)}
+
 
 class SearchSettings(NamedTuple):
     """Choices of a search."""
@@ -85,9 +88,6 @@ class SearchSettings(NamedTuple):
     seed: int
     shape_weight: float = SHAPE_PRIOR_WEIGHT
     """Weight of the prior on shape."""
-
-
-SEARCH_LEVELS = {"quick": SearchLevel(2, 24, 100, 3, 4, 100), "full": SearchLevel(8, 64, 400, 4, 12, 240)}
 
 
 class SearchStart(NamedTuple):
@@ -166,7 +166,7 @@ def search_lattice_sites(
     )
     if not leaders:
         return None
-    progress("places and stackings")
+    progress("lattice origins and stackings")
     packing_draws = draws_by_packing or {}
     starts = [
         start
@@ -183,8 +183,35 @@ def search_lattice_sites(
     minima = _search_rounds(problem, starts, fitted, progress)
     if minima is None:
         return None
-    progress("how sure the sites are")
+    progress("probabilities of the sites")
     return _summarize_search(problem, minima, _minima_weights(problem, minima.fitted))
+
+
+def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> SearchStart | None:
+    """Return a listed cluster on its lattice; None if it lies on none."""
+    positions = cluster.positions
+    if packing == "stack":
+        positions = positions @ CUBE_TO_STACK.T if cluster.family in ("fcc", "octahedron") else positions
+        layers, layer_places = stacking.shifted_layers(positions)
+        if len(layers) < 2:
+            return None
+        start = _start_from_sequence(layers, stacking.StackingSequence(layer_places, math.inf), values)
+    elif packing in ("bcc", "sc"):
+        centre = (positions - positions[0]).mean(axis=0)
+        lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
+        start = SearchStart(lattice, _occupied_sites(lattice, positions - positions[0] - centre), values)
+    else:
+        central_atom = positions[np.argmin(np.linalg.norm(positions, axis=1))]
+        lattice_points = lattice_sites.packing_sites(packing, math.ceil(np.linalg.norm(positions, axis=1).max()) + 4)
+        tree, nearby_points = KDTree(lattice_points), lattices.points_within(lattice_points, 4.0)
+        match_counts = [
+            int((tree.query(positions - central_atom + site, distance_upper_bound=0.3)[0] < 0.3).sum())
+            for site in nearby_points
+        ]
+        centre = nearby_points[int(np.argmax(match_counts))] - central_atom
+        lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
+        start = SearchStart(lattice, _occupied_sites(lattice, positions), values)
+    return start if start.occupied_sites.sum() > 0.9 * len(positions) else None
 
 
 def _search_rounds(
@@ -314,33 +341,6 @@ def _library_starts(
             starts.append(start)
             start_counts[packing] += 1
     return starts
-
-
-def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> SearchStart | None:
-    """Return a listed cluster on its lattice; None if it lies on none."""
-    positions = cluster.positions
-    if packing == "stack":
-        positions = positions @ CUBE_TO_STACK.T if cluster.family in ("fcc", "octahedron") else positions
-        layers, layer_places = stacking.shifted_layers(positions)
-        if len(layers) < 2:
-            return None
-        start = _start_from_sequence(layers, stacking.StackingSequence(layer_places, math.inf), values)
-    elif packing in ("bcc", "sc"):
-        centre = (positions - positions[0]).mean(axis=0)
-        lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
-        start = SearchStart(lattice, _occupied_sites(lattice, positions - positions[0] - centre), values)
-    else:
-        central_atom = positions[np.argmin(np.linalg.norm(positions, axis=1))]
-        lattice_points = lattice_sites.packing_sites(packing, math.ceil(np.linalg.norm(positions, axis=1).max()) + 4)
-        tree, nearby_points = KDTree(lattice_points), lattices.points_within(lattice_points, 4.0)
-        match_counts = [
-            int((tree.query(positions - central_atom + site, distance_upper_bound=0.3)[0] < 0.3).sum())
-            for site in nearby_points
-        ]
-        centre = nearby_points[int(np.argmax(match_counts))] - central_atom
-        lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
-        start = SearchStart(lattice, _occupied_sites(lattice, positions), values)
-    return start if start.occupied_sites.sum() > 0.9 * len(positions) else None
 
 
 def _packing_starts(
@@ -497,9 +497,6 @@ def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, fl
     distance = jnp.maximum(jnp.arange(site_moves.N_DISTANCE_BINS) * width, 0.5) * target.bond
     float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
     return np.asarray(_pair_curves(distance.astype(jnp.float32), float32_values, target.basis)), width
-
-
-_pair_curves = jax.jit(site_moves.pair_curves)
 
 
 def _particle_misfit(

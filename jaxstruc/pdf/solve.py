@@ -69,7 +69,6 @@ MAX_REFINED_CANDIDATES = 200
 """Largest number of candidates that are refined with all free parameters: the best of a fit with the default ones."""
 MAX_WRITTEN_CANDIDATES = 5
 """Number of candidates with atoms and curves in a result."""
-
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
 """Step in the size of a basis for searches, so that few compilations do; functions beyond the independent points."""
 
@@ -275,29 +274,6 @@ def padded_targets(
         yield make_target(*measurement.curve, settings)
 
 
-def _basis_size(measurement: Measurement, plan: PdfPlan) -> float:
-    """Return the approximate number of functions in the basis of a measurement."""
-    settings, (r, _) = measurement.settings_by_name, measurement.curve
-    return (r[-1] - r[0]) * (settings["qmax"] - _minimum_qmin(measurement)) / math.pi + BASIS_SIZE_MARGIN
-
-
-def _minimum_qmin(measurement: Measurement) -> float:
-    """Return the smallest qmin that the models of a measurement may have."""
-    qmin = measurement.settings_by_name["qmin"]
-    return min(instrument.MIN_TRIAL_QMIN, qmin) if "qmin" in _inferable_settings(measurement, ()) else qmin
-
-
-def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the settings that the data may correct: a qmin or a qdamp that no user gave and no fit frees."""
-    origins = {setting.name: setting.origin for setting in measurement.settings}
-    inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
-    return tuple(
-        name
-        for name, allowed_origins in inferable_origins.items()
-        if origins[name] in allowed_origins and name not in free
-    )
-
-
 def solve_measurement(
     case: MeasurementCase, library_cache: LibraryCache, progress: Callable[[str], None] = lambda remark: None
 ) -> PdfResult:
@@ -310,7 +286,7 @@ def solve_measurement(
     """
     if not case.nonempty_groups:
         return _failed_result(case, "Expected a candidate, got none; try others.")
-    probable = probable_candidates(case, library_cache)
+    probable = select_probable_candidates(case, library_cache)
     inferred = infer_settings(case, probable)
     case = case._replace(target=inferred.target)
     screened = screen_candidates(case, probable)
@@ -335,33 +311,7 @@ def solve_measurement(
     )
 
 
-def estimate_size(case: MeasurementCase) -> DiameterEstimate:
-    """Return the size of the particle, and the end of the signal, by the decay of G(r)."""
-    return screening.diameter_estimate(
-        case.measurement.r, case.measurement.g, bond=case.target.bond, qdamp=case.target.qdamp
-    )
-
-
-def _failed_result(
-    case: MeasurementCase, message: str, inferred_settings: Mapping[str, InferredSetting] = MappingProxyType({})
-) -> PdfResult:
-    """Return the result without a candidate, with the settings that were used."""
-    facts: dict[str, Any] = {}
-    for source in case.plan.sources:
-        facts |= source.facts
-    return PdfResult(
-        case.measurement.name,
-        case.measurement.sha256,
-        case.plan.element,
-        "failed",
-        message,
-        settings=_updated_settings(case.measurement, inferred_settings),
-        facts=facts,
-        versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
-    )
-
-
-def probable_candidates(case: MeasurementCase, library_cache: LibraryCache) -> ProbableCandidates:
+def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCache) -> ProbableCandidates:
     """Return the candidates that the classifier finds probable, with binned distances for the screening."""
     groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups)
     if not case.plan.screen_candidates:  # clusters that a user refines are all fitted
@@ -439,6 +389,13 @@ def fit_candidates(
     return fitted
 
 
+def estimate_size(case: MeasurementCase) -> DiameterEstimate:
+    """Return the size of the particle, and the end of the signal, by the decay of G(r)."""
+    return screening.diameter_estimate(
+        case.measurement.r, case.measurement.g, bond=case.target.bond, qdamp=case.target.qdamp
+    )
+
+
 def cross_validate_sample(
     case: MeasurementCase,
     fitted: FittedCandidates,
@@ -464,19 +421,6 @@ def cross_validate_sample(
     )
 
 
-def _holdout_search(plan: PdfPlan) -> Callable[[Target, FittedCandidates], CandidateGroup | None] | None:
-    """Return the search on data up to a cut of the cross-validation; None if lattice sites are not searched."""
-    if plan.search == "none":
-        return None
-    settings = SearchSettings(site_search.HOLDOUT_LEVEL, plan.seed, plan.shape_weight)
-
-    def search_below_cut(target: Target, fitted: FittedCandidates) -> CandidateGroup | None:
-        search_result = site_search.search_lattice_sites(target, fitted, settings)
-        return search_result.group if search_result else None
-
-    return search_below_cut
-
-
 def search_lattice_sites(
     case: MeasurementCase,
     fitted: FittedCandidates,
@@ -497,11 +441,6 @@ def search_lattice_sites(
         draws_by_packing=classifier_prior.draw_atom_counts(case.prediction, case.nonempty_groups),
         progress=progress,
     )
-
-
-def _is_distribution(sample_model: SampleModel | str) -> bool:
-    """Return whether the cross-validation finds a distribution of particles."""
-    return isinstance(sample_model, SampleModel) and sample_model.is_distribution
 
 
 def add_searched_particles(
@@ -526,29 +465,6 @@ def add_searched_particles(
     merged_pool = CandidatePool((*pool.groups, search_result.group), group_indices, group_rows)
     merged_fits = candidates.concatenate(fits, candidates.select_rows(search_fits, is_new))
     return _rank_by_rw(FittedCandidates(merged_pool, merged_fits))
-
-
-def _drop_duplicate_draws(fitted: FittedCandidates) -> FittedCandidates:
-    """Return the candidates without draws of the network that duplicate better ones."""
-    pool, fits = fitted
-    groups, row_blocks = list(pool.groups), []
-    for group_index, group in enumerate(groups):
-        group_rows = np.flatnonzero(pool.group == group_index)
-        if group.source == "network":
-            best_rows, groups[group_index] = sources.merge_duplicates(
-                group, np.asarray(fits.rw)[group_rows], np.asarray(fits.values.stretch)[group_rows]
-            )
-            group_rows = group_rows[best_rows]
-        row_blocks.append(group_rows)
-    return candidates.select_fitted(
-        FittedCandidates(pool._replace(groups=tuple(groups)), fits), np.concatenate(row_blocks)
-    )
-
-
-def _rank_by_rw(fitted: FittedCandidates) -> FittedCandidates:
-    """Return the candidates by Rw; faulty and failed ones come last."""
-    rw = fitted.fits.rw
-    return candidates.select_fitted(fitted, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted.pool.has_fault)))
 
 
 def weight_candidates(
@@ -581,6 +497,116 @@ def weight_candidates(
     weight = posterior.weights(usable_rw, effective_points, len(case.free), prior_weight=prior_weights)
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(usable_rw)))
     return WeightedCandidates(*candidates.select_fitted(fitted, order), weight[order], effective_points)
+
+
+def propagate_setting_errors(
+    case: MeasurementCase, weighted: WeightedCandidates, inferred_settings: Mapping[str, InferredSetting]
+) -> WeightedCandidates:
+    """Return the candidates with the errors of inferred settings added to those of the fitted values.
+
+    Each setting is moved by about its standard error, and the listed candidates are fitted again.
+    """
+    if not inferred_settings:
+        return weighted
+    n_candidates = min(MAX_LISTED_CANDIDATES, len(weighted.fits.rw))
+    listed_pool = weighted.pool.select(np.arange(n_candidates))
+    variance = np.asarray(weighted.fits.errors, float) ** 2
+    for name, setting in inferred_settings.items():
+        step = min(setting.error, 0.1 * max(setting.value, 0.01))
+        interval_bounds = max(setting.value - step, 1e-3), setting.value + step
+        shifted_values = [
+            candidates.fit_all(listed_pool, replace_settings(case.target, **{name: bound}), free=case.free).values
+            for bound in interval_bounds
+        ]
+        for column, parameter in enumerate(case.free):
+            low, high = (np.asarray(getattr(fitted_values, parameter), float) for fitted_values in shifted_values)
+            variance[:n_candidates, column] += (
+                (high - low) / (interval_bounds[1] - interval_bounds[0]) * setting.error
+            ) ** 2
+    return weighted._replace(fits=weighted.fits._replace(errors=np.sqrt(variance)))
+
+
+def _basis_size(measurement: Measurement, plan: PdfPlan) -> float:
+    """Return the approximate number of functions in the basis of a measurement."""
+    settings, (r, _) = measurement.settings_by_name, measurement.curve
+    return (r[-1] - r[0]) * (settings["qmax"] - _minimum_qmin(measurement)) / math.pi + BASIS_SIZE_MARGIN
+
+
+def _minimum_qmin(measurement: Measurement) -> float:
+    """Return the smallest qmin that the models of a measurement may have."""
+    qmin = measurement.settings_by_name["qmin"]
+    return min(instrument.MIN_TRIAL_QMIN, qmin) if "qmin" in _inferable_settings(measurement, ()) else qmin
+
+
+def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the settings that the data may correct: a qmin or a qdamp that no user gave and no fit frees."""
+    origins = {setting.name: setting.origin for setting in measurement.settings}
+    inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
+    return tuple(
+        name
+        for name, allowed_origins in inferable_origins.items()
+        if origins[name] in allowed_origins and name not in free
+    )
+
+
+def _failed_result(
+    case: MeasurementCase, message: str, inferred_settings: Mapping[str, InferredSetting] = MappingProxyType({})
+) -> PdfResult:
+    """Return the result without a candidate, with the settings that were used."""
+    facts: dict[str, Any] = {}
+    for source in case.plan.sources:
+        facts |= source.facts
+    return PdfResult(
+        case.measurement.name,
+        case.measurement.sha256,
+        case.plan.element,
+        "failed",
+        message,
+        settings=_updated_settings(case.measurement, inferred_settings),
+        facts=facts,
+        versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
+    )
+
+
+def _holdout_search(plan: PdfPlan) -> Callable[[Target, FittedCandidates], CandidateGroup | None] | None:
+    """Return the search on data up to a cut of the cross-validation; None if lattice sites are not searched."""
+    if plan.search == "none":
+        return None
+    settings = SearchSettings(site_search.HOLDOUT_LEVEL, plan.seed, plan.shape_weight)
+
+    def search_below_cut(target: Target, fitted: FittedCandidates) -> CandidateGroup | None:
+        search_result = site_search.search_lattice_sites(target, fitted, settings)
+        return search_result.group if search_result else None
+
+    return search_below_cut
+
+
+def _is_distribution(sample_model: SampleModel | str) -> bool:
+    """Return whether the cross-validation finds a distribution of particles."""
+    return isinstance(sample_model, SampleModel) and sample_model.is_distribution
+
+
+def _drop_duplicate_draws(fitted: FittedCandidates) -> FittedCandidates:
+    """Return the candidates without draws of the network that duplicate better ones."""
+    pool, fits = fitted
+    groups, row_blocks = list(pool.groups), []
+    for group_index, group in enumerate(groups):
+        group_rows = np.flatnonzero(pool.group == group_index)
+        if group.source == "network":
+            best_rows, groups[group_index] = sources.merge_duplicates(
+                group, np.asarray(fits.rw)[group_rows], np.asarray(fits.values.stretch)[group_rows]
+            )
+            group_rows = group_rows[best_rows]
+        row_blocks.append(group_rows)
+    return candidates.select_fitted(
+        FittedCandidates(pool._replace(groups=tuple(groups)), fits), np.concatenate(row_blocks)
+    )
+
+
+def _rank_by_rw(fitted: FittedCandidates) -> FittedCandidates:
+    """Return the candidates by Rw; faulty and failed ones come last."""
+    rw = fitted.fits.rw
+    return candidates.select_fitted(fitted, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted.pool.has_fault)))
 
 
 def _effective_points(case: MeasurementCase, fitted: FittedCandidates) -> float:
@@ -630,33 +656,6 @@ def _updated_settings(
         else setting
         for setting in measurement.settings
     )
-
-
-def propagate_setting_errors(
-    case: MeasurementCase, weighted: WeightedCandidates, inferred_settings: Mapping[str, InferredSetting]
-) -> WeightedCandidates:
-    """Return the candidates with the errors of inferred settings added to those of the fitted values.
-
-    Each setting is moved by about its standard error, and the listed candidates are fitted again.
-    """
-    if not inferred_settings:
-        return weighted
-    n_candidates = min(MAX_LISTED_CANDIDATES, len(weighted.fits.rw))
-    listed_pool = weighted.pool.select(np.arange(n_candidates))
-    variance = np.asarray(weighted.fits.errors, float) ** 2
-    for name, setting in inferred_settings.items():
-        step = min(setting.error, 0.1 * max(setting.value, 0.01))
-        interval_bounds = max(setting.value - step, 1e-3), setting.value + step
-        shifted_values = [
-            candidates.fit_all(listed_pool, replace_settings(case.target, **{name: bound}), free=case.free).values
-            for bound in interval_bounds
-        ]
-        for column, parameter in enumerate(case.free):
-            low, high = (np.asarray(getattr(fitted_values, parameter), float) for fitted_values in shifted_values)
-            variance[:n_candidates, column] += (
-                (high - low) / (interval_bounds[1] - interval_bounds[0]) * setting.error
-            ) ** 2
-    return weighted._replace(fits=weighted.fits._replace(errors=np.sqrt(variance)))
 
 
 def _empty_result(

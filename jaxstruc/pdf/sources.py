@@ -27,6 +27,10 @@ from jaxstruc.scattering import form_factors
 
 MAX_DRAW_DIAMETER = 20.0
 """Bonds. Longest distance in a draw that counts in the fit."""
+MIN_ATOM_DISTANCE = 0.6
+"""Bonds. Distance of two atoms below which a draw is faulty."""
+MAX_DUPLICATE_DIFFERENCE = 0.035
+"""Bonds. Root mean square difference of the sorted distances below which two draws are duplicates."""
 
 
 class CandidateSource(NamedTuple):
@@ -140,18 +144,6 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
     return elements[0], CandidateSource(float(cluster_library.diameter.max()) + 1, iterate_candidates, provenance, {})
 
 
-def _files_inside(inputs: Sequence[Path]) -> list[Path]:
-    """Return the files among the inputs and in their folders, sorted."""
-    file_paths = [path for entry in inputs for path in ([entry] if entry.is_file() else entry.iterdir())]
-    return sorted(path for path in file_paths if path.is_file())
-
-
-MIN_ATOM_DISTANCE = 0.6
-"""Bonds. Distance of two atoms below which a draw is faulty."""
-MAX_DUPLICATE_DIFFERENCE = 0.035
-"""Bonds. Root mean square difference of the sorted distances below which two draws are duplicates."""
-
-
 def network_candidates(proposals: Proposals, *, bond: float, family: str) -> CandidateGroup:
     """Return the draws for one PDF that have at least two atoms, all at finite positions.
 
@@ -208,6 +200,12 @@ def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray)
             representative = index
         draw_counts[representative] += 1
     return np.array(unique_indices, int), group._replace(notes={**group.notes, "draws": draw_counts})
+
+
+def _files_inside(inputs: Sequence[Path]) -> list[Path]:
+    """Return the files among the inputs and in their folders, sorted."""
+    file_paths = [path for entry in inputs for path in ([entry] if entry.is_file() else entry.iterdir())]
+    return sorted(path for path in file_paths if path.is_file())
 
 
 def _are_duplicates(first_distances: np.ndarray, second_distances: np.ndarray) -> bool:

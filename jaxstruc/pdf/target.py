@@ -149,6 +149,15 @@ class Target(NamedTuple):
         return float(self.basis.n_independent)
 
 
+class ProjectedData(NamedTuple):
+    """The data in a basis, after a smooth background is projected out."""
+
+    data: Float[np.ndarray, " basis"]
+    background_basis: Float[np.ndarray, "basis term"]
+    unmodelled_squares: float
+    """Sum of the squares of the part of the data that no model reaches."""
+
+
 def table_range(*, rmax: float, qmax: float, diameter: float) -> TableRange:
     """Return the range that tables of clusters up to a diameter must cover, for data to rmax and qmax.
 
@@ -206,47 +215,6 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
         basis=basis,
         absolute=settings.absolute,
     )
-
-
-def _basis_functions(
-    r: Float[np.ndarray, " r"], lowest_qmin: float, settings: TargetSettings
-) -> tuple[Float[np.ndarray, "r basis"], Float[np.ndarray, " basis"]]:
-    """Return the orthonormal basis on the points of the data, and the r in Å at which each function sits."""
-    _, to_g = sine_transform(r, lowest_qmin, settings.qmax, settings.span)
-    eigenvalues, eigenvectors = np.linalg.eigh(to_g.T @ to_g)
-    selected_functions = eigenvalues > BASIS_TOLERANCE**2 * eigenvalues[-1]
-    basis_functions = to_g @ (eigenvectors[:, selected_functions] / np.sqrt(eigenvalues[selected_functions]))
-    r_squared, rotation = np.linalg.eigh(basis_functions.T @ (r[:, None] ** 2 * basis_functions))
-    padding = (0, max(-len(r_squared) % BASIS_SIZE_MULTIPLE, settings.min_basis_size - len(r_squared)))
-    return np.pad(basis_functions @ rotation, ((0, 0), padding)), np.pad(np.sqrt(r_squared), padding)
-
-
-class ProjectedData(NamedTuple):
-    """The data in a basis, after a smooth background is projected out."""
-
-    data: Float[np.ndarray, " basis"]
-    background_basis: Float[np.ndarray, "basis term"]
-    unmodelled_squares: float
-    """Sum of the squares of the part of the data that no model reaches."""
-
-
-def _project_data(
-    r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], n_terms: int
-) -> ProjectedData:
-    """Return the data in the basis, by least squares over a background of smooth terms.
-
-    With A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
-    """
-    terms = background_terms(r, n_terms)
-    principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
-    sines = np.sqrt(np.maximum(1 - cosines**2, 0.0))
-    projected_g = g - terms @ (terms.T @ g)
-    data = basis_functions.T @ projected_g
-    data += principal_curves @ (
-        np.where(sines > 1e-6, 1 / np.maximum(sines, 1e-6) - 1, -1.0) * (principal_curves.T @ data)
-    )
-    unmodelled_squares = projected_g @ projected_g - data @ data
-    return ProjectedData(data, principal_curves * np.sqrt(1 - sines), unmodelled_squares)
 
 
 def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float | None = None) -> Target:
@@ -323,6 +291,38 @@ def n_q_nodes(rmax: float, qmin: float, qmax: float, span: TableRange) -> int:
     """Return the number of points of Q that the Gauss-Legendre rule of `sine_transform` needs."""
     phase = 0.5 * (qmax - qmin) * (STRETCH_BOUNDS[1] * span.max_distance + rmax)
     return 32 * math.ceil((phase / 2 + 16) / 32)
+
+
+def _basis_functions(
+    r: Float[np.ndarray, " r"], lowest_qmin: float, settings: TargetSettings
+) -> tuple[Float[np.ndarray, "r basis"], Float[np.ndarray, " basis"]]:
+    """Return the orthonormal basis on the points of the data, and the r in Å at which each function sits."""
+    _, to_g = sine_transform(r, lowest_qmin, settings.qmax, settings.span)
+    eigenvalues, eigenvectors = np.linalg.eigh(to_g.T @ to_g)
+    selected_functions = eigenvalues > BASIS_TOLERANCE**2 * eigenvalues[-1]
+    basis_functions = to_g @ (eigenvectors[:, selected_functions] / np.sqrt(eigenvalues[selected_functions]))
+    r_squared, rotation = np.linalg.eigh(basis_functions.T @ (r[:, None] ** 2 * basis_functions))
+    padding = (0, max(-len(r_squared) % BASIS_SIZE_MULTIPLE, settings.min_basis_size - len(r_squared)))
+    return np.pad(basis_functions @ rotation, ((0, 0), padding)), np.pad(np.sqrt(r_squared), padding)
+
+
+def _project_data(
+    r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], n_terms: int
+) -> ProjectedData:
+    """Return the data in the basis, by least squares over a background of smooth terms.
+
+    With A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
+    """
+    terms = background_terms(r, n_terms)
+    principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
+    sines = np.sqrt(np.maximum(1 - cosines**2, 0.0))
+    projected_g = g - terms @ (terms.T @ g)
+    data = basis_functions.T @ projected_g
+    data += principal_curves @ (
+        np.where(sines > 1e-6, 1 / np.maximum(sines, 1e-6) - 1, -1.0) * (principal_curves.T @ data)
+    )
+    unmodelled_squares = projected_g @ projected_g - data @ data
+    return ProjectedData(data, principal_curves * np.sqrt(1 - sines), unmodelled_squares)
 
 
 @lru_cache(maxsize=64)
