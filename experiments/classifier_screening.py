@@ -42,7 +42,7 @@ RW_TOLERANCE = 1.02
 
 def mining_plan(element: str, classifier_screen: ClassifierScreen, ensemble: EnsembleName = "none") -> PdfPlan:
     """Return the plan that files are mined by."""
-    return solving(element, MineOptions(ensemble=ensemble, screen="none"))._replace(screen=classifier_screen)
+    return solving(element, MineOptions(ensemble=ensemble, screen="none"))._replace(classifier_screen=classifier_screen)
 
 
 def simulated_files(draws: int) -> list[tuple[dict[str, Any], Measurement]]:

@@ -197,7 +197,7 @@ def solve_plan(case_set: CaseSet, max_atoms: int) -> PdfPlan:
         case_set.sources, fit=FitOptions(absolute=case_set.absolute), candidates=LibraryOptions((), max_atoms),
         search=case_set.search, ensemble="none", screen=case_set.screen,
     )  # fmt: skip
-    return solving("Pt", options)._replace(shape=case_set.shape_weight)
+    return solving("Pt", options)._replace(shape_weight=case_set.shape_weight)
 
 
 def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str, Any]:

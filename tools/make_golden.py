@@ -3,7 +3,8 @@
     python tools/make_golden.py FOLDER
 
 FOLDER holds curves made with diffpy.srreal 1.4.0 on libdiffpy 1.4.0.post0, one NumPy archive for each structure. Of
-each curve, about fifty evenly spaced points and the largest absolute value are written, and the settings that the tests use.
+each curve, about fifty evenly spaced points and the largest absolute value are written, and the settings that the tests
+use.
 """
 
 import json

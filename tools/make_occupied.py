@@ -3,8 +3,9 @@
     python tools/make_occupied.py
 
 Clusters of 30 to 1000 atoms are drawn uniformly in size and family for each packing, and placed on their lattices.
-Their atoms and the empty sites beside them are counted by the numbers of occupied neighbours and next neighbours. The sum of
-the negative logarithms of these shares over the sites of a cluster is then fitted as a power of its number of atoms.
+Their atoms and the empty sites beside them are counted by the numbers of occupied neighbours and next neighbours. The
+sum of the negative logarithms of these shares over the sites of a cluster is then fitted as a power of its number of
+atoms.
 """
 
 import json
