@@ -39,7 +39,7 @@ def test_atoms_show_the_type_of_their_particle(drawn_particles):
         observed_type = structure_type.identify_structure_type(particles.positions[row][particles.mask[row]])
         hexagonal_shares = (
             np.nan_to_num(observed_type.hexagonal_share, nan=-1),
-            np.nan_to_num(particles.hexagonal[row], nan=-1),
+            np.nan_to_num(particles.hexagonal_share[row], nan=-1),
         )
         n_wrong += (
             observed_type.name != STRUCTURE_TYPES[particles.type_index[row]]

@@ -33,7 +33,7 @@ def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes
     is_compact = (small_library.diameter + 1) / sizes <= size_classes.MAX_COMPACT_ELONGATION
     class_index = int(np.argmax(built_classes.n_members))
     has_same_size = np.rint(np.log(sizes) / size_classes.LOG_SIZE_STEP) == np.rint(
-        np.log(built_classes.sizes[built_classes.place[class_index]]) / size_classes.LOG_SIZE_STEP
+        np.log(built_classes.size_grid[built_classes.size_index[class_index]]) / size_classes.LOG_SIZE_STEP
     )
     rows = np.flatnonzero(
         is_compact
@@ -41,7 +41,7 @@ def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes
         & (library_packings(small_library) == built_classes.packing_names[built_classes.packing_index[class_index]])
     )
     assert len(rows) == built_classes.n_members[class_index] > 3
-    assert built_classes.size[class_index] == pytest.approx(sizes[rows].mean(), rel=1e-6)
+    assert built_classes.mean_size[class_index] == pytest.approx(sizes[rows].mean(), rel=1e-6)
     pairs = np.mean(
         [
             small_library.weight[small_library.bin_starts[row] : small_library.bin_starts[row + 1]].sum()
@@ -78,7 +78,7 @@ def test_balls_beyond_the_library_are_means_over_centres(built_classes):
     ball_counts = np.zeros(8)
     n_atoms = 0
     for centre in rng.uniform(-1, 1, (60, 3)):
-        ball = points[np.linalg.norm(points - centre, axis=1) < built_classes.size[class_index] / 2]
+        ball = points[np.linalg.norm(points - centre, axis=1) < built_classes.mean_size[class_index] / 2]
         ball_counts += np.histogram(pdist(ball), bins=np.arange(0.5, 9, 1))[0] * 2
         n_atoms += len(ball)
     weight, mean = built_classes.histogram.weight[class_index], built_classes.histogram.mean[class_index]
@@ -87,9 +87,9 @@ def test_balls_beyond_the_library_are_means_over_centres(built_classes):
 
 
 def test_sizes_are_even_in_the_logarithm_and_reach_far_beyond_the_library(built_classes):
-    np.testing.assert_allclose(np.diff(np.log(built_classes.sizes)), size_classes.LOG_SIZE_STEP)
-    assert built_classes.sizes[-1] == pytest.approx(size_classes.MAX_CLASS_SIZE, rel=0.03)
-    np.testing.assert_allclose(built_classes.size, built_classes.sizes[built_classes.place], rtol=0.04)
+    np.testing.assert_allclose(np.diff(np.log(built_classes.size_grid)), size_classes.LOG_SIZE_STEP)
+    assert built_classes.size_grid[-1] == pytest.approx(size_classes.MAX_CLASS_SIZE, rel=0.03)
+    np.testing.assert_allclose(built_classes.mean_size, built_classes.size_grid[built_classes.size_index], rtol=0.04)
     assert {"fcc", "icosahedron", "twin"} == set(built_classes.packing_names)
     assert built_classes.histogram.weight.shape[1] == round(size_classes.MAX_CLASS_DISTANCE / BIN_WIDTH)
 

@@ -79,7 +79,7 @@ def test_distributions_have_widths_and_no_aspect(drawn_particles):
         and np.isnan(particle_batch.values[is_distribution, 4]).all()
     )
     assert (width[~is_distribution & np.isfinite(width)] == 0).all()
-    assert (particle_batch.type[is_distribution] >= 0).all() and np.isfinite(particle_batch.histogram).all()
+    assert (particle_batch.type_index[is_distribution] >= 0).all() and np.isfinite(particle_batch.histogram).all()
 
 
 def test_held_out_sizes_are_never_drawn(small_library, drawn_particles):
