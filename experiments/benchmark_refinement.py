@@ -88,7 +88,9 @@ def simulate_data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
 
 def make_target(g: np.ndarray, span: TableRange) -> Target:
     """Return the target of a curve on `R_GRID`."""
-    return targets.make_target(R_GRID, g, **Q_LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
+    return targets.make_target(
+        R_GRID, g, targets.TargetSettings(**Q_LIMITS, qdamp=START_QDAMP, qbroad=0.0, bond=BOND, span=span)
+    )
 
 
 def cluster_histograms(candidates: Library, indices: np.ndarray, target: Target) -> Histogram:

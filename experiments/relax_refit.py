@@ -116,7 +116,9 @@ def make_target(g: np.ndarray, fit_range: FitRange, pool: CandidatePool) -> Targ
     """Return the target of a curve for the fits of these candidates."""
     diameter = float(pool.diameter.max()) * BOND
     span = target.table_range(rmax=float(fit_range.r[-1]), qmax=fit_range.qmax, diameter=diameter)
-    return target.make_target(fit_range.r, g, **fit_range.q_limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
+    return target.make_target(
+        fit_range.r, g, target.TargetSettings(**fit_range.q_limits, qdamp=QDAMP, qbroad=0.0, bond=BOND, span=span)
+    )
 
 
 def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:

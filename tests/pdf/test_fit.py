@@ -49,7 +49,9 @@ def distances():
 
 def make_target(g, *, r=R, qdamp=0.03, **options):
     return target.make_target(
-        r, np.asarray(g, float), qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN, **options
+        r,
+        np.asarray(g, float),
+        target.TargetSettings(qmin=1.0, qmax=22.0, qdamp=qdamp, qbroad=0.0, bond=BOND, span=SPAN, **options),
     )
 
 

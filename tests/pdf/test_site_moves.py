@@ -23,7 +23,9 @@ def make_target_and_values(positions, *, rmax, qmax, noise):
     )
     span = target.table_range(rmax=rmax, qmax=qmax, diameter=40.0)
     fit_target = target.make_target(
-        r, g, qmin=0.8, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=simulated_pdfs_numpy.BOND, span=span
+        r,
+        g,
+        target.TargetSettings(qmin=0.8, qmax=qmax, qdamp=0.03, qbroad=0.0, bond=simulated_pdfs_numpy.BOND, span=span),
     )
     ones = jnp.ones(1, jnp.float32)
     return fit_target, FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.03 * ones, 0 * ones)
