@@ -199,7 +199,7 @@ def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutC
     """Return the cuts of the data; none if too little of the signal lies beyond.
 
     Args:
-        r: of the data, in Å.
+        r: points of the data, in Å.
         signal_end: r at which the signal sinks into the noise, in Å.
     """
     signal_end = min(signal_end, float(r[-1]), MAX_HOLDOUT_R)

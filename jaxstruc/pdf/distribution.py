@@ -144,7 +144,7 @@ class LibraryClasses(NamedTuple):
 
 
 class LibraryCache(NamedTuple):
-    """What the measurements of a run share, by the identity of the library."""
+    """Data of libraries that the measurements of a run share, by the identity of the library."""
 
     library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
     """Classes of a library for a range of tables; None if the library has too few clusters."""
@@ -264,7 +264,7 @@ def cross_validate_sample(
         groups: candidates of each source, as listed.
         fitted: the candidates that were fitted, best first.
         signal_end: r at which the signal sinks into the noise, in Å.
-        options: what is fitted up to each cut.
+        options: parameters, method, rows of the library and search for the fits up to each cut.
         library_cache: cache of the run.
     """
     holdout_data = _holdout_data(measurement, target, min(signal_end, cross_validation.MAX_HOLDOUT_R))

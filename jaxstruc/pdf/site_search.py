@@ -29,7 +29,7 @@ from jaxstruc.pdf.target import Target
 SHAPE_PRIOR_WEIGHT = 1.0
 """Weight of the prior on shape; with 1 the library's random particles count as a sample of real ones."""
 SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
-"""Number of atoms below which more shapes are tried, because they cost less, and the largest factor of their number."""
+"""Number of atoms below which more shapes are compared, because they cost less; largest factor of their number."""
 LOG_AXIS_SPREAD = 0.2
 """Standard deviation of the logarithms of the axes of ellipsoids."""
 LOG_SCALE_SPREAD = 0.3
@@ -60,9 +60,9 @@ class SearchLevel:
     starts: int
     """Number of starts of each packing in the first round."""
     origins: int
-    """Number of origins of the lattice that are tried for them."""
+    """Number of lattice origins from which these starts are chosen."""
     shapes: int
-    """Number of shapes that are tried for them, of particles of at least `SMALL_PARTICLE_ATOMS` atoms."""
+    """Number of shapes from which they are chosen, of particles of at least `SMALL_PARTICLE_ATOMS` atoms."""
     min_rounds: int
     """Smallest number of rounds after the first."""
     max_continued: int
@@ -355,7 +355,7 @@ def _packing_starts(
 ) -> list[SearchStart]:
     """Return the starts of a packing that fit best by an approximate misfit.
 
-    Half of those tried have drawn numbers of atoms.
+    Half of the particles compared have drawn numbers of atoms.
     """
     if packing == "stack":
         return _stack_starts(target, atoms, values, level, rng, atom_count_draws=atom_count_draws)
@@ -413,7 +413,7 @@ def _stack_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[SearchStart]:
-    """Return the stacks that fit best as spheres; all sequences of layers are tried."""
+    """Return the stacks that fit best as spheres; all sequences of layers are compared."""
     data, pair_curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
     radius = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)

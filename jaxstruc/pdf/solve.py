@@ -74,7 +74,7 @@ BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
 
 
 class PdfPlan(NamedTuple):
-    """What is done with each measurement."""
+    """Element, sources, options and classifier with which measurements are solved."""
 
     element: str
     sources: tuple[CandidateSource, ...]
@@ -207,7 +207,7 @@ def solve_measurements(
 
     Args:
         measurements: measurements with all settings, made by `prepare_measurement`.
-        plan: what is done with them.
+        plan: element, sources and options.
         run_measurements: all measurements of the run, if these are a part of it; a result then equals that of the
             whole run to the last bit.
         progress: called with the number of measurements that are done, the number of all, and a remark.

@@ -41,9 +41,9 @@ class CandidateSource(NamedTuple):
     candidates: Callable[[Sequence[Measurement]], Iterator[CandidateGroup]]
     """Function that yields the candidates of each measurement, in order."""
     provenance: dict[str, Any]
-    """What of the source decides a result, as JSON."""
+    """Properties of the source that decide a result, as JSON."""
     facts: dict[str, Any]
-    """What a result states of the source."""
+    """Facts about the source that a result records."""
 
 
 def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:

@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 from jaxstruc import Measurement
 from jaxstruc.clusters import families, lattice_sites, library
 from jaxstruc.clusters.families import FAMILY_TYPES
-from jaxstruc.io import measurement as measurements
+from jaxstruc.io.measurement import resolve_settings
 from jaxstruc.options.pdf import DataOptions, FitOptions, SolveOptions
 from jaxstruc.pdf import site_search, stacking, target
 from jaxstruc.pdf.candidates import CandidateGroup
@@ -41,7 +41,7 @@ def results(particle, fcc_library):
     r = np.arange(1.5, 16.001, 0.05)
     g = simulated_pdfs_numpy.cluster_pdf(particle * BOND, r, noise=0.01, rng=np.random.default_rng(0), qmin=0.8)
     data = DataOptions(qmin=0.8, qmax=18.0, qdamp=0.03, rmax=16.0)
-    measurement = measurements.resolve_settings(Measurement("own.gr", r, g, {}), data, bond=BOND)
+    measurement = resolve_settings(Measurement("own.gr", r, g, {}), data, bond=BOND)
     rows = np.arange(len(fcc_library.atoms))
     source = CandidateSource(8.0, lambda files: (CandidateGroup("library", fcc_library, rows) for _ in files), {}, {})
     plan = PdfPlan(
