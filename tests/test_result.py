@@ -107,7 +107,7 @@ def test_the_classifiers_prediction_comes_back_without_loss():
 
 
 def test_no_old_field_name_is_a_present_field_name():
-    """Else a result of version 1 would lose the field of that name."""
+    """Otherwise a result of version 1 would lose the field of that name."""
     dataclass_types = (Result, *RESULT_CLASSES, Candidate, ClassifierPrior)
     field_names = {field.name for dataclass_type in dataclass_types for field in dataclasses.fields(dataclass_type)}
     assert not field_names & set(results.OLD_NAMES) and len(set(results.OLD_NAMES.values())) == len(results.OLD_NAMES)

@@ -1,4 +1,4 @@
-"""Hundreds of spoiled files: each is read as the curve that it holds, or refused in one line that names it."""
+"""Hundreds of damaged files: each is read as the curve that it holds, or refused in one line that names it."""
 
 import io
 import re
@@ -134,7 +134,7 @@ def files_with_damaged_headers(rng):
 
 
 def files_without_a_pdf(rng):
-    """Yield what holds no G(r) in Å: other units, other curves, other files."""
+    """Yield files that hold no G(r) in Å: other units, other curves, other formats."""
     header = PROGRAM_HEADERS["example"]
     sine = np.sin(3 * R)
     labels = (
@@ -179,7 +179,7 @@ def files_without_a_pdf(rng):
 
 
 def damaged_structures(rng):
-    """Yield spoiled clusters, and whether they may be read."""
+    """Yield damaged structure files, and whether they may be read."""
     stream = io.StringIO()
     ase.io.write(stream, Icosahedron("Ag", 3), format="extxyz", columns=["symbols", "positions"])
     content = stream.getvalue()
@@ -302,7 +302,7 @@ def test_a_spoiled_cluster_is_read_or_refused_in_one_line(tmp_path):
 
 @pytest.fixture(scope="module")
 def damaged_folder(tmp_path_factory):
-    """A sample of all kinds, few readable, the example, a folder and no file; by path, whether it is readable."""
+    """Return a sample of damaged files, the example, a folder and a missing file: by path, whether it is readable."""
     folder = tmp_path_factory.mktemp("spoiled")
     is_readable_by_path = {}
     for damage in DAMAGE_GENERATORS:
@@ -388,7 +388,7 @@ def test_a_bad_cluster_is_refused_in_one_line(tmp_path, capfd):
 
 
 def _covers_fit_range(path):
-    """Return whether a file holds the range that is fitted, or None where it is refused."""
+    """Return whether a file holds the fitted range, or None if it is refused."""
     try:
         r = prepare_measurement(gr.read(path), PdfPlan("Ag", ())).r
     except ValueError:
@@ -397,13 +397,13 @@ def _covers_fit_range(path):
 
 
 def assert_error_names_file(error, path):
-    """One sentence, not long, that names the file."""
+    """Assert that an error is one short sentence that names the file."""
     assert_one_sentence(SimpleNamespace(value=error))
     assert str(path) in str(error) and len(str(error)) < 300 + len(str(path)), error
 
 
 def assert_valid_measurement(measurement, name, *, is_exact):
-    """A grid of finite numbers and settings; and the numbers that were there, but for one of a hundred."""
+    """Assert that grid and settings are finite, and that 99 % of the numbers are those of the file."""
     (r, g), settings = measurement.curve, measurement.settings_by_name
     assert np.isfinite([measurement.r, measurement.g]).all() and np.isfinite(list(settings.values())).all(), name
     assert 0 <= r[0] and r[-1] <= 500 and np.ptp(np.diff(r)) < 0.4 * settings["rstep"] and len(r) == len(g) >= 10, name

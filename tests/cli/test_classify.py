@@ -18,7 +18,7 @@ DATA_OPTIONS = ["--element", "Pt", "--qmin", "0.8", "--qmax", "20", "--no-cache"
 
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory):
-    """Weights drawn at random: what they say means nothing."""
+    """Return a file of random weights, whose predictions have no meaning."""
     path = tmp_path_factory.mktemp("own") / "own.safetensors"
     network_input = np.zeros((1, N_POINTS)), np.zeros((1, N_POINTS), bool), np.zeros((1, len(SETTING_NAMES)))
     params = jax.jit(SMALL_CLASSIFIER.init)(jax.random.key(0), *network_input)
@@ -36,7 +36,7 @@ def weights_file(tmp_path_factory):
 
 
 def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
-    """Bad files among good ones: status 3, a row with the reason, and the others are named."""
+    """Bad files among good ones give status 3 and a row with the reason."""
     for name, text in {
         "a.gr": rows(),
         "b.gr": "no numbers",

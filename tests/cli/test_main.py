@@ -11,7 +11,7 @@ EXAMPLE = "examples/Ag68_simulated.gr"
 
 
 def run_command(arguments, capsys):
-    """Return exit status and what was printed on standard error."""
+    """Return the exit status and the text on standard error."""
     with pytest.raises(SystemExit) as exit_info:
         main.main([str(argument) for argument in arguments])
     return exit_info.value.code, capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_help_has_an_example_and_imports_no_jax(command, repository):
 
 @pytest.mark.slow
 def test_generate_and_train_make_weights(capsys, tmp_path):
-    """The paper's set, and an epoch on a twentieth of it, in the batches of the tests of the training."""
+    """The data set is the paper's; the training is one epoch on a twentieth of it."""
     with pytest.raises(SystemExit) as exit_info:
         main.main(["generate", "kdd", "-o", str(tmp_path / "kdd.h5")])
     assert exit_info.value.code == 0

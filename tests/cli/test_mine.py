@@ -1,4 +1,4 @@
-"""`mine` with libraries of its own."""
+"""`mine` with small libraries."""
 
 import ase.io
 import pytest
@@ -14,7 +14,7 @@ def result_folder(input_files, command_arguments, tmp_path_factory):
 
 
 def test_the_size_and_values_of_the_example_are_found(result_folder):
-    """Ag68, bonds of 2.90 Å, whose own shape is not among the families asked for."""
+    """The example is Ag68 with bonds of 2.90 Å, whose shape is not in the requested families."""
     row = read_table(result_folder / "summary.csv")[0]
     assert row["type"] == "fcc" and row["source"] == "library" and 40 <= int(row["n_atoms"]) <= 100
     assert 0.02 < float(row["rw"]) < 0.35

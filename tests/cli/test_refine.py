@@ -20,7 +20,7 @@ TRUE_VALUES = {"scale": 0.7, "stretch": 1.01, "uiso": 0.008, "delta2": 2.0}
 
 @pytest.fixture(scope="module")
 def input_folder(tmp_path_factory):
-    """The true cluster, another, the true one rattled, and a curve with noise."""
+    """Return a folder with the true cluster, another, the true one with displaced atoms, and a noisy curve."""
     folder = tmp_path_factory.mktemp("in")
     bond = form_factors.bond_length("Pt")
     true_cluster, other_cluster = (

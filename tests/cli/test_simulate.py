@@ -152,7 +152,7 @@ MIXTURE_OPTIONS = ("--family", "fcc", "--element", "Pt", "--mean", 14, "--width"
 
 
 def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
-    """Shares of atoms are even, so that G(r) and S(Q) are plain means, and I(Q) that of a mean particle."""
+    """Shares of atoms are equal, so that G(r) and S(Q) are plain means and I(Q) is that of a mean particle."""
     particle_population = polydisperse.particle_population(
         "fcc", mean=14 / form_factors.bond_length("Pt"), width=0.2, n_particles=3
     )

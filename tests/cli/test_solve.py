@@ -1,4 +1,4 @@
-"""`solve` on the example that lies in the repository."""
+"""`solve` on the example of the repository."""
 
 import ase.io
 import jax
@@ -21,7 +21,7 @@ def result_folder(input_files, command_arguments, tmp_path_factory):
 
 
 def test_the_example_is_solved(result_folder):
-    """A shape that neither the network nor these families hold: the bound is what the nearest reach."""
+    """Neither the network nor these families contain the shape; the bound is what the nearest shapes reach."""
     row = read_table(result_folder / "summary.csv")[0]
     assert float(row["rw"]) < 0.1 and abs(int(row["n_atoms"]) - 68) <= 25
     assert float(row["stretch"]) == pytest.approx(2.90 / 2.88, abs=0.01)
@@ -31,7 +31,7 @@ def test_the_example_is_solved(result_folder):
 
 
 def test_network_and_library_stand_in_one_ranking(result_folder):
-    """The network knows 55 atoms; the families asked for have octahedra and icosahedra alone."""
+    """The network was trained on up to 55 atoms; the families are octahedra and icosahedra."""
     ranking = read_table(result_folder / "candidates" / "good.csv")
     assert {row["source"] for row in ranking} == {"network", "library"}
     assert read_table(result_folder / "summary.csv")[0]["source"] == ranking[0]["source"]
@@ -42,7 +42,7 @@ def test_network_and_library_stand_in_one_ranking(result_folder):
 
 
 def test_the_structure_and_the_fitted_values_give_the_fitted_curve(result_folder):
-    """The exact Debye sum over the written coordinates, in double precision, is the written curve."""
+    """The written curve equals the Debye sum over the written coordinates in double precision."""
     row = read_table(result_folder / "summary.csv")[0]
     fit = np.genfromtxt(result_folder / "fits" / "good.csv", delimiter=",", names=True)
     atoms = ase.io.read(result_folder / "best" / "good.xyz")

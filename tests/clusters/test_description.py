@@ -10,7 +10,7 @@ from jaxstruc.clusters import families, lattices
 from jaxstruc.clusters.description import Description, describe_cluster, outline, rescale, sentence
 
 LATTICE_CONSTANT = math.sqrt(2)
-"""Of an fcc lattice with bonds of 1."""
+"""Lattice constant of fcc with bonds of 1."""
 SHAPES = {
     "octahedron": Octahedron("Au", 5, 0, latticeconstant=LATTICE_CONSTANT).positions,
     "truncated octahedron": Octahedron("Au", 7, 2, latticeconstant=LATTICE_CONSTANT).positions,
@@ -30,13 +30,13 @@ def tetrahedron(edge_atoms):
 
 
 def rotate_and_shuffle(positions, seed=5):
-    """Return positions turned by odd angles, moved, in another order."""
+    """Return positions after a rotation by odd angles, a shift and a permutation."""
     rng = np.random.default_rng(seed)
     return rng.permutation(positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0].T + [3, -8, 2])
 
 
 def names_by_label(family, min_atoms=5, max_atoms=300):
-    """Return the names of a family's clusters by their labels."""
+    """Return the descriptions of a family's clusters by their labels."""
     return {
         cluster.label: describe_cluster(cluster.positions, family=family, label=cluster.label).name
         for cluster in families.FAMILIES[family](min_atoms, max_atoms)
@@ -162,7 +162,7 @@ def test_diameters_of_bodies_are_those_of_geometry():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_direction_is_narrower_and_no_pair_longer(shape):
-    """Among many directions; for displaced atoms, whose edges are too many to try all, nearly so."""
+    """This holds among many directions, and nearly so for displaced atoms, which have too many edges to try all."""
     directions = np.random.default_rng(0).normal(size=(20000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for width, tolerance in ((0.0, 1e-3), (0.03, 0.02)):

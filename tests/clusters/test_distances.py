@@ -40,7 +40,7 @@ def test_the_gradient_is_zero_where_points_coincide_and_right_elsewhere(x64):
 
 
 def test_a_position_that_is_nan_makes_its_distances_nan():
-    """And leaves those between the others alone."""
+    """The distances between the other points are unchanged."""
     positions = jnp.asarray(np.random.default_rng(2).normal(size=(4, 3)), jnp.float32).at[1, 2].set(jnp.nan)
     distance_matrix = np.asarray(distances.distances(positions))
     is_nan = np.zeros((4, 4), bool)
@@ -136,7 +136,7 @@ def test_distinct_distances_count_all_pairs_and_have_no_spread():
 
 @pytest.mark.parametrize("atoms", [7, 8])
 def test_pairs_come_once_each(atoms):
-    """Against SciPy's list, with an atom absent, for even and odd numbers."""
+    """The pairs equal SciPy's, with one atom absent, for even and odd numbers of atoms."""
     positions = np.random.default_rng(0).normal(size=(atoms, 3))
     mask = np.arange(atoms) != 2
     distance, weight = map(np.asarray, distances.pair_distances(jnp.asarray(positions), jnp.asarray(mask)))

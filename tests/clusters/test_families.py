@@ -9,7 +9,7 @@ from jaxstruc.clusters import families, fcc_shapes, lattices, library
 
 
 def atom_counts(name, *label_parts, min_atoms=5, max_atoms=1500):
-    """Return the numbers of atoms of the family's clusters whose labels have the words."""
+    """Return the numbers of atoms of the family's clusters whose labels contain a text."""
     clusters = families.FAMILIES[name](min_atoms, max_atoms)
     return sorted(
         {len(cluster.positions) for cluster in clusters if all(part in cluster.label for part in label_parts)}
@@ -17,14 +17,14 @@ def atom_counts(name, *label_parts, min_atoms=5, max_atoms=1500):
 
 
 def neighbour_statistics(positions):
-    """Return the atoms' numbers of neighbours, and the mean distance of neighbours."""
+    """Return the number of neighbours of each atom, and the mean distance of neighbours."""
     distances = squareform(pdist(positions)) + 9 * np.eye(len(positions))
     is_neighbour = distances < lattices.NEIGHBOUR_SHELL_RATIO * np.median(distances.min(axis=1))
     return is_neighbour.sum(axis=1), distances[is_neighbour].mean()
 
 
 def decahedral_number(p, q, r):
-    """Return the atoms of a decahedron: its axis, and five grains of rows parallel to it, less the re-entrant ones."""
+    """Return the number of atoms of a decahedron: its axis and five grains of rows without the re-entrant edges."""
     height, edge_atoms = p + q + 2 * r - 1, p + 2 * r
     rows = [
         (n, i)

@@ -1,4 +1,4 @@
-"""Hosts: sites of packings, and how usual it is that they are taken."""
+"""Sites of packings, and how probable it is that they are occupied."""
 
 import numpy as np
 import pytest

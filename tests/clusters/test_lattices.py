@@ -62,7 +62,7 @@ def test_depths_are_the_farthest_reach_along_any_direction_of_a_family():
 
 
 def test_depths_of_a_prism_are_the_farthest_reach_along_its_faces():
-    """Those of hcp: the base, six sides and twelve {10-11} slopes, of the ideal ratio of axes √(8/3)."""
+    """The faces are those of hcp with c/a = √(8/3): the base, six sides and twelve {10-11} faces."""
     points = np.random.default_rng(2).normal(size=(40, 3))
     angles = np.radians(np.arange(30, 390, 60))
     sides = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)

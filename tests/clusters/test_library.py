@@ -12,7 +12,7 @@ from jaxstruc.clusters.distances import histogram
 
 @pytest.fixture(scope="module")
 def small_library():
-    """All families up to 60 atoms."""
+    """Return a library of all families up to 60 atoms."""
     return library.build(max_atoms=60)
 
 
@@ -63,7 +63,7 @@ def test_lists_of_equal_moments_but_unlike_distances_are_kept_apart(monkeypatch)
 
 
 def test_lists_that_differ_in_one_distance_or_its_spread_are_kept_apart(monkeypatch):
-    """Beyond `SAME`; all have equally many pairs in the same bins."""
+    """They differ by more than the tolerance; all have equally many pairs in the same bins."""
     monkeypatch.setattr(library, "moments", lambda positions: (0, 0, 0))
 
     def row_cluster(*coordinates):
@@ -167,7 +167,7 @@ def test_tables_in_angstrom_lose_no_pair_within_their_range(small_library):
 
 
 def test_no_pair_of_a_disordered_cluster_is_lost():
-    """Its distances fill every bin; the element has a short bond and the data go far."""
+    """Its distances fill every bin, the bond is short and the data reach far."""
     positions = 12 * np.random.default_rng(0).uniform(size=(300, 3))
     disordered_library = library.collect([Cluster("user", "drawn", positions)])
     histograms = library.scaled_histograms([(disordered_library, 0)], bond=2.5, max_distance=60.0)

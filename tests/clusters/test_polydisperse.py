@@ -1,4 +1,4 @@
-"""Populations of balls: sizes, shells and types."""
+"""Populations of spherical particles: sizes, shells and types."""
 
 import numpy as np
 import pytest

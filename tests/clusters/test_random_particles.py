@@ -12,7 +12,7 @@ MAX_ATOMS, N_PARTICLES = 120, 140
 
 @pytest.fixture(scope="module")
 def drawn_particles():
-    """Twenty particles of each packing, of 60 to 120 atoms."""
+    """Return twenty particles of each packing with 60 to 120 atoms."""
     geometry = random_particles.packing_geometry(MAX_ATOMS)
     draw_numbers = jax.jit(
         lambda key: random_particles.draw_random_numbers(key, geometry, n_particles=N_PARTICLES, capacity=MAX_ATOMS)
@@ -31,7 +31,7 @@ def drawn_particles():
 
 
 def test_atoms_show_the_type_of_their_particle(drawn_particles):
-    """`kinds` finds type and share of hexagonal layers by the atoms alone, in all but a few."""
+    """`structure_type` identifies type and share of hexagonal layers from the atoms of nearly all particles."""
     particles, _ = drawn_particles
     n_wrong = 0
     rows = np.flatnonzero(particles.is_complete & particles.shows_type)

@@ -1,11 +1,11 @@
-"""How the classifier's answers are counted, and the experiment's way on few cases."""
+"""Statistics of the classifier's accuracy, and the experiment on few cases."""
 
 import numpy as np
 import pytest
 
 
 def test_calibrated_probabilities_have_no_calibration_error(experiments):
-    """Types drawn with the probabilities that are told; and others that are told too high."""
+    """Types are drawn with the stated probabilities, and with lower ones."""
     import classifier_accuracy
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""DeepStruc's list as its paper counts it, and how the truth's place among its structures is counted."""
+"""DeepStruc's list and its numbers in the paper, and the rank of the truth among its structures."""
 
 from collections import Counter
 
@@ -36,7 +36,7 @@ def test_a_tie_is_half_of_a_first_place_and_names_count_once(experiments):
 
 @pytest.mark.parametrize("drawn_bonds", [False, True])
 def test_few_structures_are_identified_by_lookup_and_fits(experiments, monkeypatch, drawn_bonds):
-    """Of twelve shapes and two lengths; and where the length lies between the two."""
+    """The list has twelve shapes and two bond lengths; the second case has a length between the two."""
     import deepstruc_list
 
     few_shapes = deepstruc_list.distinct_shapes()[60:72]

@@ -1,4 +1,4 @@
-"""Simulated samples of known sizes and types, and what is said of them, with a small library."""
+"""Simulated samples of known sizes and types, and their results with a small library."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_a_case_is_what_its_part_requires(experiments, small_library):
 
 
 def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_path, monkeypatch, capsys):
-    """The way of `mine` is tested elsewhere: here its answer stands ready."""
+    """The results are prepared, since `mine` is tested elsewhere."""
     import ensembles
 
     candidate = Candidate("library", "fcc", "fcc", "x", 55, 10.0, 0.1, 1.0, True, True, "", {})

@@ -58,7 +58,7 @@ CLUSTER_POSITIONS = {
 
 
 def move_and_shuffle(positions, *, seed, is_mirrored):
-    """Return atoms in another order, turned, mirrored or not, and shifted."""
+    """Return atoms after a permutation, a rotation or mirrored rotation, and a shift."""
     rng = np.random.default_rng(seed)
     rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     rotation[:, 0] *= np.sign(np.linalg.det(rotation)) * (-1 if is_mirrored else 1)

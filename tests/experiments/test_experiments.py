@@ -1,4 +1,4 @@
-"""The experiments' own paths, on the smallest of cases, and their committed results."""
+"""Experiments on the smallest cases, and their committed results."""
 
 import dataclasses
 import json
@@ -18,12 +18,12 @@ from jaxstruc.network.cvae.model import ModelSizes
 from jaxstruc.scattering import debye, form_factors, pair_distribution
 
 MAX_ATOMS = 43
-"""Most atoms of the structures here."""
+"""Maximum number of atoms of the structures."""
 
 
 @pytest.fixture(scope="module")
 def data():
-    """Four PDFs as those of the kdd set, of its two smallest shapes."""
+    """Return four PDFs like those of the KDD set, of its two smallest shapes."""
     shapes = [fcc_cluster((2, 2, 2)), fcc_cluster((2, 3, 2))]
     conditions = dataset._kdd_conditions(None, 4)
     shape_index, bond = np.array([0, 1, 0, 1]), np.array([2.7, 2.7, 2.9, 2.9])
@@ -59,7 +59,7 @@ def test_the_scattering_results_keep_their_errors_and_names(repository):
 
 
 def test_a_case_of_the_scattering_benchmark_runs(experiments, restore_cpu_affinity, monkeypatch, capsys):
-    """The engines that are always there, on 13 atoms, with errors as they should be."""
+    """The engines that are always installed run on 13 atoms with small errors."""
     import benchmark_scattering as benchmark
 
     monkeypatch.setattr(benchmark, "ENGINES", {name: benchmark.ENGINES[name] for name in ("jaxstruc", "NumPy")})
@@ -204,7 +204,7 @@ def test_the_descent_lowers_the_misfit_and_finds_the_structure(experiments, data
 
 
 def test_noise_on_f_has_the_requested_standard_deviation(experiments, data):
-    """The variance of G(r) is that of white noise in F(Q), carried through the sine sum."""
+    """The variance of G(r) is that of white noise on F(Q) after the sine transform."""
     import pdf_loss_ablation as ablation
 
     rows, noise = np.repeat(np.array([0]), 400), 0.1
@@ -308,7 +308,7 @@ def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys, m
 @pytest.mark.slow
 @pytest.mark.long
 def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp_path, monkeypatch):
-    """Sixty PDFs, a small network, one epoch; the paths of the whole, to rows, tables and a picture."""
+    """A small network is trained on sixty PDFs for one epoch, up to rows, tables and a picture."""
     import pdf_loss_ablation as ablation
     import results_tables
     import table1_reconstruction as table1

@@ -17,7 +17,7 @@ ROW_COLUMNS = "experiment dataset latent model split seed metric mean sd n confi
 
 @pytest.fixture(scope="module")
 def data():
-    """Forty PDFs, of clusters of 13 and 19 atoms."""
+    """Return forty PDFs of clusters of 13 and 19 atoms."""
     with pytest.MonkeyPatch.context() as patch:
         shapes = [Cluster("fcc", "13", thirteen_atoms()), fcc_cluster((2, 2, 2))]
         patch.setattr(dataset, "fcc_family", lambda: shapes)
@@ -26,14 +26,14 @@ def data():
 
 
 def thirteen_atoms():
-    """An atom and its twelve neighbours in the fcc lattice."""
+    """Return an atom and its twelve neighbours in the fcc lattice."""
     lattice = fcc_lattice(1) / np.sqrt(2)
     return lattice[np.linalg.norm(lattice, axis=1) < 1.1]
 
 
 @pytest.fixture
 def experiments(repository, data, monkeypatch):
-    """The experiments, with small networks of one kind, untrained, in place of the trainings."""
+    """Return the folder of experiments, whose trainings are replaced by small untrained networks."""
     monkeypatch.syspath_prepend(repository / "experiments")
     import trainings
 
@@ -53,7 +53,7 @@ def experiments(repository, data, monkeypatch):
 
 
 def run_figure(module, out, *arguments):
-    """Return the rows that a small run writes, with its picture seen to be there."""
+    """Return the rows of a small run, after checking that its picture exists."""
     module.main(["--quick", "--out", str(out), *arguments])
     assert out.with_suffix(".png").stat().st_size > 10_000
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -87,7 +87,7 @@ def test_ends_of_a_path_differ_in_their_number_of_atoms(experiments, data):
 
 
 def true_path(data, *, points):
-    """Return a path whose points are the same true structure, each turned another way."""
+    """Return a path whose points are one true structure in different orientations."""
     import figure1_interpolation as figure
 
     structure = evaluation.true_structures(data, np.array([30]), max_atoms=19)

@@ -14,7 +14,7 @@ from jaxstruc.scattering.debye import Instrument
 
 SMALL_DECAHEDRA = ((2, 1, 1), (3, 1, 0), (2, 2, 1), (3, 2, 0))
 R_GRID, Q_LIMITS = np.arange(1.5, 10.001, 0.1).round(1), {"qmin": 0.58, "qmax": 21.0}
-"""One range for all fits: they share their compilation."""
+"""Range of all fits, which share one compilation."""
 
 
 def decahedron_library():
@@ -155,7 +155,7 @@ def test_the_fit_benchmark_has_rows_and_no_larger_misfit_than_its_peers(experime
 @pytest.mark.slow
 @pytest.mark.long
 def test_validation_runs_on_simulated_particles(experiments, tmp_path, capsys):
-    """A case of two parts with a small library: the best fit is screened, the residual of the truth is noise."""
+    """One case of two parts with a small library: the best cluster passes the screening, the true residual is noise."""
     import pdf_validation
     import results_tables
 

@@ -1,4 +1,4 @@
-"""Experiments on small angles: what they simulate, what they count, and one of them run."""
+"""Small-angle experiments: simulated curves, statistics, and one run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Particles that no list holds, their curves, and what counts as solved."""
+"""Particles that no library lists, their curves, and the criterion for solved ones."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Hundreds of spoiled files of curves over Q: each is read as a sound curve, or refused in one line that names it."""
+"""Hundreds of damaged files of curves over Q: each is read as a valid curve, or refused in one line that names it."""
 
 import time
 import warnings
@@ -38,7 +38,7 @@ def _end_worker():
 
 
 def damaged_copies(raw, rng, *, rounds):
-    """Yield a file cut, with bytes changed, put in and left out, its lines turned, doubled and shuffled."""
+    """Yield copies of a file that are cut, have bytes changed, inserted or removed, or lines reordered or doubled."""
     array = np.frombuffer(raw, np.uint8)
     for position in rng.integers(1, len(raw), 2 * rounds):
         yield raw[:position]
@@ -72,7 +72,7 @@ def reordered_copies(raw, rng):
 
 
 def is_read_as_valid_curve(path, **options):
-    """Return whether a file is read, as a sound curve; else it is refused in one line."""
+    """Return whether a file is read as a valid curve; assert that it is refused in one line otherwise."""
     start_time = time.process_time()
     try:
         with warnings.catch_warnings(action="error"):

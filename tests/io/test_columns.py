@@ -41,7 +41,7 @@ IRREGULAR_FILES = {
     "many lines": "1 2\n" * (columns.MAX_LINES + 1),
     "nothing": "#\n",
 }
-"""Files that the quick way leaves to the careful one."""
+"""Files that the fast reader leaves to the general one."""
 REFUSED_FILES = ("too few", "many lines", "nothing", "one column", "decimal commas", "decimal commas in the header")
 
 
@@ -117,7 +117,7 @@ def test_any_spelling_of_a_number_is_read_alike(seed):
 
 
 def table_and_block_agree(lines):
-    """Check that both read the same or refuse in the same words; return whether they read."""
+    """Check that both ways read the same or give the same error; return whether they read."""
     try:
         line_indices, block_rows, n_outside = columns.find_block(lines, EXAMPLE)
     except columns.ReadError as block_error:

@@ -15,7 +15,7 @@ def _end_worker():
 
 
 def evaluate(expression):
-    """Return what an expression is in the other process: of what is imported there, the simplest that does any harm."""
+    """Return the value of an expression in the other process."""
     return isolated_process.call(eval, expression)
 
 
@@ -61,7 +61,7 @@ def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, tim
 
 
 def test_answers_are_plain_data_and_come_back_unchanged():
-    """Arrays to the last bit, NaN and errors among them; what no JSON or array is, is refused on the other side."""
+    """Arrays, NaN and errors come back to the last bit; other objects are refused in the other process."""
     values = [np.array([1.0, np.nan, 1e-300]), None, "Å", {"a": [1, 2.5]}, ReadError("Expected a, got b."), np.zeros(0)]
     unpacked_values = isolated_process.unpack_answer(isolated_process.pack_answer(values))
     np.testing.assert_array_equal(unpacked_values[0], values[0])

@@ -88,7 +88,7 @@ def test_contradictions_are_refused_in_one_line(write, options, message):
 
 
 def test_r_in_nanometres_is_recognised_without_a_label(write, repository):
-    """A PDF holds no frequency above qmax; read in nm as Å, it holds ten times that. Noise alone does not show so."""
+    """A PDF has no frequency above qmax; with r in nm read as Å it has ten times that, which noise alone has not."""
     example = gr.read(repository / "examples" / "Ag68_simulated.gr")
     noisy_g = example.g + 0.02 * np.abs(example.g).max() * np.random.default_rng(0).normal(size=example.g.size)
     assert resolved_values(write, text=rows(example.r, noisy_g), qmin=1.0, qmax=22.0, bond=2.88)
@@ -146,7 +146,7 @@ def test_the_curve_of_a_fit_has_both_ends_of_its_range(write):
 
 
 def test_a_point_just_outside_the_range_is_no_part_of_it(write):
-    """By a hundredth of a step; rounding alone, a billionth of one, leaves it in."""
+    """The point is outside by a hundredth of a step; a billionth of a step counts as rounding."""
     text = rows(R, example_pdf())
     for offset, first_r, last_r in ((1e-4, 2.01, 7.49), (1e-11, 2.0, 7.5)):
         options = DataOptions(qmin=1, qmax=20, rmin=2.0 + offset, rmax=7.5 - offset)

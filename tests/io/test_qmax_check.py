@@ -9,7 +9,7 @@ WARNING_SHARPNESS = 3.0
 
 
 def simulated_pdf(qmax, *, noise=0.0, seed=0, uiso=0.008, with_window=False):
-    """Return G(r) of a few distances, and of white noise on F(Q), both to a qmax, or damped to nothing there."""
+    """Return G(r) of a few distances with white noise on F(Q), cut at qmax or damped to zero there."""
     rng = np.random.default_rng(seed)
     q = np.arange(0.8, qmax, 0.02)
     distance = np.array([2.8, 3.96, 4.85, 5.6, 7.4, 8.4, 11.2, 13.7])
@@ -30,7 +30,7 @@ def test_the_estimated_qmax_is_that_of_the_transform_whatever_is_stated(noise, s
 @pytest.mark.parametrize("uiso", [0.003, 0.015, 0.03])
 @pytest.mark.parametrize("with_window", [False, True])
 def test_a_right_qmax_gives_no_warning(uiso, noise, with_window):
-    """Where scattering dies before it, or a window damps it, there is no edge to miss."""
+    """There is no edge if the scattering vanishes before qmax or a window damps it."""
     sharpness = [
         estimate_qmax(
             R, simulated_pdf(qmax, noise=noise, uiso=uiso, with_window=with_window), qmax=qmax

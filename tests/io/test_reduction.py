@@ -1,4 +1,4 @@
-"""The referee is Debye's sum over pairs, of which each term has its integral in closed form."""
+"""S(Q) and F(Q) to G(r), compared with Debye's sum, each term of which has its integral in closed form."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ Q_RANGE = {"qmin": 1.0, "qmax": 20.0}
 
 @pytest.fixture(scope="module")
 def exact_curves():
-    """F and S of a cluster of 19 atoms at rest, and G(r) of the range `LIMITS`."""
+    """Return F and S of a cluster of 19 atoms at rest, and G(r) for the range `LIMITS`."""
     positions = fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.88
     distance = np.linalg.norm(positions[:, None] - positions, axis=-1)[np.triu_indices(len(positions), 1)]
     q, r = np.arange(0.5, 22.0, 0.01), 0.02 * np.arange(3001)

@@ -48,7 +48,7 @@ COMMANDS = {
     "train-classifier": (TrainClassifierOptions(), ("-o", "out")),
     "generate": (GenerateOptions("real"), ("-o", "out")),
 }
-"""Options of each command and the words beside them."""
+"""Options of each command, and its other arguments."""
 
 
 def mistakes(options):
@@ -202,7 +202,7 @@ def test_names_are_those_of_the_modules_that_use_them():
 
 
 def test_what_is_recorded_is_every_option_and_json(tmp_path):
-    """A file counts by its content, so that a changed background or other weights are noticed."""
+    """A file is recorded by its content, so that a changed background or other weights are noticed."""
     path = tmp_path / "background.dat"
     path.write_text("one")
     options = SaxsOptions(QOptions(background=path), SizeOptions(body=("sphere",)))

@@ -16,7 +16,7 @@ KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layer
 
 @pytest.fixture(scope="module")
 def library_group():
-    """Some hundred clusters of three types."""
+    """Return a group of some hundred clusters of three types."""
     return make_library_group("icosahedron", "decahedron", "octahedron", max_atoms=400)
 
 
@@ -36,7 +36,7 @@ def solve_measurement(data, group, **options):
 
 
 def test_a_library_alone_is_screened(example, monkeypatch):
-    """Not the draws of a network, whose notes stand by their places, nor the clusters that a user refines."""
+    """Draws of a network and clusters that a user refines are not screened."""
     monkeypatch.setattr(screening, "MAX_SCREENED", 2)
     network_group = CandidateGroup(
         "network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
@@ -56,7 +56,7 @@ def test_a_library_alone_is_screened(example, monkeypatch):
 
 
 def test_data_outside_the_training_are_not_screened(example, library_group, monkeypatch):
-    """And what lies inside is: fewer are fitted, the result says how many, and the message is silent."""
+    """Data inside are screened: fewer candidates are fitted, the result states how many, and the message does not."""
     predictions = {
         "outside": classifier_prediction({"fcc": 1.0}, 68, outside_training=("unlike all",)),
         "inside": classifier_prediction({"decahedron": 1.0}, 150),
@@ -126,7 +126,7 @@ def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example
 
 
 def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group, monkeypatch):
-    """Of those kept, all of which are fitted, the best of the rough fit serve for qmin and qdamp, not the first."""
+    """The best candidates of the rough fit, not the first ones, are used for qmin and qdamp."""
     monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 600)
     prediction = classifier_prediction({"decahedron": 0.5, "icosahedron": 0.5}, 150)
     probable_groups = classifier_prior.select_probable(prediction, [library_group])

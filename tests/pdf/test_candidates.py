@@ -42,13 +42,13 @@ def _small_batches():
 
 @pytest.fixture(scope="module")
 def small_library():
-    """Octahedra, icosahedra and decahedra of 38 to 120 atoms."""
+    """Return a library of octahedra, icosahedra and decahedra of 38 to 120 atoms."""
     cluster_iterators = (families.octahedra(38, 120), families.icosahedra(55, 56), families.decahedra(50, 104))
     return library.collect(itertools.chain(*(itertools.islice(iterator, 7) for iterator in cluster_iterators)))
 
 
 def middle_decahedron(cluster_library):
-    """Return the place of a decahedron of middle size in a library."""
+    """Return the row of a decahedron of middle size in a library."""
     rows = np.flatnonzero(cluster_library.families == "decahedron")
     return rows[len(rows) // 2]
 
@@ -147,7 +147,7 @@ def test_the_truth_lies_in_the_90_percent_set_about_as_often_as_it_says():
 
 
 def test_candidates_of_several_sources_are_one_list_and_fitted_as_alone(small_library):
-    """Two libraries with unlike clusters, out of order."""
+    """The candidates are from two libraries with different clusters, out of order."""
     target = make_target(cluster_pdf(fcc_sphere(13.0), R))
     joint_pool = candidates.candidate_pool(
         [

@@ -12,7 +12,7 @@ from jaxstruc.pdf.classifier_prior import ClassifierScreen
 
 @pytest.fixture(scope="module")
 def library_group():
-    """Some hundred clusters of three types."""
+    """Return a group of some hundred clusters of three types."""
     return CandidateGroup(
         "library", *all_rows(library.load_or_build(("icosahedron", "decahedron", "octahedron"), max_atoms=400))
     )
@@ -108,7 +108,7 @@ def make_cluster(family):
 
 
 def test_a_twinned_particle_that_shows_fcc_alone_is_selected_for_fcc(library_group):
-    """By rule it is faulted, by its atoms fcc, as the classifier names it."""
+    """Its rule makes it faulted, its atoms show fcc, which the classifier names."""
     twin_library = library.load_or_build(("twin",), max_atoms=200)
     group = CandidateGroup("library", twin_library, np.arange(len(twin_library.atoms)))
     fcc_density = classifier_prior.log_density(

@@ -1,4 +1,4 @@
-"""One cluster or many: simulated samples of both."""
+"""Cross-validation of one cluster against many for simulated samples of both."""
 
 import numpy as np
 import particle_mixtures

@@ -1,4 +1,4 @@
-"""Shares of atoms over classes of clusters, against mixtures whose truth is known."""
+"""Fits of atom fractions over size classes to mixtures whose truth is known."""
 
 import dataclasses
 
@@ -112,7 +112,7 @@ def test_the_contraction_of_small_particles_is_found():
 
 
 def test_the_curve_is_the_sum_of_the_classes(lognormal_sample):
-    """Each class by itself through `values.curve`, weighed by its share."""
+    """Each class is computed by `fit.model_curve` and weighted by its fraction."""
     ensemble_fit, _ = fit_pdf(lognormal_sample[1])
     target, model = particle_mixtures.make_target(lognormal_sample[1]), particle_mixtures.sphere_model()
     stretch = np.asarray(ensemble_fit.values.stretch) * (
@@ -255,7 +255,7 @@ def cost_and_rounding(parameters, basis, start):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_truth_of_exact_data_stays_if_their_last_bits_change(seed):
-    """What the prior gains by a move is less than what the misfit loses: noise is of the size of the rounding."""
+    """The gain of the prior by a move is less than the loss of the misfit, since noise is as small as rounding."""
 
     def change_last_bits(values):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Shares and curves of classes: sums, the lognormal written out, gradients."""
+"""Fractions and curves of size classes: sums, the lognormal written out, gradients."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Cuts, predictions beyond them, and the verdict of these."""
+"""Cuts of the signal, predictions beyond them, and the decision between one cluster and many."""
 
 import numpy as np
 import particle_mixtures

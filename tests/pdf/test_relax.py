@@ -22,12 +22,12 @@ VALUES = FitValues(*(jnp.asarray(x) for x in (1.0, 1.01, 0.006, 0.0, 2.0, 0.03, 
 
 @pytest.fixture(scope="module")
 def truth():
-    """Atoms of an fcc cluster, in Å."""
+    """Return the positions of an fcc cluster, in Å."""
     return fcc_shapes.fcc_cluster((2, 3, 2)).positions * BOND
 
 
 def make_target(positions, *, noise=0.0):
-    """A curve of positions in Å, by the exact sum, with noise relative to its size."""
+    """Return the target of positions in Å, by the exact sum, with relative noise."""
     grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
     pairs = pair_distribution.pair_distances_from_positions(
         jnp.asarray(positions, jnp.float32), np.ones(len(positions), bool), grid
@@ -45,13 +45,13 @@ def make_target(positions, *, noise=0.0):
 
 @pytest.fixture(scope="module")
 def target(truth):
-    """A noise-free curve of the truth."""
+    """Return the target of the truth without noise."""
     return make_target(truth)
 
 
 @pytest.fixture(scope="module")
 def start(truth):
-    """The truth, each coordinate displaced by 0.05 Å at random."""
+    """Return the truth with random displacements of 0.05 Å in each coordinate."""
     rng = np.random.default_rng(0)
     return jnp.asarray(truth + 0.05 * rng.normal(size=truth.shape), jnp.float32)
 

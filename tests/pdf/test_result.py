@@ -1,4 +1,4 @@
-"""What is said of an answer: whether it explains the data, what the data corrected, what a chemist calls it."""
+"""Status, message, inferred settings and types of results."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ R = np.arange(1.5, 40.001, 0.05)
 
 
 def first_cluster(family, n_atoms):
-    """Return the first of a family's clusters with so many atoms."""
+    """Return the first cluster of a family with this number of atoms."""
     return next(
         candidate for candidate in families.FAMILIES[family](n_atoms, n_atoms) if len(candidate.positions) == n_atoms
     )
@@ -34,7 +34,7 @@ HEADER = {"qmin": 1.0, "qmax": 18.0, "qdamp": 0.03}
 
 
 def make_measurement(cluster_index, *, header=HEADER, noise=0.05, seed=0, **conditions):
-    """Return a measurement of one of the known clusters; the noise is even over r."""
+    """Return a measurement of one of the known clusters with white noise over r."""
     rng = np.random.default_rng(seed)
     g = cluster_pdf(library.candidate_cluster(KNOWN_CLUSTERS, cluster_index).positions * BOND, R, **conditions)
     g += noise * np.std(g[R < 20]) * np.convolve(rng.normal(size=R.size), np.ones(4) / 2, "same")

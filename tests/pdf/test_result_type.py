@@ -7,7 +7,7 @@ from jaxstruc.result import Candidate
 
 
 def candidate(structure_type):
-    """Return a candidate of a type."""
+    """Return a candidate of a structure type."""
     return Candidate("library", structure_type, structure_type, "x", 55, 10.0, 0.1, 1.0, True, True, "", {})
 
 

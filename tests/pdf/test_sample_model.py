@@ -1,4 +1,4 @@
-"""A sample as one cluster or a distribution: through `answers`, with a small library."""
+"""A sample as one cluster or a distribution, through `solve` with a small library."""
 
 import dataclasses
 

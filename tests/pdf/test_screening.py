@@ -15,7 +15,7 @@ SPAN = target.table_range(rmax=20.0, qmax=18.0, diameter=24.0)
 
 @pytest.fixture(scope="module")
 def small_library():
-    """Octahedra, icosahedra, decahedra and cubes of 13 to 120 atoms."""
+    """Return a library of octahedra, icosahedra, decahedra and cubes of 13 to 120 atoms."""
     cluster_iterators = (families.octahedra(38, 120), families.icosahedra(13, 120), families.decahedra(50, 104))
     cubic_iterators = (families.sc_clusters(20, 60), families.bcc_clusters(20, 60))
     return library.collect(

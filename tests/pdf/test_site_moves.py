@@ -1,4 +1,4 @@
-"""Moves of atoms among the sites of a host, and where searches and walks end."""
+"""Moves of atoms among lattice sites, and the ends of searches and random walks."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ KEY = jax.random.key(0)
 
 
 def make_target_and_values(positions, *, rmax, qmax, noise):
-    """The target of a particle's curve, and the values that made it."""
+    """Return the target of a particle's curve, and the values that it was simulated with."""
     r = np.arange(1.5, rmax, 0.05)
     g = simulated_pdfs_numpy.cluster_pdf(
         positions * simulated_pdfs_numpy.BOND, r, noise=noise, rng=np.random.default_rng(0), qmin=0.8, qmax=qmax
@@ -33,7 +33,7 @@ def make_target_and_values(positions, *, rmax, qmax, noise):
 
 @pytest.fixture(scope="module")
 def particle_case():
-    """A particle of fcc that is no ball, its curve with a little noise, and its host."""
+    """Return an fcc particle that is no ball, its curve with little noise, and its lattice."""
     lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.1, 0.2, 0.1]), N_SITES)
     scaled_radius = np.linalg.norm(lattice.positions * np.array([1.3, 1.0, 0.8]), axis=1)
     occupied_sites = scaled_radius <= np.sort(scaled_radius)[N_ATOMS - 1]
@@ -49,7 +49,7 @@ def site_weights(spread=0.0, shape=1.0):
 
 
 def start_state(particle_case, occupied_sites, weights, leave=True):
-    """The curves, and a particle with its fields; nothing left out of the curves unless asked."""
+    """Return the curves and the state of a particle; by default no parameter is projected out of the curves."""
     lattice, _, fit_target, values = particle_case
     site_graph = jax.tree.map(lambda column: jnp.asarray(column[0]), site_moves.site_graphs([lattice]))
     fit_values = jax.tree.map(lambda column: column[0], values)
@@ -60,7 +60,7 @@ def start_state(particle_case, occupied_sites, weights, leave=True):
 
 
 def recomputed_state(site_graph, pair_curves, state, occupied_sites, basis, weights):
-    """The same particle or another one, with its fields worked out anew."""
+    """Return the state of a particle with its fields computed again."""
     bin_counts = np.zeros((N_SITES, site_moves.N_DISTANCE_BINS), np.float32)
     for row, bin_indices in zip(bin_counts, np.asarray(pair_curves.curve_index), strict=True):
         np.add.at(row, bin_indices, occupied_sites.astype(np.float32))
@@ -161,7 +161,7 @@ def search_ends(particle_case):
 
 
 def test_a_search_comes_most_of_the_way_from_a_wrong_particle_to_the_right_one(particle_case, search_ends):
-    """One start seldom finds it; what searches of many do is told by `experiments/unlisted_particles.py`."""
+    """A single start seldom finds the truth; `experiments/unlisted_particles.py` tests searches from many."""
     _, occupied_sites, _, _ = particle_case
     search_end, start_end = search_ends[1]
     true_cost = float(start_state(particle_case, occupied_sites, site_weights())[2].cost)
@@ -193,7 +193,7 @@ def test_a_walk_gives_the_occupancies_of_sites(particle_case):
 
 
 def test_small_changes_of_values_cost_next_to_nothing(particle_case):
-    """They are left out of the curves, as far as the last fit is not to be trusted."""
+    """They are projected out of the curves within the uncertainty of the last fit."""
     lattice, occupied_sites, fit_target, values = particle_case
     costs = []
     for uiso in (0.008, 0.0084):

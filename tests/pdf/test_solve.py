@@ -18,7 +18,7 @@ KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layer
 
 
 def make_source(*groups):
-    """Return a source that gives these candidates in turn."""
+    """Return a source of these candidates."""
     return CandidateSource(12.0, lambda measurements: iter(groups), {"kind": "given"}, {"seed": 5})
 
 
@@ -108,7 +108,7 @@ def test_the_provenance_holds_all_that_decides_a_result():
 
 
 def test_an_inferred_setting_adds_to_the_errors(example):
-    """By how much it moves what is fitted, times its own error; nothing where nothing was inferred."""
+    """The added error is the change of a value with the setting, times the setting's error; 0 without inference."""
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     plan = make_plan(group)
     measurement = solve.prepare_measurement(example, plan)

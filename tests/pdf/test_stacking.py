@@ -1,4 +1,4 @@
-"""Words of close-packed layers, all tried at once."""
+"""Stacking sequences of close-packed layers, all compared at once."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ def stacked_atoms(layers, layer_positions):
 
 
 def are_same_sequence(letters, other_letters):
-    """Whether words are the same, whichever end is up."""
+    """Return whether sequences are the same from either end."""
     return letters in (other_letters, other_letters[::-1])
 
 
 def pair_sum(positions):
-    """The sum over pairs, written out."""
+    """Return F(Q) as the sum over pairs."""
     distance_index = np.rint(3 * pdist(positions) ** 2).astype(int)
     return PAIR_CURVES[distance_index].astype(float).sum(axis=0) / len(positions)
 

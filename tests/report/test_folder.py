@@ -110,7 +110,7 @@ def test_a_distribution_is_written_and_cleared_and_its_best_cluster_labelled_as_
 
 
 def test_folders_of_version_1_are_still_read(repository, tmp_path):
-    """Results that the version before had written, of fewer candidates and points."""
+    """The results were written by version 1, with fewer candidates and points."""
     pdf_result = jaxstruc.load(repository / "tests" / "version_1" / "solve.npz")
     assert isinstance(pdf_result, PdfResult) and pdf_result.extra == {} and pdf_result.best.extra == {}
     assert pdf_result.best.recipe.startswith("sphere 2.121 about") and pdf_result.facts["diameter_estimate"] == 15.26

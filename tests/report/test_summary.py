@@ -23,7 +23,7 @@ def result():
 
 
 def test_the_first_columns_are_those_that_people_read_first():
-    """Of `refine` and `classify` without those that they cannot fill."""
+    """`refine` and `classify` leave out the columns that they cannot fill."""
     assert list(summary.SUMMARY[: len(FIRST_COLUMNS)]) == FIRST_COLUMNS
     columns_without_sample = [name for name in FIRST_COLUMNS if name not in {"sample", *summary.SIZES}]
     assert list(summary.REFINE_SUMMARY[: len(columns_without_sample)]) == columns_without_sample

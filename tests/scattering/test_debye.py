@@ -28,7 +28,7 @@ gaussian_peaks = jax.jit(real_space.peaks, static_argnames="max_widths")
 
 
 def debye_double_sum(positions, f, q, uiso):
-    """Return I(Q), written out again in NumPy."""
+    """Return I(Q) by a double sum in NumPy."""
     total = np.sum(f**2, axis=0)
     for i in range(len(positions)):
         for j in range(len(positions)):
@@ -131,7 +131,7 @@ def reference_pairs(golden):
 
 
 def reference_settings(golden, key, scatterers):
-    """Return the instrument, coefficients, Q grid and Q weights of one of the referee's curves."""
+    """Return the instrument, coefficients, Q grid and Q weights of a curve of diffpy."""
     name, probe, _ = key.split("_")
     settings, used_settings = golden["meta"]["sets"][name], golden["meta"]["used"][key]
     first_atoms = [list(scatterers.atom_kinds).index(kind) for kind in range(len(scatterers.elements))]
@@ -152,7 +152,7 @@ def reference_settings(golden, key, scatterers):
 
 
 def curve_names(golden, suffix):
-    """Return the names of the referee's curves of one calculator."""
+    """Return the names of the curves of one calculator of diffpy."""
     return [key.removesuffix("_G") for key in golden if key.endswith(f"{suffix}_G")]
 
 
@@ -161,7 +161,7 @@ def assert_near(values, golden, key, bound):
 
 
 def thin_curve(curve):
-    """Return the points that `tools/make_golden.py` keeps."""
+    """Return the points that `tools/make_golden.py` selects."""
     stride = max(1, curve.size // 50)
     return curve[stride // 2 + 1 :: stride]
 
@@ -187,7 +187,7 @@ def test_fine_curves_agree_with_diffpy(golden, x64):
 
 @jax.jit
 def f_and_g(pairs, instrument, coefficients, composition, q, weights, r):
-    """Return F(Q), and G(r) with the referee's weights of Q."""
+    """Return F(Q), and G(r) with diffpy's weights of Q."""
     f = form_factors.xray_form_factors(coefficients, q)
     reduced_function = debye.reduced_structure_function(pairs, instrument, f, composition, q)
     return reduced_function, pair_distribution.envelope(instrument, r) * pair_distribution.sine_transform(

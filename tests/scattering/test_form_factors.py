@@ -67,7 +67,7 @@ def test_the_committed_tables_are_their_sources(repository, monkeypatch):
 
 
 def committed_entries(make_tables, name):
-    """Return what a committed table says."""
+    """Return the entries of a committed table."""
     return json.loads((make_tables.TABLES / f"{name}.json").read_text("utf-8"))["entries"]
 
 

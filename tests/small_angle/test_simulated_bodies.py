@@ -1,4 +1,4 @@
-"""`jaxstruc.simulate_saxs` against slow sums over sizes and orientations, in NumPy, in double precision."""
+"""`jaxstruc.simulate_saxs` compared with sums over sizes and orientations in NumPy in double precision."""
 
 import numpy as np
 import pytest

@@ -15,7 +15,7 @@ TRUE_VALUES = np.array([[120.0, 6.0, 0.1, 0.4, 1.2, 1.01]])
 
 
 def random_density(n_densities=1, components=3):
-    """One drawn at random."""
+    """Return a random mixture density."""
     shape = n_densities, components
     return MixtureDensity(
         jax.nn.log_softmax(jnp.asarray(RNG.normal(size=shape))),

@@ -13,7 +13,7 @@ ATOM_CAPACITIES = (24, 60)
 
 @pytest.fixture(scope="module")
 def small_library():
-    """A library of clusters of up to 140 atoms, and what its atoms show."""
+    """Return a library of clusters of up to 140 atoms, with the types that their atoms show."""
     cluster_library = library.load_or_build(
         ("fcc", "hcp", "bcc", "icosahedron", "decahedron", "sc", "fault"), max_atoms=140
     )
@@ -27,7 +27,7 @@ def small_library():
 
 @pytest.fixture(scope="module")
 def drawn_particles(small_library):
-    """A draw of few samples, and its stock."""
+    """Return a draw of few samples and the store it is from."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "ATOM_CAPACITIES": ATOM_CAPACITIES,
@@ -83,7 +83,7 @@ def test_distributions_have_widths_and_no_aspect(drawn_particles):
 
 
 def test_held_out_sizes_are_never_drawn(small_library, drawn_particles):
-    """Of the listed clusters of 120 to 135 atoms there are some in the library, and none in the stock."""
+    """The library has clusters of 120 to 135 atoms, and the store has none."""
     _, store = drawn_particles
     atoms = np.asarray(store.values[:, 0])
     low, high = particles.HOLDOUT_ATOM_RANGES[0]

@@ -24,7 +24,7 @@ BOND = 2.88
 
 @pytest.fixture(scope="module")
 def weights_path(tmp_path_factory):
-    """Weights of a small classifier, hardly trained on easy curves."""
+    """Return the weights of a small classifier, briefly trained on simple curves."""
     folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulated_pdfs, "simulate_batch", simulate_simple_batch)
@@ -47,7 +47,7 @@ def network(weights_path):
 
 @pytest.fixture(scope="module")
 def measurements():
-    """Three measurements, the last one short."""
+    """Return three measurements, the last of them short."""
     options = DataOptions(qmin=0.8, qmax=20.0)
     loaded_curves = [
         Measurement(f"{index}.gr", R[: 1100 if index == 2 else None], example_pdf((1 + 0.02 * index) * R), {})
@@ -109,7 +109,7 @@ def test_data_outside_the_training_range_give_warnings(network, measurements):
 
 
 def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
-    """Truths that lie nearer to the middle than draws do, and types that are right more often than they say."""
+    """Truths lie nearer to the median than draws, and types are right more often than their probability."""
     rng = np.random.default_rng(0)
     count = 4000
     coordinates = np.zeros((count, 1, 6), np.float32)
@@ -151,7 +151,7 @@ def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch
 
 
 def test_weights_of_another_kind_are_refused(weights_path, tmp_path):
-    """A changed file, a card of another version, the autoencoder's weights, none at all: one line each."""
+    """A changed file, a card of another version, weights of the autoencoder and a missing file give one line each."""
     with pytest.raises(ValueError, match="make them with `jaxstruc train-classifier`"):
         weights.load_classifier(tmp_path / "none.safetensors")
     copied_path = tmp_path / "copy.safetensors"

@@ -23,7 +23,7 @@ SHARED_CONDITIONS = simulated_pdfs.SharedConditions(
 
 @pytest.fixture(scope="module")
 def gold_icosahedron():
-    """An icosahedron of 309 atoms: bonds of 1, and its G(r) at the stream's points by the package's exact way."""
+    """Return an icosahedron of 309 atoms with bonds of 1, and its exact G(r) at the points of the stream."""
     atoms = Icosahedron("Au", 5)
     positions = unit_bond_cluster("", "", atoms.positions).positions
     bond_length = float(SHARED_CONDITIONS.bond * SHARED_CONDITIONS.stretch)
@@ -38,7 +38,7 @@ def gold_icosahedron():
 
 @pytest.fixture(scope="module")
 def identical_particles(gold_icosahedron):
-    """A step's samples that are all this icosahedron."""
+    """Return the samples of a step, all of them this icosahedron."""
     histograms = jnp.tile(jnp.asarray(particles.bin_positions(gold_icosahedron[0])), (particles.PARTICLES_PER_BATCH, 1))
     zeros = jnp.zeros(particles.PARTICLES_PER_BATCH, int)
     return particles.ParticleBatch(
@@ -113,7 +113,7 @@ def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical
 
 
 def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_particles):
-    """Their truths are left out; a qmax told wrong is off by 10 to 28 %, and stays within what is usual."""
+    """Their truths are unknown; a wrong qmax is wrong by 10 to 28 % and within the usual range."""
     type_index = jnp.arange(particles.PARTICLES_PER_BATCH) % 2 * 5
     two_type_particles = identical_particles._replace(
         type=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]

@@ -18,7 +18,7 @@ def easy_stream(monkeypatch):
 
 
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(easy_stream, tmp_path):
-    """Bit for bit; and it learns what is easy."""
+    """The weights agree to the last bit, and the loss falls."""
     uninterrupted_params, metrics = training.train_classifier(
         None, CONFIG, folder=tmp_path / "a", module=SMALL_CLASSIFIER
     )

@@ -135,8 +135,8 @@ def small_network(random_params):
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
-def sample_latents(params, pdf, key, network, samples=5, draw=True):
-    return propose.draw_latents(params, pdf, key, network=network, n_draws=samples, draw=draw)
+def sample_latents(params, pdf, key, network, n_draws=5, draw=True):
+    return propose.draw_latents(params, pdf, key, network=network, n_draws=n_draws, draw=draw)
 
 
 @partial(jax.jit, static_argnums=0)

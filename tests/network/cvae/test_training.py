@@ -18,7 +18,7 @@ from jaxstruc.options.training import TrainOptions
 
 @pytest.fixture(scope="module")
 def dataset_path(small_dataset, tmp_path_factory):
-    """The data in a file, for other processes."""
+    """Return a file of the data for other processes."""
     path = tmp_path_factory.mktemp("data") / "few.h5"
     dataset.write(small_dataset, path)
     return path
@@ -149,7 +149,7 @@ def test_epochs_without_improvement_end_the_training_and_keep_the_best(
 
 @pytest.mark.slow
 def test_a_loss_that_all_but_stops_falling_ends_the_training(small_dataset, split, tmp_path, monkeypatch):
-    """Each epoch a part in a million better than the one before: no reason to go on."""
+    """Each epoch improves by one part in a million only."""
     validation_losses = iter(1 - 1e-6 * np.arange(30))
     monkeypatch.setattr(training, "validate", lambda *_, **__: {"loss": np.array([next(validation_losses)])})
     progress = training.fit(small_dataset, [split], replace(CONFIG, epochs=30, patience=2), folder=tmp_path)[1]
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(small_dataset, split, tmp_
 
 @pytest.mark.slow
 def test_four_devices_train_as_one(uninterrupted_run, dataset_path, tmp_path):
-    """The same losses to single precision, with four simulated devices."""
+    """The losses agree to single precision with four simulated devices."""
     _, _, folder = uninterrupted_run
     flags = "--xla_force_host_platform_device_count=4"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}

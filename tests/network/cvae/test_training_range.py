@@ -12,18 +12,18 @@ from jaxstruc.pdf import screening
 
 BOND = 2.88
 BALL_CENTRE = [0.3, 0.2, 0.1]
-"""Of the balls, in Å."""
+"""Diameters of the balls, in Å."""
 
 
 @pytest.fixture(scope="module")
 def training_limits():
-    """The limits of the shipped network."""
+    """Return the limits of the shipped network."""
     return json.loads(SHIPPED.with_suffix(".json").read_text())["limits"]
 
 
 @pytest.fixture(scope="module")
 def silver_data(repository):
-    """Simulated data of 68 atoms of silver."""
+    """Return simulated data of 68 silver atoms."""
     return gr.read(repository / "examples" / "Ag68_simulated.gr")
 
 
