@@ -48,7 +48,7 @@ def fast_pdf(positions, instrument, grid):
     )
 
 
-jitted_curve = jax.jit(lambda curve, *given: curve(*given), static_argnums=(0, 3))
+jitted_curve = jax.jit(lambda curve, *arguments: curve(*arguments), static_argnums=(0, 3))
 
 
 @partial(jax.jit, static_argnames=("curve", "grid"))

@@ -31,7 +31,7 @@ def network(random_params):
     return module, random_params(module, seed=1)
 
 
-apply_model = jax.jit(lambda module, *given: module.apply(*given), static_argnums=0)
+apply_model = jax.jit(lambda module, *arguments: module.apply(*arguments), static_argnums=0)
 
 
 def test_layers_are_the_papers(network):

@@ -158,7 +158,7 @@ def test_a_deterministic_network_gives_its_mean_with_and_without_draws(small_net
 def test_draws_have_the_priors_mean_and_variance(small_network, pdfs_and_bonds):
     params, network = small_network
     prior = prior_density(network, params, pdfs_and_bonds[0][0])
-    z = sample_latents(params, pdfs_and_bonds[0][0], KEY, network, samples=20_000)
+    z = sample_latents(params, pdfs_and_bonds[0][0], KEY, network, n_draws=20_000)
     standard_deviation = np.exp(0.5 * prior.log_variance)
     np.testing.assert_allclose(np.mean(z, axis=0), prior.mean, atol=0.05 * standard_deviation.max())
     np.testing.assert_allclose(np.std(z, axis=0), standard_deviation, rtol=0.05)
