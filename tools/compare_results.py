@@ -165,19 +165,19 @@ def run(folder: Path) -> None:
 
 def tables(folder: Path) -> dict[str, list[dict[str, str]]]:
     """Return the rows of all tables and curves in a folder, by path."""
-    found = {}
+    tables_by_path = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix == ".csv":
             with path.open(newline="", encoding="utf-8") as stream:
                 rows = list(csv.DictReader(stream))
-            found[str(path.relative_to(folder))] = [
+            tables_by_path[str(path.relative_to(folder))] = [
                 {RENAMED_COLUMNS.get(name, name): value for name, value in row.items()} for row in rows
             ]
         elif path.name.startswith("curve."):
             values = np.loadtxt(path, comments="#", ndmin=2)
             rows = [{str(number): repr(float(value)) for number, value in enumerate(row)} for row in values]
-            found[str(path.relative_to(folder))] = rows
-    return found
+            tables_by_path[str(path.relative_to(folder))] = rows
+    return tables_by_path
 
 
 def allowed_difference(row: dict[str, str], name: str, largest: float) -> float:

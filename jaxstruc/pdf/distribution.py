@@ -117,8 +117,8 @@ class Distribution:
         """Mean Rw over the same ranges of the model that `sample` names; of the better one if it is undecided."""
         if not self.holdouts:
             return None
-        each = {"single": self.rw_holdout_single, "distribution": self.rw_holdout_ensemble}
-        return each.get(self.sample, min(self.rw_holdout_single, self.rw_holdout_ensemble))  # type: ignore[type-var]
+        rw_by_model = {"single": self.rw_holdout_single, "distribution": self.rw_holdout_ensemble}
+        return rw_by_model.get(self.sample, min(self.rw_holdout_single, self.rw_holdout_ensemble))  # type: ignore[type-var]
 
     @property
     def table(self) -> dict[str, np.ndarray]:
