@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run the tests with the newest Python found and the newest jax that installs: tools/latest.sh [--found] [pytest arguments]
-# With --found, only say which Python that is; exit status 1 where none is newer than 3.11.
+# With --found, only print the version of that Python; the exit status is 1 if none is newer than 3.11.
 set -eu
 cd "$(dirname "$0")/.."
 
