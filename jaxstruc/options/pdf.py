@@ -28,27 +28,27 @@ SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
 ScreenName = Literal["classifier", "none"]
 QUnit = Literal["1/Å", "1/A", "1/nm", "2theta"]
-"""Of a file's axis; 2theta in degrees."""
+"""Unit of a file's axis; 2theta is in degrees."""
 Kind = Literal["gr", "iq", "sq", "fq"]
-"""Of a curve: G(r), I(Q), S(Q), or F(Q) = Q(S-1)."""
+"""Kind of a curve: G(r), I(Q), S(Q), or F(Q) = Q(S-1)."""
 AxisUnit = Annotated[
     QUnit | None,
     tyro.conf.arg(
-        help="Unit of a file's Q, where it does not say it itself; 2theta in degrees, with --wavelength.",
+        help="Unit of Q in a file that does not state it; 2theta is in degrees and needs --wavelength.",
         metavar="{1/Å,1/A,1/nm,2theta}",
         help_behavior_hint="",
     ),
 ]
-Wavelength = Annotated[float | None, parameter_help("wavelength", "Where the axis is 2theta."), POSITIVE]
+Wavelength = Annotated[float | None, parameter_help("wavelength", "It is needed if the axis is 2theta."), POSITIVE]
 RESOLUTION = Bounds(0, 1)
-"""1/Å, of qdamp and qbroad: at 1 G(r) has no second peak."""
+"""Range of qdamp and qbroad, in 1/Å: at 1 G(r) has no second peak."""
 Seed = Annotated[int, SEED]
-Sources = Annotated[tuple[SourceName, ...], tyro.conf.arg(help="Where candidates come from.")]
+Sources = Annotated[tuple[SourceName, ...], tyro.conf.arg(help="Sources of candidates.")]
 Search = Annotated[
     SearchName,
     tyro.conf.arg(
-        help="How long lattice sites are searched for a particle that no source lists, begun from the best that they "
-        "list."
+        help="How long lattice sites are searched for a particle that no source lists. It starts from the best "
+        "candidates that they list."
     ),
 ]
 SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
@@ -60,7 +60,7 @@ CLASSIFIER = SHIPPED_WEIGHTS / "classifier.safetensors"
 
 @dataclass(frozen=True)
 class DataOptions(Options):
-    """Settings of measured data. They override the header; where neither says, the default in brackets holds."""
+    """Settings of measured data. They override the header; a setting that neither gives has the default in brackets."""
 
     qmin: Annotated[float | None, parameter_help("qmin", "Of the data."), NOT_NEGATIVE] = None
     qmax: Annotated[float | None, parameter_help("qmax", "Of the data."), POSITIVE] = None
@@ -79,7 +79,7 @@ class DataOptions(Options):
 
 @dataclass(frozen=True)
 class CurveOptions(Options):
-    """What a file over Q is, where it does not say it itself. A .gr needs none of this."""
+    """Unit and kind of a curve over Q, if its file does not state them. A .gr file needs none of these."""
 
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
@@ -93,14 +93,15 @@ class CurveOptions(Options):
 
 @dataclass(frozen=True)
 class FitOptions(Options):
-    """How candidates are fitted."""
+    """How candidates are fitted to the data."""
 
     free: tuple[Parameter, ...] = ("scale", "stretch", "uiso", "delta2")
-    """What is fitted for the best candidates; the usual four for all. The rest is held."""
+    """Parameters that are fitted for the best candidates. All others are fitted with the default four. The remaining
+    parameters are held."""
     background: Annotated[int, NOT_NEGATIVE] = 0
-    """Smooth terms of a background under G(r)."""
+    """Number of smooth terms of a background under G(r)."""
     absolute: bool = False
-    """The data are on an absolute scale: `scale` is 1 exactly."""
+    """Whether the data are on an absolute scale: `scale` is then exactly 1."""
 
     def check_together(self) -> None:
         """Check that the parameters can be fitted together."""
@@ -112,34 +113,34 @@ class FitOptions(Options):
 
 @dataclass(frozen=True)
 class LibraryOptions(Options):
-    """Which clusters are listed as candidates."""
+    """Which clusters the library lists as candidates."""
 
     families: tuple[FamilyName, ...] = ()
-    """Families of candidates; none: all."""
+    """Families of candidates; all if none is given."""
     max_atoms: Annotated[int, Bounds(5)] = 1000
-    """Most atoms of a candidate; up to 1500."""
+    """Largest number of atoms of a candidate, up to 1500."""
     library: tuple[Path, ...] = ()
-    """Your own structures in place of the families: files that ASE reads, or folders of them."""
+    """Your own structures in place of the families: files that ASE reads, or folders of such files."""
 
 
 @dataclass(frozen=True)
 class RelaxOptions(Options):
-    """Whether atoms may move."""
+    """Whether atoms may move in the fit."""
 
     coordinates: bool = False
-    """Then move the atoms too, held back to where they are by `restraint`."""
+    """Whether the atoms move too, held near their positions by `restraint`."""
     restraint: Annotated[float, POSITIVE] = 0.1
-    """[Å] How far an atom may move before it costs as much as the noise."""
+    """[Å] Displacement of an atom that costs as much as one standard deviation of the noise."""
 
 
 @dataclass(frozen=True)
 class NetworkOptions(Options):
-    """What is asked of a trained network."""
+    """How a trained network proposes structures."""
 
     draws: Annotated[int, COUNT] = 64
-    """Structures drawn for each PDF."""
+    """Number of structures that the network draws for each PDF."""
     seed: Seed = 0
-    """Seed of the draws."""
+    """Seed of the random draws."""
     weights: Path = SHIPPED
     """Trained weights (.safetensors), their card (.json) beside them."""
 
@@ -158,14 +159,16 @@ class SolveOptions(Options):
     ensemble: Annotated[
         EnsembleName,
         tyro.conf.arg(
-            help="Judge whether the sample is one cluster or a distribution of particles, and tell its sizes and "
-            "types: lognormal for each type (parametric), smooth (free), whichever predicts better (auto), or not at "
-            "all (none)."
+            help="Whether to fit the sample as a distribution of particles too, with sizes and types: lognormal for "
+            "each type (parametric), smooth (free), whichever predicts better (auto), or not at all (none). The result "
+            "says whether the sample is one cluster or a distribution."
         ),
     ] = "auto"
     screen: Annotated[
         ScreenName,
-        tyro.conf.arg(help="Try only those candidates that the classifier finds probable at a glance, or all (none)."),
+        tyro.conf.arg(
+            help="Fit only the candidates that the classifier finds probable (classifier), or all candidates (none)."
+        ),
     ] = "classifier"
 
     def check_together(self) -> None:
@@ -201,12 +204,12 @@ class ClassifyOptions(Options):
     weights: Path = CLASSIFIER
     """Trained weights (.safetensors), their card (.json) beside them."""
     seed: Seed = 0
-    """Of the draws that intervals are read from."""
+    """Seed of the random draws that intervals are read from."""
 
 
 @dataclass(frozen=True)
 class ClassifyCommand:
-    """Name type, size and stacking of the particles behind measured PDFs at once, and how sure that is.
+    """Predict type, size and stacking of the particles behind measured PDFs by a network, with their uncertainty.
 
     Example: jaxstruc classify *.gr --element Pt -o out/
     """
@@ -214,7 +217,7 @@ class ClassifyCommand:
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Measured PDFs (.gr)."""
     element: str
-    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
+    """Element of the sample, e.g. Pt. It gives the bond length that sets the scale."""
     out: Out
     """Folder for summary.csv and types.png."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
@@ -223,7 +226,7 @@ class ClassifyCommand:
 
 @dataclass(frozen=True)
 class SolveCommand:
-    """Find atomic structures for measured PDFs, of all that a network and a library propose.
+    """Find atomic structures for measured PDFs among those that a network and a library propose.
 
     Example: jaxstruc solve sample.gr --element Pt -o out/
     """
@@ -231,7 +234,7 @@ class SolveCommand:
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
     element: str
-    """Element of the sample, as Pt. It gives the bond length that sets the scale."""
+    """Element of the sample, e.g. Pt. It gives the bond length that sets the scale."""
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
     cache: Cache = True
@@ -249,7 +252,7 @@ class MineCommand:
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
     element: str
-    """Element of the sample, as Pt. It gives the bond length of the candidates."""
+    """Element of the sample, e.g. Pt. It gives the bond length of the candidates."""
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
     cache: Cache = True

@@ -36,27 +36,27 @@ class PopulationOptions(Options):
     """A distribution of particles, in place of structure files."""
 
     family: PackingName | None = None
-    """In place of files: balls of this packing, with whole shells and a part of the last."""
+    """Packing of spherical particles in place of files, with whole shells and a part of the last."""
     element: str | None = None
-    """Of the balls, as Pt."""
+    """Element of these particles, e.g. Pt."""
     distribution: SimulatedDistributionName | None = None
-    """Distribution of sizes: of balls lognormal or schulz, weighted by volume [lognormal]; of a body any of these, by
-    number [gaussian]."""
+    """Distribution of sizes: of a packing lognormal or schulz, weighted by volume [lognormal]; of a body any of these,
+    by number [gaussian]."""
     mean: Annotated[float | None, POSITIVE] = None
     """[Å] Mean diameter, of spheres of equal volume, weighted by volume."""
     width: Annotated[float | None, Bounds(0, 1, exclusive=True)] = None
     """Standard deviation of the diameters over their mean, weighted by volume."""
     members: Annotated[int | None, COUNT] = None
-    """Balls, each with the same share of the atoms [32]."""
+    """Number of particles, each with the same share of the atoms [32]."""
     seed: Annotated[int | None, SEED] = None
-    """Of their centres and of the atoms of a last shell [0]."""
+    """Seed of their centres and of the atoms of the last shells [0]."""
 
     def check_together(self) -> None:
         """Check that a family has what it needs, and that nothing is given without one."""
         given_names = [name for name, value in vars(self).items() if value is not None]
         if self.family is None and given_names:
             raise ValueError(
-                f"Expected --family with {flag(given_names[0])}, got none; name a packing, as --family fcc."
+                f"Expected --family with {flag(given_names[0])}, got none; name a packing, e.g. --family fcc."
             )
         if self.distribution not in (None, "lognormal", "schulz"):
             raise ValueError(f"Expected --distribution lognormal or schulz with --family, got {self.distribution}.")
@@ -87,9 +87,9 @@ class SimulateOptions(Options):
     delta1: Annotated[float, tyro.conf.arg(help=option_help("delta1")), NOT_NEGATIVE] = 0.0
     delta2: Annotated[float, tyro.conf.arg(help=option_help("delta2")), NOT_NEGATIVE] = 0.0
     probe: Probe = "xray"
-    """Form factors, or neutron scattering lengths (in fm)."""
+    """Radiation: X-rays with form factors, or neutrons with scattering lengths (in fm)."""
     ions: tuple[str, ...] = ()
-    """Ions whose form factors stand for their elements', as Cu2+ O2-."""
+    """Ions whose form factors replace those of their elements, e.g. Cu2+ O2-."""
     window: Literal["sharp", "lorch"] = "sharp"
     """How G(r) is cut at qmax."""
 

@@ -45,7 +45,7 @@ DistributionName = Literal[SimulatedDistributionName, "two", "free"]
 InteractionName = Literal["effective", "decoupling", "local"]
 BODIES: tuple[BodyName, ...] = get_args(BodyName)
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
-"""Of sizes: one size, one population, two Gaussian ones, or a smooth histogram."""
+"""Distributions of sizes that are fitted: one size, one population, two Gaussian ones, or a smooth histogram."""
 SIMULATED_BODIES: tuple[SimulatedBodyName, ...] = get_args(SimulatedBodyName)
 SIMULATED_DISTRIBUTIONS: tuple[SimulatedDistributionName, ...] = get_args(SimulatedDistributionName)
 SAXS_QMIN, SAXS_QMAX = 0.005, 0.5
@@ -55,7 +55,7 @@ SAXS_STEPS = 200
 MAX_QR = 1e4
 """Largest Q times radius that is simulated."""
 BACKGROUND_POWER = Bounds(0, 6, exclusive=True)
-"""Of 1/Q."""
+"""Range of the power of 1/Q of a background."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class QOptions(Options):
     frame: Annotated[
         int | None,
         tyro.conf.arg(
-            help="Which of a file's curves, counted from 1, where it holds several.",
+            help="Which curve of a file with several, counted from 1.",
             metavar="INT",
             help_behavior_hint="",
         ),
@@ -95,20 +95,20 @@ class SizeOptions(Options):
     """What sizes and shapes are fitted to small angles, and how."""
 
     body: tuple[BodyName, ...] = ()
-    """Bodies that the particles may be; none: all. One holds it."""
+    """Bodies that the particles may be; all if none is given. One name fixes the body."""
     distribution: tuple[DistributionName, ...] = ()
-    """Distributions of size; none: all."""
+    """Distributions of sizes; all if none is given."""
     flat: bool = True
-    """A constant background is fitted."""
+    """Whether a constant background is fitted."""
     power_law: Annotated[float | None, BACKGROUND_POWER] = None
-    """A background that falls with this power of Q is fitted too, as 4."""
+    """Power of 1/Q of a falling background that is fitted too, e.g. 4."""
     absolute: bool = False
-    """The data are on an absolute scale, in 1/cm where the file does not say: `scale` is the share of volume that the
-    particles take, by the scattering length densities of --element or --sld and of --solvent."""
+    """Whether the data are on an absolute scale, in 1/cm if the file states no unit. `scale` is then the volume
+    fraction of the particles, by the scattering length densities of --element or --sld and of --solvent."""
     sld: float | None = None
     """[10⁻⁶/Å²] Scattering length density of the particles [of --element, for X-rays]."""
     solvent: str = "vacuum"
-    """What the particles are in: vacuum water methanol ethanol acetone chloroform hexane cyclohexane toluene, or a
+    """Solvent of the particles: vacuum water methanol ethanol acetone chloroform hexane cyclohexane toluene, or a
     number in 10⁻⁶/Å²."""
 
     def check_together(self) -> None:
@@ -218,6 +218,6 @@ class SaxsCommand:
     """Measured I(Q): columns (.dat .chi .iq .csv .xye .txt), CanSAS1d XML, NXcanSAS."""
     out: Folder
     element: str = ""
-    """Element of the particles, as Au; for --absolute, and for the record."""
+    """Element of the particles, e.g. Au. It is needed for --absolute and is kept in the result."""
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
     cache: Cache = True

@@ -19,9 +19,7 @@ from jaxstruc import files
 from jaxstruc.parameters import PARAMETERS, option_help
 
 POSITIONAL = get_args(tyro.conf.Positional[int])[1]
-"""Marks a field that has no flag on the command line."""
-
-
+"""Mark of a field that has no flag on the command line."""
 Inline = tyro.conf.arg(name="")
 """Lets the options of a command stand beside its other arguments."""
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
@@ -59,7 +57,7 @@ UNBOUNDED = Bounds()
 POSITIVE = Bounds(0, exclusive=True)
 NOT_NEGATIVE = Bounds(0)
 COUNT = Bounds(1)
-"""Of things of which there is at least one."""
+"""Range of a number of things of which there is at least one."""
 SEED = Bounds(0, 2**32 - 1)
 MAX_POINTS = 1_000_000
 """Largest number of points of a simulated curve."""
@@ -138,7 +136,7 @@ def check_axis(axis: str, low: float, high: float, step: float | None) -> None:
 
 
 def command_arguments(options: Options, *, defaults: bool) -> list[str]:
-    """Return the words that give these options on the command line.
+    """Return the arguments that give these options on the command line.
 
     Args:
         options: of a command; the options of nested groups follow in order.

@@ -27,11 +27,11 @@ from jaxstruc.statistics import rounding_of_squares
 START_STRETCH_FACTORS = tuple(1 + 0.01 * step for step in range(-4, 5))
 """Stretches tried for the start, about that of the first peak."""
 MAX_STEPS = 25
-"""Most Levenberg-Marquardt steps, failed ones among them."""
+"""Largest number of Levenberg-Marquardt steps, failed ones among them."""
 N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
 """After so many steps, the fits of a batch that are not done go on by themselves, this part of the batch at a time."""
 MAX_STEP_LENGTH = 0.3
-"""Of a step, in parts of the range between the bounds."""
+"""Largest change of a value in a step, as a fraction of the range between its bounds."""
 INITIAL_DAMPING = 1e-2
 """First damping, relative to the diagonal of the normal matrix."""
 COST_TOLERANCE = 1e-5
@@ -60,22 +60,22 @@ class FitValues(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """What a fit found."""
+    """Fitted values with errors and quality."""
 
     values: FitValues
     errors: Float[Array, "*batch parameter"]
     """Standard errors of the fitted values, in the order of `free`; NaN at a bound."""
     correlation: Float[Array, "*batch parameter parameter"]
-    """Of the fitted values; NaN at a bound."""
+    """Correlation of the fitted values; NaN at a bound."""
     rw: Float[Array, "*batch"]
     converged: Bool[Array, "*batch"]
-    """True where the residual is orthogonal to the derivatives and the result is finite."""
+    """Whether the residual is orthogonal to the derivatives and the result is finite."""
     at_bound: Bool[Array, "*batch parameter"]
-    """True where the value is at its bound."""
+    """Whether the value is at its bound."""
 
 
 class _FitPoint(NamedTuple):
-    """A point on the way of a descent."""
+    """A point of a fit with the derivatives there."""
 
     normalized_values: Float[Array, "*batch parameter"]
     squares: Float[Array, "*batch"]
@@ -84,7 +84,7 @@ class _FitPoint(NamedTuple):
 
 
 class _FitDescent(NamedTuple):
-    """Where a descent stands."""
+    """State of a fit after some steps."""
 
     point: _FitPoint
     damping: Float[Array, "*batch"]
@@ -102,7 +102,7 @@ def normalized_values(
 
 
 def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what is descended in: all but the scale, which is projected out."""
+    """Return the parameters that are fitted by steps: all but the scale, which is projected out."""
     return tuple(name for name in free if name != "scale")
 
 
@@ -176,9 +176,9 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
     """Return the fit of one cluster to one measured PDF.
 
     Args:
-        cluster_table: the cluster.
-        basis: the data, of a target.
-        free: what is fitted, of `FIT_PARAMETERS`, the scale among them.
+        cluster_table: tabulated distances of the cluster.
+        basis: data of a target.
+        free: names of the fitted parameters, of `FIT_PARAMETERS`, the scale among them.
     """
     initial_state = _initial_state(cluster_table, basis, free)
     return _fit_result(
@@ -333,7 +333,7 @@ def _levenberg_marquardt(
 
 
 def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> Fit:
-    """Return what a descent found, with errors."""
+    """Return the fit at the end of its steps, with errors."""
     values = physical_values(normalized_values, nonlinear_parameters(free), basis)
     unscaled_model = model_curve(cluster_table, values, basis)
     values = values._replace(scale=best_scale(unscaled_model, basis))

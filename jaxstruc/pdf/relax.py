@@ -23,9 +23,9 @@ from jaxstruc.statistics import rounding_of_squares, squares_floor
 OVERLAP_STIFFNESS = 100.0
 """Cost of a distance one Å too short, squared."""
 MAX_STEPS = 150
-"""Most of the descent."""
+"""Largest number of steps."""
 COST_TOLERANCE = 1e-3
-"""What may be left to gain of the cost, of which half a unit is one standard deviation of the noise."""
+"""Remaining decrease of the cost at which the relaxation ends; half a unit is one standard deviation of the noise."""
 
 
 class RelaxedStructure(NamedTuple):
@@ -78,10 +78,10 @@ def relax(
 
 
 class _RelaxationState(NamedTuple):
-    """State of a descent."""
+    """State of the relaxation after some steps."""
 
     displacements: Float[Array, "..."]
-    """The best that has been evaluated."""
+    """Best displacements that have been evaluated."""
     optimizer_state: optax.OptState
     steps: Int[Array, ""]
     is_stalled: Bool[Array, ""]

@@ -24,57 +24,61 @@ from jaxstruc.small_angle.size_distributions import FAMILIES, MIN_WIDTH
 from jaxstruc.statistics import rounding_of_squares
 
 MAX_STEPS = 20
-"""Most Levenberg-Marquardt steps."""
+"""Largest number of Levenberg-Marquardt steps."""
 INITIAL_DAMPING = 1e-2
 """First damping, relative to the diagonal of the normal matrix."""
 CHI2_TOLERANCE = 1e-6
 """Relative fall of chi-squared (plus 1) at which a fit is done."""
 MAX_STEP_LENGTH = 0.5
-"""Of a step, in ln mean or ln width."""
+"""Largest change of ln mean or ln width in a step."""
 BOUND_MARGIN = 0.02
-"""In the logarithms, from a bound, within which a value counts as at it."""
+"""Distance from a bound, in ln mean or ln width, within which a value counts as at the bound."""
 MIN_SQUARED_NORM = 1e-30
 BATCH_SIZE = 16
-"""A pattern and a body each; of a batch."""
+"""Number of fits in a batch, each of one pattern and one body."""
 N_STARTS, N_PAIR_STARTS = 2, 3
-"""Of fits of one population and of two."""
+"""Numbers of starts of fits with one population and with two."""
 N_PAIR_BODIES = 3
-"""Bodies, the best with one population, to which two are fitted."""
+"""Number of bodies, the best with one population, to which two populations are fitted."""
 _FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
 _start_window = jax.jit(design_matrix.start_window)
 
 
 class SizeFit(NamedTuple):
-    """What fits found; each of one distribution, of one population or more."""
+    """Fitted distributions of sizes, each of one population or more."""
 
     log_parameters: Float[Array, "*batch fit population 2"]
     """ln mean (R in Å) and ln width."""
     amplitude: Float[Array, "*batch fit population"]
-    """Of the kernel's curves; volumes of the populations, in one unit."""
+    """Amplitudes of the curves: volumes of the populations, in one unit."""
     chi2: Float[Array, "*batch fit"]
     """Sum of squares of residuals over the noise."""
     normal_matrix: Float[Array, "*batch fit parameter parameter"]
-    """Of ln mean and ln width of each population, then ln amplitude of each."""
+    """Normal matrix of ln mean and ln width of each population, then of ln amplitude of each."""
     at_bound: Bool[Array, "*batch fit population 2"]
-    """Which of them are at a bound."""
+    """Whether ln mean and ln width are at a bound."""
     converged: Bool[Array, "*batch fit"]
 
 
 class _SizeFitPoint(NamedTuple):
+    """Points of some fits with the derivatives there."""
+
     log_parameters: Float[Array, "fit population 2"]
     amplitude: Float[Array, "fit population"]
     chi2: Float[Array, " fit"]
     slope: Float[Array, "fit inner"]
-    """Half of chi-squared's."""
+    """Half the slope of chi-squared."""
     normal_matrix: Float[Array, "fit inner inner"]
     full_normal_matrix: Float[Array, "fit parameter parameter"]
 
 
 class _SizeFitDescent(NamedTuple):
+    """State of some fits after a number of steps."""
+
     point: _SizeFitPoint
     trial_parameters: Float[Array, "fit population 2"]
     predicted_decrease: Float[Array, " fit"]
-    """Fall of chi-squared there."""
+    """Decrease of chi-squared expected at the trial parameters."""
     damping: Float[Array, " fit"]
     steps: Int[Array, ""]
     converged: Bool[Array, " fit"]
@@ -97,12 +101,12 @@ class BodyFit(NamedTuple):
 
     @property
     def distribution_shape(self) -> str:
-        """Of each population."""
+        """Name of the distribution of each population."""
         return "gaussian" if self.distribution == "two" else self.distribution
 
     @property
     def n_parameters(self) -> int:
-        """Fitted, amplitudes among them."""
+        """Number of fitted parameters, amplitudes among them."""
         return len(self.amplitude) * (FAMILIES[self.distribution_shape].n_parameters + 1)
 
 
@@ -111,7 +115,7 @@ class SaxsFits(NamedTuple):
 
     body_fits: tuple[BodyFit, ...]
     window: RadiusWindow
-    """About the best of spheres of one population."""
+    """Range of sizes about the best spheres of one population."""
 
 
 def fit_distributions(

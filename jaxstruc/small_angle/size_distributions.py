@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 MIN_WIDTH = 0.7
 """Steps in ln R: the smallest width of a smooth distribution that the nodes hold, to 1e-4."""
 MAX_WIDTHS_FROM_MEAN, MAX_LOG_RADIUS_FROM_MEAN = 30.0, 9.0
-"""Widths, and ln R, on both sides of the mean, within which nodes are laid where the distribution has any weight."""
+"""Largest distance of a node from the mean, in widths and in ln R."""
 N_TRIAL_NODES = 8001
 """Nodes over this reach, on which the range with any weight is determined."""
 NEGLIGIBLE_WEIGHT = 1e-14

@@ -1,4 +1,4 @@
-r"""Hard spheres that keep each other apart: S(Q), and three ways to join it to particles of many sizes.
+r"""The structure factor S(Q) of hard spheres, and three ways to apply it to particles of many sizes.
 
 J. K. Percus, G. J. Yevick, Phys. Rev. 110, 1 (1958), doi 10.1103/PhysRev.110.1, solved by M. S. Wertheim, Phys. Rev.
 Lett. 10, 321 (1963), doi 10.1103/PhysRevLett.10.321: with $x = 2QR$ and the volume fraction $\phi$
