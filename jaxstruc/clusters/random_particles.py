@@ -18,16 +18,17 @@ from jaxstruc.clusters import lattice_sites, lattices, size_classes, structure_t
 
 STRUCTURE_TYPES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
-"""What is cut, each of the type at its place; a stack is a word of h and c drawn at random, at times fcc or hcp."""
+"""Packings of the particles, in the order of `STRUCTURE_TYPES`; a stack has hexagonal and cubic layers at random, at
+times all alike: fcc or hcp."""
 FCC, HCP, STACK, BCC, SIMPLE_CUBIC, ICOSAHEDRON, DECAHEDRON = range(7)
 MIN_ATOMS = 8
-"""Atoms."""
+"""Smallest number of atoms of a particle."""
 SITE_REACH_RATIO, SITE_REACH_MARGIN = 1.7, 2.2
-"""Reach of a host in radii of a ball of as many atoms, and bonds more."""
+"""Distance to which sites are laid: radii of a ball of as many atoms, and bonds more."""
 MAX_EDGE_NEIGHBOURS = np.array([7, 7, 7, 8, 4, 7, 7])
-"""[packing] neighbours of an atom at most on an edge, or on a vertex."""
+"""[packing] Largest number of neighbours of an atom on an edge or on a vertex."""
 BULK_NEIGHBOURS = np.array([12, 12, 12, 14, 6, 12, 12])
-"""[packing] neighbours inside."""
+"""[packing] Number of neighbours of an atom inside."""
 NEIGHBOUR_DISTANCE = 1.2
 """Bonds, within which atoms are neighbours: with the second shell of bcc."""
 LOG_ABSENT_FACE_DISTANCE = 20.0
@@ -52,13 +53,14 @@ MAX_CENTRE_OFFSET = 0.65
 """Radii, by which a cut of a five-fold particle lies off its middle at most."""
 MAX_ROUGHNESS, MAX_DISPLACEMENT, MAX_CONTRACTION = 0.35, 0.045, 0.045
 """Bonds, at most: of a rough surface; of displacements, root mean square along an axis; of the surface inwards."""
-CHOICE_NAMES = tuple(
-    "word share x y z off centred ball even family face long finish order rough missing gone".split()
-    + "moved far nearer inwards needle slender".split()
+CHOICE_NAMES = (
+    *"stacking hexagonal_share x y z centre_offset is_centred is_ball has_equal_faces family_spread".split(),
+    *"face_spread elongation surface_finish site_order roughness misses_atoms missing_share is_displaced".split(),
+    *"displacement is_contracted contraction is_needle axial_elongation".split(),
 )
-"""What is drawn once a particle."""
+"""Names of the numbers that are drawn once for each particle."""
 MAX_FACE_FAMILIES = 8
-"""Most families of faces."""
+"""Largest number of families of faces of a packing."""
 
 
 class PackingGeometry(NamedTuple):
@@ -94,7 +96,7 @@ class RandomParticle(NamedTuple):
 
 
 class ParticleRandomNumbers(NamedTuple):
-    """Random numbers of a particle: even from 0 to 1, and normal ones."""
+    """Random numbers of a particle: uniform from 0 to 1, and normal ones."""
 
     choices: Float[Array, " choice"]
     """Numbers of the choices `CHOICE_NAMES`, read by `choice`."""
@@ -112,7 +114,7 @@ class ParticleRandomNumbers(NamedTuple):
         return self.choices[CHOICE_NAMES.index(name)]
 
     def occurs(self, name: str, probability: float) -> Array:
-        """Return whether what happens so often does."""
+        """Return whether an event of a probability occurs."""
         return self.choice(name) < probability
 
 
@@ -351,9 +353,11 @@ def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndar
 
 def _hexagonal_layers(random_numbers: ParticleRandomNumbers, packing: Array) -> Bool[Array, " layer"]:
     """Return which layers are hexagonal: none, all, by chance at a share drawn first, or few or nearly all."""
-    hexagonal_probability = random_numbers.choice("share") * jnp.where(random_numbers.occurs("word", 0.5), 1.0, 0.15)
+    hexagonal_probability = random_numbers.choice("hexagonal_share") * jnp.where(
+        random_numbers.occurs("stacking", 0.5), 1.0, 0.15
+    )
     hexagonal_probability = jnp.where(
-        random_numbers.occurs("word", 0.75), hexagonal_probability, 1 - hexagonal_probability
+        random_numbers.occurs("stacking", 0.75), hexagonal_probability, 1 - hexagonal_probability
     )
     return random_numbers.layer_numbers < jnp.where(
         packing == FCC, -1, jnp.where(packing == HCP, 2, hexagonal_probability)
@@ -374,7 +378,7 @@ def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms
     direction = random_numbers.direction_numbers[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
     offset = (
         MAX_CENTRE_OFFSET
-        * random_numbers.choice("off")
+        * random_numbers.choice("centre_offset")
         * 0.55
         * max_atoms ** (1 / 3)
         * direction
@@ -383,7 +387,7 @@ def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms
     offset = offset + jnp.where(is_decahedron, cell_point * z_axis, 0.0)
     symmetric_centre = jnp.where(is_decahedron, jnp.round(cell_point * 2) * z_axis / 2, 0.0)
     return jnp.where(
-        random_numbers.occurs("centred", SYMMETRIC_CENTRE_PROBABILITY),
+        random_numbers.occurs("is_centred", SYMMETRIC_CENTRE_PROBABILITY),
         symmetric_centre,
         jnp.where(packing >= ICOSAHEDRON, offset, cell_point),
     )
@@ -391,17 +395,23 @@ def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms
 
 def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geometry: PackingGeometry, centre: Array):
     """Return a function from points to how far out they lie: along faces at random distances, or from the centre."""
-    has_equal_faces, face_family = random_numbers.occurs("even", EQUAL_FACES_PROBABILITY), geometry.face_family[packing]
-    log_distance = MAX_FAMILY_SPREAD * random_numbers.choice("family") * random_numbers.family_numbers[face_family]
+    has_equal_faces, face_family = (
+        random_numbers.occurs("has_equal_faces", EQUAL_FACES_PROBABILITY),
+        geometry.face_family[packing],
+    )
+    log_distance = (
+        MAX_FAMILY_SPREAD * random_numbers.choice("family_spread") * random_numbers.family_numbers[face_family]
+    )
     log_distance += (
-        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face")) * random_numbers.face_numbers
+        jnp.where(has_equal_faces, 0.0, MAX_FACE_SPREAD * random_numbers.choice("face_spread"))
+        * random_numbers.face_numbers
     )
     direction = random_numbers.direction_numbers[1] / jnp.linalg.norm(random_numbers.direction_numbers[1])
-    elongation = jnp.where(has_equal_faces, 0.0, MAX_ELONGATION * (2 * random_numbers.choice("long") - 1))
+    elongation = jnp.where(has_equal_faces, 0.0, MAX_ELONGATION * (2 * random_numbers.choice("elongation") - 1))
     log_distance += elongation * (geometry.face_normals[packing] @ direction) ** 2
     axial_elongation = jnp.where(
-        random_numbers.occurs("needle", NEEDLE_PROBABILITY),
-        MAX_AXIAL_ELONGATION * (2 * random_numbers.choice("slender") - 1),
+        random_numbers.occurs("is_needle", NEEDLE_PROBABILITY),
+        MAX_AXIAL_ELONGATION * (2 * random_numbers.choice("axial_elongation") - 1),
         0.0,
     )
     log_distance += axial_elongation * geometry.face_normals[packing][:, 2] ** 2
@@ -413,7 +423,9 @@ def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geome
     def depth(points):
         offset = points - centre
         face_depth = jnp.round((offset @ scaled_normals.T).max(axis=1), 4)
-        return jnp.where(random_numbers.occurs("ball", BALL_PROBABILITY), jnp.linalg.norm(offset, axis=1), face_depth)
+        return jnp.where(
+            random_numbers.occurs("is_ball", BALL_PROBABILITY), jnp.linalg.norm(offset, axis=1), face_depth
+        )
 
     return depth
 
@@ -421,10 +433,10 @@ def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geome
 def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array) -> Float[Array, " site"]:
     """Return what is added to depths: nothing, so that faces are whole; an order within them; or a rough surface."""
     cap_order = site_positions @ random_numbers.direction_numbers[2] / 100
-    site_order = 1e-3 * jnp.where(random_numbers.occurs("order", 0.5), random_numbers.site_numbers, cap_order)
-    roughness = MAX_ROUGHNESS * random_numbers.choice("rough") * random_numbers.site_numbers
-    finish = jnp.where(random_numbers.occurs("finish", PARTIAL_SHELL_PROBABILITY), site_order, 0.0)
-    return jnp.where(random_numbers.choice("finish") > 1 - ROUGH_SURFACE_PROBABILITY, roughness, finish)
+    site_order = 1e-3 * jnp.where(random_numbers.occurs("site_order", 0.5), random_numbers.site_numbers, cap_order)
+    roughness = MAX_ROUGHNESS * random_numbers.choice("roughness") * random_numbers.site_numbers
+    finish = jnp.where(random_numbers.occurs("surface_finish", PARTIAL_SHELL_PROBABILITY), site_order, 0.0)
+    return jnp.where(random_numbers.choice("surface_finish") > 1 - ROUGH_SURFACE_PROBABILITY, roughness, finish)
 
 
 def _cut_depth(depth: Array, max_atoms: Array) -> Array:
@@ -461,7 +473,9 @@ def _neighbour_counts(positions: Array, mask: Array) -> Array:
 def _missing_atoms(random_numbers: ParticleRandomNumbers, is_weakly_bound: Array) -> Array:
     """Return which of the weakly bound atoms are missing."""
     missing_share = jnp.where(
-        random_numbers.occurs("missing", MISSING_EDGES_PROBABILITY), 0.6 * random_numbers.choice("gone"), 0.0
+        random_numbers.occurs("misses_atoms", MISSING_EDGES_PROBABILITY),
+        0.6 * random_numbers.choice("missing_share"),
+        0.0,
     )
     return is_weakly_bound & (random_numbers.atom_numbers < missing_share)
 
@@ -485,11 +499,13 @@ def _mean_position(positions: Array, mask: Array) -> Array:
 def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, is_surface: Array) -> Array:
     """Return positions displaced at random, and those of the surface pulled inwards."""
     displacement = jnp.where(
-        random_numbers.occurs("moved", DISPLACEMENT_PROBABILITY), MAX_DISPLACEMENT * random_numbers.choice("far"), 0.0
+        random_numbers.occurs("is_displaced", DISPLACEMENT_PROBABILITY),
+        MAX_DISPLACEMENT * random_numbers.choice("displacement"),
+        0.0,
     )
     contraction = jnp.where(
-        random_numbers.occurs("nearer", CONTRACTION_PROBABILITY),
-        MAX_CONTRACTION * random_numbers.choice("inwards"),
+        random_numbers.occurs("is_contracted", CONTRACTION_PROBABILITY),
+        MAX_CONTRACTION * random_numbers.choice("contraction"),
         0.0,
     )
     outward_direction = positions / jnp.maximum(jnp.linalg.norm(positions, axis=1, keepdims=True), 1.0)

@@ -234,7 +234,7 @@ def test_mining_is_solving_with_two_other_defaults():
 def test_options_are_recorded_in_the_words_of_the_command_line():
     options = SimulateOptions(ions=("Cu2+", "O2-"), signal="sq")
     assert command_arguments(options, defaults=False) == ["--signal", "sq", "--ions", "Cu2+", "O2-"]
-    assert "--qmax 25.0" in " ".join(command_arguments(options, defaults=True))
+    assert "--rmax 30.0" in " ".join(command_arguments(options, defaults=True))
     assert command_arguments(SizeOptions(flat=False, absolute=True), defaults=False) == ["--no-flat", "--absolute"]
     assert command_arguments(TrainOptions(pdf_warmup=2.0), defaults=False) == ["--pdf-warmup", "2.0"]
     assert flag("max_atoms") == "--max-atoms" and POSITIONAL is not None

@@ -73,7 +73,7 @@ def test_the_picture_says_if_nothing_is_predicted(result):
     result_without_holdouts = dataclasses.replace(
         result, ensemble=example_distributions.distribution("undecided", holdouts=False)
     )
-    assert "nothing lies beyond" in figures.distribution(result_without_holdouts).axes[2].texts[0].get_text()
+    assert "no data beyond" in figures.distribution(result_without_holdouts).axes[2].texts[0].get_text()
 
 
 def test_probabilities_of_types_are_stacked_to_1_in_bars():
