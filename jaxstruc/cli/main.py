@@ -18,6 +18,7 @@ from jaxstruc.options.simulation import GenerateCommand, SimulateCommand
 from jaxstruc.options.small_angle import SaxsCommand
 from jaxstruc.options.training import TrainClassifierCommand, TrainCommand
 
+PROGRESS_TITLES = {SolveCommand: "Solving", MineCommand: "Mining", RefineCommand: "Refining"}
 Command = (
     SimulateCommand
     | GenerateCommand
@@ -168,7 +169,7 @@ def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
     from jaxstruc.cli import progress, solve
 
     cache.set_compilation_cache(config.cache)
-    with progress.progress_bar(f"{type(config).__name__[:-1]}ing") as advance:
+    with progress.progress_bar(PROGRESS_TITLES[type(config)]) as advance:
         if isinstance(config, RefineCommand):
             batch_outcome = solve.refine(config, progress=advance)
         else:
