@@ -36,7 +36,7 @@ def result(**overrides):
     fields = {
         "name": "a b.gr", "sha256": "ab" * 32, "element": "Pt", "status": "solved", "message": "two; parts",
         "candidates": (candidate(), candidate(rw=0.3, atoms=None, calculated=None, background=None, correlation=None)),
-        "fitted": 7, "ties": 1, "types": {"fcc": 0.75, "": 0.25}, "free": ("scale", "uiso"), "r": np.arange(5) / 7,
+        "n_fitted": 7, "ties": 1, "types": {"fcc": 0.75, "": 0.25}, "free": ("scale", "uiso"), "r": np.arange(5) / 7,
         "observed": np.sin(np.arange(5)), "settings": (Setting("qmin", 0.1, "header"),),
         "facts": {"diameter_estimate": 15.26, "seed": 3, "model": None}, "versions": {"jaxstruc": "0.1.0"},
     }  # fmt: skip
