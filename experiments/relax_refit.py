@@ -134,7 +134,7 @@ def relax_by_data(ideal_positions: np.ndarray, target: Target, fits: Fit) -> dic
     """Return Rw of the ideal particle after its atoms are fitted to the data, and their displacement."""
     values = jax.tree.map(lambda column: jnp.asarray(column[0]), fits.values)
     relaxation = relax.relax(jnp.asarray(ideal_positions, jnp.float32), values, target.basis, restraint=RESTRAINT)
-    return {"rw_coordinates": float(relaxation.rw), "moved": float(relaxation.moved)}
+    return {"rw_coordinates": float(relaxation.rw), "moved": float(relaxation.rms_displacement)}
 
 
 def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, pdfs: np.ndarray) -> dict:

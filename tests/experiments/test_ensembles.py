@@ -42,12 +42,14 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
     )
     solved_jobs = []
     monkeypatch.setattr(ensembles, "solving", lambda *arguments, **keywords: None)
-    monkeypatch.setattr(ensembles, "answers", lambda jobs, plan: solved_jobs.extend(jobs) or [result] * len(jobs))
-    monkeypatch.setattr(ensembles.library, "cached", lambda *arguments, **keywords: small_library)
+    monkeypatch.setattr(
+        ensembles, "solve_measurements", lambda jobs, plan: solved_jobs.extend(jobs) or [result] * len(jobs)
+    )
+    monkeypatch.setattr(ensembles.library, "load_or_build", lambda *arguments, **keywords: small_library)
     out = tmp_path / "ensembles.jsonl"
     for count in (1, 2):
         ensembles.main(["two", "--count", str(count), "--out", str(out)])
-    first_row, second_row = ensembles.read_rows(out)
+    first_row, second_row = ensembles.json_rows.read_lines(out)
     assert (first_row["seed"], second_row["seed"]) == (0, 1) and len(solved_jobs) == 2 and first_row["commit"]
     assert first_row["mean_found"] == [18.4, 17.0, 20.1] and first_row["shares"]["fcc"] == [0.7, 0.5, 0.9]
     assert first_row["gains"] == [9.0, 11.5] and first_row["unseen"] == pytest.approx([0.55, 0.425])

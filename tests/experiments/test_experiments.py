@@ -198,9 +198,9 @@ def test_the_descent_lowers_the_misfit_and_finds_the_structure(experiments, data
     refinement = ablation.refine_structures(start_structures, jnp.asarray(data.pdf), data.conditions, steps=60)
     simulated_pdfs = np.asarray(evaluation.simulate_structures(refinement.structures, data.conditions))
     np.testing.assert_allclose(
-        np.mean((simulated_pdfs - data.pdf) ** 2, axis=1), refinement.after, rtol=1e-3, atol=1e-6
+        np.mean((simulated_pdfs - data.pdf) ** 2, axis=1), refinement.end_misfit, rtol=1e-3, atol=1e-6
     )
-    assert (np.asarray(refinement.after) < 0.1 * np.asarray(refinement.before)).all()
+    assert (np.asarray(refinement.end_misfit) < 0.1 * np.asarray(refinement.start_misfit)).all()
 
 
 def test_noise_on_f_has_the_requested_standard_deviation(experiments, data):

@@ -47,7 +47,7 @@ def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
         "wrong_above": -3.0,
     }
     clear_row = row | {"told": "cube", "first": "cube", "sphere_above": 90.0, "wrong_above": 80.0}
-    assert "1 cases, a wrong body told in 100.0%" in saxs_shapes.summary_text([row, clear_row])
+    assert "1 cases, a wrong body in 100.0%" in saxs_shapes.summary_text([row, clear_row])
     assert "1 cases, the right body first in 100.0%" in saxs_shapes.summary_text([row, clear_row])
     assert "| sphere within the noise" in results_tables.saxs_shapes_table([row, clear_row])
 
