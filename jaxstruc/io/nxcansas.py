@@ -122,7 +122,7 @@ def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -
 
 
 def _restore_curves(answer: list) -> FileCurves:
-    """Return what `curves` found, of the lists that came back from the other process."""
+    """Return the curves of a file from the lists that came back from the other process."""
     file_curves = FileCurves(*answer)
     return file_curves._replace(
         columns=[values if isinstance(values, ReadError) else Columns(*values) for values in file_curves.columns]
