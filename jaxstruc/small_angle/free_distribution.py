@@ -22,8 +22,8 @@ CENTERING = 0.1
 """Part of the barrier that a step leaves."""
 GAP_TOLERANCE = 1e-7
 """Of what is left of complementarity, relative."""
-MAX_COST_RISE = 1e-6
-"""Part of the cost by which setting the smallest shares to zero may raise it."""
+MAX_COST_RISE = 10.0
+"""Largest rise of the cost when the smallest shares are set to zero, in units of the duality gap x z that is left."""
 MIN_RELATIVE_AMPLITUDE = 1e-4
 """Of the largest share, above which a share is free."""
 
@@ -149,11 +149,8 @@ def nonnegative_minimum(
         z = np.where(is_running, z + _step_length(z, z_step) * z_step, z)
     final_x = np.where(x > z, x, 0.0)
     cost = _cost(final_x, np.einsum("bij,bj->bi", matrix, final_x), right_side)
-    return (
-        np.where(cost <= lowest_cost + MAX_COST_RISE * np.abs(lowest_cost), final_x, best_x)
-        * magnitude
-        / diagonal_scale
-    )
+    allowed_rise = MAX_COST_RISE * np.sum(x * z, axis=1, keepdims=True)
+    return np.where(cost <= lowest_cost + allowed_rise, final_x, best_x) * magnitude / diagonal_scale
 
 
 def _cost(x, product, side):
