@@ -201,34 +201,46 @@ def as_number(text: str) -> float | None:
         return None
 
 
-def differences(before: list[dict[str, str]], after: list[dict[str, str]]) -> Iterator[str]:
-    """Yield a line for each column in which two tables differ, with the row in which they do so most."""
+def column_difference(name: str, before: list[dict[str, str]], after: list[dict[str, str]], *, curve: bool) -> str:
+    """Return in a line how much a column differs; an empty text if all its cells agree.
+
+    Args:
+        name: of the column.
+        before: rows of the one version.
+        after: rows of the other version.
+        curve: whether the rows are points of a curve, whose values are compared with the largest of them.
+    """
+    numbers = [as_number(row[name]) for row in before]
+    largest = max((abs(number) for number in numbers if number is not None and np.isfinite(number)), default=0.0)
+    excesses = []
+    for old, new in zip(before, after, strict=True):
+        first, second = as_number(old[name]), as_number(new[name])
+        if first is None or second is None:
+            excesses.append(0.0 if old[name] == new[name] else np.inf)
+            continue
+        allowed = allowed_difference(old, name, largest if curve else max(abs(first), abs(second)))
+        both_nan = np.isnan(first) and np.isnan(second)
+        excesses.append(0.0 if both_nan or first == second else abs(first - second) / max(allowed, 1e-300))
+    count = sum(not excess <= 1.0 for excess in excesses)
+    if not count:
+        return ""
+    worst = max(range(len(excesses)), key=lambda row: np.inf if np.isnan(excesses[row]) else excesses[row])
+    times = f", {excesses[worst]:.3g} times what is allowed" if np.isfinite(excesses[worst]) else ""
+    cells = f"{before[worst][name]!r} -> {after[worst][name]!r}"
+    return f"{name}: {count} of {len(before)} cells, worst in row {worst + 1}: {cells}{times}"
+
+
+def differences(before: list[dict[str, str]], after: list[dict[str, str]], *, curve: bool) -> Iterator[str]:
+    """Yield a line for each column in which two tables differ."""
     if len(before) != len(after):
         yield f"{len(before)} rows before, {len(after)} after"
         return
-    shared = [name for name in (before[0] if before else {}) if name in after[0] and name not in IGNORED_COLUMNS]
     if missing := set(before[0] if before else {}) - set(after[0] if after else {}):
         yield f"columns gone: {' '.join(sorted(missing))}"
-    curve = len(before) > 100
-    for name in shared:
-        numbers = [as_number(row[name]) for row in before]
-        scale = max((abs(number) for number in numbers if number is not None and np.isfinite(number)), default=0.0)
-        worst, line = 0.0, ""
-        for position, (old, new) in enumerate(zip(before, after, strict=True), start=1):
-            first, second = as_number(old[name]), as_number(new[name])
-            if first is None or second is None:
-                if old[name] != new[name]:
-                    yield f"{name}, row {position}: {old[name]!r} -> {new[name]!r}"
-                continue
-            if np.isnan(first) and np.isnan(second):
-                continue
-            allowed = allowed_difference(old, name, scale if curve else max(abs(first), abs(second)))
-            excess = abs(first - second) / max(allowed, 1e-300)
-            if excess > max(worst, 1.0) or np.isnan(excess):
-                worst = excess
-                line = f"{name}, row {position}: {first:.8g} -> {second:.8g} ({excess:.3g} times what is allowed)"
-        if line:
-            yield line
+    for name in before[0] if before else {}:
+        if name in after[0] and name not in IGNORED_COLUMNS:
+            if line := column_difference(name, before, after, curve=curve):
+                yield line
 
 
 def compare(before: Path, after: Path) -> int:
@@ -240,7 +252,8 @@ def compare(before: Path, after: Path) -> int:
             print(f"{path}: only {'before' if path in old else 'after'}")
             count += 1
             continue
-        for line in differences(old[path], new[path]):
+        is_curve = "/fits/" in path or "/distribution/" in path or "/curve." in path
+        for line in differences(old[path], new[path], curve=is_curve):
             print(f"{path}: {line}")
             count += 1
     print(f"{len(old)} tables and curves compared, {count} differences")
