@@ -195,7 +195,7 @@ def _position_moments_jvp(nodes, table_bytes, block_size, primals, tangents):
             multiplicity = jnp.where(i == j, 1, 2).astype(t.dtype)
             projection = jnp.sum(difference * (first_tangent[:, :, None] - second_tangent[:, None, :]), axis=0)
             rate = projection * (2 / nodes.spacing) * multiplicity / jnp.where(distance > 0, distance, 1.0)
-            powers = _power_slopes(nodes.width, t) * rate.ravel()[:, None]
+            powers = _power_slopes(nodes.window_width, t) * rate.ravel()[:, None]
             return jnp.zeros_like(moments).at[rows].add(powers, mode="promise_in_bounds")
 
         return moments + pair_tangent(coordinate_tangents[i], coordinate_tangents[j]), None

@@ -43,7 +43,7 @@ def test_the_limits_are_those_of_the_data(training_card, small_dataset, split):
     assert limits["bond"] == pytest.approx([small_dataset.bond.min(), small_dataset.bond.max()], abs=1e-3)
     max_diameter = max(
         pdist(small_dataset.shapes[shape_index].positions).max() * bond
-        for shape_index, bond in zip(small_dataset.shape, small_dataset.bond, strict=True)
+        for shape_index, bond in zip(small_dataset.shape_index, small_dataset.bond, strict=True)
     )
     assert limits["diameter"] == pytest.approx([0.0, max_diameter], abs=0.01)
     assert limits["qmax"] == list(dataset.CONDITION_RANGES["qmax"])

@@ -102,6 +102,6 @@ def test_distances_beyond_the_table_range_are_left_out_and_nan_is_kept():
     far_distances = jnp.zeros((3, 3)).at[0, 1].set(3.0).at[1, 0].set(3.0).at[:2, 2].set(50.0).at[2, :2].set(50.0)
     near_table = tabulate_distances(far_distances, jnp.array([1.0, 1.0, 0.0]), BOND)
     full_table = tabulate_distances(far_distances, jnp.ones(3), BOND)
-    np.testing.assert_allclose(full_table.waves * 3, near_table.waves * 2, atol=1e-5)
+    np.testing.assert_allclose(full_table.shell_functions * 3, near_table.shell_functions * 2, atol=1e-5)
     broken_table = tabulate_distances(far_distances.at[0, 1].set(jnp.nan), jnp.ones(3), BOND)
-    assert np.isnan(broken_table.waves).all()
+    assert np.isnan(broken_table.shell_functions).all()

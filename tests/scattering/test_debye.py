@@ -223,7 +223,7 @@ def test_the_real_space_route_agrees_with_diffpy(golden, x64):
         for cut, bound in ((np.sqrt(-2 * np.log(3.33e-6)), 5e-6), (np.inf, 2e-5))[: 2 if key[0] == "A" else 1]:
 
             def gaussian_sum(r_points, variance=variance, amplitudes=amplitudes, cut=cut):
-                return gaussian_peaks(pairs, variance, amplitudes, scatterers.composition, r_points, cut=cut)
+                return gaussian_peaks(pairs, variance, amplitudes, scatterers.composition, r_points, max_widths=cut)
 
             if key.startswith("E"):
                 g = gaussian_sum(r)

@@ -47,7 +47,7 @@ def test_the_weights_sum_to_the_pairs(x64):
 def test_channels_stay_apart(x64):
     distance, channel = jnp.array([2.0, 3.0, 4.0]), jnp.array([0, 2, 2])
     node_weights = spread_distances(
-        distance, jnp.array([1.0, 2.0, 3.0]), channel, SpreadingNodes(5.0, 20.0), channels=3
+        distance, jnp.array([1.0, 2.0, 3.0]), channel, SpreadingNodes(5.0, 20.0), n_channels=3
     )
     np.testing.assert_allclose(node_weights.sum(axis=1), [1, 0, 5], atol=1e-6)
 
@@ -74,7 +74,7 @@ def test_blocks_of_positions_are_all_pairs(atoms, x64):
     first_atom, second_atom = np.triu_indices(atoms - 5, 1)
     distance = np.linalg.norm(positions[first_atom] - positions[second_atom], axis=1)
     channel = jnp.asarray(channel_table[atom_kinds[first_atom], atom_kinds[second_atom]])
-    pair_weights = spread_distances(jnp.asarray(distance), jnp.full(first_atom.size, 2.0), channel, nodes, channels=3)
+    pair_weights = spread_distances(jnp.asarray(distance), jnp.full(first_atom.size, 2.0), channel, nodes, n_channels=3)
     np.testing.assert_allclose(block_weights, pair_weights, atol=1e-9)
 
 

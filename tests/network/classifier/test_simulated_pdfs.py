@@ -87,16 +87,16 @@ def test_pdfs_are_masked_to_their_range_and_normalised(identical_particles):
     batch = jax.jit(partial(simulated_pdfs.simulate_particle_pdfs, anomaly_fraction=0.0))(
         jax.random.key(0), identical_particles
     )
-    assert not bool(batch.strange.any())
+    assert not bool(batch.is_anomalous.any())
     assert bool(jnp.isfinite(batch.pdf).all()) and batch.pdf.shape == (
         particles.PARTICLES_PER_BATCH,
         simulated_pdfs.N_POINTS,
     )
-    assert (np.asarray(batch.pdf)[~np.asarray(batch.seen)] == 0).all()
-    root_mean_square = np.sqrt((batch.pdf**2).sum(axis=1) / batch.seen.sum(axis=1))
+    assert (np.asarray(batch.pdf)[~np.asarray(batch.mask)] == 0).all()
+    root_mean_square = np.sqrt((batch.pdf**2).sum(axis=1) / batch.mask.sum(axis=1))
     np.testing.assert_allclose(root_mean_square, 1, rtol=1e-3)
-    assert set(np.asarray(batch.truths.type)) == {5}
-    stretch = np.asarray(batch.truths.values[:, -1]).reshape(-1, simulated_pdfs.PDFS_PER_INSTRUMENT)
+    assert set(np.asarray(batch.labels.type_index)) == {5}
+    stretch = np.asarray(batch.labels.values[:, -1]).reshape(-1, simulated_pdfs.PDFS_PER_INSTRUMENT)
     assert (np.ptp(stretch, axis=1) == 0).all() and np.ptp(stretch) > 0.03
     assert 0.1 < float((batch.noise == 0).mean()) < 0.2 and float(batch.noise.max()) <= 0.15
 
@@ -116,18 +116,18 @@ def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_par
     """Their truths are unknown; a wrong qmax is wrong by 10 to 28 % and within the usual range."""
     type_index = jnp.arange(particles.PARTICLES_PER_BATCH) % 2 * 5
     two_type_particles = identical_particles._replace(
-        type=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]
+        type_index=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]
     )
     simulate_pdfs = jax.jit(simulated_pdfs.simulate_particle_pdfs, static_argnames="anomaly_fraction")
     normal_batch, anomalous_batch = (
         simulate_pdfs(jax.random.key(0), two_type_particles, strange=anomaly_fraction)
         for anomaly_fraction in (0.0, 0.4)
     )
-    is_anomalous = np.asarray(anomalous_batch.strange)
-    assert 0.3 < is_anomalous.mean() < 0.5 and (np.asarray(anomalous_batch.truths.type) == -1)[is_anomalous].all()
-    assert np.isnan(np.asarray(anomalous_batch.truths.values)[is_anomalous]).all()
-    np.testing.assert_array_equal(anomalous_batch.truths.type[~is_anomalous], normal_batch.truths.type[~is_anomalous])
-    log_qmax_error = abs(np.log(np.asarray(anomalous_batch.told[:, 1] / normal_batch.told[:, 1])))
+    is_anomalous = np.asarray(anomalous_batch.is_anomalous)
+    assert 0.3 < is_anomalous.mean() < 0.5 and (np.asarray(anomalous_batch.labels.type_index) == -1)[is_anomalous].all()
+    assert np.isnan(np.asarray(anomalous_batch.labels.values)[is_anomalous]).all()
+    np.testing.assert_array_equal(anomalous_batch.labels.type_index[~is_anomalous], normal_batch.labels.type_index[~is_anomalous])
+    log_qmax_error = abs(np.log(np.asarray(anomalous_batch.settings[:, 1] / normal_batch.settings[:, 1])))
     has_wrong_qmax = log_qmax_error > 1e-5
     assert (
         0.15 < has_wrong_qmax.mean() < 0.25

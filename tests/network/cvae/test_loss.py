@@ -18,7 +18,7 @@ CONFIG = TrainOptions()
 @pytest.fixture(scope="module")
 def smallest_batch(small_dataset):
     """Three PDFs of the smallest shape, 19 atoms."""
-    rows = np.flatnonzero(small_dataset.shape == 0)[:3]
+    rows = np.flatnonzero(small_dataset.shape_index == 0)[:3]
     single_features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
     features = jax.tree.map(lambda column: jnp.repeat(column, 3, axis=0), single_features)
     features = features._replace(radius=features.radius * small_dataset.bond[rows].astype(np.float32))
@@ -117,7 +117,7 @@ def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(
     monkeypatch.setattr(loss, "TRILATERATION_TOLERANCE", 1e-11)
     monkeypatch.setattr(loss, "MAX_TRILATERATION_STEPS", 500)
     features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
-    row = int(np.flatnonzero(small_dataset.shape == 0)[0])
+    row = int(np.flatnonzero(small_dataset.shape_index == 0)[0])
     to_float64 = lambda array: jnp.asarray(array, jnp.float64)  # noqa: E731
     conditions = jax.tree.map(lambda column: to_float64(column[row]), small_dataset.conditions)._replace(
         noise=to_float64(0.0)

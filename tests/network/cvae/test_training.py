@@ -33,9 +33,9 @@ CONFIG = TrainOptions(batch=16, rate=3e-4, warmup=2, epochs=4)
 TRAINING_SCRIPT = """
 import sys
 from pathlib import Path
-from jaxstruc.network import dataset, training
+from jaxstruc.network.cvae import dataset, training
 from jaxstruc.options.training import TrainOptions
-data = dataset.read(Path(sys.argv[1])); parts = dataset.split(data, by="random", seed=0)
+data = dataset.read(Path(sys.argv[1])); parts = dataset.split(data, strategy="random", seed=0)
 training.fit(data, [parts], TrainOptions(batch=16, rate=3e-4, warmup=2, epochs=4), folder=Path(sys.argv[2]), {})
 """
 """The same fit in another process: the data and the folder, and what else is given to `fit`."""
