@@ -157,7 +157,7 @@ def test_a_wheel_has_all_that_the_package_needs(repository, tmp_path):
         "import sys, jaxstruc; from jaxstruc.network import weights; from ase.cluster import Icosahedron\n"
         "from jaxstruc.options import pdf\n"
         "assert jaxstruc.__file__.startswith(sys.argv[1]), jaxstruc.__file__\n"
-        "assert weights.load(pdf.SHIPPED).card['name']\n"
+        "assert weights.load_autoencoder(pdf.SHIPPED).card['name']\n"
         "from jaxstruc.clusters import lattice_sites; assert lattice_sites.occupancy_prior('bcc').cost.shape\n"
         "print(jaxstruc.simulate(Icosahedron('Au', 2), rmax=5.0).y.max())"
     )

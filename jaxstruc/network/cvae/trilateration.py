@@ -266,16 +266,27 @@ def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_w
     total_satellite_weight = (
         total_satellite_weight if satellite_weight is None else total_satellite_weight * satellite_weight
     )
+    symmetric_pair, symmetric_weight = _symmetrize(_zero_unweighted(pair, total_pair_weight), total_pair_weight)
     return stress.StressProblem(
-        pair=_zero_unweighted(pair, total_pair_weight),
+        pair=symmetric_pair,
         satellite=_zero_unweighted(satellite, total_satellite_weight),
-        pair_weight=_nan_if_negative(total_pair_weight),
+        pair_weight=_nan_if_negative(symmetric_weight),
         satellite_weight=_nan_if_negative(total_satellite_weight),
         absence=1 - presence,
         absent_positions=jnp.zeros((presence.size, 3), pair.dtype),
         anchors=anchors,
         outlier_scale=None if outlier_scale is None else jnp.asarray(outlier_scale, pair.dtype),
     )
+
+
+def _symmetrize(distance, weight):
+    """Return distances and weights whose stress is that of the given ones, but for a constant: d_ij = d_ji.
+
+    The gradient of the stress is written for symmetric matrices. Symmetric ones are returned to the last bit.
+    """
+    total_weight = weight + weight.T
+    transposed_fraction = weight.T / jnp.where(total_weight > 0, total_weight, 1.0)
+    return distance + transposed_fraction * (distance.T - distance), total_weight / 2
 
 
 def _zero_unweighted(distance, weight):

@@ -120,7 +120,7 @@ def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_par
     )
     simulate_pdfs = jax.jit(simulated_pdfs.simulate_particle_pdfs, static_argnames="anomaly_fraction")
     normal_batch, anomalous_batch = (
-        simulate_pdfs(jax.random.key(0), two_type_particles, strange=anomaly_fraction)
+        simulate_pdfs(jax.random.key(0), two_type_particles, anomaly_fraction=anomaly_fraction)
         for anomaly_fraction in (0.0, 0.4)
     )
     is_anomalous = np.asarray(anomalous_batch.is_anomalous)
