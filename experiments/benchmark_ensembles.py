@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
     q_settings = {name: settings[name] for name in ("qmin", "qmax", "qdamp", "qbroad")}
     fit_target = target.make_target(r, g, target.TargetSettings(**q_settings, bond=ensembles.BOND, span=span))
     binned_distances = screening.binned_distances(cluster_library, all_rows, bond=ensembles.BOND, span=span)
-    misfit = screening.misfits(binned_distances, fit_target.basis)
+    misfit = screening.approximate_rw(binned_distances, fit_target.basis)
     group = CandidateGroup("library", cluster_library, all_rows)
     pool = candidates.candidate_pool(
         [group._replace(rows=screening.best_rows(binned_distances, misfit, count=N_FITTED_CLUSTERS))]

@@ -148,11 +148,11 @@ def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
     solver = optimistix.LevenbergMarquardt(rtol=0.0, atol=fit.COST_TOLERANCE**0.5 * REFERENCE_RW, norm=length)
 
     def residual(y, table):
-        model = pdf_fit.model_curve(table, pdf_fit.physical_values(jax.nn.sigmoid(y), names, basis), basis)
+        model = pdf_fit.model_curve(table, pdf_fit.fractions_to_values(jax.nn.sigmoid(y), names, basis), basis)
         return (basis.data - pdf_fit.best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
     def fit_cluster(table):
-        start = jax.scipy.special.logit(pdf_fit.start_point(table, names, basis))
+        start = jax.scipy.special.logit(pdf_fit.starting_fractions(table, names, basis))
         solution = optimistix.least_squares(residual, solver, start, args=table, max_steps=MAX_STEPS, throw=False)
         rw = jnp.sqrt(jnp.sum(residual(solution.value, table) ** 2) + basis.unmodelled_squares / basis.norm)
         return rw, solution.result == optimistix.RESULTS.successful, solution.stats["num_steps"]
@@ -294,7 +294,7 @@ def mining_rows(
         target = make_target(g, span)
         binned_distances = screening.binned_distances(candidates, allowed_rows, bond=BOND, span=span)
         screened_rows = screening.best_rows(
-            binned_distances, screening.misfits(binned_distances, target.basis), count=n_fitted
+            binned_distances, screening.approximate_rw(binned_distances, target.basis), count=n_fitted
         )
         screened_pool = candidate_pool([CandidateGroup("library", candidates, screened_rows)])
         seconds_screening = time.perf_counter() - start
@@ -375,7 +375,7 @@ def main(arguments=None) -> list[dict]:
         for index in (len(mining_library.atoms) - 1, len(mining_library.atoms) // 2)
     ]
     n_fitted, n_refined = (
-        options.fitted or (128 if quick else screening.MAX_SCREENED),
+        options.fitted or (128 if quick else screening.MAX_FITTED),
         64 if quick else MAX_REFINED_CANDIDATES,
     )
     record_rows(mining_rows(mining_library, pdfs, n_fitted=n_fitted, n_refined=n_refined, most_atoms=most_atoms))

@@ -24,7 +24,7 @@ import unlisted_particles
 from jaxstruc.clusters import lattice_sites
 from jaxstruc.pdf import site_moves, target
 from jaxstruc.pdf.fit import FitValues
-from jaxstruc.pdf.site_moves import SiteWeights
+from jaxstruc.pdf.site_moves import CostWeights
 
 RESULTS = Path(__file__).parent / "results"
 ATOM_COUNTS, N_STARTS, N_STEPS, N_REPEATS = (100, 300, 600), 4, 200, 5
@@ -45,7 +45,7 @@ def measure(atoms: int, steps: int) -> dict:
     ones = jnp.ones(N_STARTS, jnp.float32)
     fit_values = FitValues(ones, ones, 0.008 * ones, 0 * ones, 2.0 * ones, 0.02 * ones, 0 * ones)
     occupation = jnp.asarray(np.tile(np.arange(n_sites) < atoms, (N_STARTS, 1)), jnp.float32)
-    weights = SiteWeights(*(jnp.float32(value) for value in (150.0, 1.0, 0.0)))
+    weights = CostWeights(*(jnp.float32(value) for value in (150.0, 1.0, 0.0)))
     site_arrays = site_moves.site_graphs(balls[:N_STARTS])
 
     def time_searches(n_steps: int) -> tuple[float, float]:

@@ -22,11 +22,11 @@ import synthetic_particles
 import unlisted_particles
 
 import jaxstruc
-from jaxstruc.api import solving
+from jaxstruc.api import make_solve_plan
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.pdf import CLASSIFIER, EnsembleName, MineOptions
 from jaxstruc.pdf import classifier_prior
-from jaxstruc.pdf.classifier_prior import ClassifierScreen
+from jaxstruc.pdf.classifier_prior import LoadedClassifier
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
 
 RESULTS = Path(__file__).parent / "results" / "classifier_screening.jsonl"
@@ -40,9 +40,11 @@ NOISES = (0.0, 0.03, 0.1)
 RW_TOLERANCE = 1.02
 
 
-def mining_plan(element: str, classifier_screen: ClassifierScreen, ensemble: EnsembleName = "none") -> PdfPlan:
+def mining_plan(element: str, classifier_screen: LoadedClassifier, ensemble: EnsembleName = "none") -> PdfPlan:
     """Return the plan that files are mined by."""
-    return solving(element, MineOptions(ensemble=ensemble, screen="none"))._replace(classifier_screen=classifier_screen)
+    return make_solve_plan(element, MineOptions(ensemble=ensemble, screen="none"))._replace(
+        classifier=classifier_screen
+    )
 
 
 def simulated_files(draws: int) -> list[tuple[dict[str, Any], Measurement]]:
@@ -65,13 +67,13 @@ def measured_files(folder: Path) -> list[tuple[dict[str, Any], Measurement]]:
     """Return the labels and the measurements of the measured files, with all settings."""
     return [
         ({"part": "measured", "file": name, "element": element},
-         prepare_measurement(jaxstruc.read(folder / name), mining_plan(element, ClassifierScreen(None))))
+         prepare_measurement(jaxstruc.read(folder / name), mining_plan(element, LoadedClassifier(None))))
         for name, element in MEASURED_FILES.items()
     ]  # fmt: skip
 
 
 def mine_files(
-    files: Sequence[tuple[dict[str, Any], Measurement]], classifier_screen: ClassifierScreen, screen_name: str
+    files: Sequence[tuple[dict[str, Any], Measurement]], classifier_screen: LoadedClassifier, screen_name: str
 ) -> list[dict[str, Any]]:
     """Return one row for each file; the first file of an element is mined twice, so that compilation is not timed."""
     result_rows = []
@@ -112,7 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     all_rows = json_rows.read_lines(options.out)
     for screen_name in options.screens or ["none", "classifier"]:
         classifier_screen = (
-            classifier_prior.load_screen(options.weights) if screen_name == "classifier" else ClassifierScreen(None)
+            classifier_prior.load_optional_classifier(options.weights)
+            if screen_name == "classifier"
+            else LoadedClassifier(None)
         )
         if screen_name == "classifier" and classifier_screen.network is None:
             parser.error(classifier_screen.missing_reason)

@@ -36,7 +36,7 @@ import numpy as np
 
 import jaxstruc
 from jaxstruc import Measurement, Result
-from jaxstruc.api import solving
+from jaxstruc.api import make_solve_plan
 from jaxstruc.clusters import families, library, polydisperse, size_classes, structure_type
 from jaxstruc.clusters.distances import histogram
 from jaxstruc.clusters.families import FAMILY_TYPES
@@ -323,7 +323,7 @@ def run_part(
     """Solve the cases of a part, and print and append their rows."""
     cases = [simulate_case(cluster_library, part, FIRST_SEED + seed) for seed in seeds]
     options = MineOptions(candidates=LibraryOptions((), max_atoms), search=search, screen=screen)
-    plan = solving("Pt", options)
+    plan = make_solve_plan("Pt", options)
     case_measurements = [measurement.resolve_settings(case.measurement, case.data_options, bond=BOND) for case in cases]
     for seed, case, result in zip(seeds, cases, solve_measurements(case_measurements, plan), strict=True):
         row = result_row(part, seed, case, result) | provenance

@@ -41,7 +41,7 @@ QDAMP = 0.03
 FCC_LIKE = ("fcc", "octahedron")
 LEFT_OUT = ("file", "source", "family", "rw_unmoved", "moved", "seed", "model", "version")
 """Columns of `summary.csv` that are left out of the rows."""
-KEYS = {name: name for name in summary.SUMMARY if name not in LEFT_OUT} | {
+KEYS = {name: name for name in summary.SUMMARY_COLUMNS if name not in LEFT_OUT} | {
     "recipe": "cluster",
     "sample": "verdict",
     "rw_holdout": "rw_unseen",

@@ -63,7 +63,7 @@ def measure_rows(
     config = run.plan.config
     shared = {"experiment": name, "dataset": config.preset, "latent": config.latent, "model": model}
     shared |= {"split": config.split, "seed": seed, **extra_columns}
-    provenance = {"config": run.plan.config.recorded, "commit": json_rows.commit(), **json_rows.environment()}
+    provenance = {"config": run.plan.config.recorded_values, "commit": json_rows.commit(), **json_rows.environment()}
     result = [
         {**shared, "metric": metric, **extended_statistics(measure_values), **provenance}
         for metric, measure_values in values.items()

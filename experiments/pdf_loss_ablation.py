@@ -148,7 +148,12 @@ def evaluate_split(
             seed_number: table1.select_test_pdfs(seed_split, seed_number)
             for seed_number, seed_split in zip(trained_models.seeds, trained_models.splits, strict=True)
         }
-        columns_by_model[model] = {**shared, "model": model, "config": plan.config.recorded, "weight": plan.config.pdf}
+        columns_by_model[model] = {
+            **shared,
+            "model": model,
+            "config": plan.config.recorded_values,
+            "weight": plan.config.pdf,
+        }
         for noise in noises:
             pdfs = {
                 seed: simulate_noisy_pdfs(data, seed_indices, noise, jax.random.key(seed))

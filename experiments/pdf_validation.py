@@ -142,7 +142,7 @@ def add_screening_rows(
             : len(cluster_library.atoms)
         ]
         rw = np.where(np.isfinite(rw), rw, np.inf)
-        misfit = screening.misfits(binned_distances, target.basis)
+        misfit = screening.approximate_rw(binned_distances, target.basis)
         best_row, order = int(rw.argmin()), np.argsort(misfit, kind="stable")
         _append_row(
             path,
@@ -154,8 +154,8 @@ def add_screening_rows(
                 "mixed": case.is_mixture,
                 "rw": float(rw[best_row]),
                 "place": int(np.flatnonzero(order == best_row)[0]),
-                "chosen": screening.MAX_SCREENED,
-                "rw_chosen": float(rw[order[: screening.MAX_SCREENED]].min()),
+                "chosen": screening.MAX_FITTED,
+                "rw_chosen": float(rw[order[: screening.MAX_FITTED]].min()),
                 **provenance,
             },
         )

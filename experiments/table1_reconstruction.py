@@ -184,7 +184,7 @@ def evaluate_split(
     for (model, latent), plan in plans.items():
         trained_models = trainings.train_or_read(data, plan, quick=quick)
         splits |= dict(zip(trained_models.seeds, trained_models.splits, strict=True))
-        configs[f"{model} {latent}"] = plan.config.recorded
+        configs[f"{model} {latent}"] = plan.config.recorded_values
         pdfs = {seed: data.pdf[select_test_pdfs(splits[seed], seed)] for seed in trained_models.seeds}
         for draw, is_drawn in list(DRAWS.items())[: 1 if quick else None]:
             structures = reconstruct_pdfs(trained_models, pdfs, draw=is_drawn)

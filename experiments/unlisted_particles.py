@@ -40,7 +40,7 @@ from ase import Atoms
 from scipy.spatial.distance import pdist
 
 from jaxstruc import Measurement, Result
-from jaxstruc.api import refining, solving
+from jaxstruc.api import make_refine_plan, make_solve_plan
 from jaxstruc.clusters import size_classes, structure_type
 from jaxstruc.clusters.distances import histogram
 from jaxstruc.io import measurement as measurement_settings
@@ -197,7 +197,7 @@ def solve_plan(case_set: CaseSet, max_atoms: int) -> PdfPlan:
         case_set.sources, fit=FitOptions(absolute=case_set.absolute), candidates=LibraryOptions((), max_atoms),
         search=case_set.search, ensemble="none", screen=case_set.screen,
     )  # fmt: skip
-    return solving("Pt", options)._replace(shape_weight=case_set.shape_weight)
+    return make_solve_plan("Pt", options)._replace(shape_weight=case_set.shape_weight)
 
 
 def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def run_cases(
     truth_rw = [float("nan")] * len(cases)
     for index, case in enumerate(cases):
         cluster = Atoms(["Pt"] * len(case.particle.positions), case.particle.positions * BOND)
-        refine_plan = refining([cluster], RefineOptions(fit=plan.fit))
+        refine_plan = make_refine_plan([cluster], RefineOptions(fit=plan.fit))
         truth_rw[index] = next(
             solve_measurements([case.measurement], refine_plan, run_measurements=case_measurements)
         ).best.rw

@@ -7,6 +7,7 @@ result = jaxstruc.solve(jaxstruc.read("sample.gr"), element="Pt", options=jaxstr
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import ase
 
@@ -27,8 +28,8 @@ from jaxstruc.options.pdf import (
     SolveOptions,
 )
 from jaxstruc.options.small_angle import BodyName, DistributionName, SaxsOptions
-from jaxstruc.options.validation import override
-from jaxstruc.pdf.classifier_prior import ClassifierScreen, load_screen
+from jaxstruc.options.validation import Options, override
+from jaxstruc.pdf.classifier_prior import LoadedClassifier, load_optional_classifier
 from jaxstruc.pdf.classify import classify_measurements
 from jaxstruc.pdf.result import PdfResult
 from jaxstruc.pdf.solve import PdfPlan, prepare_measurement, solve_measurements
@@ -42,7 +43,9 @@ from jaxstruc.small_angle.solve import (
     solve_saxs_measurements,
 )
 
-Progress = Callable[[int, int, str], None]
+ProgressCallback = Callable[[int, int, str], None]
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 
 def read(
@@ -78,7 +81,7 @@ def solve(
     absolute: bool | None = None,
     max_atoms: int | None = None,
     search: SearchName | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> PdfResult | list[PdfResult]:
     """Return which structures explain a measured PDF, of all that the sources propose.
 
@@ -96,7 +99,7 @@ def solve(
     Raises:
         ValueError: for input that cannot be used.
     """
-    options = options or SolveOptions()
+    options = _options_of(SolveOptions, options)
     options = replace(
         options,
         data=_override_range(options.data, qmin=qmin, qmax=qmax),
@@ -104,7 +107,7 @@ def solve(
         candidates=replace(options.candidates, max_atoms=override(max_atoms, options.candidates.max_atoms)),
         search=override(search, options.search),
     )
-    return _results(measurement, solving(element, options, progress=progress), progress)
+    return _results(measurement, make_solve_plan(element, options, progress=progress), progress)
 
 
 def mine(
@@ -117,7 +120,7 @@ def mine(
     absolute: bool | None = None,
     max_atoms: int | None = None,
     search: SearchName | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> PdfResult | list[PdfResult]:
     """Return which of thousands of clusters explains a measured PDF: `solve` with the defaults of `MineOptions`.
 
@@ -151,7 +154,7 @@ def refine(
     free: Sequence[Parameter] | None = None,
     absolute: bool | None = None,
     coordinates: bool | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> PdfResult | list[PdfResult]:
     """Return the fits of clusters to a measured PDF, with errors.
 
@@ -169,19 +172,19 @@ def refine(
     Raises:
         ValueError: for input that cannot be used.
     """
-    options = options or RefineOptions()
+    options = _options_of(RefineOptions, options)
     options = replace(
         options,
         data=_override_range(options.data, qmin=qmin, qmax=qmax),
         fit=replace(
             options.fit,
-            free=options.fit.free if free is None else tuple(free),
+            free=options.fit.free if free is None else _as_tuple(free),
             absolute=override(absolute, options.fit.absolute),
         ),
         relax=replace(options.relax, coordinates=override(coordinates, options.relax.coordinates)),
     )
-    several = [clusters] if isinstance(clusters, ase.Atoms | Path | str) else clusters
-    return _results(measurement, refining(several, options), progress)
+    structures = [clusters] if isinstance(clusters, ase.Atoms | Path | str) else clusters
+    return _results(measurement, make_refine_plan(structures, options), progress)
 
 
 def saxs(
@@ -194,7 +197,7 @@ def saxs(
     body: Sequence[BodyName] | None = None,
     distribution: Sequence[DistributionName] | None = None,
     background: Measurement | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> SaxsResult | list[SaxsResult]:
     """Return sizes, their distribution and the shape that explain measured small-angle scattering.
 
@@ -212,21 +215,21 @@ def saxs(
     Raises:
         ValueError: for input that cannot be used.
     """
-    options = options or SaxsOptions()
+    options = _options_of(SaxsOptions, options)
     options = replace(
         options,
         data=replace(options.data, qmin=override(qmin, options.data.qmin), qmax=override(qmax, options.data.qmax)),
         fit=replace(
             options.fit,
-            body=options.fit.body if body is None else tuple(body),
-            distribution=options.fit.distribution if distribution is None else tuple(distribution),
+            body=options.fit.body if body is None else _as_tuple(body),
+            distribution=options.fit.distribution if distribution is None else _as_tuple(distribution),
         ),
     )
     plan = SaxsPlan(element, options)
     check_saxs_plan(plan, background=background)
-    several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [prepare_saxs_measurement(entry, plan, background=background) for entry in several]
-    results = list(solve_saxs_measurements(ready, plan, progress=progress))
+    measurements = _as_measurements(measurement)
+    prepared_measurements = [prepare_saxs_measurement(entry, plan, background=background) for entry in measurements]
+    results = list(solve_saxs_measurements(prepared_measurements, plan, progress=progress))
     return results[0] if isinstance(measurement, Measurement) else results
 
 
@@ -254,20 +257,22 @@ def classify(
     Raises:
         ValueError: for input that cannot be used.
     """
-    options = options or ClassifyOptions()
+    options = _options_of(ClassifyOptions, options)
     data = _override_range(options.data, qmin=qmin, qmax=qmax)
     data = replace(data, qdamp=override(qdamp, data.qdamp))
     options = replace(options, data=data, seed=override(seed, options.seed))
     options.check()
     bond = form_factors.bond_length(element)
-    several = [measurement] if isinstance(measurement, Measurement) else list(measurement)
-    ready = [resolve_settings(reduction.reduce_to_pdf(entry, data), data, bond=bond) for entry in several]
+    measurements = _as_measurements(measurement)
+    prepared_measurements = [
+        resolve_settings(reduction.reduce_to_pdf(entry, data), data, bond=bond) for entry in measurements
+    ]
     network = load_classifier(options.weights)
-    results = classify_measurements(ready, network, element=element, seed=options.seed)
+    results = classify_measurements(prepared_measurements, network, element=element, seed=options.seed)
     return results[0] if isinstance(measurement, Measurement) else results
 
 
-def solving(element: str, options: SolveOptions, *, progress: Progress | None = None) -> PdfPlan:
+def make_solve_plan(element: str, options: SolveOptions, *, progress: ProgressCallback | None = None) -> PdfPlan:
     """Return the plan of `solve` and `mine`.
 
     Raises:
@@ -280,11 +285,11 @@ def solving(element: str, options: SolveOptions, *, progress: Progress | None = 
         sources.append(network_source(options.network, bond=bond))
     if "library" in options.sources:
         sources.append(library_source(options.candidates, bond=bond, progress=progress))
-    screen = load_screen(CLASSIFIER) if options.screen == "classifier" else ClassifierScreen(None)
-    return PdfPlan(element, tuple(sources), options, classifier_screen=screen)
+    screen = load_optional_classifier(CLASSIFIER) if options.screen == "classifier" else LoadedClassifier(None)
+    return PdfPlan(element, tuple(sources), options, classifier=screen)
 
 
-def refining(clusters: Sequence[ase.Atoms | Path | str], options: RefineOptions) -> PdfPlan:
+def make_refine_plan(clusters: Sequence[ase.Atoms | Path | str], options: RefineOptions) -> PdfPlan:
     """Return the plan of `refine`.
 
     Raises:
@@ -300,12 +305,43 @@ def _override_range(data: DataOptions, *, qmin: float | None, qmax: float | None
     return replace(data, qmin=override(qmin, data.qmin), qmax=override(qmax, data.qmax))
 
 
+def _options_of(kind: type[AnyOptions], options: AnyOptions | None) -> AnyOptions:
+    """Return the options that are given, or the default ones.
+
+    Raises:
+        ValueError: if they are options of another command.
+    """
+    if options is None:
+        return kind()
+    if not isinstance(options, kind):
+        raise ValueError(f"Expected {kind.__name__} for options, got {type(options).__name__}.")
+    return options
+
+
+def _as_tuple(names: Sequence[str] | str) -> tuple:
+    """Return names as a tuple; one name may stand by itself."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _as_measurements(measurement: Measurement | Sequence[Measurement]) -> list[Measurement]:
+    """Return one or several measurements as a list.
+
+    Raises:
+        ValueError: if there is none, or something that is no measurement.
+    """
+    measurements = [measurement] if isinstance(measurement, Measurement | str | Path) else list(measurement)
+    if not measurements:
+        raise ValueError("Expected at least one measurement, got none.")
+    for entry in measurements:
+        if not isinstance(entry, Measurement):
+            raise ValueError(f"Expected a measurement, got {type(entry).__name__}; read files with jaxstruc.read.")
+    return measurements
+
+
 def _results(
-    measurement: Measurement | Sequence[Measurement], plan: PdfPlan, progress: Progress | None
+    measurement: Measurement | Sequence[Measurement], plan: PdfPlan, progress: ProgressCallback | None
 ) -> PdfResult | list[PdfResult]:
     """Return the result of one measurement, or the list of several's."""
-    if isinstance(measurement, Measurement):
-        return next(solve_measurements([prepare_measurement(measurement, plan)], plan, progress=progress))
-    return list(
-        solve_measurements([prepare_measurement(entry, plan) for entry in measurement], plan, progress=progress)
-    )
+    prepared_measurements = [prepare_measurement(entry, plan) for entry in _as_measurements(measurement)]
+    results = list(solve_measurements(prepared_measurements, plan, progress=progress))
+    return results[0] if isinstance(measurement, Measurement) else results

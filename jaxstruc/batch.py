@@ -112,13 +112,13 @@ def run_batch(
         stem: summary.row(result, workflow.columns) for stem, result in result_by_stem.items()
     }
 
-    def summarise() -> None:
+    def update_summary() -> None:
         folder.write_summary(
             out, [row_by_stem[stem] for stem in file_stems if stem in row_by_stem], columns=workflow.columns
         )
 
     files.write_text(out / "settings.json", json.dumps(plan.provenance, indent=1) + "\n")
-    summarise()
+    update_summary()
     pending_measurements, all_measurements = (
         [job.measurement for job in job_group] for job_group in (pending_jobs, jobs)
     )
@@ -129,7 +129,7 @@ def run_batch(
     ):
         folder.write_result(result, out, job.stem)
         result_by_stem[job.stem], row_by_stem[job.stem] = result, summary.row(result, workflow.columns)
-        summarise()
+        update_summary()
     progress(len(pending_jobs), len(pending_jobs), "")
     return BatchOutcome([result_by_stem[stem] for stem in file_stems], len(earlier_results))
 
@@ -234,8 +234,13 @@ def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict
 
 
 PDF_WORKFLOW = Workflow(
-    _read_pdf, solve_measurements, PdfResult, summary.SUMMARY, "the measured .gr files", "best/, candidates/ and fits/"
+    _read_pdf,
+    solve_measurements,
+    PdfResult,
+    summary.SUMMARY_COLUMNS,
+    "the measured .gr files",
+    "best/, candidates/ and fits/",
 )
 """The way of `solve` and `mine`."""
-REFINE_WORKFLOW = PDF_WORKFLOW._replace(columns=summary.REFINE_SUMMARY)
+REFINE_WORKFLOW = PDF_WORKFLOW._replace(columns=summary.REFINE_SUMMARY_COLUMNS)
 """The way of `refine`, which judges no sample."""

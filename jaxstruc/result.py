@@ -19,13 +19,13 @@ import numpy as np
 from jaxstruc.io.measurement import Setting
 from jaxstruc.statistics import Interval
 
-VERSION = 2
+FORMAT_VERSION = 2
 """Version of the written form."""
-TEXT = "result.json"
+JSON_KEY = "result.json"
 """Name of the JSON text among the arrays."""
-ARRAY, ATOMS = "$array", "$atoms"
+ARRAY_KEY, ATOMS_KEY = "$array", "$atoms"
 """Keys in the text that stand for an array, or atoms, stored beside it."""
-OLD_NAMES = {
+VERSION_1_NAMES = {
     "cluster": "recipe",
     "compared": "holdouts",
     "effective": "effective_samples",
@@ -260,9 +260,9 @@ class Result:
 def to_arrays(result: Result) -> dict[str, np.ndarray]:
     """Return a result as arrays by name, its text among them, for `np.savez`."""
     arrays: dict[str, np.ndarray] = {}
-    head = {"version": VERSION, "technique": result.technique}
+    head = {"version": FORMAT_VERSION, "technique": result.technique}
     text = json.dumps(head | _encode(result, "", arrays), ensure_ascii=False)
-    return {TEXT: np.frombuffer(text.encode(), np.uint8), **arrays}
+    return {JSON_KEY: np.frombuffer(text.encode(), np.uint8), **arrays}
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], classes: Sequence[type[Result]]) -> Result:
@@ -275,9 +275,9 @@ def from_arrays(arrays: Mapping[str, np.ndarray], classes: Sequence[type[Result]
     Raises:
         ValueError: if the arrays are not of a result.
     """
-    if TEXT not in arrays:
-        raise ValueError(f"Expected a result of jaxstruc, got arrays without {TEXT}; check the file.")
-    entries = _decode(json.loads(bytes(arrays[TEXT]).decode()), arrays)
+    if JSON_KEY not in arrays:
+        raise ValueError(f"Expected a result of jaxstruc, got arrays without {JSON_KEY}; check the file.")
+    entries = _decode(json.loads(bytes(arrays[JSON_KEY]).decode()), arrays)
     if entries.pop("version") == 1:
         entries = _from_version_1(entries)
     technique = entries.pop("technique")
@@ -296,7 +296,7 @@ def _from_version_1(entries: dict[str, Any]) -> dict[str, Any]:
 def _renamed(item: Any) -> Any:
     """Return an item with the keys of its dictionaries renamed by `OLD_NAMES`."""
     if isinstance(item, dict):
-        return {OLD_NAMES.get(name, name): _renamed(value) for name, value in item.items()}
+        return {VERSION_1_NAMES.get(name, name): _renamed(value) for name, value in item.items()}
     return [_renamed(value) for value in item] if isinstance(item, list) else item
 
 
@@ -307,10 +307,10 @@ def _encode(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
         item = known_entries | getattr(item, "extra", {})
     if isinstance(item, np.ndarray):
         arrays[path] = item
-        return {ARRAY: path}
+        return {ARRAY_KEY: path}
     if isinstance(item, ase.Atoms):
         arrays[f"{path}/numbers"], arrays[f"{path}/positions"] = item.numbers, item.positions
-        return {ATOMS: path}
+        return {ATOMS_KEY: path}
     if isinstance(item, Mapping):
         return {name: _encode(value, f"{path}/{name}" if path else name, arrays) for name, value in item.items()}
     if isinstance(item, tuple | list):
@@ -320,10 +320,10 @@ def _encode(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
 
 def _decode(item: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """Return what `_encode` was given, except for the classes of its dictionaries and lists."""
-    if isinstance(item, dict) and ARRAY in item:
-        return arrays[item[ARRAY]]
-    if isinstance(item, dict) and ATOMS in item:
-        return ase.Atoms(numbers=arrays[f"{item[ATOMS]}/numbers"], positions=arrays[f"{item[ATOMS]}/positions"])
+    if isinstance(item, dict) and ARRAY_KEY in item:
+        return arrays[item[ARRAY_KEY]]
+    if isinstance(item, dict) and ATOMS_KEY in item:
+        return ase.Atoms(numbers=arrays[f"{item[ATOMS_KEY]}/numbers"], positions=arrays[f"{item[ATOMS_KEY]}/positions"])
     if isinstance(item, dict):
         return {name: _decode(value, arrays) for name, value in item.items()}
     if isinstance(item, list):

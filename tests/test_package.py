@@ -108,7 +108,7 @@ def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
     """The library is smaller than by default, and sites are not searched."""
     blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 2
-    monkeypatch.setattr(screening, "MAX_SCREENED", 150)
+    monkeypatch.setattr(screening, "MAX_FITTED", 150)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sample.gr").write_bytes((repository / "examples" / "Ag68_simulated.gr").read_bytes())
     namespace: dict = {}

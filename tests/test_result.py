@@ -47,7 +47,7 @@ def assert_same(first_result, second_result):
     """Assert that two results are equal in all their parts and types."""
     first_arrays, second_arrays = results.to_arrays(first_result), results.to_arrays(second_result)
     assert (
-        bytes(first_arrays.pop(results.TEXT)) == bytes(second_arrays.pop(results.TEXT))
+        bytes(first_arrays.pop(results.JSON_KEY)) == bytes(second_arrays.pop(results.JSON_KEY))
         and first_arrays.keys() == second_arrays.keys()
     )
     for name in first_arrays:
@@ -73,13 +73,13 @@ def test_a_result_comes_back_without_loss():
 def test_fields_of_a_later_version_are_kept():
     """Of the result and of a candidate, numbers and arrays; written again they are still there."""
     arrays = results.to_arrays(result())
-    entries = json.loads(bytes(arrays[results.TEXT]).decode())
-    entries |= {"version": 3, "facets": {"kind": "flat", "cuts": {results.ARRAY: "cuts"}}}
+    entries = json.loads(bytes(arrays[results.JSON_KEY]).decode())
+    entries |= {"version": 3, "facets": {"kind": "flat", "cuts": {results.ARRAY_KEY: "cuts"}}}
     entries["candidates"][0]["strain"] = [0.5, 1.0]
     later_arrays = {
         **arrays,
         "cuts": np.arange(3.0),
-        results.TEXT: np.frombuffer(json.dumps(entries).encode(), np.uint8),
+        results.JSON_KEY: np.frombuffer(json.dumps(entries).encode(), np.uint8),
     }
     loaded_result = results.from_arrays(later_arrays, RESULT_CLASSES)
     assert loaded_result.extra["facets"]["kind"] == "flat" and loaded_result.best.extra == {"strain": [0.5, 1.0]}
@@ -110,7 +110,9 @@ def test_no_old_field_name_is_a_present_field_name():
     """Otherwise a result of version 1 would lose the field of that name."""
     dataclass_types = (Result, *RESULT_CLASSES, Candidate, ClassifierPrior)
     field_names = {field.name for dataclass_type in dataclass_types for field in dataclasses.fields(dataclass_type)}
-    assert not field_names & set(results.OLD_NAMES) and len(set(results.OLD_NAMES.values())) == len(results.OLD_NAMES)
+    assert not field_names & set(results.VERSION_1_NAMES) and len(set(results.VERSION_1_NAMES.values())) == len(
+        results.VERSION_1_NAMES
+    )
 
 
 def test_arrays_that_are_no_result_are_refused():

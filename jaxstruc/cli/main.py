@@ -111,9 +111,9 @@ def simulate(config: SimulateCommand) -> int:
     """Simulate clusters or bodies and print or write their curves."""
     from jaxstruc.cli.simulate import simulate_files
 
-    for path, text, target in simulate_files(config):
+    for path, text, output_path in simulate_files(config):
         signal = config.options.signal or ("iq" if config.bodies.body else "gr")
-        print(f"{path}: {signal} in {target}." if target else text, end="\n" if target else "")
+        print(f"{path}: {signal} in {output_path}." if output_path else text, end="\n" if output_path else "")
     return 0
 
 

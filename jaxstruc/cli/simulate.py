@@ -46,7 +46,11 @@ def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | 
     clusters = [read_cluster(path, cluster=config.cluster) for path in config.files]
     for path, atoms in zip(config.files, clusters, strict=True):
         x, y, options = simulated_curve(atoms, config.options)
-        arguments = [str(path), *command_arguments(options, defaults=True), *(["--cluster"] if config.cluster else [])]
+        arguments = [
+            str(path),
+            *command_arguments(options, include_defaults=True),
+            *(["--cluster"] if config.cluster else []),
+        ]
         text = as_text(x, y, arguments, signal)
         target = config.out
         if target is not None:
@@ -83,7 +87,10 @@ def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | Non
         f"mean {particles.mean * bond:.6g} Å, width {particles.width:.6g} of {len(particles.clusters)} "
         "balls, weighted by volume"
     )
-    arguments = [*command_arguments(population, defaults=True), *command_arguments(options, defaults=True)]
+    arguments = [
+        *command_arguments(population, include_defaults=True),
+        *command_arguments(options, include_defaults=True),
+    ]
     text = as_text(x, y, arguments, signal, size_text)
     name = Path(f"{element}_{packing}_{shape}.{signal}")
     target = config.out / name if config.out is not None and config.out.is_dir() else config.out
@@ -108,7 +115,7 @@ def _simulate_body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
     values = {"body": body, "radius": radius, "pd": pd, "distribution": distribution}
     values |= {"qmin": qmin, "qmax": qmax, "qstep": qstep}
     arguments = [argument for name, value in values.items() for argument in (f"--{name}", str(value))]
-    text = _body_text(x, y, [*arguments, *command_arguments(particles, defaults=True)], dq=particles.dq)
+    text = _body_text(x, y, [*arguments, *command_arguments(particles, include_defaults=True)], dq=particles.dq)
     name = Path(f"{body}.dat")
     target = config.out / name if config.out is not None and config.out.is_dir() else config.out
     if target is not None:
@@ -229,4 +236,4 @@ def _check_body(config: SimulateCommand) -> None:
 
 def _changed_flags(options: Options) -> list[str]:
     """Return the flags of options that do not have their default."""
-    return [argument for argument in command_arguments(options, defaults=False) if argument.startswith("--")]
+    return [argument for argument in command_arguments(options, include_defaults=False) if argument.startswith("--")]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxstruc import batch
-from jaxstruc.api import refining, solving
+from jaxstruc.api import make_refine_plan, make_solve_plan
 from jaxstruc.batch import MAX_LISTED_FILES, REFINE_WORKFLOW, BatchOutcome, ProgressCallback, Workflow
 from jaxstruc.io import measurement, read, reduction
 from jaxstruc.io.measurement import Measurement
@@ -31,7 +31,7 @@ SAXS_WORKFLOW = Workflow(
     read_saxs_measurement,
     solve_saxs_measurements,
     SaxsResult,
-    summary.SAXS_SUMMARY,
+    summary.SAXS_SUMMARY_COLUMNS,
     "the measured I(Q)",
     "candidates/, distribution/ and fits/",
 )
@@ -45,8 +45,8 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
         ValueError: for a mistake that concerns all files, or if the only file is bad.
     """
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
-    plan = solving(config.element, config.options, progress=progress)
-    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.settings)
+    plan = make_solve_plan(config.element, config.options, progress=progress)
+    return batch.run_batch(config.files, config.out, plan, progress=progress, show=tables.print_settings)
 
 
 def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
@@ -59,7 +59,7 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
     check_saxs_plan(plan)
     batch.check_inputs(config.files, config.out, plan, workflow=SAXS_WORKFLOW)
     return batch.run_batch(
-        config.files, config.out, plan, progress=progress, show=tables.settings, workflow=SAXS_WORKFLOW
+        config.files, config.out, plan, progress=progress, show=tables.print_settings, workflow=SAXS_WORKFLOW
     )
 
 
@@ -70,10 +70,10 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
         ValueError: for a mistake that concerns all files, or if the only file is bad.
     """
     clusters, measured = split_files(config.files)
-    plan = refining(clusters, config.options)
+    plan = make_refine_plan(clusters, config.options)
     batch.check_inputs(measured, config.out, plan, workflow=REFINE_WORKFLOW)
     return batch.run_batch(
-        measured, config.out, plan, progress=progress, show=tables.settings, workflow=REFINE_WORKFLOW
+        measured, config.out, plan, progress=progress, show=tables.print_settings, workflow=REFINE_WORKFLOW
     )
 
 
@@ -110,8 +110,8 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     new_results = iter(classify_measurements(measurements, network, element=config.element, seed=config.options.seed))
     results = [entry if isinstance(entry, PdfResult) else next(new_results) for entry in entries]
     progress(len(entries), len(entries), "")
-    rows = [summary.row(result, summary.CLASSIFY_SUMMARY) for result in results]
-    tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY, rows)
+    rows = [summary.row(result, summary.CLASSIFY_SUMMARY_COLUMNS) for result in results]
+    tables.write(config.out / "summary.csv", summary.CLASSIFY_SUMMARY_COLUMNS, rows)
     if measurements:
         figures.write(config.out / "types.png", figures.types(results))
     return BatchOutcome(results, 0)

@@ -90,7 +90,7 @@ def train_classifier_network(config: TrainClassifierCommand, *, progress: Progre
 
 def training_command(config: TrainCommand) -> str:
     """Return the command that trains with these settings: the options that differ from their defaults."""
-    arguments = ["jaxstruc train", *command_arguments(config.options, defaults=False)]
+    arguments = ["jaxstruc train", *command_arguments(config.options, include_defaults=False)]
     if config.data is not None:
         arguments.append(f"--data {config.data}")
     return " ".join([*arguments, f"-o {config.out}"])
@@ -98,7 +98,7 @@ def training_command(config: TrainCommand) -> str:
 
 def _classifier_training_command(config: TrainClassifierCommand) -> str:
     """Return the command that trains with these settings: the options that differ from their defaults."""
-    arguments = command_arguments(config.options, defaults=False)
+    arguments = command_arguments(config.options, include_defaults=False)
     return " ".join(["jaxstruc train-classifier", *arguments, f"-o {config.out}"])
 
 

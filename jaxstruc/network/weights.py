@@ -119,7 +119,7 @@ def autoencoder_card(
         "name": f"{data.preset}-H{config.latent}-seed{config.all_seeds[seed_index]}",
         "command": command,
         "versions": {module.__name__: module.__version__ for module in (jaxstruc, jax, np)},
-        "config": config.recorded,
+        "config": config.recorded_values,
         "sizes": asdict(model_sizes_from_options(config)),
         "data": {
             "preset": data.preset,

@@ -58,6 +58,10 @@ CLASSIFIER = SHIPPED_WEIGHTS / "classifier.safetensors"
 """Weights of the classifier."""
 
 
+MAX_LIBRARY_ATOMS = 1500
+"""Largest number of atoms of the families' clusters."""
+
+
 @dataclass(frozen=True)
 class DataOptions(Options):
     """Settings of measured data. They override the header; a setting that neither gives has the default in brackets."""
@@ -96,8 +100,8 @@ class FitOptions(Options):
     """How candidates are fitted to the data."""
 
     free: tuple[Parameter, ...] = ("scale", "stretch", "uiso", "delta2")
-    """Parameters that are fitted for the best candidates. All others are fitted with the default four. The remaining
-    parameters are held."""
+    """Parameters that are fitted; the others are held. `solve` and `mine` fit the default four for all candidates, and
+    these for the best."""
     background: Annotated[int, NOT_NEGATIVE] = 0
     """Number of smooth terms of a background under G(r)."""
     absolute: bool = False
@@ -118,9 +122,17 @@ class LibraryOptions(Options):
     families: tuple[FamilyName, ...] = ()
     """Families of candidates; all if none is given."""
     max_atoms: Annotated[int, Bounds(5)] = 1000
-    """Largest number of atoms of a candidate, up to 1500."""
+    """Largest number of atoms of a candidate; the families are listed up to 1500."""
     library: tuple[Path, ...] = ()
     """Your own structures in place of the families: files that ASE reads, or folders of such files."""
+
+    def check_together(self) -> None:
+        """Check that the families reach as far as is asked."""
+        if self.max_atoms > MAX_LIBRARY_ATOMS and not self.library:
+            raise ValueError(
+                f"Expected --max-atoms of at most {MAX_LIBRARY_ATOMS} without --library, got {self.max_atoms}; the "
+                "families are listed up to there."
+            )
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ SIMULATED_BODIES: tuple[SimulatedBodyName, ...] = get_args(SimulatedBodyName)
 SIMULATED_DISTRIBUTIONS: tuple[SimulatedDistributionName, ...] = get_args(SimulatedDistributionName)
 SAXS_QMIN, SAXS_QMAX = 0.005, 0.5
 """1/Å. Range of Q of a simulated curve at small angles."""
-SAXS_STEPS = 200
+N_SAXS_Q_STEPS = 200
 """Number of steps in Q of such a curve."""
-MAX_QR = 1e4
+MAX_SIMULATED_QR = 1e4
 """Largest Q times radius that is simulated."""
 BACKGROUND_POWER = Bounds(0, 6, exclusive=True)
 """Range of the power of 1/Q of a background."""
@@ -188,7 +188,7 @@ class BodyOptions(Options):
 
 
 @dataclass(frozen=True)
-class BodyRangeOptions(Options):
+class SaxsRangeOptions(Options):
     """Distribution of sizes and range of Q of simulated small-angle scattering."""
 
     distribution: SimulatedDistributionName = "gaussian"

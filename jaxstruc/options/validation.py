@@ -88,11 +88,11 @@ class Options:
         """
 
     @property
-    def recorded(self) -> dict[str, Any]:
+    def recorded_values(self) -> dict[str, Any]:
         """All options by name, as JSON; a file stands as the checksum of its content."""
         values: dict[str, Any] = {}
         for name, value in vars(self).items():
-            values |= value.recorded if isinstance(value, Options) else {name: _as_json(value)}
+            values |= value.recorded_values if isinstance(value, Options) else {name: _as_json(value)}
         return values
 
 
@@ -135,21 +135,21 @@ def check_axis(axis: str, low: float, high: float, step: float | None) -> None:
         raise ValueError(f"Expected at most {MAX_POINTS} points, got {(high - low) / step:.0f}; raise --{axis}step.")
 
 
-def command_arguments(options: Options, *, defaults: bool) -> list[str]:
+def command_arguments(options: Options, *, include_defaults: bool) -> list[str]:
     """Return the arguments that give these options on the command line.
 
     Args:
         options: of a command; the options of nested groups follow in order.
-        defaults: whether options that have their default are written too.
+        include_defaults: whether options that have their default are written too.
     """
     arguments: list[str] = []
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
         value = vars(options)[field.name]
         if isinstance(value, Options):
-            arguments += command_arguments(value, defaults=defaults)
+            arguments += command_arguments(value, include_defaults=include_defaults)
             continue
         is_default = value == field.default
-        if value is None or (is_default and not defaults) or (is_default and value in (False, ())):
+        if value is None or (is_default and not include_defaults) or (is_default and (value is False or value == ())):
             continue
         if isinstance(value, bool):
             arguments.append(flag(field.name) if value else f"--no-{flag(field.name)[2:]}")

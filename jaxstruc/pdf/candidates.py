@@ -30,11 +30,11 @@ class CandidateGroup(NamedTuple):
     library: Library
     rows: np.ndarray
     """[candidate] Indices into the library."""
-    faults: Mapping[int, str] = MappingProxyType({})
+    invalid_reasons: Mapping[int, str] = MappingProxyType({})
     """Faults of some candidates by their place in the group; faulty candidates rank last."""
     notes: Mapping[str, np.ndarray] = MappingProxyType({})
     """[candidate] Further numbers that the source gives, by name."""
-    range_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
+    training_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
     """Function that takes the particle's diameter in Å and returns what lies outside the training of the source."""
     max_atoms: int = 0
     """Largest number of atoms that the source was asked for; 0 if it has no such limit."""
@@ -48,27 +48,27 @@ class CandidatePool(NamedTuple):
     """Candidates of several sources as one list."""
 
     groups: tuple[CandidateGroup, ...]
-    group: np.ndarray
+    group_index: np.ndarray
     """[candidate] Index of its group."""
     group_row: np.ndarray
     """[candidate] Its place in the group."""
 
     def select(self, indices: np.ndarray) -> "CandidatePool":
         """Return some of the candidates, in the order of the indices."""
-        return self._replace(group=self.group[indices], group_row=self.group_row[indices])
+        return self._replace(group_index=self.group_index[indices], group_row=self.group_row[indices])
 
     def entry(self, index: int) -> tuple[Library, int]:
         """Return a candidate's library and its index there."""
-        group = self.groups[self.group[index]]
+        group = self.groups[self.group_index[index]]
         return group.library, int(group.rows[self.group_row[index]])
 
     @property
-    def has_fault(self) -> np.ndarray:
+    def is_invalid(self) -> np.ndarray:
         """[candidate] Whether its source states a fault."""
         return np.array(
             [
-                int(row) in self.groups[group_index].faults
-                for group_index, row in zip(self.group, self.group_row, strict=True)
+                int(row) in self.groups[group_index].invalid_reasons
+                for group_index, row in zip(self.group_index, self.group_row, strict=True)
             ],
             bool,
         )
@@ -79,7 +79,7 @@ class CandidatePool(NamedTuple):
         return self._column(lambda group: group.library.families[group.rows])
 
     @property
-    def atoms(self) -> np.ndarray:
+    def n_atoms(self) -> np.ndarray:
         """[candidate] Number of atoms."""
         return self._column(lambda group: group.library.atoms[group.rows])
 
@@ -91,7 +91,7 @@ class CandidatePool(NamedTuple):
     def _column(self, get_column: Callable[[CandidateGroup], np.ndarray]) -> np.ndarray:
         columns = [get_column(group) for group in self.groups]
         starts = np.concatenate([[0], np.cumsum([len(column) for column in columns])])
-        return np.concatenate(columns)[starts[self.group] + self.group_row]
+        return np.concatenate(columns)[starts[self.group_index] + self.group_row]
 
 
 class FittedCandidates(NamedTuple):
@@ -173,9 +173,9 @@ def fit_cluster_tables(
     return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, free=free))
 
 
-def select_fitted(fitted: FittedCandidates, rows: np.ndarray) -> FittedCandidates:
+def select_fitted(fitted_candidates: FittedCandidates, rows: np.ndarray) -> FittedCandidates:
     """Return some of the candidates with their fits, in the order of the rows."""
-    return FittedCandidates(fitted.pool.select(rows), select_rows(fitted.fits, rows))
+    return FittedCandidates(fitted_candidates.pool.select(rows), select_rows(fitted_candidates.fits, rows))
 
 
 def select_rows(arrays, indices):

@@ -35,9 +35,9 @@ from jaxstruc.pdf.screening import BinnedDistances
 from jaxstruc.pdf.target import Target, low_q_curves
 from jaxstruc.statistics import Interval
 
-SCREENED_PROBABILITY = 0.9999
+SELECTED_PROBABILITY = 0.9999
 """Probability of the candidates, together, that the classifier leaves for fits."""
-N_DRAWS = 1000
+N_PROPOSAL_DRAWS = 1000
 """Number of draws from the proposal to which `effective_samples` refers."""
 SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
 """Standard deviations of log n_atoms, and of log diameter less a third of it, that are added to the classifier's: to
@@ -74,7 +74,7 @@ class ClassifierPrior:
     """Fields of a later version."""
 
 
-class ClassifierScreen(NamedTuple):
+class LoadedClassifier(NamedTuple):
     """The classifier, or why there is none."""
 
     network: TrainedClassifier | None
@@ -85,7 +85,7 @@ class ClassifierPrediction(NamedTuple):
     """Prediction of the classifier for one PDF."""
 
     output: ClassifierOutput
-    outside_training: tuple[str, ...]
+    training_warnings: tuple[str, ...]
     """Ways in which the PDF lies outside the training; its candidates are not screened if there are any."""
 
 
@@ -106,7 +106,7 @@ def proposal_weights(
 def probable_candidates(
     proposal_weight: Float[np.ndarray, " candidate"],
     *,
-    probability: float = SCREENED_PROBABILITY,
+    probability: float = SELECTED_PROBABILITY,
     min_candidates: int = 0,
 ) -> np.ndarray:
     """Return the indices of the fewest candidates that have a probability together, in order.
@@ -121,27 +121,27 @@ def probable_candidates(
     return np.sort(order[(preceding_weight < probability) | (np.arange(len(order)) < min_candidates)])
 
 
-def load_screen(path: Path) -> ClassifierScreen:
+def load_optional_classifier(path: Path) -> LoadedClassifier:
     """Return the classifier of a file, or the reason if the file cannot be read."""
     try:
-        return ClassifierScreen(weights.load_classifier(path))
+        return LoadedClassifier(weights.load_classifier(path))
     except ValueError as error:
-        return ClassifierScreen(None, f"not screened: {error}")
+        return LoadedClassifier(None, f"not screened: {error}")
 
 
 def predict_measurements(
-    measurements: Sequence[Measurement], classifier_screen: ClassifierScreen, *, bond: float
+    measurements: Sequence[Measurement], classifier: LoadedClassifier, *, bond: float
 ) -> list[ClassifierPrediction | None]:
     """Return the classifier's prediction for each PDF; None for each if there is no classifier.
 
     Args:
         measurements: with all settings.
-        classifier_screen: the classifier.
+        classifier: the classifier.
         bond: nearest-neighbour distance, in Å.
     """
-    if classifier_screen.network is None:
+    if classifier.network is None:
         return [None] * len(measurements)
-    outputs = predict.classify_pdfs(measurements, classifier_screen.network, bond=bond)
+    outputs = predict.classify_pdfs(measurements, classifier.network, bond=bond)
     return [
         ClassifierPrediction(
             output,
@@ -153,7 +153,7 @@ def predict_measurements(
     ]
 
 
-def select_rows(
+def probable_rows(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0
 ) -> np.ndarray:
     """Return the probable candidates as rows of their library, in its order, at least a smallest number of them."""
@@ -192,7 +192,7 @@ def summarize_group(
         output.feature_distance,
         len(group.rows),
         n_screened,
-        N_DRAWS * effective_fraction,
+        N_PROPOSAL_DRAWS * effective_fraction,
     )
 
 
@@ -206,7 +206,7 @@ def draw_atom_counts(
     library_types = {
         FAMILY_TYPES.get(name) for group in groups if group.source == "library" for name in set(group.library.families)
     }
-    if classifier_prediction is None or classifier_prediction.outside_training or not library_types:
+    if classifier_prediction is None or classifier_prediction.training_warnings or not library_types:
         return None
     rng, mixture, draws_by_packing = np.random.default_rng(17), classifier_prediction.output.mixture_density, {}
     for packing, types in TYPES_BY_PACKING.items():
@@ -219,11 +219,13 @@ def draw_atom_counts(
         if weight.sum() < MIN_PACKING_PROBABILITY:
             continue
         component = rng.choice(len(weight), ATOM_COUNT_DRAWS, p=weight / weight.sum())
-        log_n = (
+        log_n_atoms = (
             rng.normal(mixture.mean[component, 0], mixture.standard_deviation[component, 0]) * COORDINATE_SCALE[0]
             + COORDINATE_CENTRE[0]
         )
-        draws_by_packing[packing] = np.clip(np.rint(np.exp(log_n)), MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS).astype(int)
+        draws_by_packing[packing] = np.clip(
+            np.rint(np.exp(log_n_atoms)), MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS
+        ).astype(int)
     return draws_by_packing
 
 
@@ -239,8 +241,8 @@ def log_density(
         types: types of the candidates.
         spread: standard deviations that are added to those of the mixture.
     """
-    log_n = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
-    slimness = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
+    log_n_atoms = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
+    log_relative_diameter = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
     log_type_probability = {
         name: logsumexp(
             mixture.log_type_probability[
@@ -251,7 +253,7 @@ def log_density(
         for name in set(types.tolist())
     }
     log_weights = mixture.log_weight + np.stack([log_type_probability[name] for name in types.tolist()])
-    for column, value in enumerate((log_n, slimness)):
+    for column, value in enumerate((log_n_atoms, log_relative_diameter)):
         deviation = np.hypot(mixture.standard_deviation[:, column], spread[column] / COORDINATE_SCALE[column])
         offset = ((value - COORDINATE_CENTRE[column]) / COORDINATE_SCALE[column])[:, None] - mixture.mean[:, column]
         log_weights = log_weights - 0.5 * (offset / deviation) ** 2 - np.log(deviation) - 0.5 * math.log(2 * math.pi)
@@ -261,9 +263,9 @@ def log_density(
 def max_fitted(classifier_prediction: ClassifierPrediction | None, group: CandidateGroup) -> int:
     """Return the largest number of candidates of a group that are fitted."""
     uses_classifier = (
-        classifier_prediction is not None and not classifier_prediction.outside_training and group.source == "library"
+        classifier_prediction is not None and not classifier_prediction.training_warnings and group.source == "library"
     )
-    return screening.MAX_SCREENED_BY_CLASSIFIER if uses_classifier else screening.MAX_SCREENED
+    return screening.MAX_FITTED_BY_CLASSIFIER if uses_classifier else screening.MAX_FITTED
 
 
 def select_probable(
@@ -273,11 +275,11 @@ def select_probable(
 
     All candidates stay if there is no prediction or the PDF lies outside the training.
     """
-    if classifier_prediction is None or classifier_prediction.outside_training:
+    if classifier_prediction is None or classifier_prediction.training_warnings:
         return list(groups)
     return [
         group._replace(
-            rows=select_rows(classifier_prediction, group, min_candidates=max_fitted(classifier_prediction, group))
+            rows=probable_rows(classifier_prediction, group, min_candidates=max_fitted(classifier_prediction, group))
         )
         if group.source == "library"
         else group
@@ -327,15 +329,15 @@ def bin_groups(
     return group_distances
 
 
-def select_screened(
+def select_for_fit(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
     """Return the candidates of a group that are worth a fit, and the rows for the cross-validation."""
     if binned_distances is None:
         return group, group.rows
-    misfits = screening.misfits(binned_distances, target.basis)
+    approximate_rw = screening.approximate_rw(binned_distances, target.basis)
     fit_rows, holdout_rows = (
-        screening.best_rows(binned_distances, misfits, count=max_rows)
+        screening.best_rows(binned_distances, approximate_rw, count=max_rows)
         for max_rows in (max_candidates, screening.MAX_HOLDOUT_CANDIDATES)
     )
     return group._replace(rows=fit_rows), holdout_rows
@@ -350,8 +352,10 @@ def select_for_settings(
     curves_of_low_q = low_q_curves(
         target, q_start=min(instrument.MIN_TRIAL_QMIN, target.qmin), q_end=instrument.TRIAL_VALUES["qmin"][-1]
     )
-    misfits = screening.misfits(binned_distances, target.basis, excluded_curves=curves_of_low_q)
-    return group._replace(rows=screening.best_rows(binned_distances, misfits, count=instrument.N_PROFILE_CANDIDATES))
+    approximate_rw = screening.approximate_rw(binned_distances, target.basis, excluded_curves=curves_of_low_q)
+    return group._replace(
+        rows=screening.best_rows(binned_distances, approximate_rw, count=instrument.N_PROFILE_CANDIDATES)
+    )
 
 
 def summarize_prior(
@@ -366,7 +370,7 @@ def summarize_prior(
         return None
     for group, probable_group in zip(groups, probable_groups, strict=True):
         if group.source == "library":
-            in_library = np.array([pool_group.library is group.library for pool_group in pool.groups])[pool.group]
+            in_library = np.array([pool_group.library is group.library for pool_group in pool.groups])[pool.group_index]
             rows = np.array([pool.entry(row)[1] for row in np.flatnonzero(in_library).tolist()], np.intp)
             return summarize_group(classifier_prediction, group, len(probable_group.rows), rows, weight[in_library])
     return None
@@ -377,8 +381,8 @@ def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_re
     if missing_reason:
         return [missing_reason]
     return (
-        [f"not screened: {', '.join(classifier_prediction.outside_training)}"]
-        if classifier_prediction and classifier_prediction.outside_training
+        [f"not screened: {', '.join(classifier_prediction.training_warnings)}"]
+        if classifier_prediction and classifier_prediction.training_warnings
         else []
     )
 

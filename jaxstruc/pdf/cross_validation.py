@@ -36,7 +36,7 @@ MIN_HOLDOUT_LENGTH = 2.0
 """Å. Shortest range of data beyond a cut."""
 MAX_HOLDOUT_R = 50.0
 """Å. Largest r of the data that are used."""
-CURVE_ACCURACY = 0.01
+MIN_PREDICTION_RW = 0.01
 """Rw below which no prediction is better than another, because the simulation's own accuracy counts there."""
 MIN_CLEAR_GAIN = 2.0
 """Mean gain over the cuts from which the sample counts as single or as a distribution."""
@@ -57,13 +57,13 @@ PREDICTION_BATCH_SIZE = 32
 class HoldoutCut(NamedTuple):
     """A range that is fitted, and one beyond it that is predicted."""
 
-    cut: float
+    fit_end: float
     """Å. End of the fitted range and start of the predicted one."""
-    end: float
+    holdout_end: float
     """Å. End of the predicted range."""
 
 
-class Prediction(NamedTuple):
+class PredictionMisfit(NamedTuple):
     """How well a model predicts the data beyond a cut."""
 
     squares: float
@@ -78,7 +78,7 @@ class HoldoutPoints(NamedTuple):
     """Å"""
     q: Float[Array, " q"]
     """1/Å, padded to one size."""
-    to_g: Float[np.ndarray, "r q"]
+    f_to_g: Float[np.ndarray, "r q"]
 
 
 class HoldoutModels(NamedTuple):
@@ -96,7 +96,7 @@ class HoldoutModels(NamedTuple):
     """Further clusters that are fitted up to each cut, at least one: the best few of each type and source."""
     free: tuple[str, ...]
     """Names of the fitted parameters."""
-    strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS)
+    departure_strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS)
     """Strengths of the ensembles' departures from lognormal."""
     search: ClusterSearch | None = None
     """Search for clusters that are not listed, repeated at each cut."""
@@ -113,8 +113,8 @@ class HoldoutComparison(NamedTuple):
     cut: HoldoutCut
     n_independent: float
     """Number of independent points beyond the cut."""
-    single_prediction: Prediction
-    ensemble_predictions: tuple[Prediction, ...]
+    single_prediction: PredictionMisfit
+    ensemble_predictions: tuple[PredictionMisfit, ...]
     """[strength] Predictions of the ensembles."""
     rival_squares: np.ndarray
     """[rival] Sum of squares of the rivals; NaN if the fit failed."""
@@ -132,8 +132,8 @@ class CrossValidation(NamedTuple):
     sample: str
     """single, distribution or undecided."""
     comparisons: tuple[HoldoutComparison, ...]
-    strengths: tuple[float, ...]
-    strength: float
+    departure_strengths: tuple[float, ...]
+    departure_strength: float
     """Strength of the best ensemble's departure from lognormal; 0 for a lognormal."""
     ensemble_fit: EnsembleFit
     target: Target
@@ -176,7 +176,7 @@ class HoldoutData(NamedTuple):
             qbroad=target.qbroad,
             bond=target.bond,
             span=self.span,
-            background=target.background,
+            n_background_terms=target.n_background_terms,
             min_q_nodes=self.min_q_nodes,
             min_basis_size=self.min_basis_size,
         )
@@ -212,16 +212,16 @@ def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutC
     return list(dict.fromkeys(selected_cuts))
 
 
-def n_independent(target: Target, cut: HoldoutCut) -> float:
+def n_independent_beyond_cut(target: Target, cut: HoldoutCut) -> float:
     """Return the number of independent points of the range that is predicted."""
-    return (cut.end - cut.cut) * (target.qmax - target.qmin) / math.pi
+    return (cut.holdout_end - cut.fit_end) * (target.qmax - target.qmin) / math.pi
 
 
 def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
     """Return the points at which a target's models are predicted, at other r, in Å, than were fitted."""
-    q, to_g = sine_transform(r, target.qmin, target.qmax, target.span)
+    q, f_to_g = sine_transform(r, target.qmin, target.qmax, target.span)
     padding = (0, max(0, len(target.basis.q) - q.size))
-    return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(to_g, ((0, 0), padding)))
+    return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(f_to_g, ((0, 0), padding)))
 
 
 def cluster_curves(
@@ -249,33 +249,33 @@ def ensemble_curve(
     )
 
 
-def prediction(
+def prediction_misfit(
     r: Float[np.ndarray, " r"],
     observed: Float[np.ndarray, " r"],
     calculated: Float[np.ndarray, " r"],
     *,
-    background: int = 0,
-) -> Prediction:
+    n_background_terms: int = 0,
+) -> PredictionMisfit:
     """Return how well a curve predicts data.
 
     Args:
         r: evenly spaced, in Å.
         observed: G(r), in 1/Å².
         calculated: the same by a model, without a background.
-        background: number of smooth terms of a background under the data.
+        n_background_terms: number of smooth terms of a background under the data.
     """
-    terms = background_terms(r, background)
+    terms = background_terms(r, n_background_terms)
     residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
     squares, signal_squares = float(residual @ residual), max(float(projected_data @ projected_data), 1e-300)
-    return Prediction(max(squares, CURVE_ACCURACY**2 * signal_squares), math.sqrt(squares / signal_squares))
+    return PredictionMisfit(max(squares, MIN_PREDICTION_RW**2 * signal_squares), math.sqrt(squares / signal_squares))
 
 
-def gain(reference: Prediction, alternative: Prediction, n_independent: float) -> float:
+def log_likelihood_gain(reference: PredictionMisfit, alternative: PredictionMisfit, n_independent: float) -> float:
     """Return the gain in the logarithm of the likelihood of an alternative over a reference."""
     return 0.5 * n_independent * math.log(reference.squares / alternative.squares)
 
 
-def sample_from_gains(gains: Sequence[float]) -> str:
+def decide_sample_kind(gains: Sequence[float]) -> str:
     """Return single, distribution or undecided, by the gains of the ensemble over the single cluster at each cut."""
     mean_gain = float(np.mean(gains)) if len(gains) else 0.0
     return "distribution" if mean_gain > MIN_CLEAR_GAIN else "single" if mean_gain < -MIN_CLEAR_GAIN else "undecided"
@@ -294,24 +294,26 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
         _compare_at_cut(holdout_data, cut, models, effective_fraction)
         for cut in holdout_cuts(holdout_data.r, holdout_data.signal_end)
     )
-    best_index = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(models.strengths))]))
+    best_index = int(np.argmin([_mean_rw(comparisons, index) for index in range(len(models.departure_strengths))]))
     ensemble_fit = ensemble.fit_ensemble(
         models.ensemble_model,
         full_target.basis,
         lognormal_fit.parameters,
         names=models.ensemble_names,
-        strength=models.strengths[best_index],
+        strength=models.departure_strengths[best_index],
         effective_fraction=effective_fraction,
     )
     gains = [
-        gain(comparison.single_prediction, comparison.ensemble_predictions[best_index], comparison.n_independent)
+        log_likelihood_gain(
+            comparison.single_prediction, comparison.ensemble_predictions[best_index], comparison.n_independent
+        )
         for comparison in comparisons
     ]
     return CrossValidation(
-        sample=sample_from_gains(gains),
+        sample=decide_sample_kind(gains),
         comparisons=comparisons,
-        strengths=models.strengths,
-        strength=models.strengths[best_index],
+        departure_strengths=models.departure_strengths,
+        departure_strength=models.departure_strengths[best_index],
         ensemble_fit=ensemble_fit,
         target=full_target,
     )
@@ -325,7 +327,9 @@ def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleMod
     best_fractions = np.asarray(validation.ensemble_fit.atom_fractions, float)
     fraction_draws = np.asarray(
         jax.device_get(
-            ensemble.posterior_fractions(validation.ensemble_fit, ensemble_model, strength=validation.strength)
+            ensemble.posterior_fractions(
+                validation.ensemble_fit, ensemble_model, strength=validation.departure_strength
+            )
         ),
         float,
     )
@@ -333,7 +337,7 @@ def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleMod
 
 
 def _damped_pdf(f, qdamp, points: HoldoutPoints):
-    return np.exp(-0.5 * (points.r * qdamp) ** 2) * (f @ points.to_g.T)
+    return np.exp(-0.5 * (points.r * qdamp) ** 2) * (f @ points.f_to_g.T)
 
 
 @jax.jit
@@ -368,22 +372,24 @@ def _compare_at_cut(
     holdout_data: HoldoutData, cut: HoldoutCut, models: HoldoutModels, effective_fraction: float
 ) -> HoldoutComparison:
     """Return the predictions of single clusters and ensembles beyond a cut."""
-    target = holdout_data.target_up_to(cut.cut)
-    in_range = holdout_data.r <= cut.end + 1e-9
+    target = holdout_data.target_up_to(cut.fit_end)
+    in_range = holdout_data.r <= cut.holdout_end + 1e-9
     r, g = holdout_data.r[in_range], holdout_data.g[in_range]
-    beyond_cut = r > cut.cut
+    beyond_cut = r > cut.fit_end
     holdout_points = make_holdout_points(target, r)
-    singles = _fit_single_clusters(target, models)
-    cluster_curves_at_r = _single_curves(singles, holdout_points)
+    single_fits = _fit_single_clusters(target, models)
+    cluster_curves_at_r = _single_curves(single_fits, holdout_points)
     ensemble_curves = _ensemble_curves(target, models, holdout_points, effective_fraction)
     single_predictions, rival_predictions, ensemble_predictions = (
         [
-            prediction(r[beyond_cut], g[beyond_cut], curve[beyond_cut], background=target.background)
+            prediction_misfit(
+                r[beyond_cut], g[beyond_cut], curve[beyond_cut], n_background_terms=target.n_background_terms
+            )
             for curve in model_curves
         ]
         for model_curves in (
-            cluster_curves_at_r[: len(singles.best_rows)],
-            cluster_curves_at_r[len(singles.best_rows) :],
+            cluster_curves_at_r[: len(single_fits.best_rows)],
+            cluster_curves_at_r[len(single_fits.best_rows) :],
             ensemble_curves,
         )
     )
@@ -392,10 +398,10 @@ def _compare_at_cut(
     rival_squares = np.array([entry.squares for entry in rival_predictions])
     return HoldoutComparison(
         cut=cut,
-        n_independent=n_independent(target, cut),
+        n_independent=n_independent_beyond_cut(target, cut),
         single_prediction=single_predictions[best_single],
         ensemble_predictions=tuple(ensemble_predictions),
-        rival_squares=np.where(np.isfinite(singles.rw[: singles.n_rivals]), rival_squares, np.nan),
+        rival_squares=np.where(np.isfinite(single_fits.rw[: single_fits.n_rivals]), rival_squares, np.nan),
         r=r,
         g=g,
         predicted_curves=(cluster_curves_at_r[best_single], *ensemble_curves),
@@ -409,22 +415,22 @@ def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleCluster
     fits = candidates.select_rows(
         candidates.fit_cluster_tables(cluster_tables, target, free=models.free), slice(0, len(pool.group_row))
     )
-    rw = np.where(np.isfinite(fits.rw) & ~pool.has_fault, fits.rw, np.inf)
-    singles = SingleClusterFits(cluster_tables, fits, rw, [int(np.argmin(rw))], n_rivals)
+    rw = np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf)
+    single_fits = SingleClusterFits(cluster_tables, fits, rw, [int(np.argmin(rw))], n_rivals)
     if models.search is None:
-        return singles
+        return single_fits
     order = np.argsort(rw, kind="stable")
     searched_group = models.search(target, candidates.select_fitted(FittedCandidates(pool, fits), order))
-    return singles if searched_group is None else _append_searched(singles, searched_group, target, models.free)
+    return single_fits if searched_group is None else _append_searched(single_fits, searched_group, target, models.free)
 
 
-def _single_curves(singles: SingleClusterFits, holdout_points: HoldoutPoints) -> np.ndarray:
+def _single_curves(single_fits: SingleClusterFits, holdout_points: HoldoutPoints) -> np.ndarray:
     """Return G(r) of the best single clusters and, after them, of the rivals."""
-    predicted_rows = np.array([*singles.best_rows, *range(singles.n_rivals)])
+    predicted_rows = np.array([*single_fits.best_rows, *range(single_fits.n_rivals)])
     padded_rows = np.pad(predicted_rows, (0, max(0, PREDICTION_BATCH_SIZE - len(predicted_rows))), mode="edge")
     return cluster_curves(
-        candidates.select_rows(singles.cluster_tables, padded_rows),
-        candidates.select_rows(singles.fits.values, padded_rows),
+        candidates.select_rows(single_fits.cluster_tables, padded_rows),
+        candidates.select_rows(single_fits.fits.values, padded_rows),
         holdout_points,
     )[: len(predicted_rows)]
 
@@ -442,22 +448,24 @@ def _ensemble_curves(
     )
     ensemble_fits = [fit_ensemble(start_parameters, strength=0.0)]
     ensemble_fits += [
-        fit_ensemble(ensemble_fits[0].parameters, strength=strength) for strength in models.strengths if strength
+        fit_ensemble(ensemble_fits[0].parameters, strength=strength)
+        for strength in models.departure_strengths
+        if strength
     ]
     return [
         ensemble_curve(entry, models.ensemble_model, holdout_points)
-        for entry in ensemble_fits[0 if 0.0 in models.strengths else 1 :]
+        for entry in ensemble_fits[0 if 0.0 in models.departure_strengths else 1 :]
     ]
 
 
 def _pool_with_libraries(models: HoldoutModels, target: Target) -> CandidatePool:
     """Return the rivals, and after them the listed clusters that fit a target best."""
     groups = list(models.rivals.groups)
-    group_columns, row_columns = [models.rivals.group], [models.rivals.group_row]
+    group_columns, row_columns = [models.rivals.group_index], [models.rivals.group_row]
     for library_group, binned_distances in models.libraries:
         rows = screening.best_rows(
             binned_distances,
-            screening.gauss_newton_misfits(binned_distances, target.basis, models.values),
+            screening.gauss_newton_rw(binned_distances, target.basis, models.values),
             count=N_LISTED_CANDIDATES // len(models.libraries),
         )
         groups.append(library_group._replace(rows=rows))
@@ -467,10 +475,10 @@ def _pool_with_libraries(models: HoldoutModels, target: Target) -> CandidatePool
 
 
 def _append_searched(
-    singles: SingleClusterFits, searched_group: CandidateGroup, target: Target, free: tuple[str, ...]
+    single_fits: SingleClusterFits, searched_group: CandidateGroup, target: Target, free: tuple[str, ...]
 ) -> SingleClusterFits:
     """Return single clusters with the best few of a search, fitted, at their ends."""
-    n_listed = len(singles.rw)
+    n_listed = len(single_fits.rw)
     searched_pool = candidates.candidate_pool(
         [searched_group._replace(rows=searched_group.rows[:N_SEARCHED_CANDIDATES])]
     )
@@ -479,14 +487,14 @@ def _append_searched(
     searched_fits = candidates.select_rows(
         candidates.fit_cluster_tables(searched_tables, target, free=free), slice(0, n_searched)
     )
-    rw = np.append(singles.rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf))
+    rw = np.append(single_fits.rw, np.where(np.isfinite(searched_fits.rw), searched_fits.rw, np.inf))
     return SingleClusterFits(
         cluster_tables=candidates.concatenate(
-            candidates.select_rows(singles.cluster_tables, slice(0, n_listed)),
+            candidates.select_rows(single_fits.cluster_tables, slice(0, n_listed)),
             candidates.select_rows(searched_tables, slice(0, n_searched)),
         ),
-        fits=candidates.concatenate(singles.fits, searched_fits),
+        fits=candidates.concatenate(single_fits.fits, searched_fits),
         rw=rw,
-        best_rows=[*singles.best_rows, n_listed + int(np.argmin(rw[n_listed:]))],
-        n_rivals=singles.n_rivals,
+        best_rows=[*single_fits.best_rows, n_listed + int(np.argmin(rw[n_listed:]))],
+        n_rivals=single_fits.n_rivals,
     )

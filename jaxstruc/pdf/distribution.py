@@ -165,7 +165,7 @@ class HoldoutOptions(NamedTuple):
     """Search for clusters that are not listed, repeated at each cut."""
 
 
-class SampleModel(NamedTuple):
+class SampleComparison(NamedTuple):
     """The comparison of one cluster with many by predictions beyond the fit."""
 
     validation: CrossValidation
@@ -250,19 +250,19 @@ def cross_validate_sample(
     measurement: Measurement,
     target: Target,
     groups: Sequence[CandidateGroup],
-    fitted: FittedCandidates,
+    fitted_candidates: FittedCandidates,
     *,
     signal_end: float,
     options: HoldoutOptions,
     library_cache: LibraryCache,
-) -> SampleModel | str:
+) -> SampleComparison | str:
     """Return the comparison of one cluster with many, or why there is none.
 
     Args:
         measurement: the data.
         target: target of the fits.
         groups: candidates of each source, as listed.
-        fitted: the candidates that were fitted, best first.
+        fitted_candidates: the candidates that were fitted, best first.
         signal_end: r at which the signal sinks into the noise, in Å.
         options: parameters, method, rows of the library and search for the fits up to each cut.
         library_cache: cache of the run.
@@ -274,24 +274,24 @@ def cross_validate_sample(
     library_classes = _library_classes(library_groups[0], holdout_data, library_cache)
     if library_classes is None:
         return f"no distribution: the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
-    rivals, rival_types = _select_rivals(fitted)
-    models = _holdout_models(library_classes, fitted, rivals, target, options)
+    rivals, rival_types = _select_rivals(fitted_candidates)
+    models = _holdout_models(library_classes, fitted_candidates, rivals, target, options)
     try:
         validation = cross_validation.cross_validate(holdout_data, models)
     except ValueError as error:  # data too short to be cut
         return f"no distribution: {error}"
-    return SampleModel(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
+    return SampleComparison(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
 
 
-def sample_distribution(sample_model: SampleModel, target: Target) -> Distribution:
+def describe_distribution(sample_comparison: SampleComparison, target: Target) -> Distribution:
     """Return the sample as a distribution of particles.
 
     Args:
-        sample_model: the comparison of one cluster with many.
+        sample_comparison: the comparison of one cluster with many.
         target: target of the fits of single clusters.
     """
-    validation, classes = sample_model.validation, sample_model.library_classes.size_classes
-    ensemble_model = sample_model.library_classes.ensemble_model
+    validation, classes = sample_comparison.validation, sample_comparison.library_classes.size_classes
+    ensemble_model = sample_comparison.library_classes.ensemble_model
     stretch = float(validation.ensemble_fit.values.stretch)
     atom_fractions, fraction_draws = cross_validation.posterior_fractions(validation, ensemble_model)
     mean, width = size_intervals(atom_fractions, fraction_draws, np.asarray(ensemble_model.size, float) * stretch)
@@ -302,8 +302,8 @@ def sample_distribution(sample_model: SampleModel, target: Target) -> Distributi
     r, observed, predicted_single, predicted = _middle_prediction(validation)
     return Distribution(
         sample=validation.sample,
-        method="free" if validation.strength else "parametric",
-        rw=_ensemble_rw(sample_model, target),
+        method="free" if validation.departure_strength else "parametric",
+        rw=_ensemble_rw(sample_comparison, target),
         mean_diameter=mean,
         width=width,
         type_shares=type_intervals(atom_fractions, fraction_draws, classes.structure_types),
@@ -333,13 +333,13 @@ def size_limit_remark(ensemble: Distribution) -> str:
 
 def _holdout_models(
     library_classes: LibraryClasses,
-    fitted: FittedCandidates,
+    fitted_candidates: FittedCandidates,
     rivals: CandidatePool,
     target: Target,
     options: HoldoutOptions,
 ) -> HoldoutModels:
     """Return the models that are fitted up to each cut."""
-    best_library, best_row = fitted.pool.entry(0)
+    best_library, best_row = fitted_candidates.pool.entry(0)
     strengths_by_method = {
         "auto": (0.0, *cross_validation.DEPARTURE_STRENGTHS),
         "parametric": (0.0,),
@@ -347,42 +347,44 @@ def _holdout_models(
     }
     return HoldoutModels(
         library_classes.ensemble_model,
-        values=candidates.select_rows(fitted.fits.values, 0),
+        values=candidates.select_rows(fitted_candidates.fits.values, 0),
         mean_size=float(size_classes.candidate_sizes(best_library, np.array([best_row]))[0]) * target.bond,
         libraries=[
             (library_classes.group, screening.select_candidates(library_classes.binned_distances, options.library_rows))
         ],
         rivals=rivals,
         free=options.free,
-        strengths=strengths_by_method[options.method],
+        departure_strengths=strengths_by_method[options.method],
         search=options.search,
     )
 
 
-def _ensemble_rw(sample_model: SampleModel, target: Target) -> float:
+def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
     """Return the Rw of the ensemble over the range of the fits of single clusters."""
-    validation = sample_model.validation
+    validation = sample_comparison.validation
     holdout_points = cross_validation.make_holdout_points(validation.target, target.r)
     ensemble_curve = cross_validation.ensemble_curve(
-        validation.ensemble_fit, sample_model.library_classes.ensemble_model, holdout_points
+        validation.ensemble_fit, sample_comparison.library_classes.ensemble_model, holdout_points
     )
-    return cross_validation.prediction(target.r, target.g, ensemble_curve, background=target.background).rw
+    return cross_validation.prediction_misfit(
+        target.r, target.g, ensemble_curve, n_background_terms=target.n_background_terms
+    ).rw
 
 
 def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:
     """Return how well the best cluster and the best ensemble predict the data beyond each cut."""
-    strength_index = validation.strengths.index(validation.strength)
+    strength_index = validation.departure_strengths.index(validation.departure_strength)
     holdouts = []
     for comparison in validation.comparisons:
         single, ensemble = comparison.single_prediction, comparison.ensemble_predictions[strength_index]
         holdouts.append(
             Holdout(
-                cut=comparison.cut.cut,
-                end=comparison.cut.end,
+                cut=comparison.cut.fit_end,
+                end=comparison.cut.holdout_end,
                 points=comparison.n_independent,
                 single=single.rw,
                 ensemble=ensemble.rw,
-                gain=cross_validation.gain(single, ensemble, comparison.n_independent),
+                gain=cross_validation.log_likelihood_gain(single, ensemble, comparison.n_independent),
             )
         )
     return tuple(holdouts)
@@ -394,7 +396,7 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
         no_points = np.zeros(0)
         return no_points, no_points, no_points, no_points
     comparison = validation.comparisons[len(validation.comparisons) // 2]
-    strength_index = validation.strengths.index(validation.strength)
+    strength_index = validation.departure_strengths.index(validation.departure_strength)
     return comparison.r, comparison.g, comparison.predicted_curves[0], comparison.predicted_curves[1 + strength_index]
 
 
@@ -461,18 +463,18 @@ def _candidate_packings(group: CandidateGroup) -> np.ndarray:
     )
 
 
-def _select_rivals(fitted: FittedCandidates) -> tuple[CandidatePool, list[str]]:
+def _select_rivals(fitted_candidates: FittedCandidates) -> tuple[CandidatePool, list[str]]:
     """Return the best few candidates of each type and source, and their types."""
-    pool = fitted.pool
+    pool = fitted_candidates.pool
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
-    usable_rows = np.flatnonzero(np.isfinite(fitted.fits.rw) & ~pool.has_fault)
+    usable_rows = np.flatnonzero(np.isfinite(fitted_candidates.fits.rw) & ~pool.is_invalid)
     row_blocks = [
         usable_rows[types[usable_rows] == type_name][:RIVALS_PER_TYPE]
         for type_name in dict.fromkeys(types.tolist())
         if type_name
     ]
     row_blocks += [
-        usable_rows[pool.group[usable_rows] == group_index][:RIVALS_PER_SOURCE]
+        usable_rows[pool.group_index[usable_rows] == group_index][:RIVALS_PER_SOURCE]
         for group_index in range(len(pool.groups))
     ]
     rows = np.unique(np.concatenate(row_blocks))

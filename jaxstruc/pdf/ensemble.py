@@ -80,7 +80,7 @@ def start_parameters(
         mean_size: first guess of the mean size, in Å.
     """
     shared_values = jnp.stack([getattr(values, name) for name in names])
-    normalized_values = jnp.clip(fit.normalized_values(shared_values, names, basis), 0.02, 0.98)
+    normalized_values = jnp.clip(fit.values_to_fractions(shared_values, names, basis), 0.02, 0.98)
     return _start_parameters(model, basis, normalized_values, jnp.asarray(mean_size, jnp.float32), names=names)
 
 
@@ -513,7 +513,7 @@ def _ensemble_fit(
 ) -> EnsembleFit:
     residual = basis.data - fractions @ curves_by_class
     squares = residual @ residual + basis.unmodelled_squares
-    values = fit.physical_values(parameters.normalized_values, names, basis)._replace(scale=jnp.sum(fractions))
+    values = fit.fractions_to_values(parameters.normalized_values, names, basis)._replace(scale=jnp.sum(fractions))
     return EnsembleFit(parameters, values, fractions, squares, jnp.sqrt(squares / basis.norm), normal_matrix)
 
 

@@ -126,7 +126,7 @@ def class_curves(
     model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, "class basis"]:
     """Return the curves of all classes, in the basis."""
-    shared_values = fit.physical_values(normalized_values, names, basis)
+    shared_values = fit.fractions_to_values(normalized_values, names, basis)
     stretch = class_stretches(shared_values.stretch, contraction, model)
     return jax.vmap(
         lambda cluster_table, class_stretch: fit.model_curve(

@@ -78,7 +78,7 @@ class _FitPoint(NamedTuple):
     """A point of a fit with the derivatives there."""
 
     normalized_values: Float[Array, "*batch parameter"]
-    squares: Float[Array, "*batch"]
+    relative_squares: Float[Array, "*batch"]
     slope: Float[Array, "*batch parameter"]
     normal_matrix: Float[Array, "*batch parameter parameter"]
 
@@ -92,7 +92,7 @@ class _FitDescent(NamedTuple):
     converged: Bool[Array, "*batch"]
 
 
-def normalized_values(
+def values_to_fractions(
     values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, " parameter"]:
     """Return values as fractions of the range between the bounds, 0 to 1, as `physical_values` takes them."""
@@ -125,7 +125,9 @@ def misfit(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> F
     return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2) + basis.unmodelled_squares
 
 
-def start_point(cluster_table: ClusterTable, names: tuple[str, ...], basis: FitBasis) -> Float[Array, " parameter"]:
+def starting_fractions(
+    cluster_table: ClusterTable, names: tuple[str, ...], basis: FitBasis
+) -> Float[Array, " parameter"]:
     """Return the places of the stretch that fits best with usual vibrations."""
     typical_values = {"qdamp": basis.qdamp, "qbroad": basis.qbroad}
     for name in ("uiso", "delta1", "delta2"):
@@ -135,10 +137,10 @@ def start_point(cluster_table: ClusterTable, names: tuple[str, ...], basis: FitB
         parameter_values = jnp.stack(
             [jnp.asarray({**typical_values, "stretch": stretch}[name], jnp.float32) for name in names]
         )
-        return jnp.clip(normalized_values(parameter_values, names, basis), 0.02, 0.98)
+        return jnp.clip(values_to_fractions(parameter_values, names, basis), 0.02, 0.98)
 
     def residual_squares(stretch):
-        model = model_curve(cluster_table, physical_values(normalized_start(stretch), names, basis), basis)
+        model = model_curve(cluster_table, fractions_to_values(normalized_start(stretch), names, basis), basis)
         return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2)
 
     stretches = jnp.clip(
@@ -157,7 +159,7 @@ def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " para
     return lower_bounds, upper_bounds
 
 
-def physical_values(
+def fractions_to_values(
     normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
 ) -> FitValues:
     """Return the physical values of parameters that are given as fractions of the range between the bounds, 0 to 1."""
@@ -243,7 +245,7 @@ def fitted_curves(
     q, transform = sine_transform(target.r, target.qmin, target.qmax, target.span)
     envelope = np.exp(-0.5 * (target.r * np.asarray(fits.values.qdamp)[:, None]) ** 2)
     model = np.asarray(fits.values.scale)[:, None] * envelope * (structure_function[:, : q.size] @ transform.T)
-    background_basis = background_terms(target.r, target.background)
+    background_basis = background_terms(target.r, target.n_background_terms)
     backgrounds = (target.g - model) @ background_basis @ background_basis.T
     return model + backgrounds, backgrounds
 
@@ -265,7 +267,7 @@ def _evaluate_point(
     names = nonlinear_parameters(free)
 
     def residual(normalized_values):
-        model = model_curve(cluster_table, physical_values(normalized_values, names, basis), basis)
+        model = model_curve(cluster_table, fractions_to_values(normalized_values, names, basis), basis)
         return (basis.data - best_scale(model, basis) * model) / jnp.sqrt(basis.norm)
 
     residuals, jacobian = residual(normalized_values), jax.jacfwd(residual)(normalized_values)
@@ -273,7 +275,7 @@ def _evaluate_point(
 
 
 def _initial_state(cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> _FitDescent:
-    start_values = start_point(cluster_table, nonlinear_parameters(free), basis)
+    start_values = starting_fractions(cluster_table, nonlinear_parameters(free), basis)
     point = _evaluate_point(cluster_table, basis, free, start_values)
     return _FitDescent(point, jnp.asarray(INITIAL_DAMPING, start_values.dtype), jnp.asarray(0), jnp.asarray(False))
 
@@ -310,15 +312,15 @@ def _levenberg_marquardt(
             jnp.clip(point.normalized_values - jnp.clip(step_vector, -MAX_STEP_LENGTH, MAX_STEP_LENGTH), 0.0, 1.0),
         )
         decrease, displacement = (
-            point.squares - trial_point.squares,
+            point.relative_squares - trial_point.relative_squares,
             point.normalized_values - trial_point.normalized_values,
         )
         is_better = decrease > 0
-        converged = (is_better & (decrease < COST_TOLERANCE * point.squares)) | (
-            step_vector @ slope < 0.1 * COST_TOLERANCE * point.squares
+        converged = (is_better & (decrease < COST_TOLERANCE * point.relative_squares)) | (
+            step_vector @ slope < 0.1 * COST_TOLERANCE * point.relative_squares
         )
         predicted_decrease = 2 * displacement @ slope - displacement @ normal_matrix @ displacement
-        rounding = rounding_of_squares(point.squares, jnp.ones_like(point.squares))
+        rounding = rounding_of_squares(point.relative_squares, jnp.ones_like(point.relative_squares))
         converged |= (jnp.abs(decrease) <= rounding) & (jnp.abs(predicted_decrease) <= 0.1 * rounding)
         damping_factor = jnp.where(
             decrease > 0.75 * predicted_decrease, 1 / 8, jnp.where(decrease > 0.25 * predicted_decrease, 1.0, 6.0)
@@ -334,7 +336,7 @@ def _levenberg_marquardt(
 
 def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> Fit:
     """Return the fit at the end of its steps, with errors."""
-    values = physical_values(normalized_values, nonlinear_parameters(free), basis)
+    values = fractions_to_values(normalized_values, nonlinear_parameters(free), basis)
     unscaled_model = model_curve(cluster_table, values, basis)
     values = values._replace(scale=best_scale(unscaled_model, basis))
     residual = basis.data - values.scale * unscaled_model

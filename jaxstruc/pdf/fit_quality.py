@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from jaxstruc.options.pdf import MAX_LIBRARY_ATOMS
+
 MAX_RW = 0.35
 """Rw from which no answer is one."""
 MAX_STRUCTURE_RATIO = 1.8
@@ -18,8 +20,6 @@ NEGLIGIBLE_RW = 0.01
 """Rw below which a residual holds nothing to speak of."""
 PARTICLE_MARGIN, MIN_NOISE_RANGE = 3.0, 5.0
 """Å beyond a particle where the data are noise alone, and of it at least."""
-MAX_LIBRARY_ATOMS = 1500
-"""Most atoms that a library is listed for."""
 LIBRARY_EDGE_FRACTION = 0.9
 """Part of the most atoms that could be found from which an answer lies at the edge."""
 

@@ -89,7 +89,9 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
 
 def _has_enough_points(target: Target, qmin: float) -> bool:
     """Return whether data from a qmin on have twice as many independent points as can be fitted."""
-    return (target.r[-1] - target.r[0]) * (target.qmax - qmin) / math.pi - target.background > 2 * len(FIT_PARAMETERS)
+    return (target.r[-1] - target.r[0]) * (target.qmax - qmin) / math.pi - target.n_background_terms > 2 * len(
+        FIT_PARAMETERS
+    )
 
 
 def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[str, ...]) -> float:

@@ -18,7 +18,7 @@ from jaxstruc.parameters import FIT_PARAMETERS, UNITS
 from jaxstruc.pdf import candidates, distribution, fit, fit_quality
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, WeightedCandidates
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
-from jaxstruc.pdf.distribution import Distribution, SampleModel
+from jaxstruc.pdf.distribution import Distribution, SampleComparison
 from jaxstruc.pdf.fit import Fit
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.screening import DiameterEstimate
@@ -33,11 +33,11 @@ MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
 """Largest number of candidates in a result; smallest number of them whose type is found by their atoms."""
 MIN_TYPED_WEIGHT = 1e-6
 """Weight from which the type of every candidate is found by its atoms."""
-MIN_DISTINGUISHING_QMAX = 18.0
+MIN_RESOLVING_QMAX = 18.0
 """1/Å. qmax below which similar distances are hardly resolved."""
 BOND_TOLERANCE = 0.025
 """Largest relative difference between a metal's bonds in particles and in bulk."""
-ATOM_COUNT_WIDENING = 1.75
+ATOM_COUNT_WIDTH_FACTOR = 1.75
 """Factor that widens the random walks' interval of the number of atoms if the scale is free. It was measured on
 simulated particles with other seeds than the reported ones, most of which have more atoms than the best candidate.
 Longer walks give the same intervals."""
@@ -108,82 +108,90 @@ class SolvedMeasurement(NamedTuple):
     """Settings that the data corrected, by name."""
     diameter_estimate: DiameterEstimate
     """Size of the particle by the decay of G(r)."""
-    sample_model: SampleModel | str = ""
+    sample_comparison: SampleComparison | str = ""
     """Comparison of one cluster with many, or why there is none."""
     search_result: SearchResult | None = None
     """Particles of a search over lattice sites; None if there was no search."""
 
 
 def build_result(
-    empty_result: PdfResult, solved: SolvedMeasurement, *, max_written: int, further_remarks: Sequence[str] = ()
+    empty_result: PdfResult,
+    solved_measurement: SolvedMeasurement,
+    *,
+    max_written: int,
+    further_remarks: Sequence[str] = (),
 ) -> PdfResult:
     """Return the result of a measurement.
 
     Args:
         empty_result: the result without candidates, with element, settings and facts.
-        solved: the measurement with its weighted candidates.
+        solved_measurement: the measurement with its weighted candidates.
         max_written: number of candidates with atoms and curves.
         further_remarks: remarks of earlier stages for the message.
     """
-    listed_candidates = _listed_candidates(solved)
+    listed_candidates = _listed_candidates(solved_measurement)
     listed_candidates[:max_written] = _with_atoms_and_curves(
-        listed_candidates, solved, element=empty_result.element, max_written=max_written
+        listed_candidates, solved_measurement, element=empty_result.element, max_written=max_written
     )
     ensemble = (
-        distribution.sample_distribution(solved.sample_model, solved.target)
-        if isinstance(solved.sample_model, SampleModel)
+        distribution.describe_distribution(solved_measurement.sample_comparison, solved_measurement.target)
+        if isinstance(solved_measurement.sample_comparison, SampleComparison)
         else None
     )
     result = dataclasses.replace(
         empty_result,
         candidates=tuple(listed_candidates),
-        n_fitted=len(solved.candidates.fits.rw),
-        ties=int(credible_set(solved.candidates.weight).sum()),
-        types=_type_probabilities(solved.candidates, listed_candidates),
-        intervals=_credible_intervals(solved, listed_candidates),
-        free=solved.free,
+        n_fitted=len(solved_measurement.candidates.fits.rw),
+        ties=int(credible_set(solved_measurement.candidates.weight).sum()),
+        types=_type_probabilities(solved_measurement.candidates, listed_candidates),
+        intervals=_credible_intervals(solved_measurement, listed_candidates),
+        free=solved_measurement.free,
         ensemble=ensemble,
-        r=solved.target.r,
-        observed=solved.target.g,
-        facts=empty_result.facts | _solution_facts(solved),
+        r=solved_measurement.target.r,
+        observed=solved_measurement.target.g,
+        facts=empty_result.facts | _solution_facts(solved_measurement),
     )
-    return _judge_result(result, solved, further_remarks)
+    return _with_status(result, solved_measurement, further_remarks)
 
 
-def _judge_result(result: PdfResult, solved: SolvedMeasurement, further_remarks: Sequence[str]) -> PdfResult:
+def _with_status(result: PdfResult, solved_measurement: SolvedMeasurement, further_remarks: Sequence[str]) -> PdfResult:
     """Return the result with its status, and a message that states why it is weak and what else matters."""
     best = result.candidates[0]
-    range_remarks = _range_remarks(solved, result.candidates)
-    weak_reasons = _weak_reasons(best, solved)
+    range_remarks = _range_remarks(solved_measurement, result.candidates)
+    weak_reasons = _weak_reasons(best, solved_measurement)
     if best.source == "network":
         weak_reasons += range_remarks
     messages = [
         *weak_reasons,
-        *_sample_remarks(solved.sample_model, result.ensemble),
+        *_sample_remarks(solved_measurement.sample_comparison, result.ensemble),
         *_type_remark(result.types, best, result.ensemble),
         *further_remarks,
         *([] if best.source == "network" else range_remarks),
-        *_data_end_remark(solved),
-        *_setting_remarks(solved),
-        *_fit_remarks(best, solved, result.element),
-        *composition_warnings(solved.measurement, result.element),
-        *solved.measurement.warnings,
+        *_data_end_remark(solved_measurement),
+        *_setting_remarks(solved_measurement),
+        *_fit_remarks(best, solved_measurement, result.element),
+        *composition_warnings(solved_measurement.measurement, result.element),
+        *solved_measurement.measurement.warnings,
     ]
     return dataclasses.replace(result, status="weak" if weak_reasons else "solved", message="; ".join(messages))
 
 
-def _listed_candidates(solved: SolvedMeasurement) -> list[Candidate]:
+def _listed_candidates(solved_measurement: SolvedMeasurement) -> list[Candidate]:
     """Return the best candidates as a result lists them, without atoms and curves."""
-    in_credible_set = credible_set(solved.candidates.weight)
-    n_listed = min(MAX_LISTED_CANDIDATES, len(solved.candidates.fits.rw))
-    return [_result_candidate(solved, row, in_90=bool(in_credible_set[row])) for row in range(n_listed)]
+    in_credible_set = credible_set(solved_measurement.candidates.weight)
+    n_listed = min(MAX_LISTED_CANDIDATES, len(solved_measurement.candidates.fits.rw))
+    return [_result_candidate(solved_measurement, row, in_90=bool(in_credible_set[row])) for row in range(n_listed)]
 
 
 def _with_atoms_and_curves(
-    listed_candidates: Sequence[Candidate], solved: SolvedMeasurement, *, element: str, max_written: int
+    listed_candidates: Sequence[Candidate], solved_measurement: SolvedMeasurement, *, element: str, max_written: int
 ) -> list[Candidate]:
     """Return the best few candidates with their atoms, curves, correlations and occupancies."""
-    pool, fits, target = solved.candidates.pool, solved.candidates.fits, solved.target
+    pool, fits, target = (
+        solved_measurement.candidates.pool,
+        solved_measurement.candidates.fits,
+        solved_measurement.target,
+    )
     best_fits = candidates.select_rows(fits, slice(0, max_written))
     n_written = len(best_fits.rw)
     cluster_tables = candidates.cluster_tables(pool.select(np.arange(n_written)), target)
@@ -197,19 +205,19 @@ def _with_atoms_and_curves(
             calculated=calculated_curves[row],
             background=backgrounds[row],
             correlation=np.asarray(fits.correlation[row], float),
-            occupancy=_site_occupancy(pool, row, solved.search_result),
+            occupancy=_site_occupancy(pool, row, solved_measurement.search_result),
         )
         for row in range(n_written)
     ]
 
 
-def _solution_facts(solved: SolvedMeasurement) -> dict[str, float]:
+def _solution_facts(solved_measurement: SolvedMeasurement) -> dict[str, float]:
     """Return numbers that are recorded beside the candidates."""
     facts = {
-        "independent": solved.candidates.effective_points,
-        "diameter_estimate": solved.diameter_estimate.diameter,
+        "independent": solved_measurement.candidates.effective_points,
+        "diameter_estimate": solved_measurement.diameter_estimate.diameter,
     }
-    return facts | {f"{name}_error": setting.error for name, setting in solved.inferred_settings.items()}
+    return facts | {f"{name}_error": setting.error for name, setting in solved_measurement.inferred_settings.items()}
 
 
 def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult | None) -> np.ndarray | None:
@@ -217,24 +225,30 @@ def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult |
     group_row = int(pool.group_row[row])
     if (
         search_result is None
-        or pool.groups[pool.group[row]] is not search_result.group
+        or pool.groups[pool.group_index[row]] is not search_result.group
         or group_row >= len(search_result.occupancy)
     ):
         return None
     return search_result.occupancy[group_row]
 
 
-def _credible_intervals(solved: SolvedMeasurement, listed_candidates: Sequence[Candidate]) -> dict[str, Interval]:
+def _credible_intervals(
+    solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]
+) -> dict[str, Interval]:
     """Return the best's number of atoms, diameter and share of hexagonal layers with 90 % intervals by all candidates.
 
     The random walks give the number of atoms of searched particles, widened if the scale is free.
     """
-    pool, weight, search_result = solved.candidates.pool, solved.candidates.weight, solved.search_result
-    atoms, atoms_weight = pool.atoms.astype(float), weight
+    pool, weight, search_result = (
+        solved_measurement.candidates.pool,
+        solved_measurement.candidates.weight,
+        solved_measurement.search_result,
+    )
+    atom_counts, atom_count_weights = pool.n_atoms.astype(float), weight
     if search_result is not None:
-        from_search = np.array([group is search_result.group for group in pool.groups])[pool.group]
-        atoms = np.concatenate([atoms[~from_search], search_result.atom_counts])
-        atoms_weight = np.concatenate(
+        from_search = np.array([group is search_result.group for group in pool.groups])[pool.group_index]
+        atom_counts = np.concatenate([atom_counts[~from_search], search_result.atom_counts])
+        atom_count_weights = np.concatenate(
             [weight[~from_search], weight[from_search].sum() * search_result.atom_count_weights]
         )
     listed_weight = weight[: len(listed_candidates)]
@@ -242,8 +256,12 @@ def _credible_intervals(solved: SolvedMeasurement, listed_candidates: Sequence[C
         np.array([getattr(candidate, name) for candidate in listed_candidates], float)
         for name in ("diameter", "hexagonal")
     )
-    width_factor = ATOM_COUNT_WIDENING if search_result is not None and not solved.target.absolute else 1.0
-    n_atoms = discrete_interval(listed_candidates[0].n_atoms, atoms, weight=atoms_weight, width_factor=width_factor)
+    width_factor = (
+        ATOM_COUNT_WIDTH_FACTOR if search_result is not None and not solved_measurement.target.absolute else 1.0
+    )
+    n_atoms = discrete_interval(
+        listed_candidates[0].n_atoms, atom_counts, weight=atom_count_weights, width_factor=width_factor
+    )
     intervals = {"n_atoms": n_atoms, "diameter": discrete_interval(diameter[0], diameter, weight=listed_weight)}
     has_layers = np.isfinite(hexagonal)
     if has_layers[0]:
@@ -253,16 +271,16 @@ def _credible_intervals(solved: SolvedMeasurement, listed_candidates: Sequence[C
     return intervals
 
 
-def _sample_remarks(sample_model: SampleModel | str, ensemble: Distribution | None) -> list[str]:
+def _sample_remarks(sample_comparison: SampleComparison | str, ensemble: Distribution | None) -> list[str]:
     """Return remarks on the sample as one cluster or many."""
-    if not isinstance(sample_model, SampleModel) or ensemble is None:
-        return [sample_model] if isinstance(sample_model, str) and sample_model else []
+    if not isinstance(sample_comparison, SampleComparison) or ensemble is None:
+        return [sample_comparison] if isinstance(sample_comparison, str) and sample_comparison else []
     remarks = []
     if ensemble.sample == "distribution":
         remarks.append("this is the most likely member of a distribution of particles")
     elif not ensemble.holdouts:
         remarks.append(
-            f"one cluster or many: undecided, the signal ends at {sample_model.signal_end:.1f} Å, "
+            f"one cluster or many: undecided, the signal ends at {sample_comparison.signal_end:.1f} Å, "
             "too near to predict any"
         )
     elif ensemble.sample == "undecided":
@@ -277,45 +295,52 @@ def _sample_remarks(sample_model: SampleModel | str, ensemble: Distribution | No
 
 def _type_remark(types: Mapping[str, float], best: Candidate, ensemble: Distribution | None) -> list[str]:
     """Return between which types a single cluster is undecided; empty if its type is probable or not known."""
-    rivals = [name for name in types if name and name != best.type]
+    other_types = [name for name in types if name and name != best.type]
     is_distribution = ensemble is not None and ensemble.sample == "distribution"
-    if is_distribution or not best.type or not rivals or types[best.type] >= MIN_TYPE_PROBABILITY:
+    if is_distribution or not best.type or not other_types or types[best.type] >= MIN_TYPE_PROBABILITY:
         return []
-    return [f"type undecided between {best.type} and {rivals[0]}"]
+    return [f"type undecided between {best.type} and {other_types[0]}"]
 
 
-def _type_probabilities(weighted: WeightedCandidates, listed_candidates: Sequence[Candidate]) -> dict[str, float]:
+def _type_probabilities(
+    weighted_candidates: WeightedCandidates, listed_candidates: Sequence[Candidate]
+) -> dict[str, float]:
     """Return the weight of each type: by the atoms of listed candidates, and by the family of the others."""
-    type_names = np.array([FAMILY_TYPES.get(family, "") for family in weighted.pool.families], dtype=object)
+    type_names = np.array([FAMILY_TYPES.get(family, "") for family in weighted_candidates.pool.families], dtype=object)
     type_names[: len(listed_candidates)] = [candidate.type for candidate in listed_candidates]
     type_weights = {
-        str(type_name): float(weighted.weight[type_names == type_name].sum()) for type_name in set(type_names)
+        str(type_name): float(weighted_candidates.weight[type_names == type_name].sum())
+        for type_name in set(type_names)
     }
     return dict(sorted(type_weights.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _result_candidate(solved: SolvedMeasurement, row: int, *, in_90: bool) -> Candidate:
+def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90: bool) -> Candidate:
     """Return one candidate as a result lists it."""
-    pool, fits, weight, _ = solved.candidates
-    group, (cluster_library, library_row) = pool.groups[pool.group[row]], pool.entry(row)
+    pool, fits, weight, _ = solved_measurement.candidates
+    group, (cluster_library, library_row) = pool.groups[pool.group_index[row]], pool.entry(row)
     group_row = int(pool.group_row[row])
     family = str(cluster_library.families[library_row])
-    fault = group.faults.get(group_row, "")
+    invalid_reason = group.invalid_reasons.get(group_row, "")
     type_by_rule = row >= MIN_TYPED_CANDIDATES and weight[row] < MIN_TYPED_WEIGHT and family in FAMILY_TYPES
     observed_type = (
         structure_type.UNKNOWN_TYPE
         if type_by_rule
         else structure_type.identify_structure_type(library.candidate_cluster(cluster_library, library_row).positions)
     )
-    bond = solved.target.bond * float(fits.values.stretch[row])
+    bond = solved_measurement.target.bond * float(fits.values.stretch[row])
     type_name = observed_type.name or FAMILY_TYPES.get(family, "")
     bound_remarks = [
-        f"{name} at its bound" for name, at_bound in zip(solved.free, fits.at_bound[row], strict=True) if at_bound
+        f"{name} at its bound"
+        for name, at_bound in zip(solved_measurement.free, fits.at_bound[row], strict=True)
+        if at_bound
     ]
     return Candidate(
         source=group.source,
         type=type_name,
-        description=_description(cluster_library, library_row, type_name, bond, by_atoms=not (type_by_rule or fault)),
+        description=_description(
+            cluster_library, library_row, type_name, bond, by_atoms=not (type_by_rule or invalid_reason)
+        ),
         hexagonal=observed_type.hexagonal_share,
         family=family,
         recipe=str(cluster_library.labels[library_row]),
@@ -325,8 +350,8 @@ def _result_candidate(solved: SolvedMeasurement, row: int, *, in_90: bool) -> Ca
         weight=float(weight[row]),
         in_90=in_90,
         converged=bool(fits.converged[row]),
-        remark=", ".join([*([fault] if fault else []), *bound_remarks]),
-        values=_fitted_values(fits, row, solved.free),
+        remark=", ".join([*([invalid_reason] if invalid_reason else []), *bound_remarks]),
+        values=_fitted_values(fits, row, solved_measurement.free),
         notes={name: column[group_row].item() for name, column in group.notes.items()},
     )
 
@@ -347,8 +372,8 @@ def _description(cluster_library: Library, row: int, type_name: str, bond: float
             library.candidate_cluster(cluster_library, row).positions, family=family, label=label
         )
         return description.sentence(description.rescale(cluster_description, bond))
-    atoms, longest = int(cluster_library.atoms[row]), float(cluster_library.diameter[row]) * bond
-    return description.outline(family, label, type=type_name, atoms=atoms, longest=longest)
+    n_atoms, max_distance = int(cluster_library.atoms[row]), float(cluster_library.diameter[row]) * bond
+    return description.outline(family, label, type=type_name, atoms=n_atoms, longest=max_distance)
 
 
 def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Value]:
@@ -358,22 +383,22 @@ def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Valu
     return {name: Value(float(columns[name][row]), errors.get(name), UNITS[name]) for name in FIT_PARAMETERS}
 
 
-def _range_remarks(solved: SolvedMeasurement, listed_candidates: Sequence[Candidate]) -> list[str]:
+def _range_remarks(solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]) -> list[str]:
     """Return what lies outside the training of a source, in one remark; empty if nothing does.
 
     The size of the particle is that of the best candidate of the library, or else the estimate from the data.
     """
     diameter = next(
         (candidate.diameter for candidate in listed_candidates if candidate.source != "network"),
-        solved.diameter_estimate.diameter,
+        solved_measurement.diameter_estimate.diameter,
     )
-    range_warnings = [text for group in solved.groups for text in group.range_warnings(diameter)]
-    return [f"outside training: {', '.join(range_warnings)}"] if range_warnings else []
+    training_warnings = [text for group in solved_measurement.groups for text in group.training_warnings(diameter)]
+    return [f"outside training: {', '.join(training_warnings)}"] if training_warnings else []
 
 
-def _weak_reasons(best: Candidate, solved: SolvedMeasurement) -> list[str]:
+def _weak_reasons(best: Candidate, solved_measurement: SolvedMeasurement) -> list[str]:
     """Return why the best candidate does not explain the data; empty if it does."""
-    measurement, target = solved.measurement, solved.target
+    measurement, target = solved_measurement.measurement, solved_measurement.target
     assert best.calculated is not None
     n_fitted = sum(value.error is not None for value in best.values.values())
     residual_structure = fit_quality.residual_structure(
@@ -388,33 +413,35 @@ def _weak_reasons(best: Candidate, solved: SolvedMeasurement) -> list[str]:
         rw=best.rw,
         structure_ratio=residual_structure,
         n_atoms=best.n_atoms,
-        max_atoms=max((group.max_atoms for group in solved.groups if group.source == best.source), default=0),
+        max_atoms=max(
+            (group.max_atoms for group in solved_measurement.groups if group.source == best.source), default=0
+        ),
         at_bound=[name for name in SEARCH_BOUNDED_PARAMETERS if f"{name} at its bound" in best.remark],
     )
 
 
-def _data_end_remark(solved: SolvedMeasurement) -> list[str]:
+def _data_end_remark(solved_measurement: SolvedMeasurement) -> list[str]:
     """Return the remark that the data do not reach the end of the particle; empty if they do."""
-    if solved.diameter_estimate.is_covered:
+    if solved_measurement.diameter_estimate.data_cover_particle:
         return []
-    return [f"the data end at {solved.measurement.r[-1]:g} Å, before the particle does"]
+    return [f"the data end at {solved_measurement.measurement.r[-1]:g} Å, before the particle does"]
 
 
-def _setting_remarks(solved: SolvedMeasurement) -> list[str]:
+def _setting_remarks(solved_measurement: SolvedMeasurement) -> list[str]:
     """Return how the settings that the data corrected differ from the given ones."""
-    given_values = solved.measurement.settings_by_name
+    given_values = solved_measurement.measurement.settings_by_name
     return [
         _inferred_setting_remark(name, given_values[name], inferred_setting)
-        for name, inferred_setting in solved.inferred_settings.items()
+        for name, inferred_setting in solved_measurement.inferred_settings.items()
     ]
 
 
-def _fit_remarks(best: Candidate, solved: SolvedMeasurement, element: str) -> list[str]:
+def _fit_remarks(best: Candidate, solved_measurement: SolvedMeasurement, element: str) -> list[str]:
     """Return remarks on the bonds, the Q range and the convergence of the best fit."""
-    remarks, bond = [], solved.target.bond
+    remarks, bond = [], solved_measurement.target.bond
     if best.source != "file" and abs((stretch := best.values["stretch"].value) - 1) > BOND_TOLERANCE:
         remarks.append(f"bonds of {stretch * bond:.2f} Å, {element} has {bond:.2f}: check --element")
-    if (qmax := solved.measurement.settings_by_name["qmax"]) < MIN_DISTINGUISHING_QMAX:
+    if (qmax := solved_measurement.measurement.settings_by_name["qmax"]) < MIN_RESOLVING_QMAX:
         remarks.append(f"qmax {qmax:g} 1/Å is short: near ties say little")
     if best.remark:
         remarks.append(best.remark)

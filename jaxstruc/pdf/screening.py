@@ -23,13 +23,13 @@ from jaxstruc.scattering import debye
 from jaxstruc.scattering.cluster_tables import MIN_DISTANCE, TableRange
 from jaxstruc.scattering.debye import Instrument
 
-MAX_SCREENED, MAX_SCREENED_BY_CLASSIFIER = 1500, 300
+MAX_FITTED, MAX_FITTED_BY_CLASSIFIER = 1500, 300
 """Largest number of candidates that are fitted, without and with the prediction of a classifier."""
 MAX_HOLDOUT_CANDIDATES = 5000
 """Largest number of candidates of a library for each cut of the cross-validation."""
-START_UISO = (0.006, 0.018)
+TRIAL_UISO = (0.006, 0.018)
 """Å². Uiso of the trial values."""
-MAX_STEP = (0.012, 1.2, 0.24)
+MAX_GAUSS_NEWTON_STEP = (0.012, 1.2, 0.24)
 """Longest Gauss-Newton step: in stretch, in Uiso relative to its value, and in delta2 in squared bonds."""
 RIDGE = 1e-6
 """Ridge on the normal equations of the step, relative to their first diagonal element."""
@@ -44,7 +44,7 @@ class BinnedDistances(NamedTuple):
 
     rows: np.ndarray
     """[candidate] Indices into the library."""
-    weight: Float[Array, "candidate bin"]
+    pairs_per_atom: Float[Array, "candidate bin"]
     """Number of pairs for each atom, at multiples of `library.BIN_WIDTH` bonds; padded with zeros to whole chunks."""
 
 
@@ -80,7 +80,7 @@ def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: T
     return BinnedDistances(np.asarray(rows), jnp.asarray(histograms.reshape(-1, n_bins)))
 
 
-def misfits(
+def approximate_rw(
     distances: BinnedDistances, basis: FitBasis, *, excluded_curves: Float[np.ndarray, "basis wave"] | None = None
 ) -> Float[np.ndarray, " candidate"]:
     """Return the approximate Rw of each candidate's fit.
@@ -93,7 +93,7 @@ def misfits(
     projected_curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
     excluded_basis = jnp.asarray(np.pad(projected_curves, ((0, 0), (0, -projected_curves.shape[1] % 16))), jnp.float32)
     trial_values, n_candidates = _trial_values(basis), len(distances.rows)
-    explained_by_trial = np.asarray(_scan_trials(distances.weight, basis, excluded_basis, trial_values))[
+    explained_by_trial = np.asarray(_scan_trials(distances.pairs_per_atom, basis, excluded_basis, trial_values))[
         :, :n_candidates
     ]
     best_trial, explained_squares = explained_by_trial.argmax(axis=0), explained_by_trial.max(axis=0)
@@ -103,7 +103,7 @@ def misfits(
             chunk_rows = rows[start : start + CHUNK_SIZE]
             padded_rows = np.concatenate([chunk_rows, np.full(CHUNK_SIZE - len(chunk_rows), chunk_rows[-1])])
             stepped_squares = np.asarray(
-                _gauss_newton_squares(distances.weight[padded_rows], basis, excluded_basis, trial_values[trial])
+                _gauss_newton_squares(distances.pairs_per_atom[padded_rows], basis, excluded_basis, trial_values[trial])
             )
             explained_squares[chunk_rows] = np.maximum(
                 explained_squares[chunk_rows], stepped_squares[: len(chunk_rows)]
@@ -113,9 +113,7 @@ def misfits(
     return np.sqrt(np.maximum(residual_squares, 0.0) / float(basis.norm))
 
 
-def gauss_newton_misfits(
-    distances: BinnedDistances, basis: FitBasis, values: FitValues
-) -> Float[np.ndarray, " candidate"]:
+def gauss_newton_rw(distances: BinnedDistances, basis: FitBasis, values: FitValues) -> Float[np.ndarray, " candidate"]:
     """Return the approximate Rw of each candidate's fit, by one Gauss-Newton step from given values.
 
     Args:
@@ -127,11 +125,13 @@ def gauss_newton_misfits(
     start_values = jnp.stack(
         [jnp.asarray(value, jnp.float32) for value in (values.stretch, values.uiso, values.delta2)]
     )
-    chunk_starts = range(0, len(distances.weight), CHUNK_SIZE)
+    chunk_starts = range(0, len(distances.pairs_per_atom), CHUNK_SIZE)
     explained_squares = np.concatenate(
         [
             np.asarray(
-                _gauss_newton_squares(distances.weight[start : start + CHUNK_SIZE], basis, no_curves, start_values)
+                _gauss_newton_squares(
+                    distances.pairs_per_atom[start : start + CHUNK_SIZE], basis, no_curves, start_values
+                )
             )
             for start in chunk_starts
         ]
@@ -147,20 +147,20 @@ def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDis
     selected_rows = np.flatnonzero(np.isin(distances.rows, rows))
     n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()  # so that few compilations do
     padded_rows = np.pad(
-        selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.weight)) - len(selected_rows)), mode="edge"
+        selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.pairs_per_atom)) - len(selected_rows)), mode="edge"
     )
-    return BinnedDistances(distances.rows[selected_rows], distances.weight[padded_rows])
+    return BinnedDistances(distances.rows[selected_rows], distances.pairs_per_atom[padded_rows])
 
 
-def best_rows(distances: BinnedDistances, misfit: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
+def best_rows(distances: BinnedDistances, rw: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
     """Return the candidates with the smallest misfits, as indices into their library, in its order.
 
     Args:
         distances: binned distances of the candidates.
-        misfit: approximate Rw of each, by `misfits`.
+        rw: approximate Rw of each, by `misfits`.
         count: number of candidates to return.
     """
-    return np.sort(distances.rows[np.argsort(misfit, kind="stable")[:count]])
+    return np.sort(distances.rows[np.argsort(rw, kind="stable")[:count]])
 
 
 class DiameterEstimate(NamedTuple):
@@ -168,7 +168,7 @@ class DiameterEstimate(NamedTuple):
 
     diameter: float
     """Å"""
-    is_covered: bool
+    data_cover_particle: bool
     """Whether the data reach beyond it."""
     signal_end: float
     """Å. r at which the signal sinks into the noise."""
@@ -218,7 +218,7 @@ def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
     return jnp.stack(
         [
             jnp.stack([trial_stretch, jnp.asarray(uiso, trial_stretch.dtype), delta2])
-            for uiso in START_UISO
+            for uiso in TRIAL_UISO
             for trial_stretch in stretch
         ]
     )
@@ -228,8 +228,8 @@ def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_
     """Return the curve of a pair of atoms at each bin's distance, in the basis."""
     stretch, uiso, delta2 = values
     distance = jnp.maximum(jnp.arange(n_bins) * (BIN_WIDTH * basis.bond), MIN_DISTANCE)
-    bracket = debye.variance_factor(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
-    debye_waller = jnp.exp(-uiso * basis.q**2 * jnp.maximum(bracket, 0.0)[:, None])
+    variance_factor = debye.variance_factor(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
+    debye_waller = jnp.exp(-uiso * basis.q**2 * jnp.maximum(variance_factor, 0.0)[:, None])
     f = debye_waller * jnp.sin(basis.q * (distance * stretch)[:, None]) / (distance * stretch)[:, None]
     curve = jnp.matmul(f, basis.transform, precision="highest") * jnp.exp(-0.5 * (basis.radius * basis.qdamp) ** 2)
     curve -= (curve @ basis.background_basis) @ basis.background_basis.T
@@ -261,7 +261,7 @@ def _gauss_newton_squares(weight, basis: FitBasis, excluded_basis, values) -> Fl
     """Return the sum of squares that each candidate explains after one Gauss-Newton step from values."""
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
     pair_curves = partial(_pair_curves, basis=basis, excluded_basis=excluded_basis, n_bins=weight.shape[1])
-    max_step = jnp.asarray(MAX_STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])
+    max_step = jnp.asarray(MAX_GAUSS_NEWTON_STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])
     curves_and_slopes = jnp.concatenate(
         [pair_curves(values)[None], jnp.moveaxis(jax.jacfwd(pair_curves)(values) * max_step, -1, 0)]
     )

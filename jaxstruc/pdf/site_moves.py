@@ -32,7 +32,7 @@ N_DISTANCE_BINS = 2816
 """Of distances; the last stands for sites too far apart, and for a site and itself."""
 MIN_BIN_WIDTH = 0.0045
 """Bonds, of a bin at least."""
-MIN_BOND = 2.2
+MIN_BOND_LENGTH = 2.2
 """Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
 N_EXCHANGE_SITES, N_EXCHANGES = 48, 16
 """Sites to empty and to fill whose exchanges are compared by their misfit; exchanges whose shape is worked out."""
@@ -40,7 +40,7 @@ VALUE_SIGMAS = (0.005, 0.3, 0.06)
 """Standard deviations of stretch, Uiso (in parts of it) and delta2 (in squared bonds) about those of the last fit."""
 TABU_STEPS = (3, 10)
 """Steps that a moved site rests, at least and at most."""
-CURVE_ACCURACY = 3e-4
+MIN_SEARCH_RW = 3e-4
 """Rw of curves made of bins: a better fit is no better."""
 MIN_ATOMS = 6
 """Atoms of a particle."""
@@ -77,7 +77,7 @@ class _PairCurves(NamedTuple):
     data: Float[Array, " basis"]
 
 
-class SiteWeights(NamedTuple):
+class CostWeights(NamedTuple):
     """What the parts of the cost weigh."""
 
     n_effective: Float[Array, ""]
@@ -88,7 +88,7 @@ class SiteWeights(NamedTuple):
     """Of the logarithm of the scale about 0; 0 where the data are absolute."""
 
 
-class SearchEnd(NamedTuple):
+class BestSearchState(NamedTuple):
     """Where searches ended."""
 
     occupancy: Bool[Array, "*batch site"]
@@ -112,7 +112,7 @@ class _SearchState(NamedTuple):
     """A particle on its way."""
 
     occupancy: Float[Array, " site"]
-    field: Float[Array, "site basis"]
+    site_field: Float[Array, "site basis"]
     pair_sum: Float[Array, " basis"]
     neighbour_counts: Float[Array, " site"]
     """Neighbours that are taken."""
@@ -160,14 +160,14 @@ def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
 
 
 def _initial_state(
-    graph: SiteGraph, start_occupancy, values: FitValues, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph, start_occupancy, values: FitValues, basis: FitBasis, weights: CostWeights
 ) -> tuple[_PairCurves, _SearchState]:
     """Return the curves of all pairs of a host's sites, and the particle with the fields of all sites.
 
     Pairs stand in bins and share their mean distance. What small changes of stretch, Uiso and delta2 make of the
     particle's curve is left out of data and curves: each particle on the way is as good as with its own values.
     """
-    bin_width = max(MIN_BIN_WIDTH, basis.span.max_distance / (MIN_BOND * (N_DISTANCE_BINS - 2)))
+    bin_width = max(MIN_BIN_WIDTH, basis.span.max_distance / (MIN_BOND_LENGTH * (N_DISTANCE_BINS - 2)))
     separations = distances(jnp.asarray(graph.positions))
     curve_index = jnp.minimum(jnp.rint(separations / bin_width), N_DISTANCE_BINS - 1).astype(jnp.int32)
     curve_index = jnp.where(jnp.eye(len(separations), dtype=bool), N_DISTANCE_BINS - 1, curve_index)
@@ -196,7 +196,7 @@ def _initial_state(
 
 
 def _marginalized_directions(
-    distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: SiteWeights
+    distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: CostWeights
 ):
     r"""Return the ways in which small changes of values move a particle's curve, and which part of each is left out.
 
@@ -227,8 +227,8 @@ def pair_curves(distance: Float[Array, " bin"], values: FitValues, basis: FitBas
 def _pair_structure_functions(distance, values: FitValues, basis: FitBasis) -> Float[Array, "bin q"]:
     """Return F(Q) of a pair at each distance, times the number of atoms."""
     separations = distance * values.stretch
-    bracket = jnp.maximum(debye.variance_factor(values.instrument, separations), 0.0)
-    debye_waller = jnp.exp(-values.uiso * basis.q**2 * bracket[:, None])
+    variance_factor = jnp.maximum(debye.variance_factor(values.instrument, separations), 0.0)
+    debye_waller = jnp.exp(-values.uiso * basis.q**2 * variance_factor[:, None])
     return 2 * debye_waller * jnp.sin(basis.q * separations[:, None]) / separations[:, None]
 
 
@@ -246,10 +246,10 @@ def search_sites(
     start_occupancy: Float[Array, "start site"],
     values: FitValues,
     basis: FitBasis,
-    weights: SiteWeights,
+    weights: CostWeights,
     key: Array,
     n_steps: Int[Array, ""] | int,
-) -> SearchEnd:
+) -> BestSearchState:
     """Return where searches end, one for each start.
 
     Args:
@@ -272,7 +272,7 @@ def sample_occupancies(
     start_occupancy: Float[Array, "start site"],
     values: FitValues,
     basis: FitBasis,
-    weights: SiteWeights,
+    weights: CostWeights,
     key: Array,
     *,
     n_steps: int,
@@ -295,11 +295,11 @@ def _map_rows(function, *arguments):
 
 
 def _search_from_start(
-    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps
+    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: CostWeights, n_steps
 ):
     curve_table, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
-    def step(step_number, carry: tuple[_SearchState, SearchEnd, Array]):
+    def step(step_number, carry: tuple[_SearchState, BestSearchState, Array]):
         state, best_end, tabu_until = carry
         new_state, emptied_site, filled_site = _best_move(
             graph, curve_table, state, tabu_until <= step_number, basis, weights
@@ -310,25 +310,25 @@ def _search_from_start(
         )
         return new_state, _lower_cost_end(new_state, best_end), tabu_until
 
-    best_end = SearchEnd(initial_state.occupancy, initial_state.cost, initial_state.scale)
+    best_end = BestSearchState(initial_state.occupancy, initial_state.cost, initial_state.scale)
     _, best_end, _ = jax.lax.fori_loop(
         0, n_steps, step, (initial_state, best_end, jnp.zeros(len(start_occupancy), jnp.int32))
     )
     return best_end._replace(occupancy=best_end.occupancy > 0.5)
 
 
-def _lower_cost_end(state: _SearchState, best_end: SearchEnd) -> SearchEnd:
+def _lower_cost_end(state: _SearchState, best_end: BestSearchState) -> BestSearchState:
     """Return the one of less cost."""
     is_better = state.cost < best_end.cost - 1e-4
     return jax.tree.map(
         lambda new_value, old_value: jnp.where(is_better, new_value, old_value),
-        SearchEnd(state.occupancy, state.cost, state.scale),
+        BestSearchState(state.occupancy, state.cost, state.scale),
         best_end,
     )
 
 
 def _sample_from_start(
-    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: SiteWeights, n_steps: int
+    graph: SiteGraph, start_occupancy, values: FitValues, key, *, basis: FitBasis, weights: CostWeights, n_steps: int
 ):
     curve_table, initial_state = _initial_state(graph, start_occupancy, values, basis, weights)
 
@@ -351,7 +351,7 @@ def _sample_from_start(
 
 
 def _state_with_cost(
-    graph: SiteGraph, curve_table: _PairCurves, occupancy, field, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph, curve_table: _PairCurves, occupancy, field, basis: FitBasis, weights: CostWeights
 ) -> _SearchState:
     """Return a particle with the fields of all sites."""
     pair_sum = 0.5 * (occupancy @ field)
@@ -379,9 +379,9 @@ def _clip_scale(scale):
     return jnp.maximum(scale, 0.02)
 
 
-def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: FitBasis, weights: SiteWeights):
+def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: FitBasis, weights: CostWeights):
     """Return the negative logarithm of the posterior, but for a constant."""
-    residual_squares = jnp.maximum(squares, 0.0) + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm
+    residual_squares = jnp.maximum(squares, 0.0) + basis.unmodelled_squares + MIN_SEARCH_RW**2 * basis.norm
     sigma = jnp.where(weights.log_scale_sigma > 0, weights.log_scale_sigma, 1.0)
     scale_cost = 0.5 * (jnp.log(_clip_scale(scale)) / sigma) ** 2
     typical_cost = graph.typical_cost[0] * jnp.maximum(n_atoms, 1.0) ** graph.typical_cost[1]
@@ -445,7 +445,7 @@ def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
 
 
 def _flip_costs(
-    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: CostWeights
 ):
     """Return the cost, and the scale, with each site filled or emptied; infinite where that is no particle."""
     n_atoms, sign = jnp.sum(state.occupancy), 1 - 2 * state.occupancy
@@ -454,8 +454,8 @@ def _flip_costs(
     filled_residual, emptied_residual = (
         curve_table.data - state.scale * state.pair_sum / (n_atoms + count_change) for count_change in (1, -1)
     )
-    projections = jnp.matmul(state.field, jnp.stack([filled_residual, emptied_residual, state.pair_sum], axis=1))
-    field_squares = jnp.sum(state.field**2, axis=1)
+    projections = jnp.matmul(state.site_field, jnp.stack([filled_residual, emptied_residual, state.pair_sum], axis=1))
+    field_squares = jnp.sum(state.site_field**2, axis=1)
     is_occupied = state.occupancy > 0.5
     projection = jnp.where(is_occupied, projections[:, 1], projections[:, 0])
     squares = jnp.where(is_occupied, jnp.sum(emptied_residual**2), jnp.sum(filled_residual**2))
@@ -485,7 +485,7 @@ def _flip_costs(
 
 
 def _best_move(
-    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, is_movable, basis: FitBasis, weights: SiteWeights
+    graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, is_movable, basis: FitBasis, weights: CostWeights
 ):
     """Return the particle after the best single move or exchange of rested sites, and which sites it changes."""
     no_site = len(state.occupancy)
@@ -519,7 +519,7 @@ def _best_exchanges(
     cost,
     flip_changes,
     basis: FitBasis,
-    weights: SiteWeights,
+    weights: CostWeights,
 ):
     """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
     is_occupied = state.occupancy > 0.5
@@ -530,7 +530,7 @@ def _best_exchanges(
     n_atoms = jnp.sum(state.occupancy)
     factor = state.scale / n_atoms
     residual = curve_table.data - factor * state.pair_sum
-    filled_fields, emptied_fields = state.field[filled_sites], state.field[emptied_sites]
+    filled_fields, emptied_fields = state.site_field[filled_sites], state.site_field[emptied_sites]
     curve_index = curve_table.curve_index[emptied_sites[:, None], filled_sites[None, :]]
     change = emptied_fields[:, None] - filled_fields[None] + curve_table.pair_curve[curve_index]
     squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
@@ -540,13 +540,8 @@ def _best_exchanges(
         flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None],
         0.0,
     )
-    approximate_costs = (
-        0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + CURVE_ACCURACY**2 * basis.norm)
-        + weights.shape_weight * shape_change
-    )
-    approximate_costs = jnp.where(
-        jnp.isfinite(fill_scores)[None] & jnp.isfinite(empty_scores)[:, None], approximate_costs, jnp.inf
-    )
+    can_exchange = jnp.isfinite(fill_scores)[None] & jnp.isfinite(empty_scores)[:, None]
+    approximate_costs = _approximate_exchange_costs(squares, shape_change, can_exchange, basis, weights)
     partner = jnp.argmin(approximate_costs, axis=1)
     lowest_costs = jnp.take_along_axis(approximate_costs, partner[:, None], axis=1)[:, 0]
     best_rows = jax.lax.top_k(-lowest_costs, N_EXCHANGES)[1]
@@ -556,7 +551,10 @@ def _best_exchanges(
         curve_index[best_rows, partner[best_rows]],
     )
     model = (
-        state.pair_sum - state.field[emptied_sites] + state.field[filled_sites] - curve_table.pair_curve[curve_index]
+        state.pair_sum
+        - state.site_field[emptied_sites]
+        + state.site_field[filled_sites]
+        - curve_table.pair_curve[curve_index]
     ) / n_atoms
     residual = curve_table.data - state.scale * model
     squares, overlap, model_squares = jnp.sum(residual**2, -1), jnp.sum(residual * model, -1), jnp.sum(model**2, -1)
@@ -571,6 +569,15 @@ def _best_exchanges(
     )
     exchange_costs = _cost(graph, squares, scale, n_atoms, surroundings_cost, basis, weights)
     return emptied_sites, filled_sites, jnp.where(jnp.isfinite(lowest_costs[best_rows]), exchange_costs, jnp.inf), scale
+
+
+def _approximate_exchange_costs(squares, shape_change, can_exchange, basis: FitBasis, weights: CostWeights):
+    """Return the costs of exchanges at the present scale; infinite if a site cannot be exchanged."""
+    approximate_costs = (
+        0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + MIN_SEARCH_RW**2 * basis.norm)
+        + weights.shape_weight * shape_change
+    )
+    return jnp.where(can_exchange, approximate_costs, jnp.inf)
 
 
 def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
@@ -623,7 +630,7 @@ def _apply_move(
     """Return the particle with one site emptied and one filled; its cost is left as it was."""
     n_sites = len(state.occupancy)
     occupancy, neighbour_counts, next_neighbour_counts = _updated_counts(graph, state, emptied_site, filled_site)
-    field, pair_sum = state.field, state.pair_sum
+    field, pair_sum = state.site_field, state.pair_sum
     for site, sign in ((emptied_site, -1.0), (filled_site, 1.0)):
         site_index = jnp.minimum(site, n_sites - 1)
         is_valid = site < n_sites
@@ -635,7 +642,7 @@ def _apply_move(
         )
     return state._replace(
         occupancy=occupancy,
-        field=field,
+        site_field=field,
         pair_sum=pair_sum,
         neighbour_counts=neighbour_counts,
         next_neighbour_counts=next_neighbour_counts,

@@ -23,12 +23,12 @@ from jaxstruc.clusters.lattice_sites import LatticeSites
 from jaxstruc.pdf import candidates, fit, site_moves, stacking
 from jaxstruc.pdf.candidates import CandidateGroup, FittedCandidates
 from jaxstruc.pdf.fit import FitValues
-from jaxstruc.pdf.site_moves import SiteWeights
+from jaxstruc.pdf.site_moves import CostWeights
 from jaxstruc.pdf.target import Target
 
 SHAPE_PRIOR_WEIGHT = 1.0
 """Weight of the prior on shape; with 1 the library's random particles count as a sample of real ones."""
-SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
+MAX_SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
 """Number of atoms below which more shapes are compared, because they cost less; largest factor of their number."""
 LOG_AXIS_SPREAD = 0.2
 """Standard deviation of the logarithms of the axes of ellipsoids."""
@@ -40,7 +40,7 @@ SITE_COUNTS = (256, 512, 1024, 1536, 2560, 3584)
 """Numbers of lattice sites to choose from, so that few compilations do."""
 SEARCH_BATCH, SEARCH_BATCH_ON_ACCELERATORS = 4, 32
 """Number of searches in one call."""
-MAX_LEADER_RW = 0.6, 2.0
+MAX_PACKING_RW = 0.6, 2.0
 """Largest excess of the Rw of a packing's best cluster over the smallest Rw, and its largest ratio to it."""
 MAX_START_CANDIDATES = 60
 """Number of best candidates that may become starts."""
@@ -57,21 +57,21 @@ _pair_curves = jax.jit(site_moves.pair_curves)
 class SearchLevel:
     """Length of a search."""
 
-    starts: int
+    n_starts: int
     """Number of starts of each packing in the first round."""
-    origins: int
+    n_origins: int
     """Number of lattice origins from which these starts are chosen."""
-    shapes: int
+    n_shapes: int
     """Number of shapes from which they are chosen, of particles of at least `SMALL_PARTICLE_ATOMS` atoms."""
     min_rounds: int
     """Smallest number of rounds after the first."""
-    max_continued: int
+    max_continued_minima: int
     """Largest number of minima that a round continues from."""
-    steps: int = 120
+    n_steps: int = 120
     """Number of steps of each search."""
     max_rounds: int = 8
     """Largest number of rounds after the first, while they find a better particle."""
-    walk_steps: int = 300
+    n_walk_steps: int = 300
     """Number of steps of the random walk that gives the probability of each atom."""
 
 
@@ -90,7 +90,7 @@ class SearchSettings(NamedTuple):
     """Weight of the prior on shape."""
 
 
-class SearchStart(NamedTuple):
+class LatticeParticle(NamedTuple):
     """A particle on a lattice."""
 
     lattice: LatticeSites
@@ -105,9 +105,9 @@ class SearchStart(NamedTuple):
 class SearchMinima(NamedTuple):
     """Particles at which searches ended, best first."""
 
-    starts: list[SearchStart]
+    starts: list[LatticeParticle]
     """The particles, from which further searches may start."""
-    fitted: FittedCandidates
+    fitted_candidates: FittedCandidates
     cost: np.ndarray
     """[particle] Negative logarithm of the posterior, up to a constant."""
     shape_cost: np.ndarray
@@ -141,10 +141,10 @@ class SearchProblem(NamedTuple):
 
 def search_lattice_sites(
     target: Target,
-    fitted: FittedCandidates,
+    fitted_candidates: FittedCandidates,
     settings: SearchSettings,
     *,
-    initial_leaders: Mapping[str, tuple[int, FitValues]] | None = None,
+    initial_by_packing: Mapping[str, tuple[int, FitValues]] | None = None,
     draws_by_packing: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[str], None] = lambda remark: None,
 ) -> SearchResult | None:
@@ -152,54 +152,54 @@ def search_lattice_sites(
 
     Args:
         target: the data.
-        fitted: candidates, best first.
+        fitted_candidates: candidates, best first.
         settings: length, seed and prior of the search.
-        initial_leaders: number of atoms and values from which each packing starts, in place of the candidates'.
+        initial_by_packing: number of atoms and values from which each packing starts, in place of the candidates'.
         draws_by_packing: draws of the number of atoms, for each packing that is probable before any fit.
         progress: called with a remark on the present step.
     """
     rng = np.random.default_rng([settings.seed, 16])
-    leaders = (
-        _with_probable_packings(_packing_leaders(fitted), draws_by_packing)
-        if initial_leaders is None
-        else initial_leaders
+    best_by_packing = (
+        _with_probable_packings(_best_by_packing(fitted_candidates), draws_by_packing)
+        if initial_by_packing is None
+        else initial_by_packing
     )
-    if not leaders:
+    if not best_by_packing:
         return None
     progress("lattice origins and stackings")
     packing_draws = draws_by_packing or {}
     starts = [
         start
-        for packing, leader in leaders.items()
+        for packing, atoms_and_values in best_by_packing.items()
         for start in _packing_starts(
-            target, packing, *leader, settings.level, rng, atom_count_draws=packing_draws.get(packing)
+            target, packing, *atoms_and_values, settings.level, rng, atom_count_draws=packing_draws.get(packing)
         )
     ]
-    starts += _library_starts(fitted, leaders, settings.level) if initial_leaders is None else []
+    starts += _library_starts(fitted_candidates, best_by_packing, settings.level) if initial_by_packing is None else []
     if not starts:
         return None
     n_atoms = max(int(start.occupied_sites.sum()) for start in starts)
     problem = SearchProblem(target, settings, n_atoms, jax.random.key(settings.seed))
-    minima = _search_rounds(problem, starts, fitted, progress)
+    minima = _search_rounds(problem, starts, fitted_candidates, progress)
     if minima is None:
         return None
     progress("probabilities of the sites")
-    return _summarize_search(problem, minima, _minima_weights(problem, minima.fitted))
+    return _summarize_search(problem, minima, _minima_weights(problem, minima.fitted_candidates))
 
 
-def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> SearchStart | None:
+def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> LatticeParticle | None:
     """Return a listed cluster on its lattice; None if it lies on none."""
     positions = cluster.positions
     if packing == "stack":
         positions = positions @ CUBE_TO_STACK.T if cluster.family in ("fcc", "octahedron") else positions
-        layers, layer_places = stacking.shifted_layers(positions)
+        layers, layer_positions = stacking.shifted_layers(positions)
         if len(layers) < 2:
             return None
-        start = _start_from_sequence(layers, stacking.StackingSequence(layer_places, math.inf), values)
+        start = _start_from_sequence(layers, stacking.StackingSequence(layer_positions, math.inf), values)
     elif packing in ("bcc", "sc"):
         centre = (positions - positions[0]).mean(axis=0)
         lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
-        start = SearchStart(lattice, _occupied_sites(lattice, positions - positions[0] - centre), values)
+        start = LatticeParticle(lattice, _occupied_sites(lattice, positions - positions[0] - centre), values)
     else:
         central_atom = positions[np.argmin(np.linalg.norm(positions, axis=1))]
         lattice_points = lattice_sites.packing_sites(packing, math.ceil(np.linalg.norm(positions, axis=1).max()) + 4)
@@ -210,19 +210,22 @@ def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None)
         ]
         centre = nearby_points[int(np.argmax(match_counts))] - central_atom
         lattice = lattice_sites.nearest_sites(packing, centre, round(START_SITES_PER_ATOM * len(positions)))
-        start = SearchStart(lattice, _occupied_sites(lattice, positions), values)
+        start = LatticeParticle(lattice, _occupied_sites(lattice, positions), values)
     return start if start.occupied_sites.sum() > 0.9 * len(positions) else None
 
 
 def _search_rounds(
-    problem: SearchProblem, starts: list[SearchStart], fitted: FittedCandidates, progress: Callable[[str], None]
+    problem: SearchProblem,
+    starts: list[LatticeParticle],
+    fitted_candidates: FittedCandidates,
+    progress: Callable[[str], None],
 ) -> SearchMinima | None:
     """Return the minima of rounds of searches, until a round finds no better one; None if none is a particle."""
     level = problem.settings.level
     minima: SearchMinima | None = None
     for round_index in range(level.max_rounds + 1):
         progress(f"sites, round {round_index + 1} of {level.min_rounds + 1} to {level.max_rounds + 1}")
-        weights = _minima_weights(problem, minima.fitted if minima else fitted)
+        weights = _minima_weights(problem, minima.fitted_candidates if minima else fitted_candidates)
         previous_identity = _best_identity(minima) if minima else None
         minima = _search_round(problem, starts, minima, weights, round_index)
         if minima is None:
@@ -236,9 +239,9 @@ def _search_rounds(
 
 def _search_round(
     problem: SearchProblem,
-    starts: Sequence[SearchStart],
+    starts: Sequence[LatticeParticle],
     minima: SearchMinima | None,
-    weights: SiteWeights,
+    weights: CostWeights,
     round_index: int,
 ) -> SearchMinima | None:
     """Return the minima with those of one round of searches; None if none is a particle."""
@@ -253,9 +256,9 @@ def _search_round(
     return minima
 
 
-def _next_starts(problem: SearchProblem, minima: SearchMinima) -> list[SearchStart]:
+def _next_starts(problem: SearchProblem, minima: SearchMinima) -> list[LatticeParticle]:
     """Return the best minima, and the best stack with its layers in other sequences, as starts of the next round."""
-    max_continued = problem.settings.level.max_continued
+    max_continued = problem.settings.level.max_continued_minima
     starts = minima.starts[:max_continued]
     restacked_starts = _restack(problem.target, minima, 2)
     return [*starts[: max(max_continued - 2, 1)], *restacked_starts][:max_continued] or starts
@@ -266,75 +269,79 @@ def _best_identity(minima: SearchMinima) -> tuple[int, float]:
     return int(minima.starts[0].occupied_sites.sum()), float(minima.shape_cost[0])
 
 
-def _minima_weights(problem: SearchProblem, fitted: FittedCandidates) -> SiteWeights:
+def _minima_weights(problem: SearchProblem, fitted_candidates: FittedCandidates) -> CostWeights:
     """Return the weights of data and priors, by the residual of the best fit."""
-    effective_points = _effective_points(problem.target, fitted)
+    effective_points = _effective_points(problem.target, fitted_candidates)
     return _site_weights(problem.target, effective_points, problem.settings.shape_weight)
 
 
-def _site_weights(target: Target, effective_points: float, shape_weight: float) -> SiteWeights:
+def _site_weights(target: Target, effective_points: float, shape_weight: float) -> CostWeights:
     """Return the weights of the data, of the prior on shape and of the prior on scale in the cost of a particle."""
     scale_spread = 0.0 if target.absolute else LOG_SCALE_SPREAD
-    return SiteWeights(
+    return CostWeights(
         *(jnp.asarray(value, jnp.float32) for value in (max(effective_points - 4.0, 8.0), shape_weight, scale_spread))
     )
 
 
-def _packing_leaders(fitted: FittedCandidates) -> dict[str, tuple[int, FitValues]]:
+def _best_by_packing(fitted_candidates: FittedCandidates) -> dict[str, tuple[int, FitValues]]:
     """Return number of atoms and values of the best candidate of each packing, for the three best packings."""
-    pool, fits = fitted
-    rw = np.where(np.isfinite(fits.rw) & ~pool.has_fault, fits.rw, np.inf)
+    pool, fits = fitted_candidates
+    rw = np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf)
     order = np.argsort(rw, kind="stable")
-    leaders: dict[str, tuple[int, FitValues]] = {}
+    best_by_packing: dict[str, tuple[int, FitValues]] = {}
     families = pool.families
     for row in order:
         packing = FAMILY_TYPES.get(str(families[row]), "")
         packing = PACKING_BY_TYPE.get(packing, packing)
         if (
             not packing
-            or packing in leaders
-            or rw[row] > min(MAX_LEADER_RW[1] * rw[order[0]], rw[order[0]] + MAX_LEADER_RW[0])
+            or packing in best_by_packing
+            or rw[row] > min(MAX_PACKING_RW[1] * rw[order[0]], rw[order[0]] + MAX_PACKING_RW[0])
         ):
             continue
         if not np.isfinite(rw[row]):
             break
-        leaders[packing] = int(pool.atoms[row]), candidates.select_rows(fits.values, row)
-        if len(leaders) == 3:
+        best_by_packing[packing] = int(pool.n_atoms[row]), candidates.select_rows(fits.values, row)
+        if len(best_by_packing) == 3:
             break
-    return leaders
+    return best_by_packing
 
 
 def _with_probable_packings(
-    leaders: Mapping[str, tuple[int, FitValues]], draws_by_packing: Mapping[str, np.ndarray] | None
+    best_by_packing: Mapping[str, tuple[int, FitValues]], draws_by_packing: Mapping[str, np.ndarray] | None
 ) -> dict[str, tuple[int, FitValues]]:
     """Return the leaders without improbable ones behind the first, and with probable packings that have none."""
-    if not draws_by_packing or not leaders:
-        return dict(leaders)
-    first_packing, first_leader = next(iter(leaders)), next(iter(leaders.values()))
-    selected_leaders = {
-        packing: leader
-        for packing, leader in leaders.items()
+    if not draws_by_packing or not best_by_packing:
+        return dict(best_by_packing)
+    first_packing, first_atoms_and_values = next(iter(best_by_packing)), next(iter(best_by_packing.values()))
+    selected_packings = {
+        packing: atoms_and_values
+        for packing, atoms_and_values in best_by_packing.items()
         if packing == first_packing or packing in draws_by_packing
     }
-    return selected_leaders | {
-        packing: (int(np.median(atom_draws)), first_leader[1])
+    return selected_packings | {
+        packing: (int(np.median(atom_draws)), first_atoms_and_values[1])
         for packing, atom_draws in draws_by_packing.items()
-        if packing not in selected_leaders
+        if packing not in selected_packings
     }
 
 
 def _library_starts(
-    fitted: FittedCandidates, leaders: Mapping[str, tuple[int, FitValues]], level: SearchLevel
-) -> list[SearchStart]:
+    fitted_candidates: FittedCandidates, best_by_packing: Mapping[str, tuple[int, FitValues]], level: SearchLevel
+) -> list[LatticeParticle]:
     """Return the best listed clusters of each packing on their lattices."""
-    pool, fits = fitted
-    starts, start_counts = [], dict.fromkeys(leaders, 0)
+    pool, fits = fitted_candidates
+    starts, start_counts = [], dict.fromkeys(best_by_packing, 0)
     families = pool.families
     for row in range(min(len(fits.rw), MAX_START_CANDIDATES)):
         type_name = FAMILY_TYPES.get(str(families[row]), "")
         packing = PACKING_BY_TYPE.get(type_name, type_name)
-        group = pool.groups[pool.group[row]]
-        if group.source == "network" or pool.has_fault[row] or start_counts.get(packing, level.starts) >= level.starts:
+        group = pool.groups[pool.group_index[row]]
+        if (
+            group.source == "network"
+            or pool.is_invalid[row]
+            or start_counts.get(packing, level.n_starts) >= level.n_starts
+        ):
             continue
         cluster = library.candidate_cluster(*pool.entry(row))
         if (start := start_from_cluster(cluster, packing, candidates.select_rows(fits.values, row))) is not None:
@@ -346,81 +353,83 @@ def _library_starts(
 def _packing_starts(
     target: Target,
     packing: str,
-    atoms: int,
+    n_atoms: int,
     values: FitValues,
     level: SearchLevel,
     rng,
     *,
     atom_count_draws: np.ndarray | None = None,
-) -> list[SearchStart]:
+) -> list[LatticeParticle]:
     """Return the starts of a packing that fit best by an approximate misfit.
 
     Half of the particles compared have drawn numbers of atoms.
     """
     if packing == "stack":
-        return _stack_starts(target, atoms, values, level, rng, atom_count_draws=atom_count_draws)
-    size = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume(packing)))
-    max_atoms = atoms if atom_count_draws is None else max(atoms, float(np.quantile(atom_count_draws, 0.9)))
+        return _stack_starts(target, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
+    size = float(size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume(packing)))
+    max_atoms = n_atoms if atom_count_draws is None else max(n_atoms, float(np.quantile(atom_count_draws, 0.9)))
     n_sites = round(START_SITES_PER_ATOM * max(max_atoms, 8))
     packing_lattices = [
         lattice_sites.nearest_sites(packing, origin, n_sites)
-        for origin in lattice_sites.random_origins(packing, size, level.origins, rng)
+        for origin in lattice_sites.random_origins(packing, size, level.n_origins, rng)
     ]
-    return _ellipsoid_starts(target, packing_lattices, atoms, values, level, rng, atom_count_draws=atom_count_draws)
+    return _ellipsoid_starts(target, packing_lattices, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
 
 
 def _ellipsoid_starts(
     target: Target,
     candidate_lattices: Sequence[LatticeSites],
-    atoms: int,
+    mean_n_atoms: int,
     values: FitValues,
     level: SearchLevel,
     rng,
     *,
     atom_count_draws: np.ndarray | None = None,
-) -> list[SearchStart]:
+) -> list[LatticeParticle]:
     """Return the ellipsoids of random axes and numbers of atoms on lattices that fit best by an approximate misfit."""
-    pair_curves, width = _grid_pair_curves(target, values)
+    pair_curves, bin_width = _grid_pair_curves(target, values)
     data, starts = np.asarray(target.basis.data), []
-    for trial in range(round(level.shapes * min(max(SMALL_PARTICLE_ATOMS / atoms, 1.0), MAX_SHAPE_FACTOR))):
+    for trial in range(
+        round(level.n_shapes * min(max(MAX_SMALL_PARTICLE_ATOMS / mean_n_atoms, 1.0), MAX_SHAPE_FACTOR))
+    ):
         lattice = candidate_lattices[trial % len(candidate_lattices)]
         rotated_positions = lattice.positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
         scaled_radii = np.linalg.norm(
             rotated_positions * np.exp(rng.normal(0, LOG_AXIS_SPREAD, 3)) + rng.normal(0, 0.2, 3), axis=1
         )
-        n_atoms = max(round(atoms * rng.uniform(0.9, 1.1)), 8)
+        n_atoms = max(round(mean_n_atoms * rng.uniform(0.9, 1.1)), 8)
         if atom_count_draws is not None and trial % 2:
             n_atoms = min(int(rng.choice(atom_count_draws)), round(len(scaled_radii) / 2))
         occupied_sites = scaled_radii <= np.partition(scaled_radii, n_atoms - 1)[n_atoms - 1]
         starts.append(
-            SearchStart(
+            LatticeParticle(
                 lattice,
                 occupied_sites,
                 values,
-                _particle_misfit(lattice.positions[occupied_sites], pair_curves, width, data, target.absolute),
+                _particle_misfit(lattice.positions[occupied_sites], pair_curves, bin_width, data, target.absolute),
             )
         )
     starts.sort(key=lambda start: start.misfit)
-    return starts[: level.starts]
+    return starts[: level.n_starts]
 
 
 def _stack_starts(
     target: Target,
-    atoms: int,
+    n_atoms: int,
     values: FitValues,
     level: SearchLevel,
     rng,
     *,
     atom_count_draws: np.ndarray | None = None,
-) -> list[SearchStart]:
+) -> list[LatticeParticle]:
     """Return the stacks that fit best as spheres; all sequences of layers are compared."""
     data, pair_curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
-    radius = float(size_classes.equivalent_sphere_diameter(atoms, size_classes.atom_volume("c"))) / 2
+    radius = float(size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
     i, j = np.meshgrid(steps, steps)
     layer = np.stack([i + j / 2, j * math.sqrt(0.75), 0 * i], axis=-1).reshape(-1, 3)
-    starts: list[SearchStart] = []
-    n_trials = max(4, level.origins // 6)
+    starts: list[LatticeParticle] = []
+    n_trials = max(4, level.n_origins // 6)
     for trial in range(n_trials):
         layer_offset = np.array([*rng.uniform(-0.5, 0.5, 2), 0.0]) if trial else np.zeros(3)
         height_offset = (0.0, 0.5, 0.25, 0.75)[trial % 4] * lattices.LAYER_SPACING
@@ -437,42 +446,42 @@ def _stack_starts(
         if len(layer_groups) < 2:
             continue
         for sequence in stacking.rank_sequences(
-            layer_groups, pair_curves, data, absolute=target.absolute, max_sequences=level.starts
+            layer_groups, pair_curves, data, absolute=target.absolute, max_sequences=level.n_starts
         ):
             starts.append(_start_from_sequence(layer_groups, sequence, values))
     starts.sort(key=lambda start: start.misfit)
-    stack_lattices = {start.lattice.packing: start.lattice for start in reversed(starts[: 4 * level.starts])}
+    stack_lattices = {start.lattice.packing: start.lattice for start in reversed(starts[: 4 * level.n_starts])}
     return _ellipsoid_starts(
-        target, list(stack_lattices.values())[::-1], atoms, values, level, rng, atom_count_draws=atom_count_draws
+        target, list(stack_lattices.values())[::-1], n_atoms, values, level, rng, atom_count_draws=atom_count_draws
     )
 
 
 def _start_from_sequence(
-    layers, sequence: stacking.StackingSequence, values: FitValues | None, *, other_packing_outside: bool = False
-) -> SearchStart:
+    layers, sequence: stacking.StackingSequence, values: FitValues | None, *, alternate_outer_layers: bool = False
+) -> LatticeParticle:
     """Return the particle of a sequence of layers on its lattice.
 
     Args:
         layers: positions of each layer in its three places.
         sequence: place of each layer.
         values: values of the model.
-        other_packing_outside: whether the layers beyond the particle alternate (`stacking.stacking_letters`).
+        alternate_outer_layers: whether the layers beyond the particle alternate (`stacking.stacking_letters`).
     """
-    layer_places, middle_layer = sequence.layer_positions, (len(layers) - 1) // 2
+    layer_positions, middle_layer = sequence.layer_positions, (len(layers) - 1) // 2
     positions = (
-        np.concatenate([layers[layer][layer_place] for layer, layer_place in enumerate(layer_places)])
-        - layers[middle_layer][layer_places[middle_layer]][0]
+        np.concatenate([layers[layer][layer_position] for layer, layer_position in enumerate(layer_positions)])
+        - layers[middle_layer][layer_positions[middle_layer]][0]
     )
     if (
-        layer_places[middle_layer + 1] - layer_places[middle_layer]
+        layer_positions[middle_layer + 1] - layer_positions[middle_layer]
     ) % 3 == 2:  # a stack's first step is to place 1: the mirror image
         positions = positions * np.array([1, -1, 1])
     lattice = lattice_sites.nearest_sites(
-        stacking.stacking_letters(sequence, reference_layer=middle_layer, alternate_outer=other_packing_outside),
+        stacking.stacking_letters(sequence, reference_layer=middle_layer, alternate_outer=alternate_outer_layers),
         positions.mean(axis=0),
         round(START_SITES_PER_ATOM * len(positions)),
     )
-    return SearchStart(lattice, _occupied_sites(lattice, positions - lattice.origin), values, sequence.misfit)
+    return LatticeParticle(lattice, _occupied_sites(lattice, positions - lattice.origin), values, sequence.misfit)
 
 
 def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
@@ -492,18 +501,18 @@ def _stack_pair_curves(target: Target, values: FitValues) -> np.ndarray:
 
 def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, float]:
     """Return the curves of pairs of atoms at evenly spaced distances, and the step in bonds."""
-    longest = target.span.max_distance / target.bond
-    width = max(site_moves.MIN_BIN_WIDTH, longest / (site_moves.N_DISTANCE_BINS - 2))
-    distance = jnp.maximum(jnp.arange(site_moves.N_DISTANCE_BINS) * width, 0.5) * target.bond
+    max_distance = target.span.max_distance / target.bond
+    bin_width = max(site_moves.MIN_BIN_WIDTH, max_distance / (site_moves.N_DISTANCE_BINS - 2))
+    distance = jnp.maximum(jnp.arange(site_moves.N_DISTANCE_BINS) * bin_width, 0.5) * target.bond
     float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
-    return np.asarray(_pair_curves(distance.astype(jnp.float32), float32_values, target.basis)), width
+    return np.asarray(_pair_curves(distance.astype(jnp.float32), float32_values, target.basis)), bin_width
 
 
 def _particle_misfit(
-    positions: np.ndarray, pair_curves: np.ndarray, width: float, data: np.ndarray, absolute: bool
+    positions: np.ndarray, pair_curves: np.ndarray, bin_width: float, data: np.ndarray, absolute: bool
 ) -> float:
     """Return the sum of squares of a particle's misfit."""
-    bin_indices = np.minimum(np.rint(pdist(positions) / width), len(pair_curves) - 1).astype(int)
+    bin_indices = np.minimum(np.rint(pdist(positions) / bin_width), len(pair_curves) - 1).astype(int)
     model = np.bincount(bin_indices, minlength=len(pair_curves)).astype(np.float32) @ pair_curves / len(positions)
     overlap, model_norm = float(model @ data), float(model @ model)
     return float(data @ data) - (
@@ -512,10 +521,10 @@ def _particle_misfit(
 
 
 def _run_searches(
-    problem: SearchProblem, starts: Sequence[SearchStart], weights: SiteWeights, key: Array
-) -> list[SearchStart]:
+    problem: SearchProblem, starts: Sequence[LatticeParticle], weights: CostWeights, key: Array
+) -> list[LatticeParticle]:
     """Return the particles at which searches from starts end."""
-    search_ends: list[SearchStart] = []
+    search_ends: list[LatticeParticle] = []
     batch = SEARCH_BATCH if jax.default_backend() == "cpu" else SEARCH_BATCH_ON_ACCELERATORS
     for batch_start in range(0, len(starts), batch):
         batch_starts = _recentre_lattices(starts[batch_start : batch_start + batch], problem.n_atoms)
@@ -528,7 +537,7 @@ def _run_searches(
                 problem.target.basis,
                 weights,
                 jax.random.fold_in(key, batch_start),
-                problem.settings.level.steps,
+                problem.settings.level.n_steps,
             )
         )
         search_ends += [
@@ -540,9 +549,9 @@ def _run_searches(
 def _with_best_start(
     target: Target,
     minima: SearchMinima | None,
-    first_starts: Sequence[SearchStart],
-    search_ends: Sequence[SearchStart],
-    weights: SiteWeights,
+    first_starts: Sequence[LatticeParticle],
+    search_ends: Sequence[LatticeParticle],
+    weights: CostWeights,
 ) -> SearchMinima | None:
     """Return the minima of searches, with the best of the starts if it costs less than the best minimum.
 
@@ -554,7 +563,7 @@ def _with_best_start(
     return _rank_minima(target, [start_minima.starts[0], *search_ends], weights)
 
 
-def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[SearchStart]:
+def _recentre_lattices(starts: Sequence[LatticeParticle], n_atoms: int) -> list[LatticeParticle]:
     """Return the same particles of about a number of atoms, each in the middle of a lattice; all have one size."""
     n_sites = next((n_sites for n_sites in SITE_COUNTS if n_sites >= SEARCH_SITES_PER_ATOM * n_atoms), SITE_COUNTS[-1])
     recentred_starts = []
@@ -570,7 +579,7 @@ def _recentre_lattices(starts: Sequence[SearchStart], n_atoms: int) -> list[Sear
     return recentred_starts
 
 
-def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[site_moves.SiteGraph, np.ndarray, FitValues]:
+def _batch_starts(starts: Sequence[LatticeParticle], batch: int) -> tuple[site_moves.SiteGraph, np.ndarray, FitValues]:
     """Return lattices, occupied sites and values of starts as arrays; the last start is repeated to fill the batch."""
     padded_starts = [*starts, *[starts[-1]] * (batch - len(starts))]
     occupation = np.stack([start.occupied_sites for start in padded_starts]).astype(np.float32)
@@ -580,7 +589,7 @@ def _batch_starts(starts: Sequence[SearchStart], batch: int) -> tuple[site_moves
     return site_moves.site_graphs([start.lattice for start in padded_starts]), occupation, values
 
 
-def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: SiteWeights) -> SearchMinima | None:
+def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights: CostWeights) -> SearchMinima | None:
     """Return the distinct particles with their fits, best first; None if none is a particle."""
     clusters, distinct_starts, known_moments = [], [], set()
     for start in search_ends:
@@ -603,14 +612,14 @@ def _rank_minima(target: Target, search_ends: Sequence[SearchStart], weights: Si
     shape_cost = np.array(
         [lattice_sites.excess_occupancy_cost(start.lattice, start.occupied_sites) for start in distinct_starts]
     )
-    squares = np.asarray(fits.rw, float) ** 2 + site_moves.CURVE_ACCURACY**2
+    squares = np.asarray(fits.rw, float) ** 2 + site_moves.MIN_SEARCH_RW**2
     cost = 0.5 * float(weights.n_effective) * np.log(squares) + float(weights.shape_weight) * shape_cost
     if not target.absolute:
         cost += 0.5 * (np.log(np.maximum(fits.values.scale, 1e-3)) / LOG_SCALE_SPREAD) ** 2
     order = np.argsort(np.where(np.isfinite(cost), cost, np.inf), kind="stable")
     starts = [distinct_starts[row]._replace(values=candidates.select_rows(fits.values, row)) for row in order]
-    fitted = candidates.select_fitted(FittedCandidates(pool, fits), order)
-    return SearchMinima(starts, fitted, cost[order], shape_cost[order])
+    fitted_candidates = candidates.select_fitted(FittedCandidates(pool, fits), order)
+    return SearchMinima(starts, fitted_candidates, cost[order], shape_cost[order])
 
 
 def _observed_family(positions: np.ndarray) -> str:
@@ -624,9 +633,9 @@ def _lattice_label(packing: str) -> str:
     return f"sites of {'a stack' if packing not in lattice_sites.UNSTACKED_PACKINGS else packing}"
 
 
-def _effective_points(target: Target, fitted: FittedCandidates) -> float:
+def _effective_points(target: Target, fitted_candidates: FittedCandidates) -> float:
     """Return the number of independent points that the residual of the best fit counts for."""
-    pool, fits = fitted
+    pool, fits = fitted_candidates
     best_row = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
     best_curves, _ = fit.fitted_curves(
         candidates.select_rows(fits, best_row), candidates.cluster_tables(pool.select(best_row), target), target
@@ -634,14 +643,14 @@ def _effective_points(target: Target, fitted: FittedCandidates) -> float:
     return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
 
 
-def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[SearchStart]:
+def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[LatticeParticle]:
     """Return the best stack's shape with its layers in other sequences that fit, and with other layers beyond."""
     best = next(
         (start for start in minima.starts[:4] if start.lattice.packing not in lattice_sites.UNSTACKED_PACKINGS), None
     )
     if best is None or best.values is None:
         return []
-    layers, layer_places = stacking.shifted_layers(best.lattice.positions[best.occupied_sites])
+    layers, layer_positions = stacking.shifted_layers(best.lattice.positions[best.occupied_sites])
     if len(layers) < 3:
         return []
     sequences = stacking.rank_sequences(
@@ -651,20 +660,20 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Sear
         absolute=target.absolute,
         max_sequences=max_starts + 1,
     )
-    present_sequence = stacking.StackingSequence(layer_places, 0.0)
-    present_letters = present_sequence.letters, present_sequence.letters[::-1]
+    current_sequence = stacking.StackingSequence(layer_positions, 0.0)
+    current_letters = current_sequence.letters, current_sequence.letters[::-1]
     new_starts = [
         _start_from_sequence(layers, sequence, best.values)
         for sequence in sequences
-        if sequence.letters not in present_letters
+        if sequence.letters not in current_letters
     ]
     return [
         *new_starts[: max_starts - 1],
-        _start_from_sequence(layers, present_sequence, best.values, other_packing_outside=True),
+        _start_from_sequence(layers, current_sequence, best.values, alternate_outer_layers=True),
     ]
 
 
-def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: SiteWeights) -> SearchResult:
+def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: CostWeights) -> SearchResult:
     """Return the distinct particles, with probabilities of atoms and atom counts from random walks from the best."""
     walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], problem.n_atoms)
     site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
@@ -676,13 +685,13 @@ def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: Sit
             problem.target.basis,
             weights,
             jax.random.fold_in(problem.key, 999),
-            n_steps=problem.settings.level.walk_steps,
+            n_steps=problem.settings.level.n_walk_steps,
         )
     )
     minimum_weights = np.exp(minima.cost[0] - minima.cost[: len(walk_starts)])
     minimum_weights /= minimum_weights.sum()
     occupancy = [walk_draws.occupancy[row][start.occupied_sites] for row, start in enumerate(walk_starts)]
-    pool = minima.fitted.pool
+    pool = minima.fitted_candidates.pool
     group = pool.groups[0]
     return SearchResult(
         group._replace(rows=group.rows[pool.group_row]),

@@ -45,8 +45,8 @@ from jaxstruc.pdf import (
     sources,
 )
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, FittedCandidates, WeightedCandidates
-from jaxstruc.pdf.classifier_prior import ClassifierPrediction, ClassifierScreen
-from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleModel
+from jaxstruc.pdf.classifier_prior import ClassifierPrediction, LoadedClassifier
+from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleComparison
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurement, build_result
 from jaxstruc.pdf.screening import BinnedDistances, DiameterEstimate
@@ -85,7 +85,7 @@ class PdfPlan(NamedTuple):
     """Number of candidates with atoms and curves in a result."""
     shape_weight: float = SHAPE_PRIOR_WEIGHT
     """Weight of the prior on shape in a search."""
-    classifier_screen: ClassifierScreen = ClassifierScreen(None)
+    classifier: LoadedClassifier = LoadedClassifier(None)
     """Classifier that predicts which candidates are probable."""
 
     @property
@@ -131,12 +131,12 @@ class PdfPlan(NamedTuple):
     @property
     def provenance(self) -> dict[str, Any]:
         """Everything beside a file that decides its result, as JSON."""
-        network = self.classifier_screen.network
-        decisive = {"element": self.element} | self.options.recorded
-        decisive |= {"screen": network.card["sha256"] if network else self.classifier_screen.missing_reason or "none"}
+        network = self.classifier.network
+        provenance = {"element": self.element} | self.options.recorded_values
+        provenance |= {"screen": network.card["sha256"] if network else self.classifier.missing_reason or "none"}
         for source in self.sources:
-            decisive |= source.provenance
-        return decisive | {"version": jaxstruc.__version__}
+            provenance |= source.provenance
+        return provenance | {"version": jaxstruc.__version__}
 
 
 class MeasurementCase(NamedTuple):
@@ -192,7 +192,7 @@ def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
     """
     complete = resolve_settings(reduction.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond)
     settings, (r, _) = complete.settings_by_name, complete.curve
-    independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], background=plan.fit.background)
+    independent_points(r, qmin=settings["qmin"], qmax=settings["qmax"], n_background_terms=plan.fit.background)
     return complete
 
 
@@ -220,7 +220,7 @@ def solve_measurements(
     inputs = zip(
         measurements,
         padded_targets(measurements, plan, run_measurements or measurements),
-        classifier_prior.predict_measurements(measurements, plan.classifier_screen, bond=plan.bond),
+        classifier_prior.predict_measurements(measurements, plan.classifier, bond=plan.bond),
         *candidate_streams,
         strict=True,
     )
@@ -265,7 +265,7 @@ def padded_targets(
             qbroad=entry["qbroad"],
             bond=plan.bond,
             span=span,
-            background=plan.fit.background,
+            n_background_terms=plan.fit.background,
             absolute=plan.fit.absolute,
             lowest_qmin=_minimum_qmin(measurement),
             min_q_nodes=min_q_nodes,
@@ -286,28 +286,37 @@ def solve_measurement(
     """
     if not case.nonempty_groups:
         return _failed_result(case, "Expected a candidate, got none; try others.")
-    probable = select_probable_candidates(case, library_cache)
-    inferred = infer_settings(case, probable)
-    case = case._replace(target=inferred.target)
-    screened = screen_candidates(case, probable)
-    fitted = fit_candidates(case, screened.groups, progress)
-    if not np.isfinite(fitted.fits.rw[0]):
-        return _failed_result(case, NO_FINITE_FIT, inferred.settings)
+    probable_candidates = select_probable_candidates(case, library_cache)
+    inferred_settings = infer_settings(case, probable_candidates)
+    case = case._replace(target=inferred_settings.target)
+    screened_candidates = screen_candidates(case, probable_candidates)
+    fitted_candidates = fit_candidates(case, screened_candidates.groups, progress)
+    if not np.isfinite(fitted_candidates.fits.rw[0]):
+        return _failed_result(case, NO_FINITE_FIT, inferred_settings.settings)
     size = estimate_size(case)
-    sample_model = cross_validate_sample(case, fitted, screened, size.signal_end, library_cache, progress)
-    search_result = search_lattice_sites(case, fitted, sample_model, progress)
-    fitted = add_searched_particles(case, fitted, search_result)
-    weighted = weight_candidates(case, fitted, sample_model, search_result)
-    weighted = propagate_setting_errors(case, weighted, inferred.settings)
-    solved = SolvedMeasurement(
-        case.measurement, case.target, case.groups, weighted, case.free, inferred.settings, size, sample_model,
+    sample_comparison = cross_validate_sample(
+        case, fitted_candidates, screened_candidates, size.signal_end, library_cache, progress
+    )
+    search_result = search_lattice_sites(case, fitted_candidates, sample_comparison, progress)
+    fitted_candidates = add_searched_particles(case, fitted_candidates, search_result)
+    weighted_candidates = weight_candidates(case, fitted_candidates, sample_comparison, search_result)
+    weighted_candidates = propagate_setting_errors(case, weighted_candidates, inferred_settings.settings)
+    solved_measurement = SolvedMeasurement(
+        case.measurement,
+        case.target,
+        case.groups,
+        weighted_candidates,
+        case.free,
+        inferred_settings.settings,
+        size,
+        sample_comparison,
         search_result,
-    )  # fmt: skip
+    )
     return build_result(
-        _empty_result(case, inferred.settings, probable, weighted),
-        solved,
+        _empty_result(case, inferred_settings.settings, probable_candidates, weighted_candidates),
+        solved_measurement,
         max_written=case.plan.max_written,
-        further_remarks=_further_remarks(case, sample_model),
+        further_remarks=_further_remarks(case, sample_comparison),
     )
 
 
@@ -326,14 +335,14 @@ def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCach
     return ProbableCandidates(groups, distances)
 
 
-def infer_settings(case: MeasurementCase, probable: ProbableCandidates) -> InferredSettings:
+def infer_settings(case: MeasurementCase, probable_candidates: ProbableCandidates) -> InferredSettings:
     """Return the target with the settings that the data prefer, and these settings."""
     target = case.target
     inferred_settings: dict[str, InferredSetting] = {}
     names = _inferable_settings(case.measurement, case.free)
     if not names:
         return InferredSettings(target, inferred_settings)
-    groups_with_distances = list(zip(probable.groups, probable.distances, strict=True))
+    groups_with_distances = list(zip(probable_candidates.groups, probable_candidates.distances, strict=True))
     binned_groups = [
         (group, binned_distances) for group, binned_distances in groups_with_distances if binned_distances is not None
     ]
@@ -352,16 +361,16 @@ def infer_settings(case: MeasurementCase, probable: ProbableCandidates) -> Infer
     return InferredSettings(target, inferred_settings)
 
 
-def screen_candidates(case: MeasurementCase, probable: ProbableCandidates) -> ScreenedCandidates:
+def screen_candidates(case: MeasurementCase, probable_candidates: ProbableCandidates) -> ScreenedCandidates:
     """Return the candidates that are worth a fit, and the rows of the library for the cross-validation."""
     screened_groups = [
-        classifier_prior.select_screened(
+        classifier_prior.select_for_fit(
             group,
             binned_distances,
             case.target,
             max_candidates=classifier_prior.max_fitted(case.prediction, group),
         )
-        for group, binned_distances in zip(probable.groups, probable.distances, strict=True)
+        for group, binned_distances in zip(probable_candidates.groups, probable_candidates.distances, strict=True)
     ]
     holdout_rows = next((rows for group, rows in screened_groups if group.source != "network"), np.zeros(0, int))
     return ScreenedCandidates([group for group, _ in screened_groups], holdout_rows)
@@ -379,14 +388,14 @@ def fit_candidates(
         free=DEFAULT_FREE_PARAMETERS if in_two_stages else free,
         progress=lambda n_done, count: progress(f"{n_done} of {count} candidates"),
     )
-    fitted = _rank_by_rw(_drop_duplicate_draws(FittedCandidates(pool, fits)))
+    fitted_candidates = _rank_by_rw(_drop_duplicate_draws(FittedCandidates(pool, fits)))
     if in_two_stages:
-        pool = fitted.pool.select(np.arange(min(MAX_REFINED_CANDIDATES, len(fitted.fits.rw))))
-        fitted = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
+        pool = fitted_candidates.pool.select(np.arange(min(MAX_REFINED_CANDIDATES, len(fitted_candidates.fits.rw))))
+        fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
     if case.plan.relax.coordinates:
-        pool = candidates.candidate_pool([_relax_candidates(fitted, target, case.plan.relax.restraint)])
-        fitted = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
-    return fitted
+        pool = candidates.candidate_pool([_relax_candidates(fitted_candidates, target, case.plan.relax.restraint)])
+        fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
+    return fitted_candidates
 
 
 def estimate_size(case: MeasurementCase) -> DiameterEstimate:
@@ -398,23 +407,23 @@ def estimate_size(case: MeasurementCase) -> DiameterEstimate:
 
 def cross_validate_sample(
     case: MeasurementCase,
-    fitted: FittedCandidates,
-    screened: ScreenedCandidates,
+    fitted_candidates: FittedCandidates,
+    screened_candidates: ScreenedCandidates,
     signal_end: float,
     library_cache: LibraryCache,
     progress: Callable[[str], None],
-) -> SampleModel | str:
+) -> SampleComparison | str:
     """Return the comparison of one cluster with many, or why there is none; empty if it is not asked for."""
     plan = case.plan
     if plan.ensemble == "none":
         return ""
     progress("one cluster or many")
-    options = HoldoutOptions(case.free, plan.ensemble, screened.holdout_rows, _holdout_search(plan))
+    options = HoldoutOptions(case.free, plan.ensemble, screened_candidates.holdout_rows, _holdout_search(plan))
     return distribution.cross_validate_sample(
         case.measurement,
         case.target,
         case.groups,
-        fitted,
+        fitted_candidates,
         signal_end=signal_end,
         options=options,
         library_cache=library_cache,
@@ -423,8 +432,8 @@ def cross_validate_sample(
 
 def search_lattice_sites(
     case: MeasurementCase,
-    fitted: FittedCandidates,
-    sample_model: SampleModel | str,
+    fitted_candidates: FittedCandidates,
+    sample_comparison: SampleComparison | str,
     progress: Callable[[str], None],
 ) -> SearchResult | None:
     """Return the particles of a search over lattice sites; None if it is not asked for or finds none.
@@ -432,11 +441,11 @@ def search_lattice_sites(
     A distribution of particles is not searched. The search starts from the candidates and the classifier's prediction.
     """
     plan = case.plan
-    if plan.search == "none" or _is_distribution(sample_model):
+    if plan.search == "none" or _is_distribution(sample_comparison):
         return None
     return site_search.search_lattice_sites(
         case.target,
-        fitted,
+        fitted_candidates,
         SearchSettings(site_search.SEARCH_LEVELS[plan.search], plan.seed, plan.shape_weight),
         draws_by_packing=classifier_prior.draw_atom_counts(case.prediction, case.nonempty_groups),
         progress=progress,
@@ -444,23 +453,23 @@ def search_lattice_sites(
 
 
 def add_searched_particles(
-    case: MeasurementCase, fitted: FittedCandidates, search_result: SearchResult | None
+    case: MeasurementCase, fitted_candidates: FittedCandidates, search_result: SearchResult | None
 ) -> FittedCandidates:
     """Return candidates and searched particles, best first; a particle that a source lists counts as the source's."""
     if search_result is None:
-        return fitted
-    pool, fits = fitted
-    fit_keys = {(int(atoms), round(float(rw), 5)) for atoms, rw in zip(pool.atoms, fits.rw, strict=True)}
+        return fitted_candidates
+    pool, fits = fitted_candidates
+    fit_keys = {(int(atoms), round(float(rw), 5)) for atoms, rw in zip(pool.n_atoms, fits.rw, strict=True)}
     search_pool = candidates.candidate_pool([search_result.group])
     search_fits = candidates.fit_all(search_pool, case.target, free=case.free)
     is_new = np.array(
         [
             (int(n_atoms), round(float(rw), 5)) not in fit_keys
-            for n_atoms, rw in zip(search_pool.atoms, search_fits.rw, strict=True)
+            for n_atoms, rw in zip(search_pool.n_atoms, search_fits.rw, strict=True)
         ],
         bool,
     )
-    group_indices = np.concatenate([pool.group, np.full(int(is_new.sum()), len(pool.groups))])
+    group_indices = np.concatenate([pool.group_index, np.full(int(is_new.sum()), len(pool.groups))])
     group_rows = np.concatenate([pool.group_row, np.flatnonzero(is_new)])
     merged_pool = CandidatePool((*pool.groups, search_result.group), group_indices, group_rows)
     merged_fits = candidates.concatenate(fits, candidates.select_rows(search_fits, is_new))
@@ -469,23 +478,23 @@ def add_searched_particles(
 
 def weight_candidates(
     case: MeasurementCase,
-    fitted: FittedCandidates,
-    sample_model: SampleModel | str,
+    fitted_candidates: FittedCandidates,
+    sample_comparison: SampleComparison | str,
     search_result: SearchResult | None,
 ) -> WeightedCandidates:
     """Return the candidates by weight: by their fits and by the weights of types, predictions and shapes."""
-    pool, fits = fitted
-    effective_points = _effective_points(case, fitted)
+    pool, fits = fitted_candidates
+    effective_points = _effective_points(case, fitted_candidates)
     prior_weights: np.ndarray | float = 1.0
     if case.plan.screen_candidates:
         all_candidates = candidates.candidate_pool(case.nonempty_groups)
         prior_weights = posterior.prior_weights(
             *_prior_features(pool), listed_candidates=_prior_features(all_candidates)
         )
-        if isinstance(sample_model, SampleModel):
+        if isinstance(sample_comparison, SampleComparison):
             effective_fraction = effective_points / case.target.n_independent
             log_gains = [
-                effective_fraction * sample_model.type_gains.get(FAMILY_TYPES.get(family, ""), 0.0)
+                effective_fraction * sample_comparison.type_gains.get(FAMILY_TYPES.get(family, ""), 0.0)
                 for family in pool.families
             ]
             prior_weights = prior_weights * np.exp(np.maximum(log_gains, -300.0))
@@ -493,24 +502,24 @@ def weight_candidates(
         prior_weights = prior_weights * np.exp(
             -np.minimum(case.plan.shape_weight * _excess_shape_cost(pool, search_result), 300.0)
         )
-    usable_rw = np.where(pool.has_fault, np.nan, fits.rw)
+    usable_rw = np.where(pool.is_invalid, np.nan, fits.rw)
     weight = posterior.weights(usable_rw, effective_points, len(case.free), prior_weight=prior_weights)
     order = np.lexsort((np.where(np.isfinite(fits.rw), fits.rw, np.inf), -weight, ~np.isfinite(usable_rw)))
-    return WeightedCandidates(*candidates.select_fitted(fitted, order), weight[order], effective_points)
+    return WeightedCandidates(*candidates.select_fitted(fitted_candidates, order), weight[order], effective_points)
 
 
 def propagate_setting_errors(
-    case: MeasurementCase, weighted: WeightedCandidates, inferred_settings: Mapping[str, InferredSetting]
+    case: MeasurementCase, weighted_candidates: WeightedCandidates, inferred_settings: Mapping[str, InferredSetting]
 ) -> WeightedCandidates:
     """Return the candidates with the errors of inferred settings added to those of the fitted values.
 
     Each setting is moved by about its standard error, and the listed candidates are fitted again.
     """
     if not inferred_settings:
-        return weighted
-    n_candidates = min(MAX_LISTED_CANDIDATES, len(weighted.fits.rw))
-    listed_pool = weighted.pool.select(np.arange(n_candidates))
-    variance = np.asarray(weighted.fits.errors, float) ** 2
+        return weighted_candidates
+    n_candidates = min(MAX_LISTED_CANDIDATES, len(weighted_candidates.fits.rw))
+    listed_pool = weighted_candidates.pool.select(np.arange(n_candidates))
+    variance = np.asarray(weighted_candidates.fits.errors, float) ** 2
     for name, setting in inferred_settings.items():
         step = min(setting.error, 0.1 * max(setting.value, 0.01))
         interval_bounds = max(setting.value - step, 1e-3), setting.value + step
@@ -523,7 +532,7 @@ def propagate_setting_errors(
             variance[:n_candidates, column] += (
                 (high - low) / (interval_bounds[1] - interval_bounds[0]) * setting.error
             ) ** 2
-    return weighted._replace(fits=weighted.fits._replace(errors=np.sqrt(variance)))
+    return weighted_candidates._replace(fits=weighted_candidates.fits._replace(errors=np.sqrt(variance)))
 
 
 def _basis_size(measurement: Measurement, plan: PdfPlan) -> float:
@@ -574,24 +583,24 @@ def _holdout_search(plan: PdfPlan) -> Callable[[Target, FittedCandidates], Candi
         return None
     settings = SearchSettings(site_search.HOLDOUT_LEVEL, plan.seed, plan.shape_weight)
 
-    def search_below_cut(target: Target, fitted: FittedCandidates) -> CandidateGroup | None:
-        search_result = site_search.search_lattice_sites(target, fitted, settings)
+    def search_below_cut(target: Target, fitted_candidates: FittedCandidates) -> CandidateGroup | None:
+        search_result = site_search.search_lattice_sites(target, fitted_candidates, settings)
         return search_result.group if search_result else None
 
     return search_below_cut
 
 
-def _is_distribution(sample_model: SampleModel | str) -> bool:
+def _is_distribution(sample_comparison: SampleComparison | str) -> bool:
     """Return whether the cross-validation finds a distribution of particles."""
-    return isinstance(sample_model, SampleModel) and sample_model.is_distribution
+    return isinstance(sample_comparison, SampleComparison) and sample_comparison.is_distribution
 
 
-def _drop_duplicate_draws(fitted: FittedCandidates) -> FittedCandidates:
+def _drop_duplicate_draws(fitted_candidates: FittedCandidates) -> FittedCandidates:
     """Return the candidates without draws of the network that duplicate better ones."""
-    pool, fits = fitted
+    pool, fits = fitted_candidates
     groups, row_blocks = list(pool.groups), []
     for group_index, group in enumerate(groups):
-        group_rows = np.flatnonzero(pool.group == group_index)
+        group_rows = np.flatnonzero(pool.group_index == group_index)
         if group.source == "network":
             best_rows, groups[group_index] = sources.merge_duplicates(
                 group, np.asarray(fits.rw)[group_rows], np.asarray(fits.values.stretch)[group_rows]
@@ -603,37 +612,39 @@ def _drop_duplicate_draws(fitted: FittedCandidates) -> FittedCandidates:
     )
 
 
-def _rank_by_rw(fitted: FittedCandidates) -> FittedCandidates:
+def _rank_by_rw(fitted_candidates: FittedCandidates) -> FittedCandidates:
     """Return the candidates by Rw; faulty and failed ones come last."""
-    rw = fitted.fits.rw
-    return candidates.select_fitted(fitted, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted.pool.has_fault)))
+    rw = fitted_candidates.fits.rw
+    return candidates.select_fitted(
+        fitted_candidates, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted_candidates.pool.is_invalid))
+    )
 
 
-def _effective_points(case: MeasurementCase, fitted: FittedCandidates) -> float:
+def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates) -> float:
     """Return the number of independent points that the residual of the best fit counts for."""
     target = case.target
     # As many curves as `build_result` writes, so that one compilation serves both.
-    best_fits = candidates.select_rows(fitted.fits, slice(0, case.plan.max_written))
-    best_pool = fitted.pool.select(np.arange(len(best_fits.rw)))
+    best_fits = candidates.select_rows(fitted_candidates.fits, slice(0, case.plan.max_written))
+    best_pool = fitted_candidates.pool.select(np.arange(len(best_fits.rw)))
     best_curves, _ = fit.fitted_curves(best_fits, candidates.cluster_tables(best_pool, target), target)
     return statistics.effective_points(target.g - best_curves[0], target.n_independent, accuracy=target.accuracy)
 
 
 def _excess_shape_cost(pool: CandidatePool, search_result: SearchResult) -> np.ndarray:
     """Return the cost of searched particles' shapes; 0 for other candidates."""
-    from_search = np.array([group is search_result.group for group in pool.groups])[pool.group]
+    from_search = np.array([group is search_result.group for group in pool.groups])[pool.group_index]
     return np.where(from_search, search_result.shape_cost[np.where(from_search, pool.group_row, 0)], 0.0)
 
 
 def _prior_features(pool: CandidatePool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return types, numbers of atoms and diameters of candidates."""
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
-    return types, pool.atoms, pool.diameter
+    return types, pool.n_atoms, pool.diameter
 
 
-def _relax_candidates(fitted: FittedCandidates, target: Target, restraint: float) -> CandidateGroup:
+def _relax_candidates(fitted_candidates: FittedCandidates, target: Target, restraint: float) -> CandidateGroup:
     """Return the candidates with their atoms moved to fit the data."""
-    pool, fits = fitted
+    pool, fits = fitted_candidates
     displacements, clusters = [], []
     for row in range(len(fits.rw)):
         cluster = library.candidate_cluster(*pool.entry(row))
@@ -661,19 +672,23 @@ def _updated_settings(
 def _empty_result(
     case: MeasurementCase,
     inferred_settings: Mapping[str, InferredSetting],
-    probable: ProbableCandidates,
-    weighted: WeightedCandidates,
+    probable_candidates: ProbableCandidates,
+    weighted_candidates: WeightedCandidates,
 ) -> PdfResult:
     """Return the result without candidates, with what the classifier predicted of the library."""
     prior = classifier_prior.summarize_prior(
-        case.prediction, case.nonempty_groups, probable.groups, weighted.pool, weighted.weight
+        case.prediction,
+        case.nonempty_groups,
+        probable_candidates.groups,
+        weighted_candidates.pool,
+        weighted_candidates.weight,
     )
     return dataclasses.replace(_failed_result(case, "", inferred_settings), classifier_prior=prior)
 
 
-def _further_remarks(case: MeasurementCase, sample_model: SampleModel | str) -> list[str]:
+def _further_remarks(case: MeasurementCase, sample_comparison: SampleComparison | str) -> list[str]:
     """Return remarks that a search or a classifier was left out."""
-    remarks = [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_distribution(sample_model) else []
+    remarks = [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_distribution(sample_comparison) else []
     if any(group.source == "library" for group in case.groups):
-        remarks += classifier_prior.prior_remarks(case.prediction, case.plan.classifier_screen.missing_reason)
+        remarks += classifier_prior.prior_remarks(case.prediction, case.plan.classifier.missing_reason)
     return remarks

@@ -66,7 +66,7 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
             pdf = jnp.asarray(model_input(measurement, rmin=measurement.settings_by_name["rmin"]), jnp.float32)
             network_draws = jax.device_get(propose_draws(network.params, pdf, jax.random.key(options.seed)))
             range_remarks = partial(propose.range_warnings, network.card["limits"], measurement, bond)
-            yield network_candidates(network_draws, bond=bond, family=family)._replace(range_warnings=range_remarks)
+            yield network_candidates(network_draws, bond=bond, family=family)._replace(training_warnings=range_remarks)
 
     provenance = {"samples": options.draws, "seed": options.seed, "weights": files.sha256(options.weights)}
     facts = {"seed": options.seed, "model": network.card["name"]}
@@ -183,7 +183,7 @@ def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray)
         rw: Rw of the fit of each candidate.
         stretch: stretch of the fit of each candidate.
     """
-    is_faulty = np.array([index in group.faults for index in range(len(rw))], bool)
+    is_faulty = np.array([index in group.invalid_reasons for index in range(len(rw))], bool)
     unique_indices: list[int] = []
     unique_distances: list[np.ndarray] = []
     draw_counts = np.zeros(len(rw), int)

@@ -24,7 +24,7 @@ STRETCH_BOUNDS = PARAMETERS["stretch"].bounds(1.0)
 """Smallest and largest stretch of a fit."""
 R_MARGIN = 6.0
 """Å. Distances up to this far beyond the range of the fit count; longer ones do not reach it."""
-CURVE_ACCURACY = 3e-3
+CURVE_RW_ERROR = 3e-3
 """Rw of the errors that tables and bins make in calculated curves."""
 BASIS_TOLERANCE = 1e-3
 """Strength relative to the strongest curve below which a curve is left out of the basis."""
@@ -49,7 +49,7 @@ class TargetSettings(NamedTuple):
     """Å. Nearest-neighbour distance of the sample."""
     span: TableRange
     """Range that tables of clusters cover."""
-    background: int = 0
+    n_background_terms: int = 0
     """Number of smooth terms under G(r), half waves over the range of r."""
     absolute: bool = False
     """Whether the data are on an absolute scale."""
@@ -128,7 +128,7 @@ class Target(NamedTuple):
     qbroad: float
     bond: float
     """Å. Nearest-neighbour distance of the sample."""
-    background: int
+    n_background_terms: int
     """Number of smooth terms under G(r)."""
     span: TableRange
     """Range that tables of clusters cover."""
@@ -141,7 +141,7 @@ class Target(NamedTuple):
     @property
     def accuracy(self) -> float:
         """Root mean square, in 1/Å², below which a residual shows the accuracy of curves."""
-        return CURVE_ACCURACY * float(np.sqrt(np.mean(self.g**2)))
+        return CURVE_RW_ERROR * float(np.sqrt(np.mean(self.g**2)))
 
     @property
     def n_independent(self) -> float:
@@ -179,10 +179,12 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
     Raises:
         ValueError: if there are too few independent points.
     """
-    n_independent = independent_points(r, qmin=settings.qmin, qmax=settings.qmax, background=settings.background)
+    n_independent = independent_points(
+        r, qmin=settings.qmin, qmax=settings.qmax, n_background_terms=settings.n_background_terms
+    )
     lowest_qmin = settings.qmin if settings.lowest_qmin is None else min(settings.lowest_qmin, settings.qmin)
     basis_functions, radius = _basis_functions(r, lowest_qmin, settings)
-    projection = _project_data(r, g, basis_functions, settings.background)
+    projection = _project_data(r, g, basis_functions, settings.n_background_terms)
     min_q_nodes = max(settings.min_q_nodes, n_q_nodes(r[-1], lowest_qmin, settings.qmax, settings.span))
     q, basis_transform = _basis_transform(r, basis_functions, settings.qmin, settings.qmax, settings.span, min_q_nodes)
     basis = FitBasis(
@@ -209,7 +211,7 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
         qdamp=settings.qdamp,
         qbroad=settings.qbroad,
         bond=settings.bond,
-        background=settings.background,
+        n_background_terms=settings.n_background_terms,
         span=settings.span,
         basis_functions=basis_functions,
         basis=basis,
@@ -230,20 +232,22 @@ def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float 
     q, basis_transform = _basis_transform(
         target.r, target.basis_functions, qmin, target.qmax, target.span, len(target.basis.q)
     )
-    n_independent = independent_points(target.r, qmin=qmin, qmax=target.qmax, background=target.background)
+    n_independent = independent_points(
+        target.r, qmin=qmin, qmax=target.qmax, n_background_terms=target.n_background_terms
+    )
     basis = replace(
         target.basis, q=q, transform=basis_transform, qdamp=_float32(qdamp), n_independent=_float32(n_independent)
     )
     return target._replace(qmin=qmin, qdamp=qdamp, basis=basis)
 
 
-def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, background: int = 0) -> float:
+def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, n_background_terms: int = 0) -> float:
     """Return the number of independent points of the data, less the terms of the background.
 
     Raises:
         ValueError: if there are too few to fit.
     """
-    n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - background
+    n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - n_background_terms
     if n_independent <= len(FIT_PARAMETERS):
         raise ValueError(
             f"Expected more than {len(FIT_PARAMETERS)} independent points, got {n_independent:.1f} for r {r[0]:g} to "
@@ -297,10 +301,10 @@ def _basis_functions(
     r: Float[np.ndarray, " r"], lowest_qmin: float, settings: TargetSettings
 ) -> tuple[Float[np.ndarray, "r basis"], Float[np.ndarray, " basis"]]:
     """Return the orthonormal basis on the points of the data, and the r in Å at which each function sits."""
-    _, to_g = sine_transform(r, lowest_qmin, settings.qmax, settings.span)
-    eigenvalues, eigenvectors = np.linalg.eigh(to_g.T @ to_g)
+    _, f_to_g = sine_transform(r, lowest_qmin, settings.qmax, settings.span)
+    eigenvalues, eigenvectors = np.linalg.eigh(f_to_g.T @ f_to_g)
     selected_functions = eigenvalues > BASIS_TOLERANCE**2 * eigenvalues[-1]
-    basis_functions = to_g @ (eigenvectors[:, selected_functions] / np.sqrt(eigenvalues[selected_functions]))
+    basis_functions = f_to_g @ (eigenvectors[:, selected_functions] / np.sqrt(eigenvalues[selected_functions]))
     r_squared, rotation = np.linalg.eigh(basis_functions.T @ (r[:, None] ** 2 * basis_functions))
     padding = (0, max(-len(r_squared) % BASIS_SIZE_MULTIPLE, settings.min_basis_size - len(r_squared)))
     return np.pad(basis_functions @ rotation, ((0, 0), padding)), np.pad(np.sqrt(r_squared), padding)
@@ -340,9 +344,9 @@ def _basis_transform(
     n_nodes: int,
 ) -> tuple[Float[Array, " q"], Float[Array, "q basis"]]:
     """Return the points of Q and the matrix that takes F there to the basis, both padded with zeros to a size."""
-    q, to_g = sine_transform(r, qmin, qmax, span)
+    q, f_to_g = sine_transform(r, qmin, qmax, span)
     padding = n_nodes - len(q)
-    return _float32(np.pad(q, (0, padding))), _float32(np.pad(to_g.T @ basis_functions, ((0, padding), (0, 0))))
+    return _float32(np.pad(q, (0, padding))), _float32(np.pad(f_to_g.T @ basis_functions, ((0, padding), (0, 0))))
 
 
 def _float32(values) -> Float[Array, "..."]:

@@ -52,11 +52,11 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     candidate = result.candidates[rank - 1]
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    thin = max(1, len(r) // 400)
+    stride = max(1, len(r) // 400)
     low, high = min(observed.min(), calculated.min()), max(observed.max(), calculated.max())
     difference = observed - calculated
     offset = low - 0.1 * (high - low) - difference.max()
-    axes.plot(r[::thin], observed[::thin], "o", ms=3.5, mfc="none", mec="C0", mew=0.8, label="data")
+    axes.plot(r[::stride], observed[::stride], "o", ms=3.5, mfc="none", mec="C0", mew=0.8, label="data")
     axes.plot(r, calculated, "-", color="C3", lw=1.3, label="fit")
     axes.axhline(offset, color="0.5", lw=0.8, ls="--")
     axes.plot(r, difference + offset, "-", color="C2", lw=1.0, label="difference")
@@ -75,12 +75,22 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
     figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1), width_ratios=(1.6, 1))
     axes, residual_axes = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
-    thin = max(1, len(q) // 300)
-    is_positive = observed[::thin] > 0
+    stride = max(1, len(q) // 300)
+    is_positive = observed[::stride] > 0
     axes.errorbar(
-        q[::thin][is_positive], observed[::thin][is_positive], sigma[::thin][is_positive], fmt="o", ms=3.5, mfc="none",
-        mec="C0", ecolor="C0", elinewidth=0.6, mew=0.8, label="data", zorder=1,
-    )  # fmt: skip
+        q[::stride][is_positive],
+        observed[::stride][is_positive],
+        sigma[::stride][is_positive],
+        fmt="o",
+        ms=3.5,
+        mfc="none",
+        mec="C0",
+        ecolor="C0",
+        elinewidth=0.6,
+        mew=0.8,
+        label="data",
+        zorder=1,
+    )
     axes.plot(q, calculated, "-", color="C3", lw=1.4, label="fit", zorder=2)
     if np.any(background > 0):
         axes.plot(q, np.where(background > 0, background, np.nan), "--", color="0.5", lw=0.9, label="background")
@@ -107,12 +117,12 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
     if ensemble is None:
         raise ValueError(f"Expected a distribution for {result.name}, got none; run with --ensemble auto.")
     figure = matplotlib.figure.Figure(figsize=(12, 4), layout="constrained")
-    columns = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
+    panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
     size = ensemble.size
     rows = np.flatnonzero((ensemble.volume_high > MIN_DRAWN_SHARE) | (ensemble.number_high > MIN_DRAWN_SHARE))
     size_range = (size[rows[0]] / 1.1, size[rows[-1]] * 1.1) if len(rows) else (size[0], size[-1])
     type_rows = [row for row, name in enumerate(ensemble.types) if ensemble.type_shares[name].value >= MIN_SHARE]
-    for axes, name, unit in zip(columns[:2], ("volume", "number"), ("atoms", "particles"), strict=True):
+    for axes, name, unit in zip(panels[:2], ("volume", "number"), ("atoms", "particles"), strict=True):
         share, low, high = (getattr(ensemble, f"{name}{end}") for end in ("", "_low", "_high"))
         labels = [f"{ensemble.types[row]} {ensemble.type_shares[ensemble.types[row]].value:.0%}" for row in type_rows]
         colors = [f"C{row}" for row in type_rows]
@@ -121,8 +131,8 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
         axes.plot(size, 100 * high, "k--", lw=0.9)
         axes.set(xlim=size_range, ylim=(0, None), xlabel="diameter (Å)", ylabel=f"% of the {unit}")
         axes.set_title(f"by {name}", fontsize=10)
-    columns[0].legend(frameon=False, fontsize=8, loc="upper right")
-    _draw_prediction(columns[2], ensemble)
+    panels[0].legend(frameon=False, fontsize=8, loc="upper right")
+    _draw_prediction(panels[2], ensemble)
     figure.suptitle(f"{Path(result.name).name}: {ensemble.sample}; {_size_summary(ensemble)}", fontsize=10)
     return figure
 
@@ -165,28 +175,28 @@ def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
     figure = matplotlib.figure.Figure(figsize=(max(5.0, min(16.0, 2 + 0.3 * n_files)), 4), layout="constrained")
     axes = figure.add_subplot()
     positions, bottom = np.arange(n_files), np.zeros(n_files)
-    names_files = n_files <= MAX_NAMED_FILES
+    shows_file_names = n_files <= MAX_NAMED_FILES
     for name in names:
         top = bottom + [result.types[name] for result in typed_results]
-        if names_files:
+        if shows_file_names:
             axes.bar(positions, top - bottom, 0.85, bottom, label=name)
         else:
             low, high = (np.append(height, height[-1]) for height in (bottom, top))
             axes.fill_between(np.arange(n_files + 1) - 0.5, low, high, step="post", linewidth=0, label=name)
         bottom = top
     file_names = [Path(result.name).stem for result in typed_results]
-    axes.set_xticks(positions if names_files else [], file_names if names_files else [])
+    axes.set_xticks(positions if shows_file_names else [], file_names if shows_file_names else [])
     axes.tick_params(axis="x", labelrotation=90, labelsize=7)
     axes.set(ylim=(0, 1), xlim=(-0.6, n_files - 0.4), ylabel="probability")
-    axes.set_xlabel("" if names_files else f"{n_files} files, in order")
+    axes.set_xlabel("" if shows_file_names else f"{n_files} files, in order")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 def write(path: Path, figure: matplotlib.figure.Figure) -> None:
     """Write a picture as PNG, whole or not at all."""
-    with files.atomic_replacement(path) as part:
-        figure.savefig(part, format="png", dpi=150)
+    with files.atomic_replacement(path) as temporary_path:
+        figure.savefig(temporary_path, format="png", dpi=150)
 
 
 def _size_summary(ensemble: Distribution) -> str:
@@ -206,16 +216,19 @@ def _draw_prediction(axes, ensemble: Distribution) -> None:
         )
         axes.set_axis_off()
         return
-    middle = ensemble.holdouts[len(ensemble.holdouts) // 2]
-    in_view = ensemble.r > 0.45 * middle.cut
+    middle_holdout = ensemble.holdouts[len(ensemble.holdouts) // 2]
+    in_view = ensemble.r > 0.45 * middle_holdout.cut
     r = ensemble.r[in_view]
-    axes.axvspan(middle.cut, middle.end, color="0.92", zorder=0)
+    axes.axvspan(middle_holdout.cut, middle_holdout.end, color="0.92", zorder=0)
     axes.plot(r, ensemble.observed[in_view], "o", ms=3, mfc="none", mec="C0", mew=0.7, label="data")
-    single_label, ensemble_label = f"one cluster, Rw {middle.single:.2f}", f"distribution, Rw {middle.ensemble:.2f}"
+    single_label, ensemble_label = (
+        f"one cluster, Rw {middle_holdout.single:.2f}",
+        f"distribution, Rw {middle_holdout.ensemble:.2f}",
+    )
     axes.plot(r, ensemble.predicted_single[in_view], "-", color="C1", lw=1.1, label=single_label)
     axes.plot(r, ensemble.predicted[in_view], "-", color="C3", lw=1.3, label=ensemble_label)
-    axes.set(xlim=(r[0], middle.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
-    axes.set_title(f"fitted to {middle.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
+    axes.set(xlim=(r[0], middle_holdout.end), xlabel="r (Å)", ylabel="G (Å$^{-2}$)")
+    axes.set_title(f"fitted to {middle_holdout.cut:.1f} Å, predicted beyond (shaded)", fontsize=10)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 

@@ -22,7 +22,7 @@ from jaxstruc.report import figures, summary, tables
 from jaxstruc.result import Candidate, Result, from_arrays, to_arrays
 from jaxstruc.small_angle.result import SaxsResult
 
-CLASSES = (PdfResult, SaxsResult)
+RESULT_CLASSES = (PdfResult, SaxsResult)
 """Classes of results that a folder may hold."""
 PDF_COLUMNS = ("r", "G_obs", "G_calc", "G_diff", "G_background")
 """Columns of fits/STEM.csv."""
@@ -38,7 +38,7 @@ def load(path: Path | str) -> Result:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return from_arrays({name: archive[name] for name in archive.files}, CLASSES)
+            return from_arrays({name: archive[name] for name in archive.files}, RESULT_CLASSES)
     except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
@@ -51,12 +51,12 @@ def save(result: Result, folder: Path) -> None:
     stem = Path(result.name).stem or "result"
     write_result(result, folder, stem)
     saved_results = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
-    columns = summary.SAXS_SUMMARY if isinstance(result, SaxsResult) else summary.SUMMARY
+    columns = summary.SAXS_SUMMARY_COLUMNS if isinstance(result, SaxsResult) else summary.SUMMARY_COLUMNS
     rows = [summary.row(entry, columns) for entry in saved_results if entry.technique == result.technique]
     write_summary(folder, rows, columns=columns)
 
 
-def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY) -> None:
+def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[str] = summary.SUMMARY_COLUMNS) -> None:
     """Write the summary of a folder of results.
 
     Args:
@@ -119,10 +119,10 @@ def _write_parts(result: Result, folder: Path, stem: str) -> None:
 
 @_write_parts.register
 def _(result: PdfResult, folder: Path, stem: str) -> None:
-    best, ranking, families, correlations, curve, picture, *sizes, _ = candidate_paths(result, folder, stem)
-    tables.write(ranking, tables.CANDIDATES, tables.candidates(result))
+    best, ranking, families, correlations, curve, fit_figure, *sizes, _ = candidate_paths(result, folder, stem)
+    tables.write(ranking, tables.CANDIDATE_COLUMNS, tables.candidates(result))
     figures.write(families, figures.families(result))
-    _write_candidate(result, 1, best, correlations, curve, picture)
+    _write_candidate(result, 1, best, correlations, curve, fit_figure)
     _remove_old_candidates(folder, stem)
     if sizes:
         tables.write(sizes[0], result.distribution, tables.distribution(result))
@@ -134,16 +134,16 @@ def _(result: PdfResult, folder: Path, stem: str) -> None:
 
 @_write_parts.register
 def _(result: SaxsResult, folder: Path, stem: str) -> None:
-    ranking, correlations, curve, picture, sizes, drawing, _ = candidate_paths(result, folder, stem)
-    tables.write(ranking, tables.SAXS_CANDIDATES, tables.candidates(result))
+    ranking, correlations, curve, fit_figure, sizes, distribution_figure, _ = candidate_paths(result, folder, stem)
+    tables.write(ranking, tables.SAXS_CANDIDATE_COLUMNS, tables.candidates(result))
     tables.write(correlations, ("", *result.free), tables.correlation(result, result.best))
     q, observed, calculated, background = result.curve()
     sigma = np.asarray(result.sigma)
     rows = np.stack([q, observed, sigma, calculated, (observed - calculated) / sigma, background], axis=1)
     tables.write(curve, SAXS_COLUMNS, (dict(zip(SAXS_COLUMNS, line, strict=True)) for line in rows))
-    figures.write(picture, figures.fit(result))
+    figures.write(fit_figure, figures.fit(result))
     tables.write(sizes, result.distribution, tables.distribution(result))
-    figures.write(drawing, figures.distribution(result))
+    figures.write(distribution_figure, figures.distribution(result))
 
 
 def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
@@ -155,7 +155,7 @@ def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
 
 
 def _write_candidate(
-    result: PdfResult, rank: int, structure: Path, correlations: Path, curve: Path, picture: Path
+    result: PdfResult, rank: int, structure: Path, correlations: Path, curve: Path, fit_figure: Path
 ) -> None:
     """Write one candidate's structure, curve, picture and correlations."""
     candidate = result.candidates[rank - 1]
@@ -164,7 +164,7 @@ def _write_candidate(
     r, observed, calculated, background = result.curve(rank)
     rows = np.stack([r, observed, calculated, observed - calculated, background], axis=1)
     tables.write(curve, PDF_COLUMNS, (dict(zip(PDF_COLUMNS, line, strict=True)) for line in rows))
-    figures.write(picture, figures.fit(result, rank=rank))
+    figures.write(fit_figure, figures.fit(result, rank=rank))
 
 
 def _write_other_candidate(result: PdfResult, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:

@@ -13,20 +13,20 @@ from jaxstruc.small_angle.result import SaxsResult
 
 Row = dict[str, Any]
 
-VALUES = tuple(word for name in FIT_PARAMETERS for word in (name, f"{name}_error"))
-NOTES = ("draws", "radius", "stress", "rw_unmoved", "moved")
+VALUE_COLUMNS = tuple(word for name in FIT_PARAMETERS for word in (name, f"{name}_error"))
+NOTE_COLUMNS = ("draws", "radius", "stress", "rw_unmoved", "moved")
 """Numbers that some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in
 radii; and, if atoms were moved, Rw before and how far they moved, in Å."""
-STRUCTURE = "file status type type_probability n_atoms n_low n_high diameter rw".split()
-SIZES = "mean_diameter mean_diameter_low mean_diameter_high width width_low width_high".split()
-SUMMARY = (
-    *STRUCTURE,
+STRUCTURE_COLUMNS = "file status type type_probability n_atoms n_low n_high diameter rw".split()
+SIZE_COLUMNS = "mean_diameter mean_diameter_low mean_diameter_high width width_low width_high".split()
+SUMMARY_COLUMNS = (
+    *STRUCTURE_COLUMNS,
     "sample",
-    *SIZES,
+    *SIZE_COLUMNS,
     *"message description source family recipe rw_holdout rw_holdout_single rw_ensemble".split(),
     *"qmin qmin_error qmin_origin rw_second weight ties types".split(),
     *"diameter_low diameter_high hexagonal hexagonal_low hexagonal_high".split(),
-    *VALUES,
+    *VALUE_COLUMNS,
     *"qdamp_origin qmax rmin rmax diameter_estimate independent rw_unmoved moved".split(),
     *(f"share_{name}{end}" for name in sorted(set(FAMILY_TYPES.values())) for end in ("", "_low", "_high")),
     *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
@@ -43,16 +43,16 @@ points that the residual counts. Origins say where qmin and qdamp come from, e.g
 are given if they were inferred or fitted. `classifier_types`: types that the classifier finds likely before any fit;
 `n_screened`: number of candidates that were tried; `effective_samples`: effective number of 1000 of the classifier's
 draws once the fits reweight them."""
-REFINE_SUMMARY = tuple(
+REFINE_SUMMARY_COLUMNS = tuple(
     name
-    for name in SUMMARY
-    if name not in ("sample", *SIZES, "rw_holdout", "rw_holdout_single", "rw_ensemble", "seed", "model")
+    for name in SUMMARY_COLUMNS
+    if name not in ("sample", *SIZE_COLUMNS, "rw_holdout", "rw_holdout_single", "rw_ensemble", "seed", "model")
     and name not in ("classifier_types", "n_screened", "effective_samples")
     and not name.startswith("share_")
 )
 """Columns of `refine`, which judges no sample and asks no classifier."""
-CLASSIFY_SUMMARY = (
-    *(name for name in STRUCTURE if name != "rw"),
+CLASSIFY_SUMMARY_COLUMNS = (
+    *(name for name in STRUCTURE_COLUMNS if name != "rw"),
     *"width width_low width_high message diameter_low diameter_high".split(),
     *(f"{name}{end}" for name in ("hexagonal", "aspect", "stretch") for end in ("", "_low", "_high")),
     "distance",
@@ -62,11 +62,11 @@ CLASSIFY_SUMMARY = (
 """Columns of `classify`: medians and 90 % intervals, a probability of each type; `distance` from the PDFs of the
 training, of which some 95 % lie within 1, by the network's features, as two types of particles, or by where the waves
 of the data end."""
-SAXS_SUMMARY = (
+SAXS_SUMMARY_COLUMNS = (
     *"file status body p_body distribution radius radius_error pd pd_error".split(),
     *"r_eq r_eq_low r_eq_high chi2 message".split(),
     *"radius_low radius_high pd_low pd_high".split(),
-    *SIZES,
+    *SIZE_COLUMNS,
     *"rw scale scale_error background background_error power_scale power_scale_error".split(),
     *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
     *"median sigma best types weight ties points noise_scale noise_inferred smeared qmin qmax background_scale".split(),
@@ -86,7 +86,7 @@ MIN_TYPE_WEIGHT = 0.005
 
 
 @singledispatch
-def row(result: Result, columns: Sequence[str] = SUMMARY) -> Row:
+def row(result: Result, columns: Sequence[str] = SUMMARY_COLUMNS) -> Row:
     """Return a result's row of the summary, typed: numbers are numbers, what is missing is not there.
 
     Args:
@@ -97,7 +97,7 @@ def row(result: Result, columns: Sequence[str] = SUMMARY) -> Row:
 
 
 @row.register
-def _(result: PdfResult, columns: Sequence[str] = SUMMARY) -> Row:
+def _(result: PdfResult, columns: Sequence[str] = SUMMARY_COLUMNS) -> Row:
     cells = _common_cells(result) | {f"{setting.name}_origin": setting.origin for setting in result.settings}
     cells |= {f"p_{name}": probability for name, probability in result.types.items()}
     if result.candidates:
@@ -119,7 +119,7 @@ def _(result: PdfResult, columns: Sequence[str] = SUMMARY) -> Row:
 
 
 @row.register
-def _(result: SaxsResult, columns: Sequence[str] = SAXS_SUMMARY) -> Row:
+def _(result: SaxsResult, columns: Sequence[str] = SAXS_SUMMARY_COLUMNS) -> Row:
     cells = _common_cells(result)
     if result.candidates:
         best = result.best
@@ -138,7 +138,7 @@ def likely_types(types: Mapping[str, float]) -> str:
 def candidate_cells(candidate: Candidate) -> Row:
     """Return the cells that the summary and the table of candidates share."""
     names = ("description", "source", "type", "family", "recipe", "n_atoms", "diameter", "rw", "weight")
-    notes = {name: candidate.notes[name] for name in NOTES if name in candidate.notes}
+    notes = {name: candidate.notes[name] for name in NOTE_COLUMNS if name in candidate.notes}
     return {name: getattr(candidate, name) for name in names} | _values(candidate) | notes
 
 

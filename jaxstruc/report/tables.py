@@ -15,22 +15,30 @@ from jaxstruc.parameters import UNITS
 from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.distribution import Distribution
 from jaxstruc.pdf.result import PdfResult
-from jaxstruc.report.summary import MIN_SHARE, NOTES, VALUES, Row, candidate_cells, fit_cells, likely_types
+from jaxstruc.report.summary import (
+    MIN_SHARE,
+    NOTE_COLUMNS,
+    VALUE_COLUMNS,
+    Row,
+    candidate_cells,
+    fit_cells,
+    likely_types,
+)
 from jaxstruc.result import Candidate, Result
 from jaxstruc.small_angle.result import SaxsResult
 
 MAX_CANDIDATES_SHOWN = 5
 """Number of candidates in the short table."""
-STRONG_CORRELATION = 0.5
+MIN_STRONG_CORRELATION = 0.5
 """Absolute correlation above which the short table gives it."""
-CANDIDATES = (
+CANDIDATE_COLUMNS = (
     *"rank description type n_atoms diameter rw gap weight in_90 source family recipe converged remark".split(),
-    *VALUES,
-    *NOTES,
+    *VALUE_COLUMNS,
+    *NOTE_COLUMNS,
 )
 """Columns of candidates/STEM.csv, by weight. `gap` is the difference to the first's Rw; `weight` and `in_90` are
 relative to all candidates that were fitted."""
-SAXS_CANDIDATES = (
+SAXS_CANDIDATE_COLUMNS = (
     *"rank body distribution weight in_90 chi2 rw radius radius_error pd pd_error r_eq mean_diameter width".split(),
     *"scale scale_error background background_error power_scale power_scale_error median sigma".split(),
     *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
@@ -48,7 +56,7 @@ def headline(result: Result) -> str:
 @headline.register
 def _(result: PdfResult) -> str:
     if not result.candidates:
-        return _classified(result)
+        return _classifier_headline(result)
     best = result.best
     file = f" ({Path(best.recipe).name})" if best.source == "file" else ""
     text = f"{result.name} ({result.element}): {_weak_prefix(result)}{best.label}{file}, Rw {best.rw:.3f}"
@@ -93,7 +101,7 @@ def _(result: PdfResult) -> str:
     if prior := result.classifier_prior:
         lines.append(
             f"     classifier: {likely_types(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters tried; "
-            f"{prior.effective_samples:.0f} of {classifier_prior.N_DRAWS} draws count after the fits"
+            f"{prior.effective_samples:.0f} of {classifier_prior.N_PROPOSAL_DRAWS} draws count after the fits"
         )
     return "\n".join(lines)
 
@@ -184,7 +192,7 @@ def _(result: SaxsResult) -> list[Row]:
         fit_cells(candidate) | _ranking(rank, candidate) | {"body": candidate.type, "distribution": candidate.family}
         for rank, candidate in enumerate(result.candidates, start=1)
     ]
-    return [{name: row[name] for name in SAXS_CANDIDATES if name in row} for row in rows]
+    return [{name: row[name] for name in SAXS_CANDIDATE_COLUMNS if name in row} for row in rows]
 
 
 def correlation(result: Result, candidate: Candidate) -> list[Row]:
@@ -202,7 +210,7 @@ def distribution(result: Result) -> list[Row]:
     return [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
 
 
-def settings(title: str, rows: Iterable[Setting]) -> None:
+def print_settings(title: str, rows: Iterable[Setting]) -> None:
     """Print each setting with its unit and where it came from."""
     import rich.console
     import rich.table
@@ -222,7 +230,7 @@ def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
     files.write_text(path, text.getvalue())
 
 
-def _classified(result: PdfResult) -> str:
+def _classifier_headline(result: PdfResult) -> str:
     """Return the types and sizes that the classifier predicts, or why there is nothing, in a line."""
     if not result.types:
         return headline.dispatch(Result)(result)
@@ -278,7 +286,7 @@ def _strong_correlations(result: SaxsResult) -> list[str]:
     matrix = result.best.correlation
     if matrix is None:
         return []
-    pairs = [(a, b) for a in range(len(matrix)) for b in range(a) if abs(matrix[a, b]) > STRONG_CORRELATION]
+    pairs = [(a, b) for a in range(len(matrix)) for b in range(a) if abs(matrix[a, b]) > MIN_STRONG_CORRELATION]
     return [f"{result.free[b]} {result.free[a]} {matrix[a, b]:.2f}" for a, b in pairs]
 
 

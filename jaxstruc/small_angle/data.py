@@ -15,7 +15,7 @@ PADDED_SIZES = (64, 128, 256, 512)
 """Points that a pattern is padded to; neighbours beyond the last are gathered."""
 MIN_POINTS = 12
 """Least points."""
-CURVE_ACCURACY = 2e-4
+MIN_RELATIVE_NOISE = 2e-4
 """Relative, of the curves of bodies: no noise is less."""
 MIN_INFERRED_NOISE = 1e-3
 """Relative, least noise where the file says none."""
@@ -94,7 +94,7 @@ def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsDat
     noise_is_inferred = sigma is None or not np.all(np.isfinite(sigma) & (sigma > 0))
     if sigma is None or noise_is_inferred:
         sigma = np.maximum(infer_noise(intensity), MIN_INFERRED_NOISE * np.abs(intensity))
-    sigma = np.maximum(sigma, CURVE_ACCURACY * np.abs(intensity))
+    sigma = np.maximum(sigma, MIN_RELATIVE_NOISE * np.abs(intensity))
     background_powers = (0.0, *((options.power_law,) if options.power_law else ()))
     background_powers = background_powers if options.flat else background_powers[1:]
     n_measured = len(q)

@@ -21,7 +21,7 @@ STEPS_PER_WIDTH = 5.0
 """Steps in the width of the start."""
 N_GRID_NODES, N_GRID_POINTS = 256, 128
 """Nodes over all sizes, and points of Q, where all sizes are tried."""
-MIN_QR, MAX_QR = 1.0, 6.0
+MIN_START_QR, MAX_START_QR = 1.0, 6.0
 """Least R times the largest Q, and largest R times the least, that are tried."""
 GRID_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.35)
 """Standard deviations over the mean that are tried."""
@@ -91,7 +91,7 @@ def design_matrix(
 def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
     """Return the curves of spheres of all sizes that a range of Q can tell."""
     coarse_q = q[:: q.shape[0] // min(N_GRID_POINTS, q.shape[0])]
-    log_radius = jnp.linspace(jnp.log(MIN_QR / q[-1]), jnp.log(MAX_QR / q[0]), N_GRID_NODES)
+    log_radius = jnp.linspace(jnp.log(MIN_START_QR / q[-1]), jnp.log(MAX_START_QR / q[0]), N_GRID_NODES)
     step = log_radius[1] - log_radius[0]
     widths = jnp.maximum(jnp.asarray(GRID_WIDTHS, log_radius.dtype), size_distributions.MIN_WIDTH * step)
     means = jnp.linspace(log_radius[4], log_radius[-4], N_GRID_MEANS)
@@ -108,12 +108,12 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
 
 def start_window(grid: StartGrid, data: WhitenedData) -> RadiusWindow:
     """Return where to begin: the nodes about the best of all sizes and widths of spheres."""
-    best = grid.size_parameters[jnp.argmin(misfits(grid, data))]
+    best = grid.size_parameters[jnp.argmin(unexplained_fractions(grid, data))]
     width = best[1] if data.dq is None else jnp.minimum(best[1], MAX_SMEARED_WIDTH)
     return RadiusWindow(best[0], jnp.clip(width / STEPS_PER_WIDTH, MIN_NODE_STEP, MAX_NODE_STEP), width)
 
 
-def misfits(grid: StartGrid, data: WhitenedData) -> Float[Array, " column"]:
+def unexplained_fractions(grid: StartGrid, data: WhitenedData) -> Float[Array, " column"]:
     """Return the share of the data that each column leaves, with its own scale and background."""
     stride = data.q.shape[0] // grid.sphere_curves.shape[0]
     inverse_sigma, background_terms = data.inverse_sigma[::stride], data.background_basis[::stride]
@@ -139,12 +139,16 @@ def start_parameters(
     )(size_parameters)
     trial_curves = design.whitened_curves @ columns.T
     projections = data.data @ trial_curves
-    gain = jnp.where(projections > 0, projections**2 / jnp.maximum(jnp.sum(trial_curves**2, axis=0), 1e-30), 0.0)
+    explained_squares = jnp.where(
+        projections > 0, projections**2 / jnp.maximum(jnp.sum(trial_curves**2, axis=0), 1e-30), 0.0
+    )
     selected_starts = []
     for _ in range(n_starts):
-        best = size_parameters[jnp.argmax(gain)]
+        best = size_parameters[jnp.argmax(explained_squares)]
         selected_starts.append(best)
-        gain = jnp.where(jnp.abs(size_parameters[:, 0] - best[0]) < MIN_START_DISTANCE, -1.0, gain)
+        explained_squares = jnp.where(
+            jnp.abs(size_parameters[:, 0] - best[0]) < MIN_START_DISTANCE, -1.0, explained_squares
+        )
     start_array = jnp.stack(selected_starts)
     return jnp.stack([start_array[:, 0], jnp.log(start_array[:, 1])], axis=1)
 
@@ -163,17 +167,19 @@ def start_pairs(
     projections, cosine = data.data @ trial_curves, trial_curves.T @ trial_curves
     pair_projections = jnp.stack(jnp.broadcast_arrays(projections[:, None], projections[None, :]), axis=-1)
     amplitudes = nonnegative_pair(pair_projections, cosine)
-    gain = jnp.sum(amplitudes * pair_projections, axis=-1)
-    gain = jnp.where(size_parameters[:, None, 0] < size_parameters[None, :, 0] - 0.5 * MIN_START_DISTANCE, gain, -1.0)
+    explained_squares = jnp.sum(amplitudes * pair_projections, axis=-1)
+    explained_squares = jnp.where(
+        size_parameters[:, None, 0] < size_parameters[None, :, 0] - 0.5 * MIN_START_DISTANCE, explained_squares, -1.0
+    )
     selected_starts = []
     for _ in range(n_starts):
-        first_index, second_index = jnp.unravel_index(jnp.argmax(gain), gain.shape)
+        first_index, second_index = jnp.unravel_index(jnp.argmax(explained_squares), explained_squares.shape)
         selected_starts.append(jnp.stack([size_parameters[first_index], size_parameters[second_index]]))
         start_distance = (
             jnp.abs(size_parameters[:, 0] - size_parameters[first_index, 0])[:, None]
             + jnp.abs(size_parameters[:, 0] - size_parameters[second_index, 0])[None, :]
         )
-        gain = jnp.where(start_distance < 4 * MIN_START_DISTANCE, -1.0, gain)
+        explained_squares = jnp.where(start_distance < 4 * MIN_START_DISTANCE, -1.0, explained_squares)
     start_array = jnp.stack(selected_starts)
     return jnp.stack([start_array[..., 0], jnp.log(start_array[..., 1])], axis=-1)
 

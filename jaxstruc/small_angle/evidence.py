@@ -23,7 +23,7 @@ from jaxtyping import Float
 from jaxstruc import statistics
 from jaxstruc.small_angle import size_distributions
 from jaxstruc.small_angle.fit import BodyFit
-from jaxstruc.small_angle.size_distributions import FAMILIES, Moments
+from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments
 
 MAX_PRIOR_WIDTH = 0.5
 """Standard deviation over mean, of the prior."""
@@ -35,9 +35,9 @@ MAX_LOG_SIGMA = 1.0
 """Largest standard deviation of a logarithm that Laplace is trusted with; so counts a value at its bound."""
 MIN_EIGENVALUE = 1e-6
 """Of a normal matrix with unit diagonal."""
-N_DRAWS, DRAW_BATCH_SIZE = 512, 64
+N_SIZE_DRAWS, DRAW_BATCH_SIZE = 512, 64
 """In all, and in one step: each fit has as many of these as its weight asks for, one at least."""
-MIN_WEIGHT = 1e-3
+MIN_DRAWN_WEIGHT = 1e-3
 """Weight that counts."""
 MAX_CHI2_SIGMAS = 3.0
 """Standard deviations of chi-squared above its mean from which noise alone does not explain a fit."""
@@ -87,7 +87,7 @@ def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray,
     n_populations = len(body_fit.amplitude)
     is_free = np.ones(3 * n_populations, bool)
     is_free[: 2 * n_populations] = ~body_fit.at_bound.reshape(-1)
-    if FAMILIES[body_fit.distribution_shape].n_parameters == 1:
+    if DISTRIBUTION_SHAPES[body_fit.distribution_shape].n_parameters == 1:
         is_free[1 : 2 * n_populations : 2] = False
     is_free[2 * n_populations :] &= body_fit.amplitude > 0
     prior_precision = np.full(3 * n_populations, MAX_LOG_SIGMA**-2.0)
@@ -121,7 +121,7 @@ def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: flo
         return -math.inf
     covariance_matrix, is_free = covariance(body_fit, chi2_factor)
     n_populations = len(body_fit.amplitude)
-    n_shape_parameters = FAMILIES[body_fit.distribution_shape].n_parameters
+    n_shape_parameters = DISTRIBUTION_SHAPES[body_fit.distribution_shape].n_parameters
     n_fixed = (
         int((~is_free[: 2 * n_populations]).sum())
         if n_shape_parameters == 2
@@ -146,7 +146,7 @@ def weights(log_evidences: np.ndarray) -> Float[np.ndarray, " outcome"]:
     return relative_weight / relative_weight.sum()
 
 
-class ParameterDraws(NamedTuple):
+class SizeDraws(NamedTuple):
     """Sizes drawn from all fits by their weights."""
 
     weight: Float[np.ndarray, " draw"]
@@ -154,7 +154,7 @@ class ParameterDraws(NamedTuple):
     """Which fit it comes from."""
     sizes: Moments
     """[draw] each."""
-    volume_fractions: Float[np.ndarray, "draw node"]
+    volume_shares: Float[np.ndarray, "draw node"]
     """Of volume, on `radius`."""
     radius: Float[np.ndarray, " node"]
     """Å, even in the logarithm."""
@@ -167,7 +167,7 @@ def draw_sizes(
     chi2_factor: float,
     *,
     seed: int = 0,
-) -> ParameterDraws:
+) -> SizeDraws:
     """Return sizes drawn from the fits that weigh anything.
 
     Args:
@@ -179,12 +179,12 @@ def draw_sizes(
     """
     generator = np.random.default_rng(seed)
     fit_indices = [
-        int(fit_index) for fit_index in np.argsort(-weight, kind="stable") if weight[fit_index] >= MIN_WEIGHT
+        int(fit_index) for fit_index in np.argsort(-weight, kind="stable") if weight[fit_index] >= MIN_DRAWN_WEIGHT
     ]
     total_weight, nodes = float(weight[fit_indices].sum()), jnp.asarray(log_radius, jnp.float32)
     fraction_batches, draw_weights, draw_indices = [], [], []
     for fit_index in fit_indices:
-        n_batches = max(round(N_DRAWS / DRAW_BATCH_SIZE * weight[fit_index] / total_weight), 1)
+        n_batches = max(round(N_SIZE_DRAWS / DRAW_BATCH_SIZE * weight[fit_index] / total_weight), 1)
         covariance_matrix, _ = covariance(body_fits[fit_index], chi2_factor)
         for _ in range(n_batches):
             log_parameters, amplitudes = _draw_populations(
@@ -198,7 +198,7 @@ def draw_sizes(
         )
         draw_indices.append(np.full(n_batches * DRAW_BATCH_SIZE, fit_index))
     fractions, radius = np.concatenate([np.asarray(batch, float) for batch in fraction_batches]), np.exp(log_radius)
-    return ParameterDraws(
+    return SizeDraws(
         np.concatenate(draw_weights),
         np.concatenate(draw_indices),
         size_distributions.moments(fractions, radius),
@@ -221,7 +221,7 @@ def _draw_populations(
     log_parameters = body_fit.log_parameters + gaussian_draws[:, : 2 * n_populations].reshape(
         DRAW_BATCH_SIZE, n_populations, 2
     )
-    max_log_width = math.log(max(FAMILIES[body_fit.distribution_shape].max_pd, 1e-3))
+    max_log_width = math.log(max(DISTRIBUTION_SHAPES[body_fit.distribution_shape].max_pd, 1e-3))
     log_parameters[..., 1] = np.minimum(
         np.maximum(log_parameters[..., 1], math.log(size_distributions.MIN_WIDTH * (log_radius[1] - log_radius[0]))),
         max_log_width,
@@ -231,7 +231,7 @@ def _draw_populations(
     return jnp.asarray(log_parameters, jnp.float32), jnp.asarray(amplitudes, jnp.float32)
 
 
-def volume_fractions(
+def volume_shares(
     body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"]
 ) -> Float[np.ndarray, "outcome node"]:
     """Return the shares of volume of fits at nodes of ln R."""
@@ -259,7 +259,7 @@ def _jitted_mixture(distribution_shape: str):
 
     def mixture_fractions(log_parameters, amplitudes, log_radius):
         population_fractions = jax.vmap(
-            lambda population: FAMILIES[distribution_shape].volume_fractions(
+            lambda population: DISTRIBUTION_SHAPES[distribution_shape].volume_shares(
                 jnp.exp(population[0]), jnp.exp(population[1]), log_radius
             )
         )(log_parameters)
@@ -268,4 +268,4 @@ def _jitted_mixture(distribution_shape: str):
     return jax.jit(jax.vmap(mixture_fractions, in_axes=(0, 0, None)))
 
 
-_MIXTURE_FRACTIONS = {family: _jitted_mixture(family) for family in FAMILIES}
+_MIXTURE_FRACTIONS = {family: _jitted_mixture(family) for family in DISTRIBUTION_SHAPES}

@@ -20,7 +20,7 @@ from jaxstruc.small_angle import design_matrix, form_factors
 from jaxstruc.small_angle.data import SaxsData, WhitenedData
 from jaxstruc.small_angle.design_matrix import DesignMatrix, RadiusWindow, StartGrid, nonnegative_pair
 from jaxstruc.small_angle.form_factors import FormFactorTable
-from jaxstruc.small_angle.size_distributions import FAMILIES, MIN_WIDTH
+from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, MIN_WIDTH
 from jaxstruc.statistics import rounding_of_squares
 
 MAX_STEPS = 20
@@ -107,7 +107,7 @@ class BodyFit(NamedTuple):
     @property
     def n_parameters(self) -> int:
         """Number of fitted parameters, amplitudes among them."""
-        return len(self.amplitude) * (FAMILIES[self.distribution_shape].n_parameters + 1)
+        return len(self.amplitude) * (DISTRIBUTION_SHAPES[self.distribution_shape].n_parameters + 1)
 
 
 class SaxsFits(NamedTuple):
@@ -166,7 +166,7 @@ def bounds(
     log_radius: Float[Array, " node"], names: tuple[str, ...]
 ) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
     """Return the least and the largest ln mean and ln width of distributions on nodes."""
-    max_log_width = jnp.log(jnp.asarray([FAMILIES[name].max_pd or 1e-3 for name in names], log_radius.dtype))
+    max_log_width = jnp.log(jnp.asarray([DISTRIBUTION_SHAPES[name].max_pd or 1e-3 for name in names], log_radius.dtype))
     min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
     mean_bounds = (
         jnp.broadcast_to(log_radius[4], max_log_width.shape),
@@ -185,12 +185,12 @@ def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
     return jax.tree.map(lambda column: group_starts(column)[jnp.arange(best_index.shape[0]), best_index], fits)
 
 
-def population_columns(volume_fractions, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
+def population_columns(volume_shares, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
     """Return the shares of each population and their slopes along ln mean and ln width."""
 
     def value_and_slopes(parameters):
         def fractions(parameters):
-            return volume_fractions(jnp.exp(parameters[0]), jnp.exp(parameters[1]), log_radius)
+            return volume_shares(jnp.exp(parameters[0]), jnp.exp(parameters[1]), log_radius)
 
         return jnp.concatenate([fractions(parameters)[None], jax.jacfwd(fractions)(parameters).T])
 
@@ -265,13 +265,13 @@ def _next_state(
 def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _SizeFitPoint:
     n_starts = log_parameters.shape[0] // len(names)
     distribution_parameters = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
-    volume_fractions = jnp.concatenate(
+    volume_shares = jnp.concatenate(
         [
-            population_columns(FAMILIES[name].volume_fractions, start, design.log_radius)
+            population_columns(DISTRIBUTION_SHAPES[name].volume_shares, start, design.log_radius)
             for name, start in zip(names, distribution_parameters, strict=True)
         ]
     )
-    population_curves = jnp.einsum("fpkn,qn->fpkq", volume_fractions, design.whitened_curves)
+    population_curves = jnp.einsum("fpkn,qn->fpkq", volume_shares, design.whitened_curves)
     model, slopes = population_curves[:, :, 0], population_curves[:, :, 1:]
     amplitude, projected_slopes = _project_amplitudes(model, slopes, data)
     residual = data - jnp.einsum("fp,fpq->fq", amplitude, model)
@@ -375,7 +375,7 @@ def _solve_cholesky(matrix, right_side):
 
 def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
     """Return the fits to at most `BATCH_SIZE` patterns of equal shape."""
-    single_distributions = tuple(name for name in distributions if name in FAMILIES)
+    single_distributions = tuple(name for name in distributions if name in DISTRIBUTION_SHAPES)
     if not single_distributions and "two" not in distributions:
         single_distributions = ("gaussian",)  # the free distribution begins from it
     whitened_data, body_tables = [saxs_data.whitened_data for saxs_data in patterns], form_factor_tables(bodies)

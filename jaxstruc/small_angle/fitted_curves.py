@@ -12,7 +12,7 @@ from jaxstruc.small_angle import data, design_matrix, evidence, fit
 from jaxstruc.small_angle.data import SaxsData
 from jaxstruc.small_angle.fit import BodyFit
 from jaxstruc.small_angle.simulate import INTENSITY_UNIT
-from jaxstruc.small_angle.size_distributions import FAMILIES
+from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES
 
 POINT_MULTIPLE = 256
 """A curve's points are padded to a multiple of these."""
@@ -75,11 +75,11 @@ def size_curves(
 
 
 def distribution_curve(
-    saxs_data: SaxsData, size_curves: np.ndarray, volume_fractions: np.ndarray
+    saxs_data: SaxsData, size_curves: np.ndarray, volume_shares: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Return curve, background, scale and the background's terms of shares of volume, as they fit best."""
     background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers)
-    columns = np.concatenate([(size_curves @ volume_fractions)[:, None], background_terms], axis=1)
+    columns = np.concatenate([(size_curves @ volume_shares)[:, None], background_terms], axis=1)
     coefficients = _least_squares(columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
     return (
         columns @ coefficients,
@@ -90,7 +90,7 @@ def distribution_curve(
 
 
 def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
-    distribution_shape, n_populations = FAMILIES[body_fit.distribution_shape], len(body_fit.amplitude)
+    distribution_shape, n_populations = DISTRIBUTION_SHAPES[body_fit.distribution_shape], len(body_fit.amplitude)
     log_parameters = jnp.asarray(body_fit.log_parameters, jnp.float32)
     columns = np.asarray(
         _POPULATION_COLUMNS[body_fit.distribution_shape](log_parameters, jnp.asarray(log_radius, jnp.float32)), float
@@ -156,9 +156,9 @@ def _size_curves(table, q, dq, log_radius):
 def _jitted_columns(distribution_shape: str):
     return jax.jit(
         lambda log_parameters, log_radius: fit.population_columns(
-            FAMILIES[distribution_shape].volume_fractions, log_parameters[None], log_radius
+            DISTRIBUTION_SHAPES[distribution_shape].volume_shares, log_parameters[None], log_radius
         )[0]
     )
 
 
-_POPULATION_COLUMNS = {family: _jitted_columns(family) for family in FAMILIES}
+_POPULATION_COLUMNS = {family: _jitted_columns(family) for family in DISTRIBUTION_SHAPES}

@@ -34,7 +34,7 @@ class FreeDistribution(NamedTuple):
     amplitudes: Float[np.ndarray, " bin"]
     """Amplitudes in the kernel's unit, of each bin."""
     chi2: float
-    strength: float
+    smoothness_strength: float
     """Relative, of the smoothness."""
     n_determined: float
     """Parameters that the data determine."""

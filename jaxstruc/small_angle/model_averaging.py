@@ -9,14 +9,14 @@ from jaxtyping import Float
 
 from jaxstruc.small_angle import data, design_matrix, evidence, fitted_curves, free_distribution
 from jaxstruc.small_angle.data import SaxsData
-from jaxstruc.small_angle.evidence import NoiseEstimate, ParameterDraws
+from jaxstruc.small_angle.evidence import NoiseEstimate, SizeDraws
 from jaxstruc.small_angle.fit import BodyFit, SaxsFits
 from jaxstruc.small_angle.free_distribution import FreeDistribution
 from jaxstruc.small_angle.size_distributions import moments
 
-N_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
+N_REPORT_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
 """Of ln R, on which sizes are told, and how far they go at least."""
-TAIL_FRACTION, LOG_RADIUS_MARGIN = 1e-3, 0.3
+MAX_TAIL_SHARE, LOG_RADIUS_MARGIN = 1e-3, 0.3
 """Share of the volume at each end that the free distribution need not hold, and what it holds beyond, in ln R."""
 N_BIN_POINTS = 256
 """Points over which bins are laid."""
@@ -29,9 +29,9 @@ class FreeDistributionFit(NamedTuple):
 
     distribution: FreeDistribution
     body: str
-    volume_fractions: Float[np.ndarray, " node"]
+    volume_shares: Float[np.ndarray, " node"]
     """Of volume; the next likewise."""
-    fraction_draws: Float[np.ndarray, "draw node"]
+    volume_share_draws: Float[np.ndarray, "draw node"]
     size_curves: Float[np.ndarray, "point node"]
     weight: float
 
@@ -47,15 +47,20 @@ class ModelAverage(NamedTuple):
     noise: NoiseEstimate
     log_radius: Float[np.ndarray, " node"]
     """ln R (Å) of the nodes on which sizes are told."""
-    volume_fractions: Float[np.ndarray, "outcome node"]
+    volume_shares: Float[np.ndarray, "outcome node"]
     """Of volume."""
-    free_fit: FreeDistributionFit | None
-    draws: ParameterDraws
+    free_distribution_fit: FreeDistributionFit | None
+    draws: SizeDraws
     """From all, the free distribution too."""
 
 
 def average_models(
-    saxs_data: SaxsData, fits: SaxsFits, valid_fits: Sequence[BodyFit], *, with_free: bool, free_only: bool
+    saxs_data: SaxsData,
+    fits: SaxsFits,
+    valid_fits: Sequence[BodyFit],
+    *,
+    include_free_distribution: bool,
+    only_free_distribution: bool,
 ) -> ModelAverage:
     """Return the fits with their weights, best first.
 
@@ -66,22 +71,22 @@ def average_models(
         saxs_data: data that are fitted.
         fits: all fits, with the range of sizes that they cover.
         valid_fits: fits that are finite and hold particles.
-        with_free: whether the free distribution of the best body is fitted too.
-        free_only: whether it is the only distribution that is asked for.
+        include_free_distribution: whether the free distribution of the best body is fitted too.
+        only_free_distribution: whether it is the only distribution that is asked for.
     """
     log_radius = _log_radius_nodes(fits)
     best_fit = min(valid_fits, key=lambda body_fit: body_fit.chi2)
     noise = _best_fit_noise(saxs_data, best_fit, log_radius)
     average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
-    if not with_free:
+    if not include_free_distribution:
         return average
     body = average.body_fits[0].body
     free_fit = _fit_free(saxs_data, body, average, 1.0)
-    if not (free_only or noise.exceeds_noise):
-        return average._replace(free_fit=free_fit)
+    if not (only_free_distribution or noise.exceeds_noise):
+        return average._replace(free_distribution_fit=free_fit)
     chi2, residual = _free_misfit(saxs_data, free_fit)
-    if not free_only and not _free_fits_better(saxs_data, best_fit, free_fit, chi2):
-        return average._replace(free_fit=free_fit)
+    if not only_free_distribution and not _free_fits_better(saxs_data, best_fit, free_fit, chi2):
+        return average._replace(free_distribution_fit=free_fit)
     if chi2 < best_fit.chi2:
         degrees_of_freedom = _degrees_of_freedom(saxs_data, best_fit)
         noise = evidence.noise_estimate(
@@ -89,7 +94,7 @@ def average_models(
         )
         average = _parametric_average(saxs_data, valid_fits, noise, log_radius)
     free_fit = _fit_free(saxs_data, body, average, noise.chi2_factor, n_draws=N_FREE_DRAWS)
-    return _average_with_free(average, free_fit, free_only=free_only)
+    return _average_with_free(average, free_fit, only_free_distribution=only_free_distribution)
 
 
 def body_probabilities(average: ModelAverage) -> dict[str, float]:
@@ -97,15 +102,15 @@ def body_probabilities(average: ModelAverage) -> dict[str, float]:
     probabilities: dict[str, float] = {}
     for body_fit, weight in zip(average.body_fits, average.weight, strict=True):
         probabilities[body_fit.body] = probabilities.get(body_fit.body, 0.0) + float(weight)
-    if average.free_fit:
-        probabilities[average.free_fit.body] += average.free_fit.weight
+    if average.free_distribution_fit:
+        probabilities[average.free_distribution_fit.body] += average.free_distribution_fit.weight
     return dict(sorted(probabilities.items(), key=lambda entry: -entry[1]))
 
 
 def _log_radius_nodes(fits: SaxsFits) -> Float[np.ndarray, " node"]:
     """Return ln R (Å) of the nodes on which sizes are reported."""
     log_radius_range = max(design_matrix.N_NODES * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
-    return float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_NODES)
+    return float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_REPORT_NODES)
 
 
 def _degrees_of_freedom(saxs_data: SaxsData, body_fit: BodyFit) -> int:
@@ -129,17 +134,19 @@ def _free_fits_better(saxs_data: SaxsData, best_fit: BodyFit, free_fit: FreeDist
     return chi2 / max(free_degrees, 1) <= best_fit.chi2 / _degrees_of_freedom(saxs_data, best_fit)
 
 
-def _average_with_free(average: ModelAverage, free_fit: FreeDistributionFit, *, free_only: bool) -> ModelAverage:
+def _average_with_free(
+    average: ModelAverage, free_fit: FreeDistributionFit, *, only_free_distribution: bool
+) -> ModelAverage:
     """Return the average with the free distribution, which takes a share of the weight of its body's other fits."""
     is_same_body = np.array([body_fit.body == free_fit.body for body_fit in average.body_fits])
     free_fraction = 1.0
-    if not free_only:
+    if not only_free_distribution:
         log_ratio = average.log_evidence[is_same_body] - free_fit.distribution.log_evidence
         free_fraction = 1 / (1 + float(np.sum(np.exp(np.minimum(log_ratio, 700.0)))))
     free_fit = free_fit._replace(weight=free_fraction * float(average.weight[is_same_body].sum()))
     return average._replace(
         weight=np.where(is_same_body, (1 - free_fraction) * average.weight, average.weight),
-        free_fit=free_fit,
+        free_distribution_fit=free_fit,
         draws=_join_draws(average.draws, is_same_body[average.draws.fit_index], free_fraction, free_fit),
     )
 
@@ -165,7 +172,7 @@ def _parametric_average(
         log_evidences[order],
         noise,
         log_radius,
-        evidence.volume_fractions(ordered_fits, log_radius),
+        evidence.volume_shares(ordered_fits, log_radius),
         None,
         draws,
     )
@@ -175,7 +182,7 @@ def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[fl
     """Return chi-squared and the residual over the noise of a free distribution."""
     residual = (
         saxs_data.intensity
-        - fitted_curves.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_fractions)[0]
+        - fitted_curves.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_shares)[0]
     ) / saxs_data.sigma
     return float(residual @ residual), residual
 
@@ -185,10 +192,10 @@ def _fit_free(
 ) -> FreeDistributionFit:
     """Return the free distribution of a body, over the sizes that its other distributions have and more."""
     log_radius, draws = parametric_average.log_radius, parametric_average.draws
-    mean_fractions = draws.weight @ draws.volume_fractions
+    mean_fractions = draws.weight @ draws.volume_shares
     inner_limits = (
-        log_radius[np.cumsum(mean_fractions) > TAIL_FRACTION][0],
-        log_radius[np.cumsum(mean_fractions) < 1 - TAIL_FRACTION][-1],
+        log_radius[np.cumsum(mean_fractions) > MAX_TAIL_SHARE][0],
+        log_radius[np.cumsum(mean_fractions) < 1 - MAX_TAIL_SHARE][-1],
     )
     margin = LOG_RADIUS_MARGIN + 0.5 * (inner_limits[1] - inner_limits[0])
     centers, hats = free_distribution.hat_functions(
@@ -212,35 +219,35 @@ def _fit_free(
     distribution = free_distribution.fit_free_distribution(
         bin_curves, scaled_intensity, chi2_factor=chi2_factor, n_draws=n_draws
     )
-    volume_fractions = hats @ distribution.amplitudes
-    fraction_draws = distribution.amplitude_draws @ hats.T
+    volume_shares = hats @ distribution.amplitudes
+    volume_share_draws = distribution.amplitude_draws @ hats.T
     return FreeDistributionFit(
         distribution,
         body,
-        volume_fractions / volume_fractions.sum(),
-        fraction_draws / fraction_draws.sum(axis=1, keepdims=True),
+        volume_shares / volume_shares.sum(),
+        volume_share_draws / volume_share_draws.sum(axis=1, keepdims=True),
         size_curves,
         0.0,
     )
 
 
 def _join_draws(
-    draws: ParameterDraws, is_same_body: np.ndarray, free_fraction: float, free_fit: FreeDistributionFit
-) -> ParameterDraws:
+    draws: SizeDraws, is_same_body: np.ndarray, free_fraction: float, free_fit: FreeDistributionFit
+) -> SizeDraws:
     """Return draws with those of the free distribution, which takes a share of its body's weight."""
-    if not len(free_fit.fraction_draws):
+    if not len(free_fit.volume_share_draws):
         return draws
     weight = np.where(is_same_body, (1 - free_fraction) * draws.weight, draws.weight)
     free_weights = np.full(
-        len(free_fit.fraction_draws),
-        free_fraction * float(draws.weight[is_same_body].sum()) / len(free_fit.fraction_draws),
+        len(free_fit.volume_share_draws),
+        free_fraction * float(draws.weight[is_same_body].sum()) / len(free_fit.volume_share_draws),
     )
-    volume_fractions = np.concatenate([draws.volume_fractions, free_fit.fraction_draws])
-    fit_index = np.concatenate([draws.fit_index, np.full(len(free_fit.fraction_draws), -1)])
-    return ParameterDraws(
+    volume_shares = np.concatenate([draws.volume_shares, free_fit.volume_share_draws])
+    fit_index = np.concatenate([draws.fit_index, np.full(len(free_fit.volume_share_draws), -1)])
+    return SizeDraws(
         np.concatenate([weight, free_weights]),
         fit_index,
-        moments(volume_fractions, draws.radius),
-        volume_fractions,
+        moments(volume_shares, draws.radius),
+        volume_shares,
         draws.radius,
     )

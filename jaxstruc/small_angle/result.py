@@ -15,11 +15,11 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.result import Candidate, Result, SizeDistribution, Value
 from jaxstruc.small_angle import evidence, fitted_curves, model_averaging
 from jaxstruc.small_angle.data import SaxsData
-from jaxstruc.small_angle.evidence import ParameterDraws
+from jaxstruc.small_angle.evidence import SizeDraws
 from jaxstruc.small_angle.fit import BodyFit, SaxsFits
 from jaxstruc.small_angle.fitted_curves import FittedCurve
 from jaxstruc.small_angle.model_averaging import FreeDistributionFit, ModelAverage
-from jaxstruc.small_angle.size_distributions import FAMILIES, Moments, median_and_sigma, moments
+from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments, median_and_sigma, moments
 from jaxstruc.statistics import CENTRAL_90, Interval
 
 MIN_BODY_PROBABILITY = 0.95
@@ -113,7 +113,11 @@ def build_result(
         message = "Expected the scattering of particles, got a curve that a background alone explains; check the file."
         return dataclasses.replace(empty_result, message=message)
     model_average = model_averaging.average_models(
-        saxs_data, fits, usable_fits, with_free="free" in distributions, free_only=tuple(distributions) == ("free",)
+        saxs_data,
+        fits,
+        usable_fits,
+        include_free_distribution="free" in distributions,
+        only_free_distribution=tuple(distributions) == ("free",),
     )
     listed_candidates, fitted_names = _list_candidates(saxs_data, model_average, scale_factor)
     types = model_averaging.body_probabilities(model_average)
@@ -141,7 +145,7 @@ def _list_candidates(
     best_curves = fitted_curves.fitted_curves(
         saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, chi2_factor
     )
-    fit_sizes = moments(model_average.volume_fractions, np.exp(model_average.log_radius))
+    fit_sizes = moments(model_average.volume_shares, np.exp(model_average.log_radius))
     listed_candidates = [
         _body_candidate(
             row, Moments(*(column[row] for column in fit_sizes)), model_average, scale_factor, saxs_data,
@@ -149,8 +153,10 @@ def _list_candidates(
         )
         for row in range(len(model_average.body_fits))
     ]  # fmt: skip
-    if model_average.free_fit:
-        listed_candidates.append(_free_candidate(model_average.free_fit, model_average, scale_factor, saxs_data))
+    if model_average.free_distribution_fit:
+        listed_candidates.append(
+            _free_candidate(model_average.free_distribution_fit, model_average, scale_factor, saxs_data)
+        )
     listed_candidates.sort(key=lambda candidate: -candidate.weight)
     in_credible_set = statistics.credible_set(np.array([candidate.weight for candidate in listed_candidates]))
     fitted_names = () if listed_candidates[0].family == "free" else best_curves[0].parameter_names
@@ -162,7 +168,7 @@ def _list_candidates(
 
 def _body_candidate(
     row: int,
-    sizes: Moments,
+    size_moments: Moments,
     model_average: ModelAverage,
     scale_factor: float,
     saxs_data: SaxsData,
@@ -170,33 +176,29 @@ def _body_candidate(
 ) -> Candidate:
     """Return what a result says of one fit."""
     body_fit = model_average.body_fits[row]
-    errors = (
+    log_errors = (
         dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
         if fitted_curve
         else _log_parameter_errors(body_fit, model_average.noise.chi2_factor)
     )
     values = (
-        _size_values(sizes, model_average.draws, row)
+        _size_values(size_moments, model_average.draws, row)
         if len(body_fit.amplitude) > 1
-        else _population_values(body_fit, errors)
+        else _population_values(body_fit, log_errors)
     )
     values["r_eq"] = values["radius"]
-    values |= _two_population_values(body_fit, errors) if len(body_fit.amplitude) > 1 else {}
-    notes = {
-        "chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)
-    }
-    notes |= {"mean_volume": 2 * float(sizes.mean_volume), "width_volume": float(sizes.width_volume)}
-    if body_fit.distribution == "lognormal":
-        mean, width = (math.exp(value) for value in body_fit.log_parameters[0])
-        notes |= dict(zip(("median", "sigma"), median_and_sigma(mean, width), strict=True))
+    values |= _two_population_values(body_fit, log_errors) if len(body_fit.amplitude) > 1 else {}
+    notes = _fit_notes(body_fit, size_moments, saxs_data)
     if fitted_curve:
-        relative_error = next((errors[name] for name in errors if name.startswith("scale")), None)
+        relative_error = next((log_errors[name] for name in log_errors if name.startswith("scale")), None)
         scale = scale_factor * fitted_curve.scale
         values["scale"] = Value(scale, None if relative_error is None else scale * relative_error, "")
         values |= _background_values(fitted_curve.background_coefficients, fitted_curve, saxs_data)
     bounded_names = [name for column, name in enumerate(("radius", "pd")) if body_fit.at_bound[:, column].any()]
     bounded_names = [
-        name for name in bounded_names if name == "radius" or FAMILIES[body_fit.distribution_shape].n_parameters == 2
+        name
+        for name in bounded_names
+        if name == "radius" or DISTRIBUTION_SHAPES[body_fit.distribution_shape].n_parameters == 2
     ]
     return Candidate(
         source="body",
@@ -204,7 +206,7 @@ def _body_candidate(
         family=body_fit.distribution,
         recipe="",
         n_atoms=0,
-        diameter=2 * float(sizes.mean),
+        diameter=2 * float(size_moments.mean),
         rw=math.sqrt(body_fit.chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
         weight=float(model_average.weight[row]),
         in_90=False,
@@ -218,24 +220,39 @@ def _body_candidate(
     )
 
 
-def _population_values(body_fit: BodyFit, errors: dict[str, float], population_number: int = 0) -> dict[str, Value]:
+def _fit_notes(body_fit: BodyFit, size_moments: Moments, saxs_data: SaxsData) -> dict[str, float]:
+    """Return the further columns of a fit: its reduced chi squared, and its sizes weighted by volume."""
+    notes = {
+        "chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)
+    }
+    notes |= {
+        "mean_volume": 2 * float(size_moments.volume_weighted_mean),
+        "width_volume": float(size_moments.volume_weighted_width),
+    }
+    if body_fit.distribution == "lognormal":
+        mean, width = (math.exp(value) for value in body_fit.log_parameters[0])
+        notes |= dict(zip(("median", "sigma"), median_and_sigma(mean, width), strict=True))
+    return notes
+
+
+def _population_values(body_fit: BodyFit, log_errors: dict[str, float], population_number: int = 0) -> dict[str, Value]:
     """Return radius and width of a population; its number is in their names, where it has one."""
     suffix = f"_{population_number}" if population_number else ""
     component = max(population_number - 1, 0)
     radius, width = (math.exp(value) for value in body_fit.log_parameters[component])
-    values = {f"radius{suffix}": Value(radius, _scaled_error(radius, errors.get(f"radius{suffix}")), "Å")}
-    if FAMILIES[body_fit.distribution_shape].n_parameters == 1:
+    values = {f"radius{suffix}": Value(radius, _scaled_error(radius, log_errors.get(f"radius{suffix}")), "Å")}
+    if DISTRIBUTION_SHAPES[body_fit.distribution_shape].n_parameters == 1:
         return values | {f"pd{suffix}": Value(0.0, None, "")}
-    return values | {f"pd{suffix}": Value(width, _scaled_error(width, errors.get(f"pd{suffix}")), "")}
+    return values | {f"pd{suffix}": Value(width, _scaled_error(width, log_errors.get(f"pd{suffix}")), "")}
 
 
-def _two_population_values(body_fit: BodyFit, errors: dict[str, float]) -> dict[str, Value]:
+def _two_population_values(body_fit: BodyFit, log_errors: dict[str, float]) -> dict[str, Value]:
     """Return radius, width and share of volume of two populations."""
     share = body_fit.amplitude / body_fit.amplitude.sum()
     values: dict[str, Value] = {}
     for population_number in (1, 2):
-        values |= _population_values(body_fit, errors, population_number)
-        scale_errors = [errors.get(f"scale_{component}") for component in (1, 2)]
+        values |= _population_values(body_fit, log_errors, population_number)
+        scale_errors = [log_errors.get(f"scale_{component}") for component in (1, 2)]
         error = None if None in scale_errors else float(share.prod() * math.hypot(*scale_errors))  # type: ignore[arg-type]
         values[f"share_{population_number}"] = Value(float(share[population_number - 1]), error, "")
     return values
@@ -245,31 +262,34 @@ def _scaled_error(value: float, error: float | None) -> float | None:
     return None if error is None else value * float(error)
 
 
-def _size_values(sizes: Moments, draws: ParameterDraws, row: int) -> dict[str, Value]:
+def _size_values(size_moments: Moments, draws: SizeDraws, row: int) -> dict[str, Value]:
     """Return mean radius and width of a distribution that is no single population, errors from its draws."""
     is_draw_of_fit = draws.fit_index == row
     errors = [
         float(np.std(column[is_draw_of_fit])) if is_draw_of_fit.any() else None
         for column in (draws.sizes.mean, draws.sizes.width)
     ]
-    return {"radius": Value(float(sizes.mean), errors[0], "Å"), "pd": Value(float(sizes.width), errors[1], "")}
+    return {
+        "radius": Value(float(size_moments.mean), errors[0], "Å"),
+        "pd": Value(float(size_moments.width), errors[1], ""),
+    }
 
 
 def _log_parameter_errors(body_fit: BodyFit, chi2_factor: float) -> dict[str, float]:
     """Return the errors of ln radius and ln pd of a fit whose curve is not evaluated."""
     covariance, is_free = evidence.covariance(body_fit, chi2_factor)
-    populations = len(body_fit.amplitude)
-    errors: dict[str, float] = {}
-    for component in range(populations):
-        suffix = f"_{component + 1}" if populations > 1 else ""
+    n_populations = len(body_fit.amplitude)
+    log_errors: dict[str, float] = {}
+    for component in range(n_populations):
+        suffix = f"_{component + 1}" if n_populations > 1 else ""
         for name, parameter_index in (
             ("radius", 2 * component),
             ("pd", 2 * component + 1),
-            ("scale", 2 * populations + component),
+            ("scale", 2 * n_populations + component),
         ):
             if is_free[parameter_index]:
-                errors[name + suffix] = float(np.sqrt(covariance[parameter_index, parameter_index]))
-    return errors
+                log_errors[name + suffix] = float(np.sqrt(covariance[parameter_index, parameter_index]))
+    return log_errors
 
 
 def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs_data: SaxsData) -> dict[str, Value]:
@@ -288,17 +308,17 @@ def _free_candidate(
 ) -> Candidate:
     """Return what a result says of the free distribution."""
     radius = np.exp(model_average.log_radius)
-    sizes = moments(free_fit.volume_fractions, radius)
-    draws = ParameterDraws(
+    size_moments = moments(free_fit.volume_shares, radius)
+    draws = SizeDraws(
         np.zeros(0),
-        np.full(len(free_fit.fraction_draws), -1),
-        moments(free_fit.fraction_draws, radius),
-        free_fit.fraction_draws,
+        np.full(len(free_fit.volume_share_draws), -1),
+        moments(free_fit.volume_share_draws, radius),
+        free_fit.volume_share_draws,
         radius,
     )
-    values = _size_values(sizes, draws, -1)
+    values = _size_values(size_moments, draws, -1)
     calculated, background, scale, terms = fitted_curves.distribution_curve(
-        saxs_data, free_fit.size_curves, free_fit.volume_fractions
+        saxs_data, free_fit.size_curves, free_fit.volume_shares
     )
     values |= {
         "r_eq": values["radius"],
@@ -315,7 +335,7 @@ def _free_candidate(
         family="free",
         recipe="",
         n_atoms=0,
-        diameter=2 * float(sizes.mean),
+        diameter=2 * float(size_moments.mean),
         rw=math.sqrt(chi2 / max(float(np.sum((saxs_data.intensity / saxs_data.sigma) ** 2)), 1e-300)),
         weight=free_fit.weight,
         in_90=False,
@@ -323,23 +343,25 @@ def _free_candidate(
         remark="",
         values=values,
         notes={
-            "chi2": chi2 / degrees_of_freedom, "mean_volume": 2 * float(sizes.mean_volume),
-            "width_volume": float(sizes.width_volume), "smoothness": free_fit.distribution.strength,
+            "chi2": chi2 / degrees_of_freedom,
+            "mean_volume": 2 * float(size_moments.volume_weighted_mean),
+            "width_volume": float(size_moments.volume_weighted_width),
+            "smoothness": free_fit.distribution.smoothness_strength,
         },
         calculated=calculated,
         background=background,
-    )  # fmt: skip
+    )
 
 
 def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[str, Interval]:
     """Return the best's sizes with the 90 % intervals over all fits."""
-    sizes, weight = model_average.draws.sizes, model_average.draws.weight
+    size_moments, weight = model_average.draws.sizes, model_average.draws.weight
     columns = {
-        "radius": (best.values["radius"].value, sizes.mean),
-        "pd": (best.values["pd"].value, sizes.width),
-        "r_eq": (best.values["radius"].value, sizes.mean),
-        "mean_diameter": (best.notes["mean_volume"], 2 * sizes.mean_volume),
-        "width": (best.notes["width_volume"], sizes.width_volume),
+        "radius": (best.values["radius"].value, size_moments.mean),
+        "pd": (best.values["pd"].value, size_moments.width),
+        "r_eq": (best.values["radius"].value, size_moments.mean),
+        "mean_diameter": (best.notes["mean_volume"], 2 * size_moments.volume_weighted_mean),
+        "width": (best.notes["width_volume"], size_moments.volume_weighted_width),
     }
     return {
         name: statistics.credible_interval(float(value), draws, weight=weight)
@@ -350,18 +372,18 @@ def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[st
 def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDistribution:
     """Return the distribution of sizes with its band."""
     radius, step = np.exp(model_average.log_radius), model_average.log_radius[1] - model_average.log_radius[0]
-    if best.family == "free" and model_average.free_fit:
-        share = model_average.free_fit.volume_fractions
+    if best.family == "free" and model_average.free_distribution_fit:
+        share = model_average.free_distribution_fit.volume_shares
     else:
         row = next(
             index
             for index, body_fit in enumerate(model_average.body_fits)
             if (body_fit.body, body_fit.distribution) == (best.type, best.family)
         )
-        share = model_average.volume_fractions[row]
+        share = model_average.volume_shares[row]
     columns: list[np.ndarray] = []
     for power in (0, 3):
-        scaled_shares = [share_array / radius**power for share_array in (share, model_average.draws.volume_fractions)]
+        scaled_shares = [share_array / radius**power for share_array in (share, model_average.draws.volume_shares)]
         density, density_draws = (
             share_array / (share_array.sum(axis=-1, keepdims=True) * step) for share_array in scaled_shares
         )
@@ -390,12 +412,10 @@ def _remarks(
 ) -> tuple[list[str], list[str]]:
     """Return why the answer is weak, and what else a person should know."""
     weak_reasons, remarks = [], []
-    best_share = next(iter(types.values()))
-    if len(types) > 1 and best_share < MIN_BODY_PROBABILITY:
-        body_shares = [f"{body} {body_share:.2f}" for body, body_share in types.items() if body_share >= 0.05]
-        remarks.append(
-            f"shape not determined: {', '.join(body_shares[:4])}" + (", ..." if len(body_shares) > 4 else "")
-        )
+    best_probability = next(iter(types.values()))
+    if len(types) > 1 and best_probability < MIN_BODY_PROBABILITY:
+        body_texts = [f"{body} {probability:.2f}" for body, probability in types.items() if probability >= 0.05]
+        remarks.append(f"shape not determined: {', '.join(body_texts[:4])}" + (", ..." if len(body_texts) > 4 else ""))
     chi2, error = best.notes["chi2"], best.values["radius"].error
     if chi2 > MAX_REDUCED_CHI2 and not saxs_data.noise_is_inferred:
         weak_reasons.append(f"chi2 {chi2:.3g} a degree of freedom: no body explains the data within their errors")

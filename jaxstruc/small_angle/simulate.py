@@ -18,12 +18,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxstruc.options.small_angle import (
-    MAX_QR,
+    MAX_SIMULATED_QR,
+    N_SAXS_Q_STEPS,
     SAXS_QMAX,
     SAXS_QMIN,
-    SAXS_STEPS,
     BodyOptions,
-    BodyRangeOptions,
+    SaxsRangeOptions,
     SimulatedBodyName,
     SimulatedDistributionName,
     SimulateSaxsOptions,
@@ -32,7 +32,7 @@ from jaxstruc.scattering.pair_distribution import Grid
 from jaxstruc.scattering.simulate import SimulatedCurve
 from jaxstruc.small_angle import form_factors, smearing, structure_factor
 from jaxstruc.small_angle.form_factors import FormFactor
-from jaxstruc.small_angle.size_distributions import FAMILIES, LONGEST_CHORD, SizeFractions, size_distribution
+from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, LONGEST_CHORD, SizeFractions, size_distribution
 
 INTENSITY_UNIT = 1e-4
 """1/cm, of (10⁻⁶/Å²)² Å³."""
@@ -91,11 +91,11 @@ def simulate_saxs(
     """
     options = options or SimulateSaxsOptions()
     BodyOptions(body, radius, pd, options).check()
-    BodyRangeOptions(distribution, qmin, qmax, qstep).check()
+    SaxsRangeOptions(distribution, qmin, qmax, qstep).check()
     check_sizes(distribution, pd, largest_qr=qmax * radius)
     if options.power_scale and not qmin:
         raise ValueError("Expected --qmin above 0 with --power-scale, got 0; a power law has no value there.")
-    qstep = qstep or (qmax - qmin) / SAXS_STEPS
+    qstep = qstep or (qmax - qmin) / N_SAXS_Q_STEPS
     q = Grid(qmin=qmin, qmax=qmax, qstep=qstep).q
     with jax.enable_x64(True):
         sizes = size_distribution(
@@ -193,11 +193,13 @@ def check_sizes(distribution: str, pd: float, *, largest_qr: float) -> None:
     """
     if distribution == "none" and pd > 0:
         raise ValueError(f"Expected --pd 0 with --distribution none, got {pd:g}; choose another distribution.")
-    widest = FAMILIES[distribution].max_pd
+    widest = DISTRIBUTION_SHAPES[distribution].max_pd
     if pd > widest > 0:
         raise ValueError(f"Expected --pd of at most {widest:g} with --distribution {distribution}, got {pd:g}.")
-    if largest_qr > MAX_QR:
-        raise ValueError(f"Expected --qmax times --radius of at most {MAX_QR:g}, got {largest_qr:g}; lower --qmax.")
+    if largest_qr > MAX_SIMULATED_QR:
+        raise ValueError(
+            f"Expected --qmax times --radius of at most {MAX_SIMULATED_QR:g}, got {largest_qr:g}; lower --qmax."
+        )
 
 
 def _longest_chord(body: str, aspect: float) -> float:

@@ -50,14 +50,14 @@ class SizeFractions(NamedTuple):
         return number / jnp.sum(number, axis=-1, keepdims=True)
 
 
-class Family(NamedTuple):
+class DistributionShape(NamedTuple):
     """A distribution of sizes with parameters."""
 
     n_parameters: int
     """Number of parameters of size: 2 for mean and pd, 1 for one size."""
     max_pd: float
     """Largest pd."""
-    volume_fractions: Callable[..., Float[Array, " node"]]
+    volume_shares: Callable[..., Float[Array, " node"]]
     """Function of the mean in Å, pd, and ln R at the nodes; the fractions sum to 1."""
 
 
@@ -68,9 +68,9 @@ class Moments(NamedTuple):
     """Mean by number."""
     width: Float[np.ndarray, "*batch"]
     """Standard deviation over mean by number: pd."""
-    mean_volume: Float[np.ndarray, "*batch"]
+    volume_weighted_mean: Float[np.ndarray, "*batch"]
     """Mean weighted by volume."""
-    width_volume: Float[np.ndarray, "*batch"]
+    volume_weighted_width: Float[np.ndarray, "*batch"]
     """Standard deviation over mean weighted by volume."""
 
 
@@ -113,12 +113,12 @@ def single(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
     return fraction / jnp.sum(fraction)
 
 
-FAMILIES = {
-    "none": Family(1, 0.0, single),
-    "gaussian": Family(2, 0.35, gaussian),
-    "lognormal": Family(2, 0.7, lognormal),
-    "schulz": Family(2, 0.6, schulz),
-    "uniform": Family(2, 0.55, uniform),
+DISTRIBUTION_SHAPES = {
+    "none": DistributionShape(1, 0.0, single),
+    "gaussian": DistributionShape(2, 0.35, gaussian),
+    "lognormal": DistributionShape(2, 0.7, lognormal),
+    "schulz": DistributionShape(2, 0.6, schulz),
+    "uniform": DistributionShape(2, 0.55, uniform),
 }
 """Each distribution with one population, by name."""
 
@@ -135,12 +135,12 @@ def size_distribution(
         qmax: largest Q, in 1/Å.
         longest_chord: longest chord of the body, in R_eq.
     """
-    family = FAMILIES[name]
+    family = DISTRIBUTION_SHAPES[name]
     if family.n_parameters == 1 or pd == 0:
         return SizeFractions(np.array([mean]), np.ones(1))
     reach = min(MAX_WIDTHS_FROM_MEAN * pd, MAX_LOG_RADIUS_FROM_MEAN)
     u = math.log(mean) + np.linspace(-reach, reach, N_TRIAL_NODES)
-    fraction = np.asarray(family.volume_fractions(mean, pd, jnp.asarray(u)), float)
+    fraction = np.asarray(family.volume_shares(mean, pd, jnp.asarray(u)), float)
     relative_radius = np.exp(u) / mean
     weights = [fraction / relative_radius**3, fraction * relative_radius**3]
     has_weight_rows = np.flatnonzero(np.max([weight / weight.max() for weight in weights], axis=0) > NEGLIGIBLE_WEIGHT)
@@ -150,7 +150,7 @@ def size_distribution(
     step = math.pi / (longest_chord * qmax * largest_radius + BANDWIDTH / pd)
     n_nodes = max(math.ceil((high - low) / step) + 1, MIN_UNIFORM_NODES if name == "uniform" else 0)
     u = np.linspace(low, high, n_nodes)
-    return SizeFractions(np.exp(u), np.asarray(family.volume_fractions(mean, pd, jnp.asarray(u)), float))
+    return SizeFractions(np.exp(u), np.asarray(family.volume_shares(mean, pd, jnp.asarray(u)), float))
 
 
 def distribution_by_number(radius: Float[np.ndarray, " node"], number: Float[np.ndarray, " node"]) -> SizeFractions:

@@ -21,7 +21,7 @@ from jaxstruc.small_angle.result import SaxsResult
 
 FILES_PER_BATCH = 16
 """Files whose fits go together."""
-INTENSITY_UNITS = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
+INTENSITY_UNIT_FACTORS = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
 """Units of an absolute scale, in 1/cm; where a file says none, --absolute says 1/cm."""
 
 
@@ -62,7 +62,7 @@ class SaxsPlan(NamedTuple):
     @property
     def provenance(self) -> dict[str, Any]:
         """What, beside a file, decides its result; as JSON."""
-        settings = {"command": "saxs", "element": self.element} | self.options.recorded
+        settings = {"command": "saxs", "element": self.element} | self.options.recorded_values
         return settings | {"version": jaxstruc.__version__}
 
 
@@ -133,7 +133,7 @@ def prepare_saxs_measurement(
     prepared_measurement = points.resolve_q_range(measurement, qmin=plan.data.qmin, qmax=plan.data.qmax)
     if plan.fit.absolute:
         expect(
-            prepared_measurement.intensity_unit in INTENSITY_UNITS,
+            prepared_measurement.intensity_unit in INTENSITY_UNIT_FACTORS,
             f"intensities in 1/cm or 1/m for --absolute, got {prepared_measurement.intensity_unit} in "
             f"{prepared_measurement.name}; leave --absolute out",
         )
@@ -176,7 +176,7 @@ def saxs_result_from_fits(
     measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan
 ) -> SaxsResult:
     """Return the result of one measurement from its fits."""
-    scale_factor = INTENSITY_UNITS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
+    scale_factor = INTENSITY_UNIT_FACTORS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
     saxs_result = result.build_result(
         measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor
     )

@@ -47,7 +47,9 @@ def run_again(command, command_arguments, input_files, result_folder, *options):
 def test_a_bad_file_gets_its_row_and_the_others_go_on(run_once, input_files, command):
     result_folder, status = run_once(command)
     rows = read_table(result_folder / "summary.csv")
-    assert status == 3 and tuple(rows[0]) == (summary.REFINE_SUMMARY if command == "refine" else summary.SUMMARY)
+    assert status == 3 and tuple(rows[0]) == (
+        summary.REFINE_SUMMARY_COLUMNS if command == "refine" else summary.SUMMARY_COLUMNS
+    )
     assert [row["file"] for row in rows] == [str(path) for path in input_files]
     assert [row["status"] for row in rows] == ["weak", "failed", "weak"]
     assert "at least 10 rows" in rows[1]["message"] and rows[1]["rw"] == ""
@@ -68,7 +70,7 @@ def test_results_agree_with_each_other(run_once, command):
     assert set(atoms.get_chemical_symbols()) == {"Ag"} and len(atoms) == int(row["n_atoms"])
     assert atoms.info["rw"] == pytest.approx(float(row["rw"]), rel=1e-4)
     assert atoms.get_all_distances().max() == pytest.approx(float(row["diameter"]), rel=5e-3)
-    assert tuple(ranking[0]) == tables.CANDIDATES
+    assert tuple(ranking[0]) == tables.CANDIDATE_COLUMNS
     assert float(ranking[0]["rw"]) == pytest.approx(float(row["rw"]))
     assert float(ranking[1]["rw"]) == pytest.approx(float(row["rw_second"]))
     assert np.all(np.diff([float(candidate["weight"]) for candidate in ranking if not candidate["remark"]]) <= 0)
@@ -133,7 +135,7 @@ def test_a_row_read_back_is_the_row_that_was_found(run_once):
     result_folder, _ = run_once("solve")
     loaded_result = jaxstruc.load(result_folder / "results" / "good.npz")
     row = summary.row(loaded_result)
-    restored_row = summary.row(result.from_arrays(result.to_arrays(loaded_result), folder.CLASSES))
+    restored_row = summary.row(result.from_arrays(result.to_arrays(loaded_result), folder.RESULT_CLASSES))
     assert row == restored_row and {name: type(value) for name, value in row.items()} == {
         name: type(value) for name, value in restored_row.items()
     }

@@ -206,10 +206,10 @@ def test_what_is_recorded_is_every_option_and_json(tmp_path):
     path = tmp_path / "background.dat"
     path.write_text("one")
     options = SaxsOptions(QOptions(background=path), SizeOptions(body=("sphere",)))
-    first = options.recorded
+    first = options.recorded_values
     assert json.loads(json.dumps(first)) == first and first["body"] == ["sphere"] and first["power_law"] is None
     path.write_text("two")
-    assert options.recorded != first
+    assert options.recorded_values != first
     names = {field.name for group in (QOptions, SizeOptions) for field in dataclasses.fields(group)}
     assert set(first) == names
 
@@ -217,7 +217,7 @@ def test_what_is_recorded_is_every_option_and_json(tmp_path):
 def test_names_of_options_are_unique_in_a_command():
     for defaults, _ in COMMANDS.values():
         names = list(_names(defaults))
-        assert len(names) == len(set(names)) == len(defaults.recorded)
+        assert len(names) == len(set(names)) == len(defaults.recorded_values)
 
 
 def _names(options):
@@ -226,17 +226,20 @@ def _names(options):
 
 
 def test_mining_is_solving_with_two_other_defaults():
-    solve, mine = SolveOptions().recorded, MineOptions().recorded
+    solve, mine = SolveOptions().recorded_values, MineOptions().recorded_values
     assert isinstance(MineOptions(), SolveOptions) and list(solve) == list(mine)
     assert {name for name in solve if solve[name] != mine[name]} == {"sources", "search"}
 
 
 def test_options_are_recorded_in_the_words_of_the_command_line():
     options = SimulateOptions(ions=("Cu2+", "O2-"), signal="sq")
-    assert command_arguments(options, defaults=False) == ["--signal", "sq", "--ions", "Cu2+", "O2-"]
-    assert "--rmax 30.0" in " ".join(command_arguments(options, defaults=True))
-    assert command_arguments(SizeOptions(flat=False, absolute=True), defaults=False) == ["--no-flat", "--absolute"]
-    assert command_arguments(TrainOptions(pdf_warmup=2.0), defaults=False) == ["--pdf-warmup", "2.0"]
+    assert command_arguments(options, include_defaults=False) == ["--signal", "sq", "--ions", "Cu2+", "O2-"]
+    assert "--rmax 30.0" in " ".join(command_arguments(options, include_defaults=True))
+    assert command_arguments(SizeOptions(flat=False, absolute=True), include_defaults=False) == [
+        "--no-flat",
+        "--absolute",
+    ]
+    assert command_arguments(TrainOptions(pdf_warmup=2.0), include_defaults=False) == ["--pdf-warmup", "2.0"]
     assert flag("max_atoms") == "--max-atoms" and POSITIONAL is not None
 
 

@@ -8,7 +8,7 @@ from jaxstruc.clusters import fcc_shapes, library
 from jaxstruc.io import gr
 from jaxstruc.pdf import classifier_prior, screening, solve
 from jaxstruc.pdf.candidates import CandidateGroup
-from jaxstruc.pdf.classifier_prior import ClassifierScreen
+from jaxstruc.pdf.classifier_prior import LoadedClassifier
 from jaxstruc.pdf.sources import CandidateSource
 
 KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
@@ -37,7 +37,7 @@ def solve_measurement(data, group, **options):
 
 def test_a_library_alone_is_screened(example, monkeypatch):
     """Draws of a network and clusters that a user refines are not screened."""
-    monkeypatch.setattr(screening, "MAX_SCREENED", 2)
+    monkeypatch.setattr(screening, "MAX_FITTED", 2)
     network_group = CandidateGroup(
         "network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
     )
@@ -62,12 +62,12 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
         "inside": classifier_prediction({"decahedron": 1.0}, 150),
     }
     results = {}
-    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
+    monkeypatch.setattr(screening, "MAX_FITTED_BY_CLASSIFIER", 20)
     for name, prediction in predictions.items():
         monkeypatch.setattr(
             classifier_prior, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction]
         )
-        results[name] = solve_measurement(example, library_group, classifier_screen=ClassifierScreen(None))
+        results[name] = solve_measurement(example, library_group, classifier_screen=LoadedClassifier(None))
     assert results["outside"].n_fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
     assert "not screened: unlike all" in results["outside"].message
     inside_result = results["inside"]
@@ -82,7 +82,7 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
 
 
 def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason(example, tmp_path):
-    empty_screen = classifier_prior.load_screen(tmp_path / "none.safetensors")
+    empty_screen = classifier_prior.load_optional_classifier(tmp_path / "none.safetensors")
     assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
     library_result = solve_measurement(
         example, make_library_group("icosahedron", max_atoms=200), classifier_screen=empty_screen
@@ -111,7 +111,7 @@ def test_the_message_states_why_the_classifier_is_not_followed():
 
 
 def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group, monkeypatch):
-    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 20)
+    monkeypatch.setattr(screening, "MAX_FITTED_BY_CLASSIFIER", 20)
     monkeypatch.setattr(
         classifier_prior, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)]
     )
@@ -127,10 +127,10 @@ def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example
 
 def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group, monkeypatch):
     """The best candidates of the rough fit, not the first ones, are used for qmin and qdamp."""
-    monkeypatch.setattr(screening, "MAX_SCREENED_BY_CLASSIFIER", 600)
+    monkeypatch.setattr(screening, "MAX_FITTED_BY_CLASSIFIER", 600)
     prediction = classifier_prediction({"decahedron": 0.5, "icosahedron": 0.5}, 150)
     probable_groups = classifier_prior.select_probable(prediction, [library_group])
-    assert 64 < len(probable_groups[0].rows) <= screening.MAX_SCREENED_BY_CLASSIFIER
+    assert 64 < len(probable_groups[0].rows) <= screening.MAX_FITTED_BY_CLASSIFIER
     plan = solve.PdfPlan("Ag", ())
     measurement = solve.prepare_measurement(example, plan)
     target = next(

@@ -156,10 +156,10 @@ def test_candidates_of_several_sources_are_one_list_and_fitted_as_alone(small_li
         ]
     )
     selected_pool = joint_pool.select(np.array([3, 1]))
-    assert selected_pool.has_fault.tolist() == [True, False]
+    assert selected_pool.is_invalid.tolist() == [True, False]
     np.testing.assert_array_equal(selected_pool.families, small_library.families[[1, 5]])
     np.testing.assert_array_equal(selected_pool.diameter, small_library.diameter[[1, 5]])
-    assert selected_pool.entry(1)[1] == 5 and selected_pool.groups[selected_pool.group[0]].source == "file"
+    assert selected_pool.entry(1)[1] == 5 and selected_pool.groups[selected_pool.group_index[0]].source == "file"
     joint_fit, single_fit = (
         candidates.fit_all(selected_pool, target),
         candidates.fit_all(make_pool(small_library, np.array([1, 5])), target),

@@ -7,7 +7,7 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE
 from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.candidates import CandidateGroup
-from jaxstruc.pdf.classifier_prior import ClassifierScreen
+from jaxstruc.pdf.classifier_prior import LoadedClassifier
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def all_rows(cluster_library):
 
 
 def test_selected_rows_have_the_likely_types_and_sizes(library_group):
-    selected_rows = classifier_prior.select_rows(
+    selected_rows = classifier_prior.probable_rows(
         classifier_prediction({"icosahedron": 0.9, "decahedron": 0.1}, 147), library_group
     )
     families, n_atoms = library_group.library.families[selected_rows], library_group.library.atoms[selected_rows]
@@ -32,7 +32,7 @@ def test_selected_rows_have_the_likely_types_and_sizes(library_group):
     assert (np.diff(selected_rows) > 0).all()
     (family,) = {
         *library_group.library.families[
-            classifier_prior.select_rows(classifier_prediction({"icosahedron": 1.0}, 147), library_group)
+            classifier_prior.probable_rows(classifier_prediction({"icosahedron": 1.0}, 147), library_group)
         ]
     }
     assert family == "icosahedron"
@@ -62,7 +62,7 @@ def test_a_prediction_that_agrees_with_the_fits_has_many_effective_samples(libra
     prediction = classifier_prediction({"decahedron": 1.0}, 147)
     weights = classifier_prior._proposal_share(prediction, library_group, classifier_prior.AGREEMENT_SPREAD)
     prior = classifier_prior.summarize_group(prediction, library_group, 9, library_group.rows, weights)
-    assert prior.effective_samples == pytest.approx(classifier_prior.N_DRAWS) and (
+    assert prior.effective_samples == pytest.approx(classifier_prior.N_PROPOSAL_DRAWS) and (
         prior.n_screened,
         prior.n_listed,
     ) == (
@@ -133,5 +133,5 @@ def test_data_that_are_no_numbers_to_the_network_are_outside(monkeypatch):
     monkeypatch.setattr(
         classifier_prior.predict, "classify_pdfs", lambda *_, **__: [output._replace(feature_distance=float("nan"))]
     )
-    (prediction,) = classifier_prior.predict_measurements([None], ClassifierScreen("any"), bond=2.8)
-    assert prediction.outside_training == ("unreadable",)
+    (prediction,) = classifier_prior.predict_measurements([None], LoadedClassifier("any"), bond=2.8)
+    assert prediction.training_warnings == ("unreadable",)

@@ -31,7 +31,11 @@ def test_one_cluster_is_single():
     validation = particle_mixtures.cross_validate_curve(
         particle_mixtures.ensemble_pdf(rows, noise=0.02), strengths=(0.0,)
     )
-    assert validation.sample == "single" and validation.strength == 0 and validation.strengths == (0.0,)
+    assert (
+        validation.sample == "single"
+        and validation.departure_strength == 0
+        and validation.departure_strengths == (0.0,)
+    )
     assert all(
         comparison.single_prediction.rw < comparison.ensemble_predictions[0].rw for comparison in validation.comparisons
     )
@@ -42,17 +46,17 @@ def test_a_short_signal_leaves_nothing_to_predict(ensemble_validation):
     validation = particle_mixtures.cross_validate_curve(
         particle_mixtures.ensemble_pdf(rows, noise=0.02), signal_end=9.0
     )
-    assert validation.sample == "undecided" and validation.comparisons == () and validation.strength == 0
+    assert validation.sample == "undecided" and validation.comparisons == () and validation.departure_strength == 0
     assert np.isfinite(validation.ensemble_fit.rw)
 
 
 def test_the_curves_of_a_cut_go_through_the_data_it_was_fitted_to(ensemble_validation):
     comparison = ensemble_validation.comparisons[1]
-    in_fit_range = comparison.r <= comparison.cut.cut
+    in_fit_range = comparison.r <= comparison.cut.fit_end
     for curve in comparison.predicted_curves:
         assert np.linalg.norm((curve - comparison.g)[in_fit_range]) < 0.05 * np.linalg.norm(comparison.g[in_fit_range])
-    assert comparison.r[-1] <= comparison.cut.end + 1e-6 and len(comparison.predicted_curves) == 1 + len(
-        ensemble_validation.strengths
+    assert comparison.r[-1] <= comparison.cut.holdout_end + 1e-6 and len(comparison.predicted_curves) == 1 + len(
+        ensemble_validation.departure_strengths
     )
 
 

@@ -252,7 +252,9 @@ def start_rw(distances, target):
     """Return Rw of where a fit starts, with the rounding of the sum over Q of which the model is made."""
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
     names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
-    start_values = fit.physical_values(fit.start_point(cluster_table, names, target.basis), names, target.basis)
+    start_values = fit.fractions_to_values(
+        fit.starting_fractions(cluster_table, names, target.basis), names, target.basis
+    )
     rounding = target.basis.q.size * np.finfo(np.float32).eps
     return float(jnp.sqrt(fit.misfit(cluster_table, start_values, target.basis) / target.basis.norm)) + rounding
 
@@ -271,13 +273,13 @@ def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
     names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
     basis = make_target(np.asarray(exact_pdf(distances, uiso=0.01))).basis
-    start_point = fit.start_point(cluster_table, names, basis)
-    model = fit.model_curve(cluster_table, fit.physical_values(start_point, names, basis), basis)
+    start_point = fit.starting_fractions(cluster_table, names, basis)
+    model = fit.model_curve(cluster_table, fit.fractions_to_values(start_point, names, basis), basis)
     basis = dataclasses.replace(basis, data=model, norm=jnp.sum(model**2), unmodelled_squares=jnp.zeros(()))
     start_state = fit._initial_state(cluster_table, basis, DEFAULT_FREE_PARAMETERS)
     final_state = fit._levenberg_marquardt(cluster_table, basis, DEFAULT_FREE_PARAMETERS, start_state, fit.MAX_STEPS)
     assert bool(final_state.converged) and int(final_state.steps) <= 3
-    assert float(final_state.point.squares) <= float(start_state.point.squares)
+    assert float(final_state.point.relative_squares) <= float(start_state.point.relative_squares)
     assert (
         np.isfinite(final_state.point.normalized_values).all()
         and np.abs(final_state.point.normalized_values - start_point).max() < 1e-3

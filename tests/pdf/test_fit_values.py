@@ -32,7 +32,7 @@ def basis():
 @jax.jit
 def misfit_at(cluster_table, x, basis):
     """Return the misfit at these stretches and Uiso."""
-    return fit.misfit(cluster_table, fit.physical_values(x, ("stretch", "uiso"), basis), basis)
+    return fit.misfit(cluster_table, fit.fractions_to_values(x, ("stretch", "uiso"), basis), basis)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,10 @@ def cluster_table():
 
 def test_normalized_values_become_physical_values_and_back(basis):
     normalized_values = jnp.linspace(0.05, 0.95, len(NONLINEAR_PARAMETERS))
-    fit_values = fit.physical_values(normalized_values, NONLINEAR_PARAMETERS, basis)
+    fit_values = fit.fractions_to_values(normalized_values, NONLINEAR_PARAMETERS, basis)
     physical_values = jnp.stack([getattr(fit_values, name) for name in NONLINEAR_PARAMETERS])
     np.testing.assert_allclose(
-        fit.normalized_values(physical_values, NONLINEAR_PARAMETERS, basis), normalized_values, atol=1e-4
+        fit.values_to_fractions(physical_values, NONLINEAR_PARAMETERS, basis), normalized_values, atol=1e-4
     )
     for name in NONLINEAR_PARAMETERS:
         lower_bound, upper_bound = PARAMETERS[name].bounds(BOND)
@@ -55,7 +55,8 @@ def test_normalized_values_become_physical_values_and_back(basis):
 
 def test_the_ends_are_the_bounds_and_fixed_values_stay(basis):
     lower_values, upper_values = (
-        fit.physical_values(jnp.full(2, normalized_value), ("uiso", "delta2"), basis) for normalized_value in (0.0, 1.0)
+        fit.fractions_to_values(jnp.full(2, normalized_value), ("uiso", "delta2"), basis)
+        for normalized_value in (0.0, 1.0)
     )
     assert float(lower_values.uiso) == pytest.approx(5e-4) and float(upper_values.uiso) == pytest.approx(0.06)
     assert float(upper_values.delta2) == pytest.approx(0.85 * BOND**2) and float(lower_values.delta2) == 0
@@ -80,7 +81,7 @@ def test_the_scale_is_that_of_least_squares_and_the_misfit_least_there(basis, cl
 def test_the_start_is_the_best_of_the_stretches_tried(cluster_table, frequency):
     """Its misfit is the lowest of all stretches tried."""
     basis = oscillating_basis(frequency)
-    start_point = fit.start_point(cluster_table, ("stretch", "uiso"), basis)
+    start_point = fit.starting_fractions(cluster_table, ("stretch", "uiso"), basis)
     start_misfit = float(misfit_at(cluster_table, start_point, basis))
     for stretch in float(basis.stretch) * np.array(fit.START_STRETCH_FACTORS):
         normalized_stretch = (np.clip(stretch, 0.885, 1.115) - 0.88) / 0.24

@@ -5,22 +5,22 @@ import particle_mixtures
 import pytest
 
 from jaxstruc.pdf import candidates, cross_validation
-from jaxstruc.pdf.cross_validation import HoldoutCut, Prediction
+from jaxstruc.pdf.cross_validation import HoldoutCut, PredictionMisfit
 
 R = np.arange(1.5, 30.0, 0.05)
 
 
 def test_cuts_lie_below_the_signals_end_and_predict_to_it():
     holdout_cuts = cross_validation.holdout_cuts(R, 20.0)
-    np.testing.assert_allclose([cut.cut for cut in holdout_cuts], [12.0, 14.0, 16.0])
-    np.testing.assert_allclose([cut.end for cut in holdout_cuts], [18.0, 20.0, 20.0])
+    np.testing.assert_allclose([cut.fit_end for cut in holdout_cuts], [12.0, 14.0, 16.0])
+    np.testing.assert_allclose([cut.holdout_end for cut in holdout_cuts], [18.0, 20.0, 20.0])
 
 
 def test_a_small_particle_has_fewer_cuts_or_none():
     assert cross_validation.holdout_cuts(R, 11.0) == [HoldoutCut(8.0, 11.0), HoldoutCut(0.8 * 11.0, 11.0)]
     assert cross_validation.holdout_cuts(R, 9.0) == []
     assert cross_validation.holdout_cuts(R[R < 9.5], 20.0) == []
-    assert cross_validation.holdout_cuts(R, 90.0)[-1].end <= R[-1]
+    assert cross_validation.holdout_cuts(R, 90.0)[-1].holdout_end <= R[-1]
 
 
 def test_a_prediction_is_that_of_the_cluster_itself():
@@ -42,23 +42,30 @@ def test_a_prediction_is_that_of_the_cluster_itself():
 
 def test_prediction_and_gain_are_those_of_sums_of_squares():
     r, g = np.arange(3.0), np.array([1.0, -2.0, 2.0])
-    prediction, exact_prediction = cross_validation.prediction(r, g, g + 1.0), cross_validation.prediction(r, g, g)
-    assert prediction == Prediction(pytest.approx(3.0), pytest.approx(np.sqrt(3) / 3)) and exact_prediction.rw == 0
-    assert exact_prediction.squares == pytest.approx(9 * cross_validation.CURVE_ACCURACY**2)
-    assert cross_validation.gain(prediction, Prediction(1.5, 0.0), 10.0) == pytest.approx(5 * np.log(2))
-    assert cross_validation.gain(exact_prediction, exact_prediction, 10.0) == 0
+    prediction, exact_prediction = (
+        cross_validation.prediction_misfit(r, g, g + 1.0),
+        cross_validation.prediction_misfit(r, g, g),
+    )
+    assert (
+        prediction == PredictionMisfit(pytest.approx(3.0), pytest.approx(np.sqrt(3) / 3)) and exact_prediction.rw == 0
+    )
+    assert exact_prediction.squares == pytest.approx(9 * cross_validation.MIN_PREDICTION_RW**2)
+    assert cross_validation.log_likelihood_gain(prediction, PredictionMisfit(1.5, 0.0), 10.0) == pytest.approx(
+        5 * np.log(2)
+    )
+    assert cross_validation.log_likelihood_gain(exact_prediction, exact_prediction, 10.0) == 0
 
 
 def test_a_background_is_no_part_of_a_prediction():
     r = np.linspace(12, 18, 200)
     g = np.sin(9 * r)
-    assert cross_validation.prediction(r, g + 3 + np.cos(np.pi * (r - 12) / 6), g, background=2).rw == pytest.approx(
-        0, abs=1e-9
-    )
+    assert cross_validation.prediction_misfit(
+        r, g + 3 + np.cos(np.pi * (r - 12) / 6), g, n_background_terms=2
+    ).rw == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(("gains", "sample"), [
     ([], "undecided"), ([9.0, -1.0, 1.0], "distribution"), ([-3.0, -2.5], "single"), ([1.0, -1.0, 4.0], "undecided"),
 ])  # fmt: skip
 def test_the_sample_follows_from_the_mean_gain(gains, sample):
-    assert cross_validation.sample_from_gains(gains) == sample
+    assert cross_validation.decide_sample_kind(gains) == sample

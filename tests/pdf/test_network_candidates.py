@@ -50,7 +50,7 @@ def test_draws_of_two_atoms_or_more_become_candidates():
     np.testing.assert_allclose(
         group.cluster(0).positions * BOND, CLUSTER_POSITIONS - CLUSTER_POSITIONS.mean(axis=0), atol=1e-5
     )
-    assert not group.faults
+    assert not group.invalid_reasons
 
 
 def test_absent_atoms_are_left_out():
@@ -66,11 +66,11 @@ def test_faults_of_a_draw_are_reported():
         bond=BOND,
         family="fcc",
     )
-    assert group.faults == {1: "atoms 0.35 Å apart"}
+    assert group.invalid_reasons == {1: "atoms 0.35 Å apart"}
     group = sources.network_candidates(
         proposals([CLUSTER_POSITIONS], [PRESENT_WEIGHTS], converged=False), bond=BOND, family="fcc"
     )
-    assert group.faults == {0: "trilateration not converged"}
+    assert group.invalid_reasons == {0: "trilateration not converged"}
 
 
 def test_no_draw_gives_no_candidate():
@@ -90,7 +90,7 @@ def test_duplicate_draws_are_merged_under_the_best_and_faulty_ones_come_last():
     unique_rows, merged_group = sources.merge_duplicates(group, np.array([0.3, 0.1, 0.4, 0.2, np.nan]), np.ones(5))
     assert unique_rows.tolist() == [3, 2, 1]
     assert merged_group.notes["draws"][unique_rows].tolist() == [3, 1, 1]
-    assert "apart" in merged_group.faults[1] and merged_group.faults.keys() == {1}
+    assert "apart" in merged_group.invalid_reasons[1] and merged_group.invalid_reasons.keys() == {1}
 
 
 def test_draws_that_differ_only_by_the_stretch_of_their_fits_are_merged():

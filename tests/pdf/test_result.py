@@ -158,7 +158,7 @@ def test_a_network_beaten_by_a_larger_particle_is_outside_its_training():
         return (f"a particle of {diameter:.0f} Å",) if diameter > 10 else ()
 
     network_group = CandidateGroup(
-        "network", KNOWN_CLUSTERS, np.array([0]), {}, {"draws": np.ones(1, int)}, range_warnings=range_warnings
+        "network", KNOWN_CLUSTERS, np.array([0]), {}, {"draws": np.ones(1, int)}, training_warnings=range_warnings
     )
     plan = PdfPlan(
         "Au",

@@ -27,7 +27,7 @@ def make_target(positions, *, background=0, **conditions):
     g = cluster_pdf(positions, R, rng=np.random.default_rng(0), **conditions)
     settings = {"qmin": conditions.get("qmin", 1.0), "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0}
     return target.make_target(
-        R, g, target.TargetSettings(**settings, bond=BOND, span=SPAN, background=background, lowest_qmin=0.3)
+        R, g, target.TargetSettings(**settings, bond=BOND, span=SPAN, n_background_terms=background, lowest_qmin=0.3)
     )
 
 
@@ -57,7 +57,7 @@ def test_data_that_end_before_the_particle_are_flagged():
 def test_bins_keep_number_mean_and_spread_of_the_distances(small_library):
     """Up to the span, where distances end; the last of them may stand beyond it by half a bin."""
     rows = np.array([3, 0, 11])
-    weights = np.asarray(make_bins(small_library, rows).weight, float)
+    weights = np.asarray(make_bins(small_library, rows).pairs_per_atom, float)
     assert weights.shape[0] == screening.CHUNK_SIZE and not weights[3:].any()
     bin_distance = np.arange(weights.shape[1]) * library.BIN_WIDTH
     for bin_weights, row in zip(weights, rows, strict=False):
@@ -78,7 +78,7 @@ def test_the_rough_misfit_is_near_that_of_the_fits_and_orders_like_it(small_libr
     row = int(np.flatnonzero(small_library.families == "decahedron")[5])
     positions = library.candidate_cluster(small_library, row).positions * BOND * stretch
     fit_target = make_target(positions, noise=0.1, uiso=uiso, delta2=delta2)
-    rough_rw = screening.misfits(make_bins(small_library), fit_target.basis)
+    rough_rw = screening.approximate_rw(make_bins(small_library), fit_target.basis)
     pool = candidates.candidate_pool([CandidateGroup("library", small_library, np.arange(len(small_library.atoms)))])
     rw = candidates.fit_all(pool, fit_target).rw
     assert int(rw.argmin()) == row and np.argsort(rough_rw).tolist().index(row) < 3
@@ -95,11 +95,11 @@ def test_a_background_is_left_out_of_both(small_library):
         R,
         lifted_g,
         target.TargetSettings(
-            qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, background=3, lowest_qmin=0.3
+            qmin=1.0, qmax=18.0, qdamp=0.03, qbroad=0.0, bond=BOND, span=SPAN, n_background_terms=3, lowest_qmin=0.3
         ),
     )
     plain_misfits, lifted_misfits = (
-        screening.misfits(make_bins(small_library), tested_target.basis)
+        screening.approximate_rw(make_bins(small_library), tested_target.basis)
         for tested_target in (fit_target, lifted_target)
     )
     scale = np.sqrt(float(lifted_target.basis.norm) / float(fit_target.basis.norm))
@@ -115,8 +115,8 @@ def test_excluded_low_q_curves_hide_an_unknown_qmin(small_library):
     np.testing.assert_allclose(low_q_curves.T @ low_q_curves, np.eye(low_q_curves.shape[1]), atol=1e-9)
     bins = make_bins(small_library)
     full_misfits, reduced_misfits = (
-        screening.misfits(bins, wrong_target.basis),
-        screening.misfits(bins, wrong_target.basis, excluded_curves=low_q_curves),
+        screening.approximate_rw(bins, wrong_target.basis),
+        screening.approximate_rw(bins, wrong_target.basis, excluded_curves=low_q_curves),
     )
     assert full_misfits[row] > 0.3 and reduced_misfits[row] < 0.08 and int(reduced_misfits.argmin()) == row
 

@@ -9,7 +9,7 @@ import simulated_pdfs_numpy
 from jaxstruc.clusters import lattice_sites
 from jaxstruc.pdf import site_moves, target
 from jaxstruc.pdf.fit import FitValues
-from jaxstruc.pdf.site_moves import SiteWeights
+from jaxstruc.pdf.site_moves import CostWeights
 
 N_ATOMS, N_SITES = 55, 160
 KEY = jax.random.key(0)
@@ -45,7 +45,7 @@ def particle_case():
 
 
 def site_weights(spread=0.0, shape=1.0):
-    return SiteWeights(*(jnp.asarray(value, jnp.float32) for value in (60.0, shape, spread)))
+    return CostWeights(*(jnp.asarray(value, jnp.float32) for value in (60.0, shape, spread)))
 
 
 def start_state(particle_case, occupied_sites, weights, leave=True):

@@ -20,7 +20,7 @@ from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.scattering import form_factors
 
 BOND = form_factors.bond_length("Pt")
-BRIEF_LEVEL = SearchLevel(1, 4, 20, 1, 2, 60, max_rounds=2, walk_steps=40)
+BRIEF_LEVEL = SearchLevel(1, 4, 20, 1, 2, 60, max_rounds=2, n_walk_steps=40)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_the_best_start_stays_among_ends_that_are_worse(particle):
     wrong_sites = right_sites.copy()
     wrong_sites[np.flatnonzero(right_sites)[[20, 30, 40]]] = False
     right_starts, wrong_starts = (
-        [site_search.SearchStart(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites)
+        [site_search.LatticeParticle(lattice, occupied_sites, None)] for occupied_sites in (right_sites, wrong_sites)
     )
     weights = site_search._site_weights(fit_target, 60.0, 1.0)
     wrong_minima = site_search._rank_minima(fit_target, wrong_starts, weights)

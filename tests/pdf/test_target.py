@@ -18,7 +18,7 @@ def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, min_q_nodes=0):
             qbroad=0.0,
             bond=2.78,
             span=SPAN,
-            background=background,
+            n_background_terms=background,
             min_q_nodes=min_q_nodes,
         ),
     )
@@ -38,7 +38,7 @@ def test_a_target_knows_what_it_was_made_of():
     target = make_target(g, background=2)
     np.testing.assert_array_equal(target.r, R)
     np.testing.assert_array_equal(target.g, g)
-    assert (target.qmin, target.qmax, target.qdamp, target.qbroad, target.bond, target.background) == (
+    assert (target.qmin, target.qmax, target.qdamp, target.qbroad, target.bond, target.n_background_terms) == (
         1,
         22,
         0.03,

@@ -121,7 +121,7 @@ def test_folders_of_version_1_are_still_read(repository, tmp_path):
     saxs_result = jaxstruc.load(repository / "tests" / "version_1" / "saxs.npz")
     assert isinstance(saxs_result, SaxsResult) and saxs_result.extra == {} and saxs_result.body == "sphere"
     assert saxs_result.sizes.radius.shape == saxs_result.sizes.number_high.shape
-    for old_result, columns in ((pdf_result, summary.SUMMARY), (saxs_result, summary.SAXS_SUMMARY)):
+    for old_result, columns in ((pdf_result, summary.SUMMARY_COLUMNS), (saxs_result, summary.SAXS_SUMMARY_COLUMNS)):
         old_result.save(tmp_path / old_result.technique)
         (row,) = read_table(tmp_path / old_result.technique / "summary.csv")
         assert tuple(row) == columns and row["status"] == "solved"

@@ -24,18 +24,23 @@ def result():
 
 def test_the_first_columns_are_those_that_people_read_first():
     """`refine` and `classify` leave out the columns that they cannot fill."""
-    assert list(summary.SUMMARY[: len(FIRST_COLUMNS)]) == FIRST_COLUMNS
-    columns_without_sample = [name for name in FIRST_COLUMNS if name not in {"sample", *summary.SIZES}]
-    assert list(summary.REFINE_SUMMARY[: len(columns_without_sample)]) == columns_without_sample
+    assert list(summary.SUMMARY_COLUMNS[: len(FIRST_COLUMNS)]) == FIRST_COLUMNS
+    columns_without_sample = [name for name in FIRST_COLUMNS if name not in {"sample", *summary.SIZE_COLUMNS}]
+    assert list(summary.REFINE_SUMMARY_COLUMNS[: len(columns_without_sample)]) == columns_without_sample
     size_columns = [name for name in FIRST_COLUMNS if name not in {"rw", "sample"} and not name.startswith("mean_")]
-    assert list(summary.CLASSIFY_SUMMARY[: len(size_columns)]) == size_columns
-    for columns in (summary.SUMMARY, summary.REFINE_SUMMARY, summary.CLASSIFY_SUMMARY, summary.SAXS_SUMMARY):
+    assert list(summary.CLASSIFY_SUMMARY_COLUMNS[: len(size_columns)]) == size_columns
+    for columns in (
+        summary.SUMMARY_COLUMNS,
+        summary.REFINE_SUMMARY_COLUMNS,
+        summary.CLASSIFY_SUMMARY_COLUMNS,
+        summary.SAXS_SUMMARY_COLUMNS,
+    ):
         assert len(set(columns)) == len(columns)
 
 
 def test_a_row_is_typed_and_has_the_summarys_columns(result):
     row = summary.row(result)
-    assert list(row) == [name for name in summary.SUMMARY if name in row]
+    assert list(row) == [name for name in summary.SUMMARY_COLUMNS if name in row]
     assert (row["file"], row["status"], row["source"], row["type"], row["type_probability"]) == (
         "in/a.gr", "solved", "library", "fcc", 0.75,
     )  # fmt: skip
@@ -52,7 +57,7 @@ def test_a_row_is_typed_and_has_the_summarys_columns(result):
 def test_a_distribution_has_its_columns(result):
     distribution_result = dataclasses.replace(result, ensemble=example_distributions.distribution())
     row = summary.row(distribution_result)
-    assert list(row) == [name for name in summary.SUMMARY if name in row]
+    assert list(row) == [name for name in summary.SUMMARY_COLUMNS if name in row]
     assert (row["sample"], row["rw_ensemble"], row["type"]) == ("distribution", 0.16, "fcc")
     assert row["type_probability"] is None
     assert row["rw_holdout"] == pytest.approx(0.425) and row["rw_holdout_single"] == pytest.approx(0.55)
@@ -82,7 +87,7 @@ def test_a_classified_pdf_has_medians_intervals_and_a_probability_of_each_type()
     classified_result = PdfResult(
         "a.gr", "", "Ag", "solved", "", types=types, intervals=intervals, facts={"distance": 0.5}
     )
-    row = summary.row(classified_result, summary.CLASSIFY_SUMMARY)
+    row = summary.row(classified_result, summary.CLASSIFY_SUMMARY_COLUMNS)
     assert (row["type"], row["type_probability"], row["p_hcp"], row["distance"]) == ("fcc", 0.6, 0.4, 0.5)
     assert (row["n_atoms"], row["n_low"], row["n_high"], row["width_high"]) == (60.0, 50.0, 70.0, 0.3)
 
@@ -92,7 +97,7 @@ def test_a_row_of_small_angles_has_the_columns_that_are_promised():
     expected_columns = (
         "file status body p_body distribution radius radius_error pd pd_error r_eq r_eq_low r_eq_high chi2 message"
     )
-    assert summary.SAXS_SUMMARY[:14] == tuple(expected_columns.split())
+    assert summary.SAXS_SUMMARY_COLUMNS[:14] == tuple(expected_columns.split())
     assert set(expected_columns.split()) <= set(row) and row["body"] == "sphere" and row["p_body"] == 1.0
     assert row["radius"] == row["r_eq"] and row["r_eq_low"] < row["r_eq"] < row["r_eq_high"]
     assert row["mean_diameter_low"] < row["mean_diameter"] < row["mean_diameter_high"]

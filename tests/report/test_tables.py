@@ -23,9 +23,9 @@ def test_tables_have_the_named_columns_and_six_digits(tmp_path):
 def test_candidates_are_listed_with_their_gaps_and_notes(result):
     first_row, second_row = tables.candidates(result)
     assert (first_row["rank"], second_row["rank"]) == (1, 2) and second_row["gap"] == pytest.approx(0.1)
-    assert second_row["draws"] == 3 and "draws" not in first_row and set(first_row) <= set(tables.CANDIDATES)
+    assert second_row["draws"] == 3 and "draws" not in first_row and set(first_row) <= set(tables.CANDIDATE_COLUMNS)
     assert first_row["in_90"] == first_row["converged"] == "yes"
-    assert tables.CANDIDATES[:2] == ("rank", "description") and first_row["description"].startswith(
+    assert tables.CANDIDATE_COLUMNS[:2] == ("rank", "description") and first_row["description"].startswith(
         "octahedron, 146 atoms"
     )
     assert (first_row["family"], first_row["recipe"]) == ("octahedron", "length 6")
@@ -34,7 +34,7 @@ def test_candidates_are_listed_with_their_gaps_and_notes(result):
 def test_each_fit_of_small_angles_has_its_row():
     (row,) = tables.candidates(small_angle_data.result())
     assert row["body"] == "sphere" and row["rank"] == 1 and row["in_90"] == "yes"
-    assert set(row) <= set(tables.SAXS_CANDIDATES)
+    assert set(row) <= set(tables.SAXS_CANDIDATE_COLUMNS)
 
 
 def test_correlations_are_named(result):
@@ -43,7 +43,7 @@ def test_correlations_are_named(result):
 
 
 def test_settings_are_shown_with_unit_and_origin(capsys):
-    tables.settings("x.gr", [Setting("qmax", 22.0, "header"), Setting("rmax", 20.0, "default")])
+    tables.print_settings("x.gr", [Setting("qmax", 22.0, "header"), Setting("rmax", 20.0, "default")])
     output = capsys.readouterr().out
     assert "qmax" in output and "22" in output and "1/Å" in output and "header" in output
 

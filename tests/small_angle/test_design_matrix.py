@@ -31,7 +31,9 @@ def test_the_design_matrix_of_fits_gives_the_simulated_curve(name, dq):
     form_factor_table = form_factors.FormFactorTable(
         *(jnp.asarray(part, jnp.float32) for part in form_factors.named_table("octahedron"))
     )
-    volume_fractions = np.asarray(size_distributions.FAMILIES[name].volume_fractions(40.0, 0.1, log_radius), float)
+    volume_fractions = np.asarray(
+        size_distributions.DISTRIBUTION_SHAPES[name].volume_shares(40.0, 0.1, log_radius), float
+    )
     q_width = jnp.full(len(q), dq, jnp.float32) if dq else None
     matrix = np.asarray(
         design_matrix.size_curves(form_factor_table, jnp.asarray(q, jnp.float32), q_width, log_radius), float

@@ -46,7 +46,7 @@ def test_shares_give_the_same_curve_and_scale(sphere_fit):
     saxs_data, body_fit, log_radius, fitted_curve = sphere_fit
     from jaxstruc.small_angle import evidence
 
-    volume_fractions = evidence.volume_fractions([body_fit], log_radius)[0]
+    volume_fractions = evidence.volume_shares([body_fit], log_radius)[0]
     curve, background, scale, _ = fitted_curves.distribution_curve(
         saxs_data, fitted_curves.size_curves(saxs_data, "sphere", log_radius), volume_fractions
     )

@@ -22,11 +22,15 @@ def test_the_free_distribution_has_no_weight_beside_one_that_explains_the_data_a
     saxs_data = data.prepare_saxs_data(small_angle_data.measurement(), SizeOptions())
     (fits,) = fit.fit_all([saxs_data], ("sphere",), ("gaussian",))
     joint_average, free_average = (
-        model_averaging.average_models(saxs_data, fits, fits.body_fits, with_free=True, free_only=is_alone)
+        model_averaging.average_models(
+            saxs_data, fits, fits.body_fits, include_free_distribution=True, only_free_distribution=is_alone
+        )
         for is_alone in (False, True)
     )
-    assert joint_average.free_fit.weight == 0 and joint_average.weight.sum() == pytest.approx(1)
-    assert free_average.free_fit.weight == pytest.approx(1) and free_average.weight.sum() == pytest.approx(0)
+    assert joint_average.free_distribution_fit.weight == 0 and joint_average.weight.sum() == pytest.approx(1)
+    assert free_average.free_distribution_fit.weight == pytest.approx(1) and free_average.weight.sum() == pytest.approx(
+        0
+    )
     assert model_averaging.body_probabilities(free_average) == {"sphere": pytest.approx(1)}
-    mean_radius = np.average(free_average.draws.sizes.mean_volume, weights=free_average.draws.weight)
+    mean_radius = np.average(free_average.draws.sizes.volume_weighted_mean, weights=free_average.draws.weight)
     assert mean_radius == pytest.approx(41.2, rel=0.02)  # 40 (1 + 3 w²), and a little

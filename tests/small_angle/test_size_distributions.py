@@ -10,7 +10,9 @@ LOG_RADIUS = np.linspace(np.log(5.0), np.log(120.0), 400)
 
 def volume_fractions(name, mean=35.0, width=0.15):
     with jax.enable_x64(True):
-        return np.asarray(size_distributions.FAMILIES[name].volume_fractions(mean, width, jnp.asarray(LOG_RADIUS)))
+        return np.asarray(
+            size_distributions.DISTRIBUTION_SHAPES[name].volume_shares(mean, width, jnp.asarray(LOG_RADIUS))
+        )
 
 
 @pytest.mark.parametrize("name", ["gaussian", "lognormal", "schulz", "uniform"])
@@ -72,8 +74,8 @@ def test_means_by_volume_are_those_of_a_fine_sum(name, x64):
     moments = size_distributions.moments(volume_fractions(name), np.exp(LOG_RADIUS))
     weight = weight * ratio**3 / (weight @ ratio**3)
     mean = weight @ ratio
-    assert moments.mean_volume == pytest.approx(35.0 * mean, rel=1e-5)
-    assert moments.width_volume == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
+    assert moments.volume_weighted_mean == pytest.approx(35.0 * mean, rel=1e-5)
+    assert moments.volume_weighted_width == pytest.approx(np.sqrt(weight @ (ratio - mean) ** 2) / mean, rel=1e-4)
 
 
 def test_a_distribution_without_width_is_one_size():
@@ -133,7 +135,9 @@ def test_slopes_are_finite_right_and_not_zero(name):
         sine = jnp.sin(jnp.exp(jnp.asarray(LOG_RADIUS)) / 3)
 
         def weighted_sum(mean, width):
-            return size_distributions.FAMILIES[name].volume_fractions(mean, width, jnp.asarray(LOG_RADIUS)) @ sine
+            return (
+                size_distributions.DISTRIBUTION_SHAPES[name].volume_shares(mean, width, jnp.asarray(LOG_RADIUS)) @ sine
+            )
 
         slopes = jax.grad(weighted_sum, argnums=(0, 1))(35.0, 0.15)
         step = 1e-5

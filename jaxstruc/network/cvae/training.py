@@ -68,7 +68,7 @@ class LossWeights(NamedTuple):
 def claim_folder(folder: Path, config: TrainOptions) -> None:
     """Write the settings to the run's folder, or check that those there are the same."""
     path = folder / "config.json"
-    settings = config.recorded
+    settings = config.recorded_values
     if not path.exists():
         files.write_text(path, json.dumps(settings, indent=1) + "\n")
     elif (stored_settings := json.loads(path.read_text("utf-8"))) != settings:

@@ -126,7 +126,9 @@ def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_par
     is_anomalous = np.asarray(anomalous_batch.is_anomalous)
     assert 0.3 < is_anomalous.mean() < 0.5 and (np.asarray(anomalous_batch.labels.type_index) == -1)[is_anomalous].all()
     assert np.isnan(np.asarray(anomalous_batch.labels.values)[is_anomalous]).all()
-    np.testing.assert_array_equal(anomalous_batch.labels.type_index[~is_anomalous], normal_batch.labels.type_index[~is_anomalous])
+    np.testing.assert_array_equal(
+        anomalous_batch.labels.type_index[~is_anomalous], normal_batch.labels.type_index[~is_anomalous]
+    )
     log_qmax_error = abs(np.log(np.asarray(anomalous_batch.settings[:, 1] / normal_batch.settings[:, 1])))
     has_wrong_qmax = log_qmax_error > 1e-5
     assert (
