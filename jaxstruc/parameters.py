@@ -17,7 +17,7 @@ class Parameter(NamedTuple):
     default: float | None = None
     """Where neither the user nor the file says."""
     minimum: float = 0.0
-    """Least value that is fitted, times the bond in Å to the power `bonds`; so for the next two."""
+    """Least value that is fitted, times the bond in Å to the power `bond_power`; so for the next two."""
     maximum: float = math.inf
     start: float = 0.0
     """Of a fit, where the data do not show it; qdamp and qbroad start from the default or what is given."""

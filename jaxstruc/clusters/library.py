@@ -32,7 +32,7 @@ FILE_VERSION = 1
 
 
 class Library(NamedTuple):
-    """Candidates, by number of atoms. Those of candidate i are rows `starts[i]` to `starts[i + 1]`; so for the bins."""
+    """Candidates, by number of atoms. Those of candidate i are rows `atom_starts[i]` to `starts[i + 1]`; so for the bins."""
 
     families: np.ndarray
     """[candidate] names."""

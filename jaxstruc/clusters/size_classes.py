@@ -63,7 +63,7 @@ class SizeClasses(NamedTuple):
     packing_index: np.ndarray
     """[class] which of the names."""
     size_index: np.ndarray
-    """[class] of the size, in `sizes`."""
+    """[class] of the size, in `size_grid`."""
     mean_size: np.ndarray
     """[class] mean size of the members, in bonds."""
     structure_types: np.ndarray

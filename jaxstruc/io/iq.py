@@ -53,7 +53,7 @@ class ColumnLabels(NamedTuple):
     units: tuple[str, ...]
     """As the labels have them, "" where they do not."""
     axis_unit: str
-    """Of the axis, as `axis` knows it; "" where it is not said."""
+    """Of the axis, as `q_axis` knows it; "" where it is not said."""
     kind: str
     """gr, iq, sq, fq; "" where it is not said."""
 

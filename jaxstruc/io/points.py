@@ -310,7 +310,7 @@ def _resolution_widths(columns: Columns, path: str) -> Float[np.ndarray, " point
         f"{NO_SLIT_SMEARING}, got a negative dQ, a slit's, in {path}; desmear it first",
     )
     ratio = np.median(np.where(np.isfinite(width), width, 0.0) / columns.x)
-    expect(ratio < 1, f"dQ below Q, got {ratio:.3g} times Q in {path}; name the columns in a header, as Q I sigma")
+    expect(ratio < 1, f"dQ below Q, got {ratio:.3g} times Q in {path}; name the columns in a header, e.g. Q I sigma")
     is_bad = ~((width >= 0) & (width <= columns.x[-1]))
     _refuse_points(is_bad, "dQ from 0 to the largest Q", width, columns, path, "mend these points, or remove them")
     return width

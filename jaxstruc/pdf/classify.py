@@ -22,7 +22,7 @@ def classify_measurements(
     Args:
         measurements: with all settings.
         network: trained.
-        element: of the sample, as Pt.
+        element: of the sample, e.g. Pt.
         seed: of the draws that intervals are read from.
     """
     bond, start_time = form_factors.bond_length(element), time.perf_counter()

@@ -182,7 +182,7 @@ def partial_sums(
     amplitudes: Float[Array, "kind q"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
-    r"""Return the part of each two kinds of atoms in `debye_sum`, in the order of `channels`."""
+    r"""Return the part of each two kinds of atoms in `debye_sum`, in the order of `kind_channels`."""
     n_kinds = amplitudes.shape[0]
     channel_table, first_kind, second_kind = kind_channels(n_kinds)
     if isinstance(pairs, Pairs):
@@ -293,7 +293,7 @@ def partials(
     composition: Float[Array | np.ndarray, " kind"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
-    """Return the part of each two kinds in F(Q), in 1/Å and in the order of `channels`; they sum to F(Q)."""
+    """Return the part of each two kinds in F(Q), in 1/Å and in the order of `kind_channels`; they sum to F(Q)."""
     stretched_pairs = stretch_pairs(pairs, instrument.stretch)
     sums = partial_sums(stretched_pairs, pair_variance(stretched_pairs, instrument), amplitudes, q)
     return jnp.asarray(q, sums.dtype) * sums / faber_ziman_norm(amplitudes, composition)

@@ -27,7 +27,7 @@ PADDING_DISTANCE = 1e5
 
 @dataclass(frozen=True)
 class SpreadingNodes:
-    """Even distances that stand for all others up to `longest`."""
+    """Even distances that stand for all others up to `max_distance`."""
 
     max_distance: float
     """Longest pair distance that may come, in Å. A longer one turns the result into NaN."""
@@ -49,7 +49,7 @@ class SpreadingNodes:
 
     @property
     def n_cells(self) -> int:
-        """Number of cells from 0 to `longest`."""
+        """Number of cells from 0 to `max_distance`."""
         return math.ceil(self.max_distance / self.spacing) + 1
 
     @property
@@ -87,7 +87,7 @@ def spread_distances(
 def spread_rows(
     distance: Float[Array, " pair"], rows: Float[Array, "pair column"], nodes: SpreadingNodes
 ) -> Float[Array, "node column"]:
-    """Return what `spread` does for several weights of each pair at once.
+    """Return what `spread_distances` does for several weights of each pair at once.
 
     Args:
         distance: of each pair, in Å; none longer than the nodes reach.
@@ -107,7 +107,7 @@ def interpolate(
 
     Args:
         values: of functions that hold no wave beyond `nodes.qmax`.
-        points: where to, at most `nodes.longest`.
+        points: where to, at most `nodes.max_distance`.
         nodes: where the values are known.
     """
     cell, window_weights = _window_weights(points, nodes)

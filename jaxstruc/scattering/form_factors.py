@@ -64,7 +64,7 @@ def tabulated_bond_length(symbol: str) -> float:
 
 def _metallic_radii(symbol: str) -> list[float]:
     if symbol not in atomic_numbers or symbol == "X":
-        raise ValueError(f"Expected the symbol of an element, as Pt, got {symbol!r}; check --element.")
+        raise ValueError(f"Expected the symbol of an element, e.g. Pt, got {symbol!r}; check --element.")
     return _table_entry("metallic_radii", symbol)
 
 

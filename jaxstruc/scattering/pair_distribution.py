@@ -82,7 +82,7 @@ def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple
     Args:
         symbols: of the atoms.
         probe: "xray" or "neutron".
-        ions: form factors of these ions, as Cu2+, for the elements that they are of (X-rays only).
+        ions: form factors of these ions, e.g. Cu2+, for the elements that they are of (X-rays only).
 
     Raises:
         ValueError: where an element or ion is in no table, or an ion's element not in the cluster.
@@ -118,7 +118,7 @@ def alias_free_step(rmax: float, max_distance: float) -> float:
 def spreading_nodes(grid: Grid) -> SpreadingNodes:
     """Return the nodes for all clusters with no pair longer than the grid says."""
     if grid.max_distance is None:
-        raise ValueError("Expected Grid.longest, the longest pair distance in Å, got None; the nodes end there.")
+        raise ValueError("Expected Grid.max_distance, the longest pair distance in Å, got None; the nodes end there.")
     return SpreadingNodes(grid.max_distance, grid.qmax * MAX_STRETCH, grid.accuracy)
 
 
@@ -135,7 +135,7 @@ def pair_distances_from_positions(
     Args:
         positions: in Å.
         mask: True for atoms, False for padding.
-        grid: its `longest` bounds the distances; without it all pairs are summed exactly.
+        grid: its `max_distance` bounds the distances; without it all pairs are summed exactly.
         atom_kinds: of each atom; all alike where none are given.
         n_kinds: number of kinds.
     """

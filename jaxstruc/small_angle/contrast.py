@@ -37,7 +37,7 @@ def element_sld(symbol: str) -> float:
         ValueError: where its density is not in the table.
     """
     if symbol not in _element_densities():
-        raise ValueError(f"Expected the symbol of an element with a density, as Au, got {symbol!r}; check --element.")
+        raise ValueError(f"Expected the symbol of an element with a density, e.g. Au, got {symbol!r}; check --element.")
     return _substance_sld(_element_densities()[symbol], {symbol: 1})
 
 

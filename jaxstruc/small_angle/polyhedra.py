@@ -10,7 +10,7 @@ B. Croset, J. Appl. Cryst. 50, 1245 (2017), doi 10.1107/S1600576717010147; J. Wu
 doi 10.1107/S160057672100171X. Faces seen head on and small q, where terms cancel: 1 is taken off each exponential,
 since the E of a face add up to nothing, and below `MAX_SERIES_PHASE` a power series over tetrahedra serves.
 
-In NumPy and double precision: this makes tables (`particle`), once a body.
+In NumPy and double precision: this makes tables (`form_factors`), once a body.
 """
 
 from typing import NamedTuple

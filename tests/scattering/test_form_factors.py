@@ -44,7 +44,7 @@ def test_real_bonds_are_longer_than_the_published_rule():
 
 
 @pytest.mark.parametrize(
-    ("symbol", "message"), [("Xx", "symbol of an element"), ("He", "metallic-radii table"), ("pt", "as Pt")]
+    ("symbol", "message"), [("Xx", "symbol of an element"), ("He", "metallic-radii table"), ("pt", "e.g. Pt")]
 )
 def test_unknown_elements_are_refused(symbol, message):
     with pytest.raises(ValueError, match=message):

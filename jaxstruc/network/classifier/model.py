@@ -133,7 +133,7 @@ def type_probabilities(mixture: MixtureDensity) -> Float[Array, "*batch type"]:
 
 
 def draw_samples(key: Array, mixture: MixtureDensity, n_draws: int) -> tuple[Array, Array]:
-    """Return samples of each mixture of a batch: types [draw, pdf] and values [draw, pdf, value] as `VALUES`."""
+    """Return samples of each mixture of a batch: types [draw, pdf] and values [draw, pdf, value] as `VALUE_NAMES`."""
     component_key, type_key, noise_key = jax.random.split(key, 3)
     component = jax.random.categorical(component_key, mixture.log_weight, shape=(n_draws, len(mixture.log_weight)))
     rows = jnp.arange(len(mixture.log_weight))

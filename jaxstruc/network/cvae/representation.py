@@ -62,7 +62,7 @@ def order_atoms(structure: Structure) -> Structure:
 
 
 def unit_sphere_features(structure: Structure, anchors: Float[Array, "satellite 3"]) -> Features:
-    """Return the unit-sphere features of a structure, its atoms ordered by `ordered`.
+    """Return the unit-sphere features of a structure, its atoms ordered by `order_atoms`.
 
     Args:
         structure: at least two atoms, in Å.
