@@ -32,7 +32,10 @@ FILE_VERSION = 1
 
 
 class Library(NamedTuple):
-    """Candidates, by number of atoms. Those of candidate i are rows `atom_starts[i]` to `starts[i + 1]`; so for the bins."""
+    """Candidates, by number of atoms.
+
+    The atoms of candidate i are rows `atom_starts[i]` to `atom_starts[i + 1]`; its bins likewise.
+    """
 
     families: np.ndarray
     """[candidate] names."""

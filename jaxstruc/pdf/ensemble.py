@@ -1,9 +1,9 @@
 r"""A sample as a distribution of particles: shares of atoms over classes of clusters, fitted to a measured G(r).
 
 G(r), normalised to an atom, adds up by shares of atoms, $G = \sum_k \varphi_k G_k$ with $\varphi_k \ge 0$, which
-`ensemble_model` has by packing and size. What it takes has a Gaussian prior, and the best is found by Gauss-Newton steps: the
-curves are linear in what is shared about the last step, so that a step costs as much as one evaluation of all classes,
-and the distribution is descended in between. The covariance at the best gives the intervals (Laplace).
+`ensemble_model` has by packing and size. What it takes has a Gaussian prior, and the best is found by Gauss-Newton
+steps: the curves are linear in what is shared about the last step, so that a step costs as much as one evaluation of
+all classes, and the distribution is descended in between. The covariance at the best gives the intervals (Laplace).
 """
 
 import math
