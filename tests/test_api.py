@@ -153,3 +153,25 @@ def test_atoms_that_are_no_cluster_are_not_refined(data, atoms, message):
 def test_clusters_that_cannot_be_refined_together_are_refused(data):
     with pytest.raises(ValueError, match="Expected clusters of one element, got Au, Pt"):
         jaxstruc.refine(data, [ase.Atoms("Au2", positions=PAIR_POSITIONS), ase.Atoms("Pt2", positions=PAIR_POSITIONS)])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: jaxstruc.saxs("sample.dat"), "Expected a measurement, got str; read files with jaxstruc.read."),
+        (lambda: jaxstruc.saxs([]), "Expected at least one measurement, got none."),
+        (lambda: jaxstruc.saxs([1.0]), "Expected a measurement, got float; read files with jaxstruc.read."),
+        (
+            lambda: jaxstruc.solve([], element="Pt", options=jaxstruc.RefineOptions()),
+            "Expected SolveOptions for options, got RefineOptions.",
+        ),
+        (
+            lambda: jaxstruc.mine([], element="Pt", max_atoms=5000),
+            "Expected --max-atoms of at most 1500 without --library, got 5000; the families are listed up to there.",
+        ),
+        (lambda: jaxstruc.saxs([], body="ball"), "Expected --body among .*, got ball; drop it."),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused_in_one_line(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

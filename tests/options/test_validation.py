@@ -32,6 +32,7 @@ from jaxstruc import (
 from jaxstruc.clusters import families, polydisperse
 from jaxstruc.options.pdf import FamilyName, Parameter
 from jaxstruc.options.simulation import GenerateOptions, PackingName, PopulationOptions
+from jaxstruc.options.small_angle import SimulateSaxsOptions
 from jaxstruc.options.training import TrainClassifierOptions
 from jaxstruc.options.validation import POSITIONAL, Bounds, Options, command_arguments, flag
 from jaxstruc.parameters import DEFAULT_FREE_PARAMETERS, FIT_PARAMETERS
@@ -239,6 +240,7 @@ def test_options_are_recorded_in_the_words_of_the_command_line():
         "--no-flat",
         "--absolute",
     ]
+    assert "--background 0.0" in " ".join(command_arguments(SimulateSaxsOptions(), include_defaults=True))
     assert command_arguments(TrainOptions(pdf_warmup=2.0), include_defaults=False) == ["--pdf-warmup", "2.0"]
     assert flag("max_atoms") == "--max-atoms" and POSITIONAL is not None
 
