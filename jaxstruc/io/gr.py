@@ -1,4 +1,4 @@
-"""Readers of `.gr` files: headers of PDFgetX3, xPDFsuite and PDFgetXgui, and bare columns."""
+"""Reader of `.gr` files, and of the headers that PDFgetX3, xPDFsuite, PDFgetXgui and others write."""
 
 import hashlib
 import re
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxstruc.io import columns
-from jaxstruc.io.columns import MIN_ROWS, ReadError, decode_text, expect, raw_bytes, read_table
+from jaxstruc.io.columns import MIN_ROWS, ReadError, decode_text, expect, parse_number, raw_bytes, read_table
 from jaxstruc.io.measurement import Measurement
 
 LABEL_PREFIX = r"(?i)[#!;\s]*(?:L\s+)?[\"']?"
@@ -16,6 +15,19 @@ Q_LABEL = re.compile(
     LABEL_PREFIX + r"(Q\s*([(\[_,/]|\s([SFI]|Intensity)\b|$)|2-?(th|θ)|two-?theta|tth\b|angle\s*[(\[])"
 )
 NM_LABEL = re.compile(LABEL_PREFIX + r"(r|distance)[\s,/(\[_]*(in\s+)?(nm|nanomet)")
+
+NUMBER_SETTINGS = ("qmin", "qmax", "qmaxinst", "qdamp", "qbroad", "rmin", "rmax", "rstep", "wavelength")
+WORD_SETTINGS = ("composition", "mode", "outputtype")
+PROGRAM_MARKS = (
+    ("xPDFsuite Configuration", "xPDFsuite"),
+    ("PDFgetXgui Configuration", "PDFgetXgui"),
+    ("pdfgetx", "PDFgetX3"),
+    ("Get_XPDF", "PDFgetX2"),
+    ("PDFgetN", "PDFgetN"),
+)
+"""Marks in a header, and whose they are."""
+MAX_WORD_CHARACTERS = 100
+"""Most characters of a word in a header."""
 
 G_SCALE_RANGE = 1e-9, 1e9
 """1/Å². Of the largest |G|; beyond, sums of squares leave single precision."""
@@ -32,7 +44,7 @@ def read(path: Path | str) -> Measurement:
     lines = decode_text(raw, path).splitlines()
     line_indices, rows, n_outside = read_table(lines, path)
     header_lines = lines[: line_indices[0]]
-    settings, warnings = columns.header_settings(header_lines)
+    settings, warnings = header_settings(header_lines)
     _refuse_other_kinds(path, header_lines, str(settings.pop("outputtype", "gr")))
     r, g = _r_and_g_columns(rows, line_indices, path)
     if n_outside >= MIN_ROWS:
@@ -43,8 +55,43 @@ def read(path: Path | str) -> Measurement:
     stated_rmax = settings.get("rmax")
     if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
         warnings.append(f"the header says rmax {stated_rmax:g}, the data end at {r[-1]:g} Å")
-    program = columns.header_program(header_lines)
+    program = header_program(header_lines)
     return Measurement(str(path), r, g, settings, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
+
+
+def header_program(lines: list[str]) -> str:
+    """Return the program that wrote a header, or "bare"."""
+    return next((name for mark, name in PROGRAM_MARKS if mark in "\n".join(lines)), "bare")
+
+
+def header_settings(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
+    """Return what is known of the header, and warnings. [Misc] holds private paths and is not read."""
+    settings: dict[str, float | str] = {}
+    warnings = []
+    section = ""
+    for line in lines:
+        text = line.strip().lstrip("#!; ")
+        if text.startswith("[") and text.endswith("]"):
+            section = text[1:-1].lower()
+        _, *parts = [""] if section == "misc" else re.split(r"(?<!\S)(\w+)\s*=\s*", text)
+        for name, value in zip(map(str.lower, parts[::2]), map(str.strip, parts[1::2]), strict=True):
+            if not value:
+                continue
+            if name in WORD_SETTINGS:
+                if len(value) <= MAX_WORD_CHARACTERS and value.isprintable():
+                    settings[name] = value
+                else:
+                    warnings.append(f"the header's {name} is no word and is not used")
+            elif name in NUMBER_SETTINGS:
+                try:
+                    number_value = parse_number(re.split(r"[\s;]|,(?!\d)", value)[0])
+                except ValueError:
+                    number_value = np.nan
+                if np.isfinite(number_value):
+                    settings[name] = number_value
+                else:
+                    warnings.append(f"the header's {name} is no number and is not used")
+    return settings, list(dict.fromkeys(warnings))
 
 
 def is_over_q(path: Path, lines: list[str], kind: str) -> bool:

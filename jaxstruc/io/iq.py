@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxstruc.io import columns, points, q_axis
+from jaxstruc.io import gr, points, q_axis
 from jaxstruc.io.columns import CURVE_RULES, MAX_LINE_CHARACTERS, ReadError, decode_text, expect, raw_bytes, read_table
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.points import KIND_NAMES, NO_SLIT_SMEARING, Columns, SourceFile
@@ -83,7 +83,7 @@ def read(
     lines = decode_text(raw, path, CURVE_RULES).splitlines()
     line_indices, rows, n_outside = read_table(lines, path, CURVE_RULES)
     header_lines = lines[: line_indices[0]]
-    settings, warnings = columns.header_settings(header_lines)
+    settings, warnings = gr.header_settings(header_lines)
     labels = describe_columns(header_lines, path, str(settings.pop("outputtype", "")), n_columns=rows.shape[1])
     curve_kind = _curve_kind(labels.kind, kind, accepted_kinds, path)
     curve_columns, column_warnings = _select_columns(labels, rows, line_indices, path)
@@ -93,7 +93,7 @@ def read(
     curve_columns = curve_columns._replace(
         wavelength=_header_wavelength(header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None)
     )
-    file_format = columns.header_program(header_lines)
+    file_format = gr.header_program(header_lines)
     source = SourceFile(
         str(path),
         "columns" if file_format == "bare" else file_format,

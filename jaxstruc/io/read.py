@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from jaxstruc.io import cansas, columns, gr, iq, isolated_process, nxcansas
+from jaxstruc.io import cansas, gr, iq, isolated_process, nxcansas
 from jaxstruc.io.columns import CURVE_RULES, PDF_RULES, ReadError, decode_text, raw_bytes, read_table
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.points import CURVE_KINDS, KIND_NAMES
@@ -75,7 +75,7 @@ def _is_over_r(raw: bytes, path: Path, *, expects_pdf: bool) -> bool:
     except ReadError:
         return expects_pdf
     header_lines = lines[: line_indices[0]]
-    outputtype = str(columns.header_settings(header_lines)[0].get("outputtype", ""))
+    outputtype = str(gr.header_settings(header_lines)[0].get("outputtype", ""))
     if gr.is_over_q(path, header_lines, outputtype):
         return False
     labels = iq.describe_columns(header_lines, path, outputtype, n_columns=rows.shape[1])
