@@ -41,7 +41,7 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
         "x", "", "Pt", "solved", "", (candidate,), types={"fcc": 1.0}, ensemble=example_distributions.distribution()
     )
     solved_jobs = []
-    monkeypatch.setattr(ensembles, "solving", lambda *arguments, **keywords: None)
+    monkeypatch.setattr(ensembles, "make_solve_plan", lambda *arguments, **keywords: None)
     monkeypatch.setattr(
         ensembles, "solve_measurements", lambda jobs, plan: solved_jobs.extend(jobs) or [result] * len(jobs)
     )

@@ -67,7 +67,7 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
         monkeypatch.setattr(
             classifier_prior, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction]
         )
-        results[name] = solve_measurement(example, library_group, classifier_screen=LoadedClassifier(None))
+        results[name] = solve_measurement(example, library_group, classifier=LoadedClassifier(None))
     assert results["outside"].n_fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
     assert "not screened: unlike all" in results["outside"].message
     inside_result = results["inside"]
@@ -85,7 +85,7 @@ def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason
     empty_screen = classifier_prior.load_optional_classifier(tmp_path / "none.safetensors")
     assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
     library_result = solve_measurement(
-        example, make_library_group("icosahedron", max_atoms=200), classifier_screen=empty_screen
+        example, make_library_group("icosahedron", max_atoms=200), classifier=empty_screen
     )
     assert (
         library_result.candidates
@@ -93,7 +93,7 @@ def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason
         and empty_screen.missing_reason in library_result.message
     )
     network_result = solve_measurement(
-        example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), classifier_screen=empty_screen
+        example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), classifier=empty_screen
     )
     assert (
         network_result.classifier_prior is None and "screened" not in network_result.message

@@ -29,7 +29,7 @@ def test_a_mixture_is_a_distribution(ensemble_validation):
 def test_one_cluster_is_single():
     rows = particle_mixtures.draw_rows(np.random.default_rng(6), mean=18.0, width=0.01, count=1)
     validation = particle_mixtures.cross_validate_curve(
-        particle_mixtures.ensemble_pdf(rows, noise=0.02), strengths=(0.0,)
+        particle_mixtures.ensemble_pdf(rows, noise=0.02), departure_strengths=(0.0,)
     )
     assert (
         validation.sample == "single"

@@ -93,7 +93,7 @@ def test_the_values_behind_a_simulated_curve_are_found(distances, true_values):
 def test_resolution_and_background_are_fitted_too(distances):
     background = 0.3 + 0.2 * np.cos(np.pi * (R - R[0]) / (R[-1] - R[0]))
     g = np.asarray(exact_pdf(distances, uiso=0.01, delta2=2.0, stretch=1.01, qdamp=0.06)) + background
-    target = make_target(g, background=2, qdamp=0.02)
+    target = make_target(g, n_background_terms=2, qdamp=0.02)
     fit_result = fit_all_parameters(distances[None], jnp.ones((1, 43)), target)
     assert float(fit_result.values.qdamp[0]) == pytest.approx(0.06, rel=0.01) and float(fit_result.rw[0]) < 2e-3
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)

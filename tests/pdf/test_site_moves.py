@@ -133,7 +133,7 @@ def test_fields_after_moves_are_those_computed_anew(particle_case):
     changed_sites = occupied_sites.copy()
     changed_sites[emptied_site], changed_sites[filled_site] = False, True
     expected_state = recomputed_state(site_graph, pair_curves, state, changed_sites, fit_target.basis, site_weights())
-    for name in ("field", "pair_sum", "neighbour_counts", "next_neighbour_counts"):
+    for name in ("site_field", "pair_sum", "neighbour_counts", "next_neighbour_counts"):
         assert np.allclose(getattr(moved_state, name), getattr(expected_state, name), atol=2e-4), name
 
 

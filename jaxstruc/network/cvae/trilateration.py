@@ -282,10 +282,11 @@ def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_w
 def _symmetrize(distance, weight):
     """Return distances and weights whose stress is that of the given ones, but for a constant: d_ij = d_ji.
 
-    The gradient of the stress is written for symmetric matrices. Symmetric ones are returned to the last bit.
+    The gradient of the stress is written for symmetric matrices. Symmetric ones are returned to the last bit, and the
+    fractions, whose derivative is infinite at vanishing weights, then have no effect.
     """
     total_weight = weight + weight.T
-    transposed_fraction = weight.T / jnp.where(total_weight > 0, total_weight, 1.0)
+    transposed_fraction = lax.stop_gradient(weight.T / jnp.where(total_weight > 0, total_weight, 1.0))
     return distance + transposed_fraction * (distance.T - distance), total_weight / 2
 
 
