@@ -138,15 +138,24 @@ def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workfl
     """Check what can be checked before sources are made, which takes time; the plan needs none yet.
 
     Raises:
-        ValueError: where there is no file, the only one is bad, or the folder of results is a file.
+        ValueError: if there is no file, if the only one is bad, or if the folder of results is a file.
     """
     workflow = workflow or PDF_WORKFLOW
-    if not paths:
-        raise ValueError(f"Expected at least one file, got none; name {workflow.expected_files}.")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
+    check_paths(paths, out, expected_files=workflow.expected_files)
     if len(paths) == 1:
         workflow.read(paths[0], plan)
+
+
+def check_paths(paths: Sequence[Path], out: Path, *, expected_files: str) -> None:
+    """Check that there are files, and that the folder of results is no file.
+
+    Raises:
+        ValueError: if there is no file, or if the folder of results is a file.
+    """
+    if not paths:
+        raise ValueError(f"Expected at least one file, got none; name {expected_files}.")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"Expected a folder for the results, got the file {out}; pass another --out.")
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None) -> Iterator[str]:

@@ -98,8 +98,7 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
     Raises:
         ValueError: for a mistake that concerns all files, or if the only file is bad.
     """
-    if not config.files:
-        raise ValueError("Expected at least one file, got none; name the measured .gr files.")
+    batch.check_paths(config.files, config.out, expected_files="the measured .gr files")
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.options.weights)
     entries = [_read_pdf(path, config, bond) for path in config.files]

@@ -3,6 +3,7 @@ import csv
 import jax
 import numpy as np
 import pytest
+from command_line import run_command
 from measurement_files import example_pdf, rows
 from simple_training_stream import CALIBRATION, SMALL_CLASSIFIER
 
@@ -86,3 +87,10 @@ def test_the_network_and_the_simulated_pdfs_have_the_same_range():
     assert simulated_pdfs.R_BONDS[0] == pytest.approx(simulated_pdfs.MIN_R_BONDS) and simulated_pdfs.R_BONDS[
         -1
     ] == pytest.approx(simulated_pdfs.MAX_R_BONDS)
+
+
+def test_a_file_in_place_of_the_folder_is_refused_in_one_line(tmp_path, capsys):
+    occupied_path = tmp_path / "out"
+    occupied_path.touch()
+    assert run_command("classify", tmp_path / "a.gr", "--element", "Pt", "-o", occupied_path) == 2
+    assert "Expected a folder for the results, got the file" in capsys.readouterr().err
