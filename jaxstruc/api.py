@@ -284,7 +284,7 @@ def make_solve_plan(element: str, options: SolveOptions, *, progress: ProgressCa
     if "network" in options.sources:
         sources.append(network_source(options.network, bond=bond))
     if "library" in options.sources:
-        sources.append(library_source(options.candidates, bond=bond, progress=progress))
+        sources.append(library_source(options.candidates, progress=progress))
     screen = load_optional_classifier(CLASSIFIER) if options.screen == "classifier" else LoadedClassifier(None)
     return PdfPlan(element, tuple(sources), options, classifier=screen)
 

@@ -284,7 +284,6 @@ def _fit_ensemble(
         best.curves_by_class,
         best.normal_matrix,
         basis,
-        prior,
         names,
     )
 
@@ -329,7 +328,6 @@ def _fit_series(
             curves_by_class,
             descent.normal_matrix,
             curve_basis,
-            prior,
             names,
         )
 
@@ -508,7 +506,6 @@ def _ensemble_fit(
     curves_by_class,
     normal_matrix,
     basis: FitBasis,
-    prior: _Prior,
     names: tuple[str, ...],
 ) -> EnsembleFit:
     residual = basis.data - fractions @ curves_by_class

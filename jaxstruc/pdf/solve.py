@@ -252,7 +252,7 @@ def padded_targets(
         for entry in run_measurements
     )
     basis_size = (
-        BASIS_SIZE_STEP * math.ceil(max(_basis_size(entry, plan) for entry in run_measurements) / BASIS_SIZE_STEP)
+        BASIS_SIZE_STEP * math.ceil(max(_basis_size(entry) for entry in run_measurements) / BASIS_SIZE_STEP)
         if plan.search != "none"
         else 0
     )
@@ -535,7 +535,7 @@ def propagate_setting_errors(
     return weighted_candidates._replace(fits=weighted_candidates.fits._replace(errors=np.sqrt(variance)))
 
 
-def _basis_size(measurement: Measurement, plan: PdfPlan) -> float:
+def _basis_size(measurement: Measurement) -> float:
     """Return the approximate number of functions in the basis of a measurement."""
     settings, (r, _) = measurement.settings_by_name, measurement.curve
     return (r[-1] - r[0]) * (settings["qmax"] - _minimum_qmin(measurement)) / math.pi + BASIS_SIZE_MARGIN

@@ -74,13 +74,12 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
 
 
 def library_source(
-    options: LibraryOptions, *, bond: float, progress: Callable[[int, int, str], None] | None = None
+    options: LibraryOptions, *, progress: Callable[[int, int, str], None] | None = None
 ) -> CandidateSource:
     """Return the clusters of a library as a source of candidates.
 
     Args:
         options: families and numbers of atoms, or files.
-        bond: nearest-neighbour distance of the sample, in Å.
         progress: called while the library is built.
 
     Raises:

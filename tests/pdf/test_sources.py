@@ -35,7 +35,7 @@ def test_a_network_gives_its_draws_and_reports_what_lies_outside_its_training(ex
 
 
 def test_a_library_gives_all_its_clusters_and_where_it_ends(example):
-    source = sources.library_source(LibraryOptions(("octahedron", "icosahedron"), 150), bond=BOND)
+    source = sources.library_source(LibraryOptions(("octahedron", "icosahedron"), 150))
     (group,) = source.candidates([example])
     assert group.source == "library" and group.max_atoms == 150
     assert len(group.rows) == len(group.library.atoms)
@@ -44,7 +44,7 @@ def test_a_library_gives_all_its_clusters_and_where_it_ends(example):
 
 def test_a_library_has_the_requested_families_or_all(example):
     for requested_families, expected_families in ((("octahedron", "icosahedron"),) * 2, ((), tuple(families.FAMILIES))):
-        (group,) = sources.library_source(LibraryOptions(requested_families, 30), bond=BOND).candidates([example])
+        (group,) = sources.library_source(LibraryOptions(requested_families, 30)).candidates([example])
         assert set(group.library.families) == set(expected_families)
 
 
@@ -62,4 +62,4 @@ def test_no_cluster_within_the_limits_is_refused(tmp_path):
 
     write(tmp_path / "x.xyz", Atoms("Ag3", positions=jnp.eye(3) * 2.88 * np.sqrt(0.5)))
     with pytest.raises(ValueError, match="Expected a cluster of at most 2 atoms, got none"):
-        sources.library_source(LibraryOptions((), 2, (tmp_path / "x.xyz",)), bond=BOND)
+        sources.library_source(LibraryOptions((), 2, (tmp_path / "x.xyz",)))
