@@ -1,1 +1,1 @@
-"""Readers of measured curves, and what is done to the curves before any fit."""
+"""Readers of measured curves, and the steps that prepare a curve for a fit."""

@@ -1,8 +1,10 @@
-r"""The scattering of the solvent and the cell taken out of I(Q), with its errors.
+r"""Subtraction of a background from I(Q), e.g. the scattering of the solvent and of the cell, with standard errors.
 
-$I = I_s - c\,I_b$ and $\sigma^2 = \sigma_s^2 + c^2 \sigma_b^2$. Where grids differ the background is interpolated
-between its two neighbours, and its error is that of their weighted mean; that neighbouring points then share a part of
-their error is left out.
+The difference is $I = I_s - c\,I_b$ and its standard error is $\sigma = \sqrt{\sigma_s^2 + c^2 \sigma_b^2}$. Here $I_s$
+and $\sigma_s$ are the intensity of the sample and its standard error, $I_b$ and $\sigma_b$ are those of the background,
+and $c$ is the scale of the background. If the two files have different Q, the background is interpolated linearly
+between its two neighbouring points. Its standard error is then that of the weighted mean of these points. The
+interpolation also correlates the errors of neighbouring points. This correlation is neglected.
 """
 
 import numpy as np
@@ -15,30 +17,33 @@ from jaxstruc.io.points import KIND_NAMES
 from jaxstruc.parameters import PARAMETERS
 
 EDGE_TOLERANCE = 1e-3
-"""Of a step: points so far beyond the background's ends are at them, but for rounding."""
+"""Distance, in steps of Q, by which a point may lie beyond the ends of the background because of rounding."""
 
 
 def subtract_background(sample: Measurement, background: Measurement, *, scale: float = 1.0) -> Measurement:
-    """Return I(Q) of a sample without that of its background, where the background was measured.
+    """Subtract the I(Q) of a background from the I(Q) of a sample.
+
+    Points of the sample outside the Q range of the background are dropped.
 
     Args:
         sample: I(Q) of the particles in their solvent.
         background: I(Q) of the solvent.
-        scale: factor on the background.
+        scale: Factor by which the background is multiplied.
 
     Raises:
-        ReadError: where either is no I(Q), the units differ, the ranges do not overlap, or the scale is none.
+        ReadError: If a curve is not an I(Q), the units of the intensities differ, the ranges of Q do not overlap, or
+            the scale is not a number above 0.
     """
     file_names = f"{sample.name} and {background.name}"
     expect(
         0 < scale < np.inf,
-        f"a background scale above 0, got {scale:g} for {file_names}; pass another --background-scale",
+        f"--background-scale above 0, got {scale:g} for {file_names}; pass another value",
     )
     units = sample.intensity_unit, background.intensity_unit
     is_same_unit = units[0] == units[1] or "" in units
     expect(
         is_same_unit,
-        f"a background in the unit of the sample, got {units[0]} and {units[1]} in {file_names}; mend one of them",
+        f"the same unit of I in sample and background, got {units[0]} and {units[1]} in {file_names}; convert one file",
     )
     q, (x, y, error) = _q_intensity_sigma(sample)[0], _q_intensity_sigma(background)
     tolerance = EDGE_TOLERANCE * float(np.min(np.diff(x)))
@@ -47,20 +52,19 @@ def subtract_background(sample: Measurement, background: Measurement, *, scale: 
     advice = "measure the background over the range of the sample"
     expect(
         is_inside.sum() >= MIN_ROWS,
-        f"at least {MIN_ROWS} points of the sample in the background's range, got {ranges}; {advice}",
+        f"at least {MIN_ROWS} points of the sample in the Q range of the background, got Q of {ranges}; {advice}",
     )
     cut_sample = points.select_points(sample, is_inside)
     q, intensity, sigma = _q_intensity_sigma(cut_sample)
     background_intensity, background_sigma = interpolate_with_errors(q, x, y, error)
-    warnings = [f"points beyond the background dropped: {np.count_nonzero(~is_inside)}"] if not is_inside.all() else []
+    n_outside = np.count_nonzero(~is_inside)
+    warnings = [f"points outside the Q range of the background dropped: {n_outside}"] if n_outside else []
     if sigma is not None and background_sigma is None:
-        warnings.append("the background has no errors: those of the sample alone count")
+        warnings.append("the background has no standard errors, so only those of the sample are used")
     if sigma is None and background_sigma is not None:
-        warnings.append("the sample has no errors: those of the background are not used")
+        warnings.append("the sample has no standard errors, so those of the background are not used")
     if units[0] != units[1]:
-        warnings.append(
-            f"the unit of I is said of one alone, as {''.join(units)}; the background is taken to have it too"
-        )
+        warnings.append(f"only one of sample and background states its unit of I; {''.join(units)} is assumed for both")
     origin = "default" if scale == PARAMETERS["background_scale"].default else "command line"
     return cut_sample._replace(
         intensity=intensity - scale * background_intensity,
@@ -79,7 +83,14 @@ def interpolate_with_errors(
     y: Float[np.ndarray, " other"],
     sigma: Float[np.ndarray, " other"] | None,
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"] | None]:
-    """Return a curve, and its standard error, on another grid within its range, by straight lines."""
+    """Interpolate a curve linearly to other points, with the standard errors of the interpolated values.
+
+    Args:
+        q: Points to interpolate to, within the range of `x`.
+        x: Points of the curve, in increasing order.
+        y: Values of the curve.
+        sigma: Standard errors of the values, None if they are unknown.
+    """
     right_index = np.clip(np.searchsorted(x, q), 1, len(x) - 1)
     right_weight = np.clip((q - x[right_index - 1]) / (x[right_index] - x[right_index - 1]), 0, 1)
     value = (1 - right_weight) * y[right_index - 1] + right_weight * y[right_index]
@@ -89,7 +100,7 @@ def interpolate_with_errors(
 
 
 def _q_intensity_sigma(measurement: Measurement) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return Q, I and its error."""
+    """Return Q, I(Q) and its standard error."""
     if measurement.kind != "iq" or measurement.q is None or measurement.intensity is None:
-        raise ReadError(f"Expected I(Q), got {KIND_NAMES[measurement.kind]} in {measurement.name}; pass an I(Q).")
+        raise ReadError(f"Expected I(Q), got {KIND_NAMES[measurement.kind]} in {measurement.name}; pass another file.")
     return measurement.q, measurement.intensity, measurement.sigma

@@ -1,6 +1,8 @@
-"""Reader of CanSAS1d XML: `<SASroot>` with a curve of `<Idata>` in each `<SASdata>`.
+"""Reader of CanSAS1d XML files, whose root element is `<SASroot>`.
 
-A document type is refused before anything of it is expanded: entities are how a small file becomes a large one.
+Each `<SASdata>` element holds a curve, and each `<Idata>` element of it holds a point. A file with a document type
+(`<!DOCTYPE ...>`) is refused before the document type is parsed, because its entities can expand a small file to
+gigabytes.
 """
 
 import hashlib
@@ -16,29 +18,29 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, SourceFile
 
 POINT_ELEMENTS = ("Q", "I", "Idev", "Qdev")
-"""Elements of a point."""
+"""Elements of a point: Q, I(Q), the standard error of I(Q) and the standard deviation of the resolution in Q."""
 SLIT_ELEMENTS = ("dQl", "dQw")
-"""Widths of slits."""
+"""Elements of a point that hold the slit widths of a slit-smeared curve."""
 
 
 def read(
     path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None, frame: int | None = None
 ) -> Measurement:
-    """Return a measured I(Q).
+    """Read an I(Q) from a CanSAS1d XML file.
 
     Args:
-        path: of the file.
-        q_unit: 1/Å, 1/nm or 2theta, where the file does not say it.
-        wavelength: of an angle, in Å.
-        frame: which curve, counted from 1, where the file has several.
+        path: Path of the file.
+        q_unit: Unit of the axis (1/Å, 1/nm or 2theta). It overrides the unit that the file states.
+        wavelength: Wavelength in Å, needed if the axis is an angle.
+        frame: Number of the curve, counted from 1, if the file holds several curves.
 
     Raises:
-        ReadError: where the file is missing, no CanSAS1d, or its points are not what they must be.
+        ReadError: If the file is missing, is not CanSAS1d XML, or its points are not a curve.
     """
     path = Path(path)
     raw = raw_bytes(path, CURVE_RULES)
     curve_elements = _find_curves(_document_root(raw, path))
-    expect(len(curve_elements) > 0, f"a curve in <SASdata>, got none in {path}; export it again")
+    expect(len(curve_elements) > 0, f"a curve in <SASdata>, got none in {path}; export the file again")
     name, data = curve_elements[
         points.frame_index(frame, len(curve_elements), lambda index: curve_elements[index][0], path)
     ]
@@ -49,10 +51,10 @@ def read(
 
 
 def _document_root(raw: bytes, path: Path) -> ElementTree.Element:
-    """Return the root of the document.
+    """Return the root element of an XML document.
 
     Raises:
-        ReadError: where it is broken, has a document type, or is no CanSAS1d.
+        ReadError: If the document is broken, has a document type, or is not CanSAS1d XML.
     """
     try:
         _refuse_document_types(raw, path)
@@ -63,12 +65,15 @@ def _document_root(raw: bytes, path: Path) -> ElementTree.Element:
         reason = " ".join(str(error).split())[:100]
         raise ReadError(f"Expected CanSAS1d XML, got {path}, which is broken ({reason}); export it again.") from error
     name = _element_name(root)[:40]
-    expect(name == "SASroot", f"CanSAS1d XML, <SASroot>, got <{name}> in {path}; export I(Q) as columns (.dat)")
+    expect(
+        name == "SASroot",
+        f"CanSAS1d XML with the root <SASroot>, got <{name}> in {path}; export I(Q) as columns (.dat)",
+    )
     return root
 
 
 def _refuse_document_types(raw: bytes, path: Path) -> None:
-    """Refuse a document type, which may define entities, at its start."""
+    """Raise `ReadError` at the start of a document type, because it may define entities."""
 
     def refuse(*_) -> None:
         raise ReadError(f"Expected XML without a document type, got one in {path}; remove its <!DOCTYPE ...>.")
@@ -79,7 +84,7 @@ def _refuse_document_types(raw: bytes, path: Path) -> None:
 
 
 def _find_curves(root: ElementTree.Element) -> list[tuple[str, ElementTree.Element]]:
-    """Return each curve with its entry's title."""
+    """Return each curve with the title of its entry."""
     curve_elements = []
     for entry in root:
         titles = [child.text or "" for child in entry if _element_name(child) == "Title"]
@@ -90,7 +95,7 @@ def _find_curves(root: ElementTree.Element) -> list[tuple[str, ElementTree.Eleme
 
 
 def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
-    """Return the columns of a curve."""
+    """Return the columns of a `<SASdata>` element."""
     rows = [{_element_name(element): element for element in row} for row in data if _element_name(row) == "Idata"]
     expect(
         len(rows) >= MIN_ROWS,
@@ -103,13 +108,13 @@ def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
         if not elements and name not in ("Q", "I"):
             continue
         problem = f"{len(elements)} of {len(rows)} in {path}"
-        expect(len(elements) == len(rows), f"<{name}> at each point, got {problem}; export it again")
+        expect(len(elements) == len(rows), f"<{name}> at each point, got {problem}; export the file again")
         values[name] = np.array([_element_number(element, index, path) for index, element in enumerate(elements)])
         units[name] = _column_unit(elements, name, path)
     for name in SLIT_ELEMENTS:
         expect(
             not values.get(name, np.zeros(1)).any(),
-            f"{NO_SLIT_SMEARING}, got <{name}>, a slit's width, in {path}; desmear it first",
+            f"{NO_SLIT_SMEARING}, got a slit width (<{name}>) in {path}; desmear the curve first",
         )
     for name, quantity in (("Qdev", "Q"), ("Idev", "I")):
         points.refuse_other_unit(name, units.get(name, ""), quantity, units[quantity], path)
@@ -121,10 +126,10 @@ def _curve_columns(data: ElementTree.Element, path: Path) -> Columns:
 
 
 def _column_unit(elements: list[ElementTree.Element], name: str, path: Path) -> str:
-    """Return the unit of a column."""
+    """Return the unit that all elements of a column state."""
     units = {element.get("unit", "") for element in elements}
     problem = " and ".join(sorted(unit[:20] or "none" for unit in units)[:3])
-    expect(len(units) == 1, f"one unit of {name}, got {problem} in {path}; mend the file")
+    expect(len(units) == 1, f"the same unit of {name} at all points, got {problem} in {path}; correct the file")
     return units.pop()
 
 
@@ -134,9 +139,9 @@ def _element_number(element: ElementTree.Element, index: int, path: Path) -> flo
         return parse_number(text)
     except ValueError:
         problem = f"{text[:20]!a} in <{_element_name(element)}> of point {index + 1} in {path}"
-        raise ReadError(f"Expected a number, got {problem}; mend the file.") from None
+        raise ReadError(f"Expected a number, got {problem}; correct the file.") from None
 
 
 def _element_name(element: ElementTree.Element) -> str:
-    """Return an element's name without its namespace."""
+    """Return the name of an element without its namespace."""
     return str(element.tag).rpartition("}")[2]

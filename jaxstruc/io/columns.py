@@ -1,4 +1,7 @@
-"""Text files of columns: their bytes, their text and their rows of numbers."""
+"""Reading of text files with columns of numbers: bytes, then text, then the rows of numbers.
+
+The data of a file are its data block: the longest run of rows that hold the same number of numbers.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,28 +11,32 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_FILE_BYTES = 8 * 2**20
-"""Bytes; a longer file is no measurement."""
+"""Largest size of a text file, in bytes."""
 MAX_LINES = 60_000
-"""Most lines; 600 Å in steps of 0.01 Å."""
+"""Largest number of lines of a file, enough for 600 Å in steps of 0.01 Å."""
 MAX_LINE_CHARACTERS = 2000
-"""Most characters of a row of numbers."""
+"""Largest number of characters of a row of numbers."""
 MIN_ROWS = 10
-"""Least numeric rows of a data block."""
+"""Smallest number of rows of a data block."""
 DECIMAL_COMMAS = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?[\s;]+[-+]?\d+,\d")
 _TEXT_BYTES = bytes(byte for byte in range(256) if byte >= 32 or byte in b"\t\n\r\f")
-"""Bytes of which text is made."""
+"""Bytes that text may contain."""
 _PLAIN_ROW_BYTES = b"0123456789+-.eE \t\n"
 _MARKED_BYTES = bytes(byte if byte in _PLAIN_ROW_BYTES else ord("x") for byte in range(256))
-"""Bytes as they are where they may be of a plain row, x for all others."""
+"""Translation table that keeps the bytes of plain rows of numbers and replaces all other bytes by x."""
 
 
 class ColumnRules(NamedTuple):
-    """What a file should hold, in the words of refusals."""
+    """Words for the expected content of a file, for error messages."""
 
     name: str
+    """Name of the content, e.g. "PDF"."""
     curve: str
+    """Symbol of the curve, e.g. "G(r)"."""
     axis: str
+    """Symbol of the axis, e.g. "r"."""
     suffix: str
+    """Usual ending of the file name, e.g. ".gr"."""
 
 
 PDF_RULES = ColumnRules("PDF", "G(r)", "r", ".gr")
@@ -37,20 +44,25 @@ CURVE_RULES = ColumnRules("curve", "I(Q)", "Q", ".dat")
 
 
 class ReadError(ValueError):
-    """A file that cannot be used; the message says what was expected, what was found and what to do."""
+    """Error for a file that cannot be used. Its message states what was expected, what was found and what to do."""
 
 
 def expect(condition: bool | np.bool_, expected: str) -> None:
-    """Raise `ReadError` of what was expected, where the condition does not hold."""
+    """Raise `ReadError("Expected ...")` if a condition does not hold.
+
+    Args:
+        condition: Condition that must hold.
+        expected: Rest of the message: what was expected, what was found and what to do.
+    """
     if not condition:
         raise ReadError(f"Expected {expected}.")
 
 
 def raw_bytes(path: Path, rules: ColumnRules = PDF_RULES, *, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """Return what a file holds.
+    """Return the bytes of a file.
 
     Raises:
-        ReadError: where it is missing, no file, too large, empty or not to be read.
+        ReadError: If the file is missing, too large or empty, cannot be read, or is a folder, device or pipe.
     """
     advice = f"pass a {rules.suffix} file"
     try:
@@ -58,19 +70,22 @@ def raw_bytes(path: Path, rules: ColumnRules = PDF_RULES, *, max_bytes: int = MA
         expect(not path.is_dir(), f"a {rules.name} file, got {path}, which is a folder; pass the files in it")
         expect(path.is_file(), f"a {rules.name} file, got {path}, which is a device or a pipe; {advice}")
         size = path.stat().st_size
-        expect(size <= max_bytes, f"a {rules.name} of at most {max_bytes >> 20} MB, got {path}; {advice}")
+        expect(
+            size <= max_bytes,
+            f"a {rules.name} file of at most {max_bytes >> 20} MB, got {path}, which is larger; {advice}",
+        )
         raw = path.read_bytes()
     except OSError as error:
-        raise ReadError(f"Expected a readable file, got {path}: {error.strerror}; check it.") from error
+        raise ReadError(f"Expected a readable file, got {path}: {error.strerror}; check its permissions.") from error
     expect(bool(raw.strip()), f"a {rules.name} file, got {path}, which is empty; export it again")
     return raw
 
 
 def decode_text(raw: bytes, path: Path, rules: ColumnRules = PDF_RULES) -> str:
-    """Return the text of bytes, UTF-8 or Latin-1.
+    """Decode bytes as UTF-8, or as Latin-1 if they are not UTF-8.
 
     Raises:
-        ReadError: where they are binary.
+        ReadError: If the bytes are not text.
     """
     odd_bytes = raw[:4096].translate(None, _TEXT_BYTES)
     is_text = b"\0" not in raw and len(odd_bytes) <= 8
@@ -82,14 +97,14 @@ def decode_text(raw: bytes, path: Path, rules: ColumnRules = PDF_RULES) -> str:
 
 
 def parse_number(text: str) -> float:
-    """Return a number, nan and Fortran's 1.0D-3 too, but not Python's 1_000."""
+    """Parse a number. NaN and Fortran's 1.0D-3 are accepted, Python's 1_000 is not."""
     if "_" in text:
         raise ValueError(f"Expected a number, got {text}.")
     return float(re.sub(r"(?<=[\d.])[dD](?=[+-]?\d)", "e", text))
 
 
 def parse_row(line: str) -> list[float] | None:
-    """Return the numbers of a row of at least two, or None where it is not one."""
+    """Return the numbers of a row, or None if the line is not a row of at least two numbers."""
     if len(line) > MAX_LINE_CHARACTERS:
         return None
     fields = re.split(r"[\s,;]+", line.strip().rstrip(",;"))
@@ -100,9 +115,13 @@ def parse_row(line: str) -> list[float] | None:
 
 
 def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> tuple[Sequence[int], np.ndarray, int]:
-    """Return what `find_block` returns, its rows as an array; quickly if the file is a header and then plain rows.
+    """Return the data block of a file: its line indices, its numbers [row, column], and the number of other rows.
 
-    All other files are read by `find_block`, which refuses what is no block.
+    A file that consists of a header and plain rows is read by NumPy, which is fast. All other files are read by
+    `find_block`.
+
+    Raises:
+        ReadError: If the file has no data block.
     """
     start, rows = plain_rows(lines if len(lines) <= MAX_LINES else [])
     if len(rows) >= MIN_ROWS and not any(parse_row(line) or DECIMAL_COMMAS.match(line) for line in lines[:start]):
@@ -112,10 +131,10 @@ def read_table(lines: list[str], path: Path, rules: ColumnRules = PDF_RULES) -> 
 
 
 def plain_rows(lines: list[str]) -> tuple[int, np.ndarray]:
-    """Return where the plain rows that end a file begin, and their numbers [row, column].
+    """Return the index of the first plain row at the end of a file, and the numbers of these rows [row, column].
 
-    Plain rows are of digits, signs, points, exponents and blanks alone, and of one width. There are none where the
-    last line is anything else, or where one of those that could be plain is no row.
+    A plain row consists only of digits, signs, points, exponents and blanks. The result has no rows if the last line
+    is not a plain row, if a line of such characters is not a row of numbers, or if the rows differ in length.
     """
     marked_text = "\n".join(lines).encode("ascii", "replace").translate(_MARKED_BYTES)
     start = marked_text.count(b"\n", 0, marked_text.rfind(b"x")) + 1 if b"x" in marked_text else 0
@@ -132,16 +151,16 @@ def plain_rows(lines: list[str]) -> tuple[int, np.ndarray]:
 def find_block(
     lines: list[str], path: Path, rules: ColumnRules = PDF_RULES
 ) -> tuple[list[int], list[list[float]], int]:
-    """Return line indices and rows of the longest run of one width, and how many rows are outside of it.
+    """Return the line indices and the rows of the data block, and the number of rows of numbers outside it.
 
     Raises:
-        ReadError: where there are too many lines, too few rows, or decimal commas, or most rows are outside of it.
+        ReadError: If there are too many lines, too few rows or decimal commas, or if most rows are outside the block.
     """
     expect(len(lines) <= MAX_LINES, f"at most {MAX_LINES} lines, got {len(lines)} in {path}; export a coarser grid")
     n_decimal_commas = sum(DECIMAL_COMMAS.match(line) is not None for line in lines)
     expect(
         n_decimal_commas < MIN_ROWS,
-        f"decimal points, got decimal commas in {n_decimal_commas} lines of {path}; replace them",
+        f"decimal points, got decimal commas in {n_decimal_commas} lines of {path}; replace the commas by points",
     )
     runs: list[list[tuple[int, list[float]]]] = [[]]
     for index, line in enumerate(lines):
@@ -153,8 +172,11 @@ def find_block(
         if row is not None:
             runs[-1].append((index, row))
     longest_run, n_rows = max(runs, key=len), sum(map(len, runs))
-    problem = f"got {len(longest_run)} in {path}; check that it is a {rules.name}"
+    problem = f"got {len(longest_run)} in {path}; check that the file holds a {rules.name}"
     expect(len(longest_run) >= MIN_ROWS, f"at least {MIN_ROWS} rows of {rules.axis} and {rules.curve}, {problem}")
-    location = f"{len(longest_run)} of {n_rows} in {path}, from line {longest_run[0][0] + 1}"
-    expect(2 * len(longest_run) >= n_rows, f"most rows in one block, got at most {location}; mend the lines between")
+    location = f"{len(longest_run)} of {n_rows} rows from line {longest_run[0][0] + 1} on in {path}"
+    expect(
+        2 * len(longest_run) >= n_rows,
+        f"one uninterrupted block of rows, got a longest block of {location}; correct the lines that interrupt it",
+    )
     return [index for index, _ in longest_run], [row for _, row in longest_run], n_rows - len(longest_run)

@@ -1,4 +1,4 @@
-"""Reader of `.gr` files, and of the headers that PDFgetX3, xPDFsuite, PDFgetXgui and others write."""
+"""Reader of G(r) files, and of the headers that PDFgetX3, xPDFsuite, PDFgetXgui and other programs write."""
 
 import hashlib
 import re
@@ -25,19 +25,19 @@ PROGRAM_MARKS = (
     ("Get_XPDF", "PDFgetX2"),
     ("PDFgetN", "PDFgetN"),
 )
-"""Marks in a header, and whose they are."""
+"""Texts by which a header shows its program, and the name of the program."""
 MAX_WORD_CHARACTERS = 100
-"""Most characters of a word in a header."""
+"""Largest number of characters of a word that is taken from a header."""
 
 G_SCALE_RANGE = 1e-9, 1e9
-"""1/Å². Of the largest |G|; beyond, sums of squares leave single precision."""
+"""Range that the largest |G| must have, in 1/Å². Outside it, sums of squares exceed single precision."""
 
 
 def read(path: Path | str) -> Measurement:
-    """Return a measured PDF.
+    """Read a measured G(r).
 
     Raises:
-        ReadError: where the file is missing, empty, no text, no PDF in Å, broken, or has NaN or decreasing r.
+        ReadError: If the file is missing or not text, does not hold a G(r) over r in Å, or has NaN or decreasing r.
     """
     path = Path(path)
     raw = raw_bytes(path)
@@ -48,24 +48,24 @@ def read(path: Path | str) -> Measurement:
     _refuse_other_kinds(path, header_lines, str(settings.pop("outputtype", "gr")))
     r, g = _r_and_g_columns(rows, line_indices, path)
     if n_outside >= MIN_ROWS:
-        warnings.append(f"{n_outside} rows of numbers outside the block at line {line_indices[0] + 1} not read")
+        warnings.append(f"{n_outside} rows of numbers outside the data block at line {line_indices[0] + 1} not read")
     if n_repeated := len(rows) - len(r):
-        warnings.append(f"{n_repeated} repeated r dropped")
+        warnings.append(f"points with repeated r dropped: {n_repeated}")
     _refuse_structure_functions(g, path)
     stated_rmax = settings.get("rmax")
     if isinstance(stated_rmax, float) and abs(stated_rmax - r[-1]) > max(0.05, 2 * (r[1] - r[0])):
-        warnings.append(f"the header says rmax {stated_rmax:g}, the data end at {r[-1]:g} Å")
+        warnings.append(f"the header states rmax = {stated_rmax:g} Å, but the data end at {r[-1]:g} Å")
     program = header_program(header_lines)
     return Measurement(str(path), r, g, settings, program, tuple(warnings), hashlib.sha256(raw).hexdigest())
 
 
 def header_program(lines: list[str]) -> str:
-    """Return the program that wrote a header, or "bare"."""
+    """Return the name of the program that wrote a header, or "bare" if it is unknown."""
     return next((name for mark, name in PROGRAM_MARKS if mark in "\n".join(lines)), "bare")
 
 
 def header_settings(lines: list[str]) -> tuple[dict[str, float | str], list[str]]:
-    """Return what is known of the header, and warnings. [Misc] holds private paths and is not read."""
+    """Return the known settings of a header, and warnings. The section [Misc] holds private paths and is not read."""
     settings: dict[str, float | str] = {}
     warnings = []
     section = ""
@@ -81,7 +81,7 @@ def header_settings(lines: list[str]) -> tuple[dict[str, float | str], list[str]
                 if len(value) <= MAX_WORD_CHARACTERS and value.isprintable():
                     settings[name] = value
                 else:
-                    warnings.append(f"the header's {name} is no word and is not used")
+                    warnings.append(f"the header's {name} is not a short text and is not used")
             elif name in NUMBER_SETTINGS:
                 try:
                     number_value = parse_number(re.split(r"[\s;]|,(?!\d)", value)[0])
@@ -90,18 +90,18 @@ def header_settings(lines: list[str]) -> tuple[dict[str, float | str], list[str]
                 if np.isfinite(number_value):
                     settings[name] = number_value
                 else:
-                    warnings.append(f"the header's {name} is no number and is not used")
+                    warnings.append(f"the header's {name} is not a number and is not used")
     return settings, list(dict.fromkeys(warnings))
 
 
 def is_over_q(path: Path, lines: list[str], kind: str) -> bool:
-    """Return whether labels, the name, or the kind that a header says, tell a curve over Q or an angle."""
+    """Return whether the labels, the file name or the stated kind show that the axis is Q or an angle."""
     is_other_kind = kind.lower() in ("sq", "fq", "iq") or path.suffix.lower() in (".sq", ".fq", ".iq", ".chi")
     return is_other_kind or any(map(Q_LABEL.match, _label_lines(lines)))
 
 
 def swings_about_zero(g: np.ndarray) -> bool:
-    """Return whether a curve swings about 0, as G(r) does: S(Q) goes to 1, I(Q) stays above 0."""
+    """Return whether a curve oscillates around 0, as G(r) does. S(Q) tends to 1, and I(Q) stays above 0."""
     tail = g[len(g) // 2 :]
     return bool((g < 0).any() and not abs(tail.mean()) > 3 * tail.std() > 0)
 
@@ -111,31 +111,31 @@ def _label_lines(lines: list[str]) -> list[str]:
 
 
 def _refuse_other_kinds(path: Path, lines: list[str], kind: str) -> None:
-    """Refuse what the labels or the name say is no G(r) in Å."""
+    """Raise `ReadError` if the labels or the file name show another curve than G(r) over r in Å."""
     is_other_curve = is_over_q(path, lines, kind)
     expect(not is_other_curve, f"G(r) over r, got {path}, whose axis is Q or an angle; pass the .gr file")
     is_in_nm = any(map(NM_LABEL.match, _label_lines(lines)))
-    expect(not is_in_nm, f"r in Å, got {path}, labelled in nm; multiply r by 10 and divide G by 100")
+    expect(not is_in_nm, f"r in Å, got {path}, whose label states nm; multiply r by 10 and divide G by 100")
 
 
 def _r_and_g_columns(rows: np.ndarray, line_indices: Sequence[int], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return r and G(r), each r once."""
+    """Return r and G(r), with each r only once."""
     r_and_g = rows[:, :2]
     bad_rows = np.flatnonzero(~np.isfinite(r_and_g).all(axis=1))
     if len(bad_rows):
         raise ReadError(
             f"Expected finite numbers, got NaN or infinity in {len(bad_rows)} of {len(r_and_g)} rows of {path}, "
-            f"first in line {line_indices[bad_rows[0]] + 1}; remove them."
+            f"first in line {line_indices[bad_rows[0]] + 1}; remove these rows."
         )
     r, g = r_and_g.T
     for row in np.flatnonzero(r[1:] < r[:-1])[:1] + 1:
         location = f"{r[row]:g} after {r[row - 1]:g} in line {line_indices[row] + 1} of {path}"
         raise ReadError(f"Expected increasing r, got {location}; sort the rows.")
-    expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; check that it is a PDF")
+    expect(r[0] >= 0, f"r of at least 0, got {r[0]:g} in {path}; check that the file holds a PDF")
     is_increasing = np.append(True, r[1:] > r[:-1])
     expect(
         is_increasing.sum() >= MIN_ROWS,
-        f"at least {MIN_ROWS} different r, got {is_increasing.sum()} in {path}; check that it is a PDF",
+        f"at least {MIN_ROWS} different r, got {is_increasing.sum()} in {path}; check that the file holds a PDF",
     )
     repeats = f"{np.count_nonzero(~is_increasing)} of {len(r)} repeated in {path}"
     expect(is_increasing.mean() >= 0.9, f"each r once, got {repeats}; export r with more digits")
@@ -143,11 +143,12 @@ def _r_and_g_columns(rows: np.ndarray, line_indices: Sequence[int], path: Path) 
 
 
 def _refuse_structure_functions(g: np.ndarray, path: Path) -> None:
-    """Refuse curves that do not swing about zero, S(Q) goes to 1, I(Q) stays above 0; or that no fit can scale."""
+    """Raise `ReadError` if a curve does not oscillate around 0, is constant, or is too large or small to be fitted."""
     max_magnitude = np.abs(g).max()
     has_usable_scale = max_magnitude == 0 or G_SCALE_RANGE[0] <= max_magnitude <= G_SCALE_RANGE[1]
     expect(has_usable_scale, f"G(r) in 1/Å², got values up to {max_magnitude:g} in {path}; check its unit and scale")
     expect(np.ptp(g) > 0, f"a PDF, got a constant curve in {path}; export it again")
     expect(
-        swings_about_zero(g), f"G(r), which swings about 0, got a curve like S(Q) or I(Q) in {path}; pass the .gr file"
+        swings_about_zero(g),
+        f"G(r), which oscillates around 0, got a curve that resembles S(Q) or I(Q) in {path}; pass the .gr file",
     )

@@ -1,7 +1,7 @@
-"""Readers of curves over Q in columns: `.dat .chi .iq .sq .fq .csv .xye .txt .ABS`.
+"""Reader of curves over Q in columns of text: `.dat .chi .iq .sq .fq .csv .xye .txt .ABS`.
 
-A line of labels says what the columns are and the unit of the first; without one they are Q, the curve, its standard
-error, and the width of the resolution, as all programs write them.
+A line of labels states what each column holds and the unit of the axis. Columns without labels are read in the usual
+order: Q, the curve, its standard error, and the standard deviation of the resolution in Q.
 """
 
 import hashlib
@@ -29,33 +29,33 @@ COLUMN_NAMES = {
     "dq": "dq dx sigmaq sigq dsigq dsigx qdev qerr qerror qsigma qres qresolution resolution",
     "slit": "dqw dql dxw dxl",
 }
-"""Names of columns by what they hold, without spaces, marks and brackets."""
+"""Names of columns for each role, without spaces, marks and brackets."""
 AMBIGUOUS_LABELS = ("sigma(q)", "err(q)", "error(q)")
-"""An error of the curve, or the width of the resolution: read as neither."""
+"""Labels that may name the error of the curve or the width of the resolution. Such a column is not read."""
 _ROLE_BY_NAME = {name: role for role, names in COLUMN_NAMES.items() for name in names.split()}
 _KIND_BY_SUFFIX = {".sq": "sq", ".fq": "fq", ".iq": "iq", ".gr": "gr", ".chi": "iq", ".xye": "iq", ".abs": "iq"}
 _WAVELENGTH_LINE = re.compile(r"(?i)[#!;\s]*wavelength\s*[:=]\s*([\d.eE+-]+)\s*(m|nm|Å|A)?\s*$")
 _MAX_WAVELENGTH_IN_METRES = 1e-8
-"""A wavelength below is in metres, as pyFAI writes it."""
+"""Largest number that is read as a wavelength in metres, the unit of pyFAI. Larger numbers are in Å."""
 MAX_LABEL_CHARACTERS = 80
-"""Most characters of a label."""
+"""Largest number of characters of a label."""
 MAX_UNLABELLED_COLUMNS = 4
-"""Columns without labels."""
+"""Largest number of columns of a file without labels."""
 
 
 class ColumnLabels(NamedTuple):
-    """What a file says of its columns."""
+    """Description of the columns by the labels and the name of a file."""
 
     roles: tuple[str, ...]
-    """Of each column, "" where it is none that is known."""
+    """Role of each column: a key of `COLUMN_NAMES`, or "" if it is unknown."""
     names: tuple[str, ...]
-    """As the labels have them; empty where there are none."""
+    """Label of each column, empty if the file has no labels."""
     units: tuple[str, ...]
-    """As the labels have them, "" where they do not."""
+    """Unit of each column as its label states it, or ""."""
     axis_unit: str
-    """Of the axis, as `q_axis` knows it; "" where it is not said."""
+    """Unit of the axis as `q_axis` names it, or "" if the file states none."""
     kind: str
-    """gr, iq, sq, fq; "" where it is not said."""
+    """Kind of the curve (gr, iq, sq or fq), or "" if the file states none."""
 
 
 def read(
@@ -66,17 +66,17 @@ def read(
     kind: str | None = None,
     accepted_kinds: Sequence[str] = ("iq", "sq", "fq"),
 ) -> Measurement:
-    """Return a measured curve over Q.
+    """Read a measured curve over Q.
 
     Args:
-        path: of the file.
-        q_unit: 1/Å, 1/nm or 2theta, where the file does not say it.
-        wavelength: of an angle, in Å.
-        kind: iq, sq or fq, where the file does not say it [iq, where that is wanted].
-        accepted_kinds: kinds that can be used; others are refused with the command that takes them.
+        path: Path of the file.
+        q_unit: Unit of the axis (1/Å, 1/nm or 2theta). It overrides the unit that the file states.
+        wavelength: Wavelength in Å, needed if the axis is an angle.
+        kind: Kind of the curve (iq, sq or fq) if the file states none. The default is iq if iq is accepted.
+        accepted_kinds: Kinds that the caller can use. The error for another kind names the command that takes it.
 
     Raises:
-        ReadError: where the file is missing, no text, no such curve, or does not say what it holds.
+        ReadError: If the file is missing or not text, holds another curve, or does not state its kind or unit.
     """
     path = Path(path)
     raw = raw_bytes(path, CURVE_RULES)
@@ -88,7 +88,7 @@ def read(
     curve_kind = _curve_kind(labels.kind, kind, accepted_kinds, path)
     curve_columns, column_warnings = _select_columns(labels, rows, line_indices, path)
     if n_outside >= len(rows) // 10 + 1:
-        warnings.append(f"{n_outside} rows of numbers outside the block at line {line_indices[0] + 1} not read")
+        warnings.append(f"{n_outside} rows of numbers outside the data block at line {line_indices[0] + 1} not read")
     stated_wavelength = settings.pop("wavelength", None)
     curve_columns = curve_columns._replace(
         wavelength=_header_wavelength(header_lines, stated_wavelength if isinstance(stated_wavelength, float) else None)
@@ -105,13 +105,13 @@ def read(
 
 
 def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", *, n_columns: int) -> ColumnLabels:
-    """Return what the lines above the numbers, and the file's name, say of its columns.
+    """Describe the columns of a file by the lines above the numbers and by the file name.
 
     Args:
-        header_lines: those lines.
-        path: of the file.
-        outputtype: as a header of a PDF program says it.
-        n_columns: number of columns.
+        header_lines: Lines above the numbers.
+        path: Path of the file.
+        outputtype: Setting of this name in the header of a PDF program, or "".
+        n_columns: Number of columns.
     """
     labels: ColumnLabels | None = None
     for line in header_lines:
@@ -123,7 +123,7 @@ def describe_columns(header_lines: list[str], path: Path, outputtype: str = "", 
 
 
 def _parse_labels(line: str, n_columns: int) -> ColumnLabels | None:
-    """Return what a line of labels says, None where it is none."""
+    """Return the description that a line of labels gives, or None if the line holds no labels."""
     label_texts = _split_labels(line)
     if len(label_texts) not in (1, n_columns) or max(map(len, label_texts)) > MAX_LABEL_CHARACTERS:
         return None
@@ -142,7 +142,7 @@ def _parse_labels(line: str, n_columns: int) -> ColumnLabels | None:
 
 
 def _split_labels(line: str) -> list[str]:
-    """Return the labels of a line: between bars, tabs, commas or semicolons, else words with their units."""
+    """Split a line into labels at bars, tabs, commas or semicolons, otherwise into words with their units."""
     text = re.sub(r"^(L\s|The \d+ columns are\b)", "", line.strip().lstrip("#!;/ ").rstrip("|,; "))
     for separator in ("|", "\t", ",", ";"):
         if separator in text:
@@ -170,19 +170,23 @@ def _parse_label(text: str) -> tuple[str, str, str]:
 
 
 def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Sequence[str], path: Path) -> str:
-    """Return the kind of a curve over Q; refuse what is another, and say which command takes it."""
+    """Return the kind of a curve over Q.
+
+    Raises:
+        ReadError: If the kind is unknown or not accepted. The message names the command that accepts it.
+    """
     expected = " or ".join(KIND_NAMES[kind] for kind in ([requested_kind] if requested_kind else accepted_kinds))
     if not stated_kind and not requested_kind and "iq" not in accepted_kinds:
         raise ReadError(
-            f"Expected {expected}, got a curve over Q in {path} that does not say which; pass --kind sq or --kind fq, "
-            "or an I(Q) to jaxstruc saxs."
+            f"Expected {expected}, got a curve over Q in {path} that does not state its kind; pass --kind sq or "
+            "--kind fq, or pass an I(Q) to jaxstruc saxs."
         )
     curve_kind = stated_kind or requested_kind or "iq"
     if curve_kind not in accepted_kinds or (requested_kind and curve_kind != requested_kind):
         current_command = "saxs" if requested_kind == "iq" or "gr" not in accepted_kinds else "solve"
         right_command = "saxs" if curve_kind == "iq" else "solve"
         advice = (
-            f"drop --kind {requested_kind}"
+            f"leave out --kind {requested_kind}"
             if requested_kind and current_command == right_command
             else f"pass it to jaxstruc {right_command}"
         )
@@ -193,24 +197,24 @@ def _curve_kind(stated_kind: str, requested_kind: str | None, accepted_kinds: Se
 def _select_columns(
     labels: ColumnLabels, rows: np.ndarray, line_indices: Sequence[int], path: Path
 ) -> tuple[Columns, list[str]]:
-    """Return the columns by their labels, or by their order where they have none; and warnings."""
+    """Return the columns of a curve, chosen by their labels or, without labels, by their order; and warnings."""
     n_columns = rows.shape[1]
     if labels.names:
         roles, units = labels.roles, labels.units
     else:
         expect(
             n_columns <= MAX_UNLABELLED_COLUMNS,
-            f"at most {MAX_UNLABELLED_COLUMNS} columns without labels, got {n_columns} in {path}; name them in a line",
+            f"at most {MAX_UNLABELLED_COLUMNS} columns without labels, got {n_columns} in {path}; add a line of labels",
         )
         roles, units = ("q", "iq", "sigma", "dq")[:n_columns], ("",) * n_columns
     curve_column = next((index for index, role in enumerate(roles) if role in KIND_NAMES), 1)
     expect(
         roles[curve_column] not in ("sigma", "dq", "slit"),
-        f"a column of I(Q), got none by the labels of {path}; name it I",
+        f"a column labelled as a curve, got none in {path}; label the column of I(Q) as I",
     )
     column_by_role = {role: index for index, role in reversed(list(enumerate(roles)))}
     slit_widths = rows[:, column_by_role["slit"]] if "slit" in column_by_role else np.zeros(1)
-    expect(not (slit_widths != 0).any(), f"{NO_SLIT_SMEARING}, got widths of slits in {path}; desmear it first")
+    expect(not (slit_widths != 0).any(), f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear the curve first")
     errors, widths = (rows[:, column_by_role[role]] if role in column_by_role else None for role in ("sigma", "dq"))
     points.refuse_other_unit("dQ", units[column_by_role["dq"]] if "dq" in column_by_role else "", "Q", units[0], path)
     point_labels = tuple(f"line {line_index + 1}" for line_index in line_indices)
@@ -219,14 +223,14 @@ def _select_columns(
     )
     if not labels.names:
         names = (("sigma", "dQ")[index] for index in range(n_columns - 2))
-        return columns, [f"column {index}, without a label, read as {name}" for index, name in enumerate(names, 3)]
+        return columns, [f"column {index} has no label and is read as {name}" for index, name in enumerate(names, 3)]
     unread_names = [labels.names[index] for index, role in enumerate(roles) if not role and index != curve_column]
     shown_names = [name[:20] for name in unread_names if name.isprintable()][:MAX_UNLABELLED_COLUMNS]
     return columns, [f"columns not read: {', '.join(shown_names)}"] if shown_names else []
 
 
 def _header_wavelength(header_lines: list[str], stated_wavelength: float | None) -> float | None:
-    """Return the wavelength of a header in Å; pyFAI writes metres."""
+    """Return the wavelength of a header in Å. pyFAI writes it in metres."""
     for line in header_lines:
         if len(line) <= MAX_LINE_CHARACTERS and (match := _WAVELENGTH_LINE.match(line)):
             try:

@@ -1,9 +1,9 @@
-"""Reading of HDF5 files in a process of its own, so that a damaged file cannot harm the program.
+"""Reading of HDF5 files in a separate process, so that a damaged file cannot harm the program.
 
-A library that crashes or hangs on a damaged file takes only that process with it. The process is started with the
-first such file, serves the next ones too, and ends with this one. It answers with data alone, JSON and arrays: a file
-that takes it over can make it give wrong numbers, but nothing that the file holds is run here. Whatever HDF5 finds
-damaged is an error of one line, and nothing outside the file is read.
+If the HDF5 library crashes or does not return, only the separate process ends. It is started for the first HDF5 file,
+reads the following files too, and ends with the main process. It returns only JSON text and arrays, so a malicious file
+can produce wrong numbers but cannot run code in the main process. Each damage that HDF5 detects becomes an error of one
+line. Links to other files are not followed.
 """
 
 import atexit
@@ -32,32 +32,32 @@ import numpy as np
 from jaxstruc.io.columns import CURVE_RULES, ReadError, expect, raw_bytes
 
 MAX_FILE_BYTES = 64 * 2**20
-"""Bytes of a file."""
+"""Largest size of a file, in bytes."""
 MAX_BLOCK_BYTES = 64 * 2**20
-"""Bytes of numbers that are unpacked at once."""
+"""Largest number of bytes that are unpacked at once."""
 MAX_ATTRIBUTE_BYTES = 2**14
-"""Bytes of an attribute."""
+"""Largest size of an attribute, in bytes."""
 DAMAGE_ERRORS = (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError)
-"""What h5py raises where a file is damaged."""
+"""Exceptions that h5py raises if a file is damaged."""
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of a file."""
+"""First bytes of an HDF5 file."""
 SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
-"""Endings of such files."""
+"""Endings of the names of HDF5 files."""
 MAX_SECONDS = 60.0
-"""Seconds for one file."""
+"""Longest time to read one file, in seconds."""
 MAX_ANSWER_BYTES = 2**30
-"""Bytes of an answer."""
+"""Largest size of an answer, in bytes."""
 ARRAY_KEY, ERROR_KEY = "$array", "$raised"
-"""Keys of an answer's text that stand for an array beside it, and for an error."""
+"""Keys in the JSON text of an answer that mark the place of an array and of an exception."""
 _LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[tuple[h5py.File, str]]:
-    """Yield a file and its checksum.
+    """Open an HDF5 file and yield it with the checksum of its content.
 
     Raises:
-        ReadError: where it cannot be opened, and for whatever h5py finds wrong while it is open.
+        ReadError: If the file cannot be opened, or if h5py detects damage while it is open.
     """
     checksum = hashlib.sha256(raw_bytes(path, CURVE_RULES, max_bytes=MAX_FILE_BYTES)).hexdigest()
     try:
@@ -67,11 +67,13 @@ def open_hdf5(path: Path) -> Iterator[tuple[h5py.File, str]]:
         raise
     except DAMAGE_ERRORS as error:
         reason = " ".join(str(error).split())[:100].replace("?", "")
-        raise ReadError(f"Expected HDF5, got {path}, which is broken or none ({reason}); export it again.") from error
+        raise ReadError(
+            f"Expected HDF5, got {path}, which is damaged or not HDF5 ({reason}); export it again."
+        ) from error
 
 
 def get_member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
-    """Return what a name in a group stands for, None where it is not there or lies in another file."""
+    """Return a member of a group, or None if it does not exist or is a link to another file."""
     link = group.get(name, getlink=True)
     return None if link is None or isinstance(link, h5py.ExternalLink) else group.get(name)
 
@@ -80,10 +82,10 @@ def read_numbers(data: h5py.Dataset, selection: tuple[int | slice, ...], path: P
     """Return a part of a dataset in double precision.
 
     Raises:
-        ReadError: where it lies in other files, or in blocks that fill the memory once unpacked.
+        ReadError: If the dataset is stored in other files, or in blocks that are too large to be unpacked.
     """
     is_inside_file = not data.is_virtual and not data.external
-    expect(is_inside_file, f"numbers in the file, got links to others in {path}; copy them")
+    expect(is_inside_file, f"numbers in the file, got links to other files in {path}; copy the numbers into it")
     block_bytes = math.prod(data.chunks or ()) * data.dtype.itemsize
     expect(
         block_bytes <= MAX_BLOCK_BYTES,
@@ -93,7 +95,12 @@ def read_numbers(data: h5py.Dataset, selection: tuple[int | slice, ...], path: P
 
 
 def attribute_parts(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]:
-    """Return the words of the first of some attributes that has any; it may be a list, or parted by commas."""
+    """Return the words of the first attribute that has any; its value is a list, or text with spaces, commas or colons.
+
+    Args:
+        holder: Group or dataset that has the attributes.
+        names: Names of the attributes to try, in this order.
+    """
     for name in names:
         if name in holder.attrs and (parts := _split_attribute(holder, name)):
             return parts
@@ -101,20 +108,21 @@ def attribute_parts(holder: h5py.Group | h5py.Dataset, *names: str) -> list[str]
 
 
 def attribute_text(holder: h5py.Group | h5py.Dataset, *names: str) -> str:
-    """Return such words as one text."""
+    """Return the words of `attribute_parts` as one text."""
     return " ".join(attribute_parts(holder, *names))
 
 
 def call(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
-    """Return what a function of a module returns for a file, tuples as lists; the path is given as text.
+    """Call `function(str(path), *arguments)` in the separate process and return its answer, with tuples as lists.
 
     Args:
-        function: that returns text, numbers, None, arrays and errors, and lists, tuples and dictionaries of them.
-        path: of the file.
-        arguments: arguments, as JSON has them.
+        function: Module-level function. It may return text, numbers, None, arrays and exceptions, and lists, tuples
+            and dictionaries of these.
+        path: Path of the file.
+        arguments: Further arguments of the function, which JSON can represent.
 
     Raises:
-        ReadError: as the function does, or where it crashes or takes too long.
+        ReadError: If the function raises it, crashes or takes longer than `MAX_SECONDS`.
     """
     with _LOCK:
         if _worker_process().poll() is not None:
@@ -129,10 +137,10 @@ def call(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
         except (EOFError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             _end_process()
             raise ReadError(
-                f"Expected a sound file, got {path}, which cannot be read to its end; export it again."
+                f"Expected an intact file, got {path}, which cannot be read to its end; export it again."
             ) from error
         except BaseException:
-            _end_process()  # an interrupted answer would be taken for the next one
+            _end_process()  # otherwise the next call would receive the rest of the interrupted answer
             raise
         finally:
             timer.cancel()
@@ -142,7 +150,7 @@ def call(function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
 
 
 def serve() -> None:
-    """Answer calls that come in, one after another, until there are no more."""
+    """Answer the calls of the main process until it closes the stream. This runs in the separate process."""
     request_stream, answer_stream = sys.stdin.buffer, sys.stdout.buffer
     while True:
         try:
@@ -157,7 +165,7 @@ def serve() -> None:
 
 
 def pack_answer(answer: Any) -> bytes:
-    """Return an answer as bytes, of `np.savez`: its text and its arrays."""
+    """Pack an answer into the bytes of `np.savez`, which hold its JSON text and its arrays."""
     arrays: dict[str, np.ndarray] = {}
 
     def to_json(content: Any) -> Any:
@@ -165,7 +173,7 @@ def pack_answer(answer: Any) -> bytes:
             arrays[f"a{len(arrays)}"] = content
             return {ARRAY_KEY: f"a{len(arrays) - 1}"}
         if isinstance(content, Exception):
-            return {ERROR_KEY: type(content).__name__, "said": str(content)}
+            return {ERROR_KEY: type(content).__name__, "message": str(content)}
         if isinstance(content, dict):
             return {name: to_json(value) for name, value in content.items()}
         return [to_json(value) for value in content] if isinstance(content, list | tuple) else content
@@ -177,7 +185,7 @@ def pack_answer(answer: Any) -> bytes:
 
 
 def unpack_answer(raw: bytes) -> Any:
-    """Return the answer of bytes; errors are `ReadError` or Python's own."""
+    """Return the answer that `pack_answer` packed. Exceptions become `ReadError` or the built-in class."""
     with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
 
@@ -187,9 +195,9 @@ def unpack_answer(raw: bytes) -> Any:
         if isinstance(content, dict) and ERROR_KEY in content:
             error_class = getattr(builtins, content[ERROR_KEY], None)
             return (
-                error_class(content["said"])
+                error_class(content["message"])
                 if isinstance(error_class, type) and issubclass(error_class, Exception)
-                else ReadError(content["said"])
+                else ReadError(content["message"])
             )
         if isinstance(content, dict):
             return {name: from_json(value) for name, value in content.items()}
@@ -209,16 +217,16 @@ def _split_attribute(holder: h5py.Group | h5py.Dataset, name: str) -> list[str]:
 
 
 def _send_message(stream: IO[bytes], message: bytes) -> None:
-    """Write a message, its length before it."""
+    """Write the length of a message and then the message."""
     stream.write(len(message).to_bytes(8, "big") + message)
     stream.flush()
 
 
 def _receive_message(stream: IO[bytes]) -> bytes:
-    """Return a message.
+    """Read a message that `_send_message` wrote.
 
     Raises:
-        EOFError: where the stream ends before it does, or it is too long to be one.
+        EOFError: If the stream ends before the message does, or the stated length is too large.
     """
     length = int.from_bytes(stream.read(8), "big")
     message = stream.read(length) if 0 < length <= MAX_ANSWER_BYTES else b""
@@ -229,7 +237,7 @@ def _receive_message(stream: IO[bytes]) -> bytes:
 
 @lru_cache(maxsize=1)
 def _worker_process() -> subprocess.Popen:
-    """Return the process, started where there is none; it finds the package where this one does."""
+    """Return the separate process and start it if it does not run. It imports the same package as this process."""
     package_folder = str(Path(__file__).parents[2])
     search_paths = os.pathsep.join(filter(None, (package_folder, os.environ.get("PYTHONPATH", ""))))
     command = [sys.executable, "-P", "-c", "from jaxstruc.io import isolated_process; isolated_process.serve()"]
@@ -242,7 +250,7 @@ def _worker_process() -> subprocess.Popen:
 
 
 def _end_process() -> None:
-    """End the process, if there is one."""
+    """End the separate process if it runs."""
     if not _worker_process.cache_info().currsize:
         return
     process = _worker_process()

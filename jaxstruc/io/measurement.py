@@ -1,7 +1,7 @@
-"""A measurement: what was measured, and the settings that go with it, each with where it came from.
+"""A measured curve with its settings, each of which records its origin.
 
-Headers give qmin and qmax but seldom qdamp; rmin and rmax here are the range of the fit. Lengths in Å, Q in 1/Å, G in
-1/Å².
+Headers often state qmin and qmax but seldom qdamp. The settings rmin and rmax are the range of the fit. Lengths are in
+Å, Q in 1/Å and G(r) in 1/Å².
 """
 
 import re
@@ -16,65 +16,68 @@ from jaxstruc.options.pdf import DataOptions
 from jaxstruc.parameters import PARAMETERS
 
 MAX_FAST_POWER_SHARE = 0.3
-"""Share of power beyond 1.5 qmax from which r is not in Å. Four measured PDFs: below 0.001; in nm above 0.59."""
+"""Largest share of the power of G(r) beyond 1.5 qmax. A larger share shows that r is not in Å.
+
+Four measured PDFs have shares below 0.001, and above 0.59 if r is given in nm.
+"""
 MAX_R = 500.0
-"""Å. End of the longest data; with the next, it bounds a fit's work and memory."""
+"""Largest r of the data, in Å. It bounds the time and memory of a fit together with `MAX_QMAX`."""
 MAX_QMAX = 100.0
-"""1/Å. Largest qmax."""
+"""Largest qmax, in 1/Å."""
 MAX_QDAMP = 1.0
-"""1/Å. Largest qdamp and qbroad: G(r) has no second peak then."""
+"""Largest qdamp and qbroad, in 1/Å. At this value G(r) has no second peak."""
 UNIT_CHECK_RANGE = 20.0
-"""Å of data, from their start, for that share: farther out a nanoparticle's PDF is noise alone."""
+"""Range of r, in Å from the start of the data, in which the power is computed. Beyond it a PDF may be only noise."""
 
 
 class Setting(NamedTuple):
-    """A setting, and where it came from."""
+    """A setting and its origin."""
 
     name: str
     value: float
     origin: str
-    """ "command line", "header", "data", "default" or "default, cut to the data"."""
+    """Origin: "command line", "header", "data", "default" or "default, cut to the data"."""
 
 
 class Measurement(NamedTuple):
-    """A measured curve: a PDF, or a curve over Q, whose r and g are then empty."""
+    """A measured curve: G(r), or a curve over Q. For a curve over Q, `r` and `g` are empty."""
 
     name: str
-    """Of the file, as it was given."""
+    """Path of the file, as the user gave it."""
     r: np.ndarray
-    """[point] Å, strictly increasing."""
+    """Distances r in Å, strictly increasing [point]."""
     g: np.ndarray
-    """[point] 1/Å²"""
+    """Pair distribution function G(r) in 1/Å² [point]."""
     header: dict[str, float | str]
-    """What the header says that is known here; never its paths."""
+    """Known settings that the header states. Paths are left out."""
     format: str = "bare"
-    """Program that wrote the file, or "bare"."""
+    """Name of the program or format that wrote the file, or "bare" if it is unknown."""
     warnings: tuple[str, ...] = ()
     sha256: str = ""
-    """Of the file's bytes."""
+    """Checksum of the content of the file."""
     settings: tuple[Setting, ...] = ()
-    """Settings with their origins; `resolve_settings` completes them."""
+    """Settings with their origins. `resolve_settings` completes them."""
     kind: str = "gr"
-    """ "gr": G(r); "iq", "sq", "fq": I(Q), S(Q) or F(Q) = Q(S-1)."""
+    """Kind of the curve: gr is G(r), iq is I(Q), sq is S(Q) and fq is F(Q) = Q(S-1)."""
     q: np.ndarray | None = None
-    """[point] 1/Å, strictly increasing, above 0; None for G(r), as are the next three."""
+    """Scattering vectors Q in 1/Å, strictly increasing and above 0 [point]. None for a G(r)."""
     intensity: np.ndarray | None = None
-    """[point] I, S or F (1/Å) by kind."""
+    """Values of I(Q), S(Q) or F(Q) (in 1/Å), according to `kind` [point]. None for a G(r)."""
     sigma: np.ndarray | None = None
-    """[point] Its standard error, above 0; None where the file has none."""
+    """Standard error of `intensity`, above 0 [point]. None if the file has none, and for a G(r)."""
     dq: np.ndarray | None = None
-    """[point] 1/Å, standard deviation of the pinhole resolution; None where the file has none."""
+    """Standard deviation of the pinhole resolution in 1/Å [point]. None if the file has none, and for a G(r)."""
     intensity_unit: str = ""
-    """Of the intensity, as the file says: "1/cm", "1/m", "m2/g", "cm2/g", "arbitrary"; "" where it does not say."""
+    """Unit of I(Q): "1/cm", "1/m", "m2/g", "cm2/g", "arbitrary", or "" if the file states none."""
 
     @property
     def settings_by_name(self) -> dict[str, float]:
-        """The settings' values by name."""
+        """Value of each setting by name."""
         return {setting.name: setting.value for setting in self.settings}
 
     @property
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """R in Å and G(r) in the range of the fit, both ends included."""
+        """Distances r in Å and G(r) in the range of the fit, including both ends."""
         settings = self.settings_by_name
         tolerance = 1e-6 * settings["rstep"]
         is_inside = (self.r >= settings["rmin"] - tolerance) & (self.r <= settings["rmax"] + tolerance)
@@ -82,15 +85,15 @@ class Measurement(NamedTuple):
 
 
 def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: float) -> Measurement:
-    """Return a measurement with qmin, qmax, qdamp, qbroad, rmin, rmax and rstep among its settings.
+    """Return a G(r) with qmin, qmax, qdamp, qbroad, rmin, rmax and rstep among its settings.
 
     Args:
-        measurement: the data.
-        options: the user's values. They override the header.
-        bond: nearest-neighbour distance of the sample, in Å.
+        measurement: Measured G(r).
+        options: Settings of the user, which override the header.
+        bond: Nearest-neighbour distance of the sample, in Å.
 
     Raises:
-        ReadError: where Q limits are missing, or settings and data contradict each other.
+        ReadError: If qmin or qmax is not known, or if settings and data contradict each other.
     """
     header = measurement.header
     user_settings = asdict(options)
@@ -120,18 +123,18 @@ def resolve_settings(measurement: Measurement, options: DataOptions, *, bond: fl
 
 
 def composition_warnings(measurement: Measurement, element: str) -> list[str]:
-    """Return a warning where the header's composition does not hold the element."""
+    """Return a warning if the composition in the header does not contain the element."""
     composition = str(measurement.header.get("composition", ""))
     composition_elements = re.findall("[A-Z][a-z]?", composition)
     return (
-        [f"the header says {composition}, --element {element}"]
+        [f"the header states the composition {composition}, but --element is {element}"]
         if composition_elements and element not in composition_elements
         else []
     )
 
 
 def fast_power_share(r: np.ndarray, g: np.ndarray, q: float) -> float:
-    """Return the share of the power of the near part of G(r) at frequencies above q, in 1/Å."""
+    """Return the share of the power of G(r) at frequencies above q (in 1/Å), within `UNIT_CHECK_RANGE` of its start."""
     g = g[r - r[0] <= UNIT_CHECK_RANGE]
     power = np.abs(np.fft.rfft(g - g.mean())) ** 2
     frequency = 2 * np.pi * np.fft.rfftfreq(len(g), (r[-1] - r[0]) / (len(r) - 1))
@@ -146,7 +149,7 @@ def _resolve_setting(name: str, user_value: float | None, header_value: float | 
     if (default := PARAMETERS[name].default) is not None:
         return Setting(name, default, "default")
     raise ReadError(
-        f"Expected {name} in the header or the command, got neither for {path}; pass --qmin and --qmax in 1/Å."
+        f"Expected {name} in the header or the command, got none for {path}; pass --qmin and --qmax in 1/Å."
     )
 
 
@@ -155,7 +158,7 @@ def _refuse_settings(values: Mapping[str, float], path: str) -> None:
         expect(np.isfinite(values[name]), f"a finite {name}, got {values[name]}; correct --{name} for {path}")
     qmin, qmax, qdamp, qbroad = (values[name] for name in ("qmin", "qmax", "qdamp", "qbroad"))
     expect(0 <= qmin < qmax, f"0 <= qmin < qmax, got {qmin:g} and {qmax:g} 1/Å for {path}; pass --qmin and --qmax")
-    problem = f"{qdamp:g} and {qbroad:g} for {path}; correct them"
+    problem = f"{qdamp:g} and {qbroad:g} 1/Å for {path}; correct them"
     expect(min(qdamp, qbroad) >= 0, f"qdamp and qbroad of at least 0, got {problem}")
     expect(max(qdamp, qbroad) <= MAX_QDAMP, f"qdamp and qbroad of at most {MAX_QDAMP:g} 1/Å, got {problem}")
 
@@ -164,10 +167,10 @@ def _refuse_range(r: np.ndarray, values: Mapping[str, float], bond: float, path:
     rmin, rmax, half_step = values["rmin"], values["rmax"], values["rstep"] / 2
     expect(
         r[-1] >= 1.2 * bond,
-        f"data beyond one bond of {bond:.2f} Å, got r up to {r[-1]:g} in {path}: shorter than one bond, or in nm; "
-        "if in nm, multiply r by 10",
+        f"data that extend beyond the nearest-neighbour distance of {bond:.2f} Å, got r up to {r[-1]:g} in {path}; "
+        "if r is in nm, multiply it by 10",
     )
-    expect(r[-1] <= MAX_R, f"r in Å, up to {MAX_R:g}, got {r[-1]:g} in {path}; check its unit, or cut it")
+    expect(r[-1] <= MAX_R, f"r in Å of at most {MAX_R:g}, got {r[-1]:g} in {path}; check the unit, or cut the data")
     expect(rmin < rmax, f"rmin < rmax, got {rmin:g} and {rmax:g} Å for {path}; pass --rmin and --rmax")
     expect(
         r[0] - half_step <= rmin and rmax <= r[-1] + half_step,
@@ -176,7 +179,8 @@ def _refuse_range(r: np.ndarray, values: Mapping[str, float], bond: float, path:
     )
     n_inside = np.count_nonzero((r >= rmin - half_step) & (r <= rmax + half_step))
     expect(
-        n_inside >= MIN_ROWS, f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; widen the range"
+        n_inside >= MIN_ROWS,
+        f"at least {MIN_ROWS} points from rmin to rmax, got {n_inside} in {path}; pass a wider --rmin and --rmax",
     )
 
 
@@ -190,10 +194,10 @@ def _refuse_grid(r: np.ndarray, g: np.ndarray, values: Mapping[str, float], path
     expect(qmax <= MAX_QMAX, f"qmax of at most {MAX_QMAX:g} 1/Å, got {qmax:g} for {path}; correct --qmax")
     expect(
         np.abs(steps - step).max() <= 0.2 * step,
-        f"evenly spaced r, got steps of {steps.min():.3g} to {steps.max():.3g} Å in {path}; export an even grid",
+        f"evenly spaced r, got steps of {steps.min():.3g} to {steps.max():.3g} Å in {path}; export an evenly spaced r",
     )
     expect(
         fast_power_share(r, g, 1.5 * qmax) <= MAX_FAST_POWER_SHARE,
-        f"r in Å, got a curve in {path} that varies faster than qmax = {qmax:g} 1/Å allows: r looks like nanometres; "
+        f"r in Å, got a curve in {path} that varies faster than qmax = {qmax:g} 1/Å allows, as if r were in nm; "
         "multiply r by 10, or correct --qmax",
     )

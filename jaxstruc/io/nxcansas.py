@@ -1,6 +1,7 @@
-"""Reader of NXcanSAS, HDF5: one curve, or many, as frames of one signal or as entries of one file.
+"""Reader of NXcanSAS files, which are HDF5 files.
 
-Nothing outside the file is opened: links and data that lie in other files are refused. Only what is asked for is read.
+A file may hold several curves: frames of one signal array, or several groups of the class `SASdata`. Links to other
+files are refused, so no other file is opened.
 """
 
 import math
@@ -17,52 +18,56 @@ from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.io.points import NO_SLIT_SMEARING, Columns, SourceFile
 
 MAX_CURVES = 100_000
-"""Curves of a file, and groups of a group."""
+"""Largest number of curves of a file, and of members of a group."""
 MAX_GROUP_DEPTH = 3
-"""Groups from the file to a curve: entry, subentry, data."""
+"""Largest number of groups from the root to a curve: entry, subentry and data."""
 
 
 class NexusCurve(NamedTuple):
-    """Where a curve lies in a file."""
+    """Position of a curve in a file."""
 
     group: h5py.Group
-    """SASdata."""
+    """Group of the class `SASdata`."""
     frame_index: tuple[int, ...]
-    """Of the frame in the signal, without the axis of Q."""
+    """Index of the frame in the signal array, without the axis of Q."""
 
     @property
     def name(self) -> str:
-        """For refusals and tables: the group's path, and the frame."""
+        """Path of the group and index of the frame, e.g. entry/data[0]."""
         frame = "".join(f"[{number}]" for number in self.frame_index)
         return f"{self.group.name.strip('/')}{frame}"
 
 
 class FileCurves(NamedTuple):
-    """Curves of a file, read."""
+    """Curves that were read from a file."""
 
     names: list[str]
+    """Name of each curve, see `NexusCurve.name`."""
     curve_indices: list[int]
-    """Among all of the file."""
+    """Index of each curve among all curves of the file, counted from 0."""
     columns: list[Columns | ReadError]
+    """Columns of each curve, or the error if it cannot be used."""
     n_curves: int
-    """Curves of the file."""
+    """Number of all curves of the file."""
     sha256: str
+    """Checksum of the content of the file."""
 
 
 def read(
     path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None, frame: int | None = None
 ) -> Measurement:
-    """Return a measured I(Q).
+    """Read an I(Q) from an NXcanSAS file.
 
     Args:
-        path: of the file.
-        q_unit: 1/Å, 1/nm or 2theta, where the file does not say it.
-        wavelength: of an angle, in Å.
-        frame: which curve, counted from 1, where the file has several: the frames of an entry, then the next entry.
+        path: Path of the file.
+        q_unit: Unit of the axis (1/Å, 1/nm or 2theta). It overrides the unit that the file states.
+        wavelength: Wavelength in Å, needed if the axis is an angle.
+        frame: Number of the curve, counted from 1, if the file holds several curves. All frames of a `SASdata` group
+            are counted before those of the next group.
 
     Raises:
-        ReadError: where the file is missing, no NXcanSAS, holds several curves, or its points are not what they must
-            be.
+        ReadError: If the file is missing, is not NXcanSAS, holds several curves and no frame is given, or its points
+            are not a curve.
     """
     file_curves = _restore_curves(isolated_process.call(read_curves, Path(path), frame))
     return _curve_measurement(file_curves, 0, str(path), q_unit=q_unit, wavelength=wavelength)
@@ -71,10 +76,13 @@ def read(
 def read_all(
     path: Path | str, *, q_unit: str | None = None, wavelength: float | None = None
 ) -> list[Measurement | ReadError]:
-    """Return each curve of a file, or why it cannot be used, in the order in which `frame` counts them.
+    """Read all curves of a file, in the order in which `frame` counts them.
+
+    Returns:
+        Measurement of each curve, or the error if it cannot be used.
 
     Raises:
-        ReadError: where the file as a whole cannot be used.
+        ReadError: If the file as a whole cannot be used.
     """
     file_curves = _restore_curves(isolated_process.call(read_curves, Path(path), None, True))
     measurements: list[Measurement | ReadError] = []
@@ -87,10 +95,15 @@ def read_all(
 
 
 def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -> FileCurves:
-    """Return the columns of the curve that is asked for, or of every one, which may be a refusal.
+    """Return the columns of one curve or of all curves of a file.
+
+    Args:
+        path: Path of the file.
+        frame: Number of the curve, counted from 1. None if the file holds only one curve.
+        all_curves: Whether all curves are read. Curves that cannot be used then have an error in place of columns.
 
     Raises:
-        ReadError: where the file, or the one curve, cannot be used.
+        ReadError: If the file, or the one curve, cannot be used.
     """
     path = Path(path)
     with isolated_process.open_hdf5(path) as (file, checksum):
@@ -122,7 +135,7 @@ def read_curves(path: Path | str, frame: int | None, all_curves: bool = False) -
 
 
 def _restore_curves(answer: list) -> FileCurves:
-    """Return the curves of a file from the lists that came back from the other process."""
+    """Return the curves of a file from the lists that the separate process returned."""
     file_curves = FileCurves(*answer)
     return file_curves._replace(
         columns=[values if isinstance(values, ReadError) else Columns(*values) for values in file_curves.columns]
@@ -132,7 +145,7 @@ def _restore_curves(answer: list) -> FileCurves:
 def _curve_measurement(
     file_curves: FileCurves, index: int, path: str, *, q_unit: str | None, wavelength: float | None
 ) -> Measurement:
-    """Return the measurement of columns; its place among several curves is one of its settings."""
+    """Return the measurement of a curve. If the file holds several curves, the frame is one of its settings."""
     columns = file_curves.columns[index]
     if isinstance(columns, ReadError):
         raise columns
@@ -146,31 +159,37 @@ def _curve_measurement(
 
 
 def _find_curves(file: h5py.File, path: Path) -> list[NexusCurve]:
-    """Return the curves of a file.
+    """Return the positions of all curves of a file.
 
     Raises:
-        ReadError: where there are none, or too many.
+        ReadError: If there are no curves, or too many.
     """
     groups = list(_data_groups(file, MAX_GROUP_DEPTH, set()))
-    expect(len(groups) > 0, f"NXcanSAS, got HDF5 without SASdata in {path}; export I(Q) as NXcanSAS or columns (.dat)")
+    expect(
+        len(groups) > 0,
+        f"NXcanSAS, got HDF5 without a SASdata group in {path}; export I(Q) as NXcanSAS or columns (.dat)",
+    )
     one_axis_groups = [group for group in groups if not _is_two_dimensional(group)]
-    expect(len(one_axis_groups) > 0, f"I(Q), got I over two axes of Q in {path}; average it over directions")
+    expect(len(one_axis_groups) > 0, f"I(Q), got I over two axes of Q in {path}; average I over the directions of Q")
     nexus_curves: list[NexusCurve] = []
     for group in one_axis_groups:
         try:
             frame_shape = _frame_shape(group, path)
         except ReadError:
-            frame_shape = ()  # told where this curve is read
+            frame_shape = ()  # the same error is raised when this curve is read
         n_frames = math.prod(frame_shape)
-        expect(len(nexus_curves) + n_frames <= MAX_CURVES, f"at most {MAX_CURVES} curves, got more in {path}; split it")
+        expect(
+            len(nexus_curves) + n_frames <= MAX_CURVES,
+            f"at most {MAX_CURVES} curves, got more in {path}; split the file",
+        )
         nexus_curves += [NexusCurve(group, frame_index) for frame_index in np.ndindex(*frame_shape)]
     expect(len(nexus_curves) > 0, f"a curve, got none in {path}; export it again")
     return nexus_curves
 
 
 def _data_groups(group: h5py.Group, depth: int, visited_groups: set[h5py.Group]) -> Iterator[h5py.Group]:
-    """Yield the SASdata below a group, each once however many links lead to it."""
-    expect(len(group) <= MAX_CURVES, f"at most {MAX_CURVES} parts, got more in {group.name[:40]!a}; split the file")
+    """Yield the groups of the class `SASdata` below a group. Each is yielded once, even if several links lead to it."""
+    expect(len(group) <= MAX_CURVES, f"at most {MAX_CURVES} members, got more in {group.name[:40]!a}; split the file")
     for name in group:
         child = isolated_process.get_member(group, name)
         if not isinstance(child, h5py.Group) or child in visited_groups:
@@ -186,40 +205,40 @@ def _data_groups(group: h5py.Group, depth: int, visited_groups: set[h5py.Group])
 
 
 def _numeric_dataset(group: h5py.Group, name: str, path: Path) -> h5py.Dataset:
-    """Return the numbers of a name in a group.
+    """Return a dataset of numbers of a group.
 
     Raises:
-        ReadError: where they are missing or no numbers.
+        ReadError: If the dataset is missing or does not hold numbers.
     """
     dataset = isolated_process.get_member(group, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
-        raise ReadError(f"Expected numbers {name[:20]!a} in SASdata, got none in {path}; export it again.")
+        raise ReadError(f"Expected a dataset {name[:20]!a} of numbers in SASdata, got none in {path}; export it again.")
     return dataset
 
 
 def _axis_names(group: h5py.Group) -> list[str]:
-    """Return the names of the signal's axes."""
+    """Return the names of the axes of the signal array."""
     return isolated_process.attribute_parts(group, "I_axes") or ["Q"]
 
 
 def _is_two_dimensional(group: h5py.Group) -> bool:
-    """Return whether a signal has two axes of Q."""
+    """Return whether the signal array has two axes of Q."""
     return sum(name.startswith("Q") for name in _axis_names(group)) > 1
 
 
 def _q_axis_index(group: h5py.Group, path: Path) -> int:
-    """Return which axis of the signal is Q."""
+    """Return the index of the axis of the signal array that is Q."""
     signal, q = _numeric_dataset(group, "I", path), _numeric_dataset(group, "Q", path)
     n_q = q.shape[-1] if q.shape else 0
     names, sizes = _axis_names(group), signal.shape
     q_axes = [index for index, name in enumerate(names) if name == "Q" and len(names) == len(sizes)]
     matching_axes = [index for index in q_axes or range(len(sizes)) if sizes[index] == n_q]
-    expect(len(matching_axes) > 0, f"as many I as Q, got shapes {sizes} and {q.shape} in {path}; export it again")
+    expect(len(matching_axes) > 0, f"as many I as Q, got shapes {sizes} and {q.shape} in {path}; export the file again")
     return matching_axes[-1]
 
 
 def _frame_shape(group: h5py.Group, path: Path) -> tuple[int, ...]:
-    """Return the shape of a signal without the axis of Q."""
+    """Return the shape of the signal array without the axis of Q."""
     q_axis_index, signal_shape = _q_axis_index(group, path), _numeric_dataset(group, "I", path).shape
     return signal_shape[:q_axis_index] + signal_shape[q_axis_index + 1 :]
 
@@ -231,7 +250,7 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
     n_points = signal.shape[q_axis_index]
     expect(
         MIN_ROWS <= n_points <= MAX_LINES,
-        f"{MIN_ROWS} to {MAX_LINES} points, got {n_points} in {path}; check that it is a curve",
+        f"{MIN_ROWS} to {MAX_LINES} points, got {n_points} in {path}; check that the file holds a curve",
     )
     frame_selection: tuple[int | slice, ...] = (
         *curve.frame_index[:q_axis_index],
@@ -244,15 +263,21 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
         selection = frame_selection if data.shape == signal.shape else (slice(None),)
         expect(
             len(data.shape) == len(selection),
-            f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; mend it",
+            f"{name[:20]!a} of the shape of I or Q, got {data.shape} in {path}; correct the file",
         )
         values = isolated_process.read_numbers(data, selection, path)
-        expect(values.shape == (n_points,), f"{n_points} {name[:20]!a}, got {values.shape} in {path}; export it again")
+        expect(
+            values.shape == (n_points,),
+            f"{n_points} values of {name[:20]!a}, got the shape {values.shape} in {path}; export the file again",
+        )
         return values
 
     errors, widths = _error_name(group, signal), _width_names(group, q)
     for name in widths if len(widths) > 1 else [name for name in widths if name.lower() in ("dqw", "dql")]:
-        expect(not (read_column(name) != 0).any(), f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear it first")
+        expect(
+            not (read_column(name) != 0).any(),
+            f"{NO_SLIT_SMEARING}, got slit widths in {path}; desmear the curve first",
+        )
         widths = []
     units = {name: isolated_process.attribute_text(data, "units", "unit") for name, data in (("Q", q), ("I", signal))}
     for name, quantity in ((errors, "I"), (widths[0] if widths else "", "Q")):
@@ -270,7 +295,7 @@ def _curve_columns(curve: NexusCurve, path: Path) -> Columns:
 
 
 def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
-    """Return the name of the signal's standard errors, "" where it has none."""
+    """Return the name of the dataset with the standard errors of the signal, or "" if there is none."""
     name = isolated_process.attribute_text(signal, "uncertainties", "uncertainty") or isolated_process.attribute_text(
         group, "I_uncertainties", "I_uncertainty"
     )
@@ -278,7 +303,7 @@ def _error_name(group: h5py.Group, signal: h5py.Dataset) -> str:
 
 
 def _width_names(group: h5py.Group, q: h5py.Dataset) -> list[str]:
-    """Return the names of the widths of the resolution; two are those of a slit."""
+    """Return the names of the datasets with the widths of the resolution. Two names stand for the widths of a slit."""
     names = isolated_process.attribute_parts(q, "resolutions", "resolution", "uncertainties", "uncertainty")
     names = names or isolated_process.attribute_parts(group, "Q_uncertainties")
     return names or [name for name in ("dQw", "dQl", "Qdev") if name in group]

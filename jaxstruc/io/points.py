@@ -1,4 +1,4 @@
-"""The points of a curve over Q: checked once, whatever the format they came in, and cut to a range."""
+"""Checks of the points of a curve over Q, for all file formats, and the cut to a range of Q."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,44 +13,44 @@ from jaxstruc.io.measurement import MAX_QMAX, Measurement, Setting
 from jaxstruc.options.pdf import Kind
 
 INTENSITY_SCALE_RANGE = 1e-30, 1e30
-"""Of the largest intensity, whatever its unit; beyond lies damage."""
+"""Range that the largest |I| must have, in any unit. Values outside it show that the file is damaged."""
 MIN_Q = 1e-7
-"""1/Å. Least Q: no instrument reaches it."""
+"""Smallest Q, in 1/Å. No instrument reaches it."""
 MAX_EMPTY_SHARE = 0.5
-"""Largest share of points that may be empty."""
+"""Largest share of points without a measured value."""
 MAX_REPEATED_SHARE = 0.1
-"""Largest share of repeated Q."""
+"""Largest share of points with a repeated Q."""
 NEGATIVE_MEAN_SIGNIFICANCE = 5.0
-"""Standard errors of its mean by which a tenth of the points is below 0, from which intensities are no noise."""
+"""Distance below 0, in standard errors, from which the mean of a tenth of the points cannot be noise around 0."""
 KIND_NAMES = {"gr": "G(r)", "iq": "I(Q)", "sq": "S(Q)", "fq": "F(Q)"}
-"""Kinds in words."""
+"""Symbol of each kind of curve."""
 CURVE_KINDS: tuple[Kind, ...] = ("gr", "iq", "sq", "fq")
 MAX_TITLE_CHARACTERS = 50
-"""Most characters of a curve's title."""
+"""Largest number of characters of the title of a curve."""
 MAX_LISTED_CURVES = 3
-"""Most curves of a file that a refusal names."""
+"""Largest number of curves of a file that a message lists."""
 NO_SLIT_SMEARING = "data without slit smearing"
-"""What is supported."""
+"""Start of the message for slit-smeared data, which are not supported."""
 
 
 class Columns(NamedTuple):
-    """What a file has, as it says it."""
+    """Columns of a curve, with the units that the file states."""
 
     x: Float[np.ndarray, " point"]
-    """The axis in its own unit."""
+    """Values of the axis, in `axis_unit`."""
     intensity: Float[np.ndarray, " point"]
     sigma: Float[np.ndarray, " point"] | None = None
-    """Standard error of the intensity; all zero stands for none."""
+    """Standard error of the intensity. None, or zeros only, if there is none."""
     dx: Float[np.ndarray, " point"] | None = None
-    """Standard deviation of the resolution, in the unit of the axis; all zero stands for none."""
+    """Standard deviation of the resolution, in `axis_unit`. None, or zeros only, if there is none."""
     point_labels: tuple[str, ...] = ()
-    """Where each point stands in the file, as "line 5"."""
+    """Position of each point in the file, e.g. "line 5"."""
     axis_unit: str = ""
-    """Of the axis, as the file says it."""
+    """Unit of the axis that the file states, as `q_axis` names it, or ""."""
     intensity_unit: str = ""
-    """Of the intensity, as the file says them."""
+    """Unit of the intensity that the file states, or ""."""
     wavelength: float | None = None
-    """Å, as the file says it."""
+    """Wavelength in Å that the file states."""
 
 
 class SourceFile(NamedTuple):
@@ -69,7 +69,7 @@ class SourceFile(NamedTuple):
 
 
 def normalise_intensity_unit(text: str) -> str:
-    """Return 1/cm, 1/m, m2/g, cm2/g, arbitrary, or "" where words say none of them."""
+    """Return the unit that a text stands for: 1/cm, 1/m, m2/g, cm2/g or arbitrary, or "" if it is none of these."""
     normalised_text = text.lower().replace(" ", "").strip("()[]$.")
     normalised_text = normalised_text.translate(str.maketrans("", "", "{}^$")).replace("⁻¹", "-1").replace("²", "2")
     inverse_lengths = {"1/cm": "1/cm", "cm-1": "1/cm", "1/m": "1/m", "m-1": "1/m"}
@@ -97,17 +97,17 @@ def measurement_from_columns(
     q_unit: str | None = None,
     wavelength: float | None = None,
 ) -> Measurement:
-    """Return the measurement of a file's columns.
+    """Check the columns of a file and return its measurement.
 
     Args:
-        columns: of the file.
-        source: the file.
-        kind: iq, sq or fq.
-        q_unit: unit of Q that the user gives.
-        wavelength: wavelength in Å that the user gives.
+        columns: Columns of the file.
+        source: File that the columns come from.
+        kind: Kind of the curve: iq, sq or fq.
+        q_unit: Unit of the axis that the user gives.
+        wavelength: Wavelength in Å that the user gives.
 
     Raises:
-        ReadError: if the unit of Q is not known, or the points are not those of a curve.
+        ReadError: If the unit of the axis is not known, or the points are not a curve.
     """
     path = source.path
     _refuse_points(~np.isfinite(columns.x), "finite Q", columns.x, columns, path)
@@ -122,7 +122,7 @@ def measurement_from_columns(
     q, dq_dx = q_axis.scattering_vector(columns.x, axis, path)
     expect(
         MIN_Q <= q[0] and q[-1] <= MAX_QMAX,
-        f"Q of {MIN_Q:g} to {MAX_QMAX:g} 1/Å, got {q[0]:g} to {q[-1]:g} in {path}; check its unit, --q-unit",
+        f"Q of {MIN_Q:g} to {MAX_QMAX:g} 1/Å, got {q[0]:g} to {q[-1]:g} in {path}; check the unit of Q (--q-unit)",
     )
     sigma = _standard_errors(columns, path)
     resolution_width = _resolution_widths(columns, path)
@@ -146,10 +146,15 @@ def measurement_from_columns(
 
 
 def resolve_q_range(measurement: Measurement, *, qmin: float | None = None, qmax: float | None = None) -> Measurement:
-    """Return I(Q) from qmin to qmax, both ends included, with both among its settings: the data's where not given.
+    """Cut an I(Q) to the range from qmin to qmax, including both ends, and add both limits to its settings.
+
+    Args:
+        measurement: Measured I(Q).
+        qmin: Lower limit in 1/Å. The default is the smallest Q of the data.
+        qmax: Upper limit in 1/Å. The default is the largest Q of the data.
 
     Raises:
-        ReadError: where it is no I(Q), few points are left, or many of them are below 0 beyond their noise.
+        ReadError: If the curve is not an I(Q), too few points remain, or many points are below 0 by more than noise.
     """
     path, kind, q = measurement.name, measurement.kind, measurement.q
     if kind != "iq" or q is None or measurement.intensity is None:
@@ -173,7 +178,7 @@ def resolve_q_range(measurement: Measurement, *, qmin: float | None = None, qmax
 
 
 def select_points(measurement: Measurement, selection: np.ndarray) -> Measurement:
-    """Return a measurement over Q with some of its points."""
+    """Return a measurement over Q with only the selected points."""
     columns = ("q", "intensity", "sigma", "dq")
     selected_columns = {
         name: column[selection] for name in columns if (column := getattr(measurement, name)) is not None
@@ -182,26 +187,37 @@ def select_points(measurement: Measurement, selection: np.ndarray) -> Measuremen
 
 
 def frame_index(frame: int | None, count: int, curve_name: Callable[[int], str], path: Path) -> int:
-    """Return the place of the curve that is asked for among a file's, which are counted from 1.
+    """Return the index of the requested curve of a file, counted from 0.
+
+    Args:
+        frame: Number of the curve, counted from 1. None selects the only curve.
+        count: Number of curves of the file.
+        curve_name: Function that returns the name of a curve from its index.
+        path: Path of the file, for the message.
 
     Raises:
-        ReadError: where there are several and none is asked for, or another than there are.
+        ReadError: If the file holds several curves and no frame is given, or the frame does not exist.
     """
     if frame is None and count == 1:
         return 0
     shown_indices = range(count) if count <= MAX_LISTED_CURVES else (*range(MAX_LISTED_CURVES - 1), count - 1)
     curve_list = ", ".join(f"{index + 1} {curve_name(index)[:MAX_TITLE_CHARACTERS]}".strip() for index in shown_indices)
     if frame is None:
-        raise ReadError(f"Expected one curve, got {count} in {path} ({curve_list}); choose with --frame, as --frame 1.")
-    expect(1 <= frame <= count, f"--frame from 1 to {count}, got {frame} for {path} ({curve_list}); pass another")
+        raise ReadError(
+            f"Expected one curve, got {count} in {path} ({curve_list}); choose one with --frame, e.g. --frame 1."
+        )
+    expect(
+        1 <= frame <= count, f"--frame from 1 to {count}, got {frame} for {path} ({curve_list}); pass another number"
+    )
     return frame - 1
 
 
 def refuse_other_unit(name: str, unit: str, quantity: str, quantity_unit: str, path: Path) -> None:
-    """Refuse an error that is not in the unit of its quantity, where both are said."""
+    """Raise `ReadError` if the file states different units for a quantity and its error."""
     is_same = not unit or not quantity_unit or _normalise_unit(unit) == _normalise_unit(quantity_unit)
     expect(
-        is_same, f"{name} in the unit of {quantity}, got {unit[:20]} and {quantity_unit[:20]} in {path}; mend the file"
+        is_same,
+        f"{name} in the unit of {quantity}, got {unit[:20]} and {quantity_unit[:20]} in {path}; correct the file",
     )
 
 
@@ -210,7 +226,10 @@ def _normalise_unit(unit: str) -> str:
 
 
 def _refuse_negative(measurement: Measurement) -> None:
-    """Refuse a curve of which a tenth lies below 0 by more than noise: too much was subtracted, or it is a G(r)."""
+    """Raise `ReadError` if a tenth of the points lies below 0 by more than noise.
+
+    Such a curve is a G(r), or too much background was subtracted from it.
+    """
     intensity, sigma = np.asarray(measurement.intensity), measurement.sigma
     window = max(len(intensity) // 10, MIN_ROWS)
     variance = np.pad(np.diff(intensity, 2), 1, "edge") ** 2 / 6 if sigma is None else sigma**2
@@ -220,13 +239,14 @@ def _refuse_negative(measurement: Measurement) -> None:
     for start in np.flatnonzero(is_negative)[:1]:
         stop = start + int(np.argmin(np.append(is_negative[start:], False))) + window - 2
         raise ReadError(
-            f"Expected I(Q) above 0 but for noise, got values below 0 from {q[start]:.4g} to {q[stop]:.4g} 1/Å in "
-            f"{measurement.name}; subtract less, cut it by --qmin and --qmax, or pass a G(r) to jaxstruc solve."
+            f"Expected I(Q) above 0 within its noise, got values below 0 from {q[start]:.4g} to {q[stop]:.4g} 1/Å in "
+            f"{measurement.name}; subtract less background, cut this range with --qmin and --qmax, or pass a G(r) to "
+            "jaxstruc solve."
         )
 
 
 def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns, list[str]]:
-    """Return the columns without points that hold no measurement, and warnings that say how many went."""
+    """Drop the points that hold no measured value; return the columns and warnings with the numbers of points."""
     x, intensity, sigma = columns.x, columns.intensity, columns.sigma
     is_nan, is_at_origin = ~np.isfinite(intensity), x == 0
     is_empty = np.zeros(len(x), bool)
@@ -236,11 +256,11 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
     location = f"{np.count_nonzero(is_dropped)} of {len(is_dropped)} in {path}"
     expect(
         is_dropped.mean() <= MAX_EMPTY_SHARE,
-        f"{KIND_NAMES[kind]} at most points, got none at {location}; check the file",
+        f"a measured {KIND_NAMES[kind]} at most points, got no value at {location}; export the file again",
     )
     reasons = (
         (is_nan, "without a finite value"),
-        (is_empty & ~is_nan, "with 0 ± 0"),
+        (is_empty & ~is_nan, "with the value 0 ± 0"),
         (is_at_origin & ~is_nan, "at Q = 0"),
     )
     warnings = [f"points {reason} dropped: {np.count_nonzero(mask)}" for mask, reason in reasons if mask.any()]
@@ -248,18 +268,19 @@ def _drop_empty_points(columns: Columns, path: str, kind: str) -> tuple[Columns,
 
 
 def _drop_repeated_points(columns: Columns, path: str) -> tuple[Columns, list[str]]:
-    """Return the columns with each Q once, and a warning that says how many points were dropped."""
+    """Drop the points that repeat a Q; return the columns and a warning with the number of points."""
     is_increasing = np.append(True, np.diff(columns.x) > 0)
     n_increasing, n_points = int(is_increasing.sum()), len(is_increasing)
     expect(
-        n_increasing >= MIN_ROWS, f"at least {MIN_ROWS} points, got {n_increasing} in {path}; check that it is a curve"
+        n_increasing >= MIN_ROWS,
+        f"at least {MIN_ROWS} points, got {n_increasing} in {path}; check that the file holds a curve",
     )
     expect(
         is_increasing.mean() >= 1 - MAX_REPEATED_SHARE,
-        f"each Q once, got {n_points - n_increasing} of {n_points} repeated in {path}; merge them, or export Q with "
-        "more digits",
+        f"each Q once, got {n_points - n_increasing} of {n_points} repeated in {path}; average repeated points, or "
+        "export Q with more digits",
     )
-    warnings = [f"{n_points - n_increasing} repeated Q dropped"] if n_increasing < n_points else []
+    warnings = [f"points with repeated Q dropped: {n_points - n_increasing}"] if n_increasing < n_points else []
     return _select_column_points(columns, is_increasing), warnings
 
 
@@ -277,47 +298,47 @@ def _refuse_values(intensity: Float[np.ndarray, " point"], path: str, kind: str)
     low, high = INTENSITY_SCALE_RANGE
     expect(
         max_magnitude == 0 or low <= max_magnitude <= high,
-        f"{KIND_NAMES[kind]}, got values up to {max_magnitude:g} in {path}; check them",
+        f"{KIND_NAMES[kind]}, got values up to {max_magnitude:g} in {path}; check the column",
     )
-    expect(np.ptp(intensity) > 0, f"a curve, got the same value at all Q in {path}; export it again")
-    expect(kind != "iq" or (intensity > 0).any(), f"I(Q) above 0, got none in {path}; check which column it is")
+    expect(np.ptp(intensity) > 0, f"a curve, got the same value at all Q in {path}; export the file again")
+    expect(kind != "iq" or (intensity > 0).any(), f"I(Q) above 0, got no value above 0 in {path}; check the column")
 
 
 def _standard_errors(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
-    """Return the standard errors, None where all are zero."""
+    """Return the standard errors, or None if all are zero."""
     sigma = columns.sigma
     if sigma is None or not (sigma != 0).any():
         return None
     is_bad = ~((sigma >= INTENSITY_SCALE_RANGE[0]) & (sigma <= INTENSITY_SCALE_RANGE[1]))
     _refuse_points(
         is_bad,
-        f"sigma above 0, and below {INTENSITY_SCALE_RANGE[1]:g}",
+        f"sigma above 0 and below {INTENSITY_SCALE_RANGE[1]:g}",
         sigma,
         columns,
         path,
-        "remove these points, or the column",
+        "remove these points or the column",
     )
     return sigma
 
 
 def _resolution_widths(columns: Columns, path: str) -> Float[np.ndarray, " point"] | None:
-    """Return the widths of the resolution, None where all are zero; refuse those of slits."""
+    """Return the widths of the resolution, or None if all are zero. Widths of a slit raise `ReadError`."""
     width = columns.dx
     if width is None or not (width != 0).any():
         return None
     expect(
         (width < 0).mean() <= MAX_EMPTY_SHARE,
-        f"{NO_SLIT_SMEARING}, got a negative dQ, a slit's, in {path}; desmear it first",
+        f"{NO_SLIT_SMEARING}, got a negative dQ, which marks a slit, in {path}; desmear the curve first",
     )
     ratio = np.median(np.where(np.isfinite(width), width, 0.0) / columns.x)
     expect(ratio < 1, f"dQ below Q, got {ratio:.3g} times Q in {path}; name the columns in a header, e.g. Q I sigma")
     is_bad = ~((width >= 0) & (width <= columns.x[-1]))
-    _refuse_points(is_bad, "dQ from 0 to the largest Q", width, columns, path, "mend these points, or remove them")
+    _refuse_points(is_bad, "dQ from 0 to the largest Q", width, columns, path)
     return width
 
 
 def _select_column_points(columns: Columns, selection: np.ndarray) -> Columns:
-    """Return some of the points."""
+    """Return the columns with only the selected points."""
     x, intensity, sigma, dx, point_labels = columns[:5]
     optional_columns = [None if column is None else column[selection] for column in (sigma, dx)]
     return columns._replace(
@@ -334,7 +355,7 @@ def _refuse_points(
     path: str,
     advice: str = "remove these points",
 ) -> None:
-    """Refuse bad points: say the first, and how many there are."""
+    """Raise `ReadError` if there are bad points. The message shows the first one and their number."""
     for index in np.flatnonzero(is_bad)[:1]:
         count_text = f", the first of {is_bad.sum()}" if is_bad.sum() > 1 else ""
         raise ReadError(

@@ -1,6 +1,7 @@
-r"""The axis of a curve over Q: its unit, by words, and how it becomes Q in 1/Å.
+r"""The unit of the axis of a curve over Q, and the conversion of the axis to Q in 1/Å.
 
-What neither file nor user says is asked for. $Q = (4\pi/\lambda) \sin\theta$ for a scattering angle $2\theta$.
+A scattering angle $2\theta$ becomes $Q = (4\pi/\lambda) \sin\theta$ with the wavelength $\lambda$. A unit or wavelength
+that neither the file nor the user states is an error.
 """
 
 import re
@@ -12,13 +13,13 @@ from jaxtyping import Float
 from jaxstruc.io.columns import ReadError, expect
 
 Q_UNITS = {"1/Å": 1.0, "1/nm": 0.1, "1/m": 1e-10}
-"""1/Å of each unit of Q."""
+"""Value of each unit of Q, in 1/Å."""
 ANGLE_UNIT = "2theta"
-"""In degrees."""
+"""Unit of an axis that is the scattering angle in degrees."""
 WAVELENGTH_RANGE = 0.01, 50.0
-"""Å. Beyond, no wavelength of X-rays or neutrons."""
+"""Range of the wavelengths of X-rays and neutrons, in Å."""
 PLACEHOLDER_WAVELENGTH = 0.1
-"""Å. What headers of PDF programs say where nobody gave a wavelength."""
+"""Wavelength, in Å, that PDF programs write in a header if the user gave none."""
 
 _INVERSE_LENGTH = re.compile(r"(?:1/(?P<over>[a-zåµ]+)|(?P<power>[a-zåµ]+)\^?[-⁻](?:1|¹)|inverse(?P<word>[a-zåµ]+))")
 _LENGTH_SPELLINGS = {
@@ -32,24 +33,25 @@ _DEGREE_WORDS = {"deg", "degree", "degrees", "°"}
 
 
 class Axis(NamedTuple):
-    """What the numbers of an axis are."""
+    """Unit of an axis, and the wavelength if the axis is an angle."""
 
     unit: str
-    """A key of `Q_UNITS`, or `ANGLE_UNIT`."""
+    """Unit: a key of `Q_UNITS`, or `ANGLE_UNIT`."""
     origin: str
-    """ "header" or "command line"; so for the next."""
+    """Origin of the unit: "header" or "command line"."""
     wavelength: float | None = None
-    """Å, for an angle."""
+    """Wavelength in Å, None if the axis is not an angle."""
     wavelength_origin: str = ""
+    """Origin of the wavelength: "header" or "command line"."""
 
     @property
     def description(self) -> str:
-        """The unit, and who said it."""
+        """Unit and its origin, e.g. "Q in 1/nm by the header"."""
         return f"{'Q in ' if self.unit != ANGLE_UNIT else ''}{self.unit} by the {self.origin}"
 
 
 def inverse_length(text: str) -> str:
-    """Return the unit that words like A^-1, 1/nm or nm⁻¹ stand for, as 1/Å; "" where they stand for none."""
+    """Return the unit that a text such as A^-1, 1/nm or nm⁻¹ stands for, in the form 1/Å, or "" if it is unknown."""
     normalised_text = re.sub(
         r"[\s${}()\[\]_\\]", "", text.lower().replace("\\aa", "å").replace("\N{ANGSTROM SIGN}", "å")
     )
@@ -59,7 +61,7 @@ def inverse_length(text: str) -> str:
 
 
 def angle_unit(name: str, unit: str) -> str:
-    """Return "2theta" where a label's name and unit say a scattering angle in degrees, else ""."""
+    """Return "2theta" if the name and the unit of a label stand for a scattering angle in degrees, otherwise ""."""
     is_angle = re.sub(r"[\s_-]", "", name.lower()) in _ANGLE_LABELS
     return ANGLE_UNIT if is_angle and unit.lower().strip(" ()[].") in _DEGREE_WORDS else ""
 
@@ -73,33 +75,33 @@ def choose_axis(
     x: Float[np.ndarray, " point"],
     path: str,
 ) -> tuple[Axis, list[str]]:
-    """Return what an axis is, and warnings.
+    """Return the unit and the wavelength of an axis, and warnings.
 
     Args:
-        stated_unit: the unit as the file says it, "" where it does not.
-        q_unit: as the user says it; it overrides the file.
-        wavelength: as the user says it, in Å.
-        stated_wavelength: as the file says it, in Å.
-        x: the numbers of the axis, for the refusal.
-        path: for the same.
+        stated_unit: Unit that the file states, or "".
+        q_unit: Unit that the user gives. It overrides the file.
+        wavelength: Wavelength in Å that the user gives.
+        stated_wavelength: Wavelength in Å that the file states.
+        x: Values of the axis, for the message.
+        path: Path of the file, for the message.
 
     Raises:
-        ReadError: where nobody said the unit, or the wavelength of an angle.
+        ReadError: If the unit, or the wavelength of an angle, is not known.
     """
     user_unit = {"1/A": "1/Å", None: ""}.get(q_unit, q_unit) or ""
     expect(
-        user_unit in ("", ANGLE_UNIT, *Q_UNITS), f"--q-unit 1/Å, 1/nm or 2theta, got {user_unit} for {path}; correct it"
+        user_unit in ("", ANGLE_UNIT, *Q_UNITS),
+        f"--q-unit 1/Å, 1/nm or 2theta, got {user_unit} for {path}; pass one of these",
     )
     x_range = f"{np.nanmin(x):g} to {np.nanmax(x):g}"
     expect(
         bool(user_unit or stated_unit),
-        f"the unit of Q in the file or the command, got neither for {path}, {x_range}; pass --q-unit 1/A, "
-        "--q-unit 1/nm, "
-        "or --q-unit 2theta with --wavelength",
+        f"the unit of Q in the file or the command, got none for the values {x_range} in {path}; pass --q-unit 1/A, "
+        "--q-unit 1/nm, or --q-unit 2theta with --wavelength",
     )
     unit, origin = (user_unit, "command line") if user_unit else (stated_unit, "header")
     warnings = (
-        [f"the file says Q in {stated_unit}, --q-unit {user_unit} is used"]
+        [f"the file states Q in {stated_unit}, but --q-unit {user_unit} is used"]
         if user_unit and stated_unit not in ("", user_unit)
         else []
     )
@@ -109,7 +111,11 @@ def choose_axis(
         (wavelength, "command line") if wavelength is not None else (stated_wavelength, "header")
     )
     if used_wavelength is None or (wavelength_origin == "header" and used_wavelength == PLACEHOLDER_WAVELENGTH):
-        problem = "none" if used_wavelength is None else f"the header's {used_wavelength:g} Å, which stands for none,"
+        problem = (
+            "none"
+            if used_wavelength is None
+            else f"only {used_wavelength:g} Å, which PDF programs write for an unknown wavelength,"
+        )
         raise ReadError(f"Expected a wavelength with 2theta, got {problem} for {path}; pass --wavelength in Å.")
     expect(
         WAVELENGTH_RANGE[0] <= used_wavelength <= WAVELENGTH_RANGE[1],
@@ -122,15 +128,16 @@ def choose_axis(
 def scattering_vector(
     x: Float[np.ndarray, " point"], axis: Axis, path: str
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]:
-    """Return Q in 1/Å, and dQ/dx, which takes a width on the axis to one in Q.
+    """Return Q in 1/Å and the derivative dQ/dx, which converts a width on the axis to a width in Q.
 
     Raises:
-        ReadError: where an angle is none.
+        ReadError: If an angle is 180° or more.
     """
     if axis.unit != ANGLE_UNIT:
         return x * Q_UNITS[axis.unit], np.full_like(x, Q_UNITS[axis.unit])
     expect(
-        (np.abs(x) < 180).all(), f"2theta below 180°, got {np.abs(x).max():g} in {path}; check the unit, --q-unit 1/nm"
+        (np.abs(x) < 180).all(),
+        f"2theta below 180°, got {np.abs(x).max():g} in {path}; check the unit, e.g. pass --q-unit 1/nm",
     )
     half_angle, wave_number = np.deg2rad(x / 2), 2 * np.pi / (axis.wavelength or np.nan)
     return 2 * wave_number * np.sin(half_angle), wave_number * np.cos(half_angle) * np.pi / 180

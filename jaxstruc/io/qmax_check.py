@@ -1,7 +1,8 @@
-r"""Where the waves of a measured PDF end: the qmax that its data have, whatever is said of them.
+r"""Estimate of qmax from a measured PDF alone, to check the qmax that the header or the user states.
 
-G(r) is a sine transform that ends at qmax, and so does its power over Q, in noise as in signal:
-$P(Q) = |\int w(r)\, G(r)\, e^{iQr} dr|^2$ with w a window that falls to 0 at the ends.
+G(r) is a sine transform of F(Q) up to qmax. The power of G(r), of signal and noise alike, therefore ends at qmax:
+$P(Q) = |\int w(r)\, G(r)\, e^{iQr} dr|^2$, with a window $w(r)$ that falls to 0 at both ends of the data. The estimate
+is the edge of the power: the Q at which $\log P$ falls most sharply.
 """
 
 from typing import NamedTuple
@@ -10,35 +11,36 @@ import numpy as np
 from jaxtyping import Float
 
 QMAX_SEARCH_RANGE = (0.6, 1.45)
-"""Of qmax, in which its edge is looked for."""
+"""Range of Q in which the edge is searched, in units of the stated qmax."""
 Q_STEP, AVERAGING_WIDTH, EDGE_GAP = 0.05, 1.2, 0.1
-"""1/Å. Steps of Q; what is averaged on either side of an edge; and what is left out about it."""
+"""Step of Q, width of the averages on either side of an edge, and half-width of the gap between them, all in 1/Å."""
 QMAX_TOLERANCE = 0.07
-"""Of qmax, about it: there an edge is where it is told to be."""
+"""Largest distance of an edge from the stated qmax, in units of it, at which the edge confirms the stated qmax."""
 POWER_FLOOR = 1e-7
-"""Of the largest power, below which all is alike: there the window's own waves and rounding begin."""
+"""Floor that is added to the power, relative to its maximum. Below it are the side lobes of the window and rounding."""
 KAISER_BETA = 9.0
-"""Of the window, a Kaiser one: its own waves are 10⁻⁷ of the power."""
+"""Shape parameter of the Kaiser window. The side lobes of the window are 10⁻⁷ of its power."""
 
 
 class QmaxEstimate(NamedTuple):
-    """The sharpest fall of the power."""
+    """The sharpest edge of the power."""
 
     qmax: float
-    """1/Å"""
+    """Position of the edge in 1/Å."""
     excess_sharpness: float
-    """By how much it is sharper than the sharpest fall about the qmax that was told, in the logarithm of the power."""
+    """Sharpness of the edge minus that of the sharpest edge near the stated qmax, in the logarithm of the power."""
 
 
 def estimate_qmax(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], *, qmax: float) -> QmaxEstimate:
-    """Return the edge of a PDF's power, some 2 % too high at most times.
+    """Estimate qmax by the edge of the power of G(r). The estimate is usually about 2 % too high.
 
-    Sharp is what falls by more than its surroundings do: scattering that dies away falls everywhere.
+    The sharpness of an edge is the fall of the power there minus the fall in its surroundings. This difference excludes
+    the slow decay of the scattering.
 
     Args:
-        r: in Å.
-        g: G(r), in 1/Å².
-        qmax: as it is said to be, in 1/Å; the edge is looked for within `QMAX_SEARCH_RANGE` of it.
+        r: Distances in Å.
+        g: G(r) in 1/Å².
+        qmax: Stated qmax in 1/Å. The edge is searched within `QMAX_SEARCH_RANGE` of it.
     """
     step = (r[-1] - r[0]) / (len(r) - 1)
     even_r = r[0] + step * np.arange(len(r))

@@ -1,4 +1,4 @@
-"""Which reader a file is for: by its first bytes, its ending, and what its header says."""
+"""Reading of any measured curve. The reader is chosen by the first bytes, the name and the header of the file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,14 @@ from jaxstruc.io.points import CURVE_KINDS, KIND_NAMES
 from jaxstruc.options.pdf import Kind, QUnit
 
 XML_SIGNATURES = (b"<?xml", b"<SAS", b"\xef\xbb\xbf<", b"\xff\xfe<\0", b"\xfe\xff\0<")
-"""Those of an XML file, with and without a mark of its encoding."""
+"""First bytes of an XML file, with and without a byte order mark."""
 MIN_RELATIVE_DEPTH = 0.1
-"""Of its highest peak, how deep a G(r) goes at least; I(Q) with its background off goes below 0 by noise alone."""
+"""Smallest depth of the minimum of a G(r) below 0, relative to its highest peak.
+
+An I(Q) from which a background was subtracted is below 0 only by its noise.
+"""
 PDF_KINDS: tuple[Kind, ...] = ("gr", "sq", "fq")
-"""Kinds of curves that lead to a G(r)."""
+"""Kinds of curves that can be converted to a G(r)."""
 
 
 def read_curve(
@@ -29,18 +32,18 @@ def read_curve(
     frame: int | None = None,
     accepted_kinds: Sequence[Kind] = CURVE_KINDS,
 ) -> Measurement:
-    """Return a measured curve. A file whose name ends in .gr is read as G(r) whatever else it looks like.
+    """Read a measured curve. A file whose name ends in .gr is read as G(r).
 
     Args:
-        path: of the file.
-        q_unit: 1/Å, 1/nm or 2theta, where a file over Q does not say it.
-        wavelength: of an angle, in Å.
-        kind: gr, iq, sq or fq, where the file does not say it.
-        frame: which curve, counted from 1, where the file has several.
-        accepted_kinds: kinds that can be used; others are refused with the command that takes them.
+        path: Path of the file.
+        q_unit: Unit of the axis of a curve over Q (1/Å, 1/nm or 2theta). It overrides the unit that the file states.
+        wavelength: Wavelength in Å, needed if the axis is an angle.
+        kind: Kind of the curve (gr, iq, sq or fq) if the file states none.
+        frame: Number of the curve, counted from 1, if the file holds several curves.
+        accepted_kinds: Kinds that the caller can use. The error for another kind names the command that takes it.
 
     Raises:
-        ReadError: where the file cannot be used.
+        ReadError: If the file cannot be used.
     """
     path, expects_pdf = Path(path), "iq" not in accepted_kinds
     if "gr" in accepted_kinds and (kind == "gr" or (kind is None and path.suffix.lower() == ".gr")):
@@ -57,7 +60,7 @@ def read_curve(
 
 
 def _structured_reader(raw: bytes, path: Path) -> ModuleType | None:
-    """Return the reader of a file that is no columns, None for columns."""
+    """Return the reader of an HDF5 or XML file, or None for a file of columns."""
     suffix = path.suffix.lower()
     if raw.startswith(isolated_process.SIGNATURE) or suffix in isolated_process.SUFFIXES:
         return nxcansas
@@ -65,9 +68,10 @@ def _structured_reader(raw: bytes, path: Path) -> ModuleType | None:
 
 
 def _is_over_r(raw: bytes, path: Path, *, expects_pdf: bool) -> bool:
-    """Return whether columns are over r, or broken in a way that the reader of G(r) tells.
+    """Return whether the reader of G(r) is to read a file of columns.
 
-    A file without labels is, where a G(r) is wanted, and else where its curve swings about 0.
+    A file without labels is a G(r) if the caller expects one, otherwise only if its curve oscillates around 0. A file
+    that cannot be read is passed to the reader of G(r) if the caller expects a G(r), because its message then fits.
     """
     try:
         lines = decode_text(raw, path).splitlines()
@@ -84,5 +88,5 @@ def _is_over_r(raw: bytes, path: Path, *, expects_pdf: bool) -> bool:
     curve = rows[:, 1]
     if labels.names or labels.axis_unit or not np.isfinite(curve).all():
         return False
-    with np.errstate(all="ignore"):  # numbers may be as large as they can
+    with np.errstate(all="ignore"):  # the numbers of a damaged file may overflow
         return gr.swings_about_zero(curve) and -curve.min() > MIN_RELATIVE_DEPTH * curve.max()

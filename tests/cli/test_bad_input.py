@@ -362,7 +362,7 @@ def test_a_lone_bad_file_is_refused_in_one_line(damaged_folder, tmp_path, capfd)
         ("x.sq", "", ("--q-unit", "2theta"), "pass --wavelength"),
         ("x.sq", "", ("--q-unit", "1/A", "--qmax", 90), "within the data"),
         ("x.dat", "", ("--q-unit", "1/A"), "pass --kind sq or --kind fq"),
-        ("x.dat", "", ("--q-unit", "1/A", "--kind", "fq"), "swings about 0"),
+        ("x.dat", "", ("--q-unit", "1/A", "--kind", "fq"), "oscillates around 0"),
     ],
 )
 def test_a_curve_over_q_that_leads_to_no_pdf_is_refused_in_one_line(name, text, options, message, tmp_path, capfd):

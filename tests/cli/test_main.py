@@ -28,7 +28,11 @@ def run_command(arguments, capsys):
         ("".join(f"{30 - index / 10} {(-1) ** index}\n" for index in range(300)), [], "increasing r"),
         ("#L Q(A^-1) S\n" + "".join(f"{index / 10} {(-1) ** index}\n" for index in range(300)), [], "axis is Q"),
         ("#L r(nm) G\n" + "".join(f"{index / 100} {(-1) ** index}\n" for index in range(300)), [], "nm"),
-        ("".join(f"{index / 100} {(-1) ** index}\n" for index in range(300)), ["--qmin", 1, "--qmax", 20], "one bond"),
+        (
+            "".join(f"{index / 100} {(-1) ** index}\n" for index in range(300)),
+            ["--qmin", 1, "--qmax", 20],
+            "the nearest-neighbour distance",
+        ),
         ("".join(f"{index / 100} {(-1) ** index}\n" for index in range(3000)), [], "pass --qmin and --qmax"),
         ("good", ["--rmin", 9, "--rmax", 8], "rmin < rmax"),
         ("good", ["--qmax", 500], "step in r"),

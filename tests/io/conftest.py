@@ -1,4 +1,4 @@
-"""Files for tests of readers."""
+"""Fixtures that write files for the tests of readers."""
 
 import pytest
 

@@ -54,7 +54,7 @@ def test_errors_add_in_squares_with_the_scale():
 
 
 def test_the_error_between_two_points_is_that_of_their_weighted_mean():
-    """Drawn a hundred thousand times; half-way between two points it is smaller by the root of two."""
+    """Compare with 100 000 random draws. Half-way between two points the error is smaller by the root of 2."""
     x, sigma = np.array([0.0, 1.0, 2.0]), np.array([1.0, 1.0, 3.0])
     q = np.array([0.0, 0.5, 1.0, 1.25, 2.0])
     value, error = background_subtraction.interpolate_with_errors(q, x, np.array([1.0, 3.0, 7.0]), sigma)
@@ -72,18 +72,20 @@ def test_points_beyond_the_background_are_dropped_and_counted():
     assert 0.09 < difference.q[-1] < 0.1 and len(difference.q) == len(difference.sigma) == len(difference.dq) == len(
         difference.intensity
     )
-    assert difference.warnings == (f"points beyond the background dropped: {len(Q) - len(difference.q)}",)
+    assert difference.warnings == (
+        f"points outside the Q range of the background dropped: {len(Q) - len(difference.q)}",
+    )
 
 
 @pytest.mark.parametrize(
     ("sample", "background", "message"),
     [
-        (make_measurement(Q, I, SIGMA), make_background(sigma=None), "the background has no errors"),
-        (make_measurement(Q, I), make_background(), "the sample has no errors"),
+        (make_measurement(Q, I, SIGMA), make_background(sigma=None), "the background has no standard errors"),
+        (make_measurement(Q, I), make_background(), "the sample has no standard errors"),
         (
             make_measurement(Q, I, intensity_unit=""),
             make_background(sigma=None),
-            "the unit of I is said of one alone, as 1/cm",
+            "only one of sample and background states its unit of I; 1/cm is assumed",
         ),
     ],
 )
@@ -100,21 +102,21 @@ def test_what_one_of_the_two_does_not_state_is_reported(sample, background, mess
             make_measurement(Q, I),
             make_background(BACKGROUND_Q * 1e3),
             1.0,
-            "range, got 0.005 to 0.4 and 3 to 500 1/Å in sample.dat and",
+            "range of the background, got Q of 0.005 to 0.4 and 3 to 500 1/Å in sample.dat and",
         ),
         (
             make_measurement(Q, I),
             make_background(intensity_unit="arbitrary"),
             1.0,
-            "in the unit of the sample, got 1/cm and arbitrary in sample",
+            "the same unit of I in sample and background, got 1/cm and arbitrary in sample",
         ),
-        (make_measurement(Q, I), make_background(), 0.0, "a background scale above 0, got 0 for"),
+        (make_measurement(Q, I), make_background(), 0.0, "--background-scale above 0, got 0 for"),
         (make_measurement(Q, I), make_background(), np.nan, "above 0, got nan"),
         (
             make_measurement(Q, I),
             make_background()._replace(kind="sq"),
             1.0,
-            r"I\(Q\), got S\(Q\) in solvent.dat; pass an I\(Q\)",
+            r"I\(Q\), got S\(Q\) in solvent.dat; pass another file",
         ),
         (make_measurement(Q, I)._replace(kind="fq"), make_background(), 1.0, r"I\(Q\), got F\(Q\) in sample.dat"),
     ],

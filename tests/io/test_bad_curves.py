@@ -1,4 +1,4 @@
-"""Hundreds of damaged files of curves over Q: each is read as a valid curve, or refused in one line that names it."""
+"""Hundreds of damaged files of curves over Q. Each is read as a valid curve, or refused in one line with its path."""
 
 import time
 import warnings
@@ -138,7 +138,7 @@ def test_other_files_with_such_endings_are_refused(tmp_path):
 
 
 def test_a_gr_file_without_a_pdf_is_refused(tmp_path):
-    """Its ending says what was meant; of these only the one that swings about 0 may be one."""
+    """A .gr file must hold a G(r), so only the curve that oscillates around 0 may be read."""
     for name, text in TEXT_FILES.items():
         path = tmp_path / f"{name}.gr"
         path.write_text(text)

@@ -63,10 +63,13 @@ def test_of_several_curves_one_is_asked_for(write):
         (with_document_type('<!DOCTYPE x SYSTEM "file:///etc/hostname">'), "without a document type"),
         (
             cansas_xml(extra_elements='<dQl unit="1/A">0.1</dQl>'),
-            "without slit smearing, got <dQl>, a slit's width, in .*; desmear it",
+            r"without slit smearing, got a slit width \(<dQl>\) in .*; desmear the curve",
         ),
         (cansas_xml(q_unit=""), "the unit of Q in the file or the command"),
-        (cansas_xml(q_unit="1/A").replace('"1/A"', '"1/nm"', 1), "one unit of Q, got 1/A and 1/nm in"),
+        (
+            cansas_xml(q_unit="1/A").replace('"1/A"', '"1/nm"', 1),
+            "the same unit of Q at all points, got 1/A and 1/nm in",
+        ),
         (cansas_xml().replace('Qdev unit="1/A"', 'Qdev unit="1/nm"'), "Qdev in the unit of Q, got 1/nm and 1/A in"),
         (
             cansas_xml().replace("<Idev", "<Other", 1).replace("</Idev>", "</Other>", 1),
@@ -77,8 +80,8 @@ def test_of_several_curves_one_is_asked_for(write):
         (cansas_xml().replace(">0.005<", "><"), r"a number, got '' in <Q> of point 1 in"),
         (cansas_xml(q=Q[:5]), "at least 10 points in <SASdata>, got 5"),
         (cansas_xml(q=Q[::-1]), "increasing Q, got .* in point 2 of"),
-        (cansas_xml(sigma=-SIGMA), "sigma above 0, .* got -1.* in point 1 of .*, the first of 80"),
-        (cansas_xml(dq=-DQ), "got a negative dQ, a slit's"),
+        (cansas_xml(sigma=-SIGMA), "sigma above 0 .* got -1.* in point 1 of .*, the first of 80"),
+        (cansas_xml(dq=-DQ), "got a negative dQ, which marks a slit"),
         (cansas_xml()[:-40], r"CanSAS1d XML, got .*, which is broken \("),
         ("<?xml version='1.0'?><html><body/></html>", "<SASroot>, got <html> in .*; export"),
         ("<?xml version='1.0'?><SASroot/>", "a curve in <SASdata>, got none"),
@@ -95,7 +98,7 @@ def test_what_is_no_curve_is_refused_in_one_line(write, text, message):
 
 
 def test_sasdata_reads_the_same_numbers(write):
-    """By sasdata 0.11.0, on a file of ours, to the last digit of either."""
+    """Compare with sasdata 0.11.0, which reads the same numbers from a file written here."""
     loader = pytest.importorskip("sasdata.dataloader.loader")
     path = write(cansas_xml(namespace="cansas1d/1.0"), "x.xml")  # its schema of version 1.1 is refused by newer lxml
     (reference,), measurement = loader.Loader().load(str(path)), cansas.read(path)

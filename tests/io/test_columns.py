@@ -41,7 +41,7 @@ IRREGULAR_FILES = {
     "many lines": "1 2\n" * (columns.MAX_LINES + 1),
     "nothing": "#\n",
 }
-"""Files that the fast reader leaves to the general one."""
+"""Text that the fast reader cannot read, so that the general reader does."""
 REFUSED_FILES = ("too few", "many lines", "nothing", "one column", "decimal commas", "decimal commas in the header")
 
 
@@ -71,7 +71,7 @@ def test_half_of_the_rows_make_a_block_and_fewer_do_not(tmp_path):
     lines = ["1 2"] * 10 + ["1 2 3"] * 5 + ["1 2"] * 5
     line_indices, _, n_outside = columns.find_block(lines, tmp_path)
     assert line_indices == list(range(10)) and n_outside == 10
-    with pytest.raises(columns.ReadError, match="got at most 10 of 21"):
+    with pytest.raises(columns.ReadError, match="got a longest block of 10 of 21 rows"):
         columns.find_block([*lines, "1 2"], tmp_path)
 
 
@@ -103,7 +103,7 @@ def test_only_a_header_and_plain_rows_are_read_quickly(monkeypatch, name):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_any_spelling_of_a_number_is_read_alike(seed):
-    """Words of the characters of numbers, most of them numbers: a row that is none ends a block either way."""
+    """Draw words from the characters of numbers. Both readers end a block at a row that is not numbers."""
     rng = np.random.default_rng(seed)
     number_formats = ("{!r}", "{:.6g}", "{:.3f}", "{:+.20e}", "{:.40f}", "{:E}", "{:.0f}", "{:.0f}.")
     n_read = 0
@@ -117,7 +117,7 @@ def test_any_spelling_of_a_number_is_read_alike(seed):
 
 
 def table_and_block_agree(lines):
-    """Check that both ways read the same or give the same error; return whether they read."""
+    """Check that both readers return the same or raise the same error; return whether they could read the text."""
     try:
         line_indices, block_rows, n_outside = columns.find_block(lines, EXAMPLE)
     except columns.ReadError as block_error:

@@ -52,14 +52,14 @@ def test_the_private_section_is_not_read_and_the_next_one_is(write, section):
 def test_a_setting_that_is_no_number_is_reported_and_not_used(write, value):
     measurement = gr.read(write(f"qmin = 0.8\nqmax = {value}\nqdamp =\n" + rows()))
     assert measurement.header == {"qmin": 0.8}
-    assert measurement.warnings == ("the header's qmax is no number and is not used",)
+    assert measurement.warnings == ("the header's qmax is not a number and is not used",)
 
 
 @pytest.mark.parametrize("value", ["x" * 101, "Pt\x1b[2J"])
 def test_a_text_that_is_long_or_not_printable_is_reported_and_not_used(write, value):
     measurement = gr.read(write(f"composition = {value}\n" * 3 + rows()))
     assert measurement.header == {}
-    assert measurement.warnings == ("the header's composition is no word and is not used",)
+    assert measurement.warnings == ("the header's composition is not a short text and is not used",)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_longest_block_is_read_and_the_others_are_reported(write):
     broken_rows = rows().replace("\n17.0 ", "\n17.0 ****", 1)
     measurement = gr.read(write("0 1\n1 1\nsecond\n" + broken_rows))
     np.testing.assert_array_equal(measurement.r, R[R < 16.995])
-    assert measurement.warnings == ("1302 rows of numbers outside the block at line 4 not read",)
+    assert measurement.warnings == ("1302 rows of numbers outside the data block at line 4 not read",)
 
 
 def test_a_third_column_is_no_part_of_the_curve(write):
@@ -128,12 +128,12 @@ def test_repeated_r_are_dropped_with_a_warning(write):
     measurement = gr.read(write(rows(r)))
     np.testing.assert_array_equal(measurement.r, R)
     np.testing.assert_array_equal(measurement.g, example_pdf())
-    assert measurement.warnings == ("3 repeated r dropped",)
+    assert measurement.warnings == ("points with repeated r dropped: 3",)
 
 
 def test_a_header_that_disagrees_with_the_data_is_reported(write):
     measurement = gr.read(write(HEADERS["PDFgetX3"].replace("rmax = 30", "rmax = 6") + rows()))
-    assert "the header says rmax 6, the data end at 30" in measurement.warnings[0]
+    assert "the header states rmax = 6 Å, but the data end at 30" in measurement.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -154,22 +154,22 @@ def test_a_header_that_disagrees_with_the_data_is_reported(write):
         ("#  q_nm^-1  I\n" + rows(), "whose axis is Q"),
         ("/place\nQ (Inverse Nanometres)\nIntensity\n 3001\n" + rows(), "whose axis is Q"),
         ("2-Theta Angle (Degrees)\n" + rows(), "whose axis is Q or an angle"),
-        ("#L r(nm)  G\n" + rows(), "labelled in nm"),
-        ("# r (nm), G\n" + rows(), "labelled in nm"),
-        ("r / nm,G\n" + rows(), "labelled in nm"),
-        ("# r in nanometres\n" + rows(), "labelled in nm"),
+        ("#L r(nm)  G\n" + rows(), "whose label states nm"),
+        ("# r (nm), G\n" + rows(), "whose label states nm"),
+        ("r / nm,G\n" + rows(), "whose label states nm"),
+        ("# r in nanometres\n" + rows(), "whose label states nm"),
         (HEADERS["PDFgetX3"].replace("outputtype = gr", "outputtype = sq") + rows(), "whose axis is Q"),
-        (rows(g=1 + 0.1 * example_pdf()), r"like S\(Q\) or I\(Q\)"),
-        (rows(g=np.where(R < 2, -1, 1) + 0.3 * example_pdf()), r"like S\(Q\) or I\(Q\)"),
-        (rows(g=np.exp(-R)), r"like S\(Q\) or I\(Q\)"),
-        (rows(g=np.exp(-(R**2))), r"like S\(Q\) or I\(Q\)"),
+        (rows(g=1 + 0.1 * example_pdf()), r"resembles S\(Q\) or I\(Q\)"),
+        (rows(g=np.where(R < 2, -1, 1) + 0.3 * example_pdf()), r"resembles S\(Q\) or I\(Q\)"),
+        (rows(g=np.exp(-R)), r"resembles S\(Q\) or I\(Q\)"),
+        (rows(g=np.exp(-(R**2))), r"resembles S\(Q\) or I\(Q\)"),
         (rows(g=0 * R), "constant curve"),
         (rows(g=1e20 * example_pdf()), "values up to .*e\\+20 in"),
         (rows(g=1e-20 * example_pdf()), "check its unit and scale"),
         (rows(np.round(R, 1)), "each r once, got 2700 of 3001 repeated"),
         (
             rows().replace("\n10.0 ", "\n* ").replace("\n20.0 ", "\n* "),
-            "got at most 1000 of 2999 in .*, from line 1;",
+            "got a longest block of 1000 of 2999 rows from line 1 on in .*;",
         ),
         (rows().replace(".", ","), "decimal commas in 3001 lines"),
         (rows(separator=";").replace(".", ","), "decimal commas in 3001 lines"),

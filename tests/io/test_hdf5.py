@@ -50,7 +50,7 @@ def test_nothing_outside_the_file_is_opened(file, tmp_path):
     external_dataset = file.create_dataset("external", (3,), "f8", external=[("raw", 0, 24)])
     assert isolated_process.get_member(file, "link") is None and isolated_process.get_member(file, "none") is None
     for dataset in (file["virtual"], external_dataset):
-        with pytest.raises(ReadError, match=r"numbers in the file, got links to others in .*; copy them") as error:
+        with pytest.raises(ReadError, match=r"numbers in the file, got links to other files in .*; copy") as error:
             isolated_process.read_numbers(dataset, (slice(None),), tmp_path / "x.h5")
         assert_one_sentence(error)
 
@@ -65,7 +65,7 @@ def test_what_is_broken_or_no_hdf5_is_one_line(tmp_path):
     path = tmp_path / "x.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"no more")
     with (
-        pytest.raises(ReadError, match=r"Expected HDF5, got .*x.h5, which is broken or none") as error,
+        pytest.raises(ReadError, match=r"Expected HDF5, got .*x.h5, which is damaged or not HDF5") as error,
         isolated_process.open_hdf5(path),
     ):
         pass

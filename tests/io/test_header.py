@@ -9,7 +9,7 @@ def test_settings_are_found_by_name_and_private_ones_are_not_read():
 
 def test_a_setting_without_a_number_or_word_is_reported_once():
     settings, warnings = gr.header_settings(["qmax = wide", "qmax = wide", f"mode = {'x' * 101}"])
-    assert settings == {} and len(warnings) == 2 and "qmax is no number" in warnings[0]
+    assert settings == {} and len(warnings) == 2 and "qmax is not a number" in warnings[0]
 
 
 def test_programs_are_recognised_by_their_marks():

@@ -39,7 +39,10 @@ def test_columns_may_stand_in_another_order(write):
 def test_columns_without_labels_are_read_in_the_usual_order_with_a_warning(write):
     measurement = iq.read(write(text_columns(Q, I, SIGMA, DQ), "x.dat"), q_unit="1/A")
     assert_curve(measurement, intensity_unit="")
-    assert measurement.warnings == ("column 3, without a label, read as sigma", "column 4, without a label, read as dQ")
+    assert measurement.warnings == (
+        "column 3 has no label and is read as sigma",
+        "column 4 has no label and is read as dQ",
+    )
     assert iq.read(write(text_columns(Q, I), "y.iq"), q_unit="1/nm").sigma is None
 
 
@@ -101,23 +104,28 @@ def test_settings_of_a_header_are_kept(write):
             "x.dat",
             text_columns(Q, I),
             {},
-            "the unit of Q in the file or the command, got neither for .*x.dat, 0.005 to 0.4",
+            "the unit of Q in the file or the command, got none for the values 0.005 to 0.4 in .*x.dat",
         ),
         ("x.dat", text_columns(Q, I, header="# Q  I(Q)\n"), {}, "the unit of Q"),
         ("x.xye", text_columns(60 * Q, I, SIGMA), {}, "--q-unit 2theta with --wavelength"),
         ("x.chi", text_columns(Q, I, header="f\n2-Theta Angle (Radians)\nI\n 80\n"), {}, "the unit of Q"),
-        ("x.dat", text_columns(Q, I, SIGMA, DQ, DQ), {}, "at most 4 columns without labels, got 5 in .*; name them"),
+        (
+            "x.dat",
+            text_columns(Q, I, SIGMA, DQ, DQ),
+            {},
+            "at most 4 columns without labels, got 5 in .*; add a line of labels",
+        ),
         (
             "x.ABS",
             text_columns(Q, I, SIGMA, 0 * Q - 0.117, header="Q(1/A) I dI sigmaQ\n"),
             {},
-            "a slit's, in .*desmear it",
+            "which marks a slit, in .*desmear",
         ),
         (
             "x.dat",
             text_columns(Q, I, SIGMA, 0 * Q + 0.1, header="Q(1/A) I dI dQl\n"),
             {},
-            "got widths of slits in .*desmear",
+            "got slit widths in .*desmear",
         ),
         (
             "x.dat",
@@ -129,7 +137,7 @@ def test_settings_of_a_header_are_kept(write):
             "x.dat",
             text_columns(Q, I, 0.1 - SIGMA, header="Q(1/A) I dI\n"),
             {},
-            "sigma above 0, .* got -.* in line 2 of",
+            "sigma above 0 .* got -.* in line 2 of",
         ),
         ("x.dat", text_columns(Q[::-1], I, header="Q(1/A) I\n"), {}, "increasing Q, got .* in line 3 of"),
         ("x.gr", text_columns(Q, I), {"q_unit": "1/A"}, r"or F\(Q\), got G\(r\) in .*; pass it to jaxstruc solve"),
@@ -139,7 +147,7 @@ def test_settings_of_a_header_are_kept(write):
             "x.sq",
             text_columns(Q, I),
             {"kind": "fq", "accepted_kinds": ("gr", "sq", "fq")},
-            r"got S\(Q\) in .*; drop --kind fq",
+            r"got S\(Q\) in .*; leave out --kind fq",
         ),
         (
             "x.iq",
@@ -151,7 +159,7 @@ def test_settings_of_a_header_are_kept(write):
             "x.dat",
             text_columns(Q, I),
             {"accepted_kinds": ("gr", "sq", "fq")},
-            "does not say which; pass --kind sq or --kind fq",
+            "does not state its kind; pass --kind sq or --kind fq",
         ),
         ("x.dat", text_columns(Q, I).replace(".", ","), {}, "decimal points, got decimal commas"),
         ("x.dat", "Q I\n1 2\n", {}, r"at least 10 rows of Q and I\(Q\), got 1 in"),

@@ -15,7 +15,7 @@ def _end_worker():
 
 
 def evaluate(expression):
-    """Return the value of an expression in the other process."""
+    """Return the value of an expression that the separate process evaluates."""
     return isolated_process.call(eval, expression)
 
 
@@ -53,7 +53,7 @@ def test_an_interrupted_answer_is_not_taken_for_the_next(monkeypatch):
 def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, time_limit, monkeypatch):
     evaluate("1")
     monkeypatch.setattr(isolated_process, "MAX_SECONDS", time_limit)
-    with pytest.raises(ReadError, match=r"a sound file, got .* cannot be read to its end; export it again") as error:
+    with pytest.raises(ReadError, match=r"an intact file, got .* cannot be read to its end; export it again") as error:
         evaluate(expression)
     assert_one_sentence(error)
     monkeypatch.setattr(isolated_process, "MAX_SECONDS", 60.0)
@@ -61,7 +61,7 @@ def test_a_crash_or_a_hang_is_one_line_and_the_next_file_is_read(expression, tim
 
 
 def test_answers_are_plain_data_and_come_back_unchanged():
-    """Arrays, NaN and errors come back to the last bit; other objects are refused in the other process."""
+    """Arrays, NaN and errors come back to the last bit. Other objects are refused in the separate process."""
     values = [np.array([1.0, np.nan, 1e-300]), None, "Å", {"a": [1, 2.5]}, ReadError("Expected a, got b."), np.zeros(0)]
     unpacked_values = isolated_process.unpack_answer(isolated_process.pack_answer(values))
     np.testing.assert_array_equal(unpacked_values[0], values[0])

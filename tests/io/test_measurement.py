@@ -66,7 +66,7 @@ def test_the_default_range_is_cut_to_the_data(write):
         ({"qmin": -1.0, "qmax": 20.0}, "0 <= qmin < qmax"),
         ({"qmin": 1.0, "qmax": 20.0, "qdamp": -0.1}, "qdamp and qbroad of at least 0"),
         ({"qmin": 1.0, "qmax": 20.0, "qbroad": -0.1}, "qdamp and qbroad of at least 0"),
-        ({"qmin": 1.0, "qmax": 20.0, "qdamp": 1.1}, "qdamp and qbroad of at most 1 1/Å, got 1.1 and 0 for .*x.gr;"),
+        ({"qmin": 1.0, "qmax": 20.0, "qdamp": 1.1}, "qdamp and qbroad of at most 1 1/Å, got 1.1 and 0 1/Å for .*x.gr;"),
         ({"qmin": 0.0, "qmax": 0.0}, "0 <= qmin < qmax, got 0 and 0"),
         ({"qmin": 1.0, "qmax": np.nan}, "a finite qmax, got nan; correct --qmax"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": np.nan}, "a finite rmin, got nan; correct --rmin"),
@@ -77,8 +77,8 @@ def test_the_default_range_is_cut_to_the_data(write):
         ({"qmin": 1.0, "qmax": 20.0, "rmax": 31.0}, "within the data, 0 to 30"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": -0.1}, "within the data, 0 to 30"),
         ({"qmin": 1.0, "qmax": 20.0, "rmin": 5.0, "rmax": 5.05}, "at least 10 points"),
-        ({"qmin": 1.0, "qmax": 20.0, "bond": 40.0}, "beyond one bond of 40.00 Å, .* shorter than one bond"),
-        ({"qmin": 0.1, "qmax": 1.4}, "r looks like nanometres; multiply r by 10, or correct --qmax"),
+        ({"qmin": 1.0, "qmax": 20.0, "bond": 40.0}, "beyond the nearest-neighbour distance of 40.00 Å"),
+        ({"qmin": 0.1, "qmax": 1.4}, "as if r were in nm; multiply r by 10, or correct --qmax"),
     ],
 )
 def test_contradictions_are_refused_in_one_line(write, options, message):
@@ -88,18 +88,18 @@ def test_contradictions_are_refused_in_one_line(write, options, message):
 
 
 def test_r_in_nanometres_is_recognised_without_a_label(write, repository):
-    """A PDF has no frequency above qmax; with r in nm read as Å it has ten times that, which noise alone has not."""
+    """A PDF has no frequency above qmax. If r is in nm but is read as Å, it has frequencies up to 10 qmax."""
     example = gr.read(repository / "examples" / "Ag68_simulated.gr")
     noisy_g = example.g + 0.02 * np.abs(example.g).max() * np.random.default_rng(0).normal(size=example.g.size)
     assert resolved_values(write, text=rows(example.r, noisy_g), qmin=1.0, qmax=22.0, bond=2.88)
-    with pytest.raises(ReadError, match="looks like nanometres"):
+    with pytest.raises(ReadError, match="as if r were in nm"):
         resolved_values(write, text=rows(example.r / 10, noisy_g), qmin=1.0, qmax=22.0, bond=1.0)
-    with pytest.raises(ReadError, match="or in nm; if in nm"):
+    with pytest.raises(ReadError, match="if r is in nm, multiply it"):
         resolved_values(write, text=rows(example.r / 10, noisy_g), qmin=1.0, qmax=22.0, bond=2.88)
 
 
 def test_r_in_picometres_is_recognised_by_its_length(write):
-    with pytest.raises(ReadError, match=r"up to 500, got 3000 in .*x\.gr; check its unit") as error:
+    with pytest.raises(ReadError, match=r"at most 500, got 3000 in .*x\.gr; check the unit") as error:
         resolved_values(write, text=rows(100 * R), qmin=1.0, qmax=2.0)
     assert_one_sentence(error)
 
@@ -111,7 +111,7 @@ def test_a_sharp_cut_and_noise_below_qmax_are_no_sign_of_nanometres(write, uiso,
     assert measurement.fast_power_share(R, g, 1.5 * 25) < measurement.MAX_FAST_POWER_SHARE / 100
     assert resolved_values(write, text=rows(g=g), qmin=1.0, qmax=25.0)["qmax"] == (25.0, "command line")
     assert measurement.fast_power_share(R / 10, g, 1.5 * 25) > 2 * measurement.MAX_FAST_POWER_SHARE
-    with pytest.raises(ReadError, match="looks like nanometres") as error:
+    with pytest.raises(ReadError, match="as if r were in nm") as error:
         resolved_values(write, text=rows(R / 10, g), qmin=1.0, qmax=25.0, bond=1.0)
     assert_one_sentence(error)
 
@@ -125,7 +125,7 @@ def test_the_fast_share_is_the_power_above_a_frequency_wherever_the_data_start(s
 
 
 def test_a_long_noisy_tail_is_no_sign_of_nanometres(write):
-    """Beyond its particle a PDF is noise alone, and most of a file may lie there."""
+    """A PDF beyond the particle is only noise, and most of a file may lie there."""
     r = np.arange(0, 100.005, 0.01)
     g = debye_pdf(r, qmax=25.0, uiso=0.01, noise=0.0)
     noisy_g = g + 0.05 * np.abs(g).max() * np.random.default_rng(0).normal(size=g.size)
@@ -146,7 +146,7 @@ def test_the_curve_of_a_fit_has_both_ends_of_its_range(write):
 
 
 def test_a_point_just_outside_the_range_is_no_part_of_it(write):
-    """The point is outside by a hundredth of a step; a billionth of a step counts as rounding."""
+    """A point outside by 0.01 of a step is cut. A point outside by 1e-9 of a step is kept, because of rounding."""
     text = rows(R, example_pdf())
     for offset, first_r, last_r in ((1e-4, 2.01, 7.49), (1e-11, 2.0, 7.5)):
         options = DataOptions(qmin=1, qmax=20, rmin=2.0 + offset, rmax=7.5 - offset)
@@ -156,7 +156,7 @@ def test_a_point_just_outside_the_range_is_no_part_of_it(write):
 
 def test_a_header_that_names_another_element_is_reported(write):
     measurement = gr.read(write("composition = Pt3Ni\n" + rows()))
-    assert composition_warnings(measurement, "Au") == ["the header says Pt3Ni, --element Au"]
+    assert composition_warnings(measurement, "Au") == ["the header states the composition Pt3Ni, but --element is Au"]
     assert (
         composition_warnings(measurement, "Ni") == []
         and composition_warnings(gr.read(write(rows(), "y.gr")), "Au") == []

@@ -51,7 +51,7 @@ def test_units_are_those_of_the_file_and_arbitrary_stays_so(path):
 def test_of_many_frames_one_is_asked_for_and_is_the_right_one(path, shape, entry_options):
     write_nxcansas(path, **entry_options)
     with pytest.raises(
-        ReadError, match=r"one curve, got 3 in .*\(1 entry/data\[0\], 2 .*\); choose with --frame"
+        ReadError, match=r"one curve, got 3 in .*\(1 entry/data\[0\], 2 .*\); choose one with --frame"
     ) as error:
         nxcansas.read(path)
     assert_one_sentence(error)
@@ -122,22 +122,22 @@ def write_link_loop(file):
 @pytest.mark.parametrize(
     ("write_content", "message"),
     [
-        (lambda file: None, "NXcanSAS, got HDF5 without SASdata in .*; export"),
-        (write_link_loop, "got HDF5 without SASdata"),
-        (write_two_dimensional_data, r"I\(Q\), got I over two axes of Q in .*; average it"),
-        (write_slit_widths, "without slit smearing, got slit widths in .*; desmear it"),
-        (write_external_link, "numbers 'I' in SASdata, got none in"),
-        (write_text_intensity, "numbers 'I' in SASdata, got none in"),
+        (lambda file: None, "NXcanSAS, got HDF5 without a SASdata group in .*; export"),
+        (write_link_loop, "got HDF5 without a SASdata group"),
+        (write_two_dimensional_data, r"I\(Q\), got I over two axes of Q in .*; average I"),
+        (write_slit_widths, "without slit smearing, got slit widths in .*; desmear"),
+        (write_external_link, "a dataset 'I' of numbers in SASdata, got none in"),
+        (write_text_intensity, "a dataset 'I' of numbers in SASdata, got none in"),
         (lambda file: write_nxcansas_entry(file, q_unit=""), "the unit of Q in the file or the command"),
         (lambda file: write_nxcansas_entry(file, q=Q[:7]), r"as many I as Q, got shapes \(80,\) and \(7,\)"),
         (
             lambda file: write_nxcansas_entry(file, q=Q[:7], intensity=I[:7], sigma=None, dq=None),
             "10 to 60000 points, got 7",
         ),
-        (lambda file: write_nxcansas_entry(file, sigma=SIGMA[:7]), "80 'Idev', got"),
+        (lambda file: write_nxcansas_entry(file, sigma=SIGMA[:7]), "80 values of 'Idev', got"),
         (
             lambda file: write_nxcansas_entry(file, sigma=0 * SIGMA - 1),
-            "sigma above 0, .* got -1 at point 1 of .*, the first of 80",
+            "sigma above 0 .* got -1 at point 1 of .*, the first of 80",
         ),
         (
             lambda file: write_nxcansas_entry(file)["Idev"].attrs.update(units="1/m"),
@@ -162,7 +162,7 @@ def test_what_is_no_curve_is_refused_in_one_line(path, write_content, message):
 
 
 def test_sasdata_reads_the_same_numbers(path):
-    """By sasdata 0.11.0, on a file of ours, to the last digit of either."""
+    """Compare with sasdata 0.11.0, which reads the same numbers from a file written here."""
     loader = pytest.importorskip("sasdata.dataloader.loader")
     (reference,), measurement = loader.Loader().load(str(write_nxcansas(path))), nxcansas.read(path)
     for name, column in (

@@ -35,7 +35,7 @@ def test_points_come_back_in_inverse_angstroms_with_what_belongs_to_them():
 
 
 def test_the_width_of_the_resolution_follows_an_angle():
-    """Sigma of Q is dQ/d(2theta) times that of the angle; the wavelength is a setting with its origin."""
+    """The error of Q is dQ/d(2theta) times that of the angle. The wavelength is a setting with its origin."""
     measurement = make_measurement(np.linspace(1, 20, 80), axis_unit="2theta", dx=np.full(80, 0.1), wavelength=1.54)
     half_angle = np.deg2rad(np.linspace(1, 20, 80) / 2)
     np.testing.assert_allclose(measurement.dq, 2 * np.pi / 1.54 * np.cos(half_angle) * np.deg2rad(0.1), rtol=1e-12)
@@ -65,20 +65,21 @@ def test_points_without_a_measurement_are_dropped_and_counted():
     measurement = make_measurement(q, y, sigma, None)
     assert len(measurement.q) == len(Q) - 2 and measurement.q[0] == Q[0]
     assert measurement.warnings == (
-        "points without a finite value dropped: 1", "points with 0 ± 0 dropped: 1", "points at Q = 0 dropped: 1",
+        "points without a finite value dropped: 1", "points with the value 0 ± 0 dropped: 1",
+        "points at Q = 0 dropped: 1",
     )  # fmt: skip
 
 
 def test_repeated_q_are_dropped_with_a_warning():
     measurement = make_measurement(np.insert(Q, 7, Q[7]), np.insert(I, 7, I[7]), None, None)
     np.testing.assert_array_equal(measurement.q, Q)
-    assert measurement.warnings == ("1 repeated Q dropped",)
+    assert measurement.warnings == ("points with repeated Q dropped: 1",)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"axis_unit": ""}, "the unit of Q in the file or the command, got neither for x.dat, 0.005 to 0.4"),
+        ({"axis_unit": ""}, "the unit of Q in the file or the command, got none for the values 0.005 to 0.4 in x.dat"),
         ({"x": replace_values(Q, 3, np.nan)}, "finite Q, got nan at point 4 of x.dat"),
         ({"x": replace_values(Q, 0, -0.1)}, "Q above 0, got -0.1 at point 1"),
         ({"x": -Q}, "Q above 0, got -0.005 at point 1 of x.dat, the first of 80"),
@@ -89,17 +90,20 @@ def test_repeated_q_are_dropped_with_a_warning():
         ({"x": 1e5 * Q}, "Q of 1e-07 to 100 1/Å, got 500 to 40000"),
         ({"x": 1e-320 * Q}, "Q of 1e-07 to 100 1/Å"),
         ({"y": np.full(80, 3.0)}, "got the same value at all Q"),
-        ({"y": -I}, r"I\(Q\) above 0, got none in x.dat"),
+        ({"y": -I}, r"I\(Q\) above 0, got no value above 0 in x.dat"),
         ({"y": 1e40 * I}, r"I\(Q\), got values up to 9.9.*e\+41"),
-        ({"y": replace_values(I, slice(0, 60), np.nan)}, r"I\(Q\) at most points, got none at 60 of 80"),
+        ({"y": replace_values(I, slice(0, 60), np.nan)}, r"a measured I\(Q\) at most points, got no value at 60 of 80"),
         (
             {"sigma": replace_values(SIGMA, [4, 8], 0.0)},
-            "sigma above 0, .* got 0 at point 5 of x.dat, the first of 2; remove",
+            "sigma above 0 .* got 0 at point 5 of x.dat, the first of 2; remove",
         ),
-        ({"sigma": replace_values(SIGMA, 4, -1.0)}, "sigma above 0, .* got -1 at point 5 of x.dat; remove"),
-        ({"sigma": replace_values(SIGMA, 4, np.nan)}, "sigma above 0, .* got nan at point 5"),
-        ({"sigma": replace_values(SIGMA, 4, 1e300)}, r"sigma above 0, .* got 1e\+300 at point 5"),
-        ({"dx": np.full(80, -0.117)}, "without slit smearing, got a negative dQ, a slit's, in x.dat; desmear it"),
+        ({"sigma": replace_values(SIGMA, 4, -1.0)}, "sigma above 0 .* got -1 at point 5 of x.dat; remove"),
+        ({"sigma": replace_values(SIGMA, 4, np.nan)}, "sigma above 0 .* got nan at point 5"),
+        ({"sigma": replace_values(SIGMA, 4, 1e300)}, r"sigma above 0 .* got 1e\+300 at point 5"),
+        (
+            {"dx": np.full(80, -0.117)},
+            "without slit smearing, got a negative dQ, which marks a slit, in x.dat; desmear",
+        ),
         ({"dx": replace_values(DQ, 4, -0.1)}, "dQ from 0 to the largest Q, got -0.1 at point 5"),
         ({"dx": replace_values(DQ, 4, np.inf)}, "dQ from 0 to the largest Q, got inf at point 5"),
         ({"dx": 2 * Q}, "dQ below Q, got 2 times Q"),
@@ -160,7 +164,9 @@ def test_a_curve_that_swings_about_zero_is_no_intensity():
 
 def test_of_several_curves_one_is_asked_for_by_its_number():
     assert points.frame_index(None, 1, str, "x") == 0 and points.frame_index(3, 4, str, "x") == 2
-    with pytest.raises(ReadError, match=r"one curve, got 9 in x \(1 a0, 2 a1, 9 a8\); choose with --frame") as error:
+    with pytest.raises(
+        ReadError, match=r"one curve, got 9 in x \(1 a0, 2 a1, 9 a8\); choose one with --frame"
+    ) as error:
         points.frame_index(None, 9, lambda index: f"a{index}", "x")
     assert_one_sentence(error)
     for frame in (0, 10, -1):

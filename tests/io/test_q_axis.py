@@ -30,7 +30,7 @@ def test_a_nanometre_is_ten_angstroms():
 
 
 def test_an_angle_becomes_q_by_braggs_law_and_its_slope_is_the_derivative():
-    """Backscattering is 4 pi/lambda; at 60 degrees of 2theta Q is 2 pi/lambda."""
+    """Q is 4 pi/lambda in backscattering and 2 pi/lambda at a scattering angle of 60 degrees."""
     angle_axis = q_axis.Axis("2theta", "header", 1.5406, "header")
     angles = np.array([1e-3, 60.0, 179.999])
     q, slope = q_axis.scattering_vector(angles, angle_axis, "x")
@@ -78,10 +78,10 @@ def test_the_origin_of_the_unit_is_recorded(stated_unit, options, unit, origin, 
 @pytest.mark.parametrize(
     ("stated_unit", "options", "message"),
     [
-        ("", {}, "neither for x.dat, 0.1 to 10; pass --q-unit 1/A, --q-unit 1/nm, or --q-unit 2theta with"),
+        ("", {}, "none for the values 0.1 to 10 in x.dat; pass --q-unit 1/A, --q-unit 1/nm, or --q-unit 2theta with"),
         ("", {"q_unit": "furlongs"}, "--q-unit 1/Å, 1/nm or 2theta, got furlongs"),
         ("2theta", {}, "a wavelength with 2theta, got none"),
-        ("2theta", {"stated_wavelength": 0.1}, "got the header's 0.1 Å, which stands for none"),
+        ("2theta", {"stated_wavelength": 0.1}, "got only 0.1 Å, which PDF programs write for an unknown"),
         ("2theta", {"wavelength": 1e-10}, "a wavelength of 0.01 to 50 Å, got 1e-10"),
         ("2theta", {"wavelength": np.nan}, "got nan"),
     ],

@@ -5,7 +5,7 @@ from jaxstruc.io.qmax_check import estimate_qmax
 
 R = np.arange(1.5, 30.0, 0.02)
 WARNING_SHARPNESS = 3.0
-"""Sharpness above which the stated qmax is called wrong."""
+"""Excess sharpness above which the stated qmax is wrong."""
 
 
 def simulated_pdf(qmax, *, noise=0.0, seed=0, uiso=0.008, with_window=False):

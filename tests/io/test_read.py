@@ -26,7 +26,7 @@ def test_a_pdf_is_read_as_by_its_own_reader(write, name, program, accepted_kinds
 
 
 def test_one_curve_in_four_formats_has_the_same_numbers(write, tmp_path):
-    """Whatever the ending, but for columns, which have no other sign than what they hold."""
+    """HDF5 and XML files are read with any ending of the name; the kind of columns is found from their content."""
     labelled_text = text_columns(Q, I, SIGMA, header="Q(1/A) I(1/cm) sigma\n")
     for name in ("x.dat", "x.csv", "x.iq", "x.txt", "x.chi"):
         assert_curve(read.read_curve(write(labelled_text, name)), dq=None)
@@ -95,7 +95,7 @@ def test_the_kind_of_bare_columns_is_recognised_unless_the_user_states_it(write)
             "x.dat",
             text_columns(Q, I, header="Q(1/A) x\n"),
             {"accepted_kinds": read.PDF_KINDS},
-            "does not say which; pass --kind sq",
+            "does not state its kind; pass --kind sq",
         ),
         ("x.xml", cansas_xml(), {"accepted_kinds": read.PDF_KINDS}, r"got I\(Q\) in .*x.xml; pass it to jaxstruc saxs"),
         ("x.xml", cansas_xml(), {"kind": "sq"}, r"S\(Q\), got I\(Q\) in .*x.xml"),
@@ -103,11 +103,11 @@ def test_the_kind_of_bare_columns_is_recognised_unless_the_user_states_it(write)
             "x.dat",
             text_columns(Q, I),
             {"accepted_kinds": read.PDF_KINDS},
-            r"G\(r\), which swings about 0, got a curve like",
+            r"G\(r\), which oscillates around 0, got a curve that resembles",
         ),
         ("x.gr", "", {"accepted_kinds": read.PDF_KINDS}, "a PDF file, got .*x.gr, which is empty"),
         ("x.gr", text_columns(Q, I, header="# Q S\n"), {}, r"G\(r\) over r, got .*x.gr, whose axis is Q"),
-        ("x.h5", "text", {}, "Expected HDF5, got .*x.h5, which is broken or none"),
+        ("x.h5", "text", {}, "Expected HDF5, got .*x.h5, which is damaged or not HDF5"),
         ("x.xml", "text", {}, "Expected CanSAS1d XML, got .*x.xml, which is broken"),
         ("x.dat", b"\0\1", {}, "a text file, got .*x.dat, which is binary"),
     ],

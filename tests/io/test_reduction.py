@@ -1,4 +1,4 @@
-"""S(Q) and F(Q) to G(r), compared with Debye's sum, each term of which has its integral in closed form."""
+"""The conversion of S(Q) and F(Q) to G(r), compared with the integrals of the terms of the Debye equation."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_s_and_f_become_the_g_of_debyes_sum(exact_curves, curve_kind):
 
 
 def test_an_s_that_goes_to_zero_is_read_as_s_less_one_with_a_warning(exact_curves):
-    """As xPDFsuite writes it."""
+    """Some programs, e.g. xPDFsuite, write S(Q) - 1 under the name S(Q)."""
     pdf, shifted_pdf = (
         reduction.reduce_to_pdf(
             measurement_over_q(exact_curves, "sq", intensity=exact_curves["sq"] - offset), DataOptions(**Q_RANGE)
@@ -59,7 +59,7 @@ def test_an_s_that_goes_to_zero_is_read_as_s_less_one_with_a_warning(exact_curve
         for offset in (0, 1)
     )
     np.testing.assert_allclose(shifted_pdf.g, pdf.g, atol=1e-12)
-    assert shifted_pdf.warnings == ("S(Q) goes to 0: read as S(Q) - 1",)
+    assert shifted_pdf.warnings == ("S(Q) tends to 0 and is read as S(Q) - 1",)
 
 
 def test_a_single_sine_becomes_its_peak():
@@ -70,7 +70,7 @@ def test_a_single_sine_becomes_its_peak():
 
 
 def test_limits_between_points_are_exact():
-    """Of F = 1, G(r) is (2/pi) (cos(qmin r) - cos(qmax r))/r, wherever the points lie."""
+    """F = 1 gives G(r) = (2/pi) (cos(qmin r) - cos(qmax r))/r for any spacing of the points."""
     r = np.array([0.5, 1.0, 2.0])
     for irregular_q in (np.linspace(0.9, 3.0, 2000), np.sort(np.random.default_rng(0).uniform(0.9, 3.0, 4000))):
         transform = reduction.sine_transform(irregular_q, np.ones(len(irregular_q)), r, qmin=1.00123, qmax=2.87654)
@@ -123,10 +123,15 @@ def test_few_points_in_q_reach_less_far_and_a_farther_fit_asks_for_more(exact_cu
     ("curve_kind", "change", "options", "message"),
     [
         ("iq", None, {}, r"G\(r\), S\(Q\) or F\(Q\), got I\(Q\) in x.sq; pass it to jaxstruc saxs"),
-        ("sq", lambda y: 3 * y, {}, r"S\(Q\), which goes to 1, got a mean of 3"),
-        ("fq", lambda y: y + 30, {}, r"F\(Q\), which swings about 0, got a curve like"),
-        ("fq", lambda y: 1e20 * y, {}, r"F\(Q\), got a G\(r\) up to .*e\+21"),
-        ("sq", None, {"qmin": 0.1}, "qmin < qmax within the data, got 0.1 and 21.99 for x.sq, 0.5 to 21.99; pass"),
+        ("sq", lambda y: 3 * y, {}, r"S\(Q\), which tends to 1, got a mean of 3"),
+        ("fq", lambda y: y + 30, {}, r"F\(Q\), which oscillates around 0, got a curve that resembles"),
+        ("fq", lambda y: 1e20 * y, {}, r"got a G\(r\) of up to .*e\+21"),
+        (
+            "sq",
+            None,
+            {"qmin": 0.1},
+            "qmin < qmax within the data, got 0.1 and 21.99 for Q of 0.5 to 21.99 1/Å in x.sq; pass",
+        ),
         ("sq", None, {"qmax": 30.0}, "within the data, got 0.5 and 30"),
         ("sq", None, {"qmin": 9.0, "qmax": 8.0}, "got 9 and 8"),
         ("sq", None, {"qmin": np.nan}, "got nan and 21.99"),

@@ -192,5 +192,7 @@ def test_a_message_joins_failures_and_remarks():
         header=mismatched_measurement.header | {"composition": "Pt"}
     )
     result = solve_measurement(mismatched_measurement, known_group((0, 2)))
-    assert result.message.index("no candidate") < result.message.index("the header says Pt, --element Au")
+    assert result.message.index("no candidate") < result.message.index(
+        "the header states the composition Pt, but --element is Au"
+    )
     assert dataclasses.asdict(result)["message"].count(";") >= 2
