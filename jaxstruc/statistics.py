@@ -145,7 +145,7 @@ def effective_fraction(target: Float[np.ndarray, " candidate"], proposal: Float[
 
 
 def rounding_of_squares(
-    squares: Float[Array, "*batch"], data_squares: Float[Array, "*batch"]
+    squares: Float[Array, "*batch"], data_squares: Float[Array, "*#batch"]
 ) -> Float[Array, "*batch"]:
     """Return the rounding error of a sum of squared differences.
 

@@ -24,7 +24,9 @@ class Histogram(NamedTuple):
     """Number of atoms."""
 
 
-def distances(a: Float[Array, "a 3"], b: Float[Array, "b 3"] | None = None) -> Float[Array, "a b"]:
+def distances(
+    a: Float[Array | np.ndarray, "a 3"], b: Float[Array | np.ndarray, "b 3"] | None = None
+) -> Float[Array, "a b"]:
     r"""Return the distances $r_{ij} = |x_i - y_j|$ from each point of `a` to each of `b`, or of `a` without one.
 
     Axis by axis, which is several times faster in a batch. The gradient is zero where points coincide.
@@ -54,7 +56,7 @@ def pair_distances(positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"]
     return jnp.sqrt(squared_distance), weight * jnp.where(is_counted_twice, 0.5, 1.0)[:, None]
 
 
-def safe_sqrt(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+def safe_sqrt(x: Float[Array | np.ndarray, "*any"]) -> Float[Array, "*any"]:
     """Return the square root, 0 for what is not positive, NaN of NaN, with a gradient that is 0 there."""
     is_not_positive = x <= 0
     return jnp.where(is_not_positive, 0.0, jnp.sqrt(jnp.where(is_not_positive, 1.0, x)))

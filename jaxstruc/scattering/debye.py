@@ -76,7 +76,7 @@ PairDistances = Pairs | SpreadPairs
 
 def pairs_from_distances(
     distances: Float[Array, "atom atom"],
-    presence: Float[Array | np.ndarray, " atom"],
+    presence: Float[Array | np.ndarray, " atom"] | Bool[Array | np.ndarray, " atom"],
     atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
     """Return the pairs i < j of a distance matrix, weighted by both atoms' presence (a mask, or probabilities).
@@ -88,8 +88,8 @@ def pairs_from_distances(
 
 
 def pairs_from_positions(
-    positions: Float[Array, "atom 3"],
-    presence: Float[Array | np.ndarray, " atom"],
+    positions: Float[Array | np.ndarray, "atom 3"],
+    presence: Float[Array | np.ndarray, " atom"] | Bool[Array | np.ndarray, " atom"],
     atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
     """Return the pairs i < j of positions in Å. Arguments as in `pairs`."""
@@ -114,7 +114,7 @@ def spread_pairs(pairs: Pairs, nodes: SpreadingNodes, *, n_kinds: int = 1) -> Sp
 
 
 def spread_positions(
-    positions: Float[Array, "atom 3"],
+    positions: Float[Array | np.ndarray, "atom 3"],
     mask: Bool[Array | np.ndarray, " atom"],
     atom_kinds: Int[Array | np.ndarray, " atom"],
     nodes: SpreadingNodes,
@@ -160,7 +160,7 @@ def pair_variance(
     return summed_uiso * jnp.maximum(variance_factor(instrument, r), min_variance_factor)
 
 
-def variance_factor(instrument: Instrument, r: Float[Array, "*pair"]) -> Float[Array, "*pair"]:
+def variance_factor(instrument: Instrument, r: Float[Array, "*pair"]) -> Float[Array, "*#pair"]:
     r"""Return by how much correlated motion and the instrument change the variance of a distance r in Å.
 
     $b = 1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2$; I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003),

@@ -61,7 +61,7 @@ class SpreadingNodes:
 def spread_distances(
     distance: Float[Array, " pair"],
     weight: Float[Array, " pair"],
-    channel: Int[Array, " pair"] | np.ndarray | int,
+    channel: Int[Array | np.ndarray, "*#pair"] | int,
     nodes: SpreadingNodes,
     *,
     n_channels: int = 1,
@@ -117,7 +117,7 @@ def interpolate(
 
 
 def spread_positions(
-    positions: Float[Array, "atom 3"],
+    positions: Float[Array | np.ndarray, "atom 3"],
     mask: Bool[Array | np.ndarray, " atom"],
     atom_kinds: Int[Array, " atom"],
     channel_table: Int[np.ndarray, "kind kind"],

@@ -123,7 +123,7 @@ def spreading_nodes(grid: Grid) -> SpreadingNodes:
 
 
 def pair_distances_from_positions(
-    positions: Float[Array, "atom 3"],
+    positions: Float[Array | np.ndarray, "atom 3"],
     mask: Bool[Array | np.ndarray, " atom"],
     grid: Grid,
     *,
@@ -148,7 +148,7 @@ def pair_distances_from_positions(
 
 def pair_distances_from_matrix(
     distances: Float[Array, "atom atom"],
-    presence: Float[Array, " atom"],
+    presence: Float[Array | np.ndarray, " atom"],
     grid: Grid,
     *,
     atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,

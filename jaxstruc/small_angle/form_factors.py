@@ -249,7 +249,10 @@ def sphere(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
 
 
 def core_shell_amplitude(
-    x: Float[Array, "*x"], share: Float[Array, "*x"], core: Float[Array, ""], shell: Float[Array, ""]
+    x: Float[Array, "*x"],
+    share: Float[Array, "*#x"],
+    core: Float[Array, ""] | float,
+    shell: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:
     """Return a core-shell sphere's amplitude over its volume, for F times a contrast.
 
@@ -265,9 +268,9 @@ def core_shell_amplitude(
 
 def core_shell(
     x: Float[Array, "*x"],
-    thickness_ratio: Float[Array, "*x"],
-    core_contrast: Float[Array, ""],
-    shell_contrast: Float[Array, ""],
+    thickness_ratio: Float[Array, "*#x"],
+    core_contrast: Float[Array, ""] | float,
+    shell_contrast: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:
     """Return the square of `core_shell_amplitude`, for P times a contrast's square."""
     return core_shell_amplitude(x, thickness_ratio, core_contrast, shell_contrast) ** 2

@@ -6,7 +6,7 @@ Edges are 1 where all are alike. Bodies stand so that the mirrors of their symme
 from itertools import permutations, product
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from jaxstruc.small_angle import polyhedra
 from jaxstruc.small_angle.polyhedra import GOLDEN_RATIO, Polyhedron
@@ -136,21 +136,21 @@ NAMED_POLYHEDRA = {
 """Each by its name: what makes it, and the domain of its directions."""
 
 
-def _signed_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
+def _signed_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
     return np.unique([np.array(sign) * coordinates for sign in product((1, -1), repeat=3)], axis=0)
 
 
-def _permuted_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
+def _permuted_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
     return np.unique(
         np.concatenate([_signed_corners(*permutation) for permutation in permutations(coordinates)]), axis=0
     )
 
 
-def _cyclic_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
+def _cyclic_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
     return np.concatenate([_signed_corners(*np.roll(coordinates, shift)) for shift in range(3)])
 
 
-def _even_corners(*coordinates) -> Float[np.ndarray, "corner 3"]:
+def _even_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
     """Return those of the permuted corners whose signs' product is 1."""
     signs = [sign for sign in product((1, -1), repeat=3) if np.prod(sign) > 0]
     return np.unique(

@@ -25,7 +25,7 @@ N_QUADRATURE_NODES = 12
 
 
 def hard_spheres(
-    q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*q"], fraction: Float[Array, ""]
+    q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*#q"], fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
     """Return S(Q) of hard spheres of one radius, in Å, at a volume fraction."""
     x, fraction = 2 * q * radius, jnp.asarray(fraction, q.dtype)
@@ -41,14 +41,14 @@ def hard_spheres(
 
 
 def effective_radius(
-    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""]
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
     """Return S of spheres of the mean R_eq, by number: sasmodels' usual way."""
     return hard_spheres(q, jnp.sum(sizes.number_fraction * sizes.radius), fraction)
 
 
 def decoupling(
-    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""]
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
     r"""Return $1 + \beta (S - 1)$, $\beta = \langle F \rangle^2 / \langle F^2 \rangle$, S of the mean R_eq.
 
@@ -63,7 +63,7 @@ def decoupling(
 
 
 def local_monodisperse(
-    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""]
+    q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
     """Return the mean of S, each particle among others of its size, weighted by what each scatters.
 
