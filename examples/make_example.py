@@ -1,10 +1,10 @@
-"""Simulate the example PDF: a silver cluster whose shape is not in the training set, with counting noise.
+"""Simulate the example PDF of a silver cluster with counting noise.
 
     python examples/make_example.py
 
-The 68 atoms of fcc silver nearest to an octahedral hole (all shapes of the training set have an atom at the centre).
-I(Q) by the Debye equation, counted with Poisson noise, cut to 1.0-22.0 1/Å, transformed and damped as an instrument
-would.
+The cluster consists of the 68 atoms of fcc silver nearest to an octahedral hole. Its shape is not in the training data
+of the shipped autoencoder, whose shapes all have an atom at the centre. The Debye equation gives I(Q) from 1.0 to
+22.0 1/Å. After Poisson noise has been added, I(Q) is transformed to G(r), which is damped as by an instrument.
 """
 
 from pathlib import Path
@@ -25,14 +25,15 @@ from jaxstruc.scattering.pair_distribution import Grid
 
 OUT = Path(__file__).with_name("Ag68_simulated.gr")
 BOND = 2.90
+"""Nearest-neighbour distance, in Å."""
 GRID = Grid(qmin=1.0, qmax=22.0, qstep=0.02, rmin=0.0, rmax=30.0, rstep=0.01)
 COUNTS = 2e5
-"""Counts a point at the highest Q."""
+"""Number of counts at the highest Q."""
 INSTRUMENT = Instrument(uiso=0.009, delta2=2.0, qdamp=0.03)
 
 
 def cluster() -> np.ndarray:
-    """Return the positions of the 68 atoms, in Å."""
+    """Return the positions of the 68 atoms in Å."""
     bulk = ase.build.bulk("Ag", "fcc", a=BOND * np.sqrt(2), cubic=True).repeat(7)
     hole = bulk.cell.sum(axis=0) / 2
     distance = np.linalg.norm(bulk.positions - hole, axis=1)
@@ -40,7 +41,7 @@ def cluster() -> np.ndarray:
 
 
 def main() -> None:
-    """Write the example."""
+    """Simulate the example PDF and write it to `OUT`."""
     positions = cluster()
     library_fingerprints = {fcc_shapes.fingerprint(shape.positions) for shape in fcc_shapes.fcc_family()}
     assert fcc_shapes.fingerprint(positions / BOND) not in library_fingerprints
@@ -52,7 +53,8 @@ def main() -> None:
     gain = COUNTS / intensity[-1]
     noisy_intensity = np.random.default_rng(0).poisson(gain * intensity) / gain
     self_scattering = len(positions) * np.asarray(f[0]) ** 2
-    reduced = q * (noisy_intensity - self_scattering) / self_scattering  # one element: N <f>^2 is the sum of f^2
+    # For one element, N <f>^2 equals the sum of f^2.
+    reduced = q * (noisy_intensity - self_scattering) / self_scattering
     g = np.asarray(pair_distribution.pdf_from_f(reduced, INSTRUMENT, GRID))
     header = (
         f"# simulated, not measured: Ag68, fcc around an octahedral hole, bonds {BOND} A, uiso {INSTRUMENT.uiso} A^2,\n"

@@ -4,10 +4,10 @@
     python tools/compare_results.py run build/results-after      # with the version after it
     python tools/compare_results.py compare build/results-before build/results-after
 
-`run` makes the inputs with NumPy and ASE alone, so that both versions read the same bytes, calls the command line of
-the jaxstruc that Python finds, and leaves the commands' own folders. `compare` reads every table and curve in two such
-folders. A number agrees if it is equal to 1e-5, or to 1 % of its standard error where the row states one. Exit status 1
-if anything differs. A run takes about five minutes on two cores.
+`run` makes the inputs with NumPy and ASE only, so that both versions read the same bytes. It then calls the command
+line of the jaxstruc that Python imports, and keeps the folders that the commands write. `compare` reads every table and
+curve in two such folders. Two numbers agree if they are equal to 1e-5, or to 1 % of the standard error if the row
+states one. The exit status is 1 if anything differs. A run takes about five minutes on two cores.
 """
 
 import argparse
@@ -23,10 +23,11 @@ from ase.lattice.hexagonal import HexagonalClosedPacked
 
 RELATIVE_TOLERANCE = 1e-5
 ERROR_FRACTION = 0.01
-"""Part of a standard error by which two values may differ."""
+"""Fraction of the standard error by which two values may differ."""
 SIGMAS_IN_90_PERCENT = 3.29
 """Width of a central 90 % interval of a normal distribution, in standard deviations."""
 IGNORED_COLUMNS = {"seconds", "version"}
+"""Names of columns that are not compared."""
 RENAMED_COLUMNS = {
     "verdict": "sample",
     "rw_unseen": "rw_holdout",
@@ -40,10 +41,11 @@ RENAMED_COLUMNS = {
     "p_type": "type_probability",
     "cluster": "recipe",
 }
-"""Old and new names of columns: a folder of either version can be compared with the other (docs/migration.md)."""
+"""New names of renamed columns (docs/migration.md), so that folders with old and new names can be compared."""
 SHAPE_ATOMS = {"Pt201": 201, "Ag147": 147, "Au75": 75, "Co_hcp": 120, "Pd85": 85}
-QMIN, QMAX, QSTEP = 0.8, 22.0, 0.01  # 1/Å
-QDAMP, UISO, NOISE = 0.03, 0.006, 0.03  # 1/Å, Å², share of the root mean square of F
+"""Number of atoms of each simulated particle."""
+QMIN, QMAX, QSTEP = 0.8, 22.0, 0.01  # in 1/Å
+QDAMP, UISO, NOISE = 0.03, 0.006, 0.03  # in 1/Å, in Å², relative to the root mean square of F
 
 
 def clusters() -> dict[str, np.ndarray]:
@@ -60,7 +62,7 @@ def clusters() -> dict[str, np.ndarray]:
 
 
 def write_gr(path: Path, positions: np.ndarray, *, noise: float, seed: int) -> None:
-    """Write G(r) of a cluster of one element, by the Debye sum in double precision."""
+    """Write G(r) of a cluster of one element, computed with the Debye equation in double precision."""
     q = np.arange(QMIN, QMAX + QSTEP / 2, QSTEP)
     rows, columns = np.triu_indices(len(positions), 1)
     distances = np.linalg.norm(positions[rows] - positions[columns], axis=1)
@@ -76,7 +78,7 @@ def write_gr(path: Path, positions: np.ndarray, *, noise: float, seed: int) -> N
 
 
 def write_iq(path: Path, radius: float, pd: float, *, seed: int) -> None:
-    """Write I(Q) of spheres with a normal distribution of radii (Å), with errors of counting."""
+    """Write I(Q) of spheres with a normal distribution of radii (in Å) and counting noise."""
     q = np.linspace(0.01, 0.4, 200)
     radii = radius * (1 + pd * np.linspace(-3, 3, 121))
     share = np.exp(-0.5 * ((radii / radius - 1) / pd) ** 2)
@@ -91,7 +93,7 @@ def write_iq(path: Path, radius: float, pd: float, *, seed: int) -> None:
 
 
 def write_xyz(path: Path, symbol: str, positions: np.ndarray) -> None:
-    """Write a cluster of one element."""
+    """Write a cluster of one element to an XYZ file."""
     rows = "".join(f"{symbol} {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in positions)
     path.write_text(f"{len(positions)}\n{path.stem}\n{rows}")
 
@@ -108,7 +110,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def commands(inputs: Path) -> dict[str, list[str]]:
-    """Return the arguments of each call but `-o`, by the name of its folder."""
+    """Return the arguments of each command without `-o`, by the name of its output folder."""
     gr = {name: str(inputs / f"{name}.gr") for name in SHAPE_ATOMS}
     xyz = {name: str(inputs / f"{name}.xyz") for name in SHAPE_ATOMS}
     iq = [str(inputs / f"sphere{radius}.dat") for radius in (35, 60, 20)]
@@ -148,13 +150,13 @@ def commands(inputs: Path) -> dict[str, list[str]]:
 
 
 def run(folder: Path) -> None:
-    """Make the inputs and call every command."""
+    """Write the inputs and run every command that has no output folder yet."""
     write_inputs(folder / "inputs")
     for name, arguments in commands(folder / "inputs").items():
         out = folder / name
         if out.exists():
             continue
-        # Beside its final place first: what is there is whole.
+        # The command writes to a temporary folder first, so that the final one appears only when it is complete.
         part = folder / f"{name}.part"
         target = part / "curve.dat" if arguments[0] == "simulate" else part
         part.mkdir(exist_ok=True)
@@ -181,7 +183,7 @@ def tables(folder: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def allowed_difference(row: dict[str, str], name: str, largest: float) -> float:
-    """Return by how much a column of a row may differ: relative to the largest of its curve, or by its error."""
+    """Return the allowed difference of a value: a fraction of `largest`, or of the standard error if that is more."""
     allowed = RELATIVE_TOLERANCE * largest
     stem = name.removesuffix("_low").removesuffix("_high").removesuffix("_error")
     stem = {"n": "n_atoms"}.get(stem, stem)
@@ -194,7 +196,7 @@ def allowed_difference(row: dict[str, str], name: str, largest: float) -> float:
 
 
 def as_number(text: str) -> float | None:
-    """Return a cell's number, None if it is a text."""
+    """Return the number in a cell, or None if the cell is a text."""
     try:
         return float(text)
     except ValueError:
@@ -202,13 +204,13 @@ def as_number(text: str) -> float | None:
 
 
 def column_difference(name: str, before: list[dict[str, str]], after: list[dict[str, str]], *, curve: bool) -> str:
-    """Return in a line how much a column differs; an empty text if all its cells agree.
+    """Return a line that states how much a column differs, or an empty text if all its cells agree.
 
     Args:
-        name: of the column.
-        before: rows of the one version.
-        after: rows of the other version.
-        curve: whether the rows are points of a curve, whose values are compared with the largest of them.
+        name: Name of the column.
+        before: Rows of the first version.
+        after: Rows of the second version.
+        curve: Whether the rows are points of a curve. Their allowed difference is then relative to the largest value.
     """
     numbers = [as_number(row[name]) for row in before]
     largest = max((abs(number) for number in numbers if number is not None and np.isfinite(number)), default=0.0)
@@ -225,9 +227,9 @@ def column_difference(name: str, before: list[dict[str, str]], after: list[dict[
     if not count:
         return ""
     worst = max(range(len(excesses)), key=lambda row: np.inf if np.isnan(excesses[row]) else excesses[row])
-    times = f", {excesses[worst]:.3g} times what is allowed" if np.isfinite(excesses[worst]) else ""
+    times = f", {excesses[worst]:.3g} times the allowed difference" if np.isfinite(excesses[worst]) else ""
     cells = f"{before[worst][name]!r} -> {after[worst][name]!r}"
-    return f"{name}: {count} of {len(before)} cells, worst in row {worst + 1}: {cells}{times}"
+    return f"{name}: {count} of {len(before)} cells differ, most in row {worst + 1}: {cells}{times}"
 
 
 def differences(before: list[dict[str, str]], after: list[dict[str, str]], *, curve: bool) -> Iterator[str]:
@@ -236,7 +238,7 @@ def differences(before: list[dict[str, str]], after: list[dict[str, str]], *, cu
         yield f"{len(before)} rows before, {len(after)} after"
         return
     if missing := set(before[0] if before else {}) - set(after[0] if after else {}):
-        yield f"columns gone: {' '.join(sorted(missing))}"
+        yield f"missing columns: {' '.join(sorted(missing))}"
     for name in before[0] if before else {}:
         if name in after[0] and name not in IGNORED_COLUMNS:
             if line := column_difference(name, before, after, curve=curve):
@@ -244,7 +246,7 @@ def differences(before: list[dict[str, str]], after: list[dict[str, str]], *, cu
 
 
 def compare(before: Path, after: Path) -> int:
-    """Print where two folders differ and return the number of differing columns."""
+    """Print the differences of two folders and return the number of differing columns."""
     old, new = tables(before), tables(after)
     count = 0
     for path in sorted(old.keys() | new.keys()):
@@ -261,11 +263,11 @@ def compare(before: Path, after: Path) -> int:
 
 
 def main() -> int:
-    """Run or compare, as the command line says."""
+    """Run the action that the command line names, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("run", help="make the inputs and call every command").add_argument("folder", type=Path)
-    comparison = actions.add_parser("compare", help="compare two folders that run has made")
+    actions.add_parser("run", help="write the inputs and run every command").add_argument("folder", type=Path)
+    comparison = actions.add_parser("compare", help="compare two folders written by run")
     comparison.add_argument("before", type=Path)
     comparison.add_argument("after", type=Path)
     arguments = parser.parse_args()

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Run the tests with the newest Python found and the newest jax that installs: tools/latest.sh [--found] [pytest arguments]
-# With --found, only print the version of that Python; the exit status is 1 if none is newer than 3.11.
+# Run the tests with the newest installed Python and the newest jax that it supports.
+#     tools/latest.sh [--found] [pytest arguments]
+# With --found, only print the version of this Python. The exit status is 1 if there is no Python newer than 3.11.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,7 +12,7 @@ for name in python3.14 python3.13 python3.12; do
   done
 done
 if [ -z "$newest" ]; then
-  echo "No Python newer than 3.11 found; install one to run the tests with it." >&2
+  echo "No Python newer than 3.11 is installed; install one to run the tests with it." >&2
   exit 1
 fi
 if [ "${1:-}" = --found ]; then "$newest" --version; exit 0; fi

@@ -1,6 +1,8 @@
-"""Write jaxstruc/scattering/tables/bodies.npz: P(x) and <F>(x) of the named polyhedra, by the face and edge formula.
+"""Write the table of the form factor P(x) and the mean amplitude <F>(x) of the named polyhedra.
 
-python tools/make_bodies.py            (some minutes)
+    python tools/make_bodies.py            (takes some minutes)
+
+The values are computed with the face and edge formula and written to jaxstruc/scattering/tables/bodies.npz.
 """
 
 import time
@@ -17,7 +19,7 @@ TABLE = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables" / "bodi
 
 
 def main() -> None:
-    """Average over orientations and write the tables."""
+    """Average over the orientations of each polyhedron and write the table."""
     arrays: dict[str, Any] = {}
     for name, (make_solid, domain) in NAMED_POLYHEDRA.items():
         start = time.perf_counter()

@@ -2,9 +2,9 @@
 
     python tools/make_golden.py FOLDER
 
-FOLDER holds curves made with diffpy.srreal 1.4.0 on libdiffpy 1.4.0.post0, one NumPy archive for each structure. Of
-each curve, about fifty evenly spaced points and the largest absolute value are written, and the settings that the tests
-use.
+FOLDER holds curves computed with diffpy.srreal 1.4.0 and libdiffpy 1.4.0.post0, in one NumPy archive for each
+structure. For each curve, this script writes about fifty evenly spaced points, the largest absolute value, and the
+settings that the tests use.
 """
 
 import json
@@ -19,7 +19,7 @@ USED_SETTINGS = ("qstep", "nq", "extendedrmin", "extendedrmax")
 
 
 def main(folder: Path) -> None:
-    """Write a small archive for each structure."""
+    """Write a small archive for each structure in a folder."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as archive:
@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
 
 
 def thinned_archive(archive) -> dict:
-    """Return the arrays that are written for one archive."""
+    """Return the arrays that are written for one archive of curves."""
     meta = json.loads(str(archive["meta"]))
     curve_names = [key for key in archive.files if key.startswith(("fine_", "f_"))]
     curve_names += [key for key in archive.files if key.endswith(("debyex_G", "debyex_F", "rss_G"))]
@@ -49,7 +49,7 @@ def thinned_archive(archive) -> dict:
 
 
 def thin_curve(curve):
-    """Return about `N_POINTS` evenly spaced values without the first."""
+    """Return about `N_POINTS` evenly spaced values of a curve, without its first value."""
     stride = max(1, curve.size // N_POINTS)
     return curve[stride // 2 + 1 :: stride]
 

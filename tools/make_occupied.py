@@ -1,11 +1,11 @@
-"""Write jaxstruc/clusters/occupied.json: how often sites are occupied in library clusters, by their surroundings.
+"""Write the table of how often lattice sites are occupied in library clusters, given their surroundings.
 
     python tools/make_occupied.py
 
-Clusters of 30 to 1000 atoms are drawn uniformly in size and family for each packing, and placed on their lattices.
-Their atoms and the empty sites beside them are counted by the numbers of occupied neighbours and next neighbours. The
-sum of the negative logarithms of these shares over the sites of a cluster is then fitted as a power of its number of
-atoms.
+The table is jaxstruc/clusters/occupied.json. For each packing, clusters of 30 to 1000 atoms are drawn uniformly in size
+and family, and placed on their lattices. Occupied sites and adjacent empty sites are counted for each number of
+occupied neighbours and next neighbours. The shares of these counts are the probabilities of occupied and empty sites.
+The sum of their negative logarithms over the sites of a cluster is fitted by a power of the cluster's number of atoms.
 """
 
 import json
@@ -26,7 +26,10 @@ CLUSTERS_PER_FAMILY, MIN_ATOMS, MAX_ATOMS = 400, 30, 1000
 
 
 def draw_rows(cluster_library: Library, family: str) -> np.ndarray:
-    """Return rows of a family drawn uniformly in size, without blocks, which are more slender than most particles."""
+    """Return library rows of a family, drawn uniformly in size.
+
+    Blocks are left out, because they are more slender than most particles.
+    """
     rng = np.random.default_rng(0)
     is_block = np.char.startswith(cluster_library.labels.astype(str), "block")
     rows = np.flatnonzero(
@@ -43,7 +46,7 @@ def draw_rows(cluster_library: Library, family: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Count the sites and write the table."""
+    """Count the sites of each packing and write the table."""
     cluster_library, tables = library.load_or_build(tuple(families.FAMILIES)), {}
     for packing_name, family_names in PACKINGS.items():
         counts, cluster_sites = np.zeros((2, N_COORDINATION_NUMBERS, N_COORDINATION_NUMBERS)), []

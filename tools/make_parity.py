@@ -1,9 +1,9 @@
-"""Write tests/golden/sasmodels/curves.npz: I(Q) of sasmodels 1.1.0 for bodies, distributions and smearing.
+"""Write reference curves I(Q) of sasmodels 1.1.0 for bodies, size distributions and smearing.
 
-    python tools/make_parity.py            (needs sasmodels and a C compiler; a minute)
+    python tools/make_parity.py            (takes a minute; needs sasmodels and a C compiler)
 
-Orientation averages use more points than by default if possible: 150 Gauss points per side in C, 20 000 directions in
-Python.
+The curves are written to tests/golden/sasmodels/curves.npz. Orientation averages use more points than by default: 150
+Gauss points for each angle in models written in C, and 20 000 directions in models written in Python.
 """
 
 import importlib
@@ -17,21 +17,23 @@ from jaxstruc import files
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "sasmodels" / "curves.npz"
 Q = np.geomspace(0.002, 0.8, 60)
-"""In 1/Å."""
+"""Values of Q, in 1/Å."""
 CONTRAST = {"sld": 130.0, "sld_solvent": 9.5}
 GAUSS_POINTS, N_DIRECTIONS = 150, 20000
+"""Number of Gauss points for each angle, and number of directions, in orientation averages."""
 C_AVERAGED_MODELS = ("ellipsoid", "cylinder", "rectangular_prism", "truncated_octahedron")
+"""Models whose orientation averages are computed in C."""
 PYTHON_AVERAGED_MODELS = ("tetrahedron", "truncated_tetrahedron", "prism")
 """Models whose orientation averages are computed in Python."""
 RELATIVE_DQ = 0.05
-"""dQ over Q."""
+"""Standard deviation of Q relative to Q, for the smeared curve."""
 SPHERE = {"radius": 35.0}
 PRISM = {"n_sides": 6, "radius_average": 40 * np.sqrt(1.5 * np.sqrt(3) / np.pi), "length": 80.0}
 CORE_SHELL = {"radius": 30.0, "thickness": 8.0, "sld_core": 130.0, "sld_shell": 20.0, "sld_solvent": 9.5}
 
 
 def distribution_parameters(name: str, distribution: str, pd: float) -> dict:
-    """Return the parameters of a distribution of a length, with the default number of points of sasmodels."""
+    """Return sasmodels' parameters of the distribution of a length, with its default number of points."""
     points, n_sigma = {"gaussian": (35, 3), "rectangle": (35, 3**0.5)}.get(distribution, (80, 8))
     return {f"{name}_pd": pd, f"{name}_pd_type": distribution, f"{name}_pd_n": points, f"{name}_pd_nsigma": n_sigma}
 
@@ -82,11 +84,11 @@ CASES = {
     ),
     "sphere smeared": ("sphere", SPHERE | distribution_parameters("radius", "gaussian", 0.062)),
 }
-"""sasmodels' model and parameters of each curve."""
+"""Model and parameters of sasmodels for each curve."""
 
 
 def sasmodels_curve(name: str) -> np.ndarray:
-    """Return I(Q) of a case computed by sasmodels."""
+    """Return I(Q) of one of `CASES`, computed by sasmodels."""
     from sasmodels import core, direct_model, generate, resolution
 
     model, parameters = CASES[name]
@@ -109,7 +111,7 @@ def sasmodels_curve(name: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Compute all cases and write them."""
+    """Compute all cases and write their curves."""
     import sasmodels
 
     reference_curves: dict[str, Any] = {name: sasmodels_curve(name) for name in CASES}

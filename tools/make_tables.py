@@ -1,11 +1,14 @@
-"""Write the tables of `jaxstruc/scattering/tables` from `periodictable` and `mendeleev`.
+"""Write the tables of elements in `jaxstruc/scattering/tables` from `periodictable` and `mendeleev`.
 
     python tools/make_tables.py            (writes the tables)
-    python tools/make_tables.py --check    (exits with 1 if a table differs from its source)
+    python tools/make_tables.py --check    (exits with status 1 if a table differs from its source)
 
-X-ray form factors: D. Waasmaier and A. Kirfel, Acta Cryst. A51, 416 (1995), from periodictable.
-Neutron bound coherent scattering lengths (real part): V. F. Sears, Neutron News 3, 26 (1992), from periodictable.
-Metallic radii (coordination 8-12 as tabulated, and 12): mendeleev.
+The sources are:
+
+- X-ray form factors: D. Waasmaier and A. Kirfel, Acta Cryst. A51, 416 (1995), from periodictable.
+- Neutron bound coherent scattering lengths (real part): V. F. Sears, Neutron News 3, 26 (1992), from periodictable.
+- Metallic radii (tabulated for coordination 8 to 12, and for coordination 12): mendeleev.
+- Densities: CRC Handbook of Chemistry and Physics, from periodictable.
 """
 
 import argparse
@@ -22,7 +25,7 @@ TABLES = Path(__file__).parents[1] / "jaxstruc" / "scattering" / "tables"
 
 def form_factors() -> dict:
     """Return a1..a5, b1..b5 [Å²] and c of each Waasmaier-Kirfel entry, by symbol ("Au", "Au1+")."""
-    cromermann.getCMformula("Au")  # reads the table
+    cromermann.getCMformula("Au")  # This call makes periodictable read its table.
     entries = {
         symbol: [*map(float, entry.a), *map(float, entry.b), float(entry.c)]
         for symbol, entry in cromermann._cmformulas.items()
@@ -76,16 +79,16 @@ def densities() -> dict:
 
 
 def table_text(table: dict) -> str:
-    """Return the table as JSON with one entry per line, so that differences are readable."""
+    """Return the table as JSON with one entry per line, so that differences between versions are easy to read."""
     rows = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in table["entries"].items())
     header = ",\n".join(f" {json.dumps(key)}: {json.dumps(table[key])}" for key in ("source", "from"))
     return f'{{\n{header},\n "entries": {{\n{rows}\n }}\n}}\n'
 
 
 def main() -> None:
-    """Write or check the tables."""
+    """Write the tables, or check them with `--check`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check", action="store_true", help="only compare the tables with their sources")
     check = parser.parse_args().check
     for name, make_table in {
         "form_factors": form_factors,
@@ -97,7 +100,7 @@ def main() -> None:
         if not check:
             path.write_text(new_text)
         elif json.loads(path.read_text())["entries"] != json.loads(new_text)["entries"]:
-            sys.exit(f"{path.name} differs from its source: run python tools/make_tables.py")
+            sys.exit(f"{path.name} differs from its source; run python tools/make_tables.py.")
 
 
 if __name__ == "__main__":

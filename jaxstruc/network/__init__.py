@@ -1,1 +1,1 @@
-"""The autoencoder that proposes structures for a PDF, and how it is trained."""
+"""The networks: an autoencoder proposes structures for a PDF, and a classifier predicts structure type and sizes."""

@@ -1,4 +1,7 @@
-"""Trained weights as safetensors, and the card beside them: how they were made and the limits of their data."""
+"""Trained weights are written as safetensors files, each with a card.
+
+A card is a JSON file of the same name. It states how the weights were trained and the limits of the training data.
+"""
 
 import json
 from dataclasses import asdict
@@ -21,11 +24,11 @@ from jaxstruc.network.cvae.training import TrainingProgress
 from jaxstruc.options.training import TrainOptions
 
 CLASSIFIER_VERSION = 2
-"""Of a classifier's weights and of what they are told."""
+"""Version of the classifier's layers and inputs. Weights of another version are refused."""
 
 
 class TrainedAutoencoder(NamedTuple):
-    """A trained network."""
+    """A trained autoencoder with its card."""
 
     params: Any
     module: CVAE
@@ -33,16 +36,19 @@ class TrainedAutoencoder(NamedTuple):
 
 
 class FeatureDistribution(NamedTuple):
-    """What tells PDFs unlike those of the training: the distance of a classifier's features from their mean."""
+    """The distribution of the classifier's features over its training data.
+
+    The distance of a PDF's features from their mean shows whether the PDF resembles the training data.
+    """
 
     mean: np.ndarray
-    """[feature]"""
+    """Mean of the features [feature]."""
     whitening: np.ndarray
-    """[feature, feature] makes features of the training independent, of size 1."""
+    """Matrix [feature, feature] that makes the features of the training data uncorrelated, with variance 1."""
 
 
 class TrainedClassifier(NamedTuple):
-    """A trained classifier."""
+    """A trained classifier with the distribution of its features and its card."""
 
     params: Any
     module: Classifier
@@ -51,7 +57,7 @@ class TrainedClassifier(NamedTuple):
 
 
 def save_weights(path: Path, params, card: dict) -> None:
-    """Write parameters as safetensors in half precision, and the card, with their checksum, as JSON beside them."""
+    """Write parameters as safetensors in half precision, and the card with their checksum as JSON next to them."""
     flat_params = flax.traverse_util.flatten_dict(params, sep="/")
     with files.atomic_replacement(path) as temporary_path:
         half_params = {name: np.asarray(value, np.float16) for name, value in flat_params.items()}
@@ -61,7 +67,7 @@ def save_weights(path: Path, params, card: dict) -> None:
 
 
 def save_classifier(path: Path, trained_classifier: TrainedClassifier) -> None:
-    """Write a classifier as `save_weights` does."""
+    """Write a classifier and its card with `save_weights`."""
     sizes = {name: getattr(trained_classifier.module, name) for name in ("channels", "blocks", "width", "components")}
     save_weights(
         path,
@@ -71,26 +77,27 @@ def save_classifier(path: Path, trained_classifier: TrainedClassifier) -> None:
 
 
 def load_autoencoder(path: Path) -> TrainedAutoencoder:
-    """Return a trained autoencoder, its parameters in single precision.
+    """Return a trained autoencoder with its parameters in single precision.
 
     Raises:
-        ValueError: where either file is missing or was not written by `save_weights`, or the card is of other weights.
+        ValueError: If either file is missing or was not written by `save_weights`, or if the card belongs to other
+            weights.
     """
     params, card = _read_weights(path, "sizes", training_command="jaxstruc train")
     return TrainedAutoencoder(params, CVAE(ModelSizes(**card["sizes"])), card)
 
 
 def load_classifier(path: Path) -> TrainedClassifier:
-    """Return a trained classifier, its parameters in single precision.
+    """Return a trained classifier with its parameters in single precision.
 
     Raises:
-        ValueError: as `load_autoencoder`; or if the card is of another version.
+        ValueError: If a file is refused for the reasons in `load_autoencoder`, or if the weights have another version.
     """
     params, card = _read_weights(path, "network", training_command="jaxstruc train-classifier")
     if card["version"] != CLASSIFIER_VERSION:
         raise ValueError(
-            f"Expected a classifier of version {CLASSIFIER_VERSION} at {path}, got {card['version']}; use the "
-            "weights that ship."
+            f"Expected a classifier of version {CLASSIFIER_VERSION} at {path}, got version {card['version']}; use the "
+            "weights that come with jaxstruc."
         )
     feature_statistics = params.pop("outside")
     sizes: dict[str, Any] = card["network"]
@@ -104,15 +111,15 @@ def load_classifier(path: Path) -> TrainedClassifier:
 def autoencoder_card(
     data: Dataset, split: Split, config: TrainOptions, progress: TrainingProgress, *, command: str, seed_index: int = 0
 ) -> dict[str, Any]:
-    """Return what a reader, and `solve`, must know of trained weights: their making and the limits of their data.
+    """Return the card of an autoencoder: how it was trained, and the limits of its data, which `solve` reads.
 
     Args:
-        data: what they were trained on.
-        split: of it.
-        config: of the training.
-        progress: where it ended.
-        command: that trains them again.
-        seed_index: which of its seeds.
+        data: Data set of the training.
+        split: Split of the data set into training, validation and test data.
+        config: Options of the training.
+        progress: State in which the training ended.
+        command: Shell command that repeats the training.
+        seed_index: Index of the seed among those trained together.
     """
     diameters = np.array([pdist(shape.positions).max() for shape in data.shapes])
     return {
@@ -141,7 +148,7 @@ def autoencoder_card(
 
 
 def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return parameters and card, which has the key."""
+    """Return the parameters and the card, and check that the card has the key."""
     try:
         flat_params = safetensors.numpy.load_file(path)
         card = json.loads(path.with_suffix(".json").read_text("utf-8"))
@@ -151,12 +158,12 @@ def _read_weights(path: Path, key: str, *, training_command: str) -> tuple[dict[
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"Expected weights and their .json card at {path}, got: {reason}; make them with `{training_command}`."
+            f"Expected weights and their .json card at {path}, got: {reason}; train them with `{training_command}`."
         ) from error
     if (actual_sha256 := files.sha256(path)) != expected_sha256:
         raise ValueError(
-            f"Expected weights of sha256 {expected_sha256} at {path}, as their card says, got {actual_sha256}; "
-            f"copy both files again, or make them with `{training_command}`."
+            f"Expected weights of sha256 {expected_sha256} at {path}, as stated in their card, got {actual_sha256}; "
+            f"copy both files again, or train them with `{training_command}`."
         )
     flat_params = {name: value.astype(np.float32) for name, value in flat_params.items()}
     return flax.traverse_util.unflatten_dict(flat_params, sep="/"), card

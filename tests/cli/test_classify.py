@@ -61,7 +61,7 @@ def test_files_get_a_row_each_and_a_picture(weights_file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--weights", "none.safetensors"], "make them with `jaxstruc train-classifier`"),
+    (["--weights", "none.safetensors"], "train them with `jaxstruc train-classifier`"),
     (["--element", "Xx"], "Xx"),
     (["--qmax", "0.5"], "qmin < qmax"),
 ])  # fmt: skip

@@ -34,7 +34,7 @@ def test_what_is_no_network_is_refused(content, card, tmp_path):
         path.write_bytes(content)
     if card is not None:
         path.with_suffix(".json").write_text(json.dumps(card))
-    with pytest.raises(ValueError, match=r"Expected weights and their \.json card at .*; make them with"):
+    with pytest.raises(ValueError, match=r"Expected weights and their \.json card at .*; train them with"):
         weights.load_autoencoder(path)
 
 
@@ -55,7 +55,7 @@ def test_a_card_without_checksum_is_refused(random_params, tmp_path):
     path = tmp_path / "w.safetensors"
     weights.save_weights(path, random_params(network), {"sizes": vars(network.sizes)})
     path.with_suffix(".json").write_text(json.dumps({"sizes": vars(network.sizes)}))
-    with pytest.raises(ValueError, match="got: 'sha256'; make them with"):
+    with pytest.raises(ValueError, match="got: 'sha256'; train them with"):
         weights.load_autoencoder(path)
 
 

@@ -29,7 +29,7 @@ def test_a_network_gives_its_draws_and_reports_what_lies_outside_its_training(ex
         first_group.source == "network" and 0 < len(first_group.rows) <= 4 and first_group.training_warnings(13.0) == ()
     )
     assert unusual_group.training_warnings(13.0) == ("qmax 40 (trained on 10 to 30)",)
-    assert "a particle of 25 Å, larger than the model's largest (16.3 Å)" in first_group.training_warnings(25.0)
+    assert "a particle of 25 Å, larger than any in the training (16.3 Å)" in first_group.training_warnings(25.0)
     np.testing.assert_array_equal(first_group.library.positions, repeated_group.library.positions)
     assert source.facts == {"seed": 0, "model": "real-H8-seed0"} and source.provenance["samples"] == 4
 

@@ -1,1 +1,1 @@
-"""The classifier that gives structure type and sizes for a PDF."""
+"""The classifier that predicts the structure type and the sizes of a sample from its PDF."""

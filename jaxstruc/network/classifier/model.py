@@ -1,9 +1,13 @@
-r"""A network that names the type and the sizes of a sample from its PDF at once, and how sure it is.
+r"""A network that predicts the joint probability of the structure type and the sizes of a sample from its PDF.
 
-A residual network along ln r, where a stretch is a shift, gives the parameters of a mixture: each component has a
-weight, a probability of each type and a normal distribution of each coordinate. So types and sizes are known together,
-and draws are cheap: $p(t, y) = \sum_k w_k\, p_k(t) \prod_j \mathcal{N}(y_j; \mu_{kj}, \sigma_{kj})$.
-(C. M. Bishop, Mixture density networks, 1994.)
+The PDF is given on even steps of ln r, because a stretch of all distances is then a shift along that axis. A residual
+convolutional network gives the parameters of a mixture density (C. M. Bishop, Mixture density networks, 1994):
+
+$p(t, y) = \sum_k w_k\, p_k(t) \prod_j \mathcal{N}(y_j; \mu_{kj}, \sigma_{kj})$
+
+Component $k$ has the weight $w_k$, the probability $p_k(t)$ of each structure type $t$, and a normal distribution of
+each coordinate $y_j$ with mean $\mu_{kj}$ and standard deviation $\sigma_{kj}$. The coordinates are scaled logarithms
+and values of the sizes (see `coordinates_from_values`). Random samples of types and sizes are cheap to draw.
 """
 
 import math
@@ -21,42 +25,46 @@ from jaxstruc.network.classifier.simulated_pdfs import VALUE_NAMES, SimulatedBat
 
 COORDINATE_CENTRE = np.array([math.log(120.0), 0.4, 0.1, 0.5, 0.2, 1.0], np.float32)
 COORDINATE_SCALE = np.array([1.3, 0.15, 0.12, 0.4, 0.2, 0.023], np.float32)
-"""Of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch: less and over these,
-they are about 1."""
+"""Centres and scales of log n_atoms, log diameter - log n_atoms / 3, width, hexagonal, log aspect and stretch. A
+coordinate is the quantity minus its centre, divided by its scale, so that its magnitude is about 1."""
 MIN_STANDARD_DEVIATION = np.array([0.005, 0.03, 0.06, 0.04, 0.06, 0.01], np.float32)
-"""Least standard deviation of a coordinate: numbers like a width of 0 are exact in truths."""
+"""Smallest standard deviation of a coordinate. Without it the density of exact true values, e.g. a width of 0, has no
+bound."""
 
 
 class MixtureDensity(NamedTuple):
-    """What is known of a sample."""
+    """The parameters of the mixture density in the module's docstring."""
 
     log_weight: Float[Array, "*batch component"]
-    """Logarithm."""
+    """Logarithm of each component's weight."""
     log_type_probability: Float[Array, "*batch component type"]
-    """Logarithm of the probability."""
+    """Logarithm of the probability of each structure type."""
     mean: Float[Array, "*batch component coordinate"]
     standard_deviation: Float[Array, "*batch component coordinate"]
     anomaly_log_odds: Float[Array, "*batch"]
-    """Log odds that it is not what it is told to be: two types of particles, or a qmax so wrong that it is seen."""
+    """Log odds that the PDF is anomalous: the sample has particles of two types, or the stated qmax is wrong."""
 
 
 class Classifier(nn.Module):
-    """From a PDF and its instrument to a `MixtureDensity`."""
+    """The network that maps a PDF and its instrument settings to a `MixtureDensity`."""
 
     channels: tuple[int, ...] = (32, 48, 64)
-    """Along the PDF, at every fourth, eighth and sixteenth of its points."""
+    """Number of channels of each stage. The stages have one position for 4, 8 and 16 points of the PDF."""
     blocks: tuple[int, ...] = (1, 2, 2)
+    """Number of residual blocks of each stage."""
     width: int = 384
+    """Width of the dense layers."""
     components: int = 12
+    """Number of components of the mixture."""
 
     @nn.compact
     def __call__(self, pdf, mask, settings) -> MixtureDensity:
-        """Return the mixtures of a batch of PDFs.
+        """Return the mixture densities of a batch of PDFs.
 
         Args:
-            pdf: [pdf, r] as in `SimulatedBatch`; so are the next two.
-            mask: [pdf, r]
-            settings: [pdf, told]
+            pdf: Normalised G(r) [pdf, r], see `SimulatedBatch.pdf`.
+            mask: Points with data [pdf, r].
+            settings: Scaled instrument settings [pdf, setting], see `simulated_pdfs.scaled_settings`.
         """
         x = jnp.stack([pdf, mask.astype(pdf.dtype)], axis=-1)
         for stage, (channels, blocks) in enumerate(zip(self.channels, self.blocks, strict=True)):
@@ -97,7 +105,7 @@ class Classifier(nn.Module):
 
 
 def coordinates_from_values(values: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
-    """Return values as the network's coordinates; NaN stays."""
+    """Return the network's coordinates of values in the order of `VALUE_NAMES`. NaN stays NaN."""
     n_atoms, diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(values, -1, 0)
     log_n = jnp.log(n_atoms)
     columns = (log_n, jnp.log(diameter) - log_n / 3, width, hexagonal, jnp.log(aspect), stretch)
@@ -105,7 +113,7 @@ def coordinates_from_values(values: Float[Array, "*batch value"]) -> Float[Array
 
 
 def values_from_coordinates(coordinates: Float[Array, "*batch value"]) -> Float[Array, "*batch value"]:
-    """Return what coordinates stand for: the inverse of `coordinates`."""
+    """Return the values of coordinates, the inverse of `coordinates_from_values`."""
     log_n, log_relative_diameter, width, hexagonal, aspect, stretch = jnp.moveaxis(
         coordinates * COORDINATE_SCALE + COORDINATE_CENTRE, -1, 0
     )
@@ -114,7 +122,7 @@ def values_from_coordinates(coordinates: Float[Array, "*batch value"]) -> Float[
 
 
 def log_density(mixture: MixtureDensity, labels: TrueLabels) -> Float[Array, " pdf"]:
-    """Return the logarithm of the density at truths; what is not known of one is left out."""
+    """Return the logarithm of the mixture density at the true labels. Unknown types and values are left out."""
     true_coordinates = coordinates_from_values(labels.values)[:, None]
     is_known = jnp.isfinite(true_coordinates)
     residual = (jnp.where(is_known, true_coordinates, 0.0) - mixture.mean) / mixture.standard_deviation
@@ -128,12 +136,12 @@ def log_density(mixture: MixtureDensity, labels: TrueLabels) -> Float[Array, " p
 
 
 def type_probabilities(mixture: MixtureDensity) -> Float[Array, "*batch type"]:
-    """Return the probability of each type."""
+    """Return the probability of each structure type."""
     return jnp.exp(jax.nn.logsumexp(mixture.log_weight[..., None] + mixture.log_type_probability, axis=-2))
 
 
 def draw_samples(key: Array, mixture: MixtureDensity, n_draws: int) -> tuple[Array, Array]:
-    """Return samples of each mixture of a batch: types [draw, pdf] and values [draw, pdf, value] as `VALUE_NAMES`."""
+    """Return random samples of each mixture: types [draw, pdf] and values [draw, pdf, value] (see `VALUE_NAMES`)."""
     component_key, type_key, noise_key = jax.random.split(key, 3)
     component = jax.random.categorical(component_key, mixture.log_weight, shape=(n_draws, len(mixture.log_weight)))
     rows = jnp.arange(len(mixture.log_weight))
@@ -145,7 +153,11 @@ def draw_samples(key: Array, mixture: MixtureDensity, n_draws: int) -> tuple[Arr
 
 
 def classifier_loss(params, batch: SimulatedBatch, module: Classifier) -> tuple[Array, dict[str, Array]]:
-    """Return the negative log density of truths and the cross entropy of strangeness, mean, and how good they are."""
+    """Return the training loss and its metrics.
+
+    The loss is the mean of the negative log density of the true labels plus the cross entropy of `is_anomalous`. The
+    metrics are the loss, this cross entropy, the fraction of correct types, and the median error of log n_atoms.
+    """
     mixture: MixtureDensity = module.apply(params, batch.pdf, batch.mask, batch.settings)  # type: ignore[assignment]
     has_type = batch.labels.type_index >= 0
     log_likelihood = log_density(mixture, batch.labels)

@@ -1,8 +1,9 @@
 """Particles drawn at random for the training of the classifier, with their types and sizes.
 
-A draw is a particle cut at random (`random_particles`), a cluster of the library, or many particles of one packing
-whose sizes follow a lognormal distribution. It is given by its pair distances, from which any of its PDFs is computed.
-Lengths are in bonds; distances lie in bins of `BIN_WIDTH`.
+A sample comes from one of three sources: a particle cut at random from a packing (`random_particles`), a cluster of
+the library (a "listed" cluster), or a lognormal distribution of sizes of one packing. A sample is described by the
+histogram of its pair distances, from which its PDF is computed for any instrument. Lengths are in units of the bond
+length, the nearest-neighbour distance.
 """
 
 import contextlib
@@ -30,79 +31,89 @@ from jaxstruc.clusters.size_classes import SizeClasses
 from jaxstruc.clusters.structure_type import StructureType
 
 BIN_WIDTH, N_BINS = 0.01, 1300
-"""Bonds, of a bin of distances; their number."""
+"""Width of a distance bin, in units of the bond length, and number of the bins."""
 ATOM_CAPACITIES = (22, 46, 100, 215, 464, 1000)
-"""Atoms of the cuts, each up to the next: as many of each, so that numbers of atoms are even in the logarithm."""
+"""Largest numbers of atoms of the size groups of random particles. Each group is drawn equally often, so that the
+numbers of atoms are about uniform in the logarithm."""
 MIN_ATOMS = 10
-"""Atoms of the smallest cuts, and of the smallest listed clusters."""
+"""Smallest number of atoms of random particles and of listed clusters."""
 PARTICLES_PER_BATCH = 512
-"""Samples of a draw."""
+"""Number of samples in a batch."""
 CUTS_PER_CAPACITY, REPEATS_PER_CUT = 6, 7
-"""Particles cut for each room in a draw, and the samples that each is."""
+"""Number of random particles in a batch for each size group, and number of samples made from each particle."""
 LISTED_PER_BATCH = 150
-"""Samples of listed clusters in a draw; the rest is of distributions."""
+"""Number of samples of listed clusters in a batch. The samples that remain are size distributions."""
 HOLDOUT_ATOM_RANGES = ((120, 135), (300, 340), (620, 700))
-"""Numbers of atoms of listed clusters that no sample is made of: the ranges held out for tests."""
+"""Ranges of the number of atoms of the listed clusters that are held out for tests and never used in the training."""
 MEAN_ATOMS_RANGE = (25, 1200)
-"""Atoms of a ball of the mean size of a distribution."""
+"""Range of the number of atoms in a sphere of the mean diameter of a distribution."""
 WIDTH_RANGE = (0.03, 0.4)
-"""Of distributions: standard deviation over mean of the sizes, by volume."""
+"""Range of the widths of distributions: standard deviation of the diameter over its mean, volume-weighted."""
 PARTICLE_VALUE_NAMES = ("n_atoms", "diameter", "width", "hexagonal", "aspect")
-"""Numbers to be found. Diameter: the longest distance, of a distribution that of its mean size; so is n_atoms."""
+"""Names of the values that the classifier predicts: number of atoms, longest distance, width of the size distribution,
+share of hexagonal layers, and aspect ratio. For a distribution, n_atoms and diameter belong to its mean size."""
 CUT_SOURCE, LISTED_SOURCE, DISTRIBUTION_SOURCE = range(3)
-"""Where a sample is from."""
+"""Codes of the source of a sample: random particle, listed cluster, or size distribution."""
 
 
 class ParticleBatch(NamedTuple):
-    """Samples before they are measured."""
+    """Samples described by their pair distances, before a PDF is simulated."""
 
     histogram: Float[Array, "sample bin"]
-    """Ordered pairs an atom."""
+    """Number of ordered pairs per atom in each distance bin."""
     type_index: Int[Array, " sample"]
-    """Index in `STRUCTURE_TYPES`; -1 if the atoms do not show it."""
+    """Index in `STRUCTURE_TYPES`, or -1 if the atoms do not show a type."""
     values: Float[Array, "sample value"]
-    """Values as in `PARTICLE_VALUE_NAMES`; NaN where one does not hold or is not known."""
+    """Values in the order of `PARTICLE_VALUE_NAMES`. A value is NaN if it is unknown or undefined."""
     source: Int[Array, " sample"]
     """`CUT_SOURCE`, `LISTED_SOURCE` or `DISTRIBUTION_SOURCE`."""
 
 
 class ParticleStore(NamedTuple):
-    """What samples are made from, on the device: listed clusters, classes of them, sites."""
+    """The arrays on the device from which samples are drawn: listed clusters, their size classes, and packings."""
 
     pair_weight: Float[Array, " bin"]
-    """Of all clusters end to end, ordered pairs an atom; so is `mean`, in bonds."""
+    """Number of ordered pairs per atom in each distance bin. The bins of all clusters of the library are joined."""
     pair_distance: Float[Array, " bin"]
+    """Mean distance of the same bins."""
     bin_start: Int[Array, " cluster"]
+    """Index of the first bin of each listed cluster."""
     bin_count: Int[Array, " cluster"]
+    """Number of bins of each listed cluster."""
     type_index: Int[Array, " cluster"]
+    """Index in `STRUCTURE_TYPES` of each listed cluster."""
     values: Float[Array, "cluster value"]
+    """Values of each listed cluster in the order of `PARTICLE_VALUE_NAMES`."""
     clusters_by_type: Int[Array, "type place"]
-    """Clusters of each type by size, repeated to one length."""
+    """Indices of the listed clusters of each type, sorted by size. Shorter rows repeat clusters to the same length."""
     class_histograms: Float[Array, "class bin"]
-    """Ordered pairs an atom of classes."""
+    """Number of ordered pairs per atom in each distance bin, for each size class."""
     class_size: Float[Array, " class"]
-    """Bonds."""
+    """Mean size of each size class: the diameter of a sphere of the same volume."""
     class_packing: Int[Array, " class"]
-    """Place in `packings`."""
+    """Index of each size class's packing, which is the index into `diameter_ratio` and `atom_volume`."""
     class_type_index: Int[Array, " class"]
-    """Type."""
+    """Index in `STRUCTURE_TYPES` of each size class."""
     diameter_ratio: Float[Array, " packing"]
-    """Longest distance over size, of a packing's compact clusters."""
+    """Mean ratio of the longest distance to the size, over the compact clusters of each packing."""
     atom_volume: Float[Array, " packing"]
-    """Of an atom, in bonds³."""
+    """Volume of an atom, in units of the bond length cubed."""
     packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
-    """For the cuts of each room."""
+    """Sites and faces of all packings, for each of `ATOM_CAPACITIES`."""
 
 
 def cluster_types(
     library: Library, *, folder: Path | None = None, report_progress: Callable[..., None] | None = None
 ) -> list[StructureType]:
-    """Return what the atoms of each candidate show; found once, a minute or two, and kept in the cache.
+    """Return the structure type that the atoms of each candidate show.
+
+    The first call takes one or two minutes and writes the types to the cache. Later calls read them from there.
 
     Args:
-        library: of candidates.
-        folder: of the cache, `files.cache_folder()` by default; where it cannot be written, nothing is kept.
-        report_progress: called as progress(candidates done, candidates in all, "").
+        library: Library of candidates.
+        folder: Folder of the cache, by default `files.cache_folder()`. A folder that cannot be written is ignored.
+        report_progress: Function that is called with the number of candidates done, the number of all candidates, and
+            the name of the step.
     """
     library_hash = hashlib.sha256(library.positions.tobytes() + library.atom_starts.tobytes()).hexdigest()[:16]
     path = (folder or files.cache_folder()) / f"kinds-{library_hash}.npz"
@@ -128,12 +139,12 @@ def cluster_types(
 
 
 def particle_store(library: Library, structure_types: list[StructureType], *, holdout: bool = False) -> ParticleStore:
-    """Return a library's clusters as particles are drawn from them.
+    """Return the arrays from which samples are drawn.
 
     Args:
-        library: of candidates.
-        structure_types: type that the atoms of each candidate show, as `cluster_types` returns them.
-        holdout: whether to return the clusters that are held out for tests in place of the others.
+        library: Library of candidates.
+        structure_types: Structure types from `cluster_types`, one for each candidate.
+        holdout: Whether the listed clusters are those held out for tests (`HOLDOUT_ATOM_RANGES`) or all others.
     """
     rows, type_index = _typed_rows(library, structure_types, holdout=holdout)
     hexagonal_share = np.array([structure_types[row].hexagonal_share for row in rows])
@@ -160,12 +171,7 @@ def particle_store(library: Library, structure_types: list[StructureType], *, ho
 
 
 def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
-    """Return `PARTICLES_PER_BATCH` samples, in random order.
-
-    Args:
-        key: that all is drawn from.
-        store: what they are made from.
-    """
+    """Return `PARTICLES_PER_BATCH` random samples from all sources, in random order."""
     cut_key, list_key, distribution_key, order_key = jax.random.split(key, 4)
     n_cut = len(ATOM_CAPACITIES) * CUTS_PER_CAPACITY * REPEATS_PER_CUT
     batches = [
@@ -178,7 +184,7 @@ def draw_particles(key: Array, store: ParticleStore) -> ParticleBatch:
 
 
 def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
-    """Return the ordered pairs an atom of given atoms [atom, 3], in the bins of `ParticleBatch`; on the host."""
+    """Return the histogram of `ParticleBatch` for the positions [atom, 3] of one cluster, computed with NumPy."""
     distance = pdist(positions)
     return _bin_distances(np.full(len(distance), 2 / len(positions)), distance)
 
@@ -186,7 +192,7 @@ def bin_positions(positions: np.ndarray) -> Float[np.ndarray, " bin"]:
 def _typed_rows(
     library: Library, structure_types: list[StructureType], *, holdout: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the candidates whose atoms show a type, and the index of each one's type."""
+    """Return the rows of the candidates whose atoms show a type, and the index of each type in `STRUCTURE_TYPES`."""
     n_atoms = library.atoms
     in_holdout = np.any([(n_atoms >= low) & (n_atoms <= high) for low, high in HOLDOUT_ATOM_RANGES], axis=0)
     type_names = np.array([entry.name if entry.shows_type else "" for entry in structure_types], object)
@@ -203,7 +209,10 @@ def _cluster_values(library: Library, rows: np.ndarray, hexagonal_share: np.ndar
 
 
 def _rows_by_type(type_index: np.ndarray) -> np.ndarray:
-    """Return the clusters [type, position] of each type by size, repeated to one length; all if a type has none."""
+    """Return the cluster indices of each type [type, place], sorted by size and repeated to the same length.
+
+    A type without clusters gets all clusters.
+    """
     all_rows = np.arange(len(type_index))
     rows_by_type = [
         type_rows if len(type_rows := all_rows[type_index == index]) else all_rows
@@ -214,20 +223,20 @@ def _rows_by_type(type_index: np.ndarray) -> np.ndarray:
 
 
 def _class_histograms(classes: SizeClasses, rows: np.ndarray) -> np.ndarray:
-    """Return the ordered pairs an atom [class, bin] of some size classes."""
+    """Return the number of ordered pairs per atom [class, bin] of some size classes."""
     weight, mean = np.asarray(classes.histogram.weight), np.asarray(classes.histogram.mean)
     return np.stack([_bin_distances(weight[row], mean[row]) for row in rows])
 
 
 def _diameter_ratios(library: Library, packings: np.ndarray, packing_names: tuple[str, ...]) -> list[np.floating]:
-    """Return the mean ratio of longest distance to size of the compact clusters of each packing."""
+    """Return the mean ratio of longest distance to size over the compact clusters of each packing."""
     cluster_size = size_classes.candidate_sizes(library, np.arange(len(library.atoms)))
     is_compact = (library.diameter + 1) / cluster_size <= size_classes.MAX_COMPACT_ELONGATION
     return [np.mean((library.diameter / cluster_size)[is_compact & (packings == name)]) for name in packing_names]
 
 
 def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Return the bins [BINS] of distances, each shared by the two nearest."""
+    """Return the histogram of distances; the weight of a distance is shared between the two nearest bins."""
     position = distance / BIN_WIDTH
     lower_bin = np.minimum(position.astype(int), N_BINS - 1)
     fraction = position - lower_bin
@@ -239,7 +248,7 @@ def _bin_distances(weight: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"]:
-    """Return the same, traced: both shares of a distance are one update."""
+    """Return the histogram of `_bin_distances`, computed with JAX."""
     position = jnp.minimum(distance.ravel() / BIN_WIDTH, N_BINS - 1.0)
     lower_bin = position.astype(jnp.int32)
     fraction, weight = position - lower_bin, weight.ravel()
@@ -252,7 +261,7 @@ def _bin_traced_distances(distance: Array, weight: Array) -> Float[Array, " bin"
 def _draw_random_particles(
     key: Array, packings_by_capacity: tuple[random_particles.PackingGeometry, ...]
 ) -> ParticleBatch:
-    """Return `CUTS_PER_CAPACITY` particles of each capacity, each `REPEATS_PER_CUT` times."""
+    """Return `CUTS_PER_CAPACITY` random particles of each size group, each `REPEATS_PER_CUT` times."""
     batches = []
     for index, capacity in enumerate(ATOM_CAPACITIES):
         packing_key, size_key, shape_key = jax.random.split(jax.random.fold_in(key, index), 3)
@@ -273,7 +282,7 @@ def _draw_random_particles(
         particles = jax.lax.map(
             partial(_random_particle, packings=packings_by_capacity[index], capacity=capacity), particle_inputs
         )
-        # apart from the particles: else each pair makes its atoms again
+        # A second loop, because XLA would otherwise cut the particle again for each of its pairs.
         particles = jax.lax.map(_describe_particle, particles)
         batches.append(particles)
     joined_batch = jax.tree.map(lambda *columns: jnp.concatenate(columns), *batches)
@@ -288,7 +297,7 @@ def _random_particle(
 
 
 def _describe_particle(particle: random_particles.RandomParticle) -> ParticleBatch:
-    """Return the distances of a particle, and what it is."""
+    """Return the distance histogram, the type and the values of a particle."""
     distance, weight = pair_distances(particle.positions, particle.mask)
     n_atoms = particle.mask.sum()
     diameter = jnp.where(weight > 0, distance, 0.0).max()
@@ -299,7 +308,7 @@ def _describe_particle(particle: random_particles.RandomParticle) -> ParticleBat
 
 
 def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> ParticleBatch:
-    """Return listed clusters: types alike, sizes about even in the logarithm."""
+    """Return listed clusters. Each type is equally probable, and sizes are about uniform in the logarithm."""
     type_key, size_key = jax.random.split(key)
     type_index = jax.random.randint(type_key, (n_clusters,), 0, len(STRUCTURE_TYPES))
     target_atoms = jnp.exp(
@@ -319,7 +328,7 @@ def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> 
     def cluster_histogram(row):
         weight = jax.lax.dynamic_slice(store.pair_weight, (store.bin_start[row],), (max_bins,))
         distance = jax.lax.dynamic_slice(store.pair_distance, (store.bin_start[row],), (max_bins,))
-        # a slice near the end of all is moved back
+        # dynamic_slice moves a slice that would pass the end of the array back.
         bin_offset = (
             jnp.minimum(store.bin_start[row], store.pair_weight.size - max_bins)
             + jnp.arange(max_bins)
@@ -334,7 +343,7 @@ def _draw_listed_clusters(key: Array, store: ParticleStore, n_clusters: int) -> 
 
 
 def _draw_distributions(key: Array, store: ParticleStore, n_distributions: int) -> ParticleBatch:
-    """Return distributions of sizes of one packing each."""
+    """Return lognormal size distributions of one packing each."""
     packing_key, size_key, width_key = jax.random.split(key, 3)
     packing = jax.random.randint(packing_key, (n_distributions,), 0, len(store.diameter_ratio))
     volume = store.atom_volume[packing]

@@ -1,4 +1,10 @@
-"""Types and sizes of measured PDFs by the classifier, with how sure it is, in batches."""
+"""Batches of measured PDFs are classified: the classifier predicts type probabilities and intervals of the sizes.
+
+Probabilities and intervals are calibrated on simulated PDFs that no training has used. Two scores show whether a PDF
+resembles the training data. The feature distance is the distance of the network's features from their mean over the
+training data. The anomaly score is the network's probability that the sample has particles of two types or that qmax is
+wrong. Each is divided by its limit for typical PDFs, so that a score above 1 is unusual.
+"""
 
 import math
 from collections.abc import Sequence
@@ -24,69 +30,76 @@ from jaxstruc.network.weights import FeatureDistribution, TrainedClassifier
 from jaxstruc.statistics import CENTRAL_90, Interval, quantiles
 
 BATCH_SIZE, N_DRAWS = 64, 1000
-"""PDFs at a time, and draws from what is known of each."""
+"""Number of PDFs in a batch, and number of samples drawn from each mixture density."""
 DIAMETER_INDEX = VALUE_NAMES.index("diameter")
 N_TEST_STEPS, TEST_SEED_OFFSET = 16, 10**6
-"""Steps of PDFs that tell how good a classifier is, and how far their seeds are from the training's."""
+"""Number of steps with simulated PDFs that test a classifier, and offset of their seeds from the training's seed."""
 MIN_PROBABILITY = 1e-9
-"""Least probability that is told apart from 0."""
+"""Smallest probability of a type before its logarithm is taken."""
 MIN_RELATIVE_VARIANCE = 1e-4
-"""Of the largest variance of features: directions of less count for that."""
+"""Smallest variance of a direction in feature space, relative to the largest. Smaller variances are raised to it."""
 MIN_WRONG_QMAX_SHARPNESS = 3.0
-"""By how much an edge is sharper than that at the told qmax, in the logarithm, where qmax is called wrong."""
+"""Smallest excess sharpness (see `QmaxEstimate`) at which the stated qmax counts as wrong."""
 RANK_LEVELS = np.linspace(0, 1, 41)
-"""Levels at which ranks of truths among draws are kept."""
+"""Levels at which the quantiles of the true values' ranks are stored."""
 TEMPERATURES = np.geomspace(0.4, 2.5, 61)
-"""Tried."""
+"""Temperatures that `calibration` tries."""
 TYPICAL_FRACTION = 0.95
-"""Share of PDFs like those of the training that are called so."""
+"""Fraction of PDFs like those of the training for which both scores are at most 1."""
 
 
 class ClassifierOutput(NamedTuple):
-    """What the classifier knows of a PDF."""
+    """The classifier's predictions for one PDF."""
 
     type_probabilities: dict[str, float]
-    """Probability of each type, the largest first."""
+    """Calibrated probability of each structure type, the largest first."""
     intervals: dict[str, Interval]
-    """Median and interval of each of `VALUE_NAMES`; lengths in Å."""
+    """Median and 90 % interval of each of `VALUE_NAMES`, with the diameter in Å."""
     feature_distance: float
-    """Of its features from those of the training, of which 95 % lie within 1."""
+    """Distance of the features from those of the training data. It is at most 1 for typical PDFs."""
     anomaly_score: float
-    """Likewise, how much it is like two types of particles, or a wrong qmax."""
+    """Score for particles of two types or a wrong qmax. It is at most 1 for typical PDFs."""
     qmax_estimate: QmaxEstimate
-    """Where the data's waves end."""
+    """Estimate of qmax from the data."""
     mixture_density: MixtureDensity
-    """Of one PDF, on the host; as the network gives it, not calibrated."""
+    """Mixture density of this PDF as NumPy arrays, not calibrated."""
 
     @property
     def novelty_score(self) -> float:
-        """How far it is from the PDFs of the training in any of these ways; beyond 1 few of these lie."""
+        """Largest of three scores, each of which is at most 1 for PDFs that resemble the training data."""
         return max(
             self.feature_distance, self.anomaly_score, self.qmax_estimate.excess_sharpness / MIN_WRONG_QMAX_SHARPNESS
         )
 
 
 class ClassifierInput(NamedTuple):
-    """Measured PDFs as the network sees them."""
+    """Measured PDFs as the network's input, see `SimulatedBatch`."""
 
     pdf: np.ndarray
-    """[pdf, r]"""
+    """Normalised G(r) [pdf, r]."""
     mask: np.ndarray
+    """Points with data [pdf, r]."""
     settings: np.ndarray
+    """Scaled settings [pdf, setting]."""
 
 
 def classifier_input(measurements: Sequence[Measurement], bond: float) -> ClassifierInput:
-    """Return measured PDFs, their settings complete, as the network sees them; bond in Å."""
+    """Return measured PDFs as the network's input.
+
+    Args:
+        measurements: Measured PDFs with all settings.
+        bond: Nearest-neighbour distance of the element, in Å.
+    """
     r = R_BONDS * bond
     pdfs, setting_rows = [], []
     for measurement in measurements:
         rmin, rmax = float(measurement.r[0]), float(measurement.r[-1])
         in_range = (r >= rmin) & (r <= rmax)
         pdf = np.where(in_range, CubicSpline(measurement.r, measurement.g)(np.clip(r, rmin, rmax)), 0.0)
-        pdfs.append(pdf / (abs(pdf).max() or 1.0))  # any unit fits single precision
+        pdfs.append(pdf / (abs(pdf).max() or 1.0))  # Values in any unit then fit single precision.
         settings = measurement.settings_by_name
         setting_rows.append((settings["qmin"], settings["qmax"], settings["qdamp"], rmin, rmax))
-    padded_length = -(-len(pdfs) // BATCH_SIZE) * BATCH_SIZE  # compiled once, however many there are
+    padded_length = -(-len(pdfs) // BATCH_SIZE) * BATCH_SIZE  # Few lengths need few compilations.
     padded_arrays = (
         np.resize(np.array(measurement, np.float32), (padded_length, len(measurement[0])))
         for measurement in (pdfs, setting_rows)
@@ -97,13 +110,13 @@ def classifier_input(measurements: Sequence[Measurement], bond: float) -> Classi
 def classify_pdfs(
     measurements: Sequence[Measurement], network: TrainedClassifier, *, bond: float, seed: int = 0
 ) -> list[ClassifierOutput]:
-    """Return what the classifier knows of PDFs: each alone gives what it gives among others.
+    """Return the classifier's predictions for measured PDFs. The result of a PDF does not depend on the others.
 
     Args:
-        measurements: with all settings.
-        network: trained.
-        bond: nearest-neighbour distance of the element, in Å.
-        seed: of the draws that intervals are read from.
+        measurements: Measured PDFs with all settings.
+        network: Trained classifier.
+        bond: Nearest-neighbour distance of the element, in Å.
+        seed: Seed of the samples from which the intervals are computed.
     """
     outputs: list[ClassifierOutput] = []
     for start in range(0, len(measurements), BATCH_SIZE):
@@ -132,7 +145,7 @@ def classify_pdfs(
 
 
 def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: float) -> tuple[str, ...]:
-    """Return how a PDF lies outside what the classifier was trained on, in words."""
+    """Return a phrase for each property of a PDF that lies outside the classifier's training data."""
     warnings = []
     settings = measurement.settings_by_name | {"bond": bond}
     for name in ("qmin", "qmax", "qdamp", "bond"):
@@ -141,14 +154,15 @@ def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: 
             warnings.append(f"{name} {settings[name]:.4g} (trained on {low:g} to {high:g})")
     min_rmax = simulated_pdfs.SIMULATION_RANGES["rmax"][0]
     if measurement.r[-1] < min_rmax - 0.05:
-        warnings.append(f"data only to r = {measurement.r[-1]:g} Å (trained on {min_rmax:g} Å and more)")
+        warnings.append(f"the data end at r = {measurement.r[-1]:g} Å (trained on {min_rmax:g} Å and more)")
     if output.qmax_estimate.excess_sharpness > MIN_WRONG_QMAX_SHARPNESS:
-        warnings.append(f"its waves end at Q = {output.qmax_estimate.qmax:.3g} 1/Å, not at qmax {settings['qmax']:g}")
+        estimated_qmax = output.qmax_estimate.qmax
+        warnings.append(f"the data appear to be cut at Q = {estimated_qmax:.3g} 1/Å, not at qmax {settings['qmax']:g}")
     elif output.anomaly_score > 1:
-        warnings.append("looks like two types of particles")
+        warnings.append("the PDF resembles a mixture of two types of particles")
     if output.feature_distance > 1:
         warnings.append(
-            f"unlike all that it was trained on ({output.feature_distance:.2f} times as far as 95 % of that)"
+            f"the PDF does not resemble the training data (feature distance {output.feature_distance:.2f}, limit 1)"
         )
     return tuple(warnings)
 
@@ -156,15 +170,16 @@ def range_warnings(measurement: Measurement, output: ClassifierOutput, *, bond: 
 def novelty_limits(
     params: Any, store: ParticleStore, *, seed: int, module: Classifier
 ) -> tuple[FeatureDistribution, dict[str, Any]]:
-    """Return what tells PDFs unlike those of the training, and the distance and strangeness within which 95 % lie.
+    """Return the distribution of the features, and the card's entries for the limits of the scores and the calibration.
 
-    Mean and spread are of half of some steps that no training has, the distance is of the other half.
+    The PDFs are simulated steps that no training uses. Half of them give the distribution of the features, the other
+    half the limits: 95 % of PDFs have both a feature distance and an anomaly probability below its limit.
 
     Args:
-        params: of the classifier.
-        store: what samples are made from.
-        seed: of the training.
-        module: the network.
+        params: Parameters of the classifier.
+        store: Clusters and packings from which samples are drawn.
+        seed: Seed of the training.
+        module: Network of the classifier.
     """
     test_steps = simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module)
     features = np.concatenate([step_result[2] for step_result in test_steps])
@@ -178,7 +193,7 @@ def novelty_limits(
     anomaly_scores = special.expit(
         np.concatenate([step_result[1].anomaly_log_odds for step_result in test_steps])[1::2]
     )
-    # of the larger of the two ranks, so that 5 % lie beyond either
+    # The larger of the two ranks counts, so that 5 % of the PDFs exceed at least one of the two limits.
     quantile = np.quantile(
         np.maximum(stats.rankdata(distances), stats.rankdata(anomaly_scores)) / len(distances), TYPICAL_FRACTION
     )
@@ -190,11 +205,11 @@ def novelty_limits(
 
 
 def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.ndarray]]) -> dict[str, Any]:
-    """Return what makes types and intervals calibrated on PDFs like those of the training.
+    """Return the card's entries that calibrate type probabilities and intervals on simulated test steps.
 
-    `temperature`: the logarithms of types' probabilities are divided by it (C. Guo et al., Proc. ICML 70, 1321 (2017)).
-    `levels`: of each of `VALUE_NAMES`, the ranks of truths among draws at `RANK_LEVELS`: a level's quantile is read
-    there (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
+    The logarithms of the type probabilities are divided by `temperature` (C. Guo et al., Proc. ICML 70, 1321 (2017)).
+    `levels` holds, for each of `VALUE_NAMES`, the quantiles at `RANK_LEVELS` of the true values' ranks among the
+    samples. A calibrated quantile is read at such a level (V. Kuleshov et al., Proc. ICML 80, 2796 (2018)).
     """
     step_ranks = [label_ranks(batch.labels, mixture, seed) for seed, (batch, mixture, _) in enumerate(test_steps)]
     ranks, is_known = (np.concatenate(column) for column in zip(*step_ranks, strict=True))
@@ -218,10 +233,11 @@ def calibration(test_steps: Sequence[tuple[SimulatedBatch, MixtureDensity, np.nd
 
 
 def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ranks [pdf, value] of truths among draws, not calibrated, and which truths are known.
+    """Return the ranks [pdf, value] of the true values among the network's samples, and a mask of the known values.
 
-    Exact truths, as a width of 0, are blurred by the least deviation that the network can give: their rank among draws
-    about them would else be one half, however well it knows them. The diameter is that with its stretch.
+    The ranks are fractions from 0 to 1 and not calibrated. Exact true values, e.g. a width of 0, are blurred by the
+    smallest standard deviation that the network can give. Their rank would otherwise be one half, whatever the network
+    predicts. The diameter is multiplied by the stretch.
     """
     blur_key, draw_key = jax.random.split(jax.random.key(seed))
     true_values = model.coordinates_from_values(jnp.asarray(labels.values))
@@ -234,13 +250,13 @@ def label_ranks(labels: TrueLabels, mixture: MixtureDensity, seed: int) -> tuple
 
 
 def interval_levels(card: dict[str, Any]) -> Float[np.ndarray, "value end"]:
-    """Return at which levels of draws the ends and the middle of intervals are read."""
+    """Return the levels at which the samples' quantiles are the low end, the median and the high end of intervals."""
     quantiles = (CENTRAL_90[0], 0.5, CENTRAL_90[1])
     return np.array([np.interp(quantiles, RANK_LEVELS, card["levels"][name]) for name in VALUE_NAMES], np.float32)
 
 
 def calibrate_ranks(ranks: Float[np.ndarray, "pdf value"], card: dict[str, Any]) -> Float[np.ndarray, "pdf value"]:
-    """Return the calibrated ranks of truths of ranks among draws."""
+    """Return the calibrated ranks of true values, given their ranks from `label_ranks`."""
     calibrated_columns = [
         np.interp(ranks[:, k], card["levels"][name], RANK_LEVELS) for k, name in enumerate(VALUE_NAMES)
     ]
@@ -250,19 +266,22 @@ def calibrate_ranks(ranks: Float[np.ndarray, "pdf value"], card: dict[str, Any])
 def temper_probabilities(
     probabilities: Float[Array, "*batch type"], temperature: float | Array
 ) -> Float[Array, "*batch type"]:
-    """Return calibrated probabilities of types."""
+    """Return calibrated type probabilities (see `calibration`)."""
     raised_probabilities = jnp.maximum(probabilities, MIN_PROBABILITY) ** (1 / temperature)
     return raised_probabilities / raised_probabilities.sum(axis=-1, keepdims=True)
 
 
 def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module: Classifier) -> dict[str, float]:
-    """Return how well clusters of held-out sizes are named: types right, and N's 90 % interval.
+    """Return the accuracy on listed clusters of held-out sizes.
+
+    The keys are the fraction of correct types, the fraction of 90 % intervals that contain the number of atoms
+    (before calibration), and the number of PDFs.
 
     Args:
-        params: of the classifier.
-        store: stock of what is held out.
-        seed: of the training.
-        module: the network.
+        params: Parameters of the classifier.
+        store: Arrays of the held-out clusters (`particle_store` with `holdout`).
+        seed: Seed of the training.
+        module: Network of the classifier.
     """
     is_correct, is_covered = [], []
     for batch, mixture, _ in simulate_test_steps(params, store, seed=seed, steps=N_TEST_STEPS, module=module):
@@ -270,7 +289,7 @@ def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module:
         predicted_types = np.asarray(model.type_probabilities(mixture)).argmax(axis=1)
         is_correct += (predicted_types == np.asarray(batch.labels.type_index))[is_listed].tolist()
         draws = np.asarray(model.draw_samples(jax.random.key(0), mixture, N_DRAWS)[1])[..., 0]
-        low, high = quantiles(draws, CENTRAL_90)  # not calibrated
+        low, high = quantiles(draws, CENTRAL_90)
         n_atoms = np.asarray(batch.labels.values[:, 0])
         is_covered += ((low <= n_atoms) & (n_atoms <= high))[is_listed].tolist()
     return {
@@ -283,7 +302,7 @@ def evaluate_classifier(params: Any, store: ParticleStore, *, seed: int, module:
 def simulate_test_steps(
     params: Any, store: ParticleStore, *, seed: int, steps: int, module: Classifier
 ) -> list[tuple[SimulatedBatch, MixtureDensity, np.ndarray]]:
-    """Return some steps that no training has, and what the classifier makes of them."""
+    """Return simulated steps that no training uses, each with its mixture densities and features."""
 
     @jax.jit
     def predict_step(params, key, store):
@@ -300,14 +319,14 @@ def simulate_test_steps(
 
 
 def feature_distance(features: np.ndarray, distribution: FeatureDistribution) -> np.ndarray:
-    """Return the distance [pdf] of features from the mean of the training's, in units of their spread."""
+    """Return the distance [pdf] of features from their mean over the training data, in standard deviations."""
     residuals = (features - distribution.mean) @ distribution.whitening
     return np.sqrt((residuals**2).mean(axis=1))
 
 
 @jax.jit
 def _network_input(pdfs: Array, settings: Array, r: Array, bond: Array) -> tuple[Array, Array, Array]:
-    """Return the arrays of a `ClassifierInput`, from G [pdf, r] and qmin, qmax, qdamp, rmin and rmax [pdf, 5]."""
+    """Return the arrays of a `ClassifierInput` from G(r) [pdf, r] and the settings [pdf, 5] of `SETTING_NAMES`."""
     setting_columns = settings.T
     return *simulated_pdfs.mask_and_normalise(
         pdfs, r, setting_columns[3], setting_columns[4]
@@ -318,7 +337,7 @@ def _network_input(pdfs: Array, settings: Array, r: Array, bond: Array) -> tuple
 def _predict_batch(
     params: Any, key: Array, inputs: ClassifierInput, levels: Array, temperature: Array, *, module: Classifier
 ) -> tuple[MixtureDensity, Array, Array, Array]:
-    """Return mixtures, probabilities of types, quantiles [pdf, value, 3] and features."""
+    """Return mixture densities, calibrated type probabilities, quantiles [pdf, value, 3] and features."""
     mixture, intermediates = module.apply(params, *inputs, mutable=["intermediates"])
     draws = jax.vmap(
         lambda pdf_mixture: model.draw_samples(key, jax.tree.map(lambda column: column[None], pdf_mixture), N_DRAWS)[1][

@@ -1,12 +1,17 @@
-r"""An endless stream of simulated PDFs with their truths, made on the device: never the same twice, nothing is stored.
+r"""An endless stream of simulated PDFs with their true labels, computed on the device during the training.
 
-The PDFs of a step follow from a seed and the step's number. The curve of each bin of distances is made once for all the
-PDFs that share an instrument and vibrations, so that a PDF costs two rows of matrix products:
+The seed and the number of the step determine the PDFs of a step. No step repeats a PDF, and no PDF is stored. PDFs
+that share an instrument and vibrations also share the curve of each distance bin. A PDF then costs one row of two
+matrix products:
 
-$F(Q) = \sum_k h_k \frac{\sin Qr_k}{r_k} e^{-\sigma_k^2Q^2/2}$ with $h_k$ the ordered pairs an atom in bin k, and
-$G(r) = \frac{2}{\pi} \int F(Q) \sin Qr\, dQ\; e^{-q_\mathrm{damp}^2r^2/2}$ (P. Debye, Ann. Phys. 351, 809 (1915);
-C. L. Farrow, S. J. L. Billinge, Acta Cryst. A65, 232 (2009)). G(r) stands on even steps of ln r in nominal bonds: there
-a stretch is a shift. Lengths in Å unless in bonds.
+$F(Q) = \sum_k h_k \frac{\sin Qr_k}{r_k} e^{-\sigma_k^2Q^2/2}$ and
+$G(r) = \frac{2}{\pi} \int F(Q) \sin Qr\, dQ\; e^{-q_\mathrm{damp}^2r^2/2}$
+
+Here $h_k$ is the number of ordered pairs per atom in bin $k$, $r_k$ the distance of the bin and $\sigma_k^2$ the
+variance of this distance (P. Debye, Ann. Phys. 351, 809 (1915); C. L. Farrow, S. J. L. Billinge, Acta Cryst. A65, 232
+(2009)). G(r) is computed on even steps of ln r, where a stretch of all distances is a shift. Here r is in units of the
+nominal bond length, which is the bond length that the user states. The stretch is the ratio of the true bond length to
+the nominal one. All lengths are in Å unless another unit is stated.
 """
 
 import math
@@ -33,58 +38,59 @@ from jaxstruc.network.classifier.particles import (
 )
 
 N_POINTS, MIN_R_BONDS, MAX_R_BONDS = 448, 0.7, 12.5
-"""Points of the curve, and the first and last r in nominal bonds."""
+"""Number of points of the PDF, and its first and last r in units of the nominal bond length."""
 R_BONDS = np.exp(np.linspace(math.log(MIN_R_BONDS), math.log(MAX_R_BONDS), N_POINTS)).astype(np.float32)
+"""Distances r of the points of the PDF, in units of the nominal bond length."""
 N_Q = 288
-"""Values of Q, for r up to some 36 Å."""
+"""Number of Q values, enough for r up to about 36 Å."""
 PDFS_PER_INSTRUMENT = 32
-"""PDFs of an instrument."""
+"""Number of PDFs that share one instrument."""
 SIMULATION_RANGES = {
     "bond": (2.3, 3.4),  # Å
     "stretch": (0.96, 1.04),
-    "uiso": (0.0015, 0.03),  # Å², even in the logarithm
-    "delta2": (0.0, 0.8),  # bonds²
+    "uiso": (0.0015, 0.03),  # Å², uniform in the logarithm
+    "delta2": (0.0, 0.8),  # in units of the bond length squared
     "qmin": (0.0, 2.5),  # 1/Å
     "qmax": (10.0, 30.0),  # 1/Å
     "qdamp": (0.0, 0.08),  # 1/Å
     "qbroad": (0.0, 0.02),  # 1/Å
-    "noise": (
-        0.0,
-        0.15,
-    ),  # white noise on F(Q), relative to its root mean square, each point of a 0.02 1/Å grid; squared
-    "background": (0.0, 0.3),  # of the root mean square of G
-    "offset": (0.0, 0.5),  # of that of F: what a wrong normalisation leaves at low Q and below the first bond
+    "noise": (0.0, 0.15),  # standard deviation of F(Q) on a 0.02 1/Å grid, relative to the root mean square of F(Q)
+    "background": (0.0, 0.3),  # amplitude of a smooth background of G(r), relative to the root mean square of G(r)
+    "offset": (0.0, 0.5),  # amplitude of the error of a wrong normalisation, relative to the root mean square of F(Q)
     "rmin": (0.0, 2.2),  # Å
     "rmax": (12.0, 40.0),  # Å
 }
-"""Drawn evenly unless said. "squared": the square of an even number, so that little noise is as common as much."""
+"""Ranges of the simulated conditions. Values are drawn uniformly except uiso and noise. The square root of the noise is
+uniform, so that small noise is more frequent."""
 SHARED_CONDITION_NAMES = ("bond", "stretch", "uiso", "delta2", "qmin", "qmax", "qdamp", "qbroad")
-"""Of these, what PDFs of an instrument share."""
+"""Names of the conditions that the PDFs of one instrument share."""
 CLEAN_FRACTION, NOISELESS_FRACTION, FULL_RANGE_FRACTION, KNOWN_SETTING_FRACTION = 0.4, 0.15, 0.4, 0.6
-"""Shares of PDFs without background and offset, without noise, with all of r, and told their true qmin, and qdamp."""
+"""Fractions of PDFs without background and offset, without noise, with the full range of r, and with the true qmin. The
+last is also the fraction with the true qdamp."""
 ANOMALY_FRACTION = 0.12
-"""Share of PDFs that are not what they are told to be: of two types of particles, or with a wrong qmax."""
+"""Fraction of anomalous PDFs: the sample has particles of two types, or the stated qmax is wrong."""
 BLEND_FRACTION_RANGE, WRONG_QMAX_LOG_RANGE = (0.3, 0.7), (0.1, 0.25)
-"""The share of the first of two particles; by how much the logarithm of a wrong qmax is off."""
+"""Range of the fraction of the first of two particles, and of the error of the logarithm of a wrong qmax."""
 DEFAULT_QDAMP, MAX_QMIN_DEFICIT = 0.03, 1.0
-"""1/Å. What is told of qdamp where it is not known; by how much too low a qmin is told at most."""
+"""Value of qdamp that the network gets if the true one is unknown, and largest amount by which its qmin is lower than
+the true one if that is unknown, both in 1/Å."""
 SETTING_NAMES = ("qmin", "qmax", "qdamp", "rmin", "rmax")
-"""What the network is told, in bonds to their powers."""
+"""Names of the settings that the network gets as input, scaled by `scaled_settings`."""
 VALUE_NAMES = (*particles.PARTICLE_VALUE_NAMES, "stretch")
-"""Numbers to be found."""
+"""Names of the values that the network predicts."""
 
 
 class TrueLabels(NamedTuple):
-    """What samples are; NaN where it does not hold or the atoms do not show it."""
+    """The true types and values of samples."""
 
     type_index: Int[Array, " pdf"]
-    """Index in `STRUCTURE_TYPES`; -1 if the atoms do not show it."""
+    """Index in `STRUCTURE_TYPES`, or -1 if the atoms do not show a type or the PDF is anomalous."""
     values: Float[Array, "pdf value"]
-    """Values as in `VALUE_NAMES`."""
+    """Values in the order of `VALUE_NAMES`. A value is NaN if it is unknown or undefined."""
 
 
 class SharedConditions(NamedTuple):
-    """An instrument, vibrations and bonds; units as in `SIMULATION_RANGES`."""
+    """The conditions that the PDFs of one instrument share, in the units of `SIMULATION_RANGES`."""
 
     bond: Array
     stretch: Array
@@ -97,26 +103,30 @@ class SharedConditions(NamedTuple):
 
 
 class SimulatedBatch(NamedTuple):
-    """PDFs as the network sees them, and their truths."""
+    """Simulated PDFs as the network's input, and their true labels."""
 
     pdf: Float[Array, "pdf r"]
-    """G at `R_BONDS`, divided by its root mean square over the range with data, 0 elsewhere."""
+    """G(r) at `R_BONDS`, divided by its root mean square over the range with data, and 0 outside this range."""
     mask: Bool[Array, "pdf r"]
-    settings: Float[Array, "pdf told"]
+    """True at points with data."""
+    settings: Float[Array, "pdf setting"]
+    """Settings in the order of `SETTING_NAMES`, scaled by `scaled_settings`."""
     labels: TrueLabels
     source: Int[Array, " pdf"]
+    """Code of the source of each sample, e.g. `particles.CUT_SOURCE`."""
     noise: Float[Array, " pdf"]
+    """Standard deviation of the noise, relative to the root mean square of F(Q)."""
     is_anomalous: Bool[Array, " pdf"]
-    """Whether it is not what it is told to be; its truths are left out."""
+    """Whether the sample has particles of two types or its stated qmax is wrong. Its labels are then unknown."""
 
 
 def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float = ANOMALY_FRACTION) -> SimulatedBatch:
-    """Return the PDFs of a step.
+    """Return the PDFs of a training step.
 
     Args:
-        key: of the seed and the step: `jax.random.fold_in(jax.random.key(seed), step)`.
-        store: what samples are made from.
-        anomaly_fraction: share of PDFs that are not what they are told to be.
+        key: Random key of the step, `jax.random.fold_in(jax.random.key(seed), step)`.
+        store: Clusters and packings from which samples are drawn.
+        anomaly_fraction: Fraction of anomalous PDFs (see `ANOMALY_FRACTION`).
     """
     particle_key, instrument_key = jax.random.split(key)
     return simulate_particle_pdfs(
@@ -127,7 +137,7 @@ def simulate_batch(key: Array, store: ParticleStore, *, anomaly_fraction: float 
 def write(
     store: ParticleStore, path: Path, *, seed: int, steps: int, report_progress: Callable[[int, int, str], None]
 ) -> None:
-    """Write the first steps of a seed to HDF5; the file appears whole or not at all."""
+    """Write the PDFs of the first steps of a seed to an HDF5 file, which appears only when it is complete."""
     jitted_batch = jax.jit(simulate_batch)
     with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
         file.attrs.update(
@@ -136,7 +146,7 @@ def write(
                 "jaxstruc": jaxstruc.__version__,
                 "types": STRUCTURE_TYPES,
                 "values": VALUE_NAMES,
-                "told": SETTING_NAMES,
+                "settings": SETTING_NAMES,
             }
         )
         file["r"] = R_BONDS
@@ -149,21 +159,21 @@ def write(
 
 
 def _file_columns(batch: SimulatedBatch) -> dict[str, Array]:
-    """Return the arrays of a batch by their names in a data set's file."""
+    """Return the arrays of a batch by their names in the HDF5 file."""
     return {
         "pdf": batch.pdf,
-        "seen": batch.mask,
-        "told": batch.settings,
+        "mask": batch.mask,
+        "settings": batch.settings,
         "source": batch.source,
         "noise": batch.noise,
-        "strange": batch.is_anomalous,
+        "is_anomalous": batch.is_anomalous,
         "type": batch.labels.type_index,
         "values": batch.labels.values,
     }
 
 
 def simulate_particle_pdfs(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
-    """Return the PDFs of a batch of particles, each group of `PDFS_PER_INSTRUMENT` with an instrument of its own."""
+    """Return simulated PDFs of particles. Each group of `PDFS_PER_INSTRUMENT` particles gets its own instrument."""
     grouped_particles = jax.tree.map(
         lambda column: column.reshape(-1, PDFS_PER_INSTRUMENT, *column.shape[1:]), particle_batch
     )
@@ -183,7 +193,7 @@ def reduced_structure_function(
 
 
 def pdf_from_f(f: Float[Array, "pdf q"], conditions: SharedConditions) -> Float[Array, "pdf r"]:
-    """Return G(r) at `R_BONDS` nominal bonds, in 1/Å²."""
+    """Return G(r) in 1/Å², at `R_BONDS` times the nominal bond length."""
     r, step = R_BONDS * conditions.bond, (conditions.qmax - conditions.qmin) / N_Q
     return (
         2
@@ -196,20 +206,23 @@ def pdf_from_f(f: Float[Array, "pdf q"], conditions: SharedConditions) -> Float[
 
 
 def q_midpoints(conditions: SharedConditions) -> Float[Array, " q"]:
-    """Return the middles of `N_Q` even parts of the range of Q, in 1/Å."""
+    """Return the midpoints of `N_Q` equal intervals from qmin to qmax, in 1/Å."""
     return conditions.qmin + (conditions.qmax - conditions.qmin) * (jnp.arange(N_Q) + 0.5) / N_Q
 
 
 def mask_and_normalise(g: Array, r: Array, rmin: Array, rmax: Array) -> tuple[Array, Array]:
-    """Return PDFs as the network sees them, over their root mean square, and where there are data."""
+    """Return PDFs divided by their root mean square over rmin to rmax and 0 outside, and the mask of this range."""
     mask = (r >= rmin[:, None]) & (r <= rmax[:, None])
     g = jnp.where(mask, g, 0.0)
     mean_square = (g**2).sum(axis=1, keepdims=True) / jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
     return g / jnp.sqrt(jnp.where(mean_square > 0, mean_square, 1.0)), mask
 
 
-def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf told"]:
-    """Return the settings for the network, each about 1: in bonds to their powers; r ends with `R_BONDS` at most."""
+def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf setting"]:
+    """Return the settings as the network's input: free of units through the bond length, and at most about 1.
+
+    An rmax beyond the last of `R_BONDS` is replaced by it.
+    """
     range_end = jnp.minimum(rmax / bond, MAX_R_BONDS)
     return jnp.stack(
         [qmin * bond / 5, qmax * bond / 60, qdamp * bond / 0.1, rmin / bond, range_end / MAX_R_BONDS], axis=-1
@@ -217,7 +230,7 @@ def scaled_settings(bond, qmin, qmax, qdamp, rmin, rmax) -> Float[Array, "pdf to
 
 
 def _simulate_group(key: Array, particle_batch: ParticleBatch, *, anomaly_fraction: float) -> SimulatedBatch:
-    """Return the PDFs of samples with one instrument."""
+    """Return simulated PDFs of samples that share one instrument."""
     conditions_key, pdf_key, noise_key, offset_key, background_key, known_key, anomaly_key = jax.random.split(key, 7)
     conditions = _draw_shared_conditions(conditions_key)
     blend_fraction, qmax = _draw_anomalies(anomaly_key, particle_batch.type_index, conditions.qmax, anomaly_fraction)
@@ -262,7 +275,10 @@ def _simulate_group(key: Array, particle_batch: ParticleBatch, *, anomaly_fracti
 
 
 def _draw_anomalies(key: Array, type_index: Array, qmax: Array, anomaly_fraction: float) -> tuple[Array, Array]:
-    """Return the share of the first of two particles, 1 for most, and the qmax that is told, for most the true one."""
+    """Return the fraction of the first of two blended particles, and the qmax that the network gets.
+
+    Most PDFs are not anomalous: their fraction is 1 and their qmax is the true one.
+    """
     choice, amount, direction = jax.random.uniform(key, (3, len(type_index)))
     other_type_index = jnp.roll(type_index, 1)
     is_blend = (
@@ -280,7 +296,7 @@ def _draw_anomalies(key: Array, type_index: Array, qmax: Array, anomaly_fraction
 
 
 def _draw_shared_conditions(key: Array) -> SharedConditions:
-    """Return what PDFs of an instrument share, drawn at random."""
+    """Return random conditions that the PDFs of one instrument share."""
     conditions = _draw_uniform(key, SHARED_CONDITION_NAMES, ())
     log_minimum, log_maximum = map(math.log, SIMULATION_RANGES["uiso"])
     fraction = (conditions["uiso"] - SIMULATION_RANGES["uiso"][0]) / (
@@ -290,12 +306,12 @@ def _draw_shared_conditions(key: Array) -> SharedConditions:
 
 
 def _root_mean_square(values: Float[Array, "pdf x"]) -> Float[Array, "pdf 1"]:
-    """Return root mean squares."""
+    """Return the root mean square of each row."""
     return jnp.sqrt(jnp.mean(values**2, axis=1, keepdims=True))
 
 
 def _bin_scattering(q: Array, conditions: SharedConditions) -> Float[Array, "bin q"]:
-    """Return F(Q) of each bin for one ordered pair an atom; the width of bins is taken out again."""
+    """Return F(Q) of each distance bin for one ordered pair per atom, corrected for the width of the bins."""
     bond_length = conditions.bond * conditions.stretch
     bin_distances = jnp.maximum(jnp.arange(N_BINS), 1) * BIN_WIDTH
     distance = bin_distances * bond_length
@@ -309,7 +325,7 @@ def _bin_scattering(q: Array, conditions: SharedConditions) -> Float[Array, "bin
 
 
 def _normalisation_error(key: Array, q: Array) -> Float[Array, "pdf q"]:
-    """Return what a wrong normalisation leaves in F(Q): a rise at low Q, and waves of r below the first bond."""
+    """Return the error of F(Q) from a wrong normalisation: a rise at low Q, and waves of r below the bond length."""
     rise_key, phase_key, r_key = jax.random.split(key, 3)
     r = jax.random.uniform(r_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=1.4)
     phase = jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)
@@ -318,7 +334,7 @@ def _normalisation_error(key: Array, q: Array) -> Float[Array, "pdf q"]:
 
 
 def _smooth_background(key: Array, r: Array) -> Float[Array, "pdf r"]:
-    """Return a smooth background of G(r): waves longer than any bond."""
+    """Return a smooth background of G(r), with wavelengths longer than any bond length."""
     wavelength_key, phase_key = jax.random.split(key)
     wave_number = 2 * jnp.pi / jax.random.uniform(wavelength_key, (PDFS_PER_INSTRUMENT, 2, 1), minval=8.0, maxval=40.0)
     return jnp.cos(wave_number * r + jax.random.uniform(phase_key, (PDFS_PER_INSTRUMENT, 2, 1), maxval=2 * jnp.pi)).sum(
@@ -327,7 +343,7 @@ def _smooth_background(key: Array, r: Array) -> Float[Array, "pdf r"]:
 
 
 def _draw_uniform(key: Array, names: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, Array]:
-    """Return values drawn evenly from their ranges."""
+    """Return values drawn uniformly from their ranges in `SIMULATION_RANGES`."""
     keys = jax.random.split(key, len(names))
     return {
         name: jax.random.uniform(subkey, shape, minval=SIMULATION_RANGES[name][0], maxval=SIMULATION_RANGES[name][1])

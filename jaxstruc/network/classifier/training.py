@@ -1,4 +1,8 @@
-"""The training of the classifier on simulated PDFs, never the same twice; it can be resumed at any step."""
+"""The training of the classifier on simulated PDFs, none of which is used twice.
+
+The folder of a training contains its options (`config.json`), the last checkpoint (`checkpoints`), from which it can be
+resumed, and the metrics (`metrics.jsonl`).
+"""
 
 import json
 from collections.abc import Callable
@@ -21,21 +25,21 @@ from jaxstruc.network.classifier.particles import ParticleStore
 from jaxstruc.options.training import TrainClassifierOptions
 
 CHECKPOINT_INTERVAL = 100
-"""Steps from one checkpoint to the next."""
+"""Number of steps from one checkpoint to the next."""
 
 
 class ClassifierTrainingState(NamedTuple):
-    """All that a step changes."""
+    """The state that a training step changes."""
 
     params: Any
     mean_params: Any
-    """Of the parameters, with older ones fading: what is kept in the end."""
+    """Exponential moving average of the parameters, which is the result of the training."""
     optimiser_state: Any
     step: Array
 
 
 def optimiser(config: TrainClassifierOptions) -> optax.GradientTransformation:
-    """Return AdamW with clipped gradients."""
+    """Return the AdamW optimiser with clipped gradients."""
     rate = optax.warmup_cosine_decay_schedule(0.0, config.rate, max(1, config.steps // 20), config.steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=config.decay))
 
@@ -57,7 +61,7 @@ def initial_state(config: TrainClassifierOptions, module: Classifier) -> Classif
 def train_step(
     state: ClassifierTrainingState, store: ParticleStore, *, module: Classifier, config: TrainClassifierOptions
 ) -> tuple[ClassifierTrainingState, dict[str, Array]]:
-    """Return the state after a step on PDFs made from the seed and the step's number, and what the loss tells."""
+    """Return the state after one step, and the metrics of the loss. Seed and step number determine the PDFs."""
     batch = simulated_pdfs.simulate_batch(jax.random.fold_in(jax.random.key(config.seed), state.step), store)
     gradient, metrics = jax.grad(classifier_loss, has_aux=True)(state.params, batch, module)
     updates, optimiser_state = optimiser(config).update(gradient, state.optimiser_state, state.params)
@@ -78,21 +82,23 @@ def train_classifier(
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
 ) -> tuple[Any, dict[str, float]]:
-    """Return the parameters of a trained classifier, a mean over the last steps, and the last metrics.
+    """Train the classifier, and return its parameters and the last metrics.
 
-    A checkpoint in `folder/checkpoints` is where a run goes on from; means of metrics are in `folder/metrics.jsonl`.
+    The parameters are an exponential moving average over the steps. A training with a checkpoint in
+    `folder/checkpoints` is resumed from it. The metrics in `folder/metrics.jsonl` are means over the steps from one
+    checkpoint to the next.
 
     Args:
-        store: what samples are made from.
-        config: settings.
-        folder: of the run.
-        module: the network.
-        report_progress: called with steps done and metrics.
-        stop_after: step after which to return early, as an interruption would.
+        store: Clusters and packings from which samples are drawn.
+        config: Options of the training.
+        folder: Folder of the training.
+        module: Network of the classifier, by default one of the standard size.
+        report_progress: Function that is called at each checkpoint with the number of steps done and the metrics.
+        stop_after: Number of steps after which the training returns early, as if it were interrupted.
 
     Raises:
-        ValueError: where the folder holds a run with other settings.
-        FloatingPointError: where the loss is not finite.
+        ValueError: If the folder holds a training with other options.
+        FloatingPointError: If the loss is not finite.
     """
     module = module or Classifier()
     _claim_folder(folder, config)
@@ -122,7 +128,7 @@ def train_classifier(
 
 
 def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *, command: str) -> dict[str, Any]:
-    """Return what a reader must know of a trained classifier: its making, the limits of its data, how good it is."""
+    """Return the card of a classifier: how it was trained, the limits of its data, and its metrics."""
     return {
         "name": f"classifier-seed{config.seed}",
         "command": command,
@@ -141,18 +147,19 @@ def classifier_card(config: TrainClassifierOptions, metrics: dict[str, float], *
 
 
 def _claim_folder(folder: Path, config: TrainClassifierOptions) -> None:
-    """Write the settings to the run's folder, or check that those there are the same."""
+    """Write the options to the folder of the training, or check that the options there are the same."""
     path = folder / "config.json"
     if not path.exists():
         files.write_text(path, json.dumps(asdict(config), indent=1) + "\n")
     elif (stored_settings := json.loads(path.read_text("utf-8"))) != asdict(config):
         raise ValueError(
-            f"Expected the run in {folder} to be of {asdict(config)}, got {stored_settings}; pass another --out."
+            f"Expected the training in {folder} to have the options {asdict(config)}, got {stored_settings}; "
+            "pass the same options to resume it, or another --out."
         )
 
 
 def _last_metrics(folder: Path) -> dict[str, float]:
-    """Return the last metrics of a run, none of one that begins."""
+    """Return the last metrics in the folder, or an empty dictionary if there are none."""
     path = folder / "metrics.jsonl"
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     return json.loads(lines[-1]) if lines else {}
@@ -161,12 +168,12 @@ def _last_metrics(folder: Path) -> dict[str, float]:
 def _refuse_nan(metrics: dict[str, float], step: int) -> None:
     if any(value != value for value in metrics.values()):
         raise FloatingPointError(
-            f"Expected finite losses, got {metrics} in step {step}; the last checkpoint is kept: lower --rate."
+            f"Expected finite losses, got {metrics} in step {step}; lower --rate and pass another --out."
         )
 
 
 def _log_metrics(folder: Path, step: int, metrics: dict[str, float]) -> None:
-    """Append a line to the metrics; lines of steps after a checkpoint, which run again, are dropped."""
+    """Append a line to the metrics, and drop lines of this step and later ones, which a resumed training repeats."""
     path = folder / "metrics.jsonl"
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     earlier_lines = [line for line in lines if json.loads(line)["step"] < step]

@@ -1,1 +1,1 @@
-"""The conditional variational autoencoder that proposes structures for a PDF."""
+"""The conditional variational autoencoder (CVAE) that proposes structures for a PDF."""

@@ -1,7 +1,8 @@
-"""Families of clusters, elements and bond lengths to arrays on disk; splits; PDFs simulated on the device.
+"""The data set of the autoencoder: PDFs simulated for clusters of several shapes, elements and bond lengths.
 
-A data set keeps each shape once, with bond length 1, and for each PDF its shape, bond length and instrument. PDFs of a
-single element depend on distances alone (f cancels), so one table of distinct distances a shape gives them all.
+A data set stores each shape once with bond length 1. For each PDF it stores the shape, the bond length and the
+conditions. The form factor of a single element cancels in its PDF, which then depends on the distances only. One table
+of distinct distances for each shape is therefore enough for all its PDFs.
 """
 
 import json
@@ -27,10 +28,11 @@ from jaxstruc.scattering.debye import Instrument, Pairs
 from jaxstruc.scattering.pair_distribution import Grid
 
 PDF_GRID = Grid(qmin=0.0, qmax=30.0, qstep=0.1, rmin=0.0, rmax=30.0, rstep=0.1)
-"""The model's grid: 301 points, KDD 2020 table 3."""
+"""Grid of the model's PDFs, with 301 points (KDD 2020, table 3)."""
 
 ELEMENTS = tuple("Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Mo Tc Ru Rh Pd Ag Cd La Hf Ta W Re Os Ir Pt Au Hg".split())
-"""d-block metals of periods 4 to 6. Lanthanum stands for group 3 of period 6: lutetium has no tabulated radius."""
+"""Elements of the data sets: the d-block metals of periods 4 to 6. Lanthanum represents group 3 of period 6, because
+lutetium has no tabulated radius."""
 
 CONDITION_RANGES = {
     "uiso": (0.003, 0.025),  # Å²
@@ -42,20 +44,21 @@ CONDITION_RANGES = {
     "rmax": (15.0, 30.0),  # Å
     "noise": (0.0, 0.15),  # white noise on F(Q), relative to the root mean square of F
 }
-"""Instruments of the `real` preset, drawn evenly."""
+"""Ranges of the conditions of the preset `real`, from which values are drawn uniformly."""
 
 BOND_FACTORS = {
     "kdd": np.linspace(0.99, 1.01, 10),
     "kdd-shapes": np.ones(1),
     "real": np.linspace(0.97, 1.03, 10),
 }
-"""Bond lengths of an element, relative to its own."""
+"""Bond lengths of each preset, relative to the element's bond length."""
 
 N_TEST_STRUCTURES = 137
+"""Number of structures in the test part of a random split (KDD 2020)."""
 
 
 class Conditions(NamedTuple):
-    """What was drawn for each PDF; all [pdf]. Units as in `CONDITION_RANGES`."""
+    """The conditions of each PDF [pdf], in the units of `CONDITION_RANGES`."""
 
     uiso: Array
     delta2: Array
@@ -68,24 +71,24 @@ class Conditions(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """PDFs with their structures and conditions."""
+    """Simulated PDFs with their structures and conditions."""
 
     shapes: list[Cluster]
     shape_index: np.ndarray
-    """[pdf] index into `shapes`."""
+    """Index into `shapes` of each PDF [pdf]."""
     bond: np.ndarray
-    """[pdf] nearest-neighbour distance, in Å."""
+    """Nearest-neighbour distance of each PDF [pdf], in Å."""
     element: np.ndarray
-    """[pdf] symbols; of several metals with one bond length, all, joined by a space."""
+    """Element symbols of each PDF [pdf]. Several metals with the same bond length are joined by a space."""
     conditions: Conditions
     pdf: np.ndarray
-    """[pdf, 301] G(r) on `PDF_GRID`, in 1/Å², zero outside rmin to rmax."""
+    """G(r) on `PDF_GRID` [pdf, 301] in 1/Å², with 0 outside rmin to rmax."""
     preset: str
     seed: int
 
 
 class Split(NamedTuple):
-    """Indices of PDFs."""
+    """Indices of the PDFs in the training, validation and test parts."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -97,16 +100,18 @@ def generate(
 ) -> Dataset:
     """Return a simulated data set.
 
-    `kdd`: KDD 2020 section 4.3; bond lengths from the tabulated metallic radius, one instrument. Metals of equal radius
-    give equal structures, which are merged. `kdd-shapes`: the same with the shapes of `shapes.fcc_shapes` and one
-    bond length a metal. `real`: the shapes of `kdd` with real nearest-neighbour distances, `draws` random instruments
-    for each structure.
+    There are three presets:
+
+    - `kdd`: the data set of KDD 2020, section 4.3 (see `model`), with bond lengths from tabulated metallic radii and
+      one instrument. Metals of equal radius give equal structures, which are merged.
+    - `kdd-shapes`: as `kdd`, but with the shapes of `wide_fcc_family` and one bond length for each metal.
+    - `real`: the shapes of `kdd` with real nearest-neighbour distances, and random conditions for each PDF.
 
     Args:
-        preset: "kdd", "kdd-shapes" or "real".
-        seed: of the conditions and the noise.
-        draws: instruments for each structure; 1 but for real, whatever is asked.
-        report_progress: called with PDFs done and in all.
+        preset: Name of the preset.
+        seed: Seed of the conditions and the noise.
+        draws: Number of random conditions for each structure in the preset `real`. Other presets ignore it.
+        report_progress: Function that is called with the number of PDFs done and the number of all PDFs.
     """
     shapes = list(wide_fcc_family() if preset == "kdd-shapes" else fcc_family())
     shape_index, bond, element = _distinct_structures(preset, len(shapes))
@@ -120,14 +125,14 @@ def generate(
 
 
 def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
-    """Return a split of a data set.
+    """Return a random split of a data set into training, validation and test parts.
 
     Args:
-        dataset: to split.
-        strategy: "random" keeps 137 structures for test and splits the others 4:1, as the paper; all PDFs of a
-            structure stay together, but each shape is on every side. "shape" keeps whole shapes apart: about a quarter
-            for test, an eighth for validation.
-        seed: of the shuffle.
+        dataset: Data set to split.
+        strategy: Either "random" or "shape". "random" takes 137 structures for the test and splits the others 4:1, as
+            in KDD 2020. All PDFs of a structure stay together, but each shape may occur in all parts. "shape" keeps all
+            PDFs of a shape together, with about a quarter of the shapes for the test and an eighth for the validation.
+        seed: Seed of the shuffle.
     """
     rng = np.random.default_rng(seed)
     if strategy == "shape":
@@ -144,9 +149,9 @@ def split(dataset: Dataset, *, strategy: str, seed: int) -> Split:
 
 
 def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
-    """Return PDFs divided by their root mean square over the points that are not zero: the network's input.
+    """Return PDFs divided by their root mean square over the points that are not zero, as the network's input.
 
-    The measured scale is unknown, and points outside the data's r range are zero.
+    The scale of a measured PDF is unknown, and points outside the r range of the data are zero.
     """
     mask = pdf != 0
     n_points = jnp.maximum(jnp.sum(mask, axis=-1, keepdims=True), 1)
@@ -155,7 +160,11 @@ def normalise(pdf: Float[Array, "*batch r"]) -> Float[Array, "*batch r"]:
 
 
 def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
-    """Return the lowest and highest value of each condition, drawn from or present, in units of `CONDITION_RANGES`."""
+    """Return the range of each condition, in the units of `CONDITION_RANGES`.
+
+    The preset `real` has the ranges from which the conditions were drawn. Other presets have the smallest and largest
+    value of the data set.
+    """
     if dataset.preset == "real":
         return {name: list(bounds) for name, bounds in CONDITION_RANGES.items()}
     columns = dataset.conditions._asdict().items()
@@ -163,7 +172,7 @@ def condition_ranges(dataset: Dataset) -> dict[str, list[float]]:
 
 
 def shape_features(shapes: list[Cluster], *, atoms: int, satellites: int) -> representation.Features:
-    """Return the unit-sphere features of each shape, stacked; the radius is that of bond length 1."""
+    """Return the unit-sphere features of all shapes, stacked, with radii in units of the bond length."""
     anchors = jnp.asarray(representation.satellites(satellites))
     structures = [from_ase(shape.to_ase("Au", bond=1.0), n_rows=atoms) for shape in shapes]
     stacked_structures = jax.tree.map(lambda *rows: np.stack(rows), *structures)
@@ -174,7 +183,7 @@ _batched_features = jax.jit(jax.vmap(representation.unit_sphere_features, in_axe
 
 
 def write(dataset: Dataset, path: Path) -> None:
-    """Write a data set to HDF5; the file appears whole or not at all, and equal data gives equal bytes."""
+    """Write a data set to an HDF5 file, which appears only when it is complete. Equal data give equal bytes."""
     with files.atomic_replacement(path) as temporary_path, h5py.File(temporary_path, "w") as file:
         file.attrs["preset"], file.attrs["seed"] = dataset.preset, dataset.seed
         file.attrs["jaxstruc"] = jaxstruc.__version__
@@ -191,10 +200,10 @@ def write(dataset: Dataset, path: Path) -> None:
 
 
 def read(path: Path) -> Dataset:
-    """Return a data set from HDF5.
+    """Return a data set from an HDF5 file.
 
     Raises:
-        ValueError: where the file is missing or is not one of `write`'s.
+        ValueError: If the file is missing or was not written by `write`.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -211,11 +220,11 @@ def read(path: Path) -> Dataset:
                 seed=int(file.attrs["seed"]),
             )
     except (OSError, KeyError) as error:
-        raise ValueError(f"Expected a data set of `jaxstruc generate`, got {path}: {error}.") from error
+        raise ValueError(f"Expected a data set written by `jaxstruc generate`, got {path}: {error}.") from error
 
 
 def _distinct_structures(preset: str, n_shapes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return shape, bond length and elements of each distinct structure."""
+    """Return the shape index, the bond length in Å and the elements of each distinct structure."""
     bond_rule = form_factors.bond_length if preset == "real" else form_factors.tabulated_bond_length
     elements: dict[float, list[str]] = {}
     for symbol in ELEMENTS:
@@ -231,14 +240,14 @@ def _distinct_structures(preset: str, n_shapes: int) -> tuple[np.ndarray, np.nda
 
 
 def _kdd_conditions(key, n_pdfs: int) -> Conditions:
-    """Return KDD 2020 table 3: Biso 1 Å², delta2 2 Å², qdamp 0.04 1/Å, Q 0-30 1/Å, r 0-30 Å."""
+    """Return the conditions of KDD 2020, table 3 (Biso = 1 Å²), which all PDFs share."""
     values = {"uiso": 1 / (8 * np.pi**2), "delta2": 2.0, "qdamp": 0.04, "qmin": 0.0, "qmax": 30.0}
     values |= {"rmin": 0.0, "rmax": 30.0, "noise": 0.0}
     return Conditions(**{name: jnp.full(n_pdfs, value, jnp.float32) for name, value in values.items()})
 
 
 def _random_conditions(key, n_pdfs: int) -> Conditions:
-    """Return conditions drawn evenly from `CONDITION_RANGES`."""
+    """Return conditions drawn uniformly from `CONDITION_RANGES`."""
     keys = jax.random.split(key, len(CONDITION_RANGES))
     return Conditions(
         **{
@@ -249,7 +258,7 @@ def _random_conditions(key, n_pdfs: int) -> Conditions:
 
 
 def _simulate_all(shapes, shape_index, bond, conditions, key, report_progress, *, batch_size: int = 2000) -> np.ndarray:
-    """Return the PDFs, simulated in batches of one size so that one compilation serves all."""
+    """Return the PDFs, simulated in batches of the same size, which need only one compilation."""
     distance_tables = distance_table(shapes)
     n_pdfs = len(shape_index)
     pdfs = []
@@ -268,7 +277,7 @@ def _simulate_all(shapes, shape_index, bond, conditions, key, report_progress, *
 
 
 def distance_table(shapes: list[Cluster]) -> Histogram:
-    """Return the distinct pair distances of each shape at bond length 1, padded with weight 0 [shape, distance]."""
+    """Return the distinct pair distances of each shape at bond length 1 [shape, distance], padded with weight 0."""
     histograms = [distinct_distances(shape.positions) for shape in shapes]
     max_length = max(len(histogram.mean) for histogram in histograms)
 
@@ -290,13 +299,13 @@ def distance_table(shapes: list[Cluster]) -> Histogram:
 def simulate_pdfs(
     histogram: Histogram, bond: Float[Array, ""], conditions: Conditions, key: Array
 ) -> Float[Array, " r"]:
-    """Return G(r) on `PDF_GRID` of clusters of one element, in a batch, with noise and r range as drawn.
+    """Return a batch of G(r) on `PDF_GRID` for clusters of one element, with the noise and r range of the conditions.
 
     Args:
-        histogram: one row of `distance_table` each.
-        bond: nearest-neighbour distance, in Å.
-        conditions: of each PDF.
-        key: random key of each PDF's noise.
+        histogram: Rows of `distance_table`, one for each PDF.
+        bond: Nearest-neighbour distance of each PDF, in Å.
+        conditions: Conditions of each PDF.
+        key: Random key of each PDF's noise.
     """
     q = jnp.asarray(PDF_GRID.q, bond.dtype)
     kind_index = jnp.zeros(histogram.mean.shape, int)
@@ -315,11 +324,11 @@ def simulate_pdfs(
 
 
 def instrument_from_conditions(conditions: Conditions) -> Instrument:
-    """Return the part of the conditions that acts on pairs and on G(r)."""
+    """Return the conditions that belong to the instrument: uiso, delta2 and qdamp."""
     return Instrument(uiso=conditions.uiso, delta2=conditions.delta2, qdamp=conditions.qdamp)
 
 
 def mask_r_range(curve: Float[Array, " r"], conditions: Conditions) -> Float[Array, " r"]:
-    """Return a curve on `PDF_GRID`, zero outside rmin to rmax."""
+    """Return a curve on `PDF_GRID` with 0 outside rmin to rmax."""
     r = jnp.asarray(PDF_GRID.r, curve.dtype)
     return jnp.where((r >= conditions.rmin) & (r <= conditions.rmax), curve, 0.0)

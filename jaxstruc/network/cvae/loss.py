@@ -1,4 +1,8 @@
-"""The training loss and its parts, and the PDF term that the KDD 2020 paper proposes."""
+"""The training loss of the autoencoder, with the optional PDF term.
+
+Section 6 of the KDD 2020 paper (see `model`) proposes the PDF term: it compares the PDF of the decoded structure with
+the input PDF.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,16 +21,16 @@ from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.pair_distribution import Grid
 
 MIN_VARIANCE_FACTOR = 0.1
-"""Least bracket of the pair width in the PDF term, so that a wrong short distance still has a gradient."""
+"""Smallest factor of the pair variance in the PDF term. A wrong short distance then still has a gradient."""
 MAX_DISTANCE = 36.0
-"""Å. Longest distance in the PDF term: beyond the r range and the data's largest particles."""
+"""Longest distance in the PDF term, in Å. It exceeds the r range and the largest particles of the data."""
 LOSS_GRID = Grid(**{**vars(dataset.PDF_GRID), "max_distance": MAX_DISTANCE, "accuracy": 1e-5})
 MAX_TRILATERATION_STEPS, TRILATERATION_TOLERANCE = 20, 1e-3
-"""Most iterations of the trilateration within the loss, and the gradient at which it ends."""
+"""Largest number of L-BFGS steps of the trilateration in the loss, and its tolerance."""
 
 
 class TrainingBatch(NamedTuple):
-    """PDFs with their structures."""
+    """A batch of PDFs with their structures."""
 
     features: Features
     pdf: Float[Array, "batch r"]
@@ -43,21 +47,27 @@ def loss(
     beta: Float[Array, ""] | float,
     pdf: Float[Array, ""] | float,
 ) -> tuple[Array, dict[str, Array]]:
-    """Return the loss and its parts: what is minimised is what is reported.
+    """Return the loss, which is minimised, and a dictionary of the loss and its unweighted terms.
 
-    Reconstruction is the mean squared error of the distances between atoms present, and of their satellite distances
-    (KDD 2020 eq. 5), in radii; radius that of the log radius; presence a cross entropy; kl in nats, for the DAE the
-    squared distance of the latent vectors; pdf the mean squared difference of normalised PDFs, the term that section 6
-    of the paper proposes, of the structure that a draw from the prior gives: PDF in, PDF out, as in use.
+    The terms are:
+
+    - `pair` and `satellite`: mean squared errors of the distances between present atoms, and from present atoms to
+      satellites (KDD 2020 eq. 5), in units of the particle's radius.
+    - `radius`: mean squared error of the logarithm of the radius.
+    - `presence`: cross entropy of the presence of atoms.
+    - `kl`: KL divergence of posterior and prior in nats, or for the DAE the squared distance of their means.
+    - `pdf`: mean squared difference of the input PDF and the PDF of a structure, both normalised. The structure is
+      decoded from a random draw of the prior, as in the use of the network. This term exists only if its final weight
+      is above 0.
 
     Args:
-        params: of the network.
+        params: Parameters of the network.
         batch: PDFs with their structures.
-        key: of the latent draws.
-        network: the autoencoder.
-        config: settings.
-        beta: weight of the penalty at this point of its schedule.
-        pdf: weight of the PDF term at this point of its schedule.
+        key: Random key of the latent draws.
+        network: Autoencoder.
+        config: Options of the training, among them the weights of the terms.
+        beta: Weight of the `kl` term at this point of its schedule.
+        pdf: Weight of the `pdf` term at this point of its schedule.
     """
     penalty = model.kl_divergence if network.sizes.stochastic else model.squared_mean_distance
     key_posterior, key_prior = jax.random.split(key)
@@ -87,9 +97,10 @@ def loss(
 def distance_pdf_difference(
     decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions
 ) -> Float[Array, ""]:
-    """Return the mean squared difference of a decoded structure's normalised PDF and the input's.
+    """Return the mean squared difference of the input PDF and the PDF of the decoded distances, both normalised.
 
-    The decoded distances times the decoded radius go straight to G(r), each pair weighted by both presences.
+    The PDF is computed directly from the decoded distances, multiplied by the decoded radius. The weight of a pair is
+    the product of the presences of both atoms.
     """
     distance_matrix = jnp.abs(decoded.pair) * jnp.exp(decoded.log_radius)
     return _normalised_pdf_difference(distance_matrix, jax.nn.sigmoid(decoded.presence), pdf, conditions)
@@ -98,7 +109,10 @@ def distance_pdf_difference(
 def coordinate_pdf_difference(
     decoded: DecodedStructure, pdf: Float[Array, " r"], conditions: dataset.Conditions
 ) -> Float[Array, ""]:
-    """Return the same for the trilaterated coordinates: distances that no structure has count as that structure's."""
+    """Return the mean squared difference of the input PDF and the PDF of the trilaterated coordinates, both normalised.
+
+    Decoded distances may contradict each other. The coordinates give distances that do not.
+    """
     proposal = propose.trilaterate_decoded(
         decoded, iterations=MAX_TRILATERATION_STEPS, tolerance=TRILATERATION_TOLERANCE
     )
@@ -106,10 +120,11 @@ def coordinate_pdf_difference(
 
 
 PDF_TERMS = {"distances": distance_pdf_difference, "coordinates": coordinate_pdf_difference}
+"""Functions of the PDF term for each value of the option `pdf_through`."""
 
 
 def _normalised_pdf_difference(distance_matrix, presence, pdf, conditions: dataset.Conditions) -> Float[Array, ""]:
-    """Return the mean squared difference of the normalised PDFs; distances beyond `MAX_DISTANCE` count as that."""
+    """Return the mean squared difference of two normalised PDFs. Distances above `MAX_DISTANCE` are reduced to it."""
     pair_distances = pair_distribution.pair_distances_from_matrix(
         jnp.minimum(distance_matrix, MAX_DISTANCE), presence, LOSS_GRID
     )

@@ -1,9 +1,12 @@
-"""The autoencoders of KDD 2020, variational and deterministic, in flax.linen: arrays in, arrays out, no physics.
+"""The variational and the deterministic autoencoder of KDD 2020, in flax.linen. This module contains no physics.
 
-Section 4.1 of A. S. Anker, E. T. S. Kjaer et al., KDD workshop on mining and learning with graphs (2020). What the
-paper leaves open is decided here: the PDF is a sequence of one point with as many channels as r values, so the prior's
-convolutions of width 1 are gated dense layers; the encoder's features are averaged over the atoms present before its
-last layer; the decoder sees the latent vector alone (section 4.1) and gives presence and radius besides.
+Source: section 4.1 of A. S. Anker, E. T. S. Kjaer et al., KDD workshop on mining and learning with graphs (2020),
+called "KDD 2020" in this package. The decoder's input is the latent vector only. The paper leaves some choices open:
+
+- The PDF is a sequence of one point with as many channels as r values. The prior's convolutions of width 1 are
+  therefore gated dense layers.
+- The encoder averages its features over the present atoms before its last layer.
+- The decoder also gives the presence of each atom and the radius of the particle.
 """
 
 from dataclasses import dataclass
@@ -18,23 +21,23 @@ from jaxstruc.network.cvae.representation import Features, symmetric_matrix
 from jaxstruc.options.training import TrainOptions
 
 CENTRE_LOG_RADIUS = 2.0
-"""Centre of the decoded log radius: an untrained network says exp(2) = 7.4 Å."""
+"""Centre of the decoded log radius. An untrained network gives radii near exp(2) = 7.4 Å."""
 
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """Sizes of the network. The defaults are the KDD 2020 paper's."""
+    """Sizes of the network. The defaults are those of KDD 2020."""
 
     latent: int = 2
-    """Latent dimension H."""
+    """Number of latent dimensions, H."""
     atoms: int = 100
-    """Most atoms in a structure; smaller ones are padded."""
+    """Largest number of atoms in a structure. Smaller structures are padded."""
     satellites: int = 11
-    """Anchor points on the unit sphere."""
+    """Number of satellites (anchor points on the unit sphere)."""
     points: int = 301
-    """Points of the PDF, r = 0 to 30 Å in steps of 0.1 Å."""
+    """Number of points of the PDF, with r = 0 to 30 Å in steps of 0.1 Å."""
     stochastic: bool = True
-    """True: the variational autoencoder, which draws latent vectors. False: the deterministic one (DAE)."""
+    """Whether the autoencoder is variational (CVAE) and draws latent vectors, or deterministic (DAE)."""
 
 
 class Gaussian(NamedTuple):
@@ -45,12 +48,12 @@ class Gaussian(NamedTuple):
 
 
 class DecodedStructure(NamedTuple):
-    """What the decoder says of a structure."""
+    """A structure as the decoder gives it."""
 
     pair: Float[Array, "*batch atom atom"]
-    """Distances between atoms, in radii; symmetric, zero on the diagonal."""
+    """Distances between atoms in units of the particle's radius. The matrix is symmetric with a zero diagonal."""
     satellite: Float[Array, "*batch atom satellite"]
-    """Distances from atoms to satellites, in radii."""
+    """Distances from atoms to satellites in units of the particle's radius."""
     presence: Float[Array, "*batch atom"]
     """Logit of each atom's presence."""
     log_radius: Float[Array, "*batch"]
@@ -58,7 +61,7 @@ class DecodedStructure(NamedTuple):
 
 
 class GatedDense(nn.Module):
-    """A dense layer times a sigmoid gate: a gated convolution of width 1."""
+    """A gated convolution of width 1: a dense layer multiplied by a sigmoid gate."""
 
     features: int
 
@@ -84,26 +87,26 @@ class GatedTranspose(nn.Module):
 
 
 class Prior(nn.Module):
-    """p(z | PDF): gated layers D-48-24-2H."""
+    """The prior network p(z | PDF), with gated layers of the widths D-48-24-2H for D points of the PDF."""
 
     latent: int
 
     @nn.compact
     def __call__(self, pdf: Float[Array, "*batch r"]) -> Gaussian:
-        """Return the latent density of a normalised PDF."""
+        """Return the latent density for a normalised PDF."""
         hidden = nn.relu(GatedDense(48)(pdf))
         hidden = nn.relu(GatedDense(24)(hidden))
         return _split_gaussian(nn.Dense(2 * self.latent)(hidden))
 
 
 class Encoder(nn.Module):
-    """q(z | structure, PDF): layers F-384-256-128-2H on the nodes."""
+    """The encoder q(z | structure, PDF), with layers of the widths F-384-256-128-2H for F features of each atom."""
 
     latent: int
 
     @nn.compact
     def __call__(self, features: Features, pdf: Float[Array, "*batch r"]) -> Gaussian:
-        """Return the latent density of a structure and its normalised PDF."""
+        """Return the latent density for a structure and its normalised PDF."""
         n_atoms = features.presence.shape[-1]
         presence = features.presence[..., None].astype(pdf.dtype)
         pdf_features = pdf[..., None, :]
@@ -119,14 +122,14 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """p(structure | z): layers H-128-256-384-512-out."""
+    """The decoder p(structure | z), with layers of the widths H-128-256-384-512 and the output."""
 
     atoms: int
     satellites: int
 
     @nn.compact
     def __call__(self, z: Float[Array, "*batch latent"]) -> DecodedStructure:
-        """Return the structure of a latent vector."""
+        """Return the structure decoded from a latent vector."""
         hidden = z
         for width in (128, 256, 384, 512):
             hidden = nn.relu(nn.Dense(width)(hidden))
@@ -144,12 +147,15 @@ class Decoder(nn.Module):
 
 
 class CVAE(nn.Module):
-    """Encoder, prior and decoder. `init` and training go through `__call__`, solving through `prior` and `decode`."""
+    """The autoencoder of encoder, prior and decoder.
+
+    Initialisation and training use `__call__`. Solving a PDF uses `prior` and `decode`.
+    """
 
     sizes: ModelSizes
 
     def setup(self):
-        """Name the three networks."""
+        """Create the three networks."""
         self.encoder = Encoder(self.sizes.latent)
         self.prior_network = Prior(self.sizes.latent)
         self.decoder = Decoder(self.sizes.atoms, self.sizes.satellites)
@@ -157,44 +163,51 @@ class CVAE(nn.Module):
     def __call__(
         self, features: Features, pdf: Float[Array, "*batch r"], key: Array
     ) -> tuple[DecodedStructure, Gaussian, Gaussian]:
-        """Return the structure decoded from a posterior draw (the mean, if deterministic), posterior and prior."""
+        """Return the decoded structure, the posterior and the prior.
+
+        The structure is decoded from a random draw of the posterior, or from its mean if the model is deterministic.
+        """
         posterior = self.encoder(features, pdf)
         z = sample_latent(posterior, key) if self.sizes.stochastic else posterior.mean
         return self.decoder(z), posterior, self.prior_network(pdf)
 
     def encode(self, features: Features, pdf: Float[Array, "*batch r"]) -> Gaussian:
-        """Return the latent density of structures and their normalised PDFs."""
+        """Return the posterior latent density for structures and their normalised PDFs."""
         return self.encoder(features, pdf)
 
     def prior(self, pdf: Float[Array, "*batch r"]) -> Gaussian:
-        """Return the latent density of normalised PDFs."""
+        """Return the prior latent density for normalised PDFs."""
         return self.prior_network(pdf)
 
     def decode(self, z: Float[Array, "*batch latent"]) -> DecodedStructure:
-        """Return the structures of latent vectors."""
+        """Return the structures decoded from latent vectors."""
         return self.decoder(z)
 
 
 def model_sizes_from_options(options: TrainOptions) -> ModelSizes:
-    """Return the sizes of the network of a training."""
+    """Return the sizes of the network that the options of a training describe."""
     return ModelSizes(latent=options.latent, stochastic=options.model == "cvae")
 
 
 def sample_latent(density: Gaussian, key: Array) -> Float[Array, "*batch latent"]:
-    """Return one draw from each density."""
+    """Return one random draw from each density."""
     noise = jax.random.normal(key, density.mean.shape, density.mean.dtype)
     return density.mean + jnp.exp(0.5 * density.log_variance) * noise
 
 
 def kl_divergence(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
-    r"""Return KL(a || b) in nats, $\frac12 \sum [\sigma_a^2/\sigma_b^2 + (\mu_a-\mu_b)^2/\sigma_b^2 - 1 - \ln ...]$."""
+    r"""Return the KL divergence of Gaussian a from Gaussian b in nats, summed over the latent dimensions.
+
+    $\frac12 \sum [\sigma_a^2/\sigma_b^2 + (\mu_a-\mu_b)^2/\sigma_b^2 - 1 - \ln(\sigma_a^2/\sigma_b^2)]$
+    with the means $\mu$ and the standard deviations $\sigma$.
+    """
     difference = a.log_variance - b.log_variance
     distance = (a.mean - b.mean) ** 2 * jnp.exp(-b.log_variance)
     return 0.5 * jnp.sum(jnp.exp(difference) + distance - 1 - difference, axis=-1)
 
 
 def squared_mean_distance(a: Gaussian, b: Gaussian) -> Float[Array, "*batch"]:
-    """Return the squared distance of the means: the deterministic autoencoder's penalty in place of the divergence."""
+    """Return the squared distance of the means. The deterministic autoencoder has it in place of the KL divergence."""
     return jnp.sum((a.mean - b.mean) ** 2, axis=-1)
 
 

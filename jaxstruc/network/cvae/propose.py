@@ -1,7 +1,7 @@
-"""From a PDF to structures by a trained autoencoder, and how a measurement lies outside its training.
+"""A trained autoencoder proposes structures for a PDF; warnings name what its training data do not cover.
 
-Solving, experiments and the loss all take this way. Its functions are pure, for `jit`, `vmap` and `grad`, and take one
-PDF each.
+The command `solve`, the experiments and the training loss all use these functions. The functions from
+`propose_structures` to `neighbour_distance` are pure and suit `jit`, `vmap` and `grad`. They take one PDF each.
 """
 
 from typing import Any, NamedTuple
@@ -18,26 +18,26 @@ from jaxstruc.network.cvae.dataset import PDF_GRID, normalise
 from jaxstruc.network.cvae.model import CVAE, DecodedStructure
 
 NEIGHBOUR_CUTOFF = 1.25
-"""Atoms count as neighbours up to this many times their nearest distance; fcc's second shell lies at 1.41."""
+"""Largest distance of neighbours, relative to the nearest-neighbour distance. The second shell of fcc lies at 1.41."""
 MIN_PRESENCE = 0.5
-"""An atom is there from this probability on."""
+"""Smallest probability at which an atom counts as present."""
 MAX_SIZE_RATIO = 1.1
-"""A particle so much larger than the largest of the training is called larger."""
+"""Largest ratio of a particle's diameter to the largest diameter of the training that gives no warning."""
 
 
 class Proposals(NamedTuple):
-    """Structures made for one PDF."""
+    """Structures proposed for one PDF."""
 
     positions: Float[Array, "*sample atom 3"]
-    """Å"""
+    """Positions of the atoms, in Å."""
     weights: Float[Array, "*sample atom"]
-    """Probability that the atom is there."""
+    """Probability that each atom is present."""
     radius: Float[Array, "*sample"]
-    """The network's own radius of the particle, in Å."""
+    """Radius of the particle that the network predicts, in Å."""
     stress: Float[Array, "*sample"]
-    """Disagreement of the decoded distances, in radii."""
+    """Root mean square difference of decoded and trilaterated distances, in units of the radius."""
     converged: Bool[Array, "*sample"]
-    """Of the trilateration."""
+    """Whether the trilateration converged."""
 
 
 def propose_structures(
@@ -50,19 +50,22 @@ def propose_structures(
     bond: Float[Array, ""] | float | None = None,
     draw: bool = True,
 ) -> Proposals:
-    """Return structures that a network makes of a PDF.
+    """Return structures that a network proposes for a PDF.
 
-    The prior network's density is sampled, the draws are decoded and trilaterated. Under `vmap` with one key
-    all PDFs see the same noise, so that a result does not depend on its batch.
+    Latent vectors are drawn from the prior density of the PDF. They are decoded to distances, and these are
+    trilaterated to positions. Under `vmap` with one key all PDFs have the same noise, so that a result does not depend
+    on the other PDFs of the batch.
 
     Args:
-        params: of the network.
-        pdf: G(r) on `dataset.PDF_GRID`, 0 where there are no data; any scale.
-        key: random key.
-        network: the autoencoder.
-        n_draws: number of structures.
-        bond: nearest-neighbour distance that sets the scale, in Å; without it the decoded radius does.
-        draw: whether to draw from the prior's density; else its mean is taken, as of a deterministic network always.
+        params: Parameters of the network.
+        pdf: G(r) on `dataset.PDF_GRID`, in any unit, and 0 at points without data.
+        key: Random key.
+        network: Autoencoder.
+        n_draws: Number of structures.
+        bond: Nearest-neighbour distance in Å, to which the positions are scaled. By default the decoded radius sets the
+            scale.
+        draw: Whether latent vectors are drawn at random. Otherwise, and always for a deterministic network, every
+            latent vector is the mean of the prior.
     """
     z = draw_latents(params, pdf, key, network=network, n_draws=n_draws, draw=draw)
     return decode_structures(params, z, network=network, bond=bond)
@@ -71,7 +74,7 @@ def propose_structures(
 def draw_latents(
     params: Any, pdf: Float[Array, " r"], key: Array, *, network: CVAE, n_draws: int, draw: bool = True
 ) -> Float[Array, "sample latent"]:
-    """Return latent vectors drawn from the prior of a PDF. Arguments as in `propose_structures`."""
+    """Return latent vectors from the prior of a PDF. The arguments are those of `propose_structures`."""
     prior: Any = network.apply(params, normalise(pdf), method=CVAE.prior)
     noise = jax.random.normal(key, (n_draws, network.sizes.latent), prior.mean.dtype)
     deviation = jnp.exp(0.5 * prior.log_variance) if draw and network.sizes.stochastic else 0.0
@@ -81,7 +84,7 @@ def draw_latents(
 def decode_structures(
     params: Any, z: Float[Array, "sample latent"], *, network: CVAE, bond: Float[Array, ""] | float | None = None
 ) -> Proposals:
-    """Return the structures of latent vectors. Arguments as in `propose_structures`."""
+    """Return the structures of latent vectors. The arguments are those of `propose_structures`."""
     decoded: Any = network.apply(params, z, method=CVAE.decode)
     return jax.vmap(lambda decoded_sample: trilaterate_decoded(decoded_sample, bond=bond))(decoded)
 
@@ -93,13 +96,15 @@ def trilaterate_decoded(
     iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> Proposals:
-    """Return the one structure of decoded distances.
+    """Return the trilaterated structure of one set of decoded distances.
 
     Args:
-        decoded: distances, presence and radius. A negative distance counts as its size, so that it has a gradient.
-        bond: as in `propose_structures`.
-        iterations: most steps of the trilateration.
-        tolerance: at which it ends.
+        decoded: Distances, presence and radius. A negative distance is replaced by its absolute value, so that it has a
+            gradient.
+        bond: Nearest-neighbour distance in Å, to which the positions are scaled. By default the decoded radius sets the
+            scale.
+        iterations: Largest number of L-BFGS steps of the trilateration.
+        tolerance: Norm of the stress's gradient below which the trilateration has converged.
     """
     weights = jax.nn.sigmoid(decoded.presence)
     anchors = jnp.asarray(representation.satellites(decoded.satellite.shape[-1]), weights.dtype)
@@ -112,10 +117,10 @@ def trilaterate_decoded(
 
 
 def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, " atom"]) -> Float[Array, ""]:
-    """Return the mean distance of neighbours, in the positions' unit; 1 where there are none.
+    """Return the mean distance of neighbours in the unit of the positions, or 1 if there are no neighbours.
 
-    Neighbours are pairs of present atoms up to `NEIGHBOUR_CUTOFF` times the median nearest distance apart: unlike the
-    nearest distance alone, their mean is not shortened by errors of the coordinates.
+    Neighbours are pairs of present atoms whose distance is below `NEIGHBOUR_CUTOFF` times the median of the atoms'
+    nearest distances. Errors of the coordinates shorten the nearest distance of each atom, but not this mean.
     """
     separations = distances(positions)
     is_present = weights > MIN_PRESENCE
@@ -130,9 +135,10 @@ def neighbour_distance(positions: Float[Array, "atom 3"], weights: Float[Array, 
 
 
 def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, " r"]:
-    """Return a measured G(r) on the model's grid, 0 below rmin and beyond the data.
+    """Return a measured G(r) on the model's grid, with 0 below rmin (in Å) and outside the data.
 
-    Whittaker-Shannon interpolation: G(r) holds no frequency above qmax, and the data's step is below pi / qmax.
+    Whittaker-Shannon interpolation is exact here: G(r) has no frequency above qmax, and the data's step is below
+    pi / qmax.
     """
     grid = PDF_GRID.r
     step = (measurement.r[-1] - measurement.r[0]) / (len(measurement.r) - 1)
@@ -144,18 +150,18 @@ def model_input(measurement: Measurement, *, rmin: float) -> Float[np.ndarray, "
 def range_warnings(
     training_limits: dict[str, Any], measurement: Measurement, bond: float, diameter: float
 ) -> tuple[str, ...]:
-    """Return how the data lie outside what the model was trained on, in words.
+    """Return a phrase for each property of the data that lies outside the model's training data.
 
     Args:
-        training_limits: of the model's card.
-        measurement: the data, its settings complete.
-        bond: nearest-neighbour distance, in Å.
-        diameter: diameter of the particle, in Å, as the data or a better candidate show it.
+        training_limits: Entry "limits" of the model's card.
+        measurement: Measured PDF with all settings.
+        bond: Nearest-neighbour distance, in Å.
+        diameter: Diameter of the particle in Å, estimated from the data or taken from a better candidate.
     """
     warnings = []
     max_diameter = training_limits["relative_diameter"] * bond
     if diameter > MAX_SIZE_RATIO * max_diameter:
-        warnings.append(f"a particle of {diameter:.0f} Å, larger than the model's largest ({max_diameter:.1f} Å)")
+        warnings.append(f"a particle of {diameter:.0f} Å, larger than any in the training ({max_diameter:.1f} Å)")
     settings = measurement.settings_by_name | {"bond": bond}
     for name in ("qmin", "qmax", "qdamp", "bond"):
         value, (low, high) = settings[name], training_limits[name]
@@ -163,5 +169,5 @@ def range_warnings(
             warnings.append(f"{name} {value:.4g} (trained on {low:g} to {high:g})")
     low = training_limits["rmax"][0]
     if measurement.r[-1] < low - 0.05:
-        warnings.append(f"data only to r = {measurement.r[-1]:g} Å (trained on {low:g} Å and more)")
+        warnings.append(f"the data end at r = {measurement.r[-1]:g} Å (trained on {low:g} Å and more)")
     return tuple(warnings)

@@ -1,8 +1,8 @@
-"""Structures as the network sees them: inside the unit sphere, by distances to each other and to satellites.
+"""A structure is represented inside the unit sphere, by the distances between atoms and from atoms to satellites.
 
-KDD 2020 section 3: one atom at the origin, the farthest on the unit sphere, anchor points ("satellites") on the
-sphere. The sphere hides the particle's size and padding hides its number of atoms, so the radius in Å and the presence
-of each atom belong to the representation.
+This is the representation of KDD 2020, section 3 (see `model`). One atom lies at the origin and the farthest atom lies
+on the unit sphere. Satellites are anchor points on this sphere. The scaling removes the particle's size, and padding
+hides its number of atoms. The representation therefore includes the radius in Å and the presence of each atom.
 """
 
 from typing import NamedTuple
@@ -16,12 +16,12 @@ from jaxstruc.clusters.distances import distances
 
 
 class Features(NamedTuple):
-    """A structure on the unit sphere. Rows of padding are zero."""
+    """The unit-sphere representation of a structure. Rows of padding are zero."""
 
     pair: Float[Array, "atom atom"]
-    """Distances between atoms, in radii of the particle."""
+    """Distances between atoms in units of the particle's radius."""
     satellite: Float[Array, "atom satellite"]
-    """Distances from atoms to satellites, in radii of the particle."""
+    """Distances from atoms to satellites in units of the particle's radius."""
     presence: Bool[Array, " atom"]
     """True for atoms, False for padding."""
     radius: Float[Array, ""]
@@ -29,13 +29,13 @@ class Features(NamedTuple):
 
 
 def satellites(count: int) -> Float[np.ndarray, "satellite 3"]:
-    """Return well-spread points on the unit sphere: 4 make a tetrahedron, more a golden spiral.
+    """Return satellites spread over the unit sphere: a tetrahedron for 4 points, a golden spiral for more.
 
     Raises:
-        ValueError: for fewer than 4, which cannot fix a position in space.
+        ValueError: If there are fewer than 4 satellites, because they cannot determine a position in space.
     """
     if count < 4:
-        raise ValueError(f"Expected at least 4 satellites, got {count}; 4 points fix a position in space.")
+        raise ValueError(f"Expected at least 4 satellites, got {count}; fewer do not determine a position in space.")
     if count == 4:
         return np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3)
     k = np.arange(count)
@@ -46,9 +46,10 @@ def satellites(count: int) -> Float[np.ndarray, "satellite 3"]:
 
 
 def order_atoms(structure: Structure) -> Structure:
-    """Return the structure with its most central atom at the origin and first, the others outward, padding last.
+    """Return the structure with its most central atom at the origin, and with its atoms sorted by distance from it.
 
-    Atoms equally far from the origin follow in the order of z, y, x, so that the order does not depend on the input's.
+    Rows of padding are last. Atoms of equal distance are sorted by z, then y, then x, so that the order does not depend
+    on the order of the input.
     """
     mask = structure.mask
     centre = jnp.sum(structure.positions * mask[:, None], axis=0) / jnp.sum(mask)
@@ -62,11 +63,11 @@ def order_atoms(structure: Structure) -> Structure:
 
 
 def unit_sphere_features(structure: Structure, anchors: Float[Array, "satellite 3"]) -> Features:
-    """Return the unit-sphere features of a structure, its atoms ordered by `order_atoms`.
+    """Return the unit-sphere features of a structure, with its atoms sorted by `order_atoms`.
 
     Args:
-        structure: at least two atoms, in Å.
-        anchors: from `satellites`.
+        structure: Structure of at least two atoms, in Å.
+        anchors: Satellites on the unit sphere, see `satellites`.
     """
     ordered_structure = order_atoms(structure)
     mask = ordered_structure.mask
@@ -87,7 +88,7 @@ def upper_triangle(pair: Float[Array, "*batch atom atom"]) -> Float[Array, "*bat
 
 
 def symmetric_matrix(entries: Float[Array, "*batch pair"], atoms: int) -> Float[Array, "*batch atom atom"]:
-    """Return the symmetric matrices, zero on the diagonal, with these entries i < j."""
+    """Return the symmetric matrices with the given entries i < j (row by row) and a zero diagonal."""
     rows, columns = np.triu_indices(atoms, 1)
     index = np.zeros((atoms, atoms), int)
     index[rows, columns] = index[columns, rows] = np.arange(len(rows))
@@ -95,7 +96,7 @@ def symmetric_matrix(entries: Float[Array, "*batch pair"], atoms: int) -> Float[
 
 
 def _round_lengths(lengths):
-    """Return lengths to 1e-3 Å, so that rounding errors do not reorder equal ones."""
+    """Return lengths rounded to 1e-3 Å, so that rounding errors do not change the order of equal lengths."""
     return jnp.round(lengths, 3)
 
 

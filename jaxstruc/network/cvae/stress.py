@@ -1,12 +1,13 @@
-r"""The disagreement of coordinates with distances, and the descent to its minimum.
+r"""The stress measures how far coordinates disagree with given distances; this module computes and minimises it.
 
 $s(x) = \frac{1}{2N} [ \sum_{i<j} w_i w_j \omega_{ij} \rho(|x_i - x_j| - d_{ij})
-+ \sum_{i,s} w_i \omega_{is} \rho(|x_i - a_s| - d_{is}) + \sum_i (1 - w_i) |x_i - x_i^0|^2 ]$,
++ \sum_{i,s} w_i \omega_{is} \rho(|x_i - a_s| - d_{is}) + \sum_i (1 - w_i) |x_i - x_i^0|^2 ]$
 
-with the presence $w_i$ of each atom, the weight $\omega$ of each distance and $\rho(e) = e^2$, or Tukey's biweight
-where outliers are expected. The last term keeps absent atoms ($w_i = 0$) at their start.
+Here $x_i$ are the positions of the N atoms, $a_s$ those of the satellites, $d$ the given distances, $w_i$ the presence
+of each atom (0 to 1) and $\omega$ the weight of each distance. The loss is $\rho(e) = e^2$, or Tukey's biweight if
+outliers are expected. The last term keeps absent atoms ($w_i = 0$) at their start $x_i^0$.
 
-Sums over pairs are written as products with N by N matrices, which is what makes a batch quick on a CPU.
+Sums over pairs are written as products with N by N matrices, because a batch is then fast on a CPU.
 """
 
 from typing import NamedTuple
@@ -21,35 +22,41 @@ from jaxstruc.clusters.distances import distances, safe_sqrt
 from jaxstruc.statistics import rounding_of_squares
 
 MAX_GAUSS_NEWTON_STEPS, MAX_CONJUGATE_STEPS = 8, 5
-"""Most Gauss-Newton steps, and conjugate gradient steps in each. Two or three Gauss-Newton steps are the rule."""
+"""Largest number of Gauss-Newton steps, and number of conjugate gradient steps in each of them. Two or three
+Gauss-Newton steps are usually enough."""
 MAX_STALLED_STEPS = 8
-"""Steps of L-BFGS in which neither stress nor gradient reach a new minimum, after which only rounding is left."""
+"""Number of successive L-BFGS steps without a new minimum of stress or gradient, after which the descent stops. Only
+rounding errors remain then."""
 N_ANNEALING_STEPS = 8
-"""Gauss-Newton steps over which the outlier scale shrinks to the one asked for."""
+"""Number of Gauss-Newton steps over which the outlier scale shrinks to the requested one."""
 
 
 class StressProblem(NamedTuple):
-    """The arguments of the stress. Distances of weight zero are zero, matrices symmetric, their diagonals zero."""
+    """The arguments of the stress. Pair matrices are symmetric with zero diagonals. Distances of weight 0 are 0."""
 
     pair: Float[Array, "atom atom"]
+    """Target distances between atoms."""
     satellite: Float[Array, "atom satellite"]
+    """Target distances from atoms to satellites."""
     pair_weight: Float[Array, "atom atom"]
-    """Of both atoms' presence and the distance."""
+    """Weight of each pair distance, including the presence of both atoms."""
     satellite_weight: Float[Array, "atom satellite"]
+    """Weight of each satellite distance, including the presence of the atom."""
     absence: Float[Array, " atom"]
     """Absence of each atom, 1 - presence."""
     absent_positions: Float[Array, "atom 3"]
-    """Where absent atoms stay."""
+    """Positions at which absent atoms stay."""
     anchors: Float[Array, "satellite 3"]
+    """Positions of the satellites."""
     outlier_scale: Float[Array, ""] | None
-    """Distances that are off by more than this count nothing; None: every distance counts."""
+    """Scale of Tukey's biweight. Distances with larger errors do not contribute. None: the loss is the square."""
 
 
-@jax.jit  # traced once, for all places that call it
+@jax.jit  # All callers share one trace.
 def value_and_gradient(
     positions: Float[Array, "atom 3"], problem: StressProblem
 ) -> tuple[Float[Array, ""], Float[Array, "atom 3"]]:
-    """Return the stress of the module's docstring, s(x), and its gradient."""
+    """Return the stress s(x) of the module's docstring and its gradient."""
     displacement = positions - problem.absent_positions
     value = jnp.sum(problem.absence[:, None] * displacement**2)
     gradient = problem.absence[:, None] * displacement
@@ -63,13 +70,14 @@ def value_and_gradient(
 
 
 class StressPoint(NamedTuple):
-    """Positions with what the stress is there."""
+    """Positions with the stress and its gradient there."""
 
     positions: Float[Array, "atom 3"]
     gradient: Float[Array, "atom 3"]
     error: Float[Array, ""]
     """Norm of the gradient."""
     value: Float[Array, ""]
+    """Stress s(x)."""
 
 
 def evaluate_point(positions: Float[Array, "atom 3"], problem: StressProblem) -> StressPoint:
@@ -86,13 +94,16 @@ def stress_rounding(value: Float[Array, ""], problem: StressProblem) -> Float[Ar
 
 
 def lower_stress_point(new_point: StressPoint, old_point: StressPoint, problem: StressProblem) -> StressPoint:
-    """Return the last of two points, but the first if the stress of the last is higher by more than its rounding."""
+    """Return the new point, or the old one if the stress of the new one is higher by more than a rounding error."""
     is_better = new_point.value <= old_point.value + stress_rounding(old_point.value, problem)
     return jax.tree.map(lambda new, old: jnp.where(is_better, new, old), new_point, old_point)
 
 
 def gauss_newton_minimum(start, problem: StressProblem, tolerance):
-    """Return the best point that Gauss-Newton steps reach, the steps, and whether the start has a gradient."""
+    """Return the best point of the Gauss-Newton steps, the number of steps, and whether the start's gradient is finite.
+
+    If there is an outlier scale, it first shrinks over `N_ANNEALING_STEPS` steps.
+    """
     start_point, n_annealing_steps = evaluate_point(start, problem), 0
     annealed_point = start_point
     if problem.outlier_scale is not None:
@@ -106,7 +117,7 @@ def gauss_newton_minimum(start, problem: StressProblem, tolerance):
         is_better = (trial_point.error < current.error) & (
             trial_point.value <= current.value + stress_rounding(current.value, problem)
         )
-        is_better |= problem.outlier_scale is not None  # reweighted steps may raise the gradient on their way
+        is_better |= problem.outlier_scale is not None  # Reweighted steps may raise the gradient for a while.
         current = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), trial_point, current)
         return count + 1, current, lower_stress_point(current, best, problem), is_better
 
@@ -119,10 +130,11 @@ def gauss_newton_minimum(start, problem: StressProblem, tolerance):
 
 
 def lbfgs_minimum(start_point, problem: StressProblem, iterations, tolerance):
-    """Return where L-BFGS ends; items of a batch that need none cost nothing, the others run one after another.
+    """Return the best positions of L-BFGS, the norm of the gradient there, the number of steps, and a flag of failure.
 
-    The end is the best point evaluated. Pairs of a step and a change of the gradient that show no curvature count
-    nothing, and the descent fails if neither stress nor gradient reach a new minimum in `MAX_STALLED_STEPS` steps.
+    The descent fails if neither stress nor gradient reaches a new minimum in `MAX_STALLED_STEPS` steps. Steps without
+    curvature are left out of the Hessian (see `_without_flat_pair`). The items of a batch run one after another, and
+    L-BFGS is skipped if all of them have converged.
     """
     solver = jaxopt.LBFGS(
         value_and_gradient, value_and_grad=True, stop_if_linesearch_fails=True, maxls=15, implicit_diff=False
@@ -179,10 +191,11 @@ def lbfgs_minimum(start_point, problem: StressProblem, iterations, tolerance):
 
 
 def _without_flat_pair(state, new_state, step):
-    r"""Return the state of L-BFGS after a step, without the step's pair where that shows no curvature.
+    r"""Return the state of L-BFGS after a step, without the step's pair (s, y) if the pair shows no curvature.
 
-    Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
-    gradient's rounding; the pair else counts nothing.
+    Here s is the step and y the change of the gradient. The pair is used only if $s \cdot y$ exceeds
+    $\sqrt{\epsilon} |s| |y|$ and |y| exceeds the rounding error of the gradient, where $\epsilon$ is the machine
+    epsilon.
     """
     gradient_change, epsilon = new_state.grad - state.grad, jnp.finfo(step.dtype).eps
     change_norm = jnp.linalg.norm(gradient_change)
@@ -194,7 +207,10 @@ def _without_flat_pair(state, new_state, step):
 
 
 def _anneal(start, problem: StressProblem):
-    """Return positions under outlier scales that shrink from the errors of the start to the problem's own."""
+    """Return positions after Gauss-Newton steps with an outlier scale that shrinks to the problem's own.
+
+    The first scales are about 4 times the root mean square error of the start, so that few distances are outliers.
+    """
     squared_error, total_weight = 0.0, 0.0
     for points, distance, weight, fraction in stress_terms(start, problem):
         squared_error = squared_error + fraction * matrix_sum(weight * (distances(start, points) - distance) ** 2)
@@ -215,7 +231,7 @@ def _anneal(start, problem: StressProblem):
 
 
 def _gauss_newton_step(positions, gradient, problem: StressProblem):
-    """Return the Gauss-Newton step for a gradient of the stress, by a few conjugate gradient steps."""
+    """Return the Gauss-Newton step for a gradient of the stress, solved by a few conjugate gradient steps."""
     n_atoms, identity = len(positions), jnp.eye(3, dtype=positions.dtype)
     blocks = problem.absence[:, None, None] * identity
     stiffness = None
@@ -263,7 +279,10 @@ def _gauss_newton_step(positions, gradient, problem: StressProblem):
 
 
 def _stiffness_product(stiffness, positions, displacement):
-    r"""Return $\sum_j k_{ij} (x_i - x_j) (x_i - x_j) \cdot v_j$, multiplied out: one product with the matrix k."""
+    r"""Return $\sum_j k_{ij} (x_i - x_j) (x_i - x_j) \cdot v_j$ for the stiffness k and the displacements v.
+
+    The product is expanded, so that one product with the matrix k is enough.
+    """
     projection = jnp.sum(positions * displacement, axis=1, keepdims=True)
     sums = stiffness @ jnp.concatenate(
         [displacement, projection * positions, outer_products(positions, displacement)], axis=1
@@ -274,7 +293,10 @@ def _stiffness_product(stiffness, positions, displacement):
 
 
 def stress_terms(positions, problem: StressProblem):
-    """Return points, distances to them, their weights, and the share of a sum over all that counts."""
+    """Return the terms of the stress as tuples of points, distances to them, weights, and a factor of the sum.
+
+    The factor of the pairs is 0.5, because a sum over the matrix contains each pair twice.
+    """
     pairs = (positions, problem.pair, problem.pair_weight, 0.5)
     satellites = (problem.anchors, problem.satellite, problem.satellite_weight, 1.0)
     return (pairs, satellites) if len(problem.anchors) else (pairs,)
@@ -287,7 +309,7 @@ def _loss(error, outlier_scale):
 
 
 def _influence(error, outlier_scale):
-    """Return what is left of a distance's weight, half the loss's derivative over the error."""
+    """Return the factor of a distance's weight in the gradient: the derivative of the loss over twice the error."""
     return 1.0 if outlier_scale is None else jnp.maximum(1 - (error / outlier_scale) ** 2, 0.0) ** 2
 
 
@@ -298,7 +320,7 @@ def _moment(weight, positions, points):
 
 
 def matrix_sum(matrix):
-    """Return the sum over a matrix: as a product, twice as fast on CPU."""
+    """Return the sum of a matrix, computed as a matrix product, which is twice as fast on a CPU."""
     return jnp.sum(matrix @ jnp.ones(matrix.shape[1:], matrix.dtype))
 
 
@@ -308,7 +330,7 @@ def outer_products(a, b):
 
 
 def inverse_matrices(matrix):
-    """Return the inverses of symmetric 3 by 3 matrices, zero for those of no determinant."""
+    """Return the inverses of symmetric 3 by 3 matrices, or zero if the determinant is not positive."""
     a, b, c = matrix[:, 0], matrix[:, 1], matrix[:, 2]
     minors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=1)
     determinant = jnp.sum(a * minors[:, 0], axis=1)
@@ -321,5 +343,5 @@ def matrix_vector_products(matrix, vector):
 
 
 def safe_ratio(numerator, denominator):
-    """Return the quotient, 0 where the denominator is not positive."""
+    """Return the quotient, or 0 if the denominator is not positive."""
     return jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1.0), 0.0)

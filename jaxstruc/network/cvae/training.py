@@ -1,4 +1,8 @@
-"""The training of the autoencoder: its folder with settings, checkpoints and metrics, its steps and its epochs."""
+"""The training of the autoencoder for several seeds at once, with checkpoints from which it can be resumed.
+
+The folder of a training contains its options (`config.json`), the last checkpoint (`checkpoints`) and the metrics of
+each epoch and seed (`metrics.jsonl`).
+"""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,13 +26,13 @@ from jaxstruc.network.cvae.model import CVAE, ModelSizes, model_sizes_from_optio
 from jaxstruc.options.training import TrainOptions
 
 MIN_RELATIVE_IMPROVEMENT = 1e-3
-"""Part of the validation loss by which it has to fall to count as better: less is no reason to go on."""
+"""Smallest relative decrease of the validation loss that counts as an improvement."""
 MAX_VALIDATION_PDFS = 500
-"""Most PDFs of each seed that are validated at once."""
+"""Largest number of PDFs of each seed in one batch of the validation."""
 
 
 class TrainingState(NamedTuple):
-    """All that a step changes."""
+    """The state that a training step changes."""
 
     params: Any
     optimiser_state: Any
@@ -36,17 +40,18 @@ class TrainingState(NamedTuple):
 
 
 class TrainingProgress(NamedTuple):
-    """Where the fits stand; resumed with the state."""
+    """The progress of the training, stored in the checkpoint with the state."""
 
     epoch: int
+    """Number of epochs done."""
     best_loss: np.ndarray
-    """[seed] Lowest validation loss; a lower one counts if `is_improved`."""
+    """Lowest validation loss [seed] so far. A new loss replaces it only if `is_improved` is true."""
     best_epoch: np.ndarray
-    """[seed]"""
+    """Epoch of the lowest validation loss [seed]."""
 
 
 class _TrainingRun(NamedTuple):
-    """What all epochs of a training have in common."""
+    """The network, the data and the keys that all epochs of a training share."""
 
     network: CVAE
     config: TrainOptions
@@ -54,19 +59,23 @@ class _TrainingRun(NamedTuple):
     gather_batch: Callable[[np.ndarray], TrainingBatch]
     """Function from row numbers to a batch."""
     keys: Array
-    """[seed, 3] Keys of the parameters, the training and the validation."""
+    """Random keys [seed, 3] of the parameters, the training and the validation."""
     steps_per_epoch: int
 
 
 class LossWeights(NamedTuple):
-    """The weights that follow a schedule."""
+    """Weights of the loss terms that follow a schedule."""
 
     beta: np.float32
     pdf: np.float32
 
 
 def claim_folder(folder: Path, config: TrainOptions) -> None:
-    """Write the settings to the run's folder, or check that those there are the same."""
+    """Write the options to the folder of the training, or check that the options there are the same.
+
+    Raises:
+        ValueError: If the folder holds a training with other options.
+    """
     path = folder / "config.json"
     settings = config.recorded_values
     if not path.exists():
@@ -78,19 +87,19 @@ def claim_folder(folder: Path, config: TrainOptions) -> None:
             if key not in settings or key not in stored_settings or stored_settings[key] != settings[key]
         )
         raise ValueError(
-            f"Expected the run in {folder} to have {name} {settings.get(name)}, got {stored_settings.get(name)}; "
-            "pass the same settings to resume, or another --out."
+            f"Expected the training in {folder} to have {name} {settings.get(name)}, got {stored_settings.get(name)}; "
+            "pass the same options to resume it, or another --out."
         )
 
 
 def checkpoint_manager(folder: Path) -> ocp.CheckpointManager:
-    """Return what keeps the last checkpoint of a run."""
+    """Return a manager that keeps the last checkpoint of a training."""
     options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
     return ocp.CheckpointManager((folder / "checkpoints").absolute(), options=options)
 
 
 def save(manager: ocp.CheckpointManager, state: TrainingState, best_params, progress: TrainingProgress) -> None:
-    """Write a checkpoint in place of the one before."""
+    """Write a checkpoint, which replaces the last one."""
     checkpoint = {"state": state, "best": best_params, "progress": jax.tree.map(np.asarray, progress)}
     manager.save(progress.epoch, args=ocp.args.StandardSave(checkpoint))
 
@@ -98,7 +107,7 @@ def save(manager: ocp.CheckpointManager, state: TrainingState, best_params, prog
 def restore(
     manager: ocp.CheckpointManager, state: TrainingState, best_params, progress: TrainingProgress
 ) -> tuple[TrainingState, Any, TrainingProgress]:
-    """Return the last checkpoint, or what was given where there is none."""
+    """Return the last checkpoint, or the given state if there is none."""
     if manager.latest_step() is None:
         return state, best_params, progress
     example = {"state": state, "best": best_params, "progress": jax.tree.map(np.asarray, progress)}
@@ -112,7 +121,7 @@ def restore(
 
 
 def log_metrics(folder: Path, config: TrainOptions, epoch: int, metrics: dict[str, np.ndarray]) -> None:
-    """Append a line for each seed to the run's metrics."""
+    """Append the metrics of an epoch to `metrics.jsonl`, with one line for each seed."""
     with (folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
         for seed_index, seed in enumerate(config.all_seeds):
             values = {name: float(column[seed_index]) for name, column in metrics.items()}
@@ -120,20 +129,20 @@ def log_metrics(folder: Path, config: TrainOptions, epoch: int, metrics: dict[st
 
 
 def cut_metrics(folder: Path, n_lines: int) -> None:
-    """Drop lines of epochs after the checkpoint: they run again."""
+    """Keep only the first lines of `metrics.jsonl`. Epochs after the checkpoint run again and are written anew."""
     path = folder / "metrics.jsonl"
     if path.exists():
         files.write_text(path, "".join(path.read_text("utf-8").splitlines(keepends=True)[:n_lines]))
 
 
 def optimiser(config: TrainOptions, steps_per_epoch: int) -> optax.GradientTransformation:
-    """Return Adam, with the learning rate's schedule."""
+    """Return the Adam optimiser with the schedule of its learning rate."""
     steps = config.epochs * steps_per_epoch
     return optax.adam(optax.cosine_decay_schedule(config.rate, steps) if config.cosine else config.rate)
 
 
 def scheduled_weights(config: TrainOptions, epochs: float) -> LossWeights:
-    """Return the weights after so many epochs and parts of one: each rises evenly over its warm-up."""
+    """Return the weights after a number of epochs, which may be fractional. Each rises linearly over its warm-up."""
     schedules = ((config.beta, config.warmup), (config.pdf, config.pdf_warmup))
     return LossWeights(
         *(
@@ -144,7 +153,7 @@ def scheduled_weights(config: TrainOptions, epochs: float) -> LossWeights:
 
 
 def is_improved(loss, best_loss):
-    """Return whether a validation loss is better than the best before it by enough to count."""
+    """Return whether a validation loss is lower than the best one by at least `MIN_RELATIVE_IMPROVEMENT`."""
     return loss < (1 - MIN_RELATIVE_IMPROVEMENT) * best_loss
 
 
@@ -159,9 +168,10 @@ def train_step(
     config: TrainOptions,
     steps: int,
 ) -> tuple[TrainingState, dict[str, Array]]:
-    """Return the states after one step and the loss's parts, with the gradient's norm; all with an axis of seeds.
+    """Return the states after one step, and the terms of the loss with the norm of the gradient.
 
-    `steps` is their number in an epoch, for the learning rate's schedule.
+    All arrays have a first axis of seeds. `steps` is the number of steps in an epoch, which the schedule of the
+    learning rate needs.
     """
     optimise = optimiser(config, steps)
 
@@ -184,24 +194,24 @@ def fit(
     report_progress: Callable[[int, dict[str, float]], None] | None = None,
     stop_after: int | None = None,
 ) -> tuple[list[Any], TrainingProgress]:
-    """Return each seed's parameters with the lowest validation loss (see `is_improved`), and where the fits ended.
+    """Train the autoencoder, and return the best parameters of each seed and the final progress.
 
-    All seeds are trained together, as one more axis of every array. After each epoch a checkpoint of the last states
-    and the best parameters replaces the one before in `folder/checkpoints`. A fit that has a checkpoint there goes on
-    from it, to the same parameters as an unbroken one. Metrics are in `folder/metrics.jsonl`, one line for each epoch
-    and seed. Each batch is shared out over all devices, if their number divides it.
+    The best parameters are those of the lowest validation loss (see `is_improved`). All seeds are trained together,
+    along a first axis of every array. After each epoch a checkpoint with the last states and the best parameters
+    replaces the last one in `folder/checkpoints`. A training that is resumed from there gives the same parameters as an
+    uninterrupted one. Each batch is divided among all devices if their number divides its size.
 
     Args:
-        data: the data set.
-        splits: for each of the seeds, indices to train on and to validate with.
-        config: settings, the seeds among them.
-        folder: of the run.
-        report_progress: called after each epoch with its number and metrics, means over the seeds.
-        stop_after: epochs after which to return early, as an interruption would.
+        data: Data set.
+        splits: Indices of the training and validation data, one split for each seed.
+        config: Options of the training, including the seeds.
+        folder: Folder of the training.
+        report_progress: Function that is called after each epoch with its number and the metrics' means over the seeds.
+        stop_after: Number of epochs after which the training returns early, as if it were interrupted.
 
     Raises:
-        FloatingPointError: if the loss is not finite.
-        ValueError: if `folder` holds a fit with other settings, or a batch is larger than the data.
+        FloatingPointError: If the loss is not finite.
+        ValueError: If the folder holds a training with other options, or a batch is larger than the training data.
     """
     run = _training_run(data, splits, config)
     claim_folder(folder, config)
@@ -225,9 +235,10 @@ def fit(
 def validate(
     params, gather_batch: Callable, splits: Sequence[Split], keys: Array, *, network: CVAE, config: TrainOptions
 ) -> dict[str, np.ndarray]:
-    """Return the mean loss parts over all PDFs [seed], with full beta and the same latent draws each time.
+    """Return the mean terms of the validation loss [seed], with final weights and the same latent draws each time.
 
-    Seeds with more PDFs than the fewest leave some out, evenly: a list is sorted by shape.
+    All seeds use the same number of PDFs. Seeds with more PDFs leave some out at even intervals, because the PDFs are
+    sorted by shape.
     """
     n_rows = min(len(split.validation) for split in splits)
     rows = np.stack([split.validation[np.arange(n_rows) * len(split.validation) // n_rows] for split in splits])
@@ -241,7 +252,7 @@ def validate(
 
 
 def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions) -> _TrainingRun:
-    """Return what all epochs of a training have in common."""
+    """Return the network, the data and the keys that all epochs of a training share."""
     network = CVAE(model_sizes_from_options(config))
     min_train_size = min(len(split.train) for split in splits)
     steps = min_train_size // config.batch
@@ -252,10 +263,10 @@ def _training_run(data: Dataset, splits: Sequence[Split], config: TrainOptions) 
 
 
 def _train_epoch(run: _TrainingRun, state: TrainingState, epoch: int) -> tuple[TrainingState, dict[str, np.ndarray]]:
-    """Return the states after an epoch, and its metrics [seed], those of the validation among them.
+    """Return the states after an epoch, and the metrics [seed] of training and validation.
 
     Raises:
-        FloatingPointError: if a metric is not finite.
+        FloatingPointError: If a metric is not finite.
     """
     network, config, steps = run.network, run.config, run.steps_per_epoch
     step_metrics = []
@@ -277,7 +288,7 @@ def _train_epoch(run: _TrainingRun, state: TrainingState, epoch: int) -> tuple[T
 def _update_best(
     params, best_params, metrics: dict[str, np.ndarray], progress: TrainingProgress, config: TrainOptions
 ) -> tuple[Any, TrainingProgress]:
-    """Return the best parameters of each seed after one more epoch, and where the fits stand."""
+    """Return the best parameters of each seed and the progress after one more epoch."""
     epoch, loss = progress.epoch + 1, metrics["validation_loss"]
     is_better = _is_running(progress, config) & is_improved(loss, progress.best_loss)
     progress = TrainingProgress(
@@ -295,7 +306,7 @@ def _params_by_seed(params, n_seeds: int) -> list[Any]:
 def _initial_state(
     keys: Array, example: TrainingBatch, *, network: CVAE, config: TrainOptions, steps: int
 ) -> TrainingState:
-    """Return the states that seeds begin with."""
+    """Return the initial states of all seeds."""
     params = jax.vmap(lambda key: network.init(key, example.features, example.pdf, key))(keys)
     return TrainingState(params, jax.vmap(optimiser(config, steps).init)(params), jnp.zeros(len(keys), jnp.int32))
 
@@ -307,7 +318,7 @@ def _evaluate(params, batch, keys, *, network, config):
 
 
 def _epoch_batches(splits: Sequence[Split], config: TrainOptions, epoch: int, steps: int) -> np.ndarray:
-    """Return the rows of an epoch's batches [step, seed, row], shuffled anew for each seed and epoch."""
+    """Return the row numbers of an epoch's batches [step, seed, row], shuffled for each seed and epoch."""
     shuffled_rows = [
         np.random.default_rng([seed, epoch]).permutation(split.train)[: steps * config.batch]
         for seed, split in zip(config.all_seeds, splits, strict=True)
@@ -316,13 +327,13 @@ def _epoch_batches(splits: Sequence[Split], config: TrainOptions, epoch: int, st
 
 
 def _is_running(progress: TrainingProgress, config: TrainOptions) -> np.ndarray:
-    """Return which seeds have improved within the patience; the others keep what they have."""
+    """Return a mask of the seeds that have improved within the patience. The others keep their best parameters."""
     return progress.epoch - progress.best_epoch < config.patience
 
 
 @jax.jit
 def _select_params(is_better, new_params, old_params):
-    """Return the new parameters of the seeds that got better, the old ones of the others."""
+    """Return the new parameters of the seeds that have improved, and the old ones of the others."""
     return jax.tree.map(
         lambda new_leaf, old_leaf: jnp.where(is_better.reshape(-1, *[1] * (new_leaf.ndim - 1)), new_leaf, old_leaf),
         new_params,
@@ -331,7 +342,7 @@ def _select_params(is_better, new_params, old_params):
 
 
 def _batch_gatherer(data: Dataset, model_sizes: ModelSizes) -> Callable[[np.ndarray], TrainingBatch]:
-    """Return a function from row numbers to a batch; the data lie on the device."""
+    """Return a function from row numbers to a batch, with the data held on the device."""
     shapes = dataset.shape_features(data.shapes, atoms=model_sizes.atoms, satellites=model_sizes.satellites)
     columns = (data.shape_index, data.bond.astype(np.float32), data.pdf, data.conditions)
     replicated_sharding, row_sharding = _shardings()
@@ -348,7 +359,7 @@ def _batch_gatherer(data: Dataset, model_sizes: ModelSizes) -> Callable[[np.ndar
 
 @jax.jit
 def _gather_batch(device_data, rows) -> TrainingBatch:
-    """Return the batch of some rows, of shapes and columns on the device."""
+    """Return the batch of some row numbers from the data on the device."""
     shapes, columns = device_data
     shape_index, bond, pdf, conditions = jax.tree.map(lambda column: column[rows], columns)
     features = jax.tree.map(lambda column: column[shape_index], shapes)
@@ -356,7 +367,7 @@ def _gather_batch(device_data, rows) -> TrainingBatch:
 
 
 def _shardings() -> tuple[NamedSharding, NamedSharding]:
-    """Return how arrays lie on all devices: whole on each, and [seed, row, ...] shared out by rows."""
+    """Return two shardings over all devices: complete copies, and arrays [seed, row, ...] divided by rows."""
     mesh = jax.make_mesh((jax.device_count(),), ("rows",), axis_types=(AxisType.Auto,))
     return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(None, "rows"))
 
@@ -367,10 +378,10 @@ def _refuse_nan(metrics: dict[str, np.ndarray], epoch: int, config: TrainOptions
             if not np.isfinite(value):
                 raise FloatingPointError(
                     f"Expected finite losses, got {name} = {value} in epoch {epoch} of seed {seed}; "
-                    f"the checkpoint of epoch {epoch - 1} is kept: lower --rate and start in another folder."
+                    f"lower --rate and pass another --out (the checkpoint of epoch {epoch - 1} is kept)."
                 )
 
 
 def _copy_params(params):
-    """Return a copy that outlives the step, which takes its input's memory."""
+    """Return a copy of the parameters, because a training step reuses the memory of its input."""
     return jax.tree.map(jnp.copy, params)

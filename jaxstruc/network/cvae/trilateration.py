@@ -1,9 +1,9 @@
-r"""Pair and satellite distances to coordinates: one problem for all atoms, batched and differentiable.
+r"""Trilateration computes coordinates from pair and satellite distances, in batches and with derivatives.
 
-KDD 2020 section 4.2 places one atom after another. Here all atoms move together, from a closed-form start, to the
-minimum of the weighted `stress`. Gauss-Newton steps come first, each solved roughly by conjugate gradients; L-BFGS
-takes over what they leave, which is little: at 11 satellites, batch 256 and 2 cores this is about eight times faster
-than L-BFGS from the closed-form start, at the same errors.
+KDD 2020, section 4.2 (see `model`), places one atom after another. Here all atoms move together from a closed-form
+start to the minimum of the weighted `stress`. Gauss-Newton steps come first, and a few conjugate gradient steps solve
+each of them approximately. L-BFGS then continues if they have not converged. With 11 satellites, batches of 256 and 2
+CPU cores this is about eight times faster than L-BFGS from the closed-form start, with the same errors.
 """
 
 from functools import partial
@@ -20,26 +20,26 @@ from jaxstruc.clusters.distances import distances, safe_sqrt
 from jaxstruc.network.cvae import stress
 
 REASONS = ("converged", "out of iterations", "line search failed", "negative or NaN distances", "not finite")
-"""What the code in `Trilateration.reason` means."""
+"""Reasons for the end of a trilateration. `Trilateration.reason` is an index into them."""
 REASON_CONVERGED, REASON_ITERATIONS, REASON_LINE_SEARCH, REASON_BAD_DISTANCES, REASON_NOT_FINITE = range(len(REASONS))
 
 N_ROBUST_STARTS = 6
-"""Linear starts where there are outliers, each with less weight on what the one before did not meet."""
+"""Number of linear starts if outliers are expected. Each reduces the weights of distances with large errors before."""
 N_REFILLS = 4
-"""Times that missing pair distances are filled in from the positions found."""
+"""Number of times that missing pair distances are replaced by those of the positions found."""
 
 
 class Trilateration(NamedTuple):
-    """Coordinates and how they were found."""
+    """Coordinates, and flags that show whether the solver has converged."""
 
     positions: Float[Array, "atom 3"]
-    """In the distances' unit (radii of the particle); NaN for distances that are refused."""
+    """Positions in the unit of the distances (radii of the particle). They are NaN for invalid distances."""
     stress: Float[Array, ""]
-    """Weighted root mean square difference of given and final distances; of a robust solution, root mean loss."""
+    """Weighted root mean square difference of given and final distances. With an outlier scale, the root mean loss."""
     iterations: Int[Array, ""]
-    """Gauss-Newton and L-BFGS steps together."""
+    """Number of Gauss-Newton and L-BFGS steps."""
     converged: Bool[Array, ""]
-    """True where the gradient fell below the tolerance before the iterations ran out, and all is finite."""
+    """Whether the gradient fell below the tolerance before the last iteration, and all values are finite."""
     reason: Int[Array, ""]
     """Index into `REASONS`."""
 
@@ -56,22 +56,24 @@ def trilaterate(
     iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> Trilateration:
-    """Return the coordinates whose distances agree best with those given.
+    """Return the coordinates whose distances agree best with the given ones.
 
-    Derivatives in distances, weights, presence and satellites come by implicit differentiation at the solution.
+    Derivatives with respect to distances, weights, presence and satellites use implicit differentiation at the
+    solution.
 
     Args:
-        pair: distances between atoms, symmetric; the diagonal is not read.
-        satellite: distances from atoms to satellites.
-        presence: weight of each atom, 0 (padding) to 1.
-        anchors: the satellites, at least four that are not coplanar.
-        pair_weight: weight of each pair distance, as 1 / variance; 0: missing, not read. All 1 by default, and all 0
-            for a solution from satellites alone.
-        satellite_weight: weight of each satellite distance, likewise.
-        outlier_scale: distances that are off by more than this are outliers and count nothing, those off by less count
-            less (Tukey's biweight, doi 10.1080/00401706.1974.10489171). 4.7 times the noise loses 5 % of the precision.
-        iterations: most L-BFGS steps; what is not converged by then is flagged.
-        tolerance: on the norm of the stress's gradient.
+        pair: Symmetric distances between atoms. The diagonal is not read.
+        satellite: Distances from atoms to satellites.
+        presence: Weight of each atom, from 0 (padding) to 1.
+        anchors: Positions of the satellites, at least four that are not coplanar.
+        pair_weight: Weight of each pair distance, e.g. 1 / variance, by default 1. A distance of weight 0 is missing
+            and not read. If all are 0, the solution uses satellites only.
+        satellite_weight: Weight of each satellite distance, by default 1. A distance of weight 0 is not read.
+        outlier_scale: Scale of Tukey's biweight (doi 10.1080/00401706.1974.10489171), in the unit of the distances.
+            Distances with larger errors are outliers and do not contribute. Smaller errors reduce the weight of a
+            distance. A scale of 4.7 times the noise loses 5 % of the precision.
+        iterations: Largest number of L-BFGS steps. An item that has not converged by then is flagged.
+        tolerance: Norm of the stress's gradient below which the solution has converged.
     """
     problem = _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_weight, outlier_scale)
     problem = problem._replace(absent_positions=linear_start(problem.satellite, anchors, weight=satellite_weight))
@@ -90,17 +92,18 @@ def trilaterate_pairs(
     iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> Trilateration:
-    """Return coordinates from pair distances alone, up to rotation and mirror image, centred on the origin.
+    """Return coordinates from pair distances only, centred on the origin.
 
-    The start is classical multidimensional scaling. Derivatives leave out rotations and shifts of the whole.
+    Pair distances determine coordinates only up to a rotation and a mirror image. The start is classical
+    multidimensional scaling. Derivatives contain no rotation and no shift of the whole structure.
 
     Args:
-        pair: as in `trilaterate`, as are the options.
-        presence: weight of each atom, 0 (padding) to 1.
-        pair_weight: weight of each pair distance; 0: missing.
-        outlier_scale: scale of outliers, in the distances' unit.
-        iterations: most L-BFGS steps.
-        tolerance: on the norm of the stress's gradient.
+        pair: Symmetric distances between atoms. The diagonal is not read.
+        presence: Weight of each atom, from 0 (padding) to 1.
+        pair_weight: Weight of each pair distance, by default 1. A distance of weight 0 is missing and not read.
+        outlier_scale: Scale of Tukey's biweight in the unit of the distances, see `trilaterate`.
+        iterations: Largest number of L-BFGS steps.
+        tolerance: Norm of the stress's gradient below which the solution has converged.
     """
     no_satellites = jnp.zeros((presence.size, 0), pair.dtype)
     problem = _stress_problem(
@@ -123,7 +126,7 @@ def trilaterate_batch(
     iterations: int = 100,
     tolerance: float = 1e-5,
 ) -> Trilateration:
-    """Return `trilaterate` of each item of a batch."""
+    """Return the result of `trilaterate` for each item of a batch. The arguments are those of `trilaterate`."""
 
     def trilaterate_item(pair, satellite, presence, weights):
         options = {"outlier_scale": outlier_scale, "iterations": iterations, "tolerance": tolerance}
@@ -140,10 +143,11 @@ def linear_start(
     *,
     weight: Float[Array, "atom point"] | None = None,
 ) -> Float[Array, "atom 3"]:
-    r"""Return the closed-form positions from distances to known points alone.
+    r"""Return positions from distances to known points, in closed form.
 
-    $d_{ip}^2 - |a_p|^2 = -2 a_p \cdot x_i + |x_i|^2$ is linear in $x_i$ and $|x_i|^2$: least squares over the points.
-    Where those of an atom do not fix it, it stays near the points' mean in the undetermined direction.
+    The equation $d_{ip}^2 - |a_p|^2 = -2 a_p \cdot x_i + |x_i|^2$ for the distance $d_{ip}$ of atom i to point p at
+    $a_p$ is linear in $x_i$ and $|x_i|^2$. The solution is the least-squares solution over the points. If the points
+    do not determine an atom's position in some direction, the atom stays near their mean in this direction.
     """
     weight = jnp.ones_like(distance) if weight is None else weight
     total_weight = jnp.sum(weight, axis=1, keepdims=True)
@@ -168,10 +172,11 @@ def linear_start(
 def multidimensional_scaling_start(
     pair: Float[Array, "atom atom"], weight: Float[Array, "atom atom"]
 ) -> Float[Array, "atom 3"]:
-    r"""Return positions by classical multidimensional scaling, Torgerson (1952), doi 10.1007/BF02288916.
+    r"""Return positions by classical multidimensional scaling (W. S. Torgerson (1952), doi 10.1007/BF02288916).
 
-    The three largest eigenvectors of $-\frac{1}{2} J d^2 J$, with J taking the mean out. Missing distances are filled
-    in from the means of their rows, then from the positions so found, a few times.
+    The positions are the three eigenvectors of $-\frac{1}{2} J d^2 J$ with the largest eigenvalues, multiplied by the
+    square roots of these. The matrix J subtracts the mean. Missing distances are first estimated from the means of
+    their rows, and then a few times from the positions found.
     """
     is_known = weight > 0
     is_present = jnp.any(is_known, axis=1).astype(pair.dtype)
@@ -194,11 +199,12 @@ def multidimensional_scaling_start(
 
 
 def check_distances(pair, satellite, presence, anchors, *, pair_weight=None, satellite_weight=None) -> None:
-    """Refuse distances that cannot be trilaterated; for the edge, not inside `jit`. Batches are welcome.
+    """Refuse distances that cannot be trilaterated. This check works on one item or a batch, but not inside `jit`.
 
     Raises:
-        ValueError: for shapes that disagree, too few or coplanar satellites, distances that are negative, NaN, infinite
-            or not symmetric, weights that are negative, NaN or infinite. Distances of weight 0 are not looked at.
+        ValueError: If shapes disagree, if satellites are fewer than 4 or coplanar, if distances are negative, NaN,
+            infinite or not symmetric, or if weights are negative, NaN or infinite. Distances of weight 0 are not
+            checked.
     """
     satellite, anchors = np.asarray(satellite), np.asarray(anchors)
     n_atoms = np.asarray(presence).shape[-1]
@@ -211,16 +217,16 @@ def check_distances(pair, satellite, presence, anchors, *, pair_weight=None, sat
     check_pair_distances(pair, presence, pair_weight=pair_weight)
     if len(anchors) < 4 or np.linalg.matrix_rank(anchors - anchors.mean(axis=0), tol=1e-6) < 3:
         raise ValueError(
-            f"Expected at least 4 satellites that are not coplanar, got {len(anchors)}; see representation.satellites."
+            f"Expected at least 4 satellites that are not coplanar, got {len(anchors)}; use representation.satellites."
         )
     _check_nonnegative("satellite", satellite, np.asarray(presence)[..., :, None], satellite_weight)
 
 
 def check_pair_distances(pair, presence, *, pair_weight=None) -> None:
-    """Refuse pair distances as `check_distances` does; for `trilaterate_pairs`.
+    """Refuse pair distances that `trilaterate_pairs` cannot use.
 
     Raises:
-        ValueError: as `check_distances`.
+        ValueError: If pair distances or their weights are invalid, see `check_distances`.
     """
     pair, presence = np.asarray(pair), np.asarray(presence)
     n_atoms = presence.shape[-1]
@@ -235,12 +241,12 @@ def check_pair_distances(pair, presence, *, pair_weight=None) -> None:
         *batch_index, i, j = asymmetric_entries[0].tolist()
         raise ValueError(
             f"Expected symmetric pair distances, got {pair[(*batch_index, i, j)]} at {[*batch_index, i, j]} and "
-            f"{pair[(*batch_index, j, i)]} at {[*batch_index, j, i]}; {len(asymmetric_entries)} such entries."
+            f"{pair[(*batch_index, j, i)]} at {[*batch_index, j, i]}; {len(asymmetric_entries)} entries are asymmetric."
         )
 
 
 def _check_nonnegative(name, distance, presence, weight):
-    """Raise for weights or counted distances that are not finite or negative; return which distances count."""
+    """Raise an error for invalid weights or distances, and return the mask of the distances that are used."""
     weight = np.ones_like(distance) if weight is None else np.asarray(weight)
     if weight.shape != distance.shape:
         raise ValueError(
@@ -252,14 +258,14 @@ def _check_nonnegative(name, distance, presence, weight):
         if len(bad_entries):
             raise ValueError(
                 f"Expected {name} {quantity} of at least 0, got {array[tuple(bad_entries[0])]} at "
-                f"{bad_entries[0].tolist()} and "
-                f"{len(bad_entries) - 1} more such; give missing distances the weight 0."
+                f"{bad_entries[0].tolist()} and {len(bad_entries) - 1} more such entries; give missing distances the "
+                "weight 0."
             )
     return is_counted
 
 
 def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_weight, outlier_scale):
-    """Return the problem, NaN where a distance or weight that counts is negative or NaN."""
+    """Return the stress problem, with NaN in place of used distances or weights that are negative or NaN."""
     pair_presence = presence[:, None] * presence[None, :] * (1 - np.eye(presence.size, dtype=presence.dtype))
     total_pair_weight = pair_presence if pair_weight is None else pair_presence * pair_weight
     total_satellite_weight = jnp.broadcast_to(presence[:, None], satellite.shape)
@@ -280,10 +286,10 @@ def _stress_problem(pair, satellite, presence, anchors, pair_weight, satellite_w
 
 
 def _symmetrize(distance, weight):
-    """Return distances and weights whose stress is that of the given ones, but for a constant: d_ij = d_ji.
+    """Return symmetric distances and weights whose stress differs from that of the given ones by a constant.
 
-    The gradient of the stress is written for symmetric matrices. Symmetric ones are returned to the last bit, and the
-    fractions, whose derivative is infinite at vanishing weights, then have no effect.
+    The gradient of the stress is written for symmetric matrices. Symmetric input is returned bit by bit. The fractions
+    have no gradient, because their derivative is infinite at vanishing weights.
     """
     total_weight = weight + weight.T
     transposed_fraction = lax.stop_gradient(weight.T / jnp.where(total_weight > 0, total_weight, 1.0))
@@ -299,7 +305,10 @@ def _nan_if_negative(array):
 
 
 def _refined_start(problem: stress.StressProblem):
-    """Return the positions from satellites and from the atoms that these fixed; with outliers, a few times."""
+    """Return positions from the distances to satellites and to atoms that the satellites determine.
+
+    If outliers are expected, this is repeated, and large errors reduce the weights (see `N_ROBUST_STARTS`).
+    """
     is_determined = jnp.sum(problem.satellite_weight > 0, axis=1) >= 4
     weight = jnp.concatenate([problem.pair_weight * is_determined, problem.satellite_weight], axis=1)
     distance = jnp.concatenate([problem.pair, problem.satellite], axis=1)
@@ -322,7 +331,7 @@ def _refined_start(problem: stress.StressProblem):
 
 
 def _solution(start, problem: stress.StressProblem, iterations, tolerance):
-    """Return the minimum of the stress near the start."""
+    """Return the minimum of the stress near the start, as a `Trilateration`."""
 
     @jaxopt.implicit_diff.custom_root(
         lambda positions, problem: stress.value_and_gradient(positions, problem)[1],
@@ -355,7 +364,7 @@ def _solution(start, problem: stress.StressProblem, iterations, tolerance):
 
 
 def _without_rigid_motion(positions, presence):
-    """Return positions about their mean, whose derivatives hold no rotation or shift of the whole."""
+    """Return positions relative to their mean. Their derivatives contain no rotation or shift of the structure."""
     total_presence = jnp.maximum(jnp.sum(presence), 1e-6)
 
     def centre(x):

@@ -1,1 +1,1 @@
-"""The trained model that ships, with its card."""
+"""The trained weights that are part of the package, each file with its card."""

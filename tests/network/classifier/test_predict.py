@@ -91,17 +91,18 @@ def test_data_outside_the_training_range_give_warnings(network, measurements):
     (output,) = predict.classify_pdfs(measurements[2:], network, bond=BOND)
     output = output._replace(anomaly_score=0.5, qmax_estimate=QmaxEstimate(20.0, 0.1))
     warning = "; ".join(predict.range_warnings(measurements[2], output._replace(feature_distance=1.3), bond=BOND))
-    assert "data only to r = 10.99 Å" in warning and "unlike all that it was trained on (1.30" in warning
+    assert "the data end at r = 10.99 Å" in warning
+    assert "does not resemble the training data (feature distance 1.30" in warning
     assert predict.range_warnings(measurements[0], output._replace(feature_distance=0.9), bond=BOND) == ()
     assert "bond 4" in predict.range_warnings(measurements[0], output._replace(feature_distance=0.9), bond=4.0)[0]
     typical_output = output._replace(feature_distance=0.9)
     assert predict.range_warnings(measurements[0], typical_output._replace(anomaly_score=1.2), bond=BOND) == (
-        "looks like two types of particles",
+        "the PDF resembles a mixture of two types of particles",
     )
     (warning,) = predict.range_warnings(
         measurements[0], typical_output._replace(anomaly_score=1.2, qmax_estimate=QmaxEstimate(24.0, 6.0)), bond=BOND
     )
-    assert warning == "its waves end at Q = 24 1/Å, not at qmax 20"
+    assert warning == "the data appear to be cut at Q = 24 1/Å, not at qmax 20"
     assert (
         typical_output._replace(qmax_estimate=QmaxEstimate(24.0, 6.0)).novelty_score == 2.0
         and typical_output.novelty_score == 0.9
@@ -152,7 +153,7 @@ def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch
 
 def test_weights_of_another_kind_are_refused(weights_path, tmp_path):
     """A changed file, a card of another version, weights of the autoencoder and a missing file give one line each."""
-    with pytest.raises(ValueError, match="make them with `jaxstruc train-classifier`"):
+    with pytest.raises(ValueError, match="train them with `jaxstruc train-classifier`"):
         weights.load_classifier(tmp_path / "none.safetensors")
     copied_path = tmp_path / "copy.safetensors"
     copied_path.write_bytes(weights_path.read_bytes()[:-1] + b"x")

@@ -38,7 +38,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(easy_stream, tmp
         np.testing.assert_array_equal(leaf, resumed_leaf)
     lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [line["step"] for line in lines] == [10, 20, 30] and lines[-1]["loss"] < lines[0]["loss"]
-    with pytest.raises(ValueError, match="pass another --out"):
+    with pytest.raises(ValueError, match="or another --out"):
         training.train_classifier(
             None, TrainClassifierOptions(steps=31, rate=0.02), folder=tmp_path / "b", module=SMALL_CLASSIFIER
         )

@@ -38,7 +38,8 @@ def test_data_within_the_training_range_give_no_warning(training_limits, silver_
 def test_data_outside_the_training_range_give_warnings(training_limits, silver_data):
     truncated_data = silver_data._replace(r=silver_data.r[:1200], g=silver_data.g[:1200])
     assert (
-        "data only to r = 11.99" in propose.range_warnings(training_limits, resolve_data(truncated_data), BOND, 13.0)[0]
+        "the data end at r = 11.99"
+        in propose.range_warnings(training_limits, resolve_data(truncated_data), BOND, 13.0)[0]
     )
     warnings = propose.range_warnings(training_limits, resolve_data(silver_data, qmax=40.0, qmin=4.0), 9.0, 13.0)
     assert len(warnings) == 3 and any("qmax 40 (trained on 10 to 30)" in warning for warning in warnings)
@@ -50,7 +51,7 @@ def test_a_particle_larger_than_the_training_range_gives_a_warning(training_limi
         propose.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter) for diameter in (17.8, 18.0)
     )
     assert inside_warnings == () and outside_warnings == (
-        "a particle of 18 Å, larger than the model's largest (16.3 Å)",
+        "a particle of 18 Å, larger than any in the training (16.3 Å)",
     )
 
 
@@ -66,4 +67,4 @@ def test_the_estimated_diameter_recognises_larger_particles(training_limits, sil
     g = cluster_pdf(ball_positions, r, noise=noise, rng=np.random.default_rng(atoms))
     diameter, *_ = screening.diameter_estimate(r, g, bond=BOND, qdamp=0.03)
     warnings = propose.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter)
-    assert any("larger than the model's largest" in warning for warning in warnings) == is_larger
+    assert any("larger than any in the training" in warning for warning in warnings) == is_larger

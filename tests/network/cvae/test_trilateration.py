@@ -395,7 +395,9 @@ def test_bad_weights_are_refused_and_missing_distances_are_not_checked():
     trilateration.check_pair_distances(
         jnp.stack([incomplete_pair] * 2), jnp.stack([presence] * 2), pair_weight=jnp.stack([weight] * 2)
     )
-    with pytest.raises(ValueError, match=r"got nan at \[1, 2\] and 1 more such; give missing distances the weight 0"):
+    with pytest.raises(
+        ValueError, match=r"got nan at \[1, 2\] and 1 more such entries; give missing distances the weight 0"
+    ):
         trilateration.check_pair_distances(incomplete_pair, presence)
     with pytest.raises(ValueError, match=r"pair weights of at least 0, got -1.0 at \[0, 4\]"):
         trilateration.check_pair_distances(pair, presence, pair_weight=weight.at[0, 4].set(-1.0))
