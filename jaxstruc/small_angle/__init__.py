@@ -1,1 +1,1 @@
-"""The analysis of small-angle scattering: bodies, size distributions, fits, results."""
+"""Analysis of small-angle scattering: shapes of particles, size distributions, fits and results."""

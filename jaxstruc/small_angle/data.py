@@ -1,4 +1,9 @@
-"""A measured I(Q) as fits of bodies see it: over its noise, the background projected out, padded to a few sizes."""
+"""Preparation of a measured I(Q) for the fits.
+
+The data are "whitened": divided by their noise, so that every point has the standard deviation 1. The part that a
+background can explain is projected out, so that the fits need no parameters for the background. The points are padded
+to a few fixed numbers, so that few programs must be compiled.
+"""
 
 import math
 from typing import NamedTuple
@@ -12,81 +17,84 @@ from jaxstruc.io.measurement import Measurement
 from jaxstruc.options.small_angle import SizeOptions
 
 PADDED_SIZES = (64, 128, 256, 512)
-"""Points that a pattern is padded to; neighbours beyond the last are gathered."""
+"""Numbers of points to which a pattern is padded. If a pattern has more, neighbouring points are averaged."""
 MIN_POINTS = 12
-"""Least points."""
+"""Smallest number of points that can be fitted."""
 MIN_RELATIVE_NOISE = 2e-4
-"""Relative, of the curves of bodies: no noise is less."""
+"""Lower limit of the relative noise. The calculated curves themselves are not more accurate than this."""
 MIN_INFERRED_NOISE = 1e-3
-"""Relative, least noise where the file says none."""
+"""Lower limit of the relative noise if the file states no errors."""
 N_NOISE_NEIGHBOURS = 12
-"""Neighbours on each side by whose scatter noise is inferred."""
+"""Number of neighbours on each side of a point whose scatter gives its noise."""
 
 
 class WhitenedData(NamedTuple):
-    """Data in units of their noise, on the points of a padded size, without what a background can explain."""
+    """Padded data in units of their noise, without the part that a background can explain."""
 
     q: Float[Array, " q"]
-    """1/Å; in the padding the last."""
+    """Q in 1/Å. The padding repeats the last value."""
     inverse_sigma: Float[Array, " q"]
-    """One over the noise, which is in parts of the largest intensity; 0 in the padding."""
+    """Largest intensity over the noise of each point, 0 in the padding."""
     data: Float[Array, " q"]
-    """Intensities over their noise, the background projected out."""
+    """Intensities over their noise, with the background projected out."""
     background_basis: Float[Array, "q term"]
-    """Orthonormal, of the background over the noise."""
+    """Orthonormal basis of the background terms over the noise."""
     dq: Float[Array, " q"] | None
-    """1/Å, of the resolution."""
+    """Standard deviation of the resolution in 1/Å, or None."""
 
 
 class SaxsData(NamedTuple):
-    """A measured I(Q), in the range of the fit; all [point], float64, at most as many as the last of `PADDED_SIZES`."""
+    """A measured I(Q) in the range of the fit.
+
+    All arrays are [point] in double precision, with at most `PADDED_SIZES[-1]` points.
+    """
 
     q: np.ndarray
-    """1/Å"""
+    """Q in 1/Å."""
     intensity: np.ndarray
     sigma: np.ndarray
-    """As given, or inferred."""
+    """Standard error of the intensity, stated by the file or inferred."""
     dq: np.ndarray | None
+    """Standard deviation of the resolution in 1/Å, or None."""
     background_powers: tuple[float, ...]
-    """Of 1/Q, of the background's terms."""
+    """Powers of 1/Q of the background terms."""
     max_intensity: float
     """Largest intensity, the unit of `whitened_data`."""
     noise_is_inferred: bool
-    """Whether the noise is."""
+    """Whether `sigma` is inferred from the scatter of the points."""
     n_measured: int
-    """Points of the file in that range; where these are more, neighbours are gathered."""
+    """Number of points of the file in the range of the fit, before neighbours are averaged."""
     whitened_data: WhitenedData
 
     @property
     def n_points(self) -> int:
-        """Their number, as fits see them."""
+        """Number of points that are fitted."""
         return int(np.count_nonzero(self.whitened_data.inverse_sigma))
 
 
 def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsData:
-    """Return a measured I(Q) as fits see it.
+    """Return a measured I(Q), prepared for the fits.
 
     Raises:
-        ReadError: where it is none, or nothing can be fitted to it.
+        ReadError: If the measurement is not an I(Q), has too few points, or is not positive in most points.
     """
     path = measurement.name
     expect(
         measurement.kind == "iq" and measurement.q is not None and measurement.intensity is not None,
-        f"I(Q), got {measurement.kind} in {path}; pass a file of intensities over Q, or use solve for a PDF",
+        f"I(Q), got {measurement.kind} in {path}; pass a file of intensities over Q, or use `solve` for a PDF",
     )
     q, intensity = np.asarray(measurement.q, float), np.asarray(measurement.intensity, float)
     valid_points = np.isfinite(intensity) & (q > 0)
     expect(
         np.count_nonzero(valid_points) >= MIN_POINTS,
         f"at least {MIN_POINTS} points of I(Q) in the range of the fit, got {np.count_nonzero(valid_points)} in "
-        f"{path}; "
-        "widen --qmin and --qmax",
+        f"{path}; widen the range with --qmin and --qmax",
     )
     positive_fraction = np.mean(intensity[valid_points] > 0)
     expect(
         positive_fraction > 0.5,
-        f"intensities above 0, got {1 - positive_fraction:.0%} at or below it in {path}; check the background "
-        "and its scale",
+        f"positive intensities, but {1 - positive_fraction:.0%} of the points in {path} are zero or negative; if a "
+        "background was subtracted, check its scale",
     )
     q, intensity = q[valid_points], intensity[valid_points]
     sigma = None if measurement.sigma is None else np.asarray(measurement.sigma, float)[valid_points]
@@ -114,10 +122,11 @@ def prepare_saxs_data(measurement: Measurement, options: SizeOptions) -> SaxsDat
 
 
 def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " point"]:
-    """Return the noise of points by their scatter about a cubic, smoothed over `N_NOISE_NEIGHBOURS` neighbours.
+    """Return the standard deviation of the noise of each point, from the scatter of its neighbours.
 
-    Fourth differences of white noise have 70 times its variance and see nothing of a cubic; the median of their sizes
-    among neighbours is 0.6745 of their standard deviation.
+    A smooth curve is locally a cubic, whose fourth differences vanish. The fourth differences of white noise have 70
+    times its variance. The median of their absolute values over `N_NOISE_NEIGHBOURS` neighbours on each side is 0.6745
+    times their standard deviation.
     """
     fourth_differences = np.abs(np.convolve(intensity, [1, -4, 6, -4, 1], "valid")) / math.sqrt(70)
     fourth_differences = np.pad(fourth_differences, (2, 2), mode="edge")
@@ -133,7 +142,7 @@ def infer_noise(intensity: Float[np.ndarray, " point"]) -> Float[np.ndarray, " p
 def background_terms(
     q: Float[np.ndarray, " point"], background_powers: tuple[float, ...]
 ) -> Float[np.ndarray, "point term"]:
-    """Return the background's terms, each 1 at the first Q."""
+    """Return the background terms, powers of 1/Q, each scaled to 1 at the first Q."""
     return (
         np.stack([(q / q[0]) ** -power for power in background_powers], axis=1)
         if background_powers
@@ -144,7 +153,7 @@ def background_terms(
 def merge_neighbours(
     q: np.ndarray, intensity: np.ndarray, sigma: np.ndarray, dq: np.ndarray | None, max_points: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return at most so many points, each the weighted mean of neighbours."""
+    """Return at most `max_points` points, each the mean of neighbours weighted by their inverse variances."""
     group_size = -(-len(q) // max_points)
     if group_size == 1:
         return q, intensity, sigma, dq
@@ -159,7 +168,7 @@ def merge_neighbours(
 
 
 def _whiten(q, intensity, sigma, dq, background_powers: tuple[float, ...], max_intensity: float) -> WhitenedData:
-    """Return data as fits have them."""
+    """Return the padded data over their noise, with the background projected out."""
     padded_size = next(padded_size for padded_size in PADDED_SIZES if padded_size >= len(q))
     padding = (0, padded_size - len(q))
     inverse_sigma = np.pad(max_intensity / sigma, padding)

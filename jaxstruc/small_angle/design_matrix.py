@@ -1,6 +1,11 @@
-"""Curves of bodies of each size as a measured pattern sees them, and where to begin fits to it.
+"""Scattering curves of a body at all sizes, as a matrix for the fits, and start values of the fits.
 
-Nodes of ln R, even, so that any distribution of size is a column of shares (`size_distributions`).
+A body is a shape of particle, e.g. a sphere or a cube. The sizes are nodes that are equally spaced in ln R. A size
+distribution is then a vector of volume fractions at the nodes (`size_distributions`), and its curve is the product of
+the matrix with this vector.
+
+A coarse search with spheres of all sizes finds the window of sizes for a pattern. A finer search inside the window
+finds the start values for each body.
 """
 
 from typing import NamedTuple
@@ -14,82 +19,79 @@ from jaxstruc.small_angle.data import WhitenedData
 from jaxstruc.small_angle.form_factors import FormFactorTable
 
 N_NODES = 192
-"""Of ln R, about a start."""
+"""Number of nodes of ln R in a window."""
 MIN_NODE_STEP, MAX_NODE_STEP = 0.004, 0.025
-"""Steps between them."""
+"""Smallest and largest step between the nodes, in ln R."""
 STEPS_PER_WIDTH = 5.0
-"""Steps in the width of the start."""
+"""Number of node steps in the standard deviation of the start distribution."""
 N_GRID_NODES, N_GRID_POINTS = 256, 128
-"""Nodes over all sizes, and points of Q, where all sizes are tried."""
+"""Number of nodes of ln R, and number of points of Q, in the coarse search over all sizes."""
 MIN_START_QR, MAX_START_QR = 1.0, 6.0
-"""Least R times the largest Q, and largest R times the least, that are tried."""
+"""Smallest radius in the coarse search times the largest Q, and largest radius times the smallest Q."""
 GRID_WIDTHS = (0.02, 0.05, 0.1, 0.2, 0.35)
-"""Standard deviations over the mean that are tried."""
+"""Relative standard deviations of the radius that the coarse search tries."""
 N_GRID_MEANS = 128
-"""That are tried."""
+"""Number of mean radii that the coarse search tries."""
 MAX_START_SHIFT, N_START_SHIFTS = 0.2, 17
-"""Largest shift of ln R that is tried about a start for each body, and their number."""
+"""Largest shift of ln R from the window's centre, and number of shifts, that are tried for each body."""
 START_WIDTH_FACTORS = (0.45, 0.8, 1.2)
-"""Of the start's width that are tried likewise."""
+"""Factors on the window's start width that are tried for each body."""
 MIN_START_DISTANCE = 0.04
-"""In ln R, between two starts."""
+"""Smallest distance between two starts in ln R."""
 MAX_SMEARED_WIDTH = 0.05
-"""Largest width of a start where the resolution smears: it hides that the sizes are alike."""
+"""Largest start width if the data have a resolution, because smearing hides that a distribution is narrow."""
 PAIR_NODE_STEP, MAX_PAIR_SHIFT = 0.0125, 1.05
-"""Step in ln R where two populations are sought, and how far from the best single one they are tried."""
+"""Node step in ln R in fits of two populations, and their largest distance from the window's centre in ln R."""
 N_PAIR_MEANS, PAIR_WIDTHS = 36, (0.03, 0.1)
-"""Of the populations that are tried in pairs, and their widths over mean."""
+"""Number of mean radii, and relative widths, of the populations that are tried in pairs."""
 
 
 class RadiusWindow(NamedTuple):
-    """Nodes of ln R about a start, and the start."""
+    """Nodes of ln R about a start distribution."""
 
     center: Float[Array, "*batch"]
-    """ln R in Å."""
+    """ln R (R in Å) at the centre of the window, also the start value."""
     step: Float[Array, "*batch"]
+    """Step between the nodes in ln R."""
     width: Float[Array, "*batch"]
-    """Of the start, standard deviation over mean."""
+    """Relative standard deviation of the start distribution."""
 
 
 class DesignMatrix(NamedTuple):
-    """What a pattern sees of a body of each size."""
+    """Scattering curves of one body at all sizes, for one pattern."""
 
     log_radius: Float[Array, "*batch node"]
-    """ln R in Å."""
+    """ln R at the nodes (R in Å)."""
     whitened_curves: Float[Array, "*batch q node"]
-    """V P(QR) over the noise, V in units of the middle's, the background projected out."""
-    background_projection: Float[Array, "*batch term node"]
-    """What was projected out, in the background's orthonormal terms."""
+    """V P(QR) over the noise, with the background projected out. V is relative to the volume at the middle node."""
 
 
 class StartGrid(NamedTuple):
-    """Spheres of all sizes and widths on some Q."""
+    """Curves of spheres with distributions of all means and widths, on a coarse grid of Q."""
 
     size_parameters: Float[Array, "column 2"]
-    """ln mean (Å) and width over mean."""
+    """ln of the mean radius in Å, and relative width, of each distribution."""
     sphere_curves: Float[Array, "q column"]
-    """Unweighted, on every so many points."""
+    """Curves of the distributions on every n-th point of Q, not divided by the noise."""
 
 
 def log_radius_nodes(window: RadiusWindow, n_nodes: int = N_NODES) -> Float[Array, " node"]:
-    """Return ln R at the nodes of a window."""
+    """Return ln R (R in Å) at the nodes of a window."""
     return window.center + window.step * (jnp.arange(n_nodes, dtype=jnp.float32) - 0.5 * (n_nodes - 1))
 
 
 def design_matrix(
     table: FormFactorTable, data: WhitenedData, window: RadiusWindow, *, n_nodes: int = N_NODES
 ) -> DesignMatrix:
-    """Return what a pattern sees of a body at the nodes of a window."""
+    """Return the curves of a body at the sizes of a window, over the noise and without the background."""
     log_radius = log_radius_nodes(window, n_nodes)
     whitened_curves = size_curves(table, data.q, data.dq, log_radius) * data.inverse_sigma[:, None]
     background_projection = data.background_basis.T @ whitened_curves
-    return DesignMatrix(
-        log_radius, whitened_curves - data.background_basis @ background_projection, background_projection
-    )
+    return DesignMatrix(log_radius, whitened_curves - data.background_basis @ background_projection)
 
 
 def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
-    """Return the curves of spheres of all sizes that a range of Q can tell."""
+    """Return the curves of spheres of all sizes that a range of Q can distinguish."""
     coarse_q = q[:: q.shape[0] // min(N_GRID_POINTS, q.shape[0])]
     log_radius = jnp.linspace(jnp.log(MIN_START_QR / q[-1]), jnp.log(MAX_START_QR / q[0]), N_GRID_NODES)
     step = log_radius[1] - log_radius[0]
@@ -99,7 +101,7 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
     columns = jax.vmap(
         lambda parameters: size_distributions.gaussian(jnp.exp(parameters[0]), parameters[1], log_radius)
     )(size_parameters)
-    # volumes differ by many orders of magnitude over all sizes, and each column has its own scale anyway
+    # The volumes of all sizes differ by many orders of magnitude. Each column is scaled, because its scale is free.
     columns = columns * jnp.exp(3 * (log_radius - size_parameters[:, :1]))
     return StartGrid(
         size_parameters, form_factors.form_factor(table, coarse_q[:, None] * jnp.exp(log_radius)) @ columns.T
@@ -107,14 +109,14 @@ def start_grid(table: FormFactorTable, q: Float[Array, " q"]) -> StartGrid:
 
 
 def start_window(grid: StartGrid, data: WhitenedData) -> RadiusWindow:
-    """Return where to begin: the nodes about the best of all sizes and widths of spheres."""
+    """Return the window of sizes for a pattern, about the best mean and width of spheres."""
     best = grid.size_parameters[jnp.argmin(unexplained_fractions(grid, data))]
     width = best[1] if data.dq is None else jnp.minimum(best[1], MAX_SMEARED_WIDTH)
     return RadiusWindow(best[0], jnp.clip(width / STEPS_PER_WIDTH, MIN_NODE_STEP, MAX_NODE_STEP), width)
 
 
 def unexplained_fractions(grid: StartGrid, data: WhitenedData) -> Float[Array, " column"]:
-    """Return the share of the data that each column leaves, with its own scale and background."""
+    """Return the fraction of the squared data that each distribution leaves, with its best scale and background."""
     stride = data.q.shape[0] // grid.sphere_curves.shape[0]
     inverse_sigma, background_terms = data.inverse_sigma[::stride], data.background_basis[::stride]
     basis = jnp.linalg.qr(background_terms)[0]
@@ -129,7 +131,7 @@ def unexplained_fractions(grid: StartGrid, data: WhitenedData) -> Float[Array, "
 def start_parameters(
     design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
 ) -> Float[Array, "start 2"]:
-    """Return ln mean and ln width of the best places near a window's middle, for its body."""
+    """Return ln mean and ln width of the best starts near a window's centre, for one body."""
     step = window.step
     means = window.center + jnp.linspace(-MAX_START_SHIFT, MAX_START_SHIFT, N_START_SHIFTS)
     widths = jnp.maximum(window.width * jnp.asarray(START_WIDTH_FACTORS), 1.2 * size_distributions.MIN_WIDTH * step)
@@ -156,7 +158,7 @@ def start_parameters(
 def start_pairs(
     design: DesignMatrix, data: WhitenedData, window: RadiusWindow, n_starts: int
 ) -> Float[Array, "start 2 2"]:
-    """Return ln mean and ln width of the best pairs of populations in a window: all pairs of a table are tried."""
+    """Return ln mean and ln width of the best pairs of populations in a window, after a search over all pairs."""
     means = window.center + jnp.linspace(-MAX_PAIR_SHIFT, MAX_PAIR_SHIFT, N_PAIR_MEANS)
     size_parameters = jnp.stack(jnp.meshgrid(means, jnp.asarray(PAIR_WIDTHS), indexing="ij"), axis=-1).reshape(-1, 2)
     columns = jax.vmap(
@@ -185,11 +187,11 @@ def start_pairs(
 
 
 def nonnegative_pair(projections: Float[Array, "*batch 2"], cosine: Float[Array, "*batch"]) -> Float[Array, "*batch 2"]:
-    """Return the best non-negative amounts of two unit columns.
+    """Return the non-negative amplitudes with which two curves of unit norm fit the data best.
 
     Args:
-        projections: products of data and columns.
-        cosine: product of the columns.
+        projections: Scalar products of the data with each curve.
+        cosine: Scalar product of the two curves.
     """
     determinant = jnp.maximum(1 - cosine**2, 1e-6)
     first_projection, second_projection = projections[..., 0], projections[..., 1]
@@ -212,7 +214,7 @@ def nonnegative_pair(projections: Float[Array, "*batch 2"], cosine: Float[Array,
 def size_curves(
     table: FormFactorTable, q: Float[Array, " q"], dq: Float[Array, " q"] | None, log_radius
 ) -> Float[Array, "q node"]:
-    """Return V P(QR) of each size, smeared where dq is given, V in units of the middle's."""
+    """Return V P(QR) at each size, smeared if `dq` is given. V is relative to the volume at the middle node."""
 
     def unit_curves(shifted_q):
         return form_factors.form_factor(table, shifted_q[:, None] * jnp.exp(log_radius))

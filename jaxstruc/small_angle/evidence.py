@@ -1,14 +1,19 @@
-r"""What the fits of bodies and distributions weigh, and credible intervals over all of them.
+r"""Weights of the fits of all bodies and size distributions, and sizes drawn from all of them.
 
-A fit's weight is its evidence by Laplace: $Z = e^{-\chi^2/2} \sqrt{\det 2\pi C}\, \pi(\hat\theta)$, C the covariance of
-ln mean, ln width and ln amplitude. Before the fit each body weighs the same, and so does each of its distributions;
-ln mean is even over what the range of Q can tell, the width from 0 to `MAX_PRIOR_WIDTH`, the logarithm of the amplitude
-over `LOG_AMPLITUDE_RANGE`, the share of a second population from 0 to 1. A wide prior is the penalty for a parameter:
-one known to 1 % costs 3 in the logarithm. (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
-10.1162/neco.1992.4.3.415.)
+The weight of a fit is its evidence in the Laplace approximation,
+$Z = e^{-\chi^2/2} \sqrt{\det 2\pi C}\, \pi(\hat\theta)$, where $\hat\theta$ are the fitted ln mean, ln width and
+ln amplitude, C is their covariance and $\pi$ their prior density (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
+10.1162/neco.1992.4.3.415).
 
-Where the best fit's chi-squared is above what noise explains, all errors grow by its root, and the residual counts for
-so many points as its autocorrelation leaves.
+All bodies have the same prior probability, and so have the distributions of a body except a single size
+(`SINGLE_SIZE_PRIOR`). The priors of the parameters are uniform: ln mean over the sizes that the range of Q can
+distinguish, the relative width from 0 to `MAX_PRIOR_WIDTH`, ln amplitude over `LOG_AMPLITUDE_RANGE`, and the volume
+fraction of a second population from 0 to 1. A wide prior penalises each parameter. A parameter that is known to 1 %,
+for example, lowers ln Z by about 3.
+
+If the chi-squared of the best fit is larger than the noise explains, all variances are multiplied by its reduced
+chi-squared. The number of points is then replaced by their effective number, because residuals of neighbouring points
+are correlated.
 """
 
 import math
@@ -26,49 +31,55 @@ from jaxstruc.small_angle.fit import BodyFit
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments
 
 MAX_PRIOR_WIDTH = 0.5
-"""Standard deviation over mean, of the prior."""
+"""Upper end of the prior on the relative width."""
 SINGLE_SIZE_PRIOR = 0.02
-"""Weight of a single size before the fit, that of another distribution 1: what their widths' prior has below 0.01."""
+"""Prior weight of a single size, relative to any other distribution.
+
+The prior of the other distributions has this probability for relative widths below 0.01.
+"""
 LOG_AMPLITUDE_RANGE = math.log(1e4)
-"""Of the amplitude, in its logarithm."""
+"""Range of the prior on ln amplitude."""
 MAX_LOG_SIGMA = 1.0
-"""Largest standard deviation of a logarithm that Laplace is trusted with; so counts a value at its bound."""
+"""Largest standard deviation of a fitted logarithm. A parameter at its bound gets this value in the evidence."""
 MIN_EIGENVALUE = 1e-6
-"""Of a normal matrix with unit diagonal."""
+"""Lower limit of the eigenvalues of a normal matrix that is scaled to a unit diagonal."""
 N_SIZE_DRAWS, DRAW_BATCH_SIZE = 512, 64
-"""In all, and in one step: each fit has as many of these as its weight asks for, one at least."""
+"""Total number of draws, and number in a batch.
+
+The number of batches of a fit is proportional to its weight, at least one.
+"""
 MIN_DRAWN_WEIGHT = 1e-3
-"""Weight that counts."""
+"""Smallest weight of a fit from which sizes are drawn."""
 MAX_CHI2_SIGMAS = 3.0
-"""Standard deviations of chi-squared above its mean from which noise alone does not explain a fit."""
+"""Number of standard deviations of chi-squared above its mean from which noise does not explain a misfit."""
 
 
 class NoiseEstimate(NamedTuple):
-    """How the residual of the best fit compares with the noise."""
+    """Comparison of the residual of the best fit with the noise."""
 
     variance_scale: float
-    """Of the noise's variance, at least 1 where the file says the noise."""
+    """Factor on the variance of the noise, at least 1 if the file states the noise."""
     effective_fraction: float
-    """Of the points that count."""
+    """Effective number of points over the number of points."""
     exceeds_noise: bool
     """Whether the best fit does not explain the data."""
 
     @property
     def chi2_factor(self) -> float:
-        """Factor on chi-squared."""
+        """Factor on chi-squared in errors and evidences."""
         return self.effective_fraction / self.variance_scale
 
 
 def noise_estimate(
     chi2: float, residual: Callable[[], np.ndarray], degrees_of_freedom: int, *, noise_is_inferred: bool
 ) -> NoiseEstimate:
-    """Return by how much the noise is larger than said, as the best fit shows.
+    """Return the factor between the stated noise and the residual of the best fit.
 
     Args:
-        chi2: of the best fit.
-        residual: gives that of it, over the noise, where it is needed.
-        degrees_of_freedom: points less parameters.
-        noise_is_inferred: whether the noise is inferred, so that it may as well be less.
+        chi2: Chi-squared of the best fit.
+        residual: Function that returns the residual of the best fit over the noise. It is called only if needed.
+        degrees_of_freedom: Number of points minus number of parameters.
+        noise_is_inferred: Whether the noise is inferred from the data. Only then can it be smaller than assumed.
     """
     reduced_chi2 = chi2 / max(degrees_of_freedom, 1)
     exceeds_noise = reduced_chi2 > 1 + MAX_CHI2_SIGMAS * math.sqrt(2 / max(degrees_of_freedom, 1))
@@ -80,9 +91,10 @@ def noise_estimate(
 
 
 def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray, "parameter parameter"], np.ndarray]:
-    """Return the covariance of ln means, ln widths and ln amplitudes, and which of them are fitted and not at a bound.
+    """Return the covariance of ln means, ln widths and ln amplitudes, and whether each of them is free.
 
-    Values at a bound and those that the data do not determine have at most `MAX_LOG_SIGMA`.
+    A parameter is free if it is fitted and not at a bound. The rows and columns of the others are zero. A parameter
+    that the data do not determine has a standard deviation of at most `MAX_LOG_SIGMA`.
     """
     n_populations = len(body_fit.amplitude)
     is_free = np.ones(3 * n_populations, bool)
@@ -98,7 +110,7 @@ def covariance(body_fit: BodyFit, chi2_factor: float) -> tuple[Float[np.ndarray,
 
 
 def stable_inverse(normal_matrix: Float[np.ndarray, "parameter parameter"]) -> Float[np.ndarray, "parameter parameter"]:
-    """Return the covariance of a normal matrix in single precision: no direction counts as known better than that."""
+    """Return the inverse of a normal matrix, whose eigenvalues are first limited to the accuracy of float32."""
     scales = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-30))
     eigenvalues, eigenvectors = np.linalg.eigh(normal_matrix / (scales[:, None] * scales))
     covariance_root = eigenvectors / np.sqrt(np.maximum(eigenvalues, MIN_EIGENVALUE))
@@ -106,12 +118,12 @@ def stable_inverse(normal_matrix: Float[np.ndarray, "parameter parameter"]) -> F
 
 
 def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: float) -> float:
-    """Return the logarithm of a fit's evidence; -inf where the fit failed.
+    """Return the logarithm of the evidence of a fit, or -inf if the fit failed.
 
     Args:
-        body_fit: the fit.
-        chi2_factor: factor on chi-squared.
-        log_radius_range: of ln R that the data can tell.
+        body_fit: Fit of one body and distribution.
+        chi2_factor: Factor on chi-squared (`NoiseEstimate.chi2_factor`).
+        log_radius_range: Range of ln R that the data can distinguish.
     """
     if (
         not math.isfinite(body_fit.chi2)
@@ -141,23 +153,24 @@ def log_evidence(body_fit: BodyFit, chi2_factor: float, *, log_radius_range: flo
 
 
 def weights(log_evidences: np.ndarray) -> Float[np.ndarray, " outcome"]:
-    """Return the weights of fits from their evidences, all the same before."""
+    """Return the normalised weights of fits from the logarithms of their evidences."""
     relative_weight = np.exp(log_evidences - log_evidences.max())
     return relative_weight / relative_weight.sum()
 
 
 class SizeDraws(NamedTuple):
-    """Sizes drawn from all fits by their weights."""
+    """Size distributions drawn from all fits in proportion to their weights."""
 
     weight: Float[np.ndarray, " draw"]
+    """Weights of the draws, which sum to 1."""
     fit_index: Float[np.ndarray, " draw"]
-    """Which fit it comes from."""
+    """Index of the fit that a draw comes from, -1 for the free distribution."""
     sizes: Moments
-    """[draw] each."""
+    """Means and widths, [draw] each."""
     volume_shares: Float[np.ndarray, "draw node"]
-    """Of volume, on `radius`."""
+    """Volume fractions at the nodes of `radius`."""
     radius: Float[np.ndarray, " node"]
-    """Å, even in the logarithm."""
+    """Radii in Å, equally spaced in the logarithm."""
 
 
 def draw_sizes(
@@ -168,14 +181,14 @@ def draw_sizes(
     *,
     seed: int = 0,
 ) -> SizeDraws:
-    """Return sizes drawn from the fits that weigh anything.
+    """Return size distributions drawn from all fits with a weight of at least `MIN_DRAWN_WEIGHT`.
 
     Args:
-        body_fits: the fits.
-        weight: theirs.
-        log_radius: ln R of the nodes, R in Å.
-        chi2_factor: factor on chi-squared.
-        seed: of the draws.
+        body_fits: Fits of bodies and distributions.
+        weight: Weight of each fit.
+        log_radius: ln R of the nodes (R in Å).
+        chi2_factor: Factor on chi-squared (`NoiseEstimate.chi2_factor`).
+        seed: Seed of the random numbers.
     """
     generator = np.random.default_rng(seed)
     fit_indices = [
@@ -213,7 +226,7 @@ def _draw_populations(
     log_radius: Float[np.ndarray, " node"],
     generator: np.random.Generator,
 ):
-    """Return places and amounts of populations, as a fit's covariance has them, within what the nodes hold."""
+    """Draw ln means, ln widths and amplitudes from the covariance of a fit, limited to the range of the nodes."""
     n_populations = len(body_fit.amplitude)
     gaussian_draws = generator.multivariate_normal(
         np.zeros(len(covariance_matrix)), covariance_matrix, DRAW_BATCH_SIZE, method="eigh"
@@ -234,7 +247,7 @@ def _draw_populations(
 def volume_shares(
     body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"]
 ) -> Float[np.ndarray, "outcome node"]:
-    """Return the shares of volume of fits at nodes of ln R."""
+    """Return the volume fractions of each fit at the nodes of ln R."""
     fractions = np.zeros((len(body_fits), len(log_radius)))
     groups: dict[tuple[str, int], list[int]] = {}
     for index, body_fit in enumerate(body_fits):
@@ -255,7 +268,7 @@ def volume_shares(
 
 
 def _jitted_mixture(distribution_shape: str):
-    """Return the function of places and amounts of populations to their shares together, jitted."""
+    """Return a jitted function that computes volume fractions from parameters and amplitudes of populations."""
 
     def mixture_fractions(log_parameters, amplitudes, log_radius):
         population_fractions = jax.vmap(

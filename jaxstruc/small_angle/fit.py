@@ -1,10 +1,12 @@
-"""Mean and width of the sizes of bodies fitted to I(Q), for every body, distribution and pattern at once.
+"""Fits of size distributions to I(Q), for all bodies, distributions and patterns in batches.
 
-The curves of a body of each size, over the noise and without what the background can explain, are one matrix
-(`design_matrix`). A population is a column of volume fractions, and its curve is the product of the two. Amplitudes
-are projected out (G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi 10.1137/0710036; derivatives as
-L. Kaufman's, BIT 15, 49 (1975), doi 10.1007/BF01932995). ln mean and ln width are fitted by Levenberg and Marquardt
-inside bounds. Patterns and bodies are fitted in batches of one size.
+A body is a shape of particle, e.g. a sphere or a cube. `design_matrix` holds the curves of a body at all sizes, over
+the noise and without the background. A population is a size distribution with one maximum, a vector of volume
+fractions. Its curve is the product of the matrix with this vector.
+
+The Levenberg-Marquardt algorithm fits ln mean and ln width of each population inside bounds. The amplitudes are linear
+parameters and are eliminated by variable projection (G. H. Golub, V. Pereyra, SIAM J. Numer. Anal. 10, 413 (1973), doi
+10.1137/0710036), with the approximate derivatives of L. Kaufman, BIT 15, 49 (1975), doi 10.1007/BF01932995.
 """
 
 from collections.abc import Sequence
@@ -28,85 +30,85 @@ MAX_STEPS = 20
 INITIAL_DAMPING = 1e-2
 """First damping, relative to the diagonal of the normal matrix."""
 CHI2_TOLERANCE = 1e-6
-"""Relative fall of chi-squared (plus 1) at which a fit is done."""
+"""Decrease of chi-squared, relative to 1 + chi-squared, below which a fit has converged."""
 MAX_STEP_LENGTH = 0.5
-"""Largest change of ln mean or ln width in a step."""
+"""Largest change of ln mean or ln width in one step."""
 BOUND_MARGIN = 0.02
 """Distance from a bound, in ln mean or ln width, within which a value counts as at the bound."""
 MIN_SQUARED_NORM = 1e-30
 BATCH_SIZE = 16
-"""Number of fits in a batch, each of one pattern and one body."""
+"""Number of pairs of a pattern and a body that are fitted in one batch."""
 N_STARTS, N_PAIR_STARTS = 2, 3
-"""Numbers of starts of fits with one population and with two."""
+"""Number of starts of a fit with one population, and of a fit with two."""
 N_PAIR_BODIES = 3
-"""Number of bodies, the best with one population, to which two populations are fitted."""
+"""Number of bodies with which two populations are fitted: those that fit best with one population."""
 _FORM_FACTOR_TABLES: dict[tuple[str, ...], FormFactorTable] = {}
 _start_window = jax.jit(design_matrix.start_window)
 
 
 class SizeFit(NamedTuple):
-    """Fitted distributions of sizes, each of one population or more."""
+    """Fits of size distributions with one or two populations."""
 
     log_parameters: Float[Array, "*batch fit population 2"]
-    """ln mean (R in Å) and ln width."""
+    """ln mean (R in Å) and ln relative width of each population."""
     amplitude: Float[Array, "*batch fit population"]
-    """Amplitudes of the curves: volumes of the populations, in one unit."""
+    """Amplitudes of the populations' curves, proportional to their volumes."""
     chi2: Float[Array, "*batch fit"]
-    """Sum of squares of residuals over the noise."""
+    """Sum of squared residuals over the noise."""
     normal_matrix: Float[Array, "*batch fit parameter parameter"]
-    """Normal matrix of ln mean and ln width of each population, then of ln amplitude of each."""
+    """Normal matrix of the parameters: ln mean and ln width of each population, then ln amplitude of each."""
     at_bound: Bool[Array, "*batch fit population 2"]
     """Whether ln mean and ln width are at a bound."""
     converged: Bool[Array, "*batch fit"]
 
 
 class _SizeFitPoint(NamedTuple):
-    """Points of some fits with the derivatives there."""
+    """Parameters of several fits, with chi-squared and its derivatives."""
 
     log_parameters: Float[Array, "fit population 2"]
     amplitude: Float[Array, "fit population"]
     chi2: Float[Array, " fit"]
     slope: Float[Array, "fit inner"]
-    """Half the slope of chi-squared."""
+    """Half the gradient of chi-squared in ln means and ln widths."""
     normal_matrix: Float[Array, "fit inner inner"]
     full_normal_matrix: Float[Array, "fit parameter parameter"]
 
 
 class _SizeFitDescent(NamedTuple):
-    """State of some fits after a number of steps."""
+    """State of several fits after a number of steps."""
 
     point: _SizeFitPoint
     trial_parameters: Float[Array, "fit population 2"]
     predicted_decrease: Float[Array, " fit"]
-    """Decrease of chi-squared expected at the trial parameters."""
+    """Decrease of chi-squared that the linear model predicts at the trial parameters."""
     damping: Float[Array, " fit"]
     steps: Int[Array, ""]
     converged: Bool[Array, " fit"]
 
 
 class BodyFit(NamedTuple):
-    """The fit of one body and distribution."""
+    """Fit of one body with one size distribution."""
 
     body: str
     distribution: str
     log_parameters: Float[np.ndarray, "population 2"]
-    """ln mean (R_eq in Å) and ln width."""
+    """ln mean (R_eq in Å) and ln relative width of each population."""
     amplitude: Float[np.ndarray, " population"]
     chi2: float
     normal_matrix: Float[np.ndarray, "parameter parameter"]
-    """Of ln means and ln widths, then ln amplitudes; without those that are not fitted."""
+    """Normal matrix of the parameters: ln mean and ln width of each population, then ln amplitude of each."""
     at_bound: np.ndarray
-    """[population, 2]"""
+    """Whether ln mean and ln width are at a bound, [population, 2]."""
     converged: bool
 
     @property
     def distribution_shape(self) -> str:
-        """Name of the distribution of each population."""
+        """Name of the distribution that each population has."""
         return "gaussian" if self.distribution == "two" else self.distribution
 
     @property
     def n_parameters(self) -> int:
-        """Number of fitted parameters, amplitudes among them."""
+        """Number of fitted parameters, including the amplitudes."""
         return len(self.amplitude) * (DISTRIBUTION_SHAPES[self.distribution_shape].n_parameters + 1)
 
 
@@ -115,7 +117,7 @@ class SaxsFits(NamedTuple):
 
     body_fits: tuple[BodyFit, ...]
     window: RadiusWindow
-    """Range of sizes about the best spheres of one population."""
+    """Window of sizes, about the best distribution of spheres."""
 
 
 def fit_distributions(
@@ -124,13 +126,14 @@ def fit_distributions(
     start_parameters: Float[Array, "fit population 2"],
     names: tuple[str, ...],
 ) -> SizeFit:
-    """Return the fits of distributions to a pattern.
+    """Fit size distributions of one body to one pattern.
 
     Args:
-        design: curves of a body of each size.
-        data: the pattern over its noise.
-        start_parameters: ln mean and ln width; as many fits for each distribution, one distribution after the other.
-        names: of the distributions; of each population, if there are several.
+        design: Curves of the body at all sizes.
+        data: Intensities over their noise, with the background projected out.
+        start_parameters: ln mean and ln width at the start of each fit. The fits are grouped by distribution, with
+            the same number of fits for each.
+        names: Names of the distributions. All populations of a fit have the same distribution.
     """
     n_fits = start_parameters.shape[0]
     lower_bounds, upper_bounds = (
@@ -165,7 +168,7 @@ def fit_distributions(
 def bounds(
     log_radius: Float[Array, " node"], names: tuple[str, ...]
 ) -> tuple[Float[Array, "name 2"], Float[Array, "name 2"]]:
-    """Return the least and the largest ln mean and ln width of distributions on nodes."""
+    """Return the lower and the upper bounds of ln mean and ln width of each distribution, for given nodes."""
     max_log_width = jnp.log(jnp.asarray([DISTRIBUTION_SHAPES[name].max_pd or 1e-3 for name in names], log_radius.dtype))
     min_log_width = jnp.minimum(jnp.log(MIN_WIDTH * (log_radius[1] - log_radius[0])), max_log_width)
     mean_bounds = (
@@ -176,7 +179,7 @@ def bounds(
 
 
 def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
-    """Return the best of each so many neighbouring fits, which differ in their starts."""
+    """Return the best fit of each group of `n_starts` neighbouring fits, which differ only in their starts."""
 
     def group_starts(column):
         return column.reshape(column.shape[0] // n_starts, n_starts, *column.shape[1:])
@@ -186,7 +189,7 @@ def best_of_starts(fits: SizeFit, n_starts: int) -> SizeFit:
 
 
 def population_columns(volume_shares, log_parameters, log_radius) -> Float[Array, "start population 3 node"]:
-    """Return the shares of each population and their slopes along ln mean and ln width."""
+    """Return the volume fractions of each population and their derivatives by ln mean and ln width."""
 
     def value_and_slopes(parameters):
         def fractions(parameters):
@@ -198,12 +201,12 @@ def population_columns(volume_shares, log_parameters, log_radius) -> Float[Array
 
 
 def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
-    """Return the fits of bodies and distributions to patterns.
+    """Fit all bodies with all distributions to each pattern.
 
     Args:
-        patterns: of any sizes; those alike go together.
-        bodies: by name.
-        distributions: by name; "free" is left out.
+        patterns: Patterns with any number of points. Patterns of equal shape are fitted in one batch.
+        bodies: Names of the bodies.
+        distributions: Names of the distributions. "free" is skipped here (`free_distribution` fits it).
     """
     fits_by_pattern: list[SaxsFits | None] = [None] * len(patterns)
     indices_by_shape: dict[tuple, list[int]] = {}
@@ -223,7 +226,7 @@ def fit_all(patterns: Sequence[SaxsData], bodies: tuple[str, ...], distributions
 
 
 def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
-    """Return the tables of bodies, in single precision, with an axis of bodies in front; kept."""
+    """Return the form factors of several bodies in single precision, along the first axis. They are kept in memory."""
     if bodies not in _FORM_FACTOR_TABLES:
         stacked_tables = form_factors.stack_tables(tuple(body.replace("-", " ") for body in bodies))
         _FORM_FACTOR_TABLES[bodies] = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), stacked_tables)
@@ -232,14 +235,14 @@ def form_factor_tables(bodies: tuple[str, ...]) -> FormFactorTable:
 
 @jax.jit
 def start_grid(sphere_table: FormFactorTable, q) -> StartGrid:
-    """Return the curves of spheres of all sizes at some Q; its table has an axis of one body in front."""
+    """Return the curves of spheres of all sizes, from a table whose first axis has length 1."""
     return design_matrix.start_grid(jax.tree.map(lambda leaf: leaf[0], sphere_table), q)
 
 
 def _next_state(
     state: _SizeFitDescent, trial_point: _SizeFitPoint, data_squares, lower_bounds, upper_bounds
 ) -> _SizeFitDescent:
-    """Return the descent after a trial point: the better of the two points, and the next parameters to try."""
+    """Return the state after a trial point: the better of the two points, and the next trial parameters."""
     decrease = state.point.chi2 - trial_point.chi2
     is_better = (decrease > 0) & ~state.converged
     point = jax.tree.map(
@@ -263,6 +266,7 @@ def _next_state(
 
 
 def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[str, ...]) -> _SizeFitPoint:
+    """Return the best amplitudes, chi-squared and its derivatives at given ln means and ln widths."""
     n_starts = log_parameters.shape[0] // len(names)
     distribution_parameters = [log_parameters[index * n_starts : (index + 1) * n_starts] for index in range(len(names))]
     volume_shares = jnp.concatenate(
@@ -287,7 +291,7 @@ def _evaluate_point(design: DesignMatrix, data, log_parameters, *, names: tuple[
 
 
 def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _SizeFitDescent:
-    """Return a descent before its first point, which any finite one betters."""
+    """Return the state before the first step, whose chi-squared is infinite."""
     n_fits, n_populations, _ = start_parameters.shape
     n_nonlinear, n_parameters = 2 * n_populations, 3 * n_populations
     point = _SizeFitPoint(
@@ -303,7 +307,7 @@ def _initial_state(start_parameters: Float[Array, "fit population 2"]) -> _SizeF
 
 
 def _damped_step(point: _SizeFitPoint, damping, lower_bounds, upper_bounds):
-    """Return the step of Levenberg and Marquardt, and the fall of chi-squared that it promises."""
+    """Return the Levenberg-Marquardt step, and the decrease of chi-squared that it predicts."""
     slope = point.slope.reshape(point.log_parameters.shape)
     at_bound = (
         ((point.log_parameters <= lower_bounds) & (slope > 0)) | ((point.log_parameters >= upper_bounds) & (slope < 0))
@@ -321,7 +325,7 @@ def _damped_step(point: _SizeFitPoint, damping, lower_bounds, upper_bounds):
 def _project_amplitudes(
     model, slopes, data
 ) -> tuple[Float[Array, "fit population"], Float[Array, "fit population 2 q"]]:
-    """Return the best amplitudes, none negative, and the slopes without what these could make up for."""
+    """Return the best non-negative amplitudes, and the derivatives that a change of amplitudes cannot compensate."""
     squared_norms = jnp.maximum(jnp.sum(model**2, axis=-1), MIN_SQUARED_NORM)
     unit_curves = model / jnp.sqrt(squared_norms)[..., None]
     projections = unit_curves @ data
@@ -342,7 +346,10 @@ def _expand_like(flag, array):
 
 
 def _solve_cholesky(matrix, right_side):
-    """Return the solutions of small systems, by Cholesky's way written out: faster than a call for each."""
+    """Return the solutions of many small linear systems.
+
+    The Cholesky decomposition is written out, because a library call for each system would be slower.
+    """
     size = right_side.shape[1]
     factor = [[None] * size for _ in range(size)]
     for row in range(size):
@@ -374,10 +381,10 @@ def _solve_cholesky(matrix, right_side):
 
 
 def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions: tuple[str, ...]) -> list[SaxsFits]:
-    """Return the fits to at most `BATCH_SIZE` patterns of equal shape."""
+    """Return all fits to at most `BATCH_SIZE` patterns of equal shape."""
     single_distributions = tuple(name for name in distributions if name in DISTRIBUTION_SHAPES)
     if not single_distributions and "two" not in distributions:
-        single_distributions = ("gaussian",)  # the free distribution begins from it
+        single_distributions = ("gaussian",)  # The free distribution needs its range of sizes.
     whitened_data, body_tables = [saxs_data.whitened_data for saxs_data in patterns], form_factor_tables(bodies)
     windows = _start_windows(patterns)
     body_fits: list[list[BodyFit]] = [[] for _ in patterns]
@@ -407,7 +414,7 @@ def _fit_batch(patterns: list[SaxsData], bodies: tuple[str, ...], distributions:
 
 
 def _promising_bodies(body_fits: list[BodyFit], bodies: tuple[str, ...]) -> list[int]:
-    """Return the bodies that fit best with one population."""
+    """Return the indices of the bodies that fit best with one population."""
     if not body_fits:
         return list(range(len(bodies)))
     lowest_chi2 = [min(body_fit.chi2 for body_fit in body_fits if body_fit.body == body) for body in bodies]
@@ -415,7 +422,7 @@ def _promising_bodies(body_fits: list[BodyFit], bodies: tuple[str, ...]) -> list
 
 
 def _start_windows(patterns: list[SaxsData]) -> list[RadiusWindow]:
-    """Return where fits to each pattern begin; the curves that are tried are shared by patterns of the same Q."""
+    """Return the window of sizes for each pattern. Patterns with the same points of Q share their trial curves."""
     grids: dict[bytes, StartGrid] = {}
     windows = []
     sphere_table = form_factor_tables(("sphere",))
@@ -434,7 +441,7 @@ def _fit_in_batches(
     body_tables: FormFactorTable,
     fit_function,
 ):
-    """Yield each item and its fits, from batches of `BATCH_SIZE`."""
+    """Yield each pair of a pattern and a body with its fits, computed in batches of `BATCH_SIZE`."""
     for start in range(0, len(pattern_bodies), BATCH_SIZE):
         batch = pattern_bodies[start : start + BATCH_SIZE]
         padded_batch = batch + [batch[-1]] * (BATCH_SIZE - len(batch))
@@ -473,7 +480,7 @@ def _design_matrix(body_tables: FormFactorTable, body, data: WhitenedData, windo
 def _fit_single_populations(
     body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow, *, names: tuple[str, ...]
 ) -> SizeFit:
-    """Return the fits of distributions of one population, the best start of each."""
+    """Return the fits of all distributions with one population, each from its best start."""
 
     def fit_body(body, data, window):
         design = _design_matrix(body_tables, body, data, window)
@@ -487,7 +494,7 @@ def _fit_single_populations(
 
 @jax.jit
 def _fit_pair_populations(body_tables: FormFactorTable, bodies, data: WhitenedData, windows: RadiusWindow) -> SizeFit:
-    """Return the fits of two Gaussian populations, the best start."""
+    """Return the fits of two Gaussian populations, each from its best start."""
 
     def fit_body(body, data, window):
         window = window._replace(step=jnp.full_like(window.step, design_matrix.PAIR_NODE_STEP))

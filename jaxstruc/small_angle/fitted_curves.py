@@ -1,4 +1,8 @@
-"""Fits of bodies at all points of a measured I(Q), with background, errors and correlations; in double precision."""
+"""Fitted curves at all points of a measured I(Q), in double precision.
+
+The fits themselves run in single precision with the background projected out. This module computes the curve of a fit
+again, with its scale and background, and the errors and correlations of all parameters.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,39 +19,43 @@ from jaxstruc.small_angle.simulate import INTENSITY_UNIT
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES
 
 POINT_MULTIPLE = 256
-"""A curve's points are padded to a multiple of these."""
+"""Number of points to a multiple of which a curve is padded."""
 SPHERE_FACTOR = 4 / 3 * np.pi
+"""Volume of a sphere over the cube of its radius."""
 
 
 class FittedCurve(NamedTuple):
-    """A fit at all points; intensities in the unit of the file."""
+    """Curve of one fit at all points. Intensities are in the unit of the file."""
 
     calculated: Float[np.ndarray, " point"]
-    """With the background."""
+    """Calculated intensity, including the background."""
     background: Float[np.ndarray, " point"]
     residual: Float[np.ndarray, " point"]
-    """Over the noise."""
+    """Measured minus calculated intensity, over the noise."""
     scale: float
-    """Of the forward function, for a contrast of 1."""
+    """Scale factor of `simulate.intensity` for a contrast of 10⁻⁶/Å²."""
     background_coefficients: Float[np.ndarray, " term"]
-    """Of the background, each as intensity at the first Q."""
+    """Intensity of each background term at the first Q."""
     parameter_names: tuple[str, ...]
-    """What is fitted and at no bound: radius, pd (of each population), scale (of each), background, power_scale."""
+    """Names of the fitted parameters that are not at a bound.
+
+    The order is radius, pd and scale of each population, then background and power_scale.
+    """
     errors: Float[np.ndarray, " name"]
-    """Of ln radius, ln pd, ln scale and the terms."""
+    """Standard errors of ln radius, ln pd, ln scale and the background coefficients."""
     correlation: Float[np.ndarray, "name name"]
 
 
 def fitted_curves(
     saxs_data: SaxsData, body_fits: Sequence[BodyFit], log_radius: Float[np.ndarray, " node"], chi2_factor: float
 ) -> list[FittedCurve]:
-    """Return fits at all points.
+    """Return the curves of fits at all points.
 
     Args:
-        saxs_data: what was fitted.
-        body_fits: the fits.
-        log_radius: ln R (Å) of nodes that hold their sizes.
-        chi2_factor: factor on chi-squared.
+        saxs_data: Data that were fitted.
+        body_fits: Fits of bodies and distributions.
+        log_radius: ln R (R in Å) of the nodes, which cover the sizes of all fits.
+        chi2_factor: Factor on chi-squared (`evidence.NoiseEstimate.chi2_factor`).
     """
     curves_by_body = {
         body: size_curves(saxs_data, body, log_radius)
@@ -62,7 +70,7 @@ def fitted_curves(
 def size_curves(
     saxs_data: SaxsData, body: str, log_radius: Float[np.ndarray, " node"]
 ) -> Float[np.ndarray, "point node"]:
-    """Return V P(QR) of each size at all points, smeared, V in Å³."""
+    """Return V P(QR) at each size and all points, V in Å³, smeared if the data have a resolution."""
     n_points = len(saxs_data.q)
     padding = (0, -n_points % POINT_MULTIPLE)
     q = np.pad(saxs_data.q, padding, mode="edge").astype(np.float32)
@@ -77,7 +85,16 @@ def size_curves(
 def distribution_curve(
     saxs_data: SaxsData, size_curves: np.ndarray, volume_shares: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Return curve, background, scale and the background's terms of shares of volume, as they fit best."""
+    """Return the curve of a size distribution with the best scale and background.
+
+    Args:
+        saxs_data: Data that were fitted.
+        size_curves: V P(QR) at each size and all points.
+        volume_shares: Volume fractions of the sizes.
+
+    Returns:
+        Calculated intensity, background, scale, and coefficients of the background terms.
+    """
     background_terms = data.background_terms(saxs_data.q, saxs_data.background_powers)
     columns = np.concatenate([(size_curves @ volume_shares)[:, None], background_terms], axis=1)
     coefficients = _least_squares(columns / saxs_data.sigma[:, None], saxs_data.intensity / saxs_data.sigma)
@@ -90,6 +107,7 @@ def distribution_curve(
 
 
 def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radius, chi2_factor: float) -> FittedCurve:
+    """Return the curve of one fit with its errors."""
     distribution_shape, n_populations = DISTRIBUTION_SHAPES[body_fit.distribution_shape], len(body_fit.amplitude)
     log_parameters = jnp.asarray(body_fit.log_parameters, jnp.float32)
     columns = np.asarray(
@@ -133,7 +151,10 @@ def _fitted_curve(saxs_data: SaxsData, body_fit: BodyFit, size_curves, log_radiu
 
 
 def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarray:
-    """Return the covariance; logarithms that the data do not determine have `evidence.MAX_LOG_SIGMA`."""
+    """Return the covariance of the fitted parameters.
+
+    A logarithm that the data do not determine has the standard deviation `evidence.MAX_LOG_SIGMA`.
+    """
     prior_precision = np.where(np.arange(jacobian.shape[1]) < n_log_parameters, evidence.MAX_LOG_SIGMA**-2.0, 0.0)
     normal_matrix = chi2_factor * jacobian.T @ jacobian + np.diag(prior_precision)
     column_scale = np.sqrt(np.maximum(np.diagonal(normal_matrix), 1e-300))
@@ -143,7 +164,7 @@ def _covariance(jacobian, chi2_factor: float, n_log_parameters: int) -> np.ndarr
 
 
 def _least_squares(columns, data):
-    """Return the least-squares coefficients of columns of any size."""
+    """Return the least-squares coefficients of columns, which may differ by orders of magnitude."""
     column_norms = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
     return np.linalg.lstsq(columns / column_norms, data, rcond=None)[0] / column_norms
 

@@ -1,17 +1,21 @@
-"""Form factors of bodies of one density: P(x), the square averaged over orientations, at x = q R_eq.
+"""Form factors P(x) of particles of uniform density, at x = q R_eq.
 
-R_eq is the radius of the sphere of the body's volume, P(0) = 1. P of a body of one shape depends on x alone, so it is
-tabulated once (`FormFactorTable`), and any size or distribution of sizes is a look-up, with its derivative. Tabulated
-is $P(x) (1 + x^2/5)^2$, which neither grows nor falls, in cubic pieces over even x. Beyond `MAX_TABLE_X` the law of
-G. Porod, Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, holds, with the waves of faces in parallel planes
-(`polyhedra.porod_waves`). All tables have one form, so that a batch of bodies is one more axis (`stack_tables`).
+A body is a shape of particle, e.g. a cube. R_eq is the radius of the sphere with the body's volume. P is the squared
+amplitude, averaged over all orientations, with P(0) = 1. It depends on the shape and on x only. It is therefore
+tabulated once for each shape (`FormFactorTable`), and all sizes are computed by interpolation, with derivatives.
 
-Accuracy, in parts of the larger of P and its envelope 4.5 / x⁴: 4e-6 below `MAX_TABLE_X`, in single precision 2e-5 at
-x = 60; beyond it the mean over a wave within 0.2 %, waves within 3 % of that mean, 4 to 9 % for the Marks decahedron,
-flat cylinders, icosahedron and dodecahedron.
+A table holds $P(x) (1 + x^2/5)^2$, which stays of order 1, as cubic polynomials on pieces of equal width in x. Beyond
+`MAX_TABLE_X`, P follows the law of G. Porod, Kolloid-Z. 124, 83 (1951), doi 10.1007/BF01512792, with oscillations from
+pairs of parallel faces (`polyhedra.porod_waves`). All tables have the same shape, so that a batch of bodies is one
+more axis (`stack_tables`).
 
-Sphere, core and shell, spheroid and cylinder are given by their formulas too: pure functions, differentiable in x and
-in the shape, in the precision of x.
+Errors are given relative to P or to its envelope 4.5 / x⁴, whichever is larger. Below `MAX_TABLE_X` the error is at
+most 4e-6 in double precision, and 2e-5 in single precision at x = 60. Beyond `MAX_TABLE_X` the mean over an oscillation
+is accurate to 0.2 %. The oscillations are accurate to 3 % of this mean, and to 4 to 9 % for the Marks decahedron, flat
+cylinders, the icosahedron and the dodecahedron.
+
+The sphere, core-shell sphere, spheroid and cylinder also have formulas. These are pure functions in the precision of x,
+differentiable in x and in the parameters of the shape.
 """
 
 import functools
@@ -30,63 +34,77 @@ from jaxstruc.small_angle import polyhedra
 from jaxstruc.small_angle.polyhedra import Polyhedron
 
 PIECE_WIDTH, MAX_TABLE_X = 0.05, 200.0
-"""Width of a piece and end of the tables, in x."""
+"""Width of a piece in x, and largest x of the tables."""
 STORED_STEP = 0.2
-"""Step of what is stored: no wave of P is shorter than 2 pi / 3.3, and a spline of order 9 gives the rest."""
+"""Step in x of the stored values.
+
+The oscillations of P have periods of at least 2π / 3.3, and a spline of degree 9 interpolates between the values.
+"""
 MAX_TAIL_WAVES = 4
-"""Room for the waves of the tail, Porod's constant among them."""
+"""Largest number of oscillations of P beyond the table, including the constant of Porod's law."""
 TABLE_FILE = files("jaxstruc.scattering.tables").joinpath("bodies.npz")
+"""File with the stored values of all named polyhedra."""
 N_ORIENTATIONS = 96
-"""Gauss points over the angle to the axis of a spheroid or cylinder: enough for q times the difference of its half
-axes below about 70."""
+"""Number of Gauss points over the angle to the axis of a spheroid or cylinder.
+
+It suffices if q times the difference of the half axes is below about 70.
+"""
 MAX_SERIES_X = 1.5
-"""Below this x the sphere's series serves."""
+"""Largest x at which the amplitude of a sphere is computed by its power series."""
 _SERIES_COEFFICIENTS = np.cumprod([1.0, *[-1 / (2 * n * (2 * n + 3)) for n in range(1, 10)]])
 _BESSEL_COEFFICIENTS = (
     (0.5, -0.56249985, 0.21093573, -0.03954289, 0.00443319, -0.00031761, 0.00001109),
     (0.79788456, 0.00000156, 0.01659667, 0.00017105, -0.00249511, 0.00113653, -0.00020033),
     (-2.35619449, 0.12499612, 0.00005650, -0.00637879, 0.00074348, 0.00079824, -0.00029166),
 )
-"""Of J1: M. Abramowitz, I. Stegun, Handbook of Mathematical Functions (1964), 9.4.4 and 9.4.6, errors below 1e-7."""
+"""Coefficients of approximations to the Bessel function J1, with errors below 1e-7.
+
+Source: M. Abramowitz, I. Stegun, Handbook of Mathematical Functions (1964), equations 9.4.4 and 9.4.6.
+"""
 
 
 class FormFactorTable(NamedTuple):
-    """P(x) of a body, and <F>(x), its amplitude averaged over orientations, 1 at 0."""
+    """Tables of P(x) of a body, and of <F>(x), its amplitude averaged over orientations, with <F>(0) = 1."""
 
     squared_amplitude: Float[Array | np.ndarray, "*body 4 piece"]
-    """Coefficients of P (1 + x²/5)² in each piece, of the powers of the place in it from 0 to 1."""
+    """Polynomial coefficients of P (1 + x²/5)² on each piece, in the position within the piece from 0 to 1."""
     mean_amplitude: Float[Array | np.ndarray, "*body 4 piece"]
-    """Those of <F> (1 + x²/5)."""
+    """Polynomial coefficients of <F> (1 + x²/5) on each piece."""
     tail_amplitudes: Float[Array | np.ndarray, "*body 4 wave"]
-    """Amplitudes of P x⁴ beyond the table: of cos(x d), sin(x d), and of both over the root of x; d = 0 is first."""
+    """Amplitudes of the oscillations of P x⁴ beyond the table.
+
+    The four rows belong to cos(x d), sin(x d), cos(x d) / √x and sin(x d) / √x. The first column has d = 0.
+    """
     tail_distances: Float[Array | np.ndarray, "*body wave"]
-    """Those d, in R_eq."""
+    """Distances d of parallel faces, in units of R_eq."""
 
 
 class Body(NamedTuple):
-    """Lengths of a body, in R_eq."""
+    """Lengths of a body, in units of R_eq."""
 
     shortest_edge: float
-    """Its shortest edge; of a sphere the radius."""
+    """Length of the shortest edge, or the radius of a sphere."""
     radius_of_gyration: float
-    """Radius of gyration."""
     relative_surface: float
-    """Surface over that of the sphere of its volume."""
+    """Surface area over the surface area of the sphere of equal volume."""
 
 
 class FormFactor(NamedTuple):
-    """P and <F> of a body as functions of Q in 1/Å and R_eq in Å, whose shapes are broadcast."""
+    """P and <F> of a body as functions of Q in 1/Å and R_eq in Å, which are broadcast."""
 
     square: Callable[[Array, Array], Array]
-    """P; of a body of several densities times the square of its contrast."""
+    """Function that returns P, or P times the squared contrast if `has_contrast`."""
     amplitude: Callable[[Array, Array], Array]
-    """<F>; likewise times the contrast."""
+    """Function that returns <F>, or <F> times the contrast if `has_contrast`."""
     has_contrast: bool = False
-    """Whether the contrast is in both."""
+    """Whether both functions include the contrast, because the body has several densities."""
 
 
 def mean_amplitude(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Return <F>(x) of one body; beyond the table 0, where particles have no correlation left."""
+    """Return <F>(x) of one body, or 0 beyond the table.
+
+    <F> is needed only for the interference of particles, which is negligible there.
+    """
     return jnp.where(x < MAX_TABLE_X, _interpolate_pieces(table.mean_amplitude, x) / (1 + x**2 / 5), 0.0)
 
 
@@ -98,7 +116,7 @@ def of_table(table: FormFactorTable) -> FormFactor:
 
 
 def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Return P(x) of one body, at x >= 0, in the precision of x."""
+    """Return P(x) of one body at x >= 0, in the precision of x."""
     large_x, tail_sum = jnp.maximum(x, MAX_TABLE_X), jnp.zeros_like(x)
     inverse_root = 1 / jnp.sqrt(large_x)
     for n in range(MAX_TAIL_WAVES):
@@ -116,7 +134,7 @@ def form_factor(table: FormFactorTable, x: Float[Array, "*x"]) -> Float[Array, "
 
 @functools.cache
 def named_bodies() -> dict[str, Body]:
-    """Return the named bodies, the sphere first."""
+    """Return the bodies by name, the sphere first."""
     arrays = _read_table_file()
     names = [key.removesuffix("/lengths") for key in arrays if key.endswith("/lengths")]
     return {"sphere": Body(1.0, np.sqrt(0.6), 1.0)} | {
@@ -129,10 +147,10 @@ def named_table(name: str) -> FormFactorTable:
     """Return the table of a named body, in double precision.
 
     Raises:
-        ValueError: where there is none of that name.
+        ValueError: If no body has this name.
     """
     if name not in named_bodies():
-        raise ValueError(f"Expected a body among {', '.join(named_bodies())}, got {name!r}.")
+        raise ValueError(f"Unknown body {name!r}. Choose one of: {', '.join(named_bodies())}.")
     if name == "sphere":
         x = _stored_x()
         mean_amplitude = np.where(x > 0, 3 * spherical_jn(1, x) / np.where(x > 0, x, 1), 1.0)
@@ -145,18 +163,22 @@ def named_table(name: str) -> FormFactorTable:
 
 
 def stack_tables(names: tuple[str, ...]) -> FormFactorTable:
-    """Return the tables of several bodies, the first axis theirs."""
+    """Return the tables of several bodies, stacked along a new first axis."""
     return FormFactorTable(*(np.stack(columns) for columns in zip(*map(named_table, names), strict=True)))
 
 
 @functools.lru_cache(maxsize=64)
 def spheroid_table(aspect: float) -> FormFactorTable:
-    """Return the table of a spheroid, its aspect the axis of revolution over the other."""
+    """Return the table of a spheroid.
+
+    Args:
+        aspect: Length of the axis of revolution over the length of the other axes.
+    """
     equatorial_radius = aspect ** (-1 / 3)
     mu, weight = _cosine_nodes(MAX_TABLE_X * equatorial_radius * abs(aspect - 1))
     relative_radius = equatorial_radius * np.sqrt(1 + (aspect**2 - 1) * mu**2)
     tail_waves = {0.0: _cosine_wave(4.5 * float(np.sum(weight / relative_radius**4)))}
-    if aspect != 1:  # the equator, by stationary phase
+    if aspect != 1:  # Oscillation from the equator, by the method of stationary phase.
         wave_amplitude = 4.5 / equatorial_radius**4 * np.sqrt(np.pi / (8 * equatorial_radius * abs(aspect**2 - 1)))
         tail_waves[2 * equatorial_radius] = np.array([0, 0, wave_amplitude, -np.sign(aspect - 1) * wave_amplitude])
     return _revolution_table(lambda x: _spherical_amplitude(x * relative_radius), weight, tail_waves)
@@ -164,7 +186,11 @@ def spheroid_table(aspect: float) -> FormFactorTable:
 
 @functools.lru_cache(maxsize=64)
 def cylinder_table(aspect: float) -> FormFactorTable:
-    """Return the table of a cylinder, its aspect the length over the diameter."""
+    """Return the table of a cylinder.
+
+    Args:
+        aspect: Length over diameter.
+    """
     radius = (2 / (3 * aspect)) ** (1 / 3)
     mu, weight = _cosine_nodes(MAX_TABLE_X * radius * np.hypot(1, aspect))
     radial_projection, axial_projection = radius * np.sqrt(1 - mu**2), radius * aspect * mu
@@ -184,18 +210,18 @@ def cylinder_table(aspect: float) -> FormFactorTable:
 
 
 def polyhedron_table(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None = None) -> FormFactorTable:
-    """Return the table of any polyhedron; takes a minute.
+    """Return the table of any polyhedron. The computation takes about a minute.
 
     Args:
-        body: from `polyhedra.convex_hull` or `polyhedra.join_polyhedra`.
-        domain: directions that stand for all [half of the octants].
+        body: Polyhedron from `polyhedra.centred_convex_hull` or `polyhedra.join_polyhedra`.
+        domain: Spherical triangles that represent all directions [half of the octants].
     """
     arrays = polyhedron_arrays(body, domain)
     return table_from_values(arrays["square"], arrays["mean"], {row[0]: row[1:] for row in arrays["tail"]})
 
 
 def polyhedron_arrays(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"] | None) -> dict[str, np.ndarray]:
-    """Return what is stored of a polyhedron."""
+    """Return the arrays that are stored for a polyhedron in `TABLE_FILE`."""
     volume = body.volume
     radius = (3 * volume / (4 * np.pi)) ** (1 / 3)
     squared_amplitude, mean_amplitude = polyhedra.orientation_averages(body, _stored_x() / radius, domain)
@@ -209,7 +235,7 @@ def polyhedron_arrays(body: Polyhedron, domain: Float[np.ndarray, "triangle 3 3"
 
 
 def tail_waves(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
-    """Return the distances and amplitudes of a polyhedron's waves of P x⁴ beyond the table."""
+    """Return the distance d and the four amplitudes of each oscillation of P x⁴ beyond the table of a polyhedron."""
     radius = (3 * body.volume / (4 * np.pi)) ** (1 / 3)
     factors = radius**4 / body.volume**2 * np.array([1, 1, np.sqrt(radius), np.sqrt(radius)])
     return np.array([[distance / radius, *(factors * wave)] for distance, wave in polyhedra.porod_waves(body).items()])
@@ -218,7 +244,7 @@ def tail_waves(body: Polyhedron) -> Float[np.ndarray, "wave 5"]:
 def table_from_values(
     squared_amplitude: np.ndarray, mean_amplitude: np.ndarray, tail_waves: dict[float, np.ndarray]
 ) -> FormFactorTable:
-    """Return a table from P and <F> at the stored places, and the tail's waves by their distance."""
+    """Return a table from P and <F> at the stored x, and from the oscillations beyond it by their distance d."""
     envelope, distances, tail_amplitudes = (
         1 + _stored_x() ** 2 / 5,
         np.zeros(MAX_TAIL_WAVES),
@@ -235,7 +261,10 @@ def table_from_values(
 
 
 def sphere_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    r"""Return $F = 3 (\sin x - x \cos x) / x^3$, 1 at 0. Lord Rayleigh, Proc. R. Soc. Lond. A 84, 25 (1910)."""
+    r"""Return the amplitude of a sphere, $F = 3 (\sin x - x \cos x) / x^3$, with F(0) = 1.
+
+    Lord Rayleigh, Proc. R. Soc. Lond. A 84, 25 (1910).
+    """
     small_x, large_x = jnp.minimum(x, MAX_SERIES_X), jnp.maximum(x, MAX_SERIES_X)
     sine, cosine = sine_and_cosine(large_x)
     return jnp.where(
@@ -244,7 +273,7 @@ def sphere_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
 
 
 def sphere(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Return P of a sphere, x = qR."""
+    """Return P of a sphere at x = qR."""
     return sphere_amplitude(x) ** 2
 
 
@@ -254,13 +283,13 @@ def core_shell_amplitude(
     core: Float[Array, ""] | float,
     shell: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:
-    """Return a core-shell sphere's amplitude over its volume, for F times a contrast.
+    """Return the amplitude of a core-shell sphere over its volume, which takes the place of F times the contrast.
 
     Args:
-        x: q times the outer radius.
-        share: thickness of the shell over the outer radius, from 0 to 1.
-        core: scattering length density of the core less the solvent's.
-        shell: that of the shell less the solvent's, in the same unit.
+        x: Product of q and the outer radius.
+        share: Thickness of the shell over the outer radius, from 0 to 1.
+        core: Scattering length density of the core minus the solvent's.
+        shell: Scattering length density of the shell minus the solvent's, in the same unit.
     """
     inner = 1 - jnp.asarray(share, x.dtype)
     return shell * sphere_amplitude(x) + (core - shell) * inner**3 * sphere_amplitude(x * inner)
@@ -272,15 +301,20 @@ def core_shell(
     core_contrast: Float[Array, ""] | float,
     shell_contrast: Float[Array, ""] | float,
 ) -> Float[Array, "*x"]:
-    """Return the square of `core_shell_amplitude`, for P times a contrast's square."""
+    """Return the square of `core_shell_amplitude`, which takes the place of P times the squared contrast."""
     return core_shell_amplitude(x, thickness_ratio, core_contrast, shell_contrast) ** 2
 
 
 def spheroid(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[Array, "*x"]:
-    r"""Return P of a spheroid, its aspect the axis of revolution over the other.
+    r"""Return P of a spheroid.
 
-    $P = \int_0^1 P_\mathrm{sphere}(q a \sqrt{1 + (\epsilon^2 - 1)\mu^2})\, d\mu$, $a = R_{eq} \epsilon^{-1/3}$.
+    $P = \int_0^1 P_\mathrm{sphere}(q a \sqrt{1 + (\epsilon^2 - 1)\mu^2})\, d\mu$, with the equatorial radius
+    $a = R_{eq} \epsilon^{-1/3}$ and the cosine $\mu$ of the angle between $\mathbf q$ and the axis of revolution.
     A. Guinier, Ann. Phys. 11 (12), 161 (1939).
+
+    Args:
+        x: Product of q and R_eq.
+        aspect: Length of the axis of revolution over the length of the other axes, $\epsilon$.
     """
     mu, weight = _orientation_nodes(x)
     aspect = jnp.asarray(aspect, x.dtype)
@@ -289,10 +323,15 @@ def spheroid(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[A
 
 
 def cylinder(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[Array, "*x"]:
-    r"""Return P of a cylinder, its aspect the length over the diameter.
+    r"""Return P of a cylinder.
 
     $P = \int_0^1 [2 J_1(q r \sqrt{1 - \mu^2}) / (q r \sqrt{1 - \mu^2}) \cdot \mathrm{sinc}(q L \mu / 2)]^2 d\mu$,
-    $r = R_{eq} (2/3\epsilon)^{1/3}$, $L = 2 r \epsilon$. G. Fournet, Bull. Soc. Fr. Minéral. 74, 39 (1951).
+    with the radius $r = R_{eq} (2/3\epsilon)^{1/3}$, the length $L = 2 r \epsilon$, sinc(y) = sin(y) / y and the cosine
+    $\mu$ of the angle between $\mathbf q$ and the axis. G. Fournet, Bull. Soc. Fr. Minéral. 74, 39 (1951).
+
+    Args:
+        x: Product of q and R_eq.
+        aspect: Length over diameter, $\epsilon$.
     """
     mu, weight = _orientation_nodes(x)
     aspect = jnp.asarray(aspect, x.dtype)
@@ -302,7 +341,7 @@ def cylinder(x: Float[Array, "*x"], aspect: Float[Array, ""] | float) -> Float[A
 
 
 def disc_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
-    """Return 2 J1(x) / x, 1 at 0, within 2e-7."""
+    """Return 2 J1(x) / x, which is 1 at x = 0, with an error below 2e-7."""
     small_x, large_x = jnp.minimum(x, 3.0), jnp.maximum(x, 3.0)
     series_coefficients, modulus_coefficients, phase_coefficients = _BESSEL_COEFFICIENTS
     oscillation = (
@@ -315,12 +354,12 @@ def disc_amplitude(x: Float[Array, "*x"]) -> Float[Array, "*x"]:
 
 
 def _cosine_wave(wave_amplitude: float) -> np.ndarray:
-    """Return the amplitudes of a wave that is a cosine."""
+    """Return the four amplitudes of an oscillation that is a pure cosine."""
     return np.array([wave_amplitude, 0.0, 0.0, 0.0])
 
 
 def _interpolate_pieces(pieces, x):
-    """Return the value of cubic pieces at x, below `MAX_TABLE_X`."""
+    """Return the value of the piecewise cubic polynomial at x, below `MAX_TABLE_X`."""
     position = jnp.minimum(x, MAX_TABLE_X) / PIECE_WIDTH
     index = jnp.minimum(position.astype(jnp.int32), pieces.shape[-1] - 1)
     offset = position - index
@@ -329,7 +368,7 @@ def _interpolate_pieces(pieces, x):
 
 
 def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
-    """Return cubic pieces with the values and slopes of a spline through an even function."""
+    """Return cubic polynomials with the values and slopes of a spline through the values of an even function."""
     x = _stored_x()
     spline = make_interp_spline(np.append(-x[:0:-1], x), np.append(values[:0:-1], values), k=9)
     nodes = PIECE_WIDTH * np.arange(round(MAX_TABLE_X / PIECE_WIDTH) + 1)
@@ -347,17 +386,24 @@ def _cubic_pieces(values) -> Float[np.ndarray, "4 piece"]:
 
 
 def _revolution_table(amplitude_function, weight, tail_waves) -> FormFactorTable:
-    """Return the table of a body of revolution, given its amplitude at the cosines for one x."""
+    """Return the table of a body of revolution.
+
+    Args:
+        amplitude_function: Function of x that returns the amplitude at all cosines of the angle to the axis.
+        weight: Quadrature weights of the cosines.
+        tail_waves: Amplitudes of the oscillations beyond the table, by their distance d.
+    """
     amplitudes = np.array([np.ones_like(weight), *map(amplitude_function, _stored_x()[1:])])
     return table_from_values(amplitudes**2 @ weight, amplitudes @ weight, tail_waves)
 
 
 def _stored_x() -> np.ndarray:
+    """Return the values of x at which P and <F> are stored."""
     return STORED_STEP * np.arange(round(MAX_TABLE_X / STORED_STEP) + 1)
 
 
 def _cosine_nodes(phase: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Gauss points from 0 to 1 and their weights, for an amplitude whose phase turns by so much."""
+    """Return Gauss points from 0 to 1 and their weights, for an amplitude whose phase changes by `phase`."""
     node, weight = np.polynomial.legendre.leggauss(int(40 + 1.2 * phase))
     return (node + 1) / 2, weight / 2
 
@@ -368,11 +414,12 @@ def _spherical_amplitude(x):
 
 @functools.cache
 def _read_table_file() -> dict[str, np.ndarray]:
+    """Return the arrays of `TABLE_FILE` by name."""
     with TABLE_FILE.open("rb") as stream, np.load(stream) as archive:
         return {key: archive[key] for key in archive.files}
 
 
 def _orientation_nodes(x):
-    """Return cosines of the angle to an axis, and their weights."""
+    """Return cosines of the angle to an axis, and their quadrature weights."""
     node, weight = np.polynomial.legendre.leggauss(N_ORIENTATIONS)
     return jnp.asarray((node + 1) / 2, x.dtype), jnp.asarray(weight / 2, x.dtype)

@@ -1,10 +1,14 @@
-r"""A distribution of sizes of no given form: shares of volume on a grid of ln R, non-negative and smooth.
+r"""Free size distribution: non-negative, smooth volume fractions on a grid of ln R, without a parametric form.
 
-Minimised is $|d - K f|^2 + \lambda |D f|^2$, f >= 0, D second differences with zeros beyond the ends; by an interior
-point (S. Mehrotra's, without the corrector), in double precision, for several $\lambda$ at once. The strength of the
-smoothness is the data's choice, by the evidence (D. J. C. MacKay, Neural Comput. 4, 415 (1992)), and curves that it
-allows are drawn by fits to data and prior with noise added (J. M. Bardsley, A. Solonen, H. Haario, M. Laine, SIAM J.
-Sci. Comput. 36, A1895 (2014), doi 10.1137/140964023), so that they are non-negative too.
+The fit minimises $|d - K f|^2 + \lambda |D f|^2$ with f >= 0. d are the data over their noise, K the curves of the
+bins, f the amplitudes of the bins, and D the second differences with zeros beyond both ends. A primal-dual interior
+point method solves it in double precision for several $\lambda$ at once (the method of S. Mehrotra, SIAM J. Optim. 2,
+575 (1992), doi 10.1137/0802028, without its corrector step).
+
+The evidence selects the strength of the smoothness $\lambda$ (D. J. C. MacKay, Neural Comput. 4, 415 (1992), doi
+10.1162/neco.1992.4.3.415). Distributions are drawn from the posterior by repeated fits with noise added to the data
+and to the prior, so that they are non-negative too (J. M. Bardsley, A. Solonen, H. Haario, M. Laine, SIAM J. Sci.
+Comput. 36, A1895 (2014), doi 10.1137/140964023).
 """
 
 from typing import NamedTuple
@@ -13,41 +17,41 @@ import numpy as np
 from jaxtyping import Float
 
 N_BINS = 64
-"""Of ln R."""
+"""Number of bins in ln R."""
 SMOOTHNESS_STRENGTHS = np.logspace(-9, 1, 11)
-"""Of the smoothness that are tried, relative to the data's."""
+"""Strengths of the smoothness that are tried, relative to the strength of the data (ratio of the traces)."""
 MAX_STEPS = 40
-"""Most steps of the interior point."""
+"""Largest number of steps of the interior point method."""
 CENTERING = 0.1
-"""Part of the barrier that a step leaves."""
+"""Factor on the duality gap that each step aims at."""
 GAP_TOLERANCE = 1e-7
-"""Of what is left of complementarity, relative."""
+"""Duality gap (mean of x z, in scaled units) below which an item has converged."""
 MAX_COST_RISE = 10.0
-"""Largest rise of the cost when the smallest shares are set to zero, in units of the duality gap x z that is left."""
+"""Largest increase of the cost, in units of the remaining duality gap, when the smallest amplitudes are set to zero."""
 MIN_RELATIVE_AMPLITUDE = 1e-4
-"""Of the largest share, above which a share is free."""
+"""Fraction of the largest amplitude above which an amplitude counts as free, i.e. not at zero."""
 
 
 class FreeDistribution(NamedTuple):
-    """A free distribution."""
+    """Result of a fit with a free distribution."""
 
     amplitudes: Float[np.ndarray, " bin"]
-    """Amplitudes in the kernel's unit, of each bin."""
+    """Amplitude of each bin, in the unit of data over curve."""
     chi2: float
     smoothness_strength: float
-    """Relative, of the smoothness."""
+    """Strength of the smoothness, one of `SMOOTHNESS_STRENGTHS`."""
     n_determined: float
-    """Parameters that the data determine."""
+    """Effective number of parameters that the data determine."""
     log_evidence: float
-    """Logarithm, over all strengths, even in their logarithm."""
+    """Logarithm of the evidence, averaged over all strengths with a uniform prior on their logarithm."""
     amplitude_draws: Float[np.ndarray, "draw bin"]
-    """Amplitudes as the data allow them."""
+    """Amplitudes drawn from the posterior."""
 
 
 def hat_functions(
     log_radius: Float[np.ndarray, " node"],
 ) -> tuple[Float[np.ndarray, " bin"], Float[np.ndarray, "node bin"]]:
-    """Return ln R of bins over the nodes of a kernel, and what of a bin lies at each node: hats, sum 1."""
+    """Return ln R of the bin centres, and the fraction of each bin at each node: triangular functions with sum 1."""
     centers = np.linspace(log_radius[0], log_radius[-1], N_BINS + 2)[1:-1]
     hats = np.maximum(1 - np.abs(log_radius[:, None] - centers) / (centers[1] - centers[0]), 0.0)
     return centers, hats / hats.sum(axis=0)
@@ -61,14 +65,14 @@ def fit_free_distribution(
     n_draws: int = 0,
     seed: int = 0,
 ) -> FreeDistribution:
-    """Return the free distribution of a pattern.
+    """Fit a free distribution to a pattern.
 
     Args:
-        bin_curves: of each bin, over the noise, the background projected out.
-        data: likewise.
-        chi2_factor: factor on chi-squared.
-        n_draws: how many are drawn.
-        seed: of the draws.
+        bin_curves: Curve of each bin over the noise, with the background projected out.
+        data: Intensities over their noise, with the background projected out.
+        chi2_factor: Factor on chi-squared (`evidence.NoiseEstimate.chi2_factor`).
+        n_draws: Number of distributions that are drawn from the posterior.
+        seed: Seed of the draws.
     """
     bin_curves, data = (
         np.sqrt(chi2_factor) * np.asarray(bin_curves, float),
@@ -113,17 +117,21 @@ def fit_free_distribution(
 
 
 def second_differences(n_bins: int) -> Float[np.ndarray, "row bin"]:
-    """Return second differences with zeros beyond both ends."""
+    """Return the matrix of second differences with zeros beyond both ends."""
     return np.diff(np.pad(np.eye(n_bins), ((2, 2), (0, 0))), n=2, axis=0)
 
 
 def nonnegative_minimum(
     matrix: Float[np.ndarray, "batch bin bin"], right_side: Float[np.ndarray, "batch bin"]
 ) -> Float[np.ndarray, "batch bin"]:
-    """Return the minima of $x^T A x / 2 - b^T x$, x >= 0, to a millionth of the largest share.
+    """Return the minima of $x^T A x / 2 - b^T x$ over x >= 0, to a millionth of the largest element.
 
-    Each item of a batch stops by itself, and is the best point evaluated: the start, where every share is 1 in the unit
-    of its own curvature, if nothing better has been evaluated.
+    Each item of a batch stops when it has converged. The best evaluated point is returned, which is never worse than
+    the start. The start is 1 for every element, in units in which A has a unit diagonal and the largest |b| is 1.
+
+    Args:
+        matrix: Positive definite matrix A.
+        right_side: Vector b.
     """
     diagonal_scale = np.maximum(np.sqrt(np.diagonal(matrix, axis1=1, axis2=2)), 1e-300)
     matrix, right_side = matrix / (diagonal_scale[:, :, None] * diagonal_scale[:, None, :]), right_side / diagonal_scale
@@ -154,18 +162,18 @@ def nonnegative_minimum(
 
 
 def _cost(x, product, side):
-    """Return x A x / 2 - b x of each item, for a given product A x."""
+    """Return x A x / 2 - b x of each item, for a given product A x and right side b."""
     return np.sum(x * (0.5 * product - side), axis=1, keepdims=True)
 
 
 def _step_length(x, direction):
-    """Return how far a move may go without leaving x > 0."""
+    """Return the largest step length, at most 1, that keeps x positive."""
     ratio = np.where(direction < 0, -x / np.where(direction < 0, direction, -1.0), np.inf)
     return np.minimum(0.995 * ratio.min(axis=1, keepdims=True), 1.0)
 
 
 def _log_evidence(amplitudes, chi2: float, strength: float, gram_matrix, smoothness) -> tuple[float, float]:
-    """Return the logarithm of the evidence of a strength, and how many parameters the data determine."""
+    """Return the logarithm of the evidence of one strength, and the effective number of determined parameters."""
     is_free = amplitudes > MIN_RELATIVE_AMPLITUDE * amplitudes.max()
     if not is_free.any():
         return -np.inf, 0.0

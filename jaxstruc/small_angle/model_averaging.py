@@ -1,4 +1,8 @@
-"""All fits to a pattern with their weights, the free distribution of the best body among them, and draws from all."""
+"""Bayesian average over all fits to a pattern: their weights, and size distributions drawn from all of them.
+
+The average covers every body with every parametric size distribution. The free distribution (`free_distribution`) of
+the most probable body is included if no parametric distribution explains the data.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,43 +19,52 @@ from jaxstruc.small_angle.free_distribution import FreeDistribution
 from jaxstruc.small_angle.size_distributions import moments
 
 N_REPORT_NODES, MIN_LOG_RADIUS_RANGE = 400, 2.4
-"""Of ln R, on which sizes are told, and how far they go at least."""
+"""Number of nodes of ln R on which size distributions are reported, and smallest range that they cover."""
 MAX_TAIL_SHARE, LOG_RADIUS_MARGIN = 1e-3, 0.3
-"""Share of the volume at each end that the free distribution need not hold, and what it holds beyond, in ln R."""
+"""Limits of the free distribution.
+
+The first is the volume fraction at each end of the parametric distributions that may be outside its range. The second
+is the margin in ln R, beyond which half of the inner range is added at each end.
+"""
 N_BIN_POINTS = 256
-"""Points over which bins are laid."""
+"""Number of points of ln R that define the bins of the free distribution."""
 N_FREE_DRAWS = 64
-"""Draws of the free distribution."""
+"""Number of draws of the free distribution."""
 
 
 class FreeDistributionFit(NamedTuple):
-    """The free distribution of the best body."""
+    """Fit of the most probable body with a free size distribution."""
 
     distribution: FreeDistribution
     body: str
     volume_shares: Float[np.ndarray, " node"]
-    """Of volume; the next likewise."""
+    """Volume fractions at the nodes."""
     volume_share_draws: Float[np.ndarray, "draw node"]
+    """Volume fractions of distributions that are drawn from the posterior."""
     size_curves: Float[np.ndarray, "point node"]
+    """V P(QR) at each size and all points, V in Å³."""
     weight: float
+    """Weight among all fits, 0 if the free distribution is not part of the average."""
 
 
 class ModelAverage(NamedTuple):
-    """What fits to a pattern weigh."""
+    """All fits to a pattern with their weights."""
 
     body_fits: tuple[BodyFit, ...]
-    """Best first."""
+    """Fits with parametric distributions, the most probable first."""
     weight: Float[np.ndarray, " outcome"]
+    """Weight of each fit. The weights of all fits, including the free distribution, sum to 1."""
     log_evidence: Float[np.ndarray, " outcome"]
-    """In its logarithm."""
+    """Logarithm of the evidence of each fit."""
     noise: NoiseEstimate
     log_radius: Float[np.ndarray, " node"]
-    """ln R (Å) of the nodes on which sizes are told."""
+    """ln R (R in Å) of the nodes on which size distributions are reported."""
     volume_shares: Float[np.ndarray, "outcome node"]
-    """Of volume."""
+    """Volume fractions of each fit at the nodes."""
     free_distribution_fit: FreeDistributionFit | None
+    """Fit with the free distribution, or None if it was not requested."""
     draws: SizeDraws
-    """From all, the free distribution too."""
+    """Size distributions drawn from all fits, including the free distribution if it has a weight."""
 
 
 def average_models(
@@ -62,17 +75,17 @@ def average_models(
     include_free_distribution: bool,
     only_free_distribution: bool,
 ) -> ModelAverage:
-    """Return the fits with their weights, best first.
+    """Return all fits with their weights, the most probable first.
 
-    The free distribution can take any form. It has a weight only if no distribution with parameters explains the data
-    and it does so better for each degree of freedom, or if it alone is asked for.
+    The free distribution can take any form. It therefore has a weight only if no parametric distribution explains the
+    data and its reduced chi-squared is not larger than theirs, or if it is the only distribution requested.
 
     Args:
-        saxs_data: data that are fitted.
-        fits: all fits, with the range of sizes that they cover.
-        valid_fits: fits that are finite and hold particles.
-        include_free_distribution: whether the free distribution of the best body is fitted too.
-        only_free_distribution: whether it is the only distribution that is asked for.
+        saxs_data: Data that were fitted.
+        fits: All fits, with the window of sizes that they cover.
+        valid_fits: Fits with a finite chi-squared and a positive amplitude.
+        include_free_distribution: Whether the free distribution of the most probable body is fitted too.
+        only_free_distribution: Whether the free distribution is the only one requested.
     """
     log_radius = _log_radius_nodes(fits)
     best_fit = min(valid_fits, key=lambda body_fit: body_fit.chi2)
@@ -108,18 +121,18 @@ def body_probabilities(average: ModelAverage) -> dict[str, float]:
 
 
 def _log_radius_nodes(fits: SaxsFits) -> Float[np.ndarray, " node"]:
-    """Return ln R (Å) of the nodes on which sizes are reported."""
+    """Return ln R (R in Å) of the nodes on which size distributions are reported."""
     log_radius_range = max(design_matrix.N_NODES * float(fits.window.step), MIN_LOG_RADIUS_RANGE)
     return float(fits.window.center) + np.linspace(-log_radius_range / 2, log_radius_range / 2, N_REPORT_NODES)
 
 
 def _degrees_of_freedom(saxs_data: SaxsData, body_fit: BodyFit) -> int:
-    """Return the number of points less the number of fitted parameters, those of the background among them."""
+    """Return the number of points minus the number of fitted parameters, including the background."""
     return saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers)
 
 
 def _best_fit_noise(saxs_data: SaxsData, best_fit: BodyFit, log_radius: Float[np.ndarray, " node"]) -> NoiseEstimate:
-    """Return the noise that the best fit with parameters leaves."""
+    """Return the noise estimate from the residual of the best fit with a parametric distribution."""
     return evidence.noise_estimate(
         best_fit.chi2,
         lambda: fitted_curves.fitted_curves(saxs_data, [best_fit], log_radius, 1.0)[0].residual,
@@ -129,7 +142,7 @@ def _best_fit_noise(saxs_data: SaxsData, best_fit: BodyFit, log_radius: Float[np
 
 
 def _free_fits_better(saxs_data: SaxsData, best_fit: BodyFit, free_fit: FreeDistributionFit, chi2: float) -> bool:
-    """Return whether the free distribution has a lower chi-squared for each degree of freedom than the best fit."""
+    """Return whether the reduced chi-squared of the free distribution is at most that of the best fit."""
     free_degrees = saxs_data.n_points - free_fit.distribution.n_determined - len(saxs_data.background_powers)
     return chi2 / max(free_degrees, 1) <= best_fit.chi2 / _degrees_of_freedom(saxs_data, best_fit)
 
@@ -137,7 +150,7 @@ def _free_fits_better(saxs_data: SaxsData, best_fit: BodyFit, free_fit: FreeDist
 def _average_with_free(
     average: ModelAverage, free_fit: FreeDistributionFit, *, only_free_distribution: bool
 ) -> ModelAverage:
-    """Return the average with the free distribution, which takes a share of the weight of its body's other fits."""
+    """Return the average with the free distribution, which takes a part of the weight of its body's other fits."""
     is_same_body = np.array([body_fit.body == free_fit.body for body_fit in average.body_fits])
     free_fraction = 1.0
     if not only_free_distribution:
@@ -154,7 +167,7 @@ def _average_with_free(
 def _parametric_average(
     saxs_data: SaxsData, valid_fits: Sequence[BodyFit], noise: NoiseEstimate, log_radius
 ) -> ModelAverage:
-    """Return fits with their weights, best first, without a free distribution."""
+    """Return the fits with parametric distributions and their weights, the most probable first."""
     log_radius_range = math.log(6 * saxs_data.q[-1] / saxs_data.q[0])
     log_evidences = np.array(
         [
@@ -179,7 +192,7 @@ def _parametric_average(
 
 
 def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[float, Float[np.ndarray, " point"]]:
-    """Return chi-squared and the residual over the noise of a free distribution."""
+    """Return chi-squared and the residual over the noise of the fit with the free distribution."""
     residual = (
         saxs_data.intensity
         - fitted_curves.distribution_curve(saxs_data, free_fit.size_curves, free_fit.volume_shares)[0]
@@ -190,7 +203,7 @@ def _free_misfit(saxs_data: SaxsData, free_fit: FreeDistributionFit) -> tuple[fl
 def _fit_free(
     saxs_data: SaxsData, body: str, parametric_average: ModelAverage, chi2_factor: float, *, n_draws: int = 0
 ) -> FreeDistributionFit:
-    """Return the free distribution of a body, over the sizes that its other distributions have and more."""
+    """Return the fit of a body with a free distribution, whose range of sizes includes that of its other fits."""
     log_radius, draws = parametric_average.log_radius, parametric_average.draws
     mean_fractions = draws.weight @ draws.volume_shares
     inner_limits = (
@@ -234,7 +247,7 @@ def _fit_free(
 def _join_draws(
     draws: SizeDraws, is_same_body: np.ndarray, free_fraction: float, free_fit: FreeDistributionFit
 ) -> SizeDraws:
-    """Return draws with those of the free distribution, which takes a share of its body's weight."""
+    """Return the draws of all fits, including the free distribution, which takes a part of its body's weight."""
     if not len(free_fit.volume_share_draws):
         return draws
     weight = np.where(is_same_body, (1 - free_fraction) * draws.weight, draws.weight)

@@ -1,6 +1,7 @@
-"""Solids: the named bodies with flat faces that nanocrystals take, by their corners, with their symmetry.
+"""Named polyhedra that are shapes of nanocrystals, built from their corners, with their symmetry.
 
-Edges are 1 where all are alike. Bodies stand so that the mirrors of their symmetry bound `SYMMETRY_DOMAINS`. In NumPy.
+Polyhedra with equal edges have the edge length 1. All are oriented so that the mirror planes of their symmetry bound
+the spherical triangles of `SYMMETRY_DOMAINS`.
 """
 
 from itertools import permutations, product
@@ -12,15 +13,21 @@ from jaxstruc.small_angle import polyhedra
 from jaxstruc.small_angle.polyhedra import GOLDEN_RATIO, Polyhedron
 
 MARKS_GROOVE_DEPTH, MARKS_WALL_DEPTH = 0.5, 0.25
-"""Of the Marks decahedron, in edges of its tetrahedra: from a corner to the groove's face, and from the equator's edge
-to the (100) face. Those of Marks's clusters (m, n, p) with m = n = p, as the one of 75 atoms, where they are large."""
+"""Depths of the re-entrant grooves and of the (100) faces of the Marks decahedron.
+
+Both are measured along edges of its five tetrahedra, in units of the edge length. The first is the distance from a
+corner of the equator to a face of the groove. The second is the distance from the equator to the (100) face. They are
+the limit for large clusters of Marks's series (m, n, p) with m = n = p, to which the cluster of 75 atoms belongs.
+"""
 
 
 def _spherical_triangle(*corners) -> Float[np.ndarray, "1 3 3"]:
+    """Return the spherical triangle with given corners, as unit vectors."""
     return np.array([corners], float) / np.linalg.norm(corners, axis=1)[:, None]
 
 
 def _prism_domain(rotation_order: int):
+    """Return the domain of directions of a body with a rotation axis along z, mirrors and a mirror plane z = 0."""
     angle = np.pi / rotation_order
     return _spherical_triangle((0, 0, 1), (1, 0, 0), (np.cos(angle), np.sin(angle), 0))
 
@@ -31,7 +38,10 @@ SYMMETRY_DOMAINS = {
     "fivefold": _prism_domain(10),
     "sixfold": _prism_domain(6),
 }
-"""Spherical triangles between mirrors; the inversion counts as one of a body's own symmetries."""
+"""Spherical triangles that represent all directions, for each symmetry.
+
+They are bounded by mirror planes. The inversion counts as a symmetry, because |F(q)|² is always symmetric under it.
+"""
 
 
 def cube() -> Polyhedron:
@@ -45,12 +55,12 @@ def octahedron() -> Polyhedron:
 
 
 def truncated_octahedron() -> Polyhedron:
-    """Return the octahedron cut so that all edges are equal."""
+    """Return the octahedron truncated so that all edges are equal."""
     return polyhedra.centred_convex_hull(_permuted_corners(0, np.sqrt(0.5), np.sqrt(2)))
 
 
 def cuboctahedron() -> Polyhedron:
-    """Return the cube cut to the middles of its edges."""
+    """Return the cuboctahedron: the cube truncated to the middles of its edges."""
     return polyhedra.centred_convex_hull(_permuted_corners(np.sqrt(0.5), np.sqrt(0.5), 0))
 
 
@@ -60,19 +70,20 @@ def tetrahedron() -> Polyhedron:
 
 
 def truncated_tetrahedron() -> Polyhedron:
-    """Return the tetrahedron cut so that all edges are equal."""
+    """Return the tetrahedron truncated so that all edges are equal."""
     return polyhedra.centred_convex_hull(_even_corners(np.sqrt(1 / 8), np.sqrt(1 / 8), 3 * np.sqrt(1 / 8)))
 
 
 def decahedron() -> Polyhedron:
-    """Return the pentagonal bipyramid whose edges are all equal."""
+    """Return the decahedron: the pentagonal bipyramid with equal edges."""
     ring, apex = _regular_polygon(5) / (2 * np.sin(np.pi / 5)), np.sqrt((5 - np.sqrt(5)) / 10)
     return polyhedra.centred_convex_hull(np.concatenate([ring, [[0, 0, apex], [0, 0, -apex]]]))
 
 
 def marks_decahedron() -> Polyhedron:
-    """Return that bipyramid with its equator's edges cut and grooves at its corners, of five convex pieces.
+    """Return the Marks decahedron, joined from five convex pieces.
 
+    It is the decahedron with (100) faces along the equator and with re-entrant grooves at the corners of the equator.
     L. D. Marks, Philos. Mag. A 49, 81 (1984), doi 10.1080/01418618408233431.
     """
     ring, apex = _regular_polygon(5) / (2 * np.sin(np.pi / 5)), np.sqrt((5 - np.sqrt(5)) / 10)
@@ -99,21 +110,21 @@ def icosahedron() -> Polyhedron:
 
 
 def dodecahedron() -> Polyhedron:
-    """Return the dodecahedron with faces of five corners."""
+    """Return the pentagonal dodecahedron."""
     return polyhedra.centred_convex_hull(
         np.concatenate([_signed_corners(*[GOLDEN_RATIO / 2] * 3), _cyclic_corners(0, GOLDEN_RATIO**2 / 2, 0.5)])
     )
 
 
 def rhombic_dodecahedron() -> Polyhedron:
-    """Return the dodecahedron of twelve rhombi."""
+    """Return the rhombic dodecahedron."""
     return polyhedra.centred_convex_hull(
         np.concatenate([_signed_corners(1, 1, 1), _permuted_corners(2, 0, 0)]) / np.sqrt(3)
     )
 
 
 def hexagonal_prism() -> Polyhedron:
-    """Return the prism on a hexagon, as high as it is wide from corner to corner."""
+    """Return the hexagonal prism whose height equals the distance of opposite corners of its base."""
     return polyhedra.centred_convex_hull(
         np.concatenate([_regular_polygon(6) + np.array([0, 0, height]) for height in (-1, 1)])
     )
@@ -133,25 +144,28 @@ NAMED_POLYHEDRA = {
     "rhombic dodecahedron": (rhombic_dodecahedron, "cubic"),
     "hexagonal prism": (hexagonal_prism, "sixfold"),
 }
-"""Each by its name: what makes it, and the domain of its directions."""
+"""Function that builds each polyhedron, and name of its symmetry, by name."""
 
 
 def _signed_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
+    """Return the points with all signs of the coordinates."""
     return np.unique([np.array(sign) * coordinates for sign in product((1, -1), repeat=3)], axis=0)
 
 
 def _permuted_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
+    """Return the points with all signs and permutations of the coordinates."""
     return np.unique(
         np.concatenate([_signed_corners(*permutation) for permutation in permutations(coordinates)]), axis=0
     )
 
 
 def _cyclic_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
+    """Return the points with all signs and cyclic permutations of the coordinates."""
     return np.concatenate([_signed_corners(*np.roll(coordinates, shift)) for shift in range(3)])
 
 
 def _even_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
-    """Return those of the permuted corners whose signs' product is 1."""
+    """Return the points with all permutations of the coordinates, and with signs whose product is positive."""
     signs = [sign for sign in product((1, -1), repeat=3) if np.prod(sign) > 0]
     return np.unique(
         [np.array(sign) * permutation for sign in signs for permutation in permutations(coordinates)], axis=0
@@ -159,5 +173,6 @@ def _even_corners(*coordinates) -> Real[np.ndarray, "corner 3"]:
 
 
 def _regular_polygon(n_corners: int) -> Float[np.ndarray, "corner 3"]:
+    """Return the corners of a regular polygon with circumradius 1 in the plane z = 0."""
     angle = 2 * np.pi * np.arange(n_corners) / n_corners
     return np.stack([np.cos(angle), np.sin(angle), np.zeros(n_corners)], axis=1)

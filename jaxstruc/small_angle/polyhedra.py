@@ -1,16 +1,21 @@
-r"""Polyhedra: the amplitude of a body with flat faces, and the average of its square over all orientations.
+r"""Scattering amplitude of polyhedra, and averages of the amplitude and its square over all orientations.
 
-Gauss's theorem, used twice, turns the integral over the body into one over faces k and those into edges j:
+Gauss's theorem turns the integral over the volume into integrals over the faces k, and these into sums over their
+edges j:
 
 $$F(\mathbf q) = \int e^{i\mathbf q\mathbf r} d^3r = -\frac{1}{q^2} \sum_k \frac{\mathbf q\mathbf n_k}{q_{k\parallel}^2}
 \sum_j \mathbf q(\mathbf E_j \times \mathbf n_k)\, \mathrm{sinc}(\mathbf q\mathbf E_j/2)\, e^{i\mathbf q\mathbf R_j}$$
 
-n is a face's outward normal, E an edge (anticlockwise from outside), R its middle, q_par the part of q within the face.
-B. Croset, J. Appl. Cryst. 50, 1245 (2017), doi 10.1107/S1600576717010147; J. Wuttke, J. Appl. Cryst. 54, 580 (2021),
-doi 10.1107/S160057672100171X. Faces seen head on and small q, where terms cancel: 1 is taken off each exponential,
-since the E of a face add up to nothing, and below `MAX_SERIES_PHASE` a power series over tetrahedra serves.
+$\mathbf n_k$ is the outward normal of a face, and $\mathbf q_{k\parallel}$ the component of q within the face.
+$\mathbf E_j$ is an edge vector (anticlockwise if viewed from outside), $\mathbf R_j$ the middle of the edge, and
+sinc(y) = sin(y) / y. Sources: B. Croset, J. Appl. Cryst. 50, 1245 (2017), doi 10.1107/S1600576717010147; J. Wuttke,
+J. Appl. Cryst. 54, 580 (2021), doi 10.1107/S160057672100171X.
 
-In NumPy and double precision: this makes tables (`form_factors`), once a body.
+Terms cancel at small q and if q is perpendicular to a face. Two measures keep the accuracy. First, 1 is subtracted from
+each exponential, which changes nothing because the edge vectors of a face sum to zero. Second, a power series over
+tetrahedra is used below `MAX_SERIES_PHASE`.
+
+The module uses NumPy in double precision. It makes the tables of `form_factors`, once for each body.
 """
 
 from typing import NamedTuple
@@ -21,31 +26,40 @@ from scipy.optimize import linprog
 from scipy.spatial import ConvexHull, HalfspaceIntersection
 
 MAX_SERIES_PHASE = 1.0
-"""q times the farthest corner's distance, below which the series serves."""
+"""Largest q times the distance of the farthest corner at which the power series is used."""
 N_SERIES_TERMS = 24
-"""Of the series: the next is 1 / (3 + TERMS)! at most."""
+"""Number of terms of the power series. The next term is at most 1 / (3 + N_SERIES_TERMS)!."""
 GOLDEN_RATIO = (1 + np.sqrt(5)) / 2
 MAX_EDGE_SUM_PHASE = 8.0
-"""The same, below which averages are by edges, not by corners, which are quicker."""
+"""Largest q times the distance of the farthest corner at which averages sum over edges.
+
+Beyond it they sum over corners, which is faster.
+"""
 MIN_IN_PLANE_PHASE = 1e-8
-"""The part of q within a face times that distance, below which a face is seen head on."""
+"""Smallest in-plane part of q, times the distance of the farthest corner.
+
+If it is smaller, q counts as perpendicular to a face.
+"""
 DIRECTIONS_PER_CHUNK = 1024
-"""Directions at a time."""
+"""Number of directions that are computed at once."""
 OCTANTS = np.array([[[0, 0, 1], [x, 0, 0], [0, y, 0]] for x in (1, -1) for y in (1, -1)], float)
-"""Spherical triangles of all directions but for the inversion, which changes no |F|² and no real part of F."""
+"""Spherical triangles that cover half of all directions.
+
+The other half follows by inversion, under which |F|² and the real part of F do not change.
+"""
 
 
 class Polyhedron(NamedTuple):
-    """Corners of faces, one after the other; no more is needed of a body."""
+    """A polyhedron, described by the edges and normals of its faces."""
 
     edge_starts: Float[np.ndarray, "edge 3"]
-    """First corner of each edge of each face, anticlockwise from outside."""
+    """First corner of each edge of each face. The edges of a face are anticlockwise if viewed from outside."""
     edge_ends: Float[np.ndarray, "edge 3"]
-    """Its last corner."""
+    """Last corner of each edge."""
     face_index: Int[np.ndarray, " edge"]
-    """Which face it bounds."""
+    """Index of the face that each edge bounds."""
     normals: Float[np.ndarray, "face 3"]
-    """Unit vectors outward."""
+    """Outward unit normals of the faces."""
 
     @property
     def face_corners(self) -> Float[np.ndarray, "face 3"]:
@@ -54,14 +68,14 @@ class Polyhedron(NamedTuple):
 
     @property
     def face_areas(self) -> Float[np.ndarray, " face"]:
-        """Of the faces."""
+        """Areas of the faces."""
         double_areas = np.zeros_like(self.normals)
         np.add.at(double_areas, self.face_index, np.cross(self.edge_starts, self.edge_ends))
         return np.sum(double_areas * self.normals, axis=1) / 2
 
     @property
     def volume(self) -> float:
-        """Of the body."""
+        """Volume of the body."""
         return float(self.face_areas @ np.sum(self.normals * self.face_corners, axis=1)) / 3
 
     @property
@@ -71,37 +85,41 @@ class Polyhedron(NamedTuple):
 
 
 class Directions(NamedTuple):
-    """Directions that stand for all, with their weights, which sum to 1."""
+    """Quadrature points over all directions, with weights that sum to 1."""
 
     unit_vectors: Float[np.ndarray, "direction 3"]
     weight: Float[np.ndarray, " direction"]
 
 
 def centred_convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
-    """Return the convex body with these corners, its centre of volume at the origin.
+    """Return the convex polyhedron with given corners, with its centre of volume at the origin.
 
     Raises:
-        ValueError: where they span no volume.
+        ValueError: If the corners span no volume.
     """
     return centre_polyhedron(convex_hull(corners))
 
 
 def convex_hull(corners: Float[np.ndarray, "corner 3"]) -> Polyhedron:
-    """Return the convex body with these corners, where they are.
+    """Return the convex polyhedron with given corners, at their positions.
 
     Raises:
-        ValueError: where they span no volume.
+        ValueError: If the corners span no volume.
     """
     corners = np.asarray(corners, float)
     if corners.ndim != 2 or corners.shape[1] != 3 or len(corners) < 4 or not np.isfinite(corners).all():
-        raise ValueError(f"Expected at least four corners [corner, 3], got an array of {corners.shape}.")
+        raise ValueError(f"Expected at least four finite corners [corner, 3], got an array of shape {corners.shape}.")
     if np.linalg.matrix_rank(corners - corners.mean(axis=0), tol=1e-6 * np.ptp(corners)) < 3:
-        raise ValueError("Expected corners that span a volume, got all in one plane; add one outside of it.")
+        raise ValueError("Expected corners that span a volume, but all lie in one plane. Add a corner outside of it.")
     return _hull_polyhedron(corners)
 
 
 def join_polyhedra(pieces: list[Polyhedron]) -> Polyhedron:
-    """Return one body of pieces that touch; the faces between them, whose parts cancel, are left out."""
+    """Return one polyhedron from pieces that touch.
+
+    The faces between two pieces are left out, because their contributions cancel. The centre of volume is moved to the
+    origin.
+    """
     face_offsets = np.cumsum([0, *[len(piece.normals) for piece in pieces]])
     face_index = np.concatenate(
         [piece.face_index + face_offset for piece, face_offset in zip(pieces, face_offsets[:-1], strict=True)]
@@ -125,14 +143,14 @@ def join_polyhedra(pieces: list[Polyhedron]) -> Polyhedron:
 
 
 def centre_polyhedron(body: Polyhedron) -> Polyhedron:
-    """Return a body moved so that its centre of volume is the origin."""
+    """Return a polyhedron whose centre of volume is moved to the origin."""
     tetrahedra, volumes = _tetrahedra(body)
     centre = volumes @ tetrahedra.sum(axis=1) / 4 / volumes.sum()
     return body._replace(edge_starts=body.edge_starts - centre, edge_ends=body.edge_ends - centre)
 
 
 def amplitude(body: Polyhedron, q: Float[np.ndarray, "*q 3"]) -> Complex[np.ndarray, "*q"]:
-    """Return F(q), the integral of exp(iqr) over the body, at wave vectors."""
+    """Return F(q), the integral of exp(iqr) over the volume of a polyhedron, at wave vectors q."""
     wave_vectors = np.reshape(np.asarray(q, float), (-1, 3))
     in_series = np.linalg.norm(wave_vectors, axis=1) * body.max_radius < MAX_SERIES_PHASE
     amplitudes = np.empty(len(wave_vectors), complex)
@@ -144,13 +162,13 @@ def amplitude(body: Polyhedron, q: Float[np.ndarray, "*q 3"]) -> Complex[np.ndar
 def orientation_averages(
     body: Polyhedron, q: Float[np.ndarray, " q"], domain: Float[np.ndarray, "triangle 3 3"] | None = None
 ):
-    """Return the orientation averages of |F|² and of F over their values at q = 0, [2, q].
+    """Return the orientation averages of |F|² and of F, relative to their values at q = 0, [2, q].
 
     Args:
-        body: any.
-        q: lengths of the wave vector, in 1 over the unit of the corners.
-        domain: spherical triangles, by their corners, that stand for all directions by the body's symmetry, to
-            which the inversion always adds itself [half of the octants].
+        body: Polyhedron of any shape.
+        q: Length of the wave vector, in the inverse unit of the corners.
+        domain: Corners of spherical triangles that represent all directions. They use the symmetry of the body, to
+            which inversion always belongs [half of the octants].
     """
     domain = OCTANTS if domain is None else domain
     sums, node_counts = np.zeros((2, len(q))), _quadrature_orders(q * body.max_radius, domain)
@@ -167,9 +185,10 @@ def orientation_averages(
 
 
 def directions(triangles: Float[np.ndarray, "triangle 3 3"], node_count: int) -> Directions:
-    r"""Return Gauss points in spherical triangles, count² in each.
+    r"""Return `node_count`² quadrature points in each spherical triangle.
 
-    $p = a + s(b - a) + st(c - b)$ covers the flat triangle; $d\Omega = |\det(a, b, c)|\, s\, ds\, dt / |p|^3$.
+    The points $p = a + s(b - a) + st(c - b)$ cover the flat triangle with the corners a, b, c for s and t from 0 to 1.
+    The solid angle is $d\Omega = |\det(a, b, c)|\, s\, ds\, dt / |p|^3$.
     """
     node, weight = np.polynomial.legendre.leggauss(node_count)
     s, t = np.meshgrid((node + 1) / 2, (node + 1) / 2, indexing="ij")
@@ -181,12 +200,16 @@ def directions(triangles: Float[np.ndarray, "triangle 3 3"], node_count: int) ->
 
 
 def porod_waves(body: Polyhedron) -> dict[float, Float[np.ndarray, " part"]]:
-    r"""Return what $\langle|F|^2\rangle q^4$ tends to, by distances d of parallel faces, 0 for the constant.
+    r"""Return the asymptotic form of $\langle|F|^2\rangle q^4$ at large q, as oscillations by their distance d.
 
-    The parts of a distance are amplitudes of cos(qd), sin(qd), and of both over the root of q. Faces k and l in
-    parallel planes: $\pm 4\pi [A_{kl} \cos qd - P_{kl} (d / 2\pi q)^{1/2} \cos(qd + \pi/4)]$, minus where their normals
-    are opposite. A is the area that their projections share and P the length of edges that they share: the Fresnel
-    integral of the area that is left when one is moved. What follows is 1/q smaller.
+    d is the distance of two parallel faces. The key d = 0 belongs to the constant of Porod's law. The four values are
+    the amplitudes of $\cos qd$, $\sin qd$, $\cos(qd) / \sqrt q$ and $\sin(qd) / \sqrt q$.
+
+    A pair of parallel faces k and l contributes
+    $\pm 4\pi [A_{kl} \cos qd - P_{kl} (d / 2\pi q)^{1/2} \cos(qd + \pi/4)]$, with the minus sign if their normals are
+    opposite. $A_{kl}$ is the area of the overlap of their projections onto each other, and $P_{kl}$ the length of the
+    edges that coincide in this projection. The second term is a Fresnel integral of the overlap of two shifted faces.
+    The next terms are smaller by a factor of 1/q.
     """
     areas, plane_offsets = body.face_areas, np.sum(body.normals * body.face_corners, axis=1)
     waves_by_distance = {0.0: np.array([2 * np.pi * areas.sum(), 0, 0, 0])}
@@ -209,7 +232,7 @@ def squared_radius_of_gyration(body: Polyhedron) -> float:
 
 
 def _hull_polyhedron(corners) -> Polyhedron:
-    """Return the faces of a convex hull, the triangles of one plane merged."""
+    """Return the convex hull of corners, with triangles in one plane merged to one face."""
     hull = ConvexHull(corners)
     planes = np.unique(np.round(hull.equations / np.array([1, 1, 1, np.ptp(corners)]), 9), axis=0)
     edge_starts, edge_ends, face_index = [], [], []
@@ -230,7 +253,7 @@ def _hull_polyhedron(corners) -> Polyhedron:
 
 
 def _edge_sum_amplitude(body: Polyhedron, q):
-    """Return F(q) by faces and edges."""
+    """Return F(q) as a sum over faces and edges."""
     edges, middles = body.edge_ends - body.edge_starts, (body.edge_starts + body.edge_ends) / 2
     normal_component, in_plane_square = q @ body.normals.T, _in_plane_square(body, q)
     height = normal_component * np.sum(body.normals * body.face_corners, axis=1)
@@ -249,10 +272,11 @@ def _edge_sum_amplitude(body: Polyhedron, q):
 
 
 def _radial_amplitudes(body: Polyhedron, unit_vectors, lengths):
-    r"""Yield F(q) in these directions for one length of q after the other.
+    r"""Yield F(q) in all given directions, for one length of q after the other.
 
-    By edges at first; then by corners, since along one direction $F = q^{-3} \sum_v c_v e^{i\mathbf q\mathbf r_v}$ with
-    c of the direction alone. Where it is near to singular the weight of the directions is small.
+    Small q use the sum over edges. Larger q use a sum over corners v, which is faster:
+    $F = q^{-3} \sum_v c_v e^{i\mathbf q\mathbf r_v}$, where $c_v$ depends on the direction only. This sum is inaccurate
+    near directions in which $c_v$ diverges, but these directions have a small weight.
     """
     edges, normal_ratio = (
         body.edge_ends - body.edge_starts,
@@ -276,7 +300,7 @@ def _radial_amplitudes(body: Polyhedron, unit_vectors, lengths):
 
 
 def _in_plane_square(body: Polyhedron, q):
-    """Return the square of the part of q within each face's plane."""
+    """Return the squared length of the component of q within the plane of each face."""
     first_edges = np.unique(body.face_index, return_index=True)[1]
     in_plane_axis = body.edge_ends[first_edges] - body.edge_starts[first_edges]
     in_plane_axis = in_plane_axis / np.linalg.norm(in_plane_axis, axis=1, keepdims=True)
@@ -284,12 +308,16 @@ def _in_plane_square(body: Polyhedron, q):
 
 
 def _series_amplitude(body: Polyhedron, q):
-    r"""Return F(q) by powers: $\int_T (\mathbf q\mathbf r)^n = 6V\, n!/(n+3)!\, h_n$, h the complete symmetric sums."""
+    r"""Return F(q) by a power series in q.
+
+    The moments over a tetrahedron T of volume V are $\int_T (\mathbf q\mathbf r)^n d^3r = 6V\, n!/(n+3)!\, h_n$, where
+    $h_n$ is the complete homogeneous symmetric polynomial of $\mathbf q\mathbf r$ at its four corners.
+    """
     tetrahedra, volumes = _tetrahedra(body)
     phases = 1j * np.einsum("qi,tci->qtc", q, tetrahedra)
     symmetric_sums = np.zeros((N_SERIES_TERMS, *phases.shape[:2]), complex)
     symmetric_sums[0] = 1
-    for corner in range(1, 4):  # the first corner is the origin, whose powers are 0
+    for corner in range(1, 4):  # The first corner is the origin and contributes nothing.
         for n in range(1, N_SERIES_TERMS):
             symmetric_sums[n] += phases[..., corner] * symmetric_sums[n - 1]
     factors = 6 / np.cumprod(np.append(6.0, np.arange(4, N_SERIES_TERMS + 3)))
@@ -297,20 +325,23 @@ def _series_amplitude(body: Polyhedron, q):
 
 
 def _tetrahedra(body: Polyhedron):
-    """Return tetrahedra from the origin to triangles of the faces, [tetrahedron 4 3], and their signed volumes."""
+    """Return the tetrahedra between the origin and triangles of the faces, [tetrahedron 4 3], and signed volumes."""
     face_corners = body.face_corners[body.face_index]
     tetrahedra = np.stack([np.zeros_like(face_corners), face_corners, body.edge_starts, body.edge_ends], axis=1)
     return tetrahedra, np.linalg.det(tetrahedra[:, 1:]) / 6
 
 
 def _quadrature_orders(max_phase, triangles):
-    """Return how many Gauss points a side of the triangles need, in steps, for the farthest corner's phase."""
+    """Return the number of Gauss points in each dimension of the triangles for a given largest phase q r.
+
+    The numbers are multiples of 8, so that many q share the same points.
+    """
     edge_cosines = np.einsum("tci,tci->tc", triangles, np.roll(triangles, 1, axis=1))
     return (8 * np.ceil(2 + 0.08 * np.arccos(edge_cosines.min()) * max_phase)).astype(int)
 
 
 def _shared_area(body: Polyhedron, k: int, m: int) -> float:
-    """Return the area that the projections of two parallel convex faces share."""
+    """Return the area of the overlap of two parallel convex faces that are projected onto each other."""
     normal = body.normals[k]
     in_plane_axis = np.linalg.svd(normal[None])[2][1]
     plane_axes = np.stack([in_plane_axis, np.cross(normal, in_plane_axis)], axis=1)
@@ -328,7 +359,7 @@ def _shared_area(body: Polyhedron, k: int, m: int) -> float:
 
 
 def _half_plane_area(half_planes) -> float:
-    """Return the area of the region on the inner side of all lines [line, (n1, n2, -d)]."""
+    """Return the area of the intersection of half planes, given as rows (n1, n2, -d) with n · r <= d."""
     inscribed_circle = linprog(
         [0, 0, -1],
         A_ub=np.column_stack([half_planes[:, :2], np.ones(len(half_planes))]),
@@ -341,7 +372,7 @@ def _half_plane_area(half_planes) -> float:
 
 
 def _shared_edge_length(body: Polyhedron, k: int, m: int) -> float:
-    """Return the length of edges of two parallel faces that lie over each other."""
+    """Return the total length of the edges of two parallel faces that coincide when projected onto each other."""
     normal = body.normals[k]
     edges_by_face = []
     for face_number in (k, m):

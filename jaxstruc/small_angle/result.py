@@ -1,4 +1,7 @@
-"""The result of a measured I(Q): fits of bodies and distributions with weights, intervals, sizes and remarks."""
+"""Result of the fits to a measured I(Q): candidates with weights, credible intervals, sizes and messages.
+
+A candidate is one body (a shape of particle) with one size distribution.
+"""
 
 import dataclasses
 import math
@@ -23,46 +26,51 @@ from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, Moments
 from jaxstruc.statistics import CENTRAL_90, Interval
 
 MIN_BODY_PROBABILITY = 0.95
-"""Probability of a body below which the body counts as not determined."""
+"""Smallest probability of a body that is reported as the answer."""
 NOT_DETERMINED = "not determined"
-"""Name in place of a body that is less probable."""
+"""Text in place of a body if none is probable enough."""
 MAX_WRITTEN_CANDIDATES = 5
-"""Candidates with curves."""
+"""Largest number of candidates with a fitted curve."""
 MIN_RELATIVE_DENSITY = 1e-5
-"""Of the largest density, below which there is none."""
+"""Fraction of the largest density below which a drawn density is set to zero."""
 NODE_STRIDE = 2
-"""Every so many nodes are told."""
+"""Stride of the nodes at which the size distribution is written."""
 MIN_CHI2_FALL = 25.0
-"""Least fall of chi-squared by particles beside a background alone."""
+"""Smallest decrease of chi-squared by which particles must improve on a background alone."""
 MAX_LOG_RADIUS_ERROR = 0.3
-"""Standard deviation of ln R from which no size is told."""
+"""Standard error of ln R above which the size counts as not determined."""
 MAX_INTERVAL_RATIO = 1.3
-"""Ratio of the ends of the number mean's interval from which a free distribution does not tell it."""
+"""Ratio of the ends of the interval of the number-weighted mean above which a message warns of it.
+
+It applies to free distributions.
+"""
+MAX_PRINTED_CHI2 = 1000.0
+"""Largest reduced chi-squared that is printed as a number."""
 MAX_REDUCED_CHI2 = 2.0
-"""Reduced chi-squared from which a fit does not explain the data, where their noise is said."""
+"""Reduced chi-squared above which a fit does not explain data with stated errors."""
 
 
 @dataclass(frozen=True, repr=False)
 class SaxsResult(Result):
-    """The answer for one measured I(Q).
+    """Result for one measured I(Q).
 
-    `intervals` has radius, pd and r_eq, by number, and mean_diameter and width, by volume.
+    `intervals` has the number-weighted radius, pd and r_eq, and the volume-weighted mean_diameter and width.
     """
 
     technique: ClassVar[str] = "saxs"
 
     q: np.ndarray | None = None
-    """[point] 1/Å, in the range of the fit."""
+    """Q in 1/Å in the range of the fit, [point]."""
     intensity: np.ndarray | None = None
-    """[point] I(Q) in the unit of the file."""
+    """I(Q) in the unit of the file, [point]."""
     sigma: np.ndarray | None = None
-    """[point] Standard error of I(Q), as given or as inferred."""
+    """Standard error of I(Q), stated by the file or inferred, [point]."""
     sizes: SizeDistribution | None = None
-    """The distribution of sizes."""
+    """Size distribution of the best candidate, with its 90 % band over all candidates."""
 
     @property
     def body(self) -> str:
-        """The most probable body, or "not determined" if several are probable; empty without a fit."""
+        """The most probable body, "not determined" if its probability is too small, or empty if no fit succeeded."""
         if not self.types:
             return ""
         name, probability = max(self.types.items(), key=lambda item: item[1])
@@ -70,12 +78,12 @@ class SaxsResult(Result):
 
     @property
     def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The measured I(Q) in the range of the fit."""
+        """Q and measured I(Q) in the range of the fit."""
         return self.q, self.intensity
 
     @property
     def distribution(self) -> dict[str, np.ndarray]:
-        """The distribution of sizes, as columns by name, by volume and by number; empty if there is none."""
+        """The volume-weighted and number-weighted size distribution as columns by name, or empty if there is none."""
         return self.sizes.table if self.sizes else {}
 
 
@@ -91,16 +99,16 @@ def build_result(
     """Return the result of all fits to a measured I(Q).
 
     Args:
-        measurement: what was measured.
-        saxs_data: as fits saw it.
-        fits: of all bodies and distributions.
-        element: of the sample, or "".
-        distributions: that are asked.
-        scale_factor: on the scale, to make it a share of volume.
+        measurement: Measured I(Q) with its settings.
+        saxs_data: Data that were fitted.
+        fits: Fits of all bodies and distributions.
+        element: Element of the particles, or "".
+        distributions: Names of the distributions that are compared.
+        scale_factor: Factor that converts the scale to a volume fraction.
     """
     empty_result = SaxsResult(
         measurement.name, measurement.sha256, element, "failed",
-        "Expected a finite fit of some body, got none; check the data's scale and range.",
+        "No body could be fitted. Check the scale of the intensities and the range of Q (--qmin, --qmax).",
         settings=measurement.settings, q=saxs_data.q, intensity=saxs_data.intensity, sigma=saxs_data.sigma,
         versions={"jaxstruc": jaxstruc.__version__, "jax": jax.__version__, "numpy": np.__version__},
     )  # fmt: skip
@@ -110,7 +118,7 @@ def build_result(
     background_chi2 = float(np.sum(np.asarray(saxs_data.whitened_data.data, float) ** 2))
     minimum_chi2 = min(entry.chi2 for entry in usable_fits)
     if background_chi2 - minimum_chi2 < MIN_CHI2_FALL * max(minimum_chi2 / max(saxs_data.n_points - 4, 1), 1.0):
-        message = "Expected the scattering of particles, got a curve that a background alone explains; check the file."
+        message = "A background alone explains the data: this range of Q shows no particles. Check the file."
         return dataclasses.replace(empty_result, message=message)
     model_average = model_averaging.average_models(
         saxs_data,
@@ -140,7 +148,7 @@ def build_result(
 def _list_candidates(
     saxs_data: SaxsData, model_average: ModelAverage, scale_factor: float
 ) -> tuple[list[Candidate], tuple[str, ...]]:
-    """Return all candidates, best first, the first with curves; and what was fitted for the best."""
+    """Return all candidates, the best first, and the names of the fitted parameters of the best."""
     chi2_factor = model_average.noise.chi2_factor
     best_curves = fitted_curves.fitted_curves(
         saxs_data, model_average.body_fits[:MAX_WRITTEN_CANDIDATES], model_average.log_radius, chi2_factor
@@ -174,7 +182,7 @@ def _body_candidate(
     saxs_data: SaxsData,
     fitted_curve: FittedCurve | None,
 ) -> Candidate:
-    """Return what a result says of one fit."""
+    """Return the candidate of a result from one fit."""
     body_fit = model_average.body_fits[row]
     log_errors = (
         dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True))
@@ -221,7 +229,7 @@ def _body_candidate(
 
 
 def _fit_notes(body_fit: BodyFit, size_moments: Moments, saxs_data: SaxsData) -> dict[str, float]:
-    """Return the further columns of a fit: its reduced chi squared, and its sizes weighted by volume."""
+    """Return the additional columns of a fit: its reduced chi-squared and its volume-weighted sizes."""
     notes = {
         "chi2": body_fit.chi2 / max(saxs_data.n_points - body_fit.n_parameters - len(saxs_data.background_powers), 1)
     }
@@ -236,7 +244,7 @@ def _fit_notes(body_fit: BodyFit, size_moments: Moments, saxs_data: SaxsData) ->
 
 
 def _population_values(body_fit: BodyFit, log_errors: dict[str, float], population_number: int = 0) -> dict[str, Value]:
-    """Return radius and width of a population; its number is in their names, where it has one."""
+    """Return radius and pd of a population. If it has a number, the names end with it."""
     suffix = f"_{population_number}" if population_number else ""
     component = max(population_number - 1, 0)
     radius, width = (math.exp(value) for value in body_fit.log_parameters[component])
@@ -247,7 +255,7 @@ def _population_values(body_fit: BodyFit, log_errors: dict[str, float], populati
 
 
 def _two_population_values(body_fit: BodyFit, log_errors: dict[str, float]) -> dict[str, Value]:
-    """Return radius, width and share of volume of two populations."""
+    """Return radius, pd and volume fraction of two populations."""
     share = body_fit.amplitude / body_fit.amplitude.sum()
     values: dict[str, Value] = {}
     for population_number in (1, 2):
@@ -259,11 +267,12 @@ def _two_population_values(body_fit: BodyFit, log_errors: dict[str, float]) -> d
 
 
 def _scaled_error(value: float, error: float | None) -> float | None:
+    """Return the error of a value from the error of its logarithm."""
     return None if error is None else value * float(error)
 
 
 def _size_values(size_moments: Moments, draws: SizeDraws, row: int) -> dict[str, Value]:
-    """Return mean radius and width of a distribution that is no single population, errors from its draws."""
+    """Return mean radius and pd of a distribution with several populations, with errors from its draws."""
     is_draw_of_fit = draws.fit_index == row
     errors = [
         float(np.std(column[is_draw_of_fit])) if is_draw_of_fit.any() else None
@@ -276,7 +285,7 @@ def _size_values(size_moments: Moments, draws: SizeDraws, row: int) -> dict[str,
 
 
 def _log_parameter_errors(body_fit: BodyFit, chi2_factor: float) -> dict[str, float]:
-    """Return the errors of ln radius and ln pd of a fit whose curve is not evaluated."""
+    """Return the errors of ln radius, ln pd and ln scale of a fit whose curve is not evaluated."""
     covariance, is_free = evidence.covariance(body_fit, chi2_factor)
     n_populations = len(body_fit.amplitude)
     log_errors: dict[str, float] = {}
@@ -293,7 +302,7 @@ def _log_parameter_errors(body_fit: BodyFit, chi2_factor: float) -> dict[str, fl
 
 
 def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs_data: SaxsData) -> dict[str, Value]:
-    """Return the background: a constant in the unit of the file, and what the power law is at 1 1/Å."""
+    """Return the constant background, and the value of the power law at Q = 1 1/Å, in the unit of the file."""
     values = {}
     errors = dict(zip(fitted_curve.parameter_names, fitted_curve.errors, strict=True)) if fitted_curve else {}
     for power, value in zip(saxs_data.background_powers, terms, strict=True):
@@ -306,7 +315,7 @@ def _background_values(terms: np.ndarray, fitted_curve: FittedCurve | None, saxs
 def _free_candidate(
     free_fit: FreeDistributionFit, model_average: ModelAverage, scale_factor: float, saxs_data: SaxsData
 ) -> Candidate:
-    """Return what a result says of the free distribution."""
+    """Return the candidate of a result from the fit with the free distribution."""
     radius = np.exp(model_average.log_radius)
     size_moments = moments(free_fit.volume_shares, radius)
     draws = SizeDraws(
@@ -354,7 +363,7 @@ def _free_candidate(
 
 
 def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[str, Interval]:
-    """Return the best's sizes with the 90 % intervals over all fits."""
+    """Return the sizes of the best candidate with their 90 % credible intervals over all fits."""
     size_moments, weight = model_average.draws.sizes, model_average.draws.weight
     columns = {
         "radius": (best.values["radius"].value, size_moments.mean),
@@ -370,7 +379,7 @@ def _credible_intervals(model_average: ModelAverage, best: Candidate) -> dict[st
 
 
 def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDistribution:
-    """Return the distribution of sizes with its band."""
+    """Return the size distribution of the best candidate with the 90 % band over all fits."""
     radius, step = np.exp(model_average.log_radius), model_average.log_radius[1] - model_average.log_radius[0]
     if best.family == "free" and model_average.free_distribution_fit:
         share = model_average.free_distribution_fit.volume_shares
@@ -398,7 +407,7 @@ def _size_distribution(model_average: ModelAverage, best: Candidate) -> SizeDist
 
 
 def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
-    """Return what else is known."""
+    """Return further facts about the data and the noise."""
     return {
         "points": saxs_data.n_points,
         "noise_scale": model_average.noise.variance_scale,
@@ -410,7 +419,7 @@ def _facts(model_average: ModelAverage, saxs_data: SaxsData) -> dict[str, Any]:
 def _remarks(
     model_average: ModelAverage, types: dict[str, float], saxs_data: SaxsData, best: Candidate
 ) -> tuple[list[str], list[str]]:
-    """Return why the answer is weak, and what else a person should know."""
+    """Return the reasons for a weak status, and remarks that a user should know."""
     weak_reasons, remarks = [], []
     best_probability = next(iter(types.values()))
     if len(types) > 1 and best_probability < MIN_BODY_PROBABILITY:
@@ -418,29 +427,33 @@ def _remarks(
         remarks.append(f"shape not determined: {', '.join(body_texts[:4])}" + (", ..." if len(body_texts) > 4 else ""))
     chi2, error = best.notes["chi2"], best.values["radius"].error
     if chi2 > MAX_REDUCED_CHI2 and not saxs_data.noise_is_inferred:
-        weak_reasons.append(f"chi2 {chi2:.3g} a degree of freedom: no body explains the data within their errors")
+        chi2_text = f"{chi2:.1f}" if chi2 < MAX_PRINTED_CHI2 else f"above {MAX_PRINTED_CHI2:.0f}"
+        weak_reasons.append(f"no body explains the data within their errors (reduced chi-squared {chi2_text})")
     is_uncertain = error is not None and error > MAX_LOG_RADIUS_ERROR * best.values["radius"].value
     if is_uncertain or "radius at its bound" in best.remark:
         weak_reasons.append(
-            f"the range of Q, {saxs_data.q[0]:.3g} to {saxs_data.q[-1]:.3g} 1/Å, is too short to see a size: "
-            "measure further"
+            f"the range of Q, {saxs_data.q[0]:.3g} to {saxs_data.q[-1]:.3g} 1/Å, is too short to determine the size: "
+            "measure a wider range"
         )
     max_qmin = math.pi / best.values["radius"].value
     if saxs_data.q[0] > max_qmin:
         weak_reasons.append(
-            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to see how large the particles are: measure below "
-            f"{max_qmin:.2g}"
+            f"qmin {saxs_data.q[0]:.3g} 1/Å is too high to determine the size of such large particles: measure below "
+            f"{max_qmin:.2g} 1/Å"
         )
     if best.remark and "radius" not in best.remark:
-        remarks.append(best.remark)
+        remarks.append(best.remark.replace("at its bound", "is at its bound and has no standard error"))
     if not best.converged:
-        remarks.append("fit not converged")
+        remarks.append("the fit has not converged")
     radius_draws = model_average.draws.sizes.mean
     low, high = statistics.quantiles(radius_draws, CENTRAL_90, weight=model_average.draws.weight)
     if best.family == "free" and high > MAX_INTERVAL_RATIO * low:
-        remarks.append("few small particles are not seen: mean by volume and its width are surer than radius and pd")
+        remarks.append(
+            "small particles scatter little, so the number-weighted radius and pd are uncertain: use the "
+            "volume-weighted mean_diameter and width"
+        )
     if saxs_data.n_measured > saxs_data.n_points:
-        remarks.append(f"{saxs_data.n_measured} points gathered to {saxs_data.n_points}")
+        remarks.append(f"{saxs_data.n_measured} points were averaged to {saxs_data.n_points}")
     if saxs_data.noise_is_inferred:
-        remarks.append("the file has no errors: noise inferred from the scatter of the points")
+        remarks.append("the file states no errors, so they were inferred from the scatter of the points")
     return weak_reasons, remarks

@@ -1,10 +1,14 @@
-r"""The forward model of small angles: bodies and sizes to I(Q); what fits use and `jaxstruc.simulate_saxs` gives.
+r"""Forward model of small-angle scattering: I(Q) of bodies with a size distribution.
+
+A body is a shape of particle, e.g. a sphere. The fits and `jaxstruc.simulate_saxs` use the same model:
 
 $$I(Q) = 10^{-4} s\, \Delta\rho^2 \sum_i \phi_i V_i P(Q R_i)\, S(Q) + B + A Q^{-m}$$
 
-φ: volume fractions of the sizes (`size_distributions`), R: R_eq, V = 4/3 pi R³ in Å³, the contrast in 10⁻⁶/Å²; s is
-then the volume fraction of the particles and I in 1/cm. For a scale of arbitrary units the contrast is 1. The
-resolution smears the first term alone.
+The sum is over sizes i. $\phi_i$ is the volume fraction of a size among the particles (`size_distributions`), $R_i$ the
+radius of the sphere of equal volume in Å, and $V_i = 4/3\, \pi R_i^3$ its volume in Å³. P is the form factor, S the
+structure factor, and B + A Q⁻ᵐ the background. If the contrast $\Delta\rho$ is given in 10⁻⁶/Å² and I in 1/cm, s is the
+volume fraction of the particles in the sample. If the scale is arbitrary, the contrast is set to 1. The resolution
+smears only the first term.
 """
 
 import math
@@ -35,29 +39,30 @@ from jaxstruc.small_angle.form_factors import FormFactor
 from jaxstruc.small_angle.size_distributions import DISTRIBUTION_SHAPES, LONGEST_CHORD, SizeFractions, size_distribution
 
 INTENSITY_UNIT = 1e-4
-"""1/cm, of (10⁻⁶/Å²)² Å³."""
+"""Unit of contrast² times volume, (10⁻⁶/Å²)² Å³, per volume of sample in Å³, in 1/cm."""
 MAX_VALUES_PER_BATCH = 4_000_000
-"""Number of values, Q times sizes, that are computed at once."""
+"""Largest number of values (points of Q times sizes) that are computed at once."""
 STRUCTURE_FACTORS = {
     "effective": structure_factor.effective_radius,
     "decoupling": structure_factor.decoupling,
     "local": structure_factor.local_monodisperse,
 }
+"""Function for each approximation of the structure factor (`SimulateSaxsOptions.interaction`)."""
 
 
 class CurveScale(NamedTuple):
-    """What a curve depends on beside the particles."""
+    """Scale, background and contrast of a curve."""
 
     scale: Float[Array, "*batch"] | float = 1.0
-    """Volume fraction, or a factor."""
+    """Volume fraction of the particles, or a factor in arbitrary units."""
     background: Float[Array, "*batch"] | float = 0.0
-    """Constant, in the unit of I."""
+    """Constant background in the unit of I."""
     power_scale: Float[Array, "*batch"] | float = 0.0
-    """I of the power law at 1 1/Å."""
+    """Value of the power-law background at Q = 1 1/Å."""
     power: Float[Array, "*batch"] | float = 4.0
-    """Its exponent."""
+    """Power of 1/Q of the power-law background."""
     contrast: Float[Array, "*batch"] | float = 1.0
-    """10⁻⁶/Å². Difference of scattering length densities of particle and solvent."""
+    """Scattering length density of the particles minus that of the solvent, in 10⁻⁶/Å²."""
 
 
 def simulate_saxs(
@@ -77,24 +82,27 @@ def simulate_saxs(
         q, intensity, _ = jaxstruc.simulate_saxs("sphere", radius=35.0, pd=0.06)
 
     Args:
-        body: sphere, core-shell, spheroid, cylinder, or one of the polyhedra of `jaxstruc saxs`.
-        radius: mean R, or R_eq of a body that is no sphere, by number, in Å.
-        pd: standard deviation of the radius over its mean, by number.
-        distribution: none, gaussian, lognormal, schulz or uniform. It has no effect if pd is 0.
-        qmin: start of the range of Q, in 1/Å.
-        qmax: end of the range of Q, in 1/Å.
-        qstep: step in Q, in 1/Å [a 200th of the range].
-        options: scale, contrast, background, resolution, hard spheres, and what some bodies need.
+        body: Shape of the particles: sphere, core-shell, spheroid, cylinder, or a polyhedron of `jaxstruc saxs`.
+        radius: Number-weighted mean radius in Å: R of a sphere, otherwise the radius of the sphere of equal volume.
+        pd: Number-weighted standard deviation of the radius over its mean.
+        distribution: Size distribution: none, gaussian, lognormal, schulz or uniform. It has no effect if pd is 0.
+        qmin: Start of the range of Q in 1/Å.
+        qmax: End of the range of Q in 1/Å.
+        qstep: Step of Q in 1/Å [1/200 of the range].
+        options: Scale, contrast, background, resolution, hard-sphere interaction, and parameters of some bodies.
+
+    Returns:
+        Q in 1/Å, I(Q) in 1/cm (if the contrast is given), and the step of Q.
 
     Raises:
-        ValueError: for an unknown body or distribution, or for values that are out of range.
+        ValueError: If the body or distribution is unknown, or a value is out of range.
     """
     options = options or SimulateSaxsOptions()
     BodyOptions(body, radius, pd, options).check()
     SaxsRangeOptions(distribution, qmin, qmax, qstep).check()
     check_sizes(distribution, pd, largest_qr=qmax * radius)
     if options.power_scale and not qmin:
-        raise ValueError("Expected --qmin above 0 with --power-scale, got 0; a power law has no value there.")
+        raise ValueError("Expected --qmin above 0 with --power-scale, got 0: a power law is infinite at Q = 0.")
     qstep = qstep or (qmax - qmin) / N_SAXS_Q_STEPS
     q = Grid(qmin=qmin, qmax=qmax, qstep=qstep).q
     with jax.enable_x64(True):
@@ -111,7 +119,7 @@ def simulate_saxs(
 
 
 def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:
-    """Return the form factor of a named body, with the contrasts of a core-shell sphere."""
+    """Return the form factor of a named body. That of a core-shell sphere includes its contrasts."""
     if body == "sphere":
         return FormFactor(
             lambda q, radius: form_factors.sphere(q * radius),
@@ -127,12 +135,14 @@ def form_factor(body: str, options: SimulateSaxsOptions) -> FormFactor:
 
 
 def core_shell(thickness: float, *, core: float, shell: float) -> FormFactor:
-    """Return the form factor of spheres with a shell, the same on all sizes; a sphere thinner than it is all shell.
+    """Return the form factor of spheres with a shell of the same thickness at all sizes.
+
+    A sphere whose radius is smaller than the thickness consists of shell only.
 
     Args:
-        thickness: of the shell, in Å.
-        core: contrast of the core, in 10⁻⁶/Å².
-        shell: contrast of the shell, in 10⁻⁶/Å².
+        thickness: Thickness of the shell in Å.
+        core: Contrast of the core in 10⁻⁶/Å².
+        shell: Contrast of the shell in 10⁻⁶/Å².
     """
 
     def amplitude(q, radius):
@@ -151,15 +161,16 @@ def intensity(
     dq: Float[Array, "*q"] | None = None,
     structure: Callable[[Array, FormFactor, SizeFractions], Array] | None = None,
 ) -> Float[Array, "*q"]:
-    """Return I(Q) of particles of one body.
+    """Return I(Q) of particles of one body with a size distribution.
 
     Args:
-        q: in 1/Å, > 0.
-        body: form factor.
-        sizes: distribution of R_eq.
-        sample: scale, background and contrast.
-        dq: in 1/Å, standard deviation of the pinhole's resolution [none].
-        structure: one of `structure_factor`, its fraction bound: what the correlation of particles multiplies I by [1].
+        q: Q in 1/Å, above 0.
+        body: Form factor of the body.
+        sizes: Size distribution of R_eq.
+        sample: Scale, background and contrast.
+        dq: Standard deviation of the pinhole resolution in 1/Å [no smearing].
+        structure: Function of q, body and sizes that returns S(Q), e.g. `structure_factor.decoupling` with its volume
+            fraction bound by `partial` [no interaction].
     """
 
     def particles(q):
@@ -170,26 +181,31 @@ def intensity(
 
 
 def mean_over_sizes(squares: Float[Array, "*q node"], sizes: SizeFractions) -> Float[Array, "*q"]:
-    """Return the sum over sizes per volume, in 1/cm for a contrast of 1, of P or another square of F/V."""
+    """Return the sum of V P over the volume fractions, in 1/cm for a contrast of 10⁻⁶/Å².
+
+    Args:
+        squares: P at each size, or another squared amplitude over the squared volume.
+        sizes: Size distribution of R_eq.
+    """
     return INTENSITY_UNIT * (squares @ (4 / 3 * np.pi * sizes.volume_fraction * sizes.radius**3))
 
 
 def with_background(q: Float[Array, "*q"], values: Float[Array, "*q"], sample: CurveScale) -> Float[Array, "*q"]:
-    """Return a curve with its scale, contrast and background."""
+    """Return a curve multiplied by scale and squared contrast, plus the background."""
     scaled = sample.scale * jnp.asarray(sample.contrast) ** 2 * values
     return scaled + sample.background + sample.power_scale * q ** -jnp.asarray(sample.power)
 
 
 def check_sizes(distribution: str, pd: float, *, largest_qr: float) -> None:
-    """Check that a distribution has such a width, and that the range of Q is not too long for the sizes.
+    """Check that the distribution can have the width, and that Q times radius is not too large.
 
     Args:
-        distribution: name of the distribution.
-        pd: standard deviation over the mean, by number.
-        largest_qr: largest Q times the mean radius.
+        distribution: Name of the size distribution.
+        pd: Number-weighted standard deviation of the radius over its mean.
+        largest_qr: Largest Q times the mean radius.
 
     Raises:
-        ValueError: if one of them is out of range.
+        ValueError: If the width or `largest_qr` is out of range.
     """
     if distribution == "none" and pd > 0:
         raise ValueError(f"Expected --pd 0 with --distribution none, got {pd:g}; choose another distribution.")
@@ -203,7 +219,7 @@ def check_sizes(distribution: str, pd: float, *, largest_qr: float) -> None:
 
 
 def _longest_chord(body: str, aspect: float) -> float:
-    """Return the longest chord of a body, in R_eq, or a longer one."""
+    """Return the longest chord of a body in units of R_eq, or an upper limit of it."""
     if body == "spheroid":
         return 2 * max(aspect ** (-1 / 3), aspect ** (2 / 3))
     if body == "cylinder":
@@ -214,7 +230,7 @@ def _longest_chord(body: str, aspect: float) -> float:
 def _simulated_intensity(
     q: Float[Array, " q"], body: FormFactor, sizes: SizeFractions, options: SimulateSaxsOptions
 ) -> Float[Array, " q"]:
-    """Return the curve of particles, some Q at once."""
+    """Return I(Q), computed for a batch of Q at once to limit the memory."""
     sample = CurveScale(
         options.scale, options.background, options.power_scale, options.power_law,
         1.0 if body.has_contrast else options.contrast,

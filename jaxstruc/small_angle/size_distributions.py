@@ -1,13 +1,18 @@
-r"""Distributions of sizes as volume fractions of particles over radii, for fits and simulations alike.
+r"""Size distributions as volume fractions of the particles at given radii, for fits and simulations.
 
-Each is given by its mean and by `pd`, the standard deviation over the mean, both by number, and is evaluated at even
-nodes of ln R, so that a curve is the product of one matrix with the volume fractions, whatever the distribution. On
-smooth densities the sum over even nodes is exact but for $2 e^{-2 (\pi \sigma / h)^2}$, h the step and σ the width in
-ln R (L. N. Trefethen, J. A. C. Weideman, SIAM Rev. 56, 385 (2014), doi 10.1137/130932132). The Gaussian is cut at
-R = 0: its mean is 0.2 % above the one asked for at the largest pd, 0.35, and within 1e-6 below 0.2.
+Each distribution is defined by its number-weighted mean radius and by `pd`, the number-weighted standard deviation over
+the mean. In the formulas, m is the mean, p is pd, and the argument u is ln R (R in Å).
 
-sasmodels gives the lognormal by the median of R and the standard deviation of ln R, and sums all distributions on few
-nodes that are even in R: `sasmodels_distribution` does the same, for comparisons.
+A distribution is evaluated at nodes that are equally spaced in ln R. The curve of any distribution is then the product
+of one matrix with its volume fractions. For a smooth density the sum over the nodes has the relative error
+$2 e^{-2 (\pi \sigma / h)^2}$, with the step h and the width $\sigma$ in ln R (L. N. Trefethen, J. A. C. Weideman,
+SIAM Rev. 56, 385 (2014), doi 10.1137/130932132).
+
+The Gaussian is truncated at R = 0. This raises its mean by 0.2 % at the largest pd, 0.35, and by less than 1e-6 if pd
+is below 0.2.
+
+sasmodels defines the lognormal distribution by the median of R and the standard deviation of ln R, and sums all
+distributions over a few nodes that are equally spaced in R. `sasmodels_distribution` does the same for comparisons.
 """
 
 import math
@@ -20,76 +25,77 @@ import numpy as np
 from jaxtyping import Array, Float
 
 MIN_WIDTH = 0.7
-"""Steps in ln R: the smallest width of a smooth distribution that the nodes hold, to 1e-4."""
+"""Smallest width of a smooth distribution in node steps of ln R, for an accuracy of 1e-4."""
 MAX_WIDTHS_FROM_MEAN, MAX_LOG_RADIUS_FROM_MEAN = 30.0, 9.0
-"""Largest distance of a node from the mean, in widths and in ln R."""
+"""Largest distance of a node from the mean in ln R: in units of pd, and absolute."""
 N_TRIAL_NODES = 8001
-"""Nodes over this reach, on which the range with any weight is determined."""
+"""Number of trial nodes over this distance, which determine the range with a non-negligible weight."""
 NEGLIGIBLE_WEIGHT = 1e-14
-"""Weight, relative to the largest by number and by squared volume, beyond which no nodes are laid."""
+"""Relative weight, by number and by squared volume, below which a size gets no node."""
 LONGEST_CHORD = 3.3
-"""R_eq. No compact body of the list is longer: the edge of the tetrahedron."""
+"""Longest chord of all compact bodies in units of R_eq: the edge of the tetrahedron."""
 BANDWIDTH = 9.0
-"""Widths, of the Fourier transform of a distribution, beyond which it is negligible: exp(-9²/2)."""
+"""Number of standard deviations beyond which the Fourier transform of a distribution is negligible."""
 MIN_UNIFORM_NODES = 2000
-"""Least number of nodes of the uniform distribution, whose ends are no smooth function."""
+"""Smallest number of nodes of the uniform distribution, which is not smooth at its ends."""
 
 
 class SizeFractions(NamedTuple):
-    """Particles of many sizes."""
+    """Volume fractions of particles at given radii."""
 
     radius: Float[Array | np.ndarray, "*batch node"]
-    """Å, above 0. R of spheres, R_eq of other bodies."""
+    """Radius in Å, above 0: R of a sphere, R_eq of other bodies."""
     volume_fraction: Float[Array | np.ndarray, "*batch node"]
-    """Fractions of the particles' volume; they sum to 1."""
+    """Fractions of the total volume of the particles, which sum to 1."""
 
     @property
     def number_fraction(self) -> Float[Array, "*batch node"]:
-        """Fractions of the number of particles; they sum to 1."""
+        """Fractions of the number of particles, which sum to 1."""
         number = jnp.asarray(self.volume_fraction / self.radius**3)
         return number / jnp.sum(number, axis=-1, keepdims=True)
 
 
 class DistributionShape(NamedTuple):
-    """A distribution of sizes with parameters."""
+    """A parametric size distribution."""
 
     n_parameters: int
-    """Number of parameters of size: 2 for mean and pd, 1 for one size."""
+    """Number of parameters: 2 for mean and pd, 1 for a single size."""
     max_pd: float
-    """Largest pd."""
+    """Largest pd that can be chosen or fitted."""
     volume_shares: Callable[..., Float[Array, " node"]]
-    """Function of the mean in Å, pd, and ln R at the nodes; the fractions sum to 1."""
+    """Function of the mean in Å, pd, and ln R at the nodes. It returns volume fractions that sum to 1."""
 
 
 class Moments(NamedTuple):
-    """Means and widths of distributions of sizes; radii of spheres of equal volume, in Å."""
+    """Means and widths of size distributions, as radii of spheres of equal volume in Å."""
 
     mean: Float[np.ndarray, "*batch"]
-    """Mean by number."""
+    """Number-weighted mean radius in Å."""
     width: Float[np.ndarray, "*batch"]
-    """Standard deviation over mean by number: pd."""
+    """Number-weighted standard deviation over the mean (pd)."""
     volume_weighted_mean: Float[np.ndarray, "*batch"]
-    """Mean weighted by volume."""
+    """Volume-weighted mean radius in Å."""
     volume_weighted_width: Float[np.ndarray, "*batch"]
-    """Standard deviation over mean weighted by volume."""
+    """Volume-weighted standard deviation over the mean."""
 
 
 def gaussian(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
-    r"""Return volume fractions of $p(R) \propto e^{-(R - m)^2 / 2 (p m)^2}$, R > 0."""
+    r"""Return the volume fractions of the number density $p(R) \propto e^{-(R - m)^2 / 2 (p m)^2}$ at R > 0."""
     return jax.nn.softmax(-0.5 * ((jnp.exp(u) / mean - 1) / pd) ** 2 + 4 * (u - jnp.log(mean)))
 
 
 def lognormal(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
-    r"""Return volume fractions of $p(R) \propto e^{-(\ln R - \ln c)^2 / 2 s^2} / R$, $s^2 = \ln(1 + p^2)$,
-    $c = m e^{-s^2/2}$.
-    """  # noqa: D205
+    r"""Return the volume fractions of the number density $p(R) \propto e^{-(\ln R - \ln c)^2 / 2 s^2} / R$.
+
+    The parameters are $s^2 = \ln(1 + p^2)$ and the median $c = m e^{-s^2/2}$.
+    """
     square = jnp.log1p(pd**2)
     x = u - jnp.log(mean)
     return jax.nn.softmax(-0.5 * (x + 0.5 * square) ** 2 / square + 3 * x)
 
 
 def schulz(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
-    r"""Return volume fractions of $p(R) \propto R^{z} e^{-(z + 1) R / m}$, $z + 1 = 1 / p^2$.
+    r"""Return the volume fractions of the number density $p(R) \propto R^{z} e^{-(z + 1) R / m}$, $z + 1 = 1 / p^2$.
 
     G. V. Schulz, Z. Phys. Chem. B 43, 25 (1939).
     """
@@ -98,7 +104,7 @@ def schulz(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
 
 
 def uniform(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
-    r"""Return volume fractions of sizes even between $m (1 \pm \sqrt 3 p)$."""
+    r"""Return the volume fractions of a uniform number density from $m (1 - \sqrt 3 p)$ to $m (1 + \sqrt 3 p)$."""
     step, half_width = u[1] - u[0], math.sqrt(3) * pd
     low, high = (jnp.log(mean) + jnp.log1p(end) for end in (-half_width, half_width))
     node_shares = _cubic_integral((high - u) / step) - _cubic_integral((low - u) / step)
@@ -107,7 +113,7 @@ def uniform(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
 
 
 def single(mean, pd, u: Float[Array, " node"]) -> Float[Array, " node"]:
-    """Return volume fractions that stand for one size: cubic interpolation between the nodes; pd is not used."""
+    """Return volume fractions that represent a single size by cubic interpolation between nodes. pd is not used."""
     x = (jnp.log(mean) - u) / (u[1] - u[0])
     fraction = _cubic_kernel(x) * jnp.exp(3 * (u - jnp.log(mean)))
     return fraction / jnp.sum(fraction)
@@ -120,20 +126,20 @@ DISTRIBUTION_SHAPES = {
     "schulz": DistributionShape(2, 0.6, schulz),
     "uniform": DistributionShape(2, 0.55, uniform),
 }
-"""Each distribution with one population, by name."""
+"""Parametric distributions with one population, by name."""
 
 
 def size_distribution(
     name: str, mean: float, pd: float, *, qmax: float, longest_chord: float = LONGEST_CHORD
 ) -> SizeFractions:
-    """Return a distribution on nodes that are fine enough for all Q.
+    """Return a distribution on nodes that are fine enough for all Q up to `qmax`.
 
     Args:
-        name: one of `FAMILIES`.
-        mean: in Å, by number.
-        pd: standard deviation over mean, by number; 0 is one size.
-        qmax: largest Q, in 1/Å.
-        longest_chord: longest chord of the body, in R_eq.
+        name: Name of the distribution, a key of `DISTRIBUTION_SHAPES`.
+        mean: Number-weighted mean radius in Å.
+        pd: Number-weighted standard deviation over the mean, 0 for a single size.
+        qmax: Largest Q in 1/Å.
+        longest_chord: Longest chord of the body in units of R_eq.
     """
     family = DISTRIBUTION_SHAPES[name]
     if family.n_parameters == 1 or pd == 0:
@@ -154,17 +160,21 @@ def size_distribution(
 
 
 def distribution_by_number(radius: Float[np.ndarray, " node"], number: Float[np.ndarray, " node"]) -> SizeFractions:
-    """Return a distribution, given the numbers of particles at each radius, in any unit."""
+    """Return a distribution from the number of particles at each radius, in any unit."""
     volume = number * radius**3
     return SizeFractions(radius, volume / volume.sum(axis=-1, keepdims=True))
 
 
 def sasmodels_distribution(name: str, centre: float, pd: float) -> SizeFractions:
-    """Return a distribution as sasmodels 1.1.0 sums it by default, in double precision.
+    """Return a distribution on the nodes that sasmodels 1.1.0 uses by default, in double precision.
 
-    Its lognormal has the median as its centre, and the standard deviation of ln R as its pd. Its uniform distribution
-    is called `rectangle` there. On its few nodes, cut at 3 or 8 standard deviations, a Gaussian loses 0.9 % of I(0) at
-    pd = 0.2, and the lognormal 38 % at 0.5.
+    sasmodels truncates distributions at 3 or 8 standard deviations. A Gaussian with pd = 0.2 therefore loses 0.9 % of
+    I(0), and a lognormal with pd = 0.5 loses 38 %.
+
+    Args:
+        name: Name of the distribution here. The uniform distribution is called `rectangle` in sasmodels.
+        centre: Centre of the distribution, the median of a lognormal.
+        pd: Relative standard deviation, for a lognormal the standard deviation of ln R.
     """
     count, reach = (35, 3.0) if name == "gaussian" else (35, np.sqrt(3)) if name == "uniform" else (80, 8.0)
     t = np.linspace(-reach, reach, count)
@@ -180,13 +190,13 @@ def sasmodels_distribution(name: str, centre: float, pd: float) -> SizeFractions
 
 
 def median_and_sigma(mean: float, pd: float) -> tuple[float, float]:
-    """Return the median of a lognormal, in the unit of the mean, and the standard deviation of its ln R."""
+    """Return the median of a lognormal distribution, in the unit of the mean, and the standard deviation of ln R."""
     square = math.log1p(pd**2)
     return mean * math.exp(-square / 2), math.sqrt(square)
 
 
 def moments(fraction: Float[np.ndarray, "*batch node"], radius: Float[np.ndarray, " node"]) -> Moments:
-    """Return means and widths of volume fractions, by number and by volume."""
+    """Return number-weighted and volume-weighted means and widths from volume fractions."""
     fraction = np.asarray(fraction, float)
 
     def mean_and_width(weight):
@@ -198,7 +208,10 @@ def moments(fraction: Float[np.ndarray, "*batch node"], radius: Float[np.ndarray
 
 
 def _cubic_kernel(x):
-    """Return the kernel of cubic convolution (R. G. Keys, IEEE Trans. ASSP 29, 1153 (1981))."""
+    """Return the kernel of cubic convolution at a distance in node steps.
+
+    R. G. Keys, IEEE Trans. Acoust. Speech Signal Process. 29, 1153 (1981), doi 10.1109/TASSP.1981.1163711.
+    """
     distance = jnp.abs(x)
     inner_value, outer_value = (
         1 + distance**2 * (1.5 * distance - 2.5),
@@ -208,7 +221,7 @@ def _cubic_kernel(x):
 
 
 def _cubic_integral(x):
-    """Return the integral of that kernel up to x: what of a node's part lies below an edge x steps above it."""
+    """Return the integral of the kernel up to x, the fraction of a node that is below an edge x steps above it."""
     distance = jnp.minimum(jnp.abs(x), 2.0)
     inner_value = distance * (1 + distance**2 * (0.375 * distance - 2.5 / 3))
     outer_value = distance * (2 + distance * (-2 + distance * (2.5 / 3 - 0.125 * distance))) - 1 / 6

@@ -1,11 +1,12 @@
-r"""Smearing by a pinhole: at each Q a Gaussian in Q of standard deviation dQ, summed at even nodes.
+r"""Smearing of a curve by a pinhole resolution: a Gaussian in Q with the standard deviation dQ at each Q.
 
-$I_s(Q) = \int I(Q') e^{-(Q' - Q)^2 / 2\,dQ^2} dQ' / \int e^{-(Q' - Q)^2 / 2\,dQ^2} dQ'$ from Q - 2.5 dQ to Q + 3 dQ.
-J. S. Pedersen, D. Posselt, K. Mortensen, J. Appl. Cryst. 23, 321 (1990), doi 10.1107/S0021889890003946.
+$I_s(Q) = \int I(Q') e^{-(Q' - Q)^2 / 2\,dQ^2} dQ' / \int e^{-(Q' - Q)^2 / 2\,dQ^2} dQ'$, with integrals from
+Q - 2.5 dQ to Q + 3 dQ as sums over equally spaced nodes. J. S. Pedersen, D. Posselt, K. Mortensen, J. Appl. Cryst. 23,
+321 (1990), doi 10.1107/S0021889890003946.
 
-The Gaussian is cut where sasmodels 1.1.0 cuts it, whose users compare: 2 % of it are left out, which makes the
-resolution 3 % sharper than asked for. On a steep curve the tail below weighs: 6 % of a sphere's first fall at
-dQ = 0.15 Q.
+sasmodels 1.1.0 truncates the Gaussian at the same limits, so that results can be compared. The truncation omits 2 % of
+the Gaussian and makes the resolution 3 % sharper. On a steep curve the omitted lower tail matters more: for dQ = 0.15 Q
+it is 6 % of the intensity on the first steep decrease of a sphere's curve.
 """
 
 from collections.abc import Callable
@@ -16,20 +17,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 N_NODES = 31
-"""Even nodes of the resolution."""
+"""Number of nodes of the resolution function."""
 NODE_RANGE = (-2.5, 3.0)
-"""Standard deviations at the first and at the last node."""
+"""Positions of the first and the last node, in units of dQ from Q."""
 
 
 def smear(
     curve: Callable[[Float[Array, "*q"]], Float[Array, "*values"]], q: Float[Array, "*q"], dq: Float[Array, "*q"]
 ) -> Float[Array, "*values"]:
-    """Return a curve, or several, smeared by the resolution.
+    """Return one or several curves, smeared by the resolution.
 
     Args:
-        curve: function of Q; it is even in Q.
-        q: in 1/Å.
-        dq: in 1/Å, standard deviation of the resolution.
+        curve: Function of Q that returns the curves. It is evaluated at |Q|.
+        q: Q in 1/Å.
+        dq: Standard deviation of the resolution in 1/Å.
     """
     offset = np.linspace(*NODE_RANGE, N_NODES)
     weight = np.exp(-0.5 * offset**2) * np.where(np.abs(offset - offset.mean()) < offset[-1] - offset.mean(), 1.0, 0.5)

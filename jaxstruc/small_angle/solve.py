@@ -1,6 +1,6 @@
-"""From measured I(Q) to results: data, fits of all bodies and distributions, their weights.
+"""Analysis of measured I(Q): preparation, fits of all bodies and size distributions, and results.
 
-Measurement -> SaxsData -> SaxsFits -> ModelAverage -> SaxsResult
+The steps are Measurement -> SaxsData -> SaxsFits -> ModelAverage -> SaxsResult.
 """
 
 import dataclasses
@@ -20,40 +20,40 @@ from jaxstruc.small_angle.data import SaxsData, prepare_saxs_data
 from jaxstruc.small_angle.result import SaxsResult
 
 FILES_PER_BATCH = 16
-"""Files whose fits go together."""
+"""Number of files that are fitted in one batch."""
 INTENSITY_UNIT_FACTORS = {"1/cm": 1.0, "1/m": 0.01, "": 1.0}
-"""Units of an absolute scale, in 1/cm; where a file says none, --absolute says 1/cm."""
+"""Factors that convert units of an absolute scale to 1/cm. A file that states no unit is taken to be in 1/cm."""
 
 
 class SaxsPlan(NamedTuple):
-    """What is to be done with each measurement."""
+    """Element and options of an analysis, the same for all measurements of a run."""
 
     element: str = ""
     options: SaxsOptions = SaxsOptions()
 
     @property
     def data(self) -> QOptions:
-        """Settings of the measurements."""
+        """Options of the data."""
         return self.options.data
 
     @property
     def fit(self) -> SizeOptions:
-        """What is fitted."""
+        """Options of the fit."""
         return self.options.fit
 
     @property
     def bodies(self) -> tuple[str, ...]:
-        """That are fitted."""
+        """Names of the bodies that are fitted."""
         return self.fit.body or BODIES
 
     @property
     def distributions(self) -> tuple[str, ...]:
-        """That are fitted."""
+        """Names of the size distributions that are fitted."""
         return self.fit.distribution or DISTRIBUTIONS
 
     @property
     def contrast(self) -> float:
-        """10⁻⁶/Å², of particles and solvent; 1 where the scale is arbitrary."""
+        """Contrast of the particles in the solvent in 10⁻⁶/Å², or 1 if the scale is arbitrary."""
         if not self.fit.absolute:
             return 1.0
         particle_sld = contrast.element_sld(self.element) if self.fit.sld is None else self.fit.sld
@@ -61,36 +61,39 @@ class SaxsPlan(NamedTuple):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What, beside a file, decides its result; as JSON."""
+        """Everything except the file that determines a result, as JSON values."""
         settings = {"command": "saxs", "element": self.element} | self.options.recorded_values
         return settings | {"version": jaxstruc.__version__}
 
 
 def check_saxs_plan(plan: SaxsPlan, *, background: Measurement | None = None) -> None:
-    """Check that a plan can be followed.
+    """Check that the options of a plan are complete and consistent.
 
     Args:
-        plan: what is to be done.
-        background: the solvent's I(Q), if it is given in place of its file.
+        plan: Element and options.
+        background: Measured I(Q) of the solvent, if it is given instead of its file.
 
     Raises:
-        ValueError: if it cannot.
+        ValueError: If an option is missing, unknown or contradicts another one.
     """
     plan.options.check()
     if plan.element:
         contrast.element_sld(plan.element)
     if plan.data.background_scale != 1 and plan.data.background is None and background is None:
-        raise ValueError("Expected --background for --background-scale, got none; pass the solvent's file.")
+        raise ValueError("Expected --background with --background-scale, got none; pass the file of the solvent.")
     if not plan.fit.absolute:
         return
     if not plan.element and plan.fit.sld is None:
-        raise ValueError("Expected --element or --sld for --absolute, got neither; pass one of them.")
+        raise ValueError("Expected --element or --sld with --absolute, got neither; pass one of them.")
     if abs(plan.contrast) < 1e-6:
-        raise ValueError("Expected particles unlike their solvent, got no contrast; check --sld and --solvent.")
+        raise ValueError(
+            "Particles and solvent have the same scattering length density, so there is no contrast. "
+            "Check --sld and --solvent."
+        )
 
 
 def _solvent_sld(name: str) -> float:
-    """Return the scattering length density of a solvent by its name, or the number that is said, in 10⁻⁶/Å²."""
+    """Return the scattering length density of a solvent in 10⁻⁶/Å², from its name or from a number as text."""
     try:
         return float(name)
     except ValueError:
@@ -98,10 +101,10 @@ def _solvent_sld(name: str) -> float:
 
 
 def read_saxs_measurement(path: Path, plan: SaxsPlan) -> Measurement:
-    """Return the I(Q) that a file holds, with all settings, checked; the background's, if any, taken off.
+    """Return the I(Q) of a file in the range of the fit, with the background subtracted.
 
     Raises:
-        ValueError: where it cannot be used.
+        ValueError: If the file cannot be read or fitted.
     """
     options = plan.data
     measurement = read.read_curve(
@@ -113,15 +116,15 @@ def read_saxs_measurement(path: Path, plan: SaxsPlan) -> Measurement:
 def prepare_saxs_measurement(
     measurement: Measurement, plan: SaxsPlan, *, background: Measurement | None = None
 ) -> Measurement:
-    """Return a measurement in the range of the fit, checked; the background's, if any, is subtracted.
+    """Return a measurement in the range of the fit, with the background subtracted.
 
     Args:
-        measurement: I(Q).
-        plan: what is to be done.
-        background: the solvent's I(Q), in place of the file that the plan names.
+        measurement: Measured I(Q).
+        plan: Element and options.
+        background: Measured I(Q) of the solvent, used instead of the file in the plan.
 
     Raises:
-        ValueError: if settings contradict the data, or nothing can be fitted.
+        ValueError: If the settings contradict the data, or if nothing can be fitted.
     """
     data = plan.data
     if background is None and data.background is not None:
@@ -135,7 +138,7 @@ def prepare_saxs_measurement(
         expect(
             prepared_measurement.intensity_unit in INTENSITY_UNIT_FACTORS,
             f"intensities in 1/cm or 1/m for --absolute, got {prepared_measurement.intensity_unit} in "
-            f"{prepared_measurement.name}; leave --absolute out",
+            f"{prepared_measurement.name}; leave out --absolute",
         )
     prepare_saxs_data(prepared_measurement, plan.fit)
     return prepared_measurement
@@ -148,13 +151,13 @@ def solve_saxs_measurements(
     run_measurements: Sequence[Measurement] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[SaxsResult]:
-    """Yield the result of each measurement; one that cannot be answered is a result that says so.
+    """Yield the result of each measurement. If the analysis fails, the result has the status "failed".
 
     Args:
-        measurements: as `prepare_saxs_measurement` returns them.
-        plan: what is to be done.
-        run_measurements: all measurements of the run; a result is the same whatever they are.
-        progress: called with measurements done, measurements in all and a remark.
+        measurements: Measurements that `prepare_saxs_measurement` returned.
+        plan: Element and options.
+        run_measurements: All measurements of the run. They do not change a result.
+        progress: Function that is called with the number of finished measurements, their total number and a text.
     """
     del run_measurements
     for start in range(0, len(measurements), FILES_PER_BATCH):
@@ -175,7 +178,7 @@ def solve_saxs_measurements(
 def saxs_result_from_fits(
     measurement: Measurement, saxs_data: SaxsData, fits: fit.SaxsFits, plan: SaxsPlan
 ) -> SaxsResult:
-    """Return the result of one measurement from its fits."""
+    """Return the result of one measurement from its fits, with the scale as a volume fraction if it is absolute."""
     scale_factor = INTENSITY_UNIT_FACTORS[measurement.intensity_unit] / plan.contrast**2 if plan.fit.absolute else 1.0
     saxs_result = result.build_result(
         measurement, saxs_data, fits, element=plan.element, distributions=plan.distributions, scale_factor=scale_factor

@@ -1,14 +1,15 @@
-r"""The structure factor S(Q) of hard spheres, and three ways to apply it to particles of many sizes.
+r"""Structure factor S(Q) of hard spheres, and three approximations that apply it to particles of many sizes.
 
-J. K. Percus, G. J. Yevick, Phys. Rev. 110, 1 (1958), doi 10.1103/PhysRev.110.1, solved by M. S. Wertheim, Phys. Rev.
-Lett. 10, 321 (1963), doi 10.1103/PhysRevLett.10.321: with $x = 2QR$ and the volume fraction $\phi$
+S(Q) is the solution of M. S. Wertheim, Phys. Rev. Lett. 10, 321 (1963), doi 10.1103/PhysRevLett.10.321, to the equation
+of J. K. Percus, G. J. Yevick, Phys. Rev. 110, 1 (1958), doi 10.1103/PhysRev.110.1. With $x = 2QR$ and the volume
+fraction $\phi$, it is
 
 $$1/S = 1 + 24\phi \int_0^1 s^2 \frac{\sin xs}{xs} (\alpha + \beta s + \gamma s^3)\, ds, \quad
 \alpha = \frac{(1 + 2\phi)^2}{(1 - \phi)^4},\ \beta = -6\phi \frac{(1 + \phi/2)^2}{(1 - \phi)^4},\
 \gamma = \frac{\phi\alpha}{2}$$
 
-`effective_radius`, `decoupling` and `local_monodisperse` are what `simulate.intensity` takes as its `structure`, the
-fraction bound.
+`simulate.intensity` takes `effective_radius`, `decoupling` or `local_monodisperse` as its argument `structure`, with
+`fraction` bound by `functools.partial`.
 """
 
 import jax.numpy as jnp
@@ -20,14 +21,15 @@ from jaxstruc.small_angle.form_factors import FormFactor
 from jaxstruc.small_angle.size_distributions import SizeFractions
 
 MAX_QUADRATURE_X = 3.0
-"""Below this x the integral is a sum over `N_QUADRATURE_NODES` Gauss points, above it is written out."""
+"""Largest x at which a Gauss quadrature computes the integral. The closed form is used beyond it."""
 N_QUADRATURE_NODES = 12
+"""Number of Gauss points of this integral."""
 
 
 def hard_spheres(
     q: Float[Array, "*q"], radius: Float[Array | np.ndarray, "*#q"], fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
-    """Return S(Q) of hard spheres of one radius, in Å, at a volume fraction."""
+    """Return S(Q) of hard spheres with one radius in Å at a given volume fraction."""
     x, fraction = 2 * q * radius, jnp.asarray(fraction, q.dtype)
     alpha = (1 + 2 * fraction) ** 2 / (1 - fraction) ** 4
     beta = -6 * fraction * (1 + fraction / 2) ** 2 / (1 - fraction) ** 4
@@ -43,17 +45,17 @@ def hard_spheres(
 def effective_radius(
     q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
-    """Return S of spheres of the mean R_eq, by number: sasmodels' usual way."""
+    """Return S(Q) of spheres with the number-weighted mean R_eq. sasmodels uses this approximation by default."""
     return hard_spheres(q, jnp.sum(sizes.number_fraction * sizes.radius), fraction)
 
 
 def decoupling(
     q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
-    r"""Return $1 + \beta (S - 1)$, $\beta = \langle F \rangle^2 / \langle F^2 \rangle$, S of the mean R_eq.
+    r"""Return $1 + \beta (S - 1)$ with $\beta = \langle F \rangle^2 / \langle F^2 \rangle$ and S of the mean R_eq.
 
-    Sizes and positions are independent. M. Kotlarchyk, S.-H. Chen, J. Chem. Phys. 79, 2461 (1983),
-    doi 10.1063/1.446055.
+    The approximation assumes that sizes and positions of the particles are independent.
+    M. Kotlarchyk, S.-H. Chen, J. Chem. Phys. 79, 2461 (1983), doi 10.1063/1.446055.
     """
     radius = jnp.asarray(sizes.radius)
     volume = radius**3
@@ -65,8 +67,9 @@ def decoupling(
 def local_monodisperse(
     q: Float[Array, "*q"], body: FormFactor, sizes: SizeFractions, fraction: Float[Array, ""] | float
 ) -> Float[Array, "*q"]:
-    """Return the mean of S, each particle among others of its size, weighted by what each scatters.
+    """Return the mean of S(Q) over the sizes, weighted by the intensity that each size scatters.
 
+    The approximation assumes that each particle is surrounded by particles of its own size.
     J. S. Pedersen, J. Appl. Cryst. 27, 595 (1994), doi 10.1107/S0021889893013810.
     """
     weight = sizes.volume_fraction * sizes.radius**3
@@ -76,6 +79,7 @@ def local_monodisperse(
 
 
 def _quadrature_integral(x, factors):
+    """Return the integral in 1/S by Gauss quadrature, for small x."""
     node, weight = np.polynomial.legendre.leggauss(N_QUADRATURE_NODES)
     s = (node + 1) / 2
     node_factors = sum(
@@ -85,6 +89,7 @@ def _quadrature_integral(x, factors):
 
 
 def _closed_form_integral(x, factors):
+    """Return the integral in 1/S in closed form, for x that are not small."""
     alpha, beta, gamma = factors
     sine, cosine = sine_and_cosine(x)
     first = (sine - x * cosine) / x**2

@@ -6,7 +6,7 @@ from jaxstruc.small_angle import contrast
 
 @pytest.mark.parametrize("symbol", ["Au", "Pt", "Ag", "Pd", "Cu", "Si"])
 def test_elements_have_periodictables_density_of_electrons(symbol):
-    """Which it has from Z and its density, as at an energy far above all edges."""
+    """Compare with r_e Z times the number density of atoms, which holds far above all absorption edges."""
     element = getattr(periodictable, symbol)
     density = element.density / element.mass * 0.602214076 * element.number
     assert contrast.element_sld(symbol) == pytest.approx(density * 28.179403, rel=1e-4)
@@ -32,7 +32,7 @@ def test_solvents_are_as_dense_in_electrons_as_their_formula_says(name):
 
 
 def test_what_is_not_in_the_tables_is_refused():
-    with pytest.raises(ValueError, match=r"symbol of an element with a density.*got 'Gold'"):
+    with pytest.raises(ValueError, match=r"No density is known for element 'Gold'.*--element"):
         contrast.element_sld("Gold")
-    with pytest.raises(ValueError, match=r"solvent among vacuum, water.*got 'beer'"):
+    with pytest.raises(ValueError, match=r"Unknown solvent 'beer'.*vacuum, water"):
         contrast.solvent_sld("beer")

@@ -34,7 +34,7 @@ def test_a_spheroid_of_aspect_one_is_a_sphere(x64):
 
 @pytest.mark.parametrize("aspect", [0.3, 1.0, 2.5])
 def test_bodies_of_revolution_have_their_radius_of_gyration(aspect, x64):
-    """Spheroid: (2a² + c²)/5; cylinder: r²/2 + L²/12."""
+    """Compare with (2a² + c²)/5 of a spheroid, and r²/2 + L²/12 of a cylinder."""
     x = jnp.asarray([1e-3])
     equator = aspect ** (-1 / 3)
     radius = (2 / (3 * aspect)) ** (1 / 3)
@@ -54,7 +54,7 @@ def test_a_shell_of_the_cores_density_makes_a_larger_sphere(x64):
 
 
 def slope_and_difference(function, *arguments):
-    """Return derivatives of a function by its last argument, and its central differences."""
+    """Return the derivative of a function by its last argument, and its central difference."""
     *fixed_arguments, last_argument = arguments
     step = 1e-5
     value_above, value_below = (

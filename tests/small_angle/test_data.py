@@ -43,7 +43,7 @@ def test_many_points_are_merged_to_the_largest_size():
     [
         ({"kind": "sq"}, "Expected I"),
         ({"q": np.linspace(0.01, 0.1, 8), "intensity": np.ones(8), "sigma": None}, "at least 12 points"),
-        ({"intensity": -np.ones(60)}, "intensities above 0"),
+        ({"intensity": -np.ones(60)}, "positive intensities, but 100% of the points"),
         ({"intensity": np.full(60, np.nan)}, "at least 12 points"),
     ],
 )

@@ -21,7 +21,7 @@ def saxs_data():
 @pytest.mark.parametrize("dq", [0.0, 0.004])
 @pytest.mark.parametrize("name", ["gaussian", "lognormal", "schulz", "uniform", "none"])
 def test_the_design_matrix_of_fits_gives_the_simulated_curve(name, dq):
-    """The same radius and pd, on the same scale: volumes of the matrix are in units of the middle node's."""
+    """Compare at the same radius, pd and scale. The volumes of the matrix are relative to the middle node."""
     pd = 0.0 if name == "none" else 0.1
     q, curve, _ = simulate_saxs(
         "octahedron", radius=40.0, pd=pd, distribution=name, qmin=0.01, qmax=0.35, qstep=0.005,
@@ -43,7 +43,7 @@ def test_the_design_matrix_of_fits_gives_the_simulated_curve(name, dq):
 
 
 def test_the_resolution_smears_as_that_of_sasmodels():
-    """Its matrix sums bins of a fine grid, of Q, cut at the same ends."""
+    """The matrix of sasmodels sums over bins of a fine grid of Q, truncated at the same limits."""
     resolution = pytest.importorskip("sasmodels.resolution")
     q, log_radius = np.linspace(0.02, 0.2, 40), np.log([20.0, 40.0])
     dq, fine_q = 0.1 * q, np.linspace(0.005, 0.3, 6000)

@@ -46,7 +46,7 @@ def test_chi_squared_is_that_of_the_noise_and_the_errors_that_of_the_spread(fit_
 
 
 def test_the_normal_matrix_is_the_curvature_of_chi_squared(fit_measurement):
-    """Of the shape that a projected scale leaves: by differences of chi-squared along ln mean."""
+    """Compare with differences of chi-squared along ln mean, after the amplitude is projected out."""
     saxs_data, size_fit, design = fit_measurement(small_angle_data.measurement(with_noise=False))
     normal_matrix = np.asarray(size_fit.normal_matrix[0], float)
     projected_curvature = normal_matrix[0, 0] - normal_matrix[0, 2] ** 2 / normal_matrix[2, 2]
@@ -75,12 +75,12 @@ def test_amounts_of_two_columns_are_never_negative():
     cosines = jnp.asarray([0.2, 0.2, 0.2, 0.9])
     amounts = np.asarray(design_matrix.nonnegative_pair(projections, cosines))
     for amount, product, cosine in zip(amounts, np.asarray(projections), np.asarray(cosines), strict=True):
-        gradient = np.array([[1, cosine], [cosine, 1]]) @ amount - product  # Karush, Kuhn, Tucker
+        gradient = np.array([[1, cosine], [cosine, 1]]) @ amount - product  # Karush-Kuhn-Tucker conditions follow.
         assert np.all(amount >= 0) and np.all(gradient > -1e-6) and abs(gradient @ amount) < 1e-6
 
 
 def max_start_chi2(design, data, log_parameters):
-    """Return the most that chi-squared at a place may be: model and data are sums over the nodes, each term rounded."""
+    """Return chi-squared at given parameters plus its rounding error, from sums over the nodes in float32."""
     chi2 = np.asarray(fit._evaluate_point(design, data, log_parameters, names=("gaussian",)).chi2, float)
     rounding = design_matrix.N_NODES * np.finfo(np.float32).eps * float(jnp.sqrt(jnp.sum(data**2)))
     return (np.sqrt(chi2) + rounding) ** 2
@@ -103,7 +103,7 @@ def test_a_fit_that_starts_at_the_truth_stays_if_the_last_bits_of_the_data_chang
 
 
 def test_no_fit_is_worse_than_its_start(fit_measurement):
-    """From sizes far from those of the data."""
+    """The fits start from sizes that are far from those of the data."""
     start_sizes = ((90.0, 0.02), (12.0, 0.3))
     saxs_data, size_fit, design = fit_measurement(small_angle_data.measurement(), *start_sizes)
     start = jnp.log(jnp.asarray(start_sizes, jnp.float32))[:, None]

@@ -11,7 +11,7 @@ amplitude = jax.jit(form_factors.mean_amplitude)
 
 
 def deviation_scale(squared_amplitude, x):
-    """Return the larger of P and what it tends to, which deviations are judged by."""
+    """Return P or its envelope, whichever is larger, as the unit of deviations."""
     return np.maximum(squared_amplitude, 4.5 / np.maximum(x, 1.3) ** 4)
 
 
@@ -26,7 +26,7 @@ def test_the_spheres_table_is_its_formula(x64):
 
 @pytest.mark.parametrize("name", named_polyhedra.NAMED_POLYHEDRA)
 def test_tables_follow_the_face_and_edge_formula_between_their_points(name, x64):
-    """At places that are no multiple of anything, one of them far out; as accurate as the module says."""
+    """Compare between the stored x, and at one large x, with the accuracy that the module states."""
     x = np.array([0.013, 0.577, 1.618, 2.236, 3.317, 5.744, 9.381, 17.17, 37.37])
     make_body, domain = named_polyhedra.NAMED_POLYHEDRA[name]
     body = make_body()
@@ -59,7 +59,7 @@ def test_tables_continue_smoothly_into_their_tails(name, x64):
 
 
 def test_radii_of_gyration_are_the_known_ones():
-    """Over R_eq; the bipyramid's and others' as prototypes with atoms had them."""
+    """Compare with known values in units of R_eq."""
     known_radii = {"sphere": 0.775, "icosahedron": 0.780, "truncated octahedron": 0.783, "cuboctahedron": 0.786}
     known_radii |= {"octahedron": 0.803, "cube": 0.807, "decahedron": 0.842, "tetrahedron": 0.901}
     for name, value in known_radii.items():
@@ -107,7 +107,7 @@ def test_tables_of_one_aspect_are_their_bodies(aspect, x64):
 
 
 def test_a_users_own_body_is_tabulated(monkeypatch, x64):
-    """A cube not on its axes, over a short range."""
+    """Tabulate a rotated cube over a short range of x."""
     monkeypatch.setattr(form_factors, "MAX_TABLE_X", 6.0)
     corners = named_polyhedra.cube().edge_starts @ np.array([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1]])
     cube_table = form_factors.polyhedron_table(polyhedra.centred_convex_hull(3.0 * corners))
@@ -116,13 +116,13 @@ def test_a_users_own_body_is_tabulated(monkeypatch, x64):
 
 
 def test_an_unknown_body_is_refused():
-    with pytest.raises(ValueError, match=r"Expected a body among sphere, cube.*got 'ball'"):
+    with pytest.raises(ValueError, match=r"Unknown body 'ball'.*sphere, cube"):
         form_factors.named_table("ball")
 
 
 @pytest.mark.slow
 def test_the_committed_tables_are_those_of_the_formula():
-    """All of what is stored of one body, and each body's far end."""
+    """Compare all stored values of one body, and the values at large x of every body."""
     for name, (make_body, domain) in named_polyhedra.NAMED_POLYHEDRA.items():
         body = make_body()
         radius = (3 * body.volume / (4 * np.pi)) ** (1 / 3)

@@ -65,7 +65,7 @@ def test_noisier_data_choose_a_smoother_distribution():
 
 
 def quadratic_problem(seed):
-    """Return matrix, side and minimum of a quadratic whose minimum has no zero share; its start is not far off."""
+    """Return matrix, right side and minimum of quadratic problems whose minimum is positive and near the start."""
     rng = np.random.default_rng(seed)
     factor = rng.normal(size=(3, 40, 12))
     matrix, minimum = np.einsum("bij,bik->bjk", factor, factor), rng.uniform(0.5, 1.5, size=(3, 12))
@@ -82,9 +82,9 @@ def test_the_minimum_stays_if_the_last_bits_of_the_side_change(seed):
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 def test_the_minimum_costs_no_more_than_the_start(scale):
-    """The start has every share 1 in the unit of its own curvature."""
+    """The start is 1 for every element, in units in which the matrix has a unit diagonal."""
     rng = np.random.default_rng(5)
-    factor = rng.normal(size=(6, 4, 12))  # fewer rows than columns: the minimum is not unique
+    factor = rng.normal(size=(6, 4, 12))  # The minimum is not unique, because there are fewer rows than columns.
     matrix, linear_term = (
         np.einsum("bij,bik->bjk", factor, factor),
         scale * np.einsum("bij,bi->bj", factor, np.ones((6, 4))),

@@ -33,4 +33,4 @@ def test_the_free_distribution_has_no_weight_beside_one_that_explains_the_data_a
     )
     assert model_averaging.body_probabilities(free_average) == {"sphere": pytest.approx(1)}
     mean_radius = np.average(free_average.draws.sizes.volume_weighted_mean, weights=free_average.draws.weight)
-    assert mean_radius == pytest.approx(41.2, rel=0.02)  # 40 (1 + 3 w²), and a little
+    assert mean_radius == pytest.approx(41.2, rel=0.02)  # The volume-weighted mean is about 40 (1 + 3 w²).

@@ -17,7 +17,7 @@ KNOWN_GEOMETRY = {
     "rhombic dodecahedron": (12, 16 * np.sqrt(3) / 9, 8 * np.sqrt(2)),
     "hexagonal prism": (8, 3 * np.sqrt(3), 12 + 3 * np.sqrt(3)),
 }
-"""Faces, volume and surface for an edge of 1."""
+"""Number of faces, volume and surface area of each polyhedron with edge length 1."""
 
 
 @pytest.mark.parametrize("name", named_polyhedra.NAMED_POLYHEDRA)
@@ -32,7 +32,7 @@ def test_solids_have_the_faces_volumes_and_surfaces_of_the_books(name):
 
 
 def test_a_marks_decahedron_is_a_decahedron_less_its_cuts():
-    """By points drawn in one of its tetrahedra, as shares of its corners, the last two on the equator."""
+    """Compare with random points in one of its tetrahedra, in barycentric coordinates."""
     barycentric = np.random.default_rng(0).dirichlet(np.ones(4), 400_000)[:, 2:]
     is_inside = (barycentric.sum(axis=1) < 1 - named_polyhedra.MARKS_WALL_DEPTH) & (
         barycentric.max(axis=1) < 1 - named_polyhedra.MARKS_GROOVE_DEPTH

@@ -8,13 +8,13 @@ BOX = np.array([[x, y, z] for x in (0, 1) for y in (0, 2) for z in (0, 3)], floa
 
 
 def box_amplitude(q):
-    """Return the amplitude of the box about its middle."""
+    """Return the amplitude of a box of 1 x 2 x 3 with its centre at the origin."""
     return np.prod(np.sinc(q * [1, 2, 3] / (2 * np.pi)) * [1, 2, 3], axis=-1)
 
 
 @pytest.mark.parametrize("length", [1e-6, 0.3, 0.6, 2.0, 30.0])
 def test_a_boxs_amplitude_is_a_product_of_sincs(length):
-    """In all directions, those along its edges and within its faces among them, where terms are 0 over 0."""
+    """The directions include those along edges and within faces, where terms of the formula are 0 / 0."""
     unit_vectors = np.random.default_rng(0).normal(size=(300, 3))
     unit_vectors[:60] *= np.arange(60)[:, None] % 2 * [1, 1, 0] + (np.arange(60)[:, None] % 2 == 0) * [0, 0, 1]
     unit_vectors[60:90, 0] = 0
@@ -83,7 +83,11 @@ def test_joined_pieces_are_the_whole():
 
 @pytest.mark.parametrize(
     ("corners", "message"),
-    [(BOX[:3], "at least four corners"), (BOX[:4], "span a volume"), (BOX * np.nan, "at least four corners")],
+    [
+        (BOX[:3], "at least four finite corners"),
+        (BOX[:4], "span a volume"),
+        (BOX * np.nan, "at least four finite corners"),
+    ],
 )
 def test_corners_without_a_volume_are_refused(corners, message):
     with pytest.raises(ValueError, match=message):

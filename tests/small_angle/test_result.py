@@ -66,7 +66,7 @@ def test_a_size_beyond_the_least_q_is_weak():
     porod_measurement = measurement._replace(intensity=0.01 * measurement.q**-4, sigma=1e-4 * measurement.q**-4)
     assert jaxstruc.saxs(porod_measurement, body=("sphere",), distribution=("gaussian",)).status == "weak"
     result = fit_populations((60.0, 0.1, 1.0), q_range=(0.07, 0.35), counts=1e5)
-    assert result.status == "weak" and "too high to see how large" in result.message
+    assert result.status == "weak" and "too high to determine the size" in result.message
 
 
 def test_a_misfit_is_weak_and_its_errors_are_wider():
@@ -82,7 +82,7 @@ def test_a_misfit_is_weak_and_its_errors_are_wider():
 
 
 def test_merged_points_are_rated_as_few_are():
-    """A curve of three populations, which no distribution with parameters explains, at 200 points and at 1200."""
+    """Fit a curve of three populations, which no parametric distribution explains, at 200 and at 1200 points."""
     populations = (20.0, 0.06, 0.3), (38.0, 0.06, 0.4), (70.0, 0.06, 0.3)
     fit_options = {"body": ("sphere",), "distribution": ("gaussian", "free")}
     few_points_result, many_points_result = (
@@ -92,7 +92,7 @@ def test_merged_points_are_rated_as_few_are():
         assert result.best.family == "free" and result.status == "solved"
         assert result.best.notes["chi2"] == pytest.approx(1, abs=0.5)
     assert (
-        "1200 points gathered to" in many_points_result.message
+        "1200 points were averaged to" in many_points_result.message
         and len(many_points_result.q) == len(many_points_result.intensity) <= 512
     )
 

@@ -19,7 +19,7 @@ SINGLE_SIZE = SizeFractions(np.array([35.0]), np.ones(1))
 
 
 def intensity(q, body, sample, dq=None):
-    """Return I(Q) of bodies of 35 Å."""
+    """Return I(Q) of bodies with R_eq = 35 Å."""
     return jax.jit(
         lambda q: simulate.intensity(
             q, form_factors.of_table(form_factors.named_table(body)), SINGLE_SIZE, sample, dq=dq
@@ -29,13 +29,13 @@ def intensity(q, body, sample, dq=None):
 
 @pytest.mark.parametrize("name", EXACT_NAMES)
 def test_exact_curves_are_those_of_sasmodels(name, x64):
-    """Both have formulas; its hard spheres have a series at small angles, of 1e-10."""
+    """Both programs use formulas. sasmodels computes hard spheres at small Q by a series with an error of 1e-10."""
     np.testing.assert_allclose(curve(name, jnp.asarray(Q)), SASMODELS_CURVES[name], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", [name for name in SASMODELS_CURVES if name not in EXACT_NAMES])
 def test_other_curves_are_those_of_sasmodels_within_its_quadrature(name, x64):
-    """Its prism averages over 20 000 directions only, its resolution steps from point to point."""
+    """A prism of sasmodels has only 20 000 directions, and its resolution is interpolated between points."""
     tolerance = {"hexagonal prism": 1e-4, "sphere smeared": 1e-3}.get(name, 3e-6)
     np.testing.assert_allclose(curve(name, jnp.asarray(Q)), SASMODELS_CURVES[name], rtol=tolerance)
 
@@ -53,7 +53,7 @@ def test_sasmodels_still_gives_the_stored_curves(name, repository, monkeypatch):
 
 
 def test_absolute_units_are_those_of_a_dilute_sphere(x64):
-    """I(0) = 1e-4 phi V (Δρ)², gold of 35 Å in water."""
+    """Compare with I(0) = 1e-4 phi V (Δρ)² of gold spheres of 35 Å in water."""
     sld_difference = contrast.element_sld("Au") - contrast.solvent_sld("water")
     intensities = intensity(jnp.asarray([1e-5]), "sphere", CurveScale(scale=0.01, contrast=sld_difference))
     assert intensities[0] == pytest.approx(1e-4 * 0.01 * 4 / 3 * np.pi * 35**3 * sld_difference**2, rel=1e-6)
@@ -71,7 +71,7 @@ def test_backgrounds_add_and_the_resolution_smears_the_particles_alone(x64):
 
 
 def test_slopes_in_everything_are_finite_and_not_zero():
-    """In single precision, a narrow distribution, smeared; of R, width, scale, contrast and both backgrounds."""
+    """Differentiate a smeared narrow distribution in float32 by R, width, scale, contrast and both backgrounds."""
     q, body = jnp.asarray(Q, jnp.float32), form_factors.of_table(form_factors.named_table("icosahedron"))
     log_radius = jnp.log(35.0) + jnp.linspace(-0.3, 0.3, 200)
 

@@ -44,7 +44,7 @@ def form_factor(body, x):
 
 
 def number_distribution(name, points):
-    """Return radii and weights by number of a distribution with the mean and pd asked for, by Gauss's points."""
+    """Return radii and number weights of a distribution with given mean and pd, at Gauss points."""
     if name == "none":
         return np.array([RADIUS]), np.ones(1)
     nodes, weight = np.polynomial.legendre.leggauss(points)
@@ -134,7 +134,7 @@ def test_the_resolution_is_the_cut_gaussians_mean():
 
 @pytest.mark.parametrize("interaction", ["effective", "decoupling", "local"])
 def test_hard_spheres_push_scattering_out_of_small_angles(interaction):
-    """S(0) = (1 - f)⁴ / (1 + 2f)² of one size; nothing changes far out."""
+    """Compare with S(0) = (1 - f)⁴ / (1 + 2f)² of one size, and with S = 1 at large Q."""
     options = SimulateSaxsOptions(volume_fraction=0.2, interaction=interaction)
     arguments = {"radius": RADIUS, "distribution": "none", "qmin": 1e-4, "qmax": 1.0001, "qstep": 0.5}
     dilute_intensity, crowded_intensity = (
@@ -147,7 +147,7 @@ def test_hard_spheres_push_scattering_out_of_small_angles(interaction):
 
 @pytest.mark.parametrize("name", ["lognormal", "uniform"])
 def test_large_particles_have_enough_nodes(name):
-    """At Q R of a thousand many sizes show Porod's law without waves: 6 π <R²> / (<R³> Q⁴)."""
+    """Compare with Porod's law without oscillations, 6 π <R²> / (<R³> Q⁴), at Q R of about 1000."""
     q, intensity, _ = jaxstruc.simulate_saxs(
         "sphere", radius=3000.0, pd=0.2, distribution=name, qmin=0.3, qmax=0.5, qstep=0.02
     )

@@ -25,7 +25,7 @@ DISTRIBUTION_NAMES = ("gaussian", "lognormal", "schulz", "uniform")
 
 
 def density(name, ratio, pd):
-    """Return the density by number over R / mean, not normalised, written out from its definition."""
+    """Return the number density over R / mean from its definition, not normalised."""
     if name == "gaussian":
         return np.exp(-((ratio - 1) ** 2) / (2 * pd**2))
     if name == "lognormal":
@@ -37,7 +37,7 @@ def density(name, ratio, pd):
 
 
 def fine_number_distribution(name, pd, points=200_001):
-    """Return R / mean and weights by number of very many points, even in R."""
+    """Return R / mean and number weights of many points that are equally spaced in R."""
     half_range = {"uniform": np.sqrt(3)}.get(name, 40.0) * pd
     low, high = max(1e-9, 1 - half_range), 1 + half_range
     ratio = low + (high - low) * (np.arange(points) + 0.5) / points
@@ -55,7 +55,7 @@ def fine_number_distribution(name, pd, points=200_001):
     ],
 )
 def test_mean_and_pd_are_by_number_for_every_distribution(name, pd, x64):
-    """On the nodes that simulations take: the Gaussian is cut at R = 0, by which its mean is up to 0.2 % more."""
+    """Check the nodes of simulations. The Gaussian is truncated at R = 0, which raises its mean by up to 0.2 %."""
     sizes = size_distributions.size_distribution(name, 35.0, pd, qmax=0.5)
     moments = size_distributions.moments(sizes.volume_fraction, sizes.radius)
     ratio, weight = fine_number_distribution(name, pd)
@@ -90,7 +90,7 @@ def test_numbers_become_volume_fractions_and_back():
 
 
 def test_sasmodels_lognormal_is_given_by_its_median():
-    """Fine nodes of the lognormal with that median have its moments, but for what sasmodels cuts off."""
+    """Fine nodes of the lognormal with this median have its moments, except for the truncation in sasmodels."""
     mean, pd = 50.0, 0.1
     median, sigma = size_distributions.median_and_sigma(mean, pd)
     assert median == pytest.approx(mean / np.sqrt(1 + pd**2)) and sigma == pytest.approx(np.sqrt(np.log(1 + pd**2)))
@@ -104,7 +104,7 @@ def test_sasmodels_lognormal_is_given_by_its_median():
 
 
 def test_sasmodels_nodes_lose_what_they_are_known_to_lose(x64):
-    """Of I(0), the sixth moment over the third."""
+    """Compare I(0), which is the sixth moment of R over the third."""
     for name, pd, intensity_loss in [("gaussian", 0.2, -0.009), ("lognormal", 0.5, -0.38)]:
         sizes = size_distributions.sasmodels_distribution(name, 50.0, pd)
         mean = 50.0 if name == "gaussian" else 50.0 * np.exp(pd**2 / 2)

@@ -10,7 +10,7 @@ WEIGHTS = np.exp(-(OFFSETS**2) / 2)
 
 @pytest.mark.parametrize("wave", [1.0, 4.0, 8.0])
 def test_waves_are_damped_as_by_the_cut_gaussian(wave, x64):
-    """By a fine sum; the whole Gaussian would damp them by exp(-wave²/2)."""
+    """Compare with a fine sum. The whole Gaussian would damp the waves by exp(-wave²/2)."""
     q, dq = jnp.linspace(1.0, 2.0, 50), jnp.full(50, 0.02)
     smeared_wave = smearing.smear(lambda q: jnp.cos(wave / 0.02 * q), q, dq)
     expected_wave = np.cos(wave / 0.02 * (np.asarray(q)[:, None] + 0.02 * OFFSETS)) @ WEIGHTS / WEIGHTS.sum()
@@ -34,7 +34,7 @@ def test_a_resolution_without_width_changes_nothing():
 
 
 def test_the_resolution_is_as_sharp_as_that_of_sasmodels(x64):
-    """The cut Gaussian is 3 % sharper than the whole one."""
+    """The truncated Gaussian is 3 % narrower than the whole one."""
     q = jnp.ones(1)
     mean, mean_square = (smearing.smear(lambda q, exponent=power: q**exponent, q, 0.1 * q)[0] for power in (1, 2))
     assert np.sqrt(mean_square - mean**2) / 0.1 == pytest.approx(0.97, abs=0.005)

@@ -23,8 +23,8 @@ def test_a_file_alone_has_the_numbers_that_it_has_among_others():
     assert results[0].intervals == small_angle_data.result().intervals
 
 
-def test_on_an_absolute_scale_the_scale_is_the_share_of_volume():
-    """I(0) = 1e-4 share <V²>/<V> contrast², in 1/cm; the same in 1/m."""
+def test_on_an_absolute_scale_the_scale_is_the_volume_fraction():
+    """Compare with I(0) = 1e-4 phi <V²>/<V> contrast² in 1/cm, for data in 1/cm and in 1/m."""
     element, solvent = contrast.element_sld("Au"), contrast.solvent_sld("water")
     q = np.linspace(0.01, 0.35, 60)
     volume_share, volume = 2e-4, 4 / 3 * np.pi
@@ -61,8 +61,8 @@ def test_a_background_may_be_a_measurement_with_a_scale():
         ("", SizeOptions(absolute=True, sld=9.0, solvent="9"), "1/cm", "no contrast"),
         ("", SizeOptions(solvent="water"), "", "--absolute beside"),
         ("", SizeOptions(power_law=-3.0), "", "--power-law above 0"),
-        ("", QOptions(background_scale=2.0), "", "--background for --background-scale"),
-        ("Xx", SizeOptions(), "", "symbol of an element"),
+        ("", QOptions(background_scale=2.0), "", "--background with --background-scale"),
+        ("Xx", SizeOptions(), "", "No density is known for element 'Xx'"),
         ("", SizeOptions(body=("ball",)), "", "--body among sphere"),
         ("", SizeOptions(distribution=("wide",)), "", "--distribution among none"),
         ("", QOptions(qmin=0.3, qmax=0.2), "", "qmin < qmax"),

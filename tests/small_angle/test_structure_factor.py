@@ -12,7 +12,7 @@ hard_spheres = jax.jit(structure_factor.hard_spheres)
 
 @pytest.mark.parametrize("fraction", [0.01, 0.3, 0.5])
 def test_hard_spheres_follow_their_integral_and_compressibility(fraction, x64):
-    """By quadrature; S(0) = (1 - f)⁴ / (1 + 2f)²."""
+    """Compare with a quadrature of the integral, and with S(0) = (1 - f)⁴ / (1 + 2f)²."""
     factors = hard_spheres(jnp.asarray(Q), 35.0, fraction)
     nodes, weight = np.polynomial.legendre.leggauss(400)
     s = (nodes + 1) / 2
@@ -45,13 +45,13 @@ def test_slopes_are_right_and_not_zero(argument, x64):
 
 
 def structure_factor_function(approximation, body, sizes, fraction):
-    """Return the function of Q to the structure factor, jitted."""
+    """Return the structure factor as a jitted function of Q."""
     return jax.jit(lambda q: approximation(q, form_factors.of_table(form_factors.named_table(body)), sizes, fraction))
 
 
 def test_all_approximations_agree_for_spheres_of_one_size(x64):
     single_size = SizeFractions(np.array([35.0]), np.ones(1))
-    q = jnp.asarray(np.linspace(0.005, 0.11, 40))  # below the sphere's first zero
+    q = jnp.asarray(np.linspace(0.005, 0.11, 40))  # These Q are below the first zero of P.
     expected_factors = hard_spheres(q, 35.0, 0.2)
     for approximation in (
         structure_factor.effective_radius, structure_factor.decoupling, structure_factor.local_monodisperse,
@@ -71,7 +71,7 @@ def test_without_a_volume_fraction_the_factor_is_one(x64):
 
 @pytest.mark.parametrize("approximation_name", ["decoupling", "local_monodisperse"])
 def test_many_sizes_are_the_sums_over_them(approximation_name, x64):
-    """Two sizes of spheres, written out."""
+    """Compare with sums over two sizes of spheres."""
     radius, number, q = np.array([30.0, 45.0]), np.array([0.7, 0.3]), Q[:120]
     volume = number * radius**3
     sizes = SizeFractions(radius, volume / volume.sum())
