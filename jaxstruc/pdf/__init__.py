@@ -1,1 +1,1 @@
-"""The analysis of pair distribution functions: candidates, fits, searches, distributions, results."""
+"""Analysis of measured pair distribution functions: candidates, fits, searches, size distributions and results."""

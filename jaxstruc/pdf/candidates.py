@@ -1,4 +1,9 @@
-"""Candidates of any source, all fitted in the same way: in batches of one size, with one compilation for each span."""
+"""Lists of candidate clusters from all sources, and their fits to one measured G(r).
+
+A candidate is a cluster that may explain a measurement. Its source is a network, a library or the user's files. All
+candidates are fitted with the same functions, in batches of a fixed size, so that measurements with the same ranges of
+r and Q share one compilation.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,28 +24,29 @@ from jaxstruc.pdf.target import FitBasis, Target
 from jaxstruc.scattering.cluster_tables import ClusterTable, tabulate_cluster
 
 BATCH_SIZE, ACCELERATOR_BATCH_SIZE, MIN_BATCH_SIZE = 64, 512, 16
-"""Number of candidates fitted at once: on a CPU, whose cache holds them; on accelerators; and the smallest number."""
+"""Largest number of candidates that are fitted at once on a CPU and on an accelerator, and the smallest batch size.
+The batch for a CPU is small enough for its cache."""
 
 
 class CandidateGroup(NamedTuple):
-    """Clusters of one source that may be behind a measurement."""
+    """Candidates of one source for one measurement."""
 
     source: str
-    """network, library or file."""
+    """Name of the source: "network", "library" or "file"; "search" for particles that a search over sites found."""
     library: Library
     rows: np.ndarray
-    """[candidate] Indices into the library."""
+    """[candidate] Indices of the candidates in the library."""
     invalid_reasons: Mapping[int, str] = MappingProxyType({})
-    """Faults of some candidates by their place in the group; faulty candidates rank last."""
+    """Fault of each faulty candidate, by its position in the group. Faulty candidates rank last."""
     notes: Mapping[str, np.ndarray] = MappingProxyType({})
-    """[candidate] Further numbers that the source gives, by name."""
+    """[candidate] Further numbers that the source provides, by name."""
     training_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
-    """Function that takes the particle's diameter in Å and returns what lies outside the training of the source."""
+    """Function of the particle's diameter in Å that returns warnings about data outside the training of the source."""
     max_atoms: int = 0
-    """Largest number of atoms that the source was asked for; 0 if it has no such limit."""
+    """Largest number of atoms of the source's clusters as the user limited it; 0 if there is no limit."""
 
     def cluster(self, index: int) -> Cluster:
-        """Return one cluster."""
+        """Return the cluster at a position of the group."""
         return library.candidate_cluster(self.library, int(self.rows[index]))
 
 
@@ -49,22 +55,22 @@ class CandidatePool(NamedTuple):
 
     groups: tuple[CandidateGroup, ...]
     group_index: np.ndarray
-    """[candidate] Index of its group."""
+    """[candidate] Index of the candidate's group."""
     group_row: np.ndarray
-    """[candidate] Its place in the group."""
+    """[candidate] Position of the candidate in its group."""
 
     def select(self, indices: np.ndarray) -> "CandidatePool":
         """Return some of the candidates, in the order of the indices."""
         return self._replace(group_index=self.group_index[indices], group_row=self.group_row[indices])
 
     def entry(self, index: int) -> tuple[Library, int]:
-        """Return a candidate's library and its index there."""
+        """Return the library that contains a candidate, and the index of the candidate in that library."""
         group = self.groups[self.group_index[index]]
         return group.library, int(group.rows[self.group_row[index]])
 
     @property
     def is_invalid(self) -> np.ndarray:
-        """[candidate] Whether its source states a fault."""
+        """[candidate] Whether the source reports a fault of the candidate."""
         return np.array(
             [
                 int(row) in self.groups[group_index].invalid_reasons
@@ -75,7 +81,7 @@ class CandidatePool(NamedTuple):
 
     @property
     def families(self) -> np.ndarray:
-        """[candidate] Family of the rule that lists it."""
+        """[candidate] Family of clusters to which the library assigns the candidate."""
         return self._column(lambda group: group.library.families[group.rows])
 
     @property
@@ -85,7 +91,7 @@ class CandidatePool(NamedTuple):
 
     @property
     def diameter(self) -> np.ndarray:
-        """[candidate] Longest distance between atoms, in bonds."""
+        """[candidate] Longest distance between atoms, in units of the bond length."""
         return self._column(lambda group: group.library.diameter[group.rows])
 
     def _column(self, get_column: Callable[[CandidateGroup], np.ndarray]) -> np.ndarray:
@@ -109,7 +115,7 @@ class WeightedCandidates(NamedTuple):
     weight: np.ndarray
     """[candidate] Weight relative to all candidates; the sum is 1."""
     effective_points: float
-    """Number of independent points that the residual of the best fit counts for."""
+    """Effective number of independent points of the data, estimated from the residual of the best fit."""
 
 
 def candidate_pool(groups: Sequence[CandidateGroup]) -> CandidatePool:
@@ -129,13 +135,13 @@ def fit_all(
     free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Fit:
-    """Return the fits of all candidates, on the host.
+    """Return the fits of all candidates as NumPy arrays.
 
     Args:
-        pool: at least one candidate.
-        target: the data.
-        free: names of the fitted parameters.
-        progress: called with the number of candidates that are done and the number of all.
+        pool: Candidates, at least one.
+        target: Data of the fit.
+        free: Names of the fitted parameters.
+        progress: Function that is called with the number of fitted candidates and the number of all candidates.
     """
     batch_fits, n_candidates = [], len(pool.group_row)
     batch_size = _batch_size(n_candidates)
@@ -151,12 +157,12 @@ def fit_all(
 
 
 def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) -> ClusterTable:
-    """Return the tables of candidates that fits need, with a leading axis of candidates.
+    """Return the tabulated distances of candidates, with a leading axis of candidates.
 
     Args:
-        pool: at least one candidate.
-        target: the data.
-        min_size: smallest length of the axis; further rows repeat the last candidate.
+        pool: Candidates, at least one.
+        target: Data of the fit.
+        min_size: Smallest length of the leading axis. Additional rows repeat the last candidate.
     """
     n_candidates = len(pool.group_row)
     indices = np.arange(max(min_size, n_candidates, _batch_size(n_candidates))).clip(max=n_candidates - 1)
@@ -169,7 +175,7 @@ def cluster_tables(pool: CandidatePool, target: Target, *, min_size: int = 0) ->
 def fit_cluster_tables(
     cluster_tables: ClusterTable, target: Target, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
 ) -> Fit:
-    """Return the fits of candidates whose tables are made, those of padding included, on the host."""
+    """Return the fits of tabulated candidates as NumPy arrays, including the fits of padding rows."""
     return jax.tree.map(np.asarray, _refine_all(cluster_tables, target.basis, free=free))
 
 
@@ -179,12 +185,12 @@ def select_fitted(fitted_candidates: FittedCandidates, rows: np.ndarray) -> Fitt
 
 
 def select_rows(arrays, indices):
-    """Return some rows of the arrays of a tree, which share their first axis."""
+    """Return rows of all arrays of a tree. The arrays share their first axis."""
     return jax.tree.map(lambda array: array[indices], arrays)
 
 
 def concatenate(first, second):
-    """Return the arrays of two trees one after another along their first axis."""
+    """Return the arrays of two trees, concatenated along their first axis."""
     return jax.tree.map(
         lambda first_array, second_array: np.concatenate([np.asarray(first_array), np.asarray(second_array)]),
         first,
@@ -193,7 +199,7 @@ def concatenate(first, second):
 
 
 def _batch_size(n_candidates: int) -> int:
-    """Return the size of a batch for a number of candidates."""
+    """Return the batch size for a number of candidates."""
     max_size = BATCH_SIZE if jax.default_backend() == "cpu" else ACCELERATOR_BATCH_SIZE
     return min(max_size, max(MIN_BATCH_SIZE, 1 << (n_candidates - 1).bit_length()))
 

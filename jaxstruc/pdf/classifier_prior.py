@@ -1,12 +1,14 @@
-r"""What the classifier predicts of a PDF before any fit, and which candidates are fitted.
+r"""Selection of the candidates to fit, by the classifier's prediction for a PDF.
 
-The classifier's density is the proposal, $Q(c) \propto g(c)\, q(c \mid G)$ with g the candidates' weights before any
-fit, and the weights of the fits are the target, $\pi(c)$. Draws from Q, weighted by $\pi/Q$, count for a share
-$1 / \sum_c \pi^2(c) / Q(c)$ of their number: the share is near 1 if the classifier agrees with the fits, and near 0 if
-it does not. (A. Kong, Technical Report 348, University of Chicago (1992); M. Dax et al., Phys. Rev. Lett. 130, 171403
-(2023).)
+The classifier is a neural network that predicts the structure type and the size of a particle from its G(r) before any
+fit. Its probability density $q(c \mid G)$ at a candidate c and the prior weight $g(c)$ of the candidate define the
+proposal $Q(c) \propto g(c)\, q(c \mid G)$. The candidates with the largest $Q$ are kept, and the best of them by an
+approximate misfit are fitted.
 
-Those candidates are fitted that the classifier finds probable, and of them the best by an approximate misfit.
+The fits give the candidates their final weights $\pi(c)$. Importance sampling with the proposal $Q$ and the weights
+$\pi/Q$ has the relative effective sample size $1 / \sum_c \pi^2(c) / Q(c)$. It is near 1 if the classifier agrees with
+the fits, and near 0 if it does not (A. Kong, Technical Report 348, University of Chicago (1992); M. Dax et al., Phys.
+Rev. Lett. 130, 171403 (2023), doi 10.1103/PhysRevLett.130.171403).
 """
 
 import math
@@ -36,46 +38,49 @@ from jaxstruc.pdf.target import Target, low_q_curves
 from jaxstruc.statistics import Interval
 
 SELECTED_PROBABILITY = 0.9999
-"""Probability of the candidates, together, that the classifier leaves for fits."""
+"""Total probability of the candidates that the classifier keeps."""
 N_PROPOSAL_DRAWS = 1000
-"""Number of draws from the proposal to which `effective_samples` refers."""
+"""Number of draws from the proposal for which `effective_samples` is stated."""
 SELECTION_SPREAD, AGREEMENT_SPREAD = (0.12, 0.08), (0.03, 0.03)
-"""Standard deviations of log n_atoms, and of log diameter less a third of it, that are added to the classifier's: to
-select candidates, so that a probable size is not missed by a little; and to compare with fits, since a library has
-gaps."""
+"""Standard deviations of log(n_atoms) and of log(diameter) - log(n_atoms) / 3 that are added in quadrature to those of
+the classifier. The first pair is for the selection of candidates, so that sizes close to a probable size are kept. The
+second pair is for the comparison with the fits, because a library has gaps between its sizes."""
 MIN_PACKING_PROBABILITY, ATOM_COUNT_DRAWS = 0.01, 256
-"""Smallest probability of a packing that is searched; number of draws of its number of atoms."""
+"""Smallest probability of a packing that is searched; number of draws of the number of atoms for each packing."""
 TYPES_BY_PACKING = {"stack": ("fcc", "hcp", "faulted")} | {
     name: (name,) for name in ("bcc", "sc", "icosahedron", "decahedron")
 }
 POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedron", "faulted")}
-"""Types that clusters of a type may have by their atoms, since a particle may show a part of its layers or twins."""
+"""Types that the atoms of a listed cluster may show, by the type of its family. They differ if the particle contains
+only some of the layers or twins."""
+CLASSIFIER_NOT_USED = "all listed structures were compared, because the classifier cannot select among them"
+"""Start of the remark on a classifier that was not used. The reason follows."""
 MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
-"""Numbers of atoms of the particles in the training; smaller and larger particles count as these."""
+"""Smallest and largest number of atoms of the particles in the training. Numbers outside are moved to these limits."""
 
 
 @dataclass(frozen=True)
 class ClassifierPrior:
-    """What the classifier predicts before any fit, and how far the fits agree with it."""
+    """Prediction of the classifier before any fit, and its agreement with the fits."""
 
     types: dict[str, float]
     """Probability of each type, the largest first."""
     intervals: dict[str, Interval]
-    """Medians and intervals of n_atoms, diameter (Å), width, hexagonal and aspect."""
+    """Medians and 90 % intervals of n_atoms, diameter (Å), width, hexagonal and aspect."""
     distance: float
-    """Distance from the PDFs of the training; 95 % of them lie within 1."""
+    """Distance of the PDF from those of the training, in units that include 95 % of them within 1."""
     n_listed: int
     """Number of candidates in the library."""
     n_screened: int
-    """Number of these that were screened; all if the PDF lies outside the training."""
+    """Number of listed candidates that the classifier kept; all of them if the PDF lies outside the training."""
     effective_samples: float
-    """Effective number of `N_DRAWS` draws after the exact fits reweight them."""
+    """Effective sample size of `N_PROPOSAL_DRAWS` draws from the proposal, weighted by the fits."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
 
 class LoadedClassifier(NamedTuple):
-    """The classifier, or why there is none."""
+    """The classifier, or the reason for its absence."""
 
     network: TrainedClassifier | None
     missing_reason: str = ""
@@ -86,7 +91,7 @@ class ClassifierPrediction(NamedTuple):
 
     output: ClassifierOutput
     training_warnings: tuple[str, ...]
-    """Ways in which the PDF lies outside the training; its candidates are not screened if there are any."""
+    """Properties in which the PDF lies outside the training. If there are any, the prediction selects no candidates."""
 
 
 def proposal_weights(
@@ -95,8 +100,8 @@ def proposal_weights(
     """Return the share of each candidate in draws from the proposal; the sum is 1.
 
     Args:
-        log_density: logarithm of the classifier's density at each candidate.
-        prior_weight: weights of the candidates before any fit.
+        log_density: Logarithm of the classifier's density at each candidate.
+        prior_weight: Weights of the candidates before any fit.
     """
     log_weight = log_density + np.log(prior_weight)
     relative_weight = np.exp(log_weight - log_weight.max())
@@ -109,12 +114,12 @@ def probable_candidates(
     probability: float = SELECTED_PROBABILITY,
     min_candidates: int = 0,
 ) -> np.ndarray:
-    """Return the indices of the fewest candidates that have a probability together, in order.
+    """Return the indices of the smallest set of candidates with a given total probability, in rising order.
 
     Args:
-        proposal_weight: share of each candidate in draws from the proposal.
-        probability: probability of the candidates together.
-        min_candidates: smallest number of candidates.
+        proposal_weight: Share of each candidate in draws from the proposal.
+        probability: Total probability of the returned candidates.
+        min_candidates: Smallest number of returned candidates.
     """
     order = np.argsort(-proposal_weight, kind="stable")
     preceding_weight = np.cumsum(proposal_weight[order]) - proposal_weight[order]
@@ -122,22 +127,22 @@ def probable_candidates(
 
 
 def load_optional_classifier(path: Path) -> LoadedClassifier:
-    """Return the classifier of a file, or the reason if the file cannot be read."""
+    """Return the classifier of a weights file, or the reason why the file cannot be read."""
     try:
         return LoadedClassifier(weights.load_classifier(path))
     except ValueError as error:
-        return LoadedClassifier(None, f"not screened: {error}")
+        return LoadedClassifier(None, f"{CLASSIFIER_NOT_USED}: {error}")
 
 
 def predict_measurements(
     measurements: Sequence[Measurement], classifier: LoadedClassifier, *, bond: float
 ) -> list[ClassifierPrediction | None]:
-    """Return the classifier's prediction for each PDF; None for each if there is no classifier.
+    """Return the classifier's prediction for each PDF; None for each PDF if there is no classifier.
 
     Args:
-        measurements: with all settings.
-        classifier: the classifier.
-        bond: nearest-neighbour distance, in Å.
+        measurements: Measurements with all settings.
+        classifier: Loaded classifier.
+        bond: Nearest-neighbour distance of the element, in Å.
     """
     if classifier.network is None:
         return [None] * len(measurements)
@@ -147,7 +152,7 @@ def predict_measurements(
             output,
             predict.range_warnings(measurement, output, bond=bond)
             if np.isfinite(output.novelty_score)
-            else ("unreadable",),
+            else ("its prediction is not a finite number",),
         )
         for measurement, output in zip(measurements, outputs, strict=True)
     ]
@@ -156,7 +161,7 @@ def predict_measurements(
 def probable_rows(
     classifier_prediction: ClassifierPrediction, group: CandidateGroup, *, min_candidates: int = 0
 ) -> np.ndarray:
-    """Return the probable candidates as rows of their library, in its order, at least a smallest number of them."""
+    """Return the probable candidates as rows of their library in rising order, at least `min_candidates`."""
     return group.rows[
         probable_candidates(
             _proposal_share(classifier_prediction, group, SELECTION_SPREAD), min_candidates=min_candidates
@@ -171,14 +176,14 @@ def summarize_group(
     fitted_rows: np.ndarray,
     weight: np.ndarray,
 ) -> ClassifierPrior:
-    """Return the prediction for a library as a result holds it.
+    """Return the prediction for the candidates of a library in the form that a result stores.
 
     Args:
-        classifier_prediction: prediction for the PDF.
-        group: all candidates of the library.
-        n_screened: number of candidates that were screened.
-        fitted_rows: rows of the library that were fitted.
-        weight: weights of these rows by the fits.
+        classifier_prediction: Prediction for the PDF.
+        group: All candidates of the library.
+        n_screened: Number of candidates that the classifier kept.
+        fitted_rows: Rows of the library that were fitted.
+        weight: Weights of these rows by the fits.
     """
     proposal_share = np.zeros(len(group.library.atoms))
     proposal_share[group.rows] = _proposal_share(classifier_prediction, group, AGREEMENT_SPREAD)
@@ -199,9 +204,9 @@ def summarize_group(
 def draw_atom_counts(
     classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
 ) -> dict[str, np.ndarray] | None:
-    """Return draws of the number of atoms for each probable packing of a library.
+    """Return draws of the number of atoms from the prediction, for each probable packing of the library.
 
-    None if there is no prediction, the PDF lies outside the training, or there is no library.
+    The result is None if there is no prediction, if the PDF lies outside the training, or if there is no library.
     """
     library_types = {
         FAMILY_TYPES.get(name) for group in groups if group.source == "library" for name in set(group.library.families)
@@ -235,11 +240,11 @@ def log_density(
     """Return the logarithm of the classifier's density at candidates [row], by type, number of atoms and diameter.
 
     Args:
-        mixture: density for one PDF, on the host.
-        library: library of the candidates.
-        rows: rows of the candidates in the library.
-        types: types of the candidates.
-        spread: standard deviations that are added to those of the mixture.
+        mixture: Density for one PDF, as NumPy arrays.
+        library: Library of the candidates.
+        rows: Rows of the candidates in the library.
+        types: Types of the candidates.
+        spread: Standard deviations that are added in quadrature to those of the mixture.
     """
     log_n_atoms = np.log(np.clip(library.atoms[rows], MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS))
     log_relative_diameter = np.log(library.diameter[rows]) - np.log(library.atoms[rows]) / 3
@@ -271,9 +276,9 @@ def max_fitted(classifier_prediction: ClassifierPrediction | None, group: Candid
 def select_probable(
     classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
 ) -> list[CandidateGroup]:
-    """Return groups with the probable candidates of a library, at least as many as are fitted.
+    """Return groups that contain only the probable candidates of a library, at least as many as are fitted.
 
-    All candidates stay if there is no prediction or the PDF lies outside the training.
+    All candidates are kept if there is no prediction or if the PDF lies outside the training.
     """
     if classifier_prediction is None or classifier_prediction.training_warnings:
         return list(groups)
@@ -295,16 +300,16 @@ def bin_groups(
     *,
     classifier_prediction: ClassifierPrediction | None,
 ) -> list[BinnedDistances | None]:
-    """Return the binned distances of the candidates of each group; None if all of them are fitted.
+    """Return the binned distances of the candidates of each group; None for a group of which all are fitted.
 
-    Draws of a network, which are new for each measurement, are all fitted.
+    All draws of a network are fitted, because they are new for each measurement.
 
     Args:
-        groups: candidates of each source.
-        probable_groups: the probable ones of these candidates.
-        target: the data.
-        binned_libraries: binned distances of whole libraries by their identity, kept for the next measurement.
-        classifier_prediction: prediction for the PDF.
+        groups: Candidates of each source.
+        probable_groups: Candidates of each source that the classifier finds probable.
+        target: Data of the fit.
+        binned_libraries: Binned distances of whole libraries by `id(library)`. They are kept for the next measurement.
+        classifier_prediction: Prediction for the PDF.
     """
     group_distances: list[BinnedDistances | None] = []
     for group, probable_group in zip(groups, probable_groups, strict=True):
@@ -332,7 +337,7 @@ def bin_groups(
 def select_for_fit(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
-    """Return the candidates of a group that are worth a fit, and the rows for the cross-validation."""
+    """Return the candidates with the smallest approximate Rw, and more such rows for the cross-validation."""
     if binned_distances is None:
         return group, group.rows
     approximate_rw = screening.approximate_rw(binned_distances, target.basis)
@@ -346,7 +351,7 @@ def select_for_fit(
 def select_for_settings(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target
 ) -> CandidateGroup:
-    """Return the candidates of a group that fit well at any qmin."""
+    """Return the candidates of a group that fit best if qmin is unknown."""
     if binned_distances is None:
         return group._replace(rows=group.rows[: instrument.N_PROFILE_CANDIDATES])
     curves_of_low_q = low_q_curves(
@@ -365,7 +370,7 @@ def summarize_prior(
     pool: CandidatePool,
     weight: np.ndarray,
 ) -> ClassifierPrior | None:
-    """Return the prediction for a library and how far the fits agree with it; None if there was no prediction."""
+    """Return the prediction for a library and its agreement with the fits; None if there was no prediction."""
     if classifier_prediction is None:
         return None
     for group, probable_group in zip(groups, probable_groups, strict=True):
@@ -377,11 +382,11 @@ def summarize_prior(
 
 
 def prior_remarks(classifier_prediction: ClassifierPrediction | None, missing_reason: str) -> list[str]:
-    """Return why there is no classifier, or why its prediction was not used; empty if it was."""
+    """Return the reason why the classifier did not select candidates; an empty list if it did."""
     if missing_reason:
         return [missing_reason]
     return (
-        [f"not screened: {', '.join(classifier_prediction.training_warnings)}"]
+        [f"{CLASSIFIER_NOT_USED}: {', '.join(classifier_prediction.training_warnings)}"]
         if classifier_prediction and classifier_prediction.training_warnings
         else []
     )

@@ -1,4 +1,4 @@
-"""What the classifier says of measured PDFs, as results without candidates."""
+"""Results of the classifier alone: structure types and sizes of measured PDFs, without fitted candidates."""
 
 import time
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ import jaxstruc
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network.classifier.predict import ClassifierOutput, classify_pdfs, range_warnings
 from jaxstruc.network.weights import TrainedClassifier
-from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult
+from jaxstruc.pdf.result import MIN_TYPE_PROBABILITY, PdfResult, undecided_type_remark
 from jaxstruc.scattering import form_factors
 
 MIN_SOLVED_TYPE_PROBABILITY = 0.5
-"""Least probability of a type that is called solved."""
+"""Smallest probability of the most probable type for the status "solved"."""
 
 
 def classify_measurements(
@@ -20,10 +20,10 @@ def classify_measurements(
     """Return the types and sizes that the classifier predicts for PDFs.
 
     Args:
-        measurements: with all settings.
-        network: trained.
-        element: of the sample, e.g. Pt.
-        seed: of the draws that intervals are read from.
+        measurements: Measurements with all settings.
+        network: Trained classifier.
+        element: Element of the sample, e.g. Pt.
+        seed: Seed of the random draws from which the intervals are computed.
     """
     bond, start_time = form_factors.bond_length(element), time.perf_counter()
     outputs = classify_pdfs(measurements, network, bond=bond, seed=seed)
@@ -38,13 +38,16 @@ def classify_measurements(
 def classification_result(
     measurement: Measurement, output: ClassifierOutput, *, element: str, bond: float, facts: dict
 ) -> PdfResult:
-    """Return what is known of a PDF as a result; weak where it lies outside the training, or no type stands out."""
+    """Return the prediction for one PDF as a result.
+
+    The status is "weak" if the PDF lies outside the training or if no type is clearly the most probable.
+    """
     reasons = list(range_warnings(measurement, output, bond=bond))
     remarks: list[str] = []
     (type_name, probability), (rival, _) = list(output.type_probabilities.items())[:2]
     if probability < MIN_TYPE_PROBABILITY:
         (reasons if probability < MIN_SOLVED_TYPE_PROBABILITY else remarks).append(
-            f"type undecided between {type_name} and {rival}"
+            undecided_type_remark(type_name, rival, output.type_probabilities)
         )
     return PdfResult(
         measurement.name,

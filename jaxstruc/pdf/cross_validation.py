@@ -1,9 +1,16 @@
-r"""Whether a sample is one kind of cluster or a distribution of particles, by predictions of data that were not fitted.
+r"""Comparison of a single cluster with an ensemble of clusters by their predictions of data that were not fitted.
 
-A model is fitted to r below a cut, all its values are held, and it predicts the data beyond. A mixture always fits
-better than its best member, but it predicts better only if the sample is a mixture. With noise of unknown size the gain
-of one prediction over another is $\frac{n}{2} \ln (E_1 / E_2)$, with E their sums of squares and n the number of
+The comparison decides whether the particles of a sample are all alike ("single") or a distribution of sizes and types
+("distribution"). A single cluster and an ensemble of clusters are fitted to r below a cut. All their values are then
+kept fixed, and G(r) beyond the cut is predicted (the holdout range). An ensemble always fits better than its best
+member, but it predicts better only if the sample is a distribution.
+
+For noise of unknown size, the gain of prediction 2 over prediction 1 in the logarithm of the likelihood is
+$\frac{n}{2} \ln (E_1 / E_2)$. Here $E_1$ and $E_2$ are the sums of squared residuals, and n is the number of
 independent points beyond the cut.
+
+A rival is one of the best few candidates of each structure type and source. An ensemble has lognormal size
+distributions; its departure strength is the size of the departures from lognormal that its prior allows.
 """
 
 import math
@@ -27,132 +34,136 @@ from jaxstruc.pdf.target import Target, TargetSettings, background_terms, make_t
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 CUT_FRACTIONS = (0.6, 0.7, 0.8)
-"""Cuts as fractions of the signal's end."""
+"""Cuts, as fractions of the r at which the signal ends."""
 MIN_CUT = 8.0
-"""Å. Smallest cut."""
+"""Smallest cut, in Å."""
 MAX_HOLDOUT_RATIO = 1.5
-"""Largest r that is predicted, relative to the cut."""
+"""Largest r of a prediction, relative to the cut."""
 MIN_HOLDOUT_LENGTH = 2.0
-"""Å. Shortest range of data beyond a cut."""
+"""Shortest range of data beyond a cut, in Å."""
+MIN_SIGNAL_END = MIN_CUT + MIN_HOLDOUT_LENGTH
+"""Smallest r in Å at which the signal may end for a comparison."""
 MAX_HOLDOUT_R = 50.0
-"""Å. Largest r of the data that are used."""
+"""Largest r of the data in the comparison, in Å."""
 MIN_PREDICTION_RW = 0.01
-"""Rw below which no prediction is better than another, because the simulation's own accuracy counts there."""
+"""Rw below which predictions are considered equally good, because the simulation itself is no more accurate."""
 MIN_CLEAR_GAIN = 2.0
-"""Mean gain over the cuts from which the sample counts as single or as a distribution."""
+"""Mean gain over the cuts above which the decision is "distribution"; "single" is decided below the negative value."""
 ClusterSearch = Callable[[Target, FittedCandidates], CandidateGroup | None]
-"""Function that searches further clusters that fit a target, from fitted ones, best first."""
+"""Function that searches for further clusters that fit a target. It starts from fitted candidates, best first."""
 DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
-"""Strengths of free distributions' departures from lognormal; the one that predicts best is taken."""
+"""Departure strengths of free size distributions. The strength that predicts best is used."""
 N_LISTED_CANDIDATES = 48
-"""Number of clusters of the libraries that are fitted up to each cut."""
+"""Number of listed clusters that are fitted up to each cut."""
 N_SEARCHED_CANDIDATES = 8
 """Number of searched clusters that are fitted up to each cut."""
 R_STEP_FACTOR = 0.4
-"""Step in r of the thinned data, relative to the step that the Q range resolves."""
+"""Step in r of the thinned data, relative to the resolution pi / qmax."""
 PREDICTION_BATCH_SIZE = 32
-"""Number of clusters whose curves are predicted at once."""
+"""Number of clusters whose curves are computed at once."""
 
 
 class HoldoutCut(NamedTuple):
-    """A range that is fitted, and one beyond it that is predicted."""
+    """A cut between the fitted range of r and the predicted range."""
 
     fit_end: float
-    """Å. End of the fitted range and start of the predicted one."""
+    """End of the fitted range and start of the predicted range, in Å."""
     holdout_end: float
-    """Å. End of the predicted range."""
+    """End of the predicted range, in Å."""
 
 
 class PredictionMisfit(NamedTuple):
-    """How well a model predicts the data beyond a cut."""
+    """Misfit of a model's prediction beyond a cut."""
 
     squares: float
-    """Sum of the squared differences of data and prediction."""
+    """Sum of the squared differences between data and prediction."""
     rw: float
 
 
 class HoldoutPoints(NamedTuple):
-    """Points of r at which curves are predicted, with the transform of F(Q) to G(r) there."""
+    """Points of r at which curves are computed, with the transform from F(Q) to G(r) at these points."""
 
     r: np.ndarray
-    """Å"""
+    """Points of r, in Å."""
     q: Float[Array, " q"]
-    """1/Å, padded to one size."""
+    """Points of Q in 1/Å, padded with zeros to a common size."""
     f_to_g: Float[np.ndarray, "r q"]
+    """Matrix that transforms F(Q) to G(r)."""
 
 
 class HoldoutModels(NamedTuple):
     """The models that are fitted up to each cut."""
 
     ensemble_model: EnsembleModel
-    """Classes of clusters."""
+    """Classes of clusters in the ensemble."""
     values: FitValues
-    """Values of the best cluster's fit, from which ensembles start."""
+    """Values of the best cluster's fit, at which fits of ensembles start."""
     mean_size: float
-    """Å. Size of the best cluster, from which ensembles start."""
+    """Size of the best cluster in Å, at which fits of ensembles start."""
     libraries: Sequence[tuple[CandidateGroup, BinnedDistances]]
     """Libraries whose best clusters are fitted up to each cut."""
     rivals: CandidatePool
-    """Further clusters that are fitted up to each cut, at least one: the best few of each type and source."""
+    """Best few candidates of each type and source, at least one in total. They are fitted up to each cut."""
     free: tuple[str, ...]
     """Names of the fitted parameters."""
     departure_strengths: tuple[float, ...] = (0.0, *DEPARTURE_STRENGTHS)
-    """Strengths of the ensembles' departures from lognormal."""
+    """Departure strengths of the ensembles; 0 is a lognormal."""
     search: ClusterSearch | None = None
-    """Search for clusters that are not listed, repeated at each cut."""
+    """Search for clusters that no library lists. It is repeated for each cut."""
 
     @property
     def ensemble_names(self) -> tuple[str, ...]:
-        """Names of the fitted parameters of an ensemble."""
+        """Names of the fitted parameters that all clusters of an ensemble share."""
         return tuple(name for name in self.free if name != "scale")
 
 
 class HoldoutComparison(NamedTuple):
-    """Predictions of the models beyond one cut."""
+    """Predictions of all models beyond one cut."""
 
     cut: HoldoutCut
     n_independent: float
     """Number of independent points beyond the cut."""
     single_prediction: PredictionMisfit
     ensemble_predictions: tuple[PredictionMisfit, ...]
-    """[strength] Predictions of the ensembles."""
+    """[strength] Misfits of the ensembles."""
     rival_squares: np.ndarray
-    """[rival] Sum of squares of the rivals; NaN if the fit failed."""
+    """[rival] Sum of squared residuals of each rival; NaN if the fit failed."""
     r: np.ndarray
-    """[point] Å, to the end of the predicted range."""
+    """[point] Points of r in Å, up to the end of the predicted range."""
     g: np.ndarray
-    """[point] Data at r, in 1/Å²."""
+    """[point] Measured G(r), in 1/Å²."""
     predicted_curves: tuple[np.ndarray, ...]
-    """[point] G(r) of the best single cluster and of the ensembles, in 1/Å²."""
+    """[point] G(r) of the best single cluster and of each ensemble, in 1/Å²."""
 
 
 class CrossValidation(NamedTuple):
-    """The comparison of one cluster with ensembles, and the ensemble that describes the sample best."""
+    """Comparison of a single cluster with ensembles, and the ensemble that predicts best."""
 
     sample: str
-    """single, distribution or undecided."""
+    """Decision: "single", "distribution" or "undecided"."""
     comparisons: tuple[HoldoutComparison, ...]
     departure_strengths: tuple[float, ...]
     departure_strength: float
-    """Strength of the best ensemble's departure from lognormal; 0 for a lognormal."""
+    """Departure strength of the best ensemble; 0 for a lognormal."""
     ensemble_fit: EnsembleFit
+    """Fit of the best ensemble to the whole signal."""
     target: Target
-    """Target of that fit: all of the signal."""
+    """Target of `ensemble_fit`, which covers the whole signal."""
 
 
 class HoldoutData(NamedTuple):
-    """A measured G(r) with what targets up to a cut need."""
+    """A measured G(r) with the settings of the targets up to each cut."""
 
     r: Float[np.ndarray, " r"]
-    """Å. All data from rmin on."""
+    """Points of all data from rmin on, in Å."""
     g: Float[np.ndarray, " r"]
-    """1/Å²"""
+    """Measured G(r), in 1/Å²."""
     target: Target
-    """Target of the fits, which states instrument, bond and background."""
+    """Target of the fits of single clusters, with the settings of instrument, bond length and background."""
     signal_end: float
-    """Å. r at which the signal sinks into the noise."""
+    """Distance r in Å at which the signal falls below the noise."""
     span: TableRange
-    """Range that tables of clusters cover, to the end of the signal."""
+    """Range of distances and Q that tables of clusters cover, up to the end of the signal."""
     min_q_nodes: int
     """Number of points of Q to which all targets are padded."""
     min_basis_size: int
@@ -160,13 +171,13 @@ class HoldoutData(NamedTuple):
 
     @property
     def thinned_data(self) -> "HoldoutData":
-        """The same data with hardly more points than are independent."""
+        """Data reduced to little more than the number of independent points."""
         step = (self.r[-1] - self.r[0]) / (len(self.r) - 1)
         stride = max(1, int(R_STEP_FACTOR * np.pi / self.target.qmax / step))
         return self._replace(r=self.r[::stride], g=self.g[::stride])
 
     def target_up_to(self, rmax: float) -> Target:
-        """Return the target of the data up to an r."""
+        """Return the target of the data up to `rmax`, in Å."""
         in_range = self.r <= rmax + 1e-9
         target = self.target
         settings = TargetSettings(
@@ -184,23 +195,23 @@ class HoldoutData(NamedTuple):
 
 
 class SingleClusterFits(NamedTuple):
-    """Single clusters fitted up to a cut: the rivals, listed clusters and searched ones, in this order."""
+    """Fits of single clusters up to a cut: first rivals, then listed clusters, then searched clusters."""
 
     cluster_tables: ClusterTable
     fits: Fit
     rw: np.ndarray
-    """[cluster] Rw of the fits; infinite if the fit failed or the cluster is faulty."""
+    """[cluster] Rw of each fit; infinite if the fit failed or the cluster is faulty."""
     best_rows: list[int]
-    """Rows of the best listed and, if there was a search, of the best searched cluster."""
+    """Row of the best cluster that is not from a search; if there was a search, also the row of its best cluster."""
     n_rivals: int
 
 
 def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutCut]:
-    """Return the cuts of the data; none if too little of the signal lies beyond.
+    """Return the cuts of the data; an empty list if too little of the signal lies beyond the smallest cut.
 
     Args:
-        r: points of the data, in Å.
-        signal_end: r at which the signal sinks into the noise, in Å.
+        r: Points of the data, in Å.
+        signal_end: Distance r at which the signal falls below the noise, in Å.
     """
     signal_end = min(signal_end, float(r[-1]), MAX_HOLDOUT_R)
     selected_cuts = []
@@ -213,12 +224,17 @@ def holdout_cuts(r: Float[np.ndarray, " r"], signal_end: float) -> list[HoldoutC
 
 
 def n_independent_beyond_cut(target: Target, cut: HoldoutCut) -> float:
-    """Return the number of independent points of the range that is predicted."""
+    """Return the number of independent points in the predicted range."""
     return (cut.holdout_end - cut.fit_end) * (target.qmax - target.qmin) / math.pi
 
 
 def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPoints:
-    """Return the points at which a target's models are predicted, at other r, in Å, than were fitted."""
+    """Return the points at which models of a target are computed.
+
+    Args:
+        target: Target to which the models are fitted.
+        r: Points of r in Å, which may lie outside the fitted range.
+    """
     q, f_to_g = sine_transform(r, target.qmin, target.qmax, target.span)
     padding = (0, max(0, len(target.basis.q) - q.size))
     return HoldoutPoints(r, jnp.asarray(np.pad(q, padding), jnp.float32), np.pad(f_to_g, ((0, 0), padding)))
@@ -227,12 +243,12 @@ def make_holdout_points(target: Target, r: Float[np.ndarray, " r"]) -> HoldoutPo
 def cluster_curves(
     cluster_tables: ClusterTable, values: FitValues, points: HoldoutPoints
 ) -> Float[np.ndarray, "cluster r"]:
-    """Return G(r) of clusters' fits without background, on the host.
+    """Return G(r) of the fits of clusters without background, as NumPy arrays.
 
     Args:
-        cluster_tables: [cluster] tables of the clusters.
-        values: [cluster] values of their fits.
-        points: r of the curves.
+        cluster_tables: Tables of the clusters, with a leading axis.
+        values: Fitted values of the clusters, with a leading axis.
+        points: Points of r.
     """
     f = np.asarray(fit.structure_functions(cluster_tables, values, points.q), float)
     return np.asarray(values.scale, float)[:, None] * _damped_pdf(f, np.asarray(values.qdamp, float)[:, None], points)
@@ -241,7 +257,7 @@ def cluster_curves(
 def ensemble_curve(
     ensemble_fit: EnsembleFit, ensemble_model: EnsembleModel, points: HoldoutPoints
 ) -> Float[np.ndarray, " r"]:
-    """Return G(r) of an ensemble's fit without background, on the host."""
+    """Return G(r) of the fit of an ensemble without background, as a NumPy array."""
     return _damped_pdf(
         np.asarray(_ensemble_structure_function(ensemble_fit, ensemble_model, points.q), float),
         float(ensemble_fit.values.qdamp),
@@ -256,13 +272,13 @@ def prediction_misfit(
     *,
     n_background_terms: int = 0,
 ) -> PredictionMisfit:
-    """Return how well a curve predicts data.
+    """Return the misfit of a curve.
 
     Args:
-        r: evenly spaced, in Å.
-        observed: G(r), in 1/Å².
-        calculated: the same by a model, without a background.
-        n_background_terms: number of smooth terms of a background under the data.
+        r: Evenly spaced points, in Å.
+        observed: Measured G(r), in 1/Å².
+        calculated: G(r) of the model without background, in 1/Å².
+        n_background_terms: Number of smooth background terms that are projected out of data and model.
     """
     terms = background_terms(r, n_background_terms)
     residual, projected_data = (curve - terms @ (terms.T @ curve) for curve in (observed - calculated, observed))
@@ -271,18 +287,22 @@ def prediction_misfit(
 
 
 def log_likelihood_gain(reference: PredictionMisfit, alternative: PredictionMisfit, n_independent: float) -> float:
-    """Return the gain in the logarithm of the likelihood of an alternative over a reference."""
+    """Return the gain of an alternative over a reference in the logarithm of the likelihood."""
     return 0.5 * n_independent * math.log(reference.squares / alternative.squares)
 
 
 def decide_sample_kind(gains: Sequence[float]) -> str:
-    """Return single, distribution or undecided, by the gains of the ensemble over the single cluster at each cut."""
+    """Return "single", "distribution" or "undecided".
+
+    Args:
+        gains: Gain of the ensemble over the single cluster at each cut, in the logarithm of the likelihood.
+    """
     mean_gain = float(np.mean(gains)) if len(gains) else 0.0
     return "distribution" if mean_gain > MIN_CLEAR_GAIN else "single" if mean_gain < -MIN_CLEAR_GAIN else "undecided"
 
 
 def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossValidation:
-    """Return the comparison of one cluster with ensembles by their predictions beyond each cut."""
+    """Return the comparison of a single cluster with ensembles by their predictions beyond each cut."""
     holdout_data = holdout_data.thinned_data
     full_target = holdout_data.target_up_to(max(holdout_data.signal_end, float(holdout_data.target.r[-1])))
     lognormal_fit = _fit_lognormal(models, full_target)
@@ -320,9 +340,9 @@ def cross_validate(holdout_data: HoldoutData, models: HoldoutModels) -> CrossVal
 
 
 def posterior_fractions(validation: CrossValidation, ensemble_model: EnsembleModel) -> tuple[np.ndarray, np.ndarray]:
-    """Return the fractions of atoms in the classes [class], and draws of them from their posterior [draw, class].
+    """Return the best fractions of atoms in the classes [class], and draws from their posterior [draw, class].
 
-    Both sum to 1 over the classes.
+    The fractions sum to 1 over the classes.
     """
     best_fractions = np.asarray(validation.ensemble_fit.atom_fractions, float)
     fraction_draws = np.asarray(
@@ -350,7 +370,7 @@ def _ensemble_structure_function(ensemble_fit: EnsembleFit, ensemble_model: Ense
 
 
 def _fit_lognormal(models: HoldoutModels, target: Target) -> EnsembleFit:
-    """Return the fit of a lognormal ensemble to all of the signal."""
+    """Return the fit of a lognormal ensemble to the whole signal."""
     names = models.ensemble_names
     start_parameters = ensemble.start_parameters(
         models.ensemble_model, target.basis, models.values, names, models.mean_size
@@ -359,7 +379,7 @@ def _fit_lognormal(models: HoldoutModels, target: Target) -> EnsembleFit:
 
 
 def _mean_rw(comparisons: Sequence[HoldoutComparison], strength_index: int) -> float:
-    """Return the mean Rw of the ensembles of one strength; infinity if it is not finite."""
+    """Return the mean Rw over the cuts of the ensembles with one departure strength; infinity if it is not finite."""
     mean_rw = (
         float(np.mean([comparison.ensemble_predictions[strength_index].rw for comparison in comparisons]))
         if comparisons
@@ -393,7 +413,8 @@ def _compare_at_cut(
             ensemble_curves,
         )
     )
-    # As with the ensembles' strengths the best prediction is taken, here of the best listed and the best searched one.
+    # The better prediction of the best listed and the best searched cluster is used, because the departure strength of
+    # the ensembles is chosen by its predictions too.
     best_single = int(np.argmin([entry.squares for entry in single_predictions]))
     rival_squares = np.array([entry.squares for entry in rival_predictions])
     return HoldoutComparison(
@@ -409,7 +430,7 @@ def _compare_at_cut(
 
 
 def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleClusterFits:
-    """Return the fits of the rivals, of listed and of searched clusters to a target."""
+    """Return the fits of rivals, listed clusters and searched clusters to a target."""
     pool, n_rivals = _pool_with_libraries(models, target), len(models.rivals.group_row)
     cluster_tables = candidates.cluster_tables(pool, target)
     fits = candidates.select_rows(
@@ -425,7 +446,7 @@ def _fit_single_clusters(target: Target, models: HoldoutModels) -> SingleCluster
 
 
 def _single_curves(single_fits: SingleClusterFits, holdout_points: HoldoutPoints) -> np.ndarray:
-    """Return G(r) of the best single clusters and, after them, of the rivals."""
+    """Return G(r) of the best single clusters, followed by G(r) of the rivals."""
     predicted_rows = np.array([*single_fits.best_rows, *range(single_fits.n_rivals)])
     padded_rows = np.pad(predicted_rows, (0, max(0, PREDICTION_BATCH_SIZE - len(predicted_rows))), mode="edge")
     return cluster_curves(
@@ -438,7 +459,7 @@ def _single_curves(single_fits: SingleClusterFits, holdout_points: HoldoutPoints
 def _ensemble_curves(
     target: Target, models: HoldoutModels, holdout_points: HoldoutPoints, effective_fraction: float
 ) -> list[np.ndarray]:
-    """Return G(r) of the ensembles of each strength, fitted to a target."""
+    """Return G(r) of the ensembles that are fitted to a target, one for each departure strength."""
     names = models.ensemble_names
     start_parameters = ensemble.start_parameters(
         models.ensemble_model, target.basis, models.values, names, models.mean_size
@@ -459,7 +480,7 @@ def _ensemble_curves(
 
 
 def _pool_with_libraries(models: HoldoutModels, target: Target) -> CandidatePool:
-    """Return the rivals, and after them the listed clusters that fit a target best."""
+    """Return the rivals, followed by the listed clusters that fit a target best."""
     groups = list(models.rivals.groups)
     group_columns, row_columns = [models.rivals.group_index], [models.rivals.group_row]
     for library_group, binned_distances in models.libraries:
@@ -477,7 +498,7 @@ def _pool_with_libraries(models: HoldoutModels, target: Target) -> CandidatePool
 def _append_searched(
     single_fits: SingleClusterFits, searched_group: CandidateGroup, target: Target, free: tuple[str, ...]
 ) -> SingleClusterFits:
-    """Return single clusters with the best few of a search, fitted, at their ends."""
+    """Return the fits of single clusters, followed by the fits of the best few clusters of a search."""
     n_listed = len(single_fits.rw)
     searched_pool = candidates.candidate_pool(
         [searched_group._replace(rows=searched_group.rows[:N_SEARCHED_CANDIDATES])]

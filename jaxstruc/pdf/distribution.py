@@ -1,6 +1,10 @@
-"""The sizes and types of a sample's particles with 90 % intervals, and the comparison that they rest on.
+"""Distribution of the sizes and types of a sample's particles, with 90 % intervals.
 
-The comparison asks whether a sample is one cluster or a distribution of particles, given the clusters of a library.
+The clusters of a library are grouped into classes of equal packing and similar size. An ensemble has a fraction of the
+atoms in each class. `cross_validate_sample` compares a single cluster with such ensembles and decides whether the
+sample is a distribution of particles. `describe_distribution` summarizes the best ensemble.
+
+The size of a particle is the diameter of a sphere of equal volume, in Å.
 """
 
 import math
@@ -26,95 +30,105 @@ from jaxstruc.scattering.cluster_tables import TableRange
 from jaxstruc.statistics import Interval, interval_about
 
 INTERVAL_FACTORS = {"mean": 1.1, "width": 1.5, "share": 2.2}
-"""Factors that widen the posterior's intervals of mean, width and shares of types, because real particles are no means
-of classes. They are chosen so that 90 % of simulated samples lie within; coverage is reported for other samples."""
+"""Factors that widen the posterior intervals of the mean, the width and the shares of types, because real particles
+differ from the mean of their class. The factors are chosen so that the intervals contain 90 % of simulated samples."""
 MIN_ENSEMBLE_CLUSTERS = 10
-"""Smallest number of clusters of a library of which a distribution is made."""
+"""Smallest number of clusters in a library for a distribution."""
 RIVALS_PER_TYPE = 2
-"""Number of candidates of each type that are compared beyond the fit."""
+"""Number of candidates of each type whose predictions are compared."""
 RIVALS_PER_SOURCE = 4
-"""Number of candidates of each source that are compared beyond the fit."""
+"""Number of candidates of each source whose predictions are compared."""
 RANGE_STEP, HOLDOUT_BASIS_MARGIN = 10.0, 20.0
-"""Å, step in which the end of the data is rounded up; number of functions of a basis beyond its independent points."""
+"""Multiple to which the end of the data is rounded up, in Å; number of basis functions in excess of the number of
+independent points."""
 QMAX_STEP, Q_POINTS_STEP = 8.0, 128.0
-"""1/Å, step in which Q of clusters' tables is rounded up; step in which the number of points of Q is."""
+"""Multiple to which qmax of the tables of clusters is rounded up, in 1/Å; multiple to which the number of points of Q
+is rounded up."""
 LARGE_SIZE_FRACTION, MAX_LARGE_SIZE_SHARE = 0.85, 0.2
-"""Fraction of the largest size from which a size is large, and share of atoms in large sizes that is remarked on."""
+"""Fraction of the largest size above which a size is called large; smallest share of atoms in large sizes for a
+remark."""
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """How well models that are fitted up to a cut predict the data beyond it."""
+    """Predictions of the data beyond a cut by models that are fitted up to the cut."""
 
     cut: float
-    """Å. End of the fitted range and start of the predicted one."""
+    """End of the fitted range and start of the predicted range, in Å."""
     end: float
-    """Å. End of the predicted range."""
+    """End of the predicted range, in Å."""
     points: float
-    """Number of independent points of the predicted range."""
+    """Number of independent points in the predicted range."""
     single: float
-    """Rw of the best cluster in the predicted range."""
+    """Rw of the best single cluster in the predicted range."""
     ensemble: float
-    """Rw of the ensemble there."""
+    """Rw of the ensemble in the predicted range."""
     gain: float
-    """Gain of the ensemble over the cluster in the logarithm of the likelihood."""
+    """Gain of the ensemble over the single cluster in the logarithm of the likelihood."""
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """A sample as a distribution of particles, and whether it is a distribution."""
+    """Description of a sample as a distribution of particles, with the decision whether it is a distribution."""
 
     sample: str
-    """single, distribution or undecided."""
+    """Decision of the cross-validation: "single", "distribution" or "undecided"."""
     method: str
-    """parametric: a lognormal for each type; free: smooth in the logarithm of the size."""
+    """Form of the size distribution: "parametric" is a lognormal for each packing, "free" is any smooth function of the
+    logarithm of the size."""
     rw: float
-    """Rw of the ensemble over the range of the fits of single clusters."""
+    """Rw of the ensemble over the range in which single clusters are fitted."""
     mean_diameter: Interval
-    """Å. Diameter of spheres of equal volume, weighted by volume."""
+    """Volume-weighted mean diameter of spheres of equal volume, in Å."""
     width: Interval
-    """Standard deviation of the diameter over its mean, weighted by volume."""
+    """Volume-weighted standard deviation of the diameter, relative to the mean."""
     type_shares: dict[str, Interval]
-    """Share of atoms by type, the largest first."""
+    """Share of the atoms in particles of each type, the largest first."""
     holdouts: tuple[Holdout, ...]
-    """Predictions beyond each cut, from which `sample` is decided."""
+    """Predictions beyond each cut, which decide `sample`."""
     types: tuple[str, ...]
     """Types of the rows of `volume` and `number`."""
     size: np.ndarray
-    """[size] Å. Diameters of spheres of equal volume, evenly spaced in the logarithm."""
+    """[size] Diameters of spheres of equal volume in Å, evenly spaced in the logarithm."""
     volume: np.ndarray
-    """[type, size] Shares of atoms; the sum is 1."""
+    """[type, size] Volume-weighted distribution: shares of atoms, with the sum 1."""
     volume_low: np.ndarray
-    """[size] Ends of the 90 % band of the sum over types."""
+    """[size] Lower end of the 90 % band of `volume`, summed over types."""
     volume_high: np.ndarray
+    """[size] Upper end of the 90 % band of `volume`, summed over types."""
     number: np.ndarray
-    """[type, size] Shares of particles; the sum is 1."""
+    """[type, size] Number-weighted distribution: shares of particles, with the sum 1."""
     number_low: np.ndarray
+    """[size] Lower end of the 90 % band of `number`, summed over types."""
     number_high: np.ndarray
+    """[size] Upper end of the 90 % band of `number`, summed over types."""
     r: np.ndarray
-    """[point] Å. r of the data and the predictions of the middle cut."""
+    """[point] Points of r of the data and of the predictions for the middle cut, in Å."""
     observed: np.ndarray
-    """[point] G(r) of the data, in 1/Å²; the next two have the same unit."""
+    """[point] Measured G(r), in 1/Å²."""
     predicted: np.ndarray
-    """[point] Prediction of the ensemble."""
+    """[point] G(r) of the ensemble that is fitted up to the middle cut, in 1/Å²."""
     predicted_single: np.ndarray
-    """[point] Prediction of the best single cluster."""
+    """[point] G(r) of the best single cluster that is fitted up to the middle cut, in 1/Å²."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
     @property
     def rw_holdout_ensemble(self) -> float | None:
-        """Mean Rw of the ensemble over the ranges that are held out; None if there are none."""
+        """Mean Rw of the ensemble over the predicted ranges; None if there is no cut."""
         return float(np.mean([holdout.ensemble for holdout in self.holdouts])) if self.holdouts else None
 
     @property
     def rw_holdout_single(self) -> float | None:
-        """Mean Rw of the best single cluster over the same ranges."""
+        """Mean Rw of the best single cluster over the predicted ranges; None if there is no cut."""
         return float(np.mean([holdout.single for holdout in self.holdouts])) if self.holdouts else None
 
     @property
     def rw_holdout(self) -> float | None:
-        """Mean Rw over the same ranges of the model that `sample` names; of the better one if it is undecided."""
+        """Mean Rw over the predicted ranges of the model that `sample` names, or of the better model if undecided.
+
+        The value is None if there is no cut.
+        """
         if not self.holdouts:
             return None
         rw_by_model = {"single": self.rw_holdout_single, "distribution": self.rw_holdout_ensemble}
@@ -122,7 +136,7 @@ class Distribution:
 
     @property
     def table(self) -> dict[str, np.ndarray]:
-        """The distribution as columns by name: diameter in Å, shares by volume and by number, of all and by type."""
+        """Columns of the distribution by name: diameter in Å, shares by volume and number, in total and by type."""
         columns = {"diameter": self.size}
         for name in ("volume", "number"):
             columns[name] = getattr(self, name).sum(axis=0)
@@ -135,7 +149,7 @@ class Distribution:
 
 
 class LibraryClasses(NamedTuple):
-    """A library with its classes of sizes and its binned distances."""
+    """A library with its size classes and its binned distances."""
 
     group: CandidateGroup
     size_classes: SizeClasses
@@ -144,40 +158,41 @@ class LibraryClasses(NamedTuple):
 
 
 class LibraryCache(NamedTuple):
-    """Data of libraries that the measurements of a run share, by the identity of the library."""
+    """Tables of libraries that all measurements of a run share, by `id(library)`."""
 
     library_classes: dict[tuple[int, TableRange], LibraryClasses | None]
-    """Classes of a library for a range of tables; None if the library has too few clusters."""
+    """Size classes of a library, by the range that its tables cover; None if the library has too few clusters."""
     binned_distances: dict[int, BinnedDistances]
-    """Binned distances of a whole library for screening."""
+    """Binned distances of a whole library for the screening."""
 
 
 class HoldoutOptions(NamedTuple):
-    """Choices of a comparison of one cluster with many."""
+    """Options of the comparison of a single cluster with a distribution."""
 
     free: tuple[str, ...]
     """Names of the fitted parameters."""
     method: str
-    """auto, parametric or free."""
+    """Form of the size distribution: "auto", "parametric" or "free"."""
     library_rows: np.ndarray
     """Rows of the library whose best clusters are fitted up to each cut."""
     search: cross_validation.ClusterSearch | None = None
-    """Search for clusters that are not listed, repeated at each cut."""
+    """Search for clusters that no library lists. It is repeated for each cut."""
 
 
 class SampleComparison(NamedTuple):
-    """The comparison of one cluster with many by predictions beyond the fit."""
+    """Comparison of a single cluster with a distribution by predictions beyond the fitted range."""
 
     validation: CrossValidation
     library_classes: LibraryClasses
     type_gains: dict[str, float]
-    """Gain of each type in the logarithm of the likelihood, by its best predictions; the best type has 0."""
+    """Gain of the best predictions of each type over those of the best type, in the logarithm of the likelihood. The
+    gain is 0 or negative."""
     signal_end: float
-    """Å. r at which the signal sinks into the noise."""
+    """Distance r in Å at which the signal falls below the noise."""
 
     @property
     def is_distribution(self) -> bool:
-        """Whether the sample is a distribution of particles."""
+        """Whether the decision is "distribution"."""
         return self.validation.sample == "distribution"
 
 
@@ -186,12 +201,12 @@ def size_intervals(
     fraction_draws: Float[np.ndarray, "draw class"],
     class_sizes: Float[np.ndarray, " class"],
 ) -> tuple[Interval, Interval]:
-    """Return the intervals of mean and width of the sizes.
+    """Return the mean and the relative width of the volume-weighted size distribution, with 90 % intervals.
 
     Args:
-        atom_fractions: fraction of atoms in each class.
-        fraction_draws: draws of these fractions from the posterior.
-        class_sizes: size of each class, in Å.
+        atom_fractions: Fraction of atoms in each class.
+        fraction_draws: Draws of these fractions from the posterior.
+        class_sizes: Size of each class, in Å.
     """
 
     def moments(fractions):
@@ -208,12 +223,12 @@ def size_intervals(
 def type_intervals(
     atom_fractions: Float[np.ndarray, " class"], fraction_draws: Float[np.ndarray, "draw class"], types: np.ndarray
 ) -> dict[str, Interval]:
-    """Return the share of atoms of each type, the largest first.
+    """Return the share of atoms of each type with its 90 % interval, the largest share first.
 
     Args:
-        atom_fractions: fraction of atoms in each class.
-        fraction_draws: draws of these fractions from the posterior.
-        types: structure type of each class.
+        atom_fractions: Fraction of atoms in each class.
+        fraction_draws: Draws of these fractions from the posterior.
+        types: Structure type of each class.
     """
     intervals = {}
     for name in dict.fromkeys(types.tolist()):
@@ -230,16 +245,16 @@ def type_intervals(
 def tabulate_fractions(
     atom_fractions: Float[np.ndarray, "*draw class"], classes: SizeClasses, types: tuple[str, ...]
 ) -> tuple[Float[np.ndarray, "*draw type size"], Float[np.ndarray, "*draw type size"]]:
-    """Return the fractions by volume and by number of each type and size; each sum to 1.
+    """Return the volume fractions and the number fractions of each type and size. Each array sums to 1.
 
     Args:
-        atom_fractions: fraction of atoms in each class.
-        classes: the classes.
-        types: structure types, in the order of the rows.
+        atom_fractions: Fraction of atoms in each class, with the sum 1.
+        classes: Size classes.
+        types: Structure types in the order of the rows of the result.
     """
     type_rows = np.array([types.index(name) for name in classes.structure_types])
     volume, number = (np.zeros((*atom_fractions.shape[:-1], len(types), len(classes.size_grid))) for _ in range(2))
-    for column in range(len(classes.mean_size)):  # a type and a size may have classes of several packings
+    for column in range(len(classes.mean_size)):  # classes of several packings may share a type and a size
         index = (..., type_rows[column], classes.size_index[column])
         volume[index] += atom_fractions[..., column]
         number[index] += atom_fractions[..., column] / classes.mean_size[column] ** 3
@@ -256,39 +271,39 @@ def cross_validate_sample(
     options: HoldoutOptions,
     library_cache: LibraryCache,
 ) -> SampleComparison | str:
-    """Return the comparison of one cluster with many, or why there is none.
+    """Return the comparison of a single cluster with a distribution, or a remark why no comparison is possible.
 
     Args:
-        measurement: the data.
-        target: target of the fits.
-        groups: candidates of each source, as listed.
-        fitted_candidates: the candidates that were fitted, best first.
-        signal_end: r at which the signal sinks into the noise, in Å.
-        options: parameters, method, rows of the library and search for the fits up to each cut.
-        library_cache: cache of the run.
+        measurement: Measured PDF.
+        target: Target of the fits of single clusters.
+        groups: All candidates of each source.
+        fitted_candidates: Fitted candidates, best first.
+        signal_end: Distance r at which the signal falls below the noise, in Å.
+        options: Parameters, form of the distribution, rows of the library and search for the fits up to each cut.
+        library_cache: Cache of the run, to which the tables of the library are added.
     """
     holdout_data = _holdout_data(measurement, target, min(signal_end, cross_validation.MAX_HOLDOUT_R))
     library_groups = [group for group in groups if group.source != "network"]
     if not library_groups:
-        return "no distribution: it takes a library"
+        return "no size distribution was fitted, because there is no library: use --sources both"
     library_classes = _library_classes(library_groups[0], holdout_data, library_cache)
     if library_classes is None:
-        return f"no distribution: the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
+        return f"no size distribution was fitted, because the library has fewer than {MIN_ENSEMBLE_CLUSTERS} clusters"
     rivals, rival_types = _select_rivals(fitted_candidates)
     models = _holdout_models(library_classes, fitted_candidates, rivals, target, options)
     try:
         validation = cross_validation.cross_validate(holdout_data, models)
-    except ValueError as error:  # data too short to be cut
-        return f"no distribution: {error}"
+    except ValueError as error:  # too few independent points below a cut
+        return f"no size distribution was fitted: {error}"
     return SampleComparison(validation, library_classes, _type_gains(validation, rival_types), holdout_data.signal_end)
 
 
 def describe_distribution(sample_comparison: SampleComparison, target: Target) -> Distribution:
-    """Return the sample as a distribution of particles.
+    """Return the description of the sample as a distribution of particles.
 
     Args:
-        sample_comparison: the comparison of one cluster with many.
-        target: target of the fits of single clusters.
+        sample_comparison: Comparison of a single cluster with a distribution.
+        target: Target of the fits of single clusters.
     """
     validation, classes = sample_comparison.validation, sample_comparison.library_classes.size_classes
     ensemble_model = sample_comparison.library_classes.ensemble_model
@@ -324,11 +339,14 @@ def describe_distribution(sample_comparison: SampleComparison, target: Target) -
 
 
 def size_limit_remark(ensemble: Distribution) -> str:
-    """Return the remark that a distribution reaches the largest sizes of the library; empty if it does not."""
+    """Return a remark if a distribution reaches the largest sizes that it can contain; otherwise an empty string."""
     is_large = ensemble.size > LARGE_SIZE_FRACTION * ensemble.size[-1]
     if (share := float(ensemble.volume[:, is_large].sum())) < MAX_LARGE_SIZE_SHARE:
         return ""
-    return f"{share:.0%} of the atoms lie in particles as large as any known, {ensemble.size[-1]:.0f} Å"
+    return (
+        f"{share:.0%} of the atoms are in particles close to {ensemble.size[-1]:.0f} Å, the largest size that a "
+        "distribution can contain: the true sizes may be larger"
+    )
 
 
 def _holdout_models(
@@ -360,7 +378,7 @@ def _holdout_models(
 
 
 def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
-    """Return the Rw of the ensemble over the range of the fits of single clusters."""
+    """Return the Rw of the ensemble over the range in which single clusters are fitted."""
     validation = sample_comparison.validation
     holdout_points = cross_validation.make_holdout_points(validation.target, target.r)
     ensemble_curve = cross_validation.ensemble_curve(
@@ -372,7 +390,7 @@ def _ensemble_rw(sample_comparison: SampleComparison, target: Target) -> float:
 
 
 def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:
-    """Return how well the best cluster and the best ensemble predict the data beyond each cut."""
+    """Return the predictions of the best single cluster and the best ensemble beyond each cut."""
     strength_index = validation.departure_strengths.index(validation.departure_strength)
     holdouts = []
     for comparison in validation.comparisons:
@@ -391,7 +409,10 @@ def _holdouts(validation: CrossValidation) -> tuple[Holdout, ...]:
 
 
 def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return r, the data and the predictions of cluster and ensemble for the middle cut; empty if there is no cut."""
+    """Return r, the data, and the predictions of the single cluster and the ensemble for the middle cut.
+
+    The arrays are empty if there is no cut.
+    """
     if not validation.comparisons:
         no_points = np.zeros(0)
         return no_points, no_points, no_points, no_points
@@ -401,7 +422,7 @@ def _middle_prediction(validation: CrossValidation) -> tuple[np.ndarray, np.ndar
 
 
 def _holdout_data(measurement: Measurement, target: Target, signal_end: float) -> cross_validation.HoldoutData:
-    """Return the data, with sizes of arrays rounded up by the end of the signal so that few compilations do."""
+    """Return the data for the cuts. The sizes of arrays are rounded up so that similar files share compilations."""
     in_range = measurement.r >= target.r[0] - 1e-9
     r, g = measurement.r[in_range], measurement.g[in_range]
     r_end = _round_up(max(signal_end, float(target.r[-1])), RANGE_STEP)
@@ -428,7 +449,10 @@ def _round_up(value: float, step: float) -> float:
 def _library_classes(
     group: CandidateGroup, holdout_data: cross_validation.HoldoutData, library_cache: LibraryCache
 ) -> LibraryClasses | None:
-    """Return a library's classes, made once for a run and range of tables; None if it has too few clusters."""
+    """Return the size classes of a library; None if it has too few clusters.
+
+    They are computed once for each run and range of the tables.
+    """
     key = id(group.library), holdout_data.span
     if key not in library_cache.library_classes:
         library_cache.library_classes[key] = None
@@ -450,7 +474,7 @@ def _library_classes(
 
 
 def _candidate_packings(group: CandidateGroup) -> np.ndarray:
-    """Return the packing of each candidate: by its rule, or by its atoms if the user lists it."""
+    """Return the packing of each candidate: by its family, or by its atoms if it comes from the user's files."""
     if group.source == "library":
         return size_classes.candidate_packings(group.library, group.rows)
     return np.array(
@@ -464,7 +488,7 @@ def _candidate_packings(group: CandidateGroup) -> np.ndarray:
 
 
 def _select_rivals(fitted_candidates: FittedCandidates) -> tuple[CandidatePool, list[str]]:
-    """Return the best few candidates of each type and source, and their types."""
+    """Return the best few candidates of each type and of each source, and their types."""
     pool = fitted_candidates.pool
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
     usable_rows = np.flatnonzero(np.isfinite(fitted_candidates.fits.rw) & ~pool.is_invalid)
@@ -482,7 +506,7 @@ def _select_rivals(fitted_candidates: FittedCandidates) -> tuple[CandidatePool, 
 
 
 def _type_gains(validation: CrossValidation, rival_types: Sequence[str]) -> dict[str, float]:
-    """Return the mean gain of each type over the best one; empty if there is no cut."""
+    """Return the mean gain of each type over the best type at each cut; empty if there is no cut."""
     gains: dict[str, list[float]] = {}
     for comparison in validation.comparisons:
         best_squares = {
@@ -492,7 +516,7 @@ def _type_gains(validation: CrossValidation, rival_types: Sequence[str]) -> dict
             for type_name in set(rival_types)
         }
         minimum_squares = min(best_squares.values(), default=np.inf)
-        if not np.isfinite(minimum_squares):  # no rival could be fitted there
+        if not np.isfinite(minimum_squares):  # no rival could be fitted up to this cut
             continue
         for type_name, squares in best_squares.items():
             gains.setdefault(type_name, []).append(

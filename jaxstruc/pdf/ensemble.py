@@ -1,9 +1,14 @@
-r"""A sample as a distribution of particles: shares of atoms over classes of clusters, fitted to a measured G(r).
+r"""Fit of a distribution of particles to a measured G(r): the fractions of atoms in classes of clusters.
 
-G(r), normalised to an atom, adds up by shares of atoms, $G = \sum_k \varphi_k G_k$ with $\varphi_k \ge 0$, which
-`ensemble_model` has by packing and size. What it takes has a Gaussian prior, and the best is found by Gauss-Newton
-steps: the curves are linear in what is shared about the last step, so that a step costs as much as one evaluation of
-all classes, and the distribution is descended in between. The covariance at the best gives the intervals (Laplace).
+The G(r) of an ensemble, per atom, is the sum over classes $G = \sum_k \varphi_k G_k$ with the fractions of atoms
+$\varphi_k \ge 0$. `ensemble_model` computes the fractions from the parameters of a size distribution for each packing.
+All classes share the values of the fit parameters (the shared parameters, e.g. Uiso) and the contraction of small
+particles.
+
+The parameters have Gaussian priors, and the fit maximizes their posterior. The curves $G_k$ are linearized in the
+shared parameters, which costs one evaluation of all classes. The Levenberg-Marquardt algorithm then descends in all
+parameters with the linearized curves, and the curves are linearized again at its end. The covariance at the maximum
+gives the intervals (Laplace approximation).
 """
 
 import math
@@ -24,60 +29,60 @@ from jaxstruc.pdf.target import FitBasis
 from jaxstruc.statistics import rounding_of_squares, squares_floor
 
 WIDTH_PRIOR = (0.2, 0.7)
-"""Usual width of a distribution, and how far its logarithm strays."""
+"""Prior on the relative width of a size distribution: median, and standard deviation of its logarithm."""
 PACKING_PRIOR = (0.3, 0.4)
-"""How far the logarithms of the packings' mean sizes, and of their widths, stray from those of all."""
+"""Standard deviations of the logarithms of a packing's mean size and width about those that all packings share."""
 SIZE_PRIOR = 1.0
-"""How far the logarithm of the mean size strays from where it is sought first."""
+"""Standard deviation of the logarithm of the shared mean size about its first guess."""
 CONTRACTION_PRIOR = 0.15
-"""Å. How far the contraction strays from none: 1 % at 15 Å."""
+"""Standard deviation of the contraction about 0, in Å: a particle of 15 Å contracts by about 1 %."""
 N_LINEARIZATIONS, N_LINEARIZATIONS_FREE, MAX_STEPS = 4, 2, 14
-"""Gauss-Newton steps in what is shared; of a free distribution, which starts from the lognormal; and most steps of
-Levenberg and Marquardt in the distribution at each."""
+"""Number of linearizations for a lognormal ensemble and for a free one, which starts from the lognormal fit; largest
+number of Levenberg-Marquardt steps for each linearization."""
 COST_TOLERANCE = 0.02
-"""Fall of twice the negative logarithm of the posterior at which a descent in the distribution is done."""
+"""Decrease of the cost in a step below which a descent ends. The cost is -2 ln(posterior)."""
 START_MEAN_FACTORS = (0.6, 0.75, 0.9, 1.0, 1.15, 1.4, 1.8)
-"""Mean sizes tried for the start, relative to the first guess."""
+"""Mean sizes that are compared for the start, relative to the first guess."""
 START_WIDTHS = (0.08, 0.2, 0.4)
-"""Widths tried for the start."""
+"""Widths of ln(size) that are compared for the start."""
 MIN_LOG_WIDTH, MAX_LOG_WIDTH = math.log(0.04), math.log(1.0)
-"""Bounds of the logarithm of a width."""
+"""Bounds on the logarithm of a width."""
 MAX_DISTRIBUTION_STEP = 0.7
-"""Of a step in the distribution."""
+"""Largest change of a parameter of the size distributions in one step."""
 MAX_SHARED_STEP = 0.12
-"""Of a step in what is shared, in parts of the range between the bounds."""
+"""Largest change of a shared parameter in one step, as a fraction of the range between its bounds."""
 N_POSTERIOR_DRAWS = 800
-"""Of the posterior."""
+"""Number of draws from the posterior."""
 MIN_ATOM_FRACTION = 0.03
-"""Share below which the sizes of a packing are held in draws."""
+"""Fraction of atoms in a packing below which draws keep its size distribution fixed."""
 
 
 class EnsembleFit(NamedTuple):
-    """The best ensemble of a strength."""
+    """Best ensemble for one strength of the departures from lognormal."""
 
     parameters: EnsembleParameters
     values: FitValues
-    """Shared; the scale is the sum of the shares."""
+    """Values that all classes share. The scale is the sum of `atom_fractions`."""
     atom_fractions: Float[Array, " class"]
-    """Of atoms; times the scale."""
+    """Fraction of atoms in each class, times the scale."""
     squares: Float[Array, ""]
-    """Sum of the squares of data less model."""
+    """Sum of the squared residuals."""
     rw: Float[Array, ""]
     precision: Float[Array, "parameter parameter"]
-    """Of the guess, ravelled: the inverse of its covariance."""
+    """Inverse of the covariance of the raveled parameters."""
 
 
 def start_parameters(
     model: EnsembleModel, basis: FitBasis, values: FitValues, names: tuple[str, ...], mean_size: float
 ) -> EnsembleParameters:
-    """Return where a fit starts: the best of a few means and widths, with the shares of packings that fit them.
+    """Return the start of a fit: the best of a few mean sizes and widths, with least-squares fractions of the packings.
 
     Args:
-        model: the classes.
-        basis: the data.
-        values: of a single cluster's fit.
-        names: of the shared values.
-        mean_size: first guess of the mean size, in Å.
+        model: Classes of clusters.
+        basis: Data in the basis of a target.
+        values: Fitted values of a single cluster.
+        names: Names of the shared parameters.
+        mean_size: First guess of the mean size, in Å.
     """
     shared_values = jnp.stack([getattr(values, name) for name in names])
     normalized_values = jnp.clip(fit.values_to_fractions(shared_values, names, basis), 0.02, 0.98)
@@ -121,7 +126,7 @@ def _start_parameters(
 def _nonnegative_amounts(
     packing_curves: Float[Array, "packing basis"], data
 ) -> tuple[Float[Array, " packing"], Float[Array, ""]]:
-    """Return about the non-negative least squares, each at least a little of the sum, and what is left."""
+    """Return approximate non-negative least-squares amounts, at least 1 % of their sum, and the squared residual."""
     normal_matrix, slope = packing_curves @ packing_curves.T, packing_curves @ data
     diagonal = jnp.maximum(jnp.diagonal(normal_matrix), 1e-12)
 
@@ -146,15 +151,16 @@ def fit_ensemble(
     strength: float,
     effective_fraction: float = 1.0,
 ) -> EnsembleFit:
-    """Return the best ensemble.
+    """Return the ensemble with the largest posterior.
 
     Args:
-        model: the classes.
-        basis: the data.
-        guess: where to start.
-        names: of the shared values, all that is fitted but the scale.
-        strength: of departures from lognormal.
-        effective_fraction: share of the independent points that count: a misfit that is no noise varies slowly.
+        model: Classes of clusters.
+        basis: Data in the basis of a target.
+        guess: Parameters at the start.
+        names: Names of the shared parameters: all fitted parameters without the scale.
+        strength: Strength of the departures from lognormal.
+        effective_fraction: Effective number of independent points, relative to the number for white noise. It is below
+            1 if the misfit is correlated along r.
     """
     steps = jnp.asarray(N_LINEARIZATIONS if strength == 0 else N_LINEARIZATIONS_FREE)
     strength_array, fraction_array = (jnp.asarray(number, jnp.float32) for number in (strength, effective_fraction))
@@ -169,16 +175,17 @@ def fit_series(
     names: tuple[str, ...],
     effective_fraction: float = 1.0,
 ) -> EnsembleFit:
-    """Return the best lognormal ensembles of many curves with the same ranges of Q and r, with a leading axis.
+    """Return the best lognormal ensembles of many curves with equal ranges of Q and r, with a leading axis of curves.
 
-    The classes' curves are made twice for all: linear about the guess, and about the middle of what was found.
+    The curves of the classes are linearized twice for all data together: at the guess, and at the median of the
+    parameters of the first fits.
 
     Args:
-        model: the classes.
-        bases: the data, alike but for the curve.
-        guess: where all start, of one of them; its free part is left out.
-        names: of the shared values.
-        effective_fraction: as in `fit`.
+        model: Classes of clusters.
+        bases: Data of each curve. Everything except the data must be equal.
+        guess: Parameters at the start of all fits. Its departures from lognormal are ignored.
+        names: Names of the shared parameters.
+        effective_fraction: Effective number of independent points, relative to the number for white noise.
     """
     lognormal_model = replace(model, smooth_modes=model.smooth_modes[:, :0])
     start = guess._replace(mode_weights=guess.mode_weights[:, :0])
@@ -198,18 +205,20 @@ def fit_series(
 
 
 class _Prior(NamedTuple):
-    """What is usual, and the bounds, of a guess ravelled."""
+    """Prior and bounds of the raveled parameters."""
 
     total_fraction: Float[Array, ""]
+    """Sum of the fractions of all packings at the start, times the scale."""
     log_mean_size: Float[Array, ""]
+    """Logarithm of the first guess of the mean size in Å."""
     lower_bound: Float[Array, " parameter"]
     upper_bound: Float[Array, " parameter"]
     is_shared: Float[Array, " parameter"]
-    """1 for what all packings share: places and contraction."""
+    """1 for shared parameters and the contraction; 0 for parameters of the size distributions."""
 
 
 class _LinearizedCurves(NamedTuple):
-    """The curves of all classes, linear in what is shared about a guess."""
+    """Curves of all classes, linearized in the shared parameters about a reference."""
 
     reference: EnsembleParameters
     curves_by_class: Float[Array, "class basis"]
@@ -217,7 +226,7 @@ class _LinearizedCurves(NamedTuple):
 
 
 class _BestPoint(NamedTuple):
-    """The best guess that has been evaluated with its own curves."""
+    """Best parameters so far that were evaluated with exact curves."""
 
     point: Float[Array, " parameter"]
     normal_matrix: Float[Array, "parameter parameter"]
@@ -226,7 +235,7 @@ class _BestPoint(NamedTuple):
 
 
 class _DescentState(NamedTuple):
-    """Where a descent in the distribution stands."""
+    """State of a Levenberg-Marquardt descent after some steps."""
 
     point: Float[Array, " parameter"]
     trial_point: Float[Array, " parameter"]
@@ -237,7 +246,7 @@ class _DescentState(NamedTuple):
     steps: Int[Array, ""]
     converged: Bool[Array, ""]
     start_values: tuple[Float[Array, ""], Float[Array, "parameter parameter"]]
-    """Cost and normal matrix of the start."""
+    """Cost and normal matrix at the start."""
 
 
 @partial(jax.jit, static_argnames="names")
@@ -300,7 +309,7 @@ def _fit_series(
     *,
     names,
 ) -> EnsembleFit:
-    """Return the lognormal fits of several curves, linear about what their middle one shares."""
+    """Return the lognormal fits of several curves, with class curves linearized at the median parameters."""
     strength = jnp.zeros(())
 
     def fit_curve(start_point, data, norm, unmodelled_squares, linear_curves):
@@ -313,7 +322,7 @@ def _fit_series(
             )
             return _cost(parameters, curves_by_class, model, curve_basis, prior, strength, effective_fraction)[0]
 
-        guess_is_better = cost(guess) < cost(start_point)  # what other curves have found may be worse with these
+        guess_is_better = cost(guess) < cost(start_point)  # the first fit may be worse than the guess here
         start_point = jax.tree.map(lambda first, last: jnp.where(guess_is_better, first, last), guess, start_point)
         descent = _levenberg_marquardt(
             start_point, linear_curves, model, curve_basis, prior, strength, effective_fraction
@@ -375,7 +384,7 @@ def _levenberg_marquardt(
     strength,
     effective_fraction,
 ) -> _DescentState:
-    """Return the end, the best guess with linear curves, of a descent by Levenberg and Marquardt."""
+    """Return the final state of a Levenberg-Marquardt descent with linearized curves, at its best point."""
     start_point, unravel = ravel_pytree(guess)
     reference_point = ravel_pytree(linear_curves.reference)[0]
     max_step = jnp.where(prior.is_shared > 0, MAX_SHARED_STEP, MAX_DISTRIBUTION_STEP)
@@ -426,7 +435,7 @@ def _levenberg_marquardt(
 
 
 def _lower_cost_point(new: _BestPoint, old: _BestPoint) -> _BestPoint:
-    """Return the one of the lower cost."""
+    """Return the point with the lower cost."""
     return jax.tree.map(lambda last, first: jnp.where(new.cost < old.cost, last, first), new, old)
 
 
@@ -440,7 +449,7 @@ def _cost_derivatives(
     strength,
     effective_fraction,
 ):
-    """Return twice the negative logarithm of the posterior, half its slope, half its curvature, and its rounding."""
+    """Return the cost -2 ln(posterior), half its gradient and approximate Hessian, and its rounding error."""
     parameters = unravel(point)
     curves_by_class = linear_curves.curves_by_class + linear_curves.slopes @ _shared_displacement(
         parameters, linear_curves.reference
@@ -449,15 +458,15 @@ def _cost_derivatives(
     fractions = parameters.sqrt_fraction[model.packing] ** 2 * fractions_by_class
     residual = basis.data - fractions @ curves_by_class
     squares, n_effective = _squares(residual, basis), effective_fraction * basis.n_independent
-    weight = n_effective / squares  # the derivative of (points / 2) ln squares
+    weight = n_effective / squares  # derivative of n_effective * ln(squares)
     fraction_jacobian = jax.jacfwd(lambda vector: atom_fractions(unravel(vector), model, strength))(point)
     jacobian = curves_by_class.T @ fraction_jacobian
     shared_jacobian = jnp.einsum("c,cbx->bx", fractions, linear_curves.slopes)
-    jacobian = jacobian.at[:, -shared_jacobian.shape[1] :].add(shared_jacobian)  # places and contraction come last
+    jacobian = jacobian.at[:, -shared_jacobian.shape[1] :].add(shared_jacobian)  # these come last
     prior_residuals = lambda vector: _prior_residuals(unravel(vector), prior.total_fraction, prior.log_mean_size)  # noqa: E731
     prior_residual, prior_jacobian = prior_residuals(point), jax.jacfwd(prior_residuals)(point)
     normal_matrix = weight * jacobian.T @ jacobian + prior_jacobian.T @ prior_jacobian
-    # A share near 0 has no slope by its root: its curvature is that of the square.
+    # At 0 the derivative with respect to the root of a fraction vanishes, so the second derivative is added.
     n_packings = len(parameters.sqrt_fraction)
     packing_curves = jax.ops.segment_sum(fractions_by_class[:, None] * curves_by_class, model.packing, n_packings)
     curvature = jnp.maximum(-2 * weight * packing_curves @ residual, 0.0)
@@ -476,7 +485,7 @@ def _cost(
     strength,
     effective_fraction,
 ):
-    """Return twice the negative logarithm of the posterior of a guess with given curves, and its rounding."""
+    """Return the cost -2 ln(posterior) of parameters with given class curves, and its rounding error."""
     residual = basis.data - atom_fractions(parameters, model, strength) @ curves_by_class
     return _posterior(
         _squares(residual, basis),
@@ -487,7 +496,7 @@ def _cost(
 
 
 def _squares(residual: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
-    """Return the sum of squares of what is left of the data, and of what no model reaches."""
+    """Return the sum of squared residuals, including the part of the data outside the basis."""
     return jnp.maximum(residual @ residual + basis.unmodelled_squares, squares_floor(basis.norm))
 
 
@@ -515,12 +524,12 @@ def _ensemble_fit(
 
 
 def _prior_residuals(parameters: EnsembleParameters, total_fraction, log_mean_size) -> Float[Array, " departure"]:
-    """Return how far a guess is from what is usual, in standard deviations; linear.
+    """Return the deviations of the parameters from their priors, in standard deviations; linear in the parameters.
 
     Args:
-        parameters: what is fitted.
-        total_fraction: of the shares.
-        log_mean_size: logarithm of the first guess of the mean size.
+        parameters: Parameters of the ensemble.
+        total_fraction: Sum of the fractions of all packings at the start, times the scale.
+        log_mean_size: Logarithm of the first guess of the mean size in Å.
     """
     return jnp.concatenate(
         [
@@ -537,7 +546,7 @@ def _prior_residuals(parameters: EnsembleParameters, total_fraction, log_mean_si
 
 
 def _bounds(parameters: EnsembleParameters, model: EnsembleModel) -> tuple[EnsembleParameters, EnsembleParameters]:
-    """Return the least and the largest values."""
+    """Return the lower and the upper bounds of the parameters."""
     lower_bound = jax.tree.map(lambda array: jnp.full_like(array, -jnp.inf), parameters)
     upper_bound = jax.tree.map(lambda array: jnp.full_like(array, jnp.inf), parameters)
     min_log_size, max_log_size = jnp.log(jnp.min(model.size)), jnp.log(jnp.max(model.size))
@@ -557,15 +566,15 @@ def _bounds(parameters: EnsembleParameters, model: EnsembleModel) -> tuple[Ensem
 def posterior_fractions(
     ensemble_fit: EnsembleFit, model: EnsembleModel, *, strength: float, seed: int = 0
 ) -> Float[Array, "draw class"]:
-    """Return shares drawn from the posterior by Laplace, each times its scale.
+    """Return draws of the fractions of atoms from the posterior (Laplace approximation), times the scale.
 
-    The sizes of packings with hardly a share are held: the data say nothing of them.
+    The size distributions of packings with few atoms are kept fixed, because the data do not determine them.
 
     Args:
-        ensemble_fit: the best.
-        model: the classes.
-        strength: of departures from lognormal.
-        seed: of the draws.
+        ensemble_fit: Best ensemble.
+        model: Classes of clusters.
+        strength: Strength of the departures from lognormal.
+        seed: Seed of the draws.
     """
     return _posterior_fractions(ensemble_fit, model, jnp.asarray(strength, jnp.float32), jax.random.key(seed))
 

@@ -1,11 +1,16 @@
-r"""Classes of clusters mixed: shares of atoms by packing and size, and the curves that they share out.
+r"""Model of an ensemble of particles: fractions of atoms in classes of clusters, and the curve of each class.
 
-Of each packing the sizes D follow
+A class contains clusters of one packing (e.g. fcc) and of similar size. For each packing, the fraction of atoms in
+particles of size D follows
 
-$$\varphi(D) = \varphi_0 \exp\left(-\frac{(\ln D - \mu)^2}{2\sigma^2} + \tau\, w(\ln D)\right)$$
+$$\varphi(D) = \varphi_0 \exp\left(-\frac{(\ln D - \mu)^2}{2\sigma^2} + \tau\, w(\ln D)\right).$$
 
-with w a smooth curve of unit variance: a lognormal where the strength $\tau$ is 0, a free distribution beyond. Uiso,
-delta2 and stretch are shared; small particles contract by k/D.
+Here $\varphi_0$ is a normalization, $\mu$ and $\sigma$ are the mean and the standard deviation of $\ln D$, and w is a
+smooth function of unit variance. The strength $\tau$ is 0 for a lognormal distribution and positive for a free
+distribution.
+
+Stretch, Uiso, delta2 and the other fit parameters are shared by all classes. Small particles contract: the stretch of a
+class is $s\,(1 - k/D)$ with the shared stretch s and the contraction k in Å.
 """
 
 import math
@@ -27,7 +32,7 @@ from jaxstruc.scattering import cluster_tables
 from jaxstruc.scattering.cluster_tables import ClusterTable, TableRange
 
 SMOOTHING_LENGTH = 0.3
-"""Length, in the logarithm of the size, over which a free distribution is smooth."""
+"""Correlation length of the smooth functions, in units of ln(size)."""
 
 
 @partial(
@@ -37,44 +42,47 @@ SMOOTHING_LENGTH = 0.3
 )
 @dataclass(frozen=True)
 class EnsembleModel:
-    """Classes of clusters, as fits to data of a span need them."""
+    """Classes of clusters with tabulated distances."""
 
     cluster_tables: ClusterTable
-    """[class]"""
+    """Tables of the classes, with a leading axis."""
     packing: Int[Array, " class"]
+    """Index of the packing of each class."""
     size: Float[Array, " class"]
-    """Å"""
+    """Mean size of each class, in Å."""
     smooth_modes: Float[Array, "class wave"]
-    """Smooth curves of the logarithm of the size, for free distributions."""
+    """Basis of the smooth functions of the logarithm of the size, for free distributions."""
     n_packings: int
-    """Their number."""
+    """Number of packings."""
 
 
 class EnsembleParameters(NamedTuple):
-    """What is fitted."""
+    """Fitted parameters of an ensemble."""
 
     sqrt_fraction: Float[Array, " packing"]
-    """Square root of the share of atoms, times the scale: what is even in it has Jeffreys' prior for shares."""
+    """Square root of (fraction of atoms in each packing, times the scale). A flat density in this root is Jeffreys'
+    prior for fractions."""
     log_mean: Float[Array, " packing"]
-    """Of the logarithm of the size in Å."""
+    """Mean of the logarithm of the size in Å."""
     log_width: Float[Array, " packing"]
-    """Logarithm of the standard deviation of that."""
+    """Logarithm of the standard deviation of the logarithm of the size."""
     mode_weights: Float[Array, "packing wave"]
+    """Weights of the smooth functions; their prior is a standard normal distribution."""
     hyperparameters: Float[Array, " 2"]
-    """Mean and spread of all packings."""
+    """Values of `log_mean` and `log_width` about which those of the packings scatter."""
     normalized_values: Float[Array, " parameter"]
-    """Of the shared values between their bounds."""
+    """Shared parameters as fractions of the range between their bounds."""
     contraction: Float[Array, " 1"]
-    """Å"""
+    """Contraction k of small particles, in Å."""
 
 
 def ensemble_model(classes: SizeClasses, *, bond: float, span: TableRange) -> EnsembleModel:
-    """Return the classes as fits need them.
+    """Return the model of an ensemble for the size classes of a library.
 
     Args:
-        classes: of a library.
-        bond: nearest-neighbour distance, in Å.
-        span: what the fits cover.
+        classes: Size classes of a library.
+        bond: Nearest-neighbour distance, in Å.
+        span: Range of distances and Q that the tables cover.
     """
     n_bins = max(512, 64 * math.ceil((span.max_distance / (BIN_WIDTH * bond) + 2) / 64))
     weight, mean, variance = (
@@ -106,12 +114,12 @@ def _cluster_tables(distances: Histogram, bond: float, *, span: TableRange) -> C
 
 
 def atom_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
-    """Return the shares of atoms of all classes, times the scale."""
+    """Return the fractions of atoms in all classes, times the scale."""
     return parameters.sqrt_fraction[model.packing] ** 2 * size_fractions(parameters, model, strength)
 
 
 def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strength) -> Float[Array, " class"]:
-    """Return the shares of classes within their packing: of each packing they sum to 1."""
+    """Return the fraction of each class in the atoms of its packing. The fractions of a packing sum to 1."""
     packing = model.packing
     n_packings = len(parameters.log_mean)
     log_weight = (
@@ -125,7 +133,7 @@ def size_fractions(parameters: EnsembleParameters, model: EnsembleModel, strengt
 def class_curves(
     model: EnsembleModel, normalized_values, contraction, names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, "class basis"]:
-    """Return the curves of all classes, in the basis."""
+    """Return G(r) of all classes with scale 1, in the basis of a target."""
     shared_values = fit.fractions_to_values(normalized_values, names, basis)
     stretch = class_stretches(shared_values.stretch, contraction, model)
     return jax.vmap(
@@ -136,7 +144,7 @@ def class_curves(
 
 
 def class_stretches(stretch, contraction, model: EnsembleModel) -> Float[Array, " class"]:
-    """Return the stretches of all classes: the smaller, the more contracted."""
+    """Return the stretches of all classes. Small particles are contracted more."""
     return stretch * (1 - contraction / model.size)
 
 

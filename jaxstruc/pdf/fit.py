@@ -1,13 +1,15 @@
-r"""Scale, stretch, Uiso, correlated motion and resolution of a cluster of one element, fitted to a measured G(r).
+r"""Fits of clusters of one element to a measured G(r): scale, stretch, Uiso, correlated motion and resolution.
 
-The model is computed from tables (`scattering.cluster_tables`), so that an evaluation costs the same for any number of
-atoms, and in the basis of a target (`target`), so that it costs the same for any number of points. The scale is
-projected out, like the background. The other values are fitted by Levenberg and Marquardt inside bounds, as fractions
-of the range between the bounds.
+The model is computed from tables of the distances (`scattering.cluster_tables`), so that its cost does not depend on
+the number of atoms. It is computed in the basis of a target (`pdf.target`), so that its cost does not depend on the
+number of points in r. A smooth background is projected out of data and model, and the best scale follows from linear
+least squares. The other parameters are fitted with the Levenberg-Marquardt algorithm, as fractions of the range between
+their bounds.
 
-Errors: the covariance is $(J^T J)^{-1} \sum (G_o - G_c)^2 / (n - p)$ with J over all points of the data and n the
-number of *independent* points, $(r_{max} - r_{min})(Q_{max} - Q_{min})/\pi$: noise that is white on F(Q) is correlated
-over neighbouring points of G(r), and a finer r grid adds no information.
+The covariance of the fitted values is $(J^T J)^{-1} \sum (G_o - G_c)^2 / (n - p)$. Here $G_o$ is the measured and $G_c$
+the calculated G(r), J is the Jacobian of $G_c$ at all data points, p is the number of fitted values, and
+$n = (r_{max} - r_{min})(Q_{max} - Q_{min})/\pi$ is the number of *independent* points. Noise that is white on F(Q) is
+correlated between neighbouring points of G(r), so a finer grid in r adds no information.
 """
 
 from functools import partial
@@ -25,25 +27,25 @@ from jaxstruc.scattering.debye import Instrument
 from jaxstruc.statistics import rounding_of_squares
 
 START_STRETCH_FACTORS = tuple(1 + 0.01 * step for step in range(-4, 5))
-"""Stretches tried for the start, about that of the first peak."""
+"""Stretches that are compared for the start, relative to the stretch that the first peak of G(r) shows."""
 MAX_STEPS = 25
-"""Largest number of Levenberg-Marquardt steps, failed ones among them."""
+"""Largest number of Levenberg-Marquardt steps, including rejected steps."""
 N_EARLY_STEPS, N_LATE_BATCHES = 8, 4
-"""After so many steps, the fits of a batch that are not done go on by themselves, this part of the batch at a time."""
+"""Number of steps after which converged fits leave a batch; number of smaller batches in which the others continue."""
 MAX_STEP_LENGTH = 0.3
-"""Largest change of a value in a step, as a fraction of the range between its bounds."""
+"""Largest change of a parameter in a step, as a fraction of the range between its bounds."""
 INITIAL_DAMPING = 1e-2
-"""First damping, relative to the diagonal of the normal matrix."""
+"""Damping of the first step, relative to the diagonal of the normal matrix."""
 COST_TOLERANCE = 1e-5
-"""Relative fall of the sum of squares at which a fit is done."""
+"""Relative decrease of the sum of squares in a step below which a fit ends."""
 MAX_RESIDUAL_COSINE = 0.02
-"""At a minimum the residual is orthogonal to each derivative; largest cosine that counts as that."""
+"""Largest cosine between the residual and a derivative of the model at a minimum, where they are orthogonal."""
 BOUND_MARGIN = 5e-3
-"""Part of the range between the bounds in which a value counts as at its bound."""
+"""Distance from a bound within which a value is at its bound, as a fraction of the range between the bounds."""
 
 
 class FitValues(NamedTuple):
-    """Fitted or held values; units as in `scattering.Instrument`."""
+    """Values of all fit parameters, fitted or fixed; the units are those of `scattering.debye.Instrument`."""
 
     scale: Float[Array, "*batch"]
     stretch: Float[Array, "*batch"]
@@ -55,27 +57,27 @@ class FitValues(NamedTuple):
 
     @property
     def instrument(self) -> Instrument:
-        """The same as the simulator takes it."""
+        """Instrument and vibration parameters for the simulator."""
         return Instrument(**self._asdict())
 
 
 class Fit(NamedTuple):
-    """Fitted values with errors and quality."""
+    """Result of a fit: values, errors and misfit."""
 
     values: FitValues
     errors: Float[Array, "*batch parameter"]
     """Standard errors of the fitted values, in the order of `free`; NaN at a bound."""
     correlation: Float[Array, "*batch parameter parameter"]
-    """Correlation of the fitted values; NaN at a bound."""
+    """Correlation matrix of the fitted values; NaN at a bound."""
     rw: Float[Array, "*batch"]
     converged: Bool[Array, "*batch"]
-    """Whether the residual is orthogonal to the derivatives and the result is finite."""
+    """Whether the residual is orthogonal to the derivatives of the model and the result is finite."""
     at_bound: Bool[Array, "*batch parameter"]
-    """Whether the value is at its bound."""
+    """Whether each fitted value is at its bound."""
 
 
 class _FitPoint(NamedTuple):
-    """A point of a fit with the derivatives there."""
+    """Parameters in a fit, with the sum of squares and its derivatives."""
 
     normalized_values: Float[Array, "*batch parameter"]
     relative_squares: Float[Array, "*batch"]
@@ -95,32 +97,32 @@ class _FitDescent(NamedTuple):
 def values_to_fractions(
     values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, " parameter"]:
-    """Return values as fractions of the range between the bounds, 0 to 1, as `physical_values` takes them."""
+    """Return parameters as fractions of the range between their bounds, 0 to 1; inverse of `fractions_to_values`."""
     powers = jnp.asarray([2 if PARAMETERS[name].fitted_as_square else 1 for name in names])
     lower_bounds, upper_bounds = (bound**powers for bound in bounds(names, basis))
     return (values**powers - lower_bounds) / (upper_bounds - lower_bounds)
 
 
 def nonlinear_parameters(free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the parameters that are fitted by steps: all but the scale, which is projected out."""
+    """Return the fitted parameters without the scale, which follows from linear least squares."""
     return tuple(name for name in free if name != "scale")
 
 
 def model_curve(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, " basis"]:
-    """Return the model with scale 1, in the basis."""
+    """Return G(r) of a model with scale 1, in the basis of a target and without the background."""
     curve = reduced_structure_function(cluster_table, values.instrument, basis.q) @ basis.transform
     curve = curve * jnp.exp(-0.5 * (basis.radius * values.qdamp) ** 2)
     return curve - basis.background_basis @ (basis.background_basis.T @ curve)
 
 
 def best_scale(curve: Float[Array, " basis"], basis: FitBasis) -> Float[Array, ""]:
-    """Return the scale of least squares, at least a little above 0; 1 where the data are absolute."""
+    """Return the least-squares scale within its bounds; 1 if the data are on an absolute scale."""
     squared_norm = jnp.sum(curve**2)
     return jnp.clip(jnp.sum(curve * basis.data) / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
 
 
 def misfit(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> Float[Array, ""]:
-    """Return the sum of squares between data and model, with the best scale: differentiable in the template."""
+    """Return the sum of squared residuals with the best scale. It is differentiable in the table of the cluster."""
     model = model_curve(cluster_table, values, basis)
     return jnp.sum((basis.data - best_scale(model, basis) * model) ** 2) + basis.unmodelled_squares
 
@@ -128,7 +130,7 @@ def misfit(cluster_table: ClusterTable, values: FitValues, basis: FitBasis) -> F
 def starting_fractions(
     cluster_table: ClusterTable, names: tuple[str, ...], basis: FitBasis
 ) -> Float[Array, " parameter"]:
-    """Return the places of the stretch that fits best with usual vibrations."""
+    """Return the start of a fit: the stretch that fits best, and typical values of the other parameters."""
     typical_values = {"qdamp": basis.qdamp, "qbroad": basis.qbroad}
     for name in ("uiso", "delta1", "delta2"):
         typical_values[name] = jnp.asarray(PARAMETERS[name].start) * basis.bond ** PARAMETERS[name].bond_power
@@ -151,7 +153,7 @@ def starting_fractions(
 
 
 def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " parameter"], Float[Array, " parameter"]]:
-    """Return the least and the largest values."""
+    """Return the lower and the upper bounds of parameters."""
     bound_pairs = [PARAMETERS[name].bounds(basis.bond) for name in names]  # type: ignore[arg-type]
     lower_bounds, upper_bounds = (
         jnp.stack([jnp.asarray(bound_pair[side], jnp.float32) for bound_pair in bound_pairs]) for side in (0, 1)
@@ -162,7 +164,7 @@ def bounds(names: tuple[str, ...], basis: FitBasis) -> tuple[Float[Array, " para
 def fractions_to_values(
     normalized_values: Float[Array, " parameter"], names: tuple[str, ...], basis: FitBasis
 ) -> FitValues:
-    """Return the physical values of parameters that are given as fractions of the range between the bounds, 0 to 1."""
+    """Return the values of parameters that are given as fractions of the range between their bounds, 0 to 1."""
     values_by_name = {}
     for name, fraction, lower_bound, upper_bound in zip(names, normalized_values, *bounds(names, basis), strict=True):
         if PARAMETERS[name].fitted_as_square:
@@ -178,9 +180,9 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
     """Return the fit of one cluster to one measured PDF.
 
     Args:
-        cluster_table: tabulated distances of the cluster.
-        basis: data of a target.
-        free: names of the fitted parameters, of `FIT_PARAMETERS`, the scale among them.
+        cluster_table: Tabulated distances of the cluster.
+        basis: Data in the basis of a target.
+        free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
     """
     initial_state = _initial_state(cluster_table, basis, free)
     return _fit_result(
@@ -194,15 +196,15 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
 def refine_all(
     cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
 ) -> Fit:
-    """Return the fits of a batch of clusters to one measured PDF, as `refine` gives them.
+    """Return the fits of a batch of clusters to one measured PDF. Each fit equals that of `refine`.
 
-    In a batch all fits step together until the last is done, and most are done early: so the others go on in small
-    batches.
+    All fits of a batch make their steps together until the last fit ends. Most fits end early, so the others continue
+    in smaller batches.
 
     Args:
-        cluster_tables: the clusters, with a leading axis.
-        basis: the data, of a target.
-        free: what is fitted, of `FIT_PARAMETERS`, the scale among them.
+        cluster_tables: Tables of the clusters, with a leading axis.
+        basis: Data in the basis of a target.
+        free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
     """
     late_batch_size = -(-cluster_tables.shell_functions.shape[0] // N_LATE_BATCHES)
 
@@ -214,7 +216,7 @@ def refine_all(
     def continue_running(states):
         running_rows = jnp.argsort(~_is_running(states, MAX_STEPS))[
             :late_batch_size
-        ]  # stable: those that go on come first
+        ]  # a stable sort puts unfinished fits first
         running_batch = jax.tree.map(lambda column: column[running_rows], (cluster_tables, states))
         return jax.tree.map(
             lambda column, new_column: column.at[running_rows].set(new_column),
@@ -233,12 +235,14 @@ def refine_all(
 def fitted_curves(
     fits: Fit, cluster_tables: ClusterTable, target: Target
 ) -> tuple[Float[np.ndarray, "fit r"], Float[np.ndarray, "fit r"]]:
-    """Return G(r) of fits on the target's points, with the background, and the backgrounds alone; on the host, float64.
+    """Return G(r) of fits including the background, and the backgrounds alone, as float64 NumPy arrays.
+
+    Both are in 1/Å² at the points of the target.
 
     Args:
-        fits: one or more, with a leading axis.
-        cluster_tables: the same clusters; further ones, of padding, are left out.
-        target: what was fitted.
+        fits: One or more fits, with a leading axis.
+        cluster_tables: Tables of the same clusters. Additional rows (padding) are ignored.
+        target: Data of the fits.
     """
     cluster_tables = jax.tree.map(lambda column: column[: len(fits.rw)], cluster_tables)
     structure_function = np.asarray(structure_functions(cluster_tables, fits.values, target.basis.q), float)
@@ -254,13 +258,19 @@ def fitted_curves(
 def structure_functions(
     cluster_tables: ClusterTable, values: FitValues, q: Float[Array, " q"]
 ) -> Float[Array, "fit q"]:
-    """Return F(Q) of fits, with scale 1, in 1/Å; Q in 1/Å. Clusters and values have a leading axis."""
+    """Return F(Q) of clusters with scale 1, in 1/Å.
+
+    Args:
+        cluster_tables: Tables of the clusters, with a leading axis.
+        values: Values of the clusters, with a leading axis.
+        q: Points of Q, in 1/Å.
+    """
     return jax.vmap(lambda table, cluster_values: reduced_structure_function(table, cluster_values.instrument, q))(
         cluster_tables, values
     )
 
 
-@partial(jax.jit, static_argnames="free")  # traced once, for all places that call it
+@partial(jax.jit, static_argnames="free")  # traced once for all callers
 def _evaluate_point(
     cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], normalized_values
 ) -> _FitPoint:
@@ -287,13 +297,13 @@ def _is_running(state: _FitDescent, max_steps: int) -> Bool[Array, "*batch"]:
 def _levenberg_marquardt(
     cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...], state: _FitDescent, max_steps: int
 ) -> _FitDescent:
-    """Return a descent taken on by Levenberg and Marquardt, to its end or so many steps; one Jacobian a step.
+    """Return the state of a Levenberg-Marquardt descent that continues until it converges or reaches `max_steps`.
 
-    Normal equations in place of a library's factorisation of each Jacobian: a handful of parameters, whose scaled
-    matrix is well conditioned. Bounds by projection (C. Kanzow, N. Yamashita, M. Fukushima, J. Comput. Appl. Math.
-    172, 375 (2004)): what lies at a bound that it would cross is held for the step. Only a step that lowers the sum of
-    squares is taken, so that the end is the best point evaluated; one that changes it by rounding alone, as expected,
-    is the last.
+    Each step evaluates one Jacobian and solves the normal equations, which are well conditioned for these few scaled
+    parameters. Bounds are kept by projection: a parameter at a bound that it would cross is fixed for the step (C.
+    Kanzow, N. Yamashita, M. Fukushima, J. Comput. Appl. Math. 172, 375 (2004)). Only steps that lower the sum of
+    squares are accepted, so the final point is the best one evaluated. The descent also ends if a step changes the sum
+    of squares by no more than its rounding error.
     """
 
     def step(state: _FitDescent) -> _FitDescent:
@@ -335,7 +345,7 @@ def _levenberg_marquardt(
 
 
 def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis, free: tuple[str, ...]) -> Fit:
-    """Return the fit at the end of its steps, with errors."""
+    """Return the result of a fit at its final parameters, with errors."""
     values = fractions_to_values(normalized_values, nonlinear_parameters(free), basis)
     unscaled_model = model_curve(cluster_table, values, basis)
     values = values._replace(scale=best_scale(unscaled_model, basis))
@@ -366,7 +376,7 @@ def _fit_result(normalized_values, cluster_table: ClusterTable, basis: FitBasis,
 
 
 def _covariance(slopes, at_bound):
-    """Return the inverse of the normal matrix, as if values at a bound were held."""
+    """Return the inverse of the normal matrix, with parameters at a bound treated as fixed."""
     free_mask = jnp.where(at_bound, 0.0, 1.0)
     norms = jnp.sqrt(jnp.sum(slopes**2, axis=0))
     unit_slopes = free_mask * slopes / jnp.where(norms > 0, norms, 1.0)
@@ -375,7 +385,10 @@ def _covariance(slopes, at_bound):
 
 
 def _is_stationary(slopes, residual, at_bound, basis: FitBasis) -> Bool[Array, ""]:
-    """Return whether no parameter can lower the misfit by much; below an Rw of 1 % rounding is all that is left."""
+    """Return whether the residual is orthogonal to all derivatives, so that no parameter can lower the misfit further.
+
+    Residuals below an Rw of 1 % are compared with that Rw, because they may be rounding errors.
+    """
     projections = jnp.abs(residual @ slopes)
     residual_norm = jnp.maximum(jnp.sqrt(jnp.sum(residual**2)), 0.01 * jnp.sqrt(basis.norm))
     return jnp.all(

@@ -1,7 +1,7 @@
-r"""Whether an answer explains the data: what is wrong with it, in words.
+r"""Reasons why an answer does not explain the data.
 
-An answer is weak where its misfit is large, where its residual still holds structure beside the noise that the data
-show beyond the particle, or where it lies at an edge of what was searched.
+An answer is weak if its Rw is large, if its residual is clearly larger than the noise, or if it lies at a limit of the
+search. The noise is measured at r beyond the particle, where G(r) contains no signal.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from jaxtyping import Float
 from jaxstruc.options.pdf import MAX_LIBRARY_ATOMS
 
 MAX_RW = 0.35
-"""Rw from which no answer is one."""
+"""Rw above which an answer is weak."""
 MAX_STRUCTURE_RATIO = 1.8
-"""Power of the residual over that of the noise, both for a degree of freedom, from which structure is left: simulated
-fits of the right model exceed it in less than 1 % of cases."""
+"""Ratio of the mean squared residual, per degree of freedom, to the mean squared noise above which an answer is weak.
+Fewer than 1 % of simulated fits of the correct model exceed it."""
 NEGLIGIBLE_RW = 0.01
-"""Rw below which a residual holds nothing to speak of."""
+"""Rw below which the residual is not examined."""
 PARTICLE_MARGIN, MIN_NOISE_RANGE = 3.0, 5.0
-"""Å beyond a particle where the data are noise alone, and of it at least."""
+"""Distance beyond the particle's diameter at which the range of pure noise starts, and the shortest length of this
+range, both in Å."""
 LIBRARY_EDGE_FRACTION = 0.9
-"""Part of the most atoms that could be found from which an answer lies at the edge."""
+"""Fraction of the largest possible number of atoms above which an answer is at the limit of the search."""
 
 
 def residual_structure(
@@ -33,17 +34,18 @@ def residual_structure(
     n_independent: float,
     n_parameters: int,
 ) -> float | None:
-    """Return the power of a residual over that of the noise, or None where the data end too soon to show their noise.
+    """Return the ratio of the mean squared residual, per degree of freedom, to the mean squared noise.
 
-    White noise on F(Q) is even over r; so it is read beyond the particle.
+    White noise on F(Q) has the same size at all r, so it is measured beyond the particle. The result is None if the
+    data end too close to the particle.
 
     Args:
-        residual: of the fit, in its range.
-        r: of all data, in Å.
-        g: G(r) there.
-        diameter: of the particle, in Å.
-        n_independent: points of the fit.
-        n_parameters: fitted.
+        residual: Residual of the fit in its range, in 1/Å².
+        r: Points of all data, in Å.
+        g: Measured G(r) at these points, in 1/Å².
+        diameter: Diameter of the particle, in Å.
+        n_independent: Number of independent points of the fit.
+        n_parameters: Number of fitted values.
     """
     beyond_particle = r > diameter + PARTICLE_MARGIN
     if not beyond_particle.any() or r[-1] - r[beyond_particle][0] < MIN_NOISE_RANGE:
@@ -56,23 +58,26 @@ def residual_structure(
 def weak_fit_reasons(
     *, rw: float, structure_ratio: float | None, n_atoms: int, max_atoms: int, at_bound: Sequence[str]
 ) -> list[str]:
-    """Return why an answer is weak, a few words each; none where it explains the data.
+    """Return the reasons why an answer is weak; an empty list if it explains the data.
 
     Args:
-        rw: of the answer.
-        structure_ratio: of `structure_ratio`.
-        n_atoms: of the answer.
-        max_atoms: most atoms that could have been found, or 0.
-        at_bound: fitted values that ended at a bound that is no physical one.
+        rw: Rw of the answer.
+        structure_ratio: Result of `residual_structure`.
+        n_atoms: Number of atoms in the answer.
+        max_atoms: Largest number of atoms that the source allows; 0 if there is no limit.
+        at_bound: Names of fitted values at a bound that is not a physical limit.
     """
     messages = []
     if rw > MAX_RW:
-        messages.append(f"Rw {rw:.2f}: no candidate explains the data; check --element and the Q range")
+        messages.append(f"no candidate explains the data (Rw {rw:.2f}): check --element and the Q range")
     elif structure_ratio is not None and structure_ratio > MAX_STRUCTURE_RATIO and rw > NEGLIGIBLE_RW:
-        messages.append(f"the residual holds structure, {structure_ratio:.1f} times the noise")
+        messages.append(
+            "the best structure does not explain all of the data: its mean squared residual is "
+            f"{structure_ratio:.1f} times that of the noise"
+        )
     if max_atoms and n_atoms >= LIBRARY_EDGE_FRACTION * max_atoms:
-        advice = "raise --max-atoms" if max_atoms < MAX_LIBRARY_ATOMS else "the particle may well be larger"
-        messages.append(f"{n_atoms} atoms, the library ends at {max_atoms}: {advice}")
+        advice = "raise --max-atoms" if max_atoms < MAX_LIBRARY_ATOMS else "the particle may be larger"
+        messages.append(f"the best structure has {n_atoms} atoms, close to the limit of {max_atoms}: {advice}")
     if at_bound:
-        messages.append(f"{', '.join(at_bound)} at its bound")
+        messages.append(f"the fit ended at a bound of {' and '.join(at_bound)}: the structure may be wrong")
     return messages

@@ -1,9 +1,12 @@
-r"""Settings of the data that a fit knows better than a header: qmin and qdamp, by the profile of their likelihood.
+r"""Estimates of qmin and qdamp from the data, by their profile likelihood.
 
-A Debye sum contains the small-angle scattering of its particle; a reduced G(r) does not: programs continue S(Q) from
-the first trusted point to zero. So a header's qmin, where the detector begins, may be no qmin of a model. qdamp stands
-in few headers. Each value is given to the fits of a few candidates; with noise of unknown size the likelihood of its
-best is proportional to $R_w^{-(n - p)}$, n the points that the residual counts for and p of fitted values.
+The Debye equation includes the small-angle scattering of the particle, but a reduced G(r) does not. Programs for data
+reduction extrapolate S(Q) from its first reliable point to Q = 0. The qmin in a file's header is often the edge of the
+detector, which differs from the qmin of a model. Few headers state qdamp.
+
+A few good candidates are fitted for each trial value of the setting. For noise of unknown size, the likelihood of the
+best fit is proportional to $R_w^{-(n - p)}$. Here n is the effective number of independent points of the residual, and
+p is the number of fitted values.
 """
 
 import math
@@ -22,36 +25,37 @@ TRIAL_VALUES = {
     "qmin": (0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35, 1.5, 1.65, 1.8),
     "qdamp": (0.001, 0.015, 0.03, 0.045, 0.06, 0.08, 0.1),
 }
-"""1/Å. Values tried beside the given one."""
+"""Trial values in 1/Å, in addition to the given value."""
 MIN_TRIAL_QMIN = TRIAL_VALUES["qmin"][0]
-"""1/Å"""
+"""Smallest trial value of qmin, in 1/Å."""
 N_HALVINGS = 4
-"""How often the distance between tried values is halved about the best."""
+"""Number of times that the step between trial values is halved about the best value."""
 MIN_LOG_LIKELIHOOD_GAIN, MIN_RW_DECREASE = 1.0, 0.001
-"""Gain in the logarithm of the likelihood, what one more free value costs (H. Akaike, IEEE Trans. Autom. Control 19,
-716 (1974)), and fall in Rw, below which rounding decides: from both on a value replaces the given one."""
+"""Smallest gain in the logarithm of the likelihood and smallest decrease of Rw for which an estimate replaces the given
+value. The gain is the cost of one more free parameter (H. Akaike, IEEE Trans. Autom. Control 19, 716 (1974)). Smaller
+decreases of Rw may be rounding errors."""
 N_PROFILE_CANDIDATES = 64
-"""Candidates that are fitted for it."""
+"""Number of candidates that are fitted for each trial value."""
 
 
 class InferredSetting(NamedTuple):
-    """A setting found by its profile."""
+    """A setting with its estimate from the data."""
 
     value: float
     error: float
-    """Standard error."""
+    """Standard error of the value."""
     rw_by_value: tuple[tuple[float, float], ...]
-    """Values tried, rising, and the least Rw of each."""
+    """Pairs of a trial value and the smallest Rw of its fits, in rising order of the values."""
 
 
 def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple[str, ...]) -> InferredSetting | None:
-    """Return the value of a setting that the data prefer, or None where the given one does as well.
+    """Return the estimate of a setting from the data, or None if it is not clearly better than the given value.
 
     Args:
-        pool: candidates, a few, good ones.
-        target: the data, its `lowest_qmin` at or below the values tried.
-        name: qmin or qdamp.
-        free: what is fitted.
+        pool: A few good candidates.
+        target: Data of the fit. Its `lowest_qmin` must not exceed the trial values.
+        name: Name of the setting, "qmin" or "qdamp".
+        free: Names of the fitted parameters.
     """
     cluster_tables = candidates.cluster_tables(pool, target)
     given_value = float(getattr(target, name))
@@ -88,14 +92,14 @@ def infer_setting(pool: CandidatePool, target: Target, name: str, *, free: tuple
 
 
 def _has_enough_points(target: Target, qmin: float) -> bool:
-    """Return whether data from a qmin on have twice as many independent points as can be fitted."""
+    """Return whether data from `qmin` on have more than two independent points for each fit parameter."""
     return (target.r[-1] - target.r[0]) * (target.qmax - qmin) / math.pi - target.n_background_terms > 2 * len(
         FIT_PARAMETERS
     )
 
 
 def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[str, ...]) -> float:
-    """Return the points that the best fit's residual counts for."""
+    """Return the effective number of independent points of the residual of the best fit."""
     fits = candidates.fit_cluster_tables(cluster_tables, target, free=free)
     best_row = int(np.argmin(np.where(np.isfinite(fits.rw), fits.rw, np.inf)))
     best_fit, best_table = (
@@ -106,7 +110,10 @@ def _effective_points(cluster_tables: ClusterTable, target: Target, free: tuple[
 
 
 def _standard_error(rw_by_value: dict[float, float], best_value: float, step: float, n_effective: float) -> float:
-    """Return how far off a value lowers the logarithm of the likelihood by a half, by a parabola through those near."""
+    """Return the change of the setting that lowers the logarithm of the likelihood by 1/2.
+
+    It is computed from a parabola through the trial values near the best value.
+    """
     nearby_values = [
         value for value in rw_by_value if 0 < abs(value - best_value) < 8.5 * step and math.isfinite(rw_by_value[value])
     ]

@@ -1,27 +1,31 @@
-"""What fits say of candidates: their weights, and what they weigh before any fit."""
+"""Posterior and prior weights of candidates.
+
+The posterior weight of a candidate is proportional to its prior weight, which is set before any fit, times the
+likelihood of its fit.
+"""
 
 import numpy as np
 from jaxtyping import Float
 
 SIZE_CLASS_WIDTH = 0.06
-"""Of a class of sizes, in the logarithm of the diameter of a sphere."""
+"""Width of a size class, in units of the logarithm of the diameter of a sphere of equal volume."""
 DIAMETER_TOLERANCE = 0.05
-"""Bonds, of the diameters of near copies."""
+"""Step to which diameters are rounded for the comparison of near copies, in units of the bond length."""
 
 
 def weights(
     rw: np.ndarray, n_independent: float, n_parameters: int, *, prior_weight: np.ndarray | float = 1.0
 ) -> Float[np.ndarray, " candidate"]:
-    r"""Return the relative weights of candidates from their misfits; NaN counts as 0.
+    r"""Return the posterior weights of candidates, with the sum 1. Candidates whose Rw is NaN have weight 0.
 
-    With noise of unknown size the likelihood is proportional to $R_w^{-(n - p)}$, n the number of independent points
-    and p of fitted values.
+    For noise of unknown size, the likelihood is proportional to $R_w^{-(n - p)}$. Here n is the number of independent
+    points, and p is the number of fitted values.
 
     Args:
-        rw: of the fits.
-        n_independent: points.
-        n_parameters: fitted.
-        prior_weight: weights before the fit.
+        rw: Rw of each candidate's fit.
+        n_independent: Number of independent points n.
+        n_parameters: Number of fitted values p.
+        prior_weight: Weight of each candidate before the fit.
     """
     log_weight = -(n_independent - n_parameters) * np.log(np.maximum(rw, 1e-12))
     log_weight = np.where(np.isfinite(rw), log_weight + np.log(prior_weight), -np.inf)
@@ -36,16 +40,17 @@ def prior_weights(
     *,
     listed_candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> Float[np.ndarray, " candidate"]:
-    """Return the weights of candidates before any fit: each type has the same at each size, whatever its rules list.
+    """Return the weights of candidates before any fit.
 
-    A type's weight at a size is divided among its distinct members listed there; near copies, with the same number of
-    atoms and nearly the same diameter, share one part.
+    Each structure type has the same total weight in each size class, regardless of how many clusters the library lists.
+    The weight is divided equally among the distinct clusters of the type and size class. Near copies, which have equal
+    numbers of atoms and almost equal diameters, count as one cluster and share its weight.
 
     Args:
-        types: of the candidates.
-        n_atoms: numbers of theirs.
-        diameter: theirs, in bonds.
-        listed_candidates: types, atoms and diameters of all that were listed, fitted or not.
+        types: Structure type of each candidate.
+        n_atoms: Number of atoms of each candidate.
+        diameter: Diameter of each candidate, in units of the bond length.
+        listed_candidates: Types, numbers of atoms and diameters of all listed candidates, fitted or not.
     """
     columns = [np.concatenate(pair) for pair in zip((types, n_atoms, diameter), listed_candidates, strict=True)]
     type_codes = {type_name: index for index, type_name in enumerate(dict.fromkeys(columns[0].tolist()))}
@@ -58,7 +63,7 @@ def prior_weights(
     )
     copy_counts = np.bincount(copy_index[len(types) :], minlength=len(copy_keys))
     class_of_copy = np.zeros(len(copy_keys), np.int64)
-    class_of_copy[copy_index] = index  # copies of one kind and number of atoms have one place
+    class_of_copy[copy_index] = index  # near copies belong to the same size class
     class_members = np.bincount(class_of_copy[copy_counts > 0], minlength=len(class_keys))
     candidate_slice = slice(0, len(types))
     return (

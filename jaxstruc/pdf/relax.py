@@ -1,8 +1,13 @@
-"""Coordinates of a cluster refined against a measured G(r), held back to where they were.
+r"""Refinement of the coordinates of a cluster against a measured G(r), with a restraint to the initial coordinates.
 
-What is minimised, by L-BFGS (optax's): half the misfit in units of its expected noise (as many as there are independent
-points), plus half the squared moves in units of the restraint, plus a penalty on distances under `MIN_ATOM_DISTANCE`
-bonds.
+L-BFGS (from optax) minimizes the cost
+
+$$\frac{n}{2} \frac{S(x)}{S(0)} + \frac{1}{2} \sum_i \frac{|x_i|^2}{\rho^2}
++ \frac{k}{2} \sum_{i \neq j} \max(d_0 - d_{ij}, 0)^2.$$
+
+Here $x_i$ is the displacement of atom i, S is the sum of squared residuals, n is the number of independent points, and
+$\rho$ is the restraint in Å. The last term is a penalty on distances $d_{ij}$ below $d_0$, which is `MIN_ATOM_DISTANCE`
+bond lengths.
 """
 
 from collections.abc import Callable
@@ -21,34 +26,37 @@ from jaxstruc.scattering import cluster_tables
 from jaxstruc.statistics import rounding_of_squares, squares_floor
 
 OVERLAP_STIFFNESS = 100.0
-"""Cost of a distance one Å too short, squared."""
+"""Stiffness k of the penalty on short distances, in 1/Å²."""
 MAX_STEPS = 150
-"""Largest number of steps."""
+"""Largest number of L-BFGS steps."""
 COST_TOLERANCE = 1e-3
-"""Remaining decrease of the cost at which the relaxation ends; half a unit is one standard deviation of the noise."""
+"""Upper limit on the remaining decrease of the cost at which the minimization ends. A cost of 1/2 corresponds to one
+standard deviation of the noise."""
 
 
 class RelaxedStructure(NamedTuple):
-    """Refined coordinates."""
+    """Refined coordinates of a cluster."""
 
     positions: Float[Array, "atom 3"]
-    """Å"""
+    """Refined positions of the atoms, in Å."""
     rw: Float[Array, ""]
+    """Rw of the refined structure."""
     rms_displacement: Float[Array, ""]
-    """Å. Root mean square move of an atom."""
+    """Root mean square displacement of the atoms, in Å."""
 
 
 @jax.jit
 def relax(
     positions: Float[Array, "atom 3"], values: FitValues, basis: FitBasis, *, restraint: float
 ) -> RelaxedStructure:
-    """Return the coordinates that fit the data best without moving far.
+    """Return the coordinates that minimize the misfit and the squared displacements.
 
     Args:
-        positions: where the fit ended, in Å, not stretched.
-        values: of that fit; held.
-        basis: the data, of a target.
-        restraint: move of an atom that costs as much as one standard deviation of the noise, in Å.
+        positions: Initial positions in Å, without the stretch.
+        values: Values of the fit of the initial structure, which are kept fixed.
+        basis: Data in the basis of a target.
+        restraint: Standard deviation of the displacements in Å. A displacement of this length costs as much as a misfit
+            of one standard deviation.
     """
     site_presence = jnp.ones(positions.shape[0], positions.dtype)
     off_diagonal = ~jnp.eye(positions.shape[0], dtype=bool)
@@ -81,25 +89,25 @@ class _RelaxationState(NamedTuple):
     """State of the relaxation after some steps."""
 
     displacements: Float[Array, "..."]
-    """Best displacements that have been evaluated."""
+    """Best displacements so far, in units of the restraint."""
     optimizer_state: optax.OptState
     steps: Int[Array, ""]
     is_stalled: Bool[Array, ""]
-    """Whether the last step has lowered the cost by no more than its rounding."""
+    """Whether the last step lowered the cost by no more than its rounding error."""
 
 
 def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[Array, ""] | float = 0.0) -> Array:
-    """Return the minimum of a cost, to `COST_TOLERANCE` or rounding; never a point of a higher cost than the start.
+    """Return the point of minimum cost, to `COST_TOLERANCE` or to the rounding error of the cost.
 
-    The moves' own term has curvature 1 and the others add to it near a minimum, so that half the squared gradient is at
-    least what is left to gain.
+    The returned point never has a higher cost than the start. The restraint has curvature 1, and the other terms add to
+    it near a minimum. Half the squared gradient is therefore an upper limit on the remaining decrease of the cost.
 
     Args:
-        cost: of moves.
-        start: the first moves.
-        rounding: error of the cost's data term; that of the cost's own size is added to it.
+        cost: Cost of displacements in units of the restraint.
+        start: Initial displacements.
+        rounding: Rounding error of the misfit in the cost. The rounding error of the whole cost is added to it.
     """
-    # As optax.lbfgs has them, but for pairs without curvature.
+    # The components of optax.lbfgs, with a filter of pairs without curvature.
     line_search = optax.scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
     optimizer = optax.chain(_without_flat_pairs(optax.scale_by_lbfgs()), optax.scale(-1.0), line_search)
     value_and_gradient = optax.value_and_grad_from_state(cost)
@@ -126,10 +134,11 @@ def _minimize(cost: Callable[[Array], Array], start: Array, *, rounding: Float[A
 
 
 def _without_flat_pairs(lbfgs: optax.GradientTransformation) -> optax.GradientTransformation:
-    r"""Return an L-BFGS memory in which pairs without curvature count nothing.
+    r"""Return an L-BFGS transformation that ignores pairs without curvature.
 
-    Of a step s that changes the gradient by y, $s \cdot y$ has to exceed $\sqrt{\epsilon} |s| |y|$, and |y| the
-    gradient's rounding; the pair is else one of zeros, which optax gives the weight 0.
+    L-BFGS stores pairs of a step s and the change y of the gradient. A pair is used only if $s \cdot y$ exceeds
+    $\sqrt{\epsilon}\, |s|\, |y|$ and if |y| exceeds the rounding error of the gradient, with the machine precision
+    $\epsilon$. Otherwise both are replaced by zeros, to which optax gives the weight 0.
     """
 
     def update(updates, state: Any, params: Any = None):

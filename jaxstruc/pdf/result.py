@@ -1,6 +1,7 @@
-"""The result of a measured PDF: structures with weights, and the sample as a distribution of particles.
+"""Result of a measured PDF: structures with weights, and the sample as a distribution of particles.
 
-`build_result` makes a `PdfResult` of weighted candidates and states whether the best one explains the data.
+`build_result` converts weighted candidates to a `PdfResult`. The status of the result states whether the best structure
+explains the data, and its message gives the reasons.
 """
 
 import dataclasses
@@ -13,9 +14,9 @@ import numpy as np
 from jaxstruc.clusters import description, library, structure_type
 from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import Library
-from jaxstruc.io.measurement import Measurement, composition_warnings
+from jaxstruc.io.measurement import Measurement, Setting, composition_warnings
 from jaxstruc.parameters import FIT_PARAMETERS, UNITS
-from jaxstruc.pdf import candidates, distribution, fit, fit_quality
+from jaxstruc.pdf import candidates, cross_validation, distribution, fit, fit_quality
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool, WeightedCandidates
 from jaxstruc.pdf.classifier_prior import ClassifierPrior
 from jaxstruc.pdf.distribution import Distribution, SampleComparison
@@ -28,76 +29,75 @@ from jaxstruc.result import Candidate, Result, Value
 from jaxstruc.statistics import Interval, credible_set, discrete_interval
 
 MIN_TYPE_PROBABILITY = 0.7
-"""Probability of a type below which the message calls it undecided."""
+"""Smallest probability of a type that the message does not call undecided."""
 MAX_LISTED_CANDIDATES, MIN_TYPED_CANDIDATES = 200, 20
-"""Largest number of candidates in a result; smallest number of them whose type is found by their atoms."""
+"""Largest number of candidates in a result; number of the best ones whose type is always identified from atoms."""
 MIN_TYPED_WEIGHT = 1e-6
-"""Weight from which the type of every candidate is found by its atoms."""
+"""Weight above which the type of a candidate is identified from its atoms."""
 MIN_RESOLVING_QMAX = 18.0
-"""1/Å. qmax below which similar distances are hardly resolved."""
+"""Smallest qmax in 1/Å that resolves similar distances."""
 BOND_TOLERANCE = 0.025
-"""Largest relative difference between a metal's bonds in particles and in bulk."""
+"""Largest relative difference between the bond length in a particle and that of the bulk metal without a remark."""
 ATOM_COUNT_WIDTH_FACTOR = 1.75
-"""Factor that widens the random walks' interval of the number of atoms if the scale is free. It was measured on
-simulated particles with other seeds than the reported ones, most of which have more atoms than the best candidate.
-Longer walks give the same intervals."""
+"""Factor that widens the interval of the number of atoms from the Markov chains of a search if the scale is free. It
+was determined on simulated particles with other seeds than the reported ones. Longer chains give the same intervals."""
 SEARCH_BOUNDED_PARAMETERS = ("stretch", "uiso")
-"""Parameters whose bounds are limits of the search and not of physics."""
+"""Parameters whose bounds are not physical limits."""
 
 
 @dataclass(frozen=True, repr=False)
 class PdfResult(Result):
-    """The answer for one measured PDF; of the classifier alone without candidates.
+    """Answer for one measured PDF. A result of the classifier alone has no candidates.
 
-    `intervals` has n_atoms, diameter (Å) and, of close-packed layers, hexagonal.
+    `intervals` contains n_atoms, diameter (Å) and, for close-packed layers, hexagonal (share of hexagonal layers).
     """
 
     technique: ClassVar[str] = "pdf"
 
     ensemble: Distribution | None = None
-    """The sample as a distribution of particles; None if that was not asked or is not possible."""
+    """Description of the sample as a distribution of particles; None if it was not requested or is not possible."""
     classifier_prior: ClassifierPrior | None = None
-    """Prediction of the classifier before any fit, and how far the fits agree; None if it was not asked."""
+    """Prediction of the classifier before any fit, and its agreement with the fits; None if no classifier was used."""
     r: np.ndarray | None = None
-    """[point] Å, in the range of the fit."""
+    """[point] Points of r in the fitted range, in Å."""
     observed: np.ndarray | None = None
-    """[point] G(r), in 1/Å²."""
+    """[point] Measured G(r), in 1/Å²."""
 
     @property
     def sample(self) -> str:
-        """The sample by cross-validation: single, distribution or undecided; empty if that was not asked."""
+        """Decision of the cross-validation: "single", "distribution" or "undecided"; empty if it was not requested."""
         return self.ensemble.sample if self.ensemble else ""
 
     @property
     def type(self) -> str:
-        """Type of the largest share if the sample is a distribution, else of the most probable structure."""
+        """Type with the largest share if the sample is a distribution; otherwise that of the best structure."""
         if self.ensemble and self.sample == "distribution":
             return next(iter(self.ensemble.type_shares), "")
         return self.candidates[0].type if self.candidates else next(iter(self.types), "")
 
     @property
     def type_probability(self) -> float | None:
-        """Probability of `type`; None if the sample is a distribution, of which only shares are known."""
+        """Probability of `type`; None for a distribution, which has shares of types instead."""
         return None if self.sample == "distribution" else self.types.get(self.type)
 
     @property
     def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The measured G(r) in the range of the fit."""
+        """Points r in Å and measured G(r) in the fitted range."""
         return self.r, self.observed
 
     @property
     def distribution(self) -> dict[str, np.ndarray]:
-        """The distribution of sizes, as columns by name, by volume and by number; empty if there is none."""
+        """Columns of the size distribution by name, by volume and by number; empty if there is no distribution."""
         return self.ensemble.table if self.ensemble else {}
 
 
 class SolvedMeasurement(NamedTuple):
-    """A measurement with all that is known of it when its result is built."""
+    """A measurement with the outcomes of all stages, from which its result is built."""
 
     measurement: Measurement
-    """Measurement with the settings as they were given."""
+    """Measurement with the given settings."""
     target: Target
-    """Target with the settings as they were used."""
+    """Target with the settings that the fits used."""
     groups: Sequence[CandidateGroup]
     """Candidates of each source."""
     candidates: WeightedCandidates
@@ -105,13 +105,13 @@ class SolvedMeasurement(NamedTuple):
     free: tuple[str, ...]
     """Names of the fitted parameters."""
     inferred_settings: Mapping[str, InferredSetting]
-    """Settings that the data corrected, by name."""
+    """Settings that were estimated from the data, by name."""
     diameter_estimate: DiameterEstimate
-    """Size of the particle by the decay of G(r)."""
+    """Diameter of the particle, estimated from the decay of G(r)."""
     sample_comparison: SampleComparison | str = ""
-    """Comparison of one cluster with many, or why there is none."""
+    """Comparison of a single cluster with a distribution, or a remark why there is none."""
     search_result: SearchResult | None = None
-    """Particles of a search over lattice sites; None if there was no search."""
+    """Particles from a search over lattice sites; None if there was no search."""
 
 
 def build_result(
@@ -124,10 +124,10 @@ def build_result(
     """Return the result of a measurement.
 
     Args:
-        empty_result: the result without candidates, with element, settings and facts.
-        solved_measurement: the measurement with its weighted candidates.
-        max_written: number of candidates with atoms and curves.
-        further_remarks: remarks of earlier stages for the message.
+        empty_result: Result without candidates, but with element, settings and facts.
+        solved_measurement: Measurement with its weighted candidates.
+        max_written: Number of candidates with atoms and curves.
+        further_remarks: Remarks of earlier stages for the message.
     """
     listed_candidates = _listed_candidates(solved_measurement)
     listed_candidates[:max_written] = _with_atoms_and_curves(
@@ -155,7 +155,7 @@ def build_result(
 
 
 def _with_status(result: PdfResult, solved_measurement: SolvedMeasurement, further_remarks: Sequence[str]) -> PdfResult:
-    """Return the result with its status, and a message that states why it is weak and what else matters."""
+    """Return the result with its status and message. The message starts with the reasons for the status "weak"."""
     best = result.candidates[0]
     range_remarks = _range_remarks(solved_measurement, result.candidates)
     weak_reasons = _weak_reasons(best, solved_measurement)
@@ -177,7 +177,7 @@ def _with_status(result: PdfResult, solved_measurement: SolvedMeasurement, furth
 
 
 def _listed_candidates(solved_measurement: SolvedMeasurement) -> list[Candidate]:
-    """Return the best candidates as a result lists them, without atoms and curves."""
+    """Return the best candidates in the form of a result, without atoms and curves."""
     in_credible_set = credible_set(solved_measurement.candidates.weight)
     n_listed = min(MAX_LISTED_CANDIDATES, len(solved_measurement.candidates.fits.rw))
     return [_result_candidate(solved_measurement, row, in_90=bool(in_credible_set[row])) for row in range(n_listed)]
@@ -212,7 +212,7 @@ def _with_atoms_and_curves(
 
 
 def _solution_facts(solved_measurement: SolvedMeasurement) -> dict[str, float]:
-    """Return numbers that are recorded beside the candidates."""
+    """Return numbers that the result records in addition to the candidates."""
     facts = {
         "independent": solved_measurement.candidates.effective_points,
         "diameter_estimate": solved_measurement.diameter_estimate.diameter,
@@ -221,7 +221,7 @@ def _solution_facts(solved_measurement: SolvedMeasurement) -> dict[str, float]:
 
 
 def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult | None) -> np.ndarray | None:
-    """Return the probability of each atom of a searched particle; None if no random walk started from it."""
+    """Return the probability of each atom of a searched particle; None if no Markov chain started from it."""
     group_row = int(pool.group_row[row])
     if (
         search_result is None
@@ -235,9 +235,10 @@ def _site_occupancy(pool: CandidatePool, row: int, search_result: SearchResult |
 def _credible_intervals(
     solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]
 ) -> dict[str, Interval]:
-    """Return the best's number of atoms, diameter and share of hexagonal layers with 90 % intervals by all candidates.
+    """Return number of atoms, diameter and share of hexagonal layers of the best candidate, with 90 % intervals.
 
-    The random walks give the number of atoms of searched particles, widened if the scale is free.
+    The intervals are computed from the weights of all candidates. For searched particles, the numbers of atoms come
+    from Markov chains, and their interval is widened if the scale is free.
     """
     pool, weight, search_result = (
         solved_measurement.candidates.pool,
@@ -272,21 +273,26 @@ def _credible_intervals(
 
 
 def _sample_remarks(sample_comparison: SampleComparison | str, ensemble: Distribution | None) -> list[str]:
-    """Return remarks on the sample as one cluster or many."""
+    """Return remarks on whether the sample is a single structure or a distribution of particles."""
     if not isinstance(sample_comparison, SampleComparison) or ensemble is None:
         return [sample_comparison] if isinstance(sample_comparison, str) and sample_comparison else []
     remarks = []
     if ensemble.sample == "distribution":
-        remarks.append("this is the most likely member of a distribution of particles")
+        remarks.append(
+            "the sample is a distribution of particles: use its mean diameter, width and type shares, because the best "
+            "structure is only the most probable single cluster"
+        )
     elif not ensemble.holdouts:
         remarks.append(
-            f"one cluster or many: undecided, the signal ends at {sample_comparison.signal_end:.1f} Å, "
-            "too near to predict any"
+            "undecided whether the sample is a single structure or a distribution of particles, because the signal "
+            f"ends at {sample_comparison.signal_end:.1f} Å and a decision needs {cross_validation.MIN_SIGNAL_END:g} Å: "
+            "both are possible"
         )
     elif ensemble.sample == "undecided":
         remarks.append(
-            f"one cluster or many: undecided, beyond the fit Rw {ensemble.rw_holdout_single:.2f} and "
-            f"{ensemble.rw_holdout_ensemble:.2f}"
+            "undecided whether the sample is a single structure or a distribution of particles, because both predict "
+            f"the data about equally well (Rw {ensemble.rw_holdout_single:.2f} and {ensemble.rw_holdout_ensemble:.2f} "
+            "beyond the fitted range): both are possible"
         )
     if ensemble.sample != "single" and (size_limit := distribution.size_limit_remark(ensemble)):
         remarks.append(size_limit)
@@ -294,18 +300,29 @@ def _sample_remarks(sample_comparison: SampleComparison | str, ensemble: Distrib
 
 
 def _type_remark(types: Mapping[str, float], best: Candidate, ensemble: Distribution | None) -> list[str]:
-    """Return between which types a single cluster is undecided; empty if its type is probable or not known."""
+    """Return a remark if the type of a single cluster is undecided between two types; otherwise an empty list."""
     other_types = [name for name in types if name and name != best.type]
     is_distribution = ensemble is not None and ensemble.sample == "distribution"
     if is_distribution or not best.type or not other_types or types[best.type] >= MIN_TYPE_PROBABILITY:
         return []
-    return [f"type undecided between {best.type} and {other_types[0]}"]
+    return [undecided_type_remark(best.type, other_types[0], types)]
+
+
+def undecided_type_remark(first: str, second: str, probabilities: Mapping[str, float]) -> str:
+    """Return the remark that a type is undecided between two types, with their probabilities."""
+    return (
+        f"type undecided between {first} and {second} "
+        f"(probabilities {probabilities[first]:.2f} and {probabilities[second]:.2f})"
+    )
 
 
 def _type_probabilities(
     weighted_candidates: WeightedCandidates, listed_candidates: Sequence[Candidate]
 ) -> dict[str, float]:
-    """Return the weight of each type: by the atoms of listed candidates, and by the family of the others."""
+    """Return the total weight of each type, the largest first.
+
+    The type is that of the atoms for listed candidates, and that of the family for all others.
+    """
     type_names = np.array([FAMILY_TYPES.get(family, "") for family in weighted_candidates.pool.families], dtype=object)
     type_names[: len(listed_candidates)] = [candidate.type for candidate in listed_candidates]
     type_weights = {
@@ -316,7 +333,7 @@ def _type_probabilities(
 
 
 def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90: bool) -> Candidate:
-    """Return one candidate as a result lists it."""
+    """Return one candidate in the form of a result, without atoms and curves."""
     pool, fits, weight, _ = solved_measurement.candidates
     group, (cluster_library, library_row) = pool.groups[pool.group_index[row]], pool.entry(row)
     group_row = int(pool.group_row[row])
@@ -357,14 +374,15 @@ def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90:
 
 
 def _description(cluster_library: Library, row: int, type_name: str, bond: float, *, by_atoms: bool) -> str:
-    """Return the description of a listed cluster by its atoms, which takes some milliseconds, or by its rule alone.
+    """Return the description of a listed cluster.
 
     Args:
-        cluster_library: library that lists the cluster.
-        row: index of the cluster in the library.
-        type_name: structure type of the cluster.
-        bond: nearest-neighbour distance of the fit, in Å.
-        by_atoms: whether the description is by its atoms.
+        cluster_library: Library that lists the cluster.
+        row: Index of the cluster in the library.
+        type_name: Structure type of the cluster.
+        bond: Nearest-neighbour distance of the fit, in Å.
+        by_atoms: Whether the atoms are analysed, which takes some milliseconds. Otherwise the description is derived
+            from the family and the recipe of the cluster.
     """
     family, label = str(cluster_library.families[row]), str(cluster_library.labels[row])
     if by_atoms:
@@ -377,27 +395,28 @@ def _description(cluster_library: Library, row: int, type_name: str, bond: float
 
 
 def _fitted_values(fits: Fit, row: int, free: tuple[str, ...]) -> dict[str, Value]:
-    """Return the values of one fit, with the standard errors of those that were fitted."""
+    """Return all values of one fit. Fitted values have standard errors."""
     errors = {name: float(error) for name, error in zip(free, fits.errors[row], strict=True) if np.isfinite(error)}
     columns = fits.values._asdict()
     return {name: Value(float(columns[name][row]), errors.get(name), UNITS[name]) for name in FIT_PARAMETERS}
 
 
 def _range_remarks(solved_measurement: SolvedMeasurement, listed_candidates: Sequence[Candidate]) -> list[str]:
-    """Return what lies outside the training of a source, in one remark; empty if nothing does.
+    """Return a remark if the measurement lies outside the training of the network; otherwise an empty list.
 
-    The size of the particle is that of the best candidate of the library, or else the estimate from the data.
+    The diameter of the particle is that of the best candidate that is not from the network. If there is none, it is
+    estimated from the data.
     """
     diameter = next(
         (candidate.diameter for candidate in listed_candidates if candidate.source != "network"),
         solved_measurement.diameter_estimate.diameter,
     )
     training_warnings = [text for group in solved_measurement.groups for text in group.training_warnings(diameter)]
-    return [f"outside training: {', '.join(training_warnings)}"] if training_warnings else []
+    return [f"outside the training of the network: {', '.join(training_warnings)}"] if training_warnings else []
 
 
 def _weak_reasons(best: Candidate, solved_measurement: SolvedMeasurement) -> list[str]:
-    """Return why the best candidate does not explain the data; empty if it does."""
+    """Return the reasons why the best candidate does not explain the data; an empty list if it does."""
     measurement, target = solved_measurement.measurement, solved_measurement.target
     assert best.calculated is not None
     n_fitted = sum(value.error is not None for value in best.values.values())
@@ -421,36 +440,43 @@ def _weak_reasons(best: Candidate, solved_measurement: SolvedMeasurement) -> lis
 
 
 def _data_end_remark(solved_measurement: SolvedMeasurement) -> list[str]:
-    """Return the remark that the data do not reach the end of the particle; empty if they do."""
+    """Return a remark if the data end inside the particle; otherwise an empty list."""
     if solved_measurement.diameter_estimate.data_cover_particle:
         return []
-    return [f"the data end at {solved_measurement.measurement.r[-1]:g} Å, before the particle does"]
+    r_end = solved_measurement.measurement.r[-1]
+    return [f"the data end at {r_end:g} Å, probably inside the particle: its size is uncertain"]
 
 
 def _setting_remarks(solved_measurement: SolvedMeasurement) -> list[str]:
-    """Return how the settings that the data corrected differ from the given ones."""
-    given_values = solved_measurement.measurement.settings_by_name
+    """Return a remark on each setting that was estimated from the data and replaces the given value."""
+    given_settings = {setting.name: setting for setting in solved_measurement.measurement.settings}
     return [
-        _inferred_setting_remark(name, given_values[name], inferred_setting)
+        _inferred_setting_remark(given_settings[name], inferred_setting)
         for name, inferred_setting in solved_measurement.inferred_settings.items()
     ]
 
 
 def _fit_remarks(best: Candidate, solved_measurement: SolvedMeasurement, element: str) -> list[str]:
-    """Return remarks on the bonds, the Q range and the convergence of the best fit."""
+    """Return remarks on the bond length, the Q range and the convergence of the best fit."""
     remarks, bond = [], solved_measurement.target.bond
     if best.source != "file" and abs((stretch := best.values["stretch"].value) - 1) > BOND_TOLERANCE:
-        remarks.append(f"bonds of {stretch * bond:.2f} Å, {element} has {bond:.2f}: check --element")
+        remarks.append(
+            f"the fitted bond length is {stretch * bond:.2f} Å, that of {element} is {bond:.2f} Å: check --element"
+        )
     if (qmax := solved_measurement.measurement.settings_by_name["qmax"]) < MIN_RESOLVING_QMAX:
-        remarks.append(f"qmax {qmax:g} 1/Å is short: near ties say little")
+        remarks.append(
+            f"qmax {qmax:g} 1/Å is small: structures with nearly equal Rw cannot be distinguished, so the best one may "
+            "be wrong"
+        )
     if best.remark:
         remarks.append(best.remark)
     if not best.converged:
-        remarks.append("fit not converged")
+        remarks.append("the best fit did not converge: its values and errors may be wrong")
     return remarks
 
 
-def _inferred_setting_remark(name: str, given_value: float, inferred_setting: InferredSetting) -> str:
-    """Return how a setting that the data correct differs from the given one."""
-    origin = "the header says" if name == "qmin" else "default"
-    return f"{name} {inferred_setting.value:.3g} ± {inferred_setting.error:.1g} inferred ({origin} {given_value:g})"
+def _inferred_setting_remark(given_setting: Setting, inferred_setting: InferredSetting) -> str:
+    """Return a remark on a setting that was estimated from the data, with the given value and its origin."""
+    origin = {"header": "the header states", "data": "the data start at"}.get(given_setting.origin, "the default is")
+    estimate = f"{inferred_setting.value:.3g} ± {inferred_setting.error:.1g} {UNITS[given_setting.name]}"
+    return f"{given_setting.name} {estimate} was inferred from the data ({origin} {given_setting.value:g})"

@@ -1,9 +1,10 @@
-r"""Which of thousands of candidates are worth a fit, and the size of the particle by the decay of G(r).
+r"""Selection of the candidates to fit by an approximate Rw, and an estimate of the particle's size from G(r).
 
-Every candidate has an approximate misfit. Its distances stand in bins of one width, so that the curves of all are one
-matrix product, $C = H K$, with K the curve of a pair of atoms at each bin's distance in the basis of the target. The
-best of a few stretches and vibrations is taken, and from there one Gauss-Newton step in stretch, Uiso and delta2 with
-the derivatives of K. The candidates with the smallest misfits are fitted.
+The distances of all candidates are counted in bins of equal width, so that the curves of all candidates are one matrix
+product $C = H K$. A row of H contains the numbers of pairs of one candidate in the bins, per atom. A row of K is the
+curve of a pair of atoms at the distance of a bin, in the basis of the target. Trial values of stretch and Uiso are
+compared, and one Gauss-Newton step in stretch, Uiso and delta2 follows from the best trial. The candidates with the
+smallest approximate Rw are fitted.
 """
 
 import math
@@ -24,38 +25,40 @@ from jaxstruc.scattering.cluster_tables import MIN_DISTANCE, TableRange
 from jaxstruc.scattering.debye import Instrument
 
 MAX_FITTED, MAX_FITTED_BY_CLASSIFIER = 1500, 300
-"""Largest number of candidates that are fitted, without and with the prediction of a classifier."""
+"""Largest number of candidates that are fitted: without and with the prediction of a classifier."""
 MAX_HOLDOUT_CANDIDATES = 5000
-"""Largest number of candidates of a library for each cut of the cross-validation."""
+"""Largest number of library candidates that are screened for each cut of the cross-validation."""
 TRIAL_UISO = (0.006, 0.018)
-"""Å². Uiso of the trial values."""
+"""Trial values of Uiso, in Å²."""
 MAX_GAUSS_NEWTON_STEP = (0.012, 1.2, 0.24)
-"""Longest Gauss-Newton step: in stretch, in Uiso relative to its value, and in delta2 in squared bonds."""
+"""Largest Gauss-Newton step in stretch, in Uiso (relative to its value) and in delta2 (in squared bond lengths)."""
 RIDGE = 1e-6
-"""Ridge on the normal equations of the step, relative to their first diagonal element."""
+"""Ridge parameter of the normal equations, relative to their first diagonal element."""
 CHUNK_SIZE = 1024
-"""Number of candidates in one call."""
+"""Number of candidates in one compiled call."""
 SMOOTHING_LENGTH = 1.0
-"""Å. Length over which the power of G(r) is averaged for the particle's size."""
+"""Length in Å over which the squared G(r) is averaged for the estimate of the particle's size, for a bond of 2.8 Å."""
 
 
 class BinnedDistances(NamedTuple):
-    """The distances of candidates in bins of one width, as one matrix."""
+    """Histograms of the distances of candidates in bins of equal width, as one matrix."""
 
     rows: np.ndarray
-    """[candidate] Indices into the library."""
+    """[candidate] Indices of the candidates in the library."""
     pairs_per_atom: Float[Array, "candidate bin"]
-    """Number of pairs for each atom, at multiples of `library.BIN_WIDTH` bonds; padded with zeros to whole chunks."""
+    """Number of pairs per atom at multiples of `library.BIN_WIDTH` bond lengths. Rows of zeros fill the last chunk."""
 
 
 def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: TableRange) -> BinnedDistances:
-    """Return the distances of candidates in bins, which keep number, mean and variance of the library's bins.
+    """Return the histograms of the distances of candidates.
+
+    Each bin of the library is divided among three bins, so that number, mean and variance of its distances are kept.
 
     Args:
-        library: library of the candidates.
-        rows: indices of the candidates.
-        bond: nearest-neighbour distance, in Å.
-        span: range that tables of clusters cover.
+        library: Library of the candidates.
+        rows: Indices of the candidates in the library.
+        bond: Nearest-neighbour distance, in Å.
+        span: Range of distances and Q that tables of clusters cover.
     """
     n_bins = 16 * math.ceil((span.max_distance / bond / BIN_WIDTH + 2) / 16)
     cluster_index = np.repeat(np.arange(len(library.atoms)), np.diff(library.bin_starts))
@@ -76,7 +79,7 @@ def binned_distances(library: Library, rows: np.ndarray, *, bond: float, span: T
         (1, (second_moment + offset) / 2),
         (-1, (second_moment - offset) / 2),
     ):
-        histograms[flat_index + shift] += (weight * fraction).astype(np.float32)  # each bin stands once for a candidate
+        histograms[flat_index + shift] += (weight * fraction).astype(np.float32)  # no index occurs twice
     return BinnedDistances(np.asarray(rows), jnp.asarray(histograms.reshape(-1, n_bins)))
 
 
@@ -86,9 +89,9 @@ def approximate_rw(
     """Return the approximate Rw of each candidate's fit.
 
     Args:
-        distances: binned distances of the candidates.
-        basis: data in the basis of a target.
-        excluded_curves: orthonormal curves that are projected out of data and model.
+        distances: Binned distances of the candidates.
+        basis: Data in the basis of a target.
+        excluded_curves: Orthonormal curves that are projected out of data and model.
     """
     projected_curves = np.zeros((basis.data.shape[0], 0)) if excluded_curves is None else excluded_curves
     excluded_basis = jnp.asarray(np.pad(projected_curves, ((0, 0), (0, -projected_curves.shape[1] % 16))), jnp.float32)
@@ -114,12 +117,12 @@ def approximate_rw(
 
 
 def gauss_newton_rw(distances: BinnedDistances, basis: FitBasis, values: FitValues) -> Float[np.ndarray, " candidate"]:
-    """Return the approximate Rw of each candidate's fit, by one Gauss-Newton step from given values.
+    """Return the approximate Rw of each candidate's fit after one Gauss-Newton step from given values.
 
     Args:
-        distances: binned distances of the candidates.
-        basis: data in the basis of a target.
-        values: values of a similar fit, of which stretch, Uiso and delta2 count.
+        distances: Binned distances of the candidates.
+        basis: Data in the basis of a target.
+        values: Values of a similar fit. Only stretch, Uiso and delta2 are used.
     """
     n_candidates, no_curves = len(distances.rows), jnp.zeros((basis.data.shape[0], 0))
     start_values = jnp.stack(
@@ -143,9 +146,10 @@ def gauss_newton_rw(distances: BinnedDistances, basis: FitBasis, values: FitValu
 
 
 def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDistances:
-    """Return the candidates that have some rows of their library."""
+    """Return the candidates with the given rows of their library."""
     selected_rows = np.flatnonzero(np.isin(distances.rows, rows))
-    n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()  # so that few compilations do
+    # a power of 2 limits the number of compilations
+    n_chunks = 1 << (math.ceil(max(len(selected_rows), 1) / CHUNK_SIZE) - 1).bit_length()
     padded_rows = np.pad(
         selected_rows, (0, min(n_chunks * CHUNK_SIZE, len(distances.pairs_per_atom)) - len(selected_rows)), mode="edge"
     )
@@ -153,39 +157,40 @@ def select_candidates(distances: BinnedDistances, rows: np.ndarray) -> BinnedDis
 
 
 def best_rows(distances: BinnedDistances, rw: Float[np.ndarray, " candidate"], *, count: int) -> np.ndarray:
-    """Return the candidates with the smallest misfits, as indices into their library, in its order.
+    """Return the candidates with the smallest Rw, as indices in their library in rising order.
 
     Args:
-        distances: binned distances of the candidates.
-        rw: approximate Rw of each, by `misfits`.
-        count: number of candidates to return.
+        distances: Binned distances of the candidates.
+        rw: Approximate Rw of each candidate, from `approximate_rw`.
+        count: Number of candidates to return.
     """
     return np.sort(distances.rows[np.argsort(rw, kind="stable")[:count]])
 
 
 class DiameterEstimate(NamedTuple):
-    """The size of a particle by the decay of the power of G(r)."""
+    """Estimate of a particle's diameter from the decay of the squared G(r)."""
 
     diameter: float
-    """Å"""
+    """Diameter of the particle, in Å."""
     data_cover_particle: bool
-    """Whether the data reach beyond it."""
+    """Whether the data reach at least 2 Å beyond the diameter."""
     signal_end: float
-    """Å. r at which the signal sinks into the noise."""
+    """Distance r in Å at which the signal falls below the noise."""
 
 
 def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float) -> DiameterEstimate:
-    r"""Return the particle's diameter, and the r at which the signal sinks into the noise.
+    r"""Return the diameter of the particle, and the r at which the signal falls below the noise.
 
-    The power of G(r) of a sphere falls as the square of $\gamma(r) = 1 - 3r/2D + r^3/2D^3$, the share of points whose
-    neighbour at r is in the sphere too, and of the resolution's envelope, to a level of white noise. The D with the
-    least squares of the logarithm is taken. (For gamma: A. Guinier, G. Fournet, Small-angle scattering, 1955.)
+    The squared G(r) of a sphere of diameter D decays as $[\gamma(r) \exp(-r^2 Q_{damp}^2 / 2)]^2$ to a level of white
+    noise. Here $\gamma(r) = 1 - 3r/2D + r^3/2D^3$ is the characteristic function of the sphere (A. Guinier, G. Fournet,
+    Small-Angle Scattering of X-rays, Wiley, 1955). D and the noise level are those with the smallest squared deviations
+    of the logarithm.
 
     Args:
-        r: in Å.
-        g: G(r), in 1/Å².
-        bond: nearest-neighbour distance, in Å.
-        qdamp: in 1/Å.
+        r: Points of r, in Å.
+        g: Measured G(r), in 1/Å².
+        bond: Nearest-neighbour distance, in Å.
+        qdamp: Damping of G(r) by the resolution, in 1/Å.
     """
     in_range = r > 0.8 * bond
     step = (r[-1] - r[0]) / (len(r) - 1)
@@ -210,7 +215,7 @@ def diameter_estimate(r: np.ndarray, g: np.ndarray, *, bond: float, qdamp: float
 
 
 def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
-    """Return the trial values of stretch, Uiso and delta2."""
+    """Return the combinations of trial values of stretch, Uiso and delta2."""
     stretch = jnp.clip(
         basis.stretch * jnp.asarray(START_STRETCH_FACTORS), STRETCH_BOUNDS[0] + 0.005, STRETCH_BOUNDS[1] - 0.005
     )
@@ -225,7 +230,7 @@ def _trial_values(basis: FitBasis) -> Float[Array, "try 3"]:
 
 
 def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_bins: int) -> Float[Array, "bin basis"]:
-    """Return the curve of a pair of atoms at each bin's distance, in the basis."""
+    """Return the curve of a pair of atoms at the distance of each bin, in the basis of a target."""
     stretch, uiso, delta2 = values
     distance = jnp.maximum(jnp.arange(n_bins) * (BIN_WIDTH * basis.bond), MIN_DISTANCE)
     variance_factor = debye.variance_factor(Instrument(delta2=delta2, qbroad=basis.qbroad), distance * stretch)
@@ -239,7 +244,7 @@ def _pair_curves(values: Float[Array, " 3"], basis: FitBasis, excluded_basis, n_
 def _explained_squares(
     curve: Float[Array, "*batch basis"], data: Float[Array, " basis"], basis: FitBasis
 ) -> Float[Array, "*batch"]:
-    """Return by how much a curve with its best scale within the bounds lowers the sum of squares."""
+    """Return the decrease of the sum of squares by a curve with its best scale within the bounds."""
     squared_norm, projection = jnp.sum(curve**2, axis=-1), curve @ data
     scale = jnp.clip(projection / jnp.where(squared_norm > 0, squared_norm, 1.0), *basis.scale_bounds)
     return scale * (2 * projection - scale * squared_norm)
@@ -247,7 +252,7 @@ def _explained_squares(
 
 @jax.jit
 def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float[Array, "try candidate"]:
-    """Return the sum of squares that each trial explains, for each candidate."""
+    """Return the decrease of the sum of squares for each trial and candidate."""
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
 
     def explained_squares(values):
@@ -258,7 +263,7 @@ def _scan_trials(weight, basis: FitBasis, excluded_basis, trial_values) -> Float
 
 @jax.jit
 def _gauss_newton_squares(weight, basis: FitBasis, excluded_basis, values) -> Float[Array, " candidate"]:
-    """Return the sum of squares that each candidate explains after one Gauss-Newton step from values."""
+    """Return the decrease of the sum of squares for each candidate after one Gauss-Newton step."""
     data = basis.data - excluded_basis @ (excluded_basis.T @ basis.data)
     pair_curves = partial(_pair_curves, basis=basis, excluded_basis=excluded_basis, n_bins=weight.shape[1])
     max_step = jnp.asarray(MAX_GAUSS_NEWTON_STEP) * jnp.stack([jnp.ones(()), values[1], basis.bond**2])

@@ -1,14 +1,23 @@
-r"""A search over the sites of a host for the particle that a measured G(r) shows.
+r"""Search over the occupancies of lattice sites for a particle that explains a measured G(r).
 
-G(r) of one element is linear in its pairs. In the basis of a target, with $k_{ij}$ the curve of a pair of sites and n
-their occupancy, the field $h_i = \sum_j n_j k_{ij}$ of all sites makes every single move exact at once: with site i
-filled or emptied the sum over pairs $y = \frac12 \sum_i n_i h_i$ becomes $y \pm h_i$, with i and j exchanged
-$y - h_i + h_j - k_{ij}$, and the fields change by the pairs' curves.
+A lattice is a finite set of sites that the atoms of a particle may occupy, e.g. the positions of a bcc crystal about an
+origin. Site i has the occupancy $n_i$, which is 1 if an atom occupies it and 0 otherwise. A move fills a site, empties
+a site, or exchanges an occupied site with an empty one. A Markov chain over the same occupancies samples the posterior.
 
-The cost of a particle is the negative logarithm of its posterior: of the misfit with noise of unknown size,
-$\frac{m}{2} \ln |d - s\,2y/N|^2$ with m the points that count, of the scale s about 1, and of its shape, how usual its
-sites' surroundings are (`lattice_sites.OccupancyPrior`). The best move is made, up or down; what was moved rests for
-some steps, for it would go back else (F. Glover, ORSA J. Comput. 1, 190 (1989)).
+G(r) of one element is a sum over pairs of atoms. Let $k_{ij}$ be the curve of a pair of sites in the basis of a target,
+times the number of atoms. The field of site i is $h_i = \sum_j n_j k_{ij}$, and the sum over all pairs is
+$y = \frac12 \sum_i n_i h_i$. If site i is filled or emptied, y changes by $+h_i$ or $-h_i$. If the atom at site i moves
+to site j, y becomes $y - h_i + h_j - k_{ij}$. The fields therefore give the effect of every move exactly.
+
+The cost of a particle is the negative logarithm of its posterior. It has three terms. The misfit for noise of unknown
+size is $\frac{m}{2} \ln |d - s y / N|^2$ with the data d, the scale s, the number of atoms N and the effective number
+of points m. A prior keeps s near 1. The shape cost is a prior on the shape of the particle, a sum over sites. The cost
+of a site is the negative logarithm of the probability of its occupancy, given its numbers of occupied neighbours and
+next neighbours (`lattice_sites.OccupancyPrior`). These three numbers are called the surroundings of the site.
+
+Each step makes the move with the lowest cost, even if the cost rises. A site that was changed may not be changed again
+for some steps, because the search would otherwise return to the state it came from (tabu search; F. Glover, ORSA J.
+Comput. 1, 190 (1989), doi 10.1287/ijoc.1.3.190).
 """
 
 from collections.abc import Sequence
@@ -29,103 +38,115 @@ from jaxstruc.pdf.target import FitBasis
 from jaxstruc.scattering import debye
 
 N_DISTANCE_BINS = 2816
-"""Of distances; the last stands for sites too far apart, and for a site and itself."""
+"""Number of bins of the distances. The last bin holds pairs that are too far apart, and each site with itself."""
 MIN_BIN_WIDTH = 0.0045
-"""Bonds, of a bin at least."""
+"""Smallest width of a distance bin, in units of the bond length."""
 MIN_BOND_LENGTH = 2.2
-"""Å. Nearest-neighbour distance down to which bins reach as far as the data see."""
+"""Smallest nearest-neighbour distance in Å for which the bins cover all distances in the range of the data."""
 N_EXCHANGE_SITES, N_EXCHANGES = 48, 16
-"""Sites to empty and to fill whose exchanges are compared by their misfit; exchanges whose shape is worked out."""
+"""Numbers of best sites to empty and best sites to fill whose exchanges are compared approximately; number of best
+exchanges whose cost is computed exactly."""
 VALUE_SIGMAS = (0.005, 0.3, 0.06)
-"""Standard deviations of stretch, Uiso (in parts of it) and delta2 (in squared bonds) about those of the last fit."""
+"""Standard deviations of stretch, Uiso (relative) and delta2 (in squared bond lengths) about their values in the last
+fit."""
 TABU_STEPS = (3, 10)
-"""Steps that a moved site rests, at least and at most."""
+"""Smallest number of steps for which a changed site may not be changed again, and an exclusive upper limit on it."""
 MIN_SEARCH_RW = 3e-4
-"""Rw of curves made of bins: a better fit is no better."""
+"""Rw of the errors of binned curves, which is added in quadrature to the misfit."""
 MIN_ATOMS = 6
-"""Atoms of a particle."""
+"""Smallest number of atoms of a particle."""
 MAX_NEIGHBOURS = 14
-"""Of a site that are listed, and next neighbours, at most."""
+"""Largest number of listed neighbours of a site, and of listed next neighbours."""
 N_COORDINATION_NUMBERS = 15
-"""Numbers of neighbours, and of next neighbours, that surroundings are told apart by."""
+"""Number of distinguished numbers of occupied neighbours (0 to 14), and of occupied next neighbours."""
 
 
 class SiteGraph(NamedTuple):
-    """Hosts as a search takes them, with a leading axis for several."""
+    """Arrays of a lattice for a search. Several lattices have a leading axis."""
 
     positions: Float[Array | np.ndarray, "*batch site 3"]
-    """Bonds"""
+    """Positions of the sites, in units of the bond length."""
     neighbours: Int[Array | np.ndarray, "*batch site neighbour"]
-    """Neighbours of each site; the number of sites where there are no more."""
+    """Indices of the neighbours of each site. Unused entries contain the number of sites."""
     next_neighbours: Int[Array | np.ndarray, "*batch site neighbour"]
-    """The same of next neighbours."""
+    """Indices of the next neighbours of each site. Unused entries contain the number of sites."""
     surroundings_cost: Float[Array | np.ndarray, "*batch surroundings"]
-    """How unusual a site's surroundings are: [taken, neighbours, next neighbours], flat."""
+    """Cost of each kind of surroundings, flattened from [occupancy, neighbours, next neighbours]."""
     typical_cost: Float[Array | np.ndarray, "*batch 2"]
-    """Factor and power of the number of atoms: of the sum of these costs in a listed particle."""
+    """Factor a and power b of the typical cost $a N^b$ of all sites of a listed particle with N atoms."""
 
 
 class _PairCurves(NamedTuple):
-    """The curves of all pairs of sites, and the data, both without what small changes of the values make."""
+    """Curves of all pairs of sites, and the data.
+
+    The effects of small changes of stretch, Uiso and delta2 are projected out of both.
+    """
 
     curve_index: Int[Array, "site site"]
-    """Which curve two sites have."""
+    """Index of the distance bin of each pair of sites."""
     is_neighbour: Bool[Array, " bin"]
-    """Whether it is that of neighbours or next neighbours."""
+    """Whether the distance of the bin is that of neighbours or next neighbours."""
     pair_curve: Float[Array, "bin basis"]
-    """Of a pair, times the number of atoms."""
+    """Curve of a pair of atoms at the distance of each bin, times the number of atoms."""
     data: Float[Array, " basis"]
+    """Data in the basis."""
 
 
 class CostWeights(NamedTuple):
-    """What the parts of the cost weigh."""
+    """Weights of the terms of the cost function."""
 
     n_effective: Float[Array, ""]
-    """That count."""
+    """Effective number of data points, minus the number of fitted parameters."""
     shape_weight: Float[Array, ""]
-    """Times how unusual the surroundings are."""
+    """Factor on the shape cost."""
     log_scale_sigma: Float[Array, ""]
-    """Of the logarithm of the scale about 0; 0 where the data are absolute."""
+    """Standard deviation of the logarithm of the scale about 0; 0 if the data are on an absolute scale."""
 
 
 class BestSearchState(NamedTuple):
-    """Where searches ended."""
+    """Best states that searches visited."""
 
     occupancy: Bool[Array, "*batch site"]
-    """Of the least cost."""
+    """Whether each site is occupied."""
     cost: Float[Array, "*batch"]
+    """Cost of the state."""
     scale: Float[Array, "*batch"]
+    """Scale of the state."""
 
 
 class OccupancyDraws(NamedTuple):
-    """What a walk at the posterior's temperature saw."""
+    """States of a Markov chain that samples the posterior."""
 
     occupancy: Float[Array, "*batch site"]
-    """Share of the time that each site is taken."""
+    """Posterior probability that each site is occupied."""
     atom_counts: Float[Array, "*batch step"]
     """Number of atoms of each state."""
     time_fractions: Float[Array, "*batch step"]
-    """Share of the time in each."""
+    """Posterior weight of each state. The weights of a chain sum to 1."""
 
 
 class _SearchState(NamedTuple):
-    """A particle on its way."""
+    """A particle during a search, with its fields and its cost."""
 
     occupancy: Float[Array, " site"]
+    """1 for occupied sites, 0 for empty ones."""
     site_field: Float[Array, "site basis"]
+    """Field $h_i$ of each site."""
     pair_sum: Float[Array, " basis"]
+    """Sum y over all pairs."""
     neighbour_counts: Float[Array, " site"]
-    """Neighbours that are taken."""
+    """Number of occupied neighbours of each site."""
     next_neighbour_counts: Float[Array, " site"]
+    """Number of occupied next neighbours of each site."""
     cost: Float[Array, ""]
     scale: Float[Array, ""]
 
 
 def site_graphs(lattices: Sequence[LatticeSites]) -> SiteGraph:
-    """Return hosts, all with as many sites, as a search takes them.
+    """Return the arrays of lattices for a search, with a leading axis of lattices.
 
     Args:
-        lattices: hosts, one at least.
+        lattices: One or more lattices with equal numbers of sites.
     """
     return jax.tree.map(lambda *arrays: np.stack(arrays), *map(_site_graph, lattices))
 
@@ -149,7 +170,12 @@ def _site_graph(lattice: LatticeSites) -> SiteGraph:
 
 
 def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
-    """Return the partners [site, neighbour] of each site, padded with the number of sites."""
+    """Return the neighbours [site, neighbour] of each site, padded with the number of sites.
+
+    Args:
+        pairs: Pairs of neighbouring sites [pair, 2], each in both orders.
+        n_sites: Number of sites.
+    """
     site_column, partners = pairs[np.lexsort(pairs.T[::-1])].T
     columns = np.arange(len(site_column)) - np.searchsorted(site_column, site_column)
     neighbours = np.full((n_sites, MAX_NEIGHBOURS), n_sites, np.int32)
@@ -162,16 +188,17 @@ def _neighbour_lists(pairs: np.ndarray, n_sites: int) -> np.ndarray:
 def _initial_state(
     graph: SiteGraph, start_occupancy, values: FitValues, basis: FitBasis, weights: CostWeights
 ) -> tuple[_PairCurves, _SearchState]:
-    """Return the curves of all pairs of a host's sites, and the particle with the fields of all sites.
+    """Return the curves of all pairs of sites of a lattice, and the particle at the start with the fields of all sites.
 
-    Pairs stand in bins and share their mean distance. What small changes of stretch, Uiso and delta2 make of the
-    particle's curve is left out of data and curves: each particle on the way is as good as with its own values.
+    All pairs in a distance bin have the same curve, that of their mean distance. The changes of the particle's curve
+    with stretch, Uiso and delta2 are projected out of the data and the curves. The misfit of each particle during the
+    search is therefore almost that of a fit of its own values.
     """
     bin_width = max(MIN_BIN_WIDTH, basis.span.max_distance / (MIN_BOND_LENGTH * (N_DISTANCE_BINS - 2)))
     separations = distances(jnp.asarray(graph.positions))
     curve_index = jnp.minimum(jnp.rint(separations / bin_width), N_DISTANCE_BINS - 1).astype(jnp.int32)
     curve_index = jnp.where(jnp.eye(len(separations), dtype=bool), N_DISTANCE_BINS - 1, curve_index)
-    offsets = separations - curve_index * bin_width  # summed in place of the distances, whose sums would round
+    offsets = separations - curve_index * bin_width  # sums of offsets round less than sums of distances
     bin_counts, offset_sums = (
         jnp.zeros(N_DISTANCE_BINS).at[curve_index.ravel()].add(summand) for summand in (1.0, offsets.ravel())
     )
@@ -198,11 +225,13 @@ def _initial_state(
 def _marginalized_directions(
     distance, pair_histogram, n_atoms, values: FitValues, basis: FitBasis, weights: CostWeights
 ):
-    r"""Return the ways in which small changes of values move a particle's curve, and which part of each is left out.
+    r"""Return the directions in which small changes of the values move a particle's curve, and the removed fractions.
 
-    With changes of $\tau$ as likely as noise $\sigma$, the least over $\delta$ of
-    $|\rho - D\delta|^2 + \sigma^2 |\delta/\tau|^2$ is $|A \rho|^2$, where A takes the part
-    $1 - \sigma / \sqrt{s^2 + \sigma^2}$ of each singular vector of $D\tau$ away.
+    Let $\rho$ be the residual, D the derivatives of the curve, $\delta$ the changes of the values, $\tau$ their prior
+    standard deviations, and $\sigma$ that of the noise. The minimum over $\delta$ of
+    $|\rho - D\delta|^2 + \sigma^2 |\delta/\tau|^2$ is $|A \rho|^2$. The matrix A removes the fraction
+    $1 - \sigma / \sqrt{s^2 + \sigma^2}$ of the component along each left singular vector of $D\tau$, with the singular
+    value s.
     """
 
     def model(value_vector):
@@ -220,12 +249,12 @@ def _marginalized_directions(
 
 
 def pair_curves(distance: Float[Array, " bin"], values: FitValues, basis: FitBasis) -> Float[Array, "bin basis"]:
-    """Return the curve of a pair of atoms at each distance in Å, times the number of atoms; the last is zero."""
+    """Return the curve of a pair of atoms at each distance in Å, times the number of atoms. The last curve is zero."""
     return _project_to_basis(_pair_structure_functions(distance, values, basis), values, basis).at[-1].set(0.0)
 
 
 def _pair_structure_functions(distance, values: FitValues, basis: FitBasis) -> Float[Array, "bin q"]:
-    """Return F(Q) of a pair at each distance, times the number of atoms."""
+    """Return F(Q) of a pair of atoms at each distance, times the number of atoms."""
     separations = distance * values.stretch
     variance_factor = jnp.maximum(debye.variance_factor(values.instrument, separations), 0.0)
     debye_waller = jnp.exp(-values.uiso * basis.q**2 * variance_factor[:, None])
@@ -250,16 +279,16 @@ def search_sites(
     key: Array,
     n_steps: Int[Array, ""] | int,
 ) -> BestSearchState:
-    """Return where searches end, one for each start.
+    """Return the best states of tabu searches, one for each start.
 
     Args:
-        graph: hosts [start].
-        start_occupancy: 1 for sites that are taken at the start.
-        values: of the model [start].
-        basis: the data, of a target.
-        weights: of the cost.
-        key: of the rests.
-        n_steps: moves.
+        graph: Lattices, with a leading axis of starts.
+        start_occupancy: 1 for sites that are occupied at the start, 0 for others.
+        values: Values of the model, with a leading axis of starts.
+        basis: Data in the basis of a target.
+        weights: Weights of the terms of the cost function.
+        key: Random key for the numbers of steps for which sites may not be changed.
+        n_steps: Number of steps of each search.
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
     search = partial(_search_from_start, basis=basis, weights=weights, n_steps=n_steps)
@@ -277,10 +306,20 @@ def sample_occupancies(
     *,
     n_steps: int,
 ) -> OccupancyDraws:
-    """Return what walks see that fill and empty sites as the posterior has it, one for each start.
+    """Return the states of Markov chains that sample the posterior by filling and emptying sites, one for each start.
 
-    A jump process whose rates are the square roots of the ratios of the posterior: reversible with respect to it, with
-    no step refused; a state counts by the time that it lasts (G. Zanella, J. Am. Stat. Assoc. 115, 852 (2020)).
+    A chain is a jump process. The rate of a move is the square root of the ratio of the posteriors after and before it,
+    so the process is reversible with respect to the posterior and rejects no step. The weight of a state is its mean
+    duration (G. Zanella, J. Am. Stat. Assoc. 115, 852 (2020), doi 10.1080/01621459.2019.1585255).
+
+    Args:
+        graph: Lattices, with a leading axis of starts.
+        start_occupancy: 1 for sites that are occupied at the start, 0 for others.
+        values: Values of the model, with a leading axis of starts.
+        basis: Data in the basis of a target.
+        weights: Weights of the terms of the cost function.
+        key: Random key.
+        n_steps: Number of steps of each chain.
     """
     keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(len(start_occupancy)))
     sample = partial(_sample_from_start, basis=basis, weights=weights, n_steps=n_steps)
@@ -288,7 +327,7 @@ def sample_occupancies(
 
 
 def _map_rows(function, *arguments):
-    """Return what a function gives for each row: one after another where caches count, all at once on accelerators."""
+    """Return the results of a function for all rows: one row at a time on a CPU, all at once on accelerators."""
     if jax.default_backend() == "cpu":
         return jax.lax.map(lambda row: function(*row), arguments)
     return jax.vmap(function)(*arguments)
@@ -318,7 +357,7 @@ def _search_from_start(
 
 
 def _lower_cost_end(state: _SearchState, best_end: BestSearchState) -> BestSearchState:
-    """Return the one of less cost."""
+    """Return the state with the lower cost."""
     is_better = state.cost < best_end.cost - 1e-4
     return jax.tree.map(
         lambda new_value, old_value: jnp.where(is_better, new_value, old_value),
@@ -353,7 +392,7 @@ def _sample_from_start(
 def _state_with_cost(
     graph: SiteGraph, curve_table: _PairCurves, occupancy, field, basis: FitBasis, weights: CostWeights
 ) -> _SearchState:
-    """Return a particle with the fields of all sites."""
+    """Return the state of a particle with its cost, from the fields of all sites."""
     pair_sum = 0.5 * (occupancy @ field)
     neighbour_counts, next_neighbour_counts = (
         jnp.sum(_neighbour_values(occupancy, neighbours), axis=1)
@@ -371,7 +410,7 @@ def _state_with_cost(
 def _neighbour_values(
     site_values: Float[Array, " site"], neighbours: Int[Array | np.ndarray, "site neighbour"]
 ) -> Float[Array, "site neighbour"]:
-    """Return what the neighbours of each site have; 0 where there are no more."""
+    """Return the values of the neighbours of each site; 0 for unused entries."""
     return jnp.concatenate([site_values, jnp.zeros(1, site_values.dtype)])[neighbours]
 
 
@@ -380,7 +419,7 @@ def _clip_scale(scale):
 
 
 def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: FitBasis, weights: CostWeights):
-    """Return the negative logarithm of the posterior, but for a constant."""
+    """Return the negative logarithm of the posterior, up to a constant."""
     residual_squares = jnp.maximum(squares, 0.0) + basis.unmodelled_squares + MIN_SEARCH_RW**2 * basis.norm
     sigma = jnp.where(weights.log_scale_sigma > 0, weights.log_scale_sigma, 1.0)
     scale_cost = 0.5 * (jnp.log(_clip_scale(scale)) / sigma) ** 2
@@ -394,7 +433,7 @@ def _cost(graph: SiteGraph, squares, scale, n_atoms, surroundings_cost, basis: F
 
 
 def _lookup_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
-    """Return how unusual the surroundings of sites are."""
+    """Return the cost of given surroundings of sites."""
     index = (
         occupancy * N_COORDINATION_NUMBERS + jnp.clip(neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
     ) * N_COORDINATION_NUMBERS + jnp.clip(next_neighbour_counts, 0, N_COORDINATION_NUMBERS - 1)
@@ -402,7 +441,7 @@ def _lookup_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_
 
 
 def _site_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
-    """Return how unusual sites are: atoms, and empty sites beside one."""
+    """Return the shape cost of each site; 0 for an empty site without occupied neighbours."""
     return jnp.where(
         (occupancy > 0.5) | (neighbour_counts > 0.5),
         _lookup_costs(graph, occupancy, neighbour_counts, next_neighbour_counts),
@@ -411,12 +450,12 @@ def _site_costs(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_co
 
 
 def _surroundings_cost(graph: SiteGraph, occupancy, neighbour_counts, next_neighbour_counts):
-    """Return how unusual a particle's sites are, all together."""
+    """Return the sum of the shape costs of all sites."""
     return jnp.sum(_site_costs(graph, occupancy, neighbour_counts, next_neighbour_counts))
 
 
 def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
-    """Return by how much the sum of the unusual changes as each site is filled or emptied."""
+    """Return the change of the sum of shape costs if a site is filled or emptied, for each site."""
     current_costs = _site_costs(graph, state.occupancy, state.neighbour_counts, state.next_neighbour_counts)
     cost_changes = (
         _site_costs(graph, 1 - state.occupancy, state.neighbour_counts, state.next_neighbour_counts) - current_costs
@@ -447,7 +486,10 @@ def _flip_cost_changes(graph: SiteGraph, state: _SearchState):
 def _flip_costs(
     graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, flip_changes, basis: FitBasis, weights: CostWeights
 ):
-    """Return the cost, and the scale, with each site filled or emptied; infinite where that is no particle."""
+    """Return the cost and the scale after each single move. The cost is infinite if the move is not possible.
+
+    An atom can be added next to other atoms only, and a particle keeps at least `MIN_ATOMS` atoms.
+    """
     n_atoms, sign = jnp.sum(state.occupancy), 1 - 2 * state.occupancy
     new_n_atoms = n_atoms + sign
     inverse_n_atoms = 1 / new_n_atoms
@@ -487,9 +529,12 @@ def _flip_costs(
 def _best_move(
     graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, is_movable, basis: FitBasis, weights: CostWeights
 ):
-    """Return the particle after the best single move or exchange of rested sites, and which sites it changes."""
+    """Return the particle after the best single move or exchange, the emptied site and the filled site.
+
+    Only sites in `is_movable` are changed. The number of sites stands for no site.
+    """
     no_site = len(state.occupancy)
-    # Barriers: else the compiler works these out again for each use.
+    # The barriers prevent the compiler from computing these arrays again for each use.
     flip_changes = jax.lax.optimization_barrier(_flip_cost_changes(graph, state))
     cost, scale = jax.lax.optimization_barrier(_flip_costs(graph, curve_table, state, flip_changes, basis, weights))
     cost = jnp.where(is_movable, cost, jnp.inf)
@@ -521,7 +566,7 @@ def _best_exchanges(
     basis: FitBasis,
     weights: CostWeights,
 ):
-    """Return the best exchanges of a site to empty with one to fill: both sites, costs and scales."""
+    """Return the best exchanges: the emptied sites, the filled sites, the costs and the scales."""
     is_occupied = state.occupancy > 0.5
     (fill_scores, filled_sites), (empty_scores, emptied_sites) = (
         jax.lax.top_k(-jnp.where(site_mask, cost, jnp.inf), N_EXCHANGE_SITES)
@@ -534,7 +579,7 @@ def _best_exchanges(
     curve_index = curve_table.curve_index[emptied_sites[:, None], filled_sites[None, :]]
     change = emptied_fields[:, None] - filled_fields[None] + curve_table.pair_curve[curve_index]
     squares = jnp.sum((residual + factor * change) ** 2, axis=-1)
-    # Surroundings change as in single moves: exact but for sites that are close.
+    # The shape costs change as in two single moves. This is approximate if the two sites are close.
     shape_change = jnp.where(
         ~curve_table.is_neighbour[curve_index],
         flip_changes[emptied_sites][:, None] + flip_changes[filled_sites][None],
@@ -572,7 +617,7 @@ def _best_exchanges(
 
 
 def _approximate_exchange_costs(squares, shape_change, can_exchange, basis: FitBasis, weights: CostWeights):
-    """Return the costs of exchanges at the present scale; infinite if a site cannot be exchanged."""
+    """Return the costs of exchanges at the present scale, up to a constant; infinite if an exchange is not possible."""
     approximate_costs = (
         0.5 * weights.n_effective * jnp.log(squares + basis.unmodelled_squares + MIN_SEARCH_RW**2 * basis.norm)
         + weights.shape_weight * shape_change
@@ -581,7 +626,7 @@ def _approximate_exchange_costs(squares, shape_change, can_exchange, basis: FitB
 
 
 def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
-    """Return by how much the sum of the unusual changes as one site is emptied and one filled."""
+    """Return the change of the sum of shape costs if one site is emptied and another is filled."""
     neighbours, next_neighbours = (
         (neighbour_lists[emptied_site], neighbour_lists[filled_site])
         for neighbour_lists in (graph.neighbours, graph.next_neighbours)
@@ -591,7 +636,7 @@ def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, f
     is_counted = (affected_sites < len(state.occupancy)) & ~is_repeated
     site_index = jnp.minimum(affected_sites, len(state.occupancy) - 1)
 
-    def count_changes(losing_sites, gaining_sites):  # how often a site's neighbours gain or lose one
+    def count_changes(losing_sites, gaining_sites):  # change of a site's number of occupied neighbours
         return jnp.any(affected_sites[:, None] == gaining_sites, axis=1) * 1.0 - jnp.any(
             affected_sites[:, None] == losing_sites, axis=1
         )
@@ -612,7 +657,10 @@ def _exchange_cost_change(graph: SiteGraph, state: _SearchState, emptied_site, f
 
 
 def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_site):
-    """Return which sites are taken, and how many about each are, after a move; the number of sites stands for none."""
+    """Return the occupancies and the numbers of occupied neighbours and next neighbours after a move.
+
+    The number of sites stands for no site.
+    """
     n_sites = len(state.occupancy)
     occupancy = state.occupancy.at[emptied_site].set(0.0, mode="drop").at[filled_site].set(1.0, mode="drop")
     neighbour_counts, next_neighbour_counts = state.neighbour_counts, state.next_neighbour_counts
@@ -627,7 +675,7 @@ def _updated_counts(graph: SiteGraph, state: _SearchState, emptied_site, filled_
 def _apply_move(
     graph: SiteGraph, curve_table: _PairCurves, state: _SearchState, emptied_site, filled_site
 ) -> _SearchState:
-    """Return the particle with one site emptied and one filled; its cost is left as it was."""
+    """Return the particle with one site emptied and another filled. Its cost and scale are not updated."""
     n_sites = len(state.occupancy)
     occupancy, neighbour_counts, next_neighbour_counts = _updated_counts(graph, state, emptied_site, filled_site)
     field, pair_sum = state.site_field, state.pair_sum

@@ -1,6 +1,10 @@
-"""The search for a particle that no source lists, over the sites of lattices.
+"""Search for a particle that no source lists, over the occupancies of lattice sites.
 
-Lattices and starts come from the best candidates; then rounds of searches and fits follow.
+A lattice is a finite set of sites of one packing (bcc, sc, icosahedron, decahedron, or a stack of close-packed layers)
+about an origin. A start is a particle on a lattice, from which a search of `site_moves` begins. The first starts are
+listed clusters and ellipsoids with sizes close to those of the best candidates. Rounds of searches and fits follow.
+Each round starts from the minima (the best particles so far), and the search ends if a round finds no better one.
+Finally, Markov chains from the minima give the probability of each atom and of each number of atoms.
 """
 
 import math
@@ -27,115 +31,120 @@ from jaxstruc.pdf.site_moves import CostWeights
 from jaxstruc.pdf.target import Target
 
 SHAPE_PRIOR_WEIGHT = 1.0
-"""Weight of the prior on shape; with 1 the library's random particles count as a sample of real ones."""
+"""Weight of the prior on the particle's shape. With weight 1, the random particles of the library are assumed to be
+representative of real ones."""
 MAX_SMALL_PARTICLE_ATOMS, MAX_SHAPE_FACTOR = 200, 5.0
-"""Number of atoms below which more shapes are compared, because they cost less; largest factor of their number."""
+"""Number of atoms below which more shapes are compared, because each costs less; largest factor on the number of
+shapes."""
 LOG_AXIS_SPREAD = 0.2
-"""Standard deviation of the logarithms of the axes of ellipsoids."""
+"""Standard deviation of the logarithms of the axes of random ellipsoids."""
 LOG_SCALE_SPREAD = 0.3
-"""Standard deviation of the logarithm of the scale of data that are not absolute."""
+"""Standard deviation of the logarithm of the scale about 0 for data that are not on an absolute scale."""
 START_SITES_PER_ATOM, SEARCH_SITES_PER_ATOM = 2.6, 2.0
-"""Number of lattice sites for each atom of a start; and of a search, whose sites lie about the atoms."""
+"""Number of lattice sites for each atom of a start, and for each atom in a search. The sites of a search are those
+closest to the atoms."""
 SITE_COUNTS = (256, 512, 1024, 1536, 2560, 3584)
-"""Numbers of lattice sites to choose from, so that few compilations do."""
+"""Possible numbers of lattice sites in a search. The list is short, so that there are few compilations."""
 SEARCH_BATCH, SEARCH_BATCH_ON_ACCELERATORS = 4, 32
-"""Number of searches in one call."""
+"""Number of searches in one compiled call, on a CPU and on an accelerator."""
 MAX_PACKING_RW = 0.6, 2.0
-"""Largest excess of the Rw of a packing's best cluster over the smallest Rw, and its largest ratio to it."""
+"""Largest difference between the Rw of a packing's best cluster and the smallest Rw, and largest ratio of the two."""
 MAX_START_CANDIDATES = 60
-"""Number of best candidates that may become starts."""
+"""Number of the best candidates that may become starts."""
 SHAPE_WEIGHT_FACTORS = (1.0, 0.3)
-"""Factors of the shape prior's weight in searches, round by round: with a smaller weight a search crosses barriers."""
+"""Factors on the weight of the shape prior in successive rounds. With a smaller weight, a search can cross barriers."""
 CUBE_TO_STACK = np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2], [6], [3]])
-"""Rotation of the axes of a cube to those of a stack."""
+"""Rotation from the axes of a cube to those of a stack, with the z axis along [111]."""
 PACKING_BY_TYPE = {"fcc": "stack", "hcp": "stack", "faulted": "stack"}
-"""Packing that is searched for a type, if it does not have the type's name."""
+"""Packing of each structure type whose packing has another name than the type."""
 _pair_curves = jax.jit(site_moves.pair_curves)
 
 
 @dataclass(frozen=True)
 class SearchLevel:
-    """Length of a search."""
+    """Numbers that determine the duration of a search."""
 
     n_starts: int
     """Number of starts of each packing in the first round."""
     n_origins: int
-    """Number of lattice origins from which these starts are chosen."""
+    """Number of random lattice origins from which the starts are chosen."""
     n_shapes: int
-    """Number of shapes from which they are chosen, of particles of at least `SMALL_PARTICLE_ATOMS` atoms."""
+    """Number of random shapes from which the starts are chosen. It is larger for particles below
+    `MAX_SMALL_PARTICLE_ATOMS` atoms."""
     min_rounds: int
-    """Smallest number of rounds after the first."""
+    """Smallest number of rounds after the first round."""
     max_continued_minima: int
-    """Largest number of minima that a round continues from."""
+    """Largest number of minima from which a round continues."""
     n_steps: int = 120
     """Number of steps of each search."""
     max_rounds: int = 8
-    """Largest number of rounds after the first, while they find a better particle."""
+    """Largest number of rounds after the first round."""
     n_walk_steps: int = 300
-    """Number of steps of the random walk that gives the probability of each atom."""
+    """Number of steps of each Markov chain that gives the probability of each atom."""
 
 
 HOLDOUT_LEVEL = SearchLevel(1, 12, 60, 1, 3)
-"""Level of searches on data up to a cut."""
+"""Level of searches on data up to a cut of the cross-validation."""
 
 SEARCH_LEVELS = {"quick": SearchLevel(2, 24, 100, 3, 4, 100), "full": SearchLevel(8, 64, 400, 4, 12, 240)}
 
 
 class SearchSettings(NamedTuple):
-    """Choices of a search."""
+    """Options of a search."""
 
     level: SearchLevel
     seed: int
     shape_weight: float = SHAPE_PRIOR_WEIGHT
-    """Weight of the prior on shape."""
+    """Weight of the prior on the particle's shape."""
 
 
 class LatticeParticle(NamedTuple):
-    """A particle on a lattice."""
+    """A particle on a lattice, from which a search may start."""
 
     lattice: LatticeSites
     occupied_sites: np.ndarray
-    """[site] Whether an atom takes the site."""
+    """[site] Whether an atom occupies the site."""
     values: FitValues | None
-    """Values of the model; None if the particle is not to be searched."""
+    """Values of the model; None if no search starts from the particle."""
     misfit: float = math.inf
-    """Approximate sum of squares of the misfit."""
+    """Approximate sum of squared residuals."""
 
 
 class SearchMinima(NamedTuple):
-    """Particles at which searches ended, best first."""
+    """Distinct best particles of the searches so far, lowest cost first."""
 
     starts: list[LatticeParticle]
-    """The particles, from which further searches may start."""
+    """Particles on their lattices, from which further searches may start."""
     fitted_candidates: FittedCandidates
+    """Particles as candidates, with their fits."""
     cost: np.ndarray
     """[particle] Negative logarithm of the posterior, up to a constant."""
     shape_cost: np.ndarray
-    """[particle] Part of the cost by the prior on shape."""
+    """[particle] Term of the cost from the prior on the shape, for weight 1."""
 
 
 class SearchResult(NamedTuple):
-    """The particles that a search found."""
+    """Particles that a search found, and the draws of its Markov chains."""
 
     group: CandidateGroup
-    """Distinct particles, best first."""
+    """Distinct particles, lowest cost first."""
     shape_cost: np.ndarray
-    """[candidate] Negative logarithm of each shape's probability relative to listed ones."""
+    """[candidate] Negative logarithm of the prior probability of the shape, relative to listed particles."""
     occupancy: list[np.ndarray]
-    """[candidate][atom] Probability of each atom."""
+    """[candidate][atom] Posterior probability that the site of each atom is occupied."""
     atom_counts: np.ndarray
-    """[state] Numbers of atoms in the random walks."""
+    """[state] Number of atoms in each state of the Markov chains."""
     atom_count_weights: np.ndarray
-    """[state] Weight of each in the posterior."""
+    """[state] Posterior weight of each state."""
 
 
 class SearchProblem(NamedTuple):
-    """The data and choices of one search, and the arrays' size."""
+    """Data and options of one search."""
 
     target: Target
     settings: SearchSettings
     n_atoms: int
-    """Largest number of atoms of a start, which decides the number of sites."""
+    """Largest number of atoms of a start, which determines the number of lattice sites."""
     key: Array
 
 
@@ -148,15 +157,16 @@ def search_lattice_sites(
     draws_by_packing: Mapping[str, np.ndarray] | None = None,
     progress: Callable[[str], None] = lambda remark: None,
 ) -> SearchResult | None:
-    """Return the particles that searches over lattice sites find; None if no candidate is fit to start from.
+    """Return the particles that searches over lattice sites find; None if there is no start or no particle.
 
     Args:
-        target: the data.
-        fitted_candidates: candidates, best first.
-        settings: length, seed and prior of the search.
-        initial_by_packing: number of atoms and values from which each packing starts, in place of the candidates'.
-        draws_by_packing: draws of the number of atoms, for each packing that is probable before any fit.
-        progress: called with a remark on the present step.
+        target: Data of the fit.
+        fitted_candidates: Fitted candidates, best first.
+        settings: Level, seed and prior weight of the search.
+        initial_by_packing: Number of atoms and values at the start for each packing. By default they are those of the
+            best candidates.
+        draws_by_packing: Draws of the number of atoms from the classifier's prediction, for each probable packing.
+        progress: Function that is called with a text about the present step.
     """
     rng = np.random.default_rng([settings.seed, 16])
     best_by_packing = (
@@ -166,7 +176,7 @@ def search_lattice_sites(
     )
     if not best_by_packing:
         return None
-    progress("lattice origins and stackings")
+    progress("choice of lattices for the search")
     packing_draws = draws_by_packing or {}
     starts = [
         start
@@ -183,12 +193,12 @@ def search_lattice_sites(
     minima = _search_rounds(problem, starts, fitted_candidates, progress)
     if minima is None:
         return None
-    progress("probabilities of the sites")
+    progress("occupancy probabilities of the lattice sites")
     return _summarize_search(problem, minima, _minima_weights(problem, minima.fitted_candidates))
 
 
 def start_from_cluster(cluster: Cluster, packing: str, values: FitValues | None) -> LatticeParticle | None:
-    """Return a listed cluster on its lattice; None if it lies on none."""
+    """Return a listed cluster on its lattice; None if its atoms do not lie on a lattice of the packing."""
     positions = cluster.positions
     if packing == "stack":
         positions = positions @ CUBE_TO_STACK.T if cluster.family in ("fcc", "octahedron") else positions
@@ -220,11 +230,17 @@ def _search_rounds(
     fitted_candidates: FittedCandidates,
     progress: Callable[[str], None],
 ) -> SearchMinima | None:
-    """Return the minima of rounds of searches, until a round finds no better one; None if none is a particle."""
+    """Return the minima after all rounds of searches; None if no search ends at a particle.
+
+    After the smallest number of rounds, the search ends if a round does not change the best minimum.
+    """
     level = problem.settings.level
     minima: SearchMinima | None = None
     for round_index in range(level.max_rounds + 1):
-        progress(f"sites, round {round_index + 1} of {level.min_rounds + 1} to {level.max_rounds + 1}")
+        progress(
+            f"search over lattice sites, round {round_index + 1} (at least {level.min_rounds + 1}, at most "
+            f"{level.max_rounds + 1})"
+        )
         weights = _minima_weights(problem, minima.fitted_candidates if minima else fitted_candidates)
         previous_identity = _best_identity(minima) if minima else None
         minima = _search_round(problem, starts, minima, weights, round_index)
@@ -244,7 +260,7 @@ def _search_round(
     weights: CostWeights,
     round_index: int,
 ) -> SearchMinima | None:
-    """Return the minima with those of one round of searches; None if none is a particle."""
+    """Return the minima of all searches, including those of one more round; None if there is no particle."""
     softened_weights = weights._replace(
         shape_weight=weights.shape_weight * SHAPE_WEIGHT_FACTORS[round_index % len(SHAPE_WEIGHT_FACTORS)]
     )
@@ -257,7 +273,7 @@ def _search_round(
 
 
 def _next_starts(problem: SearchProblem, minima: SearchMinima) -> list[LatticeParticle]:
-    """Return the best minima, and the best stack with its layers in other sequences, as starts of the next round."""
+    """Return the starts of the next round: the best minima, and the best stack with other stacking sequences."""
     max_continued = problem.settings.level.max_continued_minima
     starts = minima.starts[:max_continued]
     restacked_starts = _restack(problem.target, minima, 2)
@@ -270,13 +286,13 @@ def _best_identity(minima: SearchMinima) -> tuple[int, float]:
 
 
 def _minima_weights(problem: SearchProblem, fitted_candidates: FittedCandidates) -> CostWeights:
-    """Return the weights of data and priors, by the residual of the best fit."""
+    """Return the weights of the terms of the cost, computed from the residual of the best fit."""
     effective_points = _effective_points(problem.target, fitted_candidates)
     return _site_weights(problem.target, effective_points, problem.settings.shape_weight)
 
 
 def _site_weights(target: Target, effective_points: float, shape_weight: float) -> CostWeights:
-    """Return the weights of the data, of the prior on shape and of the prior on scale in the cost of a particle."""
+    """Return the weights of the data, the shape prior and the scale prior in the cost of a particle."""
     scale_spread = 0.0 if target.absolute else LOG_SCALE_SPREAD
     return CostWeights(
         *(jnp.asarray(value, jnp.float32) for value in (max(effective_points - 4.0, 8.0), shape_weight, scale_spread))
@@ -284,7 +300,7 @@ def _site_weights(target: Target, effective_points: float, shape_weight: float) 
 
 
 def _best_by_packing(fitted_candidates: FittedCandidates) -> dict[str, tuple[int, FitValues]]:
-    """Return number of atoms and values of the best candidate of each packing, for the three best packings."""
+    """Return the number of atoms and the values of the best candidate of each packing, for the best three packings."""
     pool, fits = fitted_candidates
     rw = np.where(np.isfinite(fits.rw) & ~pool.is_invalid, fits.rw, np.inf)
     order = np.argsort(rw, kind="stable")
@@ -310,7 +326,11 @@ def _best_by_packing(fitted_candidates: FittedCandidates) -> dict[str, tuple[int
 def _with_probable_packings(
     best_by_packing: Mapping[str, tuple[int, FitValues]], draws_by_packing: Mapping[str, np.ndarray] | None
 ) -> dict[str, tuple[int, FitValues]]:
-    """Return the leaders without improbable ones behind the first, and with probable packings that have none."""
+    """Return the best candidates of the packings, changed by the classifier's prediction.
+
+    Packings that the classifier finds improbable are removed, except the best one. Probable packings without a
+    candidate are added, with the median number of atoms of their draws.
+    """
     if not draws_by_packing or not best_by_packing:
         return dict(best_by_packing)
     first_packing, first_atoms_and_values = next(iter(best_by_packing)), next(iter(best_by_packing.values()))
@@ -329,7 +349,7 @@ def _with_probable_packings(
 def _library_starts(
     fitted_candidates: FittedCandidates, best_by_packing: Mapping[str, tuple[int, FitValues]], level: SearchLevel
 ) -> list[LatticeParticle]:
-    """Return the best listed clusters of each packing on their lattices."""
+    """Return the best listed clusters of each packing as starts."""
     pool, fits = fitted_candidates
     starts, start_counts = [], dict.fromkeys(best_by_packing, 0)
     families = pool.families
@@ -360,9 +380,9 @@ def _packing_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[LatticeParticle]:
-    """Return the starts of a packing that fit best by an approximate misfit.
+    """Return the starts of a packing with the smallest approximate misfit.
 
-    Half of the particles compared have drawn numbers of atoms.
+    Half of the compared particles have numbers of atoms from `atom_count_draws`, if it is given.
     """
     if packing == "stack":
         return _stack_starts(target, n_atoms, values, level, rng, atom_count_draws=atom_count_draws)
@@ -386,7 +406,7 @@ def _ellipsoid_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[LatticeParticle]:
-    """Return the ellipsoids of random axes and numbers of atoms on lattices that fit best by an approximate misfit."""
+    """Return the random ellipsoids on lattices with the smallest approximate misfit."""
     pair_curves, bin_width = _grid_pair_curves(target, values)
     data, starts = np.asarray(target.basis.data), []
     for trial in range(
@@ -422,7 +442,7 @@ def _stack_starts(
     *,
     atom_count_draws: np.ndarray | None = None,
 ) -> list[LatticeParticle]:
-    """Return the stacks that fit best as spheres; all sequences of layers are compared."""
+    """Return ellipsoids on the stacks whose stacking sequences fit best, compared for spheres."""
     data, pair_curves = np.asarray(target.basis.data), _stack_pair_curves(target, values)
     radius = float(size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume("c"))) / 2
     steps = np.arange(-math.ceil(radius) - 2, math.ceil(radius) + 3)
@@ -459,13 +479,13 @@ def _stack_starts(
 def _start_from_sequence(
     layers, sequence: stacking.StackingSequence, values: FitValues | None, *, alternate_outer_layers: bool = False
 ) -> LatticeParticle:
-    """Return the particle of a sequence of layers on its lattice.
+    """Return the particle with a stacking sequence on its lattice.
 
     Args:
-        layers: positions of each layer in its three places.
-        sequence: place of each layer.
-        values: values of the model.
-        alternate_outer_layers: whether the layers beyond the particle alternate (`stacking.stacking_letters`).
+        layers: Atoms of each layer at each of its three positions.
+        sequence: Stacking sequence, with the position of each layer.
+        values: Values of the model.
+        alternate_outer_layers: Option `alternate_outer` of `stacking.stacking_letters` for layers outside the particle.
     """
     layer_positions, middle_layer = sequence.layer_positions, (len(layers) - 1) // 2
     positions = (
@@ -474,7 +494,7 @@ def _start_from_sequence(
     )
     if (
         layer_positions[middle_layer + 1] - layer_positions[middle_layer]
-    ) % 3 == 2:  # a stack's first step is to place 1: the mirror image
+    ) % 3 == 2:  # mirror it, because a stack of `lattices.stack` starts with a step to position 1
         positions = positions * np.array([1, -1, 1])
     lattice = lattice_sites.nearest_sites(
         stacking.stacking_letters(sequence, reference_layer=middle_layer, alternate_outer=alternate_outer_layers),
@@ -485,7 +505,7 @@ def _start_from_sequence(
 
 
 def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
-    """Return which sites of a lattice a particle's atoms take."""
+    """Return for each site of a lattice whether an atom of a particle occupies it."""
     distance, nearest = KDTree(lattice.positions).query(positions)
     is_occupied = np.zeros(len(lattice.positions), bool)
     is_occupied[nearest[distance < 0.3]] = True
@@ -493,14 +513,14 @@ def _occupied_sites(lattice: LatticeSites, positions: np.ndarray) -> np.ndarray:
 
 
 def _stack_pair_curves(target: Target, values: FitValues) -> np.ndarray:
-    """Return the curves of pairs of atoms at the distances that stacks have."""
+    """Return the curves of pairs of atoms at the distances of close-packed layers."""
     distance = stacking.close_packed_distances(target.span.max_distance / target.bond) * target.bond
     float32_values = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), values)
     return np.asarray(_pair_curves(jnp.asarray(distance, jnp.float32), float32_values, target.basis))
 
 
 def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, float]:
-    """Return the curves of pairs of atoms at evenly spaced distances, and the step in bonds."""
+    """Return the curves of pairs of atoms at evenly spaced distances, and the step in units of the bond length."""
     max_distance = target.span.max_distance / target.bond
     bin_width = max(site_moves.MIN_BIN_WIDTH, max_distance / (site_moves.N_DISTANCE_BINS - 2))
     distance = jnp.maximum(jnp.arange(site_moves.N_DISTANCE_BINS) * bin_width, 0.5) * target.bond
@@ -511,7 +531,7 @@ def _grid_pair_curves(target: Target, values: FitValues) -> tuple[np.ndarray, fl
 def _particle_misfit(
     positions: np.ndarray, pair_curves: np.ndarray, bin_width: float, data: np.ndarray, absolute: bool
 ) -> float:
-    """Return the sum of squares of a particle's misfit."""
+    """Return the approximate sum of squared residuals of a particle, with distances rounded to bins."""
     bin_indices = np.minimum(np.rint(pdist(positions) / bin_width), len(pair_curves) - 1).astype(int)
     model = np.bincount(bin_indices, minlength=len(pair_curves)).astype(np.float32) @ pair_curves / len(positions)
     overlap, model_norm = float(model @ data), float(model @ model)
@@ -523,7 +543,7 @@ def _particle_misfit(
 def _run_searches(
     problem: SearchProblem, starts: Sequence[LatticeParticle], weights: CostWeights, key: Array
 ) -> list[LatticeParticle]:
-    """Return the particles at which searches from starts end."""
+    """Return the best particle of the search from each start."""
     search_ends: list[LatticeParticle] = []
     batch = SEARCH_BATCH if jax.default_backend() == "cpu" else SEARCH_BATCH_ON_ACCELERATORS
     for batch_start in range(0, len(starts), batch):
@@ -553,9 +573,10 @@ def _with_best_start(
     search_ends: Sequence[LatticeParticle],
     weights: CostWeights,
 ) -> SearchMinima | None:
-    """Return the minima of searches, with the best of the starts if it costs less than the best minimum.
+    """Return the minima, and in addition the best start if it has a lower cost than the best minimum.
 
-    A search, whose curves are made of bins, returns no particle that costs more than its start; by fits it may.
+    A search with binned distances never returns a particle of a higher cost than its start. After exact fits, the
+    order may be reversed.
     """
     start_minima = _rank_minima(target, first_starts, weights)
     if start_minima is None or (minima is not None and not start_minima.cost[0] < minima.cost[0]):
@@ -564,7 +585,7 @@ def _with_best_start(
 
 
 def _recentre_lattices(starts: Sequence[LatticeParticle], n_atoms: int) -> list[LatticeParticle]:
-    """Return the same particles of about a number of atoms, each in the middle of a lattice; all have one size."""
+    """Return the same particles, each in the middle of its lattice. All lattices have equal numbers of sites."""
     n_sites = next((n_sites for n_sites in SITE_COUNTS if n_sites >= SEARCH_SITES_PER_ATOM * n_atoms), SITE_COUNTS[-1])
     recentred_starts = []
     for start in starts:
@@ -580,7 +601,7 @@ def _recentre_lattices(starts: Sequence[LatticeParticle], n_atoms: int) -> list[
 
 
 def _batch_starts(starts: Sequence[LatticeParticle], batch: int) -> tuple[site_moves.SiteGraph, np.ndarray, FitValues]:
-    """Return lattices, occupied sites and values of starts as arrays; the last start is repeated to fill the batch."""
+    """Return lattices, occupancies and values of starts as arrays. The last start is repeated to fill the batch."""
     padded_starts = [*starts, *[starts[-1]] * (batch - len(starts))]
     occupation = np.stack([start.occupied_sites for start in padded_starts]).astype(np.float32)
     values = jax.tree.map(
@@ -590,7 +611,7 @@ def _batch_starts(starts: Sequence[LatticeParticle], batch: int) -> tuple[site_m
 
 
 def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights: CostWeights) -> SearchMinima | None:
-    """Return the distinct particles with their fits, best first; None if none is a particle."""
+    """Return the distinct particles with their fits, lowest cost first; None if there is none with enough atoms."""
     clusters, distinct_starts, known_moments = [], [], set()
     for start in search_ends:
         positions = start.lattice.positions[start.occupied_sites]
@@ -623,18 +644,18 @@ def _rank_minima(target: Target, search_ends: Sequence[LatticeParticle], weights
 
 
 def _observed_family(positions: np.ndarray) -> str:
-    """Return the family that lists clusters of the same type."""
+    """Return the family of listed clusters that have the structure type of a particle."""
     type_name = structure_type.identify_structure_type(positions).name
     return {"faulted": "fault"}.get(type_name, type_name) or "fault"
 
 
 def _lattice_label(packing: str) -> str:
-    """Return the description of a lattice."""
+    """Return the description of a lattice for the recipe of a particle."""
     return f"sites of {'a stack' if packing not in lattice_sites.UNSTACKED_PACKINGS else packing}"
 
 
 def _effective_points(target: Target, fitted_candidates: FittedCandidates) -> float:
-    """Return the number of independent points that the residual of the best fit counts for."""
+    """Return the effective number of independent points, estimated from the residual of the best fit."""
     pool, fits = fitted_candidates
     best_row = np.argsort(np.where(np.isfinite(fits.rw), fits.rw, np.inf), kind="stable")[:1]
     best_curves, _ = fit.fitted_curves(
@@ -644,7 +665,11 @@ def _effective_points(target: Target, fitted_candidates: FittedCandidates) -> fl
 
 
 def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[LatticeParticle]:
-    """Return the best stack's shape with its layers in other sequences that fit, and with other layers beyond."""
+    """Return starts with the layers of the best stack in other sequences.
+
+    The sequences are those that fit best. The last start has the original sequence, but other layers outside the
+    particle. The list is empty if no stack is among the best minima.
+    """
     best = next(
         (start for start in minima.starts[:4] if start.lattice.packing not in lattice_sites.UNSTACKED_PACKINGS), None
     )
@@ -674,7 +699,7 @@ def _restack(target: Target, minima: SearchMinima, max_starts: int) -> list[Latt
 
 
 def _summarize_search(problem: SearchProblem, minima: SearchMinima, weights: CostWeights) -> SearchResult:
-    """Return the distinct particles, with probabilities of atoms and atom counts from random walks from the best."""
+    """Return the distinct particles, with the probabilities of atoms and atom numbers from Markov chains."""
     walk_starts = _recentre_lattices(minima.starts[:SEARCH_BATCH], problem.n_atoms)
     site_arrays, occupation, values = _batch_starts(walk_starts, SEARCH_BATCH)
     walk_draws = jax.device_get(

@@ -1,7 +1,7 @@
-"""The stages from measured PDFs to their results: targets, candidates of each source, fits, weights.
+"""Stages of the analysis of measured PDFs, from the targets and candidates to the results.
 
-For each measurement `solve_measurement` lists the stages; each is a function of this module that returns one container.
-The candidates of all sources are fitted in the same way.
+`solve_measurement` calls the stages of one measurement in order. Each stage is a function of this module. The
+candidates of all sources are fitted with the same functions.
 """
 
 import dataclasses
@@ -63,39 +63,45 @@ from jaxstruc.pdf.target import (
 )
 from jaxstruc.scattering import form_factors
 
-NO_FINITE_FIT = "Expected a finite fit of some candidate, got none; check the data's scale and range."
-SITES_NOT_SEARCHED = "sites not searched: one particle would take up what the distribution explains"
+NO_CANDIDATES = "No candidates: the sources gave no cluster of at least 2 atoms; use --sources both or raise --draws."
+NO_FINITE_FIT = "Expected a finite fit of at least one candidate, got none; check the values and the range of G(r)."
+SITES_NOT_SEARCHED = (
+    "no search for unlisted structures, because a single structure cannot explain a distribution of particles"
+)
 MAX_REFINED_CANDIDATES = 200
-"""Largest number of candidates that are refined with all free parameters: the best of a fit with the default ones."""
+"""Largest number of candidates that are refined with all free parameters. They are the best ones of fits with the
+default parameters."""
 MAX_WRITTEN_CANDIDATES = 5
 """Number of candidates with atoms and curves in a result."""
 BASIS_SIZE_STEP, BASIS_SIZE_MARGIN = 64, 4
-"""Step in the size of a basis for searches, so that few compilations do; functions beyond the independent points."""
+"""Multiple to which the size of the basis for searches is rounded up, so that similar files share compilations; number
+of basis functions in excess of the number of independent points."""
 
 
 class PdfPlan(NamedTuple):
-    """Element, sources, options and classifier with which measurements are solved."""
+    """Element, candidate sources, options and classifier for the analysis of measurements."""
 
     element: str
     sources: tuple[CandidateSource, ...]
     options: SolveOptions | RefineOptions = SolveOptions(search="none", ensemble="none", screen="none")
     screen_candidates: bool = True
-    """Whether candidates are screened before fits, and parameters beyond the default ones freed for the best only."""
+    """Whether candidates are selected by an approximate Rw before the fits. If so, only the best candidates are refined
+    with parameters in addition to the default ones."""
     max_written: int = MAX_WRITTEN_CANDIDATES
     """Number of candidates with atoms and curves in a result."""
     shape_weight: float = SHAPE_PRIOR_WEIGHT
-    """Weight of the prior on shape in a search."""
+    """Weight of the prior on the particle's shape in a search."""
     classifier: LoadedClassifier = LoadedClassifier(None)
-    """Classifier that predicts which candidates are probable."""
+    """Classifier that predicts the types and sizes of probable candidates."""
 
     @property
     def data(self) -> DataOptions:
-        """Settings of the measurements."""
+        """Options for the settings of the measurements."""
         return self.options.data
 
     @property
     def curve(self) -> CurveOptions:
-        """Kind and units of files over Q."""
+        """Kind and units of files with data over Q."""
         return self.options.curve
 
     @property
@@ -105,17 +111,17 @@ class PdfPlan(NamedTuple):
 
     @property
     def relax(self) -> RelaxOptions:
-        """Whether atoms may move."""
+        """Options for the refinement of coordinates."""
         return self.options.relax if isinstance(self.options, RefineOptions) else RelaxOptions()
 
     @property
     def ensemble(self) -> EnsembleName:
-        """Whether the sample is compared with a distribution of particles, and with which kind."""
+        """Form of the size distribution with which a single structure is compared; "none" for no comparison."""
         return "none" if isinstance(self.options, RefineOptions) else self.options.ensemble
 
     @property
     def search(self) -> SearchName:
-        """How long lattice sites are searched for a particle that no source lists."""
+        """Level of the search over lattice sites for a particle that no source lists; "none" for no search."""
         return "none" if isinstance(self.options, RefineOptions) else self.options.search
 
     @property
@@ -130,7 +136,7 @@ class PdfPlan(NamedTuple):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Everything beside a file that decides its result, as JSON."""
+        """All inputs except the file that determine its result, as JSON values."""
         network = self.classifier.network
         provenance = {"element": self.element} | self.options.recorded_values
         provenance |= {"screen": network.card["sha256"] if network else self.classifier.missing_reason or "none"}
@@ -140,19 +146,19 @@ class PdfPlan(NamedTuple):
 
 
 class MeasurementCase(NamedTuple):
-    """One measurement with all that its stages start from."""
+    """One measurement with the inputs of its stages."""
 
     measurement: Measurement
     target: Target
     groups: Sequence[CandidateGroup]
-    """Candidates of each source; a source may have none."""
+    """Candidates of each source. The group of a source may be empty."""
     plan: PdfPlan
     prediction: ClassifierPrediction | None
     """Prediction of the classifier; None if there is no classifier."""
 
     @property
     def nonempty_groups(self) -> list[CandidateGroup]:
-        """Candidates of the sources that have some."""
+        """Groups that contain at least one candidate."""
         return [group for group in self.groups if len(group.rows)]
 
     @property
@@ -162,22 +168,22 @@ class MeasurementCase(NamedTuple):
 
 
 class ProbableCandidates(NamedTuple):
-    """Candidates that the classifier finds probable; all if there is no classifier."""
+    """Candidates that the classifier finds probable; all candidates if there is no classifier."""
 
     groups: Sequence[CandidateGroup]
     distances: Sequence[BinnedDistances | None]
-    """[group] Binned distances of the candidates; None if all of them are fitted."""
+    """[group] Binned distances of the candidates; None for a group of which all candidates are fitted."""
 
 
 class InferredSettings(NamedTuple):
-    """The target with the settings that the data prefer, and these settings by name."""
+    """Target with the settings that were estimated from the data, and these settings by name."""
 
     target: Target
     settings: Mapping[str, InferredSetting]
 
 
 class ScreenedCandidates(NamedTuple):
-    """Candidates that are worth a fit by their approximate misfit."""
+    """Candidates with the smallest approximate Rw."""
 
     groups: Sequence[CandidateGroup]
     holdout_rows: np.ndarray
@@ -185,10 +191,10 @@ class ScreenedCandidates(NamedTuple):
 
 
 def prepare_measurement(measurement: Measurement, plan: PdfPlan) -> Measurement:
-    """Return a measurement with all settings, checked; S(Q) and F(Q) become G(r).
+    """Return a measurement with all settings, after checks. S(Q) and F(Q) are transformed to G(r).
 
     Raises:
-        ValueError: if settings are missing or contradict the data, or if there are too few data.
+        ValueError: If settings are missing or contradict the data, or if there are too few independent points.
     """
     complete = resolve_settings(reduction.reduce_to_pdf(measurement, plan.data), plan.data, bond=plan.bond)
     settings, (r, _) = complete.settings_by_name, complete.curve
@@ -203,14 +209,15 @@ def solve_measurements(
     run_measurements: Sequence[Measurement] = (),
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[PdfResult]:
-    """Yield the result of each measurement; a measurement that cannot be solved gives a failed result.
+    """Yield the result of each measurement. A measurement that cannot be solved gives a failed result.
 
     Args:
-        measurements: measurements with all settings, made by `prepare_measurement`.
-        plan: element, sources and options.
-        run_measurements: all measurements of the run, if these are a part of it; a result then equals that of the
-            whole run to the last bit.
-        progress: called with the number of measurements that are done, the number of all, and a remark.
+        measurements: Measurements with all settings, made by `prepare_measurement`.
+        plan: Element, sources and options.
+        run_measurements: All measurements of the run, if `measurements` are a part of it. The results then equal those
+            of the whole run to the last bit.
+        progress: Function that is called with the number of finished measurements, the number of all measurements, and
+            a text about the present step.
     """
     n_measurements, start_time = len(measurements), time.perf_counter()
     if not n_measurements:
@@ -240,7 +247,7 @@ def solve_measurements(
 def padded_targets(
     measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]
 ) -> Iterator[Target]:
-    """Yield the targets of measurements, all of sizes that fit `run_measurements`, so that few compilations do."""
+    """Yield the targets of measurements. All have array sizes that fit `run_measurements`, to share compilations."""
     run_settings = [measurement.settings_by_name for measurement in run_measurements]
     span = table_range(
         rmax=max(entry["rmax"] for entry in run_settings),
@@ -280,12 +287,12 @@ def solve_measurement(
     """Return the result of one measurement.
 
     Args:
-        case: the measurement with its target, candidates, plan and prediction.
-        library_cache: cache of the run, which is filled for the next measurement.
-        progress: called with a remark on the present step.
+        case: Measurement with its target, candidates, plan and prediction.
+        library_cache: Cache of the run, to which tables of libraries are added.
+        progress: Function that is called with a text about the present step.
     """
     if not case.nonempty_groups:
-        return _failed_result(case, "Expected a candidate, got none; try others.")
+        return _failed_result(case, NO_CANDIDATES)
     probable_candidates = select_probable_candidates(case, library_cache)
     inferred_settings = infer_settings(case, probable_candidates)
     case = case._replace(target=inferred_settings.target)
@@ -321,9 +328,9 @@ def solve_measurement(
 
 
 def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCache) -> ProbableCandidates:
-    """Return the candidates that the classifier finds probable, with binned distances for the screening."""
+    """Return the candidates that the classifier finds probable, with the binned distances for the approximate Rw."""
     groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups)
-    if not case.plan.screen_candidates:  # clusters that a user refines are all fitted
+    if not case.plan.screen_candidates:  # all clusters that a user refines are fitted
         return ProbableCandidates(groups, [None] * len(groups))
     distances = classifier_prior.bin_groups(
         case.nonempty_groups,
@@ -336,7 +343,7 @@ def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCach
 
 
 def infer_settings(case: MeasurementCase, probable_candidates: ProbableCandidates) -> InferredSettings:
-    """Return the target with the settings that the data prefer, and these settings."""
+    """Return the target with the settings that are estimated from the data, and these settings."""
     target = case.target
     inferred_settings: dict[str, InferredSetting] = {}
     names = _inferable_settings(case.measurement, case.free)
@@ -362,7 +369,7 @@ def infer_settings(case: MeasurementCase, probable_candidates: ProbableCandidate
 
 
 def screen_candidates(case: MeasurementCase, probable_candidates: ProbableCandidates) -> ScreenedCandidates:
-    """Return the candidates that are worth a fit, and the rows of the library for the cross-validation."""
+    """Return the candidates with the smallest approximate Rw, and the rows of the library for the cross-validation."""
     screened_groups = [
         classifier_prior.select_for_fit(
             group,
@@ -399,7 +406,7 @@ def fit_candidates(
 
 
 def estimate_size(case: MeasurementCase) -> DiameterEstimate:
-    """Return the size of the particle, and the end of the signal, by the decay of G(r)."""
+    """Return the diameter of the particle and the end of the signal, estimated from the decay of G(r)."""
     return screening.diameter_estimate(
         case.measurement.r, case.measurement.g, bond=case.target.bond, qdamp=case.target.qdamp
     )
@@ -413,11 +420,14 @@ def cross_validate_sample(
     library_cache: LibraryCache,
     progress: Callable[[str], None],
 ) -> SampleComparison | str:
-    """Return the comparison of one cluster with many, or why there is none; empty if it is not asked for."""
+    """Return the comparison of a single cluster with a distribution, or a remark why there is none.
+
+    The remark is empty if no comparison was requested.
+    """
     plan = case.plan
     if plan.ensemble == "none":
         return ""
-    progress("one cluster or many")
+    progress("comparison of a single cluster with a distribution")
     options = HoldoutOptions(case.free, plan.ensemble, screened_candidates.holdout_rows, _holdout_search(plan))
     return distribution.cross_validate_sample(
         case.measurement,
@@ -436,9 +446,10 @@ def search_lattice_sites(
     sample_comparison: SampleComparison | str,
     progress: Callable[[str], None],
 ) -> SearchResult | None:
-    """Return the particles of a search over lattice sites; None if it is not asked for or finds none.
+    """Return the particles of a search over lattice sites; None if there is no search or if it finds no particle.
 
-    A distribution of particles is not searched. The search starts from the candidates and the classifier's prediction.
+    There is no search if the sample is a distribution of particles. The search starts from the candidates and the
+    classifier's prediction.
     """
     plan = case.plan
     if plan.search == "none" or _is_distribution(sample_comparison):
@@ -455,7 +466,7 @@ def search_lattice_sites(
 def add_searched_particles(
     case: MeasurementCase, fitted_candidates: FittedCandidates, search_result: SearchResult | None
 ) -> FittedCandidates:
-    """Return candidates and searched particles, best first; a particle that a source lists counts as the source's."""
+    """Return candidates and searched particles, best first, without searched particles that a source already lists."""
     if search_result is None:
         return fitted_candidates
     pool, fits = fitted_candidates
@@ -482,7 +493,11 @@ def weight_candidates(
     sample_comparison: SampleComparison | str,
     search_result: SearchResult | None,
 ) -> WeightedCandidates:
-    """Return the candidates by weight: by their fits and by the weights of types, predictions and shapes."""
+    """Return the candidates with their weights, best first.
+
+    The weights are the product of the likelihood of the fit and the prior weights of the size class, of the type by
+    its predictions beyond the fitted range, and of the shape of searched particles.
+    """
     pool, fits = fitted_candidates
     effective_points = _effective_points(case, fitted_candidates)
     prior_weights: np.ndarray | float = 1.0
@@ -511,9 +526,9 @@ def weight_candidates(
 def propagate_setting_errors(
     case: MeasurementCase, weighted_candidates: WeightedCandidates, inferred_settings: Mapping[str, InferredSetting]
 ) -> WeightedCandidates:
-    """Return the candidates with the errors of inferred settings added to those of the fitted values.
+    """Return the candidates with errors that include the errors of settings estimated from the data.
 
-    Each setting is moved by about its standard error, and the listed candidates are fitted again.
+    Each setting is changed by about its standard error, and the listed candidates are fitted again.
     """
     if not inferred_settings:
         return weighted_candidates
@@ -548,7 +563,7 @@ def _minimum_qmin(measurement: Measurement) -> float:
 
 
 def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the settings that the data may correct: a qmin or a qdamp that no user gave and no fit frees."""
+    """Return the settings that may be estimated from the data: qmin and qdamp unless the user gave or freed them."""
     origins = {setting.name: setting.origin for setting in measurement.settings}
     inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
     return tuple(
@@ -561,7 +576,7 @@ def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tupl
 def _failed_result(
     case: MeasurementCase, message: str, inferred_settings: Mapping[str, InferredSetting] = MappingProxyType({})
 ) -> PdfResult:
-    """Return the result without a candidate, with the settings that were used."""
+    """Return a failed result without candidates, with the settings that were used."""
     facts: dict[str, Any] = {}
     for source in case.plan.sources:
         facts |= source.facts
@@ -578,7 +593,7 @@ def _failed_result(
 
 
 def _holdout_search(plan: PdfPlan) -> Callable[[Target, FittedCandidates], CandidateGroup | None] | None:
-    """Return the search on data up to a cut of the cross-validation; None if lattice sites are not searched."""
+    """Return the search function for data up to a cut of the cross-validation; None if there is no search."""
     if plan.search == "none":
         return None
     settings = SearchSettings(site_search.HOLDOUT_LEVEL, plan.seed, plan.shape_weight)
@@ -596,7 +611,7 @@ def _is_distribution(sample_comparison: SampleComparison | str) -> bool:
 
 
 def _drop_duplicate_draws(fitted_candidates: FittedCandidates) -> FittedCandidates:
-    """Return the candidates without draws of the network that duplicate better ones."""
+    """Return the candidates without draws of the network that are duplicates of better draws."""
     pool, fits = fitted_candidates
     groups, row_blocks = list(pool.groups), []
     for group_index, group in enumerate(groups):
@@ -613,7 +628,7 @@ def _drop_duplicate_draws(fitted_candidates: FittedCandidates) -> FittedCandidat
 
 
 def _rank_by_rw(fitted_candidates: FittedCandidates) -> FittedCandidates:
-    """Return the candidates by Rw; faulty and failed ones come last."""
+    """Return the candidates in the order of Rw. Faulty and failed ones are last."""
     rw = fitted_candidates.fits.rw
     return candidates.select_fitted(
         fitted_candidates, np.lexsort((np.where(np.isfinite(rw), rw, np.inf), fitted_candidates.pool.is_invalid))
@@ -621,9 +636,9 @@ def _rank_by_rw(fitted_candidates: FittedCandidates) -> FittedCandidates:
 
 
 def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates) -> float:
-    """Return the number of independent points that the residual of the best fit counts for."""
+    """Return the effective number of independent points, estimated from the residual of the best fit."""
     target = case.target
-    # As many curves as `build_result` writes, so that one compilation serves both.
+    # `build_result` computes the same number of curves, so both calls share one compilation.
     best_fits = candidates.select_rows(fitted_candidates.fits, slice(0, case.plan.max_written))
     best_pool = fitted_candidates.pool.select(np.arange(len(best_fits.rw)))
     best_curves, _ = fit.fitted_curves(best_fits, candidates.cluster_tables(best_pool, target), target)
@@ -631,19 +646,19 @@ def _effective_points(case: MeasurementCase, fitted_candidates: FittedCandidates
 
 
 def _excess_shape_cost(pool: CandidatePool, search_result: SearchResult) -> np.ndarray:
-    """Return the cost of searched particles' shapes; 0 for other candidates."""
+    """Return the shape cost of searched particles; 0 for other candidates."""
     from_search = np.array([group is search_result.group for group in pool.groups])[pool.group_index]
     return np.where(from_search, search_result.shape_cost[np.where(from_search, pool.group_row, 0)], 0.0)
 
 
 def _prior_features(pool: CandidatePool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return types, numbers of atoms and diameters of candidates."""
+    """Return the types, numbers of atoms and diameters of candidates."""
     types = np.array([FAMILY_TYPES.get(family, "") for family in pool.families], object)
     return types, pool.n_atoms, pool.diameter
 
 
 def _relax_candidates(fitted_candidates: FittedCandidates, target: Target, restraint: float) -> CandidateGroup:
-    """Return the candidates with their atoms moved to fit the data."""
+    """Return the candidates with coordinates refined against the data."""
     pool, fits = fitted_candidates
     displacements, clusters = [], []
     for row in range(len(fits.rw)):
@@ -660,7 +675,7 @@ def _relax_candidates(fitted_candidates: FittedCandidates, target: Target, restr
 def _updated_settings(
     measurement: Measurement, inferred_settings: Mapping[str, InferredSetting]
 ) -> tuple[Setting, ...]:
-    """Return the settings with those that the data prefer."""
+    """Return all settings, with the given values replaced by those estimated from the data."""
     return tuple(
         Setting(setting.name, inferred_settings[setting.name].value, "inferred")
         if setting.name in inferred_settings
@@ -675,7 +690,7 @@ def _empty_result(
     probable_candidates: ProbableCandidates,
     weighted_candidates: WeightedCandidates,
 ) -> PdfResult:
-    """Return the result without candidates, with what the classifier predicted of the library."""
+    """Return the result without candidates, with the prediction of the classifier for the library."""
     prior = classifier_prior.summarize_prior(
         case.prediction,
         case.nonempty_groups,
@@ -687,7 +702,7 @@ def _empty_result(
 
 
 def _further_remarks(case: MeasurementCase, sample_comparison: SampleComparison | str) -> list[str]:
-    """Return remarks that a search or a classifier was left out."""
+    """Return remarks on a search or a classifier that was not used."""
     remarks = [SITES_NOT_SEARCHED] if case.plan.search != "none" and _is_distribution(sample_comparison) else []
     if any(group.source == "library" for group in case.groups):
         remarks += classifier_prior.prior_remarks(case.prediction, case.plan.classifier.missing_reason)

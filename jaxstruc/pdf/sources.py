@@ -1,6 +1,7 @@
-"""The sources of candidates: a network, a library of clusters, the user's files.
+"""Sources of candidates: a network, a library of clusters, and the user's files.
 
-Draws of the network become candidates with their faults, and duplicates among them are merged.
+The network draws structures for each measurement. A draw with a fault (e.g. atoms that are too close) remains a
+candidate but ranks last. Duplicate draws are merged.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,35 +27,36 @@ from jaxstruc.pdf.candidates import CandidateGroup
 from jaxstruc.scattering import form_factors
 
 MAX_DRAW_DIAMETER = 20.0
-"""Bonds. Longest distance in a draw that counts in the fit."""
+"""Largest distance in a draw that the fit includes, in units of the bond length."""
 MIN_ATOM_DISTANCE = 0.6
-"""Bonds. Distance of two atoms below which a draw is faulty."""
+"""Smallest distance between two atoms of a draw without a fault, in units of the bond length."""
 MAX_DUPLICATE_DIFFERENCE = 0.035
-"""Bonds. Root mean square difference of the sorted distances below which two draws are duplicates."""
+"""Root mean square difference of the sorted distances below which two draws are duplicates, in units of the bond
+length."""
 
 
 class CandidateSource(NamedTuple):
-    """A source of candidates."""
+    """Source of candidates for measurements."""
 
     diameter: float
-    """Bonds. Diameter of its largest cluster."""
+    """Diameter of the largest cluster of the source, in units of the bond length."""
     candidates: Callable[[Sequence[Measurement]], Iterator[CandidateGroup]]
-    """Function that yields the candidates of each measurement, in order."""
+    """Function that yields the candidates of each measurement, in the order of the measurements."""
     provenance: dict[str, Any]
-    """Properties of the source that decide a result, as JSON."""
+    """Properties of the source that determine a result, as JSON values."""
     facts: dict[str, Any]
-    """Facts about the source that a result records."""
+    """Information about the source that a result records."""
 
 
 def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
     """Return the draws of a network as a source of candidates.
 
     Args:
-        options: weights, number of draws and seed.
-        bond: nearest-neighbour distance of the sample, in Å.
+        options: Weights, number of draws and seed.
+        bond: Nearest-neighbour distance of the sample, in Å.
 
     Raises:
-        ValueError: if the weights cannot be read.
+        ValueError: If the weights cannot be read.
     """
     network = weights.load_autoencoder(options.weights)
     shape_families = {shape.split()[0] for shape in network.card["data"]["shapes"]}
@@ -62,7 +64,7 @@ def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
     propose_draws = jax.jit(partial(propose_structures, network=network.module, n_draws=options.draws, bond=bond))
 
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
-        for measurement in measurements:  # one by one: a result does not depend on the files beside it, to the last bit
+        for measurement in measurements:  # one at a time, so that results do not depend on the other files
             pdf = jnp.asarray(model_input(measurement, rmin=measurement.settings_by_name["rmin"]), jnp.float32)
             network_draws = jax.device_get(propose_draws(network.params, pdf, jax.random.key(options.seed)))
             range_remarks = partial(propose.range_warnings, network.card["limits"], measurement, bond)
@@ -79,11 +81,11 @@ def library_source(
     """Return the clusters of a library as a source of candidates.
 
     Args:
-        options: families and numbers of atoms, or files.
-        progress: called while the library is built.
+        options: Families and largest number of atoms, or files.
+        progress: Function that is called while the library is built.
 
     Raises:
-        ValueError: if a family is unknown, no cluster is within the limits, or a file is no cluster.
+        ValueError: If a family is unknown, if no cluster is within the limit, or if a file does not contain a cluster.
     """
     from_files = bool(options.library)
     if from_files:
@@ -110,13 +112,13 @@ def library_source(
 
 
 def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, CandidateSource]:
-    """Return the element of the user's clusters, and all of them, unchanged, as a source of candidates.
+    """Return the element of the user's clusters, and the unchanged clusters as a source of candidates.
 
     Args:
-        clusters: atoms, or paths of structure files.
+        clusters: ASE atoms or paths of structure files.
 
     Raises:
-        ValueError: if a file is no cluster of one element, or the clusters differ in their element.
+        ValueError: If a file does not contain a cluster of one element, or if the clusters have different elements.
     """
     names = [
         f"{cluster.get_chemical_formula()}, number {number}" if isinstance(cluster, ase.Atoms) else str(cluster)
@@ -127,7 +129,9 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
         check_cluster(atoms, name)
     elements = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
     if len(elements) != 1:
-        raise ValueError(f"Expected clusters of one element, got {', '.join(elements) or 'none'}; refine them apart.")
+        raise ValueError(
+            f"Expected clusters of one element, got {', '.join(elements) or 'none'}; refine each element separately."
+        )
     bond = form_factors.bond_length(elements[0])
     cluster_library = library.from_clusters(
         Cluster("file", name, (atoms.positions - atoms.positions.mean(axis=0)) / bond)
@@ -144,12 +148,14 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
 
 
 def network_candidates(proposals: Proposals, *, bond: float, family: str) -> CandidateGroup:
-    """Return the draws for one PDF that have at least two atoms, all at finite positions.
+    """Return the draws for one PDF as candidates.
+
+    Draws with fewer than two atoms or with positions that are not finite are left out.
 
     Args:
-        proposals: draws of the network, on the host.
-        bond: nearest-neighbour distance, in Å.
-        family: family of the clusters that the network was trained on.
+        proposals: Draws of the network, as NumPy arrays.
+        bond: Nearest-neighbour distance, in Å.
+        family: Family of the clusters in the training of the network.
     """
     clusters: list[Cluster] = []
     faults: dict[int, str] = {}
@@ -159,9 +165,9 @@ def network_candidates(proposals: Proposals, *, bond: float, family: str) -> Can
         if len(present_positions) < 2 or not np.isfinite(present_positions).all():
             continue
         if (nearest_distance := pdist(present_positions).min()) < MIN_ATOM_DISTANCE:
-            faults[len(clusters)] = f"atoms {nearest_distance * bond:.2f} Å apart"
+            faults[len(clusters)] = f"two atoms are only {nearest_distance * bond:.2f} Å apart"
         elif not proposals.converged[sample_index]:
-            faults[len(clusters)] = "trilateration not converged"
+            faults[len(clusters)] = "the trilateration did not converge"
         clusters.append(
             Cluster(family, f"drawn, sample {sample_index}", present_positions - present_positions.mean(axis=0))
         )
@@ -175,12 +181,14 @@ def network_candidates(proposals: Proposals, *, bond: float, family: str) -> Can
 
 
 def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray) -> tuple[np.ndarray, CandidateGroup]:
-    """Return the indices of the best of each set of duplicates, faulty ones last, and the group with its `draws`.
+    """Return the index of the best candidate in each set of duplicates, and the group with the size of each set.
+
+    The indices are in the order of Rw, with faulty candidates last. The sizes of the sets are the note `draws`.
 
     Args:
-        group: candidates of the network.
-        rw: Rw of the fit of each candidate.
-        stretch: stretch of the fit of each candidate.
+        group: Candidates of the network.
+        rw: Rw of each candidate's fit.
+        stretch: Stretch of each candidate's fit.
     """
     is_faulty = np.array([index in group.invalid_reasons for index in range(len(rw))], bool)
     unique_indices: list[int] = []
@@ -202,13 +210,13 @@ def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray)
 
 
 def _files_inside(inputs: Sequence[Path]) -> list[Path]:
-    """Return the files among the inputs and in their folders, sorted."""
+    """Return the sorted paths of the files in a list of files and folders."""
     file_paths = [path for entry in inputs for path in ([entry] if entry.is_file() else entry.iterdir())]
     return sorted(path for path in file_paths if path.is_file())
 
 
 def _are_duplicates(first_distances: np.ndarray, second_distances: np.ndarray) -> bool:
-    """Return whether two draws, given by their sorted distances, are duplicates."""
+    """Return whether two draws with the given sorted distances are duplicates."""
     return (
         len(first_distances) == len(second_distances)
         and float(np.sqrt(np.mean((first_distances - second_distances) ** 2))) < MAX_DUPLICATE_DIFFERENCE

@@ -1,8 +1,11 @@
-r"""Which words of close-packed layers a measured G(r) shows: all words of a particle's layers at once.
+r"""Comparison of all stacking sequences of a particle's close-packed layers with a measured G(r).
 
-Each layer may sit over three places; the pairs of two layers depend on theirs alone, so that the sum over pairs of a
-word is one over pairs of layers, $y = \sum_{a \le b} y_{ab}(s_a, s_b)$, and thousands of words cost no more than one
-particle.
+Each close-packed layer has one of three lateral positions (0, 1 or 2, usually called A, B and C). A stacking sequence
+is the list of these positions $s_a$ from the lowest layer a = 0 on. Its letters state for each inner layer whether the
+stacking is cubic (c) or hexagonal (h).
+
+The curve of a pair of layers depends only on their two positions. The curve of a sequence is therefore a sum over pairs
+of layers, $y = \sum_{a \le b} y_{ab}(s_a, s_b)$, and the terms $y_{ab}$ are computed once for all sequences.
 """
 
 from collections.abc import Sequence
@@ -15,45 +18,48 @@ from scipy.spatial.distance import cdist
 from jaxstruc.clusters import lattices
 
 MAX_ENUMERATED_LAYERS = 14
-"""Layers whose words are all tried; of more layers the lowest are cubic."""
+"""Number of layers for which all sequences are compared. If there are more layers, the lowest ones are cubic."""
 STACKING_POSITIONS = np.array(
     [[0.0, 0.0, 0.0], [0.0, lattices.HOLLOW_DISTANCE, 0.0], [0.0, -lattices.HOLLOW_DISTANCE, 0.0]]
 )
-"""Of a layer, in bonds."""
+"""Displacements of the three lateral positions of a layer, in units of the bond length."""
 
 
 class StackingSequence(NamedTuple):
-    """A stack of layers."""
+    """A stacking sequence with its misfit."""
 
     layer_positions: np.ndarray
-    """[layer] 0, 1 or 2, from the lowest on."""
+    """[layer] Lateral position of each layer (0, 1 or 2), from the lowest layer on."""
     misfit: float
-    """Sum of squares."""
+    """Sum of squared residuals."""
 
     @property
     def letters(self) -> str:
-        """The letters of the inner layers, h or c, from the lowest on."""
+        """Letters of the inner layers (h or c), from the lowest layer on."""
         steps = np.diff(self.layer_positions) % 3
         return "".join(np.where(steps[1:] == steps[:-1], "c", "h"))
 
 
 def layers(positions: Float[np.ndarray, "atom 3"]) -> list[np.ndarray]:
-    """Return the atoms of each layer [atom, 3] of a stack along z, from the lowest on.
+    """Return the positions [atom, 3] of the atoms in each layer of a stack along z, from the lowest layer on.
 
     Args:
-        positions: sites of a stack as `lattices.stack` makes it, in bonds, moved as a whole or not.
+        positions: Positions of the atoms of a stack from `lattices.stack`, in units of the bond length. A displacement
+            of the whole stack is allowed.
     """
     layer_index = np.round((positions[:, 2] - positions[:, 2].min()) / lattices.LAYER_SPACING).astype(int)
     return [positions[layer_index == index] for index in range(layer_index.max() + 1)]
 
 
 def ball_layers(layer: np.ndarray, heights: Sequence[float], radius: float) -> list[list[np.ndarray]]:
-    """Return the atoms of layers of a ball about the origin, over each of three places [layer][place].
+    """Return the atoms of a sphere about the origin, for each layer and each of its three positions [layer][position].
+
+    All lengths are in units of the bond length.
 
     Args:
-        layer: atoms [atom, 3] of a layer at height 0 over place 0.
-        heights: of the layers.
-        radius: of the ball.
+        layer: Atoms [atom, 3] of an extended layer at height 0 and position 0.
+        heights: Heights of the layers.
+        radius: Radius of the sphere.
     """
     ball_atoms = []
     for height in heights:
@@ -63,9 +69,10 @@ def ball_layers(layer: np.ndarray, heights: Sequence[float], radius: float) -> l
 
 
 def shifted_layers(positions: np.ndarray) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """Return the atoms of a particle's layers over each of three places, its own moved to the others; and its own.
+    """Return the atoms of a particle's layers, displaced to each of three positions, and the actual positions.
 
-    Nothing where it has a gap.
+    The atoms are [layer][position], and the actual positions are relative to that of the lowest layer. Both are empty
+    if the particle has an empty layer.
     """
     layer_atoms = layers(positions)
     layer_positions = np.zeros(len(layer_atoms), int)
@@ -73,7 +80,7 @@ def shifted_layers(positions: np.ndarray) -> tuple[list[list[np.ndarray]], np.nd
         return [], layer_positions[:0]
     for index in range(1, len(layer_atoms)):
         offset = (layer_atoms[index][0] - layer_atoms[0][0])[:2] - STACKING_POSITIONS[:, :2]
-        # a layer's vectors are whole numbers of (1, 0) and (1/2, sqrt(3)/2)
+        # lattice vectors of a layer are integer combinations of (1, 0) and (1/2, sqrt(3)/2)
         second_coordinate = offset[:, 1] / np.sqrt(0.75)
         first_coordinate = offset[:, 0] - second_coordinate / 2
         rounding_error = abs(first_coordinate - np.round(first_coordinate)) + abs(
@@ -94,14 +101,14 @@ def rank_sequences(
     absolute: bool,
     max_sequences: int,
 ) -> list[StackingSequence]:
-    """Return the words that fit best, each once whichever end is up.
+    """Return the sequences that fit best. A sequence and its reverse are counted once.
 
     Args:
-        layer_atoms: atoms [atom, 3] of each layer over each place, in bonds.
-        pair_curves: of a pair, times the number of atoms, at each of `distances`.
-        data: in the basis.
-        absolute: whether the scale is 1; else the best counts.
-        max_sequences: words.
+        layer_atoms: Atoms [atom, 3] of each layer at each position, in units of the bond length.
+        pair_curves: Curve of a pair of atoms, times the number of atoms, at each of `close_packed_distances`.
+        data: Data in the basis of a target.
+        absolute: Whether the scale is fixed at 1. Otherwise each sequence has its best scale.
+        max_sequences: Largest number of returned sequences.
     """
     n_layers = len(layer_atoms)
     pair_sums = _layer_pair_sums(layer_atoms, pair_curves)
@@ -143,15 +150,18 @@ def rank_sequences(
 
 
 def close_packed_distances(longest: float) -> Float[np.ndarray, " third"]:
-    """Return the distances that atoms of close-packed layers can have, up to the longest; squares are thirds of bonds².
+    """Return the possible distances between atoms of close-packed layers, in units of the bond length.
 
-    The first and the last stand for none.
+    Their squares are multiples of 1/3. The first and the last distance are placeholders whose curves are not used.
+
+    Args:
+        longest: Longest distance, in units of the bond length.
     """
     return np.sqrt(np.maximum(np.arange(int(3 * longest**2) + 2), 1) / 3)
 
 
 def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place layer place basis"]:
-    """Return the sums over pairs within and between layers."""
+    """Return the sums of pair curves within each layer and between all pairs of layers."""
     n_layers, n_bins = len(layer_atoms), len(pair_curves)
     pair_curves = np.concatenate([np.zeros_like(pair_curves[:1]), pair_curves[1:-1], np.zeros_like(pair_curves[:1])])
     all_atoms = [group_atoms for layer in layer_atoms for group_atoms in layer]
@@ -159,7 +169,7 @@ def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place
     positions = np.concatenate(all_atoms)
     pair_sums = np.zeros((3 * n_layers, 3 * n_layers, pair_curves.shape[1]), np.float32)
     starts = np.searchsorted(group_index, np.arange(3 * n_layers + 1))
-    for group in range(3 * n_layers):  # with the layers below, and the layer itself, whose pairs are met twice
+    for group in range(3 * n_layers):  # pairs within a layer are counted twice and halved below
         group_rows, lower_rows = slice(starts[group], starts[group + 1]), slice(starts[3 * (group // 3) + 3])
         squared_distances = cdist(positions[group_rows], positions[lower_rows], "sqeuclidean")
         distance_bins = np.minimum(np.rint(3 * squared_distances), n_bins - 1).astype(np.int64)
@@ -174,12 +184,13 @@ def _layer_pair_sums(layer_atoms, pair_curves) -> Float[np.ndarray, "layer place
 
 
 def stacking_letters(sequence: StackingSequence, *, reference_layer: int, alternate_outer: bool = False) -> str:
-    """Return a stack's word for `lattices.stack`, with one of the layers as its layer 0.
+    """Return the periodic letters of a stack for `lattices.stack`.
 
     Args:
-        sequence: of the layers that there are.
-        reference_layer: its layer 0.
-        alternate_outer: whether the layers beyond are not of the letter that most inner layers have, but of the other.
+        sequence: Sequence of the particle's layers.
+        reference_layer: Index of the layer that becomes layer 0 of the stack.
+        alternate_outer: Whether the layers outside the particle have the less frequent letter of the inner layers
+            instead of the more frequent one.
     """
     mostly_hexagonal = 2 * sequence.letters.count("h") > len(sequence.letters)
     outer_letter = "h" if mostly_hexagonal != alternate_outer else "c"

@@ -1,10 +1,13 @@
-r"""A measured G(r) as fits compare models with it.
+r"""Target of a fit: a measured G(r) in a compact basis in which models are compared with it.
 
-Data and model are compared in an orthonormal basis of all curves that a model can make in the data's Q and r range,
-some 160 numbers for thousands of points. Nothing is lost: the part of the data outside the basis is a constant of the
-misfit. Of all such bases it is the one in which a product with r² is diagonal, a discrete variable representation, so
-that the resolution's envelope acts on each number by itself (J. C. Light, I. P. Hamilton, J. V. Lill, J. Chem. Phys.
-82, 1400 (1985), doi 10.1063/1.448462). A smooth background is projected out of data and model.
+The basis is an orthonormal basis of all curves that a model can have in the Q and r range of the data. It has about 160
+functions for thousands of points. The comparison is exact, because the part of the data outside the basis contributes
+only a constant to the misfit. In this basis multiplication by r² is diagonal (a discrete variable representation), so
+the envelope of the resolution multiplies each coefficient separately (J. C. Light, I. P. Hamilton, J. V. Lill, J. Chem.
+Phys. 82, 1400 (1985), doi 10.1063/1.448462). A smooth background is projected out of data and model.
+
+The span of a target is the range of distances and Q that the tables of clusters cover. Fits with equal spans and equal
+array sizes share one compilation.
 """
 
 import math
@@ -23,42 +26,46 @@ from jaxstruc.scattering.cluster_tables import TableRange
 STRETCH_BOUNDS = PARAMETERS["stretch"].bounds(1.0)
 """Smallest and largest stretch of a fit."""
 R_MARGIN = 6.0
-"""Å. Distances up to this far beyond the range of the fit count; longer ones do not reach it."""
+"""Length in Å by which the distances of a model exceed the end of the fitted range. The peaks of longer distances do
+not reach the range."""
 CURVE_RW_ERROR = 3e-3
-"""Rw of the errors that tables and bins make in calculated curves."""
+"""Rw of the errors of calculated curves due to tables and bins."""
 BASIS_TOLERANCE = 1e-3
-"""Strength relative to the strongest curve below which a curve is left out of the basis."""
+"""Smallest singular value of a curve in the basis, relative to the largest one."""
 LOW_Q_TOLERANCE = 0.03
-"""Strength relative to the strongest curve below which a curve is left out of `low_q_curves`."""
+"""Smallest singular value of a curve in `low_q_curves`, relative to the largest one."""
 MIN_SCALE = 1e-6
 """Smallest scale of a fit."""
 BASIS_SIZE_MULTIPLE = 32
-"""The size of a basis is a multiple of it, so that different files share a compilation; the zeros change nothing."""
+"""Multiple to which the size of a basis is rounded up, so that different files share a compilation. The additional
+functions are zero and change nothing."""
 
 
 class TargetSettings(NamedTuple):
-    """Instrument, range and bond of a target, and the sizes to which its arrays are padded."""
+    """Settings of a target: instrument, ranges, bond length, and the sizes to which its arrays are padded."""
 
     qmin: float
-    """1/Å. Start of the Q range; the next three are in 1/Å too."""
+    """Start of the Q range, in 1/Å."""
     qmax: float
+    """End of the Q range, in 1/Å."""
     qdamp: float
-    """Value if it is held, else where the fit starts; the same for the next."""
+    """Damping of G(r) by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
     qbroad: float
+    """Broadening of peaks by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
     bond: float
-    """Å. Nearest-neighbour distance of the sample."""
+    """Nearest-neighbour distance of the sample, in Å."""
     span: TableRange
-    """Range that tables of clusters cover."""
+    """Range of distances and Q that tables of clusters cover."""
     n_background_terms: int = 0
-    """Number of smooth terms under G(r), half waves over the range of r."""
+    """Number of smooth background terms: cosines with 0, 1, 2, ... half waves over the range of r."""
     absolute: bool = False
-    """Whether the data are on an absolute scale."""
+    """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
     lowest_qmin: float | None = None
-    """1/Å. Smallest qmin that `replace_settings` may ask for: the basis holds all curves from there on."""
+    """Smallest qmin in 1/Å for `replace_settings`. The basis includes all curves that start there."""
     min_q_nodes: int = 0
-    """Smallest number of points of Q; further ones are zero, so that different files share a compilation."""
+    """Smallest number of points of Q. Additional points are zero, so that different files share a compilation."""
     min_basis_size: int = 0
-    """Smallest size of the basis; further functions are zero, for the same reason."""
+    """Smallest size of the basis. Additional functions are zero, so that different files share a compilation."""
 
 
 @partial(
@@ -82,86 +89,97 @@ class TargetSettings(NamedTuple):
 )
 @dataclass(frozen=True)
 class FitBasis:
-    """A target in the basis of its range, as it enters a compiled fit. `span` is static."""
+    """Data of a target in its basis, for compiled fits. `span` is static."""
 
     q: Float[Array, " q"]
-    """1/Å. Points of the Gauss-Legendre rule over the data's Q range."""
+    """Points of the Gauss-Legendre rule over the Q range, in 1/Å."""
     transform: Float[Array, "q basis"]
-    """Matrix that takes F(Q) to the basis, without the resolution."""
+    """Matrix that transforms F(Q) to the basis, without the resolution."""
     radius: Float[Array, " basis"]
-    """Å. r at which each function of the basis sits."""
+    """Distance r in Å at which each function of the basis is centred."""
     background_basis: Float[Array, "basis term"]
-    """Columns B that take the background out of a curve c: c - B B' c."""
+    """Matrix B that removes the background from a curve c in the basis: $c - B B^T c$."""
     data: Float[Array, " basis"]
-    """The data without their part along the background."""
+    """Coefficients of the data without background."""
     norm: Float[Array, ""]
     """Sum of the squared data."""
     unmodelled_squares: Float[Array, ""]
-    """Sum of the squares of the part of the data that no model reaches; the background is no part of it."""
+    """Sum of the squares of the data outside the basis and the background, which no model can explain."""
     n_independent: Float[Array, ""]
     """Number of independent points."""
     stretch: Float[Array, ""]
-    """Position of the data's first peak relative to the bond, from which the fit starts."""
+    """Position of the first peak of G(r) relative to the bond length, near which fits start."""
     bond: Float[Array, ""]
-    """Å. Nearest-neighbour distance of the clusters."""
+    """Nearest-neighbour distance of the clusters, in Å."""
     qdamp: Float[Array, ""]
-    """1/Å. Value if it is held, else where the fit starts; the same for the next."""
+    """Damping of G(r) by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
     qbroad: Float[Array, ""]
+    """Broadening of peaks by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
     scale_bounds: Float[Array, " 2"]
     """Smallest and largest scale; both are 1 if the data are on an absolute scale."""
     span: TableRange
-    """Range that tables of clusters cover."""
+    """Range of distances and Q that tables of clusters cover."""
 
 
 class Target(NamedTuple):
-    """A measured G(r) in the range of its fit, with all that belongs to it, on the host."""
+    """A measured G(r) in the fitted range, with its settings and its representation in the basis."""
 
     r: Float[np.ndarray, " r"]
-    """Å"""
+    """Points of r, in Å."""
     g: Float[np.ndarray, " r"]
-    """1/Å²"""
+    """Measured G(r), in 1/Å²."""
     qmin: float
-    """1/Å. Start of the Q range; the next three are in 1/Å too."""
+    """Start of the Q range, in 1/Å."""
     qmax: float
+    """End of the Q range, in 1/Å."""
     qdamp: float
-    """Value if it is held, else where the fit starts; the same for the next."""
+    """Damping of G(r) by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
     qbroad: float
+    """Broadening of peaks by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
     bond: float
-    """Å. Nearest-neighbour distance of the sample."""
+    """Nearest-neighbour distance of the sample, in Å."""
     n_background_terms: int
-    """Number of smooth terms under G(r)."""
+    """Number of smooth background terms."""
     span: TableRange
-    """Range that tables of clusters cover."""
+    """Range of distances and Q that tables of clusters cover."""
     basis_functions: Float[np.ndarray, "r basis"]
-    """The basis on the points of the data."""
+    """Values of the basis functions at the points of the data."""
     basis: FitBasis
+    """Data in the basis."""
     absolute: bool = False
-    """Whether the data are on an absolute scale; the scale of models is then 1."""
+    """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
 
     @property
     def accuracy(self) -> float:
-        """Root mean square, in 1/Å², below which a residual shows the accuracy of curves."""
+        """Root mean square error of calculated curves, in 1/Å²."""
         return CURVE_RW_ERROR * float(np.sqrt(np.mean(self.g**2)))
 
     @property
     def n_independent(self) -> float:
-        """Number of independent points, less the terms of the background."""
+        """Number of independent points minus the number of background terms."""
         return float(self.basis.n_independent)
 
 
 class ProjectedData(NamedTuple):
-    """The data in a basis, after a smooth background is projected out."""
+    """Data in a basis, with a smooth background projected out."""
 
     data: Float[np.ndarray, " basis"]
+    """Coefficients of the data without background."""
     background_basis: Float[np.ndarray, "basis term"]
+    """Matrix B that removes the background from a curve c in the basis: $c - B B^T c$."""
     unmodelled_squares: float
-    """Sum of the squares of the part of the data that no model reaches."""
+    """Sum of the squares of the data outside the basis and the background."""
 
 
 def table_range(*, rmax: float, qmax: float, diameter: float) -> TableRange:
-    """Return the range that tables of clusters up to a diameter must cover, for data to rmax and qmax.
+    """Return the range of distances and Q that tables of clusters must cover.
 
-    It is rounded up, so that similar files share compilations.
+    The limits are rounded up, so that similar files share compilations.
+
+    Args:
+        rmax: End of the data, in Å.
+        qmax: End of the Q range, in 1/Å.
+        diameter: Largest diameter of the clusters, in Å.
     """
     max_distance = min(rmax + R_MARGIN, diameter + 0.1)
     limits = (4.0 * math.ceil(limit / 4 - 1e-9) for limit in (max_distance, STRETCH_BOUNDS[1] * qmax))
@@ -169,15 +187,15 @@ def table_range(*, rmax: float, qmax: float, diameter: float) -> TableRange:
 
 
 def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings: TargetSettings) -> Target:
-    """Return the data that a fit compares models with, computed on the host in double precision.
+    """Return the target of a fit. It is computed with NumPy in double precision.
 
     Args:
-        r: points of the fit in Å, evenly spaced and rising.
-        g: G(r) there, in 1/Å².
-        settings: instrument, range, bond and sizes.
+        r: Points of the fitted range in Å, evenly spaced and rising.
+        g: Measured G(r) at these points, in 1/Å².
+        settings: Instrument, ranges, bond length and array sizes.
 
     Raises:
-        ValueError: if there are too few independent points.
+        ValueError: If there are too few independent points.
     """
     n_independent = independent_points(
         r, qmin=settings.qmin, qmax=settings.qmax, n_background_terms=settings.n_background_terms
@@ -220,12 +238,12 @@ def make_target(r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], settings
 
 
 def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float | None = None) -> Target:
-    """Return a target whose models begin at another qmin or have another qdamp: the same data in the same basis.
+    """Return a target with another qmin or qdamp of the models, but with the same data and basis.
 
     Args:
-        target: made with a `lowest_qmin` at or below the qmin.
-        qmin: start of the Q range of the models, in 1/Å.
-        qdamp: damping of G(r) by the resolution, in 1/Å.
+        target: Target with a `lowest_qmin` that does not exceed `qmin`.
+        qmin: Start of the Q range of the models, in 1/Å.
+        qdamp: Damping of G(r) by the resolution, in 1/Å.
     """
     qmin = target.qmin if qmin is None else qmin
     qdamp = target.qdamp if qdamp is None else qdamp
@@ -242,10 +260,10 @@ def replace_settings(target: Target, *, qmin: float | None = None, qdamp: float 
 
 
 def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, n_background_terms: int = 0) -> float:
-    """Return the number of independent points of the data, less the terms of the background.
+    """Return the number of independent points of the data minus the number of background terms.
 
     Raises:
-        ValueError: if there are too few to fit.
+        ValueError: If there are too few independent points for a fit.
     """
     n_independent = min(len(r), (r[-1] - r[0]) * (qmax - qmin) / np.pi) - n_background_terms
     if n_independent <= len(FIT_PARAMETERS):
@@ -257,7 +275,7 @@ def independent_points(r: Float[np.ndarray, " r"], *, qmin: float, qmax: float, 
 
 
 def background_terms(r: Float[np.ndarray, " r"], n_terms: int) -> Float[np.ndarray, "r term"]:
-    """Return the smooth curves of a background, half waves 1, cos x, cos 2x, ... over the range, made orthonormal."""
+    """Return the orthonormalized background curves 1, cos x, cos 2x, ... with x from 0 to pi over the range."""
     position = (r - r[0]) / (r[-1] - r[0])
     return np.linalg.qr(np.cos(np.pi * position[:, None] * np.arange(n_terms)))[0]
 
@@ -265,19 +283,21 @@ def background_terms(r: Float[np.ndarray, " r"], n_terms: int) -> Float[np.ndarr
 def sine_transform(
     r: Float[np.ndarray, " r"], qmin: float, qmax: float, span: TableRange
 ) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, "r q"]]:
-    """Return Q of a Gauss-Legendre rule, and the sine transform from F there to G(r)."""
+    """Return the points of Q of a Gauss-Legendre rule, and the matrix that transforms F(Q) at these points to G(r)."""
     rule_nodes, rule_weights = _gauss_legendre(n_q_nodes(r[-1], qmin, qmax, span))
     q = qmin + (qmax - qmin) * (rule_nodes + 1) / 2
     return q, (qmax - qmin) / np.pi * rule_weights * np.sin(r[:, None] * q)
 
 
 def low_q_curves(target: Target, *, q_start: float, q_end: float) -> Float[np.ndarray, "basis wave"]:
-    """Return an orthonormal basis of the curves that F(Q) between two Q makes, which an unknown qmin leaves open.
+    """Return an orthonormal basis of the curves of F(Q) in a range of Q.
+
+    Models with different values of qmin in this range differ only by such curves.
 
     Args:
-        target: the data.
-        q_start: start of the range, in 1/Å.
-        q_end: end of the range, in 1/Å.
+        target: Data of the fit.
+        q_start: Start of the range, in 1/Å.
+        q_end: End of the range, in 1/Å.
     """
     rule_nodes, rule_weights = _gauss_legendre(n_q_nodes(target.r[-1], q_start, q_end, target.span))
     sine_curves = np.sin(target.r[:, None] * (q_start + (q_end - q_start) * (rule_nodes + 1) / 2)) * np.sqrt(
@@ -300,7 +320,7 @@ def n_q_nodes(rmax: float, qmin: float, qmax: float, span: TableRange) -> int:
 def _basis_functions(
     r: Float[np.ndarray, " r"], lowest_qmin: float, settings: TargetSettings
 ) -> tuple[Float[np.ndarray, "r basis"], Float[np.ndarray, " basis"]]:
-    """Return the orthonormal basis on the points of the data, and the r in Å at which each function sits."""
+    """Return the basis functions at the points of the data, and the r in Å at which each function is centred."""
     _, f_to_g = sine_transform(r, lowest_qmin, settings.qmax, settings.span)
     eigenvalues, eigenvectors = np.linalg.eigh(f_to_g.T @ f_to_g)
     selected_functions = eigenvalues > BASIS_TOLERANCE**2 * eigenvalues[-1]
@@ -313,9 +333,10 @@ def _basis_functions(
 def _project_data(
     r: Float[np.ndarray, " r"], g: Float[np.ndarray, " r"], basis_functions: Float[np.ndarray, "r basis"], n_terms: int
 ) -> ProjectedData:
-    """Return the data in the basis, by least squares over a background of smooth terms.
+    r"""Return the data in the basis, with the best smooth background removed.
 
-    With A = 1 - TT' the misfit is |L^-1 B'Ag - Lc|² and a constant, L² = B'AB.
+    B are the basis functions, T the background terms and $A = 1 - T T^T$. The misfit of coefficients c to the data g is
+    $|L^{-1} B^T A g - L c|^2$ plus a constant, with $L^2 = B^T A B$.
     """
     terms = background_terms(r, n_terms)
     principal_curves, cosines, _ = np.linalg.svd(basis_functions.T @ terms, full_matrices=False)
@@ -331,7 +352,7 @@ def _project_data(
 
 @lru_cache(maxsize=64)
 def _gauss_legendre(n_nodes: int) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
-    """Return nodes and weights of the Gauss-Legendre rule from -1 to 1."""
+    """Return the nodes and weights of the Gauss-Legendre rule from -1 to 1."""
     return np.polynomial.legendre.leggauss(n_nodes)
 
 
@@ -343,7 +364,7 @@ def _basis_transform(
     span: TableRange,
     n_nodes: int,
 ) -> tuple[Float[Array, " q"], Float[Array, "q basis"]]:
-    """Return the points of Q and the matrix that takes F there to the basis, both padded with zeros to a size."""
+    """Return the points of Q and the matrix that transforms F(Q) to the basis, both padded with zeros."""
     q, f_to_g = sine_transform(r, qmin, qmax, span)
     padding = n_nodes - len(q)
     return _float32(np.pad(q, (0, padding))), _float32(np.pad(f_to_g.T @ basis_functions, ((0, padding), (0, 0))))
@@ -354,6 +375,6 @@ def _float32(values) -> Float[Array, "..."]:
 
 
 def _first_peak(r, g, bond: float) -> float:
-    """Return the r of the highest point within 12 % of the bond length; the bond length if there is no point."""
+    """Return the r of the highest point within 12 % of the bond length, or the bond length if there is no point."""
     near_bond = (r > 0.88 * bond) & (r < 1.12 * bond)
     return float(r[near_bond][np.argmax(g[near_bond])]) if near_bond.any() else bond

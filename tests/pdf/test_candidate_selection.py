@@ -69,12 +69,12 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
         )
         results[name] = solve_measurement(example, library_group, classifier=LoadedClassifier(None))
     assert results["outside"].n_fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
-    assert "not screened: unlike all" in results["outside"].message
+    assert "because the classifier cannot select among them: unlike all" in results["outside"].message
     inside_result = results["inside"]
     assert (
         inside_result.n_fitted == 20
         and 20 < inside_result.classifier_prior.n_screened < len(library_group.rows)
-        and "screened" not in inside_result.message
+        and "classifier" not in inside_result.message
     )
     assert {candidate.family for candidate in inside_result.candidates} == {"decahedron"}
     assert solve.PdfPlan("Ag", ()).provenance["screen"] == "none"
@@ -83,7 +83,7 @@ def test_data_outside_the_training_are_not_screened(example, library_group, monk
 
 def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason(example, tmp_path):
     empty_screen = classifier_prior.load_optional_classifier(tmp_path / "none.safetensors")
-    assert empty_screen.network is None and empty_screen.missing_reason.startswith("not screened: Expected weights")
+    assert empty_screen.network is None and ": Expected weights" in empty_screen.missing_reason
     library_result = solve_measurement(
         example, make_library_group("icosahedron", max_atoms=200), classifier=empty_screen
     )
@@ -96,7 +96,7 @@ def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason
         example, CandidateGroup("network", KNOWN_CLUSTERS, np.arange(3)), classifier=empty_screen
     )
     assert (
-        network_result.classifier_prior is None and "screened" not in network_result.message
+        network_result.classifier_prior is None and "classifier" not in network_result.message
     )  # it is asked of a library alone
 
 
@@ -106,7 +106,7 @@ def test_the_message_states_why_the_classifier_is_not_followed():
     ]
     assert classifier_prior.prior_remarks(classifier_prediction({"fcc": 1.0}, 90), "") == []
     assert classifier_prior.prior_remarks(classifier_prediction({"fcc": 1.0}, 90, outside_training=("a", "b")), "") == [
-        "not screened: a, b"
+        f"{classifier_prior.CLASSIFIER_NOT_USED}: a, b"
     ]
 
 

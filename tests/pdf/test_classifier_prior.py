@@ -134,4 +134,4 @@ def test_data_that_are_no_numbers_to_the_network_are_outside(monkeypatch):
         classifier_prior.predict, "classify_pdfs", lambda *_, **__: [output._replace(feature_distance=float("nan"))]
     )
     (prediction,) = classifier_prior.predict_measurements([None], LoadedClassifier("any"), bond=2.8)
-    assert prediction.training_warnings == ("unreadable",)
+    assert prediction.training_warnings == ("its prediction is not a finite number",)

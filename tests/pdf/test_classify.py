@@ -44,7 +44,10 @@ def test_a_type_below_70_percent_is_undecided_and_one_below_50_weak(repository):
     data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
     measurement = data._replace(settings=jaxstruc.classify(data, element="Ag").settings)
     intervals = dict.fromkeys(VALUE_NAMES, Interval(1.0, 0.5, 2.0))
-    for probability, status, message in ((0.71, "solved", ""), (0.69, "solved", "type undecided between hcp and fcc")):
+    for probability, status, message in (
+        (0.71, "solved", ""),
+        (0.69, "solved", "type undecided between hcp and fcc (probabilities 0.69 and 0.31)"),
+    ):
         classifier_output = ClassifierOutput(
             {"hcp": probability, "fcc": 1 - probability}, intervals, 0.5, 0.5, QmaxEstimate(20.0, 0.0), None
         )

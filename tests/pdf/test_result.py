@@ -8,7 +8,7 @@ from simulated_pdfs_numpy import cluster_pdf
 
 from jaxstruc.clusters import families, library
 from jaxstruc.clusters.cluster import Cluster
-from jaxstruc.io.measurement import Measurement
+from jaxstruc.io.measurement import Measurement, Setting
 from jaxstruc.options.pdf import DataOptions, FitOptions
 from jaxstruc.pdf import solve
 from jaxstruc.pdf.candidates import CandidateGroup
@@ -76,7 +76,7 @@ def test_wrong_candidates_alone_are_weak_and_the_message_states_why():
     assert (
         similar_result.status == "weak"
         and 0.01 < similar_result.best.rw < 0.35
-        and "the residual holds structure" in similar_result.message
+        and "does not explain all of the data" in similar_result.message
     )
 
 
@@ -84,7 +84,9 @@ def test_a_result_at_the_edge_of_the_library_is_reported():
     edge_result, inner_result = (
         solve_measurement(make_measurement(2), known_group(max_atoms=max_atoms)) for max_atoms in (80, 100)
     )
-    assert edge_result.status == "weak" and "75 atoms, the library ends at 80: raise --max-atoms" in edge_result.message
+    assert (
+        edge_result.status == "weak" and "75 atoms, close to the limit of 80: raise --max-atoms" in edge_result.message
+    )
     assert inner_result.status == "solved"
 
 
@@ -95,7 +97,7 @@ def test_an_element_whose_bonds_are_another_length_is_weak():
         variance=KNOWN_CLUSTERS.variance * 1.16**2,
     )
     result = solve_measurement(make_measurement(1), CandidateGroup("library", stretched_library, np.arange(3)))
-    assert result.status == "weak" and "stretch at its bound" in result.message
+    assert result.status == "weak" and "the fit ended at a bound of stretch" in result.message
 
 
 def test_bonds_of_another_metal_are_reported():
@@ -110,8 +112,8 @@ def test_bonds_of_another_metal_are_reported():
         for bond in (0.96 * BOND, 0.98 * BOND)
     )
     assert (
-        "bonds of 2.76 Å, Au has 2.88: check --element" in short_bond_result.message
-        and "bonds" not in usual_bond_result.message
+        "bond length is 2.76 Å, that of Au is 2.88 Å: check --element" in short_bond_result.message
+        and "bond length" not in usual_bond_result.message
     )
 
 
@@ -124,9 +126,16 @@ def test_an_inferred_setting_has_its_error():
     origins = {setting.name: setting.origin for setting in result.settings}
     assert origins["qmin"] == "inferred" and result.settings_by_name["qmin"] == pytest.approx(1.0, abs=0.05)
     assert 0 < result.facts["qmin_error"] < 0.1 and result.status == "solved"
-    assert "qmin" in result.message and "inferred (the header says 0.1)" in result.message
+    assert "qmin" in result.message and "1/Å was inferred from the data (the header states 0.1)" in result.message
     assert result.best.rw == pytest.approx(right_result.best.rw, abs=0.003)
     assert "qmin_error" not in right_result.facts and right_result.settings_by_name["qmin"] == 1.0
+
+
+def test_the_message_states_the_origin_of_a_replaced_setting():
+    from_data = make_measurement(1)._replace(settings=(Setting("qmin", 0.1, "data"),))
+    assert "(the data start at 0.1)" in solve_measurement(from_data, known_group()).message
+    without_qdamp = make_measurement(1, qdamp=0.06, header={"qmin": 1.0, "qmax": 18.0})
+    assert "(the default is 0.03)" in solve_measurement(without_qdamp, known_group()).message
 
 
 def test_the_users_qmin_stays():
@@ -169,9 +178,9 @@ def test_a_network_beaten_by_a_larger_particle_is_outside_its_training():
     )
     result = next(solve.solve_measurements([solve.prepare_measurement(make_measurement(2), plan)], plan))
     assert result.best.source == "library" and result.status == "solved"
-    assert "outside training: a particle of" in result.message
+    assert "outside the training of the network: a particle of" in result.message
     network_result = solve_measurement(make_measurement(0), network_group)
-    assert network_result.status == "weak" and network_result.message.startswith("outside training")
+    assert network_result.status == "weak" and network_result.message.startswith("outside the training of the network")
 
 
 def test_types_follow_from_the_atoms():

@@ -62,7 +62,7 @@ def test_a_distribution_has_its_sizes_and_the_role_of_the_best_cluster(ensemble_
     diameters = particle_mixtures.equivalent_diameters()[rows] * PT_BOND / BOND
     size_distribution = result.ensemble
     assert result.sample == size_distribution.sample == "distribution"
-    assert "the most likely member of a distribution" in result.message
+    assert "the sample is a distribution of particles: use its mean diameter" in result.message
     assert size_distribution.mean_diameter.low < diameters.mean() < size_distribution.mean_diameter.high
     assert size_distribution.mean_diameter.value == pytest.approx(diameters.mean(), rel=0.02)
     assert size_distribution.width.value == pytest.approx(diameters.std() / diameters.mean(), rel=0.12)
@@ -148,7 +148,9 @@ def test_a_signal_that_ends_soon_is_undecided(ensemble_case, monkeypatch):
         screening, "diameter_estimate", lambda *args, **kwargs: screening.DiameterEstimate(9.0, True, 9.4)
     )
     result = solve_sample(ensemble_case[1])
-    assert result.sample == "undecided" and "undecided, the signal ends at 9.4 Å" in result.message
+    assert (
+        result.sample == "undecided" and "because the signal ends at 9.4 Å and a decision needs 10 Å" in result.message
+    )
     assert result.ensemble.holdouts == () and result.ensemble.rw_holdout is None
 
 
@@ -157,7 +159,7 @@ def test_a_distribution_at_the_largest_sizes_is_reported(ensemble_case):
     assert distribution.size_limit_remark(size_distribution) == ""
     volume = np.zeros_like(size_distribution.volume)
     volume[0, -1] = 1.0
-    assert "100% of the atoms lie in particles as large as any known" in distribution.size_limit_remark(
+    assert "100% of the atoms are in particles close to" in distribution.size_limit_remark(
         dataclasses.replace(size_distribution, volume=volume)
     )
 

@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_bytes(results):
 
 
 def test_progress_reports_the_search(results):
-    assert any("sites, round 1 of 2" in text for text in results[3])
+    assert any("sites, round 1 (at least 2, at most" in text for text in results[3])
 
 
 def test_noise_is_no_particle(results):

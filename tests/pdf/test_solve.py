@@ -83,7 +83,7 @@ def test_a_measurement_without_a_candidate_fails_and_the_others_go_on(example):
         CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3)),
     )
     failed_result, solved_result = solve_example(example, empty_group, group)
-    assert failed_result.status == "failed" and failed_result.message.startswith("Expected a candidate, got none")
+    assert failed_result.status == "failed" and failed_result.message.startswith("No candidates")
     assert solved_result.candidates and solved_result.status != "failed" and not failed_result.candidates
 
 
