@@ -1,1 +1,1 @@
-"""Clusters of atoms: lattices, families of shapes, the library, types and descriptions."""
+"""Clusters of atoms: lattices, families of shapes, the library of candidates, structure types and descriptions."""

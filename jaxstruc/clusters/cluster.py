@@ -1,4 +1,7 @@
-"""A cluster as padded arrays, and named with bond length 1; to and from ASE and structure files."""
+"""Containers of a cluster, their conversion to and from ASE, and the reader of structure files.
+
+A `Structure` holds padded arrays in Å. A `Cluster` has a name and a nearest-neighbour distance of 1.
+"""
 
 import contextlib
 import re
@@ -14,22 +17,22 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.spatial.distance import pdist
 
 MIN_ATOM_DISTANCE = 0.85
-"""Bonds. Atoms of a structure do not come nearer than this."""
+"""Smallest plausible distance between two atoms, in units of the bond length."""
 MAX_CLUSTER_ATOMS = 5000
-"""Most atoms of a user's cluster."""
+"""Largest number of atoms in a cluster of the user."""
 MAX_CLUSTER_DIAMETER = 1000.0
-"""Å. Largest distance in a user's cluster; its distances are gathered in bins up to there."""
+"""Largest distance in a cluster of the user, in Å. The distances are counted in bins up to this one."""
 MAX_STRUCTURE_FILE_BYTES = 64 * 2**20
-"""A longer file is no structure."""
+"""Largest size of a structure file, in bytes."""
 MAX_ERROR_CHARACTERS = 200
-"""Most characters told of what ASE says."""
+"""Largest number of characters that a message quotes from an error of ASE."""
 
 
 class Structure(NamedTuple):
-    """A cluster of atoms. Padding rows have number 0, position 0 and mask False, and change nothing."""
+    """A cluster of atoms as padded arrays. Padding rows have number 0, position 0 and mask False."""
 
     positions: Float[Array, "atom 3"]
-    """Cartesian coordinates, in Å."""
+    """Cartesian coordinates in Å."""
     numbers: Int[Array, " atom"]
     """Atomic numbers."""
     mask: Bool[Array, " atom"]
@@ -37,30 +40,32 @@ class Structure(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """A cluster with bond length 1 and the labels that name it."""
+    """A cluster with a nearest-neighbour distance of 1, and the labels that identify it."""
 
     family: str
+    """Name of the family, a key of `families.FAMILIES` for a cluster of the library."""
     label: str
-    """Parameters within the family, as "layers 2-3-4 of (100)(110)(111)"."""
+    """Parameters within the family, e.g. "layers 2-3-4 of (100)(110)(111)"."""
     positions: np.ndarray
-    """[atom, 3], nearest-neighbour distance 1."""
+    """Positions [atom, 3] in units of the nearest-neighbour distance."""
 
     def to_ase(self, symbol: str, bond: float) -> ase.Atoms:
-        """Return the cluster made of an element, with nearest-neighbour distance `bond` in Å."""
+        """Return the atoms of the cluster as an element with the nearest-neighbour distance `bond` in Å."""
         return ase.Atoms([symbol] * len(self.positions), positions=self.positions * bond)
 
 
 def read_atoms(path: Path) -> ase.Atoms:
-    """Return the atoms of a structure file in any format that ASE reads.
+    """Return the atoms of a structure file in any format that ASE reads. The positions are in Å.
 
     Raises:
-        ValueError: naming the file, where it is missing, ASE cannot read it, or it has no atoms at finite positions.
+        ValueError: If the file does not exist, if ASE cannot read it, or if it has no atoms at finite positions. The
+            message names the file.
     """
     if not path.is_file():
         raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
     if path.stat().st_size > MAX_STRUCTURE_FILE_BYTES:
         raise ValueError(
-            f"Expected a structure of at most {MAX_STRUCTURE_FILE_BYTES >> 20} MB, got {path}; convert it, or "
+            f"Expected a structure file of at most {MAX_STRUCTURE_FILE_BYTES >> 20} MB, got {path}; convert it, or "
             "leave it out."
         )
     try:
@@ -68,10 +73,10 @@ def read_atoms(path: Path) -> ase.Atoms:
             _check_counts(path)
         with warnings.catch_warnings(action="ignore"):
             atoms = ase.io.read(path)
-    except Exception as error:  # on a file that is not theirs ASE's readers raise whatever comes
+    except Exception as error:  # the readers of ASE raise many types of errors on a damaged file
         reason = " ".join(str(error).split())[:MAX_ERROR_CHARACTERS] or type(error).__name__
         raise ValueError(
-            f"Expected a structure that ASE reads, as .xyz, .cif or .pdb, got {path}: {reason}; "
+            f"Expected a structure file that ASE reads, such as .xyz, .cif or .pdb, got {path}: {reason}; "
             "convert it, or leave it out."
         ) from error
     atoms = atoms if isinstance(atoms, ase.Atoms) else ase.Atoms()
@@ -80,14 +85,14 @@ def read_atoms(path: Path) -> ase.Atoms:
 
 
 def check_atoms(atoms: ase.Atoms, source: str) -> None:
-    """Check that there are atoms, at finite positions.
+    """Check that a structure has atoms and that their positions are finite.
 
     Args:
-        atoms: a structure.
-        source: what a message calls it, e.g. the path of its file.
+        atoms: Structure that is checked.
+        source: Name of the structure in messages, e.g. the path of its file.
 
     Raises:
-        ValueError: naming the source, if it has no atoms or they are at no finite positions.
+        ValueError: If there are no atoms, or if a position is not finite. The message names the source.
     """
     if not len(atoms):
         raise ValueError(f"Expected a structure with atoms, got {source} with none; correct it.")
@@ -96,10 +101,11 @@ def check_atoms(atoms: ase.Atoms, source: str) -> None:
 
 
 def read_cluster(path: Path) -> ase.Atoms:
-    """Return the cluster of a structure file; a cell is ignored.
+    """Return the cluster of one element in a structure file. The unit cell is ignored. The positions are in Å.
 
     Raises:
-        ValueError: naming the file, where it is missing, ASE cannot read it, or it is no cluster of one element.
+        ValueError: If the file does not exist, if ASE cannot read it, or if it does not hold a cluster of one element.
+            The message names the file.
     """
     atoms = read_atoms(path)
     check_cluster(atoms, str(path))
@@ -110,11 +116,12 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
     """Check that a structure is a cluster of one element.
 
     Args:
-        atoms: a structure.
-        source: what a message calls it, e.g. the path of its file.
+        atoms: Structure that is checked.
+        source: Name of the structure in messages, e.g. the path of its file.
 
     Raises:
-        ValueError: naming the source, if it is no such cluster.
+        ValueError: If the number of atoms, the elements or the distances are not those of such a cluster. The message
+            names the source.
     """
     check_atoms(atoms, source)
     if not 2 <= len(atoms) <= MAX_CLUSTER_ATOMS:
@@ -122,10 +129,14 @@ def check_cluster(atoms: ase.Atoms, source: str) -> None:
             f"Expected 2 to {MAX_CLUSTER_ATOMS} atoms in a cluster, got {len(atoms)} in {source}; leave it out."
         )
     if len(elements := sorted(set(atoms.get_chemical_symbols()))) > 1:
-        raise ValueError(f"Expected one element, got {', '.join(elements)} in {source}; keep the metal's atoms alone.")
+        raise ValueError(
+            f"Expected one element, got {', '.join(elements)} in {source}; keep only the atoms of the metal."
+        )
     distances = pdist(atoms.positions)
     if distances.min() < 0.5:
-        raise ValueError(f"Expected atoms at least 0.5 Å apart, got nearer ones in {source}; correct it.")
+        raise ValueError(
+            f"Expected distances of at least 0.5 Å between atoms, got {distances.min():.2g} Å in {source}; correct it."
+        )
     if distances.max() > MAX_CLUSTER_DIAMETER:
         raise ValueError(
             f"Expected a cluster of up to {MAX_CLUSTER_DIAMETER:g} Å, got {distances.max():.3g} in {source}; "
@@ -137,18 +148,18 @@ def from_ase(atoms: ase.Atoms, *, n_rows: int | None = None) -> Structure:
     """Return the padded structure of a cluster.
 
     Args:
-        atoms: the cluster; its cell and boundary conditions are not used.
-        n_rows: rows of the arrays, at least the number of atoms; by default that number.
+        atoms: Cluster with positions in Å. Its unit cell and its boundary conditions are not used.
+        n_rows: Number of rows of the arrays, at least the number of atoms. The default is the number of atoms.
 
     Raises:
-        ValueError: where there is no atom, too many of them, or a position that is not finite.
+        ValueError: If there are no atoms or more than `n_rows`, or if a position is not finite.
     """
     n_atoms = len(atoms)
     n_rows = n_atoms if n_rows is None else n_rows
     if not 0 < n_atoms <= n_rows:
-        raise ValueError(f"Expected 1 to {n_rows} atoms, got {n_atoms}; pass a larger size.")
+        raise ValueError(f"Expected 1 to {n_rows} atoms, got {n_atoms}; pass a larger n_rows.")
     if not np.isfinite(atoms.positions).all():
-        raise ValueError("Expected finite positions, got NaN or infinity; mend the structure file.")
+        raise ValueError("Expected finite positions, got NaN or infinity; correct the structure.")
     padding = (0, n_rows - n_atoms)
     return Structure(
         positions=jnp.asarray(np.pad(atoms.positions, (padding, (0, 0)))),
@@ -158,7 +169,7 @@ def from_ase(atoms: ase.Atoms, *, n_rows: int | None = None) -> Structure:
 
 
 def to_ase(structure: Structure) -> ase.Atoms:
-    """Return the atoms of a structure, without its padding."""
+    """Return the atoms of a structure, without the padding."""
     mask = np.asarray(structure.mask)
     return ase.Atoms(
         numbers=np.asarray(structure.numbers)[mask], positions=np.asarray(structure.positions, float)[mask]
@@ -166,13 +177,13 @@ def to_ase(structure: Structure) -> ase.Atoms:
 
 
 def _check_counts(path: Path) -> None:
-    """Refuse an .xyz file whose numbers of atoms or columns pass its end: ASE would go on for as long as they say."""
+    """Refuse an .xyz file that announces more atoms or columns than it has, because ASE would need very long for it."""
     text = path.read_text("utf-8", "replace")
     if any(len(column_count) > 3 for column_count in re.findall(r":[RILS]:([^\s:\"']+)", text)):
         raise ValueError("its Properties have a thousand columns or more")
     lines, line_index = text.split("\n"), 0
-    with contextlib.suppress(ValueError):  # no number, as after lines of a cell: left to ASE
+    with contextlib.suppress(ValueError):  # a line that is no number, e.g. after the lines of a cell, is left to ASE
         while line_index < len(lines) and lines[line_index].strip():
             line_index += 2 + max(int(lines[line_index]), 0)
     if line_index > len(lines):
-        raise ValueError(f"its numbers of atoms ask for {line_index} lines, it has {len(lines)}")
+        raise ValueError(f"its numbers of atoms require {line_index} lines, but it has {len(lines)}")

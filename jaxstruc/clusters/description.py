@@ -1,4 +1,4 @@
-"""A cluster in a chemist's words: its shape's name, its type, its two diameters, its facets."""
+"""Description of a cluster in words: the name of its shape, its structure type, its extent and its facets."""
 
 import math
 import re
@@ -11,13 +11,13 @@ from scipy.spatial.distance import pdist, squareform
 from jaxstruc.clusters.structure_type import NEIGHBOUR_DISTANCE, identify_structure_type, mean_bond
 
 MIN_FACET_COSINE = math.cos(math.radians(12))
-"""Cosine of the angle by which triangles of one facet may differ: facets of low indices are farther apart."""
+"""Cosine of the largest angle between two triangles of one facet. Facets of low indices make larger angles."""
 FACET_PLANE_TOLERANCE = 0.15
-"""Bonds, by which atoms of a facet may lie off its plane."""
+"""Largest distance of the atoms of a facet from its plane, in units of the bond length."""
 SQUARE_DIAGONAL_RANGE = (1.3, 1.55)
-"""Bonds, between which the diagonal of a square of neighbours lies."""
+"""Range of the diagonal of a square of neighbours, in units of the bond length."""
 MAX_EDGE_DIRECTIONS = 50
-"""Most directions of edges that the least width is looked for across."""
+"""Largest number of edge directions in the search for the least width."""
 REGULAR_BODIES = {
     ("fcc", 4, 4): "tetrahedron",
     ("fcc", 6, 8): "cube",
@@ -26,48 +26,51 @@ REGULAR_BODIES = {
     ("bcc", 6, 8): "cube",
     ("bcc", 12, 14): "rhombic dodecahedron",
 }
-"""Bodies of equal facets, by the type and the numbers of facets and vertices."""
+"""Names of bodies with equal facets, by structure type, number of facets and number of vertices."""
 
 
 class Description(NamedTuple):
-    """What a cluster is called and looks like. Lengths in the unit of its positions."""
+    """Name, structure type and extent of a cluster. Lengths are in the unit of the positions."""
 
     name: str
-    """Of its shape; empty where it has none."""
+    """Name of the shape, e.g. truncated octahedron. It is empty if the shape has no name."""
     type: str
-    """As in `structure_type.StructureType`."""
+    """Structure type, as in `structure_type.StructureType`."""
     atoms: int
+    """Number of atoms."""
     longest_diameter: float
-    """Largest distance of two atoms."""
+    """Largest distance between two atoms."""
     least_width: float
-    """Least distance of two parallel planes that hold all atoms between them; 0 where they lie in one plane."""
+    """Smallest distance between two parallel planes that enclose all atoms. It is 0 if the atoms lie in one plane."""
     hexagonal_share: float
     """Share of hexagonal layers, as in `structure_type.StructureType`."""
     facets_111: float
-    """Share of the hull's area whose facets are close-packed, {111} or hcp's {0001}; nan for bcc, sc and no type."""
+    """Share of close-packed facets, {111} or {0001} of hcp, in the area of the convex hull. It is NaN for bcc, sc and
+    unknown types."""
     facets_100: float
-    """Share of the hull's area whose facets are of squares, {100}; nan as above and for hcp."""
+    """Share of facets with a square lattice, {100}, in the area of the convex hull. It is NaN for hcp, bcc, sc and
+    unknown types."""
 
 
 class _Facets(NamedTuple):
     """The facets of a convex hull."""
 
     areas: np.ndarray
-    """[facet]."""
+    """Area of each facet [facet]."""
     is_on_facet: np.ndarray
-    """[facet, atom] whether an atom lies on it."""
+    """Whether an atom lies on a facet [facet, atom]."""
 
 
 def describe_cluster(positions: np.ndarray, *, family: str = "", label: str = "") -> Description:
-    """Return what a cluster is called and looks like.
+    """Return the description of a cluster.
 
-    Facets are those of the convex hull of the atoms' centres: a re-entrant one, as of Marks decahedra, counts as the
-    plane that bridges it.
+    The facets are those of the convex hull of the centres of the atoms. The plane that bridges a re-entrant groove,
+    e.g. of a Marks decahedron, is one facet.
 
     Args:
-        positions: [atom, 3] in any unit, finite, of at least two atoms.
-        family: of `families.FAMILIES`, where it is of one.
-        label: within the family.
+        positions: Positions [atom, 3] of at least two atoms, finite, in any unit.
+        family: Family in `families.FAMILIES` that made the cluster, or an empty string.
+        label: Label of the cluster within its family.
     """
     structure_type = identify_structure_type(positions)
     label_name = _name_from_label(family, label)
@@ -75,7 +78,7 @@ def describe_cluster(positions: np.ndarray, *, family: str = "", label: str = ""
     x = np.asarray(positions, np.float64) / bond_length
     try:
         hull = ConvexHull(x)
-    except QhullError:  # fewer than four atoms, or all in one plane
+    except QhullError:  # fewer than four atoms, or all atoms in one plane
         longest_diameter = float(pdist(x).max())
         return Description(
             label_name,
@@ -114,7 +117,7 @@ def rescale(description: Description, unit: float) -> Description:
 
 
 def sentence(description: Description) -> str:
-    """Return a description, with lengths in Å, as one line.
+    """Return a description as one line. The lengths of the description are in Å.
 
     Example: "truncated octahedron, 201 atoms, 17.6 x 13.6 Å, 78 % {111}, 22 % {100}".
     """
@@ -130,30 +133,30 @@ def sentence(description: Description) -> str:
 
 
 def outline(family: str, label: str, *, type: str, atoms: int, longest: float) -> str:
-    """Return one line on a cluster from its rule alone, without a look at its atoms.
+    """Return a line on a cluster from its family and label only, without its positions.
 
     Example: "truncated octahedron, 201 atoms, 17.6 Å".
 
     Args:
-        family: of `families.FAMILIES`, if it is of one.
-        label: within the family.
-        type: as in `structure_type.StructureType`.
-        atoms: their number.
-        longest: Largest distance of two atoms in Å.
+        family: Family in `families.FAMILIES` that made the cluster, or an empty string.
+        label: Label of the cluster within its family.
+        type: Structure type, as in `structure_type.StructureType`.
+        atoms: Number of atoms.
+        longest: Largest distance between two atoms, in Å.
     """
     name = _name_from_label(family, label)
     return ", ".join(filter(None, [name, *_packing(name, type), f"{atoms} atoms", f"{longest:.1f} Å"]))
 
 
 def _packing(name: str, type: str) -> list[str]:
-    """Return the type in words, unless the shape's name implies it."""
+    """Return the structure type in words, or nothing if the name of the shape implies it."""
     if name and (type in ("", "icosahedron", "decahedron") or (type == "fcc" and name.endswith("octahedron"))):
         return []
     return [{"faulted": "faulted close-packed", "": "of no known type"}.get(type, type)]
 
 
 def _name_from_label(family: str, label: str) -> str:
-    """Return the name that a family's label gives a shape; empty for spheres and other cuts."""
+    """Return the name of the shape that a label describes. It is empty for spheres and other cuts."""
     if family == "octahedron" and (match := re.fullmatch(r"(.+) length \d+ cutoff \d+", label)):
         return match[1]
     if family == "icosahedron" and (match := re.fullmatch(r"(\d+) shells", label)):
@@ -165,7 +168,7 @@ def _name_from_label(family: str, label: str) -> str:
 
 
 def _find_facets(x: np.ndarray, hull: ConvexHull) -> _Facets:
-    """Return the facets of a hull: its triangles by planes, the largest first."""
+    """Return the facets of a convex hull: groups of its triangles that lie in one plane, the largest triangle first."""
     corners = x[hull.simplices]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     planes, is_unassigned = hull.equations, np.ones(len(areas), bool)
@@ -187,7 +190,7 @@ def _find_facets(x: np.ndarray, hull: ConvexHull) -> _Facets:
 
 
 def _facet_shares(x: np.ndarray, facets: _Facets) -> tuple[float, float]:
-    """Return the shares of area of facets whose neighbours make triangles, {111}, and squares, {100}."""
+    """Return the area shares of the facets whose neighbours form triangles, {111}, and squares, {100}."""
     is_surface = facets.is_on_facet.any(axis=0)
     distances = squareform(pdist(x[is_surface]))
     is_neighbour = (distances < NEIGHBOUR_DISTANCE) & (distances > 0)
@@ -201,7 +204,7 @@ def _facet_shares(x: np.ndarray, facets: _Facets) -> tuple[float, float]:
 
 
 def _count_common_neighbours(is_pair: np.ndarray, is_neighbour: np.ndarray, is_on_facet: np.ndarray) -> np.ndarray:
-    """Return for each facet how many pairs on it have a common neighbour on it, times their common neighbours."""
+    """Return the number of triples on each facet [facet]: a pair of atoms and a common neighbour of both."""
     first_atom, second_atom = np.nonzero(np.triu(is_pair))
     pair, third_atom = np.nonzero(is_neighbour[first_atom] & is_neighbour[second_atom])
     return (is_on_facet[:, first_atom[pair]] & is_on_facet[:, second_atom[pair]] & is_on_facet[:, third_atom]).sum(
@@ -210,7 +213,10 @@ def _count_common_neighbours(is_pair: np.ndarray, is_neighbour: np.ndarray, is_o
 
 
 def _least_width(x: np.ndarray, hull: ConvexHull) -> float:
-    """Return the least width of a hull: across one of its facets, or across two of its edges."""
+    """Return the least width of a convex hull.
+
+    It is found along the normal of a facet, or along a direction perpendicular to two edges.
+    """
     edges = np.concatenate([x[hull.simplices[:, [a, b]]] for a, b in ((0, 1), (1, 2), (2, 0))])
     directions = edges[:, 1] - edges[:, 0]
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -225,7 +231,7 @@ def _least_width(x: np.ndarray, hull: ConvexHull) -> float:
 
 
 def _regular_body_name(x: np.ndarray, facets: _Facets, structure_type: str) -> str:
-    """Return the name of a body whose facets are all equal; empty for other bodies."""
+    """Return the name of a body whose facets are all equal. It is empty for other bodies."""
     vertices = x[facets.is_on_facet.sum(axis=0) >= 3]
     name = REGULAR_BODIES.get((structure_type, len(facets.areas), len(vertices)), "")
     radii = np.linalg.norm(vertices - vertices.mean(axis=0), axis=1) if name else np.ones(1)

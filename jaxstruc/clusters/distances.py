@@ -1,4 +1,4 @@
-"""Distances between atoms, one by one and gathered in bins."""
+"""Distances between atoms, as arrays and as histograms."""
 
 from typing import NamedTuple
 
@@ -8,18 +8,18 @@ from jaxtyping import Array, Bool, Float
 from scipy.spatial.distance import pdist
 
 DISTANCE_BLOCK_SIZE = 8000
-"""Distances at a time on the host: their arrays stay in the processor's cache."""
+"""Number of distances that `histogram` processes at once, so that its arrays stay in the processor's cache."""
 
 
 class Histogram(NamedTuple):
-    """The pair distances of a cluster, gathered in narrow bins. Padding has weight 0."""
+    """A histogram of the pair distances of a cluster in narrow bins. Padding has weight 0."""
 
     weight: Float[Array | np.ndarray, "*batch bin"]
-    """Ordered pairs: each pair of atoms counts twice."""
+    """Number of ordered pairs in each bin. Two atoms contribute 2."""
     mean: Float[Array | np.ndarray, "*batch bin"]
-    """Distance, in the unit of the positions."""
+    """Mean of the distances in each bin, in the unit of the positions."""
     variance: Float[Array | np.ndarray, "*batch bin"]
-    """Of the distances about their mean."""
+    """Variance of the distances in each bin, in the squared unit of the positions."""
     atoms: Float[Array | np.ndarray, "*batch"] | float
     """Number of atoms."""
 
@@ -27,9 +27,10 @@ class Histogram(NamedTuple):
 def distances(
     a: Float[Array | np.ndarray, "a 3"], b: Float[Array | np.ndarray, "b 3"] | None = None
 ) -> Float[Array, "a b"]:
-    r"""Return the distances $r_{ij} = |x_i - y_j|$ from each point of `a` to each of `b`, or of `a` without one.
+    r"""Return the distances $r_{ij} = |a_i - b_j|$ between all points of `a` and of `b`, in the unit of the points.
 
-    Axis by axis, which is several times faster in a batch. The gradient is zero where points coincide.
+    By default, `b` is `a`. If two points coincide, the gradient of their distance is 0. The sum over the axes is
+    written out because this is several times faster in a batch.
     """
     b = a if b is None else b
     x, y, z = ((a[:, None, k] - b[None, :, k]) ** 2 for k in range(3))
@@ -37,15 +38,20 @@ def distances(
 
 
 def pair_distances(positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"]) -> tuple[Array, Array]:
-    """Return the distances of pairs [row, atom], each pair once, and their weights: 1, 0 where an atom is absent.
+    """Return the distances of all pairs [row, atom], and the weights of the pairs [row, atom].
 
-    Row k has those from each atom to the one k + 1 places on; of an even number of atoms the last row has each twice,
-    and weights of 1/2.
+    Row k holds the distances between each atom i and atom i + k + 1 (modulo the number of atoms). The weight of a pair
+    is 1, or 0 if one of its atoms is padding. If the number of atoms is even, the last row holds each pair twice, with
+    weight 1/2.
+
+    Args:
+        positions: Positions of the atoms, in any unit.
+        mask: True for atoms, False for padding.
     """
     n_atoms = mask.size
     n_rows = n_atoms // 2
 
-    def cyclic_shifts(column):  # a list repeated and cut into rows of one more than its length moves on by one a row
+    def cyclic_shifts(column):  # if the repeated column is cut into rows of n + 1, each row is shifted by one more
         return jnp.tile(column, n_rows + 2)[n_atoms + 1 :][: n_rows * (n_atoms + 1)].reshape(n_rows, n_atoms + 1)[
             :, :n_atoms
         ]
@@ -57,15 +63,20 @@ def pair_distances(positions: Float[Array, "atom 3"], mask: Bool[Array, " atom"]
 
 
 def safe_sqrt(x: Float[Array | np.ndarray, "*any"]) -> Float[Array, "*any"]:
-    """Return the square root, 0 for what is not positive, NaN of NaN, with a gradient that is 0 there."""
+    """Return the square root of x. If x is not positive, the value and the gradient are 0. NaN gives NaN."""
     is_not_positive = x <= 0
     return jnp.where(is_not_positive, 0.0, jnp.sqrt(jnp.where(is_not_positive, 1.0, x)))
 
 
 def histogram(positions: Float[np.ndarray, "atom 3"], *, width: float) -> Histogram:
-    """Return the distances of atoms in the bins that have any, centred on multiples of the width; float32, on the host.
+    """Return the histogram of the pair distances, without its empty bins, as float32 NumPy arrays.
 
-    Centred there, since many distances are whole numbers of bonds, which rounding would spread over two bins.
+    The bins are centred at multiples of the width, because many distances are whole numbers of bond lengths. Such
+    distances would otherwise lie at the edge of a bin, and rounding would distribute them over two bins.
+
+    Args:
+        positions: Positions of the atoms, in any unit.
+        width: Width of a bin, in the same unit.
     """
     distance = pdist(positions)
     n_bins = round(distance.max() / width) + 2
@@ -96,14 +107,14 @@ def traced_histogram(
     width: float,
     max_distance: float,
 ) -> Histogram:
-    """Return what `histogram` does for given pairs, traced: all bins up to `max_distance`; differentiable.
+    """Return the histogram of pairs inside `jit`. It is differentiable and holds all bins up to `max_distance`.
 
     Args:
-        distance: of each pair; longer ones than `max_distance` are left out.
-        weight: of each pair, twice what a pair of atoms counts.
-        n_atoms: their number.
-        width: of a bin.
-        max_distance: distance.
+        distance: Distance of each pair, in any unit.
+        weight: Weight of each pair: 2 for a pair of two atoms, 0 for padding.
+        n_atoms: Number of atoms.
+        width: Width of a bin, in the unit of the distances.
+        max_distance: Longest distance of the histogram. Longer distances are left out.
     """
     n_bins = round(max_distance / width) + 1
     is_inside = distance < max_distance
@@ -117,6 +128,6 @@ def traced_histogram(
 
 
 def distinct_distances(positions: Float[np.ndarray, "atom 3"], *, digits: int = 6) -> Histogram:
-    """Return the different distances of atoms, to so many digits, with variance 0; float64, on the host."""
+    """Return the distinct pair distances, rounded to `digits`, as float64 NumPy arrays. Their variances are 0."""
     values, counts = np.unique(np.round(pdist(positions), digits), return_counts=True)
     return Histogram(2.0 * counts, values, np.zeros_like(values), len(positions))

@@ -1,7 +1,10 @@
-"""Families of candidate clusters, each listed by a rule: what a library for cluster mining is made of.
+"""Families of candidate clusters for cluster mining. A rule lists the clusters of each family.
 
-Lengths in bonds: the mean distance of nearest neighbours is 1. Families list a shape more than once where their
-parameters do; `library.build` merges equal ones.
+Lengths are in units of the bond length: the mean nearest-neighbour distance of each cluster is 1. A rule may list a
+shape several times, with different parameters. `library.build` keeps one of them.
+
+A stack of close-packed layers is described by its stacking sequence, a string with one letter for each layer. The
+letter is h (hexagonal) if the two adjacent layers lie at the same lateral position, and c (cubic) otherwise.
 """
 
 import itertools
@@ -32,15 +35,15 @@ from jaxstruc.clusters.lattices import (
 )
 
 VERSION = 2
-"""Of the rules below; a library in the cache that another version made is not used."""
+"""Version of the rules below. A library in the cache is not used if another version made it."""
 MAX_BLOCK_CELLS = 20
-"""Most cells along a side of a block; as many as DeepStruc's grids have, twice over."""
+"""Largest number of unit cells along a side of a block, twice the number in the data sets of DeepStruc."""
 HCP_CELL = np.array([[1, 0, 0], [-0.5, math.sqrt(0.75), 0], [0, 0, 2 * LAYER_SPACING]])
 HCP_BASIS = np.array([[0, 0, 0], [1 / 3, 2 / 3, 0.5]])
 
 
 def icosahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield the Mackay icosahedra, and spheres cut from a large one about places near its centre."""
+    """Yield Mackay icosahedra, and spheres cut from a large icosahedron about points near its centre."""
     shells = 1
     while (n_atoms := _mackay_number(shells)) <= max_atoms:
         if n_atoms >= min_atoms:
@@ -58,9 +61,9 @@ def icosahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 
 def decahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield the Ino (r = 0) and Marks decahedra (p, q, r), and spheres cut from a large one about places near its axis.
+    """Yield Ino decahedra (r = 0), Marks decahedra (p, q, r), and spheres cut from a large decahedron near its axis.
 
-    Those much higher than wide or wider than high are left out.
+    Decahedra whose height and width differ by a factor above `MAX_ASPECT_RATIO` are left out.
     """
     for label, positions in _decahedra_pqr(min_atoms, max_atoms):
         yield unit_bond_cluster("decahedron", label, positions)
@@ -90,7 +93,10 @@ def octahedra(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 
 def fcc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield fcc polyhedra of {100}, {110} and {111} planes about many centres, tetrahedra, rods, plates and spheres."""
+    """Yield fcc polyhedra with {100}, {110} and {111} planes, tetrahedra, rods, plates and spheres.
+
+    They are cut about many centres.
+    """
     points = points_within(
         fcc_lattice(math.ceil(2.3 * _bounding_radius(max_atoms))) * math.sqrt(0.5), 1.6 * _bounding_radius(max_atoms)
     )
@@ -121,17 +127,17 @@ def fcc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 
 def bcc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield bcc polyhedra of {110}, {100} and {111} planes about many centres, rods, plates and spheres."""
+    """Yield bcc polyhedra with {110}, {100} and {111} planes, rods, plates and spheres, cut about many centres."""
     yield from _cubic_clusters("bcc", np.array([(0, 0, 0), (0.5, 0.5, 0.5)]), 2 / math.sqrt(3), min_atoms, max_atoms)
 
 
 def sc_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield simple cubic polyhedra of {100}, {110} and {111} planes about many centres, rods, plates and spheres."""
+    """Yield simple cubic polyhedra with {110}, {100} and {111} planes, rods, plates and spheres about many centres."""
     yield from _cubic_clusters("sc", np.zeros((1, 3)), 1.0, min_atoms, max_atoms)
 
 
 def hcp_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield hcp prisms and bipyramids, truncated in all ways, and spheres, about many centres; blocks of cells."""
+    """Yield truncated hcp prisms and bipyramids and spheres about many centres, and blocks of unit cells."""
     centres = [(site, height) for site in LAYER_SITES for height in (0, 0.25, 0.5)]
     yield from _stack_clusters("hcp", "hcp", "h", centres, min_atoms, max_atoms, growth=1.12)
     for block_size in itertools.combinations_with_replacement(range(2, MAX_BLOCK_CELLS + 1), 3):
@@ -142,7 +148,10 @@ def hcp_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 
 def twinned_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield fcc with one twin plane: mirrored truncated octahedra, prisms and spheres, the plane 0 to 3 layers off."""
+    """Yield fcc clusters with one twin plane: mirrored truncated octahedra, prisms, bipyramids and spheres.
+
+    The twin plane lies 0 to 3 layers away from the centre of the cluster.
+    """
     points = points_within(stack(_embed_sequence("h", "c")), 1.6 * _bounding_radius(max_atoms))
     for site, (x, y) in LAYER_SITES.items():
         depth = folded_depths(points - np.array([x, y, 0]))
@@ -154,10 +163,10 @@ def twinned_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
 
 
 def faulted_clusters(min_atoms: int, max_atoms: int) -> Iterator[Cluster]:
-    """Yield close-packed stacks with faults, as prisms, bipyramids and spheres.
+    """Yield prisms, bipyramids and spheres of close-packed layers with stacking faults.
 
-    A stack is a word with a letter a layer: h where the layers beside it are alike, c where they are not. Here fcc with
-    a fault, a twin lamella or a few more, hcp with a fault, stacks of short period, and stacks drawn at random.
+    The stacking sequences are fcc with a fault, with a twin lamella or with a few more hexagonal layers, hcp with a
+    fault, sequences with a short period, and random sequences.
     """
     sequences = {
         f"{sequence} in fcc": _embed_sequence(sequence, "c")
@@ -187,7 +196,10 @@ FAMILIES: dict[str, Callable[[int, int], Iterator[Cluster]]] = {
     "twin": twinned_clusters,
     "fault": faulted_clusters,
 }
-"""Each a function of the least and most atoms. A shape that several share is called after the first."""
+"""Rules of the families. Each yields the clusters between a smallest and a largest number of atoms.
+
+A shape that several families list is assigned to the first of them.
+"""
 
 FAMILY_TYPES = {
     "icosahedron": "icosahedron",
@@ -200,21 +212,21 @@ FAMILY_TYPES = {
     "twin": "faulted",
     "fault": "faulted",
 }
-"""What kind of structure a family's clusters are."""
+"""Structure type of the clusters of each family."""
 
 
 def _embed_sequence(sequence: str, host_letter: str) -> str:
-    """Return a stack's word with a few letters at layer 0 and above in a host of one letter."""
+    """Return a stacking sequence of 64 layers that begins with some letters, followed by one repeated letter."""
     return sequence + host_letter * (64 - len(sequence))
 
 
 def _mackay_number(shells: int) -> int:
-    """Return the atoms of an icosahedron, or cuboctahedron, with that many shells about an atom."""
+    """Return the number of atoms of an icosahedron or cuboctahedron with `shells` shells about the central atom."""
     return (10 * shells**3 + 15 * shells**2 + 11 * shells + 3) // 3
 
 
 def _bounding_radius(n_atoms: int) -> float:
-    """Return the radius of a sphere of that many atoms of the loosest structure, sc."""
+    """Return a radius within which a sphere of `n_atoms` atoms lies, even in the least dense structure (sc)."""
     return (3 / (4 * math.pi) * n_atoms) ** (1 / 3) + 0.5
 
 
@@ -223,7 +235,7 @@ def _centre_label(centre: np.ndarray) -> str:
 
 
 def _decahedra_pqr(min_atoms: int, max_atoms: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield labels and positions of the decahedra within the limits of size and aspect, all that have (p, q, r)."""
+    """Yield the labels and positions of all decahedra (p, q, r) within the limits of size and aspect ratio."""
     for r in itertools.count():
         for p in itertools.count(2 if r == 0 else 1):
             for q in itertools.count(1):
@@ -242,7 +254,7 @@ def _decahedra_pqr(min_atoms: int, max_atoms: int) -> Iterator[tuple[str, np.nda
 def _cubic_clusters(
     family: str, basis: np.ndarray, lattice_constant: float, min_atoms: int, max_atoms: int
 ) -> Iterator[Cluster]:
-    """Yield polyhedra, rods, plates and spheres cut from a cubic lattice about places in an eighth of its cell."""
+    """Yield polyhedra, rods, plates and spheres cut from a cubic lattice about points in an eighth of its cell."""
     steps = np.arange(-math.ceil(1.6 * _bounding_radius(max_atoms)), math.ceil(1.6 * _bounding_radius(max_atoms)) + 1)
     cells = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
     points = points_within((cells + basis).reshape(-1, 3) * lattice_constant, 1.6 * _bounding_radius(max_atoms))
@@ -271,7 +283,10 @@ def _stack_clusters(
     *,
     growth: float = MIN_GROWTH_RATIO,
 ) -> Iterator[Cluster]:
-    """Yield hexagonal prisms and bipyramids, and spheres, cut from a stack about sites at heights in layers."""
+    """Yield hexagonal prisms, bipyramids and spheres cut from a stack.
+
+    The centres are pairs of a site in `LAYER_SITES` and a height in layers.
+    """
     points = points_within(stack(sequence), 1.6 * _bounding_radius(max_atoms) + 2)
     for site, height in centres:
         centre = np.array([*LAYER_SITES[site], height * LAYER_SPACING])

@@ -1,4 +1,8 @@
-"""The fcc shapes that networks are trained on: the KDD 2020 paper's eight, and those of a wide rule."""
+"""The fcc shapes for the training of networks: the eight shapes of the KDD 2020 paper, and a larger set.
+
+The paper is A. S. Anker, E. T. S. Kjaer et al., KDD workshop on mining and learning with graphs (2020). Positions are
+in units of the bond length.
+"""
 
 import functools
 import itertools
@@ -12,11 +16,11 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.lattices import FCC_CENTRES, fcc_lattice, is_connected, plane_depths
 
 FCC_SURFACES = ((1, 0, 0), (1, 1, 0), (1, 1, 1))
-"""Surfaces of the fcc family, KDD 2020 section 4.3."""
+"""Miller indices of the surfaces of the fcc family (KDD 2020, section 4.3)."""
 
 
 def fcc_cluster(layers: tuple[int, int, int]) -> Cluster:
-    """Return the fcc cluster bounded by that many layers of (100), (110) and (111) surfaces."""
+    """Return the fcc cluster with the given numbers of layers along (100), (110) and (111)."""
     atoms = FaceCenteredCubic("Au", FCC_SURFACES, layers, latticeconstant=math.sqrt(2))
     label = f"layers {'-'.join(map(str, layers))} of (100)(110)(111)"
     return Cluster("fcc", label, atoms.positions - atoms.positions.mean(axis=0))
@@ -24,10 +28,14 @@ def fcc_cluster(layers: tuple[int, int, int]) -> Cluster:
 
 @functools.cache
 def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Cluster, ...]:
-    """Return the distinct fcc clusters over a grid of layers, by size.
+    """Return the distinct fcc clusters of a grid of layers, sorted by size.
 
-    The KDD 2020 paper's grid (2 to 8 layers, fewer than 100 atoms) gives 8: most layer triples name the same shape.
-    Made once a process: copy before changing.
+    The grid of the KDD 2020 paper (2 to 8 layers, fewer than 100 atoms) gives 8 clusters, because many triples of
+    layers give the same shape. The result is cached. Copy it before you change it.
+
+    Args:
+        layers: Numbers of layers along each of the three directions.
+        max_atoms: Largest number of atoms in a cluster.
     """
     clusters: list[Cluster] = []
     oversized_triples: list[tuple[int, ...]] = []
@@ -40,7 +48,7 @@ def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Clu
             )
             for oversized_triple in oversized_triples
         ):
-            continue  # a cluster of more layers holds those of fewer
+            continue  # a cluster with more layers contains the cluster with fewer layers
         cluster = fcc_cluster(layer_triple)
         if len(cluster.positions) > max_atoms:
             oversized_triples.append(layer_triple)
@@ -51,11 +59,15 @@ def fcc_family(*, layers: range = range(2, 9), max_atoms: int = 99) -> tuple[Clu
 
 @functools.cache
 def wide_fcc_family(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Cluster, ...]:
-    """Return the distinct fcc clusters of a wide rule, by size.
+    """Return the distinct fcc clusters of a larger set, sorted by size.
 
-    Polyhedra cut by (100), (110) and (111) planes at all distances from each of `FCC_CENTRES`, spheres about them, and
-    each of these with one of its least-coordinated atoms missing. Only connected ones. Made once a process: copy before
-    changing.
+    The set holds the polyhedra cut by (100), (110) and (111) planes at all distances from each of `FCC_CENTRES`, the
+    spheres about these centres, and all of these clusters with one of the least-coordinated atoms missing. Clusters
+    that are not connected are left out. The result is cached. Copy it before you change it.
+
+    Args:
+        min_atoms: Smallest number of atoms in a cluster.
+        max_atoms: Largest number of atoms in a cluster.
     """
     lattice = fcc_lattice(7)
     cut_clusters = [
@@ -75,7 +87,10 @@ def wide_fcc_family(*, min_atoms: int = 13, max_atoms: int = 100) -> tuple[Clust
 
 
 def distinct_clusters(clusters: list[Cluster]) -> list[Cluster]:
-    """Return the first cluster of each sorted distance list (to 1e-5 of a bond), by number of atoms."""
+    """Return the first cluster of each set of clusters with equal distances, sorted by the number of atoms.
+
+    The distances are compared to 1e-5 of the bond length.
+    """
     cluster_by_fingerprint: dict[bytes, Cluster] = {}
     for cluster in clusters:
         cluster_by_fingerprint.setdefault(fingerprint(cluster.positions), cluster)
@@ -83,12 +98,15 @@ def distinct_clusters(clusters: list[Cluster]) -> list[Cluster]:
 
 
 def fingerprint(positions: np.ndarray) -> bytes:
-    """Return the sorted pair distances, rounded to 1e-5, as bytes: equal for congruent clusters and mirror images."""
+    """Return the sorted pair distances as bytes, rounded to 1e-5.
+
+    The result is equal for congruent clusters and for mirror images.
+    """
     return np.round(np.sort(pdist(positions)) * 1e5).astype(np.int64).tobytes()
 
 
 def _cut_clusters(lattice: np.ndarray, name: str, centre: np.ndarray) -> list[Cluster]:
-    """Return the clusters cut from the lattice by planes, and by spheres, about a centre; each set of atoms once."""
+    """Return the clusters that planes and spheres about a centre cut from the lattice, each set of atoms once."""
     depth_by_plane = plane_depths(lattice - centre)
     levels = [[level for level in np.unique(np.round(depth, 6)) if level < 5.5] for depth in depth_by_plane.values()]
     label_by_rows: dict[bytes, str] = {}
@@ -112,7 +130,7 @@ def _cut_clusters(lattice: np.ndarray, name: str, centre: np.ndarray) -> list[Cl
 
 
 def _cluster_with_vacancy(cluster: Cluster) -> Cluster:
-    """Return the cluster without one of its least-coordinated atoms, the first of them."""
+    """Return the cluster without the first of its least-coordinated atoms."""
     positions = cluster.positions
     is_neighbour = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2
     remaining_positions = np.delete(positions, np.argmin(is_neighbour.sum(axis=1)), axis=0)

@@ -1,7 +1,11 @@
-"""Hosts: the sites of a packing, about a place, that atoms of a particle may take, and how usual it is that they do.
+"""Sets of lattice sites that the atoms of a particle may occupy, and a prior on which sites are occupied.
 
-Lengths in bonds. How usual is learnt from the cuts that the library lists: the share of sites that are taken, given how
-many of the neighbours and of the next neighbours are (a pseudo-likelihood: J. Besag, The Statistician 24, 179 (1975)).
+A packing is an arrangement of atoms without an end: bcc, sc, a stack of close-packed layers, an icosahedron or a
+decahedron. Its sites near an origin are the sites of a particle.
+
+The prior comes from the clusters of the library. It is the share of sites that are occupied, for each number of
+occupied neighbours and each number of occupied next neighbours (a pseudo-likelihood: J. Besag, The Statistician 24,
+179 (1975)). These two numbers are called the surroundings of a site. Lengths are in units of the bond length.
 """
 
 import json
@@ -16,49 +20,55 @@ from scipy.spatial import KDTree
 from jaxstruc.clusters import lattices, size_classes, structure_type
 
 NEIGHBOUR_DISTANCE = 1.13
-"""Bonds, within which sites are neighbours: with the strain of icosahedra, without the second shell of bcc."""
+"""Largest distance of neighbours, in units of the bond length. It includes the strained neighbours of icosahedra and
+excludes the second shell of bcc."""
 NEXT_NEIGHBOUR_DISTANCE = 1.52
-"""Bonds, within which they are next neighbours."""
+"""Largest distance of next neighbours, in units of the bond length."""
 UNSTACKED_PACKINGS = ("bcc", "sc", "icosahedron", "decahedron")
-"""Packings that are no stack of close-packed layers."""
+"""Packings that are not a stack of close-packed layers."""
 OCCUPANCY_FILE = Path(__file__).with_name("occupied.json")
-"""How often sites are taken; made by tools/make_occupied.py."""
+"""Numbers of empty and of occupied sites for each kind of surroundings, made by `tools/make_occupied.py`."""
 UNKNOWN_SITE_SHARE = 0.05
-"""Share of sites of which nothing is known: particles are less regular than what rules list."""
+"""Share of sites whose occupation is random, because real particles are less regular than those of the library."""
 NEIGHBOUR_PSEUDOCOUNT = 2.0
-"""Sites, by which a rare surrounding leans on the share of its number of neighbours alone."""
+"""Number of pseudo-observations of each kind of surroundings. They have the share that belongs to its number of
+neighbours, so that rare surroundings get about this share."""
 
 
 class LatticeSites(NamedTuple):
-    """Sites, the nearest first."""
+    """Sites of a packing, sorted by their distance from the origin or from given atoms."""
 
     packing: str
-    """bcc, sc, icosahedron, decahedron, or the word of a stack of close-packed layers."""
+    """Packing: bcc, sc, icosahedron, decahedron, or the stacking sequence of close-packed layers, e.g. "hc"."""
     positions: np.ndarray
-    """[site, 3] in bonds."""
+    """Positions of the sites [site, 3] relative to the origin, in units of the bond length."""
     origin: np.ndarray
-    """[3] Place of the origin in the packing."""
+    """Position of the origin in the packing [3], in units of the bond length."""
 
 
 class OccupancyPrior(NamedTuple):
-    """How usual surroundings of sites are."""
+    """Prior on the occupation of sites, given their surroundings."""
 
     cost: np.ndarray
-    """[taken, neighbours, next neighbours] the negative logarithm of the share of sites that are so."""
+    """Negative logarithm of the share of sites that are empty (0) or occupied (1) [occupied, neighbours, next
+    neighbours]."""
     typical_cost_law: tuple[float, float]
-    """Factor and power of the number of atoms that give the sum of these over a listed particle's sites."""
+    """Factor and exponent of a power law in the number of atoms. It gives the summed cost of a typical particle of the
+    library."""
 
 
 def nearest_sites(
     packing: str, origin: np.ndarray, n_sites: int, *, atom_positions: np.ndarray | None = None
 ) -> LatticeSites:
-    """Return the sites of a packing nearest to a place, or to atoms.
+    """Return the sites of a packing that are nearest to an origin, or nearest to given atoms.
 
     Args:
-        packing: as in `LatticeSites`.
-        origin: [3] in bonds, where a packing has an atom, an axis or a centre at 0.
-        n_sites: their number.
-        atom_positions: [atom, 3] in bonds from the origin, to which sites shall be near in place of that.
+        packing: Packing, as in `LatticeSites`.
+        origin: Position of the origin in the packing [3], in units of the bond length. The packing itself has an atom,
+            an axis or a centre at 0.
+        n_sites: Number of sites.
+        atom_positions: Positions of atoms [atom, 3] relative to the origin, in units of the bond length. If they are
+            given, the sites nearest to these atoms are returned.
     """
     radius = (3 / (4 * math.pi) * n_sites * size_classes.atom_volume(packing)) ** (1 / 3)
     if atom_positions is not None:
@@ -71,7 +81,10 @@ def nearest_sites(
 
 @lru_cache(maxsize=64)
 def packing_sites(packing: str, reach: int) -> np.ndarray:
-    """Return the sites of a packing within a sphere about its atom, axis or centre at 0; bonds of 1 in the mean."""
+    """Return the sites of a packing [site, 3] within the distance `reach` of 0, with a mean bond length of 1.
+
+    The packing has an atom, an axis or a centre at 0.
+    """
     if packing in ("icosahedron", "decahedron"):
         positions = size_classes.fivefold_positions(packing, reach + 3)
         inner_positions = positions[np.linalg.norm(positions, axis=1) < min(reach, 6)]
@@ -87,13 +100,16 @@ def packing_sites(packing: str, reach: int) -> np.ndarray:
 
 
 def random_origins(packing: str, size: float, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return places [count, 3] about which particles of a size may lie: all of a lattice's, not far from a centre.
+    """Return random positions [count, 3] in a packing that may be the centre of a particle.
+
+    They cover the unit cell of a lattice. In a five-fold packing, they are at most 0.35 diameters from its centre or
+    axis. The first position is 0, the atom, the axis or the centre itself.
 
     Args:
-        packing: as in `LatticeSites`.
-        size: diameter of the particle, in bonds.
-        count: of places; the first is the atom, axis or centre itself.
-        rng: that they are drawn from.
+        packing: Packing, as in `LatticeSites`.
+        size: Diameter of the particle, in units of the bond length.
+        count: Number of positions.
+        rng: Generator of the random numbers.
     """
     origins = rng.uniform(-0.5, 0.5, (count, 3))
     if packing in ("icosahedron", "decahedron"):
@@ -108,11 +124,15 @@ def random_origins(packing: str, size: float, count: int, rng: np.random.Generat
 
 
 def site_surroundings(lattice: LatticeSites, is_occupied: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return of a particle's sites, and of empty ones beside them: whether taken, and how many about each are.
+    """Return the surroundings of the occupied sites of a particle, and of the empty sites next to them.
 
     Args:
-        lattice: the host.
-        is_occupied: [site] whether an atom is there.
+        lattice: Sites of the particle.
+        is_occupied: Whether a site is occupied [site].
+
+    Returns:
+        Three arrays [site]: 1 if the site is occupied and 0 if it is empty, the number of occupied neighbours, and the
+        number of occupied next neighbours.
     """
     pairs = KDTree(lattice.positions).query_pairs(NEXT_NEIGHBOUR_DISTANCE, output_type="ndarray")
     distance = np.linalg.norm(lattice.positions[pairs[:, 0]] - lattice.positions[pairs[:, 1]], axis=1)
@@ -128,7 +148,14 @@ def site_surroundings(lattice: LatticeSites, is_occupied: np.ndarray) -> tuple[n
 
 
 def excess_occupancy_cost(lattice: LatticeSites, is_occupied: np.ndarray) -> float:
-    """Return how much more unusual a particle's shape is than a listed one's, as a negative logarithm."""
+    """Return the summed cost of the sites of a particle, minus that of a typical particle with as many atoms.
+
+    The result is a negative logarithm of a probability. A positive value means that the shape is unusual.
+
+    Args:
+        lattice: Sites of the particle.
+        is_occupied: Whether a site is occupied [site].
+    """
     prior = occupancy_prior(lattice.packing)
     surrounding_index = tuple(
         np.minimum(column, prior.cost.shape[1] - 1) for column in site_surroundings(lattice, is_occupied)
@@ -140,10 +167,10 @@ def excess_occupancy_cost(lattice: LatticeSites, is_occupied: np.ndarray) -> flo
 
 
 def occupancy_cost(site_counts: np.ndarray) -> np.ndarray:
-    """Return the negative logarithms of the shares of sites that are empty and taken, of their numbers.
+    """Return the negative logarithms of the shares of empty and of occupied sites, with the shape of `site_counts`.
 
     Args:
-        site_counts: [taken, neighbours, next neighbours] sites.
+        site_counts: Numbers of sites that are empty (0) or occupied (1) [occupied, neighbours, next neighbours].
     """
     neighbour_counts = site_counts.sum(axis=2, keepdims=True)
     neighbour_share = (neighbour_counts + 0.5) / (neighbour_counts.sum(axis=0, keepdims=True) + 1)
@@ -153,6 +180,6 @@ def occupancy_cost(site_counts: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def occupancy_prior(packing: str) -> OccupancyPrior:
-    """Return how usual surroundings are in a packing."""
+    """Return the prior on the occupation of the sites of a packing."""
     table = json.loads(OCCUPANCY_FILE.read_text("utf-8"))[packing if packing in UNSTACKED_PACKINGS else "stack"]
     return OccupancyPrior(occupancy_cost(np.array(table["count"], float)), (table["usual"][0], table["usual"][1]))

@@ -1,4 +1,9 @@
-"""Lattices and stacks of layers, and what is cut from them by planes and spheres. Lengths in bonds unless said."""
+"""Lattices and stacks of close-packed layers, and the clusters that planes and spheres cut from them.
+
+Lengths are in units of the bond length unless another unit is stated. The depth of a point along a set of planes is
+its distance from the centre along the nearest normal of these planes. A cluster consists of the points whose depths do
+not exceed given levels.
+"""
 
 import itertools
 import math
@@ -11,25 +16,26 @@ from scipy.spatial import KDTree
 from jaxstruc.clusters.cluster import Cluster
 
 NEIGHBOUR_SHELL_RATIO = 1.1
-"""Nearest neighbours lie within this multiple of the median nearest distance: icosahedra have 5 % of strain, while the
-second shell of bcc lies at 1.155."""
+"""Largest distance of nearest neighbours, in units of the median nearest distance. The strain of icosahedra is 5 %, and
+the second shell of bcc lies at 1.155."""
 MIN_GROWTH_RATIO = 1.08
-"""Least ratio of the atoms of a sphere, or of a plane's distance, to that of the next smaller: thins out large ones."""
+"""Smallest ratio of the number of atoms of a sphere to that of the next smaller sphere, and of the levels of a plane.
+It reduces the number of large clusters."""
 MAX_ASPECT_RATIO = 2.5
 """Largest ratio of height to width, and of width to height, of decahedra and prisms."""
 TRUNCATION_DEPTHS = (0.0, 0.3, 0.8, 1.3, 1.8, 2.3)
-"""How far from the outermost atoms planes cut off corners and edges."""
+"""Distances from the outermost atoms at which planes cut off corners and edges."""
 LAYER_SPACING = math.sqrt(2 / 3)
-"""Distance of close-packed layers."""
+"""Distance between close-packed layers."""
 HOLLOW_DISTANCE = 1 / math.sqrt(3)
-"""Distance, in the layer, of an atom and the hollow beside it."""
+"""Distance within the layer between an atom and an adjacent hollow."""
 LAYER_SITES = {
     "atom": (0.0, 0.0),
     "bridge": (0.5, 0.0),
     "hollow": (0.0, HOLLOW_DISTANCE),
     "other hollow": (0.0, -HOLLOW_DISTANCE),
 }
-"""Places in a close-packed layer."""
+"""Sites in a close-packed layer [x, y]."""
 FCC_CENTRES = {
     "atom": (0, 0, 0),
     "octahedral hole": (1, 0, 0),
@@ -39,22 +45,26 @@ FCC_CENTRES = {
     "square": (0.5, 0, 0.5),
     "beside": (0.3, 0.2, 0.1),
 }
-"""Centres of cuts through the fcc lattice, in half lattice constants."""
+"""Centres of the clusters that are cut from the fcc lattice, in units of half the lattice constant."""
 
 
 def fcc_lattice(reach: int) -> np.ndarray:
-    """Return the fcc lattice points of a cube, in half lattice constants: integers with an even sum."""
+    """Return the points of the fcc lattice in a cube [point, 3], in units of half the lattice constant.
+
+    The coordinates are integers from `-reach` to `reach` with an even sum.
+    """
     steps = np.arange(-reach, reach + 1)
     points = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
     return points[points.sum(axis=1) % 2 == 0]
 
 
 def stack(sequence: str, *, reach: int = 18) -> np.ndarray:
-    """Return a stack of close-packed layers [point, 3], `reach` on each side of layer 0, which has an atom at 0.
+    """Return a stack of close-packed layers [point, 3]. Layer 0 has an atom at 0.
 
     Args:
-        sequence: a letter a layer, h or c, repeated; the first is layer 0's.
-        reach: layers, and atoms in the layer, on each side.
+        sequence: Stacking sequence with a letter h or c for each layer, beginning with layer 0. It is repeated. A layer
+            is h if the two adjacent layers lie at the same lateral position, and c otherwise.
+        reach: Number of layers on each side of layer 0, and radius of each layer.
     """
     i, j = np.meshgrid(np.arange(-2 * reach, 2 * reach + 1), np.arange(-2 * reach, 2 * reach + 1))
     layer = np.stack([i + j / 2, j * math.sqrt(0.75), 0 * i], axis=-1).reshape(-1, 3)
@@ -76,12 +86,18 @@ def stack(sequence: str, *, reach: int = 18) -> np.ndarray:
 
 
 def points_within(points: np.ndarray, radius: float) -> np.ndarray:
-    """Return the points [point, 3] within a sphere about the origin."""
+    """Return the points [point, 3] within the distance `radius` of the origin."""
     return points[np.linalg.norm(points, axis=1) <= radius]
 
 
 def unit_bond_cluster(family: str, label: str, positions: np.ndarray) -> Cluster:
-    """Return the cluster with its mean nearest-neighbour distance made 1; atoms in one place make it infinite."""
+    """Return the cluster scaled to a mean nearest-neighbour distance of 1.
+
+    Args:
+        family: Family of the cluster.
+        label: Label within the family.
+        positions: Positions [atom, 3] in any unit. If many atoms coincide, the result is not finite.
+    """
     tree = KDTree(positions)
     nearest_distance = np.median(tree.query(positions, k=2)[0][:, 1])
     first_atom, second_atom = tree.query_pairs(NEIGHBOUR_SHELL_RATIO * nearest_distance, output_type="ndarray").T
@@ -90,18 +106,18 @@ def unit_bond_cluster(family: str, label: str, positions: np.ndarray) -> Cluster
 
 
 def centred_cluster(family: str, label: str, positions: np.ndarray) -> Cluster:
-    """Return the cluster of these positions, about their mean."""
+    """Return the cluster with its mean position moved to 0."""
     return Cluster(family, label, positions - positions.mean(axis=0))
 
 
 def is_connected(positions: np.ndarray, *, bond: float = 1.0) -> bool:
-    """Return whether atoms at most 1.2 bonds apart make one piece."""
+    """Return whether all atoms are connected by neighbours whose distance is below 1.2 times `bond`."""
     is_neighbour = np.linalg.norm(positions[:, None] - positions[None], axis=-1) < 1.2 * bond
     return connected_components(is_neighbour, directed=False)[0] == 1
 
 
 def plane_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how far out points [point, 3] from a centre lie along the nearest (100), (110) and (111) directions."""
+    """Return the depths of offsets from a centre [point, 3] along the nearest (100), (110) and (111) directions."""
     sorted_coordinates = np.sort(np.abs(offsets), axis=1)[:, ::-1]
     return {
         "(100)": sorted_coordinates[:, 0],
@@ -111,7 +127,7 @@ def plane_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def prism_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how far out points lie along the stack, along its six sides, and along the slopes between."""
+    """Return the depths of offsets [point, 3] along the axis of a stack, its six sides and the slopes between them."""
     angles = math.pi / 2 + np.arange(3) * math.pi / 3
     side = abs(offsets[:, :2] @ np.array([np.cos(angles), np.sin(angles)])).max(axis=1)
     height = abs(offsets[:, 2])
@@ -120,7 +136,10 @@ def prism_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def folded_depths(offsets: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how far out points lie along the (111), (100) and base planes of a crystal and of its mirror image."""
+    """Return the depths of offsets [point, 3] along the (111), (100) and base planes of a crystal and its mirror image.
+
+    The mirror plane is z = 0.
+    """
     folded_offsets = offsets * np.array([1, 1, 0]) + abs(offsets) * np.array([0, 0, 1])
     angles = math.pi / 2 + np.arange(3) * 2 * math.pi / 3
     in_plane_directions = np.array([np.cos(angles), np.sin(angles)])
@@ -139,7 +158,16 @@ def spheres(
     *,
     growth: float = MIN_GROWTH_RATIO,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield labels and points of spheres about a centre, each larger than the one before by `growth`."""
+    """Yield the labels and points of spheres about a centre.
+
+    Args:
+        points: Points of the lattice [point, 3].
+        centre: Centre of the spheres [3].
+        centre_label: Description of the centre in the label.
+        min_atoms: Smallest number of atoms in a sphere.
+        max_atoms: Largest number of atoms in a sphere.
+        growth: Smallest ratio of the number of atoms of a sphere to that of the sphere before it.
+    """
     radius = np.linalg.norm(points - centre, axis=1)
     order = np.argsort(radius, kind="stable")
     sizes = np.flatnonzero(np.diff(radius[order]) > 1e-3) + 1
@@ -162,18 +190,18 @@ def polyhedra(
     growth: float = MIN_GROWTH_RATIO,
     truncations: tuple[float, ...] = TRUNCATION_DEPTHS,
 ) -> Iterator[Cluster]:
-    """Yield the clusters cut by two sets of planes, and of these those with layers of a third set cut off.
+    """Yield the clusters that two sets of planes bound, truncated by a third set of planes.
 
     Args:
-        family: of the clusters.
-        points: [point, 3].
-        depth: two sets of planes and a third, and how far out each point lies along them.
-        centre_label: what the label says after the planes.
-        min_atoms: atoms.
-        max_atoms: atoms.
-        depth_ratio: least and largest ratio of the second set's depth to the first's.
-        growth: least ratio of a depth to the one before it.
-        truncations: how far from the outermost atoms the third set cuts.
+        family: Family of the clusters.
+        points: Points of the lattice [point, 3].
+        depth: Depths of the points along the three sets of planes, by the names of the sets.
+        centre_label: Description of the centre in the label.
+        min_atoms: Smallest number of atoms in a cluster.
+        max_atoms: Largest number of atoms in a cluster.
+        depth_ratio: Smallest and largest ratio of the level of the second set to that of the first set.
+        growth: Smallest ratio of a level to the level before it.
+        truncations: Distances from the outermost atoms at which the third set cuts.
     """
     (first_planes, first_depth), (second_planes, second_depth), (third_planes, third_depth) = depth.items()
     known_atom_sets = set()
@@ -200,7 +228,10 @@ def polyhedra(
 
 
 def _plane_levels(depth: np.ndarray, growth: float) -> list[float]:
-    """Return depths that planes can have, at least 0.2 and by `growth` beyond the last, with room to round."""
+    """Return the levels of a set of planes. Each is larger than the last by at least 0.2 and by the factor `growth`.
+
+    A margin of 1e-5 is added to each level, so that rounding does not exclude points.
+    """
     levels: list[float] = []
     for level in np.unique(np.round(depth, 6)):
         if not levels or level >= max(levels[-1] + 0.2, levels[-1] * growth) - 1e-5:

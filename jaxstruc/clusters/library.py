@@ -1,6 +1,6 @@
-"""Libraries of candidate clusters, with each one's distances gathered into bins: what cluster mining searches.
+"""Libraries of candidate clusters for cluster mining, with the histogram of the distances of each candidate.
 
-Lengths in bonds (nearest-neighbour distances), until a fit gives a bond its length in Å.
+Lengths are in units of the bond length (the nearest-neighbour distance). A fit determines the bond length in Å.
 """
 
 import contextlib
@@ -21,40 +21,44 @@ from jaxstruc.clusters.distances import Histogram, histogram
 from jaxstruc.clusters.lattices import is_connected, unit_bond_cluster
 
 BIN_WIDTH = 0.02
-"""Bonds, of a bin of distances."""
+"""Width of a bin of distances, in units of the bond length."""
 DISTANCE_TOLERANCE = 1e-4
-"""Bonds, by which a bin's mean, and its spread, may differ between equal clusters."""
+"""Largest difference of the means and of the standard deviations of a bin between two clusters that are taken as equal,
+in units of the bond length."""
 MOMENT_RESOLUTION = 1e5 * math.pi
-"""Steps a bond² of `moments`: irrational, since moments of lattices are fractions, which must not lie on the edge of
-their rounding."""
+"""Number of rounding steps of `moments` per squared bond length. It is irrational, because the moments of lattices are
+fractions and must not lie halfway between two steps."""
 FILE_VERSION = 1
-"""Of the cached file."""
+"""Version of the format of the cached file."""
 
 
 class Library(NamedTuple):
-    """Candidates, by number of atoms.
+    """Candidates, sorted by the number of atoms.
 
-    The atoms of candidate i are rows `atom_starts[i]` to `atom_starts[i + 1]`; its bins likewise.
+    The atoms of candidate i are the rows `atom_starts[i]` to `atom_starts[i + 1]` of `positions`. Its bins are the rows
+    `bin_starts[i]` to `bin_starts[i + 1]` of `weight`, `mean` and `variance`.
     """
 
     families: np.ndarray
-    """[candidate] names."""
+    """Family of each candidate [candidate]."""
     labels: np.ndarray
-    """[candidate] parameters within the family."""
+    """Label of each candidate within its family [candidate]."""
     atoms: np.ndarray
-    """[candidate] numbers of atoms."""
+    """Number of atoms of each candidate [candidate]."""
     diameter: np.ndarray
-    """[candidate] largest distance, in bonds."""
+    """Largest distance in each candidate [candidate], in units of the bond length."""
     atom_starts: np.ndarray
-    """[candidate + 1] rows of `positions`."""
+    """First row of each candidate in `positions` [candidate + 1]."""
     positions: np.ndarray
-    """[atoms of all, 3] in bonds, float32."""
+    """Positions of the atoms of all candidates [atom, 3], in units of the bond length, float32."""
     bin_starts: np.ndarray
-    """[candidate + 1] rows of `weight`, `mean` and `variance`."""
+    """First row of each candidate in `weight`, `mean` and `variance` [candidate + 1]."""
     weight: np.ndarray
-    """[bins of all] as in `Histogram`, float32; so are the next two."""
+    """Weights of the bins of all candidates [bin], as in `Histogram`, float32."""
     mean: np.ndarray
+    """Mean distances of the bins of all candidates [bin], in units of the bond length, float32."""
     variance: np.ndarray
+    """Variances of the bins of all candidates [bin], in units of the squared bond length, float32."""
 
 
 def build(
@@ -64,16 +68,18 @@ def build(
     max_atoms: int = 1000,
     progress: Callable[..., None] | None = None,
 ) -> Library:
-    """Return the library of some families, each distance list once: under the first of the families that have it.
+    """Return the library of some families.
+
+    Clusters with equal distances are listed once, in the first family that has them.
 
     Args:
-        names: of `families.FAMILIES`; their order does not matter.
-        min_atoms: least atoms, at least 2.
-        max_atoms: most atoms.
-        progress: called as progress(families done, families in all, name).
+        names: Names of families in `families.FAMILIES`, in any order.
+        min_atoms: Smallest number of atoms, at least 2.
+        max_atoms: Largest number of atoms.
+        progress: Function that is called as progress(number of finished families, number of families, name).
 
     Raises:
-        ValueError: for an unknown family, limits that cannot be, or families without a cluster within them.
+        ValueError: If a family is unknown, if the limits are not valid, or if there is no cluster within the limits.
     """
     names = _check_names(names, min_atoms, max_atoms)
 
@@ -85,14 +91,16 @@ def build(
 
     library = collect(family_clusters())
     if not len(library.atoms):
-        raise ValueError(f"Expected a cluster of {min_atoms} to {max_atoms} atoms in {', '.join(names)}; widen this.")
+        raise ValueError(
+            f"No candidates: {', '.join(names)} have no cluster of {min_atoms} to {max_atoms} atoms. Widen the limits."
+        )
     if progress is not None:
         progress(len(names), len(names), "")
     return library
 
 
 def collect(candidates: Iterable[Cluster]) -> Library:
-    """Return a library of clusters by size, the first of each distance list."""
+    """Return a library of clusters sorted by the number of atoms. Of clusters with equal distances, the first stays."""
     entries: list[tuple[Cluster, Histogram]] = []
     histograms_by_moments: dict[tuple[int, ...], list[Histogram]] = {}
     for cluster in candidates:
@@ -115,17 +123,19 @@ def load_or_build(
     folder: Path | None = None,
     progress: Callable[..., None] | None = None,
 ) -> Library:
-    """Return `build`'s library from the cache, or build it and keep it there. A broken file is made again.
+    """Return the library of `build` from the cache, or build it and write it to the cache.
+
+    A damaged file in the cache is replaced. If the cache cannot be written, the library is returned all the same.
 
     Args:
-        names: as in `build`.
-        min_atoms: as in `build`.
-        max_atoms: as in `build`.
-        folder: of the cache, `files.cache_folder()` by default; where it cannot be written, nothing is kept.
-        progress: as in `build`.
+        names: Names of families, as in `build`.
+        min_atoms: Smallest number of atoms, as in `build`.
+        max_atoms: Largest number of atoms, as in `build`.
+        folder: Folder of the cache. The default is `files.cache_folder()`.
+        progress: Function that is called with the progress, as in `build`.
 
     Raises:
-        ValueError: as `build`.
+        ValueError: If `build` raises it.
     """
     names = _check_names(names, min_atoms, max_atoms)
     rule = f"{FILE_VERSION} {families.VERSION} {BIN_WIDTH} {' '.join(names)} {min_atoms} {max_atoms}"
@@ -143,12 +153,14 @@ def load_or_build(
 
 
 def from_files(paths: Iterable[Path]) -> Library:
-    """Return the library, family "user", of structure files, and of all files in folders, scaled to bonds of 1.
+    """Return the library of structure files and of all structure files in folders.
 
-    A cell is ignored: its atoms are the cluster. Of files with equal distances the first is kept.
+    The clusters are scaled to a bond length of 1. Their family is "user". The unit cell is ignored. Of files with equal
+    distances, the first is kept.
 
     Raises:
-        ValueError: naming the file, where it is missing, ASE cannot read it, or it is no cluster of one element.
+        ValueError: If a file does not exist, if ASE cannot read it, or if it does not hold a cluster of one element.
+            The message names the file.
     """
     structure_files: list[Path] = []
     for path in map(Path, paths):
@@ -158,36 +170,36 @@ def from_files(paths: Iterable[Path]) -> Library:
             else [path]
         )
         if not folder_files:
-            raise ValueError(f"Expected structure files, got the empty folder {path}; pass a folder with some.")
+            raise ValueError(f"Expected structure files, got the empty folder {path}; choose another folder.")
         structure_files += folder_files
     return collect([unit_bond_cluster("user", path.name, read_cluster(path).positions) for path in structure_files])
 
 
 def from_clusters(clusters: Iterable[Cluster]) -> Library:
-    """Return the library of all clusters given, in their order; equal ones are kept."""
+    """Return the library of the clusters in their order. Equal clusters are kept."""
     return _pack_library([(cluster, histogram(cluster.positions, width=BIN_WIDTH)) for cluster in clusters])
 
 
 def candidate_cluster(library: Library, index: int) -> Cluster:
-    """Return a candidate, its positions in double precision."""
+    """Return the cluster of a candidate, with positions in double precision."""
     rows = slice(library.atom_starts[index], library.atom_starts[index + 1])
     positions = library.positions[rows].astype(np.float64)
     return Cluster(str(library.families[index]), str(library.labels[index]), positions)
 
 
 def candidate_histogram(library: Library, index: int) -> Histogram:
-    """Return a candidate's distances in bins."""
+    """Return the histogram of the distances of a candidate, in units of the bond length."""
     rows = slice(library.bin_starts[index], library.bin_starts[index + 1])
     return Histogram(library.weight[rows], library.mean[rows], library.variance[rows], int(library.atoms[index]))
 
 
 def scaled_histograms(entries: Sequence[tuple[Library, int]], *, bond: float, max_distance: float) -> Histogram:
-    """Return the distances of candidates in Å, up to `max_distance`, padded to one size [candidate, bin]; float32.
+    """Return the histograms of candidates in Å, padded to equal numbers of bins [candidate, bin], in float32.
 
     Args:
-        entries: each a library and an index into it.
-        bond: nearest-neighbour distance, in Å.
-        max_distance: distance, in Å.
+        entries: Pairs of a library and the index of a candidate in it.
+        bond: Nearest-neighbour distance in Å.
+        max_distance: Longest distance of the histograms, in Å.
     """
     n_bins = max(512, 64 * math.ceil((max_distance / (BIN_WIDTH * bond) + 2) / 64))
     weight, mean, variance = (np.zeros((len(entries), n_bins), np.float32) for _ in range(3))
@@ -209,7 +221,14 @@ def select(
     diameter: tuple[float, float] = (0.0, math.inf),
     max_atoms: int | None = None,
 ) -> np.ndarray:
-    """Return the indices of the candidates of some families, within limits of diameter in bonds and of atoms."""
+    """Return the indices of the candidates that meet all given conditions.
+
+    Args:
+        library: Library of candidates.
+        names: Names of the families. By default all families are selected.
+        diameter: Smallest and largest diameter, in units of the bond length.
+        max_atoms: Largest number of atoms. By default it is not limited.
+    """
     is_selected = (library.diameter >= diameter[0]) & (library.diameter <= diameter[1])
     if names is not None:
         is_selected &= np.isin(library.families, list(names))
@@ -219,10 +238,12 @@ def select(
 
 
 def moments(positions: np.ndarray) -> tuple[int, int, int]:
-    """Return the number of atoms and rounded means of d² and d⁴ over the pairs: equal for equal distance lists.
+    r"""Return the number of atoms, the rounded mean of d² and the rounded ratio of the means of d⁴ and d².
 
-    From sums over atoms, not pairs. With a = |x|² about the centre of mass: Σ d² = 2 n Σ a, and
-    Σ d⁴ = 2 n Σ a² + 2 (Σ a)² + 4 |XᵀX|² - 8 Σ a x · Σ x, whose last term is 0.
+    The means are taken over all pairs of atoms. The result is equal for clusters with equal distances. It is computed
+    from sums over the n atoms. With positions x relative to their mean, the matrix X of all positions, and $a = |x|^2$:
+
+    $$\sum d^2 = 2 n \sum a, \qquad \sum d^4 = 2 n \sum a^2 + 2 \left(\sum a\right)^2 + 4 \|X^T X\|^2$$
     """
     n = len(positions)
     x = positions - positions.mean(axis=0)
@@ -233,12 +254,12 @@ def moments(positions: np.ndarray) -> tuple[int, int, int]:
 
 
 def _is_connected_cut(cluster: Cluster) -> bool:
-    """Return whether a cut of a lattice is connected; those of more than 60 atoms are."""
+    """Return whether a cluster that was cut from a lattice is connected. Clusters of more than 60 atoms always are."""
     return len(cluster.positions) > 60 or is_connected(cluster.positions)
 
 
 def _have_equal_distances(first_histogram: Histogram, second_histogram: Histogram) -> bool:
-    """Return whether distance lists are the same, to `DISTANCE_TOLERANCE`."""
+    """Return whether two histograms have equal distances, to `DISTANCE_TOLERANCE`."""
     return (
         len(first_histogram.mean) == len(second_histogram.mean)
         and np.array_equal(first_histogram.weight, second_histogram.weight)
@@ -248,7 +269,7 @@ def _have_equal_distances(first_histogram: Histogram, second_histogram: Histogra
 
 
 def _pack_library(entries: Sequence[tuple[Cluster, Histogram]]) -> Library:
-    """Return clusters and their histograms end to end."""
+    """Return the library of clusters and their histograms, whose arrays are concatenated."""
     histograms = [histogram for _, histogram in entries]
     atoms = np.array([len(cluster.positions) for cluster, _ in entries], np.int32)
     bin_counts = np.array([len(cluster_histogram.mean) for cluster_histogram in histograms], np.int64)
@@ -271,7 +292,7 @@ def _pack_library(entries: Sequence[tuple[Cluster, Histogram]]) -> Library:
 
 
 def _load(path: Path) -> Library | None:
-    """Return the library of a file, or None where there is no whole one."""
+    """Return the library in a file, or None if the file is missing or damaged."""
     try:
         with np.load(path) as archive:
             library = Library(**{name: archive[name] for name in archive.files})
@@ -283,14 +304,21 @@ def _load(path: Path) -> Library | None:
 
 
 def _check_names(names: Iterable[str], min_atoms: int, max_atoms: int) -> list[str]:
-    """Return the families in their own order, or refuse."""
+    """Return the names of the families in the order of `families.FAMILIES`.
+
+    Raises:
+        ValueError: If a family is unknown, if there is no family, or if the limits are not valid.
+    """
     requested_names = set(names)
     if unknown_names := sorted(requested_names - set(families.FAMILIES)):
         raise ValueError(
-            f"Expected families of {', '.join(families.FAMILIES)}, got {', '.join(unknown_names)}; drop these."
+            f"Expected families among {', '.join(families.FAMILIES)}, got {', '.join(unknown_names)}; remove these."
         )
     if not requested_names:
-        raise ValueError(f"Expected at least one family, got none; name some of {', '.join(families.FAMILIES)}.")
+        raise ValueError(f"Expected at least one family, got none; choose among {', '.join(families.FAMILIES)}.")
     if not 2 <= min_atoms <= max_atoms:
-        raise ValueError(f"Expected 2 <= least <= most atoms, got {min_atoms} and {max_atoms}; correct the limits.")
+        raise ValueError(
+            "Expected a smallest number of atoms of at least 2 and a largest one that is not below it, got "
+            f"{min_atoms} and {max_atoms}; correct the limits."
+        )
     return [name for name in families.FAMILIES if name in requested_names]

@@ -1,7 +1,9 @@
-"""Particles of one packing whose sizes follow a distribution: balls with whole shells and a part of the last.
+"""Populations of particles of one packing whose sizes follow a distribution.
 
-Sizes are diameters of spheres of equal volume; mean and width (standard deviation over mean) are weighted by volume, so
-that members of even shares of atoms stand at even quantiles of the distribution.
+The particles are balls. All their shells of atoms are complete except the last. The size of a particle is the diameter
+of a sphere of equal volume. The mean and the width (standard deviation divided by the mean) of the distribution are
+weighted by volume. The particles stand at even quantiles of this distribution, so that each represents the same number
+of atoms. Lengths are in units of the bond length.
 """
 
 import math
@@ -18,48 +20,48 @@ from jaxstruc.clusters.cluster import Cluster
 PACKINGS = ("fcc", "hcp", "twin", "fault", "bcc", "sc", "icosahedron", "decahedron")
 DISTRIBUTION_SHAPES = ("lognormal", "schulz")
 MIN_ATOMS, MAX_ATOMS = 13, 20000
-"""Atoms of a particle."""
+"""Smallest and largest number of atoms of a particle."""
 FAULT_SEQUENCE = "hhccchc"
-"""Layers of `fault`, repeated."""
+"""Stacking sequence of the packing `fault`, which is repeated."""
 MAX_TWIN_OFFSET = 0.35
-"""Part of the diameter within which a twin plane lies off the centre."""
+"""Largest distance of a twin plane from the centre of the particle, in units of its diameter."""
 MAX_FIVEFOLD_OFFSET = 1.0
-"""Bonds, by which a ball's centre lies off a five-fold particle's middle at most."""
+"""Largest distance between the centre of a ball and that of the five-fold packing, in units of the bond length."""
 
 
 class ParticlePopulation(NamedTuple):
-    """Particles with even shares of the atoms."""
+    """Particles that each represent the same number of atoms."""
 
     clusters: tuple[Cluster, ...]
     sizes: np.ndarray
-    """[particle] in bonds."""
+    """Size of each particle [particle], in units of the bond length."""
 
     @property
     def mean(self) -> float:
-        """Mean size, weighted by volume, in bonds."""
+        """Volume-weighted mean size, in units of the bond length."""
         return float(self.sizes.mean())
 
     @property
     def width(self) -> float:
-        """Standard deviation of the sizes over their mean, weighted by volume."""
+        """Volume-weighted standard deviation of the sizes, divided by their mean."""
         return float(self.sizes.std() / self.sizes.mean())
 
 
 def particle_population(
     packing: str, *, mean: float, width: float, shape: str = "lognormal", n_particles: int = 32, seed: int = 0
 ) -> ParticlePopulation:
-    """Return the particles of a distribution.
+    """Return particles whose sizes follow a distribution.
 
     Args:
-        packing: one of `PACKINGS`.
-        mean: size, weighted by volume, in bonds.
-        width: standard deviation over mean, weighted by volume.
-        shape: lognormal or schulz.
-        n_particles: number of particles, at even quantiles.
-        seed: of centres, and of which atoms of a last shell are there.
+        packing: Packing, one of `PACKINGS`.
+        mean: Volume-weighted mean size, in units of the bond length.
+        width: Volume-weighted standard deviation of the sizes, divided by their mean.
+        shape: Form of the distribution, lognormal or schulz.
+        n_particles: Number of particles, which stand at even quantiles.
+        seed: Seed of the centres of the balls and of the atoms of the last shells.
 
     Raises:
-        ValueError: for a packing or shape that there is not, or sizes that cannot be.
+        ValueError: If the packing or the form is unknown, or if the sizes are not valid.
     """
     _check_distribution(packing, shape, mean, width, n_particles)
     rng = np.random.default_rng(seed)
@@ -73,7 +75,7 @@ def particle_population(
     atom_counts = np.rint(math.pi / 6 * sizes**3 / atom_volume).astype(int)
     if atom_counts.max() > MAX_ATOMS:
         raise ValueError(
-            f"Expected particles of at most {MAX_ATOMS} atoms, got {atom_counts.max()} for the largest; lower "
+            f"Expected particles of at most {MAX_ATOMS} atoms, got {atom_counts.max()} in the largest one; lower "
             "--mean or --width."
         )
     clusters = tuple(_ball_particle(packing, max(int(count), MIN_ATOMS), rng) for count in atom_counts)
@@ -82,21 +84,21 @@ def particle_population(
 
 
 def _check_distribution(packing: str, shape: str, mean: float, width: float, n_particles: int) -> None:
-    """Refuse what cannot be."""
+    """Refuse a distribution that is not valid."""
     if packing not in PACKINGS:
-        raise ValueError(f"Expected a family of {', '.join(PACKINGS)}, got {packing!r}.")
+        raise ValueError(f"Expected a packing among {', '.join(PACKINGS)}, got {packing!r}.")
     if shape not in DISTRIBUTION_SHAPES:
-        raise ValueError(f"Expected a distribution lognormal or schulz, got {shape!r}.")
+        raise ValueError(f"Expected a lognormal or schulz distribution, got {shape!r}.")
     if not 0 < width <= 1:
         raise ValueError(f"Expected a width above 0 and at most 1, got {width:g}.")
     if not 2 <= mean < math.inf:
-        raise ValueError(f"Expected a mean of at least 2 bonds, got {mean:g} bonds; raise --mean.")
+        raise ValueError(f"Expected a mean size of at least 2 bond lengths, got {mean:g}; raise --mean.")
     if n_particles < 1:
-        raise ValueError(f"Expected at least one member, got {n_particles}.")
+        raise ValueError(f"Expected at least one particle, got {n_particles}.")
 
 
 def _ball_particle(packing: str, n_atoms: int, rng: np.random.Generator) -> Cluster:
-    """Return the sites nearest to a place drawn at random; of the last shell as many as are left, drawn at random."""
+    """Return the `n_atoms` sites nearest to a random centre. The atoms of the last shell are chosen at random."""
     radius = size_classes.equivalent_sphere_diameter(n_atoms, size_classes.atom_volume(packing)) / 2
     site_positions = _packing_sites(packing, math.ceil(radius) + 3)
     centre = rng.uniform(-0.5, 0.5, 3)
@@ -112,7 +114,7 @@ def _ball_particle(packing: str, n_atoms: int, rng: np.random.Generator) -> Clus
 
 @lru_cache(maxsize=64)
 def _packing_sites(packing: str, reach: int) -> np.ndarray:
-    """Return the sites of a packing about its middle, out to some bonds."""
+    """Return the sites of a packing [site, 3] within a distance of its centre that is a little above `reach`."""
     if packing in ("icosahedron", "decahedron"):
         points = size_classes.fivefold_positions(packing, reach + 2)
         inner_points = points[np.linalg.norm(points, axis=1) < reach + 1]

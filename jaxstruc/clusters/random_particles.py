@@ -1,8 +1,13 @@
-"""Particles cut at random from packings, on the device: convex cuts and balls, rough or partial shells, missing edges.
+"""Random particles for training, cut from packings of atoms on the accelerator.
 
-Lengths are in bonds. The type of a particle and its hexagonal layers follow from how it was made; `structure_type`
-finds the same from its atoms, if they show it (tested). All shapes are static: a particle has room for a number of
-atoms, and absent atoms have mask False. Faces are directions of length 1, by families of equivalent ones.
+A particle is a convex polyhedron or a ball. It may have a rough surface, an incomplete last shell, missing edge atoms,
+displaced atoms or a contracted surface. A packing is an arrangement of atoms such as fcc or an icosahedron. The faces
+of a polyhedron belong to families of equivalent directions, e.g. {111}. The depth of a site is the smallest size of a
+polyhedron or ball that contains the site.
+
+The structure type of a particle and its hexagonal layers follow from its construction. `structure_type` finds the same
+from the atoms, if they show the type (tested). All array shapes are static: a particle has a fixed number of rows, and
+rows without an atom have mask False. Lengths are in units of the bond length.
 """
 
 import itertools
@@ -18,24 +23,24 @@ from jaxstruc.clusters import lattice_sites, lattices, size_classes, structure_t
 
 STRUCTURE_TYPES = ("fcc", "hcp", "faulted", "bcc", "sc", "icosahedron", "decahedron")
 PACKINGS = ("fcc", "hcp", "stack", "bcc", "sc", "icosahedron", "decahedron")
-"""Packings of the particles, in the order of `STRUCTURE_TYPES`; a stack has hexagonal and cubic layers at random, at
-times all alike: fcc or hcp."""
+"""Packings of the particles, in the order of `STRUCTURE_TYPES`. A stack has random hexagonal and cubic layers. If all
+its layers are equal by chance, it is fcc or hcp."""
 FCC, HCP, STACK, BCC, SIMPLE_CUBIC, ICOSAHEDRON, DECAHEDRON = range(7)
 MIN_ATOMS = 8
 """Smallest number of atoms of a particle."""
 SITE_REACH_RATIO, SITE_REACH_MARGIN = 1.7, 2.2
-"""Distance to which sites are laid: radii of a ball of as many atoms, and bonds more."""
+"""Radius of the region that holds sites: a factor on the radius of a ball with as many atoms, and a margin."""
 MAX_EDGE_NEIGHBOURS = np.array([7, 7, 7, 8, 4, 7, 7])
-"""[packing] Largest number of neighbours of an atom on an edge or on a vertex."""
+"""Largest number of neighbours of an atom on an edge or a vertex [packing]."""
 BULK_NEIGHBOURS = np.array([12, 12, 12, 14, 6, 12, 12])
-"""[packing] Number of neighbours of an atom inside."""
+"""Number of neighbours of an atom in the interior [packing]."""
 NEIGHBOUR_DISTANCE = 1.2
-"""Bonds, within which atoms are neighbours: with the second shell of bcc."""
+"""Largest distance of neighbours. It includes the second shell of bcc."""
 LOG_ABSENT_FACE_DISTANCE = 20.0
-"""Logarithm of the distance of a face that there is not."""
+"""Logarithm of the distance of the faces that are padding."""
 MAX_FAMILY_SPREAD, MAX_FACE_SPREAD, MAX_ELONGATION, MAX_AXIAL_ELONGATION = 0.25, 0.2, 0.3, 1.2
-"""Largest spreads of the logarithms of faces' distances: of families, of the faces of one, along a direction, and of
-needles and plates along the packing's axis."""
+"""Largest spreads of the logarithms of the face distances: between families, between the faces of a family, along a
+random direction, and along the axis of the packing (needles and plates)."""
 (
     BALL_PROBABILITY,
     NEEDLE_PROBABILITY,
@@ -47,79 +52,91 @@ needles and plates along the packing's axis."""
     DISPLACEMENT_PROBABILITY,
     CONTRACTION_PROBABILITY,
 ) = 0.2, 0.2, 0.35, 0.3, 0.3, 0.15, 0.25, 0.4, 0.25
-"""Shares of particles that are balls, are needles or plates, have all faces of a family alike, are cut about a place of
-symmetry, have a last shell in part, a rough surface, missing edges, displaced atoms, a surface pulled inwards."""
+"""Shares of particles that are balls, that are needles or plates, whose faces of one family have equal distances, that
+are centred at a point of high symmetry, and that have an incomplete last shell, a rough surface, missing edges,
+displaced atoms, or a contracted surface."""
 MAX_CENTRE_OFFSET = 0.65
-"""Radii, by which a cut of a five-fold particle lies off its middle at most."""
+"""Largest distance between the centre of a particle and that of its five-fold packing, in units of its radius."""
 MAX_ROUGHNESS, MAX_DISPLACEMENT, MAX_CONTRACTION = 0.35, 0.045, 0.045
-"""Bonds, at most: of a rough surface; of displacements, root mean square along an axis; of the surface inwards."""
+"""Largest depth of a rough surface, largest root mean square displacement along an axis, and largest inward shift of
+the surface atoms."""
 CHOICE_NAMES = (
     *"stacking hexagonal_share x y z centre_offset is_centred is_ball has_equal_faces family_spread".split(),
     *"face_spread elongation surface_finish site_order roughness misses_atoms missing_share is_displaced".split(),
     *"displacement is_contracted contraction is_needle axial_elongation".split(),
 )
-"""Names of the numbers that are drawn once for each particle."""
+"""Names of the random numbers that are drawn once for each particle."""
 MAX_FACE_FAMILIES = 8
-"""Largest number of families of faces of a packing."""
+"""Largest number of face families of a packing."""
 
 
 class PackingGeometry(NamedTuple):
     """Sites and faces of all packings."""
 
     site_positions: Float[Array | np.ndarray, "packing site 3"]
-    """Padded far outside; those of stacks in layers that are not yet shifted."""
+    """Positions of the sites. Padding lies far outside. The layers of stacks are not yet shifted laterally."""
     site_layer: Int[Array | np.ndarray, " site"]
-    """Of the stacks' sites, from 0."""
+    """Layer of each site of a stack, counted from 0."""
     face_normals: Float[Array | np.ndarray, "packing face 3"]
+    """Unit vectors perpendicular to the faces."""
     face_family: Int[Array | np.ndarray, "packing face"]
-    """-1 for padding."""
+    """Family of each face. It is -1 for padding."""
     reach: Float[Array | np.ndarray, " packing"]
-    """Bonds, to which sites go."""
+    """Largest distance of the sites from the centre of the packing."""
 
 
 class RandomParticle(NamedTuple):
-    """A particle, about its mean."""
+    """A random particle, with its mean position at 0."""
 
     positions: Float[Array, "atom 3"]
+    """Positions of the atoms in units of the bond length. They are 0 for padding."""
     mask: Bool[Array, " atom"]
+    """True for atoms, False for padding."""
     type_index: Int[Array, ""]
-    """Index in `STRUCTURE_TYPES`."""
+    """Index of the structure type in `STRUCTURE_TYPES`."""
     hexagonal_share: Float[Array, ""]
-    """Share of hexagonal layers among the inner ones; NaN but for stacks of three layers or more."""
+    """Share of hexagonal layers among the inner layers. It is NaN unless the particle is a stack of at least three
+    layers."""
     aspect_ratio: Float[Array, ""]
-    """Longest over shortest extent along principal axes, as root mean squares."""
+    """Ratio of the largest to the smallest root mean square extent along the principal axes."""
     shows_type: Bool[Array, ""]
-    """Whether its atoms show the type: there are `MIN_TYPE_ATOMS`, and four layers or a five-fold axis or centre
-    inside."""
+    """Whether the atoms show the structure type: the particle has at least `MIN_TYPE_ATOMS` atoms, and at least
+    `MIN_TYPE_LAYERS` layers or a five-fold axis or centre in its interior."""
     is_complete: Bool[Array, ""]
-    """Whether it has `MIN_ATOMS` atoms and does not reach the end of the sites."""
+    """Whether the particle has at least `MIN_ATOMS` atoms and ends within the region that holds sites."""
 
 
 class ParticleRandomNumbers(NamedTuple):
-    """Random numbers of a particle: uniform from 0 to 1, and normal ones."""
+    """Random numbers of a particle. Some are uniform from 0 to 1, the others have a standard normal distribution."""
 
     choices: Float[Array, " choice"]
-    """Numbers of the choices `CHOICE_NAMES`, read by `choice`."""
+    """Uniform numbers of the choices in `CHOICE_NAMES`, see the method `choice`."""
     layer_numbers: Float[Array, " layer"]
+    """Uniform numbers of the layers."""
     site_numbers: Float[Array, " site"]
+    """Uniform numbers of the sites."""
     atom_numbers: Float[Array, " atom"]
+    """Uniform numbers of the atoms."""
     direction_numbers: Float[Array, "3 3"]
-    """Normal, as are the next ones: three directions."""
+    """Normal numbers of three random directions."""
     family_numbers: Float[Array, " family"]
+    """Normal numbers of the face families."""
     face_numbers: Float[Array, " face"]
+    """Normal numbers of the faces."""
     displacement_numbers: Float[Array, "atom 3"]
+    """Normal numbers of the displacements of the atoms."""
 
     def choice(self, name: str) -> Array:
-        """Return the number of a choice."""
+        """Return the uniform number of a choice."""
         return self.choices[CHOICE_NAMES.index(name)]
 
     def occurs(self, name: str, probability: float) -> Array:
-        """Return whether an event of a probability occurs."""
+        """Return whether an event with this probability occurs."""
         return self.choice(name) < probability
 
 
 def required_reach(packing: str, max_atoms: int) -> float:
-    """Return how far out sites are needed for cuts of so many atoms, in bonds."""
+    """Return the radius of the region that must hold sites for particles of at most `max_atoms` atoms."""
     return (
         SITE_REACH_RATIO * size_classes.equivalent_sphere_diameter(max_atoms, size_classes.atom_volume(packing)) / 2
         + SITE_REACH_MARGIN
@@ -127,12 +144,12 @@ def required_reach(packing: str, max_atoms: int) -> float:
 
 
 def number_of_layers(max_atoms: int) -> int:
-    """Return how many layers the stacks for cuts of so many atoms have."""
+    """Return the number of layers of the stacks for particles of at most `max_atoms` atoms."""
     return 2 * math.ceil(required_reach("fcc", max_atoms) / lattices.LAYER_SPACING) + 1
 
 
 def packing_geometry(max_atoms: int) -> PackingGeometry:
-    """Return what cuts of at most so many atoms are made from, on the host."""
+    """Return the sites and faces for particles of at most `max_atoms` atoms, as NumPy arrays."""
     stack, layer = _unshifted_layers(required_reach("fcc", max_atoms), number_of_layers(max_atoms))
     sites_by_packing = [stack] * 3 + [
         lattice_sites.packing_sites(name, math.ceil(required_reach(name, max_atoms))) for name in PACKINGS[3:]
@@ -161,7 +178,14 @@ def packing_geometry(max_atoms: int) -> PackingGeometry:
 def draw_random_numbers(
     key: Array, geometry: PackingGeometry, *, n_particles: int, capacity: int
 ) -> ParticleRandomNumbers:
-    """Return all the random numbers of so many particles, with an axis of particles: three draws in all."""
+    """Return the random numbers of `n_particles` particles. Each array has a leading axis of particles.
+
+    Args:
+        key: Random key.
+        geometry: Sites and faces, as `packing_geometry(capacity)` returns them.
+        n_particles: Number of particles.
+        capacity: Largest number of atoms of a particle.
+    """
     n_sites, n_faces = geometry.site_positions.shape[1], geometry.face_normals.shape[1]
     uniform_counts = number_of_layers(capacity), n_sites, capacity
     choice_key, uniform_key, normal_key = jax.random.split(key, 3)
@@ -194,14 +218,14 @@ def cut_particle(
     *,
     capacity: int,
 ) -> RandomParticle:
-    """Return a particle of at most so many atoms, cut at random.
+    """Return a random particle of at most `max_atoms` atoms.
 
     Args:
-        random_numbers: random numbers of it.
-        packing: place in `PACKINGS`.
-        max_atoms: most; whole faces go, unless the last shell is a part.
-        geometry: as `packing_geometry(capacity)` returns it.
-        capacity: atoms that fit.
+        random_numbers: Random numbers of the particle.
+        packing: Index in `PACKINGS`.
+        max_atoms: Largest number of atoms. Only complete layers are removed, unless the last shell is incomplete.
+        geometry: Sites and faces, as `packing_geometry(capacity)` returns them.
+        capacity: Number of rows of the particle.
     """
     geometry = PackingGeometry(*map(jnp.asarray, geometry))
     is_hexagonal = _hexagonal_layers(random_numbers, packing)
@@ -249,11 +273,12 @@ def cut_particle(
 
 
 def face_families(packing: str) -> tuple[np.ndarray, ...]:
-    """Return families of directions [face, 3] of length 1.
+    """Return the face families of a packing. Each family is an array of unit vectors [face, 3].
 
     Args:
-        packing: bcc, sc, icosahedron or decahedron, turned as `lattice_sites.packing_sites` turns them; fcc, hcp or
-            stack, with layers along z as in `lattices.stack`.
+        packing: Packing. The orientation of bcc, sc, icosahedron and decahedron is that of
+            `lattice_sites.packing_sites`. The layers of fcc, hcp and stack are perpendicular to z, as in
+            `lattices.stack`.
     """
     if packing in ("bcc", "sc"):
         return cubic_faces()
@@ -272,14 +297,14 @@ def face_families(packing: str) -> tuple[np.ndarray, ...]:
 
 
 def cubic_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions of {100}, {110} and {111} of a cubic lattice along the axes."""
+    """Return the directions {100}, {110} and {111} of a cubic lattice whose axes are x, y and z."""
     directions = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
     lengths = np.linalg.norm(directions, axis=1)
     return tuple(directions[np.isclose(lengths**2, k)] / math.sqrt(k) for k in (1, 2, 3))
 
 
 def fcc_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions of {111}, {100} and {110} of fcc with [111] along z."""
+    """Return the directions {111}, {100} and {110} of fcc with [111] along z."""
     angles = math.pi / 2 + np.arange(3) * 2 * math.pi / 3
     in_plane_directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     octahedron = np.concatenate(
@@ -298,17 +323,17 @@ def fcc_faces() -> tuple[np.ndarray, ...]:
 
 
 def hcp_faces() -> tuple[np.ndarray, ...]:
-    """Return the basal, both prismatic and the pyramidal {10-11} directions of hcp along z."""
+    """Return the basal, {10-10}, {11-20} and {10-11} directions of hcp with c along z."""
     angles = math.pi / 6 * np.arange(12)
     prism_directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(12)], axis=1)
     base = np.array([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
-    tilt = math.atan(2 * math.sqrt(8 / 3) / math.sqrt(3))  # of {10-11} against the base
+    tilt = math.atan(2 * math.sqrt(8 / 3) / math.sqrt(3))  # angle between {10-11} and the basal plane
     slopes = math.sin(tilt) * prism_directions[1::2, None] + math.cos(tilt) * base
     return base, prism_directions[1::2], prism_directions[::2], slopes.reshape(-1, 3)
 
 
 def icosahedron_faces() -> tuple[np.ndarray, ...]:
-    """Return the directions of an icosahedron's faces and vertices."""
+    """Return the directions of the faces and of the vertices of an icosahedron."""
     golden_ratio = (1 + math.sqrt(5)) / 2
     vertices = [
         np.roll([0.0, a, b * golden_ratio], rotation) for a in (-1, 1) for b in (-1, 1) for rotation in range(3)
@@ -324,15 +349,15 @@ def icosahedron_faces() -> tuple[np.ndarray, ...]:
 
 
 def decahedron_faces(positions: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the directions of the caps and sides of a decahedron about z, and those of the edges of its sides.
+    """Return the directions of the caps, of the sides, and of the edges between the sides of a decahedron about z.
 
     Args:
-        positions: [point, 3] of one about its axis, in bonds.
+        positions: Positions of the atoms of a decahedron [point, 3] relative to its axis, in units of the bond length.
     """
     ring = positions[(abs(positions[:, 2] - 0.5) < 0.1) & (np.hypot(*positions[:, :2].T) < 1)]
     angles = np.arctan2(ring[0, 1], ring[0, 0]) + math.pi / 5 * np.arange(10)
     in_plane_directions = np.stack([np.cos(angles), np.sin(angles), np.zeros(10)], axis=1)
-    inner_radius = np.linalg.norm(ring[0, :2]) * math.cos(math.pi / 5)  # from the axis to the middle of a ring's side
+    inner_radius = np.linalg.norm(ring[0, :2]) * math.cos(math.pi / 5)  # from the axis to the middle of a side
     caps = [
         0.5 * side + inner_radius * np.array([0, 0, sign]) for side in in_plane_directions[1::2] for sign in (-1, 1)
     ]
@@ -340,7 +365,7 @@ def decahedron_faces(positions: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return close-packed layers [site, 3], not shifted, within a radius and a bond, and the layer of each site."""
+    """Return close-packed layers without lateral shifts [site, 3], up to `radius` + 1, and the layer of each site."""
     layer_sites = lattices.stack("c", reach=math.ceil(radius) + 2)
     layer_sites = layer_sites[abs(layer_sites[:, 2]) < 1e-6] * (1, 1, 0)
     layer = np.repeat(np.arange(n_layers), len(layer_sites))
@@ -352,7 +377,10 @@ def _unshifted_layers(radius: float, n_layers: int) -> tuple[np.ndarray, np.ndar
 
 
 def _hexagonal_layers(random_numbers: ParticleRandomNumbers, packing: Array) -> Bool[Array, " layer"]:
-    """Return which layers are hexagonal: none, all, by chance at a share drawn first, or few or nearly all."""
+    """Return which layers are hexagonal: none for fcc, all for hcp, and random layers for a stack.
+
+    The share of hexagonal layers of a stack is random. In some stacks it is close to 0 or to 1.
+    """
     hexagonal_probability = random_numbers.choice("hexagonal_share") * jnp.where(
         random_numbers.occurs("stacking", 0.5), 1.0, 0.15
     )
@@ -365,14 +393,18 @@ def _hexagonal_layers(random_numbers: ParticleRandomNumbers, packing: Array) -> 
 
 
 def _layer_shifts(is_hexagonal: Bool[Array, " layer"]) -> Float[Array, "layer 3"]:
-    """Return by how much each layer of a stack is shifted: on by a hollow, or back beyond a hexagonal one."""
+    """Return the lateral shift of each layer of a stack. The direction of the shifts reverses at a hexagonal layer."""
     step = jnp.cumprod(jnp.where(is_hexagonal, -1, 1))
     stacking_position = jnp.mod(jnp.concatenate([jnp.zeros(1, int), jnp.cumsum(step)[:-1]]), 3)
     return lattices.HOLLOW_DISTANCE * stacking_position[:, None] * jnp.array([0.0, 1, 0])
 
 
 def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms: Array) -> Float[Array, " 3"]:
-    """Return about which place is cut: anywhere in a cell, or at an atom, or off a five-fold middle."""
+    """Return the centre of the particle in its packing.
+
+    The centre is a random point in the unit cell, a random point near a five-fold centre or axis, or a point of high
+    symmetry.
+    """
     cell_point = 1.5 * jnp.stack([random_numbers.choice(axis) for axis in "xyz"]) - 0.75
     is_decahedron, z_axis = packing == DECAHEDRON, jnp.array([0.0, 0, 1])
     direction = random_numbers.direction_numbers[0] * jnp.where(is_decahedron, 1 - z_axis, 1.0)
@@ -394,7 +426,11 @@ def _cut_centre(random_numbers: ParticleRandomNumbers, packing: Array, max_atoms
 
 
 def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geometry: PackingGeometry, centre: Array):
-    """Return a function from points to how far out they lie: along faces at random distances, or from the centre."""
+    """Return a function that gives the depths of points.
+
+    The depth is the distance from the centre for a ball. For a polyhedron with random face distances, it is the factor
+    on these distances at which a face contains the point.
+    """
     has_equal_faces, face_family = (
         random_numbers.occurs("has_equal_faces", EQUAL_FACES_PROBABILITY),
         geometry.face_family[packing],
@@ -431,7 +467,11 @@ def _depth_function(random_numbers: ParticleRandomNumbers, packing: Array, geome
 
 
 def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array) -> Float[Array, " site"]:
-    """Return what is added to depths: nothing, so that faces are whole; an order within them; or a rough surface."""
+    """Return an addition to the depth of each site.
+
+    It is 0 for complete faces, a small number that orders the sites of a face for an incomplete last shell, or a random
+    number for a rough surface.
+    """
     cap_order = site_positions @ random_numbers.direction_numbers[2] / 100
     site_order = 1e-3 * jnp.where(random_numbers.occurs("site_order", 0.5), random_numbers.site_numbers, cap_order)
     roughness = MAX_ROUGHNESS * random_numbers.choice("roughness") * random_numbers.site_numbers
@@ -440,7 +480,7 @@ def _surface_finish(random_numbers: ParticleRandomNumbers, site_positions: Array
 
 
 def _cut_depth(depth: Array, max_atoms: Array) -> Array:
-    """Return the largest depth within which at most so many sites lie, by halving."""
+    """Return the largest depth within which at most `max_atoms` sites lie, by bisection."""
 
     def halve_interval(_, interval):
         low, high = interval
@@ -454,7 +494,7 @@ def _cut_depth(depth: Array, max_atoms: Array) -> Array:
 def _compact_sites(
     site_positions: Array, is_selected: Array, layer: Array, capacity: int
 ) -> tuple[Array, Array, Array]:
-    """Return the sites that are taken, in room for so many, whether each is one, and its layer."""
+    """Return the positions of the selected sites, padded to `capacity` rows, their mask, and the layer of each row."""
     row = jnp.where(is_selected, jnp.cumsum(is_selected) - 1, capacity)
     positions = jnp.zeros((capacity, 3)).at[row].set(site_positions, mode="drop")
     return (
@@ -465,7 +505,7 @@ def _compact_sites(
 
 
 def _neighbour_counts(positions: Array, mask: Array) -> Array:
-    """Return how many neighbours each atom has [atom]."""
+    """Return the number of neighbours of each atom [atom]."""
     squared_distances = sum((coordinate[:, None] - coordinate[None]) ** 2 for coordinate in positions.T)
     return ((squared_distances < NEIGHBOUR_DISTANCE**2) & mask[None] & mask[:, None]).sum(axis=1) - mask
 
@@ -481,7 +521,7 @@ def _missing_atoms(random_numbers: ParticleRandomNumbers, is_weakly_bound: Array
 
 
 def _hexagonal_share(is_hexagonal: Array, atom_layer: Array, mask: Array) -> tuple[Array, Array]:
-    """Return the share of hexagonal layers among the inner ones of a stack, and how many layers it has."""
+    """Return the share of hexagonal layers among the inner layers of a stack, and the number of layers."""
     is_filled = jnp.zeros(len(is_hexagonal), bool).at[atom_layer].max(mask)
     layer_index = jnp.arange(len(is_hexagonal))
     first_layer, last_layer = (
@@ -497,7 +537,7 @@ def _mean_position(positions: Array, mask: Array) -> Array:
 
 
 def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, is_surface: Array) -> Array:
-    """Return positions displaced at random, and those of the surface pulled inwards."""
+    """Return the positions after random displacements and after an inward shift of the surface atoms."""
     displacement = jnp.where(
         random_numbers.occurs("is_displaced", DISPLACEMENT_PROBABILITY),
         MAX_DISPLACEMENT * random_numbers.choice("displacement"),
@@ -517,7 +557,7 @@ def _displace_atoms(random_numbers: ParticleRandomNumbers, positions: Array, is_
 
 
 def _aspect_ratio(positions: Array, mask: Array) -> Array:
-    """Return the longest over the shortest root mean square extent along principal axes."""
+    """Return the ratio of the largest to the smallest root mean square extent along the principal axes."""
     positions = (positions - _mean_position(positions, mask)) * mask[:, None]
     squared_extents = jnp.linalg.eigvalsh(positions.T @ positions / jnp.maximum(mask.sum(), 1))
     return jnp.sqrt(squared_extents[2] / jnp.maximum(squared_extents[0], 0.05))

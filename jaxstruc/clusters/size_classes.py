@@ -1,9 +1,15 @@
-r"""Clusters of a library gathered by kind of packing and size: the mean distances of each class, larger balls beyond.
+r"""Size classes: the clusters of a library grouped by packing and size, with the mean histogram of each class.
 
-A sample of many particles is a sum over such classes. Compact members of a class count alike, so that a rule that lists
-more of them does not count more. Beyond the library's largest, a class is a ball cut about a random place: at a
-distance r it keeps the share $\gamma(r) = 1 - 3r/2D + r^3/2D^3$ of the pairs of its packing (A. Guinier, G. Fournet,
-Small-angle scattering of X-rays, 1955). Lengths in bonds; sizes are diameters of spheres of equal volume.
+The PDF of a sample with many particles is a sum over such classes. A packing is an arrangement of atoms such as fcc,
+fcc with a twin plane, or an icosahedron. All compact members of a class have equal weights. The size of a cluster is
+the diameter of a sphere of equal volume. Lengths are in units of the bond length.
+
+For sizes above those of the library, a class is a ball of diameter D about a random point of its packing. Such a ball
+holds the share
+
+$$\gamma(r) = 1 - \frac{3r}{2D} + \frac{r^3}{2D^3}$$
+
+of the pairs of the infinite packing at the distance r (A. Guinier, G. Fournet, Small-angle scattering of X-rays, 1955).
 """
 
 import math
@@ -22,15 +28,15 @@ from jaxstruc.clusters.families import FAMILY_TYPES
 from jaxstruc.clusters.library import BIN_WIDTH, Library
 
 LOG_SIZE_STEP = 0.06
-"""Of a class, in the logarithm of the size."""
+"""Width of a class in the natural logarithm of the size."""
 MAX_COMPACT_ELONGATION = 1.3
-"""Longest extent over size up to which a cluster is compact."""
+"""Largest ratio of the longest extent to the size of a compact cluster."""
 MAX_CLASS_SIZE = 27.0
-"""Bonds. Size of the largest class beyond the library's, some 75 Å."""
+"""Size of the largest class, in units of the bond length (about 75 Å)."""
 MAX_CLASS_DISTANCE = 30.0
-"""Bonds. Longest distance that is kept."""
+"""Longest distance in the histograms, in units of the bond length."""
 ATOM_VOLUMES = {"bcc": 4 / (3 * math.sqrt(3)), "sc": 1.0}
-"""Cubed bonds an atom; that of a close packing for the others."""
+"""Volume of an atom in units of the cubed bond length. Other packings have the volume of a close packing."""
 FAMILY_PACKINGS: Mapping[str, str] = {
     "icosahedron": "icosahedron",
     "decahedron": "decahedron",
@@ -42,61 +48,63 @@ FAMILY_PACKINGS: Mapping[str, str] = {
     "bcc": "bcc",
     "sc": "sc",
 }
-"""Kind of packing of each family."""
+"""Packing of the clusters of each family."""
 BALL_STACKING_SEQUENCES: Mapping[str, tuple[str, ...]] = {
     "fcc": ("c",),
     "hcp": ("h",),
     "fault": ("hc", "hcc", "hhc", "hccc", "hhhc"),
 }
-"""Words of layers of the balls beyond the library."""
+"""Stacking sequences of the balls that are larger than the clusters of the library (h or c for each layer)."""
 MIN_FIVEFOLD_DEPTH: Mapping[str, float] = {"icosahedron": 0.4, "decahedron": 1.0}
-"""Bonds, by which the centre, or the axis, lies inside a ball at least whose atoms show it."""
+"""Smallest depth of the five-fold centre or axis below the surface of a ball whose atoms show it, in units of the bond
+length."""
 MAX_SAMPLED_ATOMS = 150
-"""Atoms from which the distances in a five-fold ball are counted."""
+"""Largest number of atoms of a five-fold ball from which the distances to all other atoms are computed."""
 
 
 class SizeClasses(NamedTuple):
-    """Classes of clusters, by packing and then by size."""
+    """Classes of clusters, sorted by packing and then by size."""
 
     packing_names: tuple[str, ...]
-    """Their names."""
+    """Names of the packings."""
     packing_index: np.ndarray
-    """[class] which of the names."""
+    """Index of the packing of each class in `packing_names` [class]."""
     size_index: np.ndarray
-    """[class] of the size, in `size_grid`."""
+    """Index of the size of each class in `size_grid` [class]."""
     mean_size: np.ndarray
-    """[class] mean size of the members, in bonds."""
+    """Mean size of the members of each class [class], in units of the bond length."""
     structure_types: np.ndarray
-    """[class] fcc, hcp, faulted, bcc, sc, icosahedron, decahedron, or empty."""
+    """Structure type of each class: fcc, hcp, faulted, bcc, sc, icosahedron, decahedron, or empty [class]."""
     n_members: np.ndarray
-    """[class] compact clusters of the library in it; 0 for balls beyond."""
+    """Number of compact clusters of the library in each class [class]. It is 0 for the larger balls."""
     histogram: Histogram
-    """[class, bin] of the distances, for one atom."""
+    """Mean histograms of the classes [class, bin], normalised to one atom."""
     size_grid: np.ndarray
-    """Bonds. Even in the logarithm."""
+    """Sizes in units of the bond length, at even steps of their logarithm."""
 
 
 def candidate_sizes(library: Library, rows: np.ndarray) -> np.ndarray:
-    """Return the diameters [row] of spheres of the volumes of some candidates, in bonds."""
+    """Return the sizes of some candidates [row], in units of the bond length."""
     return equivalent_sphere_diameter(
         library.atoms[rows], np.array([atom_volume(family) for family in library.families[rows]])
     )
 
 
 def atom_volume(packing: str) -> float:
-    """Return the volume an atom takes, in cubed bonds."""
+    """Return the volume of an atom in a packing, in units of the cubed bond length."""
     return ATOM_VOLUMES.get(packing, math.sqrt(0.5))
 
 
 def equivalent_sphere_diameter(n_atoms, volume):
-    """Return the diameter of a sphere of so many atoms of a volume."""
+    """Return the diameter of a sphere that holds `n_atoms` atoms of this volume each."""
     return (6 / math.pi * n_atoms * volume) ** (1 / 3)
 
 
 def candidate_packings(library: Library, rows: np.ndarray) -> np.ndarray:
-    """Return the kind of packing [row] of a library's candidates by their rule, or "" where their atoms do not show it.
+    """Return the packing of candidates of a library [row]. It is empty if the atoms do not show it.
 
-    A ball that is cut far off the middle of a five-fold particle has hardly five grains.
+    The packing follows from the family of a candidate. A ball does not show a five-fold packing if the five-fold axis
+    or centre lies too close to its surface.
     """
     packings = np.array([FAMILY_PACKINGS[family] for family in library.families[rows]], object)
     radii = candidate_sizes(library, rows) / 2
@@ -108,7 +116,14 @@ def candidate_packings(library: Library, rows: np.ndarray) -> np.ndarray:
 
 
 def fivefold_positions(packing: str, shells: int) -> np.ndarray:
-    """Return the atoms [atom, 3] of a large icosahedron or decahedron about its middle, in bonds of fcc."""
+    """Return the atoms of a large icosahedron or decahedron [atom, 3] relative to its centre.
+
+    The unit is the bond length of the fcc crystal from which the grains are made.
+
+    Args:
+        packing: Packing, icosahedron or decahedron.
+        shells: Number of shells, or of atoms along an edge.
+    """
     if packing == "icosahedron":
         positions = Icosahedron("Au", shells, latticeconstant=math.sqrt(2)).positions
     else:
@@ -117,12 +132,12 @@ def fivefold_positions(packing: str, shells: int) -> np.ndarray:
 
 
 def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray) -> SizeClasses:
-    """Return the size classes of some candidates; beyond the largest candidate of a packing, balls stand for them.
+    """Return the size classes of some candidates. For sizes above the largest candidate of a packing, balls are added.
 
     Args:
-        library: of the candidates.
-        rows: indices of the candidates.
-        packings: [row] packing of each candidate; candidates without one are left out.
+        library: Library of the candidates.
+        rows: Indices of the candidates [row].
+        packings: Packing of each candidate [row]. Candidates with an empty packing are left out.
     """
     rows, packings = rows[packings != ""], packings[packings != ""]
     packing_names = tuple(
@@ -162,7 +177,7 @@ def build_size_classes(library: Library, rows: np.ndarray, packings: np.ndarray)
 
 
 def _compact_candidates(diameter: np.ndarray, size: np.ndarray, class_index: np.ndarray) -> np.ndarray:
-    """Return which candidates are compact; of a class without a compact candidate, the most compact one."""
+    """Return which candidates are compact. If a class has no compact candidate, its most compact one is selected."""
     is_compact = (diameter + 1) / size <= MAX_COMPACT_ELONGATION
     for empty_class in np.setdiff1d(class_index, class_index[is_compact]):
         class_members = np.flatnonzero(class_index == empty_class)
@@ -173,7 +188,7 @@ def _compact_candidates(diameter: np.ndarray, size: np.ndarray, class_index: np.
 def _candidate_classes(
     library: Library, rows: np.ndarray, size: np.ndarray, class_index: np.ndarray, n_classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the number of candidates in each class, their mean size, and the mean moments [3, class, bin] of each."""
+    """Return the number of candidates in each class, their mean size, and their mean moments [3, class, bin]."""
     n_members = np.bincount(class_index, minlength=n_classes)
     divisor = np.maximum(n_members, 1)
     mean_size = np.bincount(class_index, size, n_classes) / divisor
@@ -181,7 +196,7 @@ def _candidate_classes(
 
 
 def _class_structure_type(packing: str, size: float) -> str:
-    """Return the type of a class. One twin plane among so many layers is no fault."""
+    """Return the structure type of a class. A particle of many layers with one twin plane still has the type fcc."""
     n_layers = size / lattices.LAYER_SPACING + 1
     if packing == "twin" and 1 / max(n_layers - 2, 1) < structure_type.MAX_FCC_HEXAGONAL_SHARE:
         return "fcc"
@@ -189,7 +204,10 @@ def _class_structure_type(packing: str, size: float) -> str:
 
 
 def _class_moments(library: Library, rows: np.ndarray, candidate_class: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return [3, class, bin] sums over candidates of pairs an atom, these times distance, and times its square."""
+    """Return the summed moments of the candidates in each class [3, class, bin].
+
+    The moments are the number of ordered pairs per atom, and its products with the distance and the squared distance.
+    """
     n_bins = round(MAX_CLASS_DISTANCE / BIN_WIDTH)
     moments = np.zeros((3, n_classes * n_bins))
     class_of_candidate = np.full(len(library.atoms), -1)
@@ -207,7 +225,7 @@ def _class_moments(library: Library, rows: np.ndarray, candidate_class: np.ndarr
 
 
 def _histogram_from_moments(moments: np.ndarray) -> Histogram:
-    """Return the distances of sums."""
+    """Return the histogram with given moments [3, class, bin]."""
     safe_weight = np.where(moments[0] > 0, moments[0], 1.0)
     mean = np.where(moments[0] > 0, moments[1] / safe_weight, np.arange(moments.shape[2]) * BIN_WIDTH)
     variance = np.where(moments[0] > 0, np.maximum(moments[2] / safe_weight - mean**2, 0.0), 0.0)
@@ -216,7 +234,7 @@ def _histogram_from_moments(moments: np.ndarray) -> Histogram:
 
 
 def _ball_moments(packing: str, diameter: float) -> np.ndarray | None:
-    """Return the moments [3, bin] of a ball of a packing, as `_class_moments`; None if the packing has no balls."""
+    """Return the moments of a ball [3, bin], as in `_class_moments`, or None if the packing has no balls."""
     if packing in BALL_STACKING_SEQUENCES:
         distance, pair_counts = _packing_distances(packing)
         relative_distance = distance / diameter
@@ -242,7 +260,10 @@ def _ball_moments(packing: str, diameter: float) -> np.ndarray | None:
 
 @lru_cache(maxsize=8)
 def _packing_distances(packing: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distances from an atom of an endless packing, and how many atoms are at each, mean over layers."""
+    """Return the distances from an atom of an infinite packing, and the mean number of atoms at each distance.
+
+    The mean is taken over the layers of the packing.
+    """
     layer_distances, sequences = [], BALL_STACKING_SEQUENCES[packing]
     for sequence in sequences:
         points = lattices.stack(sequence, reach=math.ceil(MAX_CLASS_DISTANCE / lattices.LAYER_SPACING) + len(sequence))
@@ -261,6 +282,6 @@ def _packing_distances(packing: str) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=2)
 def _unit_bond_positions(packing: str) -> np.ndarray:
-    """Return the atoms of a large icosahedron, or of a large decahedron, about its middle, bonds of 1 in the mean."""
+    """Return the atoms of a large icosahedron or decahedron relative to its centre, with a mean bond length of 1."""
     positions = fivefold_positions(packing, math.ceil(MAX_CLASS_SIZE / 2) + 3)
     return positions / structure_type.mean_bond(KDTree(positions[np.linalg.norm(positions, axis=1) < 6]))

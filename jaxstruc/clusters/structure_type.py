@@ -1,4 +1,10 @@
-"""The type of a cluster by its atoms, however it was made and in whatever unit. Lengths inside in mean bonds."""
+"""The structure type of a cluster, determined from the positions of its atoms only.
+
+Bonds are pairs of neighbours. The lengths in this module are in units of the mean bond length of the cluster, so that
+the positions may have any unit. An inner layer of a stack of close-packed layers is hexagonal (h) if the two adjacent
+layers lie at the same lateral position, and cubic (c) otherwise. A five-fold bond is a bond whose two atoms have five
+common neighbours in a ring.
+"""
 
 import math
 from typing import NamedTuple
@@ -7,75 +13,79 @@ import numpy as np
 from scipy.spatial import KDTree
 
 NEIGHBOUR_DISTANCE = 1.25
-"""Bonds, within which atoms are neighbours: beyond the second shell of bcc, short of that of fcc, hcp and sc."""
+"""Largest distance of neighbours. It includes the second shell of bcc and excludes that of fcc, hcp and sc."""
 SECOND_SHELL_DISTANCE = 1.48
-"""Bonds, within which the second shells of fcc, hcp and sc lie, but not the third of bcc."""
+"""Largest distance in the second shell. It includes the second shells of fcc, hcp and sc and excludes the third shell
+of bcc."""
 LAYER_SPACING = math.sqrt(2 / 3)
-"""Bonds between close-packed layers, and between {110} layers of bcc."""
+"""Distance between close-packed layers, and between {110} layers of bcc."""
 HEIGHT_TOLERANCE = 0.2
-"""Bonds, by which a bond's height along an axis may differ from that of one within a layer or between two."""
+"""Largest deviation of the height of a bond along an axis from 0 (within a layer) or from the layer spacing."""
 MIN_PARALLEL_TRIANGLE_COSINE = math.cos(math.radians(14))
-"""Cosine of the angle of triangles that count as parallel."""
+"""Cosine of the largest angle between parallel triangles."""
 MIN_PARALLEL_BOND_COSINE = math.cos(math.radians(25))
-"""Cosine of the angle of five-fold bonds that count as parallel: displaced atoms tilt single bonds."""
+"""Cosine of the largest angle between parallel five-fold bonds. Displaced atoms tilt single bonds, so it is large."""
 FIVEFOLD_AXIS_ANGLE = math.acos(1 / math.sqrt(5))
-"""Angle of two five-fold axes of an icosahedron, 63.4 degrees."""
+"""Angle between two five-fold axes of an icosahedron, 63.4 degrees, in radians."""
 MIN_AXIS_SHARE = 0.45
-"""Least length of five-fold bonds, end to end, of the particle's along them."""
+"""Smallest ratio of the number of five-fold bonds to the extent of the particle along their axis."""
 MIN_ORDERED_BOND_SHARE = 0.85
-"""Share of bonds that lie within layers or between two: 1 in a crystal, less where it has grains, 0.6 at random."""
+"""Smallest share of ordered bonds in a stack. An ordered bond lies within a layer or between adjacent layers. The share
+is 1 in a crystal, lower in a particle of several grains, and 0.6 for random directions."""
 N_SAMPLED_BONDS = 60
-"""Bonds, at least, whose directions, or triangles, show which axes there are."""
+"""Smallest number of bonds from which the axes are determined."""
 MIN_SINGLE_STACK_SHARE = 0.97
-"""Share of such bonds above which all of a particle is one stack, but for a few atoms."""
+"""Smallest share of ordered bonds in a particle that is a single stack except for a few atoms."""
 MIN_TYPE_ATOMS, MIN_TYPE_LAYERS = 30, 4
-"""Atoms, and layers, of a cluster whose type can stand as a truth."""
+"""Smallest number of atoms and of layers of a cluster that shows its structure type."""
 MAX_FCC_HEXAGONAL_SHARE, MIN_HCP_HEXAGONAL_SHARE = 0.1, 0.9
-"""Share of hexagonal layers below which a stack is fcc, and above which it is hcp."""
+"""Share of hexagonal layers below which a stack is fcc, and share above which it is hcp."""
 
 
 class StructureType(NamedTuple):
-    """What the atoms of a cluster show."""
+    """The structure type of a cluster."""
 
     name: str
-    """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron; empty where they show none of these."""
+    """Type: fcc, hcp, faulted, bcc, sc, icosahedron or decahedron. It is empty if the type is unknown."""
     hexagonal_share: float
-    """Share of hexagonal layers among the inner layers, all but the outermost two; nan but for close-packed layers."""
+    """Share of hexagonal layers among the inner layers (all except the outermost two). It is NaN if the cluster is not
+    a stack of close-packed layers."""
     shows_type: bool
-    """Whether the type can stand as a truth: at least 30 atoms, and four layers or a five-fold centre or axis."""
+    """Whether the type may serve as a true value in a test or training: the cluster has at least 30 atoms, and at least
+    four layers or a five-fold centre or axis."""
 
 
 UNKNOWN_TYPE = StructureType("", math.nan, False)
 
 
 class _Bonds(NamedTuple):
-    """A cluster in units of its mean bond, and which of its atoms are neighbours."""
+    """A cluster in units of its mean bond length, and its bonds."""
 
     positions: np.ndarray
-    """[atom, 3]."""
+    """Positions of the atoms [atom, 3]."""
     pairs: np.ndarray
-    """[2, bond] the atoms of each bond."""
+    """First and second atom of each bond [2, bond]."""
     vectors: np.ndarray
-    """[bond, 3] from the first atom to the second."""
+    """Vector from the first atom to the second atom of each bond [bond, 3]."""
     is_neighbour: np.ndarray
-    """[atom, atom] whether two are neighbours."""
+    """Whether two atoms are neighbours [atom, atom]."""
     is_common_neighbour: np.ndarray
-    """[bond, place] whether the first atom's neighbour of that place is one of the second's too."""
+    """Whether a neighbour of the first atom of a bond is also a neighbour of the second atom [bond, neighbour]."""
     neighbours: np.ndarray
-    """[bond, place] the first atom's neighbours."""
+    """Neighbours of the first atom of each bond [bond, neighbour], padded with the first atom itself."""
     second_shell_ratio: float
-    """Pairs of the second shells of fcc and sc, a bond."""
+    """Number of pairs in the second shells of fcc and sc, divided by the number of bonds."""
 
 
 def identify_structure_type(positions: np.ndarray) -> StructureType:
-    """Return the type of a cluster, by the neighbours of its atoms.
+    """Return the structure type of a cluster from the neighbours of its atoms.
 
-    Five-fold bonds, whose atoms have five common neighbours in a ring, make an icosahedron, or a decahedron where all
-    are parallel. The pairs a bond in the second shell tell sc (about 2), close-packed (0.3 to 0.5) and bcc (none)
-    apart, and the turns from layer to layer tell fcc from hcp.
+    A cluster with five-fold bonds is a decahedron if all of them are parallel, otherwise an icosahedron. The number of
+    pairs in the second shell, divided by the number of bonds, distinguishes sc (about 2), close-packed structures (0.3
+    to 0.5) and bcc (0). The stacking sequence distinguishes fcc, hcp and faulted structures.
 
     Args:
-        positions: [atom, 3] in any unit.
+        positions: Positions of the atoms [atom, 3], in any unit.
     """
     if len(positions) < 5 or not np.isfinite(positions).all():
         return UNKNOWN_TYPE
@@ -117,14 +127,24 @@ def identify_structure_type(positions: np.ndarray) -> StructureType:
 
 
 def stacking_sequence(positions: np.ndarray) -> str:
-    """Return the letters, h or c, of the inner layers of a close-packed cluster; empty where there are none."""
+    """Return the stacking sequence of a cluster: a letter h or c for each inner layer.
+
+    It is empty if the cluster is not a stack of close-packed layers.
+
+    Args:
+        positions: Positions of the atoms [atom, 3], in any unit.
+    """
     bonds = _find_bonds(np.asarray(positions, np.float64))
     ordered_share, is_hexagonal = (0.0, np.zeros(0, bool)) if bonds is None else _best_stack(bonds)
     return "".join(np.where(is_hexagonal, "h", "c")) if ordered_share >= MIN_ORDERED_BOND_SHARE else ""
 
 
 def mean_bond(tree: KDTree) -> float:
-    """Return the mean distance of nearest neighbours, in the unit of the positions; 0 where atoms lie in one place."""
+    """Return the mean nearest-neighbour distance, in the unit of the positions. It is 0 if two atoms coincide.
+
+    Args:
+        tree: Tree of the positions of the atoms.
+    """
     nearest_distance = tree.query(tree.data, k=2)[0][:, 1]
     median_distance = float(np.median(nearest_distance))
     if nearest_distance.min() <= 0.1 * median_distance:
@@ -134,7 +154,7 @@ def mean_bond(tree: KDTree) -> float:
 
 
 def _find_bonds(positions: np.ndarray) -> _Bonds | None:
-    """Return the bonds of a cluster, pairs within `NEIGHBOUR_DISTANCE` mean bonds; None if atoms coincide."""
+    """Return the bonds of a cluster, or None if two atoms coincide."""
     tree = KDTree(positions)
     if not (bond_length := mean_bond(tree)):
         return None
@@ -154,7 +174,7 @@ def _find_bonds(positions: np.ndarray) -> _Bonds | None:
 
 
 def _neighbour_table(pairs: np.ndarray, n_atoms: int) -> np.ndarray:
-    """Return the neighbours of each atom [atom, place], padded with the atom itself."""
+    """Return the neighbours of each atom [atom, neighbour], padded with the atom itself."""
     first_atom, second_atom = np.concatenate([pairs, pairs[::-1]], axis=1)
     order = np.argsort(first_atom, kind="stable")
     first_atom, second_atom = first_atom[order], second_atom[order]
@@ -166,10 +186,11 @@ def _neighbour_table(pairs: np.ndarray, n_atoms: int) -> np.ndarray:
 
 
 def _identify_fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
-    """Return what five-fold bonds make, and whether a centre, or an axis, lies inside; None where they make nothing.
+    """Return the five-fold type, and whether its centre or axis lies inside. Return None if there is no such type.
 
-    An axis that runs along less than half of the particle is a chance piece at its surface. A centre is an atom with
-    ten five-fold bonds or more; without one the axes are those of an icosahedron's part.
+    A five-fold axis that extends over less than `MIN_AXIS_SHARE` of the particle occurs at surfaces by chance and does
+    not define a type. A centre is an atom with at least ten five-fold bonds. Without it, the particle may be a part of
+    an icosahedron.
     """
     fivefold_bonds = np.flatnonzero(bonds.is_common_neighbour.sum(axis=1) == 5)
     ring = bonds.neighbours[fivefold_bonds][bonds.is_common_neighbour[fivefold_bonds]].reshape(-1, 5)
@@ -193,7 +214,7 @@ def _identify_fivefold(bonds: _Bonds) -> tuple[str, bool] | None:
 
 
 def _is_simple_cubic(bonds: _Bonds) -> bool:
-    """Return whether most bonds are parallel or perpendicular to each other."""
+    """Return whether most pairs of bonds are parallel or perpendicular."""
     directions = bonds.vectors[:: max(1, len(bonds.vectors) // N_SAMPLED_BONDS)]
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     cosines = abs(directions @ directions.T)
@@ -201,16 +222,15 @@ def _is_simple_cubic(bonds: _Bonds) -> bool:
 
 
 def _layer_count(bonds: _Bonds, spacing: float) -> int:
-    """Return how many layers of a spacing fit into the least extent along the principal axes."""
+    """Return the number of layers with this spacing in the smallest extent along the principal axes."""
     offsets = bonds.positions - bonds.positions.mean(axis=0)
     return round(float(np.ptp(offsets @ np.linalg.eigh(offsets.T @ offsets)[1], axis=0).min()) / spacing) + 1
 
 
 def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
-    """Return the share of bonds in order along the best axis of layers, and which inner layers are hexagonal.
+    """Return the largest share of ordered bonds along an axis of layers, and which inner layers are hexagonal.
 
-    In order is a bond within a layer or from one to the next. Of several axes as good, as in fcc, that of the fewest
-    layers counts.
+    Several axes may have the same share, e.g. the four {111} axes of fcc. The axis with the fewest layers is used then.
     """
     axes = _layer_axes(bonds)
     if not len(axes):
@@ -226,7 +246,10 @@ def _best_stack(bonds: _Bonds) -> tuple[float, np.ndarray]:
 
 
 def _layer_axes(bonds: _Bonds) -> np.ndarray:
-    """Return the directions [axis, 3] that many triangles of neighbours stand on, made exact by the bonds across."""
+    """Return the directions that are perpendicular to many triangles of neighbours [axis, 3].
+
+    Each direction is refined, so that it is perpendicular to the bonds within the layers.
+    """
     sampled_bonds = np.arange(0, len(bonds.vectors), max(1, len(bonds.vectors) // N_SAMPLED_BONDS))
     bond_row, neighbour_column = np.nonzero(bonds.is_common_neighbour[sampled_bonds])
     bond_row = sampled_bonds[bond_row]
@@ -254,10 +277,10 @@ def _layer_axes(bonds: _Bonds) -> np.ndarray:
 def _hexagonal_layers(
     bonds: _Bonds, axis: np.ndarray, heights: np.ndarray, is_between_layers: np.ndarray
 ) -> np.ndarray:
-    """Return for each inner layer along an axis whether it is hexagonal: whether the layers beside it are alike.
+    """Return whether each inner layer along an axis is hexagonal.
 
-    Bonds from a layer up to the next point three ways, so that exp(3iφ) of their azimuths φ is one number, and -1 times
-    it where the next but one goes back instead of on.
+    The bonds from a layer to the next one have three azimuths φ with the same exp(3iφ). At a cubic layer, this number
+    is the same above and below the layer. At a hexagonal layer, its sign changes.
     """
     if not is_between_layers.any():
         return np.zeros(0, bool)

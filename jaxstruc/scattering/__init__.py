@@ -1,1 +1,1 @@
-"""From pairs of atoms to curves: the Debye equation, G(r), and clusters as fits need them."""
+"""Scattering of clusters: the Debye equation, G(r), form factors, and tables that make fits fast."""

@@ -1,13 +1,17 @@
-r"""Templates: a cluster of one element as what a fit evaluates, tabulated once.
+r"""Tables of a cluster of one element, from which a fit evaluates F(Q) quickly.
 
-A fit stretches all distances by s and changes their widths, $\sigma^2 = 2U b(d)$. With the exponential interpolated
-between a few distances $d_j$, the shells, $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$, the Debye sum separates:
+A fit multiplies all distances d by a stretch s and changes their variances $\sigma^2 = 2U b(d)$, where U is Uiso and
+b(d) is the factor of `debye.variance_factor`. The Debye-Waller factor is interpolated between a few distances $d_j$,
+which are called shells here: $e^{-UQ^2 b(d)} = \sum_j L_j(d) e^{-UQ^2 b(d_j)}$. The Debye sum then separates:
 
-$$F(Q) = \frac{1}{Ns} \sum_j e^{-UQ^2 b(s d_j)} H_j(Qs), \qquad H_j(x) = \sum_d \frac{w_d}{d} L_j(d) \sin(xd)$$
+$$F(Q) = \frac{1}{s} \sum_j e^{-UQ^2 b(s d_j)} H_j(Qs), \qquad
+H_j(x) = \frac{1}{N} \sum_d \frac{w_d}{d} L_j(d) \sin(xd)$$
 
-The H_j do not depend on what is fitted. They are tabulated over even x, from a histogram of the distances by one matrix
-product for all clusters; a curve is then a few thousand operations, however many atoms. The shells and L_j are an
-empirical interpolation (M. Barrault et al., C. R. Acad. Sci. Paris 339, 667 (2004), doi 10.1016/j.crma.2004.08.006).
+N is the number of atoms, and $w_d$ is the number of ordered pairs at the distance d. The functions $H_j$ do not depend
+on the fitted parameters. They are tabulated on an even grid of x = Qs, from a histogram of the distances and with one
+matrix product. A curve then takes a few thousand operations, whatever the number of atoms is. The shells and the
+$L_j$ are an empirical interpolation (M. Barrault et al., C. R. Acad. Sci. Paris 339, 667 (2004),
+doi 10.1016/j.crma.2004.08.006).
 """
 
 from dataclasses import dataclass
@@ -28,62 +32,67 @@ from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 N_SHELLS = 8
 MIN_SHELL_DISTANCE = 0.95
-"""Distances shorter than this many bonds have the width of that one."""
+"""Smallest distance of the interpolation, in units of the bond length. Shorter distances get the variance of this
+one."""
 MAX_SHELL_DISTANCE = 20.0
-"""In bonds; distances beyond have the width of that one."""
+"""Largest distance of the interpolation, in units of the bond length. Longer distances get the variance of this one."""
 MAX_DAMPING_EXPONENT = PARAMETERS["uiso"].maximum * 30.0**2
-"""Largest U Q² that the interpolation is made for."""
+"""Largest U Q² of the interpolation, dimensionless."""
 MAX_RELATIVE_DELTA = PARAMETERS["delta2"].maximum
-"""Largest delta1 and delta2, in bonds and squared bonds."""
+"""Largest delta1 of the interpolation, in units of the bond length, and largest delta2, in units of its square."""
 MAX_RELATIVE_QBROAD = PARAMETERS["qbroad"].maximum
-"""Largest qbroad times bond."""
+"""Largest product of qbroad and the bond length in the interpolation, dimensionless."""
 NODE_ACCURACY = 1e-4
 MIN_DISTANCE = 0.5
-"""Å. Shorter distances count as of that one in 1/d: a decoded structure may have atoms at one place."""
+"""Smallest distance in the factor 1/d, in Å. A decoded structure may have two atoms at one place."""
 HISTOGRAM_BIN_WIDTH = 0.05
-"""Å, of a histogram made of a distance matrix."""
+"""Bin width of the histogram that is made from a distance matrix, in Å."""
 
 
 @dataclass(frozen=True)
 class TableRange:
-    """What a table covers; clusters and files with one span share a compilation."""
+    """The range that a table covers. Clusters and files with equal ranges share a compilation."""
 
     max_distance: float
-    """Å. Longer distances are left out."""
+    """Longest distance in Å. Longer distances are left out."""
     qmax: float
-    """1/Å. Largest Q times stretch."""
+    """Largest product of Q and stretch, in 1/Å."""
 
     @property
     def distance_nodes(self) -> SpreadingNodes:
-        """Nodes that stand for the distances."""
+        """Nodes that represent the distances d."""
         return SpreadingNodes(self.max_distance, self.qmax, NODE_ACCURACY)
 
     @property
     def q_nodes(self) -> SpreadingNodes:
-        """Nodes over x = Q s between which H is interpolated: the same, the other way about."""
+        """Nodes of x = Q s, between which H is interpolated. Distance and Q have exchanged their roles here."""
         return SpreadingNodes(self.qmax, self.max_distance, NODE_ACCURACY)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["shell_functions", "bond"], meta_fields=["span"])
 @dataclass(frozen=True)
 class ClusterTable:
-    """A cluster, as a fit needs it. What is static travels with the arrays that mean nothing without it."""
+    """The table of a cluster, from which a fit computes F(Q).
+
+    The static range belongs to the table because the arrays mean nothing without it.
+    """
 
     shell_functions: Float[Array, "*batch node shell"]
-    """H_j at the span's nodes, divided by the number of atoms."""
+    """Functions H_j at the nodes `span.q_nodes`, in 1/Å."""
     bond: Float[Array, "*batch"]
-    """Å. Nearest-neighbour distance."""
+    """Nearest-neighbour distance in Å."""
     span: TableRange
-    """What the tables cover."""
+    """Range of distances and of Q that the table covers."""
 
 
 def tabulate_cluster(histogram: Histogram, bond: Float[Array, ""] | float, *, span: TableRange) -> ClusterTable:
-    """Return the tables of one cluster.
+    """Return the table of one cluster.
 
     Args:
-        histogram: of its distances, in Å. Two distances stand for each bin, which keeps its mean and variance.
-        bond: nearest-neighbour distance, in Å.
-        span: what the tables cover.
+        histogram: Pair distances of the cluster, in Å. Two distances represent each bin, so that the mean and the
+            variance of the bin are kept.
+        bond: Nearest-neighbour distance in Å.
+        span: Range of distances and of Q that the table covers.
     """
     has_width = histogram.variance > 0
     width = jnp.where(has_width, jnp.sqrt(jnp.where(has_width, histogram.variance, 1.0)), 0.0)
@@ -105,13 +114,15 @@ def tabulate_distances(
     *,
     span: TableRange,
 ) -> ClusterTable:
-    """Return the tables of a cluster given by its distance matrix, traced; all NaN where a distance is.
+    """Return the table of a cluster from its distance matrix.
+
+    The function may be used inside `jit`. If a distance between two atoms is NaN, all functions H_j are NaN.
 
     Args:
-        distances: in Å.
-        presence: 1 for atoms, 0 for padding.
-        bond: nearest-neighbour distance, in Å.
-        span: what the tables cover.
+        distances: Distances between the atoms, in Å.
+        presence: Mask of the atoms: 1 for an atom, 0 for padding.
+        bond: Nearest-neighbour distance in Å.
+        span: Range of distances and of Q that the table covers.
     """
     pairs = debye.pairs_from_distances(distances, presence)
     n_atoms = jnp.maximum(jnp.sum(presence), 1)
@@ -129,9 +140,9 @@ def reduced_structure_function(
     """Return F(Q) of one cluster, in 1/Å.
 
     Args:
-        cluster_table: its tables.
-        instrument: stretch, Uiso, delta1, delta2 and qbroad; the rest does not enter F.
-        q: in 1/Å; times the stretch at most the span's.
+        cluster_table: Table of the cluster.
+        instrument: Values of stretch, Uiso, delta1, delta2 and qbroad. The other fields do not enter F.
+        q: Grid of Q in 1/Å. The product of Q and stretch must not exceed `span.qmax`.
     """
     stretch = jnp.asarray(1.0 if instrument.stretch is None else instrument.stretch, q.dtype)
     distance = jnp.asarray(_shell_interpolation()[0], q.dtype) * cluster_table.bond * stretch
@@ -142,13 +153,13 @@ def reduced_structure_function(
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _damped_sum(span: TableRange, shell_functions, stretch, half_variance, q):
-    r"""Return $\sum_j e^{-Q^2 u_j} H_j(Qs) / s$."""
+    r"""Return $\sum_j e^{-Q^2 u_j} H_j(Qs) / s$, where $u_j = U b(s d_j)$ is half of the variance of shell j."""
     return _damped_terms(span, shell_functions, stretch, half_variance, q)[0]
 
 
 @partial(_damped_sum.defjvp, symbolic_zeros=True)
 def _damped_sum_jvp(span, primals, tangents):
-    """Interpolate once for all derivatives: one by a width is a product with 8 columns."""
+    """Compute all derivatives from one interpolation: the derivative by the variances is a product with 8 columns."""
     shell_functions, stretch, half_variance, q = primals
     result, terms, slope = _damped_terms(span, shell_functions, stretch, half_variance, q)
     shell_functions_tangent, stretch_tangent, half_variance_tangent, q_tangent = tangents
@@ -165,7 +176,7 @@ def _damped_sum_jvp(span, primals, tangents):
 
 
 def _damped_terms(span: TableRange, shell_functions, stretch, half_variance, q):
-    """Return the sum, its terms [q, shell], and the sum's derivative by Qs at fixed damping."""
+    """Return the sum over the shells, its terms [q, shell], and its derivative by Qs at constant damping."""
     value, slope = fast_debye.interpolate(shell_functions, q * stretch, span.q_nodes)
     damping = jnp.exp(-half_variance * q[:, None] ** 2) / stretch
     terms = damping * value
@@ -173,7 +184,7 @@ def _damped_terms(span: TableRange, shell_functions, stretch, half_variance, q):
 
 
 def _shell_weights(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"]:
-    """Return L_j at distances in bonds: linear between the points of a fine table."""
+    """Return L_j at distances in units of the bond length, by linear interpolation in a fine table."""
     _, table = _shell_interpolation()
     position = (1 - MIN_SHELL_DISTANCE / jnp.maximum(distance, MIN_SHELL_DISTANCE)) * (
         (len(table) - 1) / (1 - MIN_SHELL_DISTANCE / MAX_SHELL_DISTANCE)
@@ -186,9 +197,10 @@ def _shell_weights(distance: Float[Array, " pair"]) -> Float[Array, "pair shell"
 
 @lru_cache
 def _shell_interpolation() -> tuple[Float[np.ndarray, " shell"], Float[np.ndarray, "point shell"]]:
-    """Return the shells' distances, in bonds, and L_j at points even in 1/distance.
+    """Return the distances of the shells, in units of the bond length, and L_j at points that are even in 1/distance.
 
-    The shells are the pivots of the leading singular vectors of many damping curves, drawn at random with a fixed seed.
+    The shells are the pivots of the leading singular vectors of many damping curves. The parameters of these curves
+    are drawn at random with a fixed seed.
     """
     rng = np.random.default_rng(0)
     distance = MIN_SHELL_DISTANCE / np.linspace(1, MIN_SHELL_DISTANCE / MAX_SHELL_DISTANCE, 1200)

@@ -1,12 +1,16 @@
-r"""The Debye equation: pair distances to I(Q), S(Q) and F(Q).
+r"""The Debye equation: I(Q), S(Q) and F(Q) from the distances between atoms.
 
-Everything starts from distances, so that a decoder's distance matrix gives a PDF with no coordinates in between.
+$$I(Q) = \sum_i f_i^2 + \sum_{i \ne j} f_i f_j\, e^{-\sigma_{ij}^2 Q^2/2} \frac{\sin(Q r_{ij})}{Q r_{ij}}$$
 
-$I(Q) = \sum_i f_i^2 + \sum_{i \ne j} f_i f_j\, e^{-\sigma_{ij}^2 Q^2/2} \sin(Q r_{ij}) / (Q r_{ij})$, P. Debye,
-Ann. Phys. 351, 809 (1915), doi 10.1002/andp.19153510606. The Debye-Waller factor acts on pair terms only. Conventions
-are those of diffpy.srreal (P. Juhas et al., Acta Cryst. A71, 562 (2015), doi 10.1107/S2053273315014473).
+Here $f_i$ is the form factor of atom i, $r_{ij}$ the distance between atoms i and j, and $\sigma_{ij}^2$ the variance
+of this distance (P. Debye, Ann. Phys. 351, 809 (1915), doi 10.1002/andp.19153510606). The Debye-Waller factor acts on
+the pair terms only. The conventions are those of diffpy.srreal (P. Juhas et al., Acta Cryst. A71, 562 (2015),
+doi 10.1107/S2053273315014473).
 
-Lengths in Å, Q in 1/Å, f in electrons (or fm), I in their square, F in 1/Å.
+All functions take distances, so that the distance matrix of a decoder gives a PDF without coordinates. A "kind" of
+atoms is an element or an ion. A "channel" is an unordered pair of kinds.
+
+Lengths are in Å, Q is in 1/Å, f in electrons (neutrons: fm), I in the square of the unit of f, and F in 1/Å.
 """
 
 from typing import NamedTuple
@@ -21,27 +25,28 @@ from jaxstruc.scattering import fast_debye
 from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 MAX_TERMS_PER_CHUNK = 4_000_000
-"""Most pair-and-Q terms evaluated at once: bounds the memory of the exact sum."""
+"""Largest number of terms (pairs times Q points) that are evaluated at once. It bounds the memory of the exact sum."""
 MIN_WIDTH_DISTANCE = 1e-3
-"""Å. Shorter distances have the width of this one: nothing is divided by zero."""
+"""Smallest distance in the variance of a pair, in Å. It prevents a division by zero."""
 
 
 class Instrument(NamedTuple):
-    """Vibrations and instrument, all differentiable. Defaults leave the curve untouched.
+    """Parameters of the vibrations and of the instrument. All are differentiable.
 
-    None, which stays constant under `jit`, means that there is no such effect, and costs less than its neutral value.
+    The defaults leave the curve unchanged. None means that the effect is absent. It stays constant under `jit` and
+    costs less time than the neutral value of the parameter.
     """
 
     uiso: Float[Array, "..."] | float = 0.0
-    """Isotropic displacement, in Å²: one for all atoms, or one a kind."""
+    """Isotropic displacement parameter in Å²: a number for all atoms, or an array [kind]."""
     delta1: Float[Array, ""] | float | None = None
-    """Correlated motion that falls with r, in Å."""
+    """Coefficient of the correlated motion that falls with 1/r, in Å."""
     delta2: Float[Array, ""] | float | None = None
-    """Correlated motion that falls with r², in Å²."""
+    """Coefficient of the correlated motion that falls with 1/r², in Å²."""
     qdamp: Float[Array, ""] | float = 0.0
-    """Damping of G(r) by the resolution, in 1/Å."""
+    """Damping of G(r) by the Q resolution, in 1/Å."""
     qbroad: Float[Array, ""] | float | None = None
-    """Broadening of peaks by the resolution, in 1/Å."""
+    """Broadening of the peaks by the Q resolution, in 1/Å."""
     scale: Float[Array, ""] | float = 1.0
     """Factor on G(r)."""
     stretch: Float[Array, ""] | float | None = None
@@ -49,26 +54,32 @@ class Instrument(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Unordered pairs of atoms. `weight` counts ordered pairs: 2 for an ordinary pair, 0 for padding."""
+    """Unordered pairs of atoms."""
 
     distance: Float[Array, " pair"]
+    """Distance of each pair, in Å."""
     weight: Float[Array, " pair"]
+    """Number of ordered pairs: 2 for a pair of two atoms, 0 for padding."""
     first_kind: Int[Array | np.ndarray, " pair"]
-    """Kind of the one atom: its row in the amplitudes, its place in Uiso."""
+    """Kind of the first atom: its row in the amplitudes and in Uiso."""
     second_kind: Int[Array | np.ndarray, " pair"]
-    """Kind of the other atom."""
+    """Kind of the second atom."""
 
 
 class SpreadPairs(NamedTuple):
-    """Pairs spread over even nodes, see `fast_debye`. Any sum over pairs below may take these in their stead.
+    """Pairs spread over even nodes (see `fast_debye`). Every sum over pairs in this module accepts them.
 
-    One channel for each two kinds of atoms. Made for distances before the stretch, which may be up to 1.1.
+    The distances are those before the stretch. The stretch may be at most 1.1 (`pair_distribution.MAX_STRETCH`).
     """
 
     distance: Float[Array | np.ndarray, " node"]
+    """Distance of each node, in Å."""
     weight: Float[Array, "channel node"]
+    """Sum of the weights of the pairs that each node represents."""
     first_kind: Int[np.ndarray, " channel"]
+    """First kind of each channel."""
     second_kind: Int[np.ndarray, " channel"]
+    """Second kind of each channel."""
 
 
 PairDistances = Pairs | SpreadPairs
@@ -79,9 +90,12 @@ def pairs_from_distances(
     presence: Float[Array | np.ndarray, " atom"] | Bool[Array | np.ndarray, " atom"],
     atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
-    """Return the pairs i < j of a distance matrix, weighted by both atoms' presence (a mask, or probabilities).
+    """Return the pairs i < j of a distance matrix.
 
-    `atom_kinds`: of each atom, its row in the amplitudes and in Uiso; all are of the first where none are given.
+    Args:
+        distances: Distances between the atoms, in Å.
+        presence: Mask of the atoms, or their probabilities. A pair has the product of both as a factor on its weight.
+        atom_kinds: Kind of each atom: its row in the amplitudes and in Uiso. By default all atoms have kind 0.
     """
     first_atoms, second_atoms = np.triu_indices(distances.shape[0], 1)
     return _weighted_pairs(distances[first_atoms, second_atoms], presence, atom_kinds, first_atoms, second_atoms)
@@ -92,7 +106,7 @@ def pairs_from_positions(
     presence: Float[Array | np.ndarray, " atom"] | Bool[Array | np.ndarray, " atom"],
     atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
 ) -> Pairs:
-    """Return the pairs i < j of positions in Å. Arguments as in `pairs`."""
+    """Return the pairs i < j of atoms at positions in Å. The other arguments are those of `pairs_from_distances`."""
     first_atoms, second_atoms = np.triu_indices(positions.shape[0], 1)
     distance = safe_sqrt(jnp.sum((positions[first_atoms] - positions[second_atoms]) ** 2, axis=-1))
     return _weighted_pairs(distance, presence, atom_kinds, first_atoms, second_atoms)
@@ -106,7 +120,7 @@ def composition(
 
 
 def spread_pairs(pairs: Pairs, nodes: SpreadingNodes, *, n_kinds: int = 1) -> SpreadPairs:
-    """Return pairs spread over nodes; `n_kinds` is the number of kinds."""
+    """Return the pairs spread over the nodes. `n_kinds` is the number of kinds of atoms."""
     channel_table, first_kind, second_kind = kind_channels(n_kinds)
     channel = 0 if n_kinds == 1 else jnp.asarray(channel_table)[pairs.first_kind, pairs.second_kind]
     weight = fast_debye.spread_distances(pairs.distance, pairs.weight, channel, nodes, n_channels=len(first_kind))
@@ -121,7 +135,15 @@ def spread_positions(
     *,
     n_kinds: int,
 ) -> SpreadPairs:
-    """Return all pairs of the atoms spread over nodes, with no list of pairs in memory; `n_kinds` is that of kinds."""
+    """Return all pairs of the atoms spread over the nodes, without a list of pairs in memory.
+
+    Args:
+        positions: Positions of the atoms, in Å.
+        mask: True for atoms, False for padding.
+        atom_kinds: Kind of each atom.
+        nodes: Nodes that represent the distances.
+        n_kinds: Number of kinds of atoms.
+    """
     channel_table, first_kind, second_kind = kind_channels(n_kinds)
     weight = fast_debye.spread_positions(positions, mask, jnp.asarray(atom_kinds), channel_table, nodes)
     return SpreadPairs(nodes.distances, weight, first_kind, second_kind)
@@ -130,7 +152,7 @@ def spread_positions(
 def kind_channels(
     n_kinds: int,
 ) -> tuple[Int[np.ndarray, "kind kind"], Int[np.ndarray, " channel"], Int[np.ndarray, " channel"]]:
-    """Return the channel of each two kinds, and the two kinds of each channel."""
+    """Return the channel of each pair of kinds, the first kind of each channel, and its second kind."""
     first_kind, second_kind = np.triu_indices(n_kinds)
     channel_table = np.zeros((n_kinds, n_kinds), np.int32)
     channel_table[first_kind, second_kind] = channel_table[second_kind, first_kind] = np.arange(len(first_kind))
@@ -138,7 +160,7 @@ def kind_channels(
 
 
 def stretch_pairs(pairs: PairDistances, stretch: Float[Array, ""] | float | None):
-    """Return the pairs with their distances times `stretch`."""
+    """Return the pairs with their distances multiplied by `stretch`."""
     if stretch is None:
         return pairs
     return pairs._replace(distance=pairs.distance * stretch)  # type: ignore[arg-type]
@@ -147,10 +169,16 @@ def stretch_pairs(pairs: PairDistances, stretch: Float[Array, ""] | float | None
 def pair_variance(
     pairs: PairDistances, instrument: Instrument, *, min_variance_factor: float = 0.0
 ) -> Float[Array, "..."]:
-    r"""Return the variance of each pair distance, or of all where it is the same, in Å²; of each channel and node.
+    r"""Return the variances $\sigma_{ij}^2 = (U_i + U_j) b(r_{ij})$ of the pair distances, in Å².
 
-    $\sigma_{ij}^2 = (U_i + U_j) b(r)$, with the bracket at the pair's own distance, kept at or above
-    `min_variance_factor` (0 as diffpy.srreal does; above 0 where a wrong short distance must keep a gradient).
+    The shape is [pair] for `Pairs` and [channel, node] or [node] for `SpreadPairs`. The result is a scalar if all
+    pairs have the same variance.
+
+    Args:
+        pairs: Pairs whose distances include the stretch.
+        instrument: Values of Uiso, delta1, delta2 and qbroad.
+        min_variance_factor: Smallest value of b(r). It is 0 in diffpy.srreal. A value above 0 keeps a gradient if a
+            predicted structure has a wrong short distance.
     """
     uiso = jnp.asarray(instrument.uiso, pairs.weight.dtype)
     summed_uiso = 2 * uiso if uiso.ndim == 0 else uiso[pairs.first_kind] + uiso[pairs.second_kind]
@@ -161,10 +189,10 @@ def pair_variance(
 
 
 def variance_factor(instrument: Instrument, r: Float[Array, "*pair"]) -> Float[Array, "*#pair"]:
-    r"""Return by how much correlated motion and the instrument change the variance of a distance r in Å.
+    r"""Return the factor b(r) by which correlated motion and the instrument change the variance of a distance r in Å.
 
-    $b = 1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2$; I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003),
-    doi 10.1103/PhysRevB.67.104301. A scalar 1 where none of them is given.
+    $b = 1 - \delta_1/r - \delta_2/r^2 + q_\mathrm{broad}^2 r^2$ (I.-K. Jeong et al., Phys. Rev. B 67, 104301 (2003),
+    doi 10.1103/PhysRevB.67.104301). The result is the scalar 1 if delta1, delta2 and qbroad are None.
     """
     factor = jnp.ones((), r.dtype)
     if instrument.delta1 is not None:
@@ -182,7 +210,10 @@ def partial_sums(
     amplitudes: Float[Array, "kind q"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
-    r"""Return the part of each two kinds of atoms in `debye_sum`, in the order of `kind_channels`."""
+    r"""Return the contribution of each channel to `debye_sum`, in the order of `kind_channels`.
+
+    The arguments and the unit are those of `debye_sum`.
+    """
     n_kinds = amplitudes.shape[0]
     channel_table, first_kind, second_kind = kind_channels(n_kinds)
     if isinstance(pairs, Pairs):
@@ -195,7 +226,7 @@ def partial_sums(
         return masked_sum(channel_masks.astype(pairs.weight.dtype))
     sinc_matrix = _sinc_matrix(q, pairs.distance, pairs.weight.dtype)
     damping = jnp.exp(-0.5 * variance[..., None] * jnp.asarray(q, pairs.weight.dtype) ** 2)
-    if variance.ndim == 0:  # all pairs alike: the waves stay constants
+    if variance.ndim == 0:  # all pairs have one variance, so the sine matrix stays a constant
         sums = jnp.matmul(pairs.weight, sinc_matrix, precision="highest") * damping
     else:
         subscripts = "cn,nq->cq" if variance.ndim == 1 else "cn,cnq->cq"
@@ -209,15 +240,17 @@ def debye_sum(
     amplitudes: Float[Array, "kind q"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, " q"]:
-    r"""Return $\sum_{i \ne j} f_i f_j e^{-\sigma_{ij}^2 Q^2/2} \sin(Q r_{ij})/(Q r_{ij})$.
+    r"""Return $\sum_{i \ne j} f_i f_j e^{-\sigma_{ij}^2 Q^2/2} \sin(Q r_{ij})/(Q r_{ij})$ in the unit of f squared.
 
-    Exact for `Pairs`, pair by pair; to the nodes' accuracy for `SpreadPairs`.
+    The sum is exact for `Pairs`. For `SpreadPairs` it has the accuracy of the nodes.
 
     Args:
-        pairs: the pairs, or what stands for them.
-        variance: of each, from `pair_variance`, in Å².
-        amplitudes: form factors of each kind at each Q; one row of ones for a single element in units of f.
-        q: in 1/Å. A NumPy array gives the waves of `SpreadPairs` in double precision, before they are rounded.
+        pairs: Pairs of atoms, either listed or spread over nodes.
+        variance: Variances of the distances in Å², from `pair_variance`.
+        amplitudes: Form factors of each kind at each Q. A single row of ones gives the sum of a single element in
+            units of f².
+        q: Grid of Q in 1/Å. If it is a NumPy array, the sines of `SpreadPairs` are computed in double precision
+            before they are rounded.
     """
     if isinstance(pairs, SpreadPairs):
         return jnp.sum(partial_sums(pairs, variance, amplitudes, q), axis=0)
@@ -241,14 +274,14 @@ def intensity(
     composition: Float[Array | np.ndarray, " kind"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, " q"]:
-    """Return I(Q) of the whole cluster, in the amplitudes' unit squared.
+    """Return I(Q) of the whole cluster, in the square of the unit of the amplitudes.
 
     Args:
-        pairs: the pairs, or what stands for them.
-        instrument: vibrations and instrument.
-        amplitudes: of each kind at each Q.
-        composition: number of atoms of each kind.
-        q: in 1/Å.
+        pairs: Pairs of atoms, either listed or spread over nodes.
+        instrument: Parameters of the vibrations and of the instrument.
+        amplitudes: Form factors of each kind at each Q.
+        composition: Number of atoms of each kind.
+        q: Grid of Q in 1/Å.
     """
     self_scattering = jnp.sum(composition[:, None] * amplitudes**2, axis=0)
     return self_scattering + _damped_sum(pairs, instrument, amplitudes, q, 0.0)
@@ -263,9 +296,10 @@ def structure_function(
     *,
     min_variance_factor: float = 0.0,
 ) -> Float[Array, " q"]:
-    r"""Return $S(Q) = 1 + \sum_{i \ne j} \ldots / (N \langle f \rangle^2)$ (Faber-Ziman), dimensionless.
+    r"""Return the structure function $S(Q) = 1 + \sum_{i \ne j} \ldots / (N \langle f \rangle^2)$, dimensionless.
 
-    Arguments as in `intensity`; `min_variance_factor` as in `pair_variance`.
+    This is the definition of Faber and Ziman. The sum is `debye_sum`. The arguments are those of `intensity`, and
+    `min_variance_factor` is that of `pair_variance`.
     """
     return 1 + _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor) / faber_ziman_norm(
         amplitudes, composition
@@ -281,7 +315,10 @@ def reduced_structure_function(
     *,
     min_variance_factor: float = 0.0,
 ) -> Float[Array, " q"]:
-    """Return F(Q) = Q [S(Q) - 1], in 1/Å. Arguments as in `structure_function`."""
+    """Return the reduced structure function F(Q) = Q [S(Q) - 1], in 1/Å.
+
+    The arguments are those of `structure_function`.
+    """
     sums = _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor)
     return jnp.asarray(q, sums.dtype) * sums / faber_ziman_norm(amplitudes, composition)
 
@@ -293,7 +330,10 @@ def partials(
     composition: Float[Array | np.ndarray, " kind"],
     q: Float[Array | np.ndarray, " q"],
 ) -> Float[Array, "channel q"]:
-    """Return the part of each two kinds in F(Q), in 1/Å and in the order of `kind_channels`; they sum to F(Q)."""
+    """Return the contribution of each channel to F(Q), in 1/Å and in the order of `kind_channels`.
+
+    Their sum is F(Q). The arguments are those of `intensity`.
+    """
     stretched_pairs = stretch_pairs(pairs, instrument.stretch)
     sums = partial_sums(stretched_pairs, pair_variance(stretched_pairs, instrument), amplitudes, q)
     return jnp.asarray(q, sums.dtype) * sums / faber_ziman_norm(amplitudes, composition)
@@ -311,7 +351,7 @@ def _weighted_pairs(distance, presence, atom_kinds, first_atoms, second_atoms) -
 
 
 def _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor):
-    """Return the pair sum of the stretched pairs with their widths."""
+    """Return `debye_sum` of the stretched pairs with their variances."""
     stretched_pairs = stretch_pairs(pairs, instrument.stretch)
     return debye_sum(
         stretched_pairs,
@@ -322,7 +362,7 @@ def _damped_sum(pairs, instrument, amplitudes, q, min_variance_factor):
 
 
 def faber_ziman_norm(amplitudes, composition):
-    r"""Return $N \langle f \rangle^2$ at each Q, 1 where there is no atom."""
+    r"""Return $N \langle f \rangle^2$ at each Q, in the unit of f squared. Without atoms the result is 1."""
     n_atoms = jnp.sum(composition)
     safe_n_atoms = jnp.where(n_atoms > 0, n_atoms, 1.0)
     summed_amplitude = jnp.sum(composition[:, None] * amplitudes, axis=0)
@@ -330,19 +370,23 @@ def faber_ziman_norm(amplitudes, composition):
 
 
 def _sinc_matrix(q, distance, dtype):
-    """Return sin(Qr)/(Qr) for each node and Q."""
+    """Return sin(Qr)/(Qr) at each node r and at each Q."""
     return jnp.asarray(apply_to_products(lambda x: np.sinc(x / np.pi), _sinc, distance, q), dtype)
 
 
 def apply_to_products(host_function, traced_function, rows, columns):
-    """Return a function of all products; of constants in double precision, so that a large phase keeps its digits."""
+    """Return the values [row, column] of a function of all products of a row and a column.
+
+    If both are constants (NumPy arrays), the function is evaluated in double precision, because a large phase would
+    lose its digits in single precision.
+    """
     if isinstance(rows, np.ndarray) and isinstance(columns, np.ndarray):
         return host_function(rows[:, None].astype(float) * columns)
     return traced_function(jnp.asarray(rows)[:, None] * columns)
 
 
 def _sinc(x):
-    """Return sin(x)/x, 1 at 0, with a gradient that is 0 there."""
+    """Return sin(x)/x. At x = 0 the value is 1 and the gradient is 0."""
     is_nonzero = jnp.abs(x) > 1e-4
     safe_x = jnp.where(is_nonzero, x, 1.0)
     return jnp.where(is_nonzero, jnp.sin(safe_x) / safe_x, 1 - x**2 / 6)

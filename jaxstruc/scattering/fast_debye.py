@@ -1,11 +1,18 @@
-r"""Distances spread over even nodes: a few thousand nodes stand for millions of pairs.
+r"""Pair distances spread over even nodes: a few thousand nodes represent millions of pairs.
 
-A curve that is a sum over pairs of a function of the distance, band-limited in Q, may be interpolated between even
-nodes: $g(d) \approx \sum_j c_j(d)\, g(x_j)$ over the few nodes around d. Then $\sum_p w_p\, g(d_p) = \sum_n W_n g(x_n)$
-with $W_n = \sum_p w_p c_n(d_p)$, which costs an addition for each pair and node of its window, and no sine. The c_j are
-the coefficients with the least error for all waves up to qmax, as in J. A. Fessler, B. P. Sutton, IEEE Trans.
-Signal Process. 51, 560 (2003), doi 10.1109/TSP.2002.807005; here they are polynomials of the place within a cell, so
-each pair adds only its powers to its cell, and one small product makes weights of them.
+A scattering curve is a sum over pairs p of $w_p\, g(d_p)$, where $w_p$ is the weight of a pair and g(d) is a sine of
+Qd with Q up to qmax. Such a band-limited function may be interpolated between nodes $x_n$ at even distances:
+$g(d) \approx \sum_n c_n(d)\, g(x_n)$. Only the few nodes around d, which are called its window, have $c_n(d) \ne 0$.
+Then
+
+$$\sum_p w_p\, g(d_p) \approx \sum_n W_n g(x_n), \qquad W_n = \sum_p w_p c_n(d_p)$$
+
+The weights $W_n$ cost one addition for each pair and node of its window, and no sine.
+
+The $c_n$ are the coefficients with the smallest error for all sines up to qmax, as in J. A. Fessler, B. P. Sutton,
+IEEE Trans. Signal Process. 51, 560 (2003), doi 10.1109/TSP.2002.807005. Here they are polynomials of t, the position
+between two neighbouring nodes (a cell), from -1 to 1. Each pair therefore adds only the powers of its t to its cell.
+The sums of these powers are called moments. One small matrix product turns the moments into the weights.
 """
 
 import functools
@@ -18,32 +25,35 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 WINDOW_WIDTHS = ((1e-7, 8), (1e-10, 12), (0.0, 16))
-"""Nodes in a window, by the least error asked for: more nodes a pair, or more nodes an Å; these measure best."""
+"""Pairs of the smallest accuracy and the number of nodes in a window for it.
+
+A wider window costs more time for each pair but needs fewer nodes. These numbers gave the shortest times.
+"""
 MAX_BLOCK_ATOMS = 128
-"""Most atoms in a block of `spread_positions`: its pairs stay in the processor's cache."""
+"""Largest number of atoms in a block of `spread_positions`. The pairs of two blocks fit into the processor's cache."""
 PADDING_DISTANCE = 1e5
-"""Å. Padding is put so far from all atoms and from each other."""
+"""Distance in Å at which padding is placed from all atoms and from other padding."""
 
 
 @dataclass(frozen=True)
 class SpreadingNodes:
-    """Even distances that stand for all others up to `max_distance`."""
+    """Nodes at even distances, which represent all distances up to `max_distance`."""
 
     max_distance: float
-    """Longest pair distance that may come, in Å. A longer one turns the result into NaN."""
+    """Longest pair distance in Å. A longer distance turns the result into NaN."""
     qmax: float
-    """Largest Q at which the sum will be taken, in 1/Å."""
+    """Largest Q at which the sum is evaluated, in 1/Å."""
     accuracy: float = 1e-6
-    """Largest error of a pair's wave, relative to its amplitude."""
+    """Largest error of the sine of a pair, relative to its amplitude."""
 
     @property
     def window_width(self) -> int:
-        """Nodes in a window."""
+        """Number of nodes in a window."""
         return next(n_nodes for min_accuracy, n_nodes in WINDOW_WIDTHS if self.accuracy >= min_accuracy)
 
     @property
     def spacing(self) -> float:
-        """Between nodes, in Å. Of twelve binary digits, so that in single precision cells begin where they should."""
+        """Spacing of the nodes in Å. It has twelve binary digits, so that the cells are exact in single precision."""
         mantissa, exponent = math.frexp(_window_kernel(self.window_width, self.accuracy)[0] / self.qmax)
         return math.ldexp(math.floor(mantissa * 4096), exponent - 12)
 
@@ -54,7 +64,7 @@ class SpreadingNodes:
 
     @property
     def distances(self) -> Float[np.ndarray, " node"]:
-        """The nodes, in Å. The first few are below 0, where each curve continues as an even function."""
+        """Distances of the nodes in Å. The first few are negative. There, each curve continues as an even function."""
         return self.spacing * (np.arange(self.n_cells + self.window_width - 1) - (self.window_width // 2 - 1))
 
 
@@ -66,14 +76,14 @@ def spread_distances(
     *,
     n_channels: int = 1,
 ) -> Float[Array, "channel node"]:
-    """Return the weights of the nodes that stand for the pairs.
+    """Return the weights of the nodes that represent the pairs.
 
     Args:
-        distance: of each pair, in Å.
-        weight: of each pair; 0 for padding.
-        channel: of each pair: pairs of unlike kinds stay apart.
-        nodes: where to.
-        n_channels: their number.
+        distance: Distance of each pair, in Å.
+        weight: Weight of each pair. It is 0 for padding.
+        channel: Channel of each pair. Pairs of different channels are summed separately.
+        nodes: Nodes that represent the distances.
+        n_channels: Number of channels.
     """
     distance = jnp.abs(distance)
     cell = jnp.minimum((distance * (1 / nodes.spacing)).astype(jnp.int32), nodes.n_cells - 1)
@@ -87,12 +97,12 @@ def spread_distances(
 def spread_rows(
     distance: Float[Array, " pair"], rows: Float[Array, "pair column"], nodes: SpreadingNodes
 ) -> Float[Array, "node column"]:
-    """Return what `spread_distances` does for several weights of each pair at once.
+    """Return the weights of the nodes for several weights of each pair at once.
 
     Args:
-        distance: of each pair, in Å; none longer than the nodes reach.
-        rows: each pair's weights.
-        nodes: where to.
+        distance: Distance of each pair, in Å. It must not exceed `nodes.max_distance`.
+        rows: Weights of each pair, one in each column.
+        nodes: Nodes that represent the distances.
     """
     cell, window_weights = _window_weights(distance, nodes)
     result = jnp.zeros((nodes.n_cells + nodes.window_width - 1, rows.shape[1]), distance.dtype)
@@ -103,12 +113,14 @@ def spread_rows(
 def interpolate(
     values: Float[Array, "node column"], points: Float[Array, " point"], nodes: SpreadingNodes
 ) -> tuple[Float[Array, "point column"], Float[Array, "point column"]]:
-    """Return functions known at the nodes, and their slopes, at other places: the transpose of `spread_rows`.
+    """Return functions and their derivatives at some points, interpolated between the nodes.
+
+    This operation is the transpose of `spread_rows`.
 
     Args:
-        values: of functions that hold no wave beyond `nodes.qmax`.
-        points: where to, at most `nodes.max_distance`.
-        nodes: where the values are known.
+        values: Values of the functions at the nodes. The functions are band-limited by `nodes.qmax`.
+        points: Points at which the functions are interpolated, at most `nodes.max_distance`.
+        nodes: Nodes at which the values are given.
     """
     cell, window_weights = _window_weights(points, nodes)
     slopes = jax.jvp(lambda point: _window_weights(point, nodes)[1], (points,), (jnp.ones_like(points),))[1]
@@ -123,17 +135,19 @@ def spread_positions(
     channel_table: Int[np.ndarray, "kind kind"],
     nodes: SpreadingNodes,
 ) -> Float[Array, "channel node"]:
-    """Return the weights of the nodes for all ordered pairs of atoms, block by block: no list of pairs is kept.
+    """Return the weights of the nodes for all ordered pairs of atoms.
+
+    The pairs are formed block by block, so that no list of pairs is kept in memory.
 
     Args:
-        positions: in Å.
+        positions: Positions of the atoms, in Å.
         mask: True for atoms, False for padding.
-        atom_kinds: of each atom.
-        channel_table: channel of each two kinds.
-        nodes: where to.
+        atom_kinds: Kind of each atom.
+        channel_table: Channel of each pair of kinds.
+        nodes: Nodes that represent the distances.
     """
     n_channels = int(channel_table.max()) + 1
-    # Padding is put far from everything; its pairs fall into a row that is dropped, so that no pair needs a weight.
+    # Padding lies far from all atoms. Its pairs fall into a row that is dropped, so that no pair needs a weight.
     block_size, n_blocks = _block_sizes(positions.shape[0])
     n_padding = block_size * n_blocks - positions.shape[0]
     atom_kinds = jnp.pad(atom_kinds, (0, n_padding)) if n_channels > 1 else jnp.zeros(block_size * n_blocks, jnp.int32)
@@ -142,7 +156,7 @@ def spread_positions(
     padded_positions = jnp.where(jnp.pad(mask, (0, n_padding))[:, None], padded_positions, padding_positions[:, None])
     moments = _position_moments(nodes, channel_table.tobytes(), block_size, padded_positions, atom_kinds)
     channel_moments = moments.reshape(n_channels, nodes.n_cells + 2, nodes.window_width)
-    # Each atom was paired with itself, at t = -1 in the first cell.
+    # Each atom was also paired with itself. Such a pair lies at t = -1 in the first cell and is subtracted here.
     self_pairs = jnp.zeros(n_channels, moments.dtype).at[jnp.asarray(channel_table)[atom_kinds, atom_kinds]].add(1.0)
     channel_moments = channel_moments.at[:, 0].add(-self_pairs[:, None] * (-1.0) ** np.arange(nodes.window_width))
     cell_moments = jnp.where(
@@ -152,16 +166,16 @@ def spread_positions(
 
 
 def _block_sizes(n_atoms: int) -> tuple[int, int]:
-    """Return atoms a block, at most BLOCK, and the number of blocks."""
+    """Return the number of atoms in a block, at most `MAX_BLOCK_ATOMS`, and the number of blocks."""
     n_blocks = -(-n_atoms // MAX_BLOCK_ATOMS)
     return 8 * -(-n_atoms // (8 * n_blocks)), n_blocks
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _position_moments(nodes: SpreadingNodes, table_bytes: bytes, block_size: int, positions, atom_kinds):
-    """Return the cells' moments of all ordered pairs, those of an atom with itself included.
+    """Return the moments of the cells for all ordered pairs, including the pair of each atom with itself.
 
-    Two more rows a channel: for pairs longer than the nodes reach, and for those with padding.
+    Each channel has two more rows: one for distances that exceed `nodes.max_distance`, and one for pairs with padding.
     """
     zero_moments = _zero_moments(nodes, table_bytes, positions.dtype)
     coordinates, atom_kinds, block_pairs = _split_into_blocks(positions, atom_kinds, block_size)
@@ -179,7 +193,10 @@ def _position_moments(nodes: SpreadingNodes, table_bytes: bytes, block_size: int
 
 @_position_moments.defjvp
 def _position_moments_jvp(nodes, table_bytes, block_size, primals, tangents):
-    """Pair the blocks again: nothing of a pair is kept, and the transpose is a gather of a row for each pair."""
+    """Form the pairs of blocks again, so that no array of pairs is stored for the derivative.
+
+    The transpose gathers one row for each pair.
+    """
     positions, atom_kinds = primals
     zero_moments = _zero_moments(nodes, table_bytes, positions.dtype)
     coordinate_tangents = _split_into_blocks(tangents[0], atom_kinds, block_size)[0]
@@ -210,7 +227,7 @@ def _zero_moments(nodes: SpreadingNodes, table_bytes: bytes, dtype):
 
 
 def _split_into_blocks(positions, atom_kinds, block_size: int):
-    """Return coordinates and kinds by blocks, and the numbers of each two blocks."""
+    """Return the coordinates [block, axis, atom], the kinds [block, atom], and the indices [pair, 2] of two blocks."""
     coordinates = positions.reshape(-1, block_size, 3).transpose(0, 2, 1)
     return (
         coordinates,
@@ -220,14 +237,14 @@ def _split_into_blocks(positions, atom_kinds, block_size: int):
 
 
 def _block_distances(first_block, second_block):
-    """Return the differences and distances of the atoms of two blocks; where they coincide the gradient is 0."""
+    """Return the differences and distances of the atoms of two blocks. The gradient is 0 if two atoms coincide."""
     difference = first_block[:, :, None] - second_block[:, None, :]
     squared_distance = jnp.sum(difference**2, axis=0)
     return difference, jnp.sqrt(jnp.where(squared_distance == 0, 1.0, squared_distance)) * (squared_distance != 0)
 
 
 def _moment_rows(nodes: SpreadingNodes, table_bytes: bytes, distance, first_kinds, second_kinds):
-    """Return each pair's row of the moments and its place t in the cell."""
+    """Return the row of each pair in the moments, and its position t in the cell."""
     distance = jnp.minimum(distance.ravel(), PADDING_DISTANCE / 2)
     cell = (distance * (1 / nodes.spacing)).astype(jnp.int32)
     t = jnp.where(cell < nodes.n_cells, _cell_position(distance, cell, nodes), 0.0)
@@ -241,12 +258,12 @@ def _moment_rows(nodes: SpreadingNodes, table_bytes: bytes, distance, first_kind
 
 
 def _cell_position(distance, cell, nodes: SpreadingNodes):
-    """Return t, the place within the cell, from -1 to 1."""
+    """Return the position t within the cell, from -1 to 1."""
     return (distance - cell * nodes.spacing) * (2 / nodes.spacing) - 1
 
 
 def _window_weights(distance, nodes: SpreadingNodes):
-    """Return each place's cell and its weights of the nodes of its window."""
+    """Return the cell of each distance, and the coefficients of the nodes in its window."""
     cell = jnp.minimum((distance * (1 / nodes.spacing)).astype(jnp.int32), nodes.n_cells - 1)
     coefficients = jnp.asarray(_window_kernel(nodes.window_width, nodes.accuracy)[1], distance.dtype)
     powers = _powers(nodes.window_width, _cell_position(distance, cell, nodes))
@@ -254,9 +271,10 @@ def _window_weights(distance, nodes: SpreadingNodes):
 
 
 def _node_weights(moments, nodes: SpreadingNodes, n_channels: int) -> Float[Array, "channel node"]:
-    """Return the nodes' weights from the cells' moments: a product, and the windows laid over each other.
+    """Return the weights of the nodes from the moments of the cells.
 
-    By a scatter, which the compiler does not repeat for each Q as it would a sum of shifted windows.
+    A matrix product gives the weights in each window. The overlapping windows are then added by a scatter, because the
+    compiler would evaluate a sum of shifted windows again for each Q.
     """
     coefficients = jnp.asarray(_window_kernel(nodes.window_width, nodes.accuracy)[1], moments.dtype)
     window_weights = jnp.matmul(moments, coefficients, precision="highest").reshape(
@@ -272,7 +290,7 @@ def _node_weights(moments, nodes: SpreadingNodes, n_channels: int) -> Float[Arra
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _powers(n_powers: int, t: Float[Array, " pair"]) -> Float[Array, "pair power"]:
-    """Return t⁰ ... tⁿ⁻¹, as products of t, t², t⁴, ..., which a processor's lanes do side by side."""
+    """Return t⁰ ... tⁿ⁻¹ as products of t, t², t⁴, ..., which vectorise well."""
     return _power_product(np.arange(n_powers), t)
 
 
@@ -283,13 +301,13 @@ def _powers_jvp(n_powers, primals, tangents):
 
 
 def _power_slopes(n_powers, t):
-    """Return the derivatives of the powers."""
+    """Return the derivatives of the powers by t."""
     orders = np.arange(n_powers)
     return jnp.asarray(orders, t.dtype) * _power_product(np.maximum(orders - 1, 0), t)
 
 
 def _power_product(orders, t):
-    """Return t to each of the orders."""
+    """Return t raised to each of the orders [pair, order]."""
     result, square = jnp.ones((), t.dtype), t[:, None]
     for bit in range(int(orders.max()).bit_length()):
         result = result * jnp.where((orders >> bit) & 1 == 1, square, 1.0)
@@ -299,7 +317,7 @@ def _power_product(orders, t):
 
 @functools.lru_cache
 def _window_kernel(width: int, accuracy: float) -> tuple[float, Float[np.ndarray, "power width"]]:
-    """Return the widest spacing times qmax that keeps the accuracy, and its coefficients in powers of t."""
+    """Return the largest product of spacing and qmax that has the accuracy, and the coefficients in powers of t."""
     low_phase, high_phase = 1e-2, 3.0
     for _ in range(24):
         middle_phase = math.sqrt(low_phase * high_phase)
@@ -310,11 +328,12 @@ def _window_kernel(width: int, accuracy: float) -> tuple[float, Float[np.ndarray
 
 
 def _window_coefficients(width: int, phase: float) -> Float[np.ndarray, "power width"]:
-    """Return the least-squares coefficients for waves up to `phase` a node, as polynomials of t in -1..1.
+    """Return the least-squares coefficients of the nodes in a window, as polynomials of t from -1 to 1.
 
-    t is the place in the cell between the window's two middle nodes. The waves are weighted towards the end of the
-    band, where the error would be largest, so that it comes out nearly even; and by 1/Q², so that long waves, whose
-    slopes are small, have small errors too: gradients of I(Q) need it.
+    The variable t is the position in the cell between the two middle nodes of the window. The fitted functions are
+    exp(iq(t + 1)/2), whose phase q between neighbouring nodes is at most `phase`. The weights of the fit increase
+    towards the largest q, because the error would be largest there. They also contain a factor that decreases as 1/q⁴,
+    because the gradients of I(Q) need small errors at small q.
     """
     x, node_weight = np.polynomial.legendre.leggauss(64)
     q_ratio = (x[:, None] + 1) / 2
@@ -335,7 +354,7 @@ def _window_coefficients(width: int, phase: float) -> Float[np.ndarray, "power w
 
 
 def _window_error(width: int, phase: float) -> float:
-    """Return the largest error of any wave up to `phase` at any place."""
+    """Return the largest error of all functions with a phase of at most `phase` between neighbouring nodes."""
     t = np.linspace(-1, 1, 65)
     q = np.linspace(0, phase, 65)[:, None]
     powers = t[:, None] ** np.arange(width)
@@ -344,7 +363,7 @@ def _window_error(width: int, phase: float) -> float:
 
 
 def _window_nodes(width: int) -> Int[np.ndarray, " width"]:
-    """Return the window's nodes, counted from the node below the pair."""
+    """Return the indices of the nodes in a window. Node 0 is the last one below the distance."""
     return np.arange(width) - (width // 2 - 1)
 
 

@@ -1,6 +1,6 @@
-"""X-ray form factors, neutron scattering lengths and metallic radii of the elements, as arrays.
+"""X-ray form factors, neutron scattering lengths and metallic radii of the elements.
 
-The tables are generated (`tools/make_tables.py`) and say where they come from.
+The script `tools/make_tables.py` generates the tables. Each table states its source.
 """
 
 import functools
@@ -13,14 +13,25 @@ from ase.data import atomic_numbers
 from jaxtyping import Array, Float
 
 UNIT_COEFFICIENTS = np.array([[0.0] * 10 + [1.0]])
-"""Coefficients of a form factor of 1: for one element, whose form factor cancels from S, F and G."""
+"""Coefficients of the constant form factor 1. They serve for one element, whose form factor cancels from S, F and G."""
+TABLE_QUANTITIES = {
+    "form_factors": "X-ray form factors",
+    "neutron_lengths": "neutron scattering lengths",
+    "metallic_radii": "metallic radii",
+}
 
 
 def xray_coefficients(symbols: list[str]) -> Float[np.ndarray, "symbol 11"]:
-    """Return a1..a5, b1..b5 [Å²] and c of elements or ions ("Pt", "Cu2+"), in electrons.
+    """Return the coefficients of the form factors of elements or ions.
+
+    Args:
+        symbols: Symbols of the elements or ions, e.g. "Pt" or "Cu2+".
+
+    Returns:
+        Coefficients a1 to a5 in electrons, b1 to b5 in Å², and c in electrons, a row for each symbol.
 
     Raises:
-        ValueError: where a symbol is not in the Waasmaier-Kirfel table.
+        ValueError: If a symbol is not in the table of Waasmaier and Kirfel.
     """
     return np.array([_table_entry("form_factors", symbol) for symbol in symbols])
 
@@ -30,8 +41,13 @@ def xray_form_factors(
 ) -> Float[Array, "symbol q"]:
     r"""Return the form factors f0(Q), in electrons.
 
-    $f_0(Q) = \sum_{k=1}^5 a_k e^{-b_k s^2} + c$ with $s = Q/4\pi$; D. Waasmaier, A. Kirfel, Acta Cryst. A51,
-    416 (1995), doi 10.1107/S0108767394013292. No anomalous terms; f0(0) is not exactly Z.
+    $f_0(Q) = \sum_{k=1}^5 a_k e^{-b_k s^2} + c$ with $s = Q/4\pi$ (D. Waasmaier, A. Kirfel, Acta Cryst. A51,
+    416 (1995), doi 10.1107/S0108767394013292). Anomalous terms are not included. The value f0(0) is not exactly Z.
+
+    Args:
+        coefficients: Coefficients a1 to a5, b1 to b5 and c, from `xray_coefficients`. If a and b are 0, the form
+            factor is the constant c.
+        q: Grid of Q in 1/Å.
     """
     coefficient_array = jnp.asarray(coefficients, q.dtype)
     a, b, c = coefficient_array[:, :5], coefficient_array[:, 5:10], coefficient_array[:, 10:]
@@ -42,23 +58,31 @@ def xray_form_factors(
 def neutron_lengths(symbols: list[str]) -> Float[np.ndarray, " symbol"]:
     """Return the bound coherent neutron scattering lengths, in fm.
 
+    Args:
+        symbols: Symbols of the elements, e.g. "Pt".
+
     Raises:
-        ValueError: where an element has none in the table.
+        ValueError: If the table has no scattering length of an element.
     """
     return np.array([_table_entry("neutron_lengths", symbol) for symbol in symbols])
 
 
 def bond_length(symbol: str) -> float:
-    """Return the nearest-neighbour distance of the close-packed metal, in Å: twice its 12-coordinate radius.
+    """Return the nearest-neighbour distance of the close-packed metal, in Å.
+
+    This is twice the metallic radius for 12 neighbours.
 
     Raises:
-        ValueError: where the symbol is no element, or one with no metallic radius.
+        ValueError: If the symbol is not an element, or if the table has no metallic radius of it.
     """
     return 2 * _metallic_radii(symbol)[1]
 
 
 def tabulated_bond_length(symbol: str) -> float:
-    """Return twice the tabulated metallic radius, in Å: the published sets' rule, about 7 % shorter than real bonds."""
+    """Return twice the tabulated metallic radius, in Å.
+
+    The published training sets use this rule. Its bonds are about 7 % shorter than real ones.
+    """
     return 2 * _metallic_radii(symbol)[0]
 
 
@@ -72,8 +96,8 @@ def _table_entry(table_name: str, symbol: str):
     entries = _read_table(table_name)
     if symbol not in entries:
         raise ValueError(
-            f"Expected a symbol of the {table_name.replace('_', '-')} table, got {symbol!r}; "
-            f"it has {len(entries)} entries, as {', '.join(list(entries)[:3])}."
+            f"The table of {TABLE_QUANTITIES[table_name]} has no entry for {symbol!r}. "
+            f"It has {len(entries)} entries, such as {', '.join(list(entries)[:3])}."
         )
     return entries[symbol]
 

@@ -1,10 +1,13 @@
-"""A cluster's G(r), and its other curves, by the quickest sufficient way, chosen by size.
+r"""The pair distribution function G(r) of a cluster, by the fastest method that is accurate enough.
 
-Few pairs are summed as they are. More are spread over even nodes (`fast_debye`), those of large clusters without a
-list of pairs. G(r) needs F(Q) only at as many Chebyshev points as the cluster's diameter asks for; one constant matrix
-carries these to the sine sum over the Q grid, at each r.
+The method depends on the number of atoms. The pairs of a small cluster are summed exactly. The pairs of a larger
+cluster are spread over even nodes (`fast_debye`), and those of a large cluster are never listed.
 
-Lengths in Å, Q in 1/Å, F in 1/Å, G in 1/Å².
+G(r) is the sine transform of F(Q) (see `pdf_from_f`). F(Q) is evaluated only at Chebyshev points, whose number
+depends on the diameter of the cluster. One constant matrix gives G(r) from these values. It contains the interpolation
+to the Q grid and the sum over this grid.
+
+Lengths are in Å, Q is in 1/Å, F in 1/Å and G in 1/Å².
 """
 
 import functools
@@ -22,51 +25,57 @@ from jaxstruc.scattering.debye import Instrument, PairDistances, Pairs, apply_to
 from jaxstruc.scattering.fast_debye import SpreadingNodes
 
 MAX_STRETCH = 1.1
-"""Nodes keep their accuracy up to this stretch."""
+"""Largest stretch for which the nodes keep their accuracy."""
 MIN_PAIRS_PER_CELL = 0.2
-"""Fewer pairs a node than this are summed exactly: a sine for each costs less than the nodes'."""
+"""Number of pairs per cell of the nodes below which the pairs are summed exactly, because this is faster."""
 MAX_LISTED_ATOMS = 200
-"""Atoms up to which pairs are listed; beyond, blocks of positions measure faster."""
+"""Number of atoms up to which the pairs are listed. For more atoms, blocks of positions are faster."""
 N_EXTRA_CHEBYSHEV_POINTS = 24
-"""Chebyshev points beyond the bandwidth: for the form factors' and the Debye-Waller factors' own curvature."""
+"""Number of additional Chebyshev points, which the form factors and the Debye-Waller factors need."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The static Q and r grids of a simulation. Both ends are included where the step hits them."""
+    """The static Q and r grids of a simulation. The end of a range is included if the step reaches it."""
 
     qmin: float = 0.0
+    """Start of the Q range, in 1/Å."""
     qmax: float = 30.0
+    """End of the Q range, in 1/Å."""
     qstep: float = 0.1
+    """Step of Q, in 1/Å."""
     rmin: float = 0.0
+    """Start of the r range, in Å."""
     rmax: float = 30.0
+    """End of the r range, in Å."""
     rstep: float = 0.1
+    """Step of r, in Å."""
     max_distance: float | None = None
-    """Longest pair distance of any cluster that will come, in Å; it makes the fast route possible. A longer one
-    turns the curve into NaN."""
+    """Longest pair distance of all clusters that use this grid, in Å. A longer distance turns the curve into NaN.
+    Without this number, all pairs are summed exactly."""
     accuracy: float = 1e-6
-    """Of the fast route, relative."""
+    """Relative accuracy of the spread pairs and of the Chebyshev points."""
     lorch: bool = False
-    """Whether G(r) is made with Lorch's window in place of the sharp cut."""
+    """Whether Lorch's window replaces the sharp cut at qmax in the transform to G(r)."""
 
     @property
     def q(self) -> Float[np.ndarray, " q"]:
-        """Q, in 1/Å."""
+        """Grid of Q, in 1/Å."""
         return _axis(self.qmin, self.qmax, self.qstep)
 
     @property
     def r(self) -> Float[np.ndarray, " r"]:
-        """The distances r of the PDF, in Å."""
+        """Grid of r, in Å."""
         return _axis(self.rmin, self.rmax, self.rstep)
 
 
 class Scatterers(NamedTuple):
-    """What the atoms of a cluster are to the radiation."""
+    """The scattering amplitudes of the atoms of a cluster."""
 
     atom_kinds: Int[np.ndarray, " atom"]
-    """Row of each atom in the coefficients."""
+    """Kind of each atom: its row in the coefficients."""
     coefficients: Float[np.ndarray, "kind 11"]
-    """Form factor of each kind, for `form_factors.xray`; a neutron length is its constant."""
+    """Coefficients of each kind for `form_factors.xray_form_factors`. A neutron scattering length is the constant c."""
     elements: list[str]
     """Element of each kind."""
 
@@ -77,15 +86,16 @@ class Scatterers(NamedTuple):
 
 
 def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple[str, ...] = ()) -> Scatterers:
-    """Return the scatterers of a list of elements.
+    """Return the scattering amplitudes of atoms.
 
     Args:
-        symbols: of the atoms.
-        probe: "xray" or "neutron".
-        ions: form factors of these ions, e.g. Cu2+, for the elements that they are of (X-rays only).
+        symbols: Element of each atom.
+        probe: Radiation, "xray" or "neutron".
+        ions: Ions whose X-ray form factors replace those of their elements, e.g. Cu2+.
 
     Raises:
-        ValueError: where an element or ion is in no table, or an ion's element not in the cluster.
+        ValueError: If an element or ion is not in the table, if the cluster has no atom of the element of an ion, or
+            if two ions are of one element.
     """
     elements = sorted(set(symbols))
     if probe == "neutron":
@@ -96,19 +106,23 @@ def scatterers(symbols: Symbols | list[str], *, probe: str = "xray", ions: tuple
         absent_ions = [ion_by_element[element] for element in ion_by_element if element not in elements]
         if absent_ions:
             raise ValueError(
-                f"Expected ions of the cluster's elements ({', '.join(elements)}), got {absent_ions[0]!r}."
+                f"Expected ions of the elements of the cluster ({', '.join(elements)}), got {absent_ions[0]!r}."
             )
         if len(ion_by_element) < len(ions):
-            raise ValueError(f"Expected one ion an element, got {', '.join(ions)}.")
+            raise ValueError(f"Expected at most one ion of each element, got {', '.join(ions)}.")
         coefficients = form_factors.xray_coefficients([ion_by_element.get(element, element) for element in elements])
     return Scatterers(np.array([elements.index(symbol) for symbol in symbols]), coefficients, elements)
 
 
 def alias_free_step(rmax: float, max_distance: float) -> float:
-    r"""Return a Q step at which the sine sum is the integral, to about 1e-4 of a peak, in 1/Å.
+    r"""Return a Q step in 1/Å at which the sine sum equals the integral, to about 1e-4 of a peak.
 
-    The sum repeats in r with the period $2\pi/\Delta Q$, so $\pi/(r_\mathrm{max} + r_\mathrm{longest})$ would keep
-    repeats out of the range; a tenth of that makes the trapezoid rule's own error at the cut ends small too.
+    The sum is periodic in r with the period $2\pi/\Delta Q$. A step below $\pi/(r_\mathrm{max} + r_\mathrm{longest})$
+    keeps the repeated peaks out of the range. A tenth of this step also makes the error of the trapezoid rule small.
+
+    Args:
+        rmax: End of the r range, in Å.
+        max_distance: Longest pair distance, in Å.
     """
     step = np.pi / (10 * (rmax + max_distance))
     magnitude = 10 ** np.floor(np.log10(step))
@@ -116,9 +130,9 @@ def alias_free_step(rmax: float, max_distance: float) -> float:
 
 
 def spreading_nodes(grid: Grid) -> SpreadingNodes:
-    """Return the nodes for all clusters with no pair longer than the grid says."""
+    """Return the nodes for all clusters whose distances do not exceed `grid.max_distance`."""
     if grid.max_distance is None:
-        raise ValueError("Expected Grid.max_distance, the longest pair distance in Å, got None; the nodes end there.")
+        raise ValueError("Expected a number in Grid.max_distance (the longest pair distance in Å), got None.")
     return SpreadingNodes(grid.max_distance, grid.qmax * MAX_STRETCH, grid.accuracy)
 
 
@@ -130,14 +144,14 @@ def pair_distances_from_positions(
     atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
     n_kinds: int = 1,
 ) -> PairDistances:
-    """Return the pairs of a cluster in the form that gives its curves quickest.
+    """Return the pairs of a cluster in the form that gives its curves fastest.
 
     Args:
-        positions: in Å.
+        positions: Positions of the atoms, in Å.
         mask: True for atoms, False for padding.
-        grid: its `max_distance` bounds the distances; without it all pairs are summed exactly.
-        atom_kinds: of each atom; all alike where none are given.
-        n_kinds: number of kinds.
+        grid: Grid whose `max_distance` bounds the distances. If that is None, all pairs are summed exactly.
+        atom_kinds: Kind of each atom. By default all atoms have kind 0.
+        n_kinds: Number of kinds.
     """
     n_atoms = positions.shape[0]
     if n_atoms <= MAX_LISTED_ATOMS or grid.max_distance is None:
@@ -154,9 +168,14 @@ def pair_distances_from_matrix(
     atom_kinds: Int[Array | np.ndarray, " atom"] | None = None,
     n_kinds: int = 1,
 ) -> PairDistances:
-    """Return the pairs of a distance matrix in the form that gives their curves quickest.
+    """Return the pairs of a distance matrix in the form that gives their curves fastest.
 
-    Arguments as in `pair_distances_from_positions`; `presence` may be a probability, which counts in proportion.
+    Args:
+        distances: Distances between the atoms, in Å.
+        presence: Mask of the atoms, or their probabilities. A pair has the product of both as a factor on its weight.
+        grid: Grid whose `max_distance` bounds the distances. If that is None, all pairs are summed exactly.
+        atom_kinds: Kind of each atom. By default all atoms have kind 0.
+        n_kinds: Number of kinds.
     """
     return _spread_if_many(debye.pairs_from_distances(distances, presence, atom_kinds), grid, n_kinds)
 
@@ -171,17 +190,20 @@ def pdf(
     q_limits: tuple[Float[Array, ""] | float, Float[Array, ""] | float] | None = None,
     min_variance_factor: float = 0.0,
 ) -> Float[Array, " r"]:
-    """Return G(r) on the grid, in 1/Å²: the trapezoid sum of F(Q) sin(Qr) over Q. The one way from pairs to G(r).
+    """Return G(r) on the grid, in 1/Å².
+
+    The sine transform of F(Q) is evaluated by the trapezoid rule.
 
     Args:
-        pair_distances: from `pair_distances_from_positions` or `pair_distances_from_matrix`, with the same grid.
-        coefficients: form factor of each kind. For one element its size does not matter:
-            `form_factors.UNIT_COEFFICIENTS` will do.
-        composition: number of atoms of each kind.
-        instrument: vibrations and instrument.
-        grid: static Q and r grids.
-        q_limits: of Q, in 1/Å, within the grid's; they may be traced. Without them the whole grid counts.
-        min_variance_factor: see `debye.pair_variance`.
+        pair_distances: Pairs from `pair_distances_from_positions` or `pair_distances_from_matrix` with the same grid.
+        coefficients: Coefficients of the form factor of each kind. For one element, `form_factors.UNIT_COEFFICIENTS`
+            gives nearly the same curve, because the form factor cancels.
+        composition: Number of atoms of each kind.
+        instrument: Parameters of the vibrations and of the instrument.
+        grid: Static Q and r grids.
+        q_limits: Lower and upper limit of the integral, in 1/Å, within the Q range of the grid. They may be traced.
+            By default the integral extends over the whole range.
+        min_variance_factor: Smallest factor b(r) of the variances, see `debye.pair_variance`.
     """
     q, q_matrix, r_matrix = _chebyshev_transform(grid)
     dtype = pair_distances.weight.dtype
@@ -197,7 +219,9 @@ def pdf(
     else:
         f = f if q_matrix is None else jnp.matmul(jnp.asarray(q_matrix, dtype), f, precision="highest")
         curve = pdf_from_f(f, instrument, grid, q_limits=q_limits)
-    if isinstance(pair_distances, Pairs) and grid.max_distance is not None:  # nodes reach no farther
+    if (
+        isinstance(pair_distances, Pairs) and grid.max_distance is not None
+    ):  # longer distances are an error, as for nodes
         has_long_pairs = jnp.any((pair_distances.distance > grid.max_distance) & (pair_distances.weight != 0))
         curve = jnp.where(has_long_pairs, jnp.nan, curve)
     return curve
@@ -210,13 +234,13 @@ def pdf_from_f(
     *,
     q_limits: tuple[Float[Array, ""] | float, Float[Array, ""] | float] | None = None,
 ) -> Float[Array, " r"]:
-    r"""Return $G(r) = s\,e^{-(r q_\mathrm{damp})^2/2} \frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$ of F on the grid's Q.
+    r"""Return $G(r) = s\,e^{-(r q_\mathrm{damp})^2/2} \frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$, in 1/Å².
 
     Args:
-        f: F(Q), in 1/Å.
-        instrument: whose scale and qdamp act here.
-        grid: static Q and r grids.
-        q_limits: as in `pdf`.
+        f: F(Q) at the Q of the grid, in 1/Å.
+        instrument: Values of the scale s and of qdamp. The other fields are not used here.
+        grid: Static Q and r grids.
+        q_limits: Limits of the integral, as in `pdf`.
     """
     qmin, qmax = (grid.qmin, grid.qmax) if q_limits is None else q_limits
     q = jnp.asarray(grid.q, f.dtype)
@@ -229,10 +253,10 @@ def pdf_from_f(
 def q_weights(
     q: Float[Array | np.ndarray, " q"], qmin: Float[Array, ""] | float, qmax: Float[Array, ""] | float
 ) -> Float[Array, " q"]:
-    """Return each grid point's share of the integral from qmin to qmax, in 1/Å: the trapezoid rule.
+    """Return the weights of the trapezoid rule for the integral from qmin to qmax, in 1/Å.
 
-    On an even grid, a point stands for the half step to either side of it, cut at the grid's and the
-    range's ends, so the limits need not lie on the grid and may be traced.
+    A point of the even grid represents half a step on each side. These intervals are cut at the ends of the grid and
+    at the limits. The limits therefore need not lie on the grid, and they may be traced.
     """
     step = q[1] - q[0]
     lower_bounds = jnp.maximum(jnp.maximum(q - step / 2, q[0]), qmin)
@@ -243,7 +267,8 @@ def q_weights(
 def lorch_window(q: Float[Array | np.ndarray, " q"], qmax: Float[Array, ""] | float) -> Float[Array, " q"]:
     r"""Return Lorch's window $\sin(\pi Q/Q_\mathrm{max})/(\pi Q/Q_\mathrm{max})$, a factor on `q_weights`.
 
-    E. Lorch, J. Phys. C 2, 229 (1969), doi 10.1088/0022-3719/2/2/305. It damps the cut's ripples and widens peaks.
+    The window damps the ripples that the cut at qmax causes, and it widens the peaks (E. Lorch, J. Phys. C 2, 229
+    (1969), doi 10.1088/0022-3719/2/2/305).
     """
     return jnp.sinc(q / qmax)
 
@@ -254,18 +279,25 @@ def sine_transform(
     weights: Float[Array | np.ndarray, " q"],
     r: Float[Array | np.ndarray, " r"],
 ) -> Float[Array, " r"]:
-    r"""Return $\frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$ as a sum with the weights of `q_weights`, in 1/Å²."""
+    r"""Return $\frac{2}{\pi} \int F(Q) \sin(Qr)\,dQ$ as a sum with the weights of `q_weights`, in 1/Å².
+
+    Args:
+        f: F(Q) at each Q, in 1/Å.
+        q: Grid of Q, in 1/Å.
+        weights: Weights of the sum, in 1/Å.
+        r: Distances at which the transform is evaluated, in Å.
+    """
     sine_matrix = jnp.asarray(apply_to_products(np.sin, jnp.sin, r, q), f.dtype)
     return (2 / jnp.pi) * jnp.matmul(sine_matrix, weights * f, precision="highest")
 
 
 def envelope(instrument: Instrument, r: Float[Array | np.ndarray, " r"]) -> Float[Array, " r"]:
-    r"""Return the scale times the damping by the resolution, $s\,e^{-(r q_\mathrm{damp})^2/2}$."""
+    r"""Return $s\,e^{-(r q_\mathrm{damp})^2/2}$, the scale times the damping by the Q resolution."""
     return instrument.scale * jnp.exp(-0.5 * (r * instrument.qdamp) ** 2)
 
 
 def _spread_if_many(pairs: Pairs, grid: Grid, n_kinds: int) -> PairDistances:
-    """Return few pairs as they are, many spread."""
+    """Return the pairs unchanged if they are few, otherwise spread over nodes."""
     if grid.max_distance is None or pairs.distance.size < MIN_PAIRS_PER_CELL * spreading_nodes(grid).n_cells:
         return pairs
     return debye.spread_pairs(pairs, spreading_nodes(grid), n_kinds=n_kinds)
@@ -275,9 +307,9 @@ def _spread_if_many(pairs: Pairs, grid: Grid, n_kinds: int) -> PairDistances:
 def _chebyshev_transform(
     grid: Grid,
 ) -> tuple[Float[np.ndarray, " point"], Float[np.ndarray, "q point"] | None, Float[np.ndarray, "r point"]]:
-    """Return Q points for F, and the matrices from F there to the grid's Q and to G(r), in double precision.
+    """Return the Q points at which F is evaluated, and the matrices that give F on the grid and G(r) from these values.
 
-    The first matrix is None where the points are the grid's.
+    All are in double precision. If the Q points are those of the grid, the first matrix is None.
     """
     q = grid.q
     weights = np.full(q.size, grid.qstep)
@@ -301,7 +333,10 @@ def _chebyshev_transform(
 
 
 def _chebyshev_count(phase: float, accuracy: float) -> int:
-    """Return how many Chebyshev points a wave needs that has this phase over half the range: its series is of J_n."""
+    """Return the number of Chebyshev points for a sine whose phase changes by `phase` over half of the range.
+
+    The coefficients of its Chebyshev series are the Bessel functions J_n(phase).
+    """
     orders = np.arange(int(phase), int(phase) + 400)
     needed_orders = orders[np.abs(scipy.special.jv(orders, phase)) > 0.1 * accuracy]
     return int(needed_orders.max(initial=int(phase))) + N_EXTRA_CHEBYSHEV_POINTS

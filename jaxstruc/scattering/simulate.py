@@ -1,4 +1,4 @@
-"""A cluster's curve with every choice made: what `jaxstruc simulate` and `jaxstruc.simulate` give."""
+"""Simulated curves of a cluster or a mixture, for `jaxstruc simulate` and `jaxstruc.simulate`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from jaxstruc.scattering.debye import Instrument, PairDistances
 from jaxstruc.scattering.pair_distribution import Grid, Scatterers
 
 RELATIVE_ACCURACY = 1e-11
-"""Of large clusters' curves, in double precision; small ones are summed exactly."""
+"""Relative accuracy of the curves of large clusters. The pairs of small clusters are summed exactly."""
 SIGNAL_FUNCTIONS = {
     "iq": debye.intensity,
     "sq": debye.structure_function,
@@ -31,11 +31,12 @@ class SimulatedCurve(NamedTuple):
     """A simulated curve, in double precision."""
 
     x: Float[np.ndarray, " x"]
-    """Q in 1/Å, or r in Å."""
+    """Grid of Q in 1/Å, or of r in Å for G(r)."""
     y: Float[np.ndarray, " x"]
-    """I in f² (whole cluster), or in 1/cm at small angles; S, F in 1/Å or G in 1/Å²."""
+    """I(Q) of the whole cluster in electrons² (neutrons: fm²; small-angle scattering: 1/cm), S(Q) without a unit,
+    F(Q) in 1/Å, or G(r) in 1/Å²."""
     qstep: float
-    """1/Å"""
+    """Step of Q, in 1/Å."""
 
 
 def simulate(
@@ -53,20 +54,20 @@ def simulate(
     """Return I(Q), S(Q), F(Q) or G(r) of a cluster, or of a mixture of clusters, in double precision.
 
     Args:
-        atoms: the cluster, or several of one element; a cell is not used.
-        atom_fractions: of the atoms, that each of several has; even ones by default. I(Q) is then that of a mean
-            particle.
-        options: all options. Each keyword below that is given overrides its field.
-        signal: iq, sq, fq or gr.
-        qmin: start of the Q range, in 1/Å.
-        qmax: end of the Q range, in 1/Å.
-        rmax: end of G(r), in Å.
-        uiso: isotropic displacement of all atoms, in Å².
-        probe: xray or neutron.
+        atoms: The cluster, or several clusters of one element. The unit cell is not used.
+        atom_fractions: Fraction of the atoms of the mixture that belong to each cluster. By default all are equal.
+            I(Q) of a mixture is that of a mean particle.
+        options: All options. A keyword argument below overrides the field of its name.
+        signal: Simulated curve: iq, sq, fq or gr.
+        qmin: Start of the Q range, in 1/Å.
+        qmax: End of the Q range, in 1/Å.
+        rmax: End of the r range of G(r), in Å.
+        uiso: Isotropic displacement parameter of all atoms, in Å².
+        probe: Radiation, xray or neutron.
 
     Raises:
-        ValueError: for options that are not allowed, an element or ion that is in no table, or clusters that cannot be
-            mixed.
+        ValueError: If an option is not allowed, if an element or ion is not in the table, or if the clusters cannot
+            be mixed.
     """
     options = options or SimulateOptions()
     options = dataclasses.replace(
@@ -86,14 +87,14 @@ def simulate(
 
 
 def uiso_of(options: SimulateOptions) -> float:
-    """Return the isotropic displacement in Å², from U or from B = 8 pi² U."""
+    """Return the isotropic displacement parameter U in Å². It is given as U or as B = 8 pi² U."""
     return options.uiso if options.biso is None else options.biso / (8 * np.pi**2)
 
 
 def _simulated_curve(
     clusters: Sequence[ase.Atoms], share: Float[np.ndarray, " cluster"], options: SimulateOptions
 ) -> SimulatedCurve:
-    """Return the curve of clusters by options that are allowed."""
+    """Return the curve of checked clusters and options."""
     signal = options.signal or "gr"
     with jax.enable_x64(True):
         scatterers = pair_distribution.scatterers(
@@ -126,7 +127,7 @@ def _simulated_curve(
 def _cluster_curve(
     positions: Float[Array, "atom 3"], scatterers: Scatterers, instrument: Instrument, *, grid: Grid, signal: str
 ) -> Float[Array, " x"]:
-    """Return the curve of atoms; compiled whole, which takes less time than each operation by itself."""
+    """Return the curve of one cluster. It is compiled as a whole, which is faster than operation by operation."""
     coefficients, composition = scatterers.coefficients, scatterers.composition
 
     @jax.jit
@@ -159,7 +160,7 @@ def _mixture_curve(
     grid: Grid,
     signal: str,
 ) -> Float[Array, " x"]:
-    """Return the curve of a mixture of clusters of one element: the pairs of a mean particle."""
+    """Return the curve of a mixture of clusters of one element, from the mean of their pairs."""
     atom_counts = np.array([len(cluster_positions) for cluster_positions in positions])
     number_fractions = atom_fractions / atom_counts / np.sum(atom_fractions / atom_counts)
     max_atoms = int(atom_counts.max())
@@ -185,15 +186,22 @@ def _mixture_curve(
 def _checked_fractions(
     clusters: Sequence[ase.Atoms], atom_fractions: Sequence[float] | None
 ) -> Float[np.ndarray, " cluster"]:
-    """Return the shares of atoms of clusters, or refuse."""
+    """Return the fractions of the atoms that belong to each cluster, with a sum of 1.
+
+    Raises:
+        ValueError: If there is no cluster, if a mixture has several elements, or if the fractions are not valid.
+    """
     if not clusters:
-        raise ValueError("Expected a cluster, got none.")
+        raise ValueError("Expected at least one cluster, got none.")
     elements = sorted({symbol for cluster in clusters for symbol in cluster.get_chemical_symbols()})
     if len(clusters) > 1 and len(elements) != 1:
         raise ValueError(
-            f"Expected clusters of one element to be mixed, got {', '.join(elements)}; simulate them apart."
+            f"Expected clusters of one element in a mixture, got {', '.join(elements)}; simulate them separately."
         )
     fractions = np.ones(len(clusters)) if atom_fractions is None else np.asarray(atom_fractions, float)
     if fractions.shape != (len(clusters),) or not (fractions >= 0).all() or not 0 < fractions.sum() < np.inf:
-        raise ValueError(f"Expected a share of 0 or more for each of {len(clusters)} clusters, got {atom_fractions}.")
+        raise ValueError(
+            f"Expected a fraction of at least 0 for each of {len(clusters)} clusters, and a sum above 0, got "
+            f"{atom_fractions}."
+        )
     return fractions / fractions.sum()

@@ -57,11 +57,11 @@ def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):
     single_path = tmp_path / "single.xyz"
     ase.io.write(single_path, ase.Atoms("Pt"))
     messages_by_path = {
-        markdown_path: "Expected a structure that ASE reads, .*notes.md: \\w.*; convert it",
-        short_path: "Expected a structure that ASE reads, .*short.xyz",
+        markdown_path: "Expected a structure file that ASE reads, .*notes.md: \\w.*; convert it",
+        short_path: "Expected a structure file that ASE reads, .*short.xyz",
         nan_path: "Expected finite positions, got NaN or infinity in .*nowhere.xyz",
         oxide_path: "Expected one element, got O, Pt in .*oxide.xyz; keep",
-        coincident_path: "at least 0.5 Å apart, got nearer ones in .*twice.xyz",
+        coincident_path: "at least 0.5 Å between atoms, got 0 Å in .*twice.xyz",
         single_path: "Expected 2 to 5000 atoms .*single.xyz",
         tmp_path / "none.xyz": "none.xyz, which does not exist; check",
     }

@@ -10,7 +10,7 @@ from jaxstruc.clusters import families, lattices
 from jaxstruc.clusters.description import Description, describe_cluster, outline, rescale, sentence
 
 LATTICE_CONSTANT = math.sqrt(2)
-"""Lattice constant of fcc with bonds of 1."""
+"""Lattice constant of fcc with a bond length of 1."""
 SHAPES = {
     "octahedron": Octahedron("Au", 5, 0, latticeconstant=LATTICE_CONSTANT).positions,
     "truncated octahedron": Octahedron("Au", 7, 2, latticeconstant=LATTICE_CONSTANT).positions,
@@ -24,19 +24,19 @@ SHAPES = {
 
 
 def tetrahedron(edge_atoms):
-    """Return the fcc tetrahedron with that many atoms along an edge, bonds of 1."""
+    """Return the fcc tetrahedron with `edge_atoms` atoms along an edge and a bond length of 1."""
     steps = itertools.product(range(edge_atoms), repeat=3)
     return np.array([(i + j, i + k, j + k) for i, j, k in steps if i + j + k < edge_atoms]) / math.sqrt(2)
 
 
 def rotate_and_shuffle(positions, seed=5):
-    """Return positions after a rotation by odd angles, a shift and a permutation."""
+    """Return positions after a rotation by arbitrary angles, a shift and a permutation."""
     rng = np.random.default_rng(seed)
     return rng.permutation(positions @ np.linalg.qr(rng.normal(size=(3, 3)))[0].T + [3, -8, 2])
 
 
 def names_by_label(family, min_atoms=5, max_atoms=300):
-    """Return the descriptions of a family's clusters by their labels."""
+    """Return the descriptions of the clusters of a family by their labels."""
     return {
         cluster.label: describe_cluster(cluster.positions, family=family, label=cluster.label).name
         for cluster in families.FAMILIES[family](min_atoms, max_atoms)
@@ -56,7 +56,7 @@ def test_decahedra_are_described_by_their_grooves_and_height():
     assert names["(2,1,0)"] == names["(3,1,0)"] == "pentagonal bipyramid"
     assert names["(3,2,0)"] == "Ino decahedron" and names["(2,2,1)"] == "Marks decahedron"
     sphere_names = {name for label, name in names.items() if label.startswith("sphere")}
-    assert sphere_names == {"", "cube"} and len(names) > 100  # 14 atoms of one grain are an fcc cube
+    assert sphere_names == {"", "cube"} and len(names) > 100  # a sphere of 14 atoms of one grain is an fcc cube
 
 
 def test_icosahedra_are_described_by_their_shells():
@@ -95,7 +95,7 @@ def test_other_bodies_are_described_by_their_facets_if_all_are_equal():
 
 
 def test_facets_of_fcc_bodies_are_those_of_geometry():
-    """Areas for an edge of 1: triangle √3/4, hexagon 3√3/2, square 1."""
+    """A triangle of edge 1 has the area √3/4, a hexagon 3√3/2, and a square 1."""
     triangle, hexagon = math.sqrt(3) / 4, 3 * math.sqrt(3) / 2
     for shape, close_packed_area, square_area in (
         ("octahedron", 8 * triangle, 0),
@@ -110,7 +110,7 @@ def test_facets_of_fcc_bodies_are_those_of_geometry():
 
 
 def test_facets_of_decahedra_and_icosahedra_are_those_of_geometry():
-    """An Ino decahedron of edges a and height h has ten triangles and five rectangles; its strain is 2 %."""
+    """An Ino decahedron of edge a and height h has ten triangles and five rectangles. Its strain is 2 %."""
     for p, q in ((3, 2), (4, 3), (3, 5)):
         body_description = describe_cluster(rotate_and_shuffle(Decahedron("Au", p, q, 0).positions))
         triangle_area, square_area = 10 * math.sqrt(3) / 4 * (p - 1) ** 2, 5 * (p - 1) * (q - 1)
@@ -146,7 +146,7 @@ def test_tilted_facets_are_neither_100_nor_111_and_hcp_has_basal_ones_alone():
 
 
 def test_diameters_of_bodies_are_those_of_geometry():
-    """Widths for an edge a: octahedron a √(2/3), tetrahedron a / √2 across two edges, cuboctahedron a √2, cube a."""
+    """A body of edge a has the width a √(2/3) (octahedron), a/√2 (tetrahedron), a √2 (cuboctahedron) or a (cube)."""
     cube = np.array(list(itertools.product(range(4), repeat=3)), float)
     for positions, longest_diameter, least_width in (
         (SHAPES["octahedron"], 4 * math.sqrt(2), 4 * math.sqrt(2 / 3)),
@@ -162,7 +162,7 @@ def test_diameters_of_bodies_are_those_of_geometry():
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_direction_is_narrower_and_no_pair_longer(shape):
-    """This holds among many directions, and nearly so for displaced atoms, which have too many edges to try all."""
+    """The test tries many directions. For displaced atoms it is less strict, because not all edges are searched."""
     directions = np.random.default_rng(0).normal(size=(20000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     for width, tolerance in ((0.0, 1e-3), (0.03, 0.02)):

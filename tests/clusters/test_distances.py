@@ -112,7 +112,7 @@ def test_pairs_longer_than_the_histogram_are_left_out_and_fractions_count_in_par
 
 
 def test_means_of_bins_move_with_their_distances(x64):
-    """The sum of weighted means is that of the distances, so its gradient is each weight."""
+    """The sum of the weighted means is the weighted sum of the distances, so that its gradient is the weights."""
     _, distance, weight = disordered()
 
     @jax.jit

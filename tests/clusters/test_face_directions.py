@@ -21,7 +21,7 @@ def test_directions_have_length_one_and_differ(packing):
     ("hcp", 0, lattices.LAYER_SPACING),
 ])  # fmt: skip
 def test_atoms_lie_in_layers_along_the_densest_faces(packing, family, spacing):
-    """The layers of a lattice along a direction are as far apart as crystallography says; others are dense."""
+    """The layer spacings of a lattice along its faces are those of crystallography. Other directions have no layers."""
     sequence = {"fcc": "c", "hcp": "h"}.get(packing, packing)
     positions = lattice_sites.packing_sites(sequence, 5)
     for direction in random_particles.face_families(packing)[family]:
@@ -30,7 +30,7 @@ def test_atoms_lie_in_layers_along_the_densest_faces(packing, family, spacing):
 
 
 def test_an_icosahedron_ends_in_its_faces():
-    """A closed Mackay icosahedron's outermost atoms along each face are those of a whole triangle."""
+    """The outermost atoms of a closed Mackay icosahedron along each face form a complete triangle."""
     positions = lattice_sites.packing_sites("icosahedron", 4)
     cluster_positions = positions[np.linalg.norm(positions, axis=1) < 2.2]
     for direction in random_particles.face_families("icosahedron")[0]:

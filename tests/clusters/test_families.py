@@ -9,7 +9,7 @@ from jaxstruc.clusters import families, fcc_shapes, lattices, library
 
 
 def atom_counts(name, *label_parts, min_atoms=5, max_atoms=1500):
-    """Return the numbers of atoms of the family's clusters whose labels contain a text."""
+    """Return the numbers of atoms of the clusters of a family whose labels contain all given parts."""
     clusters = families.FAMILIES[name](min_atoms, max_atoms)
     return sorted(
         {len(cluster.positions) for cluster in clusters if all(part in cluster.label for part in label_parts)}
@@ -17,7 +17,7 @@ def atom_counts(name, *label_parts, min_atoms=5, max_atoms=1500):
 
 
 def neighbour_statistics(positions):
-    """Return the number of neighbours of each atom, and the mean distance of neighbours."""
+    """Return the number of neighbours of each atom, and the mean distance between neighbours."""
     distances = squareform(pdist(positions)) + 9 * np.eye(len(positions))
     is_neighbour = distances < lattices.NEIGHBOUR_SHELL_RATIO * np.median(distances.min(axis=1))
     return is_neighbour.sum(axis=1), distances[is_neighbour].mean()
@@ -76,7 +76,7 @@ def test_neighbours_lie_one_bond_apart_and_the_innermost_have_all_of_theirs(name
         neighbour_counts, bond = neighbour_statistics(cluster.positions)
         assert bond == pytest.approx(1, abs=1e-6), cluster.label
         assert pdist(cluster.positions).min() > (0.93 if is_strained else 1 - 1e-6), cluster.label
-        if "block of 2 x" not in cluster.label:  # these have no inside
+        if "block of 2 x" not in cluster.label:  # all atoms of these blocks lie at the surface
             assert neighbour_counts.max() == coordination, cluster.label
         assert lattices.is_connected(cluster.positions), cluster.label
         np.testing.assert_allclose(cluster.positions.mean(axis=0), 0, atol=1e-9)
@@ -103,7 +103,7 @@ def test_the_fcc_rule_contains_all_shapes_of_layers():
 
 
 def test_fcc_polyhedra_run_from_cubes_to_octahedra():
-    """The depth of {100} over that of {111} planes: 1/√3 and √3."""
+    """The ratio of the levels of {100} and {111} planes is 1/√3 for a cube and √3 for an octahedron."""
     matches = (
         re.match(r"planes \(111\) (\S+) \(100\) (\S+) less", cluster.label) for cluster in families.fcc_clusters(5, 120)
     )

@@ -89,7 +89,7 @@ def test_spheres_grow_shell_by_shell():
 
 
 def test_planes_cut_a_cube_and_each_set_of_atoms_once():
-    """Boxes of a simple cubic lattice, at most 2.5 times as deep one way as the other; the third planes cut nothing."""
+    """The clusters are boxes of a simple cubic lattice with aspect ratios up to 2.5. The third set cuts nothing."""
     points = np.array(list(itertools.product(range(-3, 4), repeat=3)), float)
     depths = {"top": abs(points[:, 2]), "sides": abs(points[:, :2]).max(axis=1), "none": np.zeros(len(points))}
     clusters = list(lattices.polyhedra("sc", points, depths, "about atom", 2, 200, truncations=(0.0, 0.5)))

@@ -21,7 +21,7 @@ def test_a_small_library_has_all_families_each_distance_list_once(small_library)
     assert len(small_library.atoms) > 1500 and small_library.atoms.min() == 5 and small_library.atoms.max() == 60
     clusters = [library.candidate_cluster(small_library, index) for index in range(len(small_library.atoms))]
     distance_lists = {np.round(np.sort(pdist(cluster.positions)), 3).tobytes() for cluster in clusters}
-    assert len(distance_lists) >= len(clusters) - 2  # to a looser bound than the library's
+    assert len(distance_lists) >= len(clusters) - 2  # the tolerance is larger than that of the library
     assert all(lattices.is_connected(cluster.positions) for cluster in clusters)
     assert all(np.diff(small_library.atoms) >= 0)
 
@@ -63,7 +63,7 @@ def test_lists_of_equal_moments_but_unlike_distances_are_kept_apart(monkeypatch)
 
 
 def test_lists_that_differ_in_one_distance_or_its_spread_are_kept_apart(monkeypatch):
-    """They differ by more than the tolerance; all have equally many pairs in the same bins."""
+    """The histograms have equal numbers of pairs in the same bins and differ by more than the tolerance."""
     monkeypatch.setattr(library, "moments", lambda positions: (0, 0, 0))
 
     def row_cluster(*coordinates):
@@ -167,7 +167,7 @@ def test_tables_in_angstrom_lose_no_pair_within_their_range(small_library):
 
 
 def test_no_pair_of_a_disordered_cluster_is_lost():
-    """Its distances fill every bin, the bond is short and the data reach far."""
+    """The distances fill every bin, the bond length is short, and the data extend to large r."""
     positions = 12 * np.random.default_rng(0).uniform(size=(300, 3))
     disordered_library = library.collect([Cluster("user", "drawn", positions)])
     histograms = library.scaled_histograms([(disordered_library, 0)], bond=2.5, max_distance=60.0)
@@ -189,10 +189,10 @@ def test_a_library_of_given_clusters_keeps_equal_ones_and_their_order():
 @pytest.mark.parametrize(
     ("names", "limits", "message"),
     [
-        (["fcc", "glass"], {}, "Expected families of .*, got glass; drop"),
+        (["fcc", "glass"], {}, "Expected families of .*, got glass; remove these"),
         ([], {}, "at least one family, got none"),
         (["fcc"], {"min_atoms": 50, "max_atoms": 20}, "got 50 and 20"),
-        (["octahedron"], {"min_atoms": 7, "max_atoms": 8}, "Expected a cluster of 7 to 8 atoms in octahedron"),
+        (["octahedron"], {"min_atoms": 7, "max_atoms": 8}, "No candidates: octahedron have no cluster of 7 to 8 atoms"),
     ],
 )
 def test_what_cannot_be_built_is_refused(names, limits, message):
@@ -203,7 +203,7 @@ def test_what_cannot_be_built_is_refused(names, limits, message):
 def test_the_users_structures_are_scaled_to_bonds_of_one(tmp_path):
     ase.io.write(tmp_path / "b.xyz", Octahedron("Pt", 3, latticeconstant=3.92))
     ase.io.write(tmp_path / "a.xyz", Icosahedron("Au", 3, latticeconstant=4.08))
-    ase.io.write(tmp_path / "c.xyz", Octahedron("Au", 3, latticeconstant=4.08))  # b again
+    ase.io.write(tmp_path / "c.xyz", Octahedron("Au", 3, latticeconstant=4.08))  # equal to b
     user_library = library.from_files([tmp_path])
     assert user_library.labels.tolist() == ["b.xyz", "a.xyz"] and set(user_library.families) == {"user"}
     assert user_library.atoms.tolist() == [19, 55]

@@ -41,7 +41,7 @@ def test_a_balls_shells_are_whole_but_for_the_last():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"packing": "rock"}, "family"), ({"shape": "normal"}, "lognormal or schulz"), ({"width": 0.0}, "width"),
+    ({"packing": "rock"}, "packing"), ({"shape": "normal"}, "lognormal or schulz"), ({"width": 0.0}, "width"),
     ({"mean": 0.5}, "mean"), ({"n_particles": 0}, "member"), ({"mean": 80.0}, "atoms"),
 ])  # fmt: skip
 def test_invalid_distributions_are_refused(arguments, message):

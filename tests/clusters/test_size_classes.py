@@ -1,4 +1,4 @@
-"""Classes of clusters by packing and size, and spherical particles larger than the library's."""
+"""Classes of clusters by packing and size, and balls that are larger than the clusters of the library."""
 
 import itertools
 
@@ -69,7 +69,7 @@ def test_a_class_is_the_mean_of_its_compact_members(small_library, built_classes
 
 
 def test_balls_beyond_the_library_are_means_over_centres(built_classes):
-    """The share of pairs retained agrees with that of balls about many centres."""
+    """The share of pairs that lie within a ball agrees with the mean over balls about many centres."""
     fcc_balls = np.flatnonzero(
         (built_classes.packing_index == built_classes.packing_names.index("fcc")) & (built_classes.n_members == 0)
     )

@@ -22,13 +22,13 @@ def nearest_points(points, size, centre=(0.03, 0.02, 0.01)):
 
 
 def rotation():
-    """Return a rotation by odd angles."""
+    """Return a rotation by arbitrary angles."""
     matrix = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
     return matrix * np.sign(np.linalg.det(matrix))
 
 
 def hexagonal_share(positions):
-    """Return the share of inner layers along z whose two neighbours lie at the same sites; nan without any."""
+    """Return the share of inner layers along z with adjacent layers at the same sites (NaN without inner layers)."""
     layers = np.round((positions[:, 2] - positions[:, 2].min()) / math.sqrt(2 / 3)).astype(int)
     rows = [positions[layers == layer, 1] for layer in range(layers.max() + 1)]
     layer_offsets = [
@@ -44,7 +44,7 @@ def hexagonal_share(positions):
 
 
 def straight_bond_counts(positions):
-    """Return for each atom with 12 neighbours how many of its bonds go on straight behind it: 6 in fcc, 3 in hcp."""
+    """Return the number of opposite pairs of bonds of each atom with 12 neighbours: 6 in fcc, 3 in hcp."""
     counts = []
     for position in positions:
         vectors = positions - position
@@ -68,7 +68,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("family", ["octahedron", "fcc", "bcc", "sc", "hcp"])
 def test_crystals_have_their_familys_type(family):
-    """All of them, whether or not they can stand as a truth; most can."""
+    """All clusters have the type of their family. Most of them also show it (`shows_type`)."""
     observed_types = [
         identify_structure_type(cluster.positions)
         for cluster in family_clusters(family, step=3 if family != "octahedron" else 1)
@@ -84,10 +84,10 @@ def test_crystals_have_their_familys_type(family):
 
 @pytest.mark.parametrize("family", ["twin", "fault", "hcp"])
 def test_the_share_of_hexagonal_layers_is_that_of_the_stacking_sequence(family):
-    """The families' stacks stand along z: their letters are read off there, by the sites of each layer's atoms.
+    """The stacking axis of the families is z, so that the sites of each layer give the letters independently.
 
-    That is why some of the families twin and fault are fcc, or hcp: the fault lies outside, or is one of many layers.
-    A library holds few of them, since it keeps equal clusters under the first of their families.
+    Some clusters of the families twin and fault are fcc or hcp, because the fault lies outside of the cluster or is one
+    of many layers. A library holds few of them, because it assigns equal clusters to the first of their families.
     """
     type_names = []
     for cluster in family_clusters(family, step=7):
@@ -129,7 +129,7 @@ def test_a_fault_outside_the_particle_is_not_detected():
 
 
 def test_a_tenth_of_hexagonal_layers_is_faulted_and_nine_tenths_are_too():
-    """Prisms of 12 and 13 layers, so of 10 and 11 inner ones, of which one is hexagonal; and the other way round."""
+    """One of the 10 or 11 inner layers of prisms is hexagonal and the others are cubic, or the reverse."""
     for sequence, pure_type in (("h" + 63 * "c", "fcc"), ("c" + 63 * "h", "hcp")):
         stack = lattices.stack(sequence)
         in_prism = np.linalg.norm(stack[:, :2], axis=1) < 2.1
@@ -139,7 +139,7 @@ def test_a_tenth_of_hexagonal_layers_is_faulted_and_nine_tenths_are_too():
 
 
 def test_atoms_agree_with_layers():
-    """An fcc particle has no inner atom with three bonds that go on behind it, and an hcp one none with six."""
+    """No inner atom of an fcc particle has three opposite pairs of bonds, and none of an hcp particle has six."""
     counts_by_type = {"fcc": 0, "hcp": 0, "faulted": 0}
     for family, step in (("fcc", 40), ("hcp", 20), ("twin", 30), ("fault", 40), ("decahedron", 4)):
         for cluster in family_clusters(family, 60, 200, step):
@@ -167,10 +167,10 @@ def test_named_decahedra_and_icosahedra_have_their_type():
 
 
 def test_spheres_have_five_fold_axes_if_these_lie_inside():
-    """Spheres of radius R about places off an axis, or a centre: the centre shows with its first shell about it.
+    """A sphere shows a five-fold centre if it contains the first shell about this centre.
 
-    Between, a part of an icosahedron shows some of its axes, or one, and off-axis parts of decahedra are fcc or
-    twinned.
+    Otherwise, a part of an icosahedron shows one or some of its axes. A part of a decahedron away from the axis is fcc
+    or twinned.
     """
     for cluster in family_clusters("icosahedron", 30, 220):
         if match := re.match(r"sphere (\S+) (\S+) from", cluster.label):
@@ -190,7 +190,7 @@ def test_spheres_have_five_fold_axes_if_these_lie_inside():
             n_undefined += observed_type.name == "faulted" and not observed_type.shows_type
             assert observed_type.name == "decahedron" or centre_offset > 0.45 * radius, cluster.label
             assert observed_type.name in ("fcc", "faulted") or centre_offset < 0.75 * radius, cluster.label
-    assert n_undefined > 20  # three of them or more have no layers in common: no truth
+    assert n_undefined > 20  # three or more grains have no common layers, so the type is not shown
 
 
 def test_small_clusters_show_a_type_but_are_no_truth():
@@ -266,9 +266,9 @@ def test_missing_surface_atoms_change_no_type(shape):
 
 
 def test_atoms_without_order_show_no_type():
-    """Gaussian clouds, and packings of spheres: the bonds of these are alike, but the angles are any.
+    """The clusters are Gaussian clouds, and random packings of spheres with equal bond lengths but random angles.
 
-    Small packings have few pairs in the second shell, as bcc has, and at times chance five-fold bonds.
+    Small packings resemble bcc because they have few pairs in the second shell. Some have five-fold bonds by chance.
     """
     type_names = []
     for size, seed in [(30, seed) for seed in range(24)] + [(80, seed) for seed in range(6)]:

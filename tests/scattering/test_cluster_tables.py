@@ -17,7 +17,7 @@ Q = np.linspace(0.8, 26.0, 300)
 
 @pytest.fixture(scope="module")
 def distance_matrix():
-    """Distances of 55 atoms in disorder."""
+    """Return the distance matrix of 55 displaced atoms."""
     positions = fcc_shapes.fcc_cluster((2, 4, 2)).positions * BOND
     rattled_positions = positions + np.random.default_rng(0).normal(size=positions.shape) * 0.05
     return distances(jnp.asarray(rattled_positions, jnp.float32))
@@ -37,7 +37,7 @@ reduced_structure_function = jax.jit(cluster_tables.reduced_structure_function)
     ],
 )
 def test_a_cluster_table_gives_the_exact_structure_function(distance_matrix, values):
-    """To 2e-3 of the maximum: the interpolation of widths, and bins of 0.05 Å."""
+    """The interpolation of the variances and the bins of 0.05 Å cause errors below 2e-3 of the maximum."""
     instrument = Instrument(**values)
     exact_curve = jax.jit(debye.reduced_structure_function)(
         debye.pairs_from_distances(distance_matrix, jnp.ones(55)),
@@ -53,7 +53,7 @@ def test_a_cluster_table_gives_the_exact_structure_function(distance_matrix, val
 
 
 def test_a_table_of_a_histogram_is_that_of_its_distances(x64):
-    """Of a perfect cluster, whose distances bins keep exactly."""
+    """The distances of a perfect cluster are equal within each bin, so that the histogram keeps them exactly."""
     positions = fcc_shapes.fcc_cluster((2, 4, 2)).positions * BOND
     histogram_table = cluster_tables.tabulate_cluster(distinct_distances(positions), BOND, span=TABLE_RANGE)
     distance_table = tabulate_distances(distances(jnp.asarray(positions)), jnp.ones(55), BOND)

@@ -28,7 +28,7 @@ gaussian_peaks = jax.jit(real_space.peaks, static_argnames="max_widths")
 
 
 def debye_double_sum(positions, f, q, uiso):
-    """Return I(Q) by a double sum in NumPy."""
+    """Return I(Q) from a double sum in NumPy."""
     total = np.sum(f**2, axis=0)
     for i in range(len(positions)):
         for j in range(len(positions)):
@@ -39,7 +39,7 @@ def debye_double_sum(positions, f, q, uiso):
 
 
 def pairs_and_composition(positions, atom_kinds=None):
-    """Return pairs and composition of positions."""
+    """Return the pairs and the composition of atoms at these positions."""
     atom_kinds = np.zeros(len(positions), int) if atom_kinds is None else atom_kinds
     return debye.pairs_from_positions(jnp.asarray(positions), np.ones(len(positions)), atom_kinds), np.bincount(
         atom_kinds
@@ -47,7 +47,7 @@ def pairs_and_composition(positions, atom_kinds=None):
 
 
 def exact_pdf(positions, instrument, *, symbols=("Au",), atom_kinds=None, grid=GRID):
-    """Return G(r) of positions by the exact sum."""
+    """Return G(r) of atoms at these positions, from the exact sum."""
     pairs, composition = pairs_and_composition(positions, atom_kinds)
     return pdf(pairs, form_factors.xray_coefficients(list(symbols)), composition, instrument, grid=grid)
 
@@ -86,7 +86,7 @@ def test_partials_sum_to_the_total(fcc19, use_nodes, x64):
     [Instrument(uiso=0.01), Instrument(uiso=0.01, delta2=1.5), Instrument(uiso=np.array([0.005, 0.02]), delta1=0.2)],
 )
 def test_nodes_give_the_partials_of_the_pairs(fcc19, instrument, x64):
-    """Widths that are one number, one a node, and one a channel and node."""
+    """The variances are one number, an array [node], or an array [channel, node]."""
     q = np.linspace(0.0, 20, 81)
     f = form_factors.xray_form_factors(form_factors.xray_coefficients(["Au", "Cu"]), jnp.asarray(q))
     pairs, composition = pairs_and_composition(fcc19, ALLOY_KINDS)
@@ -99,7 +99,7 @@ def test_nodes_give_the_partials_of_the_pairs(fcc19, instrument, x64):
 
 
 def test_a_partial_is_the_curve_of_its_pairs_alone(fcc19, x64):
-    """The gold-gold part times N <f>^2 / (n_Au f_Au^2) is F of the gold atoms alone."""
+    """The gold-gold contribution, multiplied by N <f>^2 / (n_Au f_Au^2), is F of the gold atoms alone."""
     q = np.linspace(0.5, 20, 79)
     f = form_factors.xray_form_factors(form_factors.xray_coefficients(["Au", "Cu"]), jnp.asarray(q))
     pairs, composition = pairs_and_composition(fcc19, ALLOY_KINDS)
@@ -110,7 +110,7 @@ def test_a_partial_is_the_curve_of_its_pairs_alone(fcc19, x64):
 
 
 def reference_pairs(golden):
-    """Return the pairs and scatterers of a reference structure, its equal distances merged."""
+    """Return the pairs and scatterers of a reference structure. Equal distances are merged."""
     scatterers = pair_distribution.scatterers([chemical_symbols[atomic_number] for atomic_number in golden["numbers"]])
     table, first_kind, second_kind = debye.kind_channels(len(scatterers.elements))
     first_atom, second_atom = np.triu_indices(len(golden["numbers"]), 1)
@@ -119,7 +119,7 @@ def reference_pairs(golden):
     keys = np.stack([channel, np.round(distance, 11)], axis=1)
     _, unique_indices, inverse_indices = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     weight = 2.0 * np.bincount(inverse_indices.ravel())
-    # Padded to a power of four, so that a compiled function serves several structures.
+    # The padding to a power of four lets several structures share a compiled function.
     padding = (0, 4 ** int(np.ceil(np.log(len(unique_indices)) / np.log(4))) - len(unique_indices))
     columns = (
         distance[unique_indices],
@@ -146,7 +146,7 @@ def reference_settings(golden, key, scatterers):
         coefficients = pair_distribution.scatterers(scatterers.elements, probe="neutron").coefficients
     step, count = used_settings.get("qstep", 1.0), used_settings.get("nq", 1)
     indices = np.arange(256 * math.ceil(count / 256))
-    q = np.where(indices < count, step * indices, 0.0)  # padded for the same reason, with weight 0
+    q = np.where(indices < count, step * indices, 0.0)  # padding has weight 0
     in_range = (indices >= np.ceil(settings["qmin"] / step - 1e-9)) & (indices < count)
     return Instrument(uiso=uiso, **instrument_values), coefficients, q, np.where(in_range, step, 0.0)
 
@@ -174,7 +174,7 @@ def scattering_functions(*arguments):
 
 
 def test_fine_curves_agree_with_diffpy(golden, x64):
-    """All of I, S, F and f, with and without Uiso; the bound is the referee's rounding."""
+    """The test compares I, S, F and f with and without Uiso. The bound is the rounding of the reference values."""
     pairs, scatterers = reference_pairs(golden)
     q = jnp.asarray(golden["fine_Q"])
     f = form_factors.xray_form_factors(scatterers.coefficients, q)
@@ -187,7 +187,7 @@ def test_fine_curves_agree_with_diffpy(golden, x64):
 
 @jax.jit
 def f_and_g(pairs, instrument, coefficients, composition, q, weights, r):
-    """Return F(Q), and G(r) with diffpy's weights of Q."""
+    """Return F(Q), and G(r) with the Q weights of diffpy."""
     f = form_factors.xray_form_factors(coefficients, q)
     reduced_function = debye.reduced_structure_function(pairs, instrument, f, composition, q)
     return reduced_function, pair_distribution.envelope(instrument, r) * pair_distribution.sine_transform(
@@ -196,7 +196,7 @@ def f_and_g(pairs, instrument, coefficients, composition, q, weights, r):
 
 
 def test_the_debye_route_agrees_with_diffpy(golden, x64):
-    """F and G on the referee's Q grid, limits, rectangle rule and window of pairs; X-rays and neutrons; all sets."""
+    """F and G have the Q grid, the limits, the rectangle rule and the range of distances of diffpy."""
     pairs, scatterers = reference_pairs(golden)
     for key in curve_names(golden, "debyex"):
         instrument, coefficients, q, weights = reference_settings(golden, key, scatterers)
@@ -212,13 +212,18 @@ def test_the_debye_route_agrees_with_diffpy(golden, x64):
 
 
 def test_the_real_space_route_agrees_with_diffpy(golden, x64):
-    """On its extended r grid and its cut of the Gaussians; set E has no limits of Q. Uncut Gaussians: set A."""
+    """The r grid and the cut of the Gaussians are those of diffpy. Set A is also tested without this cut.
+
+    Set E has no limits of Q.
+    """
     pairs, scatterers = reference_pairs(golden)
     for key in curve_names(golden, "rss"):
         instrument, coefficients, q, weights = reference_settings(golden, key, scatterers)
         used_settings, settings = golden["meta"]["used"][key], golden["meta"]["sets"][key.split("_")[0]]
         amplitudes = form_factors.xray_form_factors(coefficients, jnp.zeros(1))[:, 0]
-        variance = debye.pair_variance(pairs, instrument)  # that of the padding is 0: it is left out
+        variance = debye.pair_variance(
+            pairs, instrument
+        )  # the variance of padding is 0, so that it contributes nothing
         r = jnp.asarray(golden["r_" + key.split("_")[0]])
         for cut, bound in ((np.sqrt(-2 * np.log(3.33e-6)), 5e-6), (np.inf, 2e-5))[: 2 if key[0] == "A" else 1]:
 
@@ -237,7 +242,7 @@ def test_the_real_space_route_agrees_with_diffpy(golden, x64):
 
 
 def test_the_two_routes_are_one_for_one_element_and_differ_for_two(golden_loader, x64):
-    """For several elements the real-space route takes f at Q = 0."""
+    """For several elements, the real-space route uses f at Q = 0, which is an approximation."""
     grid = Grid(qmin=0.8, qmax=24.0, qstep=0.02, rmin=0.5, rmax=15.0, rstep=0.02)
     instrument = Instrument(uiso=0.006, delta2=1.5, qdamp=0.03)
     relative_differences = {}
@@ -279,7 +284,7 @@ def test_diffpy_itself_agrees(golden_loader, x64):
 
 
 def test_ase_agrees_on_the_plain_debye_sum(x64):
-    """XrDebye with method Z and no damping: f is the atomic number."""
+    """XrDebye of ASE without damping uses the atomic number as f (method "Z")."""
     from ase.cluster import Icosahedron
     from ase.utils.xrdebye import XrDebye
 
@@ -292,7 +297,7 @@ def test_ase_agrees_on_the_plain_debye_sum(x64):
 
 
 def test_single_precision_follows_double(fcc19):
-    """Both routes; two elements, all parameters."""
+    """The test covers both routes, two elements and all parameters."""
     instrument = Instrument(uiso=0.01, delta1=0.1, delta2=2.0, qdamp=0.04, qbroad=0.01)
 
     def curve(route, dtype):
@@ -333,7 +338,7 @@ def test_stretch_is_a_scaling_of_the_positions(fcc19, x64):
 
 
 def test_each_atom_may_have_its_own_uiso(fcc19, x64):
-    """A kind an atom: the Debye-Waller factors of a pair multiply."""
+    """If each atom is a kind, the Debye-Waller factor of a pair is the product of those of its atoms."""
     uiso = np.random.default_rng(0).uniform(0.002, 0.02, 19)
     q = np.linspace(0.5, 20, 40)
     pairs, composition = pairs_and_composition(fcc19, np.arange(19))
@@ -400,7 +405,7 @@ def test_chunks_of_the_exact_sum_agree_with_one_piece(fcc19, x64, monkeypatch):
 
 
 def test_gathered_pairs_and_the_sum_of_gaussians_follow_the_exact_sum(x64):
-    """Distances with errors, so that bins are filled unevenly: what is left is their skewness, 1e-3 of the maximum."""
+    """The distances have errors, so that the bins are filled unevenly. Their skewness causes an error of 1e-3."""
     rng = np.random.default_rng(0)
     positions = fcc_shapes.fcc_cluster((3, 4, 3)).positions * 2.78 + 0.03 * rng.normal(size=(87, 3))
     instrument = Instrument(uiso=0.008, delta2=2.0)

@@ -30,7 +30,7 @@ def test_nodes_stand_for_the_pairs_to_the_accuracy_asked_for(accuracy, x64):
 
 
 def test_the_nodes_are_as_few_as_the_accuracy_allows():
-    """An Å, at Q = 30 1/Å, in windows of 8 nodes twice, and of 12; twice the Q asks for twice as many."""
+    """Numbers of nodes per Å at Q = 30 1/Å with windows of 8, 8 and 12 nodes. Twice the Q needs twice as many."""
     for accuracy, nodes_per_angstrom in ((1e-5, 35.5), (1e-6, 47.1), (1e-8, 37.2)):
         assert 1 / SpreadingNodes(25.0, 30.0, accuracy).spacing == pytest.approx(nodes_per_angstrom, rel=0.02), accuracy
         assert SpreadingNodes(25.0, 60.0, accuracy).spacing == pytest.approx(
@@ -63,7 +63,7 @@ def test_a_pair_beyond_the_nodes_gives_nan_and_not_a_wrong_curve():
 
 @pytest.mark.parametrize("atoms", [30, 129, 300])
 def test_blocks_of_positions_are_all_pairs(atoms, x64):
-    """One block, two, and three; two kinds; padding; two atoms in one place."""
+    """The test covers one, two and three blocks, two kinds, padding, and two atoms at one position."""
     rng = np.random.default_rng(0)
     positions = rng.normal(size=(atoms, 3)) * 3
     positions[1] = positions[0]

@@ -44,7 +44,7 @@ def test_real_bonds_are_longer_than_the_published_rule():
 
 
 @pytest.mark.parametrize(
-    ("symbol", "message"), [("Xx", "symbol of an element"), ("He", "metallic-radii table"), ("pt", "e.g. Pt")]
+    ("symbol", "message"), [("Xx", "symbol of an element"), ("He", "table of metallic radii"), ("pt", "e.g. Pt")]
 )
 def test_unknown_elements_are_refused(symbol, message):
     with pytest.raises(ValueError, match=message):
@@ -53,7 +53,7 @@ def test_unknown_elements_are_refused(symbol, message):
 
 @pytest.mark.slow
 def test_the_committed_tables_are_their_sources(repository, monkeypatch):
-    """Mendeleev's radii from its table as a whole: its objects, which the tool reads, take a minute."""
+    """The radii are read from the whole table of mendeleev, because its objects, which the tool uses, take a minute."""
     monkeypatch.syspath_prepend(repository / "tools")
     import make_tables
 

@@ -18,7 +18,7 @@ COARSE_GRID = Grid(qmin=0.5, qmax=15.0, qstep=0.1, rmin=0.5, rmax=12.0, rstep=0.
 INSTRUMENT = Instrument(uiso=0.006, delta1=0.1, delta2=1.5, qdamp=0.03, qbroad=0.01)
 ALLOY_SCATTERERS = pair_distribution.scatterers(["Au", "Cu", "Cu"] * 29)
 POSITIONS = fcc_shapes.fcc_cluster((3, 4, 3)).positions * 2.78 + 0.05 * np.random.default_rng(0).normal(size=(87, 3))
-"""87 atoms of two elements in disorder."""
+"""Positions of 87 displaced atoms of two elements, in Å."""
 GRADIENT_WEIGHTS = np.random.default_rng(1).normal(size=FINE_GRID.r.size)
 
 
@@ -53,7 +53,7 @@ jitted_curve = jax.jit(lambda curve, *arguments: curve(*arguments), static_argnu
 
 @partial(jax.jit, static_argnames=("curve", "grid"))
 def curve_and_gradient(positions, instrument, curve, grid):
-    """Return a curve, and the gradient in the positions of its product with the wanted one."""
+    """Return a curve, and the gradient of its product with a given curve by the positions."""
     value, pullback = jax.vjp(lambda x: curve(x, instrument, grid), positions)
     return value, pullback(jnp.asarray(GRADIENT_WEIGHTS, value.dtype))[0]
 
@@ -66,7 +66,7 @@ def exact_curve_and_gradient(uiso, lorch):
 @pytest.mark.parametrize("accuracy", [1e-5, 1e-6, 1e-9])
 @pytest.mark.parametrize("uiso", [0.0, 0.006])
 def test_the_fast_route_is_the_exact_one_to_the_accuracy_asked_for(accuracy, uiso, x64):
-    """Value and gradient in the positions, sharp and with Lorch's window."""
+    """The curve and its gradient by the positions agree, with a sharp cut and with Lorch's window."""
     for lorch in (False, True):
         grid = replace(FINE_GRID, accuracy=accuracy, lorch=lorch)
         value, gradient = curve_and_gradient(POSITIONS, INSTRUMENT._replace(uiso=uiso), fast_pdf, grid)
@@ -113,7 +113,7 @@ def gold_pdf(positions, mask, *, grid=FINE_GRID, limits=None):
 
 
 def test_padding_and_batches_change_nothing():
-    """Shapes of 19 to 93 atoms in one batch of 100 rows, by `vmap`, with one compilation; three of them alone."""
+    """Clusters of 19 to 93 atoms in one batch share a compilation. Three of them are also computed alone."""
     family = fcc_shapes.fcc_family()
     padded_positions = np.zeros((len(family), 100, 3), np.float32)
     masks = np.zeros((len(family), 100), bool)
@@ -153,7 +153,7 @@ def test_the_method_depends_on_the_number_of_atoms():
 
 @pytest.mark.parametrize(("atoms", "pair_class"), [(4, Pairs), (60, SpreadPairs)])
 def test_a_pair_longer_than_the_grid_says_gives_nan_by_either_method(atoms, pair_class):
-    """The few Chebyshev points would give a wrong curve, and no flag, also where pairs are summed exactly."""
+    """Even if the pairs are summed exactly, the few Chebyshev points would give a wrong curve without a warning."""
     positions = np.random.default_rng(0).normal(size=(atoms, 3)).astype(np.float32)
     mask = np.ones(atoms, bool)
     assert isinstance(pair_distribution.pair_distances_from_positions(positions, mask, FINE_GRID), pair_class)
@@ -182,7 +182,7 @@ def test_distances_and_positions_give_one_curve(x64):
 
 
 def test_f_transformed_is_the_sum_written_out(fcc19, x64):
-    """Sharp and with Lorch's window; limits on and between the points of the grid, traced."""
+    """The test covers a sharp cut, Lorch's window, and traced limits on and between the points of the grid."""
     instrument = Instrument(qdamp=0.04, scale=0.7)
     q, r = COARSE_GRID.q, COARSE_GRID.r
     f = np.sin(3.1 * q) * np.exp(-0.01 * q**2)
@@ -207,7 +207,7 @@ def test_f_transformed_is_the_sum_written_out(fcc19, x64):
 @pytest.mark.parametrize("max_distance", [None, 17.0])
 @pytest.mark.parametrize("lorch", [False, True])
 def test_traced_limits_of_q_are_those_of_a_grid_with_these_limits(max_distance, lorch, x64):
-    """All pairs on the grid's Q, and nodes with few Chebyshev points."""
+    """The test covers exact sums over pairs on the Q grid, and nodes with few Chebyshev points."""
     grid = replace(COARSE_GRID, max_distance=max_distance, lorch=lorch)
     mask = np.ones(87, bool)
     assert isinstance(
@@ -223,7 +223,7 @@ def test_traced_limits_of_q_are_those_of_a_grid_with_these_limits(max_distance, 
 
 @pytest.mark.parametrize("max_distance", [None, 17.0])
 def test_the_ends_of_q_have_a_gradient(max_distance, x64):
-    """Right, finite and not zero, between the points of the grid; with nodes as with all pairs."""
+    """The gradient is right, finite and not 0 between the points of the grid, with nodes and with exact sums."""
     grid = replace(COARSE_GRID, max_distance=max_distance)
 
     @jax.jit
@@ -248,7 +248,7 @@ def test_lorchs_window_is_the_sine_of_its_own_cut(fcc19, x64):
     sharp_curve, smooth_curve = (
         pair_distribution.pdf(pairs, *arguments, replace(grid, lorch=lorch)) for lorch in (False, True)
     )
-    ripple_range = slice(0, 15)  # 0.5 to 1.9 Å: ripples alone
+    ripple_range = slice(0, 15)  # only ripples lie between 0.5 and 1.9 Å
     ripple = lambda g: np.std(np.diff(np.asarray(g)[ripple_range], 2))  # noqa: E731
     assert ripple(smooth_curve) < 0.1 * ripple(sharp_curve)
 
@@ -269,7 +269,7 @@ def test_grids_include_both_ends():
 
 
 def test_the_default_q_step_keeps_aliases_out(x64):
-    """Half of it changes the curve by little, though the r range is far longer than the cluster."""
+    """Half of the step changes the curve only a little, although the r range is far longer than the cluster."""
     positions = fcc_shapes.fcc_cluster((2, 2, 2)).positions * 2.78
     pairs = debye.pairs_from_positions(jnp.asarray(positions), np.ones(19))
     step = pair_distribution.alias_free_step(60.0, 9.0)
@@ -297,5 +297,5 @@ def test_scatterers_know_ions_and_neutrons():
         pair_distribution.scatterers(["Cu"], probe="neutron").coefficients, jnp.linspace(0, 20, 3)
     )
     np.testing.assert_allclose(b, 7.718, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"Expected ions of the cluster's elements \(Cu\), got 'O2-'"):
+    with pytest.raises(ValueError, match=r"Expected ions of the elements of the cluster \(Cu\), got 'O2-'"):
         pair_distribution.scatterers(["Cu"], ions=("O2-",))

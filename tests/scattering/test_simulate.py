@@ -17,7 +17,7 @@ def test_a_simulated_curve_comes_from_atoms():
 
 
 def test_the_two_routes_of_a_signal_agree():
-    """F(Q) summed by hand to G(r): the trapezoid rule over the same grid."""
+    """The sine transform of F(Q) by the trapezoid rule, written out in NumPy, gives G(r)."""
     options = SimulateOptions(qmin=1.0, qmax=15.0, qstep=0.05, uiso=0.01, rstep=0.1)
     q, f, _ = jaxstruc.simulate(Icosahedron("Cu", 2), signal="fq", options=options)
     r, g, _ = jaxstruc.simulate(Icosahedron("Cu", 2), rmax=8.0, options=options)
@@ -37,7 +37,7 @@ def test_b_is_8_pi_squared_u():
 
 @pytest.mark.parametrize(("atoms", "message"), [
     (ase.Atoms(), "Expected a structure with atoms, got .* with none"),
-    ([], "Expected a cluster, got none"),
+    ([], "Expected at least one cluster, got none"),
     (ase.Atoms("Pt", positions=[[0, 0, np.nan]]), "Expected finite positions"),
 ])  # fmt: skip
 def test_what_is_no_cluster_is_refused(atoms, message):
