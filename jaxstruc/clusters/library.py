@@ -92,7 +92,8 @@ def build(
     library = collect(family_clusters())
     if not len(library.atoms):
         raise ValueError(
-            f"No candidates: {', '.join(names)} have no cluster of {min_atoms} to {max_atoms} atoms. Widen the limits."
+            f"No candidates: no cluster of {min_atoms} to {max_atoms} atoms is in the families {', '.join(names)}. "
+            "Widen the limits."
         )
     if progress is not None:
         progress(len(names), len(names), "")

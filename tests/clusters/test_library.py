@@ -189,10 +189,14 @@ def test_a_library_of_given_clusters_keeps_equal_ones_and_their_order():
 @pytest.mark.parametrize(
     ("names", "limits", "message"),
     [
-        (["fcc", "glass"], {}, "Expected families of .*, got glass; remove these"),
+        (["fcc", "glass"], {}, "Expected families among .*, got glass; remove these"),
         ([], {}, "at least one family, got none"),
         (["fcc"], {"min_atoms": 50, "max_atoms": 20}, "got 50 and 20"),
-        (["octahedron"], {"min_atoms": 7, "max_atoms": 8}, "No candidates: octahedron have no cluster of 7 to 8 atoms"),
+        (
+            ["octahedron"],
+            {"min_atoms": 7, "max_atoms": 8},
+            "No candidates: no cluster of 7 to 8 atoms is in the families octahedron",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(names, limits, message):
@@ -220,7 +224,7 @@ def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):
     (tmp_path / "empty").mkdir()
     messages_by_path = {
         oxide_path: "Expected one element, got O, Pt in .*oxide.xyz; keep",
-        tmp_path / "empty": "got the empty folder .*empty; pass",
+        tmp_path / "empty": "got the empty folder .*empty; choose",
         tmp_path / "none.xyz": "none.xyz, which does not exist; check",
     }
     for path, message in messages_by_path.items():

@@ -42,7 +42,7 @@ def test_a_balls_shells_are_whole_but_for_the_last():
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"packing": "rock"}, "packing"), ({"shape": "normal"}, "lognormal or schulz"), ({"width": 0.0}, "width"),
-    ({"mean": 0.5}, "mean"), ({"n_particles": 0}, "member"), ({"mean": 80.0}, "atoms"),
+    ({"mean": 0.5}, "mean"), ({"n_particles": 0}, "particle"), ({"mean": 80.0}, "atoms"),
 ])  # fmt: skip
 def test_invalid_distributions_are_refused(arguments, message):
     all_arguments = {"packing": "fcc", "mean": 8.0, "width": 0.2} | arguments
