@@ -96,8 +96,8 @@ def _table_entry(table_name: str, symbol: str):
     entries = _read_table(table_name)
     if symbol not in entries:
         raise ValueError(
-            f"The table of {TABLE_QUANTITIES[table_name]} has no entry for {symbol!r}. "
-            f"It has {len(entries)} entries, such as {', '.join(list(entries)[:3])}."
+            f"Expected a symbol in the table of {TABLE_QUANTITIES[table_name]} (e.g. {', '.join(list(entries)[:3])}), "
+            f"got {symbol!r}."
         )
     return entries[symbol]
 

@@ -147,7 +147,7 @@ def test_the_method_depends_on_the_number_of_atoms():
     assert isinstance(
         pair_distribution.pair_distances_from_positions(other_positions, np.ones(60, bool), unlimited_grid), Pairs
     )
-    with pytest.raises(ValueError, match="Expected Grid"):
+    with pytest.raises(ValueError, match="Expected a number in Grid"):
         pair_distribution.spreading_nodes(unlimited_grid)
 
 
