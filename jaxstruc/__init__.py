@@ -1,9 +1,10 @@
-"""From a measured pair distribution function to the atomic structure of a nanoparticle, and back, in JAX.
+"""Atomic structures of nanoparticles from measured pair distribution functions (PDFs), and PDFs of structures, in JAX.
 
     data = jaxstruc.read("sample.gr")
-    result = jaxstruc.solve(data, element="Pt")    # also classify, mine, refine, saxs, simulate, simulate_saxs
+    result = jaxstruc.solve(data, element="Pt")
 
-Importing the package loads nothing heavy: what is named here comes with its first use.
+The other functions are `classify`, `mine`, `refine`, `saxs`, `simulate`, `simulate_saxs` and `load`. Importing the
+package is quick, because a function and its modules are loaded when they are first used.
 """
 
 import importlib
@@ -35,7 +36,7 @@ _PLACES = {
     "Result": "jaxstruc.result",
     "SaxsResult": "jaxstruc.small_angle.result",
 }
-"""Where each name of the package is defined."""
+"""Module in which each public name is defined."""
 __all__ = list(_PLACES)
 
 

@@ -1,4 +1,4 @@
-"""`python -m jaxstruc`: the command line."""
+"""Run the command line by `python -m jaxstruc`."""
 
 from jaxstruc.cli.main import main
 

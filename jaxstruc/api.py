@@ -1,4 +1,4 @@
-"""What Python gets: `read`, `solve`, `mine`, `refine`, `saxs`, with the options that the command line has.
+"""The functions `read`, `solve`, `mine`, `refine`, `classify` and `saxs`, with the options of the command line.
 
 import jaxstruc
 result = jaxstruc.solve(jaxstruc.read("sample.gr"), element="Pt", options=jaxstruc.SolveOptions(search="full"))
@@ -18,7 +18,7 @@ from jaxstruc.network.weights import load_classifier
 from jaxstruc.options.pdf import (
     CLASSIFIER,
     ClassifyOptions,
-    DataOptions,
+    InstrumentOptions,
     Kind,
     MineOptions,
     Parameter,
@@ -46,6 +46,7 @@ from jaxstruc.small_angle.solve import (
 ProgressCallback = Callable[[int, int, str], None]
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
+DataSettings = TypeVar("DataSettings", bound=InstrumentOptions)
 
 
 def read(
@@ -56,17 +57,17 @@ def read(
     kind: Kind | None = None,
     frame: int | None = None,
 ) -> Measurement:
-    """Return a measured curve: G(r), or I(Q), S(Q), F(Q) from columns, CanSAS1d XML or NXcanSAS.
+    """Return the measured curve in a file: G(r), I(Q), S(Q) or F(Q), from text columns, CanSAS XML or NXcanSAS.
 
     Args:
-        path: of the file; its first bytes, ending and header say what it is.
-        q_unit: 1/Å, 1/nm or 2theta, where a file over Q does not say it.
-        wavelength: in Å, where the axis is 2theta.
-        kind: gr, iq, sq or fq, where the file does not say it.
-        frame: which curve, counted from 1, where a file has several.
+        path: Path of the file. Its format is recognised by its first bytes, its suffix and its header.
+        q_unit: Unit of the axis, if the file does not state it: 1/Å, 1/nm or 2theta (in degrees).
+        wavelength: Wavelength in Å. It is needed if the axis is 2theta.
+        kind: Kind of the curve, if the file does not state it: gr, iq, sq or fq.
+        frame: Number of the curve in a file with several curves, counted from 1.
 
     Raises:
-        ReadError: where the file cannot be used, or does not say its unit.
+        ReadError: If the file cannot be used, or if it does not state its unit and `q_unit` is None.
     """
     return read_curve(path, q_unit=q_unit, wavelength=wavelength, kind=kind, frame=frame)
 
@@ -83,21 +84,21 @@ def solve(
     search: SearchName | None = None,
     progress: ProgressCallback | None = None,
 ) -> PdfResult | list[PdfResult]:
-    """Return which structures explain a measured PDF, of all that the sources propose.
+    """Find the atomic structure that explains a measured PDF, and return the best candidates.
 
     Args:
-        measurement: one, or several of one element.
-        element: of the sample, e.g. Pt.
-        options: all options. Each keyword below that is given overrides its field.
-        qmin: start of the Q range of the data, in 1/Å; overrides the header.
-        qmax: end of the Q range of the data, in 1/Å; overrides the header.
-        absolute: whether the data are on an absolute scale.
-        max_atoms: most atoms of a candidate of the library.
-        search: none, quick or full: how long lattice sites are searched for a particle that no source lists.
-        progress: called with measurements done, measurements in all and a remark.
+        measurement: One measurement, or several of one element.
+        element: Element of the sample, e.g. Pt.
+        options: All options. Each of the following keywords that is not None overrides its field.
+        qmin: Start of the Q range of the data, in 1/Å. It overrides the header.
+        qmax: End of the Q range of the data, in 1/Å. It overrides the header.
+        absolute: Whether the data are on an absolute scale.
+        max_atoms: Largest number of atoms of a candidate from the library.
+        search: Search over lattice sites for particles that are in no source: none, quick or full.
+        progress: Function of the number of finished measurements, the number of all measurements and a text.
 
     Raises:
-        ValueError: for input that cannot be used.
+        ValueError: If the input cannot be used.
     """
     options = _options_of(SolveOptions, options)
     options = replace(
@@ -122,21 +123,21 @@ def mine(
     search: SearchName | None = None,
     progress: ProgressCallback | None = None,
 ) -> PdfResult | list[PdfResult]:
-    """Return which of thousands of clusters explains a measured PDF: `solve` with the defaults of `MineOptions`.
+    """Fit thousands of clusters from a library to a measured PDF: `solve` with the defaults of `MineOptions`.
 
     Args:
-        measurement: one, or several of one element.
-        element: of the sample, e.g. Pt.
-        options: all options. Each keyword below that is given overrides its field.
-        qmin: start of the Q range of the data, in 1/Å; overrides the header.
-        qmax: end of the Q range of the data, in 1/Å; overrides the header.
-        absolute: whether the data are on an absolute scale.
-        max_atoms: most atoms of a candidate of the library.
-        search: none, quick or full: how long lattice sites are searched for a particle that no source lists.
-        progress: called with measurements done, measurements in all and a remark.
+        measurement: One measurement, or several of one element.
+        element: Element of the sample, e.g. Pt.
+        options: All options. Each of the following keywords that is not None overrides its field.
+        qmin: Start of the Q range of the data, in 1/Å. It overrides the header.
+        qmax: End of the Q range of the data, in 1/Å. It overrides the header.
+        absolute: Whether the data are on an absolute scale.
+        max_atoms: Largest number of atoms of a candidate from the library.
+        search: Search over lattice sites for particles that are in no source: none, quick or full.
+        progress: Function of the number of finished measurements, the number of all measurements and a text.
 
     Raises:
-        ValueError: for input that cannot be used.
+        ValueError: If the input cannot be used.
     """
     return solve(
         measurement, element=element, options=options or MineOptions(), qmin=qmin, qmax=qmax, absolute=absolute,
@@ -156,21 +157,21 @@ def refine(
     coordinates: bool | None = None,
     progress: ProgressCallback | None = None,
 ) -> PdfResult | list[PdfResult]:
-    """Return the fits of clusters to a measured PDF, with errors.
+    """Fit clusters to a measured PDF, and return the fits with standard errors.
 
     Args:
-        measurement: one, or several.
-        clusters: atoms, or structure files, of one element.
-        options: all options. Each keyword below that is given overrides its field.
-        qmin: start of the Q range of the data, in 1/Å; overrides the header.
-        qmax: end of the Q range of the data, in 1/Å; overrides the header.
-        free: parameters that are fitted.
-        absolute: whether the data are on an absolute scale.
-        coordinates: whether to move the atoms too.
-        progress: called with measurements done, measurements in all and a remark.
+        measurement: One measurement, or several.
+        clusters: Clusters of one element, as atoms or as structure files.
+        options: All options. Each of the following keywords that is not None overrides its field.
+        qmin: Start of the Q range of the data, in 1/Å. It overrides the header.
+        qmax: End of the Q range of the data, in 1/Å. It overrides the header.
+        free: Names of the parameters that are fitted.
+        absolute: Whether the data are on an absolute scale.
+        coordinates: Whether the positions of the atoms are fitted too.
+        progress: Function of the number of finished measurements, the number of all measurements and a text.
 
     Raises:
-        ValueError: for input that cannot be used.
+        ValueError: If the input cannot be used.
     """
     options = _options_of(RefineOptions, options)
     options = replace(
@@ -199,21 +200,21 @@ def saxs(
     background: Measurement | None = None,
     progress: ProgressCallback | None = None,
 ) -> SaxsResult | list[SaxsResult]:
-    """Return sizes, their distribution and the shape that explain measured small-angle scattering.
+    """Find the size, the distribution of sizes and the shape that explain measured small-angle scattering.
 
     Args:
-        measurement: I(Q), one or several.
-        element: of the particles, e.g. Au.
-        options: all options. Each keyword below that is given overrides its field.
-        qmin: start of the fit, in 1/Å.
-        qmax: end of the fit, in 1/Å.
-        body: bodies that the particles may be; none: all.
-        distribution: distributions of size; none: all.
-        background: I(Q) of the solvent, subtracted with its errors times `background_scale` of the options.
-        progress: called with measurements done, measurements in all and a remark.
+        measurement: One I(Q), or several.
+        element: Element of the particles, e.g. Au.
+        options: All options. Each of the following keywords that is not None overrides its field.
+        qmin: Start of the fit, in 1/Å.
+        qmax: End of the fit, in 1/Å.
+        body: Shapes of the particles that are compared. With None all shapes are compared.
+        distribution: Distributions of sizes that are compared. With None all distributions are compared.
+        background: I(Q) of the solvent. It is multiplied by `background_scale` of the options and subtracted.
+        progress: Function of the number of finished measurements, the number of all measurements and a text.
 
     Raises:
-        ValueError: for input that cannot be used.
+        ValueError: If the input cannot be used.
     """
     options = _options_of(SaxsOptions, options)
     options = replace(
@@ -243,29 +244,31 @@ def classify(
     qdamp: float | None = None,
     seed: int | None = None,
 ) -> PdfResult | list[PdfResult]:
-    """Return type and sizes of the particles behind a measured PDF at one look of a network: `types`, `intervals`.
+    """Predict type and sizes of the particles of a measured PDF by a neural network.
+
+    The result has probabilities of the types (`types`) and sizes with 90 % intervals (`intervals`), but no candidates.
 
     Args:
-        measurement: one, or several of one element.
-        element: of the sample, e.g. Pt.
-        options: all options. Each keyword below that is given overrides its field.
-        qmin: start of the Q range of the data, in 1/Å; overrides the header.
-        qmax: end of the Q range of the data, in 1/Å; overrides the header.
-        qdamp: damping of G(r) by the resolution, in 1/Å; overrides the header.
-        seed: of the draws that intervals are read from.
+        measurement: One measurement, or several of one element.
+        element: Element of the sample, e.g. Pt.
+        options: All options. Each of the following keywords that is not None overrides its field.
+        qmin: Start of the Q range of the data, in 1/Å. It overrides the header.
+        qmax: End of the Q range of the data, in 1/Å. It overrides the header.
+        qdamp: Damping of G(r) by the resolution in Q, in 1/Å. It overrides the header.
+        seed: Seed of the random draws that give the intervals.
 
     Raises:
-        ValueError: for input that cannot be used.
+        ValueError: If the input cannot be used.
     """
     options = _options_of(ClassifyOptions, options)
     data = _override_range(options.data, qmin=qmin, qmax=qmax)
     data = replace(data, qdamp=override(qdamp, data.qdamp))
     options = replace(options, data=data, seed=override(seed, options.seed))
     options.check()
-    bond = form_factors.bond_length(element)
+    settings, bond = options.data_options, form_factors.bond_length(element)
     measurements = _as_measurements(measurement)
     prepared_measurements = [
-        resolve_settings(reduction.reduce_to_pdf(entry, data), data, bond=bond) for entry in measurements
+        resolve_settings(reduction.reduce_to_pdf(entry, settings), settings, bond=bond) for entry in measurements
     ]
     network = load_classifier(options.weights)
     results = classify_measurements(prepared_measurements, network, element=element, seed=options.seed)
@@ -276,7 +279,7 @@ def make_solve_plan(element: str, options: SolveOptions, *, progress: ProgressCa
     """Return the plan of `solve` and `mine`.
 
     Raises:
-        ValueError: for options that are not allowed.
+        ValueError: If options are not allowed.
     """
     options.check()
     bond = form_factors.bond_length(element)
@@ -293,23 +296,23 @@ def make_refine_plan(clusters: Sequence[ase.Atoms | Path | str], options: Refine
     """Return the plan of `refine`.
 
     Raises:
-        ValueError: for options that are not allowed, or clusters that are none.
+        ValueError: If options are not allowed, or if an input is not a cluster.
     """
     options.check()
     element, source = file_source(clusters)
     return PdfPlan(element, (source,), options, screen_candidates=False, max_written=len(clusters))
 
 
-def _override_range(data: DataOptions, *, qmin: float | None, qmax: float | None) -> DataOptions:
-    """Return settings of data with the Q range of keywords that are given."""
+def _override_range(data: DataSettings, *, qmin: float | None, qmax: float | None) -> DataSettings:
+    """Return the settings with the Q range of the keywords that are not None."""
     return replace(data, qmin=override(qmin, data.qmin), qmax=override(qmax, data.qmax))
 
 
 def _options_of(kind: type[AnyOptions], options: AnyOptions | None) -> AnyOptions:
-    """Return the options that are given, or the default ones.
+    """Return the options, or the default options if they are None.
 
     Raises:
-        ValueError: if they are options of another command.
+        ValueError: If they are the options of another command.
     """
     if options is None:
         return kind()
@@ -319,7 +322,7 @@ def _options_of(kind: type[AnyOptions], options: AnyOptions | None) -> AnyOption
 
 
 def _as_tuple(names: Sequence[str] | str) -> tuple:
-    """Return names as a tuple; one name may stand by itself."""
+    """Return names as a tuple. A single name may be a string."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
@@ -327,7 +330,7 @@ def _as_measurements(measurement: Measurement | Sequence[Measurement]) -> list[M
     """Return one or several measurements as a list.
 
     Raises:
-        ValueError: if there is none, or something that is no measurement.
+        ValueError: If there is no measurement, or if an entry is not a measurement.
     """
     measurements = [measurement] if isinstance(measurement, Measurement | str | Path) else list(measurement)
     if not measurements:
@@ -341,7 +344,7 @@ def _as_measurements(measurement: Measurement | Sequence[Measurement]) -> list[M
 def _results(
     measurement: Measurement | Sequence[Measurement], plan: PdfPlan, progress: ProgressCallback | None
 ) -> PdfResult | list[PdfResult]:
-    """Return the result of one measurement, or the list of several's."""
+    """Return the result of one measurement, or the results of several measurements as a list."""
     prepared_measurements = [prepare_measurement(entry, plan) for entry in _as_measurements(measurement)]
     results = list(solve_measurements(prepared_measurements, plan, progress=progress))
     return results[0] if isinstance(measurement, Measurement) else results

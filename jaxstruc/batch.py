@@ -1,7 +1,7 @@
-"""Many files, one folder of results: what `solve`, `mine`, `refine` and `saxs` share.
+"""Many measured files and one folder of results, for `solve`, `mine`, `refine` and `saxs`.
 
-Reads and checks each file, skips what an earlier run did with the same settings, keeps a summary that is whole at any
-time, and lets no bad file end a run.
+A run reads and checks each file, and skips the files whose results an earlier run wrote with the same settings. The
+summary is complete at any time. A file that cannot be used gets a row with the reason and does not end the run.
 """
 
 import json
@@ -19,60 +19,61 @@ from jaxstruc.report.summary import Row
 from jaxstruc.result import Result
 
 ProgressCallback = Callable[[int, int, str], None]
-"""Called with the number of items done, the number of items in all, and a remark."""
+"""Function of the number of finished items, the number of all items, and a text."""
 MAX_SHOWN_FILES = 8
-"""Most files whose settings are printed."""
+"""Largest number of files whose settings are printed."""
 MAX_LISTED_FILES = 20
-"""Most files that have a line in the end."""
+"""Largest number of files for which a line is printed at the end."""
 
 
 class WorkflowPlan(Protocol):
-    """What a run needs to know of a plan."""
+    """Properties of a plan that a run needs."""
 
     @property
     def element(self) -> str:
-        """Of the sample."""
+        """Element of the sample."""
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What, beside a file, decides its result."""
+        """Settings that determine the result of a file, as JSON."""
 
 
 class Workflow(NamedTuple):
-    """How files become results."""
+    """Functions and names with which files become results."""
 
     read: Callable[[Path, Any], Measurement]
-    """A file, by a plan, as a measurement with all settings."""
+    """Function of a file and a plan that returns the measurement with all settings."""
     solve: Callable[..., Iterator[Result]]
+    """Function of measurements and a plan that yields their results."""
     result: type[Result]
     """Class of the results."""
     columns: Sequence[str]
-    """Of the summary."""
+    """Columns of the summary."""
     expected_files: str
-    """What is to be named where no file is."""
+    """Noun phrase for the input files, for messages."""
     output_folders: str
-    """Where a person finds more."""
+    """Names of the most important folders of results, for messages."""
 
 
 class Job(NamedTuple):
-    """One file."""
+    """A measured file that is to be solved."""
 
     stem: str
-    """Name of its results, unlike any other's in the run."""
+    """Name of the results, which is unique in the run."""
     measurement: Measurement
 
 
 class BatchOutcome(NamedTuple):
-    """How a run ended."""
+    """Results of a run."""
 
     results: Sequence[Result]
-    """Of all files, in the order given; of those that cannot be read, what was wrong."""
+    """Results of all files, in the order of the arguments. A file that cannot be used has a failed result."""
     skipped: int
-    """Files done before."""
+    """Number of files whose results an earlier run had written."""
 
     @property
     def status(self) -> int:
-        """Exit status: 0, or 3 where some files failed."""
+        """Exit status: 3 if some files failed, otherwise 0."""
         return 3 if any(result.status == "failed" for result in self.results) else 0
 
 
@@ -85,18 +86,18 @@ def run_batch(
     show: Callable[[str, Sequence[Setting]], None],
     workflow: Workflow | None = None,
 ) -> BatchOutcome:
-    """Do what is to be done for each file and write the folder, file by file.
+    """Solve all files and write the folder of results, file by file.
 
     Args:
-        paths: measured files.
-        out: folder of the results.
-        plan: what is to be done.
-        progress: called with files done, files in all and a remark.
-        show: called with a title and the settings of a file.
-        workflow: how [that of PDFs].
+        paths: Measured files.
+        out: Folder of the results.
+        plan: Plan of the run.
+        progress: Function of the number of finished files, the number of all files, and a text.
+        show: Function of a title and the settings of a file, which prints them.
+        workflow: Workflow of the command. The default is that of PDFs.
 
     Raises:
-        ValueError: for a mistake that concerns all files, or where the only file is bad.
+        ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
     workflow = workflow or PDF_WORKFLOW
     jobs, result_by_stem = _read_jobs(paths, plan, workflow)
@@ -135,10 +136,10 @@ def run_batch(
 
 
 def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workflow: Workflow | None = None) -> None:
-    """Check what can be checked before sources are made, which takes time; the plan needs none yet.
+    """Check the arguments before the sources of candidates are built, which takes time.
 
     Raises:
-        ValueError: if there is no file, if the only one is bad, or if the folder of results is a file.
+        ValueError: If there is no file, if the only file cannot be used, or if the folder of results is a file.
     """
     workflow = workflow or PDF_WORKFLOW
     check_paths(paths, out, expected_files=workflow.expected_files)
@@ -147,10 +148,10 @@ def check_inputs(paths: Sequence[Path], out: Path, plan: WorkflowPlan, *, workfl
 
 
 def check_paths(paths: Sequence[Path], out: Path, *, expected_files: str) -> None:
-    """Check that there are files, and that the folder of results is no file.
+    """Check that there are files, and that the folder of results is not a file.
 
     Raises:
-        ValueError: if there is no file, or if the folder of results is a file.
+        ValueError: If there is no file, or if the folder of results is a file.
     """
     if not paths:
         raise ValueError(f"Expected at least one file, got none; name {expected_files}.")
@@ -159,7 +160,7 @@ def check_paths(paths: Sequence[Path], out: Path, *, expected_files: str) -> Non
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow | None = None) -> Iterator[str]:
-    """Yield what a person wants to know of a run, a line a finding; of a single file its short table."""
+    """Yield the lines that are printed after a run: one for each file, or the short table of a single file."""
     failed_results = [result for result in batch_outcome.results if result.status == "failed"]
     usable_results = [result for result in batch_outcome.results if result.status != "failed"]
     yield from (tables.headline(result) for result in failed_results)
@@ -172,15 +173,15 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path, *, workflow: Workflow 
     n_weak = sum(result.status == "weak" for result in usable_results)
     yield (
         f"{len(usable_results) - n_weak} of {len(batch_outcome.results)} files solved"
-        + (f", {n_weak} weakly: their messages say why" if n_weak else "")
-        + (f", {batch_outcome.skipped} of them before" if batch_outcome.skipped else "")
+        + (f", {n_weak} weak (their messages say why)" if n_weak else "")
         + (f", {len(failed_results)} failed" if failed_results else "")
-        + f"; see {out / 'summary.csv'}, {(workflow or PDF_WORKFLOW).output_folders} beside it."
+        + (f", {batch_outcome.skipped} skipped because an earlier run solved them" if batch_outcome.skipped else "")
+        + f". See {out / 'summary.csv'}, and {(workflow or PDF_WORKFLOW).output_folders} next to it."
     )
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each path's results: its stem, numbered where another has it."""
+    """Return a name for the results of each path: its stem, with a number if another path has the same stem."""
     stems: list[str] = []
     for path in paths:
         stem, count = path.stem, 2
@@ -191,7 +192,7 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 
 
 def _read_jobs(paths: Sequence[Path], plan: WorkflowPlan, workflow: Workflow) -> tuple[list[Job], dict[str, Result]]:
-    """Return the files that can be worked on, and failed results of those that cannot, by stem."""
+    """Return the files that can be used, and failed results of the other files by stem."""
     jobs: list[Job] = []
     failed_results: dict[str, Result] = {}
     for path, stem in zip(paths, unique_stems(paths), strict=True):
@@ -203,7 +204,7 @@ def _read_jobs(paths: Sequence[Path], plan: WorkflowPlan, workflow: Workflow) ->
 
 
 def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
-    """Return the G(r) that a file holds or leads to, with all settings."""
+    """Return the G(r) of a file with all settings. S(Q) and F(Q) are transformed to G(r)."""
     curve = plan.curve
     measurement = read.read_curve(
         path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
@@ -212,7 +213,7 @@ def _read_pdf(path: Path, plan: PdfPlan) -> Measurement:
 
 
 def _file_checksum(path: Path) -> str:
-    """Return the checksum of a file that could not be used, "" where it cannot be read or is too large to be one."""
+    """Return the checksum of a file that could not be used; "" if it cannot be read or is too large."""
     try:
         return files.sha256(path) if path.is_file() and path.stat().st_size <= columns.MAX_FILE_BYTES else ""
     except OSError:
@@ -220,7 +221,7 @@ def _file_checksum(path: Path) -> str:
 
 
 def _earlier_results(out: Path, plan: WorkflowPlan, jobs: Sequence[Job]) -> dict[str, Result]:
-    """Return the results of files that an earlier run did with the same settings; what they lack is written again."""
+    """Return the results that an earlier run wrote with the same settings, by stem. Missing files are written again."""
     try:
         if json.loads((out / "settings.json").read_text("utf-8")) != plan.provenance:
             return {}
@@ -247,9 +248,9 @@ PDF_WORKFLOW = Workflow(
     solve_measurements,
     PdfResult,
     summary.SUMMARY_COLUMNS,
-    "the measured .gr files",
+    "measured .gr files",
     "best/, candidates/ and fits/",
 )
-"""The way of `solve` and `mine`."""
+"""Workflow of `solve` and `mine`."""
 REFINE_WORKFLOW = PDF_WORKFLOW._replace(columns=summary.REFINE_SUMMARY_COLUMNS)
-"""The way of `refine`, which judges no sample."""
+"""Workflow of `refine`, which does not compare a single cluster with a distribution."""

@@ -1,4 +1,4 @@
-"""Compiled programs kept between runs, by JAX's own cache."""
+"""The persistent cache of JAX, which keeps compiled programs between runs."""
 
 import hashlib
 import os
@@ -10,15 +10,15 @@ import jax
 from jaxstruc import files
 
 MIN_COMPILE_SECONDS = 0.2
-"""What takes longer to compile than this is kept."""
+"""Shortest compilation time, in seconds, of a program that is kept."""
 MAX_CACHE_BYTES = 2**30
-"""Bytes kept; the oldest go first."""
+"""Largest size of the cache in bytes. The oldest programs are removed first."""
 
 
 def set_compilation_cache(enabled: bool) -> None:
-    """Let JAX keep what it compiles in the cache folder, apart for each kind of processor; or not.
+    """Switch the cache of compiled programs on or off.
 
-    A folder that the environment names (`JAX_COMPILATION_CACHE_DIR`) stays.
+    The folder is `compilation_folder`, unless the environment variable `JAX_COMPILATION_CACHE_DIR` names another one.
     """
     if not enabled:
         jax.config.update("jax_enable_compilation_cache", False)
@@ -29,7 +29,7 @@ def set_compilation_cache(enabled: bool) -> None:
 
 
 def compilation_folder() -> Path:
-    """Return where compiled programs lie: those of one processor do not run on another."""
+    """Return the folder of compiled programs. Each type of processor has its own, because programs differ."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text("utf-8", "replace").splitlines() if path.exists() else [platform.processor()]
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all; where the cache lies."""
+"""Files that are written completely or not at all, checksums, and the cache folder."""
 
 import contextlib
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_replacement(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; on success it takes the place of `path`, on failure it is removed."""
+    """Yield a temporary path to write to. On success the file replaces `path`, otherwise it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary_path = path.with_name(f".{path.name}.part")
     try:
@@ -20,18 +20,20 @@ def atomic_replacement(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file completely or not at all."""
     with atomic_replacement(path) as temporary_path:
-        temporary_path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a file's name may be no text
+        temporary_path.write_text(
+            text, encoding="utf-8", errors="backslashreplace"
+        )  # the name of a file may not be valid text
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 checksum of the content of a file, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def cache_folder() -> Path:
-    """Return $JAXSTRUC_CACHE, or the folder jaxstruc of $XDG_CACHE_HOME or of ~/.cache."""
+    """Return the cache folder: $JAXSTRUC_CACHE, or otherwise `jaxstruc` in $XDG_CACHE_HOME or ~/.cache."""
     if folder := os.environ.get("JAXSTRUC_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxstruc"

@@ -1,7 +1,8 @@
-"""What the results of all techniques share: values with units, candidates, a size distribution and the base class.
+"""Containers that the results of all techniques share: values, candidates, distributions of sizes, the base class.
 
-A result is made in memory; tables, figures and folders are made from it alone. It is written as arrays and one JSON
-text and read back without loss. The text states its version; fields that this version does not know stay in `extra`.
+A result is a value in memory, and it holds everything that its tables, figures and folders show. It is written as
+arrays and one JSON text, and read back without loss. The text states the version of its format. Fields of a later
+version are kept in `extra`.
 """
 
 import json
@@ -20,11 +21,11 @@ from jaxstruc.io.measurement import Setting
 from jaxstruc.statistics import Interval
 
 FORMAT_VERSION = 2
-"""Version of the written form."""
+"""Version of the written format."""
 JSON_KEY = "result.json"
-"""Name of the JSON text among the arrays."""
+"""Name of the JSON text among the arrays of a file."""
 ARRAY_KEY, ATOMS_KEY = "$array", "$atoms"
-"""Keys in the text that stand for an array, or atoms, stored beside it."""
+"""Keys in the JSON text that refer to an array, or to atoms, among the arrays of the file."""
 VERSION_1_NAMES = {
     "cluster": "recipe",
     "compared": "holdouts",
@@ -37,73 +38,73 @@ VERSION_1_NAMES = {
     "size_seen": "diameter_estimate",
     "verdict": "sample",
 }
-"""Names of fields in version 1 of the written form, and their names now."""
+"""Current names of fields, by their names in version 1 of the written format."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A fitted or held value."""
+    """A value that was fitted or kept fixed."""
 
     value: float
     error: float | None
-    """Standard error; None if the value is held or at a bound."""
+    """Standard error. None if the value was kept fixed or is at a bound."""
     unit: str
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A cluster that may explain the measurement; for SAXS a body with a distribution of sizes."""
+    """A cluster that may explain the measurement. For SAXS it is a body (a shape) with a distribution of sizes."""
 
     source: str
-    """network, library, search or file; body."""
+    """Source: network, library, search or file. For SAXS it is body."""
     type: str
-    """fcc, hcp, faulted, bcc, sc, icosahedron or decahedron, empty if it is not known; the body."""
+    """Type: fcc, hcp, faulted, bcc, sc, icosahedron or decahedron, or "" if it is unknown. For SAXS it is the body."""
     family: str
-    """Family of rules that lists it; the distribution."""
+    """Family of clusters to which it belongs. For SAXS it is the distribution of sizes."""
     recipe: str
-    """Rule that made it within the family, or the name of its file."""
+    """Rule that builds the cluster within its family, or the name of its file."""
     n_atoms: int
     diameter: float
-    """Longest distance between its atoms in Å; twice the mean radius by number."""
+    """Longest distance between atoms, in Å. For SAXS it is twice the number-weighted mean radius."""
     rw: float
-    """Rw of G(r), or of I(Q) over its noise."""
+    """Rw of G(r). For SAXS it is Rw of I(Q) divided by its noise."""
     weight: float
-    """Weight relative to all candidates that were fitted."""
+    """Posterior probability among all candidates that were fitted."""
     in_90: bool
-    """Whether it belongs to the smallest set with 90 % of the weight."""
+    """Whether the candidate belongs to the smallest set with 90 % of the weight."""
     converged: bool
-    """Whether its fit converged."""
+    """Whether the fit converged."""
     remark: str
     values: dict[str, Value]
-    """Values of its fit by name."""
+    """Fitted and fixed values by name."""
     description: str = ""
-    """The cluster in a chemist's words, e.g. "truncated octahedron, 79 atoms, 14.4 x 11.2 Å"."""
+    """Description of the cluster, e.g. "truncated octahedron, 79 atoms, 14.4 x 11.2 Å"."""
     hexagonal: float = math.nan
     """Share of hexagonal layers among the inner layers; NaN unless the cluster has close-packed layers."""
     notes: dict[str, float] = field(default_factory=dict)
-    """Further numbers that its source or a later step knows of it."""
+    """Further numbers by name, from its source or from a later step."""
     atoms: ase.Atoms | None = None
-    """Atoms as fitted; only the best candidates have them. The same holds for the next three fields."""
+    """Atoms as fitted. Only the best candidates have atoms, curves and correlations; the others have None."""
     calculated: np.ndarray | None = None
-    """[point] G(r) with the background, in 1/Å²; or I(Q)."""
+    """[point] Calculated G(r) with the background, in 1/Å², or calculated I(Q)."""
     background: np.ndarray | None = None
     """[point] Background, in the unit of the curve."""
     correlation: np.ndarray | None = None
     """[free, free] Correlation of the fitted values; NaN at a bound."""
     occupancy: np.ndarray | None = None
-    """[atom] Probability of each atom, 0 to 1; only searched particles have it."""
+    """[atom] Probability of each atom, 0 to 1. Only particles of a search have it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
     @property
     def label(self) -> str:
-        """The description; of a candidate without one its type, number of atoms and diameter."""
+        """The description. Without one, it is the type, the number of atoms and the diameter."""
         size = f"{self.n_atoms} atoms, {self.diameter:.1f} Å"
         return self.description or f"{self.type}, {size}".removeprefix(", ")
 
 
 class Curve(NamedTuple):
-    """Data and fit; all [point]: G in 1/Å² over r in Å, or I in the unit of the file over Q in 1/Å."""
+    """Data and fit, all [point]: G in 1/Å² against r in Å, or I in the unit of the file against Q in 1/Å."""
 
     x: np.ndarray
     observed: np.ndarray
@@ -114,19 +115,19 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class SizeDistribution:
-    """Sizes of particles as densities over their radius with a 90 % band; all arrays are [size]."""
+    """Distribution of the sizes of particles, as densities with a 90 % band. All arrays are [size]."""
 
     method: str
-    """Name of the best body's distribution."""
+    """Name of the distribution of the best fit."""
     radius: np.ndarray
-    """Radius of the sphere of equal volume in Å, even in its logarithm."""
+    """Radius of the sphere of equal volume, in Å, on a logarithmic grid."""
     volume: np.ndarray
-    """Density of volume in ln R; its integral is 1. The next two are densities too."""
+    """Density of the volume in ln R. Its integral is 1."""
     volume_low: np.ndarray
-    """Ends of the 90 % band over all bodies and distributions by their weights; the same for the number's band."""
+    """Lower end of the 90 % band of the density, over all bodies and distributions by their weights."""
     volume_high: np.ndarray
     number: np.ndarray
-    """Density of the number of particles in ln R."""
+    """Density of the number of particles in ln R. Its integral is 1."""
     number_low: np.ndarray
     number_high: np.ndarray
     extra: dict[str, Any] = field(default_factory=dict)
@@ -134,26 +135,26 @@ class SizeDistribution:
 
     @property
     def table(self) -> dict[str, np.ndarray]:
-        """The columns by name."""
+        """Columns of the distribution by name."""
         names = ("radius", "volume", "volume_low", "volume_high", "number", "number_low", "number_high")
         return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, repr=False)
 class Result:
-    """The answer for one measurement; `PdfResult` and `SaxsResult` add their data and what only they tell."""
+    """The answer for one measurement. `PdfResult` and `SaxsResult` add their own data."""
 
     technique: ClassVar[str] = ""
-    """Name of the class in the written form."""
+    """Name of the technique in the written format."""
 
     name: str
-    """Name of the measured file, as it was given."""
+    """Path of the measured file, as the user gave it."""
     sha256: str
     element: str
     status: str
-    """solved; weak if the answer does not explain the data, and `message` says why; or failed."""
+    """solved, weak or failed. It is weak if the answer does not explain the data; `message` states the reason."""
     message: str
-    """What a person should know."""
+    """Remarks for the user, e.g. the reason of a weak or failed answer."""
     candidates: tuple[Candidate, ...] = ()
     """The best candidates, best first."""
     n_fitted: int = 0
@@ -161,26 +162,27 @@ class Result:
     ties: int = 0
     """Number of candidates in the 90 % set."""
     types: dict[str, float] = field(default_factory=dict)
-    """Probability of each type, or body, the largest first."""
+    """Probability of each structure type, or for SAXS of each body, the largest first."""
     intervals: dict[str, Interval] = field(default_factory=dict)
-    """Values of the best candidate with 90 % intervals over all candidates, by name."""
+    """Values of the best candidate by name, with 90 % intervals over all candidates."""
     free: tuple[str, ...] = ()
     """Names of the fitted values."""
     settings: tuple[Setting, ...] = ()
     """Settings of the data with their origins."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """Further facts by name, e.g. seconds; of PDFs also diameter_estimate (Å, read from the data), independent (number
-    of points that count), qmin_error and qdamp_error if these were inferred, seed and model of a network."""
+    """Further facts by name, e.g. seconds. For PDFs they include diameter_estimate (in Å, from the decay of the data),
+    independent (effective number of points), qmin_error and qdamp_error if these settings were inferred from the data,
+    and seed and model of a network."""
     versions: dict[str, str] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     """Fields of a later version."""
 
     @property
     def best(self) -> Candidate:
-        """The first candidate.
+        """The best candidate.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: If there is no candidate.
         """
         if not self.candidates:
             raise ValueError(f"Expected a candidate for {self.name}, got none: {self.message}")
@@ -193,19 +195,19 @@ class Result:
 
     @property
     def data(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The measured curve in the range of the fit: positions and values, [point] each."""
+        """Measured curve in the range of the fit: positions and values, each [point]."""
         return None, None
 
     @property
     def distribution(self) -> dict[str, np.ndarray]:
-        """The distribution of sizes, as columns by name, by volume and by number; empty if there is none."""
+        """Distribution of sizes by volume and by number, as columns by name. It is empty if there is none."""
         return {}
 
     def curve(self, rank: int = 1) -> Curve:
-        """Return data and fit of the candidate at a rank; only the best candidates have a curve.
+        """Return data and fit of the candidate with this rank. Only the best candidates have a curve.
 
         Raises:
-            ValueError: if it has none.
+            ValueError: If the candidate has no curve.
         """
         candidate = self.candidates[rank - 1] if 0 < rank <= len(self.candidates) else None
         x, observed = self.data
@@ -217,11 +219,13 @@ class Result:
             or observed is None
         ):
             count = sum(candidate.calculated is not None for candidate in self.candidates)
-            raise ValueError(f"Expected a rank up to {count}, whose curves are kept, got {rank}; see candidates.")
+            raise ValueError(
+                f"Expected a rank up to {count}, because only the best candidates have curves, got {rank}."
+            )
         return Curve(x, observed, candidate.calculated, candidate.background)
 
     def plot(self, rank: int = 1):
-        """Return a figure of data, fit and difference, of the best candidate or the one at a rank up to five."""
+        """Return a figure of data, fit and difference. The rank is that of the candidate; 1 is the best."""
         from jaxstruc.report import figures
 
         return figures.fit(self, rank=rank)
@@ -230,20 +234,20 @@ class Result:
         """Return a figure of the distribution of sizes.
 
         Raises:
-            ValueError: if there is none.
+            ValueError: If the result has no distribution.
         """
         from jaxstruc.report import figures
 
         return figures.distribution(self)
 
     def save(self, folder: Path | str) -> None:
-        """Write the files that the command writes: best/, candidates/, fits/, families/, results/ and summary.csv."""
+        """Write the same files as the command, e.g. best/, candidates/, fits/, results/ and summary.csv."""
         from jaxstruc.report.folder import save
 
         save(self, Path(folder))
 
     def __str__(self) -> str:
-        """Return a short table."""
+        """Return a short table as text."""
         from jaxstruc.report import tables
 
         return tables.short_table(self)
@@ -251,14 +255,14 @@ class Result:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """Return the short table for a notebook."""
+        """Return the short table as HTML, for a notebook."""
         from jaxstruc.report import tables
 
         return tables.html(self)
 
 
 def to_arrays(result: Result) -> dict[str, np.ndarray]:
-    """Return a result as arrays by name, its text among them, for `np.savez`."""
+    """Return a result as arrays by name, for `np.savez`. One of the arrays is the JSON text."""
     arrays: dict[str, np.ndarray] = {}
     head = {"version": FORMAT_VERSION, "technique": result.technique}
     text = json.dumps(head | _encode(result, "", arrays), ensure_ascii=False)
@@ -266,14 +270,14 @@ def to_arrays(result: Result) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], classes: Sequence[type[Result]]) -> Result:
-    """Return the result that `to_arrays` took apart.
+    """Return the result whose arrays `to_arrays` returned.
 
     Args:
-        arrays: by name.
-        classes: of results that the arrays may be of.
+        arrays: Arrays by name.
+        classes: Classes that the result may have.
 
     Raises:
-        ValueError: if the arrays are not of a result.
+        ValueError: If the arrays do not hold a result.
     """
     if JSON_KEY not in arrays:
         raise ValueError(f"Expected a result of jaxstruc, got arrays without {JSON_KEY}; check the file.")
@@ -288,20 +292,20 @@ def from_arrays(arrays: Mapping[str, np.ndarray], classes: Sequence[type[Result]
 
 
 def _from_version_1(entries: dict[str, Any]) -> dict[str, Any]:
-    """Return the entries of a result of version 1, which had one class for all techniques, with today's names."""
+    """Return the entries of a result of version 1 with current names. Version 1 had one class for all techniques."""
     technique = "pdf" if entries.get("q") is None else "saxs"
     return {"technique": technique} | {name: item for name, item in _renamed(entries).items() if item is not None}
 
 
 def _renamed(item: Any) -> Any:
-    """Return an item with the keys of its dictionaries renamed by `OLD_NAMES`."""
+    """Return an item with the keys of its dictionaries renamed by `VERSION_1_NAMES`."""
     if isinstance(item, dict):
         return {VERSION_1_NAMES.get(name, name): _renamed(value) for name, value in item.items()}
     return [_renamed(value) for value in item] if isinstance(item, list) else item
 
 
 def _encode(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Return an item as JSON has it; arrays and atoms go into `arrays`, under their path."""
+    """Return an item as JSON. Its arrays and atoms are added to `arrays` under their path."""
     if is_dataclass(item):
         known_entries = {member.name: getattr(item, member.name) for member in fields(item) if member.name != "extra"}
         item = known_entries | getattr(item, "extra", {})
@@ -319,7 +323,7 @@ def _encode(item: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _decode(item: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """Return what `_encode` was given, except for the classes of its dictionaries and lists."""
+    """Return the item that `_encode` encoded, with dictionaries and lists in place of objects."""
     if isinstance(item, dict) and ARRAY_KEY in item:
         return arrays[item[ARRAY_KEY]]
     if isinstance(item, dict) and ATOMS_KEY in item:
@@ -332,7 +336,7 @@ def _decode(item: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def _restore(annotation: Any, item: Any) -> Any:
-    """Return a decoded item as an object of an annotated kind."""
+    """Return a decoded item as an object of the annotated type."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if item is None:
         return None
@@ -348,7 +352,7 @@ def _restore(annotation: Any, item: Any) -> Any:
 
 
 def _restore_fields(data_class: Any, item: Mapping[str, Any]) -> Any:
-    """Return the object of a dataclass; entries that it does not know are its `extra`."""
+    """Return a decoded item as an object of a dataclass. Unknown entries are added to its `extra`."""
     hints = {member.name: member.type for member in fields(data_class)}
     known_entries = {name: _restore(hints[name], value) for name, value in item.items() if name in hints}
     extra = {name: value for name, value in item.items() if name not in hints}

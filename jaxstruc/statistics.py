@@ -2,10 +2,11 @@ r"""Intervals, quantiles of weighted draws, credible sets, effective numbers of 
 
 Levels are probabilities between 0 and 1. Weights need not sum to 1.
 
-A difference of data $d_i$ and a model near them is exact to $\epsilon |d_i|$, whatever its own size. The rounding error
-of $\chi^2 = \sum_i (d_i - m_i)^2$, at which an iterative solver stops, is then at most $2 \epsilon \chi |d| +
-\epsilon^2 |d|^2$, by Cauchy and Schwarz (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section
-3.1 (2002), doi 10.1137/1.9780898718027).
+In floating-point arithmetic of precision $\epsilon$, the difference between data $d_i$ and a model $m_i$ near them has
+an error of at most $\epsilon |d_i|$. By the Cauchy-Schwarz inequality, the rounding error of
+$\chi^2 = \sum_i (d_i - m_i)^2$ is then at most $2 \epsilon \chi |d| + \epsilon^2 |d|^2$. Iterative solvers stop
+there (N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1 (2002), doi
+10.1137/1.9780898718027).
 """
 
 from collections.abc import Sequence
@@ -34,16 +35,16 @@ def quantiles(
     *,
     weight: Float[np.ndarray, " draw"] | None = None,
 ) -> Float[np.ndarray, " level *column"]:
-    r"""Return quantiles of draws along their first axis, linear between neighbouring draws.
+    r"""Return quantiles of draws along their first axis, with linear interpolation between neighbouring draws.
 
     Draws of equal weight follow definition 7 of R. J. Hyndman, Y. Fan, Am. Stat. 50, 361 (1996),
     doi 10.1080/00031305.1996.10473566. A weighted draw stands at the middle of its step of the cumulative weight,
     $\sum_{j<k} w_j + w_k / 2$, which is definition 5 if all weights are equal.
 
     Args:
-        values: draws of one quantity, or of one in each column.
-        levels: probabilities of the quantiles.
-        weight: weights of the draws; without them all draws weigh the same.
+        values: Draws of one quantity, or of one quantity in each column.
+        levels: Probabilities of the quantiles.
+        weight: Weights of the draws. With None all draws have the same weight.
     """
     if weight is None:
         return np.quantile(values, levels, axis=0)
@@ -59,7 +60,7 @@ def quantiles(
 def discrete_quantiles(
     values: Float[np.ndarray, " draw"], levels: Sequence[float], *, weight: Float[np.ndarray, " draw"]
 ) -> Float[np.ndarray, " level"]:
-    """Return the least values whose cumulative weight reaches each level: always one of the values, e.g. a count."""
+    """Return the smallest of the values whose cumulative weight reaches each level, e.g. numbers of atoms."""
     order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(weight[order]) / weight.sum()
     index = np.minimum(np.searchsorted(cumulative, levels), len(order) - 1)
@@ -79,10 +80,10 @@ def discrete_interval(
     """Return the central 90 % interval of weighted values, e.g. numbers of atoms; its ends are among the values.
 
     Args:
-        value: the interval is extended, if necessary, so that it contains this.
-        values: of the candidates.
-        weight: of the candidates.
-        width_factor: factor on the width; ends are rounded to integers if it is not 1.
+        value: Value that the interval contains. The interval is extended if necessary.
+        values: Values of the candidates.
+        weight: Weights of the candidates.
+        width_factor: Factor on the width of the interval. The ends are rounded to integers if it is not 1.
     """
     low, high = map(float, discrete_quantiles(values, CENTRAL_90, weight=weight))
     margin = (width_factor - 1) * (high - low) / 2
@@ -92,7 +93,7 @@ def discrete_interval(
 
 
 def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, width_factor: float) -> Interval:
-    """Return the interval of draws about their median, made wider by a factor, about a value; not below 0."""
+    """Return the interval of draws, widened by a factor, shifted from their median to the value, and not below 0."""
     low, median, high = quantiles(draws, (CENTRAL_90[0], 0.5, CENTRAL_90[1]))
     return Interval(
         value, max(value + width_factor * float(low - median), 0.0), value + width_factor * float(high - median)
@@ -100,7 +101,7 @@ def interval_about(value: float, draws: Float[np.ndarray, " draw"], *, width_fac
 
 
 def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0.9) -> np.ndarray:
-    """Return which candidates make up the smallest set with a share of the weight, as a mask."""
+    """Return the smallest set of candidates that has a share of the weight, as a mask."""
     order = np.argsort(-weight, kind="stable")
     cumulative = np.cumsum(weight[order]) - weight[order]
     mask = np.zeros(len(weight), bool)
@@ -111,32 +112,34 @@ def credible_set(weight: Float[np.ndarray, " candidate"], probability: float = 0
 def effective_points(residual: Float[np.ndarray, " r"], max_points: float, *, accuracy: float = 0.0) -> float:
     r"""Return the number of independent points in a residual, $N / \sum_k \rho_k^2$ over all lags, up to `max_points`.
 
-    A misfit that is not noise, but wrong structure, varies slowly, and so counts for fewer points than the data's range
-    in r and Q would give; counting every point of the grid would call the smallest gap in Rw certain. (M. S. Bartlett,
-    J. R. Stat. Soc. 98, 536 (1935), for the variance of sums of squares of correlated values.)
+    A misfit that comes from a wrong structure and not from noise varies slowly with r. Its points are correlated, so
+    that it has fewer independent points than the range of the data in r and Q gives. If every point of the grid were
+    independent, the smallest difference in Rw would appear certain. The variance of a sum of squares of correlated
+    values is from M. S. Bartlett, J. R. Stat. Soc. 98, 536 (1935).
 
     Args:
-        residual: of the fit.
-        max_points: largest number of points.
-        accuracy: root mean square of what no fit can be blamed for, e.g. the curves' own errors, which counts as white.
+        residual: Residual of the fit.
+        max_points: Largest number of points.
+        accuracy: Root mean square of errors that do not come from the fit, e.g. those of the simulated curves. They
+            are uncorrelated.
     """
     size = len(residual)
     power = np.abs(np.fft.rfft(residual - residual.mean(), 2 * size)) ** 2
     correlation = np.fft.irfft(power)[: size // 2]
     correlation = correlation / max(correlation[0] + size * accuracy**2, 1e-300)
-    # An estimated correlation of nothing has the square (1 - k/N)/n, not 0; over these lags that adds 3/4.
+    # The estimated correlation of white noise has the mean square (1 - k/N)/N, not 0. Over all lags this adds 3/4.
     return min(max_points, 1.75 * size / (1 + 2 * float(np.sum(correlation[1:] ** 2))))
 
 
 def effective_fraction(target: Float[np.ndarray, " candidate"], proposal: Float[np.ndarray, " candidate"]) -> float:
-    r"""Return the share of draws that remains effective once they are reweighted, $1 / \sum_c \pi_c^2 / Q_c$.
+    r"""Return the effective fraction of reweighted draws, $1 / \sum_c \pi_c^2 / Q_c$.
 
-    The effective sample size is this times the number of draws. A. Kong, Technical Report 348, University of Chicago
-    (1992).
+    The effective sample size is this fraction times the number of draws. A. Kong, Technical Report 348, University of
+    Chicago (1992).
 
     Args:
-        target: probabilities $\pi$ after the reweighting; sum 1.
-        proposal: probabilities Q that the draws come from; sum 1.
+        target: Probabilities $\pi$ after the reweighting. Their sum is 1.
+        proposal: Probabilities Q with which the draws were made. Their sum is 1.
     """
     is_possible = target > 0
     if np.any(proposal[is_possible] <= 0):
@@ -150,18 +153,18 @@ def rounding_of_squares(
     """Return the rounding error of a sum of squared differences.
 
     Args:
-        squares: the sum of squared differences, in the precision that it has been computed in.
-        data_squares: the sum of the squared data.
+        squares: Sum of squared differences, in the precision in which it was computed.
+        data_squares: Sum of the squared data.
     """
     epsilon = jnp.finfo(squares.dtype).eps
     return 2 * epsilon * jnp.sqrt(squares * data_squares) + epsilon**2 * data_squares
 
 
 def squares_floor(data_squares: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """Return the sum of squared differences below which all is rounding: the noise of data that a model fits exactly.
+    """Return the sum of squared differences that rounding errors alone give, for data that a model fits exactly.
 
     Args:
-        data_squares: the sum of the squared data.
+        data_squares: Sum of the squared data.
     """
     return jnp.finfo(data_squares.dtype).eps ** 2 * data_squares
 

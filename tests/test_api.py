@@ -54,7 +54,7 @@ def test_solving_from_the_library_alone_is_mining(data, mine_result):
 
 
 def test_several_measurements_give_as_many_results_each_as_alone(data, mine_result):
-    """Among others with another range, whose basis is larger."""
+    """The second measurement has the same content under another name."""
     first_result, second_result = jaxstruc.mine([data, data._replace(name="again")], element="Ag", options=MINE_OPTIONS)
     assert first_result.best.rw == pytest.approx(mine_result.best.rw, rel=1e-5) and second_result.name == "again"
     assert first_result.best.recipe == mine_result.best.recipe
@@ -67,7 +67,7 @@ def test_settings_override_the_header(data):
 
 
 def test_a_refined_cluster_is_kept_as_it_is(data):
-    """Its own bonds count: of a cluster 2 % larger the stretch is 2 % smaller."""
+    """The bonds of the cluster are kept: the fitted stretch of a cluster that is 2 % larger is 2 % smaller."""
     bond = form_factors.bond_length("Ag")
     small_cluster, large_cluster = (
         fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", factor * bond) for factor in (1.0, 1.02)
@@ -90,7 +90,7 @@ def test_a_refined_cluster_is_kept_as_it_is(data):
 
 
 def test_an_s_of_q_is_prepared_as_the_pdf_it_leads_to(tmp_path):
-    """Its highest peak is at the bond; qmin and qmax are those of the data, and the rest as ever."""
+    """The highest peak of G(r) is at the bond length, and qmin and qmax are the ends of the data."""
     atoms = fcc_shapes.fcc_cluster((2, 4, 2)).to_ase("Ag", form_factors.bond_length("Ag"))
     distance = atoms.get_all_distances()[np.triu_indices(len(atoms), 1)]
     q = np.arange(0.8, 20.0, 0.01)
@@ -167,9 +167,9 @@ def test_clusters_that_cannot_be_refined_together_are_refused(data):
         ),
         (
             lambda: jaxstruc.mine([], element="Pt", max_atoms=5000),
-            "Expected --max-atoms of at most 1500 without --library, got 5000; the families are listed up to there.",
+            "Expected --max-atoms of at most 1500, because the families end there, got 5000; add larger clusters",
         ),
-        (lambda: jaxstruc.saxs([], body="ball"), "Expected --body among .*, got ball; drop it."),
+        (lambda: jaxstruc.saxs([], body="ball"), "Expected values of --body among .*, got ball."),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused_in_one_line(call, message):

@@ -40,7 +40,7 @@ __main__
 """
 """Folders and modules from the bottom up; each imports only those before it."""
 UPWARD_IMPORTS = {"result": {"report.figures", "report.folder", "report.tables"}}
-"""Modules that a result's own methods call to plot, save and show it: the only way back up, at the time of the call."""
+"""Modules that the methods of a result import when they plot, save or print it: the only upward imports."""
 
 
 def ordered_modules():

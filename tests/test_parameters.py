@@ -31,8 +31,8 @@ def test_fit_and_data_parameters_are_in_the_table():
     assert parameters.UNITS["delta2"] == "Å²" and parameters.UNITS["scale"] == ""
 
 
-def test_help_gives_the_unit_first():
-    assert parameters.option_help("qmax") == "[1/Å] End of the Q range."
+def test_help_states_the_unit():
+    assert parameters.option_help("qmax") == "End of the Q range, in 1/Å."
     assert parameters.option_help("scale", "More.") == "Factor on G(r). More."
 
 

@@ -71,7 +71,7 @@ def test_a_result_comes_back_without_loss():
 
 
 def test_fields_of_a_later_version_are_kept():
-    """Of the result and of a candidate, numbers and arrays; written again they are still there."""
+    """Unknown numbers and arrays of a result and of a candidate are kept when the result is written again."""
     arrays = results.to_arrays(result())
     entries = json.loads(bytes(arrays[results.JSON_KEY]).decode())
     entries |= {"version": 3, "facets": {"kind": "flat", "cuts": {results.ARRAY_KEY: "cuts"}}}
@@ -131,7 +131,9 @@ def test_curves_are_those_of_a_rank_and_refused_where_not_kept():
     np.testing.assert_array_equal(curve.calculated, candidate().calculated)
     np.testing.assert_array_equal(curve.x, np.arange(5) / 7)
     for rank in (0, 2, 3):
-        with pytest.raises(ValueError, match=f"Expected a rank up to 1, whose curves are kept, got {rank}"):
+        with pytest.raises(
+            ValueError, match=f"Expected a rank up to 1, because only the best candidates have curves, got {rank}"
+        ):
             result().curve(rank)
 
 

@@ -5,7 +5,7 @@ from jaxstruc import statistics
 
 
 def test_quantiles_of_a_large_sample_are_those_of_its_distribution():
-    """Of the uniform distribution, with even weights and with weights that turn the density into 2x."""
+    """The draws are uniform, with equal weights and with weights that turn their density into 2x."""
     x = (np.arange(20_000) + 0.5) / 20_000
     shuffled_values = np.random.default_rng(0).permutation(x)
     np.testing.assert_allclose(statistics.quantiles(shuffled_values, (0.05, 0.5, 0.95)), [0.05, 0.5, 0.95], atol=1e-4)
@@ -80,7 +80,7 @@ def test_the_effective_fraction_is_that_of_drawn_importance_weights():
 
 
 def test_noise_within_the_band_has_as_many_independent_points_as_the_data():
-    """White noise on F(Q) up to qmax; on grids of two steps, since a finer one tells nothing more."""
+    """The residual is white noise on F(Q) up to qmax. A finer grid in r has no more independent points."""
     rng = np.random.default_rng(0)
     q = np.linspace(0, 22.0, 900)
     for step in (0.01, 0.04):

@@ -1,13 +1,15 @@
-"""The command line: parses the arguments of a command and runs it.
+"""The command line: it parses the arguments of a command and runs the command.
 
-Each command's arguments are defined in `jaxstruc.options`. Heavy modules are imported when a command runs, so that
-`jaxstruc --help` is quick.
+The arguments of each command are defined in `jaxstruc.options`. Heavy modules are imported only when a command runs, so
+that `jaxstruc --help` is quick.
 """
 
+import dataclasses
 import os
 import sys
 import traceback
-from typing import Annotated, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -31,66 +33,111 @@ Command = (
     | SaxsCommand
 )
 _Subcommand = (
-    Annotated[SimulateCommand, tyro.conf.subcommand("simulate")]
+    Annotated[SolveCommand, tyro.conf.subcommand("solve")]
+    | Annotated[SaxsCommand, tyro.conf.subcommand("saxs")]
+    | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
+    | Annotated[RefineCommand, tyro.conf.subcommand("refine")]
+    | Annotated[MineCommand, tyro.conf.subcommand("mine")]
+    | Annotated[SimulateCommand, tyro.conf.subcommand("simulate")]
     | Annotated[GenerateCommand, tyro.conf.subcommand("generate")]
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
     | Annotated[TrainClassifierCommand, tyro.conf.subcommand("train-classifier")]
-    | Annotated[ClassifyCommand, tyro.conf.subcommand("classify")]
-    | Annotated[SolveCommand, tyro.conf.subcommand("solve")]
-    | Annotated[RefineCommand, tyro.conf.subcommand("refine")]
-    | Annotated[MineCommand, tyro.conf.subcommand("mine")]
-    | Annotated[SaxsCommand, tyro.conf.subcommand("saxs")]
 )
+OVERVIEW = """usage: jaxstruc [--help] [--version] [--traceback] COMMAND ...
+
+Find atomic structures of nanoparticles from measured pair distribution functions (PDFs), and sizes and shapes of
+particles from small-angle scattering.
+
+commands for measured data:
+  solve             Find the atomic structures of nanoparticles from their PDFs.
+  classify          Predict type, size and stacking of nanoparticles from their PDFs within seconds.
+  mine              Fit thousands of clusters from a library to PDFs, and rank them (cluster mining).
+  refine            Fit your own structures to PDFs, with standard errors.
+  saxs              Find size, distribution of sizes and shape of particles from small-angle scattering.
+
+commands for simulation and training:
+  simulate          Simulate the scattering of clusters, or the small-angle scattering of particles of simple shapes.
+  generate          Simulate a data set of PDFs for training.
+  train             Train the network that proposes structures.
+  train-classifier  Train the classifier.
+
+options:
+  -h, --help        Show this help and exit. The help of a command: jaxstruc COMMAND --help.
+  --version         Show the version and exit.
+  --traceback       Show where in the program an error arose, in addition to the message.
+
+Example: jaxstruc solve sample.gr --element Pt -o out/
+"""
+"""Help of the program."""
+BROKEN_PIPE_STATUS = 141
+"""Exit status if the reader of the output ends first, e.g. `head`: 128 plus the number of the signal SIGPIPE."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command. Exit status 0: done; 2: the user's mistake; 3: some files of several failed; 1: a defect."""
+    """Run one command and exit.
+
+    The exit status is 0 if the command succeeded, 2 after a mistake of the user, 3 if some of several files failed, and
+    1 after a defect of the program. If the reader of the output ends first, e.g. `head`, the program ends silently.
+    """
     # On some processors XLA prints a screenful for each program that it loads from the cache; the programs run all the
     # same, since the cache is kept by processor. Read as jax is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments == ["--version"]:
-        print(f"jaxstruc {__version__}")
-        return
-    show_traceback = "--traceback" in arguments
-    command = parse([argument for argument in arguments if argument != "--traceback"])
     try:
-        status = _run(command)
-    except (ValueError, FloatingPointError, OSError) as error:
-        if show_traceback:
-            traceback.print_exc()
-        else:
-            print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("jaxstruc: interrupted; what was finished is kept, run again to continue.", file=sys.stderr)
-        status = 130
+        try:
+            status = _run_arguments(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its exit
+        status = BROKEN_PIPE_STATUS
     sys.exit(status)
 
 
 def parse(arguments: list[str]) -> Command:
-    """Return the command that words on the command line give; its options are not checked yet.
+    """Return the command that arguments of the command line give. Its options are not checked yet.
 
     Raises:
-        SystemExit: for `--help`, or words that are no command.
+        SystemExit: For `--help`, or if the arguments are not those of a command.
     """
     registry = ConstructorRegistry()
     registry.primitive_rule(_choice)
+    registry.primitive_rule(_optional)
     with registry:
         return tyro.cli(
             _Subcommand,  # type: ignore[arg-type]
             args=arguments,
             prog="jaxstruc",
             config=(tyro.conf.OmitArgPrefixes,),
-            description=(
-                "Measured pair distribution functions to atomic structures, small angles to sizes and shapes.\n\n"
-                "Example: jaxstruc solve sample.gr --element Pt -o out/\n\n"
-                "With --traceback an error shows where it arose."
-            ),
         )
 
 
+def _run_arguments(arguments: list[str]) -> int:
+    """Run the command of these arguments, print its errors, and return the exit status."""
+    if arguments in (["-h"], ["--help"], ["--version"]):
+        print(f"jaxstruc {__version__}" if arguments == ["--version"] else OVERVIEW.rstrip())
+        return 0
+    if not arguments:
+        print(OVERVIEW.rstrip(), file=sys.stderr)
+        return 2
+    show_traceback = "--traceback" in arguments
+    command = parse([argument for argument in arguments if argument != "--traceback"])
+    try:
+        return _run(command)
+    except BrokenPipeError:
+        raise
+    except (ValueError, FloatingPointError, OSError) as error:
+        if show_traceback:
+            traceback.print_exc()
+        else:
+            print(f"jaxstruc: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jaxstruc: interrupted. Finished results are kept; run the command again to continue.", file=sys.stderr)
+        return 130
+
+
 def _run(command: Command) -> int:
+    """Check the options of a command, run it, and return the exit status."""
     command.options.check()
     if isinstance(command, SimulateCommand):
         return simulate(command)
@@ -108,17 +155,17 @@ def _run(command: Command) -> int:
 
 
 def simulate(config: SimulateCommand) -> int:
-    """Simulate clusters or bodies and print or write their curves."""
+    """Simulate clusters or particles of simple shapes, and print or write their curves."""
     from jaxstruc.cli.simulate import simulate_files
 
     for path, text, output_path in simulate_files(config):
         signal = config.options.signal or ("iq" if config.bodies.body else "gr")
-        print(f"{path}: {signal} in {output_path}." if output_path else text, end="\n" if output_path else "")
+        print(f"{path}: {signal} written to {output_path}" if output_path else text, end="\n" if output_path else "")
     return 0
 
 
 def generate(config: GenerateCommand) -> int:
-    """Simulate a data set and write it."""
+    """Simulate a data set, write it, and print its description."""
     from jaxstruc.cli import progress
     from jaxstruc.cli.train import generate
 
@@ -129,7 +176,7 @@ def generate(config: GenerateCommand) -> int:
 
 
 def train(config: TrainCommand) -> int:
-    """Train the network, all seeds together, and write weights and cards."""
+    """Train the network for all seeds at once, and write weights and cards."""
     from jaxstruc.cli.train import train
 
     for line in train(config):
@@ -138,7 +185,7 @@ def train(config: TrainCommand) -> int:
 
 
 def train_classifier(config: TrainClassifierCommand) -> int:
-    """Train the classifier, and write weights and card."""
+    """Train the classifier, and write its weights and card."""
     from jaxstruc import cache
     from jaxstruc.cli import progress
     from jaxstruc.cli.train import train_classifier_network
@@ -151,7 +198,7 @@ def train_classifier(config: TrainClassifierCommand) -> int:
 
 
 def classify(config: ClassifyCommand) -> int:
-    """Name types and sizes of measured PDFs, and write the table and its picture."""
+    """Predict types and sizes from measured PDFs, and write the table and the figure."""
     from jaxstruc import cache
     from jaxstruc.cli import progress, solve
 
@@ -164,7 +211,7 @@ def classify(config: ClassifyCommand) -> int:
 
 
 def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
-    """Find structures for measured PDFs by one of the three commands, and write the results."""
+    """Find structures for measured PDFs by `solve`, `mine` or `refine`, and write the results."""
     from jaxstruc import batch, cache
     from jaxstruc.cli import progress, solve
 
@@ -180,12 +227,12 @@ def find_structures(config: SolveCommand | MineCommand | RefineCommand) -> int:
 
 
 def saxs(config: SaxsCommand) -> int:
-    """Find sizes and shapes for measured small angles, and write the results."""
+    """Find sizes and shapes from small-angle scattering, and write the results."""
     from jaxstruc import batch, cache
     from jaxstruc.cli import progress, solve
 
     cache.set_compilation_cache(config.cache)
-    with progress.progress_bar("Sizing") as advance:
+    with progress.progress_bar("Fitting") as advance:
         batch_outcome = solve.saxs(config, progress=advance)
     for line in batch.closing_lines(batch_outcome, config.out, workflow=solve.SAXS_WORKFLOW):
         print(line)
@@ -193,7 +240,7 @@ def saxs(config: SaxsCommand) -> int:
 
 
 def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
-    """Return how one of several names is parsed: as any text, which the check of the options then judges."""
+    """Return the rule that parses a choice of names: any text is accepted, because the options are checked later."""
     if get_origin(info.type) is not Literal:
         return None
     return PrimitiveConstructorSpec(
@@ -202,4 +249,21 @@ def _choice(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=lambda arguments: arguments[0],
         is_instance=lambda value: isinstance(value, str),
         str_from_instance=lambda value: [value],
+    )
+
+
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Return the rule that parses an option that may be None: its arguments are those of its other type."""
+    members = get_args(info.type) if get_origin(info.type) in (Union, UnionType) else ()
+    if len(members) != 2 or type(None) not in members:
+        return None
+    value_type = next(member for member in members if member is not type(None))
+    value_info = PrimitiveTypeInfo.make(value_type, info.markers)
+    spec = ConstructorRegistry.get_primitive_spec(value_info)
+    if not isinstance(spec, PrimitiveConstructorSpec):
+        return None
+    return dataclasses.replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: [] if value is None else spec.str_from_instance(value),
     )

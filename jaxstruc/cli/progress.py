@@ -1,4 +1,4 @@
-"""Progress bars with the time left."""
+"""Progress bars with the remaining time."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import rich.progress
 
 @contextlib.contextmanager
 def progress_bar(title: str) -> Iterator[Callable[..., None]]:
-    """Yield a function of (done, total, text) that moves a bar on standard error, shown from its first call."""
+    """Yield a function of (n_done, n_total, text) that updates a bar on stderr. Its first call shows the bar."""
     columns = (
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(),

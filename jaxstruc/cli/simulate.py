@@ -1,4 +1,7 @@
-"""Structure files to curves in files: what `jaxstruc simulate` does."""
+"""The command `simulate`: curves of structure files, of distributions of particles, and of bodies, as text.
+
+A body is a shape of uniform density, e.g. a sphere or a cube, whose small-angle scattering is simulated.
+"""
 
 import dataclasses
 import shlex
@@ -30,10 +33,10 @@ LABELS = {
 
 
 def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | None]]:
-    """Yield each cluster's file, its curve as text, and where that was written.
+    """Yield the file of each cluster, its curve as text, and the file that the curve was written to.
 
     Raises:
-        ValueError: for settings or files that cannot be, with what was expected.
+        ValueError: If options contradict each other, or if a file cannot be read.
     """
     _check(config)
     if config.bodies.body is not None:
@@ -64,7 +67,7 @@ def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | 
 
 
 def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | None]:
-    """Return a name for a distribution of particles, its curve as text, and where that was written."""
+    """Return a name for a distribution of particles, its curve as text, and the file that the curve was written to."""
     population, signal = config.population, config.options.signal or "gr"
     population = dataclasses.replace(
         population,
@@ -85,7 +88,7 @@ def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | Non
     x, y, options = simulated_curve([cluster.to_ase(element, bond) for cluster in particles.clusters], config.options)
     size_text = (
         f"mean {particles.mean * bond:.6g} Å, width {particles.width:.6g} of {len(particles.clusters)} "
-        "balls, weighted by volume"
+        "particles, weighted by volume"
     )
     arguments = [
         *command_arguments(population, include_defaults=True),
@@ -103,7 +106,7 @@ def _simulate_population(config: SimulateCommand) -> tuple[Path, str, Path | Non
 
 
 def _simulate_body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
-    """Return a name for the particles of a body, their small-angle scattering as text, and where that was written."""
+    """Return a name for the body, its small-angle scattering as text, and the file that the curve was written to."""
     options, particles = config.options, config.bodies.particles
     body, radius, pd = config.bodies.body or "sphere", float(config.bodies.radius or 0), float(config.bodies.pd or 0)
     distribution = config.population.distribution or "gaussian"
@@ -128,7 +131,7 @@ def _simulate_body(config: SimulateCommand) -> tuple[Path, str, Path | None]:
 
 
 def _body_text(x, y, arguments: list[str], *, dq: float) -> str:
-    """Return the columns Q, I and, if it smears the curve, dQ, under a header whose first line makes them again."""
+    """Return the columns Q, I and, for a smeared curve, dQ, under a header whose first line is the command."""
     columns = [x, y, *([np.full(len(x), dq)] if dq else [])]
     header = [shlex.join(["jaxstruc", "simulate", *arguments])]
     header += [f"jaxstruc {__version__}, float64", "  ".join(BODY_LABELS[: len(columns)])]
@@ -137,27 +140,28 @@ def _body_text(x, y, arguments: list[str], *, dq: float) -> str:
 
 
 def read_cluster(path: Path, *, cluster: bool) -> ase.Atoms:
-    """Return the atoms of a structure file that ASE knows.
+    """Return the atoms of a structure file.
+
+    Args:
+        path: Structure file that ASE can read.
+        cluster: Whether the cell of a periodic structure is ignored.
 
     Raises:
-        ValueError: where it cannot be read (see `atoms.read`), or repeats periodically and `cluster` is False.
+        ValueError: If the file cannot be read, or if the structure is periodic and `cluster` is False.
     """
     atoms = read_atoms(path)
     if atoms.pbc.any() and not cluster:
-        raise ValueError(
-            f"Expected a cluster, got {path} with a periodic cell; pass --cluster to take its atoms as a cluster "
-            "and ignore the cell."
-        )
+        raise ValueError(f"Expected a cluster, got {path} with a periodic cell; pass --cluster to ignore the cell.")
     return atoms
 
 
 def simulated_curve(
     atoms: ase.Atoms | list[ase.Atoms], options: SimulateOptions
 ) -> tuple[Float[np.ndarray, " x"], Float[np.ndarray, " x"], SimulateOptions]:
-    """Return Q or r, the curve in double precision, and the options with all values filled in.
+    """Return Q or r, the curve in double precision, and the options with all default values.
 
     Raises:
-        ValueError: for an element or ion that is in no table.
+        ValueError: If an element or ion is not in the tables.
     """
     x, y, qstep = simulate(atoms, options=options)
     qmin, qmax = options.q_range
@@ -171,7 +175,7 @@ def simulated_curve(
 
 
 def as_text(x, y, arguments: list[str], signal: Signal, *extra_lines: str) -> str:
-    """Return the two columns with 15 digits, under a header whose first line is the command that makes them again."""
+    """Return the two columns with 15 digits, under a header whose first line is the command that computes them."""
     header = [shlex.join(["jaxstruc", "simulate", *arguments])]
     header += [f"jaxstruc {__version__}, float64", *extra_lines, "  ".join(LABELS[signal])]
     rows = [f"{a:.15g} {b:.15g}" for a, b in zip(x, y, strict=True)]
@@ -181,7 +185,7 @@ def as_text(x, y, arguments: list[str], signal: Signal, *extra_lines: str) -> st
 def draw(
     x, y, target: Path, labels: tuple[str, ...], title: str, *, logarithmic: bool = False, zero: float = 0.0
 ) -> None:
-    """Write a picture of the curve, with a line at its zero or with a logarithmic axis."""
+    """Write a figure of the curve, with a line at `zero`, or with a logarithmic axis."""
     figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(x, y, linewidth=1)
@@ -196,12 +200,12 @@ def draw(
 
 
 def _draw_signal(x, y, target: Path, signal: Signal, title: str) -> None:
-    """Write a picture of a cluster's curve."""
+    """Write a figure of the curve of a cluster."""
     draw(x, y, target, LABELS[signal], title, logarithmic=signal == "iq", zero=1.0 if signal == "sq" else 0.0)
 
 
 def _check(config: SimulateCommand) -> None:
-    """Refuse arguments that contradict each other."""
+    """Raise an error if arguments contradict each other."""
     config.bodies.check()
     if config.bodies.body is not None:
         _check_body(config)
@@ -209,19 +213,23 @@ def _check(config: SimulateCommand) -> None:
     config.population.check()
     family, several = config.population.family, len(config.files) > 1
     if family is None and not config.files:
-        raise ValueError("Expected at least one structure file, or --family, got none.")
+        raise ValueError("Expected a structure file, --family or --body, got none; name a file.")
     if family is not None and config.files:
         raise ValueError(f"Expected structure files or --family, got both; drop {config.files[0]} or --family.")
     if several and config.out is None:
         raise ValueError(f"Expected a folder for the curves of {len(config.files)} clusters, got none; pass -o FOLDER.")
     if several and config.out is not None and config.out.is_file():
-        raise ValueError(f"Expected a folder for the curves of several clusters, got the file {config.out}.")
+        raise ValueError(
+            f"Expected a folder for the curves of several clusters, got the file {config.out}; pass another -o."
+        )
     if several and len({path.stem for path in config.files}) < len(config.files):
-        raise ValueError("Expected clusters with different file names, got one twice; their curves are named by them.")
+        raise ValueError(
+            "Expected different names of the structure files, which name the curves, got one twice; rename a file."
+        )
 
 
 def _check_body(config: SimulateCommand) -> None:
-    """Refuse options of clusters beside a body."""
+    """Raise an error if options of clusters are given together with a body."""
     unused = [
         *(["structure files"] if config.files else []),
         *(["--cluster"] if config.cluster else []),
@@ -235,5 +243,5 @@ def _check_body(config: SimulateCommand) -> None:
 
 
 def _changed_flags(options: Options) -> list[str]:
-    """Return the flags of options that do not have their default."""
+    """Return the flags of options that differ from their default."""
     return [argument for argument in command_arguments(options, include_defaults=False) if argument.startswith("--")]

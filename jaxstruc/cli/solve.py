@@ -1,4 +1,4 @@
-"""What the commands `solve`, `mine`, `refine`, `saxs` and `classify` do."""
+"""The commands `solve`, `mine`, `refine`, `saxs` and `classify`: from files to a folder of results."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,23 +26,23 @@ from jaxstruc.small_angle.solve import (
 )
 
 MEASURED_SUFFIXES = (".gr", ".sq", ".fq", ".dat", ".txt", ".csv")
-"""Endings of the names of measured PDFs. The last file is always taken for one."""
+"""Suffixes of measured PDFs among the arguments of `refine`. The last argument is always a measured PDF."""
 SAXS_WORKFLOW = Workflow(
     read_saxs_measurement,
     solve_saxs_measurements,
     SaxsResult,
     summary.SAXS_SUMMARY_COLUMNS,
-    "the measured I(Q)",
+    "measured I(Q)",
     "candidates/, distribution/ and fits/",
 )
-"""Reading, solving and writing of small-angle scattering."""
+"""Workflow of `saxs`."""
 
 
 def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> BatchOutcome:
-    """Solve measured PDFs and write the results.
+    """Find structures for measured PDFs, and write the results.
 
     Raises:
-        ValueError: for a mistake that concerns all files, or if the only file is bad.
+        ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
     batch.check_inputs(config.files, config.out, PdfPlan(config.element, (), config.options))
     plan = make_solve_plan(config.element, config.options, progress=progress)
@@ -50,10 +50,10 @@ def solve(config: SolveCommand | MineCommand, *, progress: ProgressCallback) -> 
 
 
 def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
-    """Find sizes and shapes for measured small angles and write the results.
+    """Find sizes and shapes from small-angle scattering, and write the results.
 
     Raises:
-        ValueError: for a mistake that concerns all files, or if the only file is bad.
+        ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
     plan = SaxsPlan(config.element, config.options)
     check_saxs_plan(plan)
@@ -64,10 +64,10 @@ def saxs(config: SaxsCommand, *, progress: ProgressCallback) -> BatchOutcome:
 
 
 def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome:
-    """Refine clusters against measured PDFs and write the results.
+    """Fit clusters to measured PDFs, and write the results.
 
     Raises:
-        ValueError: for a mistake that concerns all files, or if the only file is bad.
+        ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
     clusters, measured = split_files(config.files)
     plan = make_refine_plan(clusters, config.options)
@@ -78,27 +78,27 @@ def refine(config: RefineCommand, *, progress: ProgressCallback) -> BatchOutcome
 
 
 def split_files(paths: tuple[Path, ...]) -> tuple[list[Path], list[Path]]:
-    """Return structure files and measured ones.
+    """Return the structure files and the measured files among the arguments of `refine`.
 
     Raises:
-        ValueError: if either is missing.
+        ValueError: If either are missing.
     """
     measured = [path for path in paths[:-1] if path.suffix.lower() in MEASURED_SUFFIXES] + list(paths[-1:])
     clusters = [path for path in paths[:-1] if path.suffix.lower() not in MEASURED_SUFFIXES]
     if not clusters or not measured:
         raise ValueError(
-            f"Expected structure files and then measured PDFs, got {' '.join(map(str, paths)) or 'none'}; name both."
+            f"Expected structure files and then measured PDFs, got {' '.join(map(str, paths)) or 'no file'}; name both."
         )
     return clusters, measured
 
 
 def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOutcome:
-    """Name the samples behind measured PDFs, and write summary.csv and types.png.
+    """Predict types and sizes from measured PDFs, and write summary.csv and types.png.
 
     Raises:
-        ValueError: for a mistake that concerns all files, or if the only file is bad.
+        ValueError: If a mistake concerns all files, or if the only file cannot be used.
     """
-    batch.check_paths(config.files, config.out, expected_files="the measured .gr files")
+    batch.check_paths(config.files, config.out, expected_files="measured .gr files")
     bond = form_factors.bond_length(config.element)
     network = weights.load_classifier(config.options.weights)
     entries = [_read_pdf(path, config, bond) for path in config.files]
@@ -117,7 +117,7 @@ def classify(config: ClassifyCommand, *, progress: ProgressCallback) -> BatchOut
 
 
 def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
-    """Yield a line for each file, and where the table and the figure are."""
+    """Yield a line for each file, and the paths of the table and the figure."""
     results: Sequence[Result] = batch_outcome.results
     yield from (tables.headline(result) for result in results[:MAX_LISTED_FILES])
     if len(results) > MAX_LISTED_FILES:
@@ -126,14 +126,13 @@ def closing_lines(batch_outcome: BatchOutcome, out: Path) -> Iterator[str]:
 
 
 def _read_pdf(path: Path, config: ClassifyCommand, bond: float) -> Measurement | PdfResult:
-    """Return a measurement with its settings, or a failed result that says why there is none."""
+    """Return a measurement with its settings, or a failed result with the reason."""
     try:
         curve = config.options.curve
         data = read.read_curve(
             path, q_unit=curve.q_unit, wavelength=curve.wavelength, kind=curve.kind, accepted_kinds=read.PDF_KINDS
         )
-        return measurement.resolve_settings(
-            reduction.reduce_to_pdf(data, config.options.data), config.options.data, bond=bond
-        )
+        settings = config.options.data_options
+        return measurement.resolve_settings(reduction.reduce_to_pdf(data, settings), settings, bond=bond)
     except (ValueError, OSError) as error:
         return PdfResult(str(path), "", config.element, "failed", " ".join(str(error).split()))

@@ -1,4 +1,4 @@
-"""What the commands `generate`, `train` and `train-classifier` do."""
+"""The commands `generate`, `train` and `train-classifier`."""
 
 from collections.abc import Iterator
 
@@ -37,7 +37,7 @@ def generate(config: GenerateCommand, *, progress: ProgressCallback) -> str:
 
 
 def train(config: TrainCommand) -> Iterator[str]:
-    """Train the network, all seeds together, write weights and cards, and yield the description of each."""
+    """Train the network for all seeds at once, write weights and cards, and yield a description of each."""
     options = config.options
     if config.data is None:
         with progress.progress_bar("Simulating PDFs") as advance:
@@ -65,16 +65,16 @@ def train(config: TrainCommand) -> Iterator[str]:
 
 
 def train_classifier_network(config: TrainClassifierCommand, *, progress: ProgressCallback) -> str:
-    """Train the classifier, write weights and card, and return their description.
+    """Train the classifier, write its weights and card, and return a description.
 
     Raises:
-        ValueError: if the folder holds a run with other settings.
+        ValueError: If the folder contains a training with other settings.
     """
     cluster_library = library.load_or_build(progress=progress)
     structure_types = cluster_types(cluster_library, report_progress=progress)
 
     def report(step: int, metrics: dict[str, float]) -> None:
-        progress(step, config.options.steps, f"loss {metrics['loss']:.3f}, types right {metrics['right']:.1%}")
+        progress(step, config.options.steps, f"loss {metrics['loss']:.3f}, {metrics['right']:.1%} of types correct")
 
     store = particle_store(cluster_library, structure_types)
     holdout_store = particle_store(cluster_library, structure_types, holdout=True)
@@ -85,11 +85,11 @@ def train_classifier_network(config: TrainClassifierCommand, *, progress: Progre
     path = config.out / "weights.safetensors"
     card = classifier_card(config.options, metrics | holdout_metrics, command=_classifier_training_command(config))
     weights.save_classifier(path, TrainedClassifier(params, module, feature_distribution, card | limits))
-    return f"{path}: types right {holdout_metrics['held_right']:.1%} of clusters of sizes held out."
+    return f"{path}: the type is correct for {holdout_metrics['held_right']:.1%} of the clusters of held-out sizes."
 
 
 def training_command(config: TrainCommand) -> str:
-    """Return the command that trains with these settings: the options that differ from their defaults."""
+    """Return the command that repeats the training, with all options that differ from their defaults."""
     arguments = ["jaxstruc train", *command_arguments(config.options, include_defaults=False)]
     if config.data is not None:
         arguments.append(f"--data {config.data}")
@@ -97,15 +97,15 @@ def training_command(config: TrainCommand) -> str:
 
 
 def _classifier_training_command(config: TrainClassifierCommand) -> str:
-    """Return the command that trains with these settings: the options that differ from their defaults."""
+    """Return the command that repeats the training, with all options that differ from their defaults."""
     arguments = command_arguments(config.options, include_defaults=False)
     return " ".join(["jaxstruc train-classifier", *arguments, f"-o {config.out}"])
 
 
 def _write_training_stream(config: GenerateCommand, progress: ProgressCallback) -> str:
-    """Write the first steps of the classifier's training stream for a seed."""
+    """Write the PDFs of the first training steps of the classifier for a seed, and return a description."""
     options, cluster_library = config.options, library.load_or_build(progress=progress)
     store = particle_store(cluster_library, cluster_types(cluster_library, report_progress=progress))
     simulated_pdfs.write(store, config.out, seed=options.seed, steps=options.steps, report_progress=progress)
     n_pdfs = options.steps * PARTICLES_PER_BATCH
-    return f"{config.out}: {n_pdfs} PDFs, {PARTICLES_PER_BATCH} a step, of seed {options.seed}."
+    return f"{config.out}: {n_pdfs} PDFs of {options.steps} steps with seed {options.seed}."

@@ -1,1 +1,1 @@
-"""Options of all commands and trainings as frozen dataclasses, shared by Python and the command line."""
+"""Options of all commands as frozen dataclasses, which Python and the command line share."""

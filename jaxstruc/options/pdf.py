@@ -1,4 +1,4 @@
-"""Options of all that starts from a measured PDF: `solve`, `mine`, `refine` and `classify`."""
+"""Options of the commands that start from a measured PDF: `solve`, `mine`, `refine` and `classify`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,12 @@ from jaxstruc.options.validation import (
     SEED,
     Bounds,
     Cache,
+    Files,
     Folder,
     Inline,
     Options,
     Out,
+    Unset,
     check_order,
     parameter_help,
 )
@@ -28,170 +30,213 @@ SourceName = Literal["network", "library"]
 SearchName = Literal["none", "quick", "full"]
 ScreenName = Literal["classifier", "none"]
 QUnit = Literal["1/Å", "1/A", "1/nm", "2theta"]
-"""Unit of a file's axis; 2theta is in degrees."""
+"""Unit of the axis of a curve over Q. The angle 2theta is in degrees."""
 Kind = Literal["gr", "iq", "sq", "fq"]
 """Kind of a curve: G(r), I(Q), S(Q), or F(Q) = Q(S-1)."""
 AxisUnit = Annotated[
     QUnit | None,
     tyro.conf.arg(
-        help="Unit of Q in a file that does not state it; 2theta is in degrees and needs --wavelength.",
-        metavar="{1/Å,1/A,1/nm,2theta}",
+        help="Unit of the Q axis of a file that does not state it. 2theta is in degrees and needs --wavelength.",
         help_behavior_hint="",
     ),
 ]
-Wavelength = Annotated[float | None, parameter_help("wavelength", "It is needed if the axis is 2theta."), POSITIVE]
+Wavelength = Annotated[
+    float | None, parameter_help("wavelength", "It is needed if the axis of the file is 2theta."), POSITIVE
+]
 RESOLUTION = Bounds(0, 1)
-"""Range of qdamp and qbroad, in 1/Å: at 1 G(r) has no second peak."""
+"""Range of qdamp and qbroad, in 1/Å. With a value of 1, G(r) would have no second peak."""
 Seed = Annotated[int, SEED]
-Sources = Annotated[tuple[SourceName, ...], tyro.conf.arg(help="Sources of candidates.")]
+Sources = Annotated[
+    tuple[SourceName, ...],
+    tyro.conf.arg(
+        help="Sources of the candidate structures: structures that a neural network draws for each PDF (network), and "
+        "a library of thousands of clusters of all families, or your own structures with --library (library)."
+    ),
+]
 Search = Annotated[
     SearchName,
     tyro.conf.arg(
-        help="How long lattice sites are searched for a particle that no source lists. It starts from the best "
-        "candidates that they list."
+        help="Search for particles that are in no source: atoms are added to and removed from the lattice sites of the "
+        "best candidates. A full search takes several times as long as a quick one."
     ),
 ]
 SHIPPED_WEIGHTS = Path(__file__).parents[1] / "network" / "shipped"
 SHIPPED = SHIPPED_WEIGHTS / "fcc.safetensors"
-"""Weights of the network that proposes structures."""
+"""Weights of the shipped network that proposes structures."""
 CLASSIFIER = SHIPPED_WEIGHTS / "classifier.safetensors"
-"""Weights of the classifier."""
+"""Weights of the shipped classifier."""
 
 
 MAX_LIBRARY_ATOMS = 1500
-"""Largest number of atoms of the families' clusters."""
+"""Largest number of atoms of the clusters in the library of families."""
 
 
 @dataclass(frozen=True)
-class DataOptions(Options):
-    """Settings of measured data. They override the header; a setting that neither gives has the default in brackets."""
+class InstrumentOptions(Options):
+    """Settings of the measurement. They override the values in the header of the file."""
 
-    qmin: Annotated[float | None, parameter_help("qmin", "Of the data."), NOT_NEGATIVE] = None
-    qmax: Annotated[float | None, parameter_help("qmax", "Of the data."), POSITIVE] = None
-    qdamp: Annotated[float | None, parameter_help("qdamp", "Held, or to start from."), RESOLUTION] = None
-    qbroad: Annotated[float | None, parameter_help("qbroad", "Held, or to start from."), RESOLUTION] = None
-    rmin: Annotated[float | None, parameter_help("rmin", "Of the fit and of Rw."), NOT_NEGATIVE] = None
+    qmin: Annotated[
+        float | None, parameter_help("qmin", "It is needed if the header does not state it."), NOT_NEGATIVE
+    ] = None
+    qmax: Annotated[float | None, parameter_help("qmax", "It is needed if the header does not state it."), POSITIVE] = (
+        None
+    )
+    qdamp: Annotated[float | None, parameter_help("qdamp"), RESOLUTION] = None
+
+    def check_together(self) -> None:
+        """Check that the Q range starts before it ends."""
+        check_order("q", self.qmin, self.qmax)
+
+
+@dataclass(frozen=True)
+class DataOptions(InstrumentOptions):
+    """Settings of the measurement and range of the fit. They override the values in the header of the file."""
+
+    qbroad: Annotated[float | None, parameter_help("qbroad"), RESOLUTION] = None
+    rmin: Annotated[float | None, parameter_help("rmin", "The fit and Rw use this range."), NOT_NEGATIVE] = None
     rmax: Annotated[
-        float | None, parameter_help("rmax", "Of the fit and of Rw.", otherwise=", or the data's end"), POSITIVE
+        float | None,
+        parameter_help("rmax", "The fit and Rw use this range.", default="20, or the end of the data"),
+        POSITIVE,
     ] = None
 
     def check_together(self) -> None:
-        """Check that ranges start before they end."""
-        check_order("q", self.qmin, self.qmax)
+        """Check that the Q range and the r range start before they end."""
+        super().check_together()
         check_order("r", self.rmin, self.rmax)
 
 
 @dataclass(frozen=True)
 class CurveOptions(Options):
-    """Unit and kind of a curve over Q, if its file does not state them. A .gr file needs none of these."""
+    """Kind of the curve and unit of Q, for files that do not state them. A .gr file with G(r) needs none of these."""
 
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
     kind: Annotated[
         Literal["gr", "sq", "fq"] | None,
         tyro.conf.arg(
-            help="G(r), S(Q), or F(Q) = Q(S-1) [as the file says].", metavar="{gr,sq,fq}", help_behavior_hint=""
+            help="Kind of the curve: G(r), S(Q), or F(Q) = Q(S-1).",
+            help_behavior_hint="(default: as the file states)",
         ),
     ] = None
 
 
 @dataclass(frozen=True)
 class FitOptions(Options):
-    """How candidates are fitted to the data."""
+    """Parameters and scale of the fits of candidates to the data."""
 
-    free: tuple[Parameter, ...] = ("scale", "stretch", "uiso", "delta2")
-    """Parameters that are fitted; the others are held. `solve` and `mine` fit the default four for all candidates, and
-    these for the best."""
+    free: Annotated[
+        tuple[Parameter, ...],
+        tyro.conf.arg(
+            help="Parameters that are fitted. All others keep their values. `solve` and `mine` first fit all "
+            "candidates with the default four, and then the best 200 with the parameters named here."
+        ),
+    ] = ("scale", "stretch", "uiso", "delta2")
     background: Annotated[int, NOT_NEGATIVE] = 0
-    """Number of smooth terms of a background under G(r)."""
+    """Number of smooth terms of a background that is fitted under G(r)."""
     absolute: bool = False
-    """Whether the data are on an absolute scale: `scale` is then exactly 1."""
+    """Whether the data are on an absolute scale. The scale of the model is then exactly 1 and is not fitted."""
 
     def check_together(self) -> None:
         """Check that the parameters can be fitted together."""
         if "scale" not in self.free:
-            raise ValueError("Expected scale among --free, got none; a measured G(r) has an unknown scale.")
+            raise ValueError("Expected scale among --free, because the scale of a measured G(r) is unknown; add scale.")
         if {"delta1", "delta2"} <= set(self.free):
-            raise ValueError("Expected delta1 or delta2 in --free, got both; they stand for the same motion, drop one.")
+            raise ValueError(
+                "Expected delta1 or delta2 in --free, got both. They describe the same motion; drop one of them."
+            )
 
 
 @dataclass(frozen=True)
 class LibraryOptions(Options):
-    """Which clusters the library lists as candidates."""
+    """Clusters of the library that are candidates."""
 
-    families: tuple[FamilyName, ...] = ()
-    """Families of candidates; all if none is given."""
+    families: Annotated[
+        tuple[FamilyName, ...],
+        tyro.conf.arg(
+            help="Families of clusters that are candidates, e.g. twin: fcc clusters with a twin plane. Without "
+            "this option all families are candidates.",
+            help_behavior_hint="",
+        ),
+    ] = ()
     max_atoms: Annotated[int, Bounds(5)] = 1000
-    """Largest number of atoms of a candidate; the families are listed up to 1500."""
-    library: tuple[Path, ...] = ()
-    """Your own structures in place of the families: files that ASE reads, or folders of such files."""
+    """Largest number of atoms of a candidate from the library. The families reach up to 1500 atoms."""
+    library: Annotated[tuple[Path, ...], Unset] = ()
+    """Structures of your own that replace the families: files that ASE can read, or folders of such files."""
 
     def check_together(self) -> None:
-        """Check that the families reach as far as is asked."""
+        """Check that the families reach the largest number of atoms."""
         if self.max_atoms > MAX_LIBRARY_ATOMS and not self.library:
             raise ValueError(
-                f"Expected --max-atoms of at most {MAX_LIBRARY_ATOMS} without --library, got {self.max_atoms}; the "
-                "families are listed up to there."
+                f"Expected --max-atoms of at most {MAX_LIBRARY_ATOMS}, because the families end there, got "
+                f"{self.max_atoms}; add larger clusters of your own with --library."
             )
 
 
 @dataclass(frozen=True)
 class RelaxOptions(Options):
-    """Whether atoms may move in the fit."""
+    """Displacements of single atoms in the fit."""
 
     coordinates: bool = False
-    """Whether the atoms move too, held near their positions by `restraint`."""
-    restraint: Annotated[float, POSITIVE] = 0.1
-    """[Å] Displacement of an atom that costs as much as one standard deviation of the noise."""
+    """Whether the positions of the atoms are fitted too. A restraint keeps them near their original positions."""
+    restraint: Annotated[
+        float,
+        tyro.conf.arg(
+            help="Displacement of an atom, in Å, that costs as much as a misfit of one standard deviation of the "
+            "noise. A smaller value keeps the atoms closer to their original positions."
+        ),
+        POSITIVE,
+    ] = 0.1
 
 
 @dataclass(frozen=True)
 class NetworkOptions(Options):
-    """How a trained network proposes structures."""
+    """Network that proposes structures."""
 
     draws: Annotated[int, COUNT] = 64
     """Number of structures that the network draws for each PDF."""
     seed: Seed = 0
-    """Seed of the random draws."""
-    weights: Path = SHIPPED
-    """Trained weights (.safetensors), their card (.json) beside them."""
+    """Seed of all random numbers."""
+    weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: the shipped weights)")] = SHIPPED
+    """Trained weights of the network (.safetensors). Their card (.json) must lie next to them."""
 
 
 @dataclass(frozen=True)
 class SolveOptions(Options):
-    """Options of `solve`: sources of candidates, their fits, and what follows from these."""
+    """Options of `solve`: the sources of candidates, their fits, and the steps that follow."""
 
     sources: Sources = ("network", "library")
-    data: DataOptions = field(default_factory=DataOptions)
-    curve: CurveOptions = field(default_factory=CurveOptions)
-    fit: FitOptions = field(default_factory=FitOptions)
-    candidates: LibraryOptions = field(default_factory=LibraryOptions)
-    network: NetworkOptions = field(default_factory=NetworkOptions)
     search: Search = "quick"
     ensemble: Annotated[
         EnsembleName,
         tyro.conf.arg(
-            help="Whether to fit the sample as a distribution of particles too, with sizes and types: lognormal for "
-            "each type (parametric), smooth (free), whichever predicts better (auto), or not at all (none). The result "
-            "says whether the sample is one cluster or a distribution."
+            help="Model of the sample as a distribution of particles, which is compared with the best single cluster: "
+            "a lognormal distribution of sizes for each type (parametric), a smooth distribution (free), the one of "
+            "the two that predicts the data better (auto), or no distribution (none)."
         ),
     ] = "auto"
     screen: Annotated[
         ScreenName,
         tyro.conf.arg(
-            help="Fit only the candidates that the classifier finds probable (classifier), or all candidates (none)."
+            help="Selection of the candidates that are fitted: those that a neural network considers probable "
+            "(classifier), or all (none), which takes longer."
         ),
     ] = "classifier"
+    data: DataOptions = field(default_factory=DataOptions)
+    fit: FitOptions = field(default_factory=FitOptions)
+    candidates: Annotated[LibraryOptions, tyro.conf.arg(name="library")] = field(default_factory=LibraryOptions)
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    curve: CurveOptions = field(default_factory=CurveOptions)
 
     def check_together(self) -> None:
-        """Check that there is a source."""
+        """Check that there is at least one source."""
         if not self.sources:
-            raise ValueError("Expected --sources network, library or both, got none.")
+            raise ValueError("Expected --sources network, library or both, got none; name one.")
 
 
 @dataclass(frozen=True)
 class MineOptions(SolveOptions):
-    """Options of `mine`: those of `solve`, by default with the library as the one source and without a search."""
+    """Options of `mine`: the options of `solve`, with the library as the only default source and no search."""
 
     sources: Sources = ("library",)
     search: Search = "none"
@@ -202,51 +247,59 @@ class RefineOptions(Options):
     """Options of `refine`."""
 
     data: DataOptions = field(default_factory=DataOptions)
-    curve: CurveOptions = field(default_factory=CurveOptions)
     fit: FitOptions = field(default_factory=FitOptions)
     relax: RelaxOptions = field(default_factory=RelaxOptions)
+    curve: CurveOptions = field(default_factory=CurveOptions)
 
 
 @dataclass(frozen=True)
 class ClassifyOptions(Options):
     """Options of `classify`."""
 
-    data: DataOptions = field(default_factory=DataOptions)
+    data: InstrumentOptions = field(default_factory=InstrumentOptions)
     curve: CurveOptions = field(default_factory=CurveOptions)
-    weights: Path = CLASSIFIER
-    """Trained weights (.safetensors), their card (.json) beside them."""
+    weights: Annotated[Path, tyro.conf.arg(help_behavior_hint="(default: the shipped weights)")] = CLASSIFIER
+    """Trained weights of the classifier (.safetensors). Their card (.json) must lie next to them."""
     seed: Seed = 0
-    """Seed of the random draws that intervals are read from."""
+    """Seed of the random draws that give the intervals."""
+
+    @property
+    def data_options(self) -> DataOptions:
+        """Settings of the data, for the functions that need all of them."""
+        return DataOptions(**vars(self.data))
 
 
 @dataclass(frozen=True)
 class ClassifyCommand:
-    """Predict type, size and stacking of the particles behind measured PDFs by a network, with their uncertainty.
+    """Predict type, size and stacking of nanoparticles from their PDFs within seconds, by a neural network.
 
     Example: jaxstruc classify *.gr --element Pt -o out/
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr)."""
+    files: Files
+    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs."""
     element: str
-    """Element of the sample, e.g. Pt. It gives the bond length that sets the scale."""
+    """Element of the sample, e.g. Pt. It sets the bond length."""
     out: Out
-    """Folder for summary.csv and types.png."""
+    """Folder for the table (summary.csv) and the figure (types.png)."""
     options: Annotated[ClassifyOptions, Inline] = field(default_factory=ClassifyOptions)
     cache: Cache = True
 
 
 @dataclass(frozen=True)
 class SolveCommand:
-    """Find atomic structures for measured PDFs among those that a network and a library propose.
+    """Find the atomic structures of nanoparticles from their PDFs.
+
+    Candidates come from a neural network, a library of clusters and a search over lattice sites. All are fitted to the
+    data, and the best are compared with a distribution of particles.
 
     Example: jaxstruc solve sample.gr --element Pt -o out/
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
+    files: Files
+    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs."""
     element: str
-    """Element of the sample, e.g. Pt. It gives the bond length that sets the scale."""
+    """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[SolveOptions, Inline] = field(default_factory=SolveOptions)
     cache: Cache = True
@@ -254,17 +307,17 @@ class SolveCommand:
 
 @dataclass(frozen=True)
 class MineCommand:
-    """Fit thousands of candidate clusters to measured PDFs and rank them.
+    """Fit thousands of clusters from a library to PDFs, and rank them (cluster mining).
 
-    This is `solve` with other defaults: --sources library --search none.
+    This command is `solve` with other defaults: --sources library and --search none.
 
     Example: jaxstruc mine sample.gr --element Pt -o out/
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured PDFs (.gr), or S(Q) or F(Q), which become PDFs."""
+    files: Files
+    """Measured PDFs (.gr), or S(Q) or F(Q), which are transformed to PDFs."""
     element: str
-    """Element of the sample, e.g. Pt. It gives the bond length of the candidates."""
+    """Element of the sample, e.g. Pt. It sets the bond length of the candidates."""
     out: Folder
     options: Annotated[MineOptions, Inline] = field(default_factory=MineOptions)
     cache: Cache = True
@@ -272,13 +325,13 @@ class MineCommand:
 
 @dataclass(frozen=True)
 class RefineCommand:
-    """Fit clusters to measured PDFs, with errors.
+    """Fit your own structures to PDFs, with standard errors.
 
     Example: jaxstruc refine Pt93.xyz sample.gr --free scale stretch uiso delta2 qdamp -o out/
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Structure files that ASE reads, all of one element, and then measured PDFs (.gr)."""
+    files: Files
+    """Structure files that ASE can read, all of one element, followed by measured PDFs (.gr)."""
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
     cache: Cache = True

@@ -13,9 +13,11 @@ from jaxstruc.options.validation import (
     POSITIVE,
     SEED,
     Bounds,
+    Files,
     Inline,
     Options,
     Out,
+    Unset,
     check_axis,
     flag,
     override,
@@ -28,35 +30,40 @@ Signal = Literal["iq", "sq", "fq", "gr"]
 Probe = Literal["xray", "neutron"]
 DataSetName = Literal["kdd", "kdd-shapes", "real", "endless"]
 CLUSTER_QMIN, CLUSTER_QMAX = 0.0, 25.0
-"""1/Å. Range of Q of a simulated cluster."""
+"""Default Q range of a simulated cluster, in 1/Å."""
 
 
 @dataclass(frozen=True)
 class PopulationOptions(Options):
-    """A distribution of particles, in place of structure files."""
+    """A distribution of particles that takes the place of structure files."""
 
-    family: PackingName | None = None
-    """Packing of spherical particles in place of files, with whole shells and a part of the last."""
-    element: str | None = None
-    """Element of these particles, e.g. Pt."""
-    distribution: SimulatedDistributionName | None = None
-    """Distribution of sizes: of a packing lognormal or schulz, weighted by volume [lognormal]; of a body any of these,
-    by number [gaussian]."""
-    mean: Annotated[float | None, POSITIVE] = None
-    """[Å] Mean diameter, of spheres of equal volume, weighted by volume."""
-    width: Annotated[float | None, Bounds(0, 1, exclusive=True)] = None
-    """Standard deviation of the diameters over their mean, weighted by volume."""
-    members: Annotated[int | None, COUNT] = None
-    """Number of particles, each with the same share of the atoms [32]."""
-    seed: Annotated[int | None, SEED] = None
-    """Seed of their centres and of the atoms of the last shells [0]."""
+    family: Annotated[PackingName | None, Unset] = None
+    """Packing of the atoms in roughly spherical particles of many sizes, which take the place of structure files."""
+    element: Annotated[str | None, Unset] = None
+    """Element of the particles, e.g. Pt. --family needs it."""
+    distribution: Annotated[
+        SimulatedDistributionName | None,
+        tyro.conf.arg(
+            help="Distribution of the sizes. With --family it is lognormal or schulz and weighted by volume. With "
+            "--body it is weighted by number.",
+            help_behavior_hint="(default: lognormal, for --body gaussian)",
+        ),
+    ] = None
+    mean: Annotated[float | None, Unset, POSITIVE] = None
+    """Volume-weighted mean diameter, in Å. A diameter is that of the sphere of equal volume. --family needs it."""
+    width: Annotated[float | None, Unset, Bounds(0, 1, exclusive=True)] = None
+    """Standard deviation of the diameters over their mean, weighted by volume. --family needs it."""
+    members: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 32)"), COUNT] = None
+    """Number of particles in the distribution. All have the same share of the atoms."""
+    seed: Annotated[int | None, tyro.conf.arg(help_behavior_hint="(default: 0)"), SEED] = None
+    """Seed of the random centres of the particles and of the random sites in their outermost shells."""
 
     def check_together(self) -> None:
-        """Check that a family has what it needs, and that nothing is given without one."""
+        """Check that a family has the options it needs, and that no other option is given without a family."""
         given_names = [name for name, value in vars(self).items() if value is not None]
         if self.family is None and given_names:
             raise ValueError(
-                f"Expected --family with {flag(given_names[0])}, got none; name a packing, e.g. --family fcc."
+                f"Expected --family with {flag(given_names[0])}, got none; add a packing, e.g. --family fcc."
             )
         if self.distribution not in (None, "lognormal", "schulz"):
             raise ValueError(f"Expected --distribution lognormal or schulz with --family, got {self.distribution}.")
@@ -67,15 +74,19 @@ class PopulationOptions(Options):
 
 @dataclass(frozen=True)
 class SimulateOptions(Options):
-    """Options of `simulate`: the curve of a cluster or of a mixture."""
+    """Kind, range and resolution of the curve, and the motion of the atoms."""
 
-    signal: Signal | None = None
-    """I(Q) of the whole cluster, S(Q), F(Q) = Q(S-1), or G(r) [gr; of a body iq]."""
-    qmin: Annotated[float | None, parameter_help("qmin", "[0; of a body 0.005]"), NOT_NEGATIVE] = None
-    qmax: Annotated[float | None, parameter_help("qmax", "[25; of a body 0.5]")] = None
+    signal: Annotated[Signal | None, tyro.conf.arg(help_behavior_hint="(default: gr, for --body iq)")] = None
+    """Curve that is simulated: G(r) (gr), I(Q) of the whole cluster (iq), S(Q) (sq), or F(Q) = Q(S-1) (fq)."""
+    qmin: Annotated[float | None, parameter_help("qmin", default="0, for --body 0.005"), NOT_NEGATIVE] = None
+    qmax: Annotated[float | None, parameter_help("qmax", default="25, for --body 0.5")] = None
     qstep: Annotated[
         float | None,
-        parameter_help("qstep", "[so fine that no alias enters the r range; of a body a 200th of the Q range]"),
+        parameter_help(
+            "qstep",
+            "By default it is chosen so that G(r) has no aliases in the r range; for --body it is a 200th of the "
+            "Q range.",
+        ),
     ] = None
     rmin: Annotated[float, tyro.conf.arg(help=option_help("rmin")), NOT_NEGATIVE] = 0.0
     rmax: Annotated[float, tyro.conf.arg(help=option_help("rmax"))] = 30.0
@@ -87,24 +98,31 @@ class SimulateOptions(Options):
     delta1: Annotated[float, tyro.conf.arg(help=option_help("delta1")), NOT_NEGATIVE] = 0.0
     delta2: Annotated[float, tyro.conf.arg(help=option_help("delta2")), NOT_NEGATIVE] = 0.0
     probe: Probe = "xray"
-    """Radiation: X-rays with form factors, or neutrons with scattering lengths (in fm)."""
-    ions: tuple[str, ...] = ()
-    """Ions whose form factors replace those of their elements, e.g. Cu2+ O2-."""
-    window: Literal["sharp", "lorch"] = "sharp"
-    """How G(r) is cut at qmax."""
+    """Radiation: X-rays, which scatter by form factors, or neutrons, which scatter by scattering lengths (in fm)."""
+    ions: Annotated[tuple[str, ...], Unset] = ()
+    """Ions whose form factors replace those of the neutral atoms, e.g. Cu2+ O2-."""
+    window: Annotated[
+        Literal["sharp", "lorch"],
+        tyro.conf.arg(
+            help="Window function of the Fourier transform to G(r): none (sharp), or the Lorch function, which "
+            "damps the ripples that the end of the data at qmax causes (lorch)."
+        ),
+    ] = "sharp"
 
     def check_together(self) -> None:
-        """Check the axes, and that no option contradicts another."""
+        """Check the axes, and that options do not contradict each other."""
         if self.biso is not None and self.uiso != SimulateOptions.uiso:
-            raise ValueError("Expected --uiso or --biso, got both; B = 8 pi^2 U.")
+            raise ValueError("Expected --uiso or --biso, got both; drop one of them (B = 8 pi² U).")
         check_axis("q", *self.q_range, self.qstep)
         check_axis("r", self.rmin, self.rmax, self.rstep)
         if self.ions and self.probe == "neutron":
-            raise ValueError("Expected --ions with --probe xray, got neutron: neutrons see the nucleus alone.")
+            raise ValueError(
+                "Expected --ions only with --probe xray, got neutron: neutrons scatter from the nucleus; drop --ions."
+            )
 
     @property
     def q_range(self) -> tuple[float, float]:
-        """Range of Q of a cluster, in 1/Å."""
+        """Q range of a cluster, in 1/Å."""
         return override(self.qmin, CLUSTER_QMIN), override(self.qmax, CLUSTER_QMAX)
 
 
@@ -112,20 +130,25 @@ class SimulateOptions(Options):
 class GenerateOptions(Options):
     """Options of `generate`."""
 
-    preset: tyro.conf.Positional[DataSetName]
-    """kdd: the KDD 2020 paper's set. kdd-shapes: the same with hundreds of fcc shapes. real: the paper's shapes with
-    real bond lengths and a random instrument for each PDF. endless: steps of what the classifier is trained on."""
+    preset: Annotated[
+        tyro.conf.Positional[DataSetName],
+        tyro.conf.arg(
+            help="Data set: that of the KDD 2020 paper (kdd), the same with hundreds of fcc shapes (kdd-shapes), "
+            "the shapes of the paper with real bond lengths and a random instrument for each PDF (real), or "
+            "PDFs of the kind that the classifier is trained with (endless)."
+        ),
+    ]
     seed: Annotated[int, SEED] = 0
-    """Seed of the instruments, the noise and the splits."""
+    """Seed of the random instruments, the noise and the splits."""
     draws: Annotated[int, COUNT] = 16
-    """Instruments drawn for each structure (real only)."""
+    """Number of random instruments for each structure of the data set real."""
     steps: Annotated[int, COUNT] = 4
-    """Steps of 512 PDFs, the first of the seed (endless only)."""
+    """Number of training steps whose PDFs are written for the data set endless. Each step has 512 PDFs."""
 
 
 @dataclass(frozen=True)
 class SimulateCommand:
-    """Simulate the scattering of clusters, or the small-angle scattering of bodies, in double precision.
+    """Simulate the scattering of clusters, or the small-angle scattering of particles of simple shapes.
 
     Example: jaxstruc simulate Au55.xyz --signal gr --qmax 25 --uiso 0.005 -o Au55.gr --plot
 
@@ -134,26 +157,28 @@ class SimulateCommand:
     Example: jaxstruc simulate --body sphere --radius 35 --pd 0.06 --qmin 0.01 --qmax 0.5 -o sphere.dat
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Structure files that ASE reads (.xyz, .cif, .pdb, ...)."""
-    population: Annotated[PopulationOptions, Inline] = field(default_factory=PopulationOptions)
-    bodies: Annotated[BodyOptions, Inline] = field(default_factory=BodyOptions)
-    options: Annotated[SimulateOptions, Inline] = field(default_factory=SimulateOptions)
-    cluster: bool = False
-    """Take the atoms of a periodic file as a cluster; its cell is ignored."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH", help_behavior_hint="")] = None
-    """File to write, or a folder for several clusters. Without it the curve is printed."""
+    files: Files = ()
+    """Structure files that ASE can read (.xyz, .cif, .pdb, ...)."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], help_behavior_hint="")] = None
+    """File for the curve, or folder for the curves of several structures. Without this option the curve is printed."""
     plot: bool = False
-    """Draw the curve into a .png beside it."""
+    """Draw the curve, as a .png file next to it."""
+    cluster: bool = False
+    """Ignore the cell of a periodic structure and take its atoms as a cluster."""
+    options: Annotated[SimulateOptions, tyro.conf.arg(name="curve")] = field(default_factory=SimulateOptions)
+    population: Annotated[PopulationOptions, tyro.conf.arg(name="distribution")] = field(
+        default_factory=PopulationOptions
+    )
+    bodies: Annotated[BodyOptions, tyro.conf.arg(name="body")] = field(default_factory=BodyOptions)
 
 
 @dataclass(frozen=True)
 class GenerateCommand:
-    """Simulate a data set.
+    """Simulate a data set of PDFs for training.
 
     Example: jaxstruc generate real -o real.h5 --seed 0
     """
 
     options: Annotated[GenerateOptions, Inline]
     out: Out
-    """HDF5 file to write."""
+    """HDF5 file for the data set."""

@@ -13,9 +13,11 @@ from jaxstruc.options.validation import (
     POSITIVE,
     Bounds,
     Cache,
+    Files,
     Folder,
     Inline,
     Options,
+    Unset,
     check_axis,
     check_order,
     flag,
@@ -38,51 +40,47 @@ BodyName = Literal[
     "rhombic-dodecahedron",
     "hexagonal-prism",
 ]
-"""Bodies that are fitted."""
+"""Names of the bodies that are fitted. A body is the shape of a particle of uniform density."""
 SimulatedBodyName = Literal[BodyName, "core-shell", "spheroid", "cylinder"]
 SimulatedDistributionName = Literal["none", "gaussian", "lognormal", "schulz", "uniform"]
 DistributionName = Literal[SimulatedDistributionName, "two", "free"]
 InteractionName = Literal["effective", "decoupling", "local"]
 BODIES: tuple[BodyName, ...] = get_args(BodyName)
 DISTRIBUTIONS: tuple[DistributionName, ...] = get_args(DistributionName)
-"""Distributions of sizes that are fitted: one size, one population, two Gaussian ones, or a smooth histogram."""
+"""Names of the distributions of sizes that are fitted: none is a single size, two is a sum of two Gaussian
+distributions, and free is a smooth histogram."""
 SIMULATED_BODIES: tuple[SimulatedBodyName, ...] = get_args(SimulatedBodyName)
 SIMULATED_DISTRIBUTIONS: tuple[SimulatedDistributionName, ...] = get_args(SimulatedDistributionName)
 SAXS_QMIN, SAXS_QMAX = 0.005, 0.5
-"""1/Å. Range of Q of a simulated curve at small angles."""
+"""Default Q range of a simulated small-angle curve, in 1/Å."""
 N_SAXS_Q_STEPS = 200
-"""Number of steps in Q of such a curve."""
+"""Default number of steps in Q of a simulated small-angle curve."""
 MAX_SIMULATED_QR = 1e4
-"""Largest Q times radius that is simulated."""
+"""Largest product of Q and radius that is simulated."""
 BACKGROUND_POWER = Bounds(0, 6, exclusive=True)
-"""Range of the power of 1/Q of a background."""
+"""Range of the exponent of a background that falls as a power of 1/Q."""
 
 
 @dataclass(frozen=True)
 class QOptions(Options):
-    """Settings of measured I(Q)."""
+    """Settings of the measured I(Q)."""
 
     q_unit: AxisUnit = None
     wavelength: Wavelength = None
-    qmin: Annotated[float | None, parameter_help("qmin", "Of the fit [the data's]."), NOT_NEGATIVE] = None
-    qmax: Annotated[float | None, parameter_help("qmax", "Of the fit [the data's]."), POSITIVE] = None
-    frame: Annotated[
-        int | None,
-        tyro.conf.arg(
-            help="Which curve of a file with several, counted from 1.",
-            metavar="INT",
-            help_behavior_hint="",
-        ),
-        COUNT,
-    ] = None
+    qmin: Annotated[float | None, parameter_help("qmin", "The fit starts here.", default="all data"), NOT_NEGATIVE] = (
+        None
+    )
+    qmax: Annotated[float | None, parameter_help("qmax", "The fit ends here.", default="all data"), POSITIVE] = None
     background: Annotated[
         Path | None,
         tyro.conf.arg(
-            help="Measured I(Q) of the solvent and the cell, subtracted with its errors.",
-            metavar="PATH",
+            help="File with the measured I(Q) of the solvent and the sample cell. It is subtracted from the data; "
+            "the errors are combined.",
             help_behavior_hint="",
         ),
     ] = None
+    frame: Annotated[int | None, Unset, COUNT] = None
+    """Number of the curve in a file with several curves, counted from 1."""
     background_scale: Annotated[float, tyro.conf.arg(help=option_help("background_scale")), POSITIVE] = 1.0
 
     def check_together(self) -> None:
@@ -92,29 +90,45 @@ class QOptions(Options):
 
 @dataclass(frozen=True)
 class SizeOptions(Options):
-    """What sizes and shapes are fitted to small angles, and how."""
+    """Shapes, distributions of sizes and backgrounds that are fitted."""
 
-    body: tuple[BodyName, ...] = ()
-    """Bodies that the particles may be; all if none is given. One name fixes the body."""
-    distribution: tuple[DistributionName, ...] = ()
-    """Distributions of sizes; all if none is given."""
+    body: Annotated[tuple[BodyName, ...], Unset] = ()
+    """Shapes of the particles that are fitted and compared. Without this option all shapes are compared."""
+    distribution: Annotated[
+        tuple[DistributionName, ...],
+        tyro.conf.arg(
+            help="Distributions of sizes that are fitted and compared: a single size (none), one population "
+            "(gaussian, lognormal, schulz, uniform), two populations (two), or a smooth histogram (free). "
+            "Without this option all are compared.",
+            help_behavior_hint="",
+        ),
+    ] = ()
     flat: bool = True
     """Whether a constant background is fitted."""
-    power_law: Annotated[float | None, BACKGROUND_POWER] = None
-    """Power of 1/Q of a falling background that is fitted too, e.g. 4."""
-    absolute: bool = False
-    """Whether the data are on an absolute scale, in 1/cm if the file states no unit. `scale` is then the volume
-    fraction of the particles, by the scattering length densities of --element or --sld and of --solvent."""
-    sld: float | None = None
-    """[10⁻⁶/Å²] Scattering length density of the particles [of --element, for X-rays]."""
-    solvent: str = "vacuum"
-    """Solvent of the particles: vacuum water methanol ethanol acetone chloroform hexane cyclohexane toluene, or a
-    number in 10⁻⁶/Å²."""
+    power_law: Annotated[float | None, Unset, BACKGROUND_POWER] = None
+    """Exponent p of a background proportional to 1/Q^p that is fitted too, e.g. 4."""
+    absolute: Annotated[
+        bool,
+        tyro.conf.arg(
+            help="Whether the data are on an absolute scale, in 1/cm if the file states no unit. The fitted scale "
+            "is then the volume fraction of the particles. The contrast follows from --element or --sld, and "
+            "from --solvent."
+        ),
+    ] = False
+    sld: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: X-ray value of --element)")] = None
+    """Scattering length density of the particles, in 10⁻⁶/Å², for --absolute."""
+    solvent: Annotated[
+        str,
+        tyro.conf.arg(
+            help="Solvent of the particles, for --absolute: vacuum, water, methanol, ethanol, acetone, chloroform, "
+            "hexane, cyclohexane or toluene, or a scattering length density in 10⁻⁶/Å²."
+        ),
+    ] = "vacuum"
 
     def check_together(self) -> None:
-        """Check that scattering length densities are given for an absolute scale alone."""
+        """Check that scattering length densities are given only for an absolute scale."""
         if not self.absolute and (self.sld is not None or self.solvent != "vacuum"):
-            raise ValueError("Expected --absolute beside --sld and --solvent, got none; add it, or drop them.")
+            raise ValueError("Expected --absolute with --sld or --solvent, got none; add --absolute, or drop them.")
 
 
 @dataclass(frozen=True)
@@ -127,97 +141,119 @@ class SaxsOptions(Options):
 
 @dataclass(frozen=True)
 class SimulateSaxsOptions(Options):
-    """Options of simulated small-angle scattering of a body."""
+    """Intensity, background, resolution and interaction of the particles given by --body."""
 
     scale: Annotated[float, NOT_NEGATIVE] = 1.0
-    """Factor on the particles' intensity. It is their volume fraction if the contrast is given."""
+    """Factor on the intensity of the particles. It is their volume fraction if --contrast is the true contrast."""
     contrast: float = 1.0
-    """[10⁻⁶/Å²] Scattering length density of the particle, or of its core, less that of the solvent."""
+    """Contrast, in 10⁻⁶/Å²: scattering length density of the particle, or of its core, minus that of the solvent."""
     background: Annotated[float, NOT_NEGATIVE] = 0.0
-    """[1/cm] Constant background."""
+    """Constant background, in 1/cm."""
     power_scale: Annotated[float, NOT_NEGATIVE] = 0.0
-    """[1/cm] Value at 1 1/Å of a background that falls with a power of Q."""
+    """Intensity, in 1/cm and at Q = 1/Å, of a background that falls as a power of Q."""
     power_law: Annotated[float, BACKGROUND_POWER] = 4.0
-    """Power of 1/Q of that background."""
+    """Exponent p of the background proportional to 1/Q^p, whose intensity is --power-scale."""
     dq: Annotated[float, NOT_NEGATIVE] = 0.0
-    """[1/Å] Standard deviation of the resolution in Q, by which the curve is smeared."""
-    volume_fraction: Annotated[float, Bounds(0, 0.6)] = 0.0
-    """Volume fraction of hard spheres of radius R_eq that keep the particles apart; 0 if they do not interact. Beyond
-    0.6 hard spheres freeze, and the theory of their liquid fails."""
-    interaction: InteractionName = "decoupling"
-    """Approximation for hard spheres of many sizes: spheres of the mean radius (effective), sizes independent of
-    positions (decoupling), or each particle among others of its size (local)."""
+    """Standard deviation of the resolution in Q, in 1/Å. The curve is smeared by it."""
+    volume_fraction: Annotated[
+        float,
+        tyro.conf.arg(
+            help="Volume fraction of the particles in a liquid of hard spheres, for the structure factor. With a "
+            "value of 0 the particles do not interact. The theory fails above 0.6, because hard spheres "
+            "freeze there."
+        ),
+        Bounds(0, 0.6),
+    ] = 0.0
+    interaction: Annotated[
+        InteractionName,
+        tyro.conf.arg(
+            help="Approximation for hard spheres of many sizes: all spheres have the mean radius (effective), "
+            "sizes do not depend on positions (decoupling), or each particle has neighbours of its own size "
+            "(local)."
+        ),
+    ] = "decoupling"
     aspect: Annotated[float, Bounds(0.05, 20)] = 1.0
-    """Half axis of revolution over the other one (spheroid), or length over diameter (cylinder)."""
+    """Ratio of the half axis of revolution to the other half axis (spheroid), or of length to diameter (cylinder)."""
     shell: Annotated[float, NOT_NEGATIVE] = 0.0
-    """[Å] Thickness of the shell (core-shell); the radius is the outer one."""
-    shell_contrast: float = 0.0
-    """[10⁻⁶/Å²] Scattering length density of the shell less that of the solvent (core-shell)."""
+    """Thickness of the shell of a core-shell particle, in Å. The radius of the particle includes the shell."""
+    shell_contrast: Annotated[
+        float,
+        tyro.conf.arg(
+            help="Contrast of the shell of a core-shell particle, in 10⁻⁶/Å²: scattering length density of the "
+            "shell minus that of the solvent."
+        ),
+    ] = 0.0
 
 
 @dataclass(frozen=True)
 class BodyOptions(Options):
-    """Particles of one shape and of one density."""
+    """Particles of one shape and of uniform density, whose small-angle scattering is simulated."""
 
-    body: SimulatedBodyName | None = None
-    """In place of files: particles of this shape and of one density, whose small-angle scattering I(Q) is simulated."""
-    radius: Annotated[float | None, POSITIVE] = None
-    """[Å] Mean radius of the body by number: R of a sphere, else the radius of the sphere of equal volume."""
-    pd: Annotated[float | None, NOT_NEGATIVE] = None
-    """Standard deviation of the radius over its mean, by number [0]."""
-    particles: SimulateSaxsOptions = field(default_factory=SimulateSaxsOptions)
+    body: Annotated[
+        SimulatedBodyName | None,
+        tyro.conf.arg(
+            help="Shape of particles of uniform density that take the place of structure files. Their small-angle "
+            "scattering I(Q) is simulated.",
+            help_behavior_hint="",
+        ),
+    ] = None
+    radius: Annotated[float | None, Unset, POSITIVE] = None
+    """Number-weighted mean radius of the particles, in Å. It is the radius of the sphere of equal volume."""
+    pd: Annotated[float | None, tyro.conf.arg(help_behavior_hint="(default: 0)"), NOT_NEGATIVE] = None
+    """Polydispersity: standard deviation of the radius over its mean, by number."""
+    particles: Annotated[SimulateSaxsOptions, Inline] = field(default_factory=SimulateSaxsOptions)
 
     def check_together(self) -> None:
-        """Check that a body has a radius, and that each option has an effect on it."""
+        """Check that a body has a radius, and that each option has an effect."""
         if self.body is None:
             given_names = [name for name in ("radius", "pd") if vars(self)[name] is not None]
             if given_names or self.particles != SimulateSaxsOptions():
                 name = flag(given_names[0]) if given_names else "options of small-angle scattering"
-                raise ValueError(f"Expected --body with {name}, got none; name a body, e.g. --body sphere.")
+                raise ValueError(f"Expected --body with {name}, got none; add a body, e.g. --body sphere.")
             return
         if self.radius is None:
-            raise ValueError("Expected --radius with --body, got none.")
+            raise ValueError("Expected --radius with --body, got none; pass the mean radius in Å.")
         if self.particles.aspect != 1 and self.body not in ("spheroid", "cylinder"):
             raise ValueError(
-                f"Expected --aspect with --body spheroid or cylinder alone, got --body {self.body}; drop it."
+                f"Expected --aspect only with --body spheroid or cylinder, got --body {self.body}; drop it."
             )
         if (self.particles.shell or self.particles.shell_contrast) and self.body != "core-shell":
             raise ValueError(
-                f"Expected --shell and --shell-contrast with --body core-shell alone, got {self.body}; drop them."
+                f"Expected --shell and --shell-contrast only with --body core-shell, got {self.body}; drop them."
             )
 
 
 @dataclass(frozen=True)
 class SaxsRangeOptions(Options):
-    """Distribution of sizes and range of Q of simulated small-angle scattering."""
+    """Distribution of sizes and Q range of simulated small-angle scattering."""
 
     distribution: SimulatedDistributionName = "gaussian"
-    """Distribution of the radius, by number."""
+    """Number-weighted distribution of the radius."""
     qmin: Annotated[float, NOT_NEGATIVE] = SAXS_QMIN
-    """[1/Å] Start of the range of Q."""
+    """Start of the Q range, in 1/Å."""
     qmax: float = SAXS_QMAX
-    """[1/Å] End of the range of Q."""
+    """End of the Q range, in 1/Å."""
     qstep: float | None = None
-    """[1/Å] Step in Q [a 200th of the range]."""
+    """Step in Q, in 1/Å. The default is a 200th of the Q range."""
 
     def check_together(self) -> None:
-        """Check that the range starts before it ends, and that its steps fit into it."""
+        """Check that the Q range starts before it ends, and that its steps fit into it."""
         check_axis("q", self.qmin, self.qmax, self.qstep)
 
 
 @dataclass(frozen=True)
 class SaxsCommand:
-    """Find sizes, their distribution and the shape of particles from measured small-angle scattering.
+    """Find size, distribution of sizes and shape of particles from small-angle scattering.
 
     Example: jaxstruc saxs sample.dat --element Au -o out/
 
     Example: jaxstruc saxs sample.dat --q-unit 1/nm --background solvent.dat --body sphere cube -o out/
     """
 
-    files: tyro.conf.Positional[tuple[Path, ...]]
-    """Measured I(Q): columns (.dat .chi .iq .csv .xye .txt), CanSAS1d XML, NXcanSAS."""
+    files: Files
+    """Measured I(Q): text columns (.dat, .chi, .iq, .csv, .xye, .txt), CanSAS XML or NXcanSAS."""
     out: Folder
-    element: str = ""
-    """Element of the particles, e.g. Au. It is needed for --absolute and is kept in the result."""
+    element: Annotated[str, Unset] = ""
+    """Element of the particles, e.g. Au. It is written into the results. --absolute needs it for the contrast."""
     options: Annotated[SaxsOptions, Inline] = field(default_factory=SaxsOptions)
     cache: Cache = True

@@ -1,4 +1,4 @@
-"""Options of the trainings: all that decides the result of a training, but not where it is written."""
+"""Options of the commands `train` and `train-classifier`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from jaxstruc.options.validation import (
     Inline,
     Options,
     Out,
+    Unset,
 )
 
 Preset = Literal["kdd", "kdd-shapes", "real"]
@@ -26,51 +27,79 @@ class TrainOptions(Options):
     """Options of `train`, the training of the network that proposes structures."""
 
     preset: Preset = "real"
-    """Data set that is simulated if no file is given."""
+    """Data set that is simulated in memory if --data is not given."""
     draws: Annotated[int, COUNT] = 16
-    """Number of instruments drawn for each structure (real only)."""
+    """Number of random instruments for each structure of the data set real."""
     seed: Annotated[int, SEED] = 0
-    """Seed of the data, the split, the parameters, the batches and the latent draws."""
-    seeds: Annotated[tuple[int, ...], SEED] = ()
-    """Several seeds for all of these but the data, trained together; the weights go to OUT/seed-N."""
+    """Seed of all random numbers: data, split, initial parameters, batches and latent draws."""
+    seeds: Annotated[
+        tuple[int, ...],
+        tyro.conf.arg(
+            help="Several seeds, one for each network. All networks are trained at once, on the data of --seed, "
+            "and the weights are written to OUT/seed-N.",
+            help_behavior_hint="",
+        ),
+        SEED,
+    ] = ()
     latent: Annotated[int, COUNT] = 2
-    """Number of latent dimensions, H."""
-    model: Literal["cvae", "dae"] = "cvae"
-    """cvae: latent densities and their KL divergence. dae: the same layers, no draws, and in its place an L2 penalty
-    between the encoder's and the prior's latent vectors (weight `beta`)."""
-    split: Literal["random", "shape"] = "random"
-    """random: as the paper, every shape is seen in training. shape: validation and test shapes are not."""
+    """Number of latent dimensions."""
+    model: Annotated[
+        Literal["cvae", "dae"],
+        tyro.conf.arg(
+            help="Kind of network: a conditional variational autoencoder, which has a latent density and a KL "
+            "divergence (cvae), or a deterministic autoencoder of the same layers, which has an L2 penalty in "
+            "place of the KL divergence (dae)."
+        ),
+    ] = "cvae"
+    split: Annotated[
+        Literal["random", "shape"],
+        tyro.conf.arg(
+            help="Split into training, validation and test data: at random, so that every shape is in the training "
+            "data, as in the paper (random), or by shape, so that validation and test shapes are not in the "
+            "training data (shape)."
+        ),
+    ] = "random"
     epochs: Annotated[int, COUNT] = 1000
     """Largest number of epochs."""
-    patience: Annotated[int, COUNT] = 50
-    """Epochs in which the validation loss falls by less than a thousandth in all, before the training stops; it acts
-    where there are more `epochs` than that."""
+    patience: Annotated[
+        int,
+        tyro.conf.arg(
+            help="Number of epochs without improvement after which the training stops. An improvement is a fall of "
+            "the validation loss by at least a thousandth of its best value."
+        ),
+        COUNT,
+    ] = 50
     batch: Annotated[int, COUNT] = 20
-    """Number of PDFs in each step."""
+    """Number of PDFs in a batch."""
     rate: Annotated[float, POSITIVE] = 5e-5
-    """Adam's learning rate; it falls to zero over `epochs` as a cosine if `cosine` is set."""
+    """Learning rate of Adam."""
     cosine: bool = False
-    """Whether the learning rate falls to zero over `epochs`."""
+    """Whether the learning rate falls to zero over all epochs, as a cosine."""
     reconstruction: Annotated[float, NOT_NEGATIVE] = 100.0
-    """Weight of the squared error of the distances, in unit-sphere radii."""
+    """Weight of the squared error of the distances, which are in units of the radius of the cluster."""
     radius: Annotated[float, NOT_NEGATIVE] = 10.0
     """Weight of the squared error of the logarithm of the radius."""
     presence: Annotated[float, NOT_NEGATIVE] = 1.0
-    """Weight of the cross entropy of the atoms' presence."""
+    """Weight of the cross entropy of the presence of atoms."""
     beta: Annotated[float, NOT_NEGATIVE] = 0.01
-    """Weight of the KL divergence, in nats."""
+    """Weight of the KL divergence (in nats), or of the L2 penalty of the model dae."""
     warmup: Annotated[float, NOT_NEGATIVE] = 10
-    """Epochs over which beta rises from 0, step by step; with 0 it does not rise."""
+    """Number of epochs in which beta rises from 0 to its value. With 0 it has its value from the start."""
     pdf: Annotated[float, NOT_NEGATIVE] = 0.0
-    """Weight of the PDF-consistency term."""
+    """Weight of the misfit between the PDF of the decoded structure and the input PDF."""
     pdf_warmup: Annotated[float, NOT_NEGATIVE] = 0
-    """Epochs over which that weight rises from 0, step by step; with 0 it does not rise."""
-    pdf_through: Literal["distances", "coordinates"] = "distances"
-    """distances: the decoded ones go straight to G(r). coordinates: through the trilateration first."""
+    """Number of epochs in which the weight of the PDF misfit rises from 0. With 0 it has its value from the start."""
+    pdf_through: Annotated[
+        Literal["distances", "coordinates"],
+        tyro.conf.arg(
+            help="Input of the simulated PDF: the decoded distances (distances), or the distances between the "
+            "atoms that trilateration places by them (coordinates)."
+        ),
+    ] = "distances"
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
-        """The seeds that are trained together."""
+        """Seeds of the networks that are trained at once."""
         return self.seeds or (self.seed,)
 
 
@@ -79,39 +108,39 @@ class TrainClassifierOptions(Options):
     """Options of `train-classifier`."""
 
     steps: Annotated[int, COUNT] = 6500
-    """Number of steps; each has 512 PDFs that no other step has."""
+    """Number of training steps. Each step has 512 new PDFs."""
     seed: Annotated[int, SEED] = 0
-    """Seed of the parameters and of all PDFs."""
+    """Seed of the initial parameters and of all PDFs."""
     rate: Annotated[float, POSITIVE] = 0.0015
-    """Learning rate at its highest; it rises over a twentieth of the steps and falls to 0 by a cosine."""
+    """Highest learning rate. The rate rises during the first twentieth of the steps and then falls to 0 as a cosine."""
     decay: Annotated[float, NOT_NEGATIVE] = 0.01
-    """Decay of the weights (AdamW)."""
+    """Weight decay of AdamW."""
     averaged: Annotated[float, Bounds(0, 1)] = 0.998
-    """Weight of the earlier mean in the running mean of the parameters, which is kept in the end."""
+    """Decay of the running mean of the parameters, which are the final weights."""
 
 
 @dataclass(frozen=True)
 class TrainClassifierCommand:
-    """Train the classifier on PDFs that are simulated during the training, never the same twice.
+    """Train the classifier on PDFs that are simulated during the training.
 
     Example: jaxstruc train-classifier -o runs/classifier
     """
 
     out: Out
-    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
+    """Folder for checkpoints, metrics and weights. An interrupted training in this folder is resumed."""
     options: Annotated[TrainClassifierOptions, Inline] = field(default_factory=TrainClassifierOptions)
     cache: Cache = True
 
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Train the network on a data set.
+    """Train the network that proposes structures.
 
     Example: jaxstruc train --preset real --latent 8 -o runs/real
     """
 
     out: Out
-    """Folder for checkpoints, metrics and weights. A run found there is resumed."""
-    data: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")] = None
-    """HDF5 file written by `generate`. Without it the preset is simulated in memory."""
+    """Folder for checkpoints, metrics and weights. An interrupted training in this folder is resumed."""
+    data: Annotated[Path | None, Unset] = None
+    """Data set, an HDF5 file that `jaxstruc generate` has written. Without this option the preset is simulated."""
     options: Annotated[TrainOptions, Inline] = field(default_factory=TrainOptions)

@@ -1,7 +1,7 @@
-"""The checks of options, the same for Python and the command line, and what is recorded of options.
+"""Checks of the options, which are the same in Python and on the command line, and the record of their values.
 
-An option is one field of a dataclass: its annotation holds type, help and bounds, and everything here follows from it.
-Without JAX and NumPy, so that `--help` is quick.
+An option is a field of a frozen dataclass. Its annotation holds the type, the help and the bounds; the checks, the help
+and the record are derived from the annotation. The module imports neither JAX nor NumPy, so that `--help` is quick.
 """
 
 import dataclasses
@@ -19,36 +19,47 @@ from jaxstruc import files
 from jaxstruc.parameters import PARAMETERS, option_help
 
 POSITIONAL = get_args(tyro.conf.Positional[int])[1]
-"""Mark of a field that has no flag on the command line."""
+"""Marker of a field that has no flag on the command line."""
 Inline = tyro.conf.arg(name="")
-"""Lets the options of a command stand beside its other arguments."""
+"""Annotation that shows the options of a nested dataclass next to the other arguments of the command."""
+Unset = tyro.conf.arg(help_behavior_hint="")
+"""Annotation of an option that has no default value, so that the help shows none."""
+Files = tyro.conf.Positional[
+    Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE ...]", help_behavior_hint="")]
+]
+"""Files that a command reads."""
 Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+"""Required path of the output."""
 Folder = Annotated[
     Path,
     tyro.conf.arg(
-        aliases=["-o"], help="Folder for the results. Files done there before with the same settings are skipped."
+        aliases=["-o"],
+        help="Folder for the results. Files whose results are already there, with the same settings, are skipped.",
     ),
 ]
-Cache = Annotated[bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, for the next run.")]
-"""Arguments that several commands have."""
+"""Required folder of the results."""
+Cache = Annotated[
+    bool, tyro.conf.arg(help="Keep compiled programs in the cache folder, so that the next run starts faster.")
+]
+"""Switch of the cache of compiled programs."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Range of a number; it stands in the annotation of a field."""
+    """Range of a number, written in the annotation of a field."""
 
     low: float = -math.inf
     high: float = math.inf
     exclusive: bool = False
-    """Whether `low` itself is refused."""
+    """Whether `low` itself is outside the range."""
 
     def allow(self, value: float) -> bool:
-        """Return whether a number lies within."""
+        """Return whether a number is in the range."""
         return (value > self.low if self.exclusive else value >= self.low) and value <= self.high
 
     @property
     def description(self) -> str:
-        """The range in words."""
+        """The range in words, for messages."""
         low = f"{'above' if self.exclusive else 'of at least'} {self.low:g}"
         return low if self.high == math.inf else f"{low} and at most {self.high:.10g}"
 
@@ -57,20 +68,21 @@ UNBOUNDED = Bounds()
 POSITIVE = Bounds(0, exclusive=True)
 NOT_NEGATIVE = Bounds(0)
 COUNT = Bounds(1)
-"""Range of a number of things of which there is at least one."""
+"""Range of a whole number of at least one."""
 SEED = Bounds(0, 2**32 - 1)
+"""Range of a seed."""
 MAX_POINTS = 1_000_000
 """Largest number of points of a simulated curve."""
 
 
 class Options:
-    """Base of all dataclasses of options."""
+    """Base class of all dataclasses of options."""
 
     def check(self) -> None:
-        """Check each field by its annotation, and then the fields together.
+        """Check each field by its annotation, and then all fields together.
 
         Raises:
-            ValueError: if an option is not allowed; the message is the same in Python and on the command line.
+            ValueError: If an option is not allowed. The message is the same in Python and on the command line.
         """
         for name, annotation in _annotations(type(self)).items():  # type: ignore[arg-type]
             value = vars(self)[name]
@@ -81,38 +93,47 @@ class Options:
         self.check_together()
 
     def check_together(self) -> None:
-        """Check what no field shows alone.
+        """Check conditions that involve several fields.
 
         Raises:
-            ValueError: if options contradict each other.
+            ValueError: If options contradict each other.
         """
 
     @property
     def recorded_values(self) -> dict[str, Any]:
-        """All options by name, as JSON; a file stands as the checksum of its content."""
+        """Values of all options by name, as JSON. A file is recorded by the checksum of its content."""
         values: dict[str, Any] = {}
         for name, value in vars(self).items():
             values |= value.recorded_values if isinstance(value, Options) else {name: _as_json(value)}
         return values
 
 
-def parameter_help(name: str, extra_help: str = "", *, otherwise: str = ""):
-    """Return how the command line shows an optional number of the table of parameters, with the table's default."""
-    default = PARAMETERS[name].default
-    default_text = "" if default is None else f" [{default:g}{otherwise}]"
-    return tyro.conf.arg(help=option_help(name, extra_help) + default_text, metavar="FLOAT", help_behavior_hint="")
+def parameter_help(name: str, supplement: str = "", *, default: str | None = None):
+    """Return the annotation of an option whose value is a parameter of the table, or None.
+
+    Args:
+        name: Name of the parameter.
+        supplement: Sentences that follow the description of the parameter in the help.
+        default: Default that the help shows; the default of the table if it is None.
+    """
+    table_default = PARAMETERS[name].default
+    if default is None and table_default is not None:
+        default = f"{table_default:g}"
+    return tyro.conf.arg(
+        help=option_help(name, supplement), help_behavior_hint=f"(default: {default})" if default else ""
+    )
 
 
 def override(value, default):
-    """Return a keyword's value, or the option's if the keyword is not given."""
+    """Return the value of a keyword, or the default if the keyword is None."""
     return default if value is None else value
 
 
 def check_order(axis: str, low: float | None, high: float | None) -> None:
-    """Check that a range of q or r starts before it ends.
+    """Check that a range of Q or r starts before it ends.
 
     Raises:
-        ValueError: if it does not.
+        ValueError: If it does not.
     """
     if low is not None and high is not None and not low < high:
         raise ValueError(
@@ -124,7 +145,7 @@ def check_axis(axis: str, low: float, high: float, step: float | None) -> None:
     """Check the range and the step of a simulated curve.
 
     Raises:
-        ValueError: if there is no range, or if there are too many points.
+        ValueError: If the range is empty, or if it has too many points.
     """
     check_order(axis, low, high)
     if step is not None and not 0 < step <= high - low:
@@ -136,11 +157,11 @@ def check_axis(axis: str, low: float, high: float, step: float | None) -> None:
 
 
 def command_arguments(options: Options, *, include_defaults: bool) -> list[str]:
-    """Return the arguments that give these options on the command line.
+    """Return the command-line arguments that set these options.
 
     Args:
-        options: of a command; the options of nested groups follow in order.
-        include_defaults: whether options that have their default are written too.
+        options: Options of a command. Nested groups of options follow in order.
+        include_defaults: Whether options that have their default value are written too.
     """
     arguments: list[str] = []
     for field in dataclasses.fields(options):  # type: ignore[arg-type]
@@ -165,12 +186,12 @@ def flag(name: str) -> str:
 
 @lru_cache
 def _annotations(options: type) -> dict[str, Any]:
-    """Return the annotations of all fields of a dataclass."""
+    """Return the annotations of all fields of a dataclass by name."""
     return get_type_hints(options, include_extras=True)
 
 
 def _check_field(name: str, annotation: Any, value: Any) -> None:
-    """Refuse a value that the annotation of its field does not allow."""
+    """Raise an error if the annotation of a field does not allow its value."""
     bounds, label = UNBOUNDED, flag(name)
     if get_origin(annotation) is Annotated:
         annotation, *metadata = get_args(annotation)
@@ -191,7 +212,7 @@ def _check_field(name: str, annotation: Any, value: Any) -> None:
 
 
 def _check_several(label: str, value_type: Any, bounds: Bounds, values: Any) -> None:
-    """Refuse several values if they are no tuple, or one of them is not allowed."""
+    """Raise an error if values are not a tuple, or if one of them is not allowed."""
     if not isinstance(values, tuple):
         raise ValueError(f"Expected a tuple for {label}, got {values!r}.")
     if get_origin(value_type) is not Literal:
@@ -199,12 +220,12 @@ def _check_several(label: str, value_type: Any, bounds: Bounds, values: Any) -> 
             _check_value(label, value_type, bounds, value)
     elif unknown := sorted({str(value) for value in values if value not in get_args(value_type)}):
         raise ValueError(
-            f"Expected {label} among {', '.join(get_args(value_type))}, got {', '.join(unknown)}; drop it."
+            f"Expected values of {label} among {', '.join(get_args(value_type))}, got {', '.join(unknown)}."
         )
 
 
 def _check_value(label: str, value_type: Any, bounds: Bounds, value: Any) -> None:
-    """Refuse a value of another type, a number that is not finite, and one that is out of its bounds."""
+    """Raise an error if a value has another type, is not finite, or is out of its bounds."""
     type_names = {int: "a whole number", float: "a number", bool: "True or False", Path: "a Path", str: "a text"}
     abstract_types: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
     if not isinstance(value, abstract_types.get(value_type, value_type)) or (
@@ -218,7 +239,7 @@ def _check_value(label: str, value_type: Any, bounds: Bounds, value: Any) -> Non
 
 
 def _as_json(value: Any) -> Any:
-    """Return a value as JSON."""
+    """Return the value of an option as JSON."""
     if isinstance(value, Path):
         return files.sha256(value) if value.is_file() else str(value)
     return [_as_json(item) for item in value] if isinstance(value, tuple) else value

@@ -1,1 +1,1 @@
-"""Tables, structures and figures, made from results alone."""
+"""Tables, structure files and figures of results."""

@@ -1,4 +1,4 @@
-"""Figures of results: data and fit, Rw by family, distributions of sizes, probabilities of types."""
+"""Figures of results: data with fit, Rw of the candidates, distributions of sizes, and probabilities of types."""
 
 from collections.abc import Sequence
 from functools import singledispatch
@@ -16,38 +16,38 @@ from jaxstruc.small_angle.result import SaxsResult
 
 MARKERS = "os^vDPX*<>"
 MAX_NAMED_FILES = 40
-"""Largest number of files whose names a figure shows."""
+"""Largest number of files whose names are shown in a figure."""
 MIN_DRAWN_SHARE, MIN_DRAWN_DENSITY = 2e-3, 5e-3
-"""Share of a size, and density relative to the largest, below which the axis of sizes ends."""
+"""Smallest share of a size, and smallest density relative to the largest one, that the axis of sizes includes."""
 
 
 @singledispatch
 def fit(result: Result, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return the usual plot of the technique: the data as circles, the fit as a line, the difference below.
+    """Return a figure of the data (circles), the fit (line) and the difference.
 
     Args:
-        result: result of one measurement.
-        rank: rank of the candidate.
+        result: Result of one measurement.
+        rank: Rank of the candidate; 1 is the best.
 
     Raises:
-        ValueError: if that candidate has no curve.
+        ValueError: If this candidate has no curve.
     """
     raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
 
 
 @singledispatch
 def distribution(result: Result) -> matplotlib.figure.Figure:
-    """Return a figure of the distribution of sizes by volume and by number; of a PDF also by type, with predictions.
+    """Return a figure of the distribution of sizes, by volume and by number.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: If the result has no distribution.
     """
     raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
 
 
 @fit.register
 def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return G(r) with the fit, and the difference below with a dashed zero."""
+    """Return a figure of G(r) with the fit. The difference is below it, with a dashed line at its zero."""
     r, observed, calculated, _ = result.curve(rank)
     candidate = result.candidates[rank - 1]
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
@@ -69,7 +69,7 @@ def _(result: PdfResult, *, rank: int = 1) -> matplotlib.figure.Figure:
 
 @fit.register
 def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
-    """Return I(Q) on logarithmic axes with the fit, residuals over the noise below it, and the sizes beside it."""
+    """Return a figure of I(Q) with the fit on logarithmic axes, the residual over the noise, and the sizes."""
     q, observed, calculated, background = result.curve(rank)
     sigma = np.asarray(result.sigma)
     figure = matplotlib.figure.Figure(figsize=(11, 5), layout="constrained")
@@ -112,10 +112,10 @@ def _(result: SaxsResult, *, rank: int = 1) -> matplotlib.figure.Figure:
 
 @distribution.register
 def _(result: PdfResult) -> matplotlib.figure.Figure:
-    """Return sizes by volume and by number, stacked by type, and what the distribution predicts."""
+    """Return a figure of the sizes by volume and by number, stacked by type, and of predictions beyond a cut in r."""
     ensemble = result.ensemble
     if ensemble is None:
-        raise ValueError(f"Expected a distribution for {result.name}, got none; run with --ensemble auto.")
+        raise ValueError(f"Expected a distribution for {result.name}, got none; solve it with --ensemble auto.")
     figure = matplotlib.figure.Figure(figsize=(12, 4), layout="constrained")
     panels = figure.subplots(1, 3, width_ratios=(1, 1, 1.5))
     size = ensemble.size
@@ -139,7 +139,7 @@ def _(result: PdfResult) -> matplotlib.figure.Figure:
 
 @distribution.register
 def _(result: SaxsResult) -> matplotlib.figure.Figure:
-    """Return the densities of sizes by volume and by number, with their bands."""
+    """Return a figure of the densities of sizes by volume and by number, with their 90 % bands."""
     if result.sizes is None:
         raise ValueError(f"Expected sizes for {result.name}, got none: {result.message}")
     figure = matplotlib.figure.Figure(figsize=(10, 4), layout="constrained")
@@ -150,7 +150,7 @@ def _(result: SaxsResult) -> matplotlib.figure.Figure:
 
 
 def families(result: PdfResult) -> matplotlib.figure.Figure:
-    """Return a picture of Rw against size, by family; candidates in the 90 % set are ringed."""
+    """Return a figure of Rw against diameter, by family. Circles mark the candidates in the 90 % set."""
     figure = matplotlib.figure.Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
     names = np.array([candidate.family for candidate in result.candidates])
@@ -161,14 +161,14 @@ def families(result: PdfResult) -> matplotlib.figure.Figure:
         in_family = names == name
         axes.plot(size[in_family], rw[in_family], MARKERS[number % len(MARKERS)], ms=4, alpha=0.7, label=name)
     axes.plot(size[credible], rw[credible], "o", ms=10, mfc="none", mec="k", mew=1, label="90 % set")
-    axes.set(xlabel="largest distance (Å)", ylabel="Rw")
+    axes.set(xlabel="diameter (Å)", ylabel="Rw")
     axes.set_title(f"{Path(result.name).name}: the best {len(names)} of {result.n_fitted} candidates", fontsize=10)
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
 
 
 def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
-    """Return a picture of the probabilities of types, stacked, a bar a file; of many files as areas, drawn at once."""
+    """Return a figure of the probabilities of types: a stacked bar for each file, or areas if there are many files."""
     typed_results = [result for result in results if result.types]
     names = sorted(typed_results[0].types) if typed_results else []
     n_files = len(typed_results)
@@ -188,13 +188,13 @@ def types(results: Sequence[PdfResult]) -> matplotlib.figure.Figure:
     axes.set_xticks(positions if shows_file_names else [], file_names if shows_file_names else [])
     axes.tick_params(axis="x", labelrotation=90, labelsize=7)
     axes.set(ylim=(0, 1), xlim=(-0.6, n_files - 0.4), ylabel="probability")
-    axes.set_xlabel("" if shows_file_names else f"{n_files} files, in order")
+    axes.set_xlabel("" if shows_file_names else f"{n_files} files in their order")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 def write(path: Path, figure: matplotlib.figure.Figure) -> None:
-    """Write a picture as PNG, whole or not at all."""
+    """Write a figure as PNG, completely or not at all."""
     with files.atomic_replacement(path) as temporary_path:
         figure.savefig(temporary_path, format="png", dpi=150)
 
@@ -209,7 +209,7 @@ def _size_summary(ensemble: Distribution) -> str:
 
 
 def _draw_prediction(axes, ensemble: Distribution) -> None:
-    """Draw the data, what is fitted and, shaded, what is predicted by the best cluster and by the ensemble."""
+    """Draw the data, and the best cluster and the distribution, fitted up to a cut and predicted beyond it (shaded)."""
     if not ensemble.holdouts or not len(ensemble.r):
         axes.text(
             0.5, 0.5, "no data beyond the fitted range to predict", ha="center", va="center", transform=axes.transAxes
@@ -233,7 +233,7 @@ def _draw_prediction(axes, ensemble: Distribution) -> None:
 
 
 def _draw_densities(axes, result: SaxsResult, name: str) -> None:
-    """Draw the density of sizes, by volume or by number, over the radius."""
+    """Draw the density of sizes, by volume or by number, against the radius."""
     sizes = result.sizes
     if sizes is None:
         axes.set_axis_off()

@@ -1,9 +1,14 @@
-"""A folder of results: what is written of each, the same for all commands.
+"""The folder of results, which has the same files for all commands.
 
-`summary.csv` has a row a file; `best/STEM.xyz` the best structure, `structures/STEM/` the next ones; `candidates/` the
-ranking, `families/` its picture; `distribution/` the sample as a distribution of particles; `fits/` curves and
-pictures, `correlations/` of the fitted values; `results/` the results whole, for `jaxstruc.load`. Every file appears
-whole or not at all, that of `results/` last.
+`summary.csv` has one row for each measured file. The other files have the name (stem) of the measured file:
+
+- `best/` has the best structure, and `structures/` has the next ones.
+- `candidates/` has the table of the candidates, and `families/` has a figure of it.
+- `distribution/` has the distribution of particles as a table and a figure.
+- `fits/` has the curves as tables and figures, and `correlations/` has the correlations of the fitted values.
+- `results/` has the whole results, which `jaxstruc.load` reads.
+
+Each file is written completely or not at all, and the file in `results/` is written last.
 """
 
 import zipfile
@@ -23,18 +28,18 @@ from jaxstruc.result import Candidate, Result, from_arrays, to_arrays
 from jaxstruc.small_angle.result import SaxsResult
 
 RESULT_CLASSES = (PdfResult, SaxsResult)
-"""Classes of results that a folder may hold."""
+"""Classes of results that a folder may contain."""
 PDF_COLUMNS = ("r", "G_obs", "G_calc", "G_diff", "G_background")
-"""Columns of fits/STEM.csv."""
+"""Columns of fits/STEM.csv for PDFs."""
 SAXS_COLUMNS = ("Q", "I_obs", "sigma", "I_calc", "residual", "I_background")
-"""Columns of fits/STEM.csv for small angles; `residual` is over sigma."""
+"""Columns of fits/STEM.csv for SAXS. `residual` is the difference divided by sigma."""
 
 
 def load(path: Path | str) -> Result:
-    """Return the saved result in a file results/STEM.npz.
+    """Return the result in a file results/STEM.npz.
 
     Raises:
-        ValueError: if the file is not a saved result.
+        ValueError: If the file is not a saved result.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -47,7 +52,7 @@ def load(path: Path | str) -> Result:
 
 
 def save(result: Result, folder: Path) -> None:
-    """Write a result's files, under the name of its file, and the summary of all results in the folder."""
+    """Write the files of a result, with the name of its measured file, and the summary of all results in the folder."""
     stem = Path(result.name).stem or "result"
     write_result(result, folder, stem)
     saved_results = [load(path) for path in sorted((folder / "results").glob("*.npz"))]
@@ -60,26 +65,26 @@ def write_summary(folder: Path, rows: Sequence[Mapping], *, columns: Sequence[st
     """Write the summary of a folder of results.
 
     Args:
-        folder: of the results.
-        rows: one for each file.
-        columns: names of the columns.
+        folder: Folder of the results.
+        rows: Cells by column, one row for each measured file.
+        columns: Names of the columns.
     """
     tables.write(folder / "summary.csv", columns, rows)
 
 
 def result_file(folder: Path, stem: str) -> Path:
-    """Return the file of a whole result, which is written last."""
+    """Return the path of a whole result, which is written last."""
     return folder / "results" / f"{stem}.npz"
 
 
 @singledispatch
 def candidate_paths(result: Result, folder: Path, stem: str) -> tuple[Path, ...]:
-    """Return the files that a result with a candidate has; the last is the result itself, written last.
+    """Return the paths of the files of a result with candidates. The last one is the file of the whole result.
 
     Args:
-        result: of one measurement.
-        folder: of the results.
-        stem: name of the files.
+        result: Result of one measurement.
+        folder: Folder of the results.
+        stem: Name of the files, without suffix.
     """
     raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
 
@@ -98,12 +103,12 @@ def _(result: SaxsResult, folder: Path, stem: str) -> tuple[Path, ...]:
 
 
 def write_result(result: Result, folder: Path, stem: str) -> None:
-    """Write a result's files.
+    """Write the files of a result.
 
     Args:
-        result: of one measurement.
-        folder: of the results.
-        stem: name of the files.
+        result: Result of one measurement.
+        folder: Folder of the results.
+        stem: Name of the files, without suffix.
     """
     if result.candidates:
         _write_parts(result, folder, stem)
@@ -147,7 +152,7 @@ def _(result: SaxsResult, folder: Path, stem: str) -> None:
 
 
 def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
-    """Write a structure as extended XYZ, with the comment's values in its second line."""
+    """Write a structure as extended XYZ, with values by name in its second line."""
     atoms = atoms.copy()
     atoms.info = {name: round(value, 6) if isinstance(value, float) else value for name, value in comment.items()}
     with files.atomic_replacement(path) as temporary_path:
@@ -157,7 +162,7 @@ def write_structure(path: Path, atoms: ase.Atoms, comment: Mapping) -> None:
 def _write_candidate(
     result: PdfResult, rank: int, structure: Path, correlations: Path, curve: Path, fit_figure: Path
 ) -> None:
-    """Write one candidate's structure, curve, picture and correlations."""
+    """Write structure, curve, figure and correlations of a candidate."""
     candidate = result.candidates[rank - 1]
     _write_atoms(structure, result, candidate)
     tables.write(correlations, ("", *result.free), tables.correlation(result, candidate))
@@ -168,7 +173,7 @@ def _write_candidate(
 
 
 def _write_other_candidate(result: PdfResult, rank: int, candidate: Candidate, folder: Path, stem: str) -> None:
-    """Write what there is of a candidate beyond the best: all of the user's own, of others the structure."""
+    """Write the structure of a candidate after the best, and, if it is the user's own, also its curve and figure."""
     name = f"rank{rank}"
     structure = folder / "structures" / stem / f"{name}.xyz"
     if candidate.source != "file":
@@ -196,7 +201,7 @@ def _write_atoms(path: Path, result: PdfResult, candidate: Candidate) -> None:
 
 
 def _remove_old_candidates(folder: Path, stem: str) -> None:
-    """Remove what an earlier run left of candidates beyond the best."""
+    """Remove the files that an earlier run wrote for candidates after the best, and for the distribution."""
     for subfolder in ("structures", "correlations", "fits"):
         for path in (folder / subfolder / stem).glob("rank*"):
             path.unlink()

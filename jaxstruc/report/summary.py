@@ -1,4 +1,4 @@
-"""The columns of summary.csv, and the row of a result."""
+"""The columns of summary.csv, and the row of a result in it."""
 
 from collections.abc import Mapping, Sequence
 from functools import singledispatch
@@ -15,8 +15,9 @@ Row = dict[str, Any]
 
 VALUE_COLUMNS = tuple(word for name in FIT_PARAMETERS for word in (name, f"{name}_error"))
 NOTE_COLUMNS = ("draws", "radius", "stress", "rw_unmoved", "moved")
-"""Numbers that some sources know of a candidate: draws merged into it, the network's own radius in Å, the stress in
-radii; and, if atoms were moved, Rw before and how far they moved, in Å."""
+"""Columns of numbers that only some candidates have. For draws of the network they are the number of merged draws, the
+radius in Å that the network predicts, and the stress in units of the radius. If the positions of atoms were fitted,
+they are Rw before that fit and the displacement in Å."""
 STRUCTURE_COLUMNS = "file status type type_probability n_atoms n_low n_high diameter rw".split()
 SIZE_COLUMNS = "mean_diameter mean_diameter_low mean_diameter_high width width_low width_high".split()
 SUMMARY_COLUMNS = (
@@ -31,18 +32,23 @@ SUMMARY_COLUMNS = (
     *(f"share_{name}{end}" for name in sorted(set(FAMILY_TYPES.values())) for end in ("", "_low", "_high")),
     *"classifier_types n_screened effective_samples seed model seconds version sha256".split(),
 )
-"""Columns of `solve` and `mine`. Sizes are in Å, `_low` and `_high` are the ends of 90 % intervals.
+"""Columns of `solve` and `mine`. Sizes are in Å. `_low` and `_high` are the ends of 90 % intervals over all candidates.
 
-`type` is that of the most probable structure, or of the largest share if `sample` is distribution; `type_probability`
-is left out then. `n_low` to `n_high`, and the ends of `diameter` and of `hexagonal`, the best's share of such layers,
-are over all candidates. `sample` to `width_high` and the shares of atoms by type describe the sample as a distribution
-of particles. `diameter_estimate` is read from the data. `rw_holdout` is the mean Rw beyond cuts in r of the model that
-`sample` names, `rw_holdout_single` that of the best cluster. `recipe` is the rule within the `family` that made the
-structure. `types`: sums of weights by type; `ties`: number of candidates in the 90 % set; `independent`: number of
-points that the residual counts. Origins say where qmin and qdamp come from, e.g. "inferred" from the data; their errors
-are given if they were inferred or fitted. `classifier_types`: types that the classifier finds likely before any fit;
-`n_screened`: number of candidates that were tried; `effective_samples`: effective number of 1000 of the classifier's
-draws once the fits reweight them."""
+- `type` is that of the most probable structure. If `sample` is distribution, it is the type with the largest share, and
+  `type_probability` is empty.
+- `sample` to `width_high`, and the shares of atoms by type, describe the sample as a distribution of particles.
+- `recipe` is the rule that builds the structure within its `family`.
+- `rw_holdout` is the mean Rw beyond cuts in r, up to which the model that `sample` names was fitted.
+  `rw_holdout_single` is the same for the best single cluster.
+- `qmin_origin` and `qdamp_origin` are the origins of these settings, e.g. inferred from the data. `qmin_error` is empty
+  unless qmin was inferred.
+- `types` has the sum of the weights by type, and `ties` is the number of candidates in the 90 % set.
+- `hexagonal` is the share of hexagonal layers of the best structure.
+- `diameter_estimate` is the diameter at which the signal in G(r) ends, before any fit.
+- `independent` is the effective number of points of the residual.
+- `classifier_types` has the types that the classifier predicts before any fit, `n_screened` is the number of candidates
+  that were considered, and `effective_samples` is the effective number of 1000 draws of the classifier after the fits
+  reweight them."""
 REFINE_SUMMARY_COLUMNS = tuple(
     name
     for name in SUMMARY_COLUMNS
@@ -50,7 +56,7 @@ REFINE_SUMMARY_COLUMNS = tuple(
     and name not in ("classifier_types", "n_screened", "effective_samples")
     and not name.startswith("share_")
 )
-"""Columns of `refine`, which judges no sample and asks no classifier."""
+"""Columns of `refine`, which fits no distribution and uses no classifier."""
 CLASSIFY_SUMMARY_COLUMNS = (
     *(name for name in STRUCTURE_COLUMNS if name != "rw"),
     *"width width_low width_high message diameter_low diameter_high".split(),
@@ -59,9 +65,8 @@ CLASSIFY_SUMMARY_COLUMNS = (
     *(f"p_{name}" for name in sorted(set(FAMILY_TYPES.values()))),
     *"qmin qmax qdamp model seconds version sha256".split(),
 )
-"""Columns of `classify`: medians and 90 % intervals, a probability of each type; `distance` from the PDFs of the
-training, of which some 95 % lie within 1, by the network's features, as two types of particles, or by where the waves
-of the data end."""
+"""Columns of `classify`: medians with 90 % intervals, and the probability of each type. `distance` is the distance from
+the PDFs of the training, of which 95 % have a distance below 1."""
 SAXS_SUMMARY_COLUMNS = (
     *"file status body p_body distribution radius radius_error pd pd_error".split(),
     *"r_eq r_eq_low r_eq_high chi2 message".split(),
@@ -72,26 +77,28 @@ SAXS_SUMMARY_COLUMNS = (
     *"median sigma best types weight ties points noise_scale noise_inferred smeared qmin qmax background_scale".split(),
     *"seconds version sha256".split(),
 )
-"""Columns of `saxs`. `_low` and `_high` are the ends of 90 % intervals over all fits.
+"""Columns of `saxs`. Sizes are in Å. `_low` and `_high` are the ends of 90 % intervals over all fits.
 
-`body` is "not determined" if several are likely, `best` the likeliest, `p_body` its probability among those asked,
-`types` that of each. `radius`, `pd` (standard deviation over mean) and `r_eq` are weighted by number, in Å, of the best
-fit; `mean_diameter` and `width` by volume. `radius_1`, ... belong to two populations, `share_1` is a share of the
-volume. `median` and `sigma` (of ln R) are a lognormal's, as in sasmodels. `chi2` is per degree of freedom;
-`noise_scale` is that of the noise's variance."""
+- `body` is "not determined" if several bodies are likely. `best` is the most probable body, `p_body` is its probability
+  among the compared bodies, and `types` has the probabilities of all.
+- `radius`, `pd` (standard deviation over mean) and `r_eq` (radius of the sphere of equal volume) are number-weighted
+  values of the best fit. `mean_diameter` and `width` are volume-weighted.
+- `radius_1`, `pd_1`, `radius_2` and `pd_2` belong to two populations, and `share_1` and `share_2` are shares of volume.
+- `median` and `sigma` (of ln R) are the parameters of a lognormal distribution, as in sasmodels.
+- `chi2` is divided by the number of degrees of freedom, and `noise_scale` is a factor on the variance of the noise."""
 MIN_SHARE = 0.02
-"""Share or probability of a type below which texts and figures leave it out."""
+"""Smallest share or probability of a type that texts and figures show."""
 MIN_TYPE_WEIGHT = 0.005
-"""Sum of weights of a type below which the column `types` leaves it out."""
+"""Smallest sum of weights of a type that the column `types` shows."""
 
 
 @singledispatch
 def row(result: Result, columns: Sequence[str] = SUMMARY_COLUMNS) -> Row:
-    """Return a result's row of the summary, typed: numbers are numbers, what is missing is not there.
+    """Return the row of a result in the summary, with numbers as numbers and without the missing cells.
 
     Args:
-        result: of one measurement.
-        columns: of the summary.
+        result: Result of one measurement.
+        columns: Columns of the summary.
     """
     raise TypeError(f"Expected a PdfResult or SaxsResult, got {type(result).__name__}; load it again.")
 
@@ -136,21 +143,21 @@ def likely_types(types: Mapping[str, float]) -> str:
 
 
 def candidate_cells(candidate: Candidate) -> Row:
-    """Return the cells that the summary and the table of candidates share."""
+    """Return the cells of a candidate that the summary and the table of candidates share."""
     names = ("description", "source", "type", "family", "recipe", "n_atoms", "diameter", "rw", "weight")
     notes = {name: candidate.notes[name] for name in NOTE_COLUMNS if name in candidate.notes}
     return {name: getattr(candidate, name) for name in names} | _values(candidate) | notes
 
 
 def fit_cells(candidate: Candidate) -> Row:
-    """Return the cells that the summary and the table of small-angle fits share."""
+    """Return the cells of a SAXS fit that the summary and the table of candidates share."""
     cells: Row = {"rw": candidate.rw, "weight": candidate.weight, **candidate.notes}
     cells |= {"mean_diameter": candidate.notes.get("mean_volume"), "width": candidate.notes.get("width_volume")}
     return cells | _values(candidate)
 
 
 def _values(candidate: Candidate) -> Row:
-    """Return the values of a candidate's fit with their errors."""
+    """Return the values of the fit of a candidate, with their errors."""
     errors = {f"{name}_error": value.error for name, value in candidate.values.items() if value.error is not None}
     return {name: value.value for name, value in candidate.values.items()} | errors
 
@@ -167,7 +174,7 @@ def _type_weights(result: Result) -> str:
 
 
 def _sample_cells(ensemble: Distribution) -> Row:
-    """Return the cells of a sample as a distribution of particles."""
+    """Return the cells that describe the sample as a distribution of particles."""
     cells: Row = {"sample": ensemble.sample, "rw_ensemble": ensemble.rw}
     cells |= {"rw_holdout": ensemble.rw_holdout, "rw_holdout_single": ensemble.rw_holdout_single}
     intervals = {"mean_diameter": ensemble.mean_diameter, "width": ensemble.width}

@@ -1,4 +1,4 @@
-"""Tables of a result: a few printed lines, the same as HTML for a notebook, and the rows of its CSV files."""
+"""Tables of a result: the printed lines, their HTML for a notebook, and the rows of the CSV files."""
 
 import csv
 import io
@@ -28,28 +28,28 @@ from jaxstruc.result import Candidate, Result
 from jaxstruc.small_angle.result import SaxsResult
 
 MAX_CANDIDATES_SHOWN = 5
-"""Number of candidates in the short table."""
+"""Largest number of candidates in the short table."""
 MIN_STRONG_CORRELATION = 0.5
-"""Absolute correlation above which the short table gives it."""
+"""Smallest absolute value of a correlation that the short table shows."""
 CANDIDATE_COLUMNS = (
     *"rank description type n_atoms diameter rw gap weight in_90 source family recipe converged remark".split(),
     *VALUE_COLUMNS,
     *NOTE_COLUMNS,
 )
-"""Columns of candidates/STEM.csv, by weight. `gap` is the difference to the first's Rw; `weight` and `in_90` are
-relative to all candidates that were fitted."""
+"""Columns of candidates/STEM.csv for PDFs. `gap` is the difference to the Rw of the first candidate. `weight` and
+`in_90` refer to all candidates that were fitted."""
 SAXS_CANDIDATE_COLUMNS = (
     *"rank body distribution weight in_90 chi2 rw radius radius_error pd pd_error r_eq mean_diameter width".split(),
     *"scale scale_error background background_error power_scale power_scale_error median sigma".split(),
     *(f"{name}_{k}{end}" for k in (1, 2) for name in ("radius", "pd", "share") for end in ("", "_error")),
     *"converged remark".split(),
 )
-"""Columns of candidates/STEM.csv of small angles, by weight."""
+"""Columns of candidates/STEM.csv for SAXS."""
 
 
 @singledispatch
 def headline(result: Result) -> str:
-    """Return one line: the file, its answer, and what a person should know."""
+    """Return one line with the file, its answer, and the message."""
     return " ".join(f"{result.name}: {result.status}: {result.message}".split())
 
 
@@ -77,7 +77,7 @@ def _(result: SaxsResult) -> str:
 
 @singledispatch
 def short_table(result: Result) -> str:
-    """Return a few lines of text: the answer and the best candidates."""
+    """Return the answer and the best candidates, as a few lines of text."""
     return headline(result)
 
 
@@ -92,7 +92,7 @@ def _(result: PdfResult) -> str:
             f"  ({_source(candidate)})"
         )
     if len(result.candidates) > MAX_CANDIDATES_SHOWN:
-        lines.append(f"     ... {result.n_fitted} fitted, {result.ties} in the 90 % set")
+        lines.append(f"     ... {result.n_fitted} candidates fitted, {result.ties} in the 90 % set")
     if result.candidates and (values := fitted_values(result)):
         lines.append("     " + values)
     if result.ensemble:
@@ -100,8 +100,8 @@ def _(result: PdfResult) -> str:
         lines.append(f"     sample: {result.sample}; as a distribution {sizes}, Rw {result.ensemble.rw:.4f}")
     if prior := result.classifier_prior:
         lines.append(
-            f"     classifier: {likely_types(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters tried; "
-            f"{prior.effective_samples:.0f} of {classifier_prior.N_PROPOSAL_DRAWS} draws count after the fits"
+            f"     classifier: {likely_types(prior.types)}; {prior.n_screened} of {prior.n_listed} clusters selected; "
+            f"effective draws after the fits: {prior.effective_samples:.0f} of {classifier_prior.N_PROPOSAL_DRAWS}"
         )
     return "\n".join(lines)
 
@@ -113,8 +113,9 @@ def _(result: SaxsResult) -> str:
     best = result.best
     lines = [headline(result), "", *(f"  {name:27s} {text}" for name, text in _conditions(result).items())]
     for name, value in best.values.items():
-        error = f" ± {value.error:.2g}" if value.error is not None else _without_error(name, best)
-        lines.append(f"  {name:27s} {value.value:.5g}{error} {value.unit}".rstrip())
+        unit = f" {value.unit}" if value.unit else ""
+        error = f" ± {value.error:.2g}{unit}" if value.error is not None else unit + _without_error(name, best)
+        lines.append(f"  {name:27s} {value.value:.5g}{error}")
     for name in ("median", "sigma"):
         if name in best.notes:
             lines.append(f"  {name:27s} {best.notes[name]:.5g} (lognormal, as in sasmodels)")
@@ -128,7 +129,7 @@ def _(result: SaxsResult) -> str:
             f"weight {candidate.weight:6.3f}  radius {radius:.4g} Å  pd {pd:.3g}"
         )
     if len(result.candidates) > MAX_CANDIDATES_SHOWN:
-        lines.append(f"     ... {result.n_fitted} fitted, {result.ties} in the 90 % set")
+        lines.append(f"     ... {result.n_fitted} fits, {result.ties} in the 90 % set")
     return "\n".join(lines)
 
 
@@ -149,7 +150,7 @@ def _(result: PdfResult) -> str:
 
 
 def distribution_summary(ensemble: Distribution) -> str:
-    """Return a distribution's mean, width and largest shares, in a line."""
+    """Return mean, width and largest shares of a distribution in one line."""
     mean, width = ensemble.mean_diameter, ensemble.width
     share_texts = [
         f"{name} {share.value:.0%} ({max(share.low, 0):.0%} to {share.high:.0%})"
@@ -163,12 +164,13 @@ def distribution_summary(ensemble: Distribution) -> str:
 
 
 def fitted_values(result: Result) -> str:
-    """Return the best candidate's fitted values with their errors, in a line."""
+    """Return the fitted values of the best candidate, with their errors, in one line."""
     value_texts = []
     for name in result.free:
         value = result.best.values[name]
-        error = f" ± {value.error:.1g}" if value.error is not None else " (at its bound)"
-        value_texts.append(f"{name} {value.value:.4g}{error}{' ' + value.unit if value.unit else ''}")
+        unit = f" {value.unit}" if value.unit else ""
+        error = f" ± {value.error:.1g}{unit}" if value.error is not None else f"{unit} (at its bound)"
+        value_texts.append(f"{name} {value.value:.4g}{error}")
     return ", ".join(value_texts)
 
 
@@ -196,7 +198,7 @@ def _(result: SaxsResult) -> list[Row]:
 
 
 def correlation(result: Result, candidate: Candidate) -> list[Row]:
-    """Return the correlation matrix of a candidate's fitted values; its first column, "", names them."""
+    """Return the rows of the correlation matrix of the fitted values. The first column, "", has their names."""
     matrix = np.zeros((0, 0)) if candidate.correlation is None else candidate.correlation
     return [
         {"": name, **dict(zip(result.free, line, strict=True))}
@@ -205,24 +207,24 @@ def correlation(result: Result, candidate: Candidate) -> list[Row]:
 
 
 def distribution(result: Result) -> list[Row]:
-    """Return a row for each size of a distribution."""
+    """Return a row for each size of the distribution."""
     columns = {name: column.tolist() for name, column in result.distribution.items()}
     return [dict(zip(columns, line, strict=True)) for line in zip(*columns.values(), strict=True)]
 
 
 def print_settings(title: str, rows: Iterable[Setting]) -> None:
-    """Print each setting with its unit and where it came from."""
+    """Print each setting with its unit and its origin."""
     import rich.console
     import rich.table
 
-    table = rich.table.Table("setting", "value", "unit", "from", title=title, title_justify="left")
+    table = rich.table.Table("setting", "value", "unit", "origin", title=title, title_justify="left")
     for name, value, origin in rows:
         table.add_row(name, f"{value:g}", UNITS.get(name, ""), origin)
     rich.console.Console().print(table)
 
 
 def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
-    """Write rows as CSV; numbers with six significant digits, missing ones empty."""
+    """Write rows as CSV. Numbers have six significant digits, and missing cells are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
@@ -231,7 +233,7 @@ def write(path: Path, columns: Iterable[str], rows: Iterable[Mapping]) -> None:
 
 
 def _classifier_headline(result: PdfResult) -> str:
-    """Return the types and sizes that the classifier predicts, or why there is nothing, in a line."""
+    """Return the types and sizes that the classifier predicts, or the reason of a failure, in one line."""
     if not result.types:
         return headline.dispatch(Result)(result)
     types = ", ".join(f"{name} {share:.0%}" for name, share in list(result.types.items())[:2] if share >= 0.01)
@@ -249,7 +251,7 @@ def _message(result: Result) -> str:
 
 
 def _source(candidate: Candidate) -> str:
-    """Return where a candidate comes from; of a user's own structure the name of its file."""
+    """Return the source of a candidate. For a structure of the user it is the name of the file."""
     return f"file {Path(candidate.recipe).name}" if candidate.source == "file" else candidate.source
 
 
@@ -259,30 +261,30 @@ def _html_cells(rank: int, candidate: Candidate) -> tuple:
 
 
 def _conditions(result: SaxsResult) -> dict[str, str]:
-    """Return the program, model, range, smearing, noise, misfit and units of a small-angle fit, by name."""
+    """Return program, model, range, smearing, noise, misfit and units of a SAXS fit as texts by name."""
     best, q, facts = result.best, np.asarray(result.q), result.facts
     lines = {
         "program": f"jaxstruc {result.versions.get('jaxstruc', '')}",
         "model": f"{best.type}, {best.family} distribution of sizes, weight {best.weight:.3g}",
         "Q range": f"{q[0]:.4g} to {q[-1]:.4g} 1/Å, {len(q)} points",
-        "smearing": "pinhole, dQ of the file" if facts.get("smeared") else "none",
-        "noise": "inferred" if facts.get("noise_inferred") else "of the file",
+        "smearing": "pinhole, with dQ from the file" if facts.get("smeared") else "none",
+        "noise": "inferred from the data" if facts.get("noise_inferred") else "errors from the file",
         "chi2/(points - parameters)": f"{best.notes['chi2']:.4g}",
     }
     if "contrast" in facts:
-        lines["contrast"] = f"{facts['contrast']:.4g} 10⁻⁶/Å² in {facts['solvent']}; scale: share of volume"
-    return lines | {"unit of I": facts.get("intensity_unit") or "not given"}
+        lines["contrast"] = f"{facts['contrast']:.4g} 10⁻⁶/Å² in {facts['solvent']}; the scale is the volume fraction"
+    return lines | {"unit of I": facts.get("intensity_unit") or "not stated"}
 
 
 def _without_error(name: str, best: Candidate) -> str:
-    """Return why a value has no error: it is held, at its bound, or of a free distribution, which is drawn."""
+    """Return the reason why a value has no error, or "" for a free distribution, whose values are not fitted."""
     if best.family == "free":
         return ""
     return " (at its bound)" if name.split("_")[0] in best.remark else " (fixed)"
 
 
 def _strong_correlations(result: SaxsResult) -> list[str]:
-    """Return the strong correlations of the best fit's values."""
+    """Return the strong correlations between the values of the best fit."""
     matrix = result.best.correlation
     if matrix is None:
         return []
@@ -291,13 +293,13 @@ def _strong_correlations(result: SaxsResult) -> list[str]:
 
 
 def _ranking(rank: int, candidate: Candidate) -> Row:
-    """Return the cells on a candidate's rank and fit that all techniques share."""
+    """Return the cells of a candidate that all techniques share: its rank, and whether the fit converged."""
     flags = {name: "yes" if getattr(candidate, name) else "no" for name in ("in_90", "converged")}
     return {"rank": rank, "remark": candidate.remark, **flags}
 
 
 def _cell(value) -> str:
-    """Return a value as text; a file's own text must not break the line."""
+    """Return a value as text without line breaks."""
     if value is None:
         return ""
     if isinstance(value, float | np.floating):

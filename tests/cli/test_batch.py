@@ -95,7 +95,7 @@ def test_running_again_skips_what_is_done_and_gives_the_same_rows(
     assert run_again(command, command_arguments, input_files, result_folder) == 3
     assert not fit_calls and {path: path.read_bytes() for path in contents} == contents
     output = capsys.readouterr().out.replace("\n", " ")
-    assert "0 of 3 files solved, 2 weakly: their messages say why, 2 of them before, 1 failed" in output
+    assert "0 of 3 files solved, 2 weak (their messages say why), 1 failed, 2 skipped because an earlier run" in output
 
 
 def test_what_is_missing_is_written_again_without_a_fit(

@@ -1,13 +1,18 @@
+import os
 import subprocess
 import sys
 
+import ase.io
 import pytest
+from ase.cluster import Icosahedron
 from small_datasets import thin_dataset
 
 from jaxstruc.cli import main
 from jaxstruc.network.cvae import dataset
 
 EXAMPLE = "examples/Ag68_simulated.gr"
+JAXSTRUC = [sys.executable, "-m", "jaxstruc"]
+COMMANDS = ("solve", "saxs", "classify", "refine", "mine", "simulate", "generate", "train", "train-classifier")
 
 
 def run_command(arguments, capsys):
@@ -75,9 +80,7 @@ def test_the_traceback_of_an_error_is_shown_on_request(capsys, tmp_path):
     assert status == 2 and "Traceback" in error
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["simulate"], ["generate"], ["train"], ["solve"], ["mine"], ["refine"], ["saxs"]]
-)
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_has_an_example_and_imports_no_jax(command, repository):
     code = (
         "import sys; from jaxstruc.cli import main\n"
@@ -107,6 +110,34 @@ def test_generate_and_train_make_weights(capsys, tmp_path):
     assert '"preset": "kdd"' in (tmp_path / "run" / "weights.json").read_text()
 
 
+def test_the_help_of_the_program_names_all_commands_and_general_options():
+    help_text = subprocess.run([*JAXSTRUC, "--help"], capture_output=True, text=True, check=True).stdout
+    for word in (*COMMANDS, "--version", "--traceback", "--help"):
+        assert f"  {word}  " in help_text or f" {word} " in help_text, word
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_shows_no_empty_defaults(command):
+    completed = subprocess.run([*JAXSTRUC, command, "--help"], capture_output=True, text=True, check=True)
+    assert "None" not in completed.stdout and "(default: )" not in completed.stdout
+
+
+@pytest.mark.parametrize("command", [["--help"], ["solve", "--help"], ["simulate"]])
+def test_a_reader_that_ends_first_ends_the_program_silently(command, tmp_path, repository):
+    """The pipe is closed before the program writes, as by `head` after its last line."""
+    ase.io.write(tmp_path / "Au13.xyz", Icosahedron("Au", 2))
+    arguments = [*command, tmp_path / "Au13.xyz"] if command == ["simulate"] else command
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    completed = subprocess.run(
+        [*JAXSTRUC, *arguments], stdout=write_end, stderr=subprocess.PIPE, text=True, check=False, cwd=repository
+    )
+    os.close(write_end)
+    assert completed.returncode == main.BROKEN_PIPE_STATUS and completed.stderr == ""
+
+
 def test_the_version_is_printed(capsys):
-    main.main(["--version"])
+    with pytest.raises(SystemExit) as exit_info:
+        main.main(["--version"])
+    assert exit_info.value.code == 0
     assert capsys.readouterr().out.startswith("jaxstruc 0.")

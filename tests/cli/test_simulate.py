@@ -199,7 +199,7 @@ def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
     (("some.xyz", *MIXTURE_OPTIONS), "files or --family, got both"),
     ((*MIXTURE_OPTIONS, "--width", 3), "width above 0 and at most 1"),
     ((*MIXTURE_OPTIONS, "--mean", 900), "at most 20000 atoms"),
-    ((), "at least one structure file, or --family"),
+    ((), "Expected a structure file, --family or --body"),
 ])  # fmt: skip
 def test_an_invalid_distribution_is_refused(arguments, message, capsys):
     assert run_simulate(arguments) == 2
@@ -238,7 +238,7 @@ def test_the_curve_of_a_body_is_that_of_python_and_its_header_makes_it_again(tmp
     arguments = ["--body", "core-shell", "--radius", 40, "--shell", 6, "--shell-contrast", 2, "--qstep", 0.01]
     assert run_simulate([*arguments, "--volume-fraction", 0.1, "-o", tmp_path, "--plot"]) == 0
     output_file = tmp_path / "core-shell.dat"
-    assert "iq in" in capsys.readouterr().out and (tmp_path / "core-shell.dat.png").exists()
+    assert "iq written to" in capsys.readouterr().out and (tmp_path / "core-shell.dat.png").exists()
     options = jaxstruc.SimulateSaxsOptions(shell=6.0, shell_contrast=2.0, volume_fraction=0.1)
     x, y, _ = jaxstruc.simulate_saxs("core-shell", radius=40.0, qstep=0.01, options=options)
     np.testing.assert_allclose(np.loadtxt(output_file, unpack=True), [x, y], rtol=1e-13)

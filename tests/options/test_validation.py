@@ -187,7 +187,7 @@ def test_keywords_are_checked_as_options_are(keyword, message):
         (LibraryOptions(library=("a.xyz",)), "Expected a Path for --library, got 'a.xyz'."),
         (SizeOptions(sld=float("inf")), "Expected a finite --sld, got inf."),
         (SizeOptions(solvent=9.4), "Expected a text for --solvent, got 9.4."),
-        (PopulationOptions(mean=20.0), "Expected --family with --mean, got none; name a packing, e.g. --family fcc."),
+        (PopulationOptions(mean=20.0), "Expected --family with --mean, got none; add a packing, e.g. --family fcc."),
         (PopulationOptions("fcc", mean=20.0), "Expected --element, --width with --family, got none."),
     ],
 )

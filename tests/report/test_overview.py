@@ -21,7 +21,7 @@ def test_a_result_shows_itself_as_a_short_table_that_leads_with_descriptions(res
     description = "octahedron, 146 atoms, 19.5 x 11.3 Å"
     assert lines[0] == f"in/a.gr (Pt): {description}, Rw 0.100, 2 in the 90 % set (say <this>)"
     assert lines[1] == f"  1  {description}  Rw 0.1000  weight  0.750  (library)"
-    assert "scale 1 ± 0.01" in lines[-1] and "uiso 0.008 (at its bound) Å²" in lines[-1]
+    assert "scale 1 ± 0.01" in lines[-1] and "uiso 0.008 Å² (at its bound)" in lines[-1]
     page = result._repr_html_()
     assert "<table>" in page and "0.1000" in page and "say &lt;this&gt;" in page
     assert f"<td>{description}</td>" in page and "<td>length 6</td>" in page
@@ -59,7 +59,8 @@ def test_the_classifiers_prediction_is_shown_in_a_line(result):
     assert "classifier" not in tables.short_table(result)
     prior = ClassifierPrior({"fcc": 0.9, "hcp": 0.09, "sc": 0.01}, {}, 0.5, 17828, 900, 123.25)
     line = tables.short_table(dataclasses.replace(result, classifier_prior=prior)).splitlines()[-1].strip()
-    assert line.startswith("classifier: fcc 0.90, hcp 0.09; 900 of 17828 clusters tried; 123 of 1000 draws count")
+    assert line.startswith("classifier: fcc 0.90, hcp 0.09; 900 of 17828 clusters selected; ")
+    assert line.endswith("effective draws after the fits: 123 of 1000")
 
 
 def test_the_report_of_small_angles_has_what_sasview_reports():
