@@ -13,7 +13,6 @@ an accelerator, if there is one.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -378,21 +377,6 @@ def print_table(result: list[dict]) -> None:
     rich.console.Console(width=140).print(printed_table)
 
 
-def summary_table(result: list[dict]) -> str:
-    """Return a Markdown table of jaxstruc's rows beside DebyeCalculator's times."""
-    lines = ["| grid | atoms | what | jaxstruc | error | DebyeCalculator | ratio |", "|---|---|---|---|---|---|---|"]
-    for row in result:
-        if row["engine"] != "jaxstruc" or row["ratio"] is None:
-            continue
-        quantity_text = ("G(r)" if row["quantity"] == "gr" else "I(Q)") + (", gradient" if row["gradient"] else "")
-        atoms = row["atoms"] if row["batch"] == 1 else f"{row['batch']} x 80-100"
-        time_cells = (
-            f"{1e3 * row['seconds']:.3g} ms | {row['error']:.0e} | {1e3 * row['seconds'] * row['ratio']:.3g} ms"
-        )
-        lines.append(f"| {row['grid']} | {atoms} | {quantity_text} | {time_cells} | {row['ratio']:.3g} |")
-    return "\n".join(lines)
-
-
 def plot_times(result: list[dict], path: Path) -> None:
     """Write a picture of the seconds against the number of atoms."""
     figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
@@ -421,15 +405,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a part of the cases, under 50 s")
     parser.add_argument("--all-cores", action="store_true", help="do not keep to two cores")
-    parser.add_argument("--summary", action="store_true", help="print the table of the results that are there")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="[experiments/results/benchmark_scattering.json; none with --quick]")
     options = parser.parse_args()
     if options.memory:
         measure_memory(options.memory)
-        return
-    if options.summary:
-        print(summary_table(json.loads((RESULTS / "benchmark_scattering.json").read_text("utf-8"))))
         return
     budget = 0.2 if options.quick else 1.0
     cases = [(grid_name, n_atoms, 1, "gr", False) for grid_name in GRIDS for n_atoms in ATOM_COUNTS]

@@ -53,15 +53,16 @@ def test_few_structures_are_identified_by_lookup_and_fits(experiments, monkeypat
 
 
 def test_the_table_gives_shares_of_parts_and_of_types(experiments):
-    import results_tables
+    import pdf_tables
 
     part_row = {"part": "listed", "noise": 0.0, "pdfs": 2, "top1": 0.75, "top3": 1.0, "top5": 1.0, "ms_look": 2.0}
     row = {"part": "listed", "type": "hcp", "shape": "1 1 3", "noise": [0.0, 0.1], "before": [0, 1], "tied": [0, 0]}
     row |= {"type_before": [0, 0], "looked": [0, 3]}
     other_row = row | {"shape": "1 1 4", "tied": [1, 0], "looked": [40, 3]}
-    text = results_tables.deepstruc_table([part_row | {"ms_fits": 10.0}, row, other_row])
-    assert "| listed | 0 % | 2 | 75.00 % | 100.00 % | 100.00 % | 100.00 % | 50.00 % | 12 |" in text
-    assert "| hcp | 2 | 75.00 % | 0.00 % |" in text
+    rows = [part_row | {"ms_fits": 10.0}, row, other_row]
+    line = "| listed | 0 % | 2 | 75.00 % | 100.00 % | 100.00 % | 100.00 % | 12 |"
+    assert line in pdf_tables.deepstruc_block(rows) and f"{line} 50.00 % |" in pdf_tables.deepstruc_table(rows)
+    assert "| hcp | 2 | 75.00 % | 0.00 % |" in pdf_tables.deepstruc_types_table(rows)
 
 
 @pytest.mark.long

@@ -59,7 +59,7 @@ def test_finished_rows_are_not_computed_again(experiments, small_library, tmp_pa
 
 
 def test_the_tables_show_the_values_of_the_rows(experiments):
-    import results_tables
+    import pdf_tables
 
     common_values = {"part": "two", "members": 9, "mean": 20.0, "width": 0.2, "verdict": "distribution"}
     rows = [
@@ -87,11 +87,10 @@ def test_the_tables_show_the_values_of_the_rows(experiments):
         },
     ]
     rows = json.loads(json.dumps(rows))
-    sizes_table = results_tables.ensemble_table(rows)
-    assert "| two | 2 | 0 | 2 | 0 | 100 % | 50 % | 50 % | 50 % | 50 % | – | – |" in sizes_table
-    assert "| single | 1 | 1 | 0 | 0 | – | – | – | – | – | 100 % | 90 % |" in sizes_table
-    shares_table = results_tables.ensemble_shares_table(rows)
-    assert (
-        "| within 0.1 of the truth | 3 | 66.7 % |" in shares_table
-        and "| within their 90 % interval | 3 | 66.7 % |" in shares_table
-    )
+    sizes_table = pdf_tables.ensembles_table(rows)
+    assert "| two types | two | 2 | 0 | 2 | 0 | 50 % | 50 % | 50 % | 50 % | – | – | 100 % |" in sizes_table
+    assert "| single | 1 | 1 | 0 | 0 | – | – | – | – | 100 % | 90 % | – |" in sizes_table
+    block = pdf_tables.ensembles_block(rows)
+    assert "| two types | 2 | 0 / 2 / 0 | 50 % | 50 % | 50 % | 50 % | – |" in block
+    assert "Of 1 samples of one cluster 1 are" in block and "of 2 distributions 2 are called" in block
+    assert "67 % of 3 shares of atoms are within 0.1 of the truth, and 67 % of the 90 % intervals" in block

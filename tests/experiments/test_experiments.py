@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import evaluation
 import jax
@@ -29,19 +27,6 @@ def data():
     shape_index, bond = np.array([0, 1, 0, 1]), np.array([2.7, 2.7, 2.9, 2.9])
     pdf = dataset._simulate_all(shapes, shape_index, bond, conditions, jax.random.key(0), None, batch_size=4)
     return dataset.Dataset(shapes, shape_index, bond, np.full(4, "Au"), conditions, pdf, "kdd", 0)
-
-
-def run_script(repository, *arguments):
-    result = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=repository, capture_output=True, text=True, check=True, timeout=300
-    )
-    return result.stdout
-
-
-def test_the_scattering_table_in_the_readme_is_that_of_its_results(repository):
-    text = (repository / "experiments" / "README.md").read_text()
-    table = text.split("<!-- benchmark_scattering --summary -->\n")[1].split("<!-- end -->")[0]
-    assert table == run_script(repository, "experiments/benchmark_scattering.py", "--summary")
 
 
 def test_the_scattering_results_keep_their_errors_and_names(repository):
@@ -227,71 +212,6 @@ def test_noise_on_f_has_the_requested_standard_deviation(experiments, data):
     assert np.mean((noisy_pdfs - clean_pdfs) ** 2) == pytest.approx(expected_variance.mean(), rel=0.03)
 
 
-def test_the_summary_of_rows_is_right(experiments):
-    import results_tables
-
-    rows = [
-        result_row(mean=0.4, sd=0.2),
-        result_row(seed=1, mean=0.6, sd=0.4, failed=3),
-        result_row(metric="pearson", mean=0.9, sd=None),
-    ]
-    rows.append(result_row(metric="t_test_r_p", against="dae", mean=-0.1, t=-2.0, p=0.03))
-    rows.append(result_row(metric="t_test_r_p", against="dae", seed=None, mean=-0.1, t=-2.0, p=0.2))
-    table = results_tables.reconstruction_table(rows)
-    assert "| random | cvae | 2 | sample | 2 | 0.5 ± 0.14 (0.3), 3 failed | 0.9 | – | – | – | † | – | † |" in table
-    assert "| random | dae, the paper | 2 | sample | 1 | 0.4548 | 0.7482 | – | – | – | – | – | – |" in table
-    assert "| random | 2 | sample | cvae | dae | R_p | -0.1 (0.1) | 0.2 |\n" in table and "structures" not in table
-    assert table.endswith(
-        "Comparisons: 1. p is below 0.05 in 0, where chance alone gives about 0.05, and below 0.05 / 1 = "
-        "0.05, which allows for their number, in 0."
-    )
-    ablation_columns = {"noise": 0.1, "weight": 0.0, "refined": True, "seconds_per_structure": 0.25}
-    table = results_tables.ablation_table(
-        [result_row(**ablation_columns), result_row(**ablation_columns, metric="pearson", mean=0.9)]
-    )
-    assert "| random | 0.1 | cvae | 0 | yes | 1 | 0.9 (0.1) | 0.5 (0.1) | † | – | † | 0.25 |" in table
-    table = results_tables.model_table(
-        [
-            result_row(metric="share_valid", mean=0.7, sd=None),
-            result_row(metric="share_valid", mean=0.9, sd=None, seed=1),
-        ]
-    )
-    assert table.splitlines()[0] == "| measure | random, cvae, H = 2 |"
-    assert table.splitlines()[-1] == "| share valid | 0.8 ± 0.14 |"
-
-
-def test_small_p_values_are_counted_singly_and_all_together(experiments):
-    import results_tables
-
-    assert results_tables.comparison_remark([0.001, 0.01, 0.04, 0.5, 0.9]) == (
-        "Comparisons: 5. p is below 0.05 in 3, where chance alone gives about 0.25, and below 0.05 / 5 = 0.01, which "
-        "allows for their number, in 1."
-    )
-
-
-def test_the_summary_changes_nothing_but_what_is_between_its_markers(experiments, tmp_path):
-    import results_tables
-
-    text = "before\n" + "".join(f"<!-- {marker} -->\nold\n<!-- end -->\nafter\n" for marker in results_tables.TABLES)
-    updated_text = results_tables.update_tables(text, tmp_path)
-    assert results_tables.update_tables(updated_text, tmp_path) == updated_text
-    assert (
-        updated_text.count("not run yet: `python experiments/")
-        == updated_text.count("after")
-        == len(results_tables.TABLES)
-        and "old" not in updated_text
-    )
-    with pytest.raises(ValueError, match="Expected <!-- table1 -->"):
-        results_tables.update_tables("nothing", tmp_path)
-
-
-def test_the_tables_in_the_readme_are_those_of_the_results(experiments):
-    import results_tables
-
-    text = results_tables.README.read_text("utf-8")
-    assert results_tables.update_tables(text, experiments / "results") == text
-
-
 def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys, monkeypatch):
     import pdf_loss_ablation
     import table1_reconstruction
@@ -309,8 +229,8 @@ def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys, m
 @pytest.mark.long
 def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp_path, monkeypatch):
     """A small network is trained on sixty PDFs for one epoch, up to rows, tables and a picture."""
+    import network_tables
     import pdf_loss_ablation as ablation
-    import results_tables
     import table1_reconstruction as table1
     import trainings
 
@@ -335,7 +255,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     rows = table1.main([*arguments, "--out", str(out)])
     column_names = "experiment dataset latent draw model split seed metric mean sd n failed config commit versions"
     assert all(set(column_names.split()) <= set(table_row) for table_row in rows)
-    assert {table_row["metric"] for table_row in rows} == {*results_tables.MEASURES, "t_test_r_p", "t_test_pearson"}
+    assert {table_row["metric"] for table_row in rows} == {*network_tables.MEASURES, "t_test_r_p", "t_test_pearson"}
     template_rows = [
         table_row for table_row in rows if table_row["model"] == table1.TEMPLATE and table_row["metric"] == "pearson"
     ]
@@ -354,6 +274,7 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     monkeypatch.setattr(ablation, "MODELS", ("cvae",))
     monkeypatch.setattr(ablation, "NOISES", (0.1,))
     monkeypatch.setattr(ablation, "N_STEPS", 2)
+    assert network_tables.reconstruction_table(rows).count("| random |") >= 3
     out = tmp_path / "pdf_loss_ablation.jsonl"
     rows = ablation.main(["--splits", "random", "--out", str(out)])
     mean_misfits = [
@@ -361,5 +282,4 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     ]
     assert len(mean_misfits[0]) == len(mean_misfits[1]) == 2
     assert out.with_suffix(".png").stat().st_size > 10_000
-    text = "".join(f"<!-- {marker} -->\n<!-- end -->\n" for marker in results_tables.TABLES)
-    assert results_tables.update_tables(text, tmp_path).count("| random |") >= 6
+    assert network_tables.ablation_table(rows).count("| random |") >= 2

@@ -35,8 +35,8 @@ def test_a_sample_of_the_round_robin_is_the_same_each_time_and_has_means_a_facto
 
 
 def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
-    import results_tables
     import saxs_shapes
+    import saxs_tables
 
     row = {
         "truth": "cube",
@@ -49,17 +49,19 @@ def test_false_certainty_is_counted_if_a_sphere_fits(experiments):
     clear_row = row | {"told": "cube", "first": "cube", "sphere_above": 90.0, "wrong_above": 80.0}
     assert "1 cases, a wrong body in 100.0%" in saxs_shapes.summary_text([row, clear_row])
     assert "1 cases, the right body first in 100.0%" in saxs_shapes.summary_text([row, clear_row])
-    assert "| sphere within the noise" in results_tables.saxs_shapes_table([row, clear_row])
+    table = saxs_tables.shapes_table([row, clear_row])
+    assert "| a sphere fits within the noise: a wrong body is named | 1 | 100.0 % |" in table
+    assert "| chi-squared of the best wrong body is 20 higher: right body first | 1 | 100.0 % |" in table
 
 
 @pytest.mark.long
 def test_the_slides_sphere_is_fitted_and_tabled(experiments, tmp_path, monkeypatch):
-    import results_tables
     import saxs_sphere
+    import saxs_tables
 
     monkeypatch.setattr(saxs_sphere, "N_OPEN_SETS", 0)
     rows_path = tmp_path / "saxs_sphere.jsonl"
     rows = saxs_sphere.main(["--sets", "3", "--out", str(rows_path)])
     assert [json.loads(line) for line in rows_path.read_text().splitlines()] == rows
     assert all(abs(row["radius"] - 34.907) < 0.4 and row["body"] == "sphere" for row in rows)
-    assert "| matched | 3 | radius |" in results_tables.saxs_sphere_table(rows)
+    assert "| sphere, Gaussian sizes | 3 | mean radius, Å |" in saxs_tables.sphere_block(rows)

@@ -54,7 +54,7 @@ def test_turned_and_mirrored_atoms_have_no_error_and_a_missing_one_is_not_solved
 
 
 def test_tables_give_solved_counts_and_intervals(experiments):
-    import results_tables
+    import pdf_tables
 
     row = CASE_NAME | {
         "atoms": 100, "type": "fcc", "word": "", "seconds": 2.0, "truth_rw": 0.01, "rw": 0.011, "found_type": "fcc",
@@ -62,13 +62,11 @@ def test_tables_give_solved_counts_and_intervals(experiments):
     }  # fmt: skip
     other_row = row | {"seed": 1, "found_atoms": 97, "error": None, "n_low": 96.0, "n_high": 98.0, "rw": 0.02}
     stack_row = row | {"kind": "stack", "word": "hhc", "found_word": "chh", "hexagonal": 0.67, "found_hexagonal": 0.67}
-    table = results_tables.site_search_table([row, other_row]).splitlines()[-1]
-    assert "| offrule | 3 % | 2 | 100 % | 50 % | 50 ± 71 % | 1.5 % |" in table and "| 50 % | 50 % | 2 % | 2 |" in table
-    kinds_table = results_tables.site_search_kinds_table([row, other_row, stack_row])
-    assert (
-        "| offrule | fcc | – | 1 of 2 | – |" in kinds_table
-        and "| stacks | all inner letters right | – | 100 % | – |" in kinds_table
-    )
+    table = pdf_tables.site_search_table([row, other_row]).splitlines()[-1]
+    assert "| offrule | 3 % | 2 | 100 % | 50 % | 50 ± 71 % | 0.01 | 50 % | 2 % | 1.5 % | 1.55 | 50 % | 2 |" in table
+    rows = [row, other_row, stack_row]
+    assert "| offrule | fcc | – | 1 of 2 | – |" in pdf_tables.site_search_kinds_table(rows)
+    assert "| all inner layers right | – | 100 % | – |" in pdf_tables.stacking_table(rows)
 
 
 @pytest.mark.long

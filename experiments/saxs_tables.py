@@ -1,0 +1,96 @@
+"""Tables of the experiments on sizes and shapes from small-angle scattering."""
+
+import numpy as np
+from table_cells import Rows, group_rows, markdown_table, mean_and_spread, number, percent, share_line
+
+SPHERE_TRUTHS = {"radius": 34.907, "pd": 0.062}
+"""Mean radius in Å and relative width of the simulated spheres."""
+SPHERE_SLIDES = {"radius": 0.071, "pd": 0.004}
+"""Standard errors that the course's slides state."""
+PARAMETER_TITLES = {"radius": "mean radius, Å", "pd": "relative width"}
+MAX_SPHERE_EXCESS, MIN_CLEAR_EXCESS = 9, 20
+"""Excess in chi-squared below which a sphere fits within the noise, and above which a wrong body is excluded."""
+SPHERE_FITS = {"matched": "sphere, Gaussian sizes", "all": "all bodies and distributions"}
+
+
+def sphere_block(rows: Rows) -> str:
+    """Return bias, spread, errors and coverage for the sphere, one line for each fit and parameter."""
+    lines = [
+        "fit;data sets;parameter;mean ± spread;bias;stated error;truth in the 90 % interval;sphere first".split(";")
+    ]
+    for (model,), model_rows in group_rows(rows, ("model",)).items():
+        for parameter, truth in SPHERE_TRUTHS.items():
+            values = np.array([row[parameter] for row in model_rows])
+            errors = np.array([row[f"{parameter}_error"] or np.nan for row in model_rows])
+            lines.append(
+                [
+                    *(SPHERE_FITS[model], str(len(model_rows)), PARAMETER_TITLES[parameter]),
+                    mean_and_spread(values.mean(), values.std(ddof=1)),
+                    *(number(value, 2) for value in (values.mean() - truth, np.nanmean(errors))),
+                    percent([row[f"{parameter}_held"] for row in model_rows], 1),
+                    percent([row["body"] == "sphere" for row in model_rows]),
+                ]
+            )
+    for parameter, truth in SPHERE_TRUTHS.items():
+        cells = PARAMETER_TITLES[parameter], str(truth), "–", str(SPHERE_SLIDES[parameter])
+        lines.append(["the course's slides", "1", *cells, "–", "–"])
+    return markdown_table(lines)
+
+
+def round_robin_block(rows: Rows) -> str:
+    """Return the errors for samples of one population, of two, and of all."""
+    lines = [
+        "populations;samples;number right;median error of means;means within 1 %;median error of widths;"
+        "overall mean in its interval;overall width in its interval".split(";")
+    ]
+    for label, population_counts in (("one", (1,)), ("two", (2,)), ("all", (1, 2))):
+        case_rows = [row for row in rows if row["populations"] in population_counts]
+        correct_rows = [row for row in case_rows if row["told"] == row["populations"]]
+        means, widths = (
+            np.abs([deviation for row in correct_rows for deviation in row[f"{parameter}_off"]])
+            for parameter in ("mean", "width")
+        )
+        lines.append(
+            [
+                *(label, str(len(case_rows))),
+                percent([row["told"] == row["populations"] for row in case_rows]),
+                *(f"{100 * np.median(means):.2f} %", percent(means < 0.01), f"{100 * np.median(widths):.1f} %"),
+                *(percent([row[f"{parameter}_held"] for row in case_rows]) for parameter in ("radius", "pd")),
+            ]
+        )
+    return markdown_table(lines)
+
+
+def shapes_block(rows: Rows) -> str:
+    """Return a sentence on the cases that a sphere fits, and the table."""
+    sphere_rows = [row for row in rows if row["sphere_above"] < MAX_SPHERE_EXCESS]
+    n_open = sum(row["told"] == "not determined" for row in sphere_rows)
+    return (
+        f"A sphere fits within the noise in {len(sphere_rows)} of {len(rows)} cases. In {n_open} of these the answer "
+        "is "
+        f'"not determined".\n\n{shapes_table(rows)}'
+    )
+
+
+def shapes_table(rows: Rows) -> str:
+    """Return the share of wrong bodies, of bodies identified, and the calibration of their probability."""
+    sphere_rows = [row for row in rows if row["sphere_above"] < MAX_SPHERE_EXCESS]
+    clear_rows = [row for row in rows if row["wrong_above"] > MIN_CLEAR_EXCESS]
+    lines = [
+        ["cases", "number", "result"],
+        share_line(
+            "a sphere fits within the noise: a wrong body is named",
+            [row["told"] not in (row["truth"], "not determined") for row in sphere_rows],
+        ),
+        share_line(
+            f"chi-squared of the best wrong body is {MIN_CLEAR_EXCESS} higher: right body first",
+            [row["first"] == row["truth"] for row in clear_rows],
+        ),
+    ]
+    for low, high in ((0.0, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
+        is_right = [row["first"] == row["truth"] for row in rows if low <= row["p_first"] < high]
+        if is_right:
+            lines.append(
+                share_line(f"probability of the first body {low:g} to {min(high, 1.0):g}: it is right", is_right)
+            )
+    return markdown_table(lines)
