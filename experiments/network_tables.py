@@ -29,6 +29,15 @@ MEASURES = {
     "r_p": "R_p", "pearson": "Pearson", "rw": "Rw", "rw_scaled": "Rw, scaled", "r_l2": "‖ΔG‖", "error": "error, Å",
     "count_exact": "number of atoms exact", "solved": "solved",
 }  # fmt: skip
+FIGURE_MEASURES = {
+    "pearson_ends": "Pearson at the ends",
+    "count_exact_ends": "number of atoms exact at the ends", "step": "step, bond lengths",
+    "largest_step": "largest step, bond lengths", "count_changes": "changes of the number of atoms",
+    "agreement": "share of neighbours with the same number of atoms", "chance": "the same by chance",
+    "rw_best": "Rw of the best draw", "pearson_best": "Pearson of the best draw",
+    "pearson_sd": "spread of Pearson over draws", "counts": "different numbers of atoms",
+}  # fmt: skip
+"""Headings of the measures of the figures."""
 SHORT_MODELS = ("nearest-template", "dae", "cvae", "cvae+pdf")
 """Models of table 1 in the README."""
 SHORT_MEASURES = ("pearson", "r_p", "rw", "count_exact")
@@ -36,6 +45,8 @@ SHORT_MEASURES = ("pearson", "r_p", "rw", "count_exact")
 ABLATION_MEASURES = ("pearson", "r_p", "error", "count_exact", "solved")
 NEW_MEASURES = ("error", "solved")
 """Measures that the rows of earlier trainings lack."""
+REPLACED_MEASURE = "mae"
+"""Error of coordinates of earlier rows, which paired atoms by their order. It is not shown."""
 SIGNIFICANCE_LEVEL = 0.05
 """Level below which the p of a single comparison is called small."""
 MODEL_TITLES = {
@@ -240,20 +251,16 @@ def ablation_tests_table(rows: Rows) -> str:
 
 
 def interpolation_block(rows: Rows) -> str:
-    """Return the validity of interpolated structures; ends are posterior means."""
-    titles = {
-        "valid": "valid", "pearson_ends": "Pearson at the ends",
-        "count_exact_ends": "number of atoms exact at the ends",
-        "largest_step": "largest step, bond lengths",
-    }  # fmt: skip
+    """Return the answer and the validity of structures between ends that are posterior means."""
+    metrics = ("valid", "pearson_ends", "count_exact_ends", "largest_step")
     valid_shares = {
         key: seed_values(group, metric="valid", ends="posterior").mean()
         for key, group in group_rows(rows, ("model", "latent")).items()
     }
-    lines = [["model", "latent dimensions", "seeds", *titles.values()]]
+    lines = [["model", "latent dimensions", "seeds", *(FIGURE_MEASURES.get(metric, metric) for metric in metrics)]]
     for (model, latent), group in group_rows(rows, ("model", "latent")).items():
         posterior_rows = [row for row in group if row["ends"] == "posterior"]
-        cells = measure_cells(posterior_rows, titles, structures=False)
+        cells = measure_cells(posterior_rows, metrics, structures=False)
         lines.append([MODEL_TITLES[model], str(latent), str(len({row["seed"] for row in group})), *cells])
     comparisons = [
         f"with {latent} latent dimensions {100 * valid_shares['cvae', latent]:.0f} % of the CVAE's structures and "
@@ -268,19 +275,15 @@ def interpolation_block(rows: Rows) -> str:
 
 
 def model_table(rows: Rows) -> str:
-    """Return a table of all measures by split, model, latent dimension and, if there are any, ends of the paths."""
-    columns = group_rows(rows, ("split", "model", "latent", "ends"))
-    titles = [
-        ", ".join(text for text in (split, model, f"{latent} dimensions", ends) if text)
-        for split, model, latent, ends in columns
-    ]
-    lines = [["measure", *titles]]
-    for metric in dict.fromkeys(row["metric"] for row in rows):
-        cells = [
-            spread_cell([row for row in group if row["metric"] == metric], structures=True)
-            for group in columns.values()
-        ]
-        lines.append([metric.replace("_", " "), *cells])
+    """Return a table of all measures, with one line for each split, model, latent dimension and kind of ends."""
+    metrics = [metric for metric in dict.fromkeys(row["metric"] for row in rows) if metric != REPLACED_MEASURE]
+    has_ends = any("ends" in row for row in rows)
+    lines = [["split", "model", "latent dimensions", *(["ends"] if has_ends else []), "seeds"]]
+    lines[0] += [MEASURES.get(metric, FIGURE_MEASURES.get(metric, metric.replace("_", " "))) for metric in metrics]
+    for (split, model, latent, ends), group in group_rows(rows, ("split", "model", "latent", "ends")).items():
+        labels = [SPLIT_TITLES[split], MODEL_TITLES[model], str(latent), *([ends] if has_ends else [])]
+        cells = [spread_cell([row for row in group if row["metric"] == metric], structures=True) for metric in metrics]
+        lines.append([*labels, str(len({row["seed"] for row in group})), *cells])
     return markdown_table(lines)
 
 

@@ -87,7 +87,7 @@ def measured_parameters_table(rows: Rows) -> str:
 
 def measured_messages_table(rows: Rows) -> str:
     """Return the message of each measured file."""
-    return columns_table(rows, {"file": "file", "message": "message"})
+    return columns_table(rows, {"file": "file", "message": lambda row: row["message"] or None})
 
 
 CALIBRATION_COLUMNS = {

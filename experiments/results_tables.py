@@ -47,6 +47,11 @@ NETWORK_NOTE = (
     "pairing. A structure is solved if its number of atoms is right and its error is below 0.1 Å. † marks a measure "
     "that is newer than the trainings of these rows."
 )
+FIGURE_NOTE = (
+    "A value is the mean over seeds ± their standard deviation, with the mean standard deviation over cases in "
+    "brackets. Failed cases have no number. A structure is valid if it is connected and has no distance below 0.85 "
+    "bond lengths."
+)
 PAGES: dict[str, ResultPage] = {
     "benchmark_scattering": ResultPage(
         {"scattering": benchmark_tables.scattering_block},
@@ -195,12 +200,12 @@ PAGES: dict[str, ResultPage] = {
     "figure1_interpolation": ResultPage(
         {"figure1": network_tables.interpolation_block},
         {"Interpolation": network_tables.model_table},
-        NETWORK_NOTE,
+        FIGURE_NOTE,
     ),
     "figure5_examples": ResultPage(
         {"figure5": network_tables.examples_sentence},
         {"Reconstructions of the test set": network_tables.model_table},
-        NETWORK_NOTE,
+        FIGURE_NOTE,
     ),
     "figure6_satellites": ResultPage(
         {"figure6": network_tables.satellites_sentence},
@@ -209,12 +214,12 @@ PAGES: dict[str, ResultPage] = {
         "figure6_satellites.json",
     ),
     "figure7_latent": ResultPage(
-        {"figure7": network_tables.latent_sentence}, {"Neighbours": network_tables.model_table}, NETWORK_NOTE
+        {"figure7": network_tables.latent_sentence}, {"Neighbours": network_tables.model_table}, FIGURE_NOTE
     ),
     "figure8_samples": ResultPage(
         {"figure8": network_tables.samples_sentence},
         {"Ten draws for each PDF": network_tables.model_table},
-        NETWORK_NOTE,
+        FIGURE_NOTE,
     ),
     "table2_trilateration": ResultPage(
         {"table2": network_tables.trilateration_block},
@@ -256,7 +261,9 @@ def page_text(experiment: str, rows: Rows, results: Path) -> str:
     """Return the page of an experiment with its full tables and pictures."""
     page = PAGES[experiment]
     origin = origin_text(rows)
-    pictures = sorted(results.glob(f"{experiment}*.png"))
+    pictures = [
+        path for path in sorted(results.glob(f"{experiment}*.png")) if path.stem == experiment or path.stem not in PAGES
+    ]
     parts = [
         f"# Full tables of {experiment}",
         f"[All experiments](../README.md). This page is written by `python experiments/results_tables.py` from "

@@ -62,8 +62,8 @@ def test_tables_of_reconstructions_give_means_and_spreads_over_seeds(experiments
         result_row(metric="share_valid", mean=mean, sd=None, seed=seed) for seed, mean in enumerate((0.7, 0.9))
     ]
     table = network_tables.model_table(valid_rows)
-    assert table.splitlines()[0] == "| measure | random, cvae, 2 dimensions |"
-    assert table.splitlines()[-1] == "| share valid | 0.80 ± 0.14 |"
+    assert table.splitlines()[0] == "| split | model | latent dimensions | seeds | share valid |"
+    assert table.splitlines()[-1] == "| random | CVAE | 2 | 2 | 0.80 ± 0.14 |"
 
 
 def test_small_p_values_are_counted_singly_and_all_together(experiments):
