@@ -1,9 +1,8 @@
-"""The package as a whole: imports between modules, README, shipped weights and wheel."""
+"""The package as a whole: imports between modules, shipped weights and wheel."""
 
 import ast
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 import jaxstruc
 from jaxstruc import files
 from jaxstruc.options.pdf import SHIPPED
-from jaxstruc.pdf import screening
 
 MODULE_ORDER = """
 files parameters statistics cache
@@ -85,38 +83,11 @@ def test_each_module_is_in_the_map(repository):
         assert f"`{name.split('.')[-1]}`" in text, name
 
 
-def test_tests_mirror_the_package(repository):
-    """Each folder of modules has a folder of tests, and each module is imported by a test."""
-    test_files = list((repository / "tests").rglob("*.py"))
-    imports = set().union(*(imported_modules(path, set(ordered_modules())) for path in test_files))
-    commands = {"__main__", "cli.simulate", "cli.solve", "cli.train"}
-    names_of_the_package = {"api", "scattering.simulate"}  # tests call jaxstruc.solve, jaxstruc.simulate, ...
-    assert set(ordered_modules()) - imports <= commands | names_of_the_package
-    for name in ordered_modules():
-        assert repository.joinpath("tests", *name.split(".")[:-1]).is_dir(), name
-
-
 def test_pdfs_and_small_angles_do_not_import_each_other(repository):
     modules = set(ordered_modules())
     for folder, other_folder in (("pdf", "small_angle"), ("small_angle", "pdf")):
         for path in (repository / "jaxstruc" / folder).glob("*.py"):
             assert not {name for name in imported_modules(path, modules) if name.startswith(f"{other_folder}.")}, path
-
-
-@pytest.mark.slow
-def test_the_readmes_code_runs(repository, tmp_path, monkeypatch):
-    """The library is smaller than by default, and sites are not searched."""
-    blocks = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 2
-    monkeypatch.setattr(screening, "MAX_FITTED", 150)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "sample.gr").write_bytes((repository / "examples" / "Ag68_simulated.gr").read_bytes())
-    namespace: dict = {}
-    for block in blocks:
-        exec(block.replace('element="Pt"', 'element="Ag", max_atoms=100, search="none"'), namespace)
-    assert namespace["result"].best.rw < 0.05 and (tmp_path / "out" / "summary.csv").exists()
-    assert namespace["result"].sample and (tmp_path / "out" / "distribution" / "sample.png").exists()
-    assert 2.7 < float(namespace["r"][namespace["g"].argmax()]) < 3.0
 
 
 def test_the_card_describes_the_shipped_weights():

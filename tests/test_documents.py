@@ -1,0 +1,100 @@
+"""README and the pages in docs/: their code runs, their commands exist, and their tables can be read."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from jaxstruc.cli import main
+from jaxstruc.options.pdf import LibraryOptions, SolveOptions
+from jaxstruc.report import summary, tables
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+MAX_COLUMNS = 8
+QUICK_OPTIONS = SolveOptions(candidates=LibraryOptions(families=("fcc",), max_atoms=100), search="none")
+"""A small library and no search, so that the examples of the documents take seconds."""
+
+
+def fenced_blocks(page: str, language: str) -> list[str]:
+    """Return the code blocks of a page."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+
+
+def shell_lines(page: str) -> list[str]:
+    """Return the commands of a page that call jaxstruc, without comments."""
+    lines = re.findall(r"^(?:    |\$ )(jaxstruc .*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+@pytest.fixture
+def sample_folder(repository, tmp_path, monkeypatch):
+    """Enter a folder with the example as sample.gr, and simulated small angles as sample.dat."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sample.gr").write_bytes((repository / "examples" / "Ag68_simulated.gr").read_bytes())
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if fenced_blocks(page, "python")])
+def test_the_code_of_a_page_runs(page, sample_folder):
+    """The blocks of a page run one after the other. The example is silver."""
+    namespace: dict = {"QUICK_OPTIONS": QUICK_OPTIONS}
+    for block in fenced_blocks(page, "python"):
+        silver = block.replace('element="Pt")', 'element="Ag")')
+        exec(
+            re.sub(r'solve\(data, element="Ag"\)', 'solve(data, element="Ag", options=QUICK_OPTIONS)', silver),
+            namespace,
+        )
+    if page == "README.md":
+        assert namespace["result"].best.rw < 0.05 and namespace["result"].sample
+        assert (sample_folder / "best.xyz").exists() and (sample_folder / "out" / "summary.csv").exists()
+    if page == "docs/differentiable-core.md":
+        assert 2.6 < float(namespace["r"][namespace["g"].argmax()]) < 3.0  # the bond of gold is 2.88 Å
+        assert namespace["solution"].converged and float(namespace["gradient"].std()) > 0
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if shell_lines(page)])
+def test_the_commands_of_a_page_exist(page):
+    for line in shell_lines(page):
+        words = shlex.split(line)[1:]
+        if "--help" not in words:
+            main.parse(words)
+
+
+def test_every_column_is_explained():
+    text = (ROOT / "docs" / "outputs.md").read_text("utf-8")
+    explained = set(re.findall(r"`(\w+)`", text))
+    families = {"share": r"share_\w+", "p": r"p_(?!body)\w+"}
+    columns = {
+        *summary.SUMMARY_COLUMNS, *summary.REFINE_SUMMARY_COLUMNS, *summary.CLASSIFY_SUMMARY_COLUMNS,
+        *summary.SAXS_SUMMARY_COLUMNS, *tables.CANDIDATE_COLUMNS, *tables.SAXS_CANDIDATE_COLUMNS,
+    }  # fmt: skip
+    unexplained = {
+        column
+        for column in columns - explained
+        if not any(re.fullmatch(pattern, column) for pattern in families.values())
+        and column.removesuffix("_error") not in explained
+    }
+    assert not unexplained
+    assert {"share_TYPE", "p_TYPE"} <= explained
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_pictures_lead_somewhere(page):
+    text = (ROOT / page).read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_readme_fits_a_screen_and_the_design_two_pages():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 80
+    assert len((ROOT / "docs" / "design.md").read_text("utf-8").split()) < 1200
+
+
+@pytest.mark.parametrize("page", [*PAGES, "experiments/README.md"])
+def test_tables_have_few_columns(page):
+    rows = [line for line in (ROOT / page).read_text("utf-8").splitlines() if line.startswith("|")]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) - 1 <= MAX_COLUMNS for row in rows)
