@@ -43,7 +43,7 @@ class CandidateGroup(NamedTuple):
     training_warnings: Callable[[float], tuple[str, ...]] = lambda size: ()
     """Function of the particle's diameter in Å that returns warnings about data outside the training of the source."""
     max_atoms: int = 0
-    """Largest number of atoms of the source's clusters as the user limited it; 0 if there is no limit."""
+    """Largest number of atoms that the user allows for the clusters of the source; 0 if there is no limit."""
 
     def cluster(self, index: int) -> Cluster:
         """Return the cluster at a position of the group."""

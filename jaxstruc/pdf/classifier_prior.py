@@ -2,8 +2,8 @@ r"""Selection of the candidates to fit, by the classifier's prediction for a PDF
 
 The classifier is a neural network that predicts the structure type and the size of a particle from its G(r) before any
 fit. Its probability density $q(c \mid G)$ at a candidate c and the prior weight $g(c)$ of the candidate define the
-proposal $Q(c) \propto g(c)\, q(c \mid G)$. The candidates with the largest $Q$ are kept, and the best of them by an
-approximate misfit are fitted.
+proposal $Q(c) \propto g(c)\, q(c \mid G)$. The candidates with the largest $Q$ are kept. Of these, the
+candidates with the smallest approximate Rw (`pdf.screening`) are fitted.
 
 The fits give the candidates their final weights $\pi(c)$. Importance sampling with the proposal $Q$ and the weights
 $\pi/Q$ has the relative effective sample size $1 / \sum_c \pi^2(c) / Q(c)$. It is near 1 if the classifier agrees with
@@ -68,7 +68,7 @@ class ClassifierPrior:
     intervals: dict[str, Interval]
     """Medians and 90 % intervals of n_atoms, diameter (Å), width, hexagonal and aspect."""
     distance: float
-    """Distance of the PDF from those of the training, in units that include 95 % of them within 1."""
+    """Distance of the PDF from the PDFs of the training, scaled so that 95 % of these have a distance below 1."""
     n_listed: int
     """Number of candidates in the library."""
     n_screened: int
@@ -76,7 +76,7 @@ class ClassifierPrior:
     effective_samples: float
     """Effective sample size of `N_PROPOSAL_DRAWS` draws from the proposal, weighted by the fits."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields of a later version."""
+    """Fields that a later version of the package wrote."""
 
 
 class LoadedClassifier(NamedTuple):
@@ -91,7 +91,7 @@ class ClassifierPrediction(NamedTuple):
 
     output: ClassifierOutput
     training_warnings: tuple[str, ...]
-    """Properties in which the PDF lies outside the training. If there are any, the prediction selects no candidates."""
+    """Reasons why the PDF lies outside the training. If there are any, the prediction is not used."""
 
 
 def proposal_weights(
@@ -237,7 +237,7 @@ def draw_atom_counts(
 def log_density(
     mixture: MixtureDensity, library: Library, rows: np.ndarray, types: np.ndarray, spread: tuple[float, float]
 ):
-    """Return the logarithm of the classifier's density at candidates [row], by type, number of atoms and diameter.
+    """Return the logarithm of the classifier's density at each candidate's type, number of atoms and diameter.
 
     Args:
         mixture: Density for one PDF, as NumPy arrays.
@@ -337,7 +337,10 @@ def bin_groups(
 def select_for_fit(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target, *, max_candidates: int
 ) -> tuple[CandidateGroup, np.ndarray]:
-    """Return the candidates with the smallest approximate Rw, and more such rows for the cross-validation."""
+    """Return the candidates of a group for the fits, and the rows of more candidates for the cross-validation.
+
+    Both are those with the smallest approximate Rw.
+    """
     if binned_distances is None:
         return group, group.rows
     approximate_rw = screening.approximate_rw(binned_distances, target.basis)
@@ -351,7 +354,7 @@ def select_for_fit(
 def select_for_settings(
     group: CandidateGroup, binned_distances: BinnedDistances | None, target: Target
 ) -> CandidateGroup:
-    """Return the candidates of a group that fit best if qmin is unknown."""
+    """Return the candidates of a group that fit best regardless of qmin."""
     if binned_distances is None:
         return group._replace(rows=group.rows[: instrument.N_PROFILE_CANDIDATES])
     curves_of_low_q = low_q_curves(

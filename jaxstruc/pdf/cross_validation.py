@@ -9,8 +9,9 @@ For noise of unknown size, the gain of prediction 2 over prediction 1 in the log
 $\frac{n}{2} \ln (E_1 / E_2)$. Here $E_1$ and $E_2$ are the sums of squared residuals, and n is the number of
 independent points beyond the cut.
 
-A rival is one of the best few candidates of each structure type and source. An ensemble has lognormal size
-distributions; its departure strength is the size of the departures from lognormal that its prior allows.
+A rival is one of the best few candidates of each structure type and source. The predictions of the rivals compare the
+types with each other. The size distributions of an ensemble are lognormals times a smooth factor. The departure
+strength is the standard deviation of the logarithm of this factor (`ensemble_model`).
 """
 
 import math
@@ -48,11 +49,12 @@ MAX_HOLDOUT_R = 50.0
 MIN_PREDICTION_RW = 0.01
 """Rw below which predictions are considered equally good, because the simulation itself is no more accurate."""
 MIN_CLEAR_GAIN = 2.0
-"""Mean gain over the cuts above which the decision is "distribution"; "single" is decided below the negative value."""
+"""Mean gain over the cuts above which the decision is "distribution". Below the negative of this value, the decision is
+"single"."""
 ClusterSearch = Callable[[Target, FittedCandidates], CandidateGroup | None]
 """Function that searches for further clusters that fit a target. It starts from fitted candidates, best first."""
 DEPARTURE_STRENGTHS = (0.5, 1.0, 2.0)
-"""Departure strengths of free size distributions. The strength that predicts best is used."""
+"""Departure strengths of free size distributions. The strength with the best predictions is used."""
 N_LISTED_CANDIDATES = 48
 """Number of listed clusters that are fitted up to each cut."""
 N_SEARCHED_CANDIDATES = 8

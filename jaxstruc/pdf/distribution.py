@@ -1,8 +1,8 @@
 """Distribution of the sizes and types of a sample's particles, with 90 % intervals.
 
-The clusters of a library are grouped into classes of equal packing and similar size. An ensemble has a fraction of the
-atoms in each class. `cross_validate_sample` compares a single cluster with such ensembles and decides whether the
-sample is a distribution of particles. `describe_distribution` summarizes the best ensemble.
+The clusters of a library are grouped into classes of equal packing and similar size. An ensemble is a mixture of these
+classes, with a fraction of the atoms in each class. `cross_validate_sample` compares a single cluster with ensembles
+and decides whether the sample is a distribution of particles. `describe_distribution` summarizes the best ensemble.
 
 The size of a particle is the diameter of a sphere of equal volume, in Å.
 """
@@ -111,7 +111,7 @@ class Distribution:
     predicted_single: np.ndarray
     """[point] G(r) of the best single cluster that is fitted up to the middle cut, in 1/Å²."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Fields of a later version."""
+    """Fields that a later version of the package wrote."""
 
     @property
     def rw_holdout_ensemble(self) -> float | None:

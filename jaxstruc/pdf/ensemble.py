@@ -2,12 +2,12 @@ r"""Fit of a distribution of particles to a measured G(r): the fractions of atom
 
 The G(r) of an ensemble, per atom, is the sum over classes $G = \sum_k \varphi_k G_k$ with the fractions of atoms
 $\varphi_k \ge 0$. `ensemble_model` computes the fractions from the parameters of a size distribution for each packing.
-All classes share the values of the fit parameters (the shared parameters, e.g. Uiso) and the contraction of small
+The shared parameters have the same value for all classes: the fit parameters (e.g. Uiso) and the contraction of small
 particles.
 
 The parameters have Gaussian priors, and the fit maximizes their posterior. The curves $G_k$ are linearized in the
-shared parameters, which costs one evaluation of all classes. The Levenberg-Marquardt algorithm then descends in all
-parameters with the linearized curves, and the curves are linearized again at its end. The covariance at the maximum
+shared parameters, which costs about one evaluation of all classes. The Levenberg-Marquardt algorithm then fits all
+parameters with the linearized curves. Linearization and fit are repeated a few times. The covariance at the maximum
 gives the intervals (Laplace approximation).
 """
 
@@ -29,7 +29,7 @@ from jaxstruc.pdf.target import FitBasis
 from jaxstruc.statistics import rounding_of_squares, squares_floor
 
 WIDTH_PRIOR = (0.2, 0.7)
-"""Prior on the relative width of a size distribution: median, and standard deviation of its logarithm."""
+"""Prior on the standard deviation of ln(size): its median, and the standard deviation of its logarithm."""
 PACKING_PRIOR = (0.3, 0.4)
 """Standard deviations of the logarithms of a packing's mean size and width about those that all packings share."""
 SIZE_PRIOR = 1.0
@@ -50,7 +50,8 @@ MIN_LOG_WIDTH, MAX_LOG_WIDTH = math.log(0.04), math.log(1.0)
 MAX_DISTRIBUTION_STEP = 0.7
 """Largest change of a parameter of the size distributions in one step."""
 MAX_SHARED_STEP = 0.12
-"""Largest change of a shared parameter in one step, as a fraction of the range between its bounds."""
+"""Largest change of a shared parameter in one step, as a fraction of the range between its bounds (in Å for the
+contraction)."""
 N_POSTERIOR_DRAWS = 800
 """Number of draws from the posterior."""
 MIN_ATOM_FRACTION = 0.03
@@ -69,7 +70,7 @@ class EnsembleFit(NamedTuple):
     """Sum of the squared residuals."""
     rw: Float[Array, ""]
     precision: Float[Array, "parameter parameter"]
-    """Inverse of the covariance of the raveled parameters."""
+    """Inverse of the covariance of the flattened parameters."""
 
 
 def start_parameters(
@@ -205,7 +206,7 @@ def fit_series(
 
 
 class _Prior(NamedTuple):
-    """Prior and bounds of the raveled parameters."""
+    """Prior and bounds of the flattened parameters."""
 
     total_fraction: Float[Array, ""]
     """Sum of the fractions of all packings at the start, times the scale."""
@@ -214,7 +215,7 @@ class _Prior(NamedTuple):
     lower_bound: Float[Array, " parameter"]
     upper_bound: Float[Array, " parameter"]
     is_shared: Float[Array, " parameter"]
-    """1 for shared parameters and the contraction; 0 for parameters of the size distributions."""
+    """1 for shared parameters, 0 for parameters of the size distributions."""
 
 
 class _LinearizedCurves(NamedTuple):

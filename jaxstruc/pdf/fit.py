@@ -39,9 +39,9 @@ INITIAL_DAMPING = 1e-2
 COST_TOLERANCE = 1e-5
 """Relative decrease of the sum of squares in a step below which a fit ends."""
 MAX_RESIDUAL_COSINE = 0.02
-"""Largest cosine between the residual and a derivative of the model at a minimum, where they are orthogonal."""
+"""Largest cosine between the residual and a derivative of the model for convergence. The cosine is 0 at a minimum."""
 BOUND_MARGIN = 5e-3
-"""Distance from a bound within which a value is at its bound, as a fraction of the range between the bounds."""
+"""Largest distance of a value from a bound at which it is called "at its bound", as a fraction of the range."""
 
 
 class FitValues(NamedTuple):

@@ -17,7 +17,7 @@ MAX_STRUCTURE_RATIO = 1.8
 """Ratio of the mean squared residual, per degree of freedom, to the mean squared noise above which an answer is weak.
 Fewer than 1 % of simulated fits of the correct model exceed it."""
 NEGLIGIBLE_RW = 0.01
-"""Rw below which the residual is not examined."""
+"""Largest Rw at which the residual is not compared with the noise."""
 PARTICLE_MARGIN, MIN_NOISE_RANGE = 3.0, 5.0
 """Distance beyond the particle's diameter at which the range of pure noise starts, and the shortest length of this
 range, both in Å."""

@@ -37,7 +37,8 @@ RIDGE = 1e-6
 CHUNK_SIZE = 1024
 """Number of candidates in one compiled call."""
 SMOOTHING_LENGTH = 1.0
-"""Length in Å over which the squared G(r) is averaged for the estimate of the particle's size, for a bond of 2.8 Å."""
+"""Length in Å over which the squared G(r) is averaged for the estimate of the particle's size. It applies to a bond
+length of 2.8 Å and is scaled with the bond length."""
 
 
 class BinnedDistances(NamedTuple):

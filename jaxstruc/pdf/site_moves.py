@@ -50,7 +50,7 @@ VALUE_SIGMAS = (0.005, 0.3, 0.06)
 """Standard deviations of stretch, Uiso (relative) and delta2 (in squared bond lengths) about their values in the last
 fit."""
 TABU_STEPS = (3, 10)
-"""Smallest number of steps for which a changed site may not be changed again, and an exclusive upper limit on it."""
+"""Range of the random number of steps for which a changed site may not be changed again. The upper end is excluded."""
 MIN_SEARCH_RW = 3e-4
 """Rw of the errors of binned curves, which is added in quadrature to the misfit."""
 MIN_ATOMS = 6
@@ -58,7 +58,8 @@ MIN_ATOMS = 6
 MAX_NEIGHBOURS = 14
 """Largest number of listed neighbours of a site, and of listed next neighbours."""
 N_COORDINATION_NUMBERS = 15
-"""Number of distinguished numbers of occupied neighbours (0 to 14), and of occupied next neighbours."""
+"""Number of possible values of the number of occupied neighbours, 0 to 14, and of occupied next neighbours. Larger
+numbers are treated as 14."""
 
 
 class SiteGraph(NamedTuple):
@@ -191,8 +192,8 @@ def _initial_state(
     """Return the curves of all pairs of sites of a lattice, and the particle at the start with the fields of all sites.
 
     All pairs in a distance bin have the same curve, that of their mean distance. The changes of the particle's curve
-    with stretch, Uiso and delta2 are projected out of the data and the curves. The misfit of each particle during the
-    search is therefore almost that of a fit of its own values.
+    with stretch, Uiso and delta2 are projected out of the data and the curves. The misfit of each particle is therefore
+    close to the misfit after a fit of its values.
     """
     bin_width = max(MIN_BIN_WIDTH, basis.span.max_distance / (MIN_BOND_LENGTH * (N_DISTANCE_BINS - 2)))
     separations = distances(jnp.asarray(graph.positions))
@@ -488,7 +489,7 @@ def _flip_costs(
 ):
     """Return the cost and the scale after each single move. The cost is infinite if the move is not possible.
 
-    An atom can be added next to other atoms only, and a particle keeps at least `MIN_ATOMS` atoms.
+    An atom can only be added next to another atom, and a particle keeps at least `MIN_ATOMS` atoms.
     """
     n_atoms, sign = jnp.sum(state.occupancy), 1 - 2 * state.occupancy
     new_n_atoms = n_atoms + sign

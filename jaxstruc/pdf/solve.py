@@ -85,8 +85,8 @@ class PdfPlan(NamedTuple):
     sources: tuple[CandidateSource, ...]
     options: SolveOptions | RefineOptions = SolveOptions(search="none", ensemble="none", screen="none")
     screen_candidates: bool = True
-    """Whether candidates are selected by an approximate Rw before the fits. If so, only the best candidates are refined
-    with parameters in addition to the default ones."""
+    """Whether candidates are selected by an approximate Rw before the fits. If True, only the best candidates are
+    refined with all free parameters."""
     max_written: int = MAX_WRITTEN_CANDIDATES
     """Number of candidates with atoms and curves in a result."""
     shape_weight: float = SHAPE_PRIOR_WEIGHT
@@ -136,7 +136,7 @@ class PdfPlan(NamedTuple):
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """All inputs except the file that determine its result, as JSON values."""
+        """All inputs that determine a result in addition to the file, as JSON values."""
         network = self.classifier.network
         provenance = {"element": self.element} | self.options.recorded_values
         provenance |= {"screen": network.card["sha256"] if network else self.classifier.missing_reason or "none"}
@@ -247,7 +247,7 @@ def solve_measurements(
 def padded_targets(
     measurements: Sequence[Measurement], plan: PdfPlan, run_measurements: Sequence[Measurement]
 ) -> Iterator[Target]:
-    """Yield the targets of measurements. All have array sizes that fit `run_measurements`, to share compilations."""
+    """Yield the targets of measurements. Their array sizes fit all `run_measurements`, so they share compilations."""
     run_settings = [measurement.settings_by_name for measurement in run_measurements]
     span = table_range(
         rmax=max(entry["rmax"] for entry in run_settings),
@@ -495,8 +495,9 @@ def weight_candidates(
 ) -> WeightedCandidates:
     """Return the candidates with their weights, best first.
 
-    The weights are the product of the likelihood of the fit and the prior weights of the size class, of the type by
-    its predictions beyond the fitted range, and of the shape of searched particles.
+    A weight is the product of four factors: the likelihood of the fit, the prior weight of the candidate's type and
+    size, the likelihood of its type by predictions beyond the fitted range, and the prior probability of its shape if
+    the candidate is from a search.
     """
     pool, fits = fitted_candidates
     effective_points = _effective_points(case, fitted_candidates)
@@ -563,7 +564,10 @@ def _minimum_qmin(measurement: Measurement) -> float:
 
 
 def _inferable_settings(measurement: Measurement, free: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the settings that may be estimated from the data: qmin and qdamp unless the user gave or freed them."""
+    """Return the settings that may be estimated from the data.
+
+    They are a qmin from the header or the data, and a default qdamp that is not fitted.
+    """
     origins = {setting.name: setting.origin for setting in measurement.settings}
     inferable_origins = {"qmin": ("header", "data"), "qdamp": ("default",)}
     return tuple(

@@ -49,9 +49,9 @@ class TargetSettings(NamedTuple):
     qmax: float
     """End of the Q range, in 1/Å."""
     qdamp: float
-    """Damping of G(r) by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
+    """Damping $Q_{damp}$ of G(r) in 1/Å. It is the fixed value, or the start if it is fitted."""
     qbroad: float
-    """Broadening of peaks by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
+    """Broadening $Q_{broad}$ of peaks in 1/Å. It is the fixed value, or the start if it is fitted."""
     bond: float
     """Nearest-neighbour distance of the sample, in Å."""
     span: TableRange
@@ -61,7 +61,7 @@ class TargetSettings(NamedTuple):
     absolute: bool = False
     """Whether the data are on an absolute scale, so that the scale of models is fixed at 1."""
     lowest_qmin: float | None = None
-    """Smallest qmin in 1/Å for `replace_settings`. The basis includes all curves that start there."""
+    """Smallest qmin in 1/Å for `replace_settings`. The basis includes the curves of F(Q) from there on."""
     min_q_nodes: int = 0
     """Smallest number of points of Q. Additional points are zero, so that different files share a compilation."""
     min_basis_size: int = 0
@@ -112,9 +112,9 @@ class FitBasis:
     bond: Float[Array, ""]
     """Nearest-neighbour distance of the clusters, in Å."""
     qdamp: Float[Array, ""]
-    """Damping of G(r) by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
+    """Damping $Q_{damp}$ of G(r) in 1/Å. It is the fixed value, or the start if it is fitted."""
     qbroad: Float[Array, ""]
-    """Broadening of peaks by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
+    """Broadening $Q_{broad}$ of peaks in 1/Å. It is the fixed value, or the start if it is fitted."""
     scale_bounds: Float[Array, " 2"]
     """Smallest and largest scale; both are 1 if the data are on an absolute scale."""
     span: TableRange
@@ -133,9 +133,9 @@ class Target(NamedTuple):
     qmax: float
     """End of the Q range, in 1/Å."""
     qdamp: float
-    """Damping of G(r) by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
+    """Damping $Q_{damp}$ of G(r) in 1/Å. It is the fixed value, or the start if it is fitted."""
     qbroad: float
-    """Broadening of peaks by the resolution in 1/Å: the value if it is fixed, or the start of a fit."""
+    """Broadening $Q_{broad}$ of peaks in 1/Å. It is the fixed value, or the start if it is fitted."""
     bond: float
     """Nearest-neighbour distance of the sample, in Å."""
     n_background_terms: int

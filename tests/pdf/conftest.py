@@ -1,4 +1,4 @@
-"""Small batches of one size, so that all tests of this folder share one compilation."""
+"""Small batches of equal size, so that all tests of this folder share one compilation."""
 
 import pytest
 

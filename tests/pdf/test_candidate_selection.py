@@ -36,7 +36,7 @@ def solve_measurement(data, group, **options):
 
 
 def test_a_library_alone_is_screened(example, monkeypatch):
-    """Draws of a network and clusters that a user refines are not screened."""
+    """Only candidates of a library are selected: draws of a network and clusters that a user refines are all fitted."""
     monkeypatch.setattr(screening, "MAX_FITTED", 2)
     network_group = CandidateGroup(
         "network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
@@ -56,7 +56,7 @@ def test_a_library_alone_is_screened(example, monkeypatch):
 
 
 def test_data_outside_the_training_are_not_screened(example, library_group, monkeypatch):
-    """Data inside are screened: fewer candidates are fitted, the result states how many, and the message does not."""
+    """For data inside the training, fewer candidates are fitted. The result records how many, without a message."""
     predictions = {
         "outside": classifier_prediction({"fcc": 1.0}, 68, outside_training=("unlike all",)),
         "inside": classifier_prediction({"decahedron": 1.0}, 150),
@@ -97,7 +97,7 @@ def test_all_candidates_are_fitted_without_weights_and_the_row_states_the_reason
     )
     assert (
         network_result.classifier_prior is None and "classifier" not in network_result.message
-    )  # it is asked of a library alone
+    )  # the classifier selects candidates of a library only
 
 
 def test_the_message_states_why_the_classifier_is_not_followed():
@@ -126,7 +126,7 @@ def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example
 
 
 def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group, monkeypatch):
-    """The best candidates of the rough fit, not the first ones, are used for qmin and qdamp."""
+    """The candidates with the smallest approximate Rw, not the first ones, are used for qmin and qdamp."""
     monkeypatch.setattr(screening, "MAX_FITTED_BY_CLASSIFIER", 600)
     prediction = classifier_prediction({"decahedron": 0.5, "icosahedron": 0.5}, 150)
     probable_groups = classifier_prior.select_probable(prediction, [library_group])

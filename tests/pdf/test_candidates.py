@@ -78,7 +78,7 @@ def test_the_true_cluster_is_ranked_first_and_files_share_a_compilation(small_li
 
 
 def test_a_candidate_of_the_library_fits_as_its_distance_matrix_does(small_library):
-    """Bins of 0.02 bonds with their means and variances, beside bins of 0.05 Å from the matrix."""
+    """The library has bins of 0.02 bond lengths with means and variances; the matrix is counted in bins of 0.05 Å."""
     index = middle_decahedron(small_library)
     target = make_target(cluster_pdf(fcc_sphere(13.0), R))
     fit = candidates.fit_all(make_pool(small_library, np.array([index])), target)
@@ -108,7 +108,7 @@ def test_no_pair_within_the_span_is_lost(small_library):
 
 
 def test_no_pair_of_a_disordered_cluster_is_lost():
-    """Its distances fill every bin; the element has a short bond and the data go far."""
+    """The distances of the cluster fill every bin; the element has a short bond length and the data extend far."""
     rng = np.random.default_rng(0)
     positions = 12 * rng.uniform(size=(300, 3))
     disordered_library = library.collect([Cluster("user", "drawn", positions)])
@@ -118,7 +118,7 @@ def test_no_pair_of_a_disordered_cluster_is_lost():
 
 
 def test_the_truth_lies_in_the_90_percent_set_about_as_often_as_it_says():
-    """Near decahedra, 40 draws of noise so strong that the fits nearly tie."""
+    """The candidates are similar decahedra. In 40 draws, strong noise makes their fits almost equally good."""
     decahedra = list(families.decahedra(70, 100))
     true_positions = decahedra[0].positions * BOND
     ideal_pdf = cluster_pdf(true_positions, R)
@@ -147,7 +147,7 @@ def test_the_truth_lies_in_the_90_percent_set_about_as_often_as_it_says():
 
 
 def test_candidates_of_several_sources_are_one_list_and_fitted_as_alone(small_library):
-    """The candidates are from two libraries with different clusters, out of order."""
+    """The candidates come from two libraries with different clusters, in mixed order."""
     target = make_target(cluster_pdf(fcc_sphere(13.0), R))
     joint_pool = candidates.candidate_pool(
         [

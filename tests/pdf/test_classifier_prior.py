@@ -103,12 +103,12 @@ def test_searches_start_from_draws_of_likely_packings():
 
 
 def make_cluster(family):
-    """Return a cluster of a family, whatever its atoms."""
+    """Return a cluster with the given positions that is labelled with a family."""
     return Cluster(family, "some", np.random.default_rng(0).normal(size=(6, 3)) * 3)
 
 
 def test_a_twinned_particle_that_shows_fcc_alone_is_selected_for_fcc(library_group):
-    """Its rule makes it faulted, its atoms show fcc, which the classifier names."""
+    """The family of the particle is faulted, but its atoms show fcc, which the classifier predicts."""
     twin_library = library.load_or_build(("twin",), max_atoms=200)
     group = CandidateGroup("library", twin_library, np.arange(len(twin_library.atoms)))
     fcc_density = classifier_prior.log_density(

@@ -8,7 +8,7 @@ from jaxstruc.statistics import Interval
 
 
 def test_the_shipped_classifier_finds_the_type_of_the_example(repository):
-    """For Ag68 fcc has a high probability and the interval of N contains 68, alone and among other files."""
+    """Ag68 has a high probability of fcc, and the interval of N contains 68, alone and among other files."""
     data = jaxstruc.read(repository / "examples" / "Ag68_simulated.gr")
     single_result = jaxstruc.classify(data, element="Ag")
     batch_results = jaxstruc.classify([data, data._replace(g=-data.g)], element="Ag")

@@ -1,4 +1,4 @@
-"""Cross-validation of one cluster against many for simulated samples of both."""
+"""Cross-validation of a single cluster against distributions, for simulated samples of both kinds."""
 
 import numpy as np
 import particle_mixtures

@@ -1,4 +1,4 @@
-"""Sizes, widths and shares with intervals, and their tables."""
+"""Mean sizes, widths and type shares with intervals, and their tables."""
 
 import numpy as np
 import pytest

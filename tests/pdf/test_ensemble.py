@@ -1,4 +1,4 @@
-"""Fits of atom fractions over size classes to mixtures whose truth is known."""
+"""Fits of the fractions of atoms in size classes to simulated mixtures."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from jaxstruc.scattering import cluster_tables
 
 @pytest.fixture(scope="module")
 def lognormal_sample():
-    """A mixture of fcc spheres, mean 17 Å and width 20 %, with 2 % of noise: rows, curve, fit's start."""
+    """Return the rows of a mixture of fcc spheres (mean 17 Å, width 20 %), and its curve with 2 % of noise."""
     rows = particle_mixtures.draw_rows(np.random.default_rng(0), mean=17.0, width=0.2)
     return rows, particle_mixtures.ensemble_pdf(rows, noise=0.02)
 
@@ -214,7 +214,7 @@ def test_a_series_is_fitted_like_each_curve_alone():
 
 
 def exact_problem(make_data):
-    """Return the basis of data that a guess's own curves are, the guess, and the prior that belongs to it."""
+    """Return data that equal the curve of some parameters exactly, these parameters, and their prior."""
     target, model = (
         particle_mixtures.make_target(particle_mixtures.ensemble_pdf(np.arange(20))),
         particle_mixtures.sphere_model(),
@@ -238,7 +238,7 @@ def exact_problem(make_data):
 
 
 def cost_and_rounding(parameters, basis, start):
-    """Return the cost of a guess, written out, and its rounding: of a sum over classes, relative to the data's."""
+    """Return the cost of parameters, written out again, and the rounding error of its sum over classes."""
     model, prior = particle_mixtures.sphere_model(), ensemble._prior(start, particle_mixtures.sphere_model())
     class_pdfs = class_curves(
         model, parameters.normalized_values, parameters.contraction[0], particle_mixtures.NONLINEAR_PARAMETERS, basis
@@ -255,7 +255,7 @@ def cost_and_rounding(parameters, basis, start):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_truth_of_exact_data_stays_if_their_last_bits_change(seed):
-    """The gain of the prior by a move is less than the loss of the misfit, since noise is as small as rounding."""
+    """The prior gains less by a displacement than the misfit loses, because the noise is only a rounding error."""
 
     def change_last_bits(values):
         rng = np.random.default_rng(seed)

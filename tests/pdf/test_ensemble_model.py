@@ -1,4 +1,4 @@
-"""Fractions and curves of size classes: sums, the lognormal written out, gradients."""
+"""Fractions and curves of size classes: sums, the lognormal written out again, and gradients."""
 
 import jax
 import jax.numpy as jnp

@@ -23,7 +23,7 @@ ALL_PARAMETERS = (*DEFAULT_FREE_PARAMETERS, "qdamp")
 
 
 def exact_f(distances, **instrument):
-    """Return F(Q) by the exact sum."""
+    """Return F(Q) from the Debye equation."""
     n_atoms = distances.shape[0]
     q = jnp.asarray(Q, distances.dtype)
     pairs = debye.pairs_from_distances(distances, jnp.ones(n_atoms))
@@ -32,7 +32,7 @@ def exact_f(distances, **instrument):
 
 
 def exact_pdf(distances, *, qdamp=0.03, noise=None, **instrument):
-    """Return G(r) by the exact sum, scale 1; `noise` is added to F(Q)."""
+    """Return G(r) from the Debye equation with scale 1. `noise` is added to F(Q)."""
     f = exact_f(distances, **instrument)
     f = f if noise is None else f + noise
     return pair_distribution.pdf_from_f(f, Instrument(qdamp=qdamp), GRID)
@@ -56,7 +56,7 @@ def make_target(g, *, r=R, qdamp=0.03, **options):
 
 
 def pad_to_48_atoms(distances):
-    """Return distances of 48 atoms, those further no atoms, twice, and the presence: one compilation for two tests."""
+    """Return two copies of distances padded to 48 atoms, and the presence of the atoms. Two tests share this shape."""
     padded_matrix = jnp.pad(distances, ((0, 5), (0, 5)), constant_values=1.0)
     return jnp.stack([padded_matrix, padded_matrix]), jnp.tile(jnp.arange(48) < 43, (2, 1)) * 1.0
 
@@ -105,7 +105,7 @@ def test_resolution_and_background_are_fitted_too(distances):
 
 
 def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
-    """No resolution in the data, and distances that a wrong bracket made wider: qdamp and delta2 end at 0."""
+    """The data have no resolution and wider peaks than correlated motion allows, so qdamp and delta2 end at 0."""
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=-1.0, stretch=1.02))
     fit_result = first_fit(fit_all_parameters(distances[None], jnp.ones((1, 43)), make_target(g)))
     names = [name for name, is_bounded in zip(ALL_PARAMETERS, fit_result.at_bound, strict=True) if is_bounded]
@@ -117,7 +117,7 @@ def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
 
 
 def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):
-    """After one step, a third at a time: more rounds than one."""
+    """The batch is split after one step, and a third of the fits continue at a time, so there are several rounds."""
     monkeypatch.setattr(fit, "N_EARLY_STEPS", 1)
     monkeypatch.setattr(fit, "N_LATE_BATCHES", 3)
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
@@ -137,7 +137,7 @@ def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkey
 
 
 def test_rw_is_not_above_that_of_scipy_on_the_exact_sum(distances):
-    """A wrong template and noise, so that the best Rw is not zero."""
+    """The cluster is wrong and the data have noise, so that the best Rw is not zero."""
     g = np.asarray(exact_pdf(fcc_distances((2, 4, 2), 2.80), uiso=0.009, delta2=2.0, stretch=1.0))
     g = g + 0.05 * np.random.default_rng(0).normal(size=R.size)
     scaled_pdf = jax.jit(lambda x: x[0] * exact_pdf(distances, uiso=x[1], delta2=x[2], stretch=x[3]))
@@ -155,7 +155,7 @@ def test_rw_is_not_above_that_of_scipy_on_the_exact_sum(distances):
 
 
 def test_true_values_lie_within_two_errors_as_often_as_they_should(distances):
-    """White noise on F(Q), 200 draws; of a normal error 95 % lie within two standard errors."""
+    """F(Q) has white noise in 200 draws. For a normal distribution, 95 % of errors are within two standard errors."""
     true_values = {"scale": 1.0, "stretch": 1.0, "uiso": 0.01, "delta2": 2.0}
     f = np.asarray(exact_f(distances, uiso=0.01, delta2=2.0, stretch=1.0))
     noise_scale = 0.1 * np.sqrt(np.mean(f**2))
@@ -230,7 +230,7 @@ def test_the_fit_is_finite_if_atoms_coincide(distances):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(distances, seed):
-    """What is left is the accuracy of the span; no fit is worse than where it starts."""
+    """The remaining Rw is the accuracy of the tables, and no fit is worse than its start."""
     rng = np.random.default_rng(seed)
 
     def change_last_bits(values):
@@ -249,7 +249,7 @@ def test_exact_data_and_distances_give_the_truth_if_their_last_bits_change(dista
 
 
 def start_rw(distances, target):
-    """Return Rw of where a fit starts, with the rounding of the sum over Q of which the model is made."""
+    """Return the Rw at the start of a fit, including the rounding error of the model's sum over Q."""
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(len(distances)), BOND, span=SPAN)
     names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
     start_values = fit.fractions_to_values(
@@ -269,7 +269,7 @@ def test_a_fit_of_the_wrong_cluster_is_not_worse_than_its_start(distances, seed)
 
 
 def test_a_fit_that_starts_at_the_minimum_takes_few_steps_and_stays(distances):
-    """The data are the model itself: the sum of squares is rounding alone, where no step counts."""
+    """The data equal the model, so the sum of squares contains only rounding errors, and no step improves it."""
     cluster_table = cluster_tables.tabulate_distances(distances, jnp.ones(43), BOND, span=SPAN)
     names = fit.nonlinear_parameters(DEFAULT_FREE_PARAMETERS)
     basis = make_target(np.asarray(exact_pdf(distances, uiso=0.01))).basis

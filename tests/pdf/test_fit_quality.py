@@ -17,7 +17,7 @@ def structure_ratio(residual, noise, *, diameter=20.0, max_r=40.0, parameters=4)
 
 
 def test_a_residual_like_the_noise_holds_no_structure():
-    """The parameters that were fitted have taken their part of the noise."""
+    """The fitted parameters have absorbed a part of the noise, which the number of degrees of freedom corrects."""
     assert structure_ratio(0.1, 0.1) == pytest.approx(1 / 0.96, rel=0.25)
     assert structure_ratio(0.3, 0.1) == pytest.approx(9 / 0.96, rel=0.25)
     assert structure_ratio(0.1, 0.1, parameters=50) == pytest.approx(2 * 0.96 * structure_ratio(0.1, 0.1), rel=1e-6)
@@ -25,7 +25,7 @@ def test_a_residual_like_the_noise_holds_no_structure():
 
 def test_the_noise_is_estimated_beyond_the_particle():
     assert structure_ratio(0.1, 0.1, diameter=31.9) is not None
-    assert structure_ratio(0.1, 0.1, diameter=32.2) is None  # three Å to fade, five to read
+    assert structure_ratio(0.1, 0.1, diameter=32.2) is None  # 3 Å of margin and 5 Å of noise are needed
     assert structure_ratio(0.1, 0.1, diameter=39.9) is None
     assert structure_ratio(0.1, 0.1, diameter=20.0, max_r=27.0) is None
 

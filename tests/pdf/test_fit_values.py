@@ -16,7 +16,7 @@ NONLINEAR_PARAMETERS = FIT_PARAMETERS[1:]
 
 
 def oscillating_basis(frequency):
-    """Return data that are a damped wave, for which all stretches fit about equally well."""
+    """Return data with a damped wave, to which all stretches fit about equally well."""
     r = np.arange(1.5, 12.001, 0.05)
     g = np.cos(frequency * r) * np.exp(-r / 6)
     return target.make_target(
@@ -31,7 +31,7 @@ def basis():
 
 @jax.jit
 def misfit_at(cluster_table, x, basis):
-    """Return the misfit at these stretches and Uiso."""
+    """Return the misfit at given values of the stretch and Uiso."""
     return fit.misfit(cluster_table, fit.fractions_to_values(x, ("stretch", "uiso"), basis), basis)
 
 
@@ -79,7 +79,7 @@ def test_the_scale_is_that_of_least_squares_and_the_misfit_least_there(basis, cl
 
 @pytest.mark.parametrize("frequency", [1.9, 2.1, 2.3, 2.5, 2.7])
 def test_the_start_is_the_best_of_the_stretches_tried(cluster_table, frequency):
-    """Its misfit is the lowest of all stretches tried."""
+    """The start has the lowest misfit of all stretches that are compared."""
     basis = oscillating_basis(frequency)
     start_point = fit.starting_fractions(cluster_table, ("stretch", "uiso"), basis)
     start_misfit = float(misfit_at(cluster_table, start_point, basis))

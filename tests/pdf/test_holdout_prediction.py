@@ -1,4 +1,4 @@
-"""Cuts of the signal, predictions beyond them, and the decision between one cluster and many."""
+"""Cuts of the signal, predictions beyond them, and the decision between a single cluster and a distribution."""
 
 import numpy as np
 import particle_mixtures
@@ -24,7 +24,7 @@ def test_a_small_particle_has_fewer_cuts_or_none():
 
 
 def test_a_prediction_is_that_of_the_cluster_itself():
-    """A fit to 12 Å, continued to 25, against the sum over its pairs."""
+    """The fit covers r up to 12 Å. Its prediction up to 25 Å is compared with the sum over all pairs."""
     rows = particle_mixtures.draw_rows(np.random.default_rng(0), mean=18.0, width=0.01, count=1)
     g = particle_mixtures.ensemble_pdf(rows)
     pool, fits = particle_mixtures.rank_single_clusters(g, rmax=12.0)

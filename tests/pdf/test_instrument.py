@@ -14,7 +14,7 @@ FREE_PARAMETERS = ("scale", "stretch", "uiso", "delta2")
 
 
 def make_target(*, qmin, stated_qmin, noise=0.05, qdamp=0.03, stated_qdamp=0.03, seed=0):
-    """Return a target with a qmin that differs from that of its data."""
+    """Return a target whose qmin differs from the true qmin of its data."""
     positions = library.candidate_cluster(KNOWN_CLUSTERS, 2).positions * BOND
     g = cluster_pdf(positions, R, noise=noise, rng=np.random.default_rng(seed), qmin=qmin, qdamp=qdamp)
     settings = {"qmin": stated_qmin, "qmax": 18.0, "qdamp": stated_qdamp, "qbroad": 0.0}
@@ -78,7 +78,7 @@ def test_the_qdamp_of_the_data_is_found_where_it_was_a_guess(true_qdamp):
 
 
 def test_a_changed_target_is_the_one_made_with_the_value():
-    """Basis, data and norm stay; model and independent points are those of the new qmin."""
+    """Basis, data and norm are unchanged. The model and the number of independent points are those of the new qmin."""
     fit_target = make_target(qmin=0.9, stated_qmin=0.1)
     changed_target = target.replace_settings(fit_target, qmin=0.9, qdamp=0.04)
     fresh_target = make_target(qmin=0.9, stated_qmin=0.9, stated_qdamp=0.04)

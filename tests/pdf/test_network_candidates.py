@@ -13,14 +13,14 @@ PRESENT_WEIGHTS, ABSENT_WEIGHTS = np.ones(19), np.zeros(19)
 
 
 def overlapping_positions():
-    """Return the cluster with two atoms far too near each other."""
+    """Return the cluster with two atoms much too close to each other."""
     positions = CLUSTER_POSITIONS.copy()
     positions[3] = positions[4] + 0.2
     return positions
 
 
 def proposals(positions, weights, converged=True):
-    """Return what a network proposes for one PDF."""
+    """Return draws of a network for one PDF."""
     n_proposals = len(positions)
     indices = np.arange(n_proposals, dtype=float)
     return Proposals(np.asarray(positions), np.asarray(weights), indices, indices / 10, np.full(n_proposals, converged))
@@ -81,7 +81,7 @@ def test_no_draw_gives_no_candidate():
 
 
 def test_duplicate_draws_are_merged_under_the_best_and_faulty_ones_come_last():
-    """Turned and reordered copies are one structure; a misfit that is no number is the worst."""
+    """Rotated and reordered copies are one structure, and a misfit of NaN is the worst."""
     network_proposals = proposals(
         [CLUSTER_POSITIONS, overlapping_positions(), 1.1 * CLUSTER_POSITIONS, ROTATED_POSITIONS, CLUSTER_POSITIONS],
         [PRESENT_WEIGHTS] * 5,

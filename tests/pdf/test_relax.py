@@ -27,7 +27,7 @@ def truth():
 
 
 def make_target(positions, *, noise=0.0):
-    """Return the target of positions in Å, by the exact sum, with relative noise."""
+    """Return the target of positions in Å, computed with the Debye equation and relative noise."""
     grid = Grid(qmin=1.0, qmax=22.0, qstep=0.035, rmin=1.5, rmax=15.0, rstep=0.05)
     pairs = pair_distribution.pair_distances_from_positions(
         jnp.asarray(positions, jnp.float32), np.ones(len(positions), bool), grid
@@ -84,14 +84,14 @@ def test_a_tiny_restraint_keeps_the_atoms(target, start):
 
 
 def test_the_truth_stays_where_it_is(truth, target):
-    """The span's accuracy and rounding are all that is left to fit."""
+    """Only the error of the tables and rounding errors remain to be fitted."""
     relaxation = relax.relax(jnp.asarray(truth, jnp.float32), VALUES, target.basis, restraint=0.1)
     assert float(relaxation.rw) < 5e-3
     assert rms_distance_error(relaxation.positions, truth) < 0.01
 
 
 def test_atoms_too_close_are_pushed_apart(truth):
-    """The data, of the same atoms and mostly noise, would leave them where they are."""
+    """The data are those of the same atoms with strong noise, so they would not move the atoms."""
     first_atom, second_atom = 0, int(np.argmin(np.linalg.norm(truth[1:] - truth[0], axis=1))) + 1
     close_positions = truth.copy()
     close_positions[second_atom] = close_positions[first_atom] + 1.9 / BOND * (truth[second_atom] - truth[first_atom])
@@ -104,7 +104,7 @@ def test_atoms_too_close_are_pushed_apart(truth):
 
 
 def test_two_close_atoms_meet_the_penalty_half_way(target, monkeypatch):
-    """With data that say nothing: x² / ρ² + 100 (s - 2x)² of moves x in Å is least at x = s / 4 where 400 ρ² = 1."""
+    """The data have no influence. For displacements x in Å, x² / ρ² + 100 (s - 2x)² has its minimum at x = s / 4."""
     monkeypatch.setattr(relax, "misfit", lambda cluster_table, values, basis: jnp.ones(()))
     minimum_distance = MIN_ATOM_DISTANCE * BOND
     close_positions = jnp.array([[0.0, 0, 0], [minimum_distance - 0.4, 0, 0]])
@@ -114,7 +114,7 @@ def test_two_close_atoms_meet_the_penalty_half_way(target, monkeypatch):
 
 
 def test_the_descent_ends_at_the_minimum():
-    """A bowl of curvatures 1 to 1000: what is left to gain is as little as is said."""
+    """The cost is quadratic with curvatures from 1 to 1000. The remaining decrease is below the tolerance."""
     curvature = jnp.logspace(0, 3, 30).reshape(10, 3)
     minimum = jnp.asarray(np.random.default_rng(0).normal(size=(10, 3)), jnp.float32)
 
@@ -126,7 +126,7 @@ def test_the_descent_ends_at_the_minimum():
 
 
 def change_last_bits(x, dtype, seed):
-    """Return values whose last bits are changed at random."""
+    """Return values with random changes of their last bits."""
     x = np.asarray(x, dtype)
     return x * (1 + np.finfo(dtype).eps * np.random.default_rng(seed).integers(-4, 5, x.shape)).astype(dtype)
 
@@ -134,19 +134,19 @@ def change_last_bits(x, dtype, seed):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_truth_stays_if_the_last_bits_of_its_coordinates_change(truth, target, dtype, seed):
-    """A misfit of the start, at most the accuracy of the span, is all that may be traded for moves."""
+    """Displacements can only reduce the misfit of the start, which is at most the error of the tables."""
     with jax.enable_x64(dtype == np.float64):
         start_positions = jnp.asarray(change_last_bits(truth, dtype, seed))
         relaxation = relax.relax(start_positions, VALUES, target.basis, restraint=0.1)
         assert relaxation.positions.dtype == dtype and np.isfinite(relaxation.positions).all()
         start_rw = rw_without_moves(start_positions, target)
-        rounding = target.basis.q.size * np.finfo(np.float32).eps  # of a sum over Q, of which the model is made
+        rounding = target.basis.q.size * np.finfo(np.float32).eps  # rounding error of the model's sum over Q
         assert float(relaxation.rw) <= start_rw + rounding < 5e-3
         assert rms_distance_error(relaxation.positions, truth) < 0.01
 
 
 def rw_without_moves(positions, target):
-    """Return Rw of coordinates that do not move."""
+    """Return the Rw of the coordinates without displacements."""
     cluster_table = cluster_tables.tabulate_distances(
         distances(positions), jnp.ones(len(positions), positions.dtype), target.basis.bond, span=SPAN
     )
@@ -156,7 +156,7 @@ def rw_without_moves(positions, target):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cost_whose_falls_are_rounding_moves_nothing_far(dtype, seed):
-    """A bowl under a constant of 1e6: beyond where the bowl rises by the constant's rounding no point is lower."""
+    """The cost is a quadratic plus 1e6, so differences below the rounding error of 1e6 cannot guide the descent."""
     epsilon = float(np.finfo(dtype).eps)
     with jax.enable_x64(dtype == np.float64):
         start_moves = jnp.asarray(epsilon * np.random.default_rng(seed).normal(size=(10, 3)), dtype)
@@ -171,7 +171,7 @@ def test_a_cost_whose_falls_are_rounding_moves_nothing_far(dtype, seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_no_point_is_returned_that_costs_more_than_the_start(seed):
-    """Waves with regions of no curvature, and no number at all beyond a wall."""
+    """The cost has regions without curvature, and it is NaN beyond a wall."""
     start_moves = jnp.asarray(3 * np.random.default_rng(seed).normal(size=(10, 3)), jnp.float32)
 
     def cost(moves):
@@ -188,7 +188,7 @@ def test_a_start_without_a_number_is_returned_as_it_is():
 
 
 def test_pairs_without_curvature_leave_the_step_to_the_other_pairs():
-    """A quadratic's memory gives Newton's step along its pair; a pair with a negative or no change counts nothing."""
+    """A pair of a quadratic gives Newton's step along the pair. Pairs without positive curvature have no effect."""
     memory = relax._without_flat_pairs(optax.scale_by_lbfgs())
     first_point, curvature = jnp.zeros((1, 2)), jnp.array([[4.0, 1.0]])
     state = memory.init(first_point)

@@ -101,7 +101,7 @@ def test_an_element_whose_bonds_are_another_length_is_weak():
 
 
 def test_bonds_of_another_metal_are_reported():
-    """Platinum's bonds are 4 % shorter than those of gold."""
+    """The bond length of platinum is 4 % shorter than that of gold."""
     short_bond_result, usual_bond_result = (
         solve_measurement(
             Measurement(
@@ -184,7 +184,7 @@ def test_a_network_beaten_by_a_larger_particle_is_outside_its_training():
 
 
 def test_types_follow_from_the_atoms():
-    """A cluster that a rule calls faulted and whose atoms show no fault is fcc."""
+    """A cluster of the family "fault" whose atoms show no fault is fcc."""
     positions = first_cluster("octahedron", 79).positions
     mislabelled_library = library.from_clusters([Cluster("fault", "called so", positions)])
     g = cluster_pdf(positions * BOND, R)

@@ -1,4 +1,4 @@
-"""A sample as one cluster or a distribution, through `solve` with a small library."""
+"""Samples of a single cluster or a distribution of particles, solved with a small library."""
 
 import dataclasses
 
@@ -140,7 +140,7 @@ def test_a_network_alone_is_no_distribution(ensemble_case):
         options=distribution.HoldoutOptions((), "auto", np.zeros(0, int)),
         library_cache=distribution.LibraryCache({}, {}),
     )
-    assert "takes a library" in message
+    assert "because there is no library" in message
 
 
 def test_a_signal_that_ends_soon_is_undecided(ensemble_case, monkeypatch):

@@ -55,7 +55,7 @@ def test_data_that_end_before_the_particle_are_flagged():
 
 
 def test_bins_keep_number_mean_and_spread_of_the_distances(small_library):
-    """Up to the span, where distances end; the last of them may stand beyond it by half a bin."""
+    """Distances are counted up to the end of the span. The last one may exceed it by half a bin."""
     rows = np.array([3, 0, 11])
     weights = np.asarray(make_bins(small_library, rows).pairs_per_atom, float)
     assert weights.shape[0] == screening.CHUNK_SIZE and not weights[3:].any()
@@ -107,7 +107,7 @@ def test_a_background_is_left_out_of_both(small_library):
 
 
 def test_excluded_low_q_curves_hide_an_unknown_qmin(small_library):
-    """Data that begin at 1.4 1/Å, a model that begins at 0.3: without the waves between, the misfit is small again."""
+    """The data start at Q = 1.4 1/Å and the model at 0.3 1/Å. Without the curves of Q between, the misfit is small."""
     row = int(np.flatnonzero(small_library.families == "octahedron")[2])
     fit_target = make_target(library.candidate_cluster(small_library, row).positions * BOND, qmin=1.4)
     wrong_target = target.replace_settings(fit_target, qmin=0.3)

@@ -1,4 +1,4 @@
-"""Moves of atoms among lattice sites, and the ends of searches and random walks."""
+"""Moves of atoms among lattice sites, searches, and Markov chains."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ KEY = jax.random.key(0)
 
 
 def make_target_and_values(positions, *, rmax, qmax, noise):
-    """Return the target of a particle's curve, and the values that it was simulated with."""
+    """Return the target of a particle's simulated curve, and the values of the simulation."""
     r = np.arange(1.5, rmax, 0.05)
     g = simulated_pdfs_numpy.cluster_pdf(
         positions * simulated_pdfs_numpy.BOND, r, noise=noise, rng=np.random.default_rng(0), qmin=0.8, qmax=qmax
@@ -33,7 +33,7 @@ def make_target_and_values(positions, *, rmax, qmax, noise):
 
 @pytest.fixture(scope="module")
 def particle_case():
-    """Return an fcc particle that is no ball, its curve with little noise, and its lattice."""
+    """Return an fcc particle that is not spherical, its curve with weak noise, and its lattice."""
     lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.1, 0.2, 0.1]), N_SITES)
     scaled_radius = np.linalg.norm(lattice.positions * np.array([1.3, 1.0, 0.8]), axis=1)
     occupied_sites = scaled_radius <= np.sort(scaled_radius)[N_ATOMS - 1]
@@ -60,7 +60,7 @@ def start_state(particle_case, occupied_sites, weights, leave=True):
 
 
 def recomputed_state(site_graph, pair_curves, state, occupied_sites, basis, weights):
-    """Return the state of a particle with its fields computed again."""
+    """Return the state of a particle with fields that are computed again."""
     bin_counts = np.zeros((N_SITES, site_moves.N_DISTANCE_BINS), np.float32)
     for row, bin_indices in zip(bin_counts, np.asarray(pair_curves.curve_index), strict=True):
         np.add.at(row, bin_indices, occupied_sites.astype(np.float32))
@@ -161,7 +161,7 @@ def search_ends(particle_case):
 
 
 def test_a_search_comes_most_of_the_way_from_a_wrong_particle_to_the_right_one(particle_case, search_ends):
-    """A single start seldom finds the truth; `experiments/unlisted_particles.py` tests searches from many."""
+    """A search from one start seldom finds the true particle. `experiments/unlisted_particles.py` tests many starts."""
     _, occupied_sites, _, _ = particle_case
     search_end, start_end = search_ends[1]
     true_cost = float(start_state(particle_case, occupied_sites, site_weights())[2].cost)
@@ -193,7 +193,7 @@ def test_a_walk_gives_the_occupancies_of_sites(particle_case):
 
 
 def test_small_changes_of_values_cost_next_to_nothing(particle_case):
-    """They are projected out of the curves within the uncertainty of the last fit."""
+    """Small changes of the values are projected out of the curves within the uncertainty of the last fit."""
     lattice, occupied_sites, fit_target, values = particle_case
     costs = []
     for uiso in (0.008, 0.0084):
@@ -222,7 +222,7 @@ def test_small_changes_of_values_cost_next_to_nothing(particle_case):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_truth_of_exact_data_stays_if_the_last_bits_of_the_start_change(exact_case, seed):
-    """Any other particle misses an atom's pairs, which are far above the rounding."""
+    """Any other particle lacks the pairs of an atom, whose contribution is far above the rounding error."""
     lattice, occupied_sites, fit_target, values = exact_case
     bit_changes = 1 - np.finfo(np.float32).eps * np.random.default_rng(seed).integers(0, 5, occupied_sites.shape)
     start_occupancy = (occupied_sites * bit_changes).astype(np.float32)[None]

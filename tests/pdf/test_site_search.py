@@ -1,4 +1,4 @@
-"""The search for a particle that no source lists, from candidates to results."""
+"""Search for a particle that no source lists, from candidates to results."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ BRIEF_LEVEL = SearchLevel(1, 4, 20, 1, 2, 60, max_rounds=2, n_walk_steps=40)
 
 @pytest.fixture(scope="module")
 def particle():
-    """Return an fcc ellipsoid of 50 atoms about a point of no symmetry."""
+    """Return an fcc ellipsoid of 50 atoms about a point without symmetry."""
     lattice = lattice_sites.nearest_sites("c" * 64, np.array([0.13, 0.21, 0.37]), 200)
     scaled_radius = np.linalg.norm(lattice.positions * np.array([1.15, 1.0, 0.9]), axis=1)
     return lattice.positions[scaled_radius <= np.sort(scaled_radius)[49]]
@@ -118,7 +118,7 @@ def test_listed_clusters_lie_on_their_lattices(family):
         positions = start.lattice.positions[start.occupied_sites]
         if len(positions) == len(cluster.positions):
             assert np.allclose(np.sort(pdist(positions)), np.sort(pdist(cluster.positions)), rtol=0.03)
-        else:  # a slender one, whose ends lie beyond the host
+        else:  # an elongated particle that extends beyond the lattice
             assert len(positions) > 0.9 * len(cluster.positions)
 
 
@@ -131,7 +131,7 @@ def test_levels_differ_in_the_length_of_the_search():
 
 
 def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_likely_ones_are():
-    """The first packing is always searched; without a classifier all are."""
+    """The packing of the best candidate is always searched. Without a classifier, all packings are searched."""
     values = object()
     leaders = {"stack": (90, values), "bcc": (80, 2), "decahedron": (85, 3)}
     atom_counts = {"decahedron": np.array([100, 102]), "icosahedron": np.array([140, 147, 150])}
@@ -144,7 +144,7 @@ def test_packings_that_the_classifier_finds_improbable_are_not_searched_and_like
 
 
 def test_the_best_start_stays_among_ends_that_are_worse(particle):
-    """Three missing atoms fit worse; a start that is worse than the ends is left out."""
+    """The particle without three atoms fits worse. A start that is worse than the minima is left out."""
     r = np.arange(1.5, 16.001, 0.05)
     g = simulated_pdfs_numpy.cluster_pdf(particle * simulated_pdfs_numpy.BOND, r, qmin=0.8)
     span = target.table_range(rmax=16.0, qmax=18.0, diameter=20.0)

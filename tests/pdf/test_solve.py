@@ -18,7 +18,7 @@ KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layer
 
 
 def make_source(*groups):
-    """Return a source of these candidates."""
+    """Return a source that yields the given groups of candidates."""
     return CandidateSource(12.0, lambda measurements: iter(groups), {"kind": "given"}, {"seed": 5})
 
 
@@ -50,7 +50,7 @@ def test_faulty_candidates_come_last_and_weigh_nothing(example):
     assert [candidate.n_atoms for candidate in result.candidates][-1] == 55 and result.candidates[-1].weight == 0
     assert result.candidates[-1].rw < result.best.rw and result.candidates[-1].remark == "atoms 1.20 Å apart"
     assert sum(candidate.weight for candidate in result.candidates) == pytest.approx(1)
-    assert result.facts["seed"] == 5 and result.status == "weak"  # none of them is the truth
+    assert result.facts["seed"] == 5 and result.status == "weak"  # no candidate is the true structure
 
 
 def test_equal_draws_are_merged_and_equal_clusters_of_a_list_are_not(example):
@@ -108,7 +108,7 @@ def test_the_provenance_holds_all_that_decides_a_result():
 
 
 def test_an_inferred_setting_adds_to_the_errors(example):
-    """The added error is the change of a value with the setting, times the setting's error; 0 without inference."""
+    """The added error is the derivative of the value with respect to the setting, times the error of the setting."""
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     plan = make_plan(group)
     measurement = solve.prepare_measurement(example, plan)
@@ -130,7 +130,7 @@ def test_an_inferred_setting_adds_to_the_errors(example):
 
 
 def test_data_too_short_for_a_large_qmin_have_a_result(example):
-    """At 1.8 1/Å they would have fewer independent points than can be fitted."""
+    """With qmin 1.8 1/Å, the data would have fewer independent points than fit parameters."""
     short_measurement = example._replace(header=example.header | {"qmin": 0.1, "qmax": 10.0})
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     (result,) = solve_example(short_measurement, group, data=DataOptions(rmax=4.0))

@@ -1,4 +1,4 @@
-"""Stacking sequences of close-packed layers, all compared at once."""
+"""Comparison of all stacking sequences of close-packed layers with data."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ def stacked_atoms(layers, layer_positions):
 
 
 def are_same_sequence(letters, other_letters):
-    """Return whether sequences are the same from either end."""
+    """Return whether two sequences are equal or reversed."""
     return letters in (other_letters, other_letters[::-1])
 
 
 def pair_sum(positions):
-    """Return F(Q) as the sum over pairs."""
+    """Return F(Q) from the sum over all pairs."""
     distance_index = np.rint(3 * pdist(positions) ** 2).astype(int)
     return PAIR_CURVES[distance_index].astype(float).sum(axis=0) / len(positions)
 
@@ -54,7 +54,7 @@ def test_each_sequence_is_listed_once_whichever_end_is_up():
         layer_groups(), PAIR_CURVES, RNG.normal(size=60), absolute=True, max_sequences=10**6
     )
     letters = {min(sequence.letters, sequence.letters[::-1]) for sequence in sequences}
-    assert len(sequences) == len(letters) == 20  # of 32, 12 pairs are the same upside down, and 8 words are their own
+    assert len(sequences) == len(letters) == 20  # 32 sequences: 12 pairs and 8 palindromes
 
 
 def test_a_particle_is_taken_apart_into_its_layers_and_put_together_again():

@@ -25,7 +25,7 @@ def make_target(g, *, r=R, background=0, qmin=1.0, qmax=22.0, min_q_nodes=0):
 
 
 def band_limited_pdf(r, *, qmin=1.0, qmax=22.0, max_distance=14.0, seed=0):
-    """Return a curve of a cluster up to a diameter, and its F(Q)."""
+    """Return the G(r) of a cluster up to a diameter, and its F(Q)."""
     rng = np.random.default_rng(seed)
     distance, weight = rng.uniform(2.5, max_distance, 40), rng.normal(size=40)
     q, transform = target.sine_transform(r, qmin, qmax, SPAN)
@@ -51,7 +51,7 @@ def test_a_target_knows_what_it_was_made_of():
 
 
 def test_the_basis_keeps_the_misfit_of_any_two_curves():
-    """Squares in the basis and the remainder sum to those over all points, in double precision."""
+    """The squares in the basis plus the remainder equal the sum over all points, in double precision."""
     g, _ = band_limited_pdf(R)
     g = g + 0.1 * np.random.default_rng(1).normal(size=R.size)
     model, f = band_limited_pdf(R, seed=2)
