@@ -3,11 +3,13 @@
     python experiments/benchmark_ensembles.py             (about three minutes on 2 cores)
     python experiments/benchmark_ensembles.py --quick     (a small library, few files, under 50 s)
 
-Part "judge": a simulated platinum sample of eighty fcc particles with 3 % of noise, r to 30 Å. 48 clusters and four
-ensembles, selected from 5000 clusters of the library, are fitted up to three cuts, and one ensemble is fitted to the
-whole signal. All is compiled before; the time is the median of five runs.
-Part "series": lognormal ensembles are fitted to 1000 such samples, whose mean grows from one to the next, with
-`ensemble.fit_series`, a hundred samples at a time.
+Part "judge" times the cross-validation of one file. The file is a simulated platinum sample of eighty fcc particles
+with 3 % of noise and r up to 30 Å. 48 clusters and four ensembles are selected from 5000 clusters of the library and
+fitted up to three cuts. One ensemble is fitted to the whole signal. The time is the median of five runs without
+compilation.
+
+Part "series" times fits of a series of 1000 such samples, whose mean size grows from one sample to the next.
+`ensemble.fit_series` fits lognormal ensembles to a hundred samples at a time.
 """
 
 import argparse
@@ -34,14 +36,16 @@ RESULTS = Path(__file__).parent / "results"
 N_TRIED_CLUSTERS, N_FITTED_CLUSTERS, N_FILES, BATCH_SIZE, N_REPEATS = 5000, 200, 1000, 100, 5
 FREE = ("scale", "stretch", "uiso", "delta2")
 SERIES_SPAN = TableRange(36.0, 24.0)
-"""Range of the cluster tables of a series: all its samples share it."""
+"""Range of the cluster tables, which all samples of a series share."""
 
 
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Run both parts, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a small library and few files")
-    parser.add_argument("--out", type=Path, help="[results/benchmark_ensembles.jsonl; quick: nowhere]")
+    parser.add_argument("--quick", action="store_true", help="use a small library and few files")
+    parser.add_argument(
+        "--out", type=Path, help="file of the rows [results/benchmark_ensembles.jsonl; with --quick none]"
+    )
     options = parser.parse_args(arguments)
     out = options.out or (None if options.quick else RESULTS / "benchmark_ensembles.jsonl")
     cluster_library = library.load_or_build(tuple(families.FAMILIES), max_atoms=100 if options.quick else 1000)
@@ -135,7 +139,7 @@ def start_parameters(
 
 
 def series_row(library_classes: distribution.LibraryClasses, cluster_library: library.Library, n_batches: int) -> dict:
-    """Return how fast a series of samples whose mean grows is fitted, and how well."""
+    """Return the row of a series: the time of its fits, and the deviations from the true sizes."""
     ensemble_model = make_ensemble_model(library_classes.size_classes, bond=ensembles.BOND, span=SERIES_SPAN)
     is_occupied = library_classes.size_classes.n_members > 0
     largest_size = float(library_classes.ensemble_model.size[is_occupied].max())

@@ -5,21 +5,23 @@
     python experiments/benchmark_refinement.py --quick    (under 50 s)
 
 Five parameters (scale, stretch, Uiso, delta2, qdamp) of clusters of 50 to 200 atoms are fitted to a simulated G(r) with
-noise on F(Q), r 1 to 20 Å in steps of 0.01 Å. A batch has 256 or 1024 different clusters, and one of them is the right
-one. Times are medians of several runs on two cores, without compilation, with and without the making of the tables.
+noise on F(Q), and with r from 1 to 20 Å in steps of 0.01 Å. A batch has 256 or 1024 different clusters, one of which is
+the true one. Times are medians of several runs on two cores without compilation. They are given with and without the
+time in which the cluster tables are computed.
 
-For comparison, `scipy.optimize.least_squares` fits a plain NumPy model on one core: Gaussians at the same binned
-distances, cut to the Q range by one matrix, with the same data, bounds and starts. SciPy's best Rw is the lower of that
-fit and of a second fit, not timed, that starts where ours ended. Ours may exceed it by what the tables leave out, and
-where a fit has not converged.
+For comparison, `scipy.optimize.least_squares` fits a plain NumPy model on one core with the same data, bounds and
+starts. The model is a sum of Gaussians at the same binned distances, cut to the Q range by one matrix. SciPy's best Rw
+is the lower one of this fit and of a second fit, which starts from the result of jaxstruc and is not timed. The Rw of
+jaxstruc may exceed it because the tables are approximate, or if a fit has not converged.
 
-`optimistix.LevenbergMarquardt`, the reason for a Levenberg-Marquardt loop of our own, fits the same model to the same
-data from the same starts and tables, also jitted and vmapped. It stops when the squared change of the residual in a
-step is below the fall of the sum of squares at which our fit stops at Rw = 0.1, which is about the lowest Rw here. It
-has no bounds, so that bounded parameters are sigmoids of free ones. Its `largest_excess` is how far our Rw lies above.
+`optimistix.LevenbergMarquardt` fits the same model to the same data from the same starts and tables, also jitted and
+vmapped. jaxstruc has its own Levenberg-Marquardt loop because of this comparison. optimistix stops when the squared
+change of the residual in a step is below the decrease of the sum of squares at which jaxstruc stops for Rw = 0.1, about
+the lowest Rw here. It has no bounds, so that bounded parameters are sigmoids of free ones. The key `largest_excess` is
+the largest difference of the Rw of jaxstruc and that of the other program.
 
-Mining: all candidates of at most 1000 atoms are screened, 1500 of them are fitted and the best 200 refined, for one
-file with its compilation, again without it, and for a second file of the same element. Only jaxstruc uses an
+Mining screens all candidates of at most 1000 atoms, fits 1500 of them and refines the best 200. It is timed for one
+file with compilation, for the same file again, and for a second file of the same element. Only jaxstruc uses an
 accelerator, if there is one.
 """
 
@@ -65,17 +67,17 @@ FREE = (*DEFAULT_FREE_PARAMETERS, "qdamp")
 BOND = form_factors.bond_length("Au")
 R_GRID = np.arange(1.0, 20.005, 0.01)
 Q_LIMITS = {"qmin": 1.0, "qmax": 22.0}
-"""1/Å"""
+"""Limits of Q, in 1/Å."""
 TRUE_VALUES = {"uiso": 0.008, "delta2": 2.0, "qdamp": 0.04}
 TRUE_STRETCH = 1.01
 NOISE = 0.3
-"""Standard deviation of a point of F(Q) over the root mean square of F; points are 0.02 1/Å apart."""
+"""Standard deviation of F(Q) on a 0.02 1/Å grid, relative to the root mean square of F(Q)."""
 START_QDAMP = 0.03
 FAMILY_NAMES = ("icosahedron", "decahedron", "octahedron", "fcc")
 GRID_STEP = 0.02
-"""Å, of the plain model's Gaussians."""
+"""Step of the r grid of the NumPy model, in Å."""
 MAX_STEPS, REFERENCE_RW = 100, 0.1
-"""Of optimistix, and the Rw to which its tolerance is relative."""
+"""Largest number of steps of optimistix, and the Rw to which its tolerance is relative."""
 
 
 def simulate_data(candidates: Library, index: int, *, seed: int) -> np.ndarray:
@@ -142,7 +144,9 @@ def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
     """Return Rw, whether the fit has converged, and the number of steps of each cluster, fitted by optimistix."""
     names = pdf_fit.nonlinear_parameters(FREE)
 
-    def length(change):  # of the residual's alone: at a bound what the sigmoid takes goes on for ever
+    def length(
+        change,
+    ):  # Only the residual is tested, because at a bound the argument of a sigmoid never stops changing.
         return jnp.linalg.norm(change) if change.shape != (len(names),) else jnp.zeros(())
 
     solver = optimistix.LevenbergMarquardt(rtol=0.0, atol=fit.COST_TOLERANCE**0.5 * REFERENCE_RW, norm=length)
@@ -161,7 +165,7 @@ def fit_with_optimistix(tables: ClusterTable, basis: FitBasis):
 
 
 def optimistix_row(candidates: Library, indices: np.ndarray, fits, target: Target, *, runs: int) -> dict:
-    """Return the row of optimistix on the same batch, with our excess in Rw; the making of the tables is not timed."""
+    """Return the row of optimistix for the same batch, with the excess Rw of jaxstruc; tables are not timed."""
     make_tables = jax.vmap(lambda histogram: cluster_tables.tabulate_cluster(histogram, BOND, span=target.span))
     tables = jax.jit(make_tables)(cluster_histograms(candidates, indices, target))
     (rw, is_converged, steps), first_seconds, seconds = timing.time_calls(
@@ -189,7 +193,7 @@ def optimistix_row(candidates: Library, indices: np.ndarray, fits, target: Targe
 
 
 class NumpyModel:
-    """G(r) of one cluster in NumPy, in real space: Gaussians, cut to the data's Q range, damped."""
+    """G(r) of one cluster as a sum of Gaussians in NumPy, cut to the Q range of the data and damped."""
 
     def __init__(self, table: Histogram):
         """Keep the binned distances of a cluster that contribute to the data."""
@@ -222,9 +226,9 @@ class NumpyModel:
         """Return the Rw of SciPy's fit from a start.
 
         Args:
-            g: the data.
-            start: values in the order of `FREE`.
-            cost_tolerance: relative fall of the sum of squares at which the fit stops.
+            g: G(r) of the data.
+            start: Start values in the order of `FREE`.
+            cost_tolerance: Relative decrease of the sum of squares below which the fit stops.
         """
         low, high = np.transpose([PARAMETERS[name].bounds(BOND) for name in FREE])
         start_in_bounds = np.clip(start, low + 1e-6, high - 1e-6)
@@ -239,7 +243,7 @@ class NumpyModel:
 
 
 def q_cut_matrix() -> np.ndarray:
-    """Return the matrix that takes a curve on `FINE` to F(Q) over the data's range, and that to `R`."""
+    """Return the matrix that cuts a curve on `FINE_R_GRID` to the Q range of the data, on `R_GRID`."""
     nodes, weights = np.polynomial.legendre.leggauss(320)
     q = Q_LIMITS["qmin"] + (Q_LIMITS["qmax"] - Q_LIMITS["qmin"]) * (nodes + 1) / 2
     weights *= (Q_LIMITS["qmax"] - Q_LIMITS["qmin"]) / 2
@@ -247,7 +251,7 @@ def q_cut_matrix() -> np.ndarray:
 
 
 def scipy_row(candidates: Library, indices: np.ndarray, fits, target: Target, g: np.ndarray, *, count: int) -> dict:
-    """Return the row of SciPy on some of the clusters, with our excess in Rw over its fits."""
+    """Return the row of SciPy for some of the clusters, with the excess Rw of jaxstruc."""
     seconds, excesses, same_start_excesses, scipy_rw, converged = [], [], [], [], []
     for row in np.linspace(0, len(indices) - 1, count).round().astype(int):
         model = NumpyModel(library.candidate_histogram(candidates, indices[row]))
@@ -282,7 +286,7 @@ def scipy_row(candidates: Library, indices: np.ndarray, fits, target: Target, g:
 def mining_rows(
     candidates: Library, pdfs: list[np.ndarray], *, n_fitted: int, n_refined: int, most_atoms: int
 ) -> list[dict]:
-    """Return rows with the time of mining each curve, the first of them twice."""
+    """Return rows with the times of mining; the first curve is mined twice."""
     result_rows = []
     allowed_rows = library.select(candidates, max_atoms=most_atoms)
     span = targets.table_range(
@@ -335,12 +339,16 @@ def plot_fit_rates(results: list[dict], path: Path) -> None:
 def main(arguments=None) -> list[dict]:
     """Run all benchmarks, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one batch of 32, and little mining; writes nothing")
-    parser.add_argument("--batches", type=int, nargs="+", help="clusters at once [256 1024; quick 32]")
-    parser.add_argument("--peers", type=int, help="clusters that SciPy fits too [10; quick 2]")
-    parser.add_argument("--fitted", type=int, help="candidates fitted in mining [1500; quick 128]")
-    parser.add_argument("--runs", type=int, help="whose median is taken [5; quick 2]")
-    parser.add_argument("--out", type=Path, help=f"[results/{NAME}.jsonl, but not with --quick]; a .png beside it")
+    parser.add_argument("--quick", action="store_true", help="use one batch of 32 and little mining, and write nothing")
+    parser.add_argument("--batches", type=int, nargs="+", help="numbers of clusters in a batch [256 1024; quick 32]")
+    parser.add_argument("--peers", type=int, help="number of clusters that SciPy fits too [10; quick 2]")
+    parser.add_argument("--fitted", type=int, help="number of candidates fitted in mining [1500; quick 128]")
+    parser.add_argument("--runs", type=int, help="number of runs, of which the median is taken [5; quick 2]")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"file of the rows [results/{NAME}.jsonl; with --quick none]; a .png is written next to it",
+    )
     options = parser.parse_args(arguments)
     quick = options.quick
     candidates = library.build(FAMILY_NAMES[: 3 if quick else 4], min_atoms=50, max_atoms=120 if quick else 200)

@@ -4,9 +4,9 @@
     python experiments/benchmark_saxs.py --quick     (few curves; writes nothing)
 
 Curves have 200 points of Q from 0.005 to 0.6 1/Å and Gaussian distributions of 35 sizes within 3 standard deviations,
-with 1000 different means and widths. jaxstruc works in single precision with the 35 sizes of sasmodels, and takes P
-from its table, or from the formula of the sphere. sasmodels 1.1.0 runs in the same process, one curve after the other,
-as in its fits; its C code needs a compiler. Times are medians without compilation.
+with 1000 different means and widths. jaxstruc computes in single precision with the 35 sizes of sasmodels. It reads the
+form factor from its table, or uses the formula of the sphere. sasmodels 1.1.0 runs in the same process, one curve after
+the other, as in its fits. Its C code needs a compiler. Times are medians without compilation.
 """
 
 import argparse
@@ -30,7 +30,7 @@ MODELS = {
     "truncated octahedron": ("truncated_octahedron", "radius_a", 3 / np.sqrt(2), {"truncation": 1 / 3}),
     "tetrahedron": ("tetrahedron", "radius", np.sqrt(6) / 4, {}),
 }
-"""Model in sasmodels, the parameter of its length, that length over the edge, and further parameters."""
+"""Model of sasmodels, name of its length parameter, ratio of this length to the edge, and further parameters."""
 
 
 def gaussian_sizes(mean, pd) -> SizeFractions:
@@ -92,8 +92,8 @@ def measure(body: str, n_curves: int, repeats: int) -> dict:
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Measure all bodies, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few curves; writes nothing by itself")
-    parser.add_argument("--out", type=Path, help="[results/benchmark_saxs.jsonl; quick: nowhere]")
+    parser.add_argument("--quick", action="store_true", help="use few curves, and write nothing without --out")
+    parser.add_argument("--out", type=Path, help="file of the rows [results/benchmark_saxs.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
     bodies = list(MODELS)[:1] if options.quick else list(MODELS)
     result_rows = [

@@ -3,10 +3,11 @@
     python experiments/benchmark_saxs_fits.py            # 3 minutes on 2 CPU cores
     python experiments/benchmark_saxs_fits.py --quick    # under 50 s
 
-Files are of spheres of 25 to 60 Å with Gaussian sizes and 200 points of Q. They share one grid of Q ("series"), or each
-has its own. They are fitted without compilation, in the batches of the command. "fits" counts from the measured arrays
-to values and errors, "results" to whole `Result`s with intervals, distribution and curves. Expected: at least 200 files
-a second for the sphere and 5 for all bodies and distributions.
+A "body" is a particle shape such as a sphere or a cube. The files are simulated for spheres of 25 to 60 Å with Gaussian
+sizes and 200 points of Q. They share one grid of Q ("series"), or each has its own grid. Times contain no compilation,
+and batches are those of the command. "fits" is the time from the measured arrays to values and errors. "results" also
+contains intervals, distributions and curves, as in a `Result`. At least 200 files per second are expected for the
+sphere, and 5 for all bodies and distributions.
 """
 
 import argparse
@@ -34,7 +35,7 @@ N_REPEATS = 3
 
 
 def simulate_files(count: int, *, series: bool) -> list:
-    """Return simulated measurements of spheres; those of a series share one grid of Q."""
+    """Return simulated measurements of spheres. The files of a series share one grid of Q."""
     measurements = []
     for seed in range(count):
         rng = np.random.default_rng([17, seed])
@@ -71,8 +72,12 @@ def measure(part: str, *, series: bool, quick: bool) -> dict:
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Measure all parts, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few files of spheres; writes nothing by itself")
-    parser.add_argument("--out", type=Path, help="[results/benchmark_saxs_fits.jsonl; quick: nowhere]")
+    parser.add_argument(
+        "--quick", action="store_true", help="use few files of spheres, and write nothing without --out"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="file of the rows [results/benchmark_saxs_fits.jsonl; with --quick none]"
+    )
     options = parser.parse_args(arguments)
     parts = list(PARTS)[:1] if options.quick else list(PARTS)
     result_rows = []

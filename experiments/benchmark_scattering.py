@@ -3,13 +3,13 @@
     python experiments/benchmark_scattering.py            (about 6 minutes on 2 cores)
     python experiments/benchmark_scattering.py --quick    (under 50 s; writes nothing)
 
-All other programs that are installed (`pip install -e '.[peers]'`) are timed too: DebyeCalculator, ASE's XrDebye (with
-f = Z, so a different sum), diffpy.srreal, and a plain NumPy sum. The structures are fcc gold of 13 to 5083 atoms and a
-batch of 100 different clusters of 80 to 100 atoms, on two grids. All programs run in one process on two cores, one
-after the other for each case; times are medians without compilation. Errors are relative to the largest value of the
-sum in double precision on the same Q grid, with the program's own rule at the ends of the grid; those of gradients are
-relative to the largest component. The ratio is the time of DebyeCalculator over that of the program. Only jaxstruc uses
-an accelerator, if there is one.
+All other programs that are installed (`pip install -e '.[peers]'`) are timed too: DebyeCalculator, ASE's XrDebye,
+diffpy.srreal, and a plain NumPy sum. XrDebye has f = Z, so that its sum differs. The structures are fcc gold clusters
+of 13 to 5083 atoms and a batch of 100 different clusters of 80 to 100 atoms, on two grids. All programs run in one
+process on two cores, one after the other for each case. Times are medians without compilation. The reference of the
+errors is a sum in double precision on the same Q grid, with the program's own rule at the ends of the grid. Errors are
+relative to the largest value of this sum, and errors of gradients to the largest component. The ratio is the time of
+DebyeCalculator divided by the time of the program. Only jaxstruc uses an accelerator, if there is one.
 """
 
 import argparse
@@ -51,7 +51,7 @@ except ImportError:
 
 RESULTS = Path(__file__).parent / "results"
 LATTICE_CONSTANT = 4.08
-"""Å"""
+"""Lattice constant of gold, in Å."""
 UISO, QDAMP = 0.005, 0.04
 ATOM_COUNTS = (13, 55, 147, 561, 1415, 5083)
 GRIDS = {
@@ -60,7 +60,7 @@ GRIDS = {
 }
 BATCH_CENTRES = np.random.default_rng(0).uniform(0, 1, (4096, 3))
 MAX_PLAIN_ATOMS = 600
-"""Most atoms for the plain NumPy sum and for ASE, which take minutes for larger clusters."""
+"""Largest number of atoms for the plain NumPy sum and for ASE, which take minutes for larger clusters."""
 
 
 def fcc_sites(atoms: int, centre=(0, 0, 0)):
@@ -72,16 +72,19 @@ def fcc_sites(atoms: int, centre=(0, 0, 0)):
 
 
 def max_diameter(site_arrays) -> float:
-    """Return a bound on the longest distance in any of the clusters, in Å."""
+    """Return an upper bound of the longest distance in any of the clusters, in Å."""
     radii = [np.linalg.norm(cluster_sites - cluster_sites.mean(axis=0), axis=1).max() for cluster_sites in site_arrays]
     return float(np.ceil(LATTICE_CONSTANT * max(radii) + 0.01))
 
 
 class ExactSum:
-    """The Debye sum in double precision; squared distances on a lattice are integers, so each is summed once."""
+    """The Debye sum in double precision.
+
+    Squared distances on a lattice are integers, so that each distinct distance is summed only once.
+    """
 
     def __init__(self, lattice_sites, grid: Grid, rule: str):
-        """Count the squared distances; `rule` weights the ends of the sine sum: "trapezoid" or "rectangle"."""
+        """Count the squared distances. `rule` ("trapezoid" or "rectangle") weights the ends of the sine sum."""
         self.lattice_sites, self.q, self.r = lattice_sites, grid.q, grid.r
         self.f = np.asarray(
             form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(grid.q)), float
@@ -128,7 +131,7 @@ class ExactSum:
 
 
 def jaxstruc_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """Return a function that computes the curves, the seconds of its compilation, and the rule of its sine sum."""
+    """Return jaxstruc's function that computes the curves, its compilation time in s, and the rule of its sine sum."""
     batch, size = len(site_arrays), max(len(cluster_sites) for cluster_sites in site_arrays)
     padded_sites = np.zeros((batch, size, 3), np.float32)
     masks = np.arange(size) < np.array([len(cluster_sites) for cluster_sites in site_arrays])[:, None]
@@ -177,9 +180,10 @@ def jaxstruc_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curv
 
 
 def debyecalculator_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """Return the same for DebyeCalculator, whose Q and r end before the limits, so that half a step is added.
+    """Return the function, the compilation time and the rule for DebyeCalculator.
 
-    It counts each pair once and each atom half, so that its curves are half of the sum and are doubled for comparison.
+    Its Q and r end before the limits, so that half a step is added. It counts each pair once and half of each atom, so
+    that its curves are half of the sum. They are doubled for the comparison.
     """
     torch.set_num_threads(THREADS)
     calculator = debyecalculator.DebyeCalculator(
@@ -209,7 +213,7 @@ def debyecalculator_engine(site_arrays, grid: Grid, quantity: str, gradient: boo
 
 
 def numpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """Return the same for the plain sum over pairs in NumPy, in double precision."""
+    """Return the function, the compilation time and the rule for the plain NumPy sum in double precision."""
     q, r = grid.q, grid.r
     f = np.asarray(form_factors.xray_form_factors(form_factors.xray_coefficients(["Au"]), jnp.asarray(q)), float)[0]
 
@@ -235,14 +239,17 @@ def numpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_w
 
 
 def ase_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """Return the same for ASE's XrDebye, whose I(Q) has f = Z and damps all terms, so that no error is given."""
+    """Return the function for ASE's XrDebye. Its I(Q) has f = Z and damps all terms, so that it has no error."""
     atoms_list = [ase.Atoms(f"Au{len(entry)}", entry * LATTICE_CONSTANT / 2) for entry in site_arrays]
     engines = [ase.utils.xrdebye.XrDebye(entry, wavelength=0.5, damping=0.04, method="Z") for entry in atoms_list]
     return lambda: [entry.calc_pattern(x=grid.q, mode="SAXS") for entry in engines], 0.0, None
 
 
 def diffpy_engine(site_arrays, grid: Grid, quantity: str, gradient: bool, curve_weights):
-    """Return the same for diffpy.srreal's DebyePDFCalculator: G(r) alone, on its own Q grid, so without an error."""
+    """Return the function for diffpy.srreal's DebyePDFCalculator. It gives only G(r), and has its own Q grid.
+
+    There is no error, because the Q grids differ.
+    """
     structures = [
         Structure([Atom("Au", xyz=position, Uisoequiv=UISO) for position in entry * LATTICE_CONSTANT / 2])
         for entry in site_arrays
@@ -293,7 +300,7 @@ def max_relative_error(result, site_arrays, grid, quantity, gradient, curve_weig
 
 
 def median_seconds(call, budget: float) -> float:
-    """Return the median seconds of at least three calls, and of more within a budget of seconds."""
+    """Return the median time of at least three calls in seconds, and of more calls within a time budget."""
     times: list[float] = []
     start = time.perf_counter()
     while len(times) < 3 or (time.perf_counter() - start < budget and len(times) < 50):
@@ -345,7 +352,7 @@ def run_case(grid_name: str, atoms: int, batch: int, quantity: str, gradient: bo
 
 
 def memory_row(atoms: int) -> dict:
-    """Return the row of one large cluster, with the peak memory of a process of its own."""
+    """Return the row of one large cluster, with the peak memory of a separate process."""
     command = [sys.executable, __file__, "--memory", str(atoms)]
     seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-2:]
     row = {
@@ -378,7 +385,7 @@ def print_table(result: list[dict]) -> None:
 
 
 def plot_times(result: list[dict], path: Path) -> None:
-    """Write a picture of the seconds against the number of atoms."""
+    """Draw the seconds per cluster against the number of atoms."""
     figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
     for axes, gradient in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
         for engine in ENGINES:
@@ -394,7 +401,7 @@ def plot_times(result: list[dict], path: Path) -> None:
                     axes.loglog(*zip(*points, strict=True), style, color=colour, label=label, markersize=4)
         axes.set(xlabel="atoms", title="value and gradient" if gradient else "value")
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("seconds a cluster, Q 0-30 step 0.1")
+    figure.axes[0].set_ylabel("seconds per cluster (Q 0 to 30 1/Å, step 0.1 1/Å)")
     figure.axes[1].legend(*figure.axes[0].get_legend_handles_labels(), fontsize=8, loc="upper left")
     with files.atomic_replacement(path) as temporary_path:
         figure.savefig(temporary_path, format="png", dpi=150)
@@ -403,10 +410,12 @@ def plot_times(result: list[dict], path: Path) -> None:
 def main() -> None:
     """Run the cases, print rows and table, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a part of the cases, under 50 s")
-    parser.add_argument("--all-cores", action="store_true", help="do not keep to two cores")
+    parser.add_argument("--quick", action="store_true", help="run only some cases, in under 50 s")
+    parser.add_argument("--all-cores", action="store_true", help="use all cores, not only two")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help="[experiments/results/benchmark_scattering.json; none with --quick]")
+    parser.add_argument(
+        "--out", type=Path, help="file of the rows [results/benchmark_scattering.json; with --quick none]"
+    )
     options = parser.parse_args()
     if options.memory:
         measure_memory(options.memory)

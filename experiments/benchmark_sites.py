@@ -1,12 +1,12 @@
-"""Claim: a site search evaluates half a million single moves exactly per second and core; also its lower bound.
+"""Claim: a site search evaluates half a million single moves exactly per second and core.
 
     taskset -c 0 python experiments/benchmark_sites.py     (on one core; about a minute)
     python experiments/benchmark_sites.py --quick          (small lattices, few steps; writes nothing)
 
-Balls of fcc of 100, 300 and 600 atoms are searched, r to 30 Å, on lattices of twice as many sites. A step computes the
-exact costs of all single moves, one for each site, and of 48 x 48 exchanges, and makes the best of them. The lower
-bound ("floor") is the time that NumPy needs to read the fields of all sites twice, once for their projection on the
-data and once for their squares; any exact step reads at least that much.
+The search reconstructs fcc spheres of 100, 300 and 600 atoms from data up to r = 30 Å, on lattices with twice as many
+sites. A step computes the exact costs of all single moves, one for each site, and of 48 x 48 exchanges, and makes the
+best move. The lower bound of its time ("floor") is the time that NumPy needs to read the fields of all sites twice,
+once for their projection on the data and once for their squares. Any exact step reads at least these numbers.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ATOM_COUNTS, N_STARTS, N_STEPS, N_REPEATS = (100, 300, 600), 4, 200, 5
 
 
 def measure(atoms: int, steps: int) -> dict:
-    """Return the row of a number of atoms: the time of a step, moves per second and the floor."""
+    """Return the row for a number of atoms: the time of a step, moves per second and the lower bound."""
     origins = np.random.default_rng(atoms).uniform(-0.5, 0.5, (N_STARTS + 1, 3))
     n_sites = 256 * -(-2 * atoms // 256)
     balls = [lattice_sites.nearest_sites("c" * 64, origin, n_sites) for origin in origins]
@@ -78,8 +78,10 @@ def measure(atoms: int, steps: int) -> dict:
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Measure all sizes, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small lattices, few steps; writes nothing by itself")
-    parser.add_argument("--out", type=Path, help="[results/benchmark_sites.jsonl; quick: nowhere]")
+    parser.add_argument(
+        "--quick", action="store_true", help="use small lattices and few steps, and write nothing without --out"
+    )
+    parser.add_argument("--out", type=Path, help="file of the rows [results/benchmark_sites.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
     result_rows = [
         measure(atoms, 20 if options.quick else N_STEPS)

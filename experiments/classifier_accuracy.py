@@ -5,13 +5,18 @@
     python experiments/classifier_accuracy.py measured --data DIR  (files that are not in the repository)
     python experiments/classifier_accuracy.py --quick              (few cases of two parts; writes nothing)
 
-own: steps of the simulated training stream that no training has used (coverage of intervals, calibration of types).
-held: the same with only listed clusters of sizes that are held out of the training.
-sbc: ranks of the truths of 1000 such PDFs among posterior draws, in 20 bins, with a simultaneous 99 % band (S. Talts et
-al., arXiv 1804.06788; T. Säilynoja et al., Stat. Comput. 32, 32 (2022)).
-offrule, rules: particles and instruments of `unlisted_particles.py`, without noise and with 3 and 10 %; the code that
-makes them differs from that of the training.
-outside: samples that are no particle of one metal, compared with offrule: AUROC of `ClassifierOutput.novelty_score`.
+The parts are:
+
+- own: steps of the simulated training stream that no training has used. Rows hold the coverage of intervals and the
+  calibration of type probabilities.
+- held: as own, but only with listed clusters of sizes that are held out of the training.
+- sbc: ranks of the true values of 1000 such PDFs among posterior draws, in 20 bins, with a simultaneous 99 % band
+  (S. Talts et al., arXiv 1804.06788; T. Säilynoja et al., Stat. Comput. 32, 32 (2022)).
+- offrule, rules: particles and instruments of `unlisted_particles.py`, without noise and with 3 and 10 % of noise.
+  Their code is independent of the code that simulates the training data.
+- outside: samples that are not particles of one metal, compared with offrule. Rows hold the AUROC (area under the
+  receiver operating characteristic) of `ClassifierOutput.novelty_score`.
+- measured: predictions for measured files.
 """
 
 import argparse
@@ -44,7 +49,7 @@ from jaxstruc.scattering import form_factors
 RESULTS = Path(__file__).parent / "results" / "classifier_accuracy.jsonl"
 PARTS = ("own", "held", "sbc", "offrule", "rules", "outside")
 STREAM_STEPS, STREAM_SEED = 40, 10**5
-"""Steps of the stream that neither training nor calibration uses."""
+"""Number and seed of the steps of the stream, which neither training nor calibration uses."""
 N_RANKS, N_BINS = 1000, 20
 SOURCE_NAMES = {
     classifier_particles.CUT_SOURCE: "cut",
@@ -61,7 +66,7 @@ MEASURED_FILES = {
 
 
 def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[str, Any]]:
-    """Return the rows of steps of the stream, or of its held-out clusters: one row for each source of particles."""
+    """Return one row for each source of particles, for steps of the stream or for its held-out clusters."""
     cluster_library = library.load_or_build()
     particle_store = classifier_particles.particle_store(
         cluster_library, classifier_particles.cluster_types(cluster_library), holdout=part == "held"
@@ -97,7 +102,7 @@ def stream_rows(part: str, network: TrainedClassifier, steps: int) -> list[dict[
 
 
 def _pooled_statistics(columns: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return accuracy of types and coverage of intervals over all sources."""
+    """Return the accuracy of types and the coverage of intervals over all sources."""
     has_type = columns["true"] >= 0
     statistics = _type_statistics(columns["types"][has_type], columns["true"][has_type])
     for value_index, value in enumerate(simulated_pdfs.VALUE_NAMES):
@@ -106,13 +111,13 @@ def _pooled_statistics(columns: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def calibration_rows(columns: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Return histograms of the ranks of 1000 truths, one row for each output, with the simultaneous 99 % band.
+    """Return histograms of the ranks of 1000 true values, one row for each output, with the simultaneous 99 % band.
 
-    The rank of a type is drawn uniformly from its share of the cumulative probability, with the types in order.
+    The rank of a type is drawn uniformly from the interval of this type in the cumulative probability of all types.
     """
     rng = np.random.default_rng(3)
     uniform_counts = rng.multinomial(N_RANKS, np.full(N_BINS, 1 / N_BINS), 20000)
-    # all bins of uniform ranks lie within this band in 99 % of cases
+    # In 99 % of cases all bins of uniform ranks lie within this band.
     band_width = np.quantile(abs(uniform_counts - N_RANKS / N_BINS).max(axis=1), 0.99)
     ranks = {
         value: columns["ranks"][columns["known"][:, value_index], value_index]
@@ -146,13 +151,13 @@ def plot_rank_histograms(calibration: Sequence[dict[str, Any]]) -> Figure:
         axes.axhspan(expected_count - row["band"], expected_count + row["band"], color="0.9")
         axes.stairs(row["counts"], edges, color="C0" if row["inside"] else "C3")
         axes.set(title=row["value"], xlim=(0, 1), ylim=(0, None))
-    figure.supxlabel("rank of the truth among draws; grey: band that holds all bins of uniform ranks in 99 % of cases")
-    figure.supylabel(f"of {N_RANKS} PDFs")
+    figure.supxlabel("rank of the true value among draws (grey: 99 % band of uniform ranks)")
+    figure.supylabel(f"number of PDFs (of {N_RANKS})")
     return figure
 
 
 def _type_statistics(probabilities: np.ndarray, true_types: np.ndarray) -> dict[str, Any]:
-    """Return how often the most probable type is right, and the expected calibration error of its probability."""
+    """Return the fraction of correct most probable types, and the expected calibration error of their probability."""
     largest_probability, is_right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true_types
     decile = np.minimum((largest_probability * 10).astype(int), 9)
     error = sum(
@@ -229,7 +234,10 @@ def _calibrated_rank(output: predict.ClassifierOutput, card: dict[str, Any], ato
 
 
 def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]:
-    """Return the AUROC of the novelty score for curves that are no particle of one metal or have wrong settings."""
+    """Return the AUROC of the novelty score for curves that do not belong to a particle of one metal.
+
+    Some curves have wrong settings instead.
+    """
     rng = np.random.default_rng(unlisted_particles.FIRST_SEED)
     reference_cases = [entry for entry in simulate_cases("offrule", draws, 1) if entry.labels["noise"] == 0.03]
     reference_measurements = [entry.measurement for entry in reference_cases]
@@ -289,7 +297,7 @@ def outlier_rows(network: TrainedClassifier, draws: int) -> list[dict[str, Any]]
 def _simulate_like(
     positions: np.ndarray, case: unlisted_particles.ParticleCase, rng: np.random.Generator
 ) -> Measurement:
-    """Return the curve of other atoms, in bonds, with the instrument and the noise of a case."""
+    """Return the curve of other atoms (positions in units of the bond length) with the instrument of a case."""
     settings = case.measurement.settings_by_name
     values = {
         "qmin": 0.8,
@@ -304,7 +312,7 @@ def _simulate_like(
 
 
 def _amorphous_positions(rng: np.random.Generator, atoms: int) -> np.ndarray:
-    """Return atoms packed at random in a ball; atoms nearer than a bond are pushed apart."""
+    """Return atoms packed at random in a sphere. Atoms closer than one bond length are pushed apart."""
     radius = 0.5 * (atoms / 0.64) ** (1 / 3)
     directions = rng.normal(size=(atoms, 3))
     positions = (
@@ -321,12 +329,12 @@ def _amorphous_positions(rng: np.random.Generator, atoms: int) -> np.ndarray:
 
 
 def _two_size_positions(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return positions displaced as by two kinds of atoms whose sizes differ by 8 %: each by about 4 % of a bond."""
+    """Return displaced positions, as in an alloy of two elements whose atoms differ in size by 8 %."""
     return positions + rng.normal(scale=0.06, size=positions.shape)
 
 
 def _oxide_positions(positions: np.ndarray) -> np.ndarray:
-    """Return a particle like rock salt or fluorite: its metal atoms are farther apart, with other atoms between."""
+    """Return a particle that resembles an oxide: its metal atoms are farther apart, with other atoms between them."""
     return np.concatenate([1.25 * positions, 1.25 * positions + 0.62])
 
 
@@ -364,13 +372,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the selected parts, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "parts", nargs="*", default=[], help=", ".join((*PARTS, "measured")) + "; all but the last by default"
+        "parts", nargs="*", default=[], help=", ".join((*PARTS, "measured")) + "; by default all except measured"
     )
-    parser.add_argument("--draws", type=int, default=10, help="particles of each kind and seed [10]")
-    parser.add_argument("--weights", type=Path, default=CLASSIFIER, help="of the classifier")
+    parser.add_argument("--draws", type=int, default=10, help="number of particles of each kind and seed [10]")
+    parser.add_argument("--weights", type=Path, default=CLASSIFIER, help="weights of the classifier")
     parser.add_argument("--data", type=Path, help="folder of the measured files")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--quick", action="store_true", help="few cases of two parts, nothing is written")
+    parser.add_argument("--quick", action="store_true", help="run few cases of two parts, and write nothing")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - {*PARTS, "measured"}:
         parser.error(f"expected parts of {', '.join(PARTS)} and measured, got {', '.join(sorted(unknown_parts))}")

@@ -4,11 +4,11 @@
     python experiments/classifier_screening.py --quick        (few files; writes nothing)
     python experiments/classifier_screening.py --data DIR     (the measured files too, which are not in the repository)
 
-Each file is mined twice: with `--screen none`, which screens every candidate and fits the best 1500, and with the
-classifier's screen, which screens probable candidates only and fits the best 300. A file is "held" if the lowest Rw of
-the screened fits is within 2 % of the lowest of all. Files are the particles and instruments of
-`unlisted_particles.py`: off-rule with three levels of noise, and those of the rules without noise. Seconds are those of
-whole results without compilation, one file after the other in one process.
+Each file is mined twice. The first time, with `--screen none`, every candidate is screened and the best 1500 are
+fitted. The second time, with the classifier, only probable candidates are screened and the best 300 are fitted. A file
+is "held" if the lowest Rw with the classifier is within 2 % of the lowest Rw without it. The files have the particles
+and instruments of `unlisted_particles.py`: off-rule particles with three levels of noise, and particles of the rules
+without noise. Times are those of complete results without compilation, one file after the other in one process.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def measured_files(folder: Path) -> list[tuple[dict[str, Any], Measurement]]:
 def mine_files(
     files: Sequence[tuple[dict[str, Any], Measurement]], classifier_screen: LoadedClassifier, screen_name: str
 ) -> list[dict[str, Any]]:
-    """Return one row for each file; the first file of an element is mined twice, so that compilation is not timed."""
+    """Return one row for each file. The first file of each element is mined twice, to leave out compilation."""
     result_rows = []
     for element in sorted({entry.get("element", "Pt") for entry, _ in files}):
         element_files = [(entry, data) for entry, data in files if entry.get("element", "Pt") == element]
@@ -99,12 +99,12 @@ def mine_files(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Mine the files with the selected screens, print the rows and write them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("screens", nargs="*", default=[], help="none, classifier; both by default")
-    parser.add_argument("--draws", type=int, default=9, help="particles of each kind [9]")
-    parser.add_argument("--weights", type=Path, default=CLASSIFIER, help="of the classifier")
+    parser.add_argument("screens", nargs="*", default=[], help="none or classifier; by default both")
+    parser.add_argument("--draws", type=int, default=9, help="number of particles of each kind [9]")
+    parser.add_argument("--weights", type=Path, default=CLASSIFIER, help="weights of the classifier")
     parser.add_argument("--data", type=Path, help="folder of the measured files")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--quick", action="store_true", help="few files, nothing is written")
+    parser.add_argument("--quick", action="store_true", help="mine few files, and write nothing")
     options = parser.parse_args(arguments)
     if unknown_screens := set(options.screens) - {"none", "classifier"}:
         parser.error(f"expected none or classifier, got {', '.join(sorted(unknown_screens))}")
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def summary_text(all_rows: Sequence[dict[str, Any]]) -> str:
-    """Return a line with the share of held files and the median seconds of both screens."""
+    """Return a line with the share of held files and the median time of both screens in seconds."""
 
     def case_key(row):
         return tuple(str(row.get(name)) for name in ("part", "kind", "seed", "draw", "noise", "file"))

@@ -1,23 +1,28 @@
-"""Claim: a PDF identifies its structure among DeepStruc's 3743, with noise too, by a lookup and fits of the best few.
+"""Claim: a PDF, even with noise, identifies its structure among DeepStruc's 3743 by a lookup and fits of the best few.
 
     python experiments/deepstruc_list.py                   (a quarter of an hour on one core: all parts)
     python experiments/deepstruc_list.py listed --every 10 (one part, with every tenth structure)
     python experiments/deepstruc_list.py --quick           (few PDFs; writes nothing)
 
-The list has 197 distinct shapes of seven types, 5 to 200 atoms, each with 19 bond lengths, which are twice the metallic
-radii of 28 metals (Digital Discovery 2, 69 (2023), doi 10.1039/D2DD00086E). The instruments are MetalFinder's, drawn
-uniformly: qmin 0 to 2, qmax 12 to 25, qdamp 0.01 to 0.04 1/Å, which both programs are given; Biso 0.1 to 1 Å², which
-neither is given; delta2 is 2 Å² and not given. Each structure has one PDF, r 1.5 to 30 Å, on an unknown scale, with
-white noise on F(Q) as in `unlisted_particles.py`. MetalFinder (gradient-boosted trees) names 83.87 % correctly without
-noise, has 95.95 % among its first three and 97.89 % among its first five, at 3.8 ms a PDF.
+The list has 197 distinct shapes of seven types with 5 to 200 atoms. Each shape has 19 bond lengths, which are twice the
+metallic radii of 28 metals (Digital Discovery 2, 69 (2023), doi 10.1039/D2DD00086E). The conditions are those of
+MetalFinder, a program with gradient-boosted trees, and drawn uniformly: qmin 0 to 2, qmax 12 to 25, qdamp 0.01 to 0.04
+1/Å and Biso 0.1 to 1 Å². Both programs get qmin, qmax and qdamp, but not Biso and delta2, which is 2 Å². Each structure
+has one PDF with r from 1.5 to 30 Å, on an unknown scale, with white noise on F(Q) as in `unlisted_particles.py`.
+MetalFinder identifies 83.87 % of the structures without noise. The true structure is among its first three in 95.95 %
+and among its first five in 97.89 % of cases. It needs 3.8 ms for a PDF.
 
-The lookup compares the sine transforms of data and structures, all by one matrix product, at a few values of Uiso and
-qdamp. Then scale, Uiso and delta2 of the best `N_FITTED` are fitted, and Rw orders them. Structures whose Rw equals
-that of the truth within a tolerance are tied with it; each of two tied structures counts one half.
+The lookup compares the sine transforms of the data and of all structures in one matrix product, at a few values of Uiso
+and qdamp. The scale, Uiso and delta2 of the best `N_FITTED` structures are then fitted, and the structures are sorted
+by Rw. Structures whose Rw equals that of the true one within a tolerance are tied with it. Each of two tied structures
+counts one half.
 
-listed: the structures of the list, without noise and with 5 and 10 %. between: unknown bond lengths, drawn uniformly
-from the range of the list, so that stretch is fitted too and the shape has to be right. all: as listed, with few PDFs
-and fits of every structure.
+The parts are:
+
+- listed: the structures of the list, without noise and with 5 and 10 % of noise.
+- between: unknown bond lengths, drawn uniformly from the range of the list. The stretch is fitted too, and only the
+  shape has to be right.
+- all: as listed, with few PDFs and fits of every structure.
 """
 
 import argparse
@@ -59,9 +64,9 @@ FCC_CONSTANT, HCP_CONSTANTS = math.sqrt(2), (1.0, 1.633)
 QMIN_RANGE, QMAX_RANGE, QDAMP_RANGE, BISO_RANGE = (0.0, 2.0), (12.0, 25.0), (0.01, 0.04), (0.1, 1.0)
 """MetalFinder's ranges, in 1/Å and Å²."""
 DELTA2 = 2.0
-"""Å²"""
+"""Value of delta2 in the simulated PDFs, in Å²."""
 RMAX, RSTEP = 30.0, 0.1
-"""In Å. Curves have Q up to 25 1/Å, so that a step of 0.125 Å holds all information."""
+"""Largest r and step of r, in Å. Curves have Q up to 25 1/Å, so that a step of 0.125 Å would be small enough."""
 SEED = 7000
 TABLE_RANGE = TableRange(36.0, 28.0)
 """Largest distance and Q of the cluster tables, in Å and 1/Å."""
@@ -78,7 +83,7 @@ RW_TOLERANCE = 1e-5
 BOND_RATIO = 1.008
 """Ratio of neighbouring bond lengths in the lookup of `between`."""
 BATCH_SIZE, BLOCK_SIZE = 64, 512
-"""Number of structures, of PDFs in one product, and of PDFs whose rankings are held at once."""
+"""Number of structures or PDFs in one batch, and number of PDFs whose rankings are in memory at once."""
 
 
 NOISE_COLUMNS = ("noise", "before", "tied", "type_before", "looked", "rw", "rw_other")
@@ -86,11 +91,11 @@ NOISE_COLUMNS = ("noise", "before", "tied", "type_before", "looked", "rw", "rw_o
 
 
 class PdfSet(NamedTuple):
-    """How the PDFs of a part are simulated and fitted."""
+    """The settings with which the PDFs of a part are simulated and fitted."""
 
     noises: tuple[float, ...]
     stride: int = 1
-    """One structure in this many is used."""
+    """Step through the list of structures: every structure whose index is a multiple of it is used."""
     drawn_bonds: bool = False
     """Whether bond lengths are drawn."""
     n_fitted: int = N_FITTED
@@ -108,28 +113,28 @@ class SimulatedPdf(NamedTuple):
 
     shape_index: int
     bond_index: int
-    """Index of the bond length in the list; -1 if it is not listed."""
+    """Index of the bond length in the list, or -1 if it is not listed."""
     settings: dict[str, float]
-    """Values of bond, qmin, qmax, qdamp and biso."""
+    """Values of bond (Å), qmin, qmax, qdamp (1/Å) and biso (Å²)."""
     pdf_by_noise: dict[float, Float[np.ndarray, " r"]]
-    """G(r) by noise."""
+    """G(r) for each noise."""
 
 
 class StructureTable(NamedTuple):
-    """Structures that PDFs are compared with; a structure is a shape with a bond length."""
+    """The structures that PDFs are compared with. A structure is a shape with a bond length."""
 
     shape_index: Int[np.ndarray, " structure"]
     bond: Float[np.ndarray, " structure"]
-    """Å"""
+    """Bond length of each structure, in Å."""
     tables: ClusterTable
     sine_transforms: Float[Array, "qdamp uiso structure q"]
     """Sine transforms of the structures' curves over r, for each qdamp and Uiso of the lookup."""
 
 
 def grid_clusters() -> Iterator[Cluster]:
-    """Yield the clusters of DeepStruc's grids with bond length 1; some of them are equal.
+    """Yield the clusters of DeepStruc's grids with bond length 1. Some of them are equal.
 
-    Octahedra come before the cuts of fcc, and sc before bcc, as in the list, which counts shared shapes once.
+    Octahedra are before the cuts of fcc, and sc is before bcc, because the list assigns shared shapes in this order.
     """
     layers = list(itertools.combinations_with_replacement(range(1, 11), 3))
     pqr = list(itertools.product(range(1, 6), range(1, 6), range(6)))
@@ -158,7 +163,7 @@ def _build_cluster(make_cluster: Callable[..., Atoms], lattice_constant: float, 
 def _clusters_within_size(
     name: str, make_cluster: Callable[..., Atoms], triples: Sequence[tuple[int, ...]]
 ) -> Iterator[Cluster]:
-    """Yield the clusters of three numbers each up to the largest size; clusters grow with each number."""
+    """Yield the clusters that three numbers describe, up to the largest size. Clusters grow with each number."""
     large_triples: list[tuple[int, ...]] = []
     for triple in triples:
         if any(all(np.greater_equal(triple, large_triple)) for large_triple in large_triples):
@@ -172,7 +177,7 @@ def _clusters_within_size(
 
 @cache
 def distinct_shapes() -> tuple[Cluster, ...]:
-    """Return the 197 distinct shapes, by number of atoms."""
+    """Return the 197 distinct shapes, sorted by number of atoms."""
     return tuple(
         fcc_shapes.distinct_clusters(
             [cluster for cluster in grid_clusters() if ATOM_RANGE[0] <= len(cluster.positions) <= ATOM_RANGE[1]]
@@ -319,7 +324,7 @@ def rank_by_lookup(
 
 @jax.jit
 def _explained_squares(sine_transforms, qdamp_index, weight, data) -> Float[Array, "pdf structure"]:
-    """Return by how much each structure lowers the sum of squares, with its best Uiso and its best scale >= 0."""
+    """Return the decrease of the sum of squares by each structure with its best Uiso and its best scale >= 0."""
     flat_transforms = sine_transforms[qdamp_index].reshape(-1, sine_transforms.shape[-1])
     overlap, squared_norm = (weight * data) @ flat_transforms.T, weight @ (flat_transforms**2).T
     explained_squares = jnp.maximum(overlap, 0.0) ** 2 / jnp.maximum(squared_norm, 1e-12)
@@ -333,7 +338,7 @@ def fit_structures(
     structure_table: StructureTable,
     free: tuple[str, ...],
 ) -> np.ndarray:
-    """Return Rw of the fits of these structures to a PDF."""
+    """Return the Rw of fits of these structures to a PDF."""
     q_settings = jnp.asarray([settings[name] for name in ("qmin", "qmax", "qdamp")], jnp.float32)
     data, rw_batches = jnp.asarray(curve, jnp.float32), []
     for start in range(0, len(structure_rows), BATCH_SIZE):
@@ -356,7 +361,7 @@ def _fit_batch(
 
 
 def _point_basis(data, qmin, qmax, qdamp) -> FitBasis:
-    """Return the target of a PDF whose basis is its points, which takes no time to make."""
+    """Return the target of a PDF whose basis is its points, because such a basis takes no time to compute."""
     r = r_grid()
     nodes, weights = np.polynomial.legendre.leggauss(target.n_q_nodes(RMAX, QMIN_RANGE[0], QMAX_RANGE[1], TABLE_RANGE))
     q = qmin + (qmax - qmin) * jnp.asarray((nodes + 1) / 2, jnp.float32)
@@ -381,19 +386,19 @@ def _point_basis(data, qmin, qmax, qdamp) -> FitBasis:
 
 
 def probability_within(row: dict[str, Any], n_first: int) -> float:
-    """Return the probability that the truth is among the first `n_first`, with ties broken at random."""
+    """Return the probability that the true structure is among the first `n_first`, with ties broken at random."""
     return min(max((n_first - row["before"]) / (row["tied"] + 1), 0.0), 1.0)
 
 
 def rank_name(misfit: np.ndarray, is_true_name: np.ndarray, names: np.ndarray) -> tuple[int, int]:
-    """Return how many other names are better than the right one, and how many are tied with it.
+    """Return the number of names that are better than the true one, and the number of names tied with it.
 
-    All others are better if it is not fitted.
+    All other names are better if the true structure was not fitted.
 
     Args:
-        misfit: misfit of each structure; infinite if it was not fitted.
-        is_true_name: whether a structure has the right name.
-        names: name of each structure; of equal names the lowest misfit counts.
+        misfit: Misfit of each structure, infinite if it was not fitted.
+        is_true_name: Mask of the structures with the true name.
+        names: Name of each structure. The misfit of a name is the lowest misfit of its structures.
     """
     true_misfit = misfit[is_true_name].min(initial=np.inf)
     if not np.isfinite(true_misfit):
@@ -407,7 +412,7 @@ def rank_name(misfit: np.ndarray, is_true_name: np.ndarray, names: np.ndarray) -
 def name_pdfs(
     pdfs: list[SimulatedPdf], noise: float, structure_table: StructureTable, pdf_set: PdfSet
 ) -> tuple[list[dict[str, Any]], dict]:
-    """Return one row for each PDF, and the times of lookup and fits on one core, in ms a PDF."""
+    """Return one row for each PDF, and the times of lookup and fits on one core, in ms per PDF."""
     free = ("scale", "stretch", "uiso", "delta2") if pdf_set.drawn_bonds else ("scale", "uiso", "delta2")
     structure_types = np.array([entry.family for entry in distinct_shapes()])[structure_table.shape_index]
     result_rows, cpu_seconds = [], np.zeros(2)
@@ -446,7 +451,7 @@ def _pdf_row(
     structure_table: StructureTable,
     structure_types: np.ndarray,
 ) -> dict:
-    """Return the row of a PDF; the rank is that of the shape if the bond length is not listed."""
+    """Return the row of a PDF. The rank is that of the shape if the bond length is not listed."""
     shape, has_true_shape = distinct_shapes()[pdf.shape_index], structure_table.shape_index == pdf.shape_index
     is_true_structure = (
         has_true_shape
@@ -479,9 +484,9 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Run the selected parts, write the rows and return them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=[], help=f"{', '.join(PDF_SETS)}; all by default")
-    parser.add_argument("--every", type=int, help="use one structure in this many")
+    parser.add_argument("--every", type=int, help="use every N-th structure of the list")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--quick", action="store_true", help="few PDFs; writes nothing")
+    parser.add_argument("--quick", action="store_true", help="use few PDFs, and write nothing")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(PDF_SETS):
         parser.error(f"expected parts of {', '.join(PDF_SETS)}, got {', '.join(sorted(unknown_parts))}")
@@ -498,7 +503,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict[str, Any]]:
 
 
 def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a part: one for each noise, and one for each PDF with a list over the noises."""
+    """Yield the rows of a part: one for each noise, and one for each PDF, with lists over the noises."""
     start_time = time.perf_counter()
     n_bonds = round(np.log(bond_lengths()[-1] / bond_lengths()[0]) / np.log(BOND_RATIO)) + 1
     structure_table = build_structure_table(
@@ -513,7 +518,7 @@ def part_rows(part: str, pdf_set: PdfSet, provenance: dict[str, Any]) -> Iterato
     ]
     rows_by_noise = []
     for noise in pdf_set.noises:
-        name_pdfs(pdfs[:1], noise, structure_table, pdf_set)  # compiles, and is not timed
+        name_pdfs(pdfs[:1], noise, structure_table, pdf_set)  # This call compiles and is not timed.
         noise_rows, times = name_pdfs(pdfs, noise, structure_table, pdf_set)
         top_shares = {
             f"top{n_first}": round(np.mean([probability_within(row, n_first) for row in noise_rows]), 5)

@@ -5,20 +5,22 @@
     python experiments/ensembles.py --measured DIR         (cuts by the definition, and at 14 Å; writes nothing)
     python experiments/ensembles.py --quick                (a case of three parts and a small library, under a minute)
 
-Platinum is simulated with random instruments and vibrations, and with white noise of 3 % on F(Q) for each point of a
-0.02 1/Å grid, r to 30 Å, unless a part says otherwise. Each case is solved as by `jaxstruc mine` with its qmin and
-qdamp. All members are clusters whose atoms show their type.
+Platinum samples are simulated with random instruments and vibrations. White noise on F(Q) is 3 % for each point of a
+0.02 1/Å grid, and r ends at 30 Å, except in parts with other values. Each case is solved as by `jaxstruc mine` with its
+qmin and qdamp. All particles are clusters whose atoms show their type.
 
-single: one cluster of the library above 15 Å, equally many of each type.
-offrule: the same with balls about random centres.
-lognormal, schulz: eighty clusters of one packing of the library, mean 15 to 22 Å, width 5 to 40 %.
-large: balls about random centres, mean 22 to 40 Å.
-two: icosahedra and decahedra, or fcc and twins, 10 to 90 %.
-bimodal: two sizes of one packing.
-displaced: single clusters whose atoms are displaced by 0.1 Å.
-contracted: lognormal samples contracted by 0.2 Å / D.
-unlisted: balls about random centres, mean 15 to 22 Å, width 12 to 40 %.
-noise1, noise10, short, long: single and lognormal samples in turn, with 1 and 10 % of noise, and r to 20 and 50 Å.
+The parts are:
+
+- single: one cluster of the library above 15 Å, with the same number of cases of each type.
+- offrule: single spheres about random centres.
+- lognormal, schulz: eighty clusters of one packing of the library, with a mean of 15 to 22 Å and a width of 5 to 40 %.
+- large: spheres about random centres, with a mean of 22 to 40 Å.
+- two: icosahedra and decahedra, or fcc and twins, with shares of 10 to 90 %.
+- bimodal: two sizes of one packing.
+- displaced: single clusters whose atoms are displaced by 0.1 Å.
+- contracted: lognormal samples whose particles of diameter D are contracted by 0.2 Å / D.
+- unlisted: spheres about random centres, with a mean of 15 to 22 Å and a width of 12 to 40 %.
+- noise1, noise10, short, long: single and lognormal samples in turn, with 1 and 10 % of noise, and r to 20 and 50 Å.
 """
 
 import argparse
@@ -68,23 +70,23 @@ FAMILIES_BY_TYPE = {
 """Families of the library for each type."""
 PACKING_CYCLE = ("icosahedron", "decahedron", "fcc", "twin", "hcp", "fault")
 MEASURED_CUT, MEASURED_CUT_END = 14.0, 20.0
-"""In Å; range that fits of measured files have to predict."""
+"""Range of r in Å that fits of measured files have to predict."""
 
 
 class ParticlePairs(NamedTuple):
-    """Pair distances of a particle, per atom, with its size and type."""
+    """The pair distances of a particle, per atom, with its size and type."""
 
     weight: np.ndarray
     mean: np.ndarray
-    """Bonds"""
+    """Mean distance of each bin, in units of the bond length."""
     variance: np.ndarray
     size: float
-    """Bonds"""
+    """Diameter of a sphere of the same volume, in units of the bond length."""
     type: str
 
 
 class SampleCase(NamedTuple):
-    """A simulated sample with the truth about it."""
+    """A simulated sample with its true values."""
 
     measurement: Measurement
     data_options: DataOptions
@@ -187,7 +189,7 @@ def draw_library_row(
 ) -> int:
     """Return the library row of a cluster of these families and about this size whose atoms show its type.
 
-    Compact clusters are preferred, since most particles are compact.
+    Compact clusters are preferred, because most particles are compact.
     """
     family_rows = np.flatnonzero(np.isin(cluster_library.families, family_names))
     size_deviation = abs(np.log(size_classes.candidate_sizes(cluster_library, family_rows) / size))
@@ -205,7 +207,7 @@ def _observed_type(positions: bytes) -> structure_type.StructureType:
 
 
 def _shows_type(cluster_library: Library, row: int) -> bool:
-    """Return whether the atoms of a cluster show the type of its family; a large particle with one twin may be fcc."""
+    """Return whether the atoms of a cluster show the type of its family. A large particle with one twin may be fcc."""
     type_name = _observed_type(library.candidate_cluster(cluster_library, row).positions.tobytes()).name
     return type_name == FAMILY_TYPES[str(cluster_library.families[row])] or (
         cluster_library.families[row] == "twin" and type_name == "fcc"
@@ -334,7 +336,7 @@ def run_part(
 
 
 def show_measured(folder: Path) -> None:
-    """Print the results of measured files, and how well fits up to 14 Å predict 14 to 20 Å."""
+    """Print the results of measured files, and the Rw with which fits up to 14 Å predict 14 to 20 Å."""
     for path in sorted(folder.glob("*.gr")):
         data = jaxstruc.read(path)
         element = measured_pdfs.header_metal(data)
@@ -364,14 +366,22 @@ def show_measured(folder: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; all by default")
-    parser.add_argument("--count", type=int, help="cases a part")
-    parser.add_argument("--search", action="store_true", help="search sites too; rows in ensembles_searched.jsonl")
-    parser.add_argument("--screen", action="store_true", help="by the classifier; rows in ensembles_screened.jsonl")
-    parser.add_argument("--shard", default="1/1", help="part of the cases, e.g. 1/8")
-    parser.add_argument("--out", type=Path, help="rows are added here [results/ensembles.jsonl; quick: nowhere]")
+    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; by default all")
+    parser.add_argument("--count", type=int, help="number of cases of each part")
+    parser.add_argument(
+        "--search", action="store_true", help="also search lattice sites; rows are written to ensembles_searched.jsonl"
+    )
+    parser.add_argument(
+        "--screen",
+        action="store_true",
+        help="screen candidates with the classifier; rows are written to ensembles_screened.jsonl",
+    )
+    parser.add_argument("--shard", default="1/1", help="part of the cases to run, e.g. 1/8")
+    parser.add_argument(
+        "--out", type=Path, help="file to which rows are added [results/ensembles.jsonl; with --quick none]"
+    )
     parser.add_argument("--measured", type=Path, help="folder of measured .gr files")
-    parser.add_argument("--quick", action="store_true", help="a case of three parts and a small library")
+    parser.add_argument("--quick", action="store_true", help="run one case of three parts with a small library")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(CASE_COUNTS):
         parser.error(f"expected parts of {', '.join(CASE_COUNTS)}, got {', '.join(sorted(unknown_parts))}")

@@ -1,7 +1,7 @@
-"""Agreement of structures reconstructed from PDFs with the true ones: the KDD 2020 paper's measures, and controls.
+"""Measures of the agreement of reconstructed structures with the true ones, as in KDD 2020, and controls.
 
-Everything is evaluated as a user would see it: the network gets only the PDF; one draw from the prior is decoded,
-trilaterated and scaled by the decoded radius (`propose`); the PDF of that structure is simulated anew.
+The evaluation repeats what a user does. The network gets only the PDF. One draw from the prior is decoded, trilaterated
+and scaled by the decoded radius (`propose`). The PDF of this structure is then simulated and compared with the input.
 """
 
 from functools import partial
@@ -25,25 +25,25 @@ from jaxstruc.scattering import form_factors, pair_distribution
 from jaxstruc.scattering.pair_distribution import Grid
 
 MAX_DISTANCE = 80.0
-"""In Å; measures of a reconstruction with a longer distance are NaN."""
+"""Longest distance in Å in a reconstruction. Measures of a reconstruction with longer distances are NaN."""
 RECONSTRUCTION_GRID = Grid(**{**vars(dataset.PDF_GRID), "max_distance": MAX_DISTANCE})
 MAX_SOLVED_ERROR = 0.1
-"""In Å; a structure is solved if its number of atoms is exact and its coordinate error is below this."""
+"""Largest coordinate error of a solved structure, in Å. Its number of atoms must also be exact."""
 MAX_FRAMES = 400
-"""Maximum number of triangles of atoms that an alignment starts from; each is mirrored too."""
+"""Maximum number of triangles of atoms from which alignments start. Each is also mirrored."""
 N_COMPARED_ATOMS = 16
 """Number of atoms by which starts are compared."""
 N_REFINED_STARTS = 4
 """Number of starts that are refined until they converge."""
 MAX_ASSIGNMENTS, N_ALIGNMENTS = 20, 5
-"""Maximum number of assignments from a start, and of reweighted alignments for each."""
+"""Maximum number of assignments from each start, and number of reweighted alignments after each assignment."""
 
 
 class StructureBatch(NamedTuple):
     """A batch of reconstructed structures."""
 
     positions: Float[Array, "batch atom 3"]
-    """Å"""
+    """Positions of the atoms, in Å."""
     mask: Bool[Array, "batch atom"]
 
 
@@ -52,11 +52,11 @@ def reconstruct(params: Any, pdf: Float[Array, "batch r"], key: Array, *, networ
     """Return the structure that the network reconstructs from each PDF, each with its own draw.
 
     Args:
-        params: parameters of the network.
-        pdf: G(r) on `dataset.GRID`.
-        key: random key of the draws.
-        network: the autoencoder.
-        draw: as in `propose`.
+        params: Parameters of the network.
+        pdf: G(r) on `dataset.PDF_GRID`.
+        key: Random key of the draws.
+        network: Autoencoder.
+        draw: Whether latent vectors are drawn at random, see `propose.propose_structures`.
     """
     propose_structure = partial(propose.propose_structures, network=network, draw=draw)
     proposals = jax.vmap(propose_structure, (None, 0, 0))(params, pdf, jax.random.split(key, len(pdf)))
@@ -75,7 +75,7 @@ def select_conditions(data: Dataset, pdf_indices: np.ndarray) -> dataset.Conditi
 
 @jax.jit
 def simulate_structures(structures: StructureBatch, conditions: dataset.Conditions) -> Float[Array, "batch r"]:
-    """Return G(r) of each structure with the Uiso, delta2 and qdamp of its PDF, on the paper's whole Q range."""
+    """Return G(r) of each structure with the Uiso, delta2 and qdamp of its PDF, over the whole Q range of KDD 2020."""
 
     def structure_pdf(positions, mask, conditions):
         n_atoms = jnp.maximum(jnp.sum(mask, keepdims=True), 1).astype(positions.dtype)
@@ -94,11 +94,15 @@ def simulate_structures(structures: StructureBatch, conditions: dataset.Conditio
 def agreement_measures(
     pdf: np.ndarray, rebuilt_pdf: np.ndarray, target_structures: StructureBatch, rebuilt_structures: StructureBatch
 ) -> dict[str, np.ndarray]:
-    """Return each measure of each structure, by the names of the results' rows.
+    """Return the measures of each structure by their names in the rows.
 
-    r_p: mean squared error of G(r), the one reading of the paper's R_p that fits its numbers; r_l2: its formula as
-    printed; rw, with scale 1, and rw_scaled, with the best scale; pearson; error, of coordinates in Å; count_exact;
-    solved: the count exact and the error below `SOLVED`.
+    - `r_p`: mean squared error of G(r). This interpretation of the R_p of KDD 2020 agrees with the numbers there.
+    - `r_l2`: R_p by the formula printed in the paper.
+    - `rw` and `rw_scaled`: Rw with scale 1 and with the best scale.
+    - `pearson`: Pearson correlation of the PDFs.
+    - `error`: mean coordinate error in Å.
+    - `count_exact`: whether the number of atoms is exact.
+    - `solved`: whether the number of atoms is exact and the error is below `MAX_SOLVED_ERROR`.
     """
     scales = np.sum(pdf * rebuilt_pdf, axis=1) / np.maximum(np.sum(rebuilt_pdf**2, axis=1), 1e-12)
     batched_rw = jax.vmap(rw, (0, 0, None))
@@ -131,10 +135,11 @@ def coordinate_error(
 ) -> float:
     r"""Return the mean distance of atoms from their true positions, in Å, for the best rotation, mirror and pairing.
 
-    Each atom of the smaller structure is paired with one of the larger; the unpaired atoms do not count. The minimum
-    over pairings p, rotations and mirrors Q and shifts t, is $\frac{1}{n} \sum_i |Q x_i + t - y_{p(i)}|$:
-    from the most promising starts (`_starts`), pairing (Hungarian algorithm, doi 10.1109/TAES.2016.140952) and
-    alignment (Kabsch, doi 10.1107/S0567739476001873, weighed by the inverse distances) take turns. NaN without atoms.
+    Each atom of the smaller structure is paired with one of the larger structure. The unpaired atoms are left out. The
+    result is the minimum of $\frac{1}{n} \sum_i |Q x_i + t - y_{p(i)}|$ over pairings p, rotations and mirrors Q, and
+    shifts t. The search begins with the most promising of the starts in `_alignment_starts`. It alternates pairing
+    (Hungarian algorithm, doi 10.1109/TAES.2016.140952) and alignment (Kabsch, doi 10.1107/S0567739476001873, with
+    weights of the inverse distances). The result is NaN if there are no atoms.
     """
     small_positions, large_positions = sorted(
         (np.asarray(true_positions, float), np.asarray(found_positions, float)), key=len
@@ -156,7 +161,7 @@ def coordinate_error(
 
 
 def true_structures(data: Dataset, rows: np.ndarray, *, max_atoms: int) -> StructureBatch:
-    """Return the true structures of the PDFs with these indices, with atoms in the order of the network."""
+    """Return the true structures of the PDFs with these indices, with atoms sorted as for the network."""
     shape_indices, shape_rows = np.unique(data.shape_index[rows], return_inverse=True)
     ordered_structures = []
     for index in shape_indices:
@@ -177,7 +182,7 @@ def nearest_training_structures(
 
 
 def is_valid_structure(positions: np.ndarray, mask: np.ndarray, bond: float) -> bool:
-    """Return whether a structure is connected, with at least two atoms and no distance below 0.85 bonds."""
+    """Return whether a structure is connected, has at least two atoms, and no distance below 0.85 bond lengths."""
     present_positions = positions[mask]
     if len(present_positions) < 2 or not np.isfinite(present_positions).all():
         return False
@@ -187,12 +192,12 @@ def is_valid_structure(positions: np.ndarray, mask: np.ndarray, bond: float) -> 
 
 
 def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Float[Array, " r"]) -> Float[Array, ""]:
-    r"""Return $R_w = \sqrt{\sum w (G_o - G_c)^2 / \sum w G_o^2}$, 0 for a perfect fit.
+    r"""Return $R_w = \sqrt{\sum w (G_o - G_c)^2 / \sum w G_o^2}$, which is 0 for a perfect fit.
 
     Args:
         observed: G(r) of the data.
-        calculated: G(r) of a model, on the same points.
-        weights: of each point; 1 within the range that counts, 0 outside it.
+        calculated: G(r) of a model on the same points.
+        weights: Weight of each point: 1 in the range that is compared, and 0 outside.
     """
     misfit = jnp.sum(weights * (observed - calculated) ** 2)
     total = jnp.sum(weights * observed**2)
@@ -200,14 +205,14 @@ def rw(observed: Float[Array, " r"], calculated: Float[Array, " r"], weights: Fl
 
 
 def pearson_correlation(observed: Float[Array, " r"], calculated: Float[Array, " r"]) -> Float[Array, ""]:
-    """Return the correlation coefficient of two curves, from -1 to 1; 0 if one of them is constant."""
+    """Return the correlation coefficient of two curves, from -1 to 1, or 0 if one of them is constant."""
     observed_deviation, calculated_deviation = observed - jnp.mean(observed), calculated - jnp.mean(calculated)
     norms = jnp.sqrt(jnp.sum(observed_deviation**2) * jnp.sum(calculated_deviation**2))
     return jnp.sum(observed_deviation * calculated_deviation) / jnp.where(norms > 0, norms, 1.0)
 
 
 def _paired_error(positions: np.ndarray, large_positions: np.ndarray) -> float:
-    """Return the mean distance of pairs after alternating pairing and alignment until it no longer falls."""
+    """Return the mean distance of pairs, after pairing and alignment have alternated until it no longer decreases."""
     min_error = np.inf
     for _ in range(MAX_ASSIGNMENTS):
         separations = cdist(positions, large_positions)
@@ -236,11 +241,11 @@ def _alignment(positions: np.ndarray, target: np.ndarray, weight: np.ndarray) ->
 
 
 def _alignment_starts(small_positions: np.ndarray, large_positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return rotations, some of them mirrored, and shifts that may superpose one structure on another.
+    """Return rotations (some of them mirrored) and shifts that may superpose one structure on another.
 
-    They follow from the order of atoms, from the principal axes with all their signs, and from a wide triangle of atoms
-    of the smaller structure and the most similar triangles of the larger. One of them is right if the structures agree,
-    however symmetric they are and whichever atoms the smaller lacks.
+    They follow from the order of the atoms and from the principal axes with all signs. Others follow from a wide
+    triangle of atoms of the smaller structure and the most similar triangles of the larger one. If the structures
+    agree, one of these starts is right for any symmetry and any missing atoms.
     """
     order_alignment = _alignment(
         small_positions, large_positions[: len(small_positions)], np.ones(len(small_positions))
@@ -300,7 +305,7 @@ def _similar_triangles(triangle: np.ndarray, positions: np.ndarray) -> np.ndarra
 
 
 def _triangle_frames(triangles: np.ndarray) -> np.ndarray:
-    """Return the orthonormal frames [..., axis, 3] of triangles; the first axis is along a side, the last is normal."""
+    """Return orthonormal frames [..., axis, 3] of triangles: the first axis is along a side, the last is the normal."""
     first_axis, second_side = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     third_axis = np.cross(first_axis, second_side)
     first_axis, third_axis = (

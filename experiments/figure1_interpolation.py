@@ -1,17 +1,18 @@
-"""Test of the paper's claim that latent interpolation between two structures is valid for the CVAE, not for the DAE.
+"""Test the claim of KDD 2020 that latent interpolation between structures is valid for the CVAE, not for the DAE.
 
     python experiments/figure1_interpolation.py            (a few minutes on 2 cores, from the finished trainings)
     python experiments/figure1_interpolation.py --quick    (under 50 s: a tiny training of one model)
 
-Figure 1 of KDD 2020. A and B are test structures with different numbers of atoms. The latent vector moves on a straight
-line in 21 points from A's to B's posterior mean (the encoder's, from structure and PDF) or prior mean (from the PDF
-alone). Each point is decoded, trilaterated and scaled by its decoded radius; all interior points of 20 paths count.
-Expected: at least 90 % valid structures for the CVAE, Pearson > 0.95 between the PDFs of the end points and those of A
-and B, and small steps between neighbouring points with equal numbers of atoms. The picture shows the path of seed 0
-whose ends differ most in their number of atoms.
+This is figure 1 of KDD 2020. A and B are test structures with different numbers of atoms. The latent vector moves along
+a straight line in 21 points from A to B. The ends of the line are means of the posterior (the encoder, given structure
+and PDF) or of the prior (given the PDF only). Each point is decoded, trilaterated and scaled by its decoded radius. The
+shares refer to all interior points of 20 paths. The expected results for the CVAE are at least 90 % valid structures, a
+Pearson correlation above 0.95 between the PDFs of the end points and those of A and B, and small steps between
+neighbouring points with equal numbers of atoms. The picture shows the path of seed 0 whose ends differ most in their
+number of atoms.
 
-A structure is valid if it is connected and has no distance below 0.85 bonds. Between A and B the bond is the
-structure's own: the median distance to a nearest neighbour, limited to the range of the data's bonds.
+A structure is valid if it is connected and has no distance below 0.85 bond lengths. Between A and B the bond length is
+that of the structure: the median distance to a nearest neighbour, limited to the range of bond lengths in the data.
 """
 
 import itertools
@@ -41,10 +42,10 @@ DECODE = jax.jit(propose.decode_structures, static_argnames="network")
 
 
 class LatentPaths(NamedTuple):
-    """Structures along paths; all arrays are [path, point, ...]."""
+    """The structures along paths. All arrays are [path, point, ...]."""
 
     positions: np.ndarray
-    """Å"""
+    """Positions of the atoms, in Å."""
     mask: np.ndarray
     converged: np.ndarray
     """Whether the trilateration converged."""
@@ -97,7 +98,7 @@ def interpolate(params: Any, endpoints: np.ndarray, *, network: CVAE, points: in
 
 
 def median_bond(positions: np.ndarray, bonds: tuple[float, float]) -> float:
-    """Return the median distance to a nearest neighbour, within the range of the data's bonds."""
+    """Return the median distance to a nearest neighbour, limited to the range of bond lengths in the data."""
     if len(positions) < 2 or not np.isfinite(positions).all():
         return bonds[0]
     distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
@@ -129,7 +130,10 @@ def validity(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
 
 
 def largest_steps(paths: LatentPaths, bonds: tuple[float, float]) -> np.ndarray:
-    """Return the largest displacement to the next point, in bonds [path, point - 1]; NaN if the count changes."""
+    """Return the largest displacement to the next point [path, point - 1], in units of the bond length.
+
+    The displacement is NaN if the number of atoms changes.
+    """
     step_lengths = np.full((paths.mask.shape[0], paths.mask.shape[1] - 1), np.nan)
     atoms = paths.mask.sum(axis=2)
     for path, point in np.argwhere((atoms[:, 1:] == atoms[:, :-1]) & (atoms[:, 1:] > 1)):
@@ -154,8 +158,9 @@ def end_pearsons(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> np
 def path_measures(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> dict[str, np.ndarray]:
     """Return the measures of the paths by their names in the rows.
 
-    Of interior points: the shares of each path that are valid and that converged. Of the ends: Pearson, and whether the
-    number of atoms is right. Of neighbours with equally many atoms: each step, and the largest of each path, in bonds.
+    For interior points they are the shares of each path that are valid and that converged. For the ends they are the
+    Pearson correlation, and whether the number of atoms is right. For neighbouring points with equal numbers of atoms
+    they are each step and the largest step of each path, in units of the bond length.
     """
     bonds = float(data.bond.min()), float(data.bond.max())
     step = largest_steps(paths, bonds)
@@ -173,7 +178,7 @@ def path_measures(data: Dataset, endpoints: np.ndarray, paths: LatentPaths) -> d
 
 
 def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, LatentPaths]]) -> matplotlib.figure.Figure:
-    """Draw for each model the true ends, some points of one path, and the number of atoms along it."""
+    """Draw for each model the true structures at the ends, some points of one path, and the number of atoms on it."""
     bonds = float(data.bond.min()), float(data.bond.max())
     figure = matplotlib.figure.Figure(figsize=(14, 2.1 * len(paths_by_model)), layout="constrained")
     grid = figure.subplots(len(paths_by_model), N_SHOWN + 3, width_ratios=(*[1] * (N_SHOWN + 2), 1.9), squeeze=False)
@@ -207,8 +212,12 @@ def plot_paths(data: Dataset, paths_by_model: dict[str, tuple[np.ndarray, Latent
 def main(arguments=None) -> list[dict]:
     """Interpolate, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
-    parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
-    parser.add_argument("--latents", type=int, nargs="+", help="[2 8; quick 2]; the picture has the first")
+    parser.add_argument(
+        "--models", nargs="+", choices=list(trainings.MODELS), help="models [dae, cvae, cvae+pdf; quick cvae]"
+    )
+    parser.add_argument(
+        "--latents", type=int, nargs="+", help="latent dimensions [2 8; quick 2]; the picture shows the first"
+    )
     options = parser.parse_args(arguments)
     data = trainings.load_dataset(options.split)
     paths_by_model, result = {}, []

@@ -1,11 +1,11 @@
-"""Test of the paper's claim that structures made from PDFs are reasonable without refinement, as are their PDFs.
+"""Test the claim of KDD 2020 that reconstructed structures and their PDFs are reasonable without refinement.
 
     python experiments/figure5_examples.py            (a minute and a half on 2 cores, from the finished training)
     python experiments/figure5_examples.py --quick    (under 50 s: a tiny training that has learnt nothing)
 
 Figure 5 of KDD 2020 shows two typical cases of the validation set. Here the test PDFs of seed 0 are ranked by Rw, and
 those at one tenth, half and nine tenths of the ranking are shown. Each structure is one draw from the prior, and its
-PDF is simulated after the trilateration; the difference is not scaled. The rows hold all test PDFs of all seeds.
+PDF is simulated after the trilateration. The difference is not scaled. The rows hold all test PDFs of all seeds.
 """
 
 import evaluation
@@ -29,7 +29,7 @@ RANKS = (0.1, 0.5, 0.9)
 def plot_examples(
     data: dataset.Dataset, pdf_indices, true_structures, reconstructed_structures, values: dict[str, np.ndarray]
 ) -> matplotlib.figure.Figure:
-    """Draw PDFs and true and reconstructed structures of the test PDFs at these ranks."""
+    """Draw the PDFs and the true and reconstructed structures of the test PDFs at `RANKS`."""
     order = np.argsort(values["rw"])
     case_rows = [order[round(rank * (len(order) - 1))] for rank in RANKS]
     reconstructed_pdfs = np.asarray(
@@ -61,8 +61,8 @@ def plot_examples(
 def main(arguments=None) -> list[dict]:
     """Reconstruct, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
-    parser.add_argument("--model", default="cvae+pdf", choices=list(trainings.MODELS), help="[cvae+pdf]")
-    parser.add_argument("--latent", type=int, default=2, help="[2]")
+    parser.add_argument("--model", default="cvae+pdf", choices=list(trainings.MODELS), help="model [cvae+pdf]")
+    parser.add_argument("--latent", type=int, default=2, help="number of latent dimensions [2]")
     options = parser.parse_args(arguments)
     data = trainings.load_dataset(options.split)
     run = network_figures.load_training(data, options.model, options.split, options.latent, quick=options.quick)

@@ -1,12 +1,13 @@
-"""Claim: more satellites help; pair distances replace most of the missing satellites at 87 atoms, and half at 19.
+"""Claim: pair distances replace most of the missing satellites for 87 atoms, and half of them for 19 atoms.
 
     python experiments/figure6_satellites.py            (about two minutes on 2 cores)
     python experiments/figure6_satellites.py --quick    (under 50 s)
 
-Figure 6 of KDD 2020: structures of 19 and 87 atoms from 4, 11 and 100 satellites, without the pair distances (with
-weight 0) and with them. The distances have Gaussian errors of 0.0045 radii, as those of the shipped decoder on its
-validation set, or of 0.05 radii, which are large enough to be visible. The picture shows one structure of each case
-over the true one; the rows hold the errors over all draws and the Cramér-Rao bound.
+This is figure 6 of KDD 2020. Structures of 19 and 87 atoms are reconstructed from distances to 4, 11 and 100
+satellites, with pair distances and without them (with weight 0). The distances have Gaussian errors of 0.0045 radii,
+as those of the shipped decoder for its validation set, or of 0.05 radii, which are large enough to be visible. The
+picture shows one structure of each case over the true one. The rows hold the errors over all draws and the Cramér-Rao
+bound.
 """
 
 import argparse
@@ -27,7 +28,8 @@ from jaxstruc.network.cvae import trilateration
 NAME = "figure6_satellites"
 RESULTS = Path(__file__).parent / "results"
 NOISES = (0.0045, 0.05)
-"""In radii; the first is the root mean square error of a pair distance of the shipped model in validation."""
+"""Standard deviations of the errors of distances, in units of the particle's radius. The first is the root mean square
+error of a pair distance in the validation of the shipped model."""
 ATOM_COUNTS, SATELLITE_COUNTS = (19, 87), (4, 11, 100)
 WEIGHTS = {"pairs and satellites": 1.0, "satellites alone": 0.0}
 SOLVE = jax.jit(trilateration.trilaterate_batch)
@@ -70,7 +72,7 @@ def measure(shape, *, satellites, noise, count) -> list[tuple[dict, np.ndarray, 
 
 
 def plot_structures(cells: list[list[tuple[dict, np.ndarray, np.ndarray]]], path: Path) -> None:
-    """Draw a structure for each size, number of satellites and choice of distances."""
+    """Draw one structure for each size, number of satellites and choice of distances."""
     figure = matplotlib.figure.Figure(figsize=(2.4 * len(cells), 5.2), layout="constrained")
     for column, cell in enumerate(cells):
         for line_index, (row, true_positions, found_positions) in enumerate(cell):
@@ -85,9 +87,13 @@ def plot_structures(cells: list[list[tuple[dict, np.ndarray, np.ndarray]]], path
 def main(arguments=None) -> list[dict]:
     """Run all cases, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="16 draws; writes nothing by itself")
-    parser.add_argument("--count", type=int, help="draws of each structure [256; quick 16]")
-    parser.add_argument("--out", type=Path, help=f"[results/{NAME}.json, but not with --quick]; a .png beside it")
+    parser.add_argument("--quick", action="store_true", help="use 16 draws, and write nothing without --out")
+    parser.add_argument("--count", type=int, help="number of draws of each structure [256; quick 16]")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"file of the rows [results/{NAME}.json; with --quick none]; a .png is written next to it",
+    )
     options = parser.parse_args(arguments)
     count = options.count or (16 if options.quick else 256)
     shapes = [shape for shape in trilateration_baselines.fcc_positions() if len(shape) in ATOM_COUNTS]

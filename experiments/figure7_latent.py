@@ -1,13 +1,13 @@
-"""Claim: structures with equal numbers of atoms lie together in the latent space, with 2 and with 8 dimensions.
+"""Claim: structures with equal numbers of atoms are close to each other in a latent space of 2 or 8 dimensions.
 
     pip install -e '.[figures]'                    (scikit-learn, for t-SNE)
     python experiments/figure7_latent.py           (about two minutes on 2 cores, from the finished trainings)
     python experiments/figure7_latent.py --quick   (under 50 s: a tiny training with 8 dimensions)
 
 Figure 7 of KDD 2020 shows the latent vectors of 600 PDFs from the prior network, coloured by the number of atoms; t-SNE
-reduces 8 dimensions to 2. Here they are at most 600 PDFs of seed 0 that are not in the training set. The order is
-measured by the share of the five nearest neighbours of each, in the whole latent space, that have the same number of
-atoms; chance is that share among all others. The rows hold all seeds.
+reduces 8 dimensions to 2. Here they are at most 600 PDFs of seed 0 that are not in the training set. The measure of
+order is a share for each PDF: the share of its five nearest neighbours in the whole latent space that have the same
+number of atoms. Chance is this share among all other PDFs. The rows hold all seeds.
 """
 
 import importlib.util
@@ -84,8 +84,10 @@ def colour_scale(sizes: np.ndarray) -> matplotlib.cm.ScalarMappable:
 def main(arguments=None) -> list[dict]:
     """Encode, print the rows, and write rows and picture."""
     parser = network_figures.parser(__doc__, NAME)
-    parser.add_argument("--models", nargs="+", choices=list(trainings.MODELS), help="[dae, cvae, cvae+pdf; quick cvae]")
-    parser.add_argument("--latents", nargs="+", type=int, help="[2 and 8; quick 8]")
+    parser.add_argument(
+        "--models", nargs="+", choices=list(trainings.MODELS), help="models [dae, cvae, cvae+pdf; quick cvae]"
+    )
+    parser.add_argument("--latents", nargs="+", type=int, help="latent dimensions [2 and 8; quick 8]")
     options = parser.parse_args(arguments)
     models = options.models or (["cvae"] if options.quick else ["dae", "cvae", "cvae+pdf"])
     latents = options.latents or ([8] if options.quick else [2, 8])

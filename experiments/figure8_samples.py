@@ -1,12 +1,12 @@
-"""Test of the paper's claim that draws from the prior of a PDF have the right number of atoms.
+"""Test the claim of KDD 2020 that draws from the prior of a PDF have the right number of atoms.
 
     python experiments/figure8_samples.py            (about two minutes on 2 cores, from the finished training)
     python experiments/figure8_samples.py --quick    (under 50 s: a tiny training that has learnt nothing)
 
 Figure 8 of KDD 2020 shows ten reconstructions from the test set. Here the picture has the first five draws for each of
-four test PDFs of seed 0, from the smallest to the largest structure. The rows hold ten draws for each test PDF of all
-seeds: means over the draws, the best draw by Rw, the spread of Pearson between draws, and the number of different
-numbers of atoms.
+four test PDFs of seed 0, from the smallest to the largest structure. The rows summarise ten draws for each test PDF of
+all seeds. They hold means over the draws, the draw with the lowest Rw, the spread of the Pearson correlation between
+draws, and the number of distinct numbers of atoms.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from jaxstruc.network.cvae import dataset
 
 NAME = "figure8_samples"
 N_DRAWS, N_SHOWN_DRAWS, N_SHOWN_PDFS = 10, 5, 4
-"""Number of draws for a PDF, of draws in the picture, and of PDFs in the picture."""
+"""Number of draws for each PDF, number of draws in the picture, and number of PDFs in the picture."""
 
 
 class PdfDraws(NamedTuple):
-    """Structures drawn for PDFs, and their measures."""
+    """The structures drawn for PDFs, and their measures."""
 
     structures: list[StructureBatch]
-    """For each draw, the structures of all PDFs."""
+    """List of the draws, each with the structures of all PDFs."""
     measures: dict[str, np.ndarray]
     """Measures [draw, pdf] by their names in the rows."""
 
@@ -64,7 +64,7 @@ def draw_structures(
 
 
 def measures_over_draws(draws: PdfDraws) -> dict[str, np.ndarray]:
-    """Return measures of the draws of each PDF: means, the best, and spreads."""
+    """Return means, best values and spreads of the measures over the draws of each PDF."""
     rw, pearson = draws.measures["rw"], draws.measures["pearson"]
     best_draw = np.argmin(np.where(np.isfinite(rw), rw, np.inf), axis=0)[None]
     atoms = np.sort([np.asarray(structures.mask).sum(axis=1) for structures in draws.structures], axis=0)
@@ -80,7 +80,7 @@ def measures_over_draws(draws: PdfDraws) -> dict[str, np.ndarray]:
 def plot_draws(
     data: dataset.Dataset, pdf_indices: np.ndarray, true_structures: StructureBatch, draws: PdfDraws
 ) -> matplotlib.figure.Figure:
-    """Draw PDFs, the true structure and the first draws of each, from the smallest structure to the largest."""
+    """Draw PDFs with the true structure and the first draws of each, from the smallest structure to the largest."""
     atom_counts, first_rows = np.unique(network_figures.atom_counts(data, pdf_indices), return_index=True)
     case_rows = first_rows[np.unique(np.linspace(0, len(atom_counts) - 1, N_SHOWN_PDFS).round().astype(int))]
     conditions = evaluation.select_conditions(data, pdf_indices)
@@ -121,11 +121,11 @@ def plot_draws(
 
 
 def parse_options(arguments) -> argparse.Namespace:
-    """Return the options; the deterministic model, which has no draws, is refused."""
+    """Return the options, and refuse the deterministic model, because it has no draws."""
     parser = network_figures.parser(__doc__, NAME)
     models = [name for name, model_options in trainings.MODELS.items() if model_options.get("model") != "dae"]
-    parser.add_argument("--model", default="cvae+pdf", choices=models, help="[cvae+pdf]")
-    parser.add_argument("--latent", type=int, default=2, help="[2]")
+    parser.add_argument("--model", default="cvae+pdf", choices=models, help="model [cvae+pdf]")
+    parser.add_argument("--latent", type=int, default=2, help="number of latent dimensions [2]")
     return parser.parse_args(arguments)
 
 

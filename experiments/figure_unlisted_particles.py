@@ -3,8 +3,9 @@
     python experiments/figure_unlisted_particles.py            (a minute on 2 cores; from the rows of the experiment)
     python experiments/figure_unlisted_particles.py --quick    (another particle and a small library; writes nothing)
 
-Left: the share of solved particles against the noise, for the search and its controls; bars are standard errors.
-Right: the atoms of a particle at 10 % of noise, coloured by their probability (occupancy), beside the true ones.
+The left panel shows the share of solved particles against the noise, for the search and its controls. Bars are standard
+errors. The right panels show the true atoms of a particle, and the atoms found with 10 % of noise, coloured by their
+probability (occupancy).
 """
 
 import argparse
@@ -22,7 +23,7 @@ from scipy.spatial import KDTree
 from jaxstruc.pdf.solve import solve_measurements
 
 FIGURE_PATH = Path(__file__).parent / "results" / "unlisted_particles.png"
-PART_LABELS = {"offrule": "search", "library": "library alone", "full": "search, full"}
+PART_LABELS = {"offrule": "search", "library": "only library", "full": "search, full"}
 EXAMPLE_CASE = {"part": "offrule", "kind": "fcc", "seed": 1, "draw": 1, "noise": 0.1}
 
 
@@ -42,7 +43,7 @@ def plot_solved_share(axes, rows: list[dict]) -> None:
 
 
 def superpose(found_positions: np.ndarray, true_positions: np.ndarray) -> np.ndarray:
-    """Return the found atoms superposed on the true ones by their principal axes, mirrored if that fits better."""
+    """Return the found atoms superposed on the true ones by the principal axes, mirrored if this agrees better."""
     frames = [np.linalg.eigh(np.cov(positions.T))[1] for positions in (found_positions, true_positions)]
     tree, centred_positions = (
         KDTree(true_positions - true_positions.mean(axis=0)),
@@ -54,7 +55,7 @@ def superpose(found_positions: np.ndarray, true_positions: np.ndarray) -> np.nda
 
 
 def plot_particle(figure, *, quick: bool) -> dict[str, float]:
-    """Draw the true atoms of a particle and the found ones by their occupancy; return a summary of the result."""
+    """Draw the true atoms of a particle and the found ones with their occupancy, and return a summary."""
     case_set = unlisted_particles.CASE_SETS[EXAMPLE_CASE["part"]]
     case = unlisted_particles.simulate_case({**EXAMPLE_CASE, "seed": 0, "draw": 0} if quick else EXAMPLE_CASE, case_set)
     candidate = next(
@@ -91,8 +92,12 @@ def plot_particle(figure, *, quick: bool) -> dict[str, float]:
 def main(arguments=None) -> dict[str, float]:
     """Draw and write the figure, and print a summary of the particle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="another particle and a small library; writes nothing")
-    parser.add_argument("--out", type=Path, help="[results/unlisted_particles.png, but not with --quick]")
+    parser.add_argument(
+        "--quick", action="store_true", help="use another particle and a small library, and write nothing"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="file of the picture [results/unlisted_particles.png; with --quick none]"
+    )
     options = parser.parse_args(arguments)
     figure = matplotlib.figure.Figure(figsize=(9.5, 3.4), layout="constrained")
     share_figure, particle_figure = figure.subfigures(1, 2, width_ratios=(1, 1.8))

@@ -1,19 +1,20 @@
 """Claim: one command names the clusters behind a measured PDF, and its weights reveal ties between candidates.
 
-    python experiments/measured_pdfs.py --data DIR               (a minute or two a file on 2 cores)
+    python experiments/measured_pdfs.py --data DIR               (one or two minutes for each file on 2 cores)
     python experiments/measured_pdfs.py --data DIR --figures OUT (keeps ranking, structures and pictures of each file)
     python experiments/measured_pdfs.py --calibrate              (about five minutes on 2 cores)
     python experiments/measured_pdfs.py --quick                  (a small part of --calibrate, under 50 s)
 
-Mining: each .gr file of a folder is mined with the metal of its header's composition, r 1.5 to 20 Å, qdamp 0.03, delta2
-fitted, and all families up to 1000 atoms. A row holds the best cluster, its values with standard errors, its bond
-length beside the metal's, and the best Rw of each family. No row or picture in the results holds measured data.
+Mining: each .gr file of a folder is mined with all families of clusters up to 1000 atoms, and with the metal in the
+composition of its header. The range is r = 1.5 to 20 Å, qdamp is 0.03 1/Å, and delta2 is fitted. A row holds the best
+cluster, its values with standard errors, its bond length and that of the bulk metal, and the best Rw of each family. No
+row or picture in the results holds measured data.
 
-Calibration: G(r) is simulated for the gold decahedron (6,1,1) of 423 atoms, Q 0.58 to 21 1/Å, with white noise on F(Q),
-and the 16 decahedra (p,q,r) of the SWAXS course are fitted to it, for 100 draws of the noise. A set with 90 % of the
-weights should hold the true candidate in 85 to 95 of 100 draws if the noise leaves more than one candidate. A set has
-at least one member, so with little noise all 100 sets hold it. The noise of a point, 0.02 1/Å apart, is relative to the
-root mean square of F.
+Calibration: G(r) is simulated for the gold decahedron (6,1,1) of 423 atoms, with Q from 0.58 to 21 1/Å and white noise
+on F(Q). The 16 decahedra (p,q,r) of a course on small- and wide-angle scattering (SWAXS) are fitted to it, for 100
+draws of the noise. If the noise leaves more than one candidate, a set with 90 % of the weights should contain the true
+one in 85 to 95 of 100 draws. A set has at least one member, so that all 100 sets contain it at little noise. The noise
+is that of each point of a 0.02 1/Å grid, relative to the root mean square of F(Q).
 """
 
 import argparse
@@ -53,7 +54,7 @@ KEYS = {name: name for name in summary.SUMMARY_COLUMNS if name not in LEFT_OUT} 
     "n_screened": "kept",
     "effective_samples": "effective",
 }
-"""Key in a row of each column whose name differs from it; the keys of committed rows stay."""
+"""Key in the rows for each column of `summary.csv`. Committed rows keep the old names of renamed columns."""
 PQR = (
     *((3, 1, 2), (3, 1, 3), (4, 1, 0), (4, 1, 1), (4, 1, 2), (4, 1, 3), (5, 1, 0), (5, 1, 1)),
     *((5, 1, 2), (5, 1, 3), (6, 1, 0), (6, 1, 1), (6, 1, 2), (7, 1, 0), (7, 1, 1), (7, 1, 2)),
@@ -62,7 +63,7 @@ PQR = (
 TRUE_PQR = (6, 1, 1)
 NOISES = (0.05, 0.2, 0.5, 1.0, 2.0)
 Q_LIMITS = {"qmin": 0.58, "qmax": 21.0}
-"""In 1/Å; those of a laboratory source."""
+"""Limits of Q in 1/Å for a laboratory source."""
 BOND = form_factors.bond_length("Au")
 QSTEP = 0.02
 R_GRID = np.arange(1.5, 20.001, 0.05)
@@ -73,10 +74,10 @@ def structure_function(positions: np.ndarray, q: np.ndarray, *, uiso: float, del
     """Return F(Q) of a cluster of one element, summed in double precision.
 
     Args:
-        positions: [atom, 3] in Å.
-        q: in 1/Å.
-        uiso: in Å².
-        delta2: in Å².
+        positions: Positions of the atoms [atom, 3], in Å.
+        q: Values of Q, in 1/Å.
+        uiso: Mean square displacement of the atoms, in Å².
+        delta2: Coefficient of correlated motion, in Å².
     """
     distance, count = np.unique(np.round(pdist(positions), 6), return_counts=True)
     variance = 2 * uiso * np.maximum(1 - delta2 / distance**2, 0.0)
@@ -88,7 +89,7 @@ def structure_function(positions: np.ndarray, q: np.ndarray, *, uiso: float, del
 
 
 def transform(q: np.ndarray, r: np.ndarray, *, qdamp: float) -> np.ndarray:
-    """Return the matrix [r, q] from F(Q) on an even grid to damped G(r), by the trapezoid rule."""
+    """Return the matrix [r, q] that transforms F(Q) on an even grid to damped G(r), by the trapezoid rule."""
     weights = np.full(q.size, q[1] - q[0])
     weights[[0, -1]] /= 2
     return 2 / np.pi * np.exp(-0.5 * (r[:, None] * qdamp) ** 2) * weights * np.sin(r[:, None] * q)
@@ -109,15 +110,15 @@ def simulate_noisy_pdfs(
     """Return simulated curves G(r) [draw, r] with white noise on F(Q).
 
     Args:
-        positions: in Å.
-        r: in Å.
-        rng: random generator of the noise.
-        noise: standard deviation of a point of F(Q) over the root mean square of F.
-        draws: number of curves.
-        qmin: in 1/Å; the rest as in `structure_function` and `transform`.
-        qmax: in 1/Å.
-        qdamp: in 1/Å.
-        values: values of uiso and delta2.
+        positions: Positions of the atoms [atom, 3], in Å.
+        r: Distances at which G(r) is computed, in Å.
+        rng: Random generator of the noise.
+        noise: Standard deviation of a point of F(Q), relative to the root mean square of F(Q).
+        draws: Number of curves.
+        qmin: Lower limit of Q, in 1/Å.
+        qmax: Upper limit of Q, in 1/Å.
+        qdamp: Damping of G(r), in 1/Å.
+        values: Values of uiso and delta2 in Å², see `structure_function`.
     """
     q = np.linspace(qmin, qmax, round((qmax - qmin) / QSTEP) + 1)
     f = structure_function(positions, q, **values)
@@ -129,25 +130,27 @@ def header_metal(measurement: Measurement) -> str:
     """Return the first element of the composition in the header.
 
     Raises:
-        ValueError: if the header names none.
+        ValueError: If the header contains no composition.
     """
     element_symbols = re.findall("[A-Z][a-z]?", str(measurement.header.get("composition", "")))
     if not element_symbols:
         name = Path(measurement.name).name
-        raise ValueError(f"Expected a composition in the header, got none in {name}; add composition = Au, say.")
+        raise ValueError(
+            f"Expected a composition in the header, got none in {name}; add a line such as composition = Au."
+        )
     return element_symbols[0]
 
 
 def mine_measurement(
     measurement: Measurement, metal: str, *, names: tuple[str, ...] = (), max_atoms: int = 1000
 ) -> PdfResult:
-    """Return the result of mining a measurement; a failed result if it cannot be mined.
+    """Return the result of mining a measurement, or a failed result if it cannot be mined.
 
     Args:
-        measurement: a measured PDF.
-        metal: its element.
-        names: families of candidates, all by default.
-        max_atoms: most atoms of a candidate.
+        measurement: Measured PDF.
+        metal: Element of the particles.
+        names: Families of candidates, by default all.
+        max_atoms: Largest number of atoms of a candidate.
     """
     try:
         options = MineOptions(
@@ -196,13 +199,13 @@ def decahedra(pqr_values=PQR) -> dict[tuple[int, int, int], ase.Atoms]:
 def calibration(
     noise: float, *, draws: int, candidates: dict[tuple[int, int, int], ase.Atoms], truth: tuple[int, int, int]
 ) -> dict:
-    """Return how often the set with 90 % of the weights holds the true candidate.
+    """Return the row of one noise, with the fraction of sets with 90 % of the weights that contain the true candidate.
 
     Args:
-        noise: as in `simulate_noisy_pdfs`.
-        draws: number of draws of the noise.
-        candidates: clusters that are fitted.
-        truth: (p, q, r) of the decahedron that the data are simulated from.
+        noise: Standard deviation of a point of F(Q), relative to the root mean square of F(Q).
+        draws: Number of draws of the noise.
+        candidates: Clusters that are fitted.
+        truth: Numbers (p, q, r) of the decahedron from which the data are simulated.
     """
     positions, rng = candidates[truth].positions, np.random.default_rng(round(1e3 * noise))
     noisy_pdfs = simulate_noisy_pdfs(positions, R_GRID, rng, noise=noise, draws=draws, **Q_LIMITS, **MODEL_VALUES)
@@ -227,7 +230,10 @@ def calibration(
 
 
 def _draw_row(result: PdfResult, atoms: int) -> dict:
-    """Return whether the set of one draw holds the truth, with the effective and with the nominal number of points."""
+    """Return the row of one draw: whether the set contains the true candidate.
+
+    The weights are computed with the effective and with the nominal number of points.
+    """
     true_rank = next(rank for rank, candidate in enumerate(result.candidates) if candidate.n_atoms == atoms)
     rw = np.array([candidate.rw for candidate in result.candidates])
     all_points = target.independent_points(result.r, **Q_LIMITS)
@@ -267,7 +273,7 @@ def plot_families(results: list[dict], path: Path) -> None:
 
 
 def plot_calibration(results: list[dict], path: Path) -> None:
-    """Draw how often the set holds the truth, and its size, against the noise."""
+    """Draw the fraction of sets that contain the true candidate, and their size, against the noise."""
     figure = matplotlib.figure.Figure(figsize=(8, 3.2), layout="constrained")
     noise = [row["noise"] for row in results]
     for axes, column in zip(figure.subplots(1, 2), ("coverage", "size"), strict=True):
@@ -277,8 +283,8 @@ def plot_calibration(results: list[dict], path: Path) -> None:
         axes.grid(alpha=0.3)
     coverage, size = figure.axes
     coverage.axhspan(0.85, 0.95, color="0.9")
-    coverage.set(ylabel="draws whose 90 % set holds the truth", ylim=(0, 1.05))
-    size.set(ylabel="mean candidates in the set")
+    coverage.set(ylabel="90 % sets with the true candidate", ylim=(0, 1.05))
+    size.set(ylabel="mean number of candidates in the set")
     coverage.legend(fontsize=7)
     plots.save_figure(figure, path)
 
@@ -287,12 +293,18 @@ def main(arguments=None) -> list[dict]:
     """Mine or calibrate, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of measured .gr files")
-    parser.add_argument("--figures", type=Path, help="folder for each file's ranking and pictures [not kept]")
-    parser.add_argument("--calibrate", action="store_true", help="how often the truth is in the set, in place of data")
-    parser.add_argument("--draws", type=int, help="of the noise, for --calibrate [100; quick 20]")
+    parser.add_argument("--figures", type=Path, help="folder for the ranking and the pictures of each file [none]")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="simulate data, and count the sets that contain the true candidate"
+    )
+    parser.add_argument("--draws", type=int, help="number of draws of the noise for --calibrate [100; quick 20]")
     parser.add_argument("--noises", type=float, nargs="+", help=f"for --calibrate [{NOISES}; quick 0.5]")
-    parser.add_argument("--quick", action="store_true", help="a small part; writes nothing by itself")
-    parser.add_argument("--out", type=Path, help=f"[results/{NAME}.jsonl, but not with --quick]; a .png beside it")
+    parser.add_argument("--quick", action="store_true", help="run a small part, and write nothing without --out")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"file of the rows [results/{NAME}.jsonl; with --quick none]; a .png is written next to it",
+    )
     options = parser.parse_args(arguments)
     if not (options.data or options.calibrate or options.quick):
         parser.error("expected --data or --calibrate, got neither; name a folder of .gr files")

@@ -1,4 +1,4 @@
-"""Functions shared by the figures of trained models: options, trained models, test PDFs and rows."""
+"""Functions that the figures of trained models share: options, trained models, test PDFs and rows."""
 
 import argparse
 import sys
@@ -20,19 +20,27 @@ RESULTS = Path(__file__).parent / "results"
 def parser(description: str, name: str) -> argparse.ArgumentParser:
     """Return the parser of the options that every figure has."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--quick", action="store_true", help="a tiny training, under 50 s; writes nothing by itself")
-    result.add_argument("--split", default="random", choices=list(trainings.SPLITS), help="[random]")
-    result.add_argument("--out", type=Path, help=f"[results/{name}.jsonl, but not with --quick]; a .png beside it")
+    result.add_argument(
+        "--quick", action="store_true", help="run a tiny training in under 50 s, and write nothing without --out"
+    )
+    result.add_argument(
+        "--split", default="random", choices=list(trainings.SPLITS), help="split of the data set [random]"
+    )
+    result.add_argument(
+        "--out",
+        type=Path,
+        help=f"file of the rows [results/{name}.jsonl, but not with --quick], with a .png next to it",
+    )
     return result
 
 
 def destination(options: argparse.Namespace, name: str) -> Path | None:
-    """Return the path of the rows; None if nothing is to be written."""
+    """Return the path of the rows, or None if nothing is written."""
     return options.out or (None if options.quick else RESULTS / f"{name}.jsonl")
 
 
 def load_training(data: Dataset, model: str, split: str, latent: int, *, quick: bool) -> TrainedModels:
-    """Return the models of a finished shared training; a quick training is run now and leaves no files."""
+    """Return the models of a finished shared training, or with `quick` of a tiny training that leaves no files."""
     if quick:
         with tempfile.TemporaryDirectory() as folder:
             return trainings.train_or_read(
@@ -42,7 +50,7 @@ def load_training(data: Dataset, model: str, split: str, latent: int, *, quick: 
     finished_plan = trainings.finished_plan(plan)
     if finished_plan is None:
         command = f"python experiments/trainings.py --models {model} --splits {split} --latents {latent}"
-        sys.exit(f"Expected a finished training in runs/experiments/{plan.folder.name}, got none; {command}")
+        sys.exit(f"Expected a finished training in runs/experiments/{plan.folder.name}, got none; run {command}")
     return trainings.train_or_read(data, finished_plan)
 
 

@@ -1,15 +1,15 @@
-"""Claim: with the PDF term in training, at about equal compute, the CVAE's reconstructions fit their PDFs better.
+"""Claim: the CVAE's reconstructions fit their PDFs better if the training loss has a PDF term.
 
-    python experiments/pdf_loss_ablation.py                  (trains what is not trained: hours on 2 cores)
-    python experiments/pdf_loss_ablation.py --trained-only   (15 minutes on 2 cores; leaves out what is not trained)
-    python experiments/pdf_loss_ablation.py --quick          (under 50 s: two epochs, nothing to learn from)
+    python experiments/pdf_loss_ablation.py                  (trains missing models: hours on 2 cores)
+    python experiments/pdf_loss_ablation.py --trained-only   (15 minutes on 2 cores; leaves out missing models)
+    python experiments/pdf_loss_ablation.py --quick          (under 50 s: two epochs; the results mean nothing)
 
-The term is proposed in section 6 of the KDD 2020 paper. Weight 0 is compared with the weight in `trainings`, for all
-trained seeds, on the paper's random split and on held-out shapes. The model with the term had at least 1.1 times the
-compute of the other (see the README). As a control, coordinates and radius of the same reconstructions are refined
-against the input PDF by gradient descent (`N_STEPS` of Adam), which needs no PDF term in training; the output of the
-other model is refined too. White noise on F(Q) of the input, which no model was trained with, tests how robust both
-ways are; all measures are against the PDF without noise.
+Section 6 of the KDD 2020 paper proposes the term. Models with weight 0 are compared with models with the weight in
+`trainings`, for all trained seeds, on the paper's random split and on held-out shapes. The model with the term had at
+least 1.1 times the compute of the other model (see the README). As a control, the coordinates and the radius of the
+reconstructions of both models are refined against the input PDF by gradient descent (`N_STEPS` of Adam). This
+refinement needs no PDF term in the training. White noise on F(Q) of the input tests the robustness of both methods. No
+model was trained with noise. All measures refer to the PDF without noise.
 
 The rows are as in `table1_reconstruction`, with `weight`, `noise` (relative to the root mean square of F), `refined`,
 `steps` and `seconds_per_structure` of the refinement. Rows of t-tests compare with the model `against`, whose output is
@@ -46,21 +46,21 @@ RESULTS = Path(__file__).parent / "results" / f"{NAME}.jsonl"
 MODELS = ("cvae", "cvae+pdf")
 LATENTS = {"random": 2, "shape": 8}
 NOISES = (0.0, 0.1)
-"""Standard deviation of the white noise on F(Q) over the root mean square of F."""
+"""Standard deviations of the white noise on F(Q), relative to the root mean square of F(Q)."""
 N_STEPS, LEARNING_RATE = 100, 0.05
-"""Steps of Adam, and its rate in Å, which falls to zero as a cosine."""
+"""Number of steps of Adam, and its learning rate in Å, which falls to zero as a cosine."""
 RADIUS_SCALE = 10.0
-"""In Å; a step changes the radius of a particle of this size as much as one coordinate."""
+"""Radius in Å of a particle whose radius a step changes as much as one coordinate."""
 COMPARISONS = (
     (("cvae+pdf", False), ("cvae", False)),
     (("cvae+pdf", False), ("cvae", True)),
     (("cvae+pdf", True), ("cvae", True)),
 )
-"""Each model, and whether it is refined, with the one that it is compared with."""
+"""Pairs of models that are compared, each with a flag that shows whether its output is refined."""
 
 
 class RefinedStructures(NamedTuple):
-    """Structures after a descent, with their mean squared differences from the PDF at its start and end."""
+    """The structures after a descent, and the mean squared differences of their PDFs from the data before and after."""
 
     structures: StructureBatch
     start_misfit: Float[Array, " batch"]
@@ -74,10 +74,10 @@ def refine_structures(
     """Return each structure with the coordinates and radius that fitted its PDF best during a descent.
 
     Args:
-        structures: structures at the start.
-        pdf: G(r) on `dataset.GRID`, in 1/Å².
-        conditions: known conditions of each PDF.
-        steps: number of steps of Adam.
+        structures: Structures at the start.
+        pdf: G(r) on `dataset.PDF_GRID`, in 1/Å².
+        conditions: Known conditions of each PDF.
+        steps: Number of steps of Adam.
     """
 
     def make_structures(free):
@@ -119,10 +119,10 @@ def simulate_noisy_pdfs(data: Dataset, pdf_indices: np.ndarray, noise: float, ke
     """Return PDFs with white noise on F(Q), whose draws are the same for each standard deviation.
 
     Args:
-        data: the data set.
-        pdf_indices: indices of the PDFs.
-        noise: standard deviation over the root mean square of F.
-        key: random key of the noise.
+        data: Data set.
+        pdf_indices: Indices of the PDFs.
+        noise: Standard deviation of a point of F(Q), relative to the root mean square of F(Q).
+        key: Random key of the noise.
     """
     distance_table = dataset.distance_table(data.shapes)
     columns = jax.tree.map(lambda column: jnp.asarray(column)[data.shape_index[pdf_indices]], distance_table)
@@ -167,7 +167,7 @@ def evaluate_split(
                 )
                 compiled_refine = (
                     compiled_refine or refine_structures.lower(*refine_inputs, steps=steps).compile()
-                )  # all batches are of one size
+                )  # All batches have the same size.
                 refined, seconds = timing.time_call(partial(compiled_refine, *refine_inputs))
                 for is_refined, model_structures in ((False, structures), (True, refined.structures)):
                     measure_values = table1.structure_measures(data, test_indices[seed], model_structures)
@@ -193,7 +193,7 @@ def evaluate_split(
 
 
 def plot_noise(result: list[dict], path: Path) -> None:
-    """Draw Pearson and R_p against noise: a point for each seed, and a line through their means."""
+    """Draw the Pearson correlation and R_p against noise: a point for each seed, and a line through their means."""
     splits = [split for split in SPLITS if any(row["split"] == split for row in result)]
     figure = matplotlib.figure.Figure(figsize=(9, 3.4 * len(splits)), layout="constrained")
     panels = figure.subplots(len(splits), 2, squeeze=False)
@@ -226,10 +226,10 @@ def plot_noise(result: list[dict], path: Path) -> None:
 def main(arguments=None) -> list[dict]:
     """Train what is not trained, evaluate, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny trainings, under 50 s; nothing is kept")
-    parser.add_argument("--trained-only", action="store_true", help="leave out splits that are not trained to the end")
+    parser.add_argument("--quick", action="store_true", help="run tiny trainings in under 50 s, and keep nothing")
+    parser.add_argument("--trained-only", action="store_true", help="leave out splits whose training is not finished")
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
-    parser.add_argument("--out", type=Path, help=f"[experiments/results/{NAME}.jsonl; none with --quick]")
+    parser.add_argument("--out", type=Path, help=f"file of the rows [results/{NAME}.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
     result = []
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,19 +1,21 @@
-"""Claim: PDF results do not depend on a header's qmin, on the preselection of candidates, or on a user's judgement.
+"""Claim: PDF results do not depend on the qmin of a header or on the screening, and `weak` needs no user's decision.
 
     python experiments/pdf_validation.py screening          (about an hour on 2 cores; resumes)
     python experiments/pdf_validation.py qmin               (about half an hour on 2 cores; resumes)
     python experiments/pdf_validation.py verdict            (some minutes on 2 cores; resumes)
     python experiments/pdf_validation.py --quick            (a case of each part, a minute)
 
-Gold particles of 13 to 1000 atoms, log-uniform in size, of all families in turn, are simulated with random instruments
-and vibrations and with white noise of 5 % on F(Q) for each point of a 0.02 1/Å grid. A third of the samples are
-mixtures of particles of one family whose diameters have a standard deviation of 10 %.
+Gold particles of 13 to 1000 atoms are simulated with random instruments and vibrations, and with white noise of 5 % on
+F(Q) for each point of a 0.02 1/Å grid. Sizes are uniform in the logarithm, and all families are used in turn. A third
+of the samples are mixtures of particles of one family whose diameters have a standard deviation of 10 %.
 
-screening: all clusters of the library are fitted. A row holds the rank of the best cluster in the order of the
-screening, and the best Rw among the clusters that the screening selects.
-qmin: curves whose Q range begins between 0.4 and 1.6 1/Å are mined with that value, and with a header that says 0.1.
-verdict: only the true cluster is fitted. A row holds how much the residual exceeds the noise, and the diameter
-estimated from the data.
+The parts are:
+
+- screening: all clusters of the library are fitted. A row holds the rank of the best cluster in the order of the
+  screening, and the best Rw among the clusters that the screening selects.
+- qmin: curves with qmin between 0.4 and 1.6 1/Å are mined with the true qmin, and with a header that states 0.1.
+- verdict: only the true cluster is fitted. A row holds the ratio of the residual to the noise, and the diameter
+  estimated from the data. These numbers decide whether the status is `weak`.
 """
 
 import argparse
@@ -44,14 +46,14 @@ BOND = form_factors.bond_length("Au")
 R_GRID = np.arange(1.5, 45.001, 0.05)
 NOISE = 0.05
 MIXTURE_SPREAD, MIXTURE_MEMBERS = 0.1, 8
-"""Standard deviation over mean of the diameters in a mixture, and the number of its particles."""
+"""Standard deviation over mean of the diameters in a mixture, and number of its particles."""
 CASE_COUNTS = {"screening": 300, "qmin": 200, "verdict": 300}
 TABLE_RANGE = TableRange(28.0, 32.0)
-"""Range of the cluster tables, shared by all cases, so that the tables of the library are made once."""
+"""Range of the cluster tables, which all cases share, so that the tables of the library are computed once."""
 
 
 class LibraryCase(NamedTuple):
-    """A simulated sample of one cluster of the library, or of a mixture about it."""
+    """A simulated sample of one cluster of the library, or of a mixture of clusters of about its size."""
 
     row: int
     """Row of the cluster in the library."""
@@ -78,7 +80,7 @@ def simulate_case(cluster_library: Library, seed: int, *, part: str) -> LibraryC
     members = _mixture_rows(cluster_library, family_rows, row, rng) if is_mixture else [row]
     q = np.linspace(values["qmin"], values["qmax"], round((values["qmax"] - values["qmin"]) / measured_pdfs.QSTEP) + 1)
     f = np.zeros(q.size)
-    for member in members:  # F of a mixture is weighted by the numbers of atoms
+    for member in members:  # Each particle contributes to F(Q) of the mixture in proportion to its number of atoms.
         positions = library.candidate_cluster(cluster_library, member).positions * BOND * values["stretch"]
         vibrations = {"uiso": values["uiso"], "delta2": values["delta2"]}
         f += cluster_library.atoms[member] * measured_pdfs.structure_function(positions, q, **vibrations)
@@ -100,7 +102,7 @@ def _mixture_rows(cluster_library: Library, family_rows: np.ndarray, row: int, r
 
 
 def case_measurement(case: LibraryCase, *, header: dict[str, float]) -> Measurement:
-    """Return a case as if read from a file with this header."""
+    """Return the measurement of a case, as if it were read from a file with this header."""
     return Measurement("simulated.gr", R_GRID, case.g, dict(header))
 
 
@@ -120,7 +122,7 @@ def case_target(case: LibraryCase, *, span: TableRange = TABLE_RANGE) -> Target:
 def add_screening_rows(
     cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]
 ) -> None:
-    """Add the rows of `screening`."""
+    """Solve the cases of part `screening` and add their rows."""
     pool = candidates.candidate_pool(
         [CandidateGroup("library", cluster_library, np.arange(len(cluster_library.atoms)))]
     )
@@ -164,7 +166,7 @@ def add_screening_rows(
 def add_qmin_rows(
     max_atoms: int, seeds: list[int], cluster_library: Library, path: Path | None, provenance: dict[str, Any]
 ) -> None:
-    """Add the rows of `qmin`."""
+    """Solve the cases of part `qmin` and add their rows."""
     for seed in seeds:
         case = simulate_case(cluster_library, seed, part="qmin")
         known_settings = {"qmax": case.values["qmax"], "qdamp": case.values["qdamp"]}
@@ -203,7 +205,7 @@ def add_qmin_rows(
 def add_fit_quality_rows(
     cluster_library: Library, seeds: list[int], path: Path | None, provenance: dict[str, Any]
 ) -> None:
-    """Add the rows of `verdict`."""
+    """Solve the cases of part `verdict` and add their rows."""
     for seed in seeds:
         case = simulate_case(cluster_library, seed, part="verdict")
         target = case_target(case)
@@ -248,11 +250,13 @@ def _finished_seeds(path: Path | None, part: str) -> set[int]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; all by default")
-    parser.add_argument("--count", type=int, help="cases a part")
+    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_COUNTS) + "; by default all")
+    parser.add_argument("--count", type=int, help="number of cases of each part")
     parser.add_argument("--max-atoms", type=int, default=1000)
-    parser.add_argument("--out", type=Path, help="rows are added here [results/pdf_validation.jsonl; quick: nowhere]")
-    parser.add_argument("--quick", action="store_true", help="a case a part and a small library")
+    parser.add_argument(
+        "--out", type=Path, help="file to which rows are added [results/pdf_validation.jsonl; with --quick none]"
+    )
+    parser.add_argument("--quick", action="store_true", help="run one case of each part with a small library")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(CASE_COUNTS):
         parser.error(f"expected parts of {', '.join(CASE_COUNTS)}, got {', '.join(sorted(unknown_parts))}")

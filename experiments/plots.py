@@ -1,4 +1,4 @@
-"""Pictures of structures and PDFs."""
+"""Functions that draw structures and PDFs."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from jaxstruc import files
 
 VIEW_TURN, VIEW_TILT = np.radians(18.0), np.radians(-70.0)
-"""Rotation of the view about z, then about x; it hides no rows of atoms behind others."""
+"""Rotation angles of the view about z, then about x. With them no row of atoms is hidden behind another."""
 TRUE_COLOUR, REBUILT_COLOUR, DIFFERENCE_COLOUR = "0.45", "C3", "C2"
 """Colours of all pictures."""
 
@@ -21,11 +21,11 @@ def draw_spheres(axes: Axes, positions: np.ndarray, *, bond: float, reach: float
     """Draw atoms [atom, 3] as touching circles, the nearest last and darkest.
 
     Args:
-        axes: axes to draw in.
-        positions: in Å; those that are not finite are left out.
-        bond: diameter of the circles, in Å.
-        reach: half of the picture's width, in Å.
-        colour: colour of the nearest atoms, or the colour [atom, 3] that each atom has if it is the nearest.
+        axes: Axes in which to draw.
+        positions: Positions of the atoms, in Å. Positions that are not finite are left out.
+        bond: Diameter of the circles, in Å.
+        reach: Half of the picture's width, in Å.
+        colour: Colour of the nearest atoms, or the colour [atom, 3] of each atom if it were the nearest.
     """
     is_finite = np.isfinite(positions).all(axis=1)
     view_positions = (positions[is_finite] - _mean_position(positions)) @ view_rotation().T
@@ -47,7 +47,7 @@ def draw_spheres(axes: Axes, positions: np.ndarray, *, bond: float, reach: float
 
 
 def draw_overlay(axes: Axes, true_positions: np.ndarray, found_positions: np.ndarray) -> None:
-    """Draw found positions as dots within rings at the true ones, both in radii."""
+    """Draw found positions as dots and true ones as rings, both in units of the particle's radius."""
     axes.scatter(true_positions[:, 0], true_positions[:, 1], s=40, facecolors="none", edgecolors="0.6", linewidths=0.8)
     axes.scatter(found_positions[:, 0], found_positions[:, 1], s=6, c=found_positions[:, 2], cmap="viridis")
     axes.set(aspect="equal", xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), xticks=[], yticks=[])
@@ -74,7 +74,7 @@ def draw_pdfs(axes: Axes, r: np.ndarray, true_pdf: np.ndarray, rebuilt_pdfs: np.
 
 
 def half_width(structures: list[np.ndarray], *, bond: float) -> float:
-    """Return half of the picture width, in Å, that shows all of these structures at one scale."""
+    """Return half of the width of a picture that shows any of these structures on the same scale, in Å."""
     centred_positions = [
         positions[np.isfinite(positions).all(axis=1)] - _mean_position(positions) for positions in structures
     ]
@@ -84,13 +84,13 @@ def half_width(structures: list[np.ndarray], *, bond: float) -> float:
 
 
 def save_figure(figure: matplotlib.figure.Figure, path: Path) -> None:
-    """Write a picture, whole or not at all."""
+    """Write a picture to a file, which appears only when it is complete."""
     with files.atomic_replacement(path) as temporary_path:
         figure.savefig(temporary_path, dpi=150, format="png")
 
 
 def view_rotation() -> np.ndarray:
-    """Return the rotation of the view [3, 3]: its third row points at the reader."""
+    """Return the rotation matrix of the view [3, 3]. Its third row points towards the viewer."""
     about_x = np.array(
         [[1, 0, 0], [0, np.cos(VIEW_TILT), -np.sin(VIEW_TILT)], [0, np.sin(VIEW_TILT), np.cos(VIEW_TILT)]]
     )

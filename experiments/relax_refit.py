@@ -1,14 +1,14 @@
 """Claim: relaxing a decahedron with a potential does not by itself improve its fit to a measured PDF.
 
     python experiments/relax_refit.py --data Au144_pMBA.gr    (about two minutes on 2 cores)
-    python experiments/relax_refit.py --quick                 (a smaller decahedron, the controls alone, under 50 s)
+    python experiments/relax_refit.py --quick                 (only controls with a smaller decahedron, under 50 s)
 
-This is the last experiment of the SWAXS course. The gold decahedron is relaxed with ASE's EMT potential and BFGS, and
-scale, stretch, Uiso and delta2 are refined against the PDF at each step. The stretch absorbs the contraction, so that
-only the change of shape remains. Controls show whether the data could reveal it: curves simulated from the ideal and
-from the relaxed particle, with the values of their fits, the data's Q range and white noise on F(Q), must each prefer
-their own particle. The atoms of the ideal particle are also moved by the fit to the PDF itself, with a restraint of
-0.1 Å (`relax.relax`). Rows hold misfits only, no measured curve.
+This is the last experiment of a course on small- and wide-angle scattering (SWAXS). The gold decahedron is relaxed with
+ASE's EMT potential and BFGS. At each step scale, stretch, Uiso and delta2 are refined against the PDF. The stretch
+absorbs the contraction, so that only the change of shape remains. Controls show whether the data could reveal it. They
+are curves simulated from the ideal and from the relaxed particle, with the values of their fits, the Q range of the
+data and white noise on F(Q). Each curve must prefer its own particle. The atoms of the ideal particle are also moved by
+a fit to the PDF, with a restraint of 0.1 Å (`relax.relax`). Rows hold only misfits, no measured curve.
 """
 
 import argparse
@@ -45,33 +45,33 @@ RESULTS = Path(__file__).parent / "results"
 BOND = form_factors.bond_length("Au")
 PQR = (5, 1, 0)
 MAX_FORCE = 0.01
-"""In eV/Å; largest force at which the relaxation stops."""
+"""Largest force at which the relaxation stops, in eV/Å."""
 RESTRAINT = 0.1
-"""Å"""
+"""Restraint of the atoms that are moved by the fit, in Å."""
 NOISE = 0.2
-"""Standard deviation of a point of the controls' F(Q) over the root mean square; points are 0.02 1/Å apart."""
+"""Standard deviation of F(Q) of the controls on a 0.02 1/Å grid, relative to the root mean square of F(Q)."""
 CONTROL_VALUES = {"stretch": 1.0, "uiso": 0.008, "delta2": 2.0}
-"""Values of the controls if there are no data."""
+"""Parameter values of the controls if there are no data."""
 
 
 class FitRange(NamedTuple):
-    """Range and instrument of the fits; the defaults are those of `Au144_pMBA.gr`."""
+    """The ranges of the fits. The defaults are those of `Au144_pMBA.gr`."""
 
     r: np.ndarray = np.arange(1.5, 20.001, 0.05)
-    """Å"""
+    """Distances r of the points, in Å."""
     qmin: float = 1.33
-    """1/Å"""
+    """Lower limit of Q, in 1/Å."""
     qmax: float = 28.0
-    """1/Å"""
+    """Upper limit of Q, in 1/Å."""
 
     @property
     def q_limits(self) -> dict[str, float]:
-        """Limits of Q by their names."""
+        """Limits of Q by name."""
         return {"qmin": self.qmin, "qmax": self.qmax}
 
 
 def relax_with_emt(pqr: tuple[int, int, int], *, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a gold decahedron's positions in Å [step, atom, 3] along its relaxation, the ideal first, and energies."""
+    """Return the positions [step, atom, 3] in Å of a gold decahedron along its relaxation, and its energies in eV."""
     atoms = Decahedron("Au", *pqr)
     atoms.calc = EMT()
     frames = [
@@ -96,12 +96,12 @@ def read_measured(path: Path) -> tuple[FitRange, np.ndarray]:
 
 
 class RelaxationPath(NamedTuple):
-    """Positions along a relaxation, and the candidates made of them."""
+    """The positions along a relaxation, and the candidates made from them."""
 
     frames: np.ndarray
     """Positions [step, atom, 3] in Å, from the ideal to the relaxed particle."""
     pool: CandidatePool
-    """The same structures as candidates, in this order."""
+    """Candidates for the same structures, in the same order."""
 
 
 def relaxation_path(frames: np.ndarray) -> RelaxationPath:
@@ -131,14 +131,14 @@ def relaxed_weight(pool: CandidatePool, target: Target, fits: Fit) -> float:
 
 
 def relax_by_data(ideal_positions: np.ndarray, target: Target, fits: Fit) -> dict[str, float]:
-    """Return Rw of the ideal particle after its atoms are fitted to the data, and their displacement."""
+    """Return the Rw of the ideal particle after its atoms are fitted to the data, and their displacement in Å."""
     values = jax.tree.map(lambda column: jnp.asarray(column[0]), fits.values)
     relaxation = relax.relax(jnp.asarray(ideal_positions, jnp.float32), values, target.basis, restraint=RESTRAINT)
     return {"rw_coordinates": float(relaxation.rw), "moved": float(relaxation.rms_displacement)}
 
 
 def result_row(curve: str, relaxation: RelaxationPath, fit_range: FitRange, pdfs: np.ndarray) -> dict:
-    """Return the row of curves [draw, r] that differ in noise alone: Rw of the ideal and the relaxed particle."""
+    """Return the row of curves [draw, r] that differ only in noise: the Rw of the ideal and the relaxed particle."""
     frames, pool = relaxation
     targets = [make_target(g, fit_range, pool) for g in pdfs]
     fits = [candidates.fit_all(pool, target) for target in targets]
@@ -183,13 +183,19 @@ def plot_steps(results: list[dict], path: Path) -> None:
 def main(arguments=None) -> list[dict]:
     """Run data and controls, print the rows, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="measured .gr file of gold; without it the controls alone")
-    parser.add_argument("--pqr", type=int, nargs=3, help=f"of the decahedron [{PQR}; quick (3, 1, 0)]")
-    parser.add_argument("--noise", type=float, default=NOISE, help=f"of the controls [{NOISE}]")
-    parser.add_argument("--draws", type=int, help="of the controls' noise [20; quick 2]")
-    parser.add_argument("--steps", type=int, help="most of the relaxation [200; quick 10]")
-    parser.add_argument("--quick", action="store_true", help="a small part; writes nothing by itself")
-    parser.add_argument("--out", type=Path, help=f"[results/{NAME}.jsonl, but not with --quick]; a .png beside it")
+    parser.add_argument("--data", type=Path, help="measured .gr file of gold; without it only the controls are run")
+    parser.add_argument(
+        "--pqr", type=int, nargs=3, help=f"numbers p, q and r of the decahedron [{PQR}; quick (3, 1, 0)]"
+    )
+    parser.add_argument("--noise", type=float, default=NOISE, help=f"noise of the controls [{NOISE}]")
+    parser.add_argument("--draws", type=int, help="number of draws of the controls' noise [20; quick 2]")
+    parser.add_argument("--steps", type=int, help="maximum number of steps of the relaxation [200; quick 10]")
+    parser.add_argument("--quick", action="store_true", help="run a small part, and write nothing without --out")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"file of the rows [results/{NAME}.jsonl; with --quick none]; a .png is written next to it",
+    )
     options = parser.parse_args(arguments)
     if not (options.data or options.quick):
         parser.error("expected --data, got none; name a measured .gr file of gold")

@@ -1,14 +1,15 @@
-"""Means, widths and number of populations of dilute spheres, as in a published round robin.
+"""Claim: fits find the means, the widths and the number of populations of dilute spheres of a published round robin.
 
     python experiments/saxs_round_robin.py            # 4 minutes on 2 CPU cores
     python experiments/saxs_round_robin.py --quick    # under 50 s
 
 In the round robin (B. R. Pauw et al., J. Appl. Cryst. 56, 1618 (2023), doi 10.1107/S1600576723008324) half of 46
-participants had the mean within 1.5 % and the width within 40 %. Here 100 samples have one Gaussian population and 100
-have two, whose means differ by a factor of 1.5 and whose larger one has 0.1 to 0.9 of the volume. The (smaller) mean is
-20 to 60 Å and widths are 0.04 to 0.15. Curves have 150 points of Q from 0.006 to 0.4 1/Å, evenly spaced in the
-logarithm, 1 % noise, and the noise of 100 000 counts. All distributions are fitted. Expected: a median error of means
-below 1 % and of widths below 15 %, and the right number of populations in at least 95 % of samples.
+participants had errors below 1.5 % in the mean and below 40 % in the width. Here 100 samples have one Gaussian
+population and 100 have two. The means of two populations differ by a factor of 1.5, and the larger one has 0.1 to 0.9
+of the volume. The (smaller) mean is 20 to 60 Å and widths are 0.04 to 0.15. Curves have 150 points of Q from 0.006 to
+0.4 1/Å, evenly spaced in the logarithm, with 1 % noise and the noise of 100 000 counts. All distributions are fitted.
+The expected results are a median error of means below 1 % and of widths below 15 %, and the right number of populations
+in at least 95 % of samples.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def simulate_sample(seed: int) -> tuple[list[tuple[float, float, float]], object
 
 
 def result_row(result, truth, seed: int) -> dict:
-    """Return the row of a result: its deviations from the truth."""
+    """Return the row of a result, with its deviations from the true values."""
     best = result.best
     two_population_probability = sum(entry.weight for entry in result.candidates if entry.family == "two")
     columns = {
@@ -94,10 +95,12 @@ def overall_size(truth) -> tuple[float, float]:
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Simulate and fit the samples, print a summary, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few samples; writes nothing by itself")
-    parser.add_argument("--sets", type=int, help=f"[{N_SETS}]")
-    parser.add_argument("--first", type=int, default=0, help="first sample [0]; samples above 199 serve for tuning")
-    parser.add_argument("--out", type=Path, help="[results/saxs_round_robin.jsonl; quick: nowhere]")
+    parser.add_argument("--quick", action="store_true", help="use few samples, and write nothing without --out")
+    parser.add_argument("--sets", type=int, help=f"number of data sets [{N_SETS}]")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first sample [0]; samples above 199 are for tuning"
+    )
+    parser.add_argument("--out", type=Path, help="file of the rows [results/saxs_round_robin.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
     n_sets = options.sets or (8 if options.quick else N_SETS)
     seeds = range(options.first, options.first + n_sets)
@@ -114,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
 
 
 def summary_text(result_rows: list[dict]) -> str:
-    """Return the errors for one population, two, and all, one line each."""
+    """Return one line with the errors for one population, for two, and for all samples."""
     lines = []
     for name, group_rows in (
         ("one", [row for row in result_rows if row["populations"] == 1]),

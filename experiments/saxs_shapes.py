@@ -1,14 +1,19 @@
-"""Which bodies small-angle curves distinguish, by q_max R_eq, noise and width; and the calibration of p_body.
+"""Claim: small-angle curves distinguish bodies if q_max R_eq is large enough, and the probabilities are calibrated.
 
     python experiments/saxs_shapes.py            # 12 minutes on 2 CPU cores
     python experiments/saxs_shapes.py --quick    # under 50 s
 
-Each body has Gaussian sizes about R_eq = 40 Å with a width of 0.05 or 0.12, and is measured up to q_max R_eq of 3 to 24
-(100 points, evenly spaced in the logarithm, from q R_eq = 0.3) with 1e4 or 1e6 counts in the first point. All bodies
-are fitted with all distributions except the free one. Expected: "not determined" if q_max R_eq is small; a wrong body
-in less than 5 % of the cases in which a sphere fits within the noise; the right body first in at least 95 % of the
-cases in which the chi-squared of the best wrong body is 20 above that of the right one. The figure shows the
-probability of the right body.
+A "body" is a particle shape such as a sphere or a cube, and R_eq is the radius of the sphere of equal volume. Each body
+has Gaussian sizes about R_eq = 40 Å with a width of 0.05 or 0.12. It is measured at 100 points of Q, evenly spaced in
+the logarithm from q R_eq = 0.3 to q_max R_eq = 3 to 24, with 1e4 or 1e6 counts in the first point. All bodies are
+fitted with all distributions except the free one. The expected results are:
+
+- The body is "not determined" if q_max R_eq is small.
+- A wrong body is given in less than 5 % of the cases in which a sphere fits within the noise.
+- The right body is first in at least 95 % of the cases in which the chi-squared of the best wrong body is 20 above that
+  of the right one.
+
+The figure shows the probability of the right body.
 """
 
 import argparse
@@ -30,11 +35,11 @@ Q_RADIUS_LIMITS, WIDTHS, COUNTS = (3.0, 6.0, 12.0, 24.0), (0.05, 0.12), (1e4, 1e
 DISTRIBUTIONS = ("none", "gaussian", "lognormal", "schulz", "uniform", "two")
 N_DRAWS = 2
 SPHERE_CHI2_LIMIT, CLEAR_CHI2_LIMIT = 9.0, 20.0
-"""Excess in chi-squared below which a sphere fits within the noise; excess of a clearly wrong body."""
+"""Excess in chi-squared below which a sphere fits within the noise, and excess of a clearly wrong body."""
 
 
 def list_cases(draws: Sequence[int], bodies: Sequence[str], q_radius_limits: Sequence[float]) -> list[dict]:
-    """Return all cases to be simulated."""
+    """Return all cases that are simulated."""
     return [
         {"truth": body, "reach": q_radius, "width": width, "counts": counts, "draw": draw}
         for draw in draws
@@ -61,10 +66,10 @@ def simulate_data(case: dict):
 
 
 def result_row(case: dict, result) -> dict:
-    """Return the row of a case: the body found, its probability and the excess of others in chi-squared."""
+    """Return the row of a case: the body found, its probability, and the excess in chi-squared of other bodies."""
     lowest_chi2: dict[str, float] = {}
     for fit in result.candidates:
-        chi2 = fit.rw**2  # relative to the weighted squares of the data
+        chi2 = fit.rw**2  # This chi-squared is relative to the weighted squares of the data.
         lowest_chi2[fit.type] = min(lowest_chi2.get(fit.type, np.inf), chi2)
     squares = float(np.sum((result.intensity / result.sigma) ** 2))
     right_chi2 = lowest_chi2[case["truth"]] * squares
@@ -80,10 +85,16 @@ def result_row(case: dict, result) -> dict:
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Simulate and fit all cases, print a summary, and write rows and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few cases; writes nothing by itself")
-    parser.add_argument("--draws", type=int, help=f"[{N_DRAWS}]")
-    parser.add_argument("--first", type=int, default=0, help="first draw [0]; larger ones serve for tuning")
-    parser.add_argument("--out", type=Path, help="[results/saxs_shapes.jsonl; quick: nowhere]; a .png beside it")
+    parser.add_argument("--quick", action="store_true", help="use few cases, and write nothing without --out")
+    parser.add_argument("--draws", type=int, help=f"number of draws of each case [{N_DRAWS}]")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first draw [0]; larger numbers are for tuning"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file of the rows [results/saxs_shapes.jsonl; with --quick none]; a .png is written next to it",
+    )
     options = parser.parse_args(arguments)
     draws = range(options.first, options.first + (options.draws or (1 if options.quick else N_DRAWS)))
     cases = list_cases(
@@ -101,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
 
 
 def summary_text(result_rows: list[dict]) -> str:
-    """Return wrong bodies, identified bodies and calibration, one line each."""
+    """Return one line each for wrong bodies, identified bodies and the calibration."""
     sphere_rows = [row for row in result_rows if row["sphere_above"] < SPHERE_CHI2_LIMIT]
     false_rows = [row for row in sphere_rows if row["told"] not in (row["truth"], "not determined")]
     clear_rows = [row for row in result_rows if row["wrong_above"] > CLEAR_CHI2_LIMIT]
@@ -125,7 +136,7 @@ def summary_text(result_rows: list[dict]) -> str:
 
 
 def plot_probability(result_rows: list[dict]) -> matplotlib.figure.Figure:
-    """Return a picture of the probability of the right body by body and q_max R_eq, for each width and noise."""
+    """Return a picture of the probability of the right body against q_max R_eq, for each body, width and noise."""
     result = matplotlib.figure.Figure(figsize=(11, 7), layout="constrained")
     axes = result.subplots(len(WIDTHS), len(COUNTS), sharex=True, sharey=True)
     q_radius_limits = sorted({row["reach"] for row in result_rows})

@@ -1,12 +1,13 @@
-"""Bias and coverage of fits to gold spheres of R = 34.907 Å with a Gaussian width of 0.062, as in the course's slides.
+"""Claim: fits to gold spheres of R = 34.907 Å with a Gaussian width of 0.062 are unbiased, and intervals hold.
 
     python experiments/saxs_sphere.py            # 2 minutes on 2 CPU cores
     python experiments/saxs_sphere.py --quick    # under 50 s
 
-The fit in the slides gives 34.907 ± 0.071 Å and 0.062 ± 0.004. Here 1000 data sets of this sample are simulated (200
-points of Q, 0.01 to 0.5 1/Å, with the counts that lead to these errors) and fitted by the right model, and the first 40
-of them by all bodies and distributions. Expected: no bias beyond the error of the mean, and 90 % intervals that contain
-the truth in 87 to 93 % of cases.
+The slides of a course on small- and wide-angle scattering (SWAXS) fit such a sample with 34.907 ± 0.071 Å and
+0.062 ± 0.004. Here 1000 data sets of this sample are simulated, with 200 points of Q from 0.01 to 0.5 1/Å and the
+counts that lead to these errors. They are fitted with the right model, and the first 40 of them with all bodies and
+distributions. The bias is expected to be within the error of the mean. The 90 % intervals are expected to contain the
+true values in 87 to 93 % of cases.
 """
 
 import argparse
@@ -23,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 MEAN_RADIUS, RADIUS_WIDTH = 34.907, 0.062
 COUNTS = 9000.0
 N_SETS, N_OPEN_SETS = 1000, 40
-"""Number of data sets, and of those to which all bodies and distributions are fitted."""
+"""Number of data sets, and number of data sets to which all bodies and distributions are fitted."""
 
 
 def simulate_data(seed: int):
@@ -36,7 +37,7 @@ def simulate_data(seed: int):
 
 
 def result_row(result, model: str, seed: int) -> dict:
-    """Return the row of a fit: values, errors, and whether the intervals contain the truth."""
+    """Return the row of a fit: values, errors, and whether the intervals contain the true values."""
     best = result.best
     columns = {"model": model, "seed": seed, "body": result.body, "p_body": next(iter(result.types.values()))}
     for name, truth in (("radius", MEAN_RADIUS), ("pd", RADIUS_WIDTH)):
@@ -52,10 +53,12 @@ def result_row(result, model: str, seed: int) -> dict:
 def main(arguments: Sequence[str] | None = None) -> list[dict]:
     """Simulate and fit the data sets, print a summary, and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few data sets; writes nothing by itself")
-    parser.add_argument("--sets", type=int, help=f"[{N_SETS}]")
-    parser.add_argument("--first", type=int, default=0, help="first data set [0]; others than 0 to tune on")
-    parser.add_argument("--out", type=Path, help="[results/saxs_sphere.jsonl; quick: nowhere]")
+    parser.add_argument("--quick", action="store_true", help="use few data sets, and write nothing without --out")
+    parser.add_argument("--sets", type=int, help=f"number of data sets [{N_SETS}]")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first data set [0]; other numbers are for tuning"
+    )
+    parser.add_argument("--out", type=Path, help="file of the rows [results/saxs_sphere.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
     n_sets = options.sets or (16 if options.quick else N_SETS)
     measurements = [simulate_data(seed) for seed in range(options.first, options.first + n_sets)]
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> list[dict]:
 
 
 def summary_text(result_rows: list[dict]) -> str:
-    """Return bias, spread, errors and coverage of each model, one line each."""
+    """Return one line with bias, spread, errors and coverage for each model."""
     lines = []
     for model in dict.fromkeys(row["model"] for row in result_rows):
         model_rows = [row for row in result_rows if row["model"] == model]

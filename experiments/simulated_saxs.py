@@ -9,7 +9,7 @@ from jaxstruc.small_angle import form_factors, simulate
 from jaxstruc.small_angle.size_distributions import distribution_by_number
 
 N_NODES = 401
-"""Number of sizes over five standard deviations on both sides, more than the package sums."""
+"""Number of sizes within five standard deviations of the mean. It is larger than in the package."""
 
 
 def sphere_form_factor(qr: np.ndarray) -> np.ndarray:
@@ -19,14 +19,14 @@ def sphere_form_factor(qr: np.ndarray) -> np.ndarray:
 
 
 def gaussian_sizes(mean: float, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the radii, in Å, and number fractions of a Gaussian distribution."""
+    """Return the radii in Å and the number fractions of a Gaussian distribution."""
     radius = mean * (1 + width * np.linspace(-5, 5, N_NODES))
     weight = np.where(radius > 0, np.exp(-0.5 * np.linspace(-5, 5, N_NODES) ** 2), 0.0)
     return np.maximum(radius, 1e-3), weight / weight.sum()
 
 
 def sphere_intensity(q: np.ndarray, populations: Sequence[tuple[float, float, float]]) -> np.ndarray:
-    """Return I(Q) of spheres of Gaussian populations, each with mean, width and share of the volume."""
+    """Return I(Q) of populations of spheres with Gaussian sizes, each with mean (Å), width and volume fraction."""
     total = np.zeros(len(q))
     for mean, width, share in populations:
         radius, weight = gaussian_sizes(mean, width)
@@ -50,12 +50,12 @@ def simulate_measurement(
     """Return a curve with counting noise and a background of 0.05 % of its largest point.
 
     Args:
-        name: name of the measurement.
-        q: in 1/Å.
-        curve: intensity without background.
-        rng: random generator of the noise.
-        counts: counts in the largest point.
-        relative_noise: further noise, relative to the intensity.
+        name: Name of the measurement.
+        q: Values of Q, in 1/Å.
+        curve: Intensity without background.
+        rng: Random generator of the noise.
+        counts: Number of counts in the largest point.
+        relative_noise: Standard deviation of additional noise, relative to the intensity.
     """
     expected_counts = counts * (curve / curve.max() + 5e-4)
     sigma = np.hypot(np.sqrt(expected_counts), relative_noise * expected_counts)

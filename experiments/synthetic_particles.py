@@ -1,10 +1,10 @@
-"""Particles of a test set, each from a seed: some that no rule of the library lists, and those of DeepStruc's rules.
+"""Random particles of a test set: off-rule particles, which no rule of the library lists, and particles of DeepStruc.
 
-    python experiments/synthetic_particles.py        (prints ten of each kind in a table; a few seconds)
+    python experiments/synthetic_particles.py        (prints ten particles of each kind in a table; a few seconds)
 
-Off-rule particles are connected, hardly longer than wide, have no loosely bound atoms, and their atoms show their type
-(`structure_type`). Lengths are in bonds: the mean distance of nearest neighbours is 1, in bcc √3/2 of the lattice
-constant.
+Off-rule particles are connected and compact, have no loosely bound atoms, and their atoms show their type
+(`structure_type`). Lengths are in units of the bond length: the mean distance of nearest neighbours is 1. In bcc this
+is √3/2 of the lattice constant.
 """
 
 import itertools
@@ -26,21 +26,22 @@ from jaxstruc.clusters.fcc_shapes import distinct_clusters
 OFF_RULE_KINDS = ("fcc", "hcp", "bcc", "sc", "stack", "decahedron", "icosahedron", "shell", "missing")
 RULE_KINDS = ("sc", "bcc", "fcc", "hcp", "decahedron", "icosahedron", "octahedron")
 MAX_DRAWS = 1000
-"""Maximum number of draws until one meets all conditions."""
+"""Maximum number of draws of a particle, until one meets all conditions."""
 NEIGHBOUR_DISTANCE = 1.2
-"""In bonds; atoms within it are neighbours, those of the second shell of bcc too, as in `lattices.is_connected`."""
+"""Largest distance of neighbours, in units of the bond length. It includes the second shell of bcc, as in
+`lattices.is_connected`."""
 MIN_NEIGHBOURS = 3
-"""Minimum number of neighbours of an atom; one less if atoms of sc are missing."""
+"""Smallest number of neighbours of an atom. It is one less for sc with missing atoms."""
 MAX_ASPECT_RATIO = 1.8
 """Largest ratio of the extents along two principal axes."""
 FACE_FAMILY_SPREAD, FACE_SPREAD = 0.12, 0.15
-"""Standard deviation of the logarithm of the distances of families of faces, and of faces within a family."""
+"""Standard deviations of the logarithms of the distances of families of faces, and of faces within a family."""
 DEPTH_TOLERANCE = 1e-6
-"""In bonds; sites whose depths differ by less lie on one face, which is complete."""
+"""Largest difference of depths of sites on the same face, in units of the bond length. Faces are complete."""
 CENTRE_OFFSET_RANGE = (0.1, 0.55)
-"""In radii; offset of the cut of a five-fold particle from its centre or axis."""
+"""Range of the offset of a five-fold particle's cut from its centre or axis, in units of the particle's radius."""
 MISSING_SHARE_RANGE = (0.1, 0.5)
-"""Smallest and largest mean share of missing vertices and edges."""
+"""Range of the mean share of missing vertices and edges."""
 MAX_EDGE_NEIGHBOURS = {"fcc": 7, "hcp": 7, "bcc": 8, "sc": 4}
 """Maximum number of neighbours of an atom on an edge or a vertex."""
 BULK_NEIGHBOURS = {"sc": 6, "bcc": 14}
@@ -48,26 +49,26 @@ BULK_NEIGHBOURS = {"sc": 6, "bcc": 14}
 LAYER_SPACINGS = {"sc": (1.0, 0.5, 1 / 3), "bcc": (0.5, 0.5, 1 / 6), "fcc": (0.5, 0.25, 1 / 3)}
 """Distances of the (100), (110) and (111) layers, in lattice constants over the norm of the Miller indices."""
 MAX_LAYERS = 20
-"""Maximum number of layers and cells, twice DeepStruc's; half as many for decahedra."""
+"""Maximum number of layers and cells, twice as many as in DeepStruc, and half as many for decahedra."""
 
 
 class Particle(NamedTuple):
     """A particle with bond length 1, and the type that its atoms show."""
 
     kind: str
-    """How it was made: one of `OFF_RULE_KINDS` or `RULE_KINDS`."""
+    """Kind of the particle, one of `OFF_RULE_KINDS` or `RULE_KINDS`."""
     type: str
-    """Type that the atoms show, as in `structure_type.StructureType`."""
+    """Structure type that the atoms show, see `structure_type.StructureType`."""
     hexagonal: float
-    """Share of hexagonal layers among the inner layers, as in `structure_type.StructureType`."""
+    """Share of hexagonal layers among the inner layers, see `structure_type.StructureType`."""
     sequence: str
-    """Letters h and c of the inner layers of a stack from bottom to top; empty for other kinds."""
+    """Stacking sequence of the inner layers from bottom to top, in letters h and c. It is empty for other kinds."""
     positions: np.ndarray
-    """Positions [atom, 3] about their mean, nearest-neighbour distance 1."""
+    """Positions [atom, 3] relative to their mean, with nearest-neighbour distance 1."""
 
 
 class _Lattice(NamedTuple):
-    """Sites that particles are cut from."""
+    """The lattice sites from which particles are cut."""
 
     positions: np.ndarray
     """Sites [site, 3], one of them at the origin."""
@@ -78,18 +79,24 @@ class _Lattice(NamedTuple):
 def draw_off_rule_particle(
     kind: str, rng: np.random.Generator, *, min_atoms: int = 35, max_atoms: int = 320
 ) -> Particle:
-    """Return a particle that no rule of the library lists; its number of atoms is drawn evenly in the logarithm.
+    """Return a particle that no rule of the library lists. Its number of atoms is uniform in the logarithm.
+
+    The kinds are:
+
+    - cuts of a lattice or of a random stack of close-packed layers, by planes at different distances from a random
+      centre,
+    - cuts and spheres off the centre of a five-fold particle,
+    - closed shells with a part of the next shell,
+    - cuts of a lattice without some edges and vertices.
 
     Args:
-        kind: one of `OFF_RULE_KINDS`: cuts by planes at different distances from a random centre, of a lattice, of a
-            random stack of close-packed layers, or of a five-fold particle off its centre (also spheres); a closed
-            shell with part of the next; a cut of a lattice without some edges and vertices.
-        rng: random generator.
-        min_atoms: minimum number of atoms.
-        max_atoms: maximum number of atoms.
+        kind: Kind of the particle, one of `OFF_RULE_KINDS`.
+        rng: Random generator.
+        min_atoms: Smallest number of atoms.
+        max_atoms: Largest number of atoms.
 
     Raises:
-        ValueError: if the kind is unknown, or if no draw meets all conditions.
+        ValueError: If the kind is unknown, or if no draw meets all conditions.
     """
     if kind not in OFF_RULE_KINDS:
         raise ValueError(f"Expected a kind of {', '.join(OFF_RULE_KINDS)}, got {kind!r}.")
@@ -109,15 +116,15 @@ def draw_off_rule_particle(
 
 
 def draw_rule_particle(kind: str, rng: np.random.Generator, *, max_atoms: int = 256) -> Particle:
-    """Return one of the distinct shapes of a type of DeepStruc, of at least 30 atoms that show the type.
+    """Return a random distinct shape of a type of DeepStruc, with at least 30 atoms that show the type.
 
     Args:
-        kind: one of `RULE_KINDS`.
-        rng: random generator; all shapes are equally probable.
-        max_atoms: maximum number of atoms.
+        kind: Type of DeepStruc, one of `RULE_KINDS`.
+        rng: Random generator. All shapes are equally probable.
+        max_atoms: Largest number of atoms.
 
     Raises:
-        ValueError: if the kind is unknown, or if it has no shape of so few atoms.
+        ValueError: If the kind is unknown, or if it has no shape with so few atoms.
     """
     if kind not in RULE_KINDS:
         raise ValueError(f"Expected a kind of {', '.join(RULE_KINDS)}, got {kind!r}.")
@@ -128,7 +135,7 @@ def draw_rule_particle(kind: str, rng: np.random.Generator, *, max_atoms: int = 
 
 @cache
 def rule_particles(kind: str, max_atoms: int) -> tuple[Particle, ...]:
-    """Return the distinct shapes of a type of DeepStruc, by size; they are cached, so copy before changing."""
+    """Return the distinct shapes of a type of DeepStruc, sorted by size. They are cached and must not be changed."""
     if kind in LAYER_SPACINGS:
         position_arrays = _layered_clusters(kind, max_atoms)
     elif kind == "hcp":
@@ -154,14 +161,14 @@ def rule_particles(kind: str, max_atoms: int) -> tuple[Particle, ...]:
 
 
 def displace_atoms(particle: Particle, rng: np.random.Generator, amount: float) -> Particle:
-    """Return the particle with its atoms displaced at random and isotropically.
+    """Return the particle with random isotropic displacements of its atoms.
 
     Type and layers stay unchanged, and the positions are not scaled again.
 
     Args:
-        particle: particle to displace.
-        rng: random generator of the displacements.
-        amount: root mean square length of the displacements, in bonds.
+        particle: Particle whose atoms are displaced.
+        rng: Random generator of the displacements.
+        amount: Root mean square length of the displacements, in units of the bond length.
     """
     displacements = rng.normal(size=particle.positions.shape)
     displacements -= displacements.mean(axis=0)
@@ -170,14 +177,14 @@ def displace_atoms(particle: Particle, rng: np.random.Generator, amount: float) 
 
 
 def contract_surface(particle: Particle, amount: float) -> Particle:
-    """Return the particle with its surface moved inwards, and each layer below by 1/e of the layer above.
+    """Return the particle with its surface moved inwards. Each layer moves by 1/e of the layer above it.
 
-    An atom is on the surface if it has fewer neighbours than in the bulk; so contract before displacing. Type and
-    layers stay unchanged, and the positions are not scaled again.
+    An atom is on the surface if it has fewer neighbours than in the bulk. A particle must therefore be contracted
+    before its atoms are displaced. Type and layers stay unchanged, and the positions are not scaled again.
 
     Args:
-        particle: particle to contract.
-        amount: displacement of the surface atoms towards the centre, in bonds.
+        particle: Particle whose surface is contracted.
+        amount: Displacement of the surface atoms towards the centre, in units of the bond length.
     """
     positions = particle.positions
     neighbours = _neighbour_matrix(positions)
@@ -192,7 +199,7 @@ def _centre_particle(particle: Particle, positions: np.ndarray) -> Particle:
 
 
 def _accept_particle(kind: str, packing: str, sequence: str, positions: np.ndarray) -> Particle | None:
-    """Return the particle of these atoms; None if it is slender, not connected or does not show its packing."""
+    """Return the particle of these atoms, or None if it is slender, not connected or does not show its packing."""
     if len(positions) < structure_type.MIN_TYPE_ATOMS:
         return None
     scaled_positions = lattices.unit_bond_cluster(kind, "", positions).positions
@@ -217,20 +224,23 @@ def _is_slender(positions: np.ndarray) -> bool:
 
 
 def _neighbour_matrix(positions: np.ndarray) -> coo_array:
-    """Return a matrix [atom, atom] with ones for neighbours."""
+    """Return a matrix [atom, atom] with 1 for neighbours and 0 otherwise."""
     first, second = KDTree(positions).query_pairs(NEIGHBOUR_DISTANCE, output_type="ndarray").T
     pairs = np.concatenate([first, second]), np.concatenate([second, first])
     return coo_array((np.ones(2 * len(first)), pairs), shape=(len(positions), len(positions)))
 
 
 def _site_radius(atoms: int) -> int:
-    """Return the radius of the sites that a cut needs, in bonds, for the least dense packing and an offset centre."""
+    """Return the radius of the sphere of sites that any cut needs, in units of the bond length.
+
+    It is large enough for the least dense packing and an offset centre.
+    """
     return math.ceil(1.1 * size_classes.equivalent_sphere_diameter(atoms, 1.0) + 2)
 
 
 @cache
 def _packing_lattice(kind: str, radius: int) -> _Lattice:
-    """Return the sites within `radius` bonds and the faces of a packing."""
+    """Return the faces of a packing, and its sites within `radius` (in units of the bond length)."""
     if kind == "hcp":
         return _stack_lattice("h", radius)
     if kind in ("decahedron", "icosahedron"):
@@ -261,7 +271,7 @@ def _stack_lattice(sequence: str, radius: int) -> _Lattice:
 
 
 def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return about `atoms` sites cut out by faces at random distances from a centre; none beyond the lattice."""
+    """Return about `atoms` sites within faces at random distances from a centre, or none beyond the lattice."""
     directions = np.concatenate(lattice.faces)
     log_offsets = np.concatenate(
         [
@@ -274,14 +284,14 @@ def _cut_by_faces(lattice: _Lattice, atoms: int, centre: np.ndarray, rng: np.ran
 
 
 def _sites_of_least_depth(lattice: _Lattice, depth: np.ndarray, atoms: int) -> np.ndarray:
-    """Return the `atoms` sites of least depth; none if some lie at the end of the lattice."""
+    """Return the `atoms` sites of least depth, or none if some of them are at the edge of the lattice."""
     cut_sites = lattice.positions[depth <= np.partition(depth, atoms - 1)[atoms - 1] + DEPTH_TOLERANCE]
     radius = np.linalg.norm(lattice.positions, axis=1).max()
     return cut_sites if np.linalg.norm(cut_sites, axis=1).max() < radius - 1 else cut_sites[:0]
 
 
 def _cut_crystal(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a cut of a lattice, and no stacking sequence."""
+    """Return a cut of a lattice, and an empty stacking sequence."""
     return _cut_by_faces(_packing_lattice(packing, _site_radius(atoms)), atoms, rng.uniform(-1, 1, 3), rng), ""
 
 
@@ -296,7 +306,10 @@ def _cut_stack(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.n
 
 
 def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a cut or sphere off the centre of an icosahedron or the axis of a decahedron, and no stacking sequence."""
+    """Return a cut or sphere off the centre of an icosahedron or the axis of a decahedron.
+
+    The stacking sequence is empty.
+    """
     lattice = _packing_lattice(packing, _site_radius(atoms))
     direction = rng.normal(size=3) * (1, 1, packing == "icosahedron")
     centre = (
@@ -313,7 +326,7 @@ def _cut_fivefold(packing: str, atoms: int, rng: np.random.Generator) -> tuple[n
 
 
 def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a cut without some vertices and edges, which are runs of atoms with equally few neighbours."""
+    """Return a cut without some of its vertices and edges, which are atoms with few neighbours."""
     cut_sites = _cut_by_faces(
         _packing_lattice(packing, _site_radius(atoms)), round(1.1 * atoms), rng.uniform(-1, 1, 3), rng
     )
@@ -336,7 +349,7 @@ def _cut_without_edges(packing: str, atoms: int, rng: np.random.Generator) -> tu
 
 
 def _partial_shell(packing: str, atoms: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """Return a closed shell and part of the next shell: a cap about a direction, or some faces."""
+    """Return a closed shell and a part of the next shell, which is a cap about a direction, or some faces."""
     cores = [
         positions
         for positions in _closed_shells(packing, 1 << atoms.bit_length())
@@ -380,7 +393,7 @@ MAKERS: dict[str, tuple[Callable[[str, int, np.random.Generator], tuple[np.ndarr
     "shell": (_partial_shell, ("icosahedron", "decahedron", "fcc", "bcc")),
     "missing": (_cut_without_edges, tuple(MAX_EDGE_NEIGHBOURS)),
 }
-"""Function that makes each kind that is not a plain lattice, and the packings it is made of."""
+"""Function that makes each kind except plain lattices, and the packings from which it is made."""
 
 
 @cache
@@ -453,7 +466,7 @@ def _decahedra(max_atoms: int) -> tuple[np.ndarray, ...]:
             all(number >= large_number for number, large_number in zip(pqr, large_pqr, strict=True))
             for large_pqr in too_large
         ):
-            continue  # a decahedron of more layers contains those of fewer
+            continue  # A decahedron with more layers contains those with fewer layers.
         if len(positions := Decahedron("Au", *pqr).positions) > max_atoms:
             too_large.append(pqr)
         else:

@@ -1,20 +1,21 @@
-"""Reproduces table 1 of the KDD 2020 paper: PDFs of structures reconstructed by DAE and CVAE against the true PDFs.
+"""Reproduce table 1 of KDD 2020: PDFs of structures reconstructed by DAE and CVAE are compared with the true PDFs.
 
-    python experiments/table1_reconstruction.py                  (trains what is not trained: hours on 2 cores)
-    python experiments/table1_reconstruction.py --trained-only   (minutes; leaves out what is not trained)
-    python experiments/table1_reconstruction.py --quick          (under 50 s: two epochs, nothing to learn from)
+    python experiments/table1_reconstruction.py                  (trains missing models: hours on 2 cores)
+    python experiments/table1_reconstruction.py --trained-only   (minutes; leaves out missing models)
+    python experiments/table1_reconstruction.py --quick          (under 50 s: two epochs; the results mean nothing)
 
-Claim: the paper's CVAE and DAE reach Pearson 0.73 and 0.75. With the PDF-consistency term that the paper only proposes,
-and with radius and presence among the decoder's outputs, the CVAE reaches R_p < 0.10 and Pearson > 0.97 on the paper's
-random split without refinement, for each seed with 8 latent dimensions and for two of five with the paper's 2. Every
-shape of that test set is also in its training set. `kdd-shapes`, split by shape, shows how a model does on shapes that
-it has not seen; the structure of the nearest training PDF is the control.
+Claim: the CVAE and the DAE of the paper reach Pearson correlations of 0.73 and 0.75. The CVAE reaches R_p < 0.10 and
+Pearson > 0.97 without refinement if the loss has the PDF term that the paper only proposes, and if the decoder also
+gives radius and presence. This holds on the paper's random split for each seed with 8 latent dimensions, and for two of
+five seeds with the paper's 2 dimensions. Every shape of this test set is also in its training set. The data set
+`kdd-shapes`, split by shape, has test shapes that are not in the training set. The structure of the nearest training
+PDF is the control.
 
-Each JSON line holds mean and standard deviation of one measure over the test structures of one seed; `n` of them gave a
-number and `failed` did not. Differences between `model` and `against` are rows too (`t_test_...`): one for each seed,
-and, with seed null, a paired t-test over the means of the seeds. The paper tests over structures, but those of a test
-set are stretched copies of a few shapes from one training, and not independent. Rows of other trainings stay in the
-file.
+Each JSON line holds the mean and the standard deviation of one measure over the test structures of one seed. The
+measure is a number for `n` structures and not finite for `failed` structures. Differences between `model` and `against`
+are rows too (`t_test_...`): one for each seed, and one with seed null for a paired t-test over the means of the seeds.
+The paper tests over structures. These are not independent, because those of a test set are stretched copies of a few
+shapes from one training. Rows of other trainings stay in the file.
 """
 
 import argparse
@@ -49,11 +50,11 @@ PAIRS = (("cvae", "dae"), ("cvae+pdf", "cvae"), ("cvae+pdf-coordinates", "cvae")
 TESTED_MEASURES = ("r_p", "pearson")
 
 SeedMeasures = dict[int, dict[str, np.ndarray]]
-"""For each seed, the measures of each test structure; NaN if one failed."""
+"""Measures of each test structure, by seed and by name. A measure is NaN for a structure that failed."""
 
 
 def select_test_pdfs(seed_split: Split, seed: int) -> np.ndarray:
-    """Return as many random test PDFs of a split as the paper had."""
+    """Return random test PDFs of a split, as many as in KDD 2020."""
     return seed_split.test[np.random.default_rng(seed).permutation(len(seed_split.test))[: dataset.N_TEST_STRUCTURES]]
 
 
@@ -70,7 +71,7 @@ def reconstruct_pdfs(
 
 
 def structure_measures(data: Dataset, test: np.ndarray, structures: StructureBatch) -> dict[str, np.ndarray]:
-    """Return each measure of each structure; all are NaN for a structure that is not finite."""
+    """Return the measures of each structure by name. All are NaN for a structure that is not finite."""
     is_finite = np.asarray(jnp.all(jnp.isfinite(structures.positions) | ~structures.mask[..., None], axis=(1, 2)))
     finite_structures = StructureBatch(jnp.where(is_finite[:, None, None], structures.positions, 0.0), structures.mask)
     reconstructed_pdfs = np.asarray(
@@ -120,7 +121,7 @@ def t_test_rows(model_values: SeedMeasures, reference_values: SeedMeasures, shar
 
 
 def paired_t_test(pair: np.ndarray) -> dict:
-    """Return statistics of the differences of [2, case] values, with Student's t and the two-sided p."""
+    """Return statistics of the differences of paired values [2, case], with Student's t and the two-sided p."""
     difference = pair[0] - pair[1]
     is_finite = np.isfinite(difference)
     statistics = {"t": None, "p": None}
@@ -131,7 +132,7 @@ def paired_t_test(pair: np.ndarray) -> dict:
 
 
 def finite_or_none(value: float) -> float | None:
-    """Return a number for JSON: None if it is not finite."""
+    """Return a number for JSON, or None if it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -162,7 +163,7 @@ def replace_rows(old_rows: list[dict], new_rows: list[dict], *, measures: Sequen
 def select_plans(
     plans: dict[tuple[str, int], TrainingPlan], *, trained_only: bool
 ) -> dict[tuple[str, int], TrainingPlan]:
-    """Return the trainings to evaluate, restricted to trained seeds; print those that are left out."""
+    """Return the trainings that are evaluated, restricted to trained seeds, and print those that are left out."""
     if not trained_only:
         return plans
     finished_plans = {plan_key: trainings.finished_plan(plan) for plan_key, plan in plans.items()}
@@ -175,7 +176,7 @@ def select_plans(
 def evaluate_split(
     data: Dataset, split: str, plans: dict[tuple[str, int], TrainingPlan], *, template: bool, quick: bool
 ) -> list[dict]:
-    """Return the rows of the trainings of a split, of the nearest template if `template`, and of their comparisons."""
+    """Return the rows of the trainings of a split, of the nearest templates if requested, and of their comparisons."""
     shared = {"experiment": NAME, "dataset": SPLITS[split], "split": split}
     provenance = json_rows.provenance()
     splits: dict[int, Split] = {}
@@ -234,13 +235,13 @@ def main(arguments=None) -> list[dict]:
     """Train what is not trained, evaluate the selected models, and print and write the rows."""
     choices = [*MODELS, TEMPLATE]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="tiny trainings, under 50 s; nothing is kept")
-    parser.add_argument("--trained-only", action="store_true", help="leave out what is not trained to its end")
+    parser.add_argument("--quick", action="store_true", help="run tiny trainings in under 50 s, and keep nothing")
+    parser.add_argument("--trained-only", action="store_true", help="leave out models whose training is not finished")
     parser.add_argument("--models", nargs="+", default=choices, choices=choices)
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--latents", nargs="+", type=int, default=[2, 8])
-    parser.add_argument("--measures", nargs="+", help="write these alone, and keep the rows of the others")
-    parser.add_argument("--out", type=Path, help=f"[experiments/results/{NAME}.jsonl; none with --quick]")
+    parser.add_argument("--measures", nargs="+", help="models to evaluate; rows of other models are kept")
+    parser.add_argument("--out", type=Path, help=f"file of the rows [results/{NAME}.jsonl; with --quick none]")
     options = parser.parse_args(arguments)
     if options.quick:
         options.models = [model for model in options.models if model in ("cvae", TEMPLATE)]

@@ -3,14 +3,15 @@
     python experiments/table2_trilateration.py            (about 15 minutes on 2 cores)
     python experiments/table2_trilateration.py --quick    (under 50 s)
 
-Table 2 of KDD 2020: seconds per structure with 4 / 11 / 100 satellites, 8.6 / 9.6 / 23.5 in the paper. Fcc clusters of
-19 to 93 atoms are rotated at random on the unit sphere; errors are Gaussian, relative to the radius. SciPy's L-BFGS-B
-with squared residuals and analytic gradients is timed on one core in two ways: `scipy-l-bfgs-b` places one atom after
-another as in the paper, `scipy-l-bfgs-b-together` all at once, from the same closed-form start as jaxstruc. Times are
-medians (for SciPy means over the structures) without compilation. `rmse_crb` is the Cramér-Rao bound of these
-structures and weights. The last rows have structures of one size each, 200 and 500 atoms; `peak_memory_mb` is that of
-the process so far. Missing: 10 % of the distances have weight 0. Outliers: 5 % of the distances are uniform between 0
-and 2 radii, with a robust loss; the bound is that without outliers.
+Table 2 of KDD 2020 gives 8.6, 9.6 and 23.5 seconds per structure with 4, 11 and 100 satellites. Here fcc clusters of 19
+to 93 atoms are rotated at random on the unit sphere. Errors are Gaussian and relative to the radius. SciPy's L-BFGS-B
+with squared residuals and analytic gradients is timed on one core for two methods. `scipy-l-bfgs-b` places one atom
+after another as in the paper. `scipy-l-bfgs-b-together` moves all atoms together, from the same closed-form start as
+jaxstruc. Times are medians (for SciPy means over the structures) without compilation. `rmse_crb` is the Cramér-Rao
+bound for these structures and weights. In the last rows all structures have 200 or 500 atoms. `peak_memory_mb` is the
+peak memory of the process up to this row. In the case `missing`, 10 % of the distances have weight 0. In the case
+`outliers`, 5 % of the distances are uniform between 0 and 2 radii, and the loss is robust. The bound is then that
+without outliers.
 """
 
 import argparse
@@ -120,12 +121,12 @@ def main(arguments=None) -> list[dict]:
     """Run all cases, and print and write the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="11 satellites, fewer structures; writes nothing by itself"
+        "--quick", action="store_true", help="use 11 satellites and fewer structures, and write nothing without --out"
     )
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--peers", type=int, help="structures that SciPy solves [50; quick 8]")
-    parser.add_argument("--out", type=Path, help=f"[results/{NAME}.json, but not with --quick]")
-    parser.add_argument("--all-cores", action="store_true", help="no limit on NumPy's threads")
+    parser.add_argument("--peers", type=int, help="number of structures that SciPy solves [50; quick 8]")
+    parser.add_argument("--out", type=Path, help=f"file of the rows [results/{NAME}.json; with --quick none]")
+    parser.add_argument("--all-cores", action="store_true", help="do not limit the threads of NumPy")
     options = parser.parse_args(arguments)
     peers = options.peers if options.peers is not None else (8 if options.quick else 50)
     fcc_shapes = trilateration_baselines.fcc_positions()

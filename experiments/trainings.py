@@ -1,13 +1,13 @@
-"""Trainings shared by the experiments: each runs once, is kept in `runs/`, and resumes if it was interrupted.
+"""Trainings that the experiments share. Each runs once, is kept in `runs/`, and is resumed if it was interrupted.
 
-    python experiments/trainings.py --models cvae+pdf --splits random --latents 2   (one of them; all by default)
+    python experiments/trainings.py --models cvae+pdf --splits random --latents 2   (one training; by default all)
 
-All models of a split were to have the same compute, in seconds on two cores. A step with the PDF term of the distances
-was assumed to cost 4/3 of a step without it, and the term through coordinates five times that, so that these models
-have fewer epochs. Measured, a step with the term costs 1.6 times one without it in processor time, and more by the
-clock: this model has at least 1.2 times the compute of the other on the random split. Weights (see `TrainOptions`),
-rate and epochs were chosen on the validation sets alone. The seeds of a group are trained together; a further group
-adds seeds to those already trained.
+All models of a split were meant to have the same compute in seconds on two cores. A step with the PDF term of the
+distances was assumed to cost 4/3 of a step without the term, and a step with the term of the coordinates five times as
+much. Models with the term therefore have fewer epochs. In fact a step with the term of the distances costs 1.6 times
+the processor time of a step without it, and more wall-clock time. On the random split this model has at least 1.2 times
+the compute of the model without the term. Weights (see `TrainOptions`), learning rate and epochs were chosen with the
+validation sets only. The seeds of a group are trained together. Another group adds seeds to those already trained.
 """
 
 import argparse
@@ -36,13 +36,13 @@ EPOCHS = {
     "random": {"dae": 48, "cvae": 48, "cvae+pdf": 36, "cvae+pdf-coordinates": 8},
     "shape": {"dae": 3, "cvae": 3, "cvae+pdf": 2, "cvae+pdf-coordinates": 1},
 }
-"""Data set of each split; kdd-shapes has nineteen times as many training PDFs."""
+"""Number of epochs of each split and model. The data set `kdd-shapes` has nineteen times as many training PDFs."""
 SEED_GROUPS = ((0, 1, 2), (3, 4))
 """Groups of seeds that are trained together."""
 
 
 class TrainingPlan(NamedTuple):
-    """A training of several seeds, and its folder."""
+    """The plan of a training of several seeds, with its folder."""
 
     config: TrainOptions
     folder: Path
@@ -53,10 +53,10 @@ class TrainingPlan(NamedTuple):
 
 
 class TrainedModels(NamedTuple):
-    """Trained models of several seeds, with their splits."""
+    """The trained models of several seeds, with their splits."""
 
     params: list[Any]
-    """One for each seed."""
+    """Parameters of the model of each seed."""
     splits: list[Split]
     network: CVAE
     plan: TrainingPlan
@@ -68,9 +68,11 @@ class TrainedModels(NamedTuple):
 
 
 def training_plan(model: str, split: str, latent: int, *, quick: bool = False, runs: Path = RUNS) -> TrainingPlan:
-    """Return the training of all seeds; in short ones, beta rises over half of it and the PDF term over a third.
+    """Return the plan of the training of all seeds.
 
-    It stops early after a quarter without improvement, not sooner, since the learning rate falls until the end.
+    In short trainings the weight beta rises over half of the training and the PDF term over a third. A training stops
+    early after a quarter of its epochs without improvement, and not sooner, because the learning rate falls until the
+    end.
     """
     epochs = 2 if quick else EPOCHS[split][model]
     seeds = (0,) if quick else tuple(seed for group in SEED_GROUPS for seed in group)
@@ -89,7 +91,7 @@ def load_dataset(split: str) -> Dataset:
 
 
 def seed_group_plans(plan: TrainingPlan) -> list[TrainingPlan]:
-    """Return the training of each group of seeds, in its own folder."""
+    """Return the plans of all groups of seeds, each with its own folder."""
     group_seeds = [tuple(seed for seed in group if seed in plan.config.all_seeds) for group in SEED_GROUPS]
     return [
         plan.with_seeds(seeds)._replace(folder=plan.folder / f"seeds-{'-'.join(map(str, seeds))}")
@@ -99,7 +101,10 @@ def seed_group_plans(plan: TrainingPlan) -> list[TrainingPlan]:
 
 
 def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> TrainedModels:
-    """Return the models of a training, read if it is finished and trained otherwise; `quick` uses a few PDFs."""
+    """Return the models of a training, which are read if it is finished and trained otherwise.
+
+    With `quick` few PDFs are used.
+    """
     params, splits = [], []
     for config, folder in seed_group_plans(plan):
         seed_splits = [dataset.split(data, strategy=config.split, seed=seed) for seed in config.all_seeds]
@@ -119,7 +124,7 @@ def train_or_read(data: Dataset, plan: TrainingPlan, *, quick: bool = False) -> 
 
 
 def finished_plan(plan: TrainingPlan) -> TrainingPlan | None:
-    """Return the training restricted to seeds of finished groups; None if there are none."""
+    """Return the plan restricted to seeds of finished groups, or None if no group is finished."""
     finished_seeds = tuple(
         seed for group in seed_group_plans(plan) if _is_finished(group) for seed in group.config.seeds
     )
@@ -141,7 +146,7 @@ def _is_finished(group: TrainingPlan) -> bool:
 
 
 def _is_patience_exhausted(losses: list[float], patience: int) -> bool:
-    """Return whether the loss once did not improve for `patience` epochs, as `training.fit` counts."""
+    """Return whether the loss has not improved for `patience` epochs, by the rule of `training.fit`."""
     best_loss, epochs_waited = float("inf"), 0
     for loss in losses:
         best_loss, epochs_waited = (
@@ -158,7 +163,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--splits", nargs="+", default=list(SPLITS), choices=list(SPLITS))
     parser.add_argument("--latents", nargs="+", type=int, default=[2, 8])
-    parser.add_argument("--groups", nargs="+", type=int, default=[*range(len(SEED_GROUPS))], help="of seeds [0 1]")
+    parser.add_argument(
+        "--groups", nargs="+", type=int, default=[*range(len(SEED_GROUPS))], help="indices of the groups of seeds [0 1]"
+    )
     options = parser.parse_args()
     for split in options.splits:
         data = load_dataset(split)

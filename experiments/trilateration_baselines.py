@@ -1,4 +1,7 @@
-"""Random distances for the experiments on trilateration, solutions by SciPy, and the Cramér-Rao bound."""
+"""Functions for the experiments on trilateration: random distances, SciPy's solutions, and the Cramér-Rao bound.
+
+Lengths are in units of the particle's radius.
+"""
 
 from typing import NamedTuple
 
@@ -10,15 +13,15 @@ from jaxstruc.clusters.fcc_shapes import fcc_family
 from jaxstruc.network.cvae import representation
 
 MISSING_SHARE, OUTLIER_SHARE = 0.1, 0.05
-"""Share of missing distances, and share of distances replaced by a random number between 0 and 2 radii."""
+"""Share of missing distances, and share of distances that are replaced by a random number between 0 and 2 radii."""
 ROBUST_TUNING = 4.685
-"""Scale of the robust loss over the noise, for an efficiency of 95 %; Beaton and Tukey (1974)."""
+"""Scale of the robust loss divided by the noise, for an efficiency of 95 % (Beaton and Tukey (1974))."""
 MIN_ROBUST_SCALE = 0.02
-"""In radii; scale of the robust loss without noise."""
+"""Smallest scale of the robust loss, for distances without noise, in units of the radius."""
 
 
 class DistanceBatch(NamedTuple):
-    """Distances of a batch of structures in double precision, in radii, with the true positions."""
+    """The distances of a batch of structures in double precision, with the true positions."""
 
     positions: np.ndarray
     pair: np.ndarray
@@ -62,10 +65,10 @@ def draw_distances(
     case: str,
     atoms: int | None = None,
 ) -> DistanceBatch:
-    """Return distances of `count` randomly rotated structures, padded to `atoms` or to the largest.
+    """Return the distances of `count` randomly rotated structures, padded to `atoms` or to the largest structure.
 
-    The shapes are used in turn. Each unordered pair and each atom-satellite distance has one Gaussian error; negative
-    distances are set to zero. Missing distances are NaN with weight 0. Outliers are uniform between 0 and 2.
+    The shapes are used in turn. Each pair distance and each satellite distance has a Gaussian error. Negative distances
+    are set to zero. Missing distances are NaN with weight 0. Outliers are uniform between 0 and 2.
     """
     atoms = atoms or max(map(len, shapes))
     anchors = representation.satellites(satellites)
@@ -98,7 +101,7 @@ def unpadded_inputs(distances: DistanceBatch):
         is_atom = presence > 0
         pair, satellite = distances.pair[index][is_atom][:, is_atom], distances.satellite[index][is_atom]
         is_known_pair, is_known_satellite = np.isfinite(pair), np.isfinite(satellite)
-        # A missing distance has no weight; 0 in its place keeps the sums finite.
+        # A missing distance has weight 0. The value 0 in its place keeps the sums finite.
         yield (
             np.where(is_known_pair, pair, 0.0),
             np.where(is_known_satellite, satellite, 0.0),
@@ -109,7 +112,7 @@ def unpadded_inputs(distances: DistanceBatch):
 
 
 def solve_jointly(pair, satellite, anchors, pair_weight, satellite_weight) -> np.ndarray:
-    """Return the positions of all atoms by L-BFGS-B with squared residuals, analytic gradient and closed-form start."""
+    """Return the positions of all atoms together, by L-BFGS-B with squared residuals and a closed-form start."""
     weight = pair_weight * (1 - np.eye(len(pair)))
 
     def value(positions):
@@ -135,10 +138,10 @@ def solve_jointly(pair, satellite, anchors, pair_weight, satellite_weight) -> np
 
 
 def solve_sequentially(pair, satellite, anchors, pair_weight, satellite_weight) -> np.ndarray:
-    """Return the positions of one atom after another by L-BFGS-B, from satellites and the atoms placed before.
+    """Return the positions of atoms placed one after another by L-BFGS-B, given satellites and the atoms placed before.
 
-    This follows KDD 2020 section 4.2, with squared residuals, the analytic gradient and a closed-form start, which
-    favour it over the published code.
+    This follows KDD 2020, section 4.2. Squared residuals, the analytic gradient and a closed-form start make it faster
+    than the published code.
     """
     placed_positions = np.zeros((0, 3))
     for atom in range(len(pair)):
@@ -174,7 +177,8 @@ def rmse(positions: np.ndarray, distances: DistanceBatch) -> float:
 def cramer_rao_rmse(distances: DistanceBatch, noise: float, *, count: int) -> float:
     r"""Return the Cramér-Rao bound of the RMSE over the first structures, $\sqrt{\mathrm{tr} J^{-1} / N}$.
 
-    $J = \sum u u^T / \sigma^2$ over the known distances to atoms and satellites, with unit vectors u along them.
+    The Fisher information is $J = \sum u u^T / \sigma^2$ over the known distances to atoms and satellites, with unit
+    vectors u along the distances and the standard deviation $\sigma$ of their errors.
     """
     traces = 0.0
     for index in range(count):

@@ -1,24 +1,26 @@
 """Claim: a search over lattice sites solves particles that no library lists, with an interval for their size.
 
-    python experiments/unlisted_particles.py offrule scale    (some 10 s a case on 2 cores; resumes)
+    python experiments/unlisted_particles.py offrule scale    (about 10 s for each case on 2 cores; resumes)
     python experiments/unlisted_particles.py --shard 1/8      (every eighth case; each process has its own --out)
     python experiments/unlisted_particles.py --quick          (a case of two parts and a small library, under a minute)
 
-Platinum is simulated with Q from 0.8 to 18-25 1/Å, known qdamp, unknown Uiso, delta2 and stretch, white noise on F(Q)
-for each point of a 0.02 1/Å grid, and r to 30 Å (large: 40 Å). Particles are those of `synthetic_particles.py`, with 35
-to 320 atoms.
+Platinum particles are simulated with qmin 0.8 and qmax 18 to 25 1/Å, and r up to 30 Å (large: 40 Å). qdamp is known,
+but Uiso, delta2 and stretch are not. White noise on F(Q) is given for each point of a 0.02 1/Å grid. The particles are
+those of `synthetic_particles.py`, with 35 to 320 atoms.
 
-offrule: cuts of lattices, stacks, five-fold particles off their centre, incomplete shells, missing edges; without noise
-and with 3 and 10 %; on an absolute scale; --search quick.
-full: the same with --search full.
-scale: 3 % of noise and unknown scales of 0.6 to 1.6.
-large: 200 to 1000 atoms, 3 % of noise.
-displaced5, displaced10: atoms displaced by 0.05 and 0.1 Å.
-contracted: a contracted surface.
-rules: DeepStruc's rules on larger grids, without noise, on an absolute scale.
-Controls on offrule with one seed: library (no search), network (no search, with candidates of the network), random (a
-search of all packings from the size estimated from the data), unshaped, half, double (other weights of the shape
-prior).
+The parts are:
+
+- offrule: cuts of lattices and stacks, cuts off the centre of five-fold particles, incomplete shells, and missing
+  edges, without noise and with 3 and 10 % of noise, on an absolute scale, with --search quick.
+- full: as offrule, with --search full.
+- scale: 3 % of noise and unknown scales of 0.6 to 1.6.
+- large: 200 to 1000 atoms, 3 % of noise.
+- displaced5, displaced10: atoms displaced by 0.05 and 0.1 Å.
+- contracted: particles with a contracted surface.
+- rules: particles of DeepStruc's rules on larger grids, without noise, on an absolute scale.
+- Controls with the particles of offrule and one seed: library (no search), network (no search, with candidates of the
+  network), random (a search of all packings from the size estimated from the data), and unshaped, half and double
+  (other weights of the shape prior).
 """
 
 import argparse
@@ -69,14 +71,14 @@ FIRST_SEED = 6000
 """First seed of the reported cases; smaller seeds were used for tuning."""
 ORIGINAL_SEARCH = site_search.search_lattice_sites
 CONGRUENT_TOLERANCE = 0.02
-"""In Å; all distances of congruent particles agree within it."""
+"""Largest difference between the distances of congruent particles, in Å."""
 MAX_COORDINATE_ERROR = 0.1
-"""In Å; largest mean coordinate error of a solved particle."""
+"""Largest mean coordinate error of a solved particle, in Å."""
 
 
 @dataclass(frozen=True)
 class CaseSet:
-    """How the cases of a part are simulated and solved."""
+    """The settings with which the cases of a part are simulated and solved."""
 
     particle_kinds: tuple[str, ...] = synthetic_particles.OFF_RULE_KINDS
     noises: tuple[float, ...] = (0.03,)
@@ -87,7 +89,7 @@ class CaseSet:
     atom_range: tuple[int, int] = (35, 320)
     rmax: float = 30.0
     displacement: float = 0.0
-    """Å"""
+    """Root mean square displacement of the atoms, in Å."""
     contraction: float = 0.0
     sources: tuple[SourceName, ...] = ("library",)
     screen: ScreenName = "none"
@@ -136,7 +138,7 @@ def case_labels(part: str, case_set: CaseSet, draws: int) -> Iterator[dict[str, 
 
 
 def simulate_case(labels: dict[str, Any], case_set: CaseSet) -> ParticleCase:
-    """Return the case with these labels; the parts share particles and instruments."""
+    """Return the case with these labels. The parts share particles and instruments."""
     kind = labels["kind"]
     kind_index = (
         *synthetic_particles.OFF_RULE_KINDS,
@@ -184,7 +186,7 @@ def structure_function(positions: np.ndarray, values: dict[str, float]) -> tuple
 
 
 def noisy_pdf(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: float, rng: np.random.Generator):
-    """Return r and G(r) of F(Q) with white noise, which the resolution does not damp."""
+    """Return r and G(r) for F(Q) with white noise, which the resolution does not damp."""
     r = np.arange(1.5, rmax + 1e-6, 0.05)
     noise_values = noise * np.sqrt(np.mean(f**2)) * rng.normal(size=q.size)
     transform_matrix = measured_pdfs.transform(q, r, qdamp=0.0)
@@ -192,7 +194,7 @@ def noisy_pdf(q: np.ndarray, f: np.ndarray, qdamp: float, noise: float, rmax: fl
 
 
 def solve_plan(case_set: CaseSet, max_atoms: int) -> PdfPlan:
-    """Return the plan that the cases of a part are solved by."""
+    """Return the plan with which the cases of a part are solved."""
     options = SolveOptions(
         case_set.sources, fit=FitOptions(absolute=case_set.absolute), candidates=LibraryOptions((), max_atoms),
         search=case_set.search, ensemble="none", screen=case_set.screen,
@@ -246,7 +248,7 @@ def result_row(case: ParticleCase, result: Result, truth_rw: float) -> dict[str,
 
 
 def coordinate_error(true_positions: np.ndarray, found_positions: np.ndarray) -> float:
-    """Return the mean coordinate error, in Å; for congruent particles the largest error of a distance."""
+    """Return the mean coordinate error in Å, or for congruent particles the largest error of a distance."""
     distance_error = float(abs(np.sort(pdist(true_positions)) - np.sort(pdist(found_positions))).max())
     return (
         distance_error
@@ -261,12 +263,12 @@ def is_solved(row: dict[str, Any]) -> bool:
 
 
 def search_from_size(target, fitted, settings, **search_options):
-    """Return the result of a search with all packings that starts from the size that the data show alone."""
+    """Return the result of a search with all packings, which starts only from the size estimated from the data."""
     return ORIGINAL_SEARCH(target, fitted, settings, initial_leaders=packing_starts(target), **search_options)
 
 
 def packing_starts(target: Target) -> dict[str, tuple[int, FitValues]]:
-    """Return the number of atoms and the values that the search of each packing starts from."""
+    """Return the number of atoms and the parameter values from which the search of each packing starts."""
     diameter_in_bonds = (
         screening.diameter_estimate(target.r, target.g, bond=target.bond, qdamp=target.qdamp).diameter / target.bond
     )
@@ -314,13 +316,13 @@ def row_key(row: dict[str, Any]) -> tuple:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the selected parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_SETS) + "; all by default")
-    parser.add_argument("--draws", type=int, default=N_DRAWS, help="particles of each kind and seed [10]")
+    parser.add_argument("parts", nargs="*", default=[], help=", ".join(CASE_SETS) + "; by default all")
+    parser.add_argument("--draws", type=int, default=N_DRAWS, help="number of particles of each kind and seed [10]")
     parser.add_argument(
-        "--out", type=Path, help="rows are added here [results/unlisted_particles.jsonl; quick: nowhere]"
+        "--out", type=Path, help="file to which rows are added [results/unlisted_particles.jsonl; with --quick none]"
     )
-    parser.add_argument("--shard", default="1/1", help="part of the cases, e.g. 1/8")
-    parser.add_argument("--quick", action="store_true", help="a case of two parts and a small library")
+    parser.add_argument("--shard", default="1/1", help="part of the cases to run, e.g. 1/8")
+    parser.add_argument("--quick", action="store_true", help="run one case of two parts with a small library")
     options = parser.parse_args(arguments)
     if unknown_parts := set(options.parts) - set(CASE_SETS):
         parser.error(f"expected parts of {', '.join(CASE_SETS)}, got {', '.join(sorted(unknown_parts))}")

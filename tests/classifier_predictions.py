@@ -1,4 +1,4 @@
-"""Classifier predictions made by hand, for tests of what follows from them."""
+"""Classifier predictions made by hand, for tests of code that uses them."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from jaxstruc.statistics import Interval
 
 
 def classifier_prediction(type_probabilities, n_atoms, *, elongation_coordinate=0.4, outside_training=()):
-    """Return a prediction with these probabilities of types and a number of atoms known to 3 %."""
+    """Return a prediction with these type probabilities and a number of atoms with an uncertainty of 3 %."""
     log_type_probability = np.log(np.array([[type_probabilities.get(name, 1e-12) for name in STRUCTURE_TYPES]]))
     mean = np.zeros((1, len(VALUE_NAMES)), np.float32)
     mean[0, :2] = (

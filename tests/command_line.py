@@ -10,7 +10,7 @@ from jaxstruc.cli import main
 
 
 def run_command(*arguments):
-    """Return the exit status of the command line."""
+    """Run the command line in this process and return its exit status."""
     with pytest.raises(SystemExit) as exit_info:
         main.main([str(argument) for argument in arguments])
     return exit_info.value.code

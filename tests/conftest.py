@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Compiled programs are shared by all test processes and later runs; read when jax is imported.
+# All test processes and later runs share compiled programs. jax reads these variables when it is imported.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# One BLAS thread for each process: more threads than cores wait for each other. Read when numpy is imported.
+# Each process has one BLAS thread, because more threads than cores wait for each other. numpy reads this when imported.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))  # for the support modules in this folder
 
@@ -70,7 +70,7 @@ def kdd_dataset():
 
 @pytest.fixture(scope="session")
 def random_params():
-    """Return a function that draws network parameters with NumPy, since the initialiser takes long to compile."""
+    """Return a function that draws network parameters with NumPy, because the initialiser takes long to compile."""
     from jaxstruc.network.cvae.representation import Features
 
     def draw_params(network, *, seed=0):

@@ -1,4 +1,4 @@
-"""An example curve like a PDF, and the text of files that hold it, for tests of readers."""
+"""An example curve that resembles a PDF, and the text of files that contain it, for tests of readers."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ R = np.arange(0, 30.005, 0.01)
 
 
 def example_pdf(r=R):
-    """Return a curve like a PDF, band-limited to 20 1/Å."""
+    """Return a curve that resembles a PDF, band-limited to 20 1/Å."""
     return np.sin(2.5 * r) * np.exp(-r / 12) + 0.3 * np.sin(17 * r) * np.exp(-r / 5)
 
 

@@ -1,4 +1,4 @@
-"""A small library, its size classes, and curves of mixtures of its clusters from NumPy, for tests of ensembles."""
+"""A small library, its size classes, and mixtures of its clusters simulated with NumPy, for tests of ensembles."""
 
 import itertools
 from functools import lru_cache
@@ -16,7 +16,7 @@ SPAN = TableRange(28.0, 24.0)
 SETTINGS = {"qmin": 1.0, "qmax": 18.0, "qdamp": 0.03, "qbroad": 0.0}
 NONLINEAR_PARAMETERS = ("stretch", "uiso", "delta2")
 MIN_Q_NODES, MIN_BASIS_SIZE = 256, 128
-"""Sizes that targets are padded to, so that all tests share one compilation."""
+"""Sizes to which targets are padded, so that all tests share one compilation."""
 
 
 @lru_cache(maxsize=1)
@@ -50,7 +50,7 @@ def equivalent_diameters():
 
 
 def draw_rows(rng, *, mean, width, families=("fcc",), count=60):
-    """Return rows of the library whose sizes follow a lognormal."""
+    """Return rows of the library whose sizes follow a lognormal distribution."""
     rows = np.flatnonzero(np.isin(sphere_library().families, families))
     log_width = np.sqrt(np.log1p(width**2))
     lognormal_diameters = mean * np.exp(log_width * rng.normal(size=count) - log_width**2 / 2)
@@ -87,7 +87,7 @@ def make_target(g, rmax=20.0):
 
 
 def rank_single_clusters(g, rmax=20.0):
-    """Return row and values of the best single cluster, and the pool of all fitted candidates."""
+    """Return the pool of all candidates and their fits, sorted by Rw."""
     target = make_target(g, rmax)
     pool = candidates.candidate_pool(
         [CandidateGroup("library", sphere_library(), np.arange(len(sphere_library().atoms)))]
@@ -98,7 +98,7 @@ def rank_single_clusters(g, rmax=20.0):
 
 
 def cross_validate_curve(g, *, signal_end=None, **options):
-    """Return the cross-validation of a curve."""
+    """Return the cross-validation of a curve, with the four best clusters as rivals of the ensemble."""
     pool, fits = rank_single_clusters(g)
     group = pool.groups[0]
     bins = screening.binned_distances(sphere_library(), group.rows, bond=BOND, span=SPAN)

@@ -8,7 +8,7 @@ from jaxstruc.result import Candidate, Value
 
 
 def candidate(rw=0.1, weight=0.75, **overrides):
-    """Return a candidate, an octahedron of 146 atoms."""
+    """Return a candidate that is an octahedron of 146 atoms."""
     values = {"scale": Value(1.0, 0.01, ""), "uiso": Value(0.008, None, "Å²"), "qdamp": Value(0.03, None, "1/Å")}
     fields = {
         "source": "library", "type": "fcc", "family": "octahedron", "recipe": "length 6", "n_atoms": 146,

@@ -1,4 +1,4 @@
-"""An example curve over Q and files that hold it, for tests of readers."""
+"""An example curve I(Q) and files that contain it, for tests of readers."""
 
 import h5py
 import numpy as np
@@ -27,7 +27,7 @@ def cansas_xml(
     n_curves=1,
     namespace="urn:cansas1d:1.1",
 ):
-    """Return CanSAS1d XML that holds a curve, `n_curves` times."""
+    """Return CanSAS1d XML that contains a curve `n_curves` times."""
     rows = []
     for index in range(len(q)):
         row = f'<Q unit="{q_unit}">{q[index]!r}</Q><I unit="{intensity_unit}">{intensity[index]!r}</I>'
@@ -52,7 +52,7 @@ def write_nxcansas_entry(
     axes="Q",
     old_attributes=False,
 ):
-    """Write a curve, or frames of one, as an entry of an open HDF5 file or group, and return the group of its data."""
+    """Write a curve or a stack of frames as an entry of an HDF5 file or group, and return the group of its data."""
     class_attribute, unit_attribute = ("NX_class", "unit") if old_attributes else ("canSAS_class", "units")
     group = parent.create_group("entry")
     group.attrs[class_attribute] = "SASentry"
@@ -84,7 +84,7 @@ def write_nxcansas(path, **entry_options):
 
 
 def assert_curve(measurement, *, q=Q, intensity=I, sigma=SIGMA, dq=DQ, intensity_unit="1/cm", rtol=1e-15):
-    """Assert that a measurement holds the curve that was written, with Q in 1/Å."""
+    """Assert that a measurement contains the curve that was written, with Q in 1/Å."""
     assert (
         measurement.kind == "iq"
         and measurement.intensity_unit == intensity_unit

@@ -1,4 +1,4 @@
-"""G(r) from Gaussians in real space, an independent reference for `pair_distribution`."""
+"""G(r) as a sum of Gaussians in real space, an independent reference for `pair_distribution`."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jaxstruc.scattering.debye import Instrument, Pairs
 from jaxstruc.scattering.pair_distribution import Grid
 
 RIPPLE_PHASE = 40 * np.pi
-"""Distance beyond rmax, times qmax, up to which peaks are included for their termination ripples."""
+"""Phase qmax (r - rmax) up to which peaks beyond rmax are included, because of their termination ripples."""
 
 
 def peaks(
@@ -28,14 +28,14 @@ def peaks(
     decrease of the form factors with Q is neglected, as in diffpy.srreal's PDFCalculator.
 
     Args:
-        pairs: the pairs; those with distance 0 are left out.
-        variance: variance of each pair, in Å²; peaks of variance 0 are left out.
-        amplitudes: form factor of each kind at Q = 0.
-        composition: number of atoms of each kind.
-        r: in Å.
-        max_widths: number of standard deviations at which the Gaussians are cut.
+        pairs: Pairs of atoms. Pairs with distance 0 are left out.
+        variance: Variance of the distance of each pair, in Å². Peaks of variance 0 are left out.
+        amplitudes: Form factor of each kind of atom at Q = 0.
+        composition: Number of atoms of each kind.
+        r: Distances at which the sum is computed, in Å.
+        max_widths: Number of standard deviations at which the Gaussians are cut.
     """
-    is_excluded = (pairs.distance <= 0) | (variance <= 0)  # NaN is neither, and stays
+    is_excluded = (pairs.distance <= 0) | (variance <= 0)  # NaN fulfils neither condition and stays NaN.
     distance = jnp.where(is_excluded, 1.0, pairs.distance)
     variance = jnp.where(is_excluded, 1.0, variance)
     strength = pairs.weight * amplitudes[pairs.first_kind] * amplitudes[pairs.second_kind]
@@ -59,16 +59,16 @@ def band_pass(
     *,
     added_variance: float = 0.0,
 ) -> Float[Array, "out r"]:
-    r"""Return the matrix that takes a curve on an even r grid to its part between qmin and qmax, on other r.
+    r"""Return the matrix that cuts a curve on an even r grid to the range of Q, and evaluates it at other r.
 
     $B = \frac{2}{\pi} \sum_Q \sin(Q r_\mathrm{out})\, w_Q\, e^{b Q^2/2} \sin(Q r)\, \Delta r$.
 
     Args:
-        r_out: r of the result, in Å.
-        r: even grid, in Å, finer than pi / qmax.
-        q: even grid, in 1/Å.
-        weights: result of `q_weights`.
-        added_variance: variance in Å² that was added to all peaks so that the grid resolves them; it is removed here.
+        r_out: Distances r of the result, in Å.
+        r: Even grid of r in Å, with a step below pi / qmax.
+        q: Even grid of Q, in 1/Å.
+        weights: Weights from `q_weights`.
+        added_variance: Variance in Å² that was added to all peaks so that the grid resolves them. It is removed here.
     """
     kernel = weights * jnp.exp(0.5 * added_variance * q**2) * (2 / jnp.pi) * (r[1] - r[0])
     forward_transform = kernel[:, None] * debye.apply_to_products(np.sin, jnp.sin, q, r)
@@ -88,8 +88,8 @@ def real_space_pdf(
 ) -> Float[Array, " r"]:
     """Return G(r) in 1/Å² as a sum of Gaussians, cut to the Q range of the grid.
 
-    Form factors are taken at Q = 0, so that for several elements it differs from `pdf` by up to some per cent. The r
-    step must resolve the peaks: Uiso above about rstep²/2. Arguments are those of `pdf`.
+    Form factors are taken at Q = 0, so that the result for several elements differs from `pdf` by up to some per cent.
+    The r step must resolve the peaks, with Uiso above about rstep²/2. The arguments are those of `pdf`.
     """
     dtype = pairs.weight.dtype
     amplitudes = form_factors.xray_form_factors(coefficients, jnp.zeros(1, dtype))[:, 0]

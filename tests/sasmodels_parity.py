@@ -1,4 +1,4 @@
-"""Cases of sasmodels 1.1.0 (tests/golden/sasmodels/curves.npz, see tools/make_parity.py), computed by jaxstruc."""
+"""The cases of sasmodels 1.1.0 in tests/golden/sasmodels/curves.npz (see tools/make_parity.py), as in jaxstruc."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ EDGE_LENGTHS = {
     "truncated tetrahedron": 60 * 4 / np.sqrt(6) / 3,
     "hexagonal prism": 40.0,
 }
-"""Radius of the cases, in Å."""
+"""Edge length of the polyhedra, in Å."""
 
 
 def case_intensity(name, q):
@@ -52,12 +52,12 @@ def case_intensity(name, q):
 
 
 def single_size(radius):
-    """Return a distribution of one size."""
+    """Return a distribution with only one size."""
     return SizeFractions(np.array([radius]), np.ones(1))
 
 
 def sphere_intensity(q, modifiers):
-    """Return I(Q) of spheres of 35 Å."""
+    """Return I(Q) of spheres with a radius of 35 Å."""
     form_factor = simulate.form_factor("sphere", SimulateSaxsOptions())
     if modifiers == ["smeared"]:
         sizes = sasmodels_distribution("gaussian", 35.0, 0.062)
@@ -76,7 +76,7 @@ def sphere_intensity(q, modifiers):
 
 
 def revolution_body_intensity(q, shape, aspect_ratio):
-    """Return I(Q) of a body of revolution, the shorter of its axes 20 Å or the longer 40."""
+    """Return I(Q) of the body of revolution with this aspect ratio among the cases of sasmodels."""
     volume = {
         ("spheroid", 0.5): 4 / 3 * np.pi * 20 * 40**2,
         ("spheroid", 3.0): 4 / 3 * np.pi * 60 * 20**2,
@@ -95,7 +95,7 @@ def golden_curves():
 
 
 def deviation(computed, reference):
-    """Return the largest relative deviation, and the largest where I is above a tenth of its local mean."""
+    """Return the largest relative deviation."""
     difference = np.abs(np.asarray(computed) - reference)
     return float((difference / np.abs(reference)).max())
 

@@ -15,12 +15,12 @@ from jaxstruc.network.classifier.simulated_pdfs import (
 )
 
 CALIBRATION = {"temperature": 1.0, "levels": {name: RANK_LEVELS.tolist() for name in VALUE_NAMES}}
-"""Calibration of a card that changes nothing."""
+"""Calibration entries of a card that change nothing."""
 SMALL_CLASSIFIER = Classifier(channels=(8,), blocks=(0,), width=16, components=2)
 
 
 def simulate_simple_batch(key, store, *, anomaly_fraction=0.05):
-    """Return 64 noisy waves; types differ in wavelength, sizes in amplitude, and anomalous curves are sums of two."""
+    """Return 64 noisy sine waves. Types differ in wavelength, sizes in slope, and anomalous curves are sums of two."""
     type_key, noise_key, size_key = jax.random.split(key, 3)
     type_index = jax.random.randint(type_key, (64,), 0, len(STRUCTURE_TYPES))
     x = jnp.arange(N_POINTS) / N_POINTS

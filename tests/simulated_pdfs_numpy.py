@@ -9,7 +9,7 @@ BOND = 2.8
 
 
 def cluster_pdf(positions, r, *, noise=0.0, rng=None, qmin=1.0, qmax=18.0, uiso=0.008, delta2=2.0, qdamp=0.03):
-    """Return G(r) of atoms in Å by NumPy in double precision; `noise` on F(Q), relative to its root mean square."""
+    """Return G(r) of atoms (positions in Å). The noise of F(Q) is relative to its root mean square."""
     bins = histogram(positions, width=library.BIN_WIDTH)
     weight, distance, bin_variance = (column.astype(float) for column in bins[:3])
     variance = 2 * uiso * (1 - delta2 / distance**2) + bin_variance
@@ -23,6 +23,6 @@ def cluster_pdf(positions, r, *, noise=0.0, rng=None, qmin=1.0, qmax=18.0, uiso=
 
 
 def fcc_sphere(diameter):
-    """Return the atoms of an fcc sphere, in Å."""
+    """Return the positions of the atoms of an fcc sphere, in Å."""
     points = lattices.fcc_lattice(12) * np.sqrt(0.5) * BOND
     return points[np.linalg.norm(points - [0.3, 0.2, 0.1], axis=1) < diameter / 2]

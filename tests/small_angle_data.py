@@ -1,4 +1,4 @@
-"""Simulated small-angle curves of spheres with Gaussian sizes, summed in NumPy, with counting noise."""
+"""Small-angle curves of spheres with Gaussian sizes and counting noise, simulated with NumPy."""
 
 import functools
 
@@ -14,7 +14,7 @@ def sphere_form_factor(x):
 
 
 def sphere_intensity(q, *populations):
-    """Return I(Q) of populations of mean, width and share of the volume."""
+    """Return I(Q) of populations, each with a mean radius in Å, a relative width and a volume fraction."""
     total = 0
     for mean, width, volume_share in populations:
         deviates = np.linspace(-5, 5, 401)
@@ -28,7 +28,7 @@ def sphere_intensity(q, *populations):
 def measurement(
     *populations, counts=1e5, n_points=60, q_range=(0.01, 0.35), seed=0, with_noise=True, name="d/a.dat", **overrides
 ):
-    """Return a measurement of populations with counting noise; by default spheres of 40 Å and 10 %."""
+    """Return a measurement of populations with counting noise, by default of spheres of 40 Å with a width of 10 %."""
     q = np.linspace(*q_range, n_points)
     curve = sphere_intensity(q, *(populations or ((40.0, 0.1, 1.0),)))
     expected_counts = counts * (curve / curve.max() + 1e-3)
@@ -42,7 +42,7 @@ def measurement(
 
 @functools.cache
 def result(distribution=("gaussian",), body=("sphere",)):
-    """Return the result for the default sphere."""
+    """Return the result for the default measurement."""
     import jaxstruc
 
     return jaxstruc.saxs(measurement(), element="Au", body=body, distribution=distribution)

@@ -1,4 +1,4 @@
-"""Parts of a data set, for tests that would be slow with all of it."""
+"""Parts of a data set, for tests that would be slow with the whole data set."""
 
 import jax
 

@@ -5,7 +5,7 @@ import pytest
 
 
 def test_calibrated_probabilities_have_no_calibration_error(experiments):
-    """Types are drawn with the stated probabilities, and with lower ones."""
+    """The error is near zero for types drawn with the stated probabilities, and large for lower probabilities."""
     import classifier_accuracy
 
     rng = np.random.default_rng(0)

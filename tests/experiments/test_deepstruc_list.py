@@ -1,4 +1,4 @@
-"""DeepStruc's list and its numbers in the paper, and the rank of the truth among its structures."""
+"""DeepStruc's list and its numbers in the paper, and the rank of the true structure in the list."""
 
 from collections import Counter
 
@@ -36,7 +36,7 @@ def test_a_tie_is_half_of_a_first_place_and_names_count_once(experiments):
 
 @pytest.mark.parametrize("drawn_bonds", [False, True])
 def test_few_structures_are_identified_by_lookup_and_fits(experiments, monkeypatch, drawn_bonds):
-    """The list has twelve shapes and two bond lengths; the second case has a length between the two."""
+    """The list has twelve shapes and two bond lengths. The second case has a bond length between the two."""
     import deepstruc_list
 
     few_shapes = deepstruc_list.distinct_shapes()[60:72]

@@ -54,7 +54,8 @@ CLUSTER_POSITIONS = {
     "icosahedron": Icosahedron("Au", 4).positions,
     "decahedron": Decahedron("Au", 3, 3, 0).positions,
 }
-"""55 to 201 atoms, in Å, 2.8 to 2.9 Å apart; most have principal axes that are not their own."""
+"""Positions in Å of clusters of 55 to 201 atoms with bond lengths of 2.8 to 2.9 Å. In most of them symmetry leaves the
+principal axes undetermined."""
 
 
 def move_and_shuffle(positions, *, seed, is_mirrored):
@@ -118,7 +119,7 @@ def test_one_or_two_atoms_have_an_error_and_no_atoms_have_none():
 
 
 def test_solved_means_the_exact_count_and_a_small_error(kdd_dataset, rows):
-    """The third lacks an atom, the second is a hundredth too large, the fourth a tenth."""
+    """The second structure is too large by 1 %, the third lacks an atom, and the fourth is too large by 10 %."""
     true_structures = evaluation.true_structures(kdd_dataset, rows, max_atoms=100)
     structures = StructureBatch(
         true_structures.positions * jnp.array([1.0, 1.01, 1.0, 1.1])[:, None, None],

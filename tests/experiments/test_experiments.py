@@ -21,7 +21,7 @@ MAX_ATOMS = 43
 
 @pytest.fixture(scope="module")
 def data():
-    """Return four PDFs like those of the KDD set, of its two smallest shapes."""
+    """Return four PDFs of the two smallest shapes of the preset `kdd`."""
     shapes = [fcc_cluster((2, 2, 2)), fcc_cluster((2, 3, 2))]
     conditions = dataset._kdd_conditions(None, 4)
     shape_index, bond = np.array([0, 1, 0, 1]), np.array([2.7, 2.7, 2.9, 2.9])
@@ -228,7 +228,7 @@ def test_untrained_models_are_left_out_if_asked(experiments, tmp_path, capsys, m
 @pytest.mark.slow
 @pytest.mark.long
 def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp_path, monkeypatch):
-    """A small network is trained on sixty PDFs for one epoch, up to rows, tables and a picture."""
+    """A small network is trained on sixty PDFs for one epoch. Rows, tables and a picture are made from it."""
     import network_tables
     import pdf_loss_ablation as ablation
     import table1_reconstruction as table1

@@ -14,7 +14,7 @@ from jaxstruc.scattering.debye import Instrument
 
 SMALL_DECAHEDRA = ((2, 1, 1), (3, 1, 0), (2, 2, 1), (3, 2, 0))
 R_GRID, Q_LIMITS = np.arange(1.5, 10.001, 0.1).round(1), {"qmin": 0.58, "qmax": 21.0}
-"""Range of all fits, which share one compilation."""
+"""Ranges of r (Å) and Q (1/Å) of all fits, which share one compilation."""
 
 
 def decahedron_library():
@@ -100,7 +100,7 @@ def test_a_measured_file_gives_a_row_without_its_data_or_its_folder(experiments,
 def test_relaxing_helps_if_the_particle_is_relaxed_and_not_if_it_is_ideal(experiments, tmp_path, capsys, monkeypatch):
     import relax_refit
 
-    relaxation_values = {"rw_coordinates": 0.01, "moved": 0.01}  # its compilation takes longer than all else
+    relaxation_values = {"rw_coordinates": 0.01, "moved": 0.01}  # The relaxation itself takes too long to compile.
     monkeypatch.setattr(relax_refit, "relax_by_data", lambda *_: relaxation_values)
     monkeypatch.setattr(relax_refit, "FitRange", partial(relax_refit.FitRange, R_GRID, **Q_LIMITS))
     rows_path = tmp_path / "relaxed.jsonl"
@@ -155,7 +155,7 @@ def test_the_fit_benchmark_has_rows_and_no_larger_misfit_than_its_peers(experime
 @pytest.mark.slow
 @pytest.mark.long
 def test_validation_runs_on_simulated_particles(experiments, tmp_path, capsys):
-    """One case of two parts with a small library: the best cluster passes the screening, the true residual is noise."""
+    """One case of two parts runs. The best cluster passes the screening, and the residual of the true one is noise."""
     import pdf_tables
     import pdf_validation
 
@@ -171,6 +171,6 @@ def test_validation_runs_on_simulated_particles(experiments, tmp_path, capsys):
     assert quality_row["part"] == "verdict" and 0.05 < quality_row["structure"] < 3 and quality_row["size_seen"] > 5
     capsys.readouterr()
     pdf_validation.main(arguments)
-    assert not capsys.readouterr().out  # what is done is not done again
+    assert not capsys.readouterr().out  # Finished cases are not repeated.
     text = pdf_tables.validation_table(rows)
     assert "| the best of all clusters passes the preselection | 1 | 100.0 % |" in text and "| 0 | – |" in text

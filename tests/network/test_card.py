@@ -37,7 +37,7 @@ def test_a_card_is_json_as_it_is(training_card):
 
 
 def test_the_limits_are_those_of_the_data(training_card, small_dataset, split):
-    """The largest shape of the family is 4 √2 bonds wide."""
+    """The diameter of the largest shape of the family is 4 √2 bond lengths."""
     limits = training_card["limits"]
     assert limits["relative_diameter"] == pytest.approx(5.657, abs=1e-3)
     assert limits["bond"] == pytest.approx([small_dataset.bond.min(), small_dataset.bond.max()], abs=1e-3)

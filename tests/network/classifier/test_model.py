@@ -49,7 +49,7 @@ def test_the_density_is_the_sum_written_out(x64):
 
 
 def test_unknown_values_are_left_out_with_finite_gradients(x64):
-    """Without type and aspect the density is that of the other numbers; its slope in what is left out is 0, not NaN."""
+    """Without type and aspect the density is that of the other values. Its gradient in the others is 0, not NaN."""
     mixture_density = random_density()
     partial_values = jnp.asarray(TRUE_VALUES).at[0, 4].set(jnp.nan)
 

@@ -27,7 +27,7 @@ def small_library():
 
 @pytest.fixture(scope="module")
 def drawn_particles(small_library):
-    """Return a draw of few samples and the store it is from."""
+    """Return a draw of few samples and the store from which they are drawn."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "ATOM_CAPACITIES": ATOM_CAPACITIES,
@@ -52,7 +52,7 @@ def test_bins_hold_each_pair_twice():
 
 
 def test_particles_of_all_sources_hold_their_pairs(drawn_particles):
-    """The ordered pairs an atom are one less than the atoms, of particles that end within the bins."""
+    """The ordered pairs per atom are one less than the atoms, for particles whose distances lie within the bins."""
     particle_batch, _ = drawn_particles
     assert np.bincount(particle_batch.source).tolist() == [8, 20, 20]
     is_single = (particle_batch.source != particles.DISTRIBUTION_SOURCE) & np.isfinite(particle_batch.values[:, 0])

@@ -24,7 +24,7 @@ BOND = 2.88
 
 @pytest.fixture(scope="module")
 def weights_path(tmp_path_factory):
-    """Return the weights of a small classifier, briefly trained on simple curves."""
+    """Return the path of the weights of a small classifier that was briefly trained on simple curves."""
     folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulated_pdfs, "simulate_batch", simulate_simple_batch)
@@ -70,7 +70,7 @@ def test_a_measured_curve_is_interpolated_and_masked_to_its_range(measurements):
 
 
 def test_a_file_alone_is_classified_as_among_others(network, measurements):
-    """Medians lie within their intervals, shares add up, the diameter is in Å."""
+    """Probabilities are sorted and complete, medians lie within their intervals, and the diameter is in Å."""
     batch_outputs = predict.classify_pdfs(measurements, network, bond=BOND)
     (single_output,) = predict.classify_pdfs(measurements[1:2], network, bond=BOND)
     assert single_output[:5] == batch_outputs[1][:5] and single_output[:5] != batch_outputs[0][:5]
@@ -110,7 +110,7 @@ def test_data_outside_the_training_range_give_warnings(network, measurements):
 
 
 def test_calibration_makes_ranks_uniform_and_probabilities_reliable():
-    """Truths lie nearer to the median than draws, and types are right more often than their probability."""
+    """True values are closer to the median than draws, and types are right more often than their probability."""
     rng = np.random.default_rng(0)
     count = 4000
     coordinates = np.zeros((count, 1, 6), np.float32)
@@ -152,7 +152,7 @@ def test_five_percent_of_data_like_the_training_lie_outside(network, monkeypatch
 
 
 def test_weights_of_another_kind_are_refused(weights_path, tmp_path):
-    """A changed file, a card of another version, weights of the autoencoder and a missing file give one line each."""
+    """A missing file, a changed file, a card of another version and weights of the autoencoder are refused."""
     with pytest.raises(ValueError, match="train them with `jaxstruc train-classifier`"):
         weights.load_classifier(tmp_path / "none.safetensors")
     copied_path = tmp_path / "copy.safetensors"

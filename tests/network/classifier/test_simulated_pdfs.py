@@ -23,7 +23,7 @@ SHARED_CONDITIONS = simulated_pdfs.SharedConditions(
 
 @pytest.fixture(scope="module")
 def gold_icosahedron():
-    """Return an icosahedron of 309 atoms with bonds of 1, and its exact G(r) at the points of the stream."""
+    """Return an icosahedron of 309 atoms with bond length 1, and its exact G(r) at the points of the stream."""
     atoms = Icosahedron("Au", 5)
     positions = unit_bond_cluster("", "", atoms.positions).positions
     bond_length = float(SHARED_CONDITIONS.bond * SHARED_CONDITIONS.stretch)
@@ -38,7 +38,7 @@ def gold_icosahedron():
 
 @pytest.fixture(scope="module")
 def identical_particles(gold_icosahedron):
-    """Return the samples of a step, all of them this icosahedron."""
+    """Return the samples of a step, all of which are this icosahedron."""
     histograms = jnp.tile(jnp.asarray(particles.bin_positions(gold_icosahedron[0])), (particles.PARTICLES_PER_BATCH, 1))
     zeros = jnp.zeros(particles.PARTICLES_PER_BATCH, int)
     return particles.ParticleBatch(
@@ -50,7 +50,7 @@ def identical_particles(gold_icosahedron):
 
 
 def test_the_curve_is_that_of_the_simulator(gold_icosahedron):
-    """Bins and few values of Q cost less than half a percent of the curve."""
+    """The errors due to bins and few values of Q are below half a percent of the curve."""
     positions, curve = gold_icosahedron
     simulated_curve = simulated_pdfs.pdf_from_f(
         simulated_pdfs.reduced_structure_function(
@@ -62,7 +62,7 @@ def test_the_curve_is_that_of_the_simulator(gold_icosahedron):
 
 
 def test_a_stretch_is_a_shift(gold_icosahedron):
-    """Without vibrations that tell lengths apart, a curve stretched by some points' step is the curve moved by them."""
+    """A stretch by some steps of ln r moves the curve by these steps, without vibrations and other lengths."""
     steps = 4
     log_stretch = float(np.log(simulated_pdfs.R_BONDS[1] / simulated_pdfs.R_BONDS[0])) * steps
     histograms = jnp.asarray(particles.bin_positions(gold_icosahedron[0]))[None]
@@ -113,7 +113,7 @@ def test_the_same_key_gives_the_same_pdfs_and_another_key_gives_others(identical
 
 
 def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_particles):
-    """Their truths are unknown; a wrong qmax is wrong by 10 to 28 % and within the usual range."""
+    """Their labels are unknown. A wrong qmax is off by 10 to 28 % and lies within the usual range."""
     type_index = jnp.arange(particles.PARTICLES_PER_BATCH) % 2 * 5
     two_type_particles = identical_particles._replace(
         type_index=type_index, histogram=identical_particles.histogram * jnp.where(type_index == 5, 1.0, 0.5)[:, None]
@@ -141,12 +141,12 @@ def test_anomalous_pdfs_are_sums_of_two_types_or_have_a_wrong_qmax(identical_par
     assert 0.1 < is_blended.mean() < 0.3
     assert (
         np.abs(np.asarray(anomalous_batch.pdf - normal_batch.pdf))[is_blended].max(axis=1).min() > 0
-    )  # noise alone stays
+    )  # only noise remains
     np.testing.assert_allclose(anomalous_batch.pdf[~is_anomalous], normal_batch.pdf[~is_anomalous], atol=1e-5)
 
 
 def test_the_share_of_two_types_is_the_share_of_their_atoms(identical_particles):
-    """Sum of the two histograms, by the shares that are drawn."""
+    """The histogram of a mixture is the sum of two histograms with the shares that are drawn."""
     blend_fractions, qmax = simulated_pdfs._draw_anomalies(
         jax.random.key(1), jnp.arange(32) % 2, jnp.float32(20.0), 1.0
     )

@@ -18,7 +18,7 @@ def easy_stream(monkeypatch):
 
 
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(easy_stream, tmp_path):
-    """The weights agree to the last bit, and the loss falls."""
+    """The weights agree to the last bit, and the loss decreases."""
     uninterrupted_params, metrics = training.train_classifier(
         None, CONFIG, folder=tmp_path / "a", module=SMALL_CLASSIFIER
     )

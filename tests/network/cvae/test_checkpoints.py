@@ -14,7 +14,7 @@ CONFIG = TrainOptions(seeds=(3, 0), rate=3e-4)
 
 
 def constant_state(value):
-    """Return the state of two fits."""
+    """Return the state of a training with two seeds."""
     params = {"kernel": jnp.full((2, 3), value, jnp.float32)}
     return TrainingState(params, {"mean": params, "count": jnp.array([1, 2])}, jnp.array([5, 5], jnp.int32))
 

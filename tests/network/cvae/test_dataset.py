@@ -13,7 +13,7 @@ from jaxstruc.scattering.debye import Instrument
 
 
 def test_kdd_structures_are_distinct_in_shape_and_bond(kdd_dataset):
-    """20 distinct radii among 30 metals, 10 lattice constants, 8 shapes."""
+    """30 metals have 20 distinct radii, each with 10 lattice constants and 8 shapes."""
     assert len(kdd_dataset.pdf) == len(set(zip(kdd_dataset.shape_index, kdd_dataset.bond, strict=True))) == 1600
     assert sum(len(element_names.split()) for element_names in kdd_dataset.element) == 8 * 30 * 10
 
@@ -35,7 +35,7 @@ def test_kdd_pdfs_are_the_exact_sum_with_the_papers_settings(kdd_dataset, row, x
 
 
 def test_kdd_pdfs_have_the_published_spread(kdd_dataset):
-    """R_p of the paper needs a variance near 1; normalised PDFs would have 0.015."""
+    """The R_p of the paper needs a variance near 1, but normalised PDFs would have 0.015."""
     assert 0.8 < kdd_dataset.pdf.var() < 1.5
 
 
@@ -111,7 +111,7 @@ def test_the_distance_table_counts_all_pairs():
 
 
 def test_twice_the_signal_has_twice_the_noise(real_dataset):
-    """Half the number of atoms, and the same pairs, make all of F(Q) twice as large."""
+    """With half the number of atoms and the same pairs, F(Q) and its noise are twice as large."""
     rows = np.array([3, 4])
     table = jax.tree.map(
         lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes)
@@ -125,7 +125,7 @@ def test_twice_the_signal_has_twice_the_noise(real_dataset):
 
 
 def test_noise_is_relative_to_f_and_differs_between_pdfs(real_dataset):
-    """White noise on F(Q) with no signal lost: twice as much noise is twice the difference."""
+    """The signal stays the same, so that twice as much noise gives twice the difference."""
     rows = np.array([3, 4])
     table = jax.tree.map(
         lambda column: column[real_dataset.shape_index[rows]], dataset.distance_table(real_dataset.shapes)

@@ -17,7 +17,7 @@ CONFIG = TrainOptions()
 
 @pytest.fixture(scope="module")
 def smallest_batch(small_dataset):
-    """Three PDFs of the smallest shape, 19 atoms."""
+    """Return three PDFs of the smallest shape, which has 19 atoms."""
     rows = np.flatnonzero(small_dataset.shape_index == 0)[:3]
     single_features = dataset.shape_features(small_dataset.shapes[:1], atoms=20, satellites=4)
     features = jax.tree.map(lambda column: jnp.repeat(column, 3, axis=0), single_features)
@@ -41,7 +41,7 @@ def jitted_loss(params, batch, key, *, network, config=CONFIG, beta=0.01, pdf=0.
 
 
 def test_loss_terms_are_their_formulas_written_out(network, smallest_batch):
-    """KDD 2020 equation 5 over the atoms that are there, in radii; nats; a cross entropy."""
+    """The formulas are equation 5 of KDD 2020 over the present atoms, a KL divergence in nats, and a cross entropy."""
     module, params = network
     key = jax.random.key(3)
     total, loss_terms = jitted_loss(params, smallest_batch, key, network=module, beta=0.3)
@@ -81,7 +81,7 @@ def test_the_penalty_of_the_deterministic_network_is_a_squared_distance(network,
 
 
 def test_padding_does_not_count(network, smallest_batch):
-    """Whatever the features say of an atom that is not there, the parts but its presence are the same."""
+    """The features of an absent atom change no term of the loss except its presence."""
     module, params = network
     is_absent = ~smallest_batch.features.presence
     changed_features = smallest_batch.features._replace(
@@ -149,7 +149,7 @@ def test_the_pdf_term_is_zero_for_the_true_structure_and_has_a_right_gradient(
     for name in field_names:
         slope = jnp.where(
             getattr(wrong_structure, name) != 0, getattr(gradient, name), 0.0
-        )  # padding: |d| has a kink at 0
+        )  # Padding is left out, because |d| has a kink at 0.
         assert np.isfinite(slope).all() and np.abs(slope).max() > 1e-6, name
         step = 1e-6 * jnp.sign(slope)
         shifted_terms = [

@@ -85,7 +85,7 @@ def test_padding_does_not_reach_the_latent_density(network, batch):
 
 
 def test_the_latent_density_depends_on_the_mean_atom_not_on_their_number(network):
-    """Atoms that are all alike, under a PDF of nothing: five of them say what twenty say."""
+    """Five identical atoms have the same latent density as twenty of them, given an empty PDF."""
     module, params = network
     presence = jnp.arange(20) < jnp.array([[20], [5], [1]])
     uniform_features = Features(jnp.full((3, 20, 20), 0.5), jnp.full((3, 20, 4), 0.7), presence, jnp.full(3, 9.0))

@@ -26,7 +26,7 @@ def shipped_network():
 
 @pytest.fixture(scope="module")
 def pdfs_and_bonds():
-    """Two simulated PDFs of the family, gold."""
+    """Return two simulated PDFs of gold clusters, and their bond lengths."""
     data = dataset.generate("real", seed=11, draws=1)
     rows = [int(np.flatnonzero((data.shape_index == shape_index) & (data.bond > 2.85))[0]) for shape_index in (0, 7)]
     return jnp.asarray(data.pdf[rows]), jnp.asarray(data.bond[rows], jnp.float32)
@@ -34,7 +34,7 @@ def pdfs_and_bonds():
 
 @pytest.fixture(scope="module")
 def propose_structures(shipped_network):
-    """PDFs to four structures each, under `jit` and `vmap` with one key; traced once in this module."""
+    """Return four structures for each PDF, under `jit` and `vmap` with one key. It is traced once in this module."""
 
     @jax.jit
     @chex.assert_max_traces(n=1)
@@ -54,7 +54,7 @@ def proposals(shipped_network, pdfs_and_bonds, propose_structures):
 def test_pdfs_to_coordinates_and_weights_is_one_pure_function(
     shipped_network, pdfs_and_bonds, propose_structures, proposals
 ):
-    """Jitted, compiled once, single precision, and right for shapes of the training set."""
+    """The function is jitted, compiled once, in single precision, and right for shapes of the training set."""
     chex.assert_trees_all_equal(proposals, propose_structures(shipped_network.params, *pdfs_and_bonds, KEY))
     propose_structures(shipped_network.params, 3 * pdfs_and_bonds[0], pdfs_and_bonds[1], jax.random.key(1))
     assert proposals.positions.shape == (2, 4, 100, 3) and proposals.positions.dtype == jnp.float32
@@ -115,7 +115,7 @@ def test_a_bond_is_the_mean_distance_of_neighbours(pdfs_and_bonds, proposals):
 
 
 def test_without_a_bond_the_decoded_radius_sets_the_scale():
-    """True distances in radii, negative ones among them, give true positions in Å."""
+    """True distances in units of the radius, some of them negative, give true positions in Å."""
     cluster = from_ase(fcc_shapes.fcc_cluster((2, 2, 2)).to_ase("Au", 2.9), n_rows=20)
     features = representation.unit_sphere_features(cluster, jnp.asarray(representation.satellites(4)))
     presence = jnp.where(features.presence, 30.0, -30.0)
@@ -129,7 +129,7 @@ def test_without_a_bond_the_decoded_radius_sets_the_scale():
 
 @pytest.fixture(scope="module")
 def small_network(random_params):
-    """A network of 20 atoms that has not been trained."""
+    """Return an untrained network for 20 atoms."""
     network = CVAE(ModelSizes(atoms=20, satellites=4))
     return random_params(network), network
 
@@ -145,7 +145,7 @@ def prior_density(network, params, pdf):
 
 
 def test_a_deterministic_network_gives_its_mean_with_and_without_draws(small_network, pdfs_and_bonds):
-    """Nothing trains its variance, so that no draw may use it."""
+    """The training does not change its variance, so that no draw may use it."""
     params, network = small_network
     deterministic_network = CVAE(replace(network.sizes, stochastic=False))
     mean = prior_density(network, params, pdfs_and_bonds[0][0]).mean
@@ -183,7 +183,7 @@ def test_neighbours_give_the_scale_in_spite_of_errors():
 
 
 def test_neighbours_are_weighted_by_the_presence_of_both_atoms():
-    """A chain of four atoms with unlike bonds and chances, and one that is hardly there."""
+    """Four atoms of a chain have different bond lengths and presences, and one more atom is nearly absent."""
     positions = jnp.array([[0.0, 0, 0], [1, 0, 0], [2.1, 0, 0], [3.3, 0, 0], [3.3, 0.2, 0]])
     weights = jnp.array([1.0, 0.6, 0.9, 0.7, 0.4])
     bond_weights = np.array([1.0 * 0.6, 0.6 * 0.9, 0.9 * 0.7])
@@ -192,7 +192,7 @@ def test_neighbours_are_weighted_by_the_presence_of_both_atoms():
 
 
 def test_the_model_input_is_the_curve_on_the_training_grid():
-    """A band-limited curve on an odd grid comes back exact away from its ends, and zero where there are no data."""
+    """A band-limited curve on another grid is reproduced exactly away from its ends, and is zero outside the data."""
     r = 0.013 + 0.0937 * np.arange(214)
     curve = lambda distance: np.exp(-((distance - 8) ** 2) / 4) * np.sin(9 * distance)  # noqa: E731
     model_input = propose.model_input(Measurement("own", r, curve(r), {}), rmin=1.5)

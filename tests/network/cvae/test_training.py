@@ -18,7 +18,7 @@ from jaxstruc.options.training import TrainOptions
 
 @pytest.fixture(scope="module")
 def dataset_path(small_dataset, tmp_path_factory):
-    """Return a file of the data for other processes."""
+    """Return the path of a file with the data, for other processes."""
     path = tmp_path_factory.mktemp("data") / "few.h5"
     dataset.write(small_dataset, path)
     return path
@@ -38,7 +38,7 @@ from jaxstruc.options.training import TrainOptions
 data = dataset.read(Path(sys.argv[1])); parts = dataset.split(data, strategy="random", seed=0)
 training.fit(data, [parts], TrainOptions(batch=16, rate=3e-4, warmup=2, epochs=4), folder=Path(sys.argv[2]), {})
 """
-"""The same fit in another process: the data and the folder, and what else is given to `fit`."""
+"""Script of the same training in another process. Its arguments are the data and the folder."""
 
 
 def stacked_params(params):
@@ -53,7 +53,7 @@ def uninterrupted_run(small_dataset, split, tmp_path_factory):
 
 
 def read_metrics(folder):
-    """Return the lines of a run's metrics."""
+    """Return the rows of the metrics in a training's folder."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -77,7 +77,7 @@ def test_resuming_gives_the_parameters_of_an_uninterrupted_run(uninterrupted_run
 
 
 def train_until_killed(dataset_path, folder, pattern):
-    """Train in another process and kill it as soon as there is such a file in the folder; return whether there was."""
+    """Train in another process, kill it as soon as such a file exists, and return whether the file existed."""
     script = TRAINING_SCRIPT.format("stop_after=None")
     process = subprocess.Popen([sys.executable, "-c", script, dataset_path, folder])
     while process.poll() is None and not (is_written := any(folder.glob(pattern))):
@@ -128,7 +128,7 @@ def test_a_run_with_other_settings_is_not_overwritten(small_dataset, split, tmp_
 def test_epochs_without_improvement_end_the_training_and_keep_the_best(
     uninterrupted_run, small_dataset, split, tmp_path, monkeypatch
 ):
-    """The validation is told to rise after the second epoch: its parameters outlive the steps after it."""
+    """The validation loss is made to rise after the second epoch. The parameters of this epoch are kept."""
     validation_losses, validate = iter([3.0, 1.0, 2.0, 1.5]), training.validate
     monkeypatch.setattr(
         training,
@@ -149,7 +149,7 @@ def test_epochs_without_improvement_end_the_training_and_keep_the_best(
 
 @pytest.mark.slow
 def test_a_loss_that_all_but_stops_falling_ends_the_training(small_dataset, split, tmp_path, monkeypatch):
-    """Each epoch improves by one part in a million only."""
+    """Each epoch improves the loss by only one part in a million."""
     validation_losses = iter(1 - 1e-6 * np.arange(30))
     monkeypatch.setattr(training, "validate", lambda *_, **__: {"loss": np.array([next(validation_losses)])})
     progress = training.fit(small_dataset, [split], replace(CONFIG, epochs=30, patience=2), folder=tmp_path)[1]
@@ -162,7 +162,7 @@ def test_small_gains_count_once_they_add_up_to_a_thousandth():
 
 
 def test_each_pdf_is_validated_as_often_as_any_other(monkeypatch):
-    """The rows that are left over from whole batches too; of a longer list, as many from either end."""
+    """Rows that do not fill a batch are validated too. A longer list is thinned out at even intervals."""
     evaluated_batches = []
 
     def evaluate_batch(params, batch, keys, **_):

@@ -12,7 +12,7 @@ from jaxstruc.pdf import screening
 
 BOND = 2.88
 BALL_CENTRE = [0.3, 0.2, 0.1]
-"""Diameters of the balls, in Å."""
+"""Position of the spheres' centre in Å, off any atom of the lattice."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_data_outside_the_training_range_give_warnings(training_limits, silver_d
 
 
 def test_a_particle_larger_than_the_training_range_gives_a_warning(training_limits, silver_data):
-    """The largest of the training has a diameter of 5.66 bonds."""
+    """The largest particle of the training has a diameter of 5.66 bond lengths."""
     inside_warnings, outside_warnings = (
         propose.range_warnings(training_limits, resolve_data(silver_data), BOND, diameter) for diameter in (17.8, 18.0)
     )
@@ -60,7 +60,7 @@ def test_a_particle_larger_than_the_training_range_gives_a_warning(training_limi
 )
 @pytest.mark.parametrize("noise", [0.02, 0.1])
 def test_the_estimated_diameter_recognises_larger_particles(training_limits, silver_data, atoms, is_larger, noise):
-    """Balls of gold; of the smallest the size is read too large, but not so much that they pass for larger ones."""
+    """Sizes of gold spheres are estimated. The smallest are estimated too large, but within the training range."""
     radii = np.linalg.norm(fcc_sphere(40.0) - BALL_CENTRE, axis=1)
     ball_positions = fcc_sphere(40.0)[np.argsort(radii, kind="stable")[:atoms]] * BOND / simulated_pdfs_numpy.BOND
     r = np.arange(1.5, 40.0, 0.05)

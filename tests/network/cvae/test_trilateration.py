@@ -68,7 +68,7 @@ def noisy_structure(sigma, seed=0, **options):
 
 
 def stress_problem(pair, satellite, presence, anchors, scale=None):
-    """Return the arguments of the stress, all distances of weight 1."""
+    """Return the arguments of the stress with weight 1 for all distances."""
     pair_weights = presence[:, None] * presence[None, :] * (1 - jnp.eye(presence.size))
     start_positions = linear_start(satellite * presence[:, None], anchors)
     satellite_weights = jnp.broadcast_to(presence[:, None], satellite.shape)
@@ -130,7 +130,10 @@ def rms_displacement(positions, true_positions):
 
 @pytest.fixture(scope="module")
 def noisy_structures():
-    """Ten noisy structures of 55 atoms at 1 % and at 3 % noise: truth, pair and satellite distances, and satellites."""
+    """Return true positions, pair and satellite distances, and satellites of ten structures of 55 atoms.
+
+    The noise of the distances is 1 % and 3 %.
+    """
     structures_by_noise = {
         sigma: [noisy_structure(sigma, seed=seed, layers=(2, 4, 2), size=55) for seed in range(10)]
         for sigma in (0.01, 0.03)
@@ -143,7 +146,7 @@ def noisy_structures():
 
 @pytest.fixture(scope="module")
 def trilaterate_noisy():
-    """Distances of 55 atoms to coordinates, in a batch; traced once in this module."""
+    """Return the coordinates of a batch of structures of 55 atoms. The function is traced once in this module."""
     chex.clear_trace_counter()
 
     @jax.jit
@@ -163,7 +166,7 @@ def test_a_second_call_does_not_compile_again(noisy_structures, trilaterate_nois
 
 @pytest.mark.parametrize("sigma", [0.01, 0.03])
 def test_noise_leaves_errors_near_the_cramer_rao_bound(noisy_structures, trilaterate_noisy, sigma):
-    """0.0043 of the radius at 55 atoms, 11 satellites and 1 % noise is the bound; 10 % above it is allowed."""
+    """The bound is 0.0043 radii for 55 atoms, 11 satellites and 1 % noise. Errors may exceed it by 10 %."""
     true_positions, *inputs = noisy_structures[sigma]
     solution = trilaterate_noisy(*inputs)
     assert bool(solution.converged.all())
@@ -241,7 +244,7 @@ def test_satellites_alone_place_each_atom_by_itself():
 
 
 def test_atoms_with_too_few_satellites_are_placed_by_the_others():
-    """Three distances to satellites leave two places open, which the distances to other atoms decide."""
+    """Three distances to satellites allow two positions. The distances to other atoms decide between them."""
     true_positions, pair, satellite, presence, anchors = unit_structure()
     satellite_weight = jnp.ones_like(satellite).at[jnp.array([4, 9]), 3:].set(0.0).at[12].set(0.0)
     weights = {"pair_weight": jnp.ones_like(pair), "satellite_weight": satellite_weight}
@@ -296,7 +299,7 @@ def test_absent_atoms_change_nothing():
 
 
 def test_invalid_items_of_a_batch_do_not_change_the_others():
-    """NaN and negative distances, and distances of no structure at all: flagged; the others as if alone."""
+    """Items with NaN, negative or impossible distances are flagged. The others are the same as if alone."""
     _, pair, satellite, presence, anchors = noisy_structure(0.02)
     random_distances = np.triu(np.random.default_rng(0).uniform(0, 2, size=pair.shape), 1)
     pair_batch = jnp.stack(
@@ -333,7 +336,7 @@ def test_lbfgs_converges_what_gauss_newton_does_not(monkeypatch):
 
 @pytest.mark.slow
 def test_derivatives_in_the_distances_are_those_of_finite_differences(x64):
-    """Implicit differentiation at the minimum, end to end: distances to coordinates to G(r)."""
+    """The derivatives go from distances through the minimum of the stress and the coordinates to G(r)."""
     _, pair, satellite, presence, anchors = noisy_structure(0.02, dtype=jnp.float64)
     grid = Grid(qmin=0.5, qmax=12.0, qstep=0.2, rmin=1.0, rmax=8.0, rstep=0.2)
     pair_mask = presence[:, None] * presence[None, :]
@@ -417,14 +420,14 @@ def test_all_shapes_of_the_family_come_back():
 
 
 def perturb_last_bits(values, seed):
-    """Return values whose last bits are changed at random, symmetric if they were."""
+    """Return values whose last bits are changed at random. Symmetric matrices stay symmetric."""
     perturbation = np.random.default_rng(seed).integers(-4, 5, values.shape)
     perturbation = perturbation + perturbation.T if values.shape[0] == values.shape[1] else perturbation
     return jnp.asarray(np.asarray(values) * (1 + np.finfo(values.dtype).eps * perturbation), values.dtype)
 
 
 def minimise_stress(start, problem, tolerance=0.0):
-    """Return where the steps of both kinds end from a start; with a tolerance of 0 only rounding stops them."""
+    """Return the minimum of the stress from a start. With a tolerance of 0 only rounding errors stop the steps."""
     newton_result, *_ = stress.gauss_newton_minimum(start, problem, tolerance)
     return newton_result, stress.lbfgs_minimum(newton_result, problem, 60, tolerance)
 
@@ -436,7 +439,7 @@ minimise_to_rounding = jax.jit(minimise_stress)
 @pytest.mark.parametrize("scale", [None, 0.05])
 @pytest.mark.parametrize("seed", range(2))
 def test_the_truth_stays_if_the_last_bits_of_the_distances_change(dtype, scale, seed):
-    """The stress is convex about the truth: what rounding leaves moves an atom by no more than a sum's rounding."""
+    """The stress is convex about the true positions, so that an atom moves by no more than the rounding of a sum."""
     with jax.enable_x64(dtype == jnp.float64):
         true_positions, pair, satellite, presence, anchors = unit_structure(dtype=dtype)
         pair, satellite = perturb_last_bits(pair, seed), perturb_last_bits(satellite, seed)
@@ -447,7 +450,7 @@ def test_the_truth_stays_if_the_last_bits_of_the_distances_change(dtype, scale, 
         stress_values = [float(stress_and_gradient(x, problem)[0]) for x in (start, newton_result.positions, positions)]
         rounding = len(true_positions) * float(
             np.finfo(dtype).eps
-        )  # of sums over atoms, distances of a unit particle about 1
+        )  # rounding of sums over atoms, for distances of about 1
         assert np.isfinite(positions).all() and np.isfinite(error)
         assert max(stress_values[1:]) <= (np.sqrt(stress_values[0]) + rounding) ** 2
         assert float(jnp.abs(positions - start).max()) < 100 * rounding
@@ -457,7 +460,7 @@ def test_the_truth_stays_if_the_last_bits_of_the_distances_change(dtype, scale, 
 @pytest.mark.parametrize("scale", [None, 0.2])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_descent_ends_at_a_higher_stress_than_its_start(dtype, scale, seed):
-    """From places at random, with distances of no structure."""
+    """The starts are random positions, and the distances belong to no structure."""
     with jax.enable_x64(dtype == jnp.float64):
         true_positions, pair, satellite, presence, anchors = noisy_structure(0.3, seed=seed, dtype=dtype)
         scale = None if scale is None else jnp.asarray(scale, dtype)
