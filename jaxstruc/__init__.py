@@ -8,8 +8,13 @@ package is quick, because a function and its modules are loaded when they are fi
 """
 
 import importlib
+import os
 
 __version__ = "0.1.0"
+
+# On some processors XLA logs errors of several kB for each program that it loads from the cache, although the program
+# was compiled on the same processor. The variable is read when jaxlib is loaded.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _PLACES = {
     "read": "jaxstruc.api",

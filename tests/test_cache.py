@@ -2,6 +2,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from jaxstruc import cache
 
 CODE = """
@@ -15,11 +17,18 @@ jax.jit(lambda x: x @ x @ x + 2)(jax.numpy.ones((300, 300))).block_until_ready()
 """
 
 
+CACHE_VARIABLES = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "TF_CPP_MIN_LOG_LEVEL")
+
+
+def run_python(code, *arguments, **variables):
+    """Return the completed process of Python code, with these environment variables and no others of a cache."""
+    environment = {name: value for name, value in os.environ.items() if name not in CACHE_VARIABLES}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, check=True, env=environment | variables, capture_output=True, text=True)
+
+
 def compile_in_process(folder, enabled):
-    names = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
-    environment = {name: value for name, value in os.environ.items() if name not in names}
-    environment["JAXSTRUC_CACHE"] = str(folder)
-    subprocess.run([sys.executable, "-c", CODE, enabled], check=True, env=environment)
+    run_python(CODE, enabled, JAXSTRUC_CACHE=str(folder))
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
@@ -35,3 +44,24 @@ def test_the_folder_is_the_processors_own(tmp_path, monkeypatch):
         cache.compilation_folder() == cache.compilation_folder()
         and cache.compilation_folder().parent == tmp_path / "compiled"
     )
+
+
+def test_a_second_run_writes_nothing_on_standard_error(tmp_path):
+    """On processors of AMD the compiler logs errors of several kB for each program that is loaded from the cache."""
+    for _ in range(2):
+        assert run_python(CODE, "yes", JAXSTRUC_CACHE=str(tmp_path)).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "variables", "level"),
+    [
+        ("import jaxstruc", {}, "3"),
+        ("import jaxstruc.parameters, jax", {}, "3"),
+        ("import jaxstruc.api", {}, "3"),
+        ("import jaxstruc, jax", {"TF_CPP_MIN_LOG_LEVEL": "0"}, "0"),
+        ("import jaxstruc, jax", {"TF_CPP_MIN_LOG_LEVEL": "1"}, "1"),
+    ],
+)
+def test_the_level_of_the_log_is_set_at_the_import_unless_the_user_has_set_it(code, variables, level):
+    print_level = f"{code}; import os; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    assert run_python(print_level, **variables).stdout.strip() == level

@@ -79,9 +79,6 @@ def main(arguments: list[str] | None = None) -> None:
     The exit status is 0 if the command succeeded, 2 after a mistake of the user, 3 if some of several files failed, and
     1 after a defect of the program. If the reader of the output ends first, e.g. `head`, the program ends silently.
     """
-    # On some processors XLA prints a screenful for each program that it loads from the cache; the programs run all the
-    # same, since the cache is kept by processor. Read as jax is imported.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         try:
             status = _run_arguments(list(sys.argv[1:] if arguments is None else arguments))
