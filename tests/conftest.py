@@ -15,8 +15,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # for the support modules in thi
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
+
+# Each call of the package checks the shapes and types of its arguments, its results and the fields of its dataclasses.
+jaxtyping.install_import_hook("jaxstruc", "runtime_types.check")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -91,31 +91,31 @@ class TargetSettings(NamedTuple):
 class FitBasis:
     """Data of a target in its basis, for compiled fits. `span` is static."""
 
-    q: Float[Array, " q"]
+    q: Float[Array, "*batch q"]
     """Points of the Gauss-Legendre rule over the Q range, in 1/Å."""
-    transform: Float[Array, "q basis"]
+    transform: Float[Array, "*batch q basis"]
     """Matrix that transforms F(Q) to the basis, without the resolution."""
-    radius: Float[Array, " basis"]
+    radius: Float[Array, "*batch basis"]
     """Distance r in Å at which each function of the basis is centred."""
-    background_basis: Float[Array, "basis term"]
+    background_basis: Float[Array, "*batch basis term"]
     """Matrix B that removes the background from a curve c in the basis: $c - B B^T c$."""
-    data: Float[Array, " basis"]
+    data: Float[Array, "*batch basis"]
     """Coefficients of the data without background."""
-    norm: Float[Array, ""]
+    norm: Float[Array, "*batch"]
     """Sum of the squared data."""
-    unmodelled_squares: Float[Array, ""]
+    unmodelled_squares: Float[Array, "*batch"]
     """Sum of the squares of the data outside the basis and the background, which no model can explain."""
-    n_independent: Float[Array, ""]
+    n_independent: Float[Array, "*batch"]
     """Number of independent points."""
-    stretch: Float[Array, ""]
+    stretch: Float[Array, "*batch"]
     """Position of the first peak of G(r) relative to the bond length, near which fits start."""
-    bond: Float[Array, ""]
+    bond: Float[Array, "*batch"]
     """Nearest-neighbour distance of the clusters, in Å."""
-    qdamp: Float[Array, ""]
+    qdamp: Float[Array, "*batch"]
     """Damping $Q_{damp}$ of G(r) in 1/Å. It is the fixed value, or the start if it is fitted."""
-    qbroad: Float[Array, ""]
+    qbroad: Float[Array, "*batch"]
     """Broadening $Q_{broad}$ of peaks in 1/Å. It is the fixed value, or the start if it is fitted."""
-    scale_bounds: Float[Array, " 2"]
+    scale_bounds: Float[Array, "*batch 2"]
     """Smallest and largest scale; both are 1 if the data are on an absolute scale."""
     span: TableRange
     """Range of distances and Q that tables of clusters cover."""

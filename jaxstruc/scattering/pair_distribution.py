@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from ase.symbols import Symbols
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from jaxstruc.scattering import debye, form_factors
 from jaxstruc.scattering.debye import Instrument, PairDistances, Pairs, apply_to_products
@@ -183,7 +183,7 @@ def pair_distances_from_matrix(
 def pdf(
     pair_distances: PairDistances,
     coefficients: Float[Array | np.ndarray, "kind 11"],
-    composition: Float[Array | np.ndarray, " kind"],
+    composition: Real[Array | np.ndarray, " kind"],
     instrument: Instrument,
     grid: Grid,
     *,

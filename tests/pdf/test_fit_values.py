@@ -29,16 +29,25 @@ def basis():
     return oscillating_basis(2.3)
 
 
+MISFIT, MODEL_CURVE = jax.jit(fit.misfit), jax.jit(fit.model_curve)
+
+
 @jax.jit
 def misfit_at(cluster_table, x, basis):
     """Return the misfit at given values of the stretch and Uiso."""
     return fit.misfit(cluster_table, fit.fractions_to_values(x, ("stretch", "uiso"), basis), basis)
 
 
+@jax.jit
+def starting_fractions(cluster_table, basis):
+    """Return the start of a fit of the stretch and Uiso."""
+    return fit.starting_fractions(cluster_table, ("stretch", "uiso"), basis)
+
+
 @pytest.fixture(scope="module")
 def cluster_table():
     positions = jnp.asarray(fcc_shapes.fcc_cluster((2, 2, 2)).positions * BOND, jnp.float32)
-    return cluster_tables.tabulate_distances(distances(positions), jnp.ones(19), BOND, span=SPAN)
+    return jax.jit(lambda x: cluster_tables.tabulate_distances(distances(x), jnp.ones(19), BOND, span=SPAN))(positions)
 
 
 def test_normalized_values_become_physical_values_and_back(basis):
@@ -66,14 +75,14 @@ def test_the_ends_are_the_bounds_and_fixed_values_stay(basis):
 
 def test_the_scale_is_that_of_least_squares_and_the_misfit_least_there(basis, cluster_table):
     fit_values = FitValues(*(jnp.asarray(number) for number in (1.0, 1.0, 0.01, 0.0, 2.0, 0.03, 0.0)))
-    curve = fit.model_curve(cluster_table, fit_values, basis)
+    curve = MODEL_CURVE(cluster_table, fit_values, basis)
     scale = fit.best_scale(curve, basis)
 
     def sum_of_squares(factor):
         return float(jnp.sum((basis.data - factor * scale * curve) ** 2) + basis.unmodelled_squares)
 
     assert sum_of_squares(1.0) < min(sum_of_squares(0.99), sum_of_squares(1.01))
-    assert float(fit.misfit(cluster_table, fit_values, basis)) == pytest.approx(sum_of_squares(1.0), rel=1e-5)
+    assert float(MISFIT(cluster_table, fit_values, basis)) == pytest.approx(sum_of_squares(1.0), rel=1e-5)
     assert float(fit.best_scale(-curve, basis)) == pytest.approx(1e-6)  # never negative
 
 
@@ -81,7 +90,7 @@ def test_the_scale_is_that_of_least_squares_and_the_misfit_least_there(basis, cl
 def test_the_start_is_the_best_of_the_stretches_tried(cluster_table, frequency):
     """The start has the lowest misfit of all stretches that are compared."""
     basis = oscillating_basis(frequency)
-    start_point = fit.starting_fractions(cluster_table, ("stretch", "uiso"), basis)
+    start_point = starting_fractions(cluster_table, basis)
     start_misfit = float(misfit_at(cluster_table, start_point, basis))
     for stretch in float(basis.stretch) * np.array(fit.START_STRETCH_FACTORS):
         normalized_stretch = (np.clip(stretch, 0.885, 1.115) - 0.88) / 0.24
@@ -92,6 +101,6 @@ def test_the_start_is_the_best_of_the_stretches_tried(cluster_table, frequency):
 
 def test_the_misfit_has_a_slope_in_every_value(basis, cluster_table):
     fit_values = FitValues(*(jnp.asarray(number) for number in (1.0, 1.01, 0.01, 0.1, 2.0, 0.03, 0.02)))
-    gradients = jax.grad(lambda trial_values: fit.misfit(cluster_table, trial_values, basis))(fit_values)
+    gradients = jax.jit(jax.grad(fit.misfit, argnums=1))(cluster_table, fit_values, basis)
     for name in NONLINEAR_PARAMETERS:
         assert np.isfinite(getattr(gradients, name)) and abs(float(getattr(gradients, name))) > 1e-6, name
