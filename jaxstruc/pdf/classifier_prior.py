@@ -33,7 +33,7 @@ from jaxstruc.network.classifier.predict import ClassifierOutput
 from jaxstruc.network.weights import TrainedClassifier
 from jaxstruc.pdf import instrument, posterior, screening
 from jaxstruc.pdf.candidates import CandidateGroup, CandidatePool
-from jaxstruc.pdf.screening import BinnedDistances
+from jaxstruc.pdf.screening import BinnedDistances, FitLimits
 from jaxstruc.pdf.target import Target, low_q_curves
 from jaxstruc.statistics import Interval
 
@@ -55,6 +55,8 @@ POSSIBLE_TYPES = {"faulted": ("faulted", "fcc", "hcp"), "decahedron": ("decahedr
 only some of the layers or twins."""
 CLASSIFIER_NOT_USED = "all listed structures were compared, because the classifier cannot select among them"
 """Start of the remark on a classifier that was not used. The reason follows."""
+DEFAULT_FIT_LIMITS = FitLimits()
+"""Default of the largest numbers of candidates that are fitted."""
 MIN_TRAINING_ATOMS, MAX_TRAINING_ATOMS = 10, 1000
 """Smallest and largest number of atoms of the particles in the training. Numbers outside are moved to these limits."""
 
@@ -148,14 +150,22 @@ def predict_measurements(
         return [None] * len(measurements)
     outputs = predict.classify_pdfs(measurements, classifier.network, bond=bond)
     return [
-        ClassifierPrediction(
-            output,
-            predict.range_warnings(measurement, output, bond=bond)
-            if np.isfinite(output.novelty_score)
-            else ("its prediction is not a finite number",),
-        )
+        checked_prediction(measurement, output, bond=bond)
         for measurement, output in zip(measurements, outputs, strict=True)
     ]
+
+
+def checked_prediction(measurement: Measurement, output: ClassifierOutput, *, bond: float) -> ClassifierPrediction:
+    """Return the classifier's prediction for one PDF, with the reasons why the PDF lies outside the training.
+
+    Args:
+        measurement: Measurement with all settings.
+        output: Output of the classifier.
+        bond: Nearest-neighbour distance of the element, in Å.
+    """
+    if not np.isfinite(output.novelty_score):
+        return ClassifierPrediction(output, ("its prediction is not a finite number",))
+    return ClassifierPrediction(output, predict.range_warnings(measurement, output, bond=bond))
 
 
 def probable_rows(
@@ -265,16 +275,20 @@ def log_density(
     return logsumexp(log_weights, axis=1)
 
 
-def max_fitted(classifier_prediction: ClassifierPrediction | None, group: CandidateGroup) -> int:
+def max_fitted(
+    classifier_prediction: ClassifierPrediction | None, group: CandidateGroup, limits: FitLimits = DEFAULT_FIT_LIMITS
+) -> int:
     """Return the largest number of candidates of a group that are fitted."""
     uses_classifier = (
         classifier_prediction is not None and not classifier_prediction.training_warnings and group.source == "library"
     )
-    return screening.MAX_FITTED_BY_CLASSIFIER if uses_classifier else screening.MAX_FITTED
+    return limits.with_classifier if uses_classifier else limits.without_classifier
 
 
 def select_probable(
-    classifier_prediction: ClassifierPrediction | None, groups: Sequence[CandidateGroup]
+    classifier_prediction: ClassifierPrediction | None,
+    groups: Sequence[CandidateGroup],
+    limits: FitLimits = DEFAULT_FIT_LIMITS,
 ) -> list[CandidateGroup]:
     """Return groups that contain only the probable candidates of a library, at least as many as are fitted.
 
@@ -284,7 +298,9 @@ def select_probable(
         return list(groups)
     return [
         group._replace(
-            rows=probable_rows(classifier_prediction, group, min_candidates=max_fitted(classifier_prediction, group))
+            rows=probable_rows(
+                classifier_prediction, group, min_candidates=max_fitted(classifier_prediction, group, limits)
+            )
         )
         if group.source == "library"
         else group
@@ -299,6 +315,7 @@ def bin_groups(
     binned_libraries: dict[int, BinnedDistances],
     *,
     classifier_prediction: ClassifierPrediction | None,
+    limits: FitLimits = DEFAULT_FIT_LIMITS,
 ) -> list[BinnedDistances | None]:
     """Return the binned distances of the candidates of each group; None for a group of which all are fitted.
 
@@ -310,11 +327,12 @@ def bin_groups(
         target: Data of the fit.
         binned_libraries: Binned distances of whole libraries by `id(library)`. They are kept for the next measurement.
         classifier_prediction: Prediction for the PDF.
+        limits: Largest numbers of candidates that are fitted.
     """
     group_distances: list[BinnedDistances | None] = []
     for group, probable_group in zip(groups, probable_groups, strict=True):
         max_unbinned = (
-            max_fitted(classifier_prediction, group)
+            max_fitted(classifier_prediction, group, limits)
             if len(probable_group.rows) == len(group.rows)
             else instrument.N_PROFILE_CANDIDATES
         )

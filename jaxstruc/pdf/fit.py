@@ -194,7 +194,12 @@ def refine(cluster_table: ClusterTable, basis: FitBasis, *, free: tuple[str, ...
 
 
 def refine_all(
-    cluster_tables: ClusterTable, basis: FitBasis, *, free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS
+    cluster_tables: ClusterTable,
+    basis: FitBasis,
+    *,
+    free: tuple[str, ...] = DEFAULT_FREE_PARAMETERS,
+    n_early_steps: int = N_EARLY_STEPS,
+    n_late_batches: int = N_LATE_BATCHES,
 ) -> Fit:
     """Return the fits of a batch of clusters to one measured PDF. Each fit equals that of `refine`.
 
@@ -205,8 +210,10 @@ def refine_all(
         cluster_tables: Tables of the clusters, with a leading axis.
         basis: Data in the basis of a target.
         free: Names of the fitted parameters, a subset of `FIT_PARAMETERS` that includes the scale.
+        n_early_steps: Number of steps of the whole batch.
+        n_late_batches: Number of smaller batches in which unfinished fits continue.
     """
-    late_batch_size = -(-cluster_tables.shell_functions.shape[0] // N_LATE_BATCHES)
+    late_batch_size = -(-cluster_tables.shell_functions.shape[0] // n_late_batches)
 
     def descend(cluster_tables, states, max_steps):
         return jax.vmap(
@@ -225,7 +232,7 @@ def refine_all(
         )
 
     states = jax.vmap(lambda cluster_table: _initial_state(cluster_table, basis, free))(cluster_tables)
-    states = descend(cluster_tables, states, N_EARLY_STEPS)
+    states = descend(cluster_tables, states, n_early_steps)
     states = jax.lax.while_loop(lambda states: jnp.any(_is_running(states, MAX_STEPS)), continue_running, states)
     return jax.vmap(
         lambda normalized_values, cluster_table: _fit_result(normalized_values, cluster_table, basis, free)

@@ -41,6 +41,15 @@ SMOOTHING_LENGTH = 1.0
 length of 2.8 Å and is scaled with the bond length."""
 
 
+class FitLimits(NamedTuple):
+    """Largest numbers of candidates of a source that are fitted."""
+
+    without_classifier: int = MAX_FITTED
+    """Largest number without a prediction of the classifier."""
+    with_classifier: int = MAX_FITTED_BY_CLASSIFIER
+    """Largest number with a prediction of the classifier."""
+
+
 class BinnedDistances(NamedTuple):
     """Histograms of the distances of candidates in bins of equal width, as one matrix."""
 

@@ -49,7 +49,7 @@ from jaxstruc.pdf.classifier_prior import ClassifierPrediction, LoadedClassifier
 from jaxstruc.pdf.distribution import HoldoutOptions, LibraryCache, SampleComparison
 from jaxstruc.pdf.instrument import InferredSetting
 from jaxstruc.pdf.result import MAX_LISTED_CANDIDATES, PdfResult, SolvedMeasurement, build_result
-from jaxstruc.pdf.screening import BinnedDistances, DiameterEstimate
+from jaxstruc.pdf.screening import BinnedDistances, DiameterEstimate, FitLimits
 from jaxstruc.pdf.site_search import SHAPE_PRIOR_WEIGHT, SearchResult, SearchSettings
 from jaxstruc.pdf.sources import CandidateSource
 from jaxstruc.pdf.target import (
@@ -93,6 +93,10 @@ class PdfPlan(NamedTuple):
     """Weight of the prior on the particle's shape in a search."""
     classifier: LoadedClassifier = LoadedClassifier(None)
     """Classifier that predicts the types and sizes of probable candidates."""
+    fit_limits: FitLimits = FitLimits()
+    """Largest numbers of candidates that are fitted."""
+    max_refined: int = MAX_REFINED_CANDIDATES
+    """Largest number of candidates that are refined with all free parameters."""
 
     @property
     def data(self) -> DataOptions:
@@ -329,7 +333,7 @@ def solve_measurement(
 
 def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCache) -> ProbableCandidates:
     """Return the candidates that the classifier finds probable, with the binned distances for the approximate Rw."""
-    groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups)
+    groups = classifier_prior.select_probable(case.prediction, case.nonempty_groups, case.plan.fit_limits)
     if not case.plan.screen_candidates:  # all clusters that a user refines are fitted
         return ProbableCandidates(groups, [None] * len(groups))
     distances = classifier_prior.bin_groups(
@@ -338,6 +342,7 @@ def select_probable_candidates(case: MeasurementCase, library_cache: LibraryCach
         case.target,
         library_cache.binned_distances,
         classifier_prediction=case.prediction,
+        limits=case.plan.fit_limits,
     )
     return ProbableCandidates(groups, distances)
 
@@ -375,7 +380,7 @@ def screen_candidates(case: MeasurementCase, probable_candidates: ProbableCandid
             group,
             binned_distances,
             case.target,
-            max_candidates=classifier_prior.max_fitted(case.prediction, group),
+            max_candidates=classifier_prior.max_fitted(case.prediction, group, case.plan.fit_limits),
         )
         for group, binned_distances in zip(probable_candidates.groups, probable_candidates.distances, strict=True)
     ]
@@ -397,7 +402,8 @@ def fit_candidates(
     )
     fitted_candidates = _rank_by_rw(_drop_duplicate_draws(FittedCandidates(pool, fits)))
     if in_two_stages:
-        pool = fitted_candidates.pool.select(np.arange(min(MAX_REFINED_CANDIDATES, len(fitted_candidates.fits.rw))))
+        n_refined = min(case.plan.max_refined, len(fitted_candidates.fits.rw))
+        pool = fitted_candidates.pool.select(np.arange(n_refined))
         fitted_candidates = _rank_by_rw(FittedCandidates(pool, candidates.fit_all(pool, target, free=free)))
     if case.plan.relax.coordinates:
         pool = candidates.candidate_pool([_relax_candidates(fitted_candidates, target, case.plan.relax.restraint)])

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,9 +7,10 @@ from classifier_predictions import classifier_prediction
 
 from jaxstruc.clusters import fcc_shapes, library
 from jaxstruc.io import gr
-from jaxstruc.pdf import classifier_prior, screening, solve
+from jaxstruc.pdf import classifier_prior, solve
 from jaxstruc.pdf.candidates import CandidateGroup
-from jaxstruc.pdf.classifier_prior import LoadedClassifier
+from jaxstruc.pdf.distribution import LibraryCache
+from jaxstruc.pdf.screening import FitLimits
 from jaxstruc.pdf.sources import CandidateSource
 
 KNOWN_CLUSTERS = library.from_clusters([fcc_shapes.fcc_cluster(layers) for layers in ((2, 4, 2), (2, 3, 2), (3, 4, 2))])
@@ -30,14 +32,24 @@ def example(repository):
     return gr.read(repository / "examples" / "Ag68_simulated.gr")
 
 
+def solve_with_prediction(data, groups, prediction, **options):
+    """Return the result of a measurement for which the classifier gives a prediction."""
+    sources = tuple(CandidateSource(12.0, None, {}, {}) for _ in groups)
+    plan = solve.PdfPlan("Ag", sources, **options)
+    measurement = solve.prepare_measurement(data, plan)
+    (target,) = solve.padded_targets([measurement], plan, [measurement])
+    case = solve.MeasurementCase(measurement, target, groups, plan, prediction)
+    return solve.solve_measurement(case, LibraryCache({}, {}))
+
+
 def solve_measurement(data, group, **options):
     plan = solve.PdfPlan("Ag", (CandidateSource(12.0, lambda measurements: iter([group]), {}, {}),), **options)
     return next(solve.solve_measurements([solve.prepare_measurement(data, plan)], plan))
 
 
-def test_a_library_alone_is_screened(example, monkeypatch):
+def test_a_library_alone_is_screened(example):
     """Only candidates of a library are selected: draws of a network and clusters that a user refines are all fitted."""
-    monkeypatch.setattr(screening, "MAX_FITTED", 2)
+    limits = FitLimits(without_classifier=2)
     network_group = CandidateGroup(
         "network", KNOWN_CLUSTERS, np.arange(3), {2: "atoms 1.20 Å apart"}, {"draws": np.ones(3, int)}
     )
@@ -46,28 +58,25 @@ def test_a_library_alone_is_screened(example, monkeypatch):
         CandidateGroup("file", KNOWN_CLUSTERS, np.arange(3)),
     )
     network_result, library_result, file_result = (
-        solve_measurement(example, network_group),
-        solve_measurement(example, library_group),
-        solve_measurement(example, file_group, screen_candidates=False),
+        solve_measurement(example, network_group, fit_limits=limits),
+        solve_measurement(example, library_group, fit_limits=limits),
+        solve_measurement(example, file_group, fit_limits=limits, screen_candidates=False),
     )
     assert (network_result.n_fitted, library_result.n_fitted, file_result.n_fitted) == (3, 2, 3)
     assert network_result.candidates[-1].remark == "atoms 1.20 Å apart"
     assert library_result.best.rw == pytest.approx(file_result.best.rw, rel=1e-4)
 
 
-def test_data_outside_the_training_are_not_screened(example, library_group, monkeypatch):
+def test_data_outside_the_training_are_not_screened(example, library_group):
     """For data inside the training, fewer candidates are fitted. The result records how many, without a message."""
     predictions = {
         "outside": classifier_prediction({"fcc": 1.0}, 68, outside_training=("unlike all",)),
         "inside": classifier_prediction({"decahedron": 1.0}, 150),
     }
-    results = {}
-    monkeypatch.setattr(screening, "MAX_FITTED_BY_CLASSIFIER", 20)
-    for name, prediction in predictions.items():
-        monkeypatch.setattr(
-            classifier_prior, "predict_measurements", lambda *_, prediction=prediction, **__: [prediction]
-        )
-        results[name] = solve_measurement(example, library_group, classifier=LoadedClassifier(None))
+    results = {
+        name: solve_with_prediction(example, [library_group], prediction, fit_limits=FitLimits(with_classifier=20))
+        for name, prediction in predictions.items()
+    }
     assert results["outside"].n_fitted == len(library_group.rows) == results["outside"].classifier_prior.n_screened
     assert "because the classifier cannot select among them: unlike all" in results["outside"].message
     inside_result = results["inside"]
@@ -110,27 +119,25 @@ def test_the_message_states_why_the_classifier_is_not_followed():
     ]
 
 
-def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group, monkeypatch):
-    monkeypatch.setattr(screening, "MAX_FITTED_BY_CLASSIFIER", 20)
-    monkeypatch.setattr(
-        classifier_prior, "predict_measurements", lambda *_, **__: [classifier_prediction({"decahedron": 1.0}, 150)]
+def test_a_list_of_the_user_is_not_cut_and_an_empty_source_stops_nothing(example, library_group):
+    solve_decahedron = partial(
+        solve_with_prediction,
+        example,
+        prediction=classifier_prediction({"decahedron": 1.0}, 150),
+        fit_limits=FitLimits(with_classifier=20),
     )
-    file_result = solve_measurement(example, library_group._replace(source="file"))
+    file_result = solve_decahedron([library_group._replace(source="file")])
     assert file_result.n_fitted == len(library_group.rows) and file_result.classifier_prior is None
-    empty_source = CandidateSource(
-        12.0, lambda _: iter([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int))]), {}, {}
-    )
-    plan = solve.PdfPlan("Ag", (empty_source, CandidateSource(12.0, lambda _: iter([library_group]), {}, {})))
-    result = next(solve.solve_measurements([solve.prepare_measurement(example, plan)], plan))
+    result = solve_decahedron([CandidateGroup("network", KNOWN_CLUSTERS, np.zeros(0, int)), library_group])
     assert result.n_fitted == 20 and result.classifier_prior.n_listed == len(library_group.rows)
 
 
-def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group, monkeypatch):
+def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable(example, library_group):
     """The candidates with the smallest approximate Rw, not the first ones, are used for qmin and qdamp."""
-    monkeypatch.setattr(screening, "MAX_FITTED_BY_CLASSIFIER", 600)
+    limits = FitLimits(with_classifier=600)
     prediction = classifier_prediction({"decahedron": 0.5, "icosahedron": 0.5}, 150)
-    probable_groups = classifier_prior.select_probable(prediction, [library_group])
-    assert 64 < len(probable_groups[0].rows) <= screening.MAX_FITTED_BY_CLASSIFIER
+    probable_groups = classifier_prior.select_probable(prediction, [library_group], limits)
+    assert 64 < len(probable_groups[0].rows) <= limits.with_classifier
     plan = solve.PdfPlan("Ag", ())
     measurement = solve.prepare_measurement(example, plan)
     target = next(
@@ -139,7 +146,7 @@ def test_settings_are_inferred_from_candidates_that_fit_however_few_are_probable
         )
     )
     (binned_group,) = classifier_prior.bin_groups(
-        [library_group], probable_groups, target, {}, classifier_prediction=prediction
+        [library_group], probable_groups, target, {}, classifier_prediction=prediction, limits=limits
     )
     selected_group = classifier_prior.select_for_settings(probable_groups[0], binned_group, target)
     assert len(selected_group.rows) == 64 and not np.array_equal(selected_group.rows, probable_groups[0].rows[:64])

@@ -7,7 +7,6 @@ from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.network.classifier.model import COORDINATE_CENTRE, COORDINATE_SCALE
 from jaxstruc.pdf import classifier_prior
 from jaxstruc.pdf.candidates import CandidateGroup
-from jaxstruc.pdf.classifier_prior import LoadedClassifier
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +102,7 @@ def test_searches_start_from_draws_of_likely_packings():
 
 
 def make_cluster(family):
-    """Return a cluster with the given positions that is labelled with a family."""
+    """Return a cluster of six random atoms that is labelled with a family."""
     return Cluster(family, "some", np.random.default_rng(0).normal(size=(6, 3)) * 3)
 
 
@@ -128,10 +127,7 @@ def test_a_twinned_particle_that_shows_fcc_alone_is_selected_for_fcc(library_gro
     assert (fcc_density - sc_density > 20).all()
 
 
-def test_data_that_are_no_numbers_to_the_network_are_outside(monkeypatch):
-    output = classifier_prediction({"fcc": 1.0}, 90).output
-    monkeypatch.setattr(
-        classifier_prior.predict, "classify_pdfs", lambda *_, **__: [output._replace(feature_distance=float("nan"))]
-    )
-    (prediction,) = classifier_prior.predict_measurements([None], LoadedClassifier("any"), bond=2.8)
+def test_data_that_are_no_numbers_to_the_network_are_outside():
+    output = classifier_prediction({"fcc": 1.0}, 90).output._replace(feature_distance=float("nan"))
+    prediction = classifier_prior.checked_prediction(None, output, bond=2.8)
     assert prediction.training_warnings == ("its prediction is not a finite number",)

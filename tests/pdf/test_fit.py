@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -116,18 +117,15 @@ def test_values_beyond_a_bound_stop_there_and_the_others_are_fitted(distances):
     assert np.isfinite(fit_result.errors[~jnp.asarray(fit_result.at_bound)]).all()
 
 
-def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances, monkeypatch):
+def test_a_batch_that_goes_on_in_parts_gives_each_fit_as_alone(distances):
     """The batch is split after one step, and a third of the fits continue at a time, so there are several rounds."""
-    monkeypatch.setattr(fit, "N_EARLY_STEPS", 1)
-    monkeypatch.setattr(fit, "N_LATE_BATCHES", 3)
     g = np.asarray(exact_pdf(distances, uiso=0.012, delta2=2.0, stretch=1.02)) + 0.05 * np.cos(3 * R)
     distance_batch = distances * jnp.linspace(0.96, 1.05, 7)[:, None, None]
     distance_tables = jax.vmap(lambda matrix: cluster_tables.tabulate_distances(matrix, jnp.ones(43), BOND, span=SPAN))(
         distance_batch
     )
-    batch_fit = jax.jit(lambda distance_tables, basis: fit.refine_all(distance_tables, basis, free=ALL_PARAMETERS))(
-        distance_tables, make_target(g).basis
-    )
+    refine_in_parts = partial(fit.refine_all, free=ALL_PARAMETERS, n_early_steps=1, n_late_batches=3)
+    batch_fit = jax.jit(refine_in_parts)(distance_tables, make_target(g).basis)
     single_fits = [fit_all_parameters(matrix[None], jnp.ones((1, 43)), make_target(g)) for matrix in distance_batch]
     joined_fits = jax.tree.map(lambda *rows: jnp.concatenate(rows), *single_fits)
     np.testing.assert_allclose(batch_fit.rw, joined_fits.rw, rtol=1e-5)

@@ -22,13 +22,14 @@ def make_source(*groups):
     return CandidateSource(12.0, lambda measurements: iter(groups), {"kind": "given"}, {"seed": 5})
 
 
-def make_plan(*groups, screen_candidates=True, **options):
+def make_plan(*groups, screen_candidates=True, max_refined=solve.MAX_REFINED_CANDIDATES, **options):
     default_options = PdfPlan("Ag", ()).options  # without an ensemble, a search or a screen
     return PdfPlan(
         "Ag",
         (make_source(*groups),),
         dataclasses.replace(default_options, **options),
         screen_candidates=screen_candidates,
+        max_refined=max_refined,
     )
 
 
@@ -64,13 +65,12 @@ def test_equal_draws_are_merged_and_equal_clusters_of_a_list_are_not(example):
     assert library_result.n_fitted == 3
 
 
-def test_additional_parameters_are_freed_for_the_best_candidates_alone(example, monkeypatch):
-    monkeypatch.setattr(solve, "MAX_REFINED_CANDIDATES", 2)
+def test_additional_parameters_are_freed_for_the_best_candidates_alone(example):
     group = CandidateGroup("library", KNOWN_CLUSTERS, np.arange(3))
     fit_options = FitOptions(("scale", "stretch", "uiso", "delta2", "qdamp"))
     (screened_result,), (full_result,) = (
-        solve_example(example, group, fit=fit_options),
-        solve_example(example, group, fit=fit_options, screen_candidates=False),
+        solve_example(example, group, fit=fit_options, max_refined=2),
+        solve_example(example, group, fit=fit_options, max_refined=2, screen_candidates=False),
     )
     assert (screened_result.n_fitted, full_result.n_fitted) == (2, 3)
     assert screened_result.best.rw == pytest.approx(full_result.best.rw, rel=1e-4)
