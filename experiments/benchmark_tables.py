@@ -154,7 +154,7 @@ def saxs_fits_block(rows: Rows) -> str:
         for part, values in rates.items()
     ]
     return (
-        f"- Numbers of small-angle files fitted per second are {'; '.join(texts)}. The bars are 200 for spheres "
+        f"- Numbers of small-angle files fitted per second are {'; '.join(texts)}. The targets are 200 for spheres "
         "with Gaussian sizes and 5 for all bodies and distributions."
     )
 

@@ -17,7 +17,7 @@ def _noise_text(noise: float | None) -> str:
 
 
 def _accuracy_lines(rows: Rows) -> Iterator[list[str]]:
-    """Yield the cells of each part and noise; the last is Spearman's correlation of shares of hexagonal layers."""
+    """Yield the cells of each part and noise. The last one is Spearman's correlation of shares of hexagonal layers."""
     particle_rows = [row for row in rows if row["part"] in ("offrule", "rules")]
     for (part, noise), case_rows in group_rows(particle_rows, ("part", "noise")).items():
         right_shares = [

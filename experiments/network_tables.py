@@ -75,7 +75,7 @@ def spread_cell(rows: Rows, *, structures: bool) -> str:
 
 
 def measure_cells(rows: Rows, metrics, *, structures: bool) -> list[str]:
-    """Return the cells of these measures of one model; † if a measure awaits a new training."""
+    """Return the cells of these measures of one model, with † for a measure that awaits a new training."""
     by_metric = group_rows(rows, ("metric",))
     return [
         "†" if metric in NEW_MEASURES and (metric,) not in by_metric
@@ -124,9 +124,9 @@ def reconstruction_sentence(rows: Rows) -> str:
     ).mean()
     return (
         f"On the paper's random split the PDF term raises Pearson from {plain:.2f} to {with_term:.2f} with 8 latent "
-        f"dimensions. The bar of Pearson > 0.97 and R_p < 0.10 is met by {good_seeds[0]} seeds with 8 dimensions and "
-        f"by {good_seeds[1]} with the paper's 2. On held-out shapes Pearson is only {held_out_pearson:.2f}. On both "
-        "splits the structure of the nearest training PDF fits better than those of all networks."
+        f"dimensions. The target of Pearson > 0.97 and R_p < 0.10 is met by {good_seeds[0]} seeds with 8 dimensions "
+        f"and by {good_seeds[1]} with the paper's 2. On held-out shapes Pearson is only {held_out_pearson:.2f}. On "
+        "both splits the structure of the nearest training PDF fits better than those of all networks."
     )
 
 
@@ -155,7 +155,7 @@ def reconstruction_table(rows: Rows) -> str:
     for (split, latent, model, draw), group in group_rows(
         measure_rows(rows), ("split", "latent", "model", "draw")
     ).items():
-        if (model, draw) != ("dae", "mean"):  # the DAE is deterministic: the same numbers again
+        if (model, draw) != ("dae", "mean"):  # The DAE is deterministic, so both draws give the same numbers.
             labels = SPLIT_TITLES[split], MODEL_TITLES[model], cell_text(latent), cell_text(draw)
             n_seeds = str(len({row["seed"] for row in group}))
             lines.append([*labels, n_seeds, *measure_cells(group, MEASURES, structures=True)])
@@ -223,10 +223,10 @@ def ablation_block(rows: Rows) -> str:
         ]
         lines.append([SPLIT_TITLES[split], f"{100 * noise:g} %", cell_text(bool(weight)), *cells])
     return (
-        f"A refinement of the coordinates ({number(seconds, 1)} s per structure) improves the agreement with the PDF "
-        "more than the PDF term does, and it makes the two models nearly equal. After the refinement the term keeps an "
-        "advantage only on the random split with noise on the data.\n\n"
-        f"{markdown_table(lines)}\n\n{comparison_remark(pooled_p_values(rows))}"
+        f"No: a refinement of the coordinates ({number(seconds, 1)} s per structure) improves the agreement with the "
+        "PDF more than the PDF term does, and it makes the two models nearly equal. After the refinement the term "
+        "keeps an advantage only on the random split with noise on the "
+        f"data.\n\n{markdown_table(lines)}\n\n{comparison_remark(pooled_p_values(rows))}"
     )
 
 
@@ -269,7 +269,7 @@ def interpolation_block(rows: Rows) -> str:
     ]
     n_good = sum(share >= 0.9 for share in valid_shares.values())
     return (
-        f"Only in part: {', and '.join(comparisons)}. The bar of 90 % is reached by {n_good} of {len(valid_shares)} "
+        f"Only in part: {', and '.join(comparisons)}. The target of 90 % is reached by {n_good} of {len(valid_shares)} "
         f"models.\n\n{markdown_table(lines)}"
     )
 

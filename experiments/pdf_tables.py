@@ -33,8 +33,8 @@ def measured_block(rows: Rows) -> str:
     """Return the best cluster of each measured file."""
     statuses = [row["status"] for row in rows]
     return (
-        f"Status of {len(rows)} files: {statuses.count('solved')} `solved`, {statuses.count('weak')} `weak` (the best "
-        "fit does not explain the data within their noise).\n\n"
+        f"The status is `solved` for {statuses.count('solved')} and `weak` for {statuses.count('weak')} of {len(rows)} "
+        "files. A weak fit does not explain the data within their noise.\n\n"
         + columns_table(
             rows,
             {
@@ -44,7 +44,7 @@ def measured_block(rows: Rows) -> str:
                 "atoms": "n_atoms",
                 "diameter, Å": "diameter",
                 "Rw": "rw",
-                "near ties": "ties",
+                "candidates in the 90 % set": "ties",
                 "nearest neighbours (metal), Å": lambda row: (
                     f"{row['nearest_neighbour']:.3f} ({row['metal_bond']:.2f})"
                 ),
@@ -61,7 +61,7 @@ def measured_table(rows: Rows) -> str:
             "file": "file", "status": "status", "type": "type", "family": "family", "recipe": "cluster",
             "description": "description", "atoms": "n_atoms", "diameter, Å": "diameter",
             "diameter estimated from the data, Å": "size_seen", "Rw": lambda row: number(row["rw"], 4),
-            "second Rw": lambda row: number(row["rw_second"], 4), "near ties": "ties",
+            "second Rw": lambda row: number(row["rw_second"], 4), "candidates in the 90 % set": "ties",
             "nearest neighbours, Å": lambda row: number(row["nearest_neighbour"], 4), "metal, Å": "metal_bond",
         },
     )  # fmt: skip
@@ -351,7 +351,7 @@ def site_search_table(rows: Rows) -> str:
 
 
 def site_search_kinds_table(rows: Rows) -> str:
-    """Return how many particles of each kind are solved, and how often stacking sequences are right."""
+    """Return how many particles of each kind are solved."""
     particle_rows = [row for row in rows if row["part"] in ("offrule", "rules")]
     lines = [["part", "kind", *(f"{100 * noise:g} % of noise" for noise in NOISES)]]
     for (part, kind), case_rows in group_rows(particle_rows, ("part", "kind")).items():
@@ -443,10 +443,9 @@ def _preselection_effect(by_case: dict[tuple, Rows]) -> str:
     for noise in NOISES[:2]:
         screened_rows = by_case["screened", noise]
         same_rows = _matching_rows(by_case["offrule", noise], screened_rows)
-        counts.append(f"{_n_solved(screened_rows)} with it and {_n_solved(same_rows)} without it at {100 * noise:g} %")
-    return (
-        f"The classifier's preselection does not change how many particles are solved: {' and '.join(counts)} of noise."
-    )
+        n_with, n_without = _n_solved(screened_rows), _n_solved(same_rows)
+        counts.append(f"at {100 * noise:g} % of noise {n_with} with it and {n_without} without it")
+    return f"The classifier's preselection does not change the number of solved particles: {', and '.join(counts)}."
 
 
 def _large_particles(rows: Rows) -> str:

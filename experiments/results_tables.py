@@ -37,7 +37,7 @@ class ResultPage(NamedTuple):
     note: str
     """Explanation of the columns on the page."""
     rows: str = ""
-    """Name of the file of rows; empty if it is that of the experiment with the suffix .jsonl."""
+    """Name of the file of rows. It is empty if the file has the name of the experiment with the suffix .jsonl."""
 
 
 NETWORK_NOTE = (
@@ -233,7 +233,7 @@ PAGES: dict[str, ResultPage] = {
 
 
 def read_rows(experiment: str, results: Path) -> Rows:
-    """Return the rows of an experiment; none if it has not run."""
+    """Return the rows of an experiment, or no rows if it has not run."""
     path = results / (PAGES[experiment].rows or f"{experiment}.jsonl")
     if path.suffix == ".jsonl":
         return json_rows.read_lines(path)

@@ -9,7 +9,7 @@ Rows = list[dict]
 Table = list[list[str]]
 """Lines of a table. The first line holds the headings."""
 Columns = dict[str, str | Callable[[dict], object]]
-"""For each heading the name of a column of the rows, or a function that makes the cell from a row."""
+"""Headings of a table, each with the name of a column of the rows or with a function that makes a cell from a row."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -31,7 +31,7 @@ def mean_and_spread(mean: float, spread: float) -> str:
 
 
 def percent(flags: list, digits: int = 0) -> str:
-    """Return the share of true flags in per cent; a dash if there are none."""
+    """Return the share of true flags in per cent, or a dash if there are no flags."""
     return f"{100 * np.mean(flags):.{digits}f} %" if len(flags) else "–"
 
 
@@ -89,7 +89,7 @@ def columns_table(rows: Rows, columns: Columns) -> str:
 
 
 def markdown_table(lines: Table) -> str:
-    """Return a Markdown table; the first line is its head."""
+    """Return a Markdown table. The first line is its head."""
     head, *body = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([head, "|" + "---|" * len(lines[0]), *body])
 

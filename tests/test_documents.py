@@ -58,9 +58,9 @@ def test_the_code_of_a_page_runs(page, sample_folder):
 @pytest.mark.parametrize("page", [page for page in PAGES if shell_lines(page)])
 def test_the_commands_of_a_page_exist(page):
     for line in shell_lines(page):
-        words = shlex.split(line)[1:]
-        if "--help" not in words:
-            main.parse(words)
+        arguments = shlex.split(line)[1:]
+        if "--help" not in arguments:
+            main.parse(arguments)
 
 
 def test_every_column_is_explained():

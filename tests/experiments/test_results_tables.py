@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-MAX_COLUMNS = 8
-
 
 def result_row(**values):
     names = {"dataset": "kdd", "split": "random", "latent": 2, "draw": "sample", "model": "cvae", "seed": 0}
@@ -109,14 +107,3 @@ def test_every_file_of_rows_has_a_page_that_the_readme_links(experiments):
     linked_paths = re.findall(r"\]\((results/[^)]+)\)", text)
     assert all((experiments / path).exists() for path in linked_paths)
     assert {f"results/{experiment}.md" for experiment in results_tables.PAGES} <= set(linked_paths)
-
-
-def test_tables_of_documents_have_few_columns(repository):
-    """The pages of full tables are the exception."""
-    paths = [repository / "README.md", repository / "experiments" / "README.md", *(repository / "docs").rglob("*.md")]
-    lines = [(path, line) for path in paths for line in path.read_text("utf-8").splitlines() if line.startswith("|")]
-    assert len(lines) > 100
-    wide = [
-        f"{path}: {line}" for path, line in lines if len(re.split(r"(?<!\\)\|", line.strip().strip("|"))) > MAX_COLUMNS
-    ]
-    assert not wide, "\n".join(wide)
