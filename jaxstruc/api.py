@@ -161,7 +161,8 @@ def refine(
 
     Args:
         measurement: One measurement, or several.
-        clusters: Clusters of one element, as atoms or as structure files.
+        clusters: Clusters of one element, as atoms or as structure files. All structures (frames) of a file are fitted,
+            unless one is selected as in ASE, e.g. name.xyz@2.
         options: All options. Each of the following keywords that is not None overrides its field.
         qmin: Start of the Q range of the data, in 1/Å. It overrides the header.
         qmax: End of the Q range of the data, in 1/Å. It overrides the header.
@@ -300,7 +301,7 @@ def make_refine_plan(clusters: Sequence[ase.Atoms | Path | str], options: Refine
     """
     options.check()
     element, source = file_source(clusters)
-    return PdfPlan(element, (source,), options, screen_candidates=False, max_written=len(clusters))
+    return PdfPlan(element, (source,), options, screen_candidates=False, max_written=source.n_user_structures)
 
 
 def _override_range(data: DataSettings, *, qmin: float | None, qmax: float | None) -> DataSettings:

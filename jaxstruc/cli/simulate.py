@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from jaxstruc import __version__, files
 from jaxstruc.clusters import polydisperse
-from jaxstruc.clusters.cluster import read_atoms
+from jaxstruc.clusters.cluster import read_atoms, split_frames
 from jaxstruc.options.simulation import Signal, SimulateCommand, SimulateOptions
 from jaxstruc.options.small_angle import SAXS_QMAX, SAXS_QMIN
 from jaxstruc.options.validation import Options, command_arguments, override
@@ -58,11 +58,11 @@ def simulate_files(config: SimulateCommand) -> Iterator[tuple[Path, str, Path | 
         target = config.out
         if target is not None:
             if len(config.files) > 1 or target.is_dir():
-                target = target / f"{path.stem}.{signal}"
+                target = target / f"{structure_stem(path)}.{signal}"
             files.write_text(target, text)
         if config.plot:
-            name = target or Path(f"{path.stem}.{signal}")
-            _draw_signal(x, y, name.with_name(f"{name.name}.png"), signal, f"{path.stem}, {atoms.symbols}")
+            name, stem = target or Path(f"{structure_stem(path)}.{signal}"), structure_stem(path)
+            _draw_signal(x, y, name.with_name(f"{name.name}.png"), signal, f"{stem}, {atoms.symbols}")
         yield path, text, target
 
 
@@ -139,6 +139,12 @@ def _body_text(x, y, arguments: list[str], *, dq: float) -> str:
     return "\n".join([*(f"# {line}" for line in header), *rows]) + "\n"
 
 
+def structure_stem(path: Path) -> str:
+    """Return the name of the curve of a structure: the stem of its file, with the number of a selected frame."""
+    path, frame = split_frames(path)
+    return f"{path.stem}-{frame}" if frame else path.stem
+
+
 def read_cluster(path: Path, *, cluster: bool) -> ase.Atoms:
     """Return the atoms of a structure file.
 
@@ -147,7 +153,8 @@ def read_cluster(path: Path, *, cluster: bool) -> ase.Atoms:
         cluster: Whether the cell of a periodic structure is ignored.
 
     Raises:
-        ValueError: If the file cannot be read, or if the structure is periodic and `cluster` is False.
+        ValueError: If the file cannot be read, if it has several structures and none is selected, or if the structure
+            is periodic and `cluster` is False.
     """
     atoms = read_atoms(path)
     if atoms.pbc.any() and not cluster:
@@ -222,7 +229,7 @@ def _check(config: SimulateCommand) -> None:
         raise ValueError(
             f"Expected a folder for the curves of several clusters, got the file {config.out}; pass another -o."
         )
-    if several and len({path.stem for path in config.files}) < len(config.files):
+    if several and len({structure_stem(path) for path in config.files}) < len(config.files):
         raise ValueError(
             "Expected different names of the structure files, which name the curves, got one twice; rename a file."
         )

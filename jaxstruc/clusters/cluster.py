@@ -26,6 +26,10 @@ MAX_STRUCTURE_FILE_BYTES = 64 * 2**20
 """Largest size of a structure file, in bytes."""
 MAX_ERROR_CHARACTERS = 200
 """Largest number of characters that a message quotes from an error of ASE."""
+MAX_FRAMES = 10_000
+"""Largest number of structures (frames) in a file."""
+FRAME_NOTATION = re.compile(r"(.+)@(-?\d+|-?\d*:-?\d*(?::-?\d*)?)")
+"""Path and frames in the notation of ASE: name.xyz@2 is the third structure, name.xyz@0:2 are the first two."""
 
 
 class Structure(NamedTuple):
@@ -55,11 +59,65 @@ class Cluster(NamedTuple):
 
 
 def read_atoms(path: Path) -> ase.Atoms:
-    """Return the atoms of a structure file in any format that ASE reads. The positions are in Å.
+    """Return the atoms of a file with one structure, in any format that ASE reads. The positions are in Å.
+
+    Args:
+        path: Structure file. If it has several structures (frames), a number selects one, e.g. name.xyz@2.
 
     Raises:
-        ValueError: If the file does not exist, if ASE cannot read it, or if it has no atoms at finite positions. The
-            message names the file.
+        ValueError: If the file does not exist, if ASE cannot read it, if it has several structures and none is
+            selected, or if it has no atoms at finite positions. The message names the file.
+    """
+    frames = read_frames(path)
+    if len(frames) > 1:
+        (first_name, *_, last_name) = frames
+        raise ValueError(
+            f"Expected one structure, got {len(frames)} in {path}; choose one from {first_name} to {last_name}."
+        )
+    return next(iter(frames.values()))
+
+
+def split_frames(path: Path) -> tuple[Path, str]:
+    """Return the path of a structure file, and the frames that follow it after an "@"; "" if there are none."""
+    match = FRAME_NOTATION.fullmatch(str(path))
+    return (path, "") if match is None or path.is_file() else (Path(match[1]), match[2])
+
+
+def read_frames(path: Path) -> dict[str, ase.Atoms]:
+    """Return the atoms of all structures (frames) in a file by their names. The positions are in Å.
+
+    The name of the only structure of a file is the path. The names of several structures are path@0, path@1, ..., as in
+    ASE.
+
+    Args:
+        path: Structure file. Frames after an "@" select some structures, e.g. name.xyz@2 or name.xyz@0:2.
+
+    Raises:
+        ValueError: If the file does not exist, if ASE cannot read it, if it has too many structures or not the selected
+            ones, or if one has no atoms at finite positions. The message names the file.
+    """
+    path, selection = split_frames(path)
+    frames = _read_all_frames(path)
+    names = [str(path)] if len(frames) == 1 else [f"{path}@{number}" for number in range(len(frames))]
+    named_frames = list(zip(names, frames, strict=True))
+    if ":" in selection:
+        named_frames = named_frames[slice(*(int(bound) if bound else None for bound in selection.split(":")))]
+    elif selection:
+        named_frames = named_frames[int(selection) : int(selection) + 1 or None]
+    if not named_frames:
+        raise ValueError(
+            f"Expected frames of {path}, which has {len(frames)}, got {path}@{selection}; the first one is {path}@0."
+        )
+    for name, atoms in named_frames:
+        check_atoms(atoms, name)
+    return dict(named_frames)
+
+
+def _read_all_frames(path: Path) -> list[ase.Atoms]:
+    """Return all structures of a file.
+
+    Raises:
+        ValueError: If the file does not exist, if ASE cannot read it, or if it has too many structures.
     """
     if not path.is_file():
         raise ValueError(f"Expected a structure file, got {path}, which does not exist; check the path.")
@@ -72,16 +130,18 @@ def read_atoms(path: Path) -> ase.Atoms:
         if path.suffix.lower() in (".xyz", ".extxyz"):
             _check_counts(path)
         with warnings.catch_warnings(action="ignore"):
-            atoms = ase.io.read(path)
+            frames = ase.io.read(path, index=slice(0, MAX_FRAMES + 1), do_not_split_by_at_sign=True)
+        if not frames:
+            raise ValueError("it has no structure")
     except Exception as error:  # the readers of ASE raise many types of errors on a damaged file
         reason = " ".join(str(error).split())[:MAX_ERROR_CHARACTERS] or type(error).__name__
         raise ValueError(
             f"Expected a structure file that ASE reads, such as .xyz, .cif or .pdb, got {path}: {reason}; "
             "convert it, or leave it out."
         ) from error
-    atoms = atoms if isinstance(atoms, ase.Atoms) else ase.Atoms()
-    check_atoms(atoms, str(path))
-    return atoms
+    if len(frames) > MAX_FRAMES:
+        raise ValueError(f"Expected at most {MAX_FRAMES} structures in a file, got more in {path}; split it.")
+    return [atoms if isinstance(atoms, ase.Atoms) else ase.Atoms() for atoms in frames]
 
 
 def check_atoms(atoms: ase.Atoms, source: str) -> None:
@@ -100,16 +160,19 @@ def check_atoms(atoms: ase.Atoms, source: str) -> None:
         raise ValueError(f"Expected finite positions, got NaN or infinity in {source}; correct it.")
 
 
-def read_cluster(path: Path) -> ase.Atoms:
-    """Return the cluster of one element in a structure file. The unit cell is ignored. The positions are in Å.
+def read_clusters(path: Path) -> dict[str, ase.Atoms]:
+    """Return all clusters of one element in a structure file by their names, see `read_frames`.
+
+    The unit cell is ignored. The positions are in Å.
 
     Raises:
-        ValueError: If the file does not exist, if ASE cannot read it, or if it does not hold a cluster of one element.
-            The message names the file.
+        ValueError: If `read_frames` cannot read the file, or if a structure is not a cluster of one element. The
+            message names the structure.
     """
-    atoms = read_atoms(path)
-    check_cluster(atoms, str(path))
-    return atoms
+    frames = read_frames(path)
+    for name, atoms in frames.items():
+        check_cluster(atoms, name)
+    return frames
 
 
 def check_cluster(atoms: ase.Atoms, source: str) -> None:

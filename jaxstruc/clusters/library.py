@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxstruc import files
 from jaxstruc.clusters import families
-from jaxstruc.clusters.cluster import Cluster, read_cluster
+from jaxstruc.clusters.cluster import Cluster, read_clusters
 from jaxstruc.clusters.distances import Histogram, histogram
 from jaxstruc.clusters.lattices import is_connected, unit_bond_cluster
 
@@ -154,10 +154,10 @@ def load_or_build(
 
 
 def from_files(paths: Iterable[Path]) -> Library:
-    """Return the library of structure files and of all structure files in folders.
+    """Return the library of all structures in files and in the files of folders.
 
-    The clusters are scaled to a bond length of 1. Their family is "user". The unit cell is ignored. Of files with equal
-    distances, the first is kept.
+    The clusters are scaled to a bond length of 1. Their family is "user". The unit cell is ignored. Of structures with
+    equal distances, the first is kept.
 
     Raises:
         ValueError: If a file does not exist, if ASE cannot read it, or if it does not hold a cluster of one element.
@@ -173,7 +173,13 @@ def from_files(paths: Iterable[Path]) -> Library:
         if not folder_files:
             raise ValueError(f"Expected structure files, got the empty folder {path}; choose another folder.")
         structure_files += folder_files
-    return collect([unit_bond_cluster("user", path.name, read_cluster(path).positions) for path in structure_files])
+    return collect(
+        [
+            unit_bond_cluster("user", Path(name).name, atoms.positions)
+            for path in structure_files
+            for name, atoms in read_clusters(path).items()
+        ]
+    )
 
 
 def from_clusters(clusters: Iterable[Cluster]) -> Library:

@@ -331,7 +331,7 @@ class RefineCommand:
     """
 
     files: Files
-    """Structure files that ASE can read, all of one element, followed by measured PDFs (.gr)."""
+    """Structure files of one element, and then PDFs (.gr). name.xyz@2 selects the third structure of a file."""
     out: Folder
     options: Annotated[RefineOptions, Inline] = field(default_factory=RefineOptions)
     cache: Cache = True

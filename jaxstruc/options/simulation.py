@@ -158,7 +158,7 @@ class SimulateCommand:
     """
 
     files: Files = ()
-    """Structure files that ASE can read (.xyz, .cif, .pdb, ...)."""
+    """Structure files that ASE can read (.xyz, .cif, ...). name.xyz@2 selects the third structure of a file."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], help_behavior_hint="")] = None
     """File for the curve, or folder for the curves of several structures. Without this option the curve is printed."""
     plot: bool = False

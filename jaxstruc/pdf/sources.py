@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist
 
 from jaxstruc import files
 from jaxstruc.clusters import families, library
-from jaxstruc.clusters.cluster import Cluster, check_cluster, read_cluster
+from jaxstruc.clusters.cluster import Cluster, check_cluster, read_clusters, split_frames
 from jaxstruc.io.measurement import Measurement
 from jaxstruc.network import weights
 from jaxstruc.network.cvae import propose
@@ -46,6 +46,8 @@ class CandidateSource(NamedTuple):
     """Properties of the source that determine a result, as JSON values."""
     facts: dict[str, Any]
     """Information about the source that a result records."""
+    n_user_structures: int = 0
+    """Number of the user's structures, all of which are fitted and written; 0 for other sources."""
 
 
 def network_source(options: NetworkOptions, *, bond: float) -> CandidateSource:
@@ -115,17 +117,22 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
     """Return the element of the user's clusters, and the unchanged clusters as a source of candidates.
 
     Args:
-        clusters: ASE atoms or paths of structure files.
+        clusters: ASE atoms or paths of structure files. All structures (frames) of a file are candidates.
 
     Raises:
         ValueError: If a file does not contain a cluster of one element, or if the clusters have different elements.
     """
-    names = [
-        f"{cluster.get_chemical_formula()}, number {number}" if isinstance(cluster, ase.Atoms) else str(cluster)
+    named_structures = [
+        entry
         for number, cluster in enumerate(clusters, start=1)
+        for entry in (
+            [(f"{cluster.get_chemical_formula()}, number {number}", cluster)]
+            if isinstance(cluster, ase.Atoms)
+            else read_clusters(Path(cluster)).items()
+        )
     ]
-    structures = [cluster if isinstance(cluster, ase.Atoms) else read_cluster(Path(cluster)) for cluster in clusters]
-    for name, atoms in zip(names, structures, strict=True):
+    names, structures = [name for name, _ in named_structures], [atoms for _, atoms in named_structures]
+    for name, atoms in named_structures:
         check_cluster(atoms, name)
     elements = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
     if len(elements) != 1:
@@ -135,7 +142,7 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
     bond = form_factors.bond_length(elements[0])
     cluster_library = library.from_clusters(
         Cluster("file", name, (atoms.positions - atoms.positions.mean(axis=0)) / bond)
-        for name, atoms in zip(names, structures, strict=True)
+        for name, atoms in named_structures
     )
 
     def iterate_candidates(measurements: Sequence[Measurement]) -> Iterator[CandidateGroup]:
@@ -143,8 +150,9 @@ def file_source(clusters: Sequence[ase.Atoms | Path | str]) -> tuple[str, Candid
             yield CandidateGroup("file", cluster_library, np.arange(len(names)))
 
     paths = [Path(cluster) for cluster in clusters if not isinstance(cluster, ase.Atoms)]
-    provenance = {"clusters": {str(path): files.sha256(path) for path in paths}}
-    return elements[0], CandidateSource(float(cluster_library.diameter.max()) + 1, iterate_candidates, provenance, {})
+    provenance = {"clusters": {str(path): files.sha256(split_frames(path)[0]) for path in paths}}
+    diameter = float(cluster_library.diameter.max()) + 1
+    return elements[0], CandidateSource(diameter, iterate_candidates, provenance, {}, len(names))
 
 
 def network_candidates(proposals: Proposals, *, bond: float, family: str) -> CandidateGroup:
@@ -211,7 +219,8 @@ def merge_duplicates(group: CandidateGroup, rw: np.ndarray, stretch: np.ndarray)
 
 def _files_inside(inputs: Sequence[Path]) -> list[Path]:
     """Return the sorted paths of the files in a list of files and folders."""
-    file_paths = [path for entry in inputs for path in ([entry] if entry.is_file() else entry.iterdir())]
+    entries = [split_frames(entry)[0] for entry in inputs]
+    file_paths = [path for entry in entries for path in ([entry] if entry.is_file() else entry.iterdir())]
     return sorted(path for path in file_paths if path.is_file())
 
 

@@ -128,6 +128,21 @@ def test_moved_coordinates_fit_better_and_keep_apart(input_folder, tmp_path, cap
     assert "stretch" in capsys.readouterr().out
 
 
+def test_all_structures_of_a_file_are_fitted(input_folder, refinement, tmp_path):
+    structures = [ase.io.read(input_folder / f"{name}.xyz") for name in ("other", "true")]
+    ase.io.write(tmp_path / "both.xyz", structures)
+    assert run_command("refine", tmp_path / "both.xyz", input_folder / "data.gr", "-o", tmp_path, *RANGE_OPTIONS) == 0
+    rows, separate_rows = (read_table(path / "candidates" / "data.csv") for path in (tmp_path, refinement[0]))
+    assert [row["rw"] for row in rows] == [row["rw"] for row in separate_rows]
+    assert [row["recipe"] for row in rows] == [f"{tmp_path / 'both.xyz'}@{number}" for number in (1, 0)]
+    assert (tmp_path / "structures" / "data" / "rank2.xyz").exists()
+    only_other = run_command(
+        "refine", f"{tmp_path / 'both.xyz'}@0", input_folder / "data.gr", "-o", tmp_path / "one", *RANGE_OPTIONS
+    )
+    (row,) = read_table(tmp_path / "one" / "candidates" / "data.csv")
+    assert only_other == 0 and row["rw"] == rows[1]["rw"]
+
+
 def test_several_files_are_refined_in_one_run(input_folder, tmp_path):
     second_file = tmp_path / "second.gr"
     second_file.write_bytes((input_folder / "data.gr").read_bytes())

@@ -1,4 +1,5 @@
 import shlex
+from pathlib import Path
 
 import ase
 import ase.io
@@ -204,6 +205,19 @@ def test_a_distribution_of_particles_is_the_mean_of_its_members(tmp_path):
 def test_an_invalid_distribution_is_refused(arguments, message, capsys):
     assert run_simulate(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_one_of_several_structures_in_a_file_is_asked_for_and_simulated(tmp_path, capsys):
+    path = Path(__file__).parents[1] / "cases" / "library_in_one.xyz"
+    assert run_simulate([path, "-o", tmp_path / "x.gr"]) == 2
+    error = capsys.readouterr().err
+    assert f"Expected one structure, got 3 in {path}; choose one from {path}@0 to {path}@2." in error
+    assert run_simulate([f"{path}@2", f"{path}@1", "-o", tmp_path, "--rstep", 0.05]) == 0
+    ase.io.write(tmp_path / "third.xyz", ase.io.read(path, index=2))
+    assert run_simulate([tmp_path / "third.xyz", "-o", tmp_path / "third.gr", "--rstep", 0.05]) == 0
+    curves = {name: np.loadtxt(tmp_path / f"{name}.gr") for name in ("third", "library_in_one-2", "library_in_one-1")}
+    np.testing.assert_allclose(curves["library_in_one-2"], curves["third"], atol=1e-6)
+    assert np.abs(curves["library_in_one-1"] - curves["third"]).max() > 0.1
 
 
 BODY_OPTIONS = ("--body", "sphere", "--radius", 35, "--pd", 0.06, "--qmin", 0.01, "--qmax", 0.4)

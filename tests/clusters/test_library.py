@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import ase
 import ase.io
 import numpy as np
@@ -8,6 +10,8 @@ from scipy.spatial.distance import pdist
 from jaxstruc.clusters import families, lattices, library
 from jaxstruc.clusters.cluster import Cluster
 from jaxstruc.clusters.distances import histogram
+
+CASES = Path(__file__).parents[1] / "cases"
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +220,16 @@ def test_the_users_structures_are_scaled_to_bonds_of_one(tmp_path):
     np.testing.assert_allclose(
         library.candidate_histogram(single_library, 0).mean, library.candidate_histogram(user_library, 1).mean
     )
+
+
+def test_all_structures_of_a_file_are_candidates(tmp_path):
+    (tmp_path / "one.xyz").write_bytes((CASES / "library_in_one.xyz").read_bytes())
+    for paths, labels, atom_counts in (
+        ([tmp_path], ["one.xyz@2", "one.xyz@1", "one.xyz@0"], [38, 79, 201]),
+        ([tmp_path / "one.xyz@:2"], ["one.xyz@1", "one.xyz@0"], [79, 201]),
+    ):
+        user_library = library.from_files(paths)
+        assert user_library.labels.tolist() == labels and user_library.atoms.tolist() == atom_counts
 
 
 def test_files_that_are_no_cluster_are_refused_by_name(tmp_path):
