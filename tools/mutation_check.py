@@ -208,7 +208,8 @@ def _sorted_tests(copy: Path, module: str) -> tuple[list[str], list[str]]:
     """Return the test files that belong to a module, and all others."""
     path = Path(module)
     dotted = ".".join(path.with_suffix("").parts)
-    own, others = [], []
+    own: list[str] = []
+    others: list[str] = []
     for test in sorted((copy / "tests").rglob("test_*.py")):
         text = test.read_text("utf-8")
         parent = ".".join(path.parent.parts)
