@@ -350,7 +350,7 @@ def _result_candidate(solved_measurement: SolvedMeasurement, row: int, *, in_90:
     bound_remarks = [
         f"{name} at its bound"
         for name, at_bound in zip(solved_measurement.free, fits.at_bound[row], strict=True)
-        if at_bound
+        if at_bound and not (name == "scale" and solved_measurement.target.absolute)
     ]
     return Candidate(
         source=group.source,
@@ -468,10 +468,20 @@ def _fit_remarks(best: Candidate, solved_measurement: SolvedMeasurement, element
             f"qmax {qmax:g} 1/Å is small: structures with nearly equal Rw cannot be distinguished, so the best one may "
             "be wrong"
         )
-    if best.remark:
-        remarks.append(best.remark)
+    remarks += _fault_and_bound_remarks(best, solved_measurement.free)
     if not best.converged:
         remarks.append("the best fit did not converge: its values and errors may be wrong")
+    return remarks
+
+
+def _fault_and_bound_remarks(best: Candidate, free: tuple[str, ...]) -> list[str]:
+    """Return remarks on a fault of the best candidate and on values at a bound, without those of `_weak_reasons`."""
+    remarks = [text for text in best.remark.split(", ") if text and not text.endswith("at its bound")]
+    remarks += [
+        f"{name} is at a bound of the fit and has no error"
+        for name in free
+        if f"{name} at its bound" in best.remark and name not in SEARCH_BOUNDED_PARAMETERS
+    ]
     return remarks
 
 

@@ -98,6 +98,7 @@ def test_an_element_whose_bonds_are_another_length_is_weak():
     )
     result = solve_measurement(make_measurement(1), CandidateGroup("library", stretched_library, np.arange(3)))
     assert result.status == "weak" and "the fit ended at a bound of stretch" in result.message
+    assert "stretch" in result.best.remark and result.message.count("stretch") == 1
 
 
 def test_bonds_of_another_metal_are_reported():
@@ -136,6 +137,13 @@ def test_the_message_states_the_origin_of_a_replaced_setting():
     assert "(the data start at 0.1)" in solve_measurement(from_data, known_group()).message
     without_qdamp = make_measurement(1, qdamp=0.06, header={"qmin": 1.0, "qmax": 18.0})
     assert "(the default is 0.03)" in solve_measurement(without_qdamp, known_group()).message
+
+
+def test_a_fixed_scale_is_not_reported_as_a_bound_and_a_fitted_value_is():
+    fit_options = FitOptions(("scale", "stretch", "uiso", "delta1", "delta2"), absolute=True)
+    result = solve_measurement(make_measurement(1, uiso=0.01, delta2=0.0), known_group(), fit=fit_options)
+    assert "scale" not in result.message and "scale" not in result.best.remark
+    assert "is at a bound of the fit and has no error" in result.message
 
 
 def test_the_users_qmin_stays():
