@@ -176,8 +176,8 @@ def nearest_training_structures(
     data: Dataset, train_rows: np.ndarray, rows: np.ndarray, *, max_atoms: int
 ) -> StructureBatch:
     """Return, for each PDF, the structure of the most similar training PDF, as a control without a network."""
-    training_pdfs = np.asarray(dataset.normalise(data.pdf[train_rows]))
-    target_pdfs = np.asarray(dataset.normalise(data.pdf[rows]))
+    training_pdfs = np.asarray(dataset.normalise(jnp.asarray(data.pdf[train_rows])))
+    target_pdfs = np.asarray(dataset.normalise(jnp.asarray(data.pdf[rows])))
     return true_structures(data, train_rows[np.argmax(target_pdfs @ training_pdfs.T, axis=1)], max_atoms=max_atoms)
 
 

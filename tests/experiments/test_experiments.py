@@ -235,13 +235,17 @@ def test_table_1_and_the_ablation_run_on_a_small_training(experiments, data, tmp
     import trainings
 
     repeated_rows = np.tile(np.arange(4), 15)
-    columns = {name: getattr(data, name)[repeated_rows] for name in ("shape", "bond", "element", "pdf")}
+    columns = {name: getattr(data, name)[repeated_rows] for name in ("shape_index", "bond", "element", "pdf")}
     conditions = jax.tree.map(lambda column: column[repeated_rows], data.conditions)
     small_dataset = data._replace(**columns, conditions=conditions)
     split = dataset.Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
     monkeypatch.setattr(dataset, "split", lambda *_, **__: split)
     for module in (training, weights, trainings):
-        monkeypatch.setattr(module, "sizes", lambda options: ModelSizes(options.latent, atoms=MAX_ATOMS, satellites=4))
+        monkeypatch.setattr(
+            module,
+            "model_sizes_from_options",
+            lambda options: ModelSizes(options.latent, atoms=MAX_ATOMS, satellites=4),
+        )
     monkeypatch.setattr(table1, "MAX_ATOMS", MAX_ATOMS)
     monkeypatch.setattr(trainings, "RUNS", tmp_path)
     monkeypatch.setattr(trainings, "load_dataset", lambda split: small_dataset)
